@@ -1,0 +1,183 @@
+//! The URL of a backend, parsed once.
+
+use std::fmt;
+
+/// How a backend is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Scheme {
+    /// HTTP/1.1 over TCP.
+    Http,
+}
+
+/// Where a backend is: scheme, host and port. Two addresses are equal when they lead to the same place.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Address {
+    /// How it is spoken to.
+    pub scheme: Scheme,
+    /// Name or IP literal, lower case, IPv6 without brackets.
+    pub host: String,
+    /// 1 to 65535.
+    pub port: u16,
+    /// The URL as it was configured; this is what logs and the API show.
+    pub url: String,
+}
+
+/// Why a text is no backend URL.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AddressError {
+    /// No `http://` before it.
+    #[error("a backend is a URL such as http://10.0.0.1:8001: the scheme is missing")]
+    NoScheme,
+    /// A scheme that exists, but that this version does not speak.
+    #[error("scheme {0:?} is not built yet; http is")]
+    Unsupported(String),
+    /// A path, query, fragment or user info.
+    #[error("a backend URL is scheme, host and port only: remove {0:?}")]
+    Extra(String),
+    /// No host, or one with bytes that no host has.
+    #[error("{0:?} is no host name or IP address")]
+    Host(String),
+    /// Not 1 to 65535.
+    #[error("port {0:?} is not a number from 1 to 65535")]
+    Port(String),
+}
+
+impl Address {
+    /// Parses a URL of scheme, host and optional port (default 80). One trailing `/` is allowed and dropped.
+    pub fn parse(text: &str) -> Result<Self, AddressError> {
+        let (scheme, rest) = text.split_once("://").ok_or(AddressError::NoScheme)?;
+        match scheme {
+            "http" => {}
+            other => return Err(AddressError::Unsupported(other.to_owned())),
+        }
+        let authority = rest.strip_suffix('/').unwrap_or(rest);
+        if let Some(at) = authority.find(['/', '?', '#']) {
+            return Err(AddressError::Extra(
+                authority.get(at..).unwrap_or_default().to_owned(),
+            ));
+        }
+        if let Some((user, _)) = authority.split_once('@') {
+            return Err(AddressError::Extra(format!("{user}@")));
+        }
+        let (host, port) = split_port(authority)?;
+        Ok(Self {
+            scheme: Scheme::Http,
+            host: check_host(host, authority)?,
+            port,
+            url: text.to_owned(),
+        })
+    }
+
+    /// Host and port as they stand in a `Host` field: IPv6 in brackets, port 80 left out.
+    pub fn authority(&self) -> String {
+        let host = if self.host.contains(':') {
+            format!("[{}]", self.host)
+        } else {
+            self.host.clone()
+        };
+        if self.port == 80 {
+            host
+        } else {
+            format!("{host}:{}", self.port)
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.url)
+    }
+}
+
+fn split_port(authority: &str) -> Result<(&str, u16), AddressError> {
+    let (host, port) = match authority.strip_prefix('[') {
+        Some(rest) => {
+            let (host, tail) = rest
+                .split_once(']')
+                .ok_or_else(|| AddressError::Host(authority.to_owned()))?;
+            match tail.strip_prefix(':') {
+                Some(port) => (host, Some(port)),
+                None if tail.is_empty() => (host, None),
+                None => return Err(AddressError::Host(authority.to_owned())),
+            }
+        }
+        None => match authority.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (authority, None),
+        },
+    };
+    let Some(port) = port else { return Ok((host, 80)) };
+    let is_digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    match port.parse::<u16>() {
+        Ok(number) if is_digits && number > 0 => Ok((host, number)),
+        _ => Err(AddressError::Port(port.to_owned())),
+    }
+}
+
+fn check_host(host: &str, authority: &str) -> Result<String, AddressError> {
+    let bad = || AddressError::Host(host.to_owned());
+    if authority.starts_with('[') {
+        let address: std::net::Ipv6Addr = host.parse().map_err(|_| bad())?;
+        return Ok(address.to_string());
+    }
+    let is_name = !host.is_empty()
+        && host.len() <= 253
+        && host
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'));
+    if is_name {
+        Ok(host.to_ascii_lowercase())
+    } else {
+        Err(bad())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parses_host_and_port() {
+        let address = Address::parse("http://LocalHost:8001").unwrap();
+        assert_eq!((address.host.as_str(), address.port), ("localhost", 8001));
+        assert_eq!(address.authority(), "localhost:8001");
+        let address = Address::parse("http://[::1]:81/").unwrap();
+        assert_eq!(
+            (address.host.as_str(), address.authority().as_str()),
+            ("::1", "[::1]:81")
+        );
+        assert_eq!(Address::parse("http://a").unwrap().port, 80);
+    }
+
+    #[test]
+    fn says_what_is_wrong_with_a_url() {
+        assert_eq!(Address::parse("localhost:8001"), Err(AddressError::NoScheme));
+        assert_eq!(
+            Address::parse("ftp://a"),
+            Err(AddressError::Unsupported("ftp".into()))
+        );
+        assert_eq!(
+            Address::parse("http://a/b"),
+            Err(AddressError::Extra("/b".into()))
+        );
+        assert_eq!(
+            Address::parse("http://u@a"),
+            Err(AddressError::Extra("u@".into()))
+        );
+        for port in ["0", "65536", "+80", "", "8o"] {
+            assert_eq!(
+                Address::parse(&format!("http://a:{port}")),
+                Err(AddressError::Port(port.into()))
+            );
+        }
+        for host in ["", "a b", "a,b", "[::1"] {
+            assert!(
+                matches!(
+                    Address::parse(&format!("http://{host}")),
+                    Err(AddressError::Host(_))
+                ),
+                "{host}"
+            );
+        }
+    }
+}

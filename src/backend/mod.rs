@@ -1,0 +1,70 @@
+//! A backend: who it is, where it is, how much it may get and how much it has. Shared by all workers through atomics.
+
+mod address;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+
+pub use address::{Address, AddressError, Scheme};
+
+/// Identifies a backend within this process, across reloads; never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BackendId(u64);
+
+impl BackendId {
+    /// The next free id.
+    pub fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// A number on a cache line of its own, because every worker writes it.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Padded<T>(pub T);
+
+/// One backend. Lives as long as a pool or a request needs it; a reload that keeps it keeps this very value.
+#[derive(Debug)]
+pub struct Backend {
+    /// Its id in this process.
+    pub id: BackendId,
+    /// Its URL as configured, and what follows from it.
+    pub address: Address,
+    /// Share of the traffic relative to the others, 0 to 256; 0 gets none.
+    pub weight: AtomicU32,
+    /// Used only when no other backend is eligible.
+    pub is_backup: bool,
+    /// Where its name leads now; empty until it first resolved. Written by the control plane only.
+    pub resolved: ArcSwap<Vec<std::net::SocketAddr>>,
+    /// Requests that it is working on now.
+    pub in_flight: Padded<AtomicU32>,
+    /// What it did since the process started.
+    pub totals: Totals,
+}
+
+/// What a backend did since the process started.
+#[derive(Debug, Default)]
+pub struct Totals {
+    /// Attempts sent to it.
+    pub attempts: AtomicU64,
+    /// Attempts that ended without a usable answer.
+    pub failures: AtomicU64,
+}
+
+impl Backend {
+    /// Makes a backend that has not been resolved yet.
+    pub fn new(address: Address, weight: u32, is_backup: bool) -> Arc<Self> {
+        Arc::new(Self {
+            id: BackendId::next(),
+            address,
+            weight: AtomicU32::new(weight),
+            is_backup,
+            resolved: ArcSwap::default(),
+            in_flight: Padded::default(),
+            totals: Totals::default(),
+        })
+    }
+}

@@ -1,0 +1,1 @@
+//! Body bytes on their way between two connections.

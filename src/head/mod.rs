@@ -1,0 +1,85 @@
+//! The parsed head that every protocol speaks: a flat list of spans over one buffer. Not a map, and it
+//! allocates nothing once its vectors have grown. It knows nothing of sockets, framing or limits.
+
+mod name;
+mod request;
+mod response;
+
+pub use name::FieldName;
+pub use request::{Method, RequestHead};
+pub use response::ResponseHead;
+
+/// A range of bytes in the buffer that a head owns or was parsed from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Span {
+    /// First byte.
+    pub start: u32,
+    /// Number of bytes.
+    pub len: u32,
+}
+
+impl Span {
+    /// Makes a span of `start..end`. Heads are bounded by `limits.head`, far below 4 GiB.
+    pub fn new(start: usize, end: usize) -> Self {
+        Self {
+            start: start as u32,
+            len: end.saturating_sub(start) as u32,
+        }
+    }
+
+    /// The bytes of this span in `buffer`; empty when it lies outside (which parsing rules out).
+    pub fn of(self, buffer: &[u8]) -> &[u8] {
+        let start = self.start as usize;
+        buffer.get(start..start + self.len as usize).unwrap_or_default()
+    }
+
+    /// Whether it covers no byte.
+    pub fn is_empty(self) -> bool {
+        self.len == 0
+    }
+}
+
+/// One field line: where its name and its value (without surrounding white space) stand.
+#[derive(Debug, Clone, Copy)]
+pub struct Field {
+    /// What we know of the name.
+    pub id: FieldName,
+    /// The name as it was sent.
+    pub name: Span,
+    /// The value without optional white space around it.
+    pub value: Span,
+}
+
+/// Protocol version of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Version {
+    /// HTTP/1.0
+    Http10,
+    /// HTTP/1.1
+    #[default]
+    Http11,
+}
+
+impl Version {
+    /// As it stands in the log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http10 => "HTTP/1.0",
+            Self::Http11 => "HTTP/1.1",
+        }
+    }
+}
+
+/// How the end of a body is found (RFC 9112 §6.3), decided once when the head is parsed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BodyLength {
+    /// There is no body.
+    #[default]
+    None,
+    /// Exactly so many bytes, by `Content-Length`. May be 0.
+    Exact(u64),
+    /// `Transfer-Encoding: chunked`.
+    Chunked,
+    /// Until the connection closes. Answers only.
+    UntilClose,
+}

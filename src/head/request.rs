@@ -1,0 +1,104 @@
+//! A parsed request head. It owns its bytes, so that it outlives the reads that follow it.
+
+use super::{BodyLength, Field, FieldName, Span, Version};
+
+/// The methods that behave differently; every other token is `Other` and keeps its text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[allow(missing_docs, reason = "the names are those of RFC 9110 §9.3 and RFC 5789")]
+pub enum Method {
+    #[default]
+    Get,
+    Head,
+    Post,
+    Put,
+    Delete,
+    Connect,
+    Options,
+    Trace,
+    Patch,
+    Other,
+}
+
+impl Method {
+    /// Recognises a method by its exact, case-sensitive token.
+    pub fn from_token(token: &[u8]) -> Self {
+        match token {
+            b"GET" => Self::Get,
+            b"HEAD" => Self::Head,
+            b"POST" => Self::Post,
+            b"PUT" => Self::Put,
+            b"DELETE" => Self::Delete,
+            b"CONNECT" => Self::Connect,
+            b"OPTIONS" => Self::Options,
+            b"TRACE" => Self::Trace,
+            b"PATCH" => Self::Patch,
+            _ => Self::Other,
+        }
+    }
+
+    /// Whether sending it twice has the effect of sending it once (RFC 9110 §9.2.2). Unknown ones do not.
+    pub fn is_idempotent(self) -> bool {
+        matches!(
+            self,
+            Self::Get | Self::Head | Self::Put | Self::Delete | Self::Options | Self::Trace
+        )
+    }
+}
+
+/// One request head. Reused from request to request: `clear` keeps the capacity.
+#[derive(Debug, Default)]
+pub struct RequestHead {
+    /// The bytes that every span below points into.
+    pub bytes: Vec<u8>,
+    /// What kind of method it is.
+    pub method: Method,
+    /// The method's token.
+    pub method_text: Span,
+    /// The path: begins with `/`, dot segments resolved; `*` for `OPTIONS *`. This string is routed and forwarded.
+    pub path: Span,
+    /// The query without its `?`; `None` when there is no `?`.
+    pub query: Option<Span>,
+    /// Host and optional port, from the absolute-form target if there is one, else from `Host`. Empty only for an
+    /// HTTP/1.0 request without `Host`, or for `Host:` with an empty value.
+    pub authority: Span,
+    /// The protocol version of the request.
+    pub version: Version,
+    /// All fields in the order in which they came, `Host` and framing included.
+    pub fields: Vec<Field>,
+    /// How the body ends.
+    pub body: BodyLength,
+    /// Whether the client will keep the connection open after the answer (version and `Connection` taken together).
+    pub keep_alive: bool,
+    /// Whether `Expect: 100-continue` was sent, with HTTP/1.1 and a body.
+    pub expects_continue: bool,
+    /// The token of `Upgrade`, when `Connection: upgrade` stands with it and the request may upgrade.
+    pub upgrade: Option<Span>,
+}
+
+impl RequestHead {
+    /// Empties it for the next request; buffers keep their capacity.
+    pub fn clear(&mut self) {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        let mut fields = std::mem::take(&mut self.fields);
+        bytes.clear();
+        fields.clear();
+        *self = Self {
+            bytes,
+            fields,
+            ..Self::default()
+        };
+    }
+
+    /// The bytes of a span of this head.
+    pub fn text(&self, span: Span) -> &[u8] {
+        span.of(&self.bytes)
+    }
+
+    /// The values of every field line with this name, in order.
+    pub fn values(&self, id: FieldName) -> impl Iterator<Item = &[u8]> {
+        self.fields
+            .iter()
+            .filter(move |field| field.id == id)
+            .map(|field| field.value.of(&self.bytes))
+    }
+}

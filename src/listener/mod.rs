@@ -1,0 +1,5 @@
+//! Where clients come in.
+
+mod settings;
+
+pub use settings::Settings;

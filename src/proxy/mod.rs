@@ -1,0 +1,5 @@
+//! The request path.
+
+mod settings;
+
+pub use settings::{ClientTimeouts, Limits};

@@ -1,0 +1,4 @@
+//! Budget.
+/// Budget.
+#[derive(Debug)]
+pub struct Budget;

@@ -1,0 +1,5 @@
+//! Which pool a request goes to, by host and path. Pure.
+
+mod route;
+
+pub use route::Route;

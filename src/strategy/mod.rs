@@ -1,0 +1,68 @@
+//! Balancing strategies: a trait, one file each, and the table that names them. Pure: no clock, no sockets, no
+//! global randomness; everything a decision needs is in [`Ask`].
+//!
+//! A strategy is built anew for every membership (the list of eligible backends), so that `pick` never skips over
+//! an ineligible one: what is left shares evenly. State that has to outlive a membership is in [`Turn`].
+
+mod least_requests;
+mod random;
+mod round_robin;
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Instant;
+
+use crate::backend::{Backend, BackendId, Padded};
+
+/// One eligible backend, with the weight that it had when the membership was made.
+#[derive(Debug, Clone)]
+pub struct Candidate {
+    /// The backend, for its number of requests in flight.
+    pub backend: Arc<Backend>,
+    /// At least 1.
+    pub weight: u32,
+}
+
+/// The positions of a pool that outlive its memberships, shared by all workers.
+#[derive(Debug, Default)]
+pub struct Turn {
+    /// Counts first attempts.
+    pub first: Padded<AtomicU64>,
+    /// Counts further attempts: they take turns of their own, so that no neighbour of a failing backend inherits
+    /// all of its requests.
+    pub further: Padded<AtomicU64>,
+}
+
+/// What a pick may depend on.
+#[derive(Debug)]
+pub struct Ask<'a> {
+    /// The same slice that the strategy was built for.
+    pub candidates: &'a [Candidate],
+    /// Backends this request has tried already; usually empty.
+    pub tried: &'a [BackendId],
+    /// Bound of requests in flight of one backend.
+    pub in_flight_limit: Option<u32>,
+    /// Hash of what identifies the request or its client, for strategies with affinity.
+    pub key: u64,
+    /// Fresh uniform bits.
+    pub random: u64,
+    /// The monotonic now.
+    pub now: Instant,
+}
+
+/// Chooses a backend for one attempt. Shared by all workers.
+pub trait Strategy: Debug + Send + Sync {
+    /// The index in `ask.candidates` of a candidate for which [`Ask::may_take`] holds, or `None` when there is none.
+    fn pick(&self, ask: &Ask<'_>) -> Option<usize>;
+}
+
+/// A line of the table of strategies.
+pub struct Entry {
+    /// As it stands in the config.
+    pub name: &'static str,
+    /// One line for people.
+    pub summary: &'static str,
+    /// Makes the strategy for a membership.
+    pub build: fn(&[Candidate], &Arc<Turn>) -> Box<dyn Strategy>,
+}
