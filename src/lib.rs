@@ -27,7 +27,7 @@ pub mod strategy;
 pub mod telemetry;
 
 pub mod backend;
-pub mod body;
+pub mod buffer;
 pub mod clock;
 pub mod head;
 pub mod tasks;

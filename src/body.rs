@@ -1,1 +1,0 @@
-//! Body bytes on their way between two connections.

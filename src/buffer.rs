@@ -1,0 +1,159 @@
+//! Read buffers and the store of a worker that lends them. A connection holds one only while it has bytes in it or is
+//! about to read, so that idle connections cost no buffer.
+
+use std::cell::RefCell;
+
+/// Size of an ordinary buffer: a head and a small body fit.
+pub const SMALL: usize = 16 << 10;
+/// Size of a buffer for bodies that are known to be long: fewer, larger socket calls.
+pub const LARGE: usize = 64 << 10;
+/// Buffers of one size that a worker keeps for reuse; more are freed.
+const KEPT: usize = 256;
+
+/// Bytes that were read and not yet used, in the middle of a fixed piece of memory.
+#[derive(Debug, Default)]
+pub struct Buffer {
+    bytes: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+impl Buffer {
+    /// The bytes that were read and not yet consumed.
+    pub fn unread(&self) -> &[u8] {
+        self.bytes.get(self.start..self.end).unwrap_or_default()
+    }
+
+    /// Whether nothing is unread.
+    pub fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// Drops the first `count` unread bytes (at most all of them).
+    pub fn consume(&mut self, count: usize) {
+        self.start = (self.start + count).min(self.end);
+        if self.start == self.end {
+            self.start = 0;
+            self.end = 0;
+        }
+    }
+
+    /// Room behind the unread bytes; they are moved to the front when there is none left behind them.
+    pub fn space(&mut self) -> &mut [u8] {
+        if self.end == self.bytes.len() && self.start > 0 {
+            self.bytes.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        self.bytes.get_mut(self.end..).unwrap_or_default()
+    }
+
+    /// Says that `count` bytes were written to the front of [`Self::space`].
+    pub fn filled(&mut self, count: usize) {
+        self.end = (self.end + count).min(self.bytes.len());
+    }
+
+    /// How many bytes it can hold.
+    pub fn capacity(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether no byte can be added before some are consumed.
+    pub fn is_full(&self) -> bool {
+        self.end - self.start == self.bytes.len()
+    }
+}
+
+/// The buffers of one worker.
+#[derive(Debug, Default)]
+pub struct Buffers {
+    small: RefCell<Vec<Vec<u8>>>,
+    large: RefCell<Vec<Vec<u8>>>,
+}
+
+impl Buffers {
+    /// Lends a buffer of at least `size` bytes; sizes up to [`LARGE`] come from the store.
+    pub fn lend(&self, size: usize) -> Buffer {
+        let (store, size) = match size {
+            0..=SMALL => (Some(&self.small), SMALL),
+            _ if size <= LARGE => (Some(&self.large), LARGE),
+            _ => (None, size),
+        };
+        let kept = store.and_then(|store| store.borrow_mut().pop());
+        Buffer {
+            bytes: kept.unwrap_or_else(|| vec![0; size]),
+            start: 0,
+            end: 0,
+        }
+    }
+
+    /// Takes a buffer back; what it held is gone.
+    pub fn give_back(&self, buffer: Buffer) {
+        let store = match buffer.bytes.len() {
+            SMALL => &self.small,
+            LARGE => &self.large,
+            _ => return,
+        };
+        let mut store = store.borrow_mut();
+        if store.len() < KEPT {
+            store.push(buffer.bytes);
+        }
+    }
+
+    /// Replaces `buffer` by one of at least `size` bytes that holds the same unread bytes.
+    pub fn grow(&self, buffer: &mut Buffer, size: usize) {
+        let mut larger = self.lend(size);
+        let unread = buffer.unread();
+        let count = unread.len();
+        if let Some(room) = larger.space().get_mut(..count) {
+            room.copy_from_slice(unread);
+            larger.filled(count);
+        }
+        self.give_back(std::mem::replace(buffer, larger));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(buffer: &mut Buffer, bytes: &[u8]) {
+        buffer.space()[..bytes.len()].copy_from_slice(bytes);
+        buffer.filled(bytes.len());
+    }
+
+    #[test]
+    fn makes_room_by_moving_what_is_unread_to_the_front() {
+        let buffers = Buffers::default();
+        let mut buffer = buffers.lend(1);
+        put(&mut buffer, &[7; SMALL]);
+        assert!(buffer.is_full());
+        buffer.consume(SMALL - 2);
+        assert_eq!(buffer.space().len(), SMALL - 2);
+        assert_eq!(buffer.unread(), [7, 7]);
+    }
+
+    #[test]
+    fn growing_keeps_what_is_unread() {
+        let buffers = Buffers::default();
+        let mut buffer = buffers.lend(1);
+        put(&mut buffer, b"abcdef");
+        buffer.consume(2);
+        buffers.grow(&mut buffer, 100_000);
+        assert_eq!(
+            (buffer.unread(), buffer.capacity()),
+            (b"cdef".as_slice(), 100_000)
+        );
+    }
+
+    #[test]
+    fn a_buffer_that_was_given_back_is_lent_again_empty() {
+        let buffers = Buffers::default();
+        let mut buffer = buffers.lend(1);
+        put(&mut buffer, b"secret");
+        let place = buffer.bytes.as_ptr();
+        buffers.give_back(buffer);
+        let again = buffers.lend(1);
+        assert_eq!((again.bytes.as_ptr(), again.is_empty()), (place, true));
+    }
+}
