@@ -1,1 +1,107 @@
-//! Least.
+//! The backend with the fewest requests in flight for its weight.
+//!
+//! Up to [`SCANNED`] candidates all are compared. Above it two are drawn by weight and compared ("the power of two
+//! choices"): that is nearly as even, costs the same for any number of backends, and workers that look at the same
+//! moment do not all run to the same one.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::chance::{self, Chance};
+
+use super::sequence::Sequence;
+use super::{Ask, Candidate, Strategy, Turn};
+
+/// Up to so many candidates are all looked at: each is a cache line that other workers write.
+const SCANNED: usize = 16;
+
+/// How many draws there are for finding a second candidate that is another one.
+const SECOND_DRAWS: usize = 4;
+
+/// Makes the strategy for a membership.
+pub(super) fn build(candidates: &[Candidate], _: &Arc<Turn>) -> Box<dyn Strategy> {
+    Box::new(LeastRequests {
+        sequence: Sequence::new(candidates),
+    })
+}
+
+#[derive(Debug)]
+struct LeastRequests {
+    sequence: Sequence,
+}
+
+impl Strategy for LeastRequests {
+    fn pick(&self, ask: &Ask<'_>) -> Option<usize> {
+        let mut chance = Chance::seeded(ask.random);
+        if ask.candidates.len() <= SCANNED {
+            return least_of_all(ask, chance.bits());
+        }
+        let one = self.sequence.draw(ask, || chance.bits())?;
+        let other = (0..SECOND_DRAWS)
+            .filter_map(|_| self.sequence.at_chance(chance.bits()))
+            .find(|other| *other != one && ask.may_take(*other));
+        let load = |index: usize| ask.candidates.get(index).map(Load::of);
+        match other {
+            Some(other) if load(other)?.is_below(&load(one)?) => Some(other),
+            _ => Some(one),
+        }
+    }
+}
+
+/// Among equals each is taken by its weight, wherever it stands: a fixed order, or the first after a random start,
+/// would favour some.
+fn least_of_all(ask: &Ask<'_>, bits: u64) -> Option<usize> {
+    let takable = || {
+        let candidates = ask.candidates.iter().enumerate();
+        let takable = candidates.filter(|(index, _)| ask.may_take(*index));
+        takable.map(|(index, candidate)| (index, Load::of(candidate)))
+    };
+    let mut loads = takable();
+    let (first, mut least) = loads.next()?;
+    let (mut best, mut equal_weight) = (first, least.weight);
+    for (index, load) in loads {
+        if load.is_below(&least) {
+            (best, equal_weight, least) = (index, load.weight, load);
+        } else if !least.is_below(&load) {
+            equal_weight += load.weight;
+        }
+    }
+    if equal_weight == least.weight {
+        return Some(best);
+    }
+    let mut left = chance::below(bits, equal_weight);
+    for (index, load) in takable() {
+        if load.is_below(&least) || least.is_below(&load) {
+            continue;
+        }
+        if left < load.weight {
+            return Some(index);
+        }
+        left -= load.weight;
+    }
+    // Counts moved between the two passes.
+    Some(best)
+}
+
+/// What one more request would make of a backend, relative to its weight.
+struct Load {
+    requests: u64,
+    weight: u64,
+}
+
+impl Load {
+    /// An idle backend counts as 0 and not as 1 for its weight: otherwise the heaviest idle one would get every
+    /// request of a quiet pool, where weights are to share them.
+    fn of(candidate: &Candidate) -> Self {
+        let in_flight = u64::from(candidate.backend.in_flight.0.load(Ordering::Relaxed));
+        Self {
+            requests: if in_flight == 0 { 0 } else { in_flight + 1 },
+            weight: u64::from(candidate.weight.max(1)),
+        }
+    }
+
+    /// Compares the fractions by cross-multiplication; both factors are below 2^33.
+    fn is_below(&self, other: &Self) -> bool {
+        self.requests * other.weight < other.requests * self.weight
+    }
+}

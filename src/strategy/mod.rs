@@ -7,10 +7,14 @@
 mod least_requests;
 mod random;
 mod round_robin;
+mod sequence;
+
+#[cfg(test)]
+mod conformance;
 
 use std::fmt::Debug;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::backend::{Backend, BackendId, Padded};
@@ -51,6 +55,21 @@ pub struct Ask<'a> {
     pub now: Instant,
 }
 
+impl Ask<'_> {
+    /// Whether the candidate at `index` exists, was not tried yet and is below the bound of requests in flight.
+    pub fn may_take(&self, index: usize) -> bool {
+        let Some(candidate) = self.candidates.get(index) else {
+            return false;
+        };
+        let backend = &candidate.backend;
+        // The usual ask has neither: it then reads nothing of the backend, which other workers write.
+        (self.tried.is_empty() || !self.tried.contains(&backend.id))
+            && self
+                .in_flight_limit
+                .is_none_or(|limit| backend.in_flight.0.load(Ordering::Relaxed) < limit)
+    }
+}
+
 /// Chooses a backend for one attempt. Shared by all workers.
 pub trait Strategy: Debug + Send + Sync {
     /// The index in `ask.candidates` of a candidate for which [`Ask::may_take`] holds, or `None` when there is none.
@@ -65,4 +84,28 @@ pub struct Entry {
     pub summary: &'static str,
     /// Makes the strategy for a membership.
     pub build: fn(&[Candidate], &Arc<Turn>) -> Box<dyn Strategy>,
+}
+
+/// Every strategy that the config knows, in the order in which they are shown.
+pub static STRATEGIES: &[Entry] = &[
+    Entry {
+        name: "round_robin",
+        summary: "each backend in turn, exactly by weight",
+        build: round_robin::build,
+    },
+    Entry {
+        name: "least_requests",
+        summary: "the backend with the fewest requests in flight for its weight",
+        build: least_requests::build,
+    },
+    Entry {
+        name: "random",
+        summary: "any backend, by weight; workers share nothing",
+        build: random::build,
+    },
+];
+
+/// The line of the table with this name.
+pub fn by_name(name: &str) -> Option<&'static Entry> {
+    STRATEGIES.iter().find(|entry| entry.name == name)
 }

@@ -1,0 +1,85 @@
+//! Cheap randomness for jitter and for choosing backends. Not for secrets. Pure once seeded, so that a simulation
+//! can be run again from its seed.
+
+use std::hash::{BuildHasher, RandomState};
+
+/// The odd increment of SplitMix64: 2^64 divided by the golden ratio.
+const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
+
+/// A SplitMix64 generator: one addition and one mix a number, any seed is a good one.
+#[derive(Debug, Clone)]
+pub struct Chance(u64);
+
+impl Chance {
+    /// Makes a generator that gives the same numbers for the same seed.
+    pub fn seeded(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// Makes a generator that differs from every other one of this and of other processes.
+    pub fn fresh() -> Self {
+        Self(RandomState::new().hash_one(0_u8))
+    }
+
+    /// The next 64 uniform bits.
+    pub fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(GOLDEN);
+        mix(self.0)
+    }
+}
+
+/// Turns 64 bits into 64 others that look unrelated; a bijection.
+pub fn mix(bits: u64) -> u64 {
+    let bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    bits ^ (bits >> 31)
+}
+
+/// Turns a counter into a position that steps round the whole range by the golden ratio. Neighbouring counts land
+/// far from each other, and any evenly spaced part of the counts fills the range evenly too.
+pub fn spread(count: u64) -> u64 {
+    count.wrapping_mul(GOLDEN)
+}
+
+/// Scales 64 uniform bits to `0..bound`, without the division of a remainder. Gives 0 when `bound` is 0.
+pub fn below(bits: u64, bound: u64) -> u64 {
+    ((u128::from(bits) * u128::from(bound)) >> 64) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_seed_gives_the_same_numbers() {
+        let numbers = |seed| {
+            let mut chance = Chance::seeded(seed);
+            [chance.bits(), chance.bits(), chance.bits()]
+        };
+        assert_eq!(numbers(7), numbers(7));
+        assert_ne!(numbers(7), numbers(8));
+    }
+
+    #[test]
+    fn fresh_generators_differ() {
+        assert_ne!(Chance::fresh().bits(), Chance::fresh().bits());
+    }
+
+    #[test]
+    fn below_stays_below_and_reaches_both_ends() {
+        assert_eq!(below(0, 10), 0);
+        assert_eq!(below(u64::MAX, 10), 9);
+        assert_eq!(below(u64::MAX, 0), 0);
+    }
+
+    #[test]
+    fn spread_fills_the_range_evenly_also_for_every_third_count() {
+        for step in [1, 2, 3, 7] {
+            let mut halves = [0_u32; 2];
+            for count in 0..1_000 {
+                halves[below(spread(count * step), 2) as usize] += 1;
+            }
+            assert!(halves[0].abs_diff(halves[1]) <= 12, "step {step}: {halves:?}");
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! What every strategy of the table promises, checked against generated memberships.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use proptest::prelude::{any, prop, prop_assert, prop_assert_eq, prop_assume, proptest};
+
+use super::*;
+use crate::backend::Address;
+use crate::chance::Chance;
+
+/// Candidates with these weights.
+pub(super) fn candidates(weights: &[u32]) -> Vec<Candidate> {
+    let address = Address::parse("http://127.0.0.1:1").unwrap();
+    weights
+        .iter()
+        .map(|weight| Candidate {
+            backend: Backend::new(address.clone(), *weight, false),
+            weight: *weight,
+        })
+        .collect()
+}
+
+fn ask<'a>(candidates: &'a [Candidate], tried: &'a [BackendId], random: u64) -> Ask<'a> {
+    Ask {
+        candidates,
+        tried,
+        in_flight_limit: None,
+        key: random,
+        random,
+        now: crate::clock::now(),
+    }
+}
+
+fn built(entry: &Entry, candidates: &[Candidate]) -> Box<dyn Strategy> {
+    (entry.build)(candidates, &Arc::default())
+}
+
+/// How often each index was picked in `picks` picks.
+fn counts(strategy: &dyn Strategy, candidates: &[Candidate], tried: &[BackendId], picks: u32) -> Vec<u32> {
+    let mut counts = vec![0; candidates.len()];
+    let mut chance = Chance::seeded(1);
+    for _ in 0..picks {
+        let index = strategy.pick(&ask(candidates, tried, chance.bits())).unwrap();
+        counts[index] += 1;
+    }
+    counts
+}
+
+#[test]
+fn names_are_unique_and_found() {
+    let names: BTreeMap<_, _> = STRATEGIES
+        .iter()
+        .map(|entry| (entry.name, entry.summary))
+        .collect();
+    assert_eq!(names.len(), STRATEGIES.len());
+    for entry in STRATEGIES {
+        assert!(std::ptr::eq(by_name(entry.name).unwrap(), entry));
+        assert!(!entry.summary.is_empty() && !entry.summary.contains('\n'));
+    }
+    assert!(by_name("fastest").is_none());
+}
+
+proptest! {
+    #[test]
+    fn picks_only_what_may_be_taken_and_something_whenever_it_can(
+        members in prop::collection::vec((1_u32..=256, 0_u32..4, any::<bool>()), 0..60),
+        limit in prop::option::of(1_u32..4),
+        seed in any::<u64>(),
+    ) {
+        let weights: Vec<_> = members.iter().map(|(weight, ..)| *weight).collect();
+        let candidates = candidates(&weights);
+        let mut tried = Vec::new();
+        for (candidate, (_, in_flight, is_tried)) in candidates.iter().zip(&members) {
+            candidate.backend.in_flight.0.store(*in_flight, Ordering::Relaxed);
+            if *is_tried {
+                tried.push(candidate.backend.id);
+            }
+        }
+        for entry in STRATEGIES {
+            let strategy = built(entry, &candidates);
+            let mut chance = Chance::seeded(seed);
+            for _ in 0..20 {
+                let ask = Ask { in_flight_limit: limit, ..ask(&candidates, &tried, chance.bits()) };
+                let is_any = (0..candidates.len()).any(|index| ask.may_take(index));
+                match strategy.pick(&ask) {
+                    Some(index) => prop_assert!(ask.may_take(index), "{}: {index}", entry.name),
+                    None => prop_assert!(!is_any, "{}: none of some", entry.name),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_only_one_left_is_picked(
+        count in 1_usize..300,
+        left in any::<prop::sample::Index>(),
+        seed in any::<u64>(),
+    ) {
+        let candidates = candidates(&vec![1; count]);
+        let left = left.index(count);
+        let others = (0..count).filter(|index| *index != left);
+        let tried: Vec<_> = others.map(|index| candidates[index].backend.id).collect();
+        for entry in STRATEGIES {
+            let strategy = built(entry, &candidates);
+            prop_assert_eq!(strategy.pick(&ask(&candidates, &tried, seed)), Some(left), "{}", entry.name);
+        }
+    }
+
+    #[test]
+    fn round_robin_is_exact_by_weight_in_every_round(
+        weights in prop::collection::vec(1_u32..=20, 1..12),
+        start in any::<u64>(),
+    ) {
+        let candidates = candidates(&weights);
+        let turn = Arc::new(Turn::default());
+        turn.first.0.store(start, Ordering::Relaxed);
+        let strategy = (by_name("round_robin").unwrap().build)(&candidates, &turn);
+        let total: u32 = weights.iter().sum();
+        prop_assume!(start < u64::MAX - u64::from(total));
+        prop_assert_eq!(counts(&*strategy, &candidates, &[], total), weights);
+    }
+}
+
+#[test]
+fn shares_follow_weights_when_all_are_idle() {
+    for weights in [vec![1, 1, 1], vec![1, 3], vec![200, 50, 6], vec![2; 40]] {
+        let candidates = candidates(&weights);
+        let total: u32 = weights.iter().sum();
+        for entry in STRATEGIES {
+            let counts = counts(&*built(entry, &candidates), &candidates, &[], 40_000);
+            for (count, weight) in counts.iter().zip(&weights) {
+                let wanted = f64::from(40_000 * weight) / f64::from(total);
+                // Five standard deviations of a fair draw.
+                let slack = 5.0 * wanted.sqrt();
+                assert!(
+                    (f64::from(*count) - wanted).abs() <= slack,
+                    "{} {weights:?}: {counts:?}",
+                    entry.name
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn further_attempts_spread_over_all_that_are_left() {
+    let candidates = candidates(&[1, 1, 1, 1, 1]);
+    let tried = [candidates[2].backend.id];
+    for entry in STRATEGIES {
+        let counts = counts(&*built(entry, &candidates), &candidates, &tried, 8_000);
+        assert_eq!(counts[2], 0, "{}", entry.name);
+        for index in [0, 1, 3, 4] {
+            assert!(counts[index].abs_diff(2_000) <= 220, "{}: {counts:?}", entry.name);
+        }
+    }
+}
+
+/// Two of four refuse everything: which backends are left for an attempt depends on the count itself.
+#[test]
+fn failing_neighbours_do_not_fall_into_step_with_the_turn() {
+    let candidates = candidates(&[1, 1, 1, 1]);
+    let strategy = built(by_name("round_robin").unwrap(), &candidates);
+    let mut served = [0_u32; 4];
+    for _ in 0..4_000 {
+        let mut tried = Vec::new();
+        let served_by = loop {
+            let index = strategy.pick(&ask(&candidates, &tried, 0)).unwrap();
+            if index >= 2 {
+                break index;
+            }
+            tried.push(candidates[index].backend.id);
+        };
+        served[served_by] += 1;
+    }
+    assert!(served[2].abs_diff(served[3]) <= 200, "{served:?}");
+}
+
+#[test]
+fn round_robin_is_exact_when_many_threads_pick() {
+    let candidates = candidates(&[1, 1, 1]);
+    let strategy = built(by_name("round_robin").unwrap(), &candidates);
+    let mut totals = [0; 3];
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8)
+            .map(|_| scope.spawn(|| counts(&*strategy, &candidates, &[], 375)))
+            .collect();
+        for thread in threads {
+            for (total, count) in totals.iter_mut().zip(thread.join().unwrap()) {
+                *total += count;
+            }
+        }
+    });
+    assert_eq!(totals, [1_000; 3]);
+}
+
+#[test]
+fn least_requests_takes_the_least_loaded_for_its_weight() {
+    let candidates = candidates(&[1, 1, 4]);
+    let strategy = built(by_name("least_requests").unwrap(), &candidates);
+    for (in_flight, wanted) in [([3, 1, 20], 1), ([2, 2, 6], 2), ([5, 0, 1], 1), ([0, 9, 9], 0)] {
+        for (candidate, count) in candidates.iter().zip(in_flight) {
+            candidate.backend.in_flight.0.store(count, Ordering::Relaxed);
+        }
+        for random in 0..50 {
+            assert_eq!(
+                strategy.pick(&ask(&candidates, &[], random)),
+                Some(wanted),
+                "{in_flight:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn least_requests_keeps_large_pools_level() {
+    let candidates = candidates(&[1; 100]);
+    let strategy = built(by_name("least_requests").unwrap(), &candidates);
+    let mut chance = Chance::seeded(3);
+    for _ in 0..10_000 {
+        let index = strategy.pick(&ask(&candidates, &[], chance.bits())).unwrap();
+        candidates[index]
+            .backend
+            .in_flight
+            .0
+            .fetch_add(1, Ordering::Relaxed);
+    }
+    let loads = candidates
+        .iter()
+        .map(|candidate| candidate.backend.in_flight.0.load(Ordering::Relaxed));
+    let worst = loads.max().unwrap();
+    // Random choice alone would reach about 130.
+    assert!(worst <= 106, "{worst}");
+}
