@@ -1,4 +1,271 @@
-//! Budget.
-/// Budget.
+//! How often a pool retries: a bucket of tokens that all workers share. Retries that help are given back by the
+//! caller and cost nothing; retries that do not help run dry, so that a pool that is overloaded is not hit harder.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use crate::backend::Padded;
+
+/// The most that the bucket holds, in thousandths of a token: 100 tokens let a pool ride out a backend that dies
+/// under load before a probe has seen it.
+const FULL: u64 = 100 * TOKEN;
+
+/// One retry.
+const TOKEN: u64 = 1_000;
+
+/// +10 tokens a second: a pool without traffic to speak of can still retry.
+const EARNED_PER_MILLISECOND: u64 = 10;
+
+/// +0.2 tokens a request: retries stay a fifth of the traffic when none of them helps.
+const EARNED_PER_REQUEST: u64 = 200;
+
+/// Bits of the state that hold the tokens; the rest holds milliseconds, enough for 500 years.
+const TOKEN_BITS: u32 = 20;
+
+/// The retry budget of a pool. 100 tokens, full at start, +10 a second, +0.2 a request; each retry takes one.
 #[derive(Debug)]
-pub struct Budget;
+pub struct Budget {
+    started: Instant,
+    /// Tokens and the time up to which they were earned stand in one word: two words could be seen apart, and time
+    /// would be paid for twice.
+    state: Padded<AtomicU64>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct State {
+    /// Milliseconds since the start up to which time has been paid for.
+    paid_until: u64,
+    /// Thousandths of a token, at most `FULL`.
+    tokens: u64,
+}
+
+impl Budget {
+    /// Makes a full budget.
+    pub fn new(now: Instant) -> Self {
+        let full = State {
+            paid_until: 0,
+            tokens: FULL,
+        };
+        Self {
+            started: now,
+            state: Padded(AtomicU64::new(full.packed())),
+        }
+    }
+
+    /// Counts a request that came. A full budget is only read: as long as all is well, workers do not write to a
+    /// line that they share.
+    pub fn earn(&self) {
+        self.update(|state| (state.tokens < FULL).then(|| state.plus(EARNED_PER_REQUEST)));
+    }
+
+    /// Takes the token of one retry; `false` when there is none.
+    pub fn take(&self, now: Instant) -> bool {
+        let elapsed = self.elapsed(now);
+        self.update(|state| {
+            let state = state.at(elapsed);
+            let tokens = state.tokens.checked_sub(TOKEN)?;
+            Some(State { tokens, ..state })
+        })
+    }
+
+    /// Gives back `retries` tokens that one request took.
+    pub fn give_back(&self, retries: u32) {
+        if retries > 0 {
+            self.update(|state| Some(state.plus(u64::from(retries) * TOKEN)));
+        }
+    }
+
+    /// Retries that could be taken now, 0 to 100.
+    pub fn tokens(&self, now: Instant) -> u32 {
+        let state = State::unpacked(self.state.0.load(Ordering::Relaxed));
+        (state.at(self.elapsed(now)).tokens / TOKEN) as u32
+    }
+
+    /// Changes the state unless the change is `None`; says whether it did.
+    fn update(&self, change: impl Fn(State) -> Option<State>) -> bool {
+        let state = &self.state.0;
+        let update = |packed| change(State::unpacked(packed)).map(State::packed);
+        state
+            .try_update(Ordering::Relaxed, Ordering::Relaxed, update)
+            .is_ok()
+    }
+
+    /// Milliseconds since the start.
+    fn elapsed(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.started).as_millis() as u64
+    }
+}
+
+impl State {
+    fn packed(self) -> u64 {
+        (self.paid_until << TOKEN_BITS) | self.tokens
+    }
+
+    fn unpacked(packed: u64) -> Self {
+        Self {
+            paid_until: packed >> TOKEN_BITS,
+            tokens: packed & ((1 << TOKEN_BITS) - 1),
+        }
+    }
+
+    fn plus(self, earned: u64) -> Self {
+        let tokens = self.tokens.saturating_add(earned).min(FULL);
+        Self { tokens, ..self }
+    }
+
+    /// The state with the time until `elapsed` paid for. Another worker's now may be ahead of ours.
+    fn at(self, elapsed: u64) -> Self {
+        let unpaid = elapsed.saturating_sub(self.paid_until);
+        Self {
+            paid_until: self.paid_until.max(elapsed),
+            ..self.plus(unpaid.saturating_mul(EARNED_PER_MILLISECOND))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::chance::{Chance, below};
+
+    fn start() -> (Budget, Instant) {
+        let now = crate::clock::now();
+        (Budget::new(now), now)
+    }
+
+    fn drain(budget: &Budget, now: Instant) -> u32 {
+        (0..1_000).take_while(|_| budget.take(now)).count() as u32
+    }
+
+    #[test]
+    fn a_new_budget_has_a_hundred_retries() {
+        let (budget, now) = start();
+        assert_eq!(drain(&budget, now), 100);
+        assert!(!budget.take(now));
+    }
+
+    #[test]
+    fn time_gives_ten_retries_a_second() {
+        let (budget, now) = start();
+        drain(&budget, now);
+        assert!(!budget.take(now + Duration::from_millis(99)));
+        assert!(budget.take(now + Duration::from_millis(100)));
+        assert_eq!(drain(&budget, now + Duration::from_millis(1_100)), 10);
+        assert_eq!(drain(&budget, now + Duration::from_secs(3_600)), 100);
+    }
+
+    #[test]
+    fn five_requests_give_one_retry() {
+        let (budget, now) = start();
+        drain(&budget, now);
+        for _ in 0..4 {
+            budget.earn();
+        }
+        assert!(!budget.take(now));
+        budget.earn();
+        assert!(budget.take(now) && !budget.take(now));
+    }
+
+    #[test]
+    fn a_full_budget_is_not_written_by_requests() {
+        let (budget, _) = start();
+        let before = budget.state.0.load(Ordering::Relaxed);
+        assert!(!budget.update(|state| (state.tokens < FULL).then(|| state.plus(1))));
+        budget.earn();
+        assert_eq!(budget.state.0.load(Ordering::Relaxed), before);
+    }
+
+    #[test]
+    fn retries_that_help_are_free() {
+        let (budget, now) = start();
+        for _ in 0..10_000 {
+            assert!(budget.take(now) && budget.take(now));
+            budget.give_back(2);
+        }
+        assert_eq!(budget.tokens(now), 100);
+    }
+
+    #[test]
+    fn a_pool_that_is_all_overloaded_gets_a_fifth_more_and_ten_a_second() {
+        let (budget, now) = start();
+        // A request each millisecond for ten seconds; every one of its retries fails.
+        let retries = (1..=10_000)
+            .filter(|millis| {
+                budget.earn();
+                budget.take(now + Duration::from_millis(*millis))
+            })
+            .count();
+        assert!((2_195..=2_201).contains(&retries), "{retries}");
+    }
+
+    #[test]
+    fn a_now_of_the_past_neither_pays_nor_takes_back() {
+        let (budget, now) = start();
+        drain(&budget, now + Duration::from_secs(5));
+        assert!(!budget.take(now));
+        assert!(budget.take(now + Duration::from_millis(5_100)));
+        assert!(!budget.take(now + Duration::from_millis(5_100)));
+    }
+
+    /// Against a model in whole numbers, with a seed that is printed.
+    #[test]
+    fn simulation_agrees_with_a_model_and_stays_within_bounds() {
+        for seed in 0..200 {
+            let mut chance = Chance::seeded(seed);
+            let (budget, mut now) = start();
+            let mut model = 100_000_u64;
+            for step in 0..1_000 {
+                let place = || format!("seed {seed}, step {step}");
+                match below(chance.bits(), 4) {
+                    0 => {
+                        budget.earn();
+                        model = (model + 200).min(100_000);
+                    }
+                    1 => {
+                        let retries = below(chance.bits(), 4) as u32;
+                        budget.give_back(retries);
+                        model = (model + u64::from(retries) * 1_000).min(100_000);
+                    }
+                    2 => {
+                        let millis = below(chance.bits(), 50);
+                        now += Duration::from_millis(millis);
+                        // Paid when it is asked for; asking takes.
+                        model = (model + 10 * millis).min(100_000);
+                        assert_eq!(budget.take(now), model >= 1_000, "{}", place());
+                        model = model.checked_sub(1_000).unwrap_or(model);
+                    }
+                    _ => {
+                        assert_eq!(budget.take(now), model >= 1_000, "{}", place());
+                        model = model.checked_sub(1_000).unwrap_or(model);
+                    }
+                }
+                assert_eq!(u64::from(budget.tokens(now)), model / 1_000, "{}", place());
+            }
+        }
+    }
+
+    #[test]
+    fn threads_never_take_more_than_there_is() {
+        let (budget, now) = start();
+        let taken: u32 = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let mut taken = 0;
+                        for _ in 0..1_000 {
+                            budget.earn();
+                            taken += u32::from(budget.take(now));
+                        }
+                        taken
+                    })
+                })
+                .collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        });
+        // 8,000 requests earn 1,600 at most; what a full budget turns away is lost.
+        assert!((100..=1_700).contains(&taken), "{taken}");
+        assert!(budget.tokens(now) <= 100);
+    }
+}

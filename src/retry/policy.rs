@@ -5,7 +5,7 @@
 pub enum Attempts {
     /// As many as the pool has backends.
     All,
-    /// At most so many, 1 or more.
+    /// At most so many, 1 or more, and never more than the pool has backends.
     AtMost(u32),
 }
 
@@ -22,9 +22,93 @@ pub enum Cause {
     Status(u16),
 }
 
+impl Cause {
+    /// All that `retry.causes` can name, in the order in which they are shown.
+    pub const ALL: [Self; 6] = [
+        Self::ConnectFailure,
+        Self::Reset,
+        Self::Timeout,
+        Self::Status(502),
+        Self::Status(503),
+        Self::Status(504),
+    ];
+
+    /// As it stands in the config and in the log. A status that cannot be a cause is `status`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ConnectFailure => "connect_failure",
+            Self::Reset => "reset",
+            Self::Timeout => "timeout",
+            Self::Status(502) => "502",
+            Self::Status(503) => "503",
+            Self::Status(504) => "504",
+            Self::Status(_) => "status",
+        }
+    }
+
+    /// The cause with this name, if there is one.
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|cause| cause.name() == name)
+    }
+
+    /// Its bit in a set; 0 for a status that cannot be a cause.
+    fn bit(self) -> u8 {
+        let place = Self::ALL.iter().position(|cause| *cause == self);
+        place.map_or(0, |place| 1 << place)
+    }
+}
+
 /// A set of causes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Causes(u8);
+
+impl Causes {
+    /// The set without any cause.
+    pub const NONE: Self = Self(0);
+
+    /// Adds a cause. A status other than 502, 503 and 504 cannot be one and changes nothing.
+    pub fn insert(&mut self, cause: Cause) {
+        self.0 |= cause.bit();
+    }
+
+    /// Whether the cause is in the set.
+    pub fn contains(self, cause: Cause) -> bool {
+        self.0 & cause.bit() != 0
+    }
+
+    /// The causes in it, in the order of [`Cause::ALL`].
+    pub fn iter(self) -> impl Iterator<Item = Cause> {
+        Cause::ALL.into_iter().filter(move |cause| self.contains(*cause))
+    }
+
+    /// The names of the causes in it, in the order of [`Cause::ALL`].
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        self.iter().map(Cause::name)
+    }
+}
+
+impl Default for Causes {
+    /// `connect_failure`, `reset`, `timeout` and `503`: what a backend that is down, or says that it cannot, gives.
+    /// 502 and 504 may come after the request was acted on, further behind.
+    fn default() -> Self {
+        Self::from_iter([
+            Cause::ConnectFailure,
+            Cause::Reset,
+            Cause::Timeout,
+            Cause::Status(503),
+        ])
+    }
+}
+
+impl FromIterator<Cause> for Causes {
+    fn from_iter<T: IntoIterator<Item = Cause>>(causes: T) -> Self {
+        let mut set = Self::NONE;
+        for cause in causes {
+            set.insert(cause);
+        }
+        set
+    }
+}
 
 /// The settings of `retry:`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,4 +121,206 @@ pub struct Policy {
     pub non_idempotent_503: bool,
     /// How many bytes of a request body are kept for being sent again.
     pub replay_limit: u64,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            attempts: Attempts::All,
+            causes: Causes::default(),
+            non_idempotent_503: true,
+            replay_limit: 64 << 10,
+        }
+    }
+}
+
+/// What is known when an attempt has failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failure {
+    /// Why it gave no usable answer.
+    pub cause: Cause,
+    /// Whether the method is idempotent (RFC 9110 §9.2.2).
+    pub is_idempotent: bool,
+    /// Whether the kernel took at least one byte of the request for this backend.
+    pub was_sent: bool,
+    /// Whether the connection had carried an earlier request: it may have been closed before this one came.
+    pub was_reused: bool,
+    /// Whether every byte of the body that has been taken from the client is still there to be sent again; true
+    /// without a body, and while none of it has been taken.
+    pub is_replayable: bool,
+    /// Whether a byte of an answer has gone to the client.
+    pub has_answer_begun: bool,
+    /// Attempts so far, this one included: 1 or more.
+    pub attempts: u32,
+    /// Backends that the pool had for the request.
+    pub backends: u32,
+}
+
+impl Policy {
+    /// Whether another attempt may follow, budget apart.
+    pub fn may_retry(&self, failure: &Failure) -> bool {
+        !failure.has_answer_begun
+            && failure.is_replayable
+            && self.causes.contains(failure.cause)
+            && failure.attempts < self.most_attempts(failure)
+            && self.is_safe(failure)
+    }
+
+    /// A reused connection that was closed says nothing about its backend. So there is a second attempt even when
+    /// there is no second backend; it has to be made on a fresh connection.
+    fn most_attempts(&self, failure: &Failure) -> u32 {
+        let is_stale = failure.was_reused && failure.cause == Cause::Reset;
+        let backends = failure.backends.max(if is_stale { 2 } else { 1 });
+        match self.attempts {
+            Attempts::All => backends,
+            Attempts::AtMost(most) => most.min(backends),
+        }
+    }
+
+    /// Whether a second backend cannot act on what a first one acted on already.
+    fn is_safe(&self, failure: &Failure) -> bool {
+        match failure.cause {
+            Cause::ConnectFailure => true,
+            // A FIN or RST tells nothing about what was done before it (RFC 9110 §9.2.2).
+            Cause::Reset | Cause::Timeout => failure.is_idempotent || !failure.was_sent,
+            // The backend's own refusal: it did not act, unless the operator says that it may have.
+            Cause::Status(503) => failure.is_idempotent || self.non_idempotent_503,
+            Cause::Status(_) => failure.is_idempotent,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FAILURE: Failure = Failure {
+        cause: Cause::Reset,
+        is_idempotent: true,
+        was_sent: true,
+        was_reused: false,
+        is_replayable: true,
+        has_answer_begun: false,
+        attempts: 1,
+        backends: 3,
+    };
+
+    fn all_causes() -> Policy {
+        Policy {
+            causes: Cause::ALL.into_iter().collect(),
+            ..Policy::default()
+        }
+    }
+
+    fn safe_for_post(policy: &Policy, cause: Cause, was_sent: bool) -> bool {
+        policy.may_retry(&Failure {
+            cause,
+            was_sent,
+            is_idempotent: false,
+            ..FAILURE
+        })
+    }
+
+    #[test]
+    fn idempotent_requests_are_retried_after_every_default_cause() {
+        for cause in Cause::ALL {
+            let is_retried = Policy::default().may_retry(&Failure { cause, ..FAILURE });
+            let is_default = !matches!(cause, Cause::Status(502 | 504));
+            assert_eq!(is_retried, is_default, "{cause:?}");
+            assert!(all_causes().may_retry(&Failure { cause, ..FAILURE }), "{cause:?}");
+        }
+    }
+
+    #[test]
+    fn post_is_not_resent_after_a_cut_or_a_timeout() {
+        let policy = all_causes();
+        assert!(!safe_for_post(&policy, Cause::Reset, true));
+        assert!(!safe_for_post(&policy, Cause::Timeout, true));
+        assert!(!safe_for_post(&policy, Cause::Status(502), true));
+        assert!(!safe_for_post(&policy, Cause::Status(504), true));
+    }
+
+    #[test]
+    fn post_is_resent_while_nothing_was_sent_and_after_a_refusal() {
+        let mut policy = all_causes();
+        assert!(safe_for_post(&policy, Cause::ConnectFailure, false));
+        assert!(safe_for_post(&policy, Cause::Reset, false));
+        assert!(safe_for_post(&policy, Cause::Status(503), true));
+        policy.non_idempotent_503 = false;
+        assert!(!safe_for_post(&policy, Cause::Status(503), true));
+    }
+
+    #[test]
+    fn nothing_is_retried_once_the_answer_has_begun_or_the_body_is_gone() {
+        for cause in Cause::ALL {
+            let begun = Failure {
+                cause,
+                has_answer_begun: true,
+                ..FAILURE
+            };
+            let gone = Failure {
+                cause,
+                is_replayable: false,
+                ..FAILURE
+            };
+            assert!(!all_causes().may_retry(&begun), "{cause:?}");
+            assert!(!all_causes().may_retry(&gone), "{cause:?}");
+        }
+    }
+
+    #[test]
+    fn attempts_end_with_the_backends_or_with_the_configured_number() {
+        let may = |attempts, made| {
+            let policy = Policy {
+                attempts,
+                ..Policy::default()
+            };
+            policy.may_retry(&Failure {
+                attempts: made,
+                ..FAILURE
+            })
+        };
+        assert!(may(Attempts::All, 2) && !may(Attempts::All, 3));
+        assert!(may(Attempts::AtMost(2), 1) && !may(Attempts::AtMost(2), 2));
+        assert!(may(Attempts::AtMost(9), 2) && !may(Attempts::AtMost(9), 3));
+    }
+
+    #[test]
+    fn a_closed_reused_connection_gives_the_only_backend_a_second_attempt() {
+        let only = Failure {
+            backends: 1,
+            ..FAILURE
+        };
+        assert!(!Policy::default().may_retry(&only));
+        let stale = Failure {
+            was_reused: true,
+            ..only
+        };
+        assert!(Policy::default().may_retry(&stale));
+        assert!(!Policy::default().may_retry(&Failure { attempts: 2, ..stale }));
+        let once = Policy {
+            attempts: Attempts::AtMost(1),
+            ..Policy::default()
+        };
+        assert!(!once.may_retry(&stale));
+    }
+
+    #[test]
+    fn names_lead_back_to_their_causes() {
+        for cause in Cause::ALL {
+            assert_eq!(Cause::by_name(cause.name()), Some(cause));
+        }
+        assert_eq!(Cause::by_name("500"), None);
+        let names: Vec<_> = Causes::default().names().collect();
+        assert_eq!(names, ["connect_failure", "reset", "timeout", "503"]);
+    }
+
+    #[test]
+    fn a_status_that_is_no_cause_is_never_in_a_set() {
+        let mut causes = Causes::NONE;
+        causes.insert(Cause::Status(500));
+        assert_eq!(causes, Causes::NONE);
+        let all: Causes = Cause::ALL.into_iter().collect();
+        assert!(!all.contains(Cause::Status(500)));
+    }
 }
