@@ -1,6 +1,7 @@
 //! The URL of a backend, parsed once.
 
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 
 /// How a backend is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -66,6 +67,12 @@ impl Address {
             port,
             url: text.to_owned(),
         })
+    }
+
+    /// Where it is when the host is an IP literal; `None` for a name.
+    pub fn socket(&self) -> Option<SocketAddr> {
+        let literal = self.host.parse::<IpAddr>().ok()?;
+        Some(SocketAddr::new(literal, self.port))
     }
 
     /// Host and port as they stand in a `Host` field: IPv6 in brackets, port 80 left out.

@@ -55,16 +55,33 @@ pub struct Totals {
 }
 
 impl Backend {
-    /// Makes a backend that has not been resolved yet.
+    /// Makes a backend. An IP literal is resolved at once; a name has no address yet.
     pub fn new(address: Address, weight: u32, is_backup: bool) -> Arc<Self> {
+        let resolved = address.socket().into_iter().collect::<Vec<_>>();
         Arc::new(Self {
             id: BackendId::next(),
             address,
             weight: AtomicU32::new(weight),
             is_backup,
-            resolved: ArcSwap::default(),
+            resolved: ArcSwap::from_pointee(resolved),
             in_flight: Padded::default(),
             totals: Totals::default(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ip_literal_is_resolved_at_once_and_a_name_is_not() {
+        let resolved = |url| {
+            let backend = Backend::new(Address::parse(url).unwrap(), 1, false);
+            backend.resolved.load_full().to_vec()
+        };
+        assert_eq!(resolved("http://127.0.0.1:81"), ["127.0.0.1:81".parse().unwrap()]);
+        assert_eq!(resolved("http://[::1]:81"), ["[::1]:81".parse().unwrap()]);
+        assert_eq!(resolved("http://localhost:81"), []);
     }
 }

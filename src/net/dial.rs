@@ -1,0 +1,268 @@
+//! One attempt to connect: all addresses of a backend, both families, within one bound. After RFC 8305 ("Happy
+//! Eyeballs"): an address that does not answer is not waited for, it is raced.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use rustix::io::Errno;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::MAX_ADDRESSES;
+
+/// How long one address is given before the next is tried beside it (RFC 8305 §5).
+const HEAD_START: Duration = Duration::from_millis(250);
+
+/// Why no connection came about. Nothing was sent in any case: a retry is safe.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    /// The backend has no address: its name does not resolve.
+    #[error("name does not resolve")]
+    NoAddress,
+    /// Nothing listens there.
+    #[error("connection refused")]
+    Refused(#[source] io::Error),
+    /// No address answered within the bound.
+    #[error("timed out while connecting")]
+    TimedOut,
+    /// Ours, not the backend's: no local port is left for the address (`EADDRNOTAVAIL`). Also what an address of a
+    /// family that this machine does not have gives.
+    #[error("no local port or address for connecting")]
+    NoLocalPort(#[source] io::Error),
+    /// Ours, not the backend's: no file descriptor is left (`EMFILE`, `ENFILE`).
+    #[error("no file descriptor left for connecting")]
+    NoDescriptor(#[source] io::Error),
+    /// Anything else, such as no route.
+    #[error("cannot connect: {0}")]
+    Io(#[source] io::Error),
+}
+
+impl DialError {
+    /// Whether this process or machine lacks something, so that it says nothing about the backend.
+    pub fn is_ours(&self) -> bool {
+        matches!(self, Self::NoLocalPort(_) | Self::NoDescriptor(_))
+    }
+}
+
+impl From<io::Error> for DialError {
+    fn from(error: io::Error) -> Self {
+        match Errno::from_io_error(&error) {
+            Some(Errno::CONNREFUSED) => Self::Refused(error),
+            Some(Errno::TIMEDOUT) => Self::TimedOut,
+            Some(Errno::ADDRNOTAVAIL) => Self::NoLocalPort(error),
+            Some(Errno::MFILE | Errno::NFILE) => Self::NoDescriptor(error),
+            _ => Self::Io(error),
+        }
+    }
+}
+
+/// Connects to the first of `addresses` that answers, in their order, within `bound` for all of them. `TCP_NODELAY`
+/// is set. Dropping the future ends all attempts. Addresses after the first [`MAX_ADDRESSES`] are not tried.
+pub async fn dial(addresses: &[SocketAddr], bound: Duration) -> Result<TcpStream, DialError> {
+    let addresses = addresses.get(..MAX_ADDRESSES).unwrap_or(addresses);
+    let connected = match addresses {
+        [] => return Err(DialError::NoAddress),
+        [only] => timeout(bound, connect(*only)).await,
+        several => {
+            // With a short bound everyone still gets a turn.
+            let head_start = HEAD_START.min(bound / (several.len() as u32 + 1));
+            timeout(bound, race(several, head_start)).await
+        }
+    };
+    connected.unwrap_or(Err(DialError::TimedOut))
+}
+
+type Connecting = Pin<Box<dyn Future<Output = Result<TcpStream, DialError>> + Send>>;
+
+/// Starts with the first address; the next one starts when `head_start` is over or as soon as one has failed.
+async fn race(addresses: &[SocketAddr], head_start: Duration) -> Result<TcpStream, DialError> {
+    let mut waiting = addresses.iter();
+    let mut running: Vec<Connecting> = Vec::with_capacity(addresses.len());
+    let mut last_error = DialError::NoAddress;
+    loop {
+        let next = waiting.next();
+        if let Some(address) = next {
+            running.push(Box::pin(connect(*address)));
+        }
+        if running.is_empty() {
+            return Err(last_error);
+        }
+        let finished = poll_fn(|context| poll_any(&mut running, context));
+        let finished = match next {
+            Some(_) => timeout(head_start, finished).await,
+            None => Ok(finished.await),
+        };
+        match finished {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => last_error = worse(last_error, error),
+            Err(_) => {}
+        }
+    }
+}
+
+/// The result of one that has finished, which is removed.
+fn poll_any(running: &mut Vec<Connecting>, context: &mut Context<'_>) -> Poll<Result<TcpStream, DialError>> {
+    let finished = running.iter_mut().enumerate().find_map(|(index, connecting)| {
+        match connecting.as_mut().poll(context) {
+            Poll::Ready(result) => Some((index, result)),
+            Poll::Pending => None,
+        }
+    });
+    match finished {
+        Some((index, result)) => {
+            drop(running.swap_remove(index));
+            Poll::Ready(result)
+        }
+        None => Poll::Pending,
+    }
+}
+
+/// What is told of several errors: that we have no descriptor, which is true for all addresses, else the last one.
+fn worse(one: DialError, other: DialError) -> DialError {
+    match one {
+        DialError::NoDescriptor(_) => one,
+        _ => other,
+    }
+}
+
+async fn connect(address: SocketAddr) -> Result<TcpStream, DialError> {
+    made_ready(TcpStream::connect(address).await?, address)
+}
+
+fn made_ready(stream: TcpStream, address: SocketAddr) -> Result<TcpStream, DialError> {
+    // When nobody listens on a port of the ephemeral range, the kernel can give us that very port to come from, and
+    // TCP connects the socket with itself (RFC 9293 §3.5, simultaneous open).
+    if stream.local_addr()? == address {
+        // Closed without waiting, or the port would be taken from the backend for a minute.
+        stream.set_zero_linger()?;
+        return Err(DialError::Refused(io::ErrorKind::ConnectionRefused.into()));
+    }
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+
+    use socket2::{Domain, Socket, Type};
+
+    use super::*;
+    use crate::clock;
+
+    const BOUND: Duration = Duration::from_secs(5);
+
+    fn listener() -> (TcpListener, SocketAddr) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        (listener, address)
+    }
+
+    /// The port of a socket that is bound and does not listen refuses, and nobody else can get it.
+    fn refusing() -> (Socket, SocketAddr) {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket
+            .bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())
+            .unwrap();
+        let address = socket.local_addr().unwrap().as_socket().unwrap();
+        (socket, address)
+    }
+
+    /// A listener whose queue is full: the kernel drops further attempts to connect.
+    fn blackhole() -> (Socket, Vec<Socket>, SocketAddr) {
+        let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        listener
+            .bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())
+            .unwrap();
+        listener.listen(0).unwrap();
+        let address = listener.local_addr().unwrap();
+        let filling = (0..4)
+            .map(|_| {
+                let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+                socket.set_nonblocking(true).unwrap();
+                let _ = socket.connect(&address);
+                socket
+            })
+            .collect();
+        (listener, filling, address.as_socket().unwrap())
+    }
+
+    #[tokio::test]
+    async fn connects_with_no_delay() {
+        let (_listener, address) = listener();
+        let stream = dial(&[address], BOUND).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), address);
+        assert!(stream.nodelay().unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_refused_address_moves_on_at_once() {
+        let (_listener, address) = listener();
+        let (_bound, refusing) = refusing();
+        let started = clock::now();
+        let stream = dial(&[refusing, refusing, address], BOUND).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), address);
+        assert!(started.elapsed() < HEAD_START);
+    }
+
+    #[tokio::test]
+    async fn an_address_that_does_not_answer_does_not_eat_the_bound() {
+        let (_listener, address) = listener();
+        let (_full, _filling, silent) = blackhole();
+        let stream = dial(&[silent, address], BOUND).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), address);
+        let stream = dial(&[silent, silent, address], Duration::from_millis(200))
+            .await
+            .unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), address);
+    }
+
+    #[tokio::test]
+    async fn errors_say_what_happened() {
+        let (_full, _filling, silent) = blackhole();
+        let (_bound, refusing) = refusing();
+        let short = Duration::from_millis(50);
+        assert!(matches!(dial(&[], BOUND).await, Err(DialError::NoAddress)));
+        assert!(matches!(
+            dial(&[refusing], BOUND).await,
+            Err(DialError::Refused(_))
+        ));
+        assert!(matches!(
+            dial(&[refusing, refusing], BOUND).await,
+            Err(DialError::Refused(_))
+        ));
+        assert!(matches!(dial(&[silent], short).await, Err(DialError::TimedOut)));
+        assert!(matches!(
+            dial(&[refusing, silent], short).await,
+            Err(DialError::TimedOut)
+        ));
+    }
+
+    #[test]
+    fn a_lack_of_our_own_is_told_apart() {
+        let error = |errno: Errno| DialError::from(io::Error::from(errno));
+        assert!(matches!(error(Errno::ADDRNOTAVAIL), DialError::NoLocalPort(_)));
+        assert!(matches!(error(Errno::MFILE), DialError::NoDescriptor(_)));
+        assert!(error(Errno::NFILE).is_ours() && error(Errno::ADDRNOTAVAIL).is_ours());
+        assert!(!error(Errno::CONNREFUSED).is_ours() && !error(Errno::NETUNREACH).is_ours());
+        let told = worse(error(Errno::MFILE), error(Errno::CONNREFUSED));
+        assert!(matches!(told, DialError::NoDescriptor(_)));
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_is_connected_with_itself_is_refused() {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let address = socket.local_addr().unwrap();
+        let stream = socket.connect(address).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), address);
+        assert!(matches!(made_ready(stream, address), Err(DialError::Refused(_))));
+        // The port is free again, also for a socket that does not ask for addresses in use.
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&address.into()).unwrap();
+    }
+}

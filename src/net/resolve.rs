@@ -1,0 +1,101 @@
+//! Names to addresses, through the system's resolver: it knows `/etc/hosts`, search domains and what else the
+//! machine was set up with.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use tokio::net::lookup_host;
+use tokio::sync::Semaphore;
+
+use super::MAX_ADDRESSES;
+
+/// Lookups at one time in this process: each keeps a thread until the system's resolver gives up, tens of seconds
+/// when a name server is gone.
+static LOOKUPS: Semaphore = Semaphore::const_new(64);
+
+/// Finds the addresses of a name or IP literal (IPv6 without brackets): families take turns, the one that the
+/// system prefers first; at most [`MAX_ADDRESSES`]. An error or at least one address.
+pub async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    if let Ok(literal) = host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(literal, port)]);
+    }
+    let _permit = LOOKUPS.acquire().await.map_err(io::Error::other)?;
+    let addresses = take_turns(lookup_host((host, port)).await?.collect());
+    if addresses.is_empty() {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    Ok(addresses)
+}
+
+/// Lets the families take turns (RFC 8305 §4), so that neither can crowd the other out; drops duplicates.
+fn take_turns(found: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let is_first_v6 = found.first().is_some_and(SocketAddr::is_ipv6);
+    let (mut first, second): (Vec<_>, Vec<_>) = found
+        .into_iter()
+        .partition(|address| address.is_ipv6() == is_first_v6);
+    let mut second = second.into_iter();
+    let mut turns = Vec::with_capacity(MAX_ADDRESSES);
+    let ordered = first.drain(..).flat_map(|address| [Some(address), second.next()]);
+    let mut ordered: Vec<_> = ordered.flatten().collect();
+    ordered.extend(second);
+    for address in ordered {
+        if turns.len() < MAX_ADDRESSES && !turns.contains(&address) {
+            turns.push(address);
+        }
+    }
+    turns
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[tokio::test]
+    async fn literals_need_no_lookup() {
+        assert_eq!(
+            resolve("127.0.0.1", 80).await.unwrap(),
+            addresses(&["127.0.0.1:80"])
+        );
+        assert_eq!(resolve("::1", 81).await.unwrap(), addresses(&["[::1]:81"]));
+    }
+
+    #[tokio::test]
+    async fn localhost_is_loopback() {
+        let found = resolve("localhost", 80).await.unwrap();
+        assert!(!found.is_empty() && found.iter().all(|address| address.ip().is_loopback()));
+    }
+
+    #[tokio::test]
+    async fn a_name_that_cannot_exist_is_an_error() {
+        // Reserved by RFC 6761 §6.4; the label is too long for a query to leave the machine at all.
+        let name = format!("{}.invalid", "x".repeat(64));
+        assert!(resolve(&name, 80).await.is_err());
+    }
+
+    #[test]
+    fn families_take_turns_and_duplicates_go() {
+        let found = addresses(&[
+            "[::1]:1",
+            "[::2]:1",
+            "[::1]:1",
+            "1.1.1.1:1",
+            "1.1.1.2:1",
+            "1.1.1.3:1",
+        ]);
+        let wanted = ["[::1]:1", "1.1.1.1:1", "[::2]:1", "1.1.1.2:1", "1.1.1.3:1"];
+        assert_eq!(take_turns(found), addresses(&wanted));
+    }
+
+    #[test]
+    fn many_addresses_are_cut_to_the_bound() {
+        let found: Vec<_> = (0..500_u16)
+            .map(|port| SocketAddr::from(([127, 0, 0, 1], port)))
+            .collect();
+        assert_eq!(take_turns(found.clone()), found[..MAX_ADDRESSES]);
+        assert!(take_turns(Vec::new()).is_empty());
+    }
+}
