@@ -2,6 +2,7 @@
 //! can be run again from its seed.
 
 use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
 
 /// The odd increment of SplitMix64: 2^64 divided by the golden ratio.
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
@@ -46,6 +47,18 @@ pub fn below(bits: u64, bound: u64) -> u64 {
     ((u128::from(bits) * u128::from(bound)) >> 64) as u64
 }
 
+/// A random part of a duration, to the microsecond; both ends are possible.
+pub fn part(duration: Duration, bits: u64) -> Duration {
+    let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+    Duration::from_micros(below(bits, micros.saturating_add(1)))
+}
+
+/// A duration give or take a tenth, so that what started together does not stay in step.
+pub fn jittered(duration: Duration, bits: u64) -> Duration {
+    let tenth = duration / 10;
+    duration - tenth + part(tenth * 2, bits)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,5 +94,13 @@ mod tests {
             }
             assert!(halves[0].abs_diff(halves[1]) <= 12, "step {step}: {halves:?}");
         }
+    }
+
+    #[test]
+    fn jitter_is_a_tenth_to_both_sides() {
+        let second = Duration::from_secs(1);
+        assert_eq!(jittered(second, 0), Duration::from_millis(900));
+        assert_eq!(jittered(second, u64::MAX), Duration::from_millis(1_100));
+        assert_eq!(jittered(Duration::ZERO, u64::MAX), Duration::ZERO);
     }
 }

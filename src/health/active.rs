@@ -1,0 +1,376 @@
+//! The task that probes one backend for as long as the backend is in the config. It runs on the control runtime.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::{sleep, sleep_until};
+
+use crate::backend::{Backend, BackendId};
+use crate::chance::Chance;
+use crate::clock;
+use crate::net::Lookup;
+
+use super::probe::{Outcome, ProbeError, probe};
+use super::status::{Health, Probed, State, Status};
+use super::tracker::Tracker;
+use super::{Check, Kind};
+
+/// Probes at one time in this process: a storm of them must leave descriptors for clients.
+const MAX_PROBES: usize = 256;
+
+static PROBES: Semaphore = Semaphore::const_new(MAX_PROBES);
+
+/// Without probes, suspicions lead to lookups of the name, at most one in this time.
+const LOOKUP_GAP: Duration = Duration::from_secs(1);
+
+/// A backend became eligible or stopped being so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Change {
+    /// Which one.
+    pub backend: BackendId,
+    /// What it is now.
+    pub state: State,
+}
+
+/// Probes a backend for ever; ends by being aborted. The first probe follows at once, for a name (`lookup`) once its
+/// first lookup has ended. `health` is up to date before `on_change` hears of it. With [`Kind::None`] nothing is
+/// probed and the backend is eligible.
+pub async fn watch(
+    backend: Arc<Backend>,
+    health: Arc<Health>,
+    check: Check,
+    lookup: Option<Arc<Lookup>>,
+    on_change: mpsc::Sender<Change>,
+) {
+    let tracker = Tracker::new(&check, health.status().state);
+    let mut watcher = Watcher {
+        backend,
+        health,
+        lookup,
+        tracker,
+        on_change,
+    };
+    if check.kind == Kind::None {
+        watcher.trust().await;
+    } else {
+        watcher.probe_for_ever(&check).await;
+    }
+}
+
+struct Watcher {
+    backend: Arc<Backend>,
+    health: Arc<Health>,
+    lookup: Option<Arc<Lookup>>,
+    tracker: Tracker,
+    on_change: mpsc::Sender<Change>,
+}
+
+impl Watcher {
+    async fn probe_for_ever(&mut self, check: &Check) {
+        let mut chance = Chance::fresh();
+        if let (Some(lookup), true) = (&self.lookup, self.backend.resolved.load().is_empty()) {
+            lookup.settled().await;
+        }
+        loop {
+            // The semaphore is never closed.
+            let permit = PROBES.acquire().await;
+            self.health.clear_suspicion();
+            let outcome = probe(&self.backend, check).await;
+            drop(permit);
+            self.take(outcome).await;
+            let now = clock::now();
+            self.wait_until(self.tracker.next_probe(now, chance.bits())).await;
+        }
+    }
+
+    /// Waits until a probe is due or a request has failed, which is not long after the last probe at the earliest.
+    async fn wait_until(&self, due: Instant) {
+        tokio::select! {
+            () = sleep_until(due.into()) => {}
+            () = self.health.suspected() => {
+                let nudged = self.tracker.next_nudged(clock::now());
+                sleep_until(nudged.min(due).into()).await;
+            }
+        }
+    }
+
+    async fn take(&mut self, outcome: Outcome) {
+        let now = clock::now();
+        match &outcome.result {
+            Err(error) if error.is_ours() => {
+                self.tracker.postpone(now);
+                // Every backend has this at once: not worth a line each.
+                tracing::debug!(backend = %self.backend.address, reason = %error, "backend could not be probed");
+                return;
+            }
+            Err(ProbeError::Connect(_)) => self.look_up(),
+            _ => {}
+        }
+        let change = self.tracker.record(outcome.result.is_ok(), now);
+        let probed = Probed {
+            at: now,
+            wall: clock::wall(),
+            took: outcome.took,
+            status_code: outcome.status_code(),
+            error: outcome.result.err().map(|error| error.to_string().into()),
+        };
+        self.publish(change, Some(probed)).await;
+    }
+
+    fn look_up(&self) {
+        if let Some(lookup) = &self.lookup {
+            lookup.request();
+        }
+    }
+
+    /// Writes down what is known now, and tells of a change.
+    async fn publish(&self, change: Option<State>, probed: Option<Probed>) {
+        let before = self.health.status();
+        let mut status = Status {
+            successes: self.tracker.successes(),
+            failures: self.tracker.failures(),
+            probed,
+            ..Status::clone(&before)
+        };
+        if let Some(state) = change {
+            status.state = state;
+            status.since = clock::now();
+            status.since_wall = clock::wall();
+            let error = status.probed.as_ref().and_then(|probed| probed.error.clone());
+            status.why = error.filter(|_| state == State::Down);
+            self.log(&status);
+        }
+        let state = status.state;
+        self.health.set(status);
+        if state.is_eligible() != before.state.is_eligible() {
+            let change = Change {
+                backend: self.backend.id,
+                state,
+            };
+            // Without a listener there is nobody to tell, as at the end of the process.
+            let _ = self.on_change.send(change).await;
+        }
+    }
+
+    fn log(&self, status: &Status) {
+        let backend = &self.backend.address;
+        let state = status.state.as_str();
+        match &status.why {
+            Some(reason) => tracing::warn!(%backend, state, %reason, "backend is down"),
+            None => tracing::info!(%backend, state, "backend is {state}"),
+        }
+    }
+
+    /// No probes: eligible, whatever it was before a reload. Suspicions still lead to lookups.
+    async fn trust(&mut self) {
+        if self.tracker.state() != State::Unknown {
+            self.publish(Some(State::Unknown), None).await;
+        }
+        loop {
+            self.health.suspected().await;
+            self.health.clear_suspicion();
+            self.look_up();
+            sleep(LOOKUP_GAP).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::scripted::{DEADLINE, Script, Scripted, check};
+    use super::*;
+    use crate::backend::Address;
+    use crate::tasks::Tasks;
+
+    const OK: Script = Script::Answer("HTTP/1.1 200 OK\r\n\r\n");
+    const REFUSAL: Script = Script::Answer("HTTP/1.1 503 no\r\n\r\n");
+
+    /// A backend that is being watched.
+    struct Watched {
+        health: Arc<Health>,
+        changes: mpsc::Receiver<Change>,
+        tasks: Tasks,
+    }
+
+    impl Watched {
+        fn start(backend: &Arc<Backend>, check: Check, lookup: Option<Arc<Lookup>>) -> Self {
+            Self::resume(backend, Health::new(), check, lookup)
+        }
+
+        fn resume(
+            backend: &Arc<Backend>,
+            health: Arc<Health>,
+            check: Check,
+            lookup: Option<Arc<Lookup>>,
+        ) -> Self {
+            let (on_change, changes) = mpsc::channel(10);
+            let mut tasks = Tasks::default();
+            tasks.spawn(watch(
+                Arc::clone(backend),
+                Arc::clone(&health),
+                check,
+                lookup,
+                on_change,
+            ));
+            Self {
+                health,
+                changes,
+                tasks,
+            }
+        }
+
+        /// The state that the next change leads to.
+        async fn change(&mut self) -> State {
+            let change = tokio::time::timeout(DEADLINE, self.changes.recv())
+                .await
+                .expect("a change")
+                .unwrap();
+            assert_eq!(self.health.is_eligible(), change.state.is_eligible());
+            change.state
+        }
+
+        /// Waits until the status is as wanted.
+        async fn status(&self, is_wanted: impl Fn(&Status) -> bool) -> Arc<Status> {
+            let poll = async {
+                loop {
+                    let status = self.health.status();
+                    if is_wanted(&status) {
+                        return status;
+                    }
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::time::timeout(DEADLINE, poll).await.expect("a status")
+        }
+    }
+
+    #[tokio::test]
+    async fn a_backend_that_was_never_probed_is_eligible() {
+        let health = Health::new();
+        assert!(health.is_eligible());
+        assert_eq!(health.status().state, State::Unknown);
+    }
+
+    #[tokio::test]
+    async fn the_first_probe_comes_at_once_and_decides() {
+        let scripted = Scripted::start(OK).await;
+        let watched = Watched::start(&scripted.backend(), check(None), None);
+        let status = watched.status(|status| status.state == State::Up).await;
+        assert_eq!(
+            (status.successes, status.failures, status.why.clone()),
+            (1, 0, None)
+        );
+        assert_eq!(status.probed.clone().unwrap().status_code, Some(200));
+
+        scripted.script.store(REFUSAL.into());
+        let mut watched = Watched::start(&scripted.backend(), check(None), None);
+        assert_eq!(watched.change().await, State::Down);
+        let status = watched.health.status();
+        assert_eq!(status.why.as_deref(), Some("status 503"));
+        assert_eq!(
+            status.probed.clone().unwrap().error.as_deref(),
+            Some("status 503")
+        );
+    }
+
+    #[tokio::test]
+    async fn a_suspicion_leads_to_probes_that_take_the_backend_down_and_back() {
+        let mut scripted = Scripted::start(OK).await;
+        let backend = scripted.backend();
+        // The interval is an hour: without the suspicion there would be no second probe.
+        let mut watched = Watched::start(&backend, check(None), None);
+        watched.status(|status| status.state == State::Up).await;
+        scripted.request().await;
+        scripted.script.store(REFUSAL.into());
+        watched.health.suspect();
+        assert_eq!(watched.change().await, State::Down);
+        assert_eq!(watched.health.status().failures, 3);
+        scripted.script.store(OK.into());
+        assert_eq!(watched.change().await, State::Up);
+        assert_eq!(
+            (watched.health.status().successes, &watched.health.status().why),
+            (2, &None)
+        );
+    }
+
+    #[tokio::test]
+    async fn many_suspicions_of_one_moment_are_one_probe() {
+        let mut scripted = Scripted::start(OK).await;
+        let watched = Watched::start(&scripted.backend(), check(None), None);
+        watched.status(|status| status.successes == 1).await;
+        scripted.request().await;
+        for _ in 0..1_000 {
+            watched.health.suspect();
+        }
+        watched.status(|status| status.successes == 2).await;
+        scripted.request().await;
+        // One more than the suspicions asked for would come after the gap, before this one.
+        watched.health.suspect();
+        watched.status(|status| status.successes == 3).await;
+        scripted.request().await;
+        assert_eq!(scripted.unseen(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_name_is_probed_once_its_first_lookup_has_ended() {
+        let scripted = Scripted::start(OK).await;
+        let url = format!("http://a.invalid:{}", scripted.address.port());
+        let backend = Backend::new(Address::parse(&url).unwrap(), 1, false);
+        let lookup = Arc::new(Lookup::new());
+        let mut watched = Watched::start(&backend, check(None), Some(Arc::clone(&lookup)));
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(watched.health.status().probed, None);
+        lookup.settle();
+        assert_eq!(watched.change().await, State::Down);
+        assert_eq!(
+            watched.health.status().why.as_deref(),
+            Some("name does not resolve")
+        );
+        tokio::time::timeout(DEADLINE, lookup.requested())
+            .await
+            .expect("a request for a lookup");
+        backend.resolved.store(vec![scripted.address].into());
+        assert_eq!(watched.change().await, State::Up);
+    }
+
+    #[tokio::test]
+    async fn a_backend_that_is_down_stays_so_over_a_reload() {
+        let mut scripted = Scripted::start(REFUSAL).await;
+        let backend = scripted.backend();
+        let mut watched = Watched::start(&backend, check(None), None);
+        assert_eq!(watched.change().await, State::Down);
+        let Watched { health, tasks, .. } = watched;
+        drop(tasks);
+        scripted.request().await;
+        scripted.script.store(OK.into());
+        let mut watched = Watched::resume(&backend, health, check(None), None);
+        scripted.request().await;
+        assert_eq!(watched.change().await, State::Up);
+        assert_eq!(watched.health.status().successes, 2);
+    }
+
+    #[tokio::test]
+    async fn without_probes_a_backend_is_eligible_also_when_it_was_down() {
+        let scripted = Scripted::start(REFUSAL).await;
+        let backend = scripted.backend();
+        let mut watched = Watched::start(&backend, check(None), None);
+        assert_eq!(watched.change().await, State::Down);
+        let none = Check {
+            kind: Kind::None,
+            ..check(None)
+        };
+        let Watched { health, tasks, .. } = watched;
+        drop(tasks);
+        let lookup = Arc::new(Lookup::new());
+        let mut watched = Watched::resume(&backend, health, none, Some(Arc::clone(&lookup)));
+        assert_eq!(watched.change().await, State::Unknown);
+        assert!(watched.health.is_eligible());
+        watched.health.suspect();
+        tokio::time::timeout(DEADLINE, lookup.requested())
+            .await
+            .expect("a request for a lookup");
+    }
+}

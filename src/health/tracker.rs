@@ -1,0 +1,232 @@
+//! The state machine of one backend's health, and when it is probed next. Pure: time and chance are arguments.
+
+use std::time::{Duration, Instant};
+
+use crate::chance;
+
+use super::{Check, State};
+
+/// After a failed probe, and while a change of state is pending, the next probe follows within 1 s: after this long,
+/// and up to `SOON_SPREAD` more, so that backends that failed together are not probed in step.
+const SOON: Duration = Duration::from_millis(500);
+
+/// See [`SOON`].
+const SOON_SPREAD: Duration = Duration::from_millis(400);
+
+/// Probes that requests ask for are at least this far apart: a backend that fails requests and passes probes must
+/// not be probed without pause.
+const NUDGE_GAP: Duration = Duration::from_millis(100);
+
+/// No interval is shorter than this.
+const SHORTEST: Duration = Duration::from_millis(10);
+
+/// Counts results in a row and decides.
+#[derive(Debug, Clone)]
+pub struct Tracker {
+    state: State,
+    successes: u32,
+    failures: u32,
+    healthy_after: u32,
+    unhealthy_after: u32,
+    interval: Duration,
+    last: Option<Instant>,
+}
+
+impl Tracker {
+    /// Makes a tracker that goes on from `state`: a reload does not make a backend that is down unknown.
+    pub fn new(check: &Check, state: State) -> Self {
+        Self {
+            state,
+            successes: 0,
+            failures: 0,
+            healthy_after: check.healthy_after.max(1),
+            unhealthy_after: check.unhealthy_after.max(1),
+            interval: check.interval.max(SHORTEST),
+            last: None,
+        }
+    }
+
+    /// The state that the results so far make.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Results in a row that were successes.
+    pub fn successes(&self) -> u32 {
+        self.successes
+    }
+
+    /// Results in a row that were failures.
+    pub fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// Takes in the result of a probe that ended at `now`. The first one decides at once. Gives the new state when it
+    /// is another one than before.
+    pub fn record(&mut self, is_success: bool, now: Instant) -> Option<State> {
+        self.last = Some(now);
+        if is_success {
+            self.successes = self.successes.saturating_add(1);
+            self.failures = 0;
+        } else {
+            self.failures = self.failures.saturating_add(1);
+            self.successes = 0;
+        }
+        let next = match self.state {
+            State::Unknown if is_success => State::Up,
+            State::Unknown => State::Down,
+            State::Up if self.failures >= self.unhealthy_after => State::Down,
+            State::Down if self.successes >= self.healthy_after => State::Up,
+            same => same,
+        };
+        let is_change = next != self.state;
+        self.state = next;
+        is_change.then_some(next)
+    }
+
+    /// Takes in that a probe which ended at `now` told nothing of the backend.
+    pub fn postpone(&mut self, now: Instant) {
+        self.last = Some(now);
+    }
+
+    /// When the next probe is due; `random` are fresh uniform bits. At `now` while there was none yet.
+    pub fn next_probe(&self, now: Instant, random: u64) -> Instant {
+        let Some(last) = self.last else { return now };
+        let is_settled = self.state == State::Up && self.failures == 0;
+        let settled = chance::jittered(self.interval, random);
+        let soon = SOON + chance::part(SOON_SPREAD, random);
+        last + if is_settled { settled } else { settled.min(soon) }
+    }
+
+    /// When a probe that a request asked for is due.
+    pub fn next_nudged(&self, now: Instant) -> Instant {
+        self.last.map_or(now, |last| now.max(last + NUDGE_GAP))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chance::Chance;
+    use crate::clock;
+    use crate::health::Kind;
+
+    fn check() -> Check {
+        Check {
+            kind: Kind::Tcp,
+            interval: Duration::from_secs(10),
+            timeout: Duration::from_secs(2),
+            healthy_after: 2,
+            unhealthy_after: 3,
+        }
+    }
+
+    /// The states after each of these results.
+    fn states(start: State, results: &[bool]) -> Vec<State> {
+        let mut tracker = Tracker::new(&check(), start);
+        let now = clock::now();
+        results
+            .iter()
+            .map(|is_success| {
+                let before = tracker.state();
+                let change = tracker.record(*is_success, now);
+                assert_eq!(change, (tracker.state() != before).then_some(tracker.state()));
+                tracker.state()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_first_result_decides_at_once() {
+        assert_eq!(states(State::Unknown, &[true]), [State::Up]);
+        assert_eq!(states(State::Unknown, &[false]), [State::Down]);
+    }
+
+    #[test]
+    fn only_failures_in_a_row_take_a_backend_down() {
+        use State::{Down, Up};
+        assert_eq!(states(Up, &[false, false, false]), [Up, Up, Down]);
+        assert_eq!(states(Up, &[false, false, true, false, false]), [Up; 5]);
+    }
+
+    #[test]
+    fn only_successes_in_a_row_bring_a_backend_back() {
+        use State::{Down, Up};
+        assert_eq!(states(Down, &[true, true]), [Down, Up]);
+        assert_eq!(states(Down, &[true, false, true, false]), [Down; 4]);
+    }
+
+    #[test]
+    fn the_first_probe_is_due_at_once() {
+        let now = clock::now();
+        assert_eq!(Tracker::new(&check(), State::Unknown).next_probe(now, 7), now);
+    }
+
+    #[test]
+    fn a_settled_backend_is_probed_after_the_interval_give_or_take_a_tenth() {
+        let now = clock::now();
+        let mut tracker = Tracker::new(&check(), State::Unknown);
+        tracker.record(true, now);
+        assert_eq!(tracker.next_probe(now, 0), now + Duration::from_secs(9));
+        assert_eq!(tracker.next_probe(now, u64::MAX), now + Duration::from_secs(11));
+    }
+
+    #[test]
+    fn after_a_failure_and_before_a_recovery_the_next_probe_follows_within_a_second() {
+        let now = clock::now();
+        for (start, is_success) in [(State::Up, false), (State::Down, false), (State::Down, true)] {
+            let mut tracker = Tracker::new(&check(), start);
+            tracker.record(is_success, now);
+            assert_eq!(tracker.next_probe(now, 0), now + Duration::from_millis(500));
+            assert_eq!(
+                tracker.next_probe(now, u64::MAX),
+                now + Duration::from_millis(900)
+            );
+        }
+    }
+
+    #[test]
+    fn probes_that_requests_ask_for_keep_a_gap() {
+        let now = clock::now();
+        let mut tracker = Tracker::new(&check(), State::Up);
+        assert_eq!(tracker.next_nudged(now), now);
+        tracker.record(true, now);
+        assert_eq!(tracker.next_nudged(now), now + NUDGE_GAP);
+        let later = now + Duration::from_secs(3);
+        assert_eq!(tracker.next_nudged(later), later);
+    }
+
+    /// A backend that dies and recovers at random, in simulated time.
+    #[test]
+    fn simulation_follows_the_backend_within_the_promised_time() {
+        for seed in 0..300 {
+            let mut chance = Chance::seeded(seed);
+            let mut now = clock::now();
+            let mut tracker = Tracker::new(&check(), State::Unknown);
+            let mut is_well = true;
+            // When the backend last became what it is.
+            let mut since = now;
+            for step in 0..300 {
+                let due = tracker.next_probe(now, chance.bits());
+                assert!(due >= now, "seed {seed}, step {step}");
+                now = due;
+                if chance::below(chance.bits(), 8) == 0 {
+                    is_well = !is_well;
+                    since = now;
+                }
+                let before = tracker.state();
+                tracker.record(is_well, now);
+                let state = tracker.state();
+                if state != before && before != State::Unknown {
+                    assert_eq!(state == State::Up, is_well, "seed {seed}, step {step}");
+                }
+                // Down after two more failures, up after one more success, each within 0.9 s.
+                let is_late = now - since > Duration::from_millis(1_800);
+                assert!(
+                    !is_late || (state == State::Up) == is_well,
+                    "seed {seed}, step {step}"
+                );
+            }
+        }
+    }
+}
