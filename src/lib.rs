@@ -28,7 +28,6 @@ pub mod telemetry;
 
 pub mod backend;
 pub mod buffer;
-pub mod body;
 pub mod chance;
 pub mod clock;
 pub mod head;
