@@ -1,3 +1,14 @@
 //! What the balancer tells of itself: the access log, the operations log, the counters.
 
 pub mod access_log;
+pub mod log;
+
+mod json;
+mod logs;
+mod sink;
+mod stamp;
+mod writer;
+
+pub use logs::Logs;
+pub use stamp::Stamp;
+pub use writer::{Queue, Writer};

@@ -1,0 +1,134 @@
+//! Turns an entry into its line. Pure; allocates nothing once the buffer has grown.
+//!
+//! The keys and their order are a promise to whoever parses the log. `path` carries `?query` only when the setting asks
+//! for it. A value from outside that is longer than its bound ends with `…[truncated]`. `telemetry/json.rs` says how
+//! bytes are escaped.
+
+use crate::telemetry::Stamp;
+use crate::telemetry::json::{self, CUT_MARK, GROWTH};
+
+use super::entry::{Client, Entry, Retry};
+
+/// Bytes of a path that are shown, and of a query: enough for any that a person wrote, and few enough that a client
+/// that sends 16 KiB lines does not fill the disk.
+pub const PATH_BOUND: usize = 2048;
+
+/// Bytes of any other value that are shown. A host name has at most 253.
+pub const VALUE_BOUND: usize = 256;
+
+/// Retries that are listed; `attempts` counts all.
+pub const RETRIES_BOUND: usize = 16;
+
+/// The longest line, its newline included: what the bounds above come to with every byte escaped.
+pub const LINE_BOUND: usize = FRAME
+    + 2 * PATH_BOUND * GROWTH
+    + STRINGS * (VALUE_BOUND * GROWTH + CUT_MARK.len())
+    + RETRIES_BOUND * 2 * (VALUE_BOUND * GROWTH + CUT_MARK.len() + RETRY_FRAME);
+
+/// More than the keys, the punctuation and all numbers, dates and addresses come to.
+const FRAME: usize = 768;
+
+/// Values bounded by `VALUE_BOUND`, with room for the marks of path and query.
+const STRINGS: usize = 10;
+
+/// More than half of `{"backend":"","reason":""},`.
+const RETRY_FRAME: usize = 16;
+
+/// What the settings say about a line.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Whether the path carries its query. Off by default: queries carry secrets.
+    pub query: bool,
+}
+
+/// Appends the line of `entry`, its newline included. Whatever bytes the entry holds, it is exactly one line of valid JSON
+/// of at most [`LINE_BOUND`] bytes.
+pub fn encode(entry: &Entry<'_>, stamp: &mut Stamp, options: Options, out: &mut Vec<u8>) {
+    out.extend_from_slice(br#"{"time":""#);
+    stamp.write(entry.time, out);
+    out.extend_from_slice(if entry.status >= 500 {
+        br#"","level":"WARN","msg":"Request completed","client_ip":""#
+    } else {
+        br#"","level":"INFO","msg":"Request completed","client_ip":""#
+    });
+    match entry.client {
+        Client::Direct(address) => json::socket_address(out, address),
+        Client::Forwarded(address) => json::ip_address(out, address),
+    }
+    out.extend_from_slice(br#"","method":"#);
+    json::string_or_null(out, entry.method, VALUE_BOUND);
+    out.extend_from_slice(br#","path":"#);
+    path(entry, options, out);
+    out.extend_from_slice(br#","backend":"#);
+    json::string_or_null(out, entry.backend.map(str::as_bytes), VALUE_BOUND);
+    out.extend_from_slice(br#","status":"#);
+    json::number(out, u64::from(entry.status));
+    out.extend_from_slice(br#","latency_ms":"#);
+    json::millis(out, entry.latency);
+    details(entry, out);
+    out.extend_from_slice(b"}\n");
+}
+
+fn path(entry: &Entry<'_>, options: Options, out: &mut Vec<u8>) {
+    let Some(path) = entry.path else {
+        out.extend_from_slice(b"null");
+        return;
+    };
+    out.push(b'"');
+    json::text(out, path, PATH_BOUND);
+    if let Some(query) = entry.query.filter(|_| options.query) {
+        out.push(b'?');
+        json::text(out, query, PATH_BOUND);
+    }
+    out.push(b'"');
+}
+
+/// Everything behind `latency_ms`.
+fn details(entry: &Entry<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(br#","host":"#);
+    json::string_or_null(out, entry.host, VALUE_BOUND);
+    out.extend_from_slice(br#","protocol":"#);
+    json::string_or_null(out, entry.protocol.map(str::as_bytes), VALUE_BOUND);
+    out.extend_from_slice(br#","route":"#);
+    json::string_or_null(out, entry.route.map(str::as_bytes), VALUE_BOUND);
+    out.extend_from_slice(br#","pool":"#);
+    json::string_or_null(out, entry.pool.map(str::as_bytes), VALUE_BOUND);
+    out.extend_from_slice(br#","request_id":"#);
+    json::string_or_null(out, entry.request_id, VALUE_BOUND);
+    out.extend_from_slice(br#","attempts":"#);
+    json::number(out, u64::from(entry.attempts));
+    out.extend_from_slice(br#","bytes_received":"#);
+    json::number(out, entry.bytes_received);
+    out.extend_from_slice(br#","bytes_sent":"#);
+    json::number(out, entry.bytes_sent);
+    out.extend_from_slice(br#","backend_ms":"#);
+    match entry.backend_time {
+        Some(time) => json::millis(out, time),
+        None => out.extend_from_slice(b"null"),
+    }
+    if !entry.retries.is_empty() {
+        retries(entry.retries, out);
+    }
+    if let Some(error) = entry.error {
+        out.extend_from_slice(br#","error":"#);
+        json::string(out, error.as_bytes(), VALUE_BOUND);
+    }
+}
+
+fn retries(retries: &[Retry<'_>], out: &mut Vec<u8>) {
+    out.extend_from_slice(br#","retries":"#);
+    let mut before = b'[';
+    for retry in retries.iter().take(RETRIES_BOUND) {
+        out.push(before);
+        before = b',';
+        out.extend_from_slice(br#"{"backend":"#);
+        json::string(out, retry.backend.as_bytes(), VALUE_BOUND);
+        out.extend_from_slice(br#","reason":"#);
+        json::string(out, retry.reason.as_bytes(), VALUE_BOUND);
+        out.push(b'}');
+    }
+    out.push(b']');
+}
+
+#[cfg(test)]
+mod tests;

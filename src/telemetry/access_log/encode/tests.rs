@@ -1,0 +1,311 @@
+//! The promises of a line: its keys, their order, its bound, and that no bytes break it.
+
+use super::*;
+use proptest::prelude::*;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::{Value, json};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// An object with its keys in the order of the text.
+struct Ordered(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Ordered {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Keys;
+        impl<'de> Visitor<'de> for Keys {
+            type Value = Ordered;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Ordered, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Ordered(entries))
+            }
+        }
+        deserializer.deserialize_map(Keys)
+    }
+}
+
+const FIRST: [&str; 9] = [
+    "time",
+    "level",
+    "msg",
+    "client_ip",
+    "method",
+    "path",
+    "backend",
+    "status",
+    "latency_ms",
+];
+const SECOND: [&str; 9] = [
+    "host",
+    "protocol",
+    "route",
+    "pool",
+    "request_id",
+    "attempts",
+    "bytes_received",
+    "bytes_sent",
+    "backend_ms",
+];
+
+fn entry() -> Entry<'static> {
+    Entry {
+        time: UNIX_EPOCH + Duration::from_millis(1_795_515_330_120),
+        client: Client::Direct("192.0.2.1:50123".parse().expect("an address")),
+        method: Some(b"GET"),
+        path: Some(b"/v1/users"),
+        query: Some(b"token=secret"),
+        backend: Some("http://localhost:8001"),
+        status: 200,
+        latency: Duration::from_micros(1_234),
+        host: Some(b"api.example.com"),
+        protocol: Some("HTTP/1.1"),
+        route: Some("api.example.com/v1"),
+        pool: Some("api"),
+        request_id: Some(b"0123456789abcdef"),
+        attempts: 1,
+        bytes_received: 0,
+        bytes_sent: 512,
+        backend_time: Some(Duration::from_micros(1_000)),
+        retries: &[],
+        error: None,
+    }
+}
+
+fn bare() -> Entry<'static> {
+    Entry {
+        method: None,
+        path: None,
+        query: None,
+        backend: None,
+        status: 400,
+        host: None,
+        protocol: None,
+        route: None,
+        pool: None,
+        request_id: None,
+        attempts: 0,
+        backend_time: None,
+        error: Some("bad_request"),
+        ..entry()
+    }
+}
+
+fn line(entry: &Entry<'_>, options: Options) -> String {
+    let mut out = Vec::new();
+    encode(entry, &mut Stamp::default(), options, &mut out);
+    String::from_utf8(out).expect("a line is UTF-8")
+}
+
+fn keys(line: &str) -> Vec<String> {
+    let Ordered(entries) = serde_json::from_str(line).expect("a line is an object");
+    entries.into_iter().map(|(key, _)| key).collect()
+}
+
+#[test]
+fn a_line_has_exactly_the_promised_keys_in_the_promised_order() {
+    let promised: Vec<&str> = FIRST.into_iter().chain(SECOND).collect();
+    assert_eq!(keys(&line(&entry(), Options::default())), promised);
+    let retries = [Retry {
+        backend: "http://localhost:8002",
+        reason: "connect_failure",
+    }];
+    let failed = Entry {
+        retries: &retries,
+        error: Some("no_backend"),
+        ..entry()
+    };
+    let promised: Vec<&str> = FIRST
+        .into_iter()
+        .chain(SECOND)
+        .chain(["retries", "error"])
+        .collect();
+    assert_eq!(keys(&line(&failed, Options::default())), promised);
+}
+
+#[test]
+fn a_line_says_what_happened() {
+    assert_eq!(
+        line(&entry(), Options::default()),
+        concat!(
+            r#"{"time":"2026-11-24T10:15:30.120Z","level":"INFO","msg":"Request completed","#,
+            r#""client_ip":"192.0.2.1:50123","method":"GET","path":"/v1/users","#,
+            r#""backend":"http://localhost:8001","status":200,"latency_ms":1.234,"#,
+            r#""host":"api.example.com","protocol":"HTTP/1.1","route":"api.example.com/v1","pool":"api","#,
+            r#""request_id":"0123456789abcdef","attempts":1,"bytes_received":0,"bytes_sent":512,"#,
+            r#""backend_ms":1.000}"#,
+            "\n"
+        )
+    );
+}
+
+#[test]
+fn what_is_not_known_is_null() {
+    let read: Value = serde_json::from_str(&line(&bare(), Options::default())).expect("JSON");
+    for key in [
+        "method",
+        "path",
+        "backend",
+        "host",
+        "protocol",
+        "route",
+        "pool",
+        "request_id",
+        "backend_ms",
+    ] {
+        assert_eq!(read.get(key), Some(&Value::Null), "{key}");
+    }
+    assert_eq!(read["attempts"], 0);
+    assert_eq!(read["error"], "bad_request");
+}
+
+#[test]
+fn only_server_errors_are_warnings() {
+    for (status, level) in [
+        (200, "INFO"),
+        (404, "INFO"),
+        (499, "INFO"),
+        (500, "WARN"),
+        (503, "WARN"),
+    ] {
+        let read: Value =
+            serde_json::from_str(&line(&Entry { status, ..entry() }, Options::default())).expect("JSON");
+        assert_eq!(read["level"], level, "{status}");
+        assert_eq!(read["status"], status);
+    }
+}
+
+#[test]
+fn the_client_has_a_port_only_when_it_is_its_own() {
+    for (client, shown) in [
+        (
+            Client::Direct("[2001:db8::7]:443".parse().expect("an address")),
+            "[2001:db8::7]:443",
+        ),
+        (
+            Client::Forwarded("2001:db8::7".parse().expect("an address")),
+            "2001:db8::7",
+        ),
+        (
+            Client::Forwarded("192.0.2.9".parse().expect("an address")),
+            "192.0.2.9",
+        ),
+    ] {
+        let read: Value =
+            serde_json::from_str(&line(&Entry { client, ..entry() }, Options::default())).expect("JSON");
+        assert_eq!(read["client_ip"], shown);
+    }
+}
+
+#[test]
+fn the_query_is_shown_only_when_asked_for() {
+    assert!(!line(&entry(), Options { query: false }).contains("secret"));
+    let read: Value = serde_json::from_str(&line(&entry(), Options { query: true })).expect("JSON");
+    assert_eq!(read["path"], "/v1/users?token=secret");
+}
+
+#[test]
+fn retries_are_listed_up_to_a_bound() {
+    let retries = [Retry {
+        backend: "http://localhost:8002",
+        reason: "503",
+    }; RETRIES_BOUND + 5];
+    let read: Value = serde_json::from_str(&line(
+        &Entry {
+            retries: &retries,
+            ..entry()
+        },
+        Options::default(),
+    ))
+    .expect("JSON");
+    let listed = read["retries"].as_array().expect("a list");
+    assert_eq!(listed.len(), RETRIES_BOUND);
+    assert_eq!(
+        listed[0],
+        json!({"backend": "http://localhost:8002", "reason": "503"})
+    );
+}
+
+#[test]
+fn the_longest_line_is_within_the_bound() {
+    let bytes = [0_u8; 20_000];
+    let text = "\0".repeat(20_000);
+    let address = "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535"
+        .parse()
+        .expect("an address");
+    let retries = [Retry {
+        backend: &text,
+        reason: "first_byte_timeout",
+    }; RETRIES_BOUND];
+    let longest = Entry {
+        time: SystemTime::UNIX_EPOCH,
+        client: Client::Direct(address),
+        method: Some(&bytes),
+        path: Some(&bytes),
+        query: Some(&bytes),
+        backend: Some(&text),
+        status: u16::MAX,
+        latency: Duration::MAX,
+        host: Some(&bytes),
+        protocol: Some(&text),
+        route: Some(&text),
+        pool: Some(&text),
+        request_id: Some(&bytes),
+        attempts: u32::MAX,
+        bytes_received: u64::MAX,
+        bytes_sent: u64::MAX,
+        backend_time: Some(Duration::MAX),
+        retries: &retries,
+        error: Some("answer_cut"),
+    };
+    let line = line(&longest, Options { query: true });
+    assert!(line.len() <= LINE_BOUND, "{} > {LINE_BOUND}", line.len());
+    assert!(line.len() > LINE_BOUND / 2, "the bound says something");
+    serde_json::from_str::<Value>(&line).expect("JSON");
+}
+
+/// Bytes that are as likely to break a line as bytes can be.
+fn nasty() -> impl Strategy<Value = Vec<u8>> {
+    let piece = prop_oneof![
+        Just(b"\"}\n{\"time\":\"".to_vec()),
+        Just(b"\\".to_vec()),
+        Just(b"\r\n".to_vec()),
+        Just(b"\x1b[31m".to_vec()),
+        Just("\u{202E}\u{2028}".as_bytes().to_vec()),
+        Just(b"\xff\xfe\xc3".to_vec()),
+        proptest::collection::vec(any::<u8>(), 0..40),
+        Just(vec![b'a'; 700]),
+    ];
+    proptest::collection::vec(piece, 0..8).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_of_a_client_break_a_line(
+        method in proptest::option::of(nasty()),
+        path in proptest::option::of(nasty()),
+        query in proptest::option::of(nasty()),
+        host in proptest::option::of(nasty()),
+        request_id in proptest::option::of(nasty()),
+    ) {
+        let nasty = Entry {
+            method: method.as_deref(),
+            path: path.as_deref(),
+            query: query.as_deref(),
+            host: host.as_deref(),
+            request_id: request_id.as_deref(),
+            ..entry()
+        };
+        let line = line(&nasty, Options { query: true });
+        prop_assert!(line.len() <= LINE_BOUND);
+        prop_assert_eq!(line.lines().count(), 1);
+        prop_assert!(line.ends_with('\n'));
+        prop_assert_eq!(line.matches(char::is_control).count(), 1);
+        let promised: Vec<&str> = FIRST.into_iter().chain(SECOND).collect();
+        prop_assert_eq!(keys(&line), promised);
+    }
+}

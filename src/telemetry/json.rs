@@ -1,0 +1,295 @@
+//! Pieces of JSON, appended to a buffer without allocating. Pure. Both logs use it, so that both are safe alike.
+//!
+//! A string written here can neither end its line nor change how a terminal shows it:
+//! - `"`, `\`, control bytes and DEL are escaped (RFC 8259 §7), and so are the C1 controls, line and paragraph
+//!   separators, zero-width characters and those that change the direction of text;
+//! - a byte that is not part of valid UTF-8 is written as `\u00XX`, XX being its value;
+//! - what exceeds the bound is cut at a character and [`CUT_MARK`] put in its place.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use std::io::Write as _;
+
+/// Stands at the end of a value that was too long. Three bytes of it are the character `…`.
+pub(super) const CUT_MARK: &[u8] = "…[truncated]".as_bytes();
+
+/// Bytes that one byte of input can become, at most: `\u00XX`.
+pub(super) const GROWTH: usize = 6;
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
+/// Appends `value` as a JSON string, at most `bound` bytes of it.
+pub(super) fn string(out: &mut Vec<u8>, value: &[u8], bound: usize) {
+    out.push(b'"');
+    text(out, value, bound);
+    out.push(b'"');
+}
+
+/// Appends `value` as a JSON string, or `null`.
+pub(super) fn string_or_null(out: &mut Vec<u8>, value: Option<&[u8]>, bound: usize) {
+    match value {
+        Some(value) => string(out, value, bound),
+        None => out.extend_from_slice(b"null"),
+    }
+}
+
+/// Appends `value` as it stands between the quotes of a JSON string, at most `bound` bytes of it.
+pub(super) fn text(out: &mut Vec<u8>, value: &[u8], bound: usize) {
+    let shown = cut(value, bound);
+    // No early exit: the compiler turns this into a few vector comparisons, and almost all values are plain.
+    if shown
+        .iter()
+        .fold(false, |special, byte| special | is_special(*byte))
+    {
+        escape(out, shown);
+    } else {
+        out.extend_from_slice(shown);
+    }
+    if shown.len() < value.len() {
+        out.extend_from_slice(CUT_MARK);
+    }
+}
+
+/// Appends a whole number.
+pub(super) fn number(out: &mut Vec<u8>, value: u64) {
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+}
+
+/// Appends a duration in milliseconds, always with three decimals; what is below a microsecond is cut off.
+pub(super) fn millis(out: &mut Vec<u8>, value: Duration) {
+    let micros = u64::try_from(value.as_micros()).unwrap_or(u64::MAX);
+    number(out, micros / 1000);
+    out.push(b'.');
+    three_digits(out, micros % 1000);
+}
+
+/// Appends the lowest three decimal digits of `value`, zeros included.
+pub(super) fn three_digits(out: &mut Vec<u8>, value: u64) {
+    out.extend_from_slice(&[digit(value / 100), digit(value / 10), digit(value)]);
+}
+
+/// The lowest decimal digit of `value`.
+pub(super) fn digit(value: u64) -> u8 {
+    b'0' + u8::try_from(value % 10).unwrap_or(0)
+}
+
+/// Appends `ip:port` without quotes, IPv6 in brackets (RFC 3986 §3.2.2). An IPv4 client of a socket for both families
+/// is shown as IPv4.
+pub(super) fn socket_address(out: &mut Vec<u8>, address: SocketAddr) {
+    match address.ip().to_canonical() {
+        v4 @ IpAddr::V4(_) => ip_address(out, v4),
+        v6 @ IpAddr::V6(_) => {
+            out.push(b'[');
+            ip_address(out, v6);
+            out.push(b']');
+        }
+    }
+    out.push(b':');
+    number(out, u64::from(address.port()));
+}
+
+/// Appends an address without quotes and without brackets, IPv6 as RFC 5952 says.
+pub(super) fn ip_address(out: &mut Vec<u8>, address: IpAddr) {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => {
+            let [a, b, c, d] = v4.octets();
+            number(out, u64::from(a));
+            for octet in [b, c, d] {
+                out.push(b'.');
+                number(out, u64::from(octet));
+            }
+        }
+        // Its shortest form is the standard library's work; writing to a `Vec` cannot fail.
+        IpAddr::V6(v6) => {
+            let _ = write!(out, "{v6}");
+        }
+    }
+}
+
+/// The longest start of `value` that has at most `bound` bytes and does not end within a character.
+fn cut(value: &[u8], bound: usize) -> &[u8] {
+    let Some(next) = value.get(bound) else {
+        return value;
+    };
+    let whole = value.get(..bound).unwrap_or(value);
+    if !is_continuation(*next) {
+        return whole;
+    }
+    // Three continuation bytes are the most that a character has (RFC 3629 §3); more are not UTF-8 and may be parted.
+    for back in 1..=3_usize.min(bound) {
+        let at = bound - back;
+        match value.get(at) {
+            Some(byte) if is_continuation(*byte) => {}
+            Some(byte) if *byte >= 0xC0 => return value.get(..at).unwrap_or(whole),
+            _ => break,
+        }
+    }
+    whole
+}
+
+fn is_continuation(byte: u8) -> bool {
+    byte & 0xC0 == 0x80
+}
+
+/// Whether a byte is anything but a plain character that stands for itself.
+fn is_special(byte: u8) -> bool {
+    !(0x20..0x7F).contains(&byte) || byte == b'"' || byte == b'\\'
+}
+
+#[cold]
+fn escape(out: &mut Vec<u8>, value: &[u8]) {
+    for chunk in value.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            escape_character(out, character);
+        }
+        for byte in chunk.invalid() {
+            code_unit(out, u16::from(*byte));
+        }
+    }
+}
+
+fn escape_character(out: &mut Vec<u8>, character: char) {
+    match character {
+        '"' => out.extend_from_slice(br#"\""#),
+        '\\' => out.extend_from_slice(br"\\"),
+        '\n' => out.extend_from_slice(br"\n"),
+        '\r' => out.extend_from_slice(br"\r"),
+        '\t' => out.extend_from_slice(br"\t"),
+        hidden if is_hidden(hidden) => {
+            for unit in hidden.encode_utf16(&mut [0; 2]) {
+                code_unit(out, *unit);
+            }
+        }
+        plain => out.extend_from_slice(plain.encode_utf8(&mut [0; 4]).as_bytes()),
+    }
+}
+
+/// Whether a character is not seen itself but changes what is seen, or ends a line somewhere.
+fn is_hidden(character: char) -> bool {
+    matches!(character,
+        '\0'..='\u{1F}' | '\u{7F}'..='\u{9F}'   // C0, DEL, C1
+        | '\u{AD}' | '\u{34F}' | '\u{61C}' | '\u{115F}' | '\u{1160}' | '\u{17B4}' | '\u{17B5}' | '\u{180B}'..='\u{180F}'
+        | '\u{200B}'..='\u{200F}'               // zero width, marks of direction
+        | '\u{2028}'..='\u{202E}'               // separators, embeddings and overrides of direction
+        | '\u{2060}'..='\u{206F}'               // word joiner, isolates, deprecated format characters
+        | '\u{3164}' | '\u{FEFF}' | '\u{FFA0}' | '\u{FFF0}'..='\u{FFFB}'
+        | '\u{E0000}'..='\u{E0FFF}') // tags
+}
+
+fn code_unit(out: &mut Vec<u8>, unit: u16) {
+    out.extend_from_slice(br"\u");
+    for shift in [12, 8, 4, 0] {
+        let nibble = usize::from((unit >> shift) & 0xF);
+        out.push(HEX.get(nibble).copied().unwrap_or(b'0'));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn written(value: &[u8], bound: usize) -> String {
+        let mut out = Vec::new();
+        string(&mut out, value, bound);
+        String::from_utf8(out).expect("a JSON string is UTF-8")
+    }
+
+    #[test]
+    fn plain_text_stands_for_itself() {
+        assert_eq!(written(b"/a/b?c=d~", 64), r#""/a/b?c=d~""#);
+        assert_eq!(written("/größe".as_bytes(), 64), "\"/größe\"");
+    }
+
+    #[test]
+    fn quotes_controls_and_del_are_escaped() {
+        assert_eq!(
+            written(b"\"\\\r\n\t\x00\x1b[2J\x7f", 64),
+            r#""\"\\\r\n\t\u0000\u001b[2J\u007f""#
+        );
+    }
+
+    #[test]
+    fn hidden_characters_are_escaped() {
+        for hidden in [
+            '\u{202E}', '\u{2066}', '\u{200E}', '\u{61C}', '\u{2028}', '\u{2029}', '\u{FEFF}', '\u{9B}',
+        ] {
+            let line = written(hidden.to_string().as_bytes(), 64);
+            assert_eq!(line, format!("\"\\u{:04x}\"", u32::from(hidden)));
+        }
+        assert_eq!(written("\u{E0041}".as_bytes(), 64), r#""\udb40\udc41""#);
+    }
+
+    #[test]
+    fn a_byte_that_is_no_utf8_is_written_by_its_value() {
+        assert_eq!(
+            written(b"a\xff\xc3(\xe2\x82", 64),
+            r#""a\u00ff\u00c3(\u00e2\u0082""#
+        );
+    }
+
+    #[test]
+    fn what_exceeds_the_bound_is_cut_at_a_character_and_marked() {
+        assert_eq!(written(b"abcdef", 6), r#""abcdef""#);
+        assert_eq!(written(b"abcdefg", 6), r#""abcdef…[truncated]""#);
+        assert_eq!(written("abcde€".as_bytes(), 6), r#""abcde…[truncated]""#);
+        assert_eq!(written("abcde€".as_bytes(), 7), r#""abcde…[truncated]""#);
+        assert_eq!(written("abc€x".as_bytes(), 6), r#""abc€…[truncated]""#);
+    }
+
+    #[test]
+    fn durations_have_three_decimals() {
+        for (micros, shown) in [
+            (0, "0.000"),
+            (7, "0.007"),
+            (1_000, "1.000"),
+            (12_345_678, "12345.678"),
+        ] {
+            let mut out = Vec::new();
+            millis(&mut out, Duration::from_micros(micros));
+            assert_eq!(out, shown.as_bytes());
+        }
+        let mut out = Vec::new();
+        millis(&mut out, Duration::MAX);
+        assert_eq!(out, b"18446744073709551.615");
+    }
+
+    #[test]
+    fn addresses_have_brackets_only_before_a_port() {
+        for (address, with_port, alone) in [
+            ("192.0.2.7:80", "192.0.2.7:80", "192.0.2.7"),
+            ("[2001:db8::1]:443", "[2001:db8::1]:443", "2001:db8::1"),
+            ("[::ffff:192.0.2.7]:1", "192.0.2.7:1", "192.0.2.7"),
+        ] {
+            let address: SocketAddr = address.parse().expect("an address");
+            let (mut first, mut second) = (Vec::new(), Vec::new());
+            socket_address(&mut first, address);
+            ip_address(&mut second, address.ip());
+            assert_eq!(first, with_port.as_bytes());
+            assert_eq!(second, alone.as_bytes());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_become_one_bounded_string_that_reads_back(
+            value in proptest::collection::vec(any::<u8>(), 0..300),
+            bound in 1_usize..300,
+        ) {
+            let line = written(&value, bound);
+            prop_assert!(line.len() <= bound * GROWTH + CUT_MARK.len() + 2);
+            prop_assert!(!line.chars().any(is_hidden));
+            let read: String = serde_json::from_str(&line).expect("valid JSON");
+            if value.len() <= bound && let Ok(text) = std::str::from_utf8(&value) {
+                prop_assert_eq!(read, text);
+            }
+        }
+
+        #[test]
+        fn any_text_reads_back(text in "\\PC{0,80}|.{0,80}") {
+            let read: String = serde_json::from_str(&written(text.as_bytes(), 4096)).expect("valid JSON");
+            prop_assert_eq!(read, text);
+        }
+    }
+}

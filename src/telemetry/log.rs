@@ -1,0 +1,146 @@
+//! The operations log: `tracing` events as JSON lines with the first three keys of the access log. What it is not: fast.
+
+use std::fmt::{Debug, Write as _};
+
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Metadata, Subscriber};
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
+
+use crate::clock;
+
+use super::json;
+use super::stamp::Stamp;
+use super::writer::Queue;
+
+/// Bytes of a message or a value that are shown. Errors of a config are the longest there are.
+const VALUE_BOUND: usize = 8 * 1024;
+
+/// Bytes of a field's name that are shown; they stand in this source.
+const NAME_BOUND: usize = 64;
+
+/// Fields of one event that are shown, of the 32 that `tracing` allows.
+const FIELDS_BOUND: usize = 32;
+
+/// Writes events as `{"time":…,"level":…,"msg":…}` and their fields behind. Never waits: when the sink is blocked, lines
+/// are dropped and counted.
+#[derive(Debug)]
+pub struct OperationsLog {
+    queue: Queue,
+    level: Level,
+}
+
+impl OperationsLog {
+    /// Writes events of `level` and above to `queue`.
+    pub fn new(queue: Queue, level: Level) -> Self {
+        Self { queue, level }
+    }
+
+    /// Makes it the log of this process. An error means that the process has one.
+    pub fn install(self) -> Result<(), tracing::subscriber::SetGlobalDefaultError> {
+        tracing::subscriber::set_global_default(tracing_subscriber::registry().with(self))
+    }
+}
+
+impl<S: Subscriber> Layer<S> for OperationsLog {
+    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        metadata.level() <= &self.level
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(LevelFilter::from_level(self.level))
+    }
+
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        self.queue.urgent(line(event));
+    }
+}
+
+/// The level that `text` names (`error`, `warn`, `info`, `debug`, `trace`), if it names one.
+pub fn level(text: &str) -> Option<Level> {
+    text.parse().ok()
+}
+
+fn line(event: &Event<'_>) -> Vec<u8> {
+    let mut fields = Fields::default();
+    event.record(&mut fields);
+    let mut out = Vec::with_capacity(256);
+    out.extend_from_slice(br#"{"time":""#);
+    Stamp::default().write(clock::wall(), &mut out);
+    out.extend_from_slice(br#"","level":"#);
+    json::string(&mut out, event.metadata().level().as_str().as_bytes(), NAME_BOUND);
+    out.extend_from_slice(br#","msg":"#);
+    json::string(&mut out, fields.message.as_bytes(), VALUE_BOUND);
+    out.extend_from_slice(&fields.others);
+    out.extend_from_slice(b"}\n");
+    out
+}
+
+/// Gathers what an event holds; the message may come anywhere among the fields.
+#[derive(Default)]
+struct Fields {
+    message: String,
+    others: Vec<u8>,
+    count: usize,
+}
+
+impl Fields {
+    /// Appends the name of a field; false when there are too many.
+    fn name(&mut self, field: &Field) -> bool {
+        self.count += 1;
+        if self.count > FIELDS_BOUND {
+            return false;
+        }
+        self.others.push(b',');
+        json::string(&mut self.others, field.name().as_bytes(), NAME_BOUND);
+        self.others.push(b':');
+        true
+    }
+
+    fn text(&mut self, field: &Field, value: &str) {
+        if field.name() == "message" {
+            self.message.push_str(value);
+        } else if self.name(field) {
+            json::string(&mut self.others, value.as_bytes(), VALUE_BOUND);
+        }
+    }
+
+    fn literal(&mut self, field: &Field, value: impl std::fmt::Display) {
+        if self.name(field) {
+            let mut text = String::new();
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{value}");
+            self.others.extend_from_slice(text.as_bytes());
+        }
+    }
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.text(field, &format!("{value:?}"));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.text(field, value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.literal(field, value);
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.literal(field, value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.literal(field, value);
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        if value.is_finite() {
+            self.literal(field, value);
+        } else {
+            self.text(field, &value.to_string());
+        }
+    }
+}

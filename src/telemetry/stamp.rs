@@ -1,0 +1,121 @@
+//! RFC 3339 stamps in UTC with milliseconds. Pure: the time is an argument.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use jiff::Timestamp;
+use jiff::tz::Offset;
+
+use super::json::{digit, three_digits};
+
+/// Length of `2026-11-24T10:15:30.`.
+const PREFIX: usize = 20;
+
+/// What the second 0 looks like, and any that cannot be shown.
+const EPOCH: [u8; PREFIX] = *b"1970-01-01T00:00:00.";
+
+/// Some hours before the year 10000, which RFC 3339 §5.6 has no room for and `Timestamp` neither.
+const LAST_SECOND: u64 = 253_402_200_000;
+
+/// Writes stamps and keeps the text of the current second, which all but one line of that second reuse.
+#[derive(Debug, Clone)]
+pub struct Stamp {
+    second: u64,
+    prefix: [u8; PREFIX],
+}
+
+impl Default for Stamp {
+    fn default() -> Self {
+        Self {
+            second: 0,
+            prefix: EPOCH,
+        }
+    }
+}
+
+impl Stamp {
+    /// Appends `time` as `2026-11-24T10:15:30.123Z`. A clock before 1970 shows its start, one after the year 9999 that
+    /// year's end.
+    pub fn write(&mut self, time: SystemTime, out: &mut Vec<u8>) {
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let second = since.as_secs().min(LAST_SECOND);
+        if second != self.second {
+            self.second = second;
+            self.prefix = prefix(second);
+        }
+        out.extend_from_slice(&self.prefix);
+        three_digits(out, u64::from(since.subsec_millis()));
+        out.push(b'Z');
+    }
+}
+
+fn prefix(second: u64) -> [u8; PREFIX] {
+    let time = i64::try_from(second)
+        .ok()
+        .and_then(|second| Timestamp::from_second(second).ok());
+    let Some(time) = time.map(|time| Offset::UTC.to_datetime(time)) else {
+        return EPOCH;
+    };
+    let year = time.year().unsigned_abs();
+    let [a, b] = [digit(u64::from(year / 1000)), digit(u64::from(year / 100))];
+    let [c, d] = [digit(u64::from(year / 10)), digit(u64::from(year))];
+    let ([e, f], [g, h]) = (two(time.month()), two(time.day()));
+    let ([i, j], [k, l], [m, n]) = (two(time.hour()), two(time.minute()), two(time.second()));
+    [
+        a, b, c, d, b'-', e, f, b'-', g, h, b'T', i, j, b':', k, l, b':', m, n, b'.',
+    ]
+}
+
+fn two(value: i8) -> [u8; 2] {
+    let value = u64::from(value.unsigned_abs());
+    [digit(value / 10), digit(value)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::time::Duration;
+
+    fn stamped(stamp: &mut Stamp, time: SystemTime) -> String {
+        let mut out = Vec::new();
+        stamp.write(time, &mut out);
+        String::from_utf8(out).expect("ASCII")
+    }
+
+    #[test]
+    fn shows_the_second_and_its_milliseconds_in_utc() {
+        let mut stamp = Stamp::default();
+        for (millis, shown) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_400_007, "2000-02-29T00:00:00.007Z"),
+            (951_782_400_999, "2000-02-29T00:00:00.999Z"),
+            (1_795_478_399_120, "2026-11-23T23:59:59.120Z"),
+            (1_795_478_400_000, "2026-11-24T00:00:00.000Z"),
+            (1_795_478_399_120, "2026-11-23T23:59:59.120Z"),
+        ] {
+            assert_eq!(
+                stamped(&mut stamp, UNIX_EPOCH + Duration::from_millis(millis)),
+                shown
+            );
+        }
+    }
+
+    #[test]
+    fn a_clock_out_of_range_shows_the_nearest_time() {
+        let mut stamp = Stamp::default();
+        let before = UNIX_EPOCH - Duration::from_secs(5);
+        assert_eq!(stamped(&mut stamp, before), "1970-01-01T00:00:00.000Z");
+        let after = UNIX_EPOCH + Duration::from_secs(400_000_000_000);
+        assert_eq!(stamped(&mut stamp, after).get(..5), Some("9999-"));
+    }
+
+    proptest! {
+        #[test]
+        fn every_stamp_is_a_time_that_reads_back(millis in 0_u64..LAST_SECOND * 1000) {
+            let shown = stamped(&mut Stamp::default(), UNIX_EPOCH + Duration::from_millis(millis));
+            prop_assert_eq!(shown.len(), PREFIX + 4);
+            let read: Timestamp = shown.parse().expect("RFC 3339");
+            prop_assert_eq!(u64::try_from(read.as_millisecond()).expect("after 1970"), millis);
+        }
+    }
+}
