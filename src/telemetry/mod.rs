@@ -2,6 +2,7 @@
 
 pub mod access_log;
 pub mod log;
+pub mod metrics;
 
 mod json;
 mod logs;
