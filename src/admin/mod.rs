@@ -1,5 +1,25 @@
 //! The admin API. It sends commands to the control plane over a channel and receives snapshots.
+//!
+//! It runs on the control runtime and never sees a worker. Its address is another one than those of the listeners: nothing
+//! that a client of the balancer sends can reach it.
 
 mod settings;
 
+mod routes;
+
+mod control;
+mod status;
+
+mod guard;
+mod listen;
+mod reply;
+
+pub mod client;
+
+pub use control::{COMMANDS_WAITING, Command, Control, Readiness, ReloadOutcome, View};
+pub use routes::serve;
 pub use settings::Settings;
+pub use status::{
+    BackendState, BackendStatus, CheckStatus, ConfigStatus, ConnectionsStatus, PoolStatus, ProcessStatus,
+    ReloadStatus, RequestsStatus, Status, Time,
+};

@@ -1,0 +1,192 @@
+//! A small blocking client of the admin API, for commands that ask a running process and exit.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use crate::clock;
+
+/// Bytes of an answer that are read. The status of ten thousand backends has about five million.
+const ANSWER_BOUND: usize = 16 * 1024 * 1024;
+
+/// Gets `path` from the admin API at `address` and returns the status and the body. `timeout` bounds all of it. Errors: no
+/// connection; no whole answer in time (`TimedOut`); one that is cut (`UnexpectedEof`), or not HTTP or above 16 MiB
+/// (`InvalidData`); a path or token that cannot be sent (`InvalidInput`).
+pub fn get_blocking(
+    address: SocketAddr,
+    path: &str,
+    token: Option<&str>,
+    timeout: Duration,
+) -> io::Result<(u16, Vec<u8>)> {
+    request_blocking(address, ("GET", path), token, timeout)
+}
+
+/// Posts nothing to `path`; otherwise as [`get_blocking`].
+pub fn post_blocking(
+    address: SocketAddr,
+    path: &str,
+    token: Option<&str>,
+    timeout: Duration,
+) -> io::Result<(u16, Vec<u8>)> {
+    request_blocking(address, ("POST", path), token, timeout)
+}
+
+fn request_blocking(
+    address: SocketAddr,
+    (method, path): (&str, &str),
+    token: Option<&str>,
+    timeout: Duration,
+) -> io::Result<(u16, Vec<u8>)> {
+    let deadline = clock::now() + timeout;
+    if [Some(path), token]
+        .into_iter()
+        .flatten()
+        .any(|text| !text.bytes().all(|byte| byte.is_ascii_graphic()))
+    {
+        let why = "a path or a token may hold visible ASCII only";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    }
+    // HTTP/1.0: the answer comes unchunked and ends with the connection (RFC 9112 §6.3).
+    let mut head = format!("{method} {path} HTTP/1.0\r\nHost: {address}\r\nContent-Length: 0\r\n");
+    if let Some(token) = token {
+        head += &format!("Authorization: Bearer {token}\r\n");
+    }
+    head += "\r\n";
+    let mut stream = TcpStream::connect_timeout(&address, remaining(deadline)?)?;
+    stream.set_write_timeout(Some(remaining(deadline)?))?;
+    stream.write_all(head.as_bytes()).map_err(timed_out)?;
+    parse(&read_all(&mut stream, deadline)?)
+}
+
+fn read_all(stream: &mut TcpStream, deadline: Instant) -> io::Result<Vec<u8>> {
+    let mut answer = Vec::new();
+    let mut part = [0; 8192];
+    while answer.len() <= ANSWER_BOUND {
+        stream.set_read_timeout(Some(remaining(deadline)?))?;
+        match stream.read(&mut part) {
+            Ok(0) => return Ok(answer),
+            Ok(count) => answer.extend_from_slice(part.get(..count).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(timed_out(error)),
+        }
+    }
+    Err(invalid("the answer is too long"))
+}
+
+/// The status and the body of a whole answer.
+fn parse(answer: &[u8]) -> io::Result<(u16, Vec<u8>)> {
+    let end = memchr::memmem::find(answer, b"\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
+    let (head, rest) = answer.split_at_checked(end).unwrap_or_default();
+    let body = rest.get(4..).unwrap_or_default();
+    let head = std::str::from_utf8(head).map_err(|_| invalid("the answer's head is not text"))?;
+    let mut lines = head.split("\r\n");
+    let status = lines
+        .next()
+        .filter(|line| line.starts_with("HTTP/1."))
+        .and_then(|line| line.split(' ').nth(1))
+        .and_then(|status| status.parse().ok())
+        .ok_or_else(|| invalid("the answer is not HTTP"))?;
+    let length = lines
+        .filter_map(|line| line.split_once(':'))
+        .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
+        .and_then(|(_, length)| length.trim().parse::<usize>().ok());
+    match length {
+        Some(length) => match body.get(..length) {
+            Some(body) => Ok((status, body.to_vec())),
+            None => Err(io::ErrorKind::UnexpectedEof.into()),
+        },
+        None => Ok((status, body.to_vec())),
+    }
+}
+
+/// What is left until `deadline`; `TimedOut` when it is nothing.
+fn remaining(deadline: Instant) -> io::Result<Duration> {
+    let remaining = deadline.saturating_duration_since(clock::now());
+    if remaining.is_zero() {
+        Err(io::ErrorKind::TimedOut.into())
+    } else {
+        Ok(remaining)
+    }
+}
+
+/// A socket's timeout shows as `WouldBlock` on Unix.
+fn timed_out(error: io::Error) -> io::Error {
+    if error.kind() == io::ErrorKind::WouldBlock {
+        io::ErrorKind::TimedOut.into()
+    } else {
+        error
+    }
+}
+
+fn invalid(why: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+    use std::thread;
+
+    /// An address where one connection is answered with `answer` and closed.
+    fn answering(answer: &'static [u8]) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a client");
+            let mut head = [0; 1024];
+            let _ = stream.read(&mut head).expect("a request");
+            stream.write_all(answer).expect("the client reads");
+        });
+        address
+    }
+
+    const SOON: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn returns_the_status_and_the_body() {
+        let address = answering(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 2\r\n\r\nno");
+        assert_eq!(
+            get_blocking(address, "/readyz", None, SOON).expect("an answer"),
+            (503, b"no".to_vec())
+        );
+        let address = answering(b"HTTP/1.0 200 OK\r\n\r\n");
+        assert_eq!(
+            get_blocking(address, "/livez", None, SOON).expect("an answer"),
+            (200, Vec::new())
+        );
+    }
+
+    #[test]
+    fn an_answer_that_is_cut_or_no_http_is_an_error() {
+        for (answer, kind) in [
+            (
+                &b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort"[..],
+                io::ErrorKind::UnexpectedEof,
+            ),
+            (b"HTTP/1.1 200 OK\r\n", io::ErrorKind::UnexpectedEof),
+            (b"", io::ErrorKind::UnexpectedEof),
+            (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", io::ErrorKind::InvalidData),
+        ] {
+            let error = get_blocking(answering(answer), "/", None, SOON).expect_err("no answer");
+            assert_eq!(error.kind(), kind);
+        }
+    }
+
+    #[test]
+    fn a_silent_process_is_given_up_in_time() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let error = get_blocking(address, "/", None, Duration::from_millis(50)).expect_err("nobody answers");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[test]
+    fn a_path_or_token_that_would_end_its_line_is_not_sent() {
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 1));
+        for (path, token) in [("/a b", None), ("/\r\nX: y", None), ("/", Some("a\r\nX: y"))] {
+            let error = get_blocking(nowhere, path, token, SOON).expect_err("refused");
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        }
+    }
+}

@@ -1,0 +1,342 @@
+//! Who may ask for what. Decided in one place, before any route, from the head alone.
+//!
+//! The dangers are a page in the operator's browser (a form or script that posts here, or a name that is rebound to
+//! 127.0.0.1 so that the page counts as ours) and, where the address is not loopback, everybody. Without a token only a
+//! `Host` that cannot be rebound is answered; with one, a page cannot know it and any name will do.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, Uri, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+
+use super::Settings;
+use super::reply::Refusal;
+
+/// Paths that an orchestrator asks without a token. They tell nothing that a connection attempt does not.
+const PROBES: [&str; 2] = ["/livez", "/readyz"];
+
+/// What requests are measured by.
+#[derive(Clone)]
+pub(super) struct Guard {
+    token: Option<Arc<str>>,
+    bound: IpAddr,
+}
+
+impl Guard {
+    /// Guards an API bound to `bound`.
+    pub(super) fn new(settings: &Settings, bound: IpAddr) -> Self {
+        Self {
+            token: settings.token.as_deref().map(Arc::from),
+            bound,
+        }
+    }
+
+    /// Refuses a request or lets it pass.
+    fn check(&self, method: &Method, uri: &Uri, fields: &HeaderMap) -> Result<(), Refusal> {
+        let host = host(uri, fields).ok_or(Refusal::Host)?;
+        let is_read = *method == Method::GET || *method == Method::HEAD;
+        match &self.token {
+            None if !self.is_own(host) => return Err(Refusal::Host),
+            None => {}
+            Some(_) if is_read && PROBES.contains(&uri.path()) => {}
+            Some(token) if has_token(fields, token) => {}
+            Some(_) => return Err(Refusal::Token),
+        }
+        if is_read {
+            return Ok(());
+        }
+        if !is_same_origin(host, fields) {
+            return Err(Refusal::CrossOrigin);
+        }
+        // A form can send neither JSON nor nothing at all.
+        if has_body(fields) && !is_json(fields) {
+            return Err(Refusal::NotJson);
+        }
+        Ok(())
+    }
+
+    /// Whether no name service had a say in `host`: addresses of this API, and `localhost` (RFC 6761 §6.3).
+    fn is_own(&self, host: &str) -> bool {
+        let name = without_port(host);
+        let literal = name
+            .strip_prefix('[')
+            .and_then(|name| name.strip_suffix(']'))
+            .unwrap_or(name);
+        if let Ok(address) = literal.parse::<IpAddr>() {
+            let address = address.to_canonical();
+            return address.is_loopback()
+                || address == self.bound.to_canonical()
+                || self.bound.is_unspecified();
+        }
+        let name = name.to_ascii_lowercase();
+        name == "localhost" || name.ends_with(".localhost")
+    }
+}
+
+/// The middleware: checks, and adds what every answer carries.
+pub(super) async fn guard(State(guard): State<Guard>, request: Request, next: Next) -> Response {
+    let mut response = match guard.check(request.method(), request.uri(), request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => refusal.into_response(),
+    };
+    let fields = response.headers_mut();
+    for (name, value) in [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-store"),
+    ] {
+        fields.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// The one authority that is asked for; that of an absolute target counts before the field (RFC 9112 §3.2.2). `None` when
+/// there is none or the field is there twice.
+fn host<'a>(uri: &'a Uri, fields: &'a HeaderMap) -> Option<&'a str> {
+    let mut values = fields.get_all(header::HOST).iter();
+    let field = values.next().and_then(|value| value.to_str().ok());
+    if values.next().is_some() {
+        return None;
+    }
+    uri.authority()
+        .map(|authority| authority.as_str())
+        .or(field)
+        .filter(|host| !host.is_empty())
+}
+
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !name.ends_with(':') => name,
+        _ => host,
+    }
+}
+
+fn has_token(fields: &HeaderMap, token: &str) -> bool {
+    let mut values = fields.get_all(header::AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return false;
+    };
+    let Some((scheme, given)) = value.as_bytes().split_at_checked(7) else {
+        return false;
+    };
+    scheme.eq_ignore_ascii_case(b"bearer ") && is_same(given.trim_ascii(), token.as_bytes())
+}
+
+/// Compares in a time that depends on the length of `given` alone, not on where the two differ.
+fn is_same(given: &[u8], expected: &[u8]) -> bool {
+    let pairs = given.iter().zip(expected.iter().cycle());
+    let difference = pairs.fold(0, |difference, (one, other)| difference | (one ^ other));
+    std::hint::black_box(difference) == 0 && given.len() == expected.len() && !expected.is_empty()
+}
+
+/// Whether a browser sent this from a page of ours, or no browser did. Browsers put `Origin` on everything that is not a
+/// read, and the newer ones `Sec-Fetch-Site` on everything.
+fn is_same_origin(host: &str, fields: &HeaderMap) -> bool {
+    let is_site_ours = fields
+        .get_all("sec-fetch-site")
+        .iter()
+        .all(|site| site.as_bytes() == b"same-origin" || site.as_bytes() == b"none");
+    let is_origin_ours = fields.get_all(header::ORIGIN).iter().all(|origin| {
+        let origin = origin.to_str().unwrap_or_default();
+        let authority = origin.strip_prefix("http://").or(origin.strip_prefix("https://"));
+        authority.is_some_and(|authority| authority.eq_ignore_ascii_case(host))
+    });
+    is_site_ours && is_origin_ours
+}
+
+fn has_body(fields: &HeaderMap) -> bool {
+    let is_empty = fields
+        .get(header::CONTENT_LENGTH)
+        .is_none_or(|length| length.as_bytes() == b"0");
+    !is_empty || fields.contains_key(header::TRANSFER_ENCODING)
+}
+
+fn is_json(fields: &HeaderMap) -> bool {
+    let kind = fields
+        .get(header::CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok())
+        .unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default();
+    kind.trim().eq_ignore_ascii_case("application/json")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn guard(bound: &str, token: Option<&str>) -> Guard {
+        let address = bound.parse().expect("an address");
+        Guard::new(
+            &Settings {
+                address,
+                token: token.map(str::to_owned),
+            },
+            address.ip(),
+        )
+    }
+
+    fn check(
+        guard: &Guard,
+        method: Method,
+        path: &'static str,
+        fields: &[(&str, &str)],
+    ) -> Result<(), Refusal> {
+        let mut map = HeaderMap::new();
+        for (name, value) in fields {
+            let name: header::HeaderName = name.parse().expect("a name");
+            map.append(name, value.parse().expect("a value"));
+        }
+        guard.check(&method, &Uri::from_static(path), &map)
+    }
+
+    #[test]
+    fn without_a_token_only_hosts_that_cannot_be_rebound_are_answered() {
+        let local = guard("127.0.0.1:9900", None);
+        for host in [
+            "127.0.0.1:9900",
+            "127.0.0.1",
+            "localhost:9900",
+            "LocalHost",
+            "[::1]:9900",
+            "127.8.9.1:1",
+        ] {
+            assert_eq!(
+                check(&local, Method::GET, "/metrics", &[("host", host)]),
+                Ok(()),
+                "{host}"
+            );
+        }
+        for host in [
+            "evil.example",
+            "evil.example:9900",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "10.0.0.1:9900",
+            "",
+            "127.0.0.1@evil.example",
+            "[::1",
+        ] {
+            assert_eq!(
+                check(&local, Method::GET, "/metrics", &[("host", host)]),
+                Err(Refusal::Host),
+                "{host}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_request_without_exactly_one_host_is_refused() {
+        let local = guard("127.0.0.1:9900", None);
+        assert_eq!(check(&local, Method::GET, "/livez", &[]), Err(Refusal::Host));
+        let twice = [("host", "localhost"), ("host", "localhost")];
+        assert_eq!(check(&local, Method::GET, "/livez", &twice), Err(Refusal::Host));
+    }
+
+    #[test]
+    fn the_authority_of_an_absolute_target_counts() {
+        let local = guard("127.0.0.1:9900", None);
+        let fields = [("host", "localhost")];
+        assert_eq!(
+            check(&local, Method::GET, "http://evil.example/metrics", &fields),
+            Err(Refusal::Host)
+        );
+    }
+
+    #[test]
+    fn with_a_token_nothing_but_the_probes_is_answered_without_it() {
+        let open = guard("0.0.0.0:9900", Some("s3cret"));
+        let host = ("host", "evenkeel.monitoring.svc:9900");
+        for path in PROBES {
+            assert_eq!(check(&open, Method::GET, path, &[host]), Ok(()));
+            assert_eq!(check(&open, Method::POST, path, &[host]), Err(Refusal::Token));
+        }
+        for path in ["/metrics", "/api/v1/status", "/", "/livez/", "/nothing"] {
+            assert_eq!(
+                check(&open, Method::GET, path, &[host]),
+                Err(Refusal::Token),
+                "{path}"
+            );
+            let right = [host, ("authorization", "Bearer s3cret")];
+            assert_eq!(check(&open, Method::GET, path, &right), Ok(()), "{path}");
+        }
+    }
+
+    #[test]
+    fn only_the_very_token_will_do() {
+        let open = guard("0.0.0.0:9900", Some("s3cret"));
+        for value in [
+            "Bearer s3cre",
+            "Bearer s3crets3cret",
+            "Bearer S3cret",
+            "Bearer ",
+            "Bearer",
+            "Basic s3cret",
+            "s3cret",
+        ] {
+            let fields = [("host", "x"), ("authorization", value)];
+            assert_eq!(
+                check(&open, Method::GET, "/metrics", &fields),
+                Err(Refusal::Token),
+                "{value}"
+            );
+        }
+        let lower = [("host", "x"), ("authorization", "bearer s3cret")];
+        assert_eq!(check(&open, Method::GET, "/metrics", &lower), Ok(()));
+        let twice = [
+            ("host", "x"),
+            ("authorization", "Bearer s3cret"),
+            ("authorization", "Bearer s3cret"),
+        ];
+        assert_eq!(check(&open, Method::GET, "/metrics", &twice), Err(Refusal::Token));
+        assert!(!is_same(b"", b""), "an empty token opens nothing");
+    }
+
+    #[test]
+    fn other_origins_change_nothing() {
+        let local = guard("127.0.0.1:9900", None);
+        let host = ("host", "localhost:9900");
+        for field in [
+            ("origin", "http://evil.example"),
+            ("origin", "null"),
+            ("origin", "http://localhost:8080"),
+            ("sec-fetch-site", "cross-site"),
+            ("sec-fetch-site", "same-site"),
+        ] {
+            let refused = check(&local, Method::POST, "/api/v1/reload", &[host, field]);
+            assert_eq!(refused, Err(Refusal::CrossOrigin), "{field:?}");
+        }
+        let ours = [
+            host,
+            ("origin", "http://localhost:9900"),
+            ("sec-fetch-site", "same-origin"),
+        ];
+        assert_eq!(check(&local, Method::POST, "/api/v1/reload", &ours), Ok(()));
+        assert_eq!(check(&local, Method::POST, "/api/v1/reload", &[host]), Ok(()));
+    }
+
+    #[test]
+    fn a_body_that_changes_something_is_json() {
+        let local = guard("127.0.0.1:9900", None);
+        let host = ("host", "localhost");
+        let form = [host, ("content-length", "3"), ("content-type", "text/plain")];
+        assert_eq!(
+            check(&local, Method::POST, "/api/v1/reload", &form),
+            Err(Refusal::NotJson)
+        );
+        let chunked = [host, ("transfer-encoding", "chunked")];
+        assert_eq!(
+            check(&local, Method::POST, "/api/v1/reload", &chunked),
+            Err(Refusal::NotJson)
+        );
+        let json = [
+            host,
+            ("content-length", "2"),
+            ("content-type", "application/json; charset=utf-8"),
+        ];
+        assert_eq!(check(&local, Method::POST, "/api/v1/reload", &json), Ok(()));
+    }
+}

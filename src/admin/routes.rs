@@ -1,0 +1,149 @@
+//! The resources of the admin API.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router, middleware};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use crate::telemetry::metrics::{self, Format};
+
+use super::control::{Command, Control, Readiness};
+use super::guard::{Guard, guard};
+use super::listen::{BoundedListener, QUIET_LIMIT};
+use super::reply::{Refusal, failure};
+use super::{Settings, Status};
+
+/// How long a command may take before its asker is told that it takes long. Below the time that a connection may be quiet.
+const COMMAND_LIMIT: Duration = Duration::from_secs(20);
+
+/// How long answers may go on after a stop.
+const STOP_LIMIT: Duration = Duration::from_secs(2);
+
+/// Serves the admin API on `listener` until `stop` resolves and the answers that run then have ended, at most two seconds
+/// later. Errors: the listener cannot be used, or has an address that needs a token and there is none.
+pub async fn serve(
+    listener: std::net::TcpListener,
+    settings: &Settings,
+    control: Control,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let bound = listener.local_addr()?.ip();
+    let needs_token = !bound.to_canonical().is_loopback();
+    if settings.token.as_ref().map_or(needs_token, String::is_empty) {
+        let why = "the admin API needs a token that is not empty unless it is bound to loopback";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    }
+    listener.set_nonblocking(true)?;
+    let listener = BoundedListener::new(TcpListener::from_std(listener)?, QUIET_LIMIT);
+    serve_bounded(listener, router(Guard::new(settings, bound), control), stop).await
+}
+
+async fn serve_bounded(
+    listener: BoundedListener,
+    router: Router,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let stopped = Arc::new(Notify::new());
+    let told = Arc::clone(&stopped);
+    let stop = async move {
+        stop.await;
+        told.notify_one();
+    };
+    let overdue = async move {
+        stopped.notified().await;
+        tokio::time::sleep(STOP_LIMIT).await;
+    };
+    tokio::select! {
+        ended = axum::serve(listener, router).with_graceful_shutdown(stop).into_future() => ended,
+        () = overdue => Ok(()),
+    }
+}
+
+fn router(guarded: Guard, control: Control) -> Router {
+    Router::new()
+        .route("/livez", get(live))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(show_metrics))
+        .route("/api/v1/status", get(status))
+        .route("/api/v1/config", get(config))
+        .route("/api/v1/reload", post(reload))
+        .fallback(async || Refusal::NotFound)
+        .method_not_allowed_fallback(async || Refusal::Method)
+        .layer(middleware::from_fn_with_state(guarded, guard))
+        .with_state(control)
+}
+
+async fn live() -> Response {
+    Json(json!({ "status": "live" })).into_response()
+}
+
+async fn ready(State(control): State<Control>) -> Response {
+    match control.view.readiness() {
+        Readiness::Ready => Json(json!({ "status": "ready" })).into_response(),
+        Readiness::NotReady(why) => failure(
+            StatusCode::SERVICE_UNAVAILABLE,
+            &json!({ "status": "not_ready", "why": why }),
+        ),
+    }
+}
+
+async fn show_metrics(State(control): State<Control>, fields: HeaderMap) -> Response {
+    let accept = fields
+        .get(header::ACCEPT)
+        .and_then(|accept| accept.to_str().ok())
+        .unwrap_or_default();
+    let format = Format::accepted(accept);
+    let text = metrics::render(&control.view.metrics(), format);
+    ([(header::CONTENT_TYPE, format.content_type())], text).into_response()
+}
+
+async fn status(State(control): State<Control>) -> Json<Status> {
+    Json(control.view.status())
+}
+
+async fn config(State(control): State<Control>) -> Response {
+    (
+        [(header::CONTENT_TYPE, "application/yaml")],
+        control.view.config(),
+    )
+        .into_response()
+}
+
+async fn reload(State(control): State<Control>) -> Response {
+    match command(&control, Command::Reload).await {
+        Ok(Ok(())) => Json(json!({ "reloaded": true })).into_response(),
+        Ok(Err(errors)) => failure(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            &json!({ "error": "invalid_config", "message": "the config in force stays", "errors": errors }),
+        ),
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+/// Hands a command over and waits for its answer.
+async fn command<T>(control: &Control, make: fn(oneshot::Sender<T>) -> Command) -> Result<T, Refusal> {
+    let (reply, answer) = oneshot::channel();
+    control
+        .commands
+        .try_send(make(reply))
+        .map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Refusal::Busy,
+            mpsc::error::TrySendError::Closed(_) => Refusal::Stopping,
+        })?;
+    match tokio::time::timeout(COMMAND_LIMIT, answer).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(_)) => Err(Refusal::Stopping),
+        Err(_) => Err(Refusal::TimedOut),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,427 @@
+//! The admin API over real sockets, every wait with a deadline.
+
+use std::net::SocketAddr;
+use std::sync::Mutex;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::admin::{
+    BackendState, BackendStatus, CheckStatus, ConfigStatus, ConnectionsStatus, PoolStatus, ProcessStatus,
+    RequestsStatus, Time, View, client,
+};
+use crate::telemetry::metrics::{ProcessSample, Snapshot};
+
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// A view that shows always the same, but for its readiness.
+struct Fixed {
+    readiness: Mutex<Readiness>,
+}
+
+impl View for Fixed {
+    fn readiness(&self) -> Readiness {
+        self.readiness.lock().expect("no panic").clone()
+    }
+
+    fn status(&self) -> Status {
+        shown_status()
+    }
+
+    fn metrics(&self) -> Snapshot {
+        let process = ProcessSample {
+            version: "1.2.3",
+            started: UNIX_EPOCH,
+            workers: 2,
+            config_loaded: UNIX_EPOCH,
+            reloads_succeeded: 0,
+            reloads_failed: 0,
+            log_lines_dropped: 0,
+        };
+        Snapshot {
+            threads: Vec::new(),
+            pools: Vec::new(),
+            process,
+        }
+    }
+
+    fn config(&self) -> String {
+        "listen: 127.0.0.1:8080\n".to_owned()
+    }
+}
+
+fn shown_status() -> Status {
+    let backend = BackendStatus {
+        url: "http://localhost:8001".to_owned(),
+        state: BackendState::Down,
+        why: Some("connection refused".to_owned()),
+        last_check: Some(CheckStatus {
+            time: Time::from(UNIX_EPOCH),
+            duration_ms: 0.25,
+            healthy: false,
+            status: None,
+            error: Some("connection refused".to_owned()),
+        }),
+        weight: 1,
+        backup: false,
+        in_flight: 0,
+        attempts: 3,
+        failures: 3,
+    };
+    Status {
+        process: ProcessStatus {
+            version: "1.2.3".to_owned(),
+            pid: 7,
+            started: Time::from(SystemTime::UNIX_EPOCH),
+            uptime_seconds: 5,
+            ready: true,
+            workers: 2,
+            listeners: vec!["127.0.0.1:8080".to_owned()],
+            connections: ConnectionsStatus {
+                active: 1,
+                accepted: 2,
+            },
+            requests: RequestsStatus {
+                in_flight: 0,
+                total: 9,
+            },
+            config: ConfigStatus {
+                source: "config.yaml".to_owned(),
+                loaded: Time::from(UNIX_EPOCH),
+                last_reload: None,
+            },
+        },
+        pools: vec![PoolStatus {
+            name: "default".to_owned(),
+            strategy: "round_robin".to_owned(),
+            backends: vec![backend],
+        }],
+    }
+}
+
+/// A running admin API.
+struct Api {
+    address: SocketAddr,
+    view: Arc<Fixed>,
+    commands: mpsc::Receiver<Command>,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<io::Result<()>>,
+}
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the test owns the task and ends with it"
+)]
+fn start(token: Option<&str>, quiet_limit: Duration) -> Api {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    listener.set_nonblocking(true).expect("a socket");
+    let settings = Settings {
+        address,
+        token: token.map(str::to_owned),
+    };
+    let view = Arc::new(Fixed {
+        readiness: Mutex::new(Readiness::Ready),
+    });
+    let (sender, commands) = mpsc::channel(1);
+    let control = Control {
+        view: Arc::clone(&view) as Arc<dyn View>,
+        commands: sender,
+    };
+    let (stop, stopped) = oneshot::channel::<()>();
+    let listener = BoundedListener::new(
+        TcpListener::from_std(listener).expect("inside a runtime"),
+        quiet_limit,
+    );
+    let router = router(Guard::new(&settings, address.ip()), control);
+    let task = tokio::spawn(serve_bounded(listener, router, async {
+        let _ = stopped.await;
+    }));
+    Api {
+        address,
+        view,
+        commands,
+        stop,
+        task,
+    }
+}
+
+async fn get(api: &Api, path: &'static str) -> (u16, String) {
+    get_with(api, path, None).await
+}
+
+async fn get_with(api: &Api, path: &'static str, token: Option<&'static str>) -> (u16, String) {
+    let address = api.address;
+    let answer = tokio::task::spawn_blocking(move || client::get_blocking(address, path, token, DEADLINE));
+    let (status, body) = answer.await.expect("no panic").expect("an answer");
+    (status, String::from_utf8(body).expect("text"))
+}
+
+/// Sends `head` as it is and returns the whole answer.
+async fn raw(address: SocketAddr, head: &str) -> String {
+    let exchange = async {
+        let mut stream = TcpStream::connect(address).await.expect("a connection");
+        stream.write_all(head.as_bytes()).await.expect("written");
+        let mut answer = String::new();
+        stream
+            .read_to_string(&mut answer)
+            .await
+            .expect("an answer that ends");
+        answer
+    };
+    tokio::time::timeout(DEADLINE, exchange)
+        .await
+        .expect("an answer in time")
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).expect("JSON")
+}
+
+/// Answers the next command.
+#[allow(clippy::disallowed_methods, reason = "the test ends with it")]
+fn answer_reload(api: &mut Api, outcome: Result<(), Vec<String>>) -> JoinHandle<()> {
+    let (_, none) = mpsc::channel(1);
+    let mut commands = std::mem::replace(&mut api.commands, none);
+    tokio::spawn(async move {
+        let Command::Reload(reply) = commands.recv().await.expect("a command");
+        reply.send(outcome).expect("somebody waits");
+    })
+}
+
+#[tokio::test]
+async fn probes_tell_whether_the_process_lives_and_is_ready() {
+    let api = start(None, QUIET_LIMIT);
+    assert_eq!(
+        get(&api, "/livez").await,
+        (200, r#"{"status":"live"}"#.to_owned())
+    );
+    assert_eq!(
+        get(&api, "/readyz").await,
+        (200, r#"{"status":"ready"}"#.to_owned())
+    );
+    *api.view.readiness.lock().expect("no panic") = Readiness::NotReady("draining".to_owned());
+    assert_eq!(get(&api, "/livez").await.0, 200);
+    assert_eq!(
+        get(&api, "/readyz").await,
+        (503, r#"{"status":"not_ready","why":"draining"}"#.to_owned())
+    );
+}
+
+#[tokio::test]
+async fn probes_need_no_token_and_all_else_does() {
+    let api = start(Some("s3cret"), QUIET_LIMIT);
+    assert_eq!(get(&api, "/livez").await.0, 200);
+    assert_eq!(get(&api, "/readyz").await.0, 200);
+    let (status, body) = get(&api, "/api/v1/status").await;
+    assert_eq!(
+        (status, json(&body)["error"].as_str()),
+        (401, Some("unauthorized"))
+    );
+    assert_eq!(get_with(&api, "/api/v1/status", Some("wrong")).await.0, 401);
+    assert_eq!(get_with(&api, "/api/v1/status", Some("s3cret")).await.0, 200);
+}
+
+#[tokio::test]
+async fn status_reads_back_as_what_the_view_shows() {
+    let api = start(None, QUIET_LIMIT);
+    let (status, body) = get(&api, "/api/v1/status").await;
+    assert_eq!(status, 200);
+    assert_eq!(
+        serde_json::from_str::<Status>(&body).expect("a status"),
+        shown_status()
+    );
+    let backend = &json(&body)["pools"][0]["backends"][0];
+    assert_eq!(
+        (&backend["state"], &backend["last_check"]["healthy"]),
+        (&"down".into(), &false.into())
+    );
+}
+
+#[tokio::test]
+async fn config_is_the_effective_one() {
+    let api = start(None, QUIET_LIMIT);
+    assert_eq!(
+        get(&api, "/api/v1/config").await,
+        (200, "listen: 127.0.0.1:8080\n".to_owned())
+    );
+}
+
+#[tokio::test]
+async fn metrics_come_in_the_format_that_is_accepted() {
+    let api = start(None, QUIET_LIMIT);
+    let ask = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n";
+    let plain = raw(api.address, &format!("{ask}\r\n")).await;
+    assert!(
+        plain.contains("content-type: text/plain; version=0.0.4"),
+        "{plain}"
+    );
+    assert!(
+        plain.contains("evenkeel_build_info{version=\"1.2.3\"} 1\n") && !plain.contains("# EOF"),
+        "{plain}"
+    );
+    let open = raw(
+        api.address,
+        &format!("{ask}Accept: application/openmetrics-text; version=1.0.0\r\n\r\n"),
+    )
+    .await;
+    assert!(
+        open.contains("content-type: application/openmetrics-text"),
+        "{open}"
+    );
+    assert!(open.ends_with("# EOF\n"), "{open}");
+}
+
+#[tokio::test]
+async fn reload_answers_when_the_control_plane_has_answered() {
+    let mut api = start(None, QUIET_LIMIT);
+    let ask = "POST /api/v1/reload HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let answered = answer_reload(&mut api, Ok(()));
+    let answer = raw(api.address, ask).await;
+    assert!(
+        answer.starts_with("HTTP/1.1 200 ") && answer.ends_with(r#"{"reloaded":true}"#),
+        "{answer}"
+    );
+    answered.await.expect("one command came");
+}
+
+#[tokio::test]
+async fn reload_of_a_config_with_errors_lists_them() {
+    let mut api = start(None, QUIET_LIMIT);
+    let errors = vec![
+        "config.yaml:3:7: no such pool".to_owned(),
+        "config.yaml:9:1: twice".to_owned(),
+    ];
+    let answered = answer_reload(&mut api, Err(errors.clone()));
+    let ask = "POST /api/v1/reload HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let answer = raw(api.address, ask).await;
+    assert!(answer.starts_with("HTTP/1.1 422 "), "{answer}");
+    let body = json(answer.rsplit("\r\n\r\n").next().expect("a body"));
+    assert_eq!(body["errors"], serde_json::json!(errors));
+    answered.await.expect("one command came");
+}
+
+#[tokio::test]
+async fn commands_are_refused_when_too_many_wait_or_nobody_takes_them() {
+    let mut api = start(None, QUIET_LIMIT);
+    let ask = "POST /api/v1/reload HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    // The channel of the test holds one command: this one fills it and stays without an answer.
+    let mut waiting = TcpStream::connect(api.address).await.expect("a connection");
+    waiting.write_all(ask.as_bytes()).await.expect("written");
+    let filled = async {
+        while api.commands.is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, filled)
+        .await
+        .expect("the command waits");
+    assert!(raw(api.address, ask).await.contains(r#""error":"busy""#));
+    api.commands.close();
+    assert!(raw(api.address, ask).await.contains(r#""error":"stopping""#));
+}
+
+#[tokio::test]
+async fn errors_are_json_too() {
+    let api = start(None, QUIET_LIMIT);
+    let (status, body) = get(&api, "/nothing").await;
+    assert_eq!((status, json(&body)["error"].as_str()), (404, Some("not_found")));
+    let (status, body) = get(&api, "/api/v1/reload").await;
+    assert_eq!(
+        (status, json(&body)["error"].as_str()),
+        (405, Some("method_not_allowed"))
+    );
+    let answer = raw(
+        api.address,
+        "GET /nothing HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+    )
+    .await;
+    assert!(answer.contains("x-content-type-options: nosniff\r\n"), "{answer}");
+    assert!(!answer.contains("access-control-"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_page_in_a_browser_can_neither_rebind_nor_post() {
+    let mut api = start(None, QUIET_LIMIT);
+    let rebound = "GET /api/v1/config HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n";
+    assert!(raw(api.address, rebound).await.starts_with("HTTP/1.1 421 "));
+    let unknown = "GET /nothing HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n";
+    assert!(raw(api.address, unknown).await.starts_with("HTTP/1.1 421 "));
+    for field in [
+        "Origin: http://evil.example",
+        "Sec-Fetch-Site: cross-site",
+        "Origin: null",
+    ] {
+        let post = format!(
+            "POST /api/v1/reload HTTP/1.1\r\nHost: localhost\r\n{field}\r\nConnection: close\r\n\r\n"
+        );
+        assert!(
+            raw(api.address, &post).await.starts_with("HTTP/1.1 403 "),
+            "{field}"
+        );
+    }
+    assert!(api.commands.try_recv().is_err(), "no command came through");
+}
+
+#[tokio::test]
+async fn a_head_that_drips_is_bounded_in_total() {
+    let api = start(None, Duration::from_millis(200));
+    let dripped = async {
+        let mut stream = TcpStream::connect(api.address).await.expect("a connection");
+        let mut sent = 0;
+        // The pace is the attack: a byte every 20 ms would keep an idle timeout from ever running out.
+        while stream.write_all(b"G").await.is_ok() {
+            sent += 1;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        sent
+    };
+    let sent = tokio::time::timeout(DEADLINE, dripped)
+        .await
+        .expect("the connection is closed in time");
+    assert!(sent >= 2, "bytes came while the connection lived: {sent}");
+}
+
+#[tokio::test]
+async fn stops_although_a_connection_stays_open() {
+    let api = start(None, QUIET_LIMIT);
+    let mut half = TcpStream::connect(api.address).await.expect("a connection");
+    half.write_all(b"GET /livez HTT").await.expect("written");
+    assert_eq!(get(&api, "/livez").await.0, 200);
+    api.stop.send(()).expect("it runs");
+    let ended = tokio::time::timeout(DEADLINE, api.task).await.expect("in time");
+    ended.expect("no panic").expect("no error");
+}
+
+#[tokio::test]
+async fn an_address_that_is_not_loopback_needs_a_token() {
+    for (address, token) in [
+        ("0.0.0.0:0", None),
+        ("0.0.0.0:0", Some("")),
+        ("127.0.0.1:0", Some("")),
+    ] {
+        let listener = std::net::TcpListener::bind(address).expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let settings = Settings {
+            address,
+            token: token.map(str::to_owned),
+        };
+        let view = Arc::new(Fixed {
+            readiness: Mutex::new(Readiness::Ready),
+        });
+        let control = Control {
+            view,
+            commands: mpsc::channel(1).0,
+        };
+        let refused = serve(listener, &settings, control, std::future::pending());
+        let error = tokio::time::timeout(DEADLINE, refused)
+            .await
+            .expect("at once")
+            .expect_err("refused");
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+    }
+}

@@ -1,0 +1,155 @@
+//! The shape of `GET /api/v1/status`. Filled by the control plane, read by people, `ctl` and `top`.
+
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+use crate::telemetry::Stamp;
+
+/// How everything is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The process.
+    pub process: ProcessStatus,
+    /// The pools, in the order of the config.
+    pub pools: Vec<PoolStatus>,
+}
+
+/// A time of the wall clock, as RFC 3339 in UTC with milliseconds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Time(pub String);
+
+impl From<SystemTime> for Time {
+    fn from(time: SystemTime) -> Self {
+        let mut text = Vec::with_capacity(24);
+        Stamp::default().write(time, &mut text);
+        Self(String::from_utf8_lossy(&text).into_owned())
+    }
+}
+
+/// The process.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ProcessStatus {
+    /// The version that runs.
+    pub version: String,
+    /// Its process id.
+    pub pid: u32,
+    /// When it started.
+    pub started: Time,
+    /// Seconds since then, by the monotonic clock.
+    pub uptime_seconds: u64,
+    /// Whether requests should be sent here.
+    pub ready: bool,
+    /// Worker threads.
+    pub workers: u32,
+    /// Addresses that are listened on, with the ports that they really have.
+    pub listeners: Vec<String>,
+    /// Client connections.
+    pub connections: ConnectionsStatus,
+    /// Requests.
+    pub requests: RequestsStatus,
+    /// The config in force.
+    pub config: ConfigStatus,
+}
+
+/// Client connections.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectionsStatus {
+    /// Open now.
+    pub active: u64,
+    /// Accepted since the start.
+    pub accepted: u64,
+}
+
+/// Requests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestsStatus {
+    /// Begun and not ended.
+    pub in_flight: u64,
+    /// Ended since the start.
+    pub total: u64,
+}
+
+/// The config in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigStatus {
+    /// The file it came from, or `command line`, or `demo`.
+    pub source: String,
+    /// When it was loaded.
+    pub loaded: Time,
+    /// The last reload, if there was one, whether it succeeded or not.
+    pub last_reload: Option<ReloadStatus>,
+}
+
+/// How a reload went.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadStatus {
+    /// When it ended.
+    pub time: Time,
+    /// What was wrong; empty when the config was put in force.
+    pub errors: Vec<String>,
+}
+
+/// One pool.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PoolStatus {
+    /// Its name.
+    pub name: String,
+    /// The name of its strategy, as in the config.
+    pub strategy: String,
+    /// Its backends, in the order of the config.
+    pub backends: Vec<BackendStatus>,
+}
+
+/// Whether a backend gets requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BackendState {
+    /// It gets requests.
+    Up,
+    /// It gets none until it has recovered.
+    Down,
+    /// It gets requests, but no check has ended yet.
+    Unchecked,
+    /// It gets none because an operator said so.
+    Draining,
+}
+
+/// One backend.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BackendStatus {
+    /// Its URL as configured.
+    pub url: String,
+    /// Whether it gets requests.
+    pub state: BackendState,
+    /// Why it does not; `None` when it does.
+    pub why: Option<String>,
+    /// The last health check that ended.
+    pub last_check: Option<CheckStatus>,
+    /// Its share, 0 to 256.
+    pub weight: u32,
+    /// Whether it is used only when no other is eligible.
+    pub backup: bool,
+    /// Requests that it is working on.
+    pub in_flight: u64,
+    /// Attempts sent to it since the start.
+    pub attempts: u64,
+    /// Attempts that ended without a usable answer.
+    pub failures: u64,
+}
+
+/// One health check.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CheckStatus {
+    /// When it ended.
+    pub time: Time,
+    /// How long it took, in milliseconds.
+    pub duration_ms: f64,
+    /// Whether it passed.
+    pub healthy: bool,
+    /// The status that was answered; `None` for kinds without one and when there was no answer.
+    pub status: Option<u16>,
+    /// What went wrong.
+    pub error: Option<String>,
+}
