@@ -1,6 +1,7 @@
 //! The parsed head that every protocol speaks: a flat list of spans over one buffer. Not a map, and it
 //! allocates nothing once its vectors have grown. It knows nothing of sockets, framing or limits.
 
+pub mod list;
 mod name;
 mod request;
 mod response;

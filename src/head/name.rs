@@ -29,8 +29,228 @@ pub enum FieldName {
     RetryAfter,
     // What our own replies look at.
     Accept,
-    /// A name that becomes one of the names that carry identity (`Forwarded`, `X-Forwarded-*`, `X-Real-IP`,
-    /// `X-Request-Id`) when `_` is read as `-`, or an `X-Forwarded-*` of another kind: never forwarded from clients
-    /// that are not trusted.
+    /// A name that becomes one of the names that carry identity (`X-Forwarded-*`, `X-Real-IP`, `X-Request-Id`) when
+    /// `_` is read as `-`, or an `X-Forwarded-*` of another kind: never forwarded from clients that are not trusted.
     IdentityAlias,
+    /// `Content_Length` and `Transfer_Encoding`: backends that read `_` as `-` (CGI and its descendants) would frame
+    /// the message by them. Refused in requests.
+    FramingAlias,
+}
+
+impl FieldName {
+    /// Recognises a name; case does not count (RFC 9110 §5.1).
+    pub fn recognise(name: &[u8]) -> Self {
+        let found = match name.len() {
+            2 => pick(name, &[(b"te", Self::Te)]),
+            3 => pick(name, &[(b"via", Self::Via)]),
+            4 => pick(name, &[(b"host", Self::Host), (b"date", Self::Date)]),
+            6 => pick(name, &[(b"accept", Self::Accept), (b"expect", Self::Expect)]),
+            7 => pick(name, &[(b"upgrade", Self::Upgrade), (b"trailer", Self::Trailer)]),
+            9 => pick(
+                name,
+                &[(b"x-real-ip", Self::XRealIp), (b"forwarded", Self::Forwarded)],
+            ),
+            10 => pick(
+                name,
+                &[
+                    (b"connection", Self::Connection),
+                    (b"keep-alive", Self::KeepAlive),
+                ],
+            ),
+            11 => pick(name, &[(b"retry-after", Self::RetryAfter)]),
+            12 => pick(name, &[(b"x-request-id", Self::XRequestId)]),
+            14 => pick(
+                name,
+                &[
+                    (b"content-length", Self::ContentLength),
+                    (b"http2-settings", Self::Http2Settings),
+                ],
+            ),
+            15 => pick(name, &[(b"x-forwarded-for", Self::XForwardedFor)]),
+            16 => pick(
+                name,
+                &[
+                    (b"x-forwarded-host", Self::XForwardedHost),
+                    (b"proxy-connection", Self::ProxyConnection),
+                ],
+            ),
+            17 => pick(
+                name,
+                &[
+                    (b"transfer-encoding", Self::TransferEncoding),
+                    (b"x-forwarded-proto", Self::XForwardedProto),
+                ],
+            ),
+            _ => Self::Other,
+        };
+        if found == Self::Other { alias(name) } else { found }
+    }
+
+    /// Whether it concerns one connection only and is never forwarded (RFC 9110 §7.6.1). `TE`, `Trailer` and `Upgrade`
+    /// are among them: what is passed on of these is written anew.
+    pub fn is_hop_by_hop(self) -> bool {
+        matches!(
+            self,
+            Self::Connection
+                | Self::Http2Settings
+                | Self::KeepAlive
+                | Self::ProxyConnection
+                | Self::Te
+                | Self::Trailer
+                | Self::TransferEncoding
+                | Self::Upgrade
+        )
+    }
+
+    /// Whether it says who the client is or which way the message came: set by us, believed from trusted proxies only.
+    pub fn is_identity(self) -> bool {
+        matches!(
+            self,
+            Self::Forwarded
+                | Self::IdentityAlias
+                | Self::Via
+                | Self::XForwardedFor
+                | Self::XForwardedHost
+                | Self::XForwardedProto
+                | Self::XRealIp
+                | Self::XRequestId
+        )
+    }
+
+    /// Whether an option of `Connection` may not take the field away: framing, `Host` and what we set ourselves. Else
+    /// a client could have a proxy before us drop the very fields that protect it.
+    pub fn is_protected(self) -> bool {
+        self.is_identity()
+            || matches!(
+                self,
+                Self::ContentLength | Self::FramingAlias | Self::Host | Self::TransferEncoding
+            )
+    }
+}
+
+/// The entry that equals `name`, letters of both cases taken as one.
+fn pick(name: &[u8], known: &[(&[u8], FieldName)]) -> FieldName {
+    known
+        .iter()
+        .find(|(text, _)| name.eq_ignore_ascii_case(text))
+        .map_or(FieldName::Other, |(_, id)| *id)
+}
+
+/// Recognises what becomes a name that matters once `_` is read as `-`.
+fn alias(name: &[u8]) -> FieldName {
+    const FORWARDED: &[u8] = b"x-forwarded";
+    const IDENTITY: [&[u8]; 2] = [b"x-real-ip", b"x-request-id"];
+    const FRAMING: [&[u8]; 2] = [b"content-length", b"transfer-encoding"];
+
+    match name.first() {
+        Some(b'x' | b'X') => {
+            let is_forwarded = name
+                .split_at_checked(FORWARDED.len())
+                .is_some_and(|(prefix, rest)| {
+                    is_same_with_dashes(prefix, FORWARDED) && matches!(rest.first(), None | Some(b'-' | b'_'))
+                });
+            if is_forwarded || IDENTITY.iter().any(|known| is_same_with_dashes(name, known)) {
+                return FieldName::IdentityAlias;
+            }
+            FieldName::Other
+        }
+        Some(b'c' | b'C' | b't' | b'T') if FRAMING.iter().any(|known| is_same_with_dashes(name, known)) => {
+            FieldName::FramingAlias
+        }
+        _ => FieldName::Other,
+    }
+}
+
+/// Whether `name` equals `known` (lower case) when `_` is read as `-`.
+fn is_same_with_dashes(name: &[u8], known: &[u8]) -> bool {
+    name.len() == known.len()
+        && name.iter().zip(known).all(|(byte, expected)| match byte {
+            b'_' => *expected == b'-',
+            _ => byte.to_ascii_lowercase() == *expected,
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::FieldName;
+
+    #[test]
+    fn recognises_every_name_whatever_its_case() {
+        let names: [(&str, FieldName); 21] = [
+            ("Connection", FieldName::Connection),
+            ("Content-Length", FieldName::ContentLength),
+            ("Expect", FieldName::Expect),
+            ("Forwarded", FieldName::Forwarded),
+            ("Host", FieldName::Host),
+            ("HTTP2-Settings", FieldName::Http2Settings),
+            ("Keep-Alive", FieldName::KeepAlive),
+            ("Proxy-Connection", FieldName::ProxyConnection),
+            ("TE", FieldName::Te),
+            ("Trailer", FieldName::Trailer),
+            ("Transfer-Encoding", FieldName::TransferEncoding),
+            ("Upgrade", FieldName::Upgrade),
+            ("Via", FieldName::Via),
+            ("X-Forwarded-For", FieldName::XForwardedFor),
+            ("X-Forwarded-Host", FieldName::XForwardedHost),
+            ("X-Forwarded-Proto", FieldName::XForwardedProto),
+            ("X-Real-IP", FieldName::XRealIp),
+            ("X-Request-Id", FieldName::XRequestId),
+            ("Date", FieldName::Date),
+            ("Retry-After", FieldName::RetryAfter),
+            ("Accept", FieldName::Accept),
+        ];
+        for (name, id) in names {
+            assert_eq!(FieldName::recognise(name.as_bytes()), id, "{name}");
+            assert_eq!(FieldName::recognise(name.to_uppercase().as_bytes()), id, "{name}");
+            assert_eq!(FieldName::recognise(name.to_lowercase().as_bytes()), id, "{name}");
+        }
+    }
+
+    #[test]
+    fn sees_through_aliases_of_identity() {
+        for name in [
+            "X_Forwarded_For",
+            "x-forwarded_host",
+            "X_FORWARDED-PROTO",
+            "X-Forwarded-Prefix",
+            "X-Forwarded-Port",
+            "x_forwarded_server",
+            "X-Forwarded",
+            "X_Real_IP",
+            "x_request-id",
+        ] {
+            assert_eq!(
+                FieldName::recognise(name.as_bytes()),
+                FieldName::IdentityAlias,
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn sees_through_aliases_of_framing() {
+        for name in ["Content_Length", "content_LENGTH", "Transfer_Encoding"] {
+            assert_eq!(
+                FieldName::recognise(name.as_bytes()),
+                FieldName::FramingAlias,
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn leaves_other_names_alone() {
+        for name in [
+            "",
+            "x",
+            "X-ForwardedFor",
+            "X-Forwarde",
+            "Content-Lengt",
+            "Content-Type",
+            "Hosts",
+            "x-real-ipp",
+        ] {
+            assert_eq!(FieldName::recognise(name.as_bytes()), FieldName::Other, "{name}");
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! A parsed request head. It owns its bytes, so that it outlives the reads that follow it.
 
-use super::{BodyLength, Field, FieldName, Span, Version};
+use super::{BodyLength, Field, FieldName, Span, Version, list};
 
 /// The methods that behave differently; every other token is `Other` and keeps its text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -71,7 +71,10 @@ pub struct RequestHead {
     pub keep_alive: bool,
     /// Whether `Expect: 100-continue` was sent, with HTTP/1.1 and a body.
     pub expects_continue: bool,
-    /// The token of `Upgrade`, when `Connection: upgrade` stands with it and the request may upgrade.
+    /// Whether `Connection` names fields beside those that are never forwarded anyway: see `connection_names`.
+    pub connection_lists: bool,
+    /// The token of `Upgrade`, when `Connection: upgrade` stands with it and the request may upgrade. Only `websocket`
+    /// is let through.
     pub upgrade: Option<Span>,
 }
 
@@ -87,6 +90,19 @@ impl RequestHead {
             fields,
             ..Self::default()
         };
+    }
+
+    /// Forgets what was parsed and keeps the bytes.
+    pub fn clear_parsed(&mut self) {
+        let bytes = std::mem::take(&mut self.bytes);
+        self.clear();
+        self.bytes = bytes;
+    }
+
+    /// Whether `Connection` asks that the field `name` end here (RFC 9110 §7.6.1). Framing, `Host` and the fields that
+    /// carry identity do not obey it.
+    pub fn connection_names(&self, name: &[u8]) -> bool {
+        self.connection_lists && list::connection_names(&self.fields, &self.bytes, name)
     }
 
     /// The bytes of a span of this head.

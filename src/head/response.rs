@@ -1,13 +1,13 @@
 //! A parsed answer head. Its spans point into the buffer it was parsed from, which stays with the connection.
 
-use super::{BodyLength, Field, FieldName, Span, Version};
+use super::{BodyLength, Field, FieldName, Span, Version, list};
 
 /// One answer head. Reused from answer to answer: `clear` keeps the capacity.
 #[derive(Debug, Default)]
 pub struct ResponseHead {
     /// The protocol version of the answer.
     pub version: Version,
-    /// 100 to 999.
+    /// 100 to 599 (RFC 9110 §15).
     pub status: u16,
     /// The reason phrase, perhaps empty.
     pub reason: Span,
@@ -19,6 +19,8 @@ pub struct ResponseHead {
     pub announced_length: Option<u64>,
     /// Whether the backend keeps the connection open after this answer (version and `Connection` taken together).
     pub keep_alive: bool,
+    /// Whether `Connection` names fields beside those that are never forwarded anyway: see `connection_names`.
+    pub connection_lists: bool,
 }
 
 impl ResponseHead {
@@ -30,6 +32,12 @@ impl ResponseHead {
             fields,
             ..Self::default()
         };
+    }
+
+    /// Whether `Connection` asks that the field `name` end here (RFC 9110 §7.6.1). Framing, `Host` and the fields that
+    /// carry identity do not obey it. The fields point into `buffer`.
+    pub fn connection_names(&self, buffer: &[u8], name: &[u8]) -> bool {
+        self.connection_lists && list::connection_names(&self.fields, buffer, name)
     }
 
     /// The values in `buffer` of every field line with this name, in order.
