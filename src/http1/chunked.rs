@@ -1,0 +1,214 @@
+//! The chunked transfer coding (RFC 9112 §7.1): a decoder that tells framing from payload, and the lines that an
+//! encoder writes. Nothing is copied, and no extension is ever passed on.
+
+mod extension;
+mod trailers;
+
+pub use trailers::{is_forbidden_in_trailers, trailer_fields};
+
+use std::ops::Range;
+
+use super::scan::{HeadScan, Kind};
+use super::{Limits, Malformed};
+use extension::Extension;
+
+/// The last chunk and an empty trailer section: what ends a body.
+pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+
+/// Most digits of a chunk size. More cannot be needed for 64 bits but by leading zeros, which nobody sends so many of.
+const SIZE_DIGITS: u8 = 16;
+
+/// Largest chunk. Recipients that keep sizes signed, or add the length of the chunk's end to it, would overflow beyond.
+const SIZE_LIMIT: u64 = i64::MAX as u64;
+
+/// What stands first in the input of a [`ChunkedDecoder`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Chunked {
+    /// Payload: `skip` bytes of framing, then `len` (> 0) bytes of payload, all present. The caller consumes both.
+    Data {
+        /// Bytes of framing.
+        skip: usize,
+        /// Bytes of payload after them.
+        len: usize,
+    },
+    /// No payload yet: the caller consumes `skip` bytes, perhaps 0, and comes back when there is more input.
+    NeedMore {
+        /// Bytes of framing.
+        skip: usize,
+    },
+    /// The end of the body: the caller consumes `skip` bytes. What follows is not part of the message.
+    End {
+        /// Bytes of framing, the trailer section and its empty line included.
+        skip: usize,
+        /// Where the field lines of the trailer section stand within `skip`, their line ends included; `None` if empty.
+        trailers: Option<Range<usize>>,
+    },
+}
+
+/// Decodes one chunked body, resumed with every read. It looks at each byte once, but for a trailer section, which
+/// stays unconsumed until it is complete so that it lies in one piece.
+#[derive(Debug)]
+pub struct ChunkedDecoder {
+    state: State,
+    /// Size of the chunk whose line is being read.
+    size: u64,
+    /// Bytes of extensions so far, of all chunks.
+    extensions: usize,
+    limits: Limits,
+    trailers: HeadScan,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum State {
+    /// In the size, of which so many digits were read.
+    Size(u8),
+    Extension(Extension),
+    /// Behind the carriage return of a chunk line.
+    LineFeed,
+    /// In the payload, of which so much is left (> 0).
+    Data(u64),
+    /// Behind the payload.
+    DataEnd,
+    /// Behind the carriage return after the payload.
+    DataLineFeed,
+    Trailers,
+    Ended,
+    Failed(Malformed),
+}
+
+impl ChunkedDecoder {
+    /// A decoder at the beginning of a body.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            state: State::Size(0),
+            size: 0,
+            extensions: 0,
+            limits,
+            trailers: HeadScan::default(),
+        }
+    }
+
+    /// Whether the body has ended.
+    pub fn is_ended(&self) -> bool {
+        matches!(self.state, State::Ended)
+    }
+
+    /// Says what stands first in `input`, which holds all bytes that were received and not consumed. After an error
+    /// every further call returns it again.
+    pub fn next(&mut self, input: &[u8]) -> Result<Chunked, Malformed> {
+        let found = self.find(input);
+        if let Err(error) = found {
+            self.state = State::Failed(error);
+        }
+        found
+    }
+
+    fn find(&mut self, input: &[u8]) -> Result<Chunked, Malformed> {
+        let mut skip = 0;
+        loop {
+            let rest = input.get(skip..).unwrap_or_default();
+            match self.state {
+                State::Trailers => return self.find_trailers(rest, skip),
+                State::Ended => {
+                    return Ok(Chunked::End {
+                        skip: 0,
+                        trailers: None,
+                    });
+                }
+                State::Failed(error) => return Err(error),
+                _ => {}
+            }
+            let Some(byte) = rest.first() else {
+                return Ok(Chunked::NeedMore { skip });
+            };
+            if let State::Data(left) = self.state {
+                let len = usize::try_from(left).map_or(rest.len(), |left| left.min(rest.len()));
+                self.state = match left - len as u64 {
+                    0 => State::DataEnd,
+                    left => State::Data(left),
+                };
+                return Ok(Chunked::Data { skip, len });
+            }
+            self.state = self.after(*byte)?;
+            skip += 1;
+        }
+    }
+
+    /// The state behind one byte of framing.
+    fn after(&mut self, byte: u8) -> Result<State, Malformed> {
+        match (self.state, byte) {
+            (State::Size(digits), _) => self.after_size(digits, byte),
+            (State::Extension(extension), _) => self.after_extension(extension, byte),
+            (State::LineFeed, b'\n') if self.size == 0 => Ok(State::Trailers),
+            (State::LineFeed, b'\n') => Ok(State::Data(self.size)),
+            (State::DataEnd, b'\r') => Ok(State::DataLineFeed),
+            (State::DataLineFeed, b'\n') => {
+                self.size = 0;
+                Ok(State::Size(0))
+            }
+            _ => Err(Malformed::BadChunkEnd),
+        }
+    }
+
+    fn after_size(&mut self, digits: u8, byte: u8) -> Result<State, Malformed> {
+        if let Some(digit) = char::from(byte).to_digit(16) {
+            if digits == SIZE_DIGITS {
+                return Err(Malformed::BadChunkSize);
+            }
+            // 16 digits fit.
+            self.size = self.size << 4 | u64::from(digit);
+            return Ok(State::Size(digits + 1));
+        }
+        if digits == 0 || self.size > SIZE_LIMIT {
+            return Err(Malformed::BadChunkSize);
+        }
+        match byte {
+            b'\r' => Ok(State::LineFeed),
+            b';' => self.after_extension(Extension::Ended, byte),
+            b'\n' => Err(Malformed::BadChunkEnd),
+            // White space too: RFC 9112 §7.1.1 lets some stand before `;`, but nobody needs it and it was abused.
+            _ => Err(Malformed::BadChunkSize),
+        }
+    }
+
+    fn after_extension(&mut self, extension: Extension, byte: u8) -> Result<State, Malformed> {
+        if byte == b'\r' && extension.may_end() {
+            return Ok(State::LineFeed);
+        }
+        self.extensions += 1;
+        if self.extensions > self.limits.chunk_extensions {
+            return Err(Malformed::ChunkExtensionsTooLarge);
+        }
+        extension.after(byte).map(State::Extension)
+    }
+
+    fn find_trailers(&mut self, section: &[u8], skip: usize) -> Result<Chunked, Malformed> {
+        let Some(length) = self.trailers.advance(section, Kind::Trailers, &self.limits)? else {
+            return Ok(Chunked::NeedMore { skip });
+        };
+        trailers::check(section, self.trailers.ends())?;
+        self.state = State::Ended;
+        let lines = length - b"\r\n".len();
+        Ok(Chunked::End {
+            skip: skip + length,
+            trailers: (lines > 0).then_some(skip..skip + lines),
+        })
+    }
+}
+
+/// Writes the line before a chunk of `len` bytes. 0 makes the last chunk, whose trailer section must follow.
+pub fn chunk_header(len: u64, out: &mut Vec<u8>) {
+    let digits = (u64::BITS - len.leading_zeros()).div_ceil(4).max(1);
+    for place in (0..digits).rev() {
+        let digit = (len >> (place * 4)) as u8 & 0xf;
+        out.push(if digit < 10 {
+            b'0' + digit
+        } else {
+            b'a' - 10 + digit
+        });
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,88 @@
+//! Where a body ends (RFC 9112 §6.3): the one place that reads `Content-Length` and `Transfer-Encoding`.
+
+use super::Malformed;
+use super::syntax::TOKEN;
+use crate::head::{BodyLength, Method, Version};
+
+/// The fields that decide about framing, each of which stood at most once.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Framing<'a> {
+    /// The value of `Content-Length`.
+    pub(super) content_length: Option<&'a [u8]>,
+    /// The value of `Transfer-Encoding`.
+    pub(super) transfer_encoding: Option<&'a [u8]>,
+}
+
+impl Framing<'_> {
+    /// How the body of a request ends. Without either field there is none; it never ends with the connection.
+    pub(super) fn of_request(&self, version: Version) -> Result<BodyLength, Malformed> {
+        if self.is_chunked(version)? {
+            return Ok(BodyLength::Chunked);
+        }
+        Ok(self.length()?.map_or(BodyLength::None, BodyLength::Exact))
+    }
+
+    /// How the body of an answer to `asked` ends, and the length that is announced but does not follow.
+    pub(super) fn of_answer(
+        &self,
+        version: Version,
+        status: u16,
+        asked: Method,
+    ) -> Result<(BodyLength, Option<u64>), Malformed> {
+        let is_chunked = self.is_chunked(version)?;
+        let length = self.length()?;
+        match status {
+            // RFC 9112 §6.1: a server must not send `Transfer-Encoding` here. RFC 9110 §8.6 says so of
+            // `Content-Length` too, but it is sent in practice and says nothing about where the message ends.
+            100..=199 | 204 if is_chunked => Err(Malformed::UnexpectedTransferEncoding),
+            100..=199 | 204 => Ok((BodyLength::None, None)),
+            304 => Ok((BodyLength::None, length)),
+            _ if asked == Method::Head => Ok((BodyLength::None, length)),
+            _ if is_chunked => Ok((BodyLength::Chunked, None)),
+            _ => Ok((length.map_or(BodyLength::UntilClose, BodyLength::Exact), None)),
+        }
+    }
+
+    /// Whether the body is chunked. Any doubt is an error, because the other side may decide it differently: a list of
+    /// codings, a coding that we do not know, `Content-Length` beside it, HTTP/1.0.
+    fn is_chunked(&self, version: Version) -> Result<bool, Malformed> {
+        let Some(coding) = self.transfer_encoding else {
+            return Ok(false);
+        };
+        if version == Version::Http10 {
+            return Err(Malformed::UnexpectedTransferEncoding);
+        }
+        if self.content_length.is_some() {
+            return Err(Malformed::LengthConflict);
+        }
+        if coding.eq_ignore_ascii_case(b"chunked") {
+            return Ok(true);
+        }
+        if !coding.is_empty() && TOKEN.contains_all(coding) {
+            return Err(Malformed::UnknownTransferCoding);
+        }
+        Err(Malformed::BadTransferEncoding)
+    }
+
+    fn length(&self) -> Result<Option<u64>, Malformed> {
+        self.content_length.map(content_length).transpose()
+    }
+}
+
+/// Reads `1*DIGIT` (RFC 9110 §8.6). No sign, no list, and no zero before other digits: there are readers that take
+/// those for octal.
+fn content_length(value: &[u8]) -> Result<u64, Malformed> {
+    if value.is_empty() || matches!(value, [b'0', _, ..]) {
+        return Err(Malformed::BadContentLength);
+    }
+    value
+        .iter()
+        .try_fold(0_u64, |length, byte| {
+            let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+            length.checked_mul(10)?.checked_add(digit)
+        })
+        .ok_or(Malformed::BadContentLength)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,246 @@
+//! Why a message was refused, with the status that says so to a client and the word that says so in the access log.
+
+/// Why a message was refused. Nothing here is guessed at or repaired: the connection it came on is closed, because
+/// where the next message begins is not known.
+#[derive(thiserror::Error, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Malformed {
+    /// A line feed without a carriage return before it (RFC 9112 §2.2).
+    #[error("line feed without carriage return")]
+    BareLf,
+    /// A carriage return without a line feed after it (RFC 9112 §2.2).
+    #[error("carriage return without line feed")]
+    BareCr,
+    /// A control byte, NUL among them, where none may stand (RFC 9110 §5.5).
+    #[error("control byte in the head")]
+    ControlByte,
+    /// A TLS handshake where plain HTTP is spoken.
+    #[error("TLS handshake on a plain listener")]
+    TlsHandshake,
+    /// The preface of HTTP/2 where HTTP/1 is spoken (RFC 9113 §3.4).
+    #[error("HTTP/2 preface on an HTTP/1 connection")]
+    Http2Preface,
+    /// The first line is not `method SP target SP version` (RFC 9112 §3).
+    #[error("malformed request line")]
+    BadRequestLine,
+    /// The method is not a token (RFC 9112 §3.1).
+    #[error("malformed method")]
+    BadMethod,
+    /// The method is longer than any that is known (RFC 9112 §3).
+    #[error("method too long")]
+    MethodTooLong,
+    /// `CONNECT`: this is no forward proxy, and a connection that carried it could not be trusted again.
+    #[error("CONNECT is not served")]
+    ConnectRefused,
+    /// A version that exists or may exist and is neither HTTP/1.0 nor HTTP/1.1.
+    #[error("unsupported HTTP version")]
+    UnsupportedVersion,
+    /// The target is none of the forms that the method may have (RFC 9112 §3.2), or holds a byte that may not stand there.
+    #[error("malformed request target")]
+    BadTarget,
+    /// A `%` in the path without two hexadecimal digits after it, or `%00`.
+    #[error("malformed percent-escape in the path")]
+    BadEscape,
+    /// The request line is longer than `limits.line`.
+    #[error("request line too long")]
+    TargetTooLong,
+    /// The first line is not `version SP status [SP reason]`, or the status lies outside 100 to 599 (RFC 9112 §4).
+    #[error("malformed status line")]
+    BadStatusLine,
+    /// A line that continues the one before it, or white space before the first field (RFC 9112 §2.2, §5.2).
+    #[error("folded field line")]
+    ObsFold,
+    /// A field line without a name, with a name that is not a token, or with white space before the colon (RFC 9112 §5.1).
+    #[error("malformed field name")]
+    BadFieldName,
+    /// A field line longer than `limits.line`.
+    #[error("field line too long")]
+    FieldTooLong,
+    /// More field lines than `limits.fields`.
+    #[error("too many fields")]
+    TooManyFields,
+    /// A head longer than `limits.head`.
+    #[error("head too large")]
+    HeadTooLarge,
+    /// HTTP/1.1 without `Host` (RFC 9112 §3.2).
+    #[error("missing host")]
+    MissingHost,
+    /// More than one `Host` line, equal ones too (RFC 9112 §3.2).
+    #[error("more than one host")]
+    DuplicateHost,
+    /// A `Host`, or an authority in the target, that is no host and optional port.
+    #[error("malformed host")]
+    BadHost,
+    /// A `Content-Length` that is not one decimal number of 64 bits (RFC 9110 §8.6).
+    #[error("malformed content length")]
+    BadContentLength,
+    /// More than one `Content-Length` line, equal ones too.
+    #[error("more than one content length")]
+    DuplicateContentLength,
+    /// `Content-Length` and `Transfer-Encoding` in one message (RFC 9112 §6.1).
+    #[error("content length beside transfer encoding")]
+    LengthConflict,
+    /// `Transfer-Encoding` that is not exactly one `chunked` (RFC 9112 §6.1).
+    #[error("malformed transfer encoding")]
+    BadTransferEncoding,
+    /// `Transfer-Encoding` with one coding that is not `chunked` (RFC 9112 §6.1).
+    #[error("unknown transfer coding")]
+    UnknownTransferCoding,
+    /// `Transfer-Encoding` in an HTTP/1.0 message (RFC 9112 §6.1), or on an answer that can have no body (§6.1: 1xx, 204).
+    #[error("transfer encoding where none may stand")]
+    UnexpectedTransferEncoding,
+    /// `Content_Length` or `Transfer_Encoding`, which some backends take for the fields with a dash.
+    #[error("field name that imitates framing")]
+    FramingAlias,
+    /// `Expect` with anything but `100-continue` (RFC 9110 §10.1.1).
+    #[error("unknown expectation")]
+    UnknownExpectation,
+    /// `Connection` with an option that is not a token, or with more options than anyone needs (RFC 9110 §7.6.1).
+    #[error("malformed connection options")]
+    BadConnection,
+    /// A request to upgrade that has a body or announces its length (RFC 9110 §7.8).
+    #[error("upgrade with a body")]
+    UpgradeWithBody,
+    /// A chunk size that is not 1 to 16 hexadecimal digits, or too large (RFC 9112 §7.1).
+    #[error("malformed chunk size")]
+    BadChunkSize,
+    /// A chunk line or chunk that does not end in CRLF (RFC 9112 §7.1).
+    #[error("chunk without its end of line")]
+    BadChunkEnd,
+    /// A chunk extension that is not `;name[=value]` (RFC 9112 §7.1.1).
+    #[error("malformed chunk extension")]
+    BadChunkExtension,
+    /// Chunk extensions longer in all than `limits.chunk_extensions`.
+    #[error("chunk extensions too large")]
+    ChunkExtensionsTooLarge,
+    /// A trailer section longer than `limits.trailers`.
+    #[error("trailers too large")]
+    TrailersTooLarge,
+}
+
+impl Malformed {
+    /// Every reason, in the order in which the documentation lists them.
+    pub const ALL: [Self; 37] = [
+        Self::BareLf,
+        Self::BareCr,
+        Self::ControlByte,
+        Self::TlsHandshake,
+        Self::Http2Preface,
+        Self::BadRequestLine,
+        Self::BadMethod,
+        Self::MethodTooLong,
+        Self::ConnectRefused,
+        Self::UnsupportedVersion,
+        Self::BadTarget,
+        Self::BadEscape,
+        Self::TargetTooLong,
+        Self::BadStatusLine,
+        Self::ObsFold,
+        Self::BadFieldName,
+        Self::FieldTooLong,
+        Self::TooManyFields,
+        Self::HeadTooLarge,
+        Self::MissingHost,
+        Self::DuplicateHost,
+        Self::BadHost,
+        Self::BadContentLength,
+        Self::DuplicateContentLength,
+        Self::LengthConflict,
+        Self::BadTransferEncoding,
+        Self::UnknownTransferCoding,
+        Self::UnexpectedTransferEncoding,
+        Self::FramingAlias,
+        Self::UnknownExpectation,
+        Self::BadConnection,
+        Self::UpgradeWithBody,
+        Self::BadChunkSize,
+        Self::BadChunkEnd,
+        Self::BadChunkExtension,
+        Self::ChunkExtensionsTooLarge,
+        Self::TrailersTooLarge,
+    ];
+
+    /// The status that a request refused for this reason is answered with. An answer of a backend that is refused
+    /// becomes 502 whatever the reason.
+    pub fn status(self) -> u16 {
+        match self {
+            Self::TargetTooLong => 414,
+            Self::UnknownExpectation => 417,
+            Self::FieldTooLong | Self::TooManyFields | Self::HeadTooLarge | Self::TrailersTooLarge => 431,
+            Self::MethodTooLong | Self::ConnectRefused | Self::UnknownTransferCoding => 501,
+            Self::UnsupportedVersion => 505,
+            _ => 400,
+        }
+    }
+
+    /// The word in the access log's `error`. Stable: log queries are written against it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::BareLf => "bare_lf",
+            Self::BareCr => "bare_cr",
+            Self::ControlByte => "control_byte",
+            Self::TlsHandshake => "tls_handshake",
+            Self::Http2Preface => "http2_preface",
+            Self::BadRequestLine => "bad_request_line",
+            Self::BadMethod => "bad_method",
+            Self::MethodTooLong => "method_too_long",
+            Self::ConnectRefused => "connect_refused",
+            Self::UnsupportedVersion => "unsupported_version",
+            Self::BadTarget => "bad_target",
+            Self::BadEscape => "bad_escape",
+            Self::TargetTooLong => "target_too_long",
+            Self::BadStatusLine => "bad_status_line",
+            Self::ObsFold => "obs_fold",
+            Self::BadFieldName => "bad_field_name",
+            Self::FieldTooLong => "field_too_long",
+            Self::TooManyFields => "too_many_fields",
+            Self::HeadTooLarge => "head_too_large",
+            Self::MissingHost => "missing_host",
+            Self::DuplicateHost => "duplicate_host",
+            Self::BadHost => "bad_host",
+            Self::BadContentLength => "bad_content_length",
+            Self::DuplicateContentLength => "duplicate_content_length",
+            Self::LengthConflict => "length_conflict",
+            Self::BadTransferEncoding => "bad_transfer_encoding",
+            Self::UnknownTransferCoding => "unknown_transfer_coding",
+            Self::UnexpectedTransferEncoding => "unexpected_transfer_encoding",
+            Self::FramingAlias => "framing_alias",
+            Self::UnknownExpectation => "unknown_expectation",
+            Self::BadConnection => "bad_connection",
+            Self::UpgradeWithBody => "upgrade_with_body",
+            Self::BadChunkSize => "bad_chunk_size",
+            Self::BadChunkEnd => "bad_chunk_end",
+            Self::BadChunkExtension => "bad_chunk_extension",
+            Self::ChunkExtensionsTooLarge => "chunk_extensions_too_large",
+            Self::TrailersTooLarge => "trailers_too_large",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Malformed;
+    use std::collections::HashSet;
+
+    #[test]
+    fn every_reason_has_its_own_word_in_snake_case() {
+        let words: HashSet<_> = Malformed::ALL.iter().map(|reason| reason.word()).collect();
+        assert_eq!(words.len(), Malformed::ALL.len());
+        for word in words {
+            assert!(
+                word.bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_'),
+                "{word}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_reason_has_a_status_of_an_error() {
+        for reason in Malformed::ALL {
+            assert!(
+                [400, 414, 417, 431, 501, 505].contains(&reason.status()),
+                "{reason}"
+            );
+        }
+    }
+}

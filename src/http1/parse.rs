@@ -1,0 +1,174 @@
+//! Turns a complete head into spans, strictly: what is not understood is refused, because the other side might
+//! understand it differently. `scan` has seen to line ends and control bytes before.
+
+pub(super) mod fields;
+
+pub use super::Malformed;
+
+use super::scan::HeadScan;
+use super::syntax::TOKEN;
+use super::target::{self, check_authority};
+use crate::head::{BodyLength, Method, RequestHead, ResponseHead, Span, Version};
+use fields::{Expectation, Summary};
+
+/// Fills `head` from the request head that `scan` found at the front of `head.bytes`, `end` bytes long. The spans point
+/// into `head.bytes`, where the path is normalised in place. On an error `head` holds nothing of use.
+pub fn request(head: &mut RequestHead, scan: &HeadScan, end: usize) -> Result<(), Malformed> {
+    head.clear_parsed();
+    let line_end = scan.ends().first().copied().unwrap_or_default() as usize;
+    request_line(head, scan.start(), line_end)?;
+
+    let bytes = head.bytes.get(..end).unwrap_or(&head.bytes);
+    let summary = fields::collect(bytes, field_ends(scan), line_end + 2, &mut head.fields)?;
+    if summary.has_framing_alias {
+        return Err(Malformed::FramingAlias);
+    }
+    let host = check_host(&summary, bytes, head.version, head.authority)?;
+    if head.authority.is_empty() {
+        head.authority = host;
+    }
+    head.body = summary.framing(bytes).of_request(head.version)?;
+    head.expects_continue = expects_continue(&summary, head)?;
+    head.upgrade = upgrade(&summary, head)?;
+    head.keep_alive = summary.connection.keep_alive(head.version);
+    head.connection_lists = summary.connection.lists;
+    Ok(())
+}
+
+/// Fills `head` from the answer head that `scan` found at the front of `bytes`, `end` bytes long. The spans point into
+/// `bytes`. `asked` is the method of the request, on which the body depends (RFC 9112 §6.3). On an error `head` holds
+/// nothing of use, and the connection to the backend must be closed.
+pub fn response(
+    bytes: &[u8],
+    scan: &HeadScan,
+    end: usize,
+    asked: Method,
+    head: &mut ResponseHead,
+) -> Result<(), Malformed> {
+    head.clear();
+    let bytes = bytes.get(..end).unwrap_or(bytes);
+    let line_end = scan.ends().first().copied().unwrap_or_default() as usize;
+    status_line(bytes, line_end, head)?;
+
+    let summary = fields::collect(bytes, field_ends(scan), line_end + 2, &mut head.fields)?;
+    let framing = summary.framing(bytes);
+    (head.body, head.announced_length) = framing.of_answer(head.version, head.status, asked)?;
+    // An answer of which some recipient could take the end for elsewhere is the last on its connection.
+    let is_end_proved = match head.status {
+        100..=199 | 204 => matches!(framing.content_length, None | Some(b"0")),
+        _ => head.body != BodyLength::UntilClose,
+    };
+    head.keep_alive = is_end_proved && summary.connection.keep_alive(head.version);
+    head.connection_lists = summary.connection.lists;
+    Ok(())
+}
+
+/// The ends of the lines after the first.
+fn field_ends(scan: &HeadScan) -> &[u32] {
+    scan.ends().split_first().map_or(&[], |(_, fields)| fields)
+}
+
+/// `method SP request-target SP HTTP-version`, single spaces (RFC 9112 §3).
+fn request_line(head: &mut RequestHead, start: usize, end: usize) -> Result<(), Malformed> {
+    let line = head.bytes.get(start..end).unwrap_or_default();
+    let mut parts = line.split(|byte| *byte == b' ');
+    let (Some(method), Some(target), Some(version), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return Err(Malformed::BadRequestLine);
+    };
+    if method.is_empty() || !TOKEN.contains_all(method) {
+        return Err(Malformed::BadMethod);
+    }
+    head.version = version_of(version, Malformed::BadRequestLine)?;
+    head.method = Method::from_token(method);
+    if head.method == Method::Connect {
+        return Err(Malformed::ConnectRefused);
+    }
+    let target_start = start + method.len() + 1;
+    let target_end = target_start + target.len();
+    head.method_text = Span::new(start, target_start - 1);
+    let target = target::parse(&mut head.bytes, target_start, target_end, head.method)?;
+    head.path = target.path;
+    head.query = target.query;
+    head.authority = target.authority.unwrap_or_default();
+    Ok(())
+}
+
+/// `HTTP-version SP 3DIGIT [ SP reason-phrase ]` (RFC 9112 §4). The space before an absent reason may be absent too.
+fn status_line(bytes: &[u8], end: usize, head: &mut ResponseHead) -> Result<(), Malformed> {
+    const REASON: usize = b"HTTP/1.1 200 ".len();
+
+    let line = bytes.get(..end).unwrap_or_default();
+    let (version, rest) = line.split_at_checked(8).ok_or(Malformed::BadStatusLine)?;
+    head.version = version_of(version, Malformed::BadStatusLine)?;
+    head.status = match rest {
+        [b' ', a @ b'1'..=b'5', b @ b'0'..=b'9', c @ b'0'..=b'9']
+        | [b' ', a @ b'1'..=b'5', b @ b'0'..=b'9', c @ b'0'..=b'9', b' ', ..] => {
+            u16::from(a - b'0') * 100 + u16::from(b - b'0') * 10 + u16::from(c - b'0')
+        }
+        _ => return Err(Malformed::BadStatusLine),
+    };
+    head.reason = Span::new(REASON.min(end), end);
+    Ok(())
+}
+
+/// Reads `HTTP/1.0` and `HTTP/1.1`. Another `HTTP/DIGIT.DIGIT` is a version that is not spoken here; all else is `bad`.
+fn version_of(text: &[u8], bad: Malformed) -> Result<Version, Malformed> {
+    match text {
+        b"HTTP/1.1" => Ok(Version::Http11),
+        b"HTTP/1.0" => Ok(Version::Http10),
+        [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => Err(Malformed::UnsupportedVersion),
+        _ => Err(bad),
+    }
+}
+
+/// Exactly one valid `Host` in HTTP/1.1, at most one in HTTP/1.0 (RFC 9112 §3.2). Beside an authority in the target its
+/// value does not count, but it is refused all the same when it is malformed or empty. Returns where it stands.
+fn check_host(summary: &Summary, bytes: &[u8], version: Version, authority: Span) -> Result<Span, Malformed> {
+    let Some(host) = summary.host else {
+        return if version == Version::Http10 {
+            Ok(Span::default())
+        } else {
+            Err(Malformed::MissingHost)
+        };
+    };
+    // A URI without authority has an empty `Host`; one with an authority cannot.
+    if !host.is_empty() || !authority.is_empty() {
+        check_authority(host.of(bytes))?;
+    }
+    Ok(host)
+}
+
+/// RFC 9110 §10.1.1: ignored in HTTP/1.0, and without meaning where no body follows.
+fn expects_continue(summary: &Summary, head: &RequestHead) -> Result<bool, Malformed> {
+    if head.version == Version::Http10 {
+        return Ok(false);
+    }
+    match summary.expectation {
+        Expectation::None => Ok(false),
+        Expectation::Continue => Ok(!matches!(head.body, BodyLength::None | BodyLength::Exact(0))),
+        Expectation::Unknown => Err(Malformed::UnknownExpectation),
+    }
+}
+
+/// The token of an upgrade that may be acted on: one `websocket`, asked for with GET and `Connection: upgrade` in
+/// HTTP/1.1 (RFC 6455 §4.1, RFC 9110 §7.8). Any other upgrade is as if it had not been asked for, as a server may.
+fn upgrade(summary: &Summary, head: &RequestHead) -> Result<Option<Span>, Malformed> {
+    let is_meant =
+        head.version == Version::Http11 && head.method == Method::Get && summary.connection.upgrade;
+    match summary.upgrade {
+        Some(token) if is_meant && head.text(token).eq_ignore_ascii_case(b"websocket") => {
+            // What follows the head would be a body to one side and the new protocol to the other.
+            if head.body == BodyLength::None {
+                Ok(Some(token))
+            } else {
+                Err(Malformed::UpgradeWithBody)
+            }
+        }
+        _ => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests;

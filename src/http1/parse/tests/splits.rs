@@ -1,0 +1,121 @@
+//! Whatever bytes come and however they are cut: the same verdict, and no panic.
+
+use super::{parse_answer, parse_request};
+use crate::head::{BodyLength, FieldName, Method, RequestHead};
+use crate::http1::parse::request;
+use crate::http1::scan::tests::pieces;
+use crate::http1::scan::{HeadScan, Kind};
+use crate::http1::{Limits, Malformed};
+use proptest::prelude::*;
+
+/// As a connection does it: the head's buffer grows, and is parsed once it is complete.
+fn parse_in_pieces(bytes: &[u8], lengths: &[usize]) -> Result<Option<RequestHead>, Malformed> {
+    let mut scan = HeadScan::default();
+    let mut head = RequestHead::default();
+    for length in lengths {
+        head.bytes.clear();
+        head.bytes.extend_from_slice(&bytes[..*length]);
+        if let Some(end) = scan.advance(&head.bytes, Kind::Request, &Limits::default())? {
+            request(&mut head, &scan, end)?;
+            return Ok(Some(head));
+        }
+    }
+    Ok(None)
+}
+
+/// All that was understood of a head.
+fn understood(head: &RequestHead) -> String {
+    let fields: Vec<_> = head
+        .fields
+        .iter()
+        .map(|field| (field.id, field.name, field.value))
+        .collect();
+    let parts = (
+        head.method,
+        head.method_text,
+        head.path,
+        head.query,
+        head.authority,
+        head.version,
+    );
+    let meaning = (
+        head.body,
+        head.keep_alive,
+        head.expects_continue,
+        head.upgrade,
+        head.connection_lists,
+    );
+    format!(
+        "{parts:?} {meaning:?} {fields:?} {}",
+        head.text(head.path).escape_ascii()
+    )
+}
+
+fn requests() -> impl Strategy<Value = Vec<u8>> {
+    let line = prop_oneof![
+        Just("Host: a\r\n"),
+        Just("Host: b:80\r\n"),
+        Just("Content-Length: 5\r\n"),
+        Just("Transfer-Encoding: chunked\r\n"),
+        Just("Transfer-Encoding : chunked\r\n"),
+        Just("Connection: close, x\r\n"),
+        Just("Connection: upgrade\r\n"),
+        Just("Upgrade: websocket\r\n"),
+        Just("Expect: 100-continue\r\n"),
+        Just("X:\ty z \r\n"),
+        Just("X\r\n"),
+        Just(" x: y\r\n"),
+    ];
+    let start = prop_oneof![
+        Just("GET / HTTP/1.1\r\nHost: a\r\n"),
+        Just("\r\nPOST /a/./b/../%2e%2e/c?d HTTP/1.1\r\nHost: a\r\n"),
+        Just("OPTIONS http://a:80 HTTP/1.0\r\n"),
+        Just("GET http://a/b?c HTTP/1.1\r\n"),
+        Just("GET  / HTTP/1.1\r\n"),
+        Just("GET / HTTP/1.2\r\n"),
+    ];
+    (start, proptest::collection::vec(line, 0..5))
+        .prop_map(|(start, lines)| format!("{start}{}\r\nbody", lines.concat()).into_bytes())
+}
+
+proptest! {
+    #[test]
+    fn any_split_of_a_request_gives_the_same_head(
+        bytes in prop_oneof![requests(), pieces()],
+        cuts in proptest::collection::vec(any::<prop::sample::Index>(), 0..6),
+    ) {
+        let mut lengths: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
+        lengths.push(bytes.len());
+        lengths.sort_unstable();
+        let expected = parse_request(&bytes).map(|head| head.as_ref().map(understood));
+        let split = parse_in_pieces(&bytes, &lengths).map(|head| head.as_ref().map(understood));
+        prop_assert_eq!(split, expected.clone());
+        let singles: Vec<usize> = (0..=bytes.len()).collect();
+        let single = parse_in_pieces(&bytes, &singles).map(|head| head.as_ref().map(understood));
+        prop_assert_eq!(single, expected);
+    }
+
+    #[test]
+    fn what_is_accepted_is_framed_in_one_way_only(bytes in prop_oneof![requests(), pieces()]) {
+        if let Ok(Some(head)) = parse_request(&bytes) {
+            let lengths = head.values(FieldName::ContentLength).count();
+            let encodings = head.values(FieldName::TransferEncoding).count();
+            let expected = match head.body {
+                BodyLength::None => (0, 0),
+                BodyLength::Exact(_) => (1, 0),
+                BodyLength::Chunked => (0, 1),
+                BodyLength::UntilClose => return Err(TestCaseError::fail("a request that ends with the connection")),
+            };
+            prop_assert_eq!((lengths, encodings), expected);
+            prop_assert!(head.values(FieldName::Host).count() <= 1);
+            prop_assert!(matches!(head.text(head.path).first(), Some(b'/' | b'*')));
+        }
+    }
+
+    #[test]
+    fn answers_never_panic(bytes in pieces(), rest in pieces(), is_head in any::<bool>()) {
+        let asked = if is_head { Method::Head } else { Method::Get };
+        let _ = parse_answer(&bytes, asked);
+        let _ = parse_answer(&[b"HTTP/1.1 200 OK\r\n", &rest[..], b"\r\n\r\n"].concat(), asked);
+    }
+}

@@ -1,0 +1,141 @@
+//! Sets of bytes from the grammar of HTTP and URIs, as tables, and the search for control bytes.
+
+/// A set of bytes; membership costs one load.
+pub(super) struct ByteSet([bool; 256]);
+
+impl ByteSet {
+    /// The set of `members`. Meant for constants: it is quadratic.
+    const fn of(members: &[u8]) -> Self {
+        let mut table = [false; 256];
+        let mut slots: &mut [bool] = &mut table;
+        let mut byte = 0_usize;
+        while let [slot, rest @ ..] = slots {
+            *slot = is_member(members, byte as u8);
+            byte += 1;
+            slots = rest;
+        }
+        Self(table)
+    }
+
+    /// Whether `byte` is in the set.
+    pub(super) fn contains(&self, byte: u8) -> bool {
+        self.0.get(usize::from(byte)).copied().unwrap_or_default()
+    }
+
+    /// Whether all of `bytes` are in the set.
+    pub(super) fn contains_all(&self, bytes: &[u8]) -> bool {
+        bytes.iter().all(|byte| self.contains(*byte))
+    }
+}
+
+const fn is_member(mut members: &[u8], byte: u8) -> bool {
+    while let [first, rest @ ..] = members {
+        if *first == byte {
+            return true;
+        }
+        members = rest;
+    }
+    false
+}
+
+/// `tchar`: what methods, field names and options consist of (RFC 9110 §5.6.2).
+pub(super) static TOKEN: ByteSet =
+    ByteSet::of(b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ");
+
+/// `reg-name` and IPv4 addresses (RFC 3986 §3.2.2) without `,` and `%`: a comma makes one `Host` look like two to some
+/// backends, and an escape gives one host several spellings. No name that is looked up has either.
+pub(super) static HOST: ByteSet =
+    ByteSet::of(b"-._~!$&'()*+;=0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ");
+
+/// What a path may hold: `pchar` and `/` (RFC 3986 §3.3), and what clients send unescaped against the letter of it:
+/// `"`, `[`, `]`, `^`, `` ` ``, `{`, `|`, `}`. Not `\`, which some backends read as `/`, and not `<` or `>`, which no
+/// browser sends; nor `#`, white space, controls, or bytes above 127.
+pub(super) static PATH: ByteSet = ByteSet::of(
+    b"-._~!$&'()*+,;=:@/%\"[]^`{|}0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ",
+);
+
+/// What a query may hold: every printable byte of ASCII but the space and `#`. It is data to us, passed on as it came.
+pub(super) static QUERY: ByteSet = ByteSet::of(
+    b"-._~!$&'()*+,;=:@/%\"[]^`{|}<>\\?0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ",
+);
+
+/// The position of the first control byte: below 0x20 (tabs too), or 0x7f. Eight bytes are tested at once.
+pub(super) fn find_control(bytes: &[u8]) -> Option<usize> {
+    let (words, rest) = bytes.as_chunks::<8>();
+    let mut offset = 0;
+    for word in words {
+        let found = controls(u64::from_le_bytes(*word));
+        if found != 0 {
+            return Some(offset + found.trailing_zeros() as usize / 8);
+        }
+        offset += 8;
+    }
+    rest.iter().position(u8::is_ascii_control).map(|at| offset + at)
+}
+
+/// A word whose lowest set bit stands in the lowest byte of `word` that is a control byte; 0 when there is none. Bits
+/// above the lowest may be wrong, because the subtractions borrow from the byte above.
+fn controls(word: u64) -> u64 {
+    const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
+    const SPACES: u64 = u64::from_ne_bytes([0x20; 8]);
+    const DELETES: u64 = u64::from_ne_bytes([0x7f; 8]);
+    const TOPS: u64 = u64::from_ne_bytes([0x80; 8]);
+    let low = word.wrapping_sub(SPACES) & !word;
+    let delete = word ^ DELETES;
+    (low | (delete.wrapping_sub(ONES) & !delete)) & TOPS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{HOST, PATH, QUERY, TOKEN, find_control};
+    use proptest::prelude::*;
+
+    #[test]
+    fn finds_each_control_byte_at_each_position_and_nothing_else() {
+        for byte in 0..=u8::MAX {
+            for at in 0..20 {
+                let mut bytes = *b"abcdefghij\xff\x80klmnopqr";
+                bytes[at] = byte;
+                assert_eq!(
+                    find_control(&bytes),
+                    byte.is_ascii_control().then_some(at),
+                    "{byte:#x} at {at}"
+                );
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_a_search_byte_by_byte(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            prop_assert_eq!(find_control(&bytes), bytes.iter().position(u8::is_ascii_control));
+        }
+
+        #[test]
+        fn agrees_on_bytes_around_the_edges(bytes in proptest::collection::vec(prop_oneof![
+            Just(0x1f_u8), Just(0x20), Just(0x7e), Just(0x7f), Just(0x80), Just(0xa0), Just(0xff), Just(0x00),
+        ], 0..64)) {
+            prop_assert_eq!(find_control(&bytes), bytes.iter().position(u8::is_ascii_control));
+        }
+    }
+
+    #[test]
+    fn sets_hold_what_the_grammar_says() {
+        for byte in 0..=u8::MAX {
+            let is_token = byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+            assert_eq!(TOKEN.contains(byte), is_token, "{byte:#x}");
+            assert_eq!(
+                QUERY.contains(byte),
+                byte.is_ascii_graphic() && byte != b'#',
+                "{byte:#x}"
+            );
+            assert_eq!(
+                PATH.contains(byte),
+                byte.is_ascii_graphic() && !b"#?<>\\".contains(&byte),
+                "{byte:#x}"
+            );
+            let is_host = byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=".contains(&byte);
+            assert_eq!(HOST.contains(byte), is_host, "{byte:#x}");
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! The request target (RFC 9112 §3.2): its form, its authority, its path and query.
+
+mod authority;
+mod path;
+
+pub(super) use authority::check as check_authority;
+
+use super::Malformed;
+use super::syntax::QUERY;
+use crate::head::{Method, Span};
+
+/// Where the parts of a target stand.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Target {
+    /// The path, dot segments resolved; `*` for a server as a whole.
+    pub(super) path: Span,
+    /// What follows the `?`.
+    pub(super) query: Option<Span>,
+    /// The authority of an absolute-form.
+    pub(super) authority: Option<Span>,
+}
+
+/// Reads the target at `start..end` of `bytes` and normalises its path in place. `bytes` that no part covers any more
+/// are left with no meaning.
+pub(super) fn parse(bytes: &mut [u8], start: usize, end: usize, method: Method) -> Result<Target, Malformed> {
+    let target = bytes.get(start..end).unwrap_or_default();
+    match target {
+        [b'/', ..] => {
+            let (path, query) = path_and_query(bytes, start, end)?;
+            Ok(Target {
+                path,
+                query,
+                authority: None,
+            })
+        }
+        b"*" if method == Method::Options => Ok(Target {
+            path: Span::new(start, end),
+            query: None,
+            authority: None,
+        }),
+        _ => absolute(bytes, start, end, method),
+    }
+}
+
+/// The absolute-form: `http://` or `https://`, an authority, and perhaps a path and a query.
+fn absolute(bytes: &mut [u8], start: usize, end: usize, method: Method) -> Result<Target, Malformed> {
+    let target = bytes.get(start..end).unwrap_or_default();
+    let scheme = [&b"http://"[..], b"https://"]
+        .into_iter()
+        .find(|scheme| {
+            target
+                .get(..scheme.len())
+                .is_some_and(|text| text.eq_ignore_ascii_case(scheme))
+        })
+        .ok_or(Malformed::BadTarget)?
+        .len();
+    let rest = target.get(scheme..).unwrap_or_default();
+    let length = memchr::memchr2(b'/', b'?', rest).unwrap_or(rest.len());
+    check_authority(rest.get(..length).unwrap_or_default())?;
+
+    let from = start + scheme;
+    let authority = Some(Span::new(from, from + length));
+    let rest = rest.get(length..).unwrap_or_default();
+    if rest.first() == Some(&b'/') {
+        let (path, query) = path_and_query(bytes, from + length, end)?;
+        return Ok(Target {
+            path,
+            query,
+            authority,
+        });
+    }
+    let query = match rest {
+        [] => None,
+        [_, query @ ..] => {
+            check_query(query)?;
+            Some(Span::new(from + length + 1, end))
+        }
+    };
+    // The path is empty, which stands for `/`; with OPTIONS and no query for `*` (RFC 9112 §3.2.4). Neither is there
+    // to point at, so the last `/` of `://` takes its place: nothing else needs the scheme.
+    if let (Method::Options, None, Some(byte)) = (method, query, bytes.get_mut(from - 1)) {
+        *byte = b'*';
+    }
+    let path = Span::new(from - 1, from);
+    Ok(Target {
+        path,
+        query,
+        authority,
+    })
+}
+
+fn path_and_query(bytes: &mut [u8], start: usize, end: usize) -> Result<(Span, Option<Span>), Malformed> {
+    let target = bytes.get(start..end).unwrap_or_default();
+    let length = memchr::memchr(b'?', target).unwrap_or(target.len());
+    let query = match target.get(length..) {
+        Some([_, query @ ..]) => {
+            check_query(query)?;
+            Some(Span::new(start + length + 1, end))
+        }
+        _ => None,
+    };
+    let path = bytes.get_mut(start..start + length).unwrap_or_default();
+    let length = path::normalise(path)?;
+    Ok((Span::new(start, start + length), query))
+}
+
+/// Escapes are not looked at: a query is data for the backend, and stray `%` are common in it.
+fn check_query(query: &[u8]) -> Result<(), Malformed> {
+    if QUERY.contains_all(query) {
+        Ok(())
+    } else {
+        Err(Malformed::BadTarget)
+    }
+}
+
+#[cfg(test)]
+mod tests;
