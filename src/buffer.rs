@@ -31,7 +31,7 @@ impl Buffer {
 
     /// Drops the first `count` unread bytes (at most all of them).
     pub fn consume(&mut self, count: usize) {
-        self.start = (self.start + count).min(self.end);
+        self.start = self.start.saturating_add(count).min(self.end);
         if self.start == self.end {
             self.start = 0;
             self.end = 0;
@@ -50,7 +50,7 @@ impl Buffer {
 
     /// Says that `count` bytes were written to the front of [`Self::space`].
     pub fn filled(&mut self, count: usize) {
-        self.end = (self.end + count).min(self.bytes.len());
+        self.end = self.end.saturating_add(count).min(self.bytes.len());
     }
 
     /// How many bytes it can hold.
@@ -69,6 +69,7 @@ impl Buffer {
 pub struct Buffers {
     small: RefCell<Vec<Vec<u8>>>,
     large: RefCell<Vec<Vec<u8>>>,
+    outputs: RefCell<Vec<Vec<u8>>>,
 }
 
 impl Buffers {
@@ -97,6 +98,23 @@ impl Buffers {
         let mut store = store.borrow_mut();
         if store.len() < KEPT {
             store.push(buffer.bytes);
+        }
+    }
+
+    /// Lends an empty vector for what is to be written.
+    pub fn lend_output(&self) -> Vec<u8> {
+        self.outputs
+            .borrow_mut()
+            .pop()
+            .unwrap_or_else(|| Vec::with_capacity(SMALL))
+    }
+
+    /// Takes such a vector back, unless it has grown out of proportion.
+    pub fn give_back_output(&self, mut output: Vec<u8>) {
+        let mut outputs = self.outputs.borrow_mut();
+        if outputs.len() < KEPT && output.capacity() <= LARGE {
+            output.clear();
+            outputs.push(output);
         }
     }
 

@@ -1,7 +1,10 @@
 //! The owned spawner: every task of the control plane and of a worker has an owner and an end.
 
+use std::cell::Cell;
 use std::future::Future;
+use std::rc::Rc;
 
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 /// A set of tasks that end with it.
@@ -30,5 +33,57 @@ impl Tasks {
 
     fn reap(&mut self) {
         while self.set.try_join_next().is_some() {}
+    }
+}
+
+/// The tasks of one worker: they never leave its thread, and end at the latest with its runtime. Cheaper than a
+/// [`Tasks`], because there may be one for every connection.
+#[derive(Debug, Default, Clone)]
+pub struct LocalTasks {
+    state: Rc<LocalState>,
+}
+
+#[derive(Debug, Default)]
+struct LocalState {
+    running: Cell<usize>,
+    ended: Notify,
+}
+
+impl LocalTasks {
+    /// Starts a task on the current worker's runtime.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "this is the owner that the ban on bare spawns asks for"
+    )]
+    pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        self.state.running.set(self.state.running.get() + 1);
+        let ending = Ending(Rc::clone(&self.state));
+        tokio::task::spawn_local(async move {
+            let _ending = ending;
+            task.await;
+        });
+    }
+
+    /// Number of tasks that run.
+    pub fn running(&self) -> usize {
+        self.state.running.get()
+    }
+
+    /// Waits until all have ended.
+    pub async fn join(&self) {
+        while self.state.running.get() > 0 {
+            self.state.ended.notified().await;
+        }
+    }
+}
+
+struct Ending(Rc<LocalState>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.running.set(self.0.running.get() - 1);
+        if self.0.running.get() == 0 {
+            self.0.ended.notify_one();
+        }
     }
 }

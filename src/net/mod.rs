@@ -1,12 +1,16 @@
-//! Sockets: connecting to a backend and resolving its name.
+//! Sockets: listening, connecting to a backend, resolving its name, and how bytes get to and from the network.
 
+mod bind;
 mod dial;
 mod lookup;
 mod resolve;
+mod stream;
 
+pub use bind::{Bound, bind};
 pub use dial::{DialError, dial};
 pub use lookup::Lookup;
 pub use resolve::resolve;
+pub use stream::Stream;
 
 /// Bound of addresses that one name can have: more are not tried within one attempt.
 pub const MAX_ADDRESSES: usize = 8;

@@ -86,6 +86,12 @@ pub struct Entry {
     pub build: fn(&[Candidate], &Arc<Turn>) -> Box<dyn Strategy>,
 }
 
+impl Debug for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
 /// Every strategy that the config knows, in the order in which they are shown.
 pub static STRATEGIES: &[Entry] = &[
     Entry {

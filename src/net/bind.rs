@@ -1,0 +1,55 @@
+//! Listening sockets.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Connections that the kernel keeps until they are accepted; it cuts this to `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+
+/// A socket that has its address but refuses connections until [`Bound::listen`].
+#[derive(Debug)]
+pub struct Bound(Socket);
+
+/// Takes an address. Port 0 takes a free one.
+///
+/// # Errors
+/// Those of the system: the address is in use, or not ours to take.
+pub fn bind(address: SocketAddr) -> io::Result<Bound> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    // Connections of an earlier process that are still dying must not keep this one from starting.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    Ok(Bound(socket))
+}
+
+impl Bound {
+    /// The address that it has.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.0
+            .local_addr()?
+            .as_socket()
+            .ok_or_else(|| io::ErrorKind::Unsupported.into())
+    }
+
+    /// Lets clients in.
+    ///
+    /// # Errors
+    /// Another process took the same address in the meantime.
+    pub fn listen(&self) -> io::Result<()> {
+        self.0.listen(BACKLOG)
+    }
+
+    /// Another descriptor of the same socket, for one worker.
+    ///
+    /// # Errors
+    /// No descriptor is free.
+    pub fn share(&self) -> io::Result<TcpListener> {
+        Ok(self.0.try_clone()?.into())
+    }
+}
