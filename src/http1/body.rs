@@ -1,0 +1,157 @@
+//! Finding the end of a body that is read, and marking the end of one that is written.
+
+use std::ops::Range;
+
+use super::Limits;
+use super::Malformed;
+use super::chunked::{self, Chunked, ChunkedDecoder};
+use crate::head::BodyLength;
+
+/// What stands at the front of the unread bytes of a body.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// `skip` bytes of framing, then `len` bytes of payload.
+    Data {
+        /// Framing to be dropped.
+        skip: usize,
+        /// Payload behind it, all of it present.
+        len: usize,
+    },
+    /// `skip` bytes of framing; more has to be read to go on.
+    NeedMore {
+        /// Framing to be dropped.
+        skip: usize,
+    },
+    /// The end of the body behind `skip` bytes.
+    End {
+        /// Framing to be dropped.
+        skip: usize,
+        /// The trailer section within it, if there is one.
+        trailers: Option<Range<usize>>,
+    },
+}
+
+/// Why a body could not be read to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BodyError {
+    /// The stream ended before the body did.
+    #[error("the body was cut short")]
+    Cut,
+    /// The framing is broken.
+    #[error("the framing of the body is broken: {0}")]
+    Malformed(#[from] Malformed),
+}
+
+/// Reads the framing of one body.
+#[derive(Debug)]
+pub enum Decoder {
+    /// So many bytes are still to come.
+    Exact(u64),
+    /// Chunks.
+    Chunked(ChunkedDecoder),
+    /// Everything until the stream ends.
+    UntilClose,
+}
+
+impl Decoder {
+    /// For a body that ends as the head said.
+    pub fn new(length: BodyLength, limits: &Limits) -> Self {
+        match length {
+            BodyLength::None => Self::Exact(0),
+            BodyLength::Exact(count) => Self::Exact(count),
+            BodyLength::Chunked => Self::Chunked(ChunkedDecoder::new(*limits)),
+            BodyLength::UntilClose => Self::UntilClose,
+        }
+    }
+
+    /// Looks at everything unread. Payload that it reports counts as taken. `ended` says that no more bytes will come.
+    ///
+    /// # Errors
+    /// [`BodyError`]; nothing after it can be understood.
+    pub fn next(&mut self, input: &[u8], ended: bool) -> Result<Piece, BodyError> {
+        match self {
+            Self::Exact(0) => Ok(Piece::End {
+                skip: 0,
+                trailers: None,
+            }),
+            _ if input.is_empty() && ended => match self {
+                Self::UntilClose => Ok(Piece::End {
+                    skip: 0,
+                    trailers: None,
+                }),
+                _ => Err(BodyError::Cut),
+            },
+            Self::Exact(_) | Self::UntilClose if input.is_empty() => Ok(Piece::NeedMore { skip: 0 }),
+            Self::Exact(left) => {
+                let len = input.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                *left -= len as u64;
+                Ok(Piece::Data { skip: 0, len })
+            }
+            Self::UntilClose => Ok(Piece::Data {
+                skip: 0,
+                len: input.len(),
+            }),
+            Self::Chunked(decoder) => Ok(match decoder.next(input)? {
+                Chunked::Data { skip, len } => Piece::Data { skip, len },
+                Chunked::NeedMore { .. } if ended => return Err(BodyError::Cut),
+                Chunked::NeedMore { skip } => Piece::NeedMore { skip },
+                Chunked::End { skip, trailers } => Piece::End { skip, trailers },
+            }),
+        }
+    }
+
+    /// How many bytes are still expected, as far as known.
+    pub fn expects(&self) -> u64 {
+        match self {
+            Self::Exact(left) => *left,
+            Self::Chunked(_) | Self::UntilClose => u64::MAX,
+        }
+    }
+
+    /// Whether the end is known beforehand: a source that pauses in the middle is stuck, not quiet.
+    pub fn has_known_end(&self) -> bool {
+        matches!(self, Self::Exact(_))
+    }
+}
+
+/// Writes the framing of one body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encoder {
+    /// Bytes as they are: counted by the source, or ended by the close of the connection.
+    Plain,
+    /// Chunks.
+    Chunked,
+}
+
+impl Encoder {
+    /// For a message whose head says that its body ends so.
+    pub fn for_body(length: BodyLength) -> Self {
+        match length {
+            BodyLength::Chunked => Self::Chunked,
+            BodyLength::None | BodyLength::Exact(_) | BodyLength::UntilClose => Self::Plain,
+        }
+    }
+
+    /// Announces a payload of `len` bytes.
+    pub fn open(self, len: usize, out: &mut Vec<u8>) {
+        if self == Self::Chunked {
+            chunked::chunk_header(len as u64, out);
+        }
+    }
+
+    /// Ends a payload.
+    pub fn close(self, out: &mut Vec<u8>) {
+        if self == Self::Chunked {
+            out.extend_from_slice(b"\r\n");
+        }
+    }
+
+    /// Ends the body; `trailers` are whole lines, written only where the framing can carry them.
+    pub fn end(self, trailers: &[u8], out: &mut Vec<u8>) {
+        if self == Self::Chunked {
+            out.extend_from_slice(b"0\r\n");
+            out.extend_from_slice(trailers);
+            out.extend_from_slice(b"\r\n");
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! Moves one body from a connection to another, with backpressure: nothing is read while the sink does not take what
+//! was read before. The one copy loop of both directions.
+
+use std::io;
+use std::task::{Context, Poll, ready};
+
+use super::body::{BodyError, Decoder, Encoder, Piece};
+use super::connection::{COPIED, Connection};
+use super::{Limits, chunked};
+use crate::buffer::Buffers;
+use crate::head::{BodyLength, Field, FieldName};
+
+/// Whose turn it is when a transfer cannot go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waiting {
+    /// The source has to send.
+    ForSource,
+    /// The sink has to take.
+    ForSink,
+}
+
+/// Why a transfer ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum TransferError {
+    /// Reading failed.
+    #[error("reading failed: {0}")]
+    Source(io::Error),
+    /// The source ended too early or broke its framing.
+    #[error(transparent)]
+    Body(#[from] BodyError),
+    /// There are more bytes than allowed.
+    #[error("the body is larger than the limit")]
+    TooLarge,
+    /// Writing failed.
+    #[error("writing failed: {0}")]
+    Sink(io::Error),
+}
+
+/// Payload that is kept so that it can be sent again.
+#[derive(Debug, Default)]
+pub struct Replay {
+    /// All payload so far, as long as it fits.
+    pub kept: Vec<u8>,
+    /// Trailer lines that ended the body.
+    pub trailers: Vec<u8>,
+    limit: usize,
+    overflowed: bool,
+}
+
+impl Replay {
+    /// Keeps at most `limit` bytes.
+    pub fn new(limit: u64) -> Self {
+        Self {
+            limit: usize::try_from(limit).unwrap_or(usize::MAX),
+            ..Self::default()
+        }
+    }
+
+    /// Whether everything that was taken from the source is here.
+    pub fn is_whole(&self) -> bool {
+        !self.overflowed
+    }
+
+    /// Keeps nothing from now on; the answer has begun.
+    pub fn abandon(&mut self) {
+        self.overflowed = true;
+        self.kept = Vec::new();
+    }
+
+    fn keep(&mut self, payload: &[u8]) {
+        if self.overflowed {
+        } else if self.kept.len() + payload.len() > self.limit {
+            self.abandon();
+        } else {
+            self.kept.extend_from_slice(payload);
+        }
+    }
+}
+
+/// One body on its way.
+#[derive(Debug)]
+pub struct Transfer {
+    decoder: Decoder,
+    encoder: Encoder,
+    /// Payload at the front of the source's input whose framing was written already.
+    ready: usize,
+    ended: bool,
+    /// Whose turn it is after [`Poll::Pending`].
+    pub waiting: Waiting,
+    /// Payload bytes taken from the source.
+    pub moved: u64,
+    limit: u64,
+    limits: Limits,
+}
+
+impl Transfer {
+    /// For a body of this length, written with `encoder`. More than `limit` payload bytes are an error.
+    pub fn new(length: BodyLength, encoder: Encoder, limits: &Limits, limit: Option<u64>) -> Self {
+        Self {
+            decoder: Decoder::new(length, limits),
+            encoder,
+            ready: 0,
+            ended: false,
+            waiting: Waiting::ForSource,
+            moved: 0,
+            limit: limit.unwrap_or(u64::MAX),
+            limits: *limits,
+        }
+    }
+
+    /// Whether the source was read to the end of the body.
+    pub fn is_read(&self) -> bool {
+        self.ended
+    }
+
+    /// Whether the length was known when it began.
+    pub fn has_known_end(&self) -> bool {
+        self.decoder.has_known_end()
+    }
+
+    /// Begins again with another sink: writes what `replay` has kept, then goes on where the source stands. The caller
+    /// has made sure that the replay is whole.
+    pub fn restart(&mut self, sink: &mut Connection, buffers: &Buffers, replay: &Replay) {
+        let out = sink.output(buffers);
+        if !replay.kept.is_empty() {
+            self.encoder.open(replay.kept.len(), out);
+            out.extend_from_slice(&replay.kept);
+            self.encoder.close(out);
+        }
+        if self.ready > 0 {
+            self.encoder.open(self.ready, out);
+        }
+        if self.ended {
+            self.encoder.end(&replay.trailers, out);
+        }
+    }
+
+    /// Moves as much as it can; ready when the body is at its end and everything was written.
+    ///
+    /// # Errors
+    /// [`TransferError`], after which neither connection can be used for another message.
+    pub fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+        source: &mut Connection,
+        sink: &mut Connection,
+        buffers: &Buffers,
+        replay: Option<&mut Replay>,
+    ) -> Poll<Result<(), TransferError>> {
+        let mut replay = replay;
+        loop {
+            if self.ready > 0 {
+                ready!(self.poll_payload(context, source, sink, buffers, &mut replay))?;
+                continue;
+            }
+            if self.ended {
+                self.waiting = Waiting::ForSink;
+                return sink.poll_flush(context).map_err(TransferError::Sink);
+            }
+            match self.decoder.next(source.input.unread(), source.input_ended)? {
+                Piece::Data { skip, len } => {
+                    source.input.consume(skip);
+                    if self.moved.saturating_add(len as u64) > self.limit {
+                        return Poll::Ready(Err(TransferError::TooLarge));
+                    }
+                    self.encoder.open(len, sink.output(buffers));
+                    self.ready = len;
+                }
+                Piece::NeedMore { skip } => {
+                    source.input.consume(skip);
+                    ready!(self.poll_more(context, source, sink, buffers))?;
+                }
+                Piece::End { skip, trailers } => {
+                    let lines = trailers
+                        .and_then(|range| source.input.unread().get(range))
+                        .unwrap_or_default();
+                    let lines = forwarded_trailers(lines, &self.limits)?;
+                    self.encoder.end(&lines, sink.output(buffers));
+                    if let Some(replay) = &mut replay {
+                        replay.trailers = lines;
+                    }
+                    source.input.consume(skip);
+                    self.ended = true;
+                }
+            }
+        }
+    }
+
+    fn poll_payload(
+        &mut self,
+        context: &mut Context<'_>,
+        source: &mut Connection,
+        sink: &mut Connection,
+        buffers: &Buffers,
+        replay: &mut Option<&mut Replay>,
+    ) -> Poll<Result<(), TransferError>> {
+        let payload = source.input.unread().get(..self.ready).unwrap_or_default();
+        let taken = if payload.len() <= COPIED && !sink.is_output_full() {
+            sink.output(buffers).extend_from_slice(payload);
+            payload.len()
+        } else {
+            self.waiting = Waiting::ForSink;
+            ready!(sink.poll_write_through(context, payload)).map_err(TransferError::Sink)?
+        };
+        if let Some(replay) = replay {
+            replay.keep(payload.get(..taken).unwrap_or_default());
+        }
+        source.input.consume(taken);
+        self.moved += taken as u64;
+        self.ready -= taken;
+        if self.ready == 0 {
+            self.encoder.close(sink.output(buffers));
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Writes what waits, then reads more.
+    fn poll_more(
+        &mut self,
+        context: &mut Context<'_>,
+        source: &mut Connection,
+        sink: &mut Connection,
+        buffers: &Buffers,
+    ) -> Poll<Result<(), TransferError>> {
+        self.waiting = Waiting::ForSink;
+        ready!(sink.poll_flush(context)).map_err(TransferError::Sink)?;
+        self.waiting = Waiting::ForSource;
+        if source.input.is_full() {
+            // Framing that has to be seen whole (a trailer section) does not fit: it is bounded by `limits.trailers`.
+            let size = self.limits.trailers + crate::buffer::SMALL;
+            source.reserve_input(buffers, size);
+        }
+        ready!(source.poll_fill(context, buffers, self.decoder.expects())).map_err(TransferError::Source)?;
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// The trailer lines that may be forwarded, checked and written anew: never what frames, routes or identifies a message
+/// (RFC 9110 §6.5.1). Allocates nothing when there are none.
+fn forwarded_trailers(lines: &[u8], limits: &Limits) -> Result<Vec<u8>, BodyError> {
+    let mut out = Vec::new();
+    if lines.is_empty() {
+        return Ok(out);
+    }
+    let mut fields: Vec<Field> = Vec::new();
+    chunked::trailer_fields(lines, &mut fields, limits)?;
+    for field in fields.iter().filter(|field| field.id == FieldName::Other) {
+        out.extend_from_slice(field.name.of(lines));
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(field.value.of(lines));
+        out.extend_from_slice(b"\r\n");
+    }
+    Ok(out)
+}
