@@ -1,5 +1,122 @@
 //! A pool: backends that are interchangeable for a request, and the rules for asking them.
 
+mod connections;
+mod membership;
 mod settings;
 
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arc_swap::ArcSwap;
+use foldhash::fast::FixedState;
+
+pub use connections::{BackendConnection, IdleConnections};
+pub use membership::{Membership, Wish};
 pub use settings::{BackendSettings, Settings, Timeouts};
+
+use crate::backend::{Backend, BackendId};
+use crate::health::Health;
+use crate::retry::Budget;
+use crate::strategy::Turn;
+
+/// A backend as a member of a pool.
+#[derive(Debug)]
+pub struct Member {
+    /// The backend.
+    pub backend: Arc<Backend>,
+    /// How it is.
+    pub health: Arc<Health>,
+    /// Whether an operator took it out: it gets no new requests.
+    pub is_drained: AtomicBool,
+}
+
+impl Member {
+    /// Whether it may get requests.
+    pub fn is_eligible(&self) -> bool {
+        !self.is_drained.load(Ordering::Relaxed)
+            && self.health.is_eligible()
+            && self.backend.weight.load(Ordering::Relaxed) > 0
+    }
+}
+
+/// One pool. Shared by all workers and the control plane; replaced as a whole by a reload, which carries over the
+/// members that stay.
+#[derive(Debug)]
+pub struct Pool {
+    /// What the config says.
+    pub settings: Settings,
+    /// All backends, eligible or not, in the order of the config.
+    pub members: Vec<Arc<Member>>,
+    /// What retries draw on.
+    pub budget: Arc<Budget>,
+    membership: ArcSwap<Membership>,
+    turn: Arc<Turn>,
+    by_id: HashMap<BackendId, usize, FixedState>,
+}
+
+impl Pool {
+    /// Makes a pool; `previous` is the pool of the same name before a reload. Backends with the same URL keep their
+    /// health, counters and connections.
+    pub fn new(settings: Settings, previous: Option<&Self>) -> Arc<Self> {
+        let members: Vec<Arc<Member>> = settings
+            .backends
+            .iter()
+            .map(|backend| carry_over(backend, previous))
+            .collect();
+        let turn = previous.map_or_else(Arc::default, |pool| Arc::clone(&pool.turn));
+        let budget = previous.map_or_else(
+            || Arc::new(Budget::new(crate::clock::now())),
+            |pool| Arc::clone(&pool.budget),
+        );
+        let membership = ArcSwap::from_pointee(Membership::new(&members, settings.strategy, &turn));
+        let by_id = members
+            .iter()
+            .enumerate()
+            .map(|(index, member)| (member.backend.id, index))
+            .collect();
+        Arc::new(Self {
+            settings,
+            members,
+            budget,
+            membership,
+            turn,
+            by_id,
+        })
+    }
+
+    /// Makes the membership anew from the members' health, weight and drain state. Control plane only.
+    pub fn refresh(&self) {
+        let membership = Membership::new(&self.members, self.settings.strategy, &self.turn);
+        self.membership.store(Arc::new(membership));
+    }
+
+    /// The backends that are eligible now.
+    pub fn membership(&self) -> Arc<Membership> {
+        self.membership.load_full()
+    }
+
+    /// The member with this id.
+    pub fn member(&self, id: BackendId) -> Option<&Arc<Member>> {
+        self.by_id.get(&id).and_then(|&index| self.members.get(index))
+    }
+}
+
+fn carry_over(wanted: &BackendSettings, previous: Option<&Pool>) -> Arc<Member> {
+    let same = previous.and_then(|pool| {
+        pool.members.iter().find(|member| {
+            member.backend.address == wanted.address && member.backend.is_backup == wanted.is_backup
+        })
+    });
+    match same {
+        Some(member) => {
+            member.backend.weight.store(wanted.weight, Ordering::Relaxed);
+            Arc::clone(member)
+        }
+        None => Arc::new(Member {
+            backend: Backend::new(wanted.address.clone(), wanted.weight, wanted.is_backup),
+            health: Health::new(),
+            is_drained: AtomicBool::new(false),
+        }),
+    }
+}

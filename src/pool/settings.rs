@@ -39,7 +39,7 @@ pub struct BackendSettings {
 }
 
 /// A pool.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Settings {
     /// Its name in the config; `default` for the short form.
     pub name: Arc<str>,

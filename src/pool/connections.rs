@@ -1,0 +1,135 @@
+//! Connections to backends: the idle ones of one worker, and what belongs to each. The one used last is taken first, so
+//! that surplus ones grow old and go.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use foldhash::fast::FixedState;
+
+use crate::backend::BackendId;
+use crate::buffer::Buffers;
+use crate::head::ResponseHead;
+use crate::http1::{Connection, HeadScan};
+use crate::net::Stream;
+
+/// Idle connections kept for one backend by one worker; more are closed.
+const KEPT_PER_BACKEND: usize = 1024;
+
+/// A connection to a backend, with what reading an answer needs.
+#[derive(Debug)]
+pub struct BackendConnection {
+    /// Whose it is.
+    pub backend: BackendId,
+    /// The bytes.
+    pub connection: Connection,
+    /// Reads heads from it.
+    pub scan: HeadScan,
+    /// The head read last.
+    pub head: ResponseHead,
+    /// Length of that head, which still stands at the front of the input.
+    pub answer_end: usize,
+    /// Whether it has carried an exchange before this one.
+    pub is_reused: bool,
+    /// How long the backend keeps it open while it is idle.
+    pub keep_for: Duration,
+}
+
+impl BackendConnection {
+    /// Begins with a fresh connection.
+    pub fn new(backend: BackendId, stream: Stream) -> Box<Self> {
+        Box::new(Self {
+            backend,
+            connection: Connection::new(stream),
+            scan: HeadScan::default(),
+            head: ResponseHead::default(),
+            answer_end: 0,
+            is_reused: false,
+            keep_for: Duration::ZERO,
+        })
+    }
+}
+
+struct Idle {
+    connection: Box<BackendConnection>,
+    until: Instant,
+}
+
+/// The idle connections of one worker.
+#[derive(Default)]
+pub struct IdleConnections {
+    by_backend: RefCell<HashMap<BackendId, Vec<Idle>, FixedState>>,
+}
+
+impl IdleConnections {
+    /// Takes the connection that was used last and is still quiet: one on which anything arrived, or that was closed, is
+    /// dropped, because its next bytes belong to nobody. `asks_kernel` makes sure of it with a system call.
+    pub fn take(
+        &self,
+        backend: BackendId,
+        now: Instant,
+        asks_kernel: bool,
+    ) -> Option<Box<BackendConnection>> {
+        let mut by_backend = self.by_backend.borrow_mut();
+        let idle = by_backend.get_mut(&backend)?;
+        while let Some(Idle {
+            mut connection,
+            until,
+        }) = idle.pop()
+        {
+            let stream = connection.connection.stream();
+            let has_news = if asks_kernel {
+                stream.has_news_now()
+            } else {
+                stream.has_news()
+            };
+            if !has_news && now < until {
+                connection.is_reused = true;
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection whose last answer was read to its proven end, for at most `keep`.
+    pub fn give_back(
+        &self,
+        mut connection: Box<BackendConnection>,
+        now: Instant,
+        keep: Duration,
+        buffers: &Buffers,
+    ) {
+        connection.connection.rest(buffers);
+        let mut by_backend = self.by_backend.borrow_mut();
+        let idle = by_backend.entry(connection.backend).or_default();
+        if idle.len() < KEPT_PER_BACKEND {
+            idle.push(Idle {
+                connection,
+                until: now + keep,
+            });
+        }
+    }
+
+    /// Closes those that are too old, that have news, or whose backend `is_wanted` no more.
+    pub fn sweep(&self, now: Instant, is_wanted: impl Fn(BackendId) -> bool) {
+        self.by_backend.borrow_mut().retain(|backend, idle| {
+            idle.retain(|idle| now < idle.until && !idle.connection.connection.stream().has_news());
+            is_wanted(*backend)
+        });
+    }
+
+    /// Closes all.
+    pub fn clear(&self) {
+        self.by_backend.borrow_mut().clear();
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.by_backend.borrow().values().map(Vec::len).sum()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
