@@ -1,5 +1,239 @@
-//! The request path.
+//! The request path. Read [`serve_request`] first: it is the whole life of one request. It knows no listener, no admin
+//! API and no config file; it works on one immutable snapshot.
 
+mod answer;
+mod attempt;
+mod client;
+mod error;
+mod fields;
+mod forwarded;
+mod record;
+mod reply;
 mod settings;
+mod snapshot;
+mod tunnel;
+mod waits;
+mod worker;
 
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+pub use client::Client;
+pub use error::Failure;
+pub use reply::refuse;
 pub use settings::{ClientTimeouts, Limits};
+pub use snapshot::{Local, Shared, Snapshot};
+pub use worker::{Incoming, Worker};
+
+use crate::backend::BackendId;
+use crate::head::RequestHead;
+use crate::http1::{Encoder, Replay, Transfer};
+use crate::pool::{BackendConnection, Member, Membership, Pool, Wish};
+use crate::retry::{self, Cause};
+use answer::Forwarded;
+use attempt::{AttemptError, InFlight};
+use forwarded::Identity;
+use record::Record;
+use waits::Waits;
+
+/// What becomes of the client's connection after a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum After {
+    /// The next request may come.
+    KeepOpen,
+    /// No more requests; what the client still sends is read for a moment, so that the answer arrives.
+    Close,
+    /// It ends with a reset, because that is the only sign of an incomplete answer.
+    Reset,
+}
+
+/// One request on its way, over all its attempts.
+struct Exchange<'a> {
+    client: &'a mut Client,
+    head: &'a RequestHead,
+    snapshot: &'a Snapshot,
+    identity: Identity,
+    body: RequestBody,
+    waits: Waits,
+    record: Record,
+    /// How long it has waited for answers so far: what `timeouts.request` bounds.
+    waited: Duration,
+    in_flight: Option<InFlight>,
+}
+
+/// The request's body, which may be sent to several backends one after the other.
+struct RequestBody {
+    transfer: Transfer,
+    replay: Replay,
+    /// Whether the backend of this attempt has got all of it.
+    is_sent: bool,
+    /// Whether the client was told to go on; it must not be told twice.
+    is_continued: bool,
+}
+
+/// Why an attempt is a candidate for another one.
+#[derive(Clone, Copy)]
+struct Trouble {
+    cause: Cause,
+    was_sent: bool,
+    was_reused: bool,
+}
+
+/// Serves one request whose head is whole: finds the pool, asks one backend after the other until one answers, forwards
+/// that answer, and logs one line whatever happens.
+pub async fn serve_request(client: &mut Client, incoming: &Incoming, started: Instant) -> After {
+    let worker = Rc::clone(&client.worker);
+    let local = worker.local();
+    let head = &incoming.head;
+    let snapshot = &*local.snapshot;
+    worker.counters.requests_in_flight.up();
+    let mut exchange = Exchange::new(client, head, snapshot, started);
+    let found = snapshot
+        .router
+        .find(head.text(head.authority), head.text(head.path));
+    let result = match found.and_then(|found| Some((found.route, local.pool(found.pool)?))) {
+        Some((route, (pool, membership))) => {
+            exchange.record.leads_to(route, pool);
+            exchange.body.replay = Replay::new(pool.settings.retry.replay_limit);
+            exchange.run(pool, membership).await
+        }
+        None => Err(Failure::NoRoute),
+    };
+    let after = match result {
+        Ok(forwarded) => exchange.finish(forwarded),
+        Err(failure) => exchange.reply(failure).await,
+    };
+    exchange.log();
+    worker.counters.requests_in_flight.down();
+    after
+}
+
+impl<'a> Exchange<'a> {
+    fn new(client: &'a mut Client, head: &'a RequestHead, snapshot: &'a Snapshot, started: Instant) -> Self {
+        let limits = &snapshot.limits;
+        let random = [client.worker.random(), client.worker.random()];
+        Self {
+            identity: Identity::new(client.peer, &snapshot.trusted_proxies, head, random),
+            body: RequestBody {
+                transfer: Transfer::new(
+                    head.body,
+                    Encoder::for_body(head.body),
+                    &limits.message,
+                    limits.body,
+                ),
+                replay: Replay::default(),
+                is_sent: false,
+                is_continued: false,
+            },
+            waits: Waits::new(limits.min_body_rate),
+            record: Record::new(started, head.bytes.len(), client.connection.bytes_out),
+            waited: Duration::ZERO,
+            in_flight: None,
+            client,
+            head,
+            snapshot,
+        }
+    }
+
+    /// Asks one backend after the other.
+    async fn run(&mut self, pool: &Arc<Pool>, membership: &Membership) -> Result<Forwarded, Failure> {
+        let mut tried = Vec::new();
+        let mut refusal: Option<(Box<BackendConnection>, Arc<Member>)> = None;
+        let mut failure = Failure::NoBackend;
+        let mut next = self.pick(pool, membership, &tried).map(|member| (member, false));
+        pool.budget.earn();
+        while let Some((member, is_fresh)) = next {
+            let outcome = self.attempt(pool, &member, is_fresh).await;
+            tried.push(member.backend.id);
+            let trouble = Trouble::of(&outcome);
+            next =
+                trouble.and_then(|trouble| self.next_attempt(pool, membership, &tried, (trouble, &member)));
+            if let (Some(trouble), Some(_)) = (trouble, &next) {
+                self.record.retried(&member, trouble.cause.name());
+                self.client.worker.counters.retries.increment();
+            }
+            if trouble.is_none() {
+                pool.budget.give_back(self.record.retries());
+            }
+            match outcome {
+                Ok(connection) if next.is_some() => refusal = Some((connection, member)),
+                Ok(connection) => return self.forward(pool, &member, connection).await,
+                Err(error) if error.failure.is_clients() => return Err(error.failure),
+                Err(error) => failure = error.failure,
+            }
+        }
+        // A backend's own refusal says more than that others could not be reached.
+        match refusal {
+            Some((connection, member)) => self.forward(pool, &member, connection).await,
+            None => Err(failure),
+        }
+    }
+
+    /// Decides whether another attempt follows, whom it asks, and whether it must not use an idle connection.
+    fn next_attempt(
+        &self,
+        pool: &Pool,
+        membership: &Membership,
+        tried: &[BackendId],
+        (trouble, member): (Trouble, &Arc<Member>),
+    ) -> Option<(Arc<Member>, bool)> {
+        let failure = retry::Failure {
+            cause: trouble.cause,
+            is_idempotent: self.head.method.is_idempotent(),
+            was_sent: trouble.was_sent,
+            was_reused: trouble.was_reused,
+            is_replayable: self.body.replay.is_whole(),
+            has_answer_begun: false,
+            attempts: tried.len() as u32,
+            backends: pool.members.len() as u32,
+        };
+        if !pool.settings.retry.may_retry(&failure) {
+            return None;
+        }
+        // A reused connection that was closed says nothing about its backend: where nobody else is left, the same one is
+        // asked once more.
+        let again = (trouble.was_reused && trouble.cause == Cause::Reset).then(|| (Arc::clone(member), true));
+        let next = self
+            .pick(pool, membership, tried)
+            .map(|member| (member, false))
+            .or(again)?;
+        let is_granted = pool.budget.take(crate::clock::now());
+        if !is_granted {
+            self.client.worker.counters.retry_budget_exhausted.increment();
+        }
+        is_granted.then_some(next)
+    }
+
+    fn pick(&self, pool: &Pool, membership: &Membership, tried: &[BackendId]) -> Option<Arc<Member>> {
+        let wish = Wish {
+            tried,
+            in_flight_limit: pool.settings.in_flight_per_backend,
+            key: 0,
+            random: self.client.worker.random(),
+            now: self.client.worker.wheel.now(),
+        };
+        membership.pick(wish).cloned()
+    }
+}
+
+impl Trouble {
+    /// What went wrong, if it is something that another backend may do better.
+    fn of(outcome: &Result<Box<BackendConnection>, AttemptError>) -> Option<Self> {
+        match outcome {
+            Ok(connection) => match connection.head.status {
+                status @ 502..=504 => Some(Self {
+                    cause: Cause::Status(status),
+                    was_sent: true,
+                    was_reused: false,
+                }),
+                _ => None,
+            },
+            Err(error) => error.failure.cause().map(|cause| Self {
+                cause,
+                was_sent: !error.nothing_sent,
+                was_reused: error.was_reused,
+            }),
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! The answer on its way to the client, from the moment when its head is whole. From here on nothing is retried.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use super::fields::{self, AnswerContext};
+use super::waits::Wait;
+use super::{After, Exchange, Failure, tunnel};
+use crate::head::{BodyLength, FieldName, ResponseHead, Version};
+use crate::http1::{Encoder, Transfer, TransferError, Waiting};
+use crate::pool::{BackendConnection, Member, Pool};
+
+/// An answer that was forwarded, perhaps not to its end.
+pub(super) struct Forwarded {
+    pub(super) after: After,
+    pub(super) failure: Option<Failure>,
+}
+
+/// An answer under way.
+struct Answer<'a> {
+    pool: &'a Pool,
+    backend: Box<BackendConnection>,
+    transfer: Transfer,
+    sending_failed: bool,
+}
+
+impl Exchange<'_> {
+    /// Forwards a final answer.
+    ///
+    /// # Errors
+    /// A failure before the first byte of the answer was sent on, so that our own reply can take its place.
+    pub(super) async fn forward(
+        &mut self,
+        pool: &Pool,
+        member: &Arc<Member>,
+        backend: Box<BackendConnection>,
+    ) -> Result<Forwarded, Failure> {
+        self.record.answered_by(member, backend.head.status);
+        self.body.replay.abandon();
+        self.waits.reset();
+        let before = self.client.connection.bytes_out;
+        if backend.head.status == 101 {
+            return Ok(tunnel::run(self, pool, backend).await);
+        }
+        let framing = framing_for(backend.head.body, self.head.version);
+        let keep_alive = self.head.keep_alive
+            && self.body.is_sent
+            && framing != BodyLength::UntilClose
+            && !self.client.is_last_request
+            && !self.client.worker.is_draining.get();
+        let mut answer = self.begin(pool, backend, (framing, keep_alive));
+        let result = std::future::poll_fn(|context| answer.poll(self, context)).await;
+        let Err(failure) = result else {
+            self.keep(answer, pool);
+            let after = if keep_alive { After::KeepOpen } else { After::Close };
+            return Ok(Forwarded { after, failure: None });
+        };
+        let was_begun = self.client.connection.bytes_out != before;
+        if !was_begun && failure != Failure::ClientGone && self.client.connection.discard_output() {
+            return Err(failure);
+        }
+        let after = match framing {
+            // Without a length of any kind a close would look like the end.
+            BodyLength::UntilClose => After::Reset,
+            _ => After::Close,
+        };
+        Ok(Forwarded {
+            after,
+            failure: Some(failure),
+        })
+    }
+
+    /// Writes the head, in our words, into the client's output.
+    fn begin<'a>(
+        &mut self,
+        pool: &'a Pool,
+        mut backend: Box<BackendConnection>,
+        (framing, keep_alive): (BodyLength, bool),
+    ) -> Answer<'a> {
+        let worker = &self.client.worker;
+        let context = AnswerContext {
+            body: framing,
+            keep_alive,
+            version: self.head.version,
+            date: &worker.date(),
+            is_switch: false,
+        };
+        let out = self.client.connection.output(&worker.buffers);
+        fields::write_answer(&backend.head, backend.connection.input.unread(), context, out);
+        let keep_for = keep_alive_timeout(&backend.head, backend.connection.input.unread());
+        backend.keep_for = keep_for.unwrap_or(pool.settings.timeouts.backend_idle);
+        backend.connection.input.consume(backend.answer_end);
+        let limits = &self.snapshot.limits;
+        let transfer = Transfer::new(
+            backend.head.body,
+            Encoder::for_body(framing),
+            &limits.message,
+            limits.body,
+        );
+        Answer {
+            pool,
+            backend,
+            transfer,
+            sending_failed: false,
+        }
+    }
+
+    /// Keeps the backend's connection for another request, if the end of this exchange is proved on both sides.
+    fn keep(&self, answer: Answer<'_>, pool: &Pool) {
+        let backend = answer.backend;
+        let is_clean = backend.head.keep_alive
+            && backend.head.body != BodyLength::UntilClose
+            && self.body.is_sent
+            && backend.connection.input.is_empty()
+            && !backend.connection.input_ended;
+        if is_clean {
+            let worker = &self.client.worker;
+            let keep_for = backend.keep_for.min(pool.settings.timeouts.backend_idle);
+            worker
+                .idle
+                .give_back(backend, worker.wheel.now(), keep_for, &worker.buffers);
+        }
+    }
+}
+
+impl Answer<'_> {
+    fn poll(&mut self, exchange: &mut Exchange<'_>, context: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        let client = &mut *exchange.client;
+        let backend = &mut self.backend.connection;
+        match self.transfer.poll(
+            context,
+            backend,
+            &mut client.connection,
+            &client.worker.buffers,
+            None,
+        ) {
+            Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(failure_of(&error))),
+            Poll::Pending => {}
+        }
+        if exchange.body.transfer.is_read() && exchange.client.poll_gone(context).is_ready() {
+            return Poll::Ready(Err(Failure::ClientGone));
+        }
+        if !exchange.body.is_sent && !self.sending_failed {
+            match exchange.poll_body(&mut self.backend, context) {
+                Poll::Ready(Ok(())) => exchange.body.is_sent = true,
+                // The backend has answered and takes no more: its answer counts.
+                Poll::Ready(Err(None)) => self.sending_failed = true,
+                Poll::Ready(Err(Some(_))) => return Poll::Ready(Err(Failure::ClientGone)),
+                Poll::Pending => {}
+            }
+        }
+        let wait = self.wait();
+        let sent = exchange.body.transfer.moved + self.backend.connection.bytes_out;
+        let progress = self.transfer.moved + exchange.client.connection.bytes_out + sent;
+        exchange
+            .waits
+            .poll(context, &exchange.client.alarm, wait, progress)
+            .map(|wait| {
+                Err(if wait == Wait::ClientTakes {
+                    Failure::ClientStalled
+                } else {
+                    Failure::AnswerStalled
+                })
+            })
+    }
+
+    fn wait(&self) -> (Wait, Duration) {
+        let timeouts = &self.pool.settings.timeouts;
+        match self.transfer.waiting {
+            Waiting::ForSink => (Wait::ClientTakes, timeouts.progress),
+            // Events and long polls pause; a message of known length that stands still is stuck.
+            Waiting::ForSource if self.transfer.has_known_end() => (Wait::AnswerBody, timeouts.progress),
+            Waiting::ForSource => (Wait::AnswerBody, timeouts.stream_idle),
+        }
+    }
+}
+
+fn failure_of(error: &TransferError) -> Failure {
+    match error {
+        TransferError::Sink(_) => Failure::ClientGone,
+        TransferError::TooLarge => Failure::AnswerTooLarge,
+        TransferError::Source(_) | TransferError::Body(_) => Failure::AnswerCut,
+    }
+}
+
+/// The framing that the client gets for a body that ends as the backend said: HTTP/1.0 has no chunks.
+fn framing_for(body: BodyLength, version: Version) -> BodyLength {
+    match (body, version) {
+        (BodyLength::Chunked | BodyLength::UntilClose, Version::Http11) => BodyLength::Chunked,
+        (BodyLength::Chunked | BodyLength::UntilClose, Version::Http10) => BodyLength::UntilClose,
+        (body, _) => body,
+    }
+}
+
+/// How long the backend says it keeps the connection, less a second for the way there: a request that meets the
+/// backend's close on its way is lost.
+fn keep_alive_timeout(head: &ResponseHead, bytes: &[u8]) -> Option<Duration> {
+    let value = head.values(bytes, FieldName::KeepAlive).next()?;
+    let parameter = value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+    let seconds = parameter
+        .filter_map(|item| item.split_at_checked(8))
+        .find(|(name, _)| name.eq_ignore_ascii_case(b"timeout="))
+        .and_then(|(_, digits)| std::str::from_utf8(digits).ok()?.parse::<u64>().ok())?;
+    Some(Duration::from_secs(seconds.min(86_400).saturating_sub(1)))
+}

@@ -1,0 +1,327 @@
+//! One attempt: get a connection to one backend, send it the request, and wait for the head of its answer. Whether
+//! another attempt follows is decided by the caller.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use super::fields::{self, AnswerContext};
+use super::waits::Wait;
+use super::{Exchange, Failure};
+use crate::head::{BodyLength, FieldName, ResponseHead, Version};
+use crate::http1::{self, BodyError, HeadError, Kind, TransferError, Waiting};
+use crate::net::{self, Stream};
+use crate::pool::{BackendConnection, Member, Pool};
+use crate::retry::Cause;
+
+/// Interim answers (1xx) that one exchange may have.
+const INTERIM_BOUND: usize = 32;
+
+/// Why an attempt gave no answer.
+#[derive(Debug)]
+pub(super) struct AttemptError {
+    pub(super) failure: Failure,
+    /// Whether the backend can have seen no byte of the request.
+    pub(super) nothing_sent: bool,
+    /// Whether it went over a connection that had been idle: its end may have been decided before the request.
+    pub(super) was_reused: bool,
+}
+
+/// Counts a request as in flight at a backend for as long as it lives.
+pub(super) struct InFlight(Arc<Member>);
+
+impl InFlight {
+    fn new(member: &Arc<Member>) -> Self {
+        member.backend.in_flight.0.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(member))
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.backend.in_flight.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// An attempt under way.
+struct Attempt<'a> {
+    pool: &'a Pool,
+    backend: Box<BackendConnection>,
+    /// Whether writing failed; the backend may have answered before it closed.
+    sending_failed: bool,
+    /// Since when nothing but the answer is missing.
+    waiting_since: Option<Instant>,
+    interim: usize,
+}
+
+impl Exchange<'_> {
+    /// Sends the request to one backend until the head of its final answer is there.
+    pub(super) async fn attempt(
+        &mut self,
+        pool: &Pool,
+        member: &Arc<Member>,
+        is_fresh: bool,
+    ) -> Result<Box<BackendConnection>, AttemptError> {
+        self.in_flight = None;
+        self.in_flight = Some(InFlight::new(member));
+        self.record.attempts_at(member, self.client.worker.wheel.now());
+        member.backend.totals.attempts.fetch_add(1, Ordering::Relaxed);
+        let result = match self.connect(pool, member, is_fresh).await {
+            Ok(backend) => self.send(pool, member, backend).await,
+            Err(error) => Err(error),
+        };
+        match &result {
+            Ok(_) => self.record.answered(crate::clock::now()),
+            Err(error) => blame(member, error),
+        }
+        result
+    }
+
+    /// Takes an idle connection, or makes one.
+    async fn connect(
+        &self,
+        pool: &Pool,
+        member: &Arc<Member>,
+        is_fresh: bool,
+    ) -> Result<Box<BackendConnection>, AttemptError> {
+        let worker = &self.client.worker;
+        let id = member.backend.id;
+        // A request that must not be sent twice is worth a system call that makes sure.
+        let asks_kernel = !self.head.method.is_idempotent();
+        if !is_fresh && let Some(idle) = worker.idle.take(id, worker.wheel.now(), asks_kernel) {
+            worker.counters.backend_connections_reused.increment();
+            return Ok(idle);
+        }
+        let addresses = member.backend.resolved.load_full();
+        match net::dial(&addresses, pool.settings.timeouts.connect).await {
+            Ok(tcp) => {
+                worker.counters.backend_connections_opened.increment();
+                Ok(BackendConnection::new(id, Stream::from_tcp(tcp)))
+            }
+            Err(error) => {
+                tracing::debug!(backend = %member.backend.address, %error, "Connecting failed");
+                Err(AttemptError {
+                    failure: Failure::ConnectFailed,
+                    nothing_sent: true,
+                    was_reused: false,
+                })
+            }
+        }
+    }
+
+    async fn send(
+        &mut self,
+        pool: &Pool,
+        member: &Member,
+        mut backend: Box<BackendConnection>,
+    ) -> Result<Box<BackendConnection>, AttemptError> {
+        let before = backend.connection.bytes_out;
+        let buffers = &self.client.worker.buffers;
+        let out = backend.connection.output(buffers);
+        fields::write_request(self.head, &self.identity, &member.backend.address, out);
+        self.body
+            .transfer
+            .restart(&mut backend.connection, buffers, &self.body.replay);
+        self.body.is_sent = false;
+        self.waits.reset();
+        let mut attempt = Attempt {
+            pool,
+            backend,
+            sending_failed: false,
+            waiting_since: None,
+            interim: 0,
+        };
+        let result = std::future::poll_fn(|context| attempt.poll(self, context)).await;
+        if let Some(since) = attempt.waiting_since {
+            self.waited += self.client.worker.wheel.now().saturating_duration_since(since);
+        }
+        let backend = attempt.backend;
+        match result {
+            Ok(()) => Ok(backend),
+            Err(failure) => {
+                let nothing_sent = backend.connection.bytes_out == before;
+                Err(AttemptError {
+                    failure,
+                    nothing_sent,
+                    was_reused: backend.is_reused,
+                })
+            }
+        }
+    }
+}
+
+/// Counts a failed attempt and lets the backend be probed. A reused connection that turned out closed is an event of
+/// that connection only.
+fn blame(member: &Member, error: &AttemptError) {
+    let Some(cause) = error.failure.cause() else {
+        return;
+    };
+    member.backend.totals.failures.fetch_add(1, Ordering::Relaxed);
+    if !error.was_reused || cause == Cause::Timeout {
+        member.health.suspect();
+    }
+}
+
+impl Attempt<'_> {
+    /// Sends, reads and watches in one go; ready when the final answer's head is whole.
+    fn poll(&mut self, exchange: &mut Exchange<'_>, context: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        self.poll_send(exchange, context)?;
+        while let Poll::Ready(is_final) = self.poll_answer(exchange, context)? {
+            if is_final {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        if exchange.client.connection.has_output()
+            && let Poll::Ready(Err(_)) = exchange.client.connection.poll_flush(context)
+        {
+            return Poll::Ready(Err(Failure::ClientGone));
+        }
+        if exchange.body.transfer.is_read() && exchange.client.poll_gone(context).is_ready() {
+            return Poll::Ready(Err(Failure::ClientGone));
+        }
+        let wait = self.wait(exchange);
+        let progress = exchange.body.transfer.moved + self.backend.connection.bytes_out;
+        exchange
+            .waits
+            .poll(context, &exchange.client.alarm, wait, progress)
+            .map(|wait| {
+                Err(if wait == Wait::ClientBody {
+                    Failure::BodyTimeout
+                } else {
+                    Failure::BackendTimeout
+                })
+            })
+    }
+
+    fn poll_send(&mut self, exchange: &mut Exchange<'_>, context: &mut Context<'_>) -> Result<(), Failure> {
+        if exchange.body.is_sent || self.sending_failed {
+            return Ok(());
+        }
+        match exchange.poll_body(&mut self.backend, context) {
+            Poll::Ready(Ok(())) => exchange.body.is_sent = true,
+            Poll::Ready(Err(None)) => self.sending_failed = true,
+            Poll::Ready(Err(Some(failure))) => return Err(failure),
+            Poll::Pending => {}
+        }
+        Ok(())
+    }
+
+    /// Reads a head; ready with whether it is the final one.
+    fn poll_answer(
+        &mut self,
+        exchange: &mut Exchange<'_>,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<bool, Failure>> {
+        let limits = &exchange.snapshot.limits.message;
+        let BackendConnection {
+            connection,
+            scan,
+            head,
+            answer_end,
+            ..
+        } = &mut *self.backend;
+        let buffers = &exchange.client.worker.buffers;
+        let end = match http1::poll_head(context, connection, scan, (Kind::Response, limits), buffers) {
+            Poll::Ready(Ok(Some(end))) => end,
+            Poll::Ready(Err(HeadError::Malformed(reason))) => {
+                return Poll::Ready(Err(Failure::AnswerMalformed(reason)));
+            }
+            Poll::Ready(Ok(None) | Err(_)) => return Poll::Ready(Err(Failure::BackendReset)),
+            Poll::Pending => return Poll::Pending,
+        };
+        head.clear();
+        http1::parse_response(connection.input.unread(), scan, end, exchange.head.method, head)
+            .map_err(Failure::AnswerMalformed)?;
+        scan.clear();
+        *answer_end = end;
+        match head.status {
+            101 if exchange.head.upgrade.is_some()
+                && is_switch_to_websocket(head, connection.input.unread()) =>
+            {
+                return Poll::Ready(Ok(true));
+            }
+            101 => return Poll::Ready(Err(Failure::UnwantedSwitch)),
+            200.. => return Poll::Ready(Ok(true)),
+            _ => {}
+        }
+        self.interim += 1;
+        if self.interim > INTERIM_BOUND {
+            return Poll::Ready(Err(Failure::InterimFlood));
+        }
+        exchange.forward_interim(&mut self.backend);
+        Poll::Ready(Ok(false))
+    }
+
+    /// What the attempt waits for, and how long it may.
+    fn wait(&mut self, exchange: &Exchange<'_>) -> (Wait, Duration) {
+        let timeouts = &self.pool.settings.timeouts;
+        let body = &exchange.body;
+        let awaits_continue =
+            exchange.head.expects_continue && !body.is_continued && body.transfer.moved == 0;
+        if !body.is_sent && !self.sending_failed {
+            match body.transfer.waiting {
+                Waiting::ForSink => return (Wait::BackendTakes, timeouts.progress),
+                Waiting::ForSource if !awaits_continue => return (Wait::ClientBody, timeouts.progress),
+                // The client waits for the backend's word, so the backend is what we wait for.
+                Waiting::ForSource => {}
+            }
+        }
+        self.waiting_since
+            .get_or_insert(exchange.client.worker.wheel.now());
+        let left = timeouts.request.saturating_sub(exchange.waited);
+        (Wait::FirstByte, timeouts.first_byte.min(left))
+    }
+}
+
+/// Whether a 101 switches to what was asked for, and to nothing else (RFC 9110 §7.8).
+fn is_switch_to_websocket(head: &ResponseHead, bytes: &[u8]) -> bool {
+    let mut tokens = head.values(bytes, FieldName::Upgrade);
+    matches!((tokens.next(), tokens.next()), (Some(token), None) if token.eq_ignore_ascii_case(b"websocket"))
+}
+
+impl Exchange<'_> {
+    /// Sends more of the request. The error is `None` when the backend does not take it, else what the client did.
+    pub(super) fn poll_body(
+        &mut self,
+        backend: &mut BackendConnection,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), Option<Failure>>> {
+        let client = &mut *self.client;
+        let body = &mut self.body;
+        body.transfer
+            .poll(
+                context,
+                &mut client.connection,
+                &mut backend.connection,
+                &client.worker.buffers,
+                Some(&mut body.replay),
+            )
+            .map_err(|error| match error {
+                TransferError::Sink(_) => None,
+                TransferError::TooLarge => Some(Failure::BodyTooLarge),
+                TransferError::Body(BodyError::Malformed(reason)) => Some(Failure::Malformed(reason)),
+                TransferError::Source(_) | TransferError::Body(BodyError::Cut) => Some(Failure::ClientGone),
+            })
+    }
+
+    /// Passes a 1xx on, unless the client is too old for it or was told to continue before (RFC 9110 §15.2).
+    fn forward_interim(&mut self, backend: &mut BackendConnection) {
+        let bytes = backend.connection.input.unread();
+        let is_continue = backend.head.status == 100;
+        let is_wanted = !is_continue || (self.head.expects_continue && !self.body.is_continued);
+        self.body.is_continued |= is_continue;
+        if is_wanted && self.head.version == Version::Http11 {
+            let context = AnswerContext {
+                body: BodyLength::None,
+                keep_alive: true,
+                version: self.head.version,
+                date: b"",
+                is_switch: false,
+            };
+            let out = self.client.connection.output(&self.client.worker.buffers);
+            fields::write_answer(&backend.head, bytes, context, out);
+        }
+        backend.connection.input.consume(backend.answer_end);
+    }
+}

@@ -1,0 +1,44 @@
+//! A client's connection as the request path sees it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use super::worker::Worker;
+use crate::clock::Alarm;
+use crate::http1::Connection;
+
+/// One client.
+pub struct Client {
+    /// The bytes.
+    pub connection: Connection,
+    /// The other end, as the socket says.
+    pub peer: SocketAddr,
+    /// The one timer of this connection.
+    pub alarm: Alarm,
+    /// The worker that owns it.
+    pub worker: Rc<Worker>,
+    /// Whether its connection is closed after the request that comes next.
+    pub is_last_request: bool,
+}
+
+impl Client {
+    /// Watches a client that has nothing to send for now. Ready with an error when its connection broke. The end of
+    /// what it sends is no such thing (RFC 9112 §9.6: it may still read), and early bytes of a next request wait in the
+    /// input, as many as fit.
+    pub fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
+        loop {
+            if self.connection.input_ended
+                || self.connection.input.is_full() && !self.connection.input.is_empty()
+            {
+                return Poll::Pending;
+            }
+            match self.connection.poll_fill(context, &self.worker.buffers, 0) {
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(error),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Every way in which a request can end other than with a backend's whole answer: one table of the status that the
+//! client gets and of the word that the log carries.
+
+use crate::http1::Malformed;
+use crate::retry::Cause;
+
+/// How a request, or one attempt at it, failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    // The client's doing.
+    /// The head, or the framing of the body, cannot be understood.
+    #[error("the request is malformed: {0}")]
+    Malformed(Malformed),
+    /// No whole head within `client_header`.
+    #[error("the client did not send a whole head in time")]
+    HeaderTimeout,
+    /// No body bytes within `progress`, or fewer than `min_body_rate`.
+    #[error("the client did not send its body in time")]
+    BodyTimeout,
+    /// More body than `limits.body`.
+    #[error("the request body is larger than the limit")]
+    BodyTooLarge,
+    /// The client went away before its answer was complete.
+    #[error("the client left")]
+    ClientGone,
+    /// Its head was not whole when its connection had to make room for another one.
+    #[error("the connection had to make room")]
+    Evicted,
+    /// The client did not take the answer within `progress`.
+    #[error("the client did not take its answer in time")]
+    ClientStalled,
+    // Ours.
+    /// No route leads anywhere for this host and path.
+    #[error("no route matches")]
+    NoRoute,
+    /// No backend of the pool is eligible.
+    #[error("no backend is eligible")]
+    NoBackend,
+    // The backend's doing.
+    /// No connection came about.
+    #[error("no connection to the backend")]
+    ConnectFailed,
+    /// The connection ended before the answer's head was whole.
+    #[error("the backend closed the connection before it answered")]
+    BackendReset,
+    /// No answer within `first_byte`, or `request` over all attempts, or the request was not taken within `progress`.
+    #[error("the backend did not answer in time")]
+    BackendTimeout,
+    /// The answer cannot be understood.
+    #[error("the answer is malformed: {0}")]
+    AnswerMalformed(Malformed),
+    /// More interim answers than anybody needs.
+    #[error("the backend sent too many interim answers")]
+    InterimFlood,
+    /// The backend switched protocols unasked.
+    #[error("the backend switched protocols unasked")]
+    UnwantedSwitch,
+    /// The answer's body ended too early, or its framing broke.
+    #[error("the answer was cut short")]
+    AnswerCut,
+    /// The answer's body paused for longer than allowed.
+    #[error("the answer paused for too long")]
+    AnswerStalled,
+    /// The answer's body is larger than `limits.body`.
+    #[error("the answer is larger than the limit")]
+    AnswerTooLarge,
+    /// Nothing moved through a tunnel within `tunnel_idle`.
+    #[error("nothing moved through the tunnel")]
+    TunnelIdle,
+}
+
+impl Failure {
+    /// Every word that `error` in the access log can have beside those of malformed messages, with its meaning.
+    pub const WORDS: &'static [(&'static str, &'static str)] = &[
+        (
+            "client_header_timeout",
+            "no whole head came within `timeouts.client_header`",
+        ),
+        (
+            "client_body_timeout",
+            "the request body stood still for `timeouts.progress`, or was slower than `limits.min_body_rate`",
+        ),
+        (
+            "request_body_too_large",
+            "the request body was larger than `limits.body`",
+        ),
+        ("client_gone", "the client left before its answer was complete"),
+        (
+            "client_stalled",
+            "the client took nothing of its answer for `timeouts.progress`",
+        ),
+        (
+            "evicted",
+            "the head was not whole yet when `limits.connections` was reached and others had waited less long",
+        ),
+        ("no_route", "no route matches host and path"),
+        ("no_backend", "no backend of the pool was eligible"),
+        ("connect_failed", "no connection to a backend came about"),
+        (
+            "backend_reset",
+            "the backend closed the connection before it answered",
+        ),
+        (
+            "backend_timeout",
+            "no answer came within `timeouts.first_byte` or `timeouts.request`",
+        ),
+        ("answer_malformed", "the answer's head could not be understood"),
+        (
+            "interim_flood",
+            "the backend sent more than 32 interim answers (1xx)",
+        ),
+        ("unwanted_switch", "the backend switched protocols unasked"),
+        (
+            "answer_cut",
+            "the backend cut its answer short; the client saw a broken message",
+        ),
+        (
+            "answer_stalled",
+            "the answer paused for longer than `timeouts.stream_idle` or `timeouts.progress`",
+        ),
+        (
+            "answer_too_large",
+            "the answer's body was larger than `limits.body`",
+        ),
+        (
+            "tunnel_idle",
+            "nothing moved through the tunnel for `timeouts.tunnel_idle`",
+        ),
+    ];
+
+    /// The word for the access log.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Malformed(reason) => reason.word(),
+            Self::AnswerMalformed(_) => "answer_malformed",
+            Self::HeaderTimeout => "client_header_timeout",
+            Self::BodyTimeout => "client_body_timeout",
+            Self::BodyTooLarge => "request_body_too_large",
+            Self::ClientGone => "client_gone",
+            Self::ClientStalled => "client_stalled",
+            Self::Evicted => "evicted",
+            Self::TunnelIdle => "tunnel_idle",
+            Self::NoRoute => "no_route",
+            Self::NoBackend => "no_backend",
+            Self::ConnectFailed => "connect_failed",
+            Self::BackendReset => "backend_reset",
+            Self::BackendTimeout => "backend_timeout",
+            Self::InterimFlood => "interim_flood",
+            Self::UnwantedSwitch => "unwanted_switch",
+            Self::AnswerCut => "answer_cut",
+            Self::AnswerStalled => "answer_stalled",
+            Self::AnswerTooLarge => "answer_too_large",
+        }
+    }
+
+    /// The status of our own answer; 499 where nobody is left to get one.
+    pub fn status(self) -> u16 {
+        match self {
+            Self::Malformed(reason) => reason.status(),
+            Self::HeaderTimeout | Self::BodyTimeout | Self::Evicted => 408,
+            Self::BodyTooLarge => 413,
+            Self::ClientGone | Self::ClientStalled => 499,
+            Self::NoRoute => 404,
+            Self::NoBackend | Self::ConnectFailed => 503,
+            Self::BackendTimeout | Self::AnswerStalled | Self::TunnelIdle => 504,
+            Self::BackendReset
+            | Self::AnswerMalformed(_)
+            | Self::InterimFlood
+            | Self::UnwantedSwitch
+            | Self::AnswerCut
+            | Self::AnswerTooLarge => 502,
+        }
+    }
+
+    /// The cause under which the attempt may be retried; `None` when another attempt could not end otherwise or would
+    /// not be wanted.
+    pub fn cause(self) -> Option<Cause> {
+        match self {
+            Self::ConnectFailed => Some(Cause::ConnectFailure),
+            Self::BackendReset => Some(Cause::Reset),
+            Self::BackendTimeout => Some(Cause::Timeout),
+            _ => None,
+        }
+    }
+
+    /// Whether the client brought it about: no other backend can help.
+    pub fn is_clients(self) -> bool {
+        matches!(
+            self,
+            Self::Malformed(_)
+                | Self::HeaderTimeout
+                | Self::BodyTimeout
+                | Self::BodyTooLarge
+                | Self::ClientGone
+                | Self::ClientStalled
+                | Self::Evicted
+        )
+    }
+}

@@ -1,0 +1,215 @@
+//! Writes the heads that leave us, from what was parsed: one `Host` and one framing field of our own making, hop-by-hop
+//! fields removed, identity replaced. No byte that was not understood gets through here.
+
+use std::io::Write;
+
+use super::forwarded::Identity;
+use crate::backend::Address;
+use crate::head::{BodyLength, FieldName, RequestHead, ResponseHead, Version};
+use crate::http1::reason_phrase;
+
+/// Writes the head of a request to a backend. The address of `backend` stands in for a `Host` that an HTTP/1.0 client left out.
+pub(super) fn write_request(head: &RequestHead, identity: &Identity, backend: &Address, out: &mut Vec<u8>) {
+    out.extend_from_slice(head.text(head.method_text));
+    out.push(b' ');
+    out.extend_from_slice(head.text(head.path));
+    if let Some(query) = head.query {
+        out.push(b'?');
+        out.extend_from_slice(head.text(query));
+    }
+    out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
+    let host = head.text(head.authority);
+    let has_host = head.version == Version::Http11 || !host.is_empty();
+    if has_host {
+        out.extend_from_slice(host);
+    } else {
+        out.extend_from_slice(backend.authority().as_bytes());
+    }
+    out.extend_from_slice(b"\r\n");
+    for field in &head.fields {
+        if is_forwarded(field.id, identity.is_trusted) && !head.connection_names(head.text(field.name)) {
+            write_field(head.text(field.name), head.text(field.value), out);
+        }
+    }
+    write_identity(head, identity, out);
+    if head
+        .values(FieldName::Te)
+        .any(|value| value.eq_ignore_ascii_case(b"trailers"))
+    {
+        out.extend_from_slice(b"TE: trailers\r\n");
+    }
+    if head.expects_continue {
+        out.extend_from_slice(b"Expect: 100-continue\r\n");
+    }
+    if let Some(token) = head.upgrade {
+        out.extend_from_slice(b"Connection: upgrade\r\n");
+        write_field(b"Upgrade", head.text(token), out);
+    }
+    write_framing(head.body, out);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// What an answer's head depends on beside the answer itself.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AnswerContext<'a> {
+    /// The framing that the client gets.
+    pub(super) body: BodyLength,
+    /// Whether the client's connection stays open.
+    pub(super) keep_alive: bool,
+    /// The version the client speaks.
+    pub(super) version: Version,
+    /// For an answer without a `Date` (RFC 9110 §6.6.1).
+    pub(super) date: &'a [u8],
+    /// Whether the answer switches protocols.
+    pub(super) is_switch: bool,
+}
+
+/// Writes the head of an answer, interim ones included, to a client. `bytes` is what `head` was parsed from.
+pub(super) fn write_answer(head: &ResponseHead, bytes: &[u8], context: AnswerContext<'_>, out: &mut Vec<u8>) {
+    write_status_line(head.status, head.reason.of(bytes), out);
+    let mut has_date = head.status < 200;
+    for field in &head.fields {
+        has_date |= field.id == FieldName::Date;
+        if !is_ours(field.id) && !head.connection_names(bytes, field.name.of(bytes)) {
+            write_field(field.name.of(bytes), field.value.of(bytes), out);
+        }
+    }
+    if !has_date {
+        write_field(b"Date", context.date, out);
+    }
+    match context.body {
+        BodyLength::None => {
+            if let Some(length) = head.announced_length {
+                write_framing(BodyLength::Exact(length), out);
+            }
+        }
+        body => write_framing(body, out),
+    }
+    if context.is_switch {
+        out.extend_from_slice(b"Connection: upgrade\r\nUpgrade: websocket\r\n");
+    } else if head.status >= 200 {
+        write_connection(context.keep_alive, context.version, out);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes a status line; an empty reason is left empty.
+pub(super) fn write_status_line(status: u16, reason: &[u8], out: &mut Vec<u8>) {
+    if status == 200 && reason == b"OK" {
+        out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+        return;
+    }
+    out.extend_from_slice(b"HTTP/1.1 ");
+    write_number(u64::from(status), out);
+    out.push(b' ');
+    out.extend_from_slice(if reason.is_empty() {
+        reason_phrase(status).as_bytes()
+    } else {
+        reason
+    });
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes the `Connection` field that an answer needs: the default of the client's version needs none.
+pub(super) fn write_connection(keep_alive: bool, version: Version, out: &mut Vec<u8>) {
+    match (keep_alive, version) {
+        (false, _) => out.extend_from_slice(b"Connection: close\r\n"),
+        (true, Version::Http10) => out.extend_from_slice(b"Connection: keep-alive\r\n"),
+        (true, Version::Http11) => {}
+    }
+}
+
+/// Writes a field line.
+pub(super) fn write_field(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
+    out.reserve(name.len() + value.len() + 4);
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes a decimal number.
+pub(super) fn write_number(number: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+fn write_framing(body: BodyLength, out: &mut Vec<u8>) {
+    match body {
+        BodyLength::None | BodyLength::UntilClose => {}
+        BodyLength::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+        BodyLength::Exact(length) => {
+            out.extend_from_slice(b"Content-Length: ");
+            write_number(length, out);
+            out.extend_from_slice(b"\r\n");
+        }
+    }
+}
+
+/// Fields that are never copied: those of one hop (RFC 9110 §7.6.1), and framing.
+fn is_ours(id: FieldName) -> bool {
+    id.is_hop_by_hop() || matches!(id, FieldName::ContentLength | FieldName::FramingAlias)
+}
+
+/// Whether a request's field goes on to the backend as it is.
+fn is_forwarded(id: FieldName, is_trusted: bool) -> bool {
+    match id {
+        FieldName::Other => true,
+        FieldName::Host | FieldName::Expect => false,
+        FieldName::XForwardedFor
+        | FieldName::XForwardedHost
+        | FieldName::XForwardedProto
+        | FieldName::XRequestId => false,
+        id if id.is_identity() => is_trusted,
+        id => !is_ours(id),
+    }
+}
+
+/// What backends are told of the client. From a trusted proxy the chain goes on; what anybody else said is replaced.
+fn write_identity(head: &RequestHead, identity: &Identity, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"X-Forwarded-For: ");
+    if identity.is_trusted {
+        for line in head
+            .values(FieldName::XForwardedFor)
+            .filter(|line| !line.is_empty())
+        {
+            out.extend_from_slice(line);
+            out.extend_from_slice(b", ");
+        }
+    }
+    write_ip(identity.peer.ip().to_canonical(), out);
+    let theirs = |id| {
+        if identity.is_trusted {
+            head.values(id).next()
+        } else {
+            None
+        }
+    };
+    out.extend_from_slice(b"\r\nX-Forwarded-Proto: ");
+    out.extend_from_slice(theirs(FieldName::XForwardedProto).unwrap_or(b"http"));
+    let host = theirs(FieldName::XForwardedHost).unwrap_or(head.text(head.authority));
+    if !host.is_empty() {
+        out.extend_from_slice(b"\r\nX-Forwarded-Host: ");
+        out.extend_from_slice(host);
+    }
+    out.extend_from_slice(b"\r\nX-Request-Id: ");
+    out.extend_from_slice(identity.request_id(head));
+    out.extend_from_slice(match head.version {
+        Version::Http10 => b"\r\nVia: 1.0 evenkeel\r\n",
+        Version::Http11 => b"\r\nVia: 1.1 evenkeel\r\n",
+    });
+}
+
+fn write_ip(address: std::net::IpAddr, out: &mut Vec<u8>) {
+    match address {
+        std::net::IpAddr::V4(address) => {
+            let [first, rest @ ..] = address.octets();
+            write_number(u64::from(first), out);
+            for octet in rest {
+                out.push(b'.');
+                write_number(u64::from(octet), out);
+            }
+        }
+        // Rarer and harder to write; a vector takes every byte.
+        std::net::IpAddr::V6(address) => drop(write!(out, "{address}")),
+    }
+}

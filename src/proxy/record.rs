@@ -1,0 +1,214 @@
+//! What a request leaves behind: its line in the access log and its counts.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::answer::Forwarded;
+use super::{After, Client as ClientSide, Exchange, Failure};
+use crate::clock;
+use crate::pool::{Member, Pool};
+use crate::telemetry::access_log::{Client, Entry, Retry};
+use crate::telemetry::metrics::Timeout;
+
+/// Collected while a request runs.
+pub(super) struct Record {
+    started: Instant,
+    head_bytes: u64,
+    bytes_out_before: u64,
+    route: Option<usize>,
+    pool: Option<Arc<Pool>>,
+    member: Option<Arc<Member>>,
+    attempts: u32,
+    attempt_began: Instant,
+    backend_time: Option<Duration>,
+    retries: Vec<(Arc<Member>, &'static str)>,
+    status: u16,
+    failure: Option<Failure>,
+}
+
+impl Record {
+    pub(super) fn new(started: Instant, head_bytes: usize, bytes_out_before: u64) -> Self {
+        Self {
+            started,
+            head_bytes: head_bytes as u64,
+            bytes_out_before,
+            route: None,
+            pool: None,
+            member: None,
+            attempts: 0,
+            attempt_began: started,
+            backend_time: None,
+            retries: Vec::new(),
+            status: 0,
+            failure: None,
+        }
+    }
+
+    pub(super) fn leads_to(&mut self, route: usize, pool: &Arc<Pool>) {
+        self.route = Some(route);
+        self.pool = Some(Arc::clone(pool));
+    }
+
+    pub(super) fn attempts_at(&mut self, member: &Arc<Member>, now: Instant) {
+        self.attempts += 1;
+        self.attempt_began = now;
+        self.member = Some(Arc::clone(member));
+    }
+
+    pub(super) fn answered(&mut self, now: Instant) {
+        self.backend_time = Some(now.saturating_duration_since(self.attempt_began));
+    }
+
+    pub(super) fn retried(&mut self, member: &Arc<Member>, reason: &'static str) {
+        self.retries.push((Arc::clone(member), reason));
+    }
+
+    /// Attempts that were followed by another one.
+    pub(super) fn retries(&self) -> u32 {
+        self.retries.len() as u32
+    }
+
+    /// The answer that the client gets is this backend's, though perhaps not the last one asked.
+    pub(super) fn answered_by(&mut self, member: &Arc<Member>, status: u16) {
+        self.member = Some(Arc::clone(member));
+        self.status = status;
+    }
+
+    /// Bytes that a tunnel took from the client.
+    pub(super) fn tunnelled(&mut self, bytes: u64) {
+        self.head_bytes += bytes;
+    }
+
+    pub(super) fn replied(&mut self, status: u16) {
+        self.status = status;
+    }
+
+    /// How it failed. A client that left has the status 499, whatever was on its way to it.
+    pub(super) fn failed(&mut self, failure: Failure) {
+        self.failure = Some(failure);
+        if failure.status() == 499 {
+            self.status = 499;
+        }
+    }
+}
+
+impl Exchange<'_> {
+    /// Takes down how a forwarded answer ended.
+    pub(super) fn finish(&mut self, forwarded: Forwarded) -> After {
+        if let Some(failure) = forwarded.failure {
+            self.record.failed(failure);
+        }
+        forwarded.after
+    }
+
+    /// Writes the line and counts.
+    pub(super) fn log(&self) {
+        let worker = &self.client.worker;
+        let record = &self.record;
+        let now = clock::now();
+        worker.wheel.observe(now);
+        let latency = now.saturating_duration_since(record.started);
+        let bytes_received = record.head_bytes + self.body.transfer.moved;
+        let bytes_sent = self.client.connection.bytes_out - record.bytes_out_before;
+        worker.counters.count_request(record.status, latency);
+        worker.counters.bytes_received.add(bytes_received);
+        worker.counters.bytes_sent.add(bytes_sent);
+        if let Some(timeout) = record.failure.and_then(Failure::timeout) {
+            worker.counters.count_timeout(timeout);
+        }
+        let retries: Vec<Retry<'_>> = record
+            .retries
+            .iter()
+            .map(|(member, reason)| Retry {
+                backend: &member.backend.address.url,
+                reason,
+            })
+            .collect();
+        let head = self.head;
+        let entry = Entry {
+            time: clock::wall(),
+            client: match self.identity.named {
+                Some(address) => Client::Forwarded(address),
+                None => Client::Direct(self.identity.peer),
+            },
+            method: Some(head.text(head.method_text)),
+            path: Some(head.text(head.path)),
+            query: head.query.map(|query| head.text(query)),
+            backend: record
+                .member
+                .as_ref()
+                .map(|member| member.backend.address.url.as_str()),
+            status: record.status,
+            latency,
+            host: Some(head.text(head.authority)),
+            protocol: Some(head.version.as_str()),
+            route: record
+                .route
+                .and_then(|route| self.snapshot.route_names.get(route))
+                .map(|name| &**name),
+            pool: record.pool.as_ref().map(|pool| &*pool.settings.name),
+            request_id: Some(self.identity.request_id(head)),
+            attempts: record.attempts,
+            bytes_received,
+            bytes_sent,
+            backend_time: record.backend_time,
+            retries: &retries,
+            error: record.failure.map(Failure::word),
+        };
+        worker.log.borrow_mut().push(&entry);
+    }
+}
+
+/// The line of a request without a usable head.
+pub(super) fn log_refused(
+    client: &ClientSide,
+    failure: Failure,
+    status: u16,
+    (started, received, bytes_out_before): (Instant, usize, u64),
+) {
+    let worker = &client.worker;
+    let latency = clock::now().saturating_duration_since(started);
+    let bytes_sent = client.connection.bytes_out - bytes_out_before;
+    worker.counters.count_request(status, latency);
+    worker.counters.bytes_received.add(received as u64);
+    worker.counters.bytes_sent.add(bytes_sent);
+    if let Some(timeout) = failure.timeout() {
+        worker.counters.count_timeout(timeout);
+    }
+    let entry = Entry {
+        time: clock::wall(),
+        client: Client::Direct(client.peer),
+        method: None,
+        path: None,
+        query: None,
+        backend: None,
+        status,
+        latency,
+        host: None,
+        protocol: None,
+        route: None,
+        pool: None,
+        request_id: None,
+        attempts: 0,
+        bytes_received: received as u64,
+        bytes_sent,
+        backend_time: None,
+        retries: &[],
+        error: Some(failure.word()),
+    };
+    worker.log.borrow_mut().push(&entry);
+}
+
+impl Failure {
+    /// The timeout that ran out, for the counters.
+    fn timeout(self) -> Option<Timeout> {
+        match self {
+            Self::HeaderTimeout => Some(Timeout::ClientHeader),
+            Self::BodyTimeout | Self::ClientStalled => Some(Timeout::Progress),
+            Self::BackendTimeout => Some(Timeout::FirstByte),
+            Self::AnswerStalled => Some(Timeout::StreamIdle),
+            Self::TunnelIdle => Some(Timeout::TunnelIdle),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Our own answers, and the one place where an error becomes a status. Short text, or JSON for those who ask for it.
+
+use std::time::Instant;
+
+use super::fields::{write_connection, write_field, write_number, write_status_line};
+use super::record::log_refused;
+use super::waits::{Wait, Waits};
+use super::{After, Client, Exchange, Failure};
+use crate::head::{BodyLength, FieldName, Method, RequestHead, Version};
+use crate::http1::reason_phrase;
+
+/// Seconds after which a client may ask again: the time in which a backend is probed again.
+const RETRY_AFTER: &[u8] = b"1";
+
+impl Exchange<'_> {
+    /// Answers for a backend that did not, or for a request that reaches none.
+    pub(super) async fn reply(&mut self, failure: Failure) -> After {
+        self.record.failed(failure);
+        if failure.status() == 499 {
+            return After::Close;
+        }
+        self.record.replied(failure.status());
+        let is_read =
+            self.body.transfer.is_read() || matches!(self.head.body, BodyLength::None | BodyLength::Exact(0));
+        let keep_alive = self.head.keep_alive
+            && is_read
+            && !failure.is_clients()
+            && !self.client.is_last_request
+            && !self.client.worker.is_draining.get();
+        let reply = Reply {
+            status: failure.status(),
+            word: failure.word(),
+            request_id: Some(self.identity.request_id(self.head)),
+            wants_json: wants_json(self.head),
+            has_body: self.head.method != Method::Head,
+            keep_alive,
+            version: self.head.version,
+        };
+        reply.write(self.client);
+        match flush(self.client, &mut self.waits).await {
+            Ok(()) if keep_alive => After::KeepOpen,
+            Ok(()) => After::Close,
+            Err(failure) => {
+                self.record.failed(failure);
+                After::Close
+            }
+        }
+    }
+}
+
+/// Answers a client whose request has no usable head, and logs it.
+pub async fn refuse(client: &mut Client, failure: Failure, (started, received): (Instant, usize)) -> After {
+    let before = client.connection.bytes_out;
+    let mut status = failure.status();
+    if status != 499 {
+        let reply = Reply {
+            status,
+            word: failure.word(),
+            request_id: None,
+            wants_json: false,
+            has_body: true,
+            keep_alive: false,
+            version: Version::Http11,
+        };
+        reply.write(client);
+        if let Err(failure) = flush(client, &mut Waits::default()).await {
+            status = failure.status();
+        }
+    }
+    client.worker.counters.heads_rejected.increment();
+    log_refused(client, failure, status, (started, received, before));
+    After::Close
+}
+
+/// Writes what waits in the client's output, for at most `progress` of the process-wide default.
+async fn flush(client: &mut Client, waits: &mut Waits) -> Result<(), Failure> {
+    let bound = client.worker.local().snapshot.timeouts.header;
+    waits.reset();
+    std::future::poll_fn(|context| {
+        if let std::task::Poll::Ready(result) = client.connection.poll_flush(context) {
+            return std::task::Poll::Ready(result.map_err(|_| Failure::ClientGone));
+        }
+        let progress = client.connection.bytes_out;
+        waits
+            .poll(context, &client.alarm, (Wait::ClientTakes, bound), progress)
+            .map(|_| Err(Failure::ClientStalled))
+    })
+    .await
+}
+
+/// Whether JSON is asked for by name.
+fn wants_json(head: &RequestHead) -> bool {
+    head.values(FieldName::Accept)
+        .any(|value| memchr::memmem::find(value, b"application/json").is_some())
+}
+
+struct Reply<'a> {
+    status: u16,
+    word: &'static str,
+    request_id: Option<&'a [u8]>,
+    wants_json: bool,
+    has_body: bool,
+    keep_alive: bool,
+    version: Version,
+}
+
+impl Reply<'_> {
+    fn write(&self, client: &mut Client) {
+        let mut body = Vec::with_capacity(256);
+        let media = if self.wants_json {
+            self.json(&mut body)
+        } else {
+            self.text(&mut body)
+        };
+        let worker = &client.worker;
+        let out = client.connection.output(&worker.buffers);
+        write_status_line(self.status, b"", out);
+        write_field(b"Date", &worker.date(), out);
+        write_field(b"Content-Type", media, out);
+        if self.status == 503 {
+            write_field(b"Retry-After", RETRY_AFTER, out);
+        }
+        out.extend_from_slice(b"Content-Length: ");
+        write_number(body.len() as u64, out);
+        out.extend_from_slice(b"\r\n");
+        write_connection(self.keep_alive, self.version, out);
+        out.extend_from_slice(b"\r\n");
+        if self.has_body {
+            out.extend_from_slice(&body);
+        }
+    }
+
+    fn text(&self, body: &mut Vec<u8>) -> &'static [u8] {
+        write_number(u64::from(self.status), body);
+        for part in [" ", reason_phrase(self.status), ": ", self.word, "\n"] {
+            body.extend_from_slice(part.as_bytes());
+        }
+        b"text/plain; charset=utf-8"
+    }
+
+    fn json(&self, body: &mut Vec<u8>) -> &'static [u8] {
+        body.extend_from_slice(b"{\"status\":");
+        write_number(u64::from(self.status), body);
+        for part in [",\"error\":\"", self.word, "\""] {
+            body.extend_from_slice(part.as_bytes());
+        }
+        if let Some(id) = self.request_id {
+            body.extend_from_slice(b",\"request_id\":\"");
+            // A trusted proxy may have sent anything; only what needs no escape is repeated.
+            body.extend(
+                id.iter()
+                    .filter(|byte| byte.is_ascii_alphanumeric() || b"-_.:+/=".contains(byte)),
+            );
+            body.push(b'"');
+        }
+        body.extend_from_slice(b"}\n");
+        b"application/json"
+    }
+}

@@ -1,0 +1,103 @@
+//! What the request path knows of the config, as one immutable value. A reload is one atomic swap of it.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use ipnet::IpNet;
+
+use super::{ClientTimeouts, Limits};
+use crate::backend::BackendId;
+use crate::pool::{Membership, Pool};
+use crate::router::Router;
+
+/// The settings in force.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Finds the pool.
+    pub router: Router,
+    /// All pools; the router's indices lead here.
+    pub pools: Vec<Arc<Pool>>,
+    /// Names of the routes for the log, by the router's index.
+    pub route_names: Vec<Box<str>>,
+    /// Whose forwarding fields are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Timeouts on the client's side.
+    pub timeouts: ClientTimeouts,
+    /// Limits on the client's side.
+    pub limits: Limits,
+}
+
+impl Snapshot {
+    /// Whether a pool still has this backend.
+    pub fn has_backend(&self, backend: BackendId) -> bool {
+        self.pools.iter().any(|pool| pool.member(backend).is_some())
+    }
+}
+
+/// The one place that the control plane writes and workers read.
+#[derive(Debug)]
+pub struct Shared {
+    snapshot: ArcSwap<Snapshot>,
+    /// Changes with every change of the snapshot or of a membership.
+    version: AtomicU64,
+}
+
+/// A worker's own view of the snapshot: no shared counter is touched to use it.
+#[derive(Debug)]
+pub struct Local {
+    /// The snapshot.
+    pub snapshot: Arc<Snapshot>,
+    memberships: Vec<Arc<Membership>>,
+    version: u64,
+}
+
+impl Shared {
+    /// Begins with this snapshot.
+    pub fn new(snapshot: Snapshot) -> Arc<Self> {
+        Arc::new(Self {
+            snapshot: ArcSwap::from_pointee(snapshot),
+            version: AtomicU64::new(0),
+        })
+    }
+
+    /// Puts another snapshot in force.
+    pub fn replace(&self, snapshot: Snapshot) {
+        self.snapshot.store(Arc::new(snapshot));
+        self.changed();
+    }
+
+    /// Lets workers look at the memberships again. Called after [`Pool::refresh`].
+    pub fn changed(&self) {
+        self.version.fetch_add(1, Ordering::Release);
+    }
+
+    /// The snapshot in force.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    pub(super) fn load(&self) -> Rc<Local> {
+        // The version first: a change in between is seen as staleness next time, never missed.
+        let version = self.version.load(Ordering::Acquire);
+        let snapshot = self.snapshot.load_full();
+        let memberships = snapshot.pools.iter().map(|pool| pool.membership()).collect();
+        Rc::new(Local {
+            snapshot,
+            memberships,
+            version,
+        })
+    }
+}
+
+impl Local {
+    pub(super) fn is_stale(&self, shared: &Shared) -> bool {
+        self.version != shared.version.load(Ordering::Acquire)
+    }
+
+    /// The pool with this index and its eligible backends.
+    pub fn pool(&self, index: usize) -> Option<(&Arc<Pool>, &Arc<Membership>)> {
+        Some((self.snapshot.pools.get(index)?, self.memberships.get(index)?))
+    }
+}

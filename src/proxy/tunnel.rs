@@ -1,0 +1,99 @@
+//! What follows a backend's 101: bytes both ways until both sides have ended, or until nothing moves for too long. The
+//! end of one direction is passed on and does not end the other.
+
+use std::task::{Context, Poll};
+
+use super::answer::Forwarded;
+use super::fields::{self, AnswerContext};
+use super::waits::Wait;
+use super::{After, Exchange, Failure};
+use crate::buffer::Buffers;
+use crate::head::BodyLength;
+use crate::http1::{Connection, Encoder, Limits, Transfer};
+use crate::pool::{BackendConnection, Pool};
+
+/// One direction of a tunnel.
+struct Direction {
+    transfer: Transfer,
+    has_ended: bool,
+}
+
+impl Direction {
+    fn new(limits: &Limits) -> Self {
+        Self {
+            transfer: Transfer::new(BodyLength::UntilClose, Encoder::Plain, limits, None),
+            has_ended: false,
+        }
+    }
+
+    /// Moves bytes; passes the end on. An error ends the tunnel.
+    fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+        source: &mut Connection,
+        sink: &mut Connection,
+        buffers: &Buffers,
+    ) -> Result<(), ()> {
+        if self.has_ended {
+            return Ok(());
+        }
+        match self.transfer.poll(context, source, sink, buffers, None) {
+            Poll::Ready(Ok(())) => {
+                self.has_ended = true;
+                sink.stream().shutdown_write();
+                Ok(())
+            }
+            Poll::Ready(Err(_)) => Err(()),
+            Poll::Pending => Ok(()),
+        }
+    }
+}
+
+/// Sends the 101 on and tunnels.
+pub(super) async fn run(
+    exchange: &mut Exchange<'_>,
+    pool: &Pool,
+    mut backend: Box<BackendConnection>,
+) -> Forwarded {
+    let context = AnswerContext {
+        body: BodyLength::None,
+        keep_alive: true,
+        version: exchange.head.version,
+        date: b"",
+        is_switch: true,
+    };
+    let out = exchange.client.connection.output(&exchange.client.worker.buffers);
+    fields::write_answer(&backend.head, backend.connection.input.unread(), context, out);
+    backend.connection.input.consume(backend.answer_end);
+    let limits = &exchange.snapshot.limits.message;
+    let (mut up, mut down) = (Direction::new(limits), Direction::new(limits));
+    let bound = pool.settings.timeouts.tunnel_idle;
+    let result = std::future::poll_fn(|context| {
+        let client = &mut *exchange.client;
+        let buffers = &client.worker.buffers;
+        let backend = &mut backend.connection;
+        if down
+            .poll(context, backend, &mut client.connection, buffers)
+            .is_err()
+            || up
+                .poll(context, &mut client.connection, backend, buffers)
+                .is_err()
+        {
+            return Poll::Ready(None);
+        }
+        if up.has_ended && down.has_ended {
+            return Poll::Ready(None);
+        }
+        let progress = up.transfer.moved + down.transfer.moved;
+        exchange
+            .waits
+            .poll(context, &client.alarm, (Wait::Tunnel, bound), progress)
+            .map(Some)
+    })
+    .await;
+    exchange.record.tunnelled(up.transfer.moved);
+    Forwarded {
+        after: After::Close,
+        failure: result.map(|_| Failure::TunnelIdle),
+    }
+}

@@ -1,0 +1,138 @@
+//! What the request path of one worker thread works with. Nothing here is shared with another thread but what the
+//! snapshot holds.
+
+use std::cell::{Cell, Ref, RefCell};
+use std::io::Write;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::snapshot::{Local, Shared};
+use crate::buffer::Buffers;
+use crate::chance::Chance;
+use crate::clock::{self, Wheel};
+use crate::head::RequestHead;
+use crate::http1::HeadScan;
+use crate::pool::IdleConnections;
+use crate::telemetry::access_log::LogBuffer;
+use crate::telemetry::metrics::WorkerCounters;
+
+/// Request heads kept for reuse.
+const HEADS_KEPT: usize = 256;
+/// Log lines reach the sink within 100 ms: 80 here, the rest for the writer.
+const TICKS_PER_FLUSH: u64 = 4;
+/// Idle connections are looked through once a second.
+const TICKS_PER_SWEEP: u64 = 50;
+
+/// One worker's context.
+pub struct Worker {
+    /// Timers.
+    pub wheel: Rc<Wheel>,
+    /// Read buffers.
+    pub buffers: Buffers,
+    /// Idle connections to backends.
+    pub idle: IdleConnections,
+    /// Counters, written by this worker only.
+    pub counters: Arc<WorkerCounters>,
+    /// Lines of the access log that were not handed over yet.
+    pub log: RefCell<LogBuffer>,
+    /// Whether new requests are answered with `Connection: close`, because the process is to stop.
+    pub is_draining: Cell<bool>,
+    shared: Arc<Shared>,
+    local: RefCell<Rc<Local>>,
+    chance: RefCell<Chance>,
+    date: RefCell<Vec<u8>>,
+    ticks: Cell<u64>,
+    heads: RefCell<Vec<Incoming>>,
+}
+
+/// A request head and what reading it needs, reused from request to request.
+#[derive(Debug, Default)]
+pub struct Incoming {
+    /// The head.
+    pub head: RequestHead,
+    /// Finds its end.
+    pub scan: HeadScan,
+}
+
+impl Worker {
+    /// Makes the context of a worker.
+    pub fn new(shared: Arc<Shared>, counters: Arc<WorkerCounters>, log: LogBuffer) -> Rc<Self> {
+        let local = RefCell::new(shared.load());
+        let worker = Rc::new(Self {
+            wheel: Wheel::new(clock::now()),
+            buffers: Buffers::default(),
+            idle: IdleConnections::default(),
+            counters,
+            log: RefCell::new(log),
+            is_draining: Cell::new(false),
+            shared,
+            local,
+            chance: RefCell::new(Chance::fresh()),
+            date: RefCell::default(),
+            ticks: Cell::new(0),
+            heads: RefCell::default(),
+        });
+        worker.write_date();
+        worker
+    }
+
+    /// The snapshot in force, made known to this worker with one relaxed load a call while nothing has changed.
+    pub fn local(&self) -> Rc<Local> {
+        if self.local.borrow().is_stale(&self.shared) {
+            *self.local.borrow_mut() = self.shared.load();
+        }
+        Rc::clone(&self.local.borrow())
+    }
+
+    /// Uniform bits, good enough to spread load and to name requests; not for secrets.
+    pub fn random(&self) -> u64 {
+        self.chance.borrow_mut().bits()
+    }
+
+    /// What a worker does every [`clock::TICK`]: rings alarms, hands log lines over, closes idle connections that are old
+    /// or of no use.
+    pub fn tick(&self) {
+        self.wheel.advance(clock::now());
+        let tick = self.ticks.get();
+        self.ticks.set(tick.wrapping_add(1));
+        if tick.is_multiple_of(TICKS_PER_FLUSH) {
+            self.log.borrow_mut().flush();
+            self.write_date();
+        }
+        if tick.is_multiple_of(TICKS_PER_SWEEP) {
+            let local = self.local();
+            self.idle
+                .sweep(self.wheel.now(), |backend| local.snapshot.has_backend(backend));
+            self.counters.backend_connections_idle.set(self.idle.len() as u64);
+        }
+    }
+
+    /// The value of a `Date` field, at most a tenth of a second behind.
+    pub(super) fn date(&self) -> Ref<'_, [u8]> {
+        Ref::map(self.date.borrow(), Vec::as_slice)
+    }
+
+    fn write_date(&self) {
+        let mut date = self.date.borrow_mut();
+        date.clear();
+        // Writing to a vector does not fail, and the current time has a year of four digits.
+        if let Ok(now) = jiff::Timestamp::try_from(clock::wall()) {
+            let _ = write!(date, "{}", now.strftime("%a, %d %b %Y %H:%M:%S GMT"));
+        }
+    }
+
+    /// Lends an empty request head.
+    pub fn lend_head(&self) -> Incoming {
+        self.heads.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Takes a request head back.
+    pub fn give_back_head(&self, mut incoming: Incoming) {
+        let mut heads = self.heads.borrow_mut();
+        if heads.len() < HEADS_KEPT {
+            incoming.head.clear();
+            incoming.scan.clear();
+            heads.push(incoming);
+        }
+    }
+}
