@@ -1,5 +1,10 @@
-//! Where clients come in.
+//! Where clients come in: accepting, spreading connections over workers, and keeping room for them.
 
+mod accept;
+mod connection;
 mod settings;
+mod waiting;
 
+pub use accept::{Acceptor, Crew, Seat};
 pub use settings::Settings;
+pub use waiting::WaitingList;
