@@ -1,8 +1,44 @@
-//! The config: the only module that knows YAML. What was written becomes what is meant, or a list of errors.
+//! The config: the only module that knows YAML. What was written becomes what is meant, or a list of everything that
+//! is wrong with it.
+//!
+//! In reading order: `tree` parses YAML into a tree that accepts anything, `resolve` walks it with a `reader` that
+//! knows the table of keys in `reference`, and `error` renders what was found.
+
+mod context;
+mod error;
+mod from_arguments;
+mod print;
+mod reader;
+mod reference;
+mod resolve;
+mod secrets;
+mod source;
+mod suggest;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod units;
+mod variables;
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 
 use crate::{admin, listener, pool, proxy, router, telemetry::access_log};
+use context::{Context, Lookup};
+use source::{Origin, Source};
+
+pub use error::{Problem, Report, Severity};
+pub use from_arguments::{Arguments, from_arguments};
+pub use print::print;
+pub use reference::{page, schema};
+
+/// Where a config is looked for when the command line names none, in this order.
+pub const DEFAULT_PATHS: [&str; 2] = ["config/config.yaml", "/etc/evenkeel/config.yaml"];
+
+/// Largest file, in bytes, that is read: a thousand times what a large site writes.
+const LARGEST_FILE: u64 = 4 << 20;
 
 /// How many worker threads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,8 +66,106 @@ pub struct Config {
     pub timeouts: proxy::ClientTimeouts,
     /// Process-wide limits.
     pub limits: proxy::Limits,
-    /// At least one, in the order of the file.
+    /// At least one, in the order of the file; the pool of the short form first.
     pub pools: Vec<pool::Settings>,
     /// At least one.
     pub routes: Vec<router::Route>,
+}
+
+/// A config that can be used.
+#[derive(Clone)]
+pub struct Loaded {
+    /// What it means.
+    pub config: Config,
+    /// What is probably not what was meant; for people.
+    pub warnings: Vec<Problem>,
+}
+
+/// The first of [`DEFAULT_PATHS`] where there is anything. A report that names the places when there is nothing.
+pub fn find() -> Result<PathBuf, Report> {
+    find_in(&DEFAULT_PATHS)
+}
+
+fn find_in(paths: &[&str]) -> Result<PathBuf, Report> {
+    let exists = |path: &&&str| !matches!(Path::new(path).try_exists(), Ok(false));
+    paths.iter().find(exists).map(PathBuf::from).ok_or_else(|| {
+        let places = paths.iter().map(|path| format!("looked for {path}"));
+        let hint = "name one with `-c FILE`, or write backends as arguments: `evenkeel run --listen 0.0.0.0:8080 http://localhost:8001`";
+        let notes = places.chain([hint.to_owned()]).collect();
+        Report::whole_file("evenkeel", "no config file was found".to_owned(), notes)
+    })
+}
+
+/// Reads a config file and says what it means. Relative paths in it start at its folder; variables come from the
+/// process's environment.
+///
+/// # Errors
+/// Everything that is wrong with it, at once.
+pub fn load(path: &Path) -> Result<Loaded, Report> {
+    let name = path.display().to_string();
+    let cannot = |message: String| Report::whole_file(&name, message, Vec::new());
+    let text = read(path).map_err(cannot)?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = std::path::absolute(folder.unwrap_or(Path::new(".")))
+        .map_err(|error| cannot(format!("its folder is unknown: {error}")))?;
+    from_text(&text, &name, &folder, &|name| std::env::var(name).ok())
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    let cannot = |error: std::io::Error| format!("cannot be read: {error}");
+    let file = std::fs::File::open(path).map_err(cannot)?;
+    if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
+        return Err("cannot be read: it is a folder".to_owned());
+    }
+    let mut bytes = Vec::new();
+    file.take(LARGEST_FILE + 1)
+        .read_to_end(&mut bytes)
+        .map_err(cannot)?;
+    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > LARGEST_FILE {
+        return Err(format!("is larger than {}", units::show_size(LARGEST_FILE)));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let good = error
+            .as_bytes()
+            .get(..error.utf8_error().valid_up_to())
+            .unwrap_or_default();
+        let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
+        format!("is no UTF-8 text: line {line} has other bytes")
+    })
+}
+
+/// Says what the text of a config means. Touches nothing outside: `name` is what messages call the text, relative paths
+/// start at `folder`, variables come from `lookup`.
+///
+/// # Errors
+/// Everything that is wrong with it, at once.
+pub fn from_text(text: &str, name: &str, folder: &Path, lookup: Lookup<'_>) -> Result<Loaded, Report> {
+    let source = Source {
+        name,
+        text,
+        origin: Origin::File,
+    };
+    let cx = Context::new(source, folder, lookup);
+    match tree::parse(&cx) {
+        Ok(root) => finish(cx, root.as_ref()),
+        Err(tree::Unparsable) => finish_without_tree(cx),
+    }
+}
+
+fn finish(cx: Context<'_>, root: Option<&tree::Node>) -> Result<Loaded, Report> {
+    let config = resolve::config(&cx, root);
+    let secret = root.map(secrets::in_tree).unwrap_or_default();
+    let (problems, has_error) = cx.finish(&secret);
+    match config {
+        Some(config) if !has_error => Ok(Loaded {
+            config,
+            warnings: problems,
+        }),
+        _ => Err(Report { problems }),
+    }
+}
+
+fn finish_without_tree(cx: Context<'_>) -> Result<Loaded, Report> {
+    let (problems, _) = cx.finish(&[]);
+    Err(Report { problems })
 }

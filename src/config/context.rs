@@ -1,0 +1,72 @@
+//! What every step of reading a config is handed: the text, the environment and the list of findings.
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+
+use super::error::{Problem, Severity};
+use super::source::{Finding, Place, Source};
+
+/// Most findings that are kept; a file with more is broken as a whole.
+const MOST_FINDINGS: usize = 1000;
+
+/// The environment of a process, or of a test.
+pub(super) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// One reading of one config.
+pub(super) struct Context<'a> {
+    pub(super) source: Source<'a>,
+    /// Relative paths start here.
+    pub(super) dir: &'a Path,
+    /// Values of `${VAR}`.
+    pub(super) lookup: Lookup<'a>,
+    /// A cell, because readers of several maps are open at one time and all report.
+    findings: RefCell<Vec<Finding>>,
+}
+
+impl<'a> Context<'a> {
+    /// Begins a reading.
+    pub(super) fn new(source: Source<'a>, dir: &'a Path, lookup: Lookup<'a>) -> Self {
+        Self {
+            source,
+            dir,
+            lookup,
+            findings: RefCell::new(Vec::new()),
+        }
+    }
+
+    /// Adds a finding; one that is there already is not added again, because top-level values are read once a pool.
+    pub(super) fn report(&self, finding: Finding) {
+        let mut findings = self.findings.borrow_mut();
+        if findings.len() < MOST_FINDINGS && !findings.contains(&finding) {
+            findings.push(finding);
+        }
+    }
+
+    /// Whether an error was reported; then what could follow from it is not reported as well.
+    pub(super) fn has_error(&self) -> bool {
+        has_error(&self.findings.borrow())
+    }
+
+    /// The text at a place, for a message.
+    pub(super) fn quote(&self, place: Place) -> String {
+        self.source.quote(place)
+    }
+
+    /// A path as written, from the config's folder.
+    pub(super) fn path(&self, written: &str) -> PathBuf {
+        self.dir.join(written)
+    }
+
+    /// Renders the findings in the order of the text, and says whether there is an error among them.
+    pub(super) fn finish(self, secret: &[Place]) -> (Vec<Problem>, bool) {
+        let mut findings = self.findings.into_inner();
+        findings.sort_by_key(|finding| finding.place);
+        let has_error = has_error(&findings);
+        let render = |finding| self.source.render(finding, secret);
+        (findings.into_iter().map(render).collect(), has_error)
+    }
+}
+
+fn has_error(findings: &[Finding]) -> bool {
+    findings.iter().any(|finding| finding.severity == Severity::Error)
+}

@@ -1,0 +1,178 @@
+//! A config from the command line: the arguments become the tree that a file would give, and go the same way.
+
+use std::path::Path;
+
+use super::context::Context;
+use super::source::{Origin, Place, Source};
+use super::tree::{Entry, Node, Text, Value};
+use super::{Loaded, Report, finish};
+
+/// What `evenkeel run` was given in place of a file. `None` and empty lists were not given.
+#[derive(Debug, Clone, Default)]
+pub struct Arguments {
+    /// Values of `--listen`.
+    pub listen: Vec<String>,
+    /// URLs of backends.
+    pub backends: Vec<String>,
+    /// Value of `--admin`.
+    pub admin: Option<String>,
+    /// Value of `--strategy`.
+    pub strategy: Option<String>,
+    /// Value of `--health-path`.
+    pub health_path: Option<String>,
+    /// Value of `--workers`.
+    pub workers: Option<String>,
+}
+
+/// Says what arguments mean. Variables are not expanded: the shell did that.
+///
+/// # Errors
+/// Everything that is wrong with them, at once.
+pub fn from_arguments(arguments: &Arguments) -> Result<Loaded, Report> {
+    let mut line = Line {
+        text: "evenkeel run".to_owned(),
+    };
+    let listen = line.list(Some("--listen"), &arguments.listen);
+    let mut entries: Vec<Entry> = [
+        ("admin", "--admin", &arguments.admin),
+        ("strategy", "--strategy", &arguments.strategy),
+        ("workers", "--workers", &arguments.workers),
+    ]
+    .into_iter()
+    .filter_map(|(key, option, value)| Some(entry(key, line.argument(Some(option), value.as_ref()?))))
+    .collect();
+    if let Some(path) = &arguments.health_path {
+        let path = line.argument(Some("--health-path"), path);
+        let place = path.place;
+        let check = Value::Map(vec![entry("path", path)]);
+        entries.push(entry("health_check", Node { place, value: check }));
+    }
+    let backends = line.list(None, &arguments.backends);
+    entries.extend(listen.map(|node| entry("listen", node)));
+    entries.extend(backends.map(|node| entry("backends", node)));
+    let root = Node {
+        place: Place {
+            start: 0,
+            end: line.text.len(),
+        },
+        value: Value::Map(entries),
+    };
+    let source = Source {
+        name: "command line",
+        text: &line.text,
+        origin: Origin::Arguments,
+    };
+    finish(Context::new(source, Path::new("."), &|_| None), Some(&root))
+}
+
+/// The command line as it is shown in messages.
+struct Line {
+    text: String,
+}
+
+impl Line {
+    fn argument(&mut self, option: Option<&str>, value: &str) -> Node {
+        if let Some(option) = option {
+            self.text.push(' ');
+            self.text.push_str(option);
+        }
+        self.text.push(' ');
+        let start = self.text.len();
+        self.text.push_str(value);
+        let place = Place {
+            start,
+            end: self.text.len(),
+        };
+        let value = Value::Text(Text {
+            content: value.to_owned(),
+            is_expanded: false,
+        });
+        Node { place, value }
+    }
+
+    fn list(&mut self, option: Option<&str>, values: &[String]) -> Option<Node> {
+        let nodes: Vec<Node> = values.iter().map(|value| self.argument(option, value)).collect();
+        let place = Place {
+            start: nodes.first()?.place.start,
+            end: nodes.last()?.place.end,
+        };
+        let value = Value::List(nodes);
+        Some(Node { place, value })
+    }
+}
+
+/// An entry whose key stands nowhere: findings about the key show its value.
+fn entry(key: &str, value: Node) -> Entry {
+    Entry {
+        key: key.to_owned(),
+        key_place: value.place,
+        value,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::health::Kind;
+
+    fn arguments(listen: &[&str], backends: &[&str]) -> Arguments {
+        let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+        Arguments {
+            listen: owned(listen),
+            backends: owned(backends),
+            ..Arguments::default()
+        }
+    }
+
+    #[test]
+    fn makes_a_config() {
+        let given = Arguments {
+            admin: Some("off".to_owned()),
+            strategy: Some("least_requests".to_owned()),
+            health_path: Some("/healthz".to_owned()),
+            workers: Some("2".to_owned()),
+            ..arguments(&["127.0.0.1:0", ":8081"], &["http://a:1", "http://b:2"])
+        };
+        let config = from_arguments(&given)
+            .unwrap_or_else(|report| panic!("{report}"))
+            .config;
+        assert_eq!(config.listeners.len(), 2);
+        assert!(config.admin.is_none());
+        let pool = &config.pools[0];
+        assert_eq!((&*pool.name, pool.backends.len()), ("default", 2));
+        assert_eq!(pool.strategy.name, "least_requests");
+        assert!(matches!(&pool.health_check.kind, Kind::Http { path: Some(path), .. } if path == "/healthz"));
+        assert_eq!(config.routes.len(), 1);
+    }
+
+    #[test]
+    fn shows_the_argument_that_is_wrong() {
+        let report = from_arguments(&arguments(&[":80800"], &["a:1"])).err().unwrap();
+        assert_eq!(
+            report.to_string(),
+            "\
+command line: error: `:80800` is not accepted for `listen`
+     | evenkeel run --listen :80800 a:1
+     |                       ^^^^^^
+     = accepted: an IP address and a port, such as 0.0.0.0:8080, [::1]:8080 or :8080, or a list of these
+
+command line: error: a backend is a URL: `a:1` has no scheme
+     | evenkeel run --listen :80800 a:1
+     |                              ^^^
+     = did you mean `http://a:1`?
+     = accepted: a URL such as http://10.0.0.1:8001
+
+2 errors"
+        );
+    }
+
+    #[test]
+    fn asks_for_what_is_missing() {
+        let report = from_arguments(&Arguments::default()).err().unwrap().to_string();
+        assert!(
+            report.contains("there is no listener\n     = add `--listen"),
+            "{report}"
+        );
+        assert!(report.contains("there is no backend"), "{report}");
+    }
+}

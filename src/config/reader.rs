@@ -1,0 +1,328 @@
+//! Reads the keys of one map by the table of keys: type, range and default come from there, and every finding says
+//! what is accepted.
+
+use std::time::Duration;
+
+use super::context::Context;
+use super::reference::{Key, Kind, SECTIONS, Section};
+use super::source::{Finding, Place};
+use super::suggest;
+use super::tree::{Entry, Node, Text, Value};
+use super::units;
+
+/// One map of the file, or a map that was not written.
+pub(super) struct Reader<'a> {
+    pub(super) cx: &'a Context<'a>,
+    section: &'static Section,
+    entries: &'a [Entry],
+    /// Where the map stands; `None` when it was not written.
+    place: Option<Place>,
+}
+
+/// What was written for a key: text with its place.
+#[derive(Clone, Copy)]
+pub(super) struct Written<'a> {
+    pub(super) text: &'a str,
+    pub(super) place: Place,
+    /// Whether the text holds the value of a variable, which no message may show.
+    pub(super) is_expanded: bool,
+}
+
+impl<'a> Reader<'a> {
+    /// Opens a map. Reports unknown keys and keys that are not built; `None` when the node is no map.
+    pub(super) fn open(cx: &'a Context<'a>, section: &'static Section, node: &'a Node) -> Option<Self> {
+        let Value::Map(entries) = &node.value else {
+            let names: Vec<_> = section.names().collect();
+            let message = format!("expected a map here, found {}", found(&node.value));
+            if !matches!(node.value, Value::Broken) {
+                let note = format!("keys of {}: {}", section.name, names.join(", "));
+                cx.report(Finding::error(node.place, message).note(note));
+            }
+            return None;
+        };
+        let reader = Self {
+            cx,
+            section,
+            entries,
+            place: Some(node.place),
+        };
+        for entry in entries {
+            reader.check_key(entry);
+        }
+        Some(reader)
+    }
+
+    /// A map that was not written: every key has its default.
+    pub(super) fn absent(cx: &'a Context<'a>, section: &'static Section) -> Self {
+        Self {
+            cx,
+            section,
+            entries: &[],
+            place: None,
+        }
+    }
+
+    fn check_key(&self, entry: &Entry) {
+        match self.section.key(&entry.key) {
+            None => self.cx.report(self.unknown_key(entry)),
+            Some(key) if !key.is_built && !is_switched_off(&entry.value.value) => {
+                let message = format!("`{}` is not built yet", key.name);
+                self.cx
+                    .report(Finding::error(entry.key_place, message).note("remove the key, or write false"));
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn unknown_key(&self, entry: &Entry) -> Finding {
+        let message = format!("unknown key {}", self.cx.quote(entry.key_place));
+        let finding = Finding::error(entry.key_place, message);
+        if entry.key == "<<" {
+            return finding.note("merge keys are not read: write the keys out");
+        }
+        let nearest = suggest::did_you_mean(&entry.key, self.section.names());
+        let elsewhere = SECTIONS
+            .iter()
+            .find(|section| section.key(&entry.key).is_some())
+            .filter(|_| nearest.is_none())
+            .map(|section| format!("`{}` is a key of {}", entry.key, section.name));
+        let names: Vec<_> = self.section.names().collect();
+        finding.note_if(nearest).note_if(elsewhere).note(format!(
+            "keys of {}: {}",
+            self.section.name,
+            names.join(", ")
+        ))
+    }
+
+    /// Whether the key was written, with whatever value.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.written_entry(name).is_some()
+    }
+
+    fn written_entry(&self, name: &str) -> Option<&'a Entry> {
+        self.entries.iter().find(|entry| entry.key == name)
+    }
+
+    /// Where the key stands, if it was written.
+    pub(super) fn key_place(&self, name: &str) -> Option<Place> {
+        self.written_entry(name).map(|entry| entry.key_place)
+    }
+
+    /// The value of a key. `None` when the key was not written, or when its value is unusable, which is reported.
+    pub(super) fn node(&self, name: &str) -> Option<&'a Node> {
+        let entry = self.written_entry(name)?;
+        match entry.value.value {
+            Value::Broken => None,
+            Value::Empty => {
+                let accepted = self.section.key(name).map(Key::accepts).unwrap_or_default();
+                let message = format!("`{name}` has no value");
+                self.cx
+                    .report(Finding::error(entry.key_place, message).note(format!("accepted: {accepted}")));
+                None
+            }
+            _ => Some(&entry.value),
+        }
+    }
+
+    /// Whether the value is `off` or `false`.
+    pub(super) fn is_off(&self, name: &str) -> bool {
+        self.node(name).is_some_and(|node| is_off(&node.value))
+    }
+
+    /// The text of a key's value.
+    pub(super) fn text(&self, name: &str) -> Option<Written<'a>> {
+        let node = self.node(name)?;
+        match written(node) {
+            Some(written) => Some(written),
+            None => {
+                self.refuse_node(name, node);
+                None
+            }
+        }
+    }
+
+    /// Reports that the key's value is not what its type accepts.
+    pub(super) fn refuse_node(&self, name: &str, node: &Node) {
+        let accepted = self.section.key(name).map(Key::accepts).unwrap_or_default();
+        refuse_shape(self.cx, node, &accepted);
+    }
+
+    /// Reports a text that is not what the key's type accepts.
+    pub(super) fn refuse(&self, name: &str, written: Written<'_>, hint: Option<String>) {
+        let accepted = self.section.key(name).map(Key::accepts).unwrap_or_default();
+        let message = format!("{} is not accepted for `{name}`", self.cx.quote(written.place));
+        let hint = hint.filter(|_| !written.is_expanded);
+        self.cx.report(
+            Finding::error(written.place, message)
+                .note_if(hint)
+                .note(format!("accepted: {accepted}")),
+        );
+    }
+
+    /// The value of the key: as written; where it is not, of `base`; where there is none, by the table.
+    fn value<T>(&self, name: &str, base: Option<T>, parse: impl Fn(&Kind, &str) -> Option<T>) -> Option<T> {
+        let key = self.section.key(name)?;
+        let fallback = || base.or_else(|| parse(&key.kind, key.default_text()));
+        let Some(written) = self.text(name) else {
+            return fallback();
+        };
+        parse(&key.kind, written.text).or_else(|| {
+            self.refuse(name, written, hint(key, written.text));
+            fallback()
+        })
+    }
+
+    /// A duration within the table's bounds.
+    pub(super) fn duration(&self, name: &str, base: Option<Duration>) -> Duration {
+        self.value(name, base, parse_duration).unwrap_or_default()
+    }
+
+    /// A number of bytes within the table's bounds.
+    pub(super) fn size(&self, name: &str, base: Option<u64>) -> u64 {
+        self.value(name, base, parse_number).unwrap_or_default()
+    }
+
+    /// A whole number within the table's bounds.
+    pub(super) fn count(&self, name: &str, base: Option<u64>) -> u64 {
+        self.value(name, base, parse_number).unwrap_or_default()
+    }
+
+    /// A size or whole number, or a word that stands for none.
+    pub(super) fn optional(&self, name: &str, base: Option<Option<u64>>) -> Option<u64> {
+        let words = self.section.key(name).map_or(&[][..], |key| key.words);
+        let parse = |kind: &Kind, text: &str| {
+            if words.contains(&text) {
+                return Some(None);
+            }
+            parse_number(kind, text).map(Some)
+        };
+        self.value(name, base, parse).flatten()
+    }
+
+    /// `true` or `false`.
+    pub(super) fn flag(&self, name: &str, base: Option<bool>) -> bool {
+        let parse = |_: &Kind, text: &str| text.parse().ok();
+        self.value(name, base, parse).unwrap_or_default()
+    }
+
+    /// One of the table's words.
+    pub(super) fn choice(&self, name: &str, base: Option<&'static str>) -> &'static str {
+        let parse = |kind: &Kind, text: &str| match kind {
+            Kind::Choice(words) => words.iter().find(|word| **word == text).copied(),
+            _ => None,
+        };
+        self.value(name, base, parse).unwrap_or_default()
+    }
+
+    /// The items of a list. `None` when the key was not written or is no list.
+    pub(super) fn list(&self, name: &str) -> Option<&'a [Node]> {
+        let node = self.node(name)?;
+        match &node.value {
+            Value::List(items) => Some(items),
+            _ => {
+                self.refuse_node(name, node);
+                None
+            }
+        }
+    }
+
+    /// A map below this one; one that was not written is absent, not `None`.
+    pub(super) fn section(&self, name: &str, section: &'static Section) -> Self {
+        let open = self
+            .node(name)
+            .and_then(|node| Self::open(self.cx, section, node));
+        open.unwrap_or_else(|| Self::absent(self.cx, section))
+    }
+
+    /// Reports that a key which has to be there was not written.
+    pub(super) fn require(&self, name: &str) {
+        let (false, Some(place)) = (self.has(name), self.place) else {
+            return;
+        };
+        let accepted = self.section.key(name).map(Key::accepts).unwrap_or_default();
+        let message = format!("`{name}` is missing in {}", self.section.name);
+        self.cx
+            .report(Finding::error(place, message).note(format!("accepted: {accepted}")));
+    }
+}
+
+/// The text of a node; `None` when it is no text.
+pub(super) fn written(node: &Node) -> Option<Written<'_>> {
+    let Value::Text(Text { content, is_expanded }) = &node.value else {
+        return None;
+    };
+    Some(Written {
+        text: content,
+        place: node.place,
+        is_expanded: *is_expanded,
+    })
+}
+
+/// Reports a node that has the wrong shape. Says nothing of one that was reported already.
+pub(super) fn refuse_shape(cx: &Context<'_>, node: &Node, accepted: &str) {
+    if !matches!(node.value, Value::Broken) {
+        let message = format!("{} is not accepted here", found(&node.value));
+        cx.report(Finding::error(node.place, message).note(format!("accepted: {accepted}")));
+    }
+}
+
+/// `off` and `false` are the same wherever off is allowed.
+pub(super) fn is_off(value: &Value) -> bool {
+    matches!(value, Value::Text(text) if matches!(text.content.as_str(), "off" | "false"))
+}
+
+fn is_switched_off(value: &Value) -> bool {
+    is_off(value)
+        || matches!(value, Value::Broken)
+        || matches!(value, Value::Text(text) if text.content == "none")
+}
+
+fn found(value: &Value) -> &'static str {
+    match value {
+        Value::Empty => "an empty value",
+        Value::Text(_) => "text",
+        Value::List(_) => "a list",
+        Value::Map(_) => "a map",
+        Value::Broken => "something unusable",
+    }
+}
+
+fn parse_duration(kind: &Kind, text: &str) -> Option<Duration> {
+    let Kind::Duration { least, most } = kind else {
+        return None;
+    };
+    units::parse_duration(text).filter(|duration| duration >= least && duration <= most)
+}
+
+/// Sizes and whole numbers. `u64::from_str` alone would take a sign.
+fn parse_number(kind: &Kind, text: &str) -> Option<u64> {
+    let (number, least, most) = match kind {
+        Kind::Size { least, most } => (units::parse_size(text)?, least, most),
+        Kind::Count { least, most } if text.bytes().all(|byte| byte.is_ascii_digit()) => {
+            (text.parse().ok()?, least, most)
+        }
+        _ => return None,
+    };
+    (number >= *least && number <= *most).then_some(number)
+}
+
+/// What may have been meant by a text that the key does not accept.
+fn hint(key: &Key, text: &str) -> Option<String> {
+    let nearest = match &key.kind {
+        Kind::Flag => match text.to_ascii_lowercase().as_str() {
+            "yes" | "on" | "y" | "1" | "true" => Some("true".to_owned()),
+            "no" | "off" | "n" | "0" | "false" | "none" => Some("false".to_owned()),
+            _ => None,
+        },
+        Kind::Duration { .. } => {
+            units::nearest_duration(text).filter(|near| parse_duration(&key.kind, near).is_some())
+        }
+        Kind::Size { .. } => units::nearest_size(text).filter(|near| parse_number(&key.kind, near).is_some()),
+        Kind::Choice(words) => suggest::nearest(text, words.iter().copied()).map(str::to_owned),
+        _ => None,
+    };
+    nearest
+        .filter(|near| near != text)
+        .map(|near| format!("did you mean `{near}`?"))
+        .or_else(|| suggest::did_you_mean(text, key.words.iter().copied()))
+}

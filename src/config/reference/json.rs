@@ -1,0 +1,208 @@
+//! The JSON Schema of the config file, for editors. Made from the table of keys.
+
+use serde_json::{Map, Value, json};
+
+use super::{Form, Key, Kind, Presence, SECTIONS, Section, strategy_names};
+
+/// The schema, draft 2020-12. It lets through some files that the reader refuses (ranges of durations, names of
+/// pools, what keys mean together), and refuses none that the reader takes.
+pub fn schema() -> Value {
+    let [root, sections @ ..] = SECTIONS;
+    let definitions: Map<String, Value> = sections.iter().map(|of| (definition(of), section(of))).collect();
+    let mut schema = section(root);
+    if let Some(root) = schema.as_object_mut() {
+        root.insert(
+            "$schema".to_owned(),
+            json!("https://json-schema.org/draft/2020-12/schema"),
+        );
+        root.insert("title".to_owned(), json!("Evenkeel config"));
+        root.insert("$defs".to_owned(), Value::Object(definitions));
+    }
+    schema
+}
+
+/// Name of a section below `$defs`.
+fn definition(section: &Section) -> String {
+    let name = section.name.replace(".NAME", "").replace("[]", "");
+    name.replace('.', "_")
+}
+
+fn section(section: &Section) -> Value {
+    let properties: Map<String, Value> = section
+        .keys
+        .iter()
+        .map(|of| (of.name.to_owned(), key(of)))
+        .collect();
+    let required = section
+        .keys
+        .iter()
+        .filter(|key| matches!(key.presence, Presence::Required));
+    let required: Vec<&str> = required.map(|key| key.name).collect();
+    json!({
+        "type": "object",
+        "description": section.about,
+        "properties": properties,
+        "required": required,
+        "additionalProperties": false,
+    })
+}
+
+fn key(key: &Key) -> Value {
+    let mut accepted = if key.is_built {
+        kind(&key.kind)
+    } else {
+        vec![json!({ "const": false })]
+    };
+    accepted.extend(words(key.words));
+    if !is_structure(&key.kind) {
+        accepted.push(variable());
+    }
+    let about = if key.is_built {
+        key.about.to_owned()
+    } else {
+        format!("Not built yet. {}", key.about)
+    };
+    let mut schema = json!({ "description": about, "anyOf": accepted });
+    if let (Presence::Default(text), Some(schema)) = (key.presence, schema.as_object_mut()) {
+        schema.insert("default".to_owned(), default(text));
+    }
+    schema
+}
+
+/// The alternatives that a kind accepts.
+fn kind(of: &Kind) -> Vec<Value> {
+    match of {
+        Kind::Flag => vec![json!({ "type": "boolean" })],
+        Kind::Duration { .. } => vec![json!({
+            "type": "string",
+            "pattern": "^[0-9]+(h|m|s|ms)([0-9]+(m|s|ms))*$",
+            "description": of.describe(),
+        })],
+        Kind::Size { .. } => vec![
+            json!({ "type": "integer", "minimum": 0 }),
+            json!({
+                "type": "string",
+                "pattern": "^[0-9]+([KMGT]i?)?B?$",
+                "description": of.describe(),
+            }),
+        ],
+        Kind::Count { least, most } => vec![json!({ "type": "integer", "minimum": least, "maximum": most })],
+        Kind::Choice(choices) => words(choices),
+        Kind::Strategy => vec![json!({ "enum": strategy_names() })],
+        Kind::Text(form) => text(form),
+        Kind::List(item) => {
+            let mut items = kind(item);
+            if !is_structure(item) {
+                items.push(variable());
+            }
+            vec![json!({ "type": "array", "items": { "anyOf": items } })]
+        }
+        Kind::Section(section) => vec![reference(section)],
+        Kind::Named(section) => vec![json!({ "type": "object", "additionalProperties": reference(section) })],
+        Kind::Either(one, other) => [kind(one), kind(other)].concat(),
+    }
+}
+
+fn text(form: &Form) -> Vec<Value> {
+    let mut text = json!({ "type": "string", "description": form.what });
+    if let (Some(pattern), Some(text)) = (form.pattern, text.as_object_mut()) {
+        text.insert("pattern".to_owned(), json!(pattern));
+    }
+    let number = form.or_number.then(|| json!({ "type": "integer", "minimum": 0 }));
+    [text].into_iter().chain(number).collect()
+}
+
+/// Words, and what YAML makes of them where it does not read text: `off` may be `false`, `503` is a number.
+fn words(words: &[&str]) -> Vec<Value> {
+    let mut values: Vec<Value> = Vec::new();
+    for word in words {
+        values.push(json!(word));
+        match (*word, word.parse::<u64>()) {
+            ("off", _) => values.push(json!(false)),
+            (_, Ok(number)) => values.push(json!(number)),
+            _ => {}
+        }
+    }
+    if values.is_empty() {
+        Vec::new()
+    } else {
+        vec![json!({ "enum": values })]
+    }
+}
+
+/// Whether a variable cannot stand in its place.
+fn is_structure(kind: &Kind) -> bool {
+    match kind {
+        Kind::List(_) | Kind::Section(_) | Kind::Named(_) => true,
+        Kind::Either(one, other) => is_structure(one) && is_structure(other),
+        _ => false,
+    }
+}
+
+fn variable() -> Value {
+    json!({ "type": "string", "pattern": r"\$\{", "description": "a variable" })
+}
+
+fn reference(section: &Section) -> Value {
+    json!({ "$ref": format!("#/$defs/{}", definition(section)) })
+}
+
+/// The JSON of a default as it stands in the table.
+fn default(text: &str) -> Value {
+    if let Some(items) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        let items = items.split(", ").filter(|item| !item.is_empty());
+        return items.map(default).collect();
+    }
+    match (text.parse::<bool>(), text.parse::<u64>()) {
+        (Ok(flag), _) => json!(flag),
+        (_, Ok(number)) => json!(number),
+        _ => json!(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn has_every_key_with_its_default() {
+        let schema = schema();
+        assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+        for section in SECTIONS {
+            let at = match section.name {
+                "top level" => schema.clone(),
+                _ => schema["$defs"][definition(section)].clone(),
+            };
+            assert_eq!(at["additionalProperties"], false, "{}", section.name);
+            for key in section.keys {
+                let property = &at["properties"][key.name];
+                assert!(
+                    property["anyOf"].as_array().is_some_and(|any| !any.is_empty()),
+                    "{}",
+                    key.name
+                );
+                assert!(property["description"].is_string(), "{}", key.name);
+            }
+        }
+        assert_eq!(schema["properties"]["workers"]["default"], "auto");
+        assert_eq!(
+            schema["$defs"]["retry"]["properties"]["causes"]["default"][3],
+            503
+        );
+    }
+
+    #[test]
+    fn refers_only_to_what_is_there() {
+        let schema = schema();
+        let text = schema.to_string();
+        let refs: Vec<_> = text.match_indices("#/$defs/").collect();
+        assert!(refs.len() > 8);
+        for (at, mark) in refs {
+            let name: String = text[at + mark.len()..]
+                .chars()
+                .take_while(|c| *c != '"')
+                .collect();
+            assert!(schema["$defs"][&name].is_object(), "{name}");
+        }
+    }
+}

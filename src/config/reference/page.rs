@@ -1,0 +1,102 @@
+//! `docs/config.md`, made from the table of keys.
+
+use std::fmt::Write;
+
+use super::super::DEFAULT_PATHS;
+use super::{Key, Presence, SECTIONS, Section};
+
+const INTRODUCTION: &str = "\
+# The config file
+
+<!-- Made from the table of keys in src/config/reference: change it there, then run
+     EVENKEEL_WRITE_DOCS=1 cargo test --lib page_is_up_to_date -->
+
+The shortest config that works:
+
+```yaml
+listen: 0.0.0.0:8080
+backends:
+  - http://localhost:8001
+  - http://localhost:8002
+```
+
+`evenkeel check` finds every mistake at once, `evenkeel print-config` shows the effective config with all defaults,
+and `evenkeel schema` prints a JSON Schema for editors.
+
+- The file is YAML, one document. Unknown keys and keys that come twice are errors. Anchors and aliases work; tags and
+  merge keys do not.
+- Durations are a number and `ms`, `s`, `m` or `h`: `250ms`, `10s`, `1m30s`. They need a unit.
+- Sizes are a number of bytes, or a number and `B`, `KiB`, `MiB`, `GiB`, `TiB` (powers of 1024) or `KB`, `MB`, `GB`,
+  `TB` (powers of 1000).
+- Booleans are `true` and `false` only. Where `off` is allowed, `off` and `false` mean the same.
+- Relative paths start at the folder of the config file.
+- `${VAR}` in a value is the environment variable `VAR`, which has to be set; `${VAR:-fallback}` takes the fallback
+  when it is unset or empty; `$${` is a literal `${`. Expanded once, after parsing: a value cannot bring new YAML.
+  Messages show the text as written, never the value.
+";
+
+/// The text of the page.
+pub fn page() -> String {
+    let mut page = INTRODUCTION.to_owned();
+    let _ = writeln!(
+        page,
+        "- Without `-c FILE`, the file is `{}`, or else `{}`.",
+        DEFAULT_PATHS[0], DEFAULT_PATHS[1]
+    );
+    for section in SECTIONS {
+        write_section(&mut page, section);
+    }
+    page
+}
+
+fn write_section(page: &mut String, section: &Section) {
+    let _ = write!(page, "\n## {}\n\n{}\n\n", section.name, section.about);
+    page.push_str("| key | value | default | what it does |\n| --- | --- | --- | --- |\n");
+    for key in section.keys {
+        let (accepts, about) = if key.is_built {
+            (key.accepts(), key.about.to_owned())
+        } else {
+            ("false".to_owned(), format!("*Not built yet.* {}", key.about))
+        };
+        let default = default(key);
+        let _ = writeln!(
+            page,
+            "| `{}` | {} | {default} | {} |",
+            key.name,
+            cell(&accepts),
+            cell(&about)
+        );
+    }
+}
+
+fn default(key: &Key) -> String {
+    match key.presence {
+        Presence::Required => "required".to_owned(),
+        Presence::Default(text) => format!("`{text}`"),
+        Presence::Optional(text) => text.to_owned(),
+    }
+}
+
+/// Text as it can stand in a cell of a table.
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn page_is_up_to_date() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/config.md");
+        if std::env::var_os("EVENKEEL_WRITE_DOCS").is_some() {
+            std::fs::create_dir_all(concat!(env!("CARGO_MANIFEST_DIR"), "/docs")).unwrap();
+            std::fs::write(path, page()).unwrap();
+        }
+        let written = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(
+            written == page(),
+            "docs/config.md has drifted from the table of keys: run EVENKEEL_WRITE_DOCS=1 cargo test --lib page_is_up_to_date"
+        );
+    }
+}

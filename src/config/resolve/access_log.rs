@@ -1,0 +1,66 @@
+//! `access_log`.
+
+use crate::config::reader::{Reader, is_off, written};
+use crate::config::reference::ACCESS_LOG;
+use crate::config::tree::Value;
+use crate::telemetry::access_log::{OnFull, Settings, Target};
+
+/// Reads the word or the map.
+pub(super) fn read(root: &Reader<'_>) -> Settings {
+    let absent = Reader::absent(root.cx, &ACCESS_LOG);
+    let Some(node) = root.node("access_log") else {
+        return map(&absent);
+    };
+    match &node.value {
+        Value::Map(_) => {
+            Reader::open(root.cx, &ACCESS_LOG, node).map_or_else(|| map(&absent), |reader| map(&reader))
+        }
+        value => {
+            let stream = written(node).and_then(|written| stream(written.text));
+            let target = stream.or_else(|| is_off(value).then_some(Target::Off));
+            match (&target, written(node)) {
+                (Some(_), _) => {}
+                (None, Some(written)) => {
+                    let is_path = written.text.contains(['/', '.']);
+                    let hint = is_path.then(|| format!("a file is written `{{ path: {} }}`", written.text));
+                    root.refuse("access_log", written, hint);
+                }
+                (None, None) => root.refuse_node("access_log", node),
+            }
+            Settings {
+                target: target.unwrap_or(Target::Stdout),
+                ..map(&absent)
+            }
+        }
+    }
+}
+
+fn map(reader: &Reader<'_>) -> Settings {
+    let target = match reader.text("path") {
+        None => Target::Stdout,
+        Some(written) if written.text == "false" => Target::Off,
+        Some(written) => stream(written.text).unwrap_or_else(|| {
+            if written.text.is_empty() || written.text.contains('\0') {
+                reader.refuse("path", written, None);
+            }
+            Target::File(reader.cx.path(written.text))
+        }),
+    };
+    Settings {
+        target,
+        on_full: match reader.choice("on_full", None) {
+            "block" => OnFull::Block,
+            _ => OnFull::Drop,
+        },
+        query: reader.flag("query", None),
+    }
+}
+
+fn stream(word: &str) -> Option<Target> {
+    match word {
+        "stdout" => Some(Target::Stdout),
+        "stderr" => Some(Target::Stderr),
+        "off" => Some(Target::Off),
+        _ => None,
+    }
+}

@@ -1,0 +1,211 @@
+//! `listen`, `listeners` and `admin`: every address that the process binds.
+
+use super::address::{self, Listening};
+use super::refer;
+use crate::config::context::Context;
+use crate::config::reader::{Reader, is_off, refuse_shape, written};
+use crate::config::reference::{ADMIN, LISTENER};
+use crate::config::source::{Finding, Origin, Place};
+use crate::config::tree::{Node, Value};
+use crate::{admin, listener};
+
+/// Most listeners. Each of them is compared with each other one.
+const MOST_LISTENERS: usize = 256;
+
+/// Shortest token that is accepted without a warning, in bytes: 16 random characters cannot be guessed.
+const SHORTEST_TOKEN: usize = 16;
+
+/// Reads them all and reports those that cannot be bound beside each other.
+pub(super) fn read(root: &Reader<'_>) -> (Vec<listener::Settings>, Option<admin::Settings>) {
+    let mut addresses = short(root);
+    addresses.extend(long(root));
+    if !root.has("listen") && !root.has("listeners") {
+        let note = match root.cx.source.origin {
+            Origin::File => "write `listen: 0.0.0.0:8080`",
+            Origin::Arguments => "add `--listen 0.0.0.0:8080`",
+        };
+        root.cx.report(Finding::whole("there is no listener").note(note));
+    }
+    let admin = admin(root);
+    check_overlaps(
+        root.cx,
+        &addresses,
+        admin.as_ref().map(|(listening, _)| listening),
+    );
+    let listeners = addresses
+        .iter()
+        .map(|listening| listener::Settings {
+            address: listening.address,
+        })
+        .collect();
+    let admin = admin.map(|(listening, token)| admin::Settings {
+        address: listening.address,
+        token,
+    });
+    (listeners, admin)
+}
+
+fn short<'a>(root: &Reader<'a>) -> Vec<Listening<'a>> {
+    let Some(node) = root.node("listen") else {
+        return Vec::new();
+    };
+    let nodes = match &node.value {
+        Value::List(items) => items.as_slice(),
+        _ => std::slice::from_ref(node),
+    };
+    check_number(root, "listen", node.place, nodes);
+    let read_one = |node: &'a Node| match written(node) {
+        Some(written) => address::read(root, "listen", written),
+        None => {
+            root.refuse_node("listen", node);
+            None
+        }
+    };
+    nodes.iter().take(MOST_LISTENERS).filter_map(read_one).collect()
+}
+
+fn long<'a>(root: &Reader<'a>) -> Vec<Listening<'a>> {
+    let Some(items) = root.list("listeners") else {
+        return Vec::new();
+    };
+    if let Some(place) = root.key_place("listeners") {
+        check_number(root, "listeners", place, items);
+    }
+    let read_one = |item: &'a Node| {
+        let reader = Reader::open(root.cx, &LISTENER, item)?;
+        reader.require("address");
+        address::read(&reader, "address", reader.text("address")?)
+    };
+    items.iter().take(MOST_LISTENERS).filter_map(read_one).collect()
+}
+
+fn check_number(root: &Reader<'_>, key: &str, place: Place, items: &[Node]) {
+    if items.is_empty() {
+        root.cx
+            .report(Finding::error(place, format!("`{key}` is empty")).note("write at least one address"));
+    } else if items.len() > MOST_LISTENERS {
+        root.cx.report(Finding::error(
+            place,
+            format!("`{key}` has more than {MOST_LISTENERS} items"),
+        ));
+    }
+}
+
+fn admin<'a>(root: &Reader<'a>) -> Option<(Listening<'a>, Option<String>)> {
+    let absent = Reader::absent(root.cx, &ADMIN);
+    let default = || default_address();
+    let Some(node) = root.node("admin") else {
+        return Some((default()?, None));
+    };
+    match &node.value {
+        value if is_off(value) => None,
+        Value::Text(_) => {
+            let listening = address::read(root, "admin", written(node)?)?;
+            let token = token(&absent);
+            check_reach(root.cx, &listening, false);
+            Some((listening, token))
+        }
+        Value::Map(_) => {
+            let reader = Reader::open(root.cx, &ADMIN, node)?;
+            let listening = match reader.text("address") {
+                Some(written) => address::read(&reader, "address", written),
+                None => default(),
+            };
+            let token = token(&reader);
+            let has_token = token.is_some() || is_token_refused(&reader);
+            let listening = listening?;
+            check_reach(root.cx, &listening, has_token);
+            Some((listening, token))
+        }
+        _ => {
+            root.refuse_node("admin", node);
+            None
+        }
+    }
+}
+
+fn default_address() -> Option<Listening<'static>> {
+    let text = ADMIN.key("address")?.default_text();
+    Some(Listening {
+        address: address::parse(text)?,
+        written: None,
+    })
+}
+
+/// Whether a token was written that is reported already; then its absence is not reported as well.
+fn is_token_refused(reader: &Reader<'_>) -> bool {
+    let is_none = |node: &Node| written(node).is_some_and(|written| written.text == "none");
+    reader.has("token") && !reader.node("token").is_some_and(is_none)
+}
+
+/// The token. No message about it shows it.
+fn token(reader: &Reader<'_>) -> Option<String> {
+    let node = reader.node("token")?;
+    let Some(written) = written(node) else {
+        refuse_shape(reader.cx, node, "visible ASCII characters");
+        return None;
+    };
+    if written.text == "none" {
+        return None;
+    }
+    if written.text.is_empty() || !written.text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let message = "the token is empty, or has blanks or characters that are not visible ASCII";
+        reader.cx.report(Finding::error(node.place, message));
+        return None;
+    }
+    if written.text.len() < SHORTEST_TOKEN {
+        let message = format!("the token is shorter than {SHORTEST_TOKEN} characters: it can be guessed");
+        reader.cx.report(Finding::warning(node.place, message));
+    }
+    Some(written.text.to_owned())
+}
+
+fn check_reach(cx: &Context<'_>, listening: &Listening<'_>, has_token: bool) {
+    let is_loopback = listening.address.ip().to_canonical().is_loopback();
+    let Some(written) = listening.written.filter(|_| !is_loopback && !has_token) else {
+        return;
+    };
+    let message = format!(
+        "the admin API at {} can be reached from outside: it needs a token",
+        cx.quote(written.place)
+    );
+    let note = match cx.source.origin {
+        Origin::File => "write `admin: { address: …, token: \"${EVENKEEL_TOKEN}\" }`, or a loopback address",
+        Origin::Arguments => "write a loopback address; a token needs a config file",
+    };
+    cx.report(Finding::error(written.place, message).note(note));
+}
+
+fn check_overlaps(cx: &Context<'_>, listeners: &[Listening<'_>], admin: Option<&Listening<'_>>) {
+    for (index, later) in listeners.iter().enumerate() {
+        let earlier = listeners
+            .iter()
+            .take(index)
+            .find(|earlier| earlier.overlaps(later));
+        if let (Some(written), Some(other)) = (later.written, earlier.and_then(|other| other.written)) {
+            let message = format!("this listener overlaps with {}", refer(cx, other));
+            cx.report(Finding::error(written.place, message));
+        }
+    }
+    let Some(admin) = admin else { return };
+    let Some(listener) = listeners.iter().find(|listener| listener.overlaps(admin)) else {
+        return;
+    };
+    match (admin.written, listener.written) {
+        (Some(written), Some(other)) => {
+            let message = format!("the admin API overlaps with the listener {}", refer(cx, other));
+            cx.report(Finding::error(written.place, message));
+        }
+        (None, Some(written)) => {
+            let message = format!(
+                "this listener overlaps with the admin API, by default at {}",
+                admin.address
+            );
+            cx.report(
+                Finding::error(written.place, message)
+                    .note("choose another address for one of them, or turn admin off"),
+            );
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,125 @@
+//! From what was written to what is meant. Goes on after an error, so that all of them are found in one run; what it
+//! makes after an error is never used.
+
+mod access_log;
+mod address;
+mod listeners;
+mod pools;
+mod routes;
+mod rules;
+
+use ipnet::IpNet;
+
+use super::context::Context;
+use super::reader::{Reader, Written, refuse_shape, written};
+use super::reference::{LIMITS, ROOT, TIMEOUTS};
+use super::source::{Finding, Origin};
+use super::tree::{Node, Value};
+use super::{Config, Workers};
+use crate::{http1, proxy};
+
+/// Resolves the whole tree. The result counts only when no error was reported.
+pub(super) fn config(cx: &Context<'_>, root: Option<&Node>) -> Option<Config> {
+    let Some(node) = root.filter(|node| !matches!(node.value, Value::Empty)) else {
+        cx.report(
+            Finding::whole("the config is empty")
+                .note("the shortest one has two keys:")
+                .note("    listen: 0.0.0.0:8080")
+                .note("    backends: [http://localhost:8001]"),
+        );
+        return None;
+    };
+    let root = Reader::open(cx, &ROOT, node)?;
+    let workers = match root.optional("workers", None) {
+        Some(count) => Workers::Count(usize::try_from(count).unwrap_or(usize::MAX)),
+        None => Workers::Auto,
+    };
+    let (listeners, admin) = listeners::read(&root);
+    let pools = pools::read(&root);
+    let routes = routes::read(&root, &pools);
+    Some(Config {
+        listeners,
+        workers,
+        admin,
+        access_log: access_log::read(&root),
+        trusted_proxies: trusted_proxies(&root),
+        timeouts: client_timeouts(&root),
+        limits: limits(&root),
+        pools: pools.into_iter().map(|pool| pool.settings).collect(),
+        routes,
+    })
+}
+
+fn client_timeouts(root: &Reader<'_>) -> proxy::ClientTimeouts {
+    let timeouts = root.section("timeouts", &TIMEOUTS);
+    proxy::ClientTimeouts {
+        header: timeouts.duration("client_header", None),
+        idle: timeouts.duration("client_idle", None),
+        drain: timeouts.duration("drain", None),
+    }
+}
+
+fn limits(root: &Reader<'_>) -> proxy::Limits {
+    let limits = root.section("limits", &LIMITS);
+    let size = |name| usize::try_from(limits.size(name, None)).unwrap_or(usize::MAX);
+    let count = |name| {
+        let count = limits.optional(name, None)?;
+        Some(usize::try_from(count).unwrap_or(usize::MAX))
+    };
+    proxy::Limits {
+        connections: count("connections"),
+        connections_per_client: count("connections_per_client"),
+        requests_per_connection: limits.optional("requests_per_connection", None),
+        message: http1::Limits {
+            head: size("head"),
+            line: size("line"),
+            fields: size("fields"),
+            chunk_extensions: size("chunk_extensions"),
+            trailers: size("trailers"),
+        },
+        body: limits.optional("body", None),
+        min_body_rate: limits.optional("min_body_rate", None),
+    }
+}
+
+fn trusted_proxies(root: &Reader<'_>) -> Vec<IpNet> {
+    let items = root.list("trusted_proxies").unwrap_or_default();
+    items.iter().filter_map(|item| block(root.cx, item)).collect()
+}
+
+fn block(cx: &Context<'_>, item: &Node) -> Option<IpNet> {
+    let accepted = "an IP address or a block such as 10.0.0.0/8";
+    let Some(written) = written(item) else {
+        refuse_shape(cx, item, accepted);
+        return None;
+    };
+    let one = written
+        .text
+        .parse()
+        .map(|address: std::net::IpAddr| IpNet::from(address));
+    let Some(block) = one.ok().or_else(|| written.text.parse().ok()) else {
+        let message = format!("{} is no block of addresses", cx.quote(item.place));
+        cx.report(Finding::error(item.place, message).note(format!("accepted: {accepted}")));
+        return None;
+    };
+    if block != block.trunc() {
+        let meant = (!written.is_expanded).then(|| format!("it means {}", block.trunc()));
+        cx.report(
+            Finding::warning(
+                item.place,
+                "this block has bits beyond its prefix; they do not count",
+            )
+            .note_if(meant),
+        );
+    }
+    Some(block.trunc())
+}
+
+/// How a message refers to something written elsewhere.
+fn refer(cx: &Context<'_>, written: Written<'_>) -> String {
+    let quote = cx.quote(written.place);
+    match cx.source.origin {
+        Origin::File => format!("{quote} on line {}", cx.source.line(written.place)),
+        Origin::Arguments => quote,
+    }
+}

@@ -1,0 +1,295 @@
+//! `backends` and `pools`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::rules::Rules;
+use super::{refer, routes};
+use crate::backend::{Address, AddressError};
+use crate::config::context::Context;
+use crate::config::reader::{Reader, Written, refuse_shape, written};
+use crate::config::reference::{BACKEND, POOL, strategy_names};
+use crate::config::source::{Finding, Origin, Place};
+use crate::config::suggest;
+use crate::config::tree::{Entry, Node, Value};
+use crate::pool::{BackendSettings, Settings};
+use crate::strategy;
+
+/// Name of the pool that `backends` at top level makes.
+pub(super) const DEFAULT_POOL: &str = "default";
+
+/// Most backends of one pool: strategies keep lists that grow with it.
+const MOST_BACKENDS: usize = 4096;
+
+/// Most pools.
+const MOST_POOLS: usize = 1024;
+
+/// A pool and where its name stands.
+pub(super) struct Pool {
+    pub(super) settings: Settings,
+    pub(super) place: Place,
+    /// Whether `backends` at top level made it.
+    pub(super) is_short: bool,
+}
+
+/// Schemes that the design knows and this version does not.
+const LATER_SCHEMES: [&str; 3] = ["https", "h2c", "unix"];
+
+/// What other balancers call our strategies.
+const OTHER_NAMES: [(&str, &str); 5] = [
+    ("least_conn", "least_requests"),
+    ("leastconn", "least_requests"),
+    ("least_connections", "least_requests"),
+    ("least_request", "least_requests"),
+    ("rr", "round_robin"),
+];
+
+/// Reads the short pool and the long ones.
+pub(super) fn read(root: &Reader<'_>) -> Vec<Pool> {
+    let rules = Rules::top_level(root);
+    let base = Base {
+        strategy: strategy(root, None),
+        rules,
+    };
+    let mut pools: Vec<Pool> = short(root, &base).into_iter().collect();
+    let entries = match root.node("pools").map(|node| (node, &node.value)) {
+        None => &[][..],
+        Some((_, Value::Map(entries))) => entries,
+        Some((node, _)) => {
+            root.refuse_node("pools", node);
+            &[]
+        }
+    };
+    if let (Some(place), true) = (root.key_place("pools"), entries.len() > MOST_POOLS) {
+        root.cx.report(Finding::error(
+            place,
+            format!("there are more than {MOST_POOLS} pools"),
+        ));
+    }
+    for entry in entries.iter().take(MOST_POOLS) {
+        pools.extend(long(root, entry, &base));
+    }
+    if !root.has("backends") && !root.has("pools") {
+        let note = match root.cx.source.origin {
+            Origin::File => "write `backends: [http://localhost:8001]`",
+            Origin::Arguments => "add their URLs, such as http://localhost:8001",
+        };
+        root.cx.report(Finding::whole("there is no backend").note(note));
+    }
+    pools
+}
+
+/// What pools have when they say nothing.
+struct Base {
+    strategy: Option<&'static strategy::Entry>,
+    rules: Rules,
+}
+
+fn short(root: &Reader<'_>, base: &Base) -> Option<Pool> {
+    let place = root.key_place("backends")?;
+    let settings = settings(DEFAULT_POOL, base.strategy?, base.rules.clone(), backends(root));
+    Some(Pool {
+        settings,
+        place,
+        is_short: true,
+    })
+}
+
+fn long(root: &Reader<'_>, entry: &Entry, base: &Base) -> Option<Pool> {
+    check_name(root, entry);
+    let node = &entry.value;
+    if matches!(node.value, Value::Empty) {
+        let message = format!("the pool {} has no value", root.cx.quote(entry.key_place));
+        root.cx
+            .report(Finding::error(entry.key_place, message).note("it needs `backends`"));
+        return None;
+    }
+    let pool = Reader::open(root.cx, &POOL, node)?;
+    if !pool.has("backends") {
+        let message = format!("the pool {} has no `backends`", root.cx.quote(entry.key_place));
+        root.cx.report(Finding::error(entry.key_place, message));
+    }
+    let strategy = strategy(&pool, base.strategy)?;
+    let rules = Rules::of_pool(&pool, &base.rules);
+    Some(Pool {
+        settings: settings(&entry.key, strategy, rules, backends(&pool)),
+        place: entry.key_place,
+        is_short: false,
+    })
+}
+
+fn settings(
+    name: &str,
+    strategy: &'static strategy::Entry,
+    rules: Rules,
+    backends: Vec<BackendSettings>,
+) -> Settings {
+    Settings {
+        name: Arc::from(name),
+        strategy,
+        health_check: rules.health_check,
+        retry: rules.retry,
+        timeouts: rules.timeouts,
+        in_flight_per_backend: rules.in_flight_per_backend,
+        backends,
+    }
+}
+
+fn check_name(root: &Reader<'_>, entry: &Entry) {
+    let quote = root.cx.quote(entry.key_place);
+    if !routes::is_pool_name(&entry.key) {
+        let message = format!("{quote} is no name for a pool");
+        let note = "accepted: letters, digits, `-`, `_` and `.`, at most 64 characters";
+        root.cx
+            .report(Finding::error(entry.key_place, message).note(note));
+    }
+    if entry.key == DEFAULT_POOL && root.has("backends") {
+        let message = "`backends` at top level makes a pool with this name already";
+        root.cx.report(Finding::error(entry.key_place, message));
+    }
+}
+
+fn strategy(reader: &Reader<'_>, base: Option<&'static strategy::Entry>) -> Option<&'static strategy::Entry> {
+    let fallback = base.or_else(|| strategy::STRATEGIES.first());
+    let Some(written) = reader.text("strategy") else {
+        return fallback;
+    };
+    let found = strategy::by_name(written.text);
+    if found.is_none() {
+        let other = OTHER_NAMES.iter().find(|(other, _)| *other == written.text);
+        let hint = match other {
+            Some((_, ours)) => Some(format!("it is called `{ours}` here")),
+            None => suggest::did_you_mean(written.text, strategy_names()),
+        };
+        reader.refuse("strategy", written, hint);
+    }
+    found.or(fallback)
+}
+
+fn backends(reader: &Reader<'_>) -> Vec<BackendSettings> {
+    let Some(items) = reader.list("backends") else {
+        return Vec::new();
+    };
+    let Some(place) = reader.key_place("backends") else {
+        return Vec::new();
+    };
+    if items.is_empty() {
+        let finding = Finding::error(place, "`backends` is empty").note("write at least one URL");
+        reader.cx.report(finding);
+    } else if items.len() > MOST_BACKENDS {
+        let message = format!("`backends` has more than {MOST_BACKENDS} items");
+        reader.cx.report(Finding::error(place, message));
+    }
+    let mut seen = HashMap::new();
+    let mut backends = Vec::with_capacity(items.len().min(MOST_BACKENDS));
+    for item in items.iter().take(MOST_BACKENDS) {
+        let Some((backend, url)) = backend(reader.cx, item) else {
+            continue;
+        };
+        let Address {
+            scheme, host, port, ..
+        } = backend.address.clone();
+        if let Some(first) = seen.insert((scheme, host, port), url) {
+            let message = format!("this backend is the same as {}", refer(reader.cx, first));
+            let note = "to give it more requests, use `weight`";
+            reader.cx.report(Finding::error(url.place, message).note(note));
+        }
+        backends.push(backend);
+    }
+    if !backends.is_empty() && backends.iter().all(|backend| backend.weight == 0) {
+        let message = "every backend has weight 0: none gets a request";
+        reader.cx.report(Finding::warning(place, message));
+    }
+    backends
+}
+
+fn backend<'a>(cx: &Context<'_>, item: &'a Node) -> Option<(BackendSettings, Written<'a>)> {
+    if let Some(url) = written(item) {
+        let settings = BackendSettings {
+            address: address(cx, url)?,
+            weight: 1,
+            is_backup: false,
+        };
+        return Some((settings, url));
+    }
+    if !matches!(item.value, Value::Map(_)) {
+        refuse_shape(
+            cx,
+            item,
+            "a URL such as http://10.0.0.1:8001, or a map with url, weight, backup",
+        );
+        return None;
+    }
+    backend_map(cx, item)
+}
+
+fn backend_map<'a>(cx: &Context<'_>, item: &'a Node) -> Option<(BackendSettings, Written<'a>)> {
+    let Value::Map(entries) = &item.value else {
+        return None;
+    };
+    let reader = Reader::open(cx, &BACKEND, item)?;
+    reader.require("url");
+    let weight = reader.count("weight", None);
+    let is_backup = reader.flag("backup", None);
+    let _ = reader.text("url")?;
+    let url = entries.iter().find(|entry| entry.key == "url")?;
+    let url = written(&url.value)?;
+    let settings = BackendSettings {
+        address: address(cx, url)?,
+        weight: u32::try_from(weight).unwrap_or(u32::MAX),
+        is_backup,
+    };
+    Some((settings, url))
+}
+
+/// Parses a backend's URL. Messages show it as written, never its expanded form.
+fn address(cx: &Context<'_>, written: Written<'_>) -> Option<Address> {
+    let text = written.text;
+    let error = match Address::parse(text) {
+        Ok(address) => return Some(address),
+        Err(error) => error,
+    };
+    let quote = cx.quote(written.place);
+    let (message, hint) = match error {
+        AddressError::NoScheme if text.starts_with("unix:") => {
+            ("unix backends are not built yet".to_owned(), None)
+        }
+        AddressError::NoScheme => {
+            let with_scheme = format!("http://{text}");
+            let is_url = Address::parse(&with_scheme).is_ok();
+            let hint = is_url.then(|| format!("did you mean `{with_scheme}`?"));
+            (format!("a backend is a URL: {quote} has no scheme"), hint)
+        }
+        AddressError::Unsupported(scheme) if LATER_SCHEMES.contains(&scheme.as_str()) => {
+            (format!("{scheme} backends are not built yet"), None)
+        }
+        AddressError::Unsupported(scheme) => (
+            format!("the scheme of {quote} is not known"),
+            suggest::did_you_mean(&scheme, ["http"]),
+        ),
+        AddressError::Extra(_) if text.contains('@') => (
+            "a backend URL has no user and no password".to_owned(),
+            Some("remove what stands before the @".to_owned()),
+        ),
+        AddressError::Extra(extra) => {
+            let hint = text
+                .strip_suffix(&extra)
+                .or_else(|| text.trim_end_matches('/').strip_suffix(&extra));
+            let hint = hint.map(|origin| format!("did you mean `{origin}`?"));
+            (format!("{quote} has more than scheme, host and port"), hint)
+        }
+        AddressError::Host(_) => (
+            format!("{quote} has no usable host"),
+            Some("a host is a name, an IPv4 address, or an IPv6 address in brackets".to_owned()),
+        ),
+        AddressError::Port(_) => (format!("the port of {quote} is no number from 1 to 65535"), None),
+    };
+    let hint = hint.filter(|_| !written.is_expanded);
+    let accepted = "accepted: a URL such as http://10.0.0.1:8001";
+    cx.report(
+        Finding::error(written.place, message)
+            .note_if(hint)
+            .note(accepted),
+    );
+    None
+}

@@ -1,0 +1,197 @@
+//! `routes`, and the route that `backends` at top level makes.
+
+use std::collections::HashMap;
+use std::net::Ipv6Addr;
+use std::sync::Arc;
+
+use super::pools::Pool;
+use super::refer;
+use crate::config::reader::{Reader, Written};
+use crate::config::reference::ROUTE;
+use crate::config::source::{Finding, Origin};
+use crate::config::suggest;
+use crate::config::tree::{Node, Value};
+use crate::router::Route;
+
+/// Most routes.
+const MOST_ROUTES: usize = 10_000;
+
+/// Longest name of a DNS host, in bytes (RFC 1035 §2.3.4).
+const LONGEST_HOST: usize = 253;
+
+/// Whether a text can name a pool: it stands in paths of the admin API and in labels of metrics.
+pub(super) fn is_pool_name(name: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    (1..=64).contains(&name.len()) && name.bytes().all(is_part) && !matches!(name, "." | "..")
+}
+
+/// Reads the routes. `pools` are those that could be read; names of the others are known all the same.
+pub(super) fn read(root: &Reader<'_>, pools: &[Pool]) -> Vec<Route> {
+    let names = pool_names(root);
+    let items = root.list("routes").unwrap_or_default();
+    if let (Some(place), true) = (root.key_place("routes"), items.len() > MOST_ROUTES) {
+        let message = format!("there are more than {MOST_ROUTES} routes");
+        root.cx.report(Finding::error(place, message));
+    }
+    let mut routes: Vec<Route> = Vec::new();
+    let mut seen = HashMap::new();
+    for item in items.iter().take(MOST_ROUTES) {
+        let Some((route, pool)) = route(root, item, &names) else {
+            continue;
+        };
+        let key = (route.host.clone(), route.path_prefix.clone());
+        if let Some(first) = seen.insert(key, pool) {
+            let message = format!(
+                "this route is for the same requests as the one to {}",
+                refer(root.cx, first)
+            );
+            root.cx.report(Finding::error(item.place, message));
+        }
+        routes.push(route);
+    }
+    let has_catch_all = seen.contains_key(&(None, "/".to_owned()));
+    if let Some(pool) = pools.iter().find(|pool| pool.is_short && !has_catch_all) {
+        routes.push(Route {
+            host: None,
+            path_prefix: "/".to_owned(),
+            pool: Arc::clone(&pool.settings.name),
+        });
+    }
+    check_reach(root, pools, &routes);
+    routes
+}
+
+/// Reports that there is no route, and warns of pools that no route leads to; not when a route or pool could not be
+/// read, because that may be the one.
+fn check_reach(root: &Reader<'_>, pools: &[Pool], routes: &[Route]) {
+    if root.cx.has_error() {
+        return;
+    }
+    if let (Some(pool), []) = (pools.first(), routes) {
+        let note = format!("write `routes: [{{ pool: {} }}]`", pool.settings.name);
+        root.cx.report(Finding::whole("there is no route").note(note));
+        return;
+    }
+    for pool in pools {
+        if !routes.iter().any(|route| route.pool == pool.settings.name) {
+            let message = format!("no route leads to the pool `{}`", pool.settings.name);
+            root.cx.report(Finding::warning(pool.place, message));
+        }
+    }
+}
+
+/// All pools that were written, those with errors too: an error in a pool does not make its name unknown.
+fn pool_names<'a>(root: &Reader<'a>) -> Vec<&'a str> {
+    let mut names = Vec::new();
+    if root.has("backends") {
+        names.push(super::pools::DEFAULT_POOL);
+    }
+    if let Some(Value::Map(entries)) = root.node("pools").map(|node| &node.value) {
+        names.extend(entries.iter().map(|entry| entry.key.as_str()));
+    }
+    names
+}
+
+fn route<'a>(root: &Reader<'a>, item: &'a Node, names: &[&str]) -> Option<(Route, Written<'a>)> {
+    let reader = Reader::open(root.cx, &ROUTE, item)?;
+    reader.require("pool");
+    let host = host(&reader);
+    let path_prefix = path_prefix(&reader);
+    let pool = reader.text("pool")?;
+    if !names.contains(&pool.text) {
+        let message = format!("there is no pool {}", root.cx.quote(pool.place));
+        let hint = suggest::did_you_mean(pool.text, names.iter().copied()).filter(|_| !pool.is_expanded);
+        let known = names.iter().take(20).copied().collect::<Vec<_>>().join(", ");
+        let note = match root.cx.source.origin {
+            Origin::File if !names.is_empty() => Some(format!("pools: {known}")),
+            _ => None,
+        };
+        root.cx
+            .report(Finding::error(pool.place, message).note_if(hint).note_if(note));
+    }
+    let route = Route {
+        host: host?,
+        path_prefix: path_prefix?,
+        pool: Arc::from(pool.text),
+    };
+    Some((route, pool))
+}
+
+/// The host in lower case; the outer `None` is an error that was reported.
+fn host(reader: &Reader<'_>) -> Option<Option<String>> {
+    if !reader.has("host") {
+        return Some(None);
+    }
+    let written = reader.text("host")?;
+    let host = parse_host(written.text);
+    if host.is_none() {
+        reader.refuse("host", written, host_hint(written.text));
+    }
+    Some(Some(host?))
+}
+
+fn parse_host(text: &str) -> Option<String> {
+    if let Some(address) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        let address: Ipv6Addr = address.parse().ok()?;
+        return Some(format!("[{address}]"));
+    }
+    let text = text.strip_suffix('.').unwrap_or(text);
+    let name = text.strip_prefix("*.").unwrap_or(text);
+    let is_label = |label: &str| {
+        let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        (1..=63).contains(&label.len()) && label.bytes().all(is_part)
+    };
+    let is_host = name.len() <= LONGEST_HOST && name.split('.').all(is_label);
+    is_host.then(|| text.to_ascii_lowercase())
+}
+
+fn host_hint(text: &str) -> Option<String> {
+    if text == "*" {
+        return Some("for every host, leave `host` out".to_owned());
+    }
+    if !text.is_ascii() {
+        return Some("write the name as it stands in requests: `xn--…`".to_owned());
+    }
+    if let Ok(address) = text.parse::<Ipv6Addr>() {
+        return Some(format!("did you mean `[{address}]`?"));
+    }
+    let text = text.split_once("://").map_or(text, |(_, rest)| rest);
+    let end = text.find([':', '/']).unwrap_or(text.len());
+    let host = parse_host(text.get(..end)?)?;
+    Some(format!("did you mean `{host}`?"))
+}
+
+/// The prefix without a `/` at its end; `None` is an error that was reported.
+fn path_prefix(reader: &Reader<'_>) -> Option<String> {
+    if !reader.has("path_prefix") {
+        return Some("/".to_owned());
+    }
+    let written = reader.text("path_prefix")?;
+    let text = written.text;
+    let is_path = text.starts_with('/')
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && !b"?#".contains(&byte));
+    let is_dots = |segment: &str| {
+        matches!(
+            segment.to_ascii_lowercase().replace("%2e", ".").as_str(),
+            "." | ".."
+        )
+    };
+    if !is_path || text.split('/').any(is_dots) {
+        let hint = match text {
+            _ if text.starts_with('/') && is_path => {
+                Some("dot segments are resolved before routing: no path has them".to_owned())
+            }
+            _ if text.contains(['?', '#']) => {
+                Some("a route looks at the path only, not at the query".to_owned())
+            }
+            _ if !text.starts_with('/') && !text.contains("://") => Some(format!("did you mean `/{text}`?")),
+            _ => None,
+        };
+        reader.refuse("path_prefix", written, hint);
+        return None;
+    }
+    let short = text.strip_suffix('/').filter(|short| !short.is_empty());
+    Some(short.unwrap_or(text).to_owned())
+}

@@ -1,0 +1,221 @@
+//! The rules that pools follow: `health_check`, `retry`, `timeouts` and the limit of requests in flight. Each is read
+//! at top level first; a pool's own keys then replace single values.
+
+use crate::config::reader::{Reader, Written, written};
+use crate::config::reference::{HEALTH_CHECK, LIMITS, POOL_LIMITS, POOL_TIMEOUTS, RETRY, TIMEOUTS};
+use crate::config::source::Finding;
+use crate::config::tree::{Node, Value};
+use crate::health::{Check, Kind, StatusRange};
+use crate::pool::Timeouts;
+use crate::retry::{Attempts, Cause, Causes, Policy};
+
+/// The rules of one pool, or the defaults of all.
+#[derive(Clone)]
+pub(super) struct Rules {
+    pub(super) health_check: Check,
+    pub(super) retry: Policy,
+    pub(super) timeouts: Timeouts,
+    pub(super) in_flight_per_backend: Option<u32>,
+}
+
+impl Rules {
+    /// Reads the four keys at top level; what is not written is as the table says.
+    pub(super) fn top_level(root: &Reader<'_>) -> Self {
+        let limits = root.section("limits", &LIMITS);
+        Self {
+            health_check: health_check(root, None),
+            retry: retry(root, None),
+            timeouts: timeouts(&root.section("timeouts", &TIMEOUTS), None),
+            in_flight_per_backend: in_flight(&limits, None),
+        }
+    }
+
+    /// Reads the four keys of a pool; what is not written is as in `base`.
+    pub(super) fn of_pool(pool: &Reader<'_>, base: &Self) -> Self {
+        let limits = pool.section("limits", &POOL_LIMITS);
+        Self {
+            health_check: health_check(pool, Some(&base.health_check)),
+            retry: retry(pool, Some(&base.retry)),
+            timeouts: timeouts(&pool.section("timeouts", &POOL_TIMEOUTS), Some(&base.timeouts)),
+            in_flight_per_backend: in_flight(&limits, Some(base.in_flight_per_backend)),
+        }
+    }
+}
+
+fn in_flight(limits: &Reader<'_>, base: Option<Option<u32>>) -> Option<u32> {
+    let base = base.map(|base| base.map(u64::from));
+    let limit = limits.optional("in_flight_per_backend", base)?;
+    Some(u32::try_from(limit).unwrap_or(u32::MAX))
+}
+
+fn timeouts(reader: &Reader<'_>, base: Option<&Timeouts>) -> Timeouts {
+    Timeouts {
+        connect: reader.duration("connect", base.map(|base| base.connect)),
+        first_byte: reader.duration("first_byte", base.map(|base| base.first_byte)),
+        request: reader.duration("request", base.map(|base| base.request)),
+        progress: reader.duration("progress", base.map(|base| base.progress)),
+        stream_idle: reader.duration("stream_idle", base.map(|base| base.stream_idle)),
+        tunnel_idle: reader.duration("tunnel_idle", base.map(|base| base.tunnel_idle)),
+        backend_idle: reader.duration("backend_idle", base.map(|base| base.backend_idle)),
+    }
+}
+
+fn retry(parent: &Reader<'_>, base: Option<&Policy>) -> Policy {
+    let is_off = parent.is_off("retry");
+    let reader = if is_off {
+        Reader::absent(parent.cx, &RETRY)
+    } else {
+        parent.section("retry", &RETRY)
+    };
+    let base_attempts = base.map(|base| match base.attempts {
+        Attempts::All => None,
+        Attempts::AtMost(count) => Some(u64::from(count)),
+    });
+    let attempts = match reader.optional("attempts", base_attempts) {
+        _ if is_off => Attempts::AtMost(1),
+        Some(count) => Attempts::AtMost(u32::try_from(count).unwrap_or(u32::MAX)),
+        None => Attempts::All,
+    };
+    Policy {
+        attempts,
+        causes: causes(&reader, base.map(|base| base.causes)),
+        non_idempotent_503: reader.flag("non_idempotent_503", base.map(|base| base.non_idempotent_503)),
+        replay_limit: reader.size("replay_limit", base.map(|base| base.replay_limit)),
+    }
+}
+
+fn causes(reader: &Reader<'_>, base: Option<Causes>) -> Causes {
+    let Some(items) = reader.list("causes") else {
+        return base.unwrap_or_default();
+    };
+    let read_one = |item: &Node| {
+        let Some(written) = written(item) else {
+            reader.refuse_node("causes", item);
+            return None;
+        };
+        let cause = Cause::by_name(written.text);
+        if cause.is_none() {
+            let names = Cause::ALL.map(Cause::name);
+            let hint = crate::config::suggest::did_you_mean(written.text, names);
+            reader.refuse("causes", written, hint);
+        }
+        cause
+    };
+    items.iter().filter_map(read_one).collect()
+}
+
+fn health_check(parent: &Reader<'_>, base: Option<&Check>) -> Check {
+    let is_off = parent.is_off("health_check");
+    let reader = if is_off {
+        Reader::absent(parent.cx, &HEALTH_CHECK)
+    } else {
+        parent.section("health_check", &HEALTH_CHECK)
+    };
+    let kind = kind(&reader, base);
+    let after = |name, base: Option<u32>| {
+        let count = reader.count(name, base.map(u64::from));
+        u32::try_from(count).unwrap_or(u32::MAX)
+    };
+    Check {
+        kind: if is_off { Kind::None } else { kind },
+        interval: reader.duration("interval", base.map(|base| base.interval)),
+        timeout: reader.duration("timeout", base.map(|base| base.timeout)),
+        healthy_after: after("healthy_after", base.map(|base| base.healthy_after)),
+        unhealthy_after: after("unhealthy_after", base.map(|base| base.unhealthy_after)),
+    }
+}
+
+fn kind(reader: &Reader<'_>, base: Option<&Check>) -> Kind {
+    let (base_path, base_status) = match base.map(|base| &base.kind) {
+        Some(Kind::Http { path, status }) => (path.clone(), status.clone()),
+        _ => (None, None),
+    };
+    let base_word = base.map(|base| match base.kind {
+        Kind::Http { .. } => "http",
+        Kind::Tcp => "tcp",
+        Kind::None => "none",
+    });
+    let word = kind_word(reader, base_word);
+    let path = path(reader, base_path);
+    let status = status(reader, base_status);
+    if word == "http" {
+        return Kind::Http { path, status };
+    }
+    for key in ["path", "status"] {
+        if let Some(place) = reader.key_place(key) {
+            let message = format!("`{key}` is only for `kind: http`, and the kind here is {word}");
+            reader.cx.report(Finding::error(place, message));
+        }
+    }
+    if word == "tcp" { Kind::Tcp } else { Kind::None }
+}
+
+fn kind_word(reader: &Reader<'_>, base: Option<&'static str>) -> &'static str {
+    match reader.node("kind").and_then(written) {
+        Some(Written {
+            text: "grpc", place, ..
+        }) => {
+            let message = "`kind: grpc` is not built yet";
+            reader
+                .cx
+                .report(Finding::error(place, message).note("accepted: http, tcp, none"));
+            "http"
+        }
+        _ => reader.choice("kind", base),
+    }
+}
+
+fn path(reader: &Reader<'_>, base: Option<String>) -> Option<String> {
+    let Some(written) = reader.text("path") else {
+        return base;
+    };
+    if written.text == "none" {
+        return None;
+    }
+    let is_path = written.text.starts_with('/') && !written.text.contains('#');
+    if !is_path || !written.text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let hint = format!("did you mean `/{}`?", written.text);
+        let is_near = !written.text.starts_with('/') && !written.text.contains([':', ' ']);
+        reader.refuse("path", written, is_near.then_some(hint));
+    }
+    Some(written.text.to_owned())
+}
+
+fn status(reader: &Reader<'_>, base: Option<Vec<StatusRange>>) -> Option<Vec<StatusRange>> {
+    let Some(node) = reader.node("status") else {
+        return base;
+    };
+    let items = match &node.value {
+        Value::List(items) if !items.is_empty() => items.as_slice(),
+        Value::Text(text) if text.content == "auto" => return None,
+        _ => std::slice::from_ref(node),
+    };
+    let read_one = |item: &Node| {
+        let Some(written) = written(item) else {
+            reader.refuse_node("status", item);
+            return None;
+        };
+        let range = status_range(written.text);
+        if range.is_none() {
+            reader.refuse("status", written, None);
+        }
+        range
+    };
+    Some(items.iter().filter_map(read_one).collect())
+}
+
+/// `200` or `200-399`.
+fn status_range(text: &str) -> Option<StatusRange> {
+    let (from, to) = text.split_once('-').unwrap_or((text, text));
+    let parse = |text: &str| {
+        let is_status = text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse()
+            .ok()
+            .filter(|status| is_status && (100..=599).contains(status))
+    };
+    let range = StatusRange {
+        from: parse(from)?,
+        to: parse(to)?,
+    };
+    (range.from <= range.to).then_some(range)
+}

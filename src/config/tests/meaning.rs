@@ -1,0 +1,383 @@
+//! What good configs mean.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::{bad, good, read, with};
+use crate::config::{Config, Workers, print};
+use crate::health::{Kind, StatusRange};
+use crate::retry::{Attempts, Cause};
+use crate::telemetry::access_log::{OnFull, Target};
+
+const EVERYTHING: &str = r#"
+listen: 127.0.0.1:8000
+listeners:
+  - address: 0.0.0.0:8080
+    http2: false
+    tls: none
+  - address: "[::1]:8081"
+workers: 3
+admin: { address: 0.0.0.0:9900, token: "${TOKEN}" }
+access_log: { path: log/access.json, on_full: block, query: true }
+trusted_proxies: [10.0.0.0/8, 192.168.1.1, "fd00::/8"]
+strategy: least_requests
+health_check: { path: /healthz, status: [200-299, 304], interval: 5s, timeout: 1s, healthy_after: 1, unhealthy_after: 2 }
+retry: { attempts: 2, causes: [reset, 502], non_idempotent_503: false, replay_limit: 1MiB }
+timeouts:
+  connect: 2s
+  client_header: 11s
+  first_byte: 31s
+  request: 61s
+  progress: 32s
+  stream_idle: 6m
+  tunnel_idle: 2h
+  client_idle: 62s
+  backend_idle: 51s
+  drain: 0s
+limits:
+  connections: 1000
+  connections_per_client: 10
+  requests_per_connection: 100
+  head: 16KiB
+  line: 8KiB
+  fields: 50
+  chunk_extensions: 1KiB
+  trailers: 2KiB
+  body: 10MB
+  min_body_rate: 1KiB
+  in_flight_per_backend: 7
+backends: ["http://localhost:${PORT}"]
+pools:
+  api:
+    strategy: round_robin
+    backends:
+      - http://10.0.0.1:8001
+      - { url: http://10.0.0.2:8001, weight: 3 }
+      - { url: "http://[::1]:8001", backup: true }
+    health_check: { kind: tcp, interval: 1m }
+    retry: { attempts: all }
+    timeouts: { connect: 250ms }
+    limits: { in_flight_per_backend: none }
+    tls: off
+    send_proxy: off
+  quiet:
+    backends: [http://c:1]
+    health_check: off
+    retry: off
+routes:
+  - { host: API.example.com, path_prefix: /v1/, pool: api }
+  - { host: "*.example.com", pool: quiet }
+"#;
+
+/// Panics where two configs differ, strategies compared by name and tokens by presence.
+fn assert_same(one: &Config, other: &Config) {
+    assert_eq!(one.listeners, other.listeners);
+    assert_eq!(one.workers, other.workers);
+    let admin = |config: &Config| {
+        config
+            .admin
+            .clone()
+            .map(|admin| (admin.address, admin.token.is_some()))
+    };
+    assert_eq!(admin(one), admin(other));
+    assert_eq!(one.access_log, other.access_log);
+    assert_eq!(one.trusted_proxies, other.trusted_proxies);
+    assert_eq!(one.timeouts, other.timeouts);
+    assert_eq!(one.limits, other.limits);
+    assert_eq!(one.routes, other.routes);
+    assert_eq!(one.pools.len(), other.pools.len());
+    for (one, other) in one.pools.iter().zip(&other.pools) {
+        assert_eq!((&one.name, one.strategy.name), (&other.name, other.strategy.name));
+        assert_eq!(one.health_check, other.health_check);
+        assert_eq!(one.retry, other.retry);
+        assert_eq!(one.timeouts, other.timeouts);
+        assert_eq!(one.in_flight_per_backend, other.in_flight_per_backend);
+        assert_eq!(one.backends, other.backends);
+    }
+}
+
+#[test]
+fn short_form_is_complete() {
+    let config =
+        good("listen: 0.0.0.0:8080\nbackends:\n  - http://localhost:8001\n  - http://localhost:8002\n");
+    assert_eq!(config.listeners[0].address, "0.0.0.0:8080".parse().unwrap());
+    assert_eq!(config.workers, Workers::Auto);
+    let admin = config.admin.unwrap();
+    assert_eq!(
+        (admin.address, admin.token),
+        ("127.0.0.1:9900".parse().unwrap(), None)
+    );
+    assert_eq!(config.access_log.target, Target::Stdout);
+    assert_eq!(config.access_log.on_full, OnFull::Drop);
+    assert!(!config.access_log.query);
+    assert!(config.trusted_proxies.is_empty());
+    assert_eq!(config.limits.message, crate::http1::Limits::default());
+    assert_eq!(config.limits.connections, None);
+    let pool = &config.pools[0];
+    assert_eq!(
+        (&*pool.name, pool.strategy.name, pool.backends.len()),
+        ("default", "round_robin", 2)
+    );
+    assert_eq!(
+        pool.health_check.kind,
+        Kind::Http {
+            path: None,
+            status: None
+        }
+    );
+    assert_eq!(pool.health_check.interval, Duration::from_secs(10));
+    assert_eq!(
+        (pool.health_check.healthy_after, pool.health_check.unhealthy_after),
+        (2, 3)
+    );
+    assert_eq!(pool.retry.attempts, Attempts::All);
+    assert_eq!(
+        pool.retry.causes.names().collect::<Vec<_>>(),
+        ["connect_failure", "reset", "timeout", "503"]
+    );
+    assert!(pool.retry.non_idempotent_503);
+    assert_eq!(pool.retry.replay_limit, 64 << 10);
+    assert_eq!(pool.timeouts.connect, Duration::from_secs(1));
+    assert_eq!(config.timeouts.drain, Duration::from_secs(30));
+    let route = &config.routes[0];
+    assert_eq!(
+        (&route.host, route.path_prefix.as_str(), &*route.pool),
+        (&None, "/", "default")
+    );
+}
+
+#[test]
+fn long_form_says_everything() {
+    let config = good(EVERYTHING);
+    assert_eq!(config.listeners.len(), 3);
+    assert_eq!(config.workers, Workers::Count(3));
+    assert_eq!(
+        config.admin.as_ref().and_then(|admin| admin.token.as_deref()),
+        Some("correct-horse-battery")
+    );
+    assert_eq!(
+        config.access_log.target,
+        Target::File("/etc/evenkeel/log/access.json".into())
+    );
+    assert_eq!(config.access_log.on_full, OnFull::Block);
+    assert!(config.access_log.query);
+    assert_eq!(config.trusted_proxies[1], "192.168.1.1/32".parse().unwrap());
+    assert_eq!(config.limits.body, Some(10_000_000));
+    assert_eq!(config.limits.min_body_rate, Some(1024));
+    assert_eq!(config.timeouts.drain, Duration::ZERO);
+    assert_eq!(config.pools.len(), 3);
+    assert_eq!(config.pools[0].backends[0].address.url, "http://localhost:48123");
+    let expected = vec![
+        StatusRange { from: 200, to: 299 },
+        StatusRange { from: 304, to: 304 },
+    ];
+    let kind = Kind::Http {
+        path: Some("/healthz".to_owned()),
+        status: Some(expected),
+    };
+    assert_eq!(config.pools[0].health_check.kind, kind);
+    assert_eq!(config.pools[0].in_flight_per_backend, Some(7));
+    assert_eq!(config.routes.len(), 3);
+    assert_eq!(config.routes[0].host.as_deref(), Some("api.example.com"));
+    assert_eq!(config.routes[0].path_prefix, "/v1");
+}
+
+#[test]
+fn pool_overrides_single_keys_of_the_top_level() {
+    let config = good(EVERYTHING);
+    let api = &config.pools[1];
+    assert_eq!(api.strategy.name, "round_robin");
+    assert_eq!(api.health_check.kind, Kind::Tcp);
+    assert_eq!(api.health_check.interval, Duration::from_secs(60));
+    assert_eq!(api.health_check.timeout, Duration::from_secs(1));
+    assert_eq!(api.retry.attempts, Attempts::All);
+    assert!(api.retry.causes.contains(Cause::Status(502)) && !api.retry.non_idempotent_503);
+    assert_eq!(api.timeouts.connect, Duration::from_millis(250));
+    assert_eq!(api.timeouts.first_byte, Duration::from_secs(31));
+    assert_eq!(api.in_flight_per_backend, None);
+    assert_eq!((api.backends[1].weight, api.backends[2].is_backup), (3, true));
+    let quiet = &config.pools[2];
+    assert_eq!(quiet.health_check.kind, Kind::None);
+    assert_eq!(quiet.retry.attempts, Attempts::AtMost(1));
+    assert_eq!(quiet.strategy.name, "least_requests");
+}
+
+#[test]
+fn written_defaults_change_nothing() {
+    let short = good(&with(""));
+    let written = with(
+        "workers: auto\nadmin: 127.0.0.1:9900\naccess_log: { path: stdout }\nhealth_check: { path: none, status: auto }\n\
+         retry: { attempts: all }\nlimits: { connections: auto, body: none, in_flight_per_backend: none }\n",
+    );
+    assert_same(&short, &good(&written));
+}
+
+#[test]
+fn off_is_false_where_off_is_allowed() {
+    for off in ["off", "\"off\"", "false"] {
+        let config = good(&with(&format!(
+            "admin: {off}\naccess_log: {off}\nhealth_check: {off}\nretry: {off}\n"
+        )));
+        assert!(config.admin.is_none());
+        assert_eq!(config.access_log.target, Target::Off);
+        assert_eq!(config.pools[0].health_check.kind, Kind::None);
+        assert_eq!(config.pools[0].retry.attempts, Attempts::AtMost(1));
+    }
+}
+
+#[test]
+fn written_catch_all_route_replaces_that_of_the_short_form() {
+    let text = with(
+        "pools: { api: { backends: [http://b:1] } }\nroutes: [{ pool: api }, { host: a, pool: default }]\n",
+    );
+    let config = good(&text);
+    let pools: Vec<_> = config.routes.iter().map(|route| &*route.pool).collect();
+    assert_eq!(pools, ["api", "default"]);
+}
+
+#[test]
+fn aliases_stand_for_what_they_name() {
+    let config = good(&with(
+        "health_check: &check { path: /up }\npools: { api: { backends: [http://b:1], health_check: *check } }\nroutes: [{ host: b, pool: api }]\n",
+    ));
+    assert_eq!(config.pools[0].health_check, config.pools[1].health_check);
+}
+
+#[test]
+fn relative_path_starts_at_the_folder_of_the_config() {
+    let config = good(&with("access_log: { path: ./stdout }\n"));
+    let Target::File(path) = config.access_log.target else {
+        panic!("no file")
+    };
+    assert_eq!(path, Path::new("/etc/evenkeel/./stdout"));
+}
+
+#[test]
+fn effective_config_reads_back_as_the_same() {
+    for text in [
+        with(""),
+        EVERYTHING.to_owned(),
+        with("admin: off\nhealth_check: off\naccess_log: { path: 'a ${PORT} \"b' }\n"),
+    ] {
+        let config = good(&text);
+        let printed = print(&config);
+        assert!(!printed.contains("correct-horse"), "{printed}");
+        let again = good(&printed);
+        assert_same(&config, &again);
+        assert_eq!(print(&again), printed);
+    }
+}
+
+#[test]
+fn effective_config_has_every_default() {
+    let printed = print(&good(&with("")));
+    let expected = "\
+listeners:
+  - address: \"0.0.0.0:8080\"
+workers: auto
+admin:
+  address: \"127.0.0.1:9900\"
+  token: none
+access_log:
+  path: stdout
+  on_full: drop
+  query: false
+trusted_proxies: []
+timeouts:
+  client_header: 10s
+  client_idle: 1m
+  drain: 30s
+limits:
+  connections: auto
+  connections_per_client: none
+  requests_per_connection: none
+  head: 32KiB
+  line: 16KiB
+  fields: 100
+  chunk_extensions: 4KiB
+  trailers: 8KiB
+  body: none
+  min_body_rate: none
+pools:
+  default:
+    strategy: round_robin
+    backends:
+      - url: \"http://a:1\"
+        weight: 1
+        backup: false
+    health_check:
+      kind: http
+      path: none
+      status: auto
+      interval: 10s
+      timeout: 2s
+      healthy_after: 2
+      unhealthy_after: 3
+    retry:
+      attempts: all
+      causes: [connect_failure, reset, timeout, 503]
+      non_idempotent_503: true
+      replay_limit: 64KiB
+    timeouts:
+      connect: 1s
+      first_byte: 30s
+      request: 1m
+      progress: 30s
+      stream_idle: 5m
+      tunnel_idle: 1h
+      backend_idle: 50s
+    limits:
+      in_flight_per_backend: none
+routes:
+  - path_prefix: /
+    pool: default
+";
+    assert_eq!(printed, expected);
+}
+
+#[test]
+fn warns_of_what_is_probably_not_meant() {
+    for (lines, words) in [
+        (
+            "pools: { api: { backends: [http://b:1] } }\n",
+            "c.yaml:3:10: warning: no route leads to the pool `api`",
+        ),
+        (
+            "admin: { token: short }\n",
+            "c.yaml:3:17: warning: the token is shorter",
+        ),
+        ("trusted_proxies: [10.1.2.3/8]\n", "it means 10.0.0.0/8"),
+    ] {
+        let loaded = read(&with(lines)).unwrap_or_else(|report| panic!("{report}"));
+        assert_eq!(loaded.warnings.len(), 1, "{lines}");
+        let shown = loaded.warnings[0].to_string();
+        assert!(shown.contains(words), "{shown}");
+        assert!(!shown.contains("short }"), "{shown}");
+    }
+    let weightless = "listen: :1\nbackends: [{ url: http://a:1, weight: 0 }]\n";
+    let loaded = read(weightless).unwrap_or_else(|report| panic!("{report}"));
+    assert!(loaded.warnings[0].message.contains("weight 0"));
+}
+
+#[test]
+fn missing_files_are_named() {
+    let report = crate::config::load(Path::new("/nonexistent/c.yaml"))
+        .err()
+        .unwrap();
+    assert!(
+        report
+            .to_string()
+            .starts_with("/nonexistent/c.yaml: error: cannot be read: "),
+        "{report}"
+    );
+    let report = crate::config::load(Path::new("/")).err().unwrap();
+    assert!(report.to_string().contains("it is a folder"), "{report}");
+    let report = crate::config::find_in(&["no/a.yaml", "no/b.yaml"])
+        .unwrap_err()
+        .to_string();
+    assert!(
+        report.contains("= looked for no/a.yaml\n") && report.contains("= looked for no/b.yaml\n"),
+        "{report}"
+    );
+    assert!(!bad("").problems.is_empty());
+}

@@ -1,0 +1,41 @@
+//! Tests of the whole way from text to config.
+
+mod errors;
+mod generated;
+mod meaning;
+
+use std::path::Path;
+
+use super::{Config, Loaded, Report, from_text};
+
+/// Reads a text in the folder `/etc/evenkeel`, with the variables that the tests know.
+fn read(text: &str) -> Result<Loaded, Report> {
+    let lookup = |name: &str| match name {
+        "PORT" => Some("48123".to_owned()),
+        "WRONG" => Some("hush".to_owned()),
+        "TOKEN" => Some("correct-horse-battery".to_owned()),
+        _ => None,
+    };
+    from_text(text, "c.yaml", Path::new("/etc/evenkeel"), &lookup)
+}
+
+/// The config of a text that has to be good and without warnings.
+fn good(text: &str) -> Config {
+    let loaded = read(text).unwrap_or_else(|report| panic!("{text}\n{report}"));
+    let warnings: Vec<_> = loaded.warnings.iter().map(ToString::to_string).collect();
+    assert!(warnings.is_empty(), "{text}\n{warnings:?}");
+    loaded.config
+}
+
+/// The report on a text that has to be bad.
+fn bad(text: &str) -> Report {
+    match read(text) {
+        Ok(_) => panic!("accepted:\n{text}"),
+        Err(report) => report,
+    }
+}
+
+/// A config that is good with these lines added.
+fn with(lines: &str) -> String {
+    format!("listen: :8080\nbackends: [http://a:1]\n{lines}")
+}

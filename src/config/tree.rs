@@ -1,0 +1,326 @@
+//! YAML into a tree that accepts anything and knows where everything stood. Nothing here knows a key.
+
+use std::collections::BTreeMap;
+
+use serde_saphyr::granit_parser::{self, Event, Parser, ScalarStyle, ScanError, Span};
+
+use super::context::Context;
+use super::source::{Finding, Place};
+use super::variables;
+
+/// Deepest nesting, aliases included. Our own format needs 6.
+const DEEPEST: usize = 32;
+
+/// Most nodes of a tree, counting what aliases repeat: a few lines of nested aliases stand for billions of nodes.
+const MOST_NODES: usize = 200_000;
+
+/// A value and where it stood.
+#[derive(Debug, Clone)]
+pub(super) struct Node {
+    pub(super) place: Place,
+    pub(super) value: Value,
+}
+
+/// What a node is.
+#[derive(Debug, Clone)]
+pub(super) enum Value {
+    /// Nothing was written, or `null` or `~`.
+    Empty,
+    /// What is no list and no map.
+    Text(Text),
+    /// `[…]` or lines that begin with `-`.
+    List(Vec<Node>),
+    /// `{…}` or lines with keys, in the order of the file, repeated keys included.
+    Map(Vec<Entry>),
+    /// A finding was reported for it; nothing more is to be said.
+    Broken,
+}
+
+/// A scalar's text.
+#[derive(Debug, Clone)]
+pub(super) struct Text {
+    /// Variables are expanded.
+    pub(super) content: String,
+    /// Whether there were any; then no message may show the content.
+    pub(super) is_expanded: bool,
+}
+
+/// A key and its value.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    pub(super) key: String,
+    pub(super) key_place: Place,
+    pub(super) value: Node,
+}
+
+/// There is no tree to go on with; why is reported.
+#[derive(Debug)]
+pub(super) struct Unparsable;
+
+/// Parses the context's text. `None` when it has no document.
+pub(super) fn parse(cx: &Context<'_>) -> Result<Option<Node>, Unparsable> {
+    let options = granit_parser::options! {
+        emit_comments: false,
+        emit_unresolved_aliases: true,
+        disallow_directives: true,
+        flow_nesting_limit: DEEPEST,
+        block_nesting_limit: DEEPEST,
+    };
+    let mut builder = Builder {
+        cx,
+        open: Vec::new(),
+        anchors: BTreeMap::new(),
+        nodes: 0,
+        root: None,
+    };
+    for event in Parser::new_from_str_with_options(cx.source.text, options) {
+        let fed = event
+            .map_err(|error| syntax_error(cx, &error))
+            .and_then(|(event, span)| builder.feed(event, span));
+        if let Err(finding) = fed {
+            cx.report(finding);
+            return Err(Unparsable);
+        }
+    }
+    Ok(builder.root)
+}
+
+fn syntax_error(cx: &Context<'_>, error: &ScanError) -> Finding {
+    let at = error.marker().byte_offset().unwrap_or_default();
+    let place = Place { start: at, end: at };
+    let line = cx.source.line_text(place);
+    let hint = match line {
+        _ if line.contains("]:") => Some("an IPv6 address needs quotes: \"[::1]:8080\""),
+        _ if line.contains('\t') => Some("a line cannot be indented with tabs"),
+        _ => None,
+    };
+    Finding::error(place, format!("this is no YAML: {}", error.kind())).note_if(hint.map(str::to_owned))
+}
+
+fn place(span: &Span) -> Place {
+    let start = span.start.byte_offset().unwrap_or_default();
+    let end = span.end.byte_offset().unwrap_or(start);
+    Place { start, end }
+}
+
+/// A list or map whose end has not come yet.
+struct Open {
+    anchor: usize,
+    place: Place,
+    items: Items,
+}
+
+enum Items {
+    List(Vec<Node>),
+    Map(Vec<Entry>, PendingKey),
+}
+
+/// What the next node of a map is.
+enum PendingKey {
+    /// A key.
+    None,
+    /// The value of this key.
+    Key(String, Place),
+    /// The value of a key that is no text.
+    Bad,
+}
+
+struct Builder<'a> {
+    cx: &'a Context<'a>,
+    open: Vec<Open>,
+    anchors: BTreeMap<usize, Node>,
+    nodes: usize,
+    root: Option<Node>,
+}
+
+impl Builder<'_> {
+    /// Takes the next event. An error ends the parsing.
+    fn feed(&mut self, event: Event<'_>, span: Span) -> Result<(), Finding> {
+        let place = place(&span);
+        match event {
+            Event::DocumentStart(..) if self.root.is_some() => Err(Finding::error(
+                place,
+                "a config is one YAML document: a second one begins here",
+            )),
+            Event::Scalar(text, style, anchor, tag) => {
+                self.refuse_tag(place, tag.is_some());
+                let is_plain = style == ScalarStyle::Plain;
+                let value = if is_plain && matches!(&*text, "" | "~" | "null" | "Null" | "NULL") {
+                    Value::Empty
+                } else {
+                    self.expand(&text, place)
+                };
+                self.close(Node { place, value }, anchor)
+            }
+            Event::SequenceStart(_, anchor, tag) => {
+                self.refuse_tag(place, tag.is_some());
+                self.begin(anchor, place, Items::List(Vec::new()))
+            }
+            Event::MappingStart(_, anchor, tag) => {
+                self.refuse_tag(place, tag.is_some());
+                self.begin(anchor, place, Items::Map(Vec::new(), PendingKey::None))
+            }
+            Event::SequenceEnd | Event::MappingEnd => self.end(place),
+            Event::Alias(id) => self.alias(id, place),
+            Event::UnresolvedAlias(name) => {
+                let message = format!("`*{name}` is an alias of nothing: no `&{name}` stands before it");
+                let hint = "text that begins with `*` or `&` needs quotes";
+                self.cx.report(Finding::error(place, message).note(hint));
+                let value = Value::Broken;
+                self.close(Node { place, value }, 0)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn refuse_tag(&self, place: Place, has_tag: bool) {
+        if has_tag {
+            let hint = "text that begins with `!` needs quotes";
+            self.cx
+                .report(Finding::error(place, "YAML tags have no meaning here: remove it").note(hint));
+        }
+    }
+
+    /// Expands variables, except in keys: nothing needs that, and keys are shown in messages.
+    fn expand(&self, text: &str, place: Place) -> Value {
+        let is_key = self
+            .open
+            .last()
+            .is_some_and(|open| matches!(open.items, Items::Map(_, PendingKey::None)));
+        let lookup = self.cx.lookup;
+        let expanded = if is_key {
+            Ok(None)
+        } else {
+            variables::expand(text, lookup)
+        };
+        match expanded {
+            Ok(expanded) => Value::Text(Text {
+                is_expanded: expanded.is_some(),
+                content: expanded.unwrap_or_else(|| text.to_owned()),
+            }),
+            Err(error) => {
+                self.cx.report(Finding::error(place, error.to_string()));
+                Value::Broken
+            }
+        }
+    }
+
+    fn begin(&mut self, anchor: usize, place: Place, items: Items) -> Result<(), Finding> {
+        if self.open.len() >= DEEPEST {
+            return Err(Finding::error(
+                place,
+                format!("nested deeper than {DEEPEST} levels"),
+            ));
+        }
+        self.open.push(Open { anchor, place, items });
+        Ok(())
+    }
+
+    fn end(&mut self, end: Place) -> Result<(), Finding> {
+        let Some(open) = self.open.pop() else {
+            return Ok(());
+        };
+        let value = match open.items {
+            Items::List(items) => Value::List(items),
+            Items::Map(entries, _) => Value::Map(self.refuse_duplicates(entries)),
+        };
+        let place = Place {
+            start: open.place.start,
+            end: end.end,
+        };
+        self.close(Node { place, value }, open.anchor)
+    }
+
+    /// Reports keys that come again and keeps the first of each.
+    fn refuse_duplicates(&self, entries: Vec<Entry>) -> Vec<Entry> {
+        let mut seen: BTreeMap<String, Place> = BTreeMap::new();
+        let mut kept = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let Some(first) = seen.get(&entry.key) else {
+                seen.insert(entry.key.clone(), entry.key_place);
+                kept.push(entry);
+                continue;
+            };
+            let line = self.cx.source.line(*first);
+            let message = format!("the key {} comes a second time", self.cx.quote(entry.key_place));
+            self.cx.report(
+                Finding::error(entry.key_place, message).note(format!("it stands on line {line} already")),
+            );
+        }
+        kept
+    }
+
+    fn alias(&mut self, id: usize, place: Place) -> Result<(), Finding> {
+        let Some(node) = self.anchors.get(&id).cloned() else {
+            return Err(Finding::error(place, "this alias is part of what it stands for"));
+        };
+        let (nodes, depth) = extent(&node);
+        if self.open.len() + depth > DEEPEST {
+            return Err(Finding::error(
+                place,
+                format!("nested deeper than {DEEPEST} levels"),
+            ));
+        }
+        self.count(nodes, place)?;
+        self.close(node, 0)
+    }
+
+    fn count(&mut self, nodes: usize, place: Place) -> Result<(), Finding> {
+        self.nodes = self.nodes.saturating_add(nodes);
+        if self.nodes > MOST_NODES {
+            return Err(Finding::error(
+                place,
+                format!("more than {MOST_NODES} values, aliases included"),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Puts a whole node where it belongs.
+    fn close(&mut self, node: Node, anchor: usize) -> Result<(), Finding> {
+        self.count(1, node.place)?;
+        if anchor != 0 {
+            self.count(extent(&node).0, node.place)?;
+            self.anchors.insert(anchor, node.clone());
+        }
+        match self.open.last_mut().map(|open| &mut open.items) {
+            None => self.root = Some(node),
+            Some(Items::List(items)) => items.push(node),
+            Some(Items::Map(entries, pending)) => match std::mem::replace(pending, PendingKey::None) {
+                PendingKey::Key(key, key_place) => entries.push(Entry {
+                    key,
+                    key_place,
+                    value: node,
+                }),
+                PendingKey::Bad => {}
+                PendingKey::None => *pending = pending_key(self.cx, node),
+            },
+        }
+        Ok(())
+    }
+}
+
+fn pending_key(cx: &Context<'_>, node: Node) -> PendingKey {
+    match node.value {
+        Value::Text(key) => PendingKey::Key(key.content, node.place),
+        Value::Broken => PendingKey::Bad,
+        Value::Empty | Value::List(_) | Value::Map(_) => {
+            cx.report(Finding::error(node.place, "a key is text").note("text such as `null` needs quotes"));
+            PendingKey::Bad
+        }
+    }
+}
+
+/// Number of nodes and depth of a tree.
+fn extent(node: &Node) -> (usize, usize) {
+    let children = |nodes: &mut dyn Iterator<Item = &Node>| {
+        nodes.map(extent).fold((1, 1), |(count, depth), (nodes, levels)| {
+            (count + nodes, depth.max(levels + 1))
+        })
+    };
+    match &node.value {
+        Value::List(items) => children(&mut items.iter()),
+        Value::Map(entries) => children(&mut entries.iter().map(|entry| &entry.value)),
+        _ => (1, 0),
+    }
+}

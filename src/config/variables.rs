@@ -1,0 +1,118 @@
+//! `${VAR}` and `${VAR:-fallback}` in scalars. Pure: the environment is an argument.
+
+/// Why a text could not be expanded. No variant carries a value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum VariableError {
+    /// `${` without `}`.
+    #[error("`${{` is not closed: a variable is written ${{NAME}} or ${{NAME:-fallback}}")]
+    Unclosed,
+    /// What stands between the braces is no name.
+    #[error("a variable is written ${{NAME}} or ${{NAME:-fallback}}; names have letters, digits and _")]
+    Name,
+    /// The variable has no value and there is no fallback.
+    #[error("the environment variable {0} is not set")]
+    Unset(String),
+    /// The result is longer than [`LONGEST`].
+    #[error("the expanded text is too long")]
+    TooLong,
+}
+
+/// Longest text, in bytes, that expansion may give.
+const LONGEST: usize = 64 << 10;
+
+/// Expands every variable of a text. A fallback is used when the variable is unset or empty, as in a shell; `$${` is a
+/// literal `${`. `None` when there was nothing to expand.
+pub(super) fn expand(
+    text: &str,
+    lookup: &dyn Fn(&str) -> Option<String>,
+) -> Result<Option<String>, VariableError> {
+    if !text.contains("${") {
+        return Ok(None);
+    }
+    let mut expanded = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("${") {
+        if let Some(before) = before.strip_suffix('$') {
+            expanded.push_str(before);
+            expanded.push_str("${");
+            rest = after;
+            continue;
+        }
+        let (inside, after) = after.split_once('}').ok_or(VariableError::Unclosed)?;
+        expanded.push_str(before);
+        expanded.push_str(&value(inside, lookup)?);
+        rest = after;
+        if expanded.len() > LONGEST {
+            return Err(VariableError::TooLong);
+        }
+    }
+    expanded.push_str(rest);
+    Ok(Some(expanded))
+}
+
+fn value(inside: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<String, VariableError> {
+    let (name, fallback) = match inside.split_once(":-") {
+        Some((name, fallback)) => (name, Some(fallback)),
+        None => (inside, None),
+    };
+    let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    if !is_name {
+        return Err(VariableError::Name);
+    }
+    match (lookup(name), fallback) {
+        (Some(value), None) => Ok(value),
+        (Some(value), Some(_)) if !value.is_empty() => Ok(value),
+        (_, Some(fallback)) => Ok(fallback.to_owned()),
+        (None, None) => Err(VariableError::Unset(name.to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn expanded(text: &str) -> Result<Option<String>, VariableError> {
+        expand(text, &|name| match name {
+            "HOST" => Some("a".to_owned()),
+            "EMPTY" => Some(String::new()),
+            "TRICK" => Some("${HOST}".to_owned()),
+            _ => None,
+        })
+    }
+
+    #[test]
+    fn expands_variables_once() {
+        for (text, meant) in [
+            ("http://${HOST}:${PORT:-80}", "http://a:80"),
+            ("${EMPTY:-b}", "b"),
+            ("${EMPTY}", ""),
+            ("${NONE:-}", ""),
+            ("$${HOST} $5", "${HOST} $5"),
+            ("${TRICK}", "${HOST}"),
+        ] {
+            assert_eq!(expanded(text), Ok(Some(meant.to_owned())), "{text}");
+        }
+        assert_eq!(expanded("no $variable"), Ok(None));
+    }
+
+    #[test]
+    fn says_what_is_wrong() {
+        assert_eq!(expanded("${HOST"), Err(VariableError::Unclosed));
+        assert_eq!(expanded("${}"), Err(VariableError::Name));
+        assert_eq!(expanded("${1A}"), Err(VariableError::Name));
+        assert_eq!(expanded("${NONE}"), Err(VariableError::Unset("NONE".to_owned())));
+        let unset = VariableError::Unset("NONE".to_owned()).to_string();
+        assert_eq!(unset, "the environment variable NONE is not set");
+        assert_eq!(
+            VariableError::Unclosed.to_string(),
+            "`${` is not closed: a variable is written ${NAME} or ${NAME:-fallback}"
+        );
+    }
+
+    #[test]
+    fn bounds_the_result() {
+        let long = |_: &str| Some("x".repeat(LONGEST));
+        assert_eq!(expand("${A}${A}", &long), Err(VariableError::TooLong));
+    }
+}
