@@ -1,0 +1,179 @@
+//! Reads the source tree as text and holds it to the shape that `ARCHITECTURE.md` describes. Whoever changes a table
+//! here changes the picture there in the same commit.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a crate of tests: a failure is a panic"
+)]
+
+#[path = "architecture/layers.rs"]
+mod layers;
+#[path = "architecture/shape.rs"]
+mod shape;
+#[path = "architecture/tokens.rs"]
+mod tokens;
+#[path = "architecture/tree.rs"]
+mod tree;
+#[path = "architecture/words.rs"]
+mod words;
+
+use std::path::Path;
+
+use tree::File;
+
+/// Top to bottom. A module uses only rows below its own; modules of one row do not use each other.
+const LAYERS: &[&[&str]] = &[
+    &["main"],
+    &["cli"],
+    &["server"],
+    &["config"],
+    &["admin", "discovery", "listener"],
+    &["proxy"],
+    &["pool"],
+    &["health"],
+    &["http1", "http2"],
+    &["net"],
+    &["tls"],
+    &["telemetry", "router", "retry", "strategy"],
+    &["backend", "buffer", "chance", "clock", "head", "tasks"],
+];
+
+/// Code without I/O: time and chance come in as arguments. A new file in one of these places is pure by default.
+const PURE: &[&str] = &[
+    "src/router",
+    "src/retry",
+    "src/strategy",
+    "src/head",
+    "src/http1",
+    "src/health",
+];
+
+/// The files within pure places that carry what is pure to sockets, tasks and the clock.
+const WITH_IO: &[&str] = &[
+    "src/http1/server",
+    "src/http1/client",
+    "src/health/active",
+    "src/health/probe",
+    "src/health/status",
+];
+
+/// What pure code does not name: runtimes, sockets, files, clocks, chance of its own.
+const IMPURE: &[&str] = &[
+    "tokio",
+    "socket2",
+    "rustix",
+    "mio",
+    "TcpListener",
+    "TcpStream",
+    "UdpSocket",
+    "UnixListener",
+    "UnixStream",
+    "std::fs",
+    "std::env",
+    "std::process",
+    "std::thread",
+    "Instant::now",
+    "SystemTime::now",
+    "crate::clock",
+    "clock::now",
+    "rand",
+    "fastrand",
+    "getrandom",
+];
+
+/// Words that belong to one place.
+const OWNERS: &[(&str, &str)] = &[
+    ("unsafe", "src/net"),
+    ("serde_saphyr", "src/config"),
+    ("axum", "src/admin"),
+    ("anyhow", "src/cli"),
+    ("clap", "src/cli"),
+    ("clap_complete", "src/cli"),
+];
+
+const FILE_LINES: usize = 600;
+const FILE_LINES_90: usize = 400;
+const FUNCTION_LINES: usize = 70;
+
+#[test]
+fn modules_use_only_rows_below_their_own() {
+    none(&layers::unplaced(&sources(), LAYERS));
+    none(&layers::breaks(&sources(), LAYERS));
+}
+
+#[test]
+fn the_architecture_page_shows_the_same_rows() {
+    let page = std::fs::read_to_string(package().join("ARCHITECTURE.md")).expect("the page is there");
+    let rows: Vec<String> = LAYERS
+        .iter()
+        .map(|row| format!("| {} |", row.join(" · ")))
+        .collect();
+    let mut rest = page.as_str();
+    for row in rows {
+        let at = rest
+            .find(&row)
+            .unwrap_or_else(|| panic!("not there, or not in order: {row}"));
+        rest = &rest[at..];
+    }
+}
+
+#[test]
+fn files_and_functions_are_short() {
+    none(&shape::long_files(&sources(), FILE_LINES));
+    let lines = shape::percentile_90(&sources());
+    assert!(lines <= FILE_LINES_90, "90th percentile of lines a file: {lines}");
+    none(&shape::long_functions(&sources(), FUNCTION_LINES));
+    none(&shape::long_functions(&test_sources(), FUNCTION_LINES));
+}
+
+#[test]
+fn files_begin_with_what_they_are() {
+    none(&shape::untitled(&sources()));
+    none(&shape::untitled(&test_sources()));
+}
+
+#[test]
+fn code_seldom_unwraps() {
+    let (found, lines) = shape::unwraps(&sources());
+    let allowed = lines.div_ceil(1000);
+    assert!(
+        found.len() <= allowed,
+        "{} of {allowed}:\n{}",
+        found.len(),
+        found.join("\n")
+    );
+}
+
+#[test]
+fn pure_code_names_no_io_no_clock_and_no_chance() {
+    none(&words::missing(&sources(), PURE));
+    let without_io: Vec<File> = sources()
+        .into_iter()
+        .filter(|file| !WITH_IO.iter().any(|place| file.is_under(place)))
+        .collect();
+    none(&words::impure(&without_io, PURE, IMPURE));
+}
+
+#[test]
+fn words_stay_with_their_owner() {
+    none(&words::outside_owner(&sources(), OWNERS));
+}
+
+fn package() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn sources() -> Vec<File> {
+    let files = tree::read(package(), "src");
+    assert!(files.len() > 20, "only {} files found", files.len());
+    files
+}
+
+fn test_sources() -> Vec<File> {
+    tree::read(package(), "tests")
+}
+
+fn none(found: &[String]) {
+    assert!(found.is_empty(), "\n{}", found.join("\n"));
+}

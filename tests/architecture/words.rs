@@ -1,0 +1,105 @@
+//! The rules of words: what pure code must not name, and which words belong to one place.
+
+use crate::tokens::{Token, tokens};
+use crate::tree::File;
+
+/// Every place under `pure` where one of the `forbidden` paths is named.
+pub(crate) fn impure(files: &[File], pure: &[&str], forbidden: &[&str]) -> Vec<String> {
+    let mut found = Vec::new();
+    for file in files {
+        if !pure.iter().any(|place| file.is_under(place)) {
+            continue;
+        }
+        let (code, _) = file.production();
+        for words in forbidden {
+            for line in lines_of(&code, words) {
+                found.push(format!("{}:{line}: pure code names {words}", file.path));
+            }
+        }
+    }
+    found
+}
+
+/// Every place outside its owner where a word that belongs to one place is named.
+pub(crate) fn outside_owner(files: &[File], owners: &[(&str, &str)]) -> Vec<String> {
+    let mut found = Vec::new();
+    for file in files {
+        let (code, _) = file.production();
+        for (words, owner) in owners {
+            if file.is_under(owner) {
+                continue;
+            }
+            for line in lines_of(&code, words) {
+                found.push(format!("{}:{line}: {words} belongs to {owner}", file.path));
+            }
+        }
+    }
+    found
+}
+
+/// The places of a list at which no file is.
+pub(crate) fn missing(files: &[File], places: &[&str]) -> Vec<String> {
+    let is_there = |place: &&&str| files.iter().any(|file| file.is_under(place));
+    places
+        .iter()
+        .filter(|place| !is_there(place))
+        .map(|place| format!("{place}: no file is there"))
+        .collect()
+}
+
+/// The lines on which a path such as `Instant::now` or a single word stands, as whole tokens.
+fn lines_of(code: &[Token<'_>], words: &str) -> Vec<usize> {
+    let wanted: Vec<&str> = tokens(words).iter().map(|token| token.text).collect();
+    code.windows(wanted.len())
+        .filter(|window| window.iter().map(|token| token.text).eq(wanted.iter().copied()))
+        .map(|window| window[0].line)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::made_up;
+
+    #[test]
+    fn finds_a_clock_in_pure_code() {
+        let text = "use std::time::Instant;\nfn a(now: Instant) -> bool { now < Instant::now() }";
+        let files = made_up(&[("src/retry/a.rs", text), ("src/server/a.rs", text)]);
+        assert_eq!(
+            impure(&files, &["src/retry"], &["Instant::now"]),
+            ["src/retry/a.rs:2: pure code names Instant::now"]
+        );
+    }
+
+    #[test]
+    fn matches_whole_words_of_production_code_only() {
+        let text = "// tokio\nfn tokio_like() { \"tokio\" }\n#[cfg(test)]\nmod tests { use tokio::test; }";
+        assert!(impure(&made_up(&[("src/a.rs", text)]), &["src/a"], &["tokio"]).is_empty());
+        assert_eq!(
+            impure(
+                &made_up(&[("src/a.rs", "use tokio::io;")]),
+                &["src/a"],
+                &["tokio"]
+            )
+            .len(),
+            1
+        );
+    }
+
+    #[test]
+    fn finds_a_word_outside_its_owner() {
+        let text = "unsafe { a() }";
+        let files = made_up(&[("src/net/a.rs", text), ("src/proxy/a.rs", text)]);
+        assert_eq!(
+            outside_owner(&files, &[("unsafe", "src/net")]),
+            ["src/proxy/a.rs:1: unsafe belongs to src/net"]
+        );
+    }
+
+    #[test]
+    fn finds_places_that_do_not_exist() {
+        let files = made_up(&[("src/a/b.rs", ""), ("src/c.rs", "")]);
+        assert!(missing(&files, &["src/a", "src/a/b", "src/c"]).is_empty());
+        assert_eq!(missing(&files, &["src/d"]), ["src/d: no file is there"]);
+    }
+}
