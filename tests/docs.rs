@@ -1,0 +1,143 @@
+//! Every link between two Markdown files, or from one to a file or a heading, leads somewhere.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a crate of tests: a failure is a panic"
+)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Folders that hold no documentation of this project.
+const PASSED_OVER: [&str; 4] = [".git", "target", "node_modules", "vendor"];
+
+#[test]
+fn links_between_documents_resolve() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let pages = pages(root);
+    assert!(pages.len() > 3, "only {} pages found", pages.len());
+    let broken: Vec<String> = pages.iter().flat_map(|page| broken_links(page)).collect();
+    assert!(broken.is_empty(), "\n{}", broken.join("\n"));
+}
+
+#[test]
+fn finds_a_link_to_nothing_and_to_a_heading_that_is_not_there() {
+    let folder = std::env::temp_dir().join(format!("evenkeel-docs-{}", std::process::id()));
+    fs::create_dir_all(&folder).expect("a folder for the pages");
+    let page = folder.join("page.md");
+    let text = "# The `one` Heading, twice\n[a](other.md) [b](#the-one-heading-twice) [c](#nothing) `[d](e.md)`\n\
+                [f](https://example.com/g.md) ![h](page.md#the-one-heading-twice)\n```\n[i](j.md)\n# No heading\n```\n\
+                [k](#no-heading)\n[l]: m.md\n";
+    fs::write(&page, text).expect("the page can be written");
+    let broken = broken_links(&page);
+    fs::remove_dir_all(&folder).expect("the folder can be removed");
+    let targets: Vec<&str> = broken.iter().filter_map(|line| line.rsplit(' ').next()).collect();
+    assert_eq!(
+        targets,
+        ["other.md", "#nothing", "#no-heading", "m.md"],
+        "{broken:?}"
+    );
+}
+
+fn pages(root: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("the folder can be read") {
+            let path = entry.expect("the folder can be read").path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if path.is_dir() && !PASSED_OVER.contains(&&*name) {
+                folders.push(path);
+            } else if name.ends_with(".md") {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn broken_links(page: &Path) -> Vec<String> {
+    let text = fs::read_to_string(page).expect("pages are UTF-8");
+    let prose = prose(&text);
+    let mut broken = Vec::new();
+    for (number, line) in prose.iter().enumerate() {
+        for target in targets(line) {
+            if !resolves(page, &target) {
+                broken.push(format!(
+                    "{}:{}: no such place: {target}",
+                    page.display(),
+                    number + 1
+                ));
+            }
+        }
+    }
+    broken
+}
+
+/// The lines with code taken out.
+fn prose(text: &str) -> Vec<String> {
+    let mut is_fenced = false;
+    let mut lines = Vec::new();
+    for line in text.lines() {
+        let is_fence = line.trim_start().starts_with("```");
+        is_fenced ^= is_fence;
+        if is_fenced || is_fence {
+            lines.push(String::new());
+        } else {
+            lines.push(line.split('`').step_by(2).collect());
+        }
+    }
+    lines
+}
+
+fn targets(line: &str) -> Vec<String> {
+    let mut found: Vec<String> = line
+        .split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split([')', ' ']).next())
+        .map(str::to_owned)
+        .collect();
+    let definition = line.strip_prefix('[').and_then(|rest| rest.split_once("]: "));
+    found.extend(definition.map(|(_, target)| target.trim().to_owned()));
+    found
+}
+
+fn resolves(page: &Path, target: &str) -> bool {
+    if target.contains("://") || target.starts_with("mailto:") {
+        return true;
+    }
+    let (path, heading) = target.split_once('#').unwrap_or((target, ""));
+    let folder = page.parent().unwrap_or(page);
+    let place = if path.is_empty() {
+        page.to_owned()
+    } else {
+        folder.join(path)
+    };
+    if heading.is_empty() || place.extension().is_none_or(|kind| kind != "md") {
+        return place.exists();
+    }
+    fs::read_to_string(&place).is_ok_and(|text| headings(&text).iter().any(|one| one == heading))
+}
+
+/// The anchors of a page's headings, as code hosts make them.
+fn headings(text: &str) -> Vec<String> {
+    let mut is_fenced = false;
+    let mut found = Vec::new();
+    for line in text.lines() {
+        is_fenced ^= line.starts_with("```");
+        if line.starts_with('#') && !is_fenced {
+            found.push(anchor(line.trim_start_matches('#').trim()));
+        }
+    }
+    found
+}
+
+fn anchor(heading: &str) -> String {
+    heading
+        .to_lowercase()
+        .chars()
+        .filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'))
+        .map(|c| if c == ' ' { '-' } else { c })
+        .collect()
+}
