@@ -1,0 +1,109 @@
+//! What of a backend's answer reaches the client, and what becomes of answers that are broken.
+
+use crate::support::{Answer, Backend, Gate, Proxy};
+
+/// A balancer before one backend that answers so.
+fn before(answer: Answer) -> (Backend, Proxy) {
+    let backend = Backend::start(move |_| answer.clone());
+    let proxy = Proxy::before(&[&backend])
+        .config("health_check: { kind: none }")
+        .start();
+    (backend, proxy)
+}
+
+#[test]
+#[ignore = "the server is not built yet"]
+fn an_answer_that_is_cut_is_seen_as_cut() {
+    let cuts = [
+        "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n",
+    ];
+    for cut in cuts {
+        let (_backend, proxy) = before(Answer::raw(cut).close());
+        let mut client = proxy.client();
+        client.send("GET /cut HTTP/1.1\r\nHost: test\r\n\r\n");
+        assert!(client.try_read().is_err(), "{cut:?}");
+        assert!(proxy.access_line("/cut")["error"].is_string(), "{cut:?}");
+    }
+}
+
+#[test]
+#[ignore = "the server is not built yet"]
+fn an_answer_that_cannot_be_read_is_502() {
+    let broken = [
+        "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+        "HTTP/1.1 2x0 OK\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nA: b\nC: d\r\n\r\n",
+        "hello\r\n\r\n",
+    ];
+    for bytes in broken {
+        let (_backend, proxy) = before(Answer::raw(bytes).close());
+        assert_eq!(proxy.get("/").status(), 502, "{bytes:?}");
+    }
+}
+
+#[test]
+#[ignore = "the server is not built yet"]
+fn bytes_after_an_answer_are_nobodys_answer() {
+    let extra =
+        "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\naHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison";
+    let (backend, proxy) = before(Answer::raw(extra));
+    let mut client = proxy.client();
+    for _ in 0..3 {
+        assert_eq!(client.get("/").text(), "a");
+    }
+    assert_eq!(backend.connections(), 3);
+}
+
+#[test]
+#[ignore = "the server is not built yet"]
+fn answers_without_a_body_leave_the_connection_usable() {
+    let backend = Backend::start(|request| match request.start() {
+        "HEAD /a" => Answer::raw("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"),
+        "GET /b" => Answer::raw("HTTP/1.1 204 No Content\r\n\r\n"),
+        "GET /c" => Answer::raw("HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n"),
+        _ => Answer::ok("end"),
+    });
+    let proxy = Proxy::before(&[&backend]).start();
+    let mut client = proxy.client();
+    let head = client.send("HEAD /a HTTP/1.1\r\nHost: test\r\n\r\n").read_head();
+    assert_eq!((head.status(), head.field("content-length")), (200, Some("5")));
+    assert_eq!(client.get("/b").status(), 204);
+    assert_eq!(client.get("/c").status(), 304);
+    assert_eq!(client.get("/d").text(), "end");
+}
+
+#[test]
+#[ignore = "the server is not built yet"]
+fn interim_answers_are_passed_on() {
+    let hints =
+        "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na";
+    let (_backend, proxy) = before(Answer::raw(hints));
+    let mut client = proxy.client();
+    assert_eq!(client.get("/").status(), 103);
+    assert_eq!(client.read().text(), "a");
+}
+
+#[test]
+#[ignore = "the server is not built yet"]
+fn an_answer_begins_before_it_ends() {
+    let gate = Gate::default();
+    let first = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n";
+    let (_backend, proxy) = before(Answer::raw(first).wait(&gate).send("6\r\nsecond\r\n0\r\n\r\n"));
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+    client.read_until(|bytes| bytes.windows(5).any(|window| window == b"first"));
+    gate.open();
+    assert_eq!(client.read().text(), "firstsecond");
+}
+
+#[test]
+#[ignore = "the server is not built yet"]
+fn a_refusal_before_the_body_was_sent_reaches_the_client() {
+    let (_backend, proxy) = before(Answer::status(413, "too large").early());
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 1000000\r\n\r\n");
+    assert_eq!(client.read().status(), 413);
+}

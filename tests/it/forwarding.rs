@@ -1,0 +1,121 @@
+//! What of a request reaches the backend, and how.
+
+use crate::support::{Answer, Backend, Proxy, Request};
+
+/// Sends one request and returns what the backend got.
+fn forwarded(config: &str, request: &str) -> Request {
+    let backend = Backend::saying("");
+    let proxy = Proxy::before(&[&backend]).config(config).start();
+    assert_eq!(proxy.client().send(request).read().status(), 200);
+    // Probes ask for `/` and carry no body; every request of these tests has a path of its own.
+    backend.wait_for_request(|request| request.start().contains("/x"))
+}
+
+#[test]
+#[ignore = "the server is not built yet"]
+fn host_and_fields_pass_and_hop_by_hop_fields_do_not() {
+    let got = forwarded(
+        "",
+        "GET /x?a=%20b HTTP/1.1\r\nHost: Example.test:81\r\nX-One: 1\r\nX-ONE: 2\r\nConnection: x-hop\r\n\
+         X-Hop: 3\r\nKeep-Alive: timeout=5\r\nProxy-Connection: keep-alive\r\nUpgrade: foo\r\n\r\n",
+    );
+    assert_eq!(got.start(), "GET /x?a=%20b");
+    assert_eq!(got.field("host"), Some("Example.test:81"));
+    assert!(got.head.contains("X-One: 1\r\n"), "{}", got.head);
+    let lower = got.head.to_lowercase();
+    assert!(lower.contains("x-one: 2\r\n"), "{}", got.head);
+    for gone in ["x-hop", "keep-alive:", "proxy-connection", "upgrade"] {
+        assert!(!lower.contains(gone), "{gone} in {}", got.head);
+    }
+}
+
+#[test]
+#[ignore = "the server is not built yet"]
+fn what_a_client_claims_of_its_origin_is_replaced() {
+    let got = forwarded(
+        "",
+        "GET /x HTTP/1.1\r\nHost: test\r\nX-Forwarded-For: 6.6.6.6\r\nX-Forwarded-Proto: https\r\n\
+         X_Forwarded_For: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\nX-Real-IP: 6.6.6.6\r\nX-Request-Id: mine\r\n\r\n",
+    );
+    assert!(!got.head.contains("6.6.6.6"), "{}", got.head);
+    assert_eq!(got.field("x-forwarded-for"), Some("127.0.0.1"));
+    assert_eq!(got.field("x-forwarded-proto"), Some("http"));
+    assert_eq!(got.field("x-forwarded-host"), Some("test"));
+    let id = got.field("x-request-id").expect("an id is made");
+    assert_ne!(id, "mine");
+    assert!(got.field("via").is_some(), "{}", got.head);
+}
+
+#[test]
+#[ignore = "the server is not built yet"]
+fn what_a_trusted_proxy_says_is_kept_and_added_to() {
+    let got = forwarded(
+        "trusted_proxies: [127.0.0.0/8]",
+        "GET /x HTTP/1.1\r\nHost: test\r\nX-Forwarded-For: 6.6.6.6\r\nX-Request-Id: mine\r\n\r\n",
+    );
+    assert_eq!(got.field("x-forwarded-for"), Some("6.6.6.6, 127.0.0.1"));
+    assert_eq!(got.field("x-request-id"), Some("mine"));
+}
+
+#[test]
+#[ignore = "the server is not built yet"]
+fn dot_segments_are_resolved_and_other_bytes_of_the_path_kept() {
+    let got = forwarded("", "GET /a/%2e%2E/./x//B%2Fc HTTP/1.1\r\nHost: test\r\n\r\n");
+    assert_eq!(got.start(), "GET /x//B%2Fc");
+}
+
+#[test]
+#[ignore = "the server is not built yet"]
+fn bodies_with_a_length_and_in_chunks_arrive_whole() {
+    let length = forwarded(
+        "",
+        "POST /x HTTP/1.1\r\nHost: test\r\nContent-Length: 3\r\n\r\nabc",
+    );
+    assert_eq!(length.body, b"abc");
+    let chunked = forwarded(
+        "",
+        "POST /x HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n2;ext=1\r\nab\r\n1\r\nc\r\n0\r\nT: 1\r\n\r\n",
+    );
+    assert_eq!(chunked.body, b"abc");
+    let raw = String::from_utf8_lossy(&chunked.raw_body).into_owned();
+    assert!(!raw.contains("ext"), "{raw:?}");
+}
+
+#[test]
+#[ignore = "the server is not built yet"]
+fn large_bodies_stream_both_ways() {
+    let backend = Backend::start(|_| {
+        let text = "b".repeat(4 << 20);
+        Answer::ok(&text)
+    });
+    let proxy = Proxy::before(&[&backend]).start();
+    let mut client = proxy.client();
+    let body = "a".repeat(4 << 20);
+    let length = body.len();
+    client.send(format!(
+        "PUT /x HTTP/1.1\r\nHost: test\r\nContent-Length: {length}\r\n\r\n"
+    ));
+    let received = client.send(&body).read();
+    assert_eq!(received.body.len(), length);
+    let got = backend.wait_for_request(|request| request.start() == "PUT /x");
+    assert_eq!(got.body, body.as_bytes());
+}
+
+#[test]
+#[ignore = "the server is not built yet"]
+fn connections_to_a_backend_are_used_again() {
+    let backend = Backend::saying("");
+    let proxy = Proxy::before(&[&backend]).config("workers: 1").start();
+    for _ in 0..5 {
+        assert_eq!(proxy.get("/x").status(), 200);
+    }
+    let meant = backend.requests(|request| request.start() == "GET /x");
+    assert_eq!(meant.len(), 5);
+    assert!(
+        meant
+            .iter()
+            .all(|request| request.connection == meant[0].connection)
+    );
+    assert!(meant[4].turn > meant[0].turn);
+    assert!(backend.connections() >= 1);
+}

@@ -1,0 +1,17 @@
+//! The balancer from outside: its own process, real sockets, backends that follow scripts. One file a feature.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a crate of tests: a failure is a panic"
+)]
+
+mod access_log;
+mod answers;
+mod balancing;
+mod forwarding;
+mod requests;
+mod retries;
+mod stopping;
+mod support;

@@ -1,0 +1,91 @@
+//! Requests that are refused before any backend hears of them (RFC 9112).
+
+use crate::support::{Backend, Proxy};
+
+/// Sends `bytes` and expects `status`, a closed connection, a log line, and nothing at the backend.
+#[track_caller]
+fn refused(bytes: &str, status: u16) {
+    let backend = Backend::saying("");
+    let proxy = Proxy::before(&[&backend])
+        .config("health_check: { kind: none }")
+        .start();
+    let mut client = proxy.client();
+    // What stands after the refused request must never be taken for another one.
+    client.send(format!("{bytes}GET /smuggled HTTP/1.1\r\nHost: test\r\n\r\n"));
+    let received = client.read();
+    assert_eq!(received.status(), status, "{bytes:?}");
+    assert_eq!(received.field("connection"), Some("close"), "{bytes:?}");
+    client.read_to_end();
+    assert_eq!(proxy.access_lines(1)[0]["status"], status, "{bytes:?}");
+    assert_eq!(backend.requests(|_| true).len(), 0, "{bytes:?}");
+    assert_eq!(backend.connections(), 0, "{bytes:?}");
+}
+
+#[test]
+#[ignore = "the server is not built yet"]
+fn two_ways_to_find_the_end_of_a_body() {
+    refused(
+        "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        400,
+    );
+    refused(
+        "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\nContent-Length: 5\r\n\r\n",
+        400,
+    );
+}
+
+#[test]
+#[ignore = "the server is not built yet"]
+fn lengths_and_codings_that_are_none() {
+    for length in ["+5", "-1", "0x5", "5, 6", "", "99999999999999999999"] {
+        let head = format!("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: {length}\r\n\r\n");
+        refused(&head, 400);
+    }
+    refused(
+        "POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: xchunked\r\n\r\n",
+        501,
+    );
+    refused(
+        "POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked, chunked\r\n\r\n",
+        400,
+    );
+}
+
+#[test]
+#[ignore = "the server is not built yet"]
+fn line_ends_and_names_that_parsers_read_differently() {
+    refused("GET / HTTP/1.1\nHost: test\r\n\r\n", 400);
+    refused("GET / HTTP/1.1\r\nHost: test\r\nA: b\nC: d\r\n\r\n", 400);
+    refused("GET / HTTP/1.1\r\nHost: test\r\nA: b\rC: d\r\n\r\n", 400);
+    refused("GET / HTTP/1.1\r\nHost: test\r\nA : b\r\n\r\n", 400);
+    refused("GET / HTTP/1.1\r\nHost: test\r\nA: b\r\n c\r\n\r\n", 400);
+    refused("GET / HTTP/1.1\r\nHost: test\r\n: b\r\n\r\n", 400);
+}
+
+#[test]
+#[ignore = "the server is not built yet"]
+fn requests_without_one_clear_host() {
+    refused("GET / HTTP/1.1\r\n\r\n", 400);
+    refused("GET / HTTP/1.1\r\nHost: test\r\nHost: test\r\n\r\n", 400);
+    refused("GET / HTTP/1.1\r\nHost: a,b\r\n\r\n", 400);
+}
+
+#[test]
+#[ignore = "the server is not built yet"]
+fn a_path_with_an_encoded_nul() {
+    refused("GET /a%00 HTTP/1.1\r\nHost: test\r\n\r\n", 400);
+}
+
+#[test]
+#[ignore = "the server is not built yet"]
+fn a_slow_head_is_answered_with_408_and_never_reaches_a_backend() {
+    let backend = Backend::saying("");
+    let proxy = Proxy::before(&[&backend])
+        .config("timeouts: { client_header: 200ms }\nhealth_check: { kind: none }")
+        .start();
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.1\r\nHos");
+    assert_eq!(client.read().status(), 408);
+    client.read_to_end();
+    assert_eq!(backend.connections(), 0);
+}

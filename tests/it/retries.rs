@@ -1,0 +1,140 @@
+//! What is sent again, to whom, and what the client gets when nothing helps.
+
+use crate::support::{Answer, Backend, Gate, Proxy, Request, refusing_address};
+
+const POST: &str = "POST /x HTTP/1.1\r\nHost: test\r\nContent-Length: 3\r\n\r\nabc";
+const GET: &str = "GET /x HTTP/1.1\r\nHost: test\r\n\r\n";
+
+fn is_meant(request: &Request) -> bool {
+    request.start().ends_with(" /x")
+}
+
+/// A backend that does this with requests of the test, and is well when it is probed.
+fn doing(answer: Answer) -> Backend {
+    Backend::start(move |request| {
+        if is_meant(request) {
+            answer.clone()
+        } else {
+            Answer::ok("")
+        }
+    })
+}
+
+/// Sends `request` to a balancer before `bad` and a good backend until `bad` was asked once; gives the statuses.
+fn statuses(bad: &Backend, request: &str) -> Vec<u16> {
+    let good = Backend::saying("good");
+    let proxy = Proxy::before(&[bad, &good]).start();
+    let ask = || proxy.client().send(request).read().status();
+    let statuses = vec![ask(), ask()];
+    assert_eq!(bad.requests(is_meant).len(), 1, "round robin asks each in turn");
+    statuses
+}
+
+#[test]
+#[ignore = "the server is not built yet"]
+fn a_refused_connection_costs_the_client_nothing() {
+    let (address, _socket) = refusing_address();
+    let good = Backend::saying("good");
+    let proxy = Proxy::before(&[&good])
+        .backend(&format!("http://{address}"))
+        .start();
+    for request in [GET, POST, GET, POST] {
+        assert_eq!(proxy.client().send(request).read().text(), "good");
+    }
+    assert_eq!(good.requests(is_meant).len(), 4);
+}
+
+#[test]
+#[ignore = "the server is not built yet"]
+fn a_503_is_retried_for_every_method() {
+    for request in [GET, POST] {
+        let bad = doing(Answer::status(503, ""));
+        assert_eq!(statuses(&bad, request), [200, 200]);
+    }
+}
+
+#[test]
+#[ignore = "the server is not built yet"]
+fn a_cut_connection_is_retried_for_idempotent_methods_only() {
+    for answer in [Answer::nothing().close(), Answer::nothing().reset()] {
+        let bad = doing(answer.clone());
+        assert_eq!(statuses(&bad, GET), [200, 200]);
+        let bad = doing(answer);
+        let mut found = statuses(&bad, POST);
+        found.sort_unstable();
+        assert_eq!(found, [200, 502]);
+    }
+}
+
+#[test]
+#[ignore = "the server is not built yet"]
+fn the_retry_is_in_the_log_line() {
+    let bad = doing(Answer::status(503, ""));
+    let good = Backend::saying("good");
+    let proxy = Proxy::before(&[&bad, &good]).start();
+    for _ in 0..2 {
+        assert_eq!(proxy.client().send(GET).read().status(), 200);
+    }
+    let lines = proxy.access_lines(2);
+    let retried = lines
+        .iter()
+        .find(|line| line["attempts"] == 2)
+        .expect("one was retried");
+    assert_eq!(retried["backend"], good.url());
+    assert_eq!(retried["retries"][0]["backend"], bad.url());
+}
+
+#[test]
+#[ignore = "the server is not built yet"]
+fn nothing_is_retried_once_an_answer_began() {
+    let bad = doing(Answer::raw("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc").close());
+    let good = Backend::saying("good");
+    let proxy = Proxy::before(&[&bad, &good]).start();
+    let cut = (0..2)
+        .filter(|_| proxy.client().send(GET).try_read().is_err())
+        .count();
+    assert_eq!(cut, 1);
+    assert_eq!(good.requests(is_meant).len(), 1);
+}
+
+#[test]
+#[ignore = "the server is not built yet"]
+fn nobody_left_is_503_with_a_time_to_come_back() {
+    let (address, _socket) = refusing_address();
+    let proxy = Proxy::before(&[]).backend(&format!("http://{address}")).start();
+    let received = proxy.get("/x");
+    assert_eq!(received.status(), 503);
+    assert!(received.field("retry-after").is_some(), "{}", received.head);
+}
+
+#[test]
+#[ignore = "the server is not built yet"]
+fn an_own_503_of_the_last_backend_is_passed_on() {
+    let bad = doing(Answer::status(503, "busy"));
+    let proxy = Proxy::before(&[&bad]).start();
+    let received = proxy.get("/x");
+    assert_eq!((received.status(), received.text().as_str()), (503, "busy"));
+}
+
+#[test]
+#[ignore = "the server is not built yet"]
+fn a_backend_that_does_not_answer_in_time_is_504() {
+    let gate = Gate::default();
+    let slow = doing(Answer::ok("").after(&gate));
+    let proxy = Proxy::before(&[&slow])
+        .config("timeouts: { first_byte: 200ms }")
+        .start();
+    assert_eq!(proxy.get("/x").status(), 504);
+    gate.open();
+}
+
+#[test]
+#[ignore = "the server is not built yet"]
+fn a_connection_that_the_backend_closed_while_idle_fails_no_request() {
+    let backend = Backend::start(|_| Answer::ok("a").close());
+    let proxy = Proxy::before(&[&backend]).config("workers: 1").start();
+    let mut client = proxy.client();
+    for _ in 0..20 {
+        assert_eq!(client.get("/x").status(), 200);
+    }
+}

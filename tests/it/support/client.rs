@@ -1,0 +1,168 @@
+//! A client that sends the bytes it is told to.
+
+use std::io::{self, ErrorKind, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use socket2::SockRef;
+
+use super::DEADLINE;
+use super::message::{Reader, field};
+
+/// One connection of a client.
+#[derive(Debug)]
+pub(crate) struct Client {
+    stream: TcpStream,
+    reader: Reader,
+}
+
+/// What a client got for a request.
+#[derive(Debug)]
+pub(crate) struct Received {
+    /// Start line and fields, with the empty line.
+    pub(crate) head: String,
+    /// The body, decoded.
+    pub(crate) body: Vec<u8>,
+}
+
+impl Client {
+    /// Connects.
+    pub(crate) fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect_timeout(&address, DEADLINE).expect("the listener accepts");
+        stream
+            .set_read_timeout(Some(DEADLINE))
+            .expect("a timeout can be set");
+        stream
+            .set_write_timeout(Some(DEADLINE))
+            .expect("a timeout can be set");
+        stream.set_nodelay(true).expect("Nagle can be turned off");
+        let reader = Reader::new(stream.try_clone().expect("a handle can be copied"));
+        Self { stream, reader }
+    }
+
+    /// Sends bytes as they are.
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
+        self.stream
+            .write_all(bytes.as_ref())
+            .expect("the balancer takes the bytes");
+        self
+    }
+
+    /// Sends a GET for `path`, on a connection that stays open, and reads what comes.
+    pub(crate) fn get(&mut self, path: &str) -> Received {
+        self.send(format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n"))
+            .read()
+    }
+
+    /// Reads one answer or reply, 1xx ones too.
+    pub(crate) fn read(&mut self) -> Received {
+        self.try_read().expect("an answer comes, whole")
+    }
+
+    /// Reads the answer to a HEAD request: a head, whatever length it announces.
+    pub(crate) fn read_head(&mut self) -> Received {
+        let head = self.reader.head().expect("an answer comes, whole");
+        Received {
+            head: head.expect("an answer comes before the end"),
+            body: Vec::new(),
+        }
+    }
+
+    /// Reads one answer or reply, or says how the connection ended instead.
+    pub(crate) fn try_read(&mut self) -> io::Result<Received> {
+        let ended = || io::Error::new(ErrorKind::UnexpectedEof, "closed without an answer");
+        let head = self.reader.head()?.ok_or_else(ended)?;
+        let status = status(&head);
+        let has_body = status >= 200 && status != 204 && status != 304;
+        let body = if has_body {
+            self.reader.body(&head, true)?.decoded
+        } else {
+            Vec::new()
+        };
+        Ok(Received { head, body })
+    }
+
+    /// Reads until `is_enough` holds for all bytes that came and were not read otherwise; returns these bytes.
+    pub(crate) fn read_until(&mut self, is_enough: impl Fn(&[u8]) -> bool) -> Vec<u8> {
+        while !is_enough(self.reader.buffered()) {
+            let more = self.reader.fill().expect("bytes come in time");
+            assert!(
+                more,
+                "ended after {:?}",
+                String::from_utf8_lossy(self.reader.buffered())
+            );
+        }
+        self.reader.buffered().to_vec()
+    }
+
+    /// Reads all bytes up to the end of the connection, which has to come in time. A reset counts as an end.
+    pub(crate) fn read_to_end(&mut self) -> Vec<u8> {
+        loop {
+            match self.reader.fill() {
+                Ok(true) => {}
+                Ok(false) => return self.reader.buffered().to_vec(),
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => {
+                    return self.reader.buffered().to_vec();
+                }
+                Err(error) => panic!("the connection did not end: {error}"),
+            }
+        }
+    }
+
+    /// Whether nothing comes, and the connection does not end, for `time`. For what must *not* happen there is no event
+    /// to wait for; keep it short.
+    pub(crate) fn is_silent_for(&mut self, time: Duration) -> bool {
+        self.stream
+            .set_read_timeout(Some(time))
+            .expect("a timeout can be set");
+        let outcome = self.reader.fill();
+        self.stream
+            .set_read_timeout(Some(DEADLINE))
+            .expect("a timeout can be set");
+        let is_timeout =
+            |error: &io::Error| matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
+        outcome.is_err_and(|error| is_timeout(&error))
+    }
+
+    /// Closes the sending side only.
+    pub(crate) fn finish_sending(&mut self) -> &mut Self {
+        self.stream
+            .shutdown(Shutdown::Write)
+            .expect("the connection is open");
+        self
+    }
+
+    /// Leaves with a reset.
+    pub(crate) fn reset(self) {
+        SockRef::from(&self.stream)
+            .set_linger(Some(Duration::ZERO))
+            .expect("linger can be set");
+    }
+
+    /// Its own address, as the balancer sees it.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.stream.local_addr().expect("the connection has an address")
+    }
+}
+
+impl Received {
+    /// The status.
+    pub(crate) fn status(&self) -> u16 {
+        status(&self.head)
+    }
+
+    /// The value of the first field with this name.
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
+        field(&self.head, name)
+    }
+
+    /// The body as text.
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+}
+
+fn status(head: &str) -> u16 {
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    status.unwrap_or_else(|| panic!("no status line: {head:?}"))
+}

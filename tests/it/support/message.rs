@@ -1,0 +1,154 @@
+//! Where a message ends. Reads what well-behaved parties send, for both sides of a test; it is no judge of what is
+//! allowed, and nothing of the balancer is used, so that a mistake there is not made here too.
+
+use std::io::{self, ErrorKind, Read};
+use std::net::TcpStream;
+
+/// Bound of what a test reads as one message, in bytes.
+const LARGEST: usize = 64 << 20;
+
+/// Bytes of a connection, those read too early kept for the next message.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl Reader {
+    /// Reads from `stream`, whose read timeout is the caller's business.
+    pub(crate) fn new(stream: TcpStream) -> Self {
+        Self {
+            stream,
+            buffer: Vec::new(),
+        }
+    }
+
+    /// What was read and not taken.
+    pub(crate) fn buffered(&self) -> &[u8] {
+        &self.buffer
+    }
+
+    /// Reads some more bytes; `false` at the end of the stream.
+    pub(crate) fn fill(&mut self) -> io::Result<bool> {
+        if self.buffer.len() > LARGEST {
+            return Err(io::Error::other("more bytes than any test asks for"));
+        }
+        let mut piece = [0; 16 << 10];
+        let count = self.stream.read(&mut piece)?;
+        self.buffer.extend_from_slice(&piece[..count]);
+        Ok(count > 0)
+    }
+
+    /// Takes a head with its empty line; `None` when the stream ends before a byte of it.
+    pub(crate) fn head(&mut self) -> io::Result<Option<String>> {
+        loop {
+            if let Some(at) = find(&self.buffer, b"\r\n\r\n") {
+                let head = self.take(at + 4);
+                return Ok(Some(String::from_utf8_lossy(&head).into_owned()));
+            }
+            if !self.fill()? {
+                let is_between = self.buffer.is_empty();
+                return if is_between { Ok(None) } else { Err(cut()) };
+            }
+        }
+    }
+
+    /// Takes the body that follows `head`, raw (with its chunk lines) and decoded. `until_end` says what no length at
+    /// all means: the rest of the stream, or nothing.
+    pub(crate) fn body(&mut self, head: &str, until_end: bool) -> io::Result<Body> {
+        if field(head, "transfer-encoding").is_some() {
+            return self.chunked();
+        }
+        let raw = match field(head, "content-length") {
+            Some(length) => {
+                let length = length.parse().map_err(|_| io::Error::other("odd length"))?;
+                self.exactly(length)?
+            }
+            None if until_end => self.rest()?,
+            None => Vec::new(),
+        };
+        Ok(Body {
+            decoded: raw.clone(),
+            raw,
+        })
+    }
+
+    /// Takes all that comes until the stream ends.
+    pub(crate) fn rest(&mut self) -> io::Result<Vec<u8>> {
+        while self.fill()? {}
+        Ok(std::mem::take(&mut self.buffer))
+    }
+
+    fn chunked(&mut self) -> io::Result<Body> {
+        let mut body = Body::default();
+        loop {
+            let line = self.line()?;
+            body.raw.extend_from_slice(&line);
+            let text = String::from_utf8_lossy(&line);
+            let digits = text.trim_end().split(';').next().unwrap_or_default();
+            let size = usize::from_str_radix(digits, 16).map_err(|_| io::Error::other("odd chunk size"))?;
+            if size == 0 {
+                break;
+            }
+            let data = self.exactly(size + 2)?;
+            body.decoded.extend_from_slice(&data[..size]);
+            body.raw.extend_from_slice(&data);
+        }
+        loop {
+            let line = self.line()?;
+            body.raw.extend_from_slice(&line);
+            if line == b"\r\n" {
+                return Ok(body);
+            }
+        }
+    }
+
+    fn line(&mut self) -> io::Result<Vec<u8>> {
+        loop {
+            if let Some(at) = find(&self.buffer, b"\r\n") {
+                return Ok(self.take(at + 2));
+            }
+            if !self.fill()? {
+                return Err(cut());
+            }
+        }
+    }
+
+    fn exactly(&mut self, length: usize) -> io::Result<Vec<u8>> {
+        while self.buffer.len() < length {
+            if !self.fill()? {
+                return Err(cut());
+            }
+        }
+        Ok(self.take(length))
+    }
+
+    fn take(&mut self, length: usize) -> Vec<u8> {
+        self.buffer.drain(..length).collect()
+    }
+}
+
+/// A message's body.
+#[derive(Debug, Default)]
+pub(crate) struct Body {
+    /// As it came, with chunk lines and trailers.
+    pub(crate) raw: Vec<u8>,
+    /// What it says.
+    pub(crate) decoded: Vec<u8>,
+}
+
+/// The value of the first field with this name, whatever its case.
+pub(crate) fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    let mut fields = head.lines().skip(1).filter_map(|line| line.split_once(':'));
+    fields
+        .find(|(key, _)| key.eq_ignore_ascii_case(name))
+        .map(|(_, value)| value.trim())
+}
+
+fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
+    bytes.windows(what.len()).position(|window| window == what)
+}
+
+fn cut() -> io::Error {
+    io::Error::new(ErrorKind::UnexpectedEof, "the message was cut")
+}

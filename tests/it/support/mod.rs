@@ -1,0 +1,21 @@
+//! What the tests of the whole balancer are made of: backends that do what a script says, a client that sends bytes,
+//! and the balancer itself as a process. Nothing sleeps: everything waits for an event, at most [`DEADLINE`].
+
+mod backend;
+mod client;
+mod event;
+mod message;
+mod proxy;
+
+use std::time::Duration;
+
+pub(crate) use backend::{Answer, Backend, Request, refusing_address};
+pub(crate) use client::Client;
+pub(crate) use event::Gate;
+pub(crate) use proxy::Proxy;
+
+/// How long a test waits for something that is to happen. Long enough for a machine that is busy with other tests.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests;

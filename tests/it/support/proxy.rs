@@ -1,0 +1,406 @@
+//! The balancer as a process: started with a config, watched through its log lines, stopped by a signal.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use super::backend::Backend;
+use super::client::{Client, Received};
+use super::event::Log;
+
+/// A running balancer. When it is dropped it is asked to stop, and has to end with exit code 0 in time.
+pub(crate) struct Proxy {
+    pid: Pid,
+    folder: PathBuf,
+    events: Log<Event>,
+    address: SocketAddr,
+    admin: Option<SocketAddr>,
+}
+
+/// What a process did.
+#[derive(Debug, Clone)]
+enum Event {
+    /// A line of either log.
+    Line(Value),
+    /// A line of stdout that is none.
+    Odd(String),
+    /// A line of stderr.
+    Message(String),
+    /// Its end.
+    End(ExitStatus),
+}
+
+/// How a balancer is to be started.
+#[derive(Debug, Default)]
+pub(crate) struct Builder {
+    backends: Vec<String>,
+    config: String,
+    program: Option<Vec<String>>,
+    is_without_admin: bool,
+}
+
+impl Proxy {
+    /// One with a listener and these backends in the short form of the config.
+    pub(crate) fn before(backends: &[&Backend]) -> Builder {
+        let backends = backends.iter().map(|backend| backend.url()).collect();
+        Builder {
+            backends,
+            ..Builder::default()
+        }
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where its admin API is.
+    pub(crate) fn admin(&self) -> SocketAddr {
+        self.admin.expect("it was started with its admin API")
+    }
+
+    /// A new connection to it.
+    pub(crate) fn client(&self) -> Client {
+        Client::connect(self.address)
+    }
+
+    /// Asks for `path` on a new connection.
+    pub(crate) fn get(&self, path: &str) -> Received {
+        self.client().get(path)
+    }
+
+    /// Asks its admin API for `path`.
+    pub(crate) fn get_admin(&self, path: &str) -> Received {
+        let address = self.admin();
+        let mut client = Client::connect(address);
+        // It answers to its own names only.
+        client
+            .send(format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n"))
+            .read()
+    }
+
+    /// Waits until its access log has at least `count` lines; returns all that are there.
+    pub(crate) fn access_lines(&self, count: usize) -> Vec<Value> {
+        self.events.wait_for("lines of the access log", |all| {
+            let lines: Vec<Value> = all
+                .iter()
+                .filter_map(Event::line)
+                .filter(is_access)
+                .cloned()
+                .collect();
+            (lines.len() >= count).then_some(lines)
+        })
+    }
+
+    /// Waits for the access-log line of a path that only one request of the test asks for.
+    pub(crate) fn access_line(&self, path: &str) -> Value {
+        self.wait_for_line(|line| is_access(&line) && line["path"] == path)
+    }
+
+    /// Waits for a line of either log for which `is_meant` holds.
+    pub(crate) fn wait_for_line(&self, is_meant: impl Fn(&Value) -> bool) -> Value {
+        self.wait_for_line_from(0, is_meant)
+    }
+
+    /// A place in what it tells: the lines from now on.
+    pub(crate) fn mark(&self) -> usize {
+        self.events.all().len()
+    }
+
+    /// Waits for a line after `mark`. Fails at once when the process ended without it.
+    pub(crate) fn wait_for_line_from(&self, mark: usize, is_meant: impl Fn(&Value) -> bool) -> Value {
+        let found = self.events.wait_for("a log line", |all| {
+            let mut lines = all.iter().skip(mark).filter_map(Event::line);
+            match lines.find(|line| is_meant(line)) {
+                Some(line) => Some(Some(line.clone())),
+                None => all.iter().any(Event::is_end).then_some(None),
+            }
+        });
+        found.unwrap_or_else(|| panic!("it ended before that line; {}", self.told()))
+    }
+
+    /// Waits for a line of the operations log after `mark` whose message begins so, whatever its case.
+    pub(crate) fn wait_for_message(&self, mark: usize, beginning: &str) -> Value {
+        self.wait_for_line_from(mark, |line| begins(line, beginning))
+    }
+
+    /// Puts another file in the place of its config; it does not look at it before a reload.
+    pub(crate) fn write_config(&self, config: &str) {
+        fs::write(config_path(&self.folder), config).expect("the config can be written");
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        // The id of a process that ended may be another's by now.
+        assert!(
+            !self.has_ended(),
+            "it ended before the signal; {:#?}",
+            self.events.all()
+        );
+        kill_process(self.pid, signal).expect("the process runs");
+    }
+
+    /// Asks it to stop and waits for its end.
+    pub(crate) fn stop(&self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        self.wait()
+    }
+
+    /// Waits for its end.
+    pub(crate) fn wait(&self) -> ExitStatus {
+        self.events.wait_for("the end of the process", |all| {
+            all.iter().find_map(|event| match event {
+                Event::End(status) => Some(*status),
+                _ => None,
+            })
+        })
+    }
+
+    /// All that it wrote, for people.
+    fn told(&self) -> String {
+        let all = self.events.all();
+        let lines = all.iter().map(|event| match event {
+            Event::Line(line) => format!("stdout: {line}\n"),
+            Event::Odd(line) => format!("stdout: {line}\n"),
+            Event::Message(line) => format!("stderr: {line}\n"),
+            Event::End(status) => format!("{status}\n"),
+        });
+        format!("what it wrote:\n{}", lines.collect::<String>())
+    }
+
+    fn has_ended(&self) -> bool {
+        self.events.all().iter().any(Event::is_end)
+    }
+
+    fn wait_for_address(&self, message: &str) -> SocketAddr {
+        let line = self.wait_for_message(0, message);
+        let address = line["address"].as_str().and_then(|text| text.parse().ok());
+        address.unwrap_or_else(|| panic!("no address: {line}"))
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        drop(fs::remove_dir_all(&self.folder));
+        if thread::panicking() {
+            eprintln!("{}", self.told());
+            if !self.has_ended() {
+                kill_process(self.pid, Signal::KILL).ok();
+            }
+            return;
+        }
+        if !self.has_ended() {
+            let status = self.stop();
+            assert!(status.success(), "ended with {status}; {}", self.told());
+        }
+        let all = self.events.all();
+        let odd = all.iter().find_map(|event| match event {
+            Event::Odd(line) => Some(line),
+            _ => None,
+        });
+        assert!(odd.is_none(), "not a log line: {odd:?}");
+    }
+}
+
+impl Event {
+    fn line(&self) -> Option<&Value> {
+        match self {
+            Self::Line(line) => Some(line),
+            _ => None,
+        }
+    }
+
+    fn is_end(&self) -> bool {
+        matches!(self, Self::End(_))
+    }
+}
+
+impl Builder {
+    /// Adds lines to the config; of the top-level keys `listen`, `admin` and `backends` are there already.
+    pub(crate) fn config(mut self, lines: &str) -> Self {
+        self.config.push_str(lines);
+        self.config.push('\n');
+        self
+    }
+
+    /// Adds a backend by its URL.
+    pub(crate) fn backend(mut self, url: &str) -> Self {
+        self.backends.push(url.to_owned());
+        self
+    }
+
+    /// Turns the admin API off.
+    pub(crate) fn without_admin(mut self) -> Self {
+        self.is_without_admin = true;
+        self
+    }
+
+    /// Starts another program than the balancer in its place, for the tests of this file.
+    fn program(mut self, words: &[&str]) -> Self {
+        self.program = Some(words.iter().map(|&word| word.to_owned()).collect());
+        self
+    }
+
+    /// The config that it will be started with.
+    pub(crate) fn text(&self) -> String {
+        let admin = if self.is_without_admin {
+            "off"
+        } else {
+            "127.0.0.1:0"
+        };
+        let mut text = format!("listen: 127.0.0.1:0\nadmin: {admin}\n");
+        if !self.backends.is_empty() {
+            text.push_str("backends:\n");
+        }
+        for url in &self.backends {
+            writeln!(text, "  - {url}").expect("a string takes all");
+        }
+        text + &self.config
+    }
+
+    /// Starts it and waits until it listens.
+    pub(crate) fn start(self) -> Proxy {
+        let folder = new_folder();
+        fs::write(config_path(&folder), self.text()).expect("the config can be written");
+        let path = config_path(&folder).to_string_lossy().into_owned();
+        let balancer = [env!("CARGO_BIN_EXE_evenkeel"), "run", "-c", &path].map(str::to_owned);
+        let words = self.program.unwrap_or_else(|| balancer.to_vec());
+        let mut child = Command::new(&words[0])
+            .args(&words[1..])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        let events = Log::default();
+        follow(&mut child, &events);
+        let its = events.clone();
+        thread::spawn(move || its.push(Event::End(child.wait().expect("a child can be waited for"))));
+        let mut proxy = Proxy {
+            pid: pid.expect("a child has an id"),
+            folder,
+            events,
+            address: SocketAddr::from(([0, 0, 0, 0], 0)),
+            admin: None,
+        };
+        proxy.address = proxy.wait_for_address("listening");
+        if !self.is_without_admin {
+            proxy.admin = Some(proxy.wait_for_address("admin listening"));
+        }
+        proxy
+    }
+}
+
+/// Turns what the process writes into events.
+fn follow(child: &mut Child, events: &Log<Event>) {
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let its = events.clone();
+    thread::spawn(move || for_each_line(stdout, |line| its.push(log_line(line))));
+    let its = events.clone();
+    thread::spawn(move || for_each_line(stderr, |line| its.push(Event::Message(line))));
+}
+
+fn for_each_line(stream: Option<impl Read>, act: impl Fn(String)) {
+    let lines = stream.map(|stream| BufReader::new(stream).lines());
+    // A line that is not UTF-8 is as odd as one that is not JSON.
+    lines
+        .into_iter()
+        .flatten()
+        .for_each(|line| act(line.unwrap_or_default()));
+}
+
+fn log_line(text: String) -> Event {
+    match serde_json::from_str(&text) {
+        Ok(line @ Value::Object(_)) => Event::Line(line),
+        _ => Event::Odd(text),
+    }
+}
+
+fn begins(line: &Value, beginning: &str) -> bool {
+    let message = line["msg"].as_str().unwrap_or_default();
+    message.to_lowercase().starts_with(beginning)
+}
+
+fn is_access(line: &&Value) -> bool {
+    line["msg"] == "Request completed"
+}
+
+fn config_path(folder: &Path) -> PathBuf {
+    folder.join("evenkeel.yaml")
+}
+
+/// A folder that no other test has.
+fn new_folder() -> PathBuf {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let folder = std::env::temp_dir().join(format!("evenkeel-it-{}-{number}", std::process::id()));
+    fs::create_dir_all(&folder).expect("a temporary folder can be made");
+    folder
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LISTENS: &str = r#"echo '{"msg":"listening","address":"127.0.0.1:9"}'; "#;
+
+    /// Runs until a signal comes, and looks at once whether one did.
+    const RUNS: &str = "while :; do :; done";
+
+    fn start(script: &str) -> Proxy {
+        let script = format!("{LISTENS}{script}");
+        let before = Proxy::before(&[]).without_admin();
+        before.program(&["sh", "-c", &script]).start()
+    }
+
+    #[test]
+    fn writes_the_short_form_of_the_config() {
+        let text = Proxy::before(&[])
+            .backend("http://a:1")
+            .config("workers: 1")
+            .text();
+        assert_eq!(
+            text,
+            "listen: 127.0.0.1:0\nadmin: 127.0.0.1:0\nbackends:\n  - http://a:1\nworkers: 1\n"
+        );
+    }
+
+    #[test]
+    fn waits_for_lines_and_a_clean_end() {
+        let line = r#"echo '{"msg":"Request completed","path":"/a"}'"#;
+        let proxy = start(&format!("trap 'exit 0' TERM; {line}; {RUNS}"));
+        assert_eq!(proxy.address().port(), 9);
+        assert_eq!(proxy.access_line("/a")["path"], "/a");
+        assert_eq!(proxy.access_lines(1).len(), 1);
+        assert!(proxy.stop().success());
+    }
+
+    #[test]
+    #[should_panic(expected = "it ended before that line")]
+    fn does_not_wait_for_a_process_that_ended() {
+        let proxy = start("exit 1");
+        proxy.wait_for_line(|line| line["msg"] == "never");
+    }
+
+    #[test]
+    #[should_panic(expected = "ended with")]
+    fn takes_no_other_end_for_a_clean_one() {
+        drop(start(RUNS));
+    }
+
+    #[test]
+    #[should_panic(expected = "not a log line")]
+    fn takes_nothing_but_log_lines_on_stdout() {
+        let proxy = start("echo hello");
+        proxy.wait();
+    }
+}
