@@ -144,3 +144,99 @@ impl Visit for Fields {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::Writer;
+    use crate::telemetry::access_log::Target;
+    use serde_json::Value;
+    use std::time::Duration;
+
+    /// The lines that `events` leave in a log of `level`.
+    fn logged(name: &str, level: Level, events: impl FnOnce()) -> Vec<String> {
+        let path = std::env::temp_dir().join(format!("evenkeel-log-{}-{name}", std::process::id()));
+        let writer = Writer::start(&Target::File(path.clone()))
+            .expect("it opens")
+            .expect("it is not off");
+        let log = OperationsLog::new(writer.queue(), level);
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(log), events);
+        assert!(writer.close(Duration::from_secs(20)));
+        let text = std::fs::read_to_string(&path).expect("a text file");
+        std::fs::remove_file(&path).expect("it is there");
+        text.lines().map(str::to_owned).collect()
+    }
+
+    fn read(line: &str) -> Value {
+        serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
+    }
+
+    #[test]
+    fn an_event_begins_like_a_line_of_the_access_log() {
+        let lines = logged("order", Level::INFO, || {
+            tracing::info!(address = "127.0.0.1:8080", workers = 4_u64, "Listening");
+        });
+        let [line] = lines.as_slice() else {
+            panic!("one line: {lines:?}")
+        };
+        assert!(line.starts_with(r#"{"time":"2"#), "{line}");
+        let end = r#"Z","level":"INFO","msg":"Listening","address":"127.0.0.1:8080","workers":4}"#;
+        assert!(line.ends_with(end), "{line}");
+    }
+
+    #[test]
+    fn values_keep_their_types() {
+        let lines = logged("types", Level::INFO, || {
+            let error = std::io::Error::other("broken");
+            tracing::warn!(yes = true, minus = -3_i64, part = 0.5, none = f64::NAN, %error, debug = ?Some(1), "Types");
+        });
+        let line = read(&lines[0]);
+        assert_eq!(line["yes"], true);
+        assert_eq!(line["minus"], -3);
+        assert_eq!(line["part"], 0.5);
+        assert_eq!(line["none"], "NaN");
+        assert_eq!(line["error"], "broken");
+        assert_eq!(line["debug"], "Some(1)");
+        assert_eq!(line["level"], "WARN");
+    }
+
+    #[test]
+    fn what_a_backend_or_a_file_says_cannot_break_a_line() {
+        let nasty = "\"}\n{\"level\":\"ERROR\"\u{1b}[31m\u{202e}";
+        let lines = logged("nasty", Level::INFO, || {
+            tracing::warn!(answer = nasty, long = "x".repeat(1_000_000), "{nasty}");
+        });
+        assert_eq!(lines.len(), 1);
+        let line = read(&lines[0]);
+        assert_eq!((&line["msg"], &line["answer"]), (&nasty.into(), &nasty.into()));
+        assert!(!lines[0].contains('\u{1b}') && !lines[0].contains('\u{202e}'));
+        assert!(lines[0].len() < 4 * VALUE_BOUND, "{}", lines[0].len());
+    }
+
+    #[test]
+    fn events_below_the_level_are_left_out() {
+        let events = || {
+            tracing::debug!("Debug");
+            tracing::info!("Info");
+            tracing::error!("Error");
+        };
+        let levels = |lines: Vec<String>| -> Vec<String> {
+            lines
+                .iter()
+                .map(|line| read(line)["msg"].as_str().expect("text").to_owned())
+                .collect()
+        };
+        assert_eq!(levels(logged("info", Level::INFO, events)), ["Info", "Error"]);
+        assert_eq!(
+            levels(logged("debug", Level::DEBUG, events)),
+            ["Debug", "Info", "Error"]
+        );
+    }
+
+    #[test]
+    fn levels_are_read_by_name() {
+        assert_eq!(level("warn"), Some(Level::WARN));
+        assert_eq!(level("INFO"), Some(Level::INFO));
+        assert_eq!(level("loud"), None);
+    }
+}

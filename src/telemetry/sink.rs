@@ -26,19 +26,34 @@ impl Sink {
     /// Opens `target`; `None` when it is off. Errors are those of opening the file. Never waits, not even for the reader
     /// of a FIFO.
     pub(super) fn open(target: &Target) -> io::Result<Option<Self>> {
-        let (file, path) = match target {
-            Target::Off => return Ok(None),
+        match target {
+            Target::Off => Ok(None),
             // A duplicate of the descriptor: no buffer and no lock of the standard library comes between.
-            Target::Stdout => (File::from(io::stdout().as_fd().try_clone_to_owned()?), None),
-            Target::Stderr => (File::from(io::stderr().as_fd().try_clone_to_owned()?), None),
-            Target::File(path) => (open_file(path)?, Some(path.clone())),
-        };
-        let owes_newline = path.is_some() && ends_within_a_line(&file);
-        Ok(Some(Self {
+            Target::Stdout => Ok(Some(Self::stream(
+                io::stdout().as_fd().try_clone_to_owned()?.into(),
+            ))),
+            Target::Stderr => Ok(Some(Self::stream(
+                io::stderr().as_fd().try_clone_to_owned()?.into(),
+            ))),
+            Target::File(path) => {
+                let file = open_file(path)?;
+                let owes_newline = ends_within_a_line(&file);
+                Ok(Some(Self {
+                    file,
+                    path: Some(path.clone()),
+                    owes_newline,
+                }))
+            }
+        }
+    }
+
+    /// Takes a stream that is open already and cannot be reopened.
+    pub(super) fn stream(file: File) -> Self {
+        Self {
             file,
-            path,
-            owes_newline,
-        }))
+            path: None,
+            owes_newline: false,
+        }
     }
 
     /// Writes a part of `bytes` and tells how much. A FIFO that is full gives `WouldBlock`; a pipe that this process

@@ -54,9 +54,10 @@ impl Writer {
     /// Opens `target` and starts the thread; `None` when the target is off. Errors are those of opening the file or of
     /// starting a thread.
     pub fn start(target: &Target) -> io::Result<Option<Self>> {
-        let Some(sink) = Sink::open(target)? else {
-            return Ok(None);
-        };
+        Sink::open(target)?.map(Self::start_on).transpose()
+    }
+
+    fn start_on(sink: Sink) -> io::Result<Self> {
         let (pieces, waiting_pieces) = sync_channel(PIECES);
         let (urgent, waiting_urgent) = sync_channel(URGENT_LINES);
         let (alive, ended) = sync_channel(1);
@@ -77,14 +78,14 @@ impl Writer {
                 turn.run();
                 drop(alive);
             })?;
-        Ok(Some(Self {
+        Ok(Self {
             queue: Queue {
                 pieces,
                 urgent,
                 shared,
             },
             ended,
-        }))
+        })
     }
 
     /// A way in, for a worker or the operations log.
@@ -401,3 +402,6 @@ fn is_due(last: &mut Option<Instant>, now: Instant) -> Option<Duration> {
     }
     remaining
 }
+
+#[cfg(test)]
+mod tests;

@@ -187,3 +187,6 @@ fn push(out: &mut String, parts: &[&str]) {
         out.push_str(part);
     }
 }
+
+#[cfg(test)]
+mod tests;

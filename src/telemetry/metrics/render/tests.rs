@@ -1,0 +1,163 @@
+//! The two formats, against what their specifications say.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use super::*;
+use crate::telemetry::metrics::{BackendSample, PoolSample, ProcessSample, Timeout};
+
+fn snapshot() -> Snapshot {
+    let threads = [
+        Arc::new(WorkerCounters::default()),
+        Arc::new(WorkerCounters::default()),
+    ];
+    for (thread, millis) in threads.iter().zip([1, 70_000]) {
+        thread.count_request(200, Duration::from_millis(millis));
+        thread.count_timeout(Timeout::FirstByte);
+        thread.connections_active.up();
+        thread.bytes_sent.add(10);
+    }
+    let backend = BackendSample {
+        url: "http://a:8001".to_owned(),
+        is_eligible: true,
+        weight: 3,
+        in_flight: 2,
+        attempts: 9,
+        failures: 1,
+    };
+    let odd = BackendSample {
+        url: "http://b\"\\\n:8002".to_owned(),
+        is_eligible: false,
+        ..backend.clone()
+    };
+    Snapshot {
+        threads: threads.to_vec(),
+        pools: vec![PoolSample {
+            name: "api".to_owned(),
+            backends: vec![backend, odd],
+        }],
+        process: ProcessSample {
+            version: "1.2.3",
+            started: UNIX_EPOCH + Duration::from_secs(1000),
+            workers: 2,
+            config_loaded: UNIX_EPOCH + Duration::from_secs(2000),
+            reloads_succeeded: 4,
+            reloads_failed: 5,
+            log_lines_dropped: 6,
+        },
+    }
+}
+
+fn has(text: &str, line: &str) {
+    assert!(
+        text.lines().any(|shown| shown == line),
+        "no line {line:?} in\n{text}"
+    );
+}
+
+#[test]
+fn threads_are_added_up() {
+    let text = render(&snapshot(), Format::Prometheus);
+    has(&text, "evenkeel_requests_total{class=\"2xx\"} 2");
+    has(&text, "evenkeel_requests_total{class=\"5xx\"} 0");
+    has(&text, "evenkeel_timeouts_total{kind=\"first_byte\"} 2");
+    has(&text, "evenkeel_connections_active 2");
+    has(&text, "evenkeel_sent_bytes_total 20");
+}
+
+#[test]
+fn the_histogram_is_cumulated_and_in_seconds() {
+    let text = render(&snapshot(), Format::Prometheus);
+    has(&text, "evenkeel_request_duration_seconds_bucket{le=\"0.001\"} 1");
+    has(&text, "evenkeel_request_duration_seconds_bucket{le=\"0.25\"} 1");
+    has(&text, "evenkeel_request_duration_seconds_bucket{le=\"60.0\"} 1");
+    has(&text, "evenkeel_request_duration_seconds_bucket{le=\"+Inf\"} 2");
+    has(&text, "evenkeel_request_duration_seconds_sum 70.001000");
+    has(&text, "evenkeel_request_duration_seconds_count 2");
+}
+
+#[test]
+fn backends_and_the_process_have_their_values() {
+    let text = render(&snapshot(), Format::Prometheus);
+    has(
+        &text,
+        "evenkeel_backend_up{pool=\"api\",backend=\"http://a:8001\"} 1",
+    );
+    has(
+        &text,
+        "evenkeel_backend_weight{pool=\"api\",backend=\"http://a:8001\"} 3",
+    );
+    has(
+        &text,
+        "evenkeel_backend_attempts_total{pool=\"api\",backend=\"http://a:8001\"} 9",
+    );
+    has(&text, "evenkeel_log_lines_dropped_total 6");
+    has(&text, "evenkeel_reloads_total 4");
+    has(&text, "evenkeel_start_time_seconds 1000");
+    has(&text, "evenkeel_build_info{version=\"1.2.3\"} 1");
+}
+
+#[test]
+fn values_of_labels_are_escaped() {
+    let text = render(&snapshot(), Format::Prometheus);
+    has(
+        &text,
+        r#"evenkeel_backend_up{pool="api",backend="http://b\"\\\n:8002"} 0"#,
+    );
+}
+
+#[test]
+fn open_metrics_names_families_and_ends() {
+    let text = render(&snapshot(), Format::OpenMetrics);
+    has(&text, "# TYPE evenkeel_requests counter");
+    has(&text, "evenkeel_requests_total{class=\"2xx\"} 2");
+    has(&text, "# TYPE evenkeel_sent_bytes counter");
+    has(&text, "# UNIT evenkeel_sent_bytes bytes");
+    has(&text, "# TYPE evenkeel_build info");
+    has(&text, "evenkeel_build_info{version=\"1.2.3\"} 1");
+    assert!(text.ends_with("\n# EOF\n"));
+    let plain = render(&snapshot(), Format::Prometheus);
+    has(&plain, "# TYPE evenkeel_requests_total counter");
+    has(&plain, "# TYPE evenkeel_build_info gauge");
+    assert!(!plain.contains("# EOF") && !plain.contains("# UNIT"));
+}
+
+#[test]
+fn every_sample_follows_the_head_of_its_family_and_is_there_once() {
+    for format in [Format::Prometheus, Format::OpenMetrics] {
+        let text = render(&snapshot(), format);
+        let (mut family, mut seen) = ("", HashMap::new());
+        for line in text.lines().filter(|line| *line != "# EOF") {
+            if let Some(head) = line.strip_prefix("# TYPE ") {
+                family = head.split(' ').next().expect("a name");
+            } else if !line.starts_with('#') {
+                assert!(line.starts_with(family), "{line} is not of {family}");
+                let (series, value) = line.rsplit_once(' ').expect("a value");
+                value.parse::<f64>().expect("a number");
+                assert_eq!(seen.insert(series, ()), None, "{series} is there twice");
+            }
+        }
+        assert!(seen.len() > METRICS.len());
+    }
+}
+
+#[test]
+fn open_metrics_is_for_those_who_name_it() {
+    for accept in [
+        "application/openmetrics-text",
+        "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.1",
+    ] {
+        assert_eq!(Format::accepted(accept), Format::OpenMetrics, "{accept}");
+    }
+    for accept in [
+        "",
+        "*/*",
+        "text/plain",
+        "application/openmetrics-text;q=0",
+        "application/openmetrics-textual",
+    ] {
+        assert_eq!(Format::accepted(accept), Format::Prometheus, "{accept}");
+    }
+}

@@ -1,0 +1,98 @@
+//! What the operations log tells when the access log cannot keep up. A test binary of its own, because a process has one
+//! operations log.
+
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader};
+use std::time::{Duration, UNIX_EPOCH};
+
+use evenkeel::telemetry::Writer;
+use evenkeel::telemetry::access_log::{Client, Entry, LogBuffer, OnFull, Options, Target};
+use evenkeel::telemetry::log::OperationsLog;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+use serde_json::Value;
+use tracing::Level;
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+fn entry() -> Entry<'static> {
+    Entry {
+        time: UNIX_EPOCH,
+        client: Client::Direct(([127, 0, 0, 1], 9).into()),
+        method: Some(b"GET"),
+        path: Some(b"/"),
+        query: None,
+        backend: None,
+        status: 200,
+        latency: Duration::ZERO,
+        host: None,
+        protocol: None,
+        route: None,
+        pool: None,
+        request_id: None,
+        attempts: 0,
+        bytes_received: 0,
+        bytes_sent: 0,
+        backend_time: None,
+        retries: &[],
+        error: None,
+    }
+}
+
+#[test]
+fn losses_are_told_while_they_happen_and_counted_when_they_end() {
+    let folder = std::env::temp_dir().join(format!("evenkeel-losses-{}", std::process::id()));
+    fs::create_dir_all(&folder).expect("a folder");
+    let fifo = |name: &str| {
+        let path = folder.join(name);
+        mknodat(CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).expect("a FIFO");
+        path
+    };
+    let (access_path, operations_path) = (fifo("access.log"), fifo("operations.log"));
+    let start = |path: &std::path::Path| {
+        Writer::start(&Target::File(path.to_owned()))
+            .expect("it opens")
+            .expect("it is not off")
+    };
+    let (access, operations) = (start(&access_path), start(&operations_path));
+    OperationsLog::new(operations.queue(), Level::INFO)
+        .install()
+        .expect("the first of this process");
+
+    let mut buffer = LogBuffer::new(Some(access.queue()), OnFull::Drop, Options::default());
+    while access.queue().lines_dropped() < 1000 {
+        buffer.push(&entry());
+    }
+    let mut told = BufReader::new(File::open(&operations_path).expect("it opens"));
+    let mut next = || -> Value {
+        let mut line = String::new();
+        told.read_line(&mut line).expect("a line comes");
+        serde_json::from_str(&line).expect("JSON")
+    };
+    let warning = next();
+    assert_eq!(warning["level"], "WARN");
+    assert_eq!(
+        warning["msg"],
+        "The access log does not keep up, lines are dropped"
+    );
+    assert!(
+        warning["lines_dropped"].as_u64().is_some_and(|lines| lines > 0),
+        "{warning}"
+    );
+
+    let mut reader = File::open(&access_path).expect("it opens");
+    let reading = std::thread::spawn(move || std::io::copy(&mut reader, &mut std::io::sink()));
+    let resumed = loop {
+        let line = next();
+        if line["msg"] != warning["msg"] {
+            break line;
+        }
+    };
+    assert_eq!(resumed["msg"], "The log keeps up again");
+    assert_eq!(resumed["lines_lost"], access.queue().lines_dropped());
+
+    drop(buffer);
+    assert!(access.close(DEADLINE));
+    reading.join().expect("no panic").expect("read to the end");
+    fs::remove_dir_all(&folder).expect("it is there");
+    drop(operations);
+}
