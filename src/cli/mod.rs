@@ -1,8 +1,177 @@
-//! The commands, one file each.
+//! The command line: one file a command. What was asked for goes to stdout, messages for people to stderr.
+//!
+//! A command that is not built is no variant of `Command`, so that `--help` does not show it.
 
+mod check;
+mod completions;
+pub mod demo;
+pub mod healthcheck;
+mod print_config;
+pub mod run;
+mod schema;
+mod strategies;
+
+use std::ffi::OsString;
+use std::io::{self, ErrorKind, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{self, Loaded, Report};
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Exit code 0.
+    Fine,
+    /// Exit code 1: the config or the run failed.
+    Failed,
+    /// Exit code 2: the command line is wrong.
+    Misused,
+}
+
+impl From<Outcome> for ExitCode {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Fine => Self::SUCCESS,
+            Outcome::Failed => Self::FAILURE,
+            Outcome::Misused => Self::from(2),
+        }
+    }
+}
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "evenkeel",
+    version,
+    about = "An HTTP load balancer",
+    max_term_width = 100
+)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Validates a config file and shows every error at once
+    Check(ConfigFile),
+    /// Prints the effective config, with all defaults written out and secrets masked
+    PrintConfig(ConfigFile),
+    /// Prints the JSON Schema of the config file, for editors
+    Schema,
+    /// Lists the balancing strategies
+    Strategies,
+    /// Prints a script that completes commands in a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Which config file a command is about.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ConfigFile {
+    /// Config file [default: config/config.yaml, else /etc/evenkeel/config.yaml]
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+impl ConfigFile {
+    /// The file that was named, or the default one.
+    ///
+    /// # Errors
+    /// When none was named and there is none, naming the places looked in.
+    pub fn path(&self) -> Result<PathBuf, Report> {
+        self.config.clone().map_or_else(config::find, Ok)
+    }
+
+    /// Loads the file.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn load(&self) -> Result<(PathBuf, Loaded), Report> {
+        let path = self.path()?;
+        let loaded = config::load(&path)?;
+        Ok((path, loaded))
+    }
+}
+
+/// The two streams that a command writes to.
+pub struct Streams<'a> {
+    /// What was asked for.
+    pub out: &'a mut dyn Write,
+    /// Messages for people.
+    pub err: &'a mut dyn Write,
+}
+
+impl Streams<'_> {
+    /// Tells people of problems, each followed by an empty line.
+    fn warn(&mut self, loaded: &Loaded) -> io::Result<()> {
+        for warning in &loaded.warnings {
+            write!(self.err, "{warning}\n\n")?;
+        }
+        Ok(())
+    }
+
+    /// Tells people why a config cannot be used.
+    fn fail(&mut self, report: &Report) -> io::Result<Outcome> {
+        writeln!(self.err, "{report}")?;
+        Ok(Outcome::Failed)
+    }
+}
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
+    let mut streams = Streams {
+        out: &mut out,
+        err: &mut err,
+    };
+    execute(std::env::args_os(), &mut streams).into()
 }
+
+/// Runs a command line, whose first argument is the program's name.
+fn execute(arguments: impl IntoIterator<Item = OsString>, streams: &mut Streams<'_>) -> Outcome {
+    let done = match CommandLine::try_parse_from(arguments) {
+        Ok(line) => dispatch(line.command, streams),
+        Err(error) => explain(&error, streams),
+    };
+    let done = done.and_then(|outcome| streams.out.flush().map(|()| outcome));
+    match done {
+        Ok(outcome) => outcome,
+        // Whoever read our output has seen enough of it: `evenkeel schema | head` is no failure.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Outcome::Fine,
+        Err(error) => {
+            // When stderr is gone too, the exit code is all that is left to say it with.
+            let _ = writeln!(streams.err, "evenkeel: cannot write: {error}");
+            Outcome::Failed
+        }
+    }
+}
+
+fn dispatch(command: Command, streams: &mut Streams<'_>) -> io::Result<Outcome> {
+    match command {
+        Command::Check(file) => check::check(&file, streams),
+        Command::PrintConfig(file) => print_config::print_config(&file, streams),
+        Command::Schema => schema::schema(streams),
+        Command::Strategies => strategies::strategies(streams),
+        Command::Completions { shell } => completions::completions::<CommandLine>(shell, streams),
+    }
+}
+
+/// Shows help and version on stdout, where they were asked for, and mistakes on stderr.
+fn explain(error: &clap::Error, streams: &mut Streams<'_>) -> io::Result<Outcome> {
+    let text = error.render();
+    if error.use_stderr() {
+        write!(streams.err, "{text}")?;
+        return Ok(Outcome::Misused);
+    }
+    write!(streams.out, "{text}")?;
+    Ok(Outcome::Fine)
+}
+
+#[cfg(test)]
+mod tests;

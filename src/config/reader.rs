@@ -99,6 +99,16 @@ impl<'a> Reader<'a> {
         self.written_entry(name).is_some()
     }
 
+    /// Whether one of the keys was written, or an unknown key that was probably meant to be one of them: that is
+    /// reported, and then their absence is not.
+    pub(super) fn has_any(&self, names: &[&str]) -> bool {
+        self.entries.iter().any(|entry| {
+            let known = self.section.key(&entry.key).map(|key| key.name);
+            let meant = known.or_else(|| suggest::nearest(&entry.key, self.section.names()));
+            meant.is_some_and(|name| names.contains(&name))
+        })
+    }
+
     fn written_entry(&self, name: &str) -> Option<&'a Entry> {
         self.entries.iter().find(|entry| entry.key == name)
     }
@@ -236,7 +246,7 @@ impl<'a> Reader<'a> {
 
     /// Reports that a key which has to be there was not written.
     pub(super) fn require(&self, name: &str) {
-        let (false, Some(place)) = (self.has(name), self.place) else {
+        let (false, Some(place)) = (self.has_any(&[name]), self.place) else {
             return;
         };
         let accepted = self.section.key(name).map(Key::accepts).unwrap_or_default();

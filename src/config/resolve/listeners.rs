@@ -19,7 +19,7 @@ const SHORTEST_TOKEN: usize = 16;
 pub(super) fn read(root: &Reader<'_>) -> (Vec<listener::Settings>, Option<admin::Settings>) {
     let mut addresses = short(root);
     addresses.extend(long(root));
-    if !root.has("listen") && !root.has("listeners") {
+    if !root.has_any(&["listen", "listeners"]) {
         let note = match root.cx.source.origin {
             Origin::File => "write `listen: 0.0.0.0:8080`",
             Origin::Arguments => "add `--listen 0.0.0.0:8080`",

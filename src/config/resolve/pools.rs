@@ -69,7 +69,7 @@ pub(super) fn read(root: &Reader<'_>) -> Vec<Pool> {
     for entry in entries.iter().take(MOST_POOLS) {
         pools.extend(long(root, entry, &base));
     }
-    if !root.has("backends") && !root.has("pools") {
+    if !root.has_any(&["backends", "pools"]) {
         let note = match root.cx.source.origin {
             Origin::File => "write `backends: [http://localhost:8001]`",
             Origin::Arguments => "add their URLs, such as http://localhost:8001",
@@ -105,7 +105,7 @@ fn long(root: &Reader<'_>, entry: &Entry, base: &Base) -> Option<Pool> {
         return None;
     }
     let pool = Reader::open(root.cx, &POOL, node)?;
-    if !pool.has("backends") {
+    if !pool.has_any(&["backends"]) {
         let message = format!("the pool {} has no `backends`", root.cx.quote(entry.key_place));
         root.cx.report(Finding::error(entry.key_place, message));
     }

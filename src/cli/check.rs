@@ -1,0 +1,31 @@
+//! `evenkeel check`.
+
+use std::io;
+
+use super::{ConfigFile, Outcome, Streams};
+
+/// Validates a config file. Says what it found on stderr, and on stdout that the file is good.
+pub(super) fn check(file: &ConfigFile, streams: &mut Streams<'_>) -> io::Result<Outcome> {
+    let (path, loaded) = match file.load() {
+        Ok(loaded) => loaded,
+        Err(report) => return streams.fail(&report),
+    };
+    streams.warn(&loaded)?;
+    let config = &loaded.config;
+    let backends: usize = config.pools.iter().map(|pool| pool.backends.len()).sum();
+    writeln!(
+        streams.out,
+        "{} is valid: {}, {}, {}, {}",
+        path.display(),
+        count(config.listeners.len(), "listener"),
+        count(config.routes.len(), "route"),
+        count(config.pools.len(), "pool"),
+        count(backends, "backend"),
+    )?;
+    Ok(Outcome::Fine)
+}
+
+fn count(number: usize, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{plural}")
+}

@@ -1,0 +1,86 @@
+//! `evenkeel healthcheck`: what it is given, and whom it asks.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use clap::Args;
+
+use super::ConfigFile;
+use crate::config::{Config, Report};
+
+/// Arguments of `evenkeel healthcheck`.
+#[derive(Debug, Clone, Args)]
+pub struct HealthcheckArguments {
+    /// The config of the process that is asked.
+    #[command(flatten)]
+    pub file: ConfigFile,
+    /// Asks the admin API at this address, without reading a config file
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "config")]
+    pub admin: Option<SocketAddr>,
+}
+
+/// Whom to ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// `GET /readyz` of the admin API.
+    Admin(SocketAddr),
+    /// Nothing but a connection to the first listener, because the admin API is off.
+    Listener(SocketAddr),
+}
+
+impl HealthcheckArguments {
+    /// Whom to ask.
+    ///
+    /// # Errors
+    /// When the config file is needed and cannot be used.
+    pub fn asked(&self) -> Result<Option<Asked>, Report> {
+        if let Some(address) = self.admin {
+            return Ok(Some(Asked::Admin(reachable(address))));
+        }
+        let (_, loaded) = self.file.load()?;
+        Ok(asked(&loaded.config))
+    }
+}
+
+fn asked(config: &Config) -> Option<Asked> {
+    let admin = config.admin.as_ref();
+    let admin = admin.map(|admin| Asked::Admin(reachable(admin.address)));
+    let listener = || Some(Asked::Listener(reachable(config.listeners.first()?.address)));
+    admin.or_else(listener)
+}
+
+/// The address to connect to, for one that is listened on: every address is reached over loopback.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    address
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::from_text;
+
+    fn asked_for(lines: &str) -> Asked {
+        let text = format!("listen: :8080\nbackends: [http://a:1]\n{lines}\n");
+        let loaded = from_text(&text, "c.yaml", Path::new("/"), &|_| None);
+        let loaded = loaded.unwrap_or_else(|report| panic!("{report}"));
+        asked(&loaded.config).unwrap()
+    }
+
+    #[test]
+    fn asks_the_admin_api_and_else_the_first_listener() {
+        let address = |text: &str| text.parse().unwrap();
+        assert_eq!(asked_for(""), Asked::Admin(address("127.0.0.1:9900")));
+        let open = "admin: { address: '[::]:9901', token: correct-horse-battery }";
+        assert_eq!(asked_for(open), Asked::Admin(address("[::1]:9901")));
+        assert_eq!(
+            asked_for("admin: off"),
+            Asked::Listener(address("127.0.0.1:8080"))
+        );
+    }
+}

@@ -1,0 +1,157 @@
+//! `evenkeel run`: what it is given, and the config that follows from it.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::Outcome;
+use crate::config::{self, Loaded, Report};
+
+/// Arguments of `evenkeel run`: a config file, or listeners and backends in place of one.
+#[derive(Debug, Clone, Default, Args)]
+pub struct RunArguments {
+    /// Config file [default: config/config.yaml, else /etc/evenkeel/config.yaml]
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Runs without a file: where clients connect; may be repeated
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        conflicts_with = "config",
+        requires = "backends"
+    )]
+    pub listen: Vec<String>,
+    /// Without a file: where the admin API is, or `off`
+    #[arg(
+        long,
+        value_name = "ADDRESS|off",
+        conflicts_with = "config",
+        requires = "backends"
+    )]
+    pub admin: Option<String>,
+    /// Without a file: the balancing strategy
+    #[arg(long, value_name = "NAME", conflicts_with = "config", requires = "backends")]
+    pub strategy: Option<String>,
+    /// Without a file: the path that health checks ask for
+    #[arg(long, value_name = "PATH", conflicts_with = "config", requires = "backends")]
+    pub health_path: Option<String>,
+    /// Without a file: the number of worker threads, or `auto`
+    #[arg(long, value_name = "N", conflicts_with = "config", requires = "backends")]
+    pub workers: Option<String>,
+    /// Without a file: URLs of backends, such as http://localhost:8001
+    #[arg(value_name = "URL", conflicts_with = "config", requires = "listen")]
+    pub backends: Vec<String>,
+}
+
+/// What `run` is to run.
+pub struct Chosen {
+    /// The config.
+    pub loaded: Loaded,
+    /// The file that a reload reads again; `None` when arguments stand in place of a file.
+    pub source: Option<PathBuf>,
+}
+
+/// Why there is nothing to run.
+#[derive(Debug)]
+pub struct Refused {
+    /// What is wrong, for people.
+    pub report: Report,
+    /// A wrong file is a failure, wrong arguments are misuse.
+    pub outcome: Outcome,
+}
+
+impl RunArguments {
+    /// The config that the arguments name or spell out.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the file or the arguments.
+    pub fn choose(&self) -> Result<Chosen, Refused> {
+        if self.backends.is_empty() {
+            return self.choose_file().map_err(|report| Refused {
+                report,
+                outcome: Outcome::Failed,
+            });
+        }
+        let arguments = config::Arguments {
+            listen: self.listen.clone(),
+            backends: self.backends.clone(),
+            admin: self.admin.clone(),
+            strategy: self.strategy.clone(),
+            health_path: self.health_path.clone(),
+            workers: self.workers.clone(),
+        };
+        let loaded = config::from_arguments(&arguments).map_err(|report| Refused {
+            report,
+            outcome: Outcome::Misused,
+        })?;
+        Ok(Chosen { loaded, source: None })
+    }
+
+    fn choose_file(&self) -> Result<Chosen, Report> {
+        let path = self.config.clone().map_or_else(config::find, Ok)?;
+        let loaded = config::load(&path)?;
+        Ok(Chosen {
+            loaded,
+            source: Some(path),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        run: RunArguments,
+    }
+
+    fn parse(arguments: &str) -> Result<RunArguments, clap::Error> {
+        let words = ["run"].into_iter().chain(arguments.split_whitespace());
+        Line::try_parse_from(words).map(|line| line.run)
+    }
+
+    #[test]
+    fn arguments_make_a_config_without_a_file() {
+        let run =
+            parse("--listen 127.0.0.1:0 --listen [::1]:0 --admin off --workers 2 http://a:1 http://b:2")
+                .unwrap();
+        let chosen = run
+            .choose()
+            .unwrap_or_else(|refused| panic!("{}", refused.report));
+        assert_eq!(chosen.source, None);
+        assert_eq!(chosen.loaded.config.listeners.len(), 2);
+        assert_eq!(chosen.loaded.config.pools[0].backends.len(), 2);
+        assert!(chosen.loaded.config.admin.is_none());
+    }
+
+    #[test]
+    fn wrong_values_are_misuse_of_the_command_line() {
+        let refused = parse("--listen nowhere a:1").unwrap().choose().err().unwrap();
+        assert_eq!(refused.outcome, Outcome::Misused);
+        assert_eq!(refused.report.errors(), 2);
+    }
+
+    #[test]
+    fn file_that_is_not_there_is_a_failure() {
+        let refused = parse("-c /nonexistent/c.yaml").unwrap().choose().err().unwrap();
+        assert_eq!(refused.outcome, Outcome::Failed);
+    }
+
+    #[test]
+    fn file_and_arguments_exclude_each_other() {
+        for wrong in [
+            "-c a.yaml http://a:1",
+            "-c a.yaml --admin off",
+            "--listen :1",
+            "http://a:1",
+            "--workers 2",
+        ] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+        assert!(parse("").is_ok());
+    }
+}

@@ -1,0 +1,163 @@
+//! Commands as a shell would run them.
+
+use std::io::{self, Write};
+
+use super::*;
+
+/// Outcome, stdout and stderr of a command.
+fn run(arguments: &[&str]) -> (Outcome, String, String) {
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let mut streams = Streams {
+        out: &mut out,
+        err: &mut err,
+    };
+    let words = ["evenkeel"].iter().chain(arguments).map(OsString::from);
+    let outcome = execute(words, &mut streams);
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (outcome, text(out), text(err))
+}
+
+/// A config file that goes away with it.
+struct File(PathBuf);
+
+impl File {
+    fn new(name: &str, text: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("evenkeel-cli-{}-{name}.yaml", std::process::id()));
+        std::fs::write(&path, text).unwrap();
+        Self(path)
+    }
+
+    fn run(&self, command: &str) -> (Outcome, String, String) {
+        run(&[command, "-c", self.0.to_str().unwrap()])
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn check_says_that_a_config_is_valid() {
+    let file = File::new("valid", "listen: :8080\nbackends: [http://a:1, http://b:1]\n");
+    let (outcome, out, err) = file.run("check");
+    assert_eq!(outcome, Outcome::Fine);
+    assert!(
+        out.ends_with(" is valid: 1 listener, 1 route, 1 pool, 2 backends\n"),
+        "{out}"
+    );
+    assert_eq!(err, "");
+}
+
+#[test]
+fn check_shows_every_error_and_fails() {
+    let file = File::new("bad", "lisen: :8080\nbackends: [a:1]\n");
+    let (outcome, out, err) = file.run("check");
+    assert_eq!((outcome, out.as_str()), (Outcome::Failed, ""));
+    assert!(
+        err.contains(".yaml:1:1: error: unknown key `lisen`") && err.contains(".yaml:2:12: error: "),
+        "{err}"
+    );
+    assert!(err.ends_with("2 errors\n"), "{err}");
+}
+
+#[test]
+fn check_of_a_missing_file_fails() {
+    let (outcome, _, err) = run(&["check", "-c", "/nonexistent/c.yaml"]);
+    assert_eq!(outcome, Outcome::Failed);
+    assert!(
+        err.contains("/nonexistent/c.yaml: error: cannot be read"),
+        "{err}"
+    );
+}
+
+#[test]
+fn printed_config_is_valid() {
+    let file = File::new("printed", "listen: :8080\nbackends: [http://a:1]\n");
+    let (outcome, out, _) = file.run("print-config");
+    assert_eq!(outcome, Outcome::Fine);
+    let printed = File::new("again", &out);
+    assert_eq!(printed.run("check").0, Outcome::Fine);
+    assert_eq!(printed.run("print-config").1, out);
+}
+
+#[test]
+fn schema_is_json() {
+    let (outcome, out, _) = run(&["schema"]);
+    assert_eq!(outcome, Outcome::Fine);
+    let schema: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(schema["title"], "Evenkeel config");
+}
+
+#[test]
+fn strategies_are_one_a_line() {
+    let (outcome, out, _) = run(&["strategies"]);
+    assert_eq!(outcome, Outcome::Fine);
+    assert_eq!(out.lines().count(), crate::strategy::STRATEGIES.len());
+    assert!(out.starts_with("round_robin"), "{out}");
+}
+
+#[test]
+fn completions_exist_for_every_shell() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let (outcome, out, _) = run(&["completions", shell]);
+        assert_eq!(outcome, Outcome::Fine);
+        assert!(out.contains("print-config"), "{shell}");
+    }
+}
+
+#[test]
+fn wrong_command_lines_are_misuse() {
+    for wrong in [
+        &["chek"][..],
+        &["check", "--colour"],
+        &["completions", "ash"],
+        &["schema", "x"],
+        &[],
+    ] {
+        let (outcome, out, err) = run(wrong);
+        assert_eq!((outcome, out.as_str()), (Outcome::Misused, ""), "{wrong:?}");
+        assert!(err.contains("--help"), "{err}");
+    }
+}
+
+#[test]
+fn help_and_version_go_to_stdout() {
+    let (outcome, out, err) = run(&["--version"]);
+    assert_eq!(outcome, Outcome::Fine);
+    assert_eq!(
+        (out.as_str(), err.as_str()),
+        (concat!("evenkeel ", env!("CARGO_PKG_VERSION"), "\n"), "")
+    );
+    let (outcome, out, _) = run(&["--help"]);
+    assert_eq!(outcome, Outcome::Fine);
+    assert!(out.contains("print-config") && !out.contains("upgrade"), "{out}");
+}
+
+/// A pipe whose reader is gone.
+struct Closed;
+
+impl Write for Closed {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(ErrorKind::BrokenPipe.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn closed_pipe_is_no_failure() {
+    for command in ["schema", "strategies", "--help"] {
+        let mut err = Vec::new();
+        let mut streams = Streams {
+            out: &mut Closed,
+            err: &mut err,
+        };
+        let words = ["evenkeel", command].map(OsString::from);
+        assert_eq!(execute(words, &mut streams), Outcome::Fine);
+        assert!(err.is_empty());
+    }
+}
