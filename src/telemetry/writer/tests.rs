@@ -14,7 +14,7 @@ use crate::telemetry::access_log::{Client, Entry, LogBuffer, OnFull, Options};
 const DEADLINE: Duration = Duration::from_secs(20);
 
 /// More lines than the queue, a pipe and the buffers hold together.
-const FLOOD: u32 = 60_000;
+const FLOOD: u32 = 40_000;
 
 /// A folder that is removed at the end.
 struct Folder(PathBuf);
