@@ -1,11 +1,17 @@
 //! `evenkeel healthcheck`: what it is given, and whom it asks.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::time::Duration;
 
 use clap::Args;
 
-use super::ConfigFile;
+use super::{ConfigFile, Outcome, Streams};
+use crate::admin;
 use crate::config::{Config, Report};
+
+/// How long the process may take to answer.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Arguments of `evenkeel healthcheck`.
 #[derive(Debug, Clone, Args)]
@@ -39,6 +45,28 @@ impl HealthcheckArguments {
         let (_, loaded) = self.file.load()?;
         Ok(asked(&loaded.config))
     }
+}
+
+/// Asks whether the running process is ready.
+pub(super) fn healthcheck(arguments: &HealthcheckArguments, streams: &mut Streams<'_>) -> io::Result<Outcome> {
+    let asked = match arguments.asked() {
+        Ok(asked) => asked,
+        Err(report) => return streams.fail(&report),
+    };
+    let why = match asked {
+        None => "there is nothing to ask".to_owned(),
+        Some(Asked::Listener(address)) => match TcpStream::connect_timeout(&address, PATIENCE) {
+            Ok(_) => return Ok(Outcome::Fine),
+            Err(error) => format!("{address}: {error}"),
+        },
+        Some(Asked::Admin(address)) => match admin::client::get_blocking(address, "/readyz", None, PATIENCE) {
+            Ok((200, _)) => return Ok(Outcome::Fine),
+            Ok((status, body)) => format!("{address}: {status} {}", String::from_utf8_lossy(&body).trim()),
+            Err(error) => format!("{address}: {error}"),
+        },
+    };
+    writeln!(streams.err, "evenkeel: not ready: {why}")?;
+    Ok(Outcome::Failed)
 }
 
 fn asked(config: &Config) -> Option<Asked> {

@@ -48,18 +48,24 @@ impl From<Outcome> for ExitCode {
     about = "An HTTP load balancer",
     max_term_width = 100
 )]
-#[command(subcommand_required = true, arg_required_else_help = true)]
+#[command(args_conflicts_with_subcommands = true)]
 struct CommandLine {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
+    #[command(flatten)]
+    run: run::RunArguments,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Runs the balancer; what `evenkeel` does without a command
+    Run(run::RunArguments),
     /// Validates a config file and shows every error at once
     Check(ConfigFile),
     /// Prints the effective config, with all defaults written out and secrets masked
     PrintConfig(ConfigFile),
+    /// Succeeds when the running process is ready
+    Healthcheck(healthcheck::HealthcheckArguments),
     /// Prints the JSON Schema of the config file, for editors
     Schema,
     /// Lists the balancing strategies
@@ -125,7 +131,8 @@ impl Streams<'_> {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
+    // Not locked: what runs below writes its logs to the same streams.
+    let (mut out, mut err) = (io::stdout(), io::stderr());
     let mut streams = Streams {
         out: &mut out,
         err: &mut err,
@@ -136,7 +143,7 @@ pub fn main() -> ExitCode {
 /// Runs a command line, whose first argument is the program's name.
 fn execute(arguments: impl IntoIterator<Item = OsString>, streams: &mut Streams<'_>) -> Outcome {
     let done = match CommandLine::try_parse_from(arguments) {
-        Ok(line) => dispatch(line.command, streams),
+        Ok(line) => dispatch(line.command.unwrap_or(Command::Run(line.run)), streams),
         Err(error) => explain(&error, streams),
     };
     let done = done.and_then(|outcome| streams.out.flush().map(|()| outcome));
@@ -154,6 +161,8 @@ fn execute(arguments: impl IntoIterator<Item = OsString>, streams: &mut Streams<
 
 fn dispatch(command: Command, streams: &mut Streams<'_>) -> io::Result<Outcome> {
     match command {
+        Command::Run(arguments) => run::run(&arguments, streams),
+        Command::Healthcheck(arguments) => healthcheck::healthcheck(&arguments, streams),
         Command::Check(file) => check::check(&file, streams),
         Command::PrintConfig(file) => print_config::print_config(&file, streams),
         Command::Schema => schema::schema(streams),

@@ -1,11 +1,13 @@
 //! `evenkeel run`: what it is given, and the config that follows from it.
 
+use std::io;
 use std::path::PathBuf;
 
 use clap::Args;
 
-use super::Outcome;
+use super::{Outcome, Streams};
 use crate::config::{self, Loaded, Report};
+use crate::server::{self, Plan, Running};
 
 /// Arguments of `evenkeel run`: a config file, or listeners and backends in place of one.
 #[derive(Debug, Clone, Default, Args)]
@@ -41,6 +43,31 @@ pub struct RunArguments {
     /// Without a file: URLs of backends, such as http://localhost:8001
     #[arg(value_name = "URL", conflicts_with = "config", requires = "listen")]
     pub backends: Vec<String>,
+}
+
+/// Runs the balancer until a signal ends it. Writes nothing but log lines to stdout.
+pub(super) fn run(arguments: &RunArguments, streams: &mut Streams<'_>) -> io::Result<Outcome> {
+    let Chosen { loaded, source } = match arguments.choose() {
+        Ok(chosen) => chosen,
+        Err(refused) => {
+            streams.fail(&refused.report)?;
+            return Ok(refused.outcome);
+        }
+    };
+    streams.warn(&loaded)?;
+    let source_name = source.as_ref().map_or_else(|| "command line".to_owned(), |path| path.display().to_string());
+    serve(Plan { config: loaded.config, source, source_name }, streams, |_| {})
+}
+
+/// Runs a plan, and says why it cannot.
+pub(super) fn serve(plan: Plan, streams: &mut Streams<'_>, on_start: impl FnOnce(&Running)) -> io::Result<Outcome> {
+    match server::run(plan, on_start) {
+        Ok(()) => Ok(Outcome::Fine),
+        Err(error) => {
+            writeln!(streams.err, "evenkeel: {error}")?;
+            Ok(Outcome::Failed)
+        }
+    }
 }
 
 /// What `run` is to run.

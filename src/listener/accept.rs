@@ -49,8 +49,8 @@ pub struct Seat {
 }
 
 impl Crew {
-    /// Makes a crew of so many workers.
-    pub fn of(workers: usize) -> (Arc<Self>, Vec<Seat>) {
+    /// Makes a crew of so many workers, and gives their places.
+    pub fn of(workers: usize) -> Vec<Seat> {
         let (senders, receivers): (Vec<_>, Vec<_>) =
             (0..workers).map(|_| mpsc::channel(HANDED_BOUND)).unzip();
         let open = (0..workers).map(|_| Padded::default()).collect();
@@ -64,8 +64,7 @@ impl Crew {
             index,
             handed,
         };
-        let seats = receivers.into_iter().enumerate().map(seat).collect();
-        (crew, seats)
+        receivers.into_iter().enumerate().map(seat).collect()
     }
 
     /// Open connections of all workers.

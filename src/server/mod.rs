@@ -1,1 +1,356 @@
-//! (placeholder) server
+//! The control plane: assembles everything from a config, and owns every thread and task. It never works on a request.
+
+mod assemble;
+mod limits;
+mod signals;
+mod view;
+mod watchers;
+mod worker;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+
+use crate::clock;
+use crate::admin::{self, COMMANDS_WAITING, Command, Control, Readiness, ReloadOutcome};
+use crate::config::{self, Config, Workers};
+use crate::health::Change;
+use crate::listener::Crew;
+use crate::net;
+use crate::proxy::Shared;
+use crate::tasks::Tasks;
+use crate::telemetry::Logs;
+use crate::telemetry::metrics::WorkerCounters;
+use signals::{Event, Signals};
+use view::{Changing, Facts};
+use watchers::Watchers;
+use worker::WorkerThread;
+
+/// Health changes that wait to be put in force; a probe waits when there are more.
+const CHANGES_BOUND: usize = 1024;
+/// How long the last log lines may take to be written at the end.
+const LOG_GRACE: Duration = Duration::from_secs(2);
+
+/// Why the process could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address could not be taken.
+    #[error("cannot listen on {address}: {source}{hint}")]
+    Bind {
+        /// Which one.
+        address: SocketAddr,
+        /// What to do about it.
+        hint: &'static str,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A thread, a runtime or a log file could not be had.
+    #[error("cannot start: {0}")]
+    Io(#[from] io::Error),
+    /// Routes and pools do not fit; a config that was checked does not do this.
+    #[error(transparent)]
+    Routes(#[from] crate::router::UnknownPool),
+}
+
+/// What is told when clients can come.
+pub struct Running {
+    /// Where clients come in.
+    pub addresses: Vec<SocketAddr>,
+    /// Where the admin API is.
+    pub admin: Option<SocketAddr>,
+}
+
+/// What to run.
+pub struct Plan {
+    /// The config.
+    pub config: Config,
+    /// The file that a reload reads again.
+    pub source: Option<PathBuf>,
+    /// What the status calls the source of the config.
+    pub source_name: String,
+}
+
+/// Runs until a signal ends it. `on_start` is called when clients can come.
+///
+/// # Errors
+/// [`StartError`]; once it runs there are none.
+pub fn run(plan: Plan, on_start: impl FnOnce(&Running)) -> Result<(), StartError> {
+    let logs = Logs::start(&plan.config.access_log)?;
+    // A second installation happens in tests only; the first one goes on.
+    let _ = logs.layer(tracing::Level::INFO).install();
+    let logs = Arc::new(Mutex::new(Some(logs)));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let result = runtime.block_on(async {
+        let mut server = Server::start(plan, &logs)?;
+        on_start(&server.running);
+        server.serve().await;
+        server.join();
+        Ok(())
+    });
+    // Probes and lookups that are stuck in the system are not waited for.
+    runtime.shutdown_background();
+    if result.is_ok() {
+        tracing::info!("Stopped");
+    }
+    if let Some(logs) = logs.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        logs.close(LOG_GRACE);
+    }
+    result
+}
+
+/// Everything that lives as long as the process.
+struct Server {
+    config: Config,
+    source: Option<PathBuf>,
+    running: Running,
+    facts: Arc<Facts>,
+    listeners: Vec<net::Bound>,
+    workers: Vec<WorkerThread>,
+    stop: watch::Sender<Stop>,
+    watchers: Watchers,
+    changes: mpsc::Receiver<Change>,
+    commands: mpsc::Receiver<Command>,
+    signals: Signals,
+    _admin: Tasks,
+}
+
+/// What workers are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    /// Go on.
+    No,
+    /// Finish what runs.
+    Drain,
+    /// End at once.
+    Now,
+}
+
+impl Server {
+    fn start(plan: Plan, logs: &Arc<Mutex<Option<Logs>>>) -> Result<Self, StartError> {
+        let Plan { mut config, source, source_name } = plan;
+        let config_text = config::print(&config);
+        let descriptors = limits::raise_descriptors();
+        limits::resolve(&mut config, descriptors);
+        let listeners: Vec<net::Bound> =
+            config.listeners.iter().map(|listener| bind(listener.address)).collect::<Result<_, _>>()?;
+        let admin = config.admin.as_ref().map(|admin| bind(admin.address)).transpose()?;
+        let (shared, pools) = assemble::first(&config)?;
+        let (changed, changes) = mpsc::channel(CHANGES_BOUND);
+        let mut watchers = Watchers::new(changed);
+        watchers.watch(&pools);
+        let signals = Signals::new()?;
+        let (stop, stopped) = watch::channel(Stop::No);
+        for listener in &listeners {
+            listener.listen()?;
+        }
+        let workers = start_workers(&config, &listeners, &shared, logs, &stopped)?;
+        let running = Running {
+            addresses: listeners.iter().map(net::Bound::address).collect::<io::Result<_>>()?,
+            admin: admin.as_ref().map(net::Bound::address).transpose()?,
+        };
+        let facts = Arc::new(Facts {
+            shared,
+            counters: workers.iter().map(|worker| Arc::clone(&worker.counters)).collect(),
+            logs: Arc::clone(logs),
+            addresses: running.addresses.clone(),
+            started: (clock::now(), clock::wall()),
+            changing: Mutex::new(Changing::new(config_text, source_name)),
+        });
+        let (commands, admin) = start_admin(&config, admin, &facts)?;
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), workers = workers.len(), descriptors, "Started");
+        for address in &running.addresses {
+            tracing::info!(%address, "Listening");
+        }
+        if let Some(address) = &running.admin {
+            tracing::info!(%address, "Admin listening");
+        }
+        Ok(Self {
+            config,
+            source,
+            running,
+            facts,
+            listeners,
+            workers,
+            stop,
+            watchers,
+            changes,
+            commands,
+            signals,
+            _admin: admin,
+        })
+    }
+
+    /// Acts on signals and health changes until it is to stop.
+    async fn serve(&mut self) {
+        loop {
+            tokio::select! {
+                event = self.signals.next() => match event {
+                    Event::Stop => break,
+                    Event::Reload => drop(self.reload()),
+                    Event::ReopenLogs => self.reopen_logs(),
+                    Event::Upgrade => tracing::warn!("SIGUSR2: replacing the running binary is not built yet"),
+                },
+                Some(change) = self.changes.recv() => self.put_in_force(change),
+                Some(Command::Reload(reply)) = self.commands.recv() => {
+                    let outcome = self.reload();
+                    // Who asked may have gone.
+                    let _ = reply.send(outcome);
+                }
+            }
+        }
+        self.drain().await;
+    }
+
+    fn reopen_logs(&self) {
+        if let Some(logs) = &*self.facts.logs.lock().unwrap_or_else(PoisonError::into_inner) {
+            logs.reopen();
+            tracing::info!("Log files are reopened");
+        }
+    }
+
+    /// Lets workers see that a backend became eligible or stopped being so.
+    fn put_in_force(&mut self, first: Change) {
+        let mut changed = vec![first.backend];
+        while let Ok(change) = self.changes.try_recv() {
+            changed.push(change.backend);
+        }
+        for pool in &self.facts.shared.snapshot().pools {
+            if changed.iter().any(|backend| pool.member(*backend).is_some()) {
+                pool.refresh();
+            }
+        }
+        self.facts.shared.changed();
+    }
+
+    /// Reads the config again and swaps what follows from it. A config that fails changes nothing.
+    fn reload(&mut self) -> ReloadOutcome {
+        let Some(source) = &self.source else {
+            let why = "there is nothing to reload: this process runs without a config file";
+            tracing::warn!("{why}");
+            return Err(vec![why.to_owned()]);
+        };
+        let began = clock::now();
+        let result = assemble::again(source, &self.config, &self.facts.shared);
+        let outcome = match result {
+            Ok((config, pools)) => {
+                self.watchers.watch(&pools);
+                self.config = config;
+                let took_ms = clock::now().saturating_duration_since(began).as_millis() as u64;
+                tracing::info!(source = %source.display(), took_ms, "Reloaded");
+                Ok(config::print(&self.config))
+            }
+            Err(errors) => {
+                for error in &errors {
+                    tracing::error!(source = %source.display(), %error, "Reload failed: nothing has changed");
+                }
+                Err(errors)
+            }
+        };
+        self.facts.changing().reloaded(&outcome);
+        outcome.map(drop)
+    }
+
+    /// Lets running requests finish; a second signal, or the end of `timeouts.drain`, ends them.
+    async fn drain(&mut self) {
+        tracing::info!(
+            timeout_s = self.config.timeouts.drain.as_secs(),
+            "Stopping: running requests may finish"
+        );
+        self.facts.changing().readiness = Readiness::NotReady("stopping".to_owned());
+        let _ = self.stop.send(Stop::Drain);
+        self.listeners.clear();
+        let deadline = tokio::time::sleep(self.config.timeouts.drain);
+        tokio::pin!(deadline);
+        loop {
+            tokio::select! {
+                () = worker::all_ended(&self.workers) => return,
+                () = &mut deadline => break,
+                event = self.signals.next() => if event == Event::Stop { break },
+                Some(change) = self.changes.recv() => self.put_in_force(change),
+            }
+        }
+        tracing::warn!("Stopping now: requests that still run are cut");
+        if let Some(logs) = &*self.facts.logs.lock().unwrap_or_else(PoisonError::into_inner) {
+            logs.stop_waiting();
+        }
+        let _ = self.stop.send(Stop::Now);
+    }
+
+    fn join(self) {
+        for worker in self.workers {
+            worker.join();
+        }
+    }
+}
+
+/// Takes an address; it lets nobody in yet.
+fn bind(address: SocketAddr) -> Result<net::Bound, StartError> {
+    net::bind(address).map_err(|source| {
+        let hint = match source.kind() {
+            io::ErrorKind::AddrInUse => " (another process has it: stop that one, or choose another address)",
+            io::ErrorKind::PermissionDenied => " (ports below 1024 need the capability CAP_NET_BIND_SERVICE)",
+            io::ErrorKind::AddrNotAvailable => " (no interface of this machine has this address)",
+            _ => "",
+        };
+        StartError::Bind { address, hint, source }
+    })
+}
+
+fn start_workers(
+    config: &Config,
+    listeners: &[net::Bound],
+    shared: &Arc<Shared>,
+    logs: &Arc<Mutex<Option<Logs>>>,
+    stopped: &watch::Receiver<Stop>,
+) -> Result<Vec<WorkerThread>, StartError> {
+    let logs = logs.lock().unwrap_or_else(PoisonError::into_inner);
+    let logs = logs.as_ref().ok_or(io::ErrorKind::NotConnected).map_err(io::Error::from)?;
+    let mut workers = Vec::new();
+    for (index, seat) in Crew::of(worker_count(config.workers)).into_iter().enumerate() {
+        let sockets = listeners.iter().map(net::Bound::share).collect::<io::Result<_>>()?;
+        workers.push(WorkerThread::spawn(worker::Start {
+            index,
+            seat,
+            sockets,
+            shared: Arc::clone(shared),
+            counters: Arc::new(WorkerCounters::default()),
+            log: logs.buffer(),
+            stopped: stopped.clone(),
+            drain: config.timeouts.drain,
+        })?);
+    }
+    Ok(workers)
+}
+
+/// Lets the admin API in, if it is on. Without it, its channel of commands stays silent.
+fn start_admin(
+    config: &Config,
+    bound: Option<net::Bound>,
+    facts: &Arc<Facts>,
+) -> Result<(mpsc::Receiver<Command>, Tasks), StartError> {
+    let (sender, commands) = mpsc::channel(COMMANDS_WAITING);
+    let mut tasks = Tasks::default();
+    if let (Some(settings), Some(bound)) = (config.admin.clone(), bound) {
+        bound.listen()?;
+        let listener = bound.share()?;
+        let view: Arc<dyn admin::View> = Arc::<Facts>::clone(facts);
+        let control = Control { view, commands: sender };
+        tasks.spawn(async move {
+            if let Err(error) = admin::serve(listener, &settings, control, std::future::pending()).await {
+                tracing::error!(%error, "The admin API has ended");
+            }
+        });
+    }
+    Ok((commands, tasks))
+}
+
+fn worker_count(workers: Workers) -> usize {
+    match workers {
+        Workers::Auto => std::thread::available_parallelism().map_or(1, usize::from),
+        Workers::Count(count) => count,
+    }
+}

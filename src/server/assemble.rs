@@ -1,0 +1,67 @@
+//! From a config to what workers work on, at the start and at every reload.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::StartError;
+use crate::config::{self, Config};
+use crate::pool::Pool;
+use crate::proxy::{Shared, Snapshot};
+use crate::router::{Route, Router, UnknownPool};
+
+/// Puts the first config in force. Gives the pools, whose backends are to be watched.
+pub(super) fn first(config: &Config) -> Result<(Arc<Shared>, Vec<Arc<Pool>>), StartError> {
+    let snapshot = snapshot(config, &[])?;
+    let pools = snapshot.pools.clone();
+    Ok((Shared::new(snapshot), pools))
+}
+
+/// Reads the file again and puts it in force: routes, pools, backends, timeouts and limits. What is bound to sockets and
+/// threads stays as it is, and is said so.
+pub(super) fn again(
+    source: &Path,
+    running: &Config,
+    shared: &Shared,
+) -> Result<(Config, Vec<Arc<Pool>>), Vec<String>> {
+    let loaded = config::load(source).map_err(|report| report.problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    for warning in &loaded.warnings {
+        tracing::warn!(%warning, "The config has a doubtful place");
+    }
+    let mut config = loaded.config;
+    config.limits.connections = config.limits.connections.or(running.limits.connections);
+    let stays = [
+        ("listeners", config.listeners != running.listeners),
+        ("workers", config.workers != running.workers),
+        ("admin", config.admin != running.admin),
+        ("access_log", config.access_log != running.access_log),
+    ];
+    for (key, _) in stays.iter().filter(|(_, has_changed)| *has_changed) {
+        tracing::warn!(key, "Changing this takes a restart");
+    }
+    let snapshot = snapshot(&config, &shared.snapshot().pools).map_err(|error| vec![error.to_string()])?;
+    let pools = snapshot.pools.clone();
+    shared.replace(snapshot);
+    Ok((config, pools))
+}
+
+fn snapshot(config: &Config, previous: &[Arc<Pool>]) -> Result<Snapshot, UnknownPool> {
+    let names: Vec<Arc<str>> = config.pools.iter().map(|pool| Arc::clone(&pool.name)).collect();
+    let router = Router::new(&config.routes, &names)?;
+    let pool = |settings: &crate::pool::Settings| {
+        let same = previous.iter().find(|pool| pool.settings.name == settings.name);
+        Pool::new(settings.clone(), same.map(|pool| &**pool))
+    };
+    Ok(Snapshot {
+        router,
+        pools: config.pools.iter().map(pool).collect(),
+        route_names: config.routes.iter().map(name).collect(),
+        trusted_proxies: config.trusted_proxies.clone(),
+        timeouts: config.timeouts,
+        limits: config.limits,
+    })
+}
+
+/// What the access log calls a route: its host and prefix.
+fn name(route: &Route) -> Box<str> {
+    format!("{}{}", route.host.as_deref().unwrap_or("*"), route.path_prefix).into()
+}

@@ -1,0 +1,191 @@
+//! What the admin API is shown: snapshots, atomics, and the few facts that only the control plane knows.
+
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Instant, SystemTime};
+
+use crate::admin::{
+    BackendState, BackendStatus, CheckStatus, ConfigStatus, ConnectionsStatus, PoolStatus, ProcessStatus, Readiness,
+    ReloadStatus, RequestsStatus, Status, Time, View,
+};
+use crate::clock;
+use crate::health::{Probed, State};
+use crate::pool::{Member, Pool};
+use crate::proxy::Shared;
+use crate::telemetry::Logs;
+use crate::telemetry::metrics::{self, BackendSample, PoolSample, ProcessSample, WorkerCounters};
+
+/// Facts of the running process.
+pub(super) struct Facts {
+    pub(super) shared: Arc<Shared>,
+    pub(super) counters: Vec<Arc<WorkerCounters>>,
+    pub(super) logs: Arc<Mutex<Option<Logs>>>,
+    pub(super) addresses: Vec<SocketAddr>,
+    pub(super) started: (Instant, SystemTime),
+    pub(super) changing: Mutex<Changing>,
+}
+
+/// Facts that change with reloads and at the stop.
+pub(super) struct Changing {
+    pub(super) readiness: Readiness,
+    pub(super) config_text: String,
+    pub(super) source: String,
+    pub(super) config_loaded: SystemTime,
+    pub(super) last_reload: Option<ReloadStatus>,
+    pub(super) reloads_succeeded: u64,
+    pub(super) reloads_failed: u64,
+}
+
+impl Changing {
+    pub(super) fn new(config_text: String, source: String) -> Self {
+        Self {
+            readiness: Readiness::Ready,
+            config_text,
+            source,
+            config_loaded: clock::wall(),
+            last_reload: None,
+            reloads_succeeded: 0,
+            reloads_failed: 0,
+        }
+    }
+
+    /// Takes down how a reload went; a success is the text of the config that is in force now.
+    pub(super) fn reloaded(&mut self, outcome: &Result<String, Vec<String>>) {
+        let now = clock::wall();
+        let errors = match outcome {
+            Ok(text) => {
+                self.config_text.clone_from(text);
+                self.config_loaded = now;
+                self.reloads_succeeded += 1;
+                Vec::new()
+            }
+            Err(errors) => {
+                self.reloads_failed += 1;
+                errors.clone()
+            }
+        };
+        self.last_reload = Some(ReloadStatus { time: now.into(), errors });
+    }
+}
+
+impl Facts {
+    pub(super) fn changing(&self) -> MutexGuard<'_, Changing> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sum(&self, value: impl Fn(&WorkerCounters) -> u64) -> u64 {
+        self.counters.iter().map(|counters| value(counters)).sum()
+    }
+}
+
+impl View for Facts {
+    fn readiness(&self) -> Readiness {
+        self.changing().readiness.clone()
+    }
+
+    fn status(&self) -> Status {
+        let changing = self.changing();
+        let (instant, wall) = self.started;
+        let process = ProcessStatus {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            started: wall.into(),
+            uptime_seconds: clock::now().saturating_duration_since(instant).as_secs(),
+            ready: changing.readiness == Readiness::Ready,
+            workers: self.counters.len() as u32,
+            listeners: self.addresses.iter().map(SocketAddr::to_string).collect(),
+            connections: ConnectionsStatus {
+                active: self.sum(|counters| counters.connections_active.value()),
+                accepted: self.sum(|counters| counters.connections_accepted.value()),
+            },
+            requests: RequestsStatus {
+                in_flight: self.sum(|counters| counters.requests_in_flight.value()),
+                total: self.sum(|counters| (0..=5).map(|class| counters.requests(class)).sum()),
+            },
+            config: ConfigStatus {
+                source: changing.source.clone(),
+                loaded: changing.config_loaded.into(),
+                last_reload: changing.last_reload.clone(),
+            },
+        };
+        Status { process, pools: self.shared.snapshot().pools.iter().map(|pool| pool_status(pool)).collect() }
+    }
+
+    fn metrics(&self) -> metrics::Snapshot {
+        let changing = self.changing();
+        let logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
+        metrics::Snapshot {
+            threads: self.counters.clone(),
+            pools: self.shared.snapshot().pools.iter().map(|pool| pool_sample(pool)).collect(),
+            process: ProcessSample {
+                version: env!("CARGO_PKG_VERSION"),
+                started: self.started.1,
+                workers: self.counters.len() as u64,
+                config_loaded: changing.config_loaded,
+                reloads_succeeded: changing.reloads_succeeded,
+                reloads_failed: changing.reloads_failed,
+                log_lines_dropped: logs.as_ref().map_or(0, Logs::lines_dropped),
+            },
+        }
+    }
+
+    fn config(&self) -> String {
+        self.changing().config_text.clone()
+    }
+}
+
+fn pool_status(pool: &Pool) -> PoolStatus {
+    PoolStatus {
+        name: pool.settings.name.to_string(),
+        strategy: pool.settings.strategy.name.to_owned(),
+        backends: pool.members.iter().map(|member| backend_status(member)).collect(),
+    }
+}
+
+fn backend_status(member: &Member) -> BackendStatus {
+    let backend = &member.backend;
+    let health = member.health.status();
+    let is_drained = member.is_drained.load(Ordering::Relaxed);
+    BackendStatus {
+        url: backend.address.url.clone(),
+        state: match health.state {
+            _ if is_drained => BackendState::Draining,
+            State::Up => BackendState::Up,
+            State::Down => BackendState::Down,
+            State::Unknown => BackendState::Unchecked,
+        },
+        why: if is_drained { Some("drained".to_owned()) } else { health.why.as_deref().map(str::to_owned) },
+        last_check: health.probed.as_ref().map(check_status),
+        weight: backend.weight.load(Ordering::Relaxed),
+        backup: backend.is_backup,
+        in_flight: u64::from(backend.in_flight.0.load(Ordering::Relaxed)),
+        attempts: backend.totals.attempts.load(Ordering::Relaxed),
+        failures: backend.totals.failures.load(Ordering::Relaxed),
+    }
+}
+
+fn check_status(probed: &Probed) -> CheckStatus {
+    CheckStatus {
+        time: Time::from(probed.wall),
+        duration_ms: probed.took.as_secs_f64() * 1000.0,
+        healthy: probed.error.is_none(),
+        status: probed.status_code,
+        error: probed.error.as_deref().map(str::to_owned),
+    }
+}
+
+fn pool_sample(pool: &Pool) -> PoolSample {
+    let sample = |member: &Arc<Member>| {
+        let status = backend_status(member);
+        BackendSample {
+            url: status.url,
+            is_eligible: member.is_eligible(),
+            weight: status.weight,
+            in_flight: status.in_flight,
+            attempts: status.attempts,
+            failures: status.failures,
+        }
+    };
+    PoolSample { name: pool.settings.name.to_string(), backends: pool.members.iter().map(sample).collect() }
+}

@@ -1,0 +1,117 @@
+//! One worker: a thread with a runtime of its own that accepts clients and serves them.
+
+use std::io;
+use std::net::TcpListener;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::Stop;
+use crate::clock;
+use crate::listener::{Acceptor, Seat};
+use crate::proxy::{Shared, Worker};
+use crate::tasks::LocalTasks;
+use crate::telemetry::access_log::LogBuffer;
+use crate::telemetry::metrics::WorkerCounters;
+
+/// Tasks that run before sockets are asked again. Fewer turns of `epoll_wait` under load, bounded delay.
+const EVENT_INTERVAL: u32 = 61;
+
+/// What a worker begins with.
+pub(super) struct Start {
+    pub(super) index: usize,
+    pub(super) seat: Seat,
+    pub(super) sockets: Vec<TcpListener>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) counters: Arc<WorkerCounters>,
+    pub(super) log: LogBuffer,
+    pub(super) stopped: watch::Receiver<Stop>,
+    pub(super) drain: Duration,
+}
+
+/// A running worker.
+#[derive(Debug)]
+pub(super) struct WorkerThread {
+    thread: JoinHandle<()>,
+    ended: watch::Receiver<()>,
+    pub(super) counters: Arc<WorkerCounters>,
+}
+
+impl WorkerThread {
+    pub(super) fn spawn(start: Start) -> io::Result<Self> {
+        let (ending, ended) = watch::channel(());
+        let counters = Arc::clone(&start.counters);
+        let thread = std::thread::Builder::new()
+            .name(format!("worker-{}", start.index))
+            .spawn(move || {
+                let _ending = ending;
+                if let Err(error) = run(start) {
+                    tracing::error!(%error, "A worker could not start");
+                }
+            })?;
+        Ok(Self {
+            thread,
+            ended,
+            counters,
+        })
+    }
+
+    /// Waits for the thread's end.
+    pub(super) fn join(self) {
+        if self.thread.join().is_err() {
+            tracing::error!("A worker ended by a panic");
+        }
+    }
+}
+
+/// Ready when no worker runs any more.
+pub(super) async fn all_ended(workers: &[WorkerThread]) {
+    for worker in workers {
+        let mut ended = worker.ended.clone();
+        // The sender sends nothing: it is dropped at the end.
+        while ended.changed().await.is_ok() {}
+    }
+}
+
+fn run(start: Start) -> io::Result<()> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .event_interval(EVENT_INTERVAL)
+        .build_local(tokio::runtime::LocalOptions::default())?
+        .block_on(work(start))
+}
+
+async fn work(start: Start) -> io::Result<()> {
+    let mut stopped = start.stopped;
+    let worker = Worker::new(start.shared, start.counters, start.log);
+    let connections = LocalTasks::default();
+    let mut accepting = JoinSet::new();
+    let acceptor = Acceptor::start(&worker, start.seat, start.sockets, &mut accepting, &connections)?;
+    let mut ticks = JoinSet::new();
+    ticks.spawn_local(tick(Rc::clone(&worker)));
+    let _ = stopped.wait_for(|stop| *stop != Stop::No).await;
+    worker.is_draining.set(true);
+    acceptor.take_the_rest();
+    accepting.shutdown().await;
+    acceptor.drain();
+    tokio::select! {
+        () = connections.join() => {}
+        _ = stopped.wait_for(|stop| *stop == Stop::Now) => {}
+        () = tokio::time::sleep(start.drain) => {}
+    }
+    worker.log.borrow_mut().flush();
+    Ok(())
+}
+
+async fn tick(worker: Rc<Worker>) {
+    let mut interval = tokio::time::interval(clock::TICK);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    loop {
+        interval.tick().await;
+        worker.tick();
+    }
+}
