@@ -101,14 +101,14 @@ impl Name {
         match answer {
             Ok(found) => {
                 if std::mem::take(&mut self.is_failing) {
-                    tracing::info!(name = self.host, "name resolves again");
+                    tracing::info!(name = self.host, "Name resolves again");
                 }
                 let found: Vec<IpAddr> = found.iter().map(SocketAddr::ip).collect();
                 self.publish(&found);
             }
             Err(error) => {
                 if !std::mem::replace(&mut self.is_failing, true) {
-                    tracing::warn!(name = self.host, reason = %error, "name does not resolve, the last answer is kept");
+                    tracing::warn!(name = self.host, reason = %error, "Name does not resolve, the last answer is kept");
                 }
             }
         }
@@ -131,7 +131,7 @@ impl Name {
             let before = backend.resolved.swap(Arc::new(addresses));
             if !std::mem::replace(&mut is_logged, true) {
                 let before: Vec<_> = before.iter().map(SocketAddr::ip).collect();
-                tracing::info!(name = self.host, ?before, after = ?found, "addresses changed");
+                tracing::info!(name = self.host, ?before, after = ?found, "Addresses changed");
             }
         }
     }

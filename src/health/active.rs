@@ -157,8 +157,8 @@ impl Watcher {
         let backend = &self.backend.address;
         let state = status.state.as_str();
         match &status.why {
-            Some(reason) => tracing::warn!(%backend, state, %reason, "backend is down"),
-            None => tracing::info!(%backend, state, "backend is {state}"),
+            Some(reason) => tracing::warn!(%backend, state, %reason, "Backend is down"),
+            None => tracing::info!(%backend, state, "Backend is {state}"),
         }
     }
 

@@ -3,7 +3,6 @@
 use crate::support::{Answer, Backend, Gate, Proxy};
 
 #[test]
-#[ignore = "the server is not built yet"]
 fn a_line_says_who_asked_what_of_whom() {
     let backend = Backend::saying("hello");
     let proxy = Proxy::before(&[&backend]).start();
@@ -24,7 +23,6 @@ fn a_line_says_who_asked_what_of_whom() {
 }
 
 #[test]
-#[ignore = "the server is not built yet"]
 fn a_head_that_cannot_be_read_has_a_line_without_path() {
     let backend = Backend::saying("");
     let proxy = Proxy::before(&[&backend]).start();
@@ -39,7 +37,6 @@ fn a_head_that_cannot_be_read_has_a_line_without_path() {
 }
 
 #[test]
-#[ignore = "the server is not built yet"]
 fn a_client_that_leaves_first_is_499() {
     let gate = Gate::default();
     let its = gate.clone();
@@ -57,7 +54,6 @@ fn a_client_that_leaves_first_is_499() {
 }
 
 #[test]
-#[ignore = "the server is not built yet"]
 fn what_a_client_sends_cannot_break_a_line() {
     let backend = Backend::saying("");
     let proxy = Proxy::before(&[&backend]).start();
@@ -69,7 +65,6 @@ fn what_a_client_sends_cannot_break_a_line() {
 }
 
 #[test]
-#[ignore = "the server is not built yet"]
 fn requests_that_fail_are_warnings() {
     let proxy = Proxy::before(&[]).backend("http://127.0.0.1:1").start();
     assert_eq!(proxy.get("/warned").status(), 503);

@@ -12,7 +12,6 @@ fn before(answer: Answer) -> (Backend, Proxy) {
 }
 
 #[test]
-#[ignore = "the server is not built yet"]
 fn an_answer_that_is_cut_is_seen_as_cut() {
     let cuts = [
         "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc",
@@ -29,7 +28,6 @@ fn an_answer_that_is_cut_is_seen_as_cut() {
 }
 
 #[test]
-#[ignore = "the server is not built yet"]
 fn an_answer_that_cannot_be_read_is_502() {
     let broken = [
         "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
@@ -45,7 +43,6 @@ fn an_answer_that_cannot_be_read_is_502() {
 }
 
 #[test]
-#[ignore = "the server is not built yet"]
 fn bytes_after_an_answer_are_nobodys_answer() {
     let extra =
         "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\naHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison";
@@ -58,7 +55,6 @@ fn bytes_after_an_answer_are_nobodys_answer() {
 }
 
 #[test]
-#[ignore = "the server is not built yet"]
 fn answers_without_a_body_leave_the_connection_usable() {
     let backend = Backend::start(|request| match request.start() {
         "HEAD /a" => Answer::raw("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"),
@@ -76,7 +72,6 @@ fn answers_without_a_body_leave_the_connection_usable() {
 }
 
 #[test]
-#[ignore = "the server is not built yet"]
 fn interim_answers_are_passed_on() {
     let hints =
         "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na";
@@ -87,7 +82,6 @@ fn interim_answers_are_passed_on() {
 }
 
 #[test]
-#[ignore = "the server is not built yet"]
 fn an_answer_begins_before_it_ends() {
     let gate = Gate::default();
     let first = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n";
@@ -100,7 +94,6 @@ fn an_answer_begins_before_it_ends() {
 }
 
 #[test]
-#[ignore = "the server is not built yet"]
 fn a_refusal_before_the_body_was_sent_reaches_the_client() {
     let (_backend, proxy) = before(Answer::status(413, "too large").early());
     let mut client = proxy.client();

@@ -36,7 +36,6 @@ fn ask_in_parallel(proxy: &Proxy, clients: usize, requests: usize) {
 }
 
 #[test]
-#[ignore = "the server is not built yet"]
 fn round_robin_is_exact_with_many_clients_at_once() {
     let backends = three();
     let proxy = Proxy::before(&backends.each_ref()).start();
@@ -45,7 +44,6 @@ fn round_robin_is_exact_with_many_clients_at_once() {
 }
 
 #[test]
-#[ignore = "the server is not built yet"]
 fn round_robin_follows_weights_from_the_start() {
     let backends = three();
     let weighted = backends.each_ref().map(Backend::url);
@@ -59,7 +57,6 @@ fn round_robin_follows_weights_from_the_start() {
 }
 
 #[test]
-#[ignore = "the server is not built yet"]
 fn backends_that_are_left_share_evenly() {
     let backends = three();
     let gone = Backend::saying("gone");
@@ -81,7 +78,6 @@ fn backends_that_are_left_share_evenly() {
 }
 
 #[test]
-#[ignore = "the server is not built yet"]
 fn backup_is_used_only_when_no_other_is_left() {
     let (main, spare) = (Backend::saying("main"), Backend::saying("spare"));
     let list = format!(
@@ -98,7 +94,6 @@ fn backup_is_used_only_when_no_other_is_left() {
 }
 
 #[test]
-#[ignore = "the server is not built yet"]
 fn routes_go_by_host_and_by_whole_segments_of_the_path() {
     let (all, api) = (Backend::saying("all"), Backend::start(|_| Answer::ok("api")));
     let config = format!(

@@ -31,7 +31,6 @@ fn statuses(bad: &Backend, request: &str) -> Vec<u16> {
 }
 
 #[test]
-#[ignore = "the server is not built yet"]
 fn a_refused_connection_costs_the_client_nothing() {
     let (address, _socket) = refusing_address();
     let good = Backend::saying("good");
@@ -45,7 +44,6 @@ fn a_refused_connection_costs_the_client_nothing() {
 }
 
 #[test]
-#[ignore = "the server is not built yet"]
 fn a_503_is_retried_for_every_method() {
     for request in [GET, POST] {
         let bad = doing(Answer::status(503, ""));
@@ -54,7 +52,6 @@ fn a_503_is_retried_for_every_method() {
 }
 
 #[test]
-#[ignore = "the server is not built yet"]
 fn a_cut_connection_is_retried_for_idempotent_methods_only() {
     for answer in [Answer::nothing().close(), Answer::nothing().reset()] {
         let bad = doing(answer.clone());
@@ -67,7 +64,6 @@ fn a_cut_connection_is_retried_for_idempotent_methods_only() {
 }
 
 #[test]
-#[ignore = "the server is not built yet"]
 fn the_retry_is_in_the_log_line() {
     let bad = doing(Answer::status(503, ""));
     let good = Backend::saying("good");
@@ -85,7 +81,6 @@ fn the_retry_is_in_the_log_line() {
 }
 
 #[test]
-#[ignore = "the server is not built yet"]
 fn nothing_is_retried_once_an_answer_began() {
     let bad = doing(Answer::raw("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc").close());
     let good = Backend::saying("good");
@@ -98,7 +93,6 @@ fn nothing_is_retried_once_an_answer_began() {
 }
 
 #[test]
-#[ignore = "the server is not built yet"]
 fn nobody_left_is_503_with_a_time_to_come_back() {
     let (address, _socket) = refusing_address();
     let proxy = Proxy::before(&[]).backend(&format!("http://{address}")).start();
@@ -108,7 +102,6 @@ fn nobody_left_is_503_with_a_time_to_come_back() {
 }
 
 #[test]
-#[ignore = "the server is not built yet"]
 fn an_own_503_of_the_last_backend_is_passed_on() {
     let bad = doing(Answer::status(503, "busy"));
     let proxy = Proxy::before(&[&bad]).start();
@@ -117,7 +110,6 @@ fn an_own_503_of_the_last_backend_is_passed_on() {
 }
 
 #[test]
-#[ignore = "the server is not built yet"]
 fn a_backend_that_does_not_answer_in_time_is_504() {
     let gate = Gate::default();
     let slow = doing(Answer::ok("").after(&gate));
@@ -129,7 +121,6 @@ fn a_backend_that_does_not_answer_in_time_is_504() {
 }
 
 #[test]
-#[ignore = "the server is not built yet"]
 fn a_connection_that_the_backend_closed_while_idle_fails_no_request() {
     let backend = Backend::start(|_| Answer::ok("a").close());
     let proxy = Proxy::before(&[&backend]).config("workers: 1").start();

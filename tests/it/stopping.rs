@@ -7,7 +7,6 @@ use rustix::process::Signal;
 use crate::support::{Answer, Backend, Gate, Proxy};
 
 #[test]
-#[ignore = "the server is not built yet"]
 fn the_admin_api_says_that_it_lives_and_is_ready() {
     let backend = Backend::saying("");
     let proxy = Proxy::before(&[&backend]).start();
@@ -16,7 +15,6 @@ fn the_admin_api_says_that_it_lives_and_is_ready() {
 }
 
 #[test]
-#[ignore = "the server is not built yet"]
 fn it_runs_without_its_admin_api() {
     let backend = Backend::saying("");
     let proxy = Proxy::before(&[&backend]).without_admin().start();
@@ -24,7 +22,6 @@ fn it_runs_without_its_admin_api() {
 }
 
 #[test]
-#[ignore = "the server is not built yet"]
 fn a_stop_lets_running_requests_end_and_refuses_new_connections() {
     let gate = Gate::default();
     let its = gate.clone();
@@ -48,7 +45,6 @@ fn a_stop_lets_running_requests_end_and_refuses_new_connections() {
 }
 
 #[test]
-#[ignore = "the server is not built yet"]
 fn a_second_signal_ends_at_once() {
     let gate = Gate::default();
     let its = gate.clone();
@@ -68,7 +64,6 @@ fn a_second_signal_ends_at_once() {
 }
 
 #[test]
-#[ignore = "the server is not built yet"]
 fn a_reload_puts_a_good_config_in_force_and_leaves_a_bad_one() {
     let (old, new) = (Backend::saying("old"), Backend::saying("new"));
     let proxy = Proxy::before(&[&old]).start();

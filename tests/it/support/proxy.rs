@@ -292,9 +292,9 @@ impl Builder {
             address: SocketAddr::from(([0, 0, 0, 0], 0)),
             admin: None,
         };
-        proxy.address = proxy.wait_for_address("listening");
+        proxy.address = proxy.wait_for_address("Listening");
         if !self.is_without_admin {
-            proxy.admin = Some(proxy.wait_for_address("admin listening"));
+            proxy.admin = Some(proxy.wait_for_address("Admin listening"));
         }
         proxy
     }
@@ -351,7 +351,7 @@ fn new_folder() -> PathBuf {
 mod tests {
     use super::*;
 
-    const LISTENS: &str = r#"echo '{"msg":"listening","address":"127.0.0.1:9"}'; "#;
+    const LISTENS: &str = r#"echo '{"msg":"Listening","address":"127.0.0.1:9"}'; "#;
 
     /// Runs until a signal comes, and looks at once whether one did.
     const RUNS: &str = "while :; do :; done";
