@@ -57,11 +57,7 @@ pub fn from_arguments(arguments: &Arguments) -> Result<Loaded, Report> {
         },
         value: Value::Map(entries),
     };
-    let source = Source {
-        name: "command line",
-        text: &line.text,
-        origin: Origin::Arguments,
-    };
+    let source = Source::new("command line", &line.text, Origin::Arguments);
     finish(Context::new(source, Path::new("."), &|_| None), Some(&root))
 }
 

@@ -140,11 +140,7 @@ fn read(path: &Path) -> Result<String, String> {
 /// # Errors
 /// Everything that is wrong with it, at once.
 pub fn from_text(text: &str, name: &str, folder: &Path, lookup: Lookup<'_>) -> Result<Loaded, Report> {
-    let source = Source {
-        name,
-        text,
-        origin: Origin::File,
-    };
+    let source = Source::new(name, text, Origin::File);
     let cx = Context::new(source, folder, lookup);
     match tree::parse(&cx) {
         Ok(root) => finish(cx, root.as_ref()),

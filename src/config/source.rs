@@ -38,6 +38,8 @@ pub(super) struct Source<'a> {
     pub(super) name: &'a str,
     pub(super) text: &'a str,
     pub(super) origin: Origin,
+    /// Where lines start, so that a thousand findings in a large file do not count its lines a thousand times.
+    line_starts: Vec<usize>,
 }
 
 /// A problem before it is rendered.
@@ -94,12 +96,23 @@ impl Finding {
     }
 }
 
-impl Source<'_> {
+impl<'a> Source<'a> {
+    /// A text with the name that messages call it by.
+    pub(super) fn new(name: &'a str, text: &'a str, origin: Origin) -> Self {
+        let ends = text.match_indices('\n').map(|(at, _)| at + 1);
+        Self {
+            name,
+            text,
+            origin,
+            line_starts: std::iter::once(0).chain(ends).collect(),
+        }
+    }
+
     /// Line of a place, from 1.
     pub(super) fn line(&self, place: Place) -> usize {
         let start = self.clamp(place.start);
-        let before = self.text.get(..start).unwrap_or_default();
-        before.matches('\n').count() + 1
+        self.line_starts
+            .partition_point(|line_start| *line_start <= start)
     }
 
     /// The whole line of a place, without its end.
@@ -168,8 +181,11 @@ impl Source<'_> {
     }
 
     fn line_start(&self, at: usize) -> usize {
-        let before = self.text.get(..at).unwrap_or_default();
-        before.rfind('\n').map_or(0, |newline| newline + 1)
+        let line = self.line_starts.partition_point(|line_start| *line_start <= at);
+        self.line_starts
+            .get(line.saturating_sub(1))
+            .copied()
+            .unwrap_or_default()
     }
 
     fn clamp(&self, at: usize) -> usize {
@@ -227,11 +243,7 @@ mod tests {
     use super::*;
 
     fn render(text: &str, start: usize, end: usize) -> String {
-        let source = Source {
-            name: "a.yaml",
-            text,
-            origin: Origin::File,
-        };
+        let source = Source::new("a.yaml", text, Origin::File);
         let finding = Finding::error(Place { start, end }, "wrong").note("right");
         source.render(finding, &[]).to_string()
     }
@@ -269,11 +281,7 @@ mod tests {
 
     #[test]
     fn masks_secret_places() {
-        let source = Source {
-            name: "a",
-            text: "x: hush, y: 1",
-            origin: Origin::File,
-        };
+        let source = Source::new("a", "x: hush, y: 1", Origin::File);
         let finding = Finding::error(Place { start: 9, end: 10 }, "wrong");
         let shown = source.render(finding, &[Place { start: 3, end: 7 }]).to_string();
         assert_eq!(
