@@ -114,7 +114,6 @@ fn wrong_command_lines_are_misuse() {
         &["check", "--colour"],
         &["completions", "ash"],
         &["schema", "x"],
-        &[],
     ] {
         let (outcome, out, err) = run(wrong);
         assert_eq!((outcome, out.as_str()), (Outcome::Misused, ""), "{wrong:?}");
