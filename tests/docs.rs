@@ -1,7 +1,8 @@
-//! Every link between two Markdown files, or from one to a file or a heading, leads somewhere.
+//! What the pages and the examples say holds: every link between two Markdown files, or from one to a file or a heading,
+//! leads somewhere, and every config that is shown is right.
 #![allow(
     clippy::expect_used,
-    clippy::indexing_slicing,
+    clippy::panic,
     reason = "a crate of tests: a failure is a panic"
 )]
 
@@ -37,6 +38,74 @@ fn finds_a_link_to_nothing_and_to_a_heading_that_is_not_there() {
         ["other.md", "#nothing", "#no-heading", "m.md"],
         "{broken:?}"
     );
+}
+
+#[test]
+fn the_configs_of_the_repository_are_right() {
+    for path in ["config/config.yaml", "config/docker.yaml"] {
+        is_right(path, &read(path));
+    }
+}
+
+#[test]
+fn what_the_comments_of_the_config_offer_is_right() {
+    let offered = offered(&read("config/config.yaml"));
+    assert!(
+        offered.contains("\n  - { url: http://localhost:8004, weight: 3 }\n"),
+        "{offered}"
+    );
+    assert!(offered.contains("\npools:\n  api:\n"), "{offered}");
+    is_right("the comments of config/config.yaml", &offered);
+}
+
+#[test]
+fn the_config_in_the_readme_is_the_one_of_the_file() {
+    let page = read("README.md");
+    let shown = page
+        .split("```yaml\n")
+        .nth(1)
+        .and_then(|rest| rest.split("```").next());
+    let file = read("config/config.yaml");
+    let is_said = |line: &&str| !line.is_empty() && !line.trim_start().starts_with('#');
+    let said: Vec<&str> = file.lines().filter(is_said).collect();
+    assert_eq!(
+        shown
+            .expect("the page shows a config")
+            .lines()
+            .collect::<Vec<_>>(),
+        said
+    );
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect("the file is there")
+}
+
+#[track_caller]
+fn is_right(name: &str, text: &str) {
+    match evenkeel::config::from_text(text, name, Path::new("/"), &|_| None) {
+        Ok(loaded) => assert!(loaded.warnings.is_empty(), "{name}: {:?}", loaded.warnings),
+        Err(report) => panic!("{report}"),
+    }
+}
+
+/// A config with its commented-out lines put in force: those that begin with a key or an item after `# `.
+fn offered(text: &str) -> String {
+    let mut lines = String::new();
+    for line in text.lines() {
+        let comment = line
+            .split_once("# ")
+            .filter(|(indent, _)| indent.trim().is_empty());
+        let (indent, comment) = comment.unwrap_or_default();
+        let first = comment.split_whitespace().next().unwrap_or_default();
+        let is_key = first.ends_with(':') && first == first.to_lowercase();
+        if is_key || first == "-" {
+            lines += &format!("{indent}{comment}\n");
+        } else if !line.trim_start().starts_with('#') {
+            lines += &format!("{line}\n");
+        }
+    }
+    lines
 }
 
 fn pages(root: &Path) -> Vec<PathBuf> {
