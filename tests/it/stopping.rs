@@ -1,10 +1,11 @@
 //! Ready, reload and stop.
 
-use std::net::TcpStream;
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpStream};
 
 use rustix::process::Signal;
 
-use crate::support::{Answer, Backend, Gate, Proxy};
+use crate::support::{Answer, Backend, DEADLINE, Gate, Proxy};
 
 #[test]
 fn the_admin_api_says_that_it_lives_and_is_ready() {
@@ -36,12 +37,23 @@ fn a_stop_lets_running_requests_end_and_refuses_new_connections() {
     let mark = proxy.mark();
     proxy.signal(Signal::TERM);
     proxy.wait_for_message(mark, "stopping");
-    assert!(TcpStream::connect(proxy.address()).is_err());
+    wait_until_refused(proxy.address());
     gate.open();
     let received = client.read();
     assert_eq!(received.text(), "done");
     assert_eq!(received.field("connection"), Some("close"));
     assert!(proxy.wait().success());
+}
+
+/// The listener closes a moment after the signal came. One that is open and does not accept would let connects hang.
+fn wait_until_refused(address: SocketAddr) {
+    let start = evenkeel::clock::now();
+    loop {
+        match TcpStream::connect_timeout(&address, DEADLINE) {
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => return,
+            outcome => assert!(start.elapsed() < DEADLINE, "it is still open: {outcome:?}"),
+        }
+    }
 }
 
 #[test]

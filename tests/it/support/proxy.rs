@@ -273,7 +273,7 @@ impl Builder {
         let path = config_path(&folder).to_string_lossy().into_owned();
         let balancer = [env!("CARGO_BIN_EXE_evenkeel"), "run", "-c", &path].map(str::to_owned);
         let words = self.program.unwrap_or_else(|| balancer.to_vec());
-        let mut child = Command::new(&words[0])
+        let child = Command::new(&words[0])
             .args(&words[1..])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -282,9 +282,7 @@ impl Builder {
             .expect("the program starts");
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let events = Log::default();
-        follow(&mut child, &events);
-        let its = events.clone();
-        thread::spawn(move || its.push(Event::End(child.wait().expect("a child can be waited for"))));
+        follow(child, &events);
         let mut proxy = Proxy {
             pid: pid.expect("a child has an id"),
             folder,
@@ -300,13 +298,17 @@ impl Builder {
     }
 }
 
-/// Turns what the process writes into events.
-fn follow(child: &mut Child, events: &Log<Event>) {
+/// Turns what the process does into events. Its end comes last, after all that it wrote.
+fn follow(mut child: Child, events: &Log<Event>) {
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let its = events.clone();
-    thread::spawn(move || for_each_line(stdout, |line| its.push(log_line(line))));
+    let messages = thread::spawn(move || for_each_line(stderr, |line| its.push(Event::Message(line))));
     let its = events.clone();
-    thread::spawn(move || for_each_line(stderr, |line| its.push(Event::Message(line))));
+    thread::spawn(move || {
+        for_each_line(stdout, |line| its.push(log_line(line)));
+        drop(messages.join());
+        its.push(Event::End(child.wait().expect("a child can be waited for")));
+    });
 }
 
 fn for_each_line(stream: Option<impl Read>, act: impl Fn(String)) {
@@ -327,7 +329,7 @@ fn log_line(text: String) -> Event {
 
 fn begins(line: &Value, beginning: &str) -> bool {
     let message = line["msg"].as_str().unwrap_or_default();
-    message.to_lowercase().starts_with(beginning)
+    message.to_lowercase().starts_with(&beginning.to_lowercase())
 }
 
 fn is_access(line: &&Value) -> bool {
