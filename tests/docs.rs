@@ -9,6 +9,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use evenkeel::http1::Malformed;
+use evenkeel::proxy::Failure;
+
 /// Folders that hold no documentation of this project.
 const PASSED_OVER: [&str; 4] = [".git", "target", "node_modules", "vendor"];
 
@@ -75,6 +78,39 @@ fn the_config_in_the_readme_is_the_one_of_the_file() {
             .collect::<Vec<_>>(),
         said
     );
+}
+
+#[test]
+fn the_reference_of_errors_is_the_one_made_from_the_code() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/errors.md");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(path, errors()).expect("docs/ can be written");
+    }
+    assert_eq!(
+        read("docs/errors.md"),
+        errors(),
+        "run `UPDATE_DOCS=1 cargo test reference`"
+    );
+}
+
+/// Every word of the access log's `error`, in Markdown.
+fn errors() -> String {
+    let mut page = String::from(
+        "# Errors\n\n\
+         The words that `error` in the access log can have. They do not change between versions.\n\
+         This page is made from the code: `UPDATE_DOCS=1 cargo test reference`.\n\n\
+         | word | means |\n| --- | --- |\n",
+    );
+    for (word, meaning) in Failure::WORDS {
+        page += &format!("| `{word}` | {meaning} |\n");
+    }
+    page += "\nA request that cannot be understood, or breaks a limit of its shape, is refused before any backend hears of it; the\n\
+             connection is closed, because nobody can say where its next message begins.\n\n\
+             | word | status | means |\n| --- | --- | --- |\n";
+    for reason in Malformed::ALL {
+        page += &format!("| `{}` | {} | {reason} |\n", reason.word(), reason.status());
+    }
+    page
 }
 
 fn read(path: &str) -> String {
