@@ -71,28 +71,43 @@ fn field_ends(scan: &HeadScan) -> &[u32] {
 /// `method SP request-target SP HTTP-version`, single spaces (RFC 9112 §3).
 fn request_line(head: &mut RequestHead, start: usize, end: usize) -> Result<(), Malformed> {
     let line = head.bytes.get(start..end).unwrap_or_default();
-    let mut parts = line.split(|byte| *byte == b' ');
-    let (Some(method), Some(target), Some(version), None) =
-        (parts.next(), parts.next(), parts.next(), parts.next())
-    else {
+    let (method, rest) = line
+        .iter()
+        .position(|byte| *byte == b' ')
+        .and_then(|at| line.split_at_checked(at))
+        .unwrap_or_default();
+    let target_end = rest.iter().rposition(|byte| *byte == b' ').unwrap_or_default();
+    let ([_, target @ ..], [_, version @ ..]) = rest.split_at_checked(target_end).unwrap_or_default() else {
         return Err(Malformed::BadRequestLine);
     };
-    if method.is_empty() || !TOKEN.contains_all(method) {
+    head.method = Method::from_token(method);
+    if head.method == Method::Other && (method.is_empty() || !TOKEN.contains_all(method)) {
         return Err(Malformed::BadMethod);
     }
     head.version = version_of(version, Malformed::BadRequestLine)?;
-    head.method = Method::from_token(method);
     if head.method == Method::Connect {
         return Err(Malformed::ConnectRefused);
     }
     let target_start = start + method.len() + 1;
     let target_end = target_start + target.len();
     head.method_text = Span::new(start, target_start - 1);
-    let target = target::parse(&mut head.bytes, target_start, target_end, head.method)?;
+    let target = target::parse(&mut head.bytes, target_start, target_end, head.method).map_err(|reason| {
+        if has_space(&head.bytes, target_start, target_end) {
+            Malformed::BadRequestLine
+        } else {
+            reason
+        }
+    })?;
     head.path = target.path;
     head.query = target.query;
     head.authority = target.authority.unwrap_or_default();
     Ok(())
+}
+
+/// Whether what was taken for the target is more than one word. No target may hold a space, so that it is looked for only
+/// when the target was refused.
+fn has_space(bytes: &[u8], start: usize, end: usize) -> bool {
+    bytes.get(start..end).is_some_and(|target| target.contains(&b' '))
 }
 
 /// `HTTP-version SP 3DIGIT [ SP reason-phrase ]` (RFC 9112 §4). The space before an absent reason may be absent too.

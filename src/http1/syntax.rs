@@ -22,9 +22,10 @@ impl ByteSet {
         self.0.get(usize::from(byte)).copied().unwrap_or_default()
     }
 
-    /// Whether all of `bytes` are in the set.
+    /// Whether all of `bytes` are in the set. It does not stop at the first that is not, which is rare: the loop
+    /// without a branch is several times as fast.
     pub(super) fn contains_all(&self, bytes: &[u8]) -> bool {
-        bytes.iter().all(|byte| self.contains(*byte))
+        bytes.iter().fold(true, |all, byte| all & self.contains(*byte))
     }
 }
 
