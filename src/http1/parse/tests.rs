@@ -1,6 +1,8 @@
 //! Heads from bytes to spans: what tests of requests and answers share.
 
 mod answers;
+mod connection;
+mod corpus;
 mod requests;
 mod splits;
 
