@@ -235,6 +235,18 @@ mod tests {
     }
 
     #[test]
+    fn the_list_of_reasons_leaves_none_out() {
+        for (place, reason) in Malformed::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, place, "{reason}");
+        }
+        assert_eq!(
+            Malformed::ALL.last(),
+            Some(&Malformed::TrailersTooLarge),
+            "the last of the enum"
+        );
+    }
+
+    #[test]
     fn every_reason_has_a_status_of_an_error() {
         for reason in Malformed::ALL {
             assert!(

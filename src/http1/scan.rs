@@ -63,6 +63,9 @@ impl HeadScan {
                 };
             };
             if end > self.line {
+                if kind == Kind::Request && self.ends.is_empty() {
+                    check_version(seen.get(self.line..end).unwrap_or_default())?;
+                }
                 self.ends.push(end as u32);
                 self.begin(end + 2);
             } else if self.is_in_start_line(kind) {
@@ -216,6 +219,26 @@ fn whole(kind: Kind, limits: &Limits) -> usize {
     match kind {
         Kind::Request | Kind::Response => limits.head,
         Kind::Trailers => limits.trailers,
+    }
+}
+
+/// Refuses a request line that does not end in a version, as of HTTP/0.9: whoever sent it waits for an answer now and
+/// sends no fields. Which version it is, and the rest of the line, is for the parser.
+fn check_version(line: &[u8]) -> Result<(), Malformed> {
+    match line {
+        [
+            ..,
+            b' ',
+            b'H',
+            b'T',
+            b'T',
+            b'P',
+            b'/',
+            b'0'..=b'9',
+            b'.',
+            b'0'..=b'9',
+        ] => Ok(()),
+        _ => Err(Malformed::BadRequestLine),
     }
 }
 

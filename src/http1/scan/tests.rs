@@ -71,7 +71,7 @@ fn skips_exactly_one_empty_line_before_a_request_and_none_before_an_answer() {
 /// F7, F8, F21. Each input is refused at its last byte: nothing after it is waited for.
 #[test]
 fn refuses_a_request_at_the_first_wrong_byte() {
-    let cases: [(&[u8], Malformed); 27] = [
+    let cases: [(&[u8], Malformed); 31] = [
         (b"\x16", Malformed::TlsHandshake),
         (b"\x80", Malformed::BadMethod),
         (b"\xff", Malformed::BadMethod),
@@ -86,6 +86,10 @@ fn refuses_a_request_at_the_first_wrong_byte() {
         (b"GET /\x01", Malformed::ControlByte),
         (b"GET /\t", Malformed::ControlByte),
         (b"GET /\x7f", Malformed::ControlByte),
+        (b"GET /\r\n", Malformed::BadRequestLine),
+        (b"GET / HTTP/1.32\r\n", Malformed::BadRequestLine),
+        (b"GET / RTSP/1.0\r\n", Malformed::BadRequestLine),
+        (b"GET\r\n", Malformed::BadRequestLine),
         (b"GET / HTTP/1.1\n", Malformed::BareLf),
         (b"GET / HTTP/1.1\rH", Malformed::BareCr),
         (b"PRI ", Malformed::Http2Preface),
