@@ -51,6 +51,28 @@ fn understood(head: &RequestHead) -> String {
     )
 }
 
+/// A message written from nothing but what was parsed, as it is forwarded.
+fn written(head: &RequestHead) -> Vec<u8> {
+    let query = head
+        .query
+        .map_or(Vec::new(), |query| [b"?", head.text(query)].concat());
+    let mut out = [
+        head.text(head.method_text),
+        b" ",
+        head.text(head.path),
+        &query,
+        b" ",
+    ]
+    .concat();
+    out.extend_from_slice(head.version.as_str().as_bytes());
+    out.extend_from_slice(b"\r\n");
+    for field in &head.fields {
+        out.extend([head.text(field.name), b": ", head.text(field.value), b"\r\n"].concat());
+    }
+    out.extend_from_slice(b"\r\n");
+    out
+}
+
 fn requests() -> impl Strategy<Value = Vec<u8>> {
     let line = prop_oneof![
         Just("Host: a\r\n"),
@@ -109,6 +131,19 @@ proptest! {
             prop_assert_eq!((lengths, encodings), expected);
             prop_assert!(head.values(FieldName::Host).count() <= 1);
             prop_assert!(matches!(head.text(head.path).first(), Some(b'/' | b'*')));
+        }
+    }
+
+    #[test]
+    fn what_is_written_from_a_head_is_understood_as_that_head(bytes in prop_oneof![requests(), pieces()]) {
+        if let Ok(Some(head)) = parse_request(&bytes) {
+            let again = written(&head);
+            let read = parse_request(&again).expect("what was accepted").expect("a whole head");
+            prop_assert_eq!(written(&read), again);
+            prop_assert_eq!((read.method, read.version, read.body), (head.method, head.version, head.body));
+            prop_assert_eq!(read.keep_alive, head.keep_alive);
+            prop_assert_eq!(read.upgrade.is_some(), head.upgrade.is_some());
+            prop_assert_eq!(read.fields.len(), head.fields.len());
         }
     }
 
