@@ -48,7 +48,10 @@ impl HealthcheckArguments {
 }
 
 /// Asks whether the running process is ready.
-pub(super) fn healthcheck(arguments: &HealthcheckArguments, streams: &mut Streams<'_>) -> io::Result<Outcome> {
+pub(super) fn healthcheck(
+    arguments: &HealthcheckArguments,
+    streams: &mut Streams<'_>,
+) -> io::Result<Outcome> {
     let asked = match arguments.asked() {
         Ok(asked) => asked,
         Err(report) => return streams.fail(&report),
@@ -59,11 +62,15 @@ pub(super) fn healthcheck(arguments: &HealthcheckArguments, streams: &mut Stream
             Ok(_) => return Ok(Outcome::Fine),
             Err(error) => format!("{address}: {error}"),
         },
-        Some(Asked::Admin(address)) => match admin::client::get_blocking(address, "/readyz", None, PATIENCE) {
-            Ok((200, _)) => return Ok(Outcome::Fine),
-            Ok((status, body)) => format!("{address}: {status} {}", String::from_utf8_lossy(&body).trim()),
-            Err(error) => format!("{address}: {error}"),
-        },
+        Some(Asked::Admin(address)) => {
+            match admin::client::get_blocking(address, "/readyz", None, PATIENCE) {
+                Ok((200, _)) => return Ok(Outcome::Fine),
+                Ok((status, body)) => {
+                    format!("{address}: {status} {}", String::from_utf8_lossy(&body).trim())
+                }
+                Err(error) => format!("{address}: {error}"),
+            }
+        }
     };
     writeln!(streams.err, "evenkeel: not ready: {why}")?;
     Ok(Outcome::Failed)

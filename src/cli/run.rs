@@ -55,12 +55,26 @@ pub(super) fn run(arguments: &RunArguments, streams: &mut Streams<'_>) -> io::Re
         }
     };
     streams.warn(&loaded)?;
-    let source_name = source.as_ref().map_or_else(|| "command line".to_owned(), |path| path.display().to_string());
-    serve(Plan { config: loaded.config, source, source_name }, streams, |_| {})
+    let source_name = source
+        .as_ref()
+        .map_or_else(|| "command line".to_owned(), |path| path.display().to_string());
+    serve(
+        Plan {
+            config: loaded.config,
+            source,
+            source_name,
+        },
+        streams,
+        |_| {},
+    )
 }
 
 /// Runs a plan, and says why it cannot.
-pub(super) fn serve(plan: Plan, streams: &mut Streams<'_>, on_start: impl FnOnce(&Running)) -> io::Result<Outcome> {
+pub(super) fn serve(
+    plan: Plan,
+    streams: &mut Streams<'_>,
+    on_start: impl FnOnce(&Running),
+) -> io::Result<Outcome> {
     match server::run(plan, on_start) {
         Ok(()) => Ok(Outcome::Fine),
         Err(error) => {

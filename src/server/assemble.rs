@@ -23,7 +23,13 @@ pub(super) fn again(
     running: &Config,
     shared: &Shared,
 ) -> Result<(Config, Vec<Arc<Pool>>), Vec<String>> {
-    let loaded = config::load(source).map_err(|report| report.problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    let loaded = config::load(source).map_err(|report| {
+        report
+            .problems
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+    })?;
     for warning in &loaded.warnings {
         tracing::warn!(%warning, "The config has a doubtful place");
     }

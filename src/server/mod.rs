@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use crate::clock;
 use crate::admin::{self, COMMANDS_WAITING, Command, Control, Readiness, ReloadOutcome};
+use crate::clock;
 use crate::config::{self, Config, Workers};
 use crate::health::Change;
 use crate::listener::Crew;
@@ -83,7 +83,9 @@ pub fn run(plan: Plan, on_start: impl FnOnce(&Running)) -> Result<(), StartError
     // A second installation happens in tests only; the first one goes on.
     let _ = logs.layer(tracing::Level::INFO).install();
     let logs = Arc::new(Mutex::new(Some(logs)));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let result = runtime.block_on(async {
         let mut server = Server::start(plan, &logs)?;
         on_start(&server.running);
@@ -131,13 +133,24 @@ enum Stop {
 
 impl Server {
     fn start(plan: Plan, logs: &Arc<Mutex<Option<Logs>>>) -> Result<Self, StartError> {
-        let Plan { mut config, source, source_name } = plan;
+        let Plan {
+            mut config,
+            source,
+            source_name,
+        } = plan;
         let config_text = config::print(&config);
         let descriptors = limits::raise_descriptors();
         limits::resolve(&mut config, descriptors);
-        let listeners: Vec<net::Bound> =
-            config.listeners.iter().map(|listener| bind(listener.address)).collect::<Result<_, _>>()?;
-        let admin = config.admin.as_ref().map(|admin| bind(admin.address)).transpose()?;
+        let listeners: Vec<net::Bound> = config
+            .listeners
+            .iter()
+            .map(|listener| bind(listener.address))
+            .collect::<Result<_, _>>()?;
+        let admin = config
+            .admin
+            .as_ref()
+            .map(|admin| bind(admin.address))
+            .transpose()?;
         let (shared, pools) = assemble::first(&config)?;
         let (changed, changes) = mpsc::channel(CHANGES_BOUND);
         let mut watchers = Watchers::new(changed);
@@ -149,19 +162,30 @@ impl Server {
         }
         let workers = start_workers(&config, &listeners, &shared, logs, &stopped)?;
         let running = Running {
-            addresses: listeners.iter().map(net::Bound::address).collect::<io::Result<_>>()?,
+            addresses: listeners
+                .iter()
+                .map(net::Bound::address)
+                .collect::<io::Result<_>>()?,
             admin: admin.as_ref().map(net::Bound::address).transpose()?,
         };
         let facts = Arc::new(Facts {
             shared,
-            counters: workers.iter().map(|worker| Arc::clone(&worker.counters)).collect(),
+            counters: workers
+                .iter()
+                .map(|worker| Arc::clone(&worker.counters))
+                .collect(),
             logs: Arc::clone(logs),
             addresses: running.addresses.clone(),
             started: (clock::now(), clock::wall()),
             changing: Mutex::new(Changing::new(config_text, source_name)),
         });
         let (commands, admin) = start_admin(&config, admin, &facts)?;
-        tracing::info!(version = env!("CARGO_PKG_VERSION"), workers = workers.len(), descriptors, "Started");
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            workers = workers.len(),
+            descriptors,
+            "Started"
+        );
         for address in &running.addresses {
             tracing::info!(%address, "Listening");
         }
@@ -296,7 +320,11 @@ fn bind(address: SocketAddr) -> Result<net::Bound, StartError> {
             io::ErrorKind::AddrNotAvailable => " (no interface of this machine has this address)",
             _ => "",
         };
-        StartError::Bind { address, hint, source }
+        StartError::Bind {
+            address,
+            hint,
+            source,
+        }
     })
 }
 
@@ -308,10 +336,16 @@ fn start_workers(
     stopped: &watch::Receiver<Stop>,
 ) -> Result<Vec<WorkerThread>, StartError> {
     let logs = logs.lock().unwrap_or_else(PoisonError::into_inner);
-    let logs = logs.as_ref().ok_or(io::ErrorKind::NotConnected).map_err(io::Error::from)?;
+    let logs = logs
+        .as_ref()
+        .ok_or(io::ErrorKind::NotConnected)
+        .map_err(io::Error::from)?;
     let mut workers = Vec::new();
     for (index, seat) in Crew::of(worker_count(config.workers)).into_iter().enumerate() {
-        let sockets = listeners.iter().map(net::Bound::share).collect::<io::Result<_>>()?;
+        let sockets = listeners
+            .iter()
+            .map(net::Bound::share)
+            .collect::<io::Result<_>>()?;
         workers.push(WorkerThread::spawn(worker::Start {
             index,
             seat,
@@ -338,7 +372,10 @@ fn start_admin(
         bound.listen()?;
         let listener = bound.share()?;
         let view: Arc<dyn admin::View> = Arc::<Facts>::clone(facts);
-        let control = Control { view, commands: sender };
+        let control = Control {
+            view,
+            commands: sender,
+        };
         tasks.spawn(async move {
             if let Err(error) = admin::serve(listener, &settings, control, std::future::pending()).await {
                 tracing::error!(%error, "The admin API has ended");

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use crate::admin::{
-    BackendState, BackendStatus, CheckStatus, ConfigStatus, ConnectionsStatus, PoolStatus, ProcessStatus, Readiness,
-    ReloadStatus, RequestsStatus, Status, Time, View,
+    BackendState, BackendStatus, CheckStatus, ConfigStatus, ConnectionsStatus, PoolStatus, ProcessStatus,
+    Readiness, ReloadStatus, RequestsStatus, Status, Time, View,
 };
 use crate::clock;
 use crate::health::{Probed, State};
@@ -65,7 +65,10 @@ impl Changing {
                 errors.clone()
             }
         };
-        self.last_reload = Some(ReloadStatus { time: now.into(), errors });
+        self.last_reload = Some(ReloadStatus {
+            time: now.into(),
+            errors,
+        });
     }
 }
 
@@ -109,7 +112,16 @@ impl View for Facts {
                 last_reload: changing.last_reload.clone(),
             },
         };
-        Status { process, pools: self.shared.snapshot().pools.iter().map(|pool| pool_status(pool)).collect() }
+        Status {
+            process,
+            pools: self
+                .shared
+                .snapshot()
+                .pools
+                .iter()
+                .map(|pool| pool_status(pool))
+                .collect(),
+        }
     }
 
     fn metrics(&self) -> metrics::Snapshot {
@@ -117,7 +129,13 @@ impl View for Facts {
         let logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
         metrics::Snapshot {
             threads: self.counters.clone(),
-            pools: self.shared.snapshot().pools.iter().map(|pool| pool_sample(pool)).collect(),
+            pools: self
+                .shared
+                .snapshot()
+                .pools
+                .iter()
+                .map(|pool| pool_sample(pool))
+                .collect(),
             process: ProcessSample {
                 version: env!("CARGO_PKG_VERSION"),
                 started: self.started.1,
@@ -155,7 +173,11 @@ fn backend_status(member: &Member) -> BackendStatus {
             State::Down => BackendState::Down,
             State::Unknown => BackendState::Unchecked,
         },
-        why: if is_drained { Some("drained".to_owned()) } else { health.why.as_deref().map(str::to_owned) },
+        why: if is_drained {
+            Some("drained".to_owned())
+        } else {
+            health.why.as_deref().map(str::to_owned)
+        },
         last_check: health.probed.as_ref().map(check_status),
         weight: backend.weight.load(Ordering::Relaxed),
         backup: backend.is_backup,
@@ -187,5 +209,8 @@ fn pool_sample(pool: &Pool) -> PoolSample {
             failures: status.failures,
         }
     };
-    PoolSample { name: pool.settings.name.to_string(), backends: pool.members.iter().map(sample).collect() }
+    PoolSample {
+        name: pool.settings.name.to_string(),
+        backends: pool.members.iter().map(sample).collect(),
+    }
 }
