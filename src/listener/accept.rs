@@ -1,6 +1,7 @@
 //! Accepts connections. Every worker listens on every socket, so that a busy one delays nobody; whoever accepts hands
 //! the connection on to the worker that has the fewest, so that long-lived connections spread evenly.
 
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
 use std::rc::Rc;
@@ -30,6 +31,9 @@ const REST: Duration = Duration::from_millis(20);
 /// The operations log hears of missing room at most once in this time.
 const COMPLAINT_GAP: Duration = Duration::from_secs(1);
 
+/// A connection on its way to another worker.
+type Handed = (StdStream, SocketAddr);
+
 /// What the workers share about connections.
 #[derive(Debug)]
 pub struct Crew {
@@ -37,7 +41,7 @@ pub struct Crew {
     open: Vec<Padded<AtomicUsize>>,
     /// Open connections of each client address; counted only where that is limited.
     by_client: Mutex<HashMap<IpAddr, usize>>,
-    senders: Vec<mpsc::Sender<(StdStream, SocketAddr)>>,
+    senders: Vec<mpsc::Sender<Handed>>,
 }
 
 /// One worker's place in the crew.
@@ -45,7 +49,7 @@ pub struct Crew {
 pub struct Seat {
     crew: Arc<Crew>,
     index: usize,
-    handed: mpsc::Receiver<(StdStream, SocketAddr)>,
+    handed: mpsc::Receiver<Handed>,
 }
 
 impl Crew {
@@ -135,13 +139,14 @@ pub struct Acceptor {
     index: usize,
     waiting: WaitingList,
     tasks: LocalTasks,
-    sockets: Vec<Rc<TcpListener>>,
-    complained: std::cell::Cell<Option<Instant>>,
+    /// Empty once no more connections are accepted: the last owner of a socket closes it.
+    sockets: RefCell<Vec<Rc<TcpListener>>>,
+    handed: RefCell<mpsc::Receiver<Handed>>,
+    complained: Cell<Option<Instant>>,
 }
 
 impl Acceptor {
-    /// Starts accepting on all of `sockets`, and taking what other workers hand over, as tasks of `accepting`. Connections
-    /// become tasks of `connections`.
+    /// Starts accepting on all of `sockets` as tasks of `accepting`. Connections become tasks of `connections`.
     ///
     /// # Errors
     /// Registering a socket with the runtime failed.
@@ -152,11 +157,7 @@ impl Acceptor {
         accepting: &mut tokio::task::JoinSet<()>,
         connections: &LocalTasks,
     ) -> std::io::Result<Rc<Self>> {
-        let Seat {
-            crew,
-            index,
-            mut handed,
-        } = seat;
+        let Seat { crew, index, handed } = seat;
         let register = |socket| TcpListener::from_std(socket).map(Rc::new);
         let sockets = sockets
             .into_iter()
@@ -168,32 +169,30 @@ impl Acceptor {
             index,
             waiting: WaitingList::default(),
             tasks: connections.clone(),
-            sockets,
-            complained: std::cell::Cell::new(None),
+            sockets: RefCell::new(sockets),
+            handed: RefCell::new(handed),
+            complained: Cell::new(None),
         });
-        for socket in &acceptor.sockets {
+        for socket in acceptor.sockets.borrow().iter() {
             let (acceptor, socket) = (Rc::clone(&acceptor), Rc::clone(socket));
             accepting.spawn_local(async move { acceptor.accept_from(&socket).await });
         }
-        let taker = Rc::clone(&acceptor);
-        accepting.spawn_local(async move {
-            while let Some((stream, peer)) = handed.recv().await {
-                taker.welcome_std(stream, peer);
-            }
-        });
         Ok(acceptor)
     }
 
     /// Accepts what the kernel has accepted already, because closing the socket would reset it.
     pub fn take_the_rest(&self) {
         let mut context = Context::from_waker(Waker::noop());
-        for socket in &self.sockets {
+        for socket in self.sockets.take() {
             for _ in 0..TAKEN_AT_END {
                 let Poll::Ready(Ok((stream, peer))) = socket.poll_accept(&mut context) else {
                     break;
                 };
-                self.arrived(stream, peer);
+                self.welcome(stream, peer);
             }
+        }
+        while let Ok((stream, peer)) = self.handed.borrow_mut().try_recv() {
+            self.welcome_std(stream, peer);
         }
     }
 
@@ -201,6 +200,15 @@ impl Acceptor {
     pub fn drain(&self) {
         for alarm in self.waiting.alarms() {
             self.worker.wheel.ring(alarm);
+        }
+    }
+
+    /// Takes what other workers hand over, for as long as they do.
+    pub async fn take_handed(&self) {
+        loop {
+            let handed = std::future::poll_fn(|context| self.handed.borrow_mut().poll_recv(context)).await;
+            let Some((stream, peer)) = handed else { return };
+            self.welcome_std(stream, peer);
         }
     }
 

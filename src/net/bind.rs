@@ -19,6 +19,10 @@ pub struct Bound(Socket);
 pub fn bind(address: SocketAddr) -> io::Result<Bound> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
+    // An IPv6 address is no IPv4 address: `[::]:80` and `0.0.0.0:80` can both be listened on.
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
     // Connections of an earlier process that are still dying must not keep this one from starting.
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;

@@ -1,6 +1,7 @@
-//! The eligible backends of a pool at one moment, and the strategy made for exactly them. Immutable.
+//! The eligible backends of a pool at one moment, and the strategies made for exactly them. Immutable.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::Member;
@@ -10,6 +11,14 @@ use crate::strategy::{Ask, Candidate, Entry, Strategy, Turn};
 /// A membership.
 #[derive(Debug)]
 pub struct Membership {
+    main: Tier,
+    /// Asked only when no backend of `main` may be taken.
+    backup: Tier,
+}
+
+/// Backends that are asked alike, and the strategy made for them.
+#[derive(Debug)]
+struct Tier {
     candidates: Vec<Candidate>,
     members: Vec<Arc<Member>>,
     strategy: Box<dyn Strategy>,
@@ -32,26 +41,44 @@ pub struct Wish<'a> {
 
 impl Membership {
     pub(super) fn new(members: &[Arc<Member>], strategy: &Entry, turn: &Arc<Turn>) -> Self {
-        let eligible = |is_backup: bool| -> Vec<Arc<Member>> {
+        let tier = |is_backup| {
             let is_wanted =
                 |member: &&Arc<Member>| member.backend.is_backup == is_backup && member.is_eligible();
-            members.iter().filter(is_wanted).cloned().collect()
+            Tier::new(
+                members.iter().filter(is_wanted).cloned().collect(),
+                strategy,
+                turn,
+            )
         };
-        let mut members = eligible(false);
-        if members.is_empty() {
-            members = eligible(true);
+        Self {
+            main: tier(false),
+            backup: tier(true),
         }
-        let candidates: Vec<Candidate> = members
-            .iter()
-            .map(|member| Candidate {
-                backend: Arc::clone(&member.backend),
-                weight: member
-                    .backend
-                    .weight
-                    .load(std::sync::atomic::Ordering::Relaxed)
-                    .max(1),
-            })
-            .collect();
+    }
+
+    /// Chooses a backend; `None` when no eligible one may be taken.
+    pub fn pick(&self, wish: Wish<'_>) -> Option<&Arc<Member>> {
+        self.main.pick(wish).or_else(|| self.backup.pick(wish))
+    }
+
+    /// Number of eligible backends, backups included.
+    pub fn len(&self) -> usize {
+        self.main.members.len() + self.backup.members.len()
+    }
+
+    /// Whether nobody is eligible.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Tier {
+    fn new(members: Vec<Arc<Member>>, strategy: &Entry, turn: &Arc<Turn>) -> Self {
+        let candidate = |member: &Arc<Member>| Candidate {
+            backend: Arc::clone(&member.backend),
+            weight: member.backend.weight.load(Ordering::Relaxed).max(1),
+        };
+        let candidates: Vec<Candidate> = members.iter().map(candidate).collect();
         let strategy = (strategy.build)(&candidates, turn);
         Self {
             candidates,
@@ -60,8 +87,7 @@ impl Membership {
         }
     }
 
-    /// Chooses a backend; `None` when no eligible one may be taken.
-    pub fn pick(&self, wish: Wish<'_>) -> Option<&Arc<Member>> {
+    fn pick(&self, wish: Wish<'_>) -> Option<&Arc<Member>> {
         let ask = Ask {
             candidates: &self.candidates,
             tried: wish.tried,
@@ -71,22 +97,5 @@ impl Membership {
             now: wish.now,
         };
         self.strategy.pick(&ask).and_then(|index| self.members.get(index))
-    }
-
-    /// Whether a backend that is not in `tried` is eligible.
-    pub fn has_untried(&self, tried: &[BackendId]) -> bool {
-        self.members
-            .iter()
-            .any(|member| !tried.contains(&member.backend.id))
-    }
-
-    /// Number of eligible backends.
-    pub fn len(&self) -> usize {
-        self.members.len()
-    }
-
-    /// Whether nobody is eligible.
-    pub fn is_empty(&self) -> bool {
-        self.members.is_empty()
     }
 }

@@ -64,6 +64,17 @@ pub struct Running {
     pub admin: Option<SocketAddr>,
 }
 
+impl Running {
+    fn announce(&self) {
+        for address in &self.addresses {
+            tracing::info!(%address, "Listening");
+        }
+        if let Some(address) = &self.admin {
+            tracing::info!(%address, "Admin listening");
+        }
+    }
+}
+
 /// What to run.
 pub struct Plan {
     /// The config.
@@ -141,11 +152,7 @@ impl Server {
         let config_text = config::print(&config);
         let descriptors = limits::raise_descriptors();
         limits::resolve(&mut config, descriptors);
-        let listeners: Vec<net::Bound> = config
-            .listeners
-            .iter()
-            .map(|listener| bind(listener.address))
-            .collect::<Result<_, _>>()?;
+        let listeners = bind_all(&config)?;
         let admin = config
             .admin
             .as_ref()
@@ -186,12 +193,7 @@ impl Server {
             descriptors,
             "Started"
         );
-        for address in &running.addresses {
-            tracing::info!(%address, "Listening");
-        }
-        if let Some(address) = &running.admin {
-            tracing::info!(%address, "Admin listening");
-        }
+        running.announce();
         Ok(Self {
             config,
             source,
@@ -309,6 +311,14 @@ impl Server {
             worker.join();
         }
     }
+}
+
+fn bind_all(config: &Config) -> Result<Vec<net::Bound>, StartError> {
+    config
+        .listeners
+        .iter()
+        .map(|listener| bind(listener.address))
+        .collect()
 }
 
 /// Takes an address; it lets nobody in yet.

@@ -91,12 +91,14 @@ async fn work(start: Start) -> io::Result<()> {
     let connections = LocalTasks::default();
     let mut accepting = JoinSet::new();
     let acceptor = Acceptor::start(&worker, start.seat, start.sockets, &mut accepting, &connections)?;
-    let mut ticks = JoinSet::new();
-    ticks.spawn_local(tick(Rc::clone(&worker)));
+    let mut always = JoinSet::new();
+    always.spawn_local(tick(Rc::clone(&worker)));
+    let taker = Rc::clone(&acceptor);
+    always.spawn_local(async move { taker.take_handed().await });
     let _ = stopped.wait_for(|stop| *stop != Stop::No).await;
     worker.is_draining.set(true);
-    acceptor.take_the_rest();
     accepting.shutdown().await;
+    acceptor.take_the_rest();
     acceptor.drain();
     tokio::select! {
         () = connections.join() => {}
