@@ -87,7 +87,6 @@ const OWNERS: &[(&str, &str)] = &[
     ("unsafe", "src/net"),
     ("serde_saphyr", "src/config"),
     ("axum", "src/admin"),
-    ("anyhow", "src/cli"),
     ("clap", "src/cli"),
     ("clap_complete", "src/cli"),
 ];
