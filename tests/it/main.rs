@@ -11,6 +11,8 @@ mod access_log;
 mod answers;
 mod balancing;
 mod forwarding;
+
+mod limits;
 mod python;
 mod requests;
 mod retries;

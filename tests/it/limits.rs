@@ -1,0 +1,184 @@
+//! What each of the `limits` does with a message that is one step too large, and with one that just fits.
+
+use crate::support::{Answer, Backend, Proxy, Request};
+
+mod crowding;
+mod retrying;
+
+/// A balancer with these limits before a backend that answers so; nothing but the test's requests reaches it.
+fn before(limits: &str, answer: Answer) -> (Backend, Proxy) {
+    let backend = Backend::start(move |_| answer.clone());
+    let proxy = Proxy::before(&[&backend])
+        .config(&format!("limits: {{ {limits} }}\nhealth_check: {{ kind: none }}"))
+        .start();
+    (backend, proxy)
+}
+
+/// Expects that the balancer refuses `request` with this status and word, and that no whole request reaches a backend.
+#[track_caller]
+fn refused(limits: &str, request: &str, (status, word): (u16, &str)) {
+    let (backend, proxy) = before(limits, Answer::ok(""));
+    let mut client = proxy.client();
+    // What stands after the refused request must never be taken for another one.
+    client.send(format!("{request}GET /smuggled HTTP/1.1\r\nHost: test\r\n\r\n"));
+    let received = client.read();
+    assert_eq!(received.status(), status, "{word}");
+    assert_eq!(received.field("connection"), Some("close"), "{word}");
+    client.read_to_end();
+    assert_eq!(proxy.access_lines(1)[0]["error"], word);
+    assert_eq!(backend.requests(|_| true).len(), 0, "{word}");
+}
+
+/// Expects that `request` reaches the backend, and its answer the client.
+#[track_caller]
+fn served(limits: &str, request: &str) {
+    let (backend, proxy) = before(limits, Answer::ok("whole"));
+    let received = proxy.client().send(request).read();
+    assert_eq!((received.status(), received.text().as_str()), (200, "whole"));
+    assert_eq!(backend.requests(|_| true).len(), 1);
+}
+
+/// Expects that an answer which cannot be read is 502.
+#[track_caller]
+fn bad_answer(limits: &str, answer: &str, word: &str) {
+    let (_backend, proxy) = before(limits, Answer::raw(answer));
+    assert_eq!(proxy.get("/x").status(), 502, "{word}");
+    assert_eq!(proxy.access_line("/x")["error"], word);
+}
+
+/// Expects that an answer which breaks a limit after its head never looks whole: it is 502, or it ends early.
+#[track_caller]
+fn broken_answer(limits: &str, answer: &str, word: &str) {
+    let (_backend, proxy) = before(limits, Answer::raw(answer));
+    let received = proxy
+        .client()
+        .send("GET /x HTTP/1.1\r\nHost: test\r\n\r\n")
+        .try_read();
+    if let Ok(received) = received {
+        assert_eq!(received.status(), 502, "{}", received.head);
+    }
+    assert_eq!(proxy.access_line("/x")["error"], word);
+}
+
+/// Expects that an answer reaches the client whole.
+#[track_caller]
+fn good_answer(limits: &str, answer: &str, text: &str) {
+    let (_backend, proxy) = before(limits, Answer::raw(answer));
+    let received = proxy.get("/x");
+    assert_eq!((received.status(), received.text().as_str()), (200, text));
+}
+
+/// A GET with these field lines.
+fn with_fields(lines: &str) -> String {
+    format!("GET /x HTTP/1.1\r\nHost: test\r\n{lines}\r\n")
+}
+
+/// A POST with this chunked body.
+fn chunked(body: &str) -> String {
+    format!("POST /x HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n{body}")
+}
+
+/// An answer with this chunked body.
+fn chunked_answer(body: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{body}")
+}
+
+/// `count` field lines of `size` bytes each, their ends included; at most 100.
+fn fields(count: usize, size: usize) -> String {
+    let line = |index| format!("A{index:02}: {}\r\n", "v".repeat(size - 7));
+    (0..count).map(line).collect()
+}
+
+#[test]
+fn a_head_larger_than_the_limit_is_refused() {
+    let limits = "head: 1KiB, line: 512B";
+    refused(limits, &with_fields(&fields(5, 300)), (431, "head_too_large"));
+    served(limits, &with_fields(&fields(3, 300)));
+    let answer = |count| {
+        let lines = fields(count, 300);
+        format!("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n{lines}\r\na")
+    };
+    bad_answer(limits, &answer(5), "answer_malformed");
+    good_answer(limits, &answer(3), "a");
+}
+
+#[test]
+fn a_line_longer_than_the_limit_is_refused() {
+    let request = |length| format!("GET /{} HTTP/1.1\r\nHost: test\r\n\r\n", "x".repeat(length));
+    // The line is these letters and 16 bytes: "GET /", " HTTP/1.1" and its end.
+    refused("line: 256B", &request(241), (414, "target_too_long"));
+    served("line: 256B", &request(240));
+    refused(
+        "line: 256B",
+        &with_fields(&fields(1, 257)),
+        (431, "field_too_long"),
+    );
+    served("line: 256B", &with_fields(&fields(1, 256)));
+    let answer = |size| {
+        let lines = fields(1, size);
+        format!("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n{lines}\r\na")
+    };
+    bad_answer("line: 256B", &answer(257), "answer_malformed");
+    good_answer("line: 256B", &answer(256), "a");
+}
+
+#[test]
+fn more_fields_than_the_limit_are_refused() {
+    // `Host` and `Content-Length` count too.
+    refused(
+        "fields: 5",
+        &with_fields(&fields(5, 10)),
+        (431, "too_many_fields"),
+    );
+    served("fields: 5", &with_fields(&fields(4, 10)));
+    let answer = |count| {
+        let lines = fields(count, 10);
+        format!("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n{lines}\r\na")
+    };
+    bad_answer("fields: 5", &answer(5), "answer_malformed");
+    good_answer("fields: 5", &answer(4), "a");
+}
+
+#[test]
+fn chunk_extensions_count_for_the_whole_body() {
+    let limits = "chunk_extensions: 64B";
+    let body = |chunks| "1;extension=0123456789\r\na\r\n".repeat(chunks) + "0\r\n\r\n";
+    refused(limits, &chunked(&body(5)), (400, "chunk_extensions_too_large"));
+    served(limits, &chunked(&body(2)));
+    broken_answer(limits, &chunked_answer(&body(5)), "answer_cut");
+    good_answer(limits, &chunked_answer(&body(2)), "aa");
+}
+
+#[test]
+fn trailers_larger_than_the_limit_are_refused() {
+    let limits = "trailers: 128B";
+    let body = |count| format!("1\r\na\r\n0\r\n{}\r\n", fields(count, 50));
+    refused(limits, &chunked(&body(3)), (431, "trailers_too_large"));
+    served(limits, &chunked(&body(2)));
+    broken_answer(limits, &chunked_answer(&body(3)), "answer_cut");
+    good_answer(limits, &chunked_answer(&body(2)), "a");
+}
+
+#[test]
+fn a_request_body_larger_than_the_limit_is_413() {
+    let declared = |size| {
+        let body = "b".repeat(size);
+        format!("POST /x HTTP/1.1\r\nHost: test\r\nContent-Length: {size}\r\n\r\n{body}")
+    };
+    refused("body: 10B", &declared(11), (413, "request_body_too_large"));
+    served("body: 10B", &declared(10));
+    let six = "6\r\nbbbbbb\r\n";
+    let large = chunked(&format!("{six}{six}0\r\n\r\n"));
+    refused("body: 10B", &large, (413, "request_body_too_large"));
+    served("body: 12B", &large);
+}
+
+#[test]
+fn an_answer_larger_than_the_limit_never_looks_whole() {
+    let declared = "HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\nbbbbbbbbbbbb";
+    let large = chunked_answer("6\r\nbbbbbb\r\n6\r\nbbbbbb\r\n0\r\n\r\n");
+    for answer in [declared, &large] {
+        broken_answer("body: 10B", answer, "answer_too_large");
+        good_answer("body: 12B", answer, "bbbbbbbbbbbb");
+    }
+}

@@ -1,0 +1,164 @@
+//! Limits of how many there may be at one time, and of how slow one may be.
+
+use std::time::Duration;
+
+use super::before;
+use crate::support::{Answer, Backend, Client, Gate, Proxy};
+
+/// How often a client sends in the tests of rates.
+const PACE: Duration = Duration::from_millis(20);
+
+/// Sends `piece` every [`PACE`] until an answer comes, at most `times`; says whether one came.
+fn drips(client: &mut Client, piece: &str, times: usize) -> bool {
+    (0..times).any(|_| !client.send(piece).is_silent_for(PACE))
+}
+
+/// A balancer that demands so much of a client, and a client of it that began to send a body of 1 MB.
+fn sending(limits: &str) -> (Backend, Proxy, Client) {
+    let backend = Backend::saying("");
+    let proxy = Proxy::before(&[&backend])
+        .config(&format!("limits: {{ {limits} }}\ntimeouts: {{ progress: 1s }}"))
+        .start();
+    let mut client = proxy.client();
+    client.send("POST /slow HTTP/1.1\r\nHost: test\r\nContent-Length: 1000000\r\n\r\n");
+    (backend, proxy, client)
+}
+
+#[test]
+fn a_body_below_the_minimum_rate_ends_although_it_moves() {
+    let (_backend, proxy, mut client) = sending("min_body_rate: 1KiB");
+    assert!(drips(&mut client, "b", 400));
+    assert_eq!(client.read().status(), 408);
+    assert_eq!(proxy.access_line("/slow")["error"], "client_body_timeout");
+}
+
+#[test]
+fn a_body_above_the_minimum_rate_lives() {
+    let (_backend, _proxy, mut client) = sending("min_body_rate: 1KiB");
+    assert!(!drips(&mut client, &"b".repeat(10_000), 99));
+    assert_eq!(client.send("b".repeat(10_000)).read().status(), 200);
+}
+
+#[test]
+fn without_a_minimum_rate_a_body_that_moves_lives() {
+    let (_backend, _proxy, mut client) = sending("min_body_rate: none");
+    assert!(!drips(&mut client, "b", 75));
+    assert_eq!(client.send("b".repeat(1_000_000 - 75)).read().status(), 200);
+}
+
+/// A balancer for so few connections, before a backend that answers `/busy` when the gate opens.
+fn crowded(connections: usize) -> (Backend, Proxy, Gate) {
+    let gate = Gate::default();
+    let its = gate.clone();
+    let backend = Backend::start(move |request| match request.start() {
+        "GET /busy" => Answer::ok("busy").after(&its),
+        _ => Answer::ok(""),
+    });
+    let proxy = Proxy::before(&[&backend])
+        // Each worker has its own list of who waits: with one worker, who is first is no chance.
+        .config(&format!("workers: 1\nlimits: {{ connections: {connections} }}"))
+        .start();
+    (backend, proxy, gate)
+}
+
+#[test]
+fn who_has_waited_longest_makes_room_and_who_works_does_not() {
+    let (backend, proxy, gate) = crowded(3);
+    let mut busy = proxy.client();
+    busy.send("GET /busy HTTP/1.1\r\nHost: test\r\n\r\n");
+    backend.wait_for_request(|request| request.start() == "GET /busy");
+    let mut idle = proxy.client();
+    assert_eq!(idle.get("/a").status(), 200);
+    let mut others: Vec<Client> = Vec::new();
+    for _ in 0..2 {
+        let mut other = proxy.client();
+        assert_eq!(other.get("/c").status(), 200);
+        others.push(other);
+    }
+    assert!(idle.read_to_end().is_empty());
+    gate.open();
+    assert_eq!(busy.read().text(), "busy");
+}
+
+#[test]
+fn who_has_sent_half_a_head_makes_room_too() {
+    let (_backend, proxy, _gate) = crowded(3);
+    let mut slow = proxy.client();
+    assert_eq!(slow.get("/a").status(), 200);
+    slow.send("GET /half HTTP/1.1\r\nHos");
+    let mut others: Vec<Client> = Vec::new();
+    for _ in 0..3 {
+        let mut other = proxy.client();
+        assert_eq!(other.get("/b").status(), 200);
+        others.push(other);
+    }
+    assert_eq!(slow.read().status(), 408);
+    slow.read_to_end();
+    proxy.wait_for_line(|line| line["error"] == "evicted");
+}
+
+#[test]
+fn one_more_connection_of_a_client_than_the_limit_is_closed() {
+    let (_backend, proxy) = before("connections_per_client: 2", Answer::ok(""));
+    let mut clients = [proxy.client(), proxy.client()];
+    for client in &mut clients {
+        assert_eq!(client.get("/a").status(), 200);
+    }
+    assert!(proxy.client().read_to_end().is_empty());
+    for client in &mut clients {
+        assert_eq!(client.get("/b").status(), 200);
+    }
+    let [_first, second] = clients;
+    drop(second);
+    // Its place is free a moment after its end; nothing tells when.
+    assert!((0..2000).any(|_| proxy.client().is_silent_for(10 * PACE)));
+}
+
+#[test]
+fn the_last_request_of_a_connection_says_so() {
+    let (_backend, proxy) = before("requests_per_connection: 3", Answer::ok("a"));
+    let mut client = proxy.client();
+    for _ in 0..2 {
+        assert_eq!(client.get("/x").field("connection"), None);
+    }
+    let last = client.get("/x");
+    assert_eq!(
+        (last.text().as_str(), last.field("connection")),
+        ("a", Some("close"))
+    );
+    assert!(client.read_to_end().is_empty());
+    assert_eq!(proxy.get("/x").status(), 200);
+}
+
+#[test]
+fn backends_that_are_all_busy_are_503_and_the_free_one_goes_first() {
+    let gate = Gate::default();
+    let slow = |name: &'static str| {
+        let its = gate.clone();
+        Backend::start(move |request| match request.start() {
+            "GET /busy" => Answer::ok(name).after(&its),
+            _ => Answer::ok(name),
+        })
+    };
+    let backends = [slow("a"), slow("b")];
+    let proxy = Proxy::before(&[&backends[0], &backends[1]])
+        .config("limits: { in_flight_per_backend: 1 }\nhealth_check: { kind: none }")
+        .start();
+    let busy = "GET /busy HTTP/1.1\r\nHost: test\r\n\r\n";
+    let mut first = proxy.client();
+    first.send(busy);
+    // Round robin begins with the first backend.
+    backends[0].wait_for_request(|_| true);
+    let mut other = proxy.client();
+    for _ in 0..4 {
+        assert_eq!(other.get("/free").text(), "b");
+    }
+    other.send(busy);
+    backends[1].wait_for_request(|request| request.start() == "GET /busy");
+    assert_eq!(proxy.get("/full").status(), 503);
+    assert_eq!(proxy.access_line("/full")["error"], "no_backend");
+    gate.open();
+    assert_eq!(first.read().text(), "a");
+    assert_eq!(other.read().text(), "b");
+    assert_eq!(other.get("/again").status(), 200);
+}
