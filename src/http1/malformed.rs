@@ -183,7 +183,7 @@ impl Malformed {
             Self::BadRequestLine => "bad_request_line",
             Self::BadMethod => "bad_method",
             Self::MethodTooLong => "method_too_long",
-            Self::ConnectRefused => "connect_refused",
+            Self::ConnectRefused => "connect_method",
             Self::UnsupportedVersion => "unsupported_version",
             Self::BadTarget => "bad_target",
             Self::BadEscape => "bad_escape",

@@ -26,13 +26,20 @@ use crate::tasks::LocalTasks;
 const HANDED_BOUND: usize = 1024;
 /// Connections taken from each socket's queue when the process is to stop.
 const TAKEN_AT_END: usize = 4096;
+/// Turns of the scheduler in which a connection that has to go is given the chance to.
+const TURNS_TO_LEAVE: usize = 8;
 /// How long accepting rests when there is no descriptor or no room and nobody waits who could be closed.
 const REST: Duration = Duration::from_millis(20);
 /// The operations log hears of missing room at most once in this time.
 const COMPLAINT_GAP: Duration = Duration::from_secs(1);
 
 /// A connection on its way to another worker.
-type Handed = (StdStream, SocketAddr);
+#[derive(Debug)]
+struct Handed {
+    stream: StdStream,
+    peer: SocketAddr,
+    open: Open,
+}
 
 /// What the workers share about connections.
 #[derive(Debug)]
@@ -114,11 +121,29 @@ impl Crew {
     }
 }
 
-/// Counts an open connection for as long as it lives.
+/// Counts an open connection for as long as it lives, on its way to another worker too.
+#[derive(Debug)]
 struct Open {
     crew: Arc<Crew>,
     worker: usize,
     client: Option<IpAddr>,
+}
+
+impl Open {
+    /// Counts one of this worker and this client; `None` when the client has `limit` of them.
+    fn new(crew: &Arc<Crew>, worker: usize, (client, limit): (IpAddr, Option<usize>)) -> Option<Self> {
+        if !crew.admit_client(client, limit) {
+            return None;
+        }
+        if let Some(count) = crew.open.get(worker) {
+            count.0.fetch_add(1, Ordering::Relaxed);
+        }
+        Some(Self {
+            crew: Arc::clone(crew),
+            worker,
+            client: limit.map(|_| client),
+        })
+    }
 }
 
 impl Drop for Open {
@@ -188,11 +213,11 @@ impl Acceptor {
                 let Poll::Ready(Ok((stream, peer))) = socket.poll_accept(&mut context) else {
                     break;
                 };
-                self.welcome(stream, peer);
+                self.arrived(stream, peer);
             }
         }
-        while let Ok((stream, peer)) = self.handed.borrow_mut().try_recv() {
-            self.welcome_std(stream, peer);
+        while let Ok(handed) = self.handed.borrow_mut().try_recv() {
+            self.take(handed);
         }
     }
 
@@ -207,16 +232,18 @@ impl Acceptor {
     pub async fn take_handed(&self) {
         loop {
             let handed = std::future::poll_fn(|context| self.handed.borrow_mut().poll_recv(context)).await;
-            let Some((stream, peer)) = handed else { return };
-            self.welcome_std(stream, peer);
+            let Some(handed) = handed else { return };
+            self.take(handed);
         }
     }
 
     async fn accept_from(&self, socket: &TcpListener) {
         loop {
-            while !self.make_room().await {}
             match socket.accept().await {
-                Ok((stream, peer)) => self.arrived(stream, peer),
+                Ok((stream, peer)) => {
+                    while !self.make_room().await {}
+                    self.arrived(stream, peer);
+                }
                 Err(error) if is_of_the_client(&error) => {}
                 Err(error) => {
                     self.complain(&error);
@@ -227,19 +254,25 @@ impl Acceptor {
         }
     }
 
-    /// Makes sure that one more connection is allowed; `false` when it has to wait.
+    /// Makes sure that one more connection is allowed; `false` when the one that has come still has to wait.
     async fn make_room(&self) -> bool {
         let limit = self.worker.local().snapshot.limits.connections;
-        if limit.is_none_or(|limit| self.crew.open() < limit) {
+        let has_room = || limit.is_none_or(|limit| self.crew.open() < limit);
+        if has_room() {
             return true;
         }
         self.complain(&"limits.connections is reached");
-        if !self.evict() {
-            tokio::time::sleep(REST).await;
-        } else {
-            tokio::task::yield_now().await;
+        if self.evict() {
+            // It is gone after a turn or two; one that cannot be told at once is not waited for.
+            for _ in 0..TURNS_TO_LEAVE {
+                tokio::task::yield_now().await;
+                if has_room() {
+                    return true;
+                }
+            }
         }
-        limit.is_none_or(|limit| self.crew.open() < limit)
+        tokio::time::sleep(REST).await;
+        has_room()
     }
 
     /// Closes the connection that has waited longest; `false` when none of this worker's waits.
@@ -266,44 +299,34 @@ impl Acceptor {
 
     fn arrived(&self, stream: TcpStream, peer: SocketAddr) {
         self.worker.counters.connections_accepted.increment();
+        let limit = self.worker.local().snapshot.limits.connections_per_client;
         let lightest = self.crew.lightest(self.index);
+        let Some(open) = Open::new(&self.crew, lightest, (peer.ip(), limit)) else {
+            self.worker.counters.connections_rejected.increment();
+            return;
+        };
         match self.crew.senders.get(lightest) {
             Some(sender) if lightest != self.index => {
                 let Ok(stream) = stream.into_std() else { return };
-                if let Err(back) = sender.try_send((stream, peer)) {
-                    let (stream, peer) = back.into_inner();
-                    self.welcome_std(stream, peer);
+                if let Err(back) = sender.try_send(Handed { stream, peer, open }) {
+                    self.take(back.into_inner());
                 }
             }
-            _ => self.welcome(stream, peer),
+            _ => self.welcome(stream, peer, open),
         }
     }
 
     /// Takes a connection that another worker accepted.
-    fn welcome_std(&self, stream: StdStream, peer: SocketAddr) {
+    fn take(&self, Handed { stream, peer, open }: Handed) {
         // Fails only where no descriptor can be watched; then the client sees its connection closed.
         if let Ok(stream) = TcpStream::from_std(stream) {
-            self.welcome(stream, peer);
+            self.welcome(stream, peer, open);
         }
     }
 
     /// Begins to serve a connection here.
-    fn welcome(&self, stream: TcpStream, peer: SocketAddr) {
+    fn welcome(&self, stream: TcpStream, peer: SocketAddr, open: Open) {
         let worker = &self.worker;
-        let limit = worker.local().snapshot.limits.connections_per_client;
-        if !self.crew.admit_client(peer.ip(), limit) {
-            worker.counters.connections_rejected.increment();
-            return;
-        }
-        if let Some(count) = self.crew.open.get(self.index) {
-            count.0.fetch_add(1, Ordering::Relaxed);
-        }
-        let client = limit.map(|_| peer.ip());
-        let open = Open {
-            crew: Arc::clone(&self.crew),
-            worker: self.index,
-            client,
-        };
         let _ = stream.set_nodelay(true);
         let client = Client {
             connection: Connection::new(Stream::from_tcp(stream)),

@@ -42,7 +42,12 @@ pub(super) async fn serve(mut client: Client, waiting: WaitingList) {
             Next::Over => break,
             Next::Refused(failure, started) => {
                 let received = client.connection.input.unread().len();
-                proxy::refuse(&mut client, failure, (started, received)).await
+                let after = proxy::refuse(&mut client, failure, (started, received)).await;
+                if failure == Failure::Evicted {
+                    // Its descriptor is wanted now.
+                    break;
+                }
+                after
             }
             Next::Request(incoming, started) => {
                 let after = proxy::serve_request(&mut client, &incoming, started).await;

@@ -43,10 +43,15 @@ impl Exchange<'_> {
         if backend.head.status == 101 {
             return Ok(tunnel::run(self, pool, backend).await);
         }
+        if is_larger(backend.head.body, self.snapshot.limits.body) {
+            return Err(Failure::AnswerTooLarge);
+        }
         let framing = framing_for(backend.head.body, self.head.version);
         let keep_alive = self.head.keep_alive
             && self.body.is_sent
             && framing != BodyLength::UntilClose
+            // What follows a request to upgrade may be meant for the other protocol: it is never read as a request.
+            && self.head.upgrade.is_none()
             && !self.client.is_last_request
             && !self.client.worker.is_draining.get();
         let mut answer = self.begin(pool, backend, (framing, keep_alive));
@@ -152,8 +157,11 @@ impl Answer<'_> {
             }
         }
         let wait = self.wait();
-        let sent = exchange.body.transfer.moved + self.backend.connection.bytes_out;
-        let progress = self.transfer.moved + exchange.client.connection.bytes_out + sent;
+        let progress = match wait.0 {
+            Wait::ClientTakes => exchange.client.connection.bytes_out,
+            // In a two-way stream either direction shows that it lives.
+            _ => self.transfer.moved + exchange.body.transfer.moved,
+        };
         exchange
             .waits
             .poll(context, &exchange.client.alarm, wait, progress)
@@ -183,6 +191,11 @@ fn failure_of(error: &TransferError) -> Failure {
         TransferError::TooLarge => Failure::AnswerTooLarge,
         TransferError::Source(_) | TransferError::Body(_) => Failure::AnswerCut,
     }
+}
+
+/// Whether a body that announces its length announces too much.
+pub(super) fn is_larger(body: BodyLength, limit: Option<u64>) -> bool {
+    matches!((body, limit), (BodyLength::Exact(length), Some(limit)) if length > limit)
 }
 
 /// The framing that the client gets for a body that ends as the backend said: HTTP/1.0 has no chunks.

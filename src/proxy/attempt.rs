@@ -181,7 +181,10 @@ impl Attempt<'_> {
             return Poll::Ready(Err(Failure::ClientGone));
         }
         let wait = self.wait(exchange);
-        let progress = exchange.body.transfer.moved + self.backend.connection.bytes_out;
+        let progress = match wait.0 {
+            Wait::ClientBody => exchange.body.transfer.moved,
+            _ => self.backend.connection.bytes_out,
+        };
         exchange
             .waits
             .poll(context, &exchange.client.alarm, wait, progress)
@@ -264,7 +267,7 @@ impl Attempt<'_> {
                 Waiting::ForSink => return (Wait::BackendTakes, timeouts.progress),
                 Waiting::ForSource if !awaits_continue => return (Wait::ClientBody, timeouts.progress),
                 // The client waits for the backend's word, so the backend is what we wait for.
-                Waiting::ForSource => {}
+                Waiting::ForSource => return (Wait::BackendTakes, timeouts.progress),
             }
         }
         self.waiting_since
@@ -312,6 +315,7 @@ impl Exchange<'_> {
         let is_wanted = !is_continue || (self.head.expects_continue && !self.body.is_continued);
         self.body.is_continued |= is_continue;
         if is_wanted && self.head.version == Version::Http11 {
+            self.body.is_hinted |= !is_continue;
             let context = AnswerContext {
                 body: BodyLength::None,
                 keep_alive: true,

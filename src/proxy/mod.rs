@@ -70,6 +70,9 @@ struct RequestBody {
     is_sent: bool,
     /// Whether the client was told to go on; it must not be told twice.
     is_continued: bool,
+    /// Whether the client got an interim answer that belongs to the final one, such as early hints: another backend's
+    /// answer would not fit it.
+    is_hinted: bool,
 }
 
 /// Why an attempt is a candidate for another one.
@@ -93,6 +96,7 @@ pub async fn serve_request(client: &mut Client, incoming: &Incoming, started: In
         .router
         .find(head.text(head.authority), head.text(head.path));
     let result = match found.and_then(|found| Some((found.route, local.pool(found.pool)?))) {
+        _ if answer::is_larger(head.body, snapshot.limits.body) => Err(Failure::BodyTooLarge),
         Some((route, (pool, membership))) => {
             exchange.record.leads_to(route, pool);
             exchange.body.replay = Replay::new(pool.settings.retry.replay_limit);
@@ -125,6 +129,7 @@ impl<'a> Exchange<'a> {
                 replay: Replay::default(),
                 is_sent: false,
                 is_continued: false,
+                is_hinted: false,
             },
             waits: Waits::new(limits.min_body_rate),
             record: Record::new(started, head.bytes.len(), client.connection.bytes_out),
@@ -184,7 +189,7 @@ impl<'a> Exchange<'a> {
             was_sent: trouble.was_sent,
             was_reused: trouble.was_reused,
             is_replayable: self.body.replay.is_whole(),
-            has_answer_begun: false,
+            has_answer_begun: self.body.is_hinted,
             attempts: tried.len() as u32,
             backends: pool.members.len() as u32,
         };

@@ -25,6 +25,7 @@ impl Exchange<'_> {
         let keep_alive = self.head.keep_alive
             && is_read
             && !failure.is_clients()
+            && self.head.upgrade.is_none()
             && !self.client.is_last_request
             && !self.client.worker.is_draining.get();
         let reply = Reply {

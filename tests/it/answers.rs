@@ -100,3 +100,23 @@ fn a_refusal_before_the_body_was_sent_reaches_the_client() {
     client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 1000000\r\n\r\n");
     assert_eq!(client.read().status(), 413);
 }
+
+#[test]
+fn bytes_behind_a_refused_upgrade_are_no_request() {
+    let (backend, proxy) = before(Answer::ok("no"));
+    let mut client = proxy.client();
+    client.send(
+        "GET /ws HTTP/1.1\r\nHost: test\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n\
+         GET /smuggled HTTP/1.1\r\nHost: test\r\n\r\n",
+    );
+    assert_eq!(client.read().text(), "no");
+    assert!(
+        client.read_to_end().is_empty(),
+        "RFC 9110 7.8: the connection is closed"
+    );
+    assert!(
+        backend
+            .requests(|request| request.start().contains("smuggled"))
+            .is_empty()
+    );
+}

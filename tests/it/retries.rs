@@ -129,3 +129,28 @@ fn a_connection_that_the_backend_closed_while_idle_fails_no_request() {
         assert_eq!(client.get("/x").status(), 200);
     }
 }
+
+#[test]
+fn nothing_is_retried_once_hints_were_passed_on() {
+    let hints = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n";
+    let bad = doing(Answer::raw(hints).close());
+    let good = Backend::saying("good");
+    let proxy = Proxy::before(&[&bad, &good]).start();
+    let mut finals: Vec<u16> = (0..2)
+        .map(|_| {
+            let mut client = proxy.client();
+            let first = client.send(GET).read().status();
+            if first == 103 {
+                client.read().status()
+            } else {
+                first
+            }
+        })
+        .collect();
+    finals.sort_unstable();
+    assert_eq!(
+        finals,
+        [200, 502],
+        "another backend's answer does not fit the hints"
+    );
+}

@@ -162,3 +162,23 @@ fn backends_that_are_all_busy_are_503_and_the_free_one_goes_first() {
     assert_eq!(other.read().text(), "b");
     assert_eq!(other.get("/again").status(), 200);
 }
+
+#[test]
+fn as_many_connections_as_the_limit_are_kept_and_one_more_costs_one() {
+    let backend = Backend::saying("a");
+    let proxy = Proxy::before(&[&backend])
+        .config("workers: 1\nlimits: { connections: 3 }")
+        .start();
+    let ask = |client: &mut Client| client.get("/").status();
+    let mut clients: Vec<Client> = (0..3).map(|_| proxy.client()).collect();
+    for client in &mut clients {
+        assert_eq!(ask(client), 200);
+    }
+    assert!(
+        clients[0].is_silent_for(Duration::from_millis(200)),
+        "there is room for three"
+    );
+    assert_eq!(ask(&mut proxy.client()), 200);
+    assert!(clients[0].read_to_end().is_empty(), "the longest idle makes room");
+    assert_eq!([ask(&mut clients[1]), ask(&mut clients[2])], [200, 200]);
+}
