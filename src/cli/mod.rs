@@ -56,10 +56,20 @@ struct CommandLine {
     run: run::RunArguments,
 }
 
+/// The same without what may be left out, to find out what a wrong command was meant to be.
+#[derive(Debug, Parser)]
+#[command(name = "evenkeel")]
+struct CommandsOnly {
+    #[command(subcommand)]
+    _command: Command,
+}
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Runs the balancer; what `evenkeel` does without a command
     Run(run::RunArguments),
+    /// Tries it out: starts three small backends and the balancer before them
+    Demo(demo::DemoArguments),
     /// Validates a config file and shows every error at once
     Check(ConfigFile),
     /// Prints the effective config, with all defaults written out and secrets masked
@@ -142,9 +152,10 @@ pub fn main() -> ExitCode {
 
 /// Runs a command line, whose first argument is the program's name.
 fn execute(arguments: impl IntoIterator<Item = OsString>, streams: &mut Streams<'_>) -> Outcome {
-    let done = match CommandLine::try_parse_from(arguments) {
+    let words: Vec<OsString> = arguments.into_iter().collect();
+    let done = match CommandLine::try_parse_from(&words) {
         Ok(line) => dispatch(line.command.unwrap_or(Command::Run(line.run)), streams),
-        Err(error) => explain(&error, streams),
+        Err(error) => explain(&unknown_command(&words).unwrap_or(error), streams),
     };
     let done = done.and_then(|outcome| streams.out.flush().map(|()| outcome));
     match done {
@@ -162,6 +173,7 @@ fn execute(arguments: impl IntoIterator<Item = OsString>, streams: &mut Streams<
 fn dispatch(command: Command, streams: &mut Streams<'_>) -> io::Result<Outcome> {
     match command {
         Command::Run(arguments) => run::run(&arguments, streams),
+        Command::Demo(arguments) => demo::demo(&arguments, streams),
         Command::Healthcheck(arguments) => healthcheck::healthcheck(&arguments, streams),
         Command::Check(file) => check::check(&file, streams),
         Command::PrintConfig(file) => print_config::print_config(&file, streams),
@@ -169,6 +181,20 @@ fn dispatch(command: Command, streams: &mut Streams<'_>) -> io::Result<Outcome> 
         Command::Strategies => strategies::strategies(streams),
         Command::Completions { shell } => completions::completions::<CommandLine>(shell, streams),
     }
+}
+
+/// The mistake of a first word that is meant as a command and is none. With `run` left out it would count as the URL of
+/// a backend, for which `--listen` would be asked for.
+fn unknown_command(words: &[OsString]) -> Option<clap::Error> {
+    let word = words.get(1)?.to_str()?;
+    let is_name = word
+        .bytes()
+        .all(|byte| byte.is_ascii_alphabetic() || byte == b'-');
+    if !is_name || word.starts_with('-') {
+        return None;
+    }
+    let error = CommandsOnly::try_parse_from(words).err()?;
+    (error.kind() == clap::error::ErrorKind::InvalidSubcommand).then_some(error)
 }
 
 /// Shows help and version on stdout, where they were asked for, and mistakes on stderr.

@@ -122,6 +122,18 @@ fn wrong_command_lines_are_misuse() {
 }
 
 #[test]
+fn word_that_is_nearly_a_command_gets_its_name() {
+    let (outcome, _, err) = run(&["chek"]);
+    assert_eq!(outcome, Outcome::Misused);
+    assert!(
+        err.contains("'chek'") && err.contains("'check'") && !err.contains("--listen"),
+        "{err}"
+    );
+    let (_, _, err) = run(&["http://localhost:8001"]);
+    assert!(err.contains("--listen"), "{err}");
+}
+
+#[test]
 fn help_and_version_go_to_stdout() {
     let (outcome, out, err) = run(&["--version"]);
     assert_eq!(outcome, Outcome::Fine);

@@ -132,6 +132,16 @@ impl Proxy {
         self.wait_for_line_from(mark, |line| begins(line, beginning))
     }
 
+    /// Waits for a line of stderr in which `find` finds what it looks for.
+    pub(crate) fn wait_for_told<R>(&self, find: impl Fn(&str) -> Option<R>) -> R {
+        self.events.wait_for("a line on stderr", |all| {
+            all.iter().find_map(|event| match event {
+                Event::Message(line) => find(line),
+                _ => None,
+            })
+        })
+    }
+
     /// Puts another file in the place of its config; it does not look at it before a reload.
     pub(crate) fn write_config(&self, config: &str) {
         fs::write(config_path(&self.folder), config).expect("the config can be written");
@@ -243,8 +253,8 @@ impl Builder {
         self
     }
 
-    /// Starts another program than the balancer in its place, for the tests of this file.
-    fn program(mut self, words: &[&str]) -> Self {
+    /// Starts another program, or another command, in place of `run` with the config.
+    pub(crate) fn program(mut self, words: &[&str]) -> Self {
         self.program = Some(words.iter().map(|&word| word.to_owned()).collect());
         self
     }

@@ -1,0 +1,228 @@
+//! `evenkeel demo`: three small backends in this process, and the balancer before them, configured as from arguments.
+
+mod backend;
+mod backends;
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::{Outcome, Streams};
+use crate::config::{self, Config, Loaded, Report};
+use crate::server::{self, Plan, Running, StartError};
+use backends::Backends;
+
+/// From one health check to the next: whoever starts the backend again does not want to wait the usual time.
+const CHECK_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Arguments of `evenkeel demo`.
+#[derive(Debug, Clone, Args)]
+pub struct DemoArguments {
+    /// Where the balancer listens
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    pub listen: String,
+    /// Where the admin API is, or `off`
+    #[arg(long, value_name = "ADDRESS|off", default_value = "127.0.0.1:9900")]
+    pub admin: String,
+    /// First of four ports for the backends and their switch; a busy one gives way to a free one, 0 takes free ones
+    #[arg(long, value_name = "PORT", default_value_t = 8001)]
+    pub backend_port: u16,
+}
+
+impl DemoArguments {
+    /// The config of a balancer before these backends.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the arguments.
+    pub fn config(&self, backends: Vec<String>) -> Result<Loaded, Report> {
+        let mut loaded = config::from_arguments(&config::Arguments {
+            listen: vec![self.listen.clone()],
+            admin: Some(self.admin.clone()),
+            backends,
+            ..config::Arguments::default()
+        })?;
+        for pool in &mut loaded.config.pools {
+            pool.health_check.interval = CHECK_INTERVAL;
+        }
+        Ok(loaded)
+    }
+
+    /// Ports that the balancer is to have.
+    fn reserved(&self) -> Vec<u16> {
+        let ports = [&self.listen, &self.admin].into_iter();
+        ports
+            .filter_map(|address| address.rsplit(':').next()?.parse().ok())
+            .collect()
+    }
+}
+
+/// Runs the demo until a signal ends it. Writes nothing but log lines to stdout.
+pub(super) fn demo(arguments: &DemoArguments, streams: &mut Streams<'_>) -> io::Result<Outcome> {
+    let backends = match Backends::start(arguments.backend_port, &arguments.reserved()) {
+        Ok(backends) => backends,
+        Err(error) => {
+            writeln!(streams.err, "evenkeel: cannot start the backends: {error}")?;
+            return Ok(Outcome::Failed);
+        }
+    };
+    let urls = backends
+        .addresses
+        .iter()
+        .map(|address| format!("http://{address}"));
+    let loaded = match arguments.config(urls.collect()) {
+        Ok(loaded) => loaded,
+        Err(report) => {
+            streams.fail(&report)?;
+            return Ok(Outcome::Misused);
+        }
+    };
+    streams.warn(&loaded)?;
+    let config = loaded.config;
+    let plan = Plan {
+        config: config.clone(),
+        source: None,
+        source_name: "demo".to_owned(),
+    };
+    let mut told = Ok(());
+    let ended = server::run(plan, |running| {
+        told = write!(streams.err, "{}", welcome(running, &backends));
+    });
+    told?;
+    match ended {
+        Ok(()) => Ok(Outcome::Fine),
+        Err(error) => {
+            writeln!(streams.err, "evenkeel: {error}{}", hint(&error, &config))?;
+            Ok(Outcome::Failed)
+        }
+    }
+}
+
+/// What is there and what to try, on a line each.
+fn welcome(running: &Running, backends: &Backends) -> String {
+    let open = running.addresses.first().map(SocketAddr::to_string);
+    let open = open.unwrap_or_default();
+    let switch = backends.switch;
+    let mut text = format!("\nThe balancer is at  http://{open}/\n");
+    for (name, address) in backends::NAMES.iter().zip(&backends.addresses) {
+        text.push_str(&format!("  backend {name:<9} http://{address}/\n"));
+    }
+    if let Some(admin) = running.admin {
+        text.push_str(&format!("  admin API         http://{admin}/\n"));
+    }
+    text.push_str("\nTry, in another terminal:\n");
+    for (url, what) in [
+        (
+            format!("http://{open}/"),
+            "again and again: each backend in its turn",
+        ),
+        (
+            format!("http://{open}/503"),
+            "backend three answers 503: you never see it, the log shows the retry",
+        ),
+        (
+            format!("http://{open}/slow"),
+            "backend three takes 3 seconds for it",
+        ),
+        (
+            format!("http://{switch}/stop"),
+            "backend three is gone: the others go on",
+        ),
+        (format!("http://{switch}/start"), "and comes back within seconds"),
+    ] {
+        text.push_str(&format!("  curl {url:<28}  {what}\n"));
+    }
+    text.push_str("\nEach request is a line of the log below. Ctrl-C ends it all.\n\n");
+    text
+}
+
+/// Which option helps against an address that cannot be had.
+fn hint(error: &StartError, config: &Config) -> String {
+    let StartError::Bind { address, .. } = error else {
+        return String::new();
+    };
+    let is_listener = config
+        .listeners
+        .iter()
+        .any(|listener| listener.address == *address);
+    let options = if is_listener {
+        "`evenkeel demo --listen 127.0.0.1:0` takes a free port"
+    } else {
+        "`evenkeel demo --admin 127.0.0.1:0` takes a free port, `--admin off` does without"
+    };
+    format!("\n  = hint: {options}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arguments() -> DemoArguments {
+        DemoArguments {
+            listen: "127.0.0.1:0".to_owned(),
+            admin: "off".to_owned(),
+            backend_port: 0,
+        }
+    }
+
+    fn run(arguments: &DemoArguments) -> (Outcome, String) {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let mut streams = Streams {
+            out: &mut out,
+            err: &mut err,
+        };
+        let outcome = demo(arguments, &mut streams).unwrap();
+        assert!(out.is_empty());
+        (outcome, String::from_utf8(err).unwrap())
+    }
+
+    #[test]
+    fn puts_the_balancer_before_the_backends() {
+        let backends = vec!["http://127.0.0.1:1".to_owned(), "http://127.0.0.1:2".to_owned()];
+        let loaded = arguments()
+            .config(backends)
+            .unwrap_or_else(|report| panic!("{report}"));
+        assert_eq!(loaded.config.pools[0].backends.len(), 2);
+        assert!(loaded.config.listeners[0].address.ip().is_loopback());
+    }
+
+    #[test]
+    fn says_which_option_helps_when_a_port_is_busy() {
+        let busy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = busy.local_addr().unwrap().to_string();
+        for option in ["--listen", "--admin"] {
+            let mut arguments = arguments();
+            match option {
+                "--listen" => arguments.listen.clone_from(&address),
+                _ => arguments.admin.clone_from(&address),
+            }
+            let (outcome, err) = run(&arguments);
+            assert_eq!(outcome, Outcome::Failed);
+            assert!(err.contains(&format!("cannot listen on {address}")), "{err}");
+            assert!(
+                err.contains(&format!("`evenkeel demo {option} 127.0.0.1:0`")),
+                "{err}"
+            );
+        }
+    }
+
+    #[test]
+    fn wrong_address_is_misuse() {
+        let mut arguments = arguments();
+        arguments.listen = "nowhere".to_owned();
+        assert_eq!(run(&arguments).0, Outcome::Misused);
+    }
+
+    #[test]
+    fn backends_leave_busy_and_reserved_ports_alone() {
+        let busy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let first = busy.local_addr().unwrap().port();
+        let reserved = first.saturating_add(1);
+        let backends = Backends::start(first, &[reserved]).unwrap();
+        assert_eq!(backends.addresses.len(), 3);
+        for address in &backends.addresses[..2] {
+            assert!(![first, reserved].contains(&address.port()), "{address}");
+        }
+    }
+}

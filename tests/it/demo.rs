@@ -1,0 +1,89 @@
+//! `evenkeel demo`: what it promises to show.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use rustix::process::Signal;
+
+use crate::support::{Client, DEADLINE, Proxy};
+
+fn demo() -> Proxy {
+    let free = [
+        "--listen",
+        "127.0.0.1:0",
+        "--admin",
+        "127.0.0.1:0",
+        "--backend-port",
+        "0",
+    ];
+    let words = [&[env!("CARGO_BIN_EXE_evenkeel"), "demo"][..], &free].concat();
+    Proxy::before(&[]).program(&words).start()
+}
+
+/// The names of the backends that answered so many requests for `path`, each with a count.
+fn counts(proxy: &Proxy, path: &str, requests: usize) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for _ in 0..requests {
+        let received = proxy.get(path);
+        assert_eq!(received.status(), 200, "{}", received.text());
+        *counts.entry(received.text()).or_default() += 1;
+    }
+    counts
+}
+
+fn address_in(line: &str, before: &str, after: &str) -> Option<SocketAddr> {
+    let (_, rest) = line.split_once(before)?;
+    rest.split_once(after)?.0.parse().ok()
+}
+
+/// Turns the switch.
+fn turn(proxy: &Proxy, path: &str) {
+    let switch = proxy.wait_for_told(|line| address_in(line, "curl http://", "/stop "));
+    let received = Client::connect(switch).get(path);
+    assert_eq!(received.status(), 200, "{}", received.text());
+}
+
+#[test]
+fn demo_spreads_requests_over_three_backends() {
+    let proxy = demo();
+    let told = proxy.wait_for_told(|line| address_in(line, "The balancer is at  http://", "/"));
+    assert_eq!(told, proxy.address());
+    let counts = counts(&proxy, "/", 9);
+    assert_eq!(counts.values().collect::<Vec<_>>(), [&3, &3, &3], "{counts:?}");
+}
+
+#[test]
+fn demo_shows_a_retry_that_the_client_does_not_notice() {
+    let proxy = demo();
+    let three = proxy.wait_for_told(|line| {
+        let url = line.trim().strip_prefix("backend three")?.trim_start();
+        address_in(url, "http://", "/")
+    });
+    assert_eq!(Client::connect(three).get("/503").status(), 503);
+    assert_eq!(counts(&proxy, "/503", 3).len(), 2);
+    let line = proxy.wait_for_line(|line| line["path"] == "/503" && line["attempts"] == 2);
+    assert_eq!(line["status"], 200);
+    assert!(line["retries"].to_string().contains(&three.to_string()), "{line}");
+}
+
+#[test]
+fn demo_goes_on_without_the_backend_that_is_stopped_and_takes_it_back() {
+    let proxy = demo();
+    assert_eq!(counts(&proxy, "/", 3).len(), 3);
+    let mark = proxy.mark();
+    turn(&proxy, "/stop");
+    assert_eq!(counts(&proxy, "/", 6).len(), 2);
+    proxy.wait_for_message(mark, "Backend is down");
+    turn(&proxy, "/start");
+    let start = evenkeel::clock::now();
+    while counts(&proxy, "/", 3).len() < 3 {
+        assert!(start.elapsed() < DEADLINE, "it does not come back");
+    }
+}
+
+#[test]
+fn demo_ends_cleanly_with_ctrl_c() {
+    let proxy = demo();
+    proxy.signal(Signal::INT);
+    assert!(proxy.wait().success());
+}
