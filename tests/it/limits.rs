@@ -182,3 +182,14 @@ fn an_answer_larger_than_the_limit_never_looks_whole() {
         good_answer("body: 12B", answer, "bbbbbbbbbbbb");
     }
 }
+
+#[test]
+fn a_body_that_announces_too_much_is_refused_before_it_comes() {
+    let backend = Backend::saying("a");
+    let proxy = Proxy::before(&[&backend]).config("limits: { body: 10B }").start();
+    let mut client = proxy.client();
+    client.send("POST /x HTTP/1.1\r\nHost: test\r\nContent-Length: 11\r\n\r\n");
+    assert_eq!(client.read().status(), 413);
+    let is_meant = |request: &crate::support::Request| request.start().ends_with(" /x");
+    assert!(backend.requests(is_meant).is_empty());
+}
