@@ -17,7 +17,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 fn entry() -> Entry<'static> {
     Entry {
         time: UNIX_EPOCH,
-        client: Client::Direct(([127, 0, 0, 1], 9).into()),
+        client: Client::Forwarded([127, 0, 0, 1].into()),
         method: Some(b"GET"),
         path: Some(b"/"),
         query: None,

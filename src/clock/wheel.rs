@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use slab::Slab;
 
 /// How fine the wheel is: timeouts may ring so much late.
-pub const TICK: Duration = Duration::from_millis(20);
+pub const TICK: Duration = Duration::from_millis(TICK_MILLIS);
+const TICK_MILLIS: u64 = 20;
 /// Buckets of the wheel; alarms further away than all of them wait in the last and are moved on from there.
 const BUCKETS: u64 = 512;
 const NEVER: u64 = u64::MAX;
@@ -22,6 +23,14 @@ pub enum Ring {
     Expired,
     /// [`Wheel::ring`] was called for it: somebody else wants the owner's attention.
     Called,
+}
+
+/// Whole milliseconds; what does not fit is as good as for ever.
+fn millis(duration: Duration) -> u64 {
+    duration
+        .as_secs()
+        .saturating_mul(1000)
+        .saturating_add(u64::from(duration.subsec_millis()))
 }
 
 #[derive(Debug)]
@@ -47,6 +56,8 @@ struct Slots {
 pub struct Wheel {
     start: Instant,
     now: Cell<Instant>,
+    /// `now` in milliseconds since the start.
+    elapsed: Cell<u64>,
     slots: RefCell<Slots>,
 }
 
@@ -62,6 +73,7 @@ impl Wheel {
         Rc::new(Self {
             start: now,
             now: Cell::new(now),
+            elapsed: Cell::new(0),
             slots,
         })
     }
@@ -74,6 +86,8 @@ impl Wheel {
     /// Tells the wheel a time that was read for another reason, so that deadlines become more exact for free.
     pub fn observe(&self, now: Instant) {
         self.now.set(now);
+        self.elapsed
+            .set(millis(now.saturating_duration_since(self.start)));
     }
 
     /// Makes an alarm that is not set.
@@ -98,8 +112,8 @@ impl Wheel {
 
     /// Rings every alarm whose time has come.
     pub fn advance(&self, now: Instant) {
-        self.now.set(now);
-        let target = self.tick_of(now);
+        self.observe(now);
+        let target = self.elapsed.get() / TICK_MILLIS;
         loop {
             let mut slots = self.slots.borrow_mut();
             if slots.tick >= target {
@@ -151,11 +165,6 @@ impl Wheel {
         slots.schedule(key);
         None
     }
-
-    /// The tick at whose end `at` has passed.
-    fn tick_of(&self, at: Instant) -> u64 {
-        (at.saturating_duration_since(self.start).as_millis() / TICK.as_millis()) as u64
-    }
 }
 
 impl Slots {
@@ -192,13 +201,14 @@ impl Alarm {
 
     /// Lets it ring `after` from now on instead of whenever it was set to.
     pub fn set(&self, after: Duration) {
-        self.set_at(self.wheel.now() + after);
-    }
-
-    /// Lets it ring at `at`.
-    pub fn set_at(&self, at: Instant) {
-        // One tick more, because the current one has begun already: an alarm never rings early.
-        let deadline = self.wheel.tick_of(at) + 1;
+        // One millisecond and one tick more, because the current ones have begun already: an alarm never rings early.
+        let at = self
+            .wheel
+            .elapsed
+            .get()
+            .saturating_add(millis(after))
+            .saturating_add(1);
+        let deadline = at / TICK_MILLIS + 1;
         let mut slots = self.wheel.slots.borrow_mut();
         let furthest = slots.tick + BUCKETS - 1;
         let Some(slot) = slots.slots.get_mut(self.key) else {

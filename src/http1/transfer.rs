@@ -10,6 +10,9 @@ use super::{Limits, chunked};
 use crate::buffer::Buffers;
 use crate::head::{BodyLength, Field, FieldName};
 
+/// Bytes that one transfer moves before the other connections of its worker get their turn.
+const TURN: usize = 4 * crate::buffer::LARGE;
+
 /// Whose turn it is when a transfer cannot go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Waiting {
@@ -148,6 +151,7 @@ impl Transfer {
         replay: Option<&mut Replay>,
     ) -> Poll<Result<(), TransferError>> {
         let mut replay = replay;
+        let mut read = 0;
         loop {
             if self.ready > 0 {
                 ready!(self.poll_payload(context, source, sink, buffers, &mut replay))?;
@@ -168,7 +172,11 @@ impl Transfer {
                 }
                 Piece::NeedMore { skip } => {
                     source.input.consume(skip);
-                    ready!(self.poll_more(context, source, sink, buffers))?;
+                    if read >= TURN {
+                        context.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                    read += ready!(self.poll_more(context, source, sink, buffers))?;
                 }
                 Piece::End { skip, trailers } => {
                     let lines = trailers
@@ -214,14 +222,14 @@ impl Transfer {
         Poll::Ready(Ok(()))
     }
 
-    /// Writes what waits, then reads more.
+    /// Writes what waits, then reads more; gives how much it read.
     fn poll_more(
         &mut self,
         context: &mut Context<'_>,
         source: &mut Connection,
         sink: &mut Connection,
         buffers: &Buffers,
-    ) -> Poll<Result<(), TransferError>> {
+    ) -> Poll<Result<usize, TransferError>> {
         self.waiting = Waiting::ForSink;
         ready!(sink.poll_flush(context)).map_err(TransferError::Sink)?;
         self.waiting = Waiting::ForSource;
@@ -230,8 +238,9 @@ impl Transfer {
             let size = self.limits.trailers + crate::buffer::SMALL;
             source.reserve_input(buffers, size);
         }
-        ready!(source.poll_fill(context, buffers, self.decoder.expects())).map_err(TransferError::Source)?;
-        Poll::Ready(Ok(()))
+        source
+            .poll_fill(context, buffers, self.decoder.expects())
+            .map_err(TransferError::Source)
     }
 }
 

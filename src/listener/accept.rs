@@ -19,7 +19,7 @@ use super::waiting::WaitingList;
 use crate::backend::Padded;
 use crate::http1::Connection;
 use crate::net::Stream;
-use crate::proxy::{Client, Worker};
+use crate::proxy::{Client, Peer, Worker};
 use crate::tasks::LocalTasks;
 
 /// Connections on their way from one worker to another; when a worker is so far behind, the acceptor keeps its own.
@@ -330,7 +330,7 @@ impl Acceptor {
         let _ = stream.set_nodelay(true);
         let client = Client {
             connection: Connection::new(Stream::from_tcp(stream)),
-            peer,
+            peer: Peer::new(peer),
             alarm: worker.wheel.alarm(),
             worker: Rc::clone(worker),
             is_last_request: false,

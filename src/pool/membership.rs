@@ -57,7 +57,7 @@ impl Membership {
     }
 
     /// Chooses a backend; `None` when no eligible one may be taken.
-    pub fn pick(&self, wish: Wish<'_>) -> Option<&Arc<Member>> {
+    pub fn pick(&self, wish: Wish<'_>) -> Option<&Member> {
         self.main.pick(wish).or_else(|| self.backup.pick(wish))
     }
 
@@ -87,7 +87,7 @@ impl Tier {
         }
     }
 
-    fn pick(&self, wish: Wish<'_>) -> Option<&Arc<Member>> {
+    fn pick(&self, wish: Wish<'_>) -> Option<&Member> {
         let ask = Ask {
             candidates: &self.candidates,
             tried: wish.tried,
@@ -96,6 +96,9 @@ impl Tier {
             random: wish.random,
             now: wish.now,
         };
-        self.strategy.pick(&ask).and_then(|index| self.members.get(index))
+        self.strategy
+            .pick(&ask)
+            .and_then(|index| self.members.get(index))
+            .map(|member| &**member)
     }
 }

@@ -19,6 +19,7 @@ use crate::backend::{Backend, BackendId};
 use crate::health::Health;
 use crate::retry::Budget;
 use crate::strategy::Turn;
+use crate::telemetry::Label;
 
 /// A backend as a member of a pool.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub struct Member {
     pub backend: Arc<Backend>,
     /// How it is.
     pub health: Arc<Health>,
+    /// Its URL for the log.
+    pub label: Label,
     /// Whether an operator took it out: it gets no new requests.
     pub is_drained: AtomicBool,
 }
@@ -46,6 +49,8 @@ impl Member {
 pub struct Pool {
     /// What the config says.
     pub settings: Settings,
+    /// Its name for the log.
+    pub label: Label,
     /// All backends, eligible or not, in the order of the config.
     pub members: Vec<Arc<Member>>,
     /// What retries draw on.
@@ -76,6 +81,7 @@ impl Pool {
             .map(|(index, member)| (member.backend.id, index))
             .collect();
         Arc::new(Self {
+            label: Label::new(&settings.name),
             settings,
             members,
             budget,
@@ -114,6 +120,7 @@ fn carry_over(wanted: &BackendSettings, previous: Option<&Pool>) -> Arc<Member> 
             Arc::clone(member)
         }
         None => Arc::new(Member {
+            label: Label::new(&wanted.address.url),
             backend: Backend::new(wanted.address.clone(), wanted.weight, wanted.is_backup),
             health: Health::new(),
             is_drained: AtomicBool::new(false),

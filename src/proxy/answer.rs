@@ -1,6 +1,5 @@
 //! The answer on its way to the client, from the moment when its head is whole. From here on nothing is retried.
 
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -25,7 +24,7 @@ struct Answer<'a> {
     sending_failed: bool,
 }
 
-impl Exchange<'_> {
+impl<'a> Exchange<'a> {
     /// Forwards a final answer.
     ///
     /// # Errors
@@ -33,7 +32,7 @@ impl Exchange<'_> {
     pub(super) async fn forward(
         &mut self,
         pool: &Pool,
-        member: &Arc<Member>,
+        member: &'a Member,
         backend: Box<BackendConnection>,
     ) -> Result<Forwarded, Failure> {
         self.record.answered_by(member, backend.head.status);
@@ -77,12 +76,12 @@ impl Exchange<'_> {
     }
 
     /// Writes the head, in our words, into the client's output.
-    fn begin<'a>(
+    fn begin<'p>(
         &mut self,
-        pool: &'a Pool,
+        pool: &'p Pool,
         mut backend: Box<BackendConnection>,
         (framing, keep_alive): (BodyLength, bool),
-    ) -> Answer<'a> {
+    ) -> Answer<'p> {
         let worker = &self.client.worker;
         let context = AnswerContext {
             body: framing,

@@ -1,7 +1,6 @@
 //! One attempt: get a connection to one backend, send it the request, and wait for the head of its answer. Whether
 //! another attempt follows is decided by the caller.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -29,16 +28,16 @@ pub(super) struct AttemptError {
 }
 
 /// Counts a request as in flight at a backend for as long as it lives.
-pub(super) struct InFlight(Arc<Member>);
+pub(super) struct InFlight<'a>(&'a Member);
 
-impl InFlight {
-    fn new(member: &Arc<Member>) -> Self {
+impl<'a> InFlight<'a> {
+    fn new(member: &'a Member) -> Self {
         member.backend.in_flight.0.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(member))
+        Self(member)
     }
 }
 
-impl Drop for InFlight {
+impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         self.0.backend.in_flight.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -55,12 +54,12 @@ struct Attempt<'a> {
     interim: usize,
 }
 
-impl Exchange<'_> {
+impl<'a> Exchange<'a> {
     /// Sends the request to one backend until the head of its final answer is there.
     pub(super) async fn attempt(
         &mut self,
         pool: &Pool,
-        member: &Arc<Member>,
+        member: &'a Member,
         is_fresh: bool,
     ) -> Result<Box<BackendConnection>, AttemptError> {
         self.in_flight = None;
@@ -82,7 +81,7 @@ impl Exchange<'_> {
     async fn connect(
         &self,
         pool: &Pool,
-        member: &Arc<Member>,
+        member: &Member,
         is_fresh: bool,
     ) -> Result<Box<BackendConnection>, AttemptError> {
         let worker = &self.client.worker;
@@ -119,7 +118,8 @@ impl Exchange<'_> {
         let before = backend.connection.bytes_out;
         let buffers = &self.client.worker.buffers;
         let out = backend.connection.output(buffers);
-        fields::write_request(self.head, &self.identity, &member.backend.address, out);
+        let peer = &self.client.peer.ip;
+        fields::write_request(self.head, &self.identity, peer, &member.backend.address, out);
         self.body
             .transfer
             .restart(&mut backend.connection, buffers, &self.body.replay);

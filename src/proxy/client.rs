@@ -8,19 +8,41 @@ use std::task::{Context, Poll};
 use super::worker::Worker;
 use crate::clock::Alarm;
 use crate::http1::Connection;
+use crate::telemetry::Label;
 
 /// One client.
 pub struct Client {
     /// The bytes.
     pub connection: Connection,
     /// The other end, as the socket says.
-    pub peer: SocketAddr,
+    pub peer: Peer,
     /// The one timer of this connection.
     pub alarm: Alarm,
     /// The worker that owns it.
     pub worker: Rc<Worker>,
     /// Whether its connection is closed after the request that comes next.
     pub is_last_request: bool,
+}
+
+/// The other end of a client's connection, written out once: every request names it to the backend and to the log.
+#[derive(Debug)]
+pub struct Peer {
+    pub(super) address: SocketAddr,
+    /// Its IP address alone, IPv6 without brackets; an IPv4 client of a socket for both families as IPv4.
+    pub(super) ip: Box<str>,
+    /// With its port, for the log.
+    pub(super) label: Label,
+}
+
+impl Peer {
+    /// Writes an address out.
+    pub fn new(address: SocketAddr) -> Self {
+        Self {
+            address,
+            ip: address.ip().to_canonical().to_string().into(),
+            label: Label::of_address(address),
+        }
+    }
 }
 
 impl Client {

@@ -1,15 +1,20 @@
 //! Writes the heads that leave us, from what was parsed: one `Host` and one framing field of our own making, hop-by-hop
 //! fields removed, identity replaced. No byte that was not understood gets through here.
 
-use std::io::Write;
-
 use super::forwarded::Identity;
 use crate::backend::Address;
 use crate::head::{BodyLength, FieldName, RequestHead, ResponseHead, Version};
 use crate::http1::reason_phrase;
 
-/// Writes the head of a request to a backend. The address of `backend` stands in for a `Host` that an HTTP/1.0 client left out.
-pub(super) fn write_request(head: &RequestHead, identity: &Identity, backend: &Address, out: &mut Vec<u8>) {
+/// Writes the head of a request to a backend. `peer` is the IP address of who sent it. The address of `backend` stands in
+/// for a `Host` that an HTTP/1.0 client left out.
+pub(super) fn write_request(
+    head: &RequestHead,
+    identity: &Identity,
+    peer: &str,
+    backend: &Address,
+    out: &mut Vec<u8>,
+) {
     out.extend_from_slice(head.text(head.method_text));
     out.push(b' ');
     out.extend_from_slice(head.text(head.path));
@@ -31,7 +36,7 @@ pub(super) fn write_request(head: &RequestHead, identity: &Identity, backend: &A
             write_field(head.text(field.name), head.text(field.value), out);
         }
     }
-    write_identity(head, identity, out);
+    write_identity(head, identity, peer, out);
     if head
         .values(FieldName::Te)
         .any(|value| value.eq_ignore_ascii_case(b"trailers"))
@@ -165,7 +170,7 @@ fn is_forwarded(id: FieldName, is_trusted: bool) -> bool {
 }
 
 /// What backends are told of the client. From a trusted proxy the chain goes on; what anybody else said is replaced.
-fn write_identity(head: &RequestHead, identity: &Identity, out: &mut Vec<u8>) {
+fn write_identity(head: &RequestHead, identity: &Identity, peer: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(b"X-Forwarded-For: ");
     if identity.is_trusted {
         for line in head
@@ -176,7 +181,7 @@ fn write_identity(head: &RequestHead, identity: &Identity, out: &mut Vec<u8>) {
             out.extend_from_slice(b", ");
         }
     }
-    write_ip(identity.peer.ip().to_canonical(), out);
+    out.extend_from_slice(peer.as_bytes());
     let theirs = |id| {
         if identity.is_trusted {
             head.values(id).next()
@@ -197,19 +202,4 @@ fn write_identity(head: &RequestHead, identity: &Identity, out: &mut Vec<u8>) {
         Version::Http10 => b"\r\nVia: 1.0 evenkeel\r\n",
         Version::Http11 => b"\r\nVia: 1.1 evenkeel\r\n",
     });
-}
-
-fn write_ip(address: std::net::IpAddr, out: &mut Vec<u8>) {
-    match address {
-        std::net::IpAddr::V4(address) => {
-            let [first, rest @ ..] = address.octets();
-            write_number(u64::from(first), out);
-            for octet in rest {
-                out.push(b'.');
-                write_number(u64::from(octet), out);
-            }
-        }
-        // Rarer and harder to write; a vector takes every byte.
-        std::net::IpAddr::V6(address) => drop(write!(out, "{address}")),
-    }
 }

@@ -16,15 +16,16 @@ mod waits;
 mod worker;
 
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub use client::Client;
+pub use client::{Client, Peer};
 pub use error::Failure;
 pub use reply::refuse;
 pub use settings::{ClientTimeouts, Limits};
 pub use snapshot::{Local, Shared, Snapshot};
 pub use worker::{Incoming, Worker};
+
+use smallvec::SmallVec;
 
 use crate::backend::BackendId;
 use crate::head::RequestHead;
@@ -56,10 +57,10 @@ struct Exchange<'a> {
     identity: Identity,
     body: RequestBody,
     waits: Waits,
-    record: Record,
+    record: Record<'a>,
     /// How long it has waited for answers so far: what `timeouts.request` bounds.
     waited: Duration,
-    in_flight: Option<InFlight>,
+    in_flight: Option<InFlight<'a>>,
 }
 
 /// The request's body, which may be sent to several backends one after the other.
@@ -74,6 +75,9 @@ struct RequestBody {
     /// answer would not fit it.
     is_hinted: bool,
 }
+
+/// The backends that a request was sent to; more than a few are rare.
+type Tried = SmallVec<[BackendId; 8]>;
 
 /// Why an attempt is a candidate for another one.
 #[derive(Clone, Copy)]
@@ -118,7 +122,7 @@ impl<'a> Exchange<'a> {
         let limits = &snapshot.limits;
         let random = [client.worker.random(), client.worker.random()];
         Self {
-            identity: Identity::new(client.peer, &snapshot.trusted_proxies, head, random),
+            identity: Identity::new(client.peer.address, &snapshot.trusted_proxies, head, random),
             body: RequestBody {
                 transfer: Transfer::new(
                     head.body,
@@ -142,20 +146,19 @@ impl<'a> Exchange<'a> {
     }
 
     /// Asks one backend after the other.
-    async fn run(&mut self, pool: &Arc<Pool>, membership: &Membership) -> Result<Forwarded, Failure> {
-        let mut tried = Vec::new();
-        let mut refusal: Option<(Box<BackendConnection>, Arc<Member>)> = None;
+    async fn run(&mut self, pool: &'a Pool, membership: &'a Membership) -> Result<Forwarded, Failure> {
+        let mut tried = Tried::new();
+        let mut refusal: Option<(Box<BackendConnection>, &Member)> = None;
         let mut failure = Failure::NoBackend;
         let mut next = self.pick(pool, membership, &tried).map(|member| (member, false));
         pool.budget.earn();
         while let Some((member, is_fresh)) = next {
-            let outcome = self.attempt(pool, &member, is_fresh).await;
+            let outcome = self.attempt(pool, member, is_fresh).await;
             tried.push(member.backend.id);
             let trouble = Trouble::of(&outcome);
-            next =
-                trouble.and_then(|trouble| self.next_attempt(pool, membership, &tried, (trouble, &member)));
+            next = trouble.and_then(|trouble| self.next_attempt(pool, membership, &tried, (trouble, member)));
             if let (Some(trouble), Some(_)) = (trouble, &next) {
-                self.record.retried(&member, trouble.cause.name());
+                self.record.retried(member, trouble.cause.name());
                 self.client.worker.counters.retries.increment();
             }
             if trouble.is_none() {
@@ -163,14 +166,14 @@ impl<'a> Exchange<'a> {
             }
             match outcome {
                 Ok(connection) if next.is_some() => refusal = Some((connection, member)),
-                Ok(connection) => return self.forward(pool, &member, connection).await,
+                Ok(connection) => return self.forward(pool, member, connection).await,
                 Err(error) if error.failure.is_clients() => return Err(error.failure),
                 Err(error) => failure = error.failure,
             }
         }
         // A backend's own refusal says more than that others could not be reached.
         match refusal {
-            Some((connection, member)) => self.forward(pool, &member, connection).await,
+            Some((connection, member)) => self.forward(pool, member, connection).await,
             None => Err(failure),
         }
     }
@@ -179,10 +182,10 @@ impl<'a> Exchange<'a> {
     fn next_attempt(
         &self,
         pool: &Pool,
-        membership: &Membership,
+        membership: &'a Membership,
         tried: &[BackendId],
-        (trouble, member): (Trouble, &Arc<Member>),
-    ) -> Option<(Arc<Member>, bool)> {
+        (trouble, member): (Trouble, &'a Member),
+    ) -> Option<(&'a Member, bool)> {
         let failure = retry::Failure {
             cause: trouble.cause,
             is_idempotent: self.head.method.is_idempotent(),
@@ -198,7 +201,7 @@ impl<'a> Exchange<'a> {
         }
         // A reused connection that was closed says nothing about its backend: where nobody else is left, the same one is
         // asked once more.
-        let again = (trouble.was_reused && trouble.cause == Cause::Reset).then(|| (Arc::clone(member), true));
+        let again = (trouble.was_reused && trouble.cause == Cause::Reset).then_some((member, true));
         let next = self
             .pick(pool, membership, tried)
             .map(|member| (member, false))
@@ -210,7 +213,7 @@ impl<'a> Exchange<'a> {
         is_granted.then_some(next)
     }
 
-    fn pick(&self, pool: &Pool, membership: &Membership, tried: &[BackendId]) -> Option<Arc<Member>> {
+    fn pick(&self, pool: &Pool, membership: &'a Membership, tried: &[BackendId]) -> Option<&'a Member> {
         let wish = Wish {
             tried,
             in_flight_limit: pool.settings.in_flight_per_backend,
@@ -218,7 +221,7 @@ impl<'a> Exchange<'a> {
             random: self.client.worker.random(),
             now: self.client.worker.wheel.now(),
         };
-        membership.pick(wish).cloned()
+        membership.pick(wish)
     }
 }
 

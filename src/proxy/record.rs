@@ -1,6 +1,5 @@
 //! What a request leaves behind: its line in the access log and its counts.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::answer::Forwarded;
@@ -11,22 +10,22 @@ use crate::telemetry::access_log::{Client, Entry, Retry};
 use crate::telemetry::metrics::Timeout;
 
 /// Collected while a request runs.
-pub(super) struct Record {
+pub(super) struct Record<'a> {
     started: Instant,
     head_bytes: u64,
     bytes_out_before: u64,
     route: Option<usize>,
-    pool: Option<Arc<Pool>>,
-    member: Option<Arc<Member>>,
+    pool: Option<&'a Pool>,
+    member: Option<&'a Member>,
     attempts: u32,
     attempt_began: Instant,
     backend_time: Option<Duration>,
-    retries: Vec<(Arc<Member>, &'static str)>,
+    retries: Vec<(&'a Member, &'static str)>,
     status: u16,
     failure: Option<Failure>,
 }
 
-impl Record {
+impl<'a> Record<'a> {
     pub(super) fn new(started: Instant, head_bytes: usize, bytes_out_before: u64) -> Self {
         Self {
             started,
@@ -44,23 +43,23 @@ impl Record {
         }
     }
 
-    pub(super) fn leads_to(&mut self, route: usize, pool: &Arc<Pool>) {
+    pub(super) fn leads_to(&mut self, route: usize, pool: &'a Pool) {
         self.route = Some(route);
-        self.pool = Some(Arc::clone(pool));
+        self.pool = Some(pool);
     }
 
-    pub(super) fn attempts_at(&mut self, member: &Arc<Member>, now: Instant) {
+    pub(super) fn attempts_at(&mut self, member: &'a Member, now: Instant) {
         self.attempts += 1;
         self.attempt_began = now;
-        self.member = Some(Arc::clone(member));
+        self.member = Some(member);
     }
 
     pub(super) fn answered(&mut self, now: Instant) {
         self.backend_time = Some(now.saturating_duration_since(self.attempt_began));
     }
 
-    pub(super) fn retried(&mut self, member: &Arc<Member>, reason: &'static str) {
-        self.retries.push((Arc::clone(member), reason));
+    pub(super) fn retried(&mut self, member: &'a Member, reason: &'static str) {
+        self.retries.push((member, reason));
     }
 
     /// Attempts that were followed by another one.
@@ -69,8 +68,8 @@ impl Record {
     }
 
     /// The answer that the client gets is this backend's, though perhaps not the last one asked.
-    pub(super) fn answered_by(&mut self, member: &Arc<Member>, status: u16) {
-        self.member = Some(Arc::clone(member));
+    pub(super) fn answered_by(&mut self, member: &'a Member, status: u16) {
+        self.member = Some(member);
         self.status = status;
     }
 
@@ -120,7 +119,7 @@ impl Exchange<'_> {
             .retries
             .iter()
             .map(|(member, reason)| Retry {
-                backend: &member.backend.address.url,
+                backend: &member.label,
                 reason,
             })
             .collect();
@@ -129,24 +128,20 @@ impl Exchange<'_> {
             time: clock::wall(),
             client: match self.identity.named {
                 Some(address) => Client::Forwarded(address),
-                None => Client::Direct(self.identity.peer),
+                None => Client::Direct(&self.client.peer.label),
             },
             method: Some(head.text(head.method_text)),
             path: Some(head.text(head.path)),
             query: head.query.map(|query| head.text(query)),
-            backend: record
-                .member
-                .as_ref()
-                .map(|member| member.backend.address.url.as_str()),
+            backend: record.member.map(|member| &member.label),
             status: record.status,
             latency,
             host: Some(head.text(head.authority)),
             protocol: Some(head.version.as_str()),
             route: record
                 .route
-                .and_then(|route| self.snapshot.route_names.get(route))
-                .map(|name| &**name),
-            pool: record.pool.as_ref().map(|pool| &*pool.settings.name),
+                .and_then(|route| self.snapshot.route_labels.get(route)),
+            pool: record.pool.map(|pool| &pool.label),
             request_id: Some(self.identity.request_id(head)),
             attempts: record.attempts,
             bytes_received,
@@ -177,7 +172,7 @@ pub(super) fn log_refused(
     }
     let entry = Entry {
         time: clock::wall(),
-        client: Client::Direct(client.peer),
+        client: Client::Direct(&client.peer.label),
         method: None,
         path: None,
         query: None,

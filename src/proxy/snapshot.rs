@@ -11,6 +11,7 @@ use super::{ClientTimeouts, Limits};
 use crate::backend::BackendId;
 use crate::pool::{Membership, Pool};
 use crate::router::Router;
+use crate::telemetry::Label;
 
 /// The settings in force.
 #[derive(Debug)]
@@ -20,7 +21,7 @@ pub struct Snapshot {
     /// All pools; the router's indices lead here.
     pub pools: Vec<Arc<Pool>>,
     /// Names of the routes for the log, by the router's index.
-    pub route_names: Vec<Box<str>>,
+    pub route_labels: Vec<Label>,
     /// Whose forwarding fields are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Timeouts on the client's side.

@@ -8,6 +8,7 @@ use crate::config::{self, Config};
 use crate::pool::Pool;
 use crate::proxy::{Shared, Snapshot};
 use crate::router::{Route, Router, UnknownPool};
+use crate::telemetry::Label;
 
 /// Puts the first config in force. Gives the pools, whose backends are to be watched.
 pub(super) fn first(config: &Config) -> Result<(Arc<Shared>, Vec<Arc<Pool>>), StartError> {
@@ -60,7 +61,7 @@ fn snapshot(config: &Config, previous: &[Arc<Pool>]) -> Result<Snapshot, Unknown
     Ok(Snapshot {
         router,
         pools: config.pools.iter().map(pool).collect(),
-        route_names: config.routes.iter().map(name).collect(),
+        route_labels: config.routes.iter().map(label).collect(),
         trusted_proxies: config.trusted_proxies.clone(),
         timeouts: config.timeouts,
         limits: config.limits,
@@ -68,6 +69,10 @@ fn snapshot(config: &Config, previous: &[Arc<Pool>]) -> Result<Snapshot, Unknown
 }
 
 /// What the access log calls a route: its host and prefix.
-fn name(route: &Route) -> Box<str> {
-    format!("{}{}", route.host.as_deref().unwrap_or("*"), route.path_prefix).into()
+fn label(route: &Route) -> Label {
+    Label::new(&format!(
+        "{}{}",
+        route.host.as_deref().unwrap_or("*"),
+        route.path_prefix
+    ))
 }

@@ -6,7 +6,7 @@
 //! - a byte that is not part of valid UTF-8 is written as `\u00XX`, XX being its value;
 //! - what exceeds the bound is cut at a character and [`CUT_MARK`] put in its place.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use std::io::Write as _;
@@ -58,7 +58,10 @@ pub(super) fn number(out: &mut Vec<u8>, value: u64) {
 
 /// Appends a duration in milliseconds, always with three decimals; what is below a microsecond is cut off.
 pub(super) fn millis(out: &mut Vec<u8>, value: Duration) {
-    let micros = u64::try_from(value.as_micros()).unwrap_or(u64::MAX);
+    let micros = value
+        .as_secs()
+        .saturating_mul(1_000_000)
+        .saturating_add(u64::from(value.subsec_micros()));
     number(out, micros / 1000);
     out.push(b'.');
     three_digits(out, micros % 1000);
@@ -72,21 +75,6 @@ pub(super) fn three_digits(out: &mut Vec<u8>, value: u64) {
 /// The lowest decimal digit of `value`.
 pub(super) fn digit(value: u64) -> u8 {
     b'0' + u8::try_from(value % 10).unwrap_or(0)
-}
-
-/// Appends `ip:port` without quotes, IPv6 in brackets (RFC 3986 §3.2.2). An IPv4 client of a socket for both families
-/// is shown as IPv4.
-pub(super) fn socket_address(out: &mut Vec<u8>, address: SocketAddr) {
-    match address.ip().to_canonical() {
-        v4 @ IpAddr::V4(_) => ip_address(out, v4),
-        v6 @ IpAddr::V6(_) => {
-            out.push(b'[');
-            ip_address(out, v6);
-            out.push(b']');
-        }
-    }
-    out.push(b':');
-    number(out, u64::from(address.port()));
 }
 
 /// Appends an address without quotes and without brackets, IPv6 as RFC 5952 says.
@@ -256,18 +244,15 @@ mod tests {
     }
 
     #[test]
-    fn addresses_have_brackets_only_before_a_port() {
-        for (address, with_port, alone) in [
-            ("192.0.2.7:80", "192.0.2.7:80", "192.0.2.7"),
-            ("[2001:db8::1]:443", "[2001:db8::1]:443", "2001:db8::1"),
-            ("[::ffff:192.0.2.7]:1", "192.0.2.7:1", "192.0.2.7"),
+    fn addresses_are_shown_in_their_shortest_form() {
+        for (address, shown) in [
+            ("192.0.2.7", "192.0.2.7"),
+            ("2001:db8:0::1", "2001:db8::1"),
+            ("::ffff:192.0.2.7", "192.0.2.7"),
         ] {
-            let address: SocketAddr = address.parse().expect("an address");
-            let (mut first, mut second) = (Vec::new(), Vec::new());
-            socket_address(&mut first, address);
-            ip_address(&mut second, address.ip());
-            assert_eq!(first, with_port.as_bytes());
-            assert_eq!(second, alone.as_bytes());
+            let mut out = Vec::new();
+            ip_address(&mut out, address.parse().expect("an address"));
+            assert_eq!(out, shown.as_bytes());
         }
     }
 

@@ -5,11 +5,13 @@ pub mod log;
 pub mod metrics;
 
 mod json;
+mod label;
 mod logs;
 mod sink;
 mod stamp;
 mod writer;
 
+pub use label::Label;
 pub use logs::Logs;
 pub use stamp::Stamp;
 pub use writer::{Queue, Writer};

@@ -4,8 +4,8 @@
 //! for it. A value from outside that is longer than its bound ends with `…[truncated]`. `telemetry/json.rs` says how
 //! bytes are escaped.
 
-use crate::telemetry::Stamp;
 use crate::telemetry::json::{self, CUT_MARK, GROWTH};
+use crate::telemetry::{Label, Stamp};
 
 use super::entry::{Client, Entry, Retry};
 
@@ -14,7 +14,7 @@ use super::entry::{Client, Entry, Retry};
 pub const PATH_BOUND: usize = 2048;
 
 /// Bytes of any other value that are shown. A host name has at most 253.
-pub const VALUE_BOUND: usize = 256;
+pub const VALUE_BOUND: usize = Label::BOUND;
 
 /// Retries that are listed; `attempts` counts all.
 pub const RETRIES_BOUND: usize = 16;
@@ -47,20 +47,21 @@ pub fn encode(entry: &Entry<'_>, stamp: &mut Stamp, options: Options, out: &mut 
     out.extend_from_slice(br#"{"time":""#);
     stamp.write(entry.time, out);
     out.extend_from_slice(if entry.status >= 500 {
-        br#"","level":"WARN","msg":"Request completed","client_ip":""#
+        br#"","level":"WARN","msg":"Request completed","client_ip":"#
     } else {
-        br#"","level":"INFO","msg":"Request completed","client_ip":""#
+        br#"","level":"INFO","msg":"Request completed","client_ip":"#
     });
     match entry.client {
-        Client::Direct(address) => json::socket_address(out, address),
-        Client::Forwarded(address) => json::ip_address(out, address),
+        Client::Direct(address) => out.extend_from_slice(address.as_json()),
+        Client::Forwarded(address) => {
+            out.push(b'"');
+            json::ip_address(out, address);
+            out.push(b'"');
+        }
     }
-    out.extend_from_slice(br#"","method":"#);
-    json::string_or_null(out, entry.method, VALUE_BOUND);
-    out.extend_from_slice(br#","path":"#);
+    value(br#","method":"#, entry.method, out);
     path(entry, options, out);
-    out.extend_from_slice(br#","backend":"#);
-    json::string_or_null(out, entry.backend.map(str::as_bytes), VALUE_BOUND);
+    label(br#","backend":"#, entry.backend, out);
     out.extend_from_slice(br#","status":"#);
     json::number(out, u64::from(entry.status));
     out.extend_from_slice(br#","latency_ms":"#);
@@ -71,10 +72,10 @@ pub fn encode(entry: &Entry<'_>, stamp: &mut Stamp, options: Options, out: &mut 
 
 fn path(entry: &Entry<'_>, options: Options, out: &mut Vec<u8>) {
     let Some(path) = entry.path else {
-        out.extend_from_slice(b"null");
+        out.extend_from_slice(br#","path":null"#);
         return;
     };
-    out.push(b'"');
+    out.extend_from_slice(br#","path":""#);
     json::text(out, path, PATH_BOUND);
     if let Some(query) = entry.query.filter(|_| options.query) {
         out.push(b'?');
@@ -85,16 +86,11 @@ fn path(entry: &Entry<'_>, options: Options, out: &mut Vec<u8>) {
 
 /// Everything behind `latency_ms`.
 fn details(entry: &Entry<'_>, out: &mut Vec<u8>) {
-    out.extend_from_slice(br#","host":"#);
-    json::string_or_null(out, entry.host, VALUE_BOUND);
-    out.extend_from_slice(br#","protocol":"#);
-    json::string_or_null(out, entry.protocol.map(str::as_bytes), VALUE_BOUND);
-    out.extend_from_slice(br#","route":"#);
-    json::string_or_null(out, entry.route.map(str::as_bytes), VALUE_BOUND);
-    out.extend_from_slice(br#","pool":"#);
-    json::string_or_null(out, entry.pool.map(str::as_bytes), VALUE_BOUND);
-    out.extend_from_slice(br#","request_id":"#);
-    json::string_or_null(out, entry.request_id, VALUE_BOUND);
+    value(br#","host":"#, entry.host, out);
+    value(br#","protocol":"#, entry.protocol.map(str::as_bytes), out);
+    label(br#","route":"#, entry.route, out);
+    label(br#","pool":"#, entry.pool, out);
+    value(br#","request_id":"#, entry.request_id, out);
     out.extend_from_slice(br#","attempts":"#);
     json::number(out, u64::from(entry.attempts));
     out.extend_from_slice(br#","bytes_received":"#);
@@ -110,8 +106,7 @@ fn details(entry: &Entry<'_>, out: &mut Vec<u8>) {
         retries(entry.retries, out);
     }
     if let Some(error) = entry.error {
-        out.extend_from_slice(br#","error":"#);
-        json::string(out, error.as_bytes(), VALUE_BOUND);
+        value(br#","error":"#, Some(error.as_bytes()), out);
     }
 }
 
@@ -121,13 +116,23 @@ fn retries(retries: &[Retry<'_>], out: &mut Vec<u8>) {
     for retry in retries.iter().take(RETRIES_BOUND) {
         out.push(before);
         before = b',';
-        out.extend_from_slice(br#"{"backend":"#);
-        json::string(out, retry.backend.as_bytes(), VALUE_BOUND);
-        out.extend_from_slice(br#","reason":"#);
-        json::string(out, retry.reason.as_bytes(), VALUE_BOUND);
+        label(br#"{"backend":"#, Some(retry.backend), out);
+        value(br#","reason":"#, Some(retry.reason.as_bytes()), out);
         out.push(b'}');
     }
     out.push(b']');
+}
+
+/// A key and what somebody else sent for it.
+fn value(key: &[u8], value: Option<&[u8]>, out: &mut Vec<u8>) {
+    out.extend_from_slice(key);
+    json::string_or_null(out, value, VALUE_BOUND);
+}
+
+/// A key and a text of our own.
+fn label(key: &[u8], label: Option<&Label>, out: &mut Vec<u8>) {
+    out.extend_from_slice(key);
+    out.extend_from_slice(label.map_or(b"null", Label::as_json));
 }
 
 #[cfg(test)]

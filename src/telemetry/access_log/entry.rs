@@ -1,13 +1,15 @@
 //! What one request leaves in the access log.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
+
+use crate::telemetry::Label;
 
 /// Who asked, as far as it can be trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Client {
-    /// The other end of the connection, or what a trusted PROXY header said. Shown with its port.
-    Direct(SocketAddr),
+pub enum Client<'a> {
+    /// The other end of the connection, or what a trusted PROXY header said, with its port.
+    Direct(&'a Label),
     /// The rightmost address of a trusted `X-Forwarded-For` that is no trusted proxy. It has no port.
     Forwarded(IpAddr),
 }
@@ -16,7 +18,7 @@ pub enum Client {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retry<'a> {
     /// URL, as configured, of the backend that failed.
-    pub backend: &'a str,
+    pub backend: &'a Label,
     /// Why the request went on: a stable word.
     pub reason: &'static str,
 }
@@ -28,7 +30,7 @@ pub struct Entry<'a> {
     /// When it ended, by the wall clock.
     pub time: SystemTime,
     /// Who asked.
-    pub client: Client,
+    pub client: Client<'a>,
     /// The method; `None` where the head could not be parsed.
     pub method: Option<&'a [u8]>,
     /// The path without its query; `None` where the head could not be parsed.
@@ -36,7 +38,7 @@ pub struct Entry<'a> {
     /// The query without `?`. Shown behind the path only if [`Options::query`](super::Options::query) says so.
     pub query: Option<&'a [u8]>,
     /// URL, as configured, of the backend tried last.
-    pub backend: Option<&'a str>,
+    pub backend: Option<&'a Label>,
     /// The status that was sent; 499 when the client left first.
     pub status: u16,
     /// From the first byte of the head to the end of the answer, by the monotonic clock.
@@ -44,11 +46,11 @@ pub struct Entry<'a> {
     /// The host that was asked for.
     pub host: Option<&'a [u8]>,
     /// `HTTP/1.0`, `HTTP/1.1`, `HTTP/2.0`.
-    pub protocol: Option<&'a str>,
+    pub protocol: Option<&'static str>,
     /// The route that matched.
-    pub route: Option<&'a str>,
+    pub route: Option<&'a Label>,
     /// The pool it led to.
-    pub pool: Option<&'a str>,
+    pub pool: Option<&'a Label>,
     /// The `X-Request-Id` that was sent to the backend.
     pub request_id: Option<&'a [u8]>,
     /// Attempts made, 0 when no backend was tried.

@@ -62,11 +62,11 @@ fn push(buffer: &mut LogBuffer, from: u32, to: u32) {
         let length = usize::try_from(number % 100).expect("small");
         buffer.push(&Entry {
             time: UNIX_EPOCH,
-            client: Client::Direct(([127, 0, 0, 1], 9).into()),
+            client: Client::Forwarded([127, 0, 0, 1].into()),
             method: Some(b"GET"),
             path: path.as_bytes().get(..length),
             query: None,
-            backend: Some("http://localhost:8001"),
+            backend: None,
             status: 200,
             latency: Duration::ZERO,
             host: None,

@@ -52,20 +52,25 @@ const SECOND: [&str; 9] = [
     "backend_ms",
 ];
 
+/// A label that lives as long as the tests.
+fn named(text: &str) -> &'static Label {
+    Box::leak(Box::new(Label::new(text)))
+}
+
 fn entry() -> Entry<'static> {
     Entry {
         time: UNIX_EPOCH + Duration::from_millis(1_795_515_330_120),
-        client: Client::Direct("192.0.2.1:50123".parse().expect("an address")),
+        client: Client::Direct(named("192.0.2.1:50123")),
         method: Some(b"GET"),
         path: Some(b"/v1/users"),
         query: Some(b"token=secret"),
-        backend: Some("http://localhost:8001"),
+        backend: Some(named("http://localhost:8001")),
         status: 200,
         latency: Duration::from_micros(1_234),
         host: Some(b"api.example.com"),
         protocol: Some("HTTP/1.1"),
-        route: Some("api.example.com/v1"),
-        pool: Some("api"),
+        route: Some(named("api.example.com/v1")),
+        pool: Some(named("api")),
         request_id: Some(b"0123456789abcdef"),
         attempts: 1,
         bytes_received: 0,
@@ -111,7 +116,7 @@ fn a_line_has_exactly_the_promised_keys_in_the_promised_order() {
     let promised: Vec<&str> = FIRST.into_iter().chain(SECOND).collect();
     assert_eq!(keys(&line(&entry(), Options::default())), promised);
     let retries = [Retry {
-        backend: "http://localhost:8002",
+        backend: named("http://localhost:8002"),
         reason: "connect_failure",
     }];
     let failed = Entry {
@@ -182,10 +187,7 @@ fn only_server_errors_are_warnings() {
 #[test]
 fn the_client_has_a_port_only_when_it_is_its_own() {
     for (client, shown) in [
-        (
-            Client::Direct("[2001:db8::7]:443".parse().expect("an address")),
-            "[2001:db8::7]:443",
-        ),
+        (Client::Direct(named("[2001:db8::7]:443")), "[2001:db8::7]:443"),
         (
             Client::Forwarded("2001:db8::7".parse().expect("an address")),
             "2001:db8::7",
@@ -211,7 +213,7 @@ fn the_query_is_shown_only_when_asked_for() {
 #[test]
 fn retries_are_listed_up_to_a_bound() {
     let retries = [Retry {
-        backend: "http://localhost:8002",
+        backend: named("http://localhost:8002"),
         reason: "503",
     }; RETRIES_BOUND + 5];
     let read: Value = serde_json::from_str(&line(
@@ -234,26 +236,24 @@ fn retries_are_listed_up_to_a_bound() {
 fn the_longest_line_is_within_the_bound() {
     let bytes = [0_u8; 20_000];
     let text = "\0".repeat(20_000);
-    let address = "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535"
-        .parse()
-        .expect("an address");
+    let label = named(&text);
     let retries = [Retry {
-        backend: &text,
+        backend: label,
         reason: "first_byte_timeout",
     }; RETRIES_BOUND];
     let longest = Entry {
         time: SystemTime::UNIX_EPOCH,
-        client: Client::Direct(address),
+        client: Client::Direct(label),
         method: Some(&bytes),
         path: Some(&bytes),
         query: Some(&bytes),
-        backend: Some(&text),
+        backend: Some(label),
         status: u16::MAX,
         latency: Duration::MAX,
         host: Some(&bytes),
-        protocol: Some(&text),
-        route: Some(&text),
-        pool: Some(&text),
+        protocol: Some("HTTP/1.1"),
+        route: Some(label),
+        pool: Some(label),
         request_id: Some(&bytes),
         attempts: u32::MAX,
         bytes_received: u64::MAX,
