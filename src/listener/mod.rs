@@ -2,9 +2,11 @@
 
 mod accept;
 mod connection;
+mod crew;
 mod settings;
 mod waiting;
 
-pub use accept::{Acceptor, Crew, Seat};
+pub use accept::Acceptor;
+pub use crew::{Crew, Seat};
 pub use settings::Settings;
 pub use waiting::WaitingList;

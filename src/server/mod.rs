@@ -351,7 +351,10 @@ fn start_workers(
         .ok_or(io::ErrorKind::NotConnected)
         .map_err(io::Error::from)?;
     let mut workers = Vec::new();
-    for (index, seat) in Crew::of(worker_count(config.workers)).into_iter().enumerate() {
+    for (index, seat) in Crew::of(worker_count(config.workers), crate::clock::now())
+        .into_iter()
+        .enumerate()
+    {
         let sockets = listeners
             .iter()
             .map(net::Bound::share)

@@ -92,7 +92,7 @@ async fn work(start: Start) -> io::Result<()> {
     let mut accepting = JoinSet::new();
     let acceptor = Acceptor::start(&worker, start.seat, start.sockets, &mut accepting, &connections)?;
     let mut always = JoinSet::new();
-    always.spawn_local(tick(Rc::clone(&worker)));
+    always.spawn_local(tick(Rc::clone(&worker), Rc::clone(&acceptor)));
     let taker = Rc::clone(&acceptor);
     always.spawn_local(async move { taker.take_handed().await });
     let _ = stopped.wait_for(|stop| *stop != Stop::No).await;
@@ -109,11 +109,12 @@ async fn work(start: Start) -> io::Result<()> {
     Ok(())
 }
 
-async fn tick(worker: Rc<Worker>) {
+async fn tick(worker: Rc<Worker>, acceptor: Rc<Acceptor>) {
     let mut interval = tokio::time::interval(clock::TICK);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     loop {
         interval.tick().await;
         worker.tick();
+        acceptor.tick();
     }
 }

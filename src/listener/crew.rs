@@ -1,0 +1,347 @@
+//! What the workers share about client connections: how many each has, whether each is moving, and the connections on
+//! their way from who accepted them to who serves them. Time is an argument.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use crate::backend::Padded;
+
+/// Connections on their way to one worker; when it is so far behind, the acceptor keeps its own.
+const HANDED_BOUND: usize = 1024;
+/// A worker that has not turned for so long (five ticks) is stuck or starved: it is handed nothing, and what it was
+/// handed goes to others.
+const STUCK_AFTER: Duration = Duration::from_millis(100);
+
+/// A connection on its way to another worker.
+#[derive(Debug)]
+pub(super) struct Handed {
+    pub(super) stream: TcpStream,
+    pub(super) peer: SocketAddr,
+    pub(super) open: Open,
+}
+
+/// One worker, as the others see it.
+#[derive(Debug, Default)]
+struct Mate {
+    /// Its open connections, those on their way to it included.
+    open: Padded<AtomicUsize>,
+    /// When it turned last, in milliseconds since the crew began; 0 before its first turn.
+    turned: Padded<AtomicU64>,
+    handed: Mutex<VecDeque<Handed>>,
+    called: Notify,
+}
+
+/// The workers.
+#[derive(Debug)]
+pub struct Crew {
+    began: Instant,
+    mates: Vec<Mate>,
+    /// Open connections of each client address; counted only where that is limited.
+    by_client: Mutex<HashMap<IpAddr, usize>>,
+}
+
+/// One worker's place in the crew.
+#[derive(Debug, Clone)]
+pub struct Seat {
+    pub(super) crew: Arc<Crew>,
+    pub(super) index: usize,
+}
+
+impl Crew {
+    /// Makes a crew of so many workers, and gives their places.
+    pub fn of(workers: usize, now: Instant) -> Vec<Seat> {
+        let crew = Arc::new(Self {
+            began: now,
+            mates: (0..workers).map(|_| Mate::default()).collect(),
+            by_client: Mutex::default(),
+        });
+        let seat = |index| Seat {
+            crew: Arc::clone(&crew),
+            index,
+        };
+        (0..workers).map(seat).collect()
+    }
+
+    /// Open connections of all workers.
+    pub(super) fn open(&self) -> usize {
+        self.mates
+            .iter()
+            .map(|mate| mate.open.0.load(Ordering::Relaxed))
+            .sum()
+    }
+
+    fn mate(&self, index: usize) -> Option<&Mate> {
+        self.mates.get(index)
+    }
+
+    fn is_stuck(&self, mate: &Mate, now: Instant) -> bool {
+        let turned = self.began + Duration::from_millis(mate.turned.0.load(Ordering::Relaxed));
+        now.saturating_duration_since(turned) >= STUCK_AFTER
+    }
+
+    /// Counts a connection of this client, unless it has `limit` of them.
+    fn admit_client(&self, address: IpAddr, limit: Option<usize>) -> bool {
+        let Some(limit) = limit else { return true };
+        let mut by_client = self.by_client.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = by_client.entry(address.to_canonical()).or_default();
+        let is_admitted = *count < limit;
+        *count += usize::from(is_admitted);
+        is_admitted
+    }
+
+    fn client_left(&self, address: IpAddr) {
+        let mut by_client = self.by_client.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = by_client.get_mut(&address.to_canonical()) {
+            *count -= 1;
+            if *count == 0 {
+                by_client.remove(&address.to_canonical());
+            }
+        }
+    }
+}
+
+impl Mate {
+    fn queue(&self) -> std::sync::MutexGuard<'_, VecDeque<Handed>> {
+        self.handed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Seat {
+    /// Says that this worker moves. Called at every tick.
+    pub(super) fn turn(&self, now: Instant) {
+        if let Some(mate) = self.crew.mate(self.index) {
+            let elapsed = now.saturating_duration_since(self.crew.began).as_millis();
+            mate.turned
+                .0
+                .store(u64::try_from(elapsed).unwrap_or(u64::MAX), Ordering::Relaxed);
+        }
+    }
+
+    /// The worker that is to serve the next connection: the one with the fewest, or this one when that has hardly more,
+    /// because handing on has its price.
+    pub(super) fn lightest(&self, now: Instant) -> usize {
+        let mates = &self.crew.mates;
+        let load = |mate: &Mate| mate.open.0.load(Ordering::Relaxed);
+        let mine = self.crew.mate(self.index).map_or(0, load);
+        mates
+            .iter()
+            .enumerate()
+            .filter(|(index, mate)| *index != self.index && !self.crew.is_stuck(mate, now))
+            .map(|(index, mate)| (load(mate), index))
+            .min()
+            .filter(|(load, _)| load + mine / 32 + 1 < mine)
+            .map_or(self.index, |(_, index)| index)
+    }
+
+    /// Hands a connection to the worker that it was counted for; gives it back when that one is too far behind.
+    pub(super) fn hand_over(&self, handed: Handed) -> Result<(), Handed> {
+        let Some(mate) = self.crew.mate(handed.open.worker) else {
+            return Err(handed);
+        };
+        let mut queue = mate.queue();
+        if queue.len() >= HANDED_BOUND {
+            return Err(handed);
+        }
+        queue.push_back(handed);
+        drop(queue);
+        mate.called.notify_one();
+        Ok(())
+    }
+
+    /// Waits until something was handed to this worker.
+    pub(super) async fn called(&self) {
+        match self.crew.mate(self.index) {
+            Some(mate) => mate.called.notified().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// What was handed to this worker.
+    pub(super) fn take_handed(&self) -> VecDeque<Handed> {
+        let mate = self.crew.mate(self.index);
+        mate.map(|mate| std::mem::take(&mut *mate.queue()))
+            .unwrap_or_default()
+    }
+
+    /// What was handed to workers that do not move; from now on it counts for this one.
+    pub(super) fn rescue(&self, now: Instant) -> VecDeque<Handed> {
+        let mut rescued = VecDeque::new();
+        for (index, mate) in self.crew.mates.iter().enumerate() {
+            if index != self.index && self.crew.is_stuck(mate, now) {
+                rescued.append(&mut mate.queue());
+            }
+        }
+        for handed in &mut rescued {
+            handed.open.move_to(self.index);
+        }
+        rescued
+    }
+}
+
+/// Counts an open connection for as long as it lives, on its way to another worker too.
+#[derive(Debug)]
+pub(super) struct Open {
+    crew: Arc<Crew>,
+    pub(super) worker: usize,
+    client: Option<IpAddr>,
+}
+
+impl Open {
+    /// Counts one of this worker and this client; `None` when the client has `limit` of them.
+    pub(super) fn new(
+        crew: &Arc<Crew>,
+        worker: usize,
+        (client, limit): (IpAddr, Option<usize>),
+    ) -> Option<Self> {
+        if !crew.admit_client(client, limit) {
+            return None;
+        }
+        if let Some(mate) = crew.mate(worker) {
+            mate.open.0.fetch_add(1, Ordering::Relaxed);
+        }
+        Some(Self {
+            crew: Arc::clone(crew),
+            worker,
+            client: limit.map(|_| client),
+        })
+    }
+
+    /// Counts it for another worker from now on.
+    pub(super) fn move_to(&mut self, worker: usize) {
+        let places = (self.crew.mate(self.worker), self.crew.mate(worker));
+        if let (Some(from), Some(to)) = places {
+            from.open.0.fetch_sub(1, Ordering::Relaxed);
+            to.open.0.fetch_add(1, Ordering::Relaxed);
+            self.worker = worker;
+        }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if let Some(mate) = self.crew.mate(self.worker) {
+            mate.open.0.fetch_sub(1, Ordering::Relaxed);
+        }
+        if let Some(address) = self.client {
+            self.crew.client_left(address);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chance::Chance;
+    use std::net::{Ipv4Addr, TcpListener};
+
+    const CLIENT: (IpAddr, Option<usize>) = (IpAddr::V4(Ipv4Addr::LOCALHOST), None);
+
+    /// A crew of which everybody has just turned.
+    fn crew(workers: usize) -> (Vec<Seat>, Instant) {
+        let now = crate::clock::now();
+        let seats = Crew::of(workers, now);
+        seats.iter().for_each(|seat| seat.turn(now));
+        (seats, now)
+    }
+
+    fn loads(seat: &Seat) -> Vec<usize> {
+        let mates = seat.crew.mates.iter();
+        mates.map(|mate| mate.open.0.load(Ordering::Relaxed)).collect()
+    }
+
+    /// The busiest worker's connections, relative to the mean.
+    fn spread(seat: &Seat) -> f64 {
+        let loads = loads(seat);
+        let most = loads.iter().copied().max().unwrap_or(0) as f64;
+        most * loads.len() as f64 / loads.iter().sum::<usize>() as f64
+    }
+
+    fn handed(seat: &Seat, worker: usize) -> Handed {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        Handed {
+            peer: stream.local_addr().unwrap(),
+            stream,
+            open: Open::new(&seat.crew, worker, CLIENT).unwrap(),
+        }
+    }
+
+    /// Whoever accepts, be it always the same: connections that stay spread evenly, and go on doing so while others come
+    /// and go.
+    #[test]
+    fn a_thousand_connections_spread_evenly_over_any_number_of_workers() {
+        for workers in [2, 3, 16] {
+            for favourite in [true, false] {
+                let (seats, now) = crew(workers);
+                let mut chance = Chance::seeded(7);
+                let mut open = Vec::new();
+                for step in 0..20_000 {
+                    let who = if favourite {
+                        0
+                    } else {
+                        chance.bits() as usize % workers
+                    };
+                    let target = seats[who].lightest(now);
+                    open.push(Open::new(&seats[who].crew, target, CLIENT).unwrap());
+                    if step >= 1_000 {
+                        open.swap_remove(chance.bits() as usize % open.len());
+                        let spread = spread(&seats[0]);
+                        assert!(spread <= 1.1, "{spread} of {workers} workers at step {step}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn who_does_not_move_is_handed_nothing() {
+        let (seats, now) = crew(2);
+        let mine: Vec<_> = (0..10)
+            .map(|_| Open::new(&seats[0].crew, 0, CLIENT).unwrap())
+            .collect();
+        assert_eq!(seats[0].lightest(now), 1);
+        let later = now + STUCK_AFTER;
+        assert_eq!(seats[0].lightest(later), 0, "it has not turned for too long");
+        seats[1].turn(later);
+        assert_eq!(seats[0].lightest(later), 1, "it moves again");
+        drop(mine);
+    }
+
+    #[test]
+    fn what_was_handed_to_a_worker_that_does_not_move_is_rescued_by_another() {
+        let (seats, now) = crew(2);
+        seats[0].hand_over(handed(&seats[0], 1)).unwrap();
+        assert!(seats[0].rescue(now).is_empty(), "it has just turned");
+        let rescued = seats[0].rescue(now + STUCK_AFTER);
+        assert_eq!((rescued.len(), loads(&seats[0])), (1, vec![1, 0]));
+        assert!(seats[1].take_handed().is_empty(), "nobody serves it twice");
+        drop(rescued);
+        assert_eq!(loads(&seats[0]), [0, 0]);
+    }
+
+    #[test]
+    fn what_is_handed_over_arrives_once() {
+        let (seats, _) = crew(2);
+        seats[0].hand_over(handed(&seats[0], 1)).unwrap();
+        assert_eq!(seats[1].take_handed().len(), 1);
+        assert!(seats[1].take_handed().is_empty());
+        assert!(seats[0].take_handed().is_empty());
+    }
+
+    #[test]
+    fn a_client_has_no_more_connections_than_its_limit() {
+        let (seats, _) = crew(1);
+        let limited = (CLIENT.0, Some(2));
+        let open: Vec<_> = (0..2)
+            .map(|_| Open::new(&seats[0].crew, 0, limited).unwrap())
+            .collect();
+        assert!(Open::new(&seats[0].crew, 0, limited).is_none());
+        drop(open);
+        assert!(Open::new(&seats[0].crew, 0, limited).is_some());
+    }
+}
