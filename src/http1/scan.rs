@@ -101,6 +101,7 @@ impl HeadScan {
     }
 
     /// Where the carriage return that ends the current line stands, once its line feed has come too.
+    #[inline]
     fn find_line_end(
         &mut self,
         seen: &[u8],
@@ -113,13 +114,14 @@ impl HeadScan {
             self.check_field_line(seen, kind, limits)?;
         }
         loop {
-            let Some(offset) = seen.get(self.position..).and_then(find_control) else {
-                self.position = self.position.max(seen.len());
+            let unseen = seen.get(self.position..).unwrap_or_default();
+            let Some(offset) = find_control(unseen) else {
+                self.position += unseen.len();
                 return Ok(None);
             };
             let at = self.position + offset;
             self.position = at;
-            match seen.get(at..).unwrap_or_default() {
+            match unseen.get(offset..).unwrap_or_default() {
                 [b'\r', b'\n', ..] => return Ok(Some(at)),
                 [b'\r'] => return Ok(None),
                 [b'\r', ..] => return Err(Malformed::BareCr),

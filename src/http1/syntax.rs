@@ -61,6 +61,7 @@ pub(super) static QUERY: ByteSet = ByteSet::of(
 );
 
 /// The position of the first control byte: below 0x20 (tabs too), or 0x7f. Sixteen bytes are tested at once.
+#[inline]
 pub(super) fn find_control(bytes: &[u8]) -> Option<usize> {
     let (blocks, rest) = bytes.as_chunks::<16>();
     let mut offset = 0;
@@ -77,6 +78,7 @@ pub(super) fn find_control(bytes: &[u8]) -> Option<usize> {
     find_by_words(rest).map(|at| offset + at)
 }
 
+#[inline]
 fn find_by_words(bytes: &[u8]) -> Option<usize> {
     let (words, rest) = bytes.as_chunks::<8>();
     let mut offset = 0;

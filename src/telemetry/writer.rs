@@ -16,9 +16,9 @@ use crate::clock;
 use super::access_log::Target;
 use super::sink::Sink;
 
-/// Pieces that wait for the sink. At 32 KiB each it is 8 MiB: a quarter of a second of 100,000 lines a second, or
+/// Pieces that wait for the sink. At 64 KiB each it is 8 MiB: a quarter of a second of 100,000 lines a second, or
 /// a disk that stalls for longer under less.
-const PIECES: usize = 256;
+const PIECES: usize = 128;
 
 /// Lines of the operations log that wait for the sink.
 const URGENT_LINES: usize = 256;

@@ -9,8 +9,9 @@ use crate::telemetry::{Queue, Stamp};
 
 use super::{Entry, OnFull, Options, encode};
 
-/// A buffer with more than this is handed over: large enough that a write call a piece costs nothing a line.
-const HAND_OVER: usize = 32 * 1024;
+/// A buffer with more than this is handed over: large enough that waking the writer and its write call cost nothing a
+/// line, small enough to stay in a core's cache.
+const HAND_OVER: usize = 64 * 1024;
 
 /// What a buffer is made for: a piece and the line that fills it, unless that one is extraordinary.
 const CAPACITY: usize = HAND_OVER + 4 * 1024;

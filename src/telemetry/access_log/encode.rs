@@ -87,7 +87,7 @@ fn path(entry: &Entry<'_>, options: Options, out: &mut Vec<u8>) {
 /// Everything behind `latency_ms`.
 fn details(entry: &Entry<'_>, out: &mut Vec<u8>) {
     value(br#","host":"#, entry.host, out);
-    value(br#","protocol":"#, entry.protocol.map(str::as_bytes), out);
+    word(br#","protocol":"#, entry.protocol, out);
     label(br#","route":"#, entry.route, out);
     label(br#","pool":"#, entry.pool, out);
     value(br#","request_id":"#, entry.request_id, out);
@@ -105,8 +105,8 @@ fn details(entry: &Entry<'_>, out: &mut Vec<u8>) {
     if !entry.retries.is_empty() {
         retries(entry.retries, out);
     }
-    if let Some(error) = entry.error {
-        value(br#","error":"#, Some(error.as_bytes()), out);
+    if entry.error.is_some() {
+        word(br#","error":"#, entry.error, out);
     }
 }
 
@@ -117,7 +117,7 @@ fn retries(retries: &[Retry<'_>], out: &mut Vec<u8>) {
         out.push(before);
         before = b',';
         label(br#"{"backend":"#, Some(retry.backend), out);
-        value(br#","reason":"#, Some(retry.reason.as_bytes()), out);
+        word(br#","reason":"#, Some(retry.reason), out);
         out.push(b'}');
     }
     out.push(b']');
@@ -127,6 +127,22 @@ fn retries(retries: &[Retry<'_>], out: &mut Vec<u8>) {
 fn value(key: &[u8], value: Option<&[u8]>, out: &mut Vec<u8>) {
     out.extend_from_slice(key);
     json::string_or_null(out, value, VALUE_BOUND);
+}
+
+/// A key and one of our own words, which are plain.
+fn word(key: &[u8], word: Option<&'static str>, out: &mut Vec<u8>) {
+    out.extend_from_slice(key);
+    let Some(word) = word else {
+        out.extend_from_slice(b"null");
+        return;
+    };
+    debug_assert!(
+        word.bytes()
+            .all(|byte| byte.is_ascii_graphic() && !b"\"\\".contains(&byte))
+    );
+    out.push(b'"');
+    out.extend_from_slice(word.as_bytes());
+    out.push(b'"');
 }
 
 /// A key and a text of our own.
