@@ -164,9 +164,9 @@ impl Connection {
         }
     }
 
-    /// Takes the stream out, for a tunnel.
-    pub fn stream_mut(&mut self) -> &mut Stream {
-        &mut self.stream
+    /// The stream below, for another owner. Only where nothing is unread and nothing waits to be written.
+    pub fn into_stream(self) -> Stream {
+        self.stream
     }
 
     /// Accounts for a write of `count` bytes, of which the first `from_output` were of the output.

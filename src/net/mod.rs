@@ -10,7 +10,7 @@ pub use bind::{Bound, bind};
 pub use dial::{DialError, dial};
 pub use lookup::Lookup;
 pub use resolve::resolve;
-pub use stream::Stream;
+pub use stream::{Stream, has_news_now};
 
 /// Bound of addresses that one name can have: more are not tried within one attempt.
 pub const MAX_ADDRESSES: usize = 8;

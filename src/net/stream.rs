@@ -81,11 +81,23 @@ impl Stream {
 
     /// Like [`Self::has_news`], but asks the kernel.
     pub fn has_news_now(&self) -> bool {
-        let mut byte = [std::mem::MaybeUninit::uninit(); 1];
-        match socket2::SockRef::from(&self.tcp).peek(&mut byte) {
-            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
-            Ok(_) => true,
-        }
+        has_news_now(&self.tcp)
+    }
+
+    /// Takes it off the runtime, so that another one can have it.
+    ///
+    /// # Errors
+    /// Those of the runtime's driver.
+    pub fn into_std(self) -> io::Result<std::net::TcpStream> {
+        self.tcp.into_std()
+    }
+
+    /// Puts a stream that came from [`Self::into_std`] on the current runtime.
+    ///
+    /// # Errors
+    /// It cannot be watched: the process or the machine lacks something.
+    pub fn from_std(stream: std::net::TcpStream) -> io::Result<Self> {
+        TcpStream::from_std(stream).map(Self::from_tcp)
     }
 
     /// Tells the other side that nothing more will be sent.
@@ -98,6 +110,15 @@ impl Stream {
     pub fn reset_on_close(&self) {
         // Fails only when the connection is gone already.
         let _ = socket2::SockRef::from(&self.tcp).set_linger(Some(std::time::Duration::ZERO));
+    }
+}
+
+/// Whether anything has arrived on a socket or the other side has closed it, which the kernel is asked.
+pub fn has_news_now(socket: &impl std::os::fd::AsFd) -> bool {
+    let mut byte = [std::mem::MaybeUninit::uninit(); 1];
+    match socket2::SockRef::from(socket).peek(&mut byte) {
+        Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+        Ok(_) => true,
     }
 }
 

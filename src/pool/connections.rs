@@ -1,5 +1,5 @@
 //! Connections to backends: the idle ones of one worker, and what belongs to each. The one used last is taken first, so
-//! that surplus ones grow old and go.
+//! that surplus ones grow old; those become spare for all workers.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -7,12 +7,15 @@ use std::time::{Duration, Instant};
 
 use foldhash::fast::FixedState;
 
+use super::Member;
 use crate::backend::BackendId;
 use crate::buffer::Buffers;
 use crate::head::ResponseHead;
 use crate::http1::{Connection, HeadScan};
 use crate::net::Stream;
 
+/// After so long without use a connection is spare: others may have it.
+const SPARE_AFTER: Duration = Duration::from_secs(1);
 /// Idle connections kept for one backend by one worker; more are closed.
 const KEPT_PER_BACKEND: usize = 1024;
 
@@ -52,6 +55,7 @@ impl BackendConnection {
 
 struct Idle {
     connection: Box<BackendConnection>,
+    since: Instant,
     until: Instant,
 }
 
@@ -75,6 +79,7 @@ impl IdleConnections {
         while let Some(Idle {
             mut connection,
             until,
+            ..
         }) = idle.pop()
         {
             let stream = connection.connection.stream();
@@ -105,16 +110,28 @@ impl IdleConnections {
         if idle.len() < KEPT_PER_BACKEND {
             idle.push(Idle {
                 connection,
+                since: now,
                 until: now + keep,
             });
         }
     }
 
-    /// Closes those that are too old, that have news, or whose backend `is_wanted` no more.
-    pub fn sweep(&self, now: Instant, is_wanted: impl Fn(BackendId) -> bool) {
+    /// Closes those that are too old, that have news, or whose backend has no `member` any more, and makes those spare that
+    /// were not used for a while.
+    pub fn sweep<'m>(&self, now: Instant, member: impl Fn(BackendId) -> Option<&'m Member>) {
         self.by_backend.borrow_mut().retain(|backend, idle| {
+            let Some(member) = member(*backend) else {
+                return false;
+            };
             idle.retain(|idle| now < idle.until && !idle.connection.connection.stream().has_news());
-            is_wanted(*backend)
+            // They stand in the order in which they were used.
+            let is_spare = |idle: &Idle| now.saturating_duration_since(idle.since) >= SPARE_AFTER;
+            let spare = idle.partition_point(is_spare);
+            for idle in idle.drain(..spare) {
+                member.spare.put(*idle.connection, idle.until);
+            }
+            member.spare.sweep(now);
+            true
         });
     }
 

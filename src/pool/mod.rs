@@ -3,6 +3,7 @@
 mod connections;
 mod membership;
 mod settings;
+mod spare;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use foldhash::fast::FixedState;
 pub use connections::{BackendConnection, IdleConnections};
 pub use membership::{Membership, Wish};
 pub use settings::{BackendSettings, Settings, Timeouts};
+pub use spare::SpareConnections;
 
 use crate::backend::{Backend, BackendId};
 use crate::health::Health;
@@ -30,6 +32,8 @@ pub struct Member {
     pub health: Arc<Health>,
     /// Its URL for the log.
     pub label: Label,
+    /// Connections that any worker may take before it makes another.
+    pub spare: SpareConnections,
     /// Whether an operator took it out: it gets no new requests.
     pub is_drained: AtomicBool,
 }
@@ -121,6 +125,7 @@ fn carry_over(wanted: &BackendSettings, previous: Option<&Pool>) -> Arc<Member> 
         }
         None => Arc::new(Member {
             label: Label::new(&wanted.address.url),
+            spare: SpareConnections::default(),
             backend: Backend::new(wanted.address.clone(), wanted.weight, wanted.is_backup),
             health: Health::new(),
             is_drained: AtomicBool::new(false),

@@ -88,7 +88,9 @@ impl<'a> Exchange<'a> {
         let id = member.backend.id;
         // A request that must not be sent twice is worth a system call that makes sure.
         let asks_kernel = !self.head.method.is_idempotent();
-        if !is_fresh && let Some(idle) = worker.idle.take(id, worker.wheel.now(), asks_kernel) {
+        let now = worker.wheel.now();
+        let idle = || worker.idle.take(id, now, asks_kernel);
+        if !is_fresh && let Some(idle) = idle().or_else(|| member.spare.take(id, now)) {
             worker.counters.backend_connections_reused.increment();
             return Ok(idle);
         }

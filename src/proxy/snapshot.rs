@@ -9,7 +9,7 @@ use ipnet::IpNet;
 
 use super::{ClientTimeouts, Limits};
 use crate::backend::BackendId;
-use crate::pool::{Membership, Pool};
+use crate::pool::{Member, Membership, Pool};
 use crate::router::Router;
 use crate::telemetry::Label;
 
@@ -31,9 +31,10 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Whether a pool still has this backend.
-    pub fn has_backend(&self, backend: BackendId) -> bool {
-        self.pools.iter().any(|pool| pool.member(backend).is_some())
+    /// The member of any pool that is this backend, as long as there is one.
+    pub fn member(&self, backend: BackendId) -> Option<&Member> {
+        let mut members = self.pools.iter().filter_map(|pool| pool.member(backend));
+        members.next().map(|member| &**member)
     }
 }
 

@@ -102,7 +102,7 @@ impl Worker {
         if tick.is_multiple_of(TICKS_PER_SWEEP) {
             let local = self.local();
             self.idle
-                .sweep(self.wheel.now(), |backend| local.snapshot.has_backend(backend));
+                .sweep(self.wheel.now(), |backend| local.snapshot.member(backend));
             self.counters.backend_connections_idle.set(self.idle.len() as u64);
         }
     }

@@ -207,6 +207,7 @@ fn pool_sample(pool: &Pool) -> PoolSample {
             in_flight: status.in_flight,
             attempts: status.attempts,
             failures: status.failures,
+            connections_spare: member.spare.len() as u64,
         }
     };
     PoolSample {

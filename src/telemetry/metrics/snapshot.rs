@@ -49,6 +49,8 @@ pub struct BackendSample {
     pub attempts: u64,
     /// Attempts that ended without a usable answer.
     pub failures: u64,
+    /// Idle connections that any worker may take.
+    pub connections_spare: u64,
 }
 
 /// The process.

@@ -180,8 +180,13 @@ pub const METRICS: &[Metric] = &[
     ),
     gauge(
         "evenkeel_backend_connections_idle",
-        "Connections to backends that wait for a request.",
+        "Connections to backends that wait for a request of their worker.",
         Source::Threads(|thread| thread.backend_connections_idle.value()),
+    ),
+    gauge(
+        "evenkeel_backend_connections_spare",
+        "Idle connections to the backend that no worker has used for a second; any of them may.",
+        Source::Backends(|backend| backend.connections_spare),
     ),
     gauge(
         "evenkeel_backend_up",

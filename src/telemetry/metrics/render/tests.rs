@@ -25,6 +25,7 @@ fn snapshot() -> Snapshot {
         in_flight: 2,
         attempts: 9,
         failures: 1,
+        connections_spare: 4,
     };
     let odd = BackendSample {
         url: "http://b\"\\\n:8002".to_owned(),
