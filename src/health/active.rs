@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{sleep, sleep_until};
 
 use crate::backend::{Backend, BackendId};
@@ -25,12 +25,14 @@ static PROBES: Semaphore = Semaphore::const_new(MAX_PROBES);
 const LOOKUP_GAP: Duration = Duration::from_secs(1);
 
 /// A backend became eligible or stopped being so.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Change {
     /// Which one.
     pub backend: BackendId,
     /// What it is now.
     pub state: State,
+    /// Dropped once requests go by it: the log tells of it then, and not before it is true.
+    pub in_force: oneshot::Sender<()>,
 }
 
 /// Probes a backend for ever; ends by being aborted. The first probe follows at once, for a name (`lookup`) once its
@@ -139,17 +141,22 @@ impl Watcher {
             status.since_wall = clock::wall();
             let error = status.probed.as_ref().and_then(|probed| probed.error.clone());
             status.why = error.filter(|_| state == State::Down);
-            self.log(&status);
         }
         let state = status.state;
         self.health.set(status);
         if state.is_eligible() != before.state.is_eligible() {
+            let (in_force, wait) = oneshot::channel();
             let change = Change {
                 backend: self.backend.id,
                 state,
+                in_force,
             };
             // Without a listener there is nobody to tell, as at the end of the process.
             let _ = self.on_change.send(change).await;
+            let _ = wait.await;
+        }
+        if change.is_some() {
+            self.log(&self.health.status());
         }
     }
 

@@ -240,12 +240,12 @@ impl Server {
 
     /// Lets workers see that a backend became eligible or stopped being so.
     fn put_in_force(&mut self, first: Change) {
-        let mut changed = vec![first.backend];
+        let mut changed = vec![first];
         while let Ok(change) = self.changes.try_recv() {
-            changed.push(change.backend);
+            changed.push(change);
         }
         for pool in &self.facts.shared.snapshot().pools {
-            if changed.iter().any(|backend| pool.member(*backend).is_some()) {
+            if changed.iter().any(|change| pool.member(change.backend).is_some()) {
                 pool.refresh();
             }
         }
