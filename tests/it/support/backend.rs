@@ -50,6 +50,7 @@ pub(crate) struct Answer {
 #[derive(Debug, Clone)]
 enum Step {
     Send(Vec<u8>),
+    Echo,
     Wait(Gate),
     FinishSending,
     Close,
@@ -78,6 +79,11 @@ impl Answer {
     /// Sends a whole answer with status 200 and this text.
     pub(crate) fn ok(text: &str) -> Self {
         Self::status(200, text)
+    }
+
+    /// Sends a whole answer with status 200 and the body of the request.
+    pub(crate) fn echo() -> Self {
+        Self::nothing().step(Step::Echo)
     }
 
     /// Begins before the body of the request was read. The body is not read at all then.
@@ -265,7 +271,7 @@ impl Shared {
         stream.set_nodelay(true)?;
         stream.set_write_timeout(Some(DEADLINE))?;
         let mut reader = Reader::new(stream.try_clone()?);
-        if !self.greeting.play(stream)? {
+        if !self.greeting.play(stream, b"")? {
             return Ok(());
         }
         let mut turn = 0;
@@ -283,8 +289,9 @@ impl Shared {
                 request.raw_body = body.raw;
                 request.body = body.decoded;
             }
+            let body = request.body.clone();
             self.requests.push(request);
-            if !answer.play(stream)? {
+            if !answer.play(stream, &body)? {
                 return Ok(());
             }
             turn += 1;
@@ -294,11 +301,16 @@ impl Shared {
 }
 
 impl Answer {
-    /// Takes its steps; `false` when the connection is over then.
-    fn play(&self, mut stream: &TcpStream) -> io::Result<bool> {
+    /// Takes its steps, for a request with this body; `false` when the connection is over then.
+    fn play(&self, mut stream: &TcpStream, body: &[u8]) -> io::Result<bool> {
         for step in &self.steps {
             match step {
                 Step::Send(bytes) => stream.write_all(bytes)?,
+                Step::Echo => {
+                    let length = body.len();
+                    write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n")?;
+                    stream.write_all(body)?;
+                }
                 Step::Wait(gate) => gate.wait(),
                 Step::FinishSending => stream.shutdown(Shutdown::Write)?,
                 Step::Close => return Ok(false),

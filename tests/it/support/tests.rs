@@ -59,6 +59,14 @@ fn backend_can_answer_before_it_reads_the_body() {
 }
 
 #[test]
+fn backend_sends_back_what_it_got() {
+    let backend = Backend::start(|_| Answer::echo());
+    let mut client = Client::connect(backend.address());
+    client.send("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n");
+    assert_eq!(client.read().text(), "abc");
+}
+
+#[test]
 fn backend_closes_resets_and_half_closes() {
     let ends = |answer: Answer| {
         let backend = Backend::start(move |_| answer.clone());
