@@ -14,7 +14,7 @@ mod demo;
 mod forwarding;
 
 mod limits;
-mod python;
+mod real;
 mod requests;
 mod retries;
 mod stopping;

@@ -1,4 +1,4 @@
-//! Backends that nobody wrote for these tests: the file server of Python's standard library.
+//! The file server of Python's standard library as it is started without options: one connection a request.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::program::find;
 use crate::support::Proxy;
 
 /// Probes that notice soon.
@@ -84,21 +85,6 @@ fn serve(folder: &Path, port: u16) -> (Child, BufReader<ChildStdout>, u16) {
     (child, stdout, port)
 }
 
-/// Whether there is Python here; says so when there is none.
-fn has_python() -> bool {
-    let version = Command::new("python3")
-        .args(["-c", "import http.server"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-    let is_there = version.is_ok_and(|status| status.success());
-    if !is_there {
-        eprintln!("skipped: there is no python3 with its http.server here");
-    }
-    is_there
-}
-
 /// A balancer before these.
 fn before(servers: &[&Python]) -> Proxy {
     let mut builder = Proxy::before(&[]).config(CHECK).config("workers: 1");
@@ -110,7 +96,7 @@ fn before(servers: &[&Python]) -> Proxy {
 
 #[test]
 fn all_answer_and_each_as_often_as_the_others() {
-    if !has_python() {
+    if find("python3").is_none() {
         return;
     }
     let (a, b, c) = (Python::start("a"), Python::start("b"), Python::start("c"));
@@ -128,7 +114,7 @@ fn all_answer_and_each_as_often_as_the_others() {
 
 #[test]
 fn head_and_missing_files_are_passed_on() {
-    if !has_python() {
+    if find("python3").is_none() {
         return;
     }
     let server = Python::start("who");
@@ -147,7 +133,7 @@ fn head_and_missing_files_are_passed_on() {
 
 #[test]
 fn a_large_file_arrives_as_it_is() {
-    if !has_python() {
+    if find("python3").is_none() {
         return;
     }
     let server = Python::start("who");
@@ -164,7 +150,7 @@ fn a_large_file_arrives_as_it_is() {
 
 #[test]
 fn one_that_is_killed_costs_no_request_and_comes_back() {
-    if !has_python() {
+    if find("python3").is_none() {
         return;
     }
     let (a, mut b) = (Python::start("a"), Python::start("b"));

@@ -1,0 +1,72 @@
+//! What every backend of these tests offers, whatever it is written in, so that one client can ask them all:
+//!
+//! - `/bytes/N`: N bytes with a length; `/chunked/N`: in chunks; `/close/N`: with a length, and the connection ends
+//! - `/echo`: the body of the request
+//! - `/status/N`: nothing but this status; `/redirect`: 302 to `/bytes/10`
+//!
+//! Here it is for the backend of [`crate::support`]; `programs/` has the others.
+
+use std::sync::LazyLock;
+
+use crate::support::{Answer, Backend, Request};
+
+/// Length of what the bytes of all bodies repeat.
+const PERIOD: usize = 65_521;
+
+/// These bytes.
+static BLOCK: LazyLock<Vec<u8>> =
+    LazyLock::new(|| (0..PERIOD).map(|at| ((at * at / 3 + at) % 251) as u8).collect());
+
+/// The bytes of a body.
+pub(super) fn pattern(length: usize) -> Vec<u8> {
+    let mut bytes = BLOCK.repeat(length / PERIOD + 1);
+    bytes.truncate(length);
+    bytes
+}
+
+/// A body in chunks, the way it stands on the wire.
+pub(super) fn chunked(body: &[u8]) -> Vec<u8> {
+    let mut wire = Vec::new();
+    for piece in body.chunks(10_000) {
+        wire.extend_from_slice(format!("{:x}\r\n", piece.len()).as_bytes());
+        wire.extend_from_slice(piece);
+        wire.extend_from_slice(b"\r\n");
+    }
+    wire.extend_from_slice(b"0\r\n\r\n");
+    wire
+}
+
+/// A backend that offers it.
+pub(super) fn start() -> Backend {
+    Backend::start(answer)
+}
+
+fn answer(request: &Request) -> Answer {
+    let target = request.start().split(' ').nth(1).unwrap_or_default();
+    let path = target.split('?').next().unwrap_or_default();
+    let mut parts = path.split('/').skip(1);
+    let kind = parts.next().unwrap_or_default();
+    let number = parts.next().and_then(|number| number.parse().ok()).unwrap_or(0);
+    match kind {
+        "echo" => Answer::echo(),
+        "chunked" => Answer::raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+            .send(chunked(&pattern(number))),
+        "close" => sized(request, &pattern(number), "Connection: close\r\n").close(),
+        "status" if matches!(number, 204 | 304) => Answer::raw(format!("HTTP/1.1 {number} S\r\n\r\n")),
+        "status" => Answer::raw(format!("HTTP/1.1 {number} S\r\nContent-Length: 0\r\n\r\n")),
+        "redirect" => Answer::raw("HTTP/1.1 302 Found\r\nLocation: /bytes/10\r\nContent-Length: 0\r\n\r\n"),
+        _ => sized(request, &pattern(number), ""),
+    }
+}
+
+fn sized(request: &Request, body: &[u8], fields: &str) -> Answer {
+    let length = body.len();
+    let head = Answer::raw(format!(
+        "HTTP/1.1 200 OK\r\n{fields}Content-Length: {length}\r\n\r\n"
+    ));
+    if request.start().starts_with("HEAD ") {
+        head
+    } else {
+        head.send(body)
+    }
+}

@@ -1,0 +1,47 @@
+//! The WebSocket cases of the Autobahn suite, run by kosoku: through the balancer each ends as it does without it.
+
+use std::time::Duration;
+
+use super::backend::{Backend, Kind};
+use super::program::{file, find_python, run_within};
+use crate::support::Proxy;
+
+/// The cases with large messages and with compression, which take minutes. All of them run when this variable is set.
+const ALL: &str = "EVENKEEL_ALL_WEBSOCKET_CASES";
+
+/// Left out without it.
+const SLOW: [&str; 3] = ["9.*", "12.*", "13.*"];
+
+/// All of them together.
+const LONGEST: Duration = Duration::from_secs(900);
+
+/// Cases that there are without the slow ones; fewer mean that something did not run.
+const FEWEST: usize = 240;
+
+#[test]
+fn each_websocket_case_ends_as_without_the_balancer() {
+    let (Some(backend), Some(python)) = (Backend::start(Kind::Echo), find_python("python")) else {
+        return;
+    };
+    let proxy = Proxy::before(&[]).backend(&backend.url()).start();
+    let script = file("programs/websocket_cases.py");
+    let slow: &[&str] = if std::env::var_os(ALL).is_some() {
+        &[]
+    } else {
+        &SLOW
+    };
+    let results = |address: &str| run_within(LONGEST, &python, &[&[&script, address], slow].concat());
+    let direct = results(backend.url().trim_start_matches("http://"));
+    let balanced = results(&proxy.address().to_string());
+    assert!(direct.lines().count() >= FEWEST, "{direct}");
+    let different: Vec<_> = direct
+        .lines()
+        .zip(balanced.lines())
+        .filter(|(direct, balanced)| direct != balanced)
+        .collect();
+    assert!(different.is_empty(), "{different:#?}");
+    assert_eq!(direct.lines().count(), balanced.lines().count());
+    // So that two equal failures of everything are none of the reasons for which this passes.
+    let passed = direct.lines().filter(|line| line.contains(" OK OK ")).count();
+    assert!(passed * 10 >= direct.lines().count() * 9, "{direct}");
+}
