@@ -41,6 +41,8 @@ pub struct Backend {
     pub resolved: ArcSwap<Vec<std::net::SocketAddr>>,
     /// Requests that it is working on now.
     pub in_flight: Padded<AtomicU32>,
+    /// New connections, of requests and of probes, on which it has not answered yet.
+    unanswered: AtomicU32,
     /// What it did since the process started.
     pub totals: Totals,
 }
@@ -65,14 +67,47 @@ impl Backend {
             is_backup,
             resolved: ArcSwap::from_pointee(resolved),
             in_flight: Padded::default(),
+            unanswered: AtomicU32::new(0),
             totals: Totals::default(),
         })
+    }
+
+    /// Counts a new connection as one without an answer, until what is returned is dropped.
+    pub fn wait_on_new(&self) -> Unanswered<'_> {
+        self.unanswered.fetch_add(1, Ordering::Relaxed);
+        Unanswered(self)
+    }
+
+    /// Whether a new connection waits for an answer. A backend that serves one connection at a time answers none as long
+    /// as another is open.
+    pub fn has_unanswered(&self) -> bool {
+        self.unanswered.load(Ordering::Relaxed) > 0
+    }
+}
+
+/// A new connection that waits for an answer.
+#[derive(Debug)]
+pub struct Unanswered<'a>(&'a Backend);
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        self.0.unanswered.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn new_connections_wait_until_they_are_answered() {
+        let backend = Backend::new(Address::parse("http://127.0.0.1:81").unwrap(), 1, false);
+        let (one, other) = (backend.wait_on_new(), backend.wait_on_new());
+        drop(one);
+        assert!(backend.has_unanswered());
+        drop(other);
+        assert!(!backend.has_unanswered());
+    }
 
     #[test]
     fn an_ip_literal_is_resolved_at_once_and_a_name_is_not() {

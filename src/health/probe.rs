@@ -94,6 +94,7 @@ pub async fn probe(backend: &Backend, check: &Check) -> Outcome {
             let healthy = status.as_deref();
             let healthy = healthy.unwrap_or(if path.is_some() { WITH_PATH } else { WITHOUT_PATH });
             let request = request(path.unwrap_or("/"), &backend.address.authority());
+            let _waiting = backend.wait_on_new();
             ask(&addresses, check, &request)
                 .await
                 .map(|answered| Some((answered, healthy)))

@@ -16,6 +16,10 @@ use crate::net::Stream;
 
 /// After so long without use a connection is spare: others may have it.
 const SPARE_AFTER: Duration = Duration::from_secs(1);
+/// How long a connection has been idle that is closed while its backend leaves new ones without an answer: it may be one
+/// that serves one connection at a time, and whoever waits for it on a new one, a probe too, would wait until the last idle
+/// one is closed. Under load one is used again sooner.
+const A_MOMENT: Duration = Duration::from_millis(100);
 /// Idle connections kept for one backend by one worker; more are closed.
 const KEPT_PER_BACKEND: usize = 1024;
 
@@ -116,8 +120,8 @@ impl IdleConnections {
         }
     }
 
-    /// Closes those that are too old, that have news, or whose backend has no `member` any more, and makes those spare that
-    /// were not used for a while.
+    /// Closes those that are too old, that have news, that a backend may need closed, or whose backend has no `member` any
+    /// more; makes those spare that were not used for a while.
     pub fn sweep<'m>(&self, now: Instant, member: impl Fn(BackendId) -> Option<&'m Member>) {
         self.by_backend.borrow_mut().retain(|backend, idle| {
             let Some(member) = member(*backend) else {
@@ -125,8 +129,12 @@ impl IdleConnections {
             };
             idle.retain(|idle| now < idle.until && !idle.connection.connection.stream().has_news());
             // They stand in the order in which they were used.
-            let is_spare = |idle: &Idle| now.saturating_duration_since(idle.since) >= SPARE_AFTER;
-            let spare = idle.partition_point(is_spare);
+            let since = |age| move |idle: &Idle| now.saturating_duration_since(idle.since) >= age;
+            if member.backend.has_unanswered() {
+                idle.drain(..idle.partition_point(since(A_MOMENT)));
+                member.spare.clear();
+            }
+            let spare = idle.partition_point(since(SPARE_AFTER));
             for idle in idle.drain(..spare) {
                 member.spare.put(*idle.connection, idle.until);
             }

@@ -66,6 +66,11 @@ impl SpareConnections {
         }
     }
 
+    /// Closes all.
+    pub(super) fn clear(&self) {
+        self.kept().spares.clear();
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.kept().spares.len()

@@ -134,7 +134,10 @@ impl<'a> Exchange<'a> {
             waiting_since: None,
             interim: 0,
         };
+        let is_new = !attempt.backend.is_reused;
+        let waiting = is_new.then(|| member.backend.wait_on_new());
         let result = std::future::poll_fn(|context| attempt.poll(self, context)).await;
+        drop(waiting);
         if let Some(since) = attempt.waiting_since {
             self.waited += self.client.worker.wheel.now().saturating_duration_since(since);
         }

@@ -29,6 +29,8 @@ pub(super) enum Kind {
     GunicornThreads,
     /// aiohttp.
     Aiohttp,
+    /// A server of Python with one thread for connections that stay open: an open one keeps all others waiting.
+    OneAtATime,
     /// A WebSocket echo by aiohttp.
     Echo,
     /// nginx, with files.
@@ -49,7 +51,7 @@ impl Backend {
     /// Starts one and waits until it listens; `None`, and a word why, when the program is not here.
     pub(super) fn start(kind: Kind) -> Option<Self> {
         let program = match kind {
-            Kind::PythonFiles | Kind::Aiohttp | Kind::Echo => find_python("python"),
+            Kind::PythonFiles | Kind::Aiohttp | Kind::Echo | Kind::OneAtATime => find_python("python"),
             Kind::GunicornSync | Kind::GunicornThreads => find_python("gunicorn"),
             Kind::Node => find("node"),
             Kind::Nginx => find("nginx"),
@@ -160,6 +162,7 @@ fn spawn(kind: Kind, program: &Path, port: u16, folder: &Path) -> Child {
             gunicorn(&mut command, port).args(["--worker-class", "gthread", "--threads", "8"])
         }
         Kind::Aiohttp => command.args([&file("programs/aiohttp_backend.py"), &number]),
+        Kind::OneAtATime => command.args([&file("programs/one_at_a_time.py"), &number]),
         Kind::Echo => command.args([&file("programs/echo.py"), &number]),
         Kind::Nginx => {
             let path = folder.join("nginx.conf");

@@ -236,3 +236,23 @@ fn a_get_that_meets_the_end_of_an_idle_connection_is_sent_again() {
     let request = "GET /bytes/10 HTTP/1.1\r\nHost: test\r\n\r\n";
     survives_the_end_of_idle_connections(Kind::GunicornThreads, request);
 }
+
+#[test]
+fn a_backend_that_serves_one_connection_at_a_time_serves_all_workers() {
+    let Some(backend) = Backend::start(Kind::OneAtATime) else {
+        return;
+    };
+    // Each worker has connections of its own, and so have probes.
+    let proxy = Proxy::before(&[])
+        .backend(&backend.url())
+        .config("workers: 2\nhealth_check: { interval: 200ms, timeout: 5s }")
+        .start();
+    // Two that stay open are with two workers.
+    let (mut one, mut other) = (proxy.client(), proxy.client());
+    for _ in 0..2 {
+        assert_eq!(one.get("/").text(), "ok");
+        assert_eq!(other.get("/").text(), "ok");
+    }
+    let lines = proxy.access_lines(4);
+    assert!(lines.iter().all(|line| line["attempts"] == 1), "{lines:?}");
+}
