@@ -64,17 +64,23 @@ impl Replay {
         !self.overflowed
     }
 
-    /// Keeps nothing from now on; the answer has begun.
-    pub fn abandon(&mut self) {
+    /// Keeps nothing from now on; the answer has begun. The memory goes back to `buffers`.
+    pub fn abandon(&mut self, buffers: &Buffers) {
         self.overflowed = true;
-        self.kept = Vec::new();
+        let kept = std::mem::take(&mut self.kept);
+        if kept.capacity() > 0 {
+            buffers.give_back_output(kept);
+        }
     }
 
-    fn keep(&mut self, payload: &[u8]) {
+    fn keep(&mut self, payload: &[u8], buffers: &Buffers) {
         if self.overflowed {
         } else if self.kept.len() + payload.len() > self.limit {
-            self.abandon();
+            self.abandon(buffers);
         } else {
+            if self.kept.capacity() == 0 {
+                self.kept = buffers.lend_output();
+            }
             self.kept.extend_from_slice(payload);
         }
     }
@@ -211,7 +217,7 @@ impl Transfer {
             ready!(sink.poll_write_through(context, payload)).map_err(TransferError::Sink)?
         };
         if let Some(replay) = replay {
-            replay.keep(payload.get(..taken).unwrap_or_default());
+            replay.keep(payload.get(..taken).unwrap_or_default(), buffers);
         }
         source.input.consume(taken);
         self.moved += taken as u64;

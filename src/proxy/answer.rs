@@ -36,7 +36,7 @@ impl<'a> Exchange<'a> {
         backend: Box<BackendConnection>,
     ) -> Result<Forwarded, Failure> {
         self.record.answered_by(member, backend.head.status);
-        self.body.replay.abandon();
+        self.body.replay.abandon(&self.client.worker.buffers);
         self.waits.reset();
         let before = self.client.connection.bytes_out;
         if backend.head.status == 101 {

@@ -38,6 +38,9 @@ use forwarded::Identity;
 use record::Record;
 use waits::Waits;
 
+/// Backends that a request may try before the list of them takes memory of its own.
+const TRIED_INLINE: usize = 4;
+
 /// What becomes of the client's connection after a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum After {
@@ -76,8 +79,8 @@ struct RequestBody {
     is_hinted: bool,
 }
 
-/// The backends that a request was sent to; more than a few are rare.
-type Tried = SmallVec<[BackendId; 8]>;
+/// The backends that a request was sent to.
+type Tried = SmallVec<[BackendId; TRIED_INLINE]>;
 
 /// Why an attempt is a candidate for another one.
 #[derive(Clone, Copy)]

@@ -1,0 +1,86 @@
+//! In the steady state a request allocates nothing: not in the worker, and nowhere else in the process. A test binary of
+//! its own, because a process has one allocator. Client and backend live in the process too and allocate nothing.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a crate of tests: a failure is a panic"
+)]
+
+#[path = "steady/traffic.rs"]
+mod traffic;
+
+use std::alloc::System;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+
+use evenkeel::config;
+use evenkeel::server::{self, Plan, Running};
+use rustix::process::{Signal, getpid, kill_process};
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use traffic::{Client, DEADLINE, exchanges};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// Requests until every buffer has grown and every thread has met what it waits with. Their log lines fill several pieces.
+const WARM_UP: usize = 1_000;
+/// Requests of one round: more than one piece of the log and many ticks of the worker.
+const COUNTED: usize = 1_000;
+/// Rounds of which the best counts: where the writer of the log gets no processor for a while, another buffer is made.
+const ROUNDS: usize = 3;
+
+#[test]
+fn requests_in_the_steady_state_allocate_nothing() {
+    let log = std::env::temp_dir().join(format!("evenkeel-allocations-{}.log", std::process::id()));
+    let (address, balancer) = start_balancer(traffic::start_backend(), &log);
+    let mut client = Client::connect(address);
+    let found = exchanges().map(|exchange| {
+        client.repeat(&exchange, WARM_UP);
+        let rounds = [(); ROUNDS].map(|()| {
+            let region = Region::new(ALLOCATOR);
+            client.repeat(&exchange, COUNTED);
+            let stats = region.change();
+            stats.allocations + stats.reallocations
+        });
+        (exchange.name, rounds)
+    });
+
+    drop(client);
+    kill_process(getpid(), Signal::TERM).expect("this process runs");
+    balancer.join().expect("it ends without a panic");
+    let lines = std::fs::read(&log).expect("the access log is there");
+    std::fs::remove_file(&log).expect("it is there");
+    let lines = lines.iter().filter(|byte| **byte == b'\n').count();
+    let requests = found.len() * (WARM_UP + ROUNDS * COUNTED);
+    assert_eq!(lines, requests, "requests that were logged");
+    assert!(
+        found.iter().all(|(_, rounds)| rounds.contains(&0)),
+        "allocations in each round of {COUNTED} requests: {found:?}"
+    );
+}
+
+/// Runs the balancer in a thread of this process, with one worker, its access log and its counters on.
+fn start_balancer(backend: SocketAddr, log: &Path) -> (SocketAddr, JoinHandle<()>) {
+    let text = format!(
+        "listen: 127.0.0.1:0\nadmin: off\nworkers: 1\naccess_log: {{ path: {}, on_full: block }}\n\
+         health_check: {{ kind: none }}\nbackends:\n  - http://{backend}\n",
+        log.display()
+    );
+    let loaded = config::from_text(&text, "test", Path::new("."), &|_| None);
+    let plan = Plan {
+        config: loaded.unwrap_or_else(|report| panic!("{report}")).config,
+        source: None,
+        source_name: "test".to_owned(),
+    };
+    let (started, start) = mpsc::sync_channel(1);
+    let balancer = thread::spawn(move || {
+        let on_start = |running: &Running| {
+            started.send(running.addresses.clone()).expect("the test waits");
+        };
+        server::run(plan, on_start).expect("it starts");
+    });
+    let addresses = start.recv_timeout(DEADLINE).expect("it starts");
+    (*addresses.first().expect("it has a listener"), balancer)
+}

@@ -1,0 +1,132 @@
+//! Steady traffic for measuring: one client, one backend, one request at a time. They keep to buffers that were there
+//! before, so that whoever counts in the same process counts the balancer.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+/// How long anything may take that is waited for.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+/// Bytes of the body that is posted.
+const BODY: usize = 1024;
+/// More than any message here.
+const MESSAGE: usize = 8 * 1024;
+
+/// A kind of request, and how the client knows the end of its answer.
+pub(crate) struct Exchange {
+    /// What it is, for people.
+    pub(crate) name: &'static str,
+    request: Vec<u8>,
+    end: &'static [u8],
+}
+
+/// The kinds that are measured.
+pub(crate) fn exchanges() -> [Exchange; 3] {
+    let head = "HTTP/1.1\r\nHost: test\r\nUser-Agent: traffic\r\nAccept: */*\r\n";
+    let body = "x".repeat(BODY);
+    [
+        Exchange {
+            name: "GET",
+            request: format!("GET /small {head}\r\n").into(),
+            end: b"\r\n\r\nHello, world!",
+        },
+        Exchange {
+            name: "POST of 1 KiB",
+            request: format!("POST /small {head}Content-Length: {BODY}\r\n\r\n{body}").into(),
+            end: b"\r\n\r\nHello, world!",
+        },
+        Exchange {
+            name: "chunked answer",
+            request: format!("GET /chunked {head}\r\n").into(),
+            end: b"\r\n0\r\n\r\n",
+        },
+    ]
+}
+
+/// A client with one connection that stays open.
+pub(crate) struct Client {
+    stream: TcpStream,
+    buffer: [u8; MESSAGE],
+}
+
+impl Client {
+    /// Connects.
+    pub(crate) fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).expect("the balancer listens");
+        stream.set_read_timeout(Some(DEADLINE)).expect("it can be set");
+        stream.set_nodelay(true).expect("it can be set");
+        Self {
+            stream,
+            buffer: [0; MESSAGE],
+        }
+    }
+
+    /// Sends the request and reads its answer, `times` times.
+    pub(crate) fn repeat(&mut self, exchange: &Exchange, times: usize) {
+        for _ in 0..times {
+            let sent = self.stream.write_all(&exchange.request);
+            sent.expect("the balancer takes a request");
+            let is_whole = |seen: &[u8]| seen.ends_with(exchange.end);
+            let answer = read_until(&mut self.stream, &mut self.buffer, is_whole);
+            let answer = answer
+                .expect("the balancer answers")
+                .expect("the connection stays open");
+            assert!(answer.starts_with(b"HTTP/1.1 200 OK\r\n"), "{}", exchange.name);
+        }
+    }
+}
+
+/// Starts a backend that lives as long as the process.
+pub(crate) fn start_backend() -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+    let address = listener.local_addr().expect("it has an address");
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let stream = stream.expect("a connection can be accepted");
+            thread::spawn(move || serve(stream).expect("the balancer takes answers"));
+        }
+    });
+    address
+}
+
+/// Answers until the balancer closes the connection.
+fn serve(mut stream: TcpStream) -> io::Result<()> {
+    const SMALL: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\nHello, world!";
+    const CHUNKED: &[u8] =
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n7\r\nHello, \r\n6\r\nworld!\r\n0\r\n\r\n";
+    stream.set_nodelay(true)?;
+    let mut buffer = [0; MESSAGE];
+    while let Some(request) = read_until(&mut stream, &mut buffer, is_whole_request)? {
+        let is_chunked = request.starts_with(b"GET /chunked ");
+        stream.write_all(if is_chunked { CHUNKED } else { SMALL })?;
+    }
+    Ok(())
+}
+
+fn is_whole_request(seen: &[u8]) -> bool {
+    let end = b"\r\n\r\n";
+    let head = seen.windows(end.len()).position(|bytes| bytes == end);
+    let body = if seen.starts_with(b"POST ") { BODY } else { 0 };
+    head.is_some_and(|head| seen.len() == head + end.len() + body)
+}
+
+/// Reads one message, whose end `is_whole` knows; `None` when the connection ended before it.
+fn read_until<'a>(
+    stream: &mut TcpStream,
+    buffer: &'a mut [u8],
+    is_whole: impl Fn(&[u8]) -> bool,
+) -> io::Result<Option<&'a [u8]>> {
+    let mut length = 0;
+    loop {
+        let rest = buffer.get_mut(length..).filter(|rest| !rest.is_empty());
+        let count = stream.read(rest.ok_or(io::ErrorKind::StorageFull)?)?;
+        if count == 0 {
+            return Ok(None);
+        }
+        length += count;
+        if buffer.get(..length).is_some_and(&is_whole) {
+            return Ok(buffer.get(..length));
+        }
+    }
+}
