@@ -8,7 +8,7 @@ use crate::http1::reason_phrase;
 
 /// Writes the head of a request to a backend. `peer` is the IP address of who sent it. The address of `backend` stands in
 /// for a `Host` that an HTTP/1.0 client left out.
-pub(super) fn write_request(
+pub fn write_request(
     head: &RequestHead,
     identity: &Identity,
     peer: &str,

@@ -13,7 +13,7 @@ const ID_BOUND: usize = 128;
 
 /// Who sent the request.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Identity {
+pub struct Identity {
     /// Whether that is one of `trusted_proxies`.
     pub(super) is_trusted: bool,
     /// The client, when a trusted proxy named one.
@@ -23,7 +23,7 @@ pub(super) struct Identity {
 
 impl Identity {
     /// Finds out who sent `head`; `random` makes the request id.
-    pub(super) fn new(peer: SocketAddr, trusted: &[IpNet], head: &RequestHead, random: [u64; 2]) -> Self {
+    pub fn new(peer: SocketAddr, trusted: &[IpNet], head: &RequestHead, random: [u64; 2]) -> Self {
         let is_trusted = !trusted.is_empty() && is_listed(trusted, peer.ip());
         let named = if is_trusted {
             named_client(trusted, head)

@@ -20,6 +20,8 @@ use std::time::{Duration, Instant};
 
 pub use client::{Client, Peer};
 pub use error::Failure;
+pub use fields::write_request;
+pub use forwarded::Identity;
 pub use reply::refuse;
 pub use settings::{ClientTimeouts, Limits};
 pub use snapshot::{Local, Shared, Snapshot};
@@ -34,7 +36,6 @@ use crate::pool::{BackendConnection, Member, Membership, Pool, Wish};
 use crate::retry::{self, Cause};
 use answer::Forwarded;
 use attempt::{AttemptError, InFlight};
-use forwarded::Identity;
 use record::Record;
 use waits::Waits;
 
