@@ -1,0 +1,253 @@
+//! The hot parts by themselves, each repeated a fixed number of times on input that is always the same.
+
+use std::error::Error;
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use evenkeel::backend::{Address, Backend};
+use evenkeel::chance::Chance;
+use evenkeel::clock;
+use evenkeel::head::{Method, RequestHead, ResponseHead};
+use evenkeel::http1::chunked::{Chunked, ChunkedDecoder, chunk_header};
+use evenkeel::http1::{HeadScan, Kind, Limits, parse_request, parse_response};
+use evenkeel::proxy::{Identity, write_request};
+use evenkeel::router::{Route, Router};
+use evenkeel::strategy::{Ask, Candidate, Entry, STRATEGIES};
+use evenkeel::telemetry::access_log::{self, Client, Options, encode};
+use evenkeel::telemetry::{Label, Stamp};
+
+use crate::PARTS;
+use crate::budgets::Count;
+use crate::tools::{self, Folder};
+
+/// How often a part is repeated: enough that what stands round the loop does not show.
+const TIMES: u32 = 1_000;
+
+const SMALL_REQUEST: &str = "GET / HTTP/1.1\r\nHost: 127.0.0.1:8080\r\n\r\n";
+const BROWSER_REQUEST: &str = "GET /products/4711/reviews?page=2 HTTP/1.1\r\nHost: shop.example.com\r\n\
+    User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0\r\n\
+    Accept: text/html,application/xhtml+xml,*/*;q=0.8\r\nAccept-Language: en-US,en;q=0.5\r\n\
+    Accept-Encoding: gzip, deflate, br\r\nConnection: keep-alive\r\nCookie: session=0123456789abcdef\r\n\r\n";
+const ANSWER: &str = "HTTP/1.1 200 OK\r\nDate: Tue, 24 Nov 2026 10:15:30 GMT\r\nServer: nginx\r\n\
+    Content-Type: text/html; charset=utf-8\r\nContent-Length: 5120\r\nConnection: keep-alive\r\n\
+    Cache-Control: max-age=60\r\nETag: \"5f2b-1400\"\r\nVary: Accept-Encoding\r\n\r\n";
+
+/// A chunked body comes in pieces of this size.
+const CHUNK: usize = 1024;
+const CHUNKED_BODY: usize = 64 * 1024;
+
+/// A part that is ready to be repeated.
+struct Part {
+    name: String,
+    work: Box<dyn FnMut(u32)>,
+}
+
+impl Part {
+    fn new(name: impl Into<String>, mut work: impl FnMut() + 'static) -> Self {
+        Self {
+            name: name.into(),
+            work: Box::new(move |times| (0..times).for_each(|_| work())),
+        }
+    }
+}
+
+/// Repeats all parts; this is the program that is counted.
+pub(crate) fn run_all() {
+    for mut part in all() {
+        (part.work)(1);
+        counted(&mut *part.work);
+        taken();
+    }
+}
+
+/// Callgrind counts in here only.
+#[inline(never)]
+fn counted(work: &mut dyn FnMut(u32)) {
+    work(black_box(TIMES));
+}
+
+/// Callgrind dumps what it has counted before this, and begins again.
+#[inline(never)]
+fn taken() {
+    black_box(());
+}
+
+/// Instructions of each part.
+pub(crate) fn count(folder: &Folder) -> Result<Vec<Count>, Box<dyn Error>> {
+    let out = folder.file("parts");
+    // Callgrind gets confused by two patterns that begin alike, and by the other order.
+    let options = ["--dump-before=*taken*", "--toggle-collect=*counted*"];
+    let program = std::env::current_exe()?;
+    let status = tools::callgrind(&out, &options, program)
+        .arg(PARTS)
+        .status()
+        .map_err(|error| format!("valgrind: {error}"))?;
+    if !status.success() {
+        return Err(format!("valgrind ended with {status}").into());
+    }
+    let mut counts = Vec::new();
+    for (index, part) in all().into_iter().enumerate() {
+        let dump = folder.file(&format!("parts.{}", index + 1));
+        let total = tools::instructions(&dump)?;
+        counts.push((part.name, total as f64 / f64::from(TIMES)));
+    }
+    Ok(counts)
+}
+
+fn all() -> Vec<Part> {
+    let mut parts = vec![
+        parse("parse: request of 40 bytes", SMALL_REQUEST),
+        parse("parse: request of a browser", BROWSER_REQUEST),
+        parse_answer(),
+        route(10),
+        route(1_000),
+    ];
+    for entry in STRATEGIES {
+        parts.extend([3, 1_000].map(|backends| pick(entry, backends)));
+    }
+    parts.extend([encode_head(), encode_line(), decode_chunks()]);
+    parts
+}
+
+fn parse(name: &str, text: &'static str) -> Part {
+    let (mut scan, mut head) = (HeadScan::default(), RequestHead::default());
+    Part::new(name, move || read(text, &mut scan, &mut head))
+}
+
+/// What a connection does with a head that came in one piece.
+fn read(text: &str, scan: &mut HeadScan, head: &mut RequestHead) {
+    let bytes = black_box(text.as_bytes());
+    scan.clear();
+    head.clear();
+    let end = scan.advance(bytes, Kind::Request, &Limits::default());
+    let end = end.expect("it is well formed").expect("it is whole");
+    head.bytes.extend_from_slice(bytes.get(..end).unwrap_or_default());
+    parse_request(head, scan, end).expect("it is well formed");
+    black_box(head);
+}
+
+fn parse_answer() -> Part {
+    let (mut scan, mut head) = (HeadScan::default(), ResponseHead::default());
+    Part::new("parse: answer", move || {
+        let bytes = black_box(ANSWER.as_bytes());
+        scan.clear();
+        head.clear();
+        let end = scan.advance(bytes, Kind::Response, &Limits::default());
+        let end = end.expect("it is well formed").expect("it is whole");
+        parse_response(bytes, &scan, end, Method::Get, &mut head).expect("it is well formed");
+        black_box(&head);
+    })
+}
+
+fn route(count: usize) -> Part {
+    let route = |index: usize| Route {
+        host: (!index.is_multiple_of(4)).then(|| format!("service-{index}.example.com")),
+        path_prefix: format!("/api/v{index}"),
+        pool: "default".into(),
+    };
+    let routes: Vec<Route> = (0..count).map(route).collect();
+    let router = Router::new(&routes, &["default".into()]).expect("the pool is there");
+    let wanted = count / 2 + 1;
+    let host = format!("Service-{wanted}.example.com:8080");
+    let path = format!("/api/v{wanted}/users/4711");
+    Part::new(format!("route: {count} routes"), move || {
+        let found = black_box(&router).find(black_box(host.as_bytes()), black_box(path.as_bytes()));
+        assert!(found.is_some_and(|found| found.route == wanted));
+    })
+}
+
+fn pick(entry: &'static Entry, count: u32) -> Part {
+    let address = Address::parse("http://10.0.0.1:8001").expect("it is a URL");
+    let candidate = |index: u32| Candidate {
+        backend: Backend::new(address.clone(), 1, false),
+        weight: 1 + index % 3,
+    };
+    let candidates: Vec<Candidate> = (0..count).map(candidate).collect();
+    let strategy = (entry.build)(&candidates, &Arc::default());
+    let mut chance = Chance::seeded(1);
+    let now = clock::now();
+    Part::new(format!("pick: {}, {count} backends", entry.name), move || {
+        let ask = Ask {
+            candidates: &candidates,
+            tried: &[],
+            in_flight_limit: None,
+            key: 0,
+            random: chance.bits(),
+            now,
+        };
+        black_box(strategy.pick(black_box(&ask)));
+    })
+}
+
+fn encode_head() -> Part {
+    let mut head = RequestHead::default();
+    read(BROWSER_REQUEST, &mut HeadScan::default(), &mut head);
+    let address = Address::parse("http://10.0.0.1:8001").expect("it is a URL");
+    let mut out = Vec::new();
+    Part::new("encode: head for a backend", move || {
+        out.clear();
+        let client = ([192, 0, 2, 7], 40_123).into();
+        let identity = Identity::new(client, &[], black_box(&head), black_box([1, 2]));
+        write_request(&head, &identity, "192.0.2.7", &address, &mut out);
+        black_box(&out);
+    })
+}
+
+fn encode_line() -> Part {
+    // As long as the program, which is not long.
+    let label = |text| &*Box::leak(Box::new(Label::new(text)));
+    let entry = access_log::Entry {
+        time: UNIX_EPOCH + Duration::from_millis(1_795_515_330_123),
+        client: Client::Direct(label("192.0.2.7:40123")),
+        method: Some(b"GET"),
+        path: Some(b"/products/4711/reviews"),
+        query: Some(b"page=2"),
+        backend: Some(label("http://10.0.0.1:8001")),
+        status: 200,
+        latency: Duration::from_micros(1_234),
+        host: Some(b"shop.example.com"),
+        protocol: Some("HTTP/1.1"),
+        route: Some(label("*/")),
+        pool: Some(label("default")),
+        request_id: Some(b"0123456789abcdef0123456789abcdef"),
+        attempts: 1,
+        bytes_received: 351,
+        bytes_sent: 5_420,
+        backend_time: Some(Duration::from_micros(1_111)),
+        retries: &[],
+        error: None,
+    };
+    let (mut stamp, mut out) = (Stamp::default(), Vec::new());
+    Part::new("encode: line of the access log", move || {
+        out.clear();
+        encode(black_box(&entry), &mut stamp, Options::default(), &mut out);
+        black_box(&out);
+    })
+}
+
+fn decode_chunks() -> Part {
+    let mut body = Vec::new();
+    for _ in 0..CHUNKED_BODY / CHUNK {
+        chunk_header(CHUNK as u64, &mut body);
+        body.resize(body.len() + CHUNK, b'x');
+        body.extend_from_slice(b"\r\n");
+    }
+    body.extend_from_slice(b"0\r\n\r\n");
+    Part::new("chunked: 64 KiB in chunks of 1 KiB", move || {
+        let mut decoder = ChunkedDecoder::new(Limits::default());
+        let mut rest = black_box(body.as_slice());
+        let mut payload = 0;
+        loop {
+            match decoder.next(rest).expect("it is well formed") {
+                Chunked::Data { skip, len } => {
+                    payload += len;
+                    rest = rest.get(skip + len..).unwrap_or_default();
+                }
+                Chunked::NeedMore { skip } => rest = rest.get(skip..).unwrap_or_default(),
+                Chunked::End { .. } => break,
+            }
+        }
+        assert_eq!(payload, CHUNKED_BODY);
+    })
+}

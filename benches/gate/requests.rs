@@ -1,0 +1,213 @@
+//! Whole requests through the real balancer, as a process. It runs twice with different numbers of requests; the
+//! difference by the difference is one request, without the start and the end. What the balancer does by the clock is
+//! taken off, else a slow machine would have dearer requests.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::io::{BufRead, BufReader, Read as _};
+use std::net::SocketAddr;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+use std::{fs, thread};
+
+use evenkeel::clock;
+use rustix::process::{Pid, Signal, kill_process_group};
+use serde_json::Value;
+
+use crate::budgets::Count;
+use crate::tools::{self, Folder};
+use crate::traffic::{self, Client, Exchange, exchanges};
+
+const BALANCER: &str = env!("CARGO_BIN_EXE_evenkeel");
+
+/// Requests of each kind in every run, until buffers have grown.
+const WARM_UP: usize = 500;
+/// Requests more in the run for one kind.
+const COUNTED: usize = 3_000;
+/// How much longer the run lasts that shows what the clock alone costs.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// Calls on sockets that a request may take: read and write on either side.
+const SOCKET_CALLS: f64 = 4.0;
+/// Turns of `epoll_wait` that a request may take when it is alone: the client's bytes, the backend's bytes.
+const TURNS: f64 = 2.0;
+/// What the end of a run may add to calls on sockets.
+const SOCKET_SLACK: f64 = 0.1;
+/// What ticks and pieces of the log may add on a slow machine, where a request meets more of them.
+const CLOCK_SLACK: f64 = 0.5;
+
+/// What a run does after some requests of each kind.
+#[derive(Debug, Clone, Copy)]
+enum Load {
+    Nothing,
+    Pause,
+    /// Requests of the kind with this index.
+    Requests(usize),
+}
+
+/// Instructions of one request of each kind, all threads together.
+pub(crate) fn instructions(folder: &Folder) -> Result<Vec<Count>, Box<dyn Error>> {
+    let config = config(folder, traffic::start_backend())?;
+    let exchanges = exchanges();
+    let run = |name: &str, load: Load| {
+        let out = folder.file(&format!("requests.{name}"));
+        let took = drive(tools::callgrind(&out, &[], BALANCER), &config, &exchanges, load);
+        let count = tools::instructions(&out).expect("callgrind has counted");
+        (count as f64, took.as_secs_f64())
+    };
+    // Two at a time: more would only wait for each other.
+    let [nothing, pause] = both(|| run("nothing", Load::Nothing), || run("pause", Load::Pause));
+    let [get, post] = both(|| run("0", Load::Requests(0)), || run("1", Load::Requests(1)));
+    let chunked = run("2", Load::Requests(2));
+    let a_second = (pause.0 - nothing.0) / (pause.1 - nothing.1);
+    let each = exchanges.iter().zip([get, post, chunked]);
+    let counts = each.map(|(exchange, (count, took))| {
+        let by_the_clock = a_second * (took - nothing.1);
+        let more = count - nothing.0 - by_the_clock;
+        (format!("request: {}", exchange.name), more / COUNTED as f64)
+    });
+    Ok(counts.collect())
+}
+
+/// System calls of a small GET by name, all threads together.
+///
+/// # Errors
+/// Why they cannot be counted here.
+pub(crate) fn system_calls(folder: &Folder) -> Result<Vec<Count>, Box<dyn Error>> {
+    let probe = tools::strace(&folder.file("probe"), "true").output();
+    let probe = probe.map_err(|error| format!("strace: {error}"))?;
+    if !probe.status.success() || !probe.stderr.is_empty() {
+        return Err(String::from_utf8_lossy(&probe.stderr).trim().to_owned().into());
+    }
+    let config = config(folder, traffic::start_backend())?;
+    let exchanges = exchanges();
+    let run = |name: &str, load: Load| {
+        let out = folder.file(&format!("calls.{name}"));
+        drive(tools::strace(&out, BALANCER), &config, &exchanges, load);
+        tools::system_calls(&out).expect("strace has counted")
+    };
+    let [nothing, get] = both(|| run("nothing", Load::Nothing), || run("0", Load::Requests(0)));
+    Ok(difference(&get, &nothing))
+}
+
+fn difference(more: &BTreeMap<String, u64>, base: &BTreeMap<String, u64>) -> Vec<Count> {
+    let each = |(name, count): (&String, &u64)| {
+        let before = base.get(name).copied().unwrap_or_default();
+        (name.clone(), count.saturating_sub(before) as f64 / COUNTED as f64)
+    };
+    more.iter().map(each).collect()
+}
+
+/// What a system call is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Socket,
+    Turn,
+    Other,
+}
+
+impl Class {
+    fn of(name: &str) -> Self {
+        let begins_with = |words: &[&str]| words.iter().any(|word| name.starts_with(word));
+        match name {
+            _ if begins_with(&["epoll_"]) => Self::Turn,
+            _ if begins_with(&["recv", "send", "accept", "getsock", "setsock"]) => Self::Socket,
+            // A plain `write` is one of the log.
+            "connect" | "readv" | "shutdown" | "socket" | "splice" | "writev" => Self::Socket,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// Prints calls by name, and says whether they are as few as they should be.
+pub(crate) fn judge_calls(calls: &[Count]) -> bool {
+    if calls.is_empty() {
+        return true;
+    }
+    println!("\nsystem calls of a small GET");
+    for (name, count) in calls.iter().filter(|(_, count)| *count >= 0.001) {
+        println!("  {name:<38} {count:>12.3}");
+    }
+    let mut is_fine = true;
+    for (what, class, allowed, slack) in [
+        ("on sockets", Class::Socket, SOCKET_CALLS, SOCKET_SLACK),
+        ("turns", Class::Turn, TURNS, CLOCK_SLACK),
+        ("others", Class::Other, 0.0, CLOCK_SLACK),
+    ] {
+        let of_class = calls.iter().filter(|(name, _)| Class::of(name) == class);
+        let count: f64 = of_class.map(|(_, count)| count).sum();
+        let is_over = count > allowed + slack;
+        let verdict = if is_over { "  OVER" } else { "" };
+        println!("{what:<40} {count:>12.3} of {}{verdict}", allowed + slack);
+        is_fine &= !is_over;
+    }
+    is_fine
+}
+
+/// One worker, and nothing that happens by itself but ticks. What it logs is encoded and written, to nowhere.
+fn config(folder: &Folder, backend: SocketAddr) -> std::io::Result<PathBuf> {
+    let path = folder.file("evenkeel.yaml");
+    let text = format!(
+        "listen: 127.0.0.1:0\nadmin: off\nworkers: 1\naccess_log: {{ path: /dev/null, on_full: block }}\n\
+         health_check: {{ kind: none }}\nbackends:\n  - http://{backend}\n"
+    );
+    fs::write(&path, text)?;
+    Ok(path)
+}
+
+/// Starts the balancer as `command`, sends requests, one after the other, and waits for its end. Returns how long that
+/// took from when it listened.
+fn drive(mut command: Command, config: &Path, exchanges: &[Exchange], load: Load) -> Duration {
+    let mut child = command
+        .args(["run", "-c"])
+        .arg(config)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .process_group(0)
+        .spawn()
+        .expect("the tool was there before");
+    let mut stdout = BufReader::new(child.stdout.take().expect("it is a pipe"));
+    let address = listening(&mut stdout);
+    let started = clock::now();
+    let mut client = Client::connect(address);
+    for exchange in exchanges {
+        client.repeat(exchange, WARM_UP);
+    }
+    match load {
+        Load::Nothing => {}
+        Load::Pause => thread::sleep(PAUSE),
+        Load::Requests(kind) => {
+            let exchange = exchanges.get(kind).expect("there is such a kind");
+            client.repeat(exchange, COUNTED);
+        }
+    }
+    drop(client);
+    let took = clock::now().saturating_duration_since(started);
+    let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    // The whole group, because strace keeps signals to itself.
+    kill_process_group(group.expect("a child has an id"), Signal::TERM).expect("it runs");
+    let mut rest = Vec::new();
+    stdout.read_to_end(&mut rest).expect("a pipe can be read");
+    let status = child.wait().expect("a child can be waited for");
+    assert!(status.success(), "{command:?} ended with {status}");
+    took
+}
+
+fn listening(stdout: &mut impl BufRead) -> SocketAddr {
+    let lines = stdout.lines().map_while(Result::ok);
+    let mut lines = lines.filter_map(|line| serde_json::from_str::<Value>(&line).ok());
+    let line = lines.find(|line| line.get("msg").is_some_and(|message| message == "Listening"));
+    let address = line.as_ref().and_then(|line| line.get("address")?.as_str());
+    let address = address.and_then(|text| text.parse().ok());
+    address.expect("it says where it listens")
+}
+
+fn both<T: Send>(one: impl FnOnce() -> T + Send, other: impl FnOnce() -> T) -> [T; 2] {
+    thread::scope(|scope| {
+        let one = scope.spawn(one);
+        let other = other();
+        [one.join().expect("no panic"), other]
+    })
+}
