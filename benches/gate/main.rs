@@ -18,11 +18,13 @@ mod traffic;
 use std::error::Error;
 use std::process::ExitCode;
 
-use budgets::{Budgets, Conditions};
+use budgets::{Budgets, Conditions, Count};
 use tools::Folder;
 
 /// The argument with which the program calls itself, to be counted.
 const PARTS: &str = "parts";
+/// How often whole requests that seem over their budget are counted again.
+const RECOUNTS: usize = 2;
 /// What `cargo bench` says, and `cargo test --all-targets` does not.
 const BENCH: &str = "--bench";
 
@@ -47,12 +49,30 @@ fn main() -> ExitCode {
     }
 }
 
+/// Instructions of whole requests. A busy machine makes some a little dearer, never cheaper: where they seem over their
+/// budget they are counted again, and the least counts.
+fn whole_requests(folder: &Folder) -> Result<Vec<Count>, Box<dyn Error>> {
+    let mut least = requests::instructions(folder)?;
+    let Ok(budgets) = Budgets::read() else {
+        return Ok(least);
+    };
+    for _ in 0..RECOUNTS {
+        if least.iter().all(|count| budgets.allow(count)) {
+            break;
+        }
+        for (kept, again) in least.iter_mut().zip(requests::instructions(folder)?) {
+            kept.1 = kept.1.min(again.1);
+        }
+    }
+    Ok(least)
+}
+
 /// Measures, and says whether everything is within its budget.
 fn gate(is_write: bool) -> Result<bool, Box<dyn Error>> {
     let conditions = Conditions::here()?;
     let folder = Folder::new()?;
     let mut instructions = parts::count(&folder)?;
-    instructions.extend(requests::instructions(&folder)?);
+    instructions.extend(whole_requests(&folder)?);
     let calls = match requests::system_calls(&folder) {
         Ok(calls) => calls,
         Err(reason) => {
