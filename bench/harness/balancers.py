@@ -1,0 +1,134 @@
+"""The balancers: how each is started and which config it gets. The configs are the templates in `bench/peers`."""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+PEERS = Path(__file__).resolve().parents[1] / "peers"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a balancer is to be set up for."""
+
+    backends: list[str]
+    routes: list[str] = field(default_factory=list)
+    workers: int = 1
+    connections: int = 8000
+    probe_interval: str = "10s"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One program: its templates, the first of which it is started with, and its command."""
+
+    templates: list[str]
+    command: list[str]
+    version: list[str]
+    environment: dict[str, str] = field(default_factory=dict)
+    routes: bool = False
+
+
+KINDS = {
+    "evenkeel": Kind(
+        ["evenkeel.yaml"], ["{program}", "run", "-c", "{config}"], ["--version"], routes=True
+    ),
+    "nginx": Kind(
+        ["nginx.conf"], ["{program}", "-p", "{folder}", "-e", "{folder}/error.log", "-c", "{config}"], ["-v"], routes=True
+    ),
+    "haproxy": Kind(["haproxy.cfg", "haproxy.map"], ["{program}", "-f", "{config}"], ["-v"], routes=True),
+    "envoy": Kind(
+        ["envoy.yaml"],
+        ["{program}", "-c", "{config}", "--concurrency", "{workers}", "--log-level", "error", "--use-dynamic-base-id"],
+        ["--version"],
+    ),
+    "traefik": Kind(
+        ["traefik.yaml", "traefik-routes.yaml"],
+        ["{program}", "--configFile={config}"],
+        ["version"],
+        {"GOMAXPROCS": "{workers}"},
+    ),
+    "caddy": Kind(
+        ["Caddyfile"],
+        ["{program}", "run", "--adapter", "caddyfile", "--config", "{config}"],
+        ["version"],
+        {"GOMAXPROCS": "{workers}", "HOME": "{folder}"},
+    ),
+    "floor": Kind([], ["{program}", "{listen_port}", "{backend_ports}"], []),
+}
+
+
+@dataclass(frozen=True)
+class Balancer:
+    """One column of the table."""
+
+    name: str
+    kind: Kind
+    program: str
+    logs: bool
+    ours: bool = False
+
+    def is_floor(self) -> bool:
+        """Whether it only shows how cheap it could be: it can do no more than small GETs."""
+        return not self.kind.templates
+
+    def prepare(self, folder: Path, settings: Settings, ports: tuple[int, int]) -> tuple[list[str], dict[str, str]]:
+        """Writes its config files to `folder`; the command to start it with, and what to add to the environment."""
+        values = self.values(folder, settings, ports)
+        for template in self.kind.templates:
+            self.render(template, folder / template, values, settings)
+        command = []
+        for word in self.kind.command:
+            filled = fill(word, values, "{%s}")
+            # The only word that is several.
+            command += filled.split() if word == "{backend_ports}" else [filled]
+        environment = {name: fill(value, values, "{%s}") for name, value in self.kind.environment.items()}
+        return command, environment
+
+    def values(self, folder: Path, settings: Settings, ports: tuple[int, int]) -> dict[str, str]:
+        config = folder / self.kind.templates[0] if self.kind.templates else folder
+        return {
+            "program": self.program,
+            "folder": str(folder),
+            "config": str(config),
+            "listen": f"127.0.0.1:{ports[0]}",
+            "listen_host": "127.0.0.1",
+            "listen_port": str(ports[0]),
+            "admin": f"127.0.0.1:{ports[1]}",
+            "workers": str(settings.workers),
+            "connections": str(settings.connections),
+            "kept": str(max(4096, len(settings.backends))),
+            "probe_interval": settings.probe_interval,
+            "backend_ports": " ".join(address.rpartition(":")[2] for address in settings.backends),
+        }
+
+    def render(self, template: str, target: Path, values: dict[str, str], settings: Settings) -> None:
+        """Fills a template. A line that begins with `%logs`, `%nologs` or `%routed` is for that case only; one with
+        `%backend` or `%route` is written once for each."""
+        flags = {"logs": self.logs, "nologs": not self.logs, "routed": bool(settings.routes)}
+        lines = []
+        for line in (PEERS / template).read_text().splitlines():
+            mark = re.match(r"%(logs|nologs|routed|backend|route)\b ?(.*)", line)
+            word, rest = mark.groups() if mark else ("", line)
+            if word == "backend":
+                lines += [fill(rest, values | backend) for backend in backends(settings)]
+            elif word == "route":
+                lines += [fill(rest, values | {"path": path}) for path in settings.routes]
+            elif flags.get(word, True):
+                lines.append(fill(rest, values))
+        target.write_text("\n".join(lines) + "\n")
+
+
+def backends(settings: Settings) -> list[dict[str, str]]:
+    parts = [(address, *address.split(":")) for address in settings.backends]
+    return [
+        {"address": address, "host": host, "port": port, "number": str(number)}
+        for number, (address, host, port) in enumerate(parts)
+    ]
+
+
+def fill(text: str, values: dict[str, str], mark: str = "{{%s}}") -> str:
+    """Puts values where their names are marked. Other braces stay as they are."""
+    for name, value in values.items():
+        text = text.replace(mark % name, value)
+    return text

@@ -1,0 +1,29 @@
+"""What is measured. Each case is a line of this table and a function of one of the files beside it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from harness.cases import idle, lifecycle, scale, throughput, workers
+from harness.rig import Rig
+
+
+@dataclass(frozen=True)
+class Case:
+    """A case; one without a function cannot be measured yet."""
+
+    about: str
+    run: Callable[[Rig], None] | None = None
+
+
+CASES = {
+    "P1": Case("keep-alive, 64 connections, small answers", throughput.keep_alive),
+    "P2": Case("the same with 1, 256 and 1,024 connections", throughput.other_connection_counts),
+    "P3": Case("bodies of 64 KiB and 1 MiB, GET and POST", throughput.bodies),
+    "P4": Case("a new client connection for every request", throughput.new_connections),
+    "P5": Case("TLS: not yet, Evenkeel does not speak it"),
+    "P6": Case("HTTP/2: not yet, Evenkeel does not speak it"),
+    "P7": Case("10,000 idle client connections", idle.connections),
+    "P8": Case("1,000 and 10,000 backends, 1,000 and 100,000 routes", scale.sizes),
+    "P9": Case("start, and reload under load", lifecycle.start_and_reload),
+    "P10": Case("two workers on two cores; reuse of backend connections", workers.two_workers),
+}

@@ -1,0 +1,49 @@
+"""P7: the memory of client connections that did one request and then wait."""
+
+import json
+import subprocess
+import time
+
+from harness.balancers import Settings
+from harness.figures import Refused
+from harness.processes import on_cores
+from harness.rig import Rig, Running, Spot
+
+COUNT = 10_000
+FIGURE = "memory KiB/connection"
+
+# More than that, because nginx begins to close idle ones when a sixteenth is left.
+ALLOWED = 12_000
+
+# How long a balancer may take to give back what only requests need.
+SETTLE_S = 2
+
+
+def connections(rig: Rig) -> None:
+    """P7. What the kernel holds for a socket is the same for all and does not count."""
+    work = f"{COUNT:,} connections"
+    with rig.backends() as backends:
+        settings = Settings(backends, connections=ALLOWED)
+        for number in rig.rounds(f"P7 {work}"):
+            for balancer in rig.peers_and_ours():
+                spot = Spot("P7", work, balancer.name, number)
+                with rig.turn(spot, [FIGURE]), rig.running(balancer, settings) as running:
+                    rig.add(spot, FIGURE, memory_of_idle(rig, running) / COUNT)
+
+
+def memory_of_idle(rig: Rig, running: Running) -> float:
+    """KiB that the connections take altogether."""
+    command = [str(rig.tools / "bench-load"), f"127.0.0.1:{running.port}", "--idle", "--connections", str(COUNT)]
+    before = running.process.memory_kib()
+    pipe = subprocess.PIPE
+    with on_cores(rig.options.load_cores):
+        load = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+    with load:
+        begun = load.stdout.readline()
+        time.sleep(SETTLE_S)
+        after = running.process.memory_kib()
+        ended, errors = load.communicate("")
+    for line in (begun, ended):
+        if not line or json.loads(line)["open"] != COUNT:
+            raise Refused(errors.strip() or f"{line.strip()} of {COUNT}")
+    return after - before

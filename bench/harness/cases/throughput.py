@@ -1,0 +1,78 @@
+"""P1 to P4: what a request costs, how many are answered, and how long they take below saturation."""
+
+from harness.balancers import Balancer, Settings
+from harness.load import Outcome, Work
+from harness.rig import Rig, Spot
+
+CPU = "CPU µs/request"
+SATURATED = [CPU, "requests/s", "core in use, %", "memory MiB"]
+OPEN_LOOP = ["p50 µs", "p99 µs"]
+PER_GIB = ["CPU ms/GiB", "GiB/s", "core in use, %"]
+
+# The rate of an open loop, as a part of what the slowest balancer of the round answers at saturation.
+OPEN_LOOP_RATE = 0.7
+
+
+def keep_alive(rig: Rig) -> None:
+    """P1."""
+    compare(rig, "P1", "64 connections", Work(), rig.balancers)
+
+
+def other_connection_counts(rig: Rig) -> None:
+    """P2."""
+    for count in (1, 256, 1024):
+        compare(rig, "P2", f"{count:,} connections", Work(connections=count), rig.balancers)
+
+
+def new_connections(rig: Rig) -> None:
+    """P4."""
+    compare(rig, "P4", "new connections", Work(close=True), rig.peers_and_ours())
+
+
+def bodies(rig: Rig) -> None:
+    """P3."""
+    for size, name, connections in ((64 << 10, "64 KiB", 64), (1 << 20, "1 MiB", 16)):
+        transfer(rig, f"GET {name}", Work(connections, path=f"/bytes/{size}"), size)
+        transfer(rig, f"POST {name}", Work(connections, post=size), size)
+
+
+def compare(rig: Rig, case: str, name: str, work: Work, balancers: list[Balancer]) -> None:
+    """Saturates each balancer, then asks each as often as the slowest of them can bear."""
+    with rig.backends() as backends:
+        settings = Settings(backends)
+        for number in rig.rounds(f"{case} {name}"):
+            rates = []
+            for balancer in balancers:
+                spot = Spot(case, name, balancer.name, number)
+                with rig.turn(spot, SATURATED), rig.running(balancer, settings) as running:
+                    outcome = rig.saturate(running, work)
+                    values = saturated(rig, outcome) + [running.process.memory_kib() / 1024]
+                    for figure, value in zip(SATURATED, values, strict=True):
+                        rig.add(spot, figure, value)
+                    rates.append(outcome.per_second())
+            for balancer in balancers if rates else []:
+                spot = Spot(case, name, balancer.name, number)
+                with rig.turn(spot, OPEN_LOOP), rig.running(balancer, settings) as running:
+                    outcome = rig.load(running, work, rate=OPEN_LOOP_RATE * min(rates)).outcome()
+                    rig.add(spot, "p50 µs", outcome.latency_us["p50"])
+                    rig.add(spot, "p99 µs", outcome.latency_us["p99"])
+
+
+def saturated(rig: Rig, outcome: Outcome) -> list[float]:
+    """The first figures of `SATURATED`."""
+    busy = outcome.busy_percent(len(rig.options.balancer_cores))
+    return [outcome.cpu_us_a_request(), outcome.per_second(), busy]
+
+
+def transfer(rig: Rig, name: str, work: Work, size: int) -> None:
+    """Saturates each balancer with bodies of `size` bytes."""
+    with rig.backends() as backends:
+        for number in rig.rounds(f"P3 {name}"):
+            for balancer in rig.peers_and_ours():
+                spot = Spot("P3", name, balancer.name, number)
+                with rig.turn(spot, PER_GIB), rig.running(balancer, Settings(backends)) as running:
+                    outcome = rig.saturate(running, work)
+                    gib = outcome.answered * size / 2**30
+                    rig.add(spot, "CPU ms/GiB", outcome.cpu_us / 1000 / gib)
+                    rig.add(spot, "GiB/s", gib / outcome.seconds)
+                    rig.add(spot, "core in use, %", outcome.busy_percent(len(rig.options.balancer_cores)))

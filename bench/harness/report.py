@@ -1,0 +1,67 @@
+"""The table, for a terminal and as Markdown."""
+
+from dataclasses import dataclass, field
+
+from harness.figures import Results
+
+
+@dataclass
+class Table:
+    """Lines of cells, the head first, and the notes that some cells refer to."""
+
+    lines: list[list[str]]
+    notes: list[str] = field(default_factory=list)
+
+    def numbered_notes(self) -> list[str]:
+        """As they are referred to."""
+        return [f"[{number}] {note}" for number, note in enumerate(self.notes, 1)]
+
+
+def table(results: Results, ours: list[str], others: list[str]) -> Table:
+    """A line for each figure: what each balancer showed, then each of ours relative to each other one."""
+    pairs = [(one, other) for one in ours for other in others]
+    pairs += [(one, ours[0]) for one in ours[1:]]
+    made = Table([["", "work", "figure", *ours, *others, *(f"{one} ÷ {other}" for one, other in pairs)]])
+    for row in results.rows.values():
+        cells = [row.cell(name, made.notes) for name in ours + others]
+        ratios = [row.ratio(one, other) for one, other in pairs]
+        made.lines.append([row.case, row.work, row.figure, *cells, *ratios])
+    return made
+
+
+def text(made: Table) -> str:
+    """In columns. What is as in the line above stays empty."""
+    lines = made.lines
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    shown = []
+    before = ["", ""]
+    for line in lines:
+        cells = list(line)
+        if cells[:2] == before:
+            cells[:2] = ["", ""]
+        before = line[:2]
+        shown.append("  ".join(cell.ljust(width) for cell, width in zip(cells, widths)).rstrip())
+    return "\n".join(shown + made.numbered_notes())
+
+
+def markdown(made: Table, facts: list[tuple[str, str]]) -> str:
+    """The page: what was measured on what, then the table."""
+    head, *rest = made.lines
+    page = [
+        "# Benchmarks",
+        "",
+        "<!-- Written by `bench/run --write`: measure again instead of editing. -->",
+        "",
+        "Medians of interleaved rounds, with the least and the most of them. A ratio is taken within each round; below 1 is",
+        "less than the other. Figures of different machines, or of different runs, do not compare; a difference under 5% is",
+        "noise. [bench/README.md](../bench/README.md) says what each line means and how to repeat it.",
+        "",
+        *(f"- {name}: {value}" for name, value in facts),
+        "",
+        f"| {' | '.join(head)} |",
+        f"|{' --- |' * len(head)}",
+        *(f"| {' | '.join(line)} |" for line in rest),
+        "",
+        *(f"{note}  " for note in made.numbered_notes()),
+    ]
+    return "\n".join(page).rstrip() + "\n"

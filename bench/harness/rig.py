@@ -1,0 +1,189 @@
+"""Everything that a case needs: tools, backends, balancers one at a time, load on them."""
+
+import http.client
+import itertools
+import json
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from harness.balancers import Balancer, Settings
+from harness.figures import Refused, Results
+from harness.load import Load, Outcome, Work, wrk
+from harness.options import Options
+from harness.processes import Process
+
+# How long a balancer may take from its start to its first answer. Long, for 100,000 routes.
+START_S = 120
+
+# Addresses of one backend process: with a listener and an idle connection each they stay below 20,000 descriptors.
+ADDRESSES_OF_A_PROCESS = 4000
+
+# Ports to listen on, below those of outgoing connections; each is used once, so that nothing of the last round matters.
+PORTS = itertools.chain(range(20000 + os.getpid() % 5000, 32000), range(10000, 20000))
+
+
+@dataclass(frozen=True)
+class Running:
+    """A balancer that answers."""
+
+    balancer: Balancer
+    process: Process
+    port: int
+    folder: Path
+    # From just before it was started to its first answer.
+    start_ms: float
+
+    def get(self, path: str = "/") -> int:
+        """The status of one request."""
+        return status(self.port, path)
+
+
+@dataclass(frozen=True)
+class Spot:
+    """Where in the table a value belongs, and in which round it was measured."""
+
+    case: str
+    work: str
+    balancer: str
+    number: int
+
+
+@dataclass(frozen=True)
+class Rig:
+    """The options and programs of a run, and where its results go."""
+
+    options: Options
+    balancers: list[Balancer]
+    tools: Path
+    folder: Path
+    results: Results
+
+    def peers_and_ours(self) -> list[Balancer]:
+        """All but the floor, which only understands small GETs."""
+        return [balancer for balancer in self.balancers if not balancer.is_floor()]
+
+    def rounds(self, what: str) -> Iterator[int]:
+        """Counts the rounds and says so. In each one all balancers have their turn: A B C A B C …"""
+        for number in range(self.options.rounds):
+            print(f"{what}: round {number + 1} of {self.options.rounds}", file=sys.stderr, flush=True)
+            yield number
+
+    @contextmanager
+    def turn(self, spot: "Spot", figures: list[str]) -> Iterator[None]:
+        """A balancer's turn in a round: a refusal within is written down as the value of all these figures."""
+        try:
+            yield
+        except Refused as refusal:
+            print(f"{spot.case} {spot.work}: {spot.balancer} refused: {refusal}", file=sys.stderr, flush=True)
+            for figure in figures:
+                self.add(spot, figure, refusal)
+
+    def add(self, spot: "Spot", figure: str, value: float | Refused) -> None:
+        """Writes down what a balancer showed."""
+        self.results.add(spot.case, spot.work, figure, spot.balancer, spot.number, value)
+
+    @contextmanager
+    def backends(self, count: int = 3) -> Iterator[list[str]]:
+        """Addresses of so many backends, which are as many ports or, when there are more than 3, as many loopback
+        addresses."""
+        addresses = [f"127.0.0.1:{free_port()}" for _ in range(count)]
+        if count > 3:
+            port = free_port()
+            addresses = [f"127.{16 + n // 62500}.{n // 250 % 250}.{1 + n % 250}:{port}" for n in range(count)]
+        with TemporaryDirectory(dir=self.folder) as folder, ExitStack() as stack:
+            for number, part in enumerate(parts(addresses, ADDRESSES_OF_A_PROCESS)):
+                output = Path(folder) / f"backend-{number}.log"
+                command = [str(self.tools / "bench-backend"), *part]
+                backend = stack.enter_context(Process(command, self.options.load_cores, output))
+                await_(lambda: backend.said() == "ready\n", backend)
+            yield addresses
+
+    @contextmanager
+    def running(self, balancer: Balancer, settings: Settings, cores: list[int] | None = None) -> Iterator[Running]:
+        """Starts a balancer with files of its own and waits until it answers."""
+        with TemporaryDirectory(dir=self.folder) as name:
+            folder = Path(name)
+            # Some of them run their workers as another user.
+            folder.chmod(0o755)
+            ports = (free_port(), free_port())
+            command, environment = balancer.prepare(folder, settings, ports)
+            begin = time.monotonic()
+            output = folder / "output.log"
+            with Process(command, cores or self.options.balancer_cores, output, environment) as process:
+                await_(lambda: status(ports[0]) == 200, process)
+                start_ms = (time.monotonic() - begin) * 1e3
+                yield Running(balancer, process, ports[0], folder, start_ms)
+
+    def load(self, running: Running, work: Work, rate: float | None = None, warm_up: float = 0) -> Load:
+        """Begins a load and returns when its warm-up is over. With a rate it is an open loop."""
+        command = [str(self.tools / "bench-load"), f"127.0.0.1:{running.port}", *work.arguments()]
+        command += ["--seconds", str(self.options.seconds), "--warm-up", str(max(warm_up, self.options.warm_up))]
+        command += ["--rate", str(rate)] if rate else []
+        return Load(command, self.options.load_cores, running.process)
+
+    def saturate(self, running: Running, work: Work) -> Outcome:
+        """As many requests as it answers."""
+        if self.options.wrk and not (work.paths or work.post or work.close):
+            times = (self.options.warm_up, self.options.seconds)
+            url = f"http://127.0.0.1:{running.port}{work.path}"
+            return wrk(url, work, times, self.options.load_cores, running.process)
+        return self.load(running, work).outcome()
+
+
+class Stats:
+    """What the backends have counted, read over one connection, which they have counted too."""
+
+    def __init__(self, address: str):
+        self.connection = http.client.HTTPConnection(address, timeout=5)
+        self.read()
+
+    def read(self) -> dict[str, int]:
+        """Connections and requests so far. Each call is a request."""
+        self.connection.request("GET", "/stats")
+        return json.load(self.connection.getresponse())
+
+
+def status(port: int, path: str = "/") -> int:
+    """The status of one GET on a connection of its own, 0 when there is no answer."""
+    request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n"
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+            connection.sendall(request.encode())
+            head = connection.recv(65536)
+        return int(head.split(b" ", 2)[1])
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
+def await_(condition, process: Process) -> None:
+    """Waits until it holds; refuses what a process that ends or takes too long would have shown."""
+    end = time.monotonic() + START_S
+    while not condition():
+        if process.ended() or time.monotonic() > end:
+            said = " ".join(process.said().replace(f"{process.output.parent}/", "").split()) or "nothing said"
+            raise Refused(f"did not start: {said[:200]}")
+        time.sleep(0.0002)
+
+
+def parts(items: list[str], size: int) -> Iterator[list[str]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def free_port() -> int:
+    """A port that nobody has now, and none of those that the kernel gives to outgoing connections."""
+    for port in PORTS:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+    raise Refused("no free port")
