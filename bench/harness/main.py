@@ -3,13 +3,16 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from harness import machine, options, report
+from harness.balancers import Balancer
 from harness.cases import CASES
 from harness.figures import Results
 from harness.processes import raise_descriptor_limit
+from harness.report import Table
 from harness.rig import Rig
 
 PAGE = options.REPOSITORY / "docs" / "benchmarks.md"
@@ -24,27 +27,38 @@ def main(arguments: list[str]) -> int:
     except (machine.Missing, subprocess.CalledProcessError) as error:
         print(f"bench/run: {error}", file=sys.stderr)
         return 1
+    missing = set(chosen.balancer_cores + chosen.load_cores) - os.sched_getaffinity(0)
+    if missing:
+        absent = ", ".join(map(str, sorted(missing)))
+        print(f"bench/run: no core {absent}: see --balancer-cores and --load-cores", file=sys.stderr)
+        return 1
     raise_descriptor_limit()
     facts = machine.facts(chosen, balancers)
     # What this script does itself is not to disturb the balancer.
     os.sched_setaffinity(0, chosen.load_cores)
     results = Results()
+    table = Table([])
     with TemporaryDirectory(dir=chosen.folder) as folder:
         rig = Rig(chosen, balancers, tools, Path(folder), results)
-        measure(rig, chosen.cases)
-    ours = [balancer.name for balancer in balancers if balancer.ours]
-    others = [balancer.name for balancer in balancers if not balancer.ours]
-    made = report.table(results, ours, others)
+        for name in measured(rig, chosen.cases):
+            table = report.table(results, *names(balancers))
+            if chosen.write:
+                PAGE.write_text(report.markdown(table, facts))
+            print(f"{name} is done", file=sys.stderr)
     print("\n".join(f"{name}: {value}" for name, value in facts))
-    print(f"\n{report.text(made)}")
-    if chosen.write:
-        PAGE.write_text(report.markdown(made, facts))
+    print(f"\n{report.text(table)}" if table.lines else "\nnothing was measured")
     return 0
 
 
-def measure(rig: Rig, names: list[str]) -> None:
-    """Case by case. When it is interrupted, what was measured so far is shown."""
-    for name in names:
+def names(balancers: list[Balancer]) -> tuple[list[str], list[str]]:
+    """The columns: ours and the others."""
+    ours = [balancer.name for balancer in balancers if balancer.ours]
+    return ours, [balancer.name for balancer in balancers if not balancer.ours]
+
+
+def measured(rig: Rig, chosen: list[str]) -> Iterator[str]:
+    """Each case once it is measured. An interruption ends it early: what there is so far is shown."""
+    for name in chosen:
         case = CASES[name]
         if case.run is None:
             print(f"{name}: {case.about}", file=sys.stderr)
@@ -53,4 +67,6 @@ def measure(rig: Rig, names: list[str]) -> None:
             case.run(rig)
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
+            yield name
             return
+        yield name

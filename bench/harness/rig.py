@@ -7,10 +7,12 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
+from subprocess import SubprocessError
 from tempfile import TemporaryDirectory
 
 from harness.balancers import Balancer, Settings
@@ -77,10 +79,12 @@ class Rig:
 
     @contextmanager
     def turn(self, spot: "Spot", figures: list[str]) -> Iterator[None]:
-        """A balancer's turn in a round: a refusal within is written down as the value of all these figures."""
+        """A balancer's turn in a round. A failure within is written down as the value of all these figures, and the
+        others go on."""
         try:
             yield
-        except Refused as refusal:
+        except (Refused, OSError, ValueError, SubprocessError, HTTPException) as failure:
+            refusal = failure if isinstance(failure, Refused) else Refused(repr(failure))
             print(f"{spot.case} {spot.work}: {spot.balancer} refused: {refusal}", file=sys.stderr, flush=True)
             for figure in figures:
                 self.add(spot, figure, refusal)
@@ -162,7 +166,7 @@ def status(port: int, path: str = "/") -> int:
         return 0
 
 
-def await_(condition, process: Process) -> None:
+def await_(condition: Callable[[], bool], process: Process) -> None:
     """Waits until it holds; refuses what a process that ends or takes too long would have shown."""
     end = time.monotonic() + START_S
     while not condition():

@@ -71,7 +71,7 @@ def transfer(rig: Rig, name: str, work: Work, size: int) -> None:
             for balancer in rig.peers_and_ours():
                 spot = Spot("P3", name, balancer.name, number)
                 with rig.turn(spot, PER_GIB), rig.running(balancer, Settings(backends)) as running:
-                    outcome = rig.saturate(running, work)
+                    outcome = rig.load(running, work).outcome()
                     gib = outcome.answered * size / 2**30
                     rig.add(spot, "CPU ms/GiB", outcome.cpu_us / 1000 / gib)
                     rig.add(spot, "GiB/s", gib / outcome.seconds)
