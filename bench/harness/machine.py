@@ -96,7 +96,7 @@ def facts(options: Options, found: list[Balancer]) -> list[tuple[str, str]]:
     return [
         ("date", datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")),
         ("machine", f"{cpu_model()}, {os.cpu_count()} cores, Linux {platform.release()}"),
-        ("versions", ", ".join(f"{balancer.name} {version(balancer)}" for balancer in found)),
+        ("versions", ", ".join(f"{balancer.name} {version(balancer)}{commit(options, balancer)}" for balancer in found)),
         (
             "method",
             f"{options.rounds} rounds of {options.seconds:g} s after {options.warm_up:g} s of warm-up; balancer on core "
@@ -117,19 +117,21 @@ def logs(options: Options, found: list[Balancer]) -> str:
 
 
 def version(balancer: Balancer) -> str:
-    """What the program says its version is, and the commit of a build of this tree."""
+    """What the program says its version is."""
     if balancer.is_floor():
         return "(none)"
     done = subprocess.run([balancer.program, *balancer.kind.version], capture_output=True, text=True, check=False)
     numbers = re.search(r"\d+\.\d+[\w.+-]*", done.stdout + done.stderr)
-    if balancer.ours and Path(balancer.program).is_relative_to(REPOSITORY):
-        return f"{numbers[0] if numbers else '?'} ({commit()})"
     return numbers[0] if numbers else "?"
 
 
-def commit() -> str:
+def commit(options: Options, balancer: Balancer) -> str:
+    """The commit of a build of this tree."""
+    if options.evenkeel or not balancer.ours:
+        return ""
     command = ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "no commit"
+    said = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    return f" ({said})" if said else ""
 
 
 def cpu_model() -> str:
