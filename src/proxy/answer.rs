@@ -106,7 +106,7 @@ impl<'a> Exchange<'a> {
             pool,
             backend,
             transfer,
-            sending_failed: false,
+            sending_failed: self.body.is_cut,
         }
     }
 

@@ -73,6 +73,8 @@ struct RequestBody {
     replay: Replay,
     /// Whether the backend of this attempt has got all of it.
     is_sent: bool,
+    /// Whether the backend of this attempt can get no more of it, because what came since went to another one.
+    is_cut: bool,
     /// Whether the client was told to go on; it must not be told twice.
     is_continued: bool,
     /// Whether the client got an interim answer that belongs to the final one, such as early hints: another backend's
@@ -82,6 +84,14 @@ struct RequestBody {
 
 /// The backends that a request was sent to.
 type Tried = SmallVec<[BackendId; TRIED_INLINE]>;
+
+/// An answer that is a candidate for another attempt: what the client gets when nobody does better.
+struct Refusal<'a> {
+    connection: Box<BackendConnection>,
+    member: &'a Member,
+    /// Whether the backend had got the whole request when it refused.
+    was_sent: bool,
+}
 
 /// Why an attempt is a candidate for another one.
 #[derive(Clone, Copy)]
@@ -136,6 +146,7 @@ impl<'a> Exchange<'a> {
                 ),
                 replay: Replay::default(),
                 is_sent: false,
+                is_cut: false,
                 is_continued: false,
                 is_hinted: false,
             },
@@ -152,7 +163,7 @@ impl<'a> Exchange<'a> {
     /// Asks one backend after the other.
     async fn run(&mut self, pool: &'a Pool, membership: &'a Membership) -> Result<Forwarded, Failure> {
         let mut tried = Tried::new();
-        let mut refusal: Option<(Box<BackendConnection>, &Member)> = None;
+        let mut refusal: Option<Refusal<'a>> = None;
         let mut failure = Failure::NoBackend;
         let mut next = self.pick(pool, membership, &tried).map(|member| (member, false));
         pool.budget.earn();
@@ -169,7 +180,13 @@ impl<'a> Exchange<'a> {
                 pool.budget.give_back(self.record.retries());
             }
             match outcome {
-                Ok(connection) if next.is_some() => refusal = Some((connection, member)),
+                Ok(connection) if next.is_some() => {
+                    refusal = Some(Refusal {
+                        connection,
+                        member,
+                        was_sent: self.body.is_sent,
+                    });
+                }
                 Ok(connection) => return self.forward(pool, member, connection).await,
                 Err(error) if error.failure.is_clients() => return Err(error.failure),
                 Err(error) => failure = error.failure,
@@ -177,7 +194,12 @@ impl<'a> Exchange<'a> {
         }
         // A backend's own refusal says more than that others could not be reached.
         match refusal {
-            Some((connection, member)) => self.forward(pool, member, connection).await,
+            Some(refusal) => {
+                // Its connection is as it was then, whatever the last attempt has sent elsewhere.
+                self.body.is_sent = refusal.was_sent;
+                self.body.is_cut = !refusal.was_sent;
+                self.forward(pool, refusal.member, refusal.connection).await
+            }
             None => Err(failure),
         }
     }

@@ -17,6 +17,7 @@ mod limits;
 mod real;
 mod requests;
 mod retries;
+mod reuse;
 mod stopping;
 mod support;
 mod timeouts;
