@@ -12,7 +12,7 @@ mod answers;
 mod balancing;
 mod demo;
 mod forwarding;
-
+mod interim;
 mod limits;
 mod real;
 mod requests;
@@ -21,3 +21,4 @@ mod reuse;
 mod stopping;
 mod support;
 mod timeouts;
+mod upgrades;

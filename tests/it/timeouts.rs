@@ -1,13 +1,13 @@
 //! What each of `timeouts:` ends, and what it lets live.
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::io::{ErrorKind, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use evenkeel::clock;
-use socket2::{Domain, SockRef, Socket, Type};
+use socket2::{Domain, Socket, Type};
 
-use crate::support::{Answer, Backend, DEADLINE, Gate, Proxy};
+use crate::support::{Answer, Backend, Bare, DEADLINE, Gate, Proxy};
 
 /// More than the socket buffers between two parties hold, in bytes.
 const LARGE: usize = 32 << 20;
@@ -15,77 +15,16 @@ const LARGE: usize = 32 << 20;
 /// How many connections are tried until a backlog is full.
 const MOST_WAITING: usize = 16;
 
-/// A backend whose connections the test holds itself, to see how they end.
-struct Bare {
-    listener: TcpListener,
-}
-
-/// One connection to a [`Bare`] backend.
-struct Held {
-    stream: TcpStream,
-}
-
-impl Bare {
-    fn start() -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
-        // On Linux this bounds accepting too.
-        SockRef::from(&listener)
-            .set_read_timeout(Some(DEADLINE))
-            .expect("a timeout can be set");
-        Self { listener }
-    }
-
-    /// A balancer before it alone, with these timeouts.
-    fn behind(&self, timeouts: &str) -> Proxy {
-        let address = self.listener.local_addr().expect("a listener has an address");
-        Proxy::before(&[])
-            .backend(&format!("http://{address}"))
-            .config(&config(timeouts))
-            .start()
-    }
-
-    fn accept(&self) -> Held {
-        let (stream, _) = self.listener.accept().expect("the balancer connects in time");
-        stream
-            .set_read_timeout(Some(DEADLINE))
-            .expect("a timeout can be set");
-        Held { stream }
-    }
-}
-
-impl Held {
-    /// Reads up to the end of a head.
-    fn read_head(&mut self) {
-        let mut head = Vec::new();
-        let mut byte = [0];
-        while !head.ends_with(b"\r\n\r\n") {
-            self.stream.read_exact(&mut byte).expect("a whole head comes");
-            head.extend_from_slice(&byte);
-        }
-    }
-
-    fn send(&mut self, text: &str) {
-        let sent = self.stream.write_all(text.as_bytes());
-        sent.expect("the balancer takes the bytes");
-    }
-
-    fn read(&mut self, count: usize) -> String {
-        let mut bytes = vec![0; count];
-        self.stream.read_exact(&mut bytes).expect("as many bytes come");
-        String::from_utf8_lossy(&bytes).into_owned()
-    }
-
-    /// Waits for the end of the connection; a reset counts as one.
-    fn wait_for_end(&mut self) {
-        let outcome = self.stream.read_to_end(&mut Vec::new());
-        if let Err(error) = outcome {
-            assert_eq!(error.kind(), ErrorKind::ConnectionReset, "the balancer closes it");
-        }
-    }
-}
-
 fn config(timeouts: &str) -> String {
     format!("timeouts: {{ {timeouts} }}\nhealth_check: {{ kind: none }}\nworkers: 1")
+}
+
+/// A balancer before it alone, with these timeouts.
+fn behind(backend: &Bare, timeouts: &str) -> Proxy {
+    Proxy::before(&[])
+        .backend(&backend.url())
+        .config(&config(timeouts))
+        .start()
 }
 
 fn before(backends: &[&Backend], timeouts: &str) -> Proxy {
@@ -180,11 +119,11 @@ fn request_bounds_all_attempts_together() {
 #[test]
 fn progress_ends_a_request_whose_body_stops() {
     let backend = Bare::start();
-    let proxy = backend.behind("progress: 300ms");
+    let proxy = behind(&backend, "progress: 300ms");
     let mut client = proxy.client();
     client.send("POST /stops HTTP/1.1\r\nHost: test\r\nContent-Length: 10\r\n\r\nabc");
     let mut held = backend.accept();
-    held.read_head();
+    held.head();
     assert_eq!(held.read(3), "abc");
     assert_eq!(client.read().status(), 408);
     client.read_to_end();
@@ -195,7 +134,7 @@ fn progress_ends_a_request_whose_body_stops() {
 #[test]
 fn progress_ends_a_request_that_the_backend_does_not_take() {
     let backend = Bare::start();
-    let proxy = backend.behind("progress: 300ms, first_byte: 30s, request: 30s");
+    let proxy = behind(&backend, "progress: 300ms, first_byte: 30s, request: 30s");
     let mut client = TcpStream::connect(proxy.address()).expect("the balancer listens");
     client
         .set_write_timeout(Some(DEADLINE))
@@ -293,14 +232,17 @@ fn stream_idle_ends_a_chunked_answer_that_pauses_longer() {
 #[test]
 fn tunnel_idle_ends_a_tunnel_once_nothing_moves() {
     let backend = Bare::start();
-    let proxy = backend.behind("tunnel_idle: 1s, progress: 200ms, first_byte: 1s, request: 1s");
+    let proxy = behind(
+        &backend,
+        "tunnel_idle: 1s, progress: 200ms, first_byte: 1s, request: 1s",
+    );
     let mut client = proxy.client();
     client.send(
         "GET /chat HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
     );
     let mut held = backend.accept();
-    held.read_head();
+    held.head();
     held.send(
         "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n",
@@ -326,11 +268,11 @@ fn tunnel_idle_ends_a_tunnel_once_nothing_moves() {
 #[test]
 fn backend_idle_closes_a_connection_that_nobody_needs() {
     let backend = Bare::start();
-    let proxy = backend.behind("backend_idle: 300ms");
+    let proxy = behind(&backend, "backend_idle: 300ms");
     let mut client = proxy.client();
     client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
     let mut held = backend.accept();
-    held.read_head();
+    held.head();
     let began = clock::now();
     held.send("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na");
     assert_eq!(client.read().text(), "a");

@@ -79,6 +79,12 @@ impl Reader {
         Ok(std::mem::take(&mut self.buffer))
     }
 
+    /// Takes at most `count` of the bytes that were read, as text.
+    pub(crate) fn take_text(&mut self, count: usize) -> String {
+        let bytes = self.take(count.min(self.buffer.len()));
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
     fn chunked(&mut self) -> io::Result<Body> {
         let mut body = Body::default();
         loop {

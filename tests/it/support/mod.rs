@@ -2,6 +2,7 @@
 //! and the balancer itself as a process. Nothing sleeps: everything waits for an event, at most [`DEADLINE`].
 
 mod backend;
+mod bare;
 mod client;
 mod event;
 mod message;
@@ -10,6 +11,7 @@ mod proxy;
 use std::time::Duration;
 
 pub(crate) use backend::{Answer, Backend, Request, refusing_address};
+pub(crate) use bare::{Bare, Held};
 pub(crate) use client::Client;
 pub(crate) use event::Gate;
 pub(crate) use proxy::Proxy;

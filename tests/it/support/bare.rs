@@ -1,0 +1,114 @@
+//! A backend whose connections the test holds itself: to see how they end, and to send bytes at a moment of its choice.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::time::Duration;
+
+use socket2::SockRef;
+
+use super::DEADLINE;
+use super::message::Reader;
+
+/// The listener.
+#[derive(Debug)]
+pub(crate) struct Bare {
+    listener: TcpListener,
+}
+
+/// One connection to a [`Bare`] backend.
+#[derive(Debug)]
+pub(crate) struct Held {
+    stream: TcpStream,
+    reader: Reader,
+}
+
+impl Bare {
+    /// Listens on a port of its own.
+    pub(crate) fn start() -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+        // On Linux this bounds accepting too.
+        SockRef::from(&listener)
+            .set_read_timeout(Some(DEADLINE))
+            .expect("a timeout can be set");
+        Self { listener }
+    }
+
+    /// Where it is, for a config.
+    pub(crate) fn url(&self) -> String {
+        let address = self.listener.local_addr().expect("a listener has an address");
+        format!("http://{address}")
+    }
+
+    /// Waits for the next connection.
+    pub(crate) fn accept(&self) -> Held {
+        let (stream, _) = self.listener.accept().expect("the balancer connects in time");
+        stream
+            .set_read_timeout(Some(DEADLINE))
+            .expect("a timeout can be set");
+        stream.set_nodelay(true).expect("Nagle can be turned off");
+        let reader = Reader::new(stream.try_clone().expect("a handle can be copied"));
+        Held { stream, reader }
+    }
+}
+
+impl Held {
+    /// Reads up to the end of a head.
+    pub(crate) fn head(&mut self) -> String {
+        let head = self.reader.head().expect("a whole head comes");
+        head.expect("a head comes before the end")
+    }
+
+    /// Reads `count` bytes.
+    pub(crate) fn read(&mut self, count: usize) -> String {
+        while self.reader.buffered().len() < count {
+            let more = self.reader.fill().expect("bytes come in time");
+            assert!(more, "ended after {:?}", self.reader.buffered());
+        }
+        self.reader.take_text(count)
+    }
+
+    /// Sends bytes as they are.
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
+        let sent = self.stream.write_all(bytes.as_ref());
+        sent.expect("the balancer takes the bytes");
+        self
+    }
+
+    /// Whether nothing comes, and the connection does not end, for `time`; for what must *not* happen. Keep it short.
+    pub(crate) fn is_silent_for(&mut self, time: Duration) -> bool {
+        assert!(self.reader.buffered().is_empty(), "something came already");
+        let set = |time| {
+            self.stream
+                .set_read_timeout(Some(time))
+                .expect("a timeout can be set")
+        };
+        set(time);
+        let outcome = self.reader.fill();
+        set(DEADLINE);
+        outcome.is_err_and(|error| matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut))
+    }
+
+    /// Leaves with a reset.
+    pub(crate) fn reset(self) {
+        SockRef::from(&self.stream)
+            .set_linger(Some(Duration::ZERO))
+            .expect("linger can be set");
+    }
+
+    /// Closes the sending side only.
+    pub(crate) fn finish_sending(&mut self) -> &mut Self {
+        self.stream
+            .shutdown(Shutdown::Write)
+            .expect("the connection is open");
+        self
+    }
+
+    /// Reads until the end of the connection; a reset counts as one. Returns what came and was not read otherwise.
+    pub(crate) fn wait_for_end(&mut self) -> String {
+        let mut rest = Vec::new();
+        if let Err(error) = self.stream.read_to_end(&mut rest) {
+            assert_eq!(error.kind(), ErrorKind::ConnectionReset, "the balancer closes it");
+        }
+        self.reader.take_text(usize::MAX) + &String::from_utf8_lossy(&rest)
+    }
+}

@@ -1,0 +1,289 @@
+//! Other protocols inside a connection (RFC 9110 §7.8): only `websocket`, only after the backend's 101, and bytes of
+//! the client that come before are held back. What is no upgrade stays HTTP, whatever either side hopes for.
+
+use std::time::Duration;
+
+use crate::support::{Answer, Backend, Bare, Client, Held, Proxy};
+
+/// How long something that must not come is waited for.
+const MOMENT: Duration = Duration::from_millis(200);
+
+const CONFIG: &str = "workers: 1\nhealth_check: { kind: none }";
+
+const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+    Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+
+/// A request to upgrade with these field lines.
+fn asking(lines: &str) -> String {
+    format!(
+        "GET /chat HTTP/1.1\r\nHost: test\r\n{lines}Sec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+}
+
+fn to_websocket() -> String {
+    asking("Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n")
+}
+
+fn before(backend: &Bare) -> Proxy {
+    Proxy::before(&[]).backend(&backend.url()).config(CONFIG).start()
+}
+
+/// Both ends of a tunnel.
+fn tunnel(backend: &Bare, proxy: &Proxy) -> (Client, Held) {
+    let mut client = proxy.client();
+    client.send(to_websocket());
+    let mut held = backend.accept();
+    held.head();
+    held.send(SWITCH);
+    assert_eq!(client.read().status(), 101);
+    (client, held)
+}
+
+/// F12; RFC 9110 §7.8.
+#[test]
+fn bytes_of_the_new_protocol_wait_for_the_101() {
+    let backend = Bare::start();
+    let proxy = before(&backend);
+    let mut client = proxy.client();
+    client.send(to_websocket() + "early");
+    let mut held = backend.accept();
+    let head = held.head().to_lowercase();
+    assert!(
+        head.contains("connection: upgrade\r\n") && head.contains("upgrade: websocket\r\n"),
+        "{head}"
+    );
+    assert!(held.is_silent_for(MOMENT), "nobody has switched yet");
+    held.send(format!("{SWITCH}hello"));
+    let received = client.read();
+    assert_eq!(received.status(), 101);
+    assert_eq!(received.field("upgrade"), Some("websocket"));
+    assert_eq!(received.field("connection"), Some("upgrade"));
+    client.read_until(|bytes| bytes == b"hello");
+    assert_eq!(held.read(5), "early");
+    drop(client);
+    held.wait_for_end();
+    drop(held);
+    assert_eq!(proxy.access_line("/chat")["status"], 101);
+}
+
+/// F12, F13: nothing but one `websocket` is passed on, nor the settings that h2c brings along.
+#[test]
+fn other_protocols_are_not_asked_for() {
+    let backend = Backend::saying("plain");
+    let proxy = Proxy::before(&[&backend]).config(CONFIG).start();
+    let asked = [
+        "Connection: Upgrade\r\nUpgrade: foo\r\n",
+        "Connection: Upgrade\r\nUpgrade: websocket, h2c\r\n",
+        "Connection: Upgrade\r\nUpgrade: websocket/13\r\n",
+        "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n",
+        "Connection: Upgrade\r\nUpgrade: h2c\r\nUpgrade: websocket\r\n",
+        "Upgrade: websocket\r\n",
+        "HTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n",
+    ];
+    let mut client = proxy.client();
+    for lines in asked {
+        let received = client.send(asking(lines)).read();
+        assert_eq!((received.status(), received.text().as_str()), (200, "plain"));
+    }
+    let requests = backend.requests(|_| true);
+    assert_eq!(requests.len(), asked.len());
+    for request in requests {
+        for name in ["connection", "upgrade", "http2-settings"] {
+            assert_eq!(request.field(name), None, "{}", request.head);
+        }
+    }
+}
+
+/// P4, F12: what follows such a 101 is no answer of anybody.
+#[test]
+fn a_101_that_nobody_asked_for_is_502() {
+    for request in [
+        "GET /chat HTTP/1.1\r\nHost: test\r\n\r\n".to_owned(),
+        asking("Connection: Upgrade\r\nUpgrade: foo\r\n"),
+        asking("Upgrade: websocket\r\n"),
+    ] {
+        let backend = Bare::start();
+        let proxy = before(&backend);
+        let mut client = proxy.client();
+        client.send(&request);
+        let mut held = backend.accept();
+        held.head();
+        held.send(format!(
+            "{SWITCH}HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison"
+        ));
+        assert_eq!(client.read().status(), 502, "{request}");
+        held.wait_for_end();
+        assert_eq!(proxy.access_line("/chat")["error"], "unwanted_switch");
+        client.send("GET /next HTTP/1.1\r\nHost: test\r\n\r\n");
+        let mut held = backend.accept();
+        assert!(held.head().starts_with("GET /next "), "{request}");
+        held.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnext");
+        assert_eq!(client.read().text(), "next", "{request}");
+    }
+}
+
+#[test]
+fn a_101_to_another_protocol_than_asked_for_is_502() {
+    for upgrade in ["", "Upgrade: foo\r\n", "Upgrade: websocket\r\nUpgrade: foo\r\n"] {
+        let backend = Bare::start();
+        let proxy = before(&backend);
+        let mut client = proxy.client();
+        client.send(to_websocket() + "GET /smuggled HTTP/1.1\r\nHost: test\r\n\r\n");
+        let mut held = backend.accept();
+        held.head();
+        held.send(format!("HTTP/1.1 101 S\r\nConnection: upgrade\r\n{upgrade}\r\n"));
+        assert_eq!(client.read().status(), 502, "{upgrade}");
+        assert!(client.read_to_end().is_empty(), "{upgrade}");
+        assert_eq!(held.wait_for_end(), "", "{upgrade}");
+    }
+}
+
+/// F12: a refusal is an ordinary answer, and the last one of the client's connection.
+#[test]
+fn an_upgrade_that_the_backend_refuses_stays_http() {
+    for (status, text) in [(200, "plain"), (403, "no"), (426, "later")] {
+        let backend = Bare::start();
+        let proxy = before(&backend);
+        let mut client = proxy.client();
+        client.send(to_websocket() + "GET /smuggled HTTP/1.1\r\nHost: test\r\n\r\n");
+        let mut held = backend.accept();
+        held.head();
+        let length = text.len();
+        held.send(format!(
+            "HTTP/1.1 {status} S\r\nConnection: upgrade\r\nUpgrade: websocket\r\nContent-Length: {length}\r\n\r\n{text}"
+        ));
+        let received = client.read();
+        assert_eq!((received.status(), received.text().as_str()), (status, text));
+        assert_eq!(received.field("connection"), Some("close"));
+        assert_eq!(received.field("upgrade"), None);
+        assert!(client.read_to_end().is_empty());
+        // The backend has got one whole request and given one whole answer: its connection is as good as any.
+        assert!(held.is_silent_for(MOMENT), "nothing of what the client had sent");
+    }
+}
+
+/// F12; a body would be one to one side and the new protocol to the other.
+#[test]
+fn an_upgrade_with_a_body_is_refused() {
+    for framing in [
+        "Content-Length: 3\r\n",
+        "Content-Length: 0\r\n",
+        "Transfer-Encoding: chunked\r\n",
+    ] {
+        let backend = Backend::saying("");
+        let proxy = Proxy::before(&[&backend]).config(CONFIG).start();
+        let mut client = proxy.client();
+        let lines = format!("Connection: Upgrade\r\nUpgrade: websocket\r\n{framing}");
+        let received = client.send(asking(&lines)).read();
+        assert_eq!(received.status(), 400, "{framing}");
+        assert_eq!(received.field("connection"), Some("close"), "{framing}");
+        client.read_to_end();
+        assert_eq!(backend.connections(), 0, "{framing}");
+        assert_eq!(proxy.access_lines(1)[0]["error"], "upgrade_with_body");
+    }
+}
+
+/// P9: one direction ends, the other goes on.
+#[test]
+fn the_client_may_finish_first() {
+    let backend = Bare::start();
+    let proxy = before(&backend);
+    let (mut client, mut held) = tunnel(&backend, &proxy);
+    client.send("last words").finish_sending();
+    assert_eq!(held.wait_for_end(), "last words", "the end is passed on");
+    for _ in 0..3 {
+        held.send("more");
+    }
+    client.read_until(|bytes| bytes == b"moremoremore");
+    drop(held);
+    assert_eq!(client.read_to_end(), b"moremoremore");
+    let line = proxy.access_line("/chat");
+    assert!(line.get("error").is_none(), "{line}");
+}
+
+/// P9.
+#[test]
+fn the_backend_may_finish_first() {
+    let backend = Bare::start();
+    let proxy = before(&backend);
+    let (mut client, mut held) = tunnel(&backend, &proxy);
+    held.send("last words").finish_sending();
+    assert_eq!(client.read_to_end(), b"last words", "the end is passed on");
+    client.send("more");
+    assert_eq!(held.read(4), "more");
+    drop(client);
+    assert_eq!(held.wait_for_end(), "");
+    let line = proxy.access_line("/chat");
+    assert!(line.get("error").is_none(), "{line}");
+}
+
+/// P9: the client had nothing to say, and said so before anybody switched.
+#[test]
+fn an_end_that_came_before_the_101_is_passed_on() {
+    let backend = Bare::start();
+    let proxy = before(&backend);
+    let mut client = proxy.client();
+    client.send(to_websocket() + "all").finish_sending();
+    let mut held = backend.accept();
+    held.head();
+    held.send(SWITCH);
+    assert_eq!(held.wait_for_end(), "all");
+    held.send("answer").finish_sending();
+    assert_eq!(client.read().status(), 101);
+    assert_eq!(client.read_to_end(), b"answer");
+}
+
+#[test]
+fn a_reset_of_either_side_ends_the_other() {
+    let backend = Bare::start();
+    let proxy = before(&backend);
+    let (client, mut held) = tunnel(&backend, &proxy);
+    client.reset();
+    held.wait_for_end();
+    let (mut client, held) = tunnel(&backend, &proxy);
+    held.reset();
+    assert!(client.read_to_end().is_empty());
+}
+
+#[test]
+fn a_tunnel_carries_any_bytes_both_ways() {
+    let backend = Bare::start();
+    let proxy = before(&backend);
+    let (mut client, mut held) = tunnel(&backend, &proxy);
+    // What would end a message, or begin another one, is nothing special in here.
+    let odd = "\0\r\n\r\nGET / HTTP/1.1\r\nContent-Length: 5\r\n\r\n0\r\n\r\n";
+    assert_eq!(held.send(odd).send("!").read(0), "");
+    client.read_until(|bytes| bytes.ends_with(b"!"));
+    client.send(odd);
+    assert_eq!(held.read(odd.len()), odd);
+    let large = "x".repeat(1 << 20);
+    let writer = std::thread::spawn({
+        let large = large.clone();
+        move || {
+            client.send(&large);
+            client
+        }
+    });
+    assert_eq!(held.read(large.len()), large);
+    drop(writer.join());
+}
+
+/// F14: 501 and no tunnel, whatever stands behind it.
+#[test]
+fn connect_is_refused_and_its_connection_closed() {
+    for target in ["test:443", "127.0.0.1:80", "/", "*", "http://test/"] {
+        let backend = Backend::start(|_| Answer::ok(""));
+        let proxy = Proxy::before(&[&backend]).config(CONFIG).start();
+        let mut client = proxy.client();
+        client.send(format!(
+            "CONNECT {target} HTTP/1.1\r\nHost: test:443\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: test\r\n\r\n"
+        ));
+        let received = client.read();
+        assert_eq!(received.status(), 501, "{target}");
+        assert_eq!(received.field("connection"), Some("close"), "{target}");
+        assert!(client.read_to_end().is_empty(), "{target}");
+        assert_eq!(backend.connections(), 0, "{target}");
+        assert_eq!(proxy.access_lines(1)[0]["error"], "connect_method");
+    }
+}
