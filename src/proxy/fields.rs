@@ -3,7 +3,7 @@
 
 use super::forwarded::Identity;
 use crate::backend::Address;
-use crate::head::{BodyLength, FieldName, RequestHead, ResponseHead, Version};
+use crate::head::{BodyLength, FieldName, RequestHead, ResponseHead, Version, list};
 use crate::http1::reason_phrase;
 
 /// Writes the head of a request to a backend. `peer` is the IP address of who sent it. The address of `backend` stands in
@@ -32,15 +32,13 @@ pub fn write_request(
     }
     out.extend_from_slice(b"\r\n");
     for field in &head.fields {
-        if is_forwarded(field.id, identity.is_trusted) && !head.connection_names(head.text(field.name)) {
-            write_field(head.text(field.name), head.text(field.value), out);
+        let name = head.text(field.name);
+        if is_forwarded((field.id, name), identity.is_trusted) && !head.connection_names(name) {
+            write_field(name, head.text(field.value), out);
         }
     }
     write_identity(head, identity, peer, out);
-    if head
-        .values(FieldName::Te)
-        .any(|value| value.eq_ignore_ascii_case(b"trailers"))
-    {
+    if takes_trailers(head) {
         out.extend_from_slice(b"TE: trailers\r\n");
     }
     if head.expects_continue {
@@ -155,8 +153,15 @@ fn is_ours(id: FieldName) -> bool {
     id.is_hop_by_hop() || matches!(id, FieldName::ContentLength | FieldName::FramingAlias)
 }
 
+/// Whether the client says that it keeps trailers (RFC 9110 §10.1.4).
+fn takes_trailers(head: &RequestHead) -> bool {
+    head.values(FieldName::Te)
+        .flat_map(list::elements)
+        .any(|coding| coding.eq_ignore_ascii_case(b"trailers"))
+}
+
 /// Whether a request's field goes on to the backend as it is.
-fn is_forwarded(id: FieldName, is_trusted: bool) -> bool {
+fn is_forwarded((id, name): (FieldName, &[u8]), is_trusted: bool) -> bool {
     match id {
         FieldName::Other => true,
         FieldName::Host | FieldName::Expect => false,
@@ -164,6 +169,8 @@ fn is_forwarded(id: FieldName, is_trusted: bool) -> bool {
         | FieldName::XForwardedHost
         | FieldName::XForwardedProto
         | FieldName::XRequestId => false,
+        // A trusted proxy sets the names with dashes. One with `_` is its client's, and to some backends the same.
+        FieldName::IdentityAlias => is_trusted && !name.contains(&b'_'),
         id if id.is_identity() => is_trusted,
         id => !is_ours(id),
     }
@@ -203,3 +210,6 @@ fn write_identity(head: &RequestHead, identity: &Identity, peer: &str, out: &mut
         Version::Http11 => b"\r\nVia: 1.1 evenkeel\r\n",
     });
 }
+
+#[cfg(test)]
+mod tests;
