@@ -39,7 +39,8 @@ pub fn write_request(
     }
     write_identity(head, identity, peer, out);
     if takes_trailers(head) {
-        out.extend_from_slice(b"TE: trailers\r\n");
+        // RFC 9110 §10.1.4: whoever sends it says that it concerns this connection only.
+        out.extend_from_slice(b"Connection: TE\r\nTE: trailers\r\n");
     }
     if head.expects_continue {
         out.extend_from_slice(b"Expect: 100-continue\r\n");

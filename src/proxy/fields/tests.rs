@@ -212,6 +212,19 @@ fn a_client_of_http_1_0_without_host_asks_for_the_backend() {
     assert_eq!(values(&head, "via"), ["1.0 evenkeel"], "{head}");
 }
 
+/// RFC 9110 §10.1.4: `TE` concerns one connection, and whoever sends it says so.
+#[test]
+fn te_is_said_anew_and_named_as_an_option() {
+    let head = from_anybody("TE: trailers\r\nConnection: TE\r\n");
+    assert_eq!(values(&head, "te"), ["trailers"], "{head}");
+    assert_eq!(values(&head, "connection"), ["TE"], "{head}");
+    let head = from_anybody("TE: gzip;q=0.5, Trailers\r\n");
+    assert_eq!(values(&head, "te"), ["trailers"], "{head}");
+    let head = from_anybody("TE: gzip;q=0.5\r\nConnection: TE\r\n");
+    assert!(values(&head, "te").is_empty(), "{head}");
+    assert!(values(&head, "connection").is_empty(), "{head}");
+}
+
 /// What a request means to whoever gets it, that of our own making left out.
 fn meaning(head: &RequestHead) -> String {
     let fields: Vec<_> = head
