@@ -10,6 +10,7 @@
 mod access_log;
 mod answers;
 mod balancing;
+mod boundaries;
 mod demo;
 mod forwarding;
 mod interim;

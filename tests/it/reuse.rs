@@ -1,7 +1,7 @@
 //! Which connections to backends carry another request, and which must not: those of which either message was not read
 //! or written to its proven end (RFC 9112 §9.3, §9.6).
 
-use crate::support::{Answer, Backend, Gate, Proxy, Request};
+use crate::support::{Answer, Backend, Bare, Builder, Client, Gate, Held, Proxy, Request, refusing_address};
 
 /// What reached a backend, in order: methods and paths, or whatever stands in their place.
 fn starts(backend: &Backend) -> Vec<String> {
@@ -41,4 +41,220 @@ fn a_refusal_before_the_whole_body_came_is_the_last_answer_of_its_connection() {
     assert_eq!(starts(&refusing), ["POST /x", "GET /next", "GET /next"]);
     let is_post = |request: &Request| request.start() == "POST /x";
     assert_eq!(closing.requests(is_post)[0].body, b"0123456789");
+}
+
+fn before(backends: &[&Bare]) -> Proxy {
+    let proxy = Proxy::before(&[]).config(CONFIG);
+    let add = |proxy: Builder, backend: &&Bare| proxy.backend(&backend.url());
+    backends.iter().fold(proxy, add).start()
+}
+
+fn request(method: &str) -> String {
+    format!("{method} /x HTTP/1.1\r\nHost: test\r\nContent-Length: 3\r\n\r\nabc")
+}
+
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na";
+
+/// A request answered, after which the backend's connection is idle.
+fn made_idle(client: &mut Client, backend: &Bare) -> Held {
+    client.send(request("POST"));
+    let mut held = backend.accept();
+    held.head();
+    held.read(3);
+    held.send(OK);
+    assert_eq!(client.read().text(), "a");
+    held
+}
+
+/// P6: bytes that come while nobody asks are no answer to whoever asks next.
+#[test]
+fn what_a_backend_says_unasked_is_nobodys_answer() {
+    for method in ["GET", "POST"] {
+        for poison in ["HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison", "x", "\r\n"] {
+            let backend = Bare::start();
+            let proxy = before(&[&backend]);
+            let mut client = proxy.client();
+            let mut idle = made_idle(&mut client, &backend);
+            idle.send(poison);
+            client.send(request(method));
+            let mut fresh = backend.accept();
+            assert!(fresh.head().starts_with(&format!("{method} /x ")));
+            fresh.read(3);
+            fresh.send(OK);
+            assert_eq!(client.read().text(), "a");
+            assert_eq!(idle.wait_for_end(), "", "{method} {poison:?}");
+            assert_eq!(proxy.access_lines(2)[1]["attempts"], 1, "no retry is counted");
+        }
+    }
+}
+
+/// P8, 2.4 "found closed before writing": another connection is taken, for every method, and no retry is counted.
+#[test]
+fn a_connection_found_closed_is_replaced_for_every_method() {
+    for method in ["GET", "POST", "PATCH", "PURGE"] {
+        for is_reset in [false, true] {
+            let backend = Bare::start();
+            let proxy = before(&[&backend]);
+            let mut client = proxy.client();
+            let idle = made_idle(&mut client, &backend);
+            if is_reset {
+                idle.reset();
+            } else {
+                drop(idle);
+            }
+            client.send(request(method));
+            let mut fresh = backend.accept();
+            fresh.head();
+            fresh.read(3);
+            fresh.send(OK);
+            assert_eq!(client.read().text(), "a", "{method}");
+            let line = &proxy.access_lines(2)[1];
+            assert_eq!(
+                (&line["attempts"], line.get("retries")),
+                (&1.into(), None),
+                "{line}"
+            );
+        }
+    }
+}
+
+/// 2.4 "reused connection closed after bytes were written, no answer": another backend is asked where that is safe, and
+/// the same one anew where there is no other; a request that must not be sent twice is 502.
+#[test]
+fn a_reused_connection_that_ends_under_a_request_is_retried_where_that_is_safe() {
+    for (method, is_safe) in [
+        ("GET", true),
+        ("PUT", true),
+        ("DELETE", true),
+        ("OPTIONS", true),
+        ("POST", false),
+        ("PATCH", false),
+        ("PURGE", false),
+    ] {
+        let backend = Bare::start();
+        let proxy = before(&[&backend]);
+        let mut client = proxy.client();
+        let mut idle = made_idle(&mut client, &backend);
+        client.send(request(method));
+        idle.head();
+        idle.read(3);
+        drop(idle);
+        if is_safe {
+            let mut fresh = backend.accept();
+            assert!(fresh.head().starts_with(&format!("{method} /x ")), "{method}");
+            assert_eq!(fresh.read(3), "abc", "{method}");
+            fresh.send(OK);
+            assert_eq!(client.read().text(), "a", "{method}");
+            assert_eq!(
+                proxy.access_lines(2)[1]["retries"][0]["reason"],
+                "reset",
+                "{method}"
+            );
+        } else {
+            assert_eq!(client.read().status(), 502, "{method}");
+            let line = &proxy.access_lines(2)[1];
+            assert_eq!(
+                (&line["error"], &line["attempts"]),
+                (&"backend_reset".into(), &1.into())
+            );
+        }
+    }
+}
+
+/// 2.4 "on another backend first".
+#[test]
+fn a_reused_connection_that_ends_sends_the_request_to_another_backend() {
+    let (first, second) = (Bare::start(), Bare::start());
+    let proxy = before(&[&first, &second]);
+    let mut client = proxy.client();
+    let mut idle = made_idle(&mut client, &first);
+    let mut other = made_idle(&mut client, &second);
+    client.send(request("GET"));
+    idle.head();
+    idle.read(3);
+    drop(idle);
+    assert!(other.head().starts_with("GET /x "));
+    assert_eq!(other.read(3), "abc");
+    other.send(OK);
+    assert_eq!(client.read().text(), "a");
+    assert_eq!(proxy.access_lines(3)[2]["attempts"], 2);
+}
+
+/// 2.4 "timeout waiting for an answer": by default for idempotent methods, never for others.
+#[test]
+fn a_timeout_is_retried_where_that_is_safe() {
+    for (method, status) in [("GET", 200), ("POST", 504)] {
+        let (silent, good) = (Bare::start(), Backend::saying("a"));
+        let proxy = Proxy::before(&[])
+            .backend(&silent.url())
+            .backend(&good.url())
+            .config(CONFIG)
+            .config("timeouts: { first_byte: 300ms }")
+            .start();
+        let received = proxy.client().send(request(method)).read();
+        assert_eq!(received.status(), status, "{method}");
+        let mut held = silent.accept();
+        assert!(held.head().starts_with(method));
+        held.wait_for_end();
+    }
+}
+
+/// 2.4 "502, 503, 504 of a backend": 503 is its refusal and retried for every method, the others only when asked for,
+/// and then never for what must not be sent twice.
+#[test]
+fn answers_that_are_failures_are_retried_as_configured() {
+    let all = "retry: { causes: [connect_failure, reset, timeout, 502, 503, 504] }";
+    let strict = "retry: { non_idempotent_503: false }";
+    for (config, status, method, is_retried) in [
+        ("", 503, "GET", true),
+        ("", 503, "POST", true),
+        ("", 502, "GET", false),
+        ("", 504, "GET", false),
+        (all, 502, "GET", true),
+        (all, 504, "GET", true),
+        (all, 502, "POST", false),
+        (all, 504, "POST", false),
+        (all, 500, "GET", false),
+        (strict, 503, "GET", true),
+        (strict, 503, "POST", false),
+    ] {
+        let bad = Backend::start(move |_| Answer::status(status, "bad"));
+        let good = Backend::saying("good");
+        let proxy = Proxy::before(&[&bad, &good])
+            .config(CONFIG)
+            .config(config)
+            .start();
+        let received = proxy.client().send(request(method)).read();
+        let expected = if is_retried { "good" } else { "bad" };
+        assert_eq!(received.text(), expected, "{config} {status} {method}");
+        assert_eq!(
+            bad.requests(|_| true).len(),
+            1,
+            "round robin begins with the first"
+        );
+    }
+}
+
+/// 2.4 "connect refused": nothing was sent, so every method goes on.
+#[test]
+fn a_refused_connection_is_retried_for_every_method() {
+    for method in ["GET", "POST", "PATCH", "PURGE"] {
+        let (address, _socket) = refusing_address();
+        let good = Backend::saying("good");
+        let proxy = Proxy::before(&[])
+            .backend(&format!("http://{address}"))
+            .backend(&good.url())
+            .config(CONFIG)
+            .start();
+        assert_eq!(
+            proxy.client().send(request(method)).read().text(),
+            "good",
+            "{method}"
+        );
+        assert_eq!(
+            proxy.access_lines(1)[0]["retries"][0]["reason"],
+            "connect_failure",
+            "{method}"
+        );
+    }
 }

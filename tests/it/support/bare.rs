@@ -7,7 +7,7 @@ use std::time::Duration;
 use socket2::SockRef;
 
 use super::DEADLINE;
-use super::message::Reader;
+use super::message::{Reader, send_until_it_stops};
 
 /// The listener.
 #[derive(Debug)]
@@ -93,6 +93,11 @@ impl Held {
         SockRef::from(&self.stream)
             .set_linger(Some(Duration::ZERO))
             .expect("linger can be set");
+    }
+
+    /// Sends a long body as far as it is taken; returns how many bytes were. The connection is good for nothing then.
+    pub(crate) fn send_until_it_stops(&mut self, bound: usize) -> usize {
+        send_until_it_stops(&self.stream, bound)
     }
 
     /// Closes the sending side only.

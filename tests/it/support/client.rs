@@ -7,7 +7,7 @@ use std::time::Duration;
 use socket2::SockRef;
 
 use super::DEADLINE;
-use super::message::{Reader, field};
+use super::message::{Reader, field, send_until_it_stops};
 
 /// One connection of a client.
 #[derive(Debug)]
@@ -122,6 +122,11 @@ impl Client {
         let is_timeout =
             |error: &io::Error| matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
         outcome.is_err_and(|error| is_timeout(&error))
+    }
+
+    /// Sends a long body as far as it is taken; returns how many bytes were. The connection is good for nothing then.
+    pub(crate) fn send_until_it_stops(&mut self, bound: usize) -> usize {
+        send_until_it_stops(&self.stream, bound)
     }
 
     /// Closes the sending side only.

@@ -1,8 +1,9 @@
 //! Where a message ends. Reads what well-behaved parties send, for both sides of a test; it is no judge of what is
 //! allowed, and nothing of the balancer is used, so that a mistake there is not made here too.
 
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::time::Duration;
 
 /// Bound of what a test reads as one message, in bytes.
 const LARGEST: usize = 64 << 20;
@@ -132,6 +133,27 @@ impl Reader {
     fn take(&mut self, length: usize) -> Vec<u8> {
         self.buffer.drain(..length).collect()
     }
+}
+
+/// Writes until nothing more was taken for a moment, at most `bound` bytes; returns how many were. The stream is good
+/// for nothing afterwards.
+pub(crate) fn send_until_it_stops(mut stream: &TcpStream, bound: usize) -> usize {
+    stream
+        .set_write_timeout(Some(Duration::from_millis(500)))
+        .expect("a timeout can be set");
+    let piece = [b'a'; 64 << 10];
+    let mut sent = 0;
+    while sent < bound {
+        match stream.write(&piece[..piece.len().min(bound - sent)]) {
+            Ok(count) => sent += count,
+            Err(error) => {
+                let is_stopped = matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
+                assert!(is_stopped, "the connection failed: {error}");
+                break;
+            }
+        }
+    }
+    sent
 }
 
 /// A message's body.

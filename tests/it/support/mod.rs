@@ -14,7 +14,7 @@ pub(crate) use backend::{Answer, Backend, Request, refusing_address};
 pub(crate) use bare::{Bare, Held};
 pub(crate) use client::Client;
 pub(crate) use event::Gate;
-pub(crate) use proxy::Proxy;
+pub(crate) use proxy::{Builder, Proxy};
 
 /// How long a test waits for something that is to happen. Long enough for a machine that is busy with other tests.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
