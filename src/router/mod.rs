@@ -78,7 +78,7 @@ impl Router {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::{Strategy, prop, prop_assert_eq, proptest};
+    use proptest::prelude::{ProptestConfig, Strategy, prop, prop_assert_eq, proptest};
 
     use super::*;
 
@@ -225,6 +225,26 @@ mod tests {
 
     fn some_host() -> impl Strategy<Value = Option<String>> {
         prop::option::of("(\\*\\.)?[ab](\\.[ab]){0,2}")
+    }
+
+    proptest! {
+        // Each case lays out more than a hundred routes: a few say as much as many.
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        /// I4: hundreds of hosts, and hosts spelt in every way that means the same.
+        #[test]
+        fn many_hosts_are_told_apart_like_few(
+            hosts in prop::collection::btree_set("(\\*\\.)?[a-c]{1,2}(\\.[a-c]{1,2}){1,2}", 101..140),
+            requests in prop::collection::vec(("[a-cA-C]{1,2}(\\.[a-cA-C]{1,2}){1,3}", "\\.?(:[0-9]{0,4})?"), 1..40),
+        ) {
+            let routes: Vec<_> = hosts.iter().map(|host| route(Some(host), "/")).collect();
+            let router = router(&routes);
+            for (host, ending) in requests {
+                let spelt = format!("{host}{ending}");
+                let found = router.find(spelt.as_bytes(), b"/").map(|found| found.route);
+                prop_assert_eq!(found, model(&routes, &host, "/"), "{}", spelt);
+            }
+        }
     }
 
     proptest! {

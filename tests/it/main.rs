@@ -13,6 +13,7 @@ mod balancing;
 mod boundaries;
 mod demo;
 mod forwarding;
+mod identity;
 mod interim;
 mod limits;
 mod real;
