@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::connection;
-use super::crew::{Handed, Open, Seat};
+use super::crew::{Errand, Handed, Open, Seat};
 use super::waiting::WaitingList;
 use crate::http1::Connection;
 use crate::net::Stream;
@@ -81,9 +81,7 @@ impl Acceptor {
                 self.arrived(stream, peer);
             }
         }
-        for handed in self.seat.take_handed() {
-            self.take(handed);
-        }
+        self.run(self.seat.take_errands());
     }
 
     /// Lets every waiting connection know that the worker is draining.
@@ -93,23 +91,28 @@ impl Acceptor {
         }
     }
 
-    /// Takes what other workers hand over, for as long as they do.
-    pub async fn take_handed(&self) {
+    /// Does what other workers ask for, for as long as they do.
+    pub async fn run_errands(&self) {
         loop {
             self.seat.called().await;
-            for handed in self.seat.take_handed() {
-                self.take(handed);
-            }
+            self.run(self.seat.take_errands());
         }
     }
 
-    /// Lets the other workers know that this one moves, and serves what those were handed that do not. Called at every
+    /// Lets the other workers know that this one moves, and does what was asked of those that do not. Called at every
     /// tick.
     pub fn tick(&self) {
         let now = self.worker.wheel.now();
         self.seat.turn(now);
-        for handed in self.seat.rescue(now) {
-            self.take(handed);
+        self.run(self.seat.rescue(now));
+    }
+
+    fn run(&self, errands: impl IntoIterator<Item = Errand>) {
+        for errand in errands {
+            match errand {
+                Errand::Serve(handed) => self.take(handed),
+                Errand::MakeRoom { others } => drop(self.evict(others)),
+            }
         }
     }
 
@@ -123,7 +126,7 @@ impl Acceptor {
                 Err(error) if is_of_the_client(&error) => {}
                 Err(error) => {
                     self.complain(&error);
-                    self.evict();
+                    self.evict(self.seat.others());
                     tokio::time::sleep(REST).await;
                 }
             }
@@ -138,7 +141,7 @@ impl Acceptor {
             return true;
         }
         self.complain(&"limits.connections is reached");
-        if self.evict() {
+        if self.evict(self.seat.others()) {
             // It is gone after a turn or two; one that cannot be told at once is not waited for.
             for _ in 0..TURNS_TO_LEAVE {
                 tokio::task::yield_now().await;
@@ -151,12 +154,16 @@ impl Acceptor {
         has_room()
     }
 
-    /// Closes the connection that has waited longest; `false` when none of this worker's waits.
-    fn evict(&self) -> bool {
+    /// Closes the connection that has waited longest. Where none of this worker's waits, `others` that come after it
+    /// are asked one after the other; `false` then.
+    fn evict(&self, others: usize) -> bool {
         let longest = self.waiting.evict_longest();
         if let Some(alarm) = longest {
             self.worker.wheel.ring(alarm);
             self.worker.counters.connections_closed_by_limit.increment();
+        } else if let Some(others) = others.checked_sub(1) {
+            // A worker that is too far behind is asked again after a rest.
+            drop(self.seat.ask(self.seat.next(), Errand::MakeRoom { others }));
         }
         longest.is_some()
     }
@@ -185,9 +192,8 @@ impl Acceptor {
             return self.welcome(stream, peer, open);
         }
         let Ok(stream) = stream.into_std() else { return };
-        if let Err(back) = self.seat.hand_over(Handed { stream, peer, open }) {
-            self.take(back);
-        }
+        let errand = Errand::Serve(Handed { stream, peer, open });
+        self.run(self.seat.ask(lightest, errand).err());
     }
 
     /// Takes a connection that another worker accepted, or that could not be handed over.

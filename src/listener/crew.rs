@@ -1,5 +1,5 @@
-//! What the workers share about client connections: how many each has, whether each is moving, and the connections on
-//! their way from who accepted them to who serves them. Time is an argument.
+//! What the workers share about client connections: how many each has, whether each is moving, and what one asks of
+//! another. Time is an argument.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -11,8 +11,8 @@ use tokio::sync::Notify;
 
 use crate::backend::Padded;
 
-/// Connections on their way to one worker; when it is so far behind, the acceptor keeps its own.
-const HANDED_BOUND: usize = 1024;
+/// What waits for one worker; when it is so far behind, the acceptor keeps its own.
+const ERRANDS_BOUND: usize = 1024;
 /// A worker that has not turned for so long (five ticks) is stuck or starved: it is handed nothing, and what it was
 /// handed goes to others.
 const STUCK_AFTER: Duration = Duration::from_millis(100);
@@ -25,6 +25,15 @@ pub(super) struct Handed {
     pub(super) open: Open,
 }
 
+/// What one worker asks of another.
+#[derive(Debug)]
+pub(super) enum Errand {
+    /// To serve a connection.
+    Serve(Handed),
+    /// To close the connection that has waited longest. Where none waits, the next worker is asked, and so many more.
+    MakeRoom { others: usize },
+}
+
 /// One worker, as the others see it.
 #[derive(Debug, Default)]
 struct Mate {
@@ -32,7 +41,7 @@ struct Mate {
     open: Padded<AtomicUsize>,
     /// When it turned last, in milliseconds since the crew began; 0 before its first turn.
     turned: Padded<AtomicU64>,
-    handed: Mutex<VecDeque<Handed>>,
+    errands: Mutex<VecDeque<Errand>>,
     called: Notify,
 }
 
@@ -106,8 +115,8 @@ impl Crew {
 }
 
 impl Mate {
-    fn queue(&self) -> std::sync::MutexGuard<'_, VecDeque<Handed>> {
-        self.handed.lock().unwrap_or_else(PoisonError::into_inner)
+    fn queue(&self) -> std::sync::MutexGuard<'_, VecDeque<Errand>> {
+        self.errands.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -138,22 +147,32 @@ impl Seat {
             .map_or(self.index, |(_, index)| index)
     }
 
-    /// Hands a connection to the worker that it was counted for; gives it back when that one is too far behind.
-    pub(super) fn hand_over(&self, handed: Handed) -> Result<(), Handed> {
-        let Some(mate) = self.crew.mate(handed.open.worker) else {
-            return Err(handed);
+    /// How many workers there are beside this one.
+    pub(super) fn others(&self) -> usize {
+        self.crew.mates.len().saturating_sub(1)
+    }
+
+    /// The worker after this one, in a circle.
+    pub(super) fn next(&self) -> usize {
+        (self.index + 1) % self.crew.mates.len().max(1)
+    }
+
+    /// Asks something of a worker; gives it back when that one is too far behind.
+    pub(super) fn ask(&self, worker: usize, errand: Errand) -> Result<(), Errand> {
+        let Some(mate) = self.crew.mate(worker) else {
+            return Err(errand);
         };
         let mut queue = mate.queue();
-        if queue.len() >= HANDED_BOUND {
-            return Err(handed);
+        if queue.len() >= ERRANDS_BOUND {
+            return Err(errand);
         }
-        queue.push_back(handed);
+        queue.push_back(errand);
         drop(queue);
         mate.called.notify_one();
         Ok(())
     }
 
-    /// Waits until something was handed to this worker.
+    /// Waits until something was asked of this worker.
     pub(super) async fn called(&self) {
         match self.crew.mate(self.index) {
             Some(mate) => mate.called.notified().await,
@@ -161,23 +180,20 @@ impl Seat {
         }
     }
 
-    /// What was handed to this worker.
-    pub(super) fn take_handed(&self) -> VecDeque<Handed> {
+    /// What was asked of this worker.
+    pub(super) fn take_errands(&self) -> VecDeque<Errand> {
         let mate = self.crew.mate(self.index);
         mate.map(|mate| std::mem::take(&mut *mate.queue()))
             .unwrap_or_default()
     }
 
-    /// What was handed to workers that do not move; from now on it counts for this one.
-    pub(super) fn rescue(&self, now: Instant) -> VecDeque<Handed> {
+    /// What was asked of workers that do not move.
+    pub(super) fn rescue(&self, now: Instant) -> VecDeque<Errand> {
         let mut rescued = VecDeque::new();
         for (index, mate) in self.crew.mates.iter().enumerate() {
             if index != self.index && self.crew.is_stuck(mate, now) {
                 rescued.append(&mut mate.queue());
             }
-        }
-        for handed in &mut rescued {
-            handed.open.move_to(self.index);
         }
         rescued
     }
@@ -187,7 +203,7 @@ impl Seat {
 #[derive(Debug)]
 pub(super) struct Open {
     crew: Arc<Crew>,
-    pub(super) worker: usize,
+    worker: usize,
     client: Option<IpAddr>,
 }
 
@@ -261,14 +277,14 @@ mod tests {
         most * loads.len() as f64 / loads.iter().sum::<usize>() as f64
     }
 
-    fn handed(seat: &Seat, worker: usize) -> Handed {
+    fn handed(seat: &Seat, worker: usize) -> Errand {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        Handed {
+        Errand::Serve(Handed {
             peer: stream.local_addr().unwrap(),
             stream,
             open: Open::new(&seat.crew, worker, CLIENT).unwrap(),
-        }
+        })
     }
 
     /// Whoever accepts, be it always the same: connections that stay spread evenly, and go on doing so while others come
@@ -315,22 +331,26 @@ mod tests {
     #[test]
     fn what_was_handed_to_a_worker_that_does_not_move_is_rescued_by_another() {
         let (seats, now) = crew(2);
-        seats[0].hand_over(handed(&seats[0], 1)).unwrap();
+        seats[0].ask(1, handed(&seats[0], 1)).unwrap();
         assert!(seats[0].rescue(now).is_empty(), "it has just turned");
-        let rescued = seats[0].rescue(now + STUCK_AFTER);
-        assert_eq!((rescued.len(), loads(&seats[0])), (1, vec![1, 0]));
-        assert!(seats[1].take_handed().is_empty(), "nobody serves it twice");
-        drop(rescued);
+        let mut rescued = seats[0].rescue(now + STUCK_AFTER);
+        let Some(Errand::Serve(mut handed)) = rescued.pop_front() else {
+            panic!("nothing was rescued");
+        };
+        assert!(seats[1].take_errands().is_empty(), "nobody serves it twice");
+        handed.open.move_to(0);
+        assert_eq!(loads(&seats[0]), [1, 0]);
+        drop(handed);
         assert_eq!(loads(&seats[0]), [0, 0]);
     }
 
     #[test]
     fn what_is_handed_over_arrives_once() {
         let (seats, _) = crew(2);
-        seats[0].hand_over(handed(&seats[0], 1)).unwrap();
-        assert_eq!(seats[1].take_handed().len(), 1);
-        assert!(seats[1].take_handed().is_empty());
-        assert!(seats[0].take_handed().is_empty());
+        seats[0].ask(1, handed(&seats[0], 1)).unwrap();
+        assert_eq!(seats[1].take_errands().len(), 1);
+        assert!(seats[1].take_errands().is_empty());
+        assert!(seats[0].take_errands().is_empty());
     }
 
     #[test]

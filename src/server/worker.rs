@@ -94,7 +94,7 @@ async fn work(start: Start) -> io::Result<()> {
     let mut always = JoinSet::new();
     always.spawn_local(tick(Rc::clone(&worker), Rc::clone(&acceptor)));
     let taker = Rc::clone(&acceptor);
-    always.spawn_local(async move { taker.take_handed().await });
+    always.spawn_local(async move { taker.run_errands().await });
     let _ = stopped.wait_for(|stop| *stop != Stop::No).await;
     worker.is_draining.set(true);
     accepting.shutdown().await;

@@ -207,6 +207,12 @@ impl Backend {
         })
     }
 
+    /// Waits until it has got so many requests.
+    pub(crate) fn wait_for_requests(&self, count: usize) {
+        let is_enough = |all: &[Request]| (all.len() >= count).then_some(());
+        self.shared.requests.wait_for("more requests", is_enough);
+    }
+
     /// How many connections were made to it.
     pub(crate) fn connections(&self) -> usize {
         self.shared.connections().len()

@@ -1,0 +1,78 @@
+//! `limits.connections` is one for all workers, whichever of them has the connections.
+
+use std::time::Duration;
+
+use crate::support::{Answer, Backend, Client, Gate, Proxy};
+
+const WORKERS: usize = 2;
+
+const BUSY: &str = "GET /busy HTTP/1.1\r\nHost: test\r\n\r\n";
+
+/// A balancer for so few connections, before a backend that answers `/busy` when the gate opens.
+fn crowded(connections: usize) -> (Backend, Proxy, Gate) {
+    let gate = Gate::default();
+    let its = gate.clone();
+    let backend = Backend::start(move |request| match request.start() {
+        "GET /busy" => Answer::ok("busy").after(&its),
+        _ => Answer::ok("free"),
+    });
+    let config = format!(
+        "workers: {WORKERS}\nlimits: {{ connections: {connections} }}\nhealth_check: {{ kind: none }}"
+    );
+    let proxy = Proxy::before(&[&backend]).config(&config).start();
+    (backend, proxy, gate)
+}
+
+fn busy(backend: &Backend) -> usize {
+    backend.requests(|request| request.start() == "GET /busy").len()
+}
+
+/// Workers that accept at the same moment may each let in the last one, and not more.
+#[test]
+fn the_limit_holds_over_all_workers() {
+    const LIMIT: usize = 8;
+    let (backend, proxy, gate) = crowded(LIMIT);
+    let mut clients: Vec<Client> = (0..40).map(|_| proxy.client()).collect();
+    for client in &mut clients {
+        client.send(BUSY);
+    }
+    backend.wait_for_requests(LIMIT);
+    // What comes too much would have come by now.
+    assert!(clients[0].is_silent_for(Duration::from_millis(300)));
+    let let_in = busy(&backend);
+    assert!(
+        (LIMIT..LIMIT + WORKERS).contains(&let_in),
+        "{let_in} for a limit of {LIMIT}"
+    );
+    gate.open();
+    for client in &mut clients {
+        assert_eq!(
+            client.read().text(),
+            "busy",
+            "who has to wait is served in the end"
+        );
+    }
+}
+
+/// Whoever accepts a connection has to find room for it, also where all its own connections work.
+#[test]
+fn an_idle_connection_of_any_worker_makes_room() {
+    for first in 0..4 {
+        for second in first + 1..4 {
+            let (backend, proxy, gate) = crowded(4);
+            let mut clients: Vec<Client> = (0..4).map(|_| proxy.client()).collect();
+            for client in &mut clients {
+                assert_eq!(client.get("/").text(), "free");
+            }
+            clients[first].send(BUSY);
+            clients[second].send(BUSY);
+            backend.wait_for_requests(6);
+            for _ in 0..3 {
+                assert_eq!(proxy.get("/new").text(), "free", "{first} and {second} are busy");
+            }
+            gate.open();
+            assert_eq!(clients[first].read().text(), "busy");
+            assert_eq!(clients[second].read().text(), "busy");
+        }
+    }
+}
