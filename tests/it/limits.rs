@@ -4,6 +4,7 @@ use crate::support::{Answer, Backend, Proxy, Request};
 
 mod crowding;
 mod retrying;
+mod slow;
 mod workers;
 
 /// A balancer with these limits before a backend that answers so; nothing but the test's requests reaches it.

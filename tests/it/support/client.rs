@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use socket2::SockRef;
@@ -127,6 +128,20 @@ impl Client {
     /// Sends a long body as far as it is taken; returns how many bytes were. The connection is good for nothing then.
     pub(crate) fn send_until_it_stops(&mut self, bound: usize) -> usize {
         send_until_it_stops(&self.stream, bound)
+    }
+
+    /// Reads what is there, at most 16 KiB, and forgets it; returns how many bytes it was, 0 at the end of any kind.
+    pub(crate) fn read_some(&mut self) -> usize {
+        match self.reader.fill() {
+            Ok(true) => self.reader.take_text(usize::MAX).len(),
+            Ok(false) | Err(_) => 0,
+        }
+    }
+
+    /// Sends bytes beside whoever reads, as far as they are taken.
+    pub(crate) fn send_beside(&self, bytes: Vec<u8>) -> JoinHandle<()> {
+        let mut stream = self.stream.try_clone().expect("a handle can be copied");
+        thread::spawn(move || drop(stream.write_all(&bytes)))
     }
 
     /// Closes the sending side only.

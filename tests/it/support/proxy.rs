@@ -110,6 +110,11 @@ impl Proxy {
         self.wait_for_line_from(0, is_meant)
     }
 
+    /// Whether a line of either log so far is one for which `is_meant` holds.
+    pub(crate) fn told_so_far(&self, is_meant: impl Fn(&Value) -> bool) -> bool {
+        self.events.all().iter().filter_map(Event::line).any(is_meant)
+    }
+
     /// A place in what it tells: the lines from now on.
     pub(crate) fn mark(&self) -> usize {
         self.events.all().len()
