@@ -8,6 +8,7 @@
 )]
 
 mod access_log;
+mod access_log_hostile;
 mod answers;
 mod balancing;
 mod boundaries;

@@ -42,11 +42,15 @@ impl Reader {
 
     /// Takes a head with its empty line; `None` when the stream ends before a byte of it.
     pub(crate) fn head(&mut self) -> io::Result<Option<String>> {
+        // What was looked at is not looked at again: heads may be as large as limits allow.
+        let mut looked_at: usize = 0;
         loop {
-            if let Some(at) = find(&self.buffer, b"\r\n\r\n") {
-                let head = self.take(at + 4);
+            let from = looked_at.saturating_sub(3);
+            if let Some(at) = find(&self.buffer[from..], b"\r\n\r\n") {
+                let head = self.take(from + at + 4);
                 return Ok(Some(String::from_utf8_lossy(&head).into_owned()));
             }
+            looked_at = self.buffer.len();
             if !self.fill()? {
                 let is_between = self.buffer.is_empty();
                 return if is_between { Ok(None) } else { Err(cut()) };
