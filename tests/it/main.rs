@@ -17,6 +17,7 @@ mod forwarding;
 mod identity;
 mod interim;
 mod limits;
+mod overload;
 mod real;
 mod requests;
 mod retries;

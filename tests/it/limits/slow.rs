@@ -102,7 +102,7 @@ fn an_answer_that_is_taken_below_the_minimum_rate_ends() {
     while paces < 300 && client.read_some() > 0 {
         pause(&mut pacer);
         paces += 1;
-        if paces % 10 == 0 && proxy.told_so_far(|line| line["path"] == "/large") {
+        if paces % 10 == 0 && proxy.count_so_far(|line| line["path"] == "/large") > 0 {
             break;
         }
     }

@@ -209,8 +209,15 @@ impl Backend {
 
     /// Waits until it has got so many requests.
     pub(crate) fn wait_for_requests(&self, count: usize) {
-        let is_enough = |all: &[Request]| (all.len() >= count).then_some(());
-        self.shared.requests.wait_for("more requests", is_enough);
+        self.wait_for_requests_where(count, |_| true);
+    }
+
+    /// Waits until it has got so many requests for which `is_meant` holds.
+    pub(crate) fn wait_for_requests_where(&self, count: usize, is_meant: impl Fn(&Request) -> bool) {
+        self.shared.requests.wait_for("more requests", |all| {
+            let meant = all.iter().filter(|request| is_meant(request)).count();
+            (meant >= count).then_some(())
+        });
     }
 
     /// How many connections were made to it.

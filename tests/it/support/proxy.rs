@@ -110,9 +110,16 @@ impl Proxy {
         self.wait_for_line_from(0, is_meant)
     }
 
-    /// Whether a line of either log so far is one for which `is_meant` holds.
-    pub(crate) fn told_so_far(&self, is_meant: impl Fn(&Value) -> bool) -> bool {
-        self.events.all().iter().filter_map(Event::line).any(is_meant)
+    /// Its process.
+    pub(crate) fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// How many lines of either log there were so far for which `is_meant` holds.
+    pub(crate) fn count_so_far(&self, is_meant: impl Fn(&Value) -> bool) -> usize {
+        let all = self.events.all();
+        let lines = all.iter().filter_map(Event::line);
+        lines.filter(|line| is_meant(line)).count()
     }
 
     /// A place in what it tells: the lines from now on.

@@ -1,0 +1,219 @@
+//! More than there is room for (R1, R2): no descriptor left, and thousands that never finish a head. Who works is not
+//! harmed, nothing spins, and there is room again as soon as somebody leaves.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use evenkeel::clock;
+use rustix::process::{Resource, Rlimit, getrlimit, prlimit, setrlimit};
+
+use crate::support::{Answer, Backend, Client, DEADLINE, Gate, Proxy};
+
+/// Ticks of the clock that `/proc` counts CPU time in, a second.
+const TICKS: u64 = 100;
+
+const BUSY: &str = "GET /busy HTTP/1.1\r\nHost: test\r\n\r\n";
+
+/// CPU time that a process has used so far, in ticks.
+fn cpu(proxy: &Proxy) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", proxy.pid().as_raw_nonzero())).expect("it runs");
+    // Behind the name, which stands in parentheses, come the state and the fields from the fourth on.
+    let fields = stat.rsplit(") ").next().unwrap_or_default();
+    let times = fields.split(' ').skip(11).take(2);
+    times.filter_map(|time| time.parse::<u64>().ok()).sum()
+}
+
+/// Leaves a running balancer no descriptor: the lowest number that is free is the first that it may not have.
+fn take_descriptors(proxy: &Proxy) {
+    let folder = format!("/proc/{}/fd", proxy.pid().as_raw_nonzero());
+    let open = fs::read_dir(folder).expect("it runs");
+    let numbers: BTreeSet<u64> = open
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect();
+    set_descriptors(proxy, (0..).find(|number| !numbers.contains(number)));
+}
+
+fn set_descriptors(proxy: &Proxy, current: Option<u64>) {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let limit = Rlimit {
+        current: current.or(maximum),
+        maximum,
+    };
+    prlimit(Some(proxy.pid()), Resource::Nofile, limit).expect("a child's limits can be set");
+}
+
+/// A backend that answers `/busy` with a first chunk at once and the last one when the gate opens.
+fn streaming(gate: &Gate) -> Backend {
+    let its = gate.clone();
+    Backend::start(move |request| match request.start() {
+        "GET /busy" => Answer::raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n")
+            .wait(&its)
+            .send("4\r\nlast\r\n0\r\n\r\n"),
+        _ => Answer::ok("a"),
+    })
+}
+
+fn begun(proxy: &Proxy) -> Client {
+    let mut client = proxy.client();
+    client.send(BUSY);
+    client.read_until(|bytes| bytes.windows(5).any(|window| window == b"first"));
+    client
+}
+
+/// R2.
+#[test]
+fn without_descriptors_nothing_spins_and_nobody_who_works_is_harmed() {
+    let gate = Gate::default();
+    let backend = streaming(&gate);
+    let proxy = Proxy::before(&[&backend])
+        .config("workers: 2\nhealth_check: { kind: http, path: /probe, interval: 1s }")
+        .start();
+    let mut working: Vec<Client> = (0..8).map(|_| begun(&proxy)).collect();
+    take_descriptors(&proxy);
+    // A probe that was under way has given its own back by then, and the next one is not due.
+    assert!(working[0].is_silent_for(Duration::from_millis(300)));
+    take_descriptors(&proxy);
+    // The kernel takes them; nobody can accept them, and nobody idle could make room.
+    let mut waiting: Vec<Client> = (0..8).map(|_| proxy.client()).collect();
+    for client in &mut waiting {
+        client.send("GET /late HTTP/1.1\r\nHost: test\r\n\r\n");
+    }
+    proxy.wait_for_message(0, "No room");
+    let (began, before) = (clock::now(), cpu(&proxy));
+    assert!(working[0].is_silent_for(Duration::from_secs(2)));
+    let used = cpu(&proxy) - before;
+    // 5% of a core are asked for; a loop without rest takes a whole one, or two.
+    let bound = (began.elapsed().as_millis() as u64 * TICKS / 1000) / 10;
+    assert!(used <= bound, "{used} ticks of CPU time, {bound} are allowed");
+    let complaints =
+        proxy.count_so_far(|line| line["msg"].as_str() == Some("No room for another connection"));
+    assert!(complaints <= 10, "{complaints} lines in 2 s");
+    let probes = || backend.requests(|request| request.start() == "GET /probe").len();
+    let probed = probes();
+
+    let began = clock::now();
+    set_descriptors(&proxy, None);
+    for client in &mut waiting {
+        assert_eq!(client.read().text(), "a");
+    }
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    gate.open();
+    for client in &mut working {
+        assert_eq!(client.read().text(), "firstlast");
+    }
+    // What could not be probed was not taken for ill, and is probed again.
+    backend.wait_for_requests_where(probed + 2, |request| request.start() == "GET /probe");
+    assert_eq!(proxy.count_so_far(|line| line["error"] == "no_backend"), 0);
+}
+
+/// R2: an idle connection is worth less than one that wants something.
+#[test]
+fn without_descriptors_the_longest_idle_makes_room() {
+    let backend = Backend::saying("a");
+    let proxy = Proxy::before(&[&backend])
+        .config("workers: 1\nhealth_check: { kind: none }")
+        .start();
+    let mut idle: Vec<Client> = (0..3).map(|_| proxy.client()).collect();
+    for client in &mut idle {
+        assert_eq!(client.get("/").text(), "a");
+    }
+    take_descriptors(&proxy);
+    assert_eq!(proxy.get("/new").text(), "a");
+    assert!(idle[0].read_to_end().is_empty(), "it had been idle for longest");
+    assert_eq!(idle[2].get("/").text(), "a");
+    set_descriptors(&proxy, None);
+}
+
+/// R2: health does not depend on there being room for clients.
+#[test]
+fn probes_go_on_when_no_more_clients_are_let_in() {
+    let gate = Gate::default();
+    let backend = streaming(&gate);
+    let proxy = Proxy::before(&[&backend])
+        .config("workers: 1\nlimits: { connections: 2 }\nhealth_check: { kind: http, path: /probe, interval: 100ms }")
+        .start();
+    let _working = [begun(&proxy), begun(&proxy)];
+    let mut waiting = proxy.client();
+    waiting.send("GET /late HTTP/1.1\r\nHost: test\r\n\r\n");
+    proxy.wait_for_message(0, "No room");
+    let is_probe = |request: &crate::support::Request| request.start() == "GET /probe";
+    let probed = backend.requests(is_probe).len();
+    backend.wait_for_requests_where(probed + 3, is_probe);
+    gate.open();
+}
+
+/// One connection with half a head.
+fn slow_head(address: SocketAddr) -> TcpStream {
+    let mut stream = TcpStream::connect_timeout(&address, DEADLINE).expect("the listener accepts");
+    stream
+        .write_all(b"GET /slow HTTP/1.1\r\nHos")
+        .expect("the balancer takes the bytes");
+    stream
+}
+
+/// Whether it was told to go. What was answered is read, nothing is waited for.
+fn was_closed(stream: &mut TcpStream) -> bool {
+    stream.set_nonblocking(true).expect("a socket can be polled");
+    let mut answer = [0; 16];
+    matches!(stream.read(&mut answer), Ok(count) if answer[..count].starts_with(b"HTTP/1.1 408"))
+}
+
+/// R1: thousands of half heads cost those who wait, the longest first, and nobody who asks.
+#[test]
+fn thousands_of_slow_heads_harm_nobody_who_asks() {
+    const SLOW: usize = 9_000;
+    const ROOM: usize = 2_000;
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    // Each of them is a descriptor of this process too.
+    setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: maximum,
+            maximum,
+        },
+    )
+    .expect("a soft limit can be raised");
+    if maximum.is_some_and(|maximum| maximum < 2 * SLOW as u64) {
+        eprintln!("skipped: no room for {SLOW} connections here");
+        return;
+    }
+    let backend = Backend::saying("a");
+    let proxy = Proxy::before(&[&backend])
+        .config(&format!(
+            "workers: 2\nlimits: {{ connections: {ROOM} }}\ntimeouts: {{ client_header: 60s }}\n\
+             health_check: {{ kind: none }}"
+        ))
+        .start();
+    let mut slow = Vec::with_capacity(SLOW);
+    let mut served = 0;
+    for index in 0..SLOW {
+        slow.push(slow_head(proxy.address()));
+        if index % 50 == 0 {
+            assert_eq!(proxy.get("/good").text(), "a", "after {index} slow heads");
+            served += 1;
+        }
+    }
+    assert_eq!(served, SLOW / 50);
+    // All of them were accepted before this one.
+    assert_eq!(proxy.get("/end").text(), "a");
+    let is_good = |line: &serde_json::Value| line["status"] == 200;
+    proxy.access_line("/end");
+    assert_eq!(proxy.count_so_far(is_good), served + 1);
+    assert!(cpu(&proxy) > 0, "CPU time can be read");
+    let closed: Vec<bool> = slow.iter_mut().map(was_closed).collect();
+    let evicted = closed.iter().filter(|closed| **closed).count();
+    assert!(evicted >= SLOW - ROOM - 10, "{evicted} had to go");
+    let quarter = SLOW / 4;
+    assert!(
+        closed[..quarter].iter().all(|closed| *closed),
+        "the first are gone"
+    );
+    assert!(
+        closed[SLOW - ROOM / 4..].iter().all(|closed| !*closed),
+        "the last are there"
+    );
+}
