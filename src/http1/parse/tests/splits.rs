@@ -1,8 +1,8 @@
 //! Whatever bytes come and however they are cut: the same verdict, and no panic.
 
 use super::{parse_answer, parse_request};
-use crate::head::{BodyLength, FieldName, Method, RequestHead};
-use crate::http1::parse::request;
+use crate::head::{BodyLength, FieldName, Method, RequestHead, ResponseHead};
+use crate::http1::parse::{request, response};
 use crate::http1::scan::tests::pieces;
 use crate::http1::scan::{HeadScan, Kind};
 use crate::http1::{Limits, Malformed};
@@ -100,7 +100,86 @@ fn requests() -> impl Strategy<Value = Vec<u8>> {
         .prop_map(|(start, lines)| format!("{start}{}\r\nbody", lines.concat()).into_bytes())
 }
 
+/// As a connection does it, for an answer to a request with method `asked`.
+fn parse_answer_in_pieces(
+    bytes: &[u8],
+    lengths: &[usize],
+    asked: Method,
+) -> Result<Option<ResponseHead>, Malformed> {
+    let mut scan = HeadScan::default();
+    let mut head = ResponseHead::default();
+    for length in lengths {
+        let seen = &bytes[..*length];
+        if let Some(end) = scan.advance(seen, Kind::Response, &Limits::default())? {
+            response(seen, &scan, end, asked, &mut head)?;
+            return Ok(Some(head));
+        }
+    }
+    Ok(None)
+}
+
+/// All that was understood of the head of an answer.
+fn understood_answer(head: &ResponseHead) -> String {
+    let fields: Vec<_> = head
+        .fields
+        .iter()
+        .map(|field| (field.id, field.name, field.value))
+        .collect();
+    let parts = (head.version, head.status, head.reason);
+    let meaning = (
+        head.body,
+        head.announced_length,
+        head.keep_alive,
+        head.connection_lists,
+    );
+    format!("{parts:?} {meaning:?} {fields:?}")
+}
+
+fn answers() -> impl Strategy<Value = Vec<u8>> {
+    let start = prop_oneof![
+        Just("HTTP/1.1 200 OK\r\n"),
+        Just("HTTP/1.0 404\r\n"),
+        Just("HTTP/1.1 304 \r\n"),
+        Just("HTTP/1.1 103 Early\tHints\r\n"),
+        Just("HTTP/1.1 204 x\r\n"),
+        Just("HTTP/1.1 2000 x\r\n"),
+        Just("\r\nHTTP/1.1 200 OK\r\n"),
+    ];
+    let line = prop_oneof![
+        Just("Content-Length: 5\r\n"),
+        Just("Content-Length: 05\r\n"),
+        Just("Transfer-Encoding: chunked\r\n"),
+        Just("Connection: close, x\r\n"),
+        Just("Keep-Alive: timeout=5\r\n"),
+        Just("X:\ty z \r\n"),
+        Just("X\r\n"),
+        Just(" x: y\r\n"),
+        Just("X: y\n"),
+    ];
+    (start, proptest::collection::vec(line, 0..5))
+        .prop_map(|(start, lines)| format!("{start}{}\r\nbody", lines.concat()).into_bytes())
+}
+
 proptest! {
+    #[test]
+    fn any_split_of_an_answer_gives_the_same_head(
+        bytes in prop_oneof![answers(), pieces()],
+        cuts in proptest::collection::vec(any::<prop::sample::Index>(), 0..6),
+        is_head in any::<bool>(),
+    ) {
+        let asked = if is_head { Method::Head } else { Method::Get };
+        let mut lengths: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
+        lengths.push(bytes.len());
+        lengths.sort_unstable();
+        let expected = parse_answer(&bytes, asked).map(|head| head.as_ref().map(understood_answer));
+        let understood = |lengths: &[usize]| {
+            parse_answer_in_pieces(&bytes, lengths, asked).map(|head| head.as_ref().map(understood_answer))
+        };
+        prop_assert_eq!(understood(&lengths), expected.clone());
+        let singles: Vec<usize> = (0..=bytes.len()).collect();
+        prop_assert_eq!(understood(&singles), expected);
+    }
+
     #[test]
     fn any_split_of_a_request_gives_the_same_head(
         bytes in prop_oneof![requests(), pieces()],
