@@ -24,9 +24,11 @@ pub enum FieldName {
     XForwardedProto,
     XRealIp,
     XRequestId,
+    Authorization,
     // Answers.
     Date,
     RetryAfter,
+    WwwAuthenticate,
     // What our own replies look at.
     Accept,
     /// A name that becomes one of the names that carry identity (`X-Forwarded-*`, `X-Real-IP`, `X-Request-Id`) when
@@ -59,6 +61,7 @@ impl FieldName {
             ),
             11 => pick(name, [(b"retry-after", Self::RetryAfter)]),
             12 => pick(name, [(b"x-request-id", Self::XRequestId)]),
+            13 => pick(name, [(b"authorization", Self::Authorization)]),
             14 => pick(
                 name,
                 [
@@ -72,6 +75,7 @@ impl FieldName {
                 [
                     (b"x-forwarded-host", Self::XForwardedHost),
                     (b"proxy-connection", Self::ProxyConnection),
+                    (b"www-authenticate", Self::WwwAuthenticate),
                 ],
             ),
             17 => pick(
@@ -185,7 +189,9 @@ mod tests {
 
     #[test]
     fn recognises_every_name_whatever_its_case() {
-        let names: [(&str, FieldName); 21] = [
+        let names: [(&str, FieldName); 23] = [
+            ("Authorization", FieldName::Authorization),
+            ("WWW-Authenticate", FieldName::WwwAuthenticate),
             ("Connection", FieldName::Connection),
             ("Content-Length", FieldName::ContentLength),
             ("Expect", FieldName::Expect),

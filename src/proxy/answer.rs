@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::fields::{self, AnswerContext};
 use super::waits::Wait;
 use super::{After, Exchange, Failure, tunnel};
-use crate::head::{BodyLength, FieldName, ResponseHead, Version};
+use crate::head::{BodyLength, FieldName, RequestHead, ResponseHead, Version, list};
 use crate::http1::{Encoder, Transfer, TransferError, Waiting};
 use crate::pool::{BackendConnection, Member, Pool};
 
@@ -22,6 +22,8 @@ struct Answer<'a> {
     backend: Box<BackendConnection>,
     transfer: Transfer,
     sending_failed: bool,
+    /// Whether the backend may take whoever comes next on the connection for the user of this request.
+    is_of_one_user: bool,
 }
 
 impl<'a> Exchange<'a> {
@@ -93,6 +95,7 @@ impl<'a> Exchange<'a> {
         let out = self.client.connection.output(&worker.buffers);
         fields::write_answer(&backend.head, backend.connection.input.unread(), context, out);
         let keep_for = keep_alive_timeout(&backend.head, backend.connection.input.unread());
+        let is_of_one_user = authenticates_connection(self.head, &backend);
         backend.keep_for = keep_for.unwrap_or(pool.settings.timeouts.backend_idle);
         backend.connection.input.consume(backend.answer_end);
         let limits = &self.snapshot.limits;
@@ -107,6 +110,7 @@ impl<'a> Exchange<'a> {
             backend,
             transfer,
             sending_failed: self.body.is_cut,
+            is_of_one_user,
         }
     }
 
@@ -118,7 +122,7 @@ impl<'a> Exchange<'a> {
             && self.body.is_sent
             && backend.connection.input.is_empty()
             && !backend.connection.input_ended;
-        if is_clean {
+        if is_clean && !answer.is_of_one_user {
             let worker = &self.client.worker;
             let keep_for = backend.keep_for.min(pool.settings.timeouts.backend_idle);
             worker
@@ -204,6 +208,21 @@ fn framing_for(body: BodyLength, version: Version) -> BodyLength {
         (BodyLength::Chunked | BodyLength::UntilClose, Version::Http10) => BodyLength::UntilClose,
         (body, _) => body,
     }
+}
+
+/// Whether the request or its answer uses a scheme that authenticates the connection, not the request (RFC 4559 §6).
+fn authenticates_connection(head: &RequestHead, backend: &BackendConnection) -> bool {
+    let asked = head.values(FieldName::Authorization).any(is_of_connection);
+    let bytes = backend.connection.input.unread();
+    let mut challenges = backend.head.values(bytes, FieldName::WwwAuthenticate);
+    asked || challenges.any(is_of_connection)
+}
+
+/// Whether credentials, or one challenge of a list, are of such a scheme.
+fn is_of_connection(value: &[u8]) -> bool {
+    list::elements(value)
+        .filter_map(|element| element.split(u8::is_ascii_whitespace).next())
+        .any(|scheme| scheme.eq_ignore_ascii_case(b"ntlm") || scheme.eq_ignore_ascii_case(b"negotiate"))
 }
 
 /// How long the backend says it keeps the connection, less a second for the way there: a request that meets the

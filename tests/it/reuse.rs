@@ -258,3 +258,33 @@ fn a_refused_connection_is_retried_for_every_method() {
         );
     }
 }
+
+/// P7: `NTLM` and `Negotiate` authenticate the connection and not the request (RFC 4559 §6): whoever came next on it would
+/// be taken for the one before. Schemes that say in each request who asks do not mind.
+#[test]
+fn a_connection_that_was_authenticated_is_nobody_elses() {
+    let challenge = |scheme: &str| {
+        format!(
+            "HTTP/1.1 401 S\r\nWWW-Authenticate: Basic\r\nWWW-Authenticate: {scheme}\r\nContent-Length: 0\r\n\r\n"
+        )
+    };
+    for (asked, answer, is_shared) in [
+        ("Authorization: NTLM TlRMTVNTUAADAAAA\r\n", OK.to_owned(), false),
+        ("authorization: negotiate YIIB\r\n", OK.to_owned(), false),
+        ("Authorization: Basic YTpi\r\n", OK.to_owned(), true),
+        ("Authorization: Bearer NTLM\r\n", OK.to_owned(), true),
+        ("", challenge("NTLM"), false),
+        ("", challenge("Negotiate"), false),
+        ("", challenge("Digest realm=NTLM"), true),
+    ] {
+        let backend = Backend::start(move |_| Answer::raw(&answer));
+        let proxy = Proxy::before(&[&backend]).config(CONFIG).start();
+        for lines in [asked, ""] {
+            let request = format!("GET /x HTTP/1.1\r\nHost: test\r\n{lines}\r\n");
+            proxy.client().send(request).read();
+        }
+        let requests = backend.requests(|_| true);
+        let was_shared = requests[0].connection == requests[1].connection;
+        assert_eq!(was_shared, is_shared, "{asked:?} {}", requests[0].head);
+    }
+}
