@@ -1,7 +1,7 @@
 //! Where one message ends and the next begins, on either side: nothing of one is ever taken for a part of another
 //! (RFC 9112 §6.3, §9.3), and whoever is refused gets to read why (§9.6).
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -325,4 +325,42 @@ fn a_backend_that_does_not_read_stops_its_client() {
     let sent = client.send_until_it_stops(BOUND);
     assert!(sent < BOUND, "{sent} bytes were taken and nobody had read one");
     drop(held);
+}
+
+/// P2; RFC 9112 §8: where only the end of the connection ends an answer, a cut one ends with a reset.
+#[test]
+fn a_cut_answer_never_looks_whole_to_an_old_client() {
+    for rest in ["", "zz\r\n"] {
+        let backend = Bare::start();
+        let proxy = before_bare(&backend);
+        let mut client = proxy.client();
+        client.send("GET /cut HTTP/1.0\r\n\r\n");
+        let mut held = backend.accept();
+        held.head();
+        held.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n");
+        client.read_until(|bytes| bytes.ends_with(b"\r\n\r\nabc"));
+        held.send(rest);
+        drop(held);
+        let error = client.try_read().expect_err("it was cut");
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{rest:?}");
+        assert_eq!(proxy.access_line("/cut")["error"], "answer_cut");
+    }
+}
+
+/// P2: a reset in the middle is as bad as an end.
+#[test]
+fn an_answer_that_is_reset_is_seen_as_cut() {
+    for head in ["Content-Length: 10", "Transfer-Encoding: chunked"] {
+        let backend = Bare::start();
+        let proxy = before_bare(&backend);
+        let mut client = proxy.client();
+        client.send("GET /reset HTTP/1.1\r\nHost: test\r\n\r\n");
+        let mut held = backend.accept();
+        held.head();
+        held.send(format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n3\r\nabc\r\n"));
+        client.read_until(|bytes| bytes.windows(3).any(|window| window == b"abc"));
+        held.reset();
+        assert!(client.try_read().is_err(), "{head}");
+        assert_eq!(proxy.access_line("/reset")["error"], "answer_cut", "{head}");
+    }
 }
