@@ -76,6 +76,7 @@ fn what_a_backend_says_unasked_is_nobodys_answer() {
             let mut client = proxy.client();
             let mut idle = made_idle(&mut client, &backend);
             idle.send(poison);
+            idle.wait_until_noticed();
             client.send(request(method));
             let mut fresh = backend.accept();
             assert!(fresh.head().starts_with(&format!("{method} /x ")));
@@ -98,9 +99,9 @@ fn a_connection_found_closed_is_replaced_for_every_method() {
             let mut client = proxy.client();
             let idle = made_idle(&mut client, &backend);
             if is_reset {
-                idle.reset();
+                idle.reset()
             } else {
-                drop(idle);
+                idle.close()
             }
             client.send(request(method));
             let mut fresh = backend.accept();

@@ -1,9 +1,12 @@
 //! A backend whose connections the test holds itself: to see how they end, and to send bytes at a moment of its choice.
 
+use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::thread;
 use std::time::Duration;
 
+use evenkeel::clock;
 use socket2::SockRef;
 
 use super::DEADLINE;
@@ -88,11 +91,30 @@ impl Held {
         outcome.is_err_and(|error| matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut))
     }
 
-    /// Leaves with a reset.
+    /// Closes the connection, and waits until the balancer's side of it is closed too.
+    pub(crate) fn close(self) {
+        let ports = self.ports();
+        drop(self);
+        wait_until_noticed(ports);
+    }
+
+    /// Leaves with a reset, and waits until the balancer's side of the connection is gone too.
     pub(crate) fn reset(self) {
         SockRef::from(&self.stream)
             .set_linger(Some(Duration::ZERO))
             .expect("linger can be set");
+        self.close();
+    }
+
+    /// Waits until what was sent has reached the balancer's side, though perhaps not the balancer.
+    pub(crate) fn wait_until_noticed(&self) {
+        wait_until_noticed(self.ports());
+    }
+
+    /// The port of the balancer's side, and our own.
+    fn ports(&self) -> [u16; 2] {
+        let addresses = [self.stream.peer_addr(), self.stream.local_addr()];
+        addresses.map(|address| address.map_or(0, |address| address.port()))
     }
 
     /// Sends a long body as far as it is taken; returns how many bytes were. The connection is good for nothing then.
@@ -116,4 +138,28 @@ impl Held {
         }
         self.reader.take_text(usize::MAX) + &String::from_utf8_lossy(&rest)
     }
+}
+
+/// Waits until the end of a connection with these ports, its own first, has bytes to be read, or is not open any more. On
+/// a busy machine the kernel takes its time even for what never leaves it.
+fn wait_until_noticed([own, other]: [u16; 2]) {
+    let began = clock::now();
+    let (own, other) = (format!(":{own:04X}"), format!(":{other:04X}"));
+    while began.elapsed() < DEADLINE {
+        let table = fs::read_to_string("/proc/net/tcp").expect("the kernel tells");
+        let rows = table
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let is_quiet = |row: &Vec<&str>| {
+            row[1].ends_with(&own)
+                && row[2].ends_with(&other)
+                && row[3] == "01"
+                && row[4].ends_with(":00000000")
+        };
+        if !rows.into_iter().any(|row| is_quiet(&row)) {
+            return;
+        }
+        thread::yield_now();
+    }
+    panic!("nothing was noticed in {DEADLINE:?}");
 }
