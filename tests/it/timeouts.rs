@@ -234,7 +234,7 @@ fn tunnel_idle_ends_a_tunnel_once_nothing_moves() {
     let backend = Bare::start();
     let proxy = behind(
         &backend,
-        "tunnel_idle: 1s, progress: 200ms, first_byte: 1s, request: 1s",
+        "tunnel_idle: 2s, progress: 200ms, first_byte: 1s, request: 1s",
     );
     let mut client = proxy.client();
     client.send(
@@ -249,7 +249,7 @@ fn tunnel_idle_ends_a_tunnel_once_nothing_moves() {
     );
     assert_eq!(client.read().status(), 101);
     // One direction that moves is enough, for longer than the bound.
-    for _ in 0..5 {
+    for _ in 0..8 {
         client.send("ping");
         assert_eq!(held.read(4), "ping");
         assert!(client.is_silent_for(Duration::from_millis(300)));
