@@ -69,6 +69,9 @@ impl Framing<'_> {
     }
 }
 
+/// Largest length. Recipients that keep lengths signed would take a larger one for something else.
+const LENGTH_LIMIT: u64 = i64::MAX as u64;
+
 /// Reads `1*DIGIT` (RFC 9110 §8.6). No sign, no list, and no zero before other digits: there are readers that take
 /// those for octal.
 fn content_length(value: &[u8]) -> Result<u64, Malformed> {
@@ -81,6 +84,7 @@ fn content_length(value: &[u8]) -> Result<u64, Malformed> {
             let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
             length.checked_mul(10)?.checked_add(digit)
         })
+        .filter(|length| *length <= LENGTH_LIMIT)
         .ok_or(Malformed::BadContentLength)
 }
 

@@ -70,7 +70,7 @@ pub enum Malformed {
     /// A `Host`, or an authority in the target, that is no host and optional port.
     #[error("malformed host")]
     BadHost,
-    /// A `Content-Length` that is not one decimal number of 64 bits (RFC 9110 §8.6).
+    /// A `Content-Length` that is not one decimal number of at most 63 bits (RFC 9110 §8.6).
     #[error("malformed content length")]
     BadContentLength,
     /// More than one `Content-Length` line, equal ones too.
