@@ -32,10 +32,11 @@ pub enum FieldName {
     // What our own replies look at.
     Accept,
     /// A name that becomes one of the names that carry identity (`X-Forwarded-*`, `X-Real-IP`, `X-Request-Id`) when
-    /// `_` is read as `-`, or an `X-Forwarded-*` of another kind: never forwarded from clients that are not trusted.
+    /// `_` or another mark is read as `-`, or an `X-Forwarded-*` of another kind: never forwarded from clients that are
+    /// not trusted.
     IdentityAlias,
-    /// `Content_Length` and `Transfer_Encoding`: backends that read `_` as `-` (CGI and its descendants) would frame
-    /// the message by them. Refused in requests.
+    /// `Content_Length`, `Transfer.Encoding` and the like: backends that read `_` as `-` (CGI and its descendants, some
+    /// of which turn every mark into `_`) would frame the message by them. Refused in requests.
     FramingAlias,
 }
 
@@ -149,7 +150,7 @@ fn pick<const LENGTH: usize, const KNOWN: usize>(
         .map_or(FieldName::Other, |(_, id)| id)
 }
 
-/// Recognises what becomes a name that matters once `_` is read as `-`.
+/// Recognises what becomes a name that matters once every mark is read as `-`.
 fn alias(name: &[u8]) -> FieldName {
     const FORWARDED: &[u8] = b"x-forwarded";
     const IDENTITY: [&[u8]; 2] = [b"x-real-ip", b"x-request-id"];
@@ -160,7 +161,8 @@ fn alias(name: &[u8]) -> FieldName {
             let is_forwarded = name
                 .split_at_checked(FORWARDED.len())
                 .is_some_and(|(prefix, rest)| {
-                    is_same_with_dashes(prefix, FORWARDED) && matches!(rest.first(), None | Some(b'-' | b'_'))
+                    is_same_with_dashes(prefix, FORWARDED)
+                        && rest.first().is_none_or(|byte| !byte.is_ascii_alphanumeric())
                 });
             if is_forwarded || IDENTITY.iter().any(|known| is_same_with_dashes(name, known)) {
                 return FieldName::IdentityAlias;
@@ -174,12 +176,15 @@ fn alias(name: &[u8]) -> FieldName {
     }
 }
 
-/// Whether `name` equals `known` (lower case) when `_` is read as `-`.
+/// Whether `name` equals `known` (lower case) when every byte that is no letter or digit is read as `-`.
 fn is_same_with_dashes(name: &[u8], known: &[u8]) -> bool {
     name.len() == known.len()
-        && name.iter().zip(known).all(|(byte, expected)| match byte {
-            b'_' => *expected == b'-',
-            _ => byte.to_ascii_lowercase() == *expected,
+        && name.iter().zip(known).all(|(byte, expected)| {
+            if byte.is_ascii_alphanumeric() {
+                byte.to_ascii_lowercase() == *expected
+            } else {
+                *expected == b'-'
+            }
         })
 }
 
@@ -233,6 +238,10 @@ mod tests {
             "X-Forwarded",
             "X_Real_IP",
             "x_request-id",
+            "X.Forwarded.For",
+            "x-forwarded+for",
+            "X!Real~IP",
+            "x-request.id",
         ] {
             assert_eq!(
                 FieldName::recognise(name.as_bytes()),
@@ -244,7 +253,13 @@ mod tests {
 
     #[test]
     fn sees_through_aliases_of_framing() {
-        for name in ["Content_Length", "content_LENGTH", "Transfer_Encoding"] {
+        for name in [
+            "Content_Length",
+            "content_LENGTH",
+            "Transfer_Encoding",
+            "Content.Length",
+            "transfer~encoding",
+        ] {
             assert_eq!(
                 FieldName::recognise(name.as_bytes()),
                 FieldName::FramingAlias,
@@ -262,6 +277,9 @@ mod tests {
             "X-Forwarde",
             "Content-Lengt",
             "Content-Type",
+            "ContentXLength",
+            "Content--Length",
+            "X-ForwardedXFor",
             "Hosts",
             "x-real-ipp",
         ] {
