@@ -13,6 +13,7 @@ mod answers;
 mod balancing;
 mod boundaries;
 mod demo;
+mod desync;
 mod forwarding;
 mod identity;
 mod interim;

@@ -6,6 +6,7 @@ mod bare;
 mod client;
 mod event;
 mod message;
+pub(crate) mod oracle;
 mod proxy;
 
 use std::time::Duration;

@@ -154,6 +154,16 @@ impl Proxy {
         })
     }
 
+    /// The lines that it wrote to stderr so far.
+    pub(crate) fn messages(&self) -> Vec<String> {
+        let all = self.events.all();
+        let messages = all.iter().filter_map(|event| match event {
+            Event::Message(line) => Some(line.clone()),
+            _ => None,
+        });
+        messages.collect()
+    }
+
     /// Puts another file in the place of its config; it does not look at it before a reload.
     pub(crate) fn write_config(&self, config: &str) {
         fs::write(config_path(&self.folder), config).expect("the config can be written");

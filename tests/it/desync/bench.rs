@@ -1,0 +1,191 @@
+//! Puts inputs through a real balancer, a process for each batch of them, and collects what the oracle finds.
+
+use std::collections::{HashMap, VecDeque};
+
+use serde_json::Value;
+
+use crate::support::Proxy;
+use crate::support::oracle::{Evidence, Input, Kind, Lane, Verdict, Violation};
+
+/// Inputs that one process gets; then it has to end cleanly.
+const BATCH: usize = 2500;
+/// Violations that are told; more would not help.
+const TOLD: usize = 12;
+
+/// What became of many inputs.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    /// How many there were.
+    pub(super) inputs: usize,
+    /// How many of them brought a whole request to the backend.
+    pub(super) forwarded: usize,
+    /// How many were refused.
+    pub(super) refused: usize,
+    /// How many canaries used a connection that a hostile request had used.
+    pub(super) reused: usize,
+    failures: Vec<String>,
+}
+
+impl Outcome {
+    /// Adds what another lane found.
+    pub(super) fn add(&mut self, other: Self) {
+        self.inputs += other.inputs;
+        self.forwarded += other.forwarded;
+        self.refused += other.refused;
+        self.reused += other.reused;
+        self.failures.extend(other.failures);
+    }
+
+    /// Fails when anything was found; `context` says how to repeat it.
+    #[track_caller]
+    pub(super) fn check(&self, context: &str) {
+        eprintln!(
+            "{context}: {} inputs, {} forwarded, {} refused, {} canaries on a used connection",
+            self.inputs, self.forwarded, self.refused, self.reused
+        );
+        let told: Vec<&str> = self.failures.iter().take(TOLD).map(String::as_str).collect();
+        assert!(
+            told.is_empty(),
+            "{context}: {} violations\n{}",
+            self.failures.len(),
+            told.join("\n\n")
+        );
+    }
+
+    fn take_down(&mut self, evidence: &Evidence, violations: &[Violation], name: &str) {
+        if violations.is_empty() {
+            return;
+        }
+        let found: String = violations
+            .iter()
+            .map(|violation| format!("  {:?}: {}\n", violation.kind, violation.text))
+            .collect();
+        let pieces = evidence.input.pieces.iter();
+        let pieces: Vec<String> = pieces.map(|piece| shown(piece)).collect();
+        self.failures.push(format!(
+            "{name} ({:?})\n  sent: {pieces:?}\n{}  got: \"{}\"\n{found}",
+            evidence.input.mode,
+            evidence
+                .input
+                .script
+                .as_ref()
+                .map(|script| format!("  backend: \"{}\"\n", shown(&script.bytes)))
+                .unwrap_or_default(),
+            shown(&evidence.got),
+        ));
+    }
+}
+
+/// Bytes for people, the middle of very many left out.
+fn shown(bytes: &[u8]) -> String {
+    if bytes.len() <= 2000 {
+        return bytes.escape_ascii().to_string();
+    }
+    let (start, end) = (&bytes[..1500], &bytes[bytes.len() - 300..]);
+    format!(
+        "{} … {} bytes in all … {}",
+        start.escape_ascii(),
+        bytes.len(),
+        end.escape_ascii()
+    )
+}
+
+/// An input with a name.
+pub(super) type Named = (String, Input);
+
+/// Tries all inputs, judged by `judge`.
+pub(super) fn try_all(
+    inputs: impl IntoIterator<Item = Named>,
+    judge: impl Fn(&str, &Evidence) -> Verdict,
+) -> Outcome {
+    let mut outcome = Outcome::default();
+    let mut inputs = inputs.into_iter().peekable();
+    while inputs.peek().is_some() {
+        outcome.add(try_batch(inputs.by_ref().take(BATCH), &judge));
+    }
+    outcome
+}
+
+fn try_batch(inputs: impl Iterator<Item = Named>, judge: impl Fn(&str, &Evidence) -> Verdict) -> Outcome {
+    let mut outcome = Outcome::default();
+    let mut process = None;
+    let mut lane = Lane::new(|backend| {
+        let config = "workers: 1\nhealth_check: { kind: none }";
+        let proxy = Proxy::before(&[])
+            .backend(&format!("http://{backend}"))
+            .config(config)
+            .without_admin()
+            .start();
+        let address = proxy.address();
+        process = Some(proxy);
+        address
+    });
+    let proxy = process.expect("the lane started it");
+    let mut judged: Vec<(String, Evidence, Verdict)> = Vec::new();
+    for (name, input) in inputs {
+        let evidence = lane.run(input);
+        let verdict = judge(&name, &evidence);
+        outcome.inputs += 1;
+        outcome.forwarded += usize::from(verdict.forwarded > 0);
+        outcome.refused += usize::from(verdict.statuses.iter().any(|status| *status >= 400));
+        outcome.reused += usize::from(verdict.is_canary_reused);
+        judged.push((name, evidence, verdict));
+    }
+    // Lines come in the order of what they tell.
+    lane.run(Input::new(b"GET /last HTTP/1.1\r\nHost: a\r\n\r\n"));
+    proxy.access_line("/last");
+    let mut log = log_by_port(&proxy);
+    for (name, evidence, verdict) in &mut judged {
+        judge_log(log.entry(evidence.port).or_default(), verdict);
+        outcome.take_down(evidence, &verdict.violations, name);
+    }
+    let panics = proxy
+        .messages()
+        .into_iter()
+        .filter(|line| line.contains("panicked"));
+    outcome.failures.extend(panics);
+    assert!(proxy.stop().success(), "it does not end cleanly");
+    outcome
+}
+
+/// The statuses that the access log has, by the port of the client.
+fn log_by_port(proxy: &Proxy) -> HashMap<u16, VecDeque<u64>> {
+    let mut by_port: HashMap<u16, VecDeque<u64>> = HashMap::new();
+    for line in proxy.access_lines(0) {
+        let port = line["client_ip"]
+            .as_str()
+            .and_then(|client| client.rsplit_once(':'));
+        let port = port.and_then(|(_, port)| port.parse().ok()).expect("a port");
+        by_port
+            .entry(port)
+            .or_default()
+            .push_back(line["status"].as_u64().unwrap_or_default());
+        assert_eq!(Value::from("Request completed"), line["msg"]);
+    }
+    by_port
+}
+
+/// One line a request, with the status that the client got. `lines` are those of its port, which later clients may have
+/// had too.
+fn judge_log(lines: &mut VecDeque<u64>, verdict: &mut Verdict) {
+    let mut expected: Vec<u64> = verdict.statuses.iter().copied().map(u64::from).collect();
+    if verdict.has_left {
+        expected.push(499);
+    }
+    let count = expected.len().min(lines.len());
+    let found: Vec<u64> = lines.drain(..count).collect();
+    if found == expected {
+        return;
+    }
+    if let (true, Some(last)) = (verdict.may_have_left, expected.last_mut()) {
+        *last = 499;
+        if found == expected {
+            return;
+        }
+    }
+    let text = format!("the log has {found:?}, expected {expected:?}");
+    verdict.violations.push(Violation {
+        kind: Kind::Log,
+        text,
+    });
+}

@@ -1,0 +1,8 @@
+//! That the balancer cannot be desynchronised: hostile requests and answers, written by hand, taken from public corpora and
+//! mutated, judged by the oracle. `CONTRIBUTING.md` says how to let it run for longer.
+
+mod answers;
+mod bench;
+mod proof;
+mod requests;
+mod table;

@@ -1,0 +1,212 @@
+//! Hostile requests.
+
+use std::fs;
+use std::path::PathBuf;
+use std::thread;
+
+use super::bench::{Named, Outcome, try_all};
+use super::table::{Case, Expected, read};
+use crate::support::oracle::{Dice, Evidence, Input, Kind, Mode, Violation, judge_request, mutate};
+
+/// Mutated inputs by default; `EVENKEEL_DESYNC_COUNT` sets another number.
+const COUNT: u64 = 4000;
+/// The seed by default; `EVENKEEL_DESYNC_SEED` sets another one.
+const SEED: u64 = 1;
+
+/// What the follow-up on the same connection looks like.
+const TAIL: &[u8] = b"GET /tail HTTP/1.1\r\nHost: tail\r\nX-Nonce: tail\r\n\r\n";
+
+/// The table that was written by hand.
+pub(super) fn cases() -> Vec<Case> {
+    read(include_str!("requests.txt"))
+}
+
+/// A number from the environment.
+pub(super) fn setting(name: &str, default: u64) -> u64 {
+    let text = std::env::var(name).ok();
+    text.map_or(default, |text| text.parse().expect("a number"))
+}
+
+#[test]
+fn the_table_covers_every_class_of_input() {
+    let cases = cases();
+    assert!(cases.len() >= 250, "{} cases", cases.len());
+    for row in 1..=21 {
+        let row = format!("F{row}");
+        let count = cases.iter().filter(|case| case.row == row).count();
+        assert!(count >= 3, "{row} has only {count}");
+    }
+    assert!(cases.iter().all(|case| !case.clause.is_empty()));
+}
+
+#[test]
+fn hostile_requests_get_what_the_table_says() {
+    let cases = cases();
+    let inputs = cases
+        .iter()
+        .enumerate()
+        .map(|(index, case)| (index.to_string(), Input::new(&case.bytes)));
+    let judge = |name: &str, evidence: &Evidence| {
+        let case = &cases[name.parse::<usize>().expect("an index")];
+        let mut verdict = judge_request(evidence);
+        let expected = match &case.expected {
+            Expected::Statuses(statuses) => statuses,
+            Expected::Either | Expected::Cut => return verdict,
+        };
+        if *expected != verdict.statuses {
+            let text = format!(
+                "{} {} ({}): expected {expected:?}, got {:?}",
+                case.row, case.name, case.clause, verdict.statuses
+            );
+            let kind = Kind::WrongAnswer;
+            verdict.violations.push(Violation { kind, text });
+        }
+        verdict
+    };
+    let outcome = try_all(inputs, judge);
+    outcome.check("table");
+    assert!(outcome.forwarded > 40 && outcome.refused > 150, "{outcome:?}");
+    assert!(outcome.reused > 40, "{outcome:?}");
+}
+
+#[test]
+fn hostile_requests_leave_what_follows_alone_however_backends_answer() {
+    let inputs = cases().into_iter().flat_map(|case| {
+        let pieces = vec![case.bytes.clone(), TAIL.to_vec()];
+        let name = format!("{} {}", case.row, case.name);
+        let input = move |mode| Input {
+            pieces: pieces.clone(),
+            mode,
+            ..Input::default()
+        };
+        Mode::ALL.map(|mode| (name.clone(), input(mode)))
+    });
+    try_all(inputs, |_, evidence| judge_request(evidence)).check("table with a request behind");
+}
+
+#[test]
+fn a_refusal_waits_for_nothing_more() {
+    let is_refused =
+        |case: &Case| matches!(&case.expected, Expected::Statuses(all) if all.last() >= Some(&400));
+    let inputs = cases().into_iter().filter(is_refused).map(|case| {
+        let mut input = Input::new(&case.bytes);
+        input.stays_open = true;
+        (format!("{} {}", case.row, case.name), input)
+    });
+    let outcome = try_all(inputs, |_, evidence| judge_request(evidence));
+    outcome.check("refusals on connections that stay open");
+    assert_eq!(outcome.refused, outcome.inputs);
+}
+
+#[test]
+fn corpora_pass_the_oracle() {
+    let inputs: Vec<Named> = corpora()
+        .into_iter()
+        .flat_map(|(name, bytes)| {
+            let with_tail = Input::new(&[&bytes, TAIL].concat());
+            [(name.clone(), Input::new(&bytes)), (name, with_tail)]
+        })
+        .collect();
+    try_all(inputs, |_, evidence| judge_request(evidence)).check("corpora");
+}
+
+#[test]
+fn mutated_requests_pass_the_oracle() {
+    let seed = setting("EVENKEEL_DESYNC_SEED", SEED);
+    let count = setting("EVENKEEL_DESYNC_COUNT", COUNT);
+    // Two balancers at a time: each has one worker.
+    let lanes = [0, 1].map(|lane| {
+        thread::spawn(move || {
+            let bases = bases();
+            let mut dice = Dice::seeded(seed.wrapping_mul(2).wrapping_add(lane));
+            let inputs = (0..count / 2).map(move |number| {
+                let name = format!("mutation {number} of lane {lane}, seed {seed}");
+                (name, mutated(&bases, &mut dice))
+            });
+            try_all(inputs, |_, evidence| judge_request(evidence))
+        })
+    });
+    let mut outcome = Outcome::default();
+    for lane in lanes {
+        outcome.add(lane.join().expect("the lane ends"));
+    }
+    outcome.check(&format!(
+        "EVENKEEL_DESYNC_SEED={seed} EVENKEEL_DESYNC_COUNT={count}"
+    ));
+    assert!(outcome.forwarded * 20 > outcome.inputs, "{outcome:?}");
+    assert!(outcome.refused * 4 > outcome.inputs, "{outcome:?}");
+}
+
+/// What is mutated. What is accepted stands in it several times: what is refused already seldom becomes acceptable.
+fn bases() -> Vec<Vec<u8>> {
+    let mut bases = Vec::new();
+    for case in cases().into_iter().filter(|case| case.bytes.len() < 4096) {
+        let is_accepted =
+            matches!(&case.expected, Expected::Statuses(statuses) if statuses.first() == Some(&200));
+        bases.extend(vec![case.bytes; if is_accepted { 12 } else { 1 }]);
+    }
+    bases.extend(corpora().into_iter().map(|(_, bytes)| bytes));
+    bases
+}
+
+fn mutated(bases: &[Vec<u8>], dice: &mut Dice) -> Input {
+    let mut bytes = mutate(bases, dice);
+    if dice.is_one_in(2) {
+        bytes.extend_from_slice(TAIL);
+    }
+    let mode = if dice.is_one_in(2) {
+        Mode::Length
+    } else {
+        *dice.one_of(&Mode::ALL)
+    };
+    Input {
+        pieces: dice.pieces(&bytes),
+        mode,
+        ..Input::default()
+    }
+}
+
+/// The requests of the public corpora, with names, where they are at hand: `EVENKEEL_CORPORA`, or the folder
+/// `../shared/data` beside the package.
+fn corpora() -> Vec<(String, Vec<u8>)> {
+    let beside = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
+    let folder = std::env::var_os("EVENKEEL_CORPORA").map_or_else(beside, PathBuf::from);
+    let mut cases = Vec::new();
+    for file in ["h1spec.jsonl", "llhttp.jsonl"] {
+        let path = folder.join(file);
+        let Ok(text) = fs::read_to_string(&path) else {
+            eprintln!("skipped: there is no {}", path.display());
+            continue;
+        };
+        for line in text.lines() {
+            let value: serde_json::Value = serde_json::from_str(line).expect("a line of JSON");
+            let id = value["id"].as_str().expect("an id").to_owned();
+            let bytes = base64(value["raw_b64"].as_str().expect("bytes"));
+            if bytes.is_empty() || id.contains("-response-") {
+                continue;
+            }
+            // llhttp's have no `Host`, which would hide every other reason to refuse them.
+            let with_host = String::from_utf8_lossy(&bytes).replacen("\r\n", "\r\nHost: a\r\n", 1);
+            cases.push((format!("{id} with a Host"), with_host.into_bytes()));
+            cases.push((id, bytes));
+        }
+    }
+    cases
+}
+
+fn base64(text: &str) -> Vec<u8> {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut bytes = Vec::new();
+    let (mut bits, mut count) = (0_u32, 0);
+    for byte in text.bytes().filter(|byte| *byte != b'=') {
+        let digit = DIGITS.iter().position(|digit| *digit == byte).expect("base64");
+        bits = bits << 6 | digit as u32;
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            bytes.push((bits >> count) as u8);
+            bits &= (1 << count) - 1;
+        }
+    }
+    bytes
+}

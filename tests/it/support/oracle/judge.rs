@@ -1,0 +1,318 @@
+//! Decides from the evidence whether balancer, client and backend could come to different opinions about where a message
+//! ends, or whether anybody got what is not his.
+
+use http_desync_guardian::http_token_utils::{TokenSimilarity, determine_similarity};
+use http_desync_guardian::request_analyzer::HttpRequestData;
+use http_desync_guardian::{ClassificationReason, RequestSafetyTier};
+
+use super::faithful;
+use super::grammar::{Step, values};
+use super::lane::Evidence;
+use super::message::{Answer, Reading, Request, Rest, read_all};
+use super::recorder::{CANARY, Seen};
+use super::wire::End;
+
+/// The statuses with which the balancer itself may refuse a request. Not 502 to 504: the backend did nothing wrong.
+const REFUSALS: [u16; 7] = [400, 408, 413, 414, 417, 431, 501];
+/// HTTP versions that are not spoken.
+const UNSUPPORTED: u16 = 505;
+
+/// In which way something is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    /// A connection did not end, or the canary got nothing, in time.
+    Hung,
+    /// The client's connection was reset, which may cost it the answer.
+    Reset,
+    /// The backend got more requests than the client sent, or something that is no request.
+    Smuggled,
+    /// The backend got another request than the client sent.
+    Altered,
+    /// The backend got a head that other recipients take differently.
+    Ambiguous,
+    /// A request that was cut short stands open at the backend.
+    LeftOpen,
+    /// The client got something that is not the answer to its request.
+    WrongAnswer,
+    /// The client got no answer, or it cannot tell where the answer ends.
+    NoAnswer,
+    /// The canary got something else than the answer to its request.
+    Canary,
+    /// The access log says something else than what happened.
+    Log,
+}
+
+/// Something that is wrong.
+#[derive(Debug, Clone)]
+pub(crate) struct Violation {
+    /// In which way.
+    pub(crate) kind: Kind,
+    /// What exactly.
+    pub(crate) text: String,
+}
+
+/// What became of one input.
+#[derive(Debug, Default)]
+pub(crate) struct Verdict {
+    /// The statuses of the final answers that the client got.
+    pub(crate) statuses: Vec<u16>,
+    /// How many whole requests reached the backend, the canary's not counted.
+    pub(crate) forwarded: usize,
+    /// Whether the access log has to say that the client left, behind the lines of `statuses`.
+    pub(crate) has_left: bool,
+    /// Whether the last line of the log may say so instead of what the client got.
+    pub(crate) may_have_left: bool,
+    /// Whether the last canary used a connection that had carried a hostile request.
+    pub(crate) is_canary_reused: bool,
+    /// Whether the client saw that its last answer was cut.
+    pub(crate) is_cut: bool,
+    /// What is wrong.
+    pub(crate) violations: Vec<Violation>,
+}
+
+impl Verdict {
+    /// Takes down what is wrong.
+    pub(super) fn add(&mut self, kind: Kind, text: impl Into<String>) {
+        let text = text.into();
+        self.violations.push(Violation { kind, text });
+    }
+}
+
+/// Judges what became of a hostile request, answered by a backend that did everything right.
+pub(crate) fn judge_request(evidence: &Evidence) -> Verdict {
+    let mut verdict = Verdict::default();
+    let reading = read_all(&evidence.input.bytes());
+    judge_ends(evidence, &mut verdict);
+    judge_canary(evidence, &mut verdict);
+    let seen: Vec<&Seen> = evidence.seen.iter().filter(|seen| !is_canary(seen)).collect();
+    judge_seen(&seen, &reading, &mut verdict);
+    let answers = read_answers(&evidence.got, &reading, &mut verdict);
+    verdict.statuses = answers.iter().map(|answer| answer.status).collect();
+    judge_answers(&answers, &seen, &mut verdict);
+    let is_open = answers.last().is_none_or(Answer::keeps_open);
+    if is_open && answers.len() < reading.requests.len() {
+        verdict.add(Kind::NoAnswer, "a whole request got no answer");
+    }
+    verdict.has_left = is_open && matches!(reading.rest, Rest::Partial(_) | Rest::Broken(_));
+    verdict.may_have_left = seen.iter().any(|seen| !matches!(seen.step, Step::Whole(..)));
+    verdict
+}
+
+/// How the connections ended.
+pub(super) fn judge_ends(evidence: &Evidence, verdict: &mut Verdict) {
+    match evidence.end {
+        None => verdict.add(Kind::Hung, "the client's connection did not end"),
+        Some(End::Reset) => verdict.add(Kind::Reset, "the client's connection was reset"),
+        Some(End::Finished) => {}
+    }
+    if !evidence.is_settled {
+        verdict.add(
+            Kind::LeftOpen,
+            "a connection to the backend stands in the middle of a request",
+        );
+    }
+}
+
+/// Whether the canary got the answers to its own requests and nothing else.
+pub(super) fn judge_canary(evidence: &Evidence, verdict: &mut Verdict) {
+    let own = read_all(&evidence.canary_sent).requests;
+    let (all, others): (Vec<&Seen>, Vec<&Seen>) = evidence.seen.iter().partition(|seen| is_canary(seen));
+    if all.len() != own.len() {
+        let text = format!("of {} requests {} reached the backend", own.len(), all.len());
+        return verdict.add(Kind::Canary, text);
+    }
+    let mut got = evidence.canary_got.as_slice();
+    for (sent, seen) in own.iter().zip(&all) {
+        if let Step::Whole(request, _) = &seen.step {
+            for difference in faithful::differences(sent, request, true) {
+                verdict.add(Kind::Canary, format!("its request was altered: {difference}"));
+            }
+        }
+        match Answer::read(got, b"GET", false) {
+            Step::Whole(answer, length) if is_answer_to(&answer, seen) && answer.keeps_open() => {
+                got = &got[length..];
+            }
+            _ => {
+                let text = format!("it got {:?}", shown(&evidence.canary_got));
+                verdict.add(Kind::Canary, text);
+                break;
+            }
+        }
+    }
+    if !got.is_empty() {
+        verdict.add(Kind::Canary, format!("behind its answers: {:?}", shown(got)));
+    }
+    let last = all.last().map(|seen| seen.connection);
+    verdict.is_canary_reused = others.iter().any(|seen| Some(seen.connection) == last);
+}
+
+fn shown(bytes: &[u8]) -> String {
+    bytes.escape_ascii().to_string()
+}
+
+pub(super) fn is_canary(seen: &Seen) -> bool {
+    matches!(&seen.step, Step::Whole(request, _) if request.target == CANARY)
+}
+
+/// Compares what reached the backend with what was sent, request by request.
+fn judge_seen(all: &[&Seen], reading: &Reading, verdict: &mut Verdict) {
+    for (index, seen) in all.iter().enumerate() {
+        let (request, is_whole) = match &seen.step {
+            Step::Whole(request, _) => (request, true),
+            Step::Partial(Some(request)) => (request, false),
+            Step::Broken(reason, _) => {
+                let text = format!("{reason}: {:?}", shown(&seen.head));
+                verdict.add(Kind::Smuggled, text);
+                continue;
+            }
+            Step::Partial(None) => {
+                let text = format!("half a head: {:?}", shown(&seen.head));
+                verdict.add(Kind::Smuggled, text);
+                continue;
+            }
+        };
+        verdict.forwarded += usize::from(is_whole);
+        judge_head(&seen.head, verdict);
+        let sent = reading.requests.get(index);
+        // Only a request that is not whole may stand behind the whole ones, and only as such.
+        let sent = sent.or(reading
+            .begun()
+            .filter(|_| index == reading.requests.len() && !is_whole));
+        let Some(sent) = sent else {
+            let text = format!("nobody sent {:?}", shown(&seen.head));
+            verdict.add(Kind::Smuggled, text);
+            continue;
+        };
+        for difference in faithful::differences(sent, request, is_whole) {
+            verdict.add(Kind::Altered, difference);
+        }
+        if !is_whole && !seen.has_ended {
+            verdict.add(Kind::LeftOpen, "a request was cut short and its connection kept");
+        }
+        if !is_whole && index + 1 != all.len() {
+            verdict.add(Kind::Smuggled, "a request follows one that was cut short");
+        }
+    }
+}
+
+/// Rates a head as others do who look for requests that are read in two ways.
+fn judge_head(head: &[u8], verdict: &mut Verdict) {
+    let head: Vec<u8> = head
+        .split_inclusive(|byte| *byte == b'\n')
+        .filter(|line| !is_lookalike(line))
+        .flatten()
+        .copied()
+        .collect();
+    let rating = HttpRequestData::analyze_raw_request(&head);
+    let is_known = matches!(
+        rating.reason,
+        // A body where none is usual, framed by one field: RFC 9110 §9.3.1 gives it no meaning but allows it, and
+        // dropping either the field or the bytes is what would desynchronise.
+        ClassificationReason::UndefinedContentLengthSemantics
+            | ClassificationReason::UndefinedTransferEncodingSemantics
+            | ClassificationReason::GetHeadZeroContentLength
+    );
+    if rating.tier != RequestSafetyTier::Compliant && !is_known {
+        let message = rating.message.unwrap_or_default();
+        verdict.add(Kind::Ambiguous, message);
+    }
+}
+
+/// Whether the rating would take a field for framing though its name is another one, such as `ContentxLength` or
+/// `#Transfer-Encoding`: it compares the letters only. Names that somebody might read so, with another mark in the place of
+/// the dash, are found by comparing the fields.
+fn is_lookalike(line: &[u8]) -> bool {
+    let name: Vec<u8> = line.iter().take_while(|byte| **byte != b':').copied().collect();
+    let framing = [&b"content-length"[..], b"transfer-encoding"];
+    let is_similar = |known| determine_similarity(known, &name) == TokenSimilarity::SameLetters;
+    name.len() < line.len() && framing.into_iter().any(is_similar)
+}
+
+/// Splits what the client got into final answers.
+fn read_answers(mut got: &[u8], reading: &Reading, verdict: &mut Verdict) -> Vec<Answer> {
+    let mut answers: Vec<Answer> = Vec::new();
+    while !got.is_empty() {
+        let request = reading.requests.iter().chain(reading.begun()).nth(answers.len());
+        let asked = request.map_or(&b""[..], |request| &request.method);
+        if answers.last().is_some_and(|last| !last.keeps_open()) {
+            let text = format!("bytes behind the last answer: {:?}", shown(got));
+            verdict.add(Kind::WrongAnswer, text);
+            break;
+        }
+        match Answer::read(got, asked_for(got, asked), true) {
+            Step::Whole(answer, length) => {
+                got = &got[length..];
+                if answer.status >= 200 {
+                    answers.push(answer);
+                }
+            }
+            Step::Partial(_) | Step::Broken(..) => {
+                let text = format!("no answer: {:?}", shown(got));
+                verdict.add(Kind::NoAnswer, text);
+                break;
+            }
+        }
+    }
+    answers
+}
+
+/// The method that decides whether a body follows. The balancer's own refusal has one to HEAD too, because it does not
+/// look at the method of a request that it cannot understand; it closes the connection then.
+fn asked_for<'a>(got: &[u8], asked: &'a [u8]) -> &'a [u8] {
+    match Answer::read(got, asked, true) {
+        Step::Whole(answer, length)
+            if !answer.keeps_open() && got.len() > length && serial(&answer).is_none() =>
+        {
+            b""
+        }
+        _ => asked,
+    }
+}
+
+/// Whether each request that reached the backend got its own answer, and what did not a refusal.
+fn judge_answers(answers: &[Answer], seen: &[&Seen], verdict: &mut Verdict) {
+    let mut rest = answers.iter().peekable();
+    for seen in seen {
+        match rest.next_if(|answer| serial(answer).is_some()) {
+            Some(answer) if is_answer_to(answer, seen) => {}
+            Some(answer) => verdict.add(
+                Kind::WrongAnswer,
+                format!("answer {} got {answer:?}", seen.serial),
+            ),
+            None if matches!(seen.step, Step::Whole(..)) => {
+                verdict.add(Kind::NoAnswer, format!("answer {} did not arrive", seen.serial));
+            }
+            None => {}
+        }
+    }
+    let Some(answer) = rest.next() else { return };
+    let is_refusal = REFUSALS.contains(&answer.status) || answer.status == UNSUPPORTED;
+    if serial(answer).is_some() || !is_refusal || answer.keeps_open() {
+        verdict.add(Kind::WrongAnswer, format!("nobody asked for {answer:?}"));
+    }
+}
+
+/// Whether an answer is the one that the backend gave to this request.
+pub(super) fn is_answer_to(answer: &Answer, seen: &Seen) -> bool {
+    let (Step::Whole(request, _) | Step::Partial(Some(request)) | Step::Broken(_, Some(request))) =
+        &seen.step
+    else {
+        return false;
+    };
+    let body = own_body(seen.serial, request);
+    let is_same = request.method == b"HEAD" || answer.body.decoded == body;
+    answer.status == 200 && serial(answer) == Some(seen.serial) && is_same
+}
+
+fn own_body(serial: u64, request: &Request) -> Vec<u8> {
+    let nonce = values(&request.fields, "x-nonce")
+        .first()
+        .copied()
+        .unwrap_or_default();
+    [serial.to_string().as_bytes(), b" ", nonce].concat()
+}
+
+fn serial(answer: &Answer) -> Option<u64> {
+    let serial = values(&answer.fields, "x-serial").first().copied()?;
+    std::str::from_utf8(serial).ok()?.parse().ok()
+}

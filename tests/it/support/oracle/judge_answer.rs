@@ -1,0 +1,254 @@
+//! Judges what became of a hostile answer: the client gets all of it, or 502, or sees that it was cut; and the connection
+//! that it came on is used again only if its end was proved.
+
+use super::grammar::{Fields, Framing, Step, elements};
+use super::judge::{Kind, Verdict, is_answer_to, is_canary, judge_canary, judge_ends};
+use super::lane::Evidence;
+use super::message::{Answer, Request, read_all};
+use super::recorder::{Script, Seen};
+use super::wire::End;
+
+/// The path that gets the hostile answer.
+pub(crate) const HOSTILE: &[u8] = b"/hostile";
+
+/// A hostile answer as the independent reading sees it.
+#[derive(Debug)]
+pub(crate) struct Meant {
+    /// The statuses of the interim answers before it.
+    interim: Vec<u16>,
+    /// The final answer.
+    step: Step<Answer>,
+    /// Whether the connection may carry another exchange.
+    is_clean: bool,
+}
+
+impl Meant {
+    /// Reads what a backend sends to a request with this method.
+    pub(crate) fn read(script: &Script, method: &[u8]) -> Self {
+        let mut bytes = script.bytes.as_slice();
+        let mut interim = Vec::new();
+        loop {
+            let step = Answer::read(bytes, method, script.closes);
+            let is_clean = match &step {
+                Step::Whole(answer, length) if answer.status == 101 => {
+                    return Self {
+                        interim,
+                        step: Step::Broken("an unsolicited 101", None),
+                        is_clean: *length == 0,
+                    };
+                }
+                Step::Whole(answer, length) if answer.status < 200 => {
+                    interim.push(answer.status);
+                    bytes = &bytes[*length..];
+                    continue;
+                }
+                Step::Whole(answer, length) => {
+                    *length == bytes.len() && answer.keeps_open() && !script.closes && script.late.is_empty()
+                }
+                _ => false,
+            };
+            return Self {
+                interim,
+                step,
+                is_clean,
+            };
+        }
+    }
+
+    /// Whether the answer is whole: then the backend may leave its connection open.
+    pub(crate) fn is_whole(&self) -> bool {
+        matches!(self.step, Step::Whole(..))
+    }
+}
+
+/// Judges what became of the answer of the evidence's script.
+pub(crate) fn judge_answer(evidence: &Evidence) -> Verdict {
+    let mut verdict = Verdict::default();
+    let reading = read_all(&evidence.input.bytes());
+    judge_canary(evidence, &mut verdict);
+    let (hostile, others): (Vec<&Seen>, Vec<&Seen>) = evidence
+        .seen
+        .iter()
+        .filter(|seen| !is_canary(seen))
+        .partition(|seen| is_hostile(seen));
+    let (Some(script), Some(request)) = (&evidence.input.script, reading.requests.first()) else {
+        verdict.add(Kind::NoAnswer, "there is nothing to judge");
+        return verdict;
+    };
+    let meant = Meant::read(script, &request.method);
+    judge_reuse(evidence, &meant, &hostile, &mut verdict);
+    verdict.forwarded = hostile.len();
+    let rest = judge_first(evidence, &meant, request, &mut verdict);
+    judge_rest(rest, &others, &mut verdict);
+    // A reset may be the only sign of a cut; otherwise it may take an answer away.
+    if !(verdict.is_cut && evidence.end == Some(End::Reset)) {
+        judge_ends(evidence, &mut verdict);
+    }
+    // Whether a request that was answered early is taken for one that the client left is chance.
+    verdict.may_have_left = script.is_early;
+    verdict
+}
+
+fn is_hostile(seen: &Seen) -> bool {
+    matches!(&seen.step, Step::Whole(request, _) | Step::Partial(Some(request)) if request.target == HOSTILE)
+}
+
+/// A connection whose end was not proved is not used again.
+fn judge_reuse(evidence: &Evidence, meant: &Meant, hostile: &[&Seen], verdict: &mut Verdict) {
+    // A connection that ended without an answer may have the request sent once more.
+    let Some(hostile) = hostile.last() else {
+        return verdict.add(Kind::NoAnswer, "the request did not reach the backend");
+    };
+    let mut used = evidence
+        .seen
+        .iter()
+        .filter(|seen| seen.connection == hostile.connection);
+    if !meant.is_clean && used.next_back().is_some_and(|last| last.serial > hostile.serial) {
+        verdict.add(
+            Kind::WrongAnswer,
+            "the connection of a doubtful answer was used again",
+        );
+    }
+}
+
+/// Judges what the client got for the hostile request; returns what it got behind that.
+fn judge_first<'a>(
+    evidence: &'a Evidence,
+    meant: &Meant,
+    request: &Request,
+    verdict: &mut Verdict,
+) -> &'a [u8] {
+    let mut got = evidence.got.as_slice();
+    let mut allowed = meant.interim.iter();
+    loop {
+        // The reply of the balancer itself has no body to HEAD.
+        let step = Answer::read(got, &request.method, evidence.end == Some(End::Finished));
+        match step {
+            Step::Whole(answer, length) if answer.status < 200 => {
+                let is_known = request.version == 1 && allowed.any(|status| *status == answer.status);
+                if !is_known {
+                    verdict.add(
+                        Kind::WrongAnswer,
+                        format!("nobody sent interim {}", answer.status),
+                    );
+                }
+                got = &got[length..];
+            }
+            Step::Whole(answer, length) => {
+                verdict.statuses.push(answer.status);
+                judge_whole(&answer, meant, verdict);
+                return if answer.keeps_open() { &got[length..] } else { &[] };
+            }
+            Step::Partial(Some(answer)) => {
+                verdict.statuses.push(answer.status);
+                verdict.is_cut = true;
+                judge_cut(&answer, meant, verdict);
+                return &[];
+            }
+            _ => {
+                // A reset takes away what was not read yet; a close does not.
+                verdict.add(Kind::NoAnswer, "no answer at all");
+                return &[];
+            }
+        }
+    }
+}
+
+fn judge_whole(got: &Answer, meant: &Meant, verdict: &mut Verdict) {
+    let is_own = got.status == 502
+        && elements(&got.fields, "content-type")
+            .iter()
+            .any(|media| media.starts_with(b"text/plain"));
+    match &meant.step {
+        _ if is_own => {}
+        Step::Whole(answer, _) => judge_copy(got, answer, true, verdict),
+        step => verdict.add(
+            Kind::WrongAnswer,
+            format!("a whole answer made of {step:?}: {got:?}"),
+        ),
+    }
+}
+
+fn judge_cut(got: &Answer, meant: &Meant, verdict: &mut Verdict) {
+    match &meant.step {
+        Step::Partial(Some(answer)) | Step::Broken(_, Some(answer)) => {
+            judge_copy(got, answer, false, verdict)
+        }
+        step => verdict.add(Kind::NoAnswer, format!("a cut answer made of {step:?}: {got:?}")),
+    }
+}
+
+/// Compares an answer with what the backend sent.
+fn judge_copy(got: &Answer, sent: &Answer, is_whole: bool, verdict: &mut Verdict) {
+    let (body, part) = (&sent.body.decoded, &got.body.decoded);
+    let is_same_body = if is_whole {
+        body == part
+    } else {
+        body.starts_with(part)
+    };
+    let mut trailers = sent.body.trailers.iter();
+    let are_trailers = got
+        .body
+        .trailers
+        .iter()
+        .all(|one| trailers.any(|other| one == other));
+    let date = |fields: &Fields| super::grammar::values(fields, "date").len();
+    let is_dated = date(&got.fields) >= 1;
+    // Where no body follows, an announced length may stand or not; else it is the one that was sent.
+    let is_framed = match (sent.framing, got.framing) {
+        (Framing::None, framing) => framing == Framing::None,
+        (Framing::Length(sent), Framing::Length(got)) => sent == got,
+        (Framing::Chunked | Framing::UntilEnd, framing) => {
+            matches!(framing, Framing::Chunked | Framing::UntilEnd)
+        }
+        (Framing::Length(_), _) => false,
+    };
+    let is_copy = got.status == sent.status && kept(got) == kept(sent) && is_same_body && are_trailers;
+    if !(is_copy && is_dated && is_framed) {
+        verdict.add(Kind::WrongAnswer, format!("sent {sent:?}, got {got:?}"));
+    }
+}
+
+/// The fields that go on as they are, but for `Date`.
+fn kept(answer: &Answer) -> Fields {
+    const OWN: [&str; 10] = [
+        "connection",
+        "content-length",
+        "date",
+        "http2-settings",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    ];
+    const PROTECTED: [&str; 3] = ["via", "x-request-id", "x-real-ip"];
+    let options = elements(&answer.fields, "connection");
+    let is_kept = |name: &[u8]| {
+        let name = name.to_ascii_lowercase();
+        let text = String::from_utf8_lossy(&name).into_owned();
+        let alias = text.replace(|letter: char| !letter.is_ascii_alphanumeric(), "-");
+        let is_protected = PROTECTED.contains(&text.as_str()) || alias.starts_with("x-forwarded");
+        let is_framing = alias == "content-length" || alias == "transfer-encoding";
+        !OWN.contains(&text.as_str()) && !is_framing && (is_protected || !options.contains(&name))
+    };
+    let fields = answer.fields.iter().filter(|(name, _)| is_kept(name));
+    fields.cloned().collect()
+}
+
+/// What follows on the client's connection: the answers to what it asked for next.
+fn judge_rest(mut got: &[u8], seen: &[&Seen], verdict: &mut Verdict) {
+    let mut rest = seen.iter();
+    while !got.is_empty() {
+        match (Answer::read(got, b"GET", true), rest.next()) {
+            (Step::Whole(answer, length), Some(seen)) if is_answer_to(&answer, seen) => {
+                verdict.statuses.push(answer.status);
+                got = &got[length..];
+            }
+            (step, _) => {
+                return verdict.add(Kind::WrongAnswer, format!("behind the answer: {step:?}"));
+            }
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! One balancer between a client and a recording backend, all driven by one thread: a hostile client, and a canary that has
+//! to get what is its own, between the pieces of the hostile input and over the backend connection that it left behind.
+
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use super::grammar::Step;
+use super::message::Answer;
+use super::recorder::{Mode, Recorder, Script, Seen};
+use super::wire::{End, Wire, wait_for_any};
+use crate::support::DEADLINE;
+
+/// How long one wait is.
+const WAIT: Duration = Duration::from_millis(100);
+
+/// What is tried.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Input {
+    /// What the client sends, piece by piece.
+    pub(crate) pieces: Vec<Vec<u8>>,
+    /// Whether the client leaves its sending side open until the balancer has ended the connection; else it closes it
+    /// behind the last piece.
+    pub(crate) stays_open: bool,
+    /// How the backend answers.
+    pub(crate) mode: Mode,
+    /// What else the backend answers to one path.
+    pub(crate) script: Option<Script>,
+}
+
+impl Input {
+    /// One piece, answered in the simplest way.
+    pub(crate) fn new(bytes: &[u8]) -> Self {
+        Self {
+            pieces: vec![bytes.to_vec()],
+            ..Self::default()
+        }
+    }
+
+    /// All that the client sends.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        self.pieces.concat()
+    }
+}
+
+/// All that could be seen of one input from outside.
+#[derive(Debug)]
+pub(crate) struct Evidence {
+    /// What was tried.
+    pub(crate) input: Input,
+    /// What the client got.
+    pub(crate) got: Vec<u8>,
+    /// How its connection ended; `None` when it did not in time.
+    pub(crate) end: Option<End>,
+    /// The client's port, which the access log names.
+    pub(crate) port: u16,
+    /// What reached the backend, the canary's request too.
+    pub(crate) seen: Vec<Seen>,
+    /// What the canary sent.
+    pub(crate) canary_sent: Vec<u8>,
+    /// What it got.
+    pub(crate) canary_got: Vec<u8>,
+    /// Whether every connection to the backend came to rest.
+    pub(crate) is_settled: bool,
+}
+
+/// The canary's connection, and what it has sent for one input.
+#[derive(Debug)]
+struct Canary {
+    wire: Wire,
+    sent: Vec<u8>,
+}
+
+/// A balancer with its client and its backend.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    recorder: Recorder,
+    address: SocketAddr,
+    canary: Option<Wire>,
+    nonce: u64,
+}
+
+impl Lane {
+    /// Starts the backend, and with its address, the balancer; `start` says where that listens.
+    pub(crate) fn new(start: impl FnOnce(SocketAddr) -> SocketAddr) -> Self {
+        let recorder = Recorder::start();
+        let address = start(recorder.address());
+        Self {
+            recorder,
+            address,
+            canary: None,
+            nonce: 0,
+        }
+    }
+
+    /// Tries one input.
+    pub(crate) fn run(&mut self, input: Input) -> Evidence {
+        self.recorder.mode = input.mode;
+        self.recorder.script = input.script.clone();
+        let mut client = self.connect();
+        let mut canary = Canary {
+            wire: self.canary.take().unwrap_or_else(|| self.connect()),
+            sent: Vec::new(),
+        };
+        for (index, piece) in input.pieces.iter().enumerate() {
+            if index > 0 {
+                // Once it has answered, the one worker has read the piece before; and it has served somebody else in the
+                // middle of this request.
+                self.ask(&mut canary);
+            }
+            client.send(piece);
+            self.until(&mut client, |_, client| client.is_sent());
+        }
+        if !input.stays_open {
+            client.finish();
+        }
+        self.until(&mut client, |_, client| client.end.is_some());
+        self.recorder.send_late();
+        self.ask(&mut canary);
+        let is_settled = self.until(&mut canary.wire, |lane, _| lane.recorder.is_settled());
+        let canary_got = std::mem::take(&mut canary.wire.received);
+        self.canary = canary.wire.end.is_none().then_some(canary.wire);
+        Evidence {
+            input,
+            port: client.port(),
+            got: client.received,
+            end: client.end,
+            seen: self.recorder.take(),
+            canary_sent: canary.sent,
+            canary_got,
+            is_settled,
+        }
+    }
+
+    /// Has the canary ask, and waits for its answer.
+    fn ask(&mut self, canary: &mut Canary) {
+        self.nonce += 1;
+        let nonce = self.nonce;
+        let request = format!("GET /canary HTTP/1.1\r\nHost: canary\r\nX-Nonce: canary-{nonce}\r\n\r\n");
+        canary.wire.send(request.as_bytes());
+        canary.sent.extend_from_slice(request.as_bytes());
+        let before = canary.wire.received.len();
+        self.until(&mut canary.wire, |_, wire| has_answer(wire, before));
+    }
+
+    fn connect(&self) -> Wire {
+        Wire::new(TcpStream::connect_timeout(&self.address, DEADLINE).expect("the listener accepts"))
+    }
+
+    /// Moves bytes until `is_done`; `false` when nothing moved for too long.
+    fn until(&mut self, wire: &mut Wire, is_done: impl Fn(&Self, &Wire) -> bool) -> bool {
+        let mut idle = Duration::ZERO;
+        loop {
+            let has_moved = self.recorder.pump() | wire.pump();
+            if is_done(self, wire) {
+                return true;
+            }
+            if has_moved {
+                idle = Duration::ZERO;
+                continue;
+            }
+            if idle >= DEADLINE {
+                return false;
+            }
+            let wires = self.recorder.wires().chain(std::iter::once(&*wire));
+            wait_for_any(wires, self.recorder.listener(), WAIT);
+            idle += WAIT;
+        }
+    }
+}
+
+/// Whether a final answer stands behind the bytes `before`, or what will never be one.
+fn has_answer(wire: &Wire, before: usize) -> bool {
+    let step = Answer::read(&wire.received[before..], b"GET", wire.end.is_some());
+    wire.end.is_some() || !matches!(step, Step::Partial(_))
+}

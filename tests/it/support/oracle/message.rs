@@ -1,0 +1,258 @@
+//! Requests and answers as the independent reading of [`grammar`](super::grammar) sees them.
+
+use super::grammar::{self, Body, Fields, Framing, Step, elements, values};
+
+/// A request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Request {
+    /// As it was written.
+    pub(crate) method: Vec<u8>,
+    /// As it was written.
+    pub(crate) target: Vec<u8>,
+    /// The minor version: 0 or 1.
+    pub(crate) version: u8,
+    /// All fields.
+    pub(crate) fields: Fields,
+    /// How the body ends.
+    pub(crate) framing: Framing,
+    /// The body, or as much of it as is there.
+    pub(crate) body: Body,
+    /// Length of the head in bytes.
+    pub(crate) head_length: usize,
+}
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Answer {
+    /// The minor version: 0 or 1.
+    pub(crate) version: u8,
+    /// The status.
+    pub(crate) status: u16,
+    /// All fields.
+    pub(crate) fields: Fields,
+    /// How the body ends.
+    pub(crate) framing: Framing,
+    /// The body, or as much of it as is there.
+    pub(crate) body: Body,
+}
+
+impl Request {
+    /// Reads the request at the front of `bytes`.
+    pub(crate) fn read(bytes: &[u8]) -> Step<Self> {
+        // One empty line may stand before it (RFC 9112 §2.2).
+        let skipped = if bytes.starts_with(b"\r\n") { 2 } else { 0 };
+        let bytes = &bytes[skipped..];
+        if bytes.is_empty() || bytes == b"\r" && skipped == 0 {
+            return Step::Partial(None);
+        }
+        let end = match grammar::head_end(bytes) {
+            Err(reason) => return Step::Broken(reason, None),
+            Ok(None) => return Step::Partial(None),
+            Ok(Some(end)) => end,
+        };
+        let mut request = match Self::head(&bytes[..end]) {
+            Err(reason) => return Step::Broken(reason, None),
+            Ok(request) => request,
+        };
+        request.head_length += skipped;
+        let body = grammar::body(&bytes[end..], request.framing, false);
+        with_body(body, skipped + end, |body| Self { body, ..request })
+    }
+
+    fn head(head: &[u8]) -> Result<Self, &'static str> {
+        let mut slots = [httparse::EMPTY_HEADER; 256];
+        let mut parsed = httparse::Request::new(&mut slots);
+        match parsed.parse(head) {
+            Ok(httparse::Status::Complete(end)) if end == head.len() => {}
+            _ => return Err("not a request head"),
+        }
+        let (Some(method), Some(target), Some(version)) = (parsed.method, parsed.path, parsed.version) else {
+            return Err("not a request line");
+        };
+        let fields = grammar::owned(parsed.headers);
+        let framing = grammar::framing(&fields, version)?.unwrap_or(Framing::None);
+        let request = Self {
+            method: method.as_bytes().to_vec(),
+            target: target.as_bytes().to_vec(),
+            version,
+            fields,
+            framing,
+            body: Body::default(),
+            head_length: head.len(),
+        };
+        // `method SP target SP HTTP/1.x`, nothing else.
+        let line = [method, " ", target, " HTTP/1.", &version.to_string(), "\r\n"].concat();
+        if !head.starts_with(line.as_bytes()) {
+            return Err("not a request line");
+        }
+        request.check()?;
+        Ok(request)
+    }
+
+    /// What `httparse` does not look at.
+    fn check(&self) -> Result<(), &'static str> {
+        let is_plain = |byte: &u8| byte.is_ascii_graphic() && *byte != b'#';
+        if !self.target.iter().all(is_plain) {
+            return Err("bytes that no target may hold");
+        }
+        let is_known_form = self.target.starts_with(b"/")
+            || self.target == b"*" && self.method == b"OPTIONS"
+            || self
+                .authority_of_target()
+                .is_some_and(|authority| !authority.is_empty());
+        if !is_known_form {
+            return Err("a form of target that a proxy cannot route");
+        }
+        let hosts = values(&self.fields, "host");
+        if hosts.len() > 1 || hosts.is_empty() && self.version == 1 {
+            return Err("not one Host");
+        }
+        let is_host = |byte: &u8| byte.is_ascii_graphic() && !b"/,@?#\\%\"<>^`{|}".contains(byte);
+        let authority = self.authority_of_target().unwrap_or_default();
+        if !hosts.iter().all(|host| host.iter().all(is_host)) || !authority.iter().all(is_host) {
+            return Err("a Host that is none");
+        }
+        Ok(())
+    }
+
+    /// The authority of a target in absolute-form.
+    pub(crate) fn authority_of_target(&self) -> Option<&[u8]> {
+        let scheme = [&b"http://"[..], b"https://"].into_iter().find(|scheme| {
+            let start = self.target.get(..scheme.len());
+            start.is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+        })?;
+        let rest = &self.target[scheme.len()..];
+        rest.split(|byte| b"/?".contains(byte)).next()
+    }
+
+    /// Whether another request may follow on the connection (RFC 9112 §9.3).
+    pub(crate) fn keeps_open(&self) -> bool {
+        keeps_open(&self.fields, self.version)
+    }
+}
+
+impl Answer {
+    /// Reads the answer at the front of `bytes`. `asked` is the method, as far as it is known; `has_ended` says that no
+    /// more bytes will come.
+    pub(crate) fn read(bytes: &[u8], asked: &[u8], has_ended: bool) -> Step<Self> {
+        let end = match grammar::head_end(bytes) {
+            Err(reason) => return Step::Broken(reason, None),
+            Ok(None) => return Step::Partial(None),
+            Ok(Some(end)) => end,
+        };
+        let answer = match Self::head(&bytes[..end], asked) {
+            Err(reason) => return Step::Broken(reason, None),
+            Ok(answer) => answer,
+        };
+        let body = grammar::body(&bytes[end..], answer.framing, has_ended);
+        with_body(body, end, |body| Self { body, ..answer })
+    }
+
+    fn head(head: &[u8], asked: &[u8]) -> Result<Self, &'static str> {
+        let mut slots = [httparse::EMPTY_HEADER; 256];
+        let mut parsed = httparse::Response::new(&mut slots);
+        match parsed.parse(head) {
+            Ok(httparse::Status::Complete(end)) if end == head.len() => {}
+            _ => return Err("not an answer's head"),
+        }
+        let (Some(version), Some(status)) = (parsed.version, parsed.code) else {
+            return Err("not a status line");
+        };
+        if !(100..600).contains(&status) || !head.starts_with(format!("HTTP/1.{version} {status}").as_bytes())
+        {
+            return Err("not a status line");
+        }
+        let fields = grammar::owned(parsed.headers);
+        let announced = grammar::framing(&fields, version)?;
+        let is_bodyless = status < 200 || status == 204;
+        if is_bodyless && announced == Some(Framing::Chunked) {
+            return Err("a coding where no body can be");
+        }
+        let framing = if is_bodyless || status == 304 || asked == b"HEAD" {
+            Framing::None
+        } else {
+            announced.unwrap_or(Framing::UntilEnd)
+        };
+        Ok(Self {
+            version,
+            status,
+            fields,
+            framing,
+            body: Body::default(),
+        })
+    }
+
+    /// Whether another answer may follow on the connection.
+    pub(crate) fn keeps_open(&self) -> bool {
+        keeps_open(&self.fields, self.version) && self.framing != Framing::UntilEnd
+    }
+}
+
+fn keeps_open(fields: &Fields, version: u8) -> bool {
+    let options = elements(fields, "connection");
+    let has = |option: &[u8]| options.iter().any(|known| known == option);
+    !has(b"close") && (version == 1 || has(b"keep-alive"))
+}
+
+/// A message from its head and what was found of its body behind `head` bytes.
+fn with_body<M>(body: Step<Body>, head: usize, make: impl FnOnce(Body) -> M) -> Step<M> {
+    match body {
+        Step::Whole(body, used) => Step::Whole(make(body), head + used),
+        Step::Partial(body) => Step::Partial(Some(make(body.unwrap_or_default()))),
+        Step::Broken(reason, body) => Step::Broken(reason, Some(make(body.unwrap_or_default()))),
+    }
+}
+
+/// All requests that a connection carries, and what stands behind the last.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    /// The whole ones.
+    pub(crate) requests: Vec<Request>,
+    /// What follows them.
+    pub(crate) rest: Rest,
+}
+
+impl Reading {
+    /// The request that is not whole, if its head is.
+    pub(crate) fn begun(&self) -> Option<&Request> {
+        match &self.rest {
+            Rest::Partial(request) | Rest::Broken(request) => request.as_ref(),
+            Rest::Nothing | Rest::Ignored => None,
+        }
+    }
+}
+
+/// What stands behind the last whole request.
+#[derive(Debug)]
+pub(crate) enum Rest {
+    /// Nothing.
+    Nothing,
+    /// Bytes behind a request after which the connection ends.
+    Ignored,
+    /// A request that is not whole; with what is known of it once its head is.
+    Partial(Option<Request>),
+    /// What is no request; with its head if that was well-formed.
+    Broken(Option<Request>),
+}
+
+/// Reads everything that a client sends.
+pub(crate) fn read_all(mut bytes: &[u8]) -> Reading {
+    let mut requests: Vec<Request> = Vec::new();
+    let rest = loop {
+        if bytes.is_empty() {
+            break Rest::Nothing;
+        }
+        if requests.last().is_some_and(|last| !last.keeps_open()) {
+            break Rest::Ignored;
+        }
+        match Request::read(bytes) {
+            Step::Whole(request, used) => {
+                requests.push(request);
+                bytes = &bytes[used..];
+            }
+            Step::Partial(request) => break Rest::Partial(request),
+            Step::Broken(_, request) => break Rest::Broken(request),
+        }
+    };
+    Reading { requests, rest }
+}

@@ -1,0 +1,345 @@
+//! A proxy as it should not be: it forwards bytes as they came, over one shared connection to its backend, and is strict
+//! but for one mistake of the kind that made others famous. It exists so that the oracle can be seen to find it.
+
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use super::grammar::{Framing, Step, elements, values};
+use super::message::{Answer, Request};
+
+/// Its mistake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flaw {
+    /// None: it shows that the oracle is content with a proxy that only forwards.
+    None,
+    /// `Content-Length` counts although there is a `Transfer-Encoding`: CL.TE.
+    LengthWins,
+    /// `Transfer-Encoding` counts and `Content-Length` is passed on beside it: TE.CL.
+    CodingWins,
+    /// Whatever holds the word is taken for `chunked`: TE.TE.
+    LooseCoding,
+    /// Of two lengths the first counts.
+    FirstLength,
+    /// Of two lengths the last counts.
+    LastLength,
+    /// GET has no body, whatever it says: 0.CL.
+    GetHasNoBody,
+    /// The length of a GET is not passed on, its body is: CL.0.
+    DropsLength,
+    /// A line may end with a line feed alone.
+    BareLf,
+    /// A line may continue another.
+    Folds,
+    /// NUL is a blank.
+    Nul,
+    /// There may be a blank before the colon.
+    BlankBeforeColon,
+    /// A chunk line may end with a line feed alone.
+    ChunkBareLf,
+    /// Chunk sizes wrap at 32 bits.
+    ChunkOverflow,
+    /// After a request to upgrade, bytes flow whatever was answered.
+    UpgradesAnyway,
+    /// `Connection` takes away whatever it names.
+    ConnectionStrips,
+    /// What follows an answer begins the next one.
+    KeepsExtra,
+    /// Of two lengths of an answer the first counts.
+    FirstLengthOfAnswer,
+    /// An answer that was cut short is ended as if it were whole.
+    MendsCutAnswers,
+}
+
+/// The proxy. Its threads end with their connections.
+#[derive(Debug)]
+pub(crate) struct Naive {
+    backend: SocketAddr,
+    flaw: Flaw,
+    pooled: Mutex<Option<Pooled>>,
+}
+
+/// The connection to the backend, with bytes that came too early.
+#[derive(Debug)]
+struct Pooled {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl Naive {
+    /// Starts one; returns where it listens. It listens until the process ends.
+    pub(crate) fn start(backend: SocketAddr, flaw: Flaw) -> SocketAddr {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+        let address = listener.local_addr().expect("a listener has an address");
+        let naive = Arc::new(Self {
+            backend,
+            flaw,
+            pooled: Mutex::default(),
+        });
+        thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let naive = Arc::clone(&naive);
+                // How it ends is for the oracle to judge.
+                thread::spawn(move || {
+                    drop(naive.serve(&client));
+                    drop(client.shutdown(Shutdown::Write));
+                    drain(&client);
+                });
+            }
+        });
+        address
+    }
+
+    fn serve(&self, mut client: &TcpStream) -> io::Result<()> {
+        client.set_nodelay(true)?;
+        let mut input = Vec::new();
+        loop {
+            let Some(end) = self.read_head(client, &mut input)? else {
+                return Ok(());
+            };
+            let believed = self.flaw.believed(&input[..end]);
+            let (Step::Whole(request, _) | Step::Partial(Some(request))) = Request::read(&believed) else {
+                return client.write_all(REFUSAL);
+            };
+            let length = loop {
+                match self.flaw.body_length(&input[end..], &request, &believed) {
+                    Ok(Some(length)) => break length,
+                    Ok(None) if !fill(client, &mut input)? => return Ok(()),
+                    Ok(None) => {}
+                    Err(()) => return client.write_all(REFUSAL),
+                }
+            };
+            let message: Vec<u8> = input.drain(..end + length).collect();
+            let head = self.flaw.forwarded_head(&message[..end], &request);
+            let is_tunnel =
+                self.flaw == Flaw::UpgradesAnyway && !elements(&request.fields, "upgrade").is_empty();
+            let rest = if is_tunnel {
+                std::mem::take(&mut input)
+            } else {
+                Vec::new()
+            };
+            let bytes = [&head, &message[end..], &rest].concat();
+            if !self.exchange(&bytes, &request, client)? || !request.keeps_open() || is_tunnel {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The length of the head at the front of the input, as far as it believes in one.
+    fn read_head(&self, client: &TcpStream, input: &mut Vec<u8>) -> io::Result<Option<usize>> {
+        loop {
+            let found = |what: &[u8]| {
+                let at = input.windows(what.len()).position(|bytes| bytes == what);
+                at.map(|at| at + what.len())
+            };
+            let end = match self.flaw {
+                Flaw::BareLf => found(b"\r\n\r\n").into_iter().chain(found(b"\n\n")).min(),
+                _ => found(b"\r\n\r\n"),
+            };
+            if end.is_some() || !fill(client, input)? {
+                return Ok(end);
+            }
+        }
+    }
+
+    /// Sends a request over the shared connection and passes on what comes back; `false` when that was the last.
+    fn exchange(&self, bytes: &[u8], request: &Request, mut client: &TcpStream) -> io::Result<bool> {
+        let mut pooled = self.pooled.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut backend = match pooled.take() {
+            Some(backend) => backend,
+            None => Pooled {
+                stream: TcpStream::connect(self.backend)?,
+                buffer: Vec::new(),
+            },
+        };
+        backend.stream.write_all(bytes)?;
+        let mut has_ended = false;
+        loop {
+            let believed = self.flaw.believed_answer(&backend.buffer);
+            match Answer::read(&believed, &request.method, has_ended) {
+                Step::Whole(answer, length) => {
+                    let length = length + backend.buffer.len() - believed.len();
+                    client.write_all(&backend.buffer[..length])?;
+                    backend.buffer.drain(..length);
+                    if answer.status < 200 {
+                        continue;
+                    }
+                    if answer.keeps_open() && (backend.buffer.is_empty() || self.flaw == Flaw::KeepsExtra) {
+                        *pooled = Some(backend);
+                    }
+                    return Ok(answer.keeps_open());
+                }
+                Step::Partial(Some(answer)) if has_ended && self.flaw == Flaw::MendsCutAnswers => {
+                    let body = &answer.body.decoded;
+                    write!(
+                        client,
+                        "HTTP/1.1 {} OK\r\nContent-Length: {}\r\n\r\n",
+                        answer.status,
+                        body.len()
+                    )?;
+                    client.write_all(body)?;
+                    return Ok(true);
+                }
+                Step::Partial(_) if has_ended => return client.write_all(BAD_GATEWAY).map(|()| false),
+                Step::Partial(_) => has_ended = !fill(&backend.stream, &mut backend.buffer)?,
+                Step::Broken(..) => return client.write_all(BAD_GATEWAY).map(|()| false),
+            }
+        }
+    }
+}
+
+const REFUSAL: &[u8] = b"HTTP/1.1 400 No\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+const BAD_GATEWAY: &[u8] = b"HTTP/1.1 502 No\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+
+impl Flaw {
+    /// A head as it understands it.
+    fn believed(self, head: &[u8]) -> Vec<u8> {
+        // One character a byte, so that text can be used.
+        let text: String = head.iter().map(|byte| char::from(*byte)).collect();
+        let is = |line: &str, name: &str| line.to_lowercase().starts_with(name);
+        let text = match self {
+            Self::BareLf => text.replace("\r\n", "\n").replace('\n', "\r\n"),
+            Self::Folds => text.replace("\r\n ", "").replace("\r\n\t", ""),
+            Self::Nul => text.replace('\0', ""),
+            Self::BlankBeforeColon => text.replace(" :", ":"),
+            _ => text,
+        };
+        let mut lines: Vec<String> = text.split_inclusive("\r\n").map(str::to_owned).collect();
+        let has_coding = lines.iter().any(|line| is(line, "transfer-encoding:"));
+        let lengths = lines.iter().filter(|line| is(line, "content-length:")).count();
+        let mut count = 0;
+        lines.retain(|line| {
+            let is_length = is(line, "content-length:");
+            count += usize::from(is_length);
+            match self {
+                Self::LengthWins => lengths == 0 || !is(line, "transfer-encoding:"),
+                Self::CodingWins => !has_coding || !is_length,
+                Self::FirstLength => !is_length || count == 1,
+                Self::LastLength => !is_length || count == lengths,
+                Self::GetHasNoBody => !is_length || !text.starts_with("GET "),
+                _ => true,
+            }
+        });
+        for line in &mut lines {
+            if self == Self::LooseCoding && is(line, "transfer-encoding:") && line.contains("chunked") {
+                "Transfer-Encoding: chunked\r\n".clone_into(line);
+            }
+        }
+        lines.concat().chars().map(|byte| byte as u8).collect()
+    }
+
+    /// An answer as it understands it.
+    fn believed_answer(self, bytes: &[u8]) -> Vec<u8> {
+        let field = b"Content-Length: ";
+        let starts: Vec<usize> = (0..bytes.len())
+            .filter(|at| bytes[*at..].starts_with(field))
+            .collect();
+        match starts[..] {
+            [_, second, ..] if self == Self::FirstLengthOfAnswer => {
+                let line = bytes[second..]
+                    .iter()
+                    .position(|byte| *byte == b'\n')
+                    .unwrap_or(0);
+                [&bytes[..second], &bytes[second + line + 1..]].concat()
+            }
+            _ => bytes.to_vec(),
+        }
+    }
+
+    /// How many bytes the body has on the wire; `None` when more have to be read.
+    fn body_length(self, bytes: &[u8], request: &Request, believed: &[u8]) -> Result<Option<usize>, ()> {
+        let length = match request.framing {
+            Framing::Length(length) => usize::try_from(length).map_err(|_| ())?,
+            Framing::None | Framing::UntilEnd => 0,
+            Framing::Chunked if matches!(self, Self::ChunkBareLf | Self::ChunkOverflow) => {
+                return self.chunks_length(bytes);
+            }
+            Framing::Chunked => {
+                return match Request::read(&[believed, bytes].concat()) {
+                    Step::Whole(_, length) => Ok(Some(length - believed.len())),
+                    Step::Partial(_) => Ok(None),
+                    Step::Broken(..) => Err(()),
+                };
+            }
+        };
+        Ok((bytes.len() >= length).then_some(length))
+    }
+
+    fn chunks_length(self, bytes: &[u8]) -> Result<Option<usize>, ()> {
+        let mut at = 0;
+        loop {
+            let Some(end) = bytes[at..].iter().position(|byte| *byte == b'\n') else {
+                return Ok(None);
+            };
+            let line = String::from_utf8_lossy(&bytes[at..at + end])
+                .trim_end()
+                .to_owned();
+            let size = u128::from_str_radix(&line, 16).map_err(|_| ())?;
+            let size = if self == Self::ChunkOverflow {
+                size & 0xffff_ffff
+            } else {
+                size
+            };
+            let size = usize::try_from(size).map_err(|_| ())?;
+            at += end + 1 + size;
+            let line_end = bytes
+                .get(at..)
+                .and_then(|rest| rest.iter().position(|byte| *byte == b'\n'));
+            let Some(line_end) = line_end else {
+                return Ok(None);
+            };
+            at += line_end + 1;
+            if size == 0 {
+                return Ok(Some(at));
+            }
+        }
+    }
+
+    /// The head that it sends: the bytes that came, with the lines that every proxy adds.
+    fn forwarded_head(self, head: &[u8], request: &Request) -> Vec<u8> {
+        let host = values(&request.fields, "host")
+            .first()
+            .copied()
+            .unwrap_or_default();
+        let stripped = elements(&request.fields, "connection");
+        let is_stripped = |line: &[u8]| {
+            let name: Vec<u8> = line.iter().take_while(|byte| **byte != b':').copied().collect();
+            let name = name.to_ascii_lowercase();
+            match self {
+                Self::ConnectionStrips => name == b"connection" || stripped.contains(&name),
+                Self::DropsLength => name == b"content-length" && request.method == b"GET",
+                _ => false,
+            }
+        };
+        let line_end = head.iter().position(|byte| *byte == b'\n').unwrap_or_default() + 1;
+        let (start, rest) = head.split_at(line_end);
+        let own = [
+            &b"X-Forwarded-Host: "[..],
+            host,
+            b"\r\nX-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\nVia: 1.1 evenkeel\r\n",
+            b"X-Request-Id: 0123456789abcdef0123456789abcdef\r\n",
+        ];
+        let lines = [&own.concat(), rest].concat();
+        let kept = lines
+            .split_inclusive(|byte| *byte == b'\n')
+            .filter(|line| !is_stripped(line));
+        [start, &kept.flatten().copied().collect::<Vec<u8>>()].concat()
+    }
+}
+
+/// Reads some more; `false` at the end.
+fn fill(mut stream: &TcpStream, buffer: &mut Vec<u8>) -> io::Result<bool> {
+    let mut piece = [0; 4096];
+    let count = stream.read(&mut piece)?;
+    buffer.extend_from_slice(&piece[..count]);
+    Ok(count > 0)
+}
+
+/// Reads what still comes, so that closing does not reset the connection.
+fn drain(stream: &TcpStream) {
+    let mut rest = Vec::new();
+    while fill(stream, &mut rest).unwrap_or(false) {
+        rest.clear();
+    }
+}
