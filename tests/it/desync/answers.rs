@@ -3,6 +3,7 @@
 use std::thread;
 
 use super::bench::{Named, Outcome, try_all};
+use super::corpora;
 use super::requests::setting;
 use super::table::{Case, Expected, read};
 use crate::support::oracle::{
@@ -111,6 +112,18 @@ fn hostile_answers_reach_the_client_whole_or_not_at_all() {
 }
 
 #[test]
+fn answers_of_public_corpora_pass_the_oracle() {
+    let inputs = corpora::answers().into_iter().flat_map(|case| {
+        ["", "[HEAD]", "[1.0]"].map(|flag| {
+            let name = format!("{} {flag}", case.name);
+            let input = input(&name, &case.bytes);
+            (name, input)
+        })
+    });
+    try_all(inputs, |_, evidence| judge_answer(evidence)).check("corpora of answers");
+}
+
+#[test]
 fn mutated_answers_pass_the_oracle() {
     let seed = setting("EVENKEEL_DESYNC_SEED", SEED);
     let count = setting("EVENKEEL_DESYNC_COUNT", COUNT);
@@ -141,6 +154,7 @@ fn bases() -> Vec<Vec<u8>> {
         let is_refused = case.expected == Expected::Statuses(vec![502]);
         bases.extend(vec![case.bytes; if is_refused { 1 } else { 4 }]);
     }
+    bases.extend(corpora::answers().into_iter().map(|case| case.bytes));
     bases
 }
 

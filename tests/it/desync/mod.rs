@@ -3,6 +3,7 @@
 
 mod answers;
 mod bench;
+mod corpora;
 mod proof;
 mod requests;
 mod table;

@@ -1,10 +1,9 @@
 //! Hostile requests.
 
-use std::fs;
-use std::path::PathBuf;
 use std::thread;
 
 use super::bench::{Named, Outcome, try_all};
+use super::corpora;
 use super::table::{Case, Expected, read};
 use crate::support::oracle::{Dice, Evidence, Input, Kind, Mode, Violation, judge_request, mutate};
 
@@ -99,15 +98,37 @@ fn a_refusal_waits_for_nothing_more() {
 }
 
 #[test]
-fn corpora_pass_the_oracle() {
-    let inputs: Vec<Named> = corpora()
-        .into_iter()
-        .flat_map(|(name, bytes)| {
-            let with_tail = Input::new(&[&bytes, TAIL].concat());
-            [(name.clone(), Input::new(&bytes)), (name, with_tail)]
+fn requests_of_public_corpora_pass_the_oracle() {
+    let requests = corpora::requests();
+    let inputs: Vec<Named> = requests
+        .iter()
+        .enumerate()
+        .flat_map(|(index, case)| {
+            let with_tail = Input::new(&[&case.bytes, TAIL].concat());
+            let name = format!("{index} {}", case.name);
+            [
+                (name.clone(), Input::new(&case.bytes)),
+                (format!("{name}, more behind"), with_tail),
+            ]
         })
         .collect();
-    try_all(inputs, |_, evidence| judge_request(evidence)).check("corpora");
+    let judge = |name: &str, evidence: &Evidence| {
+        let mut verdict = judge_request(evidence);
+        let index = name
+            .split(' ')
+            .next()
+            .and_then(|index| index.parse::<usize>().ok());
+        let case = &requests[index.expect("an index")];
+        let status = verdict.statuses.first().copied();
+        let is_alone = evidence.input.bytes() == case.bytes;
+        if is_alone && !case.expected.allows(status) {
+            let text = format!("expected {:?}, got {status:?}", case.expected);
+            let kind = Kind::WrongAnswer;
+            verdict.violations.push(Violation { kind, text });
+        }
+        verdict
+    };
+    try_all(inputs, judge).check("corpora");
 }
 
 #[test]
@@ -145,7 +166,7 @@ fn bases() -> Vec<Vec<u8>> {
             matches!(&case.expected, Expected::Statuses(statuses) if statuses.first() == Some(&200));
         bases.extend(vec![case.bytes; if is_accepted { 12 } else { 1 }]);
     }
-    bases.extend(corpora().into_iter().map(|(_, bytes)| bytes));
+    bases.extend(corpora::requests().into_iter().map(|case| case.bytes));
     bases
 }
 
@@ -164,49 +185,4 @@ fn mutated(bases: &[Vec<u8>], dice: &mut Dice) -> Input {
         mode,
         ..Input::default()
     }
-}
-
-/// The requests of the public corpora, with names, where they are at hand: `EVENKEEL_CORPORA`, or the folder
-/// `../shared/data` beside the package.
-fn corpora() -> Vec<(String, Vec<u8>)> {
-    let beside = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
-    let folder = std::env::var_os("EVENKEEL_CORPORA").map_or_else(beside, PathBuf::from);
-    let mut cases = Vec::new();
-    for file in ["h1spec.jsonl", "llhttp.jsonl"] {
-        let path = folder.join(file);
-        let Ok(text) = fs::read_to_string(&path) else {
-            eprintln!("skipped: there is no {}", path.display());
-            continue;
-        };
-        for line in text.lines() {
-            let value: serde_json::Value = serde_json::from_str(line).expect("a line of JSON");
-            let id = value["id"].as_str().expect("an id").to_owned();
-            let bytes = base64(value["raw_b64"].as_str().expect("bytes"));
-            if bytes.is_empty() || id.contains("-response-") {
-                continue;
-            }
-            // llhttp's have no `Host`, which would hide every other reason to refuse them.
-            let with_host = String::from_utf8_lossy(&bytes).replacen("\r\n", "\r\nHost: a\r\n", 1);
-            cases.push((format!("{id} with a Host"), with_host.into_bytes()));
-            cases.push((id, bytes));
-        }
-    }
-    cases
-}
-
-fn base64(text: &str) -> Vec<u8> {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut bytes = Vec::new();
-    let (mut bits, mut count) = (0_u32, 0);
-    for byte in text.bytes().filter(|byte| *byte != b'=') {
-        let digit = DIGITS.iter().position(|digit| *digit == byte).expect("base64");
-        bits = bits << 6 | digit as u32;
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            bytes.push((bits >> count) as u8);
-            bits &= (1 << count) - 1;
-        }
-    }
-    bytes
 }

@@ -1,0 +1,124 @@
+//! The requests and answers of two public corpora, h1spec and llhttp, where they are at hand: `EVENKEEL_CORPORA`, or the folder
+//! `../shared/data` beside the package.
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+/// A message of a corpus.
+#[derive(Debug)]
+pub(super) struct Case {
+    /// Its name there.
+    pub(super) name: String,
+    /// The bytes.
+    pub(super) bytes: Vec<u8>,
+    /// What the corpus says of it.
+    pub(super) expected: Expected,
+}
+
+/// What a corpus says of a request.
+#[derive(Debug)]
+pub(super) enum Expected {
+    /// The status of the first answer is in one of these ranges.
+    Ranges(Vec<[u16; 2]>),
+    /// There is no answer as long as nothing more comes.
+    Nothing,
+    /// Nothing that can be said from outside: what llhttp's verdicts mean to our parser is in its own tests.
+    Unsaid,
+}
+
+impl Expected {
+    /// Whether the first final answer, if there is one, is as expected.
+    pub(super) fn allows(&self, status: Option<u16>) -> bool {
+        match (self, status) {
+            (Self::Unsaid, _) | (Self::Nothing, None) => true,
+            (Self::Ranges(ranges), Some(status)) => {
+                ranges.iter().any(|[low, high]| (*low..=*high).contains(&status))
+            }
+            _ => false,
+        }
+    }
+}
+
+/// All requests that are at hand.
+pub(super) fn requests() -> Vec<Case> {
+    let lines = lines(|name| !name.contains("-response-"));
+    lines.into_iter().flat_map(|line| requests_of(&line)).collect()
+}
+
+/// All answers that are at hand.
+pub(super) fn answers() -> Vec<Case> {
+    let lines = lines(|name| name.contains("-response-"));
+    lines.iter().map(case).collect()
+}
+
+/// The lines of all files whose name is meant.
+fn lines(is_meant: impl Fn(&str) -> bool) -> Vec<Value> {
+    let beside = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
+    let folder = std::env::var_os("EVENKEEL_CORPORA").map_or_else(beside, PathBuf::from);
+    let mut found = Vec::new();
+    for file in ["h1spec.jsonl", "llhttp.jsonl"] {
+        let path = folder.join(file);
+        let Ok(text) = fs::read_to_string(&path) else {
+            eprintln!("skipped: there is no {}", path.display());
+            continue;
+        };
+        let values = text
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).expect("a line of JSON"));
+        let values: Vec<Value> = values.collect();
+        assert!(
+            values.len() > 30,
+            "{} holds only {}",
+            path.display(),
+            values.len()
+        );
+        found.extend(values);
+    }
+    found.retain(|value| value["raw_b64"] != "" && is_meant(value["id"].as_str().unwrap_or_default()));
+    found
+}
+
+/// A request as it is and with a `Host`: llhttp's have none, which would hide every other reason to refuse them.
+fn requests_of(value: &Value) -> Vec<Case> {
+    let plain = case(value);
+    let with_host = String::from_utf8_lossy(&plain.bytes).replacen("\r\n", "\r\nHost: a\r\n", 1);
+    let with_host = Case {
+        name: format!("{} with a Host", plain.name),
+        bytes: with_host.into_bytes(),
+        expected: Expected::Unsaid,
+    };
+    vec![plain, with_host]
+}
+
+fn case(value: &Value) -> Case {
+    let text = |key: &str| value[key].as_str().expect(key);
+    let expected = match (text("expect"), serde_json::from_str(text("expect"))) {
+        (_, Ok(ranges)) => Expected::Ranges(ranges),
+        ("wait", _) => Expected::Nothing,
+        _ => Expected::Unsaid,
+    };
+    Case {
+        name: text("id").to_owned(),
+        bytes: base64(text("raw_b64")),
+        expected,
+    }
+}
+
+fn base64(text: &str) -> Vec<u8> {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut bytes = Vec::new();
+    let (mut bits, mut count) = (0_u32, 0);
+    for byte in text.bytes().filter(|byte| *byte != b'=') {
+        let digit = DIGITS.iter().position(|digit| *digit == byte).expect("base64");
+        bits = bits << 6 | digit as u32;
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            bytes.push((bits >> count) as u8);
+            bits &= (1 << count) - 1;
+        }
+    }
+    bytes
+}
