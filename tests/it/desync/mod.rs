@@ -7,3 +7,4 @@ mod corpora;
 mod proof;
 mod requests;
 mod table;
+mod tunnels;
