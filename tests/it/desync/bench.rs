@@ -12,6 +12,9 @@ const BATCH: usize = 2500;
 /// Violations that are told; more would not help.
 const TOLD: usize = 12;
 
+/// Hanging inputs after which no more are tried: each costs the whole deadline.
+const HUNG: usize = 3;
+
 /// What became of many inputs.
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
@@ -23,6 +26,8 @@ pub(super) struct Outcome {
     pub(super) refused: usize,
     /// How many canaries used a connection that a hostile request had used.
     pub(super) reused: usize,
+    /// How many made something hang.
+    hung: usize,
     failures: Vec<String>,
 }
 
@@ -33,6 +38,7 @@ impl Outcome {
         self.forwarded += other.forwarded;
         self.refused += other.refused;
         self.reused += other.reused;
+        self.hung += other.hung;
         self.failures.extend(other.failures);
     }
 
@@ -100,7 +106,7 @@ pub(super) fn try_all(
 ) -> Outcome {
     let mut outcome = Outcome::default();
     let mut inputs = inputs.into_iter().peekable();
-    while inputs.peek().is_some() {
+    while inputs.peek().is_some() && outcome.hung < HUNG {
         outcome.add(try_batch(inputs.by_ref().take(BATCH), &judge));
     }
     outcome
@@ -129,7 +135,12 @@ fn try_batch(inputs: impl Iterator<Item = Named>, judge: impl Fn(&str, &Evidence
         outcome.forwarded += usize::from(verdict.forwarded > 0);
         outcome.refused += usize::from(verdict.statuses.iter().any(|status| *status >= 400));
         outcome.reused += usize::from(verdict.is_canary_reused);
+        let hangs = |violation: &Violation| matches!(violation.kind, Kind::Hung | Kind::LeftOpen);
+        outcome.hung += usize::from(verdict.violations.iter().any(hangs));
         judged.push((name, evidence, verdict));
+        if outcome.hung >= HUNG {
+            break;
+        }
     }
     // Lines come in the order of what they tell.
     lane.run(Input::new(b"GET /last HTTP/1.1\r\nHost: a\r\n\r\n"));
