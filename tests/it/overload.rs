@@ -201,7 +201,7 @@ fn thousands_of_slow_heads_harm_nobody_who_asks() {
     // All of them were accepted before this one.
     assert_eq!(proxy.get("/end").text(), "a");
     let is_good = |line: &serde_json::Value| line["status"] == 200;
-    proxy.access_line("/end");
+    proxy.wait_for_count(served + 1, is_good);
     assert_eq!(proxy.count_so_far(is_good), served + 1);
     assert!(cpu(&proxy) > 0, "CPU time can be read");
     let closed: Vec<bool> = slow.iter_mut().map(was_closed).collect();

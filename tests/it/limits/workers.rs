@@ -32,11 +32,15 @@ fn busy(backend: &Backend) -> usize {
 fn the_limit_holds_over_all_workers() {
     const LIMIT: usize = 8;
     let (backend, proxy, gate) = crowded(LIMIT);
-    let mut clients: Vec<Client> = (0..40).map(|_| proxy.client()).collect();
-    for client in &mut clients {
+    let busy_client = || {
+        let mut client = proxy.client();
         client.send(BUSY);
-    }
+        client
+    };
+    let mut clients: Vec<Client> = (0..LIMIT).map(|_| busy_client()).collect();
+    // From now on nobody waits who could be closed.
     backend.wait_for_requests(LIMIT);
+    let _more: Vec<Client> = (0..4 * LIMIT).map(|_| busy_client()).collect();
     // What comes too much would have come by now.
     assert!(clients[0].is_silent_for(Duration::from_millis(300)));
     let let_in = busy(&backend);
@@ -46,11 +50,7 @@ fn the_limit_holds_over_all_workers() {
     );
     gate.open();
     for client in &mut clients {
-        assert_eq!(
-            client.read().text(),
-            "busy",
-            "who has to wait is served in the end"
-        );
+        assert_eq!(client.read().text(), "busy", "who was let in is served");
     }
 }
 

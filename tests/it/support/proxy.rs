@@ -122,6 +122,14 @@ impl Proxy {
         lines.filter(|line| is_meant(line)).count()
     }
 
+    /// Waits for so many such lines; each worker writes its own in its own time.
+    pub(crate) fn wait_for_count(&self, count: usize, is_meant: impl Fn(&Value) -> bool) {
+        self.events.wait_for("so many lines", |all| {
+            let lines = all.iter().filter_map(Event::line);
+            (lines.filter(|line| is_meant(line)).count() >= count).then_some(())
+        });
+    }
+
     /// A place in what it tells: the lines from now on.
     pub(crate) fn mark(&self) -> usize {
         self.events.all().len()
