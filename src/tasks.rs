@@ -2,8 +2,11 @@
 
 use std::cell::Cell;
 use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
+use pin_project_lite::pin_project;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
@@ -58,10 +61,7 @@ impl LocalTasks {
     pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
         self.state.running.set(self.state.running.get() + 1);
         let ending = Ending(Rc::clone(&self.state));
-        tokio::task::spawn_local(async move {
-            let _ending = ending;
-            task.await;
-        });
+        tokio::task::spawn_local(Counted { task, ending });
     }
 
     /// Number of tasks that run.
@@ -74,6 +74,23 @@ impl LocalTasks {
         while self.state.running.get() > 0 {
             self.state.ended.notified().await;
         }
+    }
+}
+
+pin_project! {
+    /// A task that says when it ends. An `async` block would hold the task twice: as it came and as it runs.
+    struct Counted<F> {
+        #[pin]
+        task: F,
+        ending: Ending,
+    }
+}
+
+impl<F: Future> Future for Counted<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        self.project().task.poll(context)
     }
 }
 

@@ -221,13 +221,8 @@ impl Acceptor {
             worker: Rc::clone(worker),
             is_last_request: false,
         };
-        worker.counters.connections_active.up();
-        let (waiting, worker) = (self.waiting.clone(), Rc::clone(worker));
-        self.tasks.spawn(async move {
-            let _open = open;
-            connection::serve(client, waiting).await;
-            worker.counters.connections_active.down();
-        });
+        self.tasks
+            .spawn(connection::serve(client, self.waiting.clone(), open));
     }
 }
 

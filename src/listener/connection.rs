@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use super::crew::Open;
 use super::waiting::WaitingList;
 use crate::clock::{self, Ring};
 use crate::http1::{self, HeadError, Kind, Malformed};
@@ -28,7 +29,22 @@ enum Next {
 }
 
 /// Serves one client until its connection ends.
-pub(super) async fn serve(mut client: Client, waiting: WaitingList) {
+#[allow(
+    clippy::manual_async_fn,
+    reason = "an `async` function keeps what it is given twice, and an idle connection is not much more than this future"
+)]
+pub(super) fn serve(mut client: Client, waiting: WaitingList, open: Open) -> impl Future<Output = ()> {
+    async move {
+        client.worker.counters.connections_active.up();
+        serve_all(&mut client, &waiting).await;
+        client.worker.counters.connections_active.down();
+        client.connection.release(&client.worker.buffers);
+        drop(open);
+    }
+}
+
+/// Serves one request after the other.
+async fn serve_all(client: &mut Client, waiting: &WaitingList) {
     let worker = Rc::clone(&client.worker);
     let notice = Rc::default();
     let mut served: u64 = 0;
@@ -36,13 +52,13 @@ pub(super) async fn serve(mut client: Client, waiting: WaitingList) {
         let limit = worker.local().snapshot.limits.requests_per_connection;
         client.is_last_request = limit.is_some_and(|limit| served + 1 >= limit);
         let place = waiting.join(client.alarm.key(), &notice);
-        let next = next_request(&mut client, &notice, served == 0).await;
+        let next = next_request(client, &notice, served == 0).await;
         drop(place);
         let after = match next {
             Next::Over => break,
             Next::Refused(failure, started) => {
                 let received = client.connection.input.unread().len();
-                let after = proxy::refuse(&mut client, failure, (started, received)).await;
+                let after = proxy::refuse(client, failure, (started, received)).await;
                 if failure == Failure::Evicted {
                     // Its descriptor is wanted now.
                     break;
@@ -50,7 +66,7 @@ pub(super) async fn serve(mut client: Client, waiting: WaitingList) {
                 after
             }
             Next::Request(incoming, started) => {
-                let after = proxy::serve_request(&mut client, &incoming, started).await;
+                let after = proxy::serve_request(client, &incoming, started).await;
                 worker.give_back_head(incoming);
                 after
             }
@@ -59,7 +75,7 @@ pub(super) async fn serve(mut client: Client, waiting: WaitingList) {
         match after {
             After::KeepOpen => client.connection.rest(&worker.buffers),
             After::Close => {
-                linger(&mut client).await;
+                linger(client).await;
                 break;
             }
             After::Reset => {
@@ -68,7 +84,6 @@ pub(super) async fn serve(mut client: Client, waiting: WaitingList) {
             }
         }
     }
-    client.connection.release(&worker.buffers);
 }
 
 /// Waits for a request: `client_idle` for its first byte (`client_header` on a new connection), then `client_header`

@@ -42,7 +42,8 @@ impl<'a> Exchange<'a> {
         self.waits.reset();
         let before = self.client.connection.bytes_out;
         if backend.head.status == 101 {
-            return Ok(tunnel::run(self, pool, backend).await);
+            // In a box, because every client's connection has room for this one, and few are tunnels.
+            return Ok(Box::pin(tunnel::run(self, pool, backend)).await);
         }
         if is_larger(backend.head.body, self.snapshot.limits.body) {
             return Err(Failure::AnswerTooLarge);

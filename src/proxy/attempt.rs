@@ -95,7 +95,9 @@ impl<'a> Exchange<'a> {
             return Ok(idle);
         }
         let addresses = member.backend.resolved.load_full();
-        match net::dial(&addresses, pool.settings.timeouts.connect).await {
+        // In a box, because every client's connection has room for this one, and few dial.
+        let dialled = Box::pin(net::dial(&addresses, pool.settings.timeouts.connect)).await;
+        match dialled {
             Ok(tcp) => {
                 worker.counters.backend_connections_opened.increment();
                 Ok(BackendConnection::new(id, Stream::from_tcp(tcp)))
