@@ -37,8 +37,8 @@ pub use reference::{page, schema};
 /// Where a config is looked for when the command line names none, in this order.
 pub const DEFAULT_PATHS: [&str; 2] = ["config/config.yaml", "/etc/evenkeel/config.yaml"];
 
-/// Largest file, in bytes, that is read: a thousand times what a large site writes.
-const LARGEST_FILE: u64 = 4 << 20;
+/// Largest file, in bytes, that is read: a hundred thousand routes take a quarter of it.
+const LARGEST_FILE: u64 = 64 << 20;
 
 /// How many worker threads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

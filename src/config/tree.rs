@@ -11,8 +11,9 @@ use super::variables;
 /// Deepest nesting, aliases included. Our own format needs 6.
 const DEEPEST: usize = 32;
 
-/// Most nodes of a tree, counting what aliases repeat: a few lines of nested aliases stand for billions of nodes.
-const MOST_NODES: usize = 200_000;
+/// Most nodes of a tree, counting what aliases repeat: a few lines of nested aliases stand for billions of nodes. A route or
+/// a backend takes up to seven.
+const MOST_NODES: usize = 2_000_000;
 
 /// A value and where it stood.
 #[derive(Debug, Clone)]

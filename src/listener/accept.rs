@@ -213,7 +213,6 @@ impl Acceptor {
     /// Begins to serve a connection here.
     fn welcome(&self, stream: TcpStream, peer: SocketAddr, open: Open) {
         let worker = &self.worker;
-        let _ = stream.set_nodelay(true);
         let client = Client {
             connection: Connection::new(Stream::from_tcp(stream)),
             peer: Peer::new(peer),

@@ -74,6 +74,7 @@ async fn serve_all(client: &mut Client, waiting: &WaitingList) {
         served += 1;
         match after {
             After::KeepOpen => client.connection.rest(&worker.buffers),
+            After::End => break,
             After::Close => {
                 linger(client).await;
                 break;

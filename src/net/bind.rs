@@ -25,6 +25,8 @@ pub fn bind(address: SocketAddr) -> io::Result<Bound> {
     }
     // Connections of an earlier process that are still dying must not keep this one from starting.
     socket.set_reuse_address(true)?;
+    // Accepted connections inherit it, which saves a call for each.
+    socket.set_tcp_nodelay(true)?;
     socket.bind(&address.into())?;
     Ok(Bound(socket))
 }
@@ -55,5 +57,22 @@ impl Bound {
     /// No descriptor is free.
     pub fn share(&self) -> io::Result<TcpListener> {
         Ok(self.0.try_clone()?.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{Ipv4Addr, TcpStream};
+
+    #[test]
+    fn accepted_connections_send_small_pieces_at_once() {
+        let bound = bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        bound.listen().unwrap();
+        let _client = TcpStream::connect(bound.address().unwrap()).unwrap();
+        let listener = bound.share().unwrap();
+        listener.set_nonblocking(false).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        assert!(accepted.nodelay().unwrap());
     }
 }

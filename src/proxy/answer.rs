@@ -60,7 +60,7 @@ impl<'a> Exchange<'a> {
         let result = std::future::poll_fn(|context| answer.poll(self, context)).await;
         let Err(failure) = result else {
             self.keep(answer, pool);
-            let after = if keep_alive { After::KeepOpen } else { After::Close };
+            let after = self.after(keep_alive);
             return Ok(Forwarded { after, failure: None });
         };
         let was_begun = self.client.connection.bytes_out != before;
@@ -76,6 +76,24 @@ impl<'a> Exchange<'a> {
             after,
             failure: Some(failure),
         })
+    }
+
+    /// What becomes of the client's connection when request and answer are whole.
+    fn after(&self, keep_alive: bool) -> After {
+        if keep_alive {
+            return After::KeepOpen;
+        }
+        // Clients of old send an empty line behind a body, whatever they said.
+        let is_last = !self.head.keep_alive
+            && matches!(self.head.body, BodyLength::None | BodyLength::Exact(0))
+            && self.head.upgrade.is_none();
+        let connection = &self.client.connection;
+        // One that has sent more all the same would lose the answer to a reset.
+        if is_last && connection.input.is_empty() && !connection.stream().has_news_now() {
+            After::End
+        } else {
+            After::Close
+        }
     }
 
     /// Writes the head, in our words, into the client's output.

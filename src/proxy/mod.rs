@@ -47,6 +47,8 @@ const TRIED_INLINE: usize = 4;
 pub enum After {
     /// The next request may come.
     KeepOpen,
+    /// No more requests, as the client itself has said: nothing more will come.
+    End,
     /// No more requests; what the client still sends is read for a moment, so that the answer arrives.
     Close,
     /// It ends with a reset, because that is the only sign of an incomplete answer.

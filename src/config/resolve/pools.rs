@@ -19,7 +19,7 @@ use crate::strategy;
 pub(super) const DEFAULT_POOL: &str = "default";
 
 /// Most backends of one pool: strategies keep lists that grow with it.
-const MOST_BACKENDS: usize = 4096;
+const MOST_BACKENDS: usize = 16_384;
 
 /// Most pools.
 const MOST_POOLS: usize = 1024;

@@ -14,7 +14,7 @@ use crate::config::tree::{Node, Value};
 use crate::router::Route;
 
 /// Most routes.
-const MOST_ROUTES: usize = 10_000;
+const MOST_ROUTES: usize = 200_000;
 
 /// Longest name of a DNS host, in bytes (RFC 1035 §2.3.4).
 const LONGEST_HOST: usize = 253;
