@@ -1,0 +1,264 @@
+//! A whole client connection through the balancer's own loop: listener, request path, pool and real sockets on loopback,
+//! one worker and one thread. The bytes of a run say what the client sends and what the backends answer (`script`); the
+//! other side of everything is read with the reference readers (`oracle`). A second client comes in the middle and has
+//! to get its own answer, whatever became of the connections to the backends.
+//!
+//! The clock of the runtime moves only when nothing else can, which is how the end of all activity is found. The timers
+//! of the balancer are moved by hand: at the end they let everything that still waits run out.
+
+mod backend;
+mod client;
+mod oracle;
+mod script;
+
+use std::cell::RefCell;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use evenkeel::clock;
+use evenkeel::config::{self, Config};
+use evenkeel::listener::{Acceptor, Crew};
+use evenkeel::pool::Pool;
+use evenkeel::proxy::{Shared, Snapshot, Worker};
+use evenkeel::router::Router;
+use evenkeel::tasks::LocalTasks;
+use evenkeel::telemetry::Label;
+use evenkeel::telemetry::access_log::{LogBuffer, OnFull, Options};
+use evenkeel::telemetry::metrics::WorkerCounters;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
+use tokio::task::JoinSet;
+
+use crate::input::Input;
+use crate::reference::Answer;
+use backend::Seen;
+use client::{Client, Got};
+use script::{Leaving, Script};
+
+/// Largest body where limits are small.
+const SMALL_BODY: u64 = 64;
+/// Longer than every timeout in the config, and than what the listener adds to them.
+const PATIENCE: Duration = Duration::from_millis(2_500);
+/// How often patience may run out until everything has ended: each attempt may take its time.
+const ROUNDS: u32 = 64;
+
+thread_local! {
+    static RIG: RefCell<Option<Rig>> = const { RefCell::new(None) };
+}
+
+/// Panics when something does not hold.
+pub fn check(data: &[u8]) {
+    let Some(input) = Input::new(data) else { return };
+    RIG.with_borrow_mut(|rig| rig.get_or_insert_with(Rig::new).run(&input));
+}
+
+/// What stays from run to run.
+struct Rig {
+    runtime: LocalRuntime,
+    stage: Rc<Stage>,
+    /// With one backend, and with two.
+    configs: [Config; 2],
+    runs: u64,
+}
+
+/// Where clients and backends listen.
+struct Stage {
+    front: StdListener,
+    address: SocketAddr,
+    backends: Vec<Rc<TcpListener>>,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build_local(LocalOptions::default())
+            .expect("a runtime");
+        let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let front = StdListener::bind(loopback).expect("a port");
+        front.set_nonblocking(true).expect("a socket of ours");
+        let address = front.local_addr().expect("it is bound");
+        let bind = || runtime.block_on(TcpListener::bind(loopback)).expect("a port");
+        let backends = vec![Rc::new(bind()), Rc::new(bind())];
+        let urls: Vec<String> = backends
+            .iter()
+            .map(|backend| format!("http://{}", backend.local_addr().expect("it is bound")))
+            .collect();
+        let stage = Stage {
+            front,
+            address,
+            backends,
+        };
+        Self {
+            runtime,
+            stage: Rc::new(stage),
+            configs: [config(&urls[..1]), config(&urls)],
+            runs: 0,
+        }
+    }
+
+    fn run(&mut self, input: &Input<'_>) {
+        self.runs += 1;
+        let script = Script::new(input);
+        let config = &self.configs[usize::from(script.has_two_backends)];
+        let snapshot = snapshot(config, input);
+        let pools = snapshot.pools.clone();
+        let (parts, leaving) = (script.client.clone(), script.leaving);
+        let sent = parts.concat();
+        let seen = Rc::new(RefCell::new(Seen::new(script, evenkeel::chance::mix(self.runs))));
+        let play = play(
+            Rc::clone(&self.stage),
+            snapshot,
+            Rc::clone(&seen),
+            (parts, leaving),
+        );
+        let got = self.runtime.block_on(async {
+            // A task of its own is woken without a system call.
+            let mut run = JoinSet::new();
+            run.spawn_local(play);
+            run.join_next()
+                .await
+                .expect("one was spawned")
+                .expect("it does not panic")
+        });
+        for member in pools.iter().flat_map(|pool| &pool.members) {
+            assert_eq!(member.backend.in_flight.0.load(Ordering::Relaxed), 0);
+        }
+        oracle::judge(&sent, &seen.borrow().attempts, &got);
+    }
+}
+
+/// Plays a run and says what the client got.
+async fn play(
+    stage: Rc<Stage>,
+    snapshot: Snapshot,
+    seen: Rc<RefCell<Seen>>,
+    (parts, leaving): (Vec<Vec<u8>>, Leaving),
+) -> Got {
+    let mut backends = JoinSet::new();
+    for listener in &stage.backends {
+        backends.spawn_local(backend::serve(Rc::clone(listener), Rc::clone(&seen)));
+    }
+    let counters = Arc::new(WorkerCounters::default());
+    let log = LogBuffer::new(None, OnFull::Drop, Options::default());
+    let worker = Worker::new(Shared::new(snapshot), Arc::clone(&counters), log);
+    let (mut accepting, connections) = (JoinSet::new(), LocalTasks::default());
+    let seat = Crew::of(1, clock::now()).pop().expect("one worker");
+    let front = stage.front.try_clone().expect("a descriptor");
+    let acceptor =
+        Acceptor::start(&worker, seat, vec![front], &mut accepting, &connections).expect("it listens");
+
+    let mut client = Client::connect(stage.address).await.expect("it is let in");
+    for (index, part) in parts.iter().enumerate() {
+        if index > 0 {
+            pause().await;
+        }
+        client.send(part).await;
+    }
+    let mut client = Some(client);
+    let mut got = None;
+    match (leaving, &mut client) {
+        (Leaving::HalfClosed, Some(client)) => client.half_close().await,
+        (Leaving::Reset, _) => got = Some(leave(client.take()).await),
+        _ => {}
+    }
+    settle(&seen).await;
+    canary(stage.address, &seen).await;
+    for round in 1..=ROUNDS {
+        if connections.running() == 0 {
+            break;
+        }
+        worker.wheel.advance(clock::now() + PATIENCE * round);
+        settle(&seen).await;
+    }
+    assert_eq!(connections.running(), 0, "a connection does not end");
+    let got = match got {
+        Some(got) => got,
+        None => leave(client).await,
+    };
+    accepting.shutdown().await;
+    drop(acceptor);
+    assert_eq!(worker.wheel.alarms(), 0);
+    assert_eq!(counters.connections_active.value(), 0);
+    assert_eq!(counters.requests_in_flight.value(), 0);
+    backends.shutdown().await;
+    got
+}
+
+/// Another client asks, over the same connections to backends.
+async fn canary(address: SocketAddr, seen: &RefCell<Seen>) {
+    let canary = seen.borrow().canary.clone();
+    let mut client = Client::connect(address).await.expect("it is let in");
+    let request = format!("GET /canary HTTP/1.1\r\nHost: c\r\nX-Canary: {canary}\r\n\r\n");
+    client.send(request.as_bytes()).await;
+    settle(seen).await;
+    let got = client.leave().await;
+    let answer = Answer::read(&got.bytes, false, false);
+    let is_its_own = answer.is_some_and(|answer| {
+        (answer.status, answer.length, &answer.body.payload[..]) == (200, got.bytes.len(), canary.as_bytes())
+    });
+    assert!(is_its_own, "the canary got {}", got.bytes.escape_ascii());
+}
+
+async fn leave(client: Option<Client>) -> Got {
+    match client {
+        Some(client) => client.leave().await,
+        None => Got::default(),
+    }
+}
+
+fn config(backends: &[String]) -> Config {
+    let text = format!(
+        "listen: 127.0.0.1:1\nadmin: off\nhealth_check: off\nbackends: [{}]\n\
+         timeouts: {{ connect: 1s, client_header: 1s, first_byte: 1s, request: 2s, progress: 1s, \
+         stream_idle: 1s, tunnel_idle: 1s, client_idle: 1s, backend_idle: 1s }}\n",
+        backends.join(", ")
+    );
+    let loaded = config::from_text(&text, "fuzz", std::path::Path::new("/"), &|_| None);
+    loaded.unwrap_or_else(|report| panic!("{report}")).config
+}
+
+/// As a server makes it, with the limits of this run.
+fn snapshot(config: &Config, input: &Input<'_>) -> Snapshot {
+    let names: Vec<Arc<str>> = config.pools.iter().map(|pool| Arc::clone(&pool.name)).collect();
+    let mut limits = config.limits;
+    limits.message = input.limits();
+    limits.body = (input.options & 1 != 0).then_some(SMALL_BODY);
+    Snapshot {
+        router: Router::new(&config.routes, &names).expect("the config was checked"),
+        pools: config
+            .pools
+            .iter()
+            .map(|pool| Pool::new(pool.clone(), None))
+            .collect(),
+        route_labels: vec![Label::new("*")],
+        trusted_proxies: Vec::new(),
+        timeouts: config.timeouts,
+        limits,
+    }
+}
+
+/// Waits until nothing moves; whoever pauses too goes on at the same time.
+async fn pause() {
+    tokio::time::sleep(Duration::from_millis(1)).await;
+}
+
+/// Waits until nothing moves and no backend pauses.
+async fn settle(seen: &RefCell<Seen>) {
+    loop {
+        pause().await;
+        if seen.borrow().pausing == 0 {
+            return;
+        }
+    }
+}
+
+/// Lets the end of a connection take its port along: otherwise thousands of runs a second would use them up.
+fn reset_on_close(stream: &TcpStream) {
+    // Fails only when the connection is gone already.
+    let _ = stream.set_zero_linger();
+}

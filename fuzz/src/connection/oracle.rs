@@ -1,0 +1,208 @@
+//! What must hold of a run, whatever was sent.
+
+use super::backend::Attempt;
+use super::client::Got;
+use crate::reference::{Answer, Fields, Request, options, values};
+
+/// Fields that end at the balancer, in both directions.
+const OF_ONE_HOP: [&str; 10] = [
+    "connection",
+    "content-length",
+    "content_length",
+    "http2-settings",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Judges a run by what the client sent, what reached backends and what the client got.
+pub(super) fn judge(sent: &[u8], attempts: &[Attempt], got: &Got) {
+    let requests = Request::read_all(sent);
+    let ordinals = ordinals(attempts);
+    for (attempt, ordinal) in attempts.iter().zip(&ordinals) {
+        let Some(request) = requests.get(*ordinal) else {
+            panic!("nobody sent {:?}", attempt.request);
+        };
+        is_forwarded(request, &attempt.request);
+    }
+    judge_answers(&requests, attempts, &ordinals, got);
+}
+
+/// Which request each attempt belongs to, by the id that the balancer gave it. One request comes after the other.
+fn ordinals(attempts: &[Attempt]) -> Vec<usize> {
+    let mut ids: Vec<&[u8]> = Vec::new();
+    let mut ordinals = Vec::new();
+    for attempt in attempts {
+        let id = only(&attempt.request.fields, "x-request-id").expect("a request id");
+        if ids.last() != Some(&id) {
+            assert!(!ids.contains(&id), "an earlier request is tried again");
+            ids.push(id);
+        }
+        ordinals.push(ids.len() - 1);
+    }
+    ordinals
+}
+
+/// A backend gets what the client meant, and no other word of it.
+fn is_forwarded(sent: &Request, arrived: &Request) {
+    assert_eq!(
+        (&sent.method, &sent.target.path, &sent.target.query),
+        (&arrived.method, &arrived.target.path, &arrived.target.query)
+    );
+    assert!(arrived.is_11 && arrived.target.authority.is_none());
+    assert_eq!(
+        end_to_end(&sent.fields, is_of_request),
+        end_to_end(&arrived.fields, is_of_request)
+    );
+    let authority = sent.target.authority.as_deref().map(str::as_bytes);
+    let host = authority.or_else(|| only(&sent.fields, "host"));
+    let host = host.filter(|host| sent.is_11 || !host.is_empty());
+    let arrived_host = only(&arrived.fields, "host").expect("a host");
+    match host {
+        Some(host) => assert_eq!(arrived_host, host),
+        None => assert!(arrived_host.starts_with(b"127.0.0.1:")),
+    }
+    assert_eq!(only(&arrived.fields, "x-forwarded-for"), Some(&b"127.0.0.1"[..]));
+    assert_eq!(only(&arrived.fields, "x-forwarded-proto"), Some(&b"http"[..]));
+    assert_eq!(
+        only(&arrived.fields, "x-forwarded-host").unwrap_or_default(),
+        host.unwrap_or_default()
+    );
+    assert!(only(&arrived.fields, "via").is_some());
+    for option in options(&arrived.fields) {
+        match &*option {
+            b"upgrade" => assert!(only(&arrived.fields, "upgrade").is_some()),
+            b"te" => assert_eq!(only(&arrived.fields, "te"), Some(&b"trailers"[..])),
+            other => panic!("a connection option {}", other.escape_ascii()),
+        }
+    }
+    if arrived.body.is_whole {
+        assert!(sent.body.is_whole, "a cut body became a whole one");
+        assert_eq!(arrived.body.payload, sent.body.payload);
+    } else {
+        assert!(sent.body.payload.starts_with(&arrived.body.payload));
+    }
+}
+
+/// Each request has one final answer, in their order: of a backend that was asked, whole if it was whole, or our own.
+fn judge_answers(requests: &[Request], attempts: &[Attempt], ordinals: &[usize], got: &Got) {
+    let mut rest = &got.bytes[..];
+    for index in 0.. {
+        let is_to_head = requests
+            .get(index)
+            .is_some_and(|request| request.method == "HEAD");
+        let answer = Answer::read_final(rest, is_to_head, got.end == Some(Ok(())));
+        let is_end = answer
+            .as_ref()
+            .is_none_or(|answer| answer.status == 101 || !answer.body.is_whole);
+        let length = match &answer {
+            Some(answer) if !is_end => answer.length,
+            _ => rest.len(),
+        };
+        let is_others = |(_, ordinal): &(&Attempt, &usize)| **ordinal != index;
+        for (attempt, _) in attempts.iter().zip(ordinals).filter(is_others) {
+            assert!(
+                !contains(&rest[..length], attempt.nonce.as_bytes()),
+                "another request's answer"
+            );
+        }
+        let Some(answer) = answer else {
+            assert!(is_head_cut(rest), "no answer: {}", rest.escape_ascii());
+            return;
+        };
+        let is_of_this = |(_, ordinal): &(&Attempt, &usize)| **ordinal == index;
+        let mut asked = attempts.iter().zip(ordinals).filter(is_of_this);
+        let is_a_backends = asked.any(|(attempt, _)| is_answer_of(&answer, attempt, is_to_head));
+        assert!(is_a_backends || is_our_own(&answer), "whose is {answer:?}");
+        assert!(index <= requests.len(), "too many answers");
+        rest = &rest[length..];
+        if is_end || rest.is_empty() {
+            return;
+        }
+    }
+}
+
+/// Whether the client got this answer of a backend, or the front of it.
+fn is_answer_of(got: &Answer, attempt: &Attempt, is_to_head: bool) -> bool {
+    let Some(sent) = Answer::read_final(&attempt.answer, is_to_head, attempt.has_ended) else {
+        return false;
+    };
+    let has_date = values(&sent.fields, "date").next().is_some();
+    let is_ours = |name: &str| {
+        OF_ONE_HOP.contains(&name) || name == "transfer_encoding" || (!has_date && name == "date")
+    };
+    got.status == sent.status
+        && end_to_end(&got.fields, is_ours) == end_to_end(&sent.fields, is_ours)
+        && if got.body.is_whole {
+            sent.body.is_whole && got.body.payload == sent.body.payload
+        } else {
+            sent.body.payload.starts_with(&got.body.payload)
+        }
+}
+
+/// An error that nobody but the balancer says so.
+fn is_our_own(answer: &Answer) -> bool {
+    let known = [
+        "date",
+        "content-type",
+        "retry-after",
+        "content-length",
+        "connection",
+    ];
+    answer.status >= 400
+        && answer
+            .fields
+            .iter()
+            .all(|(name, _)| known.contains(&name.as_str()))
+        && only(&answer.fields, "content-length").is_some()
+}
+
+/// Whether bytes hold interim answers, and then at most a part of a head.
+fn is_head_cut(mut bytes: &[u8]) -> bool {
+    while let Some(interim) = Answer::read(bytes, false, false) {
+        if interim.status >= 200 {
+            return false;
+        }
+        bytes = &bytes[interim.length..];
+    }
+    !contains(bytes, b"\r\n\r\n")
+}
+
+/// The fields that go from one end to the other.
+fn end_to_end(fields: &Fields, is_dropped: impl Fn(&str) -> bool) -> Vec<&(String, Vec<u8>)> {
+    let listed: Vec<_> = options(fields).collect();
+    let is_kept = |(name, _): &&(String, Vec<u8>)| {
+        !is_dropped(name) && (is_protected(name) || !listed.iter().any(|option| option == name.as_bytes()))
+    };
+    fields.iter().filter(is_kept).collect()
+}
+
+fn is_of_request(name: &str) -> bool {
+    OF_ONE_HOP.contains(&name) || is_protected(name) || name == "expect"
+}
+
+/// What `Connection` cannot take away.
+fn is_protected(name: &str) -> bool {
+    let dashed = name.replace('_', "-");
+    matches!(name, "forwarded" | "host" | "via")
+        || matches!(
+            &*dashed,
+            "x-forwarded" | "x-real-ip" | "x-request-id" | "content-length" | "transfer-encoding"
+        )
+        || dashed.starts_with("x-forwarded-")
+}
+
+/// The value of a field that stands once at most.
+fn only<'a>(fields: &'a Fields, name: &str) -> Option<&'a [u8]> {
+    let mut values = values(fields, name);
+    let value = values.next();
+    assert!(values.next().is_none(), "{name} twice");
+    value
+}
+
+fn contains(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len()).any(|window| window == part)
+}

@@ -1,0 +1,68 @@
+//! How the bytes of a run are read: two bytes of options, which are digits in the seeds, then a message.
+
+use evenkeel::chance::Chance;
+use evenkeel::http1::Limits;
+
+/// Longest message that is also fed byte by byte: each step may cost as much as the message is long.
+const BYTE_BY_BYTE: usize = 512;
+/// Most pieces of a random split.
+const PIECES: u64 = 8;
+
+/// One run's input.
+pub(crate) struct Input<'a> {
+    /// What varies beside the message; each target says how.
+    pub(crate) options: u8,
+    /// The bytes under test.
+    pub(crate) message: &'a [u8],
+    seed: u8,
+}
+
+impl<'a> Input<'a> {
+    /// `None` when there is not even a choice of options.
+    pub(crate) fn new(data: &'a [u8]) -> Option<Self> {
+        let [options, seed, message @ ..] = data else {
+            return None;
+        };
+        Some(Self {
+            options: *options,
+            message,
+            seed: *seed,
+        })
+    }
+
+    /// The default limits, or, with the lowest bit of the options, such that few bytes reach them.
+    pub(crate) fn limits(&self) -> Limits {
+        if self.options & 1 == 0 {
+            return Limits::default();
+        }
+        Limits {
+            head: 192,
+            line: 64,
+            fields: 4,
+            chunk_extensions: 12,
+            trailers: 96,
+        }
+    }
+
+    /// Ways in which the message arrives: the lengths up to which it is there, ascending, the whole length last.
+    pub(crate) fn splits(&self) -> Vec<Vec<usize>> {
+        let whole = self.message.len();
+        let mut chance = self.chance();
+        let pieces = chance.bits() % PIECES;
+        let mut lengths: Vec<usize> = (0..pieces)
+            .map(|_| (chance.bits() % (whole as u64 + 1)) as usize)
+            .collect();
+        lengths.push(whole);
+        lengths.sort_unstable();
+        let mut splits = vec![lengths];
+        if whole <= BYTE_BY_BYTE {
+            splits.push((0..=whole).collect());
+        }
+        splits
+    }
+
+    /// Numbers that follow from the second byte.
+    pub(crate) fn chance(&self) -> Chance {
+        Chance::seeded(u64::from(self.seed))
+    }
+}

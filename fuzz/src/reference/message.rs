@@ -1,0 +1,229 @@
+//! Whole messages, as strict as RFC 9112 lets a recipient be, tokenised by `httparse`. What is doubtful is not read.
+
+use evenkeel::http1::Limits;
+
+use super::chunked::{End, decode};
+use super::{Target, is_token, is_value, slots, trim};
+
+/// Field lines, names in lower case.
+pub(crate) type Fields = Vec<(String, Vec<u8>)>;
+
+/// A body, or what has come of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Body {
+    /// What is there.
+    pub(crate) payload: Vec<u8>,
+    /// Whether that is all.
+    pub(crate) is_whole: bool,
+    /// Bytes on the wire.
+    pub(crate) length: usize,
+}
+
+/// A request.
+#[derive(Debug)]
+pub(crate) struct Request {
+    /// As it came.
+    pub(crate) method: String,
+    /// Its target, dot segments resolved.
+    pub(crate) target: Target,
+    /// Whether it is HTTP/1.1.
+    pub(crate) is_11: bool,
+    /// In their order.
+    pub(crate) fields: Fields,
+    /// What follows the head.
+    pub(crate) body: Body,
+    /// Bytes on the wire, the body included.
+    pub(crate) length: usize,
+    /// Whether another request may follow it.
+    pub(crate) may_be_followed: bool,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// 100 to 599.
+    pub(crate) status: u16,
+    /// In their order.
+    pub(crate) fields: Fields,
+    /// What follows the head.
+    pub(crate) body: Body,
+    /// Bytes on the wire, the body included.
+    pub(crate) length: usize,
+}
+
+/// How a body's end is found.
+enum Framing {
+    Length(usize),
+    Chunked,
+    UntilClose,
+}
+
+impl Request {
+    /// The request at the front of `bytes`; `None` when its head is not whole, or says something doubtful.
+    pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
+        let skipped = if bytes.starts_with(b"\r\n") { 2 } else { 0 };
+        let bytes = &bytes[skipped..];
+        if !bytes.first()?.is_ascii_graphic() {
+            return None;
+        }
+        let mut slots = slots();
+        let mut head = httparse::Request::new(&mut slots);
+        let httparse::Status::Complete(end) = head.parse(bytes).ok()? else {
+            return None;
+        };
+        has_clean_lines(&bytes[..end]).then_some(())?;
+        let fields = fields(head.headers)?;
+        let is_11 = head.version? == 1;
+        let framing = framing(&fields, is_11)?.unwrap_or(Framing::Length(0));
+        let body = body(&bytes[end..], &framing, false);
+        let method = head.method?.to_owned();
+        let target = Target::read(head.path?, &method);
+        let is_upgrade = options(&fields).any(|option| option == b"upgrade");
+        let is_websocket = values(&fields, "upgrade").any(|value| value.eq_ignore_ascii_case(b"websocket"));
+        Some(Self {
+            target,
+            is_11,
+            length: skipped + end + body.length,
+            may_be_followed: body.is_whole
+                && stays_open(&fields, is_11)
+                && !(is_upgrade && is_websocket && method == "GET" && is_11),
+            method,
+            fields,
+            body,
+        })
+    }
+
+    /// All requests that a connection's bytes hold, the last one perhaps without all of its body.
+    pub(crate) fn read_all(bytes: &[u8]) -> Vec<Self> {
+        let mut rest = bytes;
+        let mut found: Vec<Self> = Vec::new();
+        while let Some(request) = Self::read(rest) {
+            rest = &rest[request.length..];
+            let is_last = !request.may_be_followed;
+            found.push(request);
+            if is_last {
+                break;
+            }
+        }
+        found
+    }
+}
+
+impl Answer {
+    /// The answer at the front of `bytes`, interim ones counted; `has_ended` says that the stream ended well behind them.
+    pub(crate) fn read(bytes: &[u8], is_to_head: bool, has_ended: bool) -> Option<Self> {
+        let mut slots = slots();
+        let mut head = httparse::Response::new(&mut slots);
+        let httparse::Status::Complete(end) = head.parse(bytes).ok()? else {
+            return None;
+        };
+        has_clean_lines(&bytes[..end]).then_some(())?;
+        let fields = fields(head.headers)?;
+        let status = head.code?;
+        let has_none = status < 200 || matches!(status, 204 | 304) || is_to_head;
+        let framing = match framing(&fields, head.version? == 1)? {
+            _ if has_none => Framing::Length(0),
+            framing => framing.unwrap_or(Framing::UntilClose),
+        };
+        let body = body(&bytes[end..], &framing, has_ended);
+        Some(Self {
+            status,
+            fields,
+            length: end + body.length,
+            body,
+        })
+    }
+
+    /// The final answer at the front of `bytes`, with everything before it.
+    pub(crate) fn read_final(bytes: &[u8], is_to_head: bool, has_ended: bool) -> Option<Self> {
+        let mut before = 0;
+        loop {
+            let mut answer = Self::read(&bytes[before..], is_to_head, has_ended)?;
+            before += answer.length;
+            if answer.status >= 200 || answer.status == 101 {
+                answer.length = before;
+                return Some(answer);
+            }
+        }
+    }
+}
+
+/// The values of all lines with this name.
+pub(crate) fn values<'a>(fields: &'a Fields, name: &str) -> impl Iterator<Item = &'a [u8]> {
+    let is_meant = move |field: &&(String, Vec<u8>)| field.0 == name;
+    fields.iter().filter(is_meant).map(|(_, value)| value.as_slice())
+}
+
+/// The options of `Connection`, in lower case.
+pub(crate) fn options(fields: &Fields) -> impl Iterator<Item = Vec<u8>> {
+    values(fields, "connection")
+        .flat_map(|value| value.split(|byte| *byte == b','))
+        .map(|option| trim(option).to_ascii_lowercase())
+}
+
+/// No line feed without its carriage return, and the other way round.
+fn has_clean_lines(bytes: &[u8]) -> bool {
+    let mut lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').collect();
+    let is_line =
+        |line: &&[u8]| line.ends_with(b"\r") && line.iter().filter(|byte| **byte == b'\r').count() == 1;
+    lines.pop() == Some(b"") && lines.iter().all(is_line)
+}
+
+fn fields(headers: &[httparse::Header<'_>]) -> Option<Fields> {
+    let field = |header: &httparse::Header<'_>| {
+        let is_clean = is_token(header.name.as_bytes()) && is_value(header.value);
+        is_clean.then(|| (header.name.to_ascii_lowercase(), header.value.to_vec()))
+    };
+    headers.iter().map(field).collect()
+}
+
+/// How the end is found, `Some(None)` when no field says so; `None` when they are in doubt.
+fn framing(fields: &Fields, is_11: bool) -> Option<Option<Framing>> {
+    let lengths: Vec<_> = values(fields, "content-length").collect();
+    let codings: Vec<_> = values(fields, "transfer-encoding").collect();
+    match (&lengths[..], &codings[..]) {
+        ([], []) => Some(None),
+        ([], [coding]) if is_11 && coding.eq_ignore_ascii_case(b"chunked") => Some(Some(Framing::Chunked)),
+        ([length], []) if length.iter().all(u8::is_ascii_digit) => {
+            let length: u64 = std::str::from_utf8(length).ok()?.parse().ok()?;
+            let length = usize::try_from(length).unwrap_or(usize::MAX);
+            Some(Some(Framing::Length(length)))
+        }
+        _ => None,
+    }
+}
+
+fn body(bytes: &[u8], framing: &Framing, has_ended: bool) -> Body {
+    match framing {
+        Framing::Length(length) => {
+            let there = (*length).min(bytes.len());
+            Body {
+                payload: bytes[..there].to_vec(),
+                is_whole: there == *length,
+                length: there,
+            }
+        }
+        Framing::UntilClose => Body {
+            payload: bytes.to_vec(),
+            is_whole: has_ended,
+            length: bytes.len(),
+        },
+        Framing::Chunked => {
+            let decoded = decode(bytes, &Limits::default());
+            let length = match decoded.end {
+                End::At { end, .. } => Some(end),
+                _ => None,
+            };
+            Body {
+                payload: decoded.payload,
+                is_whole: length.is_some(),
+                length: length.unwrap_or(bytes.len()),
+            }
+        }
+    }
+}
+
+fn stays_open(fields: &Fields, is_11: bool) -> bool {
+    let has = |wanted: &[u8]| options(fields).any(|option| option == wanted);
+    !has(b"close") && (is_11 || has(b"keep-alive"))
+}
