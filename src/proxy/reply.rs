@@ -59,7 +59,7 @@ pub async fn refuse(client: &mut Client, failure: Failure, (started, received): 
             word: failure.word(),
             request_id: None,
             wants_json: false,
-            has_body: true,
+            has_body: !is_head(client.connection.input.unread()),
             keep_alive: false,
             version: Version::Http11,
         };
@@ -73,7 +73,14 @@ pub async fn refuse(client: &mut Client, failure: Failure, (started, received): 
     After::Close
 }
 
-/// Writes what waits in the client's output, for at most `progress` of the process-wide default.
+/// Whether bytes that are no request began as one with `HEAD`: its answer has no body even so (RFC 9110 §9.3.2).
+fn is_head(received: &[u8]) -> bool {
+    let first_line = received.strip_prefix(b"\r\n").unwrap_or(received);
+    first_line.starts_with(b"HEAD ")
+}
+
+/// Writes what waits in the client's output, of which some has to go within `client_header`: no pool is known whose
+/// `progress` could count.
 async fn flush(client: &mut Client, waits: &mut Waits) -> Result<(), Failure> {
     let bound = client.worker.local().snapshot.timeouts.header;
     waits.reset();

@@ -25,7 +25,6 @@ use evenkeel::pool::Pool;
 use evenkeel::proxy::{Shared, Snapshot, Worker};
 use evenkeel::router::Router;
 use evenkeel::tasks::LocalTasks;
-use evenkeel::telemetry::Label;
 use evenkeel::telemetry::access_log::{LogBuffer, OnFull, Options};
 use evenkeel::telemetry::metrics::WorkerCounters;
 use tokio::net::{TcpListener, TcpStream};
@@ -128,7 +127,7 @@ impl Rig {
         for member in pools.iter().flat_map(|pool| &pool.members) {
             assert_eq!(member.backend.in_flight.0.load(Ordering::Relaxed), 0);
         }
-        oracle::judge(&sent, &seen.borrow().attempts, &got);
+        oracle::judge(&sent, &seen.borrow().attempts, &got, leaving == Leaving::Late);
     }
 }
 
@@ -147,7 +146,7 @@ async fn play(
     let log = LogBuffer::new(None, OnFull::Drop, Options::default());
     let worker = Worker::new(Shared::new(snapshot), Arc::clone(&counters), log);
     let (mut accepting, connections) = (JoinSet::new(), LocalTasks::default());
-    let seat = Crew::of(1, clock::now()).pop().expect("one worker");
+    let seat = Crew::of(1).pop().expect("one worker");
     let front = stage.front.try_clone().expect("a descriptor");
     let acceptor =
         Acceptor::start(&worker, seat, vec![front], &mut accepting, &connections).expect("it listens");
@@ -235,7 +234,7 @@ fn snapshot(config: &Config, input: &Input<'_>) -> Snapshot {
             .iter()
             .map(|pool| Pool::new(pool.clone(), None))
             .collect(),
-        route_labels: vec![Label::new("*")],
+        route_names: vec!["*".into()],
         trusted_proxies: Vec::new(),
         timeouts: config.timeouts,
         limits,

@@ -2,7 +2,7 @@
 
 use super::backend::Attempt;
 use super::client::Got;
-use crate::reference::{Answer, Fields, Request, options, values};
+use crate::reference::{Answer, Fields, Request, options, stays_open, values};
 
 /// Fields that end at the balancer, in both directions.
 const OF_ONE_HOP: [&str; 10] = [
@@ -18,8 +18,9 @@ const OF_ONE_HOP: [&str; 10] = [
     "upgrade",
 ];
 
-/// Judges a run by what the client sent, what reached backends and what the client got.
-pub(super) fn judge(sent: &[u8], attempts: &[Attempt], got: &Got) {
+/// Judges a run by what the client sent, what reached backends and what the client got. One that `stayed` got an answer to
+/// everything.
+pub(super) fn judge(sent: &[u8], attempts: &[Attempt], got: &Got, stayed: bool) {
     let requests = Request::read_all(sent);
     let ordinals = ordinals(attempts);
     for (attempt, ordinal) in attempts.iter().zip(&ordinals) {
@@ -28,7 +29,19 @@ pub(super) fn judge(sent: &[u8], attempts: &[Attempt], got: &Got) {
         };
         is_forwarded(request, &attempt.request);
     }
-    judge_answers(&requests, attempts, &ordinals, got);
+    let rest = &sent[requests.iter().map(|request| request.length).sum()..];
+    let rest = rest.strip_prefix(b"\r\n").unwrap_or(rest);
+    // What is refused has an answer of this shape too.
+    let mut are_head: Vec<bool> = requests.iter().map(|request| request.method == "HEAD").collect();
+    are_head.push(rest.starts_with(b"HEAD "));
+    let answered = judge_answers(&requests, &are_head, (attempts, &ordinals), got);
+    if stayed && let Some(answered) = answered {
+        assert!(
+            answered >= requests.len(),
+            "{answered} of {} answered",
+            requests.len()
+        );
+    }
 }
 
 /// Which request each attempt belongs to, by the id that the balancer gave it. One request comes after the other.
@@ -73,11 +86,8 @@ fn is_forwarded(sent: &Request, arrived: &Request) {
     );
     assert!(only(&arrived.fields, "via").is_some());
     for option in options(&arrived.fields) {
-        match &*option {
-            b"upgrade" => assert!(only(&arrived.fields, "upgrade").is_some()),
-            b"te" => assert_eq!(only(&arrived.fields, "te"), Some(&b"trailers"[..])),
-            other => panic!("a connection option {}", other.escape_ascii()),
-        }
+        assert_eq!(option, b"upgrade");
+        assert!(only(&arrived.fields, "upgrade").is_some());
     }
     if arrived.body.is_whole {
         assert!(sent.body.is_whole, "a cut body became a whole one");
@@ -87,13 +97,20 @@ fn is_forwarded(sent: &Request, arrived: &Request) {
     }
 }
 
-/// Each request has one final answer, in their order: of a backend that was asked, whole if it was whole, or our own.
-fn judge_answers(requests: &[Request], attempts: &[Attempt], ordinals: &[usize], got: &Got) {
+/// Each request has one final answer, in their order: of a backend that was asked, whole if it was whole, or our own. Gives
+/// how many there are, unless the last one says that no more will follow.
+fn judge_answers(
+    requests: &[Request],
+    are_head: &[bool],
+    (attempts, ordinals): (&[Attempt], &[usize]),
+    got: &Got,
+) -> Option<usize> {
     let mut rest = &got.bytes[..];
+    if rest.is_empty() {
+        return Some(0);
+    }
     for index in 0.. {
-        let is_to_head = requests
-            .get(index)
-            .is_some_and(|request| request.method == "HEAD");
+        let is_to_head = are_head.get(index).copied().unwrap_or_default();
         let answer = Answer::read_final(rest, is_to_head, got.end == Some(Ok(())));
         let is_end = answer
             .as_ref()
@@ -111,7 +128,7 @@ fn judge_answers(requests: &[Request], attempts: &[Attempt], ordinals: &[usize],
         }
         let Some(answer) = answer else {
             assert!(is_head_cut(rest), "no answer: {}", rest.escape_ascii());
-            return;
+            return None;
         };
         let is_of_this = |(_, ordinal): &(&Attempt, &usize)| **ordinal == index;
         let mut asked = attempts.iter().zip(ordinals).filter(is_of_this);
@@ -119,10 +136,20 @@ fn judge_answers(requests: &[Request], attempts: &[Attempt], ordinals: &[usize],
         assert!(is_a_backends || is_our_own(&answer), "whose is {answer:?}");
         assert!(index <= requests.len(), "too many answers");
         rest = &rest[length..];
-        if is_end || rest.is_empty() {
-            return;
+        let is_11 = requests.get(index).is_none_or(|request| request.is_11);
+        if is_end || !stays_open(&answer.fields, is_11) {
+            assert!(
+                is_end || rest.is_empty(),
+                "more after the last: {}",
+                rest.escape_ascii()
+            );
+            return None;
+        }
+        if rest.is_empty() {
+            return Some(index + 1);
         }
     }
+    None
 }
 
 /// Whether the client got this answer of a backend, or the front of it.

@@ -223,7 +223,8 @@ fn body(bytes: &[u8], framing: &Framing, has_ended: bool) -> Body {
     }
 }
 
-fn stays_open(fields: &Fields, is_11: bool) -> bool {
+/// Whether another message may follow one with these fields.
+pub(crate) fn stays_open(fields: &Fields, is_11: bool) -> bool {
     let has = |wanted: &[u8]| options(fields).any(|option| option == wanted);
     !has(b"close") && (is_11 || has(b"keep-alive"))
 }
