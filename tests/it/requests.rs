@@ -83,3 +83,45 @@ fn a_slow_head_is_answered_with_408_and_never_reaches_a_backend() {
     client.read_to_end();
     assert_eq!(backend.connections(), 0);
 }
+
+/// RFC 9110 §9.3.2: a client that asked with HEAD would take the body for another answer.
+#[test]
+fn a_refused_head_request_is_answered_without_a_body() {
+    let backend = Backend::saying("");
+    let proxy = Proxy::before(&[&backend])
+        .config("health_check: { kind: none }")
+        .start();
+    for start in ["", "\r\n"] {
+        let mut client = proxy.client();
+        client.send(format!("{start}HEAD / HTTP/1.1\r\n\r\n"));
+        let received = client.read_head();
+        assert_eq!(received.status(), 400, "{start:?}");
+        assert_eq!(client.read_to_end(), b"", "{start:?}");
+    }
+}
+
+/// RFC 9112 §2.2: clients of old send an empty line behind a body. It is no request, for the log neither.
+#[test]
+fn an_empty_line_behind_a_body_is_no_request() {
+    let backend = Backend::saying("a");
+    let proxy = Proxy::before(&[&backend])
+        .config("health_check: { kind: none }")
+        .start();
+    let mut client = proxy.client();
+    client.send("POST /once HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\n\r\nhi\r\n");
+    assert_eq!(client.read().text(), "a");
+    client.finish_sending();
+    assert!(client.read_to_end().is_empty());
+    let mut other = proxy.client();
+    other.send("POST /twice HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\n\r\nhi\r\n");
+    assert_eq!(other.read().text(), "a");
+    assert_eq!(
+        other.get("/again").text(),
+        "a",
+        "the next request is read behind it"
+    );
+    proxy.access_line("/again");
+    let lines = proxy.access_lines(3);
+    assert!(lines.iter().all(|line| line["status"] == 200), "{lines:?}");
+    assert_eq!(lines.len(), 3);
+}
