@@ -14,7 +14,7 @@ use super::connection;
 use super::crew::{Errand, Handed, Open, Seat};
 use super::waiting::WaitingList;
 use crate::http1::Connection;
-use crate::net::Stream;
+use crate::net::{self, Stream};
 use crate::proxy::{Client, Peer, Worker};
 use crate::tasks::LocalTasks;
 
@@ -117,9 +117,18 @@ impl Acceptor {
     }
 
     async fn accept_from(&self, socket: &TcpListener) {
-        loop {
+        'next: loop {
             match socket.accept().await {
-                Ok((stream, peer)) => {
+                Ok((mut stream, peer)) => {
+                    while net::is_kept_back(&stream) {
+                        self.complain(&"the last descriptors are kept back");
+                        self.evict(self.seat.others());
+                        tokio::time::sleep(REST).await;
+                        let Ok(renumbered) = renumber(stream) else {
+                            continue 'next;
+                        };
+                        stream = renumbered;
+                    }
                     while !self.make_room().await {}
                     self.arrived(stream, peer);
                 }
@@ -222,6 +231,15 @@ impl Acceptor {
         };
         self.tasks
             .spawn(connection::serve(client, self.waiting.clone(), open));
+    }
+}
+
+/// Gives a stream a lower descriptor, if one is free by now.
+fn renumber(stream: TcpStream) -> std::io::Result<TcpStream> {
+    let stream = stream.into_std()?;
+    match stream.try_clone() {
+        Ok(lower) if !net::is_kept_back(&lower) => TcpStream::from_std(lower),
+        _ => TcpStream::from_std(stream),
     }
 }
 

@@ -1,12 +1,14 @@
 //! Sockets: listening, connecting to a backend, resolving its name, and how bytes get to and from the network.
 
 mod bind;
+mod descriptors;
 mod dial;
 mod lookup;
 mod resolve;
 mod stream;
 
 pub use bind::{Bound, bind};
+pub use descriptors::{is_kept_back, keep_back};
 pub use dial::{DialError, dial};
 pub use lookup::Lookup;
 pub use resolve::resolve;

@@ -5,12 +5,14 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use tokio::net::TcpStream;
+
 use super::fields::{self, AnswerContext};
 use super::waits::Wait;
 use super::{Exchange, Failure};
 use crate::head::{BodyLength, FieldName, ResponseHead, Version};
 use crate::http1::{self, BodyError, HeadError, Kind, TransferError, Waiting};
-use crate::net::{self, Stream};
+use crate::net::{self, DialError, Stream};
 use crate::pool::{BackendConnection, Member, Pool};
 use crate::retry::Cause;
 
@@ -97,7 +99,7 @@ impl<'a> Exchange<'a> {
         let addresses = member.backend.resolved.load_full();
         // In a box, because every client's connection has room for this one, and few dial.
         let dialled = Box::pin(net::dial(&addresses, pool.settings.timeouts.connect)).await;
-        match dialled {
+        match dialled.and_then(not_kept_back) {
             Ok(tcp) => {
                 worker.counters.backend_connections_opened.increment();
                 Ok(BackendConnection::new(id, Stream::from_tcp(tcp)))
@@ -156,6 +158,14 @@ impl<'a> Exchange<'a> {
             }
         }
     }
+}
+
+/// Refuses a connection that took one of the descriptors kept back for probes.
+fn not_kept_back(tcp: TcpStream) -> Result<TcpStream, DialError> {
+    if net::is_kept_back(&tcp) {
+        return Err(DialError::NoDescriptor(std::io::ErrorKind::Other.into()));
+    }
+    Ok(tcp)
 }
 
 /// Counts a failed attempt and lets the backend be probed. A reused connection that turned out closed is an event of

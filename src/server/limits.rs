@@ -7,7 +7,7 @@ use crate::config::Config;
 /// Without a limit of the system, descriptors are counted as so many.
 const UNLIMITED: u64 = 1 << 20;
 
-/// Raises the limit of open files to its hard value; gives what is in force then.
+/// Raises the limit of open files to its hard value, and keeps the last of them back; gives what is in force then.
 pub(super) fn raise_descriptors() -> u64 {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum {
@@ -20,7 +20,9 @@ pub(super) fn raise_descriptors() -> u64 {
             },
         );
     }
-    getrlimit(Resource::Nofile).current.unwrap_or(UNLIMITED)
+    let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(UNLIMITED);
+    crate::net::keep_back(descriptors);
+    descriptors
 }
 
 /// Fills in `limits.connections: auto`: 45% of the descriptors, because a request has a connection on either side and

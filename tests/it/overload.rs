@@ -146,6 +146,32 @@ fn probes_go_on_when_no_more_clients_are_let_in() {
     gate.open();
 }
 
+/// R2: the last descriptors are not for clients.
+#[test]
+fn probes_go_on_when_clients_want_more_descriptors_than_there_are() {
+    let gate = Gate::default();
+    let backend = streaming(&gate);
+    let proxy = Proxy::before(&[&backend])
+        .config("workers: 2\nlimits: { connections: 1000 }\nhealth_check: { kind: http, path: /probe, interval: 100ms }")
+        .descriptors(128)
+        .start();
+    let mut all: Vec<Client> = (0..200).map(|_| proxy.client()).collect();
+    for client in &mut all {
+        client.send(BUSY);
+    }
+    proxy.wait_for_message(0, "No room");
+    let is_probe = |request: &crate::support::Request| request.start() == "GET /probe";
+    let probed = backend.requests(is_probe).len();
+    backend.wait_for_requests_where(probed + 5, is_probe);
+    assert_eq!(
+        proxy.get_admin("/readyz").status(),
+        200,
+        "the admin API has room too"
+    );
+    assert_eq!(proxy.count_so_far(|line| line["msg"] == "Backend is down"), 0);
+    gate.open();
+}
+
 /// One connection with half a head.
 fn slow_head(address: SocketAddr) -> TcpStream {
     let mut stream = TcpStream::connect_timeout(&address, DEADLINE).expect("the listener accepts");

@@ -44,6 +44,7 @@ pub(crate) struct Builder {
     backends: Vec<String>,
     config: String,
     program: Option<Vec<String>>,
+    descriptors: Option<u32>,
     is_without_admin: bool,
 }
 
@@ -283,6 +284,12 @@ impl Builder {
         self
     }
 
+    /// Gives it so many file descriptors and no more.
+    pub(crate) fn descriptors(mut self, limit: u32) -> Self {
+        self.descriptors = Some(limit);
+        self
+    }
+
     /// Starts another program, or another command, in place of `run` with the config.
     pub(crate) fn program(mut self, words: &[&str]) -> Self {
         self.program = Some(words.iter().map(|&word| word.to_owned()).collect());
@@ -312,7 +319,11 @@ impl Builder {
         fs::write(config_path(&folder), self.text()).expect("the config can be written");
         let path = config_path(&folder).to_string_lossy().into_owned();
         let balancer = [env!("CARGO_BIN_EXE_evenkeel"), "run", "-c", &path].map(str::to_owned);
-        let words = self.program.unwrap_or_else(|| balancer.to_vec());
+        let mut words = self.program.unwrap_or_else(|| balancer.to_vec());
+        if let Some(limit) = self.descriptors {
+            let script = format!("ulimit -n {limit}; exec \"$0\" \"$@\"");
+            words.splice(..0, ["sh".to_owned(), "-c".to_owned(), script]);
+        }
         let child = Command::new(&words[0])
             .args(&words[1..])
             .stdin(Stdio::null())
