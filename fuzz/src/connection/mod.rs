@@ -25,6 +25,7 @@ use evenkeel::pool::Pool;
 use evenkeel::proxy::{Shared, Snapshot, Worker};
 use evenkeel::router::Router;
 use evenkeel::tasks::LocalTasks;
+use evenkeel::telemetry::Label;
 use evenkeel::telemetry::access_log::{LogBuffer, OnFull, Options};
 use evenkeel::telemetry::metrics::WorkerCounters;
 use tokio::net::{TcpListener, TcpStream};
@@ -146,7 +147,7 @@ async fn play(
     let log = LogBuffer::new(None, OnFull::Drop, Options::default());
     let worker = Worker::new(Shared::new(snapshot), Arc::clone(&counters), log);
     let (mut accepting, connections) = (JoinSet::new(), LocalTasks::default());
-    let seat = Crew::of(1).pop().expect("one worker");
+    let seat = Crew::of(1, clock::now()).pop().expect("one worker");
     let front = stage.front.try_clone().expect("a descriptor");
     let acceptor =
         Acceptor::start(&worker, seat, vec![front], &mut accepting, &connections).expect("it listens");
@@ -234,7 +235,7 @@ fn snapshot(config: &Config, input: &Input<'_>) -> Snapshot {
             .iter()
             .map(|pool| Pool::new(pool.clone(), None))
             .collect(),
-        route_names: vec!["*".into()],
+        route_labels: vec![Label::new("*")],
         trusted_proxies: Vec::new(),
         timeouts: config.timeouts,
         limits,
