@@ -233,13 +233,17 @@ fn read_answers(mut got: &[u8], reading: &Reading, verdict: &mut Verdict) -> Vec
     let mut answers: Vec<Answer> = Vec::new();
     while !got.is_empty() {
         let request = reading.requests.iter().chain(reading.begun()).nth(answers.len());
-        let asked = request.map_or(&b""[..], |request| &request.method);
+        let asked = match request {
+            Some(request) => &request.method[..],
+            None if reading.is_rest_to_head => b"HEAD",
+            None => b"",
+        };
         if answers.last().is_some_and(|last| !last.keeps_open()) {
             let text = format!("bytes behind the last answer: {:?}", shown(got));
             verdict.add(Kind::WrongAnswer, text);
             break;
         }
-        match Answer::read(got, asked_for(got, asked), true) {
+        match Answer::read(got, asked, true) {
             Step::Whole(answer, length) => {
                 got = &got[length..];
                 if answer.status >= 200 {
@@ -254,19 +258,6 @@ fn read_answers(mut got: &[u8], reading: &Reading, verdict: &mut Verdict) -> Vec
         }
     }
     answers
-}
-
-/// The method that decides whether a body follows. The balancer's own refusal has one to HEAD too, because it does not
-/// look at the method of a request that it cannot understand; it closes the connection then.
-fn asked_for<'a>(got: &[u8], asked: &'a [u8]) -> &'a [u8] {
-    match Answer::read(got, asked, true) {
-        Step::Whole(answer, length)
-            if !answer.keeps_open() && got.len() > length && serial(&answer).is_none() =>
-        {
-            b""
-        }
-        _ => asked,
-    }
 }
 
 /// Whether each request that reached the backend got its own answer, and what did not a refusal.

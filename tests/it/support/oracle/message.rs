@@ -210,6 +210,8 @@ pub(crate) struct Reading {
     pub(crate) requests: Vec<Request>,
     /// What follows them.
     pub(crate) rest: Rest,
+    /// Whether that begins as a HEAD request does, be it one or not: its refusal has no body (RFC 9110 §9.3.2).
+    pub(crate) is_rest_to_head: bool,
 }
 
 impl Reading {
@@ -239,7 +241,8 @@ pub(crate) enum Rest {
 pub(crate) fn read_all(mut bytes: &[u8]) -> Reading {
     let mut requests: Vec<Request> = Vec::new();
     let rest = loop {
-        if bytes.is_empty() {
+        // An empty line, which may stand before a request, is no request by itself.
+        if b"\r\n".starts_with(bytes) {
             break Rest::Nothing;
         }
         if requests.last().is_some_and(|last| !last.keeps_open()) {
@@ -254,5 +257,10 @@ pub(crate) fn read_all(mut bytes: &[u8]) -> Reading {
             Step::Broken(_, request) => break Rest::Broken(request),
         }
     };
-    Reading { requests, rest }
+    let is_rest_to_head = bytes.strip_prefix(b"\r\n").unwrap_or(bytes).starts_with(b"HEAD ");
+    Reading {
+        requests,
+        rest,
+        is_rest_to_head,
+    }
 }
