@@ -162,7 +162,8 @@ fn is_answer_of(got: &Answer, attempt: &Attempt, is_to_head: bool) -> bool {
     };
     let has_date = values(&sent.fields, "date").next().is_some();
     let is_ours = |name: &str| {
-        OF_ONE_HOP.contains(&name) || name == "transfer_encoding" || (!has_date && name == "date")
+        let is_framing = matches!(&*dashed(name), "content-length" | "transfer-encoding");
+        OF_ONE_HOP.contains(&name) || is_framing || (!has_date && name == "date")
     };
     got.status == sent.status
         && end_to_end(&got.fields, is_ours) == end_to_end(&sent.fields, is_ours)
@@ -216,13 +217,18 @@ fn is_of_request(name: &str) -> bool {
 
 /// What `Connection` cannot take away.
 fn is_protected(name: &str) -> bool {
-    let dashed = name.replace(|char: char| !char.is_ascii_alphanumeric(), "-");
+    let dashed = dashed(name);
     matches!(name, "forwarded" | "host" | "via")
         || matches!(
             &*dashed,
             "x-forwarded" | "x-real-ip" | "x-request-id" | "content-length" | "transfer-encoding"
         )
         || dashed.starts_with("x-forwarded-")
+}
+
+/// A name as those read it who take every mark for the same.
+fn dashed(name: &str) -> String {
+    name.replace(|char: char| !char.is_ascii_alphanumeric(), "-")
 }
 
 /// The value of a field that stands once at most.
