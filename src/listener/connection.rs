@@ -97,7 +97,7 @@ async fn next_request(client: &mut Client, notice: &Rc<Cell<bool>>, is_first: bo
         false if is_first => timeouts.header,
         false => timeouts.idle,
     });
-    if is_blank(client) && !first_byte(client, &worker, notice).await {
+    if has_nothing(client, is_first) && !first_byte(client, &worker, notice, is_first).await {
         return Next::Over;
     }
     let started = clock::now();
@@ -152,18 +152,19 @@ async fn next_request(client: &mut Client, notice: &Rc<Cell<bool>>, is_first: bo
     }
 }
 
-/// Whether nothing has come, or no more than the empty line that some clients send behind a body (RFC 9112 §2.2): that is
-/// no beginning of a request.
-fn is_blank(client: &Client) -> bool {
-    b"\r\n".starts_with(client.connection.input.unread())
+/// Whether nothing has come, or no more than the empty line that some clients send behind a body (RFC 9112 §2.2), which
+/// begins no request unless it is the first.
+fn has_nothing(client: &Client, is_first: bool) -> bool {
+    let unread = client.connection.input.unread();
+    unread.is_empty() || !is_first && b"\r\n".starts_with(unread)
 }
 
 /// Waits, without holding memory, until something arrives; `false` when the connection is to end.
-async fn first_byte(client: &mut Client, worker: &Worker, notice: &Rc<Cell<bool>>) -> bool {
+async fn first_byte(client: &mut Client, worker: &Worker, notice: &Rc<Cell<bool>>, is_first: bool) -> bool {
     std::future::poll_fn(|context| {
         while let Poll::Ready(result) = client.connection.poll_fill(context, &worker.buffers, 0) {
             let has_more = matches!(result, Ok(1..));
-            if !has_more || !is_blank(client) {
+            if !has_more || !has_nothing(client, is_first) {
                 return Poll::Ready(has_more);
             }
         }

@@ -241,8 +241,8 @@ pub(crate) enum Rest {
 pub(crate) fn read_all(mut bytes: &[u8]) -> Reading {
     let mut requests: Vec<Request> = Vec::new();
     let rest = loop {
-        // An empty line, which may stand before a request, is no request by itself.
-        if b"\r\n".starts_with(bytes) {
+        // An empty line behind a request is none by itself.
+        if bytes.is_empty() || !requests.is_empty() && b"\r\n".starts_with(bytes) {
             break Rest::Nothing;
         }
         if requests.last().is_some_and(|last| !last.keeps_open()) {
