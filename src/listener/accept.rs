@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::connection;
 use super::crew::{Errand, Handed, Open, Seat};
-use super::waiting::WaitingList;
+use super::desk::Desks;
 use crate::http1::Connection;
 use crate::net::{self, Stream};
 use crate::proxy::{Client, Peer, Worker};
@@ -31,7 +31,7 @@ const COMPLAINT_GAP: Duration = Duration::from_secs(1);
 pub struct Acceptor {
     worker: Rc<Worker>,
     seat: Seat,
-    waiting: WaitingList,
+    desks: Desks,
     tasks: LocalTasks,
     /// Empty once no more connections are accepted: the last owner of a socket closes it.
     sockets: RefCell<Vec<Rc<TcpListener>>>,
@@ -58,7 +58,7 @@ impl Acceptor {
         let acceptor = Rc::new(Self {
             worker: Rc::clone(worker),
             seat,
-            waiting: WaitingList::default(),
+            desks: Desks::default(),
             tasks: connections.clone(),
             sockets: RefCell::new(sockets),
             complained: Cell::new(None),
@@ -86,7 +86,7 @@ impl Acceptor {
 
     /// Lets every waiting connection know that the worker is draining.
     pub fn drain(&self) {
-        for alarm in self.waiting.alarms() {
+        for alarm in self.desks.waiting().alarms() {
             self.worker.wheel.ring(alarm);
         }
     }
@@ -166,7 +166,7 @@ impl Acceptor {
     /// Closes the connection that has waited longest. Where none of this worker's waits, `others` that come after it
     /// are asked one after the other; `false` then.
     fn evict(&self, others: usize) -> bool {
-        let longest = self.waiting.evict_longest();
+        let longest = self.desks.waiting().evict_longest();
         if let Some(alarm) = longest {
             self.worker.wheel.ring(alarm);
             self.worker.counters.connections_closed_by_limit.increment();
@@ -230,7 +230,7 @@ impl Acceptor {
             is_last_request: false,
         };
         self.tasks
-            .spawn(connection::serve(client, self.waiting.clone(), open));
+            .spawn(connection::serve(client, self.desks.clone(), open));
     }
 }
 

@@ -1,16 +1,16 @@
 //! The life of one client connection: wait, read a head, serve the request, again. It ends when either side wants it
 //! to, when it has to make room, or when nothing more can be understood.
 
-use std::cell::Cell;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::crew::Open;
-use super::waiting::WaitingList;
+use super::desk::Desks;
+use super::waiting::{Place, WaitingList};
 use crate::clock::{self, Ring};
 use crate::http1::{self, HeadError, Kind, Malformed};
-use crate::proxy::{self, After, Client, Failure, Incoming, Worker};
+use crate::proxy::{self, After, Client, Failure, Incoming};
 
 /// How long a connection that was idle when a stop began may still bring the request that is on its way.
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
@@ -19,7 +19,7 @@ const DRAIN_GRACE: Duration = Duration::from_secs(1);
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 256 << 10;
 
-/// What waiting for a request came to.
+/// What reading a head came to.
 enum Next {
     Request(Incoming, Instant),
     /// Nothing came; there is nothing to log.
@@ -28,126 +28,186 @@ enum Next {
     Refused(Failure, Instant),
 }
 
+/// One client and how far its connection has come: what is kept while it is idle.
+pub(super) struct Visit {
+    client: Client,
+    /// Its place among those that wait, while it does.
+    place: Option<Place>,
+    served: u64,
+}
+
 /// Serves one client until its connection ends.
 #[allow(
     clippy::manual_async_fn,
     reason = "an `async` function keeps what it is given twice, and an idle connection is not much more than this future"
 )]
-pub(super) fn serve(mut client: Client, waiting: WaitingList, open: Open) -> impl Future<Output = ()> {
+pub(super) fn serve(client: Client, desks: Desks, open: Open) -> impl Future<Output = ()> {
+    let mut visit = Visit {
+        client,
+        place: None,
+        served: 0,
+    };
     async move {
-        client.worker.counters.connections_active.up();
-        serve_all(&mut client, &waiting).await;
-        client.worker.counters.connections_active.down();
-        client.connection.release(&client.worker.buffers);
+        visit.client.worker.counters.connections_active.up();
+        while visit.first_byte(&desks).await {
+            let mut desk = desks.lend();
+            desk.seat(visit);
+            let (left, is_over) = std::future::poll_fn(|context| desk.poll_left(context)).await;
+            desks.give_back(desk);
+            visit = left;
+            if is_over {
+                break;
+            }
+        }
+        visit.place = None;
+        visit.client.worker.counters.connections_active.down();
+        visit.client.connection.release(&visit.client.worker.buffers);
         drop(open);
     }
 }
 
-/// Serves one request after the other.
-async fn serve_all(client: &mut Client, waiting: &WaitingList) {
-    let worker = Rc::clone(&client.worker);
-    let notice = Rc::default();
-    let mut served: u64 = 0;
-    loop {
-        let limit = worker.local().snapshot.limits.requests_per_connection;
-        client.is_last_request = limit.is_some_and(|limit| served + 1 >= limit);
-        let place = waiting.join(client.alarm.key(), &notice);
-        let next = next_request(client, &notice, served == 0).await;
-        drop(place);
-        let after = match next {
-            Next::Over => break,
-            Next::Refused(failure, started) => {
-                let received = client.connection.input.unread().len();
-                let after = proxy::refuse(client, failure, (started, received)).await;
-                if failure == Failure::Evicted {
-                    // Its descriptor is wanted now.
-                    break;
-                }
-                after
-            }
-            Next::Request(incoming, started) => {
-                let after = proxy::serve_request(client, &incoming, started).await;
-                worker.give_back_head(incoming);
-                after
-            }
-        };
-        served += 1;
-        match after {
-            After::KeepOpen => client.connection.rest(&worker.buffers),
-            After::End => break,
-            After::Close => {
-                linger(client).await;
-                break;
-            }
-            After::Reset => {
-                client.connection.stream().reset_on_close();
-                break;
-            }
-        }
+impl Visit {
+    /// Waits, without holding memory, until something arrives: `client_idle`, or `client_header` on a new connection.
+    /// `false` when the connection is to end.
+    fn first_byte(&mut self, desks: &Desks) -> impl Future<Output = bool> {
+        let timeouts = self.client.worker.local().snapshot.timeouts;
+        let alarm = &self.client.alarm;
+        alarm.set(match self.client.worker.is_draining.get() {
+            true => DRAIN_GRACE,
+            false if self.is_new() => timeouts.header,
+            false => timeouts.idle,
+        });
+        self.place = Some(desks.waiting().join(alarm.key()));
+        std::future::poll_fn(|context| self.poll_first_byte(context))
     }
-}
 
-/// Waits for a request: `client_idle` for its first byte (`client_header` on a new connection), then `client_header`
-/// in all for the rest of its head.
-async fn next_request(client: &mut Client, notice: &Rc<Cell<bool>>, is_first: bool) -> Next {
-    let worker = Rc::clone(&client.worker);
-    let timeouts = worker.local().snapshot.timeouts;
-    client.alarm.set(match worker.is_draining.get() {
-        true => DRAIN_GRACE,
-        false if is_first => timeouts.header,
-        false => timeouts.idle,
-    });
-    if has_nothing(client, is_first) && !first_byte(client, &worker, notice, is_first).await {
-        return Next::Over;
-    }
-    let started = clock::now();
-    worker.wheel.observe(started);
-    if !is_first {
-        client.alarm.set(timeouts.header);
-    }
-    let mut incoming = worker.lend_head();
-    let limits = worker.local().snapshot.limits.message;
-    let result = std::future::poll_fn(|context| {
-        let head = (Kind::Request, &limits);
-        if let Poll::Ready(result) = http1::poll_head(
-            context,
-            &mut client.connection,
-            &mut incoming.scan,
-            head,
-            &worker.buffers,
-        ) {
-            return Poll::Ready(match result {
-                Ok(Some(end)) => Ok(Some(end)),
-                Ok(None) => Ok(None),
-                Err(HeadError::Malformed(reason)) => Err(Failure::Malformed(reason)),
-                Err(_) => Err(Failure::ClientGone),
-            });
+    fn poll_first_byte(&mut self, context: &mut Context<'_>) -> Poll<bool> {
+        let client = &mut self.client;
+        while let Poll::Ready(result) = client.connection.poll_fill(context, &client.worker.buffers, 0) {
+            let has_more = matches!(result, Ok(1..));
+            if !has_more || !has_nothing(client, self.served == 0) {
+                return Poll::Ready(has_more);
+            }
         }
         while let Poll::Ready(ring) = client.alarm.poll(context) {
             match ring {
-                Ring::Expired => return Poll::Ready(Err(Failure::HeaderTimeout)),
-                Ring::Called if notice.get() => return Poll::Ready(Err(Failure::Evicted)),
+                Ring::Expired => return Poll::Ready(false),
+                Ring::Called if self.place.as_ref().is_some_and(Place::is_given_up) => {
+                    return Poll::Ready(false);
+                }
+                // The process is to stop: what is on its way may still come.
+                Ring::Called if client.worker.is_draining.get() => client.alarm.set(DRAIN_GRACE),
                 Ring::Called => {}
             }
         }
         Poll::Pending
-    })
-    .await;
-    let result = result.and_then(|end| match end {
-        Some(end) => parse(client, &mut incoming, end)
-            .map(Some)
-            .map_err(Failure::Malformed),
-        None => Ok(None),
-    });
-    match result {
-        Ok(Some(())) => Next::Request(incoming, started),
-        Ok(None) => {
-            worker.give_back_head(incoming);
-            Next::Over
+    }
+
+    fn is_new(&self) -> bool {
+        self.served == 0
+    }
+
+    /// Serves one request after the other, until nothing more has come. Gives whether the connection is to end.
+    pub(super) async fn serve_all(&mut self, waiting: &WaitingList) -> bool {
+        let worker = Rc::clone(&self.client.worker);
+        loop {
+            let limit = worker.local().snapshot.limits.requests_per_connection;
+            self.client.is_last_request = limit.is_some_and(|limit| self.served + 1 >= limit);
+            let next = self.next_request(waiting).await;
+            self.place = None;
+            let client = &mut self.client;
+            let after = match next {
+                Next::Over => return true,
+                Next::Refused(failure, started) => {
+                    let received = client.connection.input.unread().len();
+                    let after = proxy::refuse(client, failure, (started, received)).await;
+                    if failure == Failure::Evicted {
+                        // Its descriptor is wanted now.
+                        return true;
+                    }
+                    after
+                }
+                Next::Request(incoming, started) => {
+                    let after = proxy::serve_request(client, &incoming, started).await;
+                    worker.give_back_head(incoming);
+                    after
+                }
+            };
+            self.served += 1;
+            match after {
+                After::KeepOpen => client.connection.rest(&worker.buffers),
+                After::End => return true,
+                After::Close => {
+                    linger(client).await;
+                    return true;
+                }
+                After::Reset => {
+                    client.connection.stream().reset_on_close();
+                    return true;
+                }
+            }
+            if has_nothing(client, false) {
+                return false;
+            }
         }
-        Err(failure) => {
-            worker.give_back_head(incoming);
-            Next::Refused(failure, started)
+    }
+
+    /// Reads a head, of which something has come: `client_header` in all, which a new connection has begun to use.
+    async fn next_request(&mut self, waiting: &WaitingList) -> Next {
+        let worker = Rc::clone(&self.client.worker);
+        let is_new = self.is_new();
+        let client = &mut self.client;
+        let place = self.place.get_or_insert_with(|| waiting.join(client.alarm.key()));
+        let started = clock::now();
+        worker.wheel.observe(started);
+        let local = worker.local();
+        if !is_new {
+            client.alarm.set(local.snapshot.timeouts.header);
+        }
+        let mut incoming = worker.lend_head();
+        let limits = local.snapshot.limits.message;
+        drop(local);
+        let result = std::future::poll_fn(|context| {
+            let head = (Kind::Request, &limits);
+            if let Poll::Ready(result) = http1::poll_head(
+                context,
+                &mut client.connection,
+                &mut incoming.scan,
+                head,
+                &worker.buffers,
+            ) {
+                return Poll::Ready(match result {
+                    Ok(end) => Ok(end),
+                    Err(HeadError::Malformed(reason)) => Err(Failure::Malformed(reason)),
+                    Err(_) => Err(Failure::ClientGone),
+                });
+            }
+            while let Poll::Ready(ring) = client.alarm.poll(context) {
+                match ring {
+                    Ring::Expired => return Poll::Ready(Err(Failure::HeaderTimeout)),
+                    Ring::Called if place.is_given_up() => return Poll::Ready(Err(Failure::Evicted)),
+                    Ring::Called => {}
+                }
+            }
+            Poll::Pending
+        })
+        .await;
+        let result = result.and_then(|end| match end {
+            Some(end) => parse(client, &mut incoming, end)
+                .map(Some)
+                .map_err(Failure::Malformed),
+            None => Ok(None),
+        });
+        match result {
+            Ok(Some(())) => Next::Request(incoming, started),
+            Ok(None) => {
+                worker.give_back_head(incoming);
+                Next::Over
+            }
+            Err(failure) => {
+                worker.give_back_head(incoming);
+                Next::Refused(failure, started)
+            }
         }
     }
 }
@@ -157,29 +217,6 @@ async fn next_request(client: &mut Client, notice: &Rc<Cell<bool>>, is_first: bo
 fn has_nothing(client: &Client, is_first: bool) -> bool {
     let unread = client.connection.input.unread();
     unread.is_empty() || !is_first && b"\r\n".starts_with(unread)
-}
-
-/// Waits, without holding memory, until something arrives; `false` when the connection is to end.
-async fn first_byte(client: &mut Client, worker: &Worker, notice: &Rc<Cell<bool>>, is_first: bool) -> bool {
-    std::future::poll_fn(|context| {
-        while let Poll::Ready(result) = client.connection.poll_fill(context, &worker.buffers, 0) {
-            let has_more = matches!(result, Ok(1..));
-            if !has_more || !has_nothing(client, is_first) {
-                return Poll::Ready(has_more);
-            }
-        }
-        while let Poll::Ready(ring) = client.alarm.poll(context) {
-            match ring {
-                Ring::Expired => return Poll::Ready(false),
-                Ring::Called if notice.get() => return Poll::Ready(false),
-                // The process is to stop: what is on its way may still come.
-                Ring::Called if worker.is_draining.get() => client.alarm.set(DRAIN_GRACE),
-                Ring::Called => {}
-            }
-        }
-        Poll::Pending
-    })
-    .await
 }
 
 /// Parses the head of `end` bytes at the front of the input, and takes it from there.

@@ -3,6 +3,7 @@
 mod accept;
 mod connection;
 mod crew;
+mod desk;
 mod settings;
 mod waiting;
 

@@ -1,7 +1,7 @@
 //! The client connections of one worker that wait, idle or without a whole head, the longest first: who has to go when
 //! there is no room. A list linked through a slab, so that coming and going is cheap for every request.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use slab::Slab;
@@ -11,7 +11,7 @@ const NOBODY: usize = usize::MAX;
 #[derive(Debug)]
 struct Node {
     alarm: usize,
-    notice: Rc<Cell<bool>>,
+    is_given_up: bool,
     before: usize,
     after: usize,
 }
@@ -50,13 +50,13 @@ impl Default for WaitingList {
 }
 
 impl WaitingList {
-    /// Joins at the end: from now on this connection waits. `notice` is set when it has to go; then its alarm rings.
-    pub fn join(&self, alarm: usize, notice: &Rc<Cell<bool>>) -> Place {
+    /// Joins at the end: from now on this connection waits. Its alarm rings when it has to go.
+    pub fn join(&self, alarm: usize) -> Place {
         let mut links = self.links.borrow_mut();
         let before = links.latest;
         let key = links.nodes.insert(Node {
             alarm,
-            notice: Rc::clone(notice),
+            is_given_up: false,
             before,
             after: NOBODY,
         });
@@ -77,7 +77,7 @@ impl WaitingList {
         let mut links = self.links.borrow_mut();
         let mut key = links.longest;
         while let Some(node) = links.nodes.get_mut(key) {
-            if !node.notice.replace(true) {
+            if !std::mem::replace(&mut node.is_given_up, true) {
                 return Some(node.alarm);
             }
             key = node.after;
@@ -106,6 +106,14 @@ impl WaitingList {
     }
 }
 
+impl Place {
+    /// Whether it is this connection that has to go.
+    pub fn is_given_up(&self) -> bool {
+        let links = self.list.links.borrow();
+        links.nodes.get(self.key).is_some_and(|node| node.is_given_up)
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         let mut links = self.list.links.borrow_mut();
@@ -125,18 +133,14 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
-    fn notice() -> Rc<Cell<bool>> {
-        Rc::default()
-    }
-
     #[test]
     fn who_has_waited_longest_goes_first() {
         let list = WaitingList::default();
-        let first = list.join(1, &notice());
-        let _second = list.join(2, &notice());
-        let _third = list.join(3, &notice());
+        let first = list.join(1);
+        let _second = list.join(2);
+        let _third = list.join(3);
         drop(first);
-        let _first_again = list.join(1, &notice());
+        let _first_again = list.join(1);
         let order: Vec<usize> = std::iter::from_fn(|| list.evict_longest()).collect();
         assert_eq!(order, [2, 3, 1]);
     }
@@ -144,9 +148,7 @@ mod tests {
     #[test]
     fn leaving_in_any_order_keeps_the_list_whole() {
         let list = WaitingList::default();
-        let mut places: Vec<(usize, Place)> = (0..64)
-            .map(|alarm| (alarm, list.join(alarm, &notice())))
-            .collect();
+        let mut places: Vec<(usize, Place)> = (0..64).map(|alarm| (alarm, list.join(alarm))).collect();
         for step in 0..40 {
             places.remove((step * 7) % places.len());
         }

@@ -1,0 +1,94 @@
+//! Where clients are served. Serving needs much more state than waiting does, so a client comes to a desk with the first
+//! byte of a request and leaves it when it is idle again: an idle connection costs no more than its socket and a name,
+//! and a worker has as many desks as clients were served at once. Desks are lent again, so that coming and leaving
+//! allocates nothing.
+
+use std::cell::{Cell, RefCell};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use super::connection::Visit;
+use super::waiting::WaitingList;
+
+/// Desks that a worker keeps for reuse; more are freed.
+const KEPT: usize = 256;
+
+/// The desks of one worker, and the list of its clients that wait.
+#[derive(Clone, Default)]
+pub(super) struct Desks {
+    inner: Rc<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    spare: RefCell<Vec<Desk>>,
+    waiting: WaitingList,
+}
+
+/// One desk. Its work is a single future for all who come one after the other, which is what makes it reusable.
+pub(super) struct Desk {
+    chair: Rc<Chair>,
+    work: Pin<Box<dyn Future<Output = ()>>>,
+}
+
+/// Who comes and who leaves.
+#[derive(Default)]
+struct Chair {
+    arrived: Cell<Option<Visit>>,
+    left: Cell<Option<(Visit, bool)>>,
+}
+
+impl Desks {
+    /// The clients that wait.
+    pub(super) fn waiting(&self) -> &WaitingList {
+        &self.inner.waiting
+    }
+
+    /// Lends a desk at which nobody sits.
+    pub(super) fn lend(&self) -> Desk {
+        let spare = self.inner.spare.borrow_mut().pop();
+        spare.unwrap_or_else(|| Desk::new(self.inner.waiting.clone()))
+    }
+
+    /// Takes a desk back, which its client has left.
+    pub(super) fn give_back(&self, desk: Desk) {
+        let mut spare = self.inner.spare.borrow_mut();
+        if spare.len() < KEPT {
+            spare.push(desk);
+        }
+    }
+}
+
+impl Desk {
+    fn new(waiting: WaitingList) -> Self {
+        let chair = Rc::<Chair>::default();
+        let work = work(Rc::clone(&chair), waiting);
+        Self {
+            chair,
+            work: Box::pin(work),
+        }
+    }
+
+    /// Begins to serve a client.
+    pub(super) fn seat(&mut self, visit: Visit) {
+        self.chair.arrived.set(Some(visit));
+    }
+
+    /// Serves the client; ready when it leaves, with whether its connection is to end.
+    pub(super) fn poll_left(&mut self, context: &mut Context<'_>) -> Poll<(Visit, bool)> {
+        // It never ends: it waits for the next client, who brings a waker.
+        let _: Poll<()> = self.work.as_mut().poll(context);
+        self.chair.left.take().map_or(Poll::Pending, Poll::Ready)
+    }
+}
+
+/// Serves whoever comes, one after the other.
+async fn work(chair: Rc<Chair>, waiting: WaitingList) {
+    loop {
+        let arrived = |_: &mut Context<'_>| chair.arrived.take().map_or(Poll::Pending, Poll::Ready);
+        let mut visit: Visit = std::future::poll_fn(arrived).await;
+        let is_over = visit.serve_all(&waiting).await;
+        chair.left.set(Some((visit, is_over)));
+    }
+}
