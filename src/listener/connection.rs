@@ -42,11 +42,12 @@ pub(super) struct Visit {
     reason = "an `async` function keeps what it is given twice, and an idle connection is not much more than this future"
 )]
 pub(super) fn serve(client: Client, desks: Desks, open: Open) -> impl Future<Output = ()> {
-    let mut visit = Visit {
+    // In a box, because it goes to a desk and comes back with every request.
+    let mut visit = Box::new(Visit {
         client,
         place: None,
         served: 0,
-    };
+    });
     async move {
         visit.client.worker.counters.connections_active.up();
         while visit.first_byte(&desks).await {

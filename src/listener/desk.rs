@@ -35,8 +35,8 @@ pub(super) struct Desk {
 /// Who comes and who leaves.
 #[derive(Default)]
 struct Chair {
-    arrived: Cell<Option<Visit>>,
-    left: Cell<Option<(Visit, bool)>>,
+    arrived: Cell<Option<Box<Visit>>>,
+    left: Cell<Option<(Box<Visit>, bool)>>,
 }
 
 impl Desks {
@@ -71,12 +71,12 @@ impl Desk {
     }
 
     /// Begins to serve a client.
-    pub(super) fn seat(&mut self, visit: Visit) {
+    pub(super) fn seat(&mut self, visit: Box<Visit>) {
         self.chair.arrived.set(Some(visit));
     }
 
     /// Serves the client; ready when it leaves, with whether its connection is to end.
-    pub(super) fn poll_left(&mut self, context: &mut Context<'_>) -> Poll<(Visit, bool)> {
+    pub(super) fn poll_left(&mut self, context: &mut Context<'_>) -> Poll<(Box<Visit>, bool)> {
         // It never ends: it waits for the next client, who brings a waker.
         let _: Poll<()> = self.work.as_mut().poll(context);
         self.chair.left.take().map_or(Poll::Pending, Poll::Ready)
@@ -87,7 +87,7 @@ impl Desk {
 async fn work(chair: Rc<Chair>, waiting: WaitingList) {
     loop {
         let arrived = |_: &mut Context<'_>| chair.arrived.take().map_or(Poll::Pending, Poll::Ready);
-        let mut visit: Visit = std::future::poll_fn(arrived).await;
+        let mut visit: Box<Visit> = std::future::poll_fn(arrived).await;
         let is_over = visit.serve_all(&waiting).await;
         chair.left.set(Some((visit, is_over)));
     }
