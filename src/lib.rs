@@ -17,6 +17,8 @@ pub mod pool;
 
 pub mod health;
 
+pub mod message;
+
 pub mod http1;
 
 pub mod net;

@@ -32,7 +32,9 @@ const LAYERS: &[&[&str]] = &[
     &["proxy"],
     &["pool"],
     &["health"],
-    &["http1", "http2"],
+    &["message"],
+    &["http2"],
+    &["http1"],
     &["net"],
     &["tls"],
     &["telemetry", "router", "retry", "strategy"],
@@ -50,13 +52,7 @@ const PURE: &[&str] = &[
 ];
 
 /// The files within pure places that carry what is pure to sockets, tasks and the clock.
-const WITH_IO: &[&str] = &[
-    "src/http1/server",
-    "src/http1/client",
-    "src/health/active",
-    "src/health/probe",
-    "src/health/status",
-];
+const WITH_IO: &[&str] = &["src/health/active", "src/health/probe", "src/health/status"];
 
 /// What pure code does not name: runtimes, sockets, files, clocks, chance of its own.
 const IMPURE: &[&str] = &[

@@ -1,7 +1,5 @@
 //! HTTP/1.0 and HTTP/1.1 on the wire: strict parsing into a head, finding the end of bodies, writing messages.
 
-mod read;
-
 pub mod scan;
 
 pub mod parse;
@@ -9,21 +7,16 @@ pub mod parse;
 pub mod chunked;
 
 mod body;
-mod connection;
 mod framing;
 mod limits;
 mod malformed;
 mod reason;
 mod syntax;
 mod target;
-mod transfer;
 
 pub use body::{BodyError, Decoder, Encoder, Piece};
-pub use connection::Connection;
 pub use limits::Limits;
 pub use malformed::Malformed;
 pub use parse::{request as parse_request, response as parse_response};
-pub use read::{HeadError, poll_head};
 pub use reason::reason_phrase;
 pub use scan::{HeadScan, Kind};
-pub use transfer::{Replay, Transfer, TransferError, Waiting};

@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::connection;
 use super::crew::{Errand, Handed, Open, Seat};
 use super::desk::Desks;
-use crate::http1::Connection;
+use crate::message::Connection;
 use crate::net::{self, Stream};
 use crate::proxy::{Client, Peer, Worker};
 use crate::tasks::LocalTasks;
@@ -223,7 +223,7 @@ impl Acceptor {
     fn welcome(&self, stream: TcpStream, peer: SocketAddr, open: Open) {
         let worker = &self.worker;
         let client = Client {
-            connection: Connection::new(Stream::from_tcp(stream)),
+            connection: Connection::new(Stream::Tcp(stream)),
             peer: Peer::new(peer),
             alarm: worker.wheel.alarm(),
             worker: Rc::clone(worker),

@@ -9,7 +9,8 @@ use super::crew::Open;
 use super::desk::Desks;
 use super::waiting::{Place, WaitingList};
 use crate::clock::{self, Ring};
-use crate::http1::{self, HeadError, Kind, Malformed};
+use crate::http1::{self, Kind, Malformed};
+use crate::message::{self, HeadError};
 use crate::proxy::{self, After, Client, Failure, Incoming};
 
 /// How long a connection that was idle when a stop began may still bring the request that is on its way.
@@ -170,7 +171,7 @@ impl Visit {
         drop(local);
         let result = std::future::poll_fn(|context| {
             let head = (Kind::Request, &limits);
-            if let Poll::Ready(result) = http1::poll_head(
+            if let Poll::Ready(result) = message::poll_head(
                 context,
                 &mut client.connection,
                 &mut incoming.scan,

@@ -12,7 +12,7 @@ pub use descriptors::{is_kept_back, keep_back};
 pub use dial::{DialError, dial};
 pub use lookup::Lookup;
 pub use resolve::resolve;
-pub use stream::{Stream, has_news_now};
+pub use stream::{StdStream, Stream, has_news_now};
 
 /// Bound of addresses that one name can have: more are not tried within one attempt.
 pub const MAX_ADDRESSES: usize = 8;

@@ -5,39 +5,42 @@
 //! are cancellation points, which costs two atomic operations each.
 
 use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::task::{Context, Poll, ready};
 
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
+use socket2::SockRef;
 use tokio::io::Interest;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 
 /// A connected stream on a worker's runtime.
 #[derive(Debug)]
-pub struct Stream {
-    tcp: TcpStream,
+pub enum Stream {
+    /// Over the network.
+    Tcp(TcpStream),
+    /// Within this machine.
+    Unix(UnixStream),
+}
+
+/// Does the same with whichever socket it is.
+macro_rules! socket {
+    ($stream:expr, $socket:ident => $call:expr) => {
+        match $stream {
+            Stream::Tcp($socket) => $call,
+            Stream::Unix($socket) => $call,
+        }
+    };
 }
 
 impl Stream {
-    /// Takes over a connected TCP socket.
-    pub fn from_tcp(tcp: TcpStream) -> Self {
-        Self { tcp }
-    }
-
     /// Ready when a read will not wait: bytes, the end or an error. Costs no system call.
     pub fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.tcp.poll_read_ready(context)
+        socket!(self, socket => socket.poll_read_ready(context))
     }
 
     /// Reads into `space`; 0 is the end of what the other side sends.
     pub fn poll_read(&mut self, context: &mut Context<'_>, space: &mut [u8]) -> Poll<io::Result<usize>> {
-        let room = space.len();
-        loop {
-            let receive = || Ok(rustix::net::recv(&self.tcp, &mut *space, RecvFlags::empty())?.0);
-            if let Some(result) = attempt(&self.tcp, Interest::READABLE, room, receive) {
-                return Poll::Ready(result);
-            }
-            ready!(self.tcp.poll_read_ready(context))?;
-        }
+        socket!(self, socket => poll_receive(socket, context, space))
     }
 
     /// Writes the front of `parts`, as much as the kernel takes at once.
@@ -46,34 +49,15 @@ impl Stream {
         context: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let length = parts.iter().map(|part| part.len()).sum();
-        loop {
-            let send = || Ok(self.send(parts)?);
-            if let Some(result) = attempt(&self.tcp, Interest::WRITABLE, length, send) {
-                return Poll::Ready(result);
-            }
-            ready!(self.tcp.poll_write_ready(context))?;
-        }
-    }
-
-    /// A closed connection is an error of the call, not a signal.
-    fn send(&self, parts: &[IoSlice<'_>]) -> rustix::io::Result<usize> {
-        match parts {
-            [one] => rustix::net::send(&self.tcp, one, SendFlags::NOSIGNAL),
-            _ => rustix::net::sendmsg(
-                &self.tcp,
-                parts,
-                &mut SendAncillaryBuffer::default(),
-                SendFlags::NOSIGNAL,
-            ),
-        }
+        socket!(self, socket => poll_send(socket, context, parts))
     }
 
     /// Whether anything has arrived or the other side has closed, as far as the runtime has been told: no system call
     /// when nothing has.
     pub fn has_news(&self) -> bool {
         let mut byte = [0; 1];
-        match self.tcp.try_read(&mut byte) {
+        let result = socket!(self, socket => socket.try_read(&mut byte));
+        match result {
             Err(error) => error.kind() != io::ErrorKind::WouldBlock,
             Ok(_) => true,
         }
@@ -81,42 +65,136 @@ impl Stream {
 
     /// Like [`Self::has_news`], but asks the kernel.
     pub fn has_news_now(&self) -> bool {
-        has_news_now(&self.tcp)
+        socket!(self, socket => has_news_now(socket))
     }
 
     /// Takes it off the runtime, so that another one can have it.
     ///
     /// # Errors
     /// Those of the runtime's driver.
-    pub fn into_std(self) -> io::Result<std::net::TcpStream> {
-        self.tcp.into_std()
+    pub fn into_std(self) -> io::Result<StdStream> {
+        match self {
+            Self::Tcp(socket) => socket.into_std().map(StdStream::Tcp),
+            Self::Unix(socket) => socket.into_std().map(StdStream::Unix),
+        }
     }
 
     /// Puts a stream that came from [`Self::into_std`] on the current runtime.
     ///
     /// # Errors
     /// It cannot be watched: the process or the machine lacks something.
-    pub fn from_std(stream: std::net::TcpStream) -> io::Result<Self> {
-        TcpStream::from_std(stream).map(Self::from_tcp)
+    pub fn from_std(stream: StdStream) -> io::Result<Self> {
+        match stream {
+            StdStream::Tcp(socket) => TcpStream::from_std(socket).map(Self::Tcp),
+            StdStream::Unix(socket) => UnixStream::from_std(socket).map(Self::Unix),
+        }
     }
 
     /// Tells the other side that nothing more will be sent.
     pub fn shutdown_write(&self) {
         // Fails only when the connection is gone already.
-        let _ = socket2::SockRef::from(&self.tcp).shutdown(std::net::Shutdown::Write);
+        let _ = socket!(self, socket => SockRef::from(socket).shutdown(std::net::Shutdown::Write));
     }
 
     /// Lets the close that follows be a reset: the other side cannot take what it got for a whole message.
     pub fn reset_on_close(&self) {
         // Fails only when the connection is gone already.
-        let _ = socket2::SockRef::from(&self.tcp).set_linger(Some(std::time::Duration::ZERO));
+        let _ = socket!(self, socket => SockRef::from(socket).set_linger(Some(std::time::Duration::ZERO)));
+    }
+}
+
+/// A stream that is on no runtime.
+#[derive(Debug)]
+pub enum StdStream {
+    /// Over the network.
+    Tcp(std::net::TcpStream),
+    /// Within this machine.
+    Unix(std::os::unix::net::UnixStream),
+}
+
+impl AsFd for StdStream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(socket) => socket.as_fd(),
+            Self::Unix(socket) => socket.as_fd(),
+        }
+    }
+}
+
+/// What this file needs of a socket on a runtime.
+trait Socket: AsFd {
+    fn try_io(&self, interest: Interest, call: impl FnOnce() -> io::Result<()>) -> io::Result<()>;
+    fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>>;
+    fn poll_write_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>>;
+}
+
+macro_rules! socket_of_tokio {
+    ($($socket:ty),+) => {$(
+        impl Socket for $socket {
+            fn try_io(&self, interest: Interest, call: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+                self.try_io(interest, call)
+            }
+
+            fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+                self.poll_read_ready(context)
+            }
+
+            fn poll_write_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+                self.poll_write_ready(context)
+            }
+        }
+    )+};
+}
+
+socket_of_tokio!(TcpStream, UnixStream);
+
+fn poll_receive(
+    socket: &impl Socket,
+    context: &mut Context<'_>,
+    space: &mut [u8],
+) -> Poll<io::Result<usize>> {
+    let room = space.len();
+    loop {
+        let receive = || Ok(rustix::net::recv(socket, &mut *space, RecvFlags::empty())?.0);
+        if let Some(result) = attempt(socket, Interest::READABLE, room, receive) {
+            return Poll::Ready(result);
+        }
+        ready!(socket.poll_read_ready(context))?;
+    }
+}
+
+fn poll_send(
+    socket: &impl Socket,
+    context: &mut Context<'_>,
+    parts: &[IoSlice<'_>],
+) -> Poll<io::Result<usize>> {
+    let length = parts.iter().map(|part| part.len()).sum();
+    loop {
+        let call = || Ok(send(socket, parts)?);
+        if let Some(result) = attempt(socket, Interest::WRITABLE, length, call) {
+            return Poll::Ready(result);
+        }
+        ready!(socket.poll_write_ready(context))?;
+    }
+}
+
+/// A closed connection is an error of the call, not a signal.
+fn send(socket: &impl AsFd, parts: &[IoSlice<'_>]) -> rustix::io::Result<usize> {
+    match parts {
+        [one] => rustix::net::send(socket, one, SendFlags::NOSIGNAL),
+        _ => rustix::net::sendmsg(
+            socket,
+            parts,
+            &mut SendAncillaryBuffer::default(),
+            SendFlags::NOSIGNAL,
+        ),
     }
 }
 
 /// Whether anything has arrived on a socket or the other side has closed it, which the kernel is asked.
-pub fn has_news_now(socket: &impl std::os::fd::AsFd) -> bool {
+pub fn has_news_now(socket: &impl AsFd) -> bool {
     let mut byte = [std::mem::MaybeUninit::uninit(); 1];
-    match socket2::SockRef::from(socket).peek(&mut byte) {
+    match SockRef::from(socket).peek(&mut byte) {
         Err(error) => error.kind() != io::ErrorKind::WouldBlock,
         Ok(_) => true,
     }
@@ -124,13 +202,13 @@ pub fn has_news_now(socket: &impl std::os::fd::AsFd) -> bool {
 
 /// Makes a call that moves up to `wanted` bytes, if the socket is believed ready; `None` when it has to be waited for.
 fn attempt(
-    tcp: &TcpStream,
+    socket: &impl Socket,
     interest: Interest,
     wanted: usize,
     mut call: impl FnMut() -> io::Result<usize>,
 ) -> Option<io::Result<usize>> {
     let mut outcome = None;
-    let told = tcp.try_io(interest, || {
+    let told = socket.try_io(interest, || {
         loop {
             match call() {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -11,7 +11,8 @@ use super::Member;
 use crate::backend::BackendId;
 use crate::buffer::Buffers;
 use crate::head::ResponseHead;
-use crate::http1::{Connection, HeadScan};
+use crate::http1::HeadScan;
+use crate::message::Connection;
 use crate::net::Stream;
 
 /// After so long without use a connection is spare: others may have it.

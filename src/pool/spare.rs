@@ -1,13 +1,12 @@
 //! Connections to one backend that the worker that made them does not need for now, there for any worker that would have
 //! to connect anew. Looked at only then: the usual request never comes here.
 
-use std::net::TcpStream;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::BackendConnection;
 use crate::backend::BackendId;
-use crate::net::Stream;
+use crate::net::{StdStream, Stream};
 
 /// Spare connections kept for one backend; more are closed. As many workers as any machine has can take one each at once.
 const KEPT: usize = 256;
@@ -27,7 +26,7 @@ struct Kept {
 /// Not registered with any runtime.
 #[derive(Debug)]
 struct Spare {
-    stream: TcpStream,
+    stream: StdStream,
     until: Instant,
 }
 
@@ -96,7 +95,7 @@ impl Spare {
 mod tests {
     use super::*;
     use std::io::{Read as _, Write as _};
-    use std::net::{Ipv4Addr, TcpListener};
+    use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -105,7 +104,8 @@ mod tests {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         ours.set_nonblocking(true).unwrap();
-        let connection = BackendConnection::new(BackendId::next(), Stream::from_std(ours).unwrap());
+        let connection =
+            BackendConnection::new(BackendId::next(), Stream::from_std(StdStream::Tcp(ours)).unwrap());
         spare.put(*connection, now + 60 * SECOND);
         listener.accept().unwrap().0
     }
@@ -133,6 +133,7 @@ mod tests {
                 });
                 thread.join().unwrap()
             });
+            let StdStream::Tcp(other) = other else { panic!() };
             (&other).write_all(b"hello").unwrap();
             let mut bytes = [0; 5];
             backend.read_exact(&mut bytes).unwrap();

@@ -7,7 +7,8 @@ use super::fields::{self, AnswerContext};
 use super::waits::Wait;
 use super::{After, Exchange, Failure, tunnel};
 use crate::head::{BodyLength, FieldName, RequestHead, ResponseHead, Version, list};
-use crate::http1::{Encoder, Transfer, TransferError, Waiting};
+use crate::http1::Encoder;
+use crate::message::{Transfer, TransferError, Waiting};
 use crate::pool::{BackendConnection, Member, Pool};
 
 /// An answer that was forwarded, perhaps not to its end.

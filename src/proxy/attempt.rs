@@ -11,7 +11,8 @@ use super::fields::{self, AnswerContext};
 use super::waits::Wait;
 use super::{Exchange, Failure};
 use crate::head::{BodyLength, FieldName, ResponseHead, Version};
-use crate::http1::{self, BodyError, HeadError, Kind, TransferError, Waiting};
+use crate::http1::{self, BodyError, Kind};
+use crate::message::{self, HeadError, TransferError, Waiting};
 use crate::net::{self, DialError, Stream};
 use crate::pool::{BackendConnection, Member, Pool};
 use crate::retry::Cause;
@@ -102,7 +103,7 @@ impl<'a> Exchange<'a> {
         match dialled.and_then(not_kept_back) {
             Ok(tcp) => {
                 worker.counters.backend_connections_opened.increment();
-                Ok(BackendConnection::new(id, Stream::from_tcp(tcp)))
+                Ok(BackendConnection::new(id, Stream::Tcp(tcp)))
             }
             Err(error) => {
                 tracing::debug!(backend = %member.backend.address, %error, "Connecting failed");
@@ -242,7 +243,7 @@ impl Attempt<'_> {
             ..
         } = &mut *self.backend;
         let buffers = &exchange.client.worker.buffers;
-        let end = match http1::poll_head(context, connection, scan, (Kind::Response, limits), buffers) {
+        let end = match message::poll_head(context, connection, scan, (Kind::Response, limits), buffers) {
             Poll::Ready(Ok(Some(end))) => end,
             Poll::Ready(Err(HeadError::Malformed(reason))) => {
                 return Poll::Ready(Err(Failure::AnswerMalformed(reason)));

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use super::worker::Worker;
 use crate::clock::Alarm;
-use crate::http1::Connection;
+use crate::message::Connection;
 use crate::telemetry::Label;
 
 /// One client.

@@ -31,7 +31,8 @@ use smallvec::SmallVec;
 
 use crate::backend::BackendId;
 use crate::head::RequestHead;
-use crate::http1::{Encoder, Replay, Transfer};
+use crate::http1::Encoder;
+use crate::message::{Replay, Transfer};
 use crate::pool::{BackendConnection, Member, Membership, Pool, Wish};
 use crate::retry::{self, Cause};
 use answer::Forwarded;

@@ -9,7 +9,8 @@ use super::waits::Wait;
 use super::{After, Exchange, Failure};
 use crate::buffer::Buffers;
 use crate::head::BodyLength;
-use crate::http1::{Connection, Encoder, Limits, Transfer};
+use crate::http1::{Encoder, Limits};
+use crate::message::{Connection, Transfer};
 use crate::pool::{BackendConnection, Pool};
 
 /// One direction of a tunnel.

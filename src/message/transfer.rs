@@ -4,11 +4,10 @@
 use std::io;
 use std::task::{Context, Poll, ready};
 
-use super::body::{BodyError, Decoder, Encoder, Piece};
 use super::connection::{COPIED, Connection};
-use super::{Limits, chunked};
 use crate::buffer::Buffers;
 use crate::head::{BodyLength, Field, FieldName};
+use crate::http1::{BodyError, Decoder, Encoder, Limits, Piece, chunked};
 
 /// Bytes that one transfer moves before the other connections of its worker get their turn.
 const TURN: usize = 4 * crate::buffer::LARGE;

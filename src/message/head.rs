@@ -4,9 +4,8 @@ use std::io;
 use std::task::{Context, Poll, ready};
 
 use super::connection::Connection;
-use super::scan::{HeadScan, Kind};
-use super::{Limits, Malformed};
 use crate::buffer::{Buffers, SMALL};
+use crate::http1::{HeadScan, Kind, Limits, Malformed};
 
 /// Why no head could be read.
 #[derive(Debug, thiserror::Error)]

@@ -1,4 +1,4 @@
-//! One HTTP/1 connection of either side: a stream, what was read and not used, what is to be written. It moves bytes
+//! One connection of either side: a stream, what was read and not used, what is to be written. It moves bytes
 //! and counts them; what they mean is decided elsewhere.
 
 use std::io::{self, IoSlice};
