@@ -4,12 +4,14 @@
 use std::cell::{Cell, RefCell};
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpStream};
 
+use super::Settings;
 use super::connection;
 use super::crew::{Errand, Handed, Open, Seat};
 use super::desk::Desks;
@@ -27,6 +29,12 @@ const REST: Duration = Duration::from_millis(20);
 /// The operations log hears of missing room at most once in this time.
 const COMPLAINT_GAP: Duration = Duration::from_secs(1);
 
+/// One socket that clients come through.
+struct Entrance {
+    socket: TcpListener,
+    settings: Arc<Settings>,
+}
+
 /// Accepts for one worker.
 pub struct Acceptor {
     worker: Rc<Worker>,
@@ -34,7 +42,7 @@ pub struct Acceptor {
     desks: Desks,
     tasks: LocalTasks,
     /// Empty once no more connections are accepted: the last owner of a socket closes it.
-    sockets: RefCell<Vec<Rc<TcpListener>>>,
+    sockets: RefCell<Vec<Rc<Entrance>>>,
     complained: Cell<Option<Instant>>,
 }
 
@@ -46,11 +54,14 @@ impl Acceptor {
     pub fn start(
         worker: &Rc<Worker>,
         seat: Seat,
-        sockets: Vec<StdListener>,
+        sockets: Vec<(StdListener, Arc<Settings>)>,
         accepting: &mut tokio::task::JoinSet<()>,
         connections: &LocalTasks,
     ) -> std::io::Result<Rc<Self>> {
-        let register = |socket| TcpListener::from_std(socket).map(Rc::new);
+        let register = |(socket, settings)| {
+            let socket = TcpListener::from_std(socket)?;
+            Ok(Rc::new(Entrance { socket, settings }))
+        };
         let sockets = sockets
             .into_iter()
             .map(register)
@@ -63,9 +74,9 @@ impl Acceptor {
             sockets: RefCell::new(sockets),
             complained: Cell::new(None),
         });
-        for socket in acceptor.sockets.borrow().iter() {
-            let (acceptor, socket) = (Rc::clone(&acceptor), Rc::clone(socket));
-            accepting.spawn_local(async move { acceptor.accept_from(&socket).await });
+        for entrance in acceptor.sockets.borrow().iter() {
+            let (acceptor, entrance) = (Rc::clone(&acceptor), Rc::clone(entrance));
+            accepting.spawn_local(async move { acceptor.accept_from(&entrance).await });
         }
         Ok(acceptor)
     }
@@ -73,12 +84,12 @@ impl Acceptor {
     /// Accepts what the kernel has accepted already, because closing the socket would reset it.
     pub fn take_the_rest(&self) {
         let mut context = Context::from_waker(Waker::noop());
-        for socket in self.sockets.take() {
+        for entrance in self.sockets.take() {
             for _ in 0..TAKEN_AT_END {
-                let Poll::Ready(Ok((stream, peer))) = socket.poll_accept(&mut context) else {
+                let Poll::Ready(Ok((stream, peer))) = entrance.socket.poll_accept(&mut context) else {
                     break;
                 };
-                self.arrived(stream, peer);
+                self.arrived(stream, peer, &entrance.settings);
             }
         }
         self.run(self.seat.take_errands());
@@ -116,9 +127,9 @@ impl Acceptor {
         }
     }
 
-    async fn accept_from(&self, socket: &TcpListener) {
+    async fn accept_from(&self, entrance: &Entrance) {
         'next: loop {
-            match socket.accept().await {
+            match entrance.socket.accept().await {
                 Ok((mut stream, peer)) => {
                     while net::is_kept_back(&stream) {
                         self.complain(&"the last descriptors are kept back");
@@ -130,7 +141,7 @@ impl Acceptor {
                         stream = renumbered;
                     }
                     while !self.make_room().await {}
-                    self.arrived(stream, peer);
+                    self.arrived(stream, peer, &entrance.settings);
                 }
                 Err(error) if is_of_the_client(&error) => {}
                 Err(error) => {
@@ -189,7 +200,7 @@ impl Acceptor {
         }
     }
 
-    fn arrived(&self, stream: TcpStream, peer: SocketAddr) {
+    fn arrived(&self, stream: TcpStream, peer: SocketAddr, settings: &Arc<Settings>) {
         self.worker.counters.connections_accepted.increment();
         let limit = self.worker.local().snapshot.limits.connections_per_client;
         let lightest = self.seat.lightest(self.worker.wheel.now());
@@ -198,10 +209,16 @@ impl Acceptor {
             return;
         };
         if lightest == self.seat.index {
-            return self.welcome(stream, peer, open);
+            return self.welcome((stream, peer), settings, open);
         }
         let Ok(stream) = stream.into_std() else { return };
-        let errand = Errand::Serve(Handed { stream, peer, open });
+        let settings = Arc::clone(settings);
+        let errand = Errand::Serve(Handed {
+            stream,
+            peer,
+            settings,
+            open,
+        });
         self.run(self.seat.ask(lightest, errand).err());
     }
 
@@ -210,17 +227,18 @@ impl Acceptor {
         let Handed {
             stream,
             peer,
+            settings,
             mut open,
         } = handed;
         open.move_to(self.seat.index);
         // Fails only where no descriptor can be watched; then the client sees its connection closed.
         if let Ok(stream) = TcpStream::from_std(stream) {
-            self.welcome(stream, peer, open);
+            self.welcome((stream, peer), &settings, open);
         }
     }
 
     /// Begins to serve a connection here.
-    fn welcome(&self, stream: TcpStream, peer: SocketAddr, open: Open) {
+    fn welcome(&self, (stream, peer): (TcpStream, SocketAddr), _settings: &Arc<Settings>, open: Open) {
         let worker = &self.worker;
         let client = Client {
             connection: Connection::new(Stream::Tcp(stream)),

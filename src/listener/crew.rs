@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use super::Settings;
 use crate::backend::Padded;
 
 /// What waits for one worker; when it is so far behind, the acceptor keeps its own.
@@ -22,6 +23,8 @@ const STUCK_AFTER: Duration = Duration::from_millis(100);
 pub(super) struct Handed {
     pub(super) stream: TcpStream,
     pub(super) peer: SocketAddr,
+    /// Those of the listener that it came through.
+    pub(super) settings: Arc<Settings>,
     pub(super) open: Open,
 }
 
@@ -282,6 +285,9 @@ mod tests {
         let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         Errand::Serve(Handed {
             peer: stream.local_addr().unwrap(),
+            settings: Arc::new(Settings {
+                address: stream.local_addr().unwrap(),
+            }),
             stream,
             open: Open::new(&seat.crew, worker, CLIENT).unwrap(),
         })

@@ -350,6 +350,7 @@ fn start_workers(
         .as_ref()
         .ok_or(io::ErrorKind::NotConnected)
         .map_err(io::Error::from)?;
+    let settings: Vec<_> = config.listeners.iter().cloned().map(Arc::new).collect();
     let mut workers = Vec::new();
     for (index, seat) in Crew::of(worker_count(config.workers), crate::clock::now())
         .into_iter()
@@ -357,7 +358,8 @@ fn start_workers(
     {
         let sockets = listeners
             .iter()
-            .map(net::Bound::share)
+            .zip(&settings)
+            .map(|(bound, settings)| Ok((bound.share()?, Arc::clone(settings))))
             .collect::<io::Result<_>>()?;
         workers.push(WorkerThread::spawn(worker::Start {
             index,

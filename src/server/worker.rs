@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use super::Stop;
 use crate::clock;
-use crate::listener::{Acceptor, Seat};
+use crate::listener::{self, Acceptor, Seat};
 use crate::proxy::{Shared, Worker};
 use crate::tasks::LocalTasks;
 use crate::telemetry::access_log::LogBuffer;
@@ -25,7 +25,7 @@ const EVENT_INTERVAL: u32 = 61;
 pub(super) struct Start {
     pub(super) index: usize,
     pub(super) seat: Seat,
-    pub(super) sockets: Vec<TcpListener>,
+    pub(super) sockets: Vec<(TcpListener, Arc<listener::Settings>)>,
     pub(super) shared: Arc<Shared>,
     pub(super) counters: Arc<WorkerCounters>,
     pub(super) log: LogBuffer,
