@@ -100,6 +100,13 @@ impl Decoder {
         }
     }
 
+    /// Says that `count` bytes of payload, at most as many as are expected, went another way.
+    pub fn skip(&mut self, count: u64) {
+        if let Self::Exact(left) = self {
+            *left = left.saturating_sub(count);
+        }
+    }
+
     /// How many bytes are still expected, as far as known.
     pub fn expects(&self) -> u64 {
         match self {

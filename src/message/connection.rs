@@ -5,7 +5,7 @@ use std::io::{self, IoSlice};
 use std::task::{Context, Poll, ready};
 
 use crate::buffer::{Buffer, Buffers, LARGE, SMALL};
-use crate::net::Stream;
+use crate::net::{Pipe, Stream};
 
 /// A payload up to this size is copied behind what is to be written, so that it leaves in the same socket call;
 /// larger ones are written from where they were read.
@@ -167,6 +167,37 @@ impl Connection {
     /// The stream below, for another owner. Only where nothing is unread and nothing waits to be written.
     pub fn into_stream(self) -> Stream {
         self.stream
+    }
+
+    /// Takes up to `most` bytes that follow what was read into `pipe`, which is empty. Gives 0 at the end of the stream.
+    ///
+    /// # Errors
+    /// Those of the socket; [`io::ErrorKind::InvalidInput`] where the system cannot do it.
+    pub(super) fn poll_fill_pipe(
+        &mut self,
+        context: &mut Context<'_>,
+        pipe: &mut Pipe,
+        most: u64,
+    ) -> Poll<io::Result<usize>> {
+        let count = ready!(pipe.poll_fill(context, &self.stream, most))?;
+        self.input_ended = count == 0;
+        Poll::Ready(Ok(count))
+    }
+
+    /// Writes what `pipe` holds, behind the output, which is empty.
+    ///
+    /// # Errors
+    /// Those of the socket.
+    pub(super) fn poll_drain_pipe(
+        &mut self,
+        context: &mut Context<'_>,
+        pipe: &mut Pipe,
+    ) -> Poll<io::Result<()>> {
+        while !pipe.is_empty() {
+            let count = ready!(pipe.poll_drain(context, &self.stream))?;
+            self.advance(count, 0)?;
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Accounts for a write of `count` bytes, of which the first `from_output` were of the output.

@@ -8,7 +8,10 @@ use super::connection::{COPIED, Connection};
 use crate::buffer::Buffers;
 use crate::head::{BodyLength, Field, FieldName};
 use crate::http1::{BodyError, Decoder, Encoder, Limits, Piece, chunked};
+use crate::net::Pipe;
 
+/// Payload of known length from which on the shortcut is worth its calls.
+const WORTH_A_PIPE: u64 = 2 * crate::buffer::LARGE as u64;
 /// Bytes that one transfer moves before the other connections of its worker get their turn.
 const TURN: usize = 4 * crate::buffer::LARGE;
 
@@ -99,6 +102,18 @@ pub struct Transfer {
     pub moved: u64,
     limit: u64,
     limits: Limits,
+    shortcut: Shortcut,
+}
+
+/// Whether payload goes from socket to socket without coming into this process.
+#[derive(Debug)]
+enum Shortcut {
+    /// Not yet: it is taken where it is worth it.
+    Untried,
+    /// It is taken.
+    Taken(Box<Pipe>),
+    /// The system does not allow it.
+    Closed,
 }
 
 impl Transfer {
@@ -113,6 +128,7 @@ impl Transfer {
             moved: 0,
             limit: limit.unwrap_or(u64::MAX),
             limits: *limits,
+            shortcut: Shortcut::Untried,
         }
     }
 
@@ -162,6 +178,12 @@ impl Transfer {
                 ready!(self.poll_payload(context, source, sink, buffers, &mut replay))?;
                 continue;
             }
+            if let Shortcut::Taken(pipe) = &mut self.shortcut
+                && !pipe.is_empty()
+            {
+                self.waiting = Waiting::ForSink;
+                ready!(sink.poll_drain_pipe(context, pipe)).map_err(TransferError::Sink)?;
+            }
             if self.ended {
                 self.waiting = Waiting::ForSink;
                 return sink.poll_flush(context).map_err(TransferError::Sink);
@@ -181,7 +203,10 @@ impl Transfer {
                         context.waker().wake_by_ref();
                         return Poll::Pending;
                     }
-                    read += ready!(self.poll_more(context, source, sink, buffers))?;
+                    read += match self.takes_shortcut(source, replay.as_deref()) {
+                        true => ready!(self.poll_shortcut(context, source, sink))?,
+                        false => ready!(self.poll_more(context, source, sink, buffers))?,
+                    };
                 }
                 Piece::End { skip, trailers } => {
                     let lines = trailers
@@ -197,6 +222,53 @@ impl Transfer {
                 }
             }
         }
+    }
+
+    /// Whether what comes next may stay in the kernel: much of it, as it is, needed by nobody else.
+    fn takes_shortcut(&mut self, source: &Connection, replay: Option<&Replay>) -> bool {
+        if self.encoder != Encoder::Plain || !self.decoder.has_known_end() || !source.input.is_empty() {
+            return false;
+        }
+        match self.shortcut {
+            Shortcut::Untried => {
+                let is_worth_it =
+                    self.decoder.expects() >= WORTH_A_PIPE && !replay.is_some_and(Replay::is_whole);
+                if is_worth_it {
+                    self.shortcut = match Pipe::new() {
+                        Some(pipe) => Shortcut::Taken(Box::new(pipe)),
+                        None => Shortcut::Closed,
+                    };
+                }
+                matches!(self.shortcut, Shortcut::Taken(_))
+            }
+            Shortcut::Taken(_) => true,
+            Shortcut::Closed => false,
+        }
+    }
+
+    /// Moves payload by the shortcut; gives how much.
+    fn poll_shortcut(
+        &mut self,
+        context: &mut Context<'_>,
+        source: &mut Connection,
+        sink: &mut Connection,
+    ) -> Poll<Result<usize, TransferError>> {
+        let Shortcut::Taken(pipe) = &mut self.shortcut else {
+            return Poll::Ready(Ok(0));
+        };
+        self.waiting = Waiting::ForSink;
+        ready!(sink.poll_flush(context)).map_err(TransferError::Sink)?;
+        self.waiting = Waiting::ForSource;
+        let count = match ready!(source.poll_fill_pipe(context, pipe, self.decoder.expects())) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                self.shortcut = Shortcut::Closed;
+                return Poll::Ready(Ok(0));
+            }
+            result => result.map_err(TransferError::Source)?,
+        };
+        self.decoder.skip(count as u64);
+        self.moved += count as u64;
+        Poll::Ready(Ok(count))
     }
 
     fn poll_payload(

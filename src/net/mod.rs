@@ -4,6 +4,7 @@ mod bind;
 mod descriptors;
 mod dial;
 mod lookup;
+mod pipe;
 mod resolve;
 mod stream;
 
@@ -11,6 +12,7 @@ pub use bind::{Bound, bind};
 pub use descriptors::{is_kept_back, keep_back};
 pub use dial::{DialError, dial};
 pub use lookup::Lookup;
+pub use pipe::Pipe;
 pub use resolve::resolve;
 pub use stream::{StdStream, Stream, has_news_now};
 

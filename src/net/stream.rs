@@ -52,6 +52,24 @@ impl Stream {
         socket!(self, socket => poll_send(socket, context, parts))
     }
 
+    /// Takes received bytes by `call`, which has the socket and gives how many it took.
+    pub(super) fn poll_receive_by(
+        &self,
+        context: &mut Context<'_>,
+        call: impl FnMut(BorrowedFd<'_>) -> rustix::io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        socket!(self, socket => poll_by(socket, context, Interest::READABLE, call))
+    }
+
+    /// Sends bytes by `call`, which has the socket and gives how many it took.
+    pub(super) fn poll_send_by(
+        &self,
+        context: &mut Context<'_>,
+        call: impl FnMut(BorrowedFd<'_>) -> rustix::io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        socket!(self, socket => poll_by(socket, context, Interest::WRITABLE, call))
+    }
+
     /// Whether anything has arrived or the other side has closed, as far as the runtime has been told: no system call
     /// when nothing has.
     pub fn has_news(&self) -> bool {
@@ -175,6 +193,24 @@ fn poll_send(
             return Poll::Ready(result);
         }
         ready!(socket.poll_write_ready(context))?;
+    }
+}
+
+/// Makes a call until the socket is ready for it. Nothing is concluded from how many bytes it moved.
+fn poll_by(
+    socket: &impl Socket,
+    context: &mut Context<'_>,
+    interest: Interest,
+    mut call: impl FnMut(BorrowedFd<'_>) -> rustix::io::Result<usize>,
+) -> Poll<io::Result<usize>> {
+    loop {
+        if let Some(result) = attempt(socket, interest, 0, || Ok(call(socket.as_fd())?)) {
+            return Poll::Ready(result);
+        }
+        ready!(match interest.is_readable() {
+            true => socket.poll_read_ready(context),
+            false => socket.poll_write_ready(context),
+        })?;
     }
 }
 

@@ -54,6 +54,36 @@ fn bytes_after_an_answer_are_nobodys_answer() {
     assert_eq!(backend.connections(), 3);
 }
 
+/// Longer than what passes through buffers of our own.
+const LONG: usize = 1 << 20;
+
+#[test]
+fn a_long_answer_that_is_cut_is_seen_as_cut() {
+    let cut = format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {LONG}\r\n\r\n{}",
+        "b".repeat(LONG - 1)
+    );
+    let (_backend, proxy) = before(Answer::raw(&cut).close());
+    let mut client = proxy.client();
+    client.send("GET /cut HTTP/1.1\r\nHost: test\r\n\r\n");
+    assert!(client.try_read().is_err());
+    assert_eq!(proxy.access_line("/cut")["error"], "answer_cut");
+}
+
+#[test]
+fn bytes_after_a_long_answer_are_nobodys_answer() {
+    let body = "b".repeat(LONG);
+    let extra = format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {LONG}\r\n\r\n{body}HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison"
+    );
+    let (backend, proxy) = before(Answer::raw(&extra));
+    let mut client = proxy.client();
+    for _ in 0..3 {
+        assert!(client.get("/").text() == body);
+    }
+    assert_eq!(backend.connections(), 3);
+}
+
 #[test]
 fn answers_without_a_body_leave_the_connection_usable() {
     let backend = Backend::start(|request| match request.start() {
