@@ -19,9 +19,13 @@ pub mod health;
 
 pub mod message;
 
+pub mod http2;
+
 pub mod http1;
 
 pub mod net;
+
+pub mod tls;
 
 pub mod retry;
 pub mod router;

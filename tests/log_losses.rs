@@ -34,6 +34,7 @@ fn entry() -> Entry<'static> {
         bytes_sent: 0,
         backend_time: None,
         retries: &[],
+        client_cert: None,
         error: None,
     }
 }

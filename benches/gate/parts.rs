@@ -11,7 +11,7 @@ use evenkeel::clock;
 use evenkeel::head::{Method, RequestHead, ResponseHead};
 use evenkeel::http1::chunked::{Chunked, ChunkedDecoder, chunk_header};
 use evenkeel::http1::{HeadScan, Kind, Limits, parse_request, parse_response};
-use evenkeel::proxy::{Identity, write_request};
+use evenkeel::proxy::{Identity, Peer, write_request};
 use evenkeel::router::{Route, Router};
 use evenkeel::strategy::{Ask, Candidate, Entry, STRATEGIES};
 use evenkeel::telemetry::access_log::{self, Client, Options, encode};
@@ -185,11 +185,12 @@ fn encode_head() -> Part {
     read(BROWSER_REQUEST, &mut HeadScan::default(), &mut head);
     let address = Address::parse("http://10.0.0.1:8001").expect("it is a URL");
     let mut out = Vec::new();
+    let client = ([192, 0, 2, 7], 40_123).into();
+    let peer = Peer::new(client);
     Part::new("encode: head for a backend", move || {
         out.clear();
-        let client = ([192, 0, 2, 7], 40_123).into();
         let identity = Identity::new(client, &[], black_box(&head), black_box([1, 2]));
-        write_request(&head, &identity, "192.0.2.7", &address, &mut out);
+        write_request(&head, &identity, &peer, &address, &mut out);
         black_box(&out);
     })
 }
@@ -216,6 +217,7 @@ fn encode_line() -> Part {
         bytes_sent: 5_420,
         backend_time: Some(Duration::from_micros(1_111)),
         retries: &[],
+        client_cert: None,
         error: None,
     };
     let (mut stamp, mut out) = (Stamp::default(), Vec::new());

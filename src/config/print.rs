@@ -10,7 +10,8 @@ use crate::pool::{self, BackendSettings};
 use crate::retry::{Attempts, Policy};
 use crate::router::Route;
 use crate::telemetry::access_log::{OnFull, Target};
-use crate::{admin, proxy};
+use crate::tls::{ClientAuth, Files};
+use crate::{admin, listener, proxy};
 
 /// What stands for a token.
 const MASKED_TOKEN: &str = "****************";
@@ -25,11 +26,7 @@ pub fn print(config: &Config) -> String {
     let root = Item::Map(vec![
         (
             "listeners".to_owned(),
-            Item::List(
-                listeners
-                    .map(|listener| map([("address", text(&listener.address.to_string()))]))
-                    .collect(),
-            ),
+            Item::List(listeners.map(listener).collect()),
         ),
         (
             "workers".to_owned(),
@@ -68,6 +65,38 @@ pub fn print(config: &Config) -> String {
     let mut out = String::new();
     root.write(&mut out, 0);
     out
+}
+
+fn listener(settings: &listener::Settings) -> Item {
+    let path = |path: &std::path::Path| text(&path.to_string_lossy());
+    let tls = settings.tls.as_ref().map_or_else(
+        || word("off"),
+        |tls| {
+            let tls = &tls.settings;
+            let certificate = |files: &Files| map([("cert", path(&files.cert)), ("key", path(&files.key))]);
+            let auth = match tls.client_auth {
+                ClientAuth::None => "none",
+                ClientAuth::Optional => "optional",
+                ClientAuth::Required => "required",
+            };
+            map([
+                (
+                    "certificates",
+                    Item::List(tls.certificates.iter().map(certificate).collect()),
+                ),
+                (
+                    "client_ca",
+                    tls.client_ca.as_deref().map_or_else(|| word("none"), path),
+                ),
+                ("client_auth", word(auth)),
+            ])
+        },
+    );
+    map([
+        ("address", text(&settings.address.to_string())),
+        ("tls", tls),
+        ("http2", word(settings.http2)),
+    ])
 }
 
 fn admin(settings: Option<&admin::Settings>) -> Item {

@@ -34,6 +34,12 @@ impl Span {
         buffer.get(start..start + self.len as usize).unwrap_or_default()
     }
 
+    /// Where it begins and ends.
+    pub fn range(self) -> (usize, usize) {
+        let start = self.start as usize;
+        (start, start + self.len as usize)
+    }
+
     /// Whether it covers no byte.
     pub fn is_empty(self) -> bool {
         self.len == 0
@@ -59,6 +65,8 @@ pub enum Version {
     /// HTTP/1.1
     #[default]
     Http11,
+    /// HTTP/2
+    Http2,
 }
 
 impl Version {
@@ -67,6 +75,7 @@ impl Version {
         match self {
             Self::Http10 => "HTTP/1.0",
             Self::Http11 => "HTTP/1.1",
+            Self::Http2 => "HTTP/2.0",
         }
     }
 }

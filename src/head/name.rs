@@ -32,7 +32,7 @@ pub enum FieldName {
     // What our own replies look at.
     Accept,
     /// A name that becomes one of the names that carry identity (`X-Forwarded-*`, `X-Real-IP`, `X-Request-Id`) when
-    /// `_` or another mark is read as `-`, or an `X-Forwarded-*` of another kind: never forwarded from clients that are
+    /// `_` or another mark is read as `-`, an `X-Forwarded-*` of another kind, or `Client-Cert` (RFC 9440): never forwarded from clients that are
     /// not trusted.
     IdentityAlias,
     /// `Content_Length`, `Transfer.Encoding` and the like: backends that read `_` as `-` (CGI and its descendants, some
@@ -154,6 +154,7 @@ fn pick<const LENGTH: usize, const KNOWN: usize>(
 fn alias(name: &[u8]) -> FieldName {
     const FORWARDED: &[u8] = b"x-forwarded";
     const IDENTITY: [&[u8]; 2] = [b"x-real-ip", b"x-request-id"];
+    const CERTIFICATE: [&[u8]; 2] = [b"client-cert", b"client-cert-chain"];
     const FRAMING: [&[u8]; 2] = [b"content-length", b"transfer-encoding"];
 
     match name.first() {
@@ -171,6 +172,9 @@ fn alias(name: &[u8]) -> FieldName {
         }
         Some(b'c' | b'C' | b't' | b'T') if FRAMING.iter().any(|known| is_same_with_dashes(name, known)) => {
             FieldName::FramingAlias
+        }
+        Some(b'c' | b'C') if CERTIFICATE.iter().any(|known| is_same_with_dashes(name, known)) => {
+            FieldName::IdentityAlias
         }
         _ => FieldName::Other,
     }

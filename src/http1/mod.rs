@@ -17,6 +17,7 @@ mod target;
 pub use body::{BodyError, Decoder, Encoder, Piece};
 pub use limits::Limits;
 pub use malformed::Malformed;
-pub use parse::{request as parse_request, response as parse_response};
+pub use parse::{check_method, request as parse_request, response as parse_response};
 pub use reason::reason_phrase;
 pub use scan::{HeadScan, Kind};
+pub use target::{Target, check_authority, parse as parse_target};

@@ -81,8 +81,8 @@ fn request_line(head: &mut RequestHead, start: usize, end: usize) -> Result<(), 
         return Err(Malformed::BadRequestLine);
     };
     head.method = Method::from_token(method);
-    if head.method == Method::Other && (method.is_empty() || !TOKEN.contains_all(method)) {
-        return Err(Malformed::BadMethod);
+    if head.method == Method::Other {
+        check_method(method)?;
     }
     head.version = version_of(version, Malformed::BadRequestLine)?;
     if head.method == Method::Connect {
@@ -102,6 +102,17 @@ fn request_line(head: &mut RequestHead, start: usize, end: usize) -> Result<(), 
     head.query = target.query;
     head.authority = target.authority.unwrap_or_default();
     Ok(())
+}
+
+/// Checks that a method is a token (RFC 9110 §9.1).
+///
+/// # Errors
+/// [`Malformed::BadMethod`].
+pub fn check_method(method: &[u8]) -> Result<(), Malformed> {
+    match !method.is_empty() && TOKEN.contains_all(method) {
+        true => Ok(()),
+        false => Err(Malformed::BadMethod),
+    }
 }
 
 /// Whether what was taken for the target is more than one word. No target may hold a space, so that it is looked for only

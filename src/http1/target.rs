@@ -3,7 +3,7 @@
 mod authority;
 mod path;
 
-pub(super) use authority::check as check_authority;
+pub use authority::check as check_authority;
 
 use super::Malformed;
 use super::syntax::QUERY;
@@ -11,18 +11,21 @@ use crate::head::{Method, Span};
 
 /// Where the parts of a target stand.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Target {
+pub struct Target {
     /// The path, dot segments resolved; `*` for a server as a whole.
-    pub(super) path: Span,
+    pub path: Span,
     /// What follows the `?`.
-    pub(super) query: Option<Span>,
+    pub query: Option<Span>,
     /// The authority of an absolute-form.
-    pub(super) authority: Option<Span>,
+    pub authority: Option<Span>,
 }
 
 /// Reads the target at `start..end` of `bytes` and normalises its path in place. `bytes` that no part covers any more
 /// are left with no meaning.
-pub(super) fn parse(bytes: &mut [u8], start: usize, end: usize, method: Method) -> Result<Target, Malformed> {
+///
+/// # Errors
+/// [`Malformed`].
+pub fn parse(bytes: &mut [u8], start: usize, end: usize, method: Method) -> Result<Target, Malformed> {
     let target = bytes.get(start..end).unwrap_or_default();
     match target {
         [b'/', ..] => {

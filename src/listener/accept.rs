@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::Settings;
+use super::arrival::{self, Host};
 use super::connection;
 use super::crew::{Errand, Handed, Open, Seat};
 use super::desk::Desks;
@@ -238,17 +239,29 @@ impl Acceptor {
     }
 
     /// Begins to serve a connection here.
-    fn welcome(&self, (stream, peer): (TcpStream, SocketAddr), _settings: &Arc<Settings>, open: Open) {
+    fn welcome(&self, (stream, peer): (TcpStream, SocketAddr), settings: &Settings, open: Open) {
         let worker = &self.worker;
+        if let Some(tls) = &settings.tls {
+            let host = Host {
+                worker: Rc::clone(worker),
+                desks: self.desks.clone(),
+                tasks: self.tasks.clone(),
+            };
+            let (socket, peer, tls) = (Stream::Tcp(stream), Peer::new(peer), Arc::clone(tls));
+            return self
+                .tasks
+                .spawn(arrival::serve_tls(socket, peer, tls, host, open));
+        }
         let client = Client {
             connection: Connection::new(Stream::Tcp(stream)),
-            peer: Peer::new(peer),
+            peer: Rc::new(Peer::new(peer)),
             alarm: worker.wheel.alarm(),
             worker: Rc::clone(worker),
             is_last_request: false,
         };
+        let tasks = settings.http2.then(|| self.tasks.clone());
         self.tasks
-            .spawn(connection::serve(client, self.desks.clone(), open));
+            .spawn(connection::serve(client, tasks, self.desks.clone(), open));
     }
 }
 

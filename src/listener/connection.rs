@@ -2,19 +2,22 @@
 //! to, when it has to make room, or when nothing more can be understood.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::crew::Open;
 use super::desk::Desks;
+use super::http2::{self, Guest};
 use super::waiting::{Place, WaitingList};
 use crate::clock::{self, Ring};
 use crate::http1::{self, Kind, Malformed};
 use crate::message::{self, HeadError};
 use crate::proxy::{self, After, Client, Failure, Incoming};
+use crate::tasks::LocalTasks;
 
 /// How long a connection that was idle when a stop began may still bring the request that is on its way.
-const DRAIN_GRACE: Duration = Duration::from_secs(1);
+pub(super) const DRAIN_GRACE: Duration = Duration::from_secs(1);
 /// How long, and how much, is read after the last answer of a connection, so that a client that is still sending can
 /// read it: closing at once would reset the connection under it (RFC 9112 §9.6).
 const LINGER: Duration = Duration::from_secs(2);
@@ -29,36 +32,61 @@ enum Next {
     Refused(Failure, Instant),
 }
 
+/// Why a client leaves its desk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Left {
+    /// Nothing more has come.
+    Idle,
+    /// Its connection is to end.
+    Over,
+    /// It speaks HTTP/2.
+    ForHttp2,
+}
+
 /// One client and how far its connection has come: what is kept while it is idle.
 pub(super) struct Visit {
     client: Client,
     /// Its place among those that wait, while it does.
     place: Option<Place>,
     served: u64,
+    /// Whether it may speak HTTP/2 if it begins with that.
+    may_speak_http2: bool,
 }
 
-/// Serves one client until its connection ends.
+/// Serves one client until its connection ends. `tasks` are there for the streams of one that begins with the preface of
+/// HTTP/2, if it may.
 #[allow(
     clippy::manual_async_fn,
     reason = "an `async` function keeps what it is given twice, and an idle connection is not much more than this future"
 )]
-pub(super) fn serve(client: Client, desks: Desks, open: Open) -> impl Future<Output = ()> {
+pub(super) fn serve(
+    client: Client,
+    tasks: Option<LocalTasks>,
+    desks: Desks,
+    open: Open,
+) -> impl Future<Output = ()> {
     // In a box, because it goes to a desk and comes back with every request.
     let mut visit = Box::new(Visit {
         client,
         place: None,
         served: 0,
+        may_speak_http2: tasks.is_some(),
     });
     async move {
         visit.client.worker.counters.connections_active.up();
         while visit.first_byte(&desks).await {
             let mut desk = desks.lend();
             desk.seat(visit);
-            let (left, is_over) = std::future::poll_fn(|context| desk.poll_left(context)).await;
+            let (back, left) = std::future::poll_fn(|context| desk.poll_left(context)).await;
             desks.give_back(desk);
-            visit = left;
-            if is_over {
-                break;
+            visit = back;
+            match (left, tasks.as_ref()) {
+                (Left::Idle, _) => {}
+                (Left::ForHttp2, Some(tasks)) => {
+                    // In a box, because every client's connection has room for this one.
+                    return Box::pin(serve_http2(*visit, tasks.clone(), desks, open)).await;
+                }
+                _ => break,
             }
         }
         visit.place = None;
@@ -66,6 +94,34 @@ pub(super) fn serve(client: Client, desks: Desks, open: Open) -> impl Future<Out
         visit.client.connection.release(&visit.client.worker.buffers);
         drop(open);
     }
+}
+
+/// Goes on with a connection that began with the preface of HTTP/2.
+async fn serve_http2(visit: Visit, tasks: LocalTasks, desks: Desks, open: Open) {
+    let Client {
+        mut connection,
+        peer,
+        alarm,
+        worker,
+        ..
+    } = visit.client;
+    drop(visit.place);
+    let before = connection.input.unread().to_vec();
+    connection.release(&worker.buffers);
+    let counters = Arc::clone(&worker.counters);
+    if let Some(stream) = connection.into_stream() {
+        let waiting = desks.waiting().clone();
+        let guest = Guest {
+            peer,
+            worker,
+            alarm,
+            waiting,
+            tasks,
+        };
+        http2::serve(stream, before, guest).await;
+    }
+    counters.connections_active.down();
+    drop(open);
 }
 
 impl Visit {
@@ -109,8 +165,8 @@ impl Visit {
         self.served == 0
     }
 
-    /// Serves one request after the other, until nothing more has come. Gives whether the connection is to end.
-    pub(super) async fn serve_all(&mut self, waiting: &WaitingList) -> bool {
+    /// Serves one request after the other, until nothing more has come.
+    pub(super) async fn serve_all(&mut self, waiting: &WaitingList) -> Left {
         let worker = Rc::clone(&self.client.worker);
         loop {
             let limit = worker.local().snapshot.limits.requests_per_connection;
@@ -119,13 +175,18 @@ impl Visit {
             self.place = None;
             let client = &mut self.client;
             let after = match next {
-                Next::Over => return true,
+                Next::Over => return Left::Over,
+                Next::Refused(Failure::Malformed(Malformed::Http2Preface), _)
+                    if self.may_speak_http2 && self.served == 0 =>
+                {
+                    return Left::ForHttp2;
+                }
                 Next::Refused(failure, started) => {
                     let received = client.connection.input.unread().len();
                     let after = proxy::refuse(client, failure, (started, received)).await;
                     if failure == Failure::Evicted {
                         // Its descriptor is wanted now.
-                        return true;
+                        return Left::Over;
                     }
                     after
                 }
@@ -138,18 +199,18 @@ impl Visit {
             self.served += 1;
             match after {
                 After::KeepOpen => client.connection.rest(&worker.buffers),
-                After::End => return true,
+                After::End => return Left::Over,
                 After::Close => {
                     linger(client).await;
-                    return true;
+                    return Left::Over;
                 }
                 After::Reset => {
-                    client.connection.stream().reset_on_close();
-                    return true;
+                    client.connection.reset();
+                    return Left::Over;
                 }
             }
             if has_nothing(client, false) {
-                return false;
+                return Left::Idle;
             }
         }
     }
@@ -231,9 +292,9 @@ fn parse(client: &mut Client, incoming: &mut Incoming, end: usize) -> Result<(),
 }
 
 /// Says that no more will be sent, and reads for a moment what the client still sends.
-async fn linger(client: &mut Client) {
+pub(super) async fn linger(client: &mut Client) {
     let worker = Rc::clone(&client.worker);
-    client.connection.stream().shutdown_write();
+    client.connection.end_sending();
     client.alarm.set(LINGER);
     let mut left = LINGER_BYTES;
     std::future::poll_fn(|context| {

@@ -287,6 +287,8 @@ mod tests {
             peer: stream.local_addr().unwrap(),
             settings: Arc::new(Settings {
                 address: stream.local_addr().unwrap(),
+                http2: false,
+                tls: None,
             }),
             stream,
             open: Open::new(&seat.crew, worker, CLIENT).unwrap(),

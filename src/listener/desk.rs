@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use super::connection::Visit;
+use super::connection::{Left, Visit};
 use super::waiting::WaitingList;
 
 /// Desks that a worker keeps for reuse; more are freed.
@@ -36,7 +36,7 @@ pub(super) struct Desk {
 #[derive(Default)]
 struct Chair {
     arrived: Cell<Option<Box<Visit>>>,
-    left: Cell<Option<(Box<Visit>, bool)>>,
+    left: Cell<Option<(Box<Visit>, Left)>>,
 }
 
 impl Desks {
@@ -75,8 +75,8 @@ impl Desk {
         self.chair.arrived.set(Some(visit));
     }
 
-    /// Serves the client; ready when it leaves, with whether its connection is to end.
-    pub(super) fn poll_left(&mut self, context: &mut Context<'_>) -> Poll<(Box<Visit>, bool)> {
+    /// Serves the client; ready when it leaves, with why.
+    pub(super) fn poll_left(&mut self, context: &mut Context<'_>) -> Poll<(Box<Visit>, Left)> {
         // It never ends: it waits for the next client, who brings a waker.
         let _: Poll<()> = self.work.as_mut().poll(context);
         self.chair.left.take().map_or(Poll::Pending, Poll::Ready)
@@ -88,7 +88,7 @@ async fn work(chair: Rc<Chair>, waiting: WaitingList) {
     loop {
         let arrived = |_: &mut Context<'_>| chair.arrived.take().map_or(Poll::Pending, Poll::Ready);
         let mut visit: Box<Visit> = std::future::poll_fn(arrived).await;
-        let is_over = visit.serve_all(&waiting).await;
-        chair.left.set(Some((visit, is_over)));
+        let left = visit.serve_all(&waiting).await;
+        chair.left.set(Some((visit, left)));
     }
 }

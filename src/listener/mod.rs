@@ -1,9 +1,11 @@
 //! Where clients come in: accepting, spreading connections over workers, and keeping room for them.
 
 mod accept;
+mod arrival;
 mod connection;
 mod crew;
 mod desk;
+mod http2;
 mod settings;
 mod waiting;
 

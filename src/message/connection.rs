@@ -5,6 +5,7 @@ use std::io::{self, IoSlice};
 use std::task::{Context, Poll, ready};
 
 use crate::buffer::{Buffer, Buffers, LARGE, SMALL};
+use crate::http2;
 use crate::net::{Pipe, Stream};
 
 /// A payload up to this size is copied behind what is to be written, so that it leaves in the same socket call;
@@ -13,10 +14,10 @@ pub(super) const COPIED: usize = 8 << 10;
 /// What is to be written is kept below this size by writing before more is added.
 const OUTPUT_BOUND: usize = 2 * COPIED;
 
-/// A connection.
+/// A connection, or a stream of one that carries many: one message each way is under way.
 #[derive(Debug)]
 pub struct Connection {
-    stream: Stream,
+    wire: Wire,
     /// Read and not used yet. Without memory while nothing is unread.
     pub input: Buffer,
     /// Whether the other side has said that it sends no more.
@@ -27,11 +28,29 @@ pub struct Connection {
     pub bytes_out: u64,
 }
 
+/// What carries the bytes.
+#[derive(Debug)]
+enum Wire {
+    /// HTTP/1: heads, framing and payload are bytes of one stream.
+    Bytes(Stream),
+    /// HTTP/2: payload alone.
+    Payload(Box<http2::Stream>),
+}
+
 impl Connection {
     /// Begins with an empty input and output.
     pub fn new(stream: Stream) -> Self {
+        Self::over(Wire::Bytes(stream))
+    }
+
+    /// One stream of an HTTP/2 connection.
+    pub fn of_stream(stream: http2::Stream) -> Self {
+        Self::over(Wire::Payload(Box::new(stream)))
+    }
+
+    fn over(wire: Wire) -> Self {
         Self {
-            stream,
+            wire,
             input: Buffer::default(),
             input_ended: false,
             output: Vec::new(),
@@ -40,9 +59,89 @@ impl Connection {
         }
     }
 
-    /// The stream below.
-    pub fn stream(&self) -> &Stream {
-        &self.stream
+    /// The stream of HTTP/2, where it is one.
+    pub fn http2(&mut self) -> Option<&mut http2::Stream> {
+        match &mut self.wire {
+            Wire::Bytes(_) => None,
+            Wire::Payload(stream) => Some(stream),
+        }
+    }
+
+    /// Whether anything has arrived that nobody waits for, or the other side has closed; as far as the runtime was told,
+    /// or as far as the kernel knows.
+    pub fn has_news(&mut self, asks_kernel: bool) -> bool {
+        match &mut self.wire {
+            Wire::Bytes(stream) if asks_kernel => stream.has_news_now(),
+            Wire::Bytes(stream) => stream.has_news(),
+            Wire::Payload(_) => false,
+        }
+    }
+
+    /// Whether what passes may stay in the kernel.
+    pub(super) fn is_plain(&self) -> bool {
+        matches!(&self.wire, Wire::Bytes(stream) if stream.is_plain())
+    }
+
+    /// Tells the other side that nothing more will be sent.
+    pub fn end_sending(&mut self) {
+        match &mut self.wire {
+            Wire::Bytes(stream) => stream.shutdown_write(),
+            Wire::Payload(stream) => {
+                stream.finish(http::HeaderMap::new());
+                // Fails only when the stream is gone already.
+                let _ = stream.flush();
+            }
+        }
+    }
+
+    /// Lets the end that follows be a reset: the other side cannot take what it got for a whole message.
+    pub fn reset(&mut self) {
+        match &mut self.wire {
+            Wire::Bytes(stream) => stream.reset_on_close(),
+            Wire::Payload(stream) => stream.reset(h2::Reason::INTERNAL_ERROR),
+        }
+    }
+
+    /// Ends a stream whose message was malformed, if it is one.
+    pub fn refuse_stream(&mut self) {
+        if let Wire::Payload(stream) = &mut self.wire {
+            stream.reset(h2::Reason::PROTOCOL_ERROR);
+        }
+    }
+
+    /// Says that the message that is being written ends with what was written so far and `trailers`, whole lines. In
+    /// HTTP/1 its framing has said so.
+    pub fn finish(&mut self, trailers: &[u8]) {
+        if let Wire::Payload(stream) = &mut self.wire {
+            stream.finish(http2::trailers(trailers));
+        }
+    }
+
+    /// The trailers behind the message that was read, as lines. In HTTP/1 they are part of its framing.
+    pub(super) fn take_trailers(&mut self) -> Vec<u8> {
+        match &mut self.wire {
+            Wire::Bytes(_) => Vec::new(),
+            Wire::Payload(stream) => stream
+                .take_trailers()
+                .map(|trailers| http2::lines(&trailers))
+                .unwrap_or_default(),
+        }
+    }
+
+    /// Ready when the other side, from which nothing more is expected for now, has broken off.
+    pub fn poll_broken_off(&mut self, context: &mut Context<'_>, buffers: &Buffers) -> Poll<io::Error> {
+        if let Wire::Payload(stream) = &mut self.wire {
+            return stream.poll_gone(context);
+        }
+        loop {
+            if self.input_ended || self.input.is_full() && !self.input.is_empty() {
+                return Poll::Pending;
+            }
+            match ready!(self.poll_fill(context, buffers, 0)) {
+                Ok(_) => {}
+                Err(error) => return Poll::Ready(error),
+            }
+        }
     }
 
     /// Reads more behind what is unread. `wanted` is how many bytes are expected, as far as known: it chooses the size of
@@ -62,13 +161,20 @@ impl Connection {
         }
         let size = if wanted > SMALL as u64 { LARGE } else { SMALL };
         if self.input.is_empty() && self.input.capacity() < size {
-            ready!(self.stream.poll_readable(context))?;
+            match &mut self.wire {
+                Wire::Bytes(stream) => ready!(stream.poll_readable(context))?,
+                Wire::Payload(stream) => ready!(stream.poll_readable(context))?,
+            }
             buffers.give_back(std::mem::replace(&mut self.input, buffers.lend(size)));
         }
         if self.input.is_full() {
             return Poll::Ready(Err(io::ErrorKind::OutOfMemory.into()));
         }
-        let count = ready!(self.stream.poll_read(context, self.input.space()))?;
+        let space = self.input.space();
+        let count = match &mut self.wire {
+            Wire::Bytes(stream) => ready!(stream.poll_read(context, space))?,
+            Wire::Payload(stream) => ready!(stream.poll_read(context, space))?,
+        };
         self.input.filled(count);
         self.input_ended = count == 0;
         Poll::Ready(Ok(count))
@@ -108,7 +214,7 @@ impl Connection {
 
     /// Whether something waits to be written.
     pub fn has_output(&self) -> bool {
-        !self.output.is_empty()
+        !self.output.is_empty() || matches!(&self.wire, Wire::Payload(stream) if stream.has_head())
     }
 
     /// Whether the output should be written before more is added to it.
@@ -121,7 +227,10 @@ impl Connection {
         let untouched = self.written == 0;
         self.output.clear();
         self.written = 0;
-        untouched
+        match &mut self.wire {
+            Wire::Bytes(_) => untouched,
+            Wire::Payload(stream) => stream.discard_head(),
+        }
     }
 
     /// Writes everything that waits.
@@ -131,10 +240,13 @@ impl Connection {
     pub fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.output.is_empty() {
             let rest = self.output.get(self.written..).unwrap_or_default();
-            let count = ready!(self.stream.poll_write(context, &[IoSlice::new(rest)]))?;
+            let count = ready!(self.wire.poll_write(context, &[IoSlice::new(rest)]))?;
             self.advance(count, count)?;
         }
-        Poll::Ready(Ok(()))
+        match &mut self.wire {
+            Wire::Bytes(stream) => stream.poll_flush(context),
+            Wire::Payload(stream) => Poll::Ready(stream.flush()),
+        }
     }
 
     /// Writes what waits and then, in the same call, the front of `payload`; says how much of `payload` was taken, at
@@ -151,9 +263,9 @@ impl Connection {
             let rest = self.output.get(self.written..).unwrap_or_default();
             let waiting = rest.len();
             let count = match waiting {
-                0 => ready!(self.stream.poll_write(context, &[IoSlice::new(payload)]))?,
+                0 => ready!(self.wire.poll_write(context, &[IoSlice::new(payload)]))?,
                 _ => ready!(
-                    self.stream
+                    self.wire
                         .poll_write(context, &[IoSlice::new(rest), IoSlice::new(payload)])
                 )?,
             };
@@ -164,9 +276,13 @@ impl Connection {
         }
     }
 
-    /// The stream below, for another owner. Only where nothing is unread and nothing waits to be written.
-    pub fn into_stream(self) -> Stream {
-        self.stream
+    /// The stream below, for another owner; `None` for one of many streams. Only where nothing is unread and nothing
+    /// waits to be written.
+    pub fn into_stream(self) -> Option<Stream> {
+        match self.wire {
+            Wire::Bytes(stream) => Some(stream),
+            Wire::Payload(_) => None,
+        }
     }
 
     /// Takes up to `most` bytes that follow what was read into `pipe`, which is empty. Gives 0 at the end of the stream.
@@ -179,7 +295,10 @@ impl Connection {
         pipe: &mut Pipe,
         most: u64,
     ) -> Poll<io::Result<usize>> {
-        let count = ready!(pipe.poll_fill(context, &self.stream, most))?;
+        let Wire::Bytes(stream) = &self.wire else {
+            return Poll::Ready(Err(io::ErrorKind::InvalidInput.into()));
+        };
+        let count = ready!(pipe.poll_fill(context, stream, most))?;
         self.input_ended = count == 0;
         Poll::Ready(Ok(count))
     }
@@ -194,7 +313,10 @@ impl Connection {
         pipe: &mut Pipe,
     ) -> Poll<io::Result<()>> {
         while !pipe.is_empty() {
-            let count = ready!(pipe.poll_drain(context, &self.stream))?;
+            let Wire::Bytes(stream) = &self.wire else {
+                return Poll::Ready(Err(io::ErrorKind::InvalidInput.into()));
+            };
+            let count = ready!(pipe.poll_drain(context, stream))?;
             self.advance(count, 0)?;
         }
         Poll::Ready(Ok(()))
@@ -212,5 +334,14 @@ impl Connection {
             self.written = 0;
         }
         Ok(())
+    }
+}
+
+impl Wire {
+    fn poll_write(&mut self, context: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Bytes(stream) => stream.poll_write(context, parts),
+            Self::Payload(stream) => stream.poll_write(context, parts),
+        }
     }
 }

@@ -156,6 +156,7 @@ impl Transfer {
         }
         if self.ended {
             self.encoder.end(&replay.trailers, out);
+            sink.finish(&replay.trailers);
         }
     }
 
@@ -203,17 +204,19 @@ impl Transfer {
                         context.waker().wake_by_ref();
                         return Poll::Pending;
                     }
-                    read += match self.takes_shortcut(source, replay.as_deref()) {
+                    read += match self.takes_shortcut(source, sink, replay.as_deref()) {
                         true => ready!(self.poll_shortcut(context, source, sink))?,
                         false => ready!(self.poll_more(context, source, sink, buffers))?,
                     };
                 }
                 Piece::End { skip, trailers } => {
+                    let beside = source.take_trailers();
                     let lines = trailers
                         .and_then(|range| source.input.unread().get(range))
-                        .unwrap_or_default();
+                        .unwrap_or(&beside);
                     let lines = forwarded_trailers(lines, &self.limits)?;
                     self.encoder.end(&lines, sink.output(buffers));
+                    sink.finish(&lines);
                     if let Some(replay) = &mut replay {
                         replay.trailers = lines;
                     }
@@ -225,14 +228,16 @@ impl Transfer {
     }
 
     /// Whether what comes next may stay in the kernel: much of it, as it is, needed by nobody else.
-    fn takes_shortcut(&mut self, source: &Connection, replay: Option<&Replay>) -> bool {
+    fn takes_shortcut(&mut self, source: &Connection, sink: &Connection, replay: Option<&Replay>) -> bool {
         if self.encoder != Encoder::Plain || !self.decoder.has_known_end() || !source.input.is_empty() {
             return false;
         }
         match self.shortcut {
             Shortcut::Untried => {
-                let is_worth_it =
-                    self.decoder.expects() >= WORTH_A_PIPE && !replay.is_some_and(Replay::is_whole);
+                let is_worth_it = self.decoder.expects() >= WORTH_A_PIPE
+                    && !replay.is_some_and(Replay::is_whole)
+                    && source.is_plain()
+                    && sink.is_plain();
                 if is_worth_it {
                     self.shortcut = match Pipe::new() {
                         Some(pipe) => Shortcut::Taken(Box::new(pipe)),

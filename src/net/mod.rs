@@ -3,6 +3,7 @@
 mod bind;
 mod descriptors;
 mod dial;
+mod encrypted;
 mod lookup;
 mod pipe;
 mod resolve;
@@ -11,6 +12,7 @@ mod stream;
 pub use bind::{Bound, bind};
 pub use descriptors::{is_kept_back, keep_back};
 pub use dial::{DialError, dial};
+pub use encrypted::Encrypted;
 pub use lookup::Lookup;
 pub use pipe::Pipe;
 pub use resolve::resolve;

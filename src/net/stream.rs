@@ -13,6 +13,8 @@ use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 
+use super::Encrypted;
+
 /// A connected stream on a worker's runtime.
 #[derive(Debug)]
 pub enum Stream {
@@ -20,14 +22,17 @@ pub enum Stream {
     Tcp(TcpStream),
     /// Within this machine.
     Unix(UnixStream),
+    /// Either of them, under TLS.
+    Tls(Box<Encrypted>),
 }
 
-/// Does the same with whichever socket it is.
+/// Does the same with whichever socket it is, and something else where TLS lies over it.
 macro_rules! socket {
-    ($stream:expr, $socket:ident => $call:expr) => {
+    ($stream:expr, $socket:ident => $call:expr, $tls:ident => $other:expr) => {
         match $stream {
             Stream::Tcp($socket) => $call,
             Stream::Unix($socket) => $call,
+            Stream::Tls($tls) => $other,
         }
     };
 }
@@ -35,12 +40,12 @@ macro_rules! socket {
 impl Stream {
     /// Ready when a read will not wait: bytes, the end or an error. Costs no system call.
     pub fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        socket!(self, socket => socket.poll_read_ready(context))
+        socket!(self, socket => socket.poll_read_ready(context), tls => tls.poll_readable(context))
     }
 
     /// Reads into `space`; 0 is the end of what the other side sends.
     pub fn poll_read(&mut self, context: &mut Context<'_>, space: &mut [u8]) -> Poll<io::Result<usize>> {
-        socket!(self, socket => poll_receive(socket, context, space))
+        socket!(self, socket => poll_receive(socket, context, space), tls => tls.poll_read(context, space))
     }
 
     /// Writes the front of `parts`, as much as the kernel takes at once.
@@ -49,7 +54,23 @@ impl Stream {
         context: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        socket!(self, socket => poll_send(socket, context, parts))
+        socket!(self, socket => poll_send(socket, context, parts), tls => tls.poll_write(context, parts))
+    }
+
+    /// Sends what [`Self::poll_write`] took and the kernel has not got yet: only TLS keeps anything back.
+    ///
+    /// # Errors
+    /// Those of the socket.
+    pub fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => Poll::Ready(Ok(())),
+            Self::Tls(tls) => tls.poll_flush(context),
+        }
+    }
+
+    /// Whether bytes can pass as they are from or to another socket, within the kernel.
+    pub fn is_plain(&self) -> bool {
+        !matches!(self, Self::Tls(_))
     }
 
     /// Takes received bytes by `call`, which has the socket and gives how many it took.
@@ -58,7 +79,7 @@ impl Stream {
         context: &mut Context<'_>,
         call: impl FnMut(BorrowedFd<'_>) -> rustix::io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
-        socket!(self, socket => poll_by(socket, context, Interest::READABLE, call))
+        socket!(self, socket => poll_by(socket, context, Interest::READABLE, call), _tls => unsupported())
     }
 
     /// Sends bytes by `call`, which has the socket and gives how many it took.
@@ -67,14 +88,14 @@ impl Stream {
         context: &mut Context<'_>,
         call: impl FnMut(BorrowedFd<'_>) -> rustix::io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
-        socket!(self, socket => poll_by(socket, context, Interest::WRITABLE, call))
+        socket!(self, socket => poll_by(socket, context, Interest::WRITABLE, call), _tls => unsupported())
     }
 
     /// Whether anything has arrived or the other side has closed, as far as the runtime has been told: no system call
     /// when nothing has.
-    pub fn has_news(&self) -> bool {
+    pub fn has_news(&mut self) -> bool {
         let mut byte = [0; 1];
-        let result = socket!(self, socket => socket.try_read(&mut byte));
+        let result = socket!(self, socket => socket.try_read(&mut byte), tls => return tls.has_news());
         match result {
             Err(error) => error.kind() != io::ErrorKind::WouldBlock,
             Ok(_) => true,
@@ -82,18 +103,19 @@ impl Stream {
     }
 
     /// Like [`Self::has_news`], but asks the kernel.
-    pub fn has_news_now(&self) -> bool {
-        socket!(self, socket => has_news_now(socket))
+    pub fn has_news_now(&mut self) -> bool {
+        socket!(self, socket => has_news_now(socket), tls => tls.has_news_now())
     }
 
     /// Takes it off the runtime, so that another one can have it.
     ///
     /// # Errors
-    /// Those of the runtime's driver.
+    /// Those of the runtime's driver; [`io::ErrorKind::Unsupported`] under TLS.
     pub fn into_std(self) -> io::Result<StdStream> {
         match self {
             Self::Tcp(socket) => socket.into_std().map(StdStream::Tcp),
             Self::Unix(socket) => socket.into_std().map(StdStream::Unix),
+            Self::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
@@ -109,15 +131,23 @@ impl Stream {
     }
 
     /// Tells the other side that nothing more will be sent.
-    pub fn shutdown_write(&self) {
+    pub fn shutdown_write(&mut self) {
         // Fails only when the connection is gone already.
-        let _ = socket!(self, socket => SockRef::from(socket).shutdown(std::net::Shutdown::Write));
+        let _ = socket!(
+            self,
+            socket => SockRef::from(&*socket).shutdown(std::net::Shutdown::Write),
+            tls => return tls.shutdown_write()
+        );
     }
 
     /// Lets the close that follows be a reset: the other side cannot take what it got for a whole message.
     pub fn reset_on_close(&self) {
         // Fails only when the connection is gone already.
-        let _ = socket!(self, socket => SockRef::from(socket).set_linger(Some(std::time::Duration::ZERO)));
+        let _ = socket!(
+            self,
+            socket => SockRef::from(socket).set_linger(Some(std::time::Duration::ZERO)),
+            tls => return tls.socket().reset_on_close()
+        );
     }
 }
 
@@ -194,6 +224,11 @@ fn poll_send(
         }
         ready!(socket.poll_write_ready(context))?;
     }
+}
+
+/// The kernel knows nothing of TLS.
+fn unsupported() -> Poll<io::Result<usize>> {
+    Poll::Ready(Err(io::ErrorKind::InvalidInput.into()))
 }
 
 /// Makes a call until the socket is ready for it. Nothing is concluded from how many bytes it moved.

@@ -87,13 +87,7 @@ impl IdleConnections {
             ..
         }) = idle.pop()
         {
-            let stream = connection.connection.stream();
-            let has_news = if asks_kernel {
-                stream.has_news_now()
-            } else {
-                stream.has_news()
-            };
-            if !has_news && now < until {
+            if !connection.connection.has_news(asks_kernel) && now < until {
                 connection.is_reused = true;
                 return Some(connection);
             }
@@ -128,7 +122,7 @@ impl IdleConnections {
             let Some(member) = member(*backend) else {
                 return false;
             };
-            idle.retain(|idle| now < idle.until && !idle.connection.connection.stream().has_news());
+            idle.retain_mut(|idle| now < idle.until && !idle.connection.connection.has_news(false));
             // They stand in the order in which they were used.
             let since = |age| move |idle: &Idle| now.saturating_duration_since(idle.since) >= age;
             if member.backend.has_unanswered() {

@@ -33,7 +33,7 @@ struct Spare {
 impl SpareConnections {
     /// Keeps a connection until then at most; one that cannot be kept is closed.
     pub(super) fn put(&self, connection: BackendConnection, until: Instant) {
-        let Ok(stream) = connection.connection.into_stream().into_std() else {
+        let Some(Ok(stream)) = connection.connection.into_stream().map(Stream::into_std) else {
             return;
         };
         let mut kept = self.kept();
@@ -128,7 +128,7 @@ mod tests {
                     runtime.unwrap().block_on(async {
                         let taken = spare.take(BackendId::next(), now).unwrap();
                         assert!(taken.is_reused && spare.is_empty());
-                        taken.connection.into_stream().into_std().unwrap()
+                        taken.connection.into_stream().unwrap().into_std().unwrap()
                     })
                 });
                 thread.join().unwrap()

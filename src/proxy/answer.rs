@@ -52,7 +52,7 @@ impl<'a> Exchange<'a> {
         let framing = framing_for(backend.head.body, self.head.version);
         let keep_alive = self.head.keep_alive
             && self.body.is_sent
-            && framing != BodyLength::UntilClose
+            && (framing != BodyLength::UntilClose || self.head.version == Version::Http2)
             // What follows a request to upgrade may be meant for the other protocol: it is never read as a request.
             && self.head.upgrade.is_none()
             && !self.client.is_last_request
@@ -69,7 +69,8 @@ impl<'a> Exchange<'a> {
             return Err(failure);
         }
         let after = match framing {
-            // Without a length of any kind a close would look like the end.
+            // Without a length of any kind a close would look like the end, and so might the end of a stream.
+            _ if self.head.version == Version::Http2 => After::Reset,
             BodyLength::UntilClose => After::Reset,
             _ => After::Close,
         };
@@ -80,7 +81,7 @@ impl<'a> Exchange<'a> {
     }
 
     /// What becomes of the client's connection when request and answer are whole.
-    fn after(&self, keep_alive: bool) -> After {
+    fn after(&mut self, keep_alive: bool) -> After {
         if keep_alive {
             return After::KeepOpen;
         }
@@ -88,9 +89,9 @@ impl<'a> Exchange<'a> {
         let is_last = !self.head.keep_alive
             && matches!(self.head.body, BodyLength::None | BodyLength::Exact(0))
             && self.head.upgrade.is_none();
-        let connection = &self.client.connection;
+        let connection = &mut self.client.connection;
         // One that has sent more all the same would lose the answer to a reset.
-        if is_last && connection.input.is_empty() && !connection.stream().has_news_now() {
+        if is_last && connection.input.is_empty() && !connection.has_news(true) {
             After::End
         } else {
             After::Close
@@ -112,8 +113,13 @@ impl<'a> Exchange<'a> {
             date: &worker.date(),
             is_switch: false,
         };
-        let out = self.client.connection.output(&worker.buffers);
-        fields::write_answer(&backend.head, backend.connection.input.unread(), context, out);
+        let bytes = backend.connection.input.unread();
+        if let Some(stream) = self.client.connection.http2() {
+            stream.put_head(fields::answer_for_http2(&backend.head, bytes, context));
+        } else {
+            let out = self.client.connection.output(&worker.buffers);
+            fields::write_answer(&backend.head, bytes, context, out);
+        }
         let keep_for = keep_alive_timeout(&backend.head, backend.connection.input.unread());
         let is_of_one_user = authenticates_connection(self.head, &backend);
         backend.keep_for = keep_for.unwrap_or(pool.settings.timeouts.backend_idle);
@@ -221,11 +227,11 @@ pub(super) fn is_larger(body: BodyLength, limit: Option<u64>) -> bool {
     matches!((body, limit), (BodyLength::Exact(length), Some(limit)) if length > limit)
 }
 
-/// The framing that the client gets for a body that ends as the backend said: HTTP/1.0 has no chunks.
+/// The framing that the client gets for a body that ends as the backend said: HTTP/1.0 and HTTP/2 have no chunks.
 fn framing_for(body: BodyLength, version: Version) -> BodyLength {
     match (body, version) {
         (BodyLength::Chunked | BodyLength::UntilClose, Version::Http11) => BodyLength::Chunked,
-        (BodyLength::Chunked | BodyLength::UntilClose, Version::Http10) => BodyLength::UntilClose,
+        (BodyLength::Chunked | BodyLength::UntilClose, _) => BodyLength::UntilClose,
         (body, _) => body,
     }
 }

@@ -125,7 +125,7 @@ impl<'a> Exchange<'a> {
         let before = backend.connection.bytes_out;
         let buffers = &self.client.worker.buffers;
         let out = backend.connection.output(buffers);
-        let peer = &self.client.peer.ip;
+        let peer = &self.client.peer;
         fields::write_request(self.head, &self.identity, peer, &member.backend.address, out);
         self.body
             .transfer
@@ -332,7 +332,7 @@ impl Exchange<'_> {
         let is_continue = backend.head.status == 100;
         let is_wanted = !is_continue || (self.head.expects_continue && !self.body.is_continued);
         self.body.is_continued |= is_continue;
-        if is_wanted && self.head.version == Version::Http11 {
+        if is_wanted && self.head.version != Version::Http10 {
             self.body.is_hinted |= !is_continue;
             let context = AnswerContext {
                 body: BodyLength::None,
@@ -341,8 +341,13 @@ impl Exchange<'_> {
                 date: b"",
                 is_switch: false,
             };
-            let out = self.client.connection.output(&self.client.worker.buffers);
-            fields::write_answer(&backend.head, bytes, context, out);
+            if let Some(stream) = self.client.connection.http2() {
+                // A stream that is gone is noticed when it is waited for.
+                let _ = stream.send_interim(fields::answer_for_http2(&backend.head, bytes, context));
+            } else {
+                let out = self.client.connection.output(&self.client.worker.buffers);
+                fields::write_answer(&backend.head, bytes, context, out);
+            }
         }
         backend.connection.input.consume(backend.answer_end);
     }

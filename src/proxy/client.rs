@@ -15,7 +15,7 @@ pub struct Client {
     /// The bytes.
     pub connection: Connection,
     /// The other end, as the socket says.
-    pub peer: Peer,
+    pub peer: Rc<Peer>,
     /// The one timer of this connection.
     pub alarm: Alarm,
     /// The worker that owns it.
@@ -32,6 +32,19 @@ pub struct Peer {
     pub(super) ip: Box<str>,
     /// With its port, for the log.
     pub(super) label: Label,
+    /// Whether it speaks TLS with us.
+    pub is_secure: bool,
+    /// Who its verified certificate was given to, if it showed one.
+    pub certificate: Option<Certificate>,
+}
+
+/// A verified certificate of a client.
+#[derive(Debug)]
+pub struct Certificate {
+    /// Who it was given to, for the log.
+    pub subject: Label,
+    /// As `Client-Cert` tells it to backends (RFC 9440 §2.2).
+    pub field: Box<str>,
 }
 
 impl Peer {
@@ -41,6 +54,8 @@ impl Peer {
             address,
             ip: address.ip().to_canonical().to_string().into(),
             label: Label::of_address(address),
+            is_secure: false,
+            certificate: None,
         }
     }
 }
@@ -50,17 +65,6 @@ impl Client {
     /// what it sends is no such thing (RFC 9112 §9.6: it may still read), and early bytes of a next request wait in the
     /// input, as many as fit.
     pub fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
-        loop {
-            if self.connection.input_ended
-                || self.connection.input.is_full() && !self.connection.input.is_empty()
-            {
-                return Poll::Pending;
-            }
-            match self.connection.poll_fill(context, &self.worker.buffers, 0) {
-                Poll::Ready(Ok(_)) => {}
-                Poll::Ready(Err(error)) => return Poll::Ready(error),
-                Poll::Pending => return Poll::Pending,
-            }
-        }
+        self.connection.poll_broken_off(context, &self.worker.buffers)
     }
 }

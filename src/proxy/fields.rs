@@ -1,17 +1,19 @@
 //! Writes the heads that leave us, from what was parsed: one `Host` and one framing field of our own making, hop-by-hop
 //! fields removed, identity replaced. No byte that was not understood gets through here.
 
+use super::Peer;
 use super::forwarded::Identity;
 use crate::backend::Address;
 use crate::head::{BodyLength, FieldName, RequestHead, ResponseHead, Version, list};
 use crate::http1::reason_phrase;
+use crate::http2;
 
-/// Writes the head of a request to a backend. `peer` is the IP address of who sent it. The address of `backend` stands in
-/// for a `Host` that an HTTP/1.0 client left out.
+/// Writes the head of a request to a backend. `peer` is who sent it. The address of `backend` stands in for a `Host` that
+/// an HTTP/1.0 client left out.
 pub fn write_request(
     head: &RequestHead,
     identity: &Identity,
-    peer: &str,
+    peer: &Peer,
     backend: &Address,
     out: &mut Vec<u8>,
 ) {
@@ -24,7 +26,7 @@ pub fn write_request(
     }
     out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
     let host = head.text(head.authority);
-    let has_host = head.version == Version::Http11 || !host.is_empty();
+    let has_host = head.version != Version::Http10 || !host.is_empty();
     if has_host {
         out.extend_from_slice(host);
     } else {
@@ -48,6 +50,9 @@ pub fn write_request(
     if let Some(token) = head.upgrade {
         out.extend_from_slice(b"Connection: upgrade\r\n");
         write_field(b"Upgrade", head.text(token), out);
+        if head.version == Version::Http2 {
+            write_field(b"Sec-WebSocket-Key", &identity.websocket_key(), out);
+        }
     }
     write_framing(head.body, out);
     out.extend_from_slice(b"\r\n");
@@ -97,6 +102,37 @@ pub(super) fn write_answer(head: &ResponseHead, bytes: &[u8], context: AnswerCon
     out.extend_from_slice(b"\r\n");
 }
 
+/// The head of an answer, interim ones included, to a client that speaks HTTP/2. `bytes` is what `head` was parsed from.
+pub(super) fn answer_for_http2(
+    head: &ResponseHead,
+    bytes: &[u8],
+    context: AnswerContext<'_>,
+) -> http::Response<()> {
+    let mut fields = http2::Head::default();
+    let mut has_date = head.status < 200;
+    for field in &head.fields {
+        has_date |= field.id == FieldName::Date;
+        let name = field.name.of(bytes);
+        let is_handshake = context.is_switch && name.eq_ignore_ascii_case(b"sec-websocket-accept");
+        if !is_ours(field.id) && !is_handshake && !head.connection_names(bytes, name) {
+            fields.field(name, field.value.of(bytes));
+        }
+    }
+    if !has_date {
+        fields.field(b"date", context.date);
+    }
+    let length = match context.body {
+        BodyLength::None => head.announced_length,
+        BodyLength::Exact(length) => Some(length),
+        BodyLength::Chunked | BodyLength::UntilClose => None,
+    };
+    if let Some(length) = length {
+        fields.field(b"content-length", itoa::Buffer::new().format(length).as_bytes());
+    }
+    // RFC 8441 §5: what HTTP/1.1 switches with 101 is a plain success here.
+    http2::answer(if context.is_switch { 200 } else { head.status }, fields)
+}
+
 /// Writes a status line; an empty reason is left empty.
 pub(super) fn write_status_line(status: u16, reason: &[u8], out: &mut Vec<u8>) {
     if status == 200 && reason == b"OK" {
@@ -119,7 +155,7 @@ pub(super) fn write_connection(keep_alive: bool, version: Version, out: &mut Vec
     match (keep_alive, version) {
         (false, _) => out.extend_from_slice(b"Connection: close\r\n"),
         (true, Version::Http10) => out.extend_from_slice(b"Connection: keep-alive\r\n"),
-        (true, Version::Http11) => {}
+        (true, Version::Http11 | Version::Http2) => {}
     }
 }
 
@@ -178,7 +214,7 @@ fn is_forwarded((id, name): (FieldName, &[u8]), is_trusted: bool) -> bool {
 }
 
 /// What backends are told of the client. From a trusted proxy the chain goes on; what anybody else said is replaced.
-fn write_identity(head: &RequestHead, identity: &Identity, peer: &str, out: &mut Vec<u8>) {
+fn write_identity(head: &RequestHead, identity: &Identity, peer: &Peer, out: &mut Vec<u8>) {
     out.extend_from_slice(b"X-Forwarded-For: ");
     if identity.is_trusted {
         for line in head
@@ -189,7 +225,7 @@ fn write_identity(head: &RequestHead, identity: &Identity, peer: &str, out: &mut
             out.extend_from_slice(b", ");
         }
     }
-    out.extend_from_slice(peer.as_bytes());
+    out.extend_from_slice(peer.ip.as_bytes());
     let theirs = |id| {
         if identity.is_trusted {
             head.values(id).next()
@@ -198,17 +234,23 @@ fn write_identity(head: &RequestHead, identity: &Identity, peer: &str, out: &mut
         }
     };
     out.extend_from_slice(b"\r\nX-Forwarded-Proto: ");
-    out.extend_from_slice(theirs(FieldName::XForwardedProto).unwrap_or(b"http"));
+    let scheme = if peer.is_secure { "https" } else { "http" };
+    out.extend_from_slice(theirs(FieldName::XForwardedProto).unwrap_or(scheme.as_bytes()));
     let host = theirs(FieldName::XForwardedHost).unwrap_or(head.text(head.authority));
     if !host.is_empty() {
         out.extend_from_slice(b"\r\nX-Forwarded-Host: ");
         out.extend_from_slice(host);
+    }
+    if let Some(certificate) = &peer.certificate {
+        out.extend_from_slice(b"\r\nClient-Cert: ");
+        out.extend_from_slice(certificate.field.as_bytes());
     }
     out.extend_from_slice(b"\r\nX-Request-Id: ");
     out.extend_from_slice(identity.request_id(head));
     out.extend_from_slice(match head.version {
         Version::Http10 => b"\r\nVia: 1.0 evenkeel\r\n",
         Version::Http11 => b"\r\nVia: 1.1 evenkeel\r\n",
+        Version::Http2 => b"\r\nVia: 2.0 evenkeel\r\n",
     });
 }
 

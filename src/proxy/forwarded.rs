@@ -37,6 +37,16 @@ impl Identity {
         }
     }
 
+    /// A key for the handshake of a WebSocket that its client began in HTTP/2, which has none: 16 random bytes in Base64
+    /// (RFC 6455 §4.1).
+    pub(super) fn websocket_key(&self) -> [u8; 24] {
+        let mut key = *b"---------------------A==";
+        for (place, digit) in key.iter_mut().zip(&self.id).take(21) {
+            *place = *digit;
+        }
+        key
+    }
+
     /// The request id: of a trusted proxy, else our own.
     pub(super) fn request_id<'a>(&'a self, head: &'a RequestHead) -> &'a [u8] {
         let theirs = if self.is_trusted {

@@ -18,7 +18,7 @@ mod worker;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-pub use client::{Client, Peer};
+pub use client::{Certificate, Client, Peer};
 pub use error::Failure;
 pub use fields::write_request;
 pub use forwarded::Identity;
@@ -30,7 +30,7 @@ pub use worker::{Incoming, Worker};
 use smallvec::SmallVec;
 
 use crate::backend::BackendId;
-use crate::head::RequestHead;
+use crate::head::{BodyLength, RequestHead, Version};
 use crate::http1::Encoder;
 use crate::message::{Replay, Transfer};
 use crate::pool::{BackendConnection, Member, Membership, Pool, Wish};
@@ -142,7 +142,7 @@ impl<'a> Exchange<'a> {
             identity: Identity::new(client.peer.address, &snapshot.trusted_proxies, head, random),
             body: RequestBody {
                 transfer: Transfer::new(
-                    head.body,
+                    source_length(head),
                     Encoder::for_body(head.body),
                     &limits.message,
                     limits.body,
@@ -251,6 +251,14 @@ impl<'a> Exchange<'a> {
             now: self.client.worker.wheel.now(),
         };
         membership.pick(wish)
+    }
+}
+
+/// How the end of a request's body is found. HTTP/2 marks it, whatever length was announced.
+fn source_length(head: &RequestHead) -> BodyLength {
+    match (head.version, head.body, head.upgrade) {
+        (Version::Http2, BodyLength::Exact(1..) | BodyLength::Chunked, _) => BodyLength::UntilClose,
+        (_, body, _) => body,
     }
 }
 

@@ -148,6 +148,12 @@ impl Exchange<'_> {
             bytes_sent,
             backend_time: record.backend_time,
             retries: &retries,
+            client_cert: self
+                .client
+                .peer
+                .certificate
+                .as_ref()
+                .map(|certificate| &certificate.subject),
             error: record.failure.map(Failure::word),
         };
         worker.log.borrow_mut().push(&entry);
@@ -189,6 +195,11 @@ pub(super) fn log_refused(
         bytes_sent,
         backend_time: None,
         retries: &[],
+        client_cert: client
+            .peer
+            .certificate
+            .as_ref()
+            .map(|certificate| &certificate.subject),
         error: Some(failure.word()),
     };
     worker.log.borrow_mut().push(&entry);

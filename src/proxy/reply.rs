@@ -8,6 +8,7 @@ use super::waits::{Wait, Waits};
 use super::{After, Client, Exchange, Failure};
 use crate::head::{BodyLength, FieldName, Method, RequestHead, Version};
 use crate::http1::reason_phrase;
+use crate::http2;
 
 /// Seconds after which a client may ask again: the time in which a backend is probed again.
 const RETRY_AFTER: &[u8] = b"1";
@@ -53,13 +54,17 @@ impl Exchange<'_> {
 pub async fn refuse(client: &mut Client, failure: Failure, (started, received): (Instant, usize)) -> After {
     let before = client.connection.bytes_out;
     let mut status = failure.status();
-    if status != 499 {
+    let is_stream = client.connection.http2().is_some();
+    if is_stream && status == 400 {
+        // RFC 9113 §8.1.1: a malformed request is an error of its stream.
+        client.connection.refuse_stream();
+    } else if status != 499 {
         let reply = Reply {
             status,
             word: failure.word(),
             request_id: None,
             wants_json: false,
-            has_body: !is_head(client.connection.input.unread()),
+            has_body: !is_stream && !is_head(client.connection.input.unread()),
             keep_alive: false,
             version: Version::Http11,
         };
@@ -121,6 +126,14 @@ impl Reply<'_> {
             self.text(&mut body)
         };
         let worker = &client.worker;
+        if let Some(stream) = client.connection.http2() {
+            stream.put_head(self.http2_head(media, body.len(), &worker.date()));
+            if self.has_body {
+                client.connection.output(&worker.buffers).extend_from_slice(&body);
+            }
+            client.connection.finish(b"");
+            return;
+        }
         let out = client.connection.output(&worker.buffers);
         write_status_line(self.status, b"", out);
         write_field(b"Date", &worker.date(), out);
@@ -136,6 +149,17 @@ impl Reply<'_> {
         if self.has_body {
             out.extend_from_slice(&body);
         }
+    }
+
+    fn http2_head(&self, media: &[u8], length: usize, date: &[u8]) -> http::Response<()> {
+        let mut head = http2::Head::default();
+        head.field(b"date", date);
+        head.field(b"content-type", media);
+        if self.status == 503 {
+            head.field(b"retry-after", RETRY_AFTER);
+        }
+        head.field(b"content-length", itoa::Buffer::new().format(length).as_bytes());
+        http2::answer(self.status, head)
     }
 
     fn text(&self, body: &mut Vec<u8>) -> &'static [u8] {

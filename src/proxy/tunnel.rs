@@ -41,7 +41,7 @@ impl Direction {
         match self.transfer.poll(context, source, sink, buffers, None) {
             Poll::Ready(Ok(())) => {
                 self.has_ended = true;
-                sink.stream().shutdown_write();
+                sink.end_sending();
                 Ok(())
             }
             Poll::Ready(Err(_)) => Err(()),
@@ -63,8 +63,13 @@ pub(super) async fn run(
         date: b"",
         is_switch: true,
     };
-    let out = exchange.client.connection.output(&exchange.client.worker.buffers);
-    fields::write_answer(&backend.head, backend.connection.input.unread(), context, out);
+    let bytes = backend.connection.input.unread();
+    if let Some(stream) = exchange.client.connection.http2() {
+        stream.put_head(fields::answer_for_http2(&backend.head, bytes, context));
+    } else {
+        let out = exchange.client.connection.output(&exchange.client.worker.buffers);
+        fields::write_answer(&backend.head, bytes, context, out);
+    }
     backend.connection.input.consume(backend.answer_end);
     let limits = &exchange.snapshot.limits.message;
     let (mut up, mut down) = (Direction::new(limits), Direction::new(limits));

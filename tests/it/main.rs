@@ -4,6 +4,7 @@
     clippy::indexing_slicing,
     clippy::panic,
     clippy::print_stderr,
+    clippy::unwrap_used,
     reason = "a crate of tests: a failure is a panic"
 )]
 
@@ -15,6 +16,7 @@ mod boundaries;
 mod demo;
 mod desync;
 mod forwarding;
+mod http2;
 mod identity;
 mod interim;
 mod limits;

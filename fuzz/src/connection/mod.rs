@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use evenkeel::clock;
 use evenkeel::config::{self, Config};
-use evenkeel::listener::{Acceptor, Crew};
+use evenkeel::listener::{self, Acceptor, Crew};
 use evenkeel::pool::Pool;
 use evenkeel::proxy::{Shared, Snapshot, Worker};
 use evenkeel::router::Router;
@@ -149,8 +149,19 @@ async fn play(
     let (mut accepting, connections) = (JoinSet::new(), LocalTasks::default());
     let seat = Crew::of(1, clock::now()).pop().expect("one worker");
     let front = stage.front.try_clone().expect("a descriptor");
-    let acceptor =
-        Acceptor::start(&worker, seat, vec![front], &mut accepting, &connections).expect("it listens");
+    let settings = Arc::new(listener::Settings {
+        address: front.local_addr().expect("it has one"),
+        http2: false,
+        tls: None,
+    });
+    let acceptor = Acceptor::start(
+        &worker,
+        seat,
+        vec![(front, settings)],
+        &mut accepting,
+        &connections,
+    )
+    .expect("it listens");
 
     let mut client = Client::connect(stage.address).await.expect("it is let in");
     for (index, part) in parts.iter().enumerate() {

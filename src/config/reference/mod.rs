@@ -5,6 +5,7 @@ mod json;
 mod page;
 mod rules;
 mod table;
+mod tls;
 
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ pub use json::schema;
 pub use page::page;
 pub(super) use rules::{HEALTH_CHECK, LIMITS, POOL_LIMITS, POOL_TIMEOUTS, RETRY, TIMEOUTS};
 pub(super) use table::{ACCESS_LOG, ADMIN, BACKEND, LISTENER, POOL, ROOT, ROUTE};
+pub(super) use tls::{CERTIFICATE, LISTENER_TLS};
 
 /// A map of the config file.
 pub(super) struct Section {
@@ -197,9 +199,11 @@ pub(super) fn strategy_names() -> Vec<&'static str> {
 }
 
 /// Every section, in reading order.
-pub(super) const SECTIONS: [&Section; 13] = [
+pub(super) const SECTIONS: [&Section; 15] = [
     &ROOT,
     &LISTENER,
+    &LISTENER_TLS,
+    &CERTIFICATE,
     &ADMIN,
     &ACCESS_LOG,
     &HEALTH_CHECK,

@@ -1,6 +1,7 @@
 //! The keys of the top level, and of what stands in its lists and maps.
 
 use super::rules::{HEALTH_CHECK, LIMITS, POOL_LIMITS, POOL_TIMEOUTS, RETRY, TIMEOUTS};
+use super::tls::LISTENER_TLS;
 use super::{Form, Key, Kind, Section};
 
 const ADDRESS: Kind = Kind::Text(Form {
@@ -93,8 +94,15 @@ pub(in crate::config) const LISTENER: Section = Section {
             "IP address and port; port 0 takes a free one. `:8080` is `0.0.0.0:8080`; `[::]` is IPv6 only. (`unix:PATH` is not built yet.)",
         )
         .required(),
-        Key::new("tls", Kind::Flag, "Certificates to serve TLS with.").words(OFF).default("off").not_built(),
-        Key::new("http2", Kind::Flag, "Whether clients may speak HTTP/2.").default("false").not_built(),
+        Key::new("tls", Kind::Section(&LISTENER_TLS), "How TLS is spoken to clients.")
+            .words(OFF)
+            .default("off"),
+        Key::new(
+            "http2",
+            Kind::Flag,
+            "Whether clients may speak HTTP/2: under TLS when both sides agree on it, else when a connection begins with its preface.",
+        )
+        .default("true"),
         Key::new(
             "proxy_protocol",
             Kind::Flag,

@@ -1,7 +1,10 @@
 //! `listen`, `listeners` and `admin`: every address that the process binds.
 
+use std::sync::Arc;
+
 use super::address::{self, Listening};
 use super::refer;
+use super::tls;
 use crate::config::context::Context;
 use crate::config::reader::{Reader, is_off, refuse_shape, written};
 use crate::config::reference::{ADMIN, LISTENER};
@@ -17,8 +20,17 @@ const SHORTEST_TOKEN: usize = 16;
 
 /// Reads them all and reports those that cannot be bound beside each other.
 pub(super) fn read(root: &Reader<'_>) -> (Vec<listener::Settings>, Option<admin::Settings>) {
-    let mut addresses = short(root);
-    addresses.extend(long(root));
+    let plain = |listening: Listening<'_>| listener::Settings {
+        address: listening.address,
+        http2: true,
+        tls: None,
+    };
+    let mut all: Vec<_> = short(root)
+        .into_iter()
+        .map(|listening| (listening, plain(listening)))
+        .collect();
+    all.extend(long(root));
+    let addresses: Vec<_> = all.iter().map(|(listening, _)| *listening).collect();
     if !root.has_any(&["listen", "listeners"]) {
         let note = match root.cx.source.origin {
             Origin::File => "write `listen: 0.0.0.0:8080`",
@@ -32,12 +44,7 @@ pub(super) fn read(root: &Reader<'_>) -> (Vec<listener::Settings>, Option<admin:
         &addresses,
         admin.as_ref().map(|(listening, _)| listening),
     );
-    let listeners = addresses
-        .iter()
-        .map(|listening| listener::Settings {
-            address: listening.address,
-        })
-        .collect();
+    let listeners = all.into_iter().map(|(_, settings)| settings).collect();
     let admin = admin.map(|(listening, token)| admin::Settings {
         address: listening.address,
         token,
@@ -64,7 +71,7 @@ fn short<'a>(root: &Reader<'a>) -> Vec<Listening<'a>> {
     nodes.iter().take(MOST_LISTENERS).filter_map(read_one).collect()
 }
 
-fn long<'a>(root: &Reader<'a>) -> Vec<Listening<'a>> {
+fn long<'a>(root: &Reader<'a>) -> Vec<(Listening<'a>, listener::Settings)> {
     let Some(items) = root.list("listeners") else {
         return Vec::new();
     };
@@ -74,7 +81,16 @@ fn long<'a>(root: &Reader<'a>) -> Vec<Listening<'a>> {
     let read_one = |item: &'a Node| {
         let reader = Reader::open(root.cx, &LISTENER, item)?;
         reader.require("address");
-        address::read(&reader, "address", reader.text("address")?)
+        let listening = address::read(&reader, "address", reader.text("address")?);
+        let http2 = reader.flag("http2", None);
+        let tls = tls::listener(&reader, http2).map(Arc::new);
+        let listening = listening?;
+        let settings = listener::Settings {
+            address: listening.address,
+            http2,
+            tls,
+        };
+        Some((listening, settings))
     };
     items.iter().take(MOST_LISTENERS).filter_map(read_one).collect()
 }

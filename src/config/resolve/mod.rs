@@ -7,6 +7,7 @@ mod listeners;
 mod pools;
 mod routes;
 mod rules;
+mod tls;
 
 use ipnet::IpNet;
 

@@ -274,6 +274,8 @@ fn effective_config_has_every_default() {
     let expected = "\
 listeners:
   - address: \"0.0.0.0:8080\"
+    tls: off
+    http2: true
 workers: auto
 admin:
   address: \"127.0.0.1:9900\"

@@ -6,7 +6,10 @@ use crate::http1::Malformed;
 use crate::http1::syntax::HOST;
 
 /// Checks `uri-host [ ":" port ]`. No user information, no zone of an address, no empty host.
-pub(in crate::http1) fn check(authority: &[u8]) -> Result<(), Malformed> {
+///
+/// # Errors
+/// [`Malformed::BadHost`].
+pub fn check(authority: &[u8]) -> Result<(), Malformed> {
     let is_valid = if let [b'[', rest @ ..] = authority {
         let end = memchr::memchr(b']', rest).unwrap_or(rest.len());
         let (address, rest) = rest.split_at_checked(end).unwrap_or_default();

@@ -59,7 +59,7 @@ fn write(head: &RequestHead, trusted: &str) -> Vec<u8> {
     let identity = Identity::new(peer, &trusted, head, [1, 2]);
     let backend = Address::parse("http://backend.test:8001").expect("a URL");
     let mut out = Vec::new();
-    let peer = peer.ip().to_canonical().to_string();
+    let peer = crate::proxy::Peer::new(peer);
     write_request(head, &identity, &peer, &backend, &mut out);
     out
 }

@@ -29,7 +29,7 @@ pub const LINE_BOUND: usize = FRAME
 const FRAME: usize = 768;
 
 /// Values bounded by `VALUE_BOUND`, with room for the marks of path and query.
-const STRINGS: usize = 10;
+const STRINGS: usize = 11;
 
 /// More than half of `{"backend":"","reason":""},`.
 const RETRY_FRAME: usize = 16;
@@ -104,6 +104,9 @@ fn details(entry: &Entry<'_>, out: &mut Vec<u8>) {
     }
     if !entry.retries.is_empty() {
         retries(entry.retries, out);
+    }
+    if entry.client_cert.is_some() {
+        label(br#","client_cert":"#, entry.client_cert, out);
     }
     if entry.error.is_some() {
         word(br#","error":"#, entry.error, out);

@@ -176,6 +176,10 @@ pub struct WorkerCounters {
     pub backend_connections_idle: Gauge,
     /// Heads of requests that could not be parsed or broke a limit.
     pub heads_rejected: Counter,
+    /// HTTP/2 connections that were ended because of what they sent.
+    pub http2_connections_expelled: Counter,
+    /// Connections on which TLS did not come about.
+    pub tls_handshakes_failed: Counter,
     timeouts: [Counter; Timeout::ALL.len()],
 }
 

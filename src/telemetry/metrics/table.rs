@@ -146,6 +146,16 @@ pub const METRICS: &[Metric] = &[
         Source::Threads(|thread| thread.heads_rejected.value()),
     ),
     counter(
+        "evenkeel_http2_connections_expelled_total",
+        "HTTP/2 connections that were ended because of frames that were malformed, or too many that do nothing.",
+        Source::Threads(|thread| thread.http2_connections_expelled.value()),
+    ),
+    counter(
+        "evenkeel_tls_handshakes_failed_total",
+        "Client connections on which TLS did not come about.",
+        Source::Threads(|thread| thread.tls_handshakes_failed.value()),
+    ),
+    counter(
         "evenkeel_timeouts_total",
         "Timeouts that ran out, by their key in the config.",
         Source::Each {
@@ -285,7 +295,8 @@ mod tests {
             let name = metric.name;
             assert!(name.starts_with("evenkeel_"), "{name}");
             assert!(
-                name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'),
+                name.bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_'),
                 "{name}"
             );
             assert_eq!(name.ends_with("_total"), metric.kind == Kind::Counter, "{name}");

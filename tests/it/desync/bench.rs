@@ -118,6 +118,7 @@ fn try_batch(inputs: impl Iterator<Item = Named>, judge: impl Fn(&str, &Evidence
     let mut lane = Lane::new(|backend| {
         let config = "workers: 1\nhealth_check: { kind: none }";
         let proxy = Proxy::before(&[])
+            .listener("http2: false")
             .backend(&format!("http://{backend}"))
             .config(config)
             .without_admin()

@@ -5,6 +5,7 @@ mod backend;
 mod bare;
 mod client;
 mod event;
+pub(crate) mod http2;
 mod message;
 pub(crate) mod oracle;
 mod proxy;

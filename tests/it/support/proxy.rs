@@ -42,6 +42,7 @@ enum Event {
 #[derive(Debug, Default)]
 pub(crate) struct Builder {
     backends: Vec<String>,
+    listener: String,
     config: String,
     program: Option<Vec<String>>,
     descriptors: Option<u32>,
@@ -265,10 +266,16 @@ impl Event {
 }
 
 impl Builder {
-    /// Adds lines to the config; of the top-level keys `listen`, `admin` and `backends` are there already.
+    /// Adds lines to the config; of the top-level keys `listeners`, `admin` and `backends` are there already.
     pub(crate) fn config(mut self, lines: &str) -> Self {
         self.config.push_str(lines);
         self.config.push('\n');
+        self
+    }
+
+    /// Gives its listener these keys beside the address.
+    pub(crate) fn listener(mut self, keys: &str) -> Self {
+        keys.clone_into(&mut self.listener);
         self
     }
 
@@ -303,7 +310,11 @@ impl Builder {
         } else {
             "127.0.0.1:0"
         };
-        let mut text = format!("listen: 127.0.0.1:0\nadmin: {admin}\n");
+        let listen = match self.listener.as_str() {
+            "" => "listen: 127.0.0.1:0".to_owned(),
+            keys => format!("listeners: [{{ address: 127.0.0.1:0, {keys} }}]"),
+        };
+        let mut text = format!("{listen}\nadmin: {admin}\n");
         if !self.backends.is_empty() {
             text.push_str("backends:\n");
         }

@@ -77,6 +77,7 @@ fn entry() -> Entry<'static> {
         bytes_sent: 512,
         backend_time: Some(Duration::from_micros(1_000)),
         retries: &[],
+        client_cert: None,
         error: None,
     }
 }
@@ -260,6 +261,7 @@ fn the_longest_line_is_within_the_bound() {
         bytes_sent: u64::MAX,
         backend_time: Some(Duration::MAX),
         retries: &retries,
+        client_cert: Some(label),
         error: Some("answer_cut"),
     };
     let line = line(&longest, Options { query: true });

@@ -1,0 +1,51 @@
+//! The keys about TLS.
+
+use super::{Form, Key, Kind, Section};
+
+const FILE: Kind = Kind::Text(Form {
+    what: "a file",
+    pattern: None,
+    or_number: false,
+});
+
+/// `tls` of a listener.
+pub(in crate::config) const LISTENER_TLS: Section = Section {
+    name: "listeners[].tls",
+    about: "TLS 1.2 and 1.3 towards clients. Files are read again when they change and at a reload; what is wrong with them then is logged, and the ones before stay in force.",
+    keys: &[
+        Key::new(
+            "certificates",
+            Kind::List(&Kind::Section(&CERTIFICATE)),
+            "At least one. A client gets the one for the name that it asks for, by exact name before wildcard; the first when there is none.",
+        )
+        .required(),
+        Key::new(
+            "client_ca",
+            FILE,
+            "PEM file with the authorities that may have signed the certificates of clients.",
+        )
+        .words(&["none"])
+        .default("none"),
+        Key::new(
+            "client_auth",
+            Kind::Choice(&["none", "optional", "required"]),
+            "Whether clients are asked for a certificate. Who it was given to stands in the log; backends get it as `Client-Cert` (RFC 9440).",
+        )
+        .default("none"),
+    ],
+};
+
+/// An item of `certificates`.
+pub(in crate::config) const CERTIFICATE: Section = Section {
+    name: "certificates[]",
+    about: "A certificate and its key.",
+    keys: &[
+        Key::new(
+            "cert",
+            FILE,
+            "PEM file with the certificate, and behind it those between it and the root.",
+        )
+        .required(),
+        Key::new("key", FILE, "PEM file with the key.").required(),
+    ],
+};

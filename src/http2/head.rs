@@ -1,0 +1,214 @@
+//! Heads: from what the `h2` crate has decoded to the model that both protocols speak, by the same rules as for HTTP/1; and
+//! back, for what we send.
+
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::{Response, StatusCode};
+
+use crate::head::{BodyLength, Field, FieldName, Method, RequestHead, Span, Version};
+use crate::http1::{Limits, Malformed, check_authority, check_method, parse_target};
+
+/// Field lines that a request may have, crumbs of cookies counted one by one: what browsers send stays far below.
+const LINES: usize = 1_000;
+
+/// Fills `head` from a decoded request. `has_body` says whether the stream goes on.
+///
+/// # Errors
+/// [`Malformed`]; `head` holds nothing of use then.
+pub fn request(
+    parts: &http::request::Parts,
+    has_body: bool,
+    limits: &Limits,
+    head: &mut RequestHead,
+) -> Result<(), Malformed> {
+    head.clear();
+    head.version = Version::Http2;
+    head.keep_alive = true;
+    request_line(parts, head)?;
+    let mut length = None;
+    let mut cookies: Vec<&HeaderValue> = Vec::new();
+    if parts.headers.len() > LINES {
+        return Err(Malformed::TooManyFields);
+    }
+    for (name, value) in &parts.headers {
+        let id = FieldName::recognise(name.as_str().as_bytes());
+        let text = value.as_bytes();
+        check_value(text)?;
+        match id {
+            FieldName::FramingAlias => return Err(Malformed::FramingAlias),
+            FieldName::Host => {
+                host(text, head)?;
+                continue;
+            }
+            FieldName::Te if text.eq_ignore_ascii_case(b"trailers") => {}
+            id if id.is_hop_by_hop() && id != FieldName::Trailer => return Err(Malformed::BadConnection),
+            FieldName::ContentLength => {
+                let number = decimal(text)?;
+                if length.replace(number).is_some() {
+                    return Err(Malformed::DuplicateContentLength);
+                }
+            }
+            FieldName::Expect if !text.eq_ignore_ascii_case(b"100-continue") => {
+                return Err(Malformed::UnknownExpectation);
+            }
+            FieldName::Expect => head.expects_continue = has_body,
+            _ if name == http::header::COOKIE => {
+                cookies.push(value);
+                continue;
+            }
+            _ => {}
+        }
+        let name = put(&mut head.bytes, name.as_str().as_bytes());
+        let value = put(&mut head.bytes, text);
+        head.fields.push(Field { id, name, value });
+    }
+    put_cookies(&cookies, head);
+    if head.fields.len() > limits.fields {
+        return Err(Malformed::TooManyFields);
+    }
+    if head.authority.is_empty() {
+        return Err(Malformed::MissingHost);
+    }
+    head.body = match (length, has_body) {
+        (Some(length), _) => BodyLength::Exact(length),
+        (None, true) => BodyLength::Chunked,
+        (None, false) => BodyLength::None,
+    };
+    if head.upgrade.is_some() {
+        // What follows are bytes of the other protocol, not a body.
+        head.body = BodyLength::None;
+    }
+    Ok(())
+}
+
+/// Method, path and authority. A request for a WebSocket (RFC 8441 §4) becomes what it would have been in HTTP/1.1.
+fn request_line(parts: &http::request::Parts, head: &mut RequestHead) -> Result<(), Malformed> {
+    let protocol = parts.extensions.get::<h2::ext::Protocol>();
+    let method = parts.method.as_str().as_bytes();
+    check_method(method)?;
+    head.method = Method::from_token(method);
+    if head.method == Method::Connect {
+        if protocol.is_none_or(|protocol| !protocol.as_str().eq_ignore_ascii_case("websocket")) {
+            return Err(Malformed::ConnectRefused);
+        }
+        head.method = Method::Get;
+        head.method_text = put(&mut head.bytes, b"GET");
+        head.upgrade = Some(put(&mut head.bytes, b"websocket"));
+    } else {
+        head.method_text = put(&mut head.bytes, method);
+    }
+    let target = parts.uri.path_and_query().ok_or(Malformed::BadTarget)?;
+    let span = put(&mut head.bytes, target.as_str().as_bytes());
+    let (start, end) = span.range();
+    let target = parse_target(&mut head.bytes, start, end, head.method)?;
+    head.path = target.path;
+    head.query = target.query;
+    if let Some(authority) = parts.uri.authority() {
+        check_authority(authority.as_str().as_bytes())?;
+        head.authority = put(&mut head.bytes, authority.as_str().as_bytes());
+    }
+    Ok(())
+}
+
+/// `Host` beside `:authority` has to say the same (RFC 9113 §8.3.1); without it, it takes its place.
+fn host(text: &[u8], head: &mut RequestHead) -> Result<(), Malformed> {
+    check_authority(text)?;
+    let authority = head.text(head.authority);
+    if authority.is_empty() {
+        head.authority = put(&mut head.bytes, text);
+    } else if !authority.eq_ignore_ascii_case(text) {
+        return Err(Malformed::DuplicateHost);
+    }
+    Ok(())
+}
+
+/// The crumbs of a cookie are one field again (RFC 9113 §8.2.3).
+fn put_cookies(cookies: &[&HeaderValue], head: &mut RequestHead) {
+    let Some((first, rest)) = cookies.split_first() else {
+        return;
+    };
+    let name = put(&mut head.bytes, b"cookie");
+    let start = head.bytes.len();
+    head.bytes.extend_from_slice(first.as_bytes());
+    for crumb in rest {
+        head.bytes.extend_from_slice(b"; ");
+        head.bytes.extend_from_slice(crumb.as_bytes());
+    }
+    let value = Span::new(start, head.bytes.len());
+    let id = FieldName::Other;
+    head.fields.push(Field { id, name, value });
+}
+
+/// RFC 9113 §8.2.1: no blank at either end. Control bytes do not get through the crate, but for this rule's sake they are
+/// looked for all the same.
+fn check_value(text: &[u8]) -> Result<(), Malformed> {
+    let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    let is_control = |byte: &u8| *byte < b' ' && *byte != b'\t' || *byte == 0x7f;
+    if is_blank(text.first()) || is_blank(text.last()) || text.iter().any(is_control) {
+        return Err(Malformed::ControlByte);
+    }
+    Ok(())
+}
+
+fn decimal(text: &[u8]) -> Result<u64, Malformed> {
+    let is_number = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+    let number = std::str::from_utf8(text)
+        .ok()
+        .and_then(|text| text.parse::<u64>().ok());
+    number
+        .filter(|number| is_number && *number <= i64::MAX as u64)
+        .ok_or(Malformed::BadContentLength)
+}
+
+fn put(bytes: &mut Vec<u8>, text: &[u8]) -> Span {
+    let start = bytes.len();
+    bytes.extend_from_slice(text);
+    Span::new(start, bytes.len())
+}
+
+/// A head that is to be sent, made field by field.
+#[derive(Debug, Default)]
+pub struct Head {
+    fields: HeaderMap,
+}
+
+impl Head {
+    /// Adds a field. What HTTP/2 cannot carry was refused when it came, so nothing is lost here.
+    pub fn field(&mut self, name: &[u8], value: &[u8]) {
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
+            self.fields.append(name, value);
+        }
+    }
+}
+
+/// The answer with this head.
+pub fn answer(status: u16, head: Head) -> Response<()> {
+    let mut response = Response::new(());
+    // A status outside 100 to 599 does not come this far.
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
+    *response.headers_mut() = head.fields;
+    response
+}
+
+/// Trailers from whole, checked lines.
+pub fn trailers(lines: &[u8]) -> HeaderMap {
+    let mut head = Head::default();
+    for line in lines.split(|byte| *byte == b'\n') {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if let Some(colon) = line.iter().position(|byte| *byte == b':') {
+            let (name, value) = line.split_at(colon);
+            head.field(name, value.get(1..).unwrap_or_default().trim_ascii());
+        }
+    }
+    head.fields
+}
+
+/// Trailers as lines.
+pub fn lines(trailers: &HeaderMap) -> Vec<u8> {
+    let mut lines = Vec::new();
+    for (name, value) in trailers {
+        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            lines.extend_from_slice(part);
+        }
+    }
+    lines
+}

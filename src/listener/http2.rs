@@ -1,0 +1,261 @@
+//! The life of a client connection that speaks HTTP/2: each stream is a request of its own, served by a task of its own. It
+//! ends when either side wants it to, when it has to make room, or when it costs more than it is good for.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use super::connection::{DRAIN_GRACE, linger};
+use super::waiting::{Place, WaitingList};
+use crate::clock::{self, Alarm, Ring};
+use crate::http1::Malformed;
+use crate::http2::{self, Counted, Glitches};
+use crate::message::Connection;
+use crate::net::Stream;
+use crate::proxy::{self, After, Client, Failure, Incoming, Peer, Worker};
+use crate::tasks::LocalTasks;
+
+/// How long a connection that is told to go may take to hear of it.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Whose connection it is, and who serves it.
+pub(super) struct Guest {
+    pub(super) peer: Rc<Peer>,
+    pub(super) worker: Rc<Worker>,
+    pub(super) alarm: Alarm,
+    pub(super) waiting: WaitingList,
+    pub(super) tasks: LocalTasks,
+}
+
+/// Serves one connection to its end. `before` was read from it already.
+pub(super) async fn serve(stream: Stream, before: Vec<u8>, guest: Guest) {
+    let local = guest.worker.local();
+    let (limits, header) = (local.snapshot.limits.message, local.snapshot.timeouts.header);
+    drop(local);
+    let glitches = Glitches::new(&guest.worker.wheel);
+    let counted = Counted::new(stream, before, Rc::clone(&glitches));
+    let mut handshake = std::pin::pin!(http2::handshake(counted, &limits));
+    let place = guest.waiting.join(guest.alarm.key());
+    guest.alarm.set(header);
+    let begun = poll_fn(|context| {
+        if let Poll::Ready(result) = handshake.as_mut().poll(context) {
+            return Poll::Ready(result.ok());
+        }
+        while let Poll::Ready(ring) = guest.alarm.poll(context) {
+            if ring == Ring::Expired || place.is_given_up() {
+                return Poll::Ready(None);
+            }
+        }
+        Poll::Pending
+    });
+    let Some(connection) = begun.await else { return };
+    drop(place);
+    let mut session = Session {
+        connection,
+        guest,
+        glitches,
+        streams: Rc::default(),
+        place: None,
+        served: 0,
+        leaving: Leaving::No,
+    };
+    poll_fn(|context| session.poll(context)).await;
+}
+
+/// A connection after its handshake.
+struct Session {
+    connection: http2::Connection,
+    guest: Guest,
+    glitches: Rc<Glitches>,
+    streams: Rc<Streams>,
+    /// Its place among those that wait, while it has no streams.
+    place: Option<Place>,
+    served: u64,
+    leaving: Leaving,
+}
+
+/// How far its end has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Leaving {
+    No,
+    /// It was told that no new streams are taken; those under way go on.
+    Told,
+    /// It was told to go now.
+    Expelled,
+}
+
+/// The streams of one connection.
+#[derive(Default)]
+struct Streams {
+    running: Cell<usize>,
+    waker: RefCell<Option<Waker>>,
+}
+
+/// One stream that runs.
+struct Running(Rc<Streams>);
+
+impl Running {
+    fn new(streams: &Rc<Streams>) -> Self {
+        streams.running.set(streams.running.get() + 1);
+        Self(Rc::clone(streams))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.running.set(self.0.running.get() - 1);
+        if self.0.running.get() == 0
+            && let Some(waker) = self.0.waker.take()
+        {
+            // The connection is idle now.
+            waker.wake();
+        }
+    }
+}
+
+impl Session {
+    /// Takes up requests and moves bytes; ready when the connection is over.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            while let Poll::Ready(next) = self.connection.poll_accept(context) {
+                match next {
+                    Some(Ok(incoming)) => self.begin(incoming),
+                    Some(Err(_)) | None => return Poll::Ready(()),
+                }
+            }
+            if self.poll_leave(context) {
+                return Poll::Ready(());
+            }
+            if !self.tell() {
+                break;
+            }
+        }
+        let mut waker = self.streams.waker.borrow_mut();
+        if waker
+            .as_ref()
+            .is_none_or(|waker| !waker.will_wake(context.waker()))
+        {
+            *waker = Some(context.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// Whether its time is over.
+    fn poll_leave(&mut self, context: &mut Context<'_>) -> bool {
+        let is_idle = self.streams.running.get() == 0;
+        let guest = &self.guest;
+        if !is_idle && self.place.take().is_some() {
+            guest.alarm.set(Duration::MAX);
+        } else if is_idle && self.place.is_none() && self.leaving != Leaving::Expelled {
+            self.place = Some(guest.waiting.join(guest.alarm.key()));
+            guest.alarm.set(match self.leaving {
+                Leaving::No => guest.worker.local().snapshot.timeouts.idle,
+                _ => DRAIN_GRACE,
+            });
+        }
+        while let Poll::Ready(ring) = guest.alarm.poll(context) {
+            match ring {
+                Ring::Expired if self.leaving == Leaving::No && is_idle => {
+                    self.connection.graceful_shutdown();
+                    self.leaving = Leaving::Told;
+                    guest.alarm.set(FAREWELL);
+                    context.waker().wake_by_ref();
+                }
+                Ring::Expired if self.leaving != Leaving::No => return true,
+                Ring::Called if self.place.as_ref().is_some_and(Place::is_given_up) => return true,
+                Ring::Expired | Ring::Called => {}
+            }
+        }
+        false
+    }
+
+    /// Tells it to go where that is due. Whether it did.
+    fn tell(&mut self) -> bool {
+        let worker = &self.guest.worker;
+        let verdict = self.glitches.verdict();
+        if let Some(reason) = verdict.filter(|_| self.leaving != Leaving::Expelled) {
+            tracing::debug!(%reason, "An HTTP/2 connection is ended");
+            worker.counters.http2_connections_expelled.increment();
+            self.connection.abrupt_shutdown(reason);
+            self.leaving = Leaving::Expelled;
+            self.place = None;
+            self.guest.alarm.set(FAREWELL);
+            return true;
+        }
+        let limit = worker.local().snapshot.limits.requests_per_connection;
+        let is_full = limit.is_some_and(|limit| self.served >= limit);
+        if self.leaving == Leaving::No && (is_full || worker.is_draining.get()) {
+            self.connection.graceful_shutdown();
+            self.leaving = Leaving::Told;
+            if self.place.is_some() {
+                self.guest.alarm.set(DRAIN_GRACE);
+            }
+            return true;
+        }
+        false
+    }
+
+    /// Begins to serve a request.
+    fn begin(&mut self, (request, respond): http2::Incoming) {
+        let worker = &self.guest.worker;
+        let started = clock::now();
+        worker.wheel.observe(started);
+        self.served += 1;
+        let (parts, body) = request.into_parts();
+        let limits = worker.local().snapshot.limits.message;
+        let mut incoming = worker.lend_head();
+        let result = http2::request(&parts, !body.is_end_stream(), &limits, &mut incoming.head);
+        let client = Client {
+            connection: Connection::of_stream(http2::Stream::of_server(respond, body)),
+            peer: Rc::clone(&self.guest.peer),
+            alarm: worker.wheel.alarm(),
+            worker: Rc::clone(worker),
+            is_last_request: false,
+        };
+        let running = Running::new(&self.streams);
+        let request = Request {
+            client,
+            incoming,
+            result,
+            started,
+        };
+        self.guest.tasks.spawn(request.serve(running));
+    }
+}
+
+/// One stream's request.
+struct Request {
+    client: Client,
+    incoming: Incoming,
+    result: Result<(), Malformed>,
+    started: Instant,
+}
+
+impl Request {
+    async fn serve(self, running: Running) {
+        let Self {
+            mut client,
+            incoming,
+            result,
+            started,
+        } = self;
+        let after = match result {
+            Ok(()) => proxy::serve_request(&mut client, &incoming, started).await,
+            Err(reason) => {
+                let received = incoming.head.bytes.len();
+                proxy::refuse(&mut client, Failure::Malformed(reason), (started, received)).await
+            }
+        };
+        match after {
+            After::Reset => client.connection.reset(),
+            // Dropping a stream that is still being sent to would take the answer back with it.
+            After::Close => linger(&mut client).await,
+            After::KeepOpen | After::End => {}
+        }
+        client.worker.give_back_head(incoming);
+        client.connection.release(&client.worker.buffers);
+        drop(running);
+    }
+}

@@ -1,0 +1,293 @@
+//! HTTP/2 towards clients, HTTP/1.1 behind.
+
+mod floods;
+mod frames;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::Reason;
+use rustix::process::Signal;
+
+use crate::support::http2::{Http2, read, request};
+use crate::support::{Answer, Backend, Bare, Gate, Proxy};
+
+#[test]
+fn requests_of_every_kind_pass() {
+    let backend = Backend::start(|request| match request.start() {
+        "POST /echo" => Answer::echo(),
+        "HEAD /head" => Answer::raw("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"),
+        "GET /none" => Answer::raw("HTTP/1.1 204 No Content\r\n\r\n"),
+        _ => Answer::raw(
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-One: 1\r\nConnection: x-hop\r\nX-Hop: 1\r\n\r\n\
+             3\r\nabc\r\n0\r\n\r\n",
+        ),
+    });
+    let proxy = Proxy::before(&[&backend]).start();
+    let client = Http2::connect(proxy.address());
+    let got = client.get("/chunked");
+    assert_eq!(
+        (got.text(), got.field("x-one"), got.field("x-hop")),
+        ("abc", Some("1"), None)
+    );
+    assert_eq!(got.field("transfer-encoding"), None);
+    let body = "x".repeat(300_000);
+    assert_eq!(
+        client
+            .ask(request("POST", "/echo"), body.as_bytes())
+            .unwrap()
+            .text(),
+        body
+    );
+    let head = client.ask(request("HEAD", "/head"), b"").unwrap();
+    assert_eq!((head.field("content-length"), head.body.len()), (Some("5"), 0));
+    assert_eq!(client.get("/none").head.status(), 204);
+    let line = proxy.access_line("/chunked");
+    assert_eq!(
+        (&line["protocol"], &line["status"]),
+        (&"HTTP/2.0".into(), &200.into())
+    );
+}
+
+#[test]
+fn what_reaches_the_backend_is_plain_http1() {
+    let backend = Backend::saying("");
+    let proxy = Proxy::before(&[&backend]).start();
+    let client = Http2::connect(proxy.address());
+    let mut asked = request("POST", "/x?a=%20b");
+    let fields = asked.headers_mut();
+    for (name, value) in [
+        ("cookie", "a=1"),
+        ("cookie", "b=2"),
+        ("te", "trailers"),
+        ("x-forwarded-for", "6.6.6.6"),
+        ("client-cert", ":forged:"),
+    ] {
+        fields.append(name, value.parse().unwrap());
+    }
+    client.ask(asked, b"hello").unwrap();
+    let got = backend.wait_for_request(|request| request.start() == "POST /x?a=%20b");
+    assert_eq!(
+        (got.field("host"), got.field("cookie")),
+        (Some("test"), Some("a=1; b=2"))
+    );
+    assert_eq!(got.field("x-forwarded-for"), Some("127.0.0.1"));
+    assert_eq!(
+        (got.field("via"), got.field("client-cert")),
+        (Some("2.0 evenkeel"), None)
+    );
+    assert_eq!(
+        (got.field("te"), got.body.as_slice()),
+        (Some("trailers"), &b"hello"[..])
+    );
+}
+
+#[test]
+fn trailers_pass_both_ways() {
+    let backend = Backend::start(|_| {
+        Answer::raw(
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: x-sum\r\n\r\n1\r\na\r\n0\r\n\
+             X-Sum: 7\r\nX-Forwarded-For: 6.6.6.6\r\n\r\n",
+        )
+    });
+    let proxy = Proxy::before(&[&backend]).start();
+    let client = Http2::connect(proxy.address());
+    let mut sender = client.sender.clone();
+    let got = client.run(async {
+        let (answer, mut sending) = sender.send_request(request("POST", "/x"), false).unwrap();
+        sending.send_data(Bytes::from_static(b"hello"), false).unwrap();
+        let mut trailers = http::HeaderMap::new();
+        trailers.insert("x-check", "1".parse().unwrap());
+        trailers.insert("x-forwarded-for", "6.6.6.6".parse().unwrap());
+        sending.send_trailers(trailers).unwrap();
+        read(answer.await.unwrap(), Vec::new()).await.unwrap()
+    });
+    assert_eq!(got.trailers.len(), 1, "{:?}", got.trailers);
+    assert_eq!(got.trailers["x-sum"], "7");
+    let sent = backend.wait_for_request(|request| request.start() == "POST /x");
+    let raw = String::from_utf8(sent.raw_body).unwrap().to_lowercase();
+    assert!(
+        raw.contains("x-check: 1") && !raw.contains("forwarded"),
+        "{raw:?}"
+    );
+}
+
+#[test]
+fn interim_answers_pass() {
+    let backend = Backend::start(|_| {
+        Answer::raw(
+            "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na",
+        )
+    });
+    let proxy = Proxy::before(&[&backend]).start();
+    let got = Http2::connect(proxy.address()).get("/");
+    let seen: Vec<_> = got.interim.iter().map(|head| head.status().as_u16()).collect();
+    assert_eq!((seen.as_slice(), got.text()), (&[103][..], "a"));
+}
+
+#[test]
+fn an_answer_that_is_cut_resets_its_stream_and_no_other() {
+    let cut = [
+        "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+    ];
+    for cut in cut {
+        let backend = Backend::start(move |request| match request.start() {
+            "GET /cut" => Answer::raw(cut).close(),
+            _ => Answer::ok("whole"),
+        });
+        let proxy = Proxy::before(&[&backend]).start();
+        let client = Http2::connect(proxy.address());
+        let error = client.ask(request("GET", "/cut"), b"").unwrap_err();
+        assert!(error.is_reset() && error.is_remote(), "{error:?}");
+        assert_eq!(client.get("/other").text(), "whole");
+        assert_eq!(proxy.access_line("/cut")["error"], "answer_cut");
+    }
+}
+
+#[test]
+fn a_stream_that_its_client_resets_ends_at_the_backend_too() {
+    let backend = Bare::start();
+    let proxy = Proxy::before(&[])
+        .backend(&backend.url())
+        .config("health_check: { kind: none }")
+        .start();
+    let client = Http2::connect(proxy.address());
+    let mut sender = client.sender.clone();
+    let (answer, mut sending) =
+        client.run(async { sender.send_request(request("GET", "/gone"), true).unwrap() });
+    // Sent while something else is waited for.
+    client.run(tokio::task::yield_now());
+    let mut held = backend.accept();
+    held.head();
+    sending.send_reset(Reason::CANCEL);
+    drop(answer);
+    client.run(async { tokio::time::sleep(Duration::from_millis(50)).await });
+    held.wait_for_end();
+    assert_eq!(proxy.access_line("/gone")["status"], 499);
+}
+
+#[test]
+fn a_request_is_answered_although_its_body_is_not_wanted() {
+    let backend = Backend::saying("");
+    let proxy = Proxy::before(&[&backend]).config("limits: { body: 10B }").start();
+    let client = Http2::connect(proxy.address());
+    let got = client.ask(request("POST", "/x"), &[b'a'; 50_000]).unwrap();
+    assert_eq!(got.head.status(), 413);
+    assert_eq!(client.get("/y").head.status(), 200);
+}
+
+#[test]
+fn a_failed_attempt_is_made_again_elsewhere_with_the_same_body() {
+    let bad = Backend::start(|request| match request.start() {
+        "POST /x" => Answer::status(503, "no"),
+        _ => Answer::ok(""),
+    });
+    let good = Backend::start(|_| Answer::echo());
+    let proxy = Proxy::before(&[&bad, &good]).start();
+    let client = Http2::connect(proxy.address());
+    for _ in 0..4 {
+        let got = client.ask(request("POST", "/x"), b"hello").unwrap();
+        assert_eq!((got.head.status().as_u16(), got.text()), (200, "hello"));
+    }
+}
+
+#[test]
+fn a_stop_lets_running_streams_end_and_takes_no_new_ones() {
+    let gate = Gate::default();
+    let its = gate.clone();
+    let backend = Backend::start(move |request| match request.start() {
+        "GET /slow" => Answer::ok("done").after(&its),
+        _ => Answer::ok(""),
+    });
+    let proxy = Proxy::before(&[&backend]).start();
+    let client = Http2::connect(proxy.address());
+    let mut sender = client.sender.clone();
+    let (answer, _) = client.run(async { sender.send_request(request("GET", "/slow"), true).unwrap() });
+    client.run(tokio::task::yield_now());
+    backend.wait_for_request(|request| request.start() == "GET /slow");
+    let mark = proxy.mark();
+    proxy.signal(Signal::TERM);
+    proxy.wait_for_message(mark, "stopping");
+    gate.open();
+    let got = client.run(async { read(answer.await.unwrap(), Vec::new()).await.unwrap() });
+    assert_eq!(got.text(), "done");
+    client.run(async {
+        while client.sender.clone().ready().await.is_ok() {
+            tokio::task::yield_now().await
+        }
+    });
+    assert!(proxy.wait().success());
+}
+
+#[test]
+fn the_last_request_of_a_connection_is_answered() {
+    let backend = Backend::saying("ok");
+    let proxy = Proxy::before(&[&backend])
+        .config("limits: { requests_per_connection: 2 }")
+        .start();
+    let client = Http2::connect(proxy.address());
+    assert_eq!(client.get("/1").text(), "ok");
+    assert_eq!(client.get("/2").text(), "ok");
+    client.run(async {
+        while client.sender.clone().ready().await.is_ok() {
+            tokio::task::yield_now().await
+        }
+    });
+}
+
+#[test]
+fn a_websocket_is_opened_by_a_stream() {
+    let backend = Bare::start();
+    let proxy = Proxy::before(&[])
+        .backend(&backend.url())
+        .config("health_check: { kind: none }")
+        .start();
+    let client = Http2::connect(proxy.address());
+    // The settings that allow it have to be here first.
+    let mut sender = client.sender.clone();
+    client.run(async {
+        while !sender.is_extended_connect_protocol_enabled() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+    let mut asked = request("CONNECT", "/chat");
+    asked
+        .extensions_mut()
+        .insert(h2::ext::Protocol::from_static("websocket"));
+    asked
+        .headers_mut()
+        .insert("sec-websocket-version", "13".parse().unwrap());
+    let (answer, mut sending) = client.run(async { sender.send_request(asked, false).unwrap() });
+    client.run(tokio::task::yield_now());
+    let mut held = backend.accept();
+    let head = held.head().to_lowercase();
+    assert!(
+        head.starts_with("get /chat http/1.1") && head.contains("upgrade: websocket"),
+        "{head}"
+    );
+    assert!(
+        head.contains("sec-websocket-key: ") && head.contains("connection: upgrade"),
+        "{head}"
+    );
+    held.send("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\nhello");
+    let mut receiving = client.run(async {
+        let answer = answer.await.unwrap();
+        assert_eq!(answer.status(), 200);
+        answer.into_body()
+    });
+    assert_eq!(client.run(receiving.data()).unwrap().unwrap(), "hello");
+    sending.send_data(Bytes::from_static(b"world"), true).unwrap();
+    client.run(async { tokio::time::sleep(Duration::from_millis(20)).await });
+    assert_eq!(held.read(5), "world");
+    assert_eq!(held.wait_for_end(), "");
+    held.close();
+    let rest = client.run(async {
+        let mut rest = Vec::new();
+        while let Some(data) = receiving.data().await {
+            rest.extend_from_slice(&data.unwrap());
+        }
+        rest
+    });
+    assert_eq!(rest, b"", "the end of the other side");
+}

@@ -1,0 +1,204 @@
+//! Clients that speak HTTP/2: one by the `h2` crate, for what is meant well, and one that writes frames by hand.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::client::SendRequest;
+use h2::{Reason, RecvStream};
+use http::{HeaderMap, Request, Response};
+use tokio::runtime::{Builder, Runtime};
+
+use super::DEADLINE;
+
+/// A connection by the `h2` crate. It moves only while one of its methods runs.
+pub(crate) struct Http2 {
+    runtime: Runtime,
+    pub(crate) sender: SendRequest<Bytes>,
+}
+
+/// A whole answer.
+#[derive(Debug)]
+pub(crate) struct Got {
+    pub(crate) head: Response<()>,
+    pub(crate) body: Vec<u8>,
+    pub(crate) trailers: HeaderMap,
+    /// Statuses and fields of interim answers.
+    pub(crate) interim: Vec<Response<()>>,
+}
+
+impl Got {
+    /// The value of a field.
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
+        self.head.headers().get(name).map(|value| value.to_str().unwrap())
+    }
+
+    /// The body as text.
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+}
+
+/// A request for a path of the host `test`.
+pub(crate) fn request(method: &str, path: &str) -> Request<()> {
+    let builder = Request::builder()
+        .method(method)
+        .uri(format!("http://test{path}"));
+    builder.body(()).unwrap()
+}
+
+impl Http2 {
+    pub(crate) fn connect(address: SocketAddr) -> Self {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let sender = runtime.block_on(within(async {
+            let tcp = tokio::net::TcpStream::connect(address).await.unwrap();
+            let (sender, connection) = h2::client::handshake(tcp).await.unwrap();
+            runtime.spawn(async move { drop(connection.await) });
+            sender
+        }));
+        Self { runtime, sender }
+    }
+
+    /// Runs something while the connection moves.
+    pub(crate) fn run<T>(&self, task: impl Future<Output = T>) -> T {
+        self.runtime.block_on(within(task))
+    }
+
+    /// Sends a request with this body and reads the whole answer.
+    pub(crate) fn ask(&self, request: Request<()>, body: &[u8]) -> Result<Got, h2::Error> {
+        let mut sender = self.sender.clone();
+        self.run(async {
+            std::future::poll_fn(|context| sender.poll_ready(context)).await?;
+            let (mut answer, mut sending) = sender.send_request(request, body.is_empty())?;
+            if !body.is_empty() {
+                sending.send_data(Bytes::copy_from_slice(body), true)?;
+            }
+            let mut interim = Vec::new();
+            while let Some(Ok(head)) =
+                std::future::poll_fn(|context| answer.poll_informational(context)).await
+            {
+                interim.push(head);
+            }
+            read(answer.await?, interim).await
+        })
+    }
+
+    /// The answer to a plain GET.
+    pub(crate) fn get(&self, path: &str) -> Got {
+        self.ask(request("GET", path), b"").unwrap()
+    }
+}
+
+/// Reads an answer to its end.
+pub(crate) async fn read(answer: Response<RecvStream>, interim: Vec<Response<()>>) -> Result<Got, h2::Error> {
+    let (parts, mut receiving) = answer.into_parts();
+    let mut body = Vec::new();
+    while let Some(data) = receiving.data().await {
+        let data = data?;
+        body.extend_from_slice(&data);
+        receiving.flow_control().release_capacity(data.len())?;
+    }
+    let trailers = receiving.trailers().await?.unwrap_or_default();
+    Ok(Got {
+        head: Response::from_parts(parts, ()),
+        body,
+        trailers,
+        interim,
+    })
+}
+
+async fn within<T>(task: impl Future<Output = T>) -> T {
+    tokio::time::timeout(DEADLINE, task).await.expect("in time")
+}
+
+/// A connection that sends frames as they are.
+pub(crate) struct Frames(TcpStream);
+
+/// A frame that came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Frame {
+    pub(crate) kind: u8,
+    pub(crate) flags: u8,
+    pub(crate) stream: u32,
+    pub(crate) payload: Vec<u8>,
+}
+
+/// `GET http://a/`, by the static table (RFC 7541, appendix A).
+pub(crate) const GET: &[u8] = &[0x82, 0x86, 0x84, 0x41, 0x01, b'a'];
+
+impl Frames {
+    /// Exchanges prefaces, with these settings.
+    pub(crate) fn connect(address: SocketAddr, settings: &[u8]) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream.set_write_timeout(Some(DEADLINE)).unwrap();
+        let mut frames = Self(stream);
+        frames.0.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
+        frames.send(4, 0, 0, settings);
+        frames
+    }
+
+    /// Sends a frame. A connection that was closed takes no more, which reading shows.
+    pub(crate) fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+        let _ = self.0.write_all(&frame(kind, flags, stream, payload));
+    }
+
+    /// Sends bytes as they are. Whether they were taken.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> bool {
+        self.0.write_all(bytes).is_ok()
+    }
+
+    /// The next frame; `None` at the end of the connection.
+    pub(crate) fn read(&mut self) -> Option<Frame> {
+        let mut head = [0; 9];
+        self.0.read_exact(&mut head).ok()?;
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        let mut payload = vec![0; length as usize];
+        self.0.read_exact(&mut payload).ok()?;
+        Some(Frame {
+            kind: head[3],
+            flags: head[4],
+            stream: u32::from_be_bytes([head[5], head[6], head[7], head[8]]),
+            payload,
+        })
+    }
+
+    /// Reads up to the frame that is meant.
+    pub(crate) fn wait_for(&mut self, is_meant: impl Fn(&Frame) -> bool) -> Option<Frame> {
+        std::iter::from_fn(|| self.read()).find(is_meant)
+    }
+
+    /// The code of the GOAWAY that the connection ends with; `None` when it ends without one.
+    pub(crate) fn goodbye(&mut self) -> Option<Reason> {
+        let frame = self.wait_for(|frame| frame.kind == 7)?;
+        Some(code(&frame.payload[4..]))
+    }
+
+    /// The code with which a stream was reset; `None` when the connection ended before.
+    pub(crate) fn reset_of(&mut self, stream: u32) -> Option<Reason> {
+        let frame = self.wait_for(|frame| frame.kind == 3 && frame.stream == stream)?;
+        Some(code(&frame.payload))
+    }
+
+    /// Whether nothing comes for so long.
+    pub(crate) fn is_silent_for(&mut self, time: Duration) -> bool {
+        self.0.set_read_timeout(Some(time)).unwrap();
+        let read = self.read();
+        self.0.set_read_timeout(Some(DEADLINE)).unwrap();
+        read.is_none()
+    }
+}
+
+fn code(bytes: &[u8]) -> Reason {
+    u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]).into()
+}
+
+/// A frame as it stands on the wire (RFC 9113 §4.1).
+pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    let mut bytes = vec![length[1], length[2], length[3], kind, flags];
+    bytes.extend_from_slice(&stream.to_be_bytes());
+    bytes.extend_from_slice(payload);
+    bytes
+}
