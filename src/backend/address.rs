@@ -8,6 +8,24 @@ use std::net::{IpAddr, SocketAddr};
 pub enum Scheme {
     /// HTTP/1.1 over TCP.
     Http,
+    /// TLS over TCP, and what both sides agree on in it: HTTP/2 or HTTP/1.1.
+    Https,
+    /// HTTP/2 over TCP, without asking (RFC 9113 §3.3).
+    H2c,
+}
+
+impl Scheme {
+    /// All, by the words for them in URLs.
+    pub const ALL: [(&'static str, Self); 3] =
+        [("http", Self::Http), ("https", Self::Https), ("h2c", Self::H2c)];
+
+    /// The port where a URL names none.
+    pub fn default_port(self) -> u16 {
+        match self {
+            Self::Http | Self::H2c => 80,
+            Self::Https => 443,
+        }
+    }
 }
 
 /// Where a backend is: scheme, host and port. Two addresses are equal when they lead to the same place.
@@ -38,7 +56,7 @@ pub enum AddressError {
     #[error("a backend is a URL such as http://10.0.0.1:8001: the scheme is missing")]
     NoScheme,
     /// A scheme that exists, but that this version does not speak.
-    #[error("scheme {0:?} is not built yet; http is")]
+    #[error("scheme {0:?} is not spoken; http, https and h2c are")]
     Unsupported(String),
     /// A path, query, fragment or user info.
     #[error("a backend URL is scheme, host and port only: remove {0:?}")]
@@ -52,13 +70,13 @@ pub enum AddressError {
 }
 
 impl Address {
-    /// Parses a URL of scheme, host and optional port (default 80). One trailing `/` is allowed and dropped.
+    /// Parses a URL of scheme, host and optional port (default 80, with TLS 443). One trailing `/` is allowed and dropped.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
         let (scheme, rest) = text.split_once("://").ok_or(AddressError::NoScheme)?;
-        match scheme {
-            "http" => {}
-            other => return Err(AddressError::Unsupported(other.to_owned())),
-        }
+        let known = Scheme::ALL.iter().find(|(word, _)| *word == scheme);
+        let Some((_, scheme)) = known.copied() else {
+            return Err(AddressError::Unsupported(scheme.to_owned()));
+        };
         let authority = rest.strip_suffix('/').unwrap_or(rest);
         if let Some(at) = authority.find(['/', '?', '#']) {
             return Err(AddressError::Extra(
@@ -68,9 +86,9 @@ impl Address {
         if let Some((user, _)) = authority.split_once('@') {
             return Err(AddressError::Extra(format!("{user}@")));
         }
-        let (host, port) = split_port(authority)?;
+        let (host, port) = split_port(authority, scheme.default_port())?;
         Ok(Self {
-            scheme: Scheme::Http,
+            scheme,
             host: check_host(host, authority)?,
             port,
             url: text.to_owned(),
@@ -83,14 +101,14 @@ impl Address {
         Some(SocketAddr::new(literal, self.port))
     }
 
-    /// Host and port as they stand in a `Host` field: IPv6 in brackets, port 80 left out.
+    /// Host and port as they stand in a `Host` field: IPv6 in brackets, the scheme's own port left out.
     pub fn authority(&self) -> String {
         let host = if self.host.contains(':') {
             format!("[{}]", self.host)
         } else {
             self.host.clone()
         };
-        if self.port == 80 {
+        if self.port == self.scheme.default_port() {
             host
         } else {
             format!("{host}:{}", self.port)
@@ -104,7 +122,7 @@ impl fmt::Display for Address {
     }
 }
 
-fn split_port(authority: &str) -> Result<(&str, u16), AddressError> {
+fn split_port(authority: &str, default: u16) -> Result<(&str, u16), AddressError> {
     let (host, port) = match authority.strip_prefix('[') {
         Some(rest) => {
             let (host, tail) = rest
@@ -121,7 +139,9 @@ fn split_port(authority: &str) -> Result<(&str, u16), AddressError> {
             None => (authority, None),
         },
     };
-    let Some(port) = port else { return Ok((host, 80)) };
+    let Some(port) = port else {
+        return Ok((host, default));
+    };
     let is_digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
     match port.parse::<u16>() {
         Ok(number) if is_digits && number > 0 => Ok((host, number)),

@@ -2,6 +2,7 @@
 //! masked.
 
 use std::fmt::Write;
+use std::path::Path;
 
 use super::units::{show_duration, show_size};
 use super::{Config, Workers};
@@ -10,7 +11,7 @@ use crate::pool::{self, BackendSettings};
 use crate::retry::{Attempts, Policy};
 use crate::router::Route;
 use crate::telemetry::access_log::{OnFull, Target};
-use crate::tls::{ClientAuth, Files};
+use crate::tls::{ClientAuth, ClientSettings, Files};
 use crate::{admin, listener, proxy};
 
 /// What stands for a token.
@@ -67,8 +68,11 @@ pub fn print(config: &Config) -> String {
     out
 }
 
+fn path(path: &Path) -> Item {
+    text(&path.to_string_lossy())
+}
+
 fn listener(settings: &listener::Settings) -> Item {
-    let path = |path: &std::path::Path| text(&path.to_string_lossy());
     let tls = settings.tls.as_ref().map_or_else(
         || word("off"),
         |tls| {
@@ -116,7 +120,7 @@ fn access_log(config: &Config) -> Item {
         Target::Stdout => word("stdout"),
         Target::Stderr => word("stderr"),
         Target::Off => word("off"),
-        Target::File(path) => text(&path.to_string_lossy()),
+        Target::File(file) => path(file),
     };
     let on_full = match log.on_full {
         OnFull::Drop => "drop",
@@ -188,7 +192,27 @@ fn pool(settings: &pool::Settings) -> Item {
             ]),
         ),
         ("limits", map([("in_flight_per_backend", in_flight)])),
+        (
+            "tls",
+            settings
+                .tls
+                .as_ref()
+                .map_or_else(|| word("off"), |tls| backend_tls(&tls.settings)),
+        ),
     ])
+}
+
+fn backend_tls(settings: &ClientSettings) -> Item {
+    let ca = settings.ca.as_deref().map_or_else(|| word("system"), path);
+    let mut keys = vec![("ca", ca)];
+    if let Some(name) = &settings.server_name {
+        keys.push(("server_name", text(name)));
+    }
+    if let Some(files) = &settings.certificate {
+        keys.extend([("cert", path(&files.cert)), ("key", path(&files.key))]);
+    }
+    keys.push(("danger_skip_verify", word(settings.danger_skip_verify)));
+    map(keys)
 }
 
 fn backend(settings: &BackendSettings) -> Item {
@@ -219,6 +243,7 @@ fn health_check(check: &Check) -> Item {
                 ),
             ]
         }
+        Kind::Grpc { service } => vec![("kind", word("grpc")), ("service", text(service))],
         Kind::Tcp => vec![("kind", word("tcp"))],
         Kind::None => vec![("kind", word("none"))],
     };

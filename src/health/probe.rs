@@ -1,17 +1,18 @@
 //! One probe of one backend. A minimal client of its own that reads a status line and no more: health does not
 //! depend on the engine that carries requests.
 
+mod http2;
+
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Scheme};
 use crate::clock;
-use crate::net::{DialError, dial};
+use crate::net::{DialError, Secured, Stream, connect};
+use crate::tls::Offer;
 
 use super::{Check, Kind, StatusRange};
 
@@ -49,6 +50,15 @@ pub enum ProbeError {
     /// What came is no status line of HTTP/1.
     #[error("answer is not HTTP/1.1")]
     Malformed,
+    /// What came is no HTTP/2.
+    #[error("answer is not HTTP/2")]
+    NotHttp2,
+    /// The service says that it is not well.
+    #[error("the service is not serving")]
+    NotServing,
+    /// The call failed with this code of gRPC.
+    #[error("gRPC status {0}")]
+    Grpc(String),
     /// An answer that does not count as healthy.
     #[error("status {0}")]
     Status(u16),
@@ -85,38 +95,84 @@ impl Outcome {
 /// [`Kind::None`] succeeds without asking.
 pub async fn probe(backend: &Backend, check: &Check) -> Outcome {
     let started = clock::now();
-    let addresses = backend.resolved.load_full();
-    let asked = match &check.kind {
+    let result = match &check.kind {
         Kind::None => Ok(None),
-        Kind::Tcp => connect(&addresses, check).await.map(|_| None),
+        Kind::Tcp => dial(backend, check).await.map(|_| None),
+        Kind::Grpc { service } => {
+            let asked = ask_service(backend, check, service);
+            within(check, asked).await.map(|()| None)
+        }
         Kind::Http { path, status } => {
             let path = path.as_deref();
             let healthy = status.as_deref();
             let healthy = healthy.unwrap_or(if path.is_some() { WITH_PATH } else { WITHOUT_PATH });
-            let request = request(path.unwrap_or("/"), &backend.address.authority());
             let _waiting = backend.wait_on_new();
-            ask(&addresses, check, &request)
-                .await
-                .map(|answered| Some((answered, healthy)))
-        }
-    };
-    let took = started.elapsed();
-    let result = match asked {
-        Err(error) => Err(error),
-        Ok(None) => Ok(None),
-        Ok(Some(((status, stream), healthy))) => {
-            read_rest(stream).await;
-            let is_healthy = healthy
-                .iter()
-                .any(|range| (range.from..=range.to).contains(&status));
-            if is_healthy {
-                Ok(Some(status))
-            } else {
-                Err(ProbeError::Status(status))
+            let asked = within(check, ask(backend, check, path.unwrap_or("/"))).await;
+            match asked {
+                Ok((status, rest)) => {
+                    let took = started.elapsed();
+                    if let Some(stream) = rest {
+                        read_rest(stream).await;
+                    }
+                    let result = judge(status, healthy);
+                    return Outcome { result, took };
+                }
+                Err(error) => Err(error),
             }
         }
     };
+    let took = started.elapsed();
     Outcome { result, took }
+}
+
+fn judge(status: u16, healthy: &[StatusRange]) -> Result<Option<u16>, ProbeError> {
+    let is_healthy = healthy
+        .iter()
+        .any(|range| (range.from..=range.to).contains(&status));
+    match is_healthy {
+        true => Ok(Some(status)),
+        false => Err(ProbeError::Status(status)),
+    }
+}
+
+/// Bounds a probe by the check's timeout, connecting included.
+async fn within<T>(
+    check: &Check,
+    asked: impl Future<Output = Result<T, ProbeError>>,
+) -> Result<T, ProbeError> {
+    let bounded = timeout(check.timeout, asked).await;
+    bounded.unwrap_or(Err(ProbeError::TimedOut(check.timeout)))
+}
+
+/// Connects as requests do. That it takes too long is told as such.
+async fn dial(backend: &Backend, check: &Check) -> Result<Stream, ProbeError> {
+    let addresses = backend.resolved.load_full();
+    let address = &backend.address;
+    let tls = check.tls.as_deref().filter(|_| address.scheme == Scheme::Https);
+    let secured = tls.map(|tls| Secured {
+        tls,
+        host: &address.host,
+        offer: Offer::Both,
+    });
+    // Probes may have the last descriptors: that is what they are kept back for.
+    Ok(connect(&addresses, secured, check.timeout).await?)
+}
+
+async fn ask_service(backend: &Backend, check: &Check, service: &str) -> Result<(), ProbeError> {
+    let stream = dial(backend, check).await?;
+    http2::check(stream, service, &backend.address.authority()).await
+}
+
+/// Connects, sends the request and reads the final status, in the protocol of the backend.
+async fn ask(backend: &Backend, check: &Check, path: &str) -> Result<(u16, Option<Stream>), ProbeError> {
+    let mut stream = dial(backend, check).await?;
+    let authority = backend.address.authority();
+    if stream.speaks_http2() || backend.address.scheme == Scheme::H2c {
+        return Ok((http2::get(stream, path, &authority).await?, None));
+    }
+    stream.write_all(request(path, &authority).as_bytes()).await?;
+    let status = read_status(&mut stream).await?;
+    Ok((status, Some(stream)))
 }
 
 fn request(path: &str, authority: &str) -> String {
@@ -126,26 +182,7 @@ fn request(path: &str, authority: &str) -> String {
     )
 }
 
-async fn connect(addresses: &[SocketAddr], check: &Check) -> Result<TcpStream, ProbeError> {
-    Ok(dial(addresses, check.timeout).await?)
-}
-
-/// Connects, sends the request and reads the final status line.
-async fn ask(addresses: &[SocketAddr], check: &Check, request: &str) -> Result<(u16, TcpStream), ProbeError> {
-    let started = clock::now();
-    let mut stream = connect(addresses, check).await?;
-    let exchange = async {
-        stream.write_all(request.as_bytes()).await?;
-        read_status(&mut stream).await
-    };
-    let left = check.timeout.saturating_sub(started.elapsed());
-    match timeout(left, exchange).await {
-        Ok(status) => Ok((status?, stream)),
-        Err(_) => Err(ProbeError::TimedOut(check.timeout)),
-    }
-}
-
-async fn read_status(stream: &mut TcpStream) -> Result<u16, ProbeError> {
+async fn read_status(stream: &mut Stream) -> Result<u16, ProbeError> {
     let mut bytes = Vec::with_capacity(1 << 10);
     while bytes.len() < MAX_HEAD {
         if stream.read_buf(&mut bytes).await? == 0 {
@@ -199,14 +236,14 @@ fn status_of(line: &[u8]) -> Option<u16> {
 }
 
 /// Reads what is left of a short answer, so that closing is no reset. Nothing depends on it.
-async fn read_rest(stream: TcpStream) {
+async fn read_rest(stream: Stream) {
     let mut rest = stream.take(MAX_REST);
     let _ = timeout(REST_BOUND, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, TcpListener};
+    use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
     use socket2::{Domain, Socket, Type};
 

@@ -106,5 +106,6 @@ pub(super) fn check(path: Option<&str>) -> Check {
         timeout: Duration::from_secs(5),
         healthy_after: 2,
         unhealthy_after: 3,
+        tls: None,
     }
 }

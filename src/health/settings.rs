@@ -1,6 +1,9 @@
 //! What `health_check:` means.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use crate::tls;
 
 /// How a backend is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,6 +14,11 @@ pub enum Kind {
         path: Option<String>,
         /// Statuses that count as healthy; `None`: 200 to 399 with a path, 100 to 499 without one.
         status: Option<Vec<StatusRange>>,
+    },
+    /// `grpc.health.v1.Health/Check` over HTTP/2.
+    Grpc {
+        /// The service that is asked for; empty for the server as a whole.
+        service: String,
     },
     /// A connection that comes about.
     Tcp,
@@ -40,4 +48,6 @@ pub struct Check {
     pub healthy_after: u32,
     /// Failures in a row after which a backend that is up is down.
     pub unhealthy_after: u32,
+    /// How TLS is spoken to backends that want it: as requests do.
+    pub tls: Option<Arc<tls::Client>>,
 }

@@ -118,6 +118,7 @@ mod tests {
             timeout: Duration::from_secs(2),
             healthy_after: 2,
             unhealthy_after: 3,
+            tls: None,
         }
     }
 

@@ -2,9 +2,9 @@
 //! back, for what we send.
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
-use http::{Response, StatusCode};
+use http::{Request, Response, StatusCode};
 
-use crate::head::{BodyLength, Field, FieldName, Method, RequestHead, Span, Version};
+use crate::head::{BodyLength, Field, FieldName, Method, RequestHead, ResponseHead, Span, Version};
 use crate::http1::{Limits, Malformed, check_authority, check_method, parse_target};
 
 /// Field lines that a request may have, crumbs of cookies counted one by one: what browsers send stays far below.
@@ -163,6 +163,88 @@ fn put(bytes: &mut Vec<u8>, text: &[u8]) -> Span {
     let start = bytes.len();
     bytes.extend_from_slice(text);
     Span::new(start, bytes.len())
+}
+
+/// Fills `head` from a decoded answer to a request of method `asked`. Its lines go to `bytes`, which its spans point into.
+/// `is_whole` says that nothing follows.
+///
+/// # Errors
+/// [`Malformed`]; `head` holds nothing of use then.
+pub fn response(
+    response: &Response<()>,
+    is_whole: bool,
+    asked: Method,
+    bytes: &mut Vec<u8>,
+    head: &mut ResponseHead,
+) -> Result<(), Malformed> {
+    head.clear();
+    head.version = Version::Http2;
+    head.status = response.status().as_u16();
+    head.keep_alive = true;
+    let mut length = None;
+    for (name, value) in response.headers() {
+        let id = FieldName::recognise(name.as_str().as_bytes());
+        check_value(value.as_bytes())?;
+        if id.is_hop_by_hop() && id != FieldName::Trailer {
+            return Err(Malformed::BadConnection);
+        }
+        if id == FieldName::ContentLength && length.replace(decimal(value.as_bytes())?).is_some() {
+            return Err(Malformed::DuplicateContentLength);
+        }
+        let name = put(bytes, name.as_str().as_bytes());
+        bytes.extend_from_slice(b": ");
+        let value = put(bytes, value.as_bytes());
+        bytes.extend_from_slice(b"\r\n");
+        head.fields.push(Field { id, name, value });
+    }
+    let has_none = asked == Method::Head || matches!(head.status, 100..=199 | 204 | 304);
+    head.body = match (is_whole, length) {
+        _ if has_none => BodyLength::None,
+        (true, _) => BodyLength::Exact(0),
+        (false, Some(length)) => BodyLength::Exact(length),
+        (false, None) => BodyLength::UntilClose,
+    };
+    head.announced_length = length.filter(|_| has_none);
+    Ok(())
+}
+
+/// The request that these lines are in HTTP/1: all that HTTP/2 says in its own way is left out. `None` when it cannot be
+/// said in HTTP/2.
+pub fn request_of(lines: &[u8], head: &RequestHead, is_secure: bool, host: &[u8]) -> Option<Request<()>> {
+    if head.upgrade.is_some() {
+        return None;
+    }
+    let mut uri = Vec::with_capacity(256);
+    uri.extend_from_slice(if is_secure { b"https://" } else { b"http://" });
+    uri.extend_from_slice(host);
+    let path = head.text(head.path);
+    // RFC 9113 §8.3.1: the path of `OPTIONS *` is `*`; it has no form as a URI with an authority.
+    if path == b"*" {
+        return None;
+    }
+    uri.extend_from_slice(path);
+    if let Some(query) = head.query {
+        uri.push(b'?');
+        uri.extend_from_slice(head.text(query));
+    }
+    let mut request = Request::new(());
+    *request.method_mut() = http::Method::from_bytes(head.text(head.method_text)).ok()?;
+    *request.uri_mut() = http::Uri::from_maybe_shared(uri).ok()?;
+    *request.version_mut() = http::Version::HTTP_2;
+    let mut fields = Head::default();
+    for line in lines.split(|byte| *byte == b'\n').skip(1) {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else {
+            continue;
+        };
+        let (name, value) = line.split_at(colon);
+        let id = FieldName::recognise(name);
+        if id == FieldName::Te || !id.is_hop_by_hop() && id != FieldName::Host {
+            fields.field(name, value.get(1..).unwrap_or_default().trim_ascii());
+        }
+    }
+    *request.headers_mut() = fields.fields;
+    Some(request)
 }
 
 /// A head that is to be sent, made field by field.

@@ -5,9 +5,12 @@ use std::io::{self, IoSlice};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
+use h2::client::{ResponseFuture, SendRequest};
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
-use http::{HeaderMap, Response};
+use http::{HeaderMap, Request, Response};
+
+use super::client::Running;
 
 /// Payload handed to the crate at once. It keeps no more than this for a stream whose window is shut.
 const PIECE: usize = 64 << 10;
@@ -16,23 +19,44 @@ const PIECE: usize = 64 << 10;
 #[derive(Debug)]
 pub struct Stream {
     sending: Sending,
-    receiving: RecvStream,
+    receiving: Receiving,
     /// Received and not yet read.
     rest: Bytes,
     /// Whether the other side has said that its message is whole.
     has_ended: bool,
     trailers: Option<HeaderMap>,
-    /// The head of the answer, until it is known whether anything follows it.
-    head: Option<Response<()>>,
+    /// The head of our message, until it is known whether anything follows it.
+    head: Option<Head>,
     end: End,
+    /// Whether the other side has said that it did nothing with the request.
+    was_refused: bool,
+    _running: Option<Running>,
 }
 
 #[derive(Debug)]
 enum Sending {
-    /// The final head was not sent.
-    Head(SendResponse<Bytes>),
+    /// The answer's final head was not sent.
+    Answer(SendResponse<Bytes>),
+    /// The request's head was not sent.
+    Request(SendRequest<Bytes>),
     /// The head was sent.
     Body(SendStream<Bytes>),
+}
+
+#[derive(Debug)]
+enum Receiving {
+    /// The request was not sent.
+    Nothing,
+    /// The answer's head has not come.
+    Answer(ResponseFuture),
+    /// The head has come.
+    Body(RecvStream),
+}
+
+#[derive(Debug)]
+enum Head {
+    Answer(Response<()>),
+    Request(Request<()>),
 }
 
 /// The end of what we send.
@@ -47,14 +71,27 @@ enum End {
 impl Stream {
     /// The server's side of a stream.
     pub fn of_server(respond: SendResponse<Bytes>, receiving: RecvStream) -> Self {
+        let has_ended = receiving.is_end_stream();
+        let receiving = Receiving::Body(receiving);
+        Self::new(Sending::Answer(respond), receiving, has_ended, None)
+    }
+
+    /// The client's side of a stream that is opened by its request.
+    pub(super) fn of_client(sender: SendRequest<Bytes>, running: Running) -> Self {
+        Self::new(Sending::Request(sender), Receiving::Nothing, false, Some(running))
+    }
+
+    fn new(sending: Sending, receiving: Receiving, has_ended: bool, running: Option<Running>) -> Self {
         Self {
-            sending: Sending::Head(respond),
-            has_ended: receiving.is_end_stream(),
+            sending,
             receiving,
             rest: Bytes::new(),
+            has_ended,
             trailers: None,
             head: None,
             end: End::Open,
+            was_refused: false,
+            _running: running,
         }
     }
 
@@ -63,11 +100,14 @@ impl Stream {
     /// # Errors
     /// The stream was reset, or its connection broke: what came is not whole.
     pub fn poll_readable(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Receiving::Body(receiving) = &mut self.receiving else {
+            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+        };
         while self.rest.is_empty() && !self.has_ended {
-            match ready!(self.receiving.poll_data(context)) {
+            match ready!(receiving.poll_data(context)) {
                 Some(result) => self.rest = result.map_err(lost)?,
                 None => {
-                    self.trailers = ready!(self.receiving.poll_trailers(context)).map_err(lost)?;
+                    self.trailers = ready!(receiving.poll_trailers(context)).map_err(lost)?;
                     self.has_ended = true;
                 }
             }
@@ -85,9 +125,46 @@ impl Stream {
         if let Some(space) = space.get_mut(..count) {
             self.rest.copy_to_slice(space);
         }
-        // Refused only when more is given back than was taken.
-        let _ = self.receiving.flow_control().release_capacity(count);
+        if let Receiving::Body(receiving) = &mut self.receiving {
+            // Refused only when more is given back than was taken.
+            let _ = receiving.flow_control().release_capacity(count);
+        }
         Poll::Ready(Ok(count))
+    }
+
+    /// Waits for the next head of the answer to our request, and gives it with whether it is the last thing that comes:
+    /// interim ones first, which are not.
+    ///
+    /// # Errors
+    /// The stream was reset, or its connection broke.
+    pub fn poll_answer(&mut self, context: &mut Context<'_>) -> Poll<io::Result<(Response<()>, bool)>> {
+        let Receiving::Answer(answer) = &mut self.receiving else {
+            // Asked again only for the head behind an interim one; before the request has left there is none.
+            return match self.receiving {
+                Receiving::Nothing => Poll::Pending,
+                _ => Poll::Ready(Err(io::ErrorKind::InvalidInput.into())),
+            };
+        };
+        if let Poll::Ready(Some(interim)) = answer.poll_informational(context) {
+            return Poll::Ready(match interim {
+                Ok(head) => Ok((head, false)),
+                Err(error) => Err(self.refused(error)),
+            });
+        }
+        match ready!(std::pin::Pin::new(answer).poll(context)) {
+            Ok(response) => {
+                let (parts, receiving) = response.into_parts();
+                self.has_ended = receiving.is_end_stream();
+                self.receiving = Receiving::Body(receiving);
+                Poll::Ready(Ok((Response::from_parts(parts, ()), self.has_ended)))
+            }
+            Err(error) => Poll::Ready(Err(self.refused(error))),
+        }
+    }
+
+    /// Whether the other side has said that it did nothing with the request, so that any may be sent again (RFC 9113 §8.7).
+    pub fn was_refused(&self) -> bool {
+        self.was_refused
     }
 
     /// The trailers behind a message that has ended.
@@ -101,14 +178,19 @@ impl Stream {
     /// The stream is gone.
     pub fn send_interim(&mut self, head: Response<()>) -> io::Result<()> {
         match &mut self.sending {
-            Sending::Head(respond) => respond.send_informational(head).map_err(lost),
-            Sending::Body(_) => Ok(()),
+            Sending::Answer(respond) => respond.send_informational(head).map_err(lost),
+            Sending::Request(_) | Sending::Body(_) => Ok(()),
         }
     }
 
     /// Sets the head of the answer. It leaves with the first payload, the end or a flush.
-    pub fn put_head(&mut self, head: Response<()>) {
-        self.head = Some(head);
+    pub fn put_answer(&mut self, head: Response<()>) {
+        self.head = Some(Head::Answer(head));
+    }
+
+    /// Sets the head of the request, in the same way.
+    pub fn put_request(&mut self, head: Request<()>) {
+        self.head = Some(Head::Request(head));
     }
 
     /// Whether a head waits to be sent.
@@ -116,11 +198,16 @@ impl Stream {
         self.head.is_some()
     }
 
+    /// Whether a head was sent.
+    pub fn has_begun(&self) -> bool {
+        matches!(self.sending, Sending::Body(_))
+    }
+
     /// Takes back a head that has not left. Whether there was none, or it had not.
     pub fn discard_head(&mut self) -> bool {
         self.end = End::Open;
         self.head = None;
-        matches!(self.sending, Sending::Head(_))
+        !self.has_begun()
     }
 
     /// Says that nothing follows what was written so far but these trailers.
@@ -139,7 +226,7 @@ impl Stream {
         context: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.send_head(false)?;
+        ready!(self.poll_head(context, false))?;
         let Sending::Body(sending) = &mut self.sending else {
             return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
         };
@@ -164,33 +251,34 @@ impl Stream {
     ///
     /// # Errors
     /// The stream is gone.
-    pub fn flush(&mut self) -> io::Result<()> {
+    pub fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let is_end = matches!(&self.end, End::Wanted(trailers) if trailers.is_empty());
         if self.head.is_some() {
-            self.send_head(is_end)?;
+            ready!(self.poll_head(context, is_end))?;
             if is_end {
                 self.end = End::Sent;
             }
         }
         let Sending::Body(sending) = &mut self.sending else {
-            return Ok(());
+            return Poll::Ready(Ok(()));
         };
         if let End::Wanted(trailers) = &mut self.end {
             let trailers = std::mem::take(trailers);
             self.end = End::Sent;
-            return match trailers.is_empty() {
+            let sent = match trailers.is_empty() {
                 true => sending.send_data(Bytes::new(), true),
                 false => sending.send_trailers(trailers),
-            }
-            .map_err(lost);
+            };
+            return Poll::Ready(sent.map_err(lost));
         }
-        Ok(())
+        Poll::Ready(Ok(()))
     }
 
     /// Ends the stream in the middle of its message, so that nobody takes it for whole.
     pub fn reset(&mut self, reason: Reason) {
         match &mut self.sending {
-            Sending::Head(respond) => respond.send_reset(reason),
+            Sending::Answer(respond) => respond.send_reset(reason),
+            Sending::Request(_) => {}
             Sending::Body(sending) => sending.send_reset(reason),
         }
         self.end = End::Sent;
@@ -199,8 +287,8 @@ impl Stream {
     /// Ready when the other side has reset the stream, or its connection broke.
     pub fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
         let reset = match (&mut self.sending, &self.end) {
-            (_, End::Sent) => return Poll::Pending,
-            (Sending::Head(respond), _) => respond.poll_reset(context),
+            (_, End::Sent) | (Sending::Request(_), _) => return Poll::Pending,
+            (Sending::Answer(respond), _) => respond.poll_reset(context),
             (Sending::Body(sending), _) => sending.poll_reset(context),
         };
         reset.map(|result| match result {
@@ -209,11 +297,38 @@ impl Stream {
         })
     }
 
-    fn send_head(&mut self, is_end: bool) -> io::Result<()> {
-        if let (Some(head), Sending::Head(respond)) = (self.head.take(), &mut self.sending) {
-            self.sending = Sending::Body(respond.send_response(head, is_end).map_err(lost)?);
+    /// Sends the head; a request's waits until its connection takes another stream.
+    fn poll_head(&mut self, context: &mut Context<'_>, is_end: bool) -> Poll<io::Result<()>> {
+        if let (Some(_), Sending::Request(sender)) = (&self.head, &mut self.sending)
+            && let Err(error) = ready!(sender.poll_ready(context))
+        {
+            return Poll::Ready(Err(self.refused(error)));
         }
-        Ok(())
+        match (self.head.take(), &mut self.sending) {
+            (Some(Head::Answer(head)), Sending::Answer(respond)) => {
+                self.sending = Sending::Body(respond.send_response(head, is_end).map_err(lost)?);
+            }
+            (Some(Head::Request(head)), Sending::Request(sender)) => {
+                match sender.send_request(head, is_end) {
+                    Ok((answer, sending)) => {
+                        self.receiving = Receiving::Answer(answer);
+                        self.sending = Sending::Body(sending);
+                    }
+                    Err(error) => return Poll::Ready(Err(self.refused(error))),
+                }
+            }
+            _ => {}
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Takes down whether an error says that nothing was done with the request.
+    fn refused(&mut self, error: h2::Error) -> io::Error {
+        let is_unsent = matches!(self.sending, Sending::Request(_));
+        let is_refusal = error.is_remote()
+            && (error.is_go_away() || error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM));
+        self.was_refused = is_unsent || is_refusal;
+        lost(error)
     }
 }
 

@@ -2,7 +2,7 @@
 //! and counts them; what they mean is decided elsewhere.
 
 use std::io::{self, IoSlice};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use crate::buffer::{Buffer, Buffers, LARGE, SMALL};
 use crate::http2;
@@ -67,6 +67,11 @@ impl Connection {
         }
     }
 
+    /// Whether it is one stream of HTTP/2.
+    pub fn is_stream(&self) -> bool {
+        matches!(self.wire, Wire::Payload(_))
+    }
+
     /// Whether anything has arrived that nobody waits for, or the other side has closed; as far as the runtime was told,
     /// or as far as the kernel knows.
     pub fn has_news(&mut self, asks_kernel: bool) -> bool {
@@ -88,8 +93,8 @@ impl Connection {
             Wire::Bytes(stream) => stream.shutdown_write(),
             Wire::Payload(stream) => {
                 stream.finish(http::HeaderMap::new());
-                // Fails only when the stream is gone already.
-                let _ = stream.flush();
+                // Fails only when the stream is gone already, and waits for nothing: its head was sent.
+                let _ = stream.poll_flush(&mut Context::from_waker(Waker::noop()));
             }
         }
     }
@@ -204,6 +209,16 @@ impl Connection {
         self.rest(buffers);
     }
 
+    /// Puts bytes behind those that are unread: a head that came in another form.
+    pub fn stage(&mut self, buffers: &Buffers, bytes: &[u8]) {
+        let size = self.input.unread().len() + bytes.len();
+        self.reserve_input(buffers, size);
+        if let Some(space) = self.input.space().get_mut(..bytes.len()) {
+            space.copy_from_slice(bytes);
+            self.input.filled(bytes.len());
+        }
+    }
+
     /// Where messages to be written are put; they leave with [`Self::poll_flush`].
     pub fn output(&mut self, buffers: &Buffers) -> &mut Vec<u8> {
         if self.output.capacity() == 0 {
@@ -245,7 +260,7 @@ impl Connection {
         }
         match &mut self.wire {
             Wire::Bytes(stream) => stream.poll_flush(context),
-            Wire::Payload(stream) => Poll::Ready(stream.flush()),
+            Wire::Payload(stream) => stream.poll_flush(context),
         }
     }
 

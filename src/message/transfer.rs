@@ -142,9 +142,10 @@ impl Transfer {
         self.decoder.has_known_end()
     }
 
-    /// Begins again with another sink: writes what `replay` has kept, then goes on where the source stands. The caller
+    /// Begins again with another sink, for which `encoder` writes: writes what `replay` has kept, then goes on where the source stands. The caller
     /// has made sure that the replay is whole.
-    pub fn restart(&mut self, sink: &mut Connection, buffers: &Buffers, replay: &Replay) {
+    pub fn restart(&mut self, sink: &mut Connection, buffers: &Buffers, replay: &Replay, encoder: Encoder) {
+        self.encoder = encoder;
         let out = sink.output(buffers);
         if !replay.kept.is_empty() {
             self.encoder.open(replay.kept.len(), out);

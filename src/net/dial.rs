@@ -36,6 +36,9 @@ pub enum DialError {
     /// Ours, not the backend's: no file descriptor is left (`EMFILE`, `ENFILE`).
     #[error("no file descriptor left for connecting")]
     NoDescriptor(#[source] io::Error),
+    /// TLS did not come about: the backend is not believed, or does not speak it.
+    #[error("TLS failed: {0}")]
+    Tls(#[source] io::Error),
     /// Anything else, such as no route.
     #[error("cannot connect: {0}")]
     Io(#[source] io::Error),

@@ -1,6 +1,7 @@
 //! Sockets: listening, connecting to a backend, resolving its name, and how bytes get to and from the network.
 
 mod bind;
+mod connect;
 mod descriptors;
 mod dial;
 mod encrypted;
@@ -10,6 +11,7 @@ mod resolve;
 mod stream;
 
 pub use bind::{Bound, bind};
+pub use connect::{Secured, connect};
 pub use descriptors::{is_kept_back, keep_back};
 pub use dial::{DialError, dial};
 pub use encrypted::Encrypted;

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 use foldhash::fast::FixedState;
 
 use super::Member;
-use crate::backend::BackendId;
+use crate::backend::{BackendId, Scheme};
 use crate::buffer::Buffers;
 use crate::head::ResponseHead;
 use crate::http1::HeadScan;
+use crate::http2;
 use crate::message::Connection;
 use crate::net::Stream;
 
@@ -46,9 +47,18 @@ pub struct BackendConnection {
 impl BackendConnection {
     /// Begins with a fresh connection.
     pub fn new(backend: BackendId, stream: Stream) -> Box<Self> {
+        Self::over(backend, Connection::new(stream))
+    }
+
+    /// Begins with a stream of one that is shared.
+    pub fn of_stream(backend: BackendId, stream: http2::Stream) -> Box<Self> {
+        Self::over(backend, Connection::of_stream(stream))
+    }
+
+    fn over(backend: BackendId, connection: Connection) -> Box<Self> {
         Box::new(Self {
             backend,
-            connection: Connection::new(stream),
+            connection,
             scan: HeadScan::default(),
             head: ResponseHead::default(),
             answer_end: 0,
@@ -129,9 +139,12 @@ impl IdleConnections {
                 idle.drain(..idle.partition_point(since(A_MOMENT)));
                 member.spare.clear();
             }
-            let spare = idle.partition_point(since(SPARE_AFTER));
-            for idle in idle.drain(..spare) {
-                member.spare.put(*idle.connection, idle.until);
+            // A TLS session lives in the memory of its worker.
+            if member.backend.address.scheme != Scheme::Https {
+                let spare = idle.partition_point(since(SPARE_AFTER));
+                for idle in idle.drain(..spare) {
+                    member.spare.put(*idle.connection, idle.until);
+                }
             }
             member.spare.sweep(now);
             true

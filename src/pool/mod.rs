@@ -3,6 +3,7 @@
 mod connections;
 mod membership;
 mod settings;
+mod shared;
 mod spare;
 
 use std::collections::HashMap;
@@ -15,13 +16,16 @@ use foldhash::fast::FixedState;
 pub use connections::{BackendConnection, IdleConnections};
 pub use membership::{Membership, Wish};
 pub use settings::{BackendSettings, Settings, Timeouts};
+pub use shared::{Claim, Making, SharedConnections};
 pub use spare::SpareConnections;
 
-use crate::backend::{Backend, BackendId};
+use crate::backend::{Backend, BackendId, Scheme};
 use crate::health::Health;
+use crate::net::Secured;
 use crate::retry::Budget;
 use crate::strategy::Turn;
 use crate::telemetry::Label;
+use crate::tls::{self, Offer};
 
 /// A backend as a member of a pool.
 #[derive(Debug)]
@@ -39,6 +43,17 @@ pub struct Member {
 }
 
 impl Member {
+    /// How TLS is spoken to it as a member of `pool`, if it is.
+    pub fn secured<'a>(&'a self, pool: &'a Pool) -> Option<Secured<'a>> {
+        let address = &self.backend.address;
+        let tls = pool.settings.tls.as_deref()?;
+        (address.scheme == Scheme::Https).then_some(Secured {
+            tls,
+            host: &address.host,
+            offer: Offer::Both,
+        })
+    }
+
     /// Whether it may get requests.
     pub fn is_eligible(&self) -> bool {
         !self.is_drained.load(Ordering::Relaxed)
@@ -71,7 +86,7 @@ impl Pool {
         let members: Vec<Arc<Member>> = settings
             .backends
             .iter()
-            .map(|backend| carry_over(backend, previous))
+            .map(|backend| carry_over(backend, &settings.tls, previous))
             .collect();
         let turn = previous.map_or_else(Arc::default, |pool| Arc::clone(&pool.turn));
         let budget = previous.map_or_else(
@@ -112,7 +127,13 @@ impl Pool {
     }
 }
 
-fn carry_over(wanted: &BackendSettings, previous: Option<&Pool>) -> Arc<Member> {
+fn carry_over(
+    wanted: &BackendSettings,
+    tls: &Option<Arc<tls::Client>>,
+    previous: Option<&Pool>,
+) -> Arc<Member> {
+    // Connections that were made under other rules of TLS must not be used under these.
+    let previous = previous.filter(|pool| pool.settings.tls == *tls);
     let same = previous.and_then(|pool| {
         pool.members.iter().find(|member| {
             member.backend.address == wanted.address && member.backend.is_backup == wanted.is_backup

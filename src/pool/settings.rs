@@ -7,6 +7,7 @@ use crate::backend::Address;
 use crate::health::Check;
 use crate::retry::Policy;
 use crate::strategy::Entry;
+use crate::tls;
 
 /// The timeouts that a pool can have of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +54,8 @@ pub struct Settings {
     pub timeouts: Timeouts,
     /// Bound of requests in flight of one backend.
     pub in_flight_per_backend: Option<u32>,
+    /// How TLS is spoken, where it is.
+    pub tls: Option<Arc<tls::Client>>,
     /// At least one.
     pub backends: Vec<BackendSettings>,
 }

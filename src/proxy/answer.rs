@@ -115,7 +115,7 @@ impl<'a> Exchange<'a> {
         };
         let bytes = backend.connection.input.unread();
         if let Some(stream) = self.client.connection.http2() {
-            stream.put_head(fields::answer_for_http2(&backend.head, bytes, context));
+            stream.put_answer(fields::answer_for_http2(&backend.head, bytes, context));
         } else {
             let out = self.client.connection.output(&worker.buffers);
             fields::write_answer(&backend.head, bytes, context, out);
@@ -125,12 +125,12 @@ impl<'a> Exchange<'a> {
         backend.keep_for = keep_for.unwrap_or(pool.settings.timeouts.backend_idle);
         backend.connection.input.consume(backend.answer_end);
         let limits = &self.snapshot.limits;
-        let transfer = Transfer::new(
-            backend.head.body,
-            Encoder::for_body(framing),
-            &limits.message,
-            limits.body,
-        );
+        let length = match (backend.head.version, backend.head.body) {
+            // HTTP/2 marks the end of a body, whatever length was announced.
+            (Version::Http2, BodyLength::Exact(1..)) => BodyLength::UntilClose,
+            (_, body) => body,
+        };
+        let transfer = Transfer::new(length, Encoder::for_body(framing), &limits.message, limits.body);
         Answer {
             pool,
             backend,
@@ -143,7 +143,8 @@ impl<'a> Exchange<'a> {
     /// Keeps the backend's connection for another request, if the end of this exchange is proved on both sides.
     fn keep(&self, answer: Answer<'_>, pool: &Pool) {
         let backend = answer.backend;
-        let is_clean = backend.head.keep_alive
+        let is_clean = !backend.connection.is_stream()
+            && backend.head.keep_alive
             && backend.head.body != BodyLength::UntilClose
             && self.body.is_sent
             && backend.connection.input.is_empty()

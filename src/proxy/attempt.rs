@@ -2,18 +2,17 @@
 //! another attempt follows is decided by the caller.
 
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
-
-use tokio::net::TcpStream;
 
 use super::fields::{self, AnswerContext};
 use super::waits::Wait;
 use super::{Exchange, Failure};
-use crate::head::{BodyLength, FieldName, ResponseHead, Version};
-use crate::http1::{self, BodyError, Kind};
+use crate::backend::{Address, Scheme};
+use crate::head::{BodyLength, FieldName, RequestHead, ResponseHead, Version};
+use crate::http1::{self, BodyError, Encoder, Kind};
+use crate::http2;
 use crate::message::{self, HeadError, TransferError, Waiting};
-use crate::net::{self, DialError, Stream};
 use crate::pool::{BackendConnection, Member, Pool};
 use crate::retry::Cause;
 
@@ -28,6 +27,17 @@ pub(super) struct AttemptError {
     pub(super) nothing_sent: bool,
     /// Whether it went over a connection that had been idle: its end may have been decided before the request.
     pub(super) was_reused: bool,
+}
+
+impl AttemptError {
+    /// One in which nothing was sent.
+    pub(super) fn unsent(failure: Failure) -> Self {
+        Self {
+            failure,
+            nothing_sent: true,
+            was_reused: false,
+        }
+    }
 }
 
 /// Counts a request as in flight at a backend for as long as it lives.
@@ -80,42 +90,6 @@ impl<'a> Exchange<'a> {
         result
     }
 
-    /// Takes an idle connection, or makes one.
-    async fn connect(
-        &self,
-        pool: &Pool,
-        member: &Member,
-        is_fresh: bool,
-    ) -> Result<Box<BackendConnection>, AttemptError> {
-        let worker = &self.client.worker;
-        let id = member.backend.id;
-        // A request that must not be sent twice is worth a system call that makes sure.
-        let asks_kernel = !self.head.method.is_idempotent();
-        let now = worker.wheel.now();
-        let idle = || worker.idle.take(id, now, asks_kernel);
-        if !is_fresh && let Some(idle) = idle().or_else(|| member.spare.take(id, now)) {
-            worker.counters.backend_connections_reused.increment();
-            return Ok(idle);
-        }
-        let addresses = member.backend.resolved.load_full();
-        // In a box, because every client's connection has room for this one, and few dial.
-        let dialled = Box::pin(net::dial(&addresses, pool.settings.timeouts.connect)).await;
-        match dialled.and_then(not_kept_back) {
-            Ok(tcp) => {
-                worker.counters.backend_connections_opened.increment();
-                Ok(BackendConnection::new(id, Stream::Tcp(tcp)))
-            }
-            Err(error) => {
-                tracing::debug!(backend = %member.backend.address, %error, "Connecting failed");
-                Err(AttemptError {
-                    failure: Failure::ConnectFailed,
-                    nothing_sent: true,
-                    was_reused: false,
-                })
-            }
-        }
-    }
-
     async fn send(
         &mut self,
         pool: &Pool,
@@ -124,12 +98,30 @@ impl<'a> Exchange<'a> {
     ) -> Result<Box<BackendConnection>, AttemptError> {
         let before = backend.connection.bytes_out;
         let buffers = &self.client.worker.buffers;
-        let out = backend.connection.output(buffers);
         let peer = &self.client.peer;
-        fields::write_request(self.head, &self.identity, peer, &member.backend.address, out);
+        let encoder = if backend.connection.is_stream() {
+            let mut lines = buffers.lend_output();
+            fields::write_request(
+                self.head,
+                &self.identity,
+                peer,
+                &member.backend.address,
+                &mut lines,
+            );
+            let is_put = put_request(&mut backend, self.head, &lines, &member.backend.address);
+            buffers.give_back_output(lines);
+            if !is_put {
+                return Err(AttemptError::unsent(Failure::UnwantedSwitch));
+            }
+            Encoder::Plain
+        } else {
+            let out = backend.connection.output(buffers);
+            fields::write_request(self.head, &self.identity, peer, &member.backend.address, out);
+            Encoder::for_body(self.head.body)
+        };
         self.body
             .transfer
-            .restart(&mut backend.connection, buffers, &self.body.replay);
+            .restart(&mut backend.connection, buffers, &self.body.replay, encoder);
         self.body.is_sent = false;
         self.waits.reset();
         let mut attempt = Attempt {
@@ -146,11 +138,15 @@ impl<'a> Exchange<'a> {
         if let Some(since) = attempt.waiting_since {
             self.waited += self.client.worker.wheel.now().saturating_duration_since(since);
         }
-        let backend = attempt.backend;
+        let mut backend = attempt.backend;
         match result {
             Ok(()) => Ok(backend),
             Err(failure) => {
-                let nothing_sent = backend.connection.bytes_out == before;
+                let nothing_sent = match backend.connection.http2() {
+                    // What counts is whether the backend says that it did nothing with it.
+                    Some(stream) => stream.was_refused() || !stream.has_begun(),
+                    None => backend.connection.bytes_out == before,
+                };
                 Err(AttemptError {
                     failure,
                     nothing_sent,
@@ -161,12 +157,21 @@ impl<'a> Exchange<'a> {
     }
 }
 
-/// Refuses a connection that took one of the descriptors kept back for probes.
-fn not_kept_back(tcp: TcpStream) -> Result<TcpStream, DialError> {
-    if net::is_kept_back(&tcp) {
-        return Err(DialError::NoDescriptor(std::io::ErrorKind::Other.into()));
+/// Sets the head of a request to a backend that speaks HTTP/2, from what it is in HTTP/1. Whether it can be said there.
+fn put_request(backend: &mut BackendConnection, head: &RequestHead, lines: &[u8], address: &Address) -> bool {
+    let authority = address.authority();
+    let host = match head.text(head.authority) {
+        b"" => authority.as_bytes(),
+        host => host,
+    };
+    let request = http2::request_of(lines, head, address.scheme == Scheme::Https, host);
+    match (backend.connection.http2(), request) {
+        (Some(stream), Some(request)) => {
+            stream.put_request(request);
+            true
+        }
+        _ => false,
     }
-    Ok(tcp)
 }
 
 /// Counts a failed attempt and lets the backend be probed. A reused connection that turned out closed is an event of
@@ -234,6 +239,9 @@ impl Attempt<'_> {
         exchange: &mut Exchange<'_>,
         context: &mut Context<'_>,
     ) -> Poll<Result<bool, Failure>> {
+        if self.backend.connection.is_stream() {
+            return self.poll_answer_of_stream(exchange, context);
+        }
         let limits = &exchange.snapshot.limits.message;
         let BackendConnection {
             connection,
@@ -262,16 +270,51 @@ impl Attempt<'_> {
             {
                 return Poll::Ready(Ok(true));
             }
-            101 => return Poll::Ready(Err(Failure::UnwantedSwitch)),
-            200.. => return Poll::Ready(Ok(true)),
+            _ => {}
+        }
+        Poll::Ready(self.take_head(exchange))
+    }
+
+    /// The same over HTTP/2, where heads come decoded.
+    fn poll_answer_of_stream(
+        &mut self,
+        exchange: &mut Exchange<'_>,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<bool, Failure>> {
+        let BackendConnection {
+            connection,
+            head,
+            answer_end,
+            ..
+        } = &mut *self.backend;
+        let Some(stream) = connection.http2() else {
+            return Poll::Pending;
+        };
+        let (response, is_whole) = match ready!(stream.poll_answer(context)) {
+            Ok(answer) => answer,
+            Err(_) => return Poll::Ready(Err(Failure::BackendReset)),
+        };
+        let mut lines = Vec::new();
+        http2::response(&response, is_whole, exchange.head.method, &mut lines, head)
+            .map_err(Failure::AnswerMalformed)?;
+        *answer_end = lines.len();
+        connection.stage(&exchange.client.worker.buffers, &lines);
+        Poll::Ready(self.take_head(exchange))
+    }
+
+    /// Looks at a head that is whole; gives whether it is the final one, and passes it on if not.
+    fn take_head(&mut self, exchange: &mut Exchange<'_>) -> Result<bool, Failure> {
+        match self.backend.head.status {
+            101 => return Err(Failure::UnwantedSwitch),
+            200.. => return Ok(true),
             _ => {}
         }
         self.interim += 1;
         if self.interim > INTERIM_BOUND {
-            return Poll::Ready(Err(Failure::InterimFlood));
+            return Err(Failure::InterimFlood);
         }
         exchange.forward_interim(&mut self.backend);
-        Poll::Ready(Ok(false))
+        Ok(false)
     }
 
     /// What the attempt waits for, and how long it may.

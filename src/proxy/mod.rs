@@ -4,6 +4,7 @@
 mod answer;
 mod attempt;
 mod client;
+mod connect;
 mod error;
 mod fields;
 mod forwarded;

@@ -127,7 +127,7 @@ impl Reply<'_> {
         };
         let worker = &client.worker;
         if let Some(stream) = client.connection.http2() {
-            stream.put_head(self.http2_head(media, body.len(), &worker.date()));
+            stream.put_answer(self.http2_head(media, body.len(), &worker.date()));
             if self.has_body {
                 client.connection.output(&worker.buffers).extend_from_slice(&body);
             }

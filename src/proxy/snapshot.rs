@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
@@ -35,6 +36,14 @@ impl Snapshot {
     pub fn member(&self, backend: BackendId) -> Option<&Member> {
         let mut members = self.pools.iter().filter_map(|pool| pool.member(backend));
         members.next().map(|member| &**member)
+    }
+}
+
+impl Snapshot {
+    /// How long a connection to this backend is kept without requests; `None` for a backend that is no member.
+    pub fn keep_for(&self, backend: BackendId) -> Option<Duration> {
+        let mut pools = self.pools.iter().filter(|pool| pool.member(backend).is_some());
+        pools.next().map(|pool| pool.settings.timeouts.backend_idle)
     }
 }
 

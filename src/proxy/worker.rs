@@ -12,7 +12,8 @@ use crate::chance::Chance;
 use crate::clock::{self, Wheel};
 use crate::head::RequestHead;
 use crate::http1::HeadScan;
-use crate::pool::IdleConnections;
+use crate::pool::{IdleConnections, SharedConnections};
+use crate::tasks::LocalTasks;
 use crate::telemetry::access_log::LogBuffer;
 use crate::telemetry::metrics::WorkerCounters;
 
@@ -31,6 +32,10 @@ pub struct Worker {
     pub buffers: Buffers,
     /// Idle connections to backends.
     pub idle: IdleConnections,
+    /// Connections to backends that requests share.
+    pub shared_connections: Rc<SharedConnections>,
+    /// What moves their bytes.
+    pub drivers: LocalTasks,
     /// Counters, written by this worker only.
     pub counters: Arc<WorkerCounters>,
     /// Lines of the access log that were not handed over yet.
@@ -62,6 +67,8 @@ impl Worker {
             wheel: Wheel::new(clock::now()),
             buffers: Buffers::default(),
             idle: IdleConnections::default(),
+            shared_connections: Rc::default(),
+            drivers: LocalTasks::default(),
             counters,
             log: RefCell::new(log),
             is_draining: Cell::new(false),
@@ -103,6 +110,8 @@ impl Worker {
             let local = self.local();
             self.idle
                 .sweep(self.wheel.now(), |backend| local.snapshot.member(backend));
+            self.shared_connections
+                .sweep(self.wheel.now(), |backend| local.snapshot.keep_for(backend));
             self.counters.backend_connections_idle.set(self.idle.len() as u64);
         }
     }

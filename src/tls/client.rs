@@ -9,7 +9,7 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use super::certificate::{self, CertificateError, Files};
-use super::{HTTP1, provider};
+use super::{H2, HTTP1, provider};
 
 pub use rustls::pki_types::ServerName;
 
@@ -34,7 +34,19 @@ pub struct ClientSettings {
 pub struct Client {
     /// What is written.
     pub settings: ClientSettings,
+    /// Offers HTTP/2 and HTTP/1.1.
     config: Arc<ClientConfig>,
+    /// Offers HTTP/1.1 alone.
+    http1: Arc<ClientConfig>,
+}
+
+/// What a backend may choose from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Offer {
+    /// HTTP/2, or HTTP/1.1.
+    Both,
+    /// HTTP/1.1.
+    Http1,
 }
 
 impl PartialEq for Client {
@@ -71,9 +83,12 @@ impl Client {
                 .map_err(|error| certificate::unusable(&files.key, &error))?,
         };
         config.alpn_protocols = vec![HTTP1.to_vec()];
+        let http1 = Arc::new(config.clone());
+        config.alpn_protocols.insert(0, H2.to_vec());
         Ok(Self {
             settings,
             config: Arc::new(config),
+            http1,
         })
     }
 
@@ -81,11 +96,15 @@ impl Client {
     ///
     /// # Errors
     /// The name is none that a certificate could be for.
-    pub fn connect(&self, host: &str) -> Result<ClientConnection, rustls::Error> {
+    pub fn connect(&self, host: &str, offer: Offer) -> Result<ClientConnection, rustls::Error> {
         let name = self.settings.server_name.as_deref().unwrap_or(host);
         let name = ServerName::try_from(name.to_owned())
             .map_err(|_| rustls::Error::General("not a name that a certificate can be for".to_owned()))?;
-        let mut session = ClientConnection::new(Arc::clone(&self.config), name)?;
+        let config = match offer {
+            Offer::Both => &self.config,
+            Offer::Http1 => &self.http1,
+        };
+        let mut session = ClientConnection::new(Arc::clone(config), name)?;
         session.set_buffer_limit(Some(BUFFERED));
         Ok(session)
     }

@@ -6,7 +6,7 @@ mod client;
 mod server;
 
 pub use certificate::{Certificate, CertificateError, Files, subject};
-pub use client::{Client, ClientSettings, ServerName};
+pub use client::{Client, ClientSettings, Offer, ServerName};
 pub use server::{ClientAuth, Server, ServerSettings};
 
 use std::sync::Arc;

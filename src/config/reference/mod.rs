@@ -15,7 +15,7 @@ pub use json::schema;
 pub use page::page;
 pub(super) use rules::{HEALTH_CHECK, LIMITS, POOL_LIMITS, POOL_TIMEOUTS, RETRY, TIMEOUTS};
 pub(super) use table::{ACCESS_LOG, ADMIN, BACKEND, LISTENER, POOL, ROOT, ROUTE};
-pub(super) use tls::{CERTIFICATE, LISTENER_TLS};
+pub(super) use tls::{CERTIFICATE, LISTENER_TLS, POOL_TLS};
 
 /// A map of the config file.
 pub(super) struct Section {
@@ -199,7 +199,7 @@ pub(super) fn strategy_names() -> Vec<&'static str> {
 }
 
 /// Every section, in reading order.
-pub(super) const SECTIONS: [&Section; 15] = [
+pub(super) const SECTIONS: [&Section; 16] = [
     &ROOT,
     &LISTENER,
     &LISTENER_TLS,
@@ -211,6 +211,7 @@ pub(super) const SECTIONS: [&Section; 15] = [
     &TIMEOUTS,
     &LIMITS,
     &POOL,
+    &POOL_TLS,
     &BACKEND,
     &POOL_TIMEOUTS,
     &POOL_LIMITS,

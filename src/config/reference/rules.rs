@@ -28,8 +28,8 @@ pub(in crate::config) const HEALTH_CHECK: Section = Section {
     keys: &[
         Key::new(
             "kind",
-            Kind::Choice(&["http", "tcp", "none"]),
-            "`http` sends a GET and looks at the status, `tcp` opens a connection and closes it, `none` does not probe: every backend counts as healthy. (`grpc` is not built yet.)",
+            Kind::Choice(&["http", "tcp", "grpc", "none"]),
+            "`http` sends a GET and looks at the status, `tcp` opens a connection and closes it, `grpc` asks by `grpc.health.v1` over HTTP/2, `none` does not probe: every backend counts as healthy.",
         )
         .default("http"),
         Key::new(
@@ -50,6 +50,16 @@ pub(in crate::config) const HEALTH_CHECK: Section = Section {
         )
         .words(&["auto"])
         .default("auto"),
+        Key::new(
+            "service",
+            Kind::Text(Form {
+                what: "the name of a gRPC service",
+                pattern: Some("^[A-Za-z0-9._]{0,127}$"),
+                or_number: false,
+            }),
+            "The service that is asked for. Only for `kind: grpc`.",
+        )
+        .otherwise("the server as a whole"),
         Key::new("interval", ANY_DURATION, "From one probe of a backend to the next; varied a little so that probes spread.").default("10s"),
         Key::new("timeout", ANY_DURATION, "Bound of one probe, connecting included.").default("2s"),
         Key::new(

@@ -1,7 +1,7 @@
 //! The keys of the top level, and of what stands in its lists and maps.
 
 use super::rules::{HEALTH_CHECK, LIMITS, POOL_LIMITS, POOL_TIMEOUTS, RETRY, TIMEOUTS};
-use super::tls::LISTENER_TLS;
+use super::tls::{LISTENER_TLS, POOL_TLS};
 use super::{Form, Key, Kind, Section};
 
 const ADDRESS: Kind = Kind::Text(Form {
@@ -11,8 +11,8 @@ const ADDRESS: Kind = Kind::Text(Form {
 });
 
 const BACKEND_URL: Kind = Kind::Text(Form {
-    what: "a URL such as http://10.0.0.1:8001",
-    pattern: Some(r"^http://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?/?$"),
+    what: "a URL such as http://10.0.0.1:8001, https://… or h2c://…",
+    pattern: Some(r"^(http|https|h2c)://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?/?$"),
     or_number: false,
 });
 
@@ -187,10 +187,13 @@ pub(in crate::config) const POOL: Section = Section {
         .otherwise("as at top level"),
         Key::new("limits", Kind::Section(&POOL_LIMITS), "What a backend may get.")
             .otherwise("as at top level"),
-        Key::new("tls", Kind::Flag, "How TLS is spoken to backends.")
-            .words(OFF)
-            .default("off")
-            .not_built(),
+        Key::new(
+            "tls",
+            Kind::Section(&POOL_TLS),
+            "How TLS is spoken to backends whose URL begins with `https`.",
+        )
+        .words(OFF)
+        .otherwise("off, or with `https` backends what its keys say when absent"),
         Key::new(
             "send_proxy",
             Kind::Flag,
@@ -210,7 +213,7 @@ pub(in crate::config) const BACKEND: Section = Section {
         Key::new(
             "url",
             BACKEND_URL,
-            "Scheme, host and port (80 when not written), and nothing else. (`https`, `h2c` and `unix` are not built yet.)",
+            "Scheme, host and port (80 when not written, 443 for `https`), and nothing else. `http` is HTTP/1.1, `h2c` is HTTP/2 without TLS, `https` is what backend and balancer agree on. (`unix` is not built yet.)",
         )
         .required(),
         Key::new(

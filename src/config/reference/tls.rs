@@ -49,3 +49,37 @@ pub(in crate::config) const CERTIFICATE: Section = Section {
         Key::new("key", FILE, "PEM file with the key.").required(),
     ],
 };
+
+/// `tls` of a pool.
+pub(in crate::config) const POOL_TLS: Section = Section {
+    name: "pools.NAME.tls",
+    about: "TLS 1.2 and 1.3 towards backends.",
+    keys: &[
+        Key::new(
+            "ca",
+            FILE,
+            "PEM file with the authorities that may have signed the certificates of backends; `system` is those that this machine trusts.",
+        )
+        .words(&["system"])
+        .default("system"),
+        Key::new(
+            "server_name",
+            Kind::Text(Form {
+                what: "a host name or an IP address",
+                pattern: Some("^[0-9A-Za-z._:-]+$"),
+                or_number: false,
+            }),
+            "The name that certificates of backends have to be for, and that they are asked for.",
+        )
+        .otherwise("the host of the URL"),
+        Key::new("cert", FILE, "PEM file with a certificate to show to backends that ask for one; `key` goes with it.")
+            .otherwise("none is shown"),
+        Key::new("key", FILE, "PEM file with its key.").otherwise("none is shown"),
+        Key::new(
+            "danger_skip_verify",
+            Kind::Flag,
+            "Whether backends are believed without a look at their certificate. Whoever is on the way can then read and change everything.",
+        )
+        .default("false"),
+    ],
+};

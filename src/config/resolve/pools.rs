@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::rules::Rules;
-use super::{refer, routes};
-use crate::backend::{Address, AddressError};
+use super::{refer, routes, tls};
+use crate::backend::{Address, AddressError, Scheme};
 use crate::config::context::Context;
 use crate::config::reader::{Reader, Written, refuse_shape, written};
 use crate::config::reference::{BACKEND, POOL, strategy_names};
@@ -33,7 +33,7 @@ pub(super) struct Pool {
 }
 
 /// Schemes that the design knows and this version does not.
-const LATER_SCHEMES: [&str; 3] = ["https", "h2c", "unix"];
+const LATER_SCHEMES: [&str; 1] = ["unix"];
 
 /// What other balancers call our strategies.
 const OTHER_NAMES: [(&str, &str); 5] = [
@@ -88,6 +88,7 @@ struct Base {
 fn short(root: &Reader<'_>, base: &Base) -> Option<Pool> {
     let place = root.key_place("backends")?;
     let settings = settings(DEFAULT_POOL, base.strategy?, base.rules.clone(), backends(root));
+    let settings = with_tls(settings, &Reader::absent(root.cx, &POOL));
     Some(Pool {
         settings,
         place,
@@ -112,7 +113,7 @@ fn long(root: &Reader<'_>, entry: &Entry, base: &Base) -> Option<Pool> {
     let strategy = strategy(&pool, base.strategy)?;
     let rules = Rules::of_pool(&pool, &base.rules);
     Some(Pool {
-        settings: settings(&entry.key, strategy, rules, backends(&pool)),
+        settings: with_tls(settings(&entry.key, strategy, rules, backends(&pool)), &pool),
         place: entry.key_place,
         is_short: false,
     })
@@ -131,8 +132,17 @@ fn settings(
         retry: rules.retry,
         timeouts: rules.timeouts,
         in_flight_per_backend: rules.in_flight_per_backend,
+        tls: None,
         backends,
     }
+}
+
+/// Adds how TLS is spoken, where a backend has a URL for it or the pool says so.
+fn with_tls(mut settings: Settings, pool: &Reader<'_>) -> Settings {
+    let speaks = |backend: &BackendSettings| backend.address.scheme == Scheme::Https;
+    settings.tls = tls::pool(pool, settings.backends.iter().any(speaks)).map(Arc::new);
+    settings.health_check.tls.clone_from(&settings.tls);
+    settings
 }
 
 fn check_name(root: &Reader<'_>, entry: &Entry) {
@@ -265,7 +275,7 @@ fn address(cx: &Context<'_>, written: Written<'_>) -> Option<Address> {
         }
         AddressError::Unsupported(scheme) => (
             format!("the scheme of {quote} is not known"),
-            suggest::did_you_mean(&scheme, ["http"]),
+            suggest::did_you_mean(&scheme, Scheme::ALL.map(|(word, _)| word)),
         ),
         AddressError::Extra(_) if text.contains('@') => (
             "a backend URL has no user and no password".to_owned(),

@@ -1,7 +1,7 @@
 //! The rules that pools follow: `health_check`, `retry`, `timeouts` and the limit of requests in flight. Each is read
 //! at top level first; a pool's own keys then replace single values.
 
-use crate::config::reader::{Reader, Written, written};
+use crate::config::reader::{Reader, written};
 use crate::config::reference::{HEALTH_CHECK, LIMITS, POOL_LIMITS, POOL_TIMEOUTS, RETRY, TIMEOUTS};
 use crate::config::source::Finding;
 use crate::config::tree::{Node, Value};
@@ -122,6 +122,7 @@ fn health_check(parent: &Reader<'_>, base: Option<&Check>) -> Check {
         timeout: reader.duration("timeout", base.map(|base| base.timeout)),
         healthy_after: after("healthy_after", base.map(|base| base.healthy_after)),
         unhealthy_after: after("unhealthy_after", base.map(|base| base.unhealthy_after)),
+        tls: None,
     }
 }
 
@@ -133,36 +134,41 @@ fn kind(reader: &Reader<'_>, base: Option<&Check>) -> Kind {
     let base_word = base.map(|base| match base.kind {
         Kind::Http { .. } => "http",
         Kind::Tcp => "tcp",
+        Kind::Grpc { .. } => "grpc",
         Kind::None => "none",
     });
     let word = kind_word(reader, base_word);
     let path = path(reader, base_path);
     let status = status(reader, base_status);
-    if word == "http" {
-        return Kind::Http { path, status };
-    }
-    for key in ["path", "status"] {
+    let base_service = base.and_then(|base| match &base.kind {
+        Kind::Grpc { service } => Some(service.clone()),
+        _ => None,
+    });
+    let service = reader.text("service").map(|written| written.text.to_owned());
+    let others: &[&str] = match word {
+        "http" => &["service"],
+        "grpc" => &["path", "status"],
+        _ => &["path", "status", "service"],
+    };
+    for key in others {
         if let Some(place) = reader.key_place(key) {
-            let message = format!("`{key}` is only for `kind: http`, and the kind here is {word}");
+            let of = if *key == "service" { "grpc" } else { "http" };
+            let message = format!("`{key}` is only for `kind: {of}`, and the kind here is {word}");
             reader.cx.report(Finding::error(place, message));
         }
     }
-    if word == "tcp" { Kind::Tcp } else { Kind::None }
+    match word {
+        "http" => Kind::Http { path, status },
+        "grpc" => Kind::Grpc {
+            service: service.or(base_service).unwrap_or_default(),
+        },
+        "tcp" => Kind::Tcp,
+        _ => Kind::None,
+    }
 }
 
 fn kind_word(reader: &Reader<'_>, base: Option<&'static str>) -> &'static str {
-    match reader.node("kind").and_then(written) {
-        Some(Written {
-            text: "grpc", place, ..
-        }) => {
-            let message = "`kind: grpc` is not built yet";
-            reader
-                .cx
-                .report(Finding::error(place, message).note("accepted: http, tcp, none"));
-            "http"
-        }
-        _ => reader.choice("kind", base),
-    }
+    reader.choice("kind", base)
 }
 
 fn path(reader: &Reader<'_>, base: Option<String>) -> Option<String> {

@@ -1,11 +1,14 @@
-//! `tls` of a listener: the files are read here, so that what is wrong with them is an error of the config.
+//! `tls` of a listener and of a pool: the files are read here, so that what is wrong with them is an error of the config.
 
 use crate::clock;
 use crate::config::reader::{Reader, is_off, written};
-use crate::config::reference::{CERTIFICATE, LISTENER_TLS};
+use crate::config::reference::{CERTIFICATE, LISTENER_TLS, POOL_TLS};
 use crate::config::source::{Finding, Place};
 use crate::config::tree::Node;
-use crate::tls::{Certificate, CertificateError, ClientAuth, Files, Server, ServerSettings};
+use crate::tls::{
+    Certificate, CertificateError, Client, ClientAuth, ClientSettings, Files, Server, ServerName,
+    ServerSettings,
+};
 
 /// Reads it. `None` when it is off, or of no use, which is reported.
 pub(super) fn listener(reader: &Reader<'_>, http2: bool) -> Option<Server> {
@@ -51,6 +54,62 @@ pub(super) fn listener(reader: &Reader<'_>, http2: bool) -> Option<Server> {
         Err(error) => {
             let place = client_ca.map_or(node.place, |written| written.place);
             report(&tls, place, error.to_string());
+            None
+        }
+    }
+}
+
+/// Reads that of a pool. `None` where nobody speaks TLS, or when it is of no use, which is reported.
+pub(super) fn pool(pool: &Reader<'_>, is_spoken: bool) -> Option<Client> {
+    let place = pool.key_place("tls");
+    let is_off = pool.is_off("tls");
+    if !is_spoken && (place.is_none() || is_off) {
+        return None;
+    }
+    if is_off && let Some(place) = place {
+        report(
+            pool,
+            place,
+            "`tls` is off, and a backend has an `https` URL".to_owned(),
+        );
+        return None;
+    }
+    let tls = pool.section("tls", &POOL_TLS);
+    let ca = tls.text("ca").filter(|written| written.text != "system");
+    let server_name = tls.text("server_name");
+    if let Some(written) = server_name.filter(|written| ServerName::try_from(written.text).is_err()) {
+        tls.refuse("server_name", written, None);
+    }
+    let (cert, key) = (tls.text("cert"), tls.text("key"));
+    if let (Some(one), None) | (None, Some(one)) = (cert, key) {
+        report(&tls, one.place, "`cert` and `key` go together".to_owned());
+    }
+    let files = cert.zip(key).map(|(cert, key)| Files {
+        cert: pool.cx.path(cert.text),
+        key: pool.cx.path(key.text),
+    });
+    let settings = ClientSettings {
+        ca: ca.map(|written| pool.cx.path(written.text)),
+        server_name: server_name.map(|written| written.text.to_owned()),
+        certificate: files,
+        danger_skip_verify: tls.flag("danger_skip_verify", None),
+    };
+    if settings.danger_skip_verify
+        && let Some(place) = place
+    {
+        let message =
+            "certificates of these backends are not looked at: whoever is on the way can be one of them";
+        tls.cx.report(Finding::warning(place, message));
+    }
+    match Client::load(settings) {
+        Ok(client) => Some(client),
+        Err(error) => {
+            let place = ca.or(cert).map(|written| written.place).or(place);
+            let finding = match place {
+                Some(place) => Finding::error(place, error.to_string()),
+                None => Finding::whole(error.to_string()),
+            };
+            tls.cx.report(finding);
             None
         }
     }

@@ -330,6 +330,7 @@ pools:
       backend_idle: 50s
     limits:
       in_flight_per_backend: none
+    tls: off
 routes:
   - path_prefix: /
     pool: default

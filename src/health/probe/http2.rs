@@ -1,0 +1,106 @@
+//! Probes of backends that speak HTTP/2: the same GET as of others, or the question of gRPC's health protocol.
+
+use bytes::Bytes;
+use http::{HeaderMap, Request};
+
+use super::ProbeError;
+use crate::http2::{self, Asked};
+use crate::net::Stream;
+
+/// The state of a service that is well (`grpc.health.v1`).
+const SERVING: u8 = 1;
+/// Longest name of a service that is asked for: its length takes one byte.
+const LONGEST_SERVICE: usize = 127;
+
+/// Asks for a path; gives the status.
+pub(super) async fn get(stream: Stream, path: &str, authority: &str) -> Result<u16, ProbeError> {
+    let request = request("GET", path, authority, HeaderMap::new())?;
+    Ok(ask(stream, request, Bytes::new()).await?.status)
+}
+
+/// Asks whether a service is well.
+pub(super) async fn check(stream: Stream, service: &str, authority: &str) -> Result<(), ProbeError> {
+    let mut fields = HeaderMap::new();
+    fields.insert(
+        http::header::CONTENT_TYPE,
+        http::HeaderValue::from_static("application/grpc"),
+    );
+    fields.insert(http::header::TE, http::HeaderValue::from_static("trailers"));
+    let request = request("POST", "/grpc.health.v1.Health/Check", authority, fields)?;
+    let asked = ask(stream, request, question(service)).await?;
+    if asked.status != 200 {
+        return Err(ProbeError::Status(asked.status));
+    }
+    let status = asked
+        .trailers
+        .get("grpc-status")
+        .or(asked.fields.get("grpc-status"));
+    match status.map(http::HeaderValue::as_bytes) {
+        Some(b"0") if answer(&asked.body) == Some(SERVING) => Ok(()),
+        Some(b"0") => Err(ProbeError::NotServing),
+        Some(status) => Err(ProbeError::Grpc(String::from_utf8_lossy(status).into_owned())),
+        None => Err(ProbeError::Malformed),
+    }
+}
+
+fn request(method: &str, path: &str, authority: &str, fields: HeaderMap) -> Result<Request<()>, ProbeError> {
+    let builder = Request::builder()
+        .method(method)
+        .uri(format!("http://{authority}{path}"));
+    let version = concat!("evenkeel/", env!("CARGO_PKG_VERSION"));
+    let mut request = builder
+        .header(http::header::USER_AGENT, version)
+        .body(())
+        .map_err(|_| ProbeError::Malformed)?;
+    request.headers_mut().extend(fields);
+    Ok(request)
+}
+
+async fn ask(stream: Stream, request: Request<()>, body: Bytes) -> Result<Asked, ProbeError> {
+    http2::ask(stream, request, body)
+        .await
+        .map_err(|error| match error.into_io() {
+            Some(error) => ProbeError::Io(error),
+            None => ProbeError::NotHttp2,
+        })
+}
+
+/// `HealthCheckRequest { service: string = 1 }` as a message of gRPC: not compressed, and its length.
+fn question(service: &str) -> Bytes {
+    let name = service
+        .as_bytes()
+        .get(..LONGEST_SERVICE)
+        .unwrap_or(service.as_bytes());
+    let mut message = Vec::new();
+    if !name.is_empty() {
+        message.extend_from_slice(&[0x0a, name.len() as u8]);
+        message.extend_from_slice(name);
+    }
+    let mut bytes = vec![0, 0, 0, 0, message.len() as u8];
+    bytes.append(&mut message);
+    bytes.into()
+}
+
+/// `HealthCheckResponse { status: enum = 1 }`.
+fn answer(body: &[u8]) -> Option<u8> {
+    match body {
+        [0, 0, 0, 0, 2, 0x08, status, ..] => Some(*status),
+        // The default of an enum is not written.
+        [0, 0, 0, 0, 0, ..] => Some(0),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn asks_in_the_words_of_the_health_protocol() {
+        assert_eq!(question(""), &[0, 0, 0, 0, 0][..]);
+        assert_eq!(question("a.B"), &b"\0\0\0\0\x05\x0a\x03a.B"[..]);
+        assert_eq!(answer(b"\0\0\0\0\x02\x08\x01"), Some(SERVING));
+        assert_eq!(answer(b"\0\0\0\0\x00"), Some(0));
+        assert_eq!(answer(b"\0\0\0\0"), None);
+    }
+}

@@ -1,0 +1,124 @@
+//! The client's side of a connection: the handshake with our limits, and the requests that share it.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use h2::client::{Builder, Connection, SendRequest};
+
+use super::Stream;
+use crate::http1::Limits;
+use crate::net;
+
+/// Bytes of an answer that may be on their way, of one stream and of all.
+const STREAM_WINDOW: u32 = 256 << 10;
+const CONNECTION_WINDOW: u32 = 4 << 20;
+/// Bytes of requests that one stream keeps when its backend gives no credit.
+const SEND_BUFFER: usize = 64 << 10;
+/// Requests under way before the backend has said how many it allows.
+const STREAMS_AT_FIRST: usize = 100;
+/// Streams that were reset and are still remembered, so that what was on its way for them is no error.
+const RESET_STREAMS: usize = 32;
+const RESET_FOR: Duration = Duration::from_secs(2);
+
+/// A connection that requests share.
+#[derive(Debug)]
+pub struct Shared {
+    sender: SendRequest<Bytes>,
+    state: Rc<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    is_over: Cell<bool>,
+    running: Cell<usize>,
+    used: Cell<Instant>,
+}
+
+/// Moves the bytes of a connection. It has to run for as long as that is shared.
+pub struct Driver {
+    connection: Connection<net::Stream, Bytes>,
+    state: Rc<State>,
+}
+
+/// One request under way.
+#[derive(Debug)]
+pub(super) struct Running(Rc<State>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.running.set(self.0.running.get() - 1);
+    }
+}
+
+/// Exchanges prefaces and settings. Whoever calls bounds the time.
+///
+/// # Errors
+/// Those of the socket and of the protocol.
+pub async fn begin(
+    stream: net::Stream,
+    limits: &Limits,
+    now: Instant,
+) -> Result<(Shared, Driver), h2::Error> {
+    let mut builder = Builder::new();
+    builder
+        .enable_push(false)
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_max_send_streams(STREAMS_AT_FIRST)
+        .max_header_list_size(u32::try_from(limits.head).unwrap_or(u32::MAX))
+        .max_send_buffer_size(SEND_BUFFER)
+        .max_concurrent_reset_streams(RESET_STREAMS)
+        .reset_stream_duration(RESET_FOR);
+    let (sender, connection) = builder.handshake(stream).await?;
+    let state = Rc::new(State {
+        is_over: Cell::new(false),
+        running: Cell::new(0),
+        used: Cell::new(now),
+    });
+    let shared = Shared {
+        sender,
+        state: Rc::clone(&state),
+    };
+    Ok((shared, Driver { connection, state }))
+}
+
+impl Driver {
+    /// Runs until the connection is over.
+    pub async fn run(self) {
+        let Self { connection, state } = self;
+        // Its streams hear of what went wrong.
+        let _ = connection.await;
+        state.is_over.set(true);
+    }
+}
+
+impl Shared {
+    /// Whether it carries no more requests.
+    pub fn is_over(&self) -> bool {
+        self.state.is_over.get()
+    }
+
+    /// Whether another request may be sent by it.
+    pub fn has_room(&self) -> bool {
+        !self.is_over() && self.state.running.get() < self.sender.current_max_send_streams()
+    }
+
+    /// Requests under way.
+    pub fn running(&self) -> usize {
+        self.state.running.get()
+    }
+
+    /// When the last request was begun.
+    pub fn used(&self) -> Instant {
+        self.state.used.get()
+    }
+
+    /// A stream for one more request. Nothing is sent yet.
+    pub fn open(&self, now: Instant) -> Stream {
+        self.state.used.set(now);
+        self.state.running.set(self.state.running.get() + 1);
+        Stream::of_client(self.sender.clone(), Running(Rc::clone(&self.state)))
+    }
+}

@@ -1,0 +1,121 @@
+//! A connection for one attempt: an idle one, a stream of one that is shared, or a new one.
+
+use tokio::time::timeout;
+
+use super::attempt::AttemptError;
+use super::{Exchange, Failure};
+use crate::backend::Scheme;
+use crate::clock;
+use crate::http2;
+use crate::net::{self, DialError, Stream};
+use crate::pool::{BackendConnection, Claim, Making, Member, Pool};
+
+/// Connections that others are waited for at most, one after the other: each had no room left when it came.
+const WAITS: usize = 3;
+
+impl Exchange<'_> {
+    /// Takes an idle connection, or makes one.
+    pub(super) async fn connect(
+        &self,
+        pool: &Pool,
+        member: &Member,
+        is_fresh: bool,
+    ) -> Result<Box<BackendConnection>, AttemptError> {
+        let worker = &self.client.worker;
+        let id = member.backend.id;
+        // A request that must not be sent twice is worth a system call that makes sure.
+        let asks_kernel = !self.head.method.is_idempotent();
+        let now = worker.wheel.now();
+        let idle = || worker.idle.take(id, now, asks_kernel);
+        if !is_fresh && let Some(idle) = idle().or_else(|| member.spare.take(id, now)) {
+            worker.counters.backend_connections_reused.increment();
+            return Ok(idle);
+        }
+        // In a box, because every client's connection has room for this one, and few dial.
+        match member.backend.address.scheme {
+            Scheme::Http => Box::pin(self.dial(pool, member)).await,
+            Scheme::Https | Scheme::H2c => Box::pin(self.share(pool, member)).await,
+        }
+    }
+
+    /// A connection of its own.
+    async fn dial(&self, pool: &Pool, member: &Member) -> Result<Box<BackendConnection>, AttemptError> {
+        let stream = self.reach(pool, member).await?;
+        Ok(BackendConnection::new(member.backend.id, stream))
+    }
+
+    /// A stream of a connection that others use too; or a connection of its own, where the backend chooses HTTP/1.1.
+    async fn share(&self, pool: &Pool, member: &Member) -> Result<Box<BackendConnection>, AttemptError> {
+        let worker = &self.client.worker;
+        let id = member.backend.id;
+        for _ in 0..WAITS {
+            if let Some(stream) = worker.shared_connections.take(id, worker.wheel.now()) {
+                worker.counters.backend_connections_reused.increment();
+                let mut connection = BackendConnection::of_stream(id, stream);
+                connection.is_reused = true;
+                return Ok(connection);
+            }
+            match worker.shared_connections.claim(id) {
+                Claim::Make(making) => return self.make(pool, member, Some(making)).await,
+                Claim::Alone => break,
+                Claim::Wait(made) => {
+                    // Whoever makes it is bounded in the same way.
+                    let _ = timeout(pool.settings.timeouts.connect, made.notified()).await;
+                }
+            }
+        }
+        self.make(pool, member, None).await
+    }
+
+    /// Makes a connection, which is shared if the backend speaks HTTP/2.
+    async fn make(
+        &self,
+        pool: &Pool,
+        member: &Member,
+        making: Option<Making>,
+    ) -> Result<Box<BackendConnection>, AttemptError> {
+        let worker = &self.client.worker;
+        let id = member.backend.id;
+        let stream = self.reach(pool, member).await?;
+        let is_http2 = member.backend.address.scheme == Scheme::H2c || stream.speaks_http2();
+        worker.shared_connections.chose(id, !is_http2);
+        if !is_http2 {
+            return Ok(BackendConnection::new(id, stream));
+        }
+        let begun = http2::begin(stream, &self.snapshot.limits.message, clock::now());
+        let (shared, driver) = match timeout(pool.settings.timeouts.connect, begun).await {
+            Ok(Ok(begun)) => begun,
+            _ => return Err(AttemptError::unsent(Failure::ConnectFailed)),
+        };
+        worker.drivers.spawn(driver.run());
+        let stream = shared.open(worker.wheel.now());
+        worker.shared_connections.put(id, shared);
+        drop(making);
+        Ok(BackendConnection::of_stream(id, stream))
+    }
+
+    /// Dials, and shakes hands where TLS is spoken.
+    async fn reach(&self, pool: &Pool, member: &Member) -> Result<Stream, AttemptError> {
+        let addresses = member.backend.resolved.load_full();
+        let secured = member.secured(pool);
+        let connected = net::connect(&addresses, secured, pool.settings.timeouts.connect).await;
+        match connected.and_then(not_kept_back) {
+            Ok(stream) => {
+                self.client.worker.counters.backend_connections_opened.increment();
+                Ok(stream)
+            }
+            Err(error) => {
+                tracing::debug!(backend = %member.backend.address, %error, "Connecting failed");
+                Err(AttemptError::unsent(Failure::ConnectFailed))
+            }
+        }
+    }
+}
+
+/// Refuses a connection that took one of the descriptors kept back for probes.
+fn not_kept_back(stream: Stream) -> Result<Stream, DialError> {
+    match net::is_kept_back(&stream) {
+        true => Err(DialError::NoDescriptor(std::io::ErrorKind::Other.into())),
+        false => Ok(stream),
+    }
+}
