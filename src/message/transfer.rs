@@ -4,8 +4,10 @@
 use std::io;
 use std::task::{Context, Poll, ready};
 
+use smallvec::SmallVec;
+
 use super::connection::{COPIED, Connection};
-use crate::buffer::Buffers;
+use crate::buffer::{Buffer, Buffers};
 use crate::head::{BodyLength, Field, FieldName};
 use crate::http1::{BodyError, Decoder, Encoder, Limits, Piece, chunked};
 use crate::net::Pipe;
@@ -44,12 +46,31 @@ pub enum TransferError {
 /// Payload that is kept so that it can be sent again.
 #[derive(Debug, Default)]
 pub struct Replay {
-    /// All payload so far, as long as it fits.
-    pub kept: Vec<u8>,
+    kept: SmallVec<[Kept; 2]>,
+    /// Bytes that are kept.
+    length: usize,
     /// Trailer lines that ended the body.
-    pub trailers: Vec<u8>,
+    trailers: Vec<u8>,
     limit: usize,
     overflowed: bool,
+}
+
+/// Some of it.
+#[derive(Debug)]
+enum Kept {
+    /// Small pieces, one behind the other.
+    Copied(Vec<u8>),
+    /// The very buffer that it was read into, where that held nothing else.
+    Held(Buffer),
+}
+
+impl Kept {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Copied(bytes) => bytes,
+            Self::Held(buffer) => buffer.unread(),
+        }
+    }
 }
 
 impl Replay {
@@ -69,22 +90,39 @@ impl Replay {
     /// Keeps nothing from now on; the answer has begun. The memory goes back to `buffers`.
     pub fn abandon(&mut self, buffers: &Buffers) {
         self.overflowed = true;
-        let kept = std::mem::take(&mut self.kept);
-        if kept.capacity() > 0 {
-            buffers.give_back_output(kept);
+        for kept in self.kept.drain(..) {
+            match kept {
+                Kept::Copied(bytes) => buffers.give_back_output(bytes),
+                Kept::Held(buffer) => buffers.give_back(buffer),
+            }
         }
     }
 
-    fn keep(&mut self, payload: &[u8], buffers: &Buffers) {
-        if self.overflowed {
-        } else if self.kept.len() + payload.len() > self.limit {
+    /// Makes sure that so many bytes more can be kept; keeps nothing from now on if not.
+    fn admit(&mut self, count: usize, buffers: &Buffers) {
+        if !self.overflowed && self.length + count > self.limit {
             self.abandon(buffers);
-        } else {
-            if self.kept.capacity() == 0 {
-                self.kept = buffers.lend_output();
-            }
-            self.kept.extend_from_slice(payload);
         }
+    }
+
+    /// Takes the first `count` unread bytes of `input`, which were admitted, and keeps them.
+    fn take(&mut self, input: &mut Buffer, count: usize, buffers: &Buffers) {
+        if self.overflowed {
+            return input.consume(count);
+        }
+        self.length += count;
+        // A buffer that is mostly empty would hold more memory than the limit says.
+        if count == input.unread().len() && 2 * count > input.capacity() {
+            self.kept.push(Kept::Held(std::mem::take(input)));
+            return;
+        }
+        if !matches!(self.kept.last(), Some(Kept::Copied(_))) {
+            self.kept.push(Kept::Copied(buffers.lend_output()));
+        }
+        if let Some(Kept::Copied(bytes)) = self.kept.last_mut() {
+            bytes.extend_from_slice(input.unread().get(..count).unwrap_or_default());
+        }
+        input.consume(count);
     }
 }
 
@@ -93,8 +131,9 @@ impl Replay {
 pub struct Transfer {
     decoder: Decoder,
     encoder: Encoder,
-    /// Payload at the front of the source's input whose framing was written already.
+    /// Payload at the front of the source's input whose framing was written already, and how much of it was written.
     ready: usize,
+    written: usize,
     ended: bool,
     /// Whose turn it is after [`Poll::Pending`].
     pub waiting: Waiting,
@@ -123,6 +162,7 @@ impl Transfer {
             decoder: Decoder::new(length, limits),
             encoder,
             ready: 0,
+            written: 0,
             ended: false,
             waiting: Waiting::ForSource,
             moved: 0,
@@ -146,10 +186,13 @@ impl Transfer {
     /// has made sure that the replay is whole.
     pub fn restart(&mut self, sink: &mut Connection, buffers: &Buffers, replay: &Replay, encoder: Encoder) {
         self.encoder = encoder;
+        self.written = 0;
         let out = sink.output(buffers);
-        if !replay.kept.is_empty() {
-            self.encoder.open(replay.kept.len(), out);
-            out.extend_from_slice(&replay.kept);
+        if replay.length > 0 {
+            self.encoder.open(replay.length, out);
+            for kept in &replay.kept {
+                out.extend_from_slice(kept.bytes());
+            }
             self.encoder.close(out);
         }
         if self.ready > 0 {
@@ -195,6 +238,9 @@ impl Transfer {
                     source.input.consume(skip);
                     if self.moved.saturating_add(len as u64) > self.limit {
                         return Poll::Ready(Err(TransferError::TooLarge));
+                    }
+                    if let Some(replay) = &mut replay {
+                        replay.admit(len, buffers);
                     }
                     self.encoder.open(len, sink.output(buffers));
                     self.ready = len;
@@ -286,22 +332,24 @@ impl Transfer {
         replay: &mut Option<&mut Replay>,
     ) -> Poll<Result<(), TransferError>> {
         let payload = source.input.unread().get(..self.ready).unwrap_or_default();
-        let taken = if payload.len() <= COPIED && !sink.is_output_full() {
-            sink.output(buffers).extend_from_slice(payload);
-            payload.len()
+        if payload.len() <= COPIED && !sink.is_output_full() {
+            let rest = payload.get(self.written..).unwrap_or_default();
+            sink.output(buffers).extend_from_slice(rest);
         } else {
             self.waiting = Waiting::ForSink;
-            ready!(sink.poll_write_through(context, payload)).map_err(TransferError::Sink)?
-        };
-        if let Some(replay) = replay {
-            replay.keep(payload.get(..taken).unwrap_or_default(), buffers);
+            while let Some(rest @ [_, ..]) = payload.get(self.written..) {
+                self.written +=
+                    ready!(sink.poll_write_through(context, rest)).map_err(TransferError::Sink)?;
+            }
         }
-        source.input.consume(taken);
-        self.moved += taken as u64;
-        self.ready -= taken;
-        if self.ready == 0 {
-            self.encoder.close(sink.output(buffers));
+        match replay {
+            Some(replay) => replay.take(&mut source.input, self.ready, buffers),
+            None => source.input.consume(self.ready),
         }
+        self.moved += self.ready as u64;
+        self.ready = 0;
+        self.written = 0;
+        self.encoder.close(sink.output(buffers));
         Poll::Ready(Ok(()))
     }
 

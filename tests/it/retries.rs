@@ -154,3 +154,36 @@ fn nothing_is_retried_once_hints_were_passed_on() {
         "another backend's answer does not fit the hints"
     );
 }
+
+/// A backend that takes a part of the body, whatever part the sockets between hold, and gives up.
+#[test]
+fn a_body_that_was_sent_in_part_is_sent_whole_to_the_next_backend() {
+    let body: String = (0..)
+        .flat_map(|number: u32| format!("{number} ").into_bytes())
+        .take(8 << 20)
+        .map(char::from)
+        .collect();
+    let chunked: String = body
+        .as_bytes()
+        .chunks(100_000)
+        .map(|chunk| format!("{:x}\r\n{}\r\n", chunk.len(), std::str::from_utf8(chunk).unwrap()))
+        .collect();
+    let head = "PUT /x HTTP/1.1\r\nHost: test\r\n";
+    for request in [
+        format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()),
+        format!("{head}Transfer-Encoding: chunked\r\n\r\n{chunked}0\r\n\r\n"),
+    ] {
+        let bad = doing(Answer::nothing().early().reset());
+        let good = Backend::saying("good");
+        let proxy = Proxy::before(&[&bad, &good])
+            .config("retry: { replay_limit: 16MiB }\n")
+            .start();
+        for _ in 0..2 {
+            assert_eq!(proxy.client().send(&request).read().text(), "good");
+        }
+        assert_eq!(bad.requests(is_meant).len(), 1);
+        for got in good.requests(is_meant) {
+            assert!(got.body == body.as_bytes(), "{} bytes arrived", got.body.len());
+        }
+    }
+}
