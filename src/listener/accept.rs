@@ -16,6 +16,8 @@ use super::arrival::{self, Host};
 use super::connection;
 use super::crew::{Errand, Handed, Open, Seat};
 use super::desk::Desks;
+use super::parking::Parked;
+use super::waiting::Who;
 use crate::message::Connection;
 use crate::net::{self, Stream};
 use crate::proxy::{Client, Peer, Worker};
@@ -70,7 +72,7 @@ impl Acceptor {
         let acceptor = Rc::new(Self {
             worker: Rc::clone(worker),
             seat,
-            desks: Desks::default(),
+            desks: Desks::new(&worker.counters)?,
             tasks: connections.clone(),
             sockets: RefCell::new(sockets),
             complained: Cell::new(None),
@@ -98,16 +100,27 @@ impl Acceptor {
 
     /// Lets every waiting connection know that the worker is draining.
     pub fn drain(&self) {
-        for alarm in self.desks.waiting().alarms() {
-            self.worker.wheel.ring(alarm);
+        for who in self.desks.waiting().all() {
+            if let Who::Alarm(alarm) = who {
+                self.worker.wheel.ring(alarm);
+            }
+        }
+        for parked in self.desks.lot().take_all() {
+            self.unpark(parked);
         }
     }
 
-    /// Does what other workers ask for, for as long as they do.
+    /// Does what other workers ask for, and serves who was parked and has news, for as long as they do.
     pub async fn run_errands(&self) {
         loop {
-            self.seat.called().await;
-            self.run(self.seat.take_errands());
+            tokio::select! {
+                () = self.seat.called() => self.run(self.seat.take_errands()),
+                leaving = self.desks.lot().leaving() => match leaving {
+                    Ok(leaving) => leaving.into_iter().for_each(|parked| self.unpark(parked)),
+                    // Only of a runtime that ends.
+                    Err(_) => tokio::time::sleep(REST).await,
+                }
+            }
         }
     }
 
@@ -117,6 +130,8 @@ impl Acceptor {
         let now = self.worker.wheel.now();
         self.seat.turn(now);
         self.run(self.seat.rescue(now));
+        let idle = self.worker.local().snapshot.timeouts.idle;
+        self.desks.lot().close_old(now, idle);
     }
 
     fn run(&self, errands: impl IntoIterator<Item = Errand>) {
@@ -179,8 +194,11 @@ impl Acceptor {
     /// are asked one after the other; `false` then.
     fn evict(&self, others: usize) -> bool {
         let longest = self.desks.waiting().evict_longest();
-        if let Some(alarm) = longest {
-            self.worker.wheel.ring(alarm);
+        if let Some(who) = longest {
+            match who {
+                Who::Alarm(alarm) => self.worker.wheel.ring(alarm),
+                Who::Parked(key) => drop(self.desks.lot().take(key)),
+            }
             self.worker.counters.connections_closed_by_limit.increment();
         } else if let Some(others) = others.checked_sub(1) {
             // A worker that is too far behind is asked again after a rest.
@@ -261,7 +279,32 @@ impl Acceptor {
         };
         let tasks = settings.http2.then(|| self.tasks.clone());
         self.tasks
-            .spawn(connection::serve(client, tasks, self.desks.clone(), open));
+            .spawn(connection::serve(client, 0, tasks, self.desks.clone(), open));
+    }
+
+    /// Goes on serving one that was parked.
+    fn unpark(&self, parked: Parked) {
+        let worker = &self.worker;
+        let Parked {
+            stream,
+            address,
+            open,
+            served,
+            ..
+        } = parked;
+        // Fails only where no descriptor can be watched; then the client sees its connection closed.
+        let Ok(stream) = Stream::from_std(stream) else {
+            return;
+        };
+        let client = Client {
+            connection: Connection::new(stream),
+            peer: Rc::new(Peer::new(address)),
+            alarm: worker.wheel.alarm(),
+            worker: Rc::clone(worker),
+            is_last_request: false,
+        };
+        self.tasks
+            .spawn(connection::serve(client, served, None, self.desks.clone(), open));
     }
 }
 

@@ -13,6 +13,7 @@ use super::connection;
 use super::crew::Open;
 use super::desk::Desks;
 use super::http2::{self, Guest};
+use super::waiting::Who;
 use crate::clock::Ring;
 use crate::message::Connection;
 use crate::net::{Encrypted, Stream};
@@ -59,7 +60,7 @@ pub(super) async fn serve_tls(socket: Stream, peer: Peer, tls: Arc<tls::Server>,
         worker: host.worker,
         is_last_request: false,
     };
-    connection::serve(client, None, host.desks, open).await;
+    connection::serve(client, 0, None, host.desks, open).await;
 }
 
 /// The handshake, within `client_header`. A client that fails it is told so in TLS, and counted; there is nothing to log.
@@ -71,7 +72,7 @@ async fn shake_hands(
 ) -> Option<(Encrypted, Peer)> {
     let worker = &host.worker;
     let alarm = worker.wheel.alarm();
-    let place = host.desks.waiting().join(alarm.key());
+    let place = host.desks.waiting().join(Who::Alarm(alarm.key()));
     alarm.set(worker.local().snapshot.timeouts.header);
     let session = tls.accept().ok()?;
     let mut handshake = std::pin::pin!(Encrypted::shake_hands(socket, session));

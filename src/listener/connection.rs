@@ -9,10 +9,12 @@ use std::time::{Duration, Instant};
 use super::crew::Open;
 use super::desk::Desks;
 use super::http2::{self, Guest};
-use super::waiting::{Place, WaitingList};
+use super::parking::{Lot, PARKED_AFTER, Parked};
+use super::waiting::{Place, WaitingList, Who};
 use crate::clock::{self, Ring};
 use crate::http1::{self, Kind, Malformed};
 use crate::message::{self, HeadError};
+use crate::net::Stream;
 use crate::proxy::{self, After, Client, Failure, Incoming};
 use crate::tasks::LocalTasks;
 
@@ -43,6 +45,16 @@ pub(super) enum Left {
     ForHttp2,
 }
 
+/// What waiting for the first byte of a request came to.
+enum First {
+    /// It is there.
+    Byte,
+    /// Nothing for so long that the connection is better parked.
+    Parking,
+    /// The connection is to end.
+    Over,
+}
+
 /// One client and how far its connection has come: what is kept while it is idle.
 pub(super) struct Visit {
     client: Client,
@@ -53,7 +65,7 @@ pub(super) struct Visit {
     may_speak_http2: bool,
 }
 
-/// Serves one client until its connection ends. `tasks` are there for the streams of one that begins with the preface of
+/// Serves one client, of whom `served` requests were served before, until its connection ends or is parked. `tasks` are there for the streams of one that begins with the preface of
 /// HTTP/2, if it may.
 #[allow(
     clippy::manual_async_fn,
@@ -61,6 +73,7 @@ pub(super) struct Visit {
 )]
 pub(super) fn serve(
     client: Client,
+    served: u64,
     tasks: Option<LocalTasks>,
     desks: Desks,
     open: Open,
@@ -69,12 +82,17 @@ pub(super) fn serve(
     let mut visit = Box::new(Visit {
         client,
         place: None,
-        served: 0,
+        served,
         may_speak_http2: tasks.is_some(),
     });
     async move {
         visit.client.worker.counters.connections_active.up();
-        while visit.first_byte(&desks).await {
+        loop {
+            match visit.first_byte(&desks).await {
+                First::Byte => {}
+                First::Parking => return visit.park(desks.lot(), open),
+                First::Over => break,
+            }
             let mut desk = desks.lend();
             desk.seat(visit);
             let (back, left) = std::future::poll_fn(|context| desk.poll_left(context)).await;
@@ -126,32 +144,37 @@ async fn serve_http2(visit: Visit, tasks: LocalTasks, desks: Desks, open: Open) 
 
 impl Visit {
     /// Waits, without holding memory, until something arrives: `client_idle`, or `client_header` on a new connection.
-    /// `false` when the connection is to end.
-    fn first_byte(&mut self, desks: &Desks) -> impl Future<Output = bool> {
+    fn first_byte(&mut self, desks: &Desks) -> impl Future<Output = First> {
         let timeouts = self.client.worker.local().snapshot.timeouts;
         let alarm = &self.client.alarm;
         alarm.set(match self.client.worker.is_draining.get() {
             true => DRAIN_GRACE,
             false if self.is_new() => timeouts.header,
+            false if self.client.connection.is_plain() => timeouts.idle.min(PARKED_AFTER),
             false => timeouts.idle,
         });
-        self.place = Some(desks.waiting().join(alarm.key()));
+        self.place = Some(desks.waiting().join(Who::Alarm(alarm.key())));
         std::future::poll_fn(|context| self.poll_first_byte(context))
     }
 
-    fn poll_first_byte(&mut self, context: &mut Context<'_>) -> Poll<bool> {
+    fn poll_first_byte(&mut self, context: &mut Context<'_>) -> Poll<First> {
         let client = &mut self.client;
         while let Poll::Ready(result) = client.connection.poll_fill(context, &client.worker.buffers, 0) {
             let has_more = matches!(result, Ok(1..));
-            if !has_more || !has_nothing(client, self.served == 0) {
-                return Poll::Ready(has_more);
+            if !has_more {
+                return Poll::Ready(First::Over);
+            }
+            if !has_nothing(client, self.served == 0) {
+                return Poll::Ready(First::Byte);
             }
         }
-        while let Poll::Ready(ring) = client.alarm.poll(context) {
+        while let Poll::Ready(ring) = self.client.alarm.poll(context) {
+            let client = &self.client;
             match ring {
-                Ring::Expired => return Poll::Ready(false),
+                Ring::Expired if self.may_park() => return Poll::Ready(First::Parking),
+                Ring::Expired => return Poll::Ready(First::Over),
                 Ring::Called if self.place.as_ref().is_some_and(Place::is_given_up) => {
-                    return Poll::Ready(false);
+                    return Poll::Ready(First::Over);
                 }
                 // The process is to stop: what is on its way may still come.
                 Ring::Called if client.worker.is_draining.get() => client.alarm.set(DRAIN_GRACE),
@@ -163,6 +186,45 @@ impl Visit {
 
     fn is_new(&self) -> bool {
         self.served == 0
+    }
+
+    fn may_park(&self) -> bool {
+        let Client {
+            connection, worker, ..
+        } = &self.client;
+        !self.is_new()
+            && connection.is_plain()
+            && connection.input.is_empty()
+            && !worker.is_draining.get()
+            && worker.local().snapshot.timeouts.idle > PARKED_AFTER
+    }
+
+    /// Goes to where it costs less to wait. It goes on counting as a connection.
+    fn park(self, lot: &Lot, open: Open) {
+        let Client {
+            connection,
+            peer,
+            worker,
+            ..
+        } = self.client;
+        drop(self.place);
+        worker.counters.connections_active.down();
+        let now = worker.wheel.now();
+        let parked = connection
+            .into_stream()
+            .map(Stream::into_std)
+            .and_then(Result::ok)
+            .map(|stream| Parked {
+                stream,
+                address: peer.address(),
+                open,
+                served: self.served,
+                since: now.checked_sub(PARKED_AFTER).unwrap_or(now),
+            });
+        if let Some(parked) = parked {
+            // Fails only where the machine lacks something; then the connection is closed.
+            let _ = lot.park(parked);
+        }
     }
 
     /// Serves one request after the other, until nothing more has come.
@@ -220,7 +282,9 @@ impl Visit {
         let worker = Rc::clone(&self.client.worker);
         let is_new = self.is_new();
         let client = &mut self.client;
-        let place = self.place.get_or_insert_with(|| waiting.join(client.alarm.key()));
+        let place = self
+            .place
+            .get_or_insert_with(|| waiting.join(Who::Alarm(client.alarm.key())));
         let started = clock::now();
         worker.wheel.observe(started);
         let local = worker.local();

@@ -4,26 +4,30 @@
 //! allocates nothing.
 
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::connection::{Left, Visit};
+use super::parking::Lot;
 use super::waiting::WaitingList;
+use crate::telemetry::metrics::WorkerCounters;
 
 /// Desks that a worker keeps for reuse; more are freed.
 const KEPT: usize = 256;
 
-/// The desks of one worker, and the list of its clients that wait.
-#[derive(Clone, Default)]
+/// The desks of one worker, the list of its clients that wait, and where those stand that do so for long.
+#[derive(Clone)]
 pub(super) struct Desks {
     inner: Rc<Inner>,
 }
 
-#[derive(Default)]
 struct Inner {
     spare: RefCell<Vec<Desk>>,
     waiting: WaitingList,
+    lot: Lot,
 }
 
 /// One desk. Its work is a single future for all who come one after the other, which is what makes it reusable.
@@ -40,6 +44,28 @@ struct Chair {
 }
 
 impl Desks {
+    /// Those of a worker, on its runtime.
+    ///
+    /// # Errors
+    /// As of [`Lot::new`].
+    pub(super) fn new(counters: &Arc<WorkerCounters>) -> io::Result<Self> {
+        let waiting = WaitingList::default();
+        let lot = Lot::new(waiting.clone(), Arc::clone(counters))?;
+        let inner = Inner {
+            spare: RefCell::default(),
+            waiting,
+            lot,
+        };
+        Ok(Self {
+            inner: Rc::new(inner),
+        })
+    }
+
+    /// Where clients are parked.
+    pub(super) fn lot(&self) -> &Lot {
+        &self.inner.lot
+    }
+
     /// The clients that wait.
     pub(super) fn waiting(&self) -> &WaitingList {
         &self.inner.waiting

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use super::connection::{DRAIN_GRACE, linger};
-use super::waiting::{Place, WaitingList};
+use super::waiting::{Place, WaitingList, Who};
 use crate::clock::{self, Alarm, Ring};
 use crate::http1::Malformed;
 use crate::http2::{self, Counted, Glitches};
@@ -37,7 +37,7 @@ pub(super) async fn serve(stream: Stream, before: Vec<u8>, guest: Guest) {
     let glitches = Glitches::new(&guest.worker.wheel);
     let counted = Counted::new(stream, before, Rc::clone(&glitches));
     let mut handshake = std::pin::pin!(http2::handshake(counted, &limits));
-    let place = guest.waiting.join(guest.alarm.key());
+    let place = guest.waiting.join(Who::Alarm(guest.alarm.key()));
     guest.alarm.set(header);
     let begun = poll_fn(|context| {
         if let Poll::Ready(result) = handshake.as_mut().poll(context) {
@@ -149,7 +149,7 @@ impl Session {
         if !is_idle && self.place.take().is_some() {
             guest.alarm.set(Duration::MAX);
         } else if is_idle && self.place.is_none() && self.leaving != Leaving::Expelled {
-            self.place = Some(guest.waiting.join(guest.alarm.key()));
+            self.place = Some(guest.waiting.join(Who::Alarm(guest.alarm.key())));
             guest.alarm.set(match self.leaving {
                 Leaving::No => guest.worker.local().snapshot.timeouts.idle,
                 _ => DRAIN_GRACE,

@@ -6,10 +6,11 @@ mod connection;
 mod crew;
 mod desk;
 mod http2;
+mod parking;
+mod queue;
 mod settings;
 mod waiting;
 
 pub use accept::Acceptor;
 pub use crew::{Crew, Seat};
 pub use settings::Settings;
-pub use waiting::WaitingList;

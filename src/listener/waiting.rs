@@ -1,161 +1,108 @@
 //! The client connections of one worker that wait, idle or without a whole head, the longest first: who has to go when
-//! there is no room. A list linked through a slab, so that coming and going is cheap for every request.
+//! there is no room.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use slab::Slab;
+use super::queue::Queue;
 
-const NOBODY: usize = usize::MAX;
-
-#[derive(Debug)]
-struct Node {
-    alarm: usize,
-    is_given_up: bool,
-    before: usize,
-    after: usize,
+/// How one that waits is told to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Who {
+    /// Its alarm with this key rings.
+    Alarm(usize),
+    /// It is parked with this key.
+    Parked(usize),
 }
 
 #[derive(Debug)]
-struct Links {
-    nodes: Slab<Node>,
-    longest: usize,
-    latest: usize,
+struct Waiting {
+    who: Who,
+    is_given_up: bool,
 }
 
 /// The list.
-#[derive(Debug, Clone)]
-pub struct WaitingList {
-    links: Rc<RefCell<Links>>,
+#[derive(Debug, Clone, Default)]
+pub(super) struct WaitingList {
+    queue: Rc<RefCell<Queue<Waiting>>>,
 }
 
 /// One connection's place in the list; it leaves when this is dropped.
 #[derive(Debug)]
-pub struct Place {
+pub(super) struct Place {
     list: WaitingList,
     key: usize,
 }
 
-impl Default for WaitingList {
-    fn default() -> Self {
-        let links = Links {
-            nodes: Slab::new(),
-            longest: NOBODY,
-            latest: NOBODY,
-        };
-        Self {
-            links: Rc::new(RefCell::new(links)),
-        }
-    }
-}
-
 impl WaitingList {
-    /// Joins at the end: from now on this connection waits. Its alarm rings when it has to go.
-    pub fn join(&self, alarm: usize) -> Place {
-        let mut links = self.links.borrow_mut();
-        let before = links.latest;
-        let key = links.nodes.insert(Node {
-            alarm,
+    /// Joins at the end: from now on this connection waits.
+    pub(super) fn join(&self, who: Who) -> Place {
+        let key = self.queue.borrow_mut().push(Waiting {
+            who,
             is_given_up: false,
-            before,
-            after: NOBODY,
         });
-        match links.nodes.get_mut(before) {
-            Some(node) => node.after = key,
-            None => links.longest = key,
-        }
-        links.latest = key;
-        drop(links);
         Place {
             list: self.clone(),
             key,
         }
     }
 
-    /// Tells the connection that has waited longest to go, and gives the key of its alarm; it counts as gone from now on.
-    pub fn evict_longest(&self) -> Option<usize> {
-        let mut links = self.links.borrow_mut();
-        let mut key = links.longest;
-        while let Some(node) = links.nodes.get_mut(key) {
-            if !std::mem::replace(&mut node.is_given_up, true) {
-                return Some(node.alarm);
+    /// Gives up the connection that has waited longest: it counts as gone from now on, and has to be told.
+    pub(super) fn evict_longest(&self) -> Option<Who> {
+        let mut queue = self.queue.borrow_mut();
+        let mut key = None;
+        loop {
+            let found = match key {
+                None => queue.first(),
+                Some(key) => queue.next(key),
+            };
+            let (at, waiting) = found?;
+            if !std::mem::replace(&mut waiting.is_given_up, true) {
+                return Some(waiting.who);
             }
-            key = node.after;
+            key = Some(at);
         }
-        None
     }
 
-    /// The alarms of all that wait.
-    pub fn alarms(&self) -> Vec<usize> {
-        self.links
+    /// All that wait.
+    pub(super) fn all(&self) -> Vec<Who> {
+        self.queue
             .borrow()
-            .nodes
             .iter()
-            .map(|(_, node)| node.alarm)
+            .map(|(_, waiting)| waiting.who)
             .collect()
-    }
-
-    /// How many wait.
-    pub fn len(&self) -> usize {
-        self.links.borrow().nodes.len()
-    }
-
-    /// Whether nobody waits.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 }
 
 impl Place {
     /// Whether it is this connection that has to go.
-    pub fn is_given_up(&self) -> bool {
-        let links = self.list.links.borrow();
-        links.nodes.get(self.key).is_some_and(|node| node.is_given_up)
+    pub(super) fn is_given_up(&self) -> bool {
+        let queue = self.list.queue.borrow();
+        queue.get(self.key).is_some_and(|waiting| waiting.is_given_up)
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut links = self.list.links.borrow_mut();
-        let node = links.nodes.remove(self.key);
-        match links.nodes.get_mut(node.before) {
-            Some(before) => before.after = node.after,
-            None => links.longest = node.after,
-        }
-        match links.nodes.get_mut(node.after) {
-            Some(after) => after.before = node.before,
-            None => links.latest = node.before,
-        }
+        self.list.queue.borrow_mut().remove(self.key);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::Who::{Alarm, Parked};
     use super::*;
 
     #[test]
     fn who_has_waited_longest_goes_first() {
         let list = WaitingList::default();
-        let first = list.join(1);
-        let _second = list.join(2);
-        let _third = list.join(3);
+        let first = list.join(Alarm(1));
+        let _second = list.join(Alarm(2));
+        let _third = list.join(Parked(3));
         drop(first);
-        let _first_again = list.join(1);
-        let order: Vec<usize> = std::iter::from_fn(|| list.evict_longest()).collect();
-        assert_eq!(order, [2, 3, 1]);
-    }
-
-    #[test]
-    fn leaving_in_any_order_keeps_the_list_whole() {
-        let list = WaitingList::default();
-        let mut places: Vec<(usize, Place)> = (0..64).map(|alarm| (alarm, list.join(alarm))).collect();
-        for step in 0..40 {
-            places.remove((step * 7) % places.len());
-        }
-        let expected: Vec<usize> = places.iter().map(|(alarm, _)| *alarm).collect();
-        let order: Vec<usize> = std::iter::from_fn(|| list.evict_longest()).collect();
-        assert_eq!((order, list.len()), (expected, 24));
-        places.clear();
-        assert!(list.is_empty() && list.evict_longest().is_none());
+        let again = list.join(Alarm(1));
+        let order: Vec<Who> = std::iter::from_fn(|| list.evict_longest()).collect();
+        assert_eq!(order, [Alarm(2), Parked(3), Alarm(1)]);
+        assert!(again.is_given_up() && list.all().len() == 3);
     }
 }

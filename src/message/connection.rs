@@ -82,8 +82,8 @@ impl Connection {
         }
     }
 
-    /// Whether what passes may stay in the kernel.
-    pub(super) fn is_plain(&self) -> bool {
+    /// Whether its bytes are those on a socket: what passes may stay in the kernel.
+    pub fn is_plain(&self) -> bool {
         matches!(&self.wire, Wire::Bytes(stream) if stream.is_plain())
     }
 

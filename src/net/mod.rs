@@ -9,6 +9,7 @@ mod lookup;
 mod pipe;
 mod resolve;
 mod stream;
+mod watch;
 
 pub use bind::{Bound, bind};
 pub use connect::{Secured, connect};
@@ -19,6 +20,7 @@ pub use lookup::Lookup;
 pub use pipe::Pipe;
 pub use resolve::resolve;
 pub use stream::{StdStream, Stream, has_news_now};
+pub use watch::Watch;
 
 /// Bound of addresses that one name can have: more are not tried within one attempt.
 pub const MAX_ADDRESSES: usize = 8;

@@ -58,6 +58,11 @@ impl Peer {
             certificate: None,
         }
     }
+
+    /// Where it is.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
 }
 
 impl Client {

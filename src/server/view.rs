@@ -99,7 +99,7 @@ impl View for Facts {
             workers: self.counters.len() as u32,
             listeners: self.addresses.iter().map(SocketAddr::to_string).collect(),
             connections: ConnectionsStatus {
-                active: self.sum(|counters| counters.connections_active.value()),
+                active: self.sum(WorkerCounters::open_connections),
                 accepted: self.sum(|counters| counters.connections_accepted.value()),
             },
             requests: RequestsStatus {

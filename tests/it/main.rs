@@ -18,6 +18,7 @@ mod desync;
 mod forwarding;
 mod http2;
 mod identity;
+mod idle;
 mod interim;
 mod limits;
 mod overload;

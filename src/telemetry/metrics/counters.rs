@@ -158,8 +158,10 @@ pub struct WorkerCounters {
     pub bytes_sent: Counter,
     /// Client connections that were accepted.
     pub connections_accepted: Counter,
-    /// Client connections that are open.
+    /// Client connections that have a task.
     pub connections_active: Gauge,
+    /// Client connections that stand where waiting costs less, beside the active ones.
+    pub connections_parked: Gauge,
     /// Client connections that were closed to make room, because the limit was reached.
     pub connections_closed_by_limit: Counter,
     /// Client connections that were refused right after they were accepted.
@@ -184,6 +186,11 @@ pub struct WorkerCounters {
 }
 
 impl WorkerCounters {
+    /// Client connections that are open.
+    pub fn open_connections(&self) -> u64 {
+        self.connections_active.value() + self.connections_parked.value()
+    }
+
     /// Counts a request that ended with `status` after `duration`.
     pub fn count_request(&self, status: u16, duration: Duration) {
         // Statuses are 100 to 599; what is not counts as 5xx.

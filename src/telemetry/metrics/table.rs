@@ -128,7 +128,12 @@ pub const METRICS: &[Metric] = &[
     gauge(
         "evenkeel_connections_active",
         "Client connections that are open.",
-        Source::Threads(|thread| thread.connections_active.value()),
+        Source::Threads(WorkerCounters::open_connections),
+    ),
+    gauge(
+        "evenkeel_connections_parked",
+        "Those of them that have been idle for a while and hold next to no memory.",
+        Source::Threads(|thread| thread.connections_parked.value()),
     ),
     counter(
         "evenkeel_connections_closed_by_limit_total",

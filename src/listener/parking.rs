@@ -1,0 +1,117 @@
+//! Where client connections stand that have been idle for a while. A connection with a task costs the runtime's state of
+//! task and socket, an alarm and the futures; one that is parked costs a descriptor and a name. It gets a task again when
+//! something comes by it.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::crew::Open;
+use super::queue::Queue;
+use super::waiting::{Place, WaitingList, Who};
+use crate::net::{StdStream, Watch};
+use crate::telemetry::metrics::WorkerCounters;
+
+/// How long a connection has been idle that is parked. Parking costs four calls, which who is busy does not pay; and when
+/// many come at once and then wait, what they held is used again for those that come after them.
+pub(super) const PARKED_AFTER: Duration = Duration::from_millis(200);
+
+/// An idle connection after its first request, off the runtime.
+pub(super) struct Parked {
+    pub(super) stream: StdStream,
+    /// The other end. What is written out of it for requests is dropped, so that whole pages of memory become free.
+    pub(super) address: SocketAddr,
+    pub(super) open: Open,
+    /// Requests that were served.
+    pub(super) served: u64,
+    /// Since when it is idle.
+    pub(super) since: Instant,
+}
+
+struct Car {
+    parked: Parked,
+    _place: Place,
+}
+
+/// The parked connections of one worker, those that have been there longest first.
+pub(super) struct Lot {
+    watch: RefCell<Watch>,
+    cars: RefCell<Queue<Car>>,
+    waiting: WaitingList,
+    counters: Arc<WorkerCounters>,
+}
+
+impl Lot {
+    /// Makes an empty one on the current runtime. Who is parked waits in `waiting`.
+    ///
+    /// # Errors
+    /// The process or the machine lacks something.
+    pub(super) fn new(waiting: WaitingList, counters: Arc<WorkerCounters>) -> io::Result<Self> {
+        Ok(Self {
+            watch: RefCell::new(Watch::new()?),
+            cars: RefCell::default(),
+            waiting,
+            counters,
+        })
+    }
+
+    /// Parks a connection, of which nothing is unread and nothing waits to be written.
+    ///
+    /// # Errors
+    /// It cannot be watched: it is closed then.
+    pub(super) fn park(&self, parked: Parked) -> io::Result<()> {
+        let mut cars = self.cars.borrow_mut();
+        let key = cars.next_key();
+        self.watch.borrow().add(&parked.stream, key)?;
+        let place = self.waiting.join(Who::Parked(key));
+        cars.push(Car {
+            parked,
+            _place: place,
+        });
+        self.counters.connections_parked.up();
+        Ok(())
+    }
+
+    /// Waits until some have news; they are not parked any more.
+    ///
+    /// # Errors
+    /// Those of the runtime.
+    pub(super) async fn leaving(&self) -> io::Result<Vec<Parked>> {
+        poll_fn(|context| {
+            let mut watch = self.watch.borrow_mut();
+            watch.poll(context).map_ok(|keys| keys.collect::<Vec<_>>())
+        })
+        .await
+        .map(|keys| keys.into_iter().filter_map(|key| self.take(key)).collect())
+    }
+
+    /// Takes one out.
+    pub(super) fn take(&self, key: usize) -> Option<Parked> {
+        let car = self.cars.borrow_mut().remove(key)?;
+        self.watch.borrow().remove(&car.parked.stream);
+        self.counters.connections_parked.down();
+        Some(car.parked)
+    }
+
+    /// Closes all that have been idle for `longest`.
+    pub(super) fn close_old(&self, now: Instant, longest: Duration) {
+        loop {
+            let mut cars = self.cars.borrow_mut();
+            let first = cars.first().map(|(key, car)| (key, car.parked.since));
+            drop(cars);
+            match first {
+                Some((key, since)) if now.saturating_duration_since(since) >= longest => drop(self.take(key)),
+                _ => return,
+            }
+        }
+    }
+
+    /// Takes out all.
+    pub(super) fn take_all(&self) -> Vec<Parked> {
+        let keys: Vec<usize> = self.cars.borrow().iter().map(|(key, _)| key).collect();
+        keys.into_iter().filter_map(|key| self.take(key)).collect()
+    }
+}

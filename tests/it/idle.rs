@@ -1,0 +1,94 @@
+//! Client connections that wait for long: they hold next to nothing, and lose nothing.
+
+use std::time::Duration;
+
+use evenkeel::clock;
+use rustix::process::Signal;
+
+use crate::support::{Backend, Client, DEADLINE, Proxy};
+
+/// So many connections that did a request each and are parked.
+fn parked(proxy: &Proxy, count: usize) -> Vec<Client> {
+    let clients = (0..count).map(|_| {
+        let mut client = proxy.client();
+        assert_eq!(client.get("/").text(), "a");
+        client
+    });
+    let clients = clients.collect();
+    wait_for(proxy, &format!("evenkeel_connections_parked {count}"));
+    clients
+}
+
+/// Waits until the metrics have this line.
+fn wait_for(proxy: &Proxy, line: &str) {
+    let began = clock::now();
+    while !proxy
+        .get_admin("/metrics")
+        .text()
+        .lines()
+        .any(|found| found == line)
+    {
+        assert!(began.elapsed() < DEADLINE, "no {line}");
+    }
+}
+
+#[test]
+fn a_connection_that_was_parked_is_served_as_before() {
+    let backend = Backend::saying("a");
+    let proxy = Proxy::before(&[&backend]).start();
+    let mut clients = parked(&proxy, 20);
+    wait_for(&proxy, "evenkeel_connections_active 20");
+    for client in &mut clients {
+        assert_eq!(client.get("/").text(), "a");
+        assert_eq!(client.get("/").text(), "a");
+    }
+    wait_for(&proxy, "evenkeel_connections_parked 20");
+    drop(clients);
+    wait_for(&proxy, "evenkeel_connections_active 0");
+}
+
+#[test]
+fn client_idle_closes_a_connection_that_is_parked() {
+    let backend = Backend::saying("a");
+    let proxy = Proxy::before(&[&backend])
+        .config("timeouts: { client_idle: 2s }")
+        .start();
+    let mut client = proxy.client();
+    assert_eq!(client.get("/").text(), "a");
+    let began = clock::now();
+    assert!(client.read_to_end().is_empty());
+    let took = began.elapsed();
+    assert!(
+        took >= Duration::from_millis(1950) && took < Duration::from_secs(4),
+        "{took:?}"
+    );
+}
+
+#[test]
+fn a_parked_connection_makes_room_for_a_new_one() {
+    let backend = Backend::saying("a");
+    let proxy = Proxy::before(&[&backend])
+        .config("workers: 1\nlimits: { connections: 2 }")
+        .start();
+    let mut clients = parked(&proxy, 2);
+    assert_eq!(proxy.get("/").text(), "a");
+    assert!(clients[0].read_to_end().is_empty(), "it has waited longest");
+    assert_eq!(clients[1].get("/").text(), "a");
+}
+
+#[test]
+fn a_request_on_its_way_to_a_parked_connection_is_answered_at_a_stop() {
+    let backend = Backend::saying("a");
+    let proxy = Proxy::before(&[&backend]).start();
+    let mut clients = parked(&proxy, 2);
+    let mark = proxy.mark();
+    proxy.signal(Signal::TERM);
+    proxy.wait_for_message(mark, "stopping");
+    let received = clients[0].get("/");
+    assert_eq!(
+        (received.text().as_str(), received.field("connection")),
+        ("a", Some("close"))
+    );
+    assert!(clients[1].read_to_end().is_empty());
+    assert!(proxy.wait().success());
+}
