@@ -1,11 +1,14 @@
 //! One connection: sends a request, reads its answer.
 
-use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io;
+use std::net::TcpStream;
 use std::time::Instant;
 
 use evenkeel_bench_tools::events::Events;
 use evenkeel_bench_tools::head;
+
+use crate::channel::{Channel, not_ready};
+use crate::target::Target;
 
 /// What became of a connection when something happened to its socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +42,7 @@ enum State {
 /// A connection, which may still be opening.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    stream: TcpStream,
+    channel: Channel,
     state: State,
     /// The beginning of a head that is not whole yet.
     partial: Vec<u8>,
@@ -50,41 +53,30 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Opens one and waits until it is open.
-    pub(crate) fn connect(
-        target: &SocketAddr,
-        events: &Events,
-        key: usize,
-        due: Instant,
-    ) -> io::Result<Self> {
-        let stream = TcpStream::connect(target)?;
+    /// Opens one and waits until it is open; a handshake of TLS comes with the first request.
+    pub(crate) fn connect(target: &Target, events: &Events, key: usize, due: Instant) -> io::Result<Self> {
+        let stream = TcpStream::connect(target.address)?;
         stream.set_nonblocking(true)?;
         stream.set_nodelay(true)?;
-        Self::new(stream, events, key, due)
+        events.add(&stream, key)?;
+        Ok(Self::new(Channel::new(stream, target.session()?), due))
     }
 
     /// Begins to open one.
-    pub(crate) fn open(target: &SocketAddr, events: &Events, key: usize, due: Instant) -> io::Result<Self> {
-        use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with, sockopt};
-        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
-        sockopt::set_tcp_nodelay(&socket, true)?;
-        match connect(&socket, target) {
-            Ok(()) | Err(rustix::io::Errno::INPROGRESS) => {}
-            Err(error) => return Err(error.into()),
-        }
-        Self::new(socket.into(), events, key, due)
+    pub(crate) fn open(target: &Target, events: &Events, key: usize, due: Instant) -> io::Result<Self> {
+        let stream = target.open()?;
+        events.add(&stream, key)?;
+        Ok(Self::new(Channel::new(stream, target.session()?), due))
     }
 
-    fn new(stream: TcpStream, events: &Events, key: usize, due: Instant) -> io::Result<Self> {
-        events.add(&stream, key)?;
-        Ok(Self {
-            stream,
+    fn new(channel: Channel, due: Instant) -> Self {
+        Self {
+            channel,
             state: State::Idle,
             partial: Vec::new(),
             request: 0,
             due,
-        })
+        }
     }
 
     /// Begins to send a request; what the socket does not take now is sent when it can be.
@@ -95,19 +87,21 @@ impl Connection {
 
     /// Goes on after the socket became ready. `bytes` is the request that was begun last, `buffer` is to read into.
     pub(crate) fn advance(&mut self, bytes: &[u8], buffer: &mut [u8]) -> Progress {
+        // An error on the way out is met again on the way in, where it is known what it means.
+        let _ = self.channel.flush();
         if self.send(bytes) == Progress::Cut {
             return Progress::Cut;
         }
         loop {
-            let count = match self.stream.read(buffer) {
+            let count = match self.channel.read(buffer) {
                 Ok(0) => return self.end(),
                 Ok(count) => count,
                 Err(error) if not_ready(&error) => return Progress::Waiting,
                 Err(_) => return self.end(),
             };
             match self.take(&buffer[..count]) {
-                // Less than asked for: more will be another edge. The end that was announced may be here already.
-                Progress::Waiting if count < buffer.len() && !matches!(self.state, State::End(_)) => {
+                // The end that was announced may be here already.
+                Progress::Waiting if self.channel.is_drained() && !matches!(self.state, State::End(_)) => {
                     return Progress::Waiting;
                 }
                 Progress::Waiting => {}
@@ -121,7 +115,7 @@ impl Connection {
             return Progress::Waiting;
         };
         while sent < bytes.len() {
-            match self.stream.write(&bytes[sent..]) {
+            match self.channel.write(&bytes[sent..]) {
                 Ok(count) => sent += count,
                 Err(error) if not_ready(&error) => {
                     self.state = State::Sending(sent);
@@ -190,12 +184,4 @@ impl Connection {
             State::Ended => Progress::Waiting,
         }
     }
-}
-
-/// A socket that is still connecting is as good as one that is full.
-fn not_ready(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected
-    )
 }

@@ -1,17 +1,16 @@
 //! Connections that did one request each and then wait: what is measured is the memory that they take elsewhere.
 
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read};
 use std::net::TcpStream;
-use std::time::Duration;
 
 use evenkeel_bench_tools::head;
 
-use crate::options::Options;
+use crate::channel::Channel;
+use crate::http2;
+use crate::options::{Options, Speak};
 
-/// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// Opens the connections one after the other, holds them until stdin ends, and counts those that are still open.
+/// Opens the connections one after the other, holds them until stdin ends, and counts those that are still open. Of TLS
+/// only the socket is kept, so that 10,000 sessions take no memory here.
 pub(crate) fn run(options: &Options) -> io::Result<()> {
     let requests = options.requests();
     let open = |number: usize| open(options, &requests[number % requests.len()]);
@@ -20,24 +19,32 @@ pub(crate) fn run(options: &Options) -> io::Result<()> {
         .collect::<io::Result<Vec<_>>>()?;
     println!("{{\"open\":{}}}", held.len());
     io::copy(&mut io::stdin(), &mut io::sink())?;
-    held.retain_mut(|stream| {
-        let silent = stream.set_nonblocking(true).and_then(|()| stream.read(&mut [0]));
-        matches!(silent, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
-    });
+    held.retain_mut(is_open);
     println!("{{\"open\":{}}}", held.len());
     Ok(())
 }
 
 fn open(options: &Options, request: &[u8]) -> io::Result<TcpStream> {
-    let mut stream = TcpStream::connect_timeout(&options.target, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.write_all(request)?;
+    let mut channel = options.target.connect()?;
+    match options.speak {
+        Speak::Http1 => ask(&mut channel, request)?,
+        Speak::Http2(call) => http2::ask(&mut channel, &options.target.address.to_string(), call)?,
+    }
+    Ok(channel.into_stream())
+}
+
+/// Sends a request of HTTP/1.1 and reads its answer.
+fn ask(channel: &mut Channel, mut request: &[u8]) -> io::Result<()> {
+    while !request.is_empty() {
+        let count = channel.write(request)?;
+        request = &request[count..];
+    }
     let mut answer = Vec::new();
     let mut part = [0; 4096];
     loop {
-        let count = stream.read(&mut part)?;
+        let count = channel.read(&mut part)?;
         if count == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+            return Err(ErrorKind::UnexpectedEof.into());
         }
         answer.extend_from_slice(&part[..count]);
         let Some(head) = head::read(&answer) else {
@@ -47,7 +54,43 @@ fn open(options: &Options, request: &[u8]) -> io::Result<TcpStream> {
             return Err(io::Error::other(format!("status {}", head.status())));
         }
         if answer.len() as u64 >= head.length as u64 + head.body {
-            return Ok(stream);
+            return Ok(());
         }
+    }
+}
+
+/// Reads what came meanwhile, such as tickets of TLS, to see whether the end is behind it.
+fn is_open(stream: &mut TcpStream) -> bool {
+    if stream.set_nonblocking(true).is_err() {
+        return false;
+    }
+    loop {
+        match stream.read(&mut [0; 4096]) {
+            Ok(0) => return false,
+            Ok(_) => {}
+            Err(error) => return error.kind() == ErrorKind::WouldBlock,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn what_came_while_it_waited_does_not_close_a_connection_but_the_end_does() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut theirs, _) = listener.accept().unwrap();
+        theirs.write_all(b"a ticket").unwrap();
+        assert!(is_open(&mut ours));
+        drop(theirs);
+        ours.set_nonblocking(false).unwrap();
+        // Until the end is here.
+        let _ = ours.peek(&mut [0]);
+        assert!(!is_open(&mut ours));
     }
 }

@@ -1,20 +1,25 @@
-//! Sends requests to one address over HTTP/1.1 and says on stdout what came of it.
+//! Sends requests to one address over HTTP/1.1, with `--tls` over TLS 1.3, and says on stdout what came of it.
 //!
 //! Three kinds of load:
 //! - closed loop (no `--rate`): each connection sends its next request when it has the answer to the last one. Shows what
 //!   a balancer can do; its latencies mean nothing.
 //! - open loop (`--rate N`): requests are due at fixed times, whether or not earlier ones are answered, and a latency
 //!   counts from when its request was due, so that a balancer that stalls cannot hide what waited meanwhile.
-//! - idle (`--idle`): every connection sends one request and is then held until stdin ends.
+//! - idle (`--idle`): every connection sends one request and is then held until stdin ends. With `--http2` or `--grpc` that
+//!   is one of HTTP/2, or a gRPC call.
 //!
 //! The first line is `begin`, when the warm-up is over, the second a JSON object, when the measurement is. With `--idle`
 //! these are two JSON objects: once all connections are open, and after stdin ended.
 
+mod channel;
 mod connection;
 mod engine;
+mod http2;
 mod idle;
 mod options;
 mod report;
+mod target;
+mod tls;
 
 use std::error::Error;
 use std::process::ExitCode;

@@ -1,14 +1,26 @@
 //! The command line.
 
 use std::error::Error;
-use std::net::SocketAddr;
 use std::time::Duration;
+
+use crate::http2::Call;
+use crate::target::Target;
+use crate::tls::{self, Protocol};
+
+/// What is spoken over a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Speak {
+    Http1,
+    /// Only when idle: others make the load of HTTP/2.
+    Http2(Call),
+}
 
 /// What load to make.
 #[derive(Debug)]
 pub(crate) struct Options {
     /// Where to.
-    pub(crate) target: SocketAddr,
+    pub(crate) target: Target,
+    pub(crate) speak: Speak,
     pub(crate) connections: usize,
     /// How long requests are counted.
     pub(crate) measure: Duration,
@@ -28,9 +40,11 @@ pub(crate) struct Options {
 impl Options {
     /// Reads the command line; the error says what is wrong with it.
     pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self, Box<dyn Error>> {
-        let target = arguments.next().ok_or("ADDRESS:PORT is missing")?.parse()?;
+        let address = arguments.next().ok_or("ADDRESS:PORT is missing")?.parse()?;
+        let mut tls = false;
         let mut options = Self {
-            target,
+            target: Target { address, tls: None },
+            speak: Speak::Http1,
             connections: 64,
             measure: Duration::from_secs(5),
             warm_up: Duration::from_secs(1),
@@ -52,6 +66,9 @@ impl Options {
                 "--paths" => options.paths.extend(lines(&value()?)?),
                 "--close" => options.close = true,
                 "--idle" => options.idle = true,
+                "--tls" => tls = true,
+                "--http2" => options.speak = Speak::Http2(Call::Get),
+                "--grpc" => options.speak = Speak::Http2(Call::Grpc),
                 _ => return Err(format!("unknown option {name}").into()),
             }
         }
@@ -61,6 +78,14 @@ impl Options {
         if options.connections == 0 || options.rate.is_some_and(|rate| rate <= 0.0) {
             return Err("nothing to do".into());
         }
+        if options.speak != Speak::Http1 && !options.idle {
+            return Err("HTTP/2 is for --idle only".into());
+        }
+        let protocol = match options.speak {
+            Speak::Http1 => Protocol::Http1,
+            Speak::Http2(_) => Protocol::Http2,
+        };
+        options.target.tls = tls.then(|| tls::config(protocol)).transpose()?;
         Ok(options)
     }
 
@@ -76,7 +101,7 @@ impl Options {
         let request = |path: &String| {
             let head = format!(
                 "{method} {path} HTTP/1.1\r\nHost: {}\r\n{length}{connection}\r\n",
-                self.target
+                self.target.address
             );
             [head.as_bytes(), &body].concat()
         };

@@ -1,0 +1,115 @@
+//! One connection of HTTP/1.1.
+
+use std::io::{self, IoSlice, Write};
+use std::net::TcpStream;
+
+use evenkeel_bench_tools::head;
+
+use crate::{LARGEST, Shared};
+
+/// Largest head of a request, in bytes.
+const HEAD: usize = 64 << 10;
+
+/// Where a connection is between its requests and answers.
+#[derive(Default)]
+pub(crate) struct Http1 {
+    /// The beginning of a head that is not whole yet.
+    partial: Vec<u8>,
+    /// Bytes of the request's body that are still to come.
+    body: u64,
+    /// What is to be sent: a head, and how much of the body after it.
+    head: Vec<u8>,
+    answer: usize,
+    sent: usize,
+    close: bool,
+}
+
+impl Http1 {
+    /// Takes bytes that were read, and answers every request that became whole. Balancers send the next request when they
+    /// have the answer to the last one, so there is never more than one answer under way.
+    pub(crate) fn take(
+        &mut self,
+        stream: &mut TcpStream,
+        bytes: &[u8],
+        shared: &mut Shared,
+    ) -> io::Result<()> {
+        let mut rest = bytes;
+        let joined;
+        if !self.partial.is_empty() {
+            self.partial.extend_from_slice(rest);
+            joined = std::mem::take(&mut self.partial);
+            rest = &joined;
+        }
+        loop {
+            let part = self.body.min(rest.len() as u64);
+            self.body -= part;
+            rest = &rest[part as usize..];
+            self.send(stream, &shared.body)?;
+            let Some(head) = head::read(rest) else {
+                break;
+            };
+            if head.encoded {
+                return Err(io::ErrorKind::Unsupported.into());
+            }
+            shared.requests += 1;
+            self.body = head.body;
+            self.close = head.close;
+            self.prepare(head.target(), shared);
+            rest = &rest[head.length..];
+        }
+        if rest.len() > HEAD {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        self.partial = rest.to_vec();
+        Ok(())
+    }
+
+    /// Makes the answer for a target; it is sent when the request's body has come.
+    fn prepare(&mut self, target: &[u8], shared: &Shared) {
+        self.head.clear();
+        self.sent = 0;
+        if target == b"/stats" {
+            let Shared {
+                accepted, requests, ..
+            } = shared;
+            let text = format!("{{\"connections\":{accepted},\"requests\":{requests}}}");
+            self.answer = 0;
+            let _ = write!(
+                self.head,
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{text}",
+                text.len()
+            );
+            return;
+        }
+        let size = target
+            .strip_prefix(b"/bytes/")
+            .and_then(head::number)
+            .unwrap_or(13);
+        self.answer = (size as usize).min(LARGEST);
+        let _ = write!(
+            self.head,
+            "HTTP/1.1 200 OK\r\nServer: b\r\nContent-Type: text/plain\r\n{}Content-Length: {}\r\n\r\n",
+            if self.close { "Connection: close\r\n" } else { "" },
+            self.answer
+        );
+    }
+
+    /// Sends as much of the answer as the socket takes.
+    pub(crate) fn send(&mut self, stream: &mut TcpStream, body: &[u8]) -> io::Result<()> {
+        while self.body == 0 && self.sent < self.head.len() + self.answer {
+            let head = self.head.get(self.sent..).unwrap_or_default();
+            let from = self.sent.saturating_sub(self.head.len());
+            let parts = [IoSlice::new(head), IoSlice::new(&body[from..self.answer])];
+            match stream.write_vectored(&parts) {
+                Ok(count) => self.sent += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        let whole = self.body == 0 && !self.head.is_empty();
+        if self.close && whole {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
+        Ok(())
+    }
+}
