@@ -16,6 +16,12 @@ class Settings:
     workers: int = 1
     connections: int = 8000
     probe_interval: str = "10s"
+    # The folder of `certificate.make` when clients speak TLS, HTTP/1.1 or HTTP/2 as they choose.
+    certificate: Path | None = None
+    # Whether clients speak HTTP/2 without TLS, and nothing else.
+    h2c: bool = False
+    # Whether backends speak HTTP/2 without TLS and answer gRPC calls.
+    grpc: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,24 +105,42 @@ class Balancer:
             "connections": str(settings.connections),
             "kept": str(max(4096, len(settings.backends))),
             "probe_interval": settings.probe_interval,
+            "certificate": str(settings.certificate),
             "backend_ports": " ".join(address.rpartition(":")[2] for address in settings.backends),
         }
 
     def render(self, template: str, target: Path, values: dict[str, str], settings: Settings) -> None:
-        """Fills a template. A line that begins with `%logs`, `%nologs` or `%routed` is for that case only; one with
-        `%backend` or `%route` is written once for each."""
-        flags = {"logs": self.logs, "nologs": not self.logs, "routed": bool(settings.routes)}
+        """Fills a template. A line that begins with `%logs` or another of the flags is for that case only, with `%nologs`
+        for any other; several have to hold together. One with `%backend` or `%route` is written once for each."""
+        flags = {
+            "logs": self.logs,
+            "routed": bool(settings.routes),
+            "tls": settings.certificate is not None,
+            "h2c": settings.h2c,
+            "grpc": settings.grpc,
+        }
+        flags |= {f"no{name}": not holds for name, holds in flags.items()}
         lines = []
         for line in (PEERS / template).read_text().splitlines():
-            mark = re.match(r"%(logs|nologs|routed|backend|route)\b ?(.*)", line)
-            word, rest = mark.groups() if mark else ("", line)
-            if word == "backend":
+            marks, rest = marked(line, [*flags, "backend", "route"])
+            if not all(flags.get(mark, True) for mark in marks):
+                continue
+            if "backend" in marks:
                 lines += [fill(rest, values | backend) for backend in backends(settings)]
-            elif word == "route":
+            elif "route" in marks:
                 lines += [fill(rest, values | {"path": path}) for path in settings.routes]
-            elif flags.get(word, True):
+            else:
                 lines.append(fill(rest, values))
         target.write_text("\n".join(lines) + "\n")
+
+
+def marked(line: str, known: list[str]) -> tuple[list[str], str]:
+    """The marks that a line begins with, and what is behind them."""
+    marks = []
+    while (mark := re.match(r"%(\w+) ?", line)) and mark[1] in known:
+        marks.append(mark[1])
+        line = line[mark.end() :]
+    return marks, line
 
 
 def backends(settings: Settings) -> list[dict[str, str]]:

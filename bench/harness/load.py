@@ -22,12 +22,14 @@ class Work:
     paths: Path | None = None
     post: int | None = None
     close: bool = False
+    tls: bool = False
 
     def arguments(self) -> list[str]:
         """As `bench-load` understands it."""
         words = ["--connections", str(self.connections)]
         words += ["--paths", str(self.paths)] if self.paths else ["--path", self.path]
         words += ["--post", str(self.post)] if self.post else []
+        words += ["--tls"] if self.tls else []
         return words + (["--close"] if self.close else [])
 
 

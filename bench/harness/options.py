@@ -47,11 +47,11 @@ def parse(arguments: list[str], cases: dict[str, str]) -> Options:
     add("--warm-up", type=float, default=1, help="seconds of load before each (default: %(default)s)")
     add("--logs", choices=["on", "off"], default="on", help="access logs of all of them (default: %(default)s)")
     add("--generator", choices=["own", "wrk"], default="own",
-        help="what makes the load of P1 and P2 at saturation (default: %(default)s)")
+        help="what makes the load of P1, P2 and P5 with keep-alive at saturation (default: %(default)s)")
     add("--balancer-cores", type=cores, default=[0], metavar="N,…", help="cores of the balancer (default: 0)")
     add("--load-cores", type=cores, default=[1], metavar="N,…", help="cores of load and backends (default: 1)")
     add("--folder", type=Path, default=REPOSITORY / "target" / "bench", help="for builds and temporary files")
-    add("--write", action="store_true", help="also write the table to docs/benchmarks.md")
+    add("--write", action="store_true", help="also write the table to docs/benchmarks.md, where other cases keep theirs")
     given = parser.parse_args(arguments)
     named = list(cases) if "all" in given.cases else given.cases or ["P1"]
     for name in named:

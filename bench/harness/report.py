@@ -45,17 +45,9 @@ def text(made: Table) -> str:
 
 
 def markdown(made: Table, facts: list[tuple[str, str]]) -> str:
-    """The page: what was measured on what, then the table."""
+    """One run: what was measured on what, then the table."""
     head, *rest = made.lines
-    page = [
-        "# Benchmarks",
-        "",
-        "<!-- Written by `bench/run --write`: measure again instead of editing. -->",
-        "",
-        "Medians of interleaved rounds, with the least and the most of them. A ratio is taken within each round; below 1 is",
-        "less than the other. Figures of different machines, or of different runs, do not compare; a difference under 5% is",
-        "noise. [bench/README.md](../bench/README.md) says what each line means and how to repeat it.",
-        "",
+    lines = [
         *(f"- {name}: {value}" for name, value in facts),
         "",
         f"| {' | '.join(head)} |",
@@ -64,4 +56,4 @@ def markdown(made: Table, facts: list[tuple[str, str]]) -> str:
         "",
         *(f"{note}  " for note in made.numbered_notes()),
     ]
-    return "\n".join(page).rstrip() + "\n"
+    return "\n".join(lines).rstrip() + "\n"

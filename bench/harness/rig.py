@@ -5,21 +5,25 @@ import itertools
 import json
 import os
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from http.client import HTTPException
 from pathlib import Path
 from subprocess import SubprocessError
 from tempfile import TemporaryDirectory
 
+from harness import certificate, h2load
 from harness.balancers import Balancer, Settings
 from harness.figures import Refused, Results
+from harness.h2load import Streams
 from harness.load import Load, Outcome, Work, wrk
 from harness.options import Options
-from harness.processes import Process
+from harness.processes import Process, on_cores
 
 # How long a balancer may take from its start to its first answer. Long, for 100,000 routes.
 START_S = 120
@@ -41,11 +45,6 @@ class Running:
     folder: Path
     # From just before it was started to its first answer.
     start_ms: float
-
-    def get(self, path: str = "/") -> int:
-        """The status of one request."""
-        return status(self.port, path)
-
 
 @dataclass(frozen=True)
 class Spot:
@@ -70,6 +69,11 @@ class Rig:
     def peers_and_ours(self) -> list[Balancer]:
         """All but the floor, which only understands small GETs."""
         return [balancer for balancer in self.balancers if not balancer.is_floor()]
+
+    @cached_property
+    def certificate(self) -> Path:
+        """For `Settings`, when TLS is spoken."""
+        return certificate.make(self.folder / "certificate")
 
     def rounds(self, what: str) -> Iterator[int]:
         """Counts the rounds and says so. In each one all balancers have their turn: A B C A B C …"""
@@ -121,9 +125,18 @@ class Rig:
             begin = time.monotonic()
             output = folder / "output.log"
             with Process(command, cores or self.options.balancer_cores, output, environment) as process:
-                await_(lambda: status(ports[0]) == 200, process)
+                await_(lambda: self.answers(ports[0], settings), process)
                 start_ms = (time.monotonic() - begin) * 1e3
                 yield Running(balancer, process, ports[0], folder, start_ms)
+
+    def answers(self, port: int, settings: Settings) -> bool:
+        """Whether a balancer answers one request in the protocols that it is set up for. A gRPC call has to bring trailers."""
+        if not (settings.certificate or settings.h2c):
+            return status(port) == 200
+        command = [str(self.tools / "bench-load"), f"127.0.0.1:{port}", "--idle", "--connections", "1"]
+        command += ["--tls"] if settings.certificate else ["--grpc" if settings.grpc else "--http2"]
+        with on_cores(self.options.load_cores):
+            return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode == 0
 
     def load(self, running: Running, work: Work, rate: float | None = None, warm_up: float = 0) -> Load:
         """Begins a load and returns when its warm-up is over. With a rate it is an open loop."""
@@ -136,9 +149,15 @@ class Rig:
         """As many requests as it answers."""
         if self.options.wrk and not (work.paths or work.post or work.close):
             times = (self.options.warm_up, self.options.seconds)
-            url = f"http://127.0.0.1:{running.port}{work.path}"
+            url = f"{'https' if work.tls else 'http'}://127.0.0.1:{running.port}{work.path}"
             return wrk(url, work, times, self.options.load_cores, running.process)
         return self.load(running, work).outcome()
+
+    def saturate_streams(self, running: Running, streams: Streams) -> Outcome:
+        """As many requests over HTTP/2 as it answers."""
+        times = (self.options.warm_up, self.options.seconds)
+        command = streams.command(running.port, running.folder)
+        return h2load.run(command, times, self.options.load_cores, running.process)
 
 
 class Stats:

@@ -3,16 +3,17 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from harness.cases import idle, lifecycle, scale, throughput, workers
+from harness.cases import idle, lifecycle, scale, streams, throughput, workers
 from harness.rig import Rig
 
 
 @dataclass(frozen=True)
 class Case:
-    """A case; one without a function cannot be measured yet."""
+    """A case, and the programs that it needs beside the balancers."""
 
     about: str
-    run: Callable[[Rig], None] | None = None
+    run: Callable[[Rig], None]
+    programs: tuple[str, ...] = ()
 
 
 CASES = {
@@ -20,9 +21,9 @@ CASES = {
     "P2": Case("the same with 1, 256 and 1,024 connections", throughput.other_connection_counts),
     "P3": Case("bodies of 64 KiB and 1 MiB, GET and POST", throughput.bodies),
     "P4": Case("a new client connection for every request", throughput.new_connections),
-    "P5": Case("TLS: not yet, Evenkeel does not speak it"),
-    "P6": Case("HTTP/2: not yet, Evenkeel does not speak it"),
-    "P7": Case("10,000 idle client connections", idle.connections),
+    "P5": Case("TLS 1.3: keep-alive, and a full handshake for every request", throughput.tls, ("openssl",)),
+    "P6": Case("HTTP/2, also over TLS 1.3; gRPC", streams.http2, ("openssl", "h2load")),
+    "P7": Case("10,000 idle client connections, also of TLS and HTTP/2", idle.connections, ("openssl",)),
     "P8": Case("1,000 and 10,000 backends, 1,000 and 100,000 routes", scale.sizes),
     "P9": Case("start, and reload under load", lifecycle.start_and_reload),
     "P10": Case("two workers on two cores; reuse of backend connections", workers.two_workers),

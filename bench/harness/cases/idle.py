@@ -19,21 +19,30 @@ ALLOWED = 12_000
 SETTLE_S = 2
 
 
+# What is spoken over them, and the options that make `bench-load` do it.
+KINDS = {"HTTP/1.1": [], "TLS": ["--tls"], "HTTP/2 over TLS": ["--tls", "--http2"]}
+
+
 def connections(rig: Rig) -> None:
     """P7. What the kernel holds for a socket is the same for all and does not count."""
-    work = f"{COUNT:,} connections"
+    for kind, words in KINDS.items():
+        compare(rig, f"{COUNT:,} connections, {kind}", words)
+
+
+def compare(rig: Rig, work: str, words: list[str]) -> None:
     with rig.backends() as backends:
-        settings = Settings(backends, connections=ALLOWED)
+        certificate = rig.certificate if "--tls" in words else None
+        settings = Settings(backends, connections=ALLOWED, certificate=certificate)
         for number in rig.rounds(f"P7 {work}"):
             for balancer in rig.peers_and_ours():
                 spot = Spot("P7", work, balancer.name, number)
                 with rig.turn(spot, [FIGURE]), rig.running(balancer, settings) as running:
-                    rig.add(spot, FIGURE, memory_of_idle(rig, running) / COUNT)
+                    rig.add(spot, FIGURE, memory_of_idle(rig, running, words) / COUNT)
 
 
-def memory_of_idle(rig: Rig, running: Running) -> float:
+def memory_of_idle(rig: Rig, running: Running, words: list[str]) -> float:
     """KiB that the connections take altogether."""
-    command = [str(rig.tools / "bench-load"), f"127.0.0.1:{running.port}", "--idle", "--connections", str(COUNT)]
+    command = [str(rig.tools / "bench-load"), f"127.0.0.1:{running.port}", "--idle", "--connections", str(COUNT), *words]
     before = running.process.memory_kib()
     pipe = subprocess.PIPE
     with on_cores(rig.options.load_cores):

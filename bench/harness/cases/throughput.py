@@ -1,11 +1,10 @@
-"""P1 to P4: what a request costs, how many are answered, and how long they take below saturation."""
+"""P1 to P5: what a request costs, how many are answered, and how long they take below saturation."""
 
 from harness.balancers import Balancer, Settings
 from harness.load import Outcome, Work
-from harness.rig import Rig, Spot
+from harness.rig import Rig, Running, Spot
 
-CPU = "CPU µs/request"
-SATURATED = [CPU, "requests/s", "core in use, %", "memory MiB"]
+SATURATED = ["CPU µs/request", "requests/s", "core in use, %", "memory MiB"]
 OPEN_LOOP = ["p50 µs", "p99 µs"]
 PER_GIB = ["CPU ms/GiB", "GiB/s", "core in use, %"]
 
@@ -29,6 +28,12 @@ def new_connections(rig: Rig) -> None:
     compare(rig, "P4", "new connections", Work(close=True), rig.peers_and_ours())
 
 
+def tls(rig: Rig) -> None:
+    """P5. A handshake includes the request that it was made for, and opening the connection."""
+    compare(rig, "P5", "TLS 1.3 keep-alive", Work(tls=True), rig.peers_and_ours())
+    compare(rig, "P5", "TLS 1.3 handshakes", Work(tls=True, close=True), rig.peers_and_ours())
+
+
 def bodies(rig: Rig) -> None:
     """P3."""
     for size, name, connections in ((64 << 10, "64 KiB", 64), (1 << 20, "1 MiB", 16)):
@@ -39,16 +44,14 @@ def bodies(rig: Rig) -> None:
 def compare(rig: Rig, case: str, name: str, work: Work, balancers: list[Balancer]) -> None:
     """Saturates each balancer, then asks each as often as the slowest of them can bear."""
     with rig.backends() as backends:
-        settings = Settings(backends)
+        settings = Settings(backends, certificate=rig.certificate if work.tls else None)
         for number in rig.rounds(f"{case} {name}"):
             rates = []
             for balancer in balancers:
                 spot = Spot(case, name, balancer.name, number)
                 with rig.turn(spot, SATURATED), rig.running(balancer, settings) as running:
                     outcome = rig.saturate(running, work)
-                    values = saturated(rig, outcome) + [running.process.memory_kib() / 1024]
-                    for figure, value in zip(SATURATED, values, strict=True):
-                        rig.add(spot, figure, value)
+                    add_saturated(rig, spot, outcome, running)
                     rates.append(outcome.per_second())
             for balancer in balancers if rates else []:
                 spot = Spot(case, name, balancer.name, number)
@@ -58,10 +61,13 @@ def compare(rig: Rig, case: str, name: str, work: Work, balancers: list[Balancer
                     rig.add(spot, "p99 µs", outcome.latency_us["p99"])
 
 
-def saturated(rig: Rig, outcome: Outcome) -> list[float]:
-    """The first figures of `SATURATED`."""
+def add_saturated(rig: Rig, spot: Spot, outcome: Outcome, running: Running) -> None:
+    """Writes down the figures of `SATURATED`."""
     busy = outcome.busy_percent(len(rig.options.balancer_cores))
-    return [outcome.cpu_us_a_request(), outcome.per_second(), busy]
+    memory = running.process.memory_kib() / 1024
+    values = [outcome.cpu_us_a_request(), outcome.per_second(), busy, memory]
+    for figure, value in zip(SATURATED, values, strict=True):
+        rig.add(spot, figure, value)
 
 
 def transfer(rig: Rig, name: str, work: Work, size: int) -> None:

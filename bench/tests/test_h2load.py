@@ -1,0 +1,27 @@
+"""What h2load prints."""
+
+import unittest
+
+from harness.figures import Refused
+from harness.h2load import answered
+
+SAID = """
+finished in 2.00s, 80720.00 req/s, 27.14MB/s
+requests: 161720 total, 161720 started, 161720 done, {good} succeeded, {failed} failed, {errored} errored, 0 timeout
+status codes: {good} 2xx, 0 3xx, {failed} 4xx, 0 5xx
+"""
+
+
+class Answered(unittest.TestCase):
+    def test_counts_what_was_answered(self):
+        self.assertEqual(answered(SAID.format(good=161720, failed=0, errored=0)), 161720)
+
+    def test_one_fault_is_enough_to_refuse_it(self):
+        for failed, errored, said in ((1, 0, "1 failed, 1 4xx"), (0, 2, "2 errored")):
+            with self.assertRaisesRegex(Refused, said):
+                answered(SAID.format(good=5, failed=failed, errored=errored))
+
+    def test_no_answer_is_refused(self):
+        for text in (SAID.format(good=0, failed=0, errored=0), "nonsense"):
+            with self.assertRaisesRegex(Refused, "nothing answered"):
+                answered(text)
