@@ -65,7 +65,7 @@ def parse(arguments: list[str], cases: dict[str, str]) -> Options:
         cases=named,
         evenkeel=[name_and_path(text) for text in given.evenkeel],
         peers=[name for name in given.peers.split(",") if name],
-        floor=given.floor,
+        floor=given.floor and absolute(given.floor),
         rounds=given.rounds,
         seconds=given.seconds,
         warm_up=given.warm_up,
@@ -84,4 +84,9 @@ def cores(text: str) -> list[int]:
 
 def name_and_path(text: str) -> tuple[str, str]:
     name, equals, path = text.rpartition("=")
-    return (name if equals else "evenkeel", path)
+    return (name if equals else "evenkeel", absolute(path))
+
+
+def absolute(path: str) -> str:
+    """Processes are started in folders of their own."""
+    return str(Path(path).absolute())

@@ -29,8 +29,9 @@ def merged(old: str, made: Table, facts: list[tuple[str, str]]) -> str:
 
 
 def without(run: str, cases: set[str]) -> str:
-    """A run without the rows of some cases, and without notes that nothing refers to any more; empty when that was all."""
-    lines = [line for line in run.rstrip().splitlines() if not is_row(line) or line.split(" | ")[0][2:] not in cases]
+    """A run without the rows of some cases, and without notes that nothing refers to any more; empty when nothing is left."""
+    lines = run.rstrip().splitlines()
+    lines = [line for line in lines if not is_row(line) or line.removeprefix("| ").split(" | ")[0] not in cases]
     rows = [line for line in lines if is_row(line)]
     if not rows:
         return ""

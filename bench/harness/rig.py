@@ -130,7 +130,7 @@ class Rig:
                 yield Running(balancer, process, ports[0], folder, start_ms)
 
     def answers(self, port: int, settings: Settings) -> bool:
-        """Whether a balancer answers one request in the protocols that it is set up for. A gRPC call has to bring trailers."""
+        """Whether a balancer answers one request in the protocol that it is set up for. A gRPC call has to bring trailers."""
         if not (settings.certificate or settings.h2c):
             return status(port) == 200
         command = [str(self.tools / "bench-load"), f"127.0.0.1:{port}", "--idle", "--connections", "1"]

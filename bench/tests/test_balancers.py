@@ -81,5 +81,9 @@ class CommandLine(unittest.TestCase):
         given = options.parse(["P1", "--evenkeel", "new=/a/b", "--evenkeel", "/c"], {"P1": ""})
         self.assertEqual(given.evenkeel, [("new", "/a/b"), ("evenkeel", "/c")])
 
+    def test_a_program_is_found_from_any_folder(self):
+        given = options.parse(["--evenkeel", "new=target/a", "--floor", "b"], {"P1": ""})
+        self.assertEqual((given.evenkeel, given.floor), ([("new", f"{Path.cwd()}/target/a")], f"{Path.cwd()}/b"))
+
     def test_all_is_every_case(self):
         self.assertEqual(options.parse(["all"], {"P1": "", "P2": ""}).cases, ["P1", "P2"])
