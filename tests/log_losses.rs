@@ -34,6 +34,7 @@ fn entry() -> Entry<'static> {
         bytes_sent: 0,
         backend_time: None,
         retries: &[],
+        grpc_status: None,
         client_cert: None,
         error: None,
     }

@@ -217,6 +217,7 @@ fn encode_line() -> Part {
         bytes_sent: 5_420,
         backend_time: Some(Duration::from_micros(1_111)),
         retries: &[],
+        grpc_status: None,
         client_cert: None,
         error: None,
     };

@@ -220,6 +220,11 @@ impl Alarm {
         }
     }
 
+    /// The time of its wheel.
+    pub fn now(&self) -> Instant {
+        self.wheel.now()
+    }
+
     /// Stops it.
     pub fn clear(&self) {
         if let Some(slot) = self.wheel.slots.borrow_mut().slots.get_mut(self.key) {

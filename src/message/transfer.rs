@@ -49,8 +49,6 @@ pub struct Replay {
     kept: SmallVec<[Kept; 2]>,
     /// Bytes that are kept.
     length: usize,
-    /// Trailer lines that ended the body.
-    trailers: Vec<u8>,
     limit: usize,
     overflowed: bool,
 }
@@ -139,6 +137,8 @@ pub struct Transfer {
     pub waiting: Waiting,
     /// Payload bytes taken from the source.
     pub moved: u64,
+    /// Trailer lines that ended the body, as they went on.
+    pub trailers: Vec<u8>,
     limit: u64,
     limits: Limits,
     shortcut: Shortcut,
@@ -166,6 +166,7 @@ impl Transfer {
             ended: false,
             waiting: Waiting::ForSource,
             moved: 0,
+            trailers: Vec::new(),
             limit: limit.unwrap_or(u64::MAX),
             limits: *limits,
             shortcut: Shortcut::Untried,
@@ -199,8 +200,8 @@ impl Transfer {
             self.encoder.open(self.ready, out);
         }
         if self.ended {
-            self.encoder.end(&replay.trailers, out);
-            sink.finish(&replay.trailers);
+            self.encoder.end(&self.trailers, out);
+            sink.finish(&self.trailers);
         }
     }
 
@@ -261,12 +262,9 @@ impl Transfer {
                     let lines = trailers
                         .and_then(|range| source.input.unread().get(range))
                         .unwrap_or(&beside);
-                    let lines = forwarded_trailers(lines, &self.limits)?;
-                    self.encoder.end(&lines, sink.output(buffers));
-                    sink.finish(&lines);
-                    if let Some(replay) = &mut replay {
-                        replay.trailers = lines;
-                    }
+                    self.trailers = forwarded_trailers(lines, &self.limits)?;
+                    self.encoder.end(&self.trailers, sink.output(buffers));
+                    sink.finish(&self.trailers);
                     source.input.consume(skip);
                     self.ended = true;
                 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::fields::{self, AnswerContext};
 use super::waits::Wait;
-use super::{After, Exchange, Failure, tunnel};
+use super::{After, Exchange, Failure, grpc, tunnel};
 use crate::head::{BodyLength, FieldName, RequestHead, ResponseHead, Version, list};
 use crate::http1::Encoder;
 use crate::message::{Transfer, TransferError, Waiting};
@@ -39,8 +39,13 @@ impl<'a> Exchange<'a> {
         backend: Box<BackendConnection>,
     ) -> Result<Forwarded, Failure> {
         self.record.answered_by(member, backend.head.status);
+        if self.is_grpc {
+            let bytes = backend.connection.input.unread();
+            self.record.grpc_status = grpc::status_in_head(&backend.head, bytes);
+        }
         self.body.replay.abandon(&self.client.worker.buffers);
         self.waits.reset();
+        self.waits.forget_deadline();
         let before = self.client.connection.bytes_out;
         if backend.head.status == 101 {
             // In a box, because every client's connection has room for this one, and few are tunnels.
@@ -59,6 +64,10 @@ impl<'a> Exchange<'a> {
             && !self.client.worker.is_draining.get();
         let mut answer = self.begin(pool, backend, (framing, keep_alive));
         let result = std::future::poll_fn(|context| answer.poll(self, context)).await;
+        if self.is_grpc {
+            let trailers = &answer.transfer.trailers;
+            self.record.grpc_status = self.record.grpc_status.or(grpc::status_in_trailers(trailers));
+        }
         let Err(failure) = result else {
             self.keep(answer, pool);
             let after = self.after(keep_alive);

@@ -205,17 +205,17 @@ impl Attempt<'_> {
         }
         let wait = self.wait(exchange);
         let progress = match wait.0 {
-            Wait::ClientBody => exchange.body.transfer.moved,
+            Wait::ClientBody | Wait::Call => exchange.body.transfer.moved,
             _ => self.backend.connection.bytes_out,
         };
         exchange
             .waits
             .poll(context, &exchange.client.alarm, wait, progress)
             .map(|wait| {
-                Err(if wait == Wait::ClientBody {
-                    Failure::BodyTimeout
-                } else {
-                    Failure::BackendTimeout
+                Err(match wait {
+                    Wait::ClientBody | Wait::Call => Failure::BodyTimeout,
+                    Wait::Deadline => Failure::DeadlineExceeded,
+                    _ => Failure::BackendTimeout,
                 })
             })
     }
@@ -326,6 +326,8 @@ impl Attempt<'_> {
         if !body.is_sent && !self.sending_failed {
             match body.transfer.waiting {
                 Waiting::ForSink => return (Wait::BackendTakes, timeouts.progress),
+                // Its messages come when they come, and it may be the backend's turn.
+                Waiting::ForSource if exchange.is_grpc => return (Wait::Call, timeouts.stream_idle),
                 Waiting::ForSource if !awaits_continue => return (Wait::ClientBody, timeouts.progress),
                 // The client waits for the backend's word, so the backend is what we wait for.
                 Waiting::ForSource => return (Wait::BackendTakes, timeouts.progress),

@@ -46,6 +46,9 @@ pub enum Failure {
     /// No answer within `first_byte`, or `request` over all attempts, or the request was not taken within `progress`.
     #[error("the backend did not answer in time")]
     BackendTimeout,
+    /// No answer came before the moment until which the client waits for it, as it has said (`grpc-timeout`).
+    #[error("the client's deadline has passed")]
+    DeadlineExceeded,
     /// The answer cannot be understood.
     #[error("the answer is malformed: {0}")]
     AnswerMalformed(Malformed),
@@ -78,7 +81,7 @@ impl Failure {
         ),
         (
             "client_body_timeout",
-            "the request body stood still for `timeouts.progress`, or was slower than `limits.min_body_rate`",
+            "the request body stood still for `timeouts.progress` (a gRPC call: `timeouts.stream_idle`), or was slower than `limits.min_body_rate`",
         ),
         (
             "request_body_too_large",
@@ -103,6 +106,10 @@ impl Failure {
         (
             "backend_timeout",
             "no answer came within `timeouts.first_byte` or `timeouts.request`",
+        ),
+        (
+            "deadline_exceeded",
+            "no answer came within the time that a gRPC client gave in `grpc-timeout`",
         ),
         ("answer_malformed", "the answer's head could not be understood"),
         (
@@ -145,6 +152,7 @@ impl Failure {
             Self::ConnectFailed => "connect_failed",
             Self::BackendReset => "backend_reset",
             Self::BackendTimeout => "backend_timeout",
+            Self::DeadlineExceeded => "deadline_exceeded",
             Self::InterimFlood => "interim_flood",
             Self::UnwantedSwitch => "unwanted_switch",
             Self::AnswerCut => "answer_cut",
@@ -162,7 +170,7 @@ impl Failure {
             Self::ClientGone | Self::ClientStalled => 499,
             Self::NoRoute => 404,
             Self::NoBackend | Self::ConnectFailed => 503,
-            Self::BackendTimeout | Self::AnswerStalled | Self::TunnelIdle => 504,
+            Self::BackendTimeout | Self::DeadlineExceeded | Self::AnswerStalled | Self::TunnelIdle => 504,
             Self::BackendReset
             | Self::AnswerMalformed(_)
             | Self::InterimFlood

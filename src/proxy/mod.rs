@@ -8,6 +8,7 @@ mod connect;
 mod error;
 mod fields;
 mod forwarded;
+mod grpc;
 mod record;
 mod reply;
 mod settings;
@@ -64,6 +65,8 @@ struct Exchange<'a> {
     snapshot: &'a Snapshot,
     identity: Identity,
     body: RequestBody,
+    /// Whether it is a call of gRPC.
+    is_grpc: bool,
     waits: Waits,
     record: Record<'a>,
     /// How long it has waited for answers so far: what `timeouts.request` bounds.
@@ -139,6 +142,9 @@ impl<'a> Exchange<'a> {
     fn new(client: &'a mut Client, head: &'a RequestHead, snapshot: &'a Snapshot, started: Instant) -> Self {
         let limits = &snapshot.limits;
         let random = [client.worker.random(), client.worker.random()];
+        let is_grpc = grpc::is_call(head);
+        let timeout = if is_grpc { grpc::timeout(head) } else { None };
+        let deadline = timeout.and_then(|timeout| started.checked_add(timeout));
         Self {
             identity: Identity::new(client.peer.address, &snapshot.trusted_proxies, head, random),
             body: RequestBody {
@@ -154,7 +160,8 @@ impl<'a> Exchange<'a> {
                 is_continued: false,
                 is_hinted: false,
             },
-            waits: Waits::new(limits.min_body_rate),
+            is_grpc,
+            waits: Waits::new(limits.min_body_rate, deadline),
             record: Record::new(started, head.bytes.len(), client.connection.bytes_out),
             waited: Duration::ZERO,
             in_flight: None,

@@ -22,6 +22,8 @@ pub(super) struct Record<'a> {
     backend_time: Option<Duration>,
     retries: Vec<(&'a Member, &'static str)>,
     status: u16,
+    /// The status of gRPC, where there is one.
+    pub(super) grpc_status: Option<u32>,
     failure: Option<Failure>,
 }
 
@@ -39,6 +41,7 @@ impl<'a> Record<'a> {
             backend_time: None,
             retries: Vec::new(),
             status: 0,
+            grpc_status: None,
             failure: None,
         }
     }
@@ -148,6 +151,7 @@ impl Exchange<'_> {
             bytes_sent,
             backend_time: record.backend_time,
             retries: &retries,
+            grpc_status: record.grpc_status,
             client_cert: self
                 .client
                 .peer
@@ -195,6 +199,7 @@ pub(super) fn log_refused(
         bytes_sent,
         backend_time: None,
         retries: &[],
+        grpc_status: None,
         client_cert: client
             .peer
             .certificate

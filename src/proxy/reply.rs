@@ -1,11 +1,12 @@
 //! Our own answers, and the one place where an error becomes a status. Short text, or JSON for those who ask for it.
 
+use std::rc::Rc;
 use std::time::Instant;
 
 use super::fields::{write_connection, write_field, write_number, write_status_line};
 use super::record::log_refused;
 use super::waits::{Wait, Waits};
-use super::{After, Client, Exchange, Failure};
+use super::{After, Client, Exchange, Failure, grpc};
 use crate::head::{BodyLength, FieldName, Method, RequestHead, Version};
 use crate::http1::reason_phrase;
 use crate::http2;
@@ -20,7 +21,6 @@ impl Exchange<'_> {
         if failure.status() == 499 {
             return After::Close;
         }
-        self.record.replied(failure.status());
         let is_read =
             self.body.transfer.is_read() || matches!(self.head.body, BodyLength::None | BodyLength::Exact(0));
         let keep_alive = self.head.keep_alive
@@ -29,16 +29,23 @@ impl Exchange<'_> {
             && self.head.upgrade.is_none()
             && !self.client.is_last_request
             && !self.client.worker.is_draining.get();
-        let reply = Reply {
-            status: failure.status(),
-            word: failure.word(),
-            request_id: Some(self.identity.request_id(self.head)),
-            wants_json: wants_json(self.head),
-            has_body: self.head.method != Method::Head,
-            keep_alive,
-            version: self.head.version,
-        };
-        reply.write(self.client);
+        if self.is_grpc {
+            self.record.replied(200);
+            self.record.grpc_status = Some(grpc::status_of(failure));
+            write_grpc(failure, self.client);
+        } else {
+            self.record.replied(failure.status());
+            let reply = Reply {
+                status: failure.status(),
+                word: failure.word(),
+                request_id: Some(self.identity.request_id(self.head)),
+                wants_json: wants_json(self.head),
+                has_body: self.head.method != Method::Head,
+                keep_alive,
+                version: self.head.version,
+            };
+            reply.write(self.client);
+        }
         match flush(self.client, &mut self.waits).await {
             Ok(()) if keep_alive => After::KeepOpen,
             Ok(()) => After::Close,
@@ -48,6 +55,27 @@ impl Exchange<'_> {
             }
         }
     }
+}
+
+/// The reply to a call of gRPC: trailers alone, which are a head that nothing follows. Of HTTP it is a success.
+fn write_grpc(failure: Failure, client: &mut Client) {
+    let worker = Rc::clone(&client.worker);
+    let Some(stream) = client.connection.http2() else {
+        return;
+    };
+    let mut head = http2::Head::default();
+    head.field(b"date", &worker.date());
+    head.field(b"content-type", grpc::MEDIA);
+    if failure.status() == 503 {
+        head.field(b"retry-after", RETRY_AFTER);
+    }
+    let mut number = itoa::Buffer::new();
+    head.field(b"grpc-status", number.format(grpc::status_of(failure)).as_bytes());
+    let mut message = Vec::with_capacity(128);
+    grpc::write_message(&format!("{}: {failure}", failure.word()), &mut message);
+    head.field(b"grpc-message", &message);
+    stream.put_answer(http2::answer(200, head));
+    client.connection.finish(b"");
 }
 
 /// Answers a client whose request has no usable head, and logs it.

@@ -2,7 +2,7 @@
 //! of the client's connection.
 
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::clock::{Alarm, Ring};
 
@@ -11,6 +11,8 @@ use crate::clock::{Alarm, Ring};
 pub(super) enum Wait {
     /// The client sends the body.
     ClientBody,
+    /// Either side of a call that may go both ways, whose answer has not begun.
+    Call,
     /// The backend takes the request.
     BackendTakes,
     /// The backend answers.
@@ -21,6 +23,8 @@ pub(super) enum Wait {
     AnswerBody,
     /// Either side of a tunnel moves.
     Tunnel,
+    /// Nobody: the client's own deadline has passed.
+    Deadline,
 }
 
 /// The wait in force.
@@ -31,18 +35,21 @@ pub(super) struct Waits {
     progress: u64,
     /// Bytes a second that a wait for the client must reach.
     min_rate: Option<u64>,
+    /// Until when the client waits for an answer that has not begun.
+    deadline: Option<Instant>,
 }
 
 impl Waits {
-    pub(super) fn new(min_rate: Option<u64>) -> Self {
+    pub(super) fn new(min_rate: Option<u64>, deadline: Option<Instant>) -> Self {
         Self {
             min_rate,
+            deadline,
             ..Self::default()
         }
     }
 
     /// Runs `bound` for `wait` from now on, if that is another wait than before or `progress` (a count of bytes) has
-    /// changed; ready with the wait whose time ran out.
+    /// changed; ready with the wait whose time ran out, or with [`Wait::Deadline`].
     pub(super) fn poll(
         &mut self,
         context: &Context<'_>,
@@ -60,6 +67,9 @@ impl Waits {
             let is_fast = is_rated && moved >= self.demanded(bound);
             match ring {
                 Ring::Called => {}
+                Ring::Expired if self.left(alarm).is_some_and(|left| left.is_zero()) => {
+                    return Poll::Ready(Wait::Deadline);
+                }
                 Ring::Expired if is_fast => self.begin(alarm, (wait, bound), progress),
                 Ring::Expired => return Poll::Ready(wait),
             }
@@ -72,10 +82,20 @@ impl Waits {
         self.current = None;
     }
 
+    /// The answer has begun: how long it takes is between client and backend.
+    pub(super) fn forget_deadline(&mut self) {
+        self.deadline = None;
+    }
+
     fn begin(&mut self, alarm: &Alarm, current: (Wait, Duration), progress: u64) {
         self.current = Some(current);
         self.progress = progress;
-        alarm.set(current.1);
+        alarm.set(self.left(alarm).map_or(current.1, |left| left.min(current.1)));
+    }
+
+    /// Time up to the deadline.
+    fn left(&self, alarm: &Alarm) -> Option<Duration> {
+        Some(self.deadline?.saturating_duration_since(alarm.now()))
     }
 
     /// Bytes that a rated wait must move within `bound`, at least 1.
@@ -100,7 +120,7 @@ mod tests {
         let start = crate::clock::now();
         let wheel = Wheel::new(start);
         let alarm = wheel.alarm();
-        let mut waits = Waits::new(min_rate);
+        let mut waits = Waits::new(min_rate, None);
         let context = Context::from_waker(Waker::noop());
         for (at, progress) in events {
             wheel.advance(start + Duration::from_millis(at));
@@ -123,6 +143,30 @@ mod tests {
     fn a_wait_that_stands_still_runs_out() {
         let at = ran_out_at(None, (0..500).map(|step| (step * 20, 7))).unwrap();
         assert!((1_000..=1_060).contains(&at), "{at}");
+    }
+
+    #[test]
+    fn the_deadline_ends_a_wait_that_would_go_on_and_no_wait_that_ends_before() {
+        let start = crate::clock::now();
+        let context = Context::from_waker(Waker::noop());
+        for (deadline, wait, expected) in [
+            (700, Wait::Deadline, 700..=760),
+            (1_500, Wait::FirstByte, 1_000..=1_060),
+        ] {
+            let wheel = Wheel::new(start);
+            let alarm = wheel.alarm();
+            let mut waits = Waits::new(None, Some(start + Duration::from_millis(deadline)));
+            let ended = (0..500).map(|step| step * 20).find_map(|at| {
+                wheel.advance(start + Duration::from_millis(at));
+                match waits.poll(&context, &alarm, (Wait::FirstByte, SECOND), 0) {
+                    Poll::Ready(wait) => Some((wait, at)),
+                    Poll::Pending => None,
+                }
+            });
+            let (ended, at) = ended.unwrap();
+            assert_eq!(ended, wait);
+            assert!(expected.contains(&at), "{at}");
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod boundaries;
 mod demo;
 mod desync;
 mod forwarding;
+mod grpc;
 mod http2;
 mod identity;
 mod idle;

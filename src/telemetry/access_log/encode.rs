@@ -105,6 +105,10 @@ fn details(entry: &Entry<'_>, out: &mut Vec<u8>) {
     if !entry.retries.is_empty() {
         retries(entry.retries, out);
     }
+    if let Some(status) = entry.grpc_status {
+        out.extend_from_slice(br#","grpc_status":"#);
+        json::number(out, u64::from(status));
+    }
     if entry.client_cert.is_some() {
         label(br#","client_cert":"#, entry.client_cert, out);
     }

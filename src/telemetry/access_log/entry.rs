@@ -63,6 +63,8 @@ pub struct Entry<'a> {
     pub backend_time: Option<Duration>,
     /// The attempts that failed and were followed by another, oldest first.
     pub retries: &'a [Retry<'a>],
+    /// The status of gRPC, of an answer that has one.
+    pub grpc_status: Option<u32>,
     /// Who the client's verified certificate was given to, if it showed one.
     pub client_cert: Option<&'a Label>,
     /// What went wrong: a stable word. `None` when nothing did.

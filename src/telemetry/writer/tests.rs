@@ -79,6 +79,7 @@ fn push(buffer: &mut LogBuffer, from: u32, to: u32) {
             bytes_sent: u64::from(number),
             backend_time: None,
             retries: &[],
+            grpc_status: None,
             client_cert: None,
             error: None,
         });

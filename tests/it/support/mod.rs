@@ -4,7 +4,7 @@
 mod backend;
 mod bare;
 mod client;
-mod event;
+pub(crate) mod event;
 pub(crate) mod http2;
 mod message;
 pub(crate) mod oracle;

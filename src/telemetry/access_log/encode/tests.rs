@@ -77,6 +77,7 @@ fn entry() -> Entry<'static> {
         bytes_sent: 512,
         backend_time: Some(Duration::from_micros(1_000)),
         retries: &[],
+        grpc_status: None,
         client_cert: None,
         error: None,
     }
@@ -122,13 +123,14 @@ fn a_line_has_exactly_the_promised_keys_in_the_promised_order() {
     }];
     let failed = Entry {
         retries: &retries,
+        grpc_status: Some(14),
         error: Some("no_backend"),
         ..entry()
     };
     let promised: Vec<&str> = FIRST
         .into_iter()
         .chain(SECOND)
-        .chain(["retries", "error"])
+        .chain(["retries", "grpc_status", "error"])
         .collect();
     assert_eq!(keys(&line(&failed, Options::default())), promised);
 }
@@ -261,6 +263,7 @@ fn the_longest_line_is_within_the_bound() {
         bytes_sent: u64::MAX,
         backend_time: Some(Duration::MAX),
         retries: &retries,
+        grpc_status: Some(u32::MAX),
         client_cert: Some(label),
         error: Some("answer_cut"),
     };

@@ -1,0 +1,343 @@
+//! Calls of gRPC: what we answer ourselves, what is logged, and how long a call may take. Real clients and servers are in
+//! `real/grpc.rs`.
+
+mod backend;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::Reason;
+use http::Request;
+use serde_json::{Value, json};
+
+use crate::support::http2::{Got, Http2, read, request};
+use crate::support::{Answer, Backend, Proxy, refusing_address};
+use backend::{Calls, Seen, Step};
+
+const GRPC: &[(&str, &str)] = &[("content-type", "application/grpc")];
+const CHECK_NOTHING: &str = "health_check: { kind: none }";
+
+/// A call of this path.
+fn call(path: &str) -> Request<()> {
+    let mut call = request("POST", path);
+    for (name, value) in [("content-type", "application/grpc+proto"), ("te", "trailers")] {
+        call.headers_mut().insert(name, value.parse().unwrap());
+    }
+    call
+}
+
+fn timed_call(path: &str, timeout: &str) -> Request<()> {
+    let mut call = call(path);
+    call.headers_mut()
+        .insert("grpc-timeout", timeout.parse().unwrap());
+    call
+}
+
+/// A balancer before these, with more config.
+fn before(backends: &[&Calls], config: &str) -> Proxy {
+    let mut builder = Proxy::before(&[]).config(CHECK_NOTHING).config(config);
+    for backend in backends {
+        builder = builder.backend(&backend.url());
+    }
+    builder.start()
+}
+
+/// What a reply of our own says: it is trailers alone.
+fn replied(got: &Got) -> (u16, &str) {
+    assert_eq!(got.head.status(), 200, "{got:?}");
+    assert_eq!(got.field("content-type"), Some("application/grpc"));
+    assert_eq!((got.body.len(), got.trailers.len()), (0, 0), "{got:?}");
+    let status = got.field("grpc-status").unwrap().parse().unwrap();
+    (status, got.field("grpc-message").unwrap())
+}
+
+/// Level, status of HTTP, status of gRPC and error of a line.
+fn told(line: &Value) -> (&Value, &Value, &Value, &Value) {
+    (
+        &line["level"],
+        &line["status"],
+        &line["grpc_status"],
+        &line["error"],
+    )
+}
+
+#[test]
+fn who_cannot_be_reached_is_unavailable() {
+    let (address, _socket) = refusing_address();
+    let proxy = Proxy::before(&[]).backend(&format!("h2c://{address}")).start();
+    let client = Http2::connect(proxy.address());
+    let got = client.ask(call("/a.B/C"), b"hello").unwrap();
+    let (status, message) = replied(&got);
+    assert_eq!(status, 14);
+    assert!(
+        message.starts_with("connect_failed: ") || message.starts_with("no_backend: "),
+        "{message}"
+    );
+    assert_eq!(got.field("retry-after"), Some("1"));
+    let line = proxy.access_line("/a.B/C");
+    assert_eq!(
+        told(&line),
+        (&"INFO".into(), &200.into(), &14.into(), &line["error"])
+    );
+    assert!(line["error"].is_string(), "{line}");
+}
+
+#[test]
+fn each_failure_has_its_status() {
+    let backend = Calls::start(|path| match path {
+        "/reset" => vec![Step::ReadAll, Step::Reset],
+        "/hangs" => vec![Step::WaitForReset],
+        _ => vec![Step::ReadAll, Step::Only(200, &[("grpc-status", "0")])],
+    });
+    let proxy = Proxy::before(&[])
+        .config(CHECK_NOTHING)
+        .config("timeouts: { first_byte: 200ms }\nlimits: { body: 100B }")
+        .config(&format!(
+            "pools: {{ p: {{ backends: ['{}'] }} }}\nroutes: [{{ host: test, pool: p }}]",
+            backend.url()
+        ))
+        .start();
+    let client = Http2::connect(proxy.address());
+    for (path, body, status, word) in [
+        ("/reset", 1, 14, "backend_reset"),
+        ("/hangs", 1, 14, "backend_timeout"),
+        ("/large", 1000, 8, "request_body_too_large"),
+    ] {
+        let got = client.ask(call(path), &vec![b'a'; body]).unwrap();
+        let (found, message) = replied(&got);
+        assert_eq!((found, message.split(':').next()), (status, Some(word)), "{path}");
+        assert_eq!(got.field("retry-after"), None);
+        let line = proxy.access_line(path);
+        assert_eq!(
+            told(&line),
+            (&"INFO".into(), &200.into(), &status.into(), &word.into())
+        );
+    }
+    let mut nowhere = call("/nowhere");
+    *nowhere.uri_mut() = "http://other/nowhere".parse().unwrap();
+    assert_eq!(replied(&client.ask(nowhere, b"").unwrap()).0, 12);
+}
+
+#[test]
+fn who_does_not_speak_grpc_gets_no_status_of_it() {
+    let (address, _socket) = refusing_address();
+    let proxy = Proxy::before(&[]).backend(&format!("h2c://{address}")).start();
+    let client = Http2::connect(proxy.address());
+    let mut web = request("POST", "/web");
+    web.headers_mut()
+        .insert("content-type", "application/grpc-web+proto".parse().unwrap());
+    let got = client.ask(web, b"").unwrap();
+    assert_eq!(
+        (got.head.status().as_u16(), got.field("grpc-status")),
+        (503, None)
+    );
+    let received = proxy
+        .client()
+        .send("GET /one HTTP/1.1\r\nHost: test\r\nContent-Type: application/grpc\r\n\r\n")
+        .read();
+    assert_eq!((received.status(), received.field("grpc-status")), (503, None));
+    for path in ["/web", "/one"] {
+        assert_eq!(proxy.access_line(path).get("grpc_status"), None);
+    }
+}
+
+#[test]
+fn the_status_that_a_backend_gives_is_logged() {
+    let backend = Calls::start(|path| match path {
+        "/in.Trailers/X" | "/plain" => vec![
+            Step::Head(200, GRPC),
+            Step::Data("abc"),
+            Step::Trailers(&[("grpc-status", "7"), ("x", "1")]),
+        ],
+        _ => vec![Step::Only(
+            200,
+            &[("content-type", "application/grpc"), ("grpc-status", "5")],
+        )],
+    });
+    let proxy = before(&[&backend], "");
+    let client = Http2::connect(proxy.address());
+    let got = client.ask(call("/in.Trailers/X"), b"a").unwrap();
+    assert_eq!(
+        (got.text(), &got.trailers["grpc-status"]),
+        ("abc", &"7".parse().unwrap())
+    );
+    client.ask(call("/in.Head/X"), b"a").unwrap();
+    client.get("/plain");
+    let null = Value::Null;
+    for (path, status) in [
+        ("/in.Trailers/X", json!(7)),
+        ("/in.Head/X", json!(5)),
+        ("/plain", null.clone()),
+    ] {
+        let line = proxy.access_line(path);
+        assert_eq!(
+            told(&line),
+            (&"INFO".into(), &200.into(), &status, &null),
+            "{path}"
+        );
+        assert_eq!(line.get("grpc_status").is_some(), path != "/plain");
+    }
+}
+
+#[test]
+fn a_plain_503_is_passed_on_and_retried_but_a_status_of_grpc_is_an_answer() {
+    let bad = Calls::start(|path| match path {
+        "/html" => vec![
+            Step::ReadAll,
+            Step::Head(503, &[("content-type", "text/html")]),
+            Step::Last("<html>"),
+        ],
+        _ => vec![Step::ReadAll, Step::Only(200, &[("grpc-status", "14")])],
+    });
+    let alone = before(&[&bad], "");
+    let got = Http2::connect(alone.address()).ask(call("/html"), b"a").unwrap();
+    assert_eq!((got.head.status().as_u16(), got.text()), (503, "<html>"));
+    assert_eq!(
+        (got.field("content-type"), got.field("grpc-status")),
+        (Some("text/html"), None)
+    );
+    let line = alone.access_line("/html");
+    assert_eq!((&line["level"], line.get("grpc_status")), (&"WARN".into(), None));
+
+    let good = Calls::start(|_| vec![Step::ReadAll, Step::Only(200, &[("grpc-status", "0")])]);
+    let proxy = before(&[&bad, &good], "");
+    let client = Http2::connect(proxy.address());
+    let statuses = |path| {
+        let mut found = [0, 1].map(|_| {
+            let got = client.ask(call(path), b"a").unwrap();
+            got.field("grpc-status").unwrap().to_owned()
+        });
+        found.sort();
+        found
+    };
+    assert_eq!(statuses("/html"), ["0", "0"]);
+    assert_eq!(statuses("/unavailable"), ["0", "14"]);
+    assert_eq!(good.calls("/unavailable"), 1);
+}
+
+#[test]
+fn an_answer_that_breaks_off_resets_the_stream() {
+    let backend = Calls::start(|_| vec![Step::Head(200, GRPC), Step::Data("abc"), Step::Read, Step::Reset]);
+    let proxy = before(&[&backend], "");
+    let client = Http2::connect(proxy.address());
+    let mut sender = client.sender.clone();
+    let error = client.run(async {
+        let (answer, mut sending) = sender.send_request(call("/cut"), false).unwrap();
+        let mut receiving = answer.await.unwrap().into_body();
+        assert_eq!(receiving.data().await.unwrap().unwrap(), "abc");
+        sending.send_data(Bytes::from_static(b"go"), true).unwrap();
+        receiving.data().await.unwrap().unwrap_err()
+    });
+    assert!(error.is_reset() && error.is_remote(), "{error:?}");
+    let line = proxy.access_line("/cut");
+    assert_eq!(
+        (&line["error"], line.get("grpc_status")),
+        (&"answer_cut".into(), None)
+    );
+}
+
+#[test]
+fn the_deadline_of_the_client_ends_the_wait_for_an_answer() {
+    let backend = Calls::start(|_| vec![Step::WaitForReset]);
+    let proxy = before(&[&backend], "");
+    let client = Http2::connect(proxy.address());
+    let got = client.ask(timed_call("/late", "200m"), b"a").unwrap();
+    assert_eq!(
+        replied(&got),
+        (4, "deadline_exceeded: the client's deadline has passed")
+    );
+    backend.wait_for(&Seen::Call("/late".into(), Some("200m".into())));
+    backend.wait_for(&Seen::Reset("/late".into(), Reason::CANCEL));
+    let line = proxy.access_line("/late");
+    assert_eq!((&line["grpc_status"], &line["attempts"]), (&4.into(), &1.into()));
+    // While the request is still being sent as well.
+    let mut sender = client.sender.clone();
+    let got = client.run(async {
+        let (answer, _sending) = sender
+            .send_request(timed_call("/sending", "200m"), false)
+            .unwrap();
+        read(answer.await.unwrap(), Vec::new()).await.unwrap()
+    });
+    assert_eq!(replied(&got).0, 4);
+}
+
+#[test]
+fn an_answer_that_has_begun_is_not_cut_by_the_deadline() {
+    let backend = Calls::start(|_| {
+        vec![
+            Step::Head(200, GRPC),
+            Step::ReadAll,
+            Step::Data("late"),
+            Step::Trailers(&[("grpc-status", "0")]),
+        ]
+    });
+    let proxy = before(
+        &[&backend],
+        "timeouts: { progress: 200ms, first_byte: 200ms, request: 200ms }",
+    );
+    let client = Http2::connect(proxy.address());
+    let mut sender = client.sender.clone();
+    let got = client.run(async {
+        let (answer, mut sending) = sender.send_request(timed_call("/x", "100m"), false).unwrap();
+        let answer = answer.await.unwrap();
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        sending.send_data(Bytes::from_static(b"a"), true).unwrap();
+        read(answer, Vec::new()).await.unwrap()
+    });
+    assert_eq!(got.text(), "late");
+}
+
+/// Opens a call, sends a message, pauses, and ends it; the backend answers at the end.
+fn pausing_call(proxy: &Proxy, pause: Duration) -> Got {
+    let client = Http2::connect(proxy.address());
+    let mut sender = client.sender.clone();
+    client.run(async {
+        let (answer, mut sending) = sender.send_request(call("/pauses"), false).unwrap();
+        sending.send_data(Bytes::from_static(b"a"), false).unwrap();
+        let pause = async {
+            tokio::time::sleep(pause).await;
+            // Refused where the call is over already.
+            drop(sending.send_data(Bytes::from_static(b"b"), true));
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            answer = answer => read(answer.unwrap(), Vec::new()).await.unwrap(),
+            () = pause => unreachable!(),
+        }
+    })
+}
+
+#[test]
+fn stream_idle_and_not_progress_bounds_the_silence_of_a_call_before_its_answer() {
+    let backend = Calls::start(|_| vec![Step::ReadAll, Step::Only(200, &[("grpc-status", "0")])]);
+    let short = "progress: 200ms, first_byte: 200ms, request: 200ms";
+    let long = before(
+        &[&backend],
+        &format!("timeouts: {{ {short}, stream_idle: 8s }}\nlimits: {{ min_body_rate: 1KiB }}"),
+    );
+    let got = pausing_call(&long, Duration::from_millis(800));
+    assert_eq!(got.field("grpc-status"), Some("0"));
+    let ended = before(
+        &[&backend],
+        &format!("timeouts: {{ {short}, stream_idle: 300ms }}"),
+    );
+    let got = pausing_call(&ended, Duration::from_secs(5));
+    assert_eq!(replied(&got).0, 4);
+    assert_eq!(ended.access_line("/pauses")["error"], "client_body_timeout");
+}
+
+#[test]
+fn a_plain_upload_that_stands_still_is_bounded_by_progress() {
+    let backend = Backend::start(|_| Answer::echo());
+    let proxy = Proxy::before(&[&backend])
+        .config("timeouts: { progress: 200ms, stream_idle: 8s }")
+        .start();
+    let client = Http2::connect(proxy.address());
+    let mut sender = client.sender.clone();
+    let got = client.run(async {
+        let (answer, mut sending) = sender.send_request(request("POST", "/x"), false).unwrap();
+        sending.send_data(Bytes::from_static(b"a"), false).unwrap();
+        read(answer.await.unwrap(), Vec::new()).await.unwrap()
+    });
+    assert_eq!(got.head.status(), 408);
+}
