@@ -183,7 +183,7 @@ impl Answer<'_> {
             Poll::Ready(Err(error)) => return Poll::Ready(Err(failure_of(&error))),
             Poll::Pending => {}
         }
-        if exchange.body.transfer.is_read() && exchange.client.poll_gone(context).is_ready() {
+        if exchange.has_client_left(context) {
             return Poll::Ready(Err(Failure::ClientGone));
         }
         if !exchange.body.is_sent && !self.sending_failed {

@@ -200,7 +200,7 @@ impl Attempt<'_> {
         {
             return Poll::Ready(Err(Failure::ClientGone));
         }
-        if exchange.body.transfer.is_read() && exchange.client.poll_gone(context).is_ready() {
+        if exchange.has_client_left(context) {
             return Poll::Ready(Err(Failure::ClientGone));
         }
         let wait = self.wait(exchange);
@@ -369,6 +369,13 @@ impl Exchange<'_> {
                 TransferError::Body(BodyError::Malformed(reason)) => Some(Failure::Malformed(reason)),
                 TransferError::Source(_) | TransferError::Body(BodyError::Cut) => Some(Failure::ClientGone),
             })
+    }
+
+    /// Whether the client broke off while nothing is read from it: its request is read, or the backend does not take more.
+    /// Of a byte stream only what is read tells that.
+    pub(super) fn has_client_left(&mut self, context: &mut Context<'_>) -> bool {
+        let is_told = self.body.transfer.is_read() || self.client.connection.is_stream();
+        is_told && self.client.poll_gone(context).is_ready()
     }
 
     /// Passes a 1xx on, unless the client is too old for it or was told to continue before (RFC 9110 §15.2).

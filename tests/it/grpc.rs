@@ -341,3 +341,29 @@ fn a_plain_upload_that_stands_still_is_bounded_by_progress() {
     });
     assert_eq!(got.head.status(), 408);
 }
+
+#[test]
+fn a_cancelled_call_ends_at_its_backend_though_that_takes_nothing() {
+    let backend = Calls::start(|path| match path {
+        "/before" => vec![Step::WaitForReset],
+        _ => vec![Step::Head(200, GRPC), Step::WaitForReset],
+    });
+    let proxy = before(&[&backend], "");
+    for path in ["/before", "/behind"] {
+        let client = Http2::connect(proxy.address());
+        let mut sender = client.sender.clone();
+        client.run(async {
+            let (_answer, mut sending) = sender.send_request(call(path), false).unwrap();
+            // More than all windows on the way: nobody takes the rest.
+            sending.send_data(vec![0; 1 << 20].into(), false).unwrap();
+            while backend.calls(path) == 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            sending.send_reset(Reason::CANCEL);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        });
+        backend.wait_for(&Seen::Reset(path.into(), Reason::CANCEL));
+        assert_eq!(proxy.access_line(path)["status"], 499);
+    }
+}
