@@ -184,16 +184,18 @@ pub fn response(
     let mut length = None;
     for (name, value) in response.headers() {
         let id = FieldName::recognise(name.as_str().as_bytes());
-        check_value(value.as_bytes())?;
+        // RFC 9113 §8.2.1 forbids blanks at either end, and messages of gRPC end with them: an answer does not fail for that.
+        let text = value.as_bytes().trim_ascii();
+        check_value(text)?;
         if id.is_hop_by_hop() && id != FieldName::Trailer {
             return Err(Malformed::BadConnection);
         }
-        if id == FieldName::ContentLength && length.replace(decimal(value.as_bytes())?).is_some() {
+        if id == FieldName::ContentLength && length.replace(decimal(text)?).is_some() {
             return Err(Malformed::DuplicateContentLength);
         }
         let name = put(bytes, name.as_str().as_bytes());
         bytes.extend_from_slice(b": ");
-        let value = put(bytes, value.as_bytes());
+        let value = put(bytes, text);
         bytes.extend_from_slice(b"\r\n");
         head.fields.push(Field { id, name, value });
     }

@@ -367,3 +367,19 @@ fn a_cancelled_call_ends_at_its_backend_though_that_takes_nothing() {
         assert_eq!(proxy.access_line(path)["status"], 499);
     }
 }
+
+#[test]
+fn a_message_that_ends_with_a_blank_fails_no_answer() {
+    let backend = Calls::start(|_| {
+        vec![Step::Only(
+            200,
+            &[("grpc-status", "2"), ("grpc-message", "failed: ")],
+        )]
+    });
+    let proxy = before(&[&backend], "");
+    let got = Http2::connect(proxy.address()).ask(call("/x"), b"a").unwrap();
+    assert_eq!(
+        (got.field("grpc-status"), got.field("grpc-message")),
+        (Some("2"), Some("failed:"))
+    );
+}
