@@ -46,6 +46,13 @@ pub struct Driver {
 #[derive(Debug)]
 pub(super) struct Running(Rc<State>);
 
+impl Running {
+    /// Lets its connection carry no more requests; those under way go on.
+    pub(super) fn close_to_others(&self) {
+        self.0.is_over.set(true);
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
         self.0.running.set(self.0.running.get() - 1);

@@ -30,7 +30,7 @@ pub struct Stream {
     end: End,
     /// Whether the other side has said that it did nothing with the request.
     was_refused: bool,
-    _running: Option<Running>,
+    running: Option<Running>,
 }
 
 #[derive(Debug)]
@@ -91,7 +91,7 @@ impl Stream {
             head: None,
             end: End::Open,
             was_refused: false,
-            _running: running,
+            running,
         }
     }
 
@@ -141,6 +141,9 @@ impl Stream {
         let Receiving::Answer(answer) = &mut self.receiving else {
             // Asked again only for the head behind an interim one; before the request has left there is none.
             return match self.receiving {
+                Receiving::Nothing if self.was_refused => {
+                    Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()))
+                }
                 Receiving::Nothing => Poll::Pending,
                 _ => Poll::Ready(Err(io::ErrorKind::InvalidInput.into())),
             };
@@ -302,6 +305,10 @@ impl Stream {
         if let (Some(_), Sending::Request(sender)) = (&self.head, &mut self.sending)
             && let Err(error) = ready!(sender.poll_ready(context))
         {
+            // It was told to go, has no numbers for streams left, or broke: nobody else should try.
+            if let Some(running) = &self.running {
+                running.close_to_others();
+            }
             return Poll::Ready(Err(self.refused(error)));
         }
         match (self.head.take(), &mut self.sending) {

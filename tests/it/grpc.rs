@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::support::http2::{Got, Http2, read, request};
 use crate::support::{Answer, Backend, Proxy, refusing_address};
-use backend::{Calls, Seen, Step};
+use backend::{Calls, LEAVE, Seen, Step};
 
 const GRPC: &[(&str, &str)] = &[("content-type", "application/grpc")];
 const CHECK_NOTHING: &str = "health_check: { kind: none }";
@@ -382,4 +382,30 @@ fn a_message_that_ends_with_a_blank_fails_no_answer() {
         (got.field("grpc-status"), got.field("grpc-message")),
         (Some("2"), Some("failed:"))
     );
+}
+
+#[test]
+fn a_connection_that_the_backend_tells_to_go_fails_no_call_though_a_stream_keeps_it_open() {
+    let backend = Calls::start(|path| match path {
+        LEAVE => vec![
+            Step::Head(200, GRPC),
+            Step::ReadAll,
+            Step::Trailers(&[("grpc-status", "0")]),
+        ],
+        _ => vec![Step::ReadAll, Step::Only(200, &[("grpc-status", "0")])],
+    });
+    let proxy = before(&[&backend], "workers: 1");
+    let client = Http2::connect(proxy.address());
+    let mut sender = client.sender.clone();
+    let (answer, mut sending) = client.run(async {
+        let (answer, sending) = sender.send_request(call(LEAVE), false).unwrap();
+        (answer.await.unwrap(), sending)
+    });
+    for _ in 0..20 {
+        let got = client.ask(call("/x"), b"a").unwrap();
+        assert_eq!(got.field("grpc-status"), Some("0"), "{got:?}");
+    }
+    sending.send_data(Bytes::new(), true).unwrap();
+    let got = client.run(read(answer, Vec::new())).unwrap();
+    assert_eq!(got.trailers["grpc-status"], "0");
 }

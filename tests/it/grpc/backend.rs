@@ -15,6 +15,9 @@ use tokio::runtime::{Builder, Handle};
 
 use crate::support::event::Log;
 
+/// A call of this path lets it tell the connection to go.
+pub(super) const LEAVE: &str = "/leave";
+
 /// What it does with a call.
 #[derive(Debug, Clone)]
 pub(super) enum Step {
@@ -124,6 +127,9 @@ async fn serve(socket: TcpStream, script: Arc<Script>, seen: Arc<Log<Seen>>) {
     };
     while let Some(Ok((request, respond))) = connection.accept().await {
         let path = request.uri().path().to_owned();
+        if path == LEAVE {
+            connection.graceful_shutdown();
+        }
         let timeout = request.headers().get("grpc-timeout");
         let timeout = timeout.map(|value| value.to_str().unwrap().to_owned());
         seen.push(Seen::Call(path.clone(), timeout));

@@ -6,6 +6,7 @@ mod backends;
 mod catalogue;
 mod clients;
 mod curl;
+mod grpc;
 mod ordinary;
 mod program;
 mod python;
