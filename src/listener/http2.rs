@@ -52,6 +52,8 @@ pub(super) async fn serve(stream: Stream, before: Vec<u8>, guest: Guest) {
     });
     let Some(connection) = begun.await else { return };
     drop(place);
+    // It may have requests already, and then nothing else would stop the alarm.
+    guest.alarm.clear();
     let mut session = Session {
         connection,
         guest,
@@ -165,7 +167,9 @@ impl Session {
                 }
                 Ring::Expired if self.leaving != Leaving::No => return true,
                 Ring::Called if self.place.as_ref().is_some_and(Place::is_given_up) => return true,
-                Ring::Expired | Ring::Called => {}
+                // An alarm that is not stopped rings for ever.
+                Ring::Expired => guest.alarm.clear(),
+                Ring::Called => {}
             }
         }
         false

@@ -10,7 +10,7 @@ use h2::Reason;
 use http::Request;
 use serde_json::{Value, json};
 
-use crate::support::http2::{Got, Http2, read, request};
+use crate::support::http2::{Frames, Got, Http2, frame, read, request};
 use crate::support::{Answer, Backend, Proxy, refusing_address};
 use backend::{Calls, LEAVE, Seen, Step};
 
@@ -408,4 +408,23 @@ fn a_connection_that_the_backend_tells_to_go_fails_no_call_though_a_stream_keeps
     sending.send_data(Bytes::new(), true).unwrap();
     let got = client.run(read(answer, Vec::new())).unwrap();
     assert_eq!(got.trailers["grpc-status"], "0");
+}
+
+#[test]
+fn a_call_that_comes_with_the_preface_outlives_client_header() {
+    let backend = Calls::start(|_| {
+        vec![
+            Step::Head(200, GRPC),
+            Step::Echo,
+            Step::Trailers(&[("grpc-status", "0")]),
+        ]
+    });
+    let proxy = before(&[&backend], "workers: 1\ntimeouts: { client_header: 300ms }");
+    let call = frame(1, 4, 1, &[0x83, 0x86, 0x84, 0x41, 0x01, b'a']);
+    let mut client = Frames::connect_with(proxy.address(), &[], &call);
+    assert!(client.wait_for(|frame| frame.kind == 1).is_some());
+    while !client.is_silent_for(Duration::from_millis(600)) {}
+    client.send(0, 1, 1, b"late");
+    let back = client.wait_for(|frame| matches!(frame.kind, 0 | 3 | 7));
+    assert_eq!(back.map(|frame| frame.payload), Some(b"late".to_vec()));
 }

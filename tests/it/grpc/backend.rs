@@ -35,6 +35,8 @@ pub(super) enum Step {
     Read,
     /// Reads up to the end of the request.
     ReadAll,
+    /// Sends payload back as it comes, up to the end of the request.
+    Echo,
     /// Resets the stream.
     Reset,
     /// Waits until the stream is reset.
@@ -162,6 +164,12 @@ async fn play(
             (Step::Reset, Some(sending)) => sending.send_reset(Reason::CANCEL),
             (Step::Reset, None) => respond.send_reset(Reason::CANCEL),
             (Step::Read, _) => drop(body.data().await),
+            (Step::Echo, Some(sending)) => {
+                while let Some(Ok(data)) = body.data().await {
+                    drop(body.flow_control().release_capacity(data.len()));
+                    drop(sending.send_data(data, false));
+                }
+            }
             (Step::ReadAll, _) => while let Some(Ok(_)) = body.data().await {},
             (Step::WaitForReset, Some(sending)) => {
                 return Err(std::future::poll_fn(|context| sending.poll_reset(context))

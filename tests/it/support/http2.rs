@@ -130,12 +130,20 @@ pub(crate) const GET: &[u8] = &[0x82, 0x86, 0x84, 0x41, 0x01, b'a'];
 impl Frames {
     /// Exchanges prefaces, with these settings.
     pub(crate) fn connect(address: SocketAddr, settings: &[u8]) -> Self {
+        Self::connect_with(address, settings, &[])
+    }
+
+    /// The same, and sends `more` together with the preface.
+    pub(crate) fn connect_with(address: SocketAddr, settings: &[u8], more: &[u8]) -> Self {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         stream.set_write_timeout(Some(DEADLINE)).unwrap();
+        // Small frames are sent as they come.
+        stream.set_nodelay(true).unwrap();
         let mut frames = Self(stream);
-        frames.0.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
-        frames.send(4, 0, 0, settings);
+        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+        let bytes = [preface, &*frame(4, 0, 0, settings), more].concat();
+        frames.0.write_all(&bytes).unwrap();
         frames
     }
 
