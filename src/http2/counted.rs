@@ -21,6 +21,9 @@ const BUDGET: i64 = 2_000;
 const A_SECOND: i64 = 200;
 /// What a request gives back: it may be cancelled, and its answer may need windows.
 const A_REQUEST: i64 = 6;
+/// What a piece of an answer gives back that the windows let through whole. Clients of gRPC measure the way by a PING for each
+/// that comes alone, and open both windows again. Pieces that a client has cut small by its windows give nothing.
+const A_PIECE: i64 = 3;
 /// What a reset costs: more than its request gave.
 const A_RESET: i64 = 10;
 /// Bytes of ours that the other side may acknowledge with a window of its own.
@@ -61,6 +64,11 @@ impl Glitches {
         self.violation
             .get()
             .or(is_overdrawn.then_some(Reason::ENHANCE_YOUR_CALM))
+    }
+
+    /// Takes down that a piece of an answer has gone out whole.
+    pub(super) fn answered(&self) {
+        self.earn(A_PIECE);
     }
 
     fn earn(&self, count: i64) {

@@ -2,6 +2,7 @@
 //! trailers beside them. Flow control is backpressure: credit goes back to the sender as its bytes are taken.
 
 use std::io::{self, IoSlice};
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
@@ -11,6 +12,7 @@ use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, Request, Response};
 
 use super::client::Running;
+use super::counted::Glitches;
 
 /// Payload handed to the crate at once. It keeps no more than this for a stream whose window is shut.
 const PIECE: usize = 64 << 10;
@@ -31,6 +33,8 @@ pub struct Stream {
     /// Whether the other side has said that it did nothing with the request.
     was_refused: bool,
     running: Option<Running>,
+    /// The budget of its client's connection.
+    glitches: Option<Rc<Glitches>>,
 }
 
 #[derive(Debug)]
@@ -69,11 +73,14 @@ enum End {
 }
 
 impl Stream {
-    /// The server's side of a stream.
-    pub fn of_server(respond: SendResponse<Bytes>, receiving: RecvStream) -> Self {
+    /// The server's side of a stream, of a connection with this budget.
+    pub fn of_server(respond: SendResponse<Bytes>, receiving: RecvStream, glitches: &Rc<Glitches>) -> Self {
         let has_ended = receiving.is_end_stream();
         let receiving = Receiving::Body(receiving);
-        Self::new(Sending::Answer(respond), receiving, has_ended, None)
+        Self {
+            glitches: Some(Rc::clone(glitches)),
+            ..Self::new(Sending::Answer(respond), receiving, has_ended, None)
+        }
     }
 
     /// The client's side of a stream that is opened by its request.
@@ -92,6 +99,7 @@ impl Stream {
             end: End::Open,
             was_refused: false,
             running,
+            glitches: None,
         }
     }
 
@@ -246,6 +254,11 @@ impl Stream {
         sending.send_data(gather(parts, count), is_last).map_err(lost)?;
         if is_last {
             self.end = End::Sent;
+        }
+        if count == total
+            && let Some(glitches) = &self.glitches
+        {
+            glitches.answered();
         }
         Poll::Ready(Ok(count))
     }

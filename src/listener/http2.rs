@@ -212,7 +212,7 @@ impl Session {
         let mut incoming = worker.lend_head();
         let result = http2::request(&parts, !body.is_end_stream(), &limits, &mut incoming.head);
         let client = Client {
-            connection: Connection::of_stream(http2::Stream::of_server(respond, body)),
+            connection: Connection::of_stream(http2::Stream::of_server(respond, body, &self.glitches)),
             peer: Rc::clone(&self.guest.peer),
             alarm: worker.wheel.alarm(),
             worker: Rc::clone(worker),

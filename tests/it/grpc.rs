@@ -428,3 +428,28 @@ fn a_call_that_comes_with_the_preface_outlives_client_header() {
     let back = client.wait_for(|frame| matches!(frame.kind, 0 | 3 | 7));
     assert_eq!(back.map(|frame| frame.payload), Some(b"late".to_vec()));
 }
+
+/// gRPC's own clients do: a PING for each piece of an answer that has come alone, and windows for what they took.
+#[test]
+fn a_client_that_measures_the_way_by_each_message_is_an_honest_one() {
+    const MESSAGES: usize = 4_000;
+    let backend = Calls::start(|_| {
+        vec![
+            Step::Head(200, GRPC),
+            Step::Echo,
+            Step::Trailers(&[("grpc-status", "0")]),
+        ]
+    });
+    let proxy = before(&[&backend], "workers: 1");
+    let mut client = Frames::connect(proxy.address(), &[]);
+    client.send(1, 4, 1, &[0x83, 0x86, 0x84, 0x41, 0x01, b'a']);
+    for message in 0..MESSAGES {
+        client.send(0, 0, 1, b"m");
+        let back = client.wait_for(|frame| matches!(frame.kind, 0 | 3 | 7));
+        let payload = back.map(|frame| (frame.kind, frame.payload));
+        assert_eq!(payload, Some((0, b"m".to_vec())), "message {message}");
+        for (kind, stream, payload) in [(8, 0, &[0, 0, 0, 1][..]), (8, 1, &[0, 0, 0, 1]), (6, 0, &[7; 8])] {
+            client.send(kind, 0, stream, payload);
+        }
+    }
+}
