@@ -90,6 +90,7 @@ impl<'a> Record<'a> {
         self.failure = Some(failure);
         if failure.status() == 499 {
             self.status = 499;
+            self.grpc_status = None;
         }
     }
 }
