@@ -12,17 +12,20 @@ CROWD = 100
 
 name, certificate, key, *options = sys.argv[1:]
 crowd = threading.Barrier(CROWD)
+begun = threading.Semaphore(0)
 cancelled = threading.Semaphore(0)
 health = {"": 1, "up": 1, "down": 2}
 
 
+unary = grpc.unary_unary_rpc_method_handler
+
+
 def wait_for_cancel(context):
-    """Waits until the call is over, and counts it."""
+    """Waits until the call is over."""
     over = threading.Event()
     if not context.add_callback(over.set):
         over.set()
     over.wait(20)
-    cancelled.release()
 
 
 def echo(request, context):
@@ -54,17 +57,27 @@ def sleep(request, context):
     return b""
 
 
+def counted_sleep(request, context):
+    begun.release()
+    wait_for_cancel(context)
+    cancelled.release()
+    return b""
+
+
 def meet(request, context):
     crowd.wait(20)
     return b"met"
 
 
-def were_cancelled(request, context):
-    """Waits for so many calls that were cancelled."""
-    for _ in range(int(request)):
-        if not cancelled.acquire(timeout=10):
-            context.abort(grpc.StatusCode.INTERNAL, "not cancelled")
-    return b""
+def await_one(counted):
+    """Waits until one more is counted."""
+
+    def handler(request, context):
+        if not counted.acquire(timeout=10):
+            context.abort(grpc.StatusCode.INTERNAL, "none is counted")
+        return b""
+
+    return unary(handler)
 
 
 def collect(requests, context):
@@ -90,6 +103,12 @@ def late(requests, context):
 def one_then_sleep(request, context):
     yield b"one"
     wait_for_cancel(context)
+    cancelled.release()
+
+
+def sleep_in_a_stream(request, context):
+    wait_for_cancel(context)
+    yield b""
 
 
 def check(request, context):
@@ -106,7 +125,6 @@ def set_health(request, context):
     return b""
 
 
-unary = grpc.unary_unary_rpc_method_handler
 handlers = {
     "Echo": unary(echo),
     "Name": unary(lambda request, context: name.encode()),
@@ -114,11 +132,14 @@ handlers = {
     "Status": unary(status),
     "Sleep": unary(sleep),
     "Meet": unary(meet),
-    "WereCancelled": unary(were_cancelled),
+    "CountedSleep": unary(counted_sleep),
+    "OneHasBegun": await_one(begun),
+    "OneIsCancelled": await_one(cancelled),
     "SetHealth": unary(set_health),
     "Collect": grpc.stream_unary_rpc_method_handler(collect),
     "FailAtOnce": grpc.stream_unary_rpc_method_handler(fail_at_once),
     "Count": grpc.unary_stream_rpc_method_handler(count),
+    "SleepInAStream": grpc.unary_stream_rpc_method_handler(sleep_in_a_stream),
     "OneThenSleep": grpc.unary_stream_rpc_method_handler(one_then_sleep),
     "PingPong": grpc.stream_stream_rpc_method_handler(ping_pong),
     "Late": grpc.stream_stream_rpc_method_handler(late),

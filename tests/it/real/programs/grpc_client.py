@@ -86,19 +86,20 @@ def both_ways(stub):
 
 
 def cancelled(stub):
-    """After it has begun, after its first answer, and by its deadline; the server hears of all three."""
-    call = stub.Sleep.future(b"")
-    time.sleep(0.05)
+    """After it has begun and after its first answer, of which the server hears; and by its deadline."""
+    call = stub.CountedSleep.future(b"")
+    stub.OneHasBegun(b"")
     call.cancel()
     assert call.code() == grpc.StatusCode.CANCELLED
+    stub.OneIsCancelled(b"")
     stream = stub.channel.unary_stream("/test.Test/OneThenSleep")(b"")
     assert next(stream) == b"one"
     stream.cancel()
     assert status_of(lambda: list(stream)).code() == grpc.StatusCode.CANCELLED
+    stub.OneIsCancelled(b"")
     assert status_of(stub.Sleep, b"", timeout=0.1).code() == grpc.StatusCode.DEADLINE_EXCEEDED
-    slow = stub.channel.unary_stream("/test.Test/OneThenSleep")
+    slow = stub.channel.unary_stream("/test.Test/SleepInAStream")
     assert status_of(slow, b"", timeout=0.2).code() == grpc.StatusCode.DEADLINE_EXCEEDED
-    stub.WereCancelled(b"4")
 
 
 def metadata(stub):
