@@ -1,7 +1,8 @@
 //! The client's side of a connection: the handshake with our limits, and the requests that share it.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -25,7 +26,7 @@ const RESET_FOR: Duration = Duration::from_secs(2);
 /// A connection that requests share.
 #[derive(Debug)]
 pub struct Shared {
-    sender: SendRequest<Bytes>,
+    sender: RefCell<SendRequest<Bytes>>,
     state: Rc<State>,
 }
 
@@ -85,7 +86,7 @@ pub async fn begin(
         used: Cell::new(now),
     });
     let shared = Shared {
-        sender,
+        sender: RefCell::new(sender),
         state: Rc::clone(&state),
     };
     Ok((shared, Driver { connection, state }))
@@ -109,7 +110,19 @@ impl Shared {
 
     /// Whether another request may be sent by it.
     pub fn has_room(&self) -> bool {
-        !self.is_over() && self.state.running.get() < self.sender.current_max_send_streams()
+        !self.is_over()
+            && self.state.running.get() < self.sender.borrow().current_max_send_streams()
+            && self.takes_more()
+    }
+
+    /// Whether the backend has not said goodbye (RFC 9113 §6.8), and streams are left. Never waits: what a sender waits for
+    /// is a request of its own, and this one sends none.
+    fn takes_more(&self) -> bool {
+        let mut context = Context::from_waker(Waker::noop());
+        matches!(
+            self.sender.borrow_mut().poll_ready(&mut context),
+            Poll::Ready(Ok(()))
+        )
     }
 
     /// Requests under way.
@@ -126,6 +139,6 @@ impl Shared {
     pub fn open(&self, now: Instant) -> Stream {
         self.state.used.set(now);
         self.state.running.set(self.state.running.get() + 1);
-        Stream::of_client(self.sender.clone(), Running(Rc::clone(&self.state)))
+        Stream::of_client(self.sender.borrow().clone(), Running(Rc::clone(&self.state)))
     }
 }

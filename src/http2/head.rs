@@ -1,8 +1,10 @@
 //! Heads: from what the `h2` crate has decoded to the model that both protocols speak, by the same rules as for HTTP/1; and
 //! back, for what we send.
 
+use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
-use http::{Request, Response, StatusCode};
+use http::uri::{Authority, Parts, PathAndQuery, Scheme};
+use http::{Request, Response, StatusCode, Uri};
 
 use crate::head::{BodyLength, Field, FieldName, Method, RequestHead, ResponseHead, Span, Version};
 use crate::http1::{Limits, Malformed, check_authority, check_method, parse_target};
@@ -173,7 +175,7 @@ fn put(bytes: &mut Vec<u8>, text: &[u8]) -> Span {
 pub fn response(
     response: &Response<()>,
     is_whole: bool,
-    asked: Method,
+    (asked, limits): (Method, &Limits),
     bytes: &mut Vec<u8>,
     head: &mut ResponseHead,
 ) -> Result<(), Malformed> {
@@ -181,6 +183,12 @@ pub fn response(
     head.version = Version::Http2;
     head.status = response.status().as_u16();
     head.keep_alive = true;
+    if !(100..=599).contains(&head.status) {
+        return Err(Malformed::BadStatusLine);
+    }
+    if response.headers().len() > limits.fields {
+        return Err(Malformed::TooManyFields);
+    }
     let mut length = None;
     for (name, value) in response.headers() {
         let id = FieldName::recognise(name.as_str().as_bytes());
@@ -216,24 +224,18 @@ pub fn request_of(lines: &[u8], head: &RequestHead, is_secure: bool, host: &[u8]
     if head.upgrade.is_some() {
         return None;
     }
-    let mut uri = Vec::with_capacity(256);
-    uri.extend_from_slice(if is_secure { b"https://" } else { b"http://" });
-    uri.extend_from_slice(host);
-    let path = head.text(head.path);
-    // RFC 9113 §8.3.1: the path of `OPTIONS *` is `*`; it has no form as a URI with an authority.
-    if path == b"*" {
-        return None;
-    }
-    uri.extend_from_slice(path);
-    if let Some(query) = head.query {
-        uri.push(b'?');
-        uri.extend_from_slice(head.text(query));
-    }
+    let mut uri = Parts::default();
+    uri.scheme = Some(if is_secure { Scheme::HTTPS } else { Scheme::HTTP });
+    uri.authority = Some(Authority::try_from(host).ok()?);
+    uri.path_and_query = Some(path_and_query(head)?);
     let mut request = Request::new(());
     *request.method_mut() = http::Method::from_bytes(head.text(head.method_text)).ok()?;
-    *request.uri_mut() = http::Uri::from_maybe_shared(uri).ok()?;
+    *request.uri_mut() = Uri::from_parts(uri).ok()?;
     *request.version_mut() = http::Version::HTTP_2;
-    let mut fields = Head::default();
+    let mut fields = Head {
+        // What is written beside the client's own fields.
+        fields: HeaderMap::with_capacity(head.fields.len() + 8),
+    };
     for line in lines.split(|byte| *byte == b'\n').skip(1) {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let Some(colon) = line.iter().position(|byte| *byte == b':') else {
@@ -247,6 +249,31 @@ pub fn request_of(lines: &[u8], head: &RequestHead, is_secure: bool, host: &[u8]
     }
     *request.headers_mut() = fields.fields;
     Some(request)
+}
+
+/// Path and query as the `http` crate takes them: the few bytes that it wants escaped, and that some clients send as they
+/// are, are escaped.
+fn path_and_query(head: &RequestHead) -> Option<PathAndQuery> {
+    let (path, query) = (head.text(head.path), head.query.map(|query| head.text(query)));
+    let mut text = Vec::with_capacity(path.len() + query.map_or(0, |query| 1 + query.len()));
+    for byte in path {
+        match byte {
+            b'`' => text.extend_from_slice(b"%60"),
+            byte => text.push(*byte),
+        }
+    }
+    if let Some(query) = query {
+        text.push(b'?');
+        for byte in query {
+            match byte {
+                b'"' => text.extend_from_slice(b"%22"),
+                b'<' => text.extend_from_slice(b"%3C"),
+                b'>' => text.extend_from_slice(b"%3E"),
+                byte => text.push(*byte),
+            }
+        }
+    }
+    PathAndQuery::from_maybe_shared(Bytes::from(text)).ok()
 }
 
 /// A head that is to be sent, made field by field.

@@ -44,13 +44,13 @@ pub struct Member {
 
 impl Member {
     /// How TLS is spoken to it as a member of `pool`, if it is.
-    pub fn secured<'a>(&'a self, pool: &'a Pool) -> Option<Secured<'a>> {
+    pub fn secured<'a>(&'a self, pool: &'a Pool, offer: Offer) -> Option<Secured<'a>> {
         let address = &self.backend.address;
         let tls = pool.settings.tls.as_deref()?;
         (address.scheme == Scheme::Https).then_some(Secured {
             tls,
             host: &address.host,
-            offer: Offer::Both,
+            offer,
         })
     }
 

@@ -22,6 +22,8 @@ struct Answer<'a> {
     pool: &'a Pool,
     backend: Box<BackendConnection>,
     transfer: Transfer,
+    /// Whether the length of the body was announced.
+    has_known_end: bool,
     sending_failed: bool,
     /// Whether the backend may take whoever comes next on the connection for the user of this request.
     is_of_one_user: bool,
@@ -142,6 +144,7 @@ impl<'a> Exchange<'a> {
         let transfer = Transfer::new(length, Encoder::for_body(framing), &limits.message, limits.body);
         Answer {
             pool,
+            has_known_end: matches!(backend.head.body, BodyLength::Exact(_)),
             backend,
             transfer,
             sending_failed: self.body.is_cut,
@@ -218,7 +221,7 @@ impl Answer<'_> {
         match self.transfer.waiting {
             Waiting::ForSink => (Wait::ClientTakes, timeouts.progress),
             // Events and long polls pause; a message of known length that stands still is stuck.
-            Waiting::ForSource if self.transfer.has_known_end() => (Wait::AnswerBody, timeouts.progress),
+            Waiting::ForSource if self.has_known_end => (Wait::AnswerBody, timeouts.progress),
             Waiting::ForSource => (Wait::AnswerBody, timeouts.stream_idle),
         }
     }

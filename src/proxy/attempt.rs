@@ -142,15 +142,19 @@ impl<'a> Exchange<'a> {
         match result {
             Ok(()) => Ok(backend),
             Err(failure) => {
-                let nothing_sent = match backend.connection.http2() {
+                let (nothing_sent, was_refused) = match backend.connection.http2() {
                     // What counts is whether the backend says that it did nothing with it.
-                    Some(stream) => stream.was_refused() || !stream.has_begun(),
-                    None => backend.connection.bytes_out == before,
+                    Some(stream) => {
+                        let was_refused = stream.was_refused();
+                        (was_refused || !stream.has_begun(), was_refused)
+                    }
+                    None => (backend.connection.bytes_out == before, false),
                 };
                 Err(AttemptError {
                     failure,
                     nothing_sent,
-                    was_reused: backend.is_reused,
+                    // What was refused says of its connection, not of its backend, that it is of no use.
+                    was_reused: backend.is_reused || was_refused,
                 })
             }
         }
@@ -295,8 +299,8 @@ impl Attempt<'_> {
             Err(_) => return Poll::Ready(Err(Failure::BackendReset)),
         };
         let mut lines = Vec::new();
-        http2::response(&response, is_whole, exchange.head.method, &mut lines, head)
-            .map_err(Failure::AnswerMalformed)?;
+        let asked = (exchange.head.method, &exchange.snapshot.limits.message);
+        http2::response(&response, is_whole, asked, &mut lines, head).map_err(Failure::AnswerMalformed)?;
         *answer_end = lines.len();
         connection.stage(&exchange.client.worker.buffers, &lines);
         Poll::Ready(self.take_head(exchange))

@@ -1,6 +1,8 @@
 //! A connection for one attempt: an idle one, a stream of one that is shared, or a new one.
 
-use tokio::time::timeout;
+use std::time::{Duration, Instant};
+
+use tokio::time::timeout_at;
 
 use super::attempt::AttemptError;
 use super::{Exchange, Failure};
@@ -9,6 +11,7 @@ use crate::clock;
 use crate::http2;
 use crate::net::{self, DialError, Stream};
 use crate::pool::{BackendConnection, Claim, Making, Member, Pool};
+use crate::tls::Offer;
 
 /// Connections that others are waited for at most, one after the other: each had no room left when it came.
 const WAITS: usize = 3;
@@ -34,13 +37,20 @@ impl Exchange<'_> {
         // In a box, because every client's connection has room for this one, and few dial.
         match member.backend.address.scheme {
             Scheme::Http => Box::pin(self.dial(pool, member)).await,
+            // What is to become a tunnel has a connection of its own, of the protocol that knows how.
+            Scheme::Https if self.head.upgrade.is_some() => Box::pin(self.dial(pool, member)).await,
+            Scheme::Https | Scheme::H2c if is_fresh => {
+                let deadline = clock::now() + pool.settings.timeouts.connect;
+                Box::pin(self.make(pool, member, None, deadline)).await
+            }
             Scheme::Https | Scheme::H2c => Box::pin(self.share(pool, member)).await,
         }
     }
 
     /// A connection of its own.
     async fn dial(&self, pool: &Pool, member: &Member) -> Result<Box<BackendConnection>, AttemptError> {
-        let stream = self.reach(pool, member).await?;
+        let bound = pool.settings.timeouts.connect;
+        let stream = self.reach(pool, member, Offer::Http1, bound).await?;
         Ok(BackendConnection::new(member.backend.id, stream))
     }
 
@@ -48,6 +58,7 @@ impl Exchange<'_> {
     async fn share(&self, pool: &Pool, member: &Member) -> Result<Box<BackendConnection>, AttemptError> {
         let worker = &self.client.worker;
         let id = member.backend.id;
+        let deadline = clock::now() + pool.settings.timeouts.connect;
         for _ in 0..WAITS {
             if let Some(stream) = worker.shared_connections.take(id, worker.wheel.now()) {
                 worker.counters.backend_connections_reused.increment();
@@ -56,34 +67,37 @@ impl Exchange<'_> {
                 return Ok(connection);
             }
             match worker.shared_connections.claim(id) {
-                Claim::Make(making) => return self.make(pool, member, Some(making)).await,
+                Claim::Make(making) => return self.make(pool, member, Some(making), deadline).await,
                 Claim::Alone => break,
                 Claim::Wait(made) => {
-                    // Whoever makes it is bounded in the same way.
-                    let _ = timeout(pool.settings.timeouts.connect, made.notified()).await;
+                    if timeout_at(deadline.into(), made.notified()).await.is_err() {
+                        return Err(AttemptError::unsent(Failure::ConnectFailed));
+                    }
                 }
             }
         }
-        self.make(pool, member, None).await
+        self.make(pool, member, None, deadline).await
     }
 
-    /// Makes a connection, which is shared if the backend speaks HTTP/2.
+    /// Makes a connection until `deadline`, which is shared if the backend speaks HTTP/2.
     async fn make(
         &self,
         pool: &Pool,
         member: &Member,
         making: Option<Making>,
+        deadline: Instant,
     ) -> Result<Box<BackendConnection>, AttemptError> {
         let worker = &self.client.worker;
         let id = member.backend.id;
-        let stream = self.reach(pool, member).await?;
+        let bound = deadline.saturating_duration_since(clock::now());
+        let stream = self.reach(pool, member, Offer::Both, bound).await?;
         let is_http2 = member.backend.address.scheme == Scheme::H2c || stream.speaks_http2();
         worker.shared_connections.chose(id, !is_http2);
         if !is_http2 {
             return Ok(BackendConnection::new(id, stream));
         }
         let begun = http2::begin(stream, &self.snapshot.limits.message, clock::now());
-        let (shared, driver) = match timeout(pool.settings.timeouts.connect, begun).await {
+        let (shared, driver) = match timeout_at(deadline.into(), begun).await {
             Ok(Ok(begun)) => begun,
             _ => return Err(AttemptError::unsent(Failure::ConnectFailed)),
         };
@@ -95,10 +109,16 @@ impl Exchange<'_> {
     }
 
     /// Dials, and shakes hands where TLS is spoken.
-    async fn reach(&self, pool: &Pool, member: &Member) -> Result<Stream, AttemptError> {
+    async fn reach(
+        &self,
+        pool: &Pool,
+        member: &Member,
+        offer: Offer,
+        bound: Duration,
+    ) -> Result<Stream, AttemptError> {
         let addresses = member.backend.resolved.load_full();
-        let secured = member.secured(pool);
-        let connected = net::connect(&addresses, secured, pool.settings.timeouts.connect).await;
+        let secured = member.secured(pool, offer);
+        let connected = net::connect(&addresses, secured, bound).await;
         match connected.and_then(not_kept_back) {
             Ok(stream) => {
                 self.client.worker.counters.backend_connections_opened.increment();

@@ -423,7 +423,7 @@ fn a_call_that_comes_with_the_preface_outlives_client_header() {
     });
     let proxy = before(&[&backend], "workers: 1\ntimeouts: { client_header: 300ms }");
     let call = frame(1, 4, 1, &[0x83, 0x86, 0x84, 0x41, 0x01, b'a']);
-    let mut client = Frames::connect_with(proxy.address(), &[], &call);
+    let mut client = Frames::connect_at_once(proxy.address(), &call);
     assert!(client.wait_for(|frame| frame.kind == 1).is_some());
     while !client.is_silent_for(Duration::from_millis(600)) {}
     client.send(0, 1, 1, b"late");

@@ -1,5 +1,6 @@
 //! HTTP/2 towards clients, HTTP/1.1 behind.
 
+mod backends;
 mod floods;
 mod frames;
 

@@ -5,8 +5,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::client::SendRequest;
-use h2::{Reason, RecvStream};
+use h2::client::{ResponseFuture, SendRequest};
+use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, Request, Response};
 use tokio::runtime::{Builder, Runtime};
 
@@ -84,6 +84,29 @@ impl Http2 {
         })
     }
 
+    /// Sends a request without waiting for anything.
+    pub(crate) fn send(
+        &self,
+        method: &str,
+        path: &str,
+        is_whole: bool,
+    ) -> (ResponseFuture, SendStream<Bytes>) {
+        let mut sender = self.sender.clone();
+        self.run(async {
+            std::future::poll_fn(|context| sender.poll_ready(context))
+                .await
+                .unwrap();
+            let sent = sender.send_request(request(method, path), is_whole).unwrap();
+            tokio::task::yield_now().await;
+            sent
+        })
+    }
+
+    /// Reads the answer to a request that was sent.
+    pub(crate) fn read(&self, answer: ResponseFuture) -> Result<Got, h2::Error> {
+        self.run(async { read(answer.await?, Vec::new()).await })
+    }
+
     /// The answer to a plain GET.
     pub(crate) fn get(&self, path: &str) -> Got {
         self.ask(request("GET", path), b"").unwrap()
@@ -113,6 +136,7 @@ async fn within<T>(task: impl Future<Output = T>) -> T {
 }
 
 /// A connection that sends frames as they are.
+#[derive(Debug)]
 pub(crate) struct Frames(TcpStream);
 
 /// A frame that came.
@@ -127,24 +151,68 @@ pub(crate) struct Frame {
 /// `GET http://a/`, by the static table (RFC 7541, appendix A).
 pub(crate) const GET: &[u8] = &[0x82, 0x86, 0x84, 0x41, 0x01, b'a'];
 
+/// What a client begins with (RFC 9113 §3.4).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
 impl Frames {
     /// Exchanges prefaces, with these settings.
     pub(crate) fn connect(address: SocketAddr, settings: &[u8]) -> Self {
-        Self::connect_with(address, settings, &[])
+        let mut frames = Self::begin(TcpStream::connect(address).unwrap());
+        frames.send(4, 0, 0, settings);
+        frames
     }
 
-    /// The same, and sends `more` together with the preface.
-    pub(crate) fn connect_with(address: SocketAddr, settings: &[u8], more: &[u8]) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
+    /// Exchanges prefaces, and sends `more` together with ours.
+    pub(crate) fn connect_at_once(address: SocketAddr, more: &[u8]) -> Self {
+        let mut frames = Self::over(TcpStream::connect(address).unwrap());
+        frames.write(&[PREFACE, &*frame(4, 0, 0, &[]), more].concat());
+        frames
+    }
+
+    fn begin(stream: TcpStream) -> Self {
+        let mut frames = Self::over(stream);
+        frames.0.write_all(PREFACE).unwrap();
+        frames
+    }
+
+    /// The server's side of a connection, with these settings.
+    pub(crate) fn of_server(stream: TcpStream, settings: &[u8]) -> Self {
+        let mut frames = Self::over(stream);
+        let mut preface = [0; PREFACE.len()];
+        frames.0.read_exact(&mut preface).unwrap();
+        assert_eq!(&preface, PREFACE);
+        frames.send(4, 0, 0, settings);
+        frames
+    }
+
+    fn over(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         stream.set_write_timeout(Some(DEADLINE)).unwrap();
-        // Small frames are sent as they come.
         stream.set_nodelay(true).unwrap();
-        let mut frames = Self(stream);
-        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-        let bytes = [preface, &*frame(4, 0, 0, settings), more].concat();
-        frames.0.write_all(&bytes).unwrap();
-        frames
+        Self(stream)
+    }
+
+    /// Waits for a request, and gives its stream.
+    pub(crate) fn request(&mut self) -> u32 {
+        let head = self.wait_for(|frame| frame.kind == 1);
+        head.expect("a request comes").stream
+    }
+
+    /// Waits for a request and the end of its stream.
+    pub(crate) fn whole_request(&mut self) -> u32 {
+        let end = self.wait_for(|frame| frame.kind < 2 && frame.flags & 1 == 1);
+        end.expect("a whole request comes").stream
+    }
+
+    /// Answers with a whole message: this status and this text.
+    pub(crate) fn answer(&mut self, stream: u32, status: u16, text: &str) {
+        self.send(1, 4, stream, &status_block(status));
+        self.send(0, 1, stream, text.as_bytes());
+    }
+
+    /// Closes the connection.
+    pub(crate) fn close(self) {
+        drop(self.0.shutdown(std::net::Shutdown::Both));
     }
 
     /// Sends a frame. A connection that was closed takes no more, which reading shows.
@@ -196,6 +264,18 @@ impl Frames {
         self.0.set_read_timeout(Some(DEADLINE)).unwrap();
         read.is_none()
     }
+}
+
+/// `:status`, as a literal that is not indexed.
+pub(crate) fn status_block(status: u16) -> Vec<u8> {
+    [&[0x08, 0x03], status.to_string().as_bytes()].concat()
+}
+
+/// A field as a literal that is not indexed, not compressed, with a new name.
+pub(crate) fn literal(name: &[u8], value: &[u8]) -> Vec<u8> {
+    let length = |text: &[u8]| u8::try_from(text.len()).ok().filter(|length| *length < 127);
+    let [name_length, value_length] = [name, value].map(|text| length(text).expect("short"));
+    [&[0x00, name_length], name, &[value_length], value].concat()
 }
 
 fn code(bytes: &[u8]) -> Reason {

@@ -6,6 +6,7 @@ mod bare;
 mod client;
 pub(crate) mod event;
 pub(crate) mod http2;
+pub(crate) mod http2_backend;
 mod message;
 pub(crate) mod oracle;
 mod proxy;

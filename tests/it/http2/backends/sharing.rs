@@ -1,0 +1,187 @@
+//! How requests share connections, and how long they wait for them.
+
+use std::thread;
+use std::time::Duration;
+
+use h2::Reason;
+use rustix::process::Signal;
+
+use super::{DATA, END_HEADERS, GET, HEADERS, POST, asked, before};
+use crate::support::http2::{Http2, literal, status_block};
+use crate::support::http2_backend::{FramesBackend, Http2Backend, Seen};
+
+#[test]
+fn requests_share_a_connection() {
+    let backend = Http2Backend::start();
+    let proxy = before(&[&backend.url()]).start();
+    for path in ["/1", "/2", "/3"] {
+        assert_eq!(proxy.get(path).text(), path);
+    }
+    let threads: Vec<_> = (0..20)
+        .map(|number| {
+            let mut client = proxy.client();
+            thread::spawn(move || assert_eq!(client.get(&format!("/{number}")).status(), 200))
+        })
+        .collect();
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    assert_eq!(backend.count(|seen| *seen == Seen::Connection), 1);
+}
+
+/// RFC 9113 §5.1.2: nobody is sent more than it takes; what does not fit goes by another connection.
+#[test]
+fn a_connection_carries_no_more_streams_than_its_backend_allows() {
+    let backend = FramesBackend::start();
+    let proxy = before(&[&backend.url()]).start();
+    let (mut first, mut second) = (proxy.client(), proxy.client());
+    first.send(GET);
+    let mut held = backend.accept(&[0, 3, 0, 0, 0, 1]);
+    let stream = held.whole_request();
+    // The acknowledgement says that the settings are in force.
+    assert!(
+        held.wait_for(|frame| frame.kind == 4 && frame.flags == 1)
+            .is_some()
+    );
+    second.send(GET);
+    let mut other = backend.accept(&[]);
+    let its = other.whole_request();
+    other.answer(its, 200, "second");
+    held.answer(stream, 200, "first");
+    assert_eq!(first.read().text(), "first");
+    assert_eq!(second.read().text(), "second");
+}
+
+#[test]
+fn requests_wait_where_the_limit_was_not_known_in_time() {
+    let (proxy, mut first, _backend, mut held, stream) = asked(GET, "");
+    let mut second = proxy.client();
+    second.send(GET);
+    let its = held.whole_request();
+    held.send(4, 0, 0, &[0, 3, 0, 0, 0, 1]);
+    assert!(
+        held.wait_for(|frame| frame.kind == 4 && frame.flags == 1)
+            .is_some()
+    );
+    held.answer(stream, 200, "first");
+    held.answer(its, 200, "second");
+    assert_eq!(first.read().text(), "first");
+    assert_eq!(second.read().text(), "second");
+}
+
+#[test]
+fn timeouts_run_over_http2_too() {
+    let cases: [(&str, &str, u16, &str); 3] = [
+        (
+            "timeouts: { first_byte: 200ms }\nretry: { attempts: 1 }",
+            POST,
+            504,
+            "backend_timeout",
+        ),
+        ("timeouts: { request: 200ms }", POST, 504, "backend_timeout"),
+        // The window of the backend is shut from the start.
+        (
+            "timeouts: { progress: 200ms }",
+            "POST /x HTTP/1.1\r\nHost: test\r\nContent-Length: 70000\r\n\r\n",
+            504,
+            "backend_timeout",
+        ),
+    ];
+    for (config, text, status, word) in cases {
+        let backend = FramesBackend::start();
+        let proxy = before(&[&backend.url()]).config(config).start();
+        let mut client = proxy.client();
+        client.send(text);
+        if text != POST {
+            client.send(vec![b'x'; 70_000]);
+        }
+        let mut held = backend.accept(&[0, 4, 0, 0, 0, 0]);
+        let stream = held.request();
+        assert_eq!(client.read().status(), status, "{config}");
+        assert_eq!(proxy.access_line("/x")["error"], word);
+        assert_eq!(held.reset_of(stream), Some(Reason::CANCEL));
+    }
+    for (config, length) in [("progress", true), ("stream_idle", false)] {
+        let config = format!("timeouts: {{ {config}: 200ms }}");
+        let (proxy, mut client, _backend, mut held, stream) = asked(GET, &config);
+        let field = if length {
+            literal(b"content-length", b"5")
+        } else {
+            Vec::new()
+        };
+        held.send(HEADERS, END_HEADERS, stream, &[status_block(200), field].concat());
+        held.send(DATA, 0, stream, b"1");
+        client.read_to_end();
+        assert_eq!(proxy.access_line("/x")["error"], "answer_stalled", "{config}");
+        assert_eq!(held.reset_of(stream), Some(Reason::CANCEL));
+    }
+}
+
+/// Somebody who waits for the connection that another request makes is bound by the same `connect`.
+#[test]
+fn requests_do_not_wait_in_line_for_a_backend_that_does_not_connect() {
+    let silent = FramesBackend::start();
+    // Its queue is full: further attempts to connect are not answered.
+    let _filling: Vec<_> = (0..200)
+        .map_while(|_| {
+            let address = silent.url().replace("h2c://", "").parse().unwrap();
+            std::net::TcpStream::connect_timeout(&address, Duration::from_millis(100)).ok()
+        })
+        .collect();
+    let proxy = before(&[&silent.url()])
+        .config("timeouts: { connect: 500ms }")
+        .start();
+    let began = evenkeel::clock::now();
+    let clients: Vec<_> = (0..4)
+        .map(|_| {
+            let mut client = proxy.client();
+            client.send(GET);
+            client
+        })
+        .collect();
+    for mut client in clients {
+        assert_eq!(client.read().status(), 503);
+    }
+    let took = began.elapsed();
+    assert!(took < Duration::from_millis(1_400), "{took:?}");
+}
+
+#[test]
+fn connections_that_are_not_used_are_closed() {
+    let backend = Http2Backend::start();
+    let proxy = before(&[&backend.url()])
+        .config("timeouts: { backend_idle: 500ms }")
+        .start();
+    assert_eq!(proxy.get("/x").text(), "/x");
+    backend.wait_for("the end", |all| all.contains(&Seen::ConnectionEnd).then_some(()));
+    assert_eq!(proxy.get("/y").text(), "/y");
+    assert_eq!(backend.count(|seen| *seen == Seen::Connection), 2);
+}
+
+#[test]
+fn a_stop_does_not_wait_for_connections_to_backends() {
+    let backend = Http2Backend::start();
+    let proxy = before(&[&backend.url()]).start();
+    assert_eq!(proxy.get("/x").text(), "/x");
+    let began = evenkeel::clock::now();
+    assert!(proxy.stop().success());
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_stop_ends_streams_that_do_not_end_by_themselves() {
+    let backend = Http2Backend::start();
+    let proxy = before(&[&backend.url()])
+        .config("timeouts: { drain: 500ms }")
+        .start();
+    let client = Http2::connect(proxy.address());
+    let (answer, _sending) = client.send("GET", "/hold", true);
+    backend.wait_for("the request", |all| {
+        all.iter()
+            .any(|seen| matches!(seen, Seen::Request(..)))
+            .then_some(())
+    });
+    let began = evenkeel::clock::now();
+    proxy.signal(Signal::TERM);
+    assert!(client.read(answer).is_err());
+    assert!(proxy.wait().success());
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+}

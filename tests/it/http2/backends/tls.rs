@@ -1,0 +1,95 @@
+//! HTTP/2 behind TLS: what backend and balancer agree on, and what has to go by HTTP/1.1 all the same.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread;
+
+use bytes::Bytes;
+use http::Response;
+use rustls::ServerConfig;
+use rustls::pki_types::PrivateKeyDer;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+use crate::support::Proxy;
+
+/// A backend that offers both protocols. By HTTP/2 it answers `h2`, by HTTP/1.1 it opens a WebSocket and sends back what comes.
+fn start() -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            let mut connections = JoinSet::new();
+            let acceptor = TlsAcceptor::from(Arc::new(config));
+            while let Ok((stream, _)) = listener.accept().await {
+                if let Ok(stream) = acceptor.accept(stream).await {
+                    connections.spawn(serve(stream));
+                }
+            }
+        });
+    });
+    address
+}
+
+async fn serve(mut stream: tokio_rustls::server::TlsStream<tokio::net::TcpStream>) {
+    if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+        let mut connection = h2::server::handshake(stream).await.unwrap();
+        while let Some(Ok((_, mut respond))) = connection.accept().await {
+            let mut sending = respond.send_response(Response::new(()), false).unwrap();
+            sending.send_data(Bytes::from_static(b"h2"), true).unwrap();
+        }
+        return;
+    }
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    let switch = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+    stream.write_all(switch).await.unwrap();
+    let mut space = [0; 64];
+    while let Ok(count @ 1..) = stream.read(&mut space).await {
+        stream.write_all(&space[..count]).await.unwrap();
+    }
+}
+
+#[test]
+fn a_websocket_goes_by_http1_to_a_backend_that_chooses_http2() {
+    let address = start();
+    let pool = format!("{{ backends: [\"https://{address}\"], tls: {{ danger_skip_verify: true }} }}");
+    let proxy = Proxy::before(&[])
+        .config(&format!(
+            "pools: {{ secured: {pool} }}\nroutes: [{{ pool: secured }}]"
+        ))
+        .config("health_check: { kind: none }\nworkers: 1")
+        .start();
+    let mut plain = proxy.client();
+    assert_eq!(plain.get("/1").text(), "h2");
+    let mut client = proxy.client();
+    client.send(
+        "GET /chat HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+    );
+    assert_eq!(client.read_head().status(), 101);
+    client.send("hello");
+    assert_eq!(client.read_until(|bytes| bytes.len() >= 5), b"hello");
+    // What is no tunnel goes on by HTTP/2.
+    assert_eq!(plain.get("/2").text(), "h2");
+    drop(client);
+}
