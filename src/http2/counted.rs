@@ -1,8 +1,9 @@
-//! Counts frames as their bytes pass, below the `h2` crate, which does not count those that cost work and do none: PING,
+//! What a client costs: below the `h2` crate frames are looked at as they come, also those that cost work and do none: PING,
 //! SETTINGS, WINDOW_UPDATE, PRIORITY, CONTINUATION, empty DATA, resets. A connection has a budget of them that time and
 //! honest work refill; who overdraws it is told to calm down (RFC 9113 §10.5).
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -12,7 +13,9 @@ use std::time::Instant;
 use h2::Reason;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::frames::Frames;
 use crate::clock::Wheel;
+use crate::http1::{Limits, Malformed};
 use crate::net::Stream;
 
 /// Frames that a connection may send at once without doing anything.
@@ -26,24 +29,26 @@ const A_REQUEST: i64 = 6;
 const A_PIECE: i64 = 3;
 /// What a reset costs: more than its request gave.
 const A_RESET: i64 = 10;
-/// Bytes of ours that the other side may acknowledge with a window of its own.
+/// Bytes of ours that the other side may answer with a window, or measure with a PING.
 const A_WINDOW: usize = 1 << 10;
-/// Length of a frame's head (RFC 9113 §4.1).
-const HEAD: usize = 9;
-/// Length of one setting (RFC 9113 §6.5.1), and the one that has a bound of its own: the window of streams.
-const SETTING: usize = 6;
-const INITIAL_WINDOW_SIZE: [u8; 2] = [0, 4];
-/// Length of the connection preface (RFC 9113 §3.4).
-const PREFACE: usize = 24;
+/// Flawed requests that are remembered until they are taken up; more are not under way at once.
+const REFUSED: usize = 256;
+/// Bytes that are read and dropped after the last word, so that it arrives: closing at once would reset the connection.
+const LINGER: usize = 256 << 10;
 
-/// The budget of one connection.
+/// The budget of one connection, and what is known of it that the crate does not tell.
 #[derive(Debug)]
 pub struct Glitches {
     wheel: Rc<Wheel>,
     left: Cell<i64>,
     refilled: Cell<Instant>,
+    /// Bytes sent since the last window that was not charged.
+    sent: Cell<usize>,
     /// What was wrong with a frame that did not get through.
     violation: Cell<Option<Reason>>,
+    /// Streams whose heads had a flaw.
+    refused: RefCell<VecDeque<(u32, Malformed)>>,
+    is_closing: Cell<bool>,
 }
 
 impl Glitches {
@@ -53,7 +58,10 @@ impl Glitches {
             refilled: Cell::new(wheel.now()),
             wheel: Rc::clone(wheel),
             left: Cell::new(BUDGET),
+            sent: Cell::new(0),
             violation: Cell::new(None),
+            refused: RefCell::default(),
+            is_closing: Cell::new(false),
         })
     }
 
@@ -69,6 +77,59 @@ impl Glitches {
     /// Takes down that a piece of an answer has gone out whole.
     pub(super) fn answered(&self) {
         self.earn(A_PIECE);
+    }
+
+    /// What was wrong with the head of a stream, if anything was: what the crate gives of it is made up.
+    pub fn flaw(&self, stream: u32) -> Option<Malformed> {
+        let mut refused = self.refused.borrow_mut();
+        let at = refused.iter().position(|(its, _)| *its == stream)?;
+        refused.remove(at).map(|(_, flaw)| flaw)
+    }
+
+    /// Whether the last word was said, and the connection waits for the other side to have read it.
+    pub fn is_closing(&self) -> bool {
+        self.is_closing.get()
+    }
+
+    pub(super) fn refuse(&self, stream: u32, flaw: Malformed) {
+        let mut refused = self.refused.borrow_mut();
+        if refused.len() >= REFUSED {
+            refused.pop_front();
+        }
+        refused.push_back((stream, flaw));
+    }
+
+    pub(super) fn accuse(&self, reason: Reason) {
+        self.violation.set(Some(reason));
+    }
+
+    pub(super) fn worked(&self) {
+        self.earn(1);
+    }
+
+    pub(super) fn asked(&self) {
+        self.earn(A_REQUEST);
+    }
+
+    pub(super) fn reset(&self) {
+        self.spend(A_RESET);
+    }
+
+    pub(super) fn did_nothing(&self) {
+        self.spend(1);
+    }
+
+    /// A window or a PING: owed for what we have sent, else it does nothing.
+    pub(super) fn acknowledged(&self) {
+        match self.sent.get().checked_sub(A_WINDOW) {
+            Some(left) => self.sent.set(left),
+            None => self.spend(1),
+        }
+    }
+
+    fn sent(&self, count: usize) {
+        // More than a window's worth of them is never owed.
+        self.sent.set((self.sent.get() + count).min(1 << 30));
     }
 
     fn earn(&self, count: i64) {
@@ -89,102 +150,63 @@ impl Glitches {
     }
 }
 
-/// A stream whose frames are counted.
+/// A stream whose frames are looked at.
 #[derive(Debug)]
 pub struct Counted {
     stream: Stream,
-    /// Bytes that were read before.
-    before: Vec<u8>,
+    frames: Frames,
     glitches: Rc<Glitches>,
-    /// Bytes that belong to no head of a frame: of the preface, or of the frame under way.
-    skip: usize,
-    /// Bytes of settings that are left of the frame under way.
-    settings: usize,
-    head: [u8; HEAD],
-    filled: usize,
-    /// Bytes sent since the last window that was not charged.
-    sent: usize,
+    /// Received and not looked at to their end.
+    held: Vec<u8>,
+    /// Looked at, and not given to the crate yet.
+    ready: Vec<u8>,
+    /// Bytes that may still come after the last word.
+    linger: usize,
 }
 
 impl Counted {
-    /// Counts what comes by `stream`, of which `before` has been read, from the preface on.
-    pub fn new(stream: Stream, before: Vec<u8>, glitches: Rc<Glitches>) -> Self {
-        Self {
+    /// Looks at what comes by `stream`, of which `before` has been read, from the preface on.
+    pub fn new(stream: Stream, before: Vec<u8>, limits: &Limits, glitches: Rc<Glitches>) -> Self {
+        let mut counted = Self {
             stream,
-            before,
+            frames: Frames::new(limits),
             glitches,
-            skip: PREFACE,
-            settings: 0,
-            head: [0; HEAD],
-            filled: 0,
-            sent: 0,
-        }
-    }
-
-    fn count(&mut self, mut bytes: &[u8]) {
-        while !bytes.is_empty() {
-            let skipped = self.skip.min(bytes.len());
-            self.skip -= skipped;
-            bytes = bytes.get(skipped..).unwrap_or_default();
-            let wanted = if self.settings > 0 { SETTING } else { HEAD };
-            let taken = (wanted - self.filled).min(bytes.len());
-            if let (Some(to), Some(from)) = (
-                self.head.get_mut(self.filled..self.filled + taken),
-                bytes.get(..taken),
-            ) {
-                to.copy_from_slice(from);
-            }
-            self.filled += taken;
-            bytes = bytes.get(taken..).unwrap_or_default();
-            if self.filled == wanted {
-                self.filled = 0;
-                match self.settings {
-                    0 => self.frame(),
-                    _ => self.setting(),
-                }
-            }
-        }
-    }
-
-    /// RFC 9113 §6.5.2: a window has at most 31 bits.
-    fn setting(&mut self) {
-        self.settings -= SETTING;
-        let [a, b, high, ..] = self.head;
-        if [a, b] == INITIAL_WINDOW_SIZE && high > 0x7f {
-            self.glitches.violation.set(Some(Reason::FLOW_CONTROL_ERROR));
-        }
-    }
-
-    /// Charges the frame whose head is there.
-    fn frame(&mut self) {
-        let [a, b, c, kind, flags, ..] = self.head;
-        let length = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
-        self.skip = length;
-        let is_end = flags & 1 != 0;
-        // RFC 9113 §§6.4, 6.5, 6.7, 6.9: these have one length.
-        let is_misshapen = match kind {
-            0x3 | 0x8 => length != 4,
-            0x4 => length % SETTING != 0 || is_end && length > 0,
-            0x6 => length != 8,
-            _ => false,
+            held: before,
+            ready: Vec::new(),
+            linger: LINGER,
         };
-        if is_misshapen {
-            self.glitches.violation.set(Some(Reason::FRAME_SIZE_ERROR));
-            return;
+        counted.release();
+        counted
+    }
+
+    /// Looks at what just came and stands from `start` on in `buffer`. What cannot be said yet is taken out of it.
+    fn examine(&mut self, buffer: &mut ReadBuf<'_>, start: usize) {
+        let came = buffer.filled().get(start..).unwrap_or_default();
+        let mut passed = 0;
+        if self.held.is_empty() {
+            let examined = self.frames.examine(came, &self.glitches, &mut self.ready);
+            passed = examined.passed;
+            let rest = passed + examined.replaced;
+            self.held.extend_from_slice(came.get(rest..).unwrap_or_default());
+        } else {
+            self.held.extend_from_slice(came);
         }
-        if kind == 0x4 {
-            (self.skip, self.settings) = (0, length);
-        }
-        match kind {
-            // DATA
-            0x0 if length > 0 || is_end => self.glitches.earn(1),
-            // HEADERS
-            0x1 => self.glitches.earn(A_REQUEST),
-            // RST_STREAM
-            0x3 => self.glitches.spend(A_RESET),
-            // WINDOW_UPDATE
-            0x8 if self.sent >= A_WINDOW => self.sent -= A_WINDOW,
-            _ => self.glitches.spend(1),
+        buffer.set_filled(start + passed);
+        self.release();
+    }
+
+    /// Looks at what is held.
+    fn release(&mut self) {
+        while !self.held.is_empty() && self.glitches.verdict().is_none() {
+            let mut instead = Vec::new();
+            let examined = self.frames.examine(&self.held, &self.glitches, &mut instead);
+            let passed = self.held.get(..examined.passed).unwrap_or_default();
+            self.ready.extend_from_slice(passed);
+            self.ready.append(&mut instead);
+            self.held.drain(..examined.passed + examined.replaced);
+            if examined.replaced == 0 {
+                return;
+            }
         }
     }
 }
@@ -195,28 +217,30 @@ impl AsyncRead for Counted {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.glitches.verdict().is_some() {
-            // Nothing more is looked at; the owner of the connection ends it.
-            return Poll::Pending;
-        }
         let start = buffer.filled().len();
-        if self.before.is_empty() {
+        loop {
+            if buffer.filled().len() > start {
+                return Poll::Ready(Ok(()));
+            }
+            if !self.ready.is_empty() {
+                let count = self.ready.len().min(buffer.remaining());
+                buffer.put_slice(self.ready.get(..count).unwrap_or_default());
+                self.ready.drain(..count);
+                return Poll::Ready(Ok(()));
+            }
+            if self.glitches.verdict().is_some() {
+                // Nothing more is looked at. The owner of the connection, who asks for the verdict when nothing more comes, ends
+                // it.
+                return Poll::Pending;
+            }
             let space = buffer.initialize_unfilled();
             let count = ready!(self.stream.poll_read(context, space))?;
+            if count == 0 {
+                return Poll::Ready(Ok(()));
+            }
             buffer.advance(count);
-        } else {
-            let count = self.before.len().min(buffer.remaining());
-            buffer.put_slice(self.before.get(..count).unwrap_or_default());
-            self.before.drain(..count);
+            self.examine(buffer, start);
         }
-        let this = &mut *self;
-        this.count(buffer.filled().get(start..).unwrap_or_default());
-        if this.glitches.violation.get().is_some() {
-            buffer.set_filled(start);
-            context.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        Poll::Ready(Ok(()))
     }
 }
 
@@ -231,8 +255,7 @@ impl AsyncWrite for Counted {
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let count = ready!(self.stream.poll_write(context, parts))?;
-        // More than a window's worth of them is never owed.
-        self.sent = (self.sent + count).min(1 << 30);
+        self.glitches.sent(count);
         Poll::Ready(Ok(count))
     }
 
@@ -244,8 +267,19 @@ impl AsyncWrite for Counted {
         self.stream.poll_flush(context)
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream.shutdown_write();
+    /// Says that nothing more comes, and waits until the other side has heard it. The owner of the connection bounds the time.
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.glitches.is_closing.replace(true) {
+            self.stream.shutdown_write();
+            context.waker().wake_by_ref();
+        }
+        let mut space = [0; 4096];
+        while self.linger > 0 {
+            match ready!(self.stream.poll_read(context, &mut space)) {
+                Ok(count @ 1..) => self.linger = self.linger.saturating_sub(count),
+                Ok(0) | Err(_) => break,
+            }
+        }
         Poll::Ready(Ok(()))
     }
 }

@@ -26,7 +26,7 @@ pub fn request(
     head.version = Version::Http2;
     head.keep_alive = true;
     request_line(parts, head)?;
-    let mut length = None;
+    let (mut length, mut has_host) = (None, false);
     let mut cookies: Vec<&HeaderValue> = Vec::new();
     if parts.headers.len() > LINES {
         return Err(Malformed::TooManyFields);
@@ -38,6 +38,9 @@ pub fn request(
         match id {
             FieldName::FramingAlias => return Err(Malformed::FramingAlias),
             FieldName::Host => {
+                if std::mem::replace(&mut has_host, true) {
+                    return Err(Malformed::DuplicateHost);
+                }
                 host(text, head)?;
                 continue;
             }
@@ -142,7 +145,7 @@ fn put_cookies(cookies: &[&HeaderValue], head: &mut RequestHead) {
 
 /// RFC 9113 §8.2.1: no blank at either end. Control bytes do not get through the crate, but for this rule's sake they are
 /// looked for all the same.
-fn check_value(text: &[u8]) -> Result<(), Malformed> {
+pub(super) fn check_value(text: &[u8]) -> Result<(), Malformed> {
     let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
     let is_control = |byte: &u8| *byte < b' ' && *byte != b'\t' || *byte == 0x7f;
     if is_blank(text.first()) || is_blank(text.last()) || text.iter().any(is_control) {
@@ -151,7 +154,7 @@ fn check_value(text: &[u8]) -> Result<(), Malformed> {
     Ok(())
 }
 
-fn decimal(text: &[u8]) -> Result<u64, Malformed> {
+pub(super) fn decimal(text: &[u8]) -> Result<u64, Malformed> {
     let is_number = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
     let number = std::str::from_utf8(text)
         .ok()

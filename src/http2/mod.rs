@@ -4,7 +4,9 @@
 mod ask;
 mod client;
 mod counted;
+mod frames;
 mod head;
+mod hpack;
 mod server;
 mod stream;
 

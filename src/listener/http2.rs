@@ -35,7 +35,7 @@ pub(super) async fn serve(stream: Stream, before: Vec<u8>, guest: Guest) {
     let (limits, header) = (local.snapshot.limits.message, local.snapshot.timeouts.header);
     drop(local);
     let glitches = Glitches::new(&guest.worker.wheel);
-    let counted = Counted::new(stream, before, Rc::clone(&glitches));
+    let counted = Counted::new(stream, before, &limits, Rc::clone(&glitches));
     let mut handshake = std::pin::pin!(http2::handshake(counted, &limits));
     let place = guest.waiting.join(Who::Alarm(guest.alarm.key()));
     guest.alarm.set(header);
@@ -134,6 +134,11 @@ impl Session {
                 break;
             }
         }
+        if self.glitches.is_closing() && self.leaving != Leaving::Expelled {
+            self.leaving = Leaving::Expelled;
+            self.place = None;
+            self.guest.alarm.set(FAREWELL);
+        }
         let mut waker = self.streams.waker.borrow_mut();
         if waker
             .as_ref()
@@ -210,7 +215,11 @@ impl Session {
         let (parts, body) = request.into_parts();
         let limits = worker.local().snapshot.limits.message;
         let mut incoming = worker.lend_head();
-        let result = http2::request(&parts, !body.is_end_stream(), &limits, &mut incoming.head);
+        let stream = u32::from(respond.stream_id());
+        let result = match self.glitches.flaw(stream) {
+            Some(flaw) => Err(flaw),
+            None => http2::request(&parts, !body.is_end_stream(), &limits, &mut incoming.head),
+        };
         let client = Client {
             connection: Connection::of_stream(http2::Stream::of_server(respond, body, &self.glitches)),
             peer: Rc::clone(&self.guest.peer),

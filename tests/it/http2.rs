@@ -3,6 +3,8 @@
 mod backends;
 mod floods;
 mod frames;
+mod heads;
+mod states;
 
 use std::time::Duration;
 
@@ -12,6 +14,22 @@ use rustix::process::Signal;
 
 use crate::support::http2::{Http2, read, request};
 use crate::support::{Answer, Backend, Bare, Gate, Proxy};
+
+/// A backend with something to say, and the balancer before it.
+fn started() -> (Backend, Proxy) {
+    let backend = Backend::start(|request| match request.start() {
+        "GET /ten" => Answer::ok("0123456789"),
+        _ => Answer::ok("ok"),
+    });
+    let proxy = Proxy::before(&[&backend]).start();
+    (backend, proxy)
+}
+
+/// The block of a GET for this path.
+fn get(path: &str) -> Vec<u8> {
+    let length = u8::try_from(path.len()).unwrap();
+    [&[0x82, 0x86, 0x41, 0x01, b'a', 0x04, length][..], path.as_bytes()].concat()
+}
 
 #[test]
 fn requests_of_every_kind_pass() {

@@ -169,6 +169,13 @@ impl Frames {
         frames
     }
 
+    /// Begins with these frames in place of settings.
+    pub(crate) fn connect_with(address: SocketAddr, frames: &[u8]) -> Self {
+        let mut client = Self::begin(TcpStream::connect(address).unwrap());
+        client.write(frames);
+        client
+    }
+
     fn begin(stream: TcpStream) -> Self {
         let mut frames = Self::over(stream);
         frames.0.write_all(PREFACE).unwrap();

@@ -1,0 +1,379 @@
+//! Field blocks of requests (RFC 7541), read before the `h2` crate reads them. It takes some flaws of one request for errors
+//! of the connection, tells nobody of others, and calls what cannot be decoded by another name than RFC 9113 §4.3 does. Here
+//! a block is judged, and one with a flaw is replaced by one that the crate can take and that leaves both dynamic tables
+//! alike.
+
+mod huffman;
+mod name;
+
+use std::collections::VecDeque;
+
+use crate::http1::Malformed;
+use name::{Kind, Name, Value};
+
+/// What our settings leave the dynamic table (RFC 9113 §6.5.2).
+const TABLE: usize = 4096;
+/// What a field costs beside its bytes (RFC 7541 §4.1).
+const OVERHEAD: usize = 32;
+/// `:method: GET`, `:scheme: http`, `:path: /` (RFC 7541, appendix A).
+const REQUEST: [(Kind, u8); 3] = [(Kind::Method, 0x82), (Kind::Scheme, 0x86), (Kind::Path, 0x84)];
+/// `connection: x`, which the crate takes for a flaw of the stream.
+const FLAW: &[u8] = b"\x00\x0aconnection\x01x";
+
+/// A block that no decoder can read: its connection is of no use any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct NotDecodable;
+
+/// What a block stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Section {
+    /// The head of a request, of at most so many bytes with 32 for each field; `is_whole` when no body follows.
+    Head { most: usize, is_whole: bool },
+    /// Trailers.
+    Trailers,
+}
+
+/// The decoder's side of one connection, as far as judging needs it.
+#[derive(Debug)]
+pub(super) struct Decoder {
+    entries: VecDeque<Entry>,
+    size: usize,
+    most: usize,
+    /// Entries made so far.
+    made: u64,
+    /// The fields of the block under way.
+    parts: Vec<Part>,
+    name: Vec<u8>,
+    value: Vec<u8>,
+}
+
+/// An entry of a table: what of a field is judged by.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    name: Name,
+    value: Value,
+    size: usize,
+}
+
+/// One representation of a block.
+#[derive(Debug, Clone, Copy)]
+struct Part {
+    start: usize,
+    end: usize,
+    /// The entry that it made.
+    made: Option<u64>,
+    entry: Entry,
+    /// Whether it may be given to the crate as it is.
+    is_fine: bool,
+}
+
+/// What the fields of one block say together.
+#[derive(Debug, Default)]
+struct Summary {
+    size: usize,
+    /// Pseudo fields, by their bits.
+    pseudo: u8,
+    has_fields: bool,
+    is_connect: bool,
+    length: Option<u64>,
+    flaw: Option<Malformed>,
+}
+
+impl Default for Decoder {
+    fn default() -> Self {
+        Self {
+            entries: VecDeque::new(),
+            size: 0,
+            most: TABLE,
+            made: 0,
+            parts: Vec::new(),
+            name: Vec::new(),
+            value: Vec::new(),
+        }
+    }
+}
+
+impl Decoder {
+    /// Judges a whole block. One with a flaw gives it, and writes what takes its place to `replacement`.
+    ///
+    /// # Errors
+    /// [`NotDecodable`].
+    pub(super) fn judge(
+        &mut self,
+        block: &[u8],
+        section: Section,
+        replacement: &mut Vec<u8>,
+    ) -> Result<Option<Malformed>, NotDecodable> {
+        self.parts.clear();
+        let mut reader = Reader { block, at: 0 };
+        let mut summary = Summary::default();
+        while let Some(first) = reader.peek() {
+            let start = reader.at;
+            if first & 0xe0 == 0x20 {
+                self.resize(&mut reader)?;
+                continue;
+            }
+            let (entry, made) = self.field(&mut reader, first)?;
+            let is_fine = summary.add(&entry, section);
+            let end = reader.at;
+            self.parts.push(Part {
+                start,
+                end,
+                made,
+                entry,
+                is_fine,
+            });
+        }
+        summary.close(section);
+        if summary.flaw.is_some() {
+            self.replace(block, section, &summary, replacement);
+        }
+        Ok(summary.flaw)
+    }
+
+    /// RFC 7541 §6.3; §4.2: these come first.
+    fn resize(&mut self, reader: &mut Reader<'_>) -> Result<(), NotDecodable> {
+        let most = reader.number(5)?;
+        if most > TABLE || !self.parts.is_empty() {
+            return Err(NotDecodable);
+        }
+        self.most = most;
+        self.evict(0);
+        Ok(())
+    }
+
+    /// Reads one field, and makes an entry of it if it is to be one.
+    fn field(&mut self, reader: &mut Reader<'_>, first: u8) -> Result<(Entry, Option<u64>), NotDecodable> {
+        if first & 0x80 != 0 {
+            return Ok((self.entry(reader.number(7)?)?, None));
+        }
+        let is_kept = first & 0x40 != 0;
+        let name = match reader.number(if is_kept { 6 } else { 4 })? {
+            0 => name::of(reader.text(&mut self.name)?),
+            index => self.entry(index)?.name,
+        };
+        let text = reader.text(&mut self.value)?;
+        let entry = Entry {
+            name,
+            value: name::value(name.kind, text),
+            size: name.length + text.len() + OVERHEAD,
+        };
+        if !is_kept {
+            return Ok((entry, None));
+        }
+        self.evict(entry.size);
+        // RFC 7541 §4.4: one that is larger than the table empties it.
+        if entry.size <= self.most {
+            self.size += entry.size;
+            self.entries.push_front(entry);
+        }
+        self.made += 1;
+        Ok((entry, Some(self.made)))
+    }
+
+    fn entry(&self, index: usize) -> Result<Entry, NotDecodable> {
+        if let Some((name, value, length)) = name::of_static(index) {
+            let size = name.length + length + OVERHEAD;
+            return Ok(Entry { name, value, size });
+        }
+        let entry = index
+            .checked_sub(name::STATIC + 1)
+            .and_then(|at| self.entries.get(at));
+        entry.copied().ok_or(NotDecodable)
+    }
+
+    /// Makes room for an entry of `size`.
+    fn evict(&mut self, size: usize) {
+        while self.size + size > self.most
+            && let Some(entry) = self.entries.pop_back()
+        {
+            self.size -= entry.size;
+        }
+    }
+
+    /// Writes a block that makes the same entries and has no flaw that the crate sees; or, for trailers, one that it sees as one
+    /// of the stream.
+    fn replace(&mut self, block: &[u8], section: Section, summary: &Summary, out: &mut Vec<u8>) {
+        out.clear();
+        let parts = std::mem::take(&mut self.parts);
+        let resizes = parts.first().map_or(block.len(), |part| part.start);
+        out.extend_from_slice(block.get(..resizes).unwrap_or_default());
+        if matches!(section, Section::Head { .. }) {
+            let is_missing = |kind: Kind| {
+                let is_fine = |part: &Part| part.is_fine && part.entry.name.kind == kind;
+                summary.is_connect || !parts.iter().any(is_fine)
+            };
+            out.extend(
+                REQUEST
+                    .iter()
+                    .filter(|(kind, _)| is_missing(*kind))
+                    .map(|(_, byte)| *byte),
+            );
+        }
+        for part in &parts {
+            let is_pseudo = part.entry.name.kind.is_pseudo();
+            // A length would be compared with a body, and a protocol with the method.
+            let is_relative = matches!(part.entry.name.kind, Kind::ContentLength | Kind::Protocol);
+            let is_fine = part.is_fine && !is_relative && !(is_pseudo && summary.is_connect);
+            match part.made {
+                None if !(is_fine && is_pseudo) => {}
+                None => out.extend_from_slice(block.get(part.start..part.end).unwrap_or_default()),
+                Some(_) if is_fine => {
+                    out.extend_from_slice(block.get(part.start..part.end).unwrap_or_default())
+                }
+                Some(made) => {
+                    self.spoil(made, summary.flaw);
+                    put_nothing(part.entry, out);
+                }
+            }
+        }
+        if section == Section::Trailers {
+            out.extend_from_slice(FLAW);
+        }
+        self.parts = parts;
+    }
+
+    /// An entry that the crate has in another form must not be used.
+    fn spoil(&mut self, made: u64, flaw: Option<Malformed>) {
+        let at = usize::try_from(self.made - made).ok();
+        if let Some(entry) = at.and_then(|at| self.entries.get_mut(at)) {
+            entry.value.flaw = entry.value.flaw.or(flaw);
+        }
+    }
+}
+
+/// A field that makes an entry of the same size, and says nothing.
+fn put_nothing(entry: Entry, out: &mut Vec<u8>) {
+    let name = entry.name.length.max(1);
+    let value = (entry.size - OVERHEAD).saturating_sub(name);
+    out.push(0x40);
+    for length in [name, value] {
+        put_length(length, out);
+        out.extend(std::iter::repeat_n(b'x', length));
+    }
+}
+
+/// A length in 7 bits and what follows them (RFC 7541 §5.1).
+fn put_length(length: usize, out: &mut Vec<u8>) {
+    let Some(mut rest) = length.checked_sub(0x7f) else {
+        out.push(length as u8);
+        return;
+    };
+    out.push(0x7f);
+    while rest > 0x7f {
+        out.push(0x80 | (rest & 0x7f) as u8);
+        rest >>= 7;
+    }
+    out.push(rest as u8);
+}
+
+impl Summary {
+    /// Adds a field; gives whether it may stand where it stands.
+    fn add(&mut self, entry: &Entry, section: Section) -> bool {
+        self.size += entry.size;
+        let mut flaw = entry.name.flaw.or(entry.value.flaw);
+        let kind = entry.name.kind;
+        if kind.is_pseudo() {
+            let bit = kind.bit();
+            let is_misplaced = self.has_fields || self.pseudo & bit != 0 || section == Section::Trailers;
+            if is_misplaced || kind == Kind::Status {
+                flaw = flaw.or(Some(Malformed::BadFieldName));
+            }
+            self.pseudo |= bit;
+            self.is_connect |= entry.value.is_connect;
+        } else {
+            self.has_fields = true;
+        }
+        if kind == Kind::ContentLength {
+            let length = entry.value.number;
+            if self.length.is_some_and(|before| before != length) {
+                flaw = flaw.or(Some(Malformed::DuplicateContentLength));
+            }
+            self.length = Some(length);
+        }
+        self.flaw = self.flaw.or(flaw);
+        flaw.is_none()
+    }
+
+    /// Looks at all of them together.
+    fn close(&mut self, section: Section) {
+        let Section::Head { most, is_whole } = section else {
+            return;
+        };
+        let has = |kind: Kind| self.pseudo & kind.bit() != 0;
+        let has_target = has(Kind::Scheme) && has(Kind::Path);
+        let is_extended = has(Kind::Protocol);
+        let is_proper = match self.is_connect {
+            // RFC 9113 §8.5, RFC 8441 §4.
+            true if !is_extended => has(Kind::Authority) && !has(Kind::Scheme) && !has(Kind::Path),
+            true => has_target && has(Kind::Authority),
+            false => has(Kind::Method) && has_target && !is_extended,
+        };
+        let flaw = if self.size >= most {
+            Some(Malformed::HeadTooLarge)
+        } else if !is_proper {
+            Some(Malformed::BadRequestLine)
+        } else if is_whole && self.length.is_some_and(|length| length > 0) {
+            Some(Malformed::BadContentLength)
+        } else {
+            None
+        };
+        self.flaw = self.flaw.or(flaw);
+    }
+}
+
+/// What is left of a block.
+struct Reader<'b> {
+    block: &'b [u8],
+    at: usize,
+}
+
+impl<'b> Reader<'b> {
+    fn peek(&self) -> Option<u8> {
+        self.block.get(self.at).copied()
+    }
+
+    fn byte(&mut self) -> Result<u8, NotDecodable> {
+        let byte = self.peek().ok_or(NotDecodable)?;
+        self.at += 1;
+        Ok(byte)
+    }
+
+    /// An integer whose first `prefix` bits stand in the byte that comes (RFC 7541 §5.1). More than 28 bits are too many.
+    fn number(&mut self, prefix: u32) -> Result<usize, NotDecodable> {
+        let mask = (1_usize << prefix) - 1;
+        let mut number = usize::from(self.byte()?) & mask;
+        if number < mask {
+            return Ok(number);
+        }
+        for shift in [0, 7, 14, 21] {
+            let byte = self.byte()?;
+            number += usize::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Ok(number);
+            }
+        }
+        Err(NotDecodable)
+    }
+
+    /// A string (RFC 7541 §5.2), decoded into `scratch` where it has to be.
+    fn text<'t>(&mut self, scratch: &'t mut Vec<u8>) -> Result<&'t [u8], NotDecodable>
+    where
+        'b: 't,
+    {
+        let is_coded = self.peek().ok_or(NotDecodable)? & 0x80 != 0;
+        let length = self.number(7)?;
+        let end = self.at + length;
+        let text = self.block.get(self.at..end).ok_or(NotDecodable)?;
+        self.at = end;
+        if !is_coded {
+            return Ok(text);
+        }
+        scratch.clear();
+        huffman::decode(text, scratch)?;
+        Ok(scratch)
+    }
+}
+
+#[cfg(test)]
+mod tests;
