@@ -5,10 +5,13 @@ use std::time::Duration;
 use h2::Reason;
 
 use crate::support::http2::{Frames, GET, Http2, frame};
-use crate::support::{Answer, Backend, Proxy};
+use crate::support::{Answer, Backend, Bare, Proxy};
 
 /// Frames sent at most: several times what the budget of a connection allows.
 const FRAMES: usize = 20_000;
+/// What a flood may add to the memory of the process, and how long it may go on; the tests beside it need the machine too.
+const GROWTH: usize = 12 << 20;
+const TIME: Duration = Duration::from_secs(4);
 
 fn started(config: &str) -> (Backend, Proxy) {
     let backend = Backend::start(|request| match request.start() {
@@ -21,6 +24,8 @@ fn started(config: &str) -> (Backend, Proxy) {
 
 /// Sends the same frames again and again until the connection takes no more.
 fn floods(proxy: &Proxy, before: &[u8], again: impl Fn(u32) -> Vec<u8>) -> Option<Reason> {
+    assert_eq!(Http2::connect(proxy.address()).get("/good").text(), "ok");
+    let (memory, began) = (proxy.resident(), evenkeel::clock::now());
     let mut client = Frames::connect(proxy.address(), &[]);
     client.write(before);
     let batch: Vec<u32> = (0..100).collect();
@@ -31,6 +36,8 @@ fn floods(proxy: &Proxy, before: &[u8], again: impl Fn(u32) -> Vec<u8>) -> Optio
         }
     }
     let reason = client.goodbye();
+    let (growth, time) = (proxy.resident().saturating_sub(memory), began.elapsed());
+    assert!(growth < GROWTH && time < TIME, "{growth} bytes, {time:?}");
     assert_eq!(Http2::connect(proxy.address()).get("/good").text(), "ok");
     reason
 }
@@ -39,8 +46,14 @@ fn floods(proxy: &Proxy, before: &[u8], again: impl Fn(u32) -> Vec<u8>) -> Optio
 fn frames_that_do_nothing_are_counted() {
     let (_backend, proxy) = started("");
     let open = frame(1, 4, 1, &[0x83, 0x86, 0x84, 0x41, 0x01, b'a']);
-    let cases: [(&str, &[u8], Vec<u8>); 6] = [
+    let cases: [(&str, &[u8], Vec<u8>); 12] = [
         ("PING", &[], frame(6, 0, 0, &[0; 8])),
+        ("acknowledged PING", &[], frame(6, 1, 0, &[0; 8])),
+        ("settings of a window", &open, frame(4, 0, 0, &[0, 4, 0, 0, 0, 1])),
+        ("many settings", &[], frame(4, 0, 0, &[0; 6 * 100])),
+        ("WINDOW_UPDATE of a stream", &open, frame(8, 0, 1, &[0, 0, 0, 1])),
+        ("padding alone", &open, frame(0, 8, 1, &[0])),
+        ("large unknown frames", &[], frame(0x16, 0, 0, &[0; 1000])),
         ("SETTINGS", &[], frame(4, 0, 0, &[])),
         ("PRIORITY", &[], frame(2, 0, 1, &[0, 0, 0, 3, 1])),
         ("unknown", &[], frame(0x0b, 0, 0, &[])),
@@ -51,6 +64,33 @@ fn frames_that_do_nothing_are_counted() {
         let reason = floods(&proxy, before, |_| again.clone());
         assert_eq!(reason, Some(Reason::ENHANCE_YOUR_CALM), "{what}");
     }
+}
+
+/// What a client measures, and acknowledges, while it is sent much, is no flood.
+#[test]
+fn frames_that_are_owed_are_not_counted() {
+    let (_backend, proxy) = started("");
+    let mut client = Frames::connect(proxy.address(), &[]);
+    let mut answers = 0;
+    for at in 0..30 {
+        let stream = 2 * at + 1;
+        client.send(1, 5, stream, &super::get("/large"));
+        // Credit by the frame, and a PING with each of them.
+        while let Some(came) = client.read() {
+            assert_ne!(came.kind, 7, "after {answers} answers");
+            if came.kind == 0 && !came.payload.is_empty() {
+                let count = (came.payload.len() as u32).to_be_bytes();
+                client.send(8, 0, 0, &count);
+                client.send(8, 0, stream, &count);
+                client.send(6, 0, 0, &[0; 8]);
+            }
+            if came.kind == 0 && came.flags & 1 == 1 {
+                answers += 1;
+                break;
+            }
+        }
+    }
+    assert_eq!(answers, 30);
 }
 
 /// CVE-2023-44487.
@@ -104,6 +144,79 @@ fn fields_that_grow_when_they_are_decoded_are_bounded() {
     });
     assert!(ended.is_some());
     assert_eq!(Http2::connect(proxy.address()).get("/good").text(), "ok");
+}
+
+/// As many streams as are allowed, none of which takes its answer.
+#[test]
+fn streams_whose_windows_stay_shut_fill_no_memory_and_are_ended() {
+    let (_backend, proxy) = started("timeouts: { progress: 1s }");
+    assert_eq!(Http2::connect(proxy.address()).get("/good").text(), "ok");
+    let memory = proxy.resident();
+    let mut client = Frames::connect(proxy.address(), &[0, 4, 0, 0, 0, 0]);
+    for at in 0..128 {
+        client.send(1, 5, 2 * at + 1, &super::get("/large"));
+    }
+    for _ in 0..128 {
+        assert!(client.wait_for(|frame| frame.kind == 1).is_some());
+    }
+    let growth = proxy.resident().saturating_sub(memory);
+    assert!(growth < 2 * GROWTH, "{growth} bytes");
+    // Credit for the connection helps no stream.
+    client.send(8, 0, 0, &[0, 0, 0, 1]);
+    for _ in 0..128 {
+        assert!(client.wait_for(|frame| frame.kind == 3).is_some());
+    }
+    assert_eq!(Http2::connect(proxy.address()).get("/good").text(), "ok");
+}
+
+/// As many bodies as are allowed, to a backend that reads none of them.
+#[test]
+fn bodies_that_are_not_read_fill_no_memory() {
+    let backend = Bare::start();
+    let proxy = Proxy::before(&[])
+        .backend(&backend.url())
+        .config("health_check: { kind: none }\ntimeouts: { progress: 1s }")
+        .start();
+    let memory = proxy.resident();
+    let mut client = Frames::connect(proxy.address(), &[]);
+    let held: Vec<_> = (0..100)
+        .map(|at| {
+            let stream = 2 * at + 1;
+            client.send(1, 4, stream, &[0x83, 0x86, 0x84, 0x41, 0x01, b'a']);
+            client.send(0, 0, stream, &[b'x'; 10_000]);
+            backend.accept()
+        })
+        .collect();
+    let growth = proxy.resident().saturating_sub(memory);
+    assert!(growth < 2 * GROWTH, "{growth} bytes");
+    drop(held);
+}
+
+/// CVE-2026-49975 again: a cookie in thousands of crumbs, on one stream after the other.
+#[test]
+fn crumbs_of_cookies_are_counted() {
+    let (backend, proxy) = started("");
+    let memory = proxy.resident();
+    let mut client = Frames::connect(proxy.address(), &[]);
+    let mut block = [GET, &[0x40, 0x06], b"cookie", &[0x01, b'a']].concat();
+    block.extend(std::iter::repeat_n(0xbe, 16_000));
+    for at in 0..100 {
+        client.send(1, 5, 2 * at + 1, &block);
+        let answer = client.wait_for(|frame| frame.kind == 1 || frame.kind == 7);
+        assert_eq!(answer.map(|frame| frame.kind), Some(1), "a 431, stream {at}");
+    }
+    let growth = proxy.resident().saturating_sub(memory);
+    assert!(growth < GROWTH, "{growth} bytes");
+    assert!(
+        backend
+            .requests(|request| request.field("cookie").is_some())
+            .is_empty()
+    );
+    let line = proxy.access_lines(1).remove(0);
+    assert_eq!(
+        (&line["status"], &line["error"]),
+        (&431.into(), &"head_too_large".into())
+    );
 }
 
 #[test]

@@ -16,6 +16,9 @@ use super::backend::Backend;
 use super::client::{Client, Received};
 use super::event::Log;
 
+/// What the kernel counts memory in, on the machines that the tests run on.
+const PAGE: usize = 4096;
+
 /// A running balancer. When it is dropped it is asked to stop, and has to end with exit code 0 in time.
 pub(crate) struct Proxy {
     pid: Pid,
@@ -115,6 +118,17 @@ impl Proxy {
     /// Its process.
     pub(crate) fn pid(&self) -> Pid {
         self.pid
+    }
+
+    /// What of it is in memory, in bytes.
+    pub(crate) fn resident(&self) -> usize {
+        let path = format!("/proc/{}/statm", self.pid.as_raw_nonzero());
+        let text = fs::read_to_string(path).expect("the process runs");
+        let pages = text
+            .split(' ')
+            .nth(1)
+            .and_then(|pages| pages.parse::<usize>().ok());
+        pages.expect("the kernel counts pages") * PAGE
     }
 
     /// How many lines of either log there were so far for which `is_meant` holds.

@@ -1,7 +1,6 @@
 //! Bodies through all combinations of protocols: whole, both ways at once, answered early, and never more of them in memory
 //! than flow control allows.
 
-use std::fs;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,14 +18,6 @@ const GROWTH: usize = 12 << 20;
 fn before(url: &str) -> Proxy {
     let config = "workers: 1\nhealth_check: { kind: none }";
     Proxy::before(&[]).backend(url).config(config).start()
-}
-
-/// What of the process is in memory, in bytes.
-fn resident(proxy: &Proxy) -> usize {
-    let path = format!("/proc/{}/statm", proxy.pid().as_raw_nonzero());
-    let text = fs::read_to_string(path).unwrap();
-    let pages: usize = text.split(' ').nth(1).unwrap().parse().unwrap();
-    pages * 4096
 }
 
 async fn send(sending: &mut SendStream<Bytes>, mut data: Bytes) -> Result<(), h2::Error> {
@@ -77,13 +68,13 @@ fn large_bodies_pass_between_all_protocols() {
     for url in [http1.url(), http2.url()] {
         let proxy = before(&url);
         assert!(echo_by_http1(&proxy, &body) == body, "HTTP/1 to {url}");
-        let before = resident(&proxy);
+        let before = proxy.resident();
         let (got, trailers) = echo_by_http2(&proxy, &body);
         assert!(got == body, "HTTP/2 to {url}");
         if url.starts_with("h2c") {
             assert_eq!(trailers["x-sum"], "7");
         }
-        let growth = resident(&proxy).saturating_sub(before);
+        let growth = proxy.resident().saturating_sub(before);
         assert!(growth < GROWTH, "{growth} bytes");
     }
 }
@@ -166,7 +157,7 @@ fn a_slow_reader_slows_its_backend_and_fills_no_memory() {
     for url in [http1.url(), http2.url()] {
         let proxy = before(&url);
         proxy.client();
-        let start = resident(&proxy);
+        let start = proxy.resident();
         // Many that ask and do not read.
         let client = Http2::connect(proxy.address());
         let answers: Vec<_> = (0..16).map(|_| client.send("GET", &path, true).0).collect();
@@ -175,7 +166,7 @@ fn a_slow_reader_slows_its_backend_and_fills_no_memory() {
             .map(|answer| client.run(answer).unwrap().into_body())
             .collect();
         client.run(async { tokio::time::sleep(Duration::from_millis(100)).await });
-        let growth = resident(&proxy).saturating_sub(start);
+        let growth = proxy.resident().saturating_sub(start);
         assert!(growth < GROWTH, "{url}: {growth} bytes");
         let mut got = Vec::new();
         // What came for the others holds the window of the connection, which is given back with them.
