@@ -233,12 +233,10 @@ impl AsyncRead for Counted {
                 // it.
                 return Poll::Pending;
             }
-            let space = buffer.initialize_unfilled();
-            let count = ready!(self.stream.poll_read(context, space))?;
-            if count == 0 {
+            ready!(AsyncRead::poll_read(Pin::new(&mut self.stream), context, buffer))?;
+            if buffer.filled().len() == start {
                 return Poll::Ready(Ok(()));
             }
-            buffer.advance(count);
             self.examine(buffer, start);
         }
     }

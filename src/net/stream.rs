@@ -158,18 +158,18 @@ impl Stream {
 }
 
 impl AsyncRead for Stream {
+    /// As [`Self::poll_read`], but into memory that need not be initialised: a buffer of the `h2` crate is large, and what comes
+    /// is small.
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let count = ready!(Self::poll_read(
+        socket!(
             self.get_mut(),
-            context,
-            buffer.initialize_unfilled()
-        ))?;
-        buffer.advance(count);
-        Poll::Ready(Ok(()))
+            socket => Pin::new(socket).poll_read(context, buffer),
+            tls => tls.poll_read_buf(context, buffer)
+        )
     }
 }
 
