@@ -20,6 +20,6 @@ pub use control::{COMMANDS_WAITING, Command, Control, Readiness, ReloadOutcome, 
 pub use routes::serve;
 pub use settings::Settings;
 pub use status::{
-    BackendState, BackendStatus, CheckStatus, ConfigStatus, ConnectionsStatus, PoolStatus, ProcessStatus,
-    ReloadStatus, RequestsStatus, Status, Time,
+    BackendState, BackendStatus, CertificateStatus, CheckStatus, ConfigStatus, ConnectionsStatus, PoolStatus,
+    ProcessStatus, ReloadStatus, RequestsStatus, Status, Time,
 };

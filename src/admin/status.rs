@@ -13,6 +13,8 @@ pub struct Status {
     pub process: ProcessStatus,
     /// The pools, in the order of the config.
     pub pools: Vec<PoolStatus>,
+    /// The certificates that listeners show to clients, and pools to backends.
+    pub certificates: Vec<CertificateStatus>,
 }
 
 /// A time of the wall clock, as RFC 3339 in UTC with milliseconds.
@@ -22,9 +24,7 @@ pub struct Time(pub String);
 
 impl From<SystemTime> for Time {
     fn from(time: SystemTime) -> Self {
-        let mut text = Vec::with_capacity(24);
-        Stamp::default().write(time, &mut text);
-        Self(String::from_utf8_lossy(&text).into_owned())
+        Self(Stamp::text(time))
     }
 }
 
@@ -137,6 +137,27 @@ pub struct BackendStatus {
     pub attempts: u64,
     /// Attempts that ended without a usable answer.
     pub failures: u64,
+}
+
+/// One certificate of ours.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateStatus {
+    /// The names and addresses that it is for.
+    pub names: Vec<String>,
+    /// Its file.
+    pub cert: String,
+    /// The file of its key.
+    pub key: String,
+    /// Who shows it: `listener ADDRESS` or `pool NAME`.
+    pub shown_by: Vec<String>,
+    /// Until when nobody accepts it.
+    pub valid_from: Time,
+    /// From when on nobody accepts it.
+    pub expires: Time,
+    /// Whole days until then; 0 when it has expired.
+    pub days_left: u64,
+    /// Whether it has expired.
+    pub expired: bool,
 }
 
 /// One health check.

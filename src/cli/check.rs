@@ -6,7 +6,10 @@ use super::{ConfigFile, Outcome, Streams};
 
 /// Validates a config file. Says what it found on stderr, and on stdout that the file is good.
 pub(super) fn check(file: &ConfigFile, streams: &mut Streams<'_>) -> io::Result<Outcome> {
-    let (path, loaded) = match file.load() {
+    let loaded = file
+        .load()
+        .and_then(|(path, loaded)| Ok((path, loaded.strictly()?)));
+    let (path, loaded) = match loaded {
         Ok(loaded) => loaded,
         Err(report) => return streams.fail(&report),
     };

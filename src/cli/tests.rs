@@ -172,3 +172,23 @@ fn closed_pipe_is_no_failure() {
         assert!(err.is_empty());
     }
 }
+
+#[test]
+fn check_fails_for_an_expired_certificate_and_says_where() {
+    use crate::tls::testing::{Authority, Folder, wanted};
+    let folder = Folder::new();
+    let item = folder.put("old", &Authority::new().sign(&wanted(&["a.test"]).days(-9, -1)));
+    let text = format!(
+        "listeners: [{{ address: ':1', tls: {{ certificates: [{item}] }} }}]\nbackends: [http://a:1]\n"
+    );
+    let file = File::new("expired", &text);
+    let (outcome, out, err) = file.run("check");
+    assert_eq!((outcome, out.as_str()), (Outcome::Failed, ""));
+    assert!(err.contains(".yaml:1:60: error: the certificate in "), "{err}");
+    let (outcome, out, err) = file.run("print-config");
+    assert_eq!(outcome, Outcome::Fine);
+    assert!(
+        out.contains("old.pem") && err.contains(": warning: the certificate in "),
+        "{err}"
+    );
+}

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::{Problem, Severity};
 use super::source::{Finding, Place, Source};
+use crate::tls::SystemAuthorities;
 
 /// Most findings that are kept; a file with more is broken as a whole.
 const MOST_FINDINGS: usize = 1000;
@@ -19,6 +20,8 @@ pub(super) struct Context<'a> {
     pub(super) dir: &'a Path,
     /// Values of `${VAR}`.
     pub(super) lookup: Lookup<'a>,
+    /// Those that pools believe when they name no others.
+    pub(super) authorities: SystemAuthorities,
     /// A cell, because readers of several maps are open at one time and all report.
     findings: RefCell<Vec<Finding>>,
 }
@@ -30,6 +33,7 @@ impl<'a> Context<'a> {
             source,
             dir,
             lookup,
+            authorities: SystemAuthorities::default(),
             findings: RefCell::new(Vec::new()),
         }
     }

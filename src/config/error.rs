@@ -11,6 +11,9 @@ const MOST_SHOWN: usize = 50;
 pub enum Severity {
     /// It cannot.
     Error,
+    /// It can, but something that it names has outlived its time. Whoever checks a config wants to hear of that; a process
+    /// must start all the same, because a restart does not make it worse.
+    Overdue,
     /// It can, but is probably not what was meant.
     Warning,
 }
@@ -48,7 +51,7 @@ impl fmt::Display for Problem {
         }
         let severity = match self.severity {
             Severity::Error => "error",
-            Severity::Warning => "warning",
+            Severity::Overdue | Severity::Warning => "warning",
         };
         write!(f, ": {severity}: {}", self.message)?;
         let number = self

@@ -81,6 +81,24 @@ pub struct Loaded {
     pub warnings: Vec<Problem>,
 }
 
+impl Loaded {
+    /// The same for whoever only checks it: what has outlived its time is an error then.
+    ///
+    /// # Errors
+    /// When there is something of the kind: that, and the warnings.
+    pub fn strictly(self) -> Result<Self, Report> {
+        let is_overdue = |problem: &Problem| problem.severity == Severity::Overdue;
+        if !self.warnings.iter().any(is_overdue) {
+            return Ok(self);
+        }
+        let mut problems = self.warnings;
+        for problem in problems.iter_mut().filter(|problem| is_overdue(problem)) {
+            problem.severity = Severity::Error;
+        }
+        Err(Report { problems })
+    }
+}
+
 /// The first of [`DEFAULT_PATHS`] where there is anything. A report that names the places when there is nothing.
 pub fn find() -> Result<PathBuf, Report> {
     find_in(&DEFAULT_PATHS)

@@ -7,12 +7,13 @@ use std::path::Path;
 use super::units::{show_duration, show_size};
 use super::{Config, Workers};
 use crate::health::{Check, Kind};
+use crate::listener::{self, Redirect};
 use crate::pool::{self, BackendSettings};
 use crate::retry::{Attempts, Policy};
 use crate::router::Route;
 use crate::telemetry::access_log::{OnFull, Target};
 use crate::tls::{ClientAuth, ClientSettings, Files};
-use crate::{admin, listener, proxy};
+use crate::{admin, proxy};
 
 /// What stands for a token.
 const MASKED_TOKEN: &str = "****************";
@@ -76,7 +77,7 @@ fn listener(settings: &listener::Settings) -> Item {
     let tls = settings.tls.as_ref().map_or_else(
         || word("off"),
         |tls| {
-            let tls = &tls.settings;
+            let tls = tls.settings();
             let certificate = |files: &Files| map([("cert", path(&files.cert)), ("key", path(&files.key))]);
             let auth = match tls.client_auth {
                 ClientAuth::None => "none",
@@ -100,6 +101,14 @@ fn listener(settings: &listener::Settings) -> Item {
         ("address", text(&settings.address.to_string())),
         ("tls", tls),
         ("http2", word(settings.http2)),
+        (
+            "redirect_to_https",
+            match settings.redirect {
+                None => word(false),
+                Some(Redirect::ToTls) => word(true),
+                Some(Redirect::ToPort(port)) => word(port),
+            },
+        ),
     ])
 }
 

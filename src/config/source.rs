@@ -81,6 +81,14 @@ impl Finding {
         }
     }
 
+    /// Something at a place that has outlived its time.
+    pub(super) fn overdue(place: Place, message: impl Into<String>) -> Self {
+        Self {
+            severity: Severity::Overdue,
+            ..Self::error(place, message)
+        }
+    }
+
     /// Adds a line below the excerpt.
     pub(super) fn note(mut self, note: impl Into<String>) -> Self {
         self.notes.push(note.into());

@@ -16,6 +16,9 @@ pub enum Malformed {
     /// A TLS handshake where plain HTTP is spoken.
     #[error("TLS handshake on a plain listener")]
     TlsHandshake,
+    /// Plain HTTP where TLS is spoken.
+    #[error("plain HTTP on a listener that speaks TLS")]
+    PlainHttp,
     /// The preface of HTTP/2 where HTTP/1 is spoken (RFC 9113 §3.4).
     #[error("HTTP/2 preface on an HTTP/1 connection")]
     Http2Preface,
@@ -119,11 +122,12 @@ pub enum Malformed {
 
 impl Malformed {
     /// Every reason, in the order in which the documentation lists them.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 38] = [
         Self::BareLf,
         Self::BareCr,
         Self::ControlByte,
         Self::TlsHandshake,
+        Self::PlainHttp,
         Self::Http2Preface,
         Self::BadRequestLine,
         Self::BadMethod,
@@ -179,6 +183,7 @@ impl Malformed {
             Self::BareCr => "bare_cr",
             Self::ControlByte => "control_byte",
             Self::TlsHandshake => "tls_handshake",
+            Self::PlainHttp => "plain_http",
             Self::Http2Preface => "http2_preface",
             Self::BadRequestLine => "bad_request_line",
             Self::BadMethod => "bad_method",

@@ -17,10 +17,12 @@ use super::connection;
 use super::crew::{Errand, Handed, Open, Seat};
 use super::desk::Desks;
 use super::parking::Parked;
+use super::settings::Redirect;
+use super::turns::Turns;
 use super::waiting::Who;
 use crate::message::Connection;
 use crate::net::{self, Stream};
-use crate::proxy::{Client, Peer, Worker};
+use crate::proxy::{Client, Peer, Terms, Worker};
 use crate::tasks::LocalTasks;
 
 /// Connections taken from each socket's queue when the process is to stop.
@@ -43,6 +45,7 @@ pub struct Acceptor {
     worker: Rc<Worker>,
     seat: Seat,
     desks: Desks,
+    turns: Turns,
     tasks: LocalTasks,
     /// Empty once no more connections are accepted: the last owner of a socket closes it.
     sockets: RefCell<Vec<Rc<Entrance>>>,
@@ -73,6 +76,7 @@ impl Acceptor {
             worker: Rc::clone(worker),
             seat,
             desks: Desks::new(&worker.counters)?,
+            turns: Turns::default(),
             tasks: connections.clone(),
             sockets: RefCell::new(sockets),
             complained: Cell::new(None),
@@ -263,6 +267,7 @@ impl Acceptor {
             let host = Host {
                 worker: Rc::clone(worker),
                 desks: self.desks.clone(),
+                turns: self.turns.clone(),
                 tasks: self.tasks.clone(),
             };
             let (socket, peer, tls) = (Stream::Tcp(stream), Peer::new(peer), Arc::clone(tls));
@@ -270,9 +275,13 @@ impl Acceptor {
                 .tasks
                 .spawn(arrival::serve_tls(socket, peer, tls, host, open));
         }
+        let mut peer = Peer::new(peer);
+        if let Some(Redirect::ToPort(port)) = settings.redirect {
+            peer.terms = Terms::Https(port);
+        }
         let client = Client {
             connection: Connection::new(Stream::Tcp(stream)),
-            peer: Rc::new(Peer::new(peer)),
+            peer: Rc::new(peer),
             alarm: worker.wheel.alarm(),
             worker: Rc::clone(worker),
             is_last_request: false,
@@ -287,7 +296,7 @@ impl Acceptor {
         let worker = &self.worker;
         let Parked {
             stream,
-            address,
+            name,
             open,
             served,
             ..
@@ -298,7 +307,7 @@ impl Acceptor {
         };
         let client = Client {
             connection: Connection::new(stream),
-            peer: Rc::new(Peer::new(address)),
+            peer: name.into_peer(),
             alarm: worker.wheel.alarm(),
             worker: Rc::clone(worker),
             is_last_request: false,

@@ -2,9 +2,12 @@
 //! come here; on others the first bytes of a connection tell what it speaks.
 
 use std::future::poll_fn;
+use std::io;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Instant;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as BASE64;
@@ -13,25 +16,29 @@ use super::connection;
 use super::crew::Open;
 use super::desk::Desks;
 use super::http2::{self, Guest};
+use super::turns::Turns;
 use super::waiting::Who;
-use crate::clock::Ring;
+use crate::clock::{self, Ring};
+use crate::http1::Malformed;
 use crate::message::Connection;
 use crate::net::{Encrypted, Stream};
-use crate::proxy::{Certificate, Client, Peer, Worker};
+use crate::proxy::{self, Certificate, Client, Failure, Peer, Terms, Worker};
 use crate::tasks::LocalTasks;
 use crate::telemetry::Label;
+use crate::telemetry::metrics::HandshakeFailure;
 use crate::tls;
 
 /// Who serves what arrives.
 pub(super) struct Host {
     pub(super) worker: Rc<Worker>,
     pub(super) desks: Desks,
+    pub(super) turns: Turns,
     pub(super) tasks: LocalTasks,
 }
 
 /// Shakes hands, then serves the connection to its end.
 pub(super) async fn serve_tls(socket: Stream, peer: Peer, tls: Arc<tls::Server>, host: Host, open: Open) {
-    let Some((stream, peer)) = Box::pin(shake_hands(socket, peer, &tls, &host)).await else {
+    let Some((stream, peer)) = Box::pin(arrive(socket, peer, &tls, &host)).await else {
         return;
     };
     let speaks_http2 = stream.protocol() == Some(tls::H2);
@@ -63,47 +70,100 @@ pub(super) async fn serve_tls(socket: Stream, peer: Peer, tls: Arc<tls::Server>,
     connection::serve(client, 0, None, host.desks, open).await;
 }
 
-/// The handshake, within `client_header`. A client that fails it is told so in TLS, and counted; there is nothing to log.
-async fn shake_hands(
+/// The handshake. A client that fails it is told so in TLS, and counted; there is nothing to log. One that does not speak TLS
+/// at all gets an answer that it can read.
+async fn arrive(
     socket: Stream,
     mut peer: Peer,
-    tls: &tls::Server,
+    tls: &Arc<tls::Server>,
     host: &Host,
 ) -> Option<(Encrypted, Peer)> {
-    let worker = &host.worker;
-    let alarm = worker.wheel.alarm();
+    let started = clock::now();
+    let mut stream = Encrypted::new(socket, tls.accept().ok()?);
+    let result = shake_hands(&mut stream, host).await;
+    let result = result.and_then(|()| introduce(&mut peer, &stream));
+    let Err(failure) = result else {
+        peer.terms = Terms::under_tls(tls, stream.server_name());
+        return Some((stream, peer));
+    };
+    host.worker.counters.count_handshake_failure(failure);
+    if let (HandshakeFailure::NotTls, Some(received)) = (failure, stream.plain_http()) {
+        refuse(stream.into_socket(), peer, host, (started, received)).await;
+    }
+    None
+}
+
+/// Shakes hands within `client_header`.
+async fn shake_hands(stream: &mut Encrypted, host: &Host) -> Result<(), HandshakeFailure> {
+    let alarm = host.worker.wheel.alarm();
     let place = host.desks.waiting().join(Who::Alarm(alarm.key()));
-    alarm.set(worker.local().snapshot.timeouts.header);
-    let session = tls.accept().ok()?;
-    let mut handshake = std::pin::pin!(Encrypted::shake_hands(socket, session));
-    let result = poll_fn(|context| {
+    alarm.set(host.worker.local().snapshot.timeouts.header);
+    let mut handshake = pin!(take_turns(stream, &host.turns));
+    poll_fn(|context| {
         if let Poll::Ready(result) = handshake.as_mut().poll(context) {
-            return Poll::Ready(Some(result));
+            return Poll::Ready(result.map_err(|error| {
+                tracing::debug!(%error, "A TLS handshake failed");
+                tls::failure(&error)
+            }));
         }
         while let Poll::Ready(ring) = alarm.poll(context) {
-            if ring == Ring::Expired || place.is_given_up() {
-                return Poll::Ready(None);
+            if ring == Ring::Expired {
+                return Poll::Ready(Err(HandshakeFailure::Timeout));
+            }
+            if place.is_given_up() {
+                return Poll::Ready(Err(HandshakeFailure::Evicted));
             }
         }
         Poll::Pending
     })
-    .await;
-    let stream = match result {
-        Some(Ok(stream)) => stream,
-        Some(Err(error)) => {
-            worker.counters.tls_handshakes_failed.increment();
-            tracing::debug!(%error, "A TLS handshake failed");
-            return None;
+    .await
+}
+
+/// Shakes hands, one turn after the other, each when something has come.
+async fn take_turns(stream: &mut Encrypted, turns: &Turns) -> io::Result<()> {
+    loop {
+        poll_fn(|context| stream.poll_turn(context)).await?;
+        let turn = turns.take().await;
+        let step = poll_fn(|context| Poll::Ready(stream.poll_handshake(context))).await;
+        turn.end().await;
+        if let Poll::Ready(result) = step {
+            return result;
         }
-        None => {
-            worker.counters.tls_handshakes_failed.increment();
-            return None;
-        }
-    };
+    }
+}
+
+/// Takes down what the handshake has shown of the client. A ticket brings its certificate back without a look at the time.
+fn introduce(peer: &mut Peer, stream: &Encrypted) -> Result<(), HandshakeFailure> {
     peer.is_secure = true;
-    peer.certificate = stream.certificate().map(|der| Certificate {
-        subject: Label::new(&tls::subject(der).unwrap_or_default()),
+    let Some(der) = stream.certificate() else {
+        return Ok(());
+    };
+    let subject = tls::Subject::of(der);
+    if subject
+        .as_ref()
+        .is_some_and(|subject| subject.has_expired(clock::wall()))
+    {
+        return Err(HandshakeFailure::ClientCertificate);
+    }
+    let name = subject.map(|subject| subject.name).unwrap_or_default();
+    peer.certificate = Some(Certificate {
+        subject: Label::new(&name),
         field: format!(":{}:", BASE64.encode(der)).into(),
     });
-    Some((stream, peer))
+    Ok(())
+}
+
+/// Answers a client that speaks plain HTTP.
+async fn refuse(socket: Stream, peer: Peer, host: &Host, (started, received): (Instant, usize)) {
+    let mut client = Client {
+        connection: Connection::new(socket),
+        peer: Rc::new(peer),
+        alarm: host.worker.wheel.alarm(),
+        worker: Rc::clone(&host.worker),
+        is_last_request: false,
+    };
+    let failure = Failure::Malformed(Malformed::PlainHttp);
+    proxy::refuse(&mut client, failure, (started, received)).await;
+    connection::linger(&mut client).await;
+    client.connection.release(&host.worker.buffers);
 }

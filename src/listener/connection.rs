@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::crew::Open;
 use super::desk::Desks;
 use super::http2::{self, Guest};
-use super::parking::{Lot, PARKED_AFTER, Parked};
+use super::parking::{Lot, Name, PARKED_AFTER, Parked};
 use super::waiting::{Place, WaitingList, Who};
 use crate::clock::{self, Ring};
 use crate::http1::{self, Kind, Malformed};
@@ -216,7 +216,7 @@ impl Visit {
             .and_then(Result::ok)
             .map(|stream| Parked {
                 stream,
-                address: peer.address(),
+                name: Name::of(peer),
                 open,
                 served: self.served,
                 since: now.checked_sub(PARKED_AFTER).unwrap_or(now),

@@ -289,6 +289,7 @@ mod tests {
                 address: stream.local_addr().unwrap(),
                 http2: false,
                 tls: None,
+                redirect: None,
             }),
             stream,
             open: Open::new(&seat.crew, worker, CLIENT).unwrap(),

@@ -9,8 +9,9 @@ mod http2;
 mod parking;
 mod queue;
 mod settings;
+mod turns;
 mod waiting;
 
 pub use accept::Acceptor;
 pub use crew::{Crew, Seat};
-pub use settings::Settings;
+pub use settings::{Redirect, Settings};

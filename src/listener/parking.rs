@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use super::crew::Open;
 use super::queue::Queue;
 use super::waiting::{Place, WaitingList, Who};
 use crate::net::{StdStream, Watch};
+use crate::proxy::Peer;
 use crate::telemetry::metrics::WorkerCounters;
 
 /// How long a connection has been idle that is parked. Parking costs four calls, which who is busy does not pay; and when
@@ -22,13 +24,37 @@ pub(super) const PARKED_AFTER: Duration = Duration::from_millis(200);
 /// An idle connection after its first request, off the runtime.
 pub(super) struct Parked {
     pub(super) stream: StdStream,
-    /// The other end. What is written out of it for requests is dropped, so that whole pages of memory become free.
-    pub(super) address: SocketAddr,
+    pub(super) name: Name,
     pub(super) open: Open,
     /// Requests that were served.
     pub(super) served: u64,
     /// Since when it is idle.
     pub(super) since: Instant,
+}
+
+/// The other end of one that is parked. What is written out of an address for requests is dropped, so that whole pages of
+/// memory become free.
+pub(super) enum Name {
+    /// Its address says everything.
+    Address(SocketAddr),
+    /// More is known of it.
+    Peer(Rc<Peer>),
+}
+
+impl Name {
+    pub(super) fn of(peer: Rc<Peer>) -> Self {
+        match peer.only_address() {
+            Some(address) => Self::Address(address),
+            None => Self::Peer(peer),
+        }
+    }
+
+    pub(super) fn into_peer(self) -> Rc<Peer> {
+        match self {
+            Self::Address(address) => Rc::new(Peer::new(address)),
+            Self::Peer(peer) => peer,
+        }
+    }
 }
 
 struct Car {

@@ -7,12 +7,22 @@ use rustls::{Connection, ServerConnection};
 use tokio::io::ReadBuf;
 
 use super::Stream;
+use crate::tls;
 
 /// A stream under TLS whose handshake is over.
 #[derive(Debug)]
 pub struct Encrypted {
     socket: Stream,
     session: Connection,
+    /// What came first, while the handshake goes on: it may be no TLS at all.
+    opening: Opening,
+}
+
+/// The beginning of what was received.
+#[derive(Debug, Default)]
+struct Opening {
+    first: Option<u8>,
+    received: usize,
 }
 
 impl Encrypted {
@@ -22,10 +32,52 @@ impl Encrypted {
     /// Those of the socket; [`io::ErrorKind::InvalidData`] with a [`rustls::Error`] when the other side is not believed or
     /// not understood, after it was told so.
     pub async fn shake_hands(socket: Stream, session: impl Into<Connection>) -> io::Result<Self> {
-        let session = session.into();
-        let mut stream = Self { socket, session };
+        let mut stream = Self::new(socket, session);
         std::future::poll_fn(|context| stream.poll_handshake(context)).await?;
         Ok(stream)
+    }
+
+    /// Begins over a fresh stream; [`Self::poll_handshake`] has to be ready before anything else.
+    pub fn new(socket: Stream, session: impl Into<Connection>) -> Self {
+        Self {
+            socket,
+            session: session.into(),
+            opening: Opening::default(),
+        }
+    }
+
+    /// Ready when [`Self::poll_handshake`] has something to work on.
+    ///
+    /// # Errors
+    /// Those of the socket.
+    pub fn poll_turn(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_flush(context))?;
+        self.socket.poll_readable(context)
+    }
+
+    /// Shakes hands as far as that goes without waiting.
+    ///
+    /// # Errors
+    /// As [`Self::shake_hands`].
+    pub fn poll_handshake(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            ready!(self.poll_flush(context))?;
+            if !self.session.is_handshaking() {
+                return Poll::Ready(Ok(()));
+            }
+            ready!(self.poll_receive(context))?;
+        }
+    }
+
+    /// How many bytes came, when they are the beginning of plain HTTP; then nothing was sent.
+    pub fn plain_http(&self) -> Option<usize> {
+        let is_method = self.opening.first.is_some_and(|byte| byte.is_ascii_uppercase());
+        is_method.then_some(self.opening.received)
+    }
+
+    /// The stream below, for who does not speak TLS.
+    pub fn into_socket(self) -> Stream {
+        self.socket
     }
 
     /// The protocol that both sides agreed upon.
@@ -111,10 +163,7 @@ impl Encrypted {
     /// Sends what is encrypted.
     pub(super) fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.session.wants_write() {
-            let mut socket = Blocking {
-                socket: &mut self.socket,
-                context,
-            };
+            let mut socket = Blocking::new(&mut self.socket, context);
             match self.session.write_tls(&mut socket) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
                 Err(error) => return Poll::Ready(Err(error)),
@@ -151,30 +200,22 @@ impl Encrypted {
         &self.socket
     }
 
-    fn poll_handshake(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        loop {
-            ready!(self.poll_flush(context))?;
-            if !self.session.is_handshaking() {
-                return Poll::Ready(Ok(()));
-            }
-            ready!(self.poll_receive(context))?;
-        }
-    }
-
     /// Takes what the socket has.
     fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut socket = Blocking {
-            socket: &mut self.socket,
-            context,
-        };
         let is_handshaking = self.session.is_handshaking();
-        match self.session.read_tls(&mut socket) {
+        let mut socket = Blocking::new(&mut self.socket, context);
+        let result = self.session.read_tls(&mut socket);
+        self.opening.first = self.opening.first.or(socket.first);
+        match result {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
             Err(error) => return Poll::Ready(Err(error)),
             Ok(0) if is_handshaking => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
-            Ok(_) => {}
+            Ok(count) => self.opening.received = self.opening.received.saturating_add(count),
         }
         if let Err(error) = self.session.process_new_packets() {
+            if is_handshaking && tls::is_not_tls(&error) && self.plain_http().is_some() {
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)));
+            }
             // The other side is told why, if the socket takes it.
             let _ = self.poll_flush(context);
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)));
@@ -187,11 +228,27 @@ impl Encrypted {
 struct Blocking<'a, 'b> {
     socket: &'a mut Stream,
     context: &'a mut Context<'b>,
+    /// The first byte that was read.
+    first: Option<u8>,
+}
+
+impl<'a, 'b> Blocking<'a, 'b> {
+    fn new(socket: &'a mut Stream, context: &'a mut Context<'b>) -> Self {
+        Self {
+            socket,
+            context,
+            first: None,
+        }
+    }
 }
 
 impl io::Read for Blocking<'_, '_> {
     fn read(&mut self, space: &mut [u8]) -> io::Result<usize> {
-        no_wait(self.socket.poll_read(self.context, space))
+        let result = no_wait(self.socket.poll_read(self.context, space));
+        if let Ok(1..) = result {
+            self.first = self.first.or(space.first().copied());
+        }
+        result
     }
 }
 

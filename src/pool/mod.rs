@@ -132,8 +132,10 @@ fn carry_over(
     tls: &Option<Arc<tls::Client>>,
     previous: Option<&Pool>,
 ) -> Arc<Member> {
-    // Connections that were made under other rules of TLS must not be used under these.
-    let previous = previous.filter(|pool| pool.settings.tls == *tls);
+    // Connections that were made under other rules of TLS must not be used under these. Those that were made when the same
+    // files held other authorities may be: a reload ends no connection.
+    let rules = |tls: &Option<Arc<tls::Client>>| tls.as_ref().map(|tls| tls.settings.clone());
+    let previous = previous.filter(|pool| rules(&pool.settings.tls) == rules(tls));
     let same = previous.and_then(|pool| {
         pool.members.iter().find(|member| {
             member.backend.address == wanted.address && member.backend.is_backup == wanted.is_backup

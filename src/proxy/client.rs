@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use super::terms::Terms;
 use super::worker::Worker;
 use crate::clock::Alarm;
 use crate::message::Connection;
@@ -36,6 +37,8 @@ pub struct Peer {
     pub is_secure: bool,
     /// Who its verified certificate was given to, if it showed one.
     pub certificate: Option<Certificate>,
+    /// What its listener asks of its requests.
+    pub terms: Terms,
 }
 
 /// A verified certificate of a client.
@@ -56,12 +59,14 @@ impl Peer {
             label: Label::of_address(address),
             is_secure: false,
             certificate: None,
+            terms: Terms::None,
         }
     }
 
-    /// Where it is.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    /// Where it is, if [`Self::new`] makes the same of that.
+    pub fn only_address(&self) -> Option<SocketAddr> {
+        let is_plain = !self.is_secure && matches!(self.terms, Terms::None);
+        is_plain.then_some(self.address)
     }
 }
 

@@ -29,6 +29,9 @@ pub enum Failure {
     /// The client did not take the answer within `progress`.
     #[error("the client did not take its answer in time")]
     ClientStalled,
+    /// It came by a connection that was made for another host, whose certificate is not good for this one.
+    #[error("the request is for a host that its connection was not made for")]
+    Misdirected,
     // Ours.
     /// No route leads anywhere for this host and path.
     #[error("no route matches")]
@@ -96,6 +99,10 @@ impl Failure {
             "evicted",
             "the head was not whole yet when `limits.connections` was reached and others had waited less long",
         ),
+        (
+            "misdirected",
+            "under TLS the client asked for one name, and then for a host that has another certificate (status 421)",
+        ),
         ("no_route", "no route matches host and path"),
         ("no_backend", "no backend of the pool was eligible"),
         ("connect_failed", "no connection to a backend came about"),
@@ -147,6 +154,7 @@ impl Failure {
             Self::ClientStalled => "client_stalled",
             Self::Evicted => "evicted",
             Self::TunnelIdle => "tunnel_idle",
+            Self::Misdirected => "misdirected",
             Self::NoRoute => "no_route",
             Self::NoBackend => "no_backend",
             Self::ConnectFailed => "connect_failed",
@@ -168,6 +176,7 @@ impl Failure {
             Self::HeaderTimeout | Self::BodyTimeout | Self::Evicted => 408,
             Self::BodyTooLarge => 413,
             Self::ClientGone | Self::ClientStalled => 499,
+            Self::Misdirected => 421,
             Self::NoRoute => 404,
             Self::NoBackend | Self::ConnectFailed => 503,
             Self::BackendTimeout | Self::DeadlineExceeded | Self::AnswerStalled | Self::TunnelIdle => 504,
@@ -202,6 +211,7 @@ impl Failure {
                 | Self::ClientGone
                 | Self::ClientStalled
                 | Self::Evicted
+                | Self::Misdirected
         )
     }
 }

@@ -13,6 +13,7 @@ mod record;
 mod reply;
 mod settings;
 mod snapshot;
+mod terms;
 mod tunnel;
 mod waits;
 mod worker;
@@ -27,6 +28,7 @@ pub use forwarded::Identity;
 pub use reply::refuse;
 pub use settings::{ClientTimeouts, Limits};
 pub use snapshot::{Local, Shared, Snapshot};
+pub use terms::Terms;
 pub use worker::{Incoming, Worker};
 
 use smallvec::SmallVec;
@@ -40,6 +42,7 @@ use crate::retry::{self, Cause};
 use answer::Forwarded;
 use attempt::{AttemptError, InFlight};
 use record::Record;
+use terms::Verdict;
 use waits::Waits;
 
 /// Backends that a request may try before the list of them takes memory of its own.
@@ -120,18 +123,25 @@ pub async fn serve_request(client: &mut Client, incoming: &Incoming, started: In
     let found = snapshot
         .router
         .find(head.text(head.authority), head.text(head.path));
-    let result = match found.and_then(|found| Some((found.route, local.pool(found.pool)?))) {
-        _ if answer::is_larger(head.body, snapshot.limits.body) => Err(Failure::BodyTooLarge),
-        Some((route, (pool, membership))) => {
-            exchange.record.leads_to(route, pool);
-            exchange.body.replay = Replay::new(pool.settings.retry.replay_limit);
-            exchange.run(pool, membership).await
+    let verdict = exchange.client.peer.terms.verdict(head, &exchange.identity);
+    let after = match verdict {
+        Verdict::Serve => {
+            let result = match found.and_then(|found| Some((found.route, local.pool(found.pool)?))) {
+                _ if answer::is_larger(head.body, snapshot.limits.body) => Err(Failure::BodyTooLarge),
+                Some((route, (pool, membership))) => {
+                    exchange.record.leads_to(route, pool);
+                    exchange.body.replay = Replay::new(pool.settings.retry.replay_limit);
+                    exchange.run(pool, membership).await
+                }
+                None => Err(Failure::NoRoute),
+            };
+            match result {
+                Ok(forwarded) => exchange.finish(forwarded),
+                Err(failure) => exchange.reply(failure).await,
+            }
         }
-        None => Err(Failure::NoRoute),
-    };
-    let after = match result {
-        Ok(forwarded) => exchange.finish(forwarded),
-        Err(failure) => exchange.reply(failure).await,
+        Verdict::Redirect(port) => exchange.redirect(port).await,
+        Verdict::Refuse(failure) => exchange.reply(failure).await,
     };
     exchange.log();
     worker.counters.requests_in_flight.down();

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::fields::{write_connection, write_field, write_number, write_status_line};
 use super::record::log_refused;
 use super::waits::{Wait, Waits};
-use super::{After, Client, Exchange, Failure, grpc};
+use super::{After, Client, Exchange, Failure, grpc, terms};
 use crate::head::{BodyLength, FieldName, Method, RequestHead, Version};
 use crate::http1::reason_phrase;
 use crate::http2;
@@ -21,31 +21,59 @@ impl Exchange<'_> {
         if failure.status() == 499 {
             return After::Close;
         }
-        let is_read =
-            self.body.transfer.is_read() || matches!(self.head.body, BodyLength::None | BodyLength::Exact(0));
-        let keep_alive = self.head.keep_alive
-            && is_read
-            && !failure.is_clients()
-            && self.head.upgrade.is_none()
-            && !self.client.is_last_request
-            && !self.client.worker.is_draining.get();
+        let may_keep = !failure.is_clients();
         if self.is_grpc {
             self.record.replied(200);
             self.record.grpc_status = Some(grpc::status_of(failure));
             write_grpc(failure, self.client);
-        } else {
-            self.record.replied(failure.status());
-            let reply = Reply {
-                status: failure.status(),
-                word: failure.word(),
-                request_id: Some(self.identity.request_id(self.head)),
-                wants_json: wants_json(self.head),
-                has_body: self.head.method != Method::Head,
-                keep_alive,
-                version: self.head.version,
-            };
-            reply.write(self.client);
+            let keep_alive = self.keeps_client(may_keep);
+            return self.flush_reply(keep_alive).await;
         }
+        self.answer((failure.status(), failure.word()), None, may_keep)
+            .await
+    }
+
+    /// Sends the client to the same place by https. Not 301, after which clients of old turn a POST into a GET.
+    pub(super) async fn redirect(&mut self, port: u16) -> After {
+        let location = terms::location(self.head, port);
+        self.answer((308, "by_https"), Some(&location), true).await
+    }
+
+    async fn answer(
+        &mut self,
+        (status, word): (u16, &'static str),
+        location: Option<&[u8]>,
+        may_keep: bool,
+    ) -> After {
+        self.record.replied(status);
+        let keep_alive = self.keeps_client(may_keep);
+        let reply = Reply {
+            status,
+            word,
+            location,
+            request_id: Some(self.identity.request_id(self.head)),
+            wants_json: wants_json(self.head),
+            has_body: self.head.method != Method::Head,
+            keep_alive,
+            version: self.head.version,
+        };
+        reply.write(self.client);
+        self.flush_reply(keep_alive).await
+    }
+
+    /// Whether the client's connection may carry another request after our own answer, as far as that allows it.
+    fn keeps_client(&self, may_keep: bool) -> bool {
+        let is_read =
+            self.body.transfer.is_read() || matches!(self.head.body, BodyLength::None | BodyLength::Exact(0));
+        self.head.keep_alive
+            && is_read
+            && may_keep
+            && self.head.upgrade.is_none()
+            && !self.client.is_last_request
+            && !self.client.worker.is_draining.get()
+    }
+
+    async fn flush_reply(&mut self, keep_alive: bool) -> After {
         match flush(self.client, &mut self.waits).await {
             Ok(()) if keep_alive => After::KeepOpen,
             Ok(()) => After::Close,
@@ -90,6 +118,7 @@ pub async fn refuse(client: &mut Client, failure: Failure, (started, received): 
         let reply = Reply {
             status,
             word: failure.word(),
+            location: None,
             request_id: None,
             wants_json: false,
             has_body: !is_stream && !is_head(client.connection.input.unread()),
@@ -138,6 +167,8 @@ fn wants_json(head: &RequestHead) -> bool {
 struct Reply<'a> {
     status: u16,
     word: &'static str,
+    /// Where the client is sent instead.
+    location: Option<&'a [u8]>,
     request_id: Option<&'a [u8]>,
     wants_json: bool,
     has_body: bool,
@@ -169,6 +200,9 @@ impl Reply<'_> {
         if self.status == 503 {
             write_field(b"Retry-After", RETRY_AFTER, out);
         }
+        if let Some(location) = self.location {
+            write_field(b"Location", location, out);
+        }
         out.extend_from_slice(b"Content-Length: ");
         write_number(body.len() as u64, out);
         out.extend_from_slice(b"\r\n");
@@ -185,6 +219,9 @@ impl Reply<'_> {
         head.field(b"content-type", media);
         if self.status == 503 {
             head.field(b"retry-after", RETRY_AFTER);
+        }
+        if let Some(location) = self.location {
+            head.field(b"location", location);
         }
         head.field(b"content-length", itoa::Buffer::new().format(length).as_bytes());
         http2::answer(self.status, head)

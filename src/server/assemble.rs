@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::StartError;
 use crate::config::{self, Config};
+use crate::listener;
 use crate::pool::Pool;
 use crate::proxy::{Shared, Snapshot};
 use crate::router::{Route, Router, UnknownPool};
@@ -17,7 +18,8 @@ pub(super) fn first(config: &Config) -> Result<(Arc<Shared>, Vec<Arc<Pool>>), St
     Ok((Shared::new(snapshot), pools))
 }
 
-/// Reads the file again and puts it in force: routes, pools, backends, timeouts and limits. What is bound to sockets and
+/// Reads the file again and puts it in force: routes, pools, backends, timeouts and limits. What TLS shows is put in force by
+/// whoever calls; what else is bound to sockets and
 /// threads stays as it is, and is said so.
 pub(super) fn again(
     source: &Path,
@@ -37,7 +39,7 @@ pub(super) fn again(
     let mut config = loaded.config;
     config.limits.connections = config.limits.connections.or(running.limits.connections);
     let stays = [
-        ("listeners", config.listeners != running.listeners),
+        ("listeners", !may_become(&running.listeners, &config.listeners)),
         ("workers", config.workers != running.workers),
         ("admin", config.admin != running.admin),
         ("access_log", config.access_log != running.access_log),
@@ -49,6 +51,15 @@ pub(super) fn again(
     let pools = snapshot.pools.clone();
     shared.replace(snapshot);
     Ok((config, pools))
+}
+
+/// Whether what was bound serves for these listeners too.
+fn may_become(running: &[listener::Settings], wanted: &[listener::Settings]) -> bool {
+    running.len() == wanted.len()
+        && running
+            .iter()
+            .zip(wanted)
+            .all(|(running, wanted)| running.may_become(wanted))
 }
 
 fn snapshot(config: &Config, previous: &[Arc<Pool>]) -> Result<Snapshot, UnknownPool> {

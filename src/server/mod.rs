@@ -1,7 +1,9 @@
 //! The control plane: assembles everything from a config, and owns every thread and task. It never works on a request.
 
 mod assemble;
+mod certificates;
 mod limits;
+mod listeners;
 mod signals;
 mod view;
 mod watchers;
@@ -128,7 +130,7 @@ struct Server {
     changes: mpsc::Receiver<Change>,
     commands: mpsc::Receiver<Command>,
     signals: Signals,
-    _admin: Tasks,
+    _tasks: Tasks,
 }
 
 /// What workers are told.
@@ -167,12 +169,15 @@ impl Server {
         for listener in &listeners {
             listener.listen()?;
         }
-        let workers = start_workers(&config, &listeners, &shared, logs, &stopped)?;
+        let addresses = listeners
+            .iter()
+            .map(net::Bound::address)
+            .collect::<io::Result<Vec<_>>>()?;
+        let settings = listeners::all(&config.listeners, &addresses);
+        let entrances = listeners.iter().zip(&settings).collect::<Vec<_>>();
+        let workers = start_workers(&config, &entrances, &shared, logs, &stopped)?;
         let running = Running {
-            addresses: listeners
-                .iter()
-                .map(net::Bound::address)
-                .collect::<io::Result<_>>()?,
+            addresses,
             admin: admin.as_ref().map(net::Bound::address).transpose()?,
         };
         let facts = Arc::new(Facts {
@@ -182,11 +187,11 @@ impl Server {
                 .map(|worker| Arc::clone(&worker.counters))
                 .collect(),
             logs: Arc::clone(logs),
-            addresses: running.addresses.clone(),
+            listeners: settings,
             started: (clock::now(), clock::wall()),
             changing: Mutex::new(Changing::new(config_text, source_name)),
         });
-        let (commands, admin) = start_admin(&config, admin, &facts)?;
+        let (commands, mut tasks) = start_admin(&config, admin, &facts)?;
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
             workers = workers.len(),
@@ -194,6 +199,7 @@ impl Server {
             "Started"
         );
         running.announce();
+        tasks.spawn(certificates::watch(Arc::clone(&facts)));
         Ok(Self {
             config,
             source,
@@ -206,7 +212,7 @@ impl Server {
             changes,
             commands,
             signals,
-            _admin: admin,
+            _tasks: tasks,
         })
     }
 
@@ -264,6 +270,7 @@ impl Server {
         let outcome = match result {
             Ok((config, pools)) => {
                 self.watchers.watch(&pools);
+                certificates::adopt(&self.facts.listeners, &config.listeners);
                 self.config = config;
                 let took_ms = clock::now().saturating_duration_since(began).as_millis() as u64;
                 tracing::info!(source = %source.display(), took_ms, "Reloaded");
@@ -340,7 +347,7 @@ fn bind(address: SocketAddr) -> Result<net::Bound, StartError> {
 
 fn start_workers(
     config: &Config,
-    listeners: &[net::Bound],
+    entrances: &[(&net::Bound, &listeners::Running)],
     shared: &Arc<Shared>,
     logs: &Arc<Mutex<Option<Logs>>>,
     stopped: &watch::Receiver<Stop>,
@@ -350,16 +357,14 @@ fn start_workers(
         .as_ref()
         .ok_or(io::ErrorKind::NotConnected)
         .map_err(io::Error::from)?;
-    let settings: Vec<_> = config.listeners.iter().cloned().map(Arc::new).collect();
     let mut workers = Vec::new();
     for (index, seat) in Crew::of(worker_count(config.workers), crate::clock::now())
         .into_iter()
         .enumerate()
     {
-        let sockets = listeners
+        let sockets = entrances
             .iter()
-            .zip(&settings)
-            .map(|(bound, settings)| Ok((bound.share()?, Arc::clone(settings))))
+            .map(|(bound, (_, settings))| Ok((bound.share()?, Arc::clone(settings))))
             .collect::<io::Result<_>>()?;
         workers.push(WorkerThread::spawn(worker::Start {
             index,

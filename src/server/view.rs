@@ -1,27 +1,30 @@
 //! What the admin API is shown: snapshots, atomics, and the few facts that only the control plane knows.
 
-use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
+use super::certificates::{self, InForce, days_left};
+use super::listeners::Running;
 use crate::admin::{
-    BackendState, BackendStatus, CheckStatus, ConfigStatus, ConnectionsStatus, PoolStatus, ProcessStatus,
-    Readiness, ReloadStatus, RequestsStatus, Status, Time, View,
+    BackendState, BackendStatus, CertificateStatus, CheckStatus, ConfigStatus, ConnectionsStatus, PoolStatus,
+    ProcessStatus, Readiness, ReloadStatus, RequestsStatus, Status, Time, View,
 };
 use crate::clock;
 use crate::health::{Probed, State};
 use crate::pool::{Member, Pool};
 use crate::proxy::Shared;
 use crate::telemetry::Logs;
-use crate::telemetry::metrics::{self, BackendSample, PoolSample, ProcessSample, WorkerCounters};
+use crate::telemetry::metrics::{
+    self, BackendSample, CertificateSample, PoolSample, ProcessSample, WorkerCounters,
+};
 
 /// Facts of the running process.
 pub(super) struct Facts {
     pub(super) shared: Arc<Shared>,
     pub(super) counters: Vec<Arc<WorkerCounters>>,
     pub(super) logs: Arc<Mutex<Option<Logs>>>,
-    pub(super) addresses: Vec<SocketAddr>,
+    pub(super) listeners: Vec<Running>,
     pub(super) started: (Instant, SystemTime),
     pub(super) changing: Mutex<Changing>,
 }
@@ -77,6 +80,10 @@ impl Facts {
         self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn certificates(&self) -> Vec<InForce> {
+        certificates::in_force(&self.listeners, &self.shared)
+    }
+
     fn sum(&self, value: impl Fn(&WorkerCounters) -> u64) -> u64 {
         self.counters.iter().map(|counters| value(counters)).sum()
     }
@@ -97,7 +104,11 @@ impl View for Facts {
             uptime_seconds: clock::now().saturating_duration_since(instant).as_secs(),
             ready: changing.readiness == Readiness::Ready,
             workers: self.counters.len() as u32,
-            listeners: self.addresses.iter().map(SocketAddr::to_string).collect(),
+            listeners: self
+                .listeners
+                .iter()
+                .map(|(address, _)| address.clone())
+                .collect(),
             connections: ConnectionsStatus {
                 active: self.sum(WorkerCounters::open_connections),
                 accepted: self.sum(|counters| counters.connections_accepted.value()),
@@ -121,6 +132,7 @@ impl View for Facts {
                 .iter()
                 .map(|pool| pool_status(pool))
                 .collect(),
+            certificates: self.certificates().iter().map(certificate_status).collect(),
         }
     }
 
@@ -136,6 +148,7 @@ impl View for Facts {
                 .iter()
                 .map(|pool| pool_sample(pool))
                 .collect(),
+            certificates: self.certificates().iter().map(certificate_sample).collect(),
             process: ProcessSample {
                 version: env!("CARGO_PKG_VERSION"),
                 started: self.started.1,
@@ -150,6 +163,28 @@ impl View for Facts {
 
     fn config(&self) -> String {
         self.changing().config_text.clone()
+    }
+}
+
+fn certificate_status(known: &InForce) -> CertificateStatus {
+    let certificate = &known.certificate;
+    let days_left = days_left(certificate.expires, clock::wall());
+    CertificateStatus {
+        names: certificate.names.clone(),
+        cert: certificate.files.cert.display().to_string(),
+        key: certificate.files.key.display().to_string(),
+        shown_by: known.shown_by.clone(),
+        valid_from: certificate.begins.into(),
+        expires: certificate.expires.into(),
+        days_left: days_left.unwrap_or(0),
+        expired: days_left.is_none(),
+    }
+}
+
+fn certificate_sample(known: &InForce) -> CertificateSample {
+    CertificateSample {
+        file: known.certificate.files.cert.display().to_string(),
+        expires: known.certificate.expires,
     }
 }
 

@@ -33,6 +33,13 @@ impl Default for Stamp {
 }
 
 impl Stamp {
+    /// One stamp by itself.
+    pub fn text(time: SystemTime) -> String {
+        let mut text = Vec::with_capacity(24);
+        Self::default().write(time, &mut text);
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
     /// Appends `time` as `2026-11-24T10:15:30.123Z`. A clock before 1970 shows its start, one after the year 9999 that
     /// year's end.
     pub fn write(&mut self, time: SystemTime, out: &mut Vec<u8>) {

@@ -1,16 +1,20 @@
 //! A certificate with its key, from PEM files.
 
+use std::io::Read as _;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use rustls::RootCertStore;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
-use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+use x509_parser::prelude::{ASN1Time, FromDer, GeneralName, X509Certificate};
 
 use super::provider;
+
+/// Largest file, in bytes, that is read: all the authorities of a machine take a fiftieth of it.
+const LARGEST_FILE: u64 = 16 << 20;
 
 /// Where a certificate and its key are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +32,8 @@ pub struct Certificate {
     pub files: Files,
     /// The names it is for, in lower case; `*.` at the front stands for one label.
     pub names: Vec<String>,
+    /// Until when nobody accepts it.
+    pub begins: SystemTime,
     /// From when on nobody accepts it.
     pub expires: SystemTime,
     pub(super) key: Arc<CertifiedKey>,
@@ -60,6 +66,9 @@ pub enum CertificateError {
         /// Why.
         reason: String,
     },
+    /// This machine trusts nobody, so that no backend could be believed.
+    #[error("this machine has no authorities of its own (on Debian the package ca-certificates)")]
+    NoAuthorities,
     /// The key belongs to another certificate.
     #[error("the key in {key} does not belong to the certificate in {cert}")]
     Mismatch {
@@ -70,6 +79,17 @@ pub enum CertificateError {
     },
 }
 
+impl CertificateError {
+    /// The file that has to be looked at; of two that do not belong together, the key.
+    pub fn path(&self) -> Option<&PathBuf> {
+        match self {
+            Self::Read { path, .. } | Self::Empty { path, .. } | Self::Unusable { path, .. } => Some(path),
+            Self::Mismatch { key, .. } => Some(key),
+            Self::NoAuthorities => None,
+        }
+    }
+}
+
 impl Certificate {
     /// Reads both files. An expired certificate is none of the errors: whoever reads it decides what that means.
     ///
@@ -77,22 +97,25 @@ impl Certificate {
     /// [`CertificateError`].
     pub fn load(files: &Files) -> Result<Self, CertificateError> {
         let chain = certificates(&files.cert)?;
+        let unusable_cert = |reason| CertificateError::Unusable {
+            path: files.cert.clone(),
+            reason,
+        };
+        let facts = Facts::of(chain.first()).map_err(unusable_cert)?;
         let key = key(&files.key)?;
-        let key = CertifiedKey::from_der(chain.clone(), key, &provider()).map_err(|error| match error {
+        let key = CertifiedKey::from_der(chain, key, &provider()).map_err(|error| match error {
             rustls::Error::InconsistentKeys(_) => CertificateError::Mismatch {
                 cert: files.cert.clone(),
                 key: files.key.clone(),
             },
+            rustls::Error::InvalidCertificate(_) => unusable_cert(error.to_string()),
             error => unusable(&files.key, &error),
-        })?;
-        let (names, expires) = read(chain.first()).map_err(|reason| CertificateError::Unusable {
-            path: files.cert.clone(),
-            reason,
         })?;
         Ok(Self {
             files: files.clone(),
-            names,
-            expires,
+            names: facts.names,
+            begins: facts.begins,
+            expires: facts.expires,
             key: Arc::new(key),
         })
     }
@@ -101,15 +124,30 @@ impl Certificate {
     pub fn has_expired(&self, now: SystemTime) -> bool {
         now >= self.expires
     }
+
+    /// Whether its time has come.
+    pub fn has_begun(&self, now: SystemTime) -> bool {
+        now >= self.begins
+    }
+
+    /// Whether it is for this name, given in lower case (RFC 9525 §6.3: a wildcard stands for the leftmost label).
+    pub(super) fn is_for(&self, name: &str) -> bool {
+        let wildcard = wildcard_of(name);
+        let is_it = |own: &String| own == name || wildcard.as_ref() == Some(own);
+        self.names.iter().any(is_it)
+    }
 }
 
-/// The authorities in a file.
-pub(super) fn authorities(path: &Path) -> Result<RootCertStore, CertificateError> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(path)? {
-        roots.add(certificate).map_err(|error| unusable(path, &error))?;
+/// The same certificates, and so the same key.
+impl PartialEq for Certificate {
+    fn eq(&self, other: &Self) -> bool {
+        self.files == other.files && self.key.cert == other.key.cert
     }
-    Ok(roots)
+}
+
+/// `*.example.com` for `a.example.com`.
+pub(super) fn wildcard_of(name: &str) -> Option<String> {
+    name.split_once('.').map(|(_, parent)| format!("*.{parent}"))
 }
 
 /// The certificates in a file, at least one.
@@ -128,7 +166,11 @@ pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, 
 
 /// The first private key in a file: PKCS #8, PKCS #1 or SEC 1.
 pub(super) fn key(path: &Path) -> Result<PrivateKeyDer<'static>, CertificateError> {
-    PrivateKeyDer::from_pem_slice(&read_file(path)?).map_err(|error| match error {
+    let bytes = read_file(path)?;
+    PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| match error {
+        pem::Error::NoItemsFound if memchr::memmem::find(&bytes, b"ENCRYPTED PRIVATE KEY").is_some() => {
+            unusable(path, &"the key has a passphrase, and nobody is there to enter it")
+        }
         pem::Error::NoItemsFound => CertificateError::Empty {
             path: path.to_owned(),
             what: "private key",
@@ -138,10 +180,21 @@ pub(super) fn key(path: &Path) -> Result<PrivateKeyDer<'static>, CertificateErro
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>, CertificateError> {
-    std::fs::read(path).map_err(|source| CertificateError::Read {
+    let read = || {
+        let mut bytes = Vec::new();
+        std::fs::File::open(path)?
+            .take(LARGEST_FILE + 1)
+            .read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let bytes = read().map_err(|source| CertificateError::Read {
         path: path.to_owned(),
         source,
-    })
+    })?;
+    if bytes.len() as u64 > LARGEST_FILE {
+        return Err(unusable(path, &"it is larger than any file of certificates"));
+    }
+    Ok(bytes)
 }
 
 pub(super) fn unusable(path: &Path, reason: &dyn std::fmt::Display) -> CertificateError {
@@ -151,34 +204,67 @@ pub(super) fn unusable(path: &Path, reason: &dyn std::fmt::Display) -> Certifica
     }
 }
 
-/// The names that a certificate is for, and when it ends.
-fn read(certificate: Option<&CertificateDer<'_>>) -> Result<(Vec<String>, SystemTime), String> {
-    let der = certificate
-        .map(|certificate| certificate.as_ref())
-        .unwrap_or_default();
-    let (_, parsed) = X509Certificate::from_der(der).map_err(|error| error.to_string())?;
-    let alternative = parsed
-        .subject_alternative_name()
-        .map_err(|error| error.to_string())?;
-    let names = alternative.map(|extension| &extension.value.general_names);
-    let names = names.into_iter().flatten().filter_map(|name| match name {
-        GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
-        _ => None,
-    });
-    let seconds = u64::try_from(parsed.validity().not_after.timestamp()).unwrap_or(0);
-    Ok((
-        names.collect(),
-        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds),
-    ))
+/// What is read of a certificate itself.
+struct Facts {
+    names: Vec<String>,
+    begins: SystemTime,
+    expires: SystemTime,
 }
 
-/// Who a verified client certificate was given to (RFC 4514 §2), at most 512 bytes of it.
-pub fn subject(certificate: &[u8]) -> Option<String> {
-    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
-    let mut subject = parsed.subject().to_string();
-    let end = (0..=512.min(subject.len()))
-        .rev()
-        .find(|end| subject.is_char_boundary(*end));
-    subject.truncate(end.unwrap_or(0));
-    Some(subject)
+impl Facts {
+    fn of(certificate: Option<&CertificateDer<'_>>) -> Result<Self, String> {
+        let der = certificate
+            .map(|certificate| certificate.as_ref())
+            .unwrap_or_default();
+        let (_, parsed) = X509Certificate::from_der(der).map_err(|error| error.to_string())?;
+        let alternative = parsed
+            .subject_alternative_name()
+            .map_err(|error| error.to_string())?;
+        let names = alternative.map(|extension| &extension.value.general_names);
+        let names = names.into_iter().flatten().filter_map(|name| match name {
+            GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
+            GeneralName::IPAddress(bytes) => address(bytes).map(|address| address.to_string()),
+            _ => None,
+        });
+        Ok(Self {
+            names: names.collect(),
+            begins: time(parsed.validity().not_before),
+            expires: time(parsed.validity().not_after),
+        })
+    }
+}
+
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
+}
+
+fn time(time: ASN1Time) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(time.timestamp()).unwrap_or(0))
+}
+
+/// What is told of a client by its verified certificate.
+#[derive(Debug)]
+pub struct Subject {
+    /// Who the certificate was given to (RFC 4514 §2), at most 512 bytes of it.
+    pub name: String,
+    expires: SystemTime,
+}
+
+impl Subject {
+    /// Reads it from a certificate in DER.
+    pub fn of(certificate: &[u8]) -> Option<Self> {
+        let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+        let mut name = parsed.subject().to_string();
+        name.truncate(name.floor_char_boundary(512));
+        Some(Self {
+            name,
+            expires: time(parsed.validity().not_after),
+        })
+    }
+
+    /// Whether the certificate's time is over. A handshake by ticket does not look at it.
+    pub fn has_expired(&self, now: SystemTime) -> bool {
+        now >= self.expires
+    }
 }

@@ -1,14 +1,16 @@
 //! What a pool asks of its backends before it believes them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, UnixTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::sign::SingleCertAndKey;
+use rustls::{ClientConfig, ClientConnection};
 
-use super::certificate::{self, CertificateError, Files};
+use super::authorities::{Authorities, SystemAuthorities};
+use super::certificate::{self, Certificate, CertificateError, Files};
+use super::verify::{BelievesAll, BelievesFiles};
 use super::{H2, HTTP1, provider};
 
 pub use rustls::pki_types::ServerName;
@@ -29,11 +31,15 @@ pub struct ClientSettings {
     pub danger_skip_verify: bool,
 }
 
-/// The client's side of TLS.
+/// The client's side of TLS. Equal when it asks the same of backends, by the content of its files.
 #[derive(Debug)]
 pub struct Client {
     /// What is written.
     pub settings: ClientSettings,
+    /// What we show to backends that ask.
+    pub certificate: Option<Certificate>,
+    /// Whom we believe; `None` where that is anybody.
+    authorities: Option<Authorities>,
     /// Offers HTTP/2 and HTTP/1.1.
     config: Arc<ClientConfig>,
     /// Offers HTTP/1.1 alone.
@@ -52,41 +58,49 @@ pub enum Offer {
 impl PartialEq for Client {
     fn eq(&self, other: &Self) -> bool {
         self.settings == other.settings
+            && self.certificate == other.certificate
+            && self.authorities == other.authorities
     }
 }
 
 impl Eq for Client {}
 
 impl Client {
-    /// Reads all files.
+    /// Reads all files; `system` has the authorities of this machine, where they are asked for.
     ///
     /// # Errors
     /// [`CertificateError`] of the first that is of no use.
-    pub fn load(settings: ClientSettings) -> Result<Self, CertificateError> {
-        let unusable = |error| certificate::unusable(&PathBuf::new(), &error);
+    pub fn load(settings: ClientSettings, system: &SystemAuthorities) -> Result<Self, CertificateError> {
+        let authorities = match &settings.ca {
+            _ if settings.danger_skip_verify => None,
+            Some(path) => Some(Authorities::load(path)?),
+            None => Some(system.load()?),
+        };
+        let certificate = settings.certificate.as_ref().map(Certificate::load).transpose()?;
+        let path = settings.ca.clone().unwrap_or_default();
         let builder = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
-            .map_err(unusable)?;
-        let builder = if settings.danger_skip_verify {
-            let believes = Arc::new(BelievesAll(provider()));
-            builder.dangerous().with_custom_certificate_verifier(believes)
-        } else {
-            builder.with_root_certificates(roots(&settings)?)
-        };
-        let mut config = match &settings.certificate {
+            .map_err(|error| certificate::unusable(&path, &error))?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier(authorities.as_ref(), &path)?);
+        let mut config = match &certificate {
             None => builder.with_no_client_auth(),
-            Some(files) => builder
-                .with_client_auth_cert(
-                    certificate::certificates(&files.cert)?,
-                    certificate::key(&files.key)?,
-                )
-                .map_err(|error| certificate::unusable(&files.key, &error))?,
+            Some(certificate) => {
+                let key = SingleCertAndKey::from(Arc::clone(&certificate.key));
+                builder.with_client_cert_resolver(Arc::new(key))
+            }
         };
+        // Off by default, and so it stays: see the listeners' side.
+        config.enable_early_data = false;
+        config.cert_compressors.clear();
+        config.cert_decompressors.clear();
         config.alpn_protocols = vec![HTTP1.to_vec()];
         let http1 = Arc::new(config.clone());
         config.alpn_protocols.insert(0, H2.to_vec());
         Ok(Self {
             settings,
+            certificate,
+            authorities,
             config: Arc::new(config),
             http1,
         })
@@ -110,61 +124,19 @@ impl Client {
     }
 }
 
-fn roots(settings: &ClientSettings) -> Result<RootCertStore, CertificateError> {
-    if let Some(path) = &settings.ca {
-        return certificate::authorities(path);
-    }
-    let mut roots = RootCertStore::empty();
-    // Some of a machine's authorities are too old to be read; the others count.
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    Ok(roots)
-}
-
-/// Takes any certificate. The signatures of the handshake are still checked.
-#[derive(Debug)]
-struct BelievesAll(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for BelievesAll {
-    fn verify_server_cert(
-        &self,
-        _certificate: &CertificateDer<'_>,
-        _between: &[CertificateDer<'_>],
-        _name: &ServerName<'_>,
-        _ocsp: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(
-            message,
-            certificate,
-            signed,
-            &self.0.signature_verification_algorithms,
-        )
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(
-            message,
-            certificate,
-            signed,
-            &self.0.signature_verification_algorithms,
-        )
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
+fn verifier(
+    authorities: Option<&Authorities>,
+    path: &Path,
+) -> Result<Arc<dyn ServerCertVerifier>, CertificateError> {
+    let Some(authorities) = authorities else {
+        return Ok(Arc::new(BelievesAll(provider())));
+    };
+    let roots = Arc::clone(&authorities.store);
+    let by_authorities = WebPkiServerVerifier::builder_with_provider(roots, provider())
+        .build()
+        .map_err(|error| certificate::unusable(path, &error))?;
+    Ok(Arc::new(BelievesFiles {
+        by_authorities,
+        certificates: Arc::clone(&authorities.certificates),
+    }))
 }

@@ -45,6 +45,7 @@ impl View for Fixed {
         Snapshot {
             threads: Vec::new(),
             pools: Vec::new(),
+            certificates: Vec::new(),
             process,
         }
     }
@@ -95,6 +96,7 @@ fn shown_status() -> Status {
                 last_reload: None,
             },
         },
+        certificates: Vec::new(),
         pools: vec![PoolStatus {
             name: "default".to_owned(),
             strategy: "round_robin".to_owned(),

@@ -110,9 +110,12 @@ pub(in crate::config) const LISTENER: Section = Section {
         )
         .default("false")
         .not_built(),
-        Key::new("redirect_to_https", Kind::Flag, "Whether every request is answered with a redirect to https.")
-            .default("false")
-            .not_built(),
+        Key::new(
+            "redirect_to_https",
+            Kind::Either(&Kind::Flag, &Kind::Count { least: 1, most: 65_535 }),
+            "Whether requests are answered with a redirect (308) to the same place by https. The port is the one that is written; `true` is 443 where a listener with TLS has it or there is none, else that of the first listener with TLS of the same address or of all. What a trusted proxy received by https and what is below `/.well-known/acme-challenge/` is served.",
+        )
+        .default("false"),
     ],
 };
 

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use super::address::{self, Listening};
 use super::refer;
 use super::tls;
+use crate::admin;
 use crate::config::context::Context;
 use crate::config::reader::{Reader, is_off, refuse_shape, written};
 use crate::config::reference::{ADMIN, LISTENER};
 use crate::config::source::{Finding, Origin, Place};
 use crate::config::tree::{Node, Value};
-use crate::{admin, listener};
+use crate::listener::{self, Redirect};
 
 /// Most listeners. Each of them is compared with each other one.
 const MOST_LISTENERS: usize = 256;
@@ -24,6 +25,7 @@ pub(super) fn read(root: &Reader<'_>) -> (Vec<listener::Settings>, Option<admin:
         address: listening.address,
         http2: true,
         tls: None,
+        redirect: None,
     };
     let mut all: Vec<_> = short(root)
         .into_iter()
@@ -84,15 +86,40 @@ fn long<'a>(root: &Reader<'a>) -> Vec<(Listening<'a>, listener::Settings)> {
         let listening = address::read(&reader, "address", reader.text("address")?);
         let http2 = reader.flag("http2", None);
         let tls = tls::listener(&reader, http2).map(Arc::new);
+        let redirect = redirect(&reader);
         let listening = listening?;
         let settings = listener::Settings {
             address: listening.address,
             http2,
             tls,
+            redirect,
         };
         Some((listening, settings))
     };
     items.iter().take(MOST_LISTENERS).filter_map(read_one).collect()
+}
+
+/// Whether and where clients are sent to https.
+fn redirect(reader: &Reader<'_>) -> Option<Redirect> {
+    let written = reader.text("redirect_to_https")?;
+    let redirect = match (written.text, written.text.parse()) {
+        ("false", _) => return None,
+        ("true", _) => Redirect::ToTls,
+        (_, Ok(port @ 1..)) => Redirect::ToPort(port),
+        _ => {
+            reader.refuse("redirect_to_https", written, None);
+            return None;
+        }
+    };
+    let tls = reader.node("tls").map(|node| &node.value);
+    if tls.is_some_and(|value| matches!(value, Value::Map(_))) {
+        let message = "this listener speaks TLS itself: what comes here came by https";
+        let note = "write `redirect_to_https` at the listener for plain HTTP";
+        reader
+            .cx
+            .report(Finding::error(written.place, message).note(note));
+    }
+    Some(redirect)
 }
 
 fn check_number(root: &Reader<'_>, key: &str, place: Place, items: &[Node]) {

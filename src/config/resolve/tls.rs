@@ -1,10 +1,13 @@
 //! `tls` of a listener and of a pool: the files are read here, so that what is wrong with them is an error of the config.
 
+use std::time::SystemTime;
+
 use crate::clock;
-use crate::config::reader::{Reader, is_off, written};
+use crate::config::reader::{Reader, Written, is_off, written};
 use crate::config::reference::{CERTIFICATE, LISTENER_TLS, POOL_TLS};
 use crate::config::source::{Finding, Place};
 use crate::config::tree::Node;
+use crate::telemetry::Stamp;
 use crate::tls::{
     Certificate, CertificateError, Client, ClientAuth, ClientSettings, Files, Server, ServerName,
     ServerSettings,
@@ -18,19 +21,12 @@ pub(super) fn listener(reader: &Reader<'_>, http2: bool) -> Option<Server> {
         .filter(|node| !is_off(&node.value) && !is_none(node))?;
     let tls = Reader::open(reader.cx, &LISTENER_TLS, node)?;
     tls.require("certificates");
-    let certificates: Vec<Files> = tls
-        .list("certificates")?
-        .iter()
-        .filter_map(|item| files(&tls, item))
-        .collect();
-    if certificates.is_empty() {
-        report(
-            &tls,
-            node.place,
-            "`certificates` has none that can be used".to_owned(),
-        );
-        return None;
+    let items = tls.list("certificates")?;
+    if items.is_empty() {
+        let message = "`certificates` is empty: there has to be one to show";
+        report(&tls, node.place, message.to_owned());
     }
+    let certificates: Vec<Files> = items.iter().filter_map(|item| files(&tls, item)).collect();
     let client_ca = tls.text("client_ca").filter(|written| written.text != "none");
     let client_auth = match tls.choice("client_auth", None) {
         "optional" => ClientAuth::Optional,
@@ -43,6 +39,9 @@ pub(super) fn listener(reader: &Reader<'_>, http2: bool) -> Option<Server> {
         report(&tls, node.place, message.to_owned());
         return None;
     }
+    if certificates.is_empty() {
+        return None;
+    }
     let settings = ServerSettings {
         certificates,
         client_ca: client_ca.map(|written| reader.cx.path(written.text)),
@@ -52,7 +51,10 @@ pub(super) fn listener(reader: &Reader<'_>, http2: bool) -> Option<Server> {
     match Server::load(settings) {
         Ok(server) => Some(server),
         Err(error) => {
-            let place = client_ca.map_or(node.place, |written| written.place);
+            let is_of_clients =
+                error.path() == client_ca.map(|written| reader.cx.path(written.text)).as_ref();
+            let place = client_ca.filter(|_| is_of_clients).map(|written| written.place);
+            let place = place.unwrap_or(node.place);
             report(&tls, place, error.to_string());
             None
         }
@@ -101,14 +103,25 @@ pub(super) fn pool(pool: &Reader<'_>, is_spoken: bool) -> Option<Client> {
             "certificates of these backends are not looked at: whoever is on the way can be one of them";
         tls.cx.report(Finding::warning(place, message));
     }
-    match Client::load(settings) {
-        Ok(client) => Some(client),
+    match Client::load(settings, &tls.cx.authorities) {
+        Ok(client) => {
+            if let (Some(certificate), Some(cert)) = (&client.certificate, cert) {
+                report_time(&tls, cert.place, certificate);
+            }
+            Some(client)
+        }
         Err(error) => {
-            let place = ca.or(cert).map(|written| written.place).or(place);
-            let finding = match place {
+            let written = error.path().and_then(|path| {
+                let is_it = |written: &Written<'_>| pool.cx.path(written.text) == *path;
+                [ca, cert, key].into_iter().flatten().find(is_it)
+            });
+            let finding = match written.map(|written| written.place).or(place) {
                 Some(place) => Finding::error(place, error.to_string()),
                 None => Finding::whole(error.to_string()),
             };
+            let is_bare = matches!(error, CertificateError::NoAuthorities);
+            let finding =
+                finding.note_if(is_bare.then(|| "name those of the backends in `tls.ca`".to_owned()));
             tls.cx.report(finding);
             None
         }
@@ -127,24 +140,40 @@ fn files(tls: &Reader<'_>, item: &Node) -> Option<Files> {
     };
     match Certificate::load(&files) {
         Ok(certificate) => {
-            if certificate.has_expired(clock::wall()) {
-                let message = format!("the certificate in {} has expired", files.cert.display());
-                tls.cx.report(Finding::warning(cert.place, message));
-            }
+            report_time(tls, cert.place, &certificate);
             Some(files)
         }
         Err(error) => {
-            let is_of_the_key = match &error {
-                CertificateError::Mismatch { .. } => true,
-                CertificateError::Read { path, .. }
-                | CertificateError::Empty { path, .. }
-                | CertificateError::Unusable { path, .. } => *path == files.key,
-            };
+            let is_of_the_key = error.path() == Some(&files.key);
             let place = if is_of_the_key { key.place } else { cert.place };
             report(tls, place, error.to_string());
             None
         }
     }
+}
+
+/// Reports a certificate that nobody accepts now. That is for people to know, and nothing that should keep a process from
+/// starting.
+fn report_time(reader: &Reader<'_>, place: Place, certificate: &Certificate) {
+    let now = clock::wall();
+    let path = certificate.files.cert.display();
+    if certificate.has_expired(now) {
+        let message = format!(
+            "the certificate in {path} expired at {}",
+            show(certificate.expires)
+        );
+        reader.cx.report(Finding::overdue(place, message));
+    } else if !certificate.has_begun(now) {
+        let message = format!(
+            "the certificate in {path} is not valid before {}",
+            show(certificate.begins)
+        );
+        reader.cx.report(Finding::warning(place, message));
+    }
+}
+
+fn show(time: SystemTime) -> String {
+    Stamp::text(time)
 }
 
 fn report(reader: &Reader<'_>, place: Place, message: String) {

@@ -15,7 +15,8 @@ listeners:
   - address: 0.0.0.0:8080
     http2: false
     tls: none
-  - address: "[::1]:8081"
+    redirect_to_https: 8443
+  - { address: "[::1]:8081", redirect_to_https: true }
 workers: 3
 admin: { address: 0.0.0.0:9900, token: "${TOKEN}" }
 access_log: { path: log/access.json, on_full: block, query: true }
@@ -276,6 +277,7 @@ listeners:
   - address: \"0.0.0.0:8080\"
     tls: off
     http2: true
+    redirect_to_https: false
 workers: auto
 admin:
   address: \"127.0.0.1:9900\"

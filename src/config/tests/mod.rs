@@ -3,6 +3,7 @@
 mod errors;
 mod generated;
 mod meaning;
+mod tls;
 
 use std::path::Path;
 

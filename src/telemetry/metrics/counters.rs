@@ -142,6 +142,55 @@ impl Timeout {
     }
 }
 
+/// Why TLS with a client did not come about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HandshakeFailure {
+    /// It was not done within `client_header`.
+    Timeout,
+    /// The client went away.
+    ClientLeft,
+    /// What came is not TLS, plain HTTP for example.
+    NotTls,
+    /// No version, suite or protocol in common.
+    Incompatible,
+    /// The client's certificate is missing or not good.
+    ClientCertificate,
+    /// The client said that it does not like ours.
+    RefusedByClient,
+    /// The connection had to make room for another one.
+    Evicted,
+    /// Anything else.
+    Other,
+}
+
+impl HandshakeFailure {
+    /// All of them, in the order of their counters.
+    pub const ALL: [Self; 8] = [
+        Self::Timeout,
+        Self::ClientLeft,
+        Self::NotTls,
+        Self::Incompatible,
+        Self::ClientCertificate,
+        Self::RefusedByClient,
+        Self::Evicted,
+        Self::Other,
+    ];
+
+    /// The value of the label `reason`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::ClientLeft => "client_left",
+            Self::NotTls => "not_tls",
+            Self::Incompatible => "incompatible",
+            Self::ClientCertificate => "client_certificate",
+            Self::RefusedByClient => "refused_by_client",
+            Self::Evicted => "evicted",
+            Self::Other => "other",
+        }
+    }
+}
+
 /// Everything that one thread counts: a worker, or the acceptor. Aligned so that two of them never share a cache line.
 #[derive(Debug, Default)]
 #[repr(align(128))]
@@ -180,8 +229,7 @@ pub struct WorkerCounters {
     pub heads_rejected: Counter,
     /// HTTP/2 connections that were ended because of what they sent.
     pub http2_connections_expelled: Counter,
-    /// Connections on which TLS did not come about.
-    pub tls_handshakes_failed: Counter,
+    tls_handshakes_failed: [Counter; HandshakeFailure::ALL.len()],
     timeouts: [Counter; Timeout::ALL.len()],
 }
 
@@ -209,6 +257,19 @@ impl WorkerCounters {
             .checked_sub(1)
             .and_then(|class| self.requests.get(class))
             .map_or(0, Counter::value)
+    }
+
+    /// Counts a connection on which TLS did not come about.
+    pub fn count_handshake_failure(&self, failure: HandshakeFailure) {
+        if let Some(counter) = self.tls_handshakes_failed.get(failure as usize) {
+            counter.increment();
+        }
+    }
+
+    /// Connections on which TLS did not come about for this reason.
+    pub fn handshake_failures(&self, failure: HandshakeFailure) -> u64 {
+        let counter = self.tls_handshakes_failed.get(failure as usize);
+        counter.map_or(0, Counter::value)
     }
 
     /// Counts a timeout that ran out.
@@ -263,6 +324,20 @@ mod tests {
         }
         assert_eq!(
             Timeout::ALL.map(|timeout| counters.timeouts(timeout)),
+            [1, 2, 3, 4, 5, 6, 7, 8]
+        );
+    }
+
+    #[test]
+    fn every_failure_of_a_handshake_has_a_counter_of_its_own() {
+        let counters = WorkerCounters::default();
+        for (times, failure) in HandshakeFailure::ALL.into_iter().enumerate() {
+            for _ in 0..=times {
+                counters.count_handshake_failure(failure);
+            }
+        }
+        assert_eq!(
+            HandshakeFailure::ALL.map(|failure| counters.handshake_failures(failure)),
             [1, 2, 3, 4, 5, 6, 7, 8]
         );
     }

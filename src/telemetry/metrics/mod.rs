@@ -11,8 +11,8 @@ mod table;
 mod docs;
 mod render;
 
-pub use counters::{Counter, DURATION_BOUNDS, Gauge, Histogram, Timeout, WorkerCounters};
+pub use counters::{Counter, DURATION_BOUNDS, Gauge, HandshakeFailure, Histogram, Timeout, WorkerCounters};
 pub use docs::reference;
 pub use render::{Format, render};
-pub use snapshot::{BackendSample, PoolSample, ProcessSample, Snapshot};
+pub use snapshot::{BackendSample, CertificateSample, PoolSample, ProcessSample, Snapshot};
 pub use table::{Kind, METRICS, Metric, Source};

@@ -112,6 +112,12 @@ fn samples(out: &mut String, metric: &Metric, snapshot: &Snapshot) {
                 }
             }
         }
+        Source::Certificates(value) => {
+            for certificate in &snapshot.certificates {
+                let labels = [("file", certificate.file.as_str())];
+                sample(out, name, &labels, value(certificate));
+            }
+        }
         Source::Durations(histogram) => durations(out, name, snapshot, histogram),
     }
 }

@@ -12,6 +12,8 @@ pub struct Snapshot {
     pub threads: Vec<Arc<WorkerCounters>>,
     /// The pools in force.
     pub pools: Vec<PoolSample>,
+    /// The certificates in force; no file twice.
+    pub certificates: Vec<CertificateSample>,
     /// The process.
     pub process: ProcessSample,
 }
@@ -51,6 +53,15 @@ pub struct BackendSample {
     pub failures: u64,
     /// Idle connections that any worker may take.
     pub connections_spare: u64,
+}
+
+/// One certificate of ours.
+#[derive(Debug, Clone)]
+pub struct CertificateSample {
+    /// The file that it was read from.
+    pub file: String,
+    /// From when on nobody accepts it.
+    pub expires: SystemTime,
 }
 
 /// The process.

@@ -4,8 +4,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::snapshot::{BackendSample, ProcessSample};
-use super::{Histogram, Timeout, WorkerCounters};
+use super::snapshot::{BackendSample, CertificateSample, ProcessSample};
+use super::{HandshakeFailure, Histogram, Timeout, WorkerCounters};
 
 /// How a metric behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +38,8 @@ pub enum Source {
     Durations(fn(&WorkerCounters) -> &Histogram),
     /// One value a backend; labels `pool` and `backend`.
     Backends(fn(&BackendSample) -> u64),
+    /// One value a certificate in force; label `file`.
+    Certificates(fn(&CertificateSample) -> u64),
     /// One value of the process.
     Process(fn(&ProcessSample) -> u64),
     /// 1, with the version as label `version`.
@@ -52,6 +54,7 @@ impl Source {
             Self::Each { label, .. } => vec![label],
             Self::Durations(_) => vec!["le"],
             Self::Backends(_) => vec!["pool", "backend"],
+            Self::Certificates(_) => vec!["file"],
             Self::Version => vec!["version"],
         }
     }
@@ -157,8 +160,15 @@ pub const METRICS: &[Metric] = &[
     ),
     counter(
         "evenkeel_tls_handshakes_failed_total",
-        "Client connections on which TLS did not come about.",
-        Source::Threads(|thread| thread.tls_handshakes_failed.value()),
+        "Client connections on which TLS did not come about, by why.",
+        Source::Each {
+            label: "reason",
+            values: || HandshakeFailure::ALL.map(HandshakeFailure::name).to_vec(),
+            count: |thread, position| {
+                let failure = HandshakeFailure::ALL.get(position);
+                failure.map_or(0, |failure| thread.handshake_failures(*failure))
+            },
+        },
     ),
     counter(
         "evenkeel_timeouts_total",
@@ -227,6 +237,11 @@ pub const METRICS: &[Metric] = &[
         "evenkeel_backend_failures_total",
         "Attempts that ended without a usable answer of the backend.",
         Source::Backends(|backend| backend.failures),
+    ),
+    gauge(
+        "evenkeel_certificate_expiry_time_seconds",
+        "When the certificate in force from this file expires, since 1970.",
+        Source::Certificates(|certificate| seconds(certificate.expires)),
     ),
     counter(
         "evenkeel_log_lines_dropped_total",

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::*;
-use crate::telemetry::metrics::{BackendSample, PoolSample, ProcessSample, Timeout};
+use crate::telemetry::metrics::{BackendSample, CertificateSample, PoolSample, ProcessSample, Timeout};
 
 fn snapshot() -> Snapshot {
     let threads = [
@@ -37,6 +37,10 @@ fn snapshot() -> Snapshot {
         pools: vec![PoolSample {
             name: "api".to_owned(),
             backends: vec![backend, odd],
+        }],
+        certificates: vec![CertificateSample {
+            file: "/certs/\"a\".pem".to_owned(),
+            expires: UNIX_EPOCH + Duration::from_secs(3000),
         }],
         process: ProcessSample {
             version: "1.2.3",
@@ -97,6 +101,15 @@ fn backends_and_the_process_have_their_values() {
     has(&text, "evenkeel_reloads_total 4");
     has(&text, "evenkeel_start_time_seconds 1000");
     has(&text, "evenkeel_build_info{version=\"1.2.3\"} 1");
+}
+
+#[test]
+fn certificates_have_their_end() {
+    let text = render(&snapshot(), Format::Prometheus);
+    has(
+        &text,
+        r#"evenkeel_certificate_expiry_time_seconds{file="/certs/\"a\".pem"} 3000"#,
+    );
 }
 
 #[test]

@@ -1,0 +1,131 @@
+//! Certificates that a config names, and redirects to where they are shown.
+
+use super::{bad, good, read};
+use crate::config::{Loaded, Severity};
+use crate::listener::Redirect;
+use crate::tls::testing::{Authority, Folder, wanted};
+
+/// A config whose listener has this item of `certificates`.
+fn listener(item: &str) -> String {
+    format!("listeners: [{{ address: ':1', tls: {{ certificates: [{item}] }} }}]\nbackends: [http://a:1]\n")
+}
+
+/// A config whose pool has these keys of `tls`.
+fn pool(keys: &str) -> String {
+    format!(
+        "listen: :1\npools:\n  a:\n    backends: [https://a:1]\n    tls: {{ {keys} }}\nroutes: [{{ pool: a }}]\n"
+    )
+}
+
+fn loaded(text: &str) -> Loaded {
+    read(text).unwrap_or_else(|report| panic!("{report}"))
+}
+
+#[test]
+fn an_expired_certificate_is_an_error_for_who_checks_and_a_warning_for_who_runs() {
+    let (folder, authority) = (Folder::new(), Authority::new());
+    let old = folder.put("old", &authority.sign(&wanted(&["a.test"]).days(-9, -1)));
+    let ca = folder.write("ca.pem", &authority.pem());
+    let of_the_pool = old.trim_matches(['{', '}', ' ']);
+    for (text, line) in [
+        (listener(&old), 1),
+        (pool(&format!("ca: \"{ca}\", {of_the_pool}")), 5),
+    ] {
+        let loaded = loaded(&text);
+        let [warning] = loaded.warnings.as_slice() else {
+            panic!("{:?}", loaded.warnings)
+        };
+        let shown = warning.to_string();
+        assert!(shown.contains(": warning: the certificate in ") && shown.contains("old.pem expired at 20"));
+        let Err(report) = loaded.strictly() else {
+            panic!("accepted:\n{text}")
+        };
+        assert_eq!(
+            (report.errors(), report.problems[0].position.unwrap().0),
+            (1, line)
+        );
+        assert!(
+            report.to_string().contains(": error: the certificate in "),
+            "{report}"
+        );
+    }
+}
+
+#[test]
+fn a_certificate_that_is_not_valid_yet_is_a_warning_for_both() {
+    let (folder, authority) = (Folder::new(), Authority::new());
+    let item = folder.put("new", &authority.sign(&wanted(&["a.test"]).days(1, 9)));
+    let Ok(loaded) = loaded(&listener(&item)).strictly() else {
+        panic!("refused")
+    };
+    assert_eq!(loaded.warnings[0].severity, Severity::Warning);
+    assert!(loaded.warnings[0].message.contains("is not valid before 20"));
+}
+
+#[test]
+fn what_is_wrong_with_a_file_is_told_at_its_key() {
+    let (folder, authority) = (Folder::new(), Authority::new());
+    folder.put("a", &authority.sign_for(&["a.test"]));
+    let item = folder.put("b", &authority.sign_for(&["b.test"]));
+    folder.put("c", &authority.sign_for(&["b.test"]));
+    let ca = folder.write("ca.pem", &authority.pem());
+    for (text, marked, message) in [
+        (
+            listener(&item.replace("b.key", "c.key")),
+            "c.key",
+            "does not belong to the certificate",
+        ),
+        (
+            listener(&item.replace("b.pem", "no.pem")),
+            "no.pem",
+            "cannot read",
+        ),
+        (pool("ca: no.pem"), "no.pem", "cannot read /etc/evenkeel/no.pem"),
+        (
+            pool(&format!(
+                "ca: \"{ca}\", {}",
+                item.trim_matches(['{', '}', ' ']).replace("b.key", "a.key")
+            )),
+            "a.key",
+            "does not belong to the certificate",
+        ),
+    ] {
+        let report = bad(&text);
+        let problem = &report.problems[0];
+        assert!(problem.message.contains(message), "{report}");
+        let excerpt = problem.excerpt.as_ref().unwrap();
+        assert!(excerpt.marked.contains(marked), "{report}");
+    }
+}
+
+#[test]
+fn a_redirect_is_a_flag_or_a_port() {
+    let redirect = |value: &str| {
+        let text =
+            format!("listeners: [{{ address: ':1', redirect_to_https: {value} }}]\nbackends: [http://a:1]\n");
+        read(&text).map(|loaded| loaded.config.listeners[0].redirect)
+    };
+    for (value, expected) in [
+        ("true", Some(Redirect::ToTls)),
+        ("false", None),
+        ("8443", Some(Redirect::ToPort(8443))),
+    ] {
+        assert_eq!(redirect(value), Ok(expected), "{value}");
+    }
+    for value in ["0", "65536", "yes", "[443]"] {
+        assert!(redirect(value).is_err(), "{value}");
+    }
+}
+
+#[test]
+fn a_listener_with_tls_redirects_nobody() {
+    let folder = Folder::new();
+    let item = folder.put("a", &Authority::new().sign_for(&["a.test"]));
+    let text = listener(&item);
+    good(&text);
+    let report = bad(&text.replace("':1',", "':1', redirect_to_https: true,"));
+    assert!(
+        report.problems[0].message.contains("speaks TLS itself"),
+        "{report}"
+    );
+}

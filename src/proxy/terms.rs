@@ -1,0 +1,216 @@
+//! What the listener asks of the requests of a connection, beside that they can be parsed. Most ask nothing.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use super::Failure;
+use super::forwarded::Identity;
+use crate::head::{FieldName, RequestHead};
+use crate::http1::Malformed;
+use crate::tls;
+
+/// Requests of the ACME protocol (RFC 8555 §8.3) are not redirected: who answers them may have no certificate yet.
+const CHALLENGES: &[u8] = b"/.well-known/acme-challenge/";
+
+/// What the listener asks.
+#[derive(Debug, Default)]
+pub enum Terms {
+    /// Nothing.
+    #[default]
+    None,
+    /// That the client comes again by https, at this port.
+    Https(u16),
+    /// That it is for a host that the certificate was shown for.
+    Shown(Shown),
+}
+
+/// The name that a client asked for when it was shown a certificate.
+#[derive(Debug)]
+pub struct Shown {
+    tls: Arc<tls::Server>,
+    name: Box<str>,
+    /// The authority that was found good last: most connections have one all their life.
+    good: RefCell<Vec<u8>>,
+}
+
+/// What is to be done with a request.
+pub(super) enum Verdict {
+    /// It is served.
+    Serve,
+    /// It is redirected to https, at this port.
+    Redirect(u16),
+    /// It is refused.
+    Refuse(Failure),
+}
+
+impl Terms {
+    /// Those of a connection under TLS. A client that asked for no name may ask for every host: what it was shown, it was
+    /// not shown for a name.
+    pub fn under_tls(tls: &Arc<tls::Server>, name: Option<&str>) -> Self {
+        name.map_or(Self::None, |name| {
+            Self::Shown(Shown {
+                tls: Arc::clone(tls),
+                name: name.into(),
+                good: RefCell::default(),
+            })
+        })
+    }
+
+    /// What is to be done with a request.
+    pub(super) fn verdict(&self, head: &RequestHead, identity: &Identity) -> Verdict {
+        match self {
+            Self::None => Verdict::Serve,
+            Self::Shown(shown) if shown.is_good_for(head.text(head.authority)) => Verdict::Serve,
+            Self::Shown(_) => Verdict::Refuse(Failure::Misdirected),
+            Self::Https(_) if is_exempt(head, identity) => Verdict::Serve,
+            // Only an HTTP/1.0 request may do without, and there is nothing to redirect it to.
+            Self::Https(_) if host_of(head.text(head.authority)).is_empty() => {
+                Verdict::Refuse(Failure::Malformed(Malformed::MissingHost))
+            }
+            Self::Https(port) => Verdict::Redirect(*port),
+        }
+    }
+}
+
+impl Shown {
+    fn is_good_for(&self, authority: &[u8]) -> bool {
+        if *self.good.borrow() == authority {
+            return true;
+        }
+        let host = host_of(authority);
+        let host = host.strip_suffix(b".").unwrap_or(host);
+        let is_good = host.eq_ignore_ascii_case(self.name.as_bytes())
+            || std::str::from_utf8(host).is_ok_and(|host| self.tls.serves_together(&self.name, host));
+        if is_good {
+            let mut good = self.good.borrow_mut();
+            good.clear();
+            good.extend_from_slice(authority);
+        }
+        is_good
+    }
+}
+
+/// Whether a request is served although it did not come by https: a trusted proxy says that it did so far, and would send it
+/// here for ever; or it proves to an authority that this host is ours.
+fn is_exempt(head: &RequestHead, identity: &Identity) -> bool {
+    let mut schemes = head.values(FieldName::XForwardedProto);
+    identity.is_trusted
+        && schemes
+            .next()
+            .is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"https"))
+        || head.text(head.path).starts_with(CHALLENGES)
+}
+
+/// Where a request is redirected to. The host was parsed as one, path and query hold nothing that could end the field.
+pub(super) fn location(head: &RequestHead, port: u16) -> Vec<u8> {
+    let mut out = Vec::with_capacity(head.bytes.len() + 16);
+    out.extend_from_slice(b"https://");
+    out.extend_from_slice(host_of(head.text(head.authority)));
+    if port != 443 {
+        out.push(b':');
+        out.extend_from_slice(itoa::Buffer::new().format(port).as_bytes());
+    }
+    match head.text(head.path) {
+        b"*" => out.push(b'/'),
+        path => out.extend_from_slice(path),
+    }
+    if let Some(query) = head.query {
+        out.push(b'?');
+        out.extend_from_slice(head.text(query));
+    }
+    out
+}
+
+/// The host of an authority, an IPv6 address with its brackets.
+fn host_of(authority: &[u8]) -> &[u8] {
+    let end = match memchr::memchr(b']', authority) {
+        Some(bracket) => bracket + 1,
+        None => memchr::memchr(b':', authority).unwrap_or(authority.len()),
+    };
+    authority.get(..end).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http1::{HeadScan, Kind, Limits, parse_request};
+
+    fn head(bytes: &str) -> RequestHead {
+        let mut scan = HeadScan::default();
+        let end = scan.advance(bytes.as_bytes(), Kind::Request, &Limits::default());
+        let mut head = RequestHead {
+            bytes: bytes.as_bytes().to_vec(),
+            ..RequestHead::default()
+        };
+        parse_request(&mut head, &scan, end.unwrap().unwrap()).unwrap();
+        head
+    }
+
+    fn sent_to(target: &str, host: &str, port: u16) -> String {
+        let head = head(&format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        String::from_utf8(location(&head, port)).unwrap()
+    }
+
+    #[test]
+    fn the_same_place_by_https() {
+        for (target, host, port, expected) in [
+            ("/a/b?c=d&e=%20", "a.test", 443, "https://a.test/a/b?c=d&e=%20"),
+            ("/", "a.test:8080", 443, "https://a.test/"),
+            ("/", "a.test:8080", 8443, "https://a.test:8443/"),
+            ("/", "[::1]:80", 8443, "https://[::1]:8443/"),
+            ("/?", "[::1]", 443, "https://[::1]/?"),
+            ("//evil.test/x", "a.test", 443, "https://a.test//evil.test/x"),
+            ("/a/../b", "a.test", 443, "https://a.test/b"),
+            ("http://b.test:80/x?y", "a.test", 443, "https://b.test/x?y"),
+        ] {
+            assert_eq!(sent_to(target, host, port), expected);
+        }
+        let options = head("OPTIONS * HTTP/1.1\r\nHost: a.test\r\n\r\n");
+        assert_eq!(location(&options, 443), b"https://a.test/");
+    }
+
+    /// What becomes of a request: served, redirected or refused.
+    fn verdict(terms: &Terms, request: &str) -> &'static str {
+        let head = head(request);
+        let trusted = ["10.0.0.0/8".parse().unwrap()];
+        let identity = Identity::new("10.0.0.1:1".parse().unwrap(), &trusted, &head, [0, 0]);
+        match terms.verdict(&head, &identity) {
+            Verdict::Serve => "served",
+            Verdict::Redirect(_) => "redirected",
+            Verdict::Refuse(_) => "refused",
+        }
+    }
+
+    #[test]
+    fn what_came_by_https_so_far_and_challenges_are_served() {
+        let terms = Terms::Https(443);
+        for (request, expected) in [
+            ("GET /a HTTP/1.1\r\nHost: a\r\n\r\n", "redirected"),
+            ("POST /a HTTP/1.0\r\nHost: a\r\n\r\n", "redirected"),
+            ("GET /a HTTP/1.0\r\n\r\n", "refused"),
+            (
+                "GET /a HTTP/1.1\r\nHost: a\r\nX-Forwarded-Proto: https\r\n\r\n",
+                "served",
+            ),
+            (
+                "GET /a HTTP/1.1\r\nHost: a\r\nX-Forwarded-Proto: http\r\n\r\n",
+                "redirected",
+            ),
+            (
+                "GET /.well-known/acme-challenge/x HTTP/1.1\r\nHost: a\r\n\r\n",
+                "served",
+            ),
+            (
+                "GET /.well-known/acme-challenge/../../a HTTP/1.1\r\nHost: a\r\n\r\n",
+                "redirected",
+            ),
+            (
+                "GET /.well-known/acme-challenge HTTP/1.1\r\nHost: a\r\n\r\n",
+                "redirected",
+            ),
+        ] {
+            assert_eq!(verdict(&terms, request), expected, "{request:?}");
+        }
+        assert_eq!(verdict(&Terms::None, "GET /a HTTP/1.0\r\n\r\n"), "served");
+    }
+}

@@ -1,0 +1,82 @@
+//! The listeners as they run, which is not all that is written of them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::listener;
+
+/// A listener that runs, by its address as it really is.
+pub(super) type Running = (String, Arc<listener::Settings>);
+
+/// The listeners that run, with their addresses as they really are, and with the port that clients are redirected to.
+pub(super) fn all(listeners: &[listener::Settings], addresses: &[SocketAddr]) -> Vec<Running> {
+    let with_tls = || {
+        let both = listeners.iter().zip(addresses);
+        both.filter(|(settings, _)| settings.tls.is_some())
+            .map(|(_, address)| *address)
+    };
+    let port = |of: &SocketAddr| {
+        let usual = with_tls().find(|address| address.port() == 443);
+        let near = || with_tls().find(|address| address.ip() == of.ip());
+        let found = usual.or_else(near).or_else(|| with_tls().next());
+        found.map_or(443, |address| address.port())
+    };
+    let one = |(settings, address): (&listener::Settings, &SocketAddr)| {
+        let mut settings = settings.clone();
+        if settings.redirect == Some(listener::Redirect::ToTls) {
+            settings.redirect = Some(listener::Redirect::ToPort(port(address)));
+        }
+        (address.to_string(), Arc::new(settings))
+    };
+    listeners.iter().zip(addresses).map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::listener::Redirect;
+    use crate::tls::testing::{Authority, Folder};
+    use crate::tls::{ClientAuth, Files, Server, ServerSettings};
+
+    /// Where a client of the first listener is sent; those whose address ends in `s` speak TLS.
+    fn sent_to(redirect: Redirect, addresses: &[&str]) -> Option<Redirect> {
+        let folder = Folder::new();
+        folder.put("a", &Authority::new().sign_for(&["a.test"]));
+        let files = Files {
+            cert: folder.path().join("a.pem"),
+            key: folder.path().join("a.key"),
+        };
+        let tls = Server::load(ServerSettings {
+            certificates: vec![files],
+            client_ca: None,
+            client_auth: ClientAuth::None,
+            http2: true,
+        });
+        let tls = Arc::new(tls.unwrap());
+        let settings = |text: &&str| listener::Settings {
+            address: text.trim_end_matches('s').parse().unwrap(),
+            http2: true,
+            tls: text.ends_with('s').then(|| Arc::clone(&tls)),
+            redirect: (!text.ends_with('s')).then_some(redirect),
+        };
+        let listeners: Vec<_> = addresses.iter().map(settings).collect();
+        let addresses: Vec<_> = listeners.iter().map(|settings| settings.address).collect();
+        all(&listeners, &addresses)[0].1.redirect
+    }
+
+    #[test]
+    fn clients_are_sent_to_the_listener_that_speaks_tls() {
+        for (addresses, port) in [
+            (&["10.0.0.1:80"][..], 443),
+            (&["10.0.0.1:80", "10.0.0.1:443s"], 443),
+            (&["10.0.0.1:80", "10.0.0.1:8443s", "10.0.0.2:443s"], 443),
+            (&["10.0.0.1:80", "10.0.0.2:7443s", "10.0.0.1:8443s"], 8443),
+            (&["10.0.0.1:80", "10.0.0.2:7443s", "10.0.0.2:8443s"], 7443),
+        ] {
+            let sent = sent_to(Redirect::ToTls, addresses);
+            assert_eq!(sent, Some(Redirect::ToPort(port)), "{addresses:?}");
+        }
+        let sent = sent_to(Redirect::ToPort(444), &["10.0.0.1:80", "10.0.0.1:8443s"]);
+        assert_eq!(sent, Some(Redirect::ToPort(444)), "as written");
+    }
+}

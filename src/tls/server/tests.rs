@@ -1,0 +1,305 @@
+//! What a listener shows, and what becomes of it when files change.
+
+use std::fs;
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore};
+
+use super::*;
+use crate::tls::testing::{Authority, Folder, Pair, wanted};
+
+/// A listener with these certificates, by the names of their files.
+fn settings(folder: &Folder, names: &[&str]) -> ServerSettings {
+    let files = |name: &&str| Files {
+        cert: folder.path().join(format!("{name}.pem")),
+        key: folder.path().join(format!("{name}.key")),
+    };
+    ServerSettings {
+        certificates: names.iter().map(files).collect(),
+        client_ca: None,
+        client_auth: ClientAuth::None,
+        http2: true,
+    }
+}
+
+fn server(folder: &Folder, names: &[&str]) -> Server {
+    Server::load(settings(folder, names)).unwrap()
+}
+
+fn client(authority: &Authority) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots
+        .add(CertificateDer::from_pem_slice(authority.pem().as_bytes()).unwrap())
+        .unwrap();
+    let builder = ClientConfig::builder_with_provider(provider());
+    let builder = builder.with_safe_default_protocol_versions().unwrap();
+    Arc::new(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// Shakes hands in memory. Gives the certificate that was shown, and whether it was a whole handshake.
+fn shake(server: &Server, client: &Arc<ClientConfig>, name: &str) -> (Vec<u8>, HandshakeKind) {
+    let name = ServerName::try_from(name.to_owned()).unwrap();
+    let mut client = ClientConnection::new(Arc::clone(client), name).unwrap();
+    let mut server = server.accept().unwrap();
+    let mut bytes = Vec::new();
+    for _ in 0..4 {
+        while client.wants_write() {
+            client.write_tls(&mut bytes).unwrap();
+        }
+        server.read_tls(&mut bytes.as_slice()).unwrap();
+        server.process_new_packets().unwrap();
+        bytes.clear();
+        while server.wants_write() {
+            server.write_tls(&mut bytes).unwrap();
+        }
+        client.read_tls(&mut bytes.as_slice()).unwrap();
+        client.process_new_packets().unwrap();
+        bytes.clear();
+    }
+    let shown = client.peer_certificates().unwrap()[0].to_vec();
+    (shown, client.handshake_kind().unwrap())
+}
+
+fn der(pair: &Pair) -> Vec<u8> {
+    CertificateDer::from_pem_slice(pair.cert.as_bytes())
+        .unwrap()
+        .to_vec()
+}
+
+/// Two pairs, the first of which is the default one.
+fn two() -> (Folder, Authority) {
+    let (folder, authority) = (Folder::new(), Authority::new());
+    folder.put("a", &authority.sign_for(&["a.test", "*.wild.test"]));
+    folder.put("b", &authority.sign_for(&["b.test", "exact.wild.test"]));
+    (folder, authority)
+}
+
+#[test]
+fn a_request_may_come_by_a_connection_whose_certificate_is_good_for_its_host() {
+    let (folder, _) = two();
+    let server = server(&folder, &["a", "b"]);
+    for (name, host, may_come) in [
+        ("a.test", "a.test", true),
+        ("a.test", "A.TEST", true),
+        ("a.test", "x.wild.test", true),
+        // Another certificate is there for it, and the one that was shown is good for it too: browsers make use of that.
+        ("a.test", "exact.wild.test", true),
+        ("a.test", "b.test", false),
+        ("b.test", "a.test", false),
+        ("exact.wild.test", "x.wild.test", false),
+        ("b.test", "exact.wild.test", true),
+        // Nobody's certificate is for these.
+        ("a.test", "other.test", true),
+        ("b.test", "other.test", true),
+        ("b.test", "x.y.wild.test", true),
+        ("b.test", "192.0.2.1", true),
+        // The first one is shown to who asks for an unknown name.
+        ("other.test", "a.test", true),
+        ("other.test", "b.test", false),
+        ("b.test", "", true),
+    ] {
+        assert_eq!(server.serves_together(name, host), may_come, "{name} {host}");
+    }
+}
+
+#[test]
+fn one_certificate_serves_every_host() {
+    let (folder, _) = two();
+    let server = server(&folder, &["b"]);
+    for host in ["a.test", "b.test", "192.0.2.1"] {
+        assert!(server.serves_together("b.test", host), "{host}");
+    }
+}
+
+#[test]
+fn new_files_are_read_and_those_of_before_are_not() {
+    let (folder, authority) = two();
+    let server = server(&folder, &["a"]);
+    assert!(!server.refresh().unwrap(), "nothing has changed");
+    let before = server.accept().unwrap();
+    let pair = authority.sign_for(&["a.test"]);
+    folder.put("a", &pair);
+    assert!(server.refresh().unwrap());
+    assert!(!server.refresh().unwrap(), "once is enough");
+    assert_eq!(shake(&server, &client(&authority), "a.test").0, der(&pair));
+    drop(before);
+}
+
+#[test]
+fn files_that_are_written_again_with_the_same_content_are_nothing_new() {
+    let (folder, authority) = two();
+    let pair = authority.sign_for(&["a.test"]);
+    folder.put("a", &pair);
+    let server = server(&folder, &["a"]);
+    fs::remove_file(folder.file("a.pem")).unwrap();
+    folder.put("a", &pair);
+    assert!(!server.refresh().unwrap());
+}
+
+#[test]
+fn a_certificate_whose_key_is_not_there_yet_is_tried_again() {
+    let (folder, authority) = two();
+    let old = authority.sign_for(&["a.test"]);
+    folder.put("a", &old);
+    let server = server(&folder, &["a"]);
+    let new = authority.sign_for(&["a.test"]);
+    folder.write("a.pem", &new.cert);
+    for _ in 0..2 {
+        let error = server.refresh().unwrap_err();
+        assert!(
+            matches!(error, CertificateError::Mismatch { .. }) && error.to_string().contains("a.key"),
+            "{error}"
+        );
+        assert_eq!(shake(&server, &client(&authority), "a.test").0, der(&old));
+    }
+    folder.write("a.key", &new.key);
+    assert!(server.refresh().unwrap());
+    assert_eq!(shake(&server, &client(&authority), "a.test").0, der(&new));
+}
+
+#[test]
+fn half_a_file_and_no_file_leave_the_old_certificate_in_force() {
+    let (folder, authority) = two();
+    let pair = authority.sign_for(&["a.test"]);
+    folder.put("a", &pair);
+    let server = server(&folder, &["a"]);
+    let new = authority.sign_for(&["a.test"]);
+    folder.write("a.pem", &new.cert[..new.cert.len() / 2]);
+    folder.write("a.key", &new.key);
+    assert!(server.refresh().is_err());
+    fs::remove_file(folder.file("a.pem")).unwrap();
+    assert!(server.refresh().is_err());
+    assert_eq!(shake(&server, &client(&authority), "a.test").0, der(&pair));
+    folder.put("a", &pair);
+    assert!(!server.refresh().unwrap(), "all is as it was");
+}
+
+#[test]
+fn links_that_are_turned_elsewhere_are_seen() {
+    let (folder, authority) = (Folder::new(), Authority::new());
+    let pairs = [authority.sign_for(&["a.test"]), authority.sign_for(&["a.test"])];
+    // As Kubernetes mounts secrets: the files are links into `..data`, which is a link to a folder, and that is replaced.
+    for (version, pair) in ["1", "2"].into_iter().zip(&pairs) {
+        fs::create_dir(folder.file(version)).unwrap();
+        folder.put(&format!("{version}/a"), pair);
+    }
+    let link = |to: &str, name: &str| std::os::unix::fs::symlink(to, folder.file(name)).unwrap();
+    link("1", "..data");
+    link("..data/a.pem", "a.pem");
+    link("..data/a.key", "a.key");
+    let server = server(&folder, &["a"]);
+    link("2", "..new");
+    fs::rename(folder.file("..new"), folder.file("..data")).unwrap();
+    assert!(server.refresh().unwrap());
+    assert_eq!(shake(&server, &client(&authority), "a.test").0, der(&pairs[1]));
+}
+
+#[test]
+fn tickets_stay_good_when_certificates_are_replaced() {
+    let (folder, authority) = two();
+    let server = server(&folder, &["a"]);
+    let client = client(&authority);
+    assert_eq!(shake(&server, &client, "a.test").1, HandshakeKind::Full);
+    assert_eq!(shake(&server, &client, "a.test").1, HandshakeKind::Resumed);
+    folder.put("a", &authority.sign_for(&["a.test"]));
+    assert!(server.refresh().unwrap());
+    assert_eq!(shake(&server, &client, "a.test").1, HandshakeKind::Resumed);
+    let other = Server::load(settings(&folder, &["a", "b"])).unwrap();
+    assert_eq!(
+        shake(&other, &client, "a.test").1,
+        HandshakeKind::Full,
+        "another listener's"
+    );
+    server.adopt(&other).unwrap();
+    assert_eq!(server.certificates().len(), 2);
+    assert_eq!(shake(&server, &client, "b.test").1, HandshakeKind::Full);
+}
+
+#[test]
+fn tickets_end_when_other_clients_are_let_in() {
+    let (folder, authority) = two();
+    folder.write("ca.pem", &authority.pem());
+    let asking = ServerSettings {
+        client_ca: Some(folder.path().join("ca.pem")),
+        client_auth: ClientAuth::Optional,
+        ..settings(&folder, &["a"])
+    };
+    let server = Server::load(asking).unwrap();
+    let client = client(&authority);
+    shake(&server, &client, "a.test");
+    assert_eq!(shake(&server, &client, "a.test").1, HandshakeKind::Resumed);
+    folder.write("ca.pem", &Authority::new().pem());
+    assert!(server.refresh().unwrap());
+    assert_eq!(shake(&server, &client, "a.test").1, HandshakeKind::Full);
+}
+
+#[test]
+fn nothing_is_offered_that_is_not_safe() {
+    let (folder, _) = two();
+    let server = server(&folder, &["a"]);
+    let config = Arc::clone(&server.current.load().config);
+    assert_eq!(config.max_early_data_size, 0, "it could be replayed");
+    assert!(config.cert_compressors.is_empty() && config.cert_decompressors.is_empty());
+    for suite in &provider().cipher_suites {
+        let name = format!("{:?}", suite.suite());
+        let has_forward_secrecy = name.starts_with("TLS13_") || name.starts_with("TLS_ECDHE_");
+        assert!(
+            has_forward_secrecy && (name.contains("GCM") || name.contains("POLY1305")),
+            "{name}"
+        );
+    }
+    let first = provider().kx_groups.first().map(|group| group.name());
+    assert_eq!(first, Some(rustls::NamedGroup::X25519MLKEM768));
+}
+
+#[test]
+fn what_is_wrong_with_a_file_is_said_with_its_path() {
+    let (folder, authority) = two();
+    let pair = authority.sign_for(&["a.test"]);
+    let bad = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    let locked = pair.key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
+    for (cert, key, expected) in [
+        ("", pair.key.as_str(), "a.pem has no certificate in PEM"),
+        (pair.cert.as_str(), "", "a.key has no private key in PEM"),
+        (bad, &pair.key, "a.pem cannot be used"),
+        (
+            &pair.cert,
+            &locked,
+            "a.key cannot be used: the key has a passphrase",
+        ),
+        (&pair.cert, &authority.sign_for(&[]).key, "a.pem"),
+    ] {
+        folder.write("a.pem", cert);
+        folder.write("a.key", key);
+        let error = Server::load(settings(&folder, &["a"])).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+    let error = Server::load(settings(&folder, &["none"]))
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("none.pem"), "{error}");
+}
+
+#[test]
+fn a_certificate_knows_its_time() {
+    let (folder, authority) = two();
+    let now = crate::clock::wall();
+    for (from, to, expected) in [
+        (-2, -1, (true, true)),
+        (1, 2, (false, false)),
+        (-1, 1, (true, false)),
+    ] {
+        folder.put(
+            "a",
+            &authority.sign(&wanted(&["a.test", "192.0.2.1"]).days(from, to)),
+        );
+        let certificate = &server(&folder, &["a"]).certificates()[0];
+        assert_eq!(
+            (certificate.has_begun(now), certificate.has_expired(now)),
+            expected
+        );
+        assert_eq!(certificate.names, ["a.test", "192.0.2.1"]);
+    }
+}
