@@ -30,4 +30,5 @@ mod reuse;
 mod stopping;
 mod support;
 mod timeouts;
+mod tls;
 mod upgrades;

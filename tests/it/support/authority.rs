@@ -122,7 +122,11 @@ impl Wanted {
 
 impl Authority {
     pub(crate) fn new() -> Self {
-        let params = wanted(&[]).authority().called("test authority").params();
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let mut params = wanted(&[]).authority().params();
+        // One that is called as another is would not be unknown, but a forger.
+        let name = format!("authority {}", COUNT.fetch_add(1, Ordering::Relaxed));
+        params.distinguished_name.push(DnType::CommonName, name);
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         Self { issuer }
     }

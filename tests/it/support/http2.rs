@@ -11,6 +11,7 @@ use http::{HeaderMap, Request, Response};
 use tokio::runtime::{Builder, Runtime};
 
 use super::DEADLINE;
+use super::tls::Tls;
 
 /// A connection by the `h2` crate. It moves only while one of its methods runs.
 pub(crate) struct Http2 {
@@ -54,6 +55,21 @@ impl Http2 {
         let sender = runtime.block_on(within(async {
             let tcp = tokio::net::TcpStream::connect(address).await.unwrap();
             let (sender, connection) = h2::client::handshake(tcp).await.unwrap();
+            runtime.spawn(async move { drop(connection.await) });
+            sender
+        }));
+        Self { runtime, sender }
+    }
+
+    /// The same under TLS, by a client that offers HTTP/2.
+    pub(crate) fn secured(address: SocketAddr, tls: &Tls, name: &str) -> Self {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let name = rustls::pki_types::ServerName::try_from(name.to_owned()).unwrap();
+        let connector = tokio_rustls::TlsConnector::from(tls.config());
+        let sender = runtime.block_on(within(async {
+            let tcp = tokio::net::TcpStream::connect(address).await.unwrap();
+            let stream = connector.connect(name, tcp).await.unwrap();
+            let (sender, connection) = h2::client::handshake(stream).await.unwrap();
             runtime.spawn(async move { drop(connection.await) });
             sender
         }));

@@ -1,6 +1,7 @@
 //! What the tests of the whole balancer are made of: backends that do what a script says, a client that sends bytes,
 //! and the balancer itself as a process. Nothing sleeps: everything waits for an event, at most [`DEADLINE`].
 
+pub(crate) mod authority;
 mod backend;
 mod bare;
 mod client;
@@ -10,6 +11,7 @@ pub(crate) mod http2_backend;
 mod message;
 pub(crate) mod oracle;
 mod proxy;
+pub(crate) mod tls;
 
 use std::time::Duration;
 
