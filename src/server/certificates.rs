@@ -80,11 +80,13 @@ pub(super) async fn watch(facts: Arc<Facts>) {
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
-        let its = Arc::clone(&facts);
-        // On a thread of its own: a file system that hangs must not hold up the control plane.
-        let looked = tokio::task::spawn_blocking(move || refresh(&its.listeners)).await;
-        for (address, result) in looked.unwrap_or_default() {
-            complaints.tell(&address, &result);
+        if facts.listeners.iter().any(|(_, settings)| settings.tls.is_some()) {
+            let its = Arc::clone(&facts);
+            // On a thread of its own: a file system that hangs must not hold up the control plane.
+            let looked = tokio::task::spawn_blocking(move || refresh(&its.listeners)).await;
+            for (address, result) in looked.unwrap_or_default() {
+                complaints.tell(&address, &result);
+            }
         }
         let all = in_force(&facts.listeners, &facts.shared);
         reminders.tell(&all, clock::wall(), clock::now());

@@ -53,12 +53,12 @@ pub(in crate::config) const CERTIFICATE: Section = Section {
 /// `tls` of a pool.
 pub(in crate::config) const POOL_TLS: Section = Section {
     name: "pools.NAME.tls",
-    about: "TLS 1.2 and 1.3 towards backends.",
+    about: "TLS 1.2 and 1.3 towards backends. Files are read again at a reload.",
     keys: &[
         Key::new(
             "ca",
             FILE,
-            "PEM file with the authorities that may have signed the certificates of backends; `system` is those that this machine trusts.",
+            "PEM file with the authorities that may have signed the certificates of backends, or with these certificates themselves; `system` is those that this machine trusts.",
         )
         .words(&["system"])
         .default("system"),

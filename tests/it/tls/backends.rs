@@ -97,7 +97,9 @@ fn backends_are_shown_our_certificate_and_it_is_in_the_status() {
     let status: Value = serde_json::from_slice(&proxy.get_admin("/api/v1/status").body).unwrap();
     assert_eq!(status["certificates"][0]["shown_by"][0], "pool p");
     let without = pool(&backend.url("localhost"), &format!("ca: \"{ca}\"")).start();
-    assert_eq!(without.get("/").status(), 503);
+    // In TLS 1.3 a client hears of it only after its handshake, so that it counts as a reset.
+    assert_eq!(checked(&without)["state"], "down");
+    assert!(matches!(without.get("/").status(), 502 | 503));
 }
 
 #[test]

@@ -68,6 +68,33 @@ fn backends_and_the_log_are_told_who_the_client_is() {
 }
 
 #[test]
+fn a_certificate_that_has_expired_is_let_in_by_no_ticket() {
+    let bench = Bench::new();
+    let backend = Backend::saying("");
+    let proxy = asking(&bench, &backend, "required");
+    let shown = bench.authority.sign(&wanted(&["client"]).seconds(2));
+    let client = Tls::with(&bench.authority, Some(&shown), &[]);
+    let start = evenkeel::clock::now();
+    let mut was_resumed = false;
+    loop {
+        let connected = client.try_connect(proxy.address(), "a.test");
+        let got = connected.and_then(|mut connection| {
+            connection.try_get("a.test", "/")?;
+            Ok(connection.is_resumed())
+        });
+        match got {
+            Ok(is_resumed) => was_resumed |= is_resumed,
+            Err(_) => break,
+        }
+        assert!(
+            start.elapsed() < crate::support::DEADLINE,
+            "it is let in for ever"
+        );
+    }
+    assert!(was_resumed);
+}
+
+#[test]
 fn other_authorities_of_clients_are_in_force_after_a_reload() {
     let bench = Bench::new();
     let backend = Backend::saying("");
