@@ -20,8 +20,8 @@ pub enum Terms {
     None,
     /// That the client comes again by https, at this port.
     Https(u16),
-    /// That it is for a host that the certificate was shown for.
-    Shown(Shown),
+    /// That it is for a host that the certificate was shown for. In a box, because every connection has room for this.
+    Shown(Box<Shown>),
 }
 
 /// The name that a client asked for when it was shown a certificate.
@@ -48,11 +48,11 @@ impl Terms {
     /// not shown for a name.
     pub fn under_tls(tls: &Arc<tls::Server>, name: Option<&str>) -> Self {
         name.map_or(Self::None, |name| {
-            Self::Shown(Shown {
+            Self::Shown(Box::new(Shown {
                 tls: Arc::clone(tls),
                 name: name.into(),
                 good: RefCell::default(),
-            })
+            }))
         })
     }
 
