@@ -49,6 +49,7 @@ const PURE: &[&str] = &[
     "src/head",
     "src/http1",
     "src/health",
+    "src/net/proxy_protocol",
 ];
 
 /// The files within pure places that carry what is pure to sockets, tasks and the clock.

@@ -13,6 +13,8 @@ pub mod connection;
 
 pub mod config;
 
+pub mod proxy_header;
+
 mod input;
 mod reference;
 
