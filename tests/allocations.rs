@@ -16,6 +16,7 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
 use evenkeel::config;
+use evenkeel::net::ListenAddress;
 use evenkeel::server::{self, Plan, Running};
 use rustix::process::{Signal, getpid, kill_process};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -82,5 +83,6 @@ fn start_balancer(backend: SocketAddr, log: &Path) -> (SocketAddr, JoinHandle<()
         server::run(plan, on_start).expect("it starts");
     });
     let addresses = start.recv_timeout(DEADLINE).expect("it starts");
-    (*addresses.first().expect("it has a listener"), balancer)
+    let address = addresses.first().and_then(ListenAddress::ip);
+    (address.expect("it has a listener"), balancer)
 }

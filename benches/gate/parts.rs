@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::hint::black_box;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -11,7 +12,7 @@ use evenkeel::clock;
 use evenkeel::head::{Method, RequestHead, ResponseHead};
 use evenkeel::http1::chunked::{Chunked, ChunkedDecoder, chunk_header};
 use evenkeel::http1::{HeadScan, Kind, Limits, parse_request, parse_response};
-use evenkeel::proxy::{Identity, Peer, write_request};
+use evenkeel::proxy::{Identity, Peer, TrustedProxies, write_request};
 use evenkeel::router::{Route, Router};
 use evenkeel::strategy::{Ask, Candidate, Entry, STRATEGIES};
 use evenkeel::telemetry::access_log::{self, Client, Options, encode};
@@ -185,11 +186,11 @@ fn encode_head() -> Part {
     read(BROWSER_REQUEST, &mut HeadScan::default(), &mut head);
     let address = Address::parse("http://10.0.0.1:8001").expect("it is a URL");
     let mut out = Vec::new();
-    let client = ([192, 0, 2, 7], 40_123).into();
-    let peer = Peer::new(client);
+    let peer = Peer::new(SocketAddr::from(([192, 0, 2, 7], 40_123)));
+    let trusted = TrustedProxies::default();
     Part::new("encode: head for a backend", move || {
         out.clear();
-        let identity = Identity::new(client, &[], black_box(&head), black_box([1, 2]));
+        let identity = Identity::new(&peer, &trusted, black_box(&head), black_box([1, 2]));
         write_request(&head, &identity, &peer, &address, &mut out);
         black_box(&out);
     })

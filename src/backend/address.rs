@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
 
 /// How a backend is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scheme {
-    /// HTTP/1.1 over TCP.
+    /// HTTP/1.1 over TCP, or over a socket file.
     Http,
     /// TLS over TCP, and what both sides agree on in it: HTTP/2 or HTTP/1.1.
     Https,
@@ -28,7 +29,7 @@ impl Scheme {
     }
 }
 
-/// Where a backend is: scheme, host and port. Two addresses are equal when they lead to the same place.
+/// Where a backend is: scheme, host and port, or a socket file. Two addresses are equal when they lead to the same place.
 #[derive(Debug, Clone)]
 pub struct Address {
     /// How it is spoken to.
@@ -37,13 +38,15 @@ pub struct Address {
     pub host: String,
     /// 1 to 65535.
     pub port: u16,
+    /// The socket file in place of host and port, which only stand in a `Host` field then.
+    pub file: Option<PathBuf>,
     /// The URL as it was configured; this is what logs and the API show.
     pub url: String,
 }
 
 impl PartialEq for Address {
     fn eq(&self, other: &Self) -> bool {
-        (self.scheme, self.port, &self.host) == (other.scheme, other.port, &other.host)
+        self.place() == other.place()
     }
 }
 
@@ -53,7 +56,7 @@ impl Eq for Address {}
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
     /// No `http://` before it.
-    #[error("a backend is a URL such as http://10.0.0.1:8001: the scheme is missing")]
+    #[error("a backend is a URL such as http://10.0.0.1:8001, or unix:/path: the scheme is missing")]
     NoScheme,
     /// A scheme that exists, but that this version does not speak.
     #[error("scheme {0:?} is not spoken; http, https and h2c are")]
@@ -91,8 +94,30 @@ impl Address {
             scheme,
             host: check_host(host, authority)?,
             port,
+            file: None,
             url: text.to_owned(),
         })
+    }
+
+    /// The socket file `path`, which is configured as `text`. Requests that name no host are for `localhost` there.
+    pub fn of_file(text: &str, path: PathBuf) -> Self {
+        Self {
+            scheme: Scheme::Http,
+            host: "localhost".to_owned(),
+            port: Scheme::Http.default_port(),
+            file: Some(path),
+            url: text.to_owned(),
+        }
+    }
+
+    /// What two addresses of one place have in common.
+    pub fn place(&self) -> (Scheme, &str, u16, Option<&Path>) {
+        (self.scheme, &self.host, self.port, self.file.as_deref())
+    }
+
+    /// Whether a name service says where it is.
+    pub fn has_name(&self) -> bool {
+        self.file.is_none() && self.socket().is_none()
     }
 
     /// Where it is when the host is an IP literal; `None` for a name.
@@ -182,6 +207,16 @@ mod tests {
             ("::1", "[::1]:81")
         );
         assert_eq!(Address::parse("http://a").unwrap().port, 80);
+    }
+
+    #[test]
+    fn a_socket_file_is_a_place_of_its_own() {
+        let file = |path: &str| Address::of_file(&format!("unix:{path}"), path.into());
+        assert_eq!(file("/a").authority(), "localhost");
+        assert_eq!(file("/a"), Address::of_file("unix:a", "/a".into()));
+        assert_ne!(file("/a"), file("/b"));
+        assert_ne!(file("/a"), Address::parse("http://localhost").unwrap());
+        assert!(!file("/a").has_name() && Address::parse("http://localhost").unwrap().has_name());
     }
 
     #[test]

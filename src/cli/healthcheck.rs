@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use clap::Args;
@@ -9,6 +10,7 @@ use clap::Args;
 use super::{ConfigFile, Outcome, Streams};
 use crate::admin;
 use crate::config::{Config, Report};
+use crate::net::ListenAddress;
 
 /// How long the process may take to answer.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -25,12 +27,12 @@ pub struct HealthcheckArguments {
 }
 
 /// Whom to ask.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Asked {
     /// `GET /readyz` of the admin API.
     Admin(SocketAddr),
     /// Nothing but a connection to the first listener, because the admin API is off.
-    Listener(SocketAddr),
+    Listener(ListenAddress),
 }
 
 impl HealthcheckArguments {
@@ -58,8 +60,8 @@ pub(super) fn healthcheck(
     };
     let why = match asked {
         None => "there is nothing to ask".to_owned(),
-        Some(Asked::Listener(address)) => match TcpStream::connect_timeout(&address, PATIENCE) {
-            Ok(_) => return Ok(Outcome::Fine),
+        Some(Asked::Listener(address)) => match connect(&address) {
+            Ok(()) => return Ok(Outcome::Fine),
             Err(error) => format!("{address}: {error}"),
         },
         Some(Asked::Admin(address)) => {
@@ -79,8 +81,23 @@ pub(super) fn healthcheck(
 fn asked(config: &Config) -> Option<Asked> {
     let admin = config.admin.as_ref();
     let admin = admin.map(|admin| Asked::Admin(reachable(admin.address)));
-    let listener = || Some(Asked::Listener(reachable(config.listeners.first()?.address)));
+    let listener = || {
+        let address = match &config.listeners.first()?.address {
+            ListenAddress::Ip(address) => ListenAddress::Ip(reachable(*address)),
+            file => file.clone(),
+        };
+        Some(Asked::Listener(address))
+    };
     admin.or_else(listener)
+}
+
+/// Connects, and leaves again.
+fn connect(address: &ListenAddress) -> io::Result<()> {
+    match address {
+        ListenAddress::Ip(address) => TcpStream::connect_timeout(address, PATIENCE).map(drop),
+        // Within the machine nothing is waited for but room in the queue, which is as good as being let in.
+        ListenAddress::Unix(path) => UnixStream::connect(path).map(drop),
+    }
 }
 
 /// The address to connect to, for one that is listened on: every address is reached over loopback.
@@ -101,7 +118,11 @@ mod tests {
     use crate::config::from_text;
 
     fn asked_for(lines: &str) -> Asked {
-        let text = format!("listen: :8080\nbackends: [http://a:1]\n{lines}\n");
+        asked_by(":8080", lines)
+    }
+
+    fn asked_by(listen: &str, lines: &str) -> Asked {
+        let text = format!("listen: {listen}\nbackends: [http://a:1]\n{lines}\n");
         let loaded = from_text(&text, "c.yaml", Path::new("/"), &|_| None);
         let loaded = loaded.unwrap_or_else(|report| panic!("{report}"));
         asked(&loaded.config).unwrap()
@@ -115,7 +136,11 @@ mod tests {
         assert_eq!(asked_for(open), Asked::Admin(address("[::1]:9901")));
         assert_eq!(
             asked_for("admin: off"),
-            Asked::Listener(address("127.0.0.1:8080"))
+            Asked::Listener(ListenAddress::Ip(address("127.0.0.1:8080")))
+        );
+        assert_eq!(
+            asked_by("unix:/run/e.sock", "admin: off"),
+            Asked::Listener(ListenAddress::Unix("/run/e.sock".into()))
         );
     }
 }

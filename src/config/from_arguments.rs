@@ -150,13 +150,13 @@ mod tests {
 command line: error: `:80800` is not accepted for `listen`
      | evenkeel run --listen :80800 a:1
      |                       ^^^^^^
-     = accepted: an IP address and a port, such as 0.0.0.0:8080, [::1]:8080 or :8080, or a list of these
+     = accepted: an IP address and a port, such as 0.0.0.0:8080, [::1]:8080 or :8080, or a socket file such as unix:/run/evenkeel.sock, or a list of these
 
 command line: error: a backend is a URL: `a:1` has no scheme
      | evenkeel run --listen :80800 a:1
      |                              ^^^
      = did you mean `http://a:1`?
-     = accepted: a URL such as http://10.0.0.1:8001
+     = accepted: a URL such as http://10.0.0.1:8001, or unix:/path
 
 2 errors"
         );

@@ -23,8 +23,6 @@ mod variables;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use ipnet::IpNet;
-
 use crate::{admin, listener, pool, proxy, router, telemetry::access_log};
 use context::{Context, Lookup};
 use source::{Origin, Source};
@@ -60,8 +58,8 @@ pub struct Config {
     pub admin: Option<admin::Settings>,
     /// The access log.
     pub access_log: access_log::Settings,
-    /// Whose forwarding fields are believed.
-    pub trusted_proxies: Vec<IpNet>,
+    /// Whose forwarding fields and PROXY headers are believed.
+    pub trusted_proxies: proxy::TrustedProxies,
     /// Process-wide timeouts.
     pub timeouts: proxy::ClientTimeouts,
     /// Process-wide limits.

@@ -6,8 +6,10 @@ use std::path::Path;
 
 use super::units::{show_duration, show_size};
 use super::{Config, Workers};
+use crate::backend::Address;
 use crate::health::{Check, Kind};
 use crate::listener::{self, Redirect};
+use crate::net::ProxyVersion;
 use crate::pool::{self, BackendSettings};
 use crate::retry::{Attempts, Policy};
 use crate::router::Route;
@@ -21,10 +23,9 @@ const MASKED_TOKEN: &str = "****************";
 /// Writes the config out. The same config gives the same text.
 pub fn print(config: &Config) -> String {
     let listeners = config.listeners.iter();
-    let blocks = config
-        .trusted_proxies
-        .iter()
-        .map(|block| text(&block.to_string()));
+    let trusted = &config.trusted_proxies;
+    let blocks = trusted.blocks.iter().map(|block| text(&block.to_string()));
+    let blocks = blocks.chain(trusted.unix.then(|| word("unix")));
     let root = Item::Map(vec![
         (
             "listeners".to_owned(),
@@ -101,6 +102,7 @@ fn listener(settings: &listener::Settings) -> Item {
         ("address", text(&settings.address.to_string())),
         ("tls", tls),
         ("http2", word(settings.http2)),
+        ("proxy_protocol", word(settings.proxy_protocol)),
         (
             "redirect_to_https",
             match settings.redirect {
@@ -208,6 +210,10 @@ fn pool(settings: &pool::Settings) -> Item {
                 .as_ref()
                 .map_or_else(|| word("off"), |tls| backend_tls(&tls.settings)),
         ),
+        (
+            "send_proxy",
+            word(settings.send_proxy.map_or("off", ProxyVersion::name)),
+        ),
     ])
 }
 
@@ -226,10 +232,18 @@ fn backend_tls(settings: &ClientSettings) -> Item {
 
 fn backend(settings: &BackendSettings) -> Item {
     map([
-        ("url", text(&settings.address.url)),
+        ("url", url(&settings.address)),
         ("weight", word(settings.weight)),
         ("backup", word(settings.is_backup)),
     ])
+}
+
+/// As it was written, but that a relative path would be another one elsewhere.
+fn url(address: &Address) -> Item {
+    match &address.file {
+        Some(file) => text(&format!("unix:{}", file.display())),
+        None => text(&address.url),
+    }
 }
 
 fn health_check(check: &Check) -> Item {

@@ -29,7 +29,7 @@ pub(super) struct Written<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// Opens a map. Reports unknown keys and keys that are not built; `None` when the node is no map.
+    /// Opens a map. Reports unknown keys; `None` when the node is no map.
     pub(super) fn open(cx: &'a Context<'a>, section: &'static Section, node: &'a Node) -> Option<Self> {
         let Value::Map(entries) = &node.value else {
             let names: Vec<_> = section.names().collect();
@@ -63,14 +63,8 @@ impl<'a> Reader<'a> {
     }
 
     fn check_key(&self, entry: &Entry) {
-        match self.section.key(&entry.key) {
-            None => self.cx.report(self.unknown_key(entry)),
-            Some(key) if !key.is_built && !is_switched_off(&entry.value.value) => {
-                let message = format!("`{}` is not built yet", key.name);
-                self.cx
-                    .report(Finding::error(entry.key_place, message).note("remove the key, or write false"));
-            }
-            Some(_) => {}
+        if self.section.key(&entry.key).is_none() {
+            self.cx.report(self.unknown_key(entry));
         }
     }
 
@@ -279,12 +273,6 @@ pub(super) fn refuse_shape(cx: &Context<'_>, node: &Node, accepted: &str) {
 /// `off` and `false` are the same wherever off is allowed.
 pub(super) fn is_off(value: &Value) -> bool {
     matches!(value, Value::Text(text) if matches!(text.content.as_str(), "off" | "false"))
-}
-
-fn is_switched_off(value: &Value) -> bool {
-    is_off(value)
-        || matches!(value, Value::Broken)
-        || matches!(value, Value::Text(text) if text.content == "none")
 }
 
 fn found(value: &Value) -> &'static str {

@@ -20,7 +20,7 @@ const INTERVAL: Duration = Duration::from_secs(30);
 /// Lookups of one name are at least this far apart, however many connections fail.
 const GAP: Duration = Duration::from_secs(1);
 
-/// The names of a config's backends. IP literals are not among them.
+/// The names of a config's backends. IP literals and socket files are not among them.
 #[derive(Debug, Default)]
 pub struct Names {
     names: Vec<Name>,
@@ -34,7 +34,7 @@ impl Names {
         let mut names = Self::default();
         let mut by_host: HashMap<&str, usize> = HashMap::new();
         for backend in backends {
-            if backend.address.socket().is_some() {
+            if !backend.address.has_name() {
                 continue;
             }
             let host = backend.address.host.as_str();
@@ -50,7 +50,7 @@ impl Names {
         names
     }
 
-    /// For asking for lookups of a backend's name, and for waiting for the first; `None` for an IP literal.
+    /// For asking for lookups of a backend's name, and for waiting for the first; `None` where there is none.
     pub fn lookup_of(&self, backend: &Backend) -> Option<Arc<Lookup>> {
         let name = self.names.get(*self.by_backend.get(&backend.id)?)?;
         Some(Arc::clone(&name.lookup))

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::backend::{Backend, Scheme};
 use crate::clock;
-use crate::net::{DialError, Secured, Stream, connect};
+use crate::net::{DialError, ProxyHeader, Secured, Stream, connect};
 use crate::tls::Offer;
 
 use super::{Check, Kind, StatusRange};
@@ -146,7 +146,6 @@ async fn within<T>(
 
 /// Connects as requests do. That it takes too long is told as such.
 async fn dial(backend: &Backend, check: &Check) -> Result<Stream, ProbeError> {
-    let addresses = backend.resolved.load_full();
     let address = &backend.address;
     let tls = check.tls.as_deref().filter(|_| address.scheme == Scheme::Https);
     let secured = tls.map(|tls| Secured {
@@ -154,8 +153,13 @@ async fn dial(backend: &Backend, check: &Check) -> Result<Stream, ProbeError> {
         host: &address.host,
         offer: Offer::Both,
     });
+    // A probe is nobody's request.
+    let mut introduction = Vec::new();
+    if let Some(version) = check.send_proxy {
+        ProxyHeader::Local.write(version, &mut introduction);
+    }
     // Probes may have the last descriptors: that is what they are kept back for.
-    Ok(connect(&addresses, secured, check.timeout).await?)
+    Ok(connect(backend, &introduction, secured, check.timeout).await?)
 }
 
 async fn ask_service(backend: &Backend, check: &Check, service: &str) -> Result<(), ProbeError> {

@@ -107,5 +107,6 @@ pub(super) fn check(path: Option<&str>) -> Check {
         healthy_after: 2,
         unhealthy_after: 3,
         tls: None,
+        send_proxy: None,
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::net::ProxyVersion;
 use crate::tls;
 
 /// How a backend is asked.
@@ -50,4 +51,6 @@ pub struct Check {
     pub unhealthy_after: u32,
     /// How TLS is spoken to backends that want it: as requests do.
     pub tls: Option<Arc<tls::Client>>,
+    /// Whether connections to backends begin with a PROXY header: as those of requests do.
+    pub send_proxy: Option<ProxyVersion>,
 }

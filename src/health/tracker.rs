@@ -119,6 +119,7 @@ mod tests {
             healthy_after: 2,
             unhealthy_after: 3,
             tls: None,
+            send_proxy: None,
         }
     }
 

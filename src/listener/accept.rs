@@ -2,26 +2,26 @@
 //! the connection on to the worker that has the fewest, so that long-lived connections spread evenly.
 
 use std::cell::{Cell, RefCell};
-use std::net::{SocketAddr, TcpListener as StdListener};
-use std::rc::Rc;
+use std::future::poll_fn;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
-use tokio::net::{TcpListener, TcpStream};
 
 use super::Settings;
 use super::arrival::{self, Host};
 use super::connection;
 use super::crew::{Errand, Handed, Open, Seat};
 use super::desk::Desks;
+use super::introduced::{introduced, is_believed};
 use super::parking::Parked;
 use super::settings::Redirect;
 use super::turns::Turns;
 use super::waiting::Who;
 use crate::message::Connection;
-use crate::net::{self, Stream};
+use crate::net::{self, ClientAddress, Listener, StdListener, Stream};
 use crate::proxy::{Client, Peer, Terms, Worker};
 use crate::tasks::LocalTasks;
 
@@ -36,7 +36,7 @@ const COMPLAINT_GAP: Duration = Duration::from_secs(1);
 
 /// One socket that clients come through.
 struct Entrance {
-    socket: TcpListener,
+    socket: Listener,
     settings: Arc<Settings>,
 }
 
@@ -50,6 +50,8 @@ pub struct Acceptor {
     /// Empty once no more connections are accepted: the last owner of a socket closes it.
     sockets: RefCell<Vec<Rc<Entrance>>>,
     complained: Cell<Option<Instant>>,
+    /// For tasks that outlive a call of it.
+    me: Weak<Self>,
 }
 
 impl Acceptor {
@@ -65,21 +67,23 @@ impl Acceptor {
         connections: &LocalTasks,
     ) -> std::io::Result<Rc<Self>> {
         let register = |(socket, settings)| {
-            let socket = TcpListener::from_std(socket)?;
+            let socket = Listener::from_std(socket)?;
             Ok(Rc::new(Entrance { socket, settings }))
         };
         let sockets = sockets
             .into_iter()
             .map(register)
             .collect::<std::io::Result<Vec<_>>>()?;
-        let acceptor = Rc::new(Self {
+        let desks = Desks::new(&worker.counters)?;
+        let acceptor = Rc::new_cyclic(|me| Self {
             worker: Rc::clone(worker),
             seat,
-            desks: Desks::new(&worker.counters)?,
+            desks,
             turns: Turns::default(),
             tasks: connections.clone(),
             sockets: RefCell::new(sockets),
             complained: Cell::new(None),
+            me: me.clone(),
         });
         for entrance in acceptor.sockets.borrow().iter() {
             let (acceptor, entrance) = (Rc::clone(&acceptor), Rc::clone(entrance));
@@ -149,7 +153,7 @@ impl Acceptor {
 
     async fn accept_from(&self, entrance: &Entrance) {
         'next: loop {
-            match entrance.socket.accept().await {
+            match poll_fn(|context| entrance.socket.poll_accept(context)).await {
                 Ok((mut stream, peer)) => {
                     while net::is_kept_back(&stream) {
                         self.complain(&"the last descriptors are kept back");
@@ -223,16 +227,26 @@ impl Acceptor {
         }
     }
 
-    fn arrived(&self, stream: TcpStream, peer: SocketAddr, settings: &Arc<Settings>) {
+    fn arrived(&self, stream: Stream, peer: ClientAddress, settings: &Arc<Settings>) {
         self.worker.counters.connections_accepted.increment();
-        let limit = self.worker.local().snapshot.limits.connections_per_client;
-        let lightest = self.seat.lightest(self.worker.wheel.now());
-        let Some(open) = Open::new(&self.seat.crew, lightest, (peer.ip(), limit)) else {
-            self.worker.counters.connections_rejected.increment();
+        if settings.proxy_protocol && !is_believed(peer, &settings.address, &self.worker) {
             return;
-        };
+        }
+        let lightest = self.seat.lightest(self.worker.wheel.now());
+        let mut open = Open::new(&self.seat.crew, lightest);
+        if !settings.proxy_protocol {
+            let limit = self.worker.local().snapshot.limits.connections_per_client;
+            let ip = match peer {
+                ClientAddress::Ip(address) => Some(address.ip()),
+                ClientAddress::Unix => None,
+            };
+            if !open.is_of(ip, limit) {
+                self.worker.counters.connections_rejected.increment();
+                return;
+            }
+        }
         if lightest == self.seat.index {
-            return self.welcome((stream, peer), settings, open);
+            return self.begin((stream, peer), settings, open);
         }
         let Ok(stream) = stream.into_std() else { return };
         let settings = Arc::clone(settings);
@@ -255,13 +269,28 @@ impl Acceptor {
         } = handed;
         open.move_to(self.seat.index);
         // Fails only where no descriptor can be watched; then the client sees its connection closed.
-        if let Ok(stream) = TcpStream::from_std(stream) {
-            self.welcome((stream, peer), &settings, open);
+        if let Ok(stream) = Stream::from_std(stream) {
+            self.begin((stream, peer), &settings, open);
         }
     }
 
+    /// Begins to serve a connection here, once it is known whose it is.
+    fn begin(&self, (mut stream, peer): (Stream, ClientAddress), settings: &Arc<Settings>, mut open: Open) {
+        if !settings.proxy_protocol {
+            return self.welcome((stream, Peer::new(peer)), settings, open);
+        }
+        let (me, worker, settings) = (self.me.clone(), Rc::clone(&self.worker), Arc::clone(settings));
+        let waiting = self.desks.waiting().clone();
+        self.tasks.spawn(async move {
+            let peer = introduced(&mut stream, peer, &worker, &waiting, &mut open).await;
+            if let (Some(peer), Some(me)) = (peer, me.upgrade()) {
+                me.welcome((stream, peer), &settings, open);
+            }
+        });
+    }
+
     /// Begins to serve a connection here.
-    fn welcome(&self, (stream, peer): (TcpStream, SocketAddr), settings: &Settings, open: Open) {
+    fn welcome(&self, (stream, mut peer): (Stream, Peer), settings: &Settings, open: Open) {
         let worker = &self.worker;
         if let Some(tls) = &settings.tls {
             let host = Host {
@@ -270,17 +299,16 @@ impl Acceptor {
                 turns: self.turns.clone(),
                 tasks: self.tasks.clone(),
             };
-            let (socket, peer, tls) = (Stream::Tcp(stream), Peer::new(peer), Arc::clone(tls));
+            let tls = Arc::clone(tls);
             return self
                 .tasks
-                .spawn(arrival::serve_tls(socket, peer, tls, host, open));
+                .spawn(arrival::serve_tls(stream, peer, tls, host, open));
         }
-        let mut peer = Peer::new(peer);
         if let Some(Redirect::ToPort(port)) = settings.redirect {
             peer.terms = Terms::Https(port);
         }
         let client = Client {
-            connection: Connection::new(Stream::Tcp(stream)),
+            connection: Connection::new(stream),
             peer: Rc::new(peer),
             alarm: worker.wheel.alarm(),
             worker: Rc::clone(worker),
@@ -318,11 +346,11 @@ impl Acceptor {
 }
 
 /// Gives a stream a lower descriptor, if one is free by now.
-fn renumber(stream: TcpStream) -> std::io::Result<TcpStream> {
+fn renumber(stream: Stream) -> std::io::Result<Stream> {
     let stream = stream.into_std()?;
     match stream.try_clone() {
-        Ok(lower) if !net::is_kept_back(&lower) => TcpStream::from_std(lower),
-        _ => TcpStream::from_std(stream),
+        Ok(lower) if !net::is_kept_back(&lower) => Stream::from_std(lower),
+        _ => Stream::from_std(stream),
     }
 }
 

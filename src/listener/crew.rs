@@ -2,7 +2,7 @@
 //! another. Time is an argument.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 
 use super::Settings;
 use crate::backend::Padded;
+use crate::net::{ClientAddress, StdStream};
 
 /// What waits for one worker; when it is so far behind, the acceptor keeps its own.
 const ERRANDS_BOUND: usize = 1024;
@@ -21,8 +22,8 @@ const STUCK_AFTER: Duration = Duration::from_millis(100);
 /// A connection on its way to another worker.
 #[derive(Debug)]
 pub(super) struct Handed {
-    pub(super) stream: TcpStream,
-    pub(super) peer: SocketAddr,
+    pub(super) stream: StdStream,
+    pub(super) peer: ClientAddress,
     /// Those of the listener that it came through.
     pub(super) settings: Arc<Settings>,
     pub(super) open: Open,
@@ -211,23 +212,27 @@ pub(super) struct Open {
 }
 
 impl Open {
-    /// Counts one of this worker and this client; `None` when the client has `limit` of them.
-    pub(super) fn new(
-        crew: &Arc<Crew>,
-        worker: usize,
-        (client, limit): (IpAddr, Option<usize>),
-    ) -> Option<Self> {
-        if !crew.admit_client(client, limit) {
-            return None;
-        }
+    /// Counts one of this worker, whose client is not known yet.
+    pub(super) fn new(crew: &Arc<Crew>, worker: usize) -> Self {
         if let Some(mate) = crew.mate(worker) {
             mate.open.0.fetch_add(1, Ordering::Relaxed);
         }
-        Some(Self {
+        Self {
             crew: Arc::clone(crew),
             worker,
-            client: limit.map(|_| client),
-        })
+            client: None,
+        }
+    }
+
+    /// Counts it as one of this client; `false` when the client has `limit` of them. Clients without an IP address cannot
+    /// be told apart and have no limit.
+    pub(super) fn is_of(&mut self, client: Option<IpAddr>, limit: Option<usize>) -> bool {
+        let (Some(client), Some(_)) = (client, limit) else {
+            return true;
+        };
+        let is_admitted = self.crew.admit_client(client, limit);
+        self.client = is_admitted.then_some(client);
+        is_admitted
     }
 
     /// Counts it for another worker from now on.
@@ -256,9 +261,8 @@ impl Drop for Open {
 mod tests {
     use super::*;
     use crate::chance::Chance;
-    use std::net::{Ipv4Addr, TcpListener};
-
-    const CLIENT: (IpAddr, Option<usize>) = (IpAddr::V4(Ipv4Addr::LOCALHOST), None);
+    use crate::net::ListenAddress;
+    use std::os::unix::net::UnixStream;
 
     /// A crew of which everybody has just turned.
     fn crew(workers: usize) -> (Vec<Seat>, Instant) {
@@ -281,18 +285,18 @@ mod tests {
     }
 
     fn handed(seat: &Seat, worker: usize) -> Errand {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, _) = UnixStream::pair().unwrap();
         Errand::Serve(Handed {
-            peer: stream.local_addr().unwrap(),
+            peer: ClientAddress::Unix,
             settings: Arc::new(Settings {
-                address: stream.local_addr().unwrap(),
+                address: ListenAddress::Unix("socket".into()),
+                proxy_protocol: false,
                 http2: false,
                 tls: None,
                 redirect: None,
             }),
-            stream,
-            open: Open::new(&seat.crew, worker, CLIENT).unwrap(),
+            stream: StdStream::Unix(stream),
+            open: Open::new(&seat.crew, worker),
         })
     }
 
@@ -312,7 +316,7 @@ mod tests {
                         chance.bits() as usize % workers
                     };
                     let target = seats[who].lightest(now);
-                    open.push(Open::new(&seats[who].crew, target, CLIENT).unwrap());
+                    open.push(Open::new(&seats[who].crew, target));
                     if step >= 1_000 {
                         open.swap_remove(chance.bits() as usize % open.len());
                         let spread = spread(&seats[0]);
@@ -326,9 +330,7 @@ mod tests {
     #[test]
     fn who_does_not_move_is_handed_nothing() {
         let (seats, now) = crew(2);
-        let mine: Vec<_> = (0..10)
-            .map(|_| Open::new(&seats[0].crew, 0, CLIENT).unwrap())
-            .collect();
+        let mine: Vec<_> = (0..10).map(|_| Open::new(&seats[0].crew, 0)).collect();
         assert_eq!(seats[0].lightest(now), 1);
         let later = now + STUCK_AFTER;
         assert_eq!(seats[0].lightest(later), 0, "it has not turned for too long");
@@ -365,12 +367,19 @@ mod tests {
     #[test]
     fn a_client_has_no_more_connections_than_its_limit() {
         let (seats, _) = crew(1);
-        let limited = (CLIENT.0, Some(2));
-        let open: Vec<_> = (0..2)
-            .map(|_| Open::new(&seats[0].crew, 0, limited).unwrap())
-            .collect();
-        assert!(Open::new(&seats[0].crew, 0, limited).is_none());
-        drop(open);
-        assert!(Open::new(&seats[0].crew, 0, limited).is_some());
+        let client: Option<IpAddr> = "192.0.2.7".parse().ok();
+        let mut open: Vec<_> = (0..3).map(|_| Open::new(&seats[0].crew, 0)).collect();
+        assert!(open[0].is_of(client, Some(2)) && open[1].is_of(client, Some(2)));
+        assert!(!open[2].is_of(client, Some(2)));
+        assert!(
+            open[2].is_of(None, Some(2)),
+            "one without an address has no limit"
+        );
+        open.clear();
+        let mut open = Open::new(&seats[0].crew, 0);
+        assert!(
+            open.is_of(client, Some(1)),
+            "the others are gone, and the refused one never counted"
+        );
     }
 }

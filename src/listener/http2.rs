@@ -34,6 +34,7 @@ pub(super) async fn serve(stream: Stream, before: Vec<u8>, guest: Guest) {
     let local = guest.worker.local();
     let (limits, header) = (local.snapshot.limits.message, local.snapshot.timeouts.header);
     drop(local);
+    guest.peer.note_destination(&stream);
     let glitches = Glitches::new(&guest.worker.wheel);
     let counted = Counted::new(stream, before, &limits, Rc::clone(&glitches));
     let mut handshake = std::pin::pin!(http2::handshake(counted, &limits));

@@ -6,6 +6,7 @@ mod connection;
 mod crew;
 mod desk;
 mod http2;
+mod introduced;
 mod parking;
 mod queue;
 mod settings;

@@ -5,7 +5,6 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::crew::Open;
 use super::queue::Queue;
 use super::waiting::{Place, WaitingList, Who};
-use crate::net::{StdStream, Watch};
+use crate::net::{ClientAddress, StdStream, Watch};
 use crate::proxy::Peer;
 use crate::telemetry::metrics::WorkerCounters;
 
@@ -36,7 +35,7 @@ pub(super) struct Parked {
 /// memory become free.
 pub(super) enum Name {
     /// Its address says everything.
-    Address(SocketAddr),
+    Address(ClientAddress),
     /// More is known of it.
     Peer(Rc<Peer>),
 }

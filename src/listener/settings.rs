@@ -1,15 +1,17 @@
 //! What an entry of `listeners:` means.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::net::ListenAddress;
 use crate::tls;
 
 /// One listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// Address and port; port 0 takes a free one.
-    pub address: SocketAddr,
+    /// Where clients connect.
+    pub address: ListenAddress,
+    /// Whether every connection begins with a PROXY header.
+    pub proxy_protocol: bool,
     /// Whether clients may speak HTTP/2: under TLS by agreement, else by beginning with its preface.
     pub http2: bool,
     /// The server's side of TLS, where it is spoken.

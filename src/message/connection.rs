@@ -82,6 +82,14 @@ impl Connection {
         }
     }
 
+    /// The address of our end, where that is an IP address; one of many streams does not know it. Asks the kernel.
+    pub fn local_address(&self) -> Option<std::net::SocketAddr> {
+        match &self.wire {
+            Wire::Bytes(stream) => stream.local_address(),
+            Wire::Payload(_) => None,
+        }
+    }
+
     /// Whether its bytes are those on a socket: what passes may stay in the kernel.
     pub fn is_plain(&self) -> bool {
         matches!(&self.wire, Wire::Bytes(stream) if stream.is_plain())

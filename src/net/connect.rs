@@ -1,11 +1,12 @@
-//! A connection to a backend that can carry requests: dialled, and under TLS where that is wanted.
+//! A connection to a backend that can carry requests: dialled, begun with a PROXY header and under TLS where that is wanted.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::{DialError, Encrypted, Stream, dial};
+use super::introduce::introduce;
+use super::{DialError, Encrypted, Stream, dial, dial_file};
+use crate::backend::Backend;
 use crate::clock;
 use crate::tls::{self, Offer};
 
@@ -20,18 +21,23 @@ pub struct Secured<'a> {
     pub offer: Offer,
 }
 
-/// Connects to the first of `addresses` that answers, and shakes hands, within `bound` for all of it.
+/// Connects to a backend: to its socket file, or to the first of the addresses that its name has now that answers. Sends
+/// `introduction`, whole PROXY header or nothing, and shakes hands, within `bound` for all of it.
 ///
 /// # Errors
 /// [`DialError`]; nothing of a request was sent.
 pub async fn connect(
-    addresses: &[SocketAddr],
+    backend: &Backend,
+    introduction: &[u8],
     secured: Option<Secured<'_>>,
     bound: Duration,
 ) -> Result<Stream, DialError> {
     let started = clock::now();
-    let tcp = dial(addresses, bound).await?;
-    let stream = Stream::Tcp(tcp);
+    let mut stream = match &backend.address.file {
+        Some(path) => Stream::Unix(dial_file(path, bound).await?),
+        None => Stream::Tcp(dial(&backend.resolved.load_full(), bound).await?),
+    };
+    introduce(&mut stream, introduction).await?;
     let Some(secured) = secured else {
         return Ok(stream);
     };

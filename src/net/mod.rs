@@ -1,10 +1,13 @@
 //! Sockets: listening, connecting to a backend, resolving its name, and how bytes get to and from the network.
 
+mod accept;
 mod bind;
 mod connect;
 mod descriptors;
 mod dial;
+mod dial_file;
 mod encrypted;
+mod introduce;
 mod lookup;
 mod pipe;
 mod proxy_protocol;
@@ -12,11 +15,14 @@ mod resolve;
 mod stream;
 mod watch;
 
-pub use bind::{Bound, bind};
+pub use accept::{ClientAddress, Listener, StdListener};
+pub use bind::{Bound, LONGEST_PATH, ListenAddress, bind};
 pub use connect::{Secured, connect};
 pub use descriptors::{is_kept_back, keep_back};
 pub use dial::{DialError, dial};
+pub use dial_file::dial_file;
 pub use encrypted::Encrypted;
+pub use introduce::{HeaderError, read_proxy_header};
 pub use lookup::Lookup;
 pub use pipe::Pipe;
 pub use proxy_protocol::{BadHeader, LONGEST_HEADER, ProxyHeader, ProxyVersion};

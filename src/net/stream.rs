@@ -49,6 +49,22 @@ impl Stream {
         socket!(self, socket => poll_receive(socket, context, space), tls => tls.poll_read(context, space))
     }
 
+    /// Copies what has arrived into `space` and leaves it there to be read; 0 is the end of what the other side sends.
+    ///
+    /// # Errors
+    /// Those of the socket; [`io::ErrorKind::InvalidInput`] under TLS.
+    pub fn poll_peek(&self, context: &mut Context<'_>, space: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.poll_receive_by(context, |socket| {
+            Ok(rustix::net::recv(socket, &mut *space, RecvFlags::PEEK)?.0)
+        })
+    }
+
+    /// The address of our end, where that is an IP address. Asks the kernel.
+    pub fn local_address(&self) -> Option<std::net::SocketAddr> {
+        let local = SockRef::from(self).local_addr();
+        local.ok()?.as_socket()
+    }
+
     /// Writes the front of `parts`, as much as the kernel takes at once.
     pub fn poll_write(
         &mut self,
@@ -207,6 +223,19 @@ pub enum StdStream {
     Tcp(std::net::TcpStream),
     /// Within this machine.
     Unix(std::os::unix::net::UnixStream),
+}
+
+impl StdStream {
+    /// Another descriptor of the same stream.
+    ///
+    /// # Errors
+    /// No descriptor is free.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        match self {
+            Self::Tcp(socket) => socket.try_clone().map(Self::Tcp),
+            Self::Unix(socket) => socket.try_clone().map(Self::Unix),
+        }
+    }
 }
 
 impl AsFd for Stream {

@@ -40,6 +40,8 @@ pub struct BackendConnection {
     pub answer_end: usize,
     /// Whether it has carried an exchange before this one.
     pub is_reused: bool,
+    /// Whether it was begun in the name of one client: it carries nothing after this exchange.
+    pub is_of_one_client: bool,
     /// How long the backend keeps it open while it is idle.
     pub keep_for: Duration,
 }
@@ -63,6 +65,7 @@ impl BackendConnection {
             head: ResponseHead::default(),
             answer_end: 0,
             is_reused: false,
+            is_of_one_client: false,
             keep_for: Duration::ZERO,
         })
     }
@@ -105,7 +108,7 @@ impl IdleConnections {
         None
     }
 
-    /// Keeps a connection whose last answer was read to its proven end, for at most `keep`.
+    /// Keeps a connection whose last answer was read to its proven end, for at most `keep`; closes one of one client.
     pub fn give_back(
         &self,
         mut connection: Box<BackendConnection>,
@@ -114,6 +117,9 @@ impl IdleConnections {
         buffers: &Buffers,
     ) {
         connection.connection.rest(buffers);
+        if connection.is_of_one_client {
+            return;
+        }
         let mut by_backend = self.by_backend.borrow_mut();
         let idle = by_backend.entry(connection.backend).or_default();
         if idle.len() < KEPT_PER_BACKEND {

@@ -25,7 +25,7 @@ use crate::net::Secured;
 use crate::retry::Budget;
 use crate::strategy::Turn;
 use crate::telemetry::Label;
-use crate::tls::{self, Offer};
+use crate::tls::Offer;
 
 /// A backend as a member of a pool.
 #[derive(Debug)]
@@ -86,7 +86,7 @@ impl Pool {
         let members: Vec<Arc<Member>> = settings
             .backends
             .iter()
-            .map(|backend| carry_over(backend, &settings.tls, previous))
+            .map(|backend| carry_over(backend, &settings, previous))
             .collect();
         let turn = previous.map_or_else(Arc::default, |pool| Arc::clone(&pool.turn));
         let budget = previous.map_or_else(
@@ -127,15 +127,14 @@ impl Pool {
     }
 }
 
-fn carry_over(
-    wanted: &BackendSettings,
-    tls: &Option<Arc<tls::Client>>,
-    previous: Option<&Pool>,
-) -> Arc<Member> {
-    // Connections that were made under other rules of TLS must not be used under these. Those that were made when the same
-    // files held other authorities may be: a reload ends no connection.
-    let rules = |tls: &Option<Arc<tls::Client>>| tls.as_ref().map(|tls| tls.settings.clone());
-    let previous = previous.filter(|pool| rules(&pool.settings.tls) == rules(tls));
+fn carry_over(wanted: &BackendSettings, settings: &Settings, previous: Option<&Pool>) -> Arc<Member> {
+    // Connections that were made under other rules of TLS, or without a header that they need, must not be used under these.
+    // Those that were made when the same files held other authorities may be: a reload ends no connection.
+    let rules = |settings: &Settings| settings.tls.as_ref().map(|tls| tls.settings.clone());
+    let previous = previous.filter(|pool| {
+        let before = &pool.settings;
+        rules(before) == rules(settings) && before.send_proxy == settings.send_proxy
+    });
     let same = previous.and_then(|pool| {
         pool.members.iter().find(|member| {
             member.backend.address == wanted.address && member.backend.is_backup == wanted.is_backup

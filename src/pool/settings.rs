@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::backend::Address;
 use crate::health::Check;
+use crate::net::ProxyVersion;
 use crate::retry::Policy;
 use crate::strategy::Entry;
 use crate::tls;
@@ -56,6 +57,8 @@ pub struct Settings {
     pub in_flight_per_backend: Option<u32>,
     /// How TLS is spoken, where it is.
     pub tls: Option<Arc<tls::Client>>,
+    /// Whether connections to backends begin with a PROXY header, and in which form.
+    pub send_proxy: Option<ProxyVersion>,
     /// At least one.
     pub backends: Vec<BackendSettings>,
 }

@@ -1,5 +1,6 @@
 //! A client's connection as the request path sees it.
 
+use std::cell::OnceCell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -9,13 +10,14 @@ use super::terms::Terms;
 use super::worker::Worker;
 use crate::clock::Alarm;
 use crate::message::Connection;
+use crate::net::{ClientAddress, ProxyHeader, Stream};
 use crate::telemetry::Label;
 
 /// One client.
 pub struct Client {
     /// The bytes.
     pub connection: Connection,
-    /// The other end, as the socket says.
+    /// The other end, as the socket or a PROXY header says.
     pub peer: Rc<Peer>,
     /// The one timer of this connection.
     pub alarm: Alarm,
@@ -28,11 +30,17 @@ pub struct Client {
 /// The other end of a client's connection, written out once: every request names it to the backend and to the log.
 #[derive(Debug)]
 pub struct Peer {
-    pub(super) address: SocketAddr,
-    /// Its IP address alone, IPv6 without brackets; an IPv4 client of a socket for both families as IPv4.
+    pub(super) address: ClientAddress,
+    /// Its IP address alone, IPv6 without brackets; an IPv4 client of a socket for both families as IPv4. Empty without one.
     pub(super) ip: Box<str>,
     /// With its port, for the log.
     pub(super) label: Label,
+    /// Whether it can be a trusted proxy. Somebody whom a PROXY header does not name cannot, whoever sent the header.
+    pub(super) may_be_trusted: bool,
+    /// Whether a PROXY header says who it is, in place of its socket.
+    is_introduced: bool,
+    /// Where it connected to, once somebody has asked.
+    destination: OnceCell<Option<SocketAddr>>,
     /// Whether it speaks TLS with us.
     pub is_secure: bool,
     /// Who its verified certificate was given to, if it showed one.
@@ -52,11 +60,22 @@ pub struct Certificate {
 
 impl Peer {
     /// Writes an address out.
-    pub fn new(address: SocketAddr) -> Self {
+    pub fn new(address: impl Into<ClientAddress>) -> Self {
+        let address = address.into();
+        let (ip, label) = match address {
+            ClientAddress::Ip(address) => (
+                address.ip().to_canonical().to_string(),
+                Label::of_address(address),
+            ),
+            ClientAddress::Unix => (String::new(), Label::new("unix:")),
+        };
         Self {
             address,
-            ip: address.ip().to_canonical().to_string().into(),
-            label: Label::of_address(address),
+            ip: ip.into(),
+            label,
+            may_be_trusted: true,
+            is_introduced: false,
+            destination: OnceCell::new(),
             is_secure: false,
             certificate: None,
             terms: Terms::None,
@@ -64,13 +83,57 @@ impl Peer {
     }
 
     /// Where it is, if [`Self::new`] makes the same of that.
-    pub fn only_address(&self) -> Option<SocketAddr> {
-        let is_plain = !self.is_secure && matches!(self.terms, Terms::None);
+    pub fn only_address(&self) -> Option<ClientAddress> {
+        let is_plain = !self.is_secure && !self.is_introduced && matches!(self.terms, Terms::None);
         is_plain.then_some(self.address)
+    }
+
+    /// Whom a PROXY header names, which came from `sender`. A client of whom it says nothing keeps the sender's address, not
+    /// its trust: what such a client says of itself was vouched for by nobody. Nor is a client of a socket file on another
+    /// machine one of ours.
+    pub fn introduced(header: ProxyHeader, sender: ClientAddress) -> Self {
+        let peer = match header {
+            ProxyHeader::Ip { source, destination } => Self {
+                destination: OnceCell::from(Some(destination)),
+                ..Self::new(source)
+            },
+            ProxyHeader::Unix => Self {
+                may_be_trusted: false,
+                ..Self::new(ClientAddress::Unix)
+            },
+            ProxyHeader::Unknown => Self {
+                may_be_trusted: false,
+                ..Self::new(sender)
+            },
+            ProxyHeader::Local => return Self::new(sender),
+        };
+        Self {
+            is_introduced: true,
+            ..peer
+        }
+    }
+
+    /// Looks where it connected to, unless that is known: later its socket is out of reach.
+    pub fn note_destination(&self, stream: &Stream) {
+        self.destination.get_or_init(|| stream.local_address());
+    }
+
+    /// Its IP address and port, if it has them.
+    pub fn ip_address(&self) -> Option<SocketAddr> {
+        match self.address {
+            ClientAddress::Ip(address) => Some(address),
+            ClientAddress::Unix => None,
+        }
     }
 }
 
 impl Client {
+    /// Where it connected to, if that is an IP address.
+    pub(super) fn destination(&self) -> Option<SocketAddr> {
+        let peer = &self.peer.destination;
+        *peer.get_or_init(|| self.connection.local_address())
+    }
+
     /// Watches a client that has nothing to send for now. Ready with an error when its connection broke. The end of
     /// what it sends is no such thing (RFC 9112 §9.6: it may still read), and early bytes of a next request wait in the
     /// input, as many as fit.

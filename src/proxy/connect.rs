@@ -1,5 +1,6 @@
 //! A connection for one attempt: an idle one, a stream of one that is shared, or a new one.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use tokio::time::timeout_at;
@@ -9,7 +10,7 @@ use super::{Exchange, Failure};
 use crate::backend::Scheme;
 use crate::clock;
 use crate::http2;
-use crate::net::{self, DialError, Stream};
+use crate::net::{self, DialError, ProxyHeader, ProxyVersion, Stream};
 use crate::pool::{BackendConnection, Claim, Making, Member, Pool};
 use crate::tls::Offer;
 
@@ -35,22 +36,60 @@ impl Exchange<'_> {
             return Ok(idle);
         }
         // In a box, because every client's connection has room for this one, and few dial.
-        match member.backend.address.scheme {
-            Scheme::Http => Box::pin(self.dial(pool, member)).await,
+        match (pool.settings.send_proxy, member.backend.address.scheme) {
+            (Some(version), _) => Box::pin(self.introduce(pool, member, version)).await,
+            (None, Scheme::Http) => Box::pin(self.dial(pool, member)).await,
             // What is to become a tunnel has a connection of its own, of the protocol that knows how.
-            Scheme::Https if self.head.upgrade.is_some() => Box::pin(self.dial(pool, member)).await,
-            Scheme::Https | Scheme::H2c if is_fresh => {
+            (None, Scheme::Https) if self.head.upgrade.is_some() => Box::pin(self.dial(pool, member)).await,
+            (None, Scheme::Https | Scheme::H2c) if is_fresh => {
                 let deadline = clock::now() + pool.settings.timeouts.connect;
                 Box::pin(self.make(pool, member, None, deadline)).await
             }
-            Scheme::Https | Scheme::H2c => Box::pin(self.share(pool, member)).await,
+            (None, Scheme::Https | Scheme::H2c) => Box::pin(self.share(pool, member)).await,
+        }
+    }
+
+    /// A connection in the name of this request's client. It is kept and shared with nobody: what the backend believes of
+    /// it is true for this client only, and behind a trusted proxy the next request of the same connection may be another's.
+    async fn introduce(
+        &self,
+        pool: &Pool,
+        member: &Member,
+        version: ProxyVersion,
+    ) -> Result<Box<BackendConnection>, AttemptError> {
+        let mut introduction = Vec::new();
+        self.header().write(version, &mut introduction);
+        let id = member.backend.id;
+        let bound = pool.settings.timeouts.connect;
+        let deadline = clock::now() + bound;
+        let offer = match self.head.upgrade {
+            Some(_) => Offer::Http1,
+            None => Offer::Both,
+        };
+        let stream = self.reach(pool, member, &introduction, (offer, bound)).await?;
+        let mut connection = if is_http2(member, &stream) {
+            let (stream, _) = self.begin_http2(stream, deadline).await?;
+            BackendConnection::of_stream(id, stream)
+        } else {
+            BackendConnection::new(id, stream)
+        };
+        connection.is_of_one_client = true;
+        Ok(connection)
+    }
+
+    /// The client as the log names it.
+    fn header(&self) -> ProxyHeader {
+        let named = self.identity.named.map(|ip| SocketAddr::new(ip, 0));
+        match named.or_else(|| self.client.peer.ip_address()) {
+            Some(source) => ProxyHeader::of_client(source, self.client.destination()),
+            None => ProxyHeader::Unix,
         }
     }
 
     /// A connection of its own.
     async fn dial(&self, pool: &Pool, member: &Member) -> Result<Box<BackendConnection>, AttemptError> {
         let bound = pool.settings.timeouts.connect;
-        let stream = self.reach(pool, member, Offer::Http1, bound).await?;
+        let stream = self.reach(pool, member, &[], (Offer::Http1, bound)).await?;
         Ok(BackendConnection::new(member.backend.id, stream))
     }
 
@@ -90,35 +129,44 @@ impl Exchange<'_> {
         let worker = &self.client.worker;
         let id = member.backend.id;
         let bound = deadline.saturating_duration_since(clock::now());
-        let stream = self.reach(pool, member, Offer::Both, bound).await?;
-        let is_http2 = member.backend.address.scheme == Scheme::H2c || stream.speaks_http2();
+        let stream = self.reach(pool, member, &[], (Offer::Both, bound)).await?;
+        let is_http2 = is_http2(member, &stream);
         worker.shared_connections.chose(id, !is_http2);
         if !is_http2 {
             return Ok(BackendConnection::new(id, stream));
         }
+        let (stream, shared) = self.begin_http2(stream, deadline).await?;
+        worker.shared_connections.put(id, shared);
+        drop(making);
+        Ok(BackendConnection::of_stream(id, stream))
+    }
+
+    /// Exchanges prefaces; gives the connection and its first stream.
+    async fn begin_http2(
+        &self,
+        stream: Stream,
+        deadline: Instant,
+    ) -> Result<(http2::Stream, http2::Shared), AttemptError> {
+        let worker = &self.client.worker;
         let begun = http2::begin(stream, &self.snapshot.limits.message, clock::now());
         let (shared, driver) = match timeout_at(deadline.into(), begun).await {
             Ok(Ok(begun)) => begun,
             _ => return Err(AttemptError::unsent(Failure::ConnectFailed)),
         };
         worker.drivers.spawn(driver.run());
-        let stream = shared.open(worker.wheel.now());
-        worker.shared_connections.put(id, shared);
-        drop(making);
-        Ok(BackendConnection::of_stream(id, stream))
+        Ok((shared.open(worker.wheel.now()), shared))
     }
 
-    /// Dials, and shakes hands where TLS is spoken.
+    /// Dials, sends `introduction`, and shakes hands where TLS is spoken.
     async fn reach(
         &self,
         pool: &Pool,
         member: &Member,
-        offer: Offer,
-        bound: Duration,
+        introduction: &[u8],
+        (offer, bound): (Offer, Duration),
     ) -> Result<Stream, AttemptError> {
-        let addresses = member.backend.resolved.load_full();
         let secured = member.secured(pool, offer);
-        let connected = net::connect(&addresses, secured, bound).await;
+        let connected = net::connect(&member.backend, introduction, secured, bound).await;
         match connected.and_then(not_kept_back) {
             Ok(stream) => {
                 self.client.worker.counters.backend_connections_opened.increment();
@@ -130,6 +178,10 @@ impl Exchange<'_> {
             }
         }
     }
+}
+
+fn is_http2(member: &Member, stream: &Stream) -> bool {
+    member.backend.address.scheme == Scheme::H2c || stream.speaks_http2()
 }
 
 /// Refuses a connection that took one of the descriptors kept back for probes.

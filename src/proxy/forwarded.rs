@@ -4,12 +4,38 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
+use super::Peer;
 use crate::head::{FieldName, RequestHead};
+use crate::net::ClientAddress;
 
 /// Length of a request id that we make: 128 bits in hex.
 const ID_LENGTH: usize = 32;
 /// Longest request id that is taken over from a trusted proxy.
 const ID_BOUND: usize = 128;
+
+/// Proxies before us whose word about their clients counts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TrustedProxies {
+    /// Their IP addresses.
+    pub blocks: Vec<IpNet>,
+    /// Whether whoever comes through a socket file is one.
+    pub unix: bool,
+}
+
+impl TrustedProxies {
+    /// Whether this is the address of one.
+    pub fn contains(&self, address: ClientAddress) -> bool {
+        match address {
+            ClientAddress::Ip(address) => self.contains_ip(address.ip()),
+            ClientAddress::Unix => self.unix,
+        }
+    }
+
+    fn contains_ip(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.blocks.iter().any(|block| block.contains(&address))
+    }
+}
 
 /// Who sent the request.
 #[derive(Debug, Clone, Copy)]
@@ -23,8 +49,8 @@ pub struct Identity {
 
 impl Identity {
     /// Finds out who sent `head`; `random` makes the request id.
-    pub fn new(peer: SocketAddr, trusted: &[IpNet], head: &RequestHead, random: [u64; 2]) -> Self {
-        let is_trusted = !trusted.is_empty() && is_listed(trusted, peer.ip());
+    pub fn new(peer: &Peer, trusted: &TrustedProxies, head: &RequestHead, random: [u64; 2]) -> Self {
+        let is_trusted = peer.may_be_trusted && trusted.contains(peer.address);
         let named = if is_trusted {
             named_client(trusted, head)
         } else {
@@ -62,7 +88,7 @@ impl Identity {
 
 /// The rightmost address in all lines of `X-Forwarded-For` that is no trusted proxy. One that cannot be read ends the
 /// search: what stands left of it was not vouched for.
-fn named_client(trusted: &[IpNet], head: &RequestHead) -> Option<IpAddr> {
+fn named_client(trusted: &TrustedProxies, head: &RequestHead) -> Option<IpAddr> {
     let mut named = None;
     let mut lines: Vec<&[u8]> = head.values(FieldName::XForwardedFor).collect();
     while let Some(line) = lines.pop() {
@@ -71,7 +97,7 @@ fn named_client(trusted: &[IpNet], head: &RequestHead) -> Option<IpAddr> {
                 return named;
             };
             named = Some(address);
-            if !is_listed(trusted, address) {
+            if !trusted.contains_ip(address) {
                 return named;
             }
         }
@@ -89,11 +115,6 @@ fn read_address(text: &[u8]) -> Option<IpAddr> {
     bare.parse()
         .ok()
         .or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()))
-}
-
-fn is_listed(trusted: &[IpNet], address: IpAddr) -> bool {
-    let address = address.to_canonical();
-    trusted.iter().any(|net| net.contains(&address))
 }
 
 fn hex(random: [u64; 2]) -> [u8; ID_LENGTH] {
@@ -120,6 +141,7 @@ fn eight_digits(number: u32) -> [u8; 8] {
 mod tests {
     use super::*;
     use crate::head::{Field, Span};
+    use crate::net::ProxyHeader;
 
     fn identity(peer: &str, trusted: &[&str], lines: &[&str]) -> Identity {
         let mut head = RequestHead::default();
@@ -133,8 +155,15 @@ mod tests {
                 value,
             });
         }
-        let trusted: Vec<IpNet> = trusted.iter().map(|net| net.parse().unwrap()).collect();
-        Identity::new(peer.parse().unwrap(), &trusted, &head, [1, 0xabc])
+        let peer = Peer::new(peer.parse::<SocketAddr>().unwrap());
+        Identity::new(&peer, &trusting(trusted), &head, [1, 0xabc])
+    }
+
+    fn trusting(blocks: &[&str]) -> TrustedProxies {
+        TrustedProxies {
+            blocks: blocks.iter().map(|block| block.parse().unwrap()).collect(),
+            unix: false,
+        }
     }
 
     fn named(lines: &[&str]) -> Option<String> {
@@ -169,6 +198,40 @@ mod tests {
         );
         assert_eq!(named(&["nonsense"]), None);
         assert_eq!(named(&[]), None);
+    }
+
+    /// Also when the sender of the header is trusted itself: it did not vouch for what the client says.
+    #[test]
+    fn who_is_not_named_by_a_proxy_header_is_not_trusted() {
+        let sender = ClientAddress::Ip("10.0.0.9:1".parse().unwrap());
+        let trusted = TrustedProxies {
+            unix: true,
+            ..trusting(&["10.0.0.0/8"])
+        };
+        let is_trusted = |header| {
+            let peer = Peer::introduced(header, sender);
+            Identity::new(&peer, &trusted, &RequestHead::default(), [1, 2]).is_trusted
+        };
+        let named = |source: &str| ProxyHeader::Ip {
+            source: source.parse().unwrap(),
+            destination: "10.0.0.1:80".parse().unwrap(),
+        };
+        assert!(is_trusted(ProxyHeader::Local) && is_trusted(named("10.0.0.7:1")));
+        assert!(!is_trusted(ProxyHeader::Unknown) && !is_trusted(ProxyHeader::Unix));
+        assert!(!is_trusted(named("192.0.2.7:1")));
+    }
+
+    #[test]
+    fn a_client_of_a_socket_file_is_trusted_by_word_only() {
+        let is_trusted = |unix| {
+            let trusted = TrustedProxies {
+                unix,
+                ..trusting(&["0.0.0.0/0", "::/0"])
+            };
+            let peer = Peer::new(ClientAddress::Unix);
+            Identity::new(&peer, &trusted, &RequestHead::default(), [1, 2]).is_trusted
+        };
+        assert!(is_trusted(true) && !is_trusted(false));
     }
 
     #[test]

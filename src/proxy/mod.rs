@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 pub use client::{Certificate, Client, Peer};
 pub use error::Failure;
 pub use fields::write_request;
-pub use forwarded::Identity;
+pub use forwarded::{Identity, TrustedProxies};
 pub use reply::refuse;
 pub use settings::{ClientTimeouts, Limits};
 pub use snapshot::{Local, Shared, Snapshot};
@@ -156,7 +156,7 @@ impl<'a> Exchange<'a> {
         let timeout = if is_grpc { grpc::timeout(head) } else { None };
         let deadline = timeout.and_then(|timeout| started.checked_add(timeout));
         Self {
-            identity: Identity::new(client.peer.address, &snapshot.trusted_proxies, head, random),
+            identity: Identity::new(&client.peer, &snapshot.trusted_proxies, head, random),
             body: RequestBody {
                 transfer: Transfer::new(
                     source_length(head),

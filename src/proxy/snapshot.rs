@@ -6,9 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use ipnet::IpNet;
 
-use super::{ClientTimeouts, Limits};
+use super::{ClientTimeouts, Limits, TrustedProxies};
 use crate::backend::BackendId;
 use crate::pool::{Member, Membership, Pool};
 use crate::router::Router;
@@ -23,8 +22,8 @@ pub struct Snapshot {
     pub pools: Vec<Arc<Pool>>,
     /// Names of the routes for the log, by the router's index.
     pub route_labels: Vec<Label>,
-    /// Whose forwarding fields are believed.
-    pub trusted_proxies: Vec<IpNet>,
+    /// Whose forwarding fields and PROXY headers are believed.
+    pub trusted_proxies: TrustedProxies,
     /// Timeouts on the client's side.
     pub timeouts: ClientTimeouts,
     /// Limits on the client's side.

@@ -134,6 +134,7 @@ fn host_of(authority: &[u8]) -> &[u8] {
 mod tests {
     use super::*;
     use crate::http1::{HeadScan, Kind, Limits, parse_request};
+    use crate::proxy::{Peer, TrustedProxies};
 
     fn head(bytes: &str) -> RequestHead {
         let mut scan = HeadScan::default();
@@ -172,8 +173,12 @@ mod tests {
     /// What becomes of a request: served, redirected or refused.
     fn verdict(terms: &Terms, request: &str) -> &'static str {
         let head = head(request);
-        let trusted = ["10.0.0.0/8".parse().unwrap()];
-        let identity = Identity::new("10.0.0.1:1".parse().unwrap(), &trusted, &head, [0, 0]);
+        let trusted = TrustedProxies {
+            blocks: vec!["10.0.0.0/8".parse().unwrap()],
+            unix: false,
+        };
+        let address: std::net::SocketAddr = "10.0.0.1:1".parse().unwrap();
+        let identity = Identity::new(&Peer::new(address), &trusted, &head, [0, 0]);
         match terms.verdict(&head, &identity) {
             Verdict::Serve => "served",
             Verdict::Redirect(_) => "redirected",

@@ -1,27 +1,29 @@
 //! The listeners as they run, which is not all that is written of them.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::listener;
+use crate::net::ListenAddress;
 
 /// A listener that runs, by its address as it really is.
 pub(super) type Running = (String, Arc<listener::Settings>);
 
 /// The listeners that run, with their addresses as they really are, and with the port that clients are redirected to.
-pub(super) fn all(listeners: &[listener::Settings], addresses: &[SocketAddr]) -> Vec<Running> {
+pub(super) fn all(listeners: &[listener::Settings], addresses: &[ListenAddress]) -> Vec<Running> {
     let with_tls = || {
         let both = listeners.iter().zip(addresses);
         both.filter(|(settings, _)| settings.tls.is_some())
-            .map(|(_, address)| *address)
+            .filter_map(|(_, address)| address.ip())
     };
-    let port = |of: &SocketAddr| {
+    // A socket file has no port: who comes by it is told that of another listener.
+    let port = |of: &ListenAddress| {
         let usual = with_tls().find(|address| address.port() == 443);
-        let near = || with_tls().find(|address| address.ip() == of.ip());
+        let its = of.ip().map(|address| address.ip());
+        let near = || with_tls().find(|address| Some(address.ip()) == its);
         let found = usual.or_else(near).or_else(|| with_tls().next());
         found.map_or(443, |address| address.port())
     };
-    let one = |(settings, address): (&listener::Settings, &SocketAddr)| {
+    let one = |(settings, address): (&listener::Settings, &ListenAddress)| {
         let mut settings = settings.clone();
         if settings.redirect == Some(listener::Redirect::ToTls) {
             settings.redirect = Some(listener::Redirect::ToPort(port(address)));
@@ -54,13 +56,17 @@ mod tests {
         });
         let tls = Arc::new(tls.unwrap());
         let settings = |text: &&str| listener::Settings {
-            address: text.trim_end_matches('s').parse().unwrap(),
+            address: ListenAddress::Ip(text.trim_end_matches('s').parse().unwrap()),
+            proxy_protocol: false,
             http2: true,
             tls: text.ends_with('s').then(|| Arc::clone(&tls)),
             redirect: (!text.ends_with('s')).then_some(redirect),
         };
         let listeners: Vec<_> = addresses.iter().map(settings).collect();
-        let addresses: Vec<_> = listeners.iter().map(|settings| settings.address).collect();
+        let addresses: Vec<_> = listeners
+            .iter()
+            .map(|settings| settings.address.clone())
+            .collect();
         all(&listeners, &addresses)[0].1.redirect
     }
 

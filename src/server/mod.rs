@@ -22,7 +22,7 @@ use crate::clock;
 use crate::config::{self, Config, Workers};
 use crate::health::Change;
 use crate::listener::Crew;
-use crate::net;
+use crate::net::{self, ListenAddress};
 use crate::proxy::Shared;
 use crate::tasks::Tasks;
 use crate::telemetry::Logs;
@@ -44,7 +44,7 @@ pub enum StartError {
     #[error("cannot listen on {address}: {source}{hint}")]
     Bind {
         /// Which one.
-        address: SocketAddr,
+        address: ListenAddress,
         /// What to do about it.
         hint: &'static str,
         /// What the system says.
@@ -61,7 +61,7 @@ pub enum StartError {
 /// What is told when clients can come.
 pub struct Running {
     /// Where clients come in.
-    pub addresses: Vec<SocketAddr>,
+    pub addresses: Vec<ListenAddress>,
     /// Where the admin API is.
     pub admin: Option<SocketAddr>,
 }
@@ -158,7 +158,7 @@ impl Server {
         let admin = config
             .admin
             .as_ref()
-            .map(|admin| bind(admin.address))
+            .map(|admin| bind(&ListenAddress::Ip(admin.address)))
             .transpose()?;
         let (shared, pools) = assemble::first(&config)?;
         let (changed, changes) = mpsc::channel(CHANGES_BOUND);
@@ -178,7 +178,7 @@ impl Server {
         let workers = start_workers(&config, &entrances, &shared, logs, &stopped)?;
         let running = Running {
             addresses,
-            admin: admin.as_ref().map(net::Bound::address).transpose()?,
+            admin: admin.as_ref().map(net::Bound::ip).transpose()?,
         };
         let facts = Arc::new(Facts {
             shared,
@@ -294,8 +294,9 @@ impl Server {
             "Stopping: running requests may finish"
         );
         self.facts.changing().readiness = Readiness::NotReady("stopping".to_owned());
-        let _ = self.stop.send(Stop::Drain);
+        // Socket files go first: whoever finds one is still taken in.
         self.listeners.clear();
+        let _ = self.stop.send(Stop::Drain);
         let deadline = tokio::time::sleep(self.config.timeouts.drain);
         tokio::pin!(deadline);
         loop {
@@ -324,25 +325,38 @@ fn bind_all(config: &Config) -> Result<Vec<net::Bound>, StartError> {
     config
         .listeners
         .iter()
-        .map(|listener| bind(listener.address))
+        .map(|listener| bind(&listener.address))
         .collect()
 }
 
 /// Takes an address; it lets nobody in yet.
-fn bind(address: SocketAddr) -> Result<net::Bound, StartError> {
-    net::bind(address).map_err(|source| {
-        let hint = match source.kind() {
-            io::ErrorKind::AddrInUse => " (another process has it: stop that one, or choose another address)",
-            io::ErrorKind::PermissionDenied => " (ports below 1024 need the capability CAP_NET_BIND_SERVICE)",
-            io::ErrorKind::AddrNotAvailable => " (no interface of this machine has this address)",
-            _ => "",
-        };
-        StartError::Bind {
-            address,
-            hint,
-            source,
-        }
+fn bind(address: &ListenAddress) -> Result<net::Bound, StartError> {
+    net::bind(address).map_err(|source| StartError::Bind {
+        address: address.clone(),
+        hint: hint(address, source.kind()),
+        source,
     })
+}
+
+/// What to do about an address that cannot be had.
+fn hint(address: &ListenAddress, kind: io::ErrorKind) -> &'static str {
+    match (address, kind) {
+        (_, io::ErrorKind::AddrInUse) => {
+            " (another process has it: stop that one, or choose another address)"
+        }
+        (ListenAddress::Ip(_), io::ErrorKind::PermissionDenied) => {
+            " (ports below 1024 need the capability CAP_NET_BIND_SERVICE)"
+        }
+        (ListenAddress::Unix(_), io::ErrorKind::PermissionDenied) => {
+            " (this user may not make files in its folder, or not look at the one that is there)"
+        }
+        (ListenAddress::Unix(_), io::ErrorKind::AlreadyExists) => {
+            " (what is there is no socket: remove it, or choose another path)"
+        }
+        (ListenAddress::Unix(_), io::ErrorKind::NotFound) => " (its folder does not exist: make it)",
+        (_, io::ErrorKind::AddrNotAvailable) => " (no interface of this machine has this address)",
+        _ => "",
+    }
 }
 
 fn start_workers(
@@ -390,7 +404,9 @@ fn start_admin(
     let mut tasks = Tasks::default();
     if let (Some(settings), Some(bound)) = (config.admin.clone(), bound) {
         bound.listen()?;
-        let listener = bound.share()?;
+        let net::StdListener::Tcp(listener) = bound.share()? else {
+            return Err(StartError::Io(io::ErrorKind::Unsupported.into()));
+        };
         let view: Arc<dyn admin::View> = Arc::<Facts>::clone(facts);
         let control = Control {
             view,

@@ -1,7 +1,6 @@
 //! One worker: a thread with a runtime of its own that accepts clients and serves them.
 
 use std::io;
-use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -13,6 +12,7 @@ use tokio::task::JoinSet;
 use super::Stop;
 use crate::clock;
 use crate::listener::{self, Acceptor, Seat};
+use crate::net::StdListener;
 use crate::proxy::{Shared, Worker};
 use crate::tasks::LocalTasks;
 use crate::telemetry::access_log::LogBuffer;
@@ -25,7 +25,7 @@ const EVENT_INTERVAL: u32 = 61;
 pub(super) struct Start {
     pub(super) index: usize,
     pub(super) seat: Seat,
-    pub(super) sockets: Vec<(TcpListener, Arc<listener::Settings>)>,
+    pub(super) sockets: Vec<(StdListener, Arc<listener::Settings>)>,
     pub(super) shared: Arc<Shared>,
     pub(super) counters: Arc<WorkerCounters>,
     pub(super) log: LogBuffer,

@@ -12,7 +12,7 @@ mod oracle;
 mod script;
 
 use std::cell::RefCell;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener as FrontListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,8 +21,9 @@ use std::time::Duration;
 use evenkeel::clock;
 use evenkeel::config::{self, Config};
 use evenkeel::listener::{self, Acceptor, Crew};
+use evenkeel::net::{ListenAddress, StdListener};
 use evenkeel::pool::Pool;
-use evenkeel::proxy::{Shared, Snapshot, Worker};
+use evenkeel::proxy::{Shared, Snapshot, TrustedProxies, Worker};
 use evenkeel::router::Router;
 use evenkeel::tasks::LocalTasks;
 use evenkeel::telemetry::Label;
@@ -66,7 +67,7 @@ struct Rig {
 
 /// Where clients and backends listen.
 struct Stage {
-    front: StdListener,
+    front: FrontListener,
     address: SocketAddr,
     backends: Vec<Rc<TcpListener>>,
 }
@@ -79,7 +80,7 @@ impl Rig {
             .build_local(LocalOptions::default())
             .expect("a runtime");
         let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let front = StdListener::bind(loopback).expect("a port");
+        let front = FrontListener::bind(loopback).expect("a port");
         front.set_nonblocking(true).expect("a socket of ours");
         let address = front.local_addr().expect("it is bound");
         let bind = || runtime.block_on(TcpListener::bind(loopback)).expect("a port");
@@ -150,14 +151,15 @@ async fn play(
     let seat = Crew::of(1, clock::now()).pop().expect("one worker");
     let front = stage.front.try_clone().expect("a descriptor");
     let settings = Arc::new(listener::Settings {
-        address: front.local_addr().expect("it has one"),
+        address: ListenAddress::Ip(front.local_addr().expect("it has one")),
+        proxy_protocol: false,
         http2: false,
         tls: None,
     });
     let acceptor = Acceptor::start(
         &worker,
         seat,
-        vec![(front, settings)],
+        vec![(StdListener::Tcp(front), settings)],
         &mut accepting,
         &connections,
     )
@@ -247,7 +249,7 @@ fn snapshot(config: &Config, input: &Input<'_>) -> Snapshot {
             .map(|pool| Pool::new(pool.clone(), None))
             .collect(),
         route_labels: vec![Label::new("*")],
-        trusted_proxies: Vec::new(),
+        trusted_proxies: TrustedProxies::default(),
         timeouts: config.timeouts,
         limits,
     }

@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use crate::net;
+use crate::net::{self, ListenAddress, StdListener};
 use crate::tasks::Tasks;
 
 /// Bound of a request's head, in bytes; the balancer refuses larger ones anyway.
@@ -94,9 +94,12 @@ pub(super) async fn serve_switch(listener: TcpListener, backend: mpsc::Sender<Tu
 
 /// Takes an address and lets clients in.
 pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let bound = net::bind(address)?;
+    let bound = net::bind(&ListenAddress::Ip(address))?;
     bound.listen()?;
-    TcpListener::from_std(bound.share()?)
+    match bound.share()? {
+        StdListener::Tcp(socket) => TcpListener::from_std(socket),
+        StdListener::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
+    }
 }
 
 /// The next connection; none ever without a listener.

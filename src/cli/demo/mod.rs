@@ -4,13 +4,13 @@ mod backend;
 mod backends;
 
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::Args;
 
 use super::{Outcome, Streams};
 use crate::config::{self, Config, Loaded, Report};
+use crate::net::ListenAddress;
 use crate::server::{self, Plan, Running, StartError};
 use backends::Backends;
 
@@ -101,10 +101,21 @@ pub(super) fn demo(arguments: &DemoArguments, streams: &mut Streams<'_>) -> io::
 
 /// What is there and what to try, on a line each.
 fn welcome(running: &Running, backends: &Backends) -> String {
-    let open = running.addresses.first().map(SocketAddr::to_string);
-    let open = open.unwrap_or_default();
+    let open = running.addresses.first();
+    // curl takes a socket file beside the URL.
+    let (open, option) = match open {
+        Some(ListenAddress::Ip(address)) => (address.to_string(), String::new()),
+        Some(ListenAddress::Unix(path)) => (
+            "localhost".to_owned(),
+            format!("--unix-socket {} ", path.display()),
+        ),
+        None => Default::default(),
+    };
     let switch = backends.switch;
-    let mut text = format!("\nThe balancer is at  http://{open}/\n");
+    let mut text = match running.addresses.first() {
+        Some(address @ ListenAddress::Unix(_)) => format!("\nThe balancer is at  {address}\n"),
+        _ => format!("\nThe balancer is at  http://{open}/\n"),
+    };
     for (name, address) in backends::NAMES.iter().zip(&backends.addresses) {
         text.push_str(&format!("  backend {name:<9} http://{address}/\n"));
     }
@@ -114,15 +125,15 @@ fn welcome(running: &Running, backends: &Backends) -> String {
     text.push_str("\nTry, in another terminal:\n");
     for (url, what) in [
         (
-            format!("http://{open}/"),
+            format!("{option}http://{open}/"),
             "again and again: each backend in its turn",
         ),
         (
-            format!("http://{open}/503"),
+            format!("{option}http://{open}/503"),
             "backend three answers 503: you never see it, the log shows the retry",
         ),
         (
-            format!("http://{open}/slow"),
+            format!("{option}http://{open}/slow"),
             "backend three takes 3 seconds for it",
         ),
         (
@@ -184,7 +195,14 @@ mod tests {
             .config(backends)
             .unwrap_or_else(|report| panic!("{report}"));
         assert_eq!(loaded.config.pools[0].backends.len(), 2);
-        assert!(loaded.config.listeners[0].address.ip().is_loopback());
+        assert!(
+            loaded.config.listeners[0]
+                .address
+                .ip()
+                .unwrap()
+                .ip()
+                .is_loopback()
+        );
     }
 
     #[test]

@@ -48,21 +48,12 @@ fn section(section: &Section) -> Value {
 }
 
 fn key(key: &Key) -> Value {
-    let mut accepted = if key.is_built {
-        kind(&key.kind)
-    } else {
-        vec![json!({ "const": false })]
-    };
+    let mut accepted = kind(&key.kind);
     accepted.extend(words(key.words));
     if !is_structure(&key.kind) {
         accepted.push(variable());
     }
-    let about = if key.is_built {
-        key.about.to_owned()
-    } else {
-        format!("Not built yet. {}", key.about)
-    };
-    let mut schema = json!({ "description": about, "anyOf": accepted });
+    let mut schema = json!({ "description": key.about, "anyOf": accepted });
     if let (Presence::Default(text), Some(schema)) = (key.presence, schema.as_object_mut()) {
         schema.insert("default".to_owned(), default(text));
     }

@@ -36,8 +36,6 @@ pub(super) struct Key {
     pub(super) presence: Presence,
     /// What it does.
     pub(super) about: &'static str,
-    /// Whether this version has the feature. When not, only the words that switch it off are accepted.
-    pub(super) is_built: bool,
 }
 
 /// What happens when a key is not written.
@@ -94,10 +92,9 @@ impl Section {
         self.keys.iter().find(|key| key.name == name)
     }
 
-    /// What is built of it, for messages.
+    /// The names of all, for messages.
     pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
-        let built = self.keys.iter().filter(|key| key.is_built);
-        built.map(|key| key.name)
+        self.keys.iter().map(|key| key.name)
     }
 }
 
@@ -109,7 +106,6 @@ impl Key {
             words: &[],
             presence: Presence::Optional(""),
             about,
-            is_built: true,
         }
     }
 
@@ -130,11 +126,6 @@ impl Key {
 
     const fn words(mut self, words: &'static [&'static str]) -> Self {
         self.words = words;
-        self
-    }
-
-    const fn not_built(mut self) -> Self {
-        self.is_built = false;
         self
     }
 

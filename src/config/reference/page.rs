@@ -53,18 +53,13 @@ fn write_section(page: &mut String, section: &Section) {
     let _ = write!(page, "\n## {}\n\n{}\n\n", section.name, section.about);
     page.push_str("| key | value | default | what it does |\n| --- | --- | --- | --- |\n");
     for key in section.keys {
-        let (accepts, about) = if key.is_built {
-            (key.accepts(), key.about.to_owned())
-        } else {
-            ("false".to_owned(), format!("*Not built yet.* {}", key.about))
-        };
         let default = default(key);
         let _ = writeln!(
             page,
             "| `{}` | {} | {default} | {} |",
             key.name,
-            cell(&accepts),
-            cell(&about)
+            cell(&key.accepts()),
+            cell(key.about)
         );
     }
 }

@@ -10,15 +10,22 @@ const ADDRESS: Kind = Kind::Text(Form {
     or_number: true,
 });
 
+/// What clients can come to, beside an address of the network.
+const LISTEN_ADDRESS: Kind = Kind::Text(Form {
+    what: "an IP address and a port, such as 0.0.0.0:8080, [::1]:8080 or :8080, or a socket file such as unix:/run/evenkeel.sock",
+    pattern: Some(r"^(unix:.+|([0-9.]+:|\[[0-9A-Fa-f:.%]+\]:|\*:|:)?[0-9]{1,5})$"),
+    or_number: true,
+});
+
 const BACKEND_URL: Kind = Kind::Text(Form {
-    what: "a URL such as http://10.0.0.1:8001, https://… or h2c://…",
-    pattern: Some(r"^(http|https|h2c)://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?/?$"),
+    what: "a URL such as http://10.0.0.1:8001, https://… or h2c://…, or a socket file such as unix:/run/app.sock",
+    pattern: Some(r"^(unix:.+|(http|https|h2c)://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?/?)$"),
     or_number: false,
 });
 
 const BACKENDS: Kind = Kind::List(&Kind::Either(&BACKEND_URL, &Kind::Section(&BACKEND)));
 
-/// What switches a feature off that is not built.
+/// What switches a feature off.
 const OFF: &[&str] = &["off", "none"];
 
 const STRATEGY_ABOUT: &str = "How a backend is chosen; `evenkeel strategies` lists them.";
@@ -30,7 +37,7 @@ pub(in crate::config) const ROOT: Section = Section {
     keys: &[
         Key::new(
             "listen",
-            Kind::Either(&ADDRESS, &Kind::List(&ADDRESS)),
+            Kind::Either(&LISTEN_ADDRESS, &Kind::List(&LISTEN_ADDRESS)),
             "Where clients connect. Short for `listeners` with nothing but an `address`. `:8080` is port 8080 of every IPv4 address.",
         ),
         Key::new("listeners", Kind::List(&Kind::Section(&LISTENER)), "Where clients connect."),
@@ -57,11 +64,11 @@ pub(in crate::config) const ROOT: Section = Section {
         Key::new(
             "trusted_proxies",
             Kind::List(&Kind::Text(Form {
-                what: "an IP address or a block such as 10.0.0.0/8",
-                pattern: Some(r"^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$"),
+                what: "an IP address, a block such as 10.0.0.0/8, or unix",
+                pattern: Some(r"^(unix|[0-9A-Fa-f:.]+(/[0-9]{1,3})?)$"),
                 or_number: false,
             })),
-            "Whose `X-Forwarded-*` fields are believed.",
+            "Whose `X-Forwarded-*` fields, and whose PROXY headers, are believed. `unix` is whoever comes through a socket file: it counts for the fields only.",
         )
         .default("[]"),
         Key::new("strategy", Kind::Strategy, STRATEGY_ABOUT).default("round_robin"),
@@ -90,8 +97,8 @@ pub(in crate::config) const LISTENER: Section = Section {
     keys: &[
         Key::new(
             "address",
-            ADDRESS,
-            "IP address and port; port 0 takes a free one. `:8080` is `0.0.0.0:8080`; `[::]` is IPv6 only. (`unix:PATH` is not built yet.)",
+            LISTEN_ADDRESS,
+            "IP address and port; port 0 takes a free one. `:8080` is `0.0.0.0:8080`; `[::]` is IPv6 only. `unix:PATH` is a socket file, made with mode 0660: one at which nobody listens is replaced, and it is removed at the stop.",
         )
         .required(),
         Key::new("tls", Kind::Section(&LISTENER_TLS), "How TLS is spoken to clients.")
@@ -106,10 +113,9 @@ pub(in crate::config) const LISTENER: Section = Section {
         Key::new(
             "proxy_protocol",
             Kind::Flag,
-            "Whether connections of trusted proxies begin with a PROXY header.",
+            "Whether every connection begins with a PROXY header, version 1 or 2, which says whose it is. It is believed from `trusted_proxies`, which are needed then; at a socket file the permissions of the file are the trust. A connection without it, or of anybody else, is closed.",
         )
-        .default("false")
-        .not_built(),
+        .default("false"),
         Key::new(
             "redirect_to_https",
             Kind::Either(&Kind::Flag, &Kind::Count { least: 1, most: 65_535 }),
@@ -199,12 +205,10 @@ pub(in crate::config) const POOL: Section = Section {
         .otherwise("off, or with `https` backends what its keys say when absent"),
         Key::new(
             "send_proxy",
-            Kind::Flag,
-            "Whether connections to backends begin with a PROXY header.",
+            Kind::Choice(&["off", "v1", "v2"]),
+            "Whether connections to backends begin with a PROXY header that names the client, and in which version. Each carries one request then, because it belongs to that client. Probes say that they are nobody's (`PROXY UNKNOWN`, or LOCAL).",
         )
-        .words(OFF)
-        .default("off")
-        .not_built(),
+        .default("off"),
     ],
 };
 
@@ -216,7 +220,7 @@ pub(in crate::config) const BACKEND: Section = Section {
         Key::new(
             "url",
             BACKEND_URL,
-            "Scheme, host and port (80 when not written, 443 for `https`), and nothing else. `http` is HTTP/1.1, `h2c` is HTTP/2 without TLS, `https` is what backend and balancer agree on. (`unix` is not built yet.)",
+            "Scheme, host and port (80 when not written, 443 for `https`), and nothing else. `http` is HTTP/1.1, `h2c` is HTTP/2 without TLS, `https` is what backend and balancer agree on. `unix:PATH` is HTTP/1.1 over a socket file; probes ask for the host `localhost` there.",
         )
         .required(),
         Key::new(

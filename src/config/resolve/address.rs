@@ -1,21 +1,31 @@
 //! Addresses to listen on.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
 
+use crate::config::context::Context;
 use crate::config::reader::{Reader, Written};
 use crate::config::source::Finding;
+use crate::net::{LONGEST_PATH, ListenAddress};
+
+/// What the address of a socket file begins with.
+const FILE: &str = "unix:";
 
 /// An address and where it was written; `None` when it is a default.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct Listening<'a> {
-    pub(super) address: SocketAddr,
+    pub(super) address: ListenAddress,
     pub(super) written: Option<Written<'a>>,
 }
 
 impl Listening<'_> {
     /// Whether both cannot be bound at one time. IPv6 sockets of ours take no IPv4 connections.
     pub(super) fn overlaps(&self, other: &Self) -> bool {
-        let (one, other) = (self.address, other.address);
+        let (one, other) = match (&self.address, &other.address) {
+            (ListenAddress::Ip(one), ListenAddress::Ip(other)) => (one, other),
+            (one, other) => return one == other,
+        };
         let is_one_part = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
         one.port() != 0 && one.port() == other.port() && one.is_ipv4() == other.is_ipv4() && is_one_part
     }
@@ -23,21 +33,45 @@ impl Listening<'_> {
 
 /// Reads the address that was written for a key, or reports what is wrong with it.
 pub(super) fn read<'a>(reader: &Reader<'_>, key: &str, written: Written<'a>) -> Option<Listening<'a>> {
-    if written.text.starts_with("unix:") {
-        let message = "unix sockets are not built yet";
-        reader
-            .cx
-            .report(Finding::error(written.place, message).note("accepted: an IP address and a port"));
-        return None;
-    }
-    let Some(address) = parse(written.text) else {
-        reader.refuse(key, written, hint(written.text));
-        return None;
+    let address = match file(reader.cx, written) {
+        Some(path) => ListenAddress::Unix(path?),
+        None => ListenAddress::Ip(read_ip(reader, key, written)?),
     };
     Some(Listening {
         address,
         written: Some(written),
     })
+}
+
+/// The same where nothing but an IP address and a port will do.
+pub(super) fn read_ip(reader: &Reader<'_>, key: &str, written: Written<'_>) -> Option<SocketAddr> {
+    let address = parse(written.text);
+    if address.is_none() {
+        reader.refuse(key, written, hint(written.text));
+    }
+    address
+}
+
+/// The path of a socket file, written as `unix:PATH`; `None` within for one that cannot be, which is reported. `None` for
+/// anything else.
+pub(super) fn file(cx: &Context<'_>, written: Written<'_>) -> Option<Option<PathBuf>> {
+    let text = written.text.strip_prefix(FILE)?;
+    let path = cx.path(text);
+    let quote = cx.quote(written.place);
+    let message = if text.is_empty() || text.ends_with('/') {
+        format!("{quote} names no socket file")
+    } else if text.starts_with('@') {
+        format!("{quote} would be an abstract socket, which has no file and no permissions")
+    } else if text.chars().any(char::is_control) {
+        format!("{quote} has characters that cannot be seen")
+    } else if path.as_os_str().as_bytes().len() > LONGEST_PATH {
+        format!("the path of {quote} is longer than the {LONGEST_PATH} bytes that a socket file may have")
+    } else {
+        return Some(Some(path));
+    };
+    let finding = Finding::error(written.place, message);
+    cx.report(finding.note("accepted: a path such as unix:/run/evenkeel.sock"));
+    Some(None)
 }
 
 /// Address and port; without an address, or with `*` for it, every IPv4 address.
@@ -88,8 +122,12 @@ mod tests {
     use super::*;
 
     fn listening(text: &str) -> Listening<'static> {
+        let address = match text.strip_prefix(FILE) {
+            Some(path) => ListenAddress::Unix(path.into()),
+            None => ListenAddress::Ip(parse(text).unwrap()),
+        };
         Listening {
-            address: parse(text).unwrap(),
+            address,
             written: None,
         }
     }
@@ -147,6 +185,9 @@ mod tests {
             ("0.0.0.0:80", "127.0.0.1:81", false),
             ("127.0.0.1:80", "127.0.0.2:80", false),
             ("127.0.0.1:0", "127.0.0.1:0", false),
+            ("unix:/a", "unix:/a", true),
+            ("unix:/a", "unix:/b", false),
+            ("unix:/a", "0.0.0.0:80", false),
         ] {
             assert_eq!(
                 listening(one).overlaps(&listening(other)),

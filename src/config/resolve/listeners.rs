@@ -1,5 +1,6 @@
 //! `listen`, `listeners` and `admin`: every address that the process binds.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::address::{self, Listening};
@@ -7,11 +8,13 @@ use super::refer;
 use super::tls;
 use crate::admin;
 use crate::config::context::Context;
-use crate::config::reader::{Reader, is_off, refuse_shape, written};
+use crate::config::reader::{Reader, Written, is_off, refuse_shape, written};
 use crate::config::reference::{ADMIN, LISTENER};
 use crate::config::source::{Finding, Origin, Place};
 use crate::config::tree::{Node, Value};
 use crate::listener::{self, Redirect};
+use crate::net::ListenAddress;
+use crate::proxy::TrustedProxies;
 
 /// Most listeners. Each of them is compared with each other one.
 const MOST_LISTENERS: usize = 256;
@@ -20,19 +23,23 @@ const MOST_LISTENERS: usize = 256;
 const SHORTEST_TOKEN: usize = 16;
 
 /// Reads them all and reports those that cannot be bound beside each other.
-pub(super) fn read(root: &Reader<'_>) -> (Vec<listener::Settings>, Option<admin::Settings>) {
+pub(super) fn read(
+    root: &Reader<'_>,
+    trusted: &TrustedProxies,
+) -> (Vec<listener::Settings>, Option<admin::Settings>) {
     let plain = |listening: Listening<'_>| listener::Settings {
         address: listening.address,
+        proxy_protocol: false,
         http2: true,
         tls: None,
         redirect: None,
     };
     let mut all: Vec<_> = short(root)
         .into_iter()
-        .map(|listening| (listening, plain(listening)))
+        .map(|listening| (listening.clone(), plain(listening)))
         .collect();
-    all.extend(long(root));
-    let addresses: Vec<_> = all.iter().map(|(listening, _)| *listening).collect();
+    all.extend(long(root, trusted));
+    let addresses: Vec<_> = all.iter().map(|(listening, _)| listening.clone()).collect();
     if !root.has_any(&["listen", "listeners"]) {
         let note = match root.cx.source.origin {
             Origin::File => "write `listen: 0.0.0.0:8080`",
@@ -41,16 +48,13 @@ pub(super) fn read(root: &Reader<'_>) -> (Vec<listener::Settings>, Option<admin:
         root.cx.report(Finding::whole("there is no listener").note(note));
     }
     let admin = admin(root);
-    check_overlaps(
-        root.cx,
-        &addresses,
-        admin.as_ref().map(|(listening, _)| listening),
-    );
-    let listeners = all.into_iter().map(|(_, settings)| settings).collect();
-    let admin = admin.map(|(listening, token)| admin::Settings {
-        address: listening.address,
-        token,
+    let reached = admin.as_ref().map(|(address, written, _)| Listening {
+        address: ListenAddress::Ip(*address),
+        written: *written,
     });
+    check_overlaps(root.cx, &addresses, reached.as_ref());
+    let listeners = all.into_iter().map(|(_, settings)| settings).collect();
+    let admin = admin.map(|(address, _, token)| admin::Settings { address, token });
     (listeners, admin)
 }
 
@@ -73,7 +77,7 @@ fn short<'a>(root: &Reader<'a>) -> Vec<Listening<'a>> {
     nodes.iter().take(MOST_LISTENERS).filter_map(read_one).collect()
 }
 
-fn long<'a>(root: &Reader<'a>) -> Vec<(Listening<'a>, listener::Settings)> {
+fn long<'a>(root: &Reader<'a>, trusted: &TrustedProxies) -> Vec<(Listening<'a>, listener::Settings)> {
     let Some(items) = root.list("listeners") else {
         return Vec::new();
     };
@@ -87,9 +91,14 @@ fn long<'a>(root: &Reader<'a>) -> Vec<(Listening<'a>, listener::Settings)> {
         let http2 = reader.flag("http2", None);
         let tls = tls::listener(&reader, http2).map(Arc::new);
         let redirect = redirect(&reader);
+        let proxy_protocol = reader.flag("proxy_protocol", None);
         let listening = listening?;
+        if proxy_protocol {
+            check_trust(&reader, &listening, trusted);
+        }
         let settings = listener::Settings {
-            address: listening.address,
+            address: listening.address.clone(),
+            proxy_protocol,
             http2,
             tls,
             redirect,
@@ -122,6 +131,20 @@ fn redirect(reader: &Reader<'_>) -> Option<Redirect> {
     Some(redirect)
 }
 
+/// Makes sure that somebody may send PROXY headers. Whom a socket file is for, its mode says.
+fn check_trust(reader: &Reader<'_>, listening: &Listening<'_>, trusted: &TrustedProxies) {
+    let is_file = matches!(listening.address, ListenAddress::Unix(_));
+    if let (false, true, Some(place)) = (
+        is_file,
+        trusted.blocks.is_empty(),
+        reader.key_place("proxy_protocol"),
+    ) {
+        let message = "`proxy_protocol` believes proxies, and `trusted_proxies` names none";
+        let note = "write the addresses that connections come from: `trusted_proxies: [10.0.0.0/8]`";
+        reader.cx.report(Finding::error(place, message).note(note));
+    }
+}
+
 fn check_number(root: &Reader<'_>, key: &str, place: Place, items: &[Node]) {
     if items.is_empty() {
         root.cx
@@ -134,31 +157,36 @@ fn check_number(root: &Reader<'_>, key: &str, place: Place, items: &[Node]) {
     }
 }
 
-fn admin<'a>(root: &Reader<'a>) -> Option<(Listening<'a>, Option<String>)> {
+/// The address of the admin API, where it was written, and the token.
+type Admin<'a> = (SocketAddr, Option<Written<'a>>, Option<String>);
+
+fn admin<'a>(root: &Reader<'a>) -> Option<Admin<'a>> {
     let absent = Reader::absent(root.cx, &ADMIN);
     let default = || default_address();
     let Some(node) = root.node("admin") else {
-        return Some((default()?, None));
+        return Some((default()?, None, None));
     };
     match &node.value {
         value if is_off(value) => None,
         Value::Text(_) => {
-            let listening = address::read(root, "admin", written(node)?)?;
+            let written = written(node)?;
+            let address = address::read_ip(root, "admin", written)?;
             let token = token(&absent);
-            check_reach(root.cx, &listening, false);
-            Some((listening, token))
+            check_reach(root.cx, (address, Some(written)), false);
+            Some((address, Some(written), token))
         }
         Value::Map(_) => {
             let reader = Reader::open(root.cx, &ADMIN, node)?;
-            let listening = match reader.text("address") {
-                Some(written) => address::read(&reader, "address", written),
+            let written = reader.text("address");
+            let address = match written {
+                Some(written) => address::read_ip(&reader, "address", written),
                 None => default(),
             };
             let token = token(&reader);
             let has_token = token.is_some() || is_token_refused(&reader);
-            let listening = listening?;
-            check_reach(root.cx, &listening, has_token);
-            Some((listening, token))
+            let address = address?;
+            check_reach(root.cx, (address, written), has_token);
+            Some((address, written, token))
         }
         _ => {
             root.refuse_node("admin", node);
@@ -167,12 +195,8 @@ fn admin<'a>(root: &Reader<'a>) -> Option<(Listening<'a>, Option<String>)> {
     }
 }
 
-fn default_address() -> Option<Listening<'static>> {
-    let text = ADMIN.key("address")?.default_text();
-    Some(Listening {
-        address: address::parse(text)?,
-        written: None,
-    })
+fn default_address() -> Option<SocketAddr> {
+    address::parse(ADMIN.key("address")?.default_text())
 }
 
 /// Whether a token was written that is reported already; then its absence is not reported as well.
@@ -203,9 +227,9 @@ fn token(reader: &Reader<'_>) -> Option<String> {
     Some(written.text.to_owned())
 }
 
-fn check_reach(cx: &Context<'_>, listening: &Listening<'_>, has_token: bool) {
-    let is_loopback = listening.address.ip().to_canonical().is_loopback();
-    let Some(written) = listening.written.filter(|_| !is_loopback && !has_token) else {
+fn check_reach(cx: &Context<'_>, (address, written): (SocketAddr, Option<Written<'_>>), has_token: bool) {
+    let is_loopback = address.ip().to_canonical().is_loopback();
+    let Some(written) = written.filter(|_| !is_loopback && !has_token) else {
         return;
     };
     let message = format!(

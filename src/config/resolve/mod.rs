@@ -35,7 +35,8 @@ pub(super) fn config(cx: &Context<'_>, root: Option<&Node>) -> Option<Config> {
         Some(count) => Workers::Count(usize::try_from(count).unwrap_or(usize::MAX)),
         None => Workers::Auto,
     };
-    let (listeners, admin) = listeners::read(&root);
+    let trusted_proxies = trusted_proxies(&root);
+    let (listeners, admin) = listeners::read(&root, &trusted_proxies);
     let pools = pools::read(&root);
     let routes = routes::read(&root, &pools);
     Some(Config {
@@ -43,7 +44,7 @@ pub(super) fn config(cx: &Context<'_>, root: Option<&Node>) -> Option<Config> {
         workers,
         admin,
         access_log: access_log::read(&root),
-        trusted_proxies: trusted_proxies(&root),
+        trusted_proxies,
         timeouts: client_timeouts(&root),
         limits: limits(&root),
         pools: pools.into_iter().map(|pool| pool.settings).collect(),
@@ -83,13 +84,21 @@ fn limits(root: &Reader<'_>) -> proxy::Limits {
     }
 }
 
-fn trusted_proxies(root: &Reader<'_>) -> Vec<IpNet> {
-    let items = root.list("trusted_proxies").unwrap_or_default();
-    items.iter().filter_map(|item| block(root.cx, item)).collect()
+fn trusted_proxies(root: &Reader<'_>) -> proxy::TrustedProxies {
+    let is_unix = |item: &&Node| written(item).is_some_and(|written| written.text == "unix");
+    let items = root.list("trusted_proxies").unwrap_or_default().iter();
+    let (files, blocks): (Vec<_>, Vec<_>) = items.partition(is_unix);
+    proxy::TrustedProxies {
+        blocks: blocks
+            .into_iter()
+            .filter_map(|item| block(root.cx, item))
+            .collect(),
+        unix: !files.is_empty(),
+    }
 }
 
 fn block(cx: &Context<'_>, item: &Node) -> Option<IpNet> {
-    let accepted = "an IP address or a block such as 10.0.0.0/8";
+    let accepted = "an IP address, a block such as 10.0.0.0/8, or unix";
     let Some(written) = written(item) else {
         refuse_shape(cx, item, accepted);
         return None;

@@ -1,6 +1,7 @@
 //! `backends` and `pools`.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::rules::Rules;
@@ -12,6 +13,7 @@ use crate::config::reference::{BACKEND, POOL, strategy_names};
 use crate::config::source::{Finding, Origin, Place};
 use crate::config::suggest;
 use crate::config::tree::{Entry, Node, Value};
+use crate::net::ProxyVersion;
 use crate::pool::{BackendSettings, Settings};
 use crate::strategy;
 
@@ -31,9 +33,6 @@ pub(super) struct Pool {
     /// Whether `backends` at top level made it.
     pub(super) is_short: bool,
 }
-
-/// Schemes that the design knows and this version does not.
-const LATER_SCHEMES: [&str; 1] = ["unix"];
 
 /// What other balancers call our strategies.
 const OTHER_NAMES: [(&str, &str); 5] = [
@@ -88,7 +87,7 @@ struct Base {
 fn short(root: &Reader<'_>, base: &Base) -> Option<Pool> {
     let place = root.key_place("backends")?;
     let settings = settings(DEFAULT_POOL, base.strategy?, base.rules.clone(), backends(root));
-    let settings = with_tls(settings, &Reader::absent(root.cx, &POOL));
+    let settings = with_beginning(settings, &Reader::absent(root.cx, &POOL));
     Some(Pool {
         settings,
         place,
@@ -113,7 +112,7 @@ fn long(root: &Reader<'_>, entry: &Entry, base: &Base) -> Option<Pool> {
     let strategy = strategy(&pool, base.strategy)?;
     let rules = Rules::of_pool(&pool, &base.rules);
     Some(Pool {
-        settings: with_tls(settings(&entry.key, strategy, rules, backends(&pool)), &pool),
+        settings: with_beginning(settings(&entry.key, strategy, rules, backends(&pool)), &pool),
         place: entry.key_place,
         is_short: false,
     })
@@ -133,16 +132,29 @@ fn settings(
         timeouts: rules.timeouts,
         in_flight_per_backend: rules.in_flight_per_backend,
         tls: None,
+        send_proxy: None,
         backends,
     }
 }
 
-/// Adds how TLS is spoken, where a backend has a URL for it or the pool says so.
-fn with_tls(mut settings: Settings, pool: &Reader<'_>) -> Settings {
+/// Adds how connections begin: with a PROXY header, where the pool says so, and how TLS is spoken, where a backend has a
+/// URL for it or the pool says so.
+fn with_beginning(mut settings: Settings, pool: &Reader<'_>) -> Settings {
     let speaks = |backend: &BackendSettings| backend.address.scheme == Scheme::Https;
     settings.tls = tls::pool(pool, settings.backends.iter().any(speaks)).map(Arc::new);
     settings.health_check.tls.clone_from(&settings.tls);
+    settings.send_proxy = send_proxy(pool);
+    settings.health_check.send_proxy = settings.send_proxy;
     settings
+}
+
+fn send_proxy(pool: &Reader<'_>) -> Option<ProxyVersion> {
+    if pool.is_off("send_proxy") {
+        return None;
+    }
+    let word = pool.choice("send_proxy", None);
+    let version = ProxyVersion::ALL.iter().find(|(name, _)| *name == word);
+    version.map(|(_, version)| *version)
 }
 
 fn check_name(root: &Reader<'_>, entry: &Entry) {
@@ -196,10 +208,9 @@ fn backends(reader: &Reader<'_>) -> Vec<BackendSettings> {
         let Some((backend, url)) = backend(reader.cx, item) else {
             continue;
         };
-        let Address {
-            scheme, host, port, ..
-        } = backend.address.clone();
-        if let Some(first) = seen.insert((scheme, host, port), url) {
+        let (scheme, host, port, file) = backend.address.place();
+        let place = (scheme, host.to_owned(), port, file.map(Path::to_owned));
+        if let Some(first) = seen.insert(place, url) {
             let message = format!("this backend is the same as {}", refer(reader.cx, first));
             let note = "to give it more requests, use `weight`";
             reader.cx.report(Finding::error(url.place, message).note(note));
@@ -255,23 +266,20 @@ fn backend_map<'a>(cx: &Context<'_>, item: &'a Node) -> Option<(BackendSettings,
 /// Parses a backend's URL. Messages show it as written, never its expanded form.
 fn address(cx: &Context<'_>, written: Written<'_>) -> Option<Address> {
     let text = written.text;
+    if let Some(path) = super::address::file(cx, written) {
+        return Some(Address::of_file(text, path?));
+    }
     let error = match Address::parse(text) {
         Ok(address) => return Some(address),
         Err(error) => error,
     };
     let quote = cx.quote(written.place);
     let (message, hint) = match error {
-        AddressError::NoScheme if text.starts_with("unix:") => {
-            ("unix backends are not built yet".to_owned(), None)
-        }
         AddressError::NoScheme => {
             let with_scheme = format!("http://{text}");
             let is_url = Address::parse(&with_scheme).is_ok();
             let hint = is_url.then(|| format!("did you mean `{with_scheme}`?"));
             (format!("a backend is a URL: {quote} has no scheme"), hint)
-        }
-        AddressError::Unsupported(scheme) if LATER_SCHEMES.contains(&scheme.as_str()) => {
-            (format!("{scheme} backends are not built yet"), None)
         }
         AddressError::Unsupported(scheme) => (
             format!("the scheme of {quote} is not known"),
@@ -295,7 +303,7 @@ fn address(cx: &Context<'_>, written: Written<'_>) -> Option<Address> {
         AddressError::Port(_) => (format!("the port of {quote} is no number from 1 to 65535"), None),
     };
     let hint = hint.filter(|_| !written.is_expanded);
-    let accepted = "accepted: a URL such as http://10.0.0.1:8001";
+    let accepted = "accepted: a URL such as http://10.0.0.1:8001, or unix:/path";
     cx.report(
         Finding::error(written.place, message)
             .note_if(hint)

@@ -123,6 +123,7 @@ fn health_check(parent: &Reader<'_>, base: Option<&Check>) -> Check {
         healthy_after: after("healthy_after", base.map(|base| base.healthy_after)),
         unhealthy_after: after("unhealthy_after", base.map(|base| base.unhealthy_after)),
         tls: None,
+        send_proxy: None,
     }
 }
 

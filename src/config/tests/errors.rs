@@ -70,7 +70,7 @@ retry: { attempts: 0, causes: [sunshine, timout] }
 health_check: { kind: icmp, path: healthz, status: 700, interval: soon }
 pools:
   api:
-    backends: [a:1, unix:/b, 'http://c:99999', {url: 'http://d:1', weight: 257}, {weight: 1}]
+    backends: [a:1, 'unix:', 'http://c:99999', {url: 'http://d:1', weight: 257}, {weight: 1}]
   empty: { backends: [] }
   half:
 routes:
@@ -187,9 +187,9 @@ fn refuses_bad_addresses() {
         &["IPv6 address needs quotes"],
     );
     says(
-        "listen: unix:/run/e.sock\nbackends: [http://a:1]",
+        "listen: unix:run/\nbackends: [http://a:1]",
         (1, 9),
-        &["not built yet"],
+        &["names no socket file", "unix:/run/evenkeel.sock"],
     );
     says(
         "listen: []\nbackends: [http://a:1]",
@@ -308,7 +308,9 @@ fn refuses_bad_backends() {
         ("http://a:0", "the port of `http://a:0`"),
         ("http://a:65536", "no number from 1 to 65535"),
         ("'http://'", "has no usable host"),
-        ("unix:/run/a.sock", "unix backends are not built yet"),
+        ("'unix:'", "names no socket file"),
+        ("unix:@app", "an abstract socket"),
+        ("unix:/a, {url: unix:/a}", "the same as `unix:/a`"),
         ("htp://a:1", "did you mean `http`?"),
         ("[http://a:1]", "a list is not accepted here"),
         ("", "`backends` is empty"),
@@ -467,13 +469,42 @@ fn refuses_bad_rules() {
 }
 
 #[test]
-fn says_what_is_not_built_yet() {
-    let listener = |keys: &str| format!("listeners: [{{ address: ':1', {keys} }}]\nbackends: [http://a:1]\n");
-    says(&listener("proxy_protocol: true"), (1, 30), &["is not built yet"]);
-    let pool = |keys: &str| {
-        format!("listen: :1\npools: {{ a: {{ backends: [http://a:1], {keys} }} }}\nroutes: [{{ pool: a }}]\n")
+fn refuses_addresses_of_socket_files_that_cannot_be() {
+    let long = format!("listen: unix:/{}\nbackends: [http://a:1]", "x".repeat(107));
+    says(&long, (1, 9), &["longer than the 107 bytes"]);
+    let twice = "listen: ['unix:/run/e.sock', 'unix:/run/e.sock']\nbackends: [http://a:1]";
+    says(twice, (1, 30), &["overlaps with", "on line 1"]);
+    let admin = "listen: :1\nadmin: unix:/run/admin.sock\nbackends: [http://a:1]";
+    says(
+        admin,
+        (2, 8),
+        &["is not accepted for `admin`", "an IP address and a port"],
+    );
+}
+
+#[test]
+fn proxy_headers_need_somebody_who_may_send_them() {
+    let listener = |address: &str, trusted: &str| {
+        format!(
+            "listeners: [{{ address: '{address}', proxy_protocol: true }}]\ntrusted_proxies: [{trusted}]\nbackends: [http://a:1]\n"
+        )
     };
-    says(&pool("send_proxy: v1"), (2, 39), &["is not built yet"]);
+    for trusted in ["", "unix"] {
+        says(
+            &listener(":1", trusted),
+            (1, 30),
+            &["`trusted_proxies` names none", "[10.0.0.0/8]"],
+        );
+    }
+    super::good(&listener(":1", "10.0.0.0/8"));
+    super::good(&listener("unix:/run/e.sock", ""));
+    let pool =
+        "listen: :1\npools: { a: { backends: [http://a:1], send_proxy: true } }\nroutes: [{ pool: a }]\n";
+    says(
+        pool,
+        (2, 51),
+        &["is not accepted for `send_proxy`", "off, v1, v2"],
+    );
 }
 
 #[test]

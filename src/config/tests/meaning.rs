@@ -6,6 +6,8 @@ use std::time::Duration;
 use super::{bad, good, read, with};
 use crate::config::{Config, Workers, print};
 use crate::health::{Kind, StatusRange};
+use crate::net::{ListenAddress, ProxyVersion};
+use crate::proxy::TrustedProxies;
 use crate::retry::{Attempts, Cause};
 use crate::telemetry::access_log::{OnFull, Target};
 
@@ -16,11 +18,14 @@ listeners:
     http2: false
     tls: none
     redirect_to_https: 8443
-  - { address: "[::1]:8081", redirect_to_https: true }
+  - address: "[::1]:8081"
+    redirect_to_https: true
+    proxy_protocol: true
+  - { address: "unix:run/e.sock", proxy_protocol: true }
 workers: 3
 admin: { address: 0.0.0.0:9900, token: "${TOKEN}" }
 access_log: { path: log/access.json, on_full: block, query: true }
-trusted_proxies: [10.0.0.0/8, 192.168.1.1, "fd00::/8"]
+trusted_proxies: [10.0.0.0/8, 192.168.1.1, "fd00::/8", unix]
 strategy: least_requests
 health_check: { path: /healthz, status: [200-299, 304], interval: 5s, timeout: 1s, healthy_after: 1, unhealthy_after: 2 }
 retry: { attempts: 2, causes: [reset, 502], non_idempotent_503: false, replay_limit: 1MiB }
@@ -55,6 +60,8 @@ pools:
       - http://10.0.0.1:8001
       - { url: http://10.0.0.2:8001, weight: 3 }
       - { url: "http://[::1]:8001", backup: true }
+      - unix:run/app.sock
+      - { url: unix:/run/app.sock, weight: 2 }
     health_check: { kind: tcp, interval: 1m }
     retry: { attempts: all }
     timeouts: { connect: 250ms }
@@ -63,6 +70,7 @@ pools:
     send_proxy: off
   quiet:
     backends: [http://c:1]
+    send_proxy: v2
     health_check: off
     retry: off
 routes:
@@ -93,7 +101,15 @@ fn assert_same(one: &Config, other: &Config) {
         assert_eq!(one.retry, other.retry);
         assert_eq!(one.timeouts, other.timeouts);
         assert_eq!(one.in_flight_per_backend, other.in_flight_per_backend);
-        assert_eq!(one.backends, other.backends);
+        assert_eq!(one.send_proxy, other.send_proxy);
+        let places = |settings: &crate::pool::Settings| {
+            settings
+                .backends
+                .iter()
+                .map(|backend| (backend.address.clone(), backend.weight, backend.is_backup))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(places(one), places(other));
     }
 }
 
@@ -101,7 +117,7 @@ fn assert_same(one: &Config, other: &Config) {
 fn short_form_is_complete() {
     let config =
         good("listen: 0.0.0.0:8080\nbackends:\n  - http://localhost:8001\n  - http://localhost:8002\n");
-    assert_eq!(config.listeners[0].address, "0.0.0.0:8080".parse().unwrap());
+    assert_eq!(config.listeners[0].address.to_string(), "0.0.0.0:8080");
     assert_eq!(config.workers, Workers::Auto);
     let admin = config.admin.unwrap();
     assert_eq!(
@@ -111,7 +127,7 @@ fn short_form_is_complete() {
     assert_eq!(config.access_log.target, Target::Stdout);
     assert_eq!(config.access_log.on_full, OnFull::Drop);
     assert!(!config.access_log.query);
-    assert!(config.trusted_proxies.is_empty());
+    assert_eq!(config.trusted_proxies, TrustedProxies::default());
     assert_eq!(config.limits.message, crate::http1::Limits::default());
     assert_eq!(config.limits.connections, None);
     let pool = &config.pools[0];
@@ -150,7 +166,7 @@ fn short_form_is_complete() {
 #[test]
 fn long_form_says_everything() {
     let config = good(EVERYTHING);
-    assert_eq!(config.listeners.len(), 3);
+    assert_eq!(config.listeners.len(), 4);
     assert_eq!(config.workers, Workers::Count(3));
     assert_eq!(
         config.admin.as_ref().and_then(|admin| admin.token.as_deref()),
@@ -162,7 +178,11 @@ fn long_form_says_everything() {
     );
     assert_eq!(config.access_log.on_full, OnFull::Block);
     assert!(config.access_log.query);
-    assert_eq!(config.trusted_proxies[1], "192.168.1.1/32".parse().unwrap());
+    assert_eq!(
+        config.trusted_proxies.blocks[1],
+        "192.168.1.1/32".parse().unwrap()
+    );
+    assert!(config.trusted_proxies.unix);
     assert_eq!(config.limits.body, Some(10_000_000));
     assert_eq!(config.limits.min_body_rate, Some(1024));
     assert_eq!(config.timeouts.drain, Duration::ZERO);
@@ -181,6 +201,37 @@ fn long_form_says_everything() {
     assert_eq!(config.routes.len(), 3);
     assert_eq!(config.routes[0].host.as_deref(), Some("api.example.com"));
     assert_eq!(config.routes[0].path_prefix, "/v1");
+}
+
+#[test]
+fn socket_files_and_proxy_headers_stand_where_they_were_written() {
+    let config = good(EVERYTHING);
+    let proxied: Vec<bool> = config
+        .listeners
+        .iter()
+        .map(|listener| listener.proxy_protocol)
+        .collect();
+    assert_eq!(proxied, [false, false, true, true]);
+    let socket = ListenAddress::Unix("/etc/evenkeel/run/e.sock".into());
+    assert_eq!(config.listeners[3].address, socket);
+    let short = good("listen: ['unix:/run/e.sock', ':1']\nbackends: ['unix:/run/app.sock']\n");
+    assert_eq!(
+        short.listeners[0].address,
+        ListenAddress::Unix("/run/e.sock".into())
+    );
+    let backend = &config.pools[1].backends[3].address;
+    assert_eq!(backend.url, "unix:run/app.sock", "as configured");
+    assert_eq!(
+        backend.file.as_deref(),
+        Some(Path::new("/etc/evenkeel/run/app.sock"))
+    );
+    let sent: Vec<_> = config
+        .pools
+        .iter()
+        .map(|pool| (pool.send_proxy, pool.health_check.send_proxy))
+        .collect();
+    let v2 = Some(ProxyVersion::V2);
+    assert_eq!(sent, [(None, None), (None, None), (v2, v2)]);
 }
 
 #[test]
@@ -277,6 +328,7 @@ listeners:
   - address: \"0.0.0.0:8080\"
     tls: off
     http2: true
+    proxy_protocol: false
     redirect_to_https: false
 workers: auto
 admin:
@@ -333,6 +385,7 @@ pools:
     limits:
       in_flight_per_backend: none
     tls: off
+    send_proxy: off
 routes:
   - path_prefix: /
     pool: default

@@ -5,7 +5,7 @@ use super::{AnswerContext, write_answer, write_request};
 use crate::backend::Address;
 use crate::head::{BodyLength, FieldName, Method, RequestHead, ResponseHead, Version};
 use crate::http1::{HeadScan, Kind, Limits, Malformed, parse_request, parse_response};
-use crate::proxy::forwarded::Identity;
+use crate::proxy::forwarded::{Identity, TrustedProxies};
 use proptest::prelude::*;
 
 /// Names that say who the client is or which way the message came, and those that some backends take for them.
@@ -55,11 +55,14 @@ fn read_answer(bytes: &[u8], asked: Method) -> Result<ResponseHead, Malformed> {
 
 fn write(head: &RequestHead, trusted: &str) -> Vec<u8> {
     let peer: std::net::SocketAddr = "10.0.0.9:1234".parse().expect("an address");
-    let trusted = [trusted.parse().expect("a block")];
-    let identity = Identity::new(peer, &trusted, head, [1, 2]);
+    let trusted = TrustedProxies {
+        blocks: vec![trusted.parse().expect("a block")],
+        unix: true,
+    };
+    let peer = crate::proxy::Peer::new(peer);
+    let identity = Identity::new(&peer, &trusted, head, [1, 2]);
     let backend = Address::parse("http://backend.test:8001").expect("a URL");
     let mut out = Vec::new();
-    let peer = crate::proxy::Peer::new(peer);
     write_request(head, &identity, &peer, &backend, &mut out);
     out
 }

@@ -230,6 +230,8 @@ pub struct WorkerCounters {
     /// HTTP/2 connections that were ended because of what they sent.
     pub http2_connections_expelled: Counter,
     tls_handshakes_failed: [Counter; HandshakeFailure::ALL.len()],
+    /// Connections that were closed for want of a PROXY header that counts.
+    pub proxy_headers_rejected: Counter,
     timeouts: [Counter; Timeout::ALL.len()],
 }
 

@@ -171,6 +171,11 @@ pub const METRICS: &[Metric] = &[
         },
     ),
     counter(
+        "evenkeel_proxy_headers_rejected_total",
+        "Client connections that were closed because their PROXY header was missing, malformed, late, or of a sender who is not trusted.",
+        Source::Threads(|thread| thread.proxy_headers_rejected.value()),
+    ),
+    counter(
         "evenkeel_timeouts_total",
         "Timeouts that ran out, by their key in the config.",
         Source::Each {

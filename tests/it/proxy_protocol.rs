@@ -1,0 +1,399 @@
+//! PROXY headers: from whom they are believed, what follows them, and what backends are told by them.
+
+use std::time::Duration;
+
+use crate::support::{Answer, Backend, Bare, Builder, Client, Held, Proxy, Request, http2};
+
+const QUIET: &str = "workers: 1\nhealth_check: { kind: none }";
+const TRUSTING: &str = "trusted_proxies: [127.0.0.0/8]";
+const LINE: &str = "PROXY TCP4 192.0.2.7 192.0.2.1 50123 80\r\n";
+const REQUEST: &str = "GET /x HTTP/1.1\r\nHost: test\r\n\r\n";
+
+/// What every header of version 2 begins with.
+const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+
+/// A header of version 2 for 192.0.2.7:50123.
+fn binary() -> Vec<u8> {
+    binary_of(0x21, 0x11, b"\xc0\x00\x02\x07\xc0\x00\x02\x01\xc3\xcb\x00\x50")
+}
+
+fn binary_of(command: u8, family: u8, block: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(block.len()).expect("it is short").to_be_bytes();
+    [SIGNATURE, &[command, family], &length, block].concat()
+}
+
+/// One whose listener wants headers.
+fn proxied(backends: &[&Backend]) -> Builder {
+    let before = Proxy::before(backends).config(QUIET).config(TRUSTING);
+    before.listener("proxy_protocol: true")
+}
+
+fn rejected(proxy: &Proxy) -> u64 {
+    let text = proxy.get_admin("/metrics").text();
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("evenkeel_proxy_headers_rejected_total "));
+    line.and_then(|value| value.parse().ok())
+        .expect("the metric is there")
+}
+
+fn client_of(request: &Request) -> Option<&str> {
+    request.field("x-forwarded-for")
+}
+
+#[test]
+fn the_client_that_a_header_names_is_the_client() {
+    let backend = Backend::saying("");
+    let proxy = proxied(&[&backend]).start();
+    let six = [&[0; 15][..], &[7], &[0; 15], &[1], b"\xc3\xcb\x00\x50"].concat();
+    let own = "";
+    for (path, header, client, forwarded) in [
+        ("/v1", LINE.as_bytes().to_vec(), "192.0.2.7:50123", "192.0.2.7"),
+        ("/v2", binary(), "192.0.2.7:50123", "192.0.2.7"),
+        ("/six", binary_of(0x21, 0x21, &six), "[::7]:50123", "::7"),
+        ("/unknown", b"PROXY UNKNOWN\r\n".to_vec(), own, "127.0.0.1"),
+        ("/unspecified", binary_of(0x21, 0, b""), own, "127.0.0.1"),
+        ("/local", binary_of(0x20, 0, b""), own, "127.0.0.1"),
+    ] {
+        let mut one = proxy.client();
+        one.send(header);
+        assert_eq!(one.get(path).status(), 200, "{path}");
+        assert_eq!(one.get(path).status(), 200, "{path}, again");
+        let address = one.address().to_string();
+        let client = if client == own { &address } else { client };
+        assert_eq!(proxy.access_line(path)["client_ip"], client, "{path}");
+        let request = backend.wait_for_request(|request| request.start() == format!("GET {path}"));
+        assert_eq!(client_of(&request), Some(forwarded), "{path}");
+    }
+    assert_eq!(rejected(&proxy), 0);
+}
+
+/// A socket file of another machine: it has no address.
+#[test]
+fn a_client_of_the_senders_socket_file_has_no_address() {
+    let backend = Backend::saying("");
+    let proxy = proxied(&[&backend]).start();
+    proxy.client().send(binary_of(0x21, 0x31, &[0; 216])).get("/x");
+    assert_eq!(proxy.access_line("/x")["client_ip"], "unix:");
+    assert_eq!(client_of(&backend.requests(|_| true)[0]), None);
+}
+
+/// However a header and what follows it are cut, both are whole: nothing is lost, nothing belongs to the other.
+#[test]
+fn header_and_requests_come_in_any_pieces() {
+    let backend = Backend::saying("");
+    let proxy = proxied(&[&backend]).start();
+    for header in [LINE.as_bytes().to_vec(), binary()] {
+        let all = [&header, REQUEST.as_bytes(), REQUEST.as_bytes()].concat();
+        for cut in 0..=header.len() + 1 {
+            let mut client = proxy.client();
+            client.send(&all[..cut]);
+            client.send(&all[cut..]);
+            assert_eq!(client.read().status(), 200, "cut at {cut}");
+            assert_eq!(client.read().status(), 200, "cut at {cut}, pipelined");
+        }
+        let mut client = proxy.client();
+        for byte in all {
+            client.send([byte]);
+        }
+        assert_eq!((client.read().status(), client.read().status()), (200, 200));
+    }
+    let lines = proxy.access_lines(2);
+    assert!(
+        lines.iter().all(|line| line["client_ip"] == "192.0.2.7:50123"),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn a_longer_header_with_additions_is_skipped_to_its_end() {
+    let backend = Backend::saying("");
+    let proxy = proxied(&[&backend]).start();
+    let block = [&binary()[16..], b"\x04\x0b\xb8", &[b'G'; 3000]].concat();
+    let mut client = proxy.client();
+    assert_eq!(client.send(binary_of(0x21, 0x11, &block)).get("/x").status(), 200);
+}
+
+#[test]
+fn http2_follows_a_header_too() {
+    let backend = Backend::saying("hello");
+    let proxy = proxied(&[&backend]).start();
+    let mut client = proxy.client();
+    // The preface, empty settings, and a GET on stream 1.
+    let request = http2::frame(1, 5, 1, http2::GET);
+    let settings = http2::frame(4, 0, 0, b"");
+    client.send(
+        [
+            LINE.as_bytes(),
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+            &settings,
+            &request,
+        ]
+        .concat(),
+    );
+    client.read_until(|bytes| bytes.windows(5).any(|window| window == b"hello"));
+    let request = backend.wait_for_request(|_| true);
+    assert_eq!(client_of(&request), Some("192.0.2.7"));
+}
+
+/// I7: no answer, and nothing of what came reaches a backend.
+#[test]
+fn what_is_no_header_ends_the_connection_without_an_answer() {
+    let backend = Backend::saying("");
+    let proxy = proxied(&[&backend]).start();
+    let into_the_request = binary_of(0x21, 0x11, &binary()[16..])
+        .into_iter()
+        .enumerate()
+        // More bytes than there are before the request.
+        .map(|(at, byte)| if at == 15 { byte + 50 } else { byte })
+        .collect::<Vec<u8>>();
+    let mut count = 0;
+    for header in [
+        b"".to_vec(),
+        b"\x16\x03\x01\x02\x00\x01".to_vec(),
+        b"PROXY TCP4 192.0.2.7 192.0.2.1 050123 80\r\n".to_vec(),
+        b"PROXY TCP4 ::7 ::1 50123 80\r\n".to_vec(),
+        b"PROXY TCP4 192.0.2.7 192.0.2.1 50123 65536\r\n".to_vec(),
+        b"PROXY TCP4 192.0.2.7 192.0.2.1 50123 80\n".to_vec(),
+        b"PROXY UNKNOWN\rX: \r\n".to_vec(),
+        format!("PROXY UNKNOWN {}\r\n", "x".repeat(100)).into_bytes(),
+        format!("\r\n{LINE}").into_bytes(),
+        binary_of(0x22, 0x11, b""),
+        binary_of(0x21, 0x11, b"short"),
+        binary_of(0x21, 0, &[0; 5000]),
+        into_the_request,
+    ] {
+        let mut client = proxy.client();
+        client.send(
+            [
+                &header,
+                REQUEST.as_bytes(),
+                REQUEST.as_bytes(),
+                REQUEST.as_bytes(),
+            ]
+            .concat(),
+        );
+        let got = client.read_to_end();
+        assert!(got.is_empty(), "{header:?}: {:?}", String::from_utf8_lossy(&got));
+        count += 1;
+        assert_eq!(rejected(&proxy), count, "{header:?}");
+    }
+    assert!(backend.requests(|_| true).is_empty());
+    assert_eq!(proxy.count_so_far(|line| line["msg"] == "Request completed"), 0);
+}
+
+#[test]
+fn a_header_that_stops_or_does_not_come_ends_the_connection() {
+    let backend = Backend::saying("");
+    let proxy = proxied(&[&backend])
+        .config("timeouts: { client_header: 200ms }")
+        .start();
+    for part in [&b""[..], b"PROXY TCP4 192.0.2.7", &binary()[..20]] {
+        let mut client = proxy.client();
+        client.send(part);
+        assert!(client.read_to_end().is_empty(), "{part:?}");
+    }
+    assert_eq!(rejected(&proxy), 3);
+    let mut client = proxy.client();
+    client.send(&LINE[..20]).finish_sending();
+    assert!(client.read_to_end().is_empty());
+    assert_eq!(rejected(&proxy), 4);
+    // Whoever only looks whether somebody listens did nothing wrong.
+    let mut client = proxy.client();
+    client.finish_sending();
+    assert!(client.read_to_end().is_empty());
+    assert_eq!(rejected(&proxy), 4);
+}
+
+#[test]
+fn a_header_of_somebody_who_is_not_trusted_ends_the_connection() {
+    let backend = Backend::saying("");
+    let proxy = Proxy::before(&[&backend])
+        .config(QUIET)
+        .config("trusted_proxies: [10.0.0.0/8]")
+        .listener("proxy_protocol: true")
+        .start();
+    let mut client = proxy.client();
+    assert!(client.read_to_end().is_empty());
+    assert_eq!(rejected(&proxy), 1);
+}
+
+/// I1, I7: the sender's trust is not its client's.
+#[test]
+fn a_client_behind_a_header_cannot_say_who_it_is() {
+    let backend = Backend::saying("");
+    let proxy = proxied(&[&backend]).start();
+    let spoofed =
+        |path: &str| format!("GET {path} HTTP/1.1\r\nHost: test\r\nX-Forwarded-For: 6.6.6.6\r\n\r\n");
+    for (path, header, forwarded) in [
+        ("/named", LINE, "192.0.2.7"),
+        ("/unnamed", "PROXY UNKNOWN\r\n", "127.0.0.1"),
+        // Another proxy of ours, before the one that sends the header.
+        (
+            "/chain",
+            "PROXY TCP4 127.0.0.5 127.0.0.1 1 2\r\n",
+            "6.6.6.6, 127.0.0.5",
+        ),
+    ] {
+        let mut client = proxy.client();
+        assert_eq!(client.send(header).send(spoofed(path)).read().status(), 200);
+        let request = backend.wait_for_request(|request| request.start() == format!("GET {path}"));
+        assert_eq!(client_of(&request), Some(forwarded), "{path}");
+    }
+}
+
+#[test]
+fn connections_are_counted_by_the_client_that_a_header_names() {
+    let backend = Backend::saying("");
+    let proxy = proxied(&[&backend])
+        .config("limits: { connections_per_client: 1 }")
+        .start();
+    let connect = |header: &str| {
+        let mut client = proxy.client();
+        client.send(header);
+        client
+    };
+    let mut first = connect(LINE);
+    assert_eq!(first.get("/first").status(), 200);
+    let mut second = connect("PROXY TCP4 192.0.2.8 192.0.2.1 50123 80\r\n");
+    assert_eq!(second.get("/second").status(), 200, "another client");
+    assert!(connect(LINE).read_to_end().is_empty(), "the same client");
+    assert_eq!(rejected(&proxy), 0);
+}
+
+/// One before a backend whose connections the test holds, with a pool that sends headers.
+fn sending(backend: &Bare, version: &str) -> Proxy {
+    let config = format!(
+        "{QUIET}\n{TRUSTING}\npools: {{ a: {{ backends: ['{}'], send_proxy: {version} }} }}\nroutes: [{{ pool: a }}]",
+        backend.url()
+    );
+    Proxy::before(&[]).config(&config).start()
+}
+
+fn answer(held: &mut Held) {
+    held.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+}
+
+#[test]
+fn a_backend_is_told_who_the_client_is() {
+    let backend = Bare::start();
+    let proxy = sending(&backend, "v1");
+    let mut client = proxy.client();
+    client.send(REQUEST);
+    let mut held = backend.accept();
+    let (from, to) = (client.address(), proxy.address());
+    let line = format!(
+        "PROXY TCP4 127.0.0.1 127.0.0.1 {} {}\r\nGET /x",
+        from.port(),
+        to.port()
+    );
+    let head = held.head();
+    assert!(head.starts_with(&line), "{head}");
+    answer(&mut held);
+    assert_eq!(client.read().status(), 200);
+    // As the log names it: whom a trusted proxy vouches for, whose port nobody knows.
+    client.send("GET /y HTTP/1.1\r\nHost: test\r\nX-Forwarded-For: 192.0.2.7\r\n\r\n");
+    let mut held = backend.accept();
+    let line = format!("PROXY TCP4 192.0.2.7 127.0.0.1 0 {}\r\nGET /y", to.port());
+    let head = held.head();
+    assert!(head.starts_with(&line), "{head}");
+    answer(&mut held);
+    assert_eq!(client.read().status(), 200);
+}
+
+#[test]
+fn the_binary_header_says_the_same() {
+    let backend = Bare::start();
+    let proxy = sending(&backend, "v2");
+    let mut client = proxy.client();
+    client.send(REQUEST);
+    let mut held = backend.accept();
+    let header = held.read(24);
+    assert_eq!(header, "\r\n\r\n\0\r\nQUIT\n!\x11\0\x0c\x7f\0\0\x01\x7f\0\0\x01");
+    held.read(4);
+    assert!(held.head().starts_with("GET /x"));
+    answer(&mut held);
+    assert_eq!(client.read().status(), 200);
+}
+
+/// P7: a connection that was begun in a client's name carries nothing of anybody else.
+#[test]
+fn a_connection_in_the_name_of_a_client_carries_one_request() {
+    let backend = Bare::start();
+    let proxy = sending(&backend, "v1");
+    let mut clients: Vec<Client> = (0..2).map(|_| proxy.client()).collect();
+    for round in 0..2 {
+        for client in &mut clients {
+            client.send(REQUEST);
+            let mut held = backend.accept();
+            let name = format!("PROXY TCP4 127.0.0.1 127.0.0.1 {} ", client.address().port());
+            let head = held.head();
+            assert!(head.starts_with(&name), "round {round}: {head}");
+            answer(&mut held);
+            assert_eq!(client.read().status(), 200);
+            assert_eq!(held.wait_for_end(), "", "it ends with its request");
+        }
+    }
+}
+
+#[test]
+fn a_probe_is_nobodys() {
+    for (version, header) in [("v1", "PROXY UNKNOWN\r\n"), ("v2", "\r\n\r\n\0\r\nQUIT\n \0\0\0")] {
+        let backend = Bare::start();
+        let config = format!(
+            "pools: {{ a: {{ backends: ['{}'], send_proxy: {version} }} }}\nroutes: [{{ pool: a }}]",
+            backend.url()
+        );
+        let _proxy = Proxy::before(&[]).config(&config).start();
+        let mut held = backend.accept();
+        assert_eq!(held.read(header.len()), header);
+        assert!(held.head().starts_with("GET / HTTP/1.1\r\nHost: 127.0.0.1:"));
+    }
+}
+
+/// A backend that is another balancer tells what it was told, over HTTP/2 too, where connections are shared otherwise.
+#[test]
+fn a_chain_of_two_knows_the_client() {
+    let backend = Backend::start(|request| Answer::ok(request.field("x-forwarded-for").unwrap_or_default()));
+    let inner = proxied(&[&backend]).start();
+    for (scheme, version) in [("http", "v1"), ("http", "v2"), ("h2c", "v1"), ("h2c", "v2")] {
+        let config = format!(
+            "pools: {{ a: {{ backends: ['{scheme}://{}'], send_proxy: {version} }} }}\nroutes: [{{ pool: a }}]",
+            inner.address()
+        );
+        let outer = Proxy::before(&[]).config(QUIET).config(TRUSTING).config(&config);
+        let outer = outer.listener("proxy_protocol: true").start();
+        let mut clients: Vec<Client> = (0..3).map(|_| outer.client()).collect();
+        for (number, client) in clients.iter_mut().enumerate() {
+            client.send(format!("PROXY TCP4 192.0.2.{number} 192.0.2.99 {number} 80\r\n"));
+        }
+        for _ in 0..2 {
+            for (number, client) in clients.iter_mut().enumerate() {
+                let path = format!("/{scheme}-{version}-{number}");
+                assert_eq!(client.get(&path).text(), format!("192.0.2.{number}"), "{path}");
+                let line = inner.access_line(&path);
+                assert_eq!(line["client_ip"], format!("192.0.2.{number}:{number}"));
+            }
+        }
+        // Each connection of the inner one has ended with its request.
+        let is_over = || {
+            inner
+                .get_admin("/metrics")
+                .text()
+                .contains("evenkeel_connections_active 0\n")
+        };
+        wait_until(is_over);
+    }
+}
+
+/// Waits for what only asking tells.
+fn wait_until(is_so: impl Fn() -> bool) {
+    let began = evenkeel::clock::now();
+    while !is_so() {
+        assert!(
+            began.elapsed() < crate::support::DEADLINE,
+            "it does not come about"
+        );
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+}
