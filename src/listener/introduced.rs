@@ -39,14 +39,13 @@ pub(super) async fn introduced(
     let mut reading = std::pin::pin!(read_proxy_header(stream));
     let read = poll_fn(|context| {
         if let Poll::Ready(read) = reading.as_mut().poll(context) {
-            return Poll::Ready(Ok(read));
+            return Poll::Ready(Some(Ok(read)));
         }
         while let Poll::Ready(ring) = alarm.poll(context) {
             match ring {
-                Ring::Expired => return Poll::Ready(Err("it did not come within client_header")),
-                Ring::Called if place.is_given_up() => {
-                    return Poll::Ready(Err("there is no room to wait for it"));
-                }
+                Ring::Expired => return Poll::Ready(Some(Err("it did not come within client_header"))),
+                // Counted by who wanted its place.
+                Ring::Called if place.is_given_up() => return Poll::Ready(None),
                 Ring::Called if worker.is_draining.get() => alarm.set(DRAIN_GRACE),
                 Ring::Called => {}
             }
@@ -54,7 +53,7 @@ pub(super) async fn introduced(
         Poll::Pending
     })
     .await;
-    let header = match read {
+    let header = match read? {
         Ok(Ok(header)) => header,
         // Probes of load balancers connect and leave.
         Ok(Err(HeaderError::Silent)) => return None,

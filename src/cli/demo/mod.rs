@@ -206,6 +206,21 @@ mod tests {
     }
 
     #[test]
+    fn shows_how_to_ask_through_a_socket_file() {
+        let backends = Backends::start(0, &[]).unwrap();
+        let running = Running {
+            addresses: vec![ListenAddress::Unix("/run/e.sock".into())],
+            admin: None,
+        };
+        let text = welcome(&running, &backends);
+        assert!(text.contains("is at  unix:/run/e.sock\n"), "{text}");
+        assert!(
+            text.contains("curl --unix-socket /run/e.sock http://localhost/503 "),
+            "{text}"
+        );
+    }
+
+    #[test]
     fn says_which_option_helps_when_a_port_is_busy() {
         let busy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = busy.local_addr().unwrap().to_string();

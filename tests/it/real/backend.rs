@@ -33,7 +33,7 @@ pub(super) enum Kind {
     OneAtATime,
     /// A WebSocket echo by aiohttp.
     Echo,
-    /// nginx, with files.
+    /// nginx, with files; at two socket files too, of which one wants PROXY headers.
     Nginx,
 }
 
@@ -75,6 +75,11 @@ impl Backend {
     /// Where it is, for a config.
     pub(super) fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port.number)
+    }
+
+    /// The socket file of this name, where nginx listens too: `plain`, or `proxied` for PROXY headers.
+    pub(super) fn socket(&self, name: &str) -> PathBuf {
+        socket(self.port.number, name)
     }
 
     /// Writes a file for it to serve, `/bytes/N` for the length.
@@ -123,6 +128,7 @@ impl Drop for Backend {
         kill_process_group(self.pid(), Signal::KILL).ok();
         drop(self.child.wait());
         drop(fs::remove_dir_all(&self.folder));
+        drop(SOCKETS.map(|name| fs::remove_file(self.socket(name))));
     }
 }
 
@@ -145,6 +151,14 @@ impl Port {
             _socket: socket,
         }
     }
+}
+
+/// The socket files of nginx.
+const SOCKETS: [&str; 2] = ["plain", "proxied"];
+
+/// Not beside its other files: the path of a socket file must be short.
+fn socket(port: u16, name: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("evenkeel-real-{}-{port}-{name}", std::process::id()))
 }
 
 fn spawn(kind: Kind, program: &Path, port: u16, folder: &Path) -> Child {
@@ -192,6 +206,7 @@ fn gunicorn(command: &mut Command, port: u16) -> &mut Command {
 
 fn nginx_config(port: u16, folder: &Path) -> String {
     let folder = folder.display();
+    let [plain, proxied] = SOCKETS.map(|name| socket(port, name).display().to_string());
     // As root its workers would become a user that may not look into the folder.
     let user = if rustix::process::geteuid().is_root() {
         "user root;"
@@ -207,9 +222,10 @@ fn nginx_config(port: u16, folder: &Path) -> String {
          http {{
            access_log off; {temporary}
            server {{
-             listen 127.0.0.1:{port};
+             listen 127.0.0.1:{port}; listen unix:{plain}; listen unix:{proxied} proxy_protocol;
              root {folder}/files;
              gzip on; gzip_min_length 1; gzip_types *; gzip_proxied any;
+             location = /client {{ return 200 '$proxy_protocol_addr $proxy_protocol_port'; }}
              location = /redirect {{ return 302 /bytes/10; }}
              location = /status/204 {{ return 204; }}
              location = /close {{ keepalive_timeout 0; return 200 closed; }}

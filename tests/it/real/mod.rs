@@ -9,6 +9,7 @@ mod curl;
 mod grpc;
 mod ordinary;
 mod program;
+mod proxies;
 mod python;
 mod scripts;
 mod traffic;
