@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
 
-use super::introduce::introduce;
 use super::{DialError, Encrypted, Stream, dial, dial_file};
 use crate::backend::Backend;
 use crate::clock;
@@ -22,7 +22,7 @@ pub struct Secured<'a> {
 }
 
 /// Connects to a backend: to its socket file, or to the first of the addresses that its name has now that answers. Sends
-/// `introduction`, whole PROXY header or nothing, and shakes hands, within `bound` for all of it.
+/// `introduction`, a whole PROXY header or nothing, and shakes hands, within `bound` for all of it.
 ///
 /// # Errors
 /// [`DialError`]; nothing of a request was sent.
@@ -37,18 +37,27 @@ pub async fn connect(
         Some(path) => Stream::Unix(dial_file(path, bound).await?),
         None => Stream::Tcp(dial(&backend.resolved.load_full(), bound).await?),
     };
-    introduce(&mut stream, introduction).await?;
-    let Some(secured) = secured else {
+    if introduction.is_empty() && secured.is_none() {
         return Ok(stream);
-    };
+    }
     let left = bound.saturating_sub(clock::now().saturating_duration_since(started));
-    let session = secured
-        .tls
-        .connect(secured.host, secured.offer)
-        .map_err(|error| DialError::Tls(std::io::Error::other(error)))?;
-    match timeout(left, Encrypted::shake_hands(stream, session)).await {
-        Ok(Ok(stream)) => Ok(Stream::Tls(Box::new(stream))),
-        Ok(Err(error)) => Err(DialError::Tls(error)),
-        Err(_) => Err(DialError::TimedOut),
+    let begun = timeout(left, async {
+        stream.write_all(introduction).await.map_err(DialError::Io)?;
+        match secured {
+            Some(secured) => secured.shake_hands(stream).await,
+            None => Ok(stream),
+        }
+    });
+    begun.await.unwrap_or(Err(DialError::TimedOut))
+}
+
+impl Secured<'_> {
+    async fn shake_hands(&self, stream: Stream) -> Result<Stream, DialError> {
+        let session = self
+            .tls
+            .connect(self.host, self.offer)
+            .map_err(|error| DialError::Tls(std::io::Error::other(error)))?;
+        let stream = Encrypted::shake_hands(stream, session).await;
+        Ok(Stream::Tls(Box::new(stream.map_err(DialError::Tls)?)))
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use rustix::process::Signal;
+
 use crate::support::{Answer, Backend, Bare, Builder, Client, Held, Proxy, Request, http2};
 
 const QUIET: &str = "workers: 1\nhealth_check: { kind: none }";
@@ -334,6 +336,35 @@ fn a_connection_in_the_name_of_a_client_carries_one_request() {
             assert_eq!(held.wait_for_end(), "", "it ends with its request");
         }
     }
+}
+
+/// P7: what was begun without a header is not used where one is due.
+#[test]
+fn a_reload_that_asks_for_headers_leaves_idle_connections_alone() {
+    let backend = Bare::start();
+    let with = |version: &str| {
+        let url = backend.url();
+        let pool = format!(
+            "pools: {{ a: {{ backends: ['{url}'], send_proxy: {version} }} }}\nroutes: [{{ pool: a }}]"
+        );
+        Proxy::before(&[]).config(QUIET).config(&pool)
+    };
+    let proxy = with("off").start();
+    let mut client = proxy.client();
+    client.send(REQUEST);
+    let mut idle = backend.accept();
+    assert!(idle.head().starts_with("GET /x"));
+    answer(&mut idle);
+    assert_eq!(client.read().status(), 200);
+    let mark = proxy.mark();
+    proxy.write_config(&with("v1").text());
+    proxy.signal(Signal::HUP);
+    proxy.wait_for_message(mark, "Reloaded");
+    client.send(REQUEST);
+    let mut held = backend.accept();
+    assert!(held.head().starts_with("PROXY TCP4 127.0.0.1 "));
+    answer(&mut held);
+    assert_eq!(client.read().status(), 200);
 }
 
 #[test]

@@ -1,13 +1,11 @@
-//! PROXY headers on their way: read from the front of a connection and not a byte more, or sent as its first bytes.
+//! Reads a PROXY header from the front of a connection, and not a byte more.
 
 use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::AsyncWriteExt as _;
-
+use super::Stream;
 use super::proxy_protocol::{BadHeader, ProxyHeader};
-use super::{DialError, Stream};
 
 /// Bytes that are looked at at once. What is behind the header among them stays with the kernel.
 const WINDOW: usize = 512;
@@ -72,12 +70,4 @@ fn poll_more(
         return Poll::Ready(Err(HeaderError::Cut));
     }
     Poll::Ready(Ok(parsed.map(|(header, _)| header)))
-}
-
-/// Sends a header, as it was written, before anything else.
-pub(super) async fn introduce(stream: &mut Stream, header: &[u8]) -> Result<(), DialError> {
-    if !header.is_empty() {
-        stream.write_all(header).await.map_err(DialError::Io)?;
-    }
-    Ok(())
 }
