@@ -215,7 +215,23 @@ fn is_forwarded((id, name): (FieldName, &[u8]), is_trusted: bool) -> bool {
 
 /// What backends are told of the client. From a trusted proxy the chain goes on; what anybody else said is replaced.
 fn write_identity(head: &RequestHead, identity: &Identity, peer: &Peer, out: &mut Vec<u8>) {
-    write_chain(head, identity, peer, out);
+    if !peer.ip.is_empty() {
+        out.extend_from_slice(b"X-Forwarded-For: ");
+        if identity.is_trusted {
+            for line in head
+                .values(FieldName::XForwardedFor)
+                .filter(|line| !line.is_empty())
+            {
+                out.extend_from_slice(line);
+                out.extend_from_slice(b", ");
+            }
+        }
+        out.extend_from_slice(peer.ip.as_bytes());
+        out.extend_from_slice(b"\r\nX-Forwarded-Proto: ");
+    } else {
+        write_chain_alone(head, identity, out);
+        out.extend_from_slice(b"X-Forwarded-Proto: ");
+    }
     let theirs = |id| {
         if identity.is_trusted {
             head.values(id).next()
@@ -223,7 +239,6 @@ fn write_identity(head: &RequestHead, identity: &Identity, peer: &Peer, out: &mu
             None
         }
     };
-    out.extend_from_slice(b"X-Forwarded-Proto: ");
     let scheme = if peer.is_secure { "https" } else { "http" };
     out.extend_from_slice(theirs(FieldName::XForwardedProto).unwrap_or(scheme.as_bytes()));
     let host = theirs(FieldName::XForwardedHost).unwrap_or(head.text(head.authority));
@@ -244,32 +259,20 @@ fn write_identity(head: &RequestHead, identity: &Identity, peer: &Peer, out: &mu
     });
 }
 
-/// `X-Forwarded-For`. A client without an IP address adds nothing to it, and alone has none.
-fn write_chain(head: &RequestHead, identity: &Identity, peer: &Peer, out: &mut Vec<u8>) {
-    const NAME: &[u8] = b"X-Forwarded-For: ";
-    out.extend_from_slice(NAME);
-    let start = out.len();
-    if identity.is_trusted {
-        for line in head
-            .values(FieldName::XForwardedFor)
-            .filter(|line| !line.is_empty())
-        {
-            out.extend_from_slice(line);
-            out.extend_from_slice(b", ");
-        }
+/// The line with the chain that a trusted proxy sent, if it did, for a client who has no IP address to add to it.
+#[cold]
+fn write_chain_alone(head: &RequestHead, identity: &Identity, out: &mut Vec<u8>) {
+    let lines = head.values(FieldName::XForwardedFor);
+    let mut lines = lines.filter(|line| identity.is_trusted && !line.is_empty());
+    let Some(first) = lines.next() else {
+        return;
+    };
+    out.extend_from_slice(b"X-Forwarded-For: ");
+    out.extend_from_slice(first);
+    for line in lines {
+        out.extend_from_slice(b", ");
+        out.extend_from_slice(line);
     }
-    if peer.ip.is_empty() {
-        let is_empty = out.len() == start;
-        out.truncate(if is_empty {
-            start - NAME.len()
-        } else {
-            out.len() - 2
-        });
-        if is_empty {
-            return;
-        }
-    }
-    out.extend_from_slice(peer.ip.as_bytes());
     out.extend_from_slice(b"\r\n");
 }
 

@@ -26,7 +26,7 @@ impl TrustedProxies {
     /// Whether this is the address of one.
     pub fn contains(&self, address: ClientAddress) -> bool {
         match address {
-            ClientAddress::Ip(address) => self.contains_ip(address.ip()),
+            ClientAddress::Ip(address) => !self.blocks.is_empty() && self.contains_ip(address.ip()),
             ClientAddress::Unix => self.unix,
         }
     }
