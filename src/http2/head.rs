@@ -217,7 +217,9 @@ pub fn response(
         (false, Some(length)) => BodyLength::Exact(length),
         (false, None) => BodyLength::UntilClose,
     };
-    head.announced_length = length.filter(|_| has_none);
+    // RFC 9110 §8.6: no other answer without a body may have one.
+    head.announced_length =
+        length.filter(|_| head.status == 304 || asked == Method::Head && head.status >= 200);
     Ok(())
 }
 

@@ -55,6 +55,7 @@ pub(super) async fn serve(stream: Stream, before: Vec<u8>, guest: Guest) {
     drop(place);
     // It may have requests already, and then nothing else would stop the alarm.
     guest.alarm.clear();
+    let _carrier = guest.waiting.carry(guest.alarm.key());
     let mut session = Session {
         connection,
         guest,

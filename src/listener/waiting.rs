@@ -4,6 +4,8 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use slab::Slab;
+
 use super::queue::Queue;
 
 /// How one that waits is told to go.
@@ -25,6 +27,8 @@ struct Waiting {
 #[derive(Debug, Clone, Default)]
 pub(super) struct WaitingList {
     queue: Rc<RefCell<Queue<Waiting>>>,
+    /// The alarms of connections that carry many requests: whether they wait or not, a stop concerns them.
+    carriers: Rc<RefCell<Slab<usize>>>,
 }
 
 /// One connection's place in the list; it leaves when this is dropped.
@@ -32,6 +36,19 @@ pub(super) struct WaitingList {
 pub(super) struct Place {
     list: WaitingList,
     key: usize,
+}
+
+/// A connection that carries many requests, for as long as this lives.
+#[derive(Debug)]
+pub(super) struct Carrier {
+    list: WaitingList,
+    key: usize,
+}
+
+impl Drop for Carrier {
+    fn drop(&mut self) {
+        self.list.carriers.borrow_mut().remove(self.key);
+    }
 }
 
 impl WaitingList {
@@ -64,12 +81,22 @@ impl WaitingList {
         }
     }
 
-    /// All that wait.
+    /// Makes known a connection that carries many requests: it is no candidate for going, but is told of a stop.
+    pub(super) fn carry(&self, alarm: usize) -> Carrier {
+        Carrier {
+            key: self.carriers.borrow_mut().insert(alarm),
+            list: self.clone(),
+        }
+    }
+
+    /// All whom a stop concerns while no request of theirs ends: those that wait, and those that carry many.
     pub(super) fn all(&self) -> Vec<Who> {
-        self.queue
-            .borrow()
+        let (queue, carriers) = (self.queue.borrow(), self.carriers.borrow());
+        let carriers = carriers.iter().map(|(_, alarm)| Who::Alarm(*alarm));
+        queue
             .iter()
             .map(|(_, waiting)| waiting.who)
+            .chain(carriers)
             .collect()
     }
 }

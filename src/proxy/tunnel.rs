@@ -85,21 +85,26 @@ pub(super) async fn run(
                 .poll(context, &mut client.connection, backend, buffers)
                 .is_err()
         {
-            return Poll::Ready(None);
+            return Poll::Ready(Err(()));
         }
         if up.has_ended && down.has_ended {
-            return Poll::Ready(None);
+            return Poll::Ready(Ok(None));
         }
         let progress = up.transfer.moved + down.transfer.moved;
         exchange
             .waits
             .poll(context, &client.alarm, (Wait::Tunnel, bound), progress)
-            .map(Some)
+            .map(|wait| Ok(Some(wait)))
     })
     .await;
     exchange.record.tunnelled(up.transfer.moved);
+    let is_whole = matches!(result, Ok(None));
     Forwarded {
-        after: After::Close,
-        failure: result.map(|_| Failure::TunnelIdle),
+        after: match exchange.client.connection.is_stream() {
+            // A stream says whether it has ended or broken (RFC 9113 §8.5).
+            true if !is_whole => After::Reset,
+            _ => After::Close,
+        },
+        failure: result.ok().flatten().map(|_| Failure::TunnelIdle),
     }
 }

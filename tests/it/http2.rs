@@ -12,7 +12,7 @@ use bytes::Bytes;
 use h2::Reason;
 use rustix::process::Signal;
 
-use crate::support::http2::{Http2, read, request};
+use crate::support::http2::{Frame, Frames, Http2, literal, read, request};
 use crate::support::{Answer, Backend, Bare, Gate, Proxy};
 
 /// A backend with something to say, and the balancer before it.
@@ -237,6 +237,76 @@ fn a_stop_lets_running_streams_end_and_takes_no_new_ones() {
         }
     });
     assert!(proxy.wait().success());
+}
+
+/// RFC 9113 §6.8: first no new streams are wished for, then, after a round trip, none are taken; those on their way are.
+#[test]
+fn a_stop_says_goodbye_twice() {
+    let gate = Gate::default();
+    let its = gate.clone();
+    let backend = Backend::start(move |request| match request.start() {
+        "GET /slow" => Answer::ok("done").after(&its),
+        _ => Answer::ok("ok"),
+    });
+    let proxy = Proxy::before(&[&backend]).start();
+    let mut client = Frames::connect(proxy.address(), &[]);
+    client.send(1, 5, 1, &get("/slow"));
+    backend.wait_for_request(|request| request.start() == "GET /slow");
+    proxy.signal(Signal::TERM);
+    let last = |frame: Frame| u32::from_be_bytes(frame.payload[..4].try_into().unwrap());
+    let goodbye = client.wait_for(|frame| frame.kind == 7).unwrap();
+    assert_eq!(
+        (last(goodbye.clone()), &goodbye.payload[4..8]),
+        (0x7fff_ffff, &[0; 4][..])
+    );
+    let ping = client.wait_for(|frame| frame.kind == 6).unwrap();
+    // It was on its way.
+    client.send(1, 5, 3, &get("/new"));
+    assert!(
+        client
+            .wait_for(|frame| frame.kind == 0 && frame.stream == 3)
+            .is_some()
+    );
+    client.send(6, 1, 0, &ping.payload);
+    assert_eq!(last(client.wait_for(|frame| frame.kind == 7).unwrap()), 3);
+    // It was not.
+    client.send(1, 5, 5, &get("/late"));
+    gate.open();
+    let done = client
+        .wait_for(|frame| frame.kind == 0 && frame.stream == 1)
+        .unwrap();
+    assert_eq!(done.payload, b"done");
+    assert!(client.wait_for(|frame| frame.stream == 5).is_none());
+    assert!(proxy.wait().success());
+}
+
+/// A tunnel that breaks does not look as if it had ended.
+#[test]
+fn a_websocket_that_breaks_resets_its_stream() {
+    let backend = Bare::start();
+    let proxy = Proxy::before(&[])
+        .backend(&backend.url())
+        .config("health_check: { kind: none }")
+        .start();
+    let mut client = Frames::connect(proxy.address(), &[]);
+    let block = [
+        &literal(b":method", b"CONNECT")[..],
+        &literal(b":protocol", b"websocket"),
+        &[0x86, 0x84, 0x41, 0x01, b'a'],
+    ]
+    .concat();
+    client.send(1, 4, 1, &block);
+    let mut held = backend.accept();
+    held.head();
+    held.send("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\nhi");
+    assert!(
+        client
+            .wait_for(|frame| frame.kind == 0 && frame.payload == b"hi")
+            .is_some()
+    );
+    held.reset();
+    let end = client.wait_for(|frame| frame.stream == 1).unwrap();
+    assert_eq!(end.kind, 3, "{end:?}");
 }
 
 #[test]
