@@ -350,3 +350,48 @@ fn write_block(head: Head, block: &[u8], out: &mut Vec<u8>) {
         (kind, flags) = (CONTINUATION, 0);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::clock::{self, Wheel};
+
+    /// A frame of any kind, of which most have a shape that is looked at further.
+    fn frame() -> impl Strategy<Value = Vec<u8>> {
+        let fields = (0_u8..11, any::<u8>(), 0_u32..6, vec(any::<u8>(), 0..40));
+        fields.prop_map(|(kind, flags, stream, payload)| {
+            let head = Head {
+                length: payload.len(),
+                kind,
+                flags,
+                stream,
+            };
+            let [_, length @ ..] = (head.length as u32).to_be_bytes();
+            [&length[..], &[kind, flags], &stream.to_be_bytes(), &payload].concat()
+        })
+    }
+
+    proptest! {
+        /// Whatever comes, what is said of it stays within it, and what is left waits for more or is the end.
+        #[test]
+        fn any_frames_are_examined(frames in vec(frame(), 0..20), rest in vec(any::<u8>(), 0..20)) {
+            let settings = [0, 0, 0, SETTINGS, 0, 0, 0, 0, 0];
+            let bytes = [&[0; PREFACE][..], &settings, &frames.concat(), &rest].concat();
+            let glitches = Glitches::new(&Wheel::new(clock::now()));
+            let mut all = Frames::new(&Limits::default());
+            let (mut at, mut out) = (0, Vec::new());
+            loop {
+                let Examined { passed, replaced } = all.examine(&bytes[at..], &glitches, &mut out);
+                at += passed + replaced;
+                prop_assert!(at <= bytes.len());
+                if replaced == 0 {
+                    break;
+                }
+            }
+            prop_assert!(at >= PREFACE);
+        }
+    }
+}

@@ -25,7 +25,7 @@ pub fn request(
     head.clear();
     head.version = Version::Http2;
     head.keep_alive = true;
-    request_line(parts, head)?;
+    request_line(parts, limits, head)?;
     let (mut length, mut has_host) = (None, false);
     let mut cookies: Vec<&HeaderValue> = Vec::new();
     if parts.headers.len() > LINES {
@@ -35,6 +35,7 @@ pub fn request(
         let id = FieldName::recognise(name.as_str().as_bytes());
         let text = value.as_bytes();
         check_value(text)?;
+        check_length(name.as_str().len(), text.len(), limits)?;
         match id {
             FieldName::FramingAlias => return Err(Malformed::FramingAlias),
             FieldName::Host => {
@@ -66,7 +67,7 @@ pub fn request(
         let value = put(&mut head.bytes, text);
         head.fields.push(Field { id, name, value });
     }
-    put_cookies(&cookies, head);
+    put_cookies(&cookies, limits, head)?;
     if head.fields.len() > limits.fields {
         return Err(Malformed::TooManyFields);
     }
@@ -79,6 +80,9 @@ pub fn request(
         (None, false) => BodyLength::None,
     };
     if head.upgrade.is_some() {
+        if length.is_some() {
+            return Err(Malformed::UpgradeWithBody);
+        }
         // What follows are bytes of the other protocol, not a body.
         head.body = BodyLength::None;
     }
@@ -86,7 +90,11 @@ pub fn request(
 }
 
 /// Method, path and authority. A request for a WebSocket (RFC 8441 §4) becomes what it would have been in HTTP/1.1.
-fn request_line(parts: &http::request::Parts, head: &mut RequestHead) -> Result<(), Malformed> {
+fn request_line(
+    parts: &http::request::Parts,
+    limits: &Limits,
+    head: &mut RequestHead,
+) -> Result<(), Malformed> {
     let protocol = parts.extensions.get::<h2::ext::Protocol>();
     let method = parts.method.as_str().as_bytes();
     check_method(method)?;
@@ -102,6 +110,10 @@ fn request_line(parts: &http::request::Parts, head: &mut RequestHead) -> Result<
         head.method_text = put(&mut head.bytes, method);
     }
     let target = parts.uri.path_and_query().ok_or(Malformed::BadTarget)?;
+    // What the method and the version add to it is of no account.
+    if target.as_str().len() > limits.line {
+        return Err(Malformed::TargetTooLong);
+    }
     let span = put(&mut head.bytes, target.as_str().as_bytes());
     let (start, end) = span.range();
     let target = parse_target(&mut head.bytes, start, end, head.method)?;
@@ -127,9 +139,9 @@ fn host(text: &[u8], head: &mut RequestHead) -> Result<(), Malformed> {
 }
 
 /// The crumbs of a cookie are one field again (RFC 9113 §8.2.3).
-fn put_cookies(cookies: &[&HeaderValue], head: &mut RequestHead) {
+fn put_cookies(cookies: &[&HeaderValue], limits: &Limits, head: &mut RequestHead) -> Result<(), Malformed> {
     let Some((first, rest)) = cookies.split_first() else {
-        return;
+        return Ok(());
     };
     let name = put(&mut head.bytes, b"cookie");
     let start = head.bytes.len();
@@ -141,6 +153,7 @@ fn put_cookies(cookies: &[&HeaderValue], head: &mut RequestHead) {
     let value = Span::new(start, head.bytes.len());
     let id = FieldName::Other;
     head.fields.push(Field { id, name, value });
+    check_length(b"cookie".len(), head.bytes.len() - start, limits)
 }
 
 /// RFC 9113 §8.2.1: no blank at either end. Control bytes do not get through the crate, but for this rule's sake they are
@@ -162,6 +175,14 @@ pub(super) fn decimal(text: &[u8]) -> Result<u64, Malformed> {
     number
         .filter(|number| is_number && *number <= i64::MAX as u64)
         .ok_or(Malformed::BadContentLength)
+}
+
+/// The same bound as for a line of HTTP/1, which is what a backend may get.
+fn check_length(name: usize, value: usize, limits: &Limits) -> Result<(), Malformed> {
+    match name + value + b": \r\n".len() > limits.line {
+        true => Err(Malformed::FieldTooLong),
+        false => Ok(()),
+    }
 }
 
 fn put(bytes: &mut Vec<u8>, text: &[u8]) -> Span {
@@ -218,8 +239,8 @@ pub fn response(
         (false, None) => BodyLength::UntilClose,
     };
     // RFC 9110 §8.6: no other answer without a body may have one.
-    head.announced_length =
-        length.filter(|_| head.status == 304 || asked == Method::Head && head.status >= 200);
+    let is_of_head = asked == Method::Head && !matches!(head.status, 100..=199 | 204);
+    head.announced_length = length.filter(|_| is_of_head || head.status == 304);
     Ok(())
 }
 
@@ -237,10 +258,8 @@ pub fn request_of(lines: &[u8], head: &RequestHead, is_secure: bool, host: &[u8]
     *request.method_mut() = http::Method::from_bytes(head.text(head.method_text)).ok()?;
     *request.uri_mut() = Uri::from_parts(uri).ok()?;
     *request.version_mut() = http::Version::HTTP_2;
-    let mut fields = Head {
-        // What is written beside the client's own fields.
-        fields: HeaderMap::with_capacity(head.fields.len() + 8),
-    };
+    // Some are written beside the client's own.
+    let mut fields = Head::with_room(head.fields.len() + 8);
     for line in lines.split(|byte| *byte == b'\n').skip(1) {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let Some(colon) = line.iter().position(|byte| *byte == b':') else {
@@ -288,6 +307,13 @@ pub struct Head {
 }
 
 impl Head {
+    /// One that takes so many fields without growing.
+    pub fn with_room(fields: usize) -> Self {
+        Self {
+            fields: HeaderMap::with_capacity(fields),
+        }
+    }
+
     /// Adds a field. What HTTP/2 cannot carry was refused when it came, so nothing is lost here.
     pub fn field(&mut self, name: &[u8], value: &[u8]) {
         if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {

@@ -298,11 +298,14 @@ impl Attempt<'_> {
             Ok(answer) => answer,
             Err(_) => return Poll::Ready(Err(Failure::BackendReset)),
         };
-        let mut lines = Vec::new();
         let asked = (exchange.head.method, &exchange.snapshot.limits.message);
-        http2::response(&response, is_whole, asked, &mut lines, head).map_err(Failure::AnswerMalformed)?;
+        let buffers = &exchange.client.worker.buffers;
+        let mut lines = buffers.lend_output();
+        let result = http2::response(&response, is_whole, asked, &mut lines, head);
         *answer_end = lines.len();
-        connection.stage(&exchange.client.worker.buffers, &lines);
+        connection.stage(buffers, &lines);
+        buffers.give_back_output(lines);
+        result.map_err(Failure::AnswerMalformed)?;
         Poll::Ready(self.take_head(exchange))
     }
 

@@ -108,7 +108,8 @@ pub(super) fn answer_for_http2(
     bytes: &[u8],
     context: AnswerContext<'_>,
 ) -> http::Response<()> {
-    let mut fields = http2::Head::default();
+    // A date and a length may come beside them.
+    let mut fields = http2::Head::with_room(head.fields.len() + 2);
     let mut has_date = head.status < 200;
     for field in &head.fields {
         has_date |= field.id == FieldName::Date;

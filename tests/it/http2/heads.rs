@@ -3,7 +3,7 @@
 
 use h2::Reason;
 
-use super::frames::{END_HEADERS, END_STREAM, HEADERS, WHOLE};
+use super::frames::{CONTINUATION, END_HEADERS, END_STREAM, HEADERS, WHOLE};
 use super::{get, started};
 use crate::support::http2::{Frames, GET, literal};
 
@@ -94,6 +94,7 @@ fn cases() -> Vec<(&'static str, Vec<u8>)> {
         ("§8.5 CONNECT without an authority", literal(b":method", b"CONNECT")),
         ("RFC 8441 §4 a protocol without CONNECT", [&literal(b":protocol", b"websocket"), GET].concat()),
         ("RFC 8441 §4 CONNECT without a path", [&literal(b":method", b"CONNECT")[..], &literal(b":protocol", b"websocket"), &[SCHEME], AUTHORITY].concat()),
+        ("a WebSocket with a length", [&literal(b":method", b"CONNECT")[..], &literal(b":protocol", b"websocket"), &[SCHEME, PATH], AUTHORITY, &literal(b"content-length", b"0")].concat()),
         ("RFC 8441 §4 a protocol with a space", [&literal(b":method", b"CONNECT")[..], &literal(b":protocol", b"web socket"), &[SCHEME, PATH], AUTHORITY].concat()),
     ]
 }
@@ -193,24 +194,38 @@ fn connect_is_refused() {
 
 /// I5: the same limits as over HTTP/1, and the same answers.
 #[test]
-fn heads_that_are_too_large_are_answered_with_431() {
+fn heads_that_are_too_large_are_answered_as_over_http1() {
     let (_backend, proxy) = started();
+    let long = |name: &[u8]| {
+        [
+            &[0x00, name.len() as u8],
+            name,
+            &[0x7f, 0xa1, 0x8c, 0x01],
+            &[b'/'; 18_080],
+        ]
+        .concat()
+    };
     let many: Vec<u8> = (0..101).flat_map(|_| literal(b"x", b"y")).collect();
     let large: Vec<u8> = (0..400).flat_map(|_| literal(b"x", &[b'y'; 100])).collect();
-    for (block, word) in [(many, "too_many_fields"), (large, "head_too_large")] {
+    let cases = [
+        ([GET, &many].concat(), 431, "too_many_fields"),
+        ([GET, &large].concat(), 431, "head_too_large"),
+        ([GET, &long(b"x")].concat(), 431, "field_too_long"),
+        (
+            [&[METHOD, SCHEME][..], AUTHORITY, &long(b":path")].concat(),
+            414,
+            "target_too_long",
+        ),
+    ];
+    for (block, status, word) in cases {
         let mut client = Frames::connect(proxy.address(), &[]);
-        let block = [GET, &block].concat();
         let mut pieces = block.chunks(16_000).peekable();
         let mut kind = HEADERS;
         while let Some(piece) = pieces.next() {
             let end = if pieces.peek().is_none() { END_HEADERS } else { 0 };
-            client.send(
-                kind,
-                if kind == HEADERS { end | END_STREAM } else { end },
-                1,
-                piece,
-            );
-            kind = 9;
+            let whole = if kind == HEADERS { END_STREAM } else { 0 };
+            client.send(kind, end | whole, 1, piece);
+            kind = CONTINUATION;
         }
         let answer = client.wait_for(|frame| frame.stream == 1).unwrap();
         assert_eq!(answer.kind, HEADERS, "{word}");
@@ -221,7 +236,7 @@ fn heads_that_are_too_large_are_answered_with_431() {
                 .is_some()
         );
         let line = proxy.wait_for_line(|line| line["error"] == word);
-        assert_eq!(line["status"], 431);
+        assert_eq!(line["status"], status);
     }
 }
 
