@@ -14,6 +14,8 @@ pub const TICK: Duration = Duration::from_millis(TICK_MILLIS);
 const TICK_MILLIS: u64 = 20;
 /// Buckets of the wheel; alarms further away than all of them wait in the last and are moved on from there.
 const BUCKETS: u64 = 512;
+/// Alarms that a bucket has room for from the start: a first turn of the wheel under light load allocates nothing.
+const ROOM: usize = 8;
 const NEVER: u64 = u64::MAX;
 
 /// Why an alarm rang.
@@ -64,7 +66,7 @@ pub struct Wheel {
 impl Wheel {
     /// Makes a wheel that starts at `now`.
     pub fn new(now: Instant) -> Rc<Self> {
-        let buckets = (0..BUCKETS).map(|_| Vec::new()).collect();
+        let buckets = (0..BUCKETS).map(|_| Vec::with_capacity(ROOM)).collect();
         let slots = RefCell::new(Slots {
             slots: Slab::new(),
             buckets,
