@@ -59,9 +59,14 @@ impl LocalTasks {
         reason = "this is the owner that the ban on bare spawns asks for"
     )]
     pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        let underway = self.begin();
+        tokio::task::spawn_local(Counted { task, underway });
+    }
+
+    /// Counts something that an own task does not stand for, until what is returned is dropped.
+    pub fn begin(&self) -> Underway {
         self.state.running.set(self.state.running.get() + 1);
-        let ending = Ending(Rc::clone(&self.state));
-        tokio::task::spawn_local(Counted { task, ending });
+        Underway(Rc::clone(&self.state))
     }
 
     /// Number of tasks that run.
@@ -82,7 +87,7 @@ pin_project! {
     struct Counted<F> {
         #[pin]
         task: F,
-        ending: Ending,
+        underway: Underway,
     }
 }
 
@@ -94,9 +99,11 @@ impl<F: Future> Future for Counted<F> {
     }
 }
 
-struct Ending(Rc<LocalState>);
+/// Something that counts as one of these tasks.
+#[derive(Debug)]
+pub struct Underway(Rc<LocalState>);
 
-impl Drop for Ending {
+impl Drop for Underway {
     fn drop(&mut self) {
         self.0.running.set(self.0.running.get() - 1);
         if self.0.running.get() == 0 {

@@ -260,15 +260,12 @@ pub fn request_of(lines: &[u8], head: &RequestHead, is_secure: bool, host: &[u8]
     *request.version_mut() = http::Version::HTTP_2;
     // Some are written beside the client's own.
     let mut fields = Head::with_room(head.fields.len() + 8);
-    for line in lines.split(|byte| *byte == b'\n').skip(1) {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let Some(colon) = line.iter().position(|byte| *byte == b':') else {
-            continue;
-        };
-        let (name, value) = line.split_at(colon);
+    // All values share one copy.
+    let lines = Bytes::copy_from_slice(lines);
+    for (name, value) in pairs(&lines).skip(1) {
         let id = FieldName::recognise(name);
         if id == FieldName::Te || !id.is_hop_by_hop() && id != FieldName::Host {
-            fields.field(name, value.get(1..).unwrap_or_default().trim_ascii());
+            fields.put((id, name), lines.slice_ref(value));
         }
     }
     *request.headers_mut() = fields.fields;
@@ -300,6 +297,16 @@ fn path_and_query(head: &RequestHead) -> Option<PathAndQuery> {
     PathAndQuery::from_maybe_shared(Bytes::from(text)).ok()
 }
 
+/// Names and values of whole, checked lines; of a line that is no field, nothing.
+fn pairs(lines: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let lines = lines.split(|byte| *byte == b'\n');
+    lines.map(|line| {
+        let colon = line.iter().position(|byte| *byte == b':').unwrap_or_default();
+        let (name, value) = line.split_at_checked(colon).unwrap_or_default();
+        (name, value.get(1..).unwrap_or_default().trim_ascii())
+    })
+}
+
 /// A head that is to be sent, made field by field.
 #[derive(Debug, Default)]
 pub struct Head {
@@ -314,11 +321,32 @@ impl Head {
         }
     }
 
-    /// Adds a field. What HTTP/2 cannot carry was refused when it came, so nothing is lost here.
+    /// Adds a field.
     pub fn field(&mut self, name: &[u8], value: &[u8]) {
-        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
+        self.put((FieldName::recognise(name), name), Bytes::copy_from_slice(value));
+    }
+
+    /// Adds a field whose value is there to be kept. What HTTP/2 cannot carry was refused when it came, so nothing is lost here.
+    pub fn put(&mut self, (id, name): (FieldName, &[u8]), value: Bytes) {
+        if let (Some(name), Ok(value)) = (header_name(id, name), HeaderValue::from_maybe_shared(value)) {
             self.fields.append(name, value);
         }
+    }
+}
+
+/// A name for the `http` crate. Those that we write ourselves, and that it does not know, need no memory of their own.
+fn header_name(id: FieldName, name: &[u8]) -> Option<HeaderName> {
+    const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+    const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+    const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+    const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+    match id {
+        FieldName::XForwardedFor => Some(X_FORWARDED_FOR),
+        FieldName::XForwardedHost => Some(X_FORWARDED_HOST),
+        FieldName::XForwardedProto => Some(X_FORWARDED_PROTO),
+        FieldName::XRequestId => Some(X_REQUEST_ID),
+        _ => HeaderName::from_bytes(name).ok(),
     }
 }
 
@@ -334,12 +362,8 @@ pub fn answer(status: u16, head: Head) -> Response<()> {
 /// Trailers from whole, checked lines.
 pub fn trailers(lines: &[u8]) -> HeaderMap {
     let mut head = Head::default();
-    for line in lines.split(|byte| *byte == b'\n') {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        if let Some(colon) = line.iter().position(|byte| *byte == b':') {
-            let (name, value) = line.split_at(colon);
-            head.field(name, value.get(1..).unwrap_or_default().trim_ascii());
-        }
+    for (name, value) in pairs(lines) {
+        head.field(name, value);
     }
     head.fields
 }

@@ -54,6 +54,7 @@ pub(super) async fn serve_tls(socket: Stream, peer: Peer, tls: Arc<tls::Server>,
             alarm,
             waiting: host.desks.waiting().clone(),
             tasks: host.tasks,
+            hands: host.desks.hands().clone(),
         };
         Box::pin(http2::serve(stream, Vec::new(), guest)).await;
         counters.connections_active.down();

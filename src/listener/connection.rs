@@ -135,6 +135,7 @@ async fn serve_http2(visit: Visit, tasks: LocalTasks, desks: Desks, open: Open) 
             alarm,
             waiting,
             tasks,
+            hands: desks.hands().clone(),
         };
         http2::serve(stream, before, guest).await;
     }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::connection::{Left, Visit};
+use super::hands::Hands;
 use super::parking::Lot;
 use super::waiting::WaitingList;
 use crate::telemetry::metrics::WorkerCounters;
@@ -18,7 +19,8 @@ use crate::telemetry::metrics::WorkerCounters;
 /// Desks that a worker keeps for reuse; more are freed.
 const KEPT: usize = 256;
 
-/// The desks of one worker, the list of its clients that wait, and where those stand that do so for long.
+/// The desks of one worker, the list of its clients that wait, where those stand that do so for long, and who
+/// serves streams.
 #[derive(Clone)]
 pub(super) struct Desks {
     inner: Rc<Inner>,
@@ -28,6 +30,7 @@ struct Inner {
     spare: RefCell<Vec<Desk>>,
     waiting: WaitingList,
     lot: Lot,
+    hands: Hands,
 }
 
 /// One desk. Its work is a single future for all who come one after the other, which is what makes it reusable.
@@ -55,6 +58,7 @@ impl Desks {
             spare: RefCell::default(),
             waiting,
             lot,
+            hands: Hands::default(),
         };
         Ok(Self {
             inner: Rc::new(inner),
@@ -64,6 +68,11 @@ impl Desks {
     /// Where clients are parked.
     pub(super) fn lot(&self) -> &Lot {
         &self.inner.lot
+    }
+
+    /// Who serves streams.
+    pub(super) fn hands(&self) -> &Hands {
+        &self.inner.hands
     }
 
     /// The clients that wait.

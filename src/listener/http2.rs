@@ -5,16 +5,16 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::connection::{DRAIN_GRACE, linger};
+use super::connection::DRAIN_GRACE;
+use super::hands::{Hands, Request};
 use super::waiting::{Place, WaitingList, Who};
 use crate::clock::{self, Alarm, Ring};
-use crate::http1::Malformed;
 use crate::http2::{self, Counted, Glitches};
 use crate::message::Connection;
 use crate::net::Stream;
-use crate::proxy::{self, After, Client, Failure, Incoming, Peer, Worker};
+use crate::proxy::{Client, Peer, Worker};
 use crate::tasks::LocalTasks;
 
 /// How long a connection that is told to go may take to hear of it.
@@ -27,6 +27,7 @@ pub(super) struct Guest {
     pub(super) alarm: Alarm,
     pub(super) waiting: WaitingList,
     pub(super) tasks: LocalTasks,
+    pub(super) hands: Hands,
 }
 
 /// Serves one connection to its end. `before` was read from it already.
@@ -98,7 +99,7 @@ struct Streams {
 }
 
 /// One stream that runs.
-struct Running(Rc<Streams>);
+pub(super) struct Running(Rc<Streams>);
 
 impl Running {
     fn new(streams: &Rc<Streams>) -> Self {
@@ -236,41 +237,6 @@ impl Session {
             result,
             started,
         };
-        self.guest.tasks.spawn(request.serve(running));
-    }
-}
-
-/// One stream's request.
-struct Request {
-    client: Client,
-    incoming: Incoming,
-    result: Result<(), Malformed>,
-    started: Instant,
-}
-
-impl Request {
-    async fn serve(self, running: Running) {
-        let Self {
-            mut client,
-            incoming,
-            result,
-            started,
-        } = self;
-        let after = match result {
-            Ok(()) => proxy::serve_request(&mut client, &incoming, started).await,
-            Err(reason) => {
-                let received = incoming.head.bytes.len();
-                proxy::refuse(&mut client, Failure::Malformed(reason), (started, received)).await
-            }
-        };
-        match after {
-            After::Reset => client.connection.reset(),
-            // Dropping a stream that is still being sent to would take the answer back with it.
-            After::Close => linger(&mut client).await,
-            After::KeepOpen | After::End => {}
-        }
-        client.worker.give_back_head(incoming);
-        client.connection.release(&client.worker.buffers);
-        drop(running);
+        self.guest.hands.serve(request, running, &self.guest.tasks);
     }
 }

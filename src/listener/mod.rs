@@ -5,6 +5,7 @@ mod arrival;
 mod connection;
 mod crew;
 mod desk;
+mod hands;
 mod http2;
 mod introduced;
 mod parking;

@@ -362,7 +362,7 @@ impl Transfer {
         self.waiting = Waiting::ForSink;
         ready!(sink.poll_flush(context)).map_err(TransferError::Sink)?;
         self.waiting = Waiting::ForSource;
-        if source.input.is_full() {
+        if source.input.capacity() > 0 && source.input.is_full() {
             // Framing that has to be seen whole (a trailer section) does not fit: it is bounded by `limits.trailers`.
             let size = self.limits.trailers + crate::buffer::SMALL;
             source.reserve_input(buffers, size);

@@ -1,6 +1,8 @@
 //! Writes the heads that leave us, from what was parsed: one `Host` and one framing field of our own making, hop-by-hop
 //! fields removed, identity replaced. No byte that was not understood gets through here.
 
+use bytes::Bytes;
+
 use super::Peer;
 use super::forwarded::Identity;
 use crate::backend::Address;
@@ -110,13 +112,16 @@ pub(super) fn answer_for_http2(
 ) -> http::Response<()> {
     // A date and a length may come beside them.
     let mut fields = http2::Head::with_room(head.fields.len() + 2);
+    // All values share one copy.
+    let end = head.fields.last().map_or(0, |field| field.value.range().1);
+    let copy = Bytes::copy_from_slice(bytes.get(..end).unwrap_or_default());
     let mut has_date = head.status < 200;
     for field in &head.fields {
         has_date |= field.id == FieldName::Date;
         let name = field.name.of(bytes);
         let is_handshake = context.is_switch && name.eq_ignore_ascii_case(b"sec-websocket-accept");
         if !is_ours(field.id) && !is_handshake && !head.connection_names(bytes, name) {
-            fields.field(name, field.value.of(bytes));
+            fields.put((field.id, name), copy.slice_ref(field.value.of(&copy)));
         }
     }
     if !has_date {

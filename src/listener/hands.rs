@@ -1,0 +1,121 @@
+//! Serves the requests that come as streams. Each needs a task, and to make one for each costs as much as a good part of what
+//! it does: a task that is done waits for the next stream of any connection.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use super::connection::linger;
+use super::http2::Running;
+use crate::http1::Malformed;
+use crate::proxy::{self, After, Client, Failure, Incoming};
+use crate::tasks::{LocalTasks, Underway};
+
+/// Tasks that a worker keeps for reuse; more end.
+const KEPT: usize = 256;
+
+/// One stream's request.
+pub(super) struct Request {
+    pub(super) client: Client,
+    pub(super) incoming: Incoming,
+    pub(super) result: Result<(), Malformed>,
+    pub(super) started: Instant,
+}
+
+/// The tasks of one worker.
+#[derive(Clone, Default)]
+pub(super) struct Hands {
+    free: Rc<RefCell<Vec<Rc<Hand>>>>,
+}
+
+/// One task, by what it is handed.
+#[derive(Default)]
+struct Hand {
+    job: Cell<Option<Job>>,
+    waker: Cell<Option<Waker>>,
+}
+
+struct Job {
+    request: Request,
+    running: Running,
+    /// A stop waits for it, as it does not for tasks that wait.
+    underway: Underway,
+}
+
+impl Hands {
+    /// Serves a request, as one of `tasks`.
+    pub(super) fn serve(&self, request: Request, running: Running, tasks: &LocalTasks) {
+        let drivers = request.client.worker.drivers.clone();
+        let job = Job {
+            request,
+            running,
+            underway: tasks.begin(),
+        };
+        let free = self.free.borrow_mut().pop();
+        let hand = free.clone().unwrap_or_default();
+        hand.job.set(Some(job));
+        match free.and_then(|hand| hand.waker.take()) {
+            Some(waker) => waker.wake(),
+            None => drivers.spawn(work(hand, self.clone())),
+        }
+    }
+}
+
+impl Hand {
+    fn poll_job(&self, context: &Context<'_>) -> Poll<Job> {
+        match self.job.take() {
+            Some(job) => Poll::Ready(job),
+            None => {
+                self.waker.set(Some(context.waker().clone()));
+                Poll::Pending
+            }
+        }
+    }
+}
+
+/// Serves one request after the other.
+async fn work(hand: Rc<Hand>, hands: Hands) {
+    loop {
+        let Job {
+            request,
+            running,
+            underway,
+        } = poll_fn(|context| hand.poll_job(context)).await;
+        request.serve().await;
+        drop(running);
+        drop(underway);
+        let mut free = hands.free.borrow_mut();
+        if free.len() >= KEPT {
+            return;
+        }
+        free.push(Rc::clone(&hand));
+    }
+}
+
+impl Request {
+    async fn serve(self) {
+        let Self {
+            mut client,
+            incoming,
+            result,
+            started,
+        } = self;
+        let after = match result {
+            Ok(()) => proxy::serve_request(&mut client, &incoming, started).await,
+            Err(reason) => {
+                let received = incoming.head.bytes.len();
+                proxy::refuse(&mut client, Failure::Malformed(reason), (started, received)).await
+            }
+        };
+        match after {
+            After::Reset => client.connection.reset(),
+            // Dropping a stream that is still being sent to would take the answer back with it.
+            After::Close => linger(&mut client).await,
+            After::KeepOpen | After::End => {}
+        }
+        client.worker.give_back_head(incoming);
+        client.connection.release(&client.worker.buffers);
+    }
+}
