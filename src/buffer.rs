@@ -3,6 +3,8 @@
 
 use std::cell::RefCell;
 
+use bytes::{Buf, Bytes};
+
 /// Size of an ordinary buffer: a head and a small body fit.
 pub const SMALL: usize = 16 << 10;
 /// Size of a buffer for bodies that are known to be long: fewer, larger socket calls.
@@ -16,21 +18,35 @@ pub struct Buffer {
     bytes: Vec<u8>,
     start: usize,
     end: usize,
+    /// Bytes that came in memory of their own, in place of all that: without copying them.
+    shared: Bytes,
 }
 
 impl Buffer {
     /// The bytes that were read and not yet consumed.
     pub fn unread(&self) -> &[u8] {
-        self.bytes.get(self.start..self.end).unwrap_or_default()
+        match self.shared.is_empty() {
+            true => self.bytes.get(self.start..self.end).unwrap_or_default(),
+            false => &self.shared,
+        }
     }
 
     /// Whether nothing is unread.
     pub fn is_empty(&self) -> bool {
-        self.start == self.end
+        self.start == self.end && self.shared.is_empty()
+    }
+
+    /// Takes bytes as they are; it is empty.
+    pub fn hold(&mut self, bytes: Bytes) {
+        self.shared = bytes;
     }
 
     /// Drops the first `count` unread bytes (at most all of them).
     pub fn consume(&mut self, count: usize) {
+        if !self.shared.is_empty() {
+            self.shared.advance(count.min(self.shared.len()));
+            return;
+        }
         self.start = self.start.saturating_add(count).min(self.end);
         if self.start == self.end {
             self.start = 0;
@@ -60,7 +76,16 @@ impl Buffer {
 
     /// Whether no byte can be added before some are consumed.
     pub fn is_full(&self) -> bool {
-        self.end - self.start == self.bytes.len()
+        self.end - self.start == self.bytes.len() || !self.shared.is_empty()
+    }
+
+    /// Whether keeping it whole holds not much more memory than a copy of what is unread would.
+    pub fn is_dense(&self) -> bool {
+        match self.shared.len() {
+            0 => 2 * (self.end - self.start) > self.bytes.len(),
+            // It may be a part of something larger.
+            shared => 2 * shared > SMALL,
+        }
     }
 }
 
@@ -83,8 +108,7 @@ impl Buffers {
         let kept = store.and_then(|store| store.borrow_mut().pop());
         Buffer {
             bytes: kept.unwrap_or_else(|| vec![0; size]),
-            start: 0,
-            end: 0,
+            ..Buffer::default()
         }
     }
 

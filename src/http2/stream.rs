@@ -5,7 +5,7 @@ use std::io::{self, IoSlice};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
@@ -22,8 +22,6 @@ const PIECE: usize = 64 << 10;
 pub struct Stream {
     sending: Sending,
     receiving: Receiving,
-    /// Received and not yet read.
-    rest: Bytes,
     /// Whether the other side has said that its message is whole.
     has_ended: bool,
     trailers: Option<HeaderMap>,
@@ -92,7 +90,6 @@ impl Stream {
         Self {
             sending,
             receiving,
-            rest: Bytes::new(),
             has_ended,
             trailers: None,
             head: None,
@@ -103,41 +100,31 @@ impl Stream {
         }
     }
 
-    /// Ready when a read will not wait.
+    /// Takes payload as it came; nothing is the proven end of the message.
     ///
     /// # Errors
     /// The stream was reset, or its connection broke: what came is not whole.
-    pub fn poll_readable(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub fn poll_take(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
         let Receiving::Body(receiving) = &mut self.receiving else {
             return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
         };
-        while self.rest.is_empty() && !self.has_ended {
+        while !self.has_ended {
             match ready!(receiving.poll_data(context)) {
-                Some(result) => self.rest = result.map_err(lost)?,
+                Some(result) => {
+                    let payload = result.map_err(lost)?;
+                    // Refused only when more is given back than was taken.
+                    let _ = receiving.flow_control().release_capacity(payload.len());
+                    if !payload.is_empty() {
+                        return Poll::Ready(Ok(payload));
+                    }
+                }
                 None => {
                     self.trailers = ready!(receiving.poll_trailers(context)).map_err(lost)?;
                     self.has_ended = true;
                 }
             }
         }
-        Poll::Ready(Ok(()))
-    }
-
-    /// Reads payload into `space`; 0 is the proven end of the message.
-    ///
-    /// # Errors
-    /// As [`Self::poll_readable`].
-    pub fn poll_read(&mut self, context: &mut Context<'_>, space: &mut [u8]) -> Poll<io::Result<usize>> {
-        ready!(self.poll_readable(context))?;
-        let count = self.rest.len().min(space.len());
-        if let Some(space) = space.get_mut(..count) {
-            self.rest.copy_to_slice(space);
-        }
-        if let Receiving::Body(receiving) = &mut self.receiving {
-            // Refused only when more is given back than was taken.
-            let _ = receiving.flow_control().release_capacity(count);
-        }
-        Poll::Ready(Ok(count))
+        Poll::Ready(Ok(Bytes::new()))
     }
 
     /// Waits for the next head of the answer to our request, and gives it with whether it is the last thing that comes:

@@ -4,6 +4,8 @@
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll, Waker, ready};
 
+use bytes::Bytes;
+
 use crate::buffer::{Buffer, Buffers, LARGE, SMALL};
 use crate::http2;
 use crate::net::{Pipe, Stream};
@@ -172,23 +174,30 @@ impl Connection {
         if self.input_ended {
             return Poll::Ready(Ok(0));
         }
-        let size = if wanted > SMALL as u64 { LARGE } else { SMALL };
-        if self.input.is_empty() && self.input.capacity() < size {
-            match &mut self.wire {
-                Wire::Bytes(stream) => ready!(stream.poll_readable(context))?,
-                Wire::Payload(stream) => ready!(stream.poll_readable(context))?,
-            }
-            buffers.give_back(std::mem::replace(&mut self.input, buffers.lend(size)));
-        }
-        if self.input.is_full() {
-            return Poll::Ready(Err(io::ErrorKind::OutOfMemory.into()));
-        }
-        let space = self.input.space();
         let count = match &mut self.wire {
-            Wire::Bytes(stream) => ready!(stream.poll_read(context, space))?,
-            Wire::Payload(stream) => ready!(stream.poll_read(context, space))?,
+            Wire::Bytes(stream) => {
+                let size = if wanted > SMALL as u64 { LARGE } else { SMALL };
+                if self.input.is_empty() && self.input.capacity() < size {
+                    ready!(stream.poll_readable(context))?;
+                    buffers.give_back(std::mem::replace(&mut self.input, buffers.lend(size)));
+                }
+                if self.input.is_full() {
+                    return Poll::Ready(Err(io::ErrorKind::OutOfMemory.into()));
+                }
+                let count = ready!(stream.poll_read(context, self.input.space()))?;
+                self.input.filled(count);
+                count
+            }
+            Wire::Payload(_) if !self.input.is_empty() => {
+                return Poll::Ready(Err(io::ErrorKind::OutOfMemory.into()));
+            }
+            Wire::Payload(stream) => {
+                let payload = ready!(stream.poll_take(context))?;
+                let count = payload.len();
+                self.input.hold(payload);
+                count
+            }
         };
-        self.input.filled(count);
         self.input_ended = count == 0;
         Poll::Ready(Ok(count))
     }
@@ -217,14 +226,9 @@ impl Connection {
         self.rest(buffers);
     }
 
-    /// Puts bytes behind those that are unread: a head that came in another form.
-    pub fn stage(&mut self, buffers: &Buffers, bytes: &[u8]) {
-        let size = self.input.unread().len() + bytes.len();
-        self.reserve_input(buffers, size);
-        if let Some(space) = self.input.space().get_mut(..bytes.len()) {
-            space.copy_from_slice(bytes);
-            self.input.filled(bytes.len());
-        }
+    /// Puts a head that came in another form where one is read from; nothing is unread.
+    pub fn stage(&mut self, lines: &[u8]) {
+        self.input.hold(Bytes::copy_from_slice(lines));
     }
 
     /// Where messages to be written are put; they leave with [`Self::poll_flush`].

@@ -110,7 +110,7 @@ impl Replay {
         }
         self.length += count;
         // A buffer that is mostly empty would hold more memory than the limit says.
-        if count == input.unread().len() && 2 * count > input.capacity() {
+        if count == input.unread().len() && input.is_dense() {
             self.kept.push(Kept::Held(std::mem::take(input)));
             return;
         }

@@ -303,7 +303,7 @@ impl Attempt<'_> {
         let mut lines = buffers.lend_output();
         let result = http2::response(&response, is_whole, asked, &mut lines, head);
         *answer_end = lines.len();
-        connection.stage(buffers, &lines);
+        connection.stage(&lines);
         buffers.give_back_output(lines);
         result.map_err(Failure::AnswerMalformed)?;
         Poll::Ready(self.take_head(exchange))
