@@ -3,12 +3,14 @@
 
 use std::cell::RefCell;
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 
 /// Size of an ordinary buffer: a head and a small body fit.
 pub const SMALL: usize = 16 << 10;
 /// Size of a buffer for bodies that are known to be long: fewer, larger socket calls.
 pub const LARGE: usize = 64 << 10;
+/// Size of what small shared values are cut from: the heads of some twenty messages.
+const SHARED: usize = 8 << 10;
 /// Buffers of one size that a worker keeps for reuse; more are freed.
 const KEPT: usize = 256;
 
@@ -95,6 +97,8 @@ pub struct Buffers {
     small: RefCell<Vec<Vec<u8>>>,
     large: RefCell<Vec<Vec<u8>>>,
     outputs: RefCell<Vec<Vec<u8>>>,
+    /// The rest of the memory that small shared values are cut from.
+    shared: RefCell<BytesMut>,
 }
 
 impl Buffers {
@@ -123,6 +127,19 @@ impl Buffers {
         if store.len() < KEPT {
             store.push(buffer.bytes);
         }
+    }
+
+    /// A copy that can be shared and cut up. Small ones are cut from one piece of memory, which is freed with the last of them.
+    pub fn share(&self, bytes: &[u8]) -> Bytes {
+        if bytes.len() > SHARED / 4 {
+            return Bytes::copy_from_slice(bytes);
+        }
+        let mut shared = self.shared.borrow_mut();
+        if shared.capacity() < bytes.len() {
+            *shared = BytesMut::with_capacity(SHARED);
+        }
+        shared.extend_from_slice(bytes);
+        shared.split().freeze()
     }
 
     /// Lends an empty vector for what is to be written.

@@ -246,7 +246,7 @@ pub fn response(
 
 /// The request that these lines are in HTTP/1: all that HTTP/2 says in its own way is left out. `None` when it cannot be
 /// said in HTTP/2.
-pub fn request_of(lines: &[u8], head: &RequestHead, is_secure: bool, host: &[u8]) -> Option<Request<()>> {
+pub fn request_of(lines: Bytes, head: &RequestHead, is_secure: bool, host: &[u8]) -> Option<Request<()>> {
     if head.upgrade.is_some() {
         return None;
     }
@@ -260,8 +260,6 @@ pub fn request_of(lines: &[u8], head: &RequestHead, is_secure: bool, host: &[u8]
     *request.version_mut() = http::Version::HTTP_2;
     // Some are written beside the client's own.
     let mut fields = Head::with_room(head.fields.len() + 8);
-    // All values share one copy.
-    let lines = Bytes::copy_from_slice(lines);
     for (name, value) in pairs(&lines).skip(1) {
         let id = FieldName::recognise(name);
         if id == FieldName::Te || !id.is_hop_by_hop() && id != FieldName::Host {

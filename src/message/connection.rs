@@ -227,8 +227,8 @@ impl Connection {
     }
 
     /// Puts a head that came in another form where one is read from; nothing is unread.
-    pub fn stage(&mut self, lines: &[u8]) {
-        self.input.hold(Bytes::copy_from_slice(lines));
+    pub fn stage(&mut self, lines: Bytes) {
+        self.input.hold(lines);
     }
 
     /// Where messages to be written are put; they leave with [`Self::poll_flush`].

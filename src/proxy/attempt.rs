@@ -5,6 +5,8 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
 use super::fields::{self, AnswerContext};
 use super::waits::Wait;
 use super::{Exchange, Failure};
@@ -108,7 +110,8 @@ impl<'a> Exchange<'a> {
                 &member.backend.address,
                 &mut lines,
             );
-            let is_put = put_request(&mut backend, self.head, &lines, &member.backend.address);
+            let shared = buffers.share(&lines);
+            let is_put = put_request(&mut backend, self.head, shared, &member.backend.address);
             buffers.give_back_output(lines);
             if !is_put {
                 return Err(AttemptError::unsent(Failure::UnwantedSwitch));
@@ -162,13 +165,12 @@ impl<'a> Exchange<'a> {
 }
 
 /// Sets the head of a request to a backend that speaks HTTP/2, from what it is in HTTP/1. Whether it can be said there.
-fn put_request(backend: &mut BackendConnection, head: &RequestHead, lines: &[u8], address: &Address) -> bool {
-    let authority = address.authority();
-    let host = match head.text(head.authority) {
-        b"" => authority.as_bytes(),
-        host => host,
+fn put_request(backend: &mut BackendConnection, head: &RequestHead, lines: Bytes, address: &Address) -> bool {
+    let is_secure = address.scheme == Scheme::Https;
+    let request = match head.text(head.authority) {
+        b"" => http2::request_of(lines, head, is_secure, address.authority().as_bytes()),
+        host => http2::request_of(lines, head, is_secure, host),
     };
-    let request = http2::request_of(lines, head, address.scheme == Scheme::Https, host);
     match (backend.connection.http2(), request) {
         (Some(stream), Some(request)) => {
             stream.put_request(request);
@@ -303,7 +305,7 @@ impl Attempt<'_> {
         let mut lines = buffers.lend_output();
         let result = http2::response(&response, is_whole, asked, &mut lines, head);
         *answer_end = lines.len();
-        connection.stage(&lines);
+        connection.stage(buffers.share(&lines));
         buffers.give_back_output(lines);
         result.map_err(Failure::AnswerMalformed)?;
         Poll::Ready(self.take_head(exchange))
@@ -402,7 +404,8 @@ impl Exchange<'_> {
             };
             if let Some(stream) = self.client.connection.http2() {
                 // A stream that is gone is noticed when it is waited for.
-                let _ = stream.send_interim(fields::answer_for_http2(&backend.head, bytes, context));
+                let buffers = &self.client.worker.buffers;
+                let _ = stream.send_interim(fields::answer_for_http2(&backend.head, bytes, context, buffers));
             } else {
                 let out = self.client.connection.output(&self.client.worker.buffers);
                 fields::write_answer(&backend.head, bytes, context, out);

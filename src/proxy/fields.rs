@@ -1,11 +1,10 @@
 //! Writes the heads that leave us, from what was parsed: one `Host` and one framing field of our own making, hop-by-hop
 //! fields removed, identity replaced. No byte that was not understood gets through here.
 
-use bytes::Bytes;
-
 use super::Peer;
 use super::forwarded::Identity;
 use crate::backend::Address;
+use crate::buffer::Buffers;
 use crate::head::{BodyLength, FieldName, RequestHead, ResponseHead, Version, list};
 use crate::http1::reason_phrase;
 use crate::http2;
@@ -109,12 +108,13 @@ pub(super) fn answer_for_http2(
     head: &ResponseHead,
     bytes: &[u8],
     context: AnswerContext<'_>,
+    buffers: &Buffers,
 ) -> http::Response<()> {
     // A date and a length may come beside them.
     let mut fields = http2::Head::with_room(head.fields.len() + 2);
     // All values share one copy.
     let end = head.fields.last().map_or(0, |field| field.value.range().1);
-    let copy = Bytes::copy_from_slice(bytes.get(..end).unwrap_or_default());
+    let copy = buffers.share(bytes.get(..end).unwrap_or_default());
     let mut has_date = head.status < 200;
     for field in &head.fields {
         has_date |= field.id == FieldName::Date;
@@ -125,7 +125,7 @@ pub(super) fn answer_for_http2(
         }
     }
     if !has_date {
-        fields.field(b"date", context.date);
+        fields.put((FieldName::Date, b"date"), buffers.share(context.date));
     }
     let length = match context.body {
         BodyLength::None => head.announced_length,
@@ -133,7 +133,9 @@ pub(super) fn answer_for_http2(
         BodyLength::Chunked | BodyLength::UntilClose => None,
     };
     if let Some(length) = length {
-        fields.field(b"content-length", itoa::Buffer::new().format(length).as_bytes());
+        let mut text = itoa::Buffer::new();
+        let text = buffers.share(text.format(length).as_bytes());
+        fields.put((FieldName::ContentLength, b"content-length"), text);
     }
     // RFC 8441 §5: what HTTP/1.1 switches with 101 is a plain success here.
     http2::answer(if context.is_switch { 200 } else { head.status }, fields)
