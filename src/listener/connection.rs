@@ -353,6 +353,8 @@ fn parse(client: &mut Client, incoming: &mut Incoming, end: usize) -> Result<(),
     incoming.head.bytes.extend_from_slice(bytes);
     http1::parse_request(&mut incoming.head, &incoming.scan, end)?;
     client.connection.input.consume(end);
+    // The next one that reads finds the buffer in the processor's cache; this one waits for its backend now.
+    client.connection.rest(&client.worker.buffers);
     Ok(())
 }
 

@@ -231,7 +231,10 @@ impl Attempt<'_> {
             return Ok(());
         }
         match exchange.poll_body(&mut self.backend, context) {
-            Poll::Ready(Ok(())) => exchange.body.is_sent = true,
+            Poll::Ready(Ok(())) => {
+                exchange.body.is_sent = true;
+                self.backend.connection.rest(&exchange.client.worker.buffers);
+            }
             Poll::Ready(Err(None)) => self.sending_failed = true,
             Poll::Ready(Err(Some(failure))) => return Err(failure),
             Poll::Pending => {}
