@@ -12,13 +12,14 @@ use super::Stream;
 use crate::http1::Limits;
 use crate::net;
 
-/// Bytes of an answer that may be on their way, of one stream and of all.
-const STREAM_WINDOW: u32 = 256 << 10;
-const CONNECTION_WINDOW: u32 = 4 << 20;
+/// Bytes of an answer that may be on their way.
+const STREAM_WINDOW: u32 = 128 << 10;
+/// Requests that share a connection at most, whatever the backend allows.
+const STREAMS: u32 = 100;
+/// What all of them may leave unread, so that no number of clients who take nothing holds up the answers of others.
+const CONNECTION_WINDOW: u32 = STREAMS * STREAM_WINDOW;
 /// Bytes of requests that one stream keeps when its backend gives no credit.
 const SEND_BUFFER: usize = 64 << 10;
-/// Requests under way before the backend has said how many it allows.
-const STREAMS_AT_FIRST: usize = 100;
 /// Streams that were reset and are still remembered, so that what was on its way for them is no error.
 const RESET_STREAMS: usize = 32;
 const RESET_FOR: Duration = Duration::from_secs(2);
@@ -74,7 +75,7 @@ pub async fn begin(
         .enable_push(false)
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .initial_max_send_streams(STREAMS_AT_FIRST)
+        .initial_max_send_streams(STREAMS as usize)
         .max_header_list_size(u32::try_from(limits.head).unwrap_or(u32::MAX))
         .max_send_buffer_size(SEND_BUFFER)
         .max_concurrent_reset_streams(RESET_STREAMS)
@@ -111,7 +112,12 @@ impl Shared {
     /// Whether another request may be sent by it.
     pub fn has_room(&self) -> bool {
         !self.is_over()
-            && self.state.running.get() < self.sender.borrow().current_max_send_streams()
+            && self.running()
+                < self
+                    .sender
+                    .borrow()
+                    .current_max_send_streams()
+                    .min(STREAMS as usize)
             && self.takes_more()
     }
 

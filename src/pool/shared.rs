@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use crate::backend::BackendId;
 use crate::http2;
 
-/// Connections to one backend by one worker: more than a hundred requests each.
+/// Connections to one backend by one worker, of a hundred requests each.
 const KEPT_PER_BACKEND: usize = 64;
 
 /// What one worker shares.

@@ -50,6 +50,47 @@ fn a_connection_carries_no_more_streams_than_its_backend_allows() {
     assert_eq!(second.read().text(), "second");
 }
 
+/// RFC 9113 §5.2: what nobody takes counts against the window of the whole connection.
+#[test]
+fn clients_that_take_nothing_do_not_hold_up_others() {
+    let backend = Http2Backend::start();
+    let proxy = before(&[&backend.url()]).start();
+    let client = Http2::connect(proxy.address());
+    let asked: Vec<_> = (0..40)
+        .map(|_| client.send("GET", "/bytes/1000000", true).0)
+        .collect();
+    let unread: Vec<_> = asked
+        .into_iter()
+        .map(|answer| client.run(answer).unwrap())
+        .collect();
+    for _ in 0..20 {
+        assert_eq!(proxy.get("/quick").text(), "/quick");
+    }
+    assert_eq!(backend.count(|seen| *seen == Seen::Connection), 1);
+    drop(unread);
+}
+
+/// One connection has room for what a hundred clients leave unread, and carries no more of them.
+#[test]
+fn a_connection_carries_a_hundred_requests_at_most() {
+    let backend = Http2Backend::start();
+    let proxy = before(&[&backend.url()]).start();
+    assert_eq!(proxy.get("/first").text(), "/first");
+    let client = Http2::connect(proxy.address());
+    let held = |count| {
+        backend.wait_for("all requests", |all| {
+            let is_held = |seen: &&Seen| matches!(seen, Seen::Request(line, _) if line.ends_with("/hold"));
+            (all.iter().filter(is_held).count() == count).then_some(())
+        });
+    };
+    let first: Vec<_> = (0..100).map(|_| client.send("GET", "/hold", true)).collect();
+    held(100);
+    assert_eq!(backend.count(|seen| *seen == Seen::Connection), 1);
+    assert_eq!(proxy.get("/more").text(), "/more");
+    assert_eq!(backend.count(|seen| *seen == Seen::Connection), 2);
+    drop(first);
+}
+
 #[test]
 fn requests_wait_where_the_limit_was_not_known_in_time() {
     let (proxy, mut first, _backend, mut held, stream) = asked(GET, "");
