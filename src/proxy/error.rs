@@ -33,6 +33,9 @@ pub enum Failure {
     #[error("the request is for a host that its connection was not made for")]
     Misdirected,
     // Ours.
+    /// It still ran when the process had waited long enough for its end.
+    #[error("the balancer stopped")]
+    Stopped,
     /// No route leads anywhere for this host and path.
     #[error("no route matches")]
     NoRoute,
@@ -103,6 +106,10 @@ impl Failure {
             "misdirected",
             "under TLS the client asked for one name, and then for a host that has another certificate (status 421)",
         ),
+        (
+            "stopped",
+            "it still ran when `timeouts.drain` was over, or at a second signal; the status is 503 where no answer had begun, though nobody got one",
+        ),
         ("no_route", "no route matches host and path"),
         ("no_backend", "no backend of the pool was eligible"),
         ("connect_failed", "no connection to a backend came about"),
@@ -155,6 +162,7 @@ impl Failure {
             Self::Evicted => "evicted",
             Self::TunnelIdle => "tunnel_idle",
             Self::Misdirected => "misdirected",
+            Self::Stopped => "stopped",
             Self::NoRoute => "no_route",
             Self::NoBackend => "no_backend",
             Self::ConnectFailed => "connect_failed",
@@ -178,7 +186,7 @@ impl Failure {
             Self::ClientGone | Self::ClientStalled => 499,
             Self::Misdirected => 421,
             Self::NoRoute => 404,
-            Self::NoBackend | Self::ConnectFailed => 503,
+            Self::Stopped | Self::NoBackend | Self::ConnectFailed => 503,
             Self::BackendTimeout | Self::DeadlineExceeded | Self::AnswerStalled | Self::TunnelIdle => 504,
             Self::BackendReset
             | Self::AnswerMalformed(_)

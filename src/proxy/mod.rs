@@ -75,6 +75,8 @@ struct Exchange<'a> {
     /// How long it has waited for answers so far: what `timeouts.request` bounds.
     waited: Duration,
     in_flight: Option<InFlight<'a>>,
+    /// Whether its line was written.
+    is_logged: bool,
 }
 
 /// The request's body, which may be sent to several backends one after the other.
@@ -144,8 +146,17 @@ pub async fn serve_request(client: &mut Client, incoming: &Incoming, started: In
         Verdict::Refuse(failure) => exchange.reply(failure).await,
     };
     exchange.log();
-    worker.counters.requests_in_flight.down();
     after
+}
+
+impl Drop for Exchange<'_> {
+    /// One that is dropped on its way is cut by a stop, and has its line all the same.
+    fn drop(&mut self) {
+        if !self.is_logged && !std::thread::panicking() {
+            self.cut();
+        }
+        self.client.worker.counters.requests_in_flight.down();
+    }
 }
 
 impl<'a> Exchange<'a> {
@@ -175,6 +186,7 @@ impl<'a> Exchange<'a> {
             record: Record::new(started, head.bytes.len(), client.connection.bytes_out),
             waited: Duration::ZERO,
             in_flight: None,
+            is_logged: false,
             client,
             head,
             snapshot,

@@ -14,6 +14,8 @@ pub(super) struct Record<'a> {
     started: Instant,
     head_bytes: u64,
     bytes_out_before: u64,
+    /// Bytes that a tunnel took from the client.
+    pub(super) tunnelled: u64,
     route: Option<usize>,
     pool: Option<&'a Pool>,
     member: Option<&'a Member>,
@@ -33,6 +35,7 @@ impl<'a> Record<'a> {
             started,
             head_bytes: head_bytes as u64,
             bytes_out_before,
+            tunnelled: 0,
             route: None,
             pool: None,
             member: None,
@@ -76,11 +79,6 @@ impl<'a> Record<'a> {
         self.status = status;
     }
 
-    /// Bytes that a tunnel took from the client.
-    pub(super) fn tunnelled(&mut self, bytes: u64) {
-        self.head_bytes += bytes;
-    }
-
     pub(super) fn replied(&mut self, status: u16) {
         self.status = status;
     }
@@ -104,14 +102,26 @@ impl Exchange<'_> {
         forwarded.after
     }
 
+    /// Ends in the middle, because the process does. An answer that has begun must not look whole.
+    pub(super) fn cut(&mut self) {
+        self.record.failed(Failure::Stopped);
+        match self.record.status {
+            0 => self.record.replied(Failure::Stopped.status()),
+            101 => {}
+            _ => self.client.connection.reset(),
+        }
+        self.log();
+    }
+
     /// Writes the line and counts.
-    pub(super) fn log(&self) {
+    pub(super) fn log(&mut self) {
+        self.is_logged = true;
         let worker = &self.client.worker;
         let record = &self.record;
         let now = clock::now();
         worker.wheel.observe(now);
         let latency = now.saturating_duration_since(record.started);
-        let bytes_received = record.head_bytes + self.body.transfer.moved;
+        let bytes_received = record.head_bytes + self.body.transfer.moved + record.tunnelled;
         let bytes_sent = self.client.connection.bytes_out - record.bytes_out_before;
         worker.counters.count_request(record.status, latency);
         worker.counters.bytes_received.add(bytes_received);

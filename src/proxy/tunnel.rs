@@ -91,6 +91,8 @@ pub(super) async fn run(
         if up.has_ended && down.has_ended {
             return Poll::Ready(Ok(None));
         }
+        // Kept as it goes, for one that is cut.
+        exchange.record.tunnelled = up.transfer.moved;
         let progress = up.transfer.moved + down.transfer.moved;
         exchange
             .waits
@@ -98,7 +100,7 @@ pub(super) async fn run(
             .map(|wait| Ok(Some(wait)))
     })
     .await;
-    exchange.record.tunnelled(up.transfer.moved);
+    exchange.record.tunnelled = up.transfer.moved;
     let is_whole = matches!(result, Ok(None));
     Forwarded {
         after: match exchange.client.connection.is_stream() {

@@ -78,14 +78,19 @@ pub(super) async fn all_ended(workers: &[WorkerThread]) {
 }
 
 fn run(start: Start) -> io::Result<()> {
-    tokio::runtime::Builder::new_current_thread()
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .event_interval(EVENT_INTERVAL)
-        .build_local(tokio::runtime::LocalOptions::default())?
-        .block_on(work(start))
+        .build_local(tokio::runtime::LocalOptions::default())?;
+    let worker = runtime.block_on(work(start))?;
+    // Requests that still run end with it, each with its line in the log.
+    drop(runtime);
+    worker.log.borrow_mut().flush();
+    Ok(())
 }
 
-async fn work(start: Start) -> io::Result<()> {
+/// Serves until the stop is over; requests that go on without end still run then.
+async fn work(start: Start) -> io::Result<Rc<Worker>> {
     let mut stopped = start.stopped;
     let worker = Worker::new(start.shared, start.counters, start.log);
     let connections = LocalTasks::default();
@@ -105,8 +110,7 @@ async fn work(start: Start) -> io::Result<()> {
         _ = stopped.wait_for(|stop| *stop == Stop::Now) => {}
         () = tokio::time::sleep(start.drain) => {}
     }
-    worker.log.borrow_mut().flush();
-    Ok(())
+    Ok(worker)
 }
 
 async fn tick(worker: Rc<Worker>, acceptor: Rc<Acceptor>) {

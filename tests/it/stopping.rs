@@ -5,7 +5,8 @@ use std::net::{SocketAddr, TcpStream};
 
 use rustix::process::Signal;
 
-use crate::support::{Answer, Backend, DEADLINE, Gate, Proxy};
+use crate::support::http2::Http2;
+use crate::support::{Answer, Backend, Bare, DEADLINE, Gate, Proxy};
 
 #[test]
 fn the_admin_api_says_that_it_lives_and_is_ready() {
@@ -73,6 +74,65 @@ fn a_second_signal_ends_at_once() {
     proxy.signal(Signal::INT);
     proxy.wait();
     gate.open();
+}
+
+/// Every request has one line: one that waits, one whose answer is on its way, a tunnel and a stream.
+#[test]
+fn requests_that_a_stop_cuts_are_in_the_log() {
+    let switch = "Connection: Upgrade\r\nUpgrade: websocket\r\n";
+    let asked = |path: &str, lines: &str| format!("GET {path} HTTP/1.1\r\nHost: test\r\n{lines}\r\n");
+    for (config, signals) in [("timeouts: { drain: 300ms }", 1), ("", 2)] {
+        let backend = Bare::start();
+        let proxy = Proxy::before(&[])
+            .backend(&backend.url())
+            .config("health_check: { kind: none }")
+            .config(config)
+            .start();
+        let mut held = Vec::new();
+        let mut ask = |path, lines, answer: &str| {
+            let mut client = proxy.client();
+            client.send(asked(path, lines));
+            let mut its = backend.accept();
+            its.head();
+            its.send(answer);
+            held.push(its);
+            client
+        };
+        let waiting = ask("/waiting", "", "");
+        let mut begun = ask("/begun", "", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nbegun");
+        begun.read_until(|bytes| bytes.ends_with(b"begun"));
+        let websocket =
+            format!("{switch}Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n");
+        let mut tunnel = ask(
+            "/tunnel",
+            &websocket,
+            &format!(
+                "HTTP/1.1 101 Switching Protocols\r\n{switch}Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+            ),
+        );
+        assert_eq!(tunnel.read().status(), 101);
+        let http2 = Http2::connect(proxy.address());
+        let stream = http2.send("GET", "/stream", true);
+        let its = backend.accept();
+        let mark = proxy.mark();
+        for _ in 0..signals {
+            proxy.signal(Signal::TERM);
+            proxy.wait_for_message(mark, "stopping");
+        }
+        assert!(proxy.wait().success());
+        let lines = proxy.access_lines(4);
+        for (path, status) in [
+            ("/waiting", 503),
+            ("/begun", 200),
+            ("/tunnel", 101),
+            ("/stream", 503),
+        ] {
+            let line = lines.iter().find(|line| line["path"] == path).unwrap();
+            let seen = (line["status"].as_u64(), line["error"].as_str());
+            assert_eq!(seen, (Some(status), Some("stopped")), "{line}");
+        }
+        drop((waiting, tunnel, stream, its));
+    }
 }
 
 #[test]
