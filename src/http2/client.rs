@@ -1,12 +1,15 @@
 //! The client's side of a connection: the handshake with our limits, and the requests that share it.
 
 use std::cell::{Cell, RefCell};
+use std::io::{self, IoSlice};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use h2::client::{Builder, Connection, SendRequest};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Stream;
 use crate::http1::Limits;
@@ -36,28 +39,86 @@ struct State {
     is_over: Cell<bool>,
     running: Cell<usize>,
     used: Cell<Instant>,
+    /// How many times bytes came.
+    heard: Rc<Cell<u64>>,
 }
 
 /// Moves the bytes of a connection. It has to run for as long as that is shared.
 pub struct Driver {
-    connection: Connection<net::Stream, Bytes>,
+    connection: Connection<Heard, Bytes>,
     state: Rc<State>,
 }
 
 /// One request under way.
 #[derive(Debug)]
-pub(super) struct Running(Rc<State>);
+pub(super) struct Running {
+    state: Rc<State>,
+    /// How many times bytes had come when it began.
+    heard_before: u64,
+}
 
 impl Running {
     /// Lets its connection carry no more requests; those under way go on.
     pub(super) fn close_to_others(&self) {
-        self.0.is_over.set(true);
+        self.state.is_over.set(true);
+    }
+
+    /// Whether nothing at all has come by its connection since it began.
+    pub(super) fn is_in_silence(&self) -> bool {
+        self.state.heard.get() == self.heard_before
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.running.set(self.0.running.get() - 1);
+        self.state.running.set(self.state.running.get() - 1);
+    }
+}
+
+/// The bytes of a connection, which counts when any come: one that is dead is silent, and nothing else tells.
+struct Heard {
+    stream: net::Stream,
+    heard: Rc<Cell<u64>>,
+}
+
+impl AsyncRead for Heard {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let result = AsyncRead::poll_read(Pin::new(&mut this.stream), context, buffer);
+        if result.is_ready() {
+            this.heard.set(this.heard.get().wrapping_add(1));
+        }
+        result
+    }
+}
+
+impl AsyncWrite for Heard {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        AsyncWrite::poll_write(Pin::new(&mut self.get_mut().stream), context, bytes)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        AsyncWrite::poll_write_vectored(Pin::new(&mut self.get_mut().stream), context, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        AsyncWrite::poll_flush(Pin::new(&mut self.get_mut().stream), context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        AsyncWrite::poll_shutdown(Pin::new(&mut self.get_mut().stream), context)
     }
 }
 
@@ -80,11 +141,17 @@ pub async fn begin(
         .max_send_buffer_size(SEND_BUFFER)
         .max_concurrent_reset_streams(RESET_STREAMS)
         .reset_stream_duration(RESET_FOR);
+    let heard = Rc::<Cell<u64>>::default();
+    let stream = Heard {
+        stream,
+        heard: Rc::clone(&heard),
+    };
     let (sender, connection) = builder.handshake(stream).await?;
     let state = Rc::new(State {
         is_over: Cell::new(false),
         running: Cell::new(0),
         used: Cell::new(now),
+        heard,
     });
     let shared = Shared {
         sender: RefCell::new(sender),
@@ -145,6 +212,10 @@ impl Shared {
     pub fn open(&self, now: Instant) -> Stream {
         self.state.used.set(now);
         self.state.running.set(self.state.running.get() + 1);
-        Stream::of_client(self.sender.borrow().clone(), Running(Rc::clone(&self.state)))
+        let running = Running {
+            state: Rc::clone(&self.state),
+            heard_before: self.state.heard.get(),
+        };
+        Stream::of_client(self.sender.borrow().clone(), running)
     }
 }

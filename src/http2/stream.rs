@@ -165,6 +165,14 @@ impl Stream {
         self.was_refused
     }
 
+    /// Gives its connection up where nothing has come by that since the request began: the request has waited for too long,
+    /// and so would the next one. Those under way go on.
+    pub fn suspect_connection(&self) {
+        if let Some(running) = self.running.as_ref().filter(|running| running.is_in_silence()) {
+            running.close_to_others();
+        }
+    }
+
     /// The trailers behind a message that has ended.
     pub fn take_trailers(&mut self) -> Option<HeaderMap> {
         self.trailers.take()

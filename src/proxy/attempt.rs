@@ -148,6 +148,9 @@ impl<'a> Exchange<'a> {
                 let (nothing_sent, was_refused) = match backend.connection.http2() {
                     // What counts is whether the backend says that it did nothing with it.
                     Some(stream) => {
+                        if failure == Failure::BackendTimeout {
+                            stream.suspect_connection();
+                        }
                         let was_refused = stream.was_refused();
                         (was_refused || !stream.has_begun(), was_refused)
                     }

@@ -156,6 +156,34 @@ fn timeouts_run_over_http2_too() {
     }
 }
 
+/// A network that drops everything tells nobody that a connection is dead.
+#[test]
+fn a_connection_that_is_silent_gets_no_more_requests_and_one_that_is_not_does() {
+    let config = "timeouts: { first_byte: 300ms }\nretry: { attempts: 1 }";
+    let (proxy, mut first, backend, mut held, stream) = asked(POST, config);
+    held.answer(stream, 200, "first");
+    assert_eq!(first.read().text(), "first");
+    let ask = || {
+        let mut client = proxy.client();
+        client.send(POST);
+        client
+    };
+    let mut slow = ask();
+    let stream = held.whole_request();
+    // A PING: it lives, and only this request is slow.
+    held.send(6, 0, 0, &[0; 8]);
+    assert_eq!(slow.read().status(), 504);
+    assert_eq!(held.reset_of(stream), Some(Reason::CANCEL));
+    let mut lost = ask();
+    held.whole_request();
+    assert_eq!(lost.read().status(), 504);
+    let mut next = ask();
+    let mut other = backend.accept(&[]);
+    let stream = other.whole_request();
+    other.answer(stream, 200, "next");
+    assert_eq!(next.read().text(), "next");
+}
+
 /// Somebody who waits for the connection that another request makes is bound by the same `connect`.
 #[test]
 fn requests_do_not_wait_in_line_for_a_backend_that_does_not_connect() {
