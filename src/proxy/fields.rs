@@ -36,7 +36,7 @@ pub fn write_request(
     out.extend_from_slice(b"\r\n");
     for field in &head.fields {
         let name = head.text(field.name);
-        if is_forwarded((field.id, name), identity.is_trusted) && !head.connection_names(name) {
+        if is_forwarded((field.id, name), identity.is_trusted, peer) && !head.connection_names(name) {
             write_field(name, head.text(field.value), out);
         }
     }
@@ -206,7 +206,7 @@ fn takes_trailers(head: &RequestHead) -> bool {
 }
 
 /// Whether a request's field goes on to the backend as it is.
-fn is_forwarded((id, name): (FieldName, &[u8]), is_trusted: bool) -> bool {
+fn is_forwarded((id, name): (FieldName, &[u8]), is_trusted: bool, peer: &Peer) -> bool {
     match id {
         FieldName::Other => true,
         FieldName::Host | FieldName::Expect => false,
@@ -215,10 +215,16 @@ fn is_forwarded((id, name): (FieldName, &[u8]), is_trusted: bool) -> bool {
         | FieldName::XForwardedProto
         | FieldName::XRequestId => false,
         // A trusted proxy sets the names with dashes. One with `_` is its client's, and to some backends the same.
-        FieldName::IdentityAlias => is_trusted && !name.contains(&b'_'),
+        FieldName::IdentityAlias => is_trusted && !name.contains(&b'_') && !is_replaced(name, peer),
         id if id.is_identity() => is_trusted,
         id => !is_ours(id),
     }
+}
+
+/// Whether what came of a certificate, of these names the ones that begin with `c`, stands beside our own word of one. The
+/// chain that belongs to another certificate would be taken for this one's (RFC 9440 §2.4).
+fn is_replaced(name: &[u8], peer: &Peer) -> bool {
+    peer.certificate.is_some() && matches!(name.first(), Some(b'c' | b'C'))
 }
 
 /// What backends are told of the client. From a trusted proxy the chain goes on; what anybody else said is replaced.

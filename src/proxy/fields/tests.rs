@@ -54,12 +54,21 @@ fn read_answer(bytes: &[u8], asked: Method) -> Result<ResponseHead, Malformed> {
 }
 
 fn write(head: &RequestHead, trusted: &str) -> Vec<u8> {
+    write_of(head, trusted, None)
+}
+
+/// The same for a client that has shown a certificate, if there is one.
+fn write_of(head: &RequestHead, trusted: &str, certificate: Option<&str>) -> Vec<u8> {
     let peer: std::net::SocketAddr = "10.0.0.9:1234".parse().expect("an address");
     let trusted = TrustedProxies {
         blocks: vec![trusted.parse().expect("a block")],
         unix: true,
     };
-    let peer = crate::proxy::Peer::new(peer);
+    let mut peer = crate::proxy::Peer::new(peer);
+    peer.certificate = certificate.map(|field| crate::proxy::Certificate {
+        subject: crate::telemetry::Label::new("CN=test"),
+        field: field.into(),
+    });
     let identity = Identity::new(&peer, &trusted, head, [1, 2]);
     let backend = Address::parse("http://backend.test:8001").expect("a URL");
     let mut out = Vec::new();
@@ -147,6 +156,32 @@ fn aliases_do_not_pass_through_a_trusted_proxy_either() {
     for name in IDENTITY.iter().filter(|name| name.contains('_')) {
         let head = from_a_trusted_proxy(&format!("{name}: {SPOOFED}\r\n"));
         assert!(!head.contains(SPOOFED), "{name}: {head}");
+    }
+}
+
+/// RFC 9440 §2.4, §3: a certificate is the word of whoever ended its TLS, and of nobody beside.
+#[test]
+fn certificates_of_a_trusted_proxy_go_on_where_none_is_ours() {
+    let lines = "Client-Cert: :theirs:\r\nclient-cert-chain: :theirs:\r\nX-Real-IP: 1.1.1.1\r\n";
+    let head = read(format!("GET /a HTTP/1.1\r\nHost: test\r\n{lines}\r\n").as_bytes()).expect("a request");
+    let written = |trusted, certificate| {
+        let bytes = write_of(&head, trusted, certificate);
+        String::from_utf8(bytes).expect("text")
+    };
+    for (trusted, certificate, seen) in [
+        ("10.0.0.0/8", Some(":ours:"), [vec![":ours:"], vec![]]),
+        ("10.0.0.0/8", None, [vec![":theirs:"], vec![":theirs:"]]),
+        ("192.0.2.0/24", Some(":ours:"), [vec![":ours:"], vec![]]),
+        ("192.0.2.0/24", None, [vec![], vec![]]),
+    ] {
+        let head = written(trusted, certificate);
+        let found = ["client-cert", "client-cert-chain"].map(|name| values(&head, name));
+        assert_eq!(found, seen, "{trusted} {certificate:?}: {head}");
+        assert_eq!(
+            values(&head, "x-real-ip").len(),
+            usize::from(trusted == "10.0.0.0/8"),
+            "{head}"
+        );
     }
 }
 
