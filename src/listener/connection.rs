@@ -91,7 +91,10 @@ pub(super) fn serve(
             match visit.first_byte(&desks).await {
                 First::Byte => {}
                 First::Parking => return visit.park(desks.lot(), open),
-                First::Over => break,
+                First::Over => {
+                    say_end(&mut visit.client);
+                    break;
+                }
             }
             let mut desk = desks.lend();
             desk.seat(visit);
@@ -262,7 +265,10 @@ impl Visit {
             self.served += 1;
             match after {
                 After::KeepOpen => client.connection.rest(&worker.buffers),
-                After::End => return Left::Over,
+                After::End => {
+                    say_end(client);
+                    return Left::Over;
+                }
                 After::Close => {
                     linger(client).await;
                     return Left::Over;
@@ -337,6 +343,14 @@ impl Visit {
                 Next::Refused(failure, started)
             }
         }
+    }
+}
+
+/// Says that nothing more will be sent where TLS has a word for it: to its clients an end without one is a cut. Sockets
+/// say so by being closed.
+fn say_end(client: &mut Client) {
+    if !client.connection.is_plain() {
+        client.connection.end_sending();
     }
 }
 

@@ -160,6 +160,30 @@ fn one_certificate_is_for_every_host() {
     }
 }
 
+/// RFC 8446 §6.1: without its announcement the end of a connection may be anybody's, and what it ends a part.
+#[test]
+fn the_end_of_a_connection_is_announced() {
+    let bench = Bench::new();
+    bench.put("only", &["only.test"]);
+    let backend = Backend::saying("hello");
+    let proxy = bench
+        .before(&backend, &["only"])
+        .config("timeouts: { client_idle: 500ms }")
+        .start();
+    for request in [
+        "GET / HTTP/1.0\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n",
+    ] {
+        let mut connection = bench.client().connect(proxy.address(), "only.test");
+        let text = connection.read_to_end(request);
+        assert!(
+            text.as_ref().is_ok_and(|text| text.ends_with("hello")),
+            "{request}: {text:?}"
+        );
+    }
+}
+
 #[test]
 fn a_stream_for_a_host_with_another_certificate_is_misdirected_and_no_other() {
     let bench = Bench::new();

@@ -122,6 +122,14 @@ impl Connected {
         })
     }
 
+    /// Sends a request as it stands, and reads up to the end of the connection, which TLS has to announce.
+    pub(crate) fn read_to_end(&mut self, request: &str) -> io::Result<String> {
+        let mut text = String::new();
+        self.0.write_all(request.as_bytes())?;
+        self.0.read_to_string(&mut text)?;
+        Ok(text)
+    }
+
     /// The certificate that was shown.
     pub(crate) fn shown(&self) -> CertificateDer<'static> {
         self.0.conn.peer_certificates().unwrap()[0].clone()
