@@ -63,6 +63,8 @@ pub(super) struct Visit {
     served: u64,
     /// Whether it may speak HTTP/2 if it begins with that.
     may_speak_http2: bool,
+    /// Whether the alarm is set for parking, not for the end.
+    is_to_be_parked: bool,
 }
 
 /// Serves one client, of whom `served` requests were served before, until its connection ends or is parked. `tasks` are there for the streams of one that begins with the preface of
@@ -84,6 +86,7 @@ pub(super) fn serve(
         place: None,
         served,
         may_speak_http2: tasks.is_some(),
+        is_to_be_parked: false,
     });
     async move {
         visit.client.worker.counters.connections_active.up();
@@ -149,12 +152,22 @@ async fn serve_http2(visit: Visit, tasks: LocalTasks, desks: Desks, open: Open) 
 impl Visit {
     /// Waits, without holding memory, until something arrives: `client_idle`, or `client_header` on a new connection.
     fn first_byte(&mut self, desks: &Desks) -> impl Future<Output = First> {
+        self.drop_empty_line();
         let timeouts = self.client.worker.local().snapshot.timeouts;
-        let alarm = &self.client.alarm;
-        alarm.set(match self.client.worker.is_draining.get() {
+        let Client {
+            connection,
+            alarm,
+            worker,
+            ..
+        } = &self.client;
+        self.is_to_be_parked = false;
+        alarm.set(match worker.is_draining.get() {
             true => DRAIN_GRACE,
-            false if self.is_new() => timeouts.header,
-            false if self.client.connection.is_plain() => timeouts.idle.min(PARKED_AFTER),
+            false if self.served == 0 => timeouts.header,
+            false if connection.is_plain() && timeouts.idle > PARKED_AFTER => {
+                self.is_to_be_parked = true;
+                PARKED_AFTER
+            }
             false => timeouts.idle,
         });
         self.place = Some(desks.waiting().join(Who::Alarm(alarm.key())));
@@ -162,7 +175,7 @@ impl Visit {
     }
 
     fn poll_first_byte(&mut self, context: &mut Context<'_>) -> Poll<First> {
-        let client = &mut self.client;
+        let mut client = &mut self.client;
         while let Poll::Ready(result) = client.connection.poll_fill(context, &client.worker.buffers, 0) {
             let has_more = matches!(result, Ok(1..));
             if !has_more {
@@ -171,11 +184,21 @@ impl Visit {
             if !has_nothing(client, self.served == 0) {
                 return Poll::Ready(First::Byte);
             }
+            self.drop_empty_line();
+            client = &mut self.client;
         }
         while let Poll::Ready(ring) = self.client.alarm.poll(context) {
             let client = &self.client;
             match ring {
                 Ring::Expired if self.may_park() => return Poll::Ready(First::Parking),
+                // Half an empty line has come, or a stop has begun that it was not told of yet.
+                Ring::Expired if std::mem::take(&mut self.is_to_be_parked) => {
+                    let idle = client.worker.local().snapshot.timeouts.idle;
+                    client.alarm.set(match client.worker.is_draining.get() {
+                        true => DRAIN_GRACE,
+                        false => idle.saturating_sub(PARKED_AFTER),
+                    });
+                }
                 Ring::Expired => return Poll::Ready(First::Over),
                 Ring::Called if self.place.as_ref().is_some_and(Place::is_given_up) => {
                     return Poll::Ready(First::Over);
@@ -196,11 +219,16 @@ impl Visit {
         let Client {
             connection, worker, ..
         } = &self.client;
-        !self.is_new()
-            && connection.is_plain()
-            && connection.input.is_empty()
-            && !worker.is_draining.get()
-            && worker.local().snapshot.timeouts.idle > PARKED_AFTER
+        self.is_to_be_parked && connection.input.is_empty() && !worker.is_draining.get()
+    }
+
+    /// Forgets the empty line that some clients send behind a body, so that it takes no memory while nothing follows.
+    fn drop_empty_line(&mut self) {
+        let connection = &mut self.client.connection;
+        if self.served > 0 && connection.input.unread() == b"\r\n" {
+            connection.input.consume(2);
+            connection.rest(&self.client.worker.buffers);
+        }
     }
 
     /// Goes to where it costs less to wait. It goes on counting as a connection.

@@ -92,3 +92,44 @@ fn a_request_on_its_way_to_a_parked_connection_is_answered_at_a_stop() {
     assert!(clients[1].read_to_end().is_empty());
     assert!(proxy.wait().success());
 }
+
+/// RFC 9112 §2.2: some clients send an empty line behind a body. Half of it is nothing more either.
+#[test]
+fn an_empty_line_behind_a_body_does_not_shorten_the_wait() {
+    let backend = Backend::saying("a");
+    let proxy = Proxy::before(&[&backend])
+        .config("timeouts: { client_idle: 2s }")
+        .start();
+    let post = "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\n\r\nxx";
+    for line in ["\r\n", "\r"] {
+        for is_late in [false, true] {
+            let mut client = proxy.client();
+            if is_late {
+                client.send(post);
+                assert_eq!(client.read().text(), "a");
+                client.send(line);
+            } else {
+                client.send(format!("{post}{line}"));
+                assert_eq!(client.read().text(), "a");
+            }
+            let began = clock::now();
+            assert!(client.read_to_end().is_empty());
+            let took = began.elapsed();
+            assert!(
+                took >= Duration::from_millis(1900) && took < Duration::from_secs(4),
+                "{line:?} {is_late}: {took:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_connection_with_an_empty_line_behind_a_body_is_parked_and_served() {
+    let backend = Backend::saying("a");
+    let proxy = Proxy::before(&[&backend]).start();
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\n\r\nxx\r\n");
+    assert_eq!(client.read().text(), "a");
+    wait_for(&proxy, "evenkeel_connections_parked 1");
+    assert_eq!(client.get("/").text(), "a");
+}
