@@ -44,6 +44,8 @@ pub struct BackendConnection {
     pub is_of_one_client: bool,
     /// How long the backend keeps it open while it is idle.
     pub keep_for: Duration,
+    /// The rules of TLS that it was made under: [`Member::rules`].
+    pub rules: u64,
 }
 
 impl BackendConnection {
@@ -67,6 +69,7 @@ impl BackendConnection {
             is_reused: false,
             is_of_one_client: false,
             keep_for: Duration::ZERO,
+            rules: 0,
         })
     }
 }
@@ -85,10 +88,11 @@ pub struct IdleConnections {
 
 impl IdleConnections {
     /// Takes the connection that was used last and is still quiet: one on which anything arrived, or that was closed, is
-    /// dropped, because its next bytes belong to nobody. `asks_kernel` makes sure of it with a system call.
+    /// dropped, because its next bytes belong to nobody. `asks_kernel` makes sure of it with a system call. Dropped too is one
+    /// that was made under other `rules` of TLS.
     pub fn take(
         &self,
-        backend: BackendId,
+        (backend, rules): (BackendId, u64),
         now: Instant,
         asks_kernel: bool,
     ) -> Option<Box<BackendConnection>> {
@@ -100,7 +104,8 @@ impl IdleConnections {
             ..
         }) = idle.pop()
         {
-            if !connection.connection.has_news(asks_kernel) && now < until {
+            let is_allowed = connection.rules == rules && now < until;
+            if is_allowed && !connection.connection.has_news(asks_kernel) {
                 connection.is_reused = true;
                 return Some(connection);
             }

@@ -54,6 +54,15 @@ impl Member {
         })
     }
 
+    /// Says which rules of TLS a connection to it is made under: greater after a reload that found others. 0 where none is
+    /// spoken.
+    pub fn rules(&self, pool: &Pool) -> u64 {
+        match self.backend.address.scheme {
+            Scheme::Https => pool.rules,
+            Scheme::Http | Scheme::H2c => 0,
+        }
+    }
+
     /// Whether it may get requests.
     pub fn is_eligible(&self) -> bool {
         !self.is_drained.load(Ordering::Relaxed)
@@ -77,6 +86,8 @@ pub struct Pool {
     membership: ArcSwap<Membership>,
     turn: Arc<Turn>,
     by_id: HashMap<BackendId, usize, FixedState>,
+    /// Reloads that found other rules of TLS, in what is written or in the files.
+    rules: u64,
 }
 
 impl Pool {
@@ -99,7 +110,11 @@ impl Pool {
             .enumerate()
             .map(|(index, member)| (member.backend.id, index))
             .collect();
+        let rules = previous.map_or(0, |pool| {
+            pool.rules + u64::from(pool.settings.tls != settings.tls)
+        });
         Arc::new(Self {
+            rules,
             label: Label::new(&settings.name),
             settings,
             members,
@@ -129,7 +144,7 @@ impl Pool {
 
 fn carry_over(wanted: &BackendSettings, settings: &Settings, previous: Option<&Pool>) -> Arc<Member> {
     // Connections that were made under other rules of TLS, or without a header that they need, must not be used under these.
-    // Those that were made when the same files held other authorities may be: a reload ends no connection.
+    // Where the same files hold something else, the backend is the same, and its connections are told apart by their rules.
     let rules = |settings: &Settings| settings.tls.as_ref().map(|tls| tls.settings.clone());
     let previous = previous.filter(|pool| {
         let before = &pool.settings;

@@ -23,11 +23,24 @@ pub struct SharedConnections {
 
 #[derive(Debug, Default)]
 struct Entry {
+    /// The rules of TLS that those were made under.
+    rules: u64,
     open: Vec<http2::Shared>,
     /// Whoever waits for the connection that is being made; `None` when none is.
     making: Option<Rc<Notify>>,
     /// Whether the backend chose HTTP/1.1 when it was asked last: then nobody waits for anybody.
     chose_http1: bool,
+}
+
+impl Entry {
+    /// Lets go of what was made under rules that are older than these; requests under way go on. Whether none are newer.
+    fn follow(&mut self, rules: u64) -> bool {
+        if rules > self.rules {
+            self.rules = rules;
+            self.open.clear();
+        }
+        rules == self.rules
+    }
 }
 
 /// What to do where no connection has room.
@@ -59,10 +72,14 @@ impl Drop for Making {
 }
 
 impl SharedConnections {
-    /// A stream of a connection that has room.
-    pub fn take(&self, backend: BackendId, now: Instant) -> Option<http2::Stream> {
-        let by_backend = self.by_backend.borrow();
-        let mut open = by_backend.get(&backend)?.open.iter();
+    /// A stream of a connection that has room and was made under these `rules` of TLS.
+    pub fn take(&self, (backend, rules): (BackendId, u64), now: Instant) -> Option<http2::Stream> {
+        let mut by_backend = self.by_backend.borrow_mut();
+        let entry = by_backend.get_mut(&backend)?;
+        if !entry.follow(rules) {
+            return None;
+        }
+        let mut open = entry.open.iter();
         open.find(|shared| shared.has_room())
             .map(|shared| shared.open(now))
     }
@@ -93,10 +110,14 @@ impl SharedConnections {
             .chose_http1 = http1;
     }
 
-    /// Shares a connection.
-    pub fn put(&self, backend: BackendId, connection: http2::Shared) {
+    /// Shares a connection, unless others are made under newer rules by now.
+    pub fn put(&self, (backend, rules): (BackendId, u64), connection: http2::Shared) {
         let mut by_backend = self.by_backend.borrow_mut();
-        let open = &mut by_backend.entry(backend).or_default().open;
+        let entry = by_backend.entry(backend).or_default();
+        if !entry.follow(rules) {
+            return;
+        }
+        let open = &mut entry.open;
         open.retain(|shared| !shared.is_over());
         if open.len() < KEPT_PER_BACKEND {
             open.push(connection);

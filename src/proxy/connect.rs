@@ -30,7 +30,7 @@ impl Exchange<'_> {
         // A request that must not be sent twice is worth a system call that makes sure.
         let asks_kernel = !self.head.method.is_idempotent();
         let now = worker.wheel.now();
-        let idle = || worker.idle.take(id, now, asks_kernel);
+        let idle = || worker.idle.take((id, member.rules(pool)), now, asks_kernel);
         if !is_fresh && let Some(idle) = idle().or_else(|| member.spare.take(id, now)) {
             worker.counters.backend_connections_reused.increment();
             return Ok(idle);
@@ -90,7 +90,7 @@ impl Exchange<'_> {
     async fn dial(&self, pool: &Pool, member: &Member) -> Result<Box<BackendConnection>, AttemptError> {
         let bound = pool.settings.timeouts.connect;
         let stream = self.reach(pool, member, &[], (Offer::Http1, bound)).await?;
-        Ok(BackendConnection::new(member.backend.id, stream))
+        Ok(made(pool, member, stream))
     }
 
     /// A stream of a connection that others use too; or a connection of its own, where the backend chooses HTTP/1.1.
@@ -99,7 +99,8 @@ impl Exchange<'_> {
         let id = member.backend.id;
         let deadline = clock::now() + pool.settings.timeouts.connect;
         for _ in 0..WAITS {
-            if let Some(stream) = worker.shared_connections.take(id, worker.wheel.now()) {
+            let wanted = (id, member.rules(pool));
+            if let Some(stream) = worker.shared_connections.take(wanted, worker.wheel.now()) {
                 worker.counters.backend_connections_reused.increment();
                 let mut connection = BackendConnection::of_stream(id, stream);
                 connection.is_reused = true;
@@ -133,10 +134,10 @@ impl Exchange<'_> {
         let is_http2 = is_http2(member, &stream);
         worker.shared_connections.chose(id, !is_http2);
         if !is_http2 {
-            return Ok(BackendConnection::new(id, stream));
+            return Ok(made(pool, member, stream));
         }
         let (stream, shared) = self.begin_http2(stream, deadline).await?;
-        worker.shared_connections.put(id, shared);
+        worker.shared_connections.put((id, member.rules(pool)), shared);
         drop(making);
         Ok(BackendConnection::of_stream(id, stream))
     }
@@ -178,6 +179,13 @@ impl Exchange<'_> {
             }
         }
     }
+}
+
+/// A connection that carries one request after the other.
+fn made(pool: &Pool, member: &Member, stream: Stream) -> Box<BackendConnection> {
+    let mut connection = BackendConnection::new(member.backend.id, stream);
+    connection.rules = member.rules(pool);
+    connection
 }
 
 fn is_http2(member: &Member, stream: &Stream) -> bool {

@@ -124,3 +124,26 @@ fn other_authorities_and_another_certificate_are_in_force_after_a_reload() {
     }
     assert_eq!(proxy.get("/").text(), "localhost true");
 }
+
+/// Health checks would find out too, some time later.
+#[test]
+fn idle_connections_made_for_other_authorities_are_not_used_after_a_reload() {
+    let bench = Bench::new();
+    let ca = bench.folder.write("ca.pem", &bench.authority.pem());
+    let backend = Secured::start(&bench.authority.sign_for(&["localhost"]), None);
+    let url = backend.url("127.0.0.1");
+    let proxy = Proxy::before(&[])
+        .config(&format!(
+            "workers: 1\npools:\n  p:\n    backends: [\"{url}\"]\n    tls: {{ ca: \"{ca}\", server_name: localhost }}\n\
+             \x20   health_check: {{ kind: none }}\nroutes: [{{ pool: p }}]"
+        ))
+        .start();
+    assert_eq!(proxy.get("/").status(), 200);
+    for (authority, status) in [(&Authority::new(), 503), (&bench.authority, 200)] {
+        bench.folder.write("ca.pem", &authority.pem());
+        let mark = proxy.mark();
+        proxy.signal(Signal::HUP);
+        proxy.wait_for_message(mark, "reloaded");
+        assert_eq!(proxy.get("/").status(), status);
+    }
+}

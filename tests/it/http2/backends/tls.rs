@@ -6,6 +6,7 @@ use std::thread;
 
 use bytes::Bytes;
 use http::Response;
+use rustix::process::Signal;
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -13,13 +14,16 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use crate::support::Proxy;
+use crate::support::authority::{Authority, Folder};
 
-/// A backend that offers both protocols. By HTTP/2 it answers `h2`, by HTTP/1.1 it opens a WebSocket and sends back what comes.
-fn start() -> SocketAddr {
+/// A backend that offers both protocols, and its certificate. By HTTP/2 it answers `h2`, in two parts around the body of the
+/// request; by HTTP/1.1 it opens a WebSocket and sends back what comes.
+fn start() -> (SocketAddr, String) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let certificate = made.cert.pem();
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
@@ -45,15 +49,21 @@ fn start() -> SocketAddr {
             }
         });
     });
-    address
+    (address, certificate)
 }
 
 async fn serve(mut stream: tokio_rustls::server::TlsStream<tokio::net::TcpStream>) {
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
         let mut connection = h2::server::handshake(stream).await.unwrap();
-        while let Some(Ok((_, mut respond))) = connection.accept().await {
+        let mut streams = JoinSet::new();
+        while let Some(Ok((request, mut respond))) = connection.accept().await {
             let mut sending = respond.send_response(Response::new(()), false).unwrap();
-            sending.send_data(Bytes::from_static(b"h2"), true).unwrap();
+            sending.send_data(Bytes::from_static(b"h"), false).unwrap();
+            streams.spawn(async move {
+                let mut body = request.into_body();
+                while let Some(Ok(_)) = body.data().await {}
+                sending.send_data(Bytes::from_static(b"2"), true).unwrap();
+            });
         }
         return;
     }
@@ -71,7 +81,7 @@ async fn serve(mut stream: tokio_rustls::server::TlsStream<tokio::net::TcpStream
 
 #[test]
 fn a_websocket_goes_by_http1_to_a_backend_that_chooses_http2() {
-    let address = start();
+    let (address, _) = start();
     let pool = format!("{{ backends: [\"https://{address}\"], tls: {{ danger_skip_verify: true }} }}");
     let proxy = Proxy::before(&[])
         .config(&format!(
@@ -92,4 +102,32 @@ fn a_websocket_goes_by_http1_to_a_backend_that_chooses_http2() {
     // What is no tunnel goes on by HTTP/2.
     assert_eq!(plain.get("/2").text(), "h2");
     drop(client);
+}
+
+#[test]
+fn connections_made_for_other_authorities_take_no_new_requests_after_a_reload() {
+    let (address, certificate) = start();
+    let folder = Folder::new();
+    let ca = folder.write("ca.pem", &certificate);
+    let tls = format!("{{ ca: \"{ca}\", server_name: localhost }}");
+    let pool = format!("{{ backends: [\"https://{address}\"], tls: {tls} }}");
+    let proxy = Proxy::before(&[])
+        .config(&format!(
+            "pools: {{ secured: {pool} }}\nroutes: [{{ pool: secured }}]"
+        ))
+        .config("health_check: { kind: none }\nworkers: 1")
+        .start();
+    let mut client = proxy.client();
+    client.send("POST /1 HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\n\r\n");
+    client.read_until(|bytes| bytes.ends_with(b"\r\nh\r\n"));
+    assert_eq!(proxy.get("/2").text(), "h2");
+    for (certificate, status) in [(Authority::new().pem(), 503), (certificate, 200)] {
+        folder.write("ca.pem", &certificate);
+        let mark = proxy.mark();
+        proxy.signal(Signal::HUP);
+        proxy.wait_for_message(mark, "reloaded");
+        assert_eq!(proxy.get("/3").status(), status);
+    }
+    client.send("hello");
+    assert_eq!(client.read().text(), "h2", "what was under way goes on");
 }
