@@ -14,6 +14,7 @@ use h2::Reason;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::frames::Frames;
+use super::hpack::ROOM;
 use crate::clock::Wheel;
 use crate::http1::{Limits, Malformed};
 use crate::net::Stream;
@@ -29,38 +30,54 @@ const A_REQUEST: i64 = 6;
 const A_PIECE: i64 = 3;
 /// What a reset costs: more than its request gave.
 const A_RESET: i64 = 10;
+/// Resets that a connection may send at once, and those that a second gives back. Work gives back none: a request that is
+/// cancelled may have had a body.
+const RESETS: i64 = 500;
+const RESETS_A_SECOND: i64 = 200;
 /// Bytes of ours that the other side may answer with a window, or measure with a PING.
 const A_WINDOW: usize = 1 << 10;
-/// Flawed requests that are remembered until they are taken up; more are not under way at once.
+/// Flawed requests that are remembered until they are taken up: twice as many as may be under way at once.
 const REFUSED: usize = 256;
 /// Bytes that are read and dropped after the last word, so that it arrives: closing at once would reset the connection.
 const LINGER: usize = 256 << 10;
 
-/// The budget of one connection, and what is known of it that the crate does not tell.
+/// The budgets of one connection, and what is known of it that the crate does not tell.
 #[derive(Debug)]
 pub struct Glitches {
     wheel: Rc<Wheel>,
-    left: Cell<i64>,
-    refilled: Cell<Instant>,
+    work: Budget,
+    resets: Budget,
     /// Bytes sent since the last window that was not charged.
     sent: Cell<usize>,
     /// What was wrong with a frame that did not get through.
     violation: Cell<Option<Reason>>,
     /// Streams whose heads had a flaw.
     refused: RefCell<VecDeque<(u32, Malformed)>>,
+    /// Whether the tables of both sides are no longer the same.
+    is_spoiled: Cell<bool>,
     is_closing: Cell<bool>,
+}
+
+/// What is spent, and comes back with time.
+#[derive(Debug)]
+struct Budget {
+    left: Cell<i64>,
+    refilled: Cell<Instant>,
+    most: i64,
+    a_second: i64,
 }
 
 impl Glitches {
     /// A full one.
     pub fn new(wheel: &Rc<Wheel>) -> Rc<Self> {
         Rc::new(Self {
-            refilled: Cell::new(wheel.now()),
+            work: Budget::new(BUDGET, A_SECOND, wheel.now()),
+            resets: Budget::new(RESETS, RESETS_A_SECOND, wheel.now()),
             wheel: Rc::clone(wheel),
-            left: Cell::new(BUDGET),
             sent: Cell::new(0),
             violation: Cell::new(None),
             refused: RefCell::default(),
+            is_spoiled: Cell::new(false),
             is_closing: Cell::new(false),
         })
     }
@@ -68,7 +85,7 @@ impl Glitches {
     /// Why the connection has to end, if it has to: a frame that the crate would take for an error of another kind, or too
     /// many that do nothing.
     pub fn verdict(&self) -> Option<Reason> {
-        let is_overdrawn = self.left.get() < 0;
+        let is_overdrawn = self.work.is_overdrawn() || self.resets.is_overdrawn();
         self.violation
             .get()
             .or(is_overdrawn.then_some(Reason::ENHANCE_YOUR_CALM))
@@ -82,8 +99,18 @@ impl Glitches {
     /// What was wrong with the head of a stream, if anything was: what the crate gives of it is made up.
     pub fn flaw(&self, stream: u32) -> Option<Malformed> {
         let mut refused = self.refused.borrow_mut();
-        let at = refused.iter().position(|(its, _)| *its == stream)?;
-        refused.remove(at).map(|(_, flaw)| flaw)
+        // Streams are taken up in the order in which they came: one before it will not be, and nobody asks for it.
+        while refused.front().is_some_and(|(its, _)| *its < stream) {
+            refused.pop_front();
+        }
+        refused
+            .pop_front_if(|(its, _)| *its == stream)
+            .map(|(_, flaw)| flaw)
+    }
+
+    /// Whether honest requests could be refused for what a flawed one has left: the connection should take no more.
+    pub fn is_spoiled(&self) -> bool {
+        self.is_spoiled.get()
     }
 
     /// Whether the last word was said, and the connection waits for the other side to have read it.
@@ -91,12 +118,20 @@ impl Glitches {
         self.is_closing.get()
     }
 
-    pub(super) fn refuse(&self, stream: u32, flaw: Malformed) {
+    /// Takes down what is wrong with the head of a stream. Whether there is room for it: what stands for a head must not be
+    /// taken for one.
+    #[must_use]
+    pub(super) fn refuse(&self, stream: u32, flaw: Malformed) -> bool {
         let mut refused = self.refused.borrow_mut();
-        if refused.len() >= REFUSED {
-            refused.pop_front();
+        let has_room = refused.len() < REFUSED;
+        if has_room {
+            refused.push_back((stream, flaw));
         }
-        refused.push_back((stream, flaw));
+        has_room
+    }
+
+    pub(super) fn spoil(&self) {
+        self.is_spoiled.set(true);
     }
 
     pub(super) fn accuse(&self, reason: Reason) {
@@ -113,6 +148,7 @@ impl Glitches {
 
     pub(super) fn reset(&self) {
         self.spend(A_RESET);
+        self.resets.spend(1, &self.wheel);
     }
 
     pub(super) fn did_nothing(&self) {
@@ -133,19 +169,42 @@ impl Glitches {
     }
 
     fn earn(&self, count: i64) {
-        self.left.set((self.left.get() + count).min(BUDGET));
+        self.work.earn(count);
     }
 
     fn spend(&self, count: i64) {
+        self.work.spend(count, &self.wheel);
+    }
+}
+
+impl Budget {
+    fn new(most: i64, a_second: i64, now: Instant) -> Self {
+        Self {
+            left: Cell::new(most),
+            refilled: Cell::new(now),
+            most,
+            a_second,
+        }
+    }
+
+    fn is_overdrawn(&self) -> bool {
+        self.left.get() < 0
+    }
+
+    fn earn(&self, count: i64) {
+        self.left.set((self.left.get() + count).min(self.most));
+    }
+
+    fn spend(&self, count: i64, wheel: &Wheel) {
         self.left.set(self.left.get() - count);
-        if self.left.get() < 0 {
-            let now = self.wheel.now();
+        if self.is_overdrawn() {
+            let now = wheel.now();
             let seconds = now.saturating_duration_since(self.refilled.get()).as_secs();
             self.refilled.set(now);
             let refill = i64::try_from(seconds)
                 .unwrap_or(i64::MAX)
-                .saturating_mul(A_SECOND);
-            self.earn(refill.min(BUDGET));
+                .saturating_mul(self.a_second);
+            self.earn(refill.min(self.most));
         }
     }
 }
@@ -197,6 +256,11 @@ impl Counted {
 
     /// Looks at what is held.
     fn release(&mut self) {
+        self.release_all();
+        self.held.shrink_to(ROOM);
+    }
+
+    fn release_all(&mut self) {
         while !self.held.is_empty() && self.glitches.verdict().is_none() {
             let mut instead = Vec::new();
             let examined = self.frames.examine(&self.held, &self.glitches, &mut instead);
@@ -226,6 +290,7 @@ impl AsyncRead for Counted {
                 let count = self.ready.len().min(buffer.remaining());
                 buffer.put_slice(self.ready.get(..count).unwrap_or_default());
                 self.ready.drain(..count);
+                self.ready.shrink_to(ROOM);
                 return Poll::Ready(Ok(()));
             }
             if self.glitches.verdict().is_some() {

@@ -4,7 +4,7 @@
 use h2::Reason;
 
 use super::Glitches;
-use super::hpack::{Decoder, Section};
+use super::hpack::{Decoder, ROOM, Section};
 use crate::http1::Limits;
 
 pub(super) const DATA: u8 = 0x0;
@@ -31,8 +31,8 @@ const SETTING: usize = 6;
 const INITIAL_WINDOW_SIZE: [u8; 2] = [0, 4];
 /// Length of the connection preface (RFC 9113 §3.4).
 const PREFACE: usize = 24;
-/// Frames that one field block may come in: what is allowed of it fits into three.
-const FRAMES_OF_BLOCK: usize = 8;
+/// Frames that a field block may come in, however little is allowed of it. More is, where that does not fit into so many.
+const FRAMES_OF_BLOCK: usize = 6;
 /// Streams that are remembered after their client has ended them.
 const ENDED: usize = 128;
 /// Gaps between streams that are remembered. Clients leave none.
@@ -57,6 +57,8 @@ pub(super) struct Frames {
     /// The block that takes the place of a flawed one.
     instead: Vec<u8>,
     most: usize,
+    /// Frames that a block may come in.
+    most_frames: usize,
 }
 
 /// What became of bytes: the first `passed` may go on as they are, `replaced` behind them are replaced. What follows has to wait,
@@ -134,6 +136,8 @@ impl Frames {
             block: Vec::new(),
             instead: Vec::new(),
             most: limits.head,
+            // The crate counts in the same way. A quarter more is for frames that are not full.
+            most_frames: (1 + limits.head / PAYLOAD * 5 / 4).max(FRAMES_OF_BLOCK),
         }
     }
 
@@ -183,6 +187,7 @@ impl Frames {
         match head.kind {
             HEADERS => return self.headers(bytes, head, (glitches, out)),
             SETTINGS => check_settings(bytes.get(HEAD..length).ok_or(Stop::Incomplete)?)?,
+            PRIORITY => check_priority(bytes.get(HEAD..length).ok_or(Stop::Incomplete)?, head)?,
             _ => {}
         }
         if head.kind == RST_STREAM || head.kind == DATA && head.has(END_STREAM) {
@@ -261,13 +266,15 @@ impl Frames {
             if !head.fits() {
                 return Err(Stop::Violation(Reason::FRAME_SIZE_ERROR));
             }
-            if frames > FRAMES_OF_BLOCK {
+            if frames > self.most_frames {
                 return Err(Stop::Violation(Reason::ENHANCE_YOUR_CALM));
             }
         }
         let block = std::mem::take(&mut self.block);
         let result = self.judge((&block, length), first, (glitches, out));
         self.block = block;
+        self.block.clear();
+        self.block.shrink_to(ROOM);
         result
     }
 
@@ -298,10 +305,15 @@ impl Frames {
         let Some(flaw) = flaw else {
             return Ok(length);
         };
-        if is_new {
-            glitches.refuse(head.stream, flaw);
+        if is_new && !glitches.refuse(head.stream, flaw) {
+            return Err(Stop::Violation(Reason::ENHANCE_YOUR_CALM));
+        }
+        if self.decoder.has_spoiled() {
+            glitches.spoil();
         }
         write_block(head, &self.instead, out);
+        self.instead.clear();
+        self.instead.shrink_to(ROOM);
         Err(Stop::Replaced(length))
     }
 }
@@ -315,12 +327,23 @@ fn block_of(payload: &[u8], head: Head) -> Result<&[u8], Stop> {
         (block, padding) = (rest, usize::from(*length));
     }
     if head.has(HAS_PRIORITY) {
+        check_priority(block, head)?;
         block = block.get(5..).unwrap_or_default();
     }
     let length = block.len().checked_sub(padding);
     length
         .and_then(|length| block.get(..length))
         .ok_or(Stop::Violation(Reason::PROTOCOL_ERROR))
+}
+
+/// RFC 7540 §5.3.1: no stream depends on itself. The crate would drop a head that says so before it has read the fields, and the
+/// tables would differ.
+fn check_priority(priority: &[u8], head: Head) -> Result<(), Stop> {
+    let on = priority.first_chunk().map(|bytes| u32::from_be_bytes(*bytes));
+    match on.is_some_and(|on| on & 0x7fff_ffff == head.stream) {
+        true => Err(Stop::Violation(Reason::PROTOCOL_ERROR)),
+        false => Ok(()),
+    }
 }
 
 /// RFC 9113 §6.5.2: a window has at most 31 bits.

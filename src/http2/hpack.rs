@@ -13,6 +13,9 @@ use name::{Kind, Name, Value};
 
 /// What our settings leave the dynamic table (RFC 9113 §6.5.2).
 const TABLE: usize = 4096;
+/// Room that is kept from one block to the next: that of any honest one.
+const PARTS: usize = 1_024;
+pub(super) const ROOM: usize = 64 << 10;
 /// What a field costs beside its bytes (RFC 7541 §4.1).
 const OVERHEAD: usize = 32;
 /// `:method: GET`, `:scheme: http`, `:path: /` (RFC 7541, appendix A).
@@ -41,7 +44,9 @@ pub(super) struct Decoder {
     most: usize,
     /// Entries made so far.
     made: u64,
-    /// The fields of the block under way.
+    /// Whether an entry that had no flaw can no longer be used.
+    has_spoiled: bool,
+    /// The fields of the block under way that make entries.
     parts: Vec<Part>,
     name: Vec<u8>,
     value: Vec<u8>,
@@ -55,14 +60,25 @@ struct Entry {
     size: usize,
 }
 
-/// One representation of a block.
+/// A field that is kept.
+#[derive(Debug, Clone, Copy)]
+struct Made {
+    /// Its entry.
+    number: u64,
+    /// Whether its name is that of an entry before it.
+    is_borrowed: bool,
+}
+
+/// A field of a block that made an entry.
 #[derive(Debug, Clone, Copy)]
 struct Part {
     start: usize,
     end: usize,
-    /// The entry that it made.
-    made: Option<u64>,
-    entry: Entry,
+    made: Made,
+    kind: Kind,
+    /// Lengths of the name, and of the whole.
+    name: usize,
+    size: usize,
     /// Whether it may be given to the crate as it is.
     is_fine: bool,
 }
@@ -70,6 +86,8 @@ struct Part {
 /// What the fields of one block say together.
 #[derive(Debug, Default)]
 struct Summary {
+    /// Where the first one stands.
+    begins: Option<usize>,
     size: usize,
     /// Pseudo fields, by their bits.
     pseudo: u8,
@@ -86,6 +104,7 @@ impl Default for Decoder {
             size: 0,
             most: TABLE,
             made: 0,
+            has_spoiled: false,
             parts: Vec::new(),
             name: Vec::new(),
             value: Vec::new(),
@@ -110,31 +129,55 @@ impl Decoder {
         while let Some(first) = reader.peek() {
             let start = reader.at;
             if first & 0xe0 == 0x20 {
+                // RFC 7541 §4.2: these come first.
+                if summary.begins.is_some() {
+                    return Err(NotDecodable);
+                }
                 self.resize(&mut reader)?;
                 continue;
             }
+            summary.begins.get_or_insert(start);
             let (entry, made) = self.field(&mut reader, first)?;
             let is_fine = summary.add(&entry, section);
-            let end = reader.at;
-            self.parts.push(Part {
-                start,
-                end,
-                made,
-                entry,
-                is_fine,
-            });
+            if let Some(made) = made {
+                self.parts.push(Part {
+                    start,
+                    end: reader.at,
+                    made,
+                    kind: entry.name.kind,
+                    name: entry.name.length,
+                    size: entry.size,
+                    is_fine,
+                });
+            }
         }
         summary.close(section);
         if summary.flaw.is_some() {
             self.replace(block, section, &summary, replacement);
         }
+        self.shrink();
         Ok(summary.flaw)
     }
 
-    /// RFC 7541 §6.3; §4.2: these come first.
+    /// Whether an entry that had no flaw was lost with a block that had: what comes later may depend on it.
+    pub(super) fn has_spoiled(&self) -> bool {
+        self.has_spoiled
+    }
+
+    /// Gives back what an unusual block took.
+    fn shrink(&mut self) {
+        self.parts.clear();
+        self.parts.shrink_to(PARTS);
+        for text in [&mut self.name, &mut self.value] {
+            text.clear();
+            text.shrink_to(ROOM);
+        }
+    }
+
+    /// RFC 7541 §6.3.
     fn resize(&mut self, reader: &mut Reader<'_>) -> Result<(), NotDecodable> {
         let most = reader.number(5)?;
-        if most > TABLE || !self.parts.is_empty() {
+        if most > TABLE {
             return Err(NotDecodable);
         }
         self.most = most;
@@ -143,14 +186,15 @@ impl Decoder {
     }
 
     /// Reads one field, and makes an entry of it if it is to be one.
-    fn field(&mut self, reader: &mut Reader<'_>, first: u8) -> Result<(Entry, Option<u64>), NotDecodable> {
+    fn field(&mut self, reader: &mut Reader<'_>, first: u8) -> Result<(Entry, Option<Made>), NotDecodable> {
         if first & 0x80 != 0 {
             return Ok((self.entry(reader.number(7)?)?, None));
         }
         let is_kept = first & 0x40 != 0;
-        let name = match reader.number(if is_kept { 6 } else { 4 })? {
+        let index = reader.number(if is_kept { 6 } else { 4 })?;
+        let name = match index {
             0 => name::of(reader.text(&mut self.name)?),
-            index => self.entry(index)?.name,
+            _ => self.entry(index)?.name,
         };
         let text = reader.text(&mut self.value)?;
         let entry = Entry {
@@ -161,6 +205,10 @@ impl Decoder {
         if !is_kept {
             return Ok((entry, None));
         }
+        if name.length == 0 {
+            // The crate cannot keep it, and nothing of its size can take its place.
+            return Err(NotDecodable);
+        }
         self.evict(entry.size);
         // RFC 7541 §4.4: one that is larger than the table empties it.
         if entry.size <= self.most {
@@ -168,7 +216,11 @@ impl Decoder {
             self.entries.push_front(entry);
         }
         self.made += 1;
-        Ok((entry, Some(self.made)))
+        let made = Made {
+            number: self.made,
+            is_borrowed: index > name::STATIC,
+        };
+        Ok((entry, Some(made)))
     }
 
     fn entry(&self, index: usize) -> Result<Entry, NotDecodable> {
@@ -191,40 +243,45 @@ impl Decoder {
         }
     }
 
-    /// Writes a block that makes the same entries and has no flaw that the crate sees; or, for trailers, one that it sees as one
-    /// of the stream.
+    /// Writes a block that leaves the same entries and has no flaw that the crate sees; or, for trailers, one that it sees as one
+    /// of the stream. It is no longer than the table and what the flawed block said well.
     fn replace(&mut self, block: &[u8], section: Section, summary: &Summary, out: &mut Vec<u8>) {
         out.clear();
-        let parts = std::mem::take(&mut self.parts);
-        let resizes = parts.first().map_or(block.len(), |part| part.start);
+        let mut parts = std::mem::take(&mut self.parts);
+        let resizes = summary.begins.unwrap_or(block.len());
         out.extend_from_slice(block.get(..resizes).unwrap_or_default());
-        if matches!(section, Section::Head { .. }) {
-            let is_missing = |kind: Kind| {
-                let is_fine = |part: &Part| part.is_fine && part.entry.name.kind == kind;
-                summary.is_connect || !parts.iter().any(is_fine)
-            };
-            out.extend(
-                REQUEST
-                    .iter()
-                    .filter(|(kind, _)| is_missing(*kind))
-                    .map(|(_, byte)| *byte),
-            );
+        // Entries go in the order in which they came: where one of these has gone, all that were there before have.
+        let is_all_kept = parts.first().is_none_or(|part| self.has(part.made));
+        if !is_all_kept {
+            parts.retain(|part| self.has(part.made));
+            put_number(0x20, 5, 0, out);
+            put_number(0x20, 5, self.most, out);
+        }
+        let is_head = matches!(section, Section::Head { .. });
+        // Pseudo fields come first, and a name is what it was as long as nothing was made up before.
+        let (mut leads, mut is_as_was) = (is_head && !summary.is_connect, is_all_kept);
+        for part in &mut parts {
+            // A length would be compared with a body, and a protocol with the method.
+            let is_relative = matches!(part.kind, Kind::ContentLength | Kind::Protocol);
+            leads &= part.is_fine && part.kind.is_pseudo() && !is_relative;
+            part.is_fine &= is_all_kept
+                && !is_relative
+                && (leads || !part.kind.is_pseudo())
+                && (is_as_was || !part.made.is_borrowed);
+            is_as_was &= part.is_fine;
+            leads &= part.is_fine;
+        }
+        if is_head {
+            let is_missing = |kind: Kind| !parts.iter().any(|part| part.is_fine && part.kind == kind);
+            let missing = REQUEST.iter().filter(|(kind, _)| is_missing(*kind));
+            out.extend(missing.map(|(_, byte)| *byte));
         }
         for part in &parts {
-            let is_pseudo = part.entry.name.kind.is_pseudo();
-            // A length would be compared with a body, and a protocol with the method.
-            let is_relative = matches!(part.entry.name.kind, Kind::ContentLength | Kind::Protocol);
-            let is_fine = part.is_fine && !is_relative && !(is_pseudo && summary.is_connect);
-            match part.made {
-                None if !(is_fine && is_pseudo) => {}
-                None => out.extend_from_slice(block.get(part.start..part.end).unwrap_or_default()),
-                Some(_) if is_fine => {
-                    out.extend_from_slice(block.get(part.start..part.end).unwrap_or_default())
-                }
-                Some(made) => {
-                    self.spoil(made, summary.flaw);
-                    put_nothing(part.entry, out);
-                }
+            if part.is_fine {
+                out.extend_from_slice(block.get(part.start..part.end).unwrap_or_default());
+            } else {
+                self.spoil(part.made, summary.flaw);
+                put_nothing(part, out);
             }
         }
         if section == Section::Trailers {
@@ -233,33 +290,44 @@ impl Decoder {
         self.parts = parts;
     }
 
-    /// An entry that the crate has in another form must not be used.
-    fn spoil(&mut self, made: u64, flaw: Option<Malformed>) {
-        let at = usize::try_from(self.made - made).ok();
-        if let Some(entry) = at.and_then(|at| self.entries.get_mut(at)) {
+    /// Where an entry stands, if it was not more than the table could hold.
+    fn place(&self, made: Made) -> Option<usize> {
+        usize::try_from(self.made - made.number).ok()
+    }
+
+    /// Whether an entry is still there.
+    fn has(&self, made: Made) -> bool {
+        self.place(made).is_some_and(|at| at < self.entries.len())
+    }
+
+    /// An entry that the crate has in another form must not be used, nor its name.
+    fn spoil(&mut self, made: Made, flaw: Option<Malformed>) {
+        let place = self.place(made);
+        if let Some(entry) = place.and_then(|at| self.entries.get_mut(at)) {
+            self.has_spoiled |= entry.name.flaw.is_none();
+            entry.name.flaw = entry.name.flaw.or(flaw);
             entry.value.flaw = entry.value.flaw.or(flaw);
         }
     }
 }
 
 /// A field that makes an entry of the same size, and says nothing.
-fn put_nothing(entry: Entry, out: &mut Vec<u8>) {
-    let name = entry.name.length.max(1);
-    let value = (entry.size - OVERHEAD).saturating_sub(name);
+fn put_nothing(part: &Part, out: &mut Vec<u8>) {
     out.push(0x40);
-    for length in [name, value] {
-        put_length(length, out);
+    for length in [part.name, part.size - OVERHEAD - part.name] {
+        put_number(0, 7, length, out);
         out.extend(std::iter::repeat_n(b'x', length));
     }
 }
 
-/// A length in 7 bits and what follows them (RFC 7541 §5.1).
-fn put_length(length: usize, out: &mut Vec<u8>) {
-    let Some(mut rest) = length.checked_sub(0x7f) else {
-        out.push(length as u8);
+/// An integer in the last `prefix` bits of `first` and what follows them (RFC 7541 §5.1).
+fn put_number(first: u8, prefix: u32, number: usize, out: &mut Vec<u8>) {
+    let mask = (1_u8 << prefix) - 1;
+    let Some(mut rest) = number.checked_sub(usize::from(mask)) else {
+        out.push(first | number as u8);
         return;
     };
-    out.push(0x7f);
+    out.push(first | mask);
     while rest > 0x7f {
         out.push(0x80 | (rest & 0x7f) as u8);
         rest >>= 7;

@@ -10,6 +10,8 @@ use crate::http1::Limits;
 
 /// Requests that one connection may have under way.
 const STREAMS: u32 = 128;
+/// What a head may have at least as the crate sees it: what takes the place of a flawed one is smaller.
+const HEAD: u32 = 8 << 10;
 /// Bytes of a request body that may be on their way, of one stream and of all.
 const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
@@ -33,7 +35,7 @@ pub type Incoming = (http::Request<h2::RecvStream>, h2::server::SendResponse<Byt
 /// # Errors
 /// Those of the socket and of the protocol.
 pub async fn handshake(stream: Counted, limits: &Limits) -> Result<Connection, h2::Error> {
-    let head = u32::try_from(limits.head).unwrap_or(u32::MAX);
+    let head = u32::try_from(limits.head).unwrap_or(u32::MAX).max(HEAD);
     let mut builder = Builder::new();
     builder
         .initial_window_size(STREAM_WINDOW)

@@ -198,7 +198,8 @@ impl Session {
         }
         let limit = worker.local().snapshot.limits.requests_per_connection;
         let is_full = limit.is_some_and(|limit| self.served >= limit);
-        if self.leaving == Leaving::No && (is_full || worker.is_draining.get()) {
+        let is_over = is_full || self.glitches.is_spoiled() || worker.is_draining.get();
+        if self.leaving == Leaving::No && is_over {
             self.connection.graceful_shutdown();
             self.leaving = Leaving::Told;
             if self.place.is_some() {

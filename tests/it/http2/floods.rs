@@ -105,6 +105,31 @@ fn streams_that_are_reset_at_once_are_counted() {
     assert!(backend.connections() < 2_000);
 }
 
+/// The same with a body that would pay for it.
+#[test]
+fn streams_that_are_reset_after_some_bytes_are_counted() {
+    let (_backend, proxy) = started("");
+    let reason = floods(&proxy, &[], |at| {
+        let stream = 2 * at + 1;
+        let body = frame(0, 0, stream, b"x").repeat(4);
+        [frame(1, 4, stream, GET), body, frame(3, 0, stream, &[0, 0, 0, 8])].concat()
+    });
+    assert_eq!(reason, Some(Reason::ENHANCE_YOUR_CALM));
+}
+
+/// More flawed requests at once than are remembered: what stands for them reaches nobody.
+#[test]
+fn flawed_requests_that_come_at_once_are_all_refused() {
+    let (backend, proxy) = started("");
+    let flawed = [GET, b"\x00\x01X\x01y"].concat();
+    let all: Vec<u8> = (0..300).flat_map(|at| frame(1, 5, 2 * at + 1, &flawed)).collect();
+    let mut client = Frames::connect_at_once(proxy.address(), &all);
+    assert_eq!(client.goodbye(), Some(Reason::ENHANCE_YOUR_CALM));
+    assert!(client.read().is_none() || client.wait_for(|_| false).is_none());
+    let got = backend.requests(|request| request.field("via").is_some());
+    assert_eq!(got.len(), 0, "{:?}", got.first());
+}
+
 /// CVE-2025-8671: resets of ours that the client provokes.
 #[test]
 fn streams_that_we_have_to_reset_are_counted() {

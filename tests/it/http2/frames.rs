@@ -62,6 +62,8 @@ fn errors_of_the_connection_end_it_with_their_code() {
         ("§6.2 priority that is cut off", frame(HEADERS, WHOLE | HAS_PRIORITY, 1, &[0; 4]), SIZE),
         ("§6.3 PRIORITY on stream 0", frame(PRIORITY, 0, 0, &[0; 5]), PROTOCOL),
         ("§6.3 PRIORITY of 4 bytes", frame(PRIORITY, 0, 1, &[0; 4]), SIZE),
+        ("a stream that depends on itself", frame(PRIORITY, 0, 1, &[0, 0, 0, 1, 0]), PROTOCOL),
+        ("a head of a stream that depends on itself", frame(HEADERS, WHOLE | HAS_PRIORITY, 1, &[&[0x80, 0, 0, 1, 0], GET].concat()), PROTOCOL),
         ("§6.4 RST_STREAM on stream 0", frame(RST_STREAM, 0, 0, &[0; 4]), PROTOCOL),
         ("§6.4 RST_STREAM of 3 bytes", frame(RST_STREAM, 0, 1, &[0; 3]), SIZE),
         ("§6.5 SETTINGS on a stream", frame(SETTINGS, 0, 1, &[]), PROTOCOL),
@@ -117,6 +119,7 @@ fn blocks_that_cannot_be_decoded_end_the_connection() {
         ("§5.2 a string that is cut off", with(&[0x00, 0x03, b'a'])),
         ("§5.2 padding of 8 bits or more", with(&[0x00, 0x82, 0x1f, 0xff, 0x01, b'x'])),
         ("§5.2 padding of zeros", with(&[0x00, 0x81, 0x18, 0x01, b'x'])),
+        ("an entry without a name", with(&[0x40, 0x00, 0x01, b'x'])),
         ("§5.2 the end of a string inside it", with(&[0x00, 0x85, 0x1f, 0xff, 0xff, 0xff, 0xff, 0x01, b'x'])),
     ]
     .into_iter()

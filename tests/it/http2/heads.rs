@@ -6,6 +6,7 @@ use h2::Reason;
 use super::frames::{CONTINUATION, END_HEADERS, END_STREAM, HEADERS, WHOLE};
 use super::{get, started};
 use crate::support::http2::{Frames, GET, literal};
+use crate::support::{Answer, Backend, Proxy};
 
 /// `GET http://` without what the case brings.
 const SCHEME: u8 = 0x86;
@@ -131,11 +132,6 @@ fn malformed_requests_end_their_stream_only() {
 fn tables_stay_alike_over_a_malformed_request() {
     let (backend, proxy) = started();
     let mut client = Frames::connect(proxy.address(), &[]);
-    let kept = |name: &[u8], value: &[u8]| {
-        let mut bytes = literal(name, value);
-        bytes[0] = 0x40;
-        bytes
-    };
     let first = [
         GET,
         &kept(b"x-one", b"1"),
@@ -162,6 +158,34 @@ fn tables_stay_alike_over_a_malformed_request() {
     // What was bad stays bad.
     client.send(HEADERS, WHOLE, 5, &[&second[..], &[0xbf]].concat());
     assert_eq!(client.reset_of(5), Some(Reason::PROTOCOL_ERROR));
+}
+
+fn kept(name: &[u8], value: &[u8]) -> Vec<u8> {
+    let mut bytes = literal(name, value);
+    bytes[0] = 0x40;
+    bytes
+}
+
+/// A name that was kept with a flawed request is not used under another one.
+#[test]
+fn names_of_a_malformed_request_are_not_used_again() {
+    let (backend, proxy) = started();
+    let mut client = Frames::connect(proxy.address(), &[]);
+    client.send(HEADERS, WHOLE, 1, &[GET, &kept(b"x-name", b"a\rb")].concat());
+    assert_eq!(client.reset_of(1), Some(Reason::PROTOCOL_ERROR));
+    client.send(HEADERS, WHOLE, 3, &[GET, &[0x0f, 0x30, 0x01, b'v']].concat());
+    assert_eq!(client.reset_of(3), Some(Reason::PROTOCOL_ERROR));
+    let got = backend.requests(|request| request.field("via").is_some());
+    assert_eq!(got.len(), 0, "{:?}", got.first());
+}
+
+/// What an honest client said along with the flaw can no longer be meant: it does better on a new connection.
+#[test]
+fn a_connection_whose_tables_differ_takes_no_more() {
+    let (_backend, proxy) = started();
+    let mut client = Frames::connect(proxy.address(), &[]);
+    client.send(HEADERS, WHOLE, 1, &[GET, &kept(b"x-name", b"a\rb")].concat());
+    assert_eq!(client.goodbye(), Some(Reason::NO_ERROR));
 }
 
 /// RFC 9113 §8.5: this is no forward proxy.
@@ -205,11 +229,13 @@ fn heads_that_are_too_large_are_answered_as_over_http1() {
         ]
         .concat()
     };
+    let kept = [&[0x40, 0x01, b'x', 0x7f, 0xc1, 0xb7, 0x02], &[b'y'; 40_000][..]].concat();
     let many: Vec<u8> = (0..101).flat_map(|_| literal(b"x", b"y")).collect();
     let large: Vec<u8> = (0..400).flat_map(|_| literal(b"x", &[b'y'; 100])).collect();
     let cases = [
         ([GET, &many].concat(), 431, "too_many_fields"),
         ([GET, &large].concat(), 431, "head_too_large"),
+        ([GET, &kept].concat(), 431, "head_too_large"),
         ([GET, &long(b"x")].concat(), 431, "field_too_long"),
         (
             [&[METHOD, SCHEME][..], AUTHORITY, &long(b":path")].concat(),
@@ -238,6 +264,38 @@ fn heads_that_are_too_large_are_answered_as_over_http1() {
         let line = proxy.wait_for_line(|line| line["error"] == word);
         assert_eq!(line["status"], status);
     }
+    let lines = proxy.access_lines(2 * 5);
+    let too_large = lines.iter().filter(|line| line["error"] == "head_too_large");
+    assert_eq!(too_large.count(), 2);
+}
+
+/// As many frames as the limit needs.
+#[test]
+fn heads_may_be_as_large_as_is_allowed() {
+    let backend = Backend::start(|_| Answer::ok("ok"));
+    let proxy = Proxy::before(&[&backend])
+        .config("limits: { head: 256KiB, line: 200KiB }")
+        .start();
+    // One field of 170,000 bytes, behind GET.
+    let block = [
+        GET,
+        &[0x00, 0x01, b'x', 0x7f, 0x91, 0xaf, 0x0a],
+        &[b'y'; 170_000][..],
+    ]
+    .concat();
+    let mut client = Frames::connect(proxy.address(), &[]);
+    let mut pieces = block.chunks(16_000).peekable();
+    let mut kind = HEADERS;
+    while let Some(piece) = pieces.next() {
+        let end = if pieces.peek().is_none() { END_HEADERS } else { 0 };
+        let whole = if kind == HEADERS { END_STREAM } else { 0 };
+        client.send(kind, end | whole, 1, piece);
+        kind = CONTINUATION;
+    }
+    let answer = client
+        .wait_for(|frame| frame.stream == 1 || frame.kind == 7)
+        .unwrap();
+    assert_eq!((answer.kind, answer.payload.first()), (HEADERS, Some(&0x88)));
 }
 
 #[test]
