@@ -49,6 +49,10 @@ pub struct Glitches {
     resets: Budget,
     /// Bytes sent since the last window that was not charged.
     sent: Cell<usize>,
+    /// All bytes sent.
+    total: Cell<u64>,
+    /// Whether the socket takes no more for now, so that bytes wait.
+    is_blocked: Cell<bool>,
     /// What was wrong with a frame that did not get through.
     violation: Cell<Option<Reason>>,
     /// Streams whose heads had a flaw.
@@ -75,6 +79,8 @@ impl Glitches {
             resets: Budget::new(RESETS, RESETS_A_SECOND, wheel.now()),
             wheel: Rc::clone(wheel),
             sent: Cell::new(0),
+            total: Cell::new(0),
+            is_blocked: Cell::new(false),
             violation: Cell::new(None),
             refused: RefCell::default(),
             is_spoiled: Cell::new(false),
@@ -106,6 +112,16 @@ impl Glitches {
         refused
             .pop_front_if(|(its, _)| *its == stream)
             .map(|(_, flaw)| flaw)
+    }
+
+    /// Bytes sent since the connection began.
+    pub fn total(&self) -> u64 {
+        self.total.get()
+    }
+
+    /// Whether bytes wait for the socket. Those that wait for windows stand with their streams, which have bounds of their own.
+    pub fn is_blocked(&self) -> bool {
+        self.is_blocked.get()
     }
 
     /// Whether honest requests could be refused for what a flawed one has left: the connection should take no more.
@@ -166,6 +182,7 @@ impl Glitches {
     fn sent(&self, count: usize) {
         // More than a window's worth of them is never owed.
         self.sent.set((self.sent.get() + count).min(1 << 30));
+        self.total.set(self.total.get() + count as u64);
     }
 
     fn earn(&self, count: i64) {
@@ -317,7 +334,9 @@ impl AsyncWrite for Counted {
         context: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let count = ready!(self.stream.poll_write(context, parts))?;
+        let result = self.stream.poll_write(context, parts);
+        self.glitches.is_blocked.set(result.is_pending());
+        let count = ready!(result)?;
         self.glitches.sent(count);
         Poll::Ready(Ok(count))
     }

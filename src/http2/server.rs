@@ -15,8 +15,8 @@ const HEAD: u32 = 8 << 10;
 /// Bytes of a request body that may be on their way, of one stream and of all.
 const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
-/// Bytes of answers that one stream keeps when its client gives no credit.
-const SEND_BUFFER: usize = 64 << 10;
+/// Bytes of answers that one stream keeps when its client has given credit and does not read: those of one frame.
+const SEND_BUFFER: usize = 16 << 10;
 /// Streams that were reset and are still remembered, so that what was on its way for them is no error.
 const RESET_STREAMS: usize = 32;
 const RESET_FOR: Duration = Duration::from_secs(2);

@@ -20,6 +20,11 @@ use crate::tasks::LocalTasks;
 /// How long a connection that is told to go may take to hear of it.
 const FAREWELL: Duration = Duration::from_secs(1);
 
+/// How long the socket may take nothing at all while bytes wait for it, where no pool says how long.
+const STALL: Duration = Duration::from_secs(30);
+/// What has to be sent for a connection that is told to go to get more time: more than its farewell.
+const MOVED: u64 = 1 << 10;
+
 /// Whose connection it is, and who serves it.
 pub(super) struct Guest {
     pub(super) peer: Rc<Peer>,
@@ -65,6 +70,8 @@ pub(super) async fn serve(stream: Stream, before: Vec<u8>, guest: Guest) {
         place: None,
         served: 0,
         leaving: Leaving::No,
+        mark: 0,
+        stall: Stall::default(),
     };
     poll_fn(|context| session.poll(context)).await;
 }
@@ -79,6 +86,56 @@ struct Session {
     place: Option<Place>,
     served: u64,
     leaving: Leaving,
+    /// What was sent when its time to leave was last set.
+    mark: u64,
+    stall: Stall,
+}
+
+/// Watches that bytes which wait for the socket move. What the crate keeps of an answer is in no other's hands any more.
+#[derive(Default)]
+struct Stall {
+    alarm: Option<Alarm>,
+    is_watching: bool,
+    /// What was sent when the alarm was set.
+    mark: u64,
+}
+
+impl Stall {
+    /// Whether nothing has moved for too long.
+    fn poll(&mut self, context: &Context<'_>, glitches: &Glitches, worker: &Worker) -> bool {
+        if !self.is_watching && !glitches.is_blocked() {
+            return false;
+        }
+        let alarm = self.alarm.get_or_insert_with(|| worker.wheel.alarm());
+        if !self.is_watching {
+            (self.is_watching, self.mark) = (true, glitches.total());
+            alarm.set(Self::bound(worker));
+        }
+        while let Poll::Ready(ring) = alarm.poll(context) {
+            if ring == Ring::Called {
+                continue;
+            }
+            if !glitches.is_blocked() {
+                self.is_watching = false;
+                alarm.clear();
+                return false;
+            }
+            if glitches.total() == self.mark {
+                return true;
+            }
+            self.mark = glitches.total();
+            alarm.set(Self::bound(worker));
+        }
+        false
+    }
+
+    /// The streams may be of any pool, or of none.
+    fn bound(worker: &Worker) -> Duration {
+        let local = worker.local();
+        let pools = local.snapshot.pools.iter();
+        let bounds = pools.map(|pool| pool.settings.timeouts.progress);
+        bounds.max().unwrap_or(STALL)
+    }
 }
 
 /// How far its end has come.
@@ -130,7 +187,8 @@ impl Session {
                     Some(Err(_)) | None => return Poll::Ready(()),
                 }
             }
-            if self.poll_leave(context) {
+            let is_stalled = self.stall.poll(context, &self.glitches, &self.guest.worker);
+            if is_stalled || self.poll_leave(context) {
                 return Poll::Ready(());
             }
             if !self.tell() {
@@ -160,6 +218,7 @@ impl Session {
             guest.alarm.set(Duration::MAX);
         } else if is_idle && self.place.is_none() && self.leaving != Leaving::Expelled {
             self.place = Some(guest.waiting.join(Who::Alarm(guest.alarm.key())));
+            self.mark = self.glitches.total();
             guest.alarm.set(match self.leaving {
                 Leaving::No => guest.worker.local().snapshot.timeouts.idle,
                 _ => DRAIN_GRACE,
@@ -170,8 +229,17 @@ impl Session {
                 Ring::Expired if self.leaving == Leaving::No && is_idle => {
                     self.connection.graceful_shutdown();
                     self.leaving = Leaving::Told;
+                    self.mark = self.glitches.total();
                     guest.alarm.set(FAREWELL);
                     context.waker().wake_by_ref();
+                }
+                // Answers that are whole for us may still be on their way.
+                Ring::Expired
+                    if self.leaving == Leaving::Told
+                        && (self.glitches.is_blocked() || self.glitches.total() > self.mark + MOVED) =>
+                {
+                    self.mark = self.glitches.total();
+                    guest.alarm.set(DRAIN_GRACE);
                 }
                 Ring::Expired if self.leaving != Leaving::No => return true,
                 Ring::Called if self.place.as_ref().is_some_and(Place::is_given_up) => return true,
@@ -203,6 +271,7 @@ impl Session {
             self.connection.graceful_shutdown();
             self.leaving = Leaving::Told;
             if self.place.is_some() {
+                self.mark = self.glitches.total();
                 self.guest.alarm.set(DRAIN_GRACE);
             }
             return true;

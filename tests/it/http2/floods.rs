@@ -5,7 +5,7 @@ use std::time::Duration;
 use h2::Reason;
 
 use crate::support::http2::{Frames, GET, Http2, frame};
-use crate::support::{Answer, Backend, Bare, Proxy};
+use crate::support::{Answer, Backend, Bare, DEADLINE, Proxy};
 
 /// Frames sent at most: several times what the budget of a connection allows.
 const FRAMES: usize = 20_000;
@@ -192,6 +192,58 @@ fn streams_whose_windows_stay_shut_fill_no_memory_and_are_ended() {
         assert!(client.wait_for(|frame| frame.kind == 3).is_some());
     }
     assert_eq!(Http2::connect(proxy.address()).get("/good").text(), "ok");
+}
+
+/// Requests whose answers are more than the kernel takes, though no stream has anything left to do.
+fn asks_for_more_than_it_reads(proxy: &Proxy) -> Frames {
+    // Windows that are never the reason to wait.
+    let mut client = Frames::connect(proxy.address(), &[0, 4, 0x7f, 0xff, 0xff, 0xff]);
+    client.send(8, 0, 0, &[0x7f, 0, 0, 0]);
+    let all: Vec<u8> = (0..128)
+        .flat_map(|at| frame(1, 5, 2 * at + 1, &super::get("/heads")))
+        .collect();
+    client.write(&all);
+    proxy.wait_for_count(128, |line| line["path"] == "/heads");
+    client
+}
+
+/// Most of these answers are heads, which no window bounds.
+fn with_large_heads(config: &str) -> (Backend, Proxy) {
+    let field = "~".repeat(15_000);
+    let head = format!("HTTP/1.1 200 OK\r\nX-A: {field}\r\nX-B: {field}\r\nContent-Length: 5\r\n\r\nwhole");
+    let backend = Backend::start(move |request| match request.start() {
+        "GET /heads" => Answer::raw(&head),
+        _ => Answer::ok("ok"),
+    });
+    let proxy = Proxy::before(&[&backend]).config(config).start();
+    (backend, proxy)
+}
+
+#[test]
+fn a_connection_that_takes_nothing_is_ended() {
+    let (_backend, proxy) = with_large_heads("timeouts: { progress: 1s, client_idle: 1h }");
+    let client = asks_for_more_than_it_reads(&proxy);
+    // The one that asks is no client, and has a listener of its own.
+    let (began, idle) = (evenkeel::clock::now(), "evenkeel_connections_active 0\n");
+    while !proxy.get_admin("/metrics").text().contains(idle) {
+        assert!(began.elapsed() < DEADLINE, "it holds what it does not read");
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+    drop(client);
+}
+
+/// Whoever reads late has asked for it all the same.
+#[test]
+fn answers_that_still_wait_outlive_the_end_of_their_connection() {
+    let (_backend, proxy) =
+        with_large_heads("timeouts: { progress: 20s }\nlimits: { requests_per_connection: 128 }");
+    let mut client = asks_for_more_than_it_reads(&proxy);
+    // Longer than a connection without streams has to hear of its end.
+    std::thread::sleep(Duration::from_millis(2_500));
+    for at in 0..128 {
+        let end = client.wait_for(|frame| frame.kind == 0 && frame.flags & 1 == 1);
+        assert!(end.is_some(), "{at} answers came");
+    }
 }
 
 /// As many bodies as are allowed, to a backend that reads none of them.
