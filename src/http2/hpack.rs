@@ -5,11 +5,13 @@
 
 mod huffman;
 mod name;
+mod reader;
 
 use std::collections::VecDeque;
 
 use crate::http1::Malformed;
 use name::{Kind, Name, Value};
+use reader::Reader;
 
 /// What our settings leave the dynamic table (RFC 9113 §6.5.2).
 const TABLE: usize = 4096;
@@ -387,59 +389,6 @@ impl Summary {
             None
         };
         self.flaw = self.flaw.or(flaw);
-    }
-}
-
-/// What is left of a block.
-struct Reader<'b> {
-    block: &'b [u8],
-    at: usize,
-}
-
-impl<'b> Reader<'b> {
-    fn peek(&self) -> Option<u8> {
-        self.block.get(self.at).copied()
-    }
-
-    fn byte(&mut self) -> Result<u8, NotDecodable> {
-        let byte = self.peek().ok_or(NotDecodable)?;
-        self.at += 1;
-        Ok(byte)
-    }
-
-    /// An integer whose first `prefix` bits stand in the byte that comes (RFC 7541 §5.1). More than 28 bits are too many.
-    fn number(&mut self, prefix: u32) -> Result<usize, NotDecodable> {
-        let mask = (1_usize << prefix) - 1;
-        let mut number = usize::from(self.byte()?) & mask;
-        if number < mask {
-            return Ok(number);
-        }
-        for shift in [0, 7, 14, 21] {
-            let byte = self.byte()?;
-            number += usize::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return Ok(number);
-            }
-        }
-        Err(NotDecodable)
-    }
-
-    /// A string (RFC 7541 §5.2), decoded into `scratch` where it has to be.
-    fn text<'t>(&mut self, scratch: &'t mut Vec<u8>) -> Result<&'t [u8], NotDecodable>
-    where
-        'b: 't,
-    {
-        let is_coded = self.peek().ok_or(NotDecodable)? & 0x80 != 0;
-        let length = self.number(7)?;
-        let end = self.at + length;
-        let text = self.block.get(self.at..end).ok_or(NotDecodable)?;
-        self.at = end;
-        if !is_coded {
-            return Ok(text);
-        }
-        scratch.clear();
-        huffman::decode(text, scratch)?;
-        Ok(scratch)
     }
 }
 
