@@ -365,3 +365,58 @@ impl AsyncWrite for Counted {
         Poll::Ready(Ok(()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock;
+
+    /// A request with a body in four frames that is cancelled.
+    fn cancelled(glitches: &Glitches) -> bool {
+        glitches.asked();
+        (0..4).for_each(|_| glitches.worked());
+        glitches.reset();
+        glitches.verdict().is_some()
+    }
+
+    /// CVE-2023-44487, with bodies that would pay for it.
+    #[test]
+    fn work_does_not_pay_for_resets() {
+        let glitches = Glitches::new(&Wheel::new(clock::now()));
+        let count = (0..10_000).position(|_| cancelled(&glitches));
+        assert_eq!(count, Some(RESETS as usize));
+        assert_eq!(glitches.verdict(), Some(Reason::ENHANCE_YOUR_CALM));
+    }
+
+    #[test]
+    fn who_cancels_now_and_then_may() {
+        let start = clock::now();
+        let wheel = Wheel::new(start);
+        let glitches = Glitches::new(&wheel);
+        for second in 0..1_000 {
+            wheel.observe(start + Duration::from_secs(second));
+            assert!(!(0..100).any(|_| cancelled(&glitches)), "second {second}");
+        }
+    }
+
+    /// What stands for a head must not be taken for one.
+    #[test]
+    fn flaws_are_remembered_until_they_are_taken_up() {
+        let glitches = Glitches::new(&Wheel::new(clock::now()));
+        let streams = (0..REFUSED as u32).map(|at| 2 * at + 1);
+        let flaw = Malformed::ControlByte;
+        assert!(streams.clone().all(|stream| glitches.refuse(stream, flaw)));
+        assert!(!glitches.refuse(9_999, flaw));
+        assert_eq!(glitches.flaw(5), Some(flaw));
+        assert_eq!(glitches.flaw(6), None);
+        // 1 and 3 were not taken up, and will not be.
+        assert!(
+            [9_001, 9_003, 9_005]
+                .iter()
+                .all(|stream| glitches.refuse(*stream, flaw))
+        );
+        assert!(!glitches.refuse(9_999, flaw));
+    }
+}
