@@ -20,33 +20,36 @@ pub struct Buffer {
     bytes: Vec<u8>,
     start: usize,
     end: usize,
-    /// Bytes that came in memory of their own, in place of all that: without copying them.
-    shared: Bytes,
+    /// Bytes that came in memory of their own, at least one, in place of all that: without copying them.
+    shared: Option<Bytes>,
 }
 
 impl Buffer {
     /// The bytes that were read and not yet consumed.
     pub fn unread(&self) -> &[u8] {
-        match self.shared.is_empty() {
-            true => self.bytes.get(self.start..self.end).unwrap_or_default(),
-            false => &self.shared,
+        match &self.shared {
+            None => self.bytes.get(self.start..self.end).unwrap_or_default(),
+            Some(shared) => shared,
         }
     }
 
     /// Whether nothing is unread.
     pub fn is_empty(&self) -> bool {
-        self.start == self.end && self.shared.is_empty()
+        self.start == self.end && self.shared.is_none()
     }
 
     /// Takes bytes as they are; it is empty.
     pub fn hold(&mut self, bytes: Bytes) {
-        self.shared = bytes;
+        self.shared = (!bytes.is_empty()).then_some(bytes);
     }
 
     /// Drops the first `count` unread bytes (at most all of them).
     pub fn consume(&mut self, count: usize) {
-        if !self.shared.is_empty() {
-            self.shared.advance(count.min(self.shared.len()));
+        if let Some(shared) = &mut self.shared {
+            shared.advance(count.min(shared.len()));
+            if shared.is_empty() {
+                self.shared = None;
+            }
             return;
         }
         self.start = self.start.saturating_add(count).min(self.end);
@@ -78,15 +81,15 @@ impl Buffer {
 
     /// Whether no byte can be added before some are consumed.
     pub fn is_full(&self) -> bool {
-        self.end - self.start == self.bytes.len() || !self.shared.is_empty()
+        self.end - self.start == self.bytes.len() || self.shared.is_some()
     }
 
     /// Whether keeping it whole holds not much more memory than a copy of what is unread would.
     pub fn is_dense(&self) -> bool {
-        match self.shared.len() {
-            0 => 2 * (self.end - self.start) > self.bytes.len(),
+        match &self.shared {
+            None => 2 * (self.end - self.start) > self.bytes.len(),
             // It may be a part of something larger.
-            shared => 2 * shared > SMALL,
+            Some(shared) => 2 * shared.len() > SMALL,
         }
     }
 }
