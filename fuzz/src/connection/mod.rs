@@ -155,6 +155,7 @@ async fn play(
         proxy_protocol: false,
         http2: false,
         tls: None,
+        redirect: None,
     });
     let acceptor = Acceptor::start(
         &worker,
