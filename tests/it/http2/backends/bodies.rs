@@ -109,7 +109,8 @@ fn a_conversation_goes_both_ways_at_once() {
 #[test]
 fn early_answers_arrive_although_their_stream_is_reset() {
     let (http1, http2) = (
-        Backend::start(|_| Answer::status(413, "too much").early().close()),
+        // Closing at once would be a reset, because of what it has not read, and could take the answer back.
+        Backend::start(|_| Answer::status(413, "too much").early().finish_sending()),
         Http2Backend::start(),
     );
     for url in [http1.url(), http2.url()] {
