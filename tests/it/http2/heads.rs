@@ -245,14 +245,7 @@ fn heads_that_are_too_large_are_answered_as_over_http1() {
     ];
     for (block, status, word) in cases {
         let mut client = Frames::connect(proxy.address(), &[]);
-        let mut pieces = block.chunks(16_000).peekable();
-        let mut kind = HEADERS;
-        while let Some(piece) = pieces.next() {
-            let end = if pieces.peek().is_none() { END_HEADERS } else { 0 };
-            let whole = if kind == HEADERS { END_STREAM } else { 0 };
-            client.send(kind, end | whole, 1, piece);
-            kind = CONTINUATION;
-        }
+        send_in_pieces(&mut client, &block);
         let answer = client.wait_for(|frame| frame.stream == 1).unwrap();
         assert_eq!(answer.kind, HEADERS, "{word}");
         client.send(HEADERS, WHOLE, 3, &get("/next"));
@@ -284,14 +277,7 @@ fn heads_may_be_as_large_as_is_allowed() {
     ]
     .concat();
     let mut client = Frames::connect(proxy.address(), &[]);
-    let mut pieces = block.chunks(16_000).peekable();
-    let mut kind = HEADERS;
-    while let Some(piece) = pieces.next() {
-        let end = if pieces.peek().is_none() { END_HEADERS } else { 0 };
-        let whole = if kind == HEADERS { END_STREAM } else { 0 };
-        client.send(kind, end | whole, 1, piece);
-        kind = CONTINUATION;
-    }
+    send_in_pieces(&mut client, &block);
     let answer = client
         .wait_for(|frame| frame.stream == 1 || frame.kind == 7)
         .unwrap();
@@ -324,4 +310,16 @@ fn what_is_only_unusual_passes() {
     }
     let got = backend.wait_for_request(|request| request.field("cookie").is_some());
     assert_eq!(got.field("cookie").unwrap().len(), 300 * 5 - 2);
+}
+
+/// Sends a head without a body in as many frames as it takes.
+fn send_in_pieces(client: &mut Frames, block: &[u8]) {
+    let mut pieces = block.chunks(16_000).peekable();
+    let mut kind = HEADERS;
+    while let Some(piece) = pieces.next() {
+        let end = if pieces.peek().is_none() { END_HEADERS } else { 0 };
+        let whole = if kind == HEADERS { END_STREAM } else { 0 };
+        client.send(kind, end | whole, 1, piece);
+        kind = CONTINUATION;
+    }
 }
