@@ -27,6 +27,7 @@ pub mod net;
 
 pub mod tls;
 
+pub mod hpack;
 pub mod retry;
 pub mod router;
 pub mod strategy;

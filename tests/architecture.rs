@@ -37,7 +37,7 @@ const LAYERS: &[&[&str]] = &[
     &["http1"],
     &["net"],
     &["tls"],
-    &["telemetry", "router", "retry", "strategy"],
+    &["telemetry", "router", "retry", "strategy", "hpack"],
     &["backend", "buffer", "chance", "clock", "head", "tasks"],
 ];
 
@@ -48,6 +48,7 @@ const PURE: &[&str] = &[
     "src/strategy",
     "src/head",
     "src/http1",
+    "src/hpack",
     "src/health",
     "src/net/proxy_protocol",
 ];

@@ -1,0 +1,583 @@
+//! Blocks both ways: the examples of the RFC, what cannot be decoded, tables that stay alike.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::*;
+use encoder::put_number;
+use reader::Reader;
+
+type Fields = Vec<(Vec<u8>, Vec<u8>)>;
+
+fn decoded(decoder: &mut Decoder, block: &[u8]) -> Result<Fields, NotDecodable> {
+    let mut fields = Vec::new();
+    decoder.decode(block, |name, value| {
+        assert_eq!(name.kind, Kind::of(name.text));
+        fields.push((name.text.to_vec(), value.to_vec()));
+    })?;
+    Ok(fields)
+}
+
+fn encoded(encoder: &mut Encoder, fields: &[(&str, &str)]) -> Vec<u8> {
+    let mut out = Vec::new();
+    encoder.begin(&mut out);
+    for (name, value) in fields {
+        encoder.field(name.as_bytes(), value.as_bytes(), &mut out);
+    }
+    out
+}
+
+fn fields(fields: &[(&str, &str)]) -> Fields {
+    let owned = |(name, value): &(&str, &str)| (name.as_bytes().to_vec(), value.as_bytes().to_vec());
+    fields.iter().map(owned).collect()
+}
+
+/// A field of this form: 0x40 is kept, 0x00 is not.
+fn literal(form: u8, name: &[u8], value: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![form];
+    for text in [name, value] {
+        put_number(0, 7, text.len(), &mut bytes);
+        bytes.extend_from_slice(text);
+    }
+    bytes
+}
+
+/// Reads blocks in a row, and looks at the size of the table behind each.
+fn are_read(blocks: &[(&[u8], &[(&str, &str)], usize)]) {
+    let mut decoder = Decoder::default();
+    for (block, meant, size) in blocks {
+        assert_eq!(decoded(&mut decoder, block), Ok(fields(meant)));
+        assert_eq!(decoder.sizes().0, *size);
+    }
+}
+
+/// RFC 7541, appendix C.1.
+#[test]
+fn integers_of_the_rfc_are_read_and_written() {
+    let cases: [(&[u8], u32, usize); 3] = [(b"\x0a", 5, 10), (b"\x1f\x9a\x0a", 5, 1337), (b"\x2a", 7, 42)];
+    for (bytes, prefix, number) in cases {
+        let mut reader = Reader::new(bytes);
+        let first = reader.next().unwrap();
+        assert_eq!(reader.number(first, prefix), Ok(number));
+        assert_eq!(reader.next(), None);
+        let mut out = Vec::new();
+        put_number(0, prefix, number, &mut out);
+        assert_eq!(out, bytes);
+    }
+}
+
+/// RFC 7541, appendix C.2.
+#[test]
+fn fields_of_the_rfc_are_read() {
+    are_read(&[(
+        b"\x40\x0acustom-key\x0dcustom-header",
+        &[("custom-key", "custom-header")],
+        55,
+    )]);
+    are_read(&[(b"\x04\x0c/sample/path", &[(":path", "/sample/path")], 0)]);
+    are_read(&[(b"\x10\x08password\x06secret", &[("password", "secret")], 0)]);
+    are_read(&[(b"\x82", &[(":method", "GET")], 0)]);
+}
+
+/// RFC 7541, appendices C.3 and C.4.
+#[test]
+fn requests_of_the_rfc_are_read() {
+    let first: &[(&str, &str)] = &[
+        (":method", "GET"),
+        (":scheme", "http"),
+        (":path", "/"),
+        (":authority", "www.example.com"),
+    ];
+    let second = &[first, &[("cache-control", "no-cache")]].concat();
+    let third: &[(&str, &str)] = &[
+        (":method", "GET"),
+        (":scheme", "https"),
+        (":path", "/index.html"),
+        (":authority", "www.example.com"),
+        ("custom-key", "custom-value"),
+    ];
+    are_read(&[
+        (b"\x82\x86\x84\x41\x0fwww.example.com", first, 57),
+        (b"\x82\x86\x84\xbe\x58\x08no-cache", second, 110),
+        (b"\x82\x87\x85\xbf\x40\x0acustom-key\x0ccustom-value", third, 164),
+    ]);
+    are_read(&[
+        (
+            b"\x82\x86\x84\x41\x8c\xf1\xe3\xc2\xe5\xf2\x3a\x6b\xa0\xab\x90\xf4\xff",
+            first,
+            57,
+        ),
+        (b"\x82\x86\x84\xbe\x58\x86\xa8\xeb\x10\x64\x9c\xbf", second, 110),
+        (
+            b"\x82\x87\x85\xbf\x40\x88\x25\xa8\x49\xe9\x5b\xa9\x7d\x7f\x89\x25\xa8\x49\xe9\x5b\xb8\xe8\xb4\xbf",
+            third,
+            164,
+        ),
+    ]);
+}
+
+/// RFC 7541, appendices C.5 and C.6: the table is of 256 bytes, which is told first, and entries make room.
+#[test]
+fn answers_of_the_rfc_are_read() {
+    let first: &[(&str, &str)] = &[
+        (":status", "302"),
+        ("cache-control", "private"),
+        ("date", "Mon, 21 Oct 2013 20:13:21 GMT"),
+        ("location", "https://www.example.com"),
+    ];
+    let second = &[&[(":status", "307")], &first[1..]].concat();
+    let third: &[(&str, &str)] = &[
+        (":status", "200"),
+        ("cache-control", "private"),
+        ("date", "Mon, 21 Oct 2013 20:13:22 GMT"),
+        ("location", "https://www.example.com"),
+        ("content-encoding", "gzip"),
+        (
+            "set-cookie",
+            "foo=ASDJKHQKBZXOQWEOPIUAXQWEOIU; max-age=3600; version=1",
+        ),
+    ];
+    are_read(&[
+        (
+            b"\x3f\xe1\x01\x48\x03302\x58\x07private\x61\x1dMon, 21 Oct 2013 20:13:21 GMT\x6e\x17https://www.example.com",
+            first,
+            222,
+        ),
+        (b"\x48\x03307\xc1\xc0\xbf", second, 222),
+        (
+            b"\x88\xc1\x61\x1dMon, 21 Oct 2013 20:13:22 GMT\xc0\x5a\x04gzip\x77\x38foo=ASDJKHQKBZXOQWEOPIUAXQWEOIU; max-age=3600; version=1",
+            third,
+            215,
+        ),
+    ]);
+    are_read(&[
+        (
+            b"\x3f\xe1\x01\x48\x82\x64\x02\x58\x85\xae\xc3\x77\x1a\x4b\x61\x96\xd0\x7a\xbe\x94\x10\x54\xd4\x44\xa8\x20\x05\x95\
+\x04\x0b\x81\x66\xe0\x82\xa6\x2d\x1b\xff\x6e\x91\x9d\x29\xad\x17\x18\x63\xc7\x8f\x0b\x97\xc8\xe9\xae\x82\xae\x43\xd3",
+            first,
+            222,
+        ),
+        (b"\x48\x83\x64\x0e\xff\xc1\xc0\xbf", second, 222),
+        (
+            b"\x88\xc1\x61\x96\xd0\x7a\xbe\x94\x10\x54\xd4\x44\xa8\x20\x05\x95\x04\x0b\x81\x66\xe0\x84\xa6\x2d\x1b\xff\xc0\x5a\
+\x83\x9b\xd9\xab\x77\xad\x94\xe7\x82\x1d\xd7\xf2\xe6\xc7\xb3\x35\xdf\xdf\xcd\x5b\x39\x60\xd5\xaf\x27\x08\x7f\x36\x72\xc1\
+\xab\x27\x0f\xb5\x29\x1f\x95\x87\x31\x60\x65\xc0\x03\xed\x4e\xe5\xb1\x06\x3d\x50\x07",
+            third,
+            215,
+        ),
+    ]);
+}
+
+#[test]
+fn what_cannot_be_decoded_is_an_error() {
+    let cases: [&[u8]; 14] = [
+        // An index of 0, one that is nothing, and the same as a name.
+        &[0x80],
+        &[0xbe],
+        &[0x7f, 0x00, 0x01, b'a'],
+        &[0xff, 0xff, 0xff, 0xff, 0x7f],
+        // Integers that are too long, or cut off.
+        &[0xff, 0xff, 0xff, 0xff, 0xff, 0x01],
+        &[0xff, 0x80, 0x80, 0x80, 0x80, 0x00],
+        &[0xff],
+        // Strings that are cut off.
+        &[0x00],
+        &[0x00, 0x05, b'a'],
+        &[0x41],
+        // Padding of Huffman that is none.
+        &[0x41, 0x81, 0x00],
+        // A table that is larger than allowed.
+        &[0x3f, 0xe2, 0x1f],
+        // A resize behind a field.
+        &[0x82, 0x20],
+        &[0x82, 0x86, 0x84, 0x20],
+    ];
+    for block in cases {
+        let result = decoded(&mut Decoder::default(), block);
+        assert_eq!(result, Err(NotDecodable), "{block:x?}");
+    }
+}
+
+#[test]
+fn a_resize_evicts_what_was_there() {
+    let mut decoder = Decoder::default();
+    let block = [&[0x20, 0x3f, 0xe1, 0x1f][..], &literal(0x40, b"a", b"b")].concat();
+    assert_eq!(decoded(&mut decoder, &block), Ok(fields(&[("a", "b")])));
+    assert_eq!(decoded(&mut decoder, &[0xbe]), Ok(fields(&[("a", "b")])));
+    assert_eq!(decoded(&mut decoder, &[0x20]), Ok(Vec::new()));
+    assert_eq!(decoded(&mut decoder, &[0xbe]), Err(NotDecodable));
+    // A table of 0 keeps nothing.
+    assert_eq!(decoded(&mut decoder, &block[4..]), Ok(fields(&[("a", "b")])));
+    assert_eq!(decoder.sizes().0, 0);
+}
+
+/// RFC 7541 §4.4.
+#[test]
+fn an_entry_may_evict_the_one_that_has_its_name() {
+    let mut decoder = Decoder::default();
+    let (name, value) = ([b'n'; 1500], [b'v'; 2500]);
+    decoded(&mut decoder, &literal(0x40, &name, b"1")).unwrap();
+    for _ in 0..5 {
+        let mut block = vec![0x7e];
+        put_number(0, 7, value.len(), &mut block);
+        block.extend_from_slice(&value);
+        let whole = vec![(name.to_vec(), value.to_vec())];
+        assert_eq!(decoded(&mut decoder, &block), Ok(whole.clone()));
+        assert_eq!(decoded(&mut decoder, &[0xbe]), Ok(whole));
+        assert_eq!(decoded(&mut decoder, &[0xbf]), Err(NotDecodable));
+    }
+}
+
+/// RFC 7541 §4.4.
+#[test]
+fn an_entry_that_is_too_large_empties_the_table() {
+    let mut decoder = Decoder::default();
+    decoded(&mut decoder, &literal(0x40, b"a", b"b")).unwrap();
+    let fitting = literal(0x40, b"c", &[b'd'; TABLE - 33]);
+    decoded(&mut decoder, &fitting).unwrap();
+    assert_eq!(decoder.sizes().0, TABLE);
+    assert_eq!(decoded(&mut decoder, &[0xbf]), Err(NotDecodable));
+    decoded(&mut decoder, &literal(0x40, b"c", &[b'd'; TABLE - 32])).unwrap();
+    assert_eq!(decoder.sizes().0, 0);
+    assert_eq!(decoded(&mut decoder, &[0xbe]), Err(NotDecodable));
+}
+
+#[test]
+fn names_are_known_for_what_they_are() {
+    let cases: [(&[u8], Kind); 12] = [
+        (b":authority", Kind::Authority),
+        (b":protocol", Kind::Protocol),
+        (b":status", Kind::Status),
+        (b":odd", Kind::UnknownPseudo),
+        (b":", Kind::UnknownPseudo),
+        (b"", Kind::Flawed),
+        (b"X-Upper", Kind::Flawed),
+        (b"a b", Kind::Flawed),
+        (b"a:b", Kind::Flawed),
+        (b"a\0", Kind::Flawed),
+        (b"host", Kind::Field(FieldName::Host)),
+        (b"x-name", Kind::Field(FieldName::Other)),
+    ];
+    for (text, kind) in cases {
+        let mut decoder = Decoder::default();
+        let mut seen = Vec::new();
+        // As a literal, by its entry, and as the name of another value.
+        let block = [&literal(0x40, text, b"1")[..], &[0xbe, 0x7e, 0x01, b'2', 0xbe]].concat();
+        decoder
+            .decode(&block, |name, _| seen.push((name.text.to_vec(), name.kind)))
+            .unwrap();
+        assert_eq!(seen, vec![(text.to_vec(), kind); 4]);
+    }
+    assert_eq!(size_of::<Kind>(), 1, "each entry of a table has one");
+}
+
+#[test]
+fn what_no_table_may_keep_says_so() {
+    let mut seen = Vec::new();
+    let block = [
+        &literal(0x10, b"a", b"1")[..],
+        &literal(0x00, b"a", b"1"),
+        &literal(0x40, b"a", b"1"),
+        &[0xbe, 0x1f, 0x2f, 0x01, b'2', 0x14, 0x01, b'/'],
+    ]
+    .concat();
+    let mut decoder = Decoder::default();
+    decoder
+        .decode(&block, |name, _| seen.push(name.is_secret))
+        .unwrap();
+    assert_eq!(seen, [true, false, false, false, true, true]);
+
+    let (mut encoder, mut out) = (Encoder::default(), Vec::new());
+    encoder.secret(b"A", b"1", &mut out);
+    encoder.secret(b":path", b"/", &mut out);
+    assert_eq!(out, b"\x10\x01a\x011\x14\x01/");
+}
+
+/// What a browser sends, first in full and then by its entries.
+fn browser() -> Vec<u8> {
+    let agent = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Safari/537.36";
+    let accept =
+        "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,*/*;q=0.8";
+    let pairs = [
+        (":authority", "www.example.com"),
+        ("sec-ch-ua", "\"Chromium\";v=\"130\", \"Not?A_Brand\";v=\"99\""),
+        ("sec-ch-ua-mobile", "?0"),
+        ("sec-ch-ua-platform", "\"Linux\""),
+        ("upgrade-insecure-requests", "1"),
+        ("user-agent", agent),
+        ("accept", accept),
+        ("sec-fetch-site", "none"),
+        ("sec-fetch-mode", "navigate"),
+        ("sec-fetch-user", "?1"),
+        ("sec-fetch-dest", "document"),
+        ("accept-encoding", "gzip, deflate, br, zstd"),
+        ("accept-language", "en-GB,en;q=0.9"),
+        ("priority", "u=0, i"),
+    ];
+    let fields = pairs.map(|(name, value)| {
+        let mut bytes = vec![0x40, 0x80 | huffman::tests::coded(name.as_bytes()).len() as u8];
+        bytes.extend(huffman::tests::coded(name.as_bytes()));
+        let value = huffman::tests::coded(value.as_bytes());
+        put_number(0x80, 7, value.len(), &mut bytes);
+        bytes.extend(value);
+        bytes
+    });
+    fields.concat()
+}
+
+#[test]
+fn an_idle_connection_holds_little() {
+    let mut decoder = Decoder::default();
+    assert_eq!(decoder.sizes().1, 0);
+    for _ in 0..3 {
+        decoded(&mut decoder, &browser()).unwrap();
+    }
+    let held = decoder.sizes().1;
+    assert!(held < 3 << 10, "{held}");
+    let mut decoder = Decoder::default();
+    decoded(&mut decoder, &browser()).unwrap();
+    let held = decoder.sizes().1;
+    assert!(held < 1536, "{held}");
+}
+
+#[test]
+fn a_large_block_leaves_no_room_behind() {
+    let mut decoder = Decoder::default();
+    let text = huffman::tests::coded(&[b'x'; 100_000]);
+    let mut block = vec![0x40];
+    for _ in 0..2 {
+        put_number(0x80, 7, text.len(), &mut block);
+        block.extend_from_slice(&text);
+    }
+    decoded(&mut decoder, &block).unwrap();
+    assert!(decoder.sizes().1 <= 8192, "{}", decoder.sizes().1);
+}
+
+#[test]
+fn what_repeats_becomes_a_byte() {
+    let mut encoder = Encoder::default();
+    let answer = [
+        (":status", "200"),
+        ("Content-Type", "text/html"),
+        ("Server", "b"),
+        ("Date", "Tue, 24 Nov 2026 18:04:49 GMT"),
+        ("X-Frame-Options", "DENY"),
+    ];
+    let blocks: Vec<Vec<u8>> = (0..4).map(|_| encoded(&mut encoder, &answer)).collect();
+    assert_eq!(blocks[3], b"\x88\xc1\xc0\xbf\xbe");
+    assert_eq!(blocks[2], blocks[3]);
+    let mut decoder = Decoder::default();
+    let lower = answer.map(|(name, value)| (name.to_lowercase().into_bytes(), value.as_bytes().to_vec()));
+    for block in blocks {
+        assert_eq!(decoded(&mut decoder, &block), Ok(lower.to_vec()));
+    }
+}
+
+#[test]
+fn what_changes_or_is_long_or_secret_is_never_kept() {
+    let mut encoder = Encoder::default();
+    let long = "a".repeat(257);
+    let request = [
+        (":path", "/a"),
+        ("X-Request-ID", "1"),
+        ("Content-Length", "7"),
+        ("policy", &long),
+        ("Cookie", "a=b"),
+        ("Authorization", "Basic x"),
+        ("X-API-Key", "x"),
+    ];
+    let first = encoded(&mut encoder, &request);
+    for _ in 0..3 {
+        assert_eq!(encoded(&mut encoder, &request), first);
+    }
+    let mut seen = Vec::new();
+    let mut decoder = Decoder::default();
+    decoder
+        .decode(&first, |name, _| seen.push(name.is_secret))
+        .unwrap();
+    assert_eq!(seen, [false, false, false, false, true, true, true]);
+    assert_eq!(decoder.sizes().0, 0);
+}
+
+/// Numbers that never come again leave no entries, so that what does is still found.
+#[test]
+fn what_never_repeats_crowds_nothing_out() {
+    let mut encoder = Encoder::default();
+    let mut last = Vec::new();
+    for number in 0..1000 {
+        let number = number.to_string();
+        last = encoded(&mut encoder, &[("x-number", &number), ("server", "a")]);
+    }
+    assert_eq!(last, b"\x00\x08x-number\x03999\xbe");
+}
+
+/// RFC 7541 §4.2.
+#[test]
+fn a_change_of_the_table_is_told_once() {
+    let mut encoder = Encoder::default();
+    let mut sizes_told = |sizes: &[u32]| {
+        for size in sizes {
+            encoder.resize(*size);
+        }
+        encoded(&mut encoder, &[])
+    };
+    assert_eq!(sizes_told(&[4096]), b"");
+    assert_eq!(sizes_told(&[1 << 20]), b"");
+    assert_eq!(sizes_told(&[30]), b"\x3e");
+    assert_eq!(sizes_told(&[30]), b"");
+    assert_eq!(sizes_told(&[0, 16, 4096]), b"\x20\x3f\xe1\x1f");
+    assert_eq!(sizes_told(&[u32::MAX, 8, 16]), b"\x28\x30");
+    assert_eq!(sizes_told(&[]), b"");
+}
+
+#[test]
+fn a_table_of_nothing_keeps_nothing() {
+    let mut encoder = Encoder::default();
+    assert_eq!(encoder.sizes().1, 0);
+    encoder.resize(0);
+    for _ in 0..3 {
+        let block = encoded(&mut encoder, &[("server", "a")]);
+        assert!(block.ends_with(b"\x0f\x27\x01a"), "{block:x?}");
+    }
+    assert_eq!(encoder.sizes().1, 0);
+}
+
+/// Names and values, good and bad: some come again, some are long.
+fn text() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        4 => prop::sample::select(vec![&b"x-name"[..], b"X-Upper", b":path", b":status", b"Server", b"200", b"", b"date"])
+            .prop_map(<[u8]>::to_vec),
+        4 => (0_u8..8).prop_map(|number| vec![number; 30]),
+        1 => vec(any::<u8>(), 0..40),
+        1 => vec(Just(b'a'), 1..5000),
+    ]
+}
+
+/// One field of a block, of any form.
+fn part() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        8 => (prop_oneof![Just(0x40), Just(0x00), Just(0x10)], text(), text())
+            .prop_map(|(form, name, value)| literal(form, &name, &value)),
+        4 => (1_u8..80).prop_map(|index| vec![0x80 | index]),
+        6 => (0x41_u8..0x7f, text()).prop_map(|(first, value)| {
+            let mut bytes = vec![first];
+            put_number(0, 7, value.len(), &mut bytes);
+            bytes.extend_from_slice(&value);
+            bytes
+        }),
+        1 => (0_usize..5000).prop_map(|size| {
+            let mut bytes = Vec::new();
+            put_number(0x20, 5, size, &mut bytes);
+            bytes
+        }),
+    ]
+}
+
+/// The table as the RFC describes it, with no thought of what it costs.
+#[derive(Default)]
+struct Model {
+    entries: Fields,
+    most: Option<usize>,
+}
+
+impl Model {
+    fn field(&self, index: usize) -> Option<(Vec<u8>, Vec<u8>)> {
+        match standing::entry_of(index) {
+            Some((name, value)) => Some((name.text.to_vec(), value.to_vec())),
+            None => self.entries.get(index.checked_sub(62)?).cloned(),
+        }
+    }
+
+    fn read(&mut self, block: &[u8]) -> Option<Fields> {
+        let mut reader = Reader::new(block);
+        let mut fields: Fields = Vec::new();
+        while let Some(first) = reader.next() {
+            if first & 0x80 != 0 {
+                fields.push(self.field(reader.number(first, 7).ok()?)?);
+                continue;
+            }
+            if first & 0xe0 == 0x20 {
+                let most = reader.number(first, 5).ok()?;
+                if most > TABLE || !fields.is_empty() {
+                    return None;
+                }
+                self.most = Some(most);
+                self.evict();
+                continue;
+            }
+            let is_kept = first & 0x40 != 0;
+            let name = match reader.number(first, if is_kept { 6 } else { 4 }).ok()? {
+                0 => reader.text(&mut Vec::new()).ok()?.to_vec(),
+                index => self.field(index)?.0,
+            };
+            let value = reader.text(&mut Vec::new()).ok()?.to_vec();
+            fields.push((name.clone(), value.clone()));
+            if is_kept {
+                self.entries.insert(0, (name, value));
+                self.evict();
+            }
+        }
+        Some(fields)
+    }
+
+    fn size(&self) -> usize {
+        let size = |(name, value): &(Vec<u8>, Vec<u8>)| name.len() + value.len() + 32;
+        self.entries.iter().map(size).sum()
+    }
+
+    fn evict(&mut self) {
+        while self.size() > self.most.unwrap_or(TABLE) {
+            self.entries.pop();
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn blocks_say_what_the_rfc_says(blocks in vec(vec(part(), 0..12), 1..12)) {
+        let (mut decoder, mut model) = (Decoder::default(), Model::default());
+        for block in blocks {
+            let block = block.concat();
+            let fields = decoded(&mut decoder, &block);
+            prop_assert_eq!(fields.clone().ok(), model.read(&block));
+            if fields.is_err() {
+                break;
+            }
+            let (size, held) = decoder.sizes();
+            prop_assert_eq!(size, model.size());
+            prop_assert!(size <= TABLE);
+            prop_assert!(held < 16 << 10, "{}", held);
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read(
+        blocks in vec((vec(prop_oneof![0_u32..300, any::<u32>()], 0..3), vec((text(), text()), 0..12)), 1..20),
+    ) {
+        let (mut encoder, mut decoder) = (Encoder::default(), Decoder::default());
+        for (sizes, fields) in blocks {
+            for size in sizes {
+                encoder.resize(size);
+            }
+            let mut block = Vec::new();
+            encoder.begin(&mut block);
+            for (name, value) in &fields {
+                encoder.field(name, value, &mut block);
+            }
+            let lower: Fields =
+                fields.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect();
+            prop_assert_eq!(decoded(&mut decoder, &block), Ok(lower));
+            prop_assert_eq!(decoder.sizes().0, encoder.sizes().0);
+            prop_assert!(encoder.sizes().1 < 16 << 10);
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_read_or_refused(blocks in vec(vec(any::<u8>(), 0..200), 1..5)) {
+        let mut decoder = Decoder::default();
+        for block in blocks {
+            let _ = decoded(&mut decoder, &block);
+            prop_assert!(decoder.sizes().0 <= TABLE);
+        }
+    }
+}
