@@ -3,14 +3,10 @@
 
 use std::cell::RefCell;
 
-use bytes::{Buf, Bytes, BytesMut};
-
 /// Size of an ordinary buffer: a head and a small body fit.
 pub const SMALL: usize = 16 << 10;
 /// Size of a buffer for bodies that are known to be long: fewer, larger socket calls.
 pub const LARGE: usize = 64 << 10;
-/// Size of what small shared values are cut from: the heads of some twenty messages.
-const SHARED: usize = 8 << 10;
 /// Buffers of one size that a worker keeps for reuse; more are freed.
 const KEPT: usize = 256;
 
@@ -20,38 +16,30 @@ pub struct Buffer {
     bytes: Vec<u8>,
     start: usize,
     end: usize,
-    /// Bytes that came in memory of their own, at least one, in place of all that: without copying them.
-    shared: Option<Bytes>,
 }
 
 impl Buffer {
     /// The bytes that were read and not yet consumed.
     pub fn unread(&self) -> &[u8] {
-        match &self.shared {
-            None => self.bytes.get(self.start..self.end).unwrap_or_default(),
-            Some(shared) => shared,
-        }
+        self.bytes.get(self.start..self.end).unwrap_or_default()
     }
 
     /// Whether nothing is unread.
     pub fn is_empty(&self) -> bool {
-        self.start == self.end && self.shared.is_none()
+        self.start == self.end
     }
 
-    /// Takes bytes as they are; it is empty.
-    pub fn hold(&mut self, bytes: Bytes) {
-        self.shared = (!bytes.is_empty()).then_some(bytes);
+    /// One that holds these bytes.
+    pub fn of(bytes: Vec<u8>) -> Self {
+        Self {
+            start: 0,
+            end: bytes.len(),
+            bytes,
+        }
     }
 
     /// Drops the first `count` unread bytes (at most all of them).
     pub fn consume(&mut self, count: usize) {
-        if let Some(shared) = &mut self.shared {
-            shared.advance(count.min(shared.len()));
-            if shared.is_empty() {
-                self.shared = None;
-            }
-            return;
-        }
         self.start = self.start.saturating_add(count).min(self.end);
         if self.start == self.end {
             self.start = 0;
@@ -81,16 +69,12 @@ impl Buffer {
 
     /// Whether no byte can be added before some are consumed.
     pub fn is_full(&self) -> bool {
-        self.end - self.start == self.bytes.len() || self.shared.is_some()
+        self.end - self.start == self.bytes.len()
     }
 
     /// Whether keeping it whole holds not much more memory than a copy of what is unread would.
     pub fn is_dense(&self) -> bool {
-        match &self.shared {
-            None => 2 * (self.end - self.start) > self.bytes.len(),
-            // It may be a part of something larger.
-            Some(shared) => 2 * shared.len() > SMALL,
-        }
+        2 * (self.end - self.start) > self.bytes.len()
     }
 }
 
@@ -100,8 +84,6 @@ pub struct Buffers {
     small: RefCell<Vec<Vec<u8>>>,
     large: RefCell<Vec<Vec<u8>>>,
     outputs: RefCell<Vec<Vec<u8>>>,
-    /// The rest of the memory that small shared values are cut from.
-    shared: RefCell<BytesMut>,
 }
 
 impl Buffers {
@@ -130,19 +112,6 @@ impl Buffers {
         if store.len() < KEPT {
             store.push(buffer.bytes);
         }
-    }
-
-    /// A copy that can be shared and cut up. Small ones are cut from one piece of memory, which is freed with the last of them.
-    pub fn share(&self, bytes: &[u8]) -> Bytes {
-        if bytes.len() > SHARED / 4 {
-            return Bytes::copy_from_slice(bytes);
-        }
-        let mut shared = self.shared.borrow_mut();
-        if shared.capacity() < bytes.len() {
-            *shared = BytesMut::with_capacity(SHARED);
-        }
-        shared.extend_from_slice(bytes);
-        shared.split().freeze()
     }
 
     /// Lends an empty vector for what is to be written.

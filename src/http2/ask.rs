@@ -1,68 +1,138 @@
 //! One exchange on a connection of its own: what probes need.
 
-use bytes::Bytes;
-use h2::client::Builder;
-use http::{HeaderMap, Request};
-use tokio::io::{AsyncRead, AsyncWrite};
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::task::{Context, Poll, ready};
+
+use super::client;
+use super::engine::Engine;
+use super::wire::Wire;
+use crate::buffer::{Buffer, Buffers};
+use crate::head::{Method, ResponseHead};
+use crate::http1::Limits;
+use crate::net::Stream;
 
 /// Bytes of an answer that are kept; what follows is not read.
 const KEPT: usize = 64 << 10;
-/// Bytes of an answer's head, decoded.
-const HEAD: u32 = 32 << 10;
 
 /// An answer.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Asked {
-    /// Its status.
-    pub status: u16,
-    /// Its fields.
-    pub fields: HeaderMap,
+    /// Its head, whose spans point into `lines`.
+    pub head: ResponseHead,
+    /// The lines of its head.
+    pub lines: Vec<u8>,
     /// Its body, as far as it is kept.
     pub body: Vec<u8>,
-    /// What stands behind it.
-    pub trailers: HeaderMap,
+    /// The lines of what stands behind it.
+    pub trailers: Vec<u8>,
 }
 
-/// Begins a connection by `stream`, sends one request and reads its answer. Whoever calls bounds the time.
+/// Why there was no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// The socket failed, or ended.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// What came is no answer.
+    #[error("not an answer of HTTP/2")]
+    NotHttp2,
+}
+
+/// The exchange under way.
+struct Exchange {
+    engine: Engine,
+    wire: Wire,
+    buffers: Buffers,
+    request: Vec<u8>,
+    body: Vec<u8>,
+    sent: usize,
+    /// The stream, once it is opened.
+    stream: u32,
+    is_answered: bool,
+    asked: Asked,
+}
+
+/// Begins a connection by `stream`, sends one request, whose head is lines, and reads its answer. Whoever calls bounds the time.
 ///
 /// # Errors
-/// Those of the socket and of the protocol.
-pub async fn ask<S>(stream: S, request: Request<()>, body: Bytes) -> Result<Asked, h2::Error>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    let mut builder = Builder::new();
-    builder.enable_push(false).max_header_list_size(HEAD);
-    let (sender, connection) = builder.handshake(stream).await?;
-    let exchange = async {
-        let mut sender = sender.ready().await?;
-        let (answer, mut sending) = sender.send_request(request, body.is_empty())?;
-        if !body.is_empty() {
-            sending.send_data(body, true)?;
+/// [`AskError`].
+pub async fn ask(stream: Stream, request: Vec<u8>, body: Vec<u8>) -> Result<Asked, AskError> {
+    let mut exchange = Exchange {
+        engine: Engine::client(&Limits::default()),
+        wire: Wire::new(stream, Buffer::default()),
+        buffers: Buffers::default(),
+        request,
+        body,
+        sent: 0,
+        stream: 0,
+        is_answered: false,
+        asked: Asked::default(),
+    };
+    poll_fn(move |context| exchange.poll(context)).await
+}
+
+impl Exchange {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Asked, AskError>> {
+        if let Poll::Ready(Some(())) = self.poll_whole(context) {
+            return Poll::Ready(Ok(std::mem::take(&mut self.asked)));
         }
-        let (parts, mut receiving) = answer.await?.into_parts();
-        let mut kept = Vec::new();
-        while let Some(data) = receiving.data().await {
-            let data = data?;
-            receiving.flow_control().release_capacity(data.len())?;
-            kept.extend_from_slice(&data);
-            if kept.len() > KEPT {
-                break;
+        ready!(client::poll(
+            context,
+            &mut self.engine,
+            &mut self.wire,
+            &self.buffers
+        ));
+        let has_begun = self.engine.has_begun();
+        self.engine.lose();
+        // What came before the end may be the answer.
+        Poll::Ready(match self.poll_whole(context) {
+            Poll::Ready(Some(())) => Ok(std::mem::take(&mut self.asked)),
+            _ if has_begun => Err(io::Error::from(io::ErrorKind::ConnectionReset).into()),
+            _ => Err(AskError::NotHttp2),
+        })
+    }
+
+    /// Moves the exchange on; ready when the answer is whole, or as much of it as is kept. `None` where it cannot become so.
+    fn poll_whole(&mut self, context: &Context<'_>) -> Poll<Option<()>> {
+        if self.stream == 0 {
+            let is_end = self.body.is_empty();
+            let opened = self.engine.poll_open(context, &self.request, Method::Get, is_end);
+            match ready!(opened) {
+                Ok(stream) => self.stream = stream,
+                Err(_) => return Poll::Ready(None),
             }
         }
-        let trailers = receiving.trailers().await?.unwrap_or_default();
-        Ok(Asked {
-            status: parts.status.as_u16(),
-            fields: parts.headers,
-            body: kept,
-            trailers,
-        })
-    };
-    tokio::select! {
-        asked = exchange => asked,
-        ended = connection => Err(match ended {
-            Err(error) => error,
-            Ok(()) => h2::Error::from(h2::Reason::NO_ERROR),
-        }),
+        while let Some(rest @ [_, ..]) = self.body.get(self.sent..) {
+            let sent = self
+                .engine
+                .poll_data(context, self.stream, &[IoSlice::new(rest)], true);
+            match sent {
+                Poll::Ready(Ok((count, _))) => self.sent += count,
+                // It may have answered without reading all.
+                Poll::Ready(Err(_)) | Poll::Pending => break,
+            }
+        }
+        while !self.is_answered {
+            let Ok(answer) = ready!(self.engine.poll_answer(context, self.stream)) else {
+                return Poll::Ready(None);
+            };
+            let Ok(head) = answer.result else {
+                return Poll::Ready(None);
+            };
+            self.is_answered = head.status >= 200;
+            (self.asked.head, self.asked.lines) = (head, answer.lines);
+        }
+        while self.asked.body.len() <= KEPT {
+            match ready!(self.engine.poll_take(context, self.stream)) {
+                Ok(Some(payload)) => self.asked.body.extend_from_slice(payload.unread()),
+                Ok(None) => {
+                    self.asked.trailers = self.engine.take_trailers(self.stream);
+                    break;
+                }
+                Err(_) => return Poll::Ready(None),
+            }
+        }
+        Poll::Ready(Some(()))
     }
 }

@@ -1,188 +1,451 @@
-//! Heads: from what the `h2` crate has decoded to the model that both protocols speak, by the same rules as for HTTP/1; and
-//! back, for what we send.
+//! Heads: from fields as they are decoded to the model that both protocols speak, by the same rules as for HTTP/1; and from
+//! lines, as which all heads of ours are written, to fields.
 
-use bytes::Bytes;
-use http::header::{HeaderMap, HeaderName, HeaderValue};
-use http::uri::{Authority, Parts, PathAndQuery, Scheme};
-use http::{Request, Response, StatusCode, Uri};
+use smallvec::SmallVec;
 
 use crate::head::{BodyLength, Field, FieldName, Method, RequestHead, ResponseHead, Span, Version};
+use crate::hpack::{Encoder, Kind, Name};
 use crate::http1::{Limits, Malformed, check_authority, check_method, parse_target};
 
 /// Field lines that a request may have, crumbs of cookies counted one by one: what browsers send stays far below.
 const LINES: usize = 1_000;
+/// What a field counts beside its bytes (RFC 9113 §6.5.2).
+const OVERHEAD: usize = 32;
+/// Longest scheme; those that are known are shorter.
+const SCHEME: usize = 64;
 
-/// Fills `head` from a decoded request. `has_body` says whether the stream goes on.
-///
-/// # Errors
-/// [`Malformed`]; `head` holds nothing of use then.
-pub fn request(
-    parts: &http::request::Parts,
-    has_body: bool,
-    limits: &Limits,
-    head: &mut RequestHead,
-) -> Result<(), Malformed> {
-    head.clear();
-    head.version = Version::Http2;
-    head.keep_alive = true;
-    request_line(parts, limits, head)?;
-    let (mut length, mut has_host) = (None, false);
-    let mut cookies: Vec<&HeaderValue> = Vec::new();
-    if parts.headers.len() > LINES {
-        return Err(Malformed::TooManyFields);
+/// What the fields of a block have come to so far.
+#[derive(Debug, Default)]
+struct Tally {
+    size: usize,
+    lines: usize,
+    /// Pseudo fields that came, by their bits.
+    pseudo: u8,
+    has_fields: bool,
+    length: Option<u64>,
+    flaw: Option<Malformed>,
+}
+
+impl Tally {
+    /// Counts a field. Whether it is worth looking at: not where the head is refused already.
+    fn count(&mut self, name: Name<'_>, value: &[u8], most: usize) -> bool {
+        self.size += name.text.len() + value.len() + OVERHEAD;
+        self.lines += 1;
+        if self.size > most {
+            self.flaw = self.flaw.or(Some(Malformed::HeadTooLarge));
+        }
+        self.flaw.is_none()
     }
-    for (name, value) in &parts.headers {
-        let id = FieldName::recognise(name.as_str().as_bytes());
-        let text = value.as_bytes();
-        check_value(text)?;
-        check_length(name.as_str().len(), text.len(), limits)?;
+
+    /// RFC 9113 §8.3: pseudo fields come first, each once, and only those that belong there.
+    fn pseudo(&mut self, kind: Kind, belong: u8) -> Result<(), Malformed> {
+        let bit = bit(kind);
+        if bit & belong == 0 || self.has_fields || self.pseudo & bit != 0 {
+            return Err(Malformed::BadFieldName);
+        }
+        self.pseudo |= bit;
+        Ok(())
+    }
+
+    fn has(&self, kind: Kind) -> bool {
+        self.pseudo & bit(kind) != 0
+    }
+
+    fn length(&mut self, value: &[u8]) -> Result<(), Malformed> {
+        match self.length.replace(decimal(value)?) {
+            Some(_) => Err(Malformed::DuplicateContentLength),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The bit of a pseudo field in a set of them; none for others.
+fn bit(kind: Kind) -> u8 {
+    match kind {
+        Kind::Authority => 1,
+        Kind::Method => 2,
+        Kind::Path => 4,
+        Kind::Scheme => 8,
+        Kind::Protocol => 16,
+        Kind::Status => 32,
+        Kind::UnknownPseudo | Kind::Field(_) | Kind::Flawed => 0,
+    }
+}
+
+/// Those of requests.
+const OF_REQUESTS: u8 = 31;
+/// That of answers.
+const OF_ANSWERS: u8 = 32;
+
+/// A request's head as its fields come.
+pub(super) struct RequestReader<'h> {
+    head: &'h mut RequestHead,
+    limits: Limits,
+    tally: Tally,
+    path: Span,
+    is_websocket: bool,
+    has_host: bool,
+    cookies: SmallVec<[Span; 4]>,
+}
+
+impl<'h> RequestReader<'h> {
+    /// Fills `head`.
+    pub(super) fn new(head: &'h mut RequestHead, limits: &Limits) -> Self {
+        head.clear();
+        head.version = Version::Http2;
+        head.keep_alive = true;
+        Self {
+            head,
+            limits: *limits,
+            tally: Tally::default(),
+            path: Span::default(),
+            is_websocket: false,
+            has_host: false,
+            cookies: SmallVec::new(),
+        }
+    }
+
+    /// Adds a field.
+    pub(super) fn add(&mut self, name: Name<'_>, value: &[u8]) {
+        if self.tally.count(name, value, self.limits.head) {
+            self.tally.flaw = self.take(name, value).err();
+        }
+    }
+
+    fn take(&mut self, name: Name<'_>, value: &[u8]) -> Result<(), Malformed> {
+        if self.tally.lines > LINES {
+            return Err(Malformed::TooManyFields);
+        }
+        let Kind::Field(id) = name.kind else {
+            self.tally.pseudo(name.kind, OF_REQUESTS)?;
+            return self.take_pseudo(name.kind, value);
+        };
+        self.tally.has_fields = true;
+        check_value(value)?;
+        // The same bound as for a line of HTTP/1, which is what a backend may get.
+        if name.text.len() + value.len() + b": \r\n".len() > self.limits.line {
+            return Err(Malformed::FieldTooLong);
+        }
         match id {
             FieldName::FramingAlias => return Err(Malformed::FramingAlias),
-            FieldName::Host => {
-                if std::mem::replace(&mut has_host, true) {
-                    return Err(Malformed::DuplicateHost);
-                }
-                host(text, head)?;
-                continue;
-            }
-            FieldName::Te if text.eq_ignore_ascii_case(b"trailers") => {}
+            FieldName::Host => return self.take_host(value),
+            // RFC 9113 §8.2.2.
+            FieldName::Te if value == b"trailers" => {}
             id if id.is_hop_by_hop() && id != FieldName::Trailer => return Err(Malformed::BadConnection),
-            FieldName::ContentLength => {
-                let number = decimal(text)?;
-                if length.replace(number).is_some() {
-                    return Err(Malformed::DuplicateContentLength);
-                }
-            }
-            FieldName::Expect if !text.eq_ignore_ascii_case(b"100-continue") => {
+            FieldName::ContentLength => self.tally.length(value)?,
+            FieldName::Expect if !value.eq_ignore_ascii_case(b"100-continue") => {
                 return Err(Malformed::UnknownExpectation);
             }
-            FieldName::Expect => head.expects_continue = has_body,
-            _ if name == http::header::COOKIE => {
-                cookies.push(value);
-                continue;
+            FieldName::Expect => self.head.expects_continue = true,
+            _ if name.text == b"cookie" => {
+                let crumb = put(&mut self.head.bytes, value);
+                self.cookies.push(crumb);
+                return Ok(());
             }
             _ => {}
         }
-        let name = put(&mut head.bytes, name.as_str().as_bytes());
-        let value = put(&mut head.bytes, text);
+        let name = put(&mut self.head.bytes, name.text);
+        let value = put(&mut self.head.bytes, value);
+        self.head.fields.push(Field { id, name, value });
+        Ok(())
+    }
+
+    fn take_pseudo(&mut self, kind: Kind, value: &[u8]) -> Result<(), Malformed> {
+        let head = &mut *self.head;
+        match kind {
+            Kind::Method => {
+                check_method(value)?;
+                head.method = Method::from_token(value);
+                head.method_text = put(&mut head.bytes, value);
+            }
+            Kind::Protocol => {
+                check_method(value)?;
+                self.is_websocket = value.eq_ignore_ascii_case(b"websocket");
+            }
+            Kind::Path if value.len() > self.limits.line => return Err(Malformed::TargetTooLong),
+            Kind::Path => self.path = put(&mut head.bytes, value),
+            Kind::Authority => {
+                check_authority(value)?;
+                head.authority = put(&mut head.bytes, value);
+            }
+            _ => check_scheme(value)?,
+        }
+        Ok(())
+    }
+
+    /// Whether there is a `Host` beside `:authority` is looked at when both are known.
+    fn take_host(&mut self, value: &[u8]) -> Result<(), Malformed> {
+        check_authority(value)?;
+        if std::mem::replace(&mut self.has_host, true) {
+            return Err(Malformed::DuplicateHost);
+        }
+        // RFC 9113 §8.3.1: it has to say the same; without `:authority`, which stands before it, it takes its place.
+        if !self.tally.has(Kind::Authority) {
+            self.head.authority = put(&mut self.head.bytes, value);
+        } else if !self.head.text(self.head.authority).eq_ignore_ascii_case(value) {
+            return Err(Malformed::DuplicateHost);
+        }
+        Ok(())
+    }
+
+    /// Looks at all of them together. `has_body` says whether the stream goes on. Gives the length that was announced.
+    ///
+    /// # Errors
+    /// [`Malformed`]; the head holds nothing of use then.
+    pub(super) fn finish(mut self, has_body: bool) -> Result<Option<u64>, Malformed> {
+        if let Some(flaw) = self.tally.flaw {
+            return Err(flaw);
+        }
+        self.close_request_line()?;
+        self.put_cookies()?;
+        let head = &mut *self.head;
+        if head.fields.len() > self.limits.fields {
+            return Err(Malformed::TooManyFields);
+        }
+        if head.authority.is_empty() {
+            return Err(Malformed::MissingHost);
+        }
+        head.expects_continue &= has_body;
+        let length = self.tally.length;
+        head.body = match (length, has_body) {
+            (Some(1..), false) => return Err(Malformed::BadContentLength),
+            (Some(length), _) => BodyLength::Exact(length),
+            (None, true) => BodyLength::Chunked,
+            (None, false) => BodyLength::None,
+        };
+        if head.upgrade.is_some() {
+            if length.is_some() {
+                return Err(Malformed::UpgradeWithBody);
+            }
+            // What follows are bytes of the other protocol, not a body.
+            head.body = BodyLength::None;
+        }
+        Ok(length)
+    }
+
+    /// Method, path and authority. A request for a WebSocket (RFC 8441 §4) becomes what it would have been in HTTP/1.1.
+    fn close_request_line(&mut self) -> Result<(), Malformed> {
+        let has = |kind| self.tally.has(kind);
+        let has_target = has(Kind::Scheme) && has(Kind::Path);
+        let is_extended = has(Kind::Protocol);
+        let is_proper = match self.head.method {
+            // RFC 9113 §8.5, RFC 8441 §4.
+            Method::Connect if !is_extended => has(Kind::Authority) && !has(Kind::Scheme) && !has(Kind::Path),
+            Method::Connect => has_target && has(Kind::Authority),
+            _ => has(Kind::Method) && has_target && !is_extended,
+        };
+        if !is_proper {
+            return Err(Malformed::BadRequestLine);
+        }
+        let head = &mut *self.head;
+        if head.method == Method::Connect {
+            if !self.is_websocket {
+                return Err(Malformed::ConnectRefused);
+            }
+            head.method = Method::Get;
+            head.method_text = put(&mut head.bytes, b"GET");
+            head.upgrade = Some(put(&mut head.bytes, b"websocket"));
+        }
+        let (start, end) = self.path.range();
+        let target = parse_target(&mut head.bytes, start, end, head.method)?;
+        if target.authority.is_some() {
+            // RFC 9113 §8.3.1: it has a field of its own.
+            return Err(Malformed::BadTarget);
+        }
+        head.path = target.path;
+        head.query = target.query;
+        Ok(())
+    }
+
+    /// The crumbs of a cookie are one field again (RFC 9113 §8.2.3).
+    fn put_cookies(&mut self) -> Result<(), Malformed> {
+        let head = &mut *self.head;
+        let Some((first, rest)) = self.cookies.split_first() else {
+            return Ok(());
+        };
+        let mut value = *first;
+        if !rest.is_empty() {
+            let start = head.bytes.len();
+            for (at, crumb) in self.cookies.iter().enumerate() {
+                if at > 0 {
+                    head.bytes.extend_from_slice(b"; ");
+                }
+                let (start, end) = crumb.range();
+                head.bytes.extend_from_within(start..end);
+            }
+            value = Span::new(start, head.bytes.len());
+        }
+        let name = put(&mut head.bytes, b"cookie");
+        if value.len as usize + b"cookie: \r\n".len() > self.limits.line {
+            return Err(Malformed::FieldTooLong);
+        }
+        let id = FieldName::Other;
         head.fields.push(Field { id, name, value });
+        Ok(())
     }
-    put_cookies(&cookies, limits, head)?;
-    if head.fields.len() > limits.fields {
-        return Err(Malformed::TooManyFields);
-    }
-    if head.authority.is_empty() {
-        return Err(Malformed::MissingHost);
-    }
-    head.body = match (length, has_body) {
-        (Some(length), _) => BodyLength::Exact(length),
-        (None, true) => BodyLength::Chunked,
-        (None, false) => BodyLength::None,
-    };
-    if head.upgrade.is_some() {
-        if length.is_some() {
-            return Err(Malformed::UpgradeWithBody);
+}
+
+/// An answer's head as its fields come. Its spans point into lines, `name: value` each.
+pub(super) struct AnswerReader<'h> {
+    head: &'h mut ResponseHead,
+    lines: &'h mut Vec<u8>,
+    limits: Limits,
+    tally: Tally,
+}
+
+impl<'h> AnswerReader<'h> {
+    /// Fills `head` and `lines`.
+    pub(super) fn new(head: &'h mut ResponseHead, lines: &'h mut Vec<u8>, limits: &Limits) -> Self {
+        head.clear();
+        head.version = Version::Http2;
+        head.keep_alive = true;
+        Self {
+            head,
+            lines,
+            limits: *limits,
+            tally: Tally::default(),
         }
-        // What follows are bytes of the other protocol, not a body.
-        head.body = BodyLength::None;
     }
-    Ok(())
-}
 
-/// Method, path and authority. A request for a WebSocket (RFC 8441 §4) becomes what it would have been in HTTP/1.1.
-fn request_line(
-    parts: &http::request::Parts,
-    limits: &Limits,
-    head: &mut RequestHead,
-) -> Result<(), Malformed> {
-    let protocol = parts.extensions.get::<h2::ext::Protocol>();
-    let method = parts.method.as_str().as_bytes();
-    check_method(method)?;
-    head.method = Method::from_token(method);
-    if head.method == Method::Connect {
-        if protocol.is_none_or(|protocol| !protocol.as_str().eq_ignore_ascii_case("websocket")) {
-            return Err(Malformed::ConnectRefused);
+    /// Adds a field.
+    pub(super) fn add(&mut self, name: Name<'_>, value: &[u8]) {
+        if self.tally.count(name, value, self.limits.head) {
+            self.tally.flaw = self.take(name, value).err();
         }
-        head.method = Method::Get;
-        head.method_text = put(&mut head.bytes, b"GET");
-        head.upgrade = Some(put(&mut head.bytes, b"websocket"));
-    } else {
-        head.method_text = put(&mut head.bytes, method);
     }
-    let target = parts.uri.path_and_query().ok_or(Malformed::BadTarget)?;
-    // What the method and the version add to it is of no account.
-    if target.as_str().len() > limits.line {
-        return Err(Malformed::TargetTooLong);
+
+    fn take(&mut self, name: Name<'_>, value: &[u8]) -> Result<(), Malformed> {
+        let Kind::Field(id) = name.kind else {
+            self.tally.pseudo(name.kind, OF_ANSWERS)?;
+            self.head.status = status(value)?;
+            return Ok(());
+        };
+        self.tally.has_fields = true;
+        // RFC 9113 §8.2.1 forbids blanks at either end, and messages of gRPC end with them: an answer does not fail for that.
+        let value = value.trim_ascii();
+        check_value(value)?;
+        if id.is_hop_by_hop() && id != FieldName::Trailer {
+            return Err(Malformed::BadConnection);
+        }
+        if id == FieldName::ContentLength {
+            self.tally.length(value)?;
+        }
+        if self.head.fields.len() == self.limits.fields {
+            return Err(Malformed::TooManyFields);
+        }
+        let (name, value) = put_line(self.lines, name.text, value);
+        self.head.fields.push(Field { id, name, value });
+        Ok(())
     }
-    let span = put(&mut head.bytes, target.as_str().as_bytes());
-    let (start, end) = span.range();
-    let target = parse_target(&mut head.bytes, start, end, head.method)?;
-    head.path = target.path;
-    head.query = target.query;
-    if let Some(authority) = parts.uri.authority() {
-        check_authority(authority.as_str().as_bytes())?;
-        head.authority = put(&mut head.bytes, authority.as_str().as_bytes());
+
+    /// Looks at all of them together: an answer to a request of method `asked`. `is_whole` says that nothing follows. Gives the
+    /// length that its body has to have.
+    ///
+    /// # Errors
+    /// [`Malformed`]; the head holds nothing of use then.
+    pub(super) fn finish(self, is_whole: bool, asked: Method) -> Result<Option<u64>, Malformed> {
+        if let Some(flaw) = self.tally.flaw {
+            return Err(flaw);
+        }
+        let head = self.head;
+        if !self.tally.has(Kind::Status) || !(100..=599).contains(&head.status) {
+            return Err(Malformed::BadStatusLine);
+        }
+        let length = self.tally.length;
+        let has_none = asked == Method::Head || matches!(head.status, 100..=199 | 204 | 304);
+        head.body = match (is_whole, length) {
+            _ if has_none => BodyLength::None,
+            // RFC 9113 §8.1.1.
+            (true, Some(1..)) => return Err(Malformed::BadContentLength),
+            (true, _) => BodyLength::Exact(0),
+            (false, Some(length)) => BodyLength::Exact(length),
+            (false, None) => BodyLength::UntilClose,
+        };
+        // RFC 9110 §8.6: no other answer without a body may have one.
+        let is_of_head = asked == Method::Head && !matches!(head.status, 100..=199 | 204);
+        head.announced_length = length.filter(|_| is_of_head || head.status == 304);
+        Ok(length.filter(|_| !has_none))
     }
-    Ok(())
 }
 
-/// `Host` beside `:authority` has to say the same (RFC 9113 §8.3.1); without it, it takes its place.
-fn host(text: &[u8], head: &mut RequestHead) -> Result<(), Malformed> {
-    check_authority(text)?;
-    let authority = head.text(head.authority);
-    if authority.is_empty() {
-        head.authority = put(&mut head.bytes, text);
-    } else if !authority.eq_ignore_ascii_case(text) {
-        return Err(Malformed::DuplicateHost);
-    }
-    Ok(())
+/// Trailers as their fields come, in lines.
+pub(super) struct TrailersReader {
+    lines: Vec<u8>,
+    tally: Tally,
+    most: usize,
+    /// Whether blanks at either end of a value are passed over, as in answers.
+    is_of_answer: bool,
 }
 
-/// The crumbs of a cookie are one field again (RFC 9113 §8.2.3).
-fn put_cookies(cookies: &[&HeaderValue], limits: &Limits, head: &mut RequestHead) -> Result<(), Malformed> {
-    let Some((first, rest)) = cookies.split_first() else {
-        return Ok(());
-    };
-    let name = put(&mut head.bytes, b"cookie");
-    let start = head.bytes.len();
-    head.bytes.extend_from_slice(first.as_bytes());
-    for crumb in rest {
-        head.bytes.extend_from_slice(b"; ");
-        head.bytes.extend_from_slice(crumb.as_bytes());
+impl TrailersReader {
+    pub(super) fn new(is_of_answer: bool, limits: &Limits) -> Self {
+        Self {
+            lines: Vec::new(),
+            tally: Tally::default(),
+            most: limits.head,
+            is_of_answer,
+        }
     }
-    let value = Span::new(start, head.bytes.len());
-    let id = FieldName::Other;
-    head.fields.push(Field { id, name, value });
-    check_length(b"cookie".len(), head.bytes.len() - start, limits)
+
+    /// Adds a field.
+    pub(super) fn add(&mut self, name: Name<'_>, value: &[u8]) {
+        if self.tally.count(name, value, self.most) {
+            self.tally.flaw = self.take(name, value).err();
+        }
+    }
+
+    fn take(&mut self, name: Name<'_>, value: &[u8]) -> Result<(), Malformed> {
+        let Kind::Field(id) = name.kind else {
+            return Err(Malformed::BadFieldName);
+        };
+        if id.is_hop_by_hop() && id != FieldName::Trailer {
+            return Err(Malformed::BadConnection);
+        }
+        let value = if self.is_of_answer {
+            value.trim_ascii()
+        } else {
+            value
+        };
+        check_value(value)?;
+        put_line(&mut self.lines, name.text, value);
+        Ok(())
+    }
+
+    /// The lines.
+    ///
+    /// # Errors
+    /// [`Malformed`].
+    pub(super) fn finish(self) -> Result<Vec<u8>, Malformed> {
+        match self.tally.flaw {
+            Some(flaw) => Err(flaw),
+            None => Ok(self.lines),
+        }
+    }
 }
 
-/// RFC 9113 §8.2.1: no blank at either end. Control bytes do not get through the crate, but for this rule's sake they are
-/// looked for all the same.
-pub(super) fn check_value(text: &[u8]) -> Result<(), Malformed> {
-    let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
-    let is_control = |byte: &u8| *byte < b' ' && *byte != b'\t' || *byte == 0x7f;
-    if is_blank(text.first()) || is_blank(text.last()) || text.iter().any(is_control) {
-        return Err(Malformed::ControlByte);
+/// Writes a block from whole, checked lines.
+pub(super) fn encode(lines: &[u8], encoder: &mut Encoder, out: &mut Vec<u8>) {
+    encoder.begin(out);
+    let mut rest = lines;
+    while let Some(end) = memchr::memchr(b'\n', rest) {
+        let (line, after) = rest.split_at_checked(end + 1).unwrap_or((rest, &[]));
+        rest = after;
+        // That of a pseudo field comes first and is none.
+        let colon = line.get(1..).and_then(|line| memchr::memchr(b':', line));
+        if let Some((name, value)) = colon.and_then(|at| line.split_at_checked(at + 1)) {
+            let value = value.get(1..).unwrap_or_default().trim_ascii();
+            encoder.field(name, value, out);
+        }
     }
-    Ok(())
 }
 
-pub(super) fn decimal(text: &[u8]) -> Result<u64, Malformed> {
-    let is_number = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
-    let number = std::str::from_utf8(text)
-        .ok()
-        .and_then(|text| text.parse::<u64>().ok());
-    number
-        .filter(|number| is_number && *number <= i64::MAX as u64)
-        .ok_or(Malformed::BadContentLength)
-}
-
-/// The same bound as for a line of HTTP/1, which is what a backend may get.
-fn check_length(name: usize, value: usize, limits: &Limits) -> Result<(), Malformed> {
-    match name + value + b": \r\n".len() > limits.line {
-        true => Err(Malformed::FieldTooLong),
-        false => Ok(()),
-    }
+/// Writes a line; gives where name and value stand.
+fn put_line(lines: &mut Vec<u8>, name: &[u8], value: &[u8]) -> (Span, Span) {
+    let name = put(lines, name);
+    lines.extend_from_slice(b": ");
+    let value = put(lines, value);
+    lines.extend_from_slice(b"\r\n");
+    (name, value)
 }
 
 fn put(bytes: &mut Vec<u8>, text: &[u8]) -> Span {
@@ -191,188 +454,43 @@ fn put(bytes: &mut Vec<u8>, text: &[u8]) -> Span {
     Span::new(start, bytes.len())
 }
 
-/// Fills `head` from a decoded answer to a request of method `asked`. Its lines go to `bytes`, which its spans point into.
-/// `is_whole` says that nothing follows.
-///
-/// # Errors
-/// [`Malformed`]; `head` holds nothing of use then.
-pub fn response(
-    response: &Response<()>,
-    is_whole: bool,
-    (asked, limits): (Method, &Limits),
-    bytes: &mut Vec<u8>,
-    head: &mut ResponseHead,
-) -> Result<(), Malformed> {
-    head.clear();
-    head.version = Version::Http2;
-    head.status = response.status().as_u16();
-    head.keep_alive = true;
-    if !(100..=599).contains(&head.status) {
-        return Err(Malformed::BadStatusLine);
+/// RFC 9113 §8.2.1: no control bytes, and no blank at either end.
+fn check_value(text: &[u8]) -> Result<(), Malformed> {
+    let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    // It does not stop at the first, which is rare: a loop without a branch is several times as fast.
+    let is_control = |byte: &u8| *byte < b' ' && *byte != b'\t' || *byte == 0x7f;
+    let has_control = text.iter().fold(false, |found, byte| found | is_control(byte));
+    if is_blank(text.first()) || is_blank(text.last()) || has_control {
+        return Err(Malformed::ControlByte);
     }
-    if response.headers().len() > limits.fields {
-        return Err(Malformed::TooManyFields);
-    }
-    let mut length = None;
-    for (name, value) in response.headers() {
-        let id = FieldName::recognise(name.as_str().as_bytes());
-        // RFC 9113 §8.2.1 forbids blanks at either end, and messages of gRPC end with them: an answer does not fail for that.
-        let text = value.as_bytes().trim_ascii();
-        check_value(text)?;
-        if id.is_hop_by_hop() && id != FieldName::Trailer {
-            return Err(Malformed::BadConnection);
-        }
-        if id == FieldName::ContentLength && length.replace(decimal(text)?).is_some() {
-            return Err(Malformed::DuplicateContentLength);
-        }
-        let name = put(bytes, name.as_str().as_bytes());
-        bytes.extend_from_slice(b": ");
-        let value = put(bytes, text);
-        bytes.extend_from_slice(b"\r\n");
-        head.fields.push(Field { id, name, value });
-    }
-    let has_none = asked == Method::Head || matches!(head.status, 100..=199 | 204 | 304);
-    head.body = match (is_whole, length) {
-        _ if has_none => BodyLength::None,
-        (true, _) => BodyLength::Exact(0),
-        (false, Some(length)) => BodyLength::Exact(length),
-        (false, None) => BodyLength::UntilClose,
-    };
-    // RFC 9110 §8.6: no other answer without a body may have one.
-    let is_of_head = asked == Method::Head && !matches!(head.status, 100..=199 | 204);
-    head.announced_length = length.filter(|_| is_of_head || head.status == 304);
     Ok(())
 }
 
-/// The request that these lines are in HTTP/1: all that HTTP/2 says in its own way is left out. `None` when it cannot be
-/// said in HTTP/2.
-pub fn request_of(lines: Bytes, head: &RequestHead, is_secure: bool, host: &[u8]) -> Option<Request<()>> {
-    if head.upgrade.is_some() {
-        return None;
-    }
-    let mut uri = Parts::default();
-    uri.scheme = Some(if is_secure { Scheme::HTTPS } else { Scheme::HTTP });
-    uri.authority = Some(Authority::try_from(host).ok()?);
-    uri.path_and_query = Some(path_and_query(head)?);
-    let mut request = Request::new(());
-    *request.method_mut() = http::Method::from_bytes(head.text(head.method_text)).ok()?;
-    *request.uri_mut() = Uri::from_parts(uri).ok()?;
-    *request.version_mut() = http::Version::HTTP_2;
-    // Some are written beside the client's own.
-    let mut fields = Head::with_room(head.fields.len() + 8);
-    for (name, value) in pairs(&lines).skip(1) {
-        let id = FieldName::recognise(name);
-        if id == FieldName::Te || !id.is_hop_by_hop() && id != FieldName::Host {
-            fields.put((id, name), lines.slice_ref(value));
-        }
-    }
-    *request.headers_mut() = fields.fields;
-    Some(request)
+/// RFC 3986 §3.1.
+fn check_scheme(text: &[u8]) -> Result<(), Malformed> {
+    let is_scheme = text.first().is_some_and(u8::is_ascii_alphabetic)
+        && text.len() <= SCHEME
+        && text
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(byte));
+    is_scheme.then_some(()).ok_or(Malformed::BadTarget)
 }
 
-/// Path and query as the `http` crate takes them: the few bytes that it wants escaped, and that some clients send as they
-/// are, are escaped.
-fn path_and_query(head: &RequestHead) -> Option<PathAndQuery> {
-    let (path, query) = (head.text(head.path), head.query.map(|query| head.text(query)));
-    let mut text = Vec::with_capacity(path.len() + query.map_or(0, |query| 1 + query.len()));
-    for byte in path {
-        match byte {
-            b'`' => text.extend_from_slice(b"%60"),
-            byte => text.push(*byte),
-        }
-    }
-    if let Some(query) = query {
-        text.push(b'?');
-        for byte in query {
-            match byte {
-                b'"' => text.extend_from_slice(b"%22"),
-                b'<' => text.extend_from_slice(b"%3C"),
-                b'>' => text.extend_from_slice(b"%3E"),
-                byte => text.push(*byte),
-            }
-        }
-    }
-    PathAndQuery::from_maybe_shared(Bytes::from(text)).ok()
-}
-
-/// Names and values of whole, checked lines; of a line that is no field, nothing.
-fn pairs(lines: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    let lines = lines.split(|byte| *byte == b'\n');
-    lines.map(|line| {
-        let colon = line.iter().position(|byte| *byte == b':').unwrap_or_default();
-        let (name, value) = line.split_at_checked(colon).unwrap_or_default();
-        (name, value.get(1..).unwrap_or_default().trim_ascii())
-    })
-}
-
-/// A head that is to be sent, made field by field.
-#[derive(Debug, Default)]
-pub struct Head {
-    fields: HeaderMap,
-}
-
-impl Head {
-    /// One that takes so many fields without growing.
-    pub fn with_room(fields: usize) -> Self {
-        Self {
-            fields: HeaderMap::with_capacity(fields),
-        }
-    }
-
-    /// Adds a field.
-    pub fn field(&mut self, name: &[u8], value: &[u8]) {
-        self.put((FieldName::recognise(name), name), Bytes::copy_from_slice(value));
-    }
-
-    /// Adds a field whose value is there to be kept. What HTTP/2 cannot carry was refused when it came, so nothing is lost here.
-    pub fn put(&mut self, (id, name): (FieldName, &[u8]), value: Bytes) {
-        if let (Some(name), Ok(value)) = (header_name(id, name), HeaderValue::from_maybe_shared(value)) {
-            self.fields.append(name, value);
-        }
+fn status(text: &[u8]) -> Result<u16, Malformed> {
+    match text {
+        [a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9'] => Ok([a, b, c]
+            .into_iter()
+            .fold(0, |number, digit| number * 10 + u16::from(digit - b'0'))),
+        _ => Err(Malformed::BadStatusLine),
     }
 }
 
-/// A name for the `http` crate. Those that we write ourselves, and that it does not know, need no memory of their own.
-fn header_name(id: FieldName, name: &[u8]) -> Option<HeaderName> {
-    const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-    const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-    const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-    const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-    match id {
-        FieldName::XForwardedFor => Some(X_FORWARDED_FOR),
-        FieldName::XForwardedHost => Some(X_FORWARDED_HOST),
-        FieldName::XForwardedProto => Some(X_FORWARDED_PROTO),
-        FieldName::XRequestId => Some(X_REQUEST_ID),
-        _ => HeaderName::from_bytes(name).ok(),
-    }
-}
-
-/// The answer with this head.
-pub fn answer(status: u16, head: Head) -> Response<()> {
-    let mut response = Response::new(());
-    // A status outside 100 to 599 does not come this far.
-    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
-    *response.headers_mut() = head.fields;
-    response
-}
-
-/// Trailers from whole, checked lines.
-pub fn trailers(lines: &[u8]) -> HeaderMap {
-    let mut head = Head::default();
-    for (name, value) in pairs(lines) {
-        head.field(name, value);
-    }
-    head.fields
-}
-
-/// Trailers as lines.
-pub fn lines(trailers: &HeaderMap) -> Vec<u8> {
-    let mut lines = Vec::new();
-    for (name, value) in trailers {
-        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
-            lines.extend_from_slice(part);
-        }
-    }
-    lines
+fn decimal(text: &[u8]) -> Result<u64, Malformed> {
+    let is_number = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+    let number = std::str::from_utf8(text)
+        .ok()
+        .and_then(|text| text.parse::<u64>().ok());
+    number
+        .filter(|number| is_number && *number <= i64::MAX as u64)
+        .ok_or(Malformed::BadContentLength)
 }

@@ -1,18 +1,21 @@
-//! HTTP/2 on the wire: the `h2` crate, with limits of our own below it, and its streams made to look like connections that
-//! carry one message each way. Its heads obey the rules that `http1` holds.
+//! HTTP/2 on the wire: an engine of our own, whose streams look like connections that carry one message each way. Its heads
+//! obey the rules that `http1` holds. In reading order: [`stream`](Stream) is what the request path sees; `server` and `client`
+//! move the bytes of a connection; `engine` knows frames, states and windows, and no socket.
 
 mod ask;
+mod budget;
 mod client;
-mod counted;
-mod frames;
+mod engine;
+mod frame;
 mod head;
-mod hpack;
+mod history;
+mod reason;
 mod server;
 mod stream;
+mod wire;
 
-pub use ask::{Asked, ask};
+pub use ask::{AskError, Asked, ask};
 pub use client::{Driver, Shared, begin};
-pub use counted::{Counted, Glitches};
-pub use head::{Head, answer, lines, request, request_of, response, trailers};
-pub use server::{Connection, Incoming, handshake};
-pub use stream::Stream;
+pub use reason::Reason;
+pub use server::{Connection, Event};
+pub use stream::{Answered, Stream};

@@ -1,52 +1,135 @@
-//! The server's side of a connection: the handshake with our limits, and what comes of it.
+//! The server's side of a connection: what comes of it, and what its owner may know of it.
 
-use std::time::Duration;
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Instant;
 
-use bytes::Bytes;
-use h2::server::Builder;
+use super::engine::{Engine, Inbox};
+use super::wire::Wire;
+use super::{Reason, Stream};
+use crate::buffer::{Buffer, Buffers};
+use crate::head::RequestHead;
+use crate::http1::{Limits, Malformed};
+use crate::net;
 
-use super::Counted;
-use crate::http1::Limits;
+/// Reads after which others get their turn.
+const READS: usize = 8;
 
-/// Requests that one connection may have under way.
-const STREAMS: u32 = 128;
-/// What a head may have at least as the crate sees it: what takes the place of a flawed one is smaller.
-const HEAD: u32 = 8 << 10;
-/// Bytes of a request body that may be on their way, of one stream and of all.
-const STREAM_WINDOW: u32 = 256 << 10;
-const CONNECTION_WINDOW: u32 = 1 << 20;
-/// Bytes of answers that one stream keeps when its client has given credit and does not read: those of one frame.
-const SEND_BUFFER: usize = 16 << 10;
-/// Streams that were reset and are still remembered, so that what was on its way for them is no error.
-const RESET_STREAMS: usize = 32;
-const RESET_FOR: Duration = Duration::from_secs(2);
-/// Streams that were reset by the client before we took them up.
-const RESET_UNSEEN: usize = 20;
-/// Resets of ours that a client may provoke over the life of a connection.
-const PROVOKED_RESETS: usize = 256;
+/// A client's connection.
+#[derive(Debug)]
+pub struct Connection {
+    engine: Rc<RefCell<Engine>>,
+    wire: Wire,
+}
 
-/// A connection that was begun.
-pub type Connection = h2::server::Connection<Counted, Bytes>;
-/// What comes by it: a request, and the means to answer.
-pub type Incoming = (http::Request<h2::RecvStream>, h2::server::SendResponse<Bytes>);
+/// What comes of a connection.
+#[derive(Debug)]
+pub enum Event {
+    /// A request, by a stream of its own, or what is wrong with it.
+    Request(Stream, Result<(), Malformed>),
+    /// It is ended, for this reason; what is left to be sent is.
+    Expelled(Reason),
+}
 
-/// Exchanges prefaces and settings. Whoever calls bounds the time.
-///
-/// # Errors
-/// Those of the socket and of the protocol.
-pub async fn handshake(stream: Counted, limits: &Limits) -> Result<Connection, h2::Error> {
-    let head = u32::try_from(limits.head).unwrap_or(u32::MAX).max(HEAD);
-    let mut builder = Builder::new();
-    builder
-        .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_concurrent_streams(STREAMS)
-        .max_header_list_size(head)
-        .max_send_buffer_size(SEND_BUFFER)
-        .max_concurrent_reset_streams(RESET_STREAMS)
-        .reset_stream_duration(RESET_FOR)
-        .max_pending_accept_reset_streams(RESET_UNSEEN)
-        .max_local_error_reset_streams(Some(PROVOKED_RESETS))
-        .enable_connect_protocol();
-    builder.handshake(stream).await
+impl Connection {
+    /// Begins with the preface, of which `before` was read already.
+    pub fn new(stream: net::Stream, before: Buffer, limits: &Limits, now: Instant) -> Self {
+        Self {
+            engine: Rc::new(RefCell::new(Engine::server(limits, now))),
+            wire: Wire::new(stream, before),
+        }
+    }
+
+    /// Moves bytes until a request begins, whose head it puts into `head`; `None` is the end of the connection.
+    pub fn poll_next(
+        &mut self,
+        context: &mut Context<'_>,
+        (head, now): (&mut RequestHead, Instant),
+        buffers: &Buffers,
+    ) -> Poll<Option<Event>> {
+        let engine = &mut *self.engine.borrow_mut();
+        engine.observe(now);
+        let mut inbox = Inbox {
+            buffers,
+            head: Some(head),
+        };
+        let mut reads = 0;
+        while !engine.is_closing() {
+            match engine.receive(&mut self.wire.input, &mut inbox) {
+                Ok(Some(begun)) => {
+                    let stream = Stream::of_server(Rc::clone(&self.engine), begun.stream);
+                    return Poll::Ready(Some(Event::Request(stream, begun.result)));
+                }
+                Ok(None) => {}
+                Err(reason) => {
+                    engine.fail(reason);
+                    return Poll::Ready(Some(Event::Expelled(reason)));
+                }
+            }
+            if engine.is_done() {
+                engine.close();
+                break;
+            }
+            if reads == READS {
+                context.waker().wake_by_ref();
+                break;
+            }
+            reads += 1;
+            let read = match engine.is_choked() {
+                true => Poll::Pending,
+                false => self.wire.poll_read(context, buffers),
+            };
+            match read {
+                Poll::Ready(Ok(1..)) => {}
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(None),
+                Poll::Pending => break,
+            }
+        }
+        engine.watch(context);
+        if engine.is_closing() {
+            return self.wire.poll_close(context, engine).map(|()| None);
+        }
+        match self.wire.poll_send(context, engine) {
+            Poll::Ready(Err(_)) => Poll::Ready(None),
+            _ => Poll::Pending,
+        }
+    }
+
+    /// Takes no streams any more once the client has heard of it; those under way go on.
+    pub fn say_goodbye(&self) {
+        self.engine.borrow_mut().say_goodbye();
+    }
+
+    /// Whether its client has begun as it has to.
+    pub fn has_begun(&self) -> bool {
+        self.engine.borrow().has_begun()
+    }
+
+    /// Whether no stream is under way.
+    pub fn is_idle(&self) -> bool {
+        self.engine.borrow().is_idle()
+    }
+
+    /// Bytes sent since it began.
+    pub fn total(&self) -> u64 {
+        self.engine.borrow().total()
+    }
+
+    /// Whether bytes wait for the socket. Those that wait for windows are in the hands of their streams, which have bounds of
+    /// their own.
+    pub fn is_blocked(&self) -> bool {
+        self.wire.is_blocked
+    }
+
+    /// Whether the last word was said, and it waits for the other side to have read it.
+    pub fn is_closing(&self) -> bool {
+        self.engine.borrow().is_closing()
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.engine.borrow_mut().lose();
+    }
 }

@@ -18,6 +18,7 @@ use super::desk::Desks;
 use super::http2::{self, Guest};
 use super::turns::Turns;
 use super::waiting::Who;
+use crate::buffer::Buffer;
 use crate::clock::{self, Ring};
 use crate::http1::Malformed;
 use crate::message::Connection;
@@ -56,7 +57,7 @@ pub(super) async fn serve_tls(socket: Stream, peer: Peer, tls: Arc<tls::Server>,
             tasks: host.tasks,
             hands: host.desks.hands().clone(),
         };
-        Box::pin(http2::serve(stream, Vec::new(), guest)).await;
+        Box::pin(http2::serve(stream, Buffer::default(), guest)).await;
         counters.connections_active.down();
         drop(open);
         return;

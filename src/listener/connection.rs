@@ -130,7 +130,7 @@ async fn serve_http2(visit: Visit, tasks: LocalTasks, desks: Desks, open: Open) 
         ..
     } = visit.client;
     drop(visit.place);
-    let before = connection.input.unread().to_vec();
+    let before = std::mem::take(&mut connection.input);
     connection.release(&worker.buffers);
     let counters = Arc::clone(&worker.counters);
     if let Some(stream) = connection.into_stream() {

@@ -8,7 +8,6 @@ use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use super::connection::linger;
-use super::http2::Running;
 use crate::http1::Malformed;
 use crate::proxy::{self, After, Client, Failure, Incoming};
 use crate::tasks::{LocalTasks, Underway};
@@ -39,18 +38,16 @@ struct Hand {
 
 struct Job {
     request: Request,
-    running: Running,
     /// A stop waits for it, as it does not for tasks that wait.
     underway: Underway,
 }
 
 impl Hands {
     /// Serves a request, as one of `tasks`.
-    pub(super) fn serve(&self, request: Request, running: Running, tasks: &LocalTasks) {
+    pub(super) fn serve(&self, request: Request, tasks: &LocalTasks) {
         let drivers = request.client.worker.drivers.clone();
         let job = Job {
             request,
-            running,
             underway: tasks.begin(),
         };
         let free = self.free.borrow_mut().pop();
@@ -78,13 +75,8 @@ impl Hand {
 /// Serves one request after the other.
 async fn work(hand: Rc<Hand>, hands: Hands) {
     loop {
-        let Job {
-            request,
-            running,
-            underway,
-        } = poll_fn(|context| hand.poll_job(context)).await;
+        let Job { request, underway } = poll_fn(|context| hand.poll_job(context)).await;
         request.serve().await;
-        drop(running);
         drop(underway);
         let mut free = hands.free.borrow_mut();
         if free.len() >= KEPT {

@@ -1,20 +1,21 @@
 //! The life of a client connection that speaks HTTP/2: each stream is a request of its own, served by a task of its own. It
 //! ends when either side wants it to, when it has to make room, or when it costs more than it is good for.
 
-use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::connection::DRAIN_GRACE;
 use super::hands::{Hands, Request};
-use super::waiting::{Place, WaitingList, Who};
+use super::waiting::{Carrier, Place, WaitingList, Who};
+use crate::buffer::Buffer;
 use crate::clock::{self, Alarm, Ring};
-use crate::http2::{self, Counted, Glitches};
+use crate::http1::Malformed;
+use crate::http2::{self, Event};
 use crate::message::Connection;
 use crate::net::Stream;
-use crate::proxy::{Client, Peer, Worker};
+use crate::proxy::{Client, Incoming, Peer, Worker};
 use crate::tasks::LocalTasks;
 
 /// How long a connection that is told to go may take to hear of it.
@@ -36,38 +37,20 @@ pub(super) struct Guest {
 }
 
 /// Serves one connection to its end. `before` was read from it already.
-pub(super) async fn serve(stream: Stream, before: Vec<u8>, guest: Guest) {
+pub(super) async fn serve(stream: Stream, before: Buffer, guest: Guest) {
     let local = guest.worker.local();
     let (limits, header) = (local.snapshot.limits.message, local.snapshot.timeouts.header);
     drop(local);
     guest.peer.note_destination(&stream);
-    let glitches = Glitches::new(&guest.worker.wheel);
-    let counted = Counted::new(stream, before, &limits, Rc::clone(&glitches));
-    let mut handshake = std::pin::pin!(http2::handshake(counted, &limits));
-    let place = guest.waiting.join(Who::Alarm(guest.alarm.key()));
     guest.alarm.set(header);
-    let begun = poll_fn(|context| {
-        if let Poll::Ready(result) = handshake.as_mut().poll(context) {
-            return Poll::Ready(result.ok());
-        }
-        while let Poll::Ready(ring) = guest.alarm.poll(context) {
-            if ring == Ring::Expired || place.is_given_up() {
-                return Poll::Ready(None);
-            }
-        }
-        Poll::Pending
-    });
-    let Some(connection) = begun.await else { return };
-    drop(place);
-    // It may have requests already, and then nothing else would stop the alarm.
-    guest.alarm.clear();
-    let _carrier = guest.waiting.carry(guest.alarm.key());
+    let place = guest.waiting.join(Who::Alarm(guest.alarm.key()));
+    let carrier = guest.waiting.carry(guest.alarm.key());
     let mut session = Session {
-        connection,
+        connection: http2::Connection::new(stream, before, &limits, clock::now()),
         guest,
-        glitches,
-        streams: Rc::default(),
-        place: None,
+        _carrier: carrier,
+        is_opening: true,
+        place: Some(place),
         served: 0,
         leaving: Leaving::No,
         mark: 0,
@@ -76,12 +59,13 @@ pub(super) async fn serve(stream: Stream, before: Vec<u8>, guest: Guest) {
     poll_fn(|context| session.poll(context)).await;
 }
 
-/// A connection after its handshake.
+/// A connection and how far it has come.
 struct Session {
     connection: http2::Connection,
     guest: Guest,
-    glitches: Rc<Glitches>,
-    streams: Rc<Streams>,
+    _carrier: Carrier,
+    /// Whether it has not begun as it has to.
+    is_opening: bool,
     /// Its place among those that wait, while it has no streams.
     place: Option<Place>,
     served: u64,
@@ -91,7 +75,7 @@ struct Session {
     stall: Stall,
 }
 
-/// Watches that bytes which wait for the socket move. What the crate keeps of an answer is in no other's hands any more.
+/// Watches that bytes which wait for the socket move. Those of an answer that is whole for us are in no other's hands any more.
 #[derive(Default)]
 struct Stall {
     alarm: Option<Alarm>,
@@ -102,28 +86,28 @@ struct Stall {
 
 impl Stall {
     /// Whether nothing has moved for too long.
-    fn poll(&mut self, context: &Context<'_>, glitches: &Glitches, worker: &Worker) -> bool {
-        if !self.is_watching && !glitches.is_blocked() {
+    fn poll(&mut self, context: &Context<'_>, connection: &http2::Connection, worker: &Worker) -> bool {
+        if !self.is_watching && !connection.is_blocked() {
             return false;
         }
         let alarm = self.alarm.get_or_insert_with(|| worker.wheel.alarm());
         if !self.is_watching {
-            (self.is_watching, self.mark) = (true, glitches.total());
+            (self.is_watching, self.mark) = (true, connection.total());
             alarm.set(Self::bound(worker));
         }
         while let Poll::Ready(ring) = alarm.poll(context) {
             if ring == Ring::Called {
                 continue;
             }
-            if !glitches.is_blocked() {
+            if !connection.is_blocked() {
                 self.is_watching = false;
                 alarm.clear();
                 return false;
             }
-            if glitches.total() == self.mark {
+            if connection.total() == self.mark {
                 return true;
             }
-            self.mark = glitches.total();
+            self.mark = connection.total();
             alarm.set(Self::bound(worker));
         }
         false
@@ -148,46 +132,14 @@ enum Leaving {
     Expelled,
 }
 
-/// The streams of one connection.
-#[derive(Default)]
-struct Streams {
-    running: Cell<usize>,
-    waker: RefCell<Option<Waker>>,
-}
-
-/// One stream that runs.
-pub(super) struct Running(Rc<Streams>);
-
-impl Running {
-    fn new(streams: &Rc<Streams>) -> Self {
-        streams.running.set(streams.running.get() + 1);
-        Self(Rc::clone(streams))
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.running.set(self.0.running.get() - 1);
-        if self.0.running.get() == 0
-            && let Some(waker) = self.0.waker.take()
-        {
-            // The connection is idle now.
-            waker.wake();
-        }
-    }
-}
-
 impl Session {
     /// Takes up requests and moves bytes; ready when the connection is over.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         loop {
-            while let Poll::Ready(next) = self.connection.poll_accept(context) {
-                match next {
-                    Some(Ok(incoming)) => self.begin(incoming),
-                    Some(Err(_)) | None => return Poll::Ready(()),
-                }
+            if self.poll_events(context).is_ready() {
+                return Poll::Ready(());
             }
-            let is_stalled = self.stall.poll(context, &self.glitches, &self.guest.worker);
+            let is_stalled = self.stall.poll(context, &self.connection, &self.guest.worker);
             if is_stalled || self.poll_leave(context) {
                 return Poll::Ready(());
             }
@@ -195,30 +147,61 @@ impl Session {
                 break;
             }
         }
-        if self.glitches.is_closing() && self.leaving != Leaving::Expelled {
-            self.leaving = Leaving::Expelled;
-            self.place = None;
-            self.guest.alarm.set(FAREWELL);
-        }
-        let mut waker = self.streams.waker.borrow_mut();
-        if waker
-            .as_ref()
-            .is_none_or(|waker| !waker.will_wake(context.waker()))
-        {
-            *waker = Some(context.waker().clone());
+        if self.connection.is_closing() && self.leaving != Leaving::Expelled {
+            self.expel();
         }
         Poll::Pending
     }
 
+    /// Takes up what comes; ready when nothing does any more.
+    fn poll_events(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let worker = Rc::clone(&self.guest.worker);
+        let mut incoming = worker.lend_head();
+        loop {
+            let head = (&mut incoming.head, worker.wheel.now());
+            match self.connection.poll_next(context, head, &worker.buffers) {
+                Poll::Ready(Some(Event::Request(stream, result))) => {
+                    self.begin(stream, (incoming, result));
+                    incoming = worker.lend_head();
+                }
+                Poll::Ready(Some(Event::Expelled(reason))) => {
+                    tracing::debug!(%reason, "An HTTP/2 connection is ended");
+                    worker.counters.http2_connections_expelled.increment();
+                    self.expel();
+                }
+                Poll::Ready(None) => return Poll::Ready(()),
+                Poll::Pending => break,
+            }
+        }
+        worker.give_back_head(incoming);
+        Poll::Pending
+    }
+
+    /// It was told to go now, and may take a moment to hear of it.
+    fn expel(&mut self) {
+        self.leaving = Leaving::Expelled;
+        self.is_opening = false;
+        self.place = None;
+        self.guest.alarm.set(FAREWELL);
+    }
+
     /// Whether its time is over.
-    fn poll_leave(&mut self, context: &mut Context<'_>) -> bool {
-        let is_idle = self.streams.running.get() == 0;
+    fn poll_leave(&mut self, context: &Context<'_>) -> bool {
+        let is_idle = self.connection.is_idle();
         let guest = &self.guest;
-        if !is_idle && self.place.take().is_some() {
+        if self.is_opening && self.connection.has_begun() {
+            self.is_opening = false;
+            self.place = None;
+            // It may have requests already, and then nothing else would stop the alarm.
+            guest.alarm.clear();
+        }
+        if self.is_opening {
+            // Its time is that of a head.
+        } else if !is_idle && self.place.take().is_some() {
             guest.alarm.set(Duration::MAX);
         } else if is_idle && self.place.is_none() && self.leaving != Leaving::Expelled {
             self.place = Some(guest.waiting.join(Who::Alarm(guest.alarm.key())));
-            self.mark = self.glitches.total();
+            self.mark = self.connection.total();
             guest.alarm.set(match self.leaving {
                 Leaving::No => guest.worker.local().snapshot.timeouts.idle,
                 _ => DRAIN_GRACE,
@@ -226,19 +209,19 @@ impl Session {
         }
         while let Poll::Ready(ring) = guest.alarm.poll(context) {
             match ring {
+                Ring::Expired if self.is_opening => return true,
                 Ring::Expired if self.leaving == Leaving::No && is_idle => {
-                    self.connection.graceful_shutdown();
+                    self.connection.say_goodbye();
                     self.leaving = Leaving::Told;
-                    self.mark = self.glitches.total();
+                    self.mark = self.connection.total();
                     guest.alarm.set(FAREWELL);
-                    context.waker().wake_by_ref();
                 }
                 // Answers that are whole for us may still be on their way.
                 Ring::Expired
                     if self.leaving == Leaving::Told
-                        && (self.glitches.is_blocked() || self.glitches.total() > self.mark + MOVED) =>
+                        && (self.connection.is_blocked() || self.connection.total() > self.mark + MOVED) =>
                 {
-                    self.mark = self.glitches.total();
+                    self.mark = self.connection.total();
                     guest.alarm.set(DRAIN_GRACE);
                 }
                 Ring::Expired if self.leaving != Leaving::No => return true,
@@ -254,59 +237,39 @@ impl Session {
     /// Tells it to go where that is due. Whether it did.
     fn tell(&mut self) -> bool {
         let worker = &self.guest.worker;
-        let verdict = self.glitches.verdict();
-        if let Some(reason) = verdict.filter(|_| self.leaving != Leaving::Expelled) {
-            tracing::debug!(%reason, "An HTTP/2 connection is ended");
-            worker.counters.http2_connections_expelled.increment();
-            self.connection.abrupt_shutdown(reason);
-            self.leaving = Leaving::Expelled;
-            self.place = None;
-            self.guest.alarm.set(FAREWELL);
-            return true;
-        }
         let limit = worker.local().snapshot.limits.requests_per_connection;
         let is_full = limit.is_some_and(|limit| self.served >= limit);
-        let is_over = is_full || self.glitches.is_spoiled() || worker.is_draining.get();
-        if self.leaving == Leaving::No && is_over {
-            self.connection.graceful_shutdown();
-            self.leaving = Leaving::Told;
-            if self.place.is_some() {
-                self.mark = self.glitches.total();
-                self.guest.alarm.set(DRAIN_GRACE);
-            }
-            return true;
+        if self.leaving != Leaving::No || !(is_full || worker.is_draining.get()) {
+            return false;
         }
-        false
+        self.connection.say_goodbye();
+        self.leaving = Leaving::Told;
+        if self.place.is_some() {
+            self.mark = self.connection.total();
+            self.guest.alarm.set(DRAIN_GRACE);
+        }
+        true
     }
 
     /// Begins to serve a request.
-    fn begin(&mut self, (request, respond): http2::Incoming) {
+    fn begin(&mut self, stream: http2::Stream, (incoming, result): (Incoming, Result<(), Malformed>)) {
         let worker = &self.guest.worker;
         let started = clock::now();
         worker.wheel.observe(started);
         self.served += 1;
-        let (parts, body) = request.into_parts();
-        let limits = worker.local().snapshot.limits.message;
-        let mut incoming = worker.lend_head();
-        let stream = u32::from(respond.stream_id());
-        let result = match self.glitches.flaw(stream) {
-            Some(flaw) => Err(flaw),
-            None => http2::request(&parts, !body.is_end_stream(), &limits, &mut incoming.head),
-        };
         let client = Client {
-            connection: Connection::of_stream(http2::Stream::of_server(respond, body, &self.glitches)),
+            connection: Connection::of_stream(stream),
             peer: Rc::clone(&self.guest.peer),
             alarm: worker.wheel.alarm(),
             worker: Rc::clone(worker),
             is_last_request: false,
         };
-        let running = Running::new(&self.streams);
         let request = Request {
             client,
             incoming,
             result,
             started,
         };
-        self.guest.hands.serve(request, running, &self.guest.tasks);
+        self.guest.hands.serve(request, &self.guest.tasks);
     }
 }

@@ -4,8 +4,6 @@
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll, Waker, ready};
 
-use bytes::Bytes;
-
 use crate::buffer::{Buffer, Buffers, LARGE, SMALL};
 use crate::http2;
 use crate::net::{Pipe, Stream};
@@ -102,9 +100,9 @@ impl Connection {
         match &mut self.wire {
             Wire::Bytes(stream) => stream.shutdown_write(),
             Wire::Payload(stream) => {
-                stream.finish(http::HeaderMap::new());
+                stream.finish(b"");
                 // Fails only when the stream is gone already, and waits for nothing: its head was sent.
-                let _ = stream.poll_flush(&mut Context::from_waker(Waker::noop()));
+                let _ = stream.poll_flush(&Context::from_waker(Waker::noop()));
             }
         }
     }
@@ -113,14 +111,14 @@ impl Connection {
     pub fn reset(&mut self) {
         match &mut self.wire {
             Wire::Bytes(stream) => stream.reset_on_close(),
-            Wire::Payload(stream) => stream.reset(h2::Reason::INTERNAL_ERROR),
+            Wire::Payload(stream) => stream.reset(http2::Reason::INTERNAL_ERROR),
         }
     }
 
     /// Ends a stream whose message was malformed, if it is one.
     pub fn refuse_stream(&mut self) {
         if let Wire::Payload(stream) = &mut self.wire {
-            stream.reset(h2::Reason::PROTOCOL_ERROR);
+            stream.reset(http2::Reason::PROTOCOL_ERROR);
         }
     }
 
@@ -128,7 +126,7 @@ impl Connection {
     /// HTTP/1 its framing has said so.
     pub fn finish(&mut self, trailers: &[u8]) {
         if let Wire::Payload(stream) = &mut self.wire {
-            stream.finish(http2::trailers(trailers));
+            stream.finish(trailers);
         }
     }
 
@@ -136,10 +134,7 @@ impl Connection {
     pub(super) fn take_trailers(&mut self) -> Vec<u8> {
         match &mut self.wire {
             Wire::Bytes(_) => Vec::new(),
-            Wire::Payload(stream) => stream
-                .take_trailers()
-                .map(|trailers| http2::lines(&trailers))
-                .unwrap_or_default(),
+            Wire::Payload(stream) => stream.take_trailers(),
         }
     }
 
@@ -192,10 +187,9 @@ impl Connection {
                 return Poll::Ready(Err(io::ErrorKind::OutOfMemory.into()));
             }
             Wire::Payload(stream) => {
-                let payload = ready!(stream.poll_take(context))?;
-                let count = payload.len();
-                self.input.hold(payload);
-                count
+                let payload = ready!(stream.poll_take(context))?.unwrap_or_default();
+                buffers.give_back(std::mem::replace(&mut self.input, payload));
+                self.input.unread().len()
             }
         };
         self.input_ended = count == 0;
@@ -227,8 +221,8 @@ impl Connection {
     }
 
     /// Puts a head that came in another form where one is read from; nothing is unread.
-    pub fn stage(&mut self, lines: Bytes) {
-        self.input.hold(lines);
+    pub fn stage(&mut self, lines: Vec<u8>) {
+        self.input = Buffer::of(lines);
     }
 
     /// Where messages to be written are put; they leave with [`Self::poll_flush`].

@@ -126,12 +126,7 @@ impl<'a> Exchange<'a> {
         };
         let bytes = backend.connection.input.unread();
         if let Some(stream) = self.client.connection.http2() {
-            stream.put_answer(fields::answer_for_http2(
-                &backend.head,
-                bytes,
-                context,
-                &worker.buffers,
-            ));
+            stream.put_answer(fields::answer_for_http2(&backend.head, bytes, context));
         } else {
             let out = self.client.connection.output(&worker.buffers);
             fields::write_answer(&backend.head, bytes, context, out);

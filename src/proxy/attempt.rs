@@ -5,15 +5,11 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-
 use super::fields::{self, AnswerContext};
 use super::waits::Wait;
 use super::{Exchange, Failure};
-use crate::backend::{Address, Scheme};
-use crate::head::{BodyLength, FieldName, RequestHead, ResponseHead, Version};
+use crate::head::{BodyLength, FieldName, ResponseHead, Version};
 use crate::http1::{self, BodyError, Encoder, Kind};
-use crate::http2;
 use crate::message::{self, HeadError, TransferError, Waiting};
 use crate::pool::{BackendConnection, Member, Pool};
 use crate::retry::Cause;
@@ -102,19 +98,13 @@ impl<'a> Exchange<'a> {
         let buffers = &self.client.worker.buffers;
         let peer = &self.client.peer;
         let encoder = if backend.connection.is_stream() {
-            let mut lines = buffers.lend_output();
-            fields::write_request(
-                self.head,
-                &self.identity,
-                peer,
-                &member.backend.address,
-                &mut lines,
-            );
-            let shared = buffers.share(&lines);
-            let is_put = put_request(&mut backend, self.head, shared, &member.backend.address);
-            buffers.give_back_output(lines);
-            if !is_put {
+            if self.head.upgrade.is_some() {
                 return Err(AttemptError::unsent(Failure::UnwantedSwitch));
+            }
+            if let Some(stream) = backend.connection.http2() {
+                let address = &member.backend.address;
+                let lines = fields::request_for_http2(self.head, &self.identity, peer, address);
+                stream.put_request(lines, self.head.method);
             }
             Encoder::Plain
         } else {
@@ -164,22 +154,6 @@ impl<'a> Exchange<'a> {
                 })
             }
         }
-    }
-}
-
-/// Sets the head of a request to a backend that speaks HTTP/2, from what it is in HTTP/1. Whether it can be said there.
-fn put_request(backend: &mut BackendConnection, head: &RequestHead, lines: Bytes, address: &Address) -> bool {
-    let is_secure = address.scheme == Scheme::Https;
-    let request = match head.text(head.authority) {
-        b"" => http2::request_of(lines, head, is_secure, address.authority().as_bytes()),
-        host => http2::request_of(lines, head, is_secure, host),
-    };
-    match (backend.connection.http2(), request) {
-        (Some(stream), Some(request)) => {
-            stream.put_request(request);
-            true
-        }
-        _ => false,
     }
 }
 
@@ -302,18 +276,13 @@ impl Attempt<'_> {
         let Some(stream) = connection.http2() else {
             return Poll::Pending;
         };
-        let (response, is_whole) = match ready!(stream.poll_answer(context)) {
+        let (result, lines) = match ready!(stream.poll_answer(context)) {
             Ok(answer) => answer,
             Err(_) => return Poll::Ready(Err(Failure::BackendReset)),
         };
-        let asked = (exchange.head.method, &exchange.snapshot.limits.message);
-        let buffers = &exchange.client.worker.buffers;
-        let mut lines = buffers.lend_output();
-        let result = http2::response(&response, is_whole, asked, &mut lines, head);
+        *head = result.map_err(Failure::AnswerMalformed)?;
         *answer_end = lines.len();
-        connection.stage(buffers.share(&lines));
-        buffers.give_back_output(lines);
-        result.map_err(Failure::AnswerMalformed)?;
+        connection.stage(lines);
         Poll::Ready(self.take_head(exchange))
     }
 
@@ -410,8 +379,7 @@ impl Exchange<'_> {
             };
             if let Some(stream) = self.client.connection.http2() {
                 // A stream that is gone is noticed when it is waited for.
-                let buffers = &self.client.worker.buffers;
-                let _ = stream.send_interim(fields::answer_for_http2(&backend.head, bytes, context, buffers));
+                let _ = stream.send_interim(&fields::answer_for_http2(&backend.head, bytes, context));
             } else {
                 let out = self.client.connection.output(&self.client.worker.buffers);
                 fields::write_answer(&backend.head, bytes, context, out);

@@ -1,6 +1,8 @@
 //! A connection for one attempt: an idle one, a stream of one that is shared, or a new one.
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use tokio::time::timeout_at;
@@ -61,14 +63,13 @@ impl Exchange<'_> {
         self.header().write(version, &mut introduction);
         let id = member.backend.id;
         let bound = pool.settings.timeouts.connect;
-        let deadline = clock::now() + bound;
         let offer = match self.head.upgrade {
             Some(_) => Offer::Http1,
             None => Offer::Both,
         };
         let stream = self.reach(pool, member, &introduction, (offer, bound)).await?;
         let mut connection = if is_http2(member, &stream) {
-            let (stream, _) = self.begin_http2(stream, deadline).await?;
+            let (stream, _) = self.begin_http2(stream);
             BackendConnection::of_stream(id, stream)
         } else {
             BackendConnection::new(id, stream)
@@ -136,26 +137,21 @@ impl Exchange<'_> {
         if !is_http2 {
             return Ok(made(pool, member, stream));
         }
-        let (stream, shared) = self.begin_http2(stream, deadline).await?;
+        let (stream, shared) = self.begin_http2(stream);
         worker.shared_connections.put((id, member.rules(pool)), shared);
         drop(making);
         Ok(BackendConnection::of_stream(id, stream))
     }
 
-    /// Exchanges prefaces; gives the connection and its first stream.
-    async fn begin_http2(
-        &self,
-        stream: Stream,
-        deadline: Instant,
-    ) -> Result<(http2::Stream, http2::Shared), AttemptError> {
-        let worker = &self.client.worker;
-        let begun = http2::begin(stream, &self.snapshot.limits.message, clock::now());
-        let (shared, driver) = match timeout_at(deadline.into(), begun).await {
-            Ok(Ok(begun)) => begun,
-            _ => return Err(AttemptError::unsent(Failure::ConnectFailed)),
-        };
-        worker.drivers.spawn(driver.run());
-        Ok((shared.open(worker.wheel.now()), shared))
+    /// Gives a connection and its first stream.
+    fn begin_http2(&self, stream: Stream) -> (http2::Stream, http2::Shared) {
+        let worker = Rc::clone(&self.client.worker);
+        let now = worker.wheel.now();
+        let (shared, mut driver) = http2::begin(stream, &self.snapshot.limits.message, now);
+        let stream = shared.open(now);
+        let drivers = worker.drivers.clone();
+        drivers.spawn(async move { poll_fn(|context| driver.poll(context, &worker.buffers)).await });
+        (stream, shared)
     }
 
     /// Dials, sends `introduction`, and shakes hands where TLS is spoken.

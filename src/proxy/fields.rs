@@ -3,11 +3,13 @@
 
 use super::Peer;
 use super::forwarded::Identity;
-use crate::backend::Address;
-use crate::buffer::Buffers;
+use crate::backend::{Address, Scheme};
 use crate::head::{BodyLength, FieldName, RequestHead, ResponseHead, Version, list};
 use crate::http1::reason_phrase;
-use crate::http2;
+
+/// What is written beside the fields that came, roughly.
+const LINES_OF_REQUEST: usize = 256;
+const LINES_OF_ANSWER: usize = 64;
 
 /// Writes the head of a request to a backend. `peer` is who sent it. The address of `backend` stands in for a `Host` that
 /// an HTTP/1.0 client left out.
@@ -34,13 +36,7 @@ pub fn write_request(
         out.extend_from_slice(backend.authority().as_bytes());
     }
     out.extend_from_slice(b"\r\n");
-    for field in &head.fields {
-        let name = head.text(field.name);
-        if is_forwarded((field.id, name), identity.is_trusted, peer) && !head.connection_names(name) {
-            write_field(name, head.text(field.value), out);
-        }
-    }
-    write_identity(head, identity, peer, out);
+    write_forwarded(head, identity, peer, out);
     if takes_trailers(head) {
         // RFC 9110 §10.1.4: whoever sends it says that it concerns this connection only.
         out.extend_from_slice(b"Connection: TE\r\nTE: trailers\r\n");
@@ -57,6 +53,71 @@ pub fn write_request(
     }
     write_framing(head.body, out);
     out.extend_from_slice(b"\r\n");
+}
+
+/// The lines of the head of a request to a backend that speaks HTTP/2, with the same meaning.
+pub(super) fn request_for_http2(
+    head: &RequestHead,
+    identity: &Identity,
+    peer: &Peer,
+    backend: &Address,
+) -> Vec<u8> {
+    let mut lines = Vec::with_capacity(LINES_OF_REQUEST + head.bytes.len());
+    let out = &mut lines;
+    write_field(b":method", head.text(head.method_text), out);
+    let is_secure = backend.scheme == Scheme::Https;
+    write_field(b":scheme", if is_secure { b"https" } else { b"http" }, out);
+    match head.text(head.authority) {
+        b"" => write_field(b":authority", backend.authority().as_bytes(), out),
+        host => write_field(b":authority", host, out),
+    }
+    out.extend_from_slice(b":path: ");
+    write_escaped(head.text(head.path), b"`", out);
+    if let Some(query) = head.query {
+        out.push(b'?');
+        write_escaped(head.text(query), b"\"<>", out);
+    }
+    out.extend_from_slice(b"\r\n");
+    write_forwarded(head, identity, peer, out);
+    if takes_trailers(head) {
+        out.extend_from_slice(b"te: trailers\r\n");
+    }
+    if head.expects_continue {
+        out.extend_from_slice(b"expect: 100-continue\r\n");
+    }
+    if let BodyLength::Exact(_) = head.body {
+        write_framing(head.body, out);
+    }
+    lines
+}
+
+/// Writes a part of a target with those bytes escaped that some clients send as they are, and that backends which speak HTTP/2
+/// refuse.
+fn write_escaped(text: &[u8], escaped: &[u8], out: &mut Vec<u8>) {
+    for byte in text {
+        match escaped.contains(byte) {
+            true => out.extend_from_slice(&[b'%', hex(byte >> 4), hex(byte & 15)]),
+            false => out.push(*byte),
+        }
+    }
+}
+
+fn hex(digit: u8) -> u8 {
+    match digit {
+        0..10 => b'0' + digit,
+        _ => b'A' + digit - 10,
+    }
+}
+
+/// What of a request's fields goes on, and what backends are told of its client.
+fn write_forwarded(head: &RequestHead, identity: &Identity, peer: &Peer, out: &mut Vec<u8>) {
+    for field in &head.fields {
+        let name = head.text(field.name);
+        if is_forwarded((field.id, name), identity.is_trusted, peer) && !head.connection_names(name) {
+            write_field(name, head.text(field.value), out);
+        }
+    }
+    write_identity(head, identity, peer, out);
 }
 
 /// What an answer's head depends on beside the answer itself.
@@ -103,29 +164,25 @@ pub(super) fn write_answer(head: &ResponseHead, bytes: &[u8], context: AnswerCon
     out.extend_from_slice(b"\r\n");
 }
 
-/// The head of an answer, interim ones included, to a client that speaks HTTP/2. `bytes` is what `head` was parsed from.
-pub(super) fn answer_for_http2(
-    head: &ResponseHead,
-    bytes: &[u8],
-    context: AnswerContext<'_>,
-    buffers: &Buffers,
-) -> http::Response<()> {
-    // A date and a length may come beside them.
-    let mut fields = http2::Head::with_room(head.fields.len() + 2);
-    // All values share one copy.
+/// The lines of the head of an answer, interim ones included, to a client that speaks HTTP/2. `bytes` is what `head` was parsed
+/// from.
+pub(super) fn answer_for_http2(head: &ResponseHead, bytes: &[u8], context: AnswerContext<'_>) -> Vec<u8> {
     let end = head.fields.last().map_or(0, |field| field.value.range().1);
-    let copy = buffers.share(bytes.get(..end).unwrap_or_default());
+    let mut lines = Vec::with_capacity(LINES_OF_ANSWER + end);
+    let out = &mut lines;
+    // RFC 8441 §5: what HTTP/1.1 switches with 101 is a plain success here.
+    write_status(if context.is_switch { 200 } else { head.status }, out);
     let mut has_date = head.status < 200;
     for field in &head.fields {
         has_date |= field.id == FieldName::Date;
         let name = field.name.of(bytes);
         let is_handshake = context.is_switch && name.eq_ignore_ascii_case(b"sec-websocket-accept");
         if !is_ours(field.id) && !is_handshake && !head.connection_names(bytes, name) {
-            fields.put((field.id, name), copy.slice_ref(field.value.of(&copy)));
+            write_field(name, field.value.of(bytes), out);
         }
     }
     if !has_date {
-        fields.put((FieldName::Date, b"date"), buffers.share(context.date));
+        write_field(b"date", context.date, out);
     }
     let length = match context.body {
         BodyLength::None => head.announced_length,
@@ -133,12 +190,14 @@ pub(super) fn answer_for_http2(
         BodyLength::Chunked | BodyLength::UntilClose => None,
     };
     if let Some(length) = length {
-        let mut text = itoa::Buffer::new();
-        let text = buffers.share(text.format(length).as_bytes());
-        fields.put((FieldName::ContentLength, b"content-length"), text);
+        write_framing(BodyLength::Exact(length), out);
     }
-    // RFC 8441 §5: what HTTP/1.1 switches with 101 is a plain success here.
-    http2::answer(if context.is_switch { 200 } else { head.status }, fields)
+    lines
+}
+
+/// Writes the line of HTTP/2 that says the status.
+pub(super) fn write_status(status: u16, out: &mut Vec<u8>) {
+    write_field(b":status", itoa::Buffer::new().format(status).as_bytes(), out);
 }
 
 /// Writes a status line; an empty reason is left empty.

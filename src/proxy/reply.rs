@@ -3,13 +3,12 @@
 use std::rc::Rc;
 use std::time::Instant;
 
-use super::fields::{write_connection, write_field, write_number, write_status_line};
+use super::fields::{write_connection, write_field, write_number, write_status, write_status_line};
 use super::record::log_refused;
 use super::waits::{Wait, Waits};
 use super::{After, Client, Exchange, Failure, grpc, terms};
 use crate::head::{BodyLength, FieldName, Method, RequestHead, Version};
 use crate::http1::reason_phrase;
-use crate::http2;
 
 /// Seconds after which a client may ask again: the time in which a backend is probed again.
 const RETRY_AFTER: &[u8] = b"1";
@@ -91,18 +90,23 @@ fn write_grpc(failure: Failure, client: &mut Client) {
     let Some(stream) = client.connection.http2() else {
         return;
     };
-    let mut head = http2::Head::default();
-    head.field(b"date", &worker.date());
-    head.field(b"content-type", grpc::MEDIA);
+    let mut lines = Vec::with_capacity(256);
+    write_status(200, &mut lines);
+    write_field(b"date", &worker.date(), &mut lines);
+    write_field(b"content-type", grpc::MEDIA, &mut lines);
     if failure.status() == 503 {
-        head.field(b"retry-after", RETRY_AFTER);
+        write_field(b"retry-after", RETRY_AFTER, &mut lines);
     }
     let mut number = itoa::Buffer::new();
-    head.field(b"grpc-status", number.format(grpc::status_of(failure)).as_bytes());
-    let mut message = Vec::with_capacity(128);
-    grpc::write_message(&format!("{}: {failure}", failure.word()), &mut message);
-    head.field(b"grpc-message", &message);
-    stream.put_answer(http2::answer(200, head));
+    write_field(
+        b"grpc-status",
+        number.format(grpc::status_of(failure)).as_bytes(),
+        &mut lines,
+    );
+    lines.extend_from_slice(b"grpc-message: ");
+    grpc::write_message(&format!("{}: {failure}", failure.word()), &mut lines);
+    lines.extend_from_slice(b"\r\n");
+    stream.put_answer(lines);
     client.connection.finish(b"");
 }
 
@@ -186,7 +190,10 @@ impl Reply<'_> {
         };
         let worker = &client.worker;
         if let Some(stream) = client.connection.http2() {
-            stream.put_answer(self.http2_head(media, body.len(), &worker.date()));
+            let mut lines = Vec::with_capacity(256);
+            write_status(self.status, &mut lines);
+            self.write_fields(media, body.len(), &worker.date(), &mut lines);
+            stream.put_answer(lines);
             if self.has_body {
                 client.connection.output(&worker.buffers).extend_from_slice(&body);
             }
@@ -195,7 +202,17 @@ impl Reply<'_> {
         }
         let out = client.connection.output(&worker.buffers);
         write_status_line(self.status, b"", out);
-        write_field(b"Date", &worker.date(), out);
+        self.write_fields(media, body.len(), &worker.date(), out);
+        write_connection(self.keep_alive, self.version, out);
+        out.extend_from_slice(b"\r\n");
+        if self.has_body {
+            out.extend_from_slice(&body);
+        }
+    }
+
+    /// What both protocols say beside the status.
+    fn write_fields(&self, media: &[u8], length: usize, date: &[u8], out: &mut Vec<u8>) {
+        write_field(b"Date", date, out);
         write_field(b"Content-Type", media, out);
         if self.status == 503 {
             write_field(b"Retry-After", RETRY_AFTER, out);
@@ -204,27 +221,8 @@ impl Reply<'_> {
             write_field(b"Location", location, out);
         }
         out.extend_from_slice(b"Content-Length: ");
-        write_number(body.len() as u64, out);
+        write_number(length as u64, out);
         out.extend_from_slice(b"\r\n");
-        write_connection(self.keep_alive, self.version, out);
-        out.extend_from_slice(b"\r\n");
-        if self.has_body {
-            out.extend_from_slice(&body);
-        }
-    }
-
-    fn http2_head(&self, media: &[u8], length: usize, date: &[u8]) -> http::Response<()> {
-        let mut head = http2::Head::default();
-        head.field(b"date", date);
-        head.field(b"content-type", media);
-        if self.status == 503 {
-            head.field(b"retry-after", RETRY_AFTER);
-        }
-        if let Some(location) = self.location {
-            head.field(b"location", location);
-        }
-        head.field(b"content-length", itoa::Buffer::new().format(length).as_bytes());
-        http2::answer(self.status, head)
     }
 
     fn text(&self, body: &mut Vec<u8>) -> &'static [u8] {

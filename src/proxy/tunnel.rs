@@ -65,8 +65,7 @@ pub(super) async fn run(
     };
     let bytes = backend.connection.input.unread();
     if let Some(stream) = exchange.client.connection.http2() {
-        let buffers = &exchange.client.worker.buffers;
-        stream.put_answer(fields::answer_for_http2(&backend.head, bytes, context, buffers));
+        stream.put_answer(fields::answer_for_http2(&backend.head, bytes, context));
     } else {
         let out = exchange.client.connection.output(&exchange.client.worker.buffers);
         fields::write_answer(&backend.head, bytes, context, out);

@@ -1,10 +1,7 @@
 //! Probes of backends that speak HTTP/2: the same GET as of others, or the question of gRPC's health protocol.
 
-use bytes::Bytes;
-use http::{HeaderMap, Request};
-
 use super::ProbeError;
-use crate::http2::{self, Asked};
+use crate::http2::{self, AskError, Asked};
 use crate::net::Stream;
 
 /// The state of a service that is well (`grpc.health.v1`).
@@ -14,28 +11,20 @@ const LONGEST_SERVICE: usize = 127;
 
 /// Asks for a path; gives the status.
 pub(super) async fn get(stream: Stream, path: &str, authority: &str) -> Result<u16, ProbeError> {
-    let request = request("GET", path, authority, HeaderMap::new())?;
-    Ok(ask(stream, request, Bytes::new()).await?.status)
+    let request = request("GET", path, authority, "");
+    Ok(ask(stream, request, Vec::new()).await?.head.status)
 }
 
 /// Asks whether a service is well.
 pub(super) async fn check(stream: Stream, service: &str, authority: &str) -> Result<(), ProbeError> {
-    let mut fields = HeaderMap::new();
-    fields.insert(
-        http::header::CONTENT_TYPE,
-        http::HeaderValue::from_static("application/grpc"),
-    );
-    fields.insert(http::header::TE, http::HeaderValue::from_static("trailers"));
-    let request = request("POST", "/grpc.health.v1.Health/Check", authority, fields)?;
+    let fields = "content-type: application/grpc\r\nte: trailers\r\n";
+    let request = request("POST", "/grpc.health.v1.Health/Check", authority, fields);
     let asked = ask(stream, request, question(service)).await?;
-    if asked.status != 200 {
-        return Err(ProbeError::Status(asked.status));
+    if asked.head.status != 200 {
+        return Err(ProbeError::Status(asked.head.status));
     }
-    let status = asked
-        .trailers
-        .get("grpc-status")
-        .or(asked.fields.get("grpc-status"));
-    match status.map(http::HeaderValue::as_bytes) {
+    let status = grpc_status(&asked.trailers).or(grpc_status(&asked.lines));
+    match status {
         Some(b"0") if answer(&asked.body) == Some(SERVING) => Ok(()),
         Some(b"0") => Err(ProbeError::NotServing),
         Some(status) => Err(ProbeError::Grpc(String::from_utf8_lossy(status).into_owned())),
@@ -43,30 +32,34 @@ pub(super) async fn check(stream: Stream, service: &str, authority: &str) -> Res
     }
 }
 
-fn request(method: &str, path: &str, authority: &str, fields: HeaderMap) -> Result<Request<()>, ProbeError> {
-    let builder = Request::builder()
-        .method(method)
-        .uri(format!("http://{authority}{path}"));
-    let version = concat!("evenkeel/", env!("CARGO_PKG_VERSION"));
-    let mut request = builder
-        .header(http::header::USER_AGENT, version)
-        .body(())
-        .map_err(|_| ProbeError::Malformed)?;
-    request.headers_mut().extend(fields);
-    Ok(request)
+/// The value of that field in lines.
+fn grpc_status(lines: &[u8]) -> Option<&[u8]> {
+    let mut lines = lines.split(|byte| *byte == b'\n');
+    lines
+        .find_map(|line| line.strip_prefix(b"grpc-status: "))
+        .map(<[u8]>::trim_ascii)
 }
 
-async fn ask(stream: Stream, request: Request<()>, body: Bytes) -> Result<Asked, ProbeError> {
+/// The lines of a request's head.
+fn request(method: &str, path: &str, authority: &str, fields: &str) -> Vec<u8> {
+    let version = env!("CARGO_PKG_VERSION");
+    let head = format!(
+        ":method: {method}\r\n:scheme: http\r\n:authority: {authority}\r\n:path: {path}\r\nuser-agent: evenkeel/{version}\r\n{fields}"
+    );
+    head.into_bytes()
+}
+
+async fn ask(stream: Stream, request: Vec<u8>, body: Vec<u8>) -> Result<Asked, ProbeError> {
     http2::ask(stream, request, body)
         .await
-        .map_err(|error| match error.into_io() {
-            Some(error) => ProbeError::Io(error),
-            None => ProbeError::NotHttp2,
+        .map_err(|error| match error {
+            AskError::Io(error) => ProbeError::Io(error),
+            AskError::NotHttp2 => ProbeError::NotHttp2,
         })
 }
 
 /// `HealthCheckRequest { service: string = 1 }` as a message of gRPC: not compressed, and its length.
-fn question(service: &str) -> Bytes {
+fn question(service: &str) -> Vec<u8> {
     let name = service
         .as_bytes()
         .get(..LONGEST_SERVICE)
@@ -78,7 +71,7 @@ fn question(service: &str) -> Bytes {
     }
     let mut bytes = vec![0, 0, 0, 0, message.len() as u8];
     bytes.append(&mut message);
-    bytes.into()
+    bytes
 }
 
 /// `HealthCheckResponse { status: enum = 1 }`.
@@ -97,8 +90,8 @@ mod tests {
 
     #[test]
     fn asks_in_the_words_of_the_health_protocol() {
-        assert_eq!(question(""), &[0, 0, 0, 0, 0][..]);
-        assert_eq!(question("a.B"), &b"\0\0\0\0\x05\x0a\x03a.B"[..]);
+        assert_eq!(question(""), [0, 0, 0, 0, 0]);
+        assert_eq!(question("a.B"), b"\0\0\0\0\x05\x0a\x03a.B");
         assert_eq!(answer(b"\0\0\0\0\x02\x08\x01"), Some(SERVING));
         assert_eq!(answer(b"\0\0\0\0\x00"), Some(0));
         assert_eq!(answer(b"\0\0\0\0"), None);

@@ -105,15 +105,16 @@ fn streams_that_are_reset_at_once_are_counted() {
     assert!(backend.connections() < 2_000);
 }
 
-/// More flawed requests at once than are remembered: what stands for them reaches nobody.
+/// More flawed requests at once than may be under way.
 #[test]
 fn flawed_requests_that_come_at_once_are_all_refused() {
     let (backend, proxy) = started("");
     let flawed = [GET, b"\x00\x01X\x01y"].concat();
     let all: Vec<u8> = (0..300).flat_map(|at| frame(1, 5, 2 * at + 1, &flawed)).collect();
     let mut client = Frames::connect_at_once(proxy.address(), &all);
-    assert_eq!(client.goodbye(), Some(Reason::ENHANCE_YOUR_CALM));
-    assert!(client.read().is_none() || client.wait_for(|_| false).is_none());
+    for at in 0..300 {
+        assert!(client.wait_for(|frame| frame.kind == 3).is_some(), "{at}");
+    }
     let got = backend.requests(|request| request.field("via").is_some());
     assert_eq!(got.len(), 0, "{:?}", got.first());
 }
@@ -182,8 +183,8 @@ fn streams_whose_windows_stay_shut_fill_no_memory_and_are_ended() {
     assert_eq!(Http2::connect(proxy.address()).get("/good").text(), "ok");
 }
 
-/// Requests whose answers are more than the kernel takes, though no stream has anything left to do.
-fn asks_for_more_than_it_reads(proxy: &Proxy) -> Frames {
+/// Requests whose answers are more than the kernel takes.
+fn asks_for_more_than_it_reads(backend: &Backend, proxy: &Proxy) -> Frames {
     // Windows that are never the reason to wait.
     let mut client = Frames::connect(proxy.address(), &[0, 4, 0x7f, 0xff, 0xff, 0xff]);
     client.send(8, 0, 0, &[0x7f, 0, 0, 0]);
@@ -191,14 +192,16 @@ fn asks_for_more_than_it_reads(proxy: &Proxy) -> Frames {
         .flat_map(|at| frame(1, 5, 2 * at + 1, &super::get("/heads")))
         .collect();
     client.write(&all);
-    proxy.wait_for_count(128, |line| line["path"] == "/heads");
+    backend.wait_for_requests_where(128, |request| request.start() == "GET /heads");
     client
 }
 
 /// Most of these answers are heads, which no window bounds.
-fn with_large_heads(config: &str) -> (Backend, Proxy) {
+fn with_large_heads(config: &str, limits: &str) -> (Backend, Proxy) {
+    let config = &format!("{config}\nlimits: {{ head: 64KiB{limits} }}");
     let field = "~".repeat(15_000);
-    let head = format!("HTTP/1.1 200 OK\r\nX-A: {field}\r\nX-B: {field}\r\nContent-Length: 5\r\n\r\nwhole");
+    let fields = format!("X-A: {field}\r\nX-B: {field}\r\nX-C: {field}\r\nX-D: {field}\r\n");
+    let head = format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: 5\r\n\r\nwhole");
     let backend = Backend::start(move |request| match request.start() {
         "GET /heads" => Answer::raw(&head),
         _ => Answer::ok("ok"),
@@ -209,8 +212,8 @@ fn with_large_heads(config: &str) -> (Backend, Proxy) {
 
 #[test]
 fn a_connection_that_takes_nothing_is_ended() {
-    let (_backend, proxy) = with_large_heads("timeouts: { progress: 1s, client_idle: 1h }");
-    let client = asks_for_more_than_it_reads(&proxy);
+    let (backend, proxy) = with_large_heads("timeouts: { progress: 1s, client_idle: 1h }", "");
+    let client = asks_for_more_than_it_reads(&backend, &proxy);
     // The one that asks is no client, and has a listener of its own.
     let (began, idle) = (evenkeel::clock::now(), "evenkeel_connections_active 0\n");
     while !proxy.get_admin("/metrics").text().contains(idle) {
@@ -223,9 +226,8 @@ fn a_connection_that_takes_nothing_is_ended() {
 /// Whoever reads late has asked for it all the same.
 #[test]
 fn answers_that_still_wait_outlive_the_end_of_their_connection() {
-    let (_backend, proxy) =
-        with_large_heads("timeouts: { progress: 20s }\nlimits: { requests_per_connection: 128 }");
-    let mut client = asks_for_more_than_it_reads(&proxy);
+    let (backend, proxy) = with_large_heads("timeouts: { progress: 20s }", ", requests_per_connection: 128");
+    let mut client = asks_for_more_than_it_reads(&backend, &proxy);
     // Longer than a connection without streams has to hear of its end.
     std::thread::sleep(Duration::from_millis(2_500));
     for at in 0..128 {

@@ -1,0 +1,165 @@
+//! Frames that carry nothing of a message (RFC 9113 §§6.3–6.9).
+
+use super::super::Reason;
+use super::super::frame::{self, Head};
+use super::entry::Lost;
+use super::{Engine, FAREWELL, Goodbye, LAST, Role};
+
+impl Engine {
+    /// A frame that carries nothing of a message.
+    pub(super) fn control(&mut self, head: Head, payload: &[u8]) -> Result<(), Reason> {
+        if let Role::Server { budget, .. } = &mut self.role {
+            match head.kind {
+                frame::RST_STREAM => budget.reset(),
+                frame::WINDOW_UPDATE | frame::PING => budget.acknowledged(),
+                _ => budget.did_nothing(),
+            }
+        }
+        match head.kind {
+            frame::PRIORITY => frame::check_priority(payload, head),
+            frame::RST_STREAM => self.on_reset(head.stream, frame::number(payload)),
+            frame::SETTINGS => self.settings(head, payload),
+            frame::PING => {
+                self.ping(head, payload);
+                Ok(())
+            }
+            frame::GOAWAY => {
+                self.on_goodbye(frame::number(payload) & LAST);
+                Ok(())
+            }
+            frame::WINDOW_UPDATE => self.window(head.stream, frame::number(payload) & LAST),
+            _ => Ok(()),
+        }
+    }
+
+    fn on_reset(&mut self, stream: u32, code: u32) -> Result<(), Reason> {
+        if self.is_idle_stream(stream) {
+            return Err(Reason::PROTOCOL_ERROR);
+        }
+        // RFC 9113 §8.1: a backend whose answer is whole may want no more of the request.
+        let is_answer = !self.is_server();
+        let Some(entry) = self.streams.get_mut(&stream) else {
+            return Ok(());
+        };
+        let lost = match Reason(code) {
+            Reason::REFUSED_STREAM => Lost::Refused,
+            _ => Lost::Reset,
+        };
+        let unread = entry.break_off(lost, is_answer);
+        entry.is_their_end = true;
+        self.release(unread, false);
+        self.settle(stream);
+        Ok(())
+    }
+
+    fn settings(&mut self, head: Head, payload: &[u8]) -> Result<(), Reason> {
+        if head.has(frame::ACK) {
+            return Ok(());
+        }
+        for (name, value) in frame::settings(payload) {
+            match name {
+                frame::HEADER_TABLE_SIZE => self.encoder.resize(value),
+                // RFC 9113 §6.5.2: a server promises nothing to itself.
+                frame::ENABLE_PUSH if value > u32::from(self.is_server()) => {
+                    return Err(Reason::PROTOCOL_ERROR);
+                }
+                frame::ENABLE_CONNECT_PROTOCOL if value > 1 => return Err(Reason::PROTOCOL_ERROR),
+                frame::MAX_FRAME_SIZE if !(1 << 14..1 << 24).contains(&value) => {
+                    return Err(Reason::PROTOCOL_ERROR);
+                }
+                frame::INITIAL_WINDOW_SIZE => self.change_windows(value)?,
+                frame::MAX_CONCURRENT_STREAMS => {
+                    if let Role::Client { most, .. } = &mut self.role {
+                        *most = value as usize;
+                        self.wake_openers();
+                    }
+                }
+                _ => {}
+            }
+        }
+        frame::put_head(&mut self.out, (frame::SETTINGS, frame::ACK), 0, 0);
+        Ok(())
+    }
+
+    /// RFC 9113 §6.9.2.
+    fn change_windows(&mut self, first: u32) -> Result<(), Reason> {
+        if first > LAST {
+            return Err(Reason::FLOW_CONTROL_ERROR);
+        }
+        let by = i64::from(first) - self.first_window;
+        self.first_window = i64::from(first);
+        for entry in self.streams.values_mut() {
+            if !entry.send_window.change(by) {
+                return Err(Reason::FLOW_CONTROL_ERROR);
+            }
+            if by > 0 {
+                entry.wake();
+            }
+        }
+        Ok(())
+    }
+
+    fn ping(&mut self, head: Head, payload: &[u8]) {
+        if !head.has(frame::ACK) {
+            frame::put_head(&mut self.out, (frame::PING, frame::ACK), 0, payload.len());
+            self.out.extend_from_slice(payload);
+            return;
+        }
+        if let Role::Server { history, .. } = &self.role
+            && self.goodbye == Goodbye::Begun
+            && payload == FAREWELL
+        {
+            // The other side has heard that it should begin no more: what it had begun by then was taken.
+            let last = history.highest();
+            self.goodbye = Goodbye::Said { last };
+            frame::put_numbers(&mut self.out, frame::GOAWAY, 0, &[last, Reason::NO_ERROR.0]);
+        }
+    }
+
+    /// RFC 9113 §6.8. A client that goes loses nothing: it opens the streams.
+    fn on_goodbye(&mut self, last: u32) {
+        if self.is_server() {
+            return;
+        }
+        self.goodbye = Goodbye::Heard;
+        let mut lost = Vec::new();
+        for (stream, entry) in &mut self.streams {
+            if *stream > last && entry.lost.is_none() {
+                entry.break_off(Lost::Refused, true);
+                lost.push(*stream);
+            }
+        }
+        lost.into_iter().for_each(|stream| self.settle(stream));
+        self.wake_openers();
+    }
+
+    fn window(&mut self, stream: u32, count: u32) -> Result<(), Reason> {
+        if stream == 0 {
+            if count == 0 {
+                return Err(Reason::PROTOCOL_ERROR);
+            }
+            if !self.send_window.change(i64::from(count)) {
+                return Err(Reason::FLOW_CONTROL_ERROR);
+            }
+            self.grant();
+            return Ok(());
+        }
+        let Some(entry) = self.streams.get_mut(&stream) else {
+            return match self.is_idle_stream(stream) {
+                true => Err(Reason::PROTOCOL_ERROR),
+                false => Ok(()),
+            };
+        };
+        if entry.lost.is_some() {
+            return Ok(());
+        }
+        if count == 0 {
+            self.refuse(stream, Reason::PROTOCOL_ERROR);
+        } else if !entry.send_window.change(i64::from(count)) {
+            self.refuse(stream, Reason::FLOW_CONTROL_ERROR);
+        } else {
+            entry.wake();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,131 @@
+//! DATA that comes (RFC 9113 §6.1): its credit, the length that was announced, and where it waits until it is taken.
+
+use std::collections::VecDeque;
+
+use super::super::Reason;
+use super::super::frame::{self, Head};
+use super::{Engine, Role};
+use crate::buffer::{Buffer, Buffers, SMALL};
+
+/// A frame of DATA of which more has to come.
+#[derive(Debug)]
+pub(super) struct Data {
+    head: Head,
+    payload: usize,
+    padding: usize,
+}
+
+impl Engine {
+    /// The head of DATA, and the length of its padding where it has any.
+    pub(super) fn begin_data(&mut self, head: Head, padding: Option<u8>) -> Result<(), Reason> {
+        let padding = padding.map(usize::from);
+        let beside = padding.map_or(0, |padding| padding + 1);
+        let payload = head.length.checked_sub(beside).ok_or(Reason::PROTOCOL_ERROR)?;
+        if !self.receive_window.take(head.length) {
+            return Err(Reason::FLOW_CONTROL_ERROR);
+        }
+        let is_end = head.has(frame::END_STREAM);
+        let entry = self.streams.get_mut(&head.stream);
+        if entry.as_ref().is_some_and(|entry| entry.is_their_end) {
+            return Err(Reason::STREAM_CLOSED);
+        }
+        let entry = entry.filter(|entry| entry.lost.is_none());
+        if let Role::Server { budget, .. } = &mut self.role {
+            match payload > 0 || is_end {
+                true if entry.is_some() => budget.worked(),
+                _ => budget.did_nothing(),
+            }
+        }
+        match entry {
+            None => self.check_gone(head.stream)?,
+            Some(entry) => {
+                let has_credit = entry.receive_window.take(head.length);
+                entry.to_release += beside as u32;
+                let fits = match &mut entry.expected {
+                    Some(left) => left
+                        .checked_sub(payload as u64)
+                        .map(|rest| *left = rest)
+                        .is_some(),
+                    None => true,
+                };
+                if !has_credit {
+                    self.refuse(head.stream, Reason::FLOW_CONTROL_ERROR);
+                } else if !fits {
+                    self.refuse(head.stream, Reason::PROTOCOL_ERROR);
+                }
+            }
+        }
+        self.release(beside as u32, false);
+        self.data = Some(Data {
+            head,
+            payload,
+            padding: padding.unwrap_or_default(),
+        });
+        Ok(())
+    }
+
+    /// Takes as much of a frame of DATA as is there; whether that was all.
+    pub(super) fn take_payload(&mut self, input: &mut Buffer, buffers: &Buffers) -> bool {
+        let Some(data) = &mut self.data else {
+            return true;
+        };
+        let came = input.unread();
+        let came = came.get(..data.payload).unwrap_or(came);
+        let count = came.len();
+        data.payload -= count;
+        let (stream, left) = (data.head.stream, data.payload);
+        let mut dropped = count;
+        if let Some(entry) = self.streams.get_mut(&stream)
+            && entry.lost.is_none()
+            && entry.is_held
+            && count > 0
+        {
+            put(&mut entry.received, came, left, buffers);
+            entry.unread += count as u32;
+            dropped = 0;
+            entry.wake();
+        }
+        input.consume(count);
+        if dropped > 0 {
+            self.release(dropped as u32, false);
+        }
+        let Some(data) = &mut self.data else {
+            return true;
+        };
+        let skipped = match data.payload {
+            0 => data.padding.min(input.unread().len()),
+            _ => 0,
+        };
+        data.padding -= skipped;
+        input.consume(skipped);
+        if data.payload + data.padding > 0 {
+            return false;
+        }
+        let is_end = data.head.has(frame::END_STREAM);
+        self.data = None;
+        if is_end {
+            self.end(stream);
+        }
+        true
+    }
+}
+
+/// Keeps payload behind what came before. `more` bytes of its frame are still to come.
+fn put(received: &mut VecDeque<Buffer>, mut payload: &[u8], more: usize, buffers: &Buffers) {
+    while !payload.is_empty() {
+        let has_room = received.back().is_some_and(|last| !last.is_full());
+        if !has_room {
+            received.push_back(buffers.lend((payload.len() + more).min(SMALL)));
+        }
+        if let Some(last) = received.back_mut() {
+            let space = last.space();
+            let count = space.len().min(payload.len());
+            let (front, rest) = payload.split_at(count);
+            if let Some(space) = space.get_mut(..count) {
+                space.copy_from_slice(front);
+            }
+            last.filled(count);
+            payload = rest;
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! What comes: frames, in the order and the states in which they may (RFC 9113 §§4–6). What is wrong with a stream ends the
+//! stream, what is wrong with the connection is an error here.
+
+use super::super::Reason;
+use super::super::frame::{self, Head};
+use super::super::head::{AnswerReader, RequestReader, TrailersReader};
+use super::entry::{Answer, Entry};
+use super::{Engine, Goodbye, Role, STREAMS_OF_CLIENT, check_order};
+use crate::buffer::{Buffer, Buffers};
+use crate::head::{RequestHead, ResponseHead};
+use crate::hpack::NotDecodable;
+use crate::http1::Malformed;
+
+/// Frames that a field block may come in, however little is allowed of it. More is, where that does not fit into so many.
+const FRAMES_OF_BLOCK: usize = 6;
+/// Heads of interim answers that are kept until somebody takes them.
+const ANSWERS: usize = 16;
+
+/// How far the beginning of a connection has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Opening {
+    /// The preface has to come, of a client.
+    Preface,
+    /// The first settings have to come.
+    Settings,
+    Done,
+}
+
+impl Opening {
+    pub(super) fn of(role: &Role) -> Self {
+        match role {
+            Role::Server { .. } => Self::Preface,
+            Role::Client { .. } => Self::Settings,
+        }
+    }
+}
+
+/// A field block of which more has to come.
+#[derive(Debug)]
+pub(super) struct Block {
+    head: Head,
+    bytes: Vec<u8>,
+    frames: usize,
+}
+
+/// Where what comes is put.
+pub(in super::super) struct Inbox<'a> {
+    /// Lends memory for payload.
+    pub(in super::super) buffers: &'a Buffers,
+    /// The head of the next request; a client's side needs none.
+    pub(in super::super) head: Option<&'a mut RequestHead>,
+}
+
+/// A request that has begun: its head was put where the inbox says.
+#[derive(Debug)]
+pub(in super::super) struct Begun {
+    pub(in super::super) stream: u32,
+    pub(in super::super) result: Result<(), Malformed>,
+}
+
+impl From<NotDecodable> for Reason {
+    fn from(_: NotDecodable) -> Self {
+        Self::COMPRESSION_ERROR
+    }
+}
+
+impl Engine {
+    /// Takes frames from the front of `input`, until a request begins or more has to come.
+    ///
+    /// # Errors
+    /// What ends the connection.
+    pub(in super::super) fn receive(
+        &mut self,
+        input: &mut Buffer,
+        inbox: &mut Inbox<'_>,
+    ) -> Result<Option<Begun>, Reason> {
+        loop {
+            if let Role::Server { budget, .. } = &self.role
+                && budget.is_overdrawn()
+            {
+                return Err(Reason::ENHANCE_YOUR_CALM);
+            }
+            if self.data.is_some() {
+                if !self.take_payload(input, inbox.buffers) {
+                    return Ok(None);
+                }
+                continue;
+            }
+            if self.opening == Opening::Preface {
+                let Some(preface) = input.unread().get(..frame::PREFACE.len()) else {
+                    return match frame::PREFACE.starts_with(input.unread()) {
+                        true => Ok(None),
+                        false => Err(Reason::PROTOCOL_ERROR),
+                    };
+                };
+                if preface != frame::PREFACE {
+                    return Err(Reason::PROTOCOL_ERROR);
+                }
+                input.consume(frame::PREFACE.len());
+                self.opening = Opening::Settings;
+            }
+            let Some(head) = Head::parse(input.unread()) else {
+                return Ok(None);
+            };
+            let block = self.block.as_ref().map(|block| block.head.stream);
+            check_order(head, self.opening == Opening::Settings, block)?;
+            head.check()?;
+            self.opening = Opening::Done;
+            let needed = match head.kind {
+                frame::DATA => usize::from(head.has(frame::PADDED)),
+                _ => head.length,
+            };
+            let Some(payload) = input.unread().get(frame::HEAD..frame::HEAD + needed) else {
+                return Ok(None);
+            };
+            let begun = self.frame(head, payload, inbox)?;
+            input.consume(frame::HEAD + needed);
+            if begun.is_some() {
+                return Ok(begun);
+            }
+        }
+    }
+
+    fn frame(&mut self, head: Head, payload: &[u8], inbox: &mut Inbox<'_>) -> Result<Option<Begun>, Reason> {
+        match head.kind {
+            frame::DATA => self.begin_data(head, payload.first().copied()).map(|()| None),
+            frame::HEADERS => {
+                let block = frame::block_of(payload, head)?;
+                if head.has(frame::END_HEADERS) {
+                    return self.fields(head, block, inbox);
+                }
+                self.block = Some(Block {
+                    head,
+                    bytes: block.to_vec(),
+                    frames: 1,
+                });
+                Ok(None)
+            }
+            frame::CONTINUATION => self.continuation(head, payload, inbox),
+            _ => self.control(head, payload).map(|()| None),
+        }
+    }
+
+    fn continuation(
+        &mut self,
+        head: Head,
+        payload: &[u8],
+        inbox: &mut Inbox<'_>,
+    ) -> Result<Option<Begun>, Reason> {
+        let Some(mut block) = self.block.take() else {
+            return Ok(None);
+        };
+        block.frames += 1;
+        // A quarter more is for frames that are not full.
+        let most = (1 + self.limits.head / frame::PAYLOAD * 5 / 4).max(FRAMES_OF_BLOCK);
+        if block.frames > most {
+            return Err(Reason::ENHANCE_YOUR_CALM);
+        }
+        block.bytes.extend_from_slice(payload);
+        if head.has(frame::END_HEADERS) {
+            return self.fields(block.head, &block.bytes, inbox);
+        }
+        self.block = Some(block);
+        Ok(None)
+    }
+
+    /// A whole block of fields.
+    fn fields(&mut self, head: Head, block: &[u8], inbox: &mut Inbox<'_>) -> Result<Option<Begun>, Reason> {
+        let is_end = head.has(frame::END_STREAM);
+        if let Some(entry) = self.streams.get_mut(&head.stream) {
+            // RFC 9113 §5.1: who has ended a stream, or reset it, sends nothing more; of one that we have reset something may be
+            // on its way.
+            if entry.is_their_end {
+                return Err(Reason::STREAM_CLOSED);
+            }
+            if entry.lost.is_some() {
+                return self.ignore(block);
+            }
+            if matches!(self.role, Role::Client { .. }) && !entry.is_answered {
+                return self.answer(head, block).map(|()| None);
+            }
+            return self.trailers(head, block, is_end).map(|()| None);
+        }
+        let Role::Server { history, budget } = &mut self.role else {
+            return match self.is_idle_stream(head.stream) {
+                true => Err(Reason::PROTOCOL_ERROR),
+                false => self.ignore(block),
+            };
+        };
+        budget.asked();
+        if !history.begins(head.stream)? {
+            budget.did_nothing();
+            return self.ignore(block);
+        }
+        if matches!(self.goodbye, Goodbye::Said { last } if head.stream > last) {
+            return self.ignore(block);
+        }
+        if self.open >= STREAMS_OF_CLIENT || self.streams.len() >= 2 * STREAMS_OF_CLIENT {
+            self.ignore(block)?;
+            self.refuse(head.stream, Reason::REFUSED_STREAM);
+            return Ok(None);
+        }
+        let Some(into) = &mut inbox.head else {
+            return self.ignore(block);
+        };
+        let mut reader = RequestReader::new(into, &self.limits);
+        self.decoder
+            .decode(block, |name, value| reader.add(name, value))?;
+        let result = reader.finish(!is_end);
+        let mut entry = Entry::new(self.first_window, self.window_of_streams());
+        entry.expected = result.as_ref().ok().copied().flatten();
+        (entry.theirs_ended, entry.is_their_end) = (is_end, is_end);
+        self.streams.insert(head.stream, entry);
+        self.open += 1;
+        self.handles += 1;
+        Ok(Some(Begun {
+            stream: head.stream,
+            result: result.map(|_| ()),
+        }))
+    }
+
+    /// Decodes a block of a stream that is gone: the tables of both sides have to stay alike.
+    fn ignore(&mut self, block: &[u8]) -> Result<Option<Begun>, Reason> {
+        self.decoder.decode(block, |_, _| {})?;
+        Ok(None)
+    }
+
+    fn answer(&mut self, head: Head, block: &[u8]) -> Result<(), Reason> {
+        let is_whole = head.has(frame::END_STREAM);
+        let (mut answer, mut lines) = (ResponseHead::default(), Vec::with_capacity(2 * block.len()));
+        let mut reader = AnswerReader::new(&mut answer, &mut lines, &self.limits);
+        self.decoder
+            .decode(block, |name, value| reader.add(name, value))?;
+        let Some(entry) = self.streams.get_mut(&head.stream) else {
+            return Ok(());
+        };
+        let result = reader.finish(is_whole, entry.asked);
+        let is_interim = result.is_ok() && answer.status < 200;
+        if is_interim && (is_whole || entry.answers.len() >= ANSWERS) {
+            self.refuse(head.stream, Reason::PROTOCOL_ERROR);
+            return Ok(());
+        }
+        entry.is_answered = !is_interim;
+        entry.expected = result.as_ref().ok().copied().flatten();
+        let result = result.map(|_| answer);
+        entry.answers.push_back(Answer { result, lines });
+        if is_whole {
+            self.end(head.stream);
+        } else {
+            entry.wake();
+        }
+        Ok(())
+    }
+
+    fn trailers(&mut self, head: Head, block: &[u8], is_end: bool) -> Result<(), Reason> {
+        let is_of_answer = match &mut self.role {
+            Role::Server { budget, .. } => {
+                budget.asked();
+                false
+            }
+            Role::Client { .. } => true,
+        };
+        let mut reader = TrailersReader::new(is_of_answer, &self.limits);
+        self.decoder
+            .decode(block, |name, value| reader.add(name, value))?;
+        match (reader.finish(), self.streams.get_mut(&head.stream)) {
+            (Ok(lines), Some(entry)) if is_end => {
+                entry.trailers = lines;
+                self.end(head.stream);
+            }
+            _ => self.refuse(head.stream, Reason::PROTOCOL_ERROR),
+        }
+        Ok(())
+    }
+
+    /// The other side has said that its message is whole.
+    pub(super) fn end(&mut self, stream: u32) {
+        let Some(entry) = self.streams.get_mut(&stream) else {
+            return;
+        };
+        entry.theirs_ended = true;
+        entry.is_their_end = true;
+        // RFC 9113 §8.1.1.
+        if entry.expected.is_some_and(|left| left > 0) && entry.lost.is_none() {
+            return self.refuse(stream, Reason::PROTOCOL_ERROR);
+        }
+        entry.wake();
+        self.settle(stream);
+    }
+
+    /// Whether something may still come of a stream that is gone.
+    pub(super) fn check_gone(&self, stream: u32) -> Result<(), Reason> {
+        if self.streams.contains_key(&stream) {
+            return Ok(());
+        }
+        match &self.role {
+            _ if self.is_idle_stream(stream) => Err(Reason::PROTOCOL_ERROR),
+            Role::Server { history, .. } => history.check_not_ended(stream),
+            Role::Client { .. } => Ok(()),
+        }
+    }
+
+    /// Whether nobody has begun this stream.
+    pub(super) fn is_idle_stream(&self, stream: u32) -> bool {
+        match &self.role {
+            Role::Server { history, .. } => history.is_idle(stream),
+            Role::Client { next, .. } => stream >= *next || stream.is_multiple_of(2),
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! What streams do: take what came for them, and add what they send to what waits for the socket.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::task::{Context, Poll};
+
+use super::super::Reason;
+use super::super::frame::{self, HEAD, PAYLOAD};
+use super::super::head::encode;
+use super::entry::{Answer, Entry, Lost};
+use super::{Engine, LAST, ROOM, Role};
+use crate::buffer::Buffer;
+use crate::head::Method;
+
+/// Why our request was not sent.
+#[derive(Debug)]
+pub(in super::super) struct NotOpened;
+
+impl Engine {
+    /// Opens a stream with the head of a request, as lines. Waits where the backend takes no more streams at once.
+    pub(in super::super) fn poll_open(
+        &mut self,
+        context: &Context<'_>,
+        lines: &[u8],
+        asked: Method,
+        is_end: bool,
+    ) -> Poll<Result<u32, NotOpened>> {
+        let is_over = self.is_over();
+        let (open, is_full) = (self.open, self.output().len() >= ROOM);
+        let window = self.window_of_streams();
+        let Role::Client { next, most, waiting } = &mut self.role else {
+            return Poll::Ready(Err(NotOpened));
+        };
+        if is_over || *next >= LAST {
+            return Poll::Ready(Err(NotOpened));
+        }
+        if open >= *most || is_full {
+            waiting.push(context.waker().clone());
+            return Poll::Pending;
+        }
+        let stream = *next;
+        *next += 2;
+        let mut entry = Entry::new(self.first_window, window);
+        entry.asked = asked;
+        entry.ours_ended = is_end;
+        self.streams.insert(stream, entry);
+        self.open += 1;
+        self.put_fields(stream, lines, is_end);
+        Poll::Ready(Ok(stream))
+    }
+
+    /// Sends the head of an answer, as lines.
+    ///
+    /// # Errors
+    /// The stream is gone.
+    pub(in super::super) fn poll_head(
+        &mut self,
+        context: &Context<'_>,
+        stream: u32,
+        lines: &[u8],
+        is_end: bool,
+    ) -> Poll<io::Result<()>> {
+        self.check_sending(stream)?;
+        if !self.is_let_in(stream, self.for_room.is_empty()) {
+            self.wait(stream, context, |engine| &mut engine.for_room);
+            return Poll::Pending;
+        }
+        self.put_fields(stream, lines, is_end);
+        if is_end {
+            self.end_ours(stream);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Sends the head of an interim answer, as lines, if there is room for what nobody has to know.
+    ///
+    /// # Errors
+    /// The stream is gone.
+    pub(in super::super) fn interim(&mut self, stream: u32, lines: &[u8]) -> io::Result<()> {
+        self.check_sending(stream)?;
+        if self.output().len() < ROOM {
+            self.put_fields(stream, lines, false);
+        }
+        Ok(())
+    }
+
+    /// Sends the front of `parts`, as much as there is credit and room for: all of it with the end, where `is_last` says that
+    /// nothing follows. Gives how much that was, and whether the end went with it.
+    ///
+    /// # Errors
+    /// The stream is gone.
+    pub(in super::super) fn poll_data(
+        &mut self,
+        context: &Context<'_>,
+        stream: u32,
+        parts: &[IoSlice<'_>],
+        is_last: bool,
+    ) -> Poll<io::Result<(usize, bool)>> {
+        let credit = self.check_sending(stream)?;
+        if credit <= 0 {
+            self.return_grant(stream);
+            self.watch_stream(stream, context);
+            return Poll::Pending;
+        }
+        let whole = self.send_window.left();
+        if whole <= 0 {
+            self.return_grant(stream);
+            self.wait(stream, context, |engine| &mut engine.for_credit);
+            return Poll::Pending;
+        }
+        let is_first = self.for_room.is_empty() && self.for_credit.is_empty();
+        if !self.is_let_in(stream, is_first) {
+            self.wait(stream, context, |engine| &mut engine.for_room);
+            return Poll::Pending;
+        }
+        let total: usize = parts.iter().map(|part| part.len()).sum();
+        let count = usize::try_from(credit.min(whole))
+            .unwrap_or(usize::MAX)
+            .min(total)
+            .min(PAYLOAD);
+        let is_end = is_last && count == total;
+        let flags = if is_end { frame::END_STREAM } else { 0 };
+        frame::put_head(&mut self.out, (frame::DATA, flags), stream, count);
+        put_parts(&mut self.out, parts, count);
+        self.send_window.spend(count);
+        if let Some(entry) = self.streams.get_mut(&stream) {
+            entry.send_window.spend(count);
+        }
+        if let Role::Server { budget, .. } = &mut self.role
+            && count == total
+        {
+            budget.answered();
+        }
+        if is_end {
+            self.end_ours(stream);
+        }
+        self.wake();
+        Poll::Ready(Ok((count, is_end)))
+    }
+
+    /// Sends the end of a message, with trailers as lines.
+    ///
+    /// # Errors
+    /// The stream is gone.
+    pub(in super::super) fn end_message(&mut self, stream: u32, trailers: &[u8]) -> io::Result<()> {
+        self.check_sending(stream)?;
+        match trailers {
+            [] => {
+                frame::put_head(&mut self.out, (frame::DATA, frame::END_STREAM), stream, 0);
+                self.wake();
+            }
+            lines => self.put_fields(stream, lines, true),
+        }
+        self.end_ours(stream);
+        Ok(())
+    }
+
+    /// Takes payload that came; `None` is the proven end of the message.
+    ///
+    /// # Errors
+    /// What came is not whole.
+    pub(in super::super) fn poll_take(
+        &mut self,
+        context: &Context<'_>,
+        stream: u32,
+    ) -> Poll<io::Result<Option<Buffer>>> {
+        let window = self.window_of_streams();
+        let Some(entry) = self.streams.get_mut(&stream) else {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        };
+        if entry.lost.is_some() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        let Some(buffer) = entry.received.pop_front() else {
+            if entry.theirs_ended {
+                return Poll::Ready(Ok(None));
+            }
+            entry.watch(context);
+            return Poll::Pending;
+        };
+        let count = buffer.unread().len() as u32;
+        entry.unread -= count;
+        entry.to_release += count;
+        let before = self.out.len();
+        if entry.to_release >= window / 2 && !entry.theirs_ended {
+            let count = std::mem::take(&mut entry.to_release);
+            entry.receive_window.give(count);
+            frame::put_numbers(&mut self.out, frame::WINDOW_UPDATE, stream, &[count]);
+        }
+        self.release(count, false);
+        if self.out.len() > before {
+            self.wake();
+        }
+        Poll::Ready(Ok(Some(buffer)))
+    }
+
+    /// Takes the next head of the answer to our request.
+    ///
+    /// # Errors
+    /// None comes any more.
+    pub(in super::super) fn poll_answer(
+        &mut self,
+        context: &Context<'_>,
+        stream: u32,
+    ) -> Poll<Result<Answer, Lost>> {
+        let Some(entry) = self.streams.get_mut(&stream) else {
+            return Poll::Ready(Err(Lost::Broken));
+        };
+        if let Some(answer) = entry.answers.pop_front() {
+            return Poll::Ready(Ok(answer));
+        }
+        if let Some(lost) = entry.lost {
+            return Poll::Ready(Err(lost));
+        }
+        entry.watch(context);
+        Poll::Pending
+    }
+
+    /// Takes the trailers behind a message that has ended, as lines.
+    pub(in super::super) fn take_trailers(&mut self, stream: u32) -> Vec<u8> {
+        let entry = self.streams.get_mut(&stream);
+        entry
+            .map(|entry| std::mem::take(&mut entry.trailers))
+            .unwrap_or_default()
+    }
+
+    /// Ready when the stream was reset, or its connection is gone.
+    pub(in super::super) fn poll_gone(&mut self, context: &Context<'_>, stream: u32) -> Poll<()> {
+        match self.streams.get_mut(&stream) {
+            Some(entry) if entry.lost.is_none() => {
+                entry.watch(context);
+                Poll::Pending
+            }
+            _ => Poll::Ready(()),
+        }
+    }
+
+    /// Ends a stream in the middle of its message.
+    pub(in super::super) fn reset(&mut self, stream: u32, reason: Reason) {
+        let is_running = self
+            .streams
+            .get(&stream)
+            .is_some_and(|entry| entry.lost.is_none() && !(entry.ours_ended && entry.theirs_ended));
+        if !is_running {
+            return;
+        }
+        // What the other side has provoked is counted, what we or others did is not.
+        if reason == Reason::PROTOCOL_ERROR {
+            self.refuse(stream, reason);
+        } else {
+            frame::put_numbers(&mut self.out, frame::RST_STREAM, stream, &[reason.0]);
+            if let Some(entry) = self.streams.get_mut(&stream) {
+                let unread = entry.lose(Lost::Reset);
+                self.release(unread, false);
+                self.settle(stream);
+            }
+        }
+        self.wake();
+    }
+
+    /// Takes down that nobody has the handle of a stream any more; 0 is one that was never opened.
+    pub(in super::super) fn drop_handle(&mut self, stream: u32) {
+        self.handles -= 1;
+        if self.handles == 0 {
+            // Whoever moves the bytes may end the connection.
+            self.wake();
+        }
+        let Some(entry) = self.streams.get_mut(&stream) else {
+            return;
+        };
+        entry.is_held = false;
+        let unread = entry.drop_received();
+        // RFC 9113 §8.1: of a request whose answer is whole nothing more is wanted.
+        let reason = match self.role {
+            Role::Server { .. } if entry.ours_ended => Reason::NO_ERROR,
+            _ => Reason::CANCEL,
+        };
+        self.release(unread, false);
+        self.reset(stream, reason);
+        self.settle(stream);
+    }
+
+    /// The credit of a stream.
+    fn check_sending(&self, stream: u32) -> io::Result<i64> {
+        match self.streams.get(&stream) {
+            Some(entry) if !entry.ours_ended => Ok(entry.send_window.left()),
+            _ => Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+
+    /// Whether a stream may add to what waits for the socket: those that wait already come first.
+    fn is_let_in(&mut self, stream: u32, is_first: bool) -> bool {
+        self.take_grant(stream) || is_first && self.room() > self.granted
+    }
+
+    /// Has a stream wait at the end of a queue, unless it stands in one.
+    fn wait(&mut self, stream: u32, context: &Context<'_>, queue: fn(&mut Self) -> &mut VecDeque<u32>) {
+        let Some(entry) = self.streams.get_mut(&stream) else {
+            return;
+        };
+        entry.watch(context);
+        if !std::mem::replace(&mut entry.is_queued, true) {
+            queue(self).push_back(stream);
+        }
+    }
+
+    fn watch_stream(&mut self, stream: u32, context: &Context<'_>) {
+        if let Some(entry) = self.streams.get_mut(&stream) {
+            entry.watch(context);
+        }
+    }
+
+    fn end_ours(&mut self, stream: u32) {
+        if let Some(entry) = self.streams.get_mut(&stream) {
+            entry.ours_ended = true;
+            self.settle(stream);
+        }
+    }
+
+    /// Writes a block of fields.
+    fn put_fields(&mut self, stream: u32, lines: &[u8], is_end: bool) {
+        let start = self.out.len();
+        self.out.extend_from_slice(&[0; HEAD]);
+        encode(lines, &mut self.encoder, &mut self.out);
+        frame::close_block(&mut self.out, start, stream, is_end);
+        self.wake();
+    }
+}
+
+/// Writes the first `count` bytes of `parts`.
+fn put_parts(out: &mut Vec<u8>, parts: &[IoSlice<'_>], count: usize) {
+    let mut left = count;
+    for part in parts {
+        let part = part.get(..left).unwrap_or(part);
+        out.extend_from_slice(part);
+        left -= part.len();
+    }
+}
