@@ -15,6 +15,8 @@ pub mod config;
 
 pub mod proxy_header;
 
+pub mod hpack;
+
 mod input;
 mod reference;
 

@@ -18,6 +18,7 @@ fn every_seed_of_every_target_holds() {
     replay("config", crate::config::check);
     replay("connection", crate::connection::check);
     replay("differential", crate::differential::check);
+    replay("hpack", crate::hpack::check);
     replay("proxy_header", crate::proxy_header::check);
     replay("request_head", crate::request_head::check);
     replay("response_head", crate::response_head::check);

@@ -11,7 +11,7 @@ use super::table::Table;
 /// Longest value that gets an entry. Longer ones (policies, tokens) would fill the table with a few, and are seldom the same.
 const LONGEST: usize = 256;
 /// Places by which entries are found: as many as a full table has of ordinary size.
-const PLACES: usize = 64;
+pub(super) const PLACES: usize = 64;
 
 /// One connection's, for all blocks that are written on it. It holds nothing before the first field that may repeat.
 ///
@@ -31,6 +31,8 @@ pub struct Encoder {
 #[derive(Debug, Clone, Copy)]
 struct Link {
     hash: u32,
+    /// That of its name in the static table, or 0.
+    index: u8,
     /// The entry before it that has the same place, by its number.
     before: u32,
 }
@@ -39,8 +41,9 @@ struct Link {
 struct Places {
     /// The last entry of a place, by its number.
     entries: [u32; PLACES],
-    /// What was written at last without an entry, by the upper half of its hash.
-    seen: [u16; PLACES],
+    /// What was written last without an entry, and before that, by the upper half of its hash. Two, because fields that have
+    /// one place and come in turns would else never be known again.
+    seen: [[u16; 2]; PLACES],
 }
 
 /// A change of the table's size that the other side has not been told.
@@ -149,7 +152,10 @@ impl Encoder {
             let found = self.table.get(age).filter(|_| age >= least)?;
             if found.note.hash == hash
                 && found.value == field.value
-                && found.name.eq_ignore_ascii_case(field.name)
+                && found.note.index == field.index
+                && (field.index != 0
+                    || found.name == field.name
+                    || found.name.eq_ignore_ascii_case(field.name))
             {
                 return Some(age);
             }
@@ -162,8 +168,15 @@ impl Encoder {
     fn is_again(&mut self, hash: u32) -> bool {
         let places = self.places.get_or_insert_with(Box::default);
         let mark = (hash >> 16) as u16;
-        let seen = places.seen.get_mut(hash as usize % PLACES);
-        seen.is_some_and(|seen| std::mem::replace(seen, mark) == mark)
+        let Some(seen) = places.seen.get_mut(hash as usize % PLACES) else {
+            return false;
+        };
+        let is_again = seen.contains(&mark);
+        if !is_again {
+            let [last, _] = *seen;
+            *seen = [mark, last];
+        }
+        is_again
     }
 
     fn insert(&mut self, hash: u32, field: &Literal<'_>) {
@@ -171,7 +184,9 @@ impl Encoder {
         let places = self.places.get_or_insert_with(Box::default);
         let last = places.entries.get_mut(hash as usize % PLACES);
         let before = last.map_or(0, |last| std::mem::replace(last, self.made));
-        self.table.insert(field.name, field.value, Link { hash, before });
+        let index = field.index;
+        self.table
+            .insert(field.name, field.value, Link { hash, index, before });
     }
 }
 
@@ -179,7 +194,7 @@ impl Default for Places {
     fn default() -> Self {
         Self {
             entries: [0; PLACES],
-            seen: [0; PLACES],
+            seen: [[0; 2]; PLACES],
         }
     }
 }
@@ -218,11 +233,14 @@ impl<'f> Literal<'f> {
 /// An integer in the last `prefix` bits of `first` and what follows them (RFC 7541 §5.1).
 pub(super) fn put_number(first: u8, prefix: u32, number: usize, out: &mut Vec<u8>) {
     let mask = (1_u8 << prefix) - 1;
-    let Some(mut rest) = number.checked_sub(usize::from(mask)) else {
-        out.push(first | number as u8);
-        return;
-    };
-    out.push(first | mask);
+    match number.checked_sub(usize::from(mask)) {
+        None => out.push(first | number as u8),
+        Some(rest) => put_long(first | mask, rest, out),
+    }
+}
+
+fn put_long(first: u8, mut rest: usize, out: &mut Vec<u8>) {
+    out.push(first);
     while rest > 0x7f {
         out.push(0x80 | (rest & 0x7f) as u8);
         rest >>= 7;
@@ -231,20 +249,19 @@ pub(super) fn put_number(first: u8, prefix: u32, number: usize, out: &mut Vec<u8
 }
 
 /// Eight bytes a step. Whoever finds values of one hash makes his own fields be compared with a few more entries.
-fn hash(key: u32, value: &[u8]) -> u32 {
+pub(super) fn hash(key: u32, value: &[u8]) -> u32 {
     const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 
-    let (words, rest) = value.as_chunks();
-    let mut last = [0; 8];
-    for (to, from) in last.iter_mut().zip(rest) {
-        *to = *from;
-    }
-    let mut hash = u64::from(key) << 32 | value.len() as u64;
-    for word in words.iter().chain([&last]) {
-        hash = (hash ^ u64::from_le_bytes(*word)).wrapping_mul(FACTOR);
-        hash ^= hash >> 32;
-    }
-    hash as u32
+    let mix = |hash: u64, word: u64| {
+        let product = u128::from(hash ^ word) * u128::from(FACTOR);
+        (product >> 64) as u64 ^ product as u64
+    };
+    let (words, _) = value.as_chunks();
+    let start = u64::from(key) << 32 | value.len() as u64;
+    let hash = words
+        .iter()
+        .fold(start, |hash, word| mix(hash, u64::from_le_bytes(*word)));
+    mix(hash, known::last_word(value)) as u32
 }
 
 #[cfg(test)]

@@ -141,10 +141,11 @@ pub(super) fn decode(text: &[u8], out: &mut Vec<u8>) -> Result<(), NotDecodable>
 /// The next four symbols when all of them are frequent ones, and the bits of their codes.
 fn four(bits: u64) -> Option<([u8; 4], u32)> {
     let mut symbols = [0; 4];
-    let (mut used, mut is_short) = (0, true);
+    let (mut rest, mut used, mut is_short) = (bits, 0, true);
     for symbol in &mut symbols {
-        let step = step(bits << used);
+        let step = step(rest);
         *symbol = step.symbol;
+        rest <<= step.bits;
         used += u32::from(step.bits);
         is_short &= step.bits != 0;
     }

@@ -1,6 +1,6 @@
 //! Names that the encoder knows: where they stand in the static table, and what becomes of their values.
 
-use super::standing;
+use Habit::{Changes, Repeats, Secret};
 
 /// What becomes of a field that is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,48 +21,43 @@ pub(super) struct Known {
     pub(super) habit: Habit,
     /// Its first index in the static table, or 0.
     pub(super) index: u8,
-    /// How many entries it has there.
-    pub(super) entries: u8,
 }
-
-use Habit::{Changes, Repeats, Secret};
 
 /// Fields whose values depend on what is asked for, when, or by whom, are said to change; so are all that have a number of
 /// each message in them. Others that do are found out: see [`super::Encoder`].
 #[rustfmt::skip]
 const KNOWN: [Known; 71] = [
-    // Where a host has few paths, those of `GET` are in the client's cache.
-    of(":authority", Repeats, 1, 1), of(":method", Repeats, 2, 2), of(":path", Changes, 4, 2),
-    of(":scheme", Repeats, 6, 2), of(":status", Repeats, 8, 7),
-    of("accept-charset", Repeats, 15, 1), of("accept-encoding", Repeats, 16, 1),
-    of("accept-language", Repeats, 17, 1), of("accept-ranges", Repeats, 18, 1), of("accept", Repeats, 19, 1),
-    of("access-control-allow-origin", Repeats, 20, 1), of("age", Changes, 21, 1), of("allow", Repeats, 22, 1),
-    of("authorization", Secret, 23, 1), of("cache-control", Repeats, 24, 1),
-    of("content-disposition", Changes, 25, 1), of("content-encoding", Repeats, 26, 1),
-    of("content-language", Repeats, 27, 1), of("content-length", Changes, 28, 1),
-    of("content-location", Changes, 29, 1), of("content-range", Changes, 30, 1),
-    of("content-type", Repeats, 31, 1), of("cookie", Secret, 32, 1), of("date", Repeats, 33, 1),
-    of("etag", Changes, 34, 1), of("expect", Repeats, 35, 1), of("expires", Changes, 36, 1),
-    of("from", Repeats, 37, 1), of("host", Repeats, 38, 1), of("if-match", Changes, 39, 1),
-    of("if-modified-since", Changes, 40, 1), of("if-none-match", Changes, 41, 1), of("if-range", Changes, 42, 1),
-    of("if-unmodified-since", Changes, 43, 1), of("last-modified", Changes, 44, 1), of("link", Repeats, 45, 1),
-    of("location", Changes, 46, 1), of("max-forwards", Repeats, 47, 1), of("proxy-authenticate", Repeats, 48, 1),
-    of("proxy-authorization", Secret, 49, 1), of("range", Changes, 50, 1), of("referer", Changes, 51, 1),
-    of("refresh", Repeats, 52, 1), of("retry-after", Repeats, 53, 1), of("server", Repeats, 54, 1),
-    of("set-cookie", Secret, 55, 1), of("strict-transport-security", Repeats, 56, 1),
-    of("transfer-encoding", Repeats, 57, 1), of("user-agent", Repeats, 58, 1), of("vary", Repeats, 59, 1),
-    of("via", Repeats, 60, 1), of("www-authenticate", Repeats, 61, 1),
+    of(":authority", Repeats, 1), of(":method", Repeats, 2), of(":path", Changes, 4),
+    of(":scheme", Repeats, 6), of(":status", Repeats, 8),
+    of("accept-charset", Repeats, 15), of("accept-encoding", Repeats, 16),
+    of("accept-language", Repeats, 17), of("accept-ranges", Repeats, 18), of("accept", Repeats, 19),
+    of("access-control-allow-origin", Repeats, 20), of("age", Changes, 21), of("allow", Repeats, 22),
+    of("authorization", Secret, 23), of("cache-control", Repeats, 24),
+    of("content-disposition", Changes, 25), of("content-encoding", Repeats, 26),
+    of("content-language", Repeats, 27), of("content-length", Changes, 28),
+    of("content-location", Changes, 29), of("content-range", Changes, 30),
+    of("content-type", Repeats, 31), of("cookie", Secret, 32), of("date", Repeats, 33),
+    of("etag", Changes, 34), of("expect", Repeats, 35), of("expires", Changes, 36),
+    of("from", Repeats, 37), of("host", Repeats, 38), of("if-match", Changes, 39),
+    of("if-modified-since", Changes, 40), of("if-none-match", Changes, 41), of("if-range", Changes, 42),
+    of("if-unmodified-since", Changes, 43), of("last-modified", Changes, 44), of("link", Repeats, 45),
+    of("location", Changes, 46), of("max-forwards", Repeats, 47), of("proxy-authenticate", Repeats, 48),
+    of("proxy-authorization", Secret, 49), of("range", Changes, 50), of("referer", Changes, 51),
+    of("refresh", Repeats, 52), of("retry-after", Repeats, 53), of("server", Repeats, 54),
+    of("set-cookie", Secret, 55), of("strict-transport-security", Repeats, 56),
+    of("transfer-encoding", Repeats, 57), of("user-agent", Repeats, 58), of("vary", Repeats, 59),
+    of("via", Repeats, 60), of("www-authenticate", Repeats, 61),
     // Whose request it is: many clients share a connection to a backend.
-    of("x-forwarded-for", Changes, 0, 0), of("forwarded", Changes, 0, 0), of("x-real-ip", Changes, 0, 0),
-    of("client-cert", Changes, 0, 0), of("client-cert-chain", Changes, 0, 0),
+    of("x-forwarded-for", Changes, 0), of("forwarded", Changes, 0), of("x-real-ip", Changes, 0),
+    of("client-cert", Changes, 0), of("client-cert-chain", Changes, 0),
     // Which request it is.
-    of("x-request-id", Changes, 0, 0), of("traceparent", Changes, 0, 0), of("tracestate", Changes, 0, 0),
-    of("idempotency-key", Changes, 0, 0), of("grpc-timeout", Changes, 0, 0), of("grpc-message", Changes, 0, 0),
-    of("server-timing", Changes, 0, 0),
+    of("x-request-id", Changes, 0), of("traceparent", Changes, 0), of("tracestate", Changes, 0),
+    of("idempotency-key", Changes, 0), of("grpc-timeout", Changes, 0), of("grpc-message", Changes, 0),
+    of("server-timing", Changes, 0),
     // Secrets that have become usual; `cookie` and the like are above.
-    of("x-api-key", Secret, 0, 0), of("x-auth-token", Secret, 0, 0), of("x-access-token", Secret, 0, 0),
-    of("x-csrf-token", Secret, 0, 0), of("x-xsrf-token", Secret, 0, 0), of("x-amz-security-token", Secret, 0, 0),
-    of("x-goog-api-key", Secret, 0, 0),
+    of("x-api-key", Secret, 0), of("x-auth-token", Secret, 0), of("x-access-token", Secret, 0),
+    of("x-csrf-token", Secret, 0), of("x-xsrf-token", Secret, 0), of("x-amz-security-token", Secret, 0),
+    of("x-goog-api-key", Secret, 0),
 ];
 
 /// Places in which names are looked for: few enough names that a place is seldom taken.
@@ -78,7 +73,7 @@ pub(super) fn find(name: &[u8], key: u32) -> Option<&'static Known> {
     for at in place(key)..PLACES + place(key) {
         let number = BY_KEY.get(at % PLACES).copied().unwrap_or_default();
         let known = ALL.get(usize::from(number).checked_sub(1)?)?;
-        if known.name.eq_ignore_ascii_case(name) {
+        if is_same(name, known.name) {
             return Some(known);
         }
     }
@@ -99,19 +94,48 @@ pub(super) const fn key(name: &[u8]) -> u32 {
     u32::from_le_bytes(bytes)
 }
 
+/// Whether names are the same, letters of both cases taken as one; `lower` has none in upper case.
+fn is_same(name: &[u8], lower: &[u8]) -> bool {
+    let is_word = |(word, lower): (&[u8; 8], &[u8; 8])| {
+        lowered(u64::from_le_bytes(*word)) == u64::from_le_bytes(*lower)
+    };
+    name.len() == lower.len()
+        && name.as_chunks().0.iter().zip(lower.as_chunks().0).all(is_word)
+        && lowered(last_word(name)) == last_word(lower)
+}
+
+/// The last 8 bytes; or all of fewer, in an order that their number gives. With the words before it, it is the whole text.
+pub(super) fn last_word(text: &[u8]) -> u64 {
+    if let Some(last) = text.last_chunk() {
+        return u64::from_le_bytes(*last);
+    }
+    if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
+        return u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last));
+    }
+    let word = |word, byte: &u8| word << 8 | u64::from(*byte);
+    text.iter().fold(0, word)
+}
+
+/// Eight bytes with letters in lower case.
+fn lowered(word: u64) -> u64 {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+
+    // The upper bit of a byte is carried into when the rest is at least `A`, or more than `Z`.
+    let rest = word & (0x7f * EACH);
+    let from_a = rest + (0x80 - b'A' as u64) * EACH;
+    let beyond_z = rest + (0x7f - b'Z' as u64) * EACH;
+    let is_upper = from_a & !beyond_z & !word & (0x80 * EACH);
+    word | is_upper >> 2
+}
+
 /// Where a key is looked for first.
 const fn place(key: u32) -> usize {
     (key.wrapping_mul(0x9e37_79b1) >> 24) as usize
 }
 
-const fn of(name: &'static str, habit: Habit, index: u8, entries: u8) -> Known {
+const fn of(name: &'static str, habit: Habit, index: u8) -> Known {
     let name = name.as_bytes();
-    Known {
-        name,
-        habit,
-        index,
-        entries,
-    }
+    Known { name, habit, index }
 }
 
 #[allow(
@@ -135,16 +159,33 @@ const fn by_key() -> [u8; PLACES] {
 impl Known {
     /// The index that stands for the name and this value together.
     pub(super) fn with(&self, value: &[u8]) -> Option<u8> {
-        (self.index..self.index + self.entries).find(|index| {
-            let entry = standing::entry_of(usize::from(*index));
-            entry.is_some_and(|(_, standing)| standing == value)
-        })
+        let index = match (self.index, value) {
+            (0, _) => return None,
+            (2, b"GET") => 2,
+            (2, b"POST") => 3,
+            (4, b"/") => 4,
+            (4, b"/index.html") => 5,
+            (6, b"http") => 6,
+            (6, b"https") => 7,
+            (8, b"200") => 8,
+            (8, b"204") => 9,
+            (8, b"206") => 10,
+            (8, b"304") => 11,
+            (8, b"400") => 12,
+            (8, b"404") => 13,
+            (8, b"500") => 14,
+            (16, b"gzip, deflate") => 16,
+            // The others stand there without a value.
+            (1 | 15 | 17.., b"") => self.index,
+            _ => return None,
+        };
+        Some(index)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::standing::STANDING;
+    use super::super::standing::{self, STANDING};
     use super::*;
 
     #[test]
@@ -171,12 +212,10 @@ mod tests {
         for index in 1..=STANDING {
             let (name, value) = standing::entry_of(index).unwrap();
             let known = find(name.text, key(name.text)).unwrap();
-            let first = usize::from(known.index);
-            assert!(
-                (first..first + usize::from(known.entries)).contains(&index),
-                "{index}"
-            );
+            let (first, _) = standing::entry_of(usize::from(known.index)).unwrap();
+            assert_eq!(first, name);
             assert_eq!(known.with(value), Some(index as u8));
+            assert_eq!(known.with(b"other"), None);
         }
     }
 
