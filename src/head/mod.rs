@@ -55,6 +55,8 @@ pub struct Field {
     pub name: Span,
     /// The value without optional white space around it.
     pub value: Span,
+    /// Whether it came by HTTP/2 as one that no table may keep, and may go on as no other (RFC 7541 §6.2.3).
+    pub is_secret: bool,
 }
 
 /// Protocol version of a message.

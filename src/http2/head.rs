@@ -144,9 +144,12 @@ impl<'h> RequestReader<'h> {
             }
             _ => {}
         }
-        let name = put(&mut self.head.bytes, name.text);
-        let value = put(&mut self.head.bytes, value);
-        self.head.fields.push(Field { id, name, value });
+        self.head.fields.push(Field {
+            id,
+            name: put(&mut self.head.bytes, name.text),
+            value: put(&mut self.head.bytes, value),
+            is_secret: name.is_secret,
+        });
         Ok(())
     }
 
@@ -279,8 +282,13 @@ impl<'h> RequestReader<'h> {
         if value.len as usize + b"cookie: \r\n".len() > self.limits.line {
             return Err(Malformed::FieldTooLong);
         }
-        let id = FieldName::Other;
-        head.fields.push(Field { id, name, value });
+        head.fields.push(Field {
+            id: FieldName::Other,
+            name,
+            value,
+            // Its name says as much.
+            is_secret: false,
+        });
         Ok(())
     }
 }
@@ -333,8 +341,14 @@ impl<'h> AnswerReader<'h> {
         if self.head.fields.len() == self.limits.fields {
             return Err(Malformed::TooManyFields);
         }
+        let is_secret = name.is_secret;
         let (name, value) = put_line(self.lines, name.text, value);
-        self.head.fields.push(Field { id, name, value });
+        self.head.fields.push(Field {
+            id,
+            name,
+            value,
+            is_secret,
+        });
         Ok(())
     }
 
@@ -423,6 +437,9 @@ impl TrailersReader {
     }
 }
 
+/// What stands behind the colon in a line of a field that no table may keep, in place of a space.
+pub const SECRET: u8 = b'\t';
+
 /// Writes a block from whole, checked lines.
 pub(super) fn encode(lines: &[u8], encoder: &mut Encoder, out: &mut Vec<u8>) {
     encoder.begin(out);
@@ -433,8 +450,11 @@ pub(super) fn encode(lines: &[u8], encoder: &mut Encoder, out: &mut Vec<u8>) {
         // That of a pseudo field comes first and is none.
         let colon = line.get(1..).and_then(|line| memchr::memchr(b':', line));
         if let Some((name, value)) = colon.and_then(|at| line.split_at_checked(at + 1)) {
-            let value = value.get(1..).unwrap_or_default().trim_ascii();
-            encoder.field(name, value, out);
+            let value = value.get(1..).unwrap_or_default();
+            match value.first() {
+                Some(&SECRET) => encoder.secret(name, value.trim_ascii(), out),
+                _ => encoder.field(name, value.trim_ascii(), out),
+            }
         }
     }
 }
@@ -493,4 +513,47 @@ fn decimal(text: &[u8]) -> Result<u64, Malformed> {
     number
         .filter(|number| is_number && *number <= i64::MAX as u64)
         .ok_or(Malformed::BadContentLength)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hpack::Decoder;
+
+    /// `x-key: v`, literal and never to be kept.
+    const NEVER: &[u8] = b"\x10\x05x-key\x01v";
+
+    #[test]
+    fn what_no_table_may_keep_goes_on_as_such() {
+        let (mut head, mut decoder) = (RequestHead::default(), Decoder::default());
+        let mut reader = RequestReader::new(&mut head, &Limits::default());
+        let block = [b"\x82\x86\x84\x41\x01a\x00\x01x\x01y", NEVER].concat();
+        decoder
+            .decode(&block, |name, value| reader.add(name, value))
+            .unwrap();
+        reader.finish(false).unwrap();
+        let are_secret: Vec<bool> = head.fields.iter().map(|field| field.is_secret).collect();
+        assert_eq!(are_secret, [false, true]);
+        let (mut encoder, mut out) = (Encoder::default(), Vec::new());
+        for _ in 0..3 {
+            out.clear();
+            encode(b"x-key:\tv\r\n", &mut encoder, &mut out);
+        }
+        assert_eq!(out, NEVER);
+    }
+
+    #[test]
+    fn lines_become_fields() {
+        let (mut encoder, mut decoder) = (Encoder::default(), Decoder::default());
+        let lines = b":status: 200\r\nX-One: a:b\r\nempty: \r\n:odd\r\n";
+        let (mut block, mut fields) = (Vec::new(), Vec::new());
+        encode(lines, &mut encoder, &mut block);
+        let mut add = |name: Name<'_>, value: &[u8]| fields.push((name.text.to_vec(), value.to_vec()));
+        decoder.decode(&block, &mut add).unwrap();
+        let expected: [(&[u8], &[u8]); 3] = [(b":status", b"200"), (b"x-one", b"a:b"), (b"empty", b"")];
+        assert_eq!(
+            fields,
+            expected.map(|(name, value)| (name.to_vec(), value.to_vec()))
+        );
+    }
 }

@@ -1,10 +1,9 @@
 //! A stream under TLS: rustls between the bytes that we mean and those on the socket.
 
-use std::io::{self, BufRead as _, IoSlice, Read as _, Write as _};
+use std::io::{self, IoSlice, Read as _, Write as _};
 use std::task::{Context, Poll, Waker, ready};
 
 use rustls::{Connection, ServerConnection};
-use tokio::io::ReadBuf;
 
 use super::Stream;
 use crate::tls;
@@ -118,28 +117,6 @@ impl Encrypted {
             match self.session.reader().read(space) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 result => return Poll::Ready(result),
-            }
-            ready!(self.poll_receive(context))?;
-        }
-    }
-
-    /// As [`Self::poll_read`], into memory that need not be initialised.
-    pub(super) fn poll_read_buf(
-        &mut self,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        loop {
-            let mut reader = self.session.reader();
-            match reader.fill_buf() {
-                Ok(received) => {
-                    let count = received.len().min(buffer.remaining());
-                    buffer.put_slice(received.get(..count).unwrap_or_default());
-                    reader.consume(count);
-                    return Poll::Ready(Ok(()));
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
             }
             ready!(self.poll_receive(context))?;
         }

@@ -174,36 +174,21 @@ impl Stream {
 }
 
 impl AsyncRead for Stream {
-    /// As [`Self::poll_read`], but into memory that need not be initialised: a buffer of the `h2` crate is large, and what comes
-    /// is small.
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        socket!(
-            self.get_mut(),
-            socket => Pin::new(socket).poll_read(context, buffer),
-            tls => tls.poll_read_buf(context, buffer)
-        )
+        let space = buffer.initialize_unfilled();
+        let count = ready!(Self::poll_read(self.get_mut(), context, space))?;
+        buffer.advance(count);
+        Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Self::poll_write(self.get_mut(), context, &[IoSlice::new(bytes)])
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        parts: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Self::poll_write(self.get_mut(), context, parts)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

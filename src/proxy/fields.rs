@@ -4,8 +4,9 @@
 use super::Peer;
 use super::forwarded::Identity;
 use crate::backend::{Address, Scheme};
-use crate::head::{BodyLength, FieldName, RequestHead, ResponseHead, Version, list};
+use crate::head::{BodyLength, Field, FieldName, RequestHead, ResponseHead, Version, list};
 use crate::http1::reason_phrase;
+use crate::http2;
 
 /// What is written beside the fields that came, roughly.
 const LINES_OF_REQUEST: usize = 256;
@@ -36,7 +37,10 @@ pub fn write_request(
         out.extend_from_slice(backend.authority().as_bytes());
     }
     out.extend_from_slice(b"\r\n");
-    write_forwarded(head, identity, peer, out);
+    for field in forwarded(head, identity, peer) {
+        write_field(head.text(field.name), head.text(field.value), out);
+    }
+    write_identity(head, identity, peer, out);
     if takes_trailers(head) {
         // RFC 9110 §10.1.4: whoever sends it says that it concerns this connection only.
         out.extend_from_slice(b"Connection: TE\r\nTE: trailers\r\n");
@@ -78,7 +82,10 @@ pub(super) fn request_for_http2(
         write_escaped(head.text(query), b"\"<>", out);
     }
     out.extend_from_slice(b"\r\n");
-    write_forwarded(head, identity, peer, out);
+    for field in forwarded(head, identity, peer) {
+        write_line(field, &head.bytes, out);
+    }
+    write_identity(head, identity, peer, out);
     if takes_trailers(head) {
         out.extend_from_slice(b"te: trailers\r\n");
     }
@@ -109,15 +116,24 @@ fn hex(digit: u8) -> u8 {
     }
 }
 
-/// What of a request's fields goes on, and what backends are told of its client.
-fn write_forwarded(head: &RequestHead, identity: &Identity, peer: &Peer, out: &mut Vec<u8>) {
-    for field in &head.fields {
+/// Those of a request's fields that go on to the backend.
+fn forwarded<'h>(head: &'h RequestHead, identity: &Identity, peer: &Peer) -> impl Iterator<Item = &'h Field> {
+    let is_trusted = identity.is_trusted;
+    head.fields.iter().filter(move |field| {
         let name = head.text(field.name);
-        if is_forwarded((field.id, name), identity.is_trusted, peer) && !head.connection_names(name) {
-            write_field(name, head.text(field.value), out);
-        }
+        is_forwarded((field.id, name), is_trusted, peer) && !head.connection_names(name)
+    })
+}
+
+/// Writes the line of a field for HTTP/2.
+fn write_line(field: &Field, bytes: &[u8], out: &mut Vec<u8>) {
+    let start = out.len() + field.name.of(bytes).len() + 1;
+    write_field(field.name.of(bytes), field.value.of(bytes), out);
+    if field.is_secret
+        && let Some(mark) = out.get_mut(start)
+    {
+        *mark = http2::SECRET;
     }
-    write_identity(head, identity, peer, out);
 }
 
 /// What an answer's head depends on beside the answer itself.
@@ -178,7 +194,7 @@ pub(super) fn answer_for_http2(head: &ResponseHead, bytes: &[u8], context: Answe
         let name = field.name.of(bytes);
         let is_handshake = context.is_switch && name.eq_ignore_ascii_case(b"sec-websocket-accept");
         if !is_ours(field.id) && !is_handshake && !head.connection_names(bytes, name) {
-            write_field(name, field.value.of(bytes), out);
+            write_line(field, bytes, out);
         }
     }
     if !has_date {

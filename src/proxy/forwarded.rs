@@ -150,6 +150,7 @@ mod tests {
             head.bytes.extend_from_slice(line.as_bytes());
             let value = Span::new(start, head.bytes.len());
             head.fields.push(Field {
+                is_secret: false,
                 id: FieldName::XForwardedFor,
                 name: Span::default(),
                 value,

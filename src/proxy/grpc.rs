@@ -121,6 +121,7 @@ mod tests {
         head.bytes.extend_from_slice(b"Content-Type");
         head.bytes.extend_from_slice(media.as_bytes());
         head.fields.push(Field {
+            is_secret: false,
             id: FieldName::Other,
             name: Span::new(0, 12),
             value: Span::new(12, 12 + media.len()),

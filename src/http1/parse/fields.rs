@@ -86,6 +86,7 @@ pub(in crate::http1) fn field_line(bytes: &[u8], start: usize, end: usize) -> Re
     let value_start = start + length + 1 + leading;
     let value = list::trim(rest.get(leading..).unwrap_or_default());
     Ok(Field {
+        is_secret: false,
         id: FieldName::recognise(name),
         name: Span::new(start, start + length),
         value: Span::new(value_start, value_start + value.len()),
