@@ -24,6 +24,9 @@ const SPARE_AFTER: Duration = Duration::from_secs(1);
 const A_MOMENT: Duration = Duration::from_millis(100);
 /// Idle connections kept for one backend by one worker; more are closed.
 const KEPT_PER_BACKEND: usize = 1024;
+/// Connections that one sweep closes: the kernel takes about 5 µs for each, and the worker's requests wait meanwhile. A
+/// reload without a thousand backends leaves thousands to close.
+const CLOSED_AT_ONCE: usize = 64;
 
 /// A connection to a backend, with what reading an answer needs.
 #[derive(Debug)]
@@ -84,6 +87,18 @@ struct Idle {
 #[derive(Default)]
 pub struct IdleConnections {
     by_backend: RefCell<HashMap<BackendId, Vec<Idle>, FixedState>>,
+    round: RefCell<Round>,
+}
+
+/// How far the sweeping is.
+#[derive(Default)]
+struct Round {
+    /// Backends that were not looked at in this round.
+    unseen: Vec<BackendId>,
+    /// How many of them one sweep looks at.
+    share: usize,
+    /// Nobody takes them any more; those found last are closed first, because a backend may wait for that.
+    leaving: Vec<Idle>,
 }
 
 impl IdleConnections {
@@ -136,35 +151,42 @@ impl IdleConnections {
         }
     }
 
-    /// Closes those that are too old, that have news, that a backend may need closed, or whose backend has no `member` any
-    /// more; makes those spare that were not used for a while.
+    /// Begins to look through all of them, which so many calls of [`Self::sweep`] do together: no request waits for the
+    /// whole of it.
+    pub fn begin_sweep(&self, parts: usize) {
+        let mut round = self.round.borrow_mut();
+        round.unseen.clear();
+        round.unseen.extend(self.by_backend.borrow().keys());
+        round.share = round.unseen.len().div_ceil(parts.max(1));
+    }
+
+    /// Does the next part: closes those that are too old, that have news, that a backend may need closed, or whose backend
+    /// has no `member` any more; makes those spare that were not used for a while. Closes a few of many, and more at the
+    /// next call.
     pub fn sweep<'m>(&self, now: Instant, member: impl Fn(BackendId) -> Option<&'m Member>) {
-        self.by_backend.borrow_mut().retain(|backend, idle| {
-            let Some(member) = member(*backend) else {
-                return false;
-            };
-            idle.retain_mut(|idle| now < idle.until && !idle.connection.connection.has_news(false));
-            // They stand in the order in which they were used.
-            let since = |age| move |idle: &Idle| now.saturating_duration_since(idle.since) >= age;
-            if member.backend.has_unanswered() {
-                idle.drain(..idle.partition_point(since(A_MOMENT)));
-                member.spare.clear();
-            }
-            // A TLS session lives in the memory of its worker.
-            if member.backend.address.scheme != Scheme::Https {
-                let spare = idle.partition_point(since(SPARE_AFTER));
-                for idle in idle.drain(..spare) {
-                    member.spare.put(*idle.connection, idle.until);
+        let mut by_backend = self.by_backend.borrow_mut();
+        let Round {
+            unseen,
+            share,
+            leaving,
+        } = &mut *self.round.borrow_mut();
+        for backend in unseen.drain(unseen.len().saturating_sub(*share)..) {
+            match (member(backend), by_backend.get_mut(&backend)) {
+                (Some(member), Some(idle)) => sort_out(idle, member, now, leaving),
+                (None, _) => {
+                    let left = by_backend.remove(&backend).into_iter().flatten();
+                    leaving.extend(left);
                 }
+                (Some(_), None) => {}
             }
-            member.spare.sweep(now);
-            true
-        });
+        }
+        leaving.truncate(leaving.len().saturating_sub(CLOSED_AT_ONCE));
     }
 
     /// Closes all.
     pub fn clear(&self) {
         self.by_backend.borrow_mut().clear();
+        self.round.borrow_mut().leaving.clear();
     }
 
     /// How many there are.
@@ -175,5 +197,90 @@ impl IdleConnections {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+/// Moves what is not to be kept from `idle` to `leaving`, and what was not used for a while to where all workers find it.
+fn sort_out(idle: &mut Vec<Idle>, member: &Member, now: Instant, leaving: &mut Vec<Idle>) {
+    let is_useless = |idle: &mut Idle| now >= idle.until || idle.connection.connection.has_news(false);
+    leaving.extend(idle.extract_if(.., is_useless));
+    // They stand in the order in which they were used.
+    let since = |age| move |idle: &Idle| now.saturating_duration_since(idle.since) >= age;
+    if member.backend.has_unanswered() {
+        leaving.extend(idle.drain(..idle.partition_point(since(A_MOMENT))));
+        member.spare.clear();
+    }
+    // A TLS session lives in the memory of its worker.
+    if member.backend.address.scheme != Scheme::Https {
+        for idle in idle.drain(..idle.partition_point(since(SPARE_AFTER))) {
+            if member.spare.has_room() {
+                member.spare.put(*idle.connection, idle.until);
+            } else {
+                leaving.push(idle);
+            }
+        }
+    }
+    member.spare.sweep(now);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{ErrorKind, Read as _};
+    use std::net::{Ipv4Addr, TcpListener, TcpStream};
+
+    use super::*;
+    use crate::clock;
+    use crate::net::StdStream;
+
+    const KEEP: Duration = Duration::from_secs(60);
+
+    /// Gives back one connection to each of so many backends; what the backends see.
+    fn idle(connections: &IdleConnections, backends: usize, now: Instant) -> Vec<TcpStream> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let one = |_| {
+            let ours = TcpStream::connect(address).unwrap();
+            ours.set_nonblocking(true).unwrap();
+            let stream = Stream::from_std(StdStream::Tcp(ours)).unwrap();
+            let connection = BackendConnection::new(BackendId::next(), stream);
+            connections.give_back(connection, now, KEEP, &Buffers::default());
+            let theirs = listener.accept().unwrap().0;
+            theirs.set_nonblocking(true).unwrap();
+            theirs
+        };
+        (0..backends).map(one).collect()
+    }
+
+    fn closed(backends: &[TcpStream]) -> usize {
+        let is_open = |mut backend: &TcpStream| {
+            let read = backend.read(&mut [0]);
+            read.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+        };
+        backends.iter().filter(|backend| !is_open(backend)).count()
+    }
+
+    #[tokio::test]
+    async fn thousands_that_lost_their_backends_are_closed_a_few_at_a_time() {
+        let (connections, now) = (IdleConnections::default(), clock::now());
+        let backends = idle(&connections, 2 * CLOSED_AT_ONCE + 1, now);
+        connections.begin_sweep(1);
+        for wanted in [1, 2, 3] {
+            connections.sweep(now, |_| None);
+            assert!(connections.is_empty(), "nobody can take one");
+            let wanted = (wanted * CLOSED_AT_ONCE).min(backends.len());
+            assert_eq!(closed(&backends), wanted);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_round_looks_at_a_part_of_the_backends_at_a_time() {
+        let (connections, now) = (IdleConnections::default(), clock::now());
+        let _backends = idle(&connections, 5, now);
+        connections.begin_sweep(2);
+        let left = [(); 3].map(|()| {
+            connections.sweep(now, |_| None);
+            connections.len()
+        });
+        assert_eq!(left, [2, 0, 0]);
     }
 }

@@ -42,6 +42,11 @@ impl SpareConnections {
         }
     }
 
+    /// Whether one more would be kept.
+    pub(super) fn has_room(&self) -> bool {
+        self.len() < KEPT
+    }
+
     /// Takes the one put last that is still open and quiet, which the kernel is asked about: nobody has watched it.
     pub fn take(&self, backend: BackendId, now: Instant) -> Option<Box<BackendConnection>> {
         loop {

@@ -21,7 +21,7 @@ use crate::telemetry::metrics::WorkerCounters;
 const HEADS_KEPT: usize = 256;
 /// Log lines reach the sink within 100 ms: 80 here, the rest for the writer.
 const TICKS_PER_FLUSH: u64 = 4;
-/// Idle connections are looked through once a second.
+/// Idle connections are looked through once a second, a part of them at every tick.
 const TICKS_PER_SWEEP: u64 = 50;
 
 /// One worker's context.
@@ -106,14 +106,16 @@ impl Worker {
             self.log.borrow_mut().flush();
             self.write_date();
         }
+        // Also without requests: an old snapshot is let go of soon.
+        let local = self.local();
         if tick.is_multiple_of(TICKS_PER_SWEEP) {
-            let local = self.local();
-            self.idle
-                .sweep(self.wheel.now(), |backend| local.snapshot.member(backend));
+            self.idle.begin_sweep(TICKS_PER_SWEEP as usize);
             self.shared_connections
                 .sweep(self.wheel.now(), |backend| local.snapshot.keep_for(backend));
             self.counters.backend_connections_idle.set(self.idle.len() as u64);
         }
+        self.idle
+            .sweep(self.wheel.now(), |backend| local.snapshot.member(backend));
     }
 
     /// The value of a `Date` field, at most a tenth of a second behind.
