@@ -44,6 +44,9 @@ pub struct Address {
     pub url: String,
 }
 
+/// Scheme, host, port and socket file.
+pub type Place<'a> = (Scheme, &'a str, u16, Option<&'a Path>);
+
 impl PartialEq for Address {
     fn eq(&self, other: &Self) -> bool {
         self.place() == other.place()
@@ -111,7 +114,7 @@ impl Address {
     }
 
     /// What two addresses of one place have in common.
-    pub fn place(&self) -> (Scheme, &str, u16, Option<&Path>) {
+    pub fn place(&self) -> Place<'_> {
         (self.scheme, &self.host, self.port, self.file.as_deref())
     }
 

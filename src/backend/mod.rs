@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 
-pub use address::{Address, AddressError, Scheme};
+pub use address::{Address, AddressError, Place, Scheme};
 
 /// Identifies a backend within this process, across reloads; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -19,7 +19,7 @@ pub use settings::{BackendSettings, Settings, Timeouts};
 pub use shared::{Claim, Making, SharedConnections};
 pub use spare::SpareConnections;
 
-use crate::backend::{Backend, BackendId, Scheme};
+use crate::backend::{Backend, BackendId, Place, Scheme};
 use crate::health::Health;
 use crate::net::Secured;
 use crate::retry::Budget;
@@ -94,11 +94,9 @@ impl Pool {
     /// Makes a pool; `previous` is the pool of the same name before a reload. Backends with the same URL keep their
     /// health, counters and connections.
     pub fn new(settings: Settings, previous: Option<&Self>) -> Arc<Self> {
-        let members: Vec<Arc<Member>> = settings
-            .backends
-            .iter()
-            .map(|backend| carry_over(backend, &settings, previous))
-            .collect();
+        let before = Before::of(&settings, previous);
+        let backends = settings.backends.iter();
+        let members: Vec<Arc<Member>> = backends.map(|backend| before.member(backend)).collect();
         let turn = previous.map_or_else(Arc::default, |pool| Arc::clone(&pool.turn));
         let budget = previous.map_or_else(
             || Arc::new(Budget::new(crate::clock::now())),
@@ -142,30 +140,39 @@ impl Pool {
     }
 }
 
-fn carry_over(wanted: &BackendSettings, settings: &Settings, previous: Option<&Pool>) -> Arc<Member> {
-    // Connections that were made under other rules of TLS, or without a header that they need, must not be used under these.
-    // Where the same files hold something else, the backend is the same, and its connections are told apart by their rules.
-    let rules = |settings: &Settings| settings.tls.as_ref().map(|tls| tls.settings.clone());
-    let previous = previous.filter(|pool| {
-        let before = &pool.settings;
-        rules(before) == rules(settings) && before.send_proxy == settings.send_proxy
-    });
-    let same = previous.and_then(|pool| {
-        pool.members.iter().find(|member| {
-            member.backend.address == wanted.address && member.backend.is_backup == wanted.is_backup
-        })
-    });
-    match same {
-        Some(member) => {
-            member.backend.weight.store(wanted.weight, Ordering::Relaxed);
-            Arc::clone(member)
+/// The members that a reload carries over, by what makes a backend another one.
+struct Before<'a>(HashMap<(Place<'a>, bool), &'a Arc<Member>>);
+
+impl<'a> Before<'a> {
+    /// Those of `previous` that may go on under these settings.
+    fn of(settings: &Settings, previous: Option<&'a Pool>) -> Self {
+        // Connections that were made under other rules of TLS, or without a header that they need, must not be used under
+        // these. Where the same files hold something else, the backend is the same, and its connections are told apart by
+        // their rules.
+        let rules = |settings: &Settings| settings.tls.as_ref().map(|tls| tls.settings.clone());
+        let previous = previous.filter(|pool| {
+            let before = &pool.settings;
+            rules(before) == rules(settings) && before.send_proxy == settings.send_proxy
+        });
+        let members = previous.into_iter().flat_map(|pool| &pool.members);
+        let key = |backend: &'a Backend| (backend.address.place(), backend.is_backup);
+        Self(members.map(|member| (key(&member.backend), member)).collect())
+    }
+
+    /// The member that this backend was, or a new one.
+    fn member(&self, wanted: &BackendSettings) -> Arc<Member> {
+        match self.0.get(&(wanted.address.place(), wanted.is_backup)) {
+            Some(member) => {
+                member.backend.weight.store(wanted.weight, Ordering::Relaxed);
+                Arc::clone(member)
+            }
+            None => Arc::new(Member {
+                label: Label::new(&wanted.address.url),
+                spare: SpareConnections::default(),
+                backend: Backend::new(wanted.address.clone(), wanted.weight, wanted.is_backup),
+                health: Health::new(),
+                is_drained: AtomicBool::new(false),
+            }),
         }
-        None => Arc::new(Member {
-            label: Label::new(&wanted.address.url),
-            spare: SpareConnections::default(),
-            backend: Backend::new(wanted.address.clone(), wanted.weight, wanted.is_backup),
-            health: Health::new(),
-            is_drained: AtomicBool::new(false),
-        }),
     }
 }
