@@ -71,7 +71,7 @@ impl SpareConnections {
     }
 
     /// Closes all.
-    pub(super) fn clear(&self) {
+    pub fn clear(&self) {
         self.kept().spares.clear();
     }
 

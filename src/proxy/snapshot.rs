@@ -72,10 +72,11 @@ impl Shared {
         })
     }
 
-    /// Puts another snapshot in force.
-    pub fn replace(&self, snapshot: Snapshot) {
-        self.snapshot.store(Arc::new(snapshot));
+    /// Puts another snapshot in force; gives the one before, which workers let go of as they come to it.
+    pub fn replace(&self, snapshot: Snapshot) -> Arc<Snapshot> {
+        let before = self.snapshot.swap(Arc::new(snapshot));
         self.changed();
+        before
     }
 
     /// Lets workers look at the memberships again. Called after [`Pool::refresh`].

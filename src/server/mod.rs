@@ -4,6 +4,7 @@ mod assemble;
 mod certificates;
 mod limits;
 mod listeners;
+mod reload;
 mod signals;
 mod view;
 mod watchers;
@@ -17,7 +18,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use crate::admin::{self, COMMANDS_WAITING, Command, Control, Readiness, ReloadOutcome};
+use crate::admin::{self, COMMANDS_WAITING, Command, Control, Readiness};
 use crate::clock;
 use crate::config::{self, Config, Workers};
 use crate::health::Change;
@@ -27,6 +28,7 @@ use crate::proxy::Shared;
 use crate::tasks::Tasks;
 use crate::telemetry::Logs;
 use crate::telemetry::metrics::WorkerCounters;
+use reload::{Reloads, Successor};
 use signals::{Event, Signals};
 use view::{Changing, Facts};
 use watchers::Watchers;
@@ -119,8 +121,8 @@ pub fn run(plan: Plan, on_start: impl FnOnce(&Running)) -> Result<(), StartError
 
 /// Everything that lives as long as the process.
 struct Server {
-    config: Config,
-    source: Option<PathBuf>,
+    drain: Duration,
+    reloads: Reloads,
     running: Running,
     facts: Arc<Facts>,
     listeners: Vec<net::Bound>,
@@ -201,8 +203,8 @@ impl Server {
         running.announce();
         tasks.spawn(certificates::watch(Arc::clone(&facts)));
         Ok(Self {
-            config,
-            source,
+            drain: config.timeouts.drain,
+            reloads: Reloads::new(source, config, descriptors, Arc::clone(&facts.shared)),
             running,
             facts,
             listeners,
@@ -222,16 +224,15 @@ impl Server {
             tokio::select! {
                 event = self.signals.next() => match event {
                     Event::Stop => break,
-                    Event::Reload => drop(self.reload()),
+                    Event::Reload => self.reloads.ask(None),
                     Event::ReopenLogs => self.reopen_logs(),
                     Event::Upgrade => tracing::warn!("SIGUSR2: replacing the running binary is not built yet"),
                 },
                 Some(change) = self.changes.recv() => self.put_in_force(change),
-                Some(Command::Reload(reply)) = self.commands.recv() => {
-                    let outcome = self.reload();
-                    // Who asked may have gone.
-                    let _ = reply.send(outcome);
+                Some(Command::Reload(reply)) = self.commands.recv(), if !self.reloads.is_under_way() => {
+                    self.reloads.ask(Some(reply));
                 }
+                read = self.reloads.read() => self.conclude(read),
             }
         }
         self.drain().await;
@@ -258,46 +259,31 @@ impl Server {
         self.facts.shared.changed();
     }
 
-    /// Reads the config again and swaps what follows from it. A config that fails changes nothing.
-    fn reload(&mut self) -> ReloadOutcome {
-        let Some(source) = &self.source else {
-            let why = "there is nothing to reload: this process runs without a config file";
-            tracing::warn!("{why}");
-            return Err(vec![why.to_owned()]);
-        };
-        let began = clock::now();
-        let result = assemble::again(source, &self.config, &self.facts.shared);
-        let outcome = match result {
-            Ok((config, pools)) => {
-                self.watchers.watch(&pools);
-                certificates::adopt(&self.facts.listeners, &config.listeners);
-                self.config = config;
-                let took_ms = clock::now().saturating_duration_since(began).as_millis() as u64;
-                tracing::info!(source = %source.display(), took_ms, "Reloaded");
-                Ok(config::print(&self.config))
-            }
-            Err(errors) => {
-                for error in &errors {
-                    tracing::error!(source = %source.display(), %error, "Reload failed: nothing has changed");
-                }
-                Err(errors)
-            }
-        };
+    /// Puts in force what a reload has read; where that has failed, nothing changes.
+    fn conclude(&mut self, read: Result<Successor, Vec<String>>) {
+        let outcome = read.map(|successor| {
+            self.drain = successor.drain;
+            certificates::adopt(&self.facts.listeners, &successor.listeners);
+            self.reloads.put_in_force(successor.snapshot);
+            self.watchers.watch(&self.facts.shared.snapshot().pools);
+            successor.text
+        });
+        self.reloads.log(&outcome);
         self.facts.changing().reloaded(&outcome);
-        outcome.map(drop)
+        self.reloads.reply(outcome.map(drop));
     }
 
     /// Lets running requests finish; a second signal, or the end of `timeouts.drain`, ends them.
     async fn drain(&mut self) {
         tracing::info!(
-            timeout_s = self.config.timeouts.drain.as_secs(),
+            timeout_s = self.drain.as_secs(),
             "Stopping: running requests may finish"
         );
         self.facts.changing().readiness = Readiness::NotReady("stopping".to_owned());
         // Socket files go first: whoever finds one is still taken in.
         self.listeners.clear();
         let _ = self.stop.send(Stop::Drain);
-        let deadline = tokio::time::sleep(self.config.timeouts.drain);
+        let deadline = tokio::time::sleep(self.drain);
         tokio::pin!(deadline);
         loop {
             tokio::select! {

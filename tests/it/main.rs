@@ -25,6 +25,7 @@ mod limits;
 mod overload;
 mod proxy_protocol;
 mod real;
+mod reloads;
 mod requests;
 mod retries;
 mod reuse;
