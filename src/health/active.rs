@@ -35,16 +35,30 @@ pub struct Change {
     pub in_force: oneshot::Sender<()>,
 }
 
-/// Probes a backend for ever; ends by being aborted. The first probe follows at once, for a name (`lookup`) once its
-/// first lookup has ended. `health` is up to date before `on_change` hears of it. With [`Kind::None`] nothing is
-/// probed and the backend is eligible.
-pub async fn watch(
-    backend: Arc<Backend>,
-    health: Arc<Health>,
-    check: Check,
-    lookup: Option<Arc<Lookup>>,
-    on_change: mpsc::Sender<Change>,
-) {
+/// Whom to probe, and how.
+pub struct Watch {
+    /// The backend.
+    pub backend: Arc<Backend>,
+    /// Where what is found is written down.
+    pub health: Arc<Health>,
+    /// How it is probed.
+    pub check: Check,
+    /// Who resolves its name, if it has one: the first probe waits for the first lookup to end.
+    pub lookup: Option<Arc<Lookup>>,
+    /// How long after the beginning the first probe follows, unless a request fails before.
+    pub first_after: Duration,
+}
+
+/// Probes a backend for ever; ends by being aborted. Its health is up to date before `on_change` hears of it. With
+/// [`Kind::None`] nothing is probed and the backend is eligible.
+pub async fn watch(watch: Watch, on_change: mpsc::Sender<Change>) {
+    let Watch {
+        backend,
+        health,
+        check,
+        lookup,
+        first_after,
+    } = watch;
     let tracker = Tracker::new(&check, health.status().state);
     let mut watcher = Watcher {
         backend,
@@ -56,7 +70,7 @@ pub async fn watch(
     if check.kind == Kind::None {
         watcher.trust().await;
     } else {
-        watcher.probe_for_ever(&check).await;
+        watcher.probe_for_ever(&check, first_after).await;
     }
 }
 
@@ -69,11 +83,13 @@ struct Watcher {
 }
 
 impl Watcher {
-    async fn probe_for_ever(&mut self, check: &Check) {
+    async fn probe_for_ever(&mut self, check: &Check, first_after: Duration) {
         let mut chance = Chance::fresh();
+        let first = clock::now() + first_after;
         if let (Some(lookup), true) = (&self.lookup, self.backend.resolved.load().is_empty()) {
             lookup.settled().await;
         }
+        self.wait_until(first).await;
         loop {
             // The semaphore is never closed.
             let permit = PROBES.acquire().await;
@@ -211,15 +227,20 @@ mod tests {
             check: Check,
             lookup: Option<Arc<Lookup>>,
         ) -> Self {
-            let (on_change, changes) = mpsc::channel(10);
-            let mut tasks = Tasks::default();
-            tasks.spawn(watch(
-                Arc::clone(backend),
-                Arc::clone(&health),
+            Self::of(Watch {
+                backend: Arc::clone(backend),
+                health,
                 check,
                 lookup,
-                on_change,
-            ));
+                first_after: Duration::ZERO,
+            })
+        }
+
+        fn of(begun: Watch) -> Self {
+            let health = Arc::clone(&begun.health);
+            let (on_change, changes) = mpsc::channel(10);
+            let mut tasks = Tasks::default();
+            tasks.spawn(watch(begun, on_change));
             Self {
                 health,
                 changes,
@@ -279,6 +300,24 @@ mod tests {
             status.probed.clone().unwrap().error.as_deref(),
             Some("status 503")
         );
+    }
+
+    #[tokio::test]
+    async fn a_first_probe_that_is_to_come_later_comes_at_once_when_a_request_fails() {
+        let scripted = Scripted::start(OK).await;
+        let watched = Watched::of(Watch {
+            backend: scripted.backend(),
+            health: Health::new(),
+            check: check(None),
+            lookup: None,
+            first_after: Duration::from_hours(1),
+        });
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(watched.health.status().probed, None);
+        watched.health.suspect();
+        watched.status(|status| status.state == State::Up).await;
     }
 
     #[tokio::test]

@@ -9,7 +9,7 @@ mod tracker;
 #[cfg(test)]
 mod scripted;
 
-pub use active::{Change, watch};
+pub use active::{Change, Watch, watch};
 pub use probe::{Outcome, ProbeError, probe};
 pub use settings::{Check, Kind, StatusRange};
 pub use status::{Health, Probed, State, Status};
