@@ -1,6 +1,7 @@
 //! A backend: who it is, where it is, how much it may get and how much it has. Shared by all workers through atomics.
 
 mod address;
+mod first_lookup;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -8,6 +9,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 
 pub use address::{Address, AddressError, Place, Scheme};
+pub use first_lookup::FirstLookup;
 
 /// Identifies a backend within this process, across reloads; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -39,6 +41,8 @@ pub struct Backend {
     pub is_backup: bool,
     /// Where its name leads now; empty until it first resolved. Written by the control plane only.
     pub resolved: ArcSwap<Vec<std::net::SocketAddr>>,
+    /// Whether that is worth waiting for.
+    pub first_lookup: FirstLookup,
     /// Requests that it is working on now.
     pub in_flight: Padded<AtomicU32>,
     /// New connections, of requests and of probes, on which it has not answered yet.
@@ -60,8 +64,13 @@ impl Backend {
     /// Makes a backend. An IP literal is resolved at once; a name has no address yet.
     pub fn new(address: Address, weight: u32, is_backup: bool) -> Arc<Self> {
         let resolved = address.socket().into_iter().collect::<Vec<_>>();
+        let first_lookup = FirstLookup::default();
+        if !address.has_name() {
+            first_lookup.settle();
+        }
         Arc::new(Self {
             id: BackendId::next(),
+            first_lookup,
             address,
             weight: AtomicU32::new(weight),
             is_backup,
@@ -113,6 +122,7 @@ mod tests {
     fn an_ip_literal_is_resolved_at_once_and_a_name_is_not() {
         let resolved = |url| {
             let backend = Backend::new(Address::parse(url).unwrap(), 1, false);
+            assert_eq!(backend.first_lookup.is_settled(), !backend.address.has_name());
             backend.resolved.load_full().to_vec()
         };
         assert_eq!(resolved("http://127.0.0.1:81"), ["127.0.0.1:81".parse().unwrap()]);

@@ -4,12 +4,12 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
-use crate::backend::{Backend, BackendId};
+use crate::backend::Backend;
 use crate::chance::{Chance, jittered};
 use crate::net::{Lookup, resolve};
 use crate::tasks::Tasks;
@@ -20,56 +20,77 @@ const INTERVAL: Duration = Duration::from_secs(30);
 /// Lookups of one name are at least this far apart, however many connections fail.
 const GAP: Duration = Duration::from_secs(1);
 
+/// How long the first lookup of a name may take until nobody waits for it any more. The system's resolver tries for many times as
+/// long where name servers are silent; requests have other backends meanwhile.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// The names of a config's backends. IP literals and socket files are not among them.
 #[derive(Debug, Default)]
 pub struct Names {
-    names: Vec<Name>,
-    /// Index of the name of each backend that has one.
-    by_backend: HashMap<BackendId, usize>,
+    followed: HashMap<String, Followed>,
+}
+
+/// A name, and the task that resolves it.
+#[derive(Debug)]
+struct Followed {
+    name: Arc<Name>,
+    _task: Tasks,
 }
 
 impl Names {
-    /// Collects the names; backends with equal ones share it.
-    pub fn of<'a>(backends: impl IntoIterator<Item = &'a Arc<Backend>>) -> Self {
-        let mut names = Self::default();
-        let mut by_host: HashMap<&str, usize> = HashMap::new();
+    /// Resolves the names of these backends, and no others, one task a name. One that was resolved before goes on to be: a
+    /// backend that is new has its last answer at once.
+    pub fn follow<'a>(&mut self, backends: impl IntoIterator<Item = &'a Arc<Backend>>) {
+        let mut by_host: HashMap<&str, Vec<Arc<Backend>>> = HashMap::new();
         for backend in backends {
-            if !backend.address.has_name() {
-                continue;
-            }
-            let host = backend.address.host.as_str();
-            let index = *by_host.entry(host).or_insert_with(|| {
-                names.names.push(Name::new(host));
-                names.names.len() - 1
-            });
-            if let Some(name) = names.names.get_mut(index) {
-                name.backends.push(Arc::clone(backend));
-                names.by_backend.insert(backend.id, index);
+            if backend.address.has_name() {
+                let same = by_host.entry(&backend.address.host).or_default();
+                same.push(Arc::clone(backend));
             }
         }
-        names
+        let mut before = std::mem::take(&mut self.followed);
+        for (host, backends) in by_host {
+            let followed = before
+                .remove(host)
+                .unwrap_or_else(|| Followed::start(Name::new(host)));
+            followed.name.lead(backends);
+            self.followed.insert(host.to_owned(), followed);
+        }
     }
 
-    /// For asking for lookups of a backend's name, and for waiting for the first; `None` where there is none.
+    /// For asking for lookups of a backend's name; `None` where there is none.
     pub fn lookup_of(&self, backend: &Backend) -> Option<Arc<Lookup>> {
-        let name = self.names.get(*self.by_backend.get(&backend.id)?)?;
-        Some(Arc::clone(&name.lookup))
-    }
-
-    /// Starts one task a name, which resolves it until the task is aborted. Lookups are handed out before.
-    pub fn follow(self, tasks: &mut Tasks) {
-        for name in self.names {
-            tasks.spawn(name.follow());
-        }
+        let is_name = backend.address.has_name();
+        let followed = is_name.then(|| self.followed.get(&backend.address.host))??;
+        Some(Arc::clone(&followed.name.lookup))
     }
 }
 
-/// One name and the backends that have it.
+impl Followed {
+    fn start(name: Name) -> Self {
+        let name = Arc::new(name);
+        let mut task = Tasks::default();
+        task.spawn(Arc::clone(&name).follow());
+        Self { name, _task: task }
+    }
+}
+
+/// One name.
 #[derive(Debug)]
 struct Name {
     host: String,
-    backends: Vec<Arc<Backend>>,
     lookup: Arc<Lookup>,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    /// Those that have the name.
+    backends: Vec<Arc<Backend>>,
+    /// The last good answer; empty until there is one.
+    answer: Vec<IpAddr>,
+    /// Whether the first lookup has ended, or takes too long.
+    is_settled: bool,
     /// Whether the last lookup failed: only the change is logged.
     is_failing: bool,
 }
@@ -78,17 +99,15 @@ impl Name {
     fn new(host: &str) -> Self {
         Self {
             host: host.to_owned(),
-            backends: Vec::new(),
             lookup: Arc::default(),
-            is_failing: false,
+            known: Mutex::default(),
         }
     }
 
-    async fn follow(mut self) {
+    async fn follow(self: Arc<Self>) {
         let mut chance = Chance::fresh();
         loop {
-            let answer = resolve(&self.host, 0).await;
-            self.take(answer);
+            self.look_up(resolve(&self.host, 0)).await;
             sleep(GAP).await;
             let rest = jittered(INTERVAL, chance.bits()).saturating_sub(GAP);
             // Either somebody asks or it is time: both lead to the next lookup.
@@ -96,33 +115,67 @@ impl Name {
         }
     }
 
+    /// Waits for an answer and takes it in; others wait for it as long as it comes soon.
+    async fn look_up(&self, answer: impl Future<Output = io::Result<Vec<SocketAddr>>>) {
+        tokio::pin!(answer);
+        if let Ok(answer) = timeout(PATIENCE, &mut answer).await {
+            self.take(answer);
+        } else {
+            self.settle();
+            self.take(answer.await);
+        }
+    }
+
+    /// Leads these backends to where the name leads, and no others.
+    fn lead(&self, backends: Vec<Arc<Backend>>) {
+        let mut known = self.known();
+        known.backends = backends;
+        if !known.answer.is_empty() {
+            self.publish(&known);
+        }
+        if known.is_settled {
+            settle(&known.backends);
+        }
+    }
+
     /// Takes in the answer of a lookup; ports in it do not count.
-    fn take(&mut self, answer: io::Result<Vec<SocketAddr>>) {
+    fn take(&self, answer: io::Result<Vec<SocketAddr>>) {
+        let mut known = self.known();
         match answer {
             Ok(found) => {
-                if std::mem::take(&mut self.is_failing) {
+                if std::mem::take(&mut known.is_failing) {
                     tracing::info!(name = self.host, "Name resolves again");
                 }
-                let found: Vec<IpAddr> = found.iter().map(SocketAddr::ip).collect();
-                self.publish(&found);
+                known.answer = found.iter().map(SocketAddr::ip).collect();
+                self.publish(&known);
             }
             Err(error) => {
-                if !std::mem::replace(&mut self.is_failing, true) {
+                if !std::mem::replace(&mut known.is_failing, true) {
                     tracing::warn!(name = self.host, reason = %error, "Name does not resolve, the last answer is kept");
                 }
             }
         }
-        self.lookup.settle();
+        drop(known);
+        self.settle();
+    }
+
+    /// Lets nobody wait any more.
+    fn settle(&self) {
+        let mut known = self.known();
+        if !std::mem::replace(&mut known.is_settled, true) {
+            settle(&known.backends);
+        }
     }
 
     /// Gives every backend the addresses, unless it has the same ones already: name servers answer in changing order.
-    fn publish(&self, found: &[IpAddr]) {
+    fn publish(&self, known: &Known) {
+        let found = &known.answer;
         let is_change = |backend: &&Arc<Backend>| {
             let before = backend.resolved.load();
             before.len() != found.len() || !before.iter().all(|address| found.contains(&address.ip()))
         };
         let mut is_logged = false;
-        for backend in self.backends.iter().filter(is_change) {
+        for backend in known.backends.iter().filter(is_change) {
             let port = backend.address.port;
             let addresses = found
                 .iter()
@@ -134,6 +187,16 @@ impl Name {
                 tracing::info!(name = self.host, ?before, after = ?found, "Addresses changed");
             }
         }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn settle(backends: &[Arc<Backend>]) {
+    for backend in backends {
+        backend.first_lookup.settle();
     }
 }
 
@@ -159,93 +222,124 @@ mod tests {
             .collect())
     }
 
-    #[test]
-    fn backends_with_equal_names_share_a_lookup_and_literals_have_none() {
+    fn name(backends: &[Arc<Backend>]) -> Name {
+        let name = Name::new("a");
+        name.lead(backends.to_vec());
+        name
+    }
+
+    /// Waits until something is so.
+    async fn until(is_so: impl Fn() -> bool) {
+        let poll = async {
+            while !is_so() {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(DEADLINE, poll).await.expect("it comes to be so");
+    }
+
+    #[tokio::test]
+    async fn backends_with_equal_names_share_a_lookup_and_literals_have_none() {
         let backends = [
             backend("http://a:1"),
             backend("http://A:2"),
             backend("http://b:1"),
             backend("http://127.0.0.1:1"),
         ];
-        let names = Names::of(&backends);
+        let mut names = Names::default();
+        names.follow(&backends);
         let lookups: Vec<_> = backends.iter().map(|backend| names.lookup_of(backend)).collect();
         let [Some(a), Some(also_a), Some(b), None] = &lookups[..] else {
             panic!("{lookups:?}")
         };
         assert!(Arc::ptr_eq(a, also_a) && !Arc::ptr_eq(a, b));
-        assert_eq!(names.names.len(), 2);
+        assert_eq!(names.followed.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_name_that_stays_is_not_looked_up_anew_and_leads_new_backends_at_once() {
+        let old = backend("http://localhost:1");
+        let mut names = Names::default();
+        names.follow([&old]);
+        let lookup = names.lookup_of(&old).unwrap();
+        until(|| old.first_lookup.is_settled()).await;
+        let new = backend("http://localhost:2");
+        names.follow([&old, &new]);
+        assert!(new.first_lookup.is_settled() && !new.resolved.load().is_empty());
+        let same = names.lookup_of(&new).unwrap();
+        assert!(
+            Arc::ptr_eq(&lookup, &same),
+            "whoever watches the old one asks there"
+        );
+        names.follow(&[]);
+        assert!(names.followed.is_empty());
     }
 
     #[test]
     fn every_backend_gets_the_addresses_with_its_own_port() {
         let backends = [backend("http://a:1"), backend("http://a:2")];
-        let mut names = Names::of(&backends);
-        names.names[0].take(answer(&["::1", "127.0.0.1"]));
+        name(&backends).take(answer(&["::1", "127.0.0.1"]));
         assert_eq!(addresses(&backends[0]), ["[::1]:1", "127.0.0.1:1"]);
         assert_eq!(addresses(&backends[1]), ["[::1]:2", "127.0.0.1:2"]);
     }
 
     #[test]
     fn the_last_good_answer_is_kept() {
-        let one = backend("http://a:1");
-        let mut names = Names::of([&one]);
-        names.names[0].take(answer(&["127.0.0.1"]));
-        names.names[0].take(Err(io::ErrorKind::NotFound.into()));
-        assert_eq!(addresses(&one), ["127.0.0.1:1"]);
-        names.names[0].take(answer(&["127.0.0.2"]));
-        assert_eq!(addresses(&one), ["127.0.0.2:1"]);
+        let backends = [backend("http://a:1")];
+        let name = name(&backends);
+        name.take(answer(&["127.0.0.1"]));
+        name.take(Err(io::ErrorKind::NotFound.into()));
+        assert_eq!(addresses(&backends[0]), ["127.0.0.1:1"]);
+        name.take(answer(&["127.0.0.2"]));
+        assert_eq!(addresses(&backends[0]), ["127.0.0.2:1"]);
     }
 
     #[test]
     fn another_order_is_no_change() {
-        let one = backend("http://a:1");
-        let mut names = Names::of([&one]);
-        names.names[0].take(answer(&["127.0.0.1", "127.0.0.2"]));
-        names.names[0].take(answer(&["127.0.0.2", "127.0.0.1"]));
-        assert_eq!(addresses(&one), ["127.0.0.1:1", "127.0.0.2:1"]);
+        let backends = [backend("http://a:1")];
+        let name = name(&backends);
+        name.take(answer(&["127.0.0.1", "127.0.0.2"]));
+        name.take(answer(&["127.0.0.2", "127.0.0.1"]));
+        assert_eq!(addresses(&backends[0]), ["127.0.0.1:1", "127.0.0.2:1"]);
     }
 
     #[tokio::test]
     async fn a_lookup_settles_well_or_not() {
         let name = format!("http://{}.invalid:1", "x".repeat(64));
         let backends = [backend("http://localhost:1"), backend(&name)];
-        let names = Names::of(&backends);
-        let lookups = backends
-            .each_ref()
-            .map(|backend| names.lookup_of(backend).unwrap());
-        let mut tasks = Tasks::default();
-        names.follow(&mut tasks);
-        for lookup in lookups {
-            tokio::time::timeout(DEADLINE, lookup.settled())
-                .await
-                .expect("the end of a lookup");
-        }
+        let mut names = Names::default();
+        names.follow(&backends);
+        until(|| backends.iter().all(|backend| backend.first_lookup.is_settled())).await;
         assert!(!addresses(&backends[0]).is_empty());
         assert!(addresses(&backends[1]).is_empty());
-        assert_eq!(tasks.running(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_lookup_that_does_not_end_is_not_waited_for() {
+        let backends = [backend("http://a:1")];
+        let name = name(&backends);
+        let waiting = async {
+            assert!(!backends[0].first_lookup.is_settled());
+            backends[0].first_lookup.settled().await;
+        };
+        tokio::select! {
+            biased;
+            () = name.look_up(std::future::pending()) => panic!("it never ends"),
+            waited = timeout(DEADLINE, waiting) => waited.expect("the end of patience"),
+        }
     }
 
     #[tokio::test]
     async fn a_request_leads_to_another_lookup_before_its_time() {
         let one = backend("http://localhost:1");
-        let names = Names::of([&one]);
+        let mut names = Names::default();
+        names.follow([&one]);
         let lookup = names.lookup_of(&one).unwrap();
-        let mut tasks = Tasks::default();
-        names.follow(&mut tasks);
-        tokio::time::timeout(DEADLINE, lookup.settled())
-            .await
-            .expect("the end of a lookup");
+        until(|| one.first_lookup.is_settled()).await;
         one.resolved.store(Vec::new().into());
         let started = crate::clock::now();
         lookup.request();
-        let again = async {
-            while one.resolved.load().is_empty() {
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::time::timeout(DEADLINE, again)
-            .await
-            .expect("another lookup");
+        until(|| !one.resolved.load().is_empty()).await;
         assert!(started.elapsed() < INTERVAL / 2);
     }
 }

@@ -43,7 +43,7 @@ pub struct Watch {
     pub health: Arc<Health>,
     /// How it is probed.
     pub check: Check,
-    /// Who resolves its name, if it has one: the first probe waits for the first lookup to end.
+    /// Who resolves its name, if it has one.
     pub lookup: Option<Arc<Lookup>>,
     /// How long after the beginning the first probe follows, unless a request fails before.
     pub first_after: Duration,
@@ -86,9 +86,8 @@ impl Watcher {
     async fn probe_for_ever(&mut self, check: &Check, first_after: Duration) {
         let mut chance = Chance::fresh();
         let first = clock::now() + first_after;
-        if let (Some(lookup), true) = (&self.lookup, self.backend.resolved.load().is_empty()) {
-            lookup.settled().await;
-        }
+        // In place of a probe that waits for it, and keeps others waiting.
+        self.backend.first_lookup.settled().await;
         self.wait_until(first).await;
         loop {
             // The semaphore is never closed.
@@ -363,13 +362,13 @@ mod tests {
         let scripted = Scripted::start(OK).await;
         let url = format!("http://a.invalid:{}", scripted.address.port());
         let backend = Backend::new(Address::parse(&url).unwrap(), 1, false);
-        let lookup = Arc::new(Lookup::new());
+        let lookup = Arc::new(Lookup::default());
         let mut watched = Watched::start(&backend, check(None), Some(Arc::clone(&lookup)));
         for _ in 0..100 {
             tokio::task::yield_now().await;
         }
         assert_eq!(watched.health.status().probed, None);
-        lookup.settle();
+        backend.first_lookup.settle();
         assert_eq!(watched.change().await, State::Down);
         assert_eq!(
             watched.health.status().why.as_deref(),
@@ -410,7 +409,7 @@ mod tests {
         };
         let Watched { health, tasks, .. } = watched;
         drop(tasks);
-        let lookup = Arc::new(Lookup::new());
+        let lookup = Arc::new(Lookup::default());
         let mut watched = Watched::resume(&backend, health, none, Some(Arc::clone(&lookup)));
         assert_eq!(watched.change().await, State::Unknown);
         assert!(watched.health.is_eligible());

@@ -22,7 +22,7 @@ const ALL_WITHIN: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Watchers {
     changed: mpsc::Sender<Change>,
-    names: Tasks,
+    names: Names,
     probes: HashMap<BackendId, (Check, Tasks)>,
 }
 
@@ -31,14 +31,14 @@ impl Watchers {
     pub(super) fn new(changed: mpsc::Sender<Change>) -> Self {
         Self {
             changed,
-            names: Tasks::default(),
+            names: Names::default(),
             probes: HashMap::new(),
         }
     }
 
     /// Watches the backends of these pools, and no others.
     pub(super) fn watch(&mut self, pools: &[Arc<Pool>]) {
-        let names = Names::of(
+        self.names.follow(
             pools
                 .iter()
                 .flat_map(|pool| &pool.members)
@@ -62,15 +62,13 @@ impl Watchers {
                 backend: Arc::clone(&member.backend),
                 health: Arc::clone(&member.health),
                 check: check.clone(),
-                lookup: names.lookup_of(&member.backend),
+                lookup: self.names.lookup_of(&member.backend),
                 first_after: apart * nth,
             };
             let mut tasks = Tasks::default();
             tasks.spawn(health::watch(watch, self.changed.clone()));
             self.probes.insert(member.backend.id, (check.clone(), tasks));
         }
-        self.names = Tasks::default();
-        names.follow(&mut self.names);
     }
 }
 

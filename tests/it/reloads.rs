@@ -6,7 +6,7 @@ use evenkeel::clock;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::{Backend, Bare, DEADLINE, Proxy};
+use crate::support::{Backend, Bare, Builder, DEADLINE, Proxy};
 
 fn reload(proxy: &Proxy) -> Value {
     let mark = proxy.mark();
@@ -66,6 +66,24 @@ fn reading_a_config_gives_way_to_requests() {
     for (name, nice) in after.iter().filter(|(name, _)| name != "reload") {
         assert_eq!(*nice, main, "{name}");
     }
+}
+
+/// A backend by its name, with nothing that would wait for the name in place of requests.
+fn by_name(port: u16) -> Builder {
+    let url = format!("http://localhost:{port}");
+    Proxy::before(&[])
+        .backend(&url)
+        .config("health_check: { kind: none }\nretry: { attempts: 1 }")
+}
+
+#[test]
+fn the_first_request_to_a_name_is_answered_after_a_start_and_after_a_reload() {
+    let [one, other] = [Backend::saying("one"), Backend::saying("other")];
+    let proxy = by_name(one.address().port()).start();
+    assert_eq!(proxy.get("/").text(), "one");
+    proxy.write_config(&by_name(other.address().port()).text());
+    reload(&proxy);
+    assert_eq!(proxy.get("/").text(), "other");
 }
 
 #[test]
