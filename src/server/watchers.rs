@@ -12,10 +12,12 @@ use crate::health::{self, Change, Check};
 use crate::pool::Pool;
 use crate::tasks::Tasks;
 
-/// From the first probe of one backend to that of the next. A probe takes some 0.1 ms of this process and of the machine: a thousand
-/// at once would hold up requests, of backends too, for long.
-const APART: Duration = Duration::from_millis(1);
-/// However many there are, all have been probed after this.
+/// Backends whose first probes begin together. A thousand at once hold up requests for long, here and at backends; one at a time is
+/// twice the work, because each wakes the control runtime by itself.
+const TOGETHER: u32 = 8;
+/// From some first probes to the next.
+const APART: Duration = Duration::from_millis(8);
+/// However many there are, the first probes of all have begun after this.
 const ALL_WITHIN: Duration = Duration::from_secs(1);
 
 /// All of them.
@@ -56,14 +58,14 @@ impl Watchers {
                 }
             }
         }
-        let apart = apart(new.len());
-        for (nth, (check, member)) in (0..).zip(new) {
+        let count = new.len();
+        for (nth, (check, member)) in new.into_iter().enumerate() {
             let watch = health::Watch {
                 backend: Arc::clone(&member.backend),
                 health: Arc::clone(&member.health),
                 check: check.clone(),
                 lookup: self.names.lookup_of(&member.backend),
-                first_after: apart * nth,
+                first_after: first_after(nth, count),
             };
             let mut tasks = Tasks::default();
             tasks.spawn(health::watch(watch, self.changed.clone()));
@@ -72,10 +74,11 @@ impl Watchers {
     }
 }
 
-/// How far apart the first probes of so many backends are.
-fn apart(backends: usize) -> Duration {
-    let count = u32::try_from(backends).unwrap_or(u32::MAX).max(1);
-    APART.min(ALL_WITHIN / count)
+/// When the first probe of one of so many backends is due.
+fn first_after(nth: usize, count: usize) -> Duration {
+    let groups = |backends: usize| u32::try_from(backends).unwrap_or(u32::MAX) / TOGETHER;
+    let apart = APART.min(ALL_WITHIN / (groups(count) + 1));
+    apart * groups(nth)
 }
 
 #[cfg(test)]
@@ -83,9 +86,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn first_probes_do_not_come_all_at_once_and_not_late() {
-        assert_eq!(apart(0), APART);
-        assert_eq!(apart(3) * 2, Duration::from_millis(2));
-        assert_eq!(apart(10_000) * 10_000, ALL_WITHIN);
+    fn many_first_probes_do_not_come_all_at_once_and_not_late() {
+        assert_eq!(first_after(7, 8), Duration::ZERO, "a few come together");
+        assert_eq!(first_after(8, 9), APART);
+        assert_eq!(first_after(999, 1_000), 124 * APART.min(ALL_WITHIN / 126));
+        for count in [1_000, 10_000, 1_000_000] {
+            let last = first_after(count - 1, count);
+            assert!(last > ALL_WITHIN * 9 / 10 && last < ALL_WITHIN, "{last:?}");
+        }
     }
 }
