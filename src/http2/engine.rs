@@ -6,6 +6,8 @@ mod entry;
 mod payload;
 mod receive;
 mod send;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, VecDeque};
 use std::task::{Context, Waker};
@@ -57,7 +59,7 @@ enum Role {
         next: u32,
         /// Streams that the backend takes at once.
         most: usize,
-        /// Whoever waits until a stream has ended.
+        /// Whoever waits until a stream has ended, or there is room.
         waiting: Vec<Waker>,
     },
 }
@@ -280,6 +282,10 @@ impl Engine {
             if self.streams.is_empty() || self.out.capacity() > KEPT {
                 self.out = Vec::new();
             }
+        }
+        if self.output().len() < ROOM {
+            // Before those that are let in, who may fill it again.
+            self.wake_openers();
         }
         self.grant();
     }

@@ -35,7 +35,9 @@ impl Engine {
             return Poll::Ready(Err(NotOpened));
         }
         if open >= *most || is_full {
-            waiting.push(context.waker().clone());
+            if !waiting.iter().any(|waker| waker.will_wake(context.waker())) {
+                waiting.push(context.waker().clone());
+            }
             return Poll::Pending;
         }
         let stream = *next;

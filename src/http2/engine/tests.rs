@@ -1,0 +1,145 @@
+//! What single frames and calls do to one side.
+#![allow(dead_code, reason = "tests that follow use all of it")]
+
+use std::io::IoSlice;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Poll, Wake, Waker};
+
+use super::*;
+use crate::buffer::{Buffer, Buffers};
+use crate::clock;
+use crate::head::{Method, RequestHead};
+
+const GET: &[u8] = b":method: GET\r\n:scheme: http\r\n:authority: a\r\n:path: /\r\n";
+const OK: &[u8] = b":status: 200\r\n";
+
+/// Counts how often somebody is woken.
+#[derive(Default)]
+struct Calls(AtomicUsize);
+
+impl Wake for Calls {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Calls {
+    fn new() -> (Arc<Self>, Waker) {
+        let calls = Arc::new(Self::default());
+        (Arc::clone(&calls), Waker::from(calls))
+    }
+
+    fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+fn quiet() -> Context<'static> {
+    Context::from_waker(Waker::noop())
+}
+
+fn client() -> Engine {
+    let mut engine = Engine::client(&Limits::default());
+    receive(&mut engine, &settings(&[])).unwrap();
+    engine
+}
+
+fn server() -> Engine {
+    let mut engine = Engine::server(&Limits::default(), clock::now());
+    receive(&mut engine, &[frame::PREFACE, &settings(&[])].concat()).unwrap();
+    engine
+}
+
+/// Takes frames; gives the streams that they begin.
+fn receive(engine: &mut Engine, bytes: &[u8]) -> Result<Vec<u32>, Reason> {
+    let (buffers, mut head) = (Buffers::default(), RequestHead::default());
+    let mut input = Buffer::of(bytes.to_vec());
+    let mut begun = Vec::new();
+    loop {
+        let head = engine.is_server().then_some(&mut head);
+        let mut inbox = Inbox {
+            buffers: &buffers,
+            head,
+        };
+        match engine.receive(&mut input, &mut inbox)? {
+            Some(one) => begun.push(one.stream),
+            None => return Ok(begun),
+        }
+    }
+}
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    frame::put_head(&mut out, (kind, flags), stream, payload.len());
+    out.extend_from_slice(payload);
+    out
+}
+
+fn settings(settings: &[(u16, u32)]) -> Vec<u8> {
+    let mut out = Vec::new();
+    frame::put_settings(&mut out, settings);
+    out
+}
+
+/// A head as a frame, from lines, by a table that is not used for anything else.
+fn head(stream: u32, lines: &[u8], flags: u8) -> Vec<u8> {
+    let mut block = Vec::new();
+    crate::http2::head::encode(lines, &mut Encoder::default(), &mut block);
+    frame(frame::HEADERS, frame::END_HEADERS | flags, stream, &block)
+}
+
+fn open(engine: &mut Engine, is_end: bool) -> u32 {
+    engine.add_handle();
+    match engine.poll_open(&quiet(), GET, Method::Get, is_end) {
+        Poll::Ready(Ok(stream)) => stream,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// All that it has to send, as kinds, flags, streams and payloads.
+fn sent(engine: &mut Engine) -> Vec<(u8, u8, u32, Vec<u8>)> {
+    let mut out = engine.output().to_vec();
+    engine.sent(out.len());
+    if out.starts_with(frame::PREFACE) {
+        out.drain(..frame::PREFACE.len());
+    }
+    let (mut rest, mut frames) = (out.as_slice(), Vec::new());
+    while let Some(head) = Head::parse(rest) {
+        let (one, more) = rest.split_at(frame::HEAD + head.length);
+        frames.push((head.kind, head.flags, head.stream, one[frame::HEAD..].to_vec()));
+        rest = more;
+    }
+    assert!(rest.is_empty(), "frames are whole");
+    frames
+}
+
+/// Sends DATA on a stream until it has to wait.
+fn fill(engine: &mut Engine, stream: u32, context: &Context<'_>) {
+    let payload = vec![0; PAYLOAD];
+    let one = |engine: &mut Engine| engine.poll_data(context, stream, &[IoSlice::new(&payload)], false);
+    while let Poll::Ready(result) = one(engine) {
+        result.unwrap();
+    }
+}
+
+/// A stream whose request is under way keeps the socket busy; another has to wait, and nothing but the socket will tell it.
+#[test]
+fn a_request_that_waits_for_room_is_woken_when_there_is_some() {
+    let mut engine = client();
+    let window = (frame::INITIAL_WINDOW_SIZE, 1 << 20);
+    receive(&mut engine, &settings(&[window])).unwrap();
+    receive(&mut engine, &frame(frame::WINDOW_UPDATE, 0, 0, &[0, 16, 0, 0])).unwrap();
+    let first = open(&mut engine, false);
+    fill(&mut engine, first, &quiet());
+    engine.add_handle();
+    let (calls, waker) = Calls::new();
+    let context = Context::from_waker(&waker);
+    for _ in 0..3 {
+        assert!(engine.poll_open(&context, GET, Method::Get, true).is_pending());
+    }
+    let count = engine.output().len();
+    engine.sent(count);
+    assert_eq!(calls.count(), 1, "once, however often it was asked");
+    assert!(engine.poll_open(&context, GET, Method::Get, true).is_ready());
+}
