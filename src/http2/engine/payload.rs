@@ -25,6 +25,7 @@ impl Engine {
             return Err(Reason::FLOW_CONTROL_ERROR);
         }
         let is_end = head.has(frame::END_STREAM);
+        let is_answer = !self.is_server();
         let entry = self.streams.get_mut(&head.stream);
         if entry.as_ref().is_some_and(|entry| entry.is_their_end) {
             return Err(Reason::STREAM_CLOSED);
@@ -50,7 +51,7 @@ impl Engine {
                 };
                 if !has_credit {
                     self.refuse(head.stream, Reason::FLOW_CONTROL_ERROR);
-                } else if !fits {
+                } else if !fits || is_answer && !entry.is_answered {
                     self.refuse(head.stream, Reason::PROTOCOL_ERROR);
                 }
             }

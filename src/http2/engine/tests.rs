@@ -143,3 +143,22 @@ fn a_request_that_waits_for_room_is_woken_when_there_is_some() {
     assert_eq!(calls.count(), 1, "once, however often it was asked");
     assert!(engine.poll_open(&context, GET, Method::Get, true).is_ready());
 }
+
+/// RFC 9113 §8.1: an answer begins with its head.
+#[test]
+fn payload_before_the_head_of_an_answer_ends_the_stream() {
+    for flags in [0, frame::END_STREAM] {
+        let mut engine = client();
+        let stream = open(&mut engine, true);
+        sent(&mut engine);
+        receive(&mut engine, &head(stream, b":status: 103\r\n", 0)).unwrap();
+        receive(&mut engine, &frame(frame::DATA, flags, stream, b"early")).unwrap();
+        let reset = (frame::RST_STREAM, 0, stream, vec![0, 0, 0, 1]);
+        assert_eq!(sent(&mut engine), [reset]);
+        assert!(matches!(engine.poll_answer(&quiet(), stream), Poll::Ready(Ok(_))));
+        assert!(matches!(
+            engine.poll_answer(&quiet(), stream),
+            Poll::Ready(Err(Lost::Reset))
+        ));
+    }
+}
