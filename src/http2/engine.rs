@@ -377,6 +377,12 @@ impl Engine {
 
     /// Takes down what a stream that has changed is by now.
     fn settle(&mut self, stream: u32) {
+        let Some(entry) = self.streams.get(&stream) else {
+            return;
+        };
+        if entry.ours_ended && (entry.is_queued || entry.is_granted) {
+            self.stand_back(stream);
+        }
         let Some(entry) = self.streams.get_mut(&stream) else {
             return;
         };
@@ -391,7 +397,6 @@ impl Engine {
             self.wake_openers();
         }
         if !is_held {
-            self.return_grant(stream);
             self.streams.remove(&stream);
             if let Role::Server { history, .. } = &mut self.role
                 && is_their_end
@@ -466,6 +471,17 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// Takes a stream out of the queues, and the place that it was given: it adds nothing any more, or not before it asks again.
+    pub(super) fn stand_back(&mut self, stream: u32) {
+        if let Some(entry) = self.streams.get_mut(&stream)
+            && std::mem::take(&mut entry.is_queued)
+        {
+            self.for_room.retain(|other| *other != stream);
+            self.for_credit.retain(|other| *other != stream);
+        }
+        self.return_grant(stream);
     }
 
     /// Takes a place that a stream was given and does not use.

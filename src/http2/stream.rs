@@ -202,6 +202,11 @@ impl Stream {
         Poll::Ready(Ok(()))
     }
 
+    /// Lets others go first: the rest of our message is not sent for now, or never.
+    pub fn stand_back(&mut self) {
+        self.engine.borrow_mut().stand_back(self.number);
+    }
+
     /// Ends the stream in the middle of its message, so that nobody takes it for whole.
     pub fn reset(&mut self, reason: Reason) {
         self.engine.borrow_mut().reset(self.number, reason);

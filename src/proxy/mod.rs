@@ -213,7 +213,10 @@ impl<'a> Exchange<'a> {
                 pool.budget.give_back(self.record.retries());
             }
             match outcome {
-                Ok(connection) if next.is_some() => {
+                Ok(mut connection) if next.is_some() => {
+                    if let Some(stream) = connection.connection.http2() {
+                        stream.stand_back();
+                    }
                     refusal = Some(Refusal {
                         connection,
                         member,

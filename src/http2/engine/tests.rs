@@ -162,3 +162,59 @@ fn payload_before_the_head_of_an_answer_ends_the_stream() {
         ));
     }
 }
+
+/// Fills the room of a client's engine with one stream, and has `count` others wait for it.
+fn waiting(engine: &mut Engine, count: usize, context: &Context<'_>) -> Vec<u32> {
+    let window = (frame::INITIAL_WINDOW_SIZE, 1 << 20);
+    receive(engine, &settings(&[window])).unwrap();
+    receive(engine, &frame(frame::WINDOW_UPDATE, 0, 0, &[1, 0, 0, 0])).unwrap();
+    let streams: Vec<u32> = (0..=count).map(|_| open(engine, false)).collect();
+    for stream in &streams {
+        fill(engine, *stream, context);
+    }
+    assert_eq!(engine.for_room.len(), count + 1);
+    streams
+}
+
+/// Places are few, and who was given one and then reset may be dropped much later.
+#[test]
+fn a_stream_that_is_reset_gives_its_place_to_others() {
+    let mut engine = client();
+    let (calls, waker) = Calls::new();
+    let streams = waiting(&mut engine, 5, &Context::from_waker(&waker));
+    let count = engine.output().len();
+    engine.sent(count);
+    let places = calls.count();
+    assert_eq!((engine.granted, engine.for_room.len()), (places, 6 - places));
+    for stream in streams.iter().take(places) {
+        receive(&mut engine, &frame(frame::RST_STREAM, 0, *stream, &[0, 0, 0, 8])).unwrap();
+    }
+    assert_eq!(calls.count(), 6, "all others are let in");
+}
+
+/// A stream in a queue that moves only with the window of the connection.
+#[test]
+fn a_stream_that_is_reset_leaves_the_queue() {
+    let mut engine = client();
+    let streams = waiting(&mut engine, 5, &quiet());
+    for stream in &streams {
+        engine.reset(*stream, Reason::CANCEL);
+    }
+    assert_eq!(engine.for_room.len() + engine.for_credit.len(), 0);
+}
+
+/// The answer is looked at, and the rest of the request may never be sent: others of the same backend need the place.
+#[test]
+fn a_stream_that_stands_back_takes_no_place() {
+    let mut engine = client();
+    let (calls, waker) = Calls::new();
+    let streams = waiting(&mut engine, 4, &Context::from_waker(&waker));
+    let count = engine.output().len();
+    engine.sent(count);
+    assert_eq!(calls.count(), 4);
+    // One of those that were let in, and the one that waits still.
+    engine.stand_back(streams[0]);
+    assert_eq!((calls.count(), engine.granted), (5, 4));
+    engine.stand_back(streams[4]);
+    assert_eq!((engine.for_room.len(), engine.granted), (0, 3));
+}
