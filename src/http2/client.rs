@@ -63,6 +63,7 @@ pub(super) fn poll(
 ) -> Poll<()> {
     let mut inbox = Inbox { buffers, head: None };
     let mut reads = 0;
+    let mut was_choked = false;
     loop {
         if let Err(reason) = engine.receive(&mut wire.input, &mut inbox) {
             engine.fail(reason);
@@ -75,7 +76,8 @@ pub(super) fn poll(
             break;
         }
         reads += 1;
-        let read = match engine.is_choked() {
+        was_choked = engine.is_choked();
+        let read = match was_choked {
             true => Poll::Pending,
             false => wire.poll_read(context, buffers),
         };
@@ -86,10 +88,18 @@ pub(super) fn poll(
         }
     }
     engine.watch(context);
-    match wire.poll_send(context, engine) {
-        Poll::Ready(Err(_)) => Poll::Ready(()),
-        _ => Poll::Pending,
+    if let Poll::Ready(Err(_)) = wire.poll_send(context, engine) {
+        // What came before may be whole answers.
+        while engine.receive(&mut wire.input, &mut inbox).is_ok()
+            && matches!(wire.poll_read(context, buffers), Poll::Ready(Ok(1..)))
+        {}
+        return Poll::Ready(());
     }
+    if was_choked && !engine.is_choked() {
+        // Nobody else says that it is time to read again.
+        context.waker().wake_by_ref();
+    }
+    Poll::Pending
 }
 
 impl Drop for Driver {
@@ -129,5 +139,119 @@ impl Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         self.engine.borrow_mut().wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::io::{self, ErrorKind};
+
+    use tokio::io::AsyncReadExt;
+    use tokio::net::UnixStream;
+    use tokio::task::LocalSet;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::clock;
+    use crate::head::Method;
+    use crate::tasks::LocalTasks;
+
+    /// What a backend begins with, and pings of it.
+    const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    const PING: [u8; 17] = [0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+    const BOUND: std::time::Duration = std::time::Duration::from_secs(20);
+
+    /// Runs a backend beside the driver of a connection to it.
+    fn with_driver(backend: impl AsyncFn(UnixStream, Shared)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        LocalSet::new().block_on(&runtime.unwrap(), async {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            // So large that it takes all that waits at once.
+            for socket in [&ours, &theirs] {
+                socket2::SockRef::from(socket)
+                    .set_send_buffer_size(1 << 20)
+                    .unwrap();
+            }
+            let stream = net::Stream::Unix(ours);
+            let (shared, mut driver) = begin(stream, &Limits::default(), clock::now());
+            let buffers = Buffers::default();
+            LocalTasks::default()
+                .spawn(async move { poll_fn(|context| driver.poll(context, &buffers)).await });
+            timeout(BOUND, backend(theirs, shared)).await.expect("in time");
+        });
+    }
+
+    /// Writes as much of `bytes` as is taken while nothing is read.
+    async fn stuff(socket: &UnixStream, bytes: &[u8]) -> usize {
+        let (mut written, mut refusals) = (0, 0);
+        while refusals < 500 && written < bytes.len() {
+            match socket.try_write(&bytes[written..]) {
+                Ok(count) => (written, refusals) = (written + count, 0),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    refusals += 1;
+                    tokio::task::yield_now().await;
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+        written
+    }
+
+    /// Nothing is read while too many answers wait for the socket: when they have gone, what was left is read at once.
+    #[test]
+    fn what_waits_while_nothing_is_read_is_not_forgotten() {
+        with_driver(async |mut socket, _shared| {
+            let bytes = [&SETTINGS[..], &PING.repeat(1_000_000)].concat();
+            let written = stuff(&socket, &bytes).await;
+            assert!(written < bytes.len(), "nothing was read any more");
+            let wanted = (written - SETTINGS.len()) / PING.len() * PING.len();
+            let (mut got, mut space) = (0, vec![0; 64 << 10]);
+            while got < wanted {
+                let count = socket.read(&mut space).await.unwrap();
+                assert!(count > 0, "{got} of {wanted}");
+                got += count;
+            }
+        });
+    }
+
+    async fn answered(stream: &mut Stream) -> io::Result<usize> {
+        let (head, _) = poll_fn(|context| stream.poll_answer(context)).await?;
+        assert_eq!(head.unwrap().status, 200);
+        let mut got = 0;
+        while let Some(payload) = poll_fn(|context| stream.poll_take(context)).await? {
+            got += payload.unread().len();
+        }
+        Ok(got)
+    }
+
+    /// The backend's close makes writing fail before all that it has sent is read.
+    #[test]
+    fn whole_answers_are_not_lost_to_a_write_that_fails() {
+        with_driver(async |socket, shared| {
+            let mut streams = [shared.open(clock::now()), shared.open(clock::now())];
+            for stream in &mut streams {
+                let lines = b":method: GET\r\n:scheme: http\r\n:authority: a\r\n:path: /\r\n";
+                stream.put_request(lines.to_vec(), Method::Get);
+                stream.finish(b"");
+                poll_fn(|context| stream.poll_flush(context)).await.unwrap();
+            }
+            socket.readable().await.unwrap();
+            let data = [&[0, 0x40, 0, 0, 0, 0, 0, 0][..], &[0; 1 << 14]].concat();
+            let mut bytes = [SETTINGS.as_slice(), &PING].concat();
+            for number in [1, 3] {
+                bytes.extend_from_slice(&[0, 0, 1, 1, 4, 0, 0, 0, number, 0x88]);
+                for last in [0, 0, 0, 0, 0, 0, 1] {
+                    let start = bytes.len();
+                    bytes.extend_from_slice(&[&data[..8], &[number], &data[8..]].concat());
+                    bytes[start + 4] = last;
+                }
+            }
+            assert_eq!(socket.try_write(&bytes).unwrap(), bytes.len());
+            drop(socket);
+            for stream in &mut streams {
+                assert_eq!(answered(stream).await.unwrap(), 7 << 14);
+            }
+        });
     }
 }

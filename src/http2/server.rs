@@ -55,6 +55,7 @@ impl Connection {
             head: Some(head),
         };
         let mut reads = 0;
+        let mut was_choked = false;
         while !engine.is_closing() {
             match engine.receive(&mut self.wire.input, &mut inbox) {
                 Ok(Some(begun)) => {
@@ -76,7 +77,8 @@ impl Connection {
                 break;
             }
             reads += 1;
-            let read = match engine.is_choked() {
+            was_choked = engine.is_choked();
+            let read = match was_choked {
                 true => Poll::Pending,
                 false => self.wire.poll_read(context, buffers),
             };
@@ -90,10 +92,14 @@ impl Connection {
         if engine.is_closing() {
             return self.wire.poll_close(context, engine).map(|()| None);
         }
-        match self.wire.poll_send(context, engine) {
-            Poll::Ready(Err(_)) => Poll::Ready(None),
-            _ => Poll::Pending,
+        if let Poll::Ready(Err(_)) = self.wire.poll_send(context, engine) {
+            return Poll::Ready(None);
         }
+        if was_choked && !engine.is_choked() {
+            // Nobody else says that it is time to read again.
+            context.waker().wake_by_ref();
+        }
+        Poll::Pending
     }
 
     /// Takes no streams any more once the client has heard of it; those under way go on.
