@@ -332,9 +332,10 @@ impl Engine {
 
     /// Ends with an error.
     pub(super) fn fail(&mut self, reason: Reason) {
-        let last = match &self.role {
-            Role::Server { history, .. } => history.highest(),
-            Role::Client { .. } => 0,
+        let last = match (&self.role, self.goodbye) {
+            (_, Goodbye::Said { last }) => last,
+            (Role::Server { history, .. }, _) => history.highest(),
+            (Role::Client { .. }, _) => 0,
         };
         frame::put_numbers(&mut self.out, frame::GOAWAY, 0, &[last, reason.0]);
         self.close();
@@ -447,6 +448,7 @@ impl Engine {
             let count = std::mem::take(&mut self.to_release);
             frame::put_numbers(&mut self.out, frame::WINDOW_UPDATE, 0, &[count]);
             self.receive_window.give(count);
+            self.wake();
         }
     }
 

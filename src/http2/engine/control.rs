@@ -56,6 +56,7 @@ impl Engine {
         if head.has(frame::ACK) {
             return Ok(());
         }
+        let mut window = None;
         for (name, value) in frame::settings(payload) {
             match name {
                 frame::HEADER_TABLE_SIZE => self.encoder.resize(value),
@@ -67,7 +68,9 @@ impl Engine {
                 frame::MAX_FRAME_SIZE if !(1 << 14..1 << 24).contains(&value) => {
                     return Err(Reason::PROTOCOL_ERROR);
                 }
-                frame::INITIAL_WINDOW_SIZE => self.change_windows(value)?,
+                frame::INITIAL_WINDOW_SIZE if value > LAST => return Err(Reason::FLOW_CONTROL_ERROR),
+                // Every stream is changed: not for each of the thousands that fit into a frame.
+                frame::INITIAL_WINDOW_SIZE => window = Some(value),
                 frame::MAX_CONCURRENT_STREAMS => {
                     if let Role::Client { most, .. } = &mut self.role {
                         *most = value as usize;
@@ -77,15 +80,15 @@ impl Engine {
                 _ => {}
             }
         }
+        if let Some(first) = window {
+            self.change_windows(first)?;
+        }
         frame::put_head(&mut self.out, (frame::SETTINGS, frame::ACK), 0, 0);
         Ok(())
     }
 
     /// RFC 9113 §6.9.2.
     fn change_windows(&mut self, first: u32) -> Result<(), Reason> {
-        if first > LAST {
-            return Err(Reason::FLOW_CONTROL_ERROR);
-        }
         let by = i64::from(first) - self.first_window;
         self.first_window = i64::from(first);
         for entry in self.streams.values_mut() {
@@ -122,13 +125,14 @@ impl Engine {
             return;
         }
         self.goodbye = Goodbye::Heard;
-        let mut lost = Vec::new();
+        let (mut lost, mut unread) = (Vec::new(), 0);
         for (stream, entry) in &mut self.streams {
             if *stream > last && entry.lost.is_none() {
-                entry.break_off(Lost::Refused, true);
+                unread += entry.break_off(Lost::Refused, true);
                 lost.push(*stream);
             }
         }
+        self.release(unread, false);
         lost.into_iter().for_each(|stream| self.settle(stream));
         self.wake_openers();
     }

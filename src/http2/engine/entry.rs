@@ -117,6 +117,16 @@ impl Entry {
         self.lose(lost)
     }
 
+    /// Credit that is worth a frame, of streams with such a window, from now on the other side's again.
+    pub(super) fn credit_due(&mut self, window: u32) -> Option<u32> {
+        if self.to_release < window / 2 || self.theirs_ended {
+            return None;
+        }
+        let count = std::mem::take(&mut self.to_release);
+        self.receive_window.give(count);
+        Some(count)
+    }
+
     /// Forgets payload that nobody takes; gives how much that was.
     pub(super) fn drop_received(&mut self) -> u32 {
         self.received = VecDeque::new();

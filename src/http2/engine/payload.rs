@@ -26,6 +26,7 @@ impl Engine {
         }
         let is_end = head.has(frame::END_STREAM);
         let is_answer = !self.is_server();
+        let window = self.window_of_streams();
         let entry = self.streams.get_mut(&head.stream);
         if entry.as_ref().is_some_and(|entry| entry.is_their_end) {
             return Err(Reason::STREAM_CLOSED);
@@ -53,6 +54,12 @@ impl Engine {
                     self.refuse(head.stream, Reason::FLOW_CONTROL_ERROR);
                 } else if !fits || is_answer && !entry.is_answered {
                     self.refuse(head.stream, Reason::PROTOCOL_ERROR);
+                } else if beside > 0
+                    && !is_end
+                    && let Some(count) = entry.credit_due(window)
+                {
+                    // Where there is nothing but padding, nobody takes anything.
+                    frame::put_numbers(&mut self.out, frame::WINDOW_UPDATE, head.stream, &[count]);
                 }
             }
         }

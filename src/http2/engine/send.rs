@@ -184,9 +184,7 @@ impl Engine {
         entry.unread -= count;
         entry.to_release += count;
         let before = self.out.len();
-        if entry.to_release >= window / 2 && !entry.theirs_ended {
-            let count = std::mem::take(&mut entry.to_release);
-            entry.receive_window.give(count);
+        if let Some(count) = entry.credit_due(window) {
             frame::put_numbers(&mut self.out, frame::WINDOW_UPDATE, stream, &[count]);
         }
         self.release(count, false);
@@ -306,7 +304,7 @@ impl Engine {
         }
     }
 
-    fn watch_stream(&mut self, stream: u32, context: &Context<'_>) {
+    pub(super) fn watch_stream(&mut self, stream: u32, context: &Context<'_>) {
         if let Some(entry) = self.streams.get_mut(&stream) {
             entry.watch(context);
         }

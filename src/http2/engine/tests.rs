@@ -1,5 +1,4 @@
 //! What single frames and calls do to one side.
-#![allow(dead_code, reason = "tests that follow use all of it")]
 
 use std::io::IoSlice;
 use std::sync::Arc;
@@ -12,6 +11,7 @@ use crate::clock;
 use crate::head::{Method, RequestHead};
 
 const GET: &[u8] = b":method: GET\r\n:scheme: http\r\n:authority: a\r\n:path: /\r\n";
+const POST: &[u8] = b":method: POST\r\n:scheme: http\r\n:authority: a\r\n:path: /\r\n";
 const OK: &[u8] = b":status: 200\r\n";
 
 /// Counts how often somebody is woken.
@@ -217,4 +217,103 @@ fn a_stream_that_stands_back_takes_no_place() {
     assert_eq!((calls.count(), engine.granted), (5, 4));
     engine.stand_back(streams[4]);
     assert_eq!((engine.for_room.len(), engine.granted), (0, 3));
+}
+
+/// A window that is given while nobody moves bytes is of no use before somebody does.
+#[test]
+fn credit_that_is_given_back_leaves_at_once() {
+    let mut engine = server();
+    let streams: Vec<u32> = (0..4).map(|at| 2 * at + 1).collect();
+    for stream in &streams {
+        receive(&mut engine, &head(*stream, POST, 0)).unwrap();
+        for at in 0..14 {
+            let flags = if at == 13 { frame::END_STREAM } else { 0 };
+            receive(&mut engine, &frame(frame::DATA, flags, *stream, &[0; PAYLOAD])).unwrap();
+        }
+        assert!(matches!(
+            engine.poll_head(&quiet(), *stream, OK, true),
+            Poll::Ready(Ok(()))
+        ));
+    }
+    // One more keeps the connection busy.
+    receive(&mut engine, &head(9, GET, frame::END_STREAM)).unwrap();
+    sent(&mut engine);
+    let (calls, waker) = Calls::new();
+    for stream in streams {
+        engine.watch(&Context::from_waker(&waker));
+        engine.drop_handle(stream);
+    }
+    let given = sent(&mut engine);
+    assert_eq!((given.len(), given[0].0), (1, frame::WINDOW_UPDATE));
+    assert_eq!(calls.count(), 1);
+}
+
+/// RFC 9113 §6.9: the window of the connection is for all streams, also for those that it has ended.
+#[test]
+fn goodbye_gives_back_the_credit_of_streams_that_it_ends() {
+    let mut engine = client();
+    let stream = open(&mut engine, true);
+    receive(&mut engine, &head(stream, OK, 0)).unwrap();
+    receive(&mut engine, &frame(frame::DATA, 0, stream, &[0; 1000])).unwrap();
+    receive(&mut engine, &frame(frame::GOAWAY, 0, 0, &[0; 8])).unwrap();
+    engine.drop_handle(stream);
+    assert_eq!(
+        engine.receive_window.left() + i64::from(engine.to_release),
+        i64::from(ALL_OF_BACKEND)
+    );
+}
+
+/// RFC 9113 §6.8: the last stream that is named is never a later one.
+#[test]
+fn goodbyes_do_not_go_back_on_their_word() {
+    let mut engine = server();
+    receive(&mut engine, &head(1, GET, frame::END_STREAM)).unwrap();
+    engine.say_goodbye();
+    receive(&mut engine, &frame(frame::PING, frame::ACK, 0, &FAREWELL)).unwrap();
+    assert!(
+        receive(&mut engine, &head(3, GET, frame::END_STREAM))
+            .unwrap()
+            .is_empty()
+    );
+    engine.fail(Reason::PROTOCOL_ERROR);
+    let goodbyes = sent(&mut engine)
+        .into_iter()
+        .filter(|frame| frame.0 == frame::GOAWAY);
+    let last: Vec<u32> = goodbyes.map(|frame| frame::number(&frame.3)).collect();
+    assert_eq!(last, [LAST, 1, 1]);
+}
+
+/// RFC 9113 §6.1: padding uses up windows too, and nobody takes it.
+#[test]
+fn padding_alone_does_not_use_up_a_window() {
+    let mut engine = server();
+    receive(&mut engine, &head(1, POST, 0)).unwrap();
+    let padding = [&[255][..], &[0; 255]].concat();
+    for _ in 0..3 * WINDOW_OF_CLIENT as usize / padding.len() / 2 {
+        receive(&mut engine, &frame(frame::DATA, frame::PADDED, 1, &padding)).unwrap();
+    }
+    assert!(!sent(&mut engine).iter().any(|frame| frame.0 == frame::RST_STREAM));
+}
+
+/// One frame can say some 2,700 times how large windows are.
+#[test]
+fn of_windows_in_one_frame_the_last_counts() {
+    let mut engine = server();
+    receive(&mut engine, &head(1, GET, frame::END_STREAM)).unwrap();
+    let many = [
+        (frame::INITIAL_WINDOW_SIZE, 100_000),
+        (frame::INITIAL_WINDOW_SIZE, 1),
+    ];
+    let (calls, waker) = Calls::new();
+    engine.watch_stream(1, &Context::from_waker(&waker));
+    receive(&mut engine, &settings(&many)).unwrap();
+    assert_eq!((engine.streams[&1].send_window.left(), calls.count()), (1, 0));
+    let wrong = [
+        (frame::INITIAL_WINDOW_SIZE, LAST + 1),
+        (frame::INITIAL_WINDOW_SIZE, 1),
+    ];
+    assert_eq!(
+        receive(&mut engine, &settings(&wrong)).unwrap_err(),
+        Reason::FLOW_CONTROL_ERROR
+    );
 }
