@@ -3,6 +3,7 @@
 use std::cell::OnceCell;
 use std::io;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
@@ -31,10 +32,10 @@ pub struct Client {
 #[derive(Debug)]
 pub struct Peer {
     pub(super) address: ClientAddress,
-    /// Its IP address alone, IPv6 without brackets; an IPv4 client of a socket for both families as IPv4. Empty without one.
-    pub(super) ip: Box<str>,
     /// With its port, for the log.
     pub(super) label: Label,
+    /// Where in the label its IP address stands; empty without one.
+    ip: Range<usize>,
     /// Whether it can be a trusted proxy. Somebody whom a PROXY header does not name cannot, whoever sent the header.
     pub(super) may_be_trusted: bool,
     /// Whether a PROXY header says who it is, in place of its socket.
@@ -62,17 +63,14 @@ impl Peer {
     /// Writes an address out.
     pub fn new(address: impl Into<ClientAddress>) -> Self {
         let address = address.into();
-        let (ip, label) = match address {
-            ClientAddress::Ip(address) => (
-                address.ip().to_canonical().to_string(),
-                Label::of_address(address),
-            ),
-            ClientAddress::Unix => (String::new(), Label::new("unix:")),
+        let (label, ip) = match address {
+            ClientAddress::Ip(address) => Label::of_address(address),
+            ClientAddress::Unix => (Label::new("unix:"), 0..0),
         };
         Self {
             address,
-            ip: ip.into(),
             label,
+            ip,
             may_be_trusted: true,
             is_introduced: false,
             destination: OnceCell::new(),
@@ -116,6 +114,11 @@ impl Peer {
     /// Looks where it connected to, unless that is known: later its socket is out of reach.
     pub fn note_destination(&self, stream: &Stream) {
         self.destination.get_or_init(|| stream.local_address());
+    }
+
+    /// Its IP address alone, IPv6 without brackets; an IPv4 client of a socket for both families as IPv4. Empty without one.
+    pub(super) fn ip(&self) -> &[u8] {
+        self.label.part(self.ip.clone())
     }
 
     /// Its IP address and port, if it has them.

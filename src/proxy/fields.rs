@@ -304,7 +304,8 @@ fn is_replaced(name: &[u8], peer: &Peer) -> bool {
 
 /// What backends are told of the client. From a trusted proxy the chain goes on; what anybody else said is replaced.
 fn write_identity(head: &RequestHead, identity: &Identity, peer: &Peer, out: &mut Vec<u8>) {
-    if !peer.ip.is_empty() {
+    let ip = peer.ip();
+    if !ip.is_empty() {
         out.extend_from_slice(b"X-Forwarded-For: ");
         if identity.is_trusted {
             for line in head
@@ -315,7 +316,7 @@ fn write_identity(head: &RequestHead, identity: &Identity, peer: &Peer, out: &mu
                 out.extend_from_slice(b", ");
             }
         }
-        out.extend_from_slice(peer.ip.as_bytes());
+        out.extend_from_slice(ip);
         out.extend_from_slice(b"\r\nX-Forwarded-Proto: ");
     } else {
         write_chain_alone(head, identity, out);

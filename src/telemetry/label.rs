@@ -1,12 +1,18 @@
 //! A text that stands in many log lines, made harmless once instead of in each of them.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
+
+use smallvec::SmallVec;
 
 use super::json;
 
+/// What a label takes without memory of its own: `"255.255.255.255:65535"`, as every connection has one of its client.
+const INLINE: usize = 24;
+
 /// A short text of ours (a backend's URL, a name of the config, an address) as the JSON string that it becomes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Label(Box<[u8]>);
+pub struct Label(SmallVec<[u8; INLINE]>);
 
 impl Label {
     /// Bytes of a label that are shown.
@@ -16,14 +22,30 @@ impl Label {
     pub fn new(text: &str) -> Self {
         let mut out = Vec::with_capacity(text.len() + 2);
         json::string(&mut out, text.as_bytes(), Self::BOUND);
-        Self(out.into())
+        Self(SmallVec::from_slice(&out))
     }
 
     /// Makes the label of an address with its port: IPv6 in brackets (RFC 3986 §3.2.2), an IPv4 client of a socket for both
-    /// families as IPv4.
-    pub fn of_address(address: SocketAddr) -> Self {
-        let canonical = SocketAddr::new(address.ip().to_canonical(), address.port());
-        Self::new(&canonical.to_string())
+    /// families as IPv4. Says where in it the IP address stands, without brackets.
+    pub fn of_address(address: SocketAddr) -> (Self, Range<usize>) {
+        let ip = address.ip().to_canonical();
+        let (before, behind): (&[u8], &[u8]) = match ip {
+            IpAddr::V4(_) => (b"\"", b":"),
+            IpAddr::V6(_) => (b"\"[", b"]:"),
+        };
+        let mut out = Vec::with_capacity(2 * INLINE);
+        out.extend_from_slice(before);
+        json::ip_address(&mut out, ip);
+        let place = before.len()..out.len();
+        out.extend_from_slice(behind);
+        json::number(&mut out, u64::from(address.port()));
+        out.push(b'"');
+        (Self(SmallVec::from_slice(&out)), place)
+    }
+
+    /// What stands at `place`.
+    pub fn part(&self, place: Range<usize>) -> &[u8] {
+        self.0.get(place).unwrap_or_default()
     }
 
     /// The JSON string, its quotes included.
@@ -44,11 +66,26 @@ mod tests {
 
     #[test]
     fn shows_addresses_with_port_and_ipv6_in_brackets() {
-        let shown = |text: &str| {
-            String::from_utf8(Label::of_address(text.parse().unwrap()).as_json().to_vec()).unwrap()
-        };
-        assert_eq!(shown("192.0.2.1:50123"), "\"192.0.2.1:50123\"");
-        assert_eq!(shown("[::ffff:192.0.2.1]:1"), "\"192.0.2.1:1\"");
-        assert_eq!(shown("[2001:db8::7]:443"), "\"[2001:db8::7]:443\"");
+        for (address, shown, ip) in [
+            ("192.0.2.1:50123", "\"192.0.2.1:50123\"", "192.0.2.1"),
+            (
+                "255.255.255.255:65535",
+                "\"255.255.255.255:65535\"",
+                "255.255.255.255",
+            ),
+            ("[::ffff:192.0.2.1]:1", "\"192.0.2.1:1\"", "192.0.2.1"),
+            ("[2001:db8::7]:443", "\"[2001:db8::7]:443\"", "2001:db8::7"),
+            ("[fe80::1%3]:0", "\"[fe80::1]:0\"", "fe80::1"),
+        ] {
+            let (label, place) = Label::of_address(address.parse().unwrap());
+            assert_eq!(label.as_json(), shown.as_bytes());
+            assert_eq!(label.part(place), ip.as_bytes());
+        }
+    }
+
+    #[test]
+    fn any_ipv4_address_takes_no_memory_of_its_own() {
+        let (label, _) = Label::of_address("255.255.255.255:65535".parse().unwrap());
+        assert!(!label.0.spilled());
     }
 }
