@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
@@ -333,11 +334,10 @@ fn send(socket: &impl AsFd, parts: &[IoSlice<'_>]) -> rustix::io::Result<usize> 
 
 /// Whether anything has arrived on a socket or the other side has closed it, which the kernel is asked.
 pub fn has_news_now(socket: &impl AsFd) -> bool {
-    let mut byte = [std::mem::MaybeUninit::uninit(); 1];
-    match SockRef::from(socket).peek(&mut byte) {
-        Err(error) => error.kind() != io::ErrorKind::WouldBlock,
-        Ok(_) => true,
-    }
+    !matches!(
+        rustix::net::recv(socket, &mut [0; 1], RecvFlags::PEEK),
+        Err(Errno::AGAIN)
+    )
 }
 
 /// Makes a call that moves up to `wanted` bytes, if the socket is believed ready; `None` when it has to be waited for.
