@@ -19,7 +19,9 @@ pub fn request(head: &mut RequestHead, scan: &HeadScan, end: usize) -> Result<()
     request_line(head, scan.start(), line_end)?;
 
     let bytes = head.bytes.get(..end).unwrap_or(&head.bytes);
-    let summary = fields::collect(bytes, field_ends(scan), line_end + 2, &mut head.fields)?;
+    let mut summary = Summary::default();
+    let lines = (line_end + 2, field_ends(scan));
+    fields::collect(bytes, lines, &mut head.fields, &mut summary)?;
     if summary.has_framing_alias {
         return Err(Malformed::FramingAlias);
     }
@@ -50,7 +52,9 @@ pub fn response(
     let line_end = scan.ends().first().copied().unwrap_or_default() as usize;
     status_line(bytes, line_end, head)?;
 
-    let summary = fields::collect(bytes, field_ends(scan), line_end + 2, &mut head.fields)?;
+    let mut summary = Summary::default();
+    let lines = (line_end + 2, field_ends(scan));
+    fields::collect(bytes, lines, &mut head.fields, &mut summary)?;
     let framing = summary.framing(bytes);
     (head.body, head.announced_length) = framing.of_answer(head.version, head.status, asked)?;
     // An answer of which some recipient could take the end for elsewhere is the last on its connection.

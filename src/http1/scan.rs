@@ -121,12 +121,12 @@ impl HeadScan {
             };
             let at = self.position + offset;
             self.position = at;
-            match unseen.get(offset..).unwrap_or_default() {
-                [b'\r', b'\n', ..] => return Ok(Some(at)),
-                [b'\r'] => return Ok(None),
-                [b'\r', ..] => return Err(Malformed::BareCr),
-                [b'\n', ..] => return Err(Malformed::BareLf),
-                [b'\t', ..] if self.may_hold_tab(seen, at, kind) => self.position = at + 1,
+            match (seen.get(at), seen.get(at + 1)) {
+                (Some(b'\r'), Some(b'\n')) => return Ok(Some(at)),
+                (Some(b'\r'), None) => return Ok(None),
+                (Some(b'\r'), _) => return Err(Malformed::BareCr),
+                (Some(b'\n'), _) => return Err(Malformed::BareLf),
+                (Some(b'\t'), _) if self.may_hold_tab(seen, at, kind) => self.position = at + 1,
                 _ => return Err(Malformed::ControlByte),
             }
         }
@@ -136,10 +136,16 @@ impl HeadScan {
     fn check_start_line(&mut self, seen: &[u8], kind: Kind) -> Result<(), Malformed> {
         let line = seen.get(self.line..).unwrap_or_default();
         if kind == Kind::Response {
-            let is_status_line = line
-                .iter()
-                .zip(b"HTTP/1.")
-                .all(|(byte, expected)| byte == expected);
+            const BEGINNING: &[u8; 7] = b"HTTP/1.";
+            let is_status_line = match line.first_chunk() {
+                Some(beginning) => beginning == BEGINNING,
+                // Not `starts_with`: for what is empty it would compare nothing at no address, which some processors are
+                // slow at.
+                None => line
+                    .iter()
+                    .zip(BEGINNING)
+                    .all(|(byte, expected)| byte == expected),
+            };
             return if is_status_line {
                 Ok(())
             } else {
@@ -149,14 +155,12 @@ impl HeadScan {
         if self.is_method_known {
             return Ok(());
         }
-        let length = line.iter().position(|byte| !TOKEN.contains(*byte));
-        if length.unwrap_or(line.len()) > METHOD_LIMIT {
+        let length = TOKEN.prefix(line);
+        if length > METHOD_LIMIT {
             return Err(Malformed::MethodTooLong);
         }
-        let Some((method, rest)) = length.and_then(|length| line.split_at_checked(length)) else {
-            return Ok(());
-        };
-        match (method, rest) {
+        match line.split_at_checked(length).unwrap_or_default() {
+            (_, []) => Ok(()),
             // The record type of a TLS handshake (RFC 8446 §5.1).
             ([], [0x16, ..]) => Err(Malformed::TlsHandshake),
             ([], [b' ', ..]) => Err(Malformed::BadRequestLine),

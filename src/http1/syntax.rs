@@ -22,6 +22,16 @@ impl ByteSet {
         self.0.get(usize::from(byte)).copied().unwrap_or_default()
     }
 
+    /// How many of the first bytes are in the set. Four are tested at once: most words are longer.
+    #[inline]
+    pub(super) fn prefix(&self, bytes: &[u8]) -> usize {
+        let (fours, _) = bytes.as_chunks::<4>();
+        let whole = fours.iter().take_while(|four| self.contains_all(*four)).count();
+        let length = whole * 4;
+        let rest = bytes.get(length..).unwrap_or_default();
+        length + rest.iter().take_while(|byte| self.contains(**byte)).count()
+    }
+
     /// Whether all of `bytes` are in the set. It does not stop at the first that is not, which is rare: the loop
     /// without a branch is several times as fast.
     pub(super) fn contains_all(&self, bytes: &[u8]) -> bool {
@@ -60,9 +70,20 @@ pub(super) static QUERY: ByteSet = ByteSet::of(
     b"-._~!$&'()*+,;=:@/%\"[]^`{|}<>\\?0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ",
 );
 
-/// The position of the first control byte: below 0x20 (tabs too), or 0x7f. Sixteen bytes are tested at once.
+/// Most lines end within so many bytes.
+const SHORT_LINE: usize = 32;
+
+/// The position of the first control byte: below 0x20 (tabs too), or 0x7f. Eight bytes are tested at once, and sixteen
+/// where the line is long: that is faster the longer it goes on, but to say where it ended takes eight again.
 #[inline]
 pub(super) fn find_control(bytes: &[u8]) -> Option<usize> {
+    let Some((first, rest)) = bytes.split_at_checked(SHORT_LINE) else {
+        return find_by_words(bytes);
+    };
+    find_by_words(first).or_else(|| find_by_blocks(rest).map(|at| SHORT_LINE + at))
+}
+
+fn find_by_blocks(bytes: &[u8]) -> Option<usize> {
     let (blocks, rest) = bytes.as_chunks::<16>();
     let mut offset = 0;
     for block in blocks {
@@ -112,8 +133,9 @@ mod tests {
     #[test]
     fn finds_each_control_byte_at_each_position_and_nothing_else() {
         for byte in 0..=u8::MAX {
-            for at in 0..20 {
-                let mut bytes = *b"abcdefghij\xff\x80klmnopqr";
+            for at in 0..60 {
+                let mut bytes =
+                    *b"abcdefghij\xff\x80klmnopqrabcdefghij\xff\x80klmnopqrabcdefghij\xff\x80klmnopqr";
                 bytes[at] = byte;
                 assert_eq!(
                     find_control(&bytes),
@@ -126,15 +148,25 @@ mod tests {
 
     proptest! {
         #[test]
-        fn agrees_with_a_search_byte_by_byte(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+        fn agrees_with_a_search_byte_by_byte(bytes in proptest::collection::vec(any::<u8>(), 0..128)) {
             prop_assert_eq!(find_control(&bytes), bytes.iter().position(u8::is_ascii_control));
         }
 
         #[test]
         fn agrees_on_bytes_around_the_edges(bytes in proptest::collection::vec(prop_oneof![
             Just(0x1f_u8), Just(0x20), Just(0x7e), Just(0x7f), Just(0x80), Just(0xa0), Just(0xff), Just(0x00),
-        ], 0..64)) {
+        ], 0..128)) {
             prop_assert_eq!(find_control(&bytes), bytes.iter().position(u8::is_ascii_control));
+        }
+    }
+
+    #[test]
+    fn a_prefix_ends_with_the_first_byte_that_is_not_in_the_set() {
+        for length in 0..12 {
+            let mut bytes = *b"abcdefghijkl";
+            assert_eq!(TOKEN.prefix(&bytes[..length]), length);
+            bytes[length] = b':';
+            assert_eq!(TOKEN.prefix(&bytes), length);
         }
     }
 

@@ -34,7 +34,9 @@ pub fn poll_head(
     buffers: &Buffers,
 ) -> Poll<Result<Option<usize>, HeadError>> {
     loop {
-        if let Some(end) = scan.advance(connection.input.unread(), kind, limits)? {
+        if !connection.input.is_empty()
+            && let Some(end) = scan.advance(connection.input.unread(), kind, limits)?
+        {
             return Poll::Ready(Ok(Some(end)));
         }
         if connection.input_ended {

@@ -44,15 +44,14 @@ pub(super) struct Connection {
     options: u32,
 }
 
-/// Splits the lines that begin at `start` and have their carriage returns at `ends` into `out`.
+/// Splits the lines that begin at `start` and have their carriage returns at `ends` into `out`, and takes down in `summary` what
+/// they say.
 pub(super) fn collect(
     bytes: &[u8],
-    ends: &[u32],
-    start: usize,
+    (mut start, ends): (usize, &[u32]),
     out: &mut Vec<Field>,
-) -> Result<Summary, Malformed> {
-    let mut summary = Summary::default();
-    let mut start = start;
+    summary: &mut Summary,
+) -> Result<(), Malformed> {
     for end in ends {
         let end = *end as usize;
         let field = field_line(bytes, start, end)?;
@@ -62,17 +61,14 @@ pub(super) fn collect(
         out.push(field);
         start = end + 2;
     }
-    Ok(summary)
+    Ok(())
 }
 
 /// Reads `field-name ":" OWS field-value OWS` at `start..end` (RFC 9112 §5). The name is a token, which rules out white
 /// space before the colon, and a line that continues another.
 pub(in crate::http1) fn field_line(bytes: &[u8], start: usize, end: usize) -> Result<Field, Malformed> {
     let line = bytes.get(start..end).unwrap_or_default();
-    let length = line
-        .iter()
-        .position(|byte| !TOKEN.contains(*byte))
-        .ok_or(Malformed::BadFieldName)?;
+    let length = TOKEN.prefix(line);
     let Some((name, [b':', rest @ ..])) = line.split_at_checked(length) else {
         return Err(Malformed::BadFieldName);
     };

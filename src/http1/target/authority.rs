@@ -16,12 +16,10 @@ pub fn check(authority: &[u8]) -> Result<(), Malformed> {
         // What `]` closes is the address; without a `]` there is nothing left that could be one.
         is_ipv6(address) && matches!(rest, [b']', port @ ..] if is_port(port))
     } else {
-        let end = authority
-            .iter()
-            .position(|byte| *byte == b':')
-            .unwrap_or(authority.len());
-        let (host, port) = authority.split_at_checked(end).unwrap_or_default();
-        !host.is_empty() && HOST.contains_all(host) && is_port(port)
+        let (host, port) = authority
+            .split_at_checked(HOST.prefix(authority))
+            .unwrap_or_default();
+        !host.is_empty() && is_port(port)
     };
     if is_valid { Ok(()) } else { Err(Malformed::BadHost) }
 }
