@@ -27,7 +27,7 @@ const LINGER_BYTES: usize = 256 << 10;
 
 /// What reading a head came to.
 enum Next {
-    Request(Incoming, Instant),
+    Request(Box<Incoming>, Instant),
     /// Nothing came; there is nothing to log.
     Over,
     /// Something came that is no request.
@@ -263,8 +263,6 @@ impl Visit {
     pub(super) async fn serve_all(&mut self, waiting: &WaitingList) -> Left {
         let worker = Rc::clone(&self.client.worker);
         loop {
-            let limit = worker.local().snapshot.limits.requests_per_connection;
-            self.client.is_last_request = limit.is_some_and(|limit| self.served + 1 >= limit);
             let next = self.next_request(waiting).await;
             self.place = None;
             let client = &mut self.client;
@@ -326,6 +324,8 @@ impl Visit {
         if !is_new {
             client.alarm.set(local.snapshot.timeouts.header);
         }
+        let limit = local.snapshot.limits.requests_per_connection;
+        client.is_last_request = limit.is_some_and(|limit| self.served + 1 >= limit);
         let mut incoming = worker.lend_head();
         let limits = local.snapshot.limits.message;
         drop(local);

@@ -18,7 +18,7 @@ const KEPT: usize = 256;
 /// One stream's request.
 pub(super) struct Request {
     pub(super) client: Client,
-    pub(super) incoming: Incoming,
+    pub(super) incoming: Box<Incoming>,
     pub(super) result: Result<(), Malformed>,
     pub(super) started: Instant,
 }

@@ -252,7 +252,7 @@ impl Session {
     }
 
     /// Begins to serve a request.
-    fn begin(&mut self, stream: http2::Stream, (incoming, result): (Incoming, Result<(), Malformed>)) {
+    fn begin(&mut self, stream: http2::Stream, (incoming, result): (Box<Incoming>, Result<(), Malformed>)) {
         let worker = &self.guest.worker;
         let started = clock::now();
         worker.wheel.observe(started);
