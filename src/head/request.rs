@@ -81,22 +81,18 @@ pub struct RequestHead {
 impl RequestHead {
     /// Empties it for the next request; buffers keep their capacity.
     pub fn clear(&mut self) {
-        let mut bytes = std::mem::take(&mut self.bytes);
-        let mut fields = std::mem::take(&mut self.fields);
-        bytes.clear();
-        fields.clear();
-        *self = Self {
-            bytes,
-            fields,
-            ..Self::default()
-        };
+        self.bytes.clear();
+        self.clear_parsed();
     }
 
     /// Forgets what was parsed and keeps the bytes.
     pub fn clear_parsed(&mut self) {
-        let bytes = std::mem::take(&mut self.bytes);
-        self.clear();
-        self.bytes = bytes;
+        self.fields.clear();
+        *self = Self {
+            bytes: std::mem::take(&mut self.bytes),
+            fields: std::mem::take(&mut self.fields),
+            ..Self::default()
+        };
     }
 
     /// Whether `Connection` asks that the field `name` end here (RFC 9110 §7.6.1). Framing, `Host` and the fields that

@@ -53,6 +53,7 @@ impl Drop for Carrier {
 
 impl WaitingList {
     /// Joins at the end: from now on this connection waits.
+    #[inline]
     pub(super) fn join(&self, who: Who) -> Place {
         let key = self.queue.borrow_mut().push(Waiting {
             who,

@@ -172,9 +172,12 @@ impl Connection {
         let count = match &mut self.wire {
             Wire::Bytes(stream) => {
                 let size = if wanted > SMALL as u64 { LARGE } else { SMALL };
-                if self.input.is_empty() && self.input.capacity() < size {
+                if self.input.capacity() < size && self.input.is_empty() {
                     ready!(stream.poll_readable(context))?;
-                    buffers.give_back(std::mem::replace(&mut self.input, buffers.lend(size)));
+                    if self.input.capacity() > 0 {
+                        buffers.give_back(std::mem::take(&mut self.input));
+                    }
+                    self.input = buffers.lend(size);
                 }
                 if self.input.is_full() {
                     return Poll::Ready(Err(io::ErrorKind::OutOfMemory.into()));

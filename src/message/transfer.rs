@@ -73,11 +73,8 @@ impl Kept {
 
 impl Replay {
     /// Keeps at most `limit` bytes.
-    pub fn new(limit: u64) -> Self {
-        Self {
-            limit: usize::try_from(limit).unwrap_or(usize::MAX),
-            ..Self::default()
-        }
+    pub fn keep(&mut self, limit: u64) {
+        self.limit = usize::try_from(limit).unwrap_or(usize::MAX);
     }
 
     /// Whether everything that was taken from the source is here.
@@ -88,7 +85,7 @@ impl Replay {
     /// Keeps nothing from now on; the answer has begun. The memory goes back to `buffers`.
     pub fn abandon(&mut self, buffers: &Buffers) {
         self.overflowed = true;
-        for kept in self.kept.drain(..) {
+        while let Some(kept) = self.kept.pop() {
             match kept {
                 Kept::Copied(bytes) => buffers.give_back_output(bytes),
                 Kept::Held(buffer) => buffers.give_back(buffer),
@@ -262,7 +259,9 @@ impl Transfer {
                     let lines = trailers
                         .and_then(|range| source.input.unread().get(range))
                         .unwrap_or(&beside);
-                    self.trailers = forwarded_trailers(lines, &self.limits)?;
+                    if !lines.is_empty() {
+                        self.trailers = forwarded_trailers(lines, &self.limits)?;
+                    }
                     self.encoder.end(&self.trailers, sink.output(buffers));
                     sink.finish(&self.trailers);
                     source.input.consume(skip);
@@ -374,12 +373,9 @@ impl Transfer {
 }
 
 /// The trailer lines that may be forwarded, checked and written anew: never what frames, routes or identifies a message
-/// (RFC 9110 §6.5.1). Allocates nothing when there are none.
+/// (RFC 9110 §6.5.1).
 fn forwarded_trailers(lines: &[u8], limits: &Limits) -> Result<Vec<u8>, BodyError> {
     let mut out = Vec::new();
-    if lines.is_empty() {
-        return Ok(out);
-    }
     let mut fields: Vec<Field> = Vec::new();
     chunked::trailer_fields(lines, &mut fields, limits)?;
     for field in fields.iter().filter(|field| field.id == FieldName::Other) {

@@ -71,7 +71,7 @@ impl<'a> Exchange<'a> {
             self.record.grpc_status = self.record.grpc_status.or(grpc::status_in_trailers(trailers));
         }
         let Err(failure) = result else {
-            self.keep(answer, pool);
+            self.keep(answer.backend, answer.is_of_one_user, pool);
             let after = self.after(keep_alive);
             return Ok(Forwarded { after, failure: None });
         };
@@ -153,15 +153,14 @@ impl<'a> Exchange<'a> {
     }
 
     /// Keeps the backend's connection for another request, if the end of this exchange is proved on both sides.
-    fn keep(&self, answer: Answer<'_>, pool: &Pool) {
-        let backend = answer.backend;
+    fn keep(&self, backend: Box<BackendConnection>, is_of_one_user: bool, pool: &Pool) {
         let is_clean = !backend.connection.is_stream()
             && backend.head.keep_alive
             && backend.head.body != BodyLength::UntilClose
             && self.body.is_sent
             && backend.connection.input.is_empty()
             && !backend.connection.input_ended;
-        if is_clean && !answer.is_of_one_user {
+        if is_clean && !is_of_one_user {
             let worker = &self.client.worker;
             let keep_for = backend.keep_for.min(pool.settings.timeouts.backend_idle);
             worker

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::fields::{self, AnswerContext};
 use super::waits::Wait;
@@ -60,8 +60,6 @@ struct Attempt<'a> {
     backend: Box<BackendConnection>,
     /// Whether writing failed; the backend may have answered before it closed.
     sending_failed: bool,
-    /// Since when nothing but the answer is missing.
-    waiting_since: Option<Instant>,
     interim: usize,
 }
 
@@ -121,16 +119,12 @@ impl<'a> Exchange<'a> {
             pool,
             backend,
             sending_failed: false,
-            waiting_since: None,
             interim: 0,
         };
         let is_new = !attempt.backend.is_reused;
         let waiting = is_new.then(|| member.backend.wait_on_new());
         let result = std::future::poll_fn(|context| attempt.poll(self, context)).await;
         drop(waiting);
-        if let Some(since) = attempt.waiting_since {
-            self.waited += self.client.worker.wheel.now().saturating_duration_since(since);
-        }
         let mut backend = attempt.backend;
         match result {
             Ok(()) => Ok(backend),
@@ -302,7 +296,7 @@ impl Attempt<'_> {
     }
 
     /// What the attempt waits for, and how long it may.
-    fn wait(&mut self, exchange: &Exchange<'_>) -> (Wait, Duration) {
+    fn wait(&self, exchange: &mut Exchange<'_>) -> (Wait, Duration) {
         let timeouts = &self.pool.settings.timeouts;
         let body = &exchange.body;
         let awaits_continue =
@@ -317,8 +311,8 @@ impl Attempt<'_> {
                 Waiting::ForSource => return (Wait::BackendTakes, timeouts.progress),
             }
         }
-        self.waiting_since
-            .get_or_insert(exchange.client.worker.wheel.now());
+        let now = exchange.client.worker.wheel.now();
+        exchange.waiting_since.get_or_insert(now);
         let left = timeouts.request.saturating_sub(exchange.waited);
         (Wait::FirstByte, timeouts.first_byte.min(left))
     }

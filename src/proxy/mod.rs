@@ -72,8 +72,10 @@ struct Exchange<'a> {
     is_grpc: bool,
     waits: Waits,
     record: Record<'a>,
-    /// How long it has waited for answers so far: what `timeouts.request` bounds.
+    /// How long it has waited for answers in attempts before this one: what `timeouts.request` bounds.
     waited: Duration,
+    /// Since when nothing but the answer of this attempt is missing.
+    waiting_since: Option<Instant>,
     in_flight: Option<InFlight<'a>>,
     /// Whether its line was written.
     is_logged: bool,
@@ -132,7 +134,7 @@ pub async fn serve_request(client: &mut Client, incoming: &Incoming, started: In
                 _ if answer::is_larger(head.body, snapshot.limits.body) => Err(Failure::BodyTooLarge),
                 Some((route, (pool, membership))) => {
                     exchange.record.leads_to(route, pool);
-                    exchange.body.replay = Replay::new(pool.settings.retry.replay_limit);
+                    exchange.body.replay.keep(pool.settings.retry.replay_limit);
                     exchange.run(pool, membership).await
                 }
                 None => Err(Failure::NoRoute),
@@ -185,6 +187,7 @@ impl<'a> Exchange<'a> {
             waits: Waits::new(limits.min_body_rate, deadline),
             record: Record::new(started, head.bytes.len(), client.connection.bytes_out),
             waited: Duration::ZERO,
+            waiting_since: None,
             in_flight: None,
             is_logged: false,
             client,
@@ -207,6 +210,7 @@ impl<'a> Exchange<'a> {
             next = trouble.and_then(|trouble| self.next_attempt(pool, membership, &tried, (trouble, member)));
             if let (Some(trouble), Some(_)) = (trouble, &next) {
                 self.record.retried(member, trouble.cause.name());
+                self.add_waited();
                 self.client.worker.counters.retries.increment();
             }
             if trouble.is_none() {
@@ -237,6 +241,14 @@ impl<'a> Exchange<'a> {
                 self.forward(pool, refusal.member, refusal.connection).await
             }
             None => Err(failure),
+        }
+    }
+
+    /// Takes down how long the attempt that has ended waited for its answer.
+    fn add_waited(&mut self) {
+        if let Some(since) = self.waiting_since.take() {
+            let now = self.client.worker.wheel.now();
+            self.waited += now.saturating_duration_since(since);
         }
     }
 
