@@ -82,7 +82,11 @@ impl Verdict {
 pub(crate) fn judge_request(evidence: &Evidence) -> Verdict {
     let mut verdict = Verdict::default();
     let reading = read_all(&evidence.input.bytes());
-    judge_ends(evidence, &mut verdict);
+    // What is sent behind the request that was said to be the last may meet a socket that is closed.
+    let may_reset = matches!(reading.rest, Rest::Ignored);
+    if !(may_reset && evidence.end == Some(End::Reset)) {
+        judge_ends(evidence, &mut verdict);
+    }
     judge_canary(evidence, &mut verdict);
     let seen: Vec<&Seen> = evidence.seen.iter().filter(|seen| !is_canary(seen)).collect();
     judge_seen(&seen, &reading, &mut verdict);
