@@ -7,6 +7,8 @@ mod payload;
 mod receive;
 mod send;
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;
 
 use std::collections::{HashMap, VecDeque};

@@ -1,0 +1,344 @@
+//! What the two ends of a stream do: they send and read when they like, stand still, break off, and look at every byte.
+
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use super::world::{Side, World};
+use crate::chance::{Chance, below, mix};
+use crate::head::Method;
+use crate::http2::{Reason, Stream};
+
+/// Bytes of the largest messages.
+const LARGEST: usize = 300_000;
+/// Bytes after which the text begins again: a prime, so that no frame does.
+const PERIOD: usize = 65_521;
+
+/// What both ends know of a request before it is sent.
+struct Plan {
+    id: u64,
+    method: Method,
+    asks: usize,
+    answers: usize,
+    interim: usize,
+    pad: usize,
+    has_length: bool,
+    has_trailers: [bool; 2],
+    /// Bytes after which an end breaks off.
+    breaks: [Option<usize>; 2],
+    /// Whether the answer begins when the request is whole, and whether the request is read at all.
+    is_after_request: bool,
+    is_read: bool,
+}
+
+impl Plan {
+    fn new(seed: u64, id: u64) -> Self {
+        let mut chance = Chance::seeded(mix(seed) ^ id);
+        let mut any = |bound: u64| below(chance.bits(), bound);
+        let mut size = || match any(8) {
+            0..2 => 0,
+            2..5 => any(300),
+            5..7 => any(8_000),
+            _ if seed.is_multiple_of(8) => any(LARGEST as u64),
+            _ => any(20_000),
+        } as usize;
+        let (asks, answers) = (size(), size());
+        let mut chance = Chance::seeded(mix(seed) ^ mix(id));
+        let mut any = |bound: u64| below(chance.bits(), bound);
+        let (method, answers) = match any(8) {
+            0 => (Method::Head, 0),
+            _ => (Method::Post, answers),
+        };
+        let mut breaks = |most: usize| (any(8) == 0).then(|| any(most as u64 + 2) as usize);
+        let breaks = [breaks(asks + answers), breaks(asks + answers)];
+        Self {
+            id,
+            method,
+            asks,
+            answers,
+            interim: any(4) as usize,
+            pad: if any(10) == 0 { any(14_000) } else { any(50) } as usize,
+            has_length: any(2) == 0,
+            has_trailers: [any(4) == 0, any(4) == 0 && method != Method::Head],
+            breaks,
+            is_after_request: any(2) == 0,
+            is_read: any(6) > 0,
+        }
+    }
+
+    fn sending(&self, side: Side) -> Sending {
+        let (at, total) = match side {
+            Side::Client => (0, self.asks),
+            Side::Server => (1, self.answers),
+        };
+        Sending {
+            seed: self.id * 2 + at as u64,
+            total,
+            sent: 0,
+            trailers: if self.has_trailers[at] { TRAILERS } else { b"" },
+            is_finished: false,
+        }
+    }
+
+    fn receiving(&self, side: Side) -> Receiving {
+        let (at, total) = match side {
+            Side::Server => (0, self.asks),
+            Side::Client => (1, self.answers),
+        };
+        Receiving {
+            seed: self.id * 2 + at as u64,
+            total,
+            got: 0,
+            has_trailers: self.has_trailers[at],
+        }
+    }
+
+    fn fields(&self, length: usize) -> String {
+        let pad = "p".repeat(self.pad);
+        let id = self.id;
+        let length = match self.has_length && self.method != Method::Head {
+            true => format!("content-length: {length}\r\n"),
+            false => String::new(),
+        };
+        format!("x-id: {id}\r\nx-pad: {pad}\r\nx-pad-too: {pad}\r\n{length}")
+    }
+
+    fn request(&self) -> Vec<u8> {
+        let method = if self.method == Method::Head {
+            "HEAD"
+        } else {
+            "POST"
+        };
+        let (id, fields) = (self.id, self.fields(self.asks));
+        format!(":method: {method}\r\n:scheme: http\r\n:authority: a\r\n:path: /{id}\r\n{fields}")
+            .into_bytes()
+    }
+}
+
+const TRAILERS: &[u8] = b"x-sum: 7\r\n";
+
+/// What messages are cut from, so that each byte is known by its message and its place.
+pub(super) struct Text(Vec<u8>);
+
+impl Default for Text {
+    fn default() -> Self {
+        Self(
+            (0..PERIOD + LARGEST)
+                .map(|at| mix((at % PERIOD) as u64) as u8)
+                .collect(),
+        )
+    }
+}
+
+impl Text {
+    fn of(&self, seed: u64, at: usize, count: usize) -> &[u8] {
+        let start = (seed as usize * 997 + at) % PERIOD;
+        &self.0[start..start + count]
+    }
+}
+
+struct Sending {
+    seed: u64,
+    total: usize,
+    sent: usize,
+    trailers: &'static [u8],
+    is_finished: bool,
+}
+
+impl Sending {
+    fn poll(
+        &mut self,
+        (world, context): (&World, &Context<'_>),
+        stream: &mut Stream,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            let left = self.total - self.sent;
+            if left == 0 {
+                if !std::mem::replace(&mut self.is_finished, true) {
+                    stream.finish(self.trailers);
+                }
+                return stream.poll_flush(context);
+            }
+            if world.one_in(10) {
+                world.wake_later(context);
+                return Poll::Pending;
+            }
+            if !self.is_finished && world.one_in(8) {
+                ready!(stream.poll_flush(context))?;
+            }
+            let most = if world.one_in(2) { 500 } else { 60_000 };
+            let count = if self.is_finished {
+                left
+            } else {
+                1 + world.any(left.min(most))
+            };
+            if count == left && self.trailers.is_empty() && !self.is_finished && world.one_in(2) {
+                stream.finish(b"");
+                self.is_finished = true;
+            }
+            let bytes = world.text.of(self.seed, self.sent, count);
+            let (front, back) = bytes.split_at(world.any(count + 1));
+            let parts = [IoSlice::new(front), IoSlice::new(back)];
+            self.sent += ready!(stream.poll_write(context, &parts))?;
+        }
+    }
+}
+
+struct Receiving {
+    seed: u64,
+    total: usize,
+    got: usize,
+    has_trailers: bool,
+}
+
+impl Receiving {
+    fn poll(
+        &mut self,
+        (world, context): (&World, &Context<'_>),
+        stream: &mut Stream,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            if world.one_in(10) {
+                world.wake_later(context);
+                return Poll::Pending;
+            }
+            let Some(buffer) = ready!(stream.poll_take(context))? else {
+                let trailers = stream.take_trailers();
+                let seed = world.seed;
+                assert_eq!(self.got, self.total, "seed {seed}: cut and said to be whole");
+                assert_eq!(!trailers.is_empty(), self.has_trailers, "seed {seed}: trailers");
+                return Poll::Ready(Ok(()));
+            };
+            let came = buffer.unread();
+            assert!(
+                self.got + came.len() <= self.total,
+                "seed {}: too much",
+                world.seed
+            );
+            let is_right = came == world.text.of(self.seed, self.got, came.len());
+            assert!(is_right, "seed {}: bytes at {}", world.seed, self.got);
+            self.got += came.len();
+        }
+    }
+}
+
+/// Sends a request and reads its answer.
+pub(super) async fn ask(world: Rc<World>, id: u64) {
+    while world.one_in(2) {
+        world.pause().await;
+    }
+    while !world.client.borrow().has_room() {
+        if world.client.borrow().is_over() {
+            world.refused.borrow_mut().insert(id);
+            return;
+        }
+        world.pause().await;
+    }
+    let plan = Plan::new(world.seed, id);
+    let mut stream = Stream::of_client(Rc::clone(&world.client));
+    stream.put_request(plan.request(), plan.method);
+    let (mut sending, mut receiving) = (plan.sending(Side::Client), plan.receiving(Side::Client));
+    let (mut is_sent, mut is_answered) = (false, false);
+    poll_fn(|context| {
+        let at = (&*world, &*context);
+        if plan.breaks[0].is_some_and(|at| sending.sent + receiving.got >= at) {
+            world.broken.borrow_mut().insert(id);
+            if world.one_in(2) {
+                stream.reset(Reason::CANCEL);
+            }
+            return Poll::Ready(());
+        }
+        if !is_sent && let Poll::Ready(result) = sending.poll(at, &mut stream) {
+            is_sent = true;
+            if result.is_err() && stream.was_refused() {
+                assert!(
+                    world.has_goodbye.get() || world.is_cut.get(),
+                    "seed {}",
+                    world.seed
+                );
+                world.refused.borrow_mut().insert(id);
+                return Poll::Ready(());
+            }
+            let may_fail = !plan.is_read || world.is_excused(id);
+            assert!(
+                result.is_ok() || may_fail,
+                "seed {}: {id} was not sent",
+                world.seed
+            );
+        }
+        while !is_answered {
+            let Ok((head, _)) = ready!(stream.poll_answer(context)) else {
+                if stream.was_refused() {
+                    world.refused.borrow_mut().insert(id);
+                } else {
+                    assert!(world.is_excused(id), "seed {}: {id} was not answered", world.seed);
+                }
+                return Poll::Ready(());
+            };
+            is_answered = head.unwrap().status == 200;
+        }
+        if ready!(receiving.poll(at, &mut stream)).is_err() {
+            assert!(
+                world.is_excused(id),
+                "seed {}: the answer of {id} was cut",
+                world.seed
+            );
+            return Poll::Ready(());
+        }
+        world.done.borrow_mut().insert(id);
+        world.broken.borrow_mut().insert(id);
+        Poll::Ready(())
+    })
+    .await;
+}
+
+/// Reads a request and answers it.
+pub(super) async fn answer(world: Rc<World>, mut stream: Stream, id: u64) {
+    while world.one_in(3) {
+        world.pause().await;
+    }
+    let plan = Plan::new(world.seed, id);
+    let (mut sending, mut receiving) = (plan.sending(Side::Server), plan.receiving(Side::Server));
+    let (mut is_sent, mut is_read, mut interim) = (false, false, 0);
+    let mut is_begun = false;
+    let result = poll_fn(|context| {
+        let at = (&*world, &*context);
+        if plan.breaks[1].is_some_and(|at| sending.sent + receiving.got >= at) && !is_sent {
+            world.broken.borrow_mut().insert(id);
+            if world.one_in(2) {
+                stream.reset(Reason::INTERNAL_ERROR);
+            }
+            return Poll::Ready(Ok(()));
+        }
+        if !is_read && plan.is_read {
+            is_read = receiving.poll(at, &mut stream)?.is_ready();
+        }
+        while interim < plan.interim && !is_begun {
+            interim += 1;
+            stream.send_interim(b":status: 103\r\nlink: </a>\r\n")?;
+        }
+        if plan.is_after_request && plan.is_read && !is_read {
+            return Poll::Pending;
+        }
+        if !is_begun {
+            is_begun = true;
+            let fields = plan.fields(plan.answers);
+            stream.put_answer(format!(":status: 200\r\n{fields}").into_bytes());
+        }
+        if !is_sent {
+            is_sent = sending.poll(at, &mut stream)?.is_ready();
+        }
+        match is_sent && (is_read || !plan.is_read) {
+            true => Poll::Ready(Ok(())),
+            false => Poll::Pending,
+        }
+    })
+    .await;
+    let result: io::Result<()> = result;
+    assert!(
+        result.is_ok() || world.is_excused(id),
+        "seed {}: {id} at the server",
+        world.seed
+    );
+}

@@ -1,0 +1,160 @@
+//! A client's engine and a server's, joined by two pipes that cut bytes anywhere and deliver them when they like; many streams
+//! that send, read, stand still and break off; settings that change meanwhile. Nothing runs unless it was woken, so that who is
+//! forgotten sleeps for ever. `EVENKEEL_SEED` runs one seed, or with `EVENKEEL_SEEDS` as many from there.
+
+mod exchange;
+mod world;
+
+use std::rc::Rc;
+
+use super::*;
+use world::{Side, World};
+
+/// Seeds that every run of the tests tries.
+const SEEDS: u64 = 150;
+
+#[test]
+fn messages_arrive_whole_or_are_reset_and_nothing_is_left() {
+    let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let (first, count) = match (number("EVENKEEL_SEED"), number("EVENKEEL_SEEDS")) {
+        (Some(first), count) => (first, count.unwrap_or(1)),
+        (None, _) => (0, SEEDS),
+    };
+    for seed in first..first + count {
+        run(seed);
+    }
+}
+
+fn run(seed: u64) {
+    let world = World::new(seed);
+    let requests = match world.any(4) {
+        0 => 1 + world.any(4),
+        1 if !seed.is_multiple_of(8) => 100 + world.any(60),
+        _ => 1 + world.any(40),
+    } as u64;
+    for id in 0..requests {
+        world.spawn(exchange::ask(Rc::clone(&world), id));
+    }
+    world.spawn(disturb(Rc::clone(&world)));
+    world.run();
+    for id in 0..requests {
+        let is_known = [&world.done, &world.broken, &world.refused]
+            .iter()
+            .any(|set| set.borrow().contains(&id));
+        assert!(
+            is_known || world.is_cut.get(),
+            "seed {seed}: what became of {id}?"
+        );
+    }
+    for side in [Side::Client, Side::Server] {
+        let engine = world.engine(side).borrow();
+        assert!(engine.streams.is_empty(), "seed {seed}: {:?}", engine.streams);
+        assert_eq!(
+            (engine.open, engine.handles, engine.granted),
+            (0, 0, 0),
+            "seed {seed}: {side:?}"
+        );
+        assert!(
+            engine.for_room.is_empty() && engine.for_credit.is_empty(),
+            "seed {seed}: queues"
+        );
+        if world.is_cut.get() {
+            continue;
+        }
+        assert!(engine.output().is_empty() && engine.block.is_none() && engine.data.is_none());
+    }
+    if !world.is_cut.get() {
+        let (client, server) = (world.client.borrow(), world.server.borrow());
+        assert_eq!(server.is_done(), world.has_goodbye.get(), "seed {seed}: goodbye");
+        check_windows(seed, &client, &server);
+        check_windows(seed, &server, &client);
+    }
+}
+
+/// Credit that was given is credit that was got, and all of it comes back.
+fn check_windows(seed: u64, from: &Engine, to: &Engine) {
+    let all = if to.is_server() {
+        ALL_OF_CLIENT
+    } else {
+        ALL_OF_BACKEND
+    };
+    assert_eq!(
+        from.send_window.left(),
+        to.receive_window.left(),
+        "seed {seed}: credit of the connection"
+    );
+    let back = to.receive_window.left() + i64::from(to.to_release);
+    assert_eq!(back, i64::from(all), "seed {seed}: credit is lost");
+}
+
+/// What holds at all times.
+fn check_always(world: &World) {
+    for side in [Side::Client, Side::Server] {
+        let engine = world.engine(side).borrow();
+        let count = |is: fn(&Entry) -> bool| engine.streams.values().filter(|entry| is(entry)).count();
+        let seed = world.seed;
+        assert_eq!(
+            engine.granted,
+            count(|entry| entry.is_granted),
+            "seed {seed}: {side:?}"
+        );
+        assert_eq!(engine.open, count(|entry| entry.is_open), "seed {seed}: {side:?}");
+        assert!(engine.granted <= ROOM.div_ceil(PAYLOAD), "seed {seed}: {side:?}");
+        assert!(engine.output().len() <= 2 * CHOKED, "seed {seed}: {side:?}");
+        let queued = engine.for_room.len() + engine.for_credit.len();
+        assert!(
+            queued <= engine.streams.len(),
+            "seed {seed}: {side:?} queues {queued}"
+        );
+        if let Role::Client { waiting, .. } = &engine.role {
+            assert!(
+                waiting.len() <= engine.handles,
+                "seed {seed}: {} wait",
+                waiting.len()
+            );
+        }
+    }
+}
+
+/// Frames of every kind that change nothing for long, and perhaps the end.
+async fn disturb(world: Rc<World>) {
+    for _ in 0..world.any(12) {
+        world.pause().await;
+        let side = if world.one_in(2) {
+            Side::Client
+        } else {
+            Side::Server
+        };
+        let put = |name, value| {
+            let mut engine = world.engine(side).borrow_mut();
+            frame::put_settings(&mut engine.out, &[(name, value)]);
+            engine.wake();
+        };
+        let window = world.engine(side).borrow().window_of_streams();
+        match world.any(6) {
+            0 => {
+                put(frame::INITIAL_WINDOW_SIZE, world.any(window as usize) as u32);
+                world.pause().await;
+                put(frame::INITIAL_WINDOW_SIZE, window);
+            }
+            1 => put(frame::HEADER_TABLE_SIZE, world.any(4097) as u32),
+            2 if side == Side::Server => {
+                put(frame::MAX_CONCURRENT_STREAMS, world.any(5) as u32);
+                world.pause().await;
+                put(frame::MAX_CONCURRENT_STREAMS, 128);
+            }
+            3 => {
+                let mut engine = world.engine(side).borrow_mut();
+                frame::put_head(&mut engine.out, (frame::PING, 0), 0, 8);
+                engine.out.extend_from_slice(b"whatever");
+                engine.wake();
+            }
+            4 if world.one_in(8) => {
+                world.has_goodbye.set(true);
+                world.server.borrow_mut().say_goodbye();
+            }
+            5 if world.one_in(8) => return world.cut(),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,363 @@
+//! What surrounds the two engines: pipes that deliver when they like, tasks that run only when they were woken, and chance.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashSet, VecDeque};
+use std::future::poll_fn;
+use std::io::Read;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+
+use super::super::{Engine, Inbox};
+use super::exchange::{self, Text};
+use crate::buffer::{Buffer, Buffers, LARGE, SMALL};
+use crate::chance::{Chance, below};
+use crate::clock;
+use crate::head::RequestHead;
+use crate::http1::Limits;
+
+/// Steps after which it goes round in circles.
+const STEPS: usize = 2_000_000;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    Client,
+    Server,
+}
+
+/// One run.
+pub(super) struct World {
+    pub(super) seed: u64,
+    pub(super) client: Rc<RefCell<Engine>>,
+    pub(super) server: Rc<RefCell<Engine>>,
+    buffers: Buffers,
+    pub(super) text: Text,
+    chance: RefCell<Chance>,
+    up: RefCell<Pipe>,
+    down: RefCell<Pipe>,
+    sleepers: RefCell<Vec<Waker>>,
+    spawned: RefCell<Vec<Task>>,
+    /// Requests that one of the sides has broken off.
+    pub(super) broken: RefCell<HashSet<u64>>,
+    /// Requests whose answer came whole, or that were refused.
+    pub(super) done: RefCell<HashSet<u64>>,
+    pub(super) refused: RefCell<HashSet<u64>>,
+    /// Whether the server has said goodbye, and whether the connection was cut.
+    pub(super) has_goodbye: Cell<bool>,
+    pub(super) is_cut: Cell<bool>,
+}
+
+type Task = Pin<Box<dyn Future<Output = ()>>>;
+
+/// Bytes on their way.
+struct Pipe {
+    bytes: VecDeque<u8>,
+    /// How many of them have arrived.
+    there: usize,
+    capacity: usize,
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+}
+
+impl Pipe {
+    fn new(capacity: usize) -> Self {
+        Self {
+            bytes: VecDeque::new(),
+            there: 0,
+            capacity,
+            reader: None,
+            writer: None,
+        }
+    }
+
+    fn room(&self) -> usize {
+        self.capacity - self.bytes.len()
+    }
+
+    fn hidden(&self) -> usize {
+        self.bytes.len() - self.there
+    }
+}
+
+/// Puts a task among those that run.
+struct Flag {
+    task: usize,
+    woken: Arc<Mutex<Vec<usize>>>,
+}
+
+impl Wake for Flag {
+    fn wake(self: Arc<Self>) {
+        let mut woken = self.woken.lock().unwrap();
+        if !woken.contains(&self.task) {
+            woken.push(self.task);
+        }
+    }
+}
+
+impl World {
+    pub(super) fn new(seed: u64) -> Rc<Self> {
+        let limits = Limits::default();
+        let mut chance = Chance::seeded(seed);
+        let mut capacity = || match below(chance.bits(), 3) {
+            0 => 200 + below(chance.bits(), 3_000) as usize,
+            1 => 1_000 + below(chance.bits(), 50_000) as usize,
+            _ => 300_000,
+        };
+        let (up, down) = (Pipe::new(capacity()), Pipe::new(capacity()));
+        Rc::new(Self {
+            seed,
+            client: Rc::new(RefCell::new(Engine::client(&limits))),
+            server: Rc::new(RefCell::new(Engine::server(&limits, clock::now()))),
+            buffers: Buffers::default(),
+            text: Text::default(),
+            chance: RefCell::new(chance),
+            up: RefCell::new(up),
+            down: RefCell::new(down),
+            sleepers: RefCell::default(),
+            spawned: RefCell::default(),
+            broken: RefCell::default(),
+            done: RefCell::default(),
+            refused: RefCell::default(),
+            has_goodbye: Cell::new(false),
+            is_cut: Cell::new(false),
+        })
+    }
+
+    /// A number below `bound`.
+    pub(super) fn any(&self, bound: usize) -> usize {
+        below(self.chance.borrow_mut().bits(), bound as u64) as usize
+    }
+
+    pub(super) fn one_in(&self, count: usize) -> bool {
+        self.any(count) == 0
+    }
+
+    pub(super) fn engine(&self, side: Side) -> &Rc<RefCell<Engine>> {
+        match side {
+            Side::Client => &self.client,
+            Side::Server => &self.server,
+        }
+    }
+
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        self.spawned.borrow_mut().push(Box::pin(task));
+    }
+
+    /// Has `context` woken at some time.
+    pub(super) fn wake_later(&self, context: &Context<'_>) {
+        self.sleepers.borrow_mut().push(context.waker().clone());
+    }
+
+    pub(super) async fn pause(&self) {
+        let mut has_slept = false;
+        poll_fn(|context| {
+            if std::mem::replace(&mut has_slept, true) {
+                return Poll::Ready(());
+            }
+            self.wake_later(context);
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Whether a request may fail.
+    pub(super) fn is_excused(&self, id: u64) -> bool {
+        self.is_cut.get() || self.broken.borrow().contains(&id)
+    }
+
+    /// Ends the connection as if its socket was gone.
+    pub(super) fn cut(&self) {
+        self.is_cut.set(true);
+        self.client.borrow_mut().lose();
+        self.server.borrow_mut().lose();
+    }
+
+    /// Runs until nothing can happen any more.
+    pub(super) fn run(self: &Rc<Self>) {
+        self.spawn(drive(Rc::clone(self), Side::Client));
+        self.spawn(drive(Rc::clone(self), Side::Server));
+        let woken: Arc<Mutex<Vec<usize>>> = Arc::default();
+        let mut tasks: Vec<Option<(Task, Waker)>> = Vec::new();
+        for step in 0.. {
+            assert!(step < STEPS, "seed {}: no end", self.seed);
+            for task in self.spawned.borrow_mut().drain(..) {
+                let flag = Arc::new(Flag {
+                    task: tasks.len(),
+                    woken: Arc::clone(&woken),
+                });
+                flag.clone().wake();
+                tasks.push(Some((task, Waker::from(flag))));
+            }
+            let ready = woken.lock().unwrap().len();
+            let can_deliver = self.up.borrow().hidden() + self.down.borrow().hidden() > 0;
+            let sleeping = self.sleepers.borrow().len();
+            match self.any(8) {
+                0..=3 if ready > 0 => {
+                    let at = self.any(ready);
+                    let next = woken.lock().unwrap().swap_remove(at);
+                    if let Some((task, waker)) = &mut tasks[next]
+                        && task.as_mut().poll(&mut Context::from_waker(waker)).is_ready()
+                    {
+                        tasks[next] = None;
+                    }
+                }
+                4..=6 if can_deliver => self.deliver(),
+                7 if sleeping > 0 => {
+                    let at = self.any(sleeping);
+                    let sleeper = self.sleepers.borrow_mut().swap_remove(at);
+                    sleeper.wake();
+                }
+                _ if ready == 0 && !can_deliver && sleeping == 0 => break,
+                _ => {}
+            }
+            if step % 64 == 0 {
+                super::check_always(self);
+            }
+        }
+        let left = tasks.iter().flatten().count();
+        let drivers = if self.is_cut.get() { 0 } else { 2 };
+        let (client, server) = (self.client.borrow(), self.server.borrow());
+        assert_eq!(
+            left,
+            drivers,
+            "seed {}: tasks sleep for ever\n{}\n{}",
+            self.seed,
+            state(&client),
+            state(&server)
+        );
+    }
+
+    fn deliver(&self) {
+        let pipe = if self.one_in(2) { &self.up } else { &self.down };
+        let pipe = &mut *pipe.borrow_mut();
+        let most = if self.one_in(2) { 40 } else { 40_000 };
+        let count = (1 + self.any(most)).min(pipe.hidden());
+        pipe.there += count;
+        if count > 0
+            && let Some(reader) = pipe.reader.take()
+        {
+            reader.wake();
+        }
+    }
+
+    fn pipes(&self, side: Side) -> (&RefCell<Pipe>, &RefCell<Pipe>) {
+        match side {
+            Side::Client => (&self.down, &self.up),
+            Side::Server => (&self.up, &self.down),
+        }
+    }
+
+    /// Reads behind what is there; whether there was anything.
+    fn read(&self, context: &Context<'_>, side: Side, input: &mut Buffer) -> bool {
+        let pipe = &mut *self.pipes(side).0.borrow_mut();
+        if input.capacity() == 0 {
+            *input = self.buffers.lend(SMALL);
+        } else if input.is_full() {
+            self.buffers.grow(input, LARGE);
+        }
+        let most = input.space().len().min(pipe.there);
+        if most == 0 {
+            pipe.reader = Some(context.waker().clone());
+            return false;
+        }
+        let count = pipe.bytes.read(&mut input.space()[..most]).unwrap();
+        pipe.there -= count;
+        input.filled(count);
+        if let Some(writer) = pipe.writer.take() {
+            writer.wake();
+        }
+        true
+    }
+
+    fn write(&self, context: &Context<'_>, side: Side, engine: &mut Engine) {
+        let pipe = &mut *self.pipes(side).1.borrow_mut();
+        while !engine.output().is_empty() {
+            let count = engine.output().len().min(pipe.room());
+            if count == 0 {
+                pipe.writer = Some(context.waker().clone());
+                return;
+            }
+            let count = if self.one_in(4) {
+                1 + self.any(count)
+            } else {
+                count
+            };
+            pipe.bytes.extend(&engine.output()[..count]);
+            engine.sent(count);
+        }
+    }
+}
+
+/// Moves the bytes of one side, as the owners of engines do.
+async fn drive(world: Rc<World>, side: Side) {
+    let mut input = Buffer::default();
+    let mut head = RequestHead::default();
+    poll_fn(|context| {
+        if world.is_cut.get() {
+            return Poll::Ready(());
+        }
+        let shared = world.engine(side);
+        let engine = &mut *shared.borrow_mut();
+        loop {
+            let mut inbox = Inbox {
+                buffers: &world.buffers,
+                head: (side == Side::Server).then_some(&mut head),
+            };
+            match engine.receive(&mut input, &mut inbox) {
+                Ok(Some(begun)) => {
+                    begun.result.unwrap();
+                    let id = std::str::from_utf8(&head.text(head.path)[1..]).unwrap().parse();
+                    let stream = crate::http2::Stream::of_server(Rc::clone(shared), begun.stream);
+                    world.spawn(exchange::answer(Rc::clone(&world), stream, id.unwrap()));
+                    continue;
+                }
+                Ok(None) => {}
+                Err(reason) => panic!("seed {}: {side:?} ends it: {reason}", world.seed),
+            }
+            if engine.is_choked() || !world.read(context, side, &mut input) {
+                break;
+            }
+        }
+        engine.watch(context);
+        world.write(context, side, engine);
+        Poll::Pending
+    })
+    .await;
+}
+
+/// What a reader of a failure has to know.
+fn state(engine: &Engine) -> String {
+    let streams: Vec<String> = engine
+        .streams
+        .iter()
+        .map(|(number, entry)| {
+            format!(
+                "{number}: credit {:?}/{:?} unread {} answers {} ends {}/{} lost {:?} queued {} granted {}",
+                entry.send_window,
+                entry.receive_window,
+                entry.unread,
+                entry.answers.len(),
+                entry.theirs_ended,
+                entry.ours_ended,
+                entry.lost,
+                entry.is_queued,
+                entry.is_granted
+            )
+        })
+        .collect();
+    format!(
+        "out {} credit {:?}/{:?} owed {} room {:?} credit {:?} granted {} open {} {:?} {:?}\n  {}",
+        engine.output().len(),
+        engine.send_window,
+        engine.receive_window,
+        engine.to_release,
+        engine.for_room,
+        engine.for_credit,
+        engine.granted,
+        engine.open,
+        engine.goodbye,
+        engine.data,
+        streams.join("\n  ")
+    )
+}
