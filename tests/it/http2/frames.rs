@@ -82,6 +82,7 @@ fn errors_of_the_connection_end_it_with_their_code() {
         ("§6.9 WINDOW_UPDATE of 0", frame(WINDOW_UPDATE, 0, 0, &[0; 4]), PROTOCOL),
         ("§6.9 WINDOW_UPDATE of 3 bytes", frame(WINDOW_UPDATE, 0, 0, &[0; 3]), SIZE),
         ("§6.9.1 a window that overflows", frame(WINDOW_UPDATE, 0, 0, &most), FLOW),
+        ("§6.9.1 a window that overflows by the second of two", [frame(WINDOW_UPDATE, 0, 0, &[0x7f, 0xff, 0, 0]), frame(WINDOW_UPDATE, 0, 0, &[0, 1, 0, 0])].concat(), FLOW),
         (
             "§6.9.2 the window of a stream that overflows by a setting",
             [open.clone(), frame(WINDOW_UPDATE, 0, 1, &(0x7fff_ffff_u32 - 65_535).to_be_bytes()), frame(SETTINGS, 0, 0, &setting(4, 65_536))].concat(),
@@ -89,6 +90,10 @@ fn errors_of_the_connection_end_it_with_their_code() {
         ),
         ("§6.10 CONTINUATION on stream 0", frame(CONTINUATION, END_HEADERS, 0, GET), PROTOCOL),
         ("§6.10 PING inside a block", [begun.clone(), frame(PING, 0, 0, &[0; 8])].concat(), PROTOCOL),
+        ("§6.2 PRIORITY inside a block", [begun.clone(), frame(PRIORITY, 0, 1, &[0, 0, 0, 0, 1])].concat(), PROTOCOL),
+        ("§6.10 HEADERS behind a CONTINUATION", [begun.clone(), frame(CONTINUATION, 0, 1, &[]), frame(HEADERS, WHOLE, 1, GET)].concat(), PROTOCOL),
+        ("§6.10 CONTINUATION behind DATA", [open.clone(), frame(DATA, 0, 1, b"x"), frame(CONTINUATION, END_HEADERS, 1, &[])].concat(), PROTOCOL),
+        ("§6.10 CONTINUATION on a stream that was reset", [open.clone(), frame(RST_STREAM, 0, 1, &[0, 0, 0, 8]), frame(CONTINUATION, END_HEADERS, 1, &[])].concat(), PROTOCOL),
         ("§6.10 DATA inside a block", [begun.clone(), frame(DATA, 0, 1, b"x")].concat(), PROTOCOL),
         ("§6.10 HEADERS inside a block", [begun.clone(), frame(HEADERS, WHOLE, 3, GET)].concat(), PROTOCOL),
         ("§6.10 CONTINUATION of another stream", [begun.clone(), frame(CONTINUATION, END_HEADERS, 3, &[])].concat(), PROTOCOL),
@@ -246,16 +251,54 @@ fn windows_are_kept() {
     assert_eq!(data(&mut client), b"6789");
 }
 
-/// RFC 9113 §6.9.1.
+/// RFC 9113 §6.9: of a stream, what is wrong with its window is an error of the stream only.
 #[test]
-fn a_window_of_a_stream_that_overflows_ends_the_stream() {
+fn windows_of_a_stream_that_are_wrong_end_the_stream() {
     let (_backend, proxy) = started();
-    let mut client = Frames::connect(proxy.address(), &setting(4, 0));
-    client.send(HEADERS, WHOLE, 1, &super::get("/ten"));
-    client.send(WINDOW_UPDATE, 0, 1, &[0, 0, 0, 1]);
-    assert!(client.wait_for(|frame| frame.kind == DATA).is_some());
-    client.send(WINDOW_UPDATE, 0, 1, &[0x7f, 0xff, 0xff, 0xff]);
-    client.send(WINDOW_UPDATE, 0, 1, &[0x7f, 0xff, 0xff, 0xff]);
-    let reset = client.wait_for(|frame| frame.kind == RST_STREAM);
-    assert!(reset.is_none_or(|frame| frame.payload == [0, 0, 0, 3]));
+    let most = frame(WINDOW_UPDATE, 0, 1, &[0x7f, 0xff, 0xff, 0xff]);
+    for (what, bytes, reason) in [
+        ("§6.9 0", frame(WINDOW_UPDATE, 0, 1, &[0; 4]), PROTOCOL),
+        (
+            "§6.9.1 more than there can be",
+            [most.clone(), most].concat(),
+            FLOW,
+        ),
+    ] {
+        let mut client = Frames::connect(proxy.address(), &setting(4, 0));
+        // Its answer waits for the window.
+        client.write(&[frame(HEADERS, WHOLE, 1, &super::get("/ten")), bytes].concat());
+        assert_eq!(client.reset_of(1), Some(reason), "{what}");
+        client.send(HEADERS, WHOLE, 3, GET);
+        let next = client.wait_for(|frame| frame.kind == HEADERS && frame.stream == 3);
+        assert!(next.is_some(), "{what}");
+    }
+}
+
+/// RFC 9113 §§4.1, 4.2, 5.3.2, 6.5.2, 6.8, 7: what is odd and no error, each before a request that is answered.
+#[test]
+#[rustfmt::skip]
+fn what_is_odd_and_no_error_changes_nothing() {
+    let (_backend, proxy) = started();
+    let reserved = |mut frame: Vec<u8>| { frame[5] |= 0x80; frame };
+    let open = frame(HEADERS, END_HEADERS, 1, &super::get("/ten"));
+    let cases: [(&str, Vec<u8>); 12] = [
+        ("§4.1 the reserved bit of a stream", reserved(frame(HEADERS, WHOLE, 1, GET))),
+        ("§4.1 flags of HEADERS that nobody knows", frame(HEADERS, WHOLE | 0x52, 1, GET)),
+        ("§4.1 flags of DATA that nobody knows", [open.clone(), frame(DATA, END_STREAM | 0xf6, 1, b"x")].concat()),
+        ("§4.2 DATA as large as may be", [open.clone(), frame(DATA, END_STREAM, 1, &[0; 16_384])].concat()),
+        ("§5.3.2 PRIORITY of a stream, and a request by one below", frame(PRIORITY, 0, 5, &[0x80, 0, 0, 3, 255])),
+        ("§5.3.2 PRIORITY of a stream that is half-closed", [frame(HEADERS, WHOLE, 1, GET), frame(PRIORITY, 0, 1, &[0, 0, 0, 0, 255])].concat()),
+        ("§6.4 RST_STREAM of a stream that is half-closed", [frame(HEADERS, WHOLE, 1, GET), frame(RST_STREAM, 0, 1, &[0, 0, 0, 8])].concat()),
+        ("§6.9 WINDOW_UPDATE of a stream that is half-closed", [frame(HEADERS, WHOLE, 1, GET), frame(WINDOW_UPDATE, 0, 1, &[0, 0, 0, 1])].concat()),
+        ("§6.5.2 a setting twice", frame(SETTINGS, 0, 0, &[setting(4, 1 << 20), setting(4, 100), setting(3, 1), setting(3, 2)].concat())),
+        ("§6.8 GOAWAY with words", frame(GOAWAY, 0, 0, &[&[0; 8][..], b"good night"].concat())),
+        ("§7 GOAWAY for a reason that nobody knows", frame(GOAWAY, 0, 0, &[0, 0, 0, 0, 0xff, 0, 0, 0xff])),
+        ("§7 RST_STREAM for a reason that nobody knows", [open, frame(RST_STREAM, 0, 1, &[0xff, 0, 0, 0xff])].concat()),
+    ];
+    for (what, bytes) in cases {
+        let mut client = Frames::connect(proxy.address(), &[]);
+        client.write(&[bytes, frame(HEADERS, WHOLE, 3, GET)].concat());
+        let end = client.wait_for(|frame| frame.kind == DATA && frame.stream == 3 && frame.flags & END_STREAM != 0);
+        assert!(end.is_some(), "{what}");
+    }
 }
