@@ -15,7 +15,7 @@ const LINGER: usize = 256 << 10;
 pub(super) struct Wire {
     stream: Stream,
     pub(super) input: Buffer,
-    /// Whether the last write had to wait.
+    /// Whether the last write had to wait, or what TLS keeps back of it.
     pub(super) is_blocked: bool,
     is_shut: bool,
     linger: usize,
@@ -72,7 +72,9 @@ impl Wire {
         loop {
             let output = engine.output();
             if output.is_empty() {
-                return self.stream.poll_flush(context);
+                let result = self.stream.poll_flush(context);
+                self.is_blocked = result.is_pending();
+                return result;
             }
             let result = self.stream.poll_write(context, &[IoSlice::new(output)]);
             self.is_blocked = result.is_pending();

@@ -147,7 +147,9 @@ impl Session {
                 break;
             }
         }
-        if self.connection.is_closing() && self.leaving != Leaving::Expelled {
+        // While the end of an answer waits for the socket, the last word is not said.
+        let is_said = self.connection.is_closing() && !self.connection.is_blocked();
+        if is_said && self.leaving != Leaving::Expelled {
             self.expel();
         }
         Poll::Pending

@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
+
+use crate::support::http2::frame;
 
 use crate::support::{Backend, Builder, Client, DEADLINE, Proxy};
 
@@ -378,4 +381,33 @@ fn several_listeners_of_every_family_serve_at_once() {
         found.iter().any(|address| address.starts_with("[::1]:")),
         "{found:?}"
     );
+}
+
+/// Its answer is whole for us once it waits for the socket, and may be long on its way.
+#[test]
+fn a_stop_waits_for_a_client_of_http2_that_reads_slowly() {
+    let (place, backend) = (Place::new(), Backend::saying(&"x".repeat(260_000)));
+    let proxy = beside(&place, "http2: true", &[&backend]).start();
+    let mut socket = UnixStream::connect(&place.0).unwrap();
+    let window = [0, 16, 0, 0];
+    let get = [0x82, 0x86, 0x84, 0x41, 0x01, b'a'];
+    let bytes = [
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
+        frame(4, 0, 0, &[&[0, 4][..], &window].concat()),
+        frame(8, 0, 0, &window),
+        frame(1, 5, 1, &get),
+    ];
+    socket.write_all(&bytes.concat()).unwrap();
+    // It is with us, and more of it than the socket takes.
+    proxy.access_line("/");
+    proxy.signal(rustix::process::Signal::TERM);
+    // It is told to go, says that it has heard it, and reads nothing for longer than the connections of others get.
+    for _ in 0..100 {
+        drop(socket.write_all(&frame(6, 1, 0, b"evenkeel")));
+        thread::sleep(Duration::from_millis(20));
+    }
+    let mut got = Vec::new();
+    socket.read_to_end(&mut got).unwrap();
+    let payload = got.iter().filter(|byte| **byte == b'x').count();
+    assert!(payload >= 260_000, "{payload} bytes");
 }
