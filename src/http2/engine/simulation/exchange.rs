@@ -29,6 +29,8 @@ struct Plan {
     breaks: [Option<usize>; 2],
     /// Whether the answer begins when the request is whole, and whether the request is read at all.
     is_after_request: bool,
+    /// Whether the other side stands still with what it reads until nobody else has anything to do.
+    is_stubborn: bool,
     is_read: bool,
 }
 
@@ -50,6 +52,12 @@ impl Plan {
             0 => (Method::Head, 0),
             _ => (Method::Post, answers),
         };
+        // More than any window lets through.
+        let is_stubborn = id < 2 && any(3) == 0;
+        let (asks, answers) = match is_stubborn && method != Method::Head {
+            true => (LARGEST, LARGEST),
+            false => (asks, answers),
+        };
         let mut breaks = |most: usize| (any(8) == 0).then(|| any(most as u64 + 2) as usize);
         let breaks = [breaks(asks + answers), breaks(asks + answers)];
         Self {
@@ -63,6 +71,7 @@ impl Plan {
             has_trailers: [any(4) == 0, any(4) == 0 && method != Method::Head],
             breaks,
             is_after_request: any(2) == 0,
+            is_stubborn,
             is_read: any(6) > 0,
         }
     }
@@ -91,6 +100,7 @@ impl Plan {
             total,
             got: 0,
             has_trailers: self.has_trailers[at],
+            stands: self.is_stubborn,
         }
     }
 
@@ -190,6 +200,8 @@ struct Receiving {
     total: usize,
     got: usize,
     has_trailers: bool,
+    /// Whether it has to stand still once.
+    stands: bool,
 }
 
 impl Receiving {
@@ -199,6 +211,12 @@ impl Receiving {
         stream: &mut Stream,
     ) -> Poll<io::Result<()>> {
         loop {
+            if self.stands {
+                self.stands = !world.may_go(context);
+                if self.stands {
+                    return Poll::Pending;
+                }
+            }
             if world.one_in(10) {
                 world.wake_later(context);
                 return Poll::Pending;
@@ -223,8 +241,26 @@ impl Receiving {
     }
 }
 
+/// Counts a request that nobody may hold up.
+struct Lively(Rc<World>);
+
+impl Lively {
+    fn new(world: &Rc<World>) -> Self {
+        world.lively.set(world.lively.get() + 1);
+        Self(Rc::clone(world))
+    }
+}
+
+impl Drop for Lively {
+    fn drop(&mut self) {
+        self.0.lively.set(self.0.lively.get() - 1);
+    }
+}
+
 /// Sends a request and reads its answer.
 pub(super) async fn ask(world: Rc<World>, id: u64) {
+    let plan = Plan::new(world.seed, id);
+    let _lively = (!plan.is_stubborn).then(|| Lively::new(&world));
     while world.one_in(2) {
         world.pause().await;
     }
@@ -235,7 +271,6 @@ pub(super) async fn ask(world: Rc<World>, id: u64) {
         }
         world.pause().await;
     }
-    let plan = Plan::new(world.seed, id);
     let mut stream = Stream::of_client(Rc::clone(&world.client));
     stream.put_request(plan.request(), plan.method);
     let (mut sending, mut receiving) = (plan.sending(Side::Client), plan.receiving(Side::Client));

@@ -11,7 +11,7 @@ use super::*;
 use world::{Side, World};
 
 /// Seeds that every run of the tests tries.
-const SEEDS: u64 = 150;
+const SEEDS: u64 = 120;
 
 #[test]
 fn messages_arrive_whole_or_are_reset_and_nothing_is_left() {

@@ -37,6 +37,10 @@ pub(super) struct World {
     up: RefCell<Pipe>,
     down: RefCell<Pipe>,
     sleepers: RefCell<Vec<Waker>>,
+    /// Those that stand still until nothing else can happen, and requests of which that is not true and that go on.
+    stubborn: RefCell<Vec<Waker>>,
+    pub(super) lively: Cell<usize>,
+    is_last: Cell<bool>,
     spawned: RefCell<Vec<Task>>,
     /// Requests that one of the sides has broken off.
     pub(super) broken: RefCell<HashSet<u64>>,
@@ -115,6 +119,9 @@ impl World {
             up: RefCell::new(up),
             down: RefCell::new(down),
             sleepers: RefCell::default(),
+            stubborn: RefCell::default(),
+            lively: Cell::new(0),
+            is_last: Cell::new(false),
             spawned: RefCell::default(),
             broken: RefCell::default(),
             done: RefCell::default(),
@@ -147,6 +154,14 @@ impl World {
     /// Has `context` woken at some time.
     pub(super) fn wake_later(&self, context: &Context<'_>) {
         self.sleepers.borrow_mut().push(context.waker().clone());
+    }
+
+    /// Whether nothing else can happen; has `context` woken then.
+    pub(super) fn may_go(&self, context: &Context<'_>) -> bool {
+        if !self.is_last.get() {
+            self.stubborn.borrow_mut().push(context.waker().clone());
+        }
+        self.is_last.get()
     }
 
     pub(super) async fn pause(&self) {
@@ -208,7 +223,21 @@ impl World {
                     let sleeper = self.sleepers.borrow_mut().swap_remove(at);
                     sleeper.wake();
                 }
-                _ if ready == 0 && !can_deliver && sleeping == 0 => break,
+                _ if ready == 0 && !can_deliver && sleeping == 0 => {
+                    let stubborn = self.stubborn.take();
+                    if stubborn.is_empty() {
+                        break;
+                    }
+                    assert_eq!(
+                        self.lively.get(),
+                        0,
+                        "seed {}: some hold others up\n{}",
+                        self.seed,
+                        self.state()
+                    );
+                    self.is_last.set(true);
+                    stubborn.into_iter().for_each(Waker::wake);
+                }
                 _ => {}
             }
             if step % 64 == 0 {
@@ -217,15 +246,21 @@ impl World {
         }
         let left = tasks.iter().flatten().count();
         let drivers = if self.is_cut.get() { 0 } else { 2 };
-        let (client, server) = (self.client.borrow(), self.server.borrow());
         assert_eq!(
             left,
             drivers,
-            "seed {}: tasks sleep for ever\n{}\n{}",
+            "seed {}: tasks sleep for ever\n{}",
             self.seed,
-            state(&client),
-            state(&server)
+            self.state()
         );
+    }
+
+    fn state(&self) -> String {
+        format!(
+            "{}\n{}",
+            state(&self.client.borrow()),
+            state(&self.server.borrow())
+        )
     }
 
     fn deliver(&self) {
