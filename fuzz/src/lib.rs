@@ -17,6 +17,8 @@ pub mod proxy_header;
 
 pub mod hpack;
 
+pub mod http2;
+
 mod input;
 mod reference;
 

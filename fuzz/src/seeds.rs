@@ -19,6 +19,7 @@ fn every_seed_of_every_target_holds() {
     replay("connection", crate::connection::check);
     replay("differential", crate::differential::check);
     replay("hpack", crate::hpack::check);
+    replay("http2", crate::http2::check);
     replay("proxy_header", crate::proxy_header::check);
     replay("request_head", crate::request_head::check);
     replay("response_head", crate::response_head::check);

@@ -1,0 +1,290 @@
+//! Frames from any bytes, to either side of a connection: no panic, an end, and what comes back are frames whose blocks can be
+//! decoded. Messages that end as if they were whole have the length that they announced.
+//!
+//! The first byte chooses the side (bit 0), whether preface and settings are put before the bytes (bit 1), whether goodbye is
+//! said (bit 2), whether streams are read (bit 3), whether they are dropped when they begin (bit 4), and whether windows stay
+//! as they are (bit 5). The second is how many bytes come at once.
+
+use std::future::poll_fn;
+use std::io::{ErrorKind, IoSlice};
+use std::task::{Context, Poll};
+
+use evenkeel::buffer::{Buffer, Buffers};
+use evenkeel::clock;
+use evenkeel::head::{BodyLength, Method, RequestHead};
+use evenkeel::hpack::Decoder;
+use evenkeel::http1::Limits;
+use evenkeel::http2::{self, Event, Stream};
+use evenkeel::net;
+use tokio::net::UnixStream;
+use tokio::runtime::{Builder, Runtime};
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
+/// A window for the connection, so that answers move.
+const WINDOW: &[u8] = &[0, 0, 4, 8, 0, 0, 0, 0, 0, 0, 16, 0, 0];
+/// Times that the other tasks get their turn after each piece.
+const TURNS: usize = 2;
+
+thread_local! {
+    static RUNTIME: Runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+}
+
+/// Panics when something does not hold.
+pub fn check(data: &[u8]) {
+    let [options, step, bytes @ ..] = data else {
+        return;
+    };
+    let step = usize::from(*step) + 1;
+    RUNTIME.with(|runtime| {
+        runtime.block_on(async {
+            let (ours, theirs) = UnixStream::pair().expect("two sockets");
+            let ours = net::Stream::Unix(ours);
+            match options & 1 {
+                0 => Side::server(ours, *options).run(theirs, bytes, step).await,
+                _ => Side::client(ours, *options).run(theirs, bytes, step).await,
+            }
+        });
+    });
+}
+
+/// The side under test.
+enum Wire {
+    Server(Box<http2::Connection>, RequestHead),
+    /// It runs for as long as it is shared.
+    Client(
+        http2::Driver,
+        #[allow(dead_code, reason = "it is held")] http2::Shared,
+    ),
+}
+
+struct Side {
+    wire: Wire,
+    options: u8,
+    streams: Vec<One>,
+    buffers: Buffers,
+    is_over: bool,
+}
+
+/// A stream, and what has come of its message.
+struct One {
+    stream: Stream,
+    body: Option<BodyLength>,
+    got: u64,
+    left: usize,
+    is_done: bool,
+}
+
+impl One {
+    fn new(stream: Stream, body: Option<BodyLength>, left: usize) -> Self {
+        Self {
+            stream,
+            body,
+            got: 0,
+            left,
+            is_done: false,
+        }
+    }
+
+    /// Sends and reads what goes.
+    fn poll(&mut self, context: &Context<'_>, reads: bool) {
+        while self.left > 0 {
+            let text = [b'x'; 999];
+            let text = &text[..self.left.min(text.len())];
+            match self.stream.poll_write(context, &[IoSlice::new(text)]) {
+                Poll::Ready(Ok(count)) => self.left -= count,
+                Poll::Ready(Err(_)) => self.left = 0,
+                Poll::Pending => break,
+            }
+            if self.left == 0 {
+                self.stream.finish(b"x-sum: 1\r\n");
+            }
+        }
+        if self.left == 0 {
+            let _ = self.stream.poll_flush(context);
+        }
+        while self.body.is_none() {
+            match self.stream.poll_answer(context) {
+                Poll::Ready(Ok((Ok(head), lines))) => {
+                    for field in &head.fields {
+                        assert!(!field.name.of(&lines).is_empty());
+                    }
+                    self.body = (head.status >= 200).then_some(head.body);
+                }
+                Poll::Ready(_) => {
+                    self.is_done = true;
+                    return;
+                }
+                Poll::Pending => return,
+            }
+        }
+        while reads && !self.is_done {
+            match self.stream.poll_take(context) {
+                Poll::Ready(Ok(Some(payload))) => self.got += payload.unread().len() as u64,
+                Poll::Ready(Ok(None)) => {
+                    if let Some(BodyLength::Exact(length)) = self.body {
+                        assert_eq!(self.got, length, "whole, and of another length");
+                    }
+                    let _ = self.stream.take_trailers();
+                    self.is_done = true;
+                }
+                Poll::Ready(Err(_)) => self.is_done = true,
+                Poll::Pending => return,
+            }
+        }
+    }
+}
+
+impl Side {
+    fn new(wire: Wire, options: u8) -> Self {
+        Self {
+            wire,
+            options,
+            streams: Vec::new(),
+            buffers: Buffers::default(),
+            is_over: false,
+        }
+    }
+
+    fn server(stream: net::Stream, options: u8) -> Self {
+        let connection = http2::Connection::new(stream, Buffer::default(), &Limits::default(), clock::now());
+        if options & 4 != 0 {
+            connection.say_goodbye();
+        }
+        Self::new(
+            Wire::Server(Box::new(connection), RequestHead::default()),
+            options,
+        )
+    }
+
+    fn client(stream: net::Stream, options: u8) -> Self {
+        let (shared, driver) = http2::begin(stream, &Limits::default(), clock::now());
+        let mut streams = Vec::new();
+        for (method, name) in [
+            (Method::Get, "GET"),
+            (Method::Head, "HEAD"),
+            (Method::Post, "POST"),
+        ] {
+            let mut stream = shared.open(clock::now());
+            let lines = format!(":method: {name}\r\n:scheme: http\r\n:authority: a\r\n:path: /\r\n");
+            stream.put_request(lines.into_bytes(), method);
+            let left = if method == Method::Post { 100_000 } else { 0 };
+            if left == 0 {
+                stream.finish(b"");
+            }
+            streams.push(One::new(stream, None, left));
+        }
+        let mut side = Self::new(Wire::Client(driver, shared), options);
+        side.streams = streams;
+        side
+    }
+
+    async fn run(mut self, theirs: UnixStream, bytes: &[u8], step: usize) {
+        let mut out = Out::default();
+        let before = match (self.options & 2 != 0, &self.wire) {
+            (false, _) => Vec::new(),
+            (true, Wire::Client(..)) => [SETTINGS, WINDOW].concat(),
+            (true, Wire::Server(..)) => [PREFACE, SETTINGS, WINDOW].concat(),
+        };
+        for piece in [&before[..]].into_iter().chain(bytes.chunks(step)) {
+            let mut rest = piece;
+            while !rest.is_empty() && !self.is_over {
+                match theirs.try_write(rest) {
+                    Ok(count) => rest = &rest[count..],
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                    Err(_) => break,
+                }
+                for _ in 0..TURNS {
+                    self.turn().await;
+                }
+                out.read(&theirs);
+            }
+        }
+        let is_client = matches!(self.wire, Wire::Client(..));
+        drop(theirs);
+        for _ in 0..TURNS {
+            self.turn().await;
+        }
+        out.check(is_client);
+    }
+
+    /// Moves what goes, and lets the runtime see what has come.
+    async fn turn(&mut self) {
+        poll_fn(|context| {
+            self.poll(context);
+            Poll::Ready(())
+        })
+        .await;
+        tokio::task::yield_now().await;
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) {
+        while !self.is_over {
+            match &mut self.wire {
+                Wire::Client(driver, _) => {
+                    self.is_over = driver.poll(context, &self.buffers).is_ready();
+                    break;
+                }
+                Wire::Server(connection, head) => {
+                    match connection.poll_next(context, (head, clock::now()), &self.buffers) {
+                        Poll::Ready(Some(Event::Request(mut stream, Ok(())))) if self.options & 16 == 0 => {
+                            stream.put_answer(b":status: 200\r\nx-id: 1\r\n".to_vec());
+                            self.streams.push(One::new(stream, Some(head.body), 70_000));
+                        }
+                        Poll::Ready(Some(_)) => {}
+                        Poll::Ready(None) => self.is_over = true,
+                        Poll::Pending => break,
+                    }
+                }
+            }
+        }
+        let reads = self.options & 8 != 0;
+        for one in &mut self.streams {
+            one.poll(context, reads);
+        }
+        if self.options & 16 != 0 {
+            self.streams.retain(|one| !one.is_done);
+        }
+    }
+}
+
+/// What came back.
+#[derive(Default)]
+struct Out(Vec<u8>);
+
+impl Out {
+    fn read(&mut self, socket: &UnixStream) {
+        let mut space = [0; 16 << 10];
+        while let Ok(count @ 1..) = socket.try_read(&mut space) {
+            self.0.extend_from_slice(&space[..count]);
+        }
+    }
+
+    /// Frames, as far as they are whole.
+    fn check(&self, is_client: bool) {
+        let mut rest = match is_client {
+            true => self.0.get(PREFACE.len()..).unwrap_or_default(),
+            false => &self.0,
+        };
+        let (mut decoder, mut block) = (Decoder::default(), None::<Vec<u8>>);
+        while let Some(([a, b, c, kind, flags, ..], _)) = rest.split_first_chunk::<9>() {
+            let length = usize::from(*a) << 16 | usize::from(*b) << 8 | usize::from(*c);
+            assert!(length <= 16_384 && *kind < 10, "frame {kind} of {length} bytes");
+            let Some(payload) = rest.get(9..9 + length) else {
+                return;
+            };
+            assert!(block.is_none() || *kind == 9, "frame {kind} in a block");
+            if matches!(kind, 1 | 9) {
+                let mut bytes = block.take().unwrap_or_default();
+                bytes.extend_from_slice(payload);
+                match flags & 4 {
+                    0 => block = Some(bytes),
+                    _ => decoder
+                        .decode(&bytes, |_, _| {})
+                        .expect("what was written can be read"),
+                }
+            }
+            rest = &rest[9 + length..];
+        }
+    }
+}
