@@ -78,7 +78,11 @@ impl Exchange<'_> {
             Ok(()) => After::Close,
             Err(failure) => {
                 self.record.failed(failure);
-                After::Close
+                match self.client.connection.is_stream() {
+                    // Its end would say that what was sent is whole.
+                    true => After::Reset,
+                    false => After::Close,
+                }
             }
         }
     }

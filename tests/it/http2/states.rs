@@ -7,6 +7,7 @@ use super::frames::{
 };
 use super::{get, started};
 use crate::support::http2::{Frames, GET, frame, literal};
+use crate::support::{Answer, Backend, Proxy};
 
 /// What is sent to a stream that its client has ended gets an error of the kind that §5.1 names, whatever became of it since.
 #[test]
@@ -137,4 +138,19 @@ fn lengths_that_do_not_match_end_their_stream() {
     // None of them is whole to the backend, and no length stands before nothing.
     let posts = backend.requests(|request| request.head.starts_with("POST"));
     assert!(posts.is_empty(), "{posts:#?}");
+}
+
+/// §8.1: an answer that its client does not take is not whole, and must not end as if it was.
+#[test]
+fn an_answer_of_ours_that_is_not_taken_is_reset() {
+    let backend = Backend::start(|_| Answer::raw("no answer\r\n\r\n"));
+    let proxy = Proxy::before(&[&backend])
+        .config("timeouts: { client_header: 300ms }")
+        .start();
+    let mut client = Frames::connect(proxy.address(), &setting(4, 0));
+    client.send(HEADERS, WHOLE, 1, GET);
+    let head = client.wait_for(|frame| frame.kind == HEADERS && frame.stream == 1);
+    assert!(head.is_some_and(|frame| frame.flags & END_STREAM == 0));
+    let end = client.wait_for(|frame| frame.stream == 1).unwrap();
+    assert_eq!(end.kind, RST_STREAM, "{end:?}");
 }
