@@ -4,6 +4,7 @@
 mod control;
 mod entry;
 mod payload;
+mod queue;
 mod receive;
 mod send;
 #[cfg(test)]
@@ -19,7 +20,7 @@ use foldhash::fast::FixedState;
 
 use super::Reason;
 use super::budget::Budget;
-use super::frame::{self, Head, PAYLOAD};
+use super::frame;
 use super::history::History;
 use crate::hpack::{Decoder, Encoder};
 use crate::http1::Limits;
@@ -453,68 +454,9 @@ impl Engine {
             self.wake();
         }
     }
-
-    /// How many streams may add a frame to what waits for the socket.
-    fn room(&self) -> usize {
-        ROOM.saturating_sub(self.output().len()).div_ceil(PAYLOAD)
-    }
-
-    /// Lets those in that have waited longest.
-    fn grant(&mut self) {
-        if self.send_window.left() > 0 {
-            self.for_room.append(&mut self.for_credit);
-        }
-        while self.granted < self.room()
-            && let Some(stream) = self.for_room.pop_front()
-        {
-            if let Some(entry) = self.streams.get_mut(&stream) {
-                entry.is_queued = false;
-                if !entry.is_granted && entry.wake() {
-                    entry.is_granted = true;
-                    self.granted += 1;
-                }
-            }
-        }
-    }
-
-    /// Takes a stream out of the queues, and the place that it was given: it adds nothing any more, or not before it asks again.
-    pub(super) fn stand_back(&mut self, stream: u32) {
-        if let Some(entry) = self.streams.get_mut(&stream)
-            && std::mem::take(&mut entry.is_queued)
-        {
-            self.for_room.retain(|other| *other != stream);
-            self.for_credit.retain(|other| *other != stream);
-        }
-        self.return_grant(stream);
-    }
-
-    /// Takes a place that a stream was given and does not use.
-    fn return_grant(&mut self, stream: u32) {
-        if self.take_grant(stream) {
-            self.grant();
-        }
-    }
-
-    /// Whether a stream was let in.
-    fn take_grant(&mut self, stream: u32) -> bool {
-        let entry = self.streams.get_mut(&stream);
-        let is_granted = entry.is_some_and(|entry| std::mem::take(&mut entry.is_granted));
-        self.granted -= usize::from(is_granted);
-        is_granted
-    }
 }
 
 /// A number of a setting.
 fn number(size: usize) -> u32 {
     u32::try_from(size).unwrap_or(u32::MAX)
-}
-
-/// Whether a frame may come by now: inside of a block nothing else, and first of all SETTINGS (RFC 9113 §§3.4, 6.10).
-fn check_order(head: Head, is_first: bool, block: Option<u32>) -> Result<(), Reason> {
-    let is_expected = match block {
-        Some(stream) => head.kind == frame::CONTINUATION && head.stream == stream,
-        None if is_first => head.kind == frame::SETTINGS && !head.has(frame::ACK),
-        None => head.kind != frame::CONTINUATION,
-    };
-    is_expected.then_some(()).ok_or(Reason::PROTOCOL_ERROR)
 }

@@ -5,7 +5,7 @@ use super::super::Reason;
 use super::super::frame::{self, Head};
 use super::super::head::{AnswerReader, RequestReader, TrailersReader};
 use super::entry::{Answer, Entry};
-use super::{Engine, Goodbye, Role, STREAMS_OF_CLIENT, check_order};
+use super::{Engine, Goodbye, Role, STREAMS_OF_CLIENT};
 use crate::buffer::{Buffer, Buffers};
 use crate::head::{RequestHead, ResponseHead};
 use crate::hpack::NotDecodable;
@@ -307,4 +307,14 @@ impl Engine {
             Role::Client { next, .. } => stream >= *next || stream.is_multiple_of(2),
         }
     }
+}
+
+/// Whether a frame may come by now: inside of a block nothing else, and first of all SETTINGS (RFC 9113 §§3.4, 6.10).
+fn check_order(head: Head, is_first: bool, block: Option<u32>) -> Result<(), Reason> {
+    let is_expected = match block {
+        Some(stream) => head.kind == frame::CONTINUATION && head.stream == stream,
+        None if is_first => head.kind == frame::SETTINGS && !head.has(frame::ACK),
+        None => head.kind != frame::CONTINUATION,
+    };
+    is_expected.then_some(()).ok_or(Reason::PROTOCOL_ERROR)
 }

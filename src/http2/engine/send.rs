@@ -1,6 +1,5 @@
 //! What streams do: take what came for them, and add what they send to what waits for the socket.
 
-use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll};
 
@@ -285,22 +284,6 @@ impl Engine {
         match self.streams.get(&stream) {
             Some(entry) if !entry.ours_ended => Ok(entry.send_window.left()),
             _ => Err(io::ErrorKind::BrokenPipe.into()),
-        }
-    }
-
-    /// Whether a stream may add to what waits for the socket: those that wait already come first.
-    fn is_let_in(&mut self, stream: u32, is_first: bool) -> bool {
-        self.take_grant(stream) || is_first && self.room() > self.granted
-    }
-
-    /// Has a stream wait at the end of a queue, unless it stands in one.
-    fn wait(&mut self, stream: u32, context: &Context<'_>, queue: fn(&mut Self) -> &mut VecDeque<u32>) {
-        let Some(entry) = self.streams.get_mut(&stream) else {
-            return;
-        };
-        entry.watch(context);
-        if !std::mem::replace(&mut entry.is_queued, true) {
-            queue(self).push_back(stream);
         }
     }
 

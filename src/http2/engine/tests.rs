@@ -9,6 +9,7 @@ use super::*;
 use crate::buffer::{Buffer, Buffers};
 use crate::clock;
 use crate::head::{Method, RequestHead};
+use crate::http2::frame::{Head, PAYLOAD};
 
 const GET: &[u8] = b":method: GET\r\n:scheme: http\r\n:authority: a\r\n:path: /\r\n";
 const POST: &[u8] = b":method: POST\r\n:scheme: http\r\n:authority: a\r\n:path: /\r\n";

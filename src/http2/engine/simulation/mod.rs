@@ -8,6 +8,7 @@ mod world;
 use std::rc::Rc;
 
 use super::*;
+use crate::http2::frame::PAYLOAD;
 use world::{Side, World};
 
 /// Seeds that every run of the tests tries.

@@ -108,9 +108,10 @@ fn a_conversation_goes_both_ways_at_once() {
 /// RFC 9113 §8.1: an answer before the request has ended is whole, and counts.
 #[test]
 fn early_answers_arrive_although_their_stream_is_reset() {
+    let answer = "HTTP/1.1 413 S\r\nConnection: close\r\nContent-Length: 8\r\n\r\ntoo much";
     let (http1, http2) = (
         // Closing at once would be a reset, because of what it has not read, and could take the answer back.
-        Backend::start(|_| Answer::status(413, "too much").early().finish_sending()),
+        Backend::start(move |_| Answer::raw(answer).early().finish_sending()),
         Http2Backend::start(),
     );
     for url in [http1.url(), http2.url()] {

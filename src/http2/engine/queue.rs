@@ -1,0 +1,80 @@
+//! Whose turn it is: what waits for the socket has room for a few frames, and streams that find none stand in a queue. Those
+//! that wait for credit of the connection stand in another.
+
+use std::collections::VecDeque;
+use std::task::Context;
+
+use super::super::frame::PAYLOAD;
+use super::{Engine, ROOM};
+
+impl Engine {
+    /// How many streams may add a frame to what waits for the socket.
+    pub(super) fn room(&self) -> usize {
+        ROOM.saturating_sub(self.output().len()).div_ceil(PAYLOAD)
+    }
+
+    /// Lets those in that have waited longest.
+    pub(super) fn grant(&mut self) {
+        if self.send_window.left() > 0 {
+            self.for_room.append(&mut self.for_credit);
+        }
+        while self.granted < self.room()
+            && let Some(stream) = self.for_room.pop_front()
+        {
+            if let Some(entry) = self.streams.get_mut(&stream) {
+                entry.is_queued = false;
+                if !entry.is_granted && entry.wake() {
+                    entry.is_granted = true;
+                    self.granted += 1;
+                }
+            }
+        }
+    }
+
+    /// Takes a stream out of the queues, and the place that it was given: it adds nothing any more, or not before it asks again.
+    pub(in super::super) fn stand_back(&mut self, stream: u32) {
+        if let Some(entry) = self.streams.get_mut(&stream)
+            && std::mem::take(&mut entry.is_queued)
+        {
+            self.for_room.retain(|other| *other != stream);
+            self.for_credit.retain(|other| *other != stream);
+        }
+        self.return_grant(stream);
+    }
+
+    /// Takes a place that a stream was given and does not use.
+    pub(super) fn return_grant(&mut self, stream: u32) {
+        if self.take_grant(stream) {
+            self.grant();
+        }
+    }
+
+    /// Whether a stream was let in.
+    pub(super) fn take_grant(&mut self, stream: u32) -> bool {
+        let entry = self.streams.get_mut(&stream);
+        let is_granted = entry.is_some_and(|entry| std::mem::take(&mut entry.is_granted));
+        self.granted -= usize::from(is_granted);
+        is_granted
+    }
+
+    /// Whether a stream may add to what waits for the socket: those that wait already come first.
+    pub(super) fn is_let_in(&mut self, stream: u32, is_first: bool) -> bool {
+        self.take_grant(stream) || is_first && self.room() > self.granted
+    }
+
+    /// Has a stream wait at the end of a queue, unless it stands in one.
+    pub(super) fn wait(
+        &mut self,
+        stream: u32,
+        context: &Context<'_>,
+        queue: fn(&mut Self) -> &mut VecDeque<u32>,
+    ) {
+        let Some(entry) = self.streams.get_mut(&stream) else {
+            return;
+        };
+        entry.watch(context);
+        if !std::mem::replace(&mut entry.is_queued, true) {
+            queue(self).push_back(stream);
+        }
+    }
+}
