@@ -187,11 +187,10 @@ impl Engine {
                 false => self.ignore(block),
             };
         };
-        budget.asked();
         if !history.begins(head.stream)? {
-            budget.did_nothing();
             return self.ignore(block);
         }
+        budget.asked();
         if matches!(self.goodbye, Goodbye::Said { last } if head.stream > last) {
             return self.ignore(block);
         }
@@ -221,6 +220,9 @@ impl Engine {
 
     /// Decodes a block of a stream that is gone: the tables of both sides have to stay alike.
     fn ignore(&mut self, block: &[u8]) -> Result<Option<Begun>, Reason> {
+        if let Role::Server { budget, .. } = &mut self.role {
+            budget.did_nothing();
+        }
         self.decoder.decode(block, |_, _| {})?;
         Ok(None)
     }

@@ -46,7 +46,13 @@ fn floods(proxy: &Proxy, before: &[u8], again: impl Fn(u32) -> Vec<u8>) -> Optio
 fn frames_that_do_nothing_are_counted() {
     let (_backend, proxy) = started("");
     let open = frame(1, 4, 1, &[0x83, 0x86, 0x84, 0x41, 0x01, b'a']);
-    let cases: [(&str, &[u8], Vec<u8>); 12] = [
+    let flawed = frame(1, 4, 1, &[GET, b"\x00\x01X\x01y"].concat());
+    let cases: [(&str, &[u8], Vec<u8>); 13] = [
+        (
+            "heads of a stream that we have reset",
+            &flawed,
+            frame(1, 4, 1, GET),
+        ),
         ("PING", &[], frame(6, 0, 0, &[0; 8])),
         ("acknowledged PING", &[], frame(6, 1, 0, &[0; 8])),
         ("settings of a window", &open, frame(4, 0, 0, &[0, 4, 0, 0, 0, 1])),
