@@ -37,8 +37,11 @@ pub fn write_request(
         out.extend_from_slice(backend.authority().as_bytes());
     }
     out.extend_from_slice(b"\r\n");
-    for field in forwarded(head, identity, peer) {
-        write_field(head.text(field.name), head.text(field.value), out);
+    for field in &head.fields {
+        let name = head.text(field.name);
+        if is_forwarded((field.id, name), identity.is_trusted, peer) && !head.connection_names(name) {
+            write_field(name, head.text(field.value), out);
+        }
     }
     write_identity(head, identity, peer, out);
     if takes_trailers(head) {
@@ -82,8 +85,11 @@ pub(super) fn request_for_http2(
         write_escaped(head.text(query), b"\"<>", out);
     }
     out.extend_from_slice(b"\r\n");
-    for field in forwarded(head, identity, peer) {
-        write_line(field, &head.bytes, out);
+    for field in &head.fields {
+        let name = head.text(field.name);
+        if is_forwarded((field.id, name), identity.is_trusted, peer) && !head.connection_names(name) {
+            write_line(field, &head.bytes, out);
+        }
     }
     write_identity(head, identity, peer, out);
     if takes_trailers(head) {
@@ -114,15 +120,6 @@ fn hex(digit: u8) -> u8 {
         0..10 => b'0' + digit,
         _ => b'A' + digit - 10,
     }
-}
-
-/// Those of a request's fields that go on to the backend.
-fn forwarded<'h>(head: &'h RequestHead, identity: &Identity, peer: &Peer) -> impl Iterator<Item = &'h Field> {
-    let is_trusted = identity.is_trusted;
-    head.fields.iter().filter(move |field| {
-        let name = head.text(field.name);
-        is_forwarded((field.id, name), is_trusted, peer) && !head.connection_names(name)
-    })
 }
 
 /// Writes the line of a field for HTTP/2.
