@@ -2,18 +2,15 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use super::engine::{Engine, Inbox};
-use super::wire::Wire;
+use super::wire::{Moved, Wire};
 use super::{Reason, Stream};
 use crate::buffer::{Buffer, Buffers};
 use crate::http1::Limits;
 use crate::net;
-
-/// Reads after which others get their turn.
-const READS: usize = 8;
 
 /// A connection that requests share.
 #[derive(Debug)]
@@ -62,44 +59,20 @@ pub(super) fn poll(
     buffers: &Buffers,
 ) -> Poll<()> {
     let mut inbox = Inbox { buffers, head: None };
-    let mut reads = 0;
-    let mut was_choked = false;
-    loop {
-        if let Err(reason) = engine.receive(&mut wire.input, &mut inbox) {
-            engine.fail(reason);
+    match ready!(wire.poll_move(context, engine, &mut inbox)) {
+        Moved::Failed(_) => {
             // Whether it arrives is the backend's affair.
             let _ = wire.poll_send(context, engine);
-            return Poll::Ready(());
         }
-        if reads == READS {
-            context.waker().wake_by_ref();
-            break;
+        Moved::Cut => {
+            // What came before may be whole answers.
+            while engine.receive(&mut wire.input, &mut inbox).is_ok()
+                && matches!(wire.poll_read(context, buffers), Poll::Ready(Ok(1..)))
+            {}
         }
-        reads += 1;
-        was_choked = engine.is_choked();
-        let read = match was_choked {
-            true => Poll::Pending,
-            false => wire.poll_read(context, buffers),
-        };
-        match read {
-            Poll::Ready(Ok(1..)) => engine.hears(),
-            Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
-            Poll::Pending => break,
-        }
+        Moved::Request(_) | Moved::Done | Moved::Ended => {}
     }
-    engine.watch(context);
-    if let Poll::Ready(Err(_)) = wire.poll_send(context, engine) {
-        // What came before may be whole answers.
-        while engine.receive(&mut wire.input, &mut inbox).is_ok()
-            && matches!(wire.poll_read(context, buffers), Poll::Ready(Ok(1..)))
-        {}
-        return Poll::Ready(());
-    }
-    if was_choked && !engine.is_choked() {
-        // Nobody else says that it is time to read again.
-        context.waker().wake_by_ref();
-    }
-    Poll::Pending
+    Poll::Ready(())
 }
 
 impl Drop for Driver {

@@ -26,7 +26,7 @@ use crate::hpack::{Decoder, Encoder};
 use crate::http1::Limits;
 pub(super) use entry::{Answer, Lost};
 use entry::{Entry, Window};
-pub(super) use receive::Inbox;
+pub(super) use receive::{Begun, Inbox};
 
 /// Streams that a connection may have under way, of clients and to backends.
 const STREAMS_OF_CLIENT: usize = 128;

@@ -2,19 +2,16 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use super::engine::{Engine, Inbox};
-use super::wire::Wire;
+use super::wire::{Moved, Wire};
 use super::{Reason, Stream};
 use crate::buffer::{Buffer, Buffers};
 use crate::head::RequestHead;
 use crate::http1::{Limits, Malformed};
 use crate::net;
-
-/// Reads after which others get their turn.
-const READS: usize = 8;
 
 /// A client's connection.
 #[derive(Debug)]
@@ -54,52 +51,19 @@ impl Connection {
             buffers,
             head: Some(head),
         };
-        let mut reads = 0;
-        let mut was_choked = false;
-        while !engine.is_closing() {
-            match engine.receive(&mut self.wire.input, &mut inbox) {
-                Ok(Some(begun)) => {
+        if !engine.is_closing() {
+            match ready!(self.wire.poll_move(context, engine, &mut inbox)) {
+                Moved::Request(begun) => {
                     let stream = Stream::of_server(Rc::clone(&self.engine), begun.stream);
                     return Poll::Ready(Some(Event::Request(stream, begun.result)));
                 }
-                Ok(None) => {}
-                Err(reason) => {
-                    engine.fail(reason);
-                    return Poll::Ready(Some(Event::Expelled(reason)));
-                }
-            }
-            if engine.is_done() {
-                engine.close();
-                break;
-            }
-            if reads == READS {
-                context.waker().wake_by_ref();
-                break;
-            }
-            reads += 1;
-            was_choked = engine.is_choked();
-            let read = match was_choked {
-                true => Poll::Pending,
-                false => self.wire.poll_read(context, buffers),
-            };
-            match read {
-                Poll::Ready(Ok(1..)) => {}
-                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(None),
-                Poll::Pending => break,
+                Moved::Failed(reason) => return Poll::Ready(Some(Event::Expelled(reason))),
+                Moved::Ended | Moved::Cut => return Poll::Ready(None),
+                Moved::Done => engine.close(),
             }
         }
         engine.watch(context);
-        if engine.is_closing() {
-            return self.wire.poll_close(context, engine).map(|()| None);
-        }
-        if let Poll::Ready(Err(_)) = self.wire.poll_send(context, engine) {
-            return Poll::Ready(None);
-        }
-        if was_choked && !engine.is_choked() {
-            // Nobody else says that it is time to read again.
-            context.waker().wake_by_ref();
-        }
-        Poll::Pending
+        self.wire.poll_close(context, engine).map(|()| None)
     }
 
     /// Takes no streams any more once the client has heard of it; those under way go on.

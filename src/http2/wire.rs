@@ -3,12 +3,31 @@
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll, ready};
 
-use super::engine::Engine;
+use super::Reason;
+use super::engine::{Begun, Engine, Inbox};
 use crate::buffer::{Buffer, Buffers, LARGE, SMALL};
 use crate::net::Stream;
 
 /// Bytes that are read and dropped after the last word, so that it arrives: closing at once would reset the connection.
 const LINGER: usize = 256 << 10;
+
+/// Reads after which others get their turn.
+const READS: usize = 8;
+
+/// What moving bytes has come to.
+#[derive(Debug)]
+pub(super) enum Moved {
+    /// A request has begun.
+    Request(Begun),
+    /// The connection has an error, which the other side is still to be told of.
+    Failed(Reason),
+    /// Goodbye was said, and nothing is left to do.
+    Done,
+    /// Nothing more comes.
+    Ended,
+    /// Nothing more can be sent.
+    Cut,
+}
 
 /// A socket, and what came by it that the engine has not taken.
 #[derive(Debug)]
@@ -30,6 +49,51 @@ impl Wire {
             is_shut: false,
             linger: LINGER,
         }
+    }
+
+    /// Moves bytes both ways, until a request begins or the connection is over.
+    pub(super) fn poll_move(
+        &mut self,
+        context: &mut Context<'_>,
+        engine: &mut Engine,
+        inbox: &mut Inbox<'_>,
+    ) -> Poll<Moved> {
+        let mut was_choked = false;
+        for reads in 0..=READS {
+            match engine.receive(&mut self.input, inbox) {
+                Ok(Some(begun)) => return Poll::Ready(Moved::Request(begun)),
+                Ok(None) => {}
+                Err(reason) => {
+                    engine.fail(reason);
+                    return Poll::Ready(Moved::Failed(reason));
+                }
+            }
+            if engine.is_done() {
+                return Poll::Ready(Moved::Done);
+            }
+            if reads == READS {
+                context.waker().wake_by_ref();
+                break;
+            }
+            was_choked = engine.is_choked();
+            if was_choked {
+                break;
+            }
+            match self.poll_read(context, inbox.buffers) {
+                Poll::Ready(Ok(1..)) => engine.hears(),
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Moved::Ended),
+                Poll::Pending => break,
+            }
+        }
+        engine.watch(context);
+        if let Poll::Ready(Err(_)) = self.poll_send(context, engine) {
+            return Poll::Ready(Moved::Cut);
+        }
+        if was_choked && !engine.is_choked() {
+            // Nobody else says that it is time to read again.
+            context.waker().wake_by_ref();
+        }
+        Poll::Pending
     }
 
     /// Reads behind what the engine has left; gives 0 at the end. Waits without holding memory where nothing is left.

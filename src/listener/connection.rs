@@ -67,8 +67,8 @@ pub(super) struct Visit {
     is_to_be_parked: bool,
 }
 
-/// Serves one client, of whom `served` requests were served before, until its connection ends or is parked. `tasks` are there for the streams of one that begins with the preface of
-/// HTTP/2, if it may.
+/// Serves one client, of whom `served` requests were served before, until its connection ends or is parked. `tasks` are there for
+/// the streams of one that begins with the preface of HTTP/2, if it may.
 #[allow(
     clippy::manual_async_fn,
     reason = "an `async` function keeps what it is given twice, and an idle connection is not much more than this future"

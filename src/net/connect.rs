@@ -23,8 +23,8 @@ pub struct Secured<'a> {
 }
 
 /// Connects to a backend: to its socket file, or to the first of the addresses that its name has now that answers; the first
-/// lookup of the name is waited for. Sends
-/// `introduction`, a whole PROXY header or nothing, and shakes hands, within `bound` for all of it.
+/// lookup of the name is waited for. Sends `introduction`, a whole PROXY header or nothing, and shakes hands, within `bound` for
+/// all of it.
 ///
 /// # Errors
 /// [`DialError`]; nothing of a request was sent.

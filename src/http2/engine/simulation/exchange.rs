@@ -76,11 +76,16 @@ impl Plan {
         }
     }
 
-    fn sending(&self, side: Side) -> Sending {
-        let (at, total) = match side {
+    /// Which message a side sends, and how long it is.
+    fn message_of(&self, side: Side) -> (usize, usize) {
+        match side {
             Side::Client => (0, self.asks),
             Side::Server => (1, self.answers),
-        };
+        }
+    }
+
+    fn sending(&self, side: Side) -> Sending {
+        let (at, total) = self.message_of(side);
         Sending {
             seed: self.id * 2 + at as u64,
             total,
@@ -91,10 +96,10 @@ impl Plan {
     }
 
     fn receiving(&self, side: Side) -> Receiving {
-        let (at, total) = match side {
-            Side::Server => (0, self.asks),
-            Side::Client => (1, self.answers),
-        };
+        let (at, total) = self.message_of(match side {
+            Side::Client => Side::Server,
+            Side::Server => Side::Client,
+        });
         Receiving {
             seed: self.id * 2 + at as u64,
             total,
