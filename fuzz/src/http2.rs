@@ -7,6 +7,7 @@
 
 use std::future::poll_fn;
 use std::io::{ErrorKind, IoSlice};
+use std::os::fd::OwnedFd;
 use std::task::{Context, Poll};
 
 use evenkeel::buffer::{Buffer, Buffers};
@@ -39,7 +40,7 @@ pub fn check(data: &[u8]) {
     RUNTIME.with(|runtime| {
         runtime.block_on(async {
             let (ours, theirs) = UnixStream::pair().expect("two sockets");
-            let ours = net::Stream::Unix(ours);
+            let ours = OwnedFd::from(ours.into_std().expect("off the runtime")).into();
             match options & 1 {
                 0 => Side::server(ours, *options).run(theirs, bytes, step).await,
                 _ => Side::client(ours, *options).run(theirs, bytes, step).await,

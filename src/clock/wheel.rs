@@ -43,12 +43,33 @@ struct Slot {
     scheduled: u64,
     waker: Option<Waker>,
     called: bool,
+    /// How far a wait for the next tick has come.
+    tick: Tick,
+}
+
+/// A wait for the next tick.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tick {
+    Unwanted,
+    Awaited,
+    Come,
+}
+
+impl Slot {
+    fn wake_by(&mut self, context: &Context<'_>) {
+        match &mut self.waker {
+            Some(waker) => waker.clone_from(context.waker()),
+            empty => *empty = Some(context.waker().clone()),
+        }
+    }
 }
 
 #[derive(Debug)]
 struct Slots {
     slots: Slab<Slot>,
     buckets: Vec<Vec<usize>>,
+    /// Those that wait for the next tick.
+    impatient: Vec<usize>,
     /// The tick up to which everything rang.
     tick: u64,
 }
@@ -70,6 +91,7 @@ impl Wheel {
         let slots = RefCell::new(Slots {
             slots: Slab::new(),
             buckets,
+            impatient: Vec::with_capacity(ROOM),
             tick: 0,
         });
         Rc::new(Self {
@@ -99,6 +121,7 @@ impl Wheel {
             scheduled: NEVER,
             waker: None,
             called: false,
+            tick: Tick::Unwanted,
         };
         let key = self.slots.borrow_mut().slots.insert(slot);
         Alarm {
@@ -116,6 +139,9 @@ impl Wheel {
     pub fn advance(&self, now: Instant) {
         self.observe(now);
         let target = self.elapsed.get() / TICK_MILLIS;
+        if self.slots.borrow().tick < target {
+            self.tell_impatient();
+        }
         loop {
             let mut slots = self.slots.borrow_mut();
             if slots.tick >= target {
@@ -139,6 +165,27 @@ impl Wheel {
             {
                 *bucket = due;
             }
+        }
+    }
+
+    /// Wakes those that wait for a tick.
+    fn tell_impatient(&self) {
+        let mut impatient = std::mem::take(&mut self.slots.borrow_mut().impatient);
+        for key in impatient.drain(..) {
+            let waker = match self.slots.borrow_mut().slots.get_mut(key) {
+                Some(slot) if slot.tick == Tick::Awaited => {
+                    slot.tick = Tick::Come;
+                    slot.waker.take()
+                }
+                _ => None,
+            };
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+        let mut slots = self.slots.borrow_mut();
+        if slots.impatient.is_empty() {
+            slots.impatient = impatient;
         }
     }
 
@@ -234,6 +281,28 @@ impl Alarm {
         }
     }
 
+    /// Ready when a tick has passed since this was asked first, however it was set; once for each time that it was waited for.
+    pub fn poll_tick(&self, context: &Context<'_>) -> Poll<()> {
+        let mut slots = self.wheel.slots.borrow_mut();
+        let Slots { slots, impatient, .. } = &mut *slots;
+        let Some(slot) = slots.get_mut(self.key) else {
+            return Poll::Pending;
+        };
+        match slot.tick {
+            Tick::Come => {
+                slot.tick = Tick::Unwanted;
+                return Poll::Ready(());
+            }
+            Tick::Awaited => {}
+            Tick::Unwanted => {
+                slot.tick = Tick::Awaited;
+                impatient.push(self.key);
+            }
+        }
+        slot.wake_by(context);
+        Poll::Pending
+    }
+
     /// Ready when it rings; [`Ring::Called`] is reported once, an expiry until it is set again.
     pub fn poll(&self, context: &Context<'_>) -> Poll<Ring> {
         let mut slots = self.wheel.slots.borrow_mut();
@@ -247,10 +316,7 @@ impl Alarm {
         if slot.deadline <= tick {
             return Poll::Ready(Ring::Expired);
         }
-        match &mut slot.waker {
-            Some(waker) => waker.clone_from(context.waker()),
-            empty => *empty = Some(context.waker().clone()),
-        }
+        slot.wake_by(context);
         Poll::Pending
     }
 }
@@ -348,6 +414,24 @@ mod tests {
         assert_eq!(rig.count.0.load(Ordering::Relaxed), 1);
         assert_eq!(rig.poll(&alarm), Poll::Ready(Ring::Called));
         assert_eq!(rig.poll(&alarm), Poll::Pending);
+    }
+
+    #[test]
+    fn a_tick_is_waited_for_whatever_the_alarm_is_set_to() {
+        let rig = Rig::new();
+        let (alarm, other) = (rig.wheel.alarm(), rig.wheel.alarm());
+        alarm.set(Duration::from_secs(30));
+        let waker = Waker::from(Arc::clone(&rig.count));
+        let context = Context::from_waker(&waker);
+        for round in 1..3 {
+            assert!(alarm.poll_tick(&context).is_pending());
+            assert!(alarm.poll_tick(&context).is_pending());
+            assert!(rig.poll(&alarm).is_pending() && rig.poll(&other).is_pending());
+            rig.wheel.advance(rig.start + Duration::from_millis(20 * round));
+            assert_eq!(rig.count.0.load(Ordering::Relaxed), round as usize, "woken once");
+            assert!(rig.poll(&alarm).is_pending(), "it did not ring");
+            assert!(alarm.poll_tick(&context).is_ready());
+        }
     }
 
     #[test]

@@ -119,6 +119,7 @@ impl Drop for Shared {
 mod tests {
     use std::future::poll_fn;
     use std::io::{self, ErrorKind};
+    use std::os::fd::OwnedFd;
 
     use tokio::io::AsyncReadExt;
     use tokio::net::UnixStream;
@@ -146,7 +147,7 @@ mod tests {
                     .set_send_buffer_size(1 << 20)
                     .unwrap();
             }
-            let stream = net::Stream::Unix(ours);
+            let stream = OwnedFd::from(ours.into_std().unwrap()).into();
             let (shared, mut driver) = begin(stream, &Limits::default(), clock::now());
             let buffers = Buffers::default();
             LocalTasks::default()

@@ -5,7 +5,6 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
@@ -40,6 +39,20 @@ struct Entrance {
     settings: Arc<Settings>,
 }
 
+impl Entrance {
+    /// The next connection. One that has just come is given the time of a turn: its request is likely to be there when it is
+    /// accepted, and then it may end without ever having been waited for.
+    async fn next(&self) -> std::io::Result<(Stream, ClientAddress)> {
+        loop {
+            if let Some(accepted) = self.socket.accept() {
+                return accepted;
+            }
+            poll_fn(|context| self.socket.poll_arrival(context)).await?;
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
 /// Accepts for one worker.
 pub struct Acceptor {
     worker: Rc<Worker>,
@@ -58,7 +71,7 @@ impl Acceptor {
     /// Starts accepting on all of `sockets` as tasks of `accepting`. Connections become tasks of `connections`.
     ///
     /// # Errors
-    /// Registering a socket with the runtime failed.
+    /// The process or the machine lacks something.
     pub fn start(
         worker: &Rc<Worker>,
         seat: Seat,
@@ -66,14 +79,11 @@ impl Acceptor {
         accepting: &mut tokio::task::JoinSet<()>,
         connections: &LocalTasks,
     ) -> std::io::Result<Rc<Self>> {
-        let register = |(socket, settings)| {
-            let socket = Listener::from_std(socket)?;
-            Ok(Rc::new(Entrance { socket, settings }))
+        let entrance = |(socket, settings)| {
+            let socket = Listener::from(socket);
+            Rc::new(Entrance { socket, settings })
         };
-        let sockets = sockets
-            .into_iter()
-            .map(register)
-            .collect::<std::io::Result<Vec<_>>>()?;
+        let sockets = sockets.into_iter().map(entrance).collect();
         let desks = Desks::new(&worker.counters)?;
         let acceptor = Rc::new_cyclic(|me| Self {
             worker: Rc::clone(worker),
@@ -94,10 +104,9 @@ impl Acceptor {
 
     /// Accepts what the kernel has accepted already, because closing the socket would reset it.
     pub fn take_the_rest(&self) {
-        let mut context = Context::from_waker(Waker::noop());
         for entrance in self.sockets.take() {
             for _ in 0..TAKEN_AT_END {
-                let Poll::Ready(Ok((stream, peer))) = entrance.socket.poll_accept(&mut context) else {
+                let Ok((stream, peer)) = entrance.socket.accept_queued() else {
                     break;
                 };
                 self.arrived(stream, peer, &entrance.settings);
@@ -153,13 +162,13 @@ impl Acceptor {
 
     async fn accept_from(&self, entrance: &Entrance) {
         'next: loop {
-            match poll_fn(|context| entrance.socket.poll_accept(context)).await {
+            match entrance.next().await {
                 Ok((mut stream, peer)) => {
                     while net::is_kept_back(&stream) {
                         self.complain(&"the last descriptors are kept back");
                         self.evict(self.seat.others());
                         tokio::time::sleep(REST).await;
-                        let Ok(renumbered) = renumber(stream) else {
+                        let Some(renumbered) = renumber(stream) else {
                             continue 'next;
                         };
                         stream = renumbered;
@@ -248,7 +257,9 @@ impl Acceptor {
         if lightest == self.seat.index {
             return self.begin((stream, peer), settings, open);
         }
-        let Ok(stream) = stream.into_std() else { return };
+        let Some(stream) = stream.into_descriptor() else {
+            return;
+        };
         let settings = Arc::clone(settings);
         let errand = Errand::Serve(Handed {
             stream,
@@ -268,10 +279,7 @@ impl Acceptor {
             mut open,
         } = handed;
         open.move_to(self.seat.index);
-        // Fails only where no descriptor can be watched; then the client sees its connection closed.
-        if let Ok(stream) = Stream::from_std(stream) {
-            self.begin((stream, peer), &settings, open);
-        }
+        self.begin((stream.into(), peer), &settings, open);
     }
 
     /// Begins to serve a connection here, once it is known whose it is.
@@ -329,12 +337,8 @@ impl Acceptor {
             served,
             ..
         } = parked;
-        // Fails only where no descriptor can be watched; then the client sees its connection closed.
-        let Ok(stream) = Stream::from_std(stream) else {
-            return;
-        };
         let client = Client {
-            connection: Connection::new(stream),
+            connection: Connection::new(stream.into()),
             peer: name.into_peer(),
             alarm: worker.wheel.alarm(),
             worker: Rc::clone(worker),
@@ -346,11 +350,11 @@ impl Acceptor {
 }
 
 /// Gives a stream a lower descriptor, if one is free by now.
-fn renumber(stream: Stream) -> std::io::Result<Stream> {
-    let stream = stream.into_std()?;
+fn renumber(stream: Stream) -> Option<Stream> {
+    let stream = stream.into_descriptor()?;
     match stream.try_clone() {
-        Ok(lower) if !net::is_kept_back(&lower) => Stream::from_std(lower),
-        _ => Stream::from_std(stream),
+        Ok(lower) if !net::is_kept_back(&lower) => Some(lower.into()),
+        _ => Some(stream.into()),
     }
 }
 

@@ -244,8 +244,7 @@ impl Visit {
         let now = worker.wheel.now();
         let parked = connection
             .into_stream()
-            .map(Stream::into_std)
-            .and_then(Result::ok)
+            .and_then(Stream::into_descriptor)
             .map(|stream| Parked {
                 stream,
                 name: Name::of(peer),

@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use tokio::sync::Notify;
 
 use super::Settings;
 use crate::backend::Padded;
-use crate::net::{ClientAddress, StdStream};
+use crate::net::ClientAddress;
 
 /// What waits for one worker; when it is so far behind, the acceptor keeps its own.
 const ERRANDS_BOUND: usize = 1024;
@@ -22,7 +23,7 @@ const STUCK_AFTER: Duration = Duration::from_millis(100);
 /// A connection on its way to another worker.
 #[derive(Debug)]
 pub(super) struct Handed {
-    pub(super) stream: StdStream,
+    pub(super) stream: OwnedFd,
     pub(super) peer: ClientAddress,
     /// Those of the listener that it came through.
     pub(super) settings: Arc<Settings>,
@@ -295,7 +296,7 @@ mod tests {
                 tls: None,
                 redirect: None,
             }),
-            stream: StdStream::Unix(stream),
+            stream: stream.into(),
             open: Open::new(&seat.crew, worker),
         })
     }

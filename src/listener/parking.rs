@@ -5,6 +5,7 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 use super::crew::Open;
 use super::queue::Queue;
 use super::waiting::{Place, WaitingList, Who};
-use crate::net::{ClientAddress, StdStream, Watch};
+use crate::net::{ClientAddress, Watch};
 use crate::proxy::Peer;
 use crate::telemetry::metrics::WorkerCounters;
 
@@ -22,7 +23,7 @@ pub(super) const PARKED_AFTER: Duration = Duration::from_millis(200);
 
 /// An idle connection after its first request, off the runtime.
 pub(super) struct Parked {
-    pub(super) stream: StdStream,
+    pub(super) stream: OwnedFd,
     pub(super) name: Name,
     pub(super) open: Open,
     /// Requests that were served.

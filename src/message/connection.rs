@@ -82,6 +82,15 @@ impl Connection {
         }
     }
 
+    /// Whether waiting for it costs no more calls: one of many streams always waits, a socket does once the runtime watches
+    /// it.
+    pub fn is_watched(&self) -> bool {
+        match &self.wire {
+            Wire::Bytes(stream) => stream.is_watched(),
+            Wire::Payload(_) => true,
+        }
+    }
+
     /// The address of our end, where that is an IP address; one of many streams does not know it. Asks the kernel.
     pub fn local_address(&self) -> Option<std::net::SocketAddr> {
         match &self.wire {
@@ -182,7 +191,13 @@ impl Connection {
                 if self.input.is_full() {
                     return Poll::Ready(Err(io::ErrorKind::OutOfMemory.into()));
                 }
-                let count = ready!(stream.poll_read(context, self.input.space()))?;
+                let Poll::Ready(count) = stream.poll_read(context, self.input.space()) else {
+                    if self.input.is_empty() {
+                        buffers.give_back(std::mem::take(&mut self.input));
+                    }
+                    return Poll::Pending;
+                };
+                let count = count?;
                 self.input.filled(count);
                 count
             }

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::{DialError, Encrypted, Stream, dial, dial_file};
+use super::{DialError, Encrypted, Socket, Stream, dial, dial_file};
 use crate::backend::Backend;
 use crate::clock;
 use crate::tls::{self, Offer};
@@ -35,13 +34,11 @@ pub async fn connect(
     bound: Duration,
 ) -> Result<Stream, DialError> {
     let started = clock::now();
-    let mut stream = match &backend.address.file {
-        Some(path) => Stream::Unix(dial_file(path, bound).await?),
-        None if backend.first_lookup.is_settled() => {
-            Stream::Tcp(dial(&backend.resolved.load_full(), bound).await?)
-        }
-        None => Stream::Tcp(dial_soon(backend, bound).await?),
-    };
+    let mut stream = Stream::Plain(match &backend.address.file {
+        Some(path) => dial_file(path, bound).await?,
+        None if backend.first_lookup.is_settled() => dial(&backend.resolved.load_full(), bound).await?,
+        None => dial_soon(backend, bound).await?,
+    });
     if introduction.is_empty() && secured.is_none() {
         return Ok(stream);
     }
@@ -57,7 +54,7 @@ pub async fn connect(
 }
 
 /// Dials once the backend's name has been looked up: right after a start or a reload, or there would be no address for it.
-async fn dial_soon(backend: &Backend, bound: Duration) -> Result<TcpStream, DialError> {
+async fn dial_soon(backend: &Backend, bound: Duration) -> Result<Socket, DialError> {
     let soon = async {
         backend.first_lookup.settled().await;
         dial(&backend.resolved.load_full(), bound).await

@@ -9,10 +9,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rustix::io::Errno;
-use tokio::net::TcpStream;
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use socket2::SockRef;
 use tokio::time::timeout;
 
-use super::MAX_ADDRESSES;
+use super::{MAX_ADDRESSES, Socket};
 
 /// How long one address is given before the next is tried beside it (RFC 8305 §5).
 const HEAD_START: Duration = Duration::from_millis(250);
@@ -65,7 +66,7 @@ impl From<io::Error> for DialError {
 
 /// Connects to the first of `addresses` that answers, in their order, within `bound` for all of them. `TCP_NODELAY`
 /// is set. Dropping the future ends all attempts. Addresses after the first [`MAX_ADDRESSES`] are not tried.
-pub async fn dial(addresses: &[SocketAddr], bound: Duration) -> Result<TcpStream, DialError> {
+pub async fn dial(addresses: &[SocketAddr], bound: Duration) -> Result<Socket, DialError> {
     let addresses = addresses.get(..MAX_ADDRESSES).unwrap_or(addresses);
     let connected = match addresses {
         [] => return Err(DialError::NoAddress),
@@ -79,10 +80,10 @@ pub async fn dial(addresses: &[SocketAddr], bound: Duration) -> Result<TcpStream
     connected.unwrap_or(Err(DialError::TimedOut))
 }
 
-type Connecting = Pin<Box<dyn Future<Output = Result<TcpStream, DialError>> + Send>>;
+type Connecting = Pin<Box<dyn Future<Output = Result<Socket, DialError>> + Send>>;
 
 /// Starts with the first address; the next one starts when `head_start` is over or as soon as one has failed.
-async fn race(addresses: &[SocketAddr], head_start: Duration) -> Result<TcpStream, DialError> {
+async fn race(addresses: &[SocketAddr], head_start: Duration) -> Result<Socket, DialError> {
     let mut waiting = addresses.iter();
     let mut running: Vec<Connecting> = Vec::with_capacity(addresses.len());
     let mut last_error = DialError::NoAddress;
@@ -108,7 +109,7 @@ async fn race(addresses: &[SocketAddr], head_start: Duration) -> Result<TcpStrea
 }
 
 /// The result of one that has finished, which is removed.
-fn poll_any(running: &mut Vec<Connecting>, context: &mut Context<'_>) -> Poll<Result<TcpStream, DialError>> {
+fn poll_any(running: &mut Vec<Connecting>, context: &mut Context<'_>) -> Poll<Result<Socket, DialError>> {
     let finished = running.iter_mut().enumerate().find_map(|(index, connecting)| {
         match connecting.as_mut().poll(context) {
             Poll::Ready(result) => Some((index, result)),
@@ -132,25 +133,34 @@ fn worse(one: DialError, other: DialError) -> DialError {
     }
 }
 
-async fn connect(address: SocketAddr) -> Result<TcpStream, DialError> {
-    made_ready(TcpStream::connect(address).await?, address)
+async fn connect(address: SocketAddr) -> Result<Socket, DialError> {
+    let family = match address {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
+    };
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket =
+        rustix::net::socket_with(family, SocketType::STREAM, flags, None).map_err(io::Error::from)?;
+    made_ready(Socket::from(socket).connect(&address).await?, address)
 }
 
-fn made_ready(stream: TcpStream, address: SocketAddr) -> Result<TcpStream, DialError> {
+fn made_ready(socket: Socket, address: SocketAddr) -> Result<Socket, DialError> {
+    let options = SockRef::from(&socket);
     // When nobody listens on a port of the ephemeral range, the kernel can give us that very port to come from, and
     // TCP connects the socket with itself (RFC 9293 §3.5, simultaneous open).
-    if stream.local_addr()? == address {
+    if options.local_addr()?.as_socket() == Some(address) {
         // Closed without waiting, or the port would be taken from the backend for a minute.
-        stream.set_zero_linger()?;
+        options.set_linger(Some(Duration::ZERO))?;
         return Err(DialError::Refused(io::ErrorKind::ConnectionRefused.into()));
     }
-    stream.set_nodelay(true)?;
-    Ok(stream)
+    options.set_tcp_nodelay(true)?;
+    Ok(socket)
 }
 
 #[cfg(test)]
 mod tests {
     use std::net::{Ipv4Addr, TcpListener};
+    use std::os::fd::OwnedFd;
 
     use socket2::{Domain, Socket, Type};
 
@@ -163,6 +173,10 @@ mod tests {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         (listener, address)
+    }
+
+    fn peer(socket: &super::Socket) -> SocketAddr {
+        SockRef::from(socket).peer_addr().unwrap().as_socket().unwrap()
     }
 
     /// The port of a socket that is bound and does not listen refuses, and nobody else can get it.
@@ -198,8 +212,8 @@ mod tests {
     async fn connects_with_no_delay() {
         let (_listener, address) = listener();
         let stream = dial(&[address], BOUND).await.unwrap();
-        assert_eq!(stream.peer_addr().unwrap(), address);
-        assert!(stream.nodelay().unwrap());
+        assert_eq!(peer(&stream), address);
+        assert!(SockRef::from(&stream).tcp_nodelay().unwrap());
     }
 
     #[tokio::test]
@@ -208,7 +222,7 @@ mod tests {
         let (_bound, refusing) = refusing();
         let started = clock::now();
         let stream = dial(&[refusing, refusing, address], BOUND).await.unwrap();
-        assert_eq!(stream.peer_addr().unwrap(), address);
+        assert_eq!(peer(&stream), address);
         assert!(started.elapsed() < HEAD_START);
     }
 
@@ -217,11 +231,11 @@ mod tests {
         let (_listener, address) = listener();
         let (_full, _filling, silent) = blackhole();
         let stream = dial(&[silent, address], BOUND).await.unwrap();
-        assert_eq!(stream.peer_addr().unwrap(), address);
+        assert_eq!(peer(&stream), address);
         let stream = dial(&[silent, silent, address], Duration::from_millis(200))
             .await
             .unwrap();
-        assert_eq!(stream.peer_addr().unwrap(), address);
+        assert_eq!(peer(&stream), address);
     }
 
     #[tokio::test]
@@ -262,7 +276,8 @@ mod tests {
         socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         let address = socket.local_addr().unwrap();
         let stream = socket.connect(address).await.unwrap();
-        assert_eq!(stream.peer_addr().unwrap(), address);
+        let stream = super::Socket::from(OwnedFd::from(stream.into_std().unwrap()));
+        assert_eq!(peer(&stream), address);
         assert!(matches!(made_ready(stream, address), Err(DialError::Refused(_))));
         // The port is free again, also for a socket that does not ask for addresses in use.
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use tokio::net::UnixStream;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use tokio::time::{sleep, timeout};
 
-use super::DialError;
+use super::{DialError, Socket};
 
 /// The kernel does not tell when a full queue has room again: it is asked this often.
 const ASK_AGAIN: Duration = Duration::from_millis(5);
@@ -17,16 +17,23 @@ const ASK_AGAIN: Duration = Duration::from_millis(5);
 ///
 /// # Errors
 /// [`DialError`]; a missing file is one of them.
-pub async fn dial_file(path: &Path, bound: Duration) -> Result<UnixStream, DialError> {
+pub async fn dial_file(path: &Path, bound: Duration) -> Result<Socket, DialError> {
     let connected = timeout(bound, async {
         loop {
-            match UnixStream::connect(path).await {
+            match connect(path).await {
                 Err(error) if is_full(&error) => sleep(ASK_AGAIN).await,
                 connected => return connected.map_err(DialError::from),
             }
         }
     });
     connected.await.unwrap_or(Err(DialError::TimedOut))
+}
+
+async fn connect(path: &Path) -> io::Result<Socket> {
+    let address = SocketAddrUnix::new(path)?;
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    Socket::from(socket).connect(&address).await
 }
 
 fn is_full(error: &io::Error) -> bool {

@@ -51,6 +51,7 @@ impl Encrypted {
     /// Those of the socket.
     pub fn poll_turn(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_flush(context))?;
+        self.socket.watch()?;
         self.socket.poll_readable(context)
     }
 

@@ -12,6 +12,7 @@ mod pipe;
 mod proxy_header;
 mod proxy_protocol;
 mod resolve;
+mod socket;
 mod stream;
 mod watch;
 
@@ -27,7 +28,8 @@ pub use pipe::Pipe;
 pub use proxy_header::{HeaderError, read_proxy_header};
 pub use proxy_protocol::{BadHeader, LONGEST_HEADER, ProxyHeader, ProxyVersion};
 pub use resolve::resolve;
-pub use stream::{StdStream, Stream, has_news_now};
+pub use socket::Socket;
+pub use stream::{Stream, has_news_now};
 pub use watch::Watch;
 
 /// Bound of addresses that one name can have: more are not tried within one attempt.

@@ -1,11 +1,7 @@
 //! One connected byte stream, polled by hand so that a single task can drive both directions of two streams.
-//!
-//! A read or write is tried first, as far as the runtime believes the socket ready, and only then waited for: the usual
-//! case costs one system call and hardly anything beside it. The calls go to the kernel directly; those of the C library
-//! are cancellation points, which costs two atomic operations each.
 
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -13,41 +9,63 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
 
-use super::Encrypted;
+use super::{Encrypted, Socket};
 
-/// A connected stream on a worker's runtime.
+/// A connected stream of a worker.
 #[derive(Debug)]
 pub enum Stream {
-    /// Over the network.
-    Tcp(TcpStream),
-    /// Within this machine.
-    Unix(UnixStream),
-    /// Either of them, under TLS.
+    /// Over the network or within this machine.
+    Plain(Socket),
+    /// The same under TLS.
     Tls(Box<Encrypted>),
 }
 
-/// Does the same with whichever socket it is, and something else where TLS lies over it.
-macro_rules! socket {
-    ($stream:expr, $socket:ident => $call:expr, $tls:ident => $other:expr) => {
-        match $stream {
-            Stream::Tcp($socket) => $call,
-            Stream::Unix($socket) => $call,
-            Stream::Tls($tls) => $other,
-        }
-    };
+/// A socket that is connected and does not block.
+impl From<OwnedFd> for Stream {
+    fn from(descriptor: OwnedFd) -> Self {
+        Self::Plain(descriptor.into())
+    }
 }
 
 impl Stream {
-    /// Ready when a read will not wait: bytes, the end or an error. Costs no system call.
+    /// Ready when a read is worth the try: bytes, the end or an error, or nobody has been told yet. Costs no system call.
     pub fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        socket!(self, socket => socket.poll_read_ready(context), tls => tls.poll_readable(context))
+        match self {
+            Self::Plain(socket) if !socket.is_watched() => Poll::Ready(Ok(())),
+            Self::Plain(socket) => socket.poll_read_ready(context),
+            Self::Tls(tls) => tls.poll_readable(context),
+        }
+    }
+
+    /// Whether the runtime watches it, so that waiting for it costs no more calls.
+    pub fn is_watched(&self) -> bool {
+        match self {
+            Self::Plain(socket) => socket.is_watched(),
+            Self::Tls(tls) => tls.socket().is_watched(),
+        }
+    }
+
+    /// Lets the runtime watch it from now on: [`Self::poll_readable`] means it then.
+    ///
+    /// # Errors
+    /// The process or the machine lacks something.
+    pub fn watch(&self) -> io::Result<()> {
+        match self {
+            Self::Plain(socket) => socket.watch(),
+            Self::Tls(tls) => tls.socket().watch(),
+        }
     }
 
     /// Reads into `space`; 0 is the end of what the other side sends.
     pub fn poll_read(&mut self, context: &mut Context<'_>, space: &mut [u8]) -> Poll<io::Result<usize>> {
-        socket!(self, socket => poll_receive(socket, context, space), tls => tls.poll_read(context, space))
+        let room = space.len();
+        match self {
+            Self::Plain(socket) => socket.poll_by(context, Interest::READABLE, room, |socket| {
+                Ok(rustix::net::recv(socket, &mut *space, RecvFlags::empty())?.0)
+            }),
+            Self::Tls(tls) => tls.poll_read(context, space),
+        }
     }
 
     /// Copies what has arrived into `space` and leaves it there to be read; 0 is the end of what the other side sends.
@@ -72,7 +90,13 @@ impl Stream {
         context: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        socket!(self, socket => poll_send(socket, context, parts), tls => tls.poll_write(context, parts))
+        let length = parts.iter().map(|part| part.len()).sum();
+        match self {
+            Self::Plain(socket) => {
+                socket.poll_by(context, Interest::WRITABLE, length, |socket| send(socket, parts))
+            }
+            Self::Tls(tls) => tls.poll_write(context, parts),
+        }
     }
 
     /// Sends what [`Self::poll_write`] took and the kernel has not got yet: only TLS keeps anything back.
@@ -81,7 +105,7 @@ impl Stream {
     /// Those of the socket.
     pub fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::Tcp(_) | Self::Unix(_) => Poll::Ready(Ok(())),
+            Self::Plain(_) => Poll::Ready(Ok(())),
             Self::Tls(tls) => tls.poll_flush(context),
         }
     }
@@ -102,7 +126,10 @@ impl Stream {
         context: &mut Context<'_>,
         call: impl FnMut(BorrowedFd<'_>) -> rustix::io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
-        socket!(self, socket => poll_by(socket, context, Interest::READABLE, call), _tls => unsupported())
+        match self {
+            Self::Plain(socket) => socket.poll_by(context, Interest::READABLE, 0, call),
+            Self::Tls(_) => unsupported(),
+        }
     }
 
     /// Sends bytes by `call`, which has the socket and gives how many it took.
@@ -111,66 +138,50 @@ impl Stream {
         context: &mut Context<'_>,
         call: impl FnMut(BorrowedFd<'_>) -> rustix::io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
-        socket!(self, socket => poll_by(socket, context, Interest::WRITABLE, call), _tls => unsupported())
+        match self {
+            Self::Plain(socket) => socket.poll_by(context, Interest::WRITABLE, 0, call),
+            Self::Tls(_) => unsupported(),
+        }
     }
 
     /// Whether anything has arrived or the other side has closed, as far as the runtime has been told: no system call
     /// when nothing has.
     pub fn has_news(&mut self) -> bool {
-        let mut byte = [0; 1];
-        let result = socket!(self, socket => socket.try_read(&mut byte), tls => return tls.has_news());
-        match result {
-            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
-            Ok(_) => true,
+        match self {
+            Self::Plain(socket) => socket.attempt(Interest::READABLE, peek, |_| false).is_some(),
+            Self::Tls(tls) => tls.has_news(),
         }
     }
 
     /// Like [`Self::has_news`], but asks the kernel.
     pub fn has_news_now(&mut self) -> bool {
-        socket!(self, socket => has_news_now(socket), tls => tls.has_news_now())
-    }
-
-    /// Takes it off the runtime, so that another one can have it.
-    ///
-    /// # Errors
-    /// Those of the runtime's driver; [`io::ErrorKind::Unsupported`] under TLS.
-    pub fn into_std(self) -> io::Result<StdStream> {
         match self {
-            Self::Tcp(socket) => socket.into_std().map(StdStream::Tcp),
-            Self::Unix(socket) => socket.into_std().map(StdStream::Unix),
-            Self::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
+            Self::Plain(socket) => has_news_now(socket),
+            Self::Tls(tls) => tls.has_news_now(),
         }
     }
 
-    /// Puts a stream that came from [`Self::into_std`] on the current runtime.
-    ///
-    /// # Errors
-    /// It cannot be watched: the process or the machine lacks something.
-    pub fn from_std(stream: StdStream) -> io::Result<Self> {
-        match stream {
-            StdStream::Tcp(socket) => TcpStream::from_std(socket).map(Self::Tcp),
-            StdStream::Unix(socket) => UnixStream::from_std(socket).map(Self::Unix),
+    /// Takes it off the runtime, so that another one can have it; not what is under TLS.
+    pub fn into_descriptor(self) -> Option<OwnedFd> {
+        match self {
+            Self::Plain(socket) => Some(socket.into()),
+            Self::Tls(_) => None,
         }
     }
 
     /// Tells the other side that nothing more will be sent.
     pub fn shutdown_write(&mut self) {
-        // Fails only when the connection is gone already.
-        let _ = socket!(
-            self,
-            socket => SockRef::from(&*socket).shutdown(std::net::Shutdown::Write),
-            tls => return tls.shutdown_write()
-        );
+        match self {
+            // Fails only when the connection is gone already.
+            Self::Plain(socket) => drop(SockRef::from(&*socket).shutdown(std::net::Shutdown::Write)),
+            Self::Tls(tls) => tls.shutdown_write(),
+        }
     }
 
     /// Lets the close that follows be a reset: the other side cannot take what it got for a whole message.
     pub fn reset_on_close(&self) {
         // Fails only when the connection is gone already.
-        let _ = socket!(
-            self,
-            socket => SockRef::from(socket).set_linger(Some(std::time::Duration::ZERO)),
-            tls => return tls.socket().reset_on_close()
-        );
+        let _ = SockRef::from(self).set_linger(Some(std::time::Duration::ZERO));
     }
 }
 
@@ -202,97 +213,12 @@ impl AsyncWrite for Stream {
     }
 }
 
-/// A stream that is on no runtime.
-#[derive(Debug)]
-pub enum StdStream {
-    /// Over the network.
-    Tcp(std::net::TcpStream),
-    /// Within this machine.
-    Unix(std::os::unix::net::UnixStream),
-}
-
-impl StdStream {
-    /// Another descriptor of the same stream.
-    ///
-    /// # Errors
-    /// No descriptor is free.
-    pub fn try_clone(&self) -> io::Result<Self> {
-        match self {
-            Self::Tcp(socket) => socket.try_clone().map(Self::Tcp),
-            Self::Unix(socket) => socket.try_clone().map(Self::Unix),
-        }
-    }
-}
-
 impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        socket!(self, socket => socket.as_fd(), tls => tls.socket().as_fd())
-    }
-}
-
-impl AsFd for StdStream {
-    fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
-            Self::Tcp(socket) => socket.as_fd(),
-            Self::Unix(socket) => socket.as_fd(),
+            Self::Plain(socket) => socket.as_fd(),
+            Self::Tls(tls) => tls.socket().as_fd(),
         }
-    }
-}
-
-/// What this file needs of a socket on a runtime.
-trait Socket: AsFd {
-    fn try_io(&self, interest: Interest, call: impl FnOnce() -> io::Result<()>) -> io::Result<()>;
-    fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>>;
-    fn poll_write_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>>;
-}
-
-macro_rules! socket_of_tokio {
-    ($($socket:ty),+) => {$(
-        impl Socket for $socket {
-            fn try_io(&self, interest: Interest, call: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-                self.try_io(interest, call)
-            }
-
-            fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-                self.poll_read_ready(context)
-            }
-
-            fn poll_write_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-                self.poll_write_ready(context)
-            }
-        }
-    )+};
-}
-
-socket_of_tokio!(TcpStream, UnixStream);
-
-fn poll_receive(
-    socket: &impl Socket,
-    context: &mut Context<'_>,
-    space: &mut [u8],
-) -> Poll<io::Result<usize>> {
-    let room = space.len();
-    loop {
-        let receive = || Ok(rustix::net::recv(socket, &mut *space, RecvFlags::empty())?.0);
-        if let Some(result) = attempt(socket, Interest::READABLE, room, receive) {
-            return Poll::Ready(result);
-        }
-        ready!(socket.poll_read_ready(context))?;
-    }
-}
-
-fn poll_send(
-    socket: &impl Socket,
-    context: &mut Context<'_>,
-    parts: &[IoSlice<'_>],
-) -> Poll<io::Result<usize>> {
-    let length = parts.iter().map(|part| part.len()).sum();
-    loop {
-        let call = || Ok(send(socket, parts)?);
-        if let Some(result) = attempt(socket, Interest::WRITABLE, length, call) {
-            return Poll::Ready(result);
-        }
-        ready!(socket.poll_write_ready(context))?;
     }
 }
 
@@ -301,26 +227,8 @@ fn unsupported() -> Poll<io::Result<usize>> {
     Poll::Ready(Err(io::ErrorKind::InvalidInput.into()))
 }
 
-/// Makes a call until the socket is ready for it. Nothing is concluded from how many bytes it moved.
-fn poll_by(
-    socket: &impl Socket,
-    context: &mut Context<'_>,
-    interest: Interest,
-    mut call: impl FnMut(BorrowedFd<'_>) -> rustix::io::Result<usize>,
-) -> Poll<io::Result<usize>> {
-    loop {
-        if let Some(result) = attempt(socket, interest, 0, || Ok(call(socket.as_fd())?)) {
-            return Poll::Ready(result);
-        }
-        ready!(match interest.is_readable() {
-            true => socket.poll_read_ready(context),
-            false => socket.poll_write_ready(context),
-        })?;
-    }
-}
-
 /// A closed connection is an error of the call, not a signal.
-fn send(socket: &impl AsFd, parts: &[IoSlice<'_>]) -> rustix::io::Result<usize> {
+fn send(socket: BorrowedFd<'_>, parts: &[IoSlice<'_>]) -> rustix::io::Result<usize> {
     match parts {
         [one] => rustix::net::send(socket, one, SendFlags::NOSIGNAL),
         _ => rustix::net::sendmsg(
@@ -334,41 +242,10 @@ fn send(socket: &impl AsFd, parts: &[IoSlice<'_>]) -> rustix::io::Result<usize> 
 
 /// Whether anything has arrived on a socket or the other side has closed it, which the kernel is asked.
 pub fn has_news_now(socket: &impl AsFd) -> bool {
-    !matches!(
-        rustix::net::recv(socket, &mut [0; 1], RecvFlags::PEEK),
-        Err(Errno::AGAIN)
-    )
+    !matches!(peek(socket.as_fd()), Err(Errno::AGAIN))
 }
 
-/// Makes a call that moves up to `wanted` bytes, if the socket is believed ready; `None` when it has to be waited for.
-fn attempt(
-    socket: &impl Socket,
-    interest: Interest,
-    wanted: usize,
-    mut call: impl FnMut() -> io::Result<usize>,
-) -> Option<io::Result<usize>> {
-    let mut outcome = None;
-    let told = socket.try_io(interest, || {
-        loop {
-            match call() {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(error),
-                result => {
-                    // Fewer bytes than asked for: nothing is left to move, and the kernel tells when that changes. The end
-                    // of the stream stays known.
-                    let is_drained = matches!(result, Ok(count) if 0 < count && count < wanted);
-                    outcome = Some(result);
-                    return if is_drained {
-                        Err(io::ErrorKind::WouldBlock.into())
-                    } else {
-                        Ok(())
-                    };
-                }
-            }
-        }
-    });
-    match (outcome, told) {
-        (None, Err(error)) if error.kind() != io::ErrorKind::WouldBlock => Some(Err(error)),
-        (outcome, _) => outcome,
-    }
+/// Looks at the first byte that has arrived and leaves it there.
+fn peek(socket: BorrowedFd<'_>) -> rustix::io::Result<usize> {
+    Ok(rustix::net::recv(socket, &mut [0; 1], RecvFlags::PEEK)?.0)
 }

@@ -3,21 +3,23 @@
 //! this costs.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::task::{Context, Poll, ready};
 
 use rustix::buffer::spare_capacity;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::io::Errno;
 use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+
+use super::Socket;
 
 /// Sockets that are told of at once.
 const BATCH: usize = 256;
 
 /// The sockets of one worker.
 pub struct Watch {
-    epoll: AsyncFd<OwnedFd>,
+    epoll: Socket,
     events: Vec<Event>,
 }
 
@@ -27,16 +29,8 @@ impl Watch {
     /// # Errors
     /// The process or the machine lacks something.
     pub fn new() -> io::Result<Self> {
-        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-        #[allow(
-            unsafe_code,
-            reason = "the safe ways are deprecated, and tokio has no type of its own for this"
-        )]
-        // SAFETY: an owned descriptor stays open, and the same, for as long as it is owned, which is until the `AsyncFd` is
-        // dropped: nothing takes it out.
-        let registered = unsafe { AsyncFd::register_with_interest(epoll, Interest::READABLE) };
         Ok(Self {
-            epoll: registered?,
+            epoll: epoll::create(CreateFlags::CLOEXEC)?.into(),
             events: Vec::with_capacity(BATCH),
         })
     }
@@ -48,7 +42,7 @@ impl Watch {
     pub fn add(&self, socket: &impl AsFd, key: usize) -> io::Result<()> {
         let flags = EventFlags::IN | EventFlags::RDHUP | EventFlags::ONESHOT;
         Ok(epoll::add(
-            self.epoll.get_ref(),
+            &self.epoll,
             socket,
             EventData::new_u64(key as u64),
             flags,
@@ -58,7 +52,7 @@ impl Watch {
     /// Stops watching a socket that goes on elsewhere.
     pub fn remove(&self, socket: &impl AsFd) {
         // It is there, and closing it would end the watching all the same.
-        let _ = epoll::delete(self.epoll.get_ref(), socket);
+        let _ = epoll::delete(&self.epoll, socket);
     }
 
     /// Waits for sockets that have bytes or are closed, and tells some of them, at least one.
@@ -66,23 +60,15 @@ impl Watch {
     /// # Errors
     /// Those of the runtime.
     pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<impl Iterator<Item = usize>>> {
-        loop {
-            let mut ready = ready!(self.epoll.poll_read_ready(context))?;
-            let at_once = Timespec::default();
-            let waited = epoll::wait(
-                self.epoll.get_ref(),
-                spare_capacity(&mut self.events),
-                Some(&at_once),
-            );
-            match waited {
-                Ok(0) => ready.clear_ready(),
-                Ok(_) => {
-                    let keys = self.events.drain(..).map(|event| event.data.u64() as usize);
-                    return Poll::Ready(Ok(keys));
-                }
-                Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Poll::Ready(Err(error.into())),
+        let (epoll, events) = (&self.epoll, &mut self.events);
+        let at_once = Timespec::default();
+        ready!(epoll.poll_by(context, Interest::READABLE, 0, |epoll| {
+            match epoll::wait(epoll, spare_capacity(events), Some(&at_once))? {
+                0 => Err(Errno::AGAIN),
+                count => Ok(count),
             }
-        }
+        }))?;
+        let keys = events.drain(..).map(|event| event.data.u64() as usize);
+        Poll::Ready(Ok(keys))
     }
 }

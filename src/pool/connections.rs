@@ -248,10 +248,10 @@ fn sort_out(idle: &mut Vec<Idle>, member: &Member, now: Instant, leaving: &mut V
 mod tests {
     use std::io::{ErrorKind, Read as _};
     use std::net::{Ipv4Addr, TcpListener, TcpStream};
+    use std::os::fd::OwnedFd;
 
     use super::*;
     use crate::clock;
-    use crate::net::StdStream;
 
     const KEEP: Duration = Duration::from_secs(60);
 
@@ -262,8 +262,7 @@ mod tests {
         let one = |_| {
             let ours = TcpStream::connect(address).unwrap();
             ours.set_nonblocking(true).unwrap();
-            let stream = Stream::from_std(StdStream::Tcp(ours)).unwrap();
-            let connection = BackendConnection::new(BackendId::next(), stream);
+            let connection = BackendConnection::new(BackendId::next(), OwnedFd::from(ours).into());
             connections.give_back(connection, now, KEEP, &Buffers::default());
             let theirs = listener.accept().unwrap().0;
             theirs.set_nonblocking(true).unwrap();

@@ -1,12 +1,13 @@
 //! Connections to one backend that the worker that made them does not need for now, there for any worker that would have
 //! to connect anew. Looked at only then: the usual request never comes here.
 
+use std::os::fd::OwnedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::BackendConnection;
 use crate::backend::BackendId;
-use crate::net::{StdStream, Stream};
+use crate::net::Stream;
 
 /// Spare connections kept for one backend; more are closed. As many workers as any machine has can take one each at once.
 const KEPT: usize = 256;
@@ -26,14 +27,18 @@ struct Kept {
 /// Not registered with any runtime.
 #[derive(Debug)]
 struct Spare {
-    stream: StdStream,
+    stream: OwnedFd,
     until: Instant,
 }
 
 impl SpareConnections {
     /// Keeps a connection until then at most; one that cannot be kept is closed.
     pub(super) fn put(&self, connection: BackendConnection, until: Instant) {
-        let Some(Ok(stream)) = connection.connection.into_stream().map(Stream::into_std) else {
+        let Some(stream) = connection
+            .connection
+            .into_stream()
+            .and_then(Stream::into_descriptor)
+        else {
             return;
         };
         let mut kept = self.kept();
@@ -51,9 +56,8 @@ impl SpareConnections {
     pub fn take(&self, backend: BackendId, now: Instant) -> Option<Box<BackendConnection>> {
         loop {
             let spare = self.kept().spares.pop()?;
-            if let Some(stream) = spare.usable(now).then(|| Stream::from_std(spare.stream)) {
-                // Fails only where no descriptor can be watched; connecting anew would fail too.
-                let mut connection = BackendConnection::new(backend, stream.ok()?);
+            if spare.usable(now) {
+                let mut connection = BackendConnection::new(backend, spare.stream.into());
                 connection.is_reused = true;
                 return Some(connection);
             }
@@ -109,8 +113,7 @@ mod tests {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         ours.set_nonblocking(true).unwrap();
-        let connection =
-            BackendConnection::new(BackendId::next(), Stream::from_std(StdStream::Tcp(ours)).unwrap());
+        let connection = BackendConnection::new(BackendId::next(), OwnedFd::from(ours).into());
         spare.put(*connection, now + 60 * SECOND);
         listener.accept().unwrap().0
     }
@@ -133,12 +136,12 @@ mod tests {
                     runtime.unwrap().block_on(async {
                         let taken = spare.take(BackendId::next(), now).unwrap();
                         assert!(taken.is_reused && spare.is_empty());
-                        taken.connection.into_stream().unwrap().into_std().unwrap()
+                        taken.connection.into_stream().unwrap().into_descriptor().unwrap()
                     })
                 });
                 thread.join().unwrap()
             });
-            let StdStream::Tcp(other) = other else { panic!() };
+            let other = TcpStream::from(other);
             (&other).write_all(b"hello").unwrap();
             let mut bytes = [0; 5];
             backend.read_exact(&mut bytes).unwrap();

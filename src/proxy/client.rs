@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use super::terms::Terms;
 use super::worker::Worker;
@@ -137,10 +137,14 @@ impl Client {
         *peer.get_or_init(|| self.connection.local_address())
     }
 
-    /// Watches a client that has nothing to send for now. Ready with an error when its connection broke. The end of
+    /// Watches a client that has nothing to send for now, but not within the first tick of a connection that nobody had to
+    /// wait for yet: its request is likely to be answered by then. Ready with an error when its connection broke. The end of
     /// what it sends is no such thing (RFC 9112 §9.6: it may still read), and early bytes of a next request wait in the
     /// input, as many as fit.
     pub fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
+        if !self.connection.is_watched() {
+            ready!(self.alarm.poll_tick(context));
+        }
         self.connection.poll_broken_off(context, &self.worker.buffers)
     }
 }
