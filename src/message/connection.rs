@@ -24,6 +24,8 @@ pub struct Connection {
     pub input_ended: bool,
     output: Vec<u8>,
     written: usize,
+    /// Whether it ends behind the message that is being written.
+    pub ends_after_message: bool,
     /// Bytes that the kernel took so far.
     pub bytes_out: u64,
 }
@@ -55,6 +57,7 @@ impl Connection {
             input_ended: false,
             output: Vec::new(),
             written: 0,
+            ends_after_message: false,
             bytes_out: 0,
         }
     }
@@ -286,6 +289,22 @@ impl Connection {
             Wire::Bytes(stream) => stream.poll_flush(context),
             Wire::Payload(stream) => stream.poll_flush(context),
         }
+    }
+
+    /// Writes everything that waits, which is the rest of a message. Where the connection ends behind it, the last bytes may
+    /// leave with the end, in one packet in place of two.
+    ///
+    /// # Errors
+    /// Those of the socket.
+    pub fn poll_finish(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.ends_after_message
+            && let Wire::Bytes(stream) = &mut self.wire
+            && let Some(rest @ [_, ..]) = self.output.get(self.written..)
+        {
+            let count = ready!(stream.poll_write_last(context, rest))?;
+            self.advance(count, count)?;
+        }
+        self.poll_flush(context)
     }
 
     /// Writes what waits and then, in the same call, the front of `payload`; says how much of `payload` was taken, at

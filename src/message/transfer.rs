@@ -229,7 +229,7 @@ impl Transfer {
             }
             if self.ended {
                 self.waiting = Waiting::ForSink;
-                return sink.poll_flush(context).map_err(TransferError::Sink);
+                return sink.poll_finish(context).map_err(TransferError::Sink);
             }
             match self.decoder.next(source.input.unread(), source.input_ended)? {
                 Piece::Data { skip, len } => {

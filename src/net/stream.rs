@@ -99,6 +99,19 @@ impl Stream {
         }
     }
 
+    /// Like [`Self::poll_write`], where nothing follows but the end of the connection, and at once: the kernel may keep what
+    /// does not fill a packet until then.
+    pub fn poll_write_last(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let flags = SendFlags::NOSIGNAL | SendFlags::MORE;
+        match self {
+            Self::Plain(socket) => {
+                let send = |socket: BorrowedFd<'_>| rustix::net::send(socket, bytes, flags);
+                socket.poll_by(context, Interest::WRITABLE, bytes.len(), send)
+            }
+            Self::Tls(tls) => tls.poll_write(context, &[IoSlice::new(bytes)]),
+        }
+    }
+
     /// Sends what [`Self::poll_write`] took and the kernel has not got yet: only TLS keeps anything back.
     ///
     /// # Errors

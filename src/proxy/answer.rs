@@ -64,6 +64,7 @@ impl<'a> Exchange<'a> {
             && self.head.upgrade.is_none()
             && !self.client.is_last_request
             && !self.client.worker.is_draining.get();
+        self.client.connection.ends_after_message = !keep_alive;
         let mut answer = self.begin(pool, backend, (framing, keep_alive));
         let result = std::future::poll_fn(|context| answer.poll(self, context)).await;
         if self.is_grpc {
