@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use socket2::SockRef;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::{MAX_ADDRESSES, Socket};
 
@@ -70,7 +70,7 @@ pub async fn dial(addresses: &[SocketAddr], bound: Duration) -> Result<Socket, D
     let addresses = addresses.get(..MAX_ADDRESSES).unwrap_or(addresses);
     let connected = match addresses {
         [] => return Err(DialError::NoAddress),
-        [only] => timeout(bound, connect(*only)).await,
+        [only] => timeout(bound, insist(*only, HEAD_START.min(bound / 4))).await,
         several => {
             // With a short bound everyone still gets a turn.
             let head_start = HEAD_START.min(bound / (several.len() as u32 + 1));
@@ -78,6 +78,21 @@ pub async fn dial(addresses: &[SocketAddr], bound: Duration) -> Result<Socket, D
         }
     };
     connected.unwrap_or(Err(DialError::TimedOut))
+}
+
+/// Connects to the only address that there is. A first packet that was lost, as those to a full queue are, is sent again by the
+/// kernel after a second, which may be all the time that there is: other attempts begin beside the first one before.
+async fn insist(address: SocketAddr, pause: Duration) -> Result<Socket, DialError> {
+    let again = async |after| {
+        sleep(after).await;
+        connect(address).await
+    };
+    tokio::select! {
+        biased;
+        connected = connect(address) => connected,
+        Ok(connected) = again(pause) => Ok(connected),
+        Ok(connected) = again(2 * pause) => Ok(connected),
+    }
 }
 
 type Connecting = Pin<Box<dyn Future<Output = Result<Socket, DialError>> + Send>>;
@@ -236,6 +251,20 @@ mod tests {
             .await
             .unwrap();
         assert_eq!(peer(&stream), address);
+    }
+
+    #[tokio::test]
+    async fn a_first_packet_that_was_lost_is_not_waited_for() {
+        let (full, _filling, address) = blackhole();
+        let soon_room = async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            full.set_nonblocking(true).unwrap();
+            while full.accept().is_ok() {}
+        };
+        let addresses = [address];
+        let dialling = dial(&addresses, Duration::from_millis(900));
+        let (connected, ()) = tokio::join!(dialling, soon_room);
+        connected.unwrap();
     }
 
     #[tokio::test]

@@ -113,7 +113,7 @@ pub(in crate::config) const RETRY: Section = Section {
 const CONNECT: Key = Key::new(
     "connect",
     ANY_DURATION,
-    "Bound of connecting to a backend, over all addresses of its name.",
+    "Bound of connecting to a backend, over all addresses of its name. Another attempt begins beside one that is not answered after 250 ms.",
 )
 .default("1s");
 const FIRST_BYTE: Key = Key::new(
