@@ -106,10 +106,11 @@ impl Acceptor {
     pub fn take_the_rest(&self) {
         for entrance in self.sockets.take() {
             for _ in 0..TAKEN_AT_END {
-                let Ok((stream, peer)) = entrance.socket.accept_queued() else {
-                    break;
-                };
-                self.arrived(stream, peer, &entrance.settings);
+                match entrance.socket.accept_queued() {
+                    Ok((stream, peer)) => self.arrived(stream, peer, &entrance.settings),
+                    Err(error) if is_of_the_client(&error) => {}
+                    Err(_) => break,
+                }
             }
         }
         self.run(self.seat.take_errands());

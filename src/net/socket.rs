@@ -78,6 +78,12 @@ impl Socket {
         self.watched.get().is_some()
     }
 
+    /// Whether a read is worth the try: the runtime believes it ready, or has been told nothing yet.
+    pub(super) fn may_be_readable(&self) -> bool {
+        let watched = self.watched.get();
+        watched.is_none_or(|watched| watched.try_io(Interest::READABLE, |_| Ok(())).is_ok())
+    }
+
     /// Lets the runtime watch it from now on.
     ///
     /// # Errors

@@ -32,7 +32,7 @@ impl Stream {
     /// Ready when a read is worth the try: bytes, the end or an error, or nobody has been told yet. Costs no system call.
     pub fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::Plain(socket) if !socket.is_watched() => Poll::Ready(Ok(())),
+            Self::Plain(socket) if socket.may_be_readable() => Poll::Ready(Ok(())),
             Self::Plain(socket) => socket.poll_read_ready(context),
             Self::Tls(tls) => tls.poll_readable(context),
         }
