@@ -23,6 +23,8 @@ class Work:
     post: int | None = None
     close: bool = False
     tls: bool = False
+    # Whether wrk makes it where the balancer is to be saturated.
+    by_wrk: bool = False
 
     def arguments(self) -> list[str]:
         """As `bench-load` understands it."""

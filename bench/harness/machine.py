@@ -28,7 +28,7 @@ def prepare(options: Options, programs: set[str]) -> tuple[list[Balancer], Path]
     unknown = kinds - set(DEBIAN | WHEELS)
     if unknown:
         raise Missing(f"no such peer: {', '.join(sorted(unknown))}")
-    install_debian(sorted(kinds & set(DEBIAN) | programs | ({"wrk"} if options.wrk else set())))
+    install_debian(sorted(kinds & set(DEBIAN) | programs))
     install_wheels([name for name in WHEELS if name in kinds], options.folder / "venv")
     tools = options.folder / "tools"
     build(REPOSITORY / "bench" / "tools", tools)

@@ -19,7 +19,6 @@ class Options:
     seconds: float
     warm_up: float
     logs: bool
-    wrk: bool
     balancer_cores: list[int]
     load_cores: list[int]
     write: bool
@@ -46,8 +45,6 @@ def parse(arguments: list[str], cases: dict[str, str]) -> Options:
     add("--seconds", type=float, default=5, help="length of one measurement (default: %(default)s)")
     add("--warm-up", type=float, default=1, help="seconds of load before each (default: %(default)s)")
     add("--logs", choices=["on", "off"], default="on", help="access logs of all of them (default: %(default)s)")
-    add("--generator", choices=["own", "wrk"], default="own",
-        help="what makes the load of P1, P2 and P5 with keep-alive at saturation (default: %(default)s)")
     add("--balancer-cores", type=cores, default=[0], metavar="N,…", help="cores of the balancer (default: 0)")
     add("--load-cores", type=cores, default=[1], metavar="N,…", help="cores of load and backends (default: 1)")
     add("--folder", type=Path, default=REPOSITORY / "target" / "bench", help="for builds and temporary files")
@@ -70,7 +67,6 @@ def parse(arguments: list[str], cases: dict[str, str]) -> Options:
         seconds=given.seconds,
         warm_up=given.warm_up,
         logs=given.logs == "on",
-        wrk=given.generator == "wrk",
         balancer_cores=given.balancer_cores,
         load_cores=given.load_cores,
         write=given.write,

@@ -147,9 +147,9 @@ class Rig:
 
     def saturate(self, running: Running, work: Work) -> Outcome:
         """As many requests as it answers."""
-        if self.options.wrk and not (work.paths or work.post or work.close):
+        if work.by_wrk:
             times = (self.options.warm_up, self.options.seconds)
-            url = f"{'https' if work.tls else 'http'}://127.0.0.1:{running.port}{work.path}"
+            url = f"http://127.0.0.1:{running.port}{work.path}"
             return wrk(url, work, times, self.options.load_cores, running.process)
         return self.load(running, work).outcome()
 

@@ -17,7 +17,7 @@ class Case:
 
 
 CASES = {
-    "P1": Case("keep-alive, 64 connections, small answers", throughput.keep_alive),
+    "P1": Case("keep-alive, 64 connections, small answers", throughput.keep_alive, ("wrk",)),
     "P2": Case("the same with 1, 256 and 1,024 connections", throughput.other_connection_counts),
     "P3": Case("bodies of 64 KiB and 1 MiB, GET and POST", throughput.bodies),
     "P4": Case("a new client connection for every request", throughput.new_connections),

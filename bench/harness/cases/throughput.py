@@ -13,8 +13,9 @@ OPEN_LOOP_RATE = 0.7
 
 
 def keep_alive(rig: Rig) -> None:
-    """P1."""
+    """P1. Once more by a tool that others know, which costs more than ours: the fastest do not reach the end of their core."""
     compare(rig, "P1", "64 connections", Work(), rig.balancers)
+    compare(rig, "P1", "64 connections, by wrk", Work(by_wrk=True), rig.balancers)
 
 
 def other_connection_counts(rig: Rig) -> None:
