@@ -44,6 +44,8 @@ impl Entrance {
     /// accepted, and then it may end without ever having been waited for.
     async fn next(&self) -> std::io::Result<(Stream, ClientAddress)> {
         loop {
+            // A flood of connections must not keep this worker from those that it has.
+            tokio::task::coop::consume_budget().await;
             if let Some(accepted) = self.socket.accept() {
                 return accepted;
             }

@@ -262,6 +262,8 @@ impl Visit {
     pub(super) async fn serve_all(&mut self, waiting: &WaitingList) -> Left {
         let worker = Rc::clone(&self.client.worker);
         loop {
+            // Who sends many requests that no backend is needed for must not keep the others waiting.
+            tokio::task::coop::consume_budget().await;
             let next = self.next_request(waiting).await;
             self.place = None;
             let client = &mut self.client;
