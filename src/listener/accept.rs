@@ -369,3 +369,45 @@ fn is_of_the_client(error: &std::io::Error) -> bool {
         Some(Errno::CONNABORTED | Errno::INTR | Errno::PROTO | Errno::NETDOWN | Errno::HOSTUNREACH)
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+
+    use socket2::{Domain, Socket, Type};
+
+    use super::*;
+    use crate::net::ListenAddress;
+
+    /// More than what a task may do before others have their turn.
+    const FLOOD: usize = 200;
+
+    #[tokio::test]
+    async fn a_flood_of_connections_gives_way_to_others() {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        socket.bind(&any.into()).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        socket.listen(2 * FLOOD as i32).unwrap();
+        let address = socket.local_addr().unwrap().as_socket().unwrap();
+        let _clients: Vec<_> = (0..FLOOD).map(|_| TcpStream::connect(address).unwrap()).collect();
+        let entrance = Entrance {
+            socket: StdListener::Tcp(socket.into()).into(),
+            settings: Arc::new(Settings {
+                address: ListenAddress::Ip(address),
+                proxy_protocol: false,
+                http2: false,
+                tls: None,
+                redirect: None,
+            }),
+        };
+        let others_had_a_turn = Cell::new(false);
+        let accepting = async {
+            for _ in 0..FLOOD {
+                entrance.next().await.unwrap();
+            }
+            assert!(others_had_a_turn.get());
+        };
+        tokio::join!(accepting, async { others_had_a_turn.set(true) });
+    }
+}
