@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::thread;
 use std::time::Duration;
 
 use evenkeel::clock;
-use rustix::process::{Resource, Rlimit, getrlimit, prlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, prlimit, setrlimit};
 
 use crate::support::{Answer, Backend, Client, DEADLINE, Gate, Proxy};
 
@@ -17,12 +18,17 @@ const TICKS: u64 = 100;
 
 const BUSY: &str = "GET /busy HTTP/1.1\r\nHost: test\r\n\r\n";
 
+/// What the kernel says of a process, from the state on.
+fn stat(proxy: &Proxy) -> String {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", proxy.pid().as_raw_nonzero())).expect("it runs");
+    // Before it stands the name, in parentheses.
+    stat.rsplit(") ").next().unwrap_or_default().to_owned()
+}
+
 /// CPU time that a process has used so far, in ticks.
 fn cpu(proxy: &Proxy) -> u64 {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", proxy.pid().as_raw_nonzero())).expect("it runs");
-    // Behind the name, which stands in parentheses, come the state and the fields from the fourth on.
-    let fields = stat.rsplit(") ").next().unwrap_or_default();
-    let times = fields.split(' ').skip(11).take(2);
+    let stat = stat(proxy);
+    let times = stat.split(' ').skip(11).take(2);
     times.filter_map(|time| time.parse::<u64>().ok()).sum()
 }
 
@@ -62,6 +68,36 @@ fn begun(proxy: &Proxy) -> Client {
     client.send(BUSY);
     client.read_until(|bytes| bytes.windows(5).any(|window| window == b"first"));
     client
+}
+
+/// Many requests that came together, of which none has to wait for anybody, before one of somebody else.
+#[test]
+fn requests_that_need_no_backend_give_way_to_others() {
+    // More than are read at once.
+    const MANY: usize = 600;
+    let backend = Backend::start(|_| Answer::ok("a"));
+    let config = format!(
+        "workers: 1\npools: {{ p: {{ backends: ['{}'] }} }}\nroutes: [{{ host: elsewhere, pool: p }}]",
+        backend.url()
+    );
+    let proxy = Proxy::before(&[]).config(&config).start();
+    let mut clients: Vec<Client> = (0..5).map(|_| proxy.client()).collect();
+    for client in &mut clients {
+        assert_eq!(client.get("/known").status(), 404);
+    }
+    proxy.signal(Signal::STOP);
+    while !stat(&proxy).starts_with('T') {
+        thread::yield_now();
+    }
+    // Whoever is served first, somebody stands behind the many.
+    for (index, client) in clients.iter_mut().enumerate() {
+        let (path, count) = if index == 2 { ("/many", MANY) } else { ("/one", 1) };
+        client.send(format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n").repeat(count));
+    }
+    proxy.signal(Signal::CONT);
+    let lines = proxy.access_lines(5 + 4 + MANY);
+    let before = lines.iter().rposition(|line| line["path"] == "/one");
+    assert!(before.is_some_and(|before| before < MANY / 10), "{before:?}");
 }
 
 /// R2.
