@@ -102,12 +102,16 @@ impl<'a> Exchange<'a> {
             && matches!(self.head.body, BodyLength::None | BodyLength::Exact(0))
             && self.head.upgrade.is_none();
         let connection = &mut self.client.connection;
-        // One that has sent more all the same would lose the answer to a reset.
-        if is_last && connection.input.is_empty() && !connection.has_news(true) {
-            After::End
-        } else {
-            After::Close
+        if is_last && connection.input.is_empty() {
+            // The answer leaves with the end, before anything that comes can turn closing into a reset, which would take
+            // back what the kernel has kept.
+            connection.end_sending();
+            // One that has sent more all the same may still lose the answer to a reset.
+            if !connection.has_news(true) {
+                return After::End;
+            }
         }
+        After::Close
     }
 
     /// Writes the head, in our words, into the client's output.
