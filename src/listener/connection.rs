@@ -299,10 +299,7 @@ impl Visit {
             self.served += 1;
             match after {
                 After::KeepOpen => client.connection.rest(&worker.buffers),
-                After::End => {
-                    say_end(client);
-                    return Left::Over;
-                }
+                After::End => return Left::Over,
                 After::Close => {
                     linger(client).await;
                     return Left::Over;

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::net::AddressFamily;
 use socket2::SockRef;
 use tokio::time::{sleep, timeout};
 
@@ -153,10 +153,7 @@ async fn connect(address: SocketAddr) -> Result<Socket, DialError> {
         SocketAddr::V4(_) => AddressFamily::INET,
         SocketAddr::V6(_) => AddressFamily::INET6,
     };
-    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    let socket =
-        rustix::net::socket_with(family, SocketType::STREAM, flags, None).map_err(io::Error::from)?;
-    made_ready(Socket::from(socket).connect(&address).await?, address)
+    made_ready(Socket::connect(family, &address).await?, address)
 }
 
 fn made_ready(socket: Socket, address: SocketAddr) -> Result<Socket, DialError> {

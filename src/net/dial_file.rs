@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, SocketAddrUnix};
 use tokio::time::{sleep, timeout};
 
 use super::{DialError, Socket};
@@ -31,9 +31,7 @@ pub async fn dial_file(path: &Path, bound: Duration) -> Result<Socket, DialError
 
 async fn connect(path: &Path) -> io::Result<Socket> {
     let address = SocketAddrUnix::new(path)?;
-    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    Socket::from(socket).connect(&address).await
+    Socket::connect(AddressFamily::UNIX, &address).await
 }
 
 fn is_full(error: &io::Error) -> bool {

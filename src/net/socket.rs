@@ -13,6 +13,7 @@ use std::task::{Context, Poll, ready};
 
 use rustix::io::Errno;
 use rustix::net::addr::SocketAddrArg;
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -58,19 +59,21 @@ impl AsFd for Socket {
 }
 
 impl Socket {
-    /// Connects to an address.
+    /// Connects a stream to an address of this family.
     ///
     /// # Errors
     /// Those of the system; [`io::ErrorKind::WouldBlock`] when the queue of a socket file is full.
-    pub(super) async fn connect(self, address: &impl SocketAddrArg) -> io::Result<Self> {
-        match rustix::net::connect(&self.descriptor, address) {
-            Ok(()) => return Ok(self),
+    pub(super) async fn connect(family: AddressFamily, address: &impl SocketAddrArg) -> io::Result<Self> {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let socket = Self::from(rustix::net::socket_with(family, SocketType::STREAM, flags, None)?);
+        match rustix::net::connect(&socket, address) {
+            Ok(()) => return Ok(socket),
             Err(Errno::INPROGRESS | Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        std::future::poll_fn(|context| self.poll_write_ready(context)).await?;
-        rustix::net::sockopt::socket_error(&self.descriptor)??;
-        Ok(self)
+        std::future::poll_fn(|context| socket.poll_write_ready(context)).await?;
+        rustix::net::sockopt::socket_error(&socket)??;
+        Ok(socket)
     }
 
     /// Whether the runtime watches it.

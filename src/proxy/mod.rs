@@ -53,7 +53,7 @@ const TRIED_INLINE: usize = 4;
 pub enum After {
     /// The next request may come.
     KeepOpen,
-    /// No more requests, as the client itself has said: nothing more will come.
+    /// No more requests, as the client itself has said: nothing more will come, and nothing more is sent.
     End,
     /// No more requests; what the client still sends is read for a moment, so that the answer arrives.
     Close,
