@@ -1,8 +1,11 @@
 """The balancers: how each is started and which config it gets. The configs are the templates in `bench/peers`."""
 
 import re
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from harness.processes import Program, inside
 
 PEERS = Path(__file__).resolve().parents[1] / "peers"
 
@@ -33,6 +36,8 @@ class Kind:
     version: list[str]
     environment: dict[str, str] = field(default_factory=dict)
     routes: bool = False
+    # Flags of its templates that hold from a version on.
+    since: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 KINDS = {
@@ -40,7 +45,11 @@ KINDS = {
         ["evenkeel.yaml"], ["{program}", "run", "-c", "{config}"], ["--version"], routes=True
     ),
     "nginx": Kind(
-        ["nginx.conf"], ["{program}", "-p", "{folder}", "-e", "{folder}/error.log", "-c", "{config}"], ["-v"], routes=True
+        ["nginx.conf"],
+        ["{program}", "-p", "{folder}", "-e", "{folder}/error.log", "-c", "{config}"],
+        ["-v"],
+        routes=True,
+        since={"http2on": (1, 25, 1)},
     ),
     "haproxy": Kind(["haproxy.cfg", "haproxy.map"], ["{program}", "-f", "{config}"], ["-v"], routes=True),
     "envoy": Kind(
@@ -73,13 +82,19 @@ class Balancer:
     program: str
     logs: bool
     ours: bool = False
+    # As it says itself.
+    version: str = ""
+    # Whose program it is, where the version does not tell.
+    origin: str = ""
+    # The folder that is its root directory (chroot(2)), if it is not the one of this machine. `program` is a path in it.
+    root: Path | None = None
 
     def is_floor(self) -> bool:
         """Whether it only shows how cheap it could be: it can do no more than small GETs."""
         return not self.kind.templates
 
-    def prepare(self, folder: Path, settings: Settings, ports: tuple[int, int]) -> tuple[list[str], dict[str, str]]:
-        """Writes its config files to `folder`; the command to start it with, and what to add to the environment."""
+    def prepare(self, folder: Path, settings: Settings, ports: tuple[int, int]) -> Program:
+        """Writes its config files to `folder`; what to start it with."""
         values = self.values(folder, settings, ports)
         for template in self.kind.templates:
             self.render(template, folder / template, values, settings)
@@ -89,14 +104,14 @@ class Balancer:
             # The only word that is several.
             command += filled.split() if word == "{backend_ports}" else [filled]
         environment = {name: fill(value, values, "{%s}") for name, value in self.kind.environment.items()}
-        return command, environment
+        return Program(command, environment, self.root)
 
     def values(self, folder: Path, settings: Settings, ports: tuple[int, int]) -> dict[str, str]:
         config = folder / self.kind.templates[0] if self.kind.templates else folder
         return {
             "program": self.program,
-            "folder": str(folder),
-            "config": str(config),
+            "folder": inside(self.root, folder),
+            "config": inside(self.root, config),
             "listen": f"127.0.0.1:{ports[0]}",
             "listen_host": "127.0.0.1",
             "listen_port": str(ports[0]),
@@ -105,7 +120,7 @@ class Balancer:
             "connections": str(settings.connections),
             "kept": str(max(4096, len(settings.backends))),
             "probe_interval": settings.probe_interval,
-            "certificate": str(settings.certificate),
+            "certificate": inside(self.root, settings.certificate) if settings.certificate else "",
             "backend_ports": " ".join(address.rpartition(":")[2] for address in settings.backends),
         }
 
@@ -119,6 +134,7 @@ class Balancer:
             "h2c": settings.h2c,
             "grpc": settings.grpc,
         }
+        flags |= {name: numbers(self.version) >= version for name, version in self.kind.since.items()}
         flags |= {f"no{name}": not holds for name, holds in flags.items()}
         lines = []
         for line in (PEERS / template).read_text().splitlines():
@@ -132,6 +148,18 @@ class Balancer:
             else:
                 lines.append(fill(rest, values))
         target.write_text("\n".join(lines) + "\n")
+
+
+def version_in(said: str) -> str:
+    """The version in what a program prints when it is asked for it, `?` where there is none."""
+    found = re.search(r"(?<![\w.])v?(\d+\.\d+[\w.+-]*)", said)
+    return found[1] if found else "?"
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """`1.30.6-2` as numbers that compare. A version that is not known compares as the newest."""
+    found = re.match(r"\d+(?:\.\d+)*", version)
+    return tuple(map(int, found[0].split("."))) if found else (sys.maxsize,)
 
 
 def marked(line: str, known: list[str]) -> tuple[list[str], str]:

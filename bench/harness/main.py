@@ -35,12 +35,13 @@ def main(arguments: list[str]) -> int:
         return 1
     raise_descriptor_limit()
     facts = machine.facts(chosen, balancers)
+    print(f"versions: {dict(facts)['versions']}", file=sys.stderr)
     # What this script does itself is not to disturb the balancer.
     os.sched_setaffinity(0, chosen.load_cores)
     written = PAGE.read_text() if PAGE.exists() else ""
     results = Results()
     table = Table([])
-    with TemporaryDirectory(dir=chosen.folder) as folder:
+    with TemporaryDirectory(dir=machine.scratch(chosen, balancers)) as folder:
         rig = Rig(chosen, balancers, tools, Path(folder), results)
         for name in measured(rig, chosen.cases):
             table = report.table(results, *names(balancers))

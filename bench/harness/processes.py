@@ -6,6 +6,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 # How long a process may take to end when it is asked to.
@@ -30,19 +31,57 @@ def on_cores(cores: list[int]) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
+@dataclass(frozen=True)
+class Program:
+    """What to start."""
+
+    command: list[str]
+    # Beside that of this process.
+    environment: dict[str, str] = field(default_factory=dict)
+    # Its root directory, if it is not the one of this machine.
+    root: Path | None = None
+
+
+@contextmanager
+def in_root(root: Path | None) -> Iterator[None]:
+    """What is started within has this root directory, if there is one: set here and inherited, so that the program
+    `chroot` does not count as part of a start, and Python starts all of them in the same way."""
+    if not root:
+        yield
+        return
+    outside, before = (os.open(folder, os.O_RDONLY | os.O_DIRECTORY) for folder in ("/", "."))
+    try:
+        os.chroot(root)
+        yield
+    finally:
+        # From outside of the new root the old one can be had back.
+        os.fchdir(outside)
+        os.chroot(".")
+        os.fchdir(before)
+        os.close(outside)
+        os.close(before)
+
+
+def inside(root: Path | None, path: Path) -> str:
+    """A path as programs with this root directory see it. Without one it is the same."""
+    return f"/{path.relative_to(root)}" if root else str(path)
+
+
 class Process:
     """A process with its children, which ends with the `with` block."""
 
-    def __init__(self, command: list[str], cores: list[int], output: Path, environment: dict[str, str] | None = None):
+    def __init__(self, program: Program, cores: list[int], output: Path):
         self.output = output
-        with on_cores(cores), output.open("wb") as sink:
+        # Opened outside: a root need not have it.
+        nothing = open(os.devnull, "rb")
+        with nothing, output.open("wb") as sink, on_cores(cores), in_root(program.root):
             self.child = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
+                program.command,
+                stdin=nothing,
                 stdout=sink,
                 stderr=subprocess.STDOUT,
-                env=os.environ | (environment or {}),
-                cwd=output.parent,
+                env=os.environ | program.environment,
+                cwd=inside(program.root, output.parent),
             )
 
     def __enter__(self) -> "Process":

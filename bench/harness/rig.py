@@ -23,7 +23,7 @@ from harness.figures import Refused, Results
 from harness.h2load import Streams
 from harness.load import Load, Outcome, Work, wrk
 from harness.options import Options
-from harness.processes import Process, on_cores
+from harness.processes import Process, Program, on_cores
 
 # How long a balancer may take from its start to its first answer. Long, for 100,000 routes.
 START_S = 120
@@ -109,7 +109,7 @@ class Rig:
             for number, part in enumerate(parts(addresses, ADDRESSES_OF_A_PROCESS)):
                 output = Path(folder) / f"backend-{number}.log"
                 command = [str(self.tools / "bench-backend"), *part]
-                backend = stack.enter_context(Process(command, self.options.load_cores, output))
+                backend = stack.enter_context(Process(Program(command), self.options.load_cores, output))
                 await_(lambda: backend.said() == "ready\n", backend)
             yield addresses
 
@@ -121,10 +121,10 @@ class Rig:
             # Some of them run their workers as another user.
             folder.chmod(0o755)
             ports = (free_port(), free_port())
-            command, environment = balancer.prepare(folder, settings, ports)
+            program = balancer.prepare(folder, settings, ports)
             begin = time.monotonic()
             output = folder / "output.log"
-            with Process(command, cores or self.options.balancer_cores, output, environment) as process:
+            with Process(program, cores or self.options.balancer_cores, output) as process:
                 await_(lambda: self.answers(ports[0], settings), process)
                 start_ms = (time.monotonic() - begin) * 1e3
                 yield Running(balancer, process, ports[0], folder, start_ms)
