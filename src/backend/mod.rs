@@ -1,14 +1,17 @@
 //! A backend: who it is, where it is, how much it may get and how much it has. Shared by all workers through atomics.
 
 mod address;
+mod destination;
 mod first_lookup;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 
 pub use address::{Address, AddressError, Place, Scheme};
+pub use destination::Destination;
 pub use first_lookup::FirstLookup;
 
 /// Identifies a backend within this process, across reloads; never used twice.
@@ -39,8 +42,10 @@ pub struct Backend {
     pub weight: AtomicU32,
     /// Used only when no other backend is eligible.
     pub is_backup: bool,
-    /// Where its name leads now; empty until it first resolved. Written by the control plane only.
-    pub resolved: ArcSwap<Vec<std::net::SocketAddr>>,
+    /// Where its name leads now; empty until it first resolved. Written by the control plane only, through [`Self::resolve_to`].
+    pub resolved: ArcSwap<Vec<SocketAddr>>,
+    /// How often an address has left `resolved`.
+    departures: AtomicU64,
     /// Whether that is worth waiting for.
     pub first_lookup: FirstLookup,
     /// Requests that it is working on now.
@@ -75,10 +80,36 @@ impl Backend {
             weight: AtomicU32::new(weight),
             is_backup,
             resolved: ArcSwap::from_pointee(resolved),
+            departures: AtomicU64::new(0),
             in_flight: Padded::default(),
             unanswered: AtomicU32::new(0),
             totals: Totals::default(),
         })
+    }
+
+    /// Replaces the addresses that its name leads to, and gives those before. Connections to addresses that are not among the new ones
+    /// carry no new requests. Control plane only.
+    pub fn resolve_to(&self, addresses: Vec<SocketAddr>) -> Arc<Vec<SocketAddr>> {
+        let addresses = Arc::new(addresses);
+        let before = self.resolved.swap(Arc::clone(&addresses));
+        if before.iter().any(|address| !addresses.contains(address)) {
+            // After the addresses: who sees the new number sees them too.
+            self.departures.fetch_add(1, Ordering::Release);
+        }
+        before
+    }
+
+    /// How often an address has left the answer for its name.
+    pub fn departures(&self) -> u64 {
+        self.departures.load(Ordering::Acquire)
+    }
+
+    /// Whether its name leads to this address now.
+    pub fn leads_to(&self, address: SocketAddr) -> bool {
+        let resolved = self.resolved.load();
+        // Not the zone of a link-local address, which the answer of a resolver does not have.
+        let is_same = |one: &SocketAddr| one.ip() == address.ip() && one.port() == address.port();
+        resolved.iter().any(is_same)
     }
 
     /// Counts a new connection as one without an answer, until what is returned is dropped.

@@ -1,5 +1,5 @@
 //! The names of backends that the config lists. Each name is resolved by one task on the control runtime: at start,
-//! every 30 s, and soon after a connection to one of its backends failed. The last good answer is kept.
+//! at every reload, every 30 s, and soon after a connection to one of its backends failed. The last good answer is kept.
 
 use std::collections::HashMap;
 use std::io;
@@ -38,8 +38,8 @@ struct Followed {
 }
 
 impl Names {
-    /// Resolves the names of these backends, and no others, one task a name. One that was resolved before goes on to be: a
-    /// backend that is new has its last answer at once.
+    /// Resolves the names of these backends, and no others, one task a name. One that was resolved before goes on to be, and is looked
+    /// up anew soon: who reloads may know that it has moved. A backend that is new has its last answer at once.
     pub fn follow<'a>(&mut self, backends: impl IntoIterator<Item = &'a Arc<Backend>>) {
         let mut by_host: HashMap<&str, Vec<Arc<Backend>>> = HashMap::new();
         for backend in backends {
@@ -50,9 +50,13 @@ impl Names {
         }
         let mut before = std::mem::take(&mut self.followed);
         for (host, backends) in by_host {
-            let followed = before
-                .remove(host)
-                .unwrap_or_else(|| Followed::start(Name::new(host)));
+            let followed = match before.remove(host) {
+                Some(followed) => {
+                    followed.name.lookup.request();
+                    followed
+                }
+                None => Followed::start(Name::new(host)),
+            };
             followed.name.lead(backends);
             self.followed.insert(host.to_owned(), followed);
         }
@@ -181,7 +185,7 @@ impl Name {
                 .iter()
                 .map(|address| SocketAddr::new(*address, port))
                 .collect();
-            let before = backend.resolved.swap(Arc::new(addresses));
+            let before = backend.resolve_to(addresses);
             if !std::mem::replace(&mut is_logged, true) {
                 let before: Vec<_> = before.iter().map(SocketAddr::ip).collect();
                 tracing::info!(name = self.host, ?before, after = ?found, "Addresses changed");
@@ -257,7 +261,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_that_stays_is_not_looked_up_anew_and_leads_new_backends_at_once() {
+    async fn a_name_that_stays_leads_new_backends_at_once_by_its_last_answer() {
         let old = backend("http://localhost:1");
         let mut names = Names::default();
         names.follow([&old]);
@@ -273,6 +277,28 @@ mod tests {
         );
         names.follow(&[]);
         assert!(names.followed.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_name_that_stays_is_looked_up_anew_before_its_time() {
+        let one = backend("http://localhost:1");
+        let mut names = Names::default();
+        names.follow([&one]);
+        until(|| one.first_lookup.is_settled()).await;
+        one.resolve_to(Vec::new());
+        // Without another backend that shares the name nothing publishes the last answer again.
+        names
+            .followed
+            .get("localhost")
+            .unwrap()
+            .name
+            .known()
+            .answer
+            .clear();
+        let started = crate::clock::now();
+        names.follow([&one]);
+        until(|| !one.resolved.load().is_empty()).await;
+        assert!(started.elapsed() < INTERVAL / 2);
     }
 
     #[test]

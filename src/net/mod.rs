@@ -34,3 +34,6 @@ pub use watch::Watch;
 
 /// Bound of addresses that one name can have: more are not tried within one attempt.
 pub const MAX_ADDRESSES: usize = 8;
+/// Bound of addresses that are known of one name: as many as an answer over TCP has in practice. Fewer than the whole answer would make
+/// addresses seem to leave it where name servers answer in changing order.
+pub const MAX_RESOLVED: usize = 256;

@@ -7,14 +7,14 @@ use std::net::{IpAddr, SocketAddr};
 use tokio::net::lookup_host;
 use tokio::sync::Semaphore;
 
-use super::MAX_ADDRESSES;
+use super::MAX_RESOLVED;
 
 /// Lookups at one time in this process: each keeps a thread until the system's resolver gives up, tens of seconds
 /// when a name server is gone.
 static LOOKUPS: Semaphore = Semaphore::const_new(64);
 
 /// Finds the addresses of a name or IP literal (IPv6 without brackets): families take turns, the one that the
-/// system prefers first; at most [`MAX_ADDRESSES`]. An error or at least one address.
+/// system prefers first; at most [`MAX_RESOLVED`]. An error or at least one address.
 pub async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     if let Ok(literal) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(literal, port)]);
@@ -34,12 +34,12 @@ fn take_turns(found: Vec<SocketAddr>) -> Vec<SocketAddr> {
         .into_iter()
         .partition(|address| address.is_ipv6() == is_first_v6);
     let mut second = second.into_iter();
-    let mut turns = Vec::with_capacity(MAX_ADDRESSES);
+    let mut turns = Vec::new();
     let ordered = first.drain(..).flat_map(|address| [Some(address), second.next()]);
     let mut ordered: Vec<_> = ordered.flatten().collect();
     ordered.extend(second);
     for address in ordered {
-        if turns.len() < MAX_ADDRESSES && !turns.contains(&address) {
+        if turns.len() < MAX_RESOLVED && !turns.contains(&address) {
             turns.push(address);
         }
     }
@@ -90,12 +90,21 @@ mod tests {
         assert_eq!(take_turns(found), addresses(&wanted));
     }
 
+    /// Or those that are left out would seem to leave where name servers answer in changing order.
+    #[test]
+    fn more_addresses_than_one_attempt_tries_are_known() {
+        let found: Vec<_> = (0..20_u16)
+            .map(|port| SocketAddr::from(([127, 0, 0, 1], port)))
+            .collect();
+        assert_eq!(take_turns(found.clone()), found);
+    }
+
     #[test]
     fn many_addresses_are_cut_to_the_bound() {
         let found: Vec<_> = (0..500_u16)
             .map(|port| SocketAddr::from(([127, 0, 0, 1], port)))
             .collect();
-        assert_eq!(take_turns(found.clone()), found[..MAX_ADDRESSES]);
+        assert_eq!(take_turns(found.clone()), found[..MAX_RESOLVED]);
         assert!(take_turns(Vec::new()).is_empty());
     }
 }

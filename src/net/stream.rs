@@ -84,6 +84,12 @@ impl Stream {
         local.ok()?.as_socket()
     }
 
+    /// The address of the other end, where that is an IP address. Asks the kernel.
+    pub fn peer_address(&self) -> Option<std::net::SocketAddr> {
+        let peer = SockRef::from(self).peer_addr();
+        peer.ok()?.as_socket()
+    }
+
     /// Writes the front of `parts`, as much as the kernel takes at once.
     pub fn poll_write(
         &mut self,

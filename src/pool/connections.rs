@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use foldhash::fast::FixedState;
 
 use super::Member;
-use crate::backend::{BackendId, Scheme};
+use crate::backend::{Backend, BackendId, Destination, Scheme};
 use crate::buffer::Buffers;
 use crate::head::{Field, ResponseHead};
 use crate::http1::HeadScan;
@@ -51,6 +51,8 @@ pub struct BackendConnection {
     pub keep_for: Duration,
     /// The rules of TLS that it was made under: [`Member::rules`].
     pub rules: u64,
+    /// Where it leads.
+    pub destination: Destination,
 }
 
 impl BackendConnection {
@@ -75,6 +77,7 @@ impl BackendConnection {
             is_of_one_client: false,
             keep_for: Duration::ZERO,
             rules: 0,
+            destination: Destination::default(),
         })
     }
 }
@@ -109,22 +112,23 @@ struct Round {
 impl IdleConnections {
     /// Takes the connection that was used last and is still quiet: one on which anything arrived, or that was closed, is
     /// dropped, because its next bytes belong to nobody. `asks_kernel` makes sure of it with a system call. Dropped too is one
-    /// that was made under other `rules` of TLS.
+    /// that was made under other `rules` of TLS, or that leads to an address that the backend's name has left.
     pub fn take(
         &self,
-        (backend, rules): (BackendId, u64),
+        (backend, rules): (&Backend, u64),
         now: Instant,
         asks_kernel: bool,
     ) -> Option<Box<BackendConnection>> {
         let mut by_backend = self.by_backend.borrow_mut();
-        let idle = by_backend.get_mut(&backend)?;
+        let idle = by_backend.get_mut(&backend.id)?;
         while let Some(Idle {
             mut connection,
             until,
             ..
         }) = idle.pop()
         {
-            let is_allowed = connection.rules == rules && now < until;
+            let is_allowed =
+                connection.rules == rules && now < until && connection.destination.is_current(backend);
             if is_allowed && !connection.connection.has_news(asks_kernel) {
                 connection.is_reused = true;
                 if let Some(memory) = self.reading.borrow_mut().pop() {
@@ -181,8 +185,8 @@ impl IdleConnections {
         round.share = round.unseen.len().div_ceil(parts.max(1));
     }
 
-    /// Does the next part: closes those that are too old, that have news, that a backend may need closed, or whose backend
-    /// has no `member` any more; makes those spare that were not used for a while. Closes a few of many, and more at the
+    /// Does the next part: closes those that are too old, that have news, that lead where their backend is no more, that a backend may
+    /// need closed, or whose backend has no `member` any more; makes those spare that were not used for a while. Closes a few of many, and more at the
     /// next call.
     pub fn sweep<'m>(&self, now: Instant, member: impl Fn(BackendId) -> Option<&'m Member>) {
         let mut by_backend = self.by_backend.borrow_mut();
@@ -223,7 +227,13 @@ impl IdleConnections {
 
 /// Moves what is not to be kept from `idle` to `leaving`, and what was not used for a while to where all workers find it.
 fn sort_out(idle: &mut Vec<Idle>, member: &Member, now: Instant, leaving: &mut Vec<Idle>) {
-    let is_useless = |idle: &mut Idle| now >= idle.until || idle.connection.connection.has_news(false);
+    let backend = &*member.backend;
+    let is_useless = |idle: &mut Idle| {
+        let connection = &mut *idle.connection;
+        now >= idle.until
+            || !connection.destination.is_current(backend)
+            || connection.connection.has_news(false)
+    };
     leaving.extend(idle.extract_if(.., is_useless));
     // They stand in the order in which they were used.
     let since = |age| move |idle: &Idle| now.saturating_duration_since(idle.since) >= age;
@@ -241,16 +251,18 @@ fn sort_out(idle: &mut Vec<Idle>, member: &Member, now: Instant, leaving: &mut V
             }
         }
     }
-    member.spare.sweep(now);
+    member.spare.sweep(&member.backend, now);
 }
 
 #[cfg(test)]
 mod tests {
     use std::io::{ErrorKind, Read as _};
-    use std::net::{Ipv4Addr, TcpListener, TcpStream};
+    use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
     use std::os::fd::OwnedFd;
+    use std::sync::Arc;
 
     use super::*;
+    use crate::backend::Address;
     use crate::clock;
 
     const KEEP: Duration = Duration::from_secs(60);
@@ -290,6 +302,36 @@ mod tests {
             let wanted = (wanted * CLOSED_AT_ONCE).min(backends.len());
             assert_eq!(closed(&backends), wanted);
         }
+    }
+
+    /// Gives back a connection to a backend that has a name, in which each of these addresses is; which leads to the first.
+    fn idle_at_first(
+        connections: &IdleConnections,
+        addresses: &[SocketAddr],
+        now: Instant,
+    ) -> (Arc<Backend>, TcpStream) {
+        let backend = Backend::new(Address::parse("http://a:1").unwrap(), 1, false);
+        backend.resolve_to(addresses.to_vec());
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let mut connection = BackendConnection::new(backend.id, OwnedFd::from(ours).into());
+        connection.destination = Destination::new(addresses.first().copied(), backend.departures());
+        connections.give_back(connection, now, KEEP, &Buffers::default());
+        (backend, listener.accept().unwrap().0)
+    }
+
+    #[tokio::test]
+    async fn one_that_leads_to_an_address_that_left_is_not_taken_and_one_that_stays_is() {
+        let (connections, now) = (IdleConnections::default(), clock::now());
+        let [first, second, third] = [1, 2, 3].map(|last| SocketAddr::from(([127, 0, 0, last], 1)));
+        let (backend, _open) = idle_at_first(&connections, &[first, second], now);
+        backend.resolve_to(vec![third, first]);
+        let taken = connections.take((&backend, 0), now, false).unwrap();
+        connections.give_back(taken, now, KEEP, &Buffers::default());
+        backend.resolve_to(vec![third]);
+        assert!(connections.take((&backend, 0), now, false).is_none());
+        assert!(connections.is_empty());
     }
 
     #[tokio::test]

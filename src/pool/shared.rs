@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use foldhash::fast::FixedState;
 use tokio::sync::Notify;
 
-use crate::backend::BackendId;
+use crate::backend::{Backend, BackendId, Destination};
 use crate::http2;
 
 /// Connections to one backend by one worker, of a hundred requests each.
@@ -25,21 +25,40 @@ pub struct SharedConnections {
 struct Entry {
     /// The rules of TLS that those were made under.
     rules: u64,
-    open: Vec<http2::Shared>,
+    /// [`Backend::departures`] when all of those led where the backend was.
+    departures: u64,
+    open: Vec<Open>,
     /// Whoever waits for the connection that is being made; `None` when none is.
     making: Option<Rc<Notify>>,
     /// Whether the backend chose HTTP/1.1 when it was asked last: then nobody waits for anybody.
     chose_http1: bool,
 }
 
+/// A connection that carries requests, and where it leads.
+#[derive(Debug)]
+struct Open {
+    connection: http2::Shared,
+    destination: Destination,
+}
+
 impl Entry {
-    /// Lets go of what was made under rules that are older than these; requests under way go on. Whether none are newer.
-    fn follow(&mut self, rules: u64) -> bool {
+    /// Lets go of what was made under rules that are older than these, and of what leads where the backend is no more; requests under
+    /// way go on. Whether no rules are newer.
+    fn follow(&mut self, backend: &Backend, rules: u64) -> bool {
         if rules > self.rules {
             self.rules = rules;
             self.open.clear();
         }
+        self.follow_address(backend);
         rules == self.rules
+    }
+
+    fn follow_address(&mut self, backend: &Backend) {
+        let departures = backend.departures();
+        if departures != self.departures {
+            self.departures = departures;
+            self.open.retain_mut(|open| open.destination.is_current(backend));
+        }
     }
 }
 
@@ -72,14 +91,14 @@ impl Drop for Making {
 }
 
 impl SharedConnections {
-    /// A stream of a connection that has room and was made under these `rules` of TLS.
-    pub fn take(&self, (backend, rules): (BackendId, u64), now: Instant) -> Option<http2::Stream> {
+    /// A stream of a connection that has room, leads where the backend is, and was made under these `rules` of TLS.
+    pub fn take(&self, (backend, rules): (&Backend, u64), now: Instant) -> Option<http2::Stream> {
         let mut by_backend = self.by_backend.borrow_mut();
-        let entry = by_backend.get_mut(&backend)?;
-        if !entry.follow(rules) {
+        let entry = by_backend.get_mut(&backend.id)?;
+        if !entry.follow(backend, rules) {
             return None;
         }
-        let mut open = entry.open.iter();
+        let mut open = entry.open.iter().map(|open| &open.connection);
         open.find(|shared| shared.has_room())
             .map(|shared| shared.open(now))
     }
@@ -110,26 +129,38 @@ impl SharedConnections {
             .chose_http1 = http1;
     }
 
-    /// Shares a connection, unless others are made under newer rules by now.
-    pub fn put(&self, (backend, rules): (BackendId, u64), connection: http2::Shared) {
+    /// Shares a connection, unless others are made under newer rules by now, or the backend's name has left its `destination`.
+    pub fn put(
+        &self,
+        (backend, rules): (&Backend, u64),
+        connection: http2::Shared,
+        mut destination: Destination,
+    ) {
         let mut by_backend = self.by_backend.borrow_mut();
-        let entry = by_backend.entry(backend).or_default();
-        if !entry.follow(rules) {
+        let entry = by_backend.entry(backend.id).or_default();
+        if !entry.follow(backend, rules) || !destination.is_current(backend) {
             return;
         }
         let open = &mut entry.open;
-        open.retain(|shared| !shared.is_over());
+        open.retain(|open| !open.connection.is_over());
         if open.len() < KEPT_PER_BACKEND {
-            open.push(connection);
+            open.push(Open {
+                connection,
+                destination,
+            });
         }
     }
 
-    /// Lets go of those that are over, and of those without requests for as long as `keep` says of their backend; `None` says
-    /// that the backend is no member any more.
-    pub fn sweep(&self, now: Instant, keep: impl Fn(BackendId) -> Option<Duration>) {
+    /// Lets go of those that are over, of those that lead where their backend is no more, and of those without requests for as long as
+    /// `kept` says of their backend; `None` says that the backend is no member any more.
+    pub fn sweep<'b>(&self, now: Instant, kept: impl Fn(BackendId) -> Option<(&'b Backend, Duration)>) {
         self.by_backend.borrow_mut().retain(|backend, entry| {
-            let keep = keep(*backend);
-            entry.open.retain(|shared| {
+            let (backend, keep) = kept(*backend).unzip();
+            if let Some(backend) = backend {
+                entry.follow_address(backend);
+            }
+            entry.open.retain(|open| {
+                let shared = &open.connection;
                 let is_old = keep.is_none_or(|keep| now.saturating_duration_since(shared.used()) >= keep);
                 let is_of_no_use = is_old && shared.running() == 0;
                 !shared.is_over() && !is_of_no_use

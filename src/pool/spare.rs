@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::BackendConnection;
-use crate::backend::BackendId;
+use crate::backend::{Backend, Destination};
 use crate::net::Stream;
 
 /// Spare connections kept for one backend; more are closed. As many workers as any machine has can take one each at once.
@@ -22,6 +22,8 @@ pub struct SpareConnections(Mutex<Kept>);
 struct Kept {
     spares: Vec<Spare>,
     swept: Option<Instant>,
+    /// [`Backend::departures`] at that time.
+    departures: u64,
 }
 
 /// Not registered with any runtime.
@@ -29,11 +31,13 @@ struct Kept {
 struct Spare {
     stream: OwnedFd,
     until: Instant,
+    destination: Destination,
 }
 
 impl SpareConnections {
     /// Keeps a connection until then at most; one that cannot be kept is closed.
     pub(super) fn put(&self, connection: BackendConnection, until: Instant) {
+        let destination = connection.destination;
         let Some(stream) = connection
             .connection
             .into_stream()
@@ -43,7 +47,11 @@ impl SpareConnections {
         };
         let mut kept = self.kept();
         if kept.spares.len() < KEPT {
-            kept.spares.push(Spare { stream, until });
+            kept.spares.push(Spare {
+                stream,
+                until,
+                destination,
+            });
         }
     }
 
@@ -52,25 +60,31 @@ impl SpareConnections {
         self.len() < KEPT
     }
 
-    /// Takes the one put last that is still open and quiet, which the kernel is asked about: nobody has watched it.
-    pub fn take(&self, backend: BackendId, now: Instant) -> Option<Box<BackendConnection>> {
+    /// Takes the one put last that is still open and quiet, which the kernel is asked about: nobody has watched it. It leads where
+    /// `backend`, whose spare connections these are, is now.
+    pub fn take(&self, backend: &Backend, now: Instant) -> Option<Box<BackendConnection>> {
         loop {
-            let spare = self.kept().spares.pop()?;
-            if spare.usable(now) {
-                let mut connection = BackendConnection::new(backend, spare.stream.into());
+            let mut spare = self.kept().spares.pop()?;
+            if spare.usable(backend, now) {
+                let mut connection = BackendConnection::new(backend.id, spare.stream.into());
                 connection.is_reused = true;
+                connection.destination = spare.destination;
                 return Some(connection);
             }
         }
     }
 
-    /// Closes those that are too old, that were closed by the backend, or on which something arrived.
-    pub(super) fn sweep(&self, now: Instant) {
+    /// Closes those that are too old, that were closed by the backend, on which something arrived, or that lead where the backend is no
+    /// more.
+    pub(super) fn sweep(&self, backend: &Backend, now: Instant) {
+        let departures = backend.departures();
         let mut kept = self.kept();
         let is_due = |last| now.saturating_duration_since(last) >= SWEEP_EVERY;
-        if !kept.spares.is_empty() && kept.swept.is_none_or(is_due) {
+        let is_due = kept.departures != departures || kept.swept.is_none_or(is_due);
+        if !kept.spares.is_empty() && is_due {
             kept.swept = Some(now);
-            kept.spares.retain(|spare| spare.usable(now));
+            kept.departures = departures;
+            kept.spares.retain_mut(|spare| spare.usable(backend, now));
         }
     }
 
@@ -95,25 +109,36 @@ impl SpareConnections {
 }
 
 impl Spare {
-    fn usable(&self, now: Instant) -> bool {
-        now < self.until && !crate::net::has_news_now(&self.stream)
+    fn usable(&mut self, backend: &Backend, now: Instant) -> bool {
+        now < self.until && self.destination.is_current(backend) && !crate::net::has_news_now(&self.stream)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::Address;
     use std::io::{Read as _, Write as _};
     use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
     const SECOND: Duration = Duration::from_secs(1);
 
+    /// A backend by its name.
+    fn named() -> std::sync::Arc<Backend> {
+        Backend::new(Address::parse("http://a:1").unwrap(), 1, false)
+    }
+
     /// What the backend sees, and a spare connection to it that may be kept for a minute.
     fn kept(spare: &SpareConnections, now: Instant) -> TcpStream {
+        kept_to(spare, now, Destination::default())
+    }
+
+    fn kept_to(spare: &SpareConnections, now: Instant, destination: Destination) -> TcpStream {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         ours.set_nonblocking(true).unwrap();
-        let connection = BackendConnection::new(BackendId::next(), OwnedFd::from(ours).into());
+        let mut connection = BackendConnection::new(named().id, OwnedFd::from(ours).into());
+        connection.destination = destination;
         spare.put(*connection, now + 60 * SECOND);
         listener.accept().unwrap().0
     }
@@ -134,7 +159,7 @@ mod tests {
                 let thread = scope.spawn(|| {
                     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
                     runtime.unwrap().block_on(async {
-                        let taken = spare.take(BackendId::next(), now).unwrap();
+                        let taken = spare.take(&named(), now).unwrap();
                         assert!(taken.is_reused && spare.is_empty());
                         taken.connection.into_stream().unwrap().into_descriptor().unwrap()
                     })
@@ -153,10 +178,10 @@ mod tests {
     fn one_that_was_closed_or_has_bytes_nobody_asked_for_is_not_taken() {
         on_worker(|spare, now| {
             drop(kept(&spare, now));
-            assert!(spare.take(BackendId::next(), now).is_none());
+            assert!(spare.take(&named(), now).is_none());
             let mut backend = kept(&spare, now);
             backend.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
-            assert!(spare.take(BackendId::next(), now).is_none());
+            assert!(spare.take(&named(), now).is_none());
         });
     }
 
@@ -164,7 +189,7 @@ mod tests {
     fn one_that_is_too_old_is_not_taken() {
         on_worker(|spare, now| {
             let _backend = kept(&spare, now);
-            assert!(spare.take(BackendId::next(), now + 60 * SECOND).is_none());
+            assert!(spare.take(&named(), now + 60 * SECOND).is_none());
         });
     }
 
@@ -173,13 +198,32 @@ mod tests {
         on_worker(|spare, now| {
             let _backend = kept(&spare, now);
             drop(kept(&spare, now));
-            spare.sweep(now);
+            spare.sweep(&named(), now);
             assert_eq!(spare.len(), 1);
             drop(kept(&spare, now));
-            spare.sweep(now + SECOND / 2);
+            spare.sweep(&named(), now + SECOND / 2);
             assert_eq!(spare.len(), 2, "not yet");
-            spare.sweep(now + SECOND);
+            spare.sweep(&named(), now + SECOND);
             assert_eq!(spare.len(), 1);
+        });
+    }
+
+    #[test]
+    fn those_that_lead_where_the_backend_is_no_more_are_closed_at_the_next_sweep_and_never_taken() {
+        on_worker(|spare, now| {
+            let named = named();
+            let [stays, leaves] = [1, 2].map(|last| ([127, 0, 0, last], 1).into());
+            named.resolve_to(vec![stays, leaves]);
+            let to = |address| Destination::new(Some(address), named.departures());
+            let _kept = [stays, leaves, leaves].map(|address| kept_to(&spare, now, to(address)));
+            spare.sweep(&named, now);
+            named.resolve_to(vec![stays]);
+            let taken = spare.take(&named, now).unwrap();
+            assert!(taken.destination == to(stays) && spare.is_empty());
+            spare.put(*taken, now + 60 * SECOND);
+            named.resolve_to(vec![leaves]);
+            spare.sweep(&named, now);
+            assert!(spare.is_empty(), "not only once a second");
         });
     }
 }

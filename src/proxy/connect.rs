@@ -9,7 +9,7 @@ use tokio::time::timeout_at;
 
 use super::attempt::AttemptError;
 use super::{Exchange, Failure};
-use crate::backend::Scheme;
+use crate::backend::{Destination, Scheme};
 use crate::clock;
 use crate::http2;
 use crate::net::{self, DialError, ProxyHeader, ProxyVersion, Stream};
@@ -28,12 +28,15 @@ impl Exchange<'_> {
         is_fresh: bool,
     ) -> Result<Box<BackendConnection>, AttemptError> {
         let worker = &self.client.worker;
-        let id = member.backend.id;
         // A request that must not be sent twice is worth a system call that makes sure.
         let asks_kernel = !self.head.method.is_idempotent();
         let now = worker.wheel.now();
-        let idle = || worker.idle.take((id, member.rules(pool)), now, asks_kernel);
-        if !is_fresh && let Some(idle) = idle().or_else(|| member.spare.take(id, now)) {
+        let idle = || {
+            worker
+                .idle
+                .take((&member.backend, member.rules(pool)), now, asks_kernel)
+        };
+        if !is_fresh && let Some(idle) = idle().or_else(|| member.spare.take(&member.backend, now)) {
             worker.counters.backend_connections_reused.increment();
             return Ok(idle);
         }
@@ -67,7 +70,7 @@ impl Exchange<'_> {
             Some(_) => Offer::Http1,
             None => Offer::Both,
         };
-        let stream = self.reach(pool, member, &introduction, (offer, bound)).await?;
+        let Reached { stream, .. } = self.reach(pool, member, &introduction, (offer, bound)).await?;
         let mut connection = if is_http2(member, &stream) {
             let (stream, _) = self.begin_http2(stream);
             BackendConnection::of_stream(id, stream)
@@ -90,8 +93,8 @@ impl Exchange<'_> {
     /// A connection of its own.
     async fn dial(&self, pool: &Pool, member: &Member) -> Result<Box<BackendConnection>, AttemptError> {
         let bound = pool.settings.timeouts.connect;
-        let stream = self.reach(pool, member, &[], (Offer::Http1, bound)).await?;
-        Ok(made(pool, member, stream))
+        let reached = self.reach(pool, member, &[], (Offer::Http1, bound)).await?;
+        Ok(made(pool, member, reached))
     }
 
     /// A stream of a connection that others use too; or a connection of its own, where the backend chooses HTTP/1.1.
@@ -100,7 +103,7 @@ impl Exchange<'_> {
         let id = member.backend.id;
         let deadline = clock::now() + pool.settings.timeouts.connect;
         for _ in 0..WAITS {
-            let wanted = (id, member.rules(pool));
+            let wanted = (&*member.backend, member.rules(pool));
             if let Some(stream) = worker.shared_connections.take(wanted, worker.wheel.now()) {
                 worker.counters.backend_connections_reused.increment();
                 let mut connection = BackendConnection::of_stream(id, stream);
@@ -131,14 +134,15 @@ impl Exchange<'_> {
         let worker = &self.client.worker;
         let id = member.backend.id;
         let bound = deadline.saturating_duration_since(clock::now());
-        let stream = self.reach(pool, member, &[], (Offer::Both, bound)).await?;
-        let is_http2 = is_http2(member, &stream);
+        let reached = self.reach(pool, member, &[], (Offer::Both, bound)).await?;
+        let is_http2 = is_http2(member, &reached.stream);
         worker.shared_connections.chose(id, !is_http2);
         if !is_http2 {
-            return Ok(made(pool, member, stream));
+            return Ok(made(pool, member, reached));
         }
-        let (stream, shared) = self.begin_http2(stream);
-        worker.shared_connections.put((id, member.rules(pool)), shared);
+        let (stream, shared) = self.begin_http2(reached.stream);
+        let wanted = (&*member.backend, member.rules(pool));
+        worker.shared_connections.put(wanted, shared, reached.destination);
         drop(making);
         Ok(BackendConnection::of_stream(id, stream))
     }
@@ -161,26 +165,38 @@ impl Exchange<'_> {
         member: &Member,
         introduction: &[u8],
         (offer, bound): (Offer, Duration),
-    ) -> Result<Stream, AttemptError> {
+    ) -> Result<Reached, AttemptError> {
+        let backend = &member.backend;
+        let departures = backend.departures();
         let secured = member.secured(pool, offer);
-        let connected = net::connect(&member.backend, introduction, secured, bound).await;
+        let connected = net::connect(backend, introduction, secured, bound).await;
         match connected.and_then(not_kept_back) {
             Ok(stream) => {
                 self.client.worker.counters.backend_connections_opened.increment();
-                Ok(stream)
+                // Only a name can lead elsewhere, so that nothing else costs a system call.
+                let named = backend.address.has_name().then(|| stream.peer_address());
+                let destination = Destination::new(named.flatten(), departures);
+                Ok(Reached { stream, destination })
             }
             Err(error) => {
-                tracing::debug!(backend = %member.backend.address, %error, "Connecting failed");
+                tracing::debug!(backend = %backend.address, %error, "Connecting failed");
                 Err(AttemptError::unsent(Failure::ConnectFailed))
             }
         }
     }
 }
 
+/// A new connection, and where it leads.
+struct Reached {
+    stream: Stream,
+    destination: Destination,
+}
+
 /// A connection that carries one request after the other.
-fn made(pool: &Pool, member: &Member, stream: Stream) -> Box<BackendConnection> {
-    let mut connection = BackendConnection::new(member.backend.id, stream);
+fn made(pool: &Pool, member: &Member, reached: Reached) -> Box<BackendConnection> {
+    let mut connection = BackendConnection::new(member.backend.id, reached.stream);
     connection.rules = member.rules(pool);
+    connection.destination = reached.destination;
     connection
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use super::{ClientTimeouts, Limits, TrustedProxies};
-use crate::backend::BackendId;
+use crate::backend::{Backend, BackendId};
 use crate::pool::{Member, Membership, Pool};
 use crate::router::Router;
 use crate::telemetry::Label;
@@ -39,10 +39,12 @@ impl Snapshot {
 }
 
 impl Snapshot {
-    /// How long a connection to this backend is kept without requests; `None` for a backend that is no member.
-    pub fn keep_for(&self, backend: BackendId) -> Option<Duration> {
-        let mut pools = self.pools.iter().filter(|pool| pool.member(backend).is_some());
-        pools.next().map(|pool| pool.settings.timeouts.backend_idle)
+    /// This backend, and how long a connection to it is kept without requests; `None` for one that is no member.
+    pub fn kept(&self, backend: BackendId) -> Option<(&Backend, Duration)> {
+        self.pools.iter().find_map(|pool| {
+            let member = pool.member(backend)?;
+            Some((&*member.backend, pool.settings.timeouts.backend_idle))
+        })
     }
 }
 

@@ -115,7 +115,7 @@ impl Worker {
         if tick.is_multiple_of(TICKS_PER_SWEEP) {
             self.idle.begin_sweep(TICKS_PER_SWEEP as usize);
             self.shared_connections
-                .sweep(self.wheel.now(), |backend| local.snapshot.keep_for(backend));
+                .sweep(self.wheel.now(), |backend| local.snapshot.kept(backend));
             self.counters.backend_connections_idle.set(self.idle.len() as u64);
         }
         self.idle

@@ -22,6 +22,7 @@ mod identity;
 mod idle;
 mod interim;
 mod limits;
+mod names;
 mod overload;
 mod proxy_protocol;
 mod real;

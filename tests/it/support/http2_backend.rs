@@ -25,7 +25,11 @@ pub(crate) struct FramesBackend {
 impl FramesBackend {
     /// Listens on a port of its own.
     pub(crate) fn start() -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+        Self::on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free"))
+    }
+
+    /// Accepts what comes to this listener.
+    pub(crate) fn on(listener: TcpListener) -> Self {
         // On Linux this bounds accepting too.
         SockRef::from(&listener)
             .set_read_timeout(Some(DEADLINE))

@@ -49,6 +49,7 @@ pub(crate) struct Builder {
     config: String,
     program: Option<Vec<String>>,
     descriptors: Option<u32>,
+    hosts: Option<PathBuf>,
     is_without_admin: bool,
 }
 
@@ -311,6 +312,12 @@ impl Builder {
         self
     }
 
+    /// Lets it find this file in the place of `/etc/hosts`, in a mount namespace of its own.
+    pub(crate) fn hosts(mut self, file: &Path) -> Self {
+        self.hosts = Some(file.to_owned());
+        self
+    }
+
     /// Starts another program, or another command, in place of `run` with the config.
     pub(crate) fn program(mut self, words: &[&str]) -> Self {
         self.program = Some(words.iter().map(|&word| word.to_owned()).collect());
@@ -348,6 +355,13 @@ impl Builder {
         if let Some(limit) = self.descriptors {
             let script = format!("ulimit -n {limit}; exec \"$0\" \"$@\"");
             words.splice(..0, ["sh".to_owned(), "-c".to_owned(), script]);
+        }
+        if let Some(hosts) = &self.hosts {
+            let script = format!(
+                "mount --bind '{}' /etc/hosts && exec \"$0\" \"$@\"",
+                hosts.display()
+            );
+            words.splice(..0, ["unshare", "-rm", "sh", "-c", &script].map(str::to_owned));
         }
         let child = Command::new(&words[0])
             .args(&words[1..])
