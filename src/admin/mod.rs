@@ -12,6 +12,7 @@ mod status;
 
 mod guard;
 mod listen;
+mod places;
 mod reply;
 
 pub mod client;

@@ -17,7 +17,7 @@ use crate::telemetry::metrics::{self, Format};
 
 use super::control::{Command, Control, Readiness};
 use super::guard::{Guard, guard};
-use super::listen::{BoundedListener, QUIET_LIMIT};
+use super::listen::{BoundedListener, PlaceOfRequest, QUIET_LIMITS, keep_place};
 use super::reply::{Refusal, failure};
 use super::{Settings, Status};
 
@@ -42,7 +42,7 @@ pub async fn serve(
         return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
     }
     listener.set_nonblocking(true)?;
-    let listener = BoundedListener::new(TcpListener::from_std(listener)?, QUIET_LIMIT);
+    let listener = BoundedListener::new(TcpListener::from_std(listener)?, QUIET_LIMITS);
     serve_bounded(listener, router(Guard::new(settings, bound), control), stop).await
 }
 
@@ -61,8 +61,9 @@ async fn serve_bounded(
         stopped.notified().await;
         tokio::time::sleep(STOP_LIMIT).await;
     };
+    let service = router.into_make_service_with_connect_info::<PlaceOfRequest>();
     tokio::select! {
-        ended = axum::serve(listener, router).with_graceful_shutdown(stop).into_future() => ended,
+        ended = axum::serve(listener, service).with_graceful_shutdown(stop).into_future() => ended,
         () = overdue => Ok(()),
     }
 }
@@ -78,6 +79,7 @@ fn router(guarded: Guard, control: Control) -> Router {
         .fallback(async || Refusal::NotFound)
         .method_not_allowed_fallback(async || Refusal::Method)
         .layer(middleware::from_fn_with_state(guarded, guard))
+        .layer(middleware::from_fn(keep_place))
         .with_state(control)
 }
 

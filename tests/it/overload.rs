@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -206,6 +207,22 @@ fn probes_go_on_when_clients_want_more_descriptors_than_there_are() {
     );
     assert_eq!(proxy.count_so_far(|line| line["msg"] == "Backend is down"), 0);
     gate.open();
+}
+
+/// Nobody needs a token to open connections to the admin API.
+#[test]
+fn idle_and_slow_admin_connections_do_not_shut_the_healthcheck_out() {
+    let backend = Backend::saying("");
+    let proxy = Proxy::before(&[&backend]).start();
+    let admin = proxy.admin();
+    let idle = || TcpStream::connect_timeout(&admin, DEADLINE).expect("the admin API accepts");
+    let _all: Vec<TcpStream> = (0..100).flat_map(|_| [idle(), slow_head(admin)]).collect();
+    let healthcheck = Command::new(env!("CARGO_BIN_EXE_evenkeel"))
+        .args(["healthcheck", "--admin", &admin.to_string()])
+        .output()
+        .expect("the program starts");
+    assert!(healthcheck.status.success(), "{healthcheck:?}");
+    assert_eq!(proxy.get_admin("/livez").status(), 200);
 }
 
 /// One connection with half a head.

@@ -10,6 +10,8 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::admin::listen::QuietLimits;
+use crate::admin::places::CONNECTIONS;
 use crate::admin::{
     BackendState, BackendStatus, CheckStatus, ConfigStatus, ConnectionsStatus, PoolStatus, ProcessStatus,
     RequestsStatus, Time, View, client,
@@ -17,6 +19,13 @@ use crate::admin::{
 use crate::telemetry::metrics::{ProcessSample, Snapshot};
 
 const DEADLINE: Duration = Duration::from_secs(10);
+
+const HOUR: Duration = Duration::from_hours(1);
+const FOREVER: QuietLimits = QuietLimits {
+    idle: HOUR,
+    head: HOUR,
+    response: HOUR,
+};
 
 /// A view that shows always the same, but for its readiness.
 struct Fixed {
@@ -118,7 +127,7 @@ struct Api {
     clippy::disallowed_methods,
     reason = "the test owns the task and ends with it"
 )]
-fn start(token: Option<&str>, quiet_limit: Duration) -> Api {
+fn start(token: Option<&str>, limits: QuietLimits) -> Api {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("an address");
     listener.set_nonblocking(true).expect("a socket");
@@ -135,10 +144,7 @@ fn start(token: Option<&str>, quiet_limit: Duration) -> Api {
         commands: sender,
     };
     let (stop, stopped) = oneshot::channel::<()>();
-    let listener = BoundedListener::new(
-        TcpListener::from_std(listener).expect("inside a runtime"),
-        quiet_limit,
-    );
+    let listener = BoundedListener::new(TcpListener::from_std(listener).expect("inside a runtime"), limits);
     let router = router(Guard::new(&settings, address.ip()), control);
     let task = tokio::spawn(serve_bounded(listener, router, async {
         let _ = stopped.await;
@@ -197,7 +203,7 @@ fn answer_reload(api: &mut Api, outcome: Result<(), Vec<String>>) -> JoinHandle<
 
 #[tokio::test]
 async fn probes_tell_whether_the_process_lives_and_is_ready() {
-    let api = start(None, QUIET_LIMIT);
+    let api = start(None, QUIET_LIMITS);
     assert_eq!(
         get(&api, "/livez").await,
         (200, r#"{"status":"live"}"#.to_owned())
@@ -216,7 +222,7 @@ async fn probes_tell_whether_the_process_lives_and_is_ready() {
 
 #[tokio::test]
 async fn probes_need_no_token_and_all_else_does() {
-    let api = start(Some("s3cret"), QUIET_LIMIT);
+    let api = start(Some("s3cret"), QUIET_LIMITS);
     assert_eq!(get(&api, "/livez").await.0, 200);
     assert_eq!(get(&api, "/readyz").await.0, 200);
     let (status, body) = get(&api, "/api/v1/status").await;
@@ -230,7 +236,7 @@ async fn probes_need_no_token_and_all_else_does() {
 
 #[tokio::test]
 async fn status_reads_back_as_what_the_view_shows() {
-    let api = start(None, QUIET_LIMIT);
+    let api = start(None, QUIET_LIMITS);
     let (status, body) = get(&api, "/api/v1/status").await;
     assert_eq!(status, 200);
     assert_eq!(
@@ -246,7 +252,7 @@ async fn status_reads_back_as_what_the_view_shows() {
 
 #[tokio::test]
 async fn config_is_the_effective_one() {
-    let api = start(None, QUIET_LIMIT);
+    let api = start(None, QUIET_LIMITS);
     assert_eq!(
         get(&api, "/api/v1/config").await,
         (200, "listen: 127.0.0.1:8080\n".to_owned())
@@ -255,7 +261,7 @@ async fn config_is_the_effective_one() {
 
 #[tokio::test]
 async fn metrics_come_in_the_format_that_is_accepted() {
-    let api = start(None, QUIET_LIMIT);
+    let api = start(None, QUIET_LIMITS);
     let ask = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n";
     let plain = raw(api.address, &format!("{ask}\r\n")).await;
     assert!(
@@ -280,7 +286,7 @@ async fn metrics_come_in_the_format_that_is_accepted() {
 
 #[tokio::test]
 async fn reload_answers_when_the_control_plane_has_answered() {
-    let mut api = start(None, QUIET_LIMIT);
+    let mut api = start(None, QUIET_LIMITS);
     let ask = "POST /api/v1/reload HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     let answered = answer_reload(&mut api, Ok(()));
     let answer = raw(api.address, ask).await;
@@ -293,7 +299,7 @@ async fn reload_answers_when_the_control_plane_has_answered() {
 
 #[tokio::test]
 async fn reload_of_a_config_with_errors_lists_them() {
-    let mut api = start(None, QUIET_LIMIT);
+    let mut api = start(None, QUIET_LIMITS);
     let errors = vec![
         "config.yaml:3:7: no such pool".to_owned(),
         "config.yaml:9:1: twice".to_owned(),
@@ -309,7 +315,7 @@ async fn reload_of_a_config_with_errors_lists_them() {
 
 #[tokio::test]
 async fn commands_are_refused_when_too_many_wait_or_nobody_takes_them() {
-    let mut api = start(None, QUIET_LIMIT);
+    let mut api = start(None, QUIET_LIMITS);
     let ask = "POST /api/v1/reload HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     // The channel of the test holds one command: this one fills it and stays without an answer.
     let mut waiting = TcpStream::connect(api.address).await.expect("a connection");
@@ -329,7 +335,7 @@ async fn commands_are_refused_when_too_many_wait_or_nobody_takes_them() {
 
 #[tokio::test]
 async fn errors_are_json_too() {
-    let api = start(None, QUIET_LIMIT);
+    let api = start(None, QUIET_LIMITS);
     let (status, body) = get(&api, "/nothing").await;
     assert_eq!((status, json(&body)["error"].as_str()), (404, Some("not_found")));
     let (status, body) = get(&api, "/api/v1/reload").await;
@@ -348,7 +354,7 @@ async fn errors_are_json_too() {
 
 #[tokio::test]
 async fn a_page_in_a_browser_can_neither_rebind_nor_post() {
-    let mut api = start(None, QUIET_LIMIT);
+    let mut api = start(None, QUIET_LIMITS);
     let rebound = "GET /api/v1/config HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n";
     assert!(raw(api.address, rebound).await.starts_with("HTTP/1.1 421 "));
     let unknown = "GET /nothing HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n";
@@ -371,7 +377,11 @@ async fn a_page_in_a_browser_can_neither_rebind_nor_post() {
 
 #[tokio::test]
 async fn a_head_that_drips_is_bounded_in_total() {
-    let api = start(None, Duration::from_millis(200));
+    let limits = QuietLimits {
+        head: Duration::from_millis(200),
+        ..FOREVER
+    };
+    let api = start(None, limits);
     let dripped = async {
         let mut stream = TcpStream::connect(api.address).await.expect("a connection");
         let mut sent = 0;
@@ -388,9 +398,90 @@ async fn a_head_that_drips_is_bounded_in_total() {
     assert!(sent >= 2, "bytes came while the connection lived: {sent}");
 }
 
+/// Waits until the API has closed a connection.
+async fn closed(mut connection: TcpStream) {
+    // A reset is an end too.
+    let end = async { while matches!(connection.read(&mut [0; 64]).await, Ok(1..)) {} };
+    tokio::time::timeout(DEADLINE, end)
+        .await
+        .expect("it is closed in time");
+}
+
+#[tokio::test]
+async fn nobody_who_keeps_connections_open_shuts_probes_out() {
+    // Nothing is closed because it is quiet for too long.
+    let api = start(None, FOREVER);
+    let mut kept = Vec::new();
+    for begun in [
+        "",
+        "G",
+        "GET /livez HTTP/1.1\r\nHost: loc",
+        "POST /x HTTP/1.1\r\nContent-Length: 9\r\n\r\n1",
+    ] {
+        for _ in 0..CONNECTIONS {
+            let mut connection = TcpStream::connect(api.address).await.expect("a connection");
+            connection.write_all(begun.as_bytes()).await.expect("written");
+            kept.push(connection);
+        }
+        assert_eq!(get(&api, "/livez").await.0, 200, "{begun:?}");
+        assert_eq!(get(&api, "/readyz").await.0, 200, "{begun:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_connection_that_was_idle_longest_makes_room_and_a_command_goes_on() {
+    let mut api = start(None, FOREVER);
+    let mut asking = TcpStream::connect(api.address).await.expect("a connection");
+    let ask = "POST /api/v1/reload HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    asking.write_all(ask.as_bytes()).await.expect("written");
+    let command = tokio::time::timeout(DEADLINE, api.commands.recv()).await;
+    let Command::Reload(reply) = command.expect("in time").expect("a command");
+    let first = TcpStream::connect(api.address).await.expect("a connection");
+    let mut kept = Vec::new();
+    for _ in 0..CONNECTIONS - 1 {
+        kept.push(TcpStream::connect(api.address).await.expect("a connection"));
+    }
+    closed(first).await;
+    reply.send(Ok(())).expect("somebody waits");
+    let mut answer = String::new();
+    let read = asking.read_to_string(&mut answer);
+    tokio::time::timeout(DEADLINE, read)
+        .await
+        .expect("in time")
+        .expect("an answer");
+    assert!(answer.ends_with(r#"{"reloaded":true}"#), "{answer}");
+}
+
+#[tokio::test]
+async fn an_idle_connection_and_a_slow_head_have_bounds_of_their_own() {
+    let short = Duration::from_millis(50);
+    let idle = start(
+        None,
+        QuietLimits {
+            idle: short,
+            ..FOREVER
+        },
+    );
+    let mut used = TcpStream::connect(idle.address).await.expect("a connection");
+    used.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .await
+        .expect("written");
+    closed(used).await;
+    let head = start(
+        None,
+        QuietLimits {
+            head: short,
+            ..FOREVER
+        },
+    );
+    let mut half = TcpStream::connect(head.address).await.expect("a connection");
+    half.write_all(b"GET /livez HTT").await.expect("written");
+    closed(half).await;
+}
+
 #[tokio::test]
 async fn stops_although_a_connection_stays_open() {
-    let api = start(None, QUIET_LIMIT);
+    let api = start(None, QUIET_LIMITS);
     let mut half = TcpStream::connect(api.address).await.expect("a connection");
     half.write_all(b"GET /livez HTT").await.expect("written");
     assert_eq!(get(&api, "/livez").await.0, 200);
