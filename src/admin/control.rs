@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::telemetry::metrics;
@@ -36,8 +37,15 @@ pub trait View: Send + Sync + 'static {
     fn config(&self) -> String;
 }
 
+/// What a reload has put in force.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Reloaded {
+    /// The top-level keys whose change has no effect before a restart.
+    pub ignored_until_restart: Vec<String>,
+}
+
 /// How a reload went: done, or a list of errors, each with its place.
-pub type ReloadOutcome = Result<(), Vec<String>>;
+pub type ReloadOutcome = Result<Reloaded, Vec<String>>;
 
 /// Something that the control plane is to do. A reply that nobody waits for any more is no error.
 #[derive(Debug)]

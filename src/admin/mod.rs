@@ -17,7 +17,7 @@ mod reply;
 
 pub mod client;
 
-pub use control::{COMMANDS_WAITING, Command, Control, Readiness, ReloadOutcome, View};
+pub use control::{COMMANDS_WAITING, Command, Control, Readiness, ReloadOutcome, Reloaded, View};
 pub use routes::serve;
 pub use settings::Settings;
 pub use status::{

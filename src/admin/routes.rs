@@ -121,10 +121,13 @@ async fn config(State(control): State<Control>) -> Response {
 
 async fn reload(State(control): State<Control>) -> Response {
     match command(&control, Command::Reload).await {
-        Ok(Ok(())) => Json(json!({ "reloaded": true })).into_response(),
+        Ok(Ok(reloaded)) => {
+            let ignored = reloaded.ignored_until_restart;
+            Json(json!({ "reloaded": true, "ignored_until_restart": ignored })).into_response()
+        }
         Ok(Err(errors)) => failure(
             StatusCode::UNPROCESSABLE_ENTITY,
-            &json!({ "error": "invalid_config", "message": "the config in force stays", "errors": errors }),
+            &json!({ "error": "invalid_config", "message": "the previous configuration stays active", "errors": errors }),
         ),
         Err(refusal) => refusal.into_response(),
     }

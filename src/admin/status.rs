@@ -89,6 +89,8 @@ pub struct ReloadStatus {
     pub time: Time,
     /// What was wrong; empty when the config was put in force.
     pub errors: Vec<String>,
+    /// The top-level keys whose change has no effect before a restart.
+    pub ignored_until_restart: Vec<String>,
 }
 
 /// One pool.

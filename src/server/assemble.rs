@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::StartError;
+use super::changes::route_name;
 use crate::config::Config;
 use crate::pool::Pool;
 use crate::proxy::{Shared, Snapshot};
@@ -45,9 +46,5 @@ fn snapshot(config: &Config, previous: &[Arc<Pool>]) -> Result<Snapshot, Unknown
 
 /// What the access log calls a route: its host and prefix.
 fn label(route: &Route) -> Label {
-    Label::new(&format!(
-        "{}{}",
-        route.host.as_deref().unwrap_or("*"),
-        route.path_prefix
-    ))
+    Label::new(&route_name(route))
 }

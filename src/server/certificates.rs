@@ -56,15 +56,40 @@ pub(super) fn in_force(listeners: &[Running], shared: &Shared) -> Vec<InForce> {
     all
 }
 
+/// What was read for the TLS of the listener that goes on as this one.
+fn tls_of_same<'r>(
+    index: usize,
+    running: &listener::Settings,
+    read: &'r [listener::Settings],
+) -> Option<&'r Arc<tls::Server>> {
+    // Which protocols are offered is part of TLS too, but changes with the listener only.
+    let is_same = |read: &&listener::Settings| read.address == running.address && read.http2 == running.http2;
+    // Several may have port 0 of one address.
+    let same = read.get(index).filter(is_same);
+    let same = same.or_else(|| read.iter().find(is_same));
+    same.and_then(|read| read.tls.as_ref())
+}
+
+/// The listeners that were started, as they are once those that run have taken over what was read for their TLS.
+pub(super) fn adopted(
+    started: &[listener::Settings],
+    read: &[listener::Settings],
+) -> Vec<listener::Settings> {
+    let started = started.iter().enumerate();
+    let one = |(index, settings): (usize, &listener::Settings)| listener::Settings {
+        tls: settings.tls.as_ref().map(|tls| {
+            let read = tls_of_same(index, settings, read);
+            Arc::clone(read.unwrap_or(tls))
+        }),
+        ..settings.clone()
+    };
+    started.map(one).collect()
+}
+
 /// Takes over what a reload has read, where a listener goes on.
 pub(super) fn adopt(running: &[Running], read: &[listener::Settings]) {
     for (index, (_, running)) in running.iter().enumerate() {
-        let is_same = |read: &&listener::Settings| read.address == running.address;
-        // Several may have port 0 of one address.
-        let same = read.get(index).filter(is_same);
-        let same = same.or_else(|| read.iter().find(is_same));
-        let same = same.and_then(|read| read.tls.as_ref());
-        if let (Some(tls), Some(read)) = (&running.tls, same)
+        if let (Some(tls), Some(read)) = (&running.tls, tls_of_same(index, running, read))
             && let Err(error) = tls.adopt(read)
         {
             tracing::error!(%error, "What was read for TLS cannot be used");

@@ -2,6 +2,7 @@
 
 mod assemble;
 mod certificates;
+mod changes;
 mod limits;
 mod listeners;
 mod reload;
@@ -18,7 +19,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use crate::admin::{self, COMMANDS_WAITING, Command, Control, Readiness};
+use crate::admin::{self, COMMANDS_WAITING, Command, Control, Readiness, Reloaded};
 use crate::clock;
 use crate::config::{self, Config, Workers};
 use crate::health::Change;
@@ -153,9 +154,9 @@ impl Server {
             source,
             source_name,
         } = plan;
-        let config_text = config::print(&config);
         let descriptors = limits::raise_descriptors();
         limits::resolve(&mut config, descriptors);
+        let config_text = config::print(&config);
         let listeners = bind_all(&config)?;
         let admin = config
             .admin
@@ -264,13 +265,17 @@ impl Server {
         let outcome = read.map(|successor| {
             self.drain = successor.drain;
             certificates::adopt(&self.facts.listeners, &successor.listeners);
-            self.reloads.put_in_force(successor.snapshot);
+            self.reloads.put_in_force(successor.snapshot, successor.config);
             self.watchers.watch(&self.facts.shared.snapshot().pools);
-            successor.text
+            self.facts.changing().config_text = successor.text;
+            successor.told
         });
         self.reloads.log(&outcome);
+        let outcome = outcome.map(|told| Reloaded {
+            ignored_until_restart: told.ignored(),
+        });
         self.facts.changing().reloaded(&outcome);
-        self.reloads.reply(outcome.map(drop));
+        self.reloads.reply(outcome);
     }
 
     /// Lets running requests finish; a second signal, or the end of `timeouts.drain`, ends them.
@@ -374,7 +379,6 @@ fn start_workers(
             counters: Arc::new(WorkerCounters::default()),
             log: logs.buffer(),
             stopped: stopped.clone(),
-            drain: config.timeouts.drain,
         })?);
     }
     Ok(workers)

@@ -1,6 +1,7 @@
 //! Reloads, one at a time. Reading a config and laying it out takes long when it is large, and so does freeing what it replaces: a
 //! thread that gives way to the workers does both. What to put in force, and when, is left to the control plane.
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
@@ -10,7 +11,8 @@ use std::{future, io};
 
 use tokio::sync::oneshot;
 
-use super::{assemble, limits};
+use super::changes::Changes;
+use super::{assemble, certificates, limits};
 use crate::admin::ReloadOutcome;
 use crate::clock;
 use crate::config::{self, Config};
@@ -32,8 +34,24 @@ pub(super) struct Successor {
     /// What was read for TLS of these is shown by those that run.
     pub(super) listeners: Vec<listener::Settings>,
     pub(super) drain: Duration,
-    /// The config as it is shown.
+    /// What will be in force, and that as it is shown.
+    pub(super) config: Arc<Config>,
     pub(super) text: String,
+    pub(super) told: Told,
+}
+
+/// What people are told of a reload that is put in force.
+pub(super) struct Told {
+    changes: Changes,
+    /// The keys whose change has no effect before a restart.
+    ignored: Vec<&'static str>,
+}
+
+impl Told {
+    /// The keys whose change has no effect before a restart.
+    pub(super) fn ignored(&self) -> Vec<String> {
+        self.ignored.iter().map(|&key| key.to_owned()).collect()
+    }
 }
 
 /// What came of reading a config.
@@ -44,6 +62,8 @@ pub(super) struct Reloads {
     source: Option<PathBuf>,
     /// What sockets and threads were made from: what a reload cannot change.
     started: Arc<Config>,
+    /// What is in force.
+    current: Arc<Config>,
     descriptors: u64,
     shared: Arc<Shared>,
     thread: Option<SyncSender<Job>>,
@@ -61,13 +81,14 @@ struct UnderWay {
 /// What the thread does.
 enum Job {
     Read(Reading, oneshot::Sender<Read>),
-    /// Frees a snapshot when nobody uses it any more.
-    Free(Arc<Snapshot>),
+    /// Frees a snapshot when nobody uses it any more, and the config that it came from.
+    Free(Arc<Snapshot>, Arc<Config>),
 }
 
 struct Reading {
     source: PathBuf,
     started: Arc<Config>,
+    current: Arc<Config>,
     descriptors: u64,
 }
 
@@ -80,9 +101,11 @@ impl Reloads {
         descriptors: u64,
         shared: Arc<Shared>,
     ) -> Self {
+        let started = Arc::new(started);
         Self {
             source,
-            started: Arc::new(started),
+            current: Arc::clone(&started),
+            started,
             descriptors,
             shared,
             thread: None,
@@ -119,6 +142,7 @@ impl Reloads {
         let reading = Reading {
             source,
             started: Arc::clone(&self.started),
+            current: Arc::clone(&self.current),
             descriptors: self.descriptors,
         };
         // A job that is not taken drops its sender, and `read` says so.
@@ -135,27 +159,28 @@ impl Reloads {
     }
 
     /// Puts a snapshot in force, and lets the one before be freed where no request waits for that.
-    pub(super) fn put_in_force(&mut self, snapshot: Snapshot) {
+    pub(super) fn put_in_force(&mut self, snapshot: Snapshot, config: Arc<Config>) {
         // Backends that stay may have gone up or down since it was laid out.
         for pool in &snapshot.pools {
             pool.refresh();
         }
         let before = self.shared.replace(snapshot);
-        self.give(Job::Free(before));
+        let config = std::mem::replace(&mut self.current, config);
+        self.give(Job::Free(before, config));
     }
 
     /// Tells people how the one under way went.
-    pub(super) fn log<T>(&self, outcome: &Result<T, Vec<String>>) {
+    pub(super) fn log(&self, outcome: &Result<Told, Vec<String>>) {
         let source = self.source.as_deref().unwrap_or(Path::new("-")).display();
         let began = self.under_way.as_ref().map(|under_way| under_way.began);
         let took = began.map_or(Duration::ZERO, |began| {
             clock::now().saturating_duration_since(began)
         });
         match outcome {
-            Ok(_) => tracing::info!(%source, took_ms = took.as_millis() as u64, "Reloaded"),
+            Ok(told) => told.log(&source, took),
             Err(errors) => {
                 for error in errors {
-                    tracing::error!(%source, %error, "Reload failed: nothing has changed");
+                    tracing::error!(%source, %error, "Reload failed; the previous configuration stays active");
                 }
             }
         }
@@ -185,6 +210,38 @@ impl Reloads {
     }
 }
 
+impl Told {
+    fn log(&self, source: &dyn Display, took: Duration) {
+        for key in &self.ignored {
+            tracing::warn!(key, "Changed setting is ignored until restart");
+        }
+        let Changes {
+            pools,
+            backends,
+            routes,
+            settings,
+        } = &self.changes;
+        let ignored = (!self.ignored.is_empty()).then(|| self.ignored.join(", "));
+        tracing::info!(
+            source = %source,
+            took_ms = (took.as_secs_f64() * 1e6).round() / 1e3,
+            changes = self.changes.count(),
+            pools_added = pools.added.text(),
+            pools_removed = pools.removed.text(),
+            pools_changed = pools.changed.text(),
+            backends_added = backends.added.text(),
+            backends_removed = backends.removed.text(),
+            backends_changed = backends.changed.text(),
+            routes_added = routes.added.text(),
+            routes_removed = routes.removed.text(),
+            routes_changed = routes.changed.text(),
+            settings_changed = settings.text(),
+            ignored_until_restart = ignored,
+            "Reloaded"
+        );
+    }
+}
+
 /// Starts the thread, which ends when its sender is dropped.
 fn start(shared: Arc<Shared>) -> io::Result<SyncSender<Job>> {
     let (sender, jobs) = mpsc::sync_channel(JOBS);
@@ -206,7 +263,10 @@ fn work(jobs: &Receiver<Job>, shared: &Shared) {
         };
         match job {
             Ok(Job::Read(reading, done)) => drop(done.send(read(&reading, shared))),
-            Ok(Job::Free(snapshot)) => replaced.push(snapshot),
+            Ok(Job::Free(snapshot, config)) => {
+                drop(config);
+                replaced.push(snapshot);
+            }
             // The workers have looked at the new one by now.
             Err(RecvTimeoutError::Timeout) => {
                 close_spares(&replaced, &shared.snapshot());
@@ -248,15 +308,24 @@ fn read(reading: &Reading, shared: &Shared) -> Read {
         ("admin", config.admin != started.admin),
         ("access_log", config.access_log != started.access_log),
     ];
-    for (key, _) in stays.iter().filter(|(_, has_changed)| *has_changed) {
-        tracing::warn!(key, "Changing this takes a restart");
-    }
+    let ignored = stays.iter().filter(|(_, has_changed)| *has_changed);
+    let ignored = ignored.map(|(key, _)| *key).collect();
     let snapshot = assemble::next(&config, shared).map_err(|error| vec![error.to_string()])?;
+    let config = Config {
+        listeners: certificates::adopted(&started.listeners, &config.listeners),
+        workers: started.workers,
+        admin: started.admin.clone(),
+        access_log: started.access_log.clone(),
+        ..config
+    };
+    let changes = Changes::between(&reading.current, &config);
     Ok(Successor {
         snapshot,
         drain: config.timeouts.drain,
         text: config::print(&config),
-        listeners: config.listeners,
+        listeners: config.listeners.clone(),
+        config: Arc::new(config),
+        told: Told { changes, ignored },
     })
 }
 
@@ -274,6 +343,7 @@ mod tests {
     use std::sync::atomic::Ordering;
 
     use super::*;
+    use crate::admin::Reloaded;
 
     const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -316,7 +386,7 @@ mod tests {
         let member = &before.pools[0].members[0];
         assert_eq!(before.pools[0].membership().len(), 1);
         member.is_drained.store(true, Ordering::Relaxed);
-        bench.reloads.put_in_force(successor.snapshot);
+        bench.reloads.put_in_force(successor.snapshot, successor.config);
         let after = shared.snapshot();
         assert!(Arc::ptr_eq(member, &after.pools[0].members[0]), "it stays");
         assert!(after.pools[0].membership().is_empty());
@@ -330,7 +400,7 @@ mod tests {
         }
         for is_followed in [true, false] {
             bench.read().await;
-            bench.reloads.reply(Ok(()));
+            bench.reloads.reply(Ok(Reloaded::default()));
             assert_eq!(bench.reloads.is_under_way(), is_followed);
         }
     }
@@ -341,7 +411,7 @@ mod tests {
         let used = bench.reloads.shared.snapshot();
         bench.reloads.ask(None);
         let successor = bench.read().await;
-        bench.reloads.put_in_force(successor.snapshot);
+        bench.reloads.put_in_force(successor.snapshot, successor.config);
         assert_eq!(Arc::strong_count(&used), 2, "ours and the thread's");
         let freed = Arc::downgrade(&used);
         drop(used);

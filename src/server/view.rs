@@ -8,7 +8,7 @@ use super::certificates::{self, InForce, days_left};
 use super::listeners::Running;
 use crate::admin::{
     BackendState, BackendStatus, CertificateStatus, CheckStatus, ConfigStatus, ConnectionsStatus, PoolStatus,
-    ProcessStatus, Readiness, ReloadStatus, RequestsStatus, Status, Time, View,
+    ProcessStatus, Readiness, ReloadOutcome, ReloadStatus, RequestsStatus, Status, Time, View,
 };
 use crate::clock;
 use crate::health::{Probed, State};
@@ -53,24 +53,24 @@ impl Changing {
         }
     }
 
-    /// Takes down how a reload went; a success is the text of the config that is in force now.
-    pub(super) fn reloaded(&mut self, outcome: &Result<String, Vec<String>>) {
+    /// Takes down how a reload went.
+    pub(super) fn reloaded(&mut self, outcome: &ReloadOutcome) {
         let now = clock::wall();
-        let errors = match outcome {
-            Ok(text) => {
-                self.config_text.clone_from(text);
+        let (errors, ignored_until_restart) = match outcome {
+            Ok(reloaded) => {
                 self.config_loaded = now;
                 self.reloads_succeeded += 1;
-                Vec::new()
+                (Vec::new(), reloaded.ignored_until_restart.clone())
             }
             Err(errors) => {
                 self.reloads_failed += 1;
-                errors.clone()
+                (errors.clone(), Vec::new())
             }
         };
         self.last_reload = Some(ReloadStatus {
             time: now.into(),
             errors,
+            ignored_until_restart,
         });
     }
 }

@@ -4,7 +4,6 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -30,7 +29,6 @@ pub(super) struct Start {
     pub(super) counters: Arc<WorkerCounters>,
     pub(super) log: LogBuffer,
     pub(super) stopped: watch::Receiver<Stop>,
-    pub(super) drain: Duration,
 }
 
 /// A running worker.
@@ -102,13 +100,15 @@ async fn work(start: Start) -> io::Result<Rc<Worker>> {
     always.spawn_local(async move { taker.run_errands().await });
     let _ = stopped.wait_for(|stop| *stop != Stop::No).await;
     worker.is_draining.set(true);
+    // A reload may have changed it.
+    let drain = worker.local().snapshot.timeouts.drain;
     accepting.shutdown().await;
     acceptor.take_the_rest();
     acceptor.drain();
     tokio::select! {
         () = connections.join() => {}
         _ = stopped.wait_for(|stop| *stop == Stop::Now) => {}
-        () = tokio::time::sleep(start.drain) => {}
+        () = tokio::time::sleep(drain) => {}
     }
     Ok(worker)
 }

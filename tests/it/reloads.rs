@@ -6,7 +6,7 @@ use evenkeel::clock;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::{Backend, Bare, Builder, DEADLINE, Proxy};
+use crate::support::{Answer, Backend, Bare, Builder, Client, DEADLINE, Gate, Proxy};
 
 fn reload(proxy: &Proxy) -> Value {
     let mark = proxy.mark();
@@ -28,7 +28,7 @@ fn a_change_that_takes_a_restart_is_told_at_every_reload_until_it_is_undone() {
     let backend = Backend::saying("");
     let proxy = Proxy::before(&[&backend]).config("workers: 1").start();
     let config = Proxy::before(&[&backend]);
-    let told = || proxy.count_so_far(|line| line["msg"] == "Changing this takes a restart");
+    let told = || proxy.count_so_far(|line| line["msg"] == "Changed setting is ignored until restart");
     proxy.write_config(&config.config("workers: 2").text());
     for count in [1, 2] {
         reload(&proxy);
@@ -37,6 +37,101 @@ fn a_change_that_takes_a_restart_is_told_at_every_reload_until_it_is_undone() {
     proxy.write_config(&Proxy::before(&[&backend]).config("workers: 1").text());
     reload(&proxy);
     assert_eq!(told(), 2, "what runs is what is written");
+}
+
+/// What the admin API says of a reload that it is asked for.
+fn reload_by_api(proxy: &Proxy) -> Value {
+    let admin = proxy.admin();
+    let mut client = Client::connect(admin);
+    client.send(format!("POST /api/v1/reload HTTP/1.1\r\nHost: {admin}\r\n\r\n"));
+    serde_json::from_slice(&client.read().body).expect("JSON")
+}
+
+#[test]
+fn what_a_reload_ignores_is_told_and_the_config_shows_what_is_in_force() {
+    let backend = Backend::saying("");
+    let before = || Proxy::before(&[&backend]).listener("http2: true");
+    let proxy = before().config("workers: 1").start();
+    let other = Proxy::before(&[&backend]).listener("http2: false");
+    let other = other.config("workers: 2\naccess_log: { query: true }\ntimeouts: { drain: 7s }");
+    proxy.write_config(&other.text());
+    let ignored = serde_json::json!(["listeners", "workers", "access_log"]);
+    let told = reload_by_api(&proxy);
+    assert_eq!(
+        told,
+        serde_json::json!({ "reloaded": true, "ignored_until_restart": ignored })
+    );
+    let config = proxy.get_admin("/api/v1/config").text();
+    for line in ["workers: 1\n", "http2: true\n", "query: false\n", "drain: 7s\n"] {
+        assert!(config.contains(line), "{line} {config}");
+    }
+    let last = || {
+        let status: Value = serde_json::from_slice(&proxy.get_admin("/api/v1/status").body).expect("JSON");
+        status["process"]["config"]["last_reload"]["ignored_until_restart"].clone()
+    };
+    assert_eq!(last(), ignored);
+    let line = proxy.wait_for_message(0, "reloaded");
+    assert_eq!(line["ignored_until_restart"], "listeners, workers, access_log");
+    proxy.write_config(&before().config("workers: 1").text());
+    let told = reload_by_api(&proxy);
+    assert_eq!(told["ignored_until_restart"], serde_json::json!([]));
+    assert_eq!(last(), serde_json::json!([]));
+}
+
+#[test]
+fn a_reload_says_what_has_changed_and_how_long_it_took() {
+    let pools = |text: &str| Proxy::before(&[]).config(text).text();
+    let first = "pools:\n  a: { backends: [http://127.0.0.1:1, http://127.0.0.1:2] }\n  b: { backends: [http://127.0.0.1:3] }\n\
+                 routes:\n  - { path_prefix: /b, pool: b }\n  - { pool: a }";
+    let second = "pools:\n  a: { backends: [{ url: http://127.0.0.1:1, weight: 2 }, http://127.0.0.1:4] }\n  c: { backends: [http://127.0.0.1:3] }\n\
+                  routes:\n  - { path_prefix: /b, pool: c }\n  - { path_prefix: /c, pool: c }\n  - { pool: a }\ntimeouts: { drain: 7s }";
+    let proxy = Proxy::before(&[]).config(first).start();
+    let same = reload(&proxy);
+    assert_eq!(same["changes"], 0, "{same}");
+    assert!(same["took_ms"].as_f64().is_some_and(|took| took > 0.0), "{same}");
+    proxy.write_config(&pools(second));
+    let line = reload(&proxy);
+    let wanted = [
+        ("pools_added", "c"),
+        ("pools_removed", "b"),
+        ("backends_added", "a http://127.0.0.1:4, c http://127.0.0.1:3"),
+        ("backends_removed", "a http://127.0.0.1:2, b http://127.0.0.1:3"),
+        ("backends_changed", "a http://127.0.0.1:1"),
+        ("routes_added", "*/c"),
+        ("routes_changed", "*/b"),
+        ("settings_changed", "timeouts"),
+    ];
+    for (key, value) in wanted {
+        assert_eq!(line[key], value, "{key} {line}");
+    }
+    assert!(
+        line.get("pools_changed").is_none() && line.get("routes_removed").is_none(),
+        "{line}"
+    );
+    assert_eq!(line["changes"], 10, "{line}");
+}
+
+#[test]
+fn a_longer_time_for_stopping_is_in_force_after_a_reload() {
+    let gate = Gate::default();
+    let its = gate.clone();
+    let backend = Backend::start(move |_| Answer::ok("long").after(&its));
+    let config = |drain: &str| {
+        let proxy = Proxy::before(&[&backend]);
+        proxy.config(&format!(
+            "timeouts: {{ drain: {drain} }}\nhealth_check: {{ kind: none }}"
+        ))
+    };
+    let proxy = config("100ms").start();
+    proxy.write_config(&config("20s").text());
+    reload(&proxy);
+    let mut client = proxy.client();
+    client.send("GET /x HTTP/1.1\r\nHost: test\r\n\r\n");
+    backend.wait_for_requests(1);
+    proxy.signal(Signal::TERM);
+    assert!(client.is_silent_for(std::time::Duration::from_millis(500)));
+    gate.open();
+    assert_eq!(client.read().text(), "long");
 }
 
 /// The nice value of each thread of a process, by the thread's name.

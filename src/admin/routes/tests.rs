@@ -14,7 +14,7 @@ use crate::admin::listen::QuietLimits;
 use crate::admin::places::CONNECTIONS;
 use crate::admin::{
     BackendState, BackendStatus, CheckStatus, ConfigStatus, ConnectionsStatus, PoolStatus, ProcessStatus,
-    RequestsStatus, Time, View, client,
+    ReloadOutcome, Reloaded, RequestsStatus, Time, View, client,
 };
 use crate::telemetry::metrics::{ProcessSample, Snapshot};
 
@@ -192,7 +192,7 @@ fn json(text: &str) -> Value {
 
 /// Answers the next command.
 #[allow(clippy::disallowed_methods, reason = "the test ends with it")]
-fn answer_reload(api: &mut Api, outcome: Result<(), Vec<String>>) -> JoinHandle<()> {
+fn answer_reload(api: &mut Api, outcome: ReloadOutcome) -> JoinHandle<()> {
     let (_, none) = mpsc::channel(1);
     let mut commands = std::mem::replace(&mut api.commands, none);
     tokio::spawn(async move {
@@ -288,10 +288,11 @@ async fn metrics_come_in_the_format_that_is_accepted() {
 async fn reload_answers_when_the_control_plane_has_answered() {
     let mut api = start(None, QUIET_LIMITS);
     let ask = "POST /api/v1/reload HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-    let answered = answer_reload(&mut api, Ok(()));
+    let answered = answer_reload(&mut api, Ok(Reloaded::default()));
     let answer = raw(api.address, ask).await;
     assert!(
-        answer.starts_with("HTTP/1.1 200 ") && answer.ends_with(r#"{"reloaded":true}"#),
+        answer.starts_with("HTTP/1.1 200 ")
+            && answer.ends_with(r#"{"ignored_until_restart":[],"reloaded":true}"#),
         "{answer}"
     );
     answered.await.expect("one command came");
@@ -442,14 +443,17 @@ async fn the_connection_that_was_idle_longest_makes_room_and_a_command_goes_on()
         kept.push(TcpStream::connect(api.address).await.expect("a connection"));
     }
     closed(first).await;
-    reply.send(Ok(())).expect("somebody waits");
+    reply.send(Ok(Reloaded::default())).expect("somebody waits");
     let mut answer = String::new();
     let read = asking.read_to_string(&mut answer);
     tokio::time::timeout(DEADLINE, read)
         .await
         .expect("in time")
         .expect("an answer");
-    assert!(answer.ends_with(r#"{"reloaded":true}"#), "{answer}");
+    assert!(
+        answer.ends_with(r#"{"ignored_until_restart":[],"reloaded":true}"#),
+        "{answer}"
+    );
 }
 
 #[tokio::test]

@@ -45,7 +45,7 @@ fn more_certificates_take_a_reload_and_no_restart() {
     assert_eq!(connection.shown(), der(&b.cert));
     proxy.write_config(&Proxy::before(&[&backend]).text());
     reload(&proxy, "reloaded");
-    let line = proxy.wait_for_message(mark, "changing this takes a restart");
+    let line = proxy.wait_for_message(mark, "changed setting is ignored until restart");
     assert_eq!(line["key"], "listeners", "without TLS it is another listener");
 }
 

@@ -1,0 +1,208 @@
+//! What a reload changes, for people: the names of what was added, removed and changed. Two configs are compared; nothing is put in force.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::hash::Hash;
+
+use crate::config::Config;
+use crate::pool;
+use crate::router::Route;
+
+/// Names of one kind that a log line shows; the others are counted.
+const NAMES_SHOWN: usize = 10;
+
+/// What is different between two configs.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Changes {
+    pub(super) pools: Difference,
+    /// By pool and URL. One whose weight or part is another is changed.
+    pub(super) backends: Difference,
+    /// By host and path. One that leads to another pool is changed.
+    pub(super) routes: Difference,
+    /// Top-level keys.
+    pub(super) settings: Names,
+}
+
+/// What is different between two sets of things that have names.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Difference {
+    pub(super) added: Names,
+    pub(super) removed: Names,
+    pub(super) changed: Names,
+}
+
+/// So many names, of which the first are kept.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Names {
+    shown: Vec<String>,
+    count: usize,
+}
+
+impl Changes {
+    /// Compares what is in force with what is to be. Listeners, workers, the admin API and the access log are not compared: those of
+    /// `after` are the ones of `before`, or their TLS is other.
+    pub(super) fn between(before: &Config, after: &Config) -> Self {
+        let pool_name = |pool: &&pool::Settings| pool.name.to_string();
+        let mut settings = Names::default();
+        for (key, is_changed) in [
+            ("listeners", before.listeners != after.listeners),
+            ("trusted_proxies", before.trusted_proxies != after.trusted_proxies),
+            ("timeouts", before.timeouts != after.timeouts),
+            ("limits", before.limits != after.limits),
+        ] {
+            if is_changed {
+                settings.push(|| key.to_owned());
+            }
+        }
+        Self {
+            pools: Difference::between(
+                (before.pools.iter(), after.pools.iter()),
+                |pool| pool.name.clone(),
+                is_same_beside_backends,
+                pool_name,
+            ),
+            backends: Difference::between(
+                (backends(before), backends(after)),
+                |(pool, backend)| (pool.name.clone(), backend.address.place()),
+                |(_, one), (_, other)| one == other,
+                |(pool, backend)| format!("{} {}", pool.name, backend.address),
+            ),
+            routes: Difference::between(
+                (before.routes.iter(), after.routes.iter()),
+                |route| (route.host.as_deref(), route.path_prefix.as_str()),
+                |one, other| one == other,
+                |route| route_name(route),
+            ),
+            settings,
+        }
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        let kinds = [&self.pools, &self.backends, &self.routes];
+        let counts = kinds.map(|kind| kind.added.count + kind.removed.count + kind.changed.count);
+        counts.iter().sum::<usize>() + self.settings.count
+    }
+}
+
+impl Difference {
+    /// Compares things that are the same when their `key` is.
+    fn between<'a, T: Copy, K: Hash + Eq + 'a>(
+        (before, after): (impl Iterator<Item = T> + Clone, impl Iterator<Item = T>),
+        key: impl Fn(T) -> K,
+        is_equal: impl Fn(T, T) -> bool,
+        name: impl Fn(&T) -> String,
+    ) -> Self {
+        let mut difference = Self::default();
+        let mut old: HashMap<K, T> = before.clone().map(|thing| (key(thing), thing)).collect();
+        for thing in after {
+            match old.remove(&key(thing)) {
+                None => difference.added.push(|| name(&thing)),
+                Some(old) if !is_equal(old, thing) => difference.changed.push(|| name(&thing)),
+                Some(_) => {}
+            }
+        }
+        // In their order in the config.
+        for thing in before.filter(|thing| old.contains_key(&key(*thing))) {
+            difference.removed.push(|| name(&thing));
+        }
+        difference
+    }
+}
+
+impl Names {
+    fn push(&mut self, name: impl FnOnce() -> String) {
+        self.count += 1;
+        if self.shown.len() < NAMES_SHOWN {
+            self.shown.push(name());
+        }
+    }
+
+    /// The names for a log line; `None` when there are none.
+    pub(super) fn text(&self) -> Option<String> {
+        let mut text = self.shown.join(", ");
+        if self.count > self.shown.len() {
+            // Writing to a string cannot fail.
+            let _ = write!(text, " and {} more", self.count - self.shown.len());
+        }
+        (self.count > 0).then_some(text)
+    }
+}
+
+fn backends(config: &Config) -> impl Iterator<Item = (&pool::Settings, &pool::BackendSettings)> + Clone {
+    let pools = config.pools.iter();
+    pools.flat_map(|pool| pool.backends.iter().map(move |backend| (pool, backend)))
+}
+
+fn is_same_beside_backends(one: &pool::Settings, other: &pool::Settings) -> bool {
+    one.strategy.name == other.strategy.name
+        && one.health_check == other.health_check
+        && one.retry == other.retry
+        && one.timeouts == other.timeouts
+        && one.in_flight_per_backend == other.in_flight_per_backend
+        && one.tls == other.tls
+        && one.send_proxy == other.send_proxy
+}
+
+/// What the logs call a route: its host and prefix.
+pub(super) fn route_name(route: &Route) -> String {
+    format!("{}{}", route.host.as_deref().unwrap_or("*"), route.path_prefix)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config;
+
+    fn config(text: &str) -> Config {
+        let loaded = config::from_text(text, "test", Path::new("."), &|_| None);
+        loaded.unwrap_or_else(|report| panic!("{report}")).config
+    }
+
+    fn pools(count: usize) -> Config {
+        let pool = |number| {
+            format!(
+                "  p{number}: {{ backends: [\"http://127.0.0.1:{}\"] }}\n",
+                number + 1
+            )
+        };
+        let pools: String = (0..count).map(pool).collect();
+        config(&format!(
+            "listen: 127.0.0.1:0\npools:\n{pools}routes: [{{ pool: p0 }}]\n"
+        ))
+    }
+
+    #[test]
+    fn the_same_config_has_no_changes() {
+        assert_eq!(Changes::between(&pools(2), &pools(2)).count(), 0);
+    }
+
+    #[test]
+    fn many_names_are_counted() {
+        let changes = Changes::between(&pools(1), &pools(40));
+        let text = changes.pools.added.text().unwrap();
+        assert!(
+            text.starts_with("p1, p2, ") && text.ends_with(", p10 and 29 more"),
+            "{text}"
+        );
+        assert_eq!(changes.count(), 78, "pools and their backends");
+        assert_eq!(
+            Changes::between(&pools(40), &pools(1)).pools.removed.text(),
+            Some(text)
+        );
+    }
+
+    #[test]
+    fn a_pool_whose_settings_are_other_is_changed_and_one_whose_backends_are_is_not() {
+        let with = |keys: &str| {
+            config(&format!(
+                "listen: 127.0.0.1:0\nbackends: [\"http://127.0.0.1:1\"]\n{keys}"
+            ))
+        };
+        let changes = Changes::between(&with(""), &with("retry: { attempts: 1 }\n"));
+        assert_eq!(changes.pools.changed.text().as_deref(), Some("default"));
+        assert_eq!(changes.count(), 1);
+    }
+}
