@@ -11,6 +11,8 @@ use tokio::time::timeout;
 
 use crate::backend::{Backend, Scheme};
 use crate::clock;
+use crate::http1::Malformed;
+use crate::http2::is_begin_of_server;
 use crate::net::{DialError, ProxyHeader, Secured, Stream, connect};
 use crate::tls::Offer;
 
@@ -50,6 +52,9 @@ pub enum ProbeError {
     /// What came is no status line of HTTP/1.
     #[error("answer is not HTTP/1.1")]
     Malformed,
+    /// What came in place of a status line of HTTP/1 is HTTP/2.
+    #[error("{}", Malformed::Http2Response)]
+    Http2,
     /// What came is no HTTP/2.
     #[error("answer is not HTTP/2")]
     NotHttp2,
@@ -191,6 +196,10 @@ async fn read_status(stream: &mut Stream) -> Result<u16, ProbeError> {
     while bytes.len() < MAX_HEAD {
         if stream.read_buf(&mut bytes).await? == 0 {
             return Err(ProbeError::Closed);
+        }
+        // Under TLS another way would have been agreed upon.
+        if stream.is_plain() && is_begin_of_server(&bytes) {
+            return Err(ProbeError::Http2);
         }
         if let Some(status) = final_status(&bytes)? {
             return Ok(status);
@@ -371,6 +380,29 @@ mod tests {
             probed(Script::Answer("hello\r\n"), &check(None)).await,
             Err("answer is not HTTP/1.1".into())
         );
+    }
+
+    /// What servers of gRPC begin with, before they have read anything: SETTINGS, and perhaps the end (RFC 9113 §3.4).
+    #[tokio::test]
+    async fn a_backend_that_speaks_http2_is_told_from_one_that_closes_and_one_that_hangs() {
+        let settings = "\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0\x64";
+        let goaway = "\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x01";
+        for script in [
+            Script::Answer("\0\0\0\x04\0\0\0\0\0"),
+            Script::Answer(settings),
+            Script::AnswerAndHang(settings),
+            Script::Answer(goaway),
+        ] {
+            let reason = probed(script, &check(None)).await.unwrap_err();
+            assert!(
+                reason.contains("seems to speak HTTP/2") && reason.contains("h2c://"),
+                "{reason}"
+            );
+        }
+        for other in ["\0\0\x06\x04", "\0\0\x06\x04\x01\0\0\0\0"] {
+            let reason = probed(Script::Answer(other), &check(None)).await;
+            assert_eq!(reason, Err("connection closed before an answer".into()));
+        }
     }
 
     #[tokio::test]

@@ -22,6 +22,8 @@ pub(super) const DEADLINE: Duration = Duration::from_secs(20);
 pub(super) enum Script {
     /// Reads the request, writes this and closes.
     Answer(&'static str),
+    /// Reads the request, writes this and leaves the connection open.
+    AnswerAndHang(&'static str),
     /// Reads the request and never answers.
     Hang,
 }
@@ -89,9 +91,14 @@ async fn serve(mut stream: TcpStream, script: Script, on_request: mpsc::Sender<S
     }
     on_request.send(request).await.unwrap();
     match script {
-        Script::Answer(bytes) => stream.write_all(bytes.as_bytes()).await.unwrap(),
-        // Until the probe gives up.
-        Script::Hang => while !matches!(stream.read(&mut buffer).await, Ok(0) | Err(_)) {},
+        Script::Answer(bytes) | Script::AnswerAndHang(bytes) => {
+            stream.write_all(bytes.as_bytes()).await.unwrap();
+        }
+        Script::Hang => {}
+    }
+    // Until the probe gives up.
+    if !matches!(script, Script::Answer(_)) {
+        while !matches!(stream.read(&mut buffer).await, Ok(0) | Err(_)) {}
     }
 }
 

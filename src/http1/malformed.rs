@@ -49,6 +49,9 @@ pub enum Malformed {
     /// The first line is not `version SP status [SP reason]`, or the status lies outside 100 to 599 (RFC 9112 §4).
     #[error("malformed status line")]
     BadStatusLine,
+    /// Frames of HTTP/2 where a status line is due (RFC 9113 §3.4).
+    #[error("the backend seems to speak HTTP/2, as gRPC servers do: use h2c:// instead of http:// for it")]
+    Http2Response,
     /// A line that continues the one before it, or white space before the first field (RFC 9112 §2.2, §5.2).
     #[error("folded field line")]
     ObsFold,
@@ -122,7 +125,7 @@ pub enum Malformed {
 
 impl Malformed {
     /// Every reason, in the order in which the documentation lists them.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 39] = [
         Self::BareLf,
         Self::BareCr,
         Self::ControlByte,
@@ -138,6 +141,7 @@ impl Malformed {
         Self::BadEscape,
         Self::TargetTooLong,
         Self::BadStatusLine,
+        Self::Http2Response,
         Self::ObsFold,
         Self::BadFieldName,
         Self::FieldTooLong,
@@ -194,6 +198,7 @@ impl Malformed {
             Self::BadEscape => "bad_escape",
             Self::TargetTooLong => "target_too_long",
             Self::BadStatusLine => "bad_status_line",
+            Self::Http2Response => "http2_response",
             Self::ObsFold => "obs_fold",
             Self::BadFieldName => "bad_field_name",
             Self::FieldTooLong => "field_too_long",

@@ -42,6 +42,18 @@ pub(super) const MAX_FRAME_SIZE: u16 = 5;
 pub(super) const MAX_HEADER_LIST_SIZE: u16 = 6;
 pub(super) const ENABLE_CONNECT_PROTOCOL: u16 = 8;
 
+/// Whether what a server has sent first is HTTP/2: whatever it was sent, a server begins with SETTINGS (RFC 9113 §3.4), and some say
+/// GOAWAY at once to what is no preface. For telling people; nothing is decided by it.
+pub fn is_begin_of_server(bytes: &[u8]) -> bool {
+    Head::parse(bytes).is_some_and(|head| {
+        let is_settings = head.kind == SETTINGS && head.length.is_multiple_of(SETTING);
+        let is_goaway = head.kind == GOAWAY && head.length >= 8;
+        // A length that takes one byte: no other protocol of servers begins with two of zero.
+        let is_short = head.length <= 255 && head.flags == 0 && head.stream == 0;
+        (is_settings || is_goaway) && is_short
+    })
+}
+
 /// The head of a frame.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Head {

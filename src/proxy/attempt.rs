@@ -9,8 +9,9 @@ use super::fields::{self, AnswerContext};
 use super::waits::Wait;
 use super::{Exchange, Failure};
 use crate::head::{BodyLength, FieldName, ResponseHead, Version};
-use crate::http1::{self, BodyError, Encoder, Kind};
-use crate::message::{self, HeadError, TransferError, Waiting};
+use crate::http1::{self, BodyError, Encoder, Kind, Malformed};
+use crate::http2;
+use crate::message::{self, Connection, HeadError, TransferError, Waiting};
 use crate::pool::{BackendConnection, Member, Pool};
 use crate::retry::Cause;
 
@@ -234,6 +235,7 @@ impl Attempt<'_> {
         let end = match message::poll_head(context, connection, scan, (Kind::Response, limits), buffers) {
             Poll::Ready(Ok(Some(end))) => end,
             Poll::Ready(Err(HeadError::Malformed(reason))) => {
+                let reason = what_was_sent(reason, connection);
                 return Poll::Ready(Err(Failure::AnswerMalformed(reason)));
             }
             Poll::Ready(Ok(None) | Err(_)) => return Poll::Ready(Err(Failure::BackendReset)),
@@ -318,6 +320,15 @@ impl Attempt<'_> {
     }
 }
 
+/// Why an answer is malformed, told more exactly where the backend speaks HTTP/2: that is a mistake in the config.
+fn what_was_sent(reason: Malformed, connection: &Connection) -> Malformed {
+    let is_http2 = connection.is_plain() && http2::is_begin_of_server(connection.input.unread());
+    match is_http2 {
+        true => Malformed::Http2Response,
+        false => reason,
+    }
+}
+
 /// Whether a 101 switches to what was asked for, and to nothing else (RFC 9110 §7.8).
 fn is_switch_to_websocket(head: &ResponseHead, bytes: &[u8]) -> bool {
     let mut tokens = head.values(bytes, FieldName::Upgrade);
@@ -380,5 +391,30 @@ impl Exchange<'_> {
             }
         }
         backend.connection.input.consume(backend.answer_end);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+    use crate::buffer::Buffer;
+    use crate::net::Stream;
+
+    #[tokio::test]
+    async fn frames_of_http2_in_place_of_a_status_line_are_told() {
+        let told = |bytes: &[u8]| {
+            let (ours, _theirs) = UnixStream::pair().unwrap();
+            let mut connection = Connection::new(Stream::from(OwnedFd::from(ours)));
+            connection.input = Buffer::of(bytes.to_vec());
+            what_was_sent(Malformed::BadStatusLine, &connection)
+        };
+        assert_eq!(
+            told(b"\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0\x64"),
+            Malformed::Http2Response
+        );
+        assert_eq!(told(b"SSH-2.0-x\r\n"), Malformed::BadStatusLine);
     }
 }

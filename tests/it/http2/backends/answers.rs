@@ -5,6 +5,7 @@ use std::thread;
 use h2::Reason;
 
 use super::{DATA, END_HEADERS, END_STREAM, GET, HEADERS, POST, asked, before, http2_client, reset};
+use crate::support::Proxy;
 use crate::support::http2::{Frames, literal, status_block};
 use crate::support::http2_backend::{FramesBackend, Http2Backend, Seen};
 
@@ -235,4 +236,21 @@ fn a_push_is_refused() {
     held.send(5, END_HEADERS, stream, &block);
     assert_eq!(held.goodbye(), Some(Reason::PROTOCOL_ERROR));
     assert_eq!(client.read().status(), 502);
+}
+
+/// A server of gRPC or HTTP/2 behind `http://`, which is the usual mistake: the word why it is down says what to write.
+#[test]
+fn a_backend_behind_http_that_speaks_http2_is_told() {
+    let backend = Http2Backend::start();
+    let url = backend.url().replace("h2c://", "http://");
+    let proxy = Proxy::before(&[])
+        .backend(&url)
+        .config("health_check: { interval: 1s, unhealthy_after: 1 }")
+        .start();
+    let line = proxy.wait_for_message(0, "backend is down");
+    let reason = line["reason"].as_str().unwrap();
+    assert!(
+        reason.contains("seems to speak HTTP/2") && reason.contains("h2c://"),
+        "{line}"
+    );
 }
