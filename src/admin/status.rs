@@ -100,11 +100,13 @@ pub struct PoolStatus {
     pub name: String,
     /// The name of its strategy, as in the config.
     pub strategy: String,
+    /// Backends that may get requests, backups included.
+    pub eligible: u64,
     /// Its backends, in the order of the config.
     pub backends: Vec<BackendStatus>,
 }
 
-/// Whether a backend gets requests.
+/// How a backend is. Whether it gets requests depends on its weight too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BackendState {
@@ -112,8 +114,8 @@ pub enum BackendState {
     Up,
     /// It gets none until it has recovered.
     Down,
-    /// It gets requests, but no check has ended yet.
-    Unchecked,
+    /// It gets requests, but no check has ended yet, or there are none.
+    Unknown,
     /// It gets none because an operator said so.
     Draining,
 }
@@ -123,9 +125,11 @@ pub enum BackendState {
 pub struct BackendStatus {
     /// Its URL as configured.
     pub url: String,
-    /// Whether it gets requests.
+    /// How it is.
     pub state: BackendState,
-    /// Why it does not; `None` when it does.
+    /// Whether it may get requests.
+    pub eligible: bool,
+    /// Why it may not; `None` when it may.
     pub why: Option<String>,
     /// The last health check that ended.
     pub last_check: Option<CheckStatus>,
@@ -173,6 +177,6 @@ pub struct CheckStatus {
     pub healthy: bool,
     /// The status that was answered; `None` for kinds without one and when there was no answer.
     pub status: Option<u16>,
-    /// What went wrong.
-    pub error: Option<String>,
+    /// What went wrong; `None` when nothing did.
+    pub reason: Option<String>,
 }

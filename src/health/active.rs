@@ -39,6 +39,8 @@ pub struct Change {
 pub struct Watch {
     /// The backend.
     pub backend: Arc<Backend>,
+    /// The name of its pool, for the log.
+    pub pool: Arc<str>,
     /// Where what is found is written down.
     pub health: Arc<Health>,
     /// How it is probed.
@@ -54,6 +56,7 @@ pub struct Watch {
 pub async fn watch(watch: Watch, on_change: mpsc::Sender<Change>) {
     let Watch {
         backend,
+        pool,
         health,
         check,
         lookup,
@@ -62,6 +65,7 @@ pub async fn watch(watch: Watch, on_change: mpsc::Sender<Change>) {
     let tracker = Tracker::new(&check, health.status().state);
     let mut watcher = Watcher {
         backend,
+        pool,
         health,
         lookup,
         tracker,
@@ -76,6 +80,7 @@ pub async fn watch(watch: Watch, on_change: mpsc::Sender<Change>) {
 
 struct Watcher {
     backend: Arc<Backend>,
+    pool: Arc<str>,
     health: Arc<Health>,
     lookup: Option<Arc<Lookup>>,
     tracker: Tracker,
@@ -177,10 +182,10 @@ impl Watcher {
 
     fn log(&self, status: &Status) {
         let backend = &self.backend.address;
-        let state = status.state.as_str();
+        let (pool, state) = (&*self.pool, status.state.as_str());
         match &status.why {
-            Some(reason) => tracing::warn!(%backend, state, %reason, "Backend is down"),
-            None => tracing::info!(%backend, state, "Backend is {state}"),
+            Some(reason) => tracing::warn!(%backend, pool, state, %reason, "Backend is down"),
+            None => tracing::info!(%backend, pool, state, "Backend is {state}"),
         }
     }
 
@@ -228,6 +233,7 @@ mod tests {
         ) -> Self {
             Self::of(Watch {
                 backend: Arc::clone(backend),
+                pool: "p".into(),
                 health,
                 check,
                 lookup,
@@ -306,6 +312,7 @@ mod tests {
         let scripted = Scripted::start(OK).await;
         let watched = Watched::of(Watch {
             backend: scripted.backend(),
+            pool: "p".into(),
             health: Health::new(),
             check: check(None),
             lookup: None,

@@ -24,7 +24,8 @@ impl Exchange<'_> {
         if self.is_grpc {
             self.record.replied(200);
             self.record.grpc_status = Some(grpc::status_of(failure));
-            write_grpc(failure, self.client);
+            let id = self.identity.request_id(self.head);
+            write_grpc((failure, id), self.client);
             let keep_alive = self.keeps_client(may_keep);
             return self.flush_reply(keep_alive).await;
         }
@@ -89,7 +90,7 @@ impl Exchange<'_> {
 }
 
 /// The reply to a call of gRPC: trailers alone, which are a head that nothing follows. Of HTTP it is a success.
-fn write_grpc(failure: Failure, client: &mut Client) {
+fn write_grpc((failure, id): (Failure, &[u8]), client: &mut Client) {
     let worker = Rc::clone(&client.worker);
     let Some(stream) = client.connection.http2() else {
         return;
@@ -98,6 +99,7 @@ fn write_grpc(failure: Failure, client: &mut Client) {
     write_status(200, &mut lines);
     write_field(b"date", &worker.date(), &mut lines);
     write_field(b"content-type", grpc::MEDIA, &mut lines);
+    write_request_id(id, &mut lines);
     if failure.status() == 503 {
         write_field(b"retry-after", RETRY_AFTER, &mut lines);
     }
@@ -166,6 +168,18 @@ async fn flush(client: &mut Client, waits: &mut Waits) -> Result<(), Failure> {
     .await
 }
 
+/// What of a request's id is repeated to the client: a trusted proxy may have sent anything, and this needs no escape anywhere.
+fn repeatable(id: &[u8]) -> impl Iterator<Item = &u8> {
+    id.iter()
+        .filter(|byte| byte.is_ascii_alphanumeric() || b"-_.:+/=".contains(byte))
+}
+
+fn write_request_id(id: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(b"X-Request-Id: ");
+    out.extend(repeatable(id));
+    out.extend_from_slice(b"\r\n");
+}
+
 /// Whether JSON is asked for by name.
 fn wants_json(head: &RequestHead) -> bool {
     head.values(FieldName::Accept)
@@ -224,6 +238,9 @@ impl Reply<'_> {
         if let Some(location) = self.location {
             write_field(b"Location", location, out);
         }
+        if let Some(id) = self.request_id {
+            write_request_id(id, out);
+        }
         out.extend_from_slice(b"Content-Length: ");
         write_number(length as u64, out);
         out.extend_from_slice(b"\r\n");
@@ -233,6 +250,11 @@ impl Reply<'_> {
         write_number(u64::from(self.status), body);
         for part in [" ", reason_phrase(self.status), ": ", self.word, "\n"] {
             body.extend_from_slice(part.as_bytes());
+        }
+        if let Some(id) = self.request_id {
+            body.extend_from_slice(b"request_id: ");
+            body.extend(repeatable(id));
+            body.push(b'\n');
         }
         b"text/plain; charset=utf-8"
     }
@@ -245,11 +267,7 @@ impl Reply<'_> {
         }
         if let Some(id) = self.request_id {
             body.extend_from_slice(b",\"request_id\":\"");
-            // A trusted proxy may have sent anything; only what needs no escape is repeated.
-            body.extend(
-                id.iter()
-                    .filter(|byte| byte.is_ascii_alphanumeric() || b"-_.:+/=".contains(byte)),
-            );
+            body.extend(repeatable(id));
             body.push(b'"');
         }
         body.extend_from_slice(b"}\n");

@@ -3,6 +3,7 @@
 mod assemble;
 mod certificates;
 mod changes;
+mod eligible;
 mod limits;
 mod listeners;
 mod reload;
@@ -29,6 +30,7 @@ use crate::proxy::Shared;
 use crate::tasks::Tasks;
 use crate::telemetry::Logs;
 use crate::telemetry::metrics::WorkerCounters;
+use eligible::WithoutEligible;
 use reload::{Reloads, Successor};
 use signals::{Event, Signals};
 use view::{Changing, Facts};
@@ -130,6 +132,7 @@ struct Server {
     workers: Vec<WorkerThread>,
     stop: watch::Sender<Stop>,
     watchers: Watchers,
+    without_eligible: WithoutEligible,
     changes: mpsc::Receiver<Change>,
     commands: mpsc::Receiver<Command>,
     signals: Signals,
@@ -212,6 +215,7 @@ impl Server {
             workers,
             stop,
             watchers,
+            without_eligible: WithoutEligible::at_start(&pools),
             changes,
             commands,
             signals,
@@ -252,12 +256,14 @@ impl Server {
         while let Ok(change) = self.changes.try_recv() {
             changed.push(change);
         }
-        for pool in &self.facts.shared.snapshot().pools {
+        let snapshot = self.facts.shared.snapshot();
+        for pool in &snapshot.pools {
             if changed.iter().any(|change| pool.member(change.backend).is_some()) {
                 pool.refresh();
             }
         }
         self.facts.shared.changed();
+        self.without_eligible.look_at(&snapshot.pools);
     }
 
     /// Puts in force what a reload has read; where that has failed, nothing changes.
@@ -266,7 +272,9 @@ impl Server {
             self.drain = successor.drain;
             certificates::adopt(&self.facts.listeners, &successor.listeners);
             self.reloads.put_in_force(successor.snapshot, successor.config);
-            self.watchers.watch(&self.facts.shared.snapshot().pools);
+            let snapshot = self.facts.shared.snapshot();
+            self.watchers.watch(&snapshot.pools);
+            self.without_eligible.look_at(&snapshot.pools);
             self.facts.changing().config_text = successor.text;
             successor.told
         });

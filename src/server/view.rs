@@ -192,6 +192,7 @@ fn pool_status(pool: &Pool) -> PoolStatus {
     PoolStatus {
         name: pool.settings.name.to_string(),
         strategy: pool.settings.strategy.name.to_owned(),
+        eligible: pool.members.iter().filter(|member| member.is_eligible()).count() as u64,
         backends: pool.members.iter().map(|member| backend_status(member)).collect(),
     }
 }
@@ -200,21 +201,23 @@ fn backend_status(member: &Member) -> BackendStatus {
     let backend = &member.backend;
     let health = member.health.status();
     let is_drained = member.is_drained.load(Ordering::Relaxed);
+    let weight = backend.weight.load(Ordering::Relaxed);
     BackendStatus {
         url: backend.address.url.clone(),
+        eligible: member.is_eligible(),
         state: match health.state {
             _ if is_drained => BackendState::Draining,
             State::Up => BackendState::Up,
             State::Down => BackendState::Down,
-            State::Unknown => BackendState::Unchecked,
+            State::Unknown => BackendState::Unknown,
         },
-        why: if is_drained {
-            Some("drained".to_owned())
-        } else {
-            health.why.as_deref().map(str::to_owned)
+        why: match health.why.as_deref() {
+            _ if is_drained => Some("drained".to_owned()),
+            None if weight == 0 => Some("weight 0".to_owned()),
+            why => why.map(str::to_owned),
         },
         last_check: health.probed.as_ref().map(check_status),
-        weight: backend.weight.load(Ordering::Relaxed),
+        weight,
         backup: backend.is_backup,
         in_flight: u64::from(backend.in_flight.0.load(Ordering::Relaxed)),
         attempts: backend.totals.attempts.load(Ordering::Relaxed),
@@ -228,7 +231,7 @@ fn check_status(probed: &Probed) -> CheckStatus {
         duration_ms: probed.took.as_secs_f64() * 1000.0,
         healthy: probed.error.is_none(),
         status: probed.status_code,
-        error: probed.error.as_deref().map(str::to_owned),
+        reason: probed.error.as_deref().map(str::to_owned),
     }
 }
 
@@ -237,7 +240,8 @@ fn pool_sample(pool: &Pool) -> PoolSample {
         let status = backend_status(member);
         BackendSample {
             url: status.url,
-            is_eligible: member.is_eligible(),
+            is_up: matches!(status.state, BackendState::Up | BackendState::Unknown),
+            is_eligible: status.eligible,
             weight: status.weight,
             in_flight: status.in_flight,
             attempts: status.attempts,

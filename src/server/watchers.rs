@@ -54,14 +54,16 @@ impl Watchers {
                 let id = member.backend.id;
                 match before.remove(&id).filter(|(kept, _)| kept == check) {
                     Some(watched) => drop(self.probes.insert(id, watched)),
-                    None => new.push((check, member)),
+                    None => new.push((pool, member)),
                 }
             }
         }
         let count = new.len();
-        for (nth, (check, member)) in new.into_iter().enumerate() {
+        for (nth, (pool, member)) in new.into_iter().enumerate() {
+            let check = &pool.settings.health_check;
             let watch = health::Watch {
                 backend: Arc::clone(&member.backend),
+                pool: Arc::clone(&pool.settings.name),
                 health: Arc::clone(&member.health),
                 check: check.clone(),
                 lookup: self.names.lookup_of(&member.backend),

@@ -1,6 +1,10 @@
 //! Which backend gets which request.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+
+use serde_json::Value;
 
 use crate::support::{Answer, Backend, Proxy, Request};
 
@@ -110,4 +114,95 @@ fn routes_go_by_host_and_by_whole_segments_of_the_path() {
     assert_eq!(ask("API.test:80", "/a/../v1"), "api");
     assert_eq!(ask("api.test", "/v10"), "all");
     assert_eq!(ask("other.test", "/v1"), "all");
+}
+
+/// The status of the one pool, and the value of a metric of its one backend.
+fn shown(proxy: &Proxy, metric: &str) -> (Value, Option<String>) {
+    let status: Value = serde_json::from_slice(&proxy.get_admin("/api/v1/status").body).expect("JSON");
+    let metrics = proxy.get_admin("/metrics").text();
+    let mut lines = metrics.lines();
+    let line = lines.find(|line| line.starts_with(&format!("{metric}{{")));
+    let value = line.and_then(|line| line.rsplit(' ').next()).map(str::to_owned);
+    (status["pools"][0].clone(), value)
+}
+
+#[test]
+fn a_backend_of_weight_zero_is_up_and_not_eligible_in_the_status_and_in_the_metrics() {
+    let backend = Backend::saying("");
+    let proxy = Proxy::before(&[]).config(&format!(
+        "backends: [{{ url: \"{}\", weight: 0 }}]\nhealth_check: {{ interval: 1s }}",
+        backend.url()
+    ));
+    let proxy = proxy.start();
+    let line = proxy.wait_for_message(0, "pool has no eligible backend");
+    assert_eq!(
+        (&line["pool"], &line["level"]),
+        (&"default".into(), &"WARN".into())
+    );
+    proxy.wait_for_message(0, "backend is up");
+    let (pool, up) = shown(&proxy, "evenkeel_backend_up");
+    let told = &pool["backends"][0];
+    assert_eq!(
+        (&told["state"], up.as_deref()),
+        (&"up".into(), Some("1")),
+        "{told}"
+    );
+    let (pool, eligible) = shown(&proxy, "evenkeel_backend_eligible");
+    let told = &pool["backends"][0];
+    assert_eq!(
+        (&told["eligible"], eligible.as_deref()),
+        (&false.into(), Some("0")),
+        "{told}"
+    );
+    assert_eq!(
+        (&told["why"], &pool["eligible"]),
+        (&"weight 0".into(), &0.into()),
+        "{pool}"
+    );
+}
+
+#[test]
+fn a_pool_that_loses_its_last_eligible_backend_and_gets_it_back_is_told() {
+    let is_well = Arc::new(AtomicBool::new(false));
+    let its = Arc::clone(&is_well);
+    let backend = Backend::start(move |_| match its.load(Ordering::Relaxed) {
+        true => Answer::ok("well"),
+        false => Answer::status(500, "no"),
+    });
+    let config = "pools:\n  api:\n    backends: [\"URL\"]\n    \
+                  health_check: { path: /, interval: 1s, healthy_after: 1, unhealthy_after: 1 }\nroutes: [{ pool: api }]";
+    let proxy = Proxy::before(&[])
+        .config(&config.replace("URL", &backend.url()))
+        .start();
+    let down = proxy.wait_for_message(0, "backend is down");
+    assert_eq!(
+        (&down["pool"], &down["reason"]),
+        (&"api".into(), &"status 500".into()),
+        "{down}"
+    );
+    let none = proxy.wait_for_message(0, "pool has no eligible backend");
+    assert_eq!(
+        (&none["pool"], &none["level"]),
+        (&"api".into(), &"WARN".into()),
+        "{none}"
+    );
+    let (pool, _) = shown(&proxy, "evenkeel_backend_up");
+    let told = &pool["backends"][0];
+    assert_eq!(
+        (&told["why"], &told["last_check"]["reason"]),
+        (&"status 500".into(), &"status 500".into())
+    );
+    is_well.store(true, Ordering::Relaxed);
+    let up = proxy.wait_for_message(0, "backend is up");
+    assert_eq!(up["pool"], "api", "{up}");
+    let again = proxy.wait_for_message(0, "pool has an eligible backend again");
+    assert_eq!(
+        (&again["pool"], &again["level"]),
+        (&"api".into(), &"INFO".into()),
+        "{again}"
+    );
+    let count = |beginning: &str| {
+        proxy.count_so_far(|line| line["msg"].as_str().is_some_and(|msg| msg.starts_with(beginning)))
+    };
+    assert_eq!((count("Pool has no"), count("Pool has an")), (1, 1));
 }

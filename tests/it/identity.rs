@@ -1,7 +1,8 @@
 //! Who a request comes from and where it goes: what a client says of itself is believed from trusted proxies only, and
 //! the path that chose the pool is the path that its backend gets.
 
-use crate::support::{Answer, Backend, Builder, Proxy, Request};
+use crate::support::http2::{self, Http2};
+use crate::support::{Answer, Backend, Builder, Proxy, Request, refusing_address};
 
 const CONFIG: &str = "workers: 1\nhealth_check: { kind: none }";
 
@@ -301,4 +302,42 @@ fn the_host_that_was_routed_is_the_host_that_is_forwarded() {
         client.send(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"));
         assert_eq!(client.read().status(), 400, "{host}");
     }
+}
+
+/// Whoever complains of an error can name its line in the log.
+#[test]
+fn our_own_responses_carry_the_id_of_their_request() {
+    let (refusing, _bound) = refusing_address();
+    let proxy = Proxy::before(&[])
+        .backend(&format!("http://{refusing}"))
+        .config("health_check: { kind: none }")
+        .start();
+    for accept in ["*/*", "application/json"] {
+        let path = format!("/{}", accept.len());
+        let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nAccept: {accept}\r\n\r\n");
+        let got = proxy.client().send(request).read();
+        let line = proxy.access_line(&path);
+        let id = line["request_id"].as_str().expect("an id");
+        assert_eq!(
+            (got.status(), got.field("x-request-id")),
+            (503, Some(id)),
+            "{accept}"
+        );
+        assert!(got.text().contains(id), "{accept}: {}", got.text());
+    }
+    let client = Http2::connect(proxy.address());
+    let got = client.get("/http2");
+    let line = proxy.access_line("/http2");
+    let id = line["request_id"].as_str().expect("an id");
+    assert_eq!(
+        (got.head.status().as_u16(), got.field("x-request-id")),
+        (503, Some(id))
+    );
+    assert!(got.text().contains(id), "{}", got.text());
+    let mut call = http2::request("POST", "/grpc");
+    let media = "application/grpc".parse().expect("a value");
+    call.headers_mut().insert("content-type", media);
+    let got = client.ask(call, b"").expect("a status");
+    let line = proxy.access_line("/grpc");
+    assert_eq!(got.field("x-request-id"), line["request_id"].as_str());
 }

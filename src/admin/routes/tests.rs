@@ -68,13 +68,14 @@ fn shown_status() -> Status {
     let backend = BackendStatus {
         url: "http://localhost:8001".to_owned(),
         state: BackendState::Down,
+        eligible: false,
         why: Some("connection refused".to_owned()),
         last_check: Some(CheckStatus {
             time: Time::from(UNIX_EPOCH),
             duration_ms: 0.25,
             healthy: false,
             status: None,
-            error: Some("connection refused".to_owned()),
+            reason: Some("connection refused".to_owned()),
         }),
         weight: 1,
         backup: false,
@@ -109,6 +110,7 @@ fn shown_status() -> Status {
         pools: vec![PoolStatus {
             name: "default".to_owned(),
             strategy: "round_robin".to_owned(),
+            eligible: 0,
             backends: vec![backend],
         }],
     }

@@ -55,9 +55,9 @@ pub struct Entry<'a> {
     pub request_id: Option<&'a [u8]>,
     /// Attempts made, 0 when no backend was tried.
     pub attempts: u32,
-    /// Bytes of the request's body that came in.
+    /// Bytes of the request that came in, head and body; over HTTP/2 the head as it was decoded.
     pub bytes_received: u64,
-    /// Bytes of the answer's body that went out.
+    /// Bytes of the response that went out, head and body; over HTTP/2 the body only.
     pub bytes_sent: u64,
     /// From the start of the last attempt to the head of its answer.
     pub backend_time: Option<Duration>,

@@ -41,7 +41,9 @@ pub struct PoolSample {
 pub struct BackendSample {
     /// Its URL as configured.
     pub url: String,
-    /// Whether it may get requests: neither down nor draining.
+    /// Whether it is neither down nor draining.
+    pub is_up: bool,
+    /// Whether it may get requests: it is up and its weight is not 0.
     pub is_eligible: bool,
     /// Its share, 0 to 256.
     pub weight: u32,

@@ -115,12 +115,12 @@ pub const METRICS: &[Metric] = &[
     ),
     counter(
         "evenkeel_received_bytes_total",
-        "Bytes of request bodies that came in.",
+        "Bytes of requests received from clients, heads and bodies (HTTP/2: heads once decoded).",
         Source::Threads(|thread| thread.bytes_received.value()),
     ),
     counter(
         "evenkeel_sent_bytes_total",
-        "Bytes of answers' bodies that went out.",
+        "Bytes of responses sent to clients, heads and bodies (HTTP/2: bodies only).",
         Source::Threads(|thread| thread.bytes_sent.value()),
     ),
     counter(
@@ -160,7 +160,7 @@ pub const METRICS: &[Metric] = &[
     ),
     counter(
         "evenkeel_tls_handshakes_failed_total",
-        "Client connections on which TLS did not come about, by why.",
+        "Failed TLS handshakes with clients, by reason.",
         Source::Each {
             label: "reason",
             values: || HandshakeFailure::ALL.map(HandshakeFailure::name).to_vec(),
@@ -177,7 +177,7 @@ pub const METRICS: &[Metric] = &[
     ),
     counter(
         "evenkeel_timeouts_total",
-        "Timeouts that ran out, by their key in the config.",
+        "Timeouts that ran out while a request was served, by kind; `first_byte` counts `request` too, and `stream_idle` every pause of a response body.",
         Source::Each {
             label: "kind",
             values: || Timeout::ALL.map(Timeout::name).to_vec(),
@@ -200,12 +200,12 @@ pub const METRICS: &[Metric] = &[
     ),
     counter(
         "evenkeel_backend_connections_opened_total",
-        "Connections to backends that were dialled and came about.",
+        "Connections to backends established for requests; those of health checks are not counted.",
         Source::Threads(|thread| thread.backend_connections_opened.value()),
     ),
     counter(
         "evenkeel_backend_connections_reused_total",
-        "Attempts that found an idle backend connection.",
+        "Attempts that used a backend connection established before: an idle one, or one shared over HTTP/2.",
         Source::Threads(|thread| thread.backend_connections_reused.value()),
     ),
     gauge(
@@ -220,7 +220,12 @@ pub const METRICS: &[Metric] = &[
     ),
     gauge(
         "evenkeel_backend_up",
-        "1 when the backend may get requests, 0 when it is down or draining.",
+        "1 when the backend is up or was not checked yet, 0 when it is down or draining: its state, whatever its weight.",
+        Source::Backends(|backend| u64::from(backend.is_up)),
+    ),
+    gauge(
+        "evenkeel_backend_eligible",
+        "1 when the backend may get requests, 0 when it is down, draining, or has a weight of 0.",
         Source::Backends(|backend| u64::from(backend.is_eligible)),
     ),
     gauge(

@@ -20,6 +20,7 @@ fn snapshot() -> Snapshot {
     }
     let backend = BackendSample {
         url: "http://a:8001".to_owned(),
+        is_up: true,
         is_eligible: true,
         weight: 3,
         in_flight: 2,
@@ -29,6 +30,7 @@ fn snapshot() -> Snapshot {
     };
     let odd = BackendSample {
         url: "http://b\"\\\n:8002".to_owned(),
+        is_up: false,
         is_eligible: false,
         ..backend.clone()
     };
