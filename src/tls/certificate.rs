@@ -6,15 +6,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use x509_parser::prelude::{ASN1Time, FromDer, GeneralName, X509Certificate};
 
-use super::provider;
+use super::{pem, provider};
 
 /// Largest file, in bytes, that is read: all the authorities of a machine take a fiftieth of it.
 const LARGEST_FILE: u64 = 16 << 20;
+
+/// What is looked for in the file of a key.
+const KEY: &str = "private key";
 
 /// Where a certificate and its key are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +46,7 @@ pub struct Certificate {
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
     /// It cannot be read.
-    #[error("cannot read {path}: {source}")]
+    #[error("cannot read {path}: {source}{}", hint(source))]
     Read {
         /// The file.
         path: PathBuf,
@@ -51,12 +54,22 @@ pub enum CertificateError {
         source: std::io::Error,
     },
     /// It is no PEM, or has none of what it is to have.
-    #[error("{path} has no {what} in PEM")]
+    #[error("{path} has no {what} in PEM: {holds}")]
     Empty {
         /// The file.
         path: PathBuf,
         /// What was looked for.
         what: &'static str,
+        /// What is there.
+        holds: String,
+    },
+    /// The key needs a passphrase.
+    #[error(
+        "encrypted private keys are not supported: `openssl pkey -in {path} -out NEW.key` writes the one in {path} without its passphrase"
+    )]
+    Encrypted {
+        /// The file.
+        path: PathBuf,
     },
     /// What it has cannot be used.
     #[error("{path} cannot be used: {reason}")]
@@ -83,10 +96,30 @@ impl CertificateError {
     /// The file that has to be looked at; of two that do not belong together, the key.
     pub fn path(&self) -> Option<&PathBuf> {
         match self {
-            Self::Read { path, .. } | Self::Empty { path, .. } | Self::Unusable { path, .. } => Some(path),
+            Self::Read { path, .. }
+            | Self::Empty { path, .. }
+            | Self::Encrypted { path }
+            | Self::Unusable { path, .. } => Some(path),
             Self::Mismatch { key, .. } => Some(key),
             Self::NoAuthorities => None,
         }
+    }
+
+    /// Whether it is the key of `files` that has to be looked at. Both may be in one file.
+    pub fn is_of_key(&self, files: &Files) -> bool {
+        match self {
+            Self::Empty { what, .. } if files.cert == files.key => *what == KEY,
+            Self::Encrypted { .. } | Self::Mismatch { .. } => true,
+            _ => files.cert != files.key && self.path() == Some(&files.key),
+        }
+    }
+}
+
+/// What to do about a file that cannot be read.
+fn hint(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::PermissionDenied => " (the user that runs this process may not read it)",
+        _ => "",
     }
 }
 
@@ -156,9 +189,10 @@ pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, 
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     match found {
         Ok(chain) if !chain.is_empty() => Ok(chain),
-        Ok(_) | Err(pem::Error::NoItemsFound) => Err(CertificateError::Empty {
+        Ok(_) | Err(PemError::NoItemsFound) => Err(CertificateError::Empty {
             path: path.to_owned(),
             what: "certificate",
+            holds: pem::holds(&bytes),
         }),
         Err(error) => Err(unusable(path, &error)),
     }
@@ -168,12 +202,14 @@ pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, 
 pub(super) fn key(path: &Path) -> Result<PrivateKeyDer<'static>, CertificateError> {
     let bytes = read_file(path)?;
     PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| match error {
-        pem::Error::NoItemsFound if memchr::memmem::find(&bytes, b"ENCRYPTED PRIVATE KEY").is_some() => {
-            unusable(path, &"the key has a passphrase, and nobody is there to enter it")
-        }
-        pem::Error::NoItemsFound => CertificateError::Empty {
+        // The old form is base64 of what no key begins with, and has fields before it: an error of another kind.
+        _ if pem::has_encrypted_key(&bytes) => CertificateError::Encrypted {
             path: path.to_owned(),
-            what: "private key",
+        },
+        PemError::NoItemsFound => CertificateError::Empty {
+            path: path.to_owned(),
+            what: KEY,
+            holds: pem::holds(&bytes),
         },
         error => unusable(path, &error),
     })

@@ -7,6 +7,7 @@ mod certificate;
 mod client;
 mod failure;
 mod files;
+mod pem;
 mod server;
 #[cfg(test)]
 #[path = "../../tests/it/support/authority.rs"]

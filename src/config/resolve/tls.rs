@@ -86,14 +86,14 @@ pub(super) fn pool(pool: &Reader<'_>, is_spoken: bool) -> Option<Client> {
     if let (Some(one), None) | (None, Some(one)) = (cert, key) {
         report(&tls, one.place, "`cert` and `key` go together".to_owned());
     }
-    let files = cert.zip(key).map(|(cert, key)| Files {
+    let own = cert.zip(key).map(|(cert, key)| Files {
         cert: pool.cx.path(cert.text),
         key: pool.cx.path(key.text),
     });
     let settings = ClientSettings {
         ca: ca.map(|written| pool.cx.path(written.text)),
         server_name: server_name.map(|written| written.text.to_owned()),
-        certificate: files,
+        certificate: own.clone(),
         danger_skip_verify: tls.flag("danger_skip_verify", None),
     };
     if settings.danger_skip_verify
@@ -111,9 +111,15 @@ pub(super) fn pool(pool: &Reader<'_>, is_spoken: bool) -> Option<Client> {
             Some(client)
         }
         Err(error) => {
+            let is_of_key = own.as_ref().is_some_and(|files| error.is_of_key(files));
             let written = error.path().and_then(|path| {
                 let is_it = |written: &Written<'_>| pool.cx.path(written.text) == *path;
-                [ca, cert, key].into_iter().flatten().find(is_it)
+                let order = if is_of_key {
+                    [key, ca, cert]
+                } else {
+                    [ca, cert, key]
+                };
+                order.into_iter().flatten().find(is_it)
             });
             let finding = match written.map(|written| written.place).or(place) {
                 Some(place) => Finding::error(place, error.to_string()),
@@ -141,12 +147,19 @@ fn files(tls: &Reader<'_>, item: &Node) -> Option<Files> {
     match Certificate::load(&files) {
         Ok(certificate) => {
             report_time(tls, cert.place, &certificate);
+            report_nameless(tls, cert.place, &certificate);
             Some(files)
         }
         Err(error) => {
-            let is_of_the_key = error.path() == Some(&files.key);
-            let place = if is_of_the_key { key.place } else { cert.place };
-            report(tls, place, error.to_string());
+            let place = if error.is_of_key(&files) {
+                key.place
+            } else {
+                cert.place
+            };
+            let is_one = files.cert == files.key;
+            let note = is_one.then(|| "`cert` and `key` name the same file".to_owned());
+            tls.cx
+                .report(Finding::error(place, error.to_string()).note_if(note));
             None
         }
     }
@@ -169,6 +182,16 @@ fn report_time(reader: &Reader<'_>, place: Place, certificate: &Certificate) {
             show(certificate.begins)
         );
         reader.cx.report(Finding::warning(place, message));
+    }
+}
+
+/// Warns of a certificate that is for no name: clients do not look at its common name (RFC 9525 §2).
+fn report_nameless(reader: &Reader<'_>, place: Place, certificate: &Certificate) {
+    if certificate.names.is_empty() {
+        let path = certificate.files.cert.display();
+        let message = format!("the certificate in {path} is for no host: it has no subjectAltName");
+        let note = "clients refuse it, whatever its common name: `openssl req -addext subjectAltName=DNS:example.com` makes one with a name";
+        reader.cx.report(Finding::warning(place, message).note(note));
     }
 }
 

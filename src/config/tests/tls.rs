@@ -129,3 +129,99 @@ fn a_listener_with_tls_redirects_nobody() {
         "{report}"
     );
 }
+
+#[test]
+fn a_file_in_the_wrong_place_is_told_at_its_key_with_what_it_holds() {
+    let (folder, authority) = (Folder::new(), Authority::new());
+    let pair = authority.sign_for(&["a.test"]);
+    folder.put("a", &pair);
+    folder.write("both.pem", &format!("{}{}", pair.cert, pair.key));
+    for (cert, key, column, words) in [
+        (
+            "a.key",
+            "a.key",
+            60,
+            "a.key has no certificate in PEM: it holds a private key",
+        ),
+        (
+            "a.key",
+            "a.pem",
+            60,
+            "a.key has no certificate in PEM: it holds a private key",
+        ),
+        (
+            "a.pem",
+            "a.pem",
+            0,
+            "a.pem has no private key in PEM: it holds a certificate",
+        ),
+    ] {
+        let (cert, key) = (folder.file(cert), folder.file(key));
+        let column = if column == 0 { 60 + cert.len() + 9 } else { column };
+        let report = bad(&listener(&format!("{{ cert: \"{cert}\", key: \"{key}\" }}")));
+        assert!(report.problems[0].message.contains(words), "{report}");
+        assert_eq!(report.problems[0].position, Some((1, column)), "{report}");
+        let is_told = report
+            .to_string()
+            .contains("= `cert` and `key` name the same file");
+        assert_eq!(is_told, cert == key, "{report}");
+    }
+    let both = folder.file("both.pem");
+    good(&listener(&format!("{{ cert: \"{both}\", key: \"{both}\" }}")));
+    let ca = folder.write("ca.pem", &authority.pem());
+    let key = folder.file("a.key");
+    let report = bad(&pool(&format!("ca: \"{ca}\", cert: \"{key}\", key: \"{key}\"")));
+    assert_eq!(
+        report.problems[0].excerpt.as_ref().unwrap().before,
+        format!("    tls: {{ ca: \"{ca}\", cert: ")
+    );
+}
+
+#[test]
+fn a_key_with_a_passphrase_names_the_command_that_removes_it() {
+    let folder = Folder::new();
+    let pair = Authority::new().sign_for(&["a.test"]);
+    let item = folder.put("a", &pair);
+    let new = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
+    let old = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,2F27F6DFE7115C17256D28194C4BE8D5\n\nAAAA\n-----END RSA PRIVATE KEY-----\n";
+    for text in [
+        new.to_owned(),
+        old.to_owned(),
+        old.replace('\n', "\r\n"),
+        old.replace("RSA", "EC"),
+    ] {
+        let path = folder.write("a.key", &text);
+        let report = bad(&listener(&item));
+        let problem = &report.problems[0];
+        assert_eq!(
+            problem.message,
+            format!(
+                "encrypted private keys are not supported: `openssl pkey -in {path} -out NEW.key` writes the one in {path} without its passphrase"
+            )
+        );
+        assert!(
+            problem.excerpt.as_ref().unwrap().marked.contains("a.key"),
+            "{report}"
+        );
+    }
+}
+
+#[test]
+fn a_certificate_for_no_name_is_a_warning() {
+    let folder = Folder::new();
+    let item = folder.put("a", &Authority::new().sign(&wanted(&[]).called("a.test")));
+    let loaded = loaded(&listener(&item));
+    let [warning] = loaded.warnings.as_slice() else {
+        panic!("{:?}", loaded.warnings)
+    };
+    let shown = warning.to_string();
+    assert!(
+        shown.starts_with("c.yaml:1:60: warning: the certificate in "),
+        "{shown}"
+    );
+    assert!(
+        shown.contains("is for no host: it has no subjectAltName"),
+        "{shown}"
+    );
+    assert!(loaded.strictly().is_ok());
+}

@@ -61,6 +61,7 @@ fn the_same_trouble_is_told_once_until_it_is_over() {
         Err(CertificateError::Empty {
             path: file.into(),
             what: "certificate",
+            holds: String::new(),
         })
     };
     assert!(complaints.is_new("a", &wrong("/1")));

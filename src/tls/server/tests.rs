@@ -264,11 +264,7 @@ fn what_is_wrong_with_a_file_is_said_with_its_path() {
         ("", pair.key.as_str(), "a.pem has no certificate in PEM"),
         (pair.cert.as_str(), "", "a.key has no private key in PEM"),
         (bad, &pair.key, "a.pem cannot be used"),
-        (
-            &pair.cert,
-            &locked,
-            "a.key cannot be used: the key has a passphrase",
-        ),
+        (&pair.cert, &locked, "a.key -out NEW.key` writes the one in "),
         (&pair.cert, &authority.sign_for(&[]).key, "a.pem"),
     ] {
         folder.write("a.pem", cert);
