@@ -156,7 +156,7 @@ command line: error: a backend is a URL: `a:1` has no scheme
      | evenkeel run --listen :80800 a:1
      |                              ^^^
      = did you mean `http://a:1`?
-     = accepted: a URL such as http://10.0.0.1:8001, or unix:/path
+     = accepted: http://10.0.0.1:8001, https://… (TLS), h2c://… (HTTP/2 without TLS, such as gRPC), or unix:/path (a Unix socket)
 
 2 errors"
         );

@@ -7,6 +7,7 @@
 mod context;
 mod error;
 mod from_arguments;
+mod hints;
 mod print;
 mod reader;
 mod reference;
@@ -14,11 +15,13 @@ mod resolve;
 mod secrets;
 mod source;
 mod suggest;
+mod syntax;
 #[cfg(test)]
 mod tests;
 mod tree;
 mod units;
 mod variables;
+mod vocabulary;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};

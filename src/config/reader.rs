@@ -6,9 +6,8 @@ use std::time::Duration;
 use super::context::Context;
 use super::reference::{Key, Kind, SECTIONS, Section};
 use super::source::{Finding, Place};
-use super::suggest;
 use super::tree::{Entry, Node, Text, Value};
-use super::units;
+use super::{hints, suggest, units, vocabulary};
 
 /// One map of the file, or a map that was not written.
 pub(super) struct Reader<'a> {
@@ -35,8 +34,9 @@ impl<'a> Reader<'a> {
             let names: Vec<_> = section.names().collect();
             let message = format!("expected a map here, found {}", found(&node.value));
             if !matches!(node.value, Value::Broken) {
+                let hint = hints::of_map(section, node, &cx.quote(node.place));
                 let note = format!("keys of {}: {}", section.name, names.join(", "));
-                cx.report(Finding::error(node.place, message).note(note));
+                cx.report(Finding::error(node.place, message).note_if(hint).note(note));
             }
             return None;
         };
@@ -69,23 +69,43 @@ impl<'a> Reader<'a> {
     }
 
     fn unknown_key(&self, entry: &Entry) -> Finding {
-        let message = format!("unknown key {}", self.cx.quote(entry.key_place));
-        let finding = Finding::error(entry.key_place, message);
+        let quote = self.cx.quote(entry.key_place);
         if entry.key == "<<" {
-            return finding.note("merge keys are not read: write the keys out");
+            return Finding::error(entry.key_place, format!("unknown key {quote}"))
+                .note("merge keys are not read: write the keys out");
         }
-        let nearest = suggest::did_you_mean(&entry.key, self.section.names());
-        let elsewhere = SECTIONS
-            .iter()
-            .find(|section| section.key(&entry.key).is_some())
-            .filter(|_| nearest.is_none())
-            .map(|section| format!("`{}` is a key of {}", entry.key, section.name));
+        let meaning = vocabulary::key(self.section.name, &entry.key);
+        let message = match meaning {
+            Some(meaning) if meaning.is_planned => format!("{quote} is not supported yet"),
+            _ => format!("unknown key {quote}"),
+        };
+        let hint = match meaning {
+            Some(meaning) => self.hint_of(meaning),
+            None => suggest::did_you_mean(&entry.key, self.section.names())
+                .or_else(|| self.key_elsewhere(&entry.key)),
+        };
         let names: Vec<_> = self.section.names().collect();
-        finding.note_if(nearest).note_if(elsewhere).note(format!(
-            "keys of {}: {}",
-            self.section.name,
-            names.join(", ")
-        ))
+        Finding::error(entry.key_place, message)
+            .note_if(hint)
+            .note(format!("keys of {}: {}", self.section.name, names.join(", ")))
+    }
+
+    fn hint_of(&self, meaning: &vocabulary::Meaning) -> Option<String> {
+        let called = || {
+            let key = meaning.key?;
+            let place = match self.section.key(key) {
+                Some(_) => "here",
+                None => "at top level, and a pool has none of its own",
+            };
+            Some(format!("it is called `{key}` {place}"))
+        };
+        meaning.note.map(str::to_owned).or_else(called)
+    }
+
+    /// Says which section has a key of this name.
+    fn key_elsewhere(&self, name: &str) -> Option<String> {
+        let section = SECTIONS.iter().find(|section| section.key(name).is_some())?;
+        Some(format!("`{name}` is a key of {}", section.name))
     }
 
     /// Whether the key was written, with whatever value.
@@ -98,7 +118,9 @@ impl<'a> Reader<'a> {
     pub(super) fn has_any(&self, names: &[&str]) -> bool {
         self.entries.iter().any(|entry| {
             let known = self.section.key(&entry.key).map(|key| key.name);
-            let meant = known.or_else(|| suggest::nearest(&entry.key, self.section.names()));
+            let meant = known
+                .or_else(|| vocabulary::key(self.section.name, &entry.key)?.key)
+                .or_else(|| suggest::nearest(&entry.key, self.section.names()));
             meant.is_some_and(|name| names.contains(&name))
         })
     }
@@ -147,8 +169,10 @@ impl<'a> Reader<'a> {
 
     /// Reports that the key's value is not what its type accepts.
     pub(super) fn refuse_node(&self, name: &str, node: &Node) {
-        let accepted = self.section.key(name).map(Key::accepts).unwrap_or_default();
-        refuse_shape(self.cx, node, &accepted);
+        let key = self.section.key(name);
+        let accepted = key.map(Key::accepts).unwrap_or_default();
+        let hint = key.and_then(|key| hints::of_shape(&key.kind, node, &self.cx.quote(node.place)));
+        refuse(self.cx, node, hint, &accepted);
     }
 
     /// Reports a text that is not what the key's type accepts.
@@ -171,7 +195,8 @@ impl<'a> Reader<'a> {
             return fallback();
         };
         parse(&key.kind, written.text).or_else(|| {
-            self.refuse(name, written, hint(key, written.text));
+            let is_accepted = |text: &str| parse(&key.kind, text).is_some();
+            self.refuse(name, written, hints::of_text(key, written.text, is_accepted));
             fallback()
         })
     }
@@ -230,6 +255,17 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// The items of a list, or the one that stands in its place as text.
+    pub(super) fn one_or_more(&self, name: &str) -> Option<&'a [Node]> {
+        match self.node(name)? {
+            node @ Node {
+                value: Value::Text(_),
+                ..
+            } => Some(std::slice::from_ref(node)),
+            _ => self.list(name),
+        }
+    }
+
     /// A map below this one; one that was not written is absent, not `None`.
     pub(super) fn section(&self, name: &str, section: &'static Section) -> Self {
         let open = self
@@ -264,9 +300,17 @@ pub(super) fn written(node: &Node) -> Option<Written<'_>> {
 
 /// Reports a node that has the wrong shape. Says nothing of one that was reported already.
 pub(super) fn refuse_shape(cx: &Context<'_>, node: &Node, accepted: &str) {
+    refuse(cx, node, None, accepted);
+}
+
+fn refuse(cx: &Context<'_>, node: &Node, hint: Option<String>, accepted: &str) {
     if !matches!(node.value, Value::Broken) {
         let message = format!("{} is not accepted here", found(&node.value));
-        cx.report(Finding::error(node.place, message).note(format!("accepted: {accepted}")));
+        cx.report(
+            Finding::error(node.place, message)
+                .note_if(hint)
+                .note(format!("accepted: {accepted}")),
+        );
     }
 }
 
@@ -302,25 +346,4 @@ fn parse_number(kind: &Kind, text: &str) -> Option<u64> {
         _ => return None,
     };
     (number >= *least && number <= *most).then_some(number)
-}
-
-/// What may have been meant by a text that the key does not accept.
-fn hint(key: &Key, text: &str) -> Option<String> {
-    let nearest = match &key.kind {
-        Kind::Flag => match text.to_ascii_lowercase().as_str() {
-            "yes" | "on" | "y" | "1" | "true" => Some("true".to_owned()),
-            "no" | "off" | "n" | "0" | "false" | "none" => Some("false".to_owned()),
-            _ => None,
-        },
-        Kind::Duration { .. } => {
-            units::nearest_duration(text).filter(|near| parse_duration(&key.kind, near).is_some())
-        }
-        Kind::Size { .. } => units::nearest_size(text).filter(|near| parse_number(&key.kind, near).is_some()),
-        Kind::Choice(words) => suggest::nearest(text, words.iter().copied()).map(str::to_owned),
-        _ => None,
-    };
-    nearest
-        .filter(|near| near != text)
-        .map(|near| format!("did you mean `{near}`?"))
-        .or_else(|| suggest::did_you_mean(text, key.words.iter().copied()))
 }

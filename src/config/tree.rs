@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use serde_saphyr::granit_parser::{self, Event, Parser, ScalarStyle, ScanError, Span};
+use serde_saphyr::granit_parser::{self, Event, Parser, ScalarStyle, Span};
 
 use super::context::Context;
 use super::source::{Finding, Place};
-use super::variables;
+use super::{syntax, variables};
 
 /// Deepest nesting, aliases included. Our own format needs 6.
 const DEEPEST: usize = 32;
@@ -76,7 +76,7 @@ pub(super) fn parse(cx: &Context<'_>) -> Result<Option<Node>, Unparsable> {
     };
     for event in Parser::new_from_str_with_options(cx.source.text, options) {
         let fed = event
-            .map_err(|error| syntax_error(cx, &error))
+            .map_err(|error| syntax::finding(cx, &error))
             .and_then(|(event, span)| builder.feed(event, span));
         if let Err(finding) = fed {
             cx.report(finding);
@@ -84,18 +84,6 @@ pub(super) fn parse(cx: &Context<'_>) -> Result<Option<Node>, Unparsable> {
         }
     }
     Ok(builder.root)
-}
-
-fn syntax_error(cx: &Context<'_>, error: &ScanError) -> Finding {
-    let at = error.marker().byte_offset().unwrap_or_default();
-    let place = Place { start: at, end: at };
-    let line = cx.source.line_text(place);
-    let hint = match line {
-        _ if line.contains("]:") => Some("an IPv6 address needs quotes: \"[::1]:8080\""),
-        _ if line.contains('\t') => Some("a line cannot be indented with tabs"),
-        _ => None,
-    };
-    Finding::error(place, format!("this is no YAML: {}", error.kind())).note_if(hint.map(str::to_owned))
 }
 
 fn place(span: &Span) -> Place {

@@ -74,6 +74,9 @@ pub(super) fn show_size(bytes: u64) -> String {
 
 /// The nearest right spelling of a duration that was written without a unit, with a long unit or in the wrong case.
 pub(super) fn nearest_duration(text: &str) -> Option<String> {
+    if let Some(tenths) = tenths_of_seconds(text.trim()) {
+        return Some(show_duration(Duration::from_millis(tenths.checked_mul(100)?)));
+    }
     let (number, unit) = split_number(text.trim())?;
     let unit = match unit.trim().to_ascii_lowercase().as_str() {
         "" | "s" | "sec" | "secs" | "second" | "seconds" => "s",
@@ -83,6 +86,27 @@ pub(super) fn nearest_duration(text: &str) -> Option<String> {
         _ => return None,
     };
     Some(format!("{number}{unit}"))
+}
+
+/// The 15 of `1.5s`.
+fn tenths_of_seconds(text: &str) -> Option<u64> {
+    let (whole, tenth) = text.strip_suffix('s')?.split_once('.')?;
+    let digits = format!("{whole}{tenth}");
+    let is_number = tenth.len() == 1 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    digits.parse().ok().filter(|_| is_number)
+}
+
+/// The nearest right spelling of a whole number that was written as a size or with separators.
+pub(super) fn nearest_count(text: &str) -> Option<String> {
+    let plain: String = text.trim().chars().filter(|c| !matches!(c, '_' | '\'')).collect();
+    let (number, unit) = split_number(&plain)?;
+    let factor = match unit.trim().to_ascii_lowercase().as_str() {
+        "" => 1,
+        "k" => 1_000,
+        "m" => 1_000_000,
+        _ => return None,
+    };
+    Some(number.checked_mul(factor)?.to_string())
 }
 
 /// The nearest right spelling of a size whose unit is in the wrong case or short of its end.
@@ -214,6 +238,11 @@ mod tests {
         assert_eq!(nearest_duration("10").as_deref(), Some("10s"));
         assert_eq!(nearest_duration("5 minutes").as_deref(), Some("5m"));
         assert_eq!(nearest_duration("1d"), None);
+        assert_eq!(nearest_duration("1.5s").as_deref(), Some("1500ms"));
+        assert_eq!(nearest_duration("1.5h"), None);
+        assert_eq!(nearest_count("10k").as_deref(), Some("10000"));
+        assert_eq!(nearest_count("1_000").as_deref(), Some("1000"));
+        assert_eq!(nearest_count("many"), None);
         assert_eq!(nearest_size("64k").as_deref(), Some("64KiB"));
         assert_eq!(nearest_size("64 kib").as_deref(), Some("64KiB"));
         assert_eq!(nearest_size("x"), None);

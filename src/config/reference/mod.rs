@@ -175,6 +175,14 @@ impl Kind {
                 format!("a map with {}", section.names().collect::<Vec<_>>().join(", "))
             }
             Self::Named(section) => format!("a map from names to {}", section.name),
+            Self::Either(one, Self::List(Self::Either(_, Self::Section(section)))) => {
+                let names: Vec<_> = section.names().collect();
+                format!(
+                    "{}, or a list of these and of maps with {}",
+                    one.describe(),
+                    names.join(", ")
+                )
+            }
             Self::Either(one, Self::List(_)) => format!("{}, or a list of these", one.describe()),
             Self::Either(one, other) => format!("{}, or {}", one.describe(), other.describe()),
         }

@@ -16,8 +16,8 @@ const ANY_DURATION: Kind = Kind::Duration {
 const MANY: u64 = 1_000_000_000;
 
 const STATUS: Kind = Kind::Text(Form {
-    what: "a status or a range such as 200 or 200-399, from 100 to 599",
-    pattern: Some(r"^[1-5][0-9]{2}(-[1-5][0-9]{2})?$"),
+    what: "a status, a class or a range such as 200, 2xx or 200-399, from 100 to 599",
+    pattern: Some(r"^([1-5]xx|[1-5][0-9]{2}(-[1-5][0-9]{2})?)$"),
     or_number: true,
 });
 

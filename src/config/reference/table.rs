@@ -23,7 +23,10 @@ const BACKEND_URL: Kind = Kind::Text(Form {
     or_number: false,
 });
 
-const BACKENDS: Kind = Kind::List(&Kind::Either(&BACKEND_URL, &Kind::Section(&BACKEND)));
+const BACKENDS: Kind = Kind::Either(
+    &BACKEND_URL,
+    &Kind::List(&Kind::Either(&BACKEND_URL, &Kind::Section(&BACKEND))),
+);
 
 /// What switches a feature off.
 const OFF: &[&str] = &["off", "none"];

@@ -21,8 +21,14 @@ pub(super) fn read(root: &Reader<'_>) -> Settings {
             match (&target, written(node)) {
                 (Some(_), _) => {}
                 (None, Some(written)) => {
-                    let is_path = written.text.contains(['/', '.']);
-                    let hint = is_path.then(|| format!("a file is written `{{ path: {} }}`", written.text));
+                    let hint = match written.text {
+                        "true" | "on" | "yes" => Some("did you mean `stdout`?".to_owned()),
+                        "none" | "no" => Some("did you mean `off`?".to_owned()),
+                        text if text.contains(['/', '.']) => {
+                            Some(format!("a file is written `{{ path: {text} }}`"))
+                        }
+                        _ => None,
+                    };
                     root.refuse("access_log", written, hint);
                 }
                 (None, None) => root.refuse_node("access_log", node),

@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
 use crate::config::context::Context;
+use crate::config::hints;
 use crate::config::reader::{Reader, Written};
 use crate::config::source::Finding;
 use crate::net::{LONGEST_PATH, ListenAddress};
@@ -84,10 +85,25 @@ pub(super) fn parse(text: &str) -> Option<SocketAddr> {
         let port = port.parse().ok()?;
         return Some(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port));
     }
-    text.parse().ok()
+    // An IPv4 address in IPv6 notation is that IPv4 address: sockets of ours that are IPv6 take no IPv4 connections.
+    let address: SocketAddr = text.parse().ok()?;
+    Some(match address.ip().to_canonical() {
+        ip @ IpAddr::V4(_) => SocketAddr::new(ip, address.port()),
+        IpAddr::V6(_) => address,
+    })
 }
 
 fn hint(text: &str) -> Option<String> {
+    let items = hints::split(text);
+    if items.len() > 1 && items.iter().all(|item| parse(item).is_some()) {
+        return Some(format!("several addresses are a list: `[{}]`", items.join(", ")));
+    }
+    if text.contains(' ') {
+        return None;
+    }
+    if matches!(text, "true" | "on" | "yes") {
+        return Some("write the address, such as `127.0.0.1:9900`".to_owned());
+    }
     let text = text.split_once("://").map_or(text, |(_, rest)| rest);
     let text = text.strip_suffix('/').unwrap_or(text);
     if let Some(address) = parse(text) {
@@ -141,6 +157,8 @@ mod tests {
             ("8080", "0.0.0.0:8080"),
             ("*:8080", "0.0.0.0:8080"),
             ("0.0.0.0:0", "0.0.0.0:0"),
+            ("[::ffff:127.0.0.1]:80", "127.0.0.1:80"),
+            ("[::ffff:7f00:1]:80", "127.0.0.1:80"),
         ] {
             assert_eq!(parse(text), Some(meant.parse().unwrap()), "{text}");
         }

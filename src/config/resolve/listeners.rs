@@ -1,6 +1,6 @@
 //! `listen`, `listeners` and `admin`: every address that the process binds.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use super::address::{self, Listening};
@@ -236,9 +236,16 @@ fn check_reach(cx: &Context<'_>, (address, written): (SocketAddr, Option<Written
         "the admin API at {} can be reached from outside: it needs a token",
         cx.quote(written.place)
     );
+    let local = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), address.port());
     let note = match cx.source.origin {
-        Origin::File => "write `admin: { address: …, token: \"${EVENKEEL_TOKEN}\" }`, or a loopback address",
-        Origin::Arguments => "write a loopback address; a token needs a config file",
+        Origin::File => {
+            format!(
+                "write `admin: {{ address: …, token: \"${{EVENKEEL_TOKEN}}\" }}`, or a loopback address such as `{local}`"
+            )
+        }
+        Origin::Arguments => {
+            format!("write a loopback address such as `{local}`; a token needs a config file")
+        }
     };
     cx.report(Finding::error(written.place, message).note(note));
 }

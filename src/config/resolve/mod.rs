@@ -9,6 +9,8 @@ mod routes;
 mod rules;
 mod tls;
 
+use std::net::Ipv4Addr;
+
 use ipnet::IpNet;
 
 use super::context::Context;
@@ -108,8 +110,13 @@ fn block(cx: &Context<'_>, item: &Node) -> Option<IpNet> {
         .parse()
         .map(|address: std::net::IpAddr| IpNet::from(address));
     let Some(block) = one.ok().or_else(|| written.text.parse().ok()) else {
-        let message = format!("{} is no block of addresses", cx.quote(item.place));
-        cx.report(Finding::error(item.place, message).note(format!("accepted: {accepted}")));
+        let message = format!("{} is not an IP address or CIDR block", cx.quote(item.place));
+        let hint = block_hint(written.text).filter(|_| !written.is_expanded);
+        cx.report(
+            Finding::error(item.place, message)
+                .note_if(hint)
+                .note(format!("accepted: {accepted}")),
+        );
         return None;
     };
     if block != block.trunc() {
@@ -123,6 +130,24 @@ fn block(cx: &Context<'_>, item: &Node) -> Option<IpNet> {
         );
     }
     Some(block.trunc())
+}
+
+/// What may have been meant by a text that is not a block.
+fn block_hint(text: &str) -> Option<String> {
+    match text {
+        "*" | "all" | "any" => {
+            return Some("to believe everybody is written `0.0.0.0/0` and `::/0`: then any client can claim any address".to_owned());
+        }
+        "localhost" => return Some("did you mean `127.0.0.0/8` and `::1`?".to_owned()),
+        "private" | "private_ranges" => {
+            return Some("write them out: `10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, fd00::/8`".to_owned());
+        }
+        _ => {}
+    }
+    let (address, mask) = text.split_once('/')?;
+    let (address, mask): (Ipv4Addr, Ipv4Addr) = (address.parse().ok()?, mask.parse().ok()?);
+    let block = IpNet::with_netmask(address.into(), mask.into()).ok()?;
+    Some(format!("did you mean `{block}`?"))
 }
 
 /// How a message refers to something written elsewhere.

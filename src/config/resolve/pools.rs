@@ -11,8 +11,8 @@ use crate::config::context::Context;
 use crate::config::reader::{Reader, Written, refuse_shape, written};
 use crate::config::reference::{BACKEND, POOL, strategy_names};
 use crate::config::source::{Finding, Origin, Place};
-use crate::config::suggest;
 use crate::config::tree::{Entry, Node, Value};
+use crate::config::{hints, suggest, vocabulary};
 use crate::net::ProxyVersion;
 use crate::pool::{BackendSettings, Settings};
 use crate::strategy;
@@ -22,6 +22,9 @@ pub(super) const DEFAULT_POOL: &str = "default";
 
 /// Most backends of one pool: strategies keep lists that grow with it.
 const MOST_BACKENDS: usize = 16_384;
+
+/// The schemes that a backend can have, for messages.
+const URL_FORMS: &str = "http://10.0.0.1:8001, https://… (TLS), h2c://… (HTTP/2 without TLS, such as gRPC), or unix:/path (a Unix socket)";
 
 /// Most pools.
 const MOST_POOLS: usize = 1024;
@@ -33,15 +36,6 @@ pub(super) struct Pool {
     /// Whether `backends` at top level made it.
     pub(super) is_short: bool,
 }
-
-/// What other balancers call our strategies.
-const OTHER_NAMES: [(&str, &str); 5] = [
-    ("least_conn", "least_requests"),
-    ("leastconn", "least_requests"),
-    ("least_connections", "least_requests"),
-    ("least_request", "least_requests"),
-    ("rr", "round_robin"),
-];
 
 /// Reads the short pool and the long ones.
 pub(super) fn read(root: &Reader<'_>) -> Vec<Pool> {
@@ -178,18 +172,15 @@ fn strategy(reader: &Reader<'_>, base: Option<&'static strategy::Entry>) -> Opti
     };
     let found = strategy::by_name(written.text);
     if found.is_none() {
-        let other = OTHER_NAMES.iter().find(|(other, _)| *other == written.text);
-        let hint = match other {
-            Some((_, ours)) => Some(format!("it is called `{ours}` here")),
-            None => suggest::did_you_mean(written.text, strategy_names()),
-        };
+        let other = vocabulary::strategy(written.text).map(str::to_owned);
+        let hint = other.or_else(|| suggest::did_you_mean(written.text, strategy_names()));
         reader.refuse("strategy", written, hint);
     }
     found.or(fallback)
 }
 
 fn backends(reader: &Reader<'_>) -> Vec<BackendSettings> {
-    let Some(items) = reader.list("backends") else {
+    let Some(items) = reader.one_or_more("backends") else {
         return Vec::new();
     };
     let Some(place) = reader.key_place("backends") else {
@@ -269,21 +260,40 @@ fn address(cx: &Context<'_>, written: Written<'_>) -> Option<Address> {
     if let Some(path) = super::address::file(cx, written) {
         return Some(Address::of_file(text, path?));
     }
-    let error = match Address::parse(text) {
-        Ok(address) => return Some(address),
-        Err(error) => error,
-    };
-    let quote = cx.quote(written.place);
-    let (message, hint) = match error {
+    match Address::parse(text) {
+        Ok(address) => Some(address),
+        Err(error) => {
+            let (message, hint) = refusal(&cx.quote(written.place), text, error);
+            let hint = hint.filter(|_| !written.is_expanded);
+            let finding = Finding::error(written.place, message).note_if(hint);
+            cx.report(finding.note(format!("accepted: {URL_FORMS}")));
+            None
+        }
+    }
+}
+
+/// What is wrong with a text that is not the URL of a backend, and what may have been meant.
+fn refusal(quote: &str, text: &str, error: AddressError) -> (String, Option<String>) {
+    if let Some(hint) = several(text) {
+        return (format!("{quote} is not one URL"), Some(hint));
+    }
+    match error {
         AddressError::NoScheme => {
+            let text = text.trim_start_matches('-');
             let with_scheme = format!("http://{text}");
             let is_url = Address::parse(&with_scheme).is_ok();
             let hint = is_url.then(|| format!("did you mean `{with_scheme}`?"));
             (format!("a backend is a URL: {quote} has no scheme"), hint)
         }
+        AddressError::Unsupported(scheme) if scheme.starts_with('-') => (
+            format!("{quote} is not one URL"),
+            Some("a blank stands between `-` and the item: `- http://10.0.0.1:8001`".to_owned()),
+        ),
         AddressError::Unsupported(scheme) => (
-            format!("the scheme of {quote} is not known"),
-            suggest::did_you_mean(&scheme, Scheme::ALL.map(|(word, _)| word)),
+            format!("the scheme of {quote} is not supported"),
+            vocabulary::scheme(&scheme)
+                .map(str::to_owned)
+                .or_else(|| suggest::did_you_mean(&scheme, Scheme::ALL.map(|(word, _)| word))),
         ),
         AddressError::Extra(_) if text.contains('@') => (
             "a backend URL has no user and no password".to_owned(),
@@ -300,14 +310,27 @@ fn address(cx: &Context<'_>, written: Written<'_>) -> Option<Address> {
             format!("{quote} has no usable host"),
             Some("a host is a name, an IPv4 address, or an IPv6 address in brackets".to_owned()),
         ),
-        AddressError::Port(_) => (format!("the port of {quote} is no number from 1 to 65535"), None),
-    };
-    let hint = hint.filter(|_| !written.is_expanded);
-    let accepted = "accepted: a URL such as http://10.0.0.1:8001, or unix:/path";
-    cx.report(
-        Finding::error(written.place, message)
-            .note_if(hint)
-            .note(accepted),
-    );
-    None
+        AddressError::Port(_) => (
+            format!("the port of {quote} is not a number from 1 to 65535"),
+            None,
+        ),
+    }
+}
+
+/// What may have been meant by a text with blanks or commas in it, which no URL has.
+fn several(text: &str) -> Option<String> {
+    let items = hints::split(text);
+    let (first, others) = items.split_first().filter(|(_, others)| !others.is_empty())?;
+    if text.contains('@') {
+        return None;
+    }
+    if others.contains(&"-") {
+        return Some("the `-` of every item stands in the same column".to_owned());
+    }
+    if let Some(weight) = others.iter().find_map(|item| item.strip_prefix("weight=")) {
+        return Some(format!("did you mean `{{ url: {first}, weight: {weight} }}`?"));
+    }
+    let is_url = |item: &&str| Address::parse(item).is_ok();
+    let hint = || format!("several backends are a list: `[{}]`", items.join(", "));
+    items.iter().all(is_url).then(hint)
 }

@@ -98,7 +98,12 @@ fn route<'a>(root: &Reader<'a>, item: &'a Node, names: &[&str]) -> Option<(Route
     let host = host(&reader);
     let path_prefix = path_prefix(&reader);
     let pool = reader.text("pool")?;
-    if !names.contains(&pool.text) {
+    // Pools that have the wrong shape are reported already, and nothing is known of their names.
+    let has_names = !root.has("pools")
+        || root
+            .node("pools")
+            .is_some_and(|node| matches!(node.value, Value::Map(_)));
+    if has_names && !names.contains(&pool.text) {
         let message = format!("there is no pool {}", root.cx.quote(pool.place));
         let hint = suggest::did_you_mean(pool.text, names.iter().copied()).filter(|_| !pool.is_expanded);
         let known = names.iter().take(20).copied().collect::<Vec<_>>().join(", ");
@@ -155,7 +160,13 @@ fn host_hint(text: &str) -> Option<String> {
     if let Ok(address) = text.parse::<Ipv6Addr>() {
         return Some(format!("did you mean `[{address}]`?"));
     }
+    if text.split('.').skip(1).any(|label| label.contains('*')) {
+        return Some("`*` stands for the first labels only, such as `*.example.com`".to_owned());
+    }
     let text = text.split_once("://").map_or(text, |(_, rest)| rest);
+    if let Some(domain) = text.strip_prefix('.').and_then(parse_host) {
+        return Some(format!("did you mean `*.{domain}`?"));
+    }
     let end = text.find([':', '/']).unwrap_or(text.len());
     let host = parse_host(text.get(..end)?)?;
     Some(format!("did you mean `{host}`?"))
@@ -186,12 +197,40 @@ fn path_prefix(reader: &Reader<'_>) -> Option<String> {
             _ if text.contains(['?', '#']) => {
                 Some("a route looks at the path only, not at the query".to_owned())
             }
+            _ if text.starts_with(['~', '^', '=', '(']) => {
+                Some("a path is compared as it is written: there are no patterns".to_owned())
+            }
             _ if !text.starts_with('/') && !text.contains("://") => Some(format!("did you mean `/{text}`?")),
             _ => None,
         };
         reader.refuse("path_prefix", written, hint);
         return None;
     }
+    warn_of_pattern(reader, written);
     let short = text.strip_suffix('/').filter(|short| !short.is_empty());
     Some(short.unwrap_or(text).to_owned())
+}
+
+/// Warns of a prefix that looks like a pattern of another balancer: it would match nothing that is meant.
+fn warn_of_pattern(reader: &Reader<'_>, written: Written<'_>) {
+    let text = written.text;
+    let is_parameter =
+        |segment: &&str| segment.starts_with([':', '{', '*']) || segment.ends_with(['}', '$', '*']);
+    let Some(part) = text
+        .split('/')
+        .find(|segment| is_parameter(segment) || segment.contains(".*"))
+    else {
+        return;
+    };
+    let quote = reader.cx.quote(written.place);
+    let message = format!("{quote} is taken literally: a prefix has no patterns");
+    let before: Vec<&str> = text.split('/').take_while(|segment| *segment != part).collect();
+    let meant = match before.join("/") {
+        empty if empty.is_empty() => "for every path, leave `path_prefix` out".to_owned(),
+        prefix => format!("a prefix matches everything below it: did you mean `{prefix}`?"),
+    };
+    let meant = (!written.is_expanded).then_some(meant);
+    reader
+        .cx
+        .report(Finding::warning(written.place, message).note_if(meant));
 }

@@ -1,10 +1,13 @@
 //! The rules that pools follow: `health_check`, `retry`, `timeouts` and the limit of requests in flight. Each is read
 //! at top level first; a pool's own keys then replace single values.
 
+use std::time::Duration;
+
 use crate::config::reader::{Reader, written};
 use crate::config::reference::{HEALTH_CHECK, LIMITS, POOL_LIMITS, POOL_TIMEOUTS, RETRY, TIMEOUTS};
 use crate::config::source::Finding;
 use crate::config::tree::{Node, Value};
+use crate::config::{hints, suggest, units, vocabulary};
 use crate::health::{Check, Kind, StatusRange};
 use crate::pool::Timeouts;
 use crate::retry::{Attempts, Cause, Causes, Policy};
@@ -95,8 +98,9 @@ fn causes(reader: &Reader<'_>, base: Option<Causes>) -> Causes {
         };
         let cause = Cause::by_name(written.text);
         if cause.is_none() {
+            let other = vocabulary::cause(written.text).map(str::to_owned);
             let names = Cause::ALL.map(Cause::name);
-            let hint = crate::config::suggest::did_you_mean(written.text, names);
+            let hint = other.or_else(|| suggest::did_you_mean(written.text, names));
             reader.refuse("causes", written, hint);
         }
         cause
@@ -116,15 +120,38 @@ fn health_check(parent: &Reader<'_>, base: Option<&Check>) -> Check {
         let count = reader.count(name, base.map(u64::from));
         u32::try_from(count).unwrap_or(u32::MAX)
     };
+    let interval = reader.duration("interval", base.map(|base| base.interval));
+    let timeout = reader.duration("timeout", base.map(|base| base.timeout));
+    warn_of_slow_probes(&reader, interval, timeout);
     Check {
         kind: if is_off { Kind::None } else { kind },
-        interval: reader.duration("interval", base.map(|base| base.interval)),
-        timeout: reader.duration("timeout", base.map(|base| base.timeout)),
+        interval,
+        timeout,
         healthy_after: after("healthy_after", base.map(|base| base.healthy_after)),
         unhealthy_after: after("unhealthy_after", base.map(|base| base.unhealthy_after)),
         tls: None,
         send_proxy: None,
     }
+}
+
+/// Warns of a timeout that is longer than the interval: the next probe waits for the end of the one before.
+fn warn_of_slow_probes(reader: &Reader<'_>, interval: Duration, timeout: Duration) {
+    let written = ["timeout", "interval"].map(|key| reader.node(key).map(|node| node.place));
+    let Some(place) = written
+        .into_iter()
+        .flatten()
+        .next()
+        .filter(|_| timeout > interval)
+    else {
+        return;
+    };
+    let message = format!(
+        "the timeout of a probe ({}) is longer than the interval ({})",
+        units::show_duration(timeout),
+        units::show_duration(interval)
+    );
+    let note = "a backend that hangs is probed less often than the interval says: choose a shorter timeout";
+    reader.cx.report(Finding::warning(place, message).note(note));
 }
 
 fn kind(reader: &Reader<'_>, base: Option<&Check>) -> Kind {
@@ -183,7 +210,11 @@ fn path(reader: &Reader<'_>, base: Option<String>) -> Option<String> {
     if !is_path || !written.text.bytes().all(|byte| byte.is_ascii_graphic()) {
         let hint = format!("did you mean `/{}`?", written.text);
         let is_near = !written.text.starts_with('/') && !written.text.contains([':', ' ']);
-        reader.refuse("path", written, is_near.then_some(hint));
+        let of_url = written.text.split_once("://").and_then(|(_, rest)| {
+            let path = rest.get(rest.find('/')?..)?;
+            Some(format!("a path without scheme and host: did you mean `{path}`?"))
+        });
+        reader.refuse("path", written, of_url.or_else(|| is_near.then_some(hint)));
     }
     Some(written.text.to_owned())
 }
@@ -204,15 +235,23 @@ fn status(reader: &Reader<'_>, base: Option<Vec<StatusRange>>) -> Option<Vec<Sta
         };
         let range = status_range(written.text);
         if range.is_none() {
-            reader.refuse("status", written, None);
+            reader.refuse("status", written, status_hint(written.text));
         }
         range
     };
     Some(items.iter().filter_map(read_one).collect())
 }
 
-/// `200` or `200-399`.
+/// `200`, `200-399`, or `2xx` for `200-299`.
 fn status_range(text: &str) -> Option<StatusRange> {
+    if let Some(class) = text.strip_suffix("xx") {
+        let class: u16 = class.parse().ok().filter(|class| (1..=5).contains(class))?;
+        return Some(StatusRange {
+            from: class * 100,
+            to: class * 100 + 99,
+        })
+        .filter(|_| text.len() == 3);
+    }
     let (from, to) = text.split_once('-').unwrap_or((text, text));
     let parse = |text: &str| {
         let is_status = text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -225,4 +264,20 @@ fn status_range(text: &str) -> Option<StatusRange> {
         to: parse(to)?,
     };
     (range.from <= range.to).then_some(range)
+}
+
+/// What may have been meant by a text that is not a status.
+fn status_hint(text: &str) -> Option<String> {
+    let lower = text.to_ascii_lowercase();
+    let items = hints::split(&lower);
+    if items.len() > 1 && items.iter().all(|item| status_range(item).is_some()) {
+        return Some(format!("did you mean `[{}]`?", items.join(", ")));
+    }
+    let ends = lower.split_once("..").or_else(|| lower.split_once('-'));
+    let range = ends.and_then(|(from, to)| Some((status_range(from)?.from, status_range(to)?.to)));
+    if let Some((from, to)) = range.filter(|(from, to)| from < to) {
+        return Some(format!("did you mean `{from}-{to}`?"));
+    }
+    let is_near = lower != text && status_range(&lower).is_some();
+    is_near.then(|| format!("did you mean `{lower}`?"))
 }

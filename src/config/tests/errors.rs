@@ -35,7 +35,7 @@ c.yaml:4:1: error: unknown key `stratgey`
     assert_eq!(
         bad(&with("timeouts:\n\tconnect: 1s\n")).to_string(),
         "\
-c.yaml:4:2: error: this is no YAML: tabs disallowed within this context (block indentation)
+c.yaml:4:2: error: invalid YAML: tabs disallowed within this context (block indentation)
    4 |  connect: 1s
      |  ^
      = a line cannot be indented with tabs
@@ -104,9 +104,9 @@ fn refuses_files_that_are_no_config() {
     }
     says("hello", (1, 1), &["expected a map here, found text"]);
     says("- a\n- b\n", (1, 1), &["found a list"]);
-    says("listen: [", (1, 9), &["this is no YAML: unclosed bracket"]);
+    says("listen: [", (1, 9), &["invalid YAML: this `[` is never closed"]);
     says("listen: :1\n---\nlisten: :2\n", (2, 1), &["second one begins"]);
-    says("listen: 'half", (1, 9), &["this is no YAML"]);
+    says("listen: 'half", (1, 9), &["invalid YAML"]);
     let report = bad("{}").to_string();
     assert!(
         report.contains("there is no listener") && report.contains("there is no backend"),
@@ -148,7 +148,7 @@ fn refuses_yaml_beyond_data() {
         (3, 1),
         &["the key `listen` comes a second time", "on line 1 already"],
     );
-    says("%YAML 1.2\n---\nlisten: :1\n", (1, 1), &["this is no YAML"]);
+    says("%YAML 1.2\n---\nlisten: :1\n", (1, 1), &["invalid YAML"]);
 }
 
 #[test]
@@ -306,7 +306,7 @@ fn refuses_bad_backends() {
         ("localhost:8001", "did you mean `http://localhost:8001`?"),
         ("http://a:8001/api", "did you mean `http://a:8001`?"),
         ("http://a:0", "the port of `http://a:0`"),
-        ("http://a:65536", "no number from 1 to 65535"),
+        ("http://a:65536", "is not a number from 1 to 65535"),
         ("'http://'", "has no usable host"),
         ("'unix:'", "names no socket file"),
         ("unix:@app", "an abstract socket"),
@@ -336,11 +336,6 @@ fn refuses_bad_backends() {
         &one("{ url: 'http://a:1', backup: yes }"),
         (2, 41),
         &["did you mean `true`?"],
-    );
-    says(
-        "listen: :1\nbackends: http://a:1\n",
-        (2, 11),
-        &["text is not accepted here", "a list"],
     );
 }
 
@@ -458,7 +453,11 @@ fn refuses_bad_rules() {
         ),
         ("access_log: { on_full: blok }\n", 24, "did you mean `block`?"),
         ("access_log: { query: True }\n", 22, "did you mean `true`?"),
-        ("trusted_proxies: [10.0.0.0/33]\n", 19, "no block of addresses"),
+        (
+            "trusted_proxies: [10.0.0.0/33]\n",
+            19,
+            "is not an IP address or CIDR block",
+        ),
         ("trusted_proxies: 10.0.0.0/8\n", 18, "a list"),
         ("timeout: 3s\n", 1, "did you mean `timeouts`?"),
         ("weight: 3\n", 1, "`weight` is a key of backends[]"),

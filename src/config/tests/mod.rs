@@ -3,6 +3,7 @@
 mod errors;
 mod generated;
 mod meaning;
+mod messages;
 mod tls;
 
 use std::path::Path;

@@ -1,0 +1,87 @@
+//! Configs as users of other balancers write them, and exactly what is said of them: `messages.txt`.
+
+use super::{read, with};
+use crate::config::Loaded;
+
+/// A text and what is expected to be said of it.
+fn cases() -> Vec<(String, String)> {
+    let file = include_str!("messages.txt");
+    let cases = file.split("\n==\n").skip(1);
+    cases
+        .map(|case| {
+            let (text, expected) = case.split_once("\n--\n").unwrap();
+            let text = match text.strip_prefix('+') {
+                Some(lines) => with(&format!("{lines}\n")),
+                None => format!("{text}\n"),
+            };
+            (text, expected.trim_end().to_owned())
+        })
+        .collect()
+}
+
+#[test]
+fn says_what_is_wrong_and_what_to_write() {
+    let cases = cases();
+    assert!(cases.len() > 60, "{}", cases.len());
+    for (text, expected) in cases {
+        let shown = match read(&text) {
+            Ok(Loaded { warnings, .. }) if warnings.is_empty() => "valid".to_owned(),
+            Ok(Loaded { warnings, .. }) => warnings.iter().map(|warning| format!("{warning}\n\n")).collect(),
+            Err(report) => report.to_string(),
+        };
+        assert_eq!(shown.trim_end(), expected, "{text}");
+    }
+}
+
+#[test]
+fn a_backend_may_stand_alone() {
+    let config = super::good("listen: :1\nbackends: http://a:1\n");
+    assert_eq!(config.pools[0].backends.len(), 1);
+    let config =
+        super::good("listen: :1\npools: { p: { backends: unix:/run/a.sock } }\nroutes: [{ pool: p }]\n");
+    assert_eq!(config.pools[0].backends.len(), 1);
+}
+
+#[test]
+fn a_class_of_statuses_is_its_hundred() {
+    use crate::health::Kind;
+    let config = super::good(&with("health_check: { status: [2xx, 301, 304-308] }\n"));
+    let Kind::Http {
+        status: Some(ranges), ..
+    } = &config.pools[0].health_check.kind
+    else {
+        panic!("{:?}", config.pools[0].health_check.kind)
+    };
+    let ranges: Vec<_> = ranges.iter().map(|range| (range.from, range.to)).collect();
+    assert_eq!(ranges, [(200, 299), (301, 301), (304, 308)]);
+    for wrong in ["0xx", "6xx", "22xx", "xx", "2x", "+xx"] {
+        super::bad(&with(&format!("health_check: {{ status: {wrong} }}\n")));
+    }
+}
+
+#[test]
+fn an_address_of_ipv4_in_ipv6_is_that_of_ipv4() {
+    let config = super::good(&with("admin: '[::ffff:127.0.0.1]:9901'\n"));
+    assert_eq!(config.admin.unwrap().address.to_string(), "127.0.0.1:9901");
+    let shown =
+        super::bad("listen: ['0.0.0.0:80', '[::ffff:127.0.0.1]:80']\nbackends: [http://a:1]").to_string();
+    assert!(shown.contains("overlaps with `'0.0.0.0:80'`"), "{shown}");
+}
+
+#[test]
+fn a_hint_repeats_no_secret_and_no_variable() {
+    for text in [
+        "pools: { a: 'http://me:hush@a:1' }",
+        "pools: { a: ['http://me:hush@a:1'] }",
+        "pools: { a: { backends: 'http://me:hush@a:1, http://b:1' } }",
+        "listeners: '${WRONG}'",
+        "health_check: '${WRONG}'",
+        "routes: [{ path_prefix: '/${WRONG}/*', pool: '${WRONG}' }]",
+        "routes: [{ path_prefix: '${WRONG}/*', pool: default }]",
+        "trusted_proxies: '${WRONG}'",
+        "strategy: '${WRONG}'",
+    ] {
+        let shown = super::bad(&with(text)).to_string();
+        assert!(!shown.contains("hush"), "{text}\n{shown}");
+    }
+}

@@ -1,0 +1,267 @@
+//! Words that people bring along from other balancers, and keys that later versions will have: what to write here in their
+//! place. A table; it accepts nothing. A word leaves it when it becomes a key of its section.
+
+/// Names of sections, as in the table of keys.
+const TOP: &str = "top level";
+const LISTENER: &str = "listeners[]";
+const LISTENER_TLS: &str = "listeners[].tls";
+const CERTIFICATE: &str = "certificates[]";
+const HEALTH_CHECK: &str = "health_check";
+const RETRY: &str = "retry";
+const TIMEOUTS: &str = "timeouts";
+const LIMITS: &str = "limits";
+const POOL: &str = "pools.NAME";
+const BACKEND: &str = "backends[]";
+const ROUTE: &str = "routes[]";
+const LOG: &str = "access_log";
+const POOL_TLS: &str = "pools.NAME.tls";
+
+/// What an unknown key stands for.
+#[derive(Debug)]
+pub(super) struct Meaning {
+    /// The key of the section that does its work. Where it is required, its absence is not reported as well.
+    pub(super) key: Option<&'static str>,
+    /// What to write, beyond the name of the key.
+    pub(super) note: Option<&'static str>,
+    /// Whether a later version will have it.
+    pub(super) is_planned: bool,
+}
+
+const fn called(key: &'static str) -> Meaning {
+    Meaning {
+        key: Some(key),
+        note: None,
+        is_planned: false,
+    }
+}
+
+const fn note(note: &'static str) -> Meaning {
+    Meaning {
+        key: None,
+        note: Some(note),
+        is_planned: false,
+    }
+}
+
+const fn part_of(key: &'static str, note: &'static str) -> Meaning {
+    Meaning {
+        key: Some(key),
+        note: Some(note),
+        is_planned: false,
+    }
+}
+
+const PLANNED: Meaning = Meaning {
+    key: None,
+    note: None,
+    is_planned: true,
+};
+
+const fn planned(note: &'static str) -> Meaning {
+    Meaning {
+        key: None,
+        note: Some(note),
+        is_planned: true,
+    }
+}
+
+/// A row: in these sections, these words mean that.
+type Row = (&'static [&'static str], &'static [&'static str], Meaning);
+
+const POOL_RULES: &[&str] = &[TOP, POOL];
+
+#[rustfmt::skip]
+static KEYS: &[Row] = &[
+    (&[TOP], &["bind", "port", "address", "entrypoints", "entry_points", "frontend", "frontends", "server", "binds"],
+        part_of("listen", "the address where clients connect is written `listen: 0.0.0.0:8080`")),
+    (&[TOP], &["servers", "upstream", "upstreams", "services", "service", "clusters", "cluster", "targets", "origins", "endpoints", "proxy_pass", "reverse_proxy"],
+        part_of("backends", "backends are written `backends: [http://localhost:8001]`, or in `pools`")),
+    (&[TOP], &["routers", "locations", "location", "rules", "vhosts", "virtual_hosts", "paths", "ingress"],
+        note("which requests go to which pool is written `routes: [{ path_prefix: /api, pool: api }]`")),
+    (&[TOP], &["server_name", "host", "hosts", "hostname", "domain", "domains"],
+        note("a host belongs to a route: `routes: [{ host: example.com, pool: default }]`")),
+    (&[TOP], &["tls", "ssl", "https", "certificates", "certificate", "cert", "certs"],
+        note("TLS belongs to a listener: `listeners: [{ address: 0.0.0.0:443, tls: { certificates: [{ cert: site.pem, key: site.key }] } }]`")),
+    (&[TOP], &["http", "global", "defaults", "events", "stream", "static_resources"],
+        note("there is no such section: its keys are written at top level")),
+    (&[TOP], &["log", "logs", "logging"], note("`access_log` says where requests are logged; everything else is logged to stdout")),
+    (&[TOP], &["log_level", "loglevel"], PLANNED),
+    (&[TOP], &["metrics", "prometheus", "stats", "status", "dashboard", "api"],
+        note("metrics and status are part of the admin API: `admin: 127.0.0.1:9900`, which is the default; metrics are at `/metrics`")),
+    (&[TOP], &["worker_processes", "threads", "nbthread", "worker_threads", "concurrency"], called("workers")),
+    (&[TOP], &["real_ip", "set_real_ip_from", "trusted_ips", "forwarded_headers", "forward_for"], called("trusted_proxies")),
+    (&[TOP], &["tracing", "traces", "docker", "policies", "route_defaults", "stores", "compression", "compress", "gzip", "cors", "rate_limit", "rate_limits", "basic_auth", "error_pages"], PLANNED),
+    (&[TOP], &["client_max_body_size"], note("it is written `limits: { body: 1MiB }`")),
+    (&[TOP], &["maxconn", "max_connections", "worker_connections"], note("it is written `limits: { connections: 1000 }`")),
+    (&[TOP], &["keepalive_timeout"], note("it is written `timeouts: { client_idle: 60s }`")),
+    (&[TOP], &["http2", "proxy_protocol", "redirect_to_https"], note("it is a key of a listener: `listeners: [{ address: 0.0.0.0:8080, … }]`")),
+
+    (POOL_RULES, &["balance", "lb_policy", "algorithm", "load_balancing", "lb", "method", "load_balancer"], called("strategy")),
+    (POOL_RULES, &["retries", "max_retries", "num_retries"], note("it is written `retry: { attempts: 3 }`")),
+    (POOL_RULES, &["sticky", "sticky_sessions", "session_affinity", "affinity", "cookie"],
+        planned("no strategy of this version keeps a client at one backend")),
+    (POOL_RULES, &["slow_start", "ejection", "outlier_detection", "queue"], PLANNED),
+    (&[POOL], &["servers", "targets", "members", "nodes", "upstreams", "endpoints", "urls", "url"], called("backends")),
+    (&[POOL], &["header_case", "forwarded"], PLANNED),
+
+    (&[BACKEND], &["address", "server", "target", "uri", "addr", "endpoint"], called("url")),
+    (&[BACKEND], &["host", "port", "scheme"], part_of("url", "host and port are written as a URL: `url: http://10.0.0.1:8001`")),
+    (&[BACKEND], &["name", "drain"], PLANNED),
+    (&[BACKEND], &["down", "disabled"], note("a backend that gets no requests is written `weight: 0`")),
+    (&[BACKEND], &["check", "health_check", "max_fails", "fail_timeout"], note("`health_check` belongs to a pool, or to the top level")),
+    (&[BACKEND], &["max_conns", "maxconn"], note("it is written `limits: { in_flight_per_backend: 100 }`, at the pool or at top level")),
+
+    (&[LISTENER], &["port", "bind", "listen", "addr"], called("address")),
+    (&[LISTENER], &["ssl", "cert", "certs", "certificate", "certificates", "key"],
+        part_of("tls", "TLS is written `tls: { certificates: [{ cert: site.pem, key: site.key }] }`")),
+    (&[LISTENER], &["http3", "quic"], PLANNED),
+    (&[LISTENER], &["protocol"], note("HTTP/1.1 and HTTP/2 are both spoken; `tls` adds TLS")),
+    (&[LISTENER_TLS], &["cert", "key", "certificate", "private_key", "certs", "cert_file", "key_file"],
+        part_of("certificates", "certificate and key are written `certificates: [{ cert: site.pem, key: site.key }]`")),
+    (&[LISTENER_TLS], &["ca", "client_certificate"], called("client_ca")),
+    (&[LISTENER_TLS], &["min_version", "protocols", "versions", "ciphers", "acme", "auto"], PLANNED),
+    (&[POOL_TLS], &["insecure_skip_verify", "skip_verify", "insecure", "verify", "ssl_verify"], called("danger_skip_verify")),
+    (&[POOL_TLS], &["sni", "servername", "hostname"], called("server_name")),
+    (&[POOL_TLS], &["root_ca", "ca_file", "trusted_certificate"], called("ca")),
+    (&[CERTIFICATE], &["certificate", "cert_file", "crt", "pem", "chain", "fullchain"], called("cert")),
+    (&[CERTIFICATE], &["private_key", "key_file", "privkey"], called("key")),
+
+    (&[HEALTH_CHECK], &["uri", "url", "endpoint"], called("path")),
+    (&[HEALTH_CHECK], &["type", "protocol", "mode"], called("kind")),
+    (&[HEALTH_CHECK], &["inter", "period", "every", "interval_seconds"], called("interval")),
+    (&[HEALTH_CHECK], &["rise", "passes", "healthy_threshold", "successes", "success_threshold"], called("healthy_after")),
+    (&[HEALTH_CHECK], &["fall", "fails", "unhealthy_threshold", "failures", "failure_threshold", "max_fails"], called("unhealthy_after")),
+    (&[HEALTH_CHECK], &["expect", "expect_status", "expected_status", "codes", "match", "statuses"], called("status")),
+    (&[HEALTH_CHECK], &["enabled"], note("health checks are on by default; `health_check: off` switches them off")),
+    (&[HEALTH_CHECK], &["host", "method", "headers", "body", "port", "down_interval", "fail_open"], PLANNED),
+
+    (&[RETRY], &["on", "retry_on", "conditions", "codes", "status", "statuses"], called("causes")),
+    (&[RETRY], &["max", "count", "tries", "times", "retries", "max_retries", "num_retries", "max_attempts"],
+        part_of("attempts", "it is called `attempts` here, the first one included")),
+    (&[RETRY], &["backoff", "per_try_timeout", "hedge", "respect_retry_after"], PLANNED),
+
+    (&[TIMEOUTS], &["read", "server", "response", "backend", "proxy_read", "upstream", "timeout"],
+        note("`first_byte` bounds one attempt, `request` all of them together")),
+    (&[TIMEOUTS], &["write", "send", "body"], called("progress")),
+    (&[TIMEOUTS], &["idle", "client", "keepalive", "keep_alive"], called("client_idle")),
+    (&[TIMEOUTS], &["header", "headers", "read_header", "http_request"], called("client_header")),
+    (&[TIMEOUTS], &["websocket", "tunnel"], called("tunnel_idle")),
+    (&[TIMEOUTS], &["shutdown", "graceful", "grace", "stop"], called("drain")),
+
+    (&[LIMITS], &["max_connections", "maxconn"], called("connections")),
+    (&[LIMITS], &["max_body_size", "body_size", "max_body", "client_max_body_size", "request_body"], called("body")),
+    (&[LIMITS], &["headers", "max_headers", "header_count"], called("fields")),
+    (&[LIMITS], &["header", "header_size", "max_header_size", "request_head"], called("head")),
+    (&[LIMITS], &["in_flight", "max_in_flight", "max_requests"], called("in_flight_per_backend")),
+    (&[LIMITS], &["rate", "rps", "requests_per_second", "adaptive"], PLANNED),
+
+    (&[LOG], &["file", "filename", "target", "output", "to"], called("path")),
+    (&[LOG], &["format", "fields", "sample", "level"], PLANNED),
+
+    (&[ROUTE], &["prefix", "location", "uri"], called("path_prefix")),
+    (&[ROUTE], &["path"], planned("`path_prefix` matches a path and everything below it")),
+    (&[ROUTE], &["path_regex", "regex"], planned("`path_prefix` matches a path and everything below it")),
+    (&[ROUTE], &["backend", "upstream", "service", "target", "cluster", "to", "proxy_pass"], called("pool")),
+    (&[ROUTE], &["backends", "servers", "url"], part_of("pool", "a route names a pool: write the backends in `pools`, and `pool: NAME` here")),
+    (&[ROUTE], &["hosts", "domain", "domains", "server_name"], called("host")),
+    (&[ROUTE], &["redirect"], part_of("pool", "`redirect_to_https` of a listener is the one redirect of this version")),
+    (&[ROUTE], &["method", "methods", "headers", "query", "cookies", "client_ip", "listener", "name", "split", "respond", "rewrite",
+        "strip_prefix", "request_headers", "response_headers", "timeouts", "retry", "limits", "mirror", "policies"], PLANNED),
+];
+
+/// What an unknown key of a section stands for. Case, and `-` for `_`, do not matter.
+pub(super) fn key(section: &str, word: &str) -> Option<&'static Meaning> {
+    let word = word.to_ascii_lowercase().replace('-', "_");
+    // `timeouts` and `limits` of a pool have keys of those at top level.
+    let at_top = section.strip_prefix("pools.NAME.").unwrap_or(section);
+    let is_of = |sections: &[&str]| sections.contains(&section) || sections.contains(&at_top);
+    let row = KEYS
+        .iter()
+        .find(|(sections, words, _)| is_of(sections) && words.contains(&word.as_str()));
+    row.map(|(_, _, meaning)| meaning)
+}
+
+/// What other balancers call our strategies, and what they have that no strategy of this version does.
+pub(super) fn strategy(word: &str) -> Option<&'static str> {
+    let word = word.to_ascii_lowercase().replace('-', "_");
+    Some(match word.as_str() {
+        "least_conn" | "leastconn" | "least_connections" | "least_request" | "lc" => {
+            "it is called `least_requests` here"
+        }
+        "rr" | "wrr" | "weighted" | "weighted_round_robin" | "static_rr" => {
+            "it is called `round_robin` here; weights are part of every strategy"
+        }
+        "ip_hash" | "source" | "client_ip" | "client_ip_hash" | "hash" | "uri" | "uri_hash" | "url_hash"
+        | "header" | "cookie" | "sticky" | "ring_hash" | "maglev" | "consistent_hash" => {
+            "no strategy of this version keeps a client, or a key, at one backend"
+        }
+        "p2c" | "two_choices" | "power_of_two" | "random_choose" | "peak_ewma" | "ewma" => {
+            "the nearest one is `least_requests`"
+        }
+        _ => return None,
+    })
+}
+
+/// What other balancers call the causes of a retry.
+pub(super) fn cause(word: &str) -> Option<&'static str> {
+    Some(match word {
+        "error" => "it is called `connect_failure` and `reset` here",
+        "conn_failure" | "conn-failure" | "connect_error" | "connect-error" | "refused" => {
+            "it is called `connect_failure` here"
+        }
+        "empty-response" | "junk-response" | "disconnect" | "connection_reset" => "it is called `reset` here",
+        "response-timeout" | "http_timeout" => "it is called `timeout` here",
+        "5xx" | "gateway-error" | "gateway_error" | "http_5xx" => "write the statuses: `502, 503, 504`",
+        "http_502" => "did you mean `502`?",
+        "http_503" => "did you mean `503`?",
+        "http_504" => "did you mean `504`?",
+        "all" | "any" | "all-retryable-errors" => "write the causes one by one",
+        _ if word.len() == 3 && word.bytes().all(|byte| byte.is_ascii_digit()) => {
+            "such a response is passed on: only 502, 503 and 504 can mean that the request was not handled"
+        }
+        _ => return None,
+    })
+}
+
+/// What schemes of backends are called here.
+pub(super) fn scheme(word: &str) -> Option<&'static str> {
+    Some(match word.to_ascii_lowercase().as_str() {
+        "grpc" => "gRPC without TLS is `h2c://`, with TLS `https://`",
+        "grpcs" => "gRPC with TLS is `https://`",
+        "h2" | "http2" => "HTTP/2 without TLS is `h2c://`, with TLS `https://`",
+        "ws" => "write `http://`: WebSockets pass through it",
+        "tcp" | "udp" => "only HTTP is balanced: write `http://`",
+        "wss" | "tls" | "ssl" => "write `https://`: WebSockets pass through it",
+        "http" => "write `http://`",
+        "https" => "write `https://`",
+        "h2c" => "write `h2c://`",
+        "http+unix" => "a Unix socket is written `unix:/path`",
+        "fcgi" | "fastcgi" | "uwsgi" | "scgi" | "ajp" => "backends are spoken to in HTTP only",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::reference::SECTIONS;
+
+    #[test]
+    fn names_sections_and_keys_that_exist() {
+        for (sections, words, meaning) in KEYS {
+            for name in *sections {
+                let section = SECTIONS.iter().find(|section| section.name == *name).unwrap();
+                if let Some(key) = meaning.key {
+                    assert!(section.key(key).is_some(), "{name}: {key}");
+                }
+                for word in *words {
+                    assert!(section.key(word).is_none(), "{name}: `{word}` is a key by now");
+                    assert!(
+                        std::ptr::eq(super::key(name, word).unwrap(), meaning),
+                        "{name}: {word}"
+                    );
+                }
+            }
+        }
+    }
+}
