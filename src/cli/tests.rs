@@ -192,3 +192,34 @@ fn check_fails_for_an_expired_certificate_and_says_where() {
         "{err}"
     );
 }
+
+#[test]
+fn check_finds_a_log_that_cannot_be_opened_and_makes_none() {
+    let folder = std::env::temp_dir().join(format!("evenkeel-cli-log-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let text = |path: &str| {
+        let path = folder.join(path);
+        format!(
+            "listen: :1\nbackends: [http://a:1]\naccess_log: {{ path: {} }}\n",
+            path.display()
+        )
+    };
+    for (path, words) in [
+        ("no/access.log", "(create the folder "),
+        ("", "(write the name of a file in it)"),
+    ] {
+        let file = File::new("log", &text(path));
+        let (outcome, out, err) = file.run("check");
+        assert_eq!((outcome, out.as_str()), (Outcome::Failed, ""), "{err}");
+        assert!(
+            err.contains(".yaml:3:21: error: cannot open the log file /") && err.contains(words),
+            "{err}"
+        );
+        // Nothing runs by it, but it can be looked at.
+        assert_eq!(file.run("print-config").0, Outcome::Fine);
+    }
+    let file = File::new("log-fine", &text("access.log"));
+    assert_eq!(file.run("check").0, Outcome::Fine);
+    assert!(!folder.join("access.log").exists());
+    std::fs::remove_dir_all(&folder).unwrap();
+}

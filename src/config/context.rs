@@ -22,6 +22,8 @@ pub(super) struct Context<'a> {
     pub(super) lookup: Lookup<'a>,
     /// Those that pools believe when they name no others.
     pub(super) authorities: SystemAuthorities,
+    /// Whether this is the machine that the config is for: then it is looked at whether files can be made where it says.
+    pub(super) is_at_home: bool,
     /// A cell, because readers of several maps are open at one time and all report.
     findings: RefCell<Vec<Finding>>,
 }
@@ -34,7 +36,16 @@ impl<'a> Context<'a> {
             dir,
             lookup,
             authorities: SystemAuthorities::default(),
+            is_at_home: false,
             findings: RefCell::new(Vec::new()),
+        }
+    }
+
+    /// The same for a config that is read where it is to run.
+    pub(super) fn at_home(self) -> Self {
+        Self {
+            is_at_home: true,
+            ..self
         }
     }
 

@@ -11,8 +11,9 @@ const MOST_SHOWN: usize = 50;
 pub enum Severity {
     /// It cannot.
     Error,
-    /// It can, but something that it names has outlived its time. Whoever checks a config wants to hear of that; a process
-    /// must start all the same, because a restart does not make it worse.
+    /// It can, but something that it names is not as it has to be now: a certificate has expired, a log file cannot be
+    /// opened. Whoever checks a config wants to hear of that; whoever reads it for a process that runs, or only to look,
+    /// goes on all the same.
     Overdue,
     /// It can, but is probably not what was meant.
     Warning,

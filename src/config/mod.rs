@@ -127,7 +127,8 @@ pub fn load(path: &Path) -> Result<Loaded, Report> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = std::path::absolute(folder.unwrap_or(Path::new(".")))
         .map_err(|error| cannot(format!("its folder is unknown: {error}")))?;
-    from_text(&text, &name, &folder, &|name| std::env::var(name).ok())
+    let source = Source::new(&name, &text, Origin::File);
+    parse(Context::new(source, &folder, &|name| std::env::var(name).ok()).at_home())
 }
 
 fn read(path: &Path) -> Result<String, String> {
@@ -159,8 +160,14 @@ fn read(path: &Path) -> Result<String, String> {
 /// # Errors
 /// Everything that is wrong with it, at once.
 pub fn from_text(text: &str, name: &str, folder: &Path, lookup: Lookup<'_>) -> Result<Loaded, Report> {
-    let source = Source::new(name, text, Origin::File);
-    let cx = Context::new(source, folder, lookup);
+    parse(Context::new(
+        Source::new(name, text, Origin::File),
+        folder,
+        lookup,
+    ))
+}
+
+fn parse(cx: Context<'_>) -> Result<Loaded, Report> {
     match tree::parse(&cx) {
         Ok(root) => finish(cx, root.as_ref()),
         Err(tree::Unparsable) => finish_without_tree(cx),

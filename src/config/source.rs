@@ -81,7 +81,7 @@ impl Finding {
         }
     }
 
-    /// Something at a place that has outlived its time.
+    /// Something at a place that names what is not as it has to be now.
     pub(super) fn overdue(place: Place, message: impl Into<String>) -> Self {
         Self {
             severity: Severity::Overdue,

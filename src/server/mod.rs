@@ -8,6 +8,7 @@ mod limits;
 mod listeners;
 mod reload;
 mod signals;
+mod start_error;
 mod view;
 mod watchers;
 mod worker;
@@ -24,7 +25,7 @@ use crate::admin::{self, COMMANDS_WAITING, Command, Control, Readiness, Reloaded
 use crate::clock;
 use crate::config::{self, Config, Workers};
 use crate::health::Change;
-use crate::listener::Crew;
+use crate::listener::{self, Crew};
 use crate::net::{self, ListenAddress};
 use crate::proxy::Shared;
 use crate::tasks::Tasks;
@@ -33,35 +34,17 @@ use crate::telemetry::metrics::WorkerCounters;
 use eligible::WithoutEligible;
 use reload::{Reloads, Successor};
 use signals::{Event, Signals};
+pub use start_error::StartError;
 use view::{Changing, Facts};
 use watchers::Watchers;
 use worker::WorkerThread;
 
 /// Health changes that wait to be put in force; a probe waits when there are more.
 const CHANGES_BOUND: usize = 1024;
+/// What fails when a socket does not say its address.
+const ASK_ADDRESS: &str = "find out the address of a listening socket";
 /// How long the last log lines may take to be written at the end.
 const LOG_GRACE: Duration = Duration::from_secs(2);
-
-/// Why the process could not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// An address could not be taken.
-    #[error("cannot listen on {address}: {source}{hint}")]
-    Bind {
-        /// Which one.
-        address: ListenAddress,
-        /// What to do about it.
-        hint: &'static str,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// A thread, a runtime or a log file could not be had.
-    #[error("cannot start: {0}")]
-    Io(#[from] io::Error),
-    /// Routes and pools do not fit; a config that was checked does not do this.
-    #[error(transparent)]
-    Routes(#[from] crate::router::UnknownPool),
-}
 
 /// What is told when clients can come.
 pub struct Running {
@@ -103,7 +86,8 @@ pub fn run(plan: Plan, on_start: impl FnOnce(&Running)) -> Result<(), StartError
     let logs = Arc::new(Mutex::new(Some(logs)));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .build()?;
+        .build()
+        .map_err(StartError::system("start the control runtime"))?;
     let result = runtime.block_on(async {
         let mut server = Server::start(plan, &logs)?;
         on_start(&server.running);
@@ -170,21 +154,19 @@ impl Server {
         let (changed, changes) = mpsc::channel(CHANGES_BOUND);
         let mut watchers = Watchers::new(changed);
         watchers.watch(&pools);
-        let signals = Signals::new()?;
+        let signals = Signals::new().map_err(StartError::system("receive signals"))?;
         let (stop, stopped) = watch::channel(Stop::No);
-        for listener in &listeners {
-            listener.listen()?;
-        }
-        let addresses = listeners
-            .iter()
-            .map(net::Bound::address)
-            .collect::<io::Result<Vec<_>>>()?;
+        let addresses = open(&listeners, &config)?;
         let settings = listeners::all(&config.listeners, &addresses);
         let entrances = listeners.iter().zip(&settings).collect::<Vec<_>>();
         let workers = start_workers(&config, &entrances, &shared, logs, &stopped)?;
         let running = Running {
             addresses,
-            admin: admin.as_ref().map(net::Bound::ip).transpose()?,
+            admin: admin
+                .as_ref()
+                .map(net::Bound::ip)
+                .transpose()
+                .map_err(StartError::system(ASK_ADDRESS))?,
         };
         let facts = Arc::new(Facts {
             shared,
@@ -330,32 +312,17 @@ fn bind_all(config: &Config) -> Result<Vec<net::Bound>, StartError> {
 
 /// Takes an address; it lets nobody in yet.
 fn bind(address: &ListenAddress) -> Result<net::Bound, StartError> {
-    net::bind(address).map_err(|source| StartError::Bind {
-        address: address.clone(),
-        hint: hint(address, source.kind()),
-        source,
-    })
+    net::bind(address).map_err(|source| StartError::bind(address, source))
 }
 
-/// What to do about an address that cannot be had.
-fn hint(address: &ListenAddress, kind: io::ErrorKind) -> &'static str {
-    match (address, kind) {
-        (_, io::ErrorKind::AddrInUse) => {
-            " (another process has it: stop that one, or choose another address)"
-        }
-        (ListenAddress::Ip(_), io::ErrorKind::PermissionDenied) => {
-            " (ports below 1024 need the capability CAP_NET_BIND_SERVICE)"
-        }
-        (ListenAddress::Unix(_), io::ErrorKind::PermissionDenied) => {
-            " (this user may not make files in its folder, or not look at the one that is there)"
-        }
-        (ListenAddress::Unix(_), io::ErrorKind::AlreadyExists) => {
-            " (what is there is no socket: remove it, or choose another path)"
-        }
-        (ListenAddress::Unix(_), io::ErrorKind::NotFound) => " (its folder does not exist: make it)",
-        (_, io::ErrorKind::AddrNotAvailable) => " (no interface of this machine has this address)",
-        _ => "",
-    }
+/// Lets clients in; gives the addresses that the listeners have.
+fn open(listeners: &[net::Bound], config: &Config) -> Result<Vec<ListenAddress>, StartError> {
+    let open = |(bound, settings): (&net::Bound, &listener::Settings)| {
+        let listening = bound.listen();
+        listening.map_err(|source| StartError::bind(&settings.address, source))?;
+        bound.address().map_err(StartError::system(ASK_ADDRESS))
+    };
+    listeners.iter().zip(&config.listeners).map(open).collect()
 }
 
 fn start_workers(
@@ -368,8 +335,8 @@ fn start_workers(
     let logs = logs.lock().unwrap_or_else(PoisonError::into_inner);
     let logs = logs
         .as_ref()
-        .ok_or(io::ErrorKind::NotConnected)
-        .map_err(io::Error::from)?;
+        .ok_or(io::ErrorKind::NotConnected.into())
+        .map_err(StartError::system("write the access log"))?;
     let mut workers = Vec::new();
     for (index, seat) in Crew::of(worker_count(config.workers), crate::clock::now())
         .into_iter()
@@ -378,16 +345,20 @@ fn start_workers(
         let sockets = entrances
             .iter()
             .map(|(bound, (_, settings))| Ok((bound.share()?, Arc::clone(settings))))
-            .collect::<io::Result<_>>()?;
-        workers.push(WorkerThread::spawn(worker::Start {
-            index,
-            seat,
-            sockets,
-            shared: Arc::clone(shared),
-            counters: Arc::new(WorkerCounters::default()),
-            log: logs.buffer(),
-            stopped: stopped.clone(),
-        })?);
+            .collect::<io::Result<_>>()
+            .map_err(StartError::system("share a listening socket with a worker"))?;
+        workers.push(
+            WorkerThread::spawn(worker::Start {
+                index,
+                seat,
+                sockets,
+                shared: Arc::clone(shared),
+                counters: Arc::new(WorkerCounters::default()),
+                log: logs.buffer(),
+                stopped: stopped.clone(),
+            })
+            .map_err(StartError::system("start a worker thread"))?,
+        );
     }
     Ok(workers)
 }
@@ -401,9 +372,12 @@ fn start_admin(
     let (sender, commands) = mpsc::channel(COMMANDS_WAITING);
     let mut tasks = Tasks::default();
     if let (Some(settings), Some(bound)) = (config.admin.clone(), bound) {
-        bound.listen()?;
-        let net::StdListener::Tcp(listener) = bound.share()? else {
-            return Err(StartError::Io(io::ErrorKind::Unsupported.into()));
+        bound
+            .listen()
+            .map_err(|source| StartError::bind(&ListenAddress::Ip(settings.address), source))?;
+        let share = StartError::system("listen for the admin API");
+        let net::StdListener::Tcp(listener) = bound.share().map_err(&share)? else {
+            return Err(share(io::ErrorKind::Unsupported.into()));
         };
         let view: Arc<dyn admin::View> = Arc::<Facts>::clone(facts);
         let control = Control {

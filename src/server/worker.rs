@@ -47,8 +47,9 @@ impl WorkerThread {
             .name(format!("worker-{}", start.index))
             .spawn(move || {
                 let _ending = ending;
+                let worker = start.index;
                 if let Err(error) = run(start) {
-                    tracing::error!(%error, "A worker could not start");
+                    tracing::error!(worker, %error, "A worker could not start");
                 }
             })?;
         Ok(Self {

@@ -7,6 +7,7 @@ use crate::clock;
 
 use super::access_log::{LogBuffer, Options, Settings, Target};
 use super::log::OperationsLog;
+use super::log_file::LogError;
 use super::writer::{Queue, Writer};
 
 /// The writers behind the operations log, which is on standard output, and the access log. When both go there they share
@@ -24,8 +25,11 @@ pub struct Logs {
 impl Logs {
     /// Opens what `settings` name and starts the writing threads. Errors are those of opening the file or of starting a
     /// thread.
-    pub fn start(settings: &Settings) -> io::Result<Self> {
-        let operations = Writer::start(&Target::Stdout)?.ok_or(io::ErrorKind::NotFound)?;
+    pub fn start(settings: &Settings) -> Result<Self, LogError> {
+        let operations = Writer::start(&Target::Stdout)?.ok_or_else(|| LogError::System {
+            what: "stdout",
+            source: io::ErrorKind::NotFound.into(),
+        })?;
         let access = own_writer(&settings.target)?;
         Ok(Self {
             operations,
@@ -50,7 +54,7 @@ impl Logs {
 
     /// Puts other settings in force for buffers made from now on, as at a reload. Buffers made before keep the old writer
     /// alive until they are dropped. Errors are those of opening the new file; then nothing has changed.
-    pub fn change(&mut self, settings: &Settings) -> io::Result<()> {
+    pub fn change(&mut self, settings: &Settings) -> Result<(), LogError> {
         if settings.target != self.settings.target {
             let access = own_writer(&settings.target)?;
             if let Some(replaced) = std::mem::replace(&mut self.access, access) {
@@ -103,7 +107,7 @@ impl Logs {
     }
 }
 
-fn own_writer(target: &Target) -> io::Result<Option<Writer>> {
+fn own_writer(target: &Target) -> Result<Option<Writer>, LogError> {
     match target {
         Target::Off | Target::Stdout => Ok(None),
         Target::Stderr | Target::File(_) => Writer::start(target),

@@ -6,12 +6,14 @@ pub mod metrics;
 
 mod json;
 mod label;
+mod log_file;
 mod logs;
 mod sink;
 mod stamp;
 mod writer;
 
 pub use label::Label;
+pub use log_file::{LogError, LogFileError, check as check_log_file};
 pub use logs::Logs;
 pub use stamp::Stamp;
 pub use writer::{Queue, Writer};

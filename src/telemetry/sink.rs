@@ -1,21 +1,22 @@
 //! Where log lines end up: an inherited stream or a file that can be reopened. One thread owns it.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write as _};
-use std::os::fd::AsFd as _;
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::fs::OFlags;
 
 use super::access_log::Target;
+use super::log_file::{self, LogError, LogFileError};
 
 /// An open sink.
 #[derive(Debug)]
 pub(super) struct Sink {
     file: File,
+    name: String,
     /// Where to find it again; streams have none.
     path: Option<PathBuf>,
     /// The file ends within a line, left there by a process that was killed: it is ended before anything is added.
@@ -25,21 +26,18 @@ pub(super) struct Sink {
 impl Sink {
     /// Opens `target`; `None` when it is off. Errors are those of opening the file. Never waits, not even for the reader
     /// of a FIFO.
-    pub(super) fn open(target: &Target) -> io::Result<Option<Self>> {
+    pub(super) fn open(target: &Target) -> Result<Option<Self>, LogError> {
         match target {
             Target::Off => Ok(None),
             // A duplicate of the descriptor: no buffer and no lock of the standard library comes between.
-            Target::Stdout => Ok(Some(Self::stream(
-                io::stdout().as_fd().try_clone_to_owned()?.into(),
-            ))),
-            Target::Stderr => Ok(Some(Self::stream(
-                io::stderr().as_fd().try_clone_to_owned()?.into(),
-            ))),
+            Target::Stdout => Self::inherited(io::stdout().as_fd(), "stdout").map(Some),
+            Target::Stderr => Self::inherited(io::stderr().as_fd(), "stderr").map(Some),
             Target::File(path) => {
-                let file = open_file(path)?;
+                let file = log_file::open(path)?;
                 let owes_newline = ends_within_a_line(&file);
                 Ok(Some(Self {
                     file,
+                    name: path.display().to_string(),
                     path: Some(path.clone()),
                     owes_newline,
                 }))
@@ -47,10 +45,17 @@ impl Sink {
         }
     }
 
+    fn inherited(stream: BorrowedFd<'_>, name: &'static str) -> Result<Self, LogError> {
+        let file = stream.try_clone_to_owned();
+        let file = file.map_err(|source| LogError::System { what: name, source })?;
+        Ok(Self::stream(file.into(), name))
+    }
+
     /// Takes a stream that is open already and cannot be reopened.
-    pub(super) fn stream(file: File) -> Self {
+    pub(super) fn stream(file: File, name: &'static str) -> Self {
         Self {
             file,
+            name: name.to_owned(),
             path: None,
             owes_newline: false,
         }
@@ -64,6 +69,11 @@ impl Sink {
             self.owes_newline = false;
         }
         self.file.write(bytes)
+    }
+
+    /// What messages call it: the path, or the stream.
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     /// Whether it is an inherited stream, which cannot be reopened.
@@ -80,25 +90,12 @@ impl Sink {
 
     /// Opens the path anew, which leaves a file that was renamed alone. Streams stay as they are. On an error the old
     /// file stays in use.
-    pub(super) fn reopen(&mut self) -> io::Result<()> {
+    pub(super) fn reopen(&mut self) -> Result<(), LogFileError> {
         if let Some(path) = &self.path {
-            self.file = open_file(path)?;
+            self.file = log_file::open(path)?;
             self.owes_newline = ends_within_a_line(&self.file);
         }
         Ok(())
-    }
-}
-
-fn open_file(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    // Non-blocking is for FIFOs only. To read as well keeps a FIFO open without a reader, and so its bytes too.
-    options
-        .append(true)
-        .create(true)
-        .custom_flags(OFlags::NONBLOCK.bits().cast_signed());
-    match options.read(true).open(path) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => options.read(false).open(path),
-        opened => opened,
     }
 }
 

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use crate::clock;
 
 use super::access_log::Target;
+use super::log_file::LogError;
 use super::sink::Sink;
 
 /// Pieces that wait for the sink. At 64 KiB each it is 8 MiB: a quarter of a second of 100,000 lines a second, or
@@ -53,11 +54,11 @@ pub struct Writer {
 impl Writer {
     /// Opens `target` and starts the thread; `None` when the target is off. Errors are those of opening the file or of
     /// starting a thread.
-    pub fn start(target: &Target) -> io::Result<Option<Self>> {
+    pub fn start(target: &Target) -> Result<Option<Self>, LogError> {
         Sink::open(target)?.map(Self::start_on).transpose()
     }
 
-    fn start_on(sink: Sink) -> io::Result<Self> {
+    fn start_on(sink: Sink) -> Result<Self, LogError> {
         let (pieces, waiting_pieces) = sync_channel(PIECES);
         let (urgent, waiting_urgent) = sync_channel(URGENT_LINES);
         let (alive, ended) = sync_channel(1);
@@ -77,6 +78,10 @@ impl Writer {
             .spawn(move || {
                 turn.run();
                 drop(alive);
+            })
+            .map_err(|source| LogError::System {
+                what: "a thread",
+                source,
             })?;
         Ok(Self {
             queue: Queue {
@@ -321,7 +326,8 @@ impl Turn {
     /// Waits before the next try, and says why.
     fn fail(&mut self, error: &io::Error) {
         if !self.is_failing && is_due(&mut self.failure_reported, clock::now()).is_none() {
-            tracing::warn!(%error, "The log cannot be written, trying again until it can");
+            let log = self.sink.name();
+            tracing::warn!(log, %error, "The log cannot be written, trying again until it can");
             self.is_failing = true;
         }
         thread::sleep(RETRY_PAUSE);
@@ -330,7 +336,8 @@ impl Turn {
     fn succeed(&mut self) {
         if self.is_failing {
             self.is_failing = false;
-            tracing::info!("The log can be written again");
+            let log = self.sink.name();
+            tracing::info!(log, "The log can be written again");
         }
     }
 

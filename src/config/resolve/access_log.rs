@@ -1,9 +1,13 @@
 //! `access_log`.
 
-use crate::config::reader::{Reader, is_off, written};
+use std::path::Path;
+
+use crate::config::reader::{Reader, Written, is_off, written};
 use crate::config::reference::ACCESS_LOG;
+use crate::config::source::Finding;
 use crate::config::tree::Value;
 use crate::telemetry::access_log::{OnFull, Settings, Target};
+use crate::telemetry::check_log_file;
 
 /// Reads the word or the map.
 pub(super) fn read(root: &Reader<'_>) -> Settings {
@@ -49,7 +53,9 @@ fn map(reader: &Reader<'_>) -> Settings {
             if written.text.is_empty() || written.text.contains('\0') {
                 reader.refuse("path", written, None);
             }
-            Target::File(reader.cx.path(written.text))
+            let path = reader.cx.path(written.text);
+            check_file(reader, written, &path);
+            Target::File(path)
         }),
     };
     Settings {
@@ -59,6 +65,16 @@ fn map(reader: &Reader<'_>) -> Settings {
             _ => OnFull::Drop,
         },
         query: reader.flag("query", None),
+    }
+}
+
+/// Reports a log file that could not be opened, without making it.
+fn check_file(reader: &Reader<'_>, written: Written<'_>, path: &Path) {
+    if reader.cx.is_at_home
+        && let Err(error) = check_log_file(path)
+    {
+        let finding = Finding::overdue(written.place, error.to_string());
+        reader.cx.report(finding);
     }
 }
 

@@ -357,7 +357,7 @@ fn a_line_that_a_killed_process_left_half_is_ended_first() {
 fn a_blocked_stream_does_not_hold_up_the_end() {
     let (reader, stream) = io::pipe().expect("a pipe");
     let stream: std::os::fd::OwnedFd = stream.into();
-    let writer = Writer::start_on(Sink::stream(stream.into())).expect("a thread");
+    let writer = Writer::start_on(Sink::stream(stream.into(), "stream")).expect("a thread");
     let mut workers = buffer(&writer, OnFull::Drop);
     push(&mut workers, 0, 2000);
     drop(workers);
@@ -372,7 +372,7 @@ fn a_stream_whose_reader_left_costs_lines_only() {
     let (reader, stream) = io::pipe().expect("a pipe");
     drop(reader);
     let stream: std::os::fd::OwnedFd = stream.into();
-    let writer = Writer::start_on(Sink::stream(stream.into())).expect("a thread");
+    let writer = Writer::start_on(Sink::stream(stream.into(), "stream")).expect("a thread");
     let mut workers = buffer(&writer, OnFull::Drop);
     push(&mut workers, 0, FLOOD);
     assert!(writer.queue().lines_dropped() > 0);
