@@ -2,14 +2,14 @@
 
 use std::io;
 
-use super::{ConfigFile, Outcome, Streams};
+use super::{GivenFile, Outcome, Streams};
 
 /// Validates a config file. Says what it found on stderr, and on stdout that the file is good.
-pub(super) fn check(file: &ConfigFile, streams: &mut Streams<'_>) -> io::Result<Outcome> {
+pub(super) fn check(file: &GivenFile, streams: &mut Streams<'_>) -> io::Result<Outcome> {
     let loaded = file
         .load()
-        .and_then(|(path, loaded)| Ok((path, loaded.strictly()?)));
-    let (path, loaded) = match loaded {
+        .and_then(|(name, loaded)| Ok((name, loaded.strictly()?)));
+    let (name, loaded) = match loaded {
         Ok(loaded) => loaded,
         Err(report) => return streams.fail(&report),
     };
@@ -18,8 +18,7 @@ pub(super) fn check(file: &ConfigFile, streams: &mut Streams<'_>) -> io::Result<
     let backends: usize = config.pools.iter().map(|pool| pool.backends.len()).sum();
     writeln!(
         streams.out,
-        "{} is valid: {}, {}, {}, {}",
-        path.display(),
+        "{name} is valid: {}, {}, {}, {}",
         count(config.listeners.len(), "listener"),
         count(config.routes.len(), "route"),
         count(config.pools.len(), "pool"),

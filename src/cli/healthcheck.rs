@@ -1,6 +1,6 @@
 //! `evenkeel healthcheck`: what it is given, and whom it asks.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -44,7 +44,9 @@ impl HealthcheckArguments {
         if let Some(address) = self.admin {
             return Ok(Some(Asked::Admin(reachable(address))));
         }
-        let (_, loaded) = self.file.load()?;
+        let (_, loaded) = self
+            .file
+            .load("name one with `-c FILE`, or the admin API of the process with `--admin ADDRESS`")?;
         Ok(asked(&loaded.config))
     }
 }
@@ -62,7 +64,7 @@ pub(super) fn healthcheck(
         None => "there is nothing to ask".to_owned(),
         Some(Asked::Listener(address)) => match connect(&address) {
             Ok(()) => return Ok(Outcome::Fine),
-            Err(error) => format!("{address}: {error}"),
+            Err(error) => failed(&address, &error),
         },
         Some(Asked::Admin(address)) => {
             match admin::client::get_blocking(address, "/readyz", None, PATIENCE) {
@@ -70,12 +72,22 @@ pub(super) fn healthcheck(
                 Ok((status, body)) => {
                     format!("{address}: {status} {}", String::from_utf8_lossy(&body).trim())
                 }
-                Err(error) => format!("{address}: {error}"),
+                Err(error) => failed(&ListenAddress::Ip(address), &error),
             }
         }
     };
     writeln!(streams.err, "evenkeel: not ready: {why}")?;
     Ok(Outcome::Failed)
+}
+
+fn failed(address: &ListenAddress, error: &io::Error) -> String {
+    let hint = match error.kind() {
+        ErrorKind::ConnectionRefused | ErrorKind::NotFound => {
+            " (nobody listens there: does the process run, and with this config?)"
+        }
+        _ => "",
+    };
+    format!("{address}: {error}{hint}")
 }
 
 fn asked(config: &Config) -> Option<Asked> {

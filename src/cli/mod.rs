@@ -71,9 +71,9 @@ enum Command {
     /// Tries it out: starts three small backends and the balancer before them
     Demo(demo::DemoArguments),
     /// Validates a config file and shows every error at once
-    Check(ConfigFile),
+    Check(GivenFile),
     /// Prints the effective config, with all defaults written out and secrets masked
-    PrintConfig(ConfigFile),
+    PrintConfig(GivenFile),
     /// Succeeds when the running process is ready
     Healthcheck(healthcheck::HealthcheckArguments),
     /// Prints the JSON Schema of the config file, for editors
@@ -90,28 +90,36 @@ enum Command {
 /// Which config file a command is about.
 #[derive(Debug, Clone, Default, Args)]
 pub struct ConfigFile {
-    /// Config file [default: config/config.yaml, else /etc/evenkeel/config.yaml]
+    /// Config file, or - for stdin [default: config/config.yaml, else /etc/evenkeel/config.yaml]
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 }
 
 impl ConfigFile {
-    /// The file that was named, or the default one.
+    /// Loads the file that was named, or the default one; gives its name too. `hint` says what to do when there is none.
     ///
     /// # Errors
-    /// When none was named and there is none, naming the places looked in.
-    pub fn path(&self) -> Result<PathBuf, Report> {
-        self.config.clone().map_or_else(config::find, Ok)
+    /// Everything that is wrong with it, or the places looked in.
+    pub fn load(&self, hint: &str) -> Result<(String, Loaded), Report> {
+        let path = self.config.clone().map_or_else(|| config::find(hint), Ok)?;
+        Ok((config::name(&path), config::load(&path)?))
     }
+}
 
-    /// Loads the file.
-    ///
-    /// # Errors
-    /// Everything that is wrong with it.
-    pub fn load(&self) -> Result<(PathBuf, Loaded), Report> {
-        let path = self.path()?;
-        let loaded = config::load(&path)?;
-        Ok((path, loaded))
+/// The same for commands that are about nothing but a config file: it may be named without an option.
+#[derive(Debug, Clone, Default, Args)]
+pub struct GivenFile {
+    #[command(flatten)]
+    option: ConfigFile,
+    /// Config file; the same as `-c FILE`
+    #[arg(value_name = "FILE", conflicts_with = "config")]
+    file: Option<PathBuf>,
+}
+
+impl GivenFile {
+    fn load(&self) -> Result<(String, Loaded), Report> {
+        let config = self.file.clone().or_else(|| self.option.config.clone());
+        ConfigFile { config }.load("name one, or `-` for stdin")
     }
 }
 
@@ -155,7 +163,8 @@ fn execute(arguments: impl IntoIterator<Item = OsString>, streams: &mut Streams<
     let words: Vec<OsString> = arguments.into_iter().collect();
     let done = match CommandLine::try_parse_from(&words) {
         Ok(line) => dispatch(line.command.unwrap_or(Command::Run(line.run)), streams),
-        Err(error) => explain(&unknown_command(&words).unwrap_or(error), streams),
+        Err(error) => explain(&unknown_command(&words).unwrap_or(error), streams)
+            .and_then(|outcome| hint_at_file(&words, outcome, streams)),
     };
     let done = done.and_then(|outcome| streams.out.flush().map(|()| outcome));
     match done {
@@ -195,6 +204,17 @@ fn unknown_command(words: &[OsString]) -> Option<clap::Error> {
     }
     let error = CommandsOnly::try_parse_from(words).err()?;
     (error.kind() == clap::error::ErrorKind::InvalidSubcommand).then_some(error)
+}
+
+/// Says how a config file is named to who has written one where URLs of backends are expected.
+fn hint_at_file(words: &[OsString], outcome: Outcome, streams: &mut Streams<'_>) -> io::Result<Outcome> {
+    let texts = words.iter().skip(1).filter_map(|word| word.to_str());
+    let mut files = texts.filter(|text| text.ends_with(".yaml") || text.ends_with(".yml"));
+    let is_named = words.iter().any(|word| word == "-c" || word == "--config");
+    if let (Outcome::Misused, false, Some(file)) = (outcome, is_named, files.next()) {
+        writeln!(streams.err, "\n  tip: a config file is named with `-c {file}`")?;
+    }
+    Ok(outcome)
 }
 
 /// Shows help and version on stdout, where they were asked for, and mistakes on stderr.

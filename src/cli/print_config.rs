@@ -2,11 +2,11 @@
 
 use std::io;
 
-use super::{ConfigFile, Outcome, Streams};
+use super::{GivenFile, Outcome, Streams};
 use crate::config;
 
 /// Prints the effective config.
-pub(super) fn print_config(file: &ConfigFile, streams: &mut Streams<'_>) -> io::Result<Outcome> {
+pub(super) fn print_config(file: &GivenFile, streams: &mut Streams<'_>) -> io::Result<Outcome> {
     let (_, loaded) = match file.load() {
         Ok(loaded) => loaded,
         Err(report) => return streams.fail(&report),

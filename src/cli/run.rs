@@ -1,53 +1,94 @@
 //! `evenkeel run`: what it is given, and the config that follows from it.
 
+use std::ffi::OsStr;
 use std::io;
 use std::path::PathBuf;
 
 use clap::Args;
+use clap::builder::{PossibleValue, TypedValueParser};
 
 use super::{Outcome, Streams};
 use crate::config::{self, Loaded, Report};
 use crate::server::{self, Plan, Running};
+use crate::strategy::STRATEGIES;
+
+/// Stands in the help above what takes the place of a file.
+const WITHOUT_A_FILE: &str = "Options when no config file is used";
+
+/// Accepts every text as the name of a strategy, because the config says more about a wrong one; names those that exist to
+/// the help and to shells that complete.
+#[derive(Debug, Clone)]
+struct StrategyName;
+
+impl TypedValueParser for StrategyName {
+    type Value = String;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        argument: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<String, clap::Error> {
+        clap::builder::StringValueParser::new().parse_ref(command, argument, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        let names = STRATEGIES.iter().map(|entry| PossibleValue::new(entry.name));
+        Some(Box::new(names))
+    }
+}
 
 /// Arguments of `evenkeel run`: a config file, or listeners and backends in place of one.
 #[derive(Debug, Clone, Default, Args)]
 pub struct RunArguments {
-    /// Config file [default: config/config.yaml, else /etc/evenkeel/config.yaml]
+    /// Config file, or - for stdin [default: config/config.yaml, else /etc/evenkeel/config.yaml]
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Runs without a file: where clients connect; may be repeated
+    /// Where clients connect; may be repeated
     #[arg(
         long,
+        help_heading = WITHOUT_A_FILE,
         value_name = "ADDRESS",
         conflicts_with = "config",
         requires = "backends"
     )]
     pub listen: Vec<String>,
-    /// Without a file: where the admin API is, or `off`
+    /// Where the admin API is, or `off`
     #[arg(
         long,
+        help_heading = WITHOUT_A_FILE,
         value_name = "ADDRESS|off",
         conflicts_with = "config",
         requires = "backends"
     )]
     pub admin: Option<String>,
-    /// Without a file: the balancing strategy
-    #[arg(long, value_name = "NAME", conflicts_with = "config", requires = "backends")]
+    /// The balancing strategy
+    #[arg(
+        long,
+        help_heading = WITHOUT_A_FILE,
+        value_name = "NAME",
+        value_parser = StrategyName,
+        conflicts_with = "config",
+        requires = "backends"
+    )]
     pub strategy: Option<String>,
-    /// Without a file: the path that health checks ask for
-    #[arg(long, value_name = "PATH", conflicts_with = "config", requires = "backends")]
+    /// The path that health checks ask for
+    #[arg(long, help_heading = WITHOUT_A_FILE, value_name = "PATH", conflicts_with = "config", requires = "backends")]
     pub health_path: Option<String>,
-    /// Without a file: the number of worker threads, or `auto`
-    #[arg(long, value_name = "N", conflicts_with = "config", requires = "backends")]
+    /// The number of worker threads, or `auto`
+    #[arg(long, help_heading = WITHOUT_A_FILE, value_name = "N", conflicts_with = "config", requires = "backends")]
     pub workers: Option<String>,
-    /// Without a file: URLs of backends, such as http://localhost:8001
-    #[arg(value_name = "URL", conflicts_with = "config", requires = "listen")]
+    /// URLs of backends, such as http://localhost:8001
+    #[arg(help_heading = WITHOUT_A_FILE, value_name = "URL", conflicts_with = "config", requires = "listen")]
     pub backends: Vec<String>,
 }
 
+/// What to do when there is no config file.
+const HOW_TO_RUN: &str = "name one with `-c FILE`, or write backends as arguments: `evenkeel run --listen 0.0.0.0:8080 http://localhost:8001`";
+
 /// Runs the balancer until a signal ends it. Writes nothing but log lines to stdout.
 pub(super) fn run(arguments: &RunArguments, streams: &mut Streams<'_>) -> io::Result<Outcome> {
-    let Chosen { loaded, source } = match arguments.choose() {
+    let Chosen { loaded, source, name } = match arguments.choose() {
         Ok(chosen) => chosen,
         Err(refused) => {
             streams.fail(&refused.report)?;
@@ -55,14 +96,11 @@ pub(super) fn run(arguments: &RunArguments, streams: &mut Streams<'_>) -> io::Re
         }
     };
     streams.warn(&loaded)?;
-    let source_name = source
-        .as_ref()
-        .map_or_else(|| "command line".to_owned(), |path| path.display().to_string());
     serve(
         Plan {
             config: loaded.config,
             source,
-            source_name,
+            source_name: name,
         },
         streams,
         |_| {},
@@ -88,8 +126,10 @@ pub(super) fn serve(
 pub struct Chosen {
     /// The config.
     pub loaded: Loaded,
-    /// The file that a reload reads again; `None` when arguments stand in place of a file.
+    /// The file that a reload reads again; `None` when there is none to read again: arguments, or standard input.
     pub source: Option<PathBuf>,
+    /// What the status calls it.
+    pub name: String,
 }
 
 /// Why there is nothing to run.
@@ -125,15 +165,20 @@ impl RunArguments {
             report,
             outcome: Outcome::Misused,
         })?;
-        Ok(Chosen { loaded, source: None })
+        Ok(Chosen {
+            loaded,
+            source: None,
+            name: "command line".to_owned(),
+        })
     }
 
     fn choose_file(&self) -> Result<Chosen, Report> {
-        let path = self.config.clone().map_or_else(config::find, Ok)?;
+        let path = self.config.clone().map_or_else(|| config::find(HOW_TO_RUN), Ok)?;
         let loaded = config::load(&path)?;
         Ok(Chosen {
             loaded,
-            source: Some(path),
+            name: config::name(&path),
+            source: Some(path).filter(|path| !config::is_stdin(path)),
         })
     }
 }

@@ -27,6 +27,10 @@ impl File {
         Self(path)
     }
 
+    fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+
     fn run(&self, command: &str) -> (Outcome, String, String) {
         run(&[command, "-c", self.0.to_str().unwrap()])
     }
@@ -48,6 +52,67 @@ fn check_says_that_a_config_is_valid() {
         "{out}"
     );
     assert_eq!(err, "");
+}
+
+#[test]
+fn a_file_is_named_with_an_option_or_without() {
+    let file = File::new("named", "listen: :8080\nbackends: [http://a:1]\n");
+    for command in ["check", "print-config"] {
+        let (outcome, out, _) = run(&[command, file.path()]);
+        assert_eq!((outcome, out), (Outcome::Fine, file.run(command).1));
+        assert_eq!(
+            run(&[command, "-c", file.path(), file.path()]).0,
+            Outcome::Misused
+        );
+    }
+}
+
+#[test]
+fn a_file_in_the_place_of_a_backend_is_told_how_it_is_named() {
+    for line in [&["run", "my.yaml"][..], &["my.yaml"]] {
+        let (outcome, _, err) = run(line);
+        assert_eq!(outcome, Outcome::Misused);
+        assert!(
+            err.ends_with("\n  tip: a config file is named with `-c my.yaml`\n"),
+            "{err}"
+        );
+    }
+    assert!(!run(&["run", "http://a:1"]).2.contains("tip:"));
+}
+
+#[test]
+fn help_of_run_says_which_options_take_the_place_of_a_file() {
+    for line in [&["run", "--help"][..], &["--help"]] {
+        let out = run(line).1;
+        let (of_file, without) = out
+            .split_once("\nOptions when no config file is used:\n")
+            .unwrap();
+        assert!(
+            of_file.contains("--config") && !of_file.contains("--listen"),
+            "{out}"
+        );
+        for option in [
+            "--listen",
+            "--admin",
+            "--strategy",
+            "--health-path",
+            "--workers",
+            "[URL]",
+        ] {
+            assert!(without.contains(option), "{option}\n{out}");
+        }
+    }
+}
+
+#[test]
+fn strategies_are_completed_and_wrong_ones_get_the_message_of_the_config() {
+    let script = run(&["completions", "bash"]).1;
+    for entry in crate::strategy::STRATEGIES {
+        assert!(script.contains(entry.name), "{}", entry.name);
+    }
+    let (outcome, _, err) = run(&["run", "--listen", ":0", "--strategy", "leastconn", "http://a:1"]);
+    assert_eq!(outcome, Outcome::Misused);
+    assert!(err.contains("it is called `least_requests` here"), "{err}");
 }
 
 #[test]

@@ -100,28 +100,44 @@ impl Loaded {
     }
 }
 
-/// The first of [`DEFAULT_PATHS`] where there is anything. A report that names the places when there is nothing.
-pub fn find() -> Result<PathBuf, Report> {
-    find_in(&DEFAULT_PATHS)
+/// The path that stands for standard input; a file of that name is `./-`.
+const STDIN: &str = "-";
+
+/// Whether a path stands for standard input, which cannot be read again.
+pub fn is_stdin(path: &Path) -> bool {
+    path == Path::new(STDIN)
 }
 
-fn find_in(paths: &[&str]) -> Result<PathBuf, Report> {
+/// What messages call a config that is read from there.
+pub fn name(path: &Path) -> String {
+    match is_stdin(path) {
+        true => "stdin".to_owned(),
+        false => path.display().to_string(),
+    }
+}
+
+/// The first of [`DEFAULT_PATHS`] where there is anything. A report that names the places when there is nothing, and what
+/// to do then: `hint`.
+pub fn find(hint: &str) -> Result<PathBuf, Report> {
+    find_in(&DEFAULT_PATHS, hint)
+}
+
+fn find_in(paths: &[&str], hint: &str) -> Result<PathBuf, Report> {
     let exists = |path: &&&str| !matches!(Path::new(path).try_exists(), Ok(false));
     paths.iter().find(exists).map(PathBuf::from).ok_or_else(|| {
         let places = paths.iter().map(|path| format!("looked for {path}"));
-        let hint = "name one with `-c FILE`, or write backends as arguments: `evenkeel run --listen 0.0.0.0:8080 http://localhost:8001`";
         let notes = places.chain([hint.to_owned()]).collect();
         Report::whole_file("evenkeel", "no config file was found".to_owned(), notes)
     })
 }
 
-/// Reads a config file and says what it means. Relative paths in it start at its folder; variables come from the
-/// process's environment.
+/// Reads a config file, or standard input for `-`, and says what it means. Relative paths in it start at its folder, or at
+/// the current one; variables come from the process's environment.
 ///
 /// # Errors
 /// Everything that is wrong with it, at once.
 pub fn load(path: &Path) -> Result<Loaded, Report> {
-    let name = path.display().to_string();
+    let name = name(path);
     let cannot = |message: String| Report::whole_file(&name, message, Vec::new());
     let text = read(path).map_err(cannot)?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -133,12 +149,19 @@ pub fn load(path: &Path) -> Result<Loaded, Report> {
 
 fn read(path: &Path) -> Result<String, String> {
     let cannot = |error: std::io::Error| format!("cannot be read: {error}");
+    if is_stdin(path) {
+        return read_text(std::io::stdin().lock(), cannot);
+    }
     let file = std::fs::File::open(path).map_err(cannot)?;
     if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
         return Err("cannot be read: it is a folder".to_owned());
     }
+    read_text(file, cannot)
+}
+
+fn read_text(from: impl Read, cannot: impl Fn(std::io::Error) -> String) -> Result<String, String> {
     let mut bytes = Vec::new();
-    file.take(LARGEST_FILE + 1)
+    from.take(LARGEST_FILE + 1)
         .read_to_end(&mut bytes)
         .map_err(cannot)?;
     if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > LARGEST_FILE {
@@ -150,7 +173,7 @@ fn read(path: &Path) -> Result<String, String> {
             .get(..error.utf8_error().valid_up_to())
             .unwrap_or_default();
         let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
-        format!("is no UTF-8 text: line {line} has other bytes")
+        format!("is not UTF-8 text: line {line} has other bytes")
     })
 }
 

@@ -75,7 +75,7 @@ pub struct Plan {
     pub source_name: String,
 }
 
-/// Runs until a signal ends it. `on_start` is called when clients can come.
+/// Runs until a signal ends it. `on_start` is called when clients can come, before that is logged.
 ///
 /// # Errors
 /// [`StartError`]; once it runs there are none.
@@ -89,8 +89,7 @@ pub fn run(plan: Plan, on_start: impl FnOnce(&Running)) -> Result<(), StartError
         .build()
         .map_err(StartError::system("start the control runtime"))?;
     let result = runtime.block_on(async {
-        let mut server = Server::start(plan, &logs)?;
-        on_start(&server.running);
+        let mut server = Server::start(plan, &logs, on_start)?;
         server.serve().await;
         server.join();
         Ok(())
@@ -110,7 +109,6 @@ pub fn run(plan: Plan, on_start: impl FnOnce(&Running)) -> Result<(), StartError
 struct Server {
     drain: Duration,
     reloads: Reloads,
-    running: Running,
     facts: Arc<Facts>,
     listeners: Vec<net::Bound>,
     workers: Vec<WorkerThread>,
@@ -135,7 +133,11 @@ enum Stop {
 }
 
 impl Server {
-    fn start(plan: Plan, logs: &Arc<Mutex<Option<Logs>>>) -> Result<Self, StartError> {
+    fn start(
+        plan: Plan,
+        logs: &Arc<Mutex<Option<Logs>>>,
+        on_start: impl FnOnce(&Running),
+    ) -> Result<Self, StartError> {
         let Plan {
             mut config,
             source,
@@ -180,6 +182,7 @@ impl Server {
             changing: Mutex::new(Changing::new(config_text, source_name)),
         });
         let (commands, mut tasks) = start_admin(&config, admin, &facts)?;
+        on_start(&running);
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
             workers = workers.len(),
@@ -191,7 +194,6 @@ impl Server {
         Ok(Self {
             drain: config.timeouts.drain,
             reloads: Reloads::new(source, config, descriptors, Arc::clone(&facts.shared)),
-            running,
             facts,
             listeners,
             workers,

@@ -1,6 +1,7 @@
 //! `evenkeel demo`: what it promises to show.
 
 use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 
 use rustix::process::Signal;
@@ -86,4 +87,28 @@ fn demo_ends_cleanly_with_ctrl_c() {
     let proxy = demo();
     proxy.signal(Signal::INT);
     assert!(proxy.wait().success());
+}
+
+#[test]
+fn the_banner_comes_before_any_line_of_the_log() {
+    let words = "exec \"$0\" demo --listen 127.0.0.1:0 --admin 127.0.0.1:0 --backend-port 0 2>&1";
+    let mut child = std::process::Command::new("sh")
+        .args(["-c", words, env!("CARGO_BIN_EXE_evenkeel")])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let is_of_log = |line: &String| line.starts_with('{');
+    // Ends at the first line of the log, which always comes, or with the process.
+    let banner: Vec<String> = lines
+        .by_ref()
+        .map_while(Result::ok)
+        .take_while(|line| !is_of_log(line))
+        .collect();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(
+        banner.iter().any(|line| line.contains("Ctrl-C ends it all.")),
+        "{banner:?}"
+    );
 }

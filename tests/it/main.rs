@@ -13,6 +13,7 @@ mod access_log_hostile;
 mod answers;
 mod balancing;
 mod boundaries;
+mod command_line;
 mod demo;
 mod desync;
 mod forwarding;

@@ -430,11 +430,13 @@ fn missing_files_are_named() {
     );
     let report = crate::config::load(Path::new("/")).err().unwrap();
     assert!(report.to_string().contains("it is a folder"), "{report}");
-    let report = crate::config::find_in(&["no/a.yaml", "no/b.yaml"])
+    let report = crate::config::find_in(&["no/a.yaml", "no/b.yaml"], "name one")
         .unwrap_err()
         .to_string();
     assert!(
-        report.contains("= looked for no/a.yaml\n") && report.contains("= looked for no/b.yaml\n"),
+        report.contains("= name one\n")
+            && report.contains("= looked for no/a.yaml\n")
+            && report.contains("= looked for no/b.yaml\n"),
         "{report}"
     );
     assert!(!bad("").problems.is_empty());
