@@ -2,6 +2,7 @@
 //! leads somewhere, and every config that is shown is right.
 #![allow(
     clippy::expect_used,
+    clippy::indexing_slicing,
     clippy::panic,
     reason = "a crate of tests: a failure is a panic"
 )]
@@ -78,6 +79,69 @@ fn the_config_in_the_readme_is_the_one_of_the_file() {
             .collect::<Vec<_>>(),
         said
     );
+}
+
+/// The blocks of a page in this language.
+fn blocks<'a>(page: &'a str, language: &str) -> Vec<&'a str> {
+    let begin = format!("```{language}\n");
+    let blocks = page.split(begin.as_str()).skip(1);
+    blocks.filter_map(|rest| rest.split("```").next()).collect()
+}
+
+#[test]
+fn the_readme_counts_the_lines_of_its_config() {
+    const NUMBERS: [&str; 8] = ["No", "One", "Two", "Three", "Four", "Five", "Six", "Seven"];
+    let page = read("README.md");
+    let (before, _) = page
+        .split_once(" lines are a config")
+        .expect("the page says how many");
+    let said = before.rsplit('\n').next();
+    let lines = blocks(&page, "yaml")[0].lines().count();
+    assert_eq!(said, NUMBERS.get(lines).copied());
+}
+
+#[test]
+fn the_commands_of_the_readme_start_the_backends_of_its_config() {
+    let page = read("README.md");
+    let commands = blocks(&page, "sh")
+        .into_iter()
+        .find(|block| block.contains("http.server"))
+        .expect("the page starts backends");
+    let servers: Vec<Vec<&str>> = commands
+        .lines()
+        .filter_map(|line| Some(line.strip_prefix("python3 -m http.server ")?.split(' ').collect()))
+        .collect();
+    let ports: Vec<&str> = servers.iter().map(|words| words[0]).collect();
+    let backends: Vec<&str> = blocks(&page, "yaml")[0]
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- http://localhost:"))
+        .collect();
+    assert_eq!(ports, backends);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for words in &servers {
+        let ["--directory", folder, "&"] = words[1..] else {
+            panic!("{words:?}")
+        };
+        assert!(root.join(folder).join("name.txt").exists(), "{folder}");
+    }
+    let run = commands.lines().last().expect("a command");
+    let config = run.strip_prefix("target/release/evenkeel run -c ");
+    assert!(root.join(config.expect("the path of what was built")).exists());
+    assert!(commands.starts_with("cargo build --release\n"));
+}
+
+#[test]
+fn the_config_for_a_container_is_right() {
+    let page = read("docs/operations.md");
+    let (_, section) = page
+        .split_once("### In a container")
+        .expect("the section is there");
+    let text = blocks(section, "yaml")[0];
+    let token = |name: &str| (name == "EVENKEEL_TOKEN").then(|| "correct-horse-battery".to_owned());
+    let loaded = evenkeel::config::from_text(text, "operations.md", Path::new("/"), &token);
+    let loaded = loaded.unwrap_or_else(|report| panic!("{report}"));
+    assert!(loaded.warnings.is_empty());
+    assert!(loaded.config.admin.is_some_and(|admin| admin.token.is_some()));
 }
 
 #[test]
