@@ -1,11 +1,13 @@
 //! The parsed head that every protocol speaks: a flat list of spans over one buffer. Not a map, and it
 //! allocates nothing once its vectors have grown. It knows nothing of sockets, framing or limits.
 
+mod flaw;
 pub mod list;
 mod name;
 mod request;
 mod response;
 
+pub use flaw::Flaw;
 pub use name::FieldName;
 pub use request::{Method, RequestHead};
 pub use response::ResponseHead;

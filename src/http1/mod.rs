@@ -7,17 +7,23 @@ pub mod parse;
 pub mod chunked;
 
 mod body;
+mod excerpt;
+mod fault;
 mod framing;
 mod limits;
 mod malformed;
 mod reason;
+mod rule;
 mod syntax;
 mod target;
 
 pub use body::{BodyError, Decoder, Encoder, Piece};
+pub use excerpt::{ReadSoFar, excerpt};
+pub use fault::{Exceeded, Fault, FaultPlace};
 pub use limits::Limits;
 pub use malformed::Malformed;
 pub use parse::{check_method, request as parse_request, response as parse_response};
 pub use reason::reason_phrase;
+pub use rule::Rule;
 pub use scan::{HeadScan, Kind};
 pub use target::{Target, check_authority, parse as parse_target};

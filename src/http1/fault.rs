@@ -1,0 +1,208 @@
+//! What is wrong with a message, for people: the rule, the place, and of a limit its value and what came.
+//!
+//! It is found after the parser has given up, by reading the bytes once more: good messages pay nothing for it. It decides
+//! nothing either; where it finds no place it says the rule alone.
+
+mod locate;
+
+use std::fmt;
+
+use super::syntax::TOKEN;
+use super::{Kind, Limits, Malformed, Rule};
+use crate::head::Flaw;
+
+/// Bytes of a header name that are shown.
+const NAME_SHOWN: usize = 64;
+
+/// What is wrong with a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The word for the log.
+    pub reason: Malformed,
+    /// The rule; `None` for a reason that the table does not have.
+    pub rule: Option<Rule>,
+    /// Where.
+    pub place: FaultPlace,
+    /// The header that it is about, as far as its name is one.
+    pub header: Option<Box<str>>,
+    /// The byte that may not stand there.
+    pub byte: Option<u8>,
+    /// The limit, if it is one that was broken.
+    pub limit: Option<Exceeded>,
+    /// Where it stands in the bytes that were looked at.
+    pub at: usize,
+}
+
+/// Where in a message a fault is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FaultPlace {
+    /// In the message as a whole: something is missing, or the place is not known.
+    Whole,
+    /// In this line of the head, or of the trailers; the first one is 1.
+    Line(usize),
+    /// In this header of an HTTP/2 head, pseudo-headers counted; the first one is 1.
+    Header(usize),
+    /// In the framing of chunks, behind so many bytes of the body.
+    Chunks(u64),
+}
+
+/// A limit that a message is beyond.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exceeded {
+    /// The key of the config; `None` for a bound that is not in the config.
+    pub key: Option<&'static str>,
+    /// Its value.
+    pub value: usize,
+    /// What came, or at least came.
+    pub came: usize,
+    /// Whether that is all; else no more was read.
+    pub is_all: bool,
+}
+
+impl Fault {
+    /// Looks for the fault for which a head, or trailers, of HTTP/1 were refused. `bytes` begin with them.
+    pub fn find(bytes: &[u8], kind: Kind, reason: Malformed, limits: &Limits) -> Self {
+        locate::Refused::new(bytes, kind, reason, limits).locate()
+    }
+
+    /// A fault that is in the framing of chunks, at this place of the input and behind so many bytes of the body.
+    pub fn in_chunks(reason: Malformed, (input, at): (&[u8], usize), behind: u64, limits: &Limits) -> Self {
+        let limit = (reason == Malformed::ChunkExtensionsTooLarge).then_some(Exceeded {
+            key: Some("limits.chunk_extensions"),
+            value: limits.chunk_extensions,
+            came: limits.chunk_extensions.saturating_add(1),
+            is_all: false,
+        });
+        Self {
+            place: FaultPlace::Chunks(behind),
+            byte: input.get(at).copied(),
+            limit,
+            at,
+            ..Self::of(reason)
+        }
+    }
+
+    /// The fault for which a head, or trailers, of HTTP/2 were refused.
+    pub fn of_flaw(reason: Malformed, flaw: &Flaw, limits: &Limits) -> Self {
+        let is_pseudo = flaw.name.first() == Some(&b':');
+        let rule = match reason {
+            Malformed::BadFieldName if is_pseudo => Rule::PseudoHeader,
+            Malformed::BadFieldName => Rule::HeaderNameHttp2,
+            Malformed::ControlByte if is_padded(&flaw.value) => Rule::PaddedValue,
+            Malformed::BadRequestLine => Rule::RequestPseudoHeaders,
+            Malformed::BadStatusLine => Rule::StatusPseudoHeader,
+            Malformed::BadConnection => Rule::ConnectionHttp2,
+            Malformed::BadTarget if *flaw.name == *b":scheme" => Rule::Scheme,
+            Malformed::DuplicateHost => Rule::HostSame,
+            Malformed::BadContentLength if flaw.value.is_empty() => Rule::BodyLength,
+            Malformed::TooManyFields if flaw.number > limits.fields => Rule::CookieCount,
+            _ => return Self::of(reason).at_flaw(flaw, limits),
+        };
+        Self {
+            rule: Some(rule),
+            ..Self::of(reason)
+        }
+        .at_flaw(flaw, limits)
+    }
+
+    /// A fault of which no more is known.
+    pub fn of(reason: Malformed) -> Self {
+        Self {
+            reason,
+            rule: Rule::of(reason),
+            place: FaultPlace::Whole,
+            header: None,
+            byte: None,
+            limit: None,
+            at: 0,
+        }
+    }
+
+    /// The sentence of the rule.
+    pub fn sentence(&self) -> &'static str {
+        self.rule.map_or(self.reason.rule(), Rule::sentence)
+    }
+
+    fn at_flaw(mut self, flaw: &Flaw, limits: &Limits) -> Self {
+        if flaw.number > 0 {
+            self.place = FaultPlace::Header(flaw.number);
+        }
+        self.header = shown(&flaw.name);
+        if self.rule == Some(Rule::ControlByte) {
+            self.byte = flaw.value.iter().copied().find(u8::is_ascii_control);
+        }
+        let exceeded = |key, value, came| {
+            Some(Exceeded {
+                key: Some(key),
+                value,
+                came,
+                is_all: true,
+            })
+        };
+        self.limit = match self.reason {
+            Malformed::HeadTooLarge => exceeded("limits.head", limits.head, flaw.size),
+            Malformed::FieldTooLong => exceeded("limits.line", limits.line, flaw.length + b": \r\n".len()),
+            Malformed::TargetTooLong => exceeded("limits.line", limits.line, flaw.length - flaw.name.len()),
+            Malformed::TooManyFields if self.rule == Some(Rule::HeaderCount) => {
+                exceeded("limits.fields", limits.fields, flaw.fields)
+            }
+            _ => None,
+        };
+        self
+    }
+}
+
+/// The sentence, the place, and what came: the `detail` of the log.
+impl fmt::Display for Fault {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.sentence())?;
+        let mut separator = ": ";
+        let mut next = || std::mem::replace(&mut separator, ", ");
+        match self.place {
+            FaultPlace::Whole => {}
+            FaultPlace::Line(line) => write!(out, "{}line {line}", next())?,
+            FaultPlace::Header(number) => write!(out, "{}header {number}", next())?,
+            FaultPlace::Chunks(bytes) => {
+                write!(out, "{}in the chunks behind {bytes} bytes of the body", next())?;
+            }
+        }
+        if let Some(header) = &self.header {
+            write!(out, "{}{header}", next())?;
+        }
+        match self.byte {
+            Some(byte) if byte.is_ascii_graphic() => write!(out, "{}byte {}", next(), char::from(byte))?,
+            Some(byte) => write!(out, "{}byte 0x{byte:02x}", next())?,
+            None => {}
+        }
+        if let Some(limit) = &self.limit {
+            let least = if limit.is_all { "" } else { "at least " };
+            if let Some(key) = limit.key {
+                write!(out, "{}{key} is {}", next(), limit.value)?;
+            }
+            write!(out, "{}{least}{} came", next(), limit.came)?;
+        }
+        Ok(())
+    }
+}
+
+/// A name as it may be shown: harmless and bounded.
+fn shown(name: &[u8]) -> Option<Box<str>> {
+    let front = name.get(..NAME_SHOWN).unwrap_or(name);
+    let mark = if front.len() < name.len() { "..." } else { "" };
+    (!name.is_empty()).then(|| format!("{}{mark}", front.escape_ascii()).into())
+}
+
+fn is_padded(value: &[u8]) -> bool {
+    let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    is_blank(value.first()) || is_blank(value.last())
+}
+
+/// The name at the front of a line, if a colon follows it, perhaps behind blanks.
+fn name_of(line: &[u8]) -> Option<&[u8]> {
+    let (name, rest) = line.split_at_checked(TOKEN.prefix(line))?;
+    let is_name = !name.is_empty() && rest.trim_ascii_start().first() == Some(&b':');
+    is_name.then_some(name)
+}
+
+#[cfg(test)]
+mod tests;

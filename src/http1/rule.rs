@@ -1,0 +1,389 @@
+//! The rules that messages have to keep, one sentence each: the one table from which the access log, the admin API and the
+//! documentation say which rule was broken.
+
+use super::Malformed;
+
+/// A rule of the wire. A word of the log stands for one or more of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the table below has the sentence of each")]
+pub enum Rule {
+    BareLf,
+    BareCr,
+    ControlByte,
+    PaddedValue,
+    TlsHandshake,
+    PlainHttp,
+    Http2Preface,
+    RequestLine,
+    RequestPseudoHeaders,
+    Method,
+    MethodLength,
+    Connect,
+    Version,
+    TargetForm,
+    TargetCharacter,
+    Scheme,
+    Escape,
+    RequestLineLength,
+    StatusLine,
+    StatusPseudoHeader,
+    Folding,
+    HeaderName,
+    HeaderColon,
+    HeaderNameEmpty,
+    HeaderNameSpace,
+    HeaderNameHttp2,
+    PseudoHeader,
+    HeaderLength,
+    HeaderCount,
+    CookieCount,
+    HeadSize,
+    HostMissing,
+    HostOnce,
+    HostSame,
+    Host,
+    ContentLength,
+    BodyLength,
+    ContentLengthOnce,
+    LengthAlone,
+    TransferEncoding,
+    TransferCoding,
+    TransferEncodingAllowed,
+    FramingName,
+    Expectation,
+    Connection,
+    ConnectionHttp2,
+    UpgradeBody,
+    ChunkSize,
+    ChunkEnd,
+    ChunkExtension,
+    ChunkExtensionsSize,
+    TrailersSize,
+}
+
+/// One row of the table.
+struct Row {
+    rule: Rule,
+    word: Malformed,
+    sentence: &'static str,
+}
+
+const fn row(rule: Rule, word: Malformed, sentence: &'static str) -> Row {
+    Row { rule, word, sentence }
+}
+
+/// Every rule, in the order of [`Rule`]; of several with one word the first is said where nothing tells them apart.
+/// The sentences are stable: people search for them.
+const TABLE: &[Row] = &[
+    row(
+        Rule::BareLf,
+        Malformed::BareLf,
+        "a line must end with CR LF, not with LF alone",
+    ),
+    row(Rule::BareCr, Malformed::BareCr, "CR must stand before LF only"),
+    row(
+        Rule::ControlByte,
+        Malformed::ControlByte,
+        "a head must not hold control characters; a tab is allowed in header values only",
+    ),
+    row(
+        Rule::PaddedValue,
+        Malformed::ControlByte,
+        "an HTTP/2 header value must not begin or end with whitespace",
+    ),
+    row(
+        Rule::TlsHandshake,
+        Malformed::TlsHandshake,
+        "a listener without `tls` does not accept a TLS handshake",
+    ),
+    row(
+        Rule::PlainHttp,
+        Malformed::PlainHttp,
+        "a listener with `tls` does not accept plain HTTP",
+    ),
+    row(
+        Rule::Http2Preface,
+        Malformed::Http2Preface,
+        "HTTP/2 must begin a connection, and is not accepted where `http2` is off",
+    ),
+    row(
+        Rule::RequestLine,
+        Malformed::BadRequestLine,
+        "a request line must be a method, one space, a target, one space and a version",
+    ),
+    row(
+        Rule::RequestPseudoHeaders,
+        Malformed::BadRequestLine,
+        "an HTTP/2 request needs :method, :scheme and :path, and may have :protocol with CONNECT only",
+    ),
+    row(
+        Rule::Method,
+        Malformed::BadMethod,
+        "a method must consist of letters, digits and !#$%&'*+-.^_`|~",
+    ),
+    row(
+        Rule::MethodLength,
+        Malformed::MethodTooLong,
+        "a method must not be longer than 64 bytes",
+    ),
+    row(
+        Rule::Connect,
+        Malformed::ConnectRefused,
+        "CONNECT is not supported: this is not a forward proxy",
+    ),
+    row(
+        Rule::Version,
+        Malformed::UnsupportedVersion,
+        "the version must be HTTP/1.0 or HTTP/1.1",
+    ),
+    row(
+        Rule::TargetForm,
+        Malformed::BadTarget,
+        "a request target must be a path that begins with /, an http or https URL, or * with OPTIONS",
+    ),
+    row(
+        Rule::TargetCharacter,
+        Malformed::BadTarget,
+        "a request target must not hold this character unless it is percent-encoded",
+    ),
+    row(
+        Rule::Scheme,
+        Malformed::BadTarget,
+        ":scheme must be a URI scheme of at most 64 bytes",
+    ),
+    row(
+        Rule::Escape,
+        Malformed::BadEscape,
+        "a % in a path must be followed by two hexadecimal digits that are not 00",
+    ),
+    row(
+        Rule::RequestLineLength,
+        Malformed::TargetTooLong,
+        "a request line must not be longer than `limits.line`",
+    ),
+    row(
+        Rule::StatusLine,
+        Malformed::BadStatusLine,
+        "a response must begin with HTTP/1.0 or HTTP/1.1, one space and a status from 100 to 599",
+    ),
+    row(
+        Rule::StatusPseudoHeader,
+        Malformed::BadStatusLine,
+        "an HTTP/2 response needs a :status from 100 to 599",
+    ),
+    row(
+        Rule::Folding,
+        Malformed::ObsFold,
+        "a header must not continue on the next line",
+    ),
+    row(
+        Rule::HeaderName,
+        Malformed::BadFieldName,
+        "a header name must consist of letters, digits and !#$%&'*+-.^_`|~",
+    ),
+    row(
+        Rule::HeaderColon,
+        Malformed::BadFieldName,
+        "a header line must have a colon behind the name",
+    ),
+    row(
+        Rule::HeaderNameEmpty,
+        Malformed::BadFieldName,
+        "a header name must not be empty",
+    ),
+    row(
+        Rule::HeaderNameSpace,
+        Malformed::BadFieldName,
+        "no whitespace is allowed between a header name and its colon",
+    ),
+    row(
+        Rule::HeaderNameHttp2,
+        Malformed::BadFieldName,
+        "an HTTP/2 header name must consist of lower-case letters, digits and !#$%&'*+-.^_`|~",
+    ),
+    row(
+        Rule::PseudoHeader,
+        Malformed::BadFieldName,
+        "a pseudo-header must be one that belongs there, come once and stand before all headers",
+    ),
+    row(
+        Rule::HeaderLength,
+        Malformed::FieldTooLong,
+        "a header line must not be longer than `limits.line`",
+    ),
+    row(
+        Rule::HeaderCount,
+        Malformed::TooManyFields,
+        "a message must not have more headers than `limits.fields`",
+    ),
+    row(
+        Rule::CookieCount,
+        Malformed::TooManyFields,
+        "an HTTP/2 request must not have more than 1000 header lines, parts of cookies included",
+    ),
+    row(
+        Rule::HeadSize,
+        Malformed::HeadTooLarge,
+        "a head must not be larger than `limits.head`",
+    ),
+    row(
+        Rule::HostMissing,
+        Malformed::MissingHost,
+        "an HTTP/1.1 request needs a Host header, and an HTTP/2 request an :authority",
+    ),
+    row(
+        Rule::HostOnce,
+        Malformed::DuplicateHost,
+        "a request must not have more than one Host header",
+    ),
+    row(
+        Rule::HostSame,
+        Malformed::DuplicateHost,
+        "in HTTP/2 Host must be the same as :authority and come once",
+    ),
+    row(
+        Rule::Host,
+        Malformed::BadHost,
+        "a host must be a name or an IP address, and may have a port",
+    ),
+    row(
+        Rule::ContentLength,
+        Malformed::BadContentLength,
+        "Content-Length must be one decimal number below 2^63",
+    ),
+    row(
+        Rule::BodyLength,
+        Malformed::BadContentLength,
+        "a body must be as long as its Content-Length says",
+    ),
+    row(
+        Rule::ContentLengthOnce,
+        Malformed::DuplicateContentLength,
+        "a message must not have more than one Content-Length",
+    ),
+    row(
+        Rule::LengthAlone,
+        Malformed::LengthConflict,
+        "Content-Length and Transfer-Encoding must not come together",
+    ),
+    row(
+        Rule::TransferEncoding,
+        Malformed::BadTransferEncoding,
+        "Transfer-Encoding must be exactly one `chunked`",
+    ),
+    row(
+        Rule::TransferCoding,
+        Malformed::UnknownTransferCoding,
+        "the only supported transfer coding is `chunked`",
+    ),
+    row(
+        Rule::TransferEncodingAllowed,
+        Malformed::UnexpectedTransferEncoding,
+        "Transfer-Encoding is not allowed in HTTP/1.0, nor in a response that has no body",
+    ),
+    row(
+        Rule::FramingName,
+        Malformed::FramingAlias,
+        "a header name must not imitate Content-Length or Transfer-Encoding",
+    ),
+    row(
+        Rule::Expectation,
+        Malformed::UnknownExpectation,
+        "the only supported expectation is `100-continue`",
+    ),
+    row(
+        Rule::Connection,
+        Malformed::BadConnection,
+        "Connection must hold at most 32 options, each of letters, digits and !#$%&'*+-.^_`|~",
+    ),
+    row(
+        Rule::ConnectionHttp2,
+        Malformed::BadConnection,
+        "HTTP/2 does not allow headers that concern one connection, nor TE other than `trailers`",
+    ),
+    row(
+        Rule::UpgradeBody,
+        Malformed::UpgradeWithBody,
+        "a request to upgrade must not have a body",
+    ),
+    row(
+        Rule::ChunkSize,
+        Malformed::BadChunkSize,
+        "a chunk size must be 1 to 16 hexadecimal digits and below 2^63",
+    ),
+    row(
+        Rule::ChunkEnd,
+        Malformed::BadChunkEnd,
+        "a chunk and the line of its size must end with CR LF",
+    ),
+    row(
+        Rule::ChunkExtension,
+        Malformed::BadChunkExtension,
+        "a chunk extension must be ;name or ;name=value",
+    ),
+    row(
+        Rule::ChunkExtensionsSize,
+        Malformed::ChunkExtensionsTooLarge,
+        "the chunk extensions of a body must not be larger than `limits.chunk_extensions`",
+    ),
+    row(
+        Rule::TrailersSize,
+        Malformed::TrailersTooLarge,
+        "the trailers of a body must not be larger than `limits.trailers`",
+    ),
+];
+
+impl Rule {
+    /// The rule that a word stands for where nothing says more.
+    pub fn of(word: Malformed) -> Option<Self> {
+        let row = TABLE.iter().find(|row| row.word == word);
+        row.map(|row| row.rule)
+    }
+
+    /// Its sentence.
+    pub fn sentence(self) -> &'static str {
+        TABLE.get(self as usize).map_or("", |row| row.sentence)
+    }
+}
+
+impl Malformed {
+    /// The sentences of all rules that this word stands for.
+    pub fn rules(self) -> impl Iterator<Item = &'static str> {
+        let rows = TABLE.iter().filter(move |row| row.word == self);
+        rows.map(|row| row.sentence)
+    }
+
+    /// The sentence of its first rule.
+    pub fn rule(self) -> &'static str {
+        Rule::of(self).map_or("the message cannot be understood", Rule::sentence)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn the_table_has_every_rule_at_its_place() {
+        for (place, row) in TABLE.iter().enumerate() {
+            assert_eq!(row.rule as usize, place, "{:?}", row.rule);
+        }
+        assert_eq!(TABLE.last().map(|row| row.rule), Some(Rule::TrailersSize));
+    }
+
+    #[test]
+    fn every_word_has_a_rule_and_every_rule_a_sentence_of_its_own() {
+        for word in Malformed::ALL {
+            assert!(word.rules().next().is_some(), "{} needs a row", word.word());
+        }
+        let sentences: HashSet<_> = TABLE.iter().map(|row| row.sentence).collect();
+        assert_eq!(sentences.len(), TABLE.len());
+        for sentence in sentences {
+            assert!(
+                sentence.is_ascii() && sentence.len() < 120 && !sentence.ends_with('.'),
+                "{sentence}"
+            );
+        }
+    }
+}
