@@ -161,7 +161,8 @@ fn the_reference_of_errors_is_the_one_made_from_the_code() {
 fn errors() -> String {
     let mut page = String::from(
         "# Errors\n\n\
-         The words that `error` in the access log can have. They do not change between versions.\n\
+         The words that `error` in the access log can have. They do not change between versions. `detail` beside it says what exactly\n\
+         was wrong: which rule, limit or timeout it was, and where.\n\
          This page is made from the code: `UPDATE_DOCS=1 cargo test reference`.\n\n\
          | word | means |\n| --- | --- |\n",
     );
@@ -173,6 +174,15 @@ fn errors() -> String {
              | word | status | means |\n| --- | --- | --- |\n";
     for reason in Malformed::ALL {
         page += &format!("| `{}` | {} | {reason} |\n", reason.word(), reason.status());
+    }
+    page += "\n## Rules\n\n\
+             The rules that messages have to keep, by word. `detail` begins with the one that was broken; behind `answer_malformed` and\n\
+             `answer_cut` its word stands before it. The sentences do not change between versions.\n\n\
+             | word | rule |\n| --- | --- |\n";
+    for reason in Malformed::ALL {
+        for rule in reason.rules() {
+            page += &format!("| `{}` | {} |\n", reason.word(), rule.replace('|', "\\|"));
+        }
     }
     page
 }

@@ -37,6 +37,7 @@ fn entry() -> Entry<'static> {
         grpc_status: None,
         client_cert: None,
         error: None,
+        detail: None,
     }
 }
 

@@ -221,6 +221,7 @@ fn encode_line() -> Part {
         grpc_status: None,
         client_cert: None,
         error: None,
+        detail: None,
     };
     let (mut stamp, mut out) = (Stamp::default(), Vec::new());
     Part::new("encode: line of the access log", move || {

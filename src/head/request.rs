@@ -1,6 +1,6 @@
 //! A parsed request head. It owns its bytes, so that it outlives the reads that follow it.
 
-use super::{BodyLength, Field, FieldName, Span, Version, list};
+use super::{BodyLength, Field, FieldName, Flaw, Span, Version, list};
 
 /// The methods that behave differently; every other token is `Other` and keeps its text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -76,6 +76,8 @@ pub struct RequestHead {
     /// The token of `Upgrade`, when `Connection: upgrade` stands with it and the request may upgrade. Only `websocket`
     /// is let through.
     pub upgrade: Option<Span>,
+    /// What it was refused for, where it came by HTTP/2 and was: of what could be read, method, path and authority are here.
+    pub flaw: Option<Box<Flaw>>,
 }
 
 impl RequestHead {

@@ -100,6 +100,14 @@ impl Decoder {
         }
     }
 
+    /// Where in the last input the framing of chunks is broken: see [`ChunkedDecoder::fault`].
+    pub fn fault(&self) -> Option<(usize, bool)> {
+        match self {
+            Self::Chunked(decoder) => decoder.fault(),
+            Self::Exact(_) | Self::UntilClose => None,
+        }
+    }
+
     /// Says that `count` bytes of payload, at most as many as are expected, went another way.
     pub fn skip(&mut self, count: u64) {
         if let Self::Exact(left) = self {

@@ -73,7 +73,12 @@ enum State {
     DataLineFeed,
     Trailers,
     Ended,
-    Failed(Malformed),
+    /// At this place of the last input, or in the trailer section that begins there.
+    Failed {
+        reason: Malformed,
+        at: u32,
+        is_in_trailers: bool,
+    },
 }
 
 impl ChunkedDecoder {
@@ -96,16 +101,34 @@ impl ChunkedDecoder {
     /// Says what stands first in `input`, which holds all bytes that were received and not consumed. After an error
     /// every further call returns it again.
     pub fn next(&mut self, input: &[u8]) -> Result<Chunked, Malformed> {
-        let found = self.find(input);
-        if let Err(error) = found {
-            self.state = State::Failed(error);
+        let mut skip = 0;
+        let found = self.find(input, &mut skip);
+        if let Err(reason) = found
+            && !matches!(self.state, State::Failed { .. })
+        {
+            self.state = State::Failed {
+                reason,
+                at: u32::try_from(skip).unwrap_or(u32::MAX),
+                is_in_trailers: matches!(self.state, State::Trailers),
+            };
         }
         found
     }
 
-    fn find(&mut self, input: &[u8]) -> Result<Chunked, Malformed> {
-        let mut skip = 0;
+    /// Where in the input of the call that failed the fault is, and whether that is where the trailer section begins in which
+    /// it is.
+    pub fn fault(&self) -> Option<(usize, bool)> {
+        match self.state {
+            State::Failed {
+                at, is_in_trailers, ..
+            } => Some((at as usize, is_in_trailers)),
+            _ => None,
+        }
+    }
+
+    fn find(&mut self, input: &[u8], skipped: &mut usize) -> Result<Chunked, Malformed> {
         loop {
+            let skip = *skipped;
             let rest = input.get(skip..).unwrap_or_default();
             match self.state {
                 State::Trailers => return self.find_trailers(rest, skip),
@@ -115,7 +138,7 @@ impl ChunkedDecoder {
                         trailers: None,
                     });
                 }
-                State::Failed(error) => return Err(error),
+                State::Failed { reason, .. } => return Err(reason),
                 _ => {}
             }
             let Some(byte) = rest.first() else {
@@ -130,7 +153,7 @@ impl ChunkedDecoder {
                 return Ok(Chunked::Data { skip, len });
             }
             self.state = self.after(*byte)?;
-            skip += 1;
+            *skipped += 1;
         }
     }
 

@@ -211,6 +211,24 @@ pub fn excerpt(bytes: &[u8], at: usize, kind: Kind, out: &mut String) {
     out.push_str(&String::from_utf8_lossy(&writer.out));
 }
 
+/// Appends the byte of the framing of chunks that may not stand there. What follows is payload, or may be.
+pub fn framing_excerpt(input: &[u8], at: usize, out: &mut String) {
+    let to = at.saturating_add(AROUND).min(input.len());
+    let Some((byte, rest)) = input.get(at..to).and_then(<[u8]>::split_first) else {
+        return;
+    };
+    let mut writer = Writer {
+        out: Vec::new(),
+        hidden: 0,
+        window: 0..AROUND,
+        at: 0,
+    };
+    writer.show(std::slice::from_ref(byte));
+    writer.hide(rest);
+    writer.flush();
+    out.push_str(&String::from_utf8_lossy(&writer.out));
+}
+
 fn is_line_end(byte: &u8) -> bool {
     byte.is_ascii_control() && *byte != b'\t'
 }

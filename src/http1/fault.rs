@@ -14,6 +14,9 @@ use crate::head::Flaw;
 /// Bytes of a header name that are shown.
 const NAME_SHOWN: usize = 64;
 
+/// Header lines of an HTTP/2 request, parts of cookies counted one by one, beyond which no more are looked at.
+pub const COOKIE_LINES: usize = 1_000;
+
 /// What is wrong with a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
@@ -94,8 +97,8 @@ impl Fault {
             Malformed::BadConnection => Rule::ConnectionHttp2,
             Malformed::BadTarget if *flaw.name == *b":scheme" => Rule::Scheme,
             Malformed::DuplicateHost => Rule::HostSame,
-            Malformed::BadContentLength if flaw.value.is_empty() => Rule::BodyLength,
-            Malformed::TooManyFields if flaw.number > limits.fields => Rule::CookieCount,
+            Malformed::BadContentLength if flaw.number == 0 => Rule::BodyLength,
+            Malformed::TooManyFields if flaw.number > COOKIE_LINES => Rule::CookieCount,
             _ => return Self::of(reason).at_flaw(flaw, limits),
         };
         Self {

@@ -67,6 +67,15 @@ enum Role {
     },
 }
 
+/// Why a stream broke off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BrokeOff {
+    /// The other side reset it.
+    Stream(Reason),
+    /// What came by its connection could not be accepted.
+    Connection(Reason),
+}
+
 /// How far a connection's end has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Goodbye {
@@ -117,6 +126,8 @@ pub(super) struct Engine {
     is_closing: bool,
     /// Whether the socket is gone.
     is_lost: bool,
+    /// The error that it was ended with.
+    failed: Option<Reason>,
     /// Whoever moves the bytes.
     waker: Option<Waker>,
     /// How many times bytes came, and all bytes that were sent.
@@ -191,6 +202,7 @@ impl Engine {
             goodbye: Goodbye::No,
             is_closing: false,
             is_lost: false,
+            failed: None,
             waker: None,
             heard: 0,
             total: 0,
@@ -335,6 +347,7 @@ impl Engine {
 
     /// Ends with an error.
     pub(super) fn fail(&mut self, reason: Reason) {
+        self.failed = Some(reason);
         let last = match (&self.role, self.goodbye) {
             (_, Goodbye::Said { last }) => last,
             (Role::Server { history, .. }, _) => history.highest(),
@@ -342,6 +355,13 @@ impl Engine {
         };
         frame::put_numbers(&mut self.out, frame::GOAWAY, 0, &[last, reason.0]);
         self.close();
+    }
+
+    /// Why a stream broke off, as far as HTTP/2 says: the connection was ended with an error, or the other side reset the stream.
+    pub(super) fn broke_off(&self, stream: u32) -> Option<BrokeOff> {
+        let reset = self.streams.get(&stream).and_then(|entry| entry.reset);
+        let connection = self.failed.map(BrokeOff::Connection);
+        reset.map(BrokeOff::Stream).or(connection)
     }
 
     /// Takes down that the socket is gone.

@@ -3,12 +3,13 @@
 
 use smallvec::SmallVec;
 
-use crate::head::{BodyLength, Field, FieldName, Method, RequestHead, ResponseHead, Span, Version};
+use super::refused::Refused;
+use crate::head::{BodyLength, Field, FieldName, Flaw, Method, RequestHead, ResponseHead, Span, Version};
 use crate::hpack::{Encoder, Kind, Name};
-use crate::http1::{Limits, Malformed, check_authority, check_method, parse_target};
+use crate::http1::{COOKIE_LINES, Limits, Malformed, check_authority, check_method, parse_target};
 
 /// Field lines that a request may have, crumbs of cookies counted one by one: what browsers send stays far below.
-const LINES: usize = 1_000;
+const LINES: usize = COOKIE_LINES;
 /// What a field counts beside its bytes (RFC 9113 §6.5.2).
 const OVERHEAD: usize = 32;
 /// Longest scheme; those that are known are shorter.
@@ -24,9 +25,27 @@ struct Tally {
     has_fields: bool,
     length: Option<u64>,
     flaw: Option<Malformed>,
+    /// The field that was refused.
+    refused: Option<Box<Flaw>>,
 }
 
 impl Tally {
+    /// Takes down that a field is refused.
+    #[cold]
+    fn refuse(&mut self, reason: Malformed, name: Name<'_>, value: &[u8]) {
+        self.flaw = Some(reason);
+        self.refused = Some(Box::new(Flaw::of_field(self.lines, name.text, value)));
+    }
+
+    /// What the fields were refused for, all of them together where it is no single one.
+    #[cold]
+    fn refused(&mut self, reason: Malformed) -> Refused {
+        let mut flaw = self.refused.take().unwrap_or_default();
+        flaw.size = self.size;
+        flaw.fields = self.lines.saturating_sub(self.pseudo.count_ones() as usize);
+        Refused { reason, flaw }
+    }
+
     /// Counts a field. Whether it is worth looking at: not where the head is refused already.
     fn count(&mut self, name: Name<'_>, value: &[u8], most: usize) -> bool {
         self.size += name.text.len() + value.len() + OVERHEAD;
@@ -107,8 +126,10 @@ impl<'h> RequestReader<'h> {
 
     /// Adds a field.
     pub(super) fn add(&mut self, name: Name<'_>, value: &[u8]) {
-        if self.tally.count(name, value, self.limits.head) {
-            self.tally.flaw = self.take(name, value).err();
+        if self.tally.count(name, value, self.limits.head)
+            && let Err(reason) = self.take(name, value)
+        {
+            self.tally.refuse(reason, name, value);
         }
     }
 
@@ -194,8 +215,30 @@ impl<'h> RequestReader<'h> {
     /// Looks at all of them together. `has_body` says whether the stream goes on. Gives the length that was announced.
     ///
     /// # Errors
-    /// [`Malformed`]; the head holds nothing of use then.
+    /// [`Malformed`]; the head holds nothing of use then, but for what can be told of it.
     pub(super) fn finish(mut self, has_body: bool) -> Result<Option<u64>, Malformed> {
+        let result = self.check(has_body);
+        if let Err(reason) = result {
+            self.tell(reason);
+        }
+        result
+    }
+
+    /// Leaves in the head what can be told of one that is refused.
+    #[cold]
+    fn tell(&mut self, reason: Malformed) {
+        if self.head.path.is_empty() {
+            self.head.path = self.path;
+        }
+        let mut flaw = self.tally.refused(reason).flaw;
+        if flaw.number == 0 {
+            // The parts of a cookie are one.
+            flaw.fields = self.head.fields.len();
+        }
+        self.head.flaw = Some(flaw);
+    }
+
+    fn check(&mut self, has_body: bool) -> Result<Option<u64>, Malformed> {
         if let Some(flaw) = self.tally.flaw {
             return Err(flaw);
         }
@@ -317,8 +360,10 @@ impl<'h> AnswerReader<'h> {
 
     /// Adds a field.
     pub(super) fn add(&mut self, name: Name<'_>, value: &[u8]) {
-        if self.tally.count(name, value, self.limits.head) {
-            self.tally.flaw = self.take(name, value).err();
+        if self.tally.count(name, value, self.limits.head)
+            && let Err(reason) = self.take(name, value)
+        {
+            self.tally.refuse(reason, name, value);
         }
     }
 
@@ -356,12 +401,17 @@ impl<'h> AnswerReader<'h> {
     /// length that its body has to have.
     ///
     /// # Errors
-    /// [`Malformed`]; the head holds nothing of use then.
-    pub(super) fn finish(self, is_whole: bool, asked: Method) -> Result<Option<u64>, Malformed> {
+    /// [`Refused`]; the head holds nothing of use then.
+    pub(super) fn finish(mut self, is_whole: bool, asked: Method) -> Result<Option<u64>, Refused> {
+        let result = self.check(is_whole, asked);
+        result.map_err(|reason| self.tally.refused(reason))
+    }
+
+    fn check(&mut self, is_whole: bool, asked: Method) -> Result<Option<u64>, Malformed> {
         if let Some(flaw) = self.tally.flaw {
             return Err(flaw);
         }
-        let head = self.head;
+        let head = &mut *self.head;
         if !self.tally.has(Kind::Status) || !(100..=599).contains(&head.status) {
             return Err(Malformed::BadStatusLine);
         }
@@ -403,8 +453,10 @@ impl TrailersReader {
 
     /// Adds a field.
     pub(super) fn add(&mut self, name: Name<'_>, value: &[u8]) {
-        if self.tally.count(name, value, self.most) {
-            self.tally.flaw = self.take(name, value).err();
+        if self.tally.count(name, value, self.most)
+            && let Err(reason) = self.take(name, value)
+        {
+            self.tally.refuse(reason, name, value);
         }
     }
 
@@ -428,10 +480,10 @@ impl TrailersReader {
     /// The lines.
     ///
     /// # Errors
-    /// [`Malformed`].
-    pub(super) fn finish(self) -> Result<Vec<u8>, Malformed> {
+    /// [`Refused`].
+    pub(super) fn finish(mut self) -> Result<Vec<u8>, Refused> {
         match self.tally.flaw {
-            Some(flaw) => Err(flaw),
+            Some(reason) => Err(self.tally.refused(reason)),
             None => Ok(self.lines),
         }
     }
@@ -516,44 +568,4 @@ fn decimal(text: &[u8]) -> Result<u64, Malformed> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::hpack::Decoder;
-
-    /// `x-key: v`, literal and never to be kept.
-    const NEVER: &[u8] = b"\x10\x05x-key\x01v";
-
-    #[test]
-    fn what_no_table_may_keep_goes_on_as_such() {
-        let (mut head, mut decoder) = (RequestHead::default(), Decoder::default());
-        let mut reader = RequestReader::new(&mut head, &Limits::default());
-        let block = [b"\x82\x86\x84\x41\x01a\x00\x01x\x01y", NEVER].concat();
-        decoder
-            .decode(&block, |name, value| reader.add(name, value))
-            .unwrap();
-        reader.finish(false).unwrap();
-        let are_secret: Vec<bool> = head.fields.iter().map(|field| field.is_secret).collect();
-        assert_eq!(are_secret, [false, true]);
-        let (mut encoder, mut out) = (Encoder::default(), Vec::new());
-        for _ in 0..3 {
-            out.clear();
-            encode(b"x-key:\tv\r\n", &mut encoder, &mut out);
-        }
-        assert_eq!(out, NEVER);
-    }
-
-    #[test]
-    fn lines_become_fields() {
-        let (mut encoder, mut decoder) = (Encoder::default(), Decoder::default());
-        let lines = b":status: 200\r\nX-One: a:b\r\nempty: \r\n:odd\r\n";
-        let (mut block, mut fields) = (Vec::new(), Vec::new());
-        encode(lines, &mut encoder, &mut block);
-        let mut add = |name: Name<'_>, value: &[u8]| fields.push((name.text.to_vec(), value.to_vec()));
-        decoder.decode(&block, &mut add).unwrap();
-        let expected: [(&[u8], &[u8]); 3] = [(b":status", b"200"), (b"x-one", b"a:b"), (b"empty", b"")];
-        assert_eq!(
-            fields,
-            expected.map(|(name, value)| (name.to_vec(), value.to_vec()))
-        );
-    }
-}
+mod tests;

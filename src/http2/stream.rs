@@ -7,9 +7,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use super::Reason;
-use super::engine::{Answer, Engine, Lost};
+use super::engine::{Answer, BrokeOff, Engine, Lost};
 use crate::buffer::Buffer;
-use crate::head::{Method, ResponseHead};
+use crate::head::{Flaw, Method, ResponseHead};
 use crate::http1::Malformed;
 
 /// One stream.
@@ -95,6 +95,16 @@ impl Stream {
                 Err(io::ErrorKind::ConnectionReset.into())
             }
         })
+    }
+
+    /// Why it broke off, as far as HTTP/2 says.
+    pub fn broke_off(&self) -> Option<BrokeOff> {
+        self.engine.borrow().broke_off(self.number)
+    }
+
+    /// Why what came by it was refused, and for which field: an answer, or trailers and bodies for which the stream was reset.
+    pub fn take_refused(&mut self) -> Option<(Malformed, Box<Flaw>)> {
+        self.engine.borrow_mut().take_refused(self.number)
     }
 
     /// Whether the other side has said that it did nothing with the request, so that any may be sent again (RFC 9113 §8.7).

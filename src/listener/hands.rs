@@ -98,7 +98,8 @@ impl Request {
             Ok(()) => proxy::serve_request(&mut client, &incoming, started).await,
             Err(reason) => {
                 let received = incoming.head.bytes.len();
-                proxy::refuse(&mut client, Failure::Malformed(reason), (started, received)).await
+                let failure = Failure::Malformed(reason);
+                proxy::refuse_stream(&mut client, failure, (started, received), &incoming.head).await
             }
         };
         match after {

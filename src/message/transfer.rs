@@ -180,6 +180,16 @@ impl Transfer {
         self.decoder.has_known_end()
     }
 
+    /// Where in the source's input the framing of chunks is broken: see [`Decoder::fault`].
+    pub fn fault(&self) -> Option<(usize, bool)> {
+        self.decoder.fault()
+    }
+
+    /// Bytes that are still missing, where the length was known.
+    pub fn missing(&self) -> Option<u64> {
+        self.decoder.has_known_end().then(|| self.decoder.expects())
+    }
+
     /// Begins again with another sink, for which `encoder` writes: writes what `replay` has kept, then goes on where the source stands. The caller
     /// has made sure that the replay is whole.
     pub fn restart(&mut self, sink: &mut Connection, buffers: &Buffers, replay: &Replay, encoder: Encoder) {

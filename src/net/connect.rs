@@ -50,7 +50,7 @@ pub async fn connect(
             None => Ok(stream),
         }
     });
-    begun.await.unwrap_or(Err(DialError::TimedOut))
+    begun.await.unwrap_or(Err(DialError::HandshakeTimedOut))
 }
 
 /// Dials once the backend's name has been looked up: right after a start or a reload, or there would be no address for it.

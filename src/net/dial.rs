@@ -37,6 +37,9 @@ pub enum DialError {
     /// Ours, not the backend's: no file descriptor is left (`EMFILE`, `ENFILE`).
     #[error("no file descriptor left for connecting")]
     NoDescriptor(#[source] io::Error),
+    /// The handshake did not end within the bound.
+    #[error("timed out during the handshake")]
+    HandshakeTimedOut,
     /// TLS did not come about: the backend is not believed, or does not speak it.
     #[error("TLS failed: {0}")]
     Tls(#[source] io::Error),

@@ -54,6 +54,7 @@ impl<'a> Exchange<'a> {
             return Ok(Box::pin(tunnel::run(self, pool, backend)).await);
         }
         if is_larger(backend.head.body, self.snapshot.limits.body) {
+            self.explain_length(backend.head.body);
             return Err(Failure::AnswerTooLarge);
         }
         let framing = framing_for(backend.head.body, self.head.version);
@@ -187,18 +188,21 @@ impl Answer<'_> {
             None,
         ) {
             Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
-            Poll::Ready(Err(error)) => return Poll::Ready(Err(failure_of(&error))),
+            Poll::Ready(Err(error)) => {
+                exchange.explain_body(&error, &self.transfer, backend);
+                return Poll::Ready(Err(failure_of(&error)));
+            }
             Poll::Pending => {}
         }
         if exchange.has_client_left(context) {
-            return Poll::Ready(Err(Failure::ClientGone));
+            return Poll::Ready(Err(exchange.client_gone()));
         }
         if !exchange.body.is_sent && !self.sending_failed {
             match exchange.poll_body(&mut self.backend, context) {
                 Poll::Ready(Ok(())) => exchange.body.is_sent = true,
                 // The backend has answered and takes no more: its answer counts.
                 Poll::Ready(Err(None)) => self.sending_failed = true,
-                Poll::Ready(Err(Some(_))) => return Poll::Ready(Err(Failure::ClientGone)),
+                Poll::Ready(Err(Some(failure))) => return Poll::Ready(Err(failure)),
                 Poll::Pending => {}
             }
         }
@@ -211,8 +215,9 @@ impl Answer<'_> {
         exchange
             .waits
             .poll(context, &exchange.client.alarm, wait, progress)
-            .map(|wait| {
-                Err(if wait == Wait::ClientTakes {
+            .map(|ended| {
+                exchange.explain_wait(ended, wait.1, self.pool);
+                Err(if ended == Wait::ClientTakes {
                     Failure::ClientStalled
                 } else {
                     Failure::AnswerStalled

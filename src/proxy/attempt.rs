@@ -9,9 +9,9 @@ use super::fields::{self, AnswerContext};
 use super::waits::Wait;
 use super::{Exchange, Failure};
 use crate::head::{BodyLength, FieldName, ResponseHead, Version};
-use crate::http1::{self, BodyError, Encoder, Kind, Malformed};
+use crate::http1::{self, Encoder, Kind, Malformed};
 use crate::http2;
-use crate::message::{self, Connection, HeadError, TransferError, Waiting};
+use crate::message::{self, Connection, HeadError, Waiting};
 use crate::pool::{BackendConnection, Member, Pool};
 use crate::retry::Cause;
 
@@ -26,6 +26,8 @@ pub(super) struct AttemptError {
     pub(super) nothing_sent: bool,
     /// Whether it went over a connection that had been idle: its end may have been decided before the request.
     pub(super) was_reused: bool,
+    /// What exactly was wrong, where that is known.
+    pub(super) detail: Option<String>,
 }
 
 impl AttemptError {
@@ -35,6 +37,15 @@ impl AttemptError {
             failure,
             nothing_sent: true,
             was_reused: false,
+            detail: None,
+        }
+    }
+
+    /// The same, with what exactly was wrong.
+    pub(super) fn because(self, detail: String) -> Self {
+        Self {
+            detail: Some(detail),
+            ..self
         }
     }
 }
@@ -78,7 +89,10 @@ impl<'a> Exchange<'a> {
         member.backend.totals.attempts.fetch_add(1, Ordering::Relaxed);
         let result = match self.connect(pool, member, is_fresh).await {
             Ok(backend) => self.send(pool, member, backend).await,
-            Err(error) => Err(error),
+            Err(mut error) => {
+                self.record.detail = error.detail.take();
+                Err(error)
+            }
         };
         match &result {
             Ok(_) => self.record.answered(crate::clock::now()),
@@ -130,6 +144,9 @@ impl<'a> Exchange<'a> {
         match result {
             Ok(()) => Ok(backend),
             Err(failure) => {
+                if let Failure::AnswerMalformed(reason) = failure {
+                    self.explain_answer(reason, &mut backend.connection);
+                }
                 let (nothing_sent, was_refused) = match backend.connection.http2() {
                     // What counts is whether the backend says that it did nothing with it.
                     Some(stream) => {
@@ -146,6 +163,7 @@ impl<'a> Exchange<'a> {
                     nothing_sent,
                     // What was refused says of its connection, not of its backend, that it is of no use.
                     was_reused: backend.is_reused || was_refused,
+                    detail: None,
                 })
             }
         }
@@ -179,7 +197,7 @@ impl Attempt<'_> {
             return Poll::Ready(Err(Failure::ClientGone));
         }
         if exchange.has_client_left(context) {
-            return Poll::Ready(Err(Failure::ClientGone));
+            return Poll::Ready(Err(exchange.client_gone()));
         }
         let wait = self.wait(exchange);
         let progress = match wait.0 {
@@ -189,8 +207,9 @@ impl Attempt<'_> {
         exchange
             .waits
             .poll(context, &exchange.client.alarm, wait, progress)
-            .map(|wait| {
-                Err(match wait {
+            .map(|ended| {
+                exchange.explain_wait(ended, wait.1, self.pool);
+                Err(match ended {
                     Wait::ClientBody | Wait::Call => Failure::BodyTimeout,
                     Wait::Deadline => Failure::DeadlineExceeded,
                     _ => Failure::BackendTimeout,
@@ -238,7 +257,10 @@ impl Attempt<'_> {
                 let reason = what_was_sent(reason, connection);
                 return Poll::Ready(Err(Failure::AnswerMalformed(reason)));
             }
-            Poll::Ready(Ok(None) | Err(_)) => return Poll::Ready(Err(Failure::BackendReset)),
+            Poll::Ready(ended) => {
+                exchange.explain_reset(ended.err().as_ref());
+                return Poll::Ready(Err(Failure::BackendReset));
+            }
             Poll::Pending => return Poll::Pending,
         };
         head.clear();
@@ -274,7 +296,10 @@ impl Attempt<'_> {
         };
         let (result, lines) = match ready!(stream.poll_answer(context)) {
             Ok(answer) => answer,
-            Err(_) => return Poll::Ready(Err(Failure::BackendReset)),
+            Err(_) => {
+                exchange.explain_broken_stream(stream.broke_off());
+                return Poll::Ready(Err(Failure::BackendReset));
+            }
         };
         *head = result.map_err(Failure::AnswerMalformed)?;
         *answer_end = lines.len();
@@ -352,12 +377,7 @@ impl Exchange<'_> {
                 &client.worker.buffers,
                 Some(&mut body.replay),
             )
-            .map_err(|error| match error {
-                TransferError::Sink(_) => None,
-                TransferError::TooLarge => Some(Failure::BodyTooLarge),
-                TransferError::Body(BodyError::Malformed(reason)) => Some(Failure::Malformed(reason)),
-                TransferError::Source(_) | TransferError::Body(BodyError::Cut) => Some(Failure::ClientGone),
-            })
+            .map_err(|error| self.blame_client(&error))
     }
 
     /// Whether the client broke off while nothing is read from it: its request is read, or the backend does not take more.

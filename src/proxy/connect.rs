@@ -14,7 +14,7 @@ use crate::clock;
 use crate::http2;
 use crate::net::{self, DialError, ProxyHeader, ProxyVersion, Stream};
 use crate::pool::{BackendConnection, Claim, Making, Member, Pool};
-use crate::tls::Offer;
+use crate::tls::{self, Offer};
 
 /// Connections that others are waited for at most, one after the other: each had no room left when it came.
 const WAITS: usize = 3;
@@ -115,7 +115,9 @@ impl Exchange<'_> {
                 Claim::Alone => break,
                 Claim::Wait(made) => {
                     if timeout_at(deadline.into(), made.notified()).await.is_err() {
-                        return Err(AttemptError::unsent(Failure::ConnectFailed));
+                        let bound = pool.settings.timeouts.connect;
+                        let detail = explain(&DialError::TimedOut, member, bound);
+                        return Err(AttemptError::unsent(Failure::ConnectFailed).because(detail));
                     }
                 }
             }
@@ -180,7 +182,8 @@ impl Exchange<'_> {
             }
             Err(error) => {
                 tracing::debug!(backend = %backend.address, %error, "Connecting failed");
-                Err(AttemptError::unsent(Failure::ConnectFailed))
+                let detail = explain(&error, member, pool.settings.timeouts.connect);
+                Err(AttemptError::unsent(Failure::ConnectFailed).because(detail))
             }
         }
     }
@@ -190,6 +193,40 @@ impl Exchange<'_> {
 struct Reached {
     stream: Stream,
     destination: Destination,
+}
+
+/// Addresses that are named.
+const NAMED: usize = 3;
+
+/// Says what kept a backend from being reached: which address, and why.
+#[cold]
+fn explain(error: &DialError, member: &Member, bound: Duration) -> String {
+    let backend = &member.backend;
+    let known = backend.resolved.load_full();
+    let known: Vec<String> = known.iter().map(SocketAddr::to_string).collect();
+    let place = match (&backend.address.file, known.as_slice()) {
+        (None, [_, ..]) => {
+            let more = known.len().saturating_sub(NAMED);
+            let named = known.get(..NAMED).unwrap_or(&known).join(", ");
+            if more > 0 {
+                format!("{named} and {more} more")
+            } else {
+                named
+            }
+        }
+        _ => backend.address.url.clone(),
+    };
+    match error {
+        DialError::TimedOut => format!("could not connect to {place} within timeouts.connect ({bound:?})"),
+        DialError::HandshakeTimedOut => {
+            format!("the handshake with {place} did not end within timeouts.connect ({bound:?})")
+        }
+        DialError::Tls(error) => format!("TLS handshake with {place} failed: {}", tls::reason(error)),
+        DialError::NoLocalPort(source) | DialError::NoDescriptor(source) => {
+            format!("could not connect to {place}: {error} ({source})")
+        }
+        _ => format!("could not connect to {place}: {error}"),
+    }
 }
 
 /// A connection that carries one request after the other.

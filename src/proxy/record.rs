@@ -3,9 +3,11 @@
 use std::time::{Duration, Instant};
 
 use super::answer::Forwarded;
-use super::{After, Client as ClientSide, Exchange, Failure};
+use super::{After, Client as ClientSide, Exchange, Failure, detail};
 use crate::clock;
+use crate::head::RequestHead;
 use crate::pool::{Member, Pool};
+use crate::telemetry::Label;
 use crate::telemetry::access_log::{Client, Entry, Retry};
 use crate::telemetry::metrics::Timeout;
 
@@ -22,11 +24,20 @@ pub(super) struct Record<'a> {
     attempts: u32,
     attempt_began: Instant,
     backend_time: Option<Duration>,
-    retries: Vec<(&'a Member, &'static str)>,
+    retries: Vec<Retried<'a>>,
     status: u16,
     /// The status of gRPC, where there is one.
     pub(super) grpc_status: Option<u32>,
     failure: Option<Failure>,
+    /// What exactly was wrong in the attempt that ended last, or with the request: it is logged beside a failure only.
+    pub(super) detail: Option<String>,
+}
+
+/// An attempt that was followed by another one.
+struct Retried<'a> {
+    member: &'a Member,
+    reason: &'static str,
+    detail: Option<String>,
 }
 
 impl<'a> Record<'a> {
@@ -46,6 +57,7 @@ impl<'a> Record<'a> {
             status: 0,
             grpc_status: None,
             failure: None,
+            detail: None,
         }
     }
 
@@ -56,6 +68,7 @@ impl<'a> Record<'a> {
 
     pub(super) fn attempts_at(&mut self, member: &'a Member, now: Instant) {
         self.attempts += 1;
+        self.detail = None;
         self.attempt_began = now;
         self.member = Some(member);
     }
@@ -65,7 +78,12 @@ impl<'a> Record<'a> {
     }
 
     pub(super) fn retried(&mut self, member: &'a Member, reason: &'static str) {
-        self.retries.push((member, reason));
+        let detail = self.detail.take();
+        self.retries.push(Retried {
+            member,
+            reason,
+            detail,
+        });
     }
 
     /// Attempts that were followed by another one.
@@ -77,6 +95,11 @@ impl<'a> Record<'a> {
     pub(super) fn answered_by(&mut self, member: &'a Member, status: u16) {
         self.member = Some(member);
         self.status = status;
+    }
+
+    /// The backend that was asked last.
+    pub(super) fn backend(&self) -> Option<&'a Label> {
+        self.member.map(|member| &member.label)
     }
 
     pub(super) fn replied(&mut self, status: u16) {
@@ -132,11 +155,16 @@ impl Exchange<'_> {
         let retries: Vec<Retry<'_>> = record
             .retries
             .iter()
-            .map(|(member, reason)| Retry {
-                backend: &member.label,
-                reason,
+            .map(|retried| Retry {
+                backend: &retried.member.label,
+                reason: retried.reason,
+                detail: retried.detail.as_deref(),
             })
             .collect();
+        let plain = match (record.failure, &record.detail) {
+            (Some(failure), None) => self.plain_detail(failure),
+            _ => None,
+        };
         let head = self.head;
         let entry = Entry {
             time: clock::wall(),
@@ -170,18 +198,22 @@ impl Exchange<'_> {
                 .as_ref()
                 .map(|certificate| &certificate.subject),
             error: record.failure.map(Failure::word),
+            detail: record.failure.and(record.detail.as_deref().or(plain.as_deref())),
         };
         worker.log.borrow_mut().push(&entry);
     }
 }
 
-/// The line of a request without a usable head.
+/// The line of a request without a usable head. What could be read of one that came by HTTP/2 is in `head`.
 pub(super) fn log_refused(
     client: &ClientSide,
     failure: Failure,
     status: u16,
     (started, received, bytes_out_before): (Instant, usize, u64),
+    head: Option<&RequestHead>,
 ) {
+    let detail = detail::of_refused(client, head, failure);
+    let read = detail::read_so_far(client, head);
     let worker = &client.worker;
     let latency = clock::now().saturating_duration_since(started);
     let bytes_sent = client.connection.bytes_out - bytes_out_before;
@@ -194,14 +226,14 @@ pub(super) fn log_refused(
     let entry = Entry {
         time: clock::wall(),
         client: Client::Direct(&client.peer.label),
-        method: None,
-        path: None,
+        method: read.method,
+        path: read.path,
         query: None,
         backend: None,
         status,
         latency,
-        host: None,
-        protocol: None,
+        host: read.host,
+        protocol: read.version,
         route: None,
         pool: None,
         request_id: None,
@@ -217,6 +249,7 @@ pub(super) fn log_refused(
             .as_ref()
             .map(|certificate| &certificate.subject),
         error: Some(failure.word()),
+        detail: detail.as_deref(),
     };
     worker.log.borrow_mut().push(&entry);
 }

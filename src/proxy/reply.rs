@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::fields::{write_connection, write_field, write_number, write_status, write_status_line};
 use super::record::log_refused;
 use super::waits::{Wait, Waits};
-use super::{After, Client, Exchange, Failure, grpc, terms};
+use super::{After, Client, Exchange, Failure, detail, grpc, terms};
 use crate::head::{BodyLength, FieldName, Method, RequestHead, Version};
 use crate::http1::reason_phrase;
 
@@ -19,6 +19,11 @@ impl Exchange<'_> {
         self.record.failed(failure);
         if failure.status() == 499 {
             return After::Close;
+        }
+        if matches!(failure, Failure::Malformed(_)) && self.client.connection.is_stream() {
+            // Its stream was reset for that already (RFC 9113 §8.1.1): nobody is left to get an answer.
+            self.record.replied(failure.status());
+            return After::End;
         }
         let may_keep = !failure.is_clients();
         if self.is_grpc {
@@ -79,6 +84,9 @@ impl Exchange<'_> {
             Ok(()) => After::Close,
             Err(failure) => {
                 self.record.failed(failure);
+                let bound = self.snapshot.timeouts.header;
+                let is_stalled = failure == Failure::ClientStalled;
+                self.record.detail = is_stalled.then(|| detail::ran_out("timeouts.client_header", bound));
                 match self.client.connection.is_stream() {
                     // Its end would say that what was sent is whole.
                     true => After::Reset,
@@ -117,7 +125,26 @@ fn write_grpc((failure, id): (Failure, &[u8]), client: &mut Client) {
 }
 
 /// Answers a client whose request has no usable head, and logs it.
-pub async fn refuse(client: &mut Client, failure: Failure, (started, received): (Instant, usize)) -> After {
+pub async fn refuse(client: &mut Client, failure: Failure, came: (Instant, usize)) -> After {
+    refuse_head(client, failure, came, None).await
+}
+
+/// The same for a stream of HTTP/2, of whose request `head` holds what could be read.
+pub async fn refuse_stream(
+    client: &mut Client,
+    failure: Failure,
+    came: (Instant, usize),
+    head: &RequestHead,
+) -> After {
+    refuse_head(client, failure, came, Some(head)).await
+}
+
+async fn refuse_head(
+    client: &mut Client,
+    failure: Failure,
+    (started, received): (Instant, usize),
+    head: Option<&RequestHead>,
+) -> After {
     let before = client.connection.bytes_out;
     let mut status = failure.status();
     let is_stream = client.connection.http2().is_some();
@@ -141,7 +168,7 @@ pub async fn refuse(client: &mut Client, failure: Failure, (started, received): 
         }
     }
     client.worker.counters.heads_rejected.increment();
-    log_refused(client, failure, status, (started, received, before));
+    log_refused(client, failure, status, (started, received, before), head);
     After::Close
 }
 

@@ -101,6 +101,9 @@ pub(super) async fn run(
     .await;
     exchange.record.tunnelled = up.transfer.moved;
     let is_whole = matches!(result, Ok(None));
+    if let Ok(Some(ended)) = result {
+        exchange.explain_wait(ended, bound, pool);
+    }
     Forwarded {
         after: match exchange.client.connection.is_stream() {
             // A stream says whether it has ended or broken (RFC 9113 §8.5).

@@ -48,6 +48,11 @@ impl Label {
         self.0.get(place).unwrap_or_default()
     }
 
+    /// The text again, as it is shown.
+    pub fn text(&self) -> String {
+        serde_json::from_slice(&self.0).unwrap_or_default()
+    }
+
     /// The JSON string, its quotes included.
     pub(super) fn as_json(&self) -> &[u8] {
         &self.0

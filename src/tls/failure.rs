@@ -1,10 +1,13 @@
-//! Why a handshake with a client failed, as it is counted.
+//! Why a handshake failed: with a client as it is counted, with a backend in words for people.
 
 use std::io;
 
-use rustls::{Error, InvalidMessage};
+use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible};
 
 use crate::telemetry::metrics::HandshakeFailure;
+
+/// Names of a certificate that are shown.
+const NAMES_SHOWN: usize = 3;
 
 /// The reason that is counted for an error of a handshake.
 pub fn failure(error: &io::Error) -> HandshakeFailure {
@@ -18,6 +21,80 @@ pub fn failure(error: &io::Error) -> HandshakeFailure {
         Some(Error::AlertReceived(_)) => HandshakeFailure::RefusedByClient,
         Some(_) => HandshakeFailure::Other,
     }
+}
+
+/// Why a handshake with a backend failed, and what can be done about it.
+pub fn reason(error: &io::Error) -> String {
+    match tls_error(error) {
+        None if error.kind() == io::ErrorKind::UnexpectedEof => {
+            "the backend closed the connection during the handshake".to_owned()
+        }
+        None => error.to_string(),
+        Some(Error::InvalidCertificate(error)) => certificate_reason(error),
+        Some(Error::InvalidMessage(_)) => "the backend does not speak TLS at this address".to_owned(),
+        Some(Error::AlertReceived(alert)) => alert_reason(*alert),
+        Some(Error::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13)) => {
+            "the backend speaks neither TLS 1.2 nor TLS 1.3".to_owned()
+        }
+        Some(Error::PeerIncompatible(what)) => {
+            format!("the backend supports nothing that is offered ({what:?})")
+        }
+        Some(Error::NoApplicationProtocol) => {
+            "the backend supports none of the offered protocols, h2 and http/1.1".to_owned()
+        }
+        Some(error) => error.to_string(),
+    }
+}
+
+fn certificate_reason(error: &CertificateError) -> String {
+    match error {
+        CertificateError::UnknownIssuer => {
+            "the certificate is not signed by a known authority (UnknownIssuer): set `tls.ca`".to_owned()
+        }
+        CertificateError::NotValidForNameContext { expected, presented } => {
+            // They come as `DnsName("a.test")`.
+            let name = |name: &String| name.split('"').nth(1).unwrap_or(name).to_owned();
+            let names: Vec<String> = presented.iter().take(NAMES_SHOWN).map(name).collect();
+            let names = if names.is_empty() {
+                "no name".to_owned()
+            } else {
+                names.join(", ")
+            };
+            let expected = expected.to_str();
+            format!("the certificate is not for {expected} but for {names}: set `tls.server_name`")
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "the certificate has expired".to_owned()
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "the certificate is not valid yet: compare the clocks".to_owned()
+        }
+        error => format!("the certificate is not valid: {error}"),
+    }
+}
+
+fn alert_reason(alert: AlertDescription) -> String {
+    let why = match alert {
+        AlertDescription::ProtocolVersion => "the backend speaks neither TLS 1.2 nor TLS 1.3",
+        AlertDescription::HandshakeFailure => {
+            "the backend supports none of the offered cipher suites, or refuses us"
+        }
+        AlertDescription::UnrecognisedName => {
+            "the backend has no certificate for the name: set `tls.server_name`"
+        }
+        AlertDescription::CertificateRequired
+        | AlertDescription::BadCertificate
+        | AlertDescription::UnsupportedCertificate
+        | AlertDescription::CertificateRevoked
+        | AlertDescription::CertificateExpired
+        | AlertDescription::CertificateUnknown
+        | AlertDescription::UnknownCA
+        | AlertDescription::AccessDenied => {
+            "the backend does not accept our certificate, or wants one: set `tls.cert` and `tls.key`"
+        }
+        _ => "the backend ended the handshake",
+    };
+    format!("{why} (alert {alert:?})")
 }
 
 /// Whether what came was no TLS from its first byte on.

@@ -17,7 +17,7 @@ mod verify;
 pub use authorities::SystemAuthorities;
 pub use certificate::{Certificate, CertificateError, Files, Subject};
 pub use client::{Client, ClientSettings, Offer, ServerName};
-pub use failure::{failure, is_not_tls};
+pub use failure::{failure, is_not_tls, reason};
 pub use server::{ClientAuth, Server, ServerSettings};
 
 use std::sync::Arc;

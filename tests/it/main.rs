@@ -16,6 +16,7 @@ mod boundaries;
 mod command_line;
 mod demo;
 mod desync;
+mod details;
 mod forwarding;
 mod grpc;
 mod http2;

@@ -82,6 +82,7 @@ impl<'a> Refused<'a> {
 
     /// The fault at a byte, with the line and the header that it is in.
     fn at(&self, at: usize) -> Fault {
+        let at = at.min(self.bytes.len());
         let before = self.bytes.get(self.start..at).unwrap_or_default();
         let number = 1 + memchr::memchr_iter(b'\n', before).count();
         let line_start = self.start + memchr::memrchr(b'\n', before).map_or(0, |end| end + 1);

@@ -98,6 +98,15 @@ fn a_request_says_which_rule_it_breaks_and_where() {
             "G(T / HTTP/1.1\r\n\r\n".to_owned(),
             "bad_method @1 a method must consist of letters, digits and !#$%&'*+-.^_`|~: line 1, byte (",
         ),
+    ] {
+        assert_eq!(detail(&request), expected, "{request:?}");
+    }
+}
+
+#[test]
+fn a_header_that_is_wrong_is_named() {
+    let host = "Host: a\r\n";
+    for (request, expected) in [
         (
             "GET / HTTP/1.1\r\nX: y\r\n\r\n".to_owned(),
             "missing_host @0 an HTTP/1.1 request needs a Host header, and an HTTP/2 request an :authority",

@@ -47,6 +47,7 @@ impl Engine {
         };
         let unread = entry.break_off(lost, is_answer);
         entry.is_their_end = true;
+        entry.reset = Some(Reason(code));
         self.release(unread, false);
         self.settle(stream);
         Ok(())

@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 use std::task::{Context, Waker};
 
+use super::super::Reason;
 use super::super::frame::{FIRST_WINDOW, WINDOW};
+use super::super::refused::Refused;
 use crate::buffer::Buffer;
 use crate::head::{Method, ResponseHead};
 use crate::http1::Malformed;
@@ -38,6 +40,8 @@ pub(super) struct Entry {
     /// Whether the final one has come.
     pub(super) is_answered: bool,
     pub(super) trailers: Vec<u8>,
+    /// Why what came was refused, and for which field.
+    pub(super) refused: Option<Refused>,
     /// The method of our request.
     pub(super) asked: Method,
     /// Bytes that have to come, where a length was announced.
@@ -52,6 +56,8 @@ pub(super) struct Entry {
     /// Whether we send no more.
     pub(super) ours_ended: bool,
     pub(super) lost: Option<Lost>,
+    /// What the other side has reset it with.
+    pub(super) reset: Option<Reason>,
     /// Whether it counts as open.
     pub(super) is_open: bool,
     /// Whether somebody has its handle.
@@ -71,6 +77,7 @@ impl Entry {
             answers: VecDeque::new(),
             is_answered: false,
             trailers: Vec::new(),
+            refused: None,
             asked: Method::default(),
             expected: None,
             send_window: Window(send_window),
@@ -80,6 +87,7 @@ impl Entry {
             is_their_end: false,
             ours_ended: false,
             lost: None,
+            reset: None,
             is_open: true,
             is_held: true,
             is_queued: false,

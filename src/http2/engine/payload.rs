@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::super::Reason;
 use super::super::frame::{self, Head};
+use super::super::refused::Refused;
 use super::{Engine, Role};
 use crate::buffer::{Buffer, Buffers, SMALL};
 
@@ -53,6 +54,7 @@ impl Engine {
                 if !has_credit {
                     self.refuse(head.stream, Reason::FLOW_CONTROL_ERROR);
                 } else if !fits || is_answer && !entry.is_answered {
+                    entry.refused = (!fits).then(Refused::length);
                     self.refuse(head.stream, Reason::PROTOCOL_ERROR);
                 } else if beside > 0
                     && !is_end

@@ -4,6 +4,7 @@
 use super::super::Reason;
 use super::super::frame::{self, Head};
 use super::super::head::{AnswerReader, RequestReader, TrailersReader};
+use super::super::refused::Refused;
 use super::entry::{Answer, Entry};
 use super::{Engine, Goodbye, Role, STREAMS_OF_CLIENT};
 use crate::buffer::{Buffer, Buffers};
@@ -236,7 +237,11 @@ impl Engine {
         let Some(entry) = self.streams.get_mut(&head.stream) else {
             return Ok(());
         };
-        let result = reader.finish(is_whole, entry.asked);
+        let result = reader.finish(is_whole, entry.asked).map_err(|refused| {
+            let reason = refused.reason;
+            entry.refused = Some(refused);
+            reason
+        });
         let is_interim = result.is_ok() && answer.status < 200;
         if is_interim && (is_whole || entry.answers.len() >= ANSWERS) {
             self.refuse(head.stream, Reason::PROTOCOL_ERROR);
@@ -270,6 +275,10 @@ impl Engine {
                 entry.trailers = lines;
                 self.end(head.stream);
             }
+            (Err(refused), Some(entry)) => {
+                entry.refused = Some(refused);
+                self.refuse(head.stream, Reason::PROTOCOL_ERROR);
+            }
             _ => self.refuse(head.stream, Reason::PROTOCOL_ERROR),
         }
         Ok(())
@@ -284,6 +293,7 @@ impl Engine {
         entry.is_their_end = true;
         // RFC 9113 §8.1.1.
         if entry.expected.is_some_and(|left| left > 0) && entry.lost.is_none() {
+            entry.refused = Some(Refused::length());
             return self.refuse(stream, Reason::PROTOCOL_ERROR);
         }
         entry.wake();

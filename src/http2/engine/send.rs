@@ -9,7 +9,8 @@ use super::super::head::encode;
 use super::entry::{Answer, Entry, Lost};
 use super::{Engine, LAST, ROOM, Role};
 use crate::buffer::Buffer;
-use crate::head::Method;
+use crate::head::{Flaw, Method};
+use crate::http1::Malformed;
 
 /// Why our request was not sent.
 #[derive(Debug)]
@@ -221,6 +222,12 @@ impl Engine {
         entry
             .map(|entry| std::mem::take(&mut entry.trailers))
             .unwrap_or_default()
+    }
+
+    /// Why what came by a stream was refused, and for which field.
+    pub(in super::super) fn take_refused(&mut self, stream: u32) -> Option<(Malformed, Box<Flaw>)> {
+        let refused = self.streams.get_mut(&stream)?.refused.take()?;
+        Some((refused.reason, refused.flaw))
     }
 
     /// Ready when the stream was reset, or its connection is gone.

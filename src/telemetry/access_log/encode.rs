@@ -16,6 +16,9 @@ pub const PATH_BOUND: usize = 2048;
 /// Bytes of any other value that are shown. A host name has at most 253.
 pub const VALUE_BOUND: usize = Label::BOUND;
 
+/// Bytes of a detail that are shown: more than those that we make have.
+const DETAIL_BOUND: usize = 512;
+
 /// Retries that are listed; `attempts` counts all.
 pub const RETRIES_BOUND: usize = 16;
 
@@ -23,7 +26,8 @@ pub const RETRIES_BOUND: usize = 16;
 pub const LINE_BOUND: usize = FRAME
     + 2 * PATH_BOUND * GROWTH
     + STRINGS * (VALUE_BOUND * GROWTH + CUT_MARK.len())
-    + RETRIES_BOUND * 2 * (VALUE_BOUND * GROWTH + CUT_MARK.len() + RETRY_FRAME);
+    + (DETAIL_BOUND * GROWTH + CUT_MARK.len())
+    + RETRIES_BOUND * 3 * (VALUE_BOUND * GROWTH + CUT_MARK.len() + RETRY_FRAME);
 
 /// More than the keys, the punctuation and all numbers, dates and addresses come to.
 const FRAME: usize = 768;
@@ -31,7 +35,7 @@ const FRAME: usize = 768;
 /// Values bounded by `VALUE_BOUND`, with room for the marks of path and query.
 const STRINGS: usize = 11;
 
-/// More than half of `{"backend":"","reason":""},`.
+/// More than a third of `{"backend":"","reason":"","detail":""},`.
 const RETRY_FRAME: usize = 16;
 
 /// What the settings say about a line.
@@ -115,6 +119,10 @@ fn details(entry: &Entry<'_>, out: &mut Vec<u8>) {
     if entry.error.is_some() {
         word(br#","error":"#, entry.error, out);
     }
+    if let Some(detail) = entry.detail {
+        out.extend_from_slice(br#","detail":"#);
+        json::string(out, detail.as_bytes(), DETAIL_BOUND);
+    }
 }
 
 fn retries(retries: &[Retry<'_>], out: &mut Vec<u8>) {
@@ -125,6 +133,9 @@ fn retries(retries: &[Retry<'_>], out: &mut Vec<u8>) {
         before = b',';
         label(br#"{"backend":"#, Some(retry.backend), out);
         word(br#","reason":"#, Some(retry.reason), out);
+        if let Some(detail) = retry.detail {
+            value(br#","detail":"#, Some(detail.as_bytes()), out);
+        }
         out.push(b'}');
     }
     out.push(b']');

@@ -21,6 +21,8 @@ pub struct Retry<'a> {
     pub backend: &'a Label,
     /// Why the request went on: a stable word.
     pub reason: &'static str,
+    /// The same for people, where there is more to say.
+    pub detail: Option<&'a str>,
 }
 
 /// A request that has ended, however it ended. Everything a client or a backend sent is raw bytes here; `encode` makes
@@ -69,4 +71,6 @@ pub struct Entry<'a> {
     pub client_cert: Option<&'a Label>,
     /// What went wrong: a stable word. `None` when nothing did.
     pub error: Option<&'static str>,
+    /// The same for people: which rule, limit or timeout it was, and where.
+    pub detail: Option<&'a str>,
 }

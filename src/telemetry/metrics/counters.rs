@@ -4,6 +4,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::telemetry::RejectedRing;
+
 /// A number that only grows. One thread may write it; any may read it.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -227,6 +229,8 @@ pub struct WorkerCounters {
     pub backend_connections_idle: Gauge,
     /// Heads of requests that could not be parsed or broke a limit.
     pub heads_rejected: Counter,
+    /// The last of them, and the last malformed responses, for who wants to see them.
+    pub rejected: RejectedRing,
     /// HTTP/2 connections that were ended because of what they sent.
     pub http2_connections_expelled: Counter,
     tls_handshakes_failed: [Counter; HandshakeFailure::ALL.len()],

@@ -82,6 +82,7 @@ fn push(buffer: &mut LogBuffer, from: u32, to: u32) {
             grpc_status: None,
             client_cert: None,
             error: None,
+            detail: None,
         });
     }
 }

@@ -50,7 +50,7 @@ fn a_head_in_single_bytes_has_no_more_time_than_any() {
     }
     assert_eq!(backend.requests(|request| request.start() == "GET /x").len(), 0);
     let is_late =
-        |line: &&serde_json::Value| line["error"] == "client_header_timeout" && line["path"].is_null();
+        |line: &&serde_json::Value| line["error"] == "client_header_timeout" && line["path"] == "/x";
     assert_eq!(proxy.access_lines(3).iter().filter(is_late).count(), 2);
 }
 

@@ -80,6 +80,7 @@ fn entry() -> Entry<'static> {
         grpc_status: None,
         client_cert: None,
         error: None,
+        detail: None,
     }
 }
 
@@ -120,17 +121,19 @@ fn a_line_has_exactly_the_promised_keys_in_the_promised_order() {
     let retries = [Retry {
         backend: named("http://localhost:8002"),
         reason: "connect_failure",
+        detail: None,
     }];
     let failed = Entry {
         retries: &retries,
         grpc_status: Some(14),
         error: Some("no_backend"),
+        detail: Some("no backend was up"),
         ..entry()
     };
     let promised: Vec<&str> = FIRST
         .into_iter()
         .chain(SECOND)
-        .chain(["retries", "grpc_status", "error"])
+        .chain(["retries", "grpc_status", "error", "detail"])
         .collect();
     assert_eq!(keys(&line(&failed, Options::default())), promised);
 }
@@ -218,6 +221,7 @@ fn retries_are_listed_up_to_a_bound() {
     let retries = [Retry {
         backend: named("http://localhost:8002"),
         reason: "503",
+        detail: None,
     }; RETRIES_BOUND + 5];
     let read: Value = serde_json::from_str(&line(
         &Entry {
@@ -243,6 +247,7 @@ fn the_longest_line_is_within_the_bound() {
     let retries = [Retry {
         backend: label,
         reason: "first_byte_timeout",
+        detail: Some(&text),
     }; RETRIES_BOUND];
     let longest = Entry {
         time: SystemTime::UNIX_EPOCH,
@@ -266,6 +271,7 @@ fn the_longest_line_is_within_the_bound() {
         grpc_status: Some(u32::MAX),
         client_cert: Some(label),
         error: Some("answer_cut"),
+        detail: Some(&text),
     };
     let line = line(&longest, Options { query: true });
     assert!(line.len() <= LINE_BOUND, "{} > {LINE_BOUND}", line.len());
@@ -296,13 +302,16 @@ proptest! {
         query in proptest::option::of(nasty()),
         host in proptest::option::of(nasty()),
         request_id in proptest::option::of(nasty()),
+        detail in nasty(),
     ) {
+        let detail = String::from_utf8_lossy(&detail);
         let nasty = Entry {
             method: method.as_deref(),
             path: path.as_deref(),
             query: query.as_deref(),
             host: host.as_deref(),
             request_id: request_id.as_deref(),
+            detail: Some(&detail),
             ..entry()
         };
         let line = line(&nasty, Options { query: true });
@@ -310,7 +319,7 @@ proptest! {
         prop_assert_eq!(line.lines().count(), 1);
         prop_assert!(line.ends_with('\n'));
         prop_assert_eq!(line.matches(char::is_control).count(), 1);
-        let promised: Vec<&str> = FIRST.into_iter().chain(SECOND).collect();
+        let promised: Vec<&str> = FIRST.into_iter().chain(SECOND).chain(["detail"]).collect();
         prop_assert_eq!(keys(&line), promised);
     }
 }

@@ -1,0 +1,151 @@
+//! The requests that were refused last, and the responses that were malformed: what `GET /api/v1/rejected` shows. One ring for
+//! each worker, merged when somebody asks, so that a flood of refused requests costs neither memory nor a wait.
+
+use std::cmp::Reverse;
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
+
+use super::Label;
+
+/// Messages that are kept, by each worker and of all of them.
+pub const REJECTED_KEPT: usize = 100;
+
+/// Whose message it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RejectedFrom {
+    /// A client's request.
+    Client,
+    /// A backend's response.
+    Backend,
+}
+
+/// A limit that a message was beyond.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RejectedLimit {
+    /// Its key in the config; `None` for one that is not in the config.
+    pub key: Option<&'static str>,
+    /// Its value.
+    pub value: u64,
+    /// What came, or at least came.
+    pub came: u64,
+}
+
+/// A message that was refused. Its texts are printable ASCII, bounded, and without credentials: whoever makes it sees to that.
+#[derive(Debug, Clone)]
+pub struct Rejected {
+    /// When, by the wall clock.
+    pub time: SystemTime,
+    /// Whose it was.
+    pub from: RejectedFrom,
+    /// The client's address, or the backend's URL.
+    pub peer: Label,
+    /// The word in the access log.
+    pub error: &'static str,
+    /// The word of the rule; the same as `error` for requests.
+    pub word: &'static str,
+    /// The rule.
+    pub rule: &'static str,
+    /// The line of the head, or the number of the header in HTTP/2, counted from 1.
+    pub line: Option<usize>,
+    /// The header.
+    pub header: Option<Box<str>>,
+    /// The first byte that is wrong, counted from the beginning of what the excerpt is of.
+    pub offset: usize,
+    /// The limit.
+    pub limit: Option<RejectedLimit>,
+    /// As in the access log.
+    pub detail: Box<str>,
+    /// What was around the fault.
+    pub excerpt: Box<str>,
+}
+
+/// The last ones of one worker.
+#[derive(Debug, Default)]
+pub struct RejectedRing(Mutex<VecDeque<Rejected>>);
+
+impl RejectedRing {
+    /// Keeps one, in place of the oldest. It does not wait: while somebody reads, it is left out.
+    pub fn push(&self, rejected: Rejected) {
+        if let Ok(mut kept) = self.0.try_lock() {
+            if kept.len() >= REJECTED_KEPT {
+                kept.pop_front();
+            }
+            kept.push_back(rejected);
+        }
+    }
+
+    /// The last ones of all rings, the newest first.
+    pub fn merged<'a>(rings: impl Iterator<Item = &'a Self>) -> Vec<Rejected> {
+        let mut all = Vec::new();
+        for ring in rings {
+            all.extend(
+                ring.0
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .iter()
+                    .cloned(),
+            );
+        }
+        // Of one worker they are in order, which a stable sort keeps where the clock does not tell them apart.
+        all.reverse();
+        all.sort_by_key(|rejected| Reverse(rejected.time));
+        all.truncate(REJECTED_KEPT);
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn rejected(second: u64) -> Rejected {
+        Rejected {
+            time: SystemTime::UNIX_EPOCH + Duration::from_secs(second),
+            from: RejectedFrom::Client,
+            peer: Label::new("192.0.2.1:1"),
+            error: "bare_lf",
+            word: "bare_lf",
+            rule: "",
+            line: None,
+            header: None,
+            offset: 0,
+            limit: None,
+            detail: "".into(),
+            excerpt: "".into(),
+        }
+    }
+
+    fn seconds(rings: &[RejectedRing]) -> Vec<u64> {
+        let merged = RejectedRing::merged(rings.iter());
+        let second = |one: &Rejected| one.time.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+        merged.iter().map(second).collect()
+    }
+
+    #[test]
+    fn the_last_hundred_of_all_rings_are_shown_newest_first() {
+        let rings = [RejectedRing::default(), RejectedRing::default()];
+        assert!(seconds(&rings).is_empty());
+        for second in 0..1_000 {
+            rings[usize::from(second % 3 == 0)].push(rejected(second));
+        }
+        let expected: Vec<u64> = (900..1_000).rev().collect();
+        assert_eq!(seconds(&rings), expected);
+        assert!(
+            rings
+                .iter()
+                .all(|ring| ring.0.lock().unwrap().len() <= REJECTED_KEPT)
+        );
+    }
+
+    #[test]
+    fn one_that_comes_while_somebody_reads_is_left_out() {
+        let ring = RejectedRing::default();
+        let reading = ring.0.lock().unwrap();
+        ring.push(rejected(1));
+        drop(reading);
+        ring.push(rejected(2));
+        assert_eq!(seconds(&[ring]), [2]);
+    }
+}

@@ -1,0 +1,133 @@
+//! What kept a backend from being reached: the system's reason with the address, and that of TLS.
+
+use super::{assert_says, before};
+use crate::support::authority::{Authority, Folder, wanted};
+use crate::support::tls::Secured;
+use crate::support::{Backend, Bare, refusing_address};
+
+#[test]
+fn a_connection_that_is_refused_names_address_and_reason() {
+    let (address, _held) = refusing_address();
+    let proxy = before(&[], "").backend(&format!("http://{address}")).start();
+    assert_eq!(proxy.get("/x").status(), 503);
+    let line = proxy.access_line("/x");
+    assert_says(
+        &line,
+        "connect_failed",
+        &format!("could not connect to {address}: connection refused"),
+    );
+}
+
+#[test]
+fn a_retry_that_helps_keeps_the_reason_of_the_first_attempt() {
+    let (address, _held) = refusing_address();
+    let backend = Backend::saying("fine");
+    let config = "workers: 1\nhealth_check: { kind: none }";
+    let proxy = crate::support::Proxy::before(&[])
+        .config(config)
+        .backend(&format!("http://{address}"))
+        .backend(&backend.url())
+        .start();
+    for number in 0..2 {
+        let path = format!("/x{number}");
+        assert_eq!(proxy.get(&path).text(), "fine");
+        let line = proxy.access_line(&path);
+        assert!(line.get("detail").is_none(), "{line}");
+        if let Some(retry) = line["retries"].get(0) {
+            assert_eq!(
+                retry["detail"],
+                format!("could not connect to {address}: connection refused")
+            );
+            return;
+        }
+    }
+    panic!("neither request went to the first backend");
+}
+
+#[test]
+fn a_name_that_does_not_resolve_is_said() {
+    let proxy = before(&[], "timeouts: { connect: 2s }")
+        .backend("http://nowhere.invalid:80")
+        .start();
+    assert_eq!(proxy.get("/x").status(), 503);
+    assert_says(
+        &proxy.access_line("/x"),
+        "connect_failed",
+        "could not connect to http://nowhere.invalid:80: name does not resolve",
+    );
+}
+
+#[test]
+fn a_handshake_that_fails_says_why() {
+    let authority = Authority::new();
+    let folder = Folder::new();
+    let ca = folder.write("ca.pem", &authority.pem());
+    for (pair, why) in [
+        (
+            Authority::new().sign_for(&["localhost"]),
+            "the certificate is not signed by a known authority (UnknownIssuer): set `tls.ca`",
+        ),
+        (
+            authority.sign_for(&["other.test"]),
+            "the certificate is not for localhost but for other.test: set `tls.server_name`",
+        ),
+        (
+            authority.sign(&wanted(&["localhost"]).days(-2, -1)),
+            "the certificate has expired",
+        ),
+    ] {
+        let backend = Secured::start(&pair, None);
+        let url = backend.url("localhost");
+        let config = format!(
+            "pools: {{ p: {{ backends: [\"{url}\"], tls: {{ ca: \"{ca}\" }} }} }}\nroutes: [{{ pool: p }}]"
+        );
+        let proxy = before(&[], &config).start();
+        assert_eq!(proxy.get("/x").status(), 503);
+        let line = proxy.access_line("/x");
+        assert_says(
+            &line,
+            "connect_failed",
+            &format!(
+                "TLS handshake with 127.0.0.1:{} failed: {why}",
+                url.rsplit(':').next().unwrap_or_default()
+            ),
+        );
+    }
+}
+
+#[test]
+fn a_backend_that_does_not_speak_tls_is_said() {
+    let backend = Bare::start();
+    let proxy = before(&[], &unverified(&backend)).start();
+    let mut client = proxy.client();
+    client.send("GET /x HTTP/1.1\r\nHost: a\r\n\r\n");
+    backend.accept().send("HTTP/1.1 400 Bad Request\r\n\r\n");
+    assert_eq!(client.read().status(), 503);
+    assert_says(
+        &proxy.access_line("/x"),
+        "connect_failed",
+        "the backend does not speak TLS at this address",
+    );
+}
+
+/// A pool under TLS of this backend, whoever that is.
+fn unverified(backend: &Bare) -> String {
+    let url = backend.url().replace("http://", "https://");
+    format!(
+        "pools: {{ p: {{ backends: [\"{url}\"], tls: {{ danger_skip_verify: true }} }} }}\nroutes: [{{ pool: p }}]"
+    )
+}
+
+#[test]
+fn a_handshake_that_does_not_end_names_the_timeout() {
+    let backend = Bare::start();
+    let config = format!("timeouts: {{ connect: 300ms }}\n{}", unverified(&backend));
+    let proxy = before(&[], &config).start();
+    assert_eq!(proxy.get("/x").status(), 503);
+    let address = backend.url().replace("http://", "");
+    assert_says(
+        &proxy.access_line("/x"),
+        "connect_failed",
+        &format!("the handshake with {address} did not end within timeouts.connect (300ms)"),
+    );
+}
