@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::telemetry::metrics;
 
-use super::status::Status;
+use super::status::{RejectedStatus, Status};
 
 /// Commands that wait to be carried out; more are refused.
 pub const COMMANDS_WAITING: usize = 16;
@@ -29,6 +29,9 @@ pub trait View: Send + Sync + 'static {
 
     /// How everything is.
     fn status(&self) -> Status;
+
+    /// The messages that were refused last, the newest first.
+    fn rejected(&self) -> Vec<RejectedStatus>;
 
     /// What the metrics are rendered from.
     fn metrics(&self) -> metrics::Snapshot;

@@ -22,5 +22,5 @@ pub use routes::serve;
 pub use settings::Settings;
 pub use status::{
     BackendState, BackendStatus, CertificateStatus, CheckStatus, ConfigStatus, ConnectionsStatus, PoolStatus,
-    ProcessStatus, ReloadStatus, RequestsStatus, Status, Time,
+    ProcessStatus, RejectedLimitStatus, RejectedStatus, ReloadStatus, RequestsStatus, Status, Time,
 };

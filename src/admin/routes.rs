@@ -75,6 +75,7 @@ fn router(guarded: Guard, control: Control) -> Router {
         .route("/metrics", get(show_metrics))
         .route("/api/v1/status", get(status))
         .route("/api/v1/config", get(config))
+        .route("/api/v1/rejected", get(rejected))
         .route("/api/v1/reload", post(reload))
         .fallback(async || Refusal::NotFound)
         .method_not_allowed_fallback(async || Refusal::Method)
@@ -117,6 +118,10 @@ async fn config(State(control): State<Control>) -> Response {
         control.view.config(),
     )
         .into_response()
+}
+
+async fn rejected(State(control): State<Control>) -> Response {
+    Json(json!({ "rejected": control.view.rejected() })).into_response()
 }
 
 async fn reload(State(control): State<Control>) -> Response {

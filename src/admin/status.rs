@@ -180,3 +180,43 @@ pub struct CheckStatus {
     /// What went wrong; `None` when nothing did.
     pub reason: Option<String>,
 }
+
+/// One message that was refused: a request, or a backend's response that was malformed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RejectedStatus {
+    /// When it was.
+    pub time: Time,
+    /// Whose message it was: `client` or `backend`.
+    pub from: String,
+    /// Who sent it: the client's address with its port, or the backend's URL as configured.
+    pub peer: String,
+    /// The word in the access log.
+    pub error: String,
+    /// The word of the rule that it broke; the same as `error` for requests.
+    pub word: String,
+    /// The rule.
+    pub rule: String,
+    /// The line of the head or of the trailers, or in HTTP/2 the number of the header, counted from 1.
+    pub line: Option<usize>,
+    /// The header that it is about.
+    pub header: Option<String>,
+    /// Where the fault stands: bytes from the beginning of the head, or of what the excerpt shows of chunks and HTTP/2.
+    pub offset: usize,
+    /// The limit that was broken, if it is one.
+    pub limit: Option<RejectedLimitStatus>,
+    /// All that in one sentence, as in the access log.
+    pub detail: String,
+    /// What was around the fault, escaped. Values that may be secret are hidden as `[N bytes]`.
+    pub excerpt: String,
+}
+
+/// A limit that a message was beyond.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RejectedLimitStatus {
+    /// Its key in the config; `None` for one that cannot be set.
+    pub key: Option<String>,
+    /// Its value.
+    pub value: u64,
+    /// What came, or what came before no more was read.
+    pub came: u64,
+}

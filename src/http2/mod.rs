@@ -17,8 +17,8 @@ mod wire;
 
 pub use ask::{AskError, Asked, ask};
 pub use client::{Driver, Shared, begin};
-pub use frame::is_begin_of_server;
 pub use engine::BrokeOff;
+pub use frame::is_begin_of_server;
 pub use head::SECRET;
 pub use reason::Reason;
 pub use server::{Connection, Event};

@@ -8,16 +8,17 @@ use super::certificates::{self, InForce, days_left};
 use super::listeners::Running;
 use crate::admin::{
     BackendState, BackendStatus, CertificateStatus, CheckStatus, ConfigStatus, ConnectionsStatus, PoolStatus,
-    ProcessStatus, Readiness, ReloadOutcome, ReloadStatus, RequestsStatus, Status, Time, View,
+    ProcessStatus, Readiness, RejectedLimitStatus, RejectedStatus, ReloadOutcome, ReloadStatus,
+    RequestsStatus, Status, Time, View,
 };
 use crate::clock;
 use crate::health::{Probed, State};
 use crate::pool::{Member, Pool};
 use crate::proxy::Shared;
-use crate::telemetry::Logs;
 use crate::telemetry::metrics::{
     self, BackendSample, CertificateSample, PoolSample, ProcessSample, WorkerCounters,
 };
+use crate::telemetry::{Logs, Rejected, RejectedFrom, RejectedRing};
 
 /// Facts of the running process.
 pub(super) struct Facts {
@@ -161,8 +162,39 @@ impl View for Facts {
         }
     }
 
+    fn rejected(&self) -> Vec<RejectedStatus> {
+        let rings = self.counters.iter().map(|counters| &counters.rejected);
+        let rejected = RejectedRing::merged(rings);
+        rejected.into_iter().map(rejected_status).collect()
+    }
+
     fn config(&self) -> String {
         self.changing().config_text.clone()
+    }
+}
+
+fn rejected_status(rejected: Rejected) -> RejectedStatus {
+    RejectedStatus {
+        time: rejected.time.into(),
+        from: match rejected.from {
+            RejectedFrom::Client => "client",
+            RejectedFrom::Backend => "backend",
+        }
+        .to_owned(),
+        peer: rejected.peer.text(),
+        error: rejected.error.to_owned(),
+        word: rejected.word.to_owned(),
+        rule: rejected.rule.to_owned(),
+        line: rejected.line,
+        header: rejected.header.map(String::from),
+        offset: rejected.offset,
+        limit: rejected.limit.map(|limit| RejectedLimitStatus {
+            key: limit.key.map(str::to_owned),
+            value: limit.value,
+            came: limit.came,
+        }),
+        detail: rejected.detail.into(),
+        excerpt: rejected.excerpt.into(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The log says what exactly was wrong: which rule a message broke and where, which limit or timeout it was, and what kept a
 //! backend from being reached. The same faults with an excerpt are at `/api/v1/rejected`.
 
+mod api;
 mod backends;
 mod requests;
 mod responses;

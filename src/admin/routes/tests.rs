@@ -14,7 +14,7 @@ use crate::admin::listen::QuietLimits;
 use crate::admin::places::CONNECTIONS;
 use crate::admin::{
     BackendState, BackendStatus, CheckStatus, ConfigStatus, ConnectionsStatus, PoolStatus, ProcessStatus,
-    ReloadOutcome, Reloaded, RequestsStatus, Time, View, client,
+    RejectedStatus, ReloadOutcome, Reloaded, RequestsStatus, Time, View, client,
 };
 use crate::telemetry::metrics::{ProcessSample, Snapshot};
 
@@ -57,6 +57,23 @@ impl View for Fixed {
             certificates: Vec::new(),
             process,
         }
+    }
+
+    fn rejected(&self) -> Vec<RejectedStatus> {
+        vec![RejectedStatus {
+            time: Time::from(UNIX_EPOCH),
+            from: "client".to_owned(),
+            peer: "192.0.2.1:1".to_owned(),
+            error: "bare_lf".to_owned(),
+            word: "bare_lf".to_owned(),
+            rule: "a line must end with CR LF".to_owned(),
+            line: Some(1),
+            header: None,
+            offset: 3,
+            limit: None,
+            detail: "a line must end with CR LF: line 1".to_owned(),
+            excerpt: r"GET\n".to_owned(),
+        }]
     }
 
     fn config(&self) -> String {
@@ -234,6 +251,18 @@ async fn probes_need_no_token_and_all_else_does() {
     );
     assert_eq!(get_with(&api, "/api/v1/status", Some("wrong")).await.0, 401);
     assert_eq!(get_with(&api, "/api/v1/status", Some("s3cret")).await.0, 200);
+    assert_eq!(get(&api, "/api/v1/rejected").await.0, 401);
+    assert_eq!(get_with(&api, "/api/v1/rejected", Some("s3cret")).await.0, 200);
+}
+
+#[tokio::test]
+async fn messages_that_were_refused_are_a_list() {
+    let api = start(None, QUIET_LIMITS);
+    let (status, body) = get(&api, "/api/v1/rejected").await;
+    assert_eq!(status, 200);
+    let one = &json(&body)["rejected"][0];
+    assert_eq!(one["excerpt"], r"GET\n");
+    assert_eq!((&one["line"], &one["limit"]), (&1.into(), &Value::Null));
 }
 
 #[tokio::test]
