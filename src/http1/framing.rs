@@ -32,9 +32,8 @@ impl Framing<'_> {
         let is_chunked = self.is_chunked(version)?;
         let length = self.length()?;
         match status {
-            // RFC 9112 §6.1: a server must not send `Transfer-Encoding` here. RFC 9110 §8.6 says so of
-            // `Content-Length` too, but it is sent in practice and says nothing about where the message ends.
-            100..=199 | 204 if is_chunked => Err(Malformed::UnexpectedTransferEncoding),
+            // A server must not send `Transfer-Encoding` (RFC 9112 §6.1) or `Content-Length` (RFC 9110 §8.6) here.
+            // Both are sent in practice, and neither moves the end, which is the empty line (RFC 9112 §6.3 (1)).
             100..=199 | 204 => Ok((BodyLength::None, None)),
             304 => Ok((BodyLength::None, length)),
             _ if asked == Method::Head => Ok((BodyLength::None, length)),

@@ -59,7 +59,9 @@ pub fn response(
     (head.body, head.announced_length) = framing.of_answer(head.version, head.status, asked)?;
     // An answer of which some recipient could take the end for elsewhere is the last on its connection.
     let is_end_proved = match head.status {
-        100..=199 | 204 => matches!(framing.content_length, None | Some(b"0")),
+        100..=199 | 204 => {
+            framing.transfer_encoding.is_none() && matches!(framing.content_length, None | Some(b"0"))
+        }
         _ => head.body != BodyLength::UntilClose,
     };
     head.keep_alive = is_end_proved && summary.connection.keep_alive(head.version);

@@ -73,6 +73,9 @@ struct Attempt<'a> {
     /// Whether writing failed; the backend may have answered before it closed.
     sending_failed: bool,
     interim: usize,
+    /// Whether each interim response so far ended where every recipient finds its end. What follows one that announced
+    /// a body may be that body, and would pass for a response to somebody else's request.
+    is_end_proved: bool,
 }
 
 impl<'a> Exchange<'a> {
@@ -135,6 +138,7 @@ impl<'a> Exchange<'a> {
             backend,
             sending_failed: false,
             interim: 0,
+            is_end_proved: true,
         };
         let is_new = !attempt.backend.is_reused;
         let waiting = is_new.then(|| member.backend.wait_on_new());
@@ -266,6 +270,8 @@ impl Attempt<'_> {
         head.clear();
         http1::parse_response(connection.input.unread(), scan, end, exchange.head.method, head)
             .map_err(Failure::AnswerMalformed)?;
+        self.is_end_proved &= head.keep_alive;
+        head.keep_alive = self.is_end_proved;
         scan.clear();
         *answer_end = end;
         match head.status {

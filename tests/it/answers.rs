@@ -1,5 +1,6 @@
 //! What of a backend's answer reaches the client, and what becomes of answers that are broken.
 
+use crate::support::http2::Http2;
 use crate::support::{Answer, Backend, Gate, Proxy};
 
 /// A balancer before one backend that answers so.
@@ -99,6 +100,32 @@ fn answers_without_a_body_leave_the_connection_usable() {
     assert_eq!(client.get("/b").status(), 204);
     assert_eq!(client.get("/c").status(), 304);
     assert_eq!(client.get("/d").text(), "end");
+}
+
+/// RFC 9112 §6.3 (1). Whether a last chunk follows is anybody's guess, so that the connection carries nothing else.
+#[test]
+fn a_204_with_a_transfer_encoding_ends_at_its_empty_line_and_is_the_last_of_its_connection() {
+    for rest in ["", "0\r\n\r\n", "6\r\npoison\r\n0\r\n\r\n"] {
+        let bytes = format!("HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\nX-A: b\r\n\r\n{rest}");
+        let (backend, proxy) = before(Answer::raw(bytes));
+        let mut client = proxy.client();
+        for _ in 0..2 {
+            let received = client.get("/a");
+            assert_eq!(
+                (received.status(), received.field("x-a")),
+                (204, Some("b")),
+                "{rest:?}"
+            );
+            assert_eq!(received.field("transfer-encoding"), None, "{rest:?}");
+        }
+        assert_eq!(backend.connections(), 2, "{rest:?}");
+        let got = Http2::connect(proxy.address()).get("/b");
+        assert_eq!(
+            (got.head.status().as_u16(), got.text(), got.field("x-a")),
+            (204, "", Some("b")),
+            "{rest:?}"
+        );
+    }
 }
 
 #[test]

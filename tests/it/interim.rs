@@ -93,6 +93,26 @@ fn a_body_behind_an_interim_answer_makes_the_answer_malformed() {
     }
 }
 
+/// RFC 9112 §6.3 (1): it ends at its empty line. Whether something else follows is known too late to trust the connection.
+#[test]
+fn an_interim_answer_that_announces_a_body_is_passed_on_and_its_connection_is_not_used_again() {
+    for line in ["Transfer-Encoding: chunked", "Content-Length: 5"] {
+        let answer = Answer::raw(format!(
+            "HTTP/1.1 103 Early Hints\r\n{line}\r\nX-A: b\r\n\r\n{OK}"
+        ));
+        let backend = Backend::start(move |_| answer.clone());
+        let proxy = Proxy::before(&[&backend]).config(CONFIG).start();
+        let mut client = proxy.client();
+        for _ in 0..2 {
+            let hint = client.get("/");
+            assert_eq!((hint.status(), hint.field("x-a")), (103, Some("b")), "{line}");
+            assert_eq!(hint.field("transfer-encoding"), None, "{line}");
+            assert_eq!(client.read().text(), "a", "{line}");
+        }
+        assert_eq!(backend.connections(), 2, "{line}");
+    }
+}
+
 #[test]
 fn a_flood_of_interim_answers_ends() {
     let hint = "HTTP/1.1 103 Early Hints\r\n\r\n";

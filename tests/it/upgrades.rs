@@ -67,6 +67,27 @@ fn bytes_of_the_new_protocol_wait_for_the_101() {
     assert_eq!(proxy.access_line("/chat")["status"], 101);
 }
 
+/// RFC 9112 §6.3 (1): it ends at its empty line, whatever it announces. Servers that put chunks everywhere send that.
+#[test]
+fn a_101_with_a_transfer_encoding_switches() {
+    let backend = Bare::start();
+    let proxy = before(&backend);
+    let mut client = proxy.client();
+    client.send(to_websocket());
+    let mut held = backend.accept();
+    held.head();
+    let switch = SWITCH.replacen("\r\n", "\r\nTransfer-Encoding: chunked\r\n", 1);
+    held.send(format!("{switch}hello"));
+    let received = client.read();
+    assert_eq!(
+        (received.status(), received.field("transfer-encoding")),
+        (101, None)
+    );
+    client.read_until(|bytes| bytes == b"hello");
+    client.send("there");
+    assert_eq!(held.read(5), "there");
+}
+
 /// F12, F13: nothing but one `websocket` is passed on, nor the settings that h2c brings along.
 #[test]
 fn other_protocols_are_not_asked_for() {

@@ -130,7 +130,17 @@ fn answers_that_can_have_no_body_have_none() {
     for status in [100, 101, 103, 199, 204] {
         assert_eq!(
             of(None, Some("chunked"), status, Method::Get),
-            Err(Malformed::UnexpectedTransferEncoding),
+            none(None),
+            "{status}"
+        );
+        assert_eq!(
+            of(Some("5"), Some("chunked"), status, Method::Get),
+            Err(Malformed::LengthConflict),
+            "{status}"
+        );
+        assert_eq!(
+            of(None, Some("chunked, chunked"), status, Method::Get),
+            Err(Malformed::BadTransferEncoding),
             "{status}"
         );
     }

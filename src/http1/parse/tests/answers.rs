@@ -167,6 +167,16 @@ fn keeps_the_backend_connection_only_when_the_end_is_proved() {
             false,
         ),
         (
+            "HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n",
+            Method::Get,
+            false,
+        ),
+        (
+            "HTTP/1.1 103 Early Hints\r\nTransfer-Encoding: chunked\r\n\r\n",
+            Method::Get,
+            false,
+        ),
+        (
             "HTTP/1.1 304 Not Modified\r\nContent-Length: 4\r\n\r\n",
             Method::Get,
             true,

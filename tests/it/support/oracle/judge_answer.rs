@@ -27,6 +27,7 @@ impl Meant {
     pub(crate) fn read(script: &Script, method: &[u8]) -> Self {
         let mut bytes = script.bytes.as_slice();
         let mut interim = Vec::new();
+        let mut is_end_proved = true;
         loop {
             let step = Answer::read(bytes, method, script.closes);
             let is_clean = match &step {
@@ -39,11 +40,13 @@ impl Meant {
                 }
                 Step::Whole(answer, length) if answer.status < 200 => {
                     interim.push(answer.status);
+                    is_end_proved &= answer.keeps_open();
                     bytes = &bytes[*length..];
                     continue;
                 }
                 Step::Whole(answer, length) => {
-                    *length == bytes.len() && answer.keeps_open() && !script.closes && script.late.is_empty()
+                    let is_alone = *length == bytes.len() && !script.closes && script.late.is_empty();
+                    is_alone && is_end_proved && answer.keeps_open()
                 }
                 _ => false,
             };

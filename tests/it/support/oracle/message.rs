@@ -32,6 +32,8 @@ pub(crate) struct Answer {
     pub(crate) fields: Fields,
     /// How the body ends.
     pub(crate) framing: Framing,
+    /// Whether it announces a body and can have none.
+    is_end_doubtful: bool,
     /// The body, or as much of it as is there.
     pub(crate) body: Body,
 }
@@ -165,26 +167,27 @@ impl Answer {
         let fields = grammar::owned(parsed.headers);
         let announced = grammar::framing(&fields, version)?;
         let is_bodyless = status < 200 || status == 204;
-        if is_bodyless && announced == Some(Framing::Chunked) {
-            return Err("a coding where no body can be");
-        }
         let framing = if is_bodyless || status == 304 || asked == b"HEAD" {
             Framing::None
         } else {
             announced.unwrap_or(Framing::UntilEnd)
         };
+        // A body that cannot be there was announced: some recipient takes what follows for it.
+        let is_end_doubtful = is_bodyless && !matches!(announced, None | Some(Framing::Length(0)));
         Ok(Self {
             version,
             status,
             fields,
             framing,
+            is_end_doubtful,
             body: Body::default(),
         })
     }
 
     /// Whether another answer may follow on the connection.
     pub(crate) fn keeps_open(&self) -> bool {
-        keeps_open(&self.fields, self.version) && self.framing != Framing::UntilEnd
+        let is_end_proved = self.framing != Framing::UntilEnd && !self.is_end_doubtful;
+        keeps_open(&self.fields, self.version) && is_end_proved
     }
 }
 
