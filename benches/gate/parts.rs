@@ -240,7 +240,7 @@ fn decode_chunks() -> Part {
     }
     body.extend_from_slice(b"0\r\n\r\n");
     Part::new("chunked: 64 KiB in chunks of 1 KiB", move || {
-        let mut decoder = ChunkedDecoder::new(Limits::default());
+        let mut decoder = ChunkedDecoder::new(Kind::Request, Limits::default());
         let mut rest = black_box(body.as_slice());
         let mut payload = 0;
         loop {

@@ -3,7 +3,7 @@
 
 use evenkeel::head::BodyLength;
 use evenkeel::http1::chunked::{Chunked, ChunkedDecoder, trailer_fields};
-use evenkeel::http1::{Decoder, Encoder, Limits, Malformed, Piece};
+use evenkeel::http1::{Decoder, Encoder, Kind, Limits, Malformed, Piece};
 
 use crate::input::Input;
 use crate::reference::chunked::{Body, End, decode};
@@ -18,28 +18,35 @@ struct Decoded {
 /// Panics when something does not hold.
 pub fn check(data: &[u8]) {
     let Some(input) = Input::new(data) else { return };
+    for kind in [Kind::Request, Kind::Response] {
+        check_body_of(kind, &input);
+    }
+    comes_back(&input);
+}
+
+fn check_body_of(kind: Kind, input: &Input<'_>) {
     let limits = input.limits();
-    let whole = read(input.message, &[input.message.len()], &limits);
+    let whole = read(kind, input.message, &[input.message.len()], &limits);
     for lengths in input.splits() {
         assert_eq!(
-            read(input.message, &lengths, &limits),
+            read(kind, input.message, &lengths, &limits),
             whole,
             "split at {lengths:?}"
         );
     }
     assert!(whole.payload.len() <= input.message.len());
-    agrees_with_the_reference(&whole, &decode(input.message, &limits));
+    let is_response = kind == Kind::Response;
+    agrees_with_the_reference(&whole, &decode(input.message, is_response, &limits));
     if let Ok(Some((_, trailers))) = &whole.end {
         let mut fields = Vec::new();
         assert!(trailers.len() <= limits.trailers);
         trailer_fields(trailers, &mut fields, &limits).expect("what was accepted is accepted");
     }
-    comes_back(&input);
 }
 
 /// Decodes as a connection does: what is consumed is gone, the rest stays until more has come.
-fn read(bytes: &[u8], lengths: &[usize], limits: &Limits) -> Decoded {
-    let mut decoder = ChunkedDecoder::new(*limits);
+fn read(kind: Kind, bytes: &[u8], lengths: &[usize], limits: &Limits) -> Decoded {
+    let mut decoder = ChunkedDecoder::new(kind, *limits);
     let mut payload = Vec::new();
     let mut consumed = 0;
     for length in lengths {
@@ -110,7 +117,7 @@ fn comes_back(input: &Input<'_>) {
     }
     encoder.end(b"X-Sum: 1\r\n", &mut encoded);
     let limits = Limits::default();
-    let mut decoder = Decoder::new(BodyLength::Chunked, &limits);
+    let mut decoder = Decoder::new(BodyLength::Chunked, Kind::Request, &limits);
     let mut payload = Vec::new();
     let mut unread = &encoded[..];
     loop {

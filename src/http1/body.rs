@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::Limits;
 use super::Malformed;
 use super::chunked::{self, Chunked, ChunkedDecoder};
+use super::scan::Kind;
 use crate::head::BodyLength;
 
 /// What stands at the front of the unread bytes of a body.
@@ -54,12 +55,12 @@ pub enum Decoder {
 }
 
 impl Decoder {
-    /// For a body that ends as the head said.
-    pub fn new(length: BodyLength, limits: &Limits) -> Self {
+    /// For the body of a request or response that ends as the head said.
+    pub fn new(length: BodyLength, kind: Kind, limits: &Limits) -> Self {
         match length {
             BodyLength::None => Self::Exact(0),
             BodyLength::Exact(count) => Self::Exact(count),
-            BodyLength::Chunked => Self::Chunked(ChunkedDecoder::new(*limits)),
+            BodyLength::Chunked => Self::Chunked(ChunkedDecoder::new(kind, *limits)),
             BodyLength::UntilClose => Self::UntilClose,
         }
     }

@@ -21,6 +21,10 @@ const SIZE_DIGITS: u8 = 16;
 /// Largest chunk. Recipients that keep sizes signed, or add the length of the chunk's end to it, would overflow beyond.
 const SIZE_LIMIT: u64 = i64::MAX as u64;
 
+/// Most blanks behind a chunk size: of those before an extension, and of those with which servers fill a size up to a
+/// fixed width. The bound holds for each line, because a long response has a padded size in each of its many chunks.
+const SIZE_PADDING: u8 = 16;
+
 /// What stands first in the input of a [`ChunkedDecoder`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Chunked {
@@ -50,6 +54,8 @@ pub enum Chunked {
 #[derive(Debug)]
 pub struct ChunkedDecoder {
     state: State,
+    /// What the body belongs to.
+    kind: Kind,
     /// Size of the chunk whose line is being read.
     size: u64,
     /// Bytes of extensions so far, of all chunks.
@@ -62,6 +68,8 @@ pub struct ChunkedDecoder {
 enum State {
     /// In the size, of which so many digits were read.
     Size(u8),
+    /// In the blanks behind the size, of which so many were read.
+    Padding(u8),
     Extension(Extension),
     /// Behind the carriage return of a chunk line.
     LineFeed,
@@ -82,10 +90,11 @@ enum State {
 }
 
 impl ChunkedDecoder {
-    /// A decoder at the beginning of a body.
-    pub fn new(limits: Limits) -> Self {
+    /// A decoder at the beginning of the body of a request or of a response.
+    pub fn new(kind: Kind, limits: Limits) -> Self {
         Self {
             state: State::Size(0),
+            kind,
             size: 0,
             extensions: 0,
             limits,
@@ -161,6 +170,7 @@ impl ChunkedDecoder {
     fn after(&mut self, byte: u8) -> Result<State, Malformed> {
         match (self.state, byte) {
             (State::Size(digits), _) => self.after_size(digits, byte),
+            (State::Padding(blanks), _) => self.after_padding(blanks, byte),
             (State::Extension(extension), _) => self.after_extension(extension, byte),
             (State::LineFeed, b'\n') if self.size == 0 => Ok(State::Trailers),
             (State::LineFeed, b'\n') => Ok(State::Data(self.size)),
@@ -188,8 +198,22 @@ impl ChunkedDecoder {
         match byte {
             b'\r' => Ok(State::LineFeed),
             b';' => self.after_extension(Extension::Ended, byte),
+            b' ' | b'\t' => Ok(State::Padding(1)),
             b'\n' => Err(Malformed::BadChunkEnd),
-            // White space too: RFC 9112 §7.1.1 lets some stand before `;`, but nobody needs it and it was abused.
+            _ => Err(Malformed::BadChunkSize),
+        }
+    }
+
+    /// Blanks may stand before an extension (RFC 9112 §7.1.1). Before the end of the line no grammar has them, but some
+    /// servers write every size in a field of fixed width. No client does, and there they were used to smuggle requests.
+    fn after_padding(&mut self, blanks: u8, byte: u8) -> Result<State, Malformed> {
+        match byte {
+            b' ' | b'\t' if blanks < SIZE_PADDING => Ok(State::Padding(blanks + 1)),
+            b';' => {
+                self.extensions += usize::from(blanks);
+                self.after_extension(Extension::Ended, byte)
+            }
+            b'\r' if self.kind == Kind::Response => Ok(State::LineFeed),
             _ => Err(Malformed::BadChunkSize),
         }
     }

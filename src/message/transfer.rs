@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use super::connection::{COPIED, Connection};
 use crate::buffer::{Buffer, Buffers};
 use crate::head::{BodyLength, Field, FieldName};
-use crate::http1::{BodyError, Decoder, Encoder, Limits, Piece, chunked};
+use crate::http1::{BodyError, Decoder, Encoder, Kind, Limits, Piece, chunked};
 use crate::net::Pipe;
 
 /// Payload of known length from which on the shortcut is worth its calls.
@@ -153,10 +153,17 @@ enum Shortcut {
 }
 
 impl Transfer {
-    /// For a body of this length, written with `encoder`. More than `limit` payload bytes are an error.
-    pub fn new(length: BodyLength, encoder: Encoder, limits: &Limits, limit: Option<u64>) -> Self {
+    /// For the body of this length of a request or response, written with `encoder`. More than `limit` payload bytes
+    /// are an error.
+    pub fn new(
+        length: BodyLength,
+        kind: Kind,
+        encoder: Encoder,
+        limits: &Limits,
+        limit: Option<u64>,
+    ) -> Self {
         Self {
-            decoder: Decoder::new(length, limits),
+            decoder: Decoder::new(length, kind, limits),
             encoder,
             ready: 0,
             written: 0,

@@ -7,7 +7,7 @@ use super::fields::{self, AnswerContext};
 use super::waits::Wait;
 use super::{After, Exchange, Failure, grpc, tunnel};
 use crate::head::{BodyLength, FieldName, RequestHead, ResponseHead, Version, list};
-use crate::http1::Encoder;
+use crate::http1::{Encoder, Kind};
 use crate::message::{Transfer, TransferError, Waiting};
 use crate::pool::{BackendConnection, Member, Pool};
 
@@ -147,7 +147,8 @@ impl<'a> Exchange<'a> {
             (Version::Http2, BodyLength::Exact(1..)) => BodyLength::UntilClose,
             (_, body) => body,
         };
-        let transfer = Transfer::new(length, Encoder::for_body(framing), &limits.message, limits.body);
+        let encoder = Encoder::for_body(framing);
+        let transfer = Transfer::new(length, Kind::Response, encoder, &limits.message, limits.body);
         Answer {
             pool,
             has_known_end: matches!(backend.head.body, BodyLength::Exact(_)),

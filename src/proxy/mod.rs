@@ -36,7 +36,7 @@ use smallvec::SmallVec;
 
 use crate::backend::BackendId;
 use crate::head::{BodyLength, RequestHead, Version};
-use crate::http1::Encoder;
+use crate::http1::{Encoder, Kind};
 use crate::message::{Replay, Transfer};
 use crate::pool::{BackendConnection, Member, Membership, Pool, Wish};
 use crate::retry::{self, Cause};
@@ -174,6 +174,7 @@ impl<'a> Exchange<'a> {
             body: RequestBody {
                 transfer: Transfer::new(
                     source_length(head),
+                    Kind::Request,
                     Encoder::for_body(head.body),
                     &limits.message,
                     limits.body,

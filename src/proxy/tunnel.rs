@@ -9,7 +9,7 @@ use super::waits::Wait;
 use super::{After, Exchange, Failure};
 use crate::buffer::Buffers;
 use crate::head::BodyLength;
-use crate::http1::{Encoder, Limits};
+use crate::http1::{Encoder, Kind, Limits};
 use crate::message::{Connection, Transfer};
 use crate::pool::{BackendConnection, Pool};
 
@@ -20,9 +20,9 @@ struct Direction {
 }
 
 impl Direction {
-    fn new(limits: &Limits) -> Self {
+    fn new(kind: Kind, limits: &Limits) -> Self {
         Self {
-            transfer: Transfer::new(BodyLength::UntilClose, Encoder::Plain, limits, None),
+            transfer: Transfer::new(BodyLength::UntilClose, kind, Encoder::Plain, limits, None),
             has_ended: false,
         }
     }
@@ -72,7 +72,8 @@ pub(super) async fn run(
     }
     backend.connection.input.consume(backend.answer_end);
     let limits = &exchange.snapshot.limits.message;
-    let (mut up, mut down) = (Direction::new(limits), Direction::new(limits));
+    let mut up = Direction::new(Kind::Request, limits);
+    let mut down = Direction::new(Kind::Response, limits);
     let bound = pool.settings.timeouts.tunnel_idle;
     let result = std::future::poll_fn(|context| {
         let client = &mut *exchange.client;

@@ -55,6 +55,46 @@ fn bytes_after_an_answer_are_nobodys_answer() {
     assert_eq!(backend.connections(), 3);
 }
 
+/// RFC 9110 §5.6.3: bad white space has to be parsed. Some servers write each chunk size in a field of fixed width.
+#[test]
+fn white_space_in_chunk_lines_of_a_backend_is_understood_and_dropped() {
+    for chunk in [
+        "5 ;a\r\nhello\r\n0\r\n",
+        "5;\t\ta\r\nhello\r\n0\r\n",
+        "5 ; a = \"b c\" ;\td\t=\te\r\nhello\r\n0 ;z\r\n",
+        "2  \r\nhe\r\n3     \r\nllo\r\n0   \r\n",
+    ] {
+        let bytes = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}\r\n");
+        let (backend, proxy) = before(Answer::raw(bytes));
+        let mut client = proxy.client();
+        for _ in 0..2 {
+            let received = client.get("/");
+            assert_eq!(
+                (received.status(), received.text().as_str()),
+                (200, "hello"),
+                "{chunk:?}"
+            );
+        }
+        client.send("GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+        let all = String::from_utf8_lossy(&client.read_to_end()).into_owned();
+        let (_, body) = all.split_once("\r\n\r\n").unwrap_or_default();
+        assert!(
+            body.ends_with("0\r\n\r\n") && !body.contains([' ', '\t', ';']),
+            "{all:?}"
+        );
+        assert_eq!(backend.connections(), 1, "its end is proved: {chunk:?}");
+    }
+}
+
+/// A chunk size that every response pads is no reason to cut a long one.
+#[test]
+fn padded_chunk_sizes_of_a_long_response_do_not_count_as_extensions() {
+    let chunks = "1       \r\na\r\n".repeat(5000);
+    let bytes = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}0       \r\n\r\n");
+    let (_backend, proxy) = before(Answer::raw(bytes));
+    assert_eq!(proxy.get("/").text().len(), 5000);
+}
+
 /// Longer than what passes through buffers of our own.
 const LONG: usize = 1 << 20;
 

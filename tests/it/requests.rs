@@ -49,6 +49,58 @@ fn lengths_and_codings_that_are_none() {
     );
 }
 
+/// RFC 9110 §5.6.3: bad white space has to be parsed.
+#[test]
+fn white_space_in_chunk_extensions_is_understood_and_dropped() {
+    let backend = Backend::saying("a");
+    let proxy = Proxy::before(&[&backend])
+        .config("health_check: { kind: none }")
+        .start();
+    let mut client = proxy.client();
+    let chunks = ["5 ;a", "5;\t\ta", "5 \t; a = \"b c\" ;\td\t=\te"];
+    for chunk in chunks {
+        client.send(format!(
+            "POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}\r\nhello\r\n0 ;z\r\n\r\n"
+        ));
+        assert_eq!(client.read().text(), "a", "{chunk:?}");
+    }
+    let requests = backend.requests(|_| true);
+    assert_eq!(requests.len(), chunks.len());
+    for request in requests {
+        assert_eq!(request.body, b"hello");
+        let raw = String::from_utf8_lossy(&request.raw_body).into_owned();
+        assert!(!raw.contains([' ', '\t', ';']), "{raw:?}");
+    }
+}
+
+/// It is a size to some recipients and none to others, and no client needs it.
+#[test]
+fn a_client_must_not_pad_chunk_sizes() {
+    for line in [
+        "5 ",
+        "5  ",
+        "5\t",
+        "5;a ",
+        "5;a=b ",
+        "5; ",
+        "5;a= ",
+        "5;a=\"b\" ",
+        "5 5",
+        " 5",
+    ] {
+        let backend = Backend::saying("");
+        let proxy = Proxy::before(&[&backend])
+            .config("health_check: { kind: none }")
+            .start();
+        let mut client = proxy.client();
+        client.send(format!(
+            "POST /x HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n{line}\r\nhello\r\n0\r\n\r\n"
+        ));
+        assert_eq!(client.read().status(), 400, "{line:?}");
+        client.read_to_end();
+    }
+}
+
 #[test]
 fn line_ends_and_names_that_parsers_read_differently() {
     refused("GET / HTTP/1.1\nHost: test\r\n\r\n", 400);

@@ -21,7 +21,7 @@ pub(super) fn requests(bytes: &[u8]) -> Vec<(Message, String)> {
             .unwrap_or_default()
             .to_owned();
         rest = &rest[end..];
-        let body = body(&mut rest, head.body, &limits);
+        let body = body(&mut rest, head.body, Kind::Request, &limits);
         let is_last = body.is_none() || !head.keep_alive || head.upgrade.is_some();
         found.push((request(&head, body), target));
         if is_last {
@@ -76,7 +76,7 @@ pub(super) fn answer(bytes: &[u8], is_head: bool) -> Option<Message> {
             100..=199 => continue,
             _ => {}
         }
-        let body = body(&mut rest, head.body, &limits);
+        let body = body(&mut rest, head.body, Kind::Response, &limits);
         return Some(Message {
             line: head.status.to_string(),
             version: head.version.as_str().to_owned(),
@@ -91,8 +91,8 @@ pub(super) fn answer(bytes: &[u8], is_head: bool) -> Option<Message> {
 }
 
 /// Takes a body off the front of `rest`; `None` when it is cut or broken.
-fn body(rest: &mut &[u8], length: BodyLength, limits: &Limits) -> Option<Vec<u8>> {
-    let mut decoder = Decoder::new(length, limits);
+fn body(rest: &mut &[u8], length: BodyLength, kind: Kind, limits: &Limits) -> Option<Vec<u8>> {
+    let mut decoder = Decoder::new(length, kind, limits);
     let mut payload = Vec::new();
     loop {
         match decoder.next(rest, true).ok()? {

@@ -35,21 +35,31 @@ pub(crate) enum End {
 /// Why the reading stopped.
 type Stop = End;
 
-/// Reads a body from the front of `bytes`.
-pub(crate) fn decode(bytes: &[u8], limits: &Limits) -> Body {
+/// Reads a body from the front of `bytes`, of a response or of a request.
+pub(crate) fn decode(bytes: &[u8], is_response: bool, limits: &Limits) -> Body {
     let mut payload = Vec::new();
-    let end = match chunks(bytes, limits, &mut payload) {
+    let end = match chunks(bytes, is_response, limits, &mut payload) {
         Ok(end) | Err(end) => end,
     };
     Body { payload, end }
 }
 
-fn chunks(bytes: &[u8], limits: &Limits, payload: &mut Vec<u8>) -> Result<End, Stop> {
+fn chunks(bytes: &[u8], is_response: bool, limits: &Limits, payload: &mut Vec<u8>) -> Result<End, Stop> {
     let mut rest = bytes;
     let mut extensions = 0;
     loop {
         let (size, after) = size(rest)?;
-        rest = extension(after, &mut extensions, limits)?;
+        let padding = blanks(after);
+        // A server may fill a size up to a fixed width; else blanks stand before an extension only.
+        if padding > 16 {
+            return Err(End::Broken);
+        }
+        rest = match &after[padding..] {
+            [] => return Err(End::Missing),
+            [b';', ..] => extension(after, &mut extensions, limits)?,
+            [b'\r', ..] if padding > 0 && is_response => &after[padding..],
+            _ => after,
+        };
         rest = line_end(rest)?;
         if size == 0 {
             break;
@@ -80,7 +90,7 @@ fn size(bytes: &[u8]) -> Result<(u64, &[u8]), Stop> {
     Ok((size, &bytes[digits..]))
 }
 
-/// `*( ";" token [ "=" ( token / quoted-string ) ] )`
+/// `*( BWS ";" BWS token [ BWS "=" BWS ( token / quoted-string ) ] )`
 fn extension<'a>(bytes: &'a [u8], total: &mut usize, limits: &Limits) -> Result<&'a [u8], Stop> {
     let mut rest = bytes;
     let mut count = |rest: &'a [u8], length: usize| {
@@ -92,19 +102,30 @@ fn extension<'a>(bytes: &'a [u8], total: &mut usize, limits: &Limits) -> Result<
         }
     };
     loop {
-        match rest {
-            [] => return Err(End::Missing),
-            [b';', ..] => rest = count(rest, 1)?,
+        let before = blanks(rest);
+        match &rest[before..] {
+            [] => {
+                count(rest, before)?;
+                return Err(End::Missing);
+            }
+            [b';', ..] => rest = count(rest, before + 1)?,
+            // Blanks belong to what follows them, and a line end is nothing of an extension.
             _ => return Ok(rest),
         }
+        rest = count(rest, blanks(rest))?;
         let length = token(rest);
         rest = count(rest, length)?;
-        match rest {
-            [] => return Err(End::Missing),
+        let before = blanks(rest);
+        match &rest[before..] {
+            [] => {
+                count(rest, before)?;
+                return Err(End::Missing);
+            }
             _ if length == 0 => return Err(End::Broken),
-            [b'=', ..] => rest = count(rest, 1)?,
+            [b'=', ..] => rest = count(rest, before + 1)?,
             _ => continue,
         }
+        rest = count(rest, blanks(rest))?;
         if rest.first() == Some(&b'"') {
             let (length, is_closed) = quoted(rest)?;
             rest = count(rest, length)?;
@@ -122,6 +143,13 @@ fn extension<'a>(bytes: &'a [u8], total: &mut usize, limits: &Limits) -> Result<
             return Err(End::Broken);
         }
     }
+}
+
+fn blanks(bytes: &[u8]) -> usize {
+    bytes
+        .iter()
+        .take_while(|byte| matches!(byte, b' ' | b'\t'))
+        .count()
 }
 
 fn token(bytes: &[u8]) -> usize {

@@ -75,7 +75,7 @@ impl Request {
         let fields = fields(head.headers)?;
         let is_11 = head.version? == 1;
         let framing = framing(&fields, is_11)?.unwrap_or(Framing::Length(0));
-        let body = body(&bytes[end..], &framing, false);
+        let body = body(&bytes[end..], &framing, false, false);
         let method = head.method?.to_owned();
         let target = Target::read(head.path?, &method);
         let is_upgrade = options(&fields).any(|option| option == b"upgrade");
@@ -125,7 +125,7 @@ impl Answer {
             _ if has_none => Framing::Length(0),
             framing => framing.unwrap_or(Framing::UntilClose),
         };
-        let body = body(&bytes[end..], &framing, has_ended);
+        let body = body(&bytes[end..], &framing, true, has_ended);
         Some(Self {
             status,
             fields,
@@ -193,7 +193,7 @@ fn framing(fields: &Fields, is_11: bool) -> Option<Option<Framing>> {
     }
 }
 
-fn body(bytes: &[u8], framing: &Framing, has_ended: bool) -> Body {
+fn body(bytes: &[u8], framing: &Framing, is_response: bool, has_ended: bool) -> Body {
     match framing {
         Framing::Length(length) => {
             let there = (*length).min(bytes.len());
@@ -209,7 +209,7 @@ fn body(bytes: &[u8], framing: &Framing, has_ended: bool) -> Body {
             length: bytes.len(),
         },
         Framing::Chunked => {
-            let decoded = decode(bytes, &Limits::default());
+            let decoded = decode(bytes, is_response, &Limits::default());
             let length = match decoded.end {
                 End::At { end, .. } => Some(end),
                 _ => None,

@@ -1,5 +1,5 @@
-//! Chunk extensions, `*( ";" name [ "=" value ] )` (RFC 9112 §7.1.1), checked byte by byte and forgotten. Without the
-//! white space that the grammar tolerates: each leniency in a chunk line has been used to smuggle requests.
+//! Chunk extensions, `*( BWS ";" BWS name [ BWS "=" BWS value ] )` (RFC 9112 §7.1.1), checked byte by byte and forgotten.
+//! Bad white space (BWS) is parsed only where the grammar has it (RFC 9110 §5.6.3): behind the last name or value there is none.
 
 use crate::http1::Malformed;
 use crate::http1::syntax::TOKEN;
@@ -7,12 +7,16 @@ use crate::http1::syntax::TOKEN;
 /// Where in an extension the decoder stands.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Extension {
-    /// Behind `;`.
+    /// Behind `;` and blanks.
     NameStart,
     Name,
-    /// Behind `=`.
+    /// In blanks behind a name.
+    NameEnd,
+    /// Behind `=` and blanks.
     ValueStart,
     Value,
+    /// In blanks behind a value.
+    ValueEnd,
     Quoted,
     /// Behind a backslash in a quoted value.
     QuotedPair,
@@ -32,14 +36,19 @@ impl Extension {
         // `HTAB / SP / VCHAR / obs-text` (RFC 9110 §5.6.4).
         let is_text = byte == b'\t' || !byte.is_ascii_control();
         match (self, byte) {
-            (Self::Name | Self::Value | Self::Ended, b';') => Ok(Self::NameStart),
-            (Self::Name, b'=') => Ok(Self::ValueStart),
-            (Self::NameStart | Self::Name, _) if is_token => Ok(Self::Name),
-            (Self::ValueStart, b'"') => Ok(Self::Quoted),
-            (Self::ValueStart | Self::Value, _) if is_token => Ok(Self::Value),
             (Self::Quoted, b'"') => Ok(Self::Ended),
             (Self::Quoted, b'\\') => Ok(Self::QuotedPair),
             (Self::Quoted | Self::QuotedPair, _) if is_text => Ok(Self::Quoted),
+            (Self::NameStart | Self::ValueStart | Self::NameEnd | Self::ValueEnd, b' ' | b'\t') => Ok(self),
+            (Self::Name, b' ' | b'\t') => Ok(Self::NameEnd),
+            (Self::Value | Self::Ended, b' ' | b'\t') => Ok(Self::ValueEnd),
+            (Self::Name | Self::NameEnd | Self::Value | Self::ValueEnd | Self::Ended, b';') => {
+                Ok(Self::NameStart)
+            }
+            (Self::Name | Self::NameEnd, b'=') => Ok(Self::ValueStart),
+            (Self::NameStart | Self::Name, _) if is_token => Ok(Self::Name),
+            (Self::ValueStart, b'"') => Ok(Self::Quoted),
+            (Self::ValueStart | Self::Value, _) if is_token => Ok(Self::Value),
             _ => Err(Malformed::BadChunkExtension),
         }
     }

@@ -2,15 +2,15 @@
 
 use super::{Chunked, ChunkedDecoder, chunk_header, trailer_fields};
 use crate::head::FieldName;
-use crate::http1::{Limits, Malformed};
+use crate::http1::{Kind, Limits, Malformed};
 use proptest::prelude::*;
 
 /// A decoded body: payload, trailer lines, and what was left over. `None` while it has not ended.
 type Decoded = Result<Option<(Vec<u8>, Vec<u8>, Vec<u8>)>, Malformed>;
 
 /// Decodes `bytes` that arrive up to each of `lengths` in turn, as a connection would.
-fn decode_in_pieces(bytes: &[u8], lengths: &[usize], limits: Limits) -> Decoded {
-    let mut decoder = ChunkedDecoder::new(limits);
+fn decode_in_pieces(kind: Kind, bytes: &[u8], lengths: &[usize], limits: Limits) -> Decoded {
+    let mut decoder = ChunkedDecoder::new(kind, limits);
     let mut payload = Vec::new();
     let mut consumed = 0;
     for length in lengths {
@@ -38,7 +38,13 @@ fn decode_in_pieces(bytes: &[u8], lengths: &[usize], limits: Limits) -> Decoded 
 }
 
 fn decode_with(bytes: &[u8], limits: Limits) -> Decoded {
-    decode_in_pieces(bytes, &[bytes.len()], limits)
+    decode_in_pieces(Kind::Request, bytes, &[bytes.len()], limits)
+}
+
+/// Decodes the body of a response.
+fn decode_response(bytes: impl AsRef<[u8]>, limits: Limits) -> Decoded {
+    let bytes = bytes.as_ref();
+    decode_in_pieces(Kind::Response, bytes, &[bytes.len()], limits)
 }
 
 fn decode(bytes: impl AsRef<[u8]>) -> Decoded {
@@ -73,6 +79,68 @@ fn drops_extensions() {
     );
 }
 
+/// F6; RFC 9112 §7.1.1, RFC 9110 §5.6.3: bad white space has to be parsed where the grammar has it.
+#[test]
+fn drops_white_space_round_the_parts_of_an_extension() {
+    for line in [
+        "5 ;a",
+        "5;\t\ta",
+        "5\t ; a",
+        "5;a ;b",
+        "5;a =b",
+        "5;a= b",
+        "5 ; a = b ; c = \"d e\" ; f",
+        "5                ;a",
+    ] {
+        let body = format!("{line}\r\nhello\r\n0\t;a\r\n\r\n");
+        assert_eq!(decode(&body), ended("hello", "", ""), "{line:?}");
+        assert_eq!(
+            decode_response(&body, Limits::default()),
+            ended("hello", "", ""),
+            "{line:?}"
+        );
+    }
+}
+
+/// Servers that write each size in a field of fixed width.
+#[test]
+fn sizes_may_be_padded_in_responses_within_a_bound_of_each_line() {
+    let limits = Limits {
+        chunk_extensions: 20,
+        ..Limits::default()
+    };
+    let chunks = "1       \r\na\r\n".repeat(100);
+    assert_eq!(
+        decode_response(format!("{chunks}0  \r\n\r\n"), limits),
+        ended(&"a".repeat(100), "", "")
+    );
+    assert_eq!(
+        decode_response("1                \r\na\r\n0\r\n\r\n", limits),
+        ended("a", "", "")
+    );
+    for line in [
+        "1                 \r\n",
+        " 1\r\n",
+        "1 1\r\n",
+        " \r\n",
+        "1 \n",
+        "1 \rX",
+        "8000000000000000 \r\n",
+    ] {
+        let reason = match line {
+            "1 \rX" => Malformed::BadChunkEnd,
+            _ => Malformed::BadChunkSize,
+        };
+        assert_eq!(decode_response(line, limits), Err(reason), "{line:?}");
+    }
+    // Blanks before an extension are of it.
+    let extended = "1         ;a\r\nx\r\n".repeat(2);
+    assert_eq!(
+        decode_response(extended, limits),
+        Err(Malformed::ChunkExtensionsTooLarge)
+    );
+}
+
 /// F5; RFC 9112 §7.1: `1*HEXDIG`, and large ones must be expected.
 #[test]
 fn refuses_sizes_that_are_not_plain_hexadecimal() {
@@ -83,7 +151,11 @@ fn refuses_sizes_that_are_not_plain_hexadecimal() {
         "5_0\r\n",
         " 5\r\n",
         "5 \r\n",
-        "5 ;a\r\n",
+        "5\t\r\n",
+        "5 \n",
+        "5 5\r\n",
+        "5 x;a\r\n",
+        "5                 ;a\r\n",
         "\t5\r\n",
         "\r\n",
         ";a\r\n",
@@ -107,10 +179,18 @@ fn refuses_extensions_that_are_not_name_and_value() {
     for line in [
         "5;\r\n",
         "5;;a\r\n",
-        "5; a\r\n",
+        "5; \r\n",
+        "5; ;a\r\n",
+        "5; =a\r\n",
         "5;a \r\n",
-        "5;a =b\r\n",
-        "5;a= b\r\n",
+        "5;a b\r\n",
+        "5;a=b \r\n",
+        "5;a=b c\r\n",
+        "5;a=\"b\" \r\n",
+        "5;a=\"b\" c\r\n",
+        "5;a= \r\n",
+        "5;a= ;b\r\n",
+        "5;a=b =c\r\n",
         "5;a=\r\n",
         "5;=a\r\n",
         "5;a=\"b\r\n",
@@ -174,14 +254,14 @@ fn trailers_are_as_strict_as_heads() {
 
 #[test]
 fn every_error_stands() {
-    let mut decoder = ChunkedDecoder::new(Limits::default());
+    let mut decoder = ChunkedDecoder::new(Kind::Request, Limits::default());
     assert_eq!(decoder.next(b"x"), Err(Malformed::BadChunkSize));
     assert_eq!(decoder.next(b"0\r\n\r\n"), Err(Malformed::BadChunkSize));
 }
 
 #[test]
 fn says_the_end_again_without_taking_more() {
-    let mut decoder = ChunkedDecoder::new(Limits::default());
+    let mut decoder = ChunkedDecoder::new(Kind::Request, Limits::default());
     assert_eq!(
         decoder.next(b"0\r\n\r\nrest"),
         Ok(Chunked::End {
@@ -311,6 +391,10 @@ fn bodies() -> impl Strategy<Value = Vec<u8>> {
         Just(&b"\n"[..]),
         Just(&b";"[..]),
         Just(&b"f"[..]),
+        Just(&b" "[..]),
+        Just(&b"\t"[..]),
+        Just(&b"5  \r\nhello\r\n"[..]),
+        Just(&b"1 ; a = b\r\nx\r\n"[..]),
         Just(&b"\xff"[..]),
     ];
     let good =
@@ -337,15 +421,17 @@ proptest! {
         bytes in bodies(),
         cuts in proptest::collection::vec(any::<prop::sample::Index>(), 0..6),
         limit in 0_usize..40,
+        is_response in any::<bool>(),
     ) {
         let limits = Limits { chunk_extensions: limit, trailers: limit, line: limit.max(2), fields: limit / 8, ..Limits::default() };
-        let expected = decode_with(&bytes, limits);
+        let kind = if is_response { Kind::Response } else { Kind::Request };
+        let expected = decode_in_pieces(kind, &bytes, &[bytes.len()], limits);
         let mut lengths: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
         lengths.push(bytes.len());
         lengths.sort_unstable();
-        prop_assert_eq!(decode_in_pieces(&bytes, &lengths, limits), expected.clone());
+        prop_assert_eq!(decode_in_pieces(kind, &bytes, &lengths, limits), expected.clone());
         let singles: Vec<usize> = (0..=bytes.len()).collect();
-        prop_assert_eq!(decode_in_pieces(&bytes, &singles, limits), expected);
+        prop_assert_eq!(decode_in_pieces(kind, &bytes, &singles, limits), expected);
     }
 
     #[test]

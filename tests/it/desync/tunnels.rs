@@ -58,7 +58,7 @@ fn a_101_to_something_else_is_no_tunnel() {
         "Connection: upgrade\r\nUpgrade: h2c\r\n",
         "Connection: upgrade\r\nUpgrade: websocket, h2c\r\n",
         "Connection: upgrade\r\nUpgrade: websocket\r\nUpgrade: h2c\r\n",
-        "Connection: upgrade\r\nUpgrade: websocket\r\nTransfer-Encoding: chunked\r\n",
+        "Connection: upgrade\r\nUpgrade: websocket\r\nTransfer-Encoding: gzip\r\n",
         "Connection: upgrade\r\nUpgrade: websocket\r\nContent-Length: x\r\n",
     ] {
         let switch = format!("HTTP/1.1 101 Switching Protocols\r\n{fields}\r\n");

@@ -132,7 +132,7 @@ fn read(mut bytes: &[u8], kind: Kind) -> Verdict {
             Err(reason) => return Verdict::Refused(reason),
             Ok(head) => head.expect("scanned to its end"),
         };
-        bytes = match after_body(&bytes[end..], body) {
+        bytes = match after_body(&bytes[end..], body, kind) {
             Err(reason) => return Verdict::Refused(reason),
             Ok(None) => return Verdict::Incomplete,
             Ok(Some(rest)) if rest.is_empty() || !is_followed => return Verdict::Accepted,
@@ -141,7 +141,7 @@ fn read(mut bytes: &[u8], kind: Kind) -> Verdict {
     }
 }
 
-fn after_body(bytes: &[u8], body: BodyLength) -> Result<Option<&[u8]>, Malformed> {
+fn after_body(bytes: &[u8], body: BodyLength, kind: Kind) -> Result<Option<&[u8]>, Malformed> {
     match body {
         BodyLength::None => Ok(Some(bytes)),
         BodyLength::UntilClose => Ok(Some(&[])),
@@ -149,7 +149,7 @@ fn after_body(bytes: &[u8], body: BodyLength) -> Result<Option<&[u8]>, Malformed
             .ok()
             .and_then(|length| bytes.get(length..))),
         BodyLength::Chunked => {
-            let mut decoder = ChunkedDecoder::new(Limits::default());
+            let mut decoder = ChunkedDecoder::new(kind, Limits::default());
             let mut rest = bytes;
             loop {
                 match decoder.next(rest)? {

@@ -128,8 +128,15 @@ fn number(digits: &[u8], base: u32) -> Option<u64> {
     i64::try_from(value).is_ok().then_some(value)
 }
 
+/// Whether chunk sizes may be filled up with blanks, as backends do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Padding {
+    Refused,
+    Allowed,
+}
+
 /// Reads the body at the front of `bytes`. `has_ended` says that no more will come.
-pub(super) fn body(bytes: &[u8], framing: Framing, has_ended: bool) -> Step<Body> {
+pub(super) fn body(bytes: &[u8], framing: Framing, padding: Padding, has_ended: bool) -> Step<Body> {
     let plain = |bytes: &[u8]| Body {
         decoded: bytes.to_vec(),
         trailers: Vec::new(),
@@ -147,15 +154,15 @@ pub(super) fn body(bytes: &[u8], framing: Framing, has_ended: bool) -> Step<Body
         }
         Framing::UntilEnd if has_ended => Step::Whole(plain(bytes), bytes.len()),
         Framing::UntilEnd => Step::Partial(Some(plain(bytes))),
-        Framing::Chunked => chunks(bytes),
+        Framing::Chunked => chunks(bytes, padding),
     }
 }
 
-fn chunks(bytes: &[u8]) -> Step<Body> {
+fn chunks(bytes: &[u8], padding: Padding) -> Step<Body> {
     let mut body = Body::default();
     let mut at = 0;
     loop {
-        let (size, data) = match chunk_line(&bytes[at..]) {
+        let (size, data) = match chunk_line(&bytes[at..], padding) {
             Err(reason) => return Step::Broken(reason, Some(body)),
             Ok(None) => return Step::Partial(Some(body)),
             Ok(Some((size, length))) => (size, at + length),
@@ -192,7 +199,7 @@ fn trailers(section: &[u8], mut body: Body, used: usize) -> Step<Body> {
 }
 
 /// The size that a chunk line says, and the length of the line.
-fn chunk_line(bytes: &[u8]) -> Result<Option<(usize, usize)>, &'static str> {
+fn chunk_line(bytes: &[u8], padding: Padding) -> Result<Option<(usize, usize)>, &'static str> {
     let digits = bytes.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
     let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else {
         // The rest of the line decides; more than this nobody sends.
@@ -208,7 +215,11 @@ fn chunk_line(bytes: &[u8]) -> Result<Option<(usize, usize)>, &'static str> {
     let (size, extensions) = line.split_at(digits.min(line.len()));
     let size = number(size, 16).ok_or("a chunk size out of range")?;
     let is_text = |byte: &u8| *byte == b'\t' || !byte.is_ascii_control();
-    if !(extensions.is_empty() || extensions[0] == b';' && extensions.iter().all(is_text)) {
+    let is_known = match trim(extensions) {
+        [] => extensions.is_empty() || padding == Padding::Allowed,
+        [first, ..] => *first == b';' && extensions.iter().all(is_text),
+    };
+    if !is_known {
         return Err("junk behind a chunk size");
     }
     let size = usize::try_from(size).map_err(|_| "a chunk size out of range")?;

@@ -29,7 +29,7 @@ impl Meant {
         let mut interim = Vec::new();
         let mut is_end_proved = true;
         loop {
-            let step = Answer::read(bytes, method, script.closes);
+            let step = Answer::read_of_backend(bytes, method, script.closes);
             let is_clean = match &step {
                 Step::Whole(answer, length) if answer.status == 101 => {
                     return Self {

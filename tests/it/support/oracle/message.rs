@@ -1,6 +1,6 @@
 //! Requests and answers as the independent reading of [`grammar`](super::grammar) sees them.
 
-use super::grammar::{self, Body, Fields, Framing, Step, elements, values};
+use super::grammar::{self, Body, Fields, Framing, Padding, Step, elements, values};
 
 /// A request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,7 +57,7 @@ impl Request {
             Ok(request) => request,
         };
         request.head_length += skipped;
-        let body = grammar::body(&bytes[end..], request.framing, false);
+        let body = grammar::body(&bytes[end..], request.framing, Padding::Refused, false);
         with_body(body, skipped + end, |body| Self { body, ..request })
     }
 
@@ -134,9 +134,18 @@ impl Request {
 }
 
 impl Answer {
-    /// Reads the answer at the front of `bytes`. `asked` is the method, as far as it is known; `has_ended` says that no
-    /// more bytes will come.
+    /// Reads the answer at the front of `bytes`, strictly. `asked` is the method, as far as it is known; `has_ended` says
+    /// that no more bytes will come.
     pub(crate) fn read(bytes: &[u8], asked: &[u8], has_ended: bool) -> Step<Self> {
+        Self::read_with(Padding::Refused, bytes, asked, has_ended)
+    }
+
+    /// Reads what a backend sends, which may be a little more than what a client may get.
+    pub(crate) fn read_of_backend(bytes: &[u8], asked: &[u8], has_ended: bool) -> Step<Self> {
+        Self::read_with(Padding::Allowed, bytes, asked, has_ended)
+    }
+
+    fn read_with(padding: Padding, bytes: &[u8], asked: &[u8], has_ended: bool) -> Step<Self> {
         let end = match grammar::head_end(bytes) {
             Err(reason) => return Step::Broken(reason, None),
             Ok(None) => return Step::Partial(None),
@@ -146,7 +155,7 @@ impl Answer {
             Err(reason) => return Step::Broken(reason, None),
             Ok(answer) => answer,
         };
-        let body = grammar::body(&bytes[end..], answer.framing, has_ended);
+        let body = grammar::body(&bytes[end..], answer.framing, padding, has_ended);
         with_body(body, end, |body| Self { body, ..answer })
     }
 
