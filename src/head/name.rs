@@ -13,6 +13,7 @@ pub enum FieldName {
     Host,
     Http2Settings,
     KeepAlive,
+    MaxForwards,
     ProxyConnection,
     Te,
     Trailer,
@@ -61,7 +62,13 @@ impl FieldName {
                 ],
             ),
             11 => pick(name, [(b"retry-after", Self::RetryAfter)]),
-            12 => pick(name, [(b"x-request-id", Self::XRequestId)]),
+            12 => pick(
+                name,
+                [
+                    (b"x-request-id", Self::XRequestId),
+                    (b"max-forwards", Self::MaxForwards),
+                ],
+            ),
             13 => pick(name, [(b"authorization", Self::Authorization)]),
             14 => pick(
                 name,
@@ -198,7 +205,8 @@ mod tests {
 
     #[test]
     fn recognises_every_name_whatever_its_case() {
-        let names: [(&str, FieldName); 23] = [
+        let names: [(&str, FieldName); 24] = [
+            ("Max-Forwards", FieldName::MaxForwards),
             ("Authorization", FieldName::Authorization),
             ("WWW-Authenticate", FieldName::WwwAuthenticate),
             ("Connection", FieldName::Connection),

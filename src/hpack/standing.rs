@@ -57,7 +57,7 @@ static ENTRIES: [Entry; STANDING] = [
     of_field("last-modified", FieldName::Other, ""),
     of_field("link", FieldName::Other, ""),
     of_field("location", FieldName::Other, ""),
-    of_field("max-forwards", FieldName::Other, ""),
+    of_field("max-forwards", FieldName::MaxForwards, ""),
     of_field("proxy-authenticate", FieldName::Other, ""),
     of_field("proxy-authorization", FieldName::Other, ""),
     of_field("range", FieldName::Other, ""),

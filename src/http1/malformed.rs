@@ -100,6 +100,9 @@ pub enum Malformed {
     /// `Expect` with anything but `100-continue` (RFC 9110 §10.1.1).
     #[error("unknown expectation")]
     UnknownExpectation,
+    /// `Max-Forwards` of OPTIONS or TRACE that is not one number (RFC 9110 §7.6.2).
+    #[error("`Max-Forwards` is not a number")]
+    BadMaxForwards,
     /// `Connection` with an option that is not a token, or with more options than anyone needs (RFC 9110 §7.6.1).
     #[error("malformed connection options")]
     BadConnection,
@@ -158,6 +161,7 @@ impl Malformed {
         Self::UnexpectedTransferEncoding,
         Self::FramingAlias,
         Self::UnknownExpectation,
+        Self::BadMaxForwards,
         Self::BadConnection,
         Self::UpgradeWithBody,
         Self::BadChunkSize,
@@ -215,6 +219,7 @@ impl Malformed {
             Self::UnexpectedTransferEncoding => "unexpected_transfer_encoding",
             Self::FramingAlias => "framing_alias",
             Self::UnknownExpectation => "unknown_expectation",
+            Self::BadMaxForwards => "bad_max_forwards",
             Self::BadConnection => "bad_connection",
             Self::UpgradeWithBody => "upgrade_with_body",
             Self::BadChunkSize => "bad_chunk_size",

@@ -32,6 +32,10 @@ pub fn request(head: &mut RequestHead, scan: &HeadScan, end: usize) -> Result<()
     head.body = summary.framing(bytes).of_request(head.version)?;
     head.expects_continue = expects_continue(&summary, head)?;
     head.upgrade = upgrade(&summary, head)?;
+    if head.upgrade.is_some() {
+        // A length of 0 says nothing that a reader could not take differently.
+        head.body = BodyLength::None;
+    }
     head.keep_alive = summary.connection.keep_alive(head.version);
     head.connection_lists = summary.connection.lists;
     Ok(())
@@ -192,7 +196,7 @@ fn upgrade(summary: &Summary, head: &RequestHead) -> Result<Option<Span>, Malfor
     match summary.upgrade {
         Some(token) if is_meant && head.text(token).eq_ignore_ascii_case(b"websocket") => {
             // What follows the head would be a body to one side and the new protocol to the other.
-            if head.body == BodyLength::None {
+            if matches!(head.body, BodyLength::None | BodyLength::Exact(0)) {
                 Ok(Some(token))
             } else {
                 Err(Malformed::UpgradeWithBody)

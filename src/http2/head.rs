@@ -154,6 +154,7 @@ impl<'h> RequestReader<'h> {
             FieldName::Te if value == b"trailers" => {}
             id if id.is_hop_by_hop() && id != FieldName::Trailer => return Err(Malformed::BadConnection),
             FieldName::ContentLength => self.tally.length(value)?,
+            FieldName::Expect if value.is_empty() => {}
             FieldName::Expect if !value.eq_ignore_ascii_case(b"100-continue") => {
                 return Err(Malformed::UnknownExpectation);
             }
@@ -261,6 +262,7 @@ impl<'h> RequestReader<'h> {
         };
         if head.upgrade.is_some() {
             if length.is_some() {
+                // Of 0 bytes too: what follows comes in frames of DATA, which have to add up to it (RFC 9113 §8.1.1).
                 return Err(Malformed::UpgradeWithBody);
             }
             // What follows are bytes of the other protocol, not a body.

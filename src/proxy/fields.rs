@@ -3,8 +3,9 @@
 
 use super::Peer;
 use super::forwarded::Identity;
+use super::max_forwards::MaxForwards;
 use crate::backend::{Address, Scheme};
-use crate::head::{BodyLength, Field, FieldName, RequestHead, ResponseHead, Version, list};
+use crate::head::{BodyLength, Field, FieldName, Method, RequestHead, ResponseHead, Version, list};
 use crate::http1::reason_phrase;
 use crate::http2;
 
@@ -39,10 +40,13 @@ pub fn write_request(
     out.extend_from_slice(b"\r\n");
     for field in &head.fields {
         let name = head.text(field.name);
-        if is_forwarded((field.id, name), identity.is_trusted, peer) && !head.connection_names(name) {
+        if is_forwarded((field.id, name), head.method, identity.is_trusted, peer)
+            && !head.connection_names(name)
+        {
             write_field(name, head.text(field.value), out);
         }
     }
+    write_max_forwards(head, out);
     write_identity(head, identity, peer, out);
     if takes_trailers(head) {
         // RFC 9110 §10.1.4: whoever sends it says that it concerns this connection only.
@@ -87,10 +91,13 @@ pub(super) fn request_for_http2(
     out.extend_from_slice(b"\r\n");
     for field in &head.fields {
         let name = head.text(field.name);
-        if is_forwarded((field.id, name), identity.is_trusted, peer) && !head.connection_names(name) {
+        if is_forwarded((field.id, name), head.method, identity.is_trusted, peer)
+            && !head.connection_names(name)
+        {
             write_line(field, &head.bytes, out);
         }
     }
+    write_max_forwards(head, out);
     write_identity(head, identity, peer, out);
     if takes_trailers(head) {
         out.extend_from_slice(b"te: trailers\r\n");
@@ -278,10 +285,11 @@ fn takes_trailers(head: &RequestHead) -> bool {
 }
 
 /// Whether a request's field goes on to the backend as it is.
-fn is_forwarded((id, name): (FieldName, &[u8]), is_trusted: bool, peer: &Peer) -> bool {
+fn is_forwarded((id, name): (FieldName, &[u8]), method: Method, is_trusted: bool, peer: &Peer) -> bool {
     match id {
         FieldName::Other => true,
         FieldName::Host | FieldName::Expect => false,
+        FieldName::MaxForwards => !MaxForwards::is_counted(method),
         FieldName::XForwardedFor
         | FieldName::XForwardedHost
         | FieldName::XForwardedProto
@@ -297,6 +305,13 @@ fn is_forwarded((id, name): (FieldName, &[u8]), is_trusted: bool, peer: &Peer) -
 /// chain that belongs to another certificate would be taken for this one's (RFC 9440 §2.4).
 fn is_replaced(name: &[u8], peer: &Peer) -> bool {
     peer.certificate.is_some() && matches!(name.first(), Some(b'c' | b'C'))
+}
+
+/// Writes how many more times the request may be forwarded, if it says so.
+fn write_max_forwards(head: &RequestHead, out: &mut Vec<u8>) {
+    if let MaxForwards::Left(left) = MaxForwards::of(head) {
+        write_field(b"Max-Forwards", itoa::Buffer::new().format(left).as_bytes(), out);
+    }
 }
 
 /// What backends are told of the client. From a trusted proxy the chain goes on; what anybody else said is replaced.

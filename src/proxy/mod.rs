@@ -10,6 +10,7 @@ mod error;
 mod fields;
 mod forwarded;
 mod grpc;
+mod max_forwards;
 mod record;
 mod reply;
 mod settings;
@@ -36,12 +37,13 @@ use smallvec::SmallVec;
 
 use crate::backend::BackendId;
 use crate::head::{BodyLength, RequestHead, Version};
-use crate::http1::{Encoder, Kind};
+use crate::http1::{Encoder, Kind, Malformed};
 use crate::message::{Replay, Transfer};
 use crate::pool::{BackendConnection, Member, Membership, Pool, Wish};
 use crate::retry::{self, Cause};
 use answer::Forwarded;
 use attempt::{AttemptError, InFlight};
+use max_forwards::MaxForwards;
 use record::Record;
 use terms::Verdict;
 use waits::Waits;
@@ -129,10 +131,15 @@ pub async fn serve_request(client: &mut Client, incoming: &Incoming, started: In
         .router
         .find(head.text(head.authority), head.text(head.path));
     let verdict = exchange.client.peer.terms.verdict(head, &exchange.identity);
+    let max_forwards = MaxForwards::of(head);
     let after = match verdict {
+        Verdict::Serve if max_forwards == MaxForwards::Reached => exchange.answer_as_last().await,
         Verdict::Serve => {
             let result = match found.and_then(|found| Some((found.route, local.pool(found.pool)?))) {
                 _ if answer::is_larger(head.body, snapshot.limits.body) => Err(Failure::BodyTooLarge),
+                _ if max_forwards == MaxForwards::Invalid => {
+                    Err(Failure::Malformed(Malformed::BadMaxForwards))
+                }
                 Some((route, (pool, membership))) => {
                     exchange.record.leads_to(route, pool);
                     exchange.body.replay.keep(pool.settings.retry.replay_limit);

@@ -12,6 +12,11 @@ use crate::http1::reason_phrase;
 
 /// Seconds after which a client may ask again: the time in which a backend is probed again.
 const RETRY_AFTER: &[u8] = b"1";
+/// In place of a word: nothing has to be explained.
+const NO_CONTENT: &str = "";
+
+/// A field that a response of our own has for its status: name and value.
+type OwnField<'a> = (&'static [u8], &'a [u8]);
 
 impl Exchange<'_> {
     /// Answers for a backend that did not, or for a request that reaches none.
@@ -41,13 +46,26 @@ impl Exchange<'_> {
     /// Sends the client to the same place by https. Not 301, after which clients of old turn a POST into a GET.
     pub(super) async fn redirect(&mut self, port: u16) -> After {
         let location = terms::location(self.head, port);
-        self.answer((308, "by_https"), Some(&location), true).await
+        self.answer((308, "by_https"), Some((b"Location", &location)), true)
+            .await
+    }
+
+    /// Answers a request that must not be forwarded any more (RFC 9110 §7.6.2) as its last recipient: OPTIONS with an empty
+    /// success. TRACE would repeat the request, which may hold secrets of whoever sends it; it is not done.
+    pub(super) async fn answer_as_last(&mut self) -> After {
+        match self.head.method {
+            Method::Options => self.answer((200, NO_CONTENT), None, true).await,
+            _ => {
+                let allow: OwnField<'_> = (b"Allow", b"OPTIONS");
+                self.answer((405, "max_forwards"), Some(allow), true).await
+            }
+        }
     }
 
     async fn answer(
         &mut self,
         (status, word): (u16, &'static str),
-        location: Option<&[u8]>,
+        field: Option<OwnField<'_>>,
         may_keep: bool,
     ) -> After {
         self.record.replied(status);
@@ -55,7 +73,7 @@ impl Exchange<'_> {
         let reply = Reply {
             status,
             word,
-            location,
+            field,
             request_id: Some(self.identity.request_id(self.head)),
             wants_json: wants_json(self.head),
             has_body: self.head.method != Method::Head,
@@ -155,7 +173,7 @@ async fn refuse_head(
         let reply = Reply {
             status,
             word: failure.word(),
-            location: None,
+            field: None,
             request_id: None,
             wants_json: false,
             has_body: !is_stream && !is_head(client.connection.input.unread()),
@@ -215,9 +233,10 @@ fn wants_json(head: &RequestHead) -> bool {
 
 struct Reply<'a> {
     status: u16,
+    /// Why, or [`NO_CONTENT`].
     word: &'static str,
-    /// Where the client is sent instead.
-    location: Option<&'a [u8]>,
+    /// What else the status calls for.
+    field: Option<OwnField<'a>>,
     request_id: Option<&'a [u8]>,
     wants_json: bool,
     has_body: bool,
@@ -228,10 +247,10 @@ struct Reply<'a> {
 impl Reply<'_> {
     fn write(&self, client: &mut Client) {
         let mut body = Vec::with_capacity(256);
-        let media = if self.wants_json {
-            self.json(&mut body)
-        } else {
-            self.text(&mut body)
+        let media = match self.wants_json {
+            _ if self.word == NO_CONTENT => b"",
+            true => self.json(&mut body),
+            false => self.text(&mut body),
         };
         let worker = &client.worker;
         if let Some(stream) = client.connection.http2() {
@@ -258,12 +277,14 @@ impl Reply<'_> {
     /// What both protocols say beside the status.
     fn write_fields(&self, media: &[u8], length: usize, date: &[u8], out: &mut Vec<u8>) {
         write_field(b"Date", date, out);
-        write_field(b"Content-Type", media, out);
+        if length > 0 {
+            write_field(b"Content-Type", media, out);
+        }
         if self.status == 503 {
             write_field(b"Retry-After", RETRY_AFTER, out);
         }
-        if let Some(location) = self.location {
-            write_field(b"Location", location, out);
+        if let Some((name, value)) = self.field {
+            write_field(name, value, out);
         }
         if let Some(id) = self.request_id {
             write_request_id(id, out);

@@ -1,5 +1,7 @@
 //! What of a request reaches the backend, and how.
 
+use crate::support::http2::{Http2, request};
+use crate::support::http2_backend::{Http2Backend, Seen};
 use crate::support::{Answer, Backend, Proxy, Request};
 
 /// Sends one request and returns what the backend got.
@@ -111,4 +113,111 @@ fn connections_to_a_backend_are_used_again() {
     );
     assert!(meant[4].turn > meant[0].turn);
     assert!(backend.connections() >= 1);
+}
+
+/// RFC 9110 §7.6.2: of OPTIONS and TRACE, with which somebody looks for the proxies on the way.
+#[test]
+fn max_forwards_of_options_and_trace_is_counted_down() {
+    let backend = Backend::saying("");
+    let proxy = Proxy::before(&[&backend])
+        .config("health_check: { kind: none }")
+        .start();
+    let by_http2 = Http2::connect(proxy.address());
+    let mut client = proxy.client();
+    for (method, came, left) in [
+        ("OPTIONS", "1", "0"),
+        ("TRACE", "10", "9"),
+        ("OPTIONS", "007", "6"),
+        ("OPTIONS", "99999999999999999999999", "2147483647"),
+        // What it is of other methods is not ours to know.
+        ("GET", "0", "0"),
+        ("GET", "x", "x"),
+    ] {
+        client.send(format!(
+            "{method} /x HTTP/1.1\r\nHost: test\r\nMax-Forwards: {came}\r\nConnection: Max-Forwards\r\n\r\n"
+        ));
+        assert_eq!(client.read().status(), 200);
+        let mut asked = request(method, "/x");
+        asked.headers_mut().insert("max-forwards", came.parse().unwrap());
+        assert_eq!(by_http2.ask(asked, b"").unwrap().head.status(), 200);
+        let requests = backend.requests(|_| true);
+        // A client may have any other field of its own taken away.
+        let first = (method != "GET").then_some(left);
+        let last = requests.len() - 2;
+        let values: Vec<_> = requests[last..]
+            .iter()
+            .map(|got| got.field("max-forwards"))
+            .collect();
+        assert_eq!(values, [first, Some(left)], "{method} {came}");
+    }
+}
+
+#[test]
+fn max_forwards_is_counted_down_for_backends_that_speak_http2() {
+    let backend = Http2Backend::start();
+    let proxy = Proxy::before(&[])
+        .backend(&backend.url())
+        .config("health_check: { kind: none }")
+        .start();
+    let mut client = proxy.client();
+    client.send("OPTIONS /x HTTP/1.1\r\nHost: test\r\nMax-Forwards: 3\r\n\r\n");
+    assert_eq!(client.read().status(), 200);
+    let fields = backend.wait_for("the request", |seen| {
+        seen.iter().find_map(|event| match event {
+            Seen::Request(_, fields) => Some(fields.clone()),
+            _ => None,
+        })
+    });
+    let mut values = fields.iter().filter(|(name, _)| name == "max-forwards");
+    assert_eq!(
+        values.next().map(|(_, value)| value.as_str()),
+        Some("2"),
+        "{fields:?}"
+    );
+    assert_eq!(values.next(), None);
+}
+
+/// RFC 9110 §7.6.2: we are its last recipient.
+#[test]
+fn options_and_trace_that_must_not_be_forwarded_are_answered() {
+    let backend = Backend::saying("");
+    let proxy = Proxy::before(&[&backend])
+        .config("health_check: { kind: none }")
+        .start();
+    let by_http2 = Http2::connect(proxy.address());
+    let mut client = proxy.client();
+    for (method, value, status) in [
+        ("OPTIONS", "0", 200),
+        ("OPTIONS", "00", 200),
+        ("TRACE", "0", 405),
+        ("OPTIONS", "x", 400),
+        ("OPTIONS", "-1", 400),
+        ("TRACE", "", 400),
+        ("TRACE", "1, 1", 400),
+    ] {
+        client.send(format!(
+            "{method} /x HTTP/1.1\r\nHost: test\r\nCookie: secret\r\nMax-Forwards: {value}\r\n\r\n"
+        ));
+        let received = client.read();
+        assert_eq!(received.status(), status, "{method} {value:?}");
+        assert!(!received.text().contains("secret"));
+        let (allow, length) = (received.field("allow"), received.body.len());
+        assert_eq!(allow, (status == 405).then_some("OPTIONS"), "{method} {value:?}");
+        assert_eq!(length == 0, status == 200, "{method} {value:?}");
+        if status == 400 {
+            assert_eq!(received.text(), "400 Bad Request: bad_max_forwards\n");
+            client.read_to_end();
+            client = proxy.client();
+        }
+        let mut asked = request(method, "/x");
+        asked.headers_mut().insert("max-forwards", value.parse().unwrap());
+        let got = by_http2.ask(asked, b"").unwrap();
+        assert_eq!(got.head.status(), status, "{method} {value:?}");
+        assert_eq!(got.field("allow"), allow, "{method} {value:?}");
+    }
+    client.send("OPTIONS * HTTP/1.1\r\nHost: test\r\nMax-Forwards: 0\r\n\r\n");
+    assert_eq!(client.read().status(), 200);
+    client.send("OPTIONS /x HTTP/1.1\r\nHost: test\r\nMax-Forwards: 1\r\nMax-Forwards: 1\r\n\r\n");
+    assert_eq!(client.read().status(), 400);
+    assert_eq!(backend.requests(|_| true).len(), 0);
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use evenkeel::clock;
 
+use crate::support::http2::{Http2, request as request_by_http2};
 use crate::support::{Answer, Backend, Bare, Client, Held, Proxy};
 
 const CONFIG: &str = "workers: 1\nhealth_check: { kind: none }";
@@ -206,7 +207,6 @@ fn an_unknown_expectation_is_417_and_the_connection_closed() {
         "y 100-continue",
         "100-continue, y",
         "200-ok",
-        "",
         "100-continue\r\nExpect: 100-continue",
     ] {
         let backend = Backend::saying("");
@@ -221,6 +221,25 @@ fn an_unknown_expectation_is_417_and_the_connection_closed() {
         assert_eq!(received.field("connection"), Some("close"), "{value:?}");
         assert!(client.read_to_end().is_empty(), "{value:?}");
         assert_eq!(backend.connections(), 0, "{value:?}");
+    }
+}
+
+/// RFC 9110 §10.1.1: it expects nothing.
+#[test]
+fn an_empty_expectation_is_ignored_and_dropped() {
+    let backend = Backend::saying("a");
+    let proxy = Proxy::before(&[&backend]).config(CONFIG).start();
+    let request = "POST /x HTTP/1.1\r\nHost: test\r\nExpect:\r\nContent-Length: 5\r\n\r\nhello";
+    assert_eq!(proxy.client().send(request).read().text(), "a");
+    let mut request = request_by_http2("POST", "/x");
+    request.headers_mut().insert("expect", "".parse().unwrap());
+    let got = Http2::connect(proxy.address()).ask(request, b"hello").unwrap();
+    assert_eq!(got.text(), "a");
+    let requests = backend.requests(|_| true);
+    assert_eq!(requests.len(), 2);
+    for request in requests {
+        assert_eq!(request.field("expect"), None, "{}", request.head);
+        assert_eq!(request.body, b"hello");
     }
 }
 

@@ -116,6 +116,8 @@ impl Summary {
                 )?;
             }
             FieldName::FramingAlias => self.has_framing_alias = true,
+            // Without an element it expects nothing (RFC 9110 §10.1.1).
+            FieldName::Expect if field.value.is_empty() => {}
             FieldName::Expect => {
                 let is_first = self.expectation == Expectation::None;
                 let is_known = field.value.of(bytes).eq_ignore_ascii_case(b"100-continue");

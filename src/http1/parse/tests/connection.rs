@@ -14,8 +14,9 @@ fn expects_only_what_is_known() {
     for lines in [
         "Expect: y 100-continue\r\n",
         "Expect: 100-continue, x\r\n",
-        "Expect:\r\n",
         "Expect: x\r\n",
+        "Expect: ,\r\n",
+        "Expect:\r\nExpect: x\r\n",
         "Expect: 100-continue;q=1\r\n",
         "Expect: 100-continue\r\nExpect: 100-continue\r\n",
         "Expect: x\r\nExpect: 100-continue\r\n",
@@ -26,6 +27,17 @@ fn expects_only_what_is_known() {
             (Malformed::UnknownExpectation, 417),
             "{lines:?}"
         );
+    }
+    // An empty line expects nothing.
+    for (lines, expected) in [
+        ("Expect:\r\n", false),
+        ("Expect: \t\r\n", false),
+        ("Expect:\r\nExpect:\r\n", false),
+        ("Expect:\r\nExpect: 100-continue\r\n", true),
+        ("Expect: 100-continue\r\nExpect:\r\n", true),
+    ] {
+        let head = accepted(post(&format!("{lines}Content-Length: 1\r\n")));
+        assert_eq!(head.expects_continue, expected, "{lines:?}");
     }
     for value in ["100-continue", "x"] {
         let head = accepted(format!(
@@ -139,19 +151,18 @@ fn only_a_proper_websocket_upgrade_is_acted_on() {
 }
 
 #[test]
-fn refuses_an_upgrade_with_a_body_or_a_length() {
+fn refuses_an_upgrade_with_a_body() {
     let lines = "Connection: upgrade\r\nUpgrade: websocket\r\n";
-    for framing in [
-        "Content-Length: 5\r\n",
-        "Content-Length: 0\r\n",
-        "Transfer-Encoding: chunked\r\n",
-    ] {
+    for framing in ["Content-Length: 5\r\n", "Transfer-Encoding: chunked\r\n"] {
         assert_eq!(
             refused(get(&format!("{lines}{framing}"))),
             Malformed::UpgradeWithBody,
             "{framing}"
         );
     }
+    // A body of 0 bytes is none.
+    let head = accepted(get(&format!("{lines}Content-Length: 0\r\n")));
+    assert_eq!((head.upgrade.is_some(), head.body), (true, BodyLength::None));
     // What is not acted on is an ordinary request with a body.
     let head = accepted(get(
         "Connection: upgrade\r\nUpgrade: h2c\r\nContent-Length: 5\r\n",

@@ -1,7 +1,7 @@
 //! What a faithful balancer sends to a backend for a request that it was sent. Written from the contract (design and RFC
 //! 9110 §7.6), not from the code.
 
-use super::grammar::{Fields, elements, values};
+use super::grammar::{Fields, Framing, elements, values};
 use super::message::Request;
 
 /// Fields that concern one hop, that say who the client is, or that are written anew.
@@ -62,12 +62,8 @@ pub(super) fn differences(sent: &Request, seen: &Request, is_whole: bool) -> Vec
     check("version", seen.version == 1, &1, &seen.version);
     let (theirs, ours) = (forwarded(sent), forwarded(seen));
     check("fields", theirs == ours, &shown(&theirs), &shown(&ours));
-    check(
-        "framing",
-        sent.framing == seen.framing,
-        &sent.framing,
-        &seen.framing,
-    );
+    let framing = framing(sent, seen);
+    check("framing", framing == seen.framing, &framing, &seen.framing);
     let (whole, part) = (&sent.body.decoded, &seen.body.decoded);
     let is_same = if is_whole {
         whole == part
@@ -86,6 +82,15 @@ pub(super) fn differences(sent: &Request, seen: &Request, is_whole: bool) -> Vec
     }
     found.extend(own_fields(sent, seen));
     found
+}
+
+/// The framing that a backend gets: beside an upgrade not even a length of 0.
+fn framing(sent: &Request, seen: &Request) -> Framing {
+    let is_upgrade = !values(&seen.fields, "upgrade").is_empty();
+    match sent.framing {
+        Framing::Length(0) if is_upgrade => Framing::None,
+        framing => framing,
+    }
 }
 
 /// What the balancer writes itself.
