@@ -324,6 +324,7 @@ impl Acceptor {
             alarm: worker.wheel.alarm(),
             worker: Rc::clone(worker),
             is_last_request: false,
+            pinned: None,
         };
         let tasks = settings.http2.then(|| self.tasks.clone());
         self.tasks
@@ -346,6 +347,7 @@ impl Acceptor {
             alarm: worker.wheel.alarm(),
             worker: Rc::clone(worker),
             is_last_request: false,
+            pinned: None,
         };
         self.tasks
             .spawn(connection::serve(client, served, None, self.desks.clone(), open));

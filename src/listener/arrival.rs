@@ -68,6 +68,7 @@ pub(super) async fn serve_tls(socket: Stream, peer: Peer, tls: Arc<tls::Server>,
         alarm,
         worker: host.worker,
         is_last_request: false,
+        pinned: None,
     };
     connection::serve(client, 0, None, host.desks, open).await;
 }
@@ -163,6 +164,7 @@ async fn refuse(socket: Stream, peer: Peer, host: &Host, (started, received): (I
         alarm: host.worker.wheel.alarm(),
         worker: Rc::clone(&host.worker),
         is_last_request: false,
+        pinned: None,
     };
     let failure = Failure::Malformed(Malformed::PlainHttp);
     proxy::refuse(&mut client, failure, (started, received)).await;

@@ -222,7 +222,8 @@ impl Visit {
         let Client {
             connection, worker, ..
         } = &self.client;
-        self.is_to_be_parked && connection.input.is_empty() && !worker.is_draining.get()
+        let is_alone = self.client.pinned.is_none();
+        self.is_to_be_parked && is_alone && connection.input.is_empty() && !worker.is_draining.get()
     }
 
     /// Forgets the empty line that some clients send behind a body, so that it takes no memory while nothing follows.

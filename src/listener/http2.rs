@@ -265,6 +265,7 @@ impl Session {
             alarm: worker.wheel.alarm(),
             worker: Rc::clone(worker),
             is_last_request: false,
+            pinned: None,
         };
         let request = Request {
             client,

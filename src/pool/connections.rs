@@ -45,8 +45,10 @@ pub struct BackendConnection {
     pub answer_end: usize,
     /// Whether it has carried an exchange before this one.
     pub is_reused: bool,
-    /// Whether it was begun in the name of one client: it carries nothing after this exchange.
+    /// Whether it was begun in the name of one client: it carries nothing of others.
     pub is_of_one_client: bool,
+    /// Whether the backend may take whoever comes next on it for the user of a request before: it is for one client alone.
+    pub is_of_one_user: bool,
     /// How long the backend keeps it open while it is idle.
     pub keep_for: Duration,
     /// The rules of TLS that it was made under: [`Member::rules`].
@@ -75,6 +77,7 @@ impl BackendConnection {
             answer_end: 0,
             is_reused: false,
             is_of_one_client: false,
+            is_of_one_user: false,
             keep_for: Duration::ZERO,
             rules: 0,
             destination: Destination::default(),
@@ -140,7 +143,7 @@ impl IdleConnections {
         None
     }
 
-    /// Keeps a connection whose last answer was read to its proven end, for at most `keep`; closes one of one client.
+    /// Keeps a connection whose last answer was read to its proven end, for at most `keep`; closes one of one client or user.
     pub fn give_back(
         &self,
         mut connection: Box<BackendConnection>,
@@ -149,7 +152,7 @@ impl IdleConnections {
         buffers: &Buffers,
     ) {
         connection.connection.rest(buffers);
-        if connection.is_of_one_client {
+        if connection.is_of_one_client || connection.is_of_one_user {
             return;
         }
         self.take_memory(&mut connection);

@@ -25,8 +25,6 @@ struct Answer<'a> {
     /// Whether the length of the body was announced.
     has_known_end: bool,
     sending_failed: bool,
-    /// Whether the backend may take whoever comes next on the connection for the user of this request.
-    is_of_one_user: bool,
 }
 
 impl<'a> Exchange<'a> {
@@ -73,7 +71,7 @@ impl<'a> Exchange<'a> {
             self.record.grpc_status = self.record.grpc_status.or(grpc::status_in_trailers(trailers));
         }
         let Err(failure) = result else {
-            self.keep(answer.backend, answer.is_of_one_user, pool);
+            self.keep(answer.backend, keep_alive, pool);
             let after = self.after(keep_alive);
             return Ok(Forwarded { after, failure: None });
         };
@@ -138,7 +136,7 @@ impl<'a> Exchange<'a> {
             fields::write_answer(&backend.head, bytes, context, out);
         }
         let keep_for = keep_alive_timeout(&backend.head, backend.connection.input.unread());
-        let is_of_one_user = authenticates_connection(self.head, &backend);
+        backend.is_of_one_user |= authenticates_connection(self.head, &backend);
         backend.keep_for = keep_for.unwrap_or(pool.settings.timeouts.backend_idle);
         backend.connection.input.consume(backend.answer_end);
         let limits = &self.snapshot.limits;
@@ -155,24 +153,29 @@ impl<'a> Exchange<'a> {
             backend,
             transfer,
             sending_failed: self.body.is_cut,
-            is_of_one_user,
         }
     }
 
-    /// Keeps the backend's connection for another request, if the end of this exchange is proved on both sides.
-    fn keep(&self, backend: Box<BackendConnection>, is_of_one_user: bool, pool: &Pool) {
+    /// Keeps the backend's connection for another request, if the end of this exchange is proved on both sides. One with a
+    /// user is for this client alone, as long as its own connection stays open.
+    fn keep(&mut self, backend: Box<BackendConnection>, keep_alive: bool, pool: &Pool) {
         let is_clean = !backend.connection.is_stream()
             && backend.head.keep_alive
             && backend.head.body != BodyLength::UntilClose
             && self.body.is_sent
             && backend.connection.input.is_empty()
             && !backend.connection.input_ended;
-        if is_clean && !is_of_one_user {
+        if !is_clean {
+            return;
+        }
+        let keep_for = backend.keep_for.min(pool.settings.timeouts.backend_idle);
+        if !backend.is_of_one_user {
             let worker = &self.client.worker;
-            let keep_for = backend.keep_for.min(pool.settings.timeouts.backend_idle);
             worker
                 .idle
                 .give_back(backend, worker.wheel.now(), keep_for, &worker.buffers);
+        } else if keep_alive {
+            self.pin(backend, keep_for);
         }
     }
 }

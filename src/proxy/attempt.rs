@@ -90,7 +90,16 @@ impl<'a> Exchange<'a> {
         self.in_flight = Some(InFlight::new(member));
         self.record.attempts_at(member, self.client.worker.wheel.now());
         member.backend.totals.attempts.fetch_add(1, Ordering::Relaxed);
-        let result = match self.connect(pool, member, is_fresh).await {
+        let pinned = if is_fresh {
+            None
+        } else {
+            self.take_pinned(pool, member)
+        };
+        let connected = match pinned {
+            Some(pinned) => Ok(pinned),
+            None => self.connect(pool, member, is_fresh).await,
+        };
+        let result = match connected {
             Ok(backend) => self.send(pool, member, backend).await,
             Err(mut error) => {
                 self.record.detail = error.detail.take();

@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use super::pinned::Pinned;
 use super::terms::Terms;
 use super::worker::Worker;
 use crate::clock::Alarm;
@@ -26,6 +27,8 @@ pub struct Client {
     pub worker: Rc<Worker>,
     /// Whether its connection is closed after the request that comes next.
     pub is_last_request: bool,
+    /// The connection to a backend that belongs to this one.
+    pub pinned: Option<Box<Pinned>>,
 }
 
 /// The other end of a client's connection, written out once: every request names it to the backend and to the log.

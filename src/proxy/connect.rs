@@ -78,6 +78,7 @@ impl Exchange<'_> {
             BackendConnection::new(id, stream)
         };
         connection.is_of_one_client = true;
+        connection.rules = member.rules(pool);
         Ok(connection)
     }
 

@@ -11,6 +11,7 @@ mod fields;
 mod forwarded;
 mod grpc;
 mod max_forwards;
+mod pinned;
 mod record;
 mod reply;
 mod settings;
@@ -28,6 +29,7 @@ pub use error::Failure;
 pub use fields::write_request;
 pub use forwarded::{Identity, TrustedProxies};
 pub use reply::{refuse, refuse_stream};
+pub use pinned::Pinned;
 pub use settings::{ClientTimeouts, Limits};
 pub use snapshot::{Local, Shared, Snapshot};
 pub use terms::Terms;
@@ -210,7 +212,10 @@ impl<'a> Exchange<'a> {
         let mut tried = Tried::new();
         let mut refusal: Option<Refusal<'a>> = None;
         let mut failure = Failure::NoBackend;
-        let mut next = self.pick(pool, membership, &tried).map(|member| (member, false));
+        let mut next = self
+            .pinned_member(pool)
+            .or_else(|| self.pick(pool, membership, &tried))
+            .map(|member| (member, false));
         pool.budget.earn();
         while let Some((member, is_fresh)) = next {
             let outcome = self.attempt(pool, member, is_fresh).await;

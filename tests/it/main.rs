@@ -26,6 +26,7 @@ mod interim;
 mod limits;
 mod names;
 mod overload;
+mod pinning;
 mod proxy_protocol;
 mod real;
 mod reloads;

@@ -1,0 +1,62 @@
+//! A connection to a backend that belongs to one client's connection, because the backend keeps with it who the user is
+//! (NTLM, Negotiate; RFC 4559 §6). Shared with nobody, and closed with the client's. Such a handshake takes several
+//! requests, which have to come by the same connection.
+//!
+//! Only clients of HTTP/1 that are not trusted proxies have one: the streams of HTTP/2 run side by side, and one connection
+//! of a proxy may carry requests of many users.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::Exchange;
+use crate::pool::{BackendConnection, Member, Pool};
+
+/// A pinned connection while it is idle. One for a client: another pool that authenticates its user takes its place.
+pub struct Pinned {
+    connection: Box<BackendConnection>,
+    until: Instant,
+}
+
+impl<'a> Exchange<'a> {
+    /// The backend that the client's connection is pinned to, if it is one of this pool and may get the request. One that may
+    /// not get requests any more is forgotten: the next one tells the client to authenticate again.
+    pub(super) fn pinned_member(&mut self, pool: &'a Pool) -> Option<&'a Member> {
+        let id = self.client.pinned.as_ref()?.connection.backend;
+        let member: &Member = pool.member(id)?;
+        if self.identity.is_trusted || !member.is_eligible() {
+            self.client.pinned = None;
+            return None;
+        }
+        let in_flight = member.backend.in_flight.0.load(Ordering::Relaxed);
+        let limit = pool.settings.in_flight_per_backend;
+        limit.is_none_or(|limit| in_flight < limit).then_some(member)
+    }
+
+    /// Takes the connection that is pinned to `member`, if it can carry another request.
+    pub(super) fn take_pinned(&mut self, pool: &Pool, member: &Member) -> Option<Box<BackendConnection>> {
+        let is_for = |pinned: &mut Box<Pinned>| pinned.connection.backend == member.backend.id;
+        let pinned = self.client.pinned.take_if(is_for)?;
+        let mut connection = pinned.connection;
+        let worker = &self.client.worker;
+        // A request that must not be sent twice is worth a system call that makes sure.
+        let asks_kernel = !self.head.method.is_idempotent();
+        let is_allowed = connection.rules == member.rules(pool) && worker.wheel.now() < pinned.until;
+        if !is_allowed || connection.connection.has_news(asks_kernel) {
+            return None;
+        }
+        worker.counters.backend_connections_reused.increment();
+        connection.is_reused = true;
+        Some(connection)
+    }
+
+    /// Keeps the backend's connection for this client's next request, which comes within `keep_for` or by another one.
+    pub(super) fn pin(&mut self, mut connection: Box<BackendConnection>, keep_for: Duration) {
+        if self.client.connection.is_stream() || self.identity.is_trusted {
+            return;
+        }
+        let worker = &self.client.worker;
+        connection.connection.rest(&worker.buffers);
+        let until = worker.wheel.now() + keep_for;
+        self.client.pinned = Some(Box::new(Pinned { connection, until }));
+    }
+}
