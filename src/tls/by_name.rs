@@ -1,46 +1,150 @@
-//! Which certificate for which name: exact, then wildcard, then the first.
+//! Which certificate for which name: exact, then wildcard, then the first. Where a name has several, with keys of different
+//! kinds, the client gets one whose signature it can verify.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use rustls::{SignatureAlgorithm, SignatureScheme};
+use smallvec::SmallVec;
 
 use super::certificate::{Certificate, wildcard_of};
 
-/// The certificates of a listener by name. Where two are for the same name, it belongs to the one that stands first.
+/// The places of the certificates for a name, at most one for each kind of key, the one to be preferred first.
+type Candidates = SmallVec<[usize; 2]>;
+
+/// The certificates of a listener by name. Where two with keys of one kind are for the same name, it belongs to the one that
+/// stands first.
 #[derive(Debug)]
 pub(super) struct ByName {
     keys: Vec<Arc<CertifiedKey>>,
-    named: HashMap<String, usize>,
+    named: HashMap<String, Candidates>,
+    /// For those who ask for no name or an unknown one: the first, and what can stand in for it.
+    default: Candidates,
+}
+
+/// A certificate that is not shown for one of its names, because another one with a key of the same kind is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Overlap {
+    /// The first such name.
+    pub name: String,
+    /// The file of the certificate that is shown.
+    pub shown: PathBuf,
+    /// The place of the other certificate among those of the listener, and its file.
+    pub hidden: (usize, PathBuf),
+    /// The kind of both keys.
+    pub kind: &'static str,
 }
 
 impl ByName {
     pub(super) fn new(certificates: &[Certificate]) -> Self {
-        let mut named = HashMap::new();
+        let mut named: HashMap<String, Candidates> = HashMap::new();
         for (index, certificate) in certificates.iter().enumerate() {
             for name in &certificate.names {
-                named.entry(name.clone()).or_insert(index);
+                add(named.entry(name.clone()).or_default(), index, certificates);
+            }
+        }
+        let mut default = Candidates::new();
+        if let Some(first) = certificates.first() {
+            let is_for_all =
+                |certificate: &Certificate| first.names.iter().all(|name| certificate.names.contains(name));
+            for (index, certificate) in certificates.iter().enumerate() {
+                if index == 0 || !first.names.is_empty() && is_for_all(certificate) {
+                    add(&mut default, index, certificates);
+                }
             }
         }
         let keys = certificates.iter();
         Self {
             keys: keys.map(|certificate| Arc::clone(&certificate.key)).collect(),
             named,
+            default,
         }
     }
 
-    /// The place of the certificate that is there for this name, given in lower case.
-    pub(super) fn find(&self, name: &str) -> Option<usize> {
+    /// The places of the certificates that are there for this name, given in lower case.
+    pub(super) fn find(&self, name: &str) -> Option<&[usize]> {
         let found = self.named.get(name);
-        found.or_else(|| self.named.get(&wildcard_of(name)?)).copied()
+        found
+            .or_else(|| self.named.get(&wildcard_of(name)?))
+            .map(SmallVec::as_slice)
+    }
+
+    /// The same, or of those that are shown where none is there for it.
+    pub(super) fn shown_for(&self, name: &str) -> &[usize] {
+        self.find(name).unwrap_or(&self.default)
+    }
+
+    /// The first whose key can sign in a way that the client can verify. Where none can, the handshake fails with any.
+    fn choose(&self, candidates: &[usize], schemes: &[SignatureScheme]) -> Option<&Arc<CertifiedKey>> {
+        let mut keys = candidates.iter().filter_map(|index| self.keys.get(*index));
+        match candidates {
+            [_] => keys.next(),
+            _ => {
+                let first = keys.clone().next();
+                keys.find(|key| key.key.choose_scheme(schemes).is_some())
+                    .or(first)
+            }
+        }
     }
 }
 
 impl ResolvesServerCert for ByName {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let name = hello.server_name().map(str::to_ascii_lowercase);
-        let index = name.and_then(|name| self.find(&name)).unwrap_or(0);
-        self.keys.get(index).cloned()
+        let candidates = name.map_or(self.default.as_slice(), |name| self.shown_for(&name));
+        self.choose(candidates, hello.signature_schemes()).cloned()
     }
+}
+
+/// Which certificates are hidden by earlier ones, each pair once.
+pub(super) fn overlaps(certificates: &[Certificate]) -> Vec<Overlap> {
+    let mut found = Vec::new();
+    for (index, later) in certificates.iter().enumerate() {
+        let earlier = certificates.iter().take(index);
+        for first in earlier.filter(|first| algorithm(first) == algorithm(later)) {
+            if let Some(name) = later.names.iter().find(|name| first.names.contains(name)) {
+                found.push(Overlap {
+                    name: name.clone(),
+                    shown: first.files.cert.clone(),
+                    hidden: (index, later.files.cert.clone()),
+                    kind: kind(algorithm(later)),
+                });
+            }
+        }
+    }
+    found
+}
+
+/// Adds a certificate to those of a name, unless one with a key of the same kind is there.
+fn add(candidates: &mut Candidates, index: usize, certificates: &[Certificate]) {
+    let of = |index: &usize| certificates.get(*index).map(algorithm);
+    if !candidates.iter().any(|other| of(other) == of(&index)) {
+        candidates.push(index);
+        candidates.sort_by_key(|index| of(index).map(rank));
+    }
+}
+
+/// ECDSA first: its signatures cost a server a tenth of what those by RSA do. Few clients know Ed25519.
+fn rank(algorithm: SignatureAlgorithm) -> u8 {
+    match algorithm {
+        SignatureAlgorithm::ECDSA => 0,
+        SignatureAlgorithm::ED25519 => 1,
+        _ => 2,
+    }
+}
+
+fn kind(algorithm: SignatureAlgorithm) -> &'static str {
+    match algorithm {
+        SignatureAlgorithm::ECDSA => "ECDSA",
+        SignatureAlgorithm::ED25519 => "Ed25519",
+        SignatureAlgorithm::RSA => "RSA",
+        _ => "other",
+    }
+}
+
+fn algorithm(certificate: &Certificate) -> SignatureAlgorithm {
+    certificate.key.key.algorithm()
 }

@@ -15,6 +15,7 @@ pub(crate) mod testing;
 mod verify;
 
 pub use authorities::SystemAuthorities;
+pub use by_name::Overlap;
 pub use certificate::{Certificate, CertificateError, Files, Subject};
 pub use client::{Client, ClientSettings, Offer, ServerName};
 pub use failure::{failure, is_not_tls, reason};

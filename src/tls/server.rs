@@ -11,7 +11,7 @@ use rustls::server::{NoClientAuth, NoServerSessionStorage, ProducesTickets, WebP
 use rustls::{ServerConfig, ServerConnection};
 
 use super::authorities::Authorities;
-use super::by_name::ByName;
+use super::by_name::{self, ByName, Overlap};
 use super::certificate::{self, Certificate, CertificateError, Files};
 use super::files::Stamps;
 use super::{H2, HTTP1, provider};
@@ -132,6 +132,11 @@ impl Server {
         self.current.load().read.certificates.clone()
     }
 
+    /// Certificates that are hidden by others.
+    pub fn overlaps(&self) -> Vec<Overlap> {
+        by_name::overlaps(&self.current.load().read.certificates)
+    }
+
     /// Begins a connection.
     ///
     /// # Errors
@@ -148,12 +153,13 @@ impl Server {
     pub fn serves_together(&self, name: &str, host: &str) -> bool {
         let loaded = self.current.load();
         let host = host.to_ascii_lowercase();
-        let Some(own) = loaded.by_name.find(&host) else {
+        if loaded.by_name.find(&host).is_none() {
             return true;
-        };
+        }
         let certificates = &loaded.read.certificates;
-        let shown = loaded.by_name.find(&name.to_ascii_lowercase()).unwrap_or(0);
-        own == shown || certificates.get(shown).is_some_and(|shown| shown.is_for(&host))
+        // Which one of several was shown is not known any more.
+        let mut shown = loaded.by_name.shown_for(&name.to_ascii_lowercase()).iter();
+        shown.all(|index| certificates.get(*index).is_some_and(|shown| shown.is_for(&host)))
     }
 }
 

@@ -16,7 +16,7 @@ pub(in crate::config) const LISTENER_TLS: Section = Section {
         Key::new(
             "certificates",
             Kind::List(&Kind::Section(&CERTIFICATE)),
-            "At least one. A client gets the one for the name that it asks for, by exact name before wildcard; the first when there is none.",
+            "At least one. A client gets the one for the name that it asks for, by exact name before wildcard; the first when there is none. Of several for one name, with keys of different kinds (ECDSA, RSA), it gets one that it can verify.",
         )
         .required(),
         Key::new(

@@ -9,7 +9,7 @@ use crate::config::source::{Finding, Place};
 use crate::config::tree::Node;
 use crate::telemetry::Stamp;
 use crate::tls::{
-    Certificate, CertificateError, Client, ClientAuth, ClientSettings, Files, Server, ServerName,
+    Certificate, CertificateError, Client, ClientAuth, ClientSettings, Files, Overlap, Server, ServerName,
     ServerSettings,
 };
 
@@ -26,7 +26,8 @@ pub(super) fn listener(reader: &Reader<'_>, http2: bool) -> Option<Server> {
         let message = "`certificates` is empty: there has to be one to show";
         report(&tls, node.place, message.to_owned());
     }
-    let certificates: Vec<Files> = items.iter().filter_map(|item| files(&tls, item)).collect();
+    let read = |item: &Node| Some((files(&tls, item)?, item.place));
+    let (certificates, places): (Vec<Files>, Vec<Place>) = items.iter().filter_map(read).unzip();
     let client_ca = tls.text("client_ca").filter(|written| written.text != "none");
     let client_auth = match tls.choice("client_auth", None) {
         "optional" => ClientAuth::Optional,
@@ -49,7 +50,13 @@ pub(super) fn listener(reader: &Reader<'_>, http2: bool) -> Option<Server> {
         http2,
     };
     match Server::load(settings) {
-        Ok(server) => Some(server),
+        Ok(server) => {
+            for overlap in server.overlaps() {
+                let place = places.get(overlap.hidden.0).copied().unwrap_or(node.place);
+                report_overlap(&tls, place, &overlap);
+            }
+            Some(server)
+        }
         Err(error) => {
             let is_of_clients =
                 error.path() == client_ca.map(|written| reader.cx.path(written.text)).as_ref();
@@ -193,6 +200,19 @@ fn report_nameless(reader: &Reader<'_>, place: Place, certificate: &Certificate)
         let note = "clients refuse it, whatever its common name: `openssl req -addext subjectAltName=DNS:example.com` makes one with a name";
         reader.cx.report(Finding::warning(place, message).note(note));
     }
+}
+
+/// Reports a certificate that no client gets for one of its names.
+fn report_overlap(reader: &Reader<'_>, place: Place, overlap: &Overlap) {
+    let message = format!(
+        "the certificate in {} is not used for `{}`: {} comes first and has a key of the same kind ({})",
+        overlap.hidden.1.display(),
+        overlap.name,
+        overlap.shown.display(),
+        overlap.kind
+    );
+    let note = "remove one of them, or use keys of different kinds: then each client gets the one that it can verify";
+    reader.cx.report(Finding::warning(place, message).note(note));
 }
 
 fn show(time: SystemTime) -> String {

@@ -63,6 +63,26 @@ fn a_certificate_that_is_not_valid_yet_is_a_warning_for_both() {
 }
 
 #[test]
+fn two_certificates_for_a_name_with_keys_of_one_kind_are_a_warning_that_names_both() {
+    let (folder, authority) = (Folder::new(), Authority::new());
+    let first = folder.put("first", &authority.sign_for(&["a.test", "b.test"]));
+    let rsa = folder.put("rsa", &authority.sign_rsa(&wanted(&["a.test", "b.test"])));
+    let second = folder.put("second", &authority.sign_for(&["x.test", "b.test"]));
+    let loaded = loaded(&listener(&[first, rsa, second].join(", ")));
+    let [warning] = loaded.warnings.as_slice() else {
+        panic!("{:?}", loaded.warnings)
+    };
+    let message = &warning.message;
+    for part in [
+        "second.pem is not used for `b.test`",
+        "first.pem comes first",
+        "(ECDSA)",
+    ] {
+        assert!(message.contains(part), "{message}");
+    }
+}
+
+#[test]
 fn what_is_wrong_with_a_file_is_told_at_its_key() {
     let (folder, authority) = (Folder::new(), Authority::new());
     folder.put("a", &authority.sign_for(&["a.test"]));

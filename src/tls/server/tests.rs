@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore};
+use rustls::version::{TLS12, TLS13};
+use rustls::{
+    ClientConfig, ClientConnection, HandshakeKind, RootCertStore, SignatureScheme, SupportedProtocolVersion,
+};
 
 use super::*;
 use crate::tls::testing::{Authority, Folder, Pair, wanted};
@@ -62,6 +65,33 @@ fn shake(server: &Server, client: &Arc<ClientConfig>, name: &str) -> (Vec<u8>, H
     (shown, client.handshake_kind().unwrap())
 }
 
+/// A client that verifies signatures by keys of these kinds only, with this version of TLS.
+fn client_of(
+    authority: &Authority,
+    can_verify: fn(SignatureScheme) -> bool,
+    version: &'static SupportedProtocolVersion,
+) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots
+        .add(CertificateDer::from_pem_slice(authority.pem().as_bytes()).unwrap())
+        .unwrap();
+    let mut ours = (*provider()).clone();
+    let mapping = ours.signature_verification_algorithms.mapping.iter().copied();
+    let kept: Vec<_> = mapping.filter(|(scheme, _)| can_verify(*scheme)).collect();
+    ours.signature_verification_algorithms.mapping = kept.leak();
+    let builder = ClientConfig::builder_with_provider(Arc::new(ours));
+    let builder = builder.with_protocol_versions(&[version]).unwrap();
+    Arc::new(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
+fn is_rsa(scheme: SignatureScheme) -> bool {
+    format!("{scheme:?}").starts_with("RSA")
+}
+
+fn is_ecdsa(scheme: SignatureScheme) -> bool {
+    format!("{scheme:?}").starts_with("ECDSA")
+}
+
 fn der(pair: &Pair) -> Vec<u8> {
     CertificateDer::from_pem_slice(pair.cert.as_bytes())
         .unwrap()
@@ -99,6 +129,64 @@ fn a_request_may_come_by_a_connection_whose_certificate_is_good_for_its_host() {
         ("other.test", "a.test", true),
         ("other.test", "b.test", false),
         ("b.test", "", true),
+    ] {
+        assert_eq!(server.serves_together(name, host), may_come, "{name} {host}");
+    }
+}
+
+#[test]
+fn of_two_certificates_for_a_name_the_client_gets_the_one_that_it_can_verify() {
+    let (folder, authority) = (Folder::new(), Authority::new());
+    let names = wanted(&["a.test", "*.wild.test", "127.0.0.1"]);
+    let (rsa, ecdsa) = (authority.sign_rsa(&names), authority.sign(&names));
+    folder.put("rsa", &rsa);
+    folder.put("ecdsa", &ecdsa);
+    folder.put("other", &authority.sign_for(&["other.test"]));
+    for order in [["rsa", "ecdsa", "other"], ["other", "ecdsa", "rsa"]] {
+        let server = server(&folder, &order);
+        for version in [&TLS12, &TLS13] {
+            for name in ["a.test", "x.wild.test"] {
+                let shown = |can_verify| shake(&server, &client_of(&authority, can_verify, version), name).0;
+                assert_eq!(shown(is_rsa), der(&rsa), "{order:?} {name}");
+                assert_eq!(shown(is_ecdsa), der(&ecdsa), "{order:?} {name}");
+                assert_eq!(shown(|_| true), der(&ecdsa), "{order:?} {name}");
+            }
+        }
+    }
+    // The first, where no name is asked for, is one of two too.
+    let server = server(&folder, &["rsa", "ecdsa", "other"]);
+    let shown = |can_verify| shake(&server, &client_of(&authority, can_verify, &TLS13), "127.0.0.1").0;
+    assert_eq!((shown(is_rsa), shown(is_ecdsa)), (der(&rsa), der(&ecdsa)));
+}
+
+/// Where one of two stands in for the first, it has to be for all of its names.
+#[test]
+fn a_certificate_for_fewer_names_does_not_stand_in_for_the_first() {
+    let (folder, authority) = (Folder::new(), Authority::new());
+    let first = authority.sign_rsa(&wanted(&["a.test", "127.0.0.1"]));
+    folder.put("first", &first);
+    folder.put("less", &authority.sign_for(&["a.test"]));
+    let server = server(&folder, &["first", "less"]);
+    let client = client_of(&authority, |_| true, &TLS13);
+    assert_eq!(shake(&server, &client, "127.0.0.1").0, der(&first));
+}
+
+/// Which of the two was shown is not known afterwards: a host must be one that either is good for.
+#[test]
+fn a_request_may_come_by_a_connection_for_a_name_with_two_certificates_if_both_are_good_for_its_host() {
+    let (folder, authority) = (Folder::new(), Authority::new());
+    folder.put(
+        "rsa",
+        &authority.sign_rsa(&wanted(&["a.test", "b.test", "c.test"])),
+    );
+    folder.put("ecdsa", &authority.sign_for(&["a.test", "c.test"]));
+    let server = server(&folder, &["rsa", "ecdsa"]);
+    for (name, host, may_come) in [
+        ("a.test", "a.test", true),
+        ("a.test", "c.test", true),
+        ("a.test", "b.test", false),
+        ("b.test", "a.test", true),
+        ("a.test", "other.test", true),
     ] {
         assert_eq!(server.serves_together(name, host), may_come, "{name} {host}");
     }

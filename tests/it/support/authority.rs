@@ -146,6 +146,16 @@ impl Authority {
         }
     }
 
+    /// Signs one with an RSA key.
+    pub(crate) fn sign_rsa(&self, wanted: &Wanted) -> Pair {
+        let key = KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048).unwrap();
+        let cert = wanted.params().signed_by(&key, &self.issuer).unwrap().pem();
+        Pair {
+            cert,
+            key: key.serialize_pem(),
+        }
+    }
+
     /// Signs one for these names.
     pub(crate) fn sign_for(&self, names: &[&str]) -> Pair {
         self.sign(&wanted(names))
