@@ -206,7 +206,7 @@ fn an_answer_that_could_be_read_in_two_ways_is_502() {
         "HTTP/1.1 200 OK\r\nContent-Length: +5\r\n",
         "HTTP/1.1 200 OK\r\nContent-Length: 9999999999999999999999\r\n",
         "HTTP/1.1 200 OK\r\nContent-Length:\r\n",
-        "HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n",
+        "HTTP/1.1 204 No Content\r\nTransfer-Encoding: gzip\r\n",
         "HTTP/1.1 200 OK\r\nX: a\rTransfer-Encoding: chunked\r\n",
         "HTTP/1.1 200 OK\r\nX : a\r\n",
         "HTTP/1.1 200 OK\r\n: a\r\n",
