@@ -128,7 +128,7 @@ pub enum Malformed {
 
 impl Malformed {
     /// Every reason, in the order in which the documentation lists them.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 40] = [
         Self::BareLf,
         Self::BareCr,
         Self::ControlByte,

@@ -14,6 +14,7 @@ pub enum Rule {
     TlsHandshake,
     PlainHttp,
     Http2Preface,
+    Http2Response,
     RequestLine,
     RequestPseudoHeaders,
     Method,
@@ -51,6 +52,7 @@ pub enum Rule {
     TransferEncodingAllowed,
     FramingName,
     Expectation,
+    MaxForwards,
     Connection,
     ConnectionHttp2,
     UpgradeBody,
@@ -105,6 +107,11 @@ const TABLE: &[Row] = &[
         Rule::Http2Preface,
         Malformed::Http2Preface,
         "HTTP/2 must begin a connection, and is not accepted where `http2` is off",
+    ),
+    row(
+        Rule::Http2Response,
+        Malformed::Http2Response,
+        "a backend behind `http://` must respond in HTTP/1, and this one speaks HTTP/2: use `h2c://`",
     ),
     row(
         Rule::RequestLine,
@@ -290,6 +297,11 @@ const TABLE: &[Row] = &[
         Rule::Expectation,
         Malformed::UnknownExpectation,
         "the only supported expectation is `100-continue`",
+    ),
+    row(
+        Rule::MaxForwards,
+        Malformed::BadMaxForwards,
+        "Max-Forwards must be one number",
     ),
     row(
         Rule::Connection,
