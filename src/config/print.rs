@@ -11,6 +11,7 @@ use crate::health::{Check, Kind};
 use crate::listener::{self, Redirect};
 use crate::net::ProxyVersion;
 use crate::pool::{self, BackendSettings};
+use crate::proxy::HalfClose;
 use crate::retry::{Attempts, Policy};
 use crate::router::Route;
 use crate::telemetry::access_log::{OnFull, Target};
@@ -110,6 +111,13 @@ fn listener(settings: &listener::Settings) -> Item {
                 Some(Redirect::ToTls) => word(true),
                 Some(Redirect::ToPort(port)) => word(port),
             },
+        ),
+        (
+            "client_half_close",
+            word(match settings.half_close {
+                HalfClose::Abort => "abort",
+                HalfClose::Serve => "serve",
+            }),
         ),
     ])
 }

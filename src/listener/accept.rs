@@ -303,6 +303,7 @@ impl Acceptor {
     /// Begins to serve a connection here.
     fn welcome(&self, (stream, mut peer): (Stream, Peer), settings: &Settings, open: Open) {
         let worker = &self.worker;
+        peer.half_close = settings.half_close;
         if let Some(tls) = &settings.tls {
             let host = Host {
                 worker: Rc::clone(worker),
@@ -401,6 +402,7 @@ mod tests {
                 http2: false,
                 tls: None,
                 redirect: None,
+                half_close: crate::proxy::HalfClose::default(),
             }),
         };
         let others_had_a_turn = Cell::new(false);

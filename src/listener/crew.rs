@@ -295,6 +295,7 @@ mod tests {
                 http2: false,
                 tls: None,
                 redirect: None,
+                half_close: crate::proxy::HalfClose::default(),
             }),
             stream: stream.into(),
             open: Open::new(&seat.crew, worker),

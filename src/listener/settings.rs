@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::net::ListenAddress;
+use crate::proxy::HalfClose;
 use crate::tls;
 
 /// One listener.
@@ -18,6 +19,8 @@ pub struct Settings {
     pub tls: Option<Arc<tls::Server>>,
     /// Whether clients are sent to https.
     pub redirect: Option<Redirect>,
+    /// What the end of what a client sends means while it waits.
+    pub half_close: HalfClose,
 }
 
 /// Where clients are sent.

@@ -13,6 +13,8 @@ use crate::net::{Pipe, Stream};
 pub(super) const COPIED: usize = 8 << 10;
 /// What is to be written is kept below this size by writing before more is added.
 const OUTPUT_BOUND: usize = 2 * COPIED;
+/// What every response of HTTP/1 begins with, interim ones included (RFC 9112 §4).
+const BEGINNING: &[u8] = b"HTTP/1.1 ";
 
 /// A connection, or a stream of one that carries many: one message each way is under way.
 #[derive(Debug)]
@@ -24,6 +26,8 @@ pub struct Connection {
     pub input_ended: bool,
     output: Vec<u8>,
     written: usize,
+    /// How many bytes of the message that comes next in the output were written before it stood there.
+    sent_ahead: usize,
     /// Whether it ends behind the message that is being written.
     pub ends_after_message: bool,
     /// Bytes that the kernel took so far.
@@ -57,6 +61,7 @@ impl Connection {
             input_ended: false,
             output: Vec::new(),
             written: 0,
+            sent_ahead: 0,
             ends_after_message: false,
             bytes_out: 0,
         }
@@ -150,20 +155,43 @@ impl Connection {
         }
     }
 
-    /// Ready when the other side, from which nothing more is expected for now, has broken off.
-    pub fn poll_broken_off(&mut self, context: &mut Context<'_>, buffers: &Buffers) -> Poll<io::Error> {
-        if let Wire::Payload(stream) = &mut self.wire {
-            return stream.poll_gone(context);
-        }
-        loop {
-            if self.input_ended || self.input.is_full() && !self.input.is_empty() {
+    /// Ready when a client, from which nothing more is expected for now, has ended what it sends. Early bytes of a next request
+    /// wait in the input, as many as fit; behind more than that the end is not seen.
+    ///
+    /// # Errors
+    /// Its connection broke.
+    pub fn poll_end(&mut self, context: &mut Context<'_>, buffers: &Buffers) -> Poll<io::Result<()>> {
+        while !self.input_ended {
+            if self.input.is_full() && !self.input.is_empty() {
                 return Poll::Pending;
             }
-            match ready!(self.poll_fill(context, buffers, 0)) {
-                Ok(_) => {}
-                Err(error) => return Poll::Ready(error),
-            }
+            ready!(self.poll_fill(context, buffers, 0))?;
         }
+        // Only what is watched tells of a reset later.
+        Poll::Ready(match &self.wire {
+            Wire::Bytes(stream) => stream.watch(),
+            Wire::Payload(_) => Ok(()),
+        })
+    }
+
+    /// Whether the connection is known to be broken. Costs no system call.
+    pub fn is_broken(&self) -> bool {
+        matches!(&self.wire, Wire::Bytes(stream) if stream.is_broken())
+    }
+
+    /// Sends what the next response begins with, whatever it will be. The output is empty.
+    ///
+    /// # Errors
+    /// Those of the socket.
+    pub fn poll_send_ahead(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let count = ready!(self.wire.poll_write(context, &[IoSlice::new(BEGINNING)]))?;
+        if count == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        self.bytes_out += count as u64;
+        self.sent_ahead = count;
+        self.written = count;
+        Poll::Ready(Ok(()))
     }
 
     /// Reads more behind what is unread. `wanted` is how many bytes are expected, as far as known: it chooses the size of
@@ -266,9 +294,9 @@ impl Connection {
 
     /// Drops what has not been written yet. Returns whether the message at its front was not begun.
     pub fn discard_output(&mut self) -> bool {
-        let untouched = self.written == 0;
+        let untouched = self.written == self.sent_ahead;
         self.output.clear();
-        self.written = 0;
+        self.written = self.sent_ahead;
         match &mut self.wire {
             Wire::Bytes(_) => untouched,
             Wire::Payload(stream) => stream.discard_head(),
@@ -387,6 +415,7 @@ impl Connection {
         }
         self.bytes_out += count as u64;
         self.written += from_output;
+        self.sent_ahead = 0;
         if self.written >= self.output.len() {
             self.output.clear();
             self.written = 0;

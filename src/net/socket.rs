@@ -87,6 +87,13 @@ impl Socket {
         watched.is_none_or(|watched| watched.try_io(Interest::READABLE, |_| Ok(())).is_ok())
     }
 
+    /// Whether an error has come, a reset for example, as far as the runtime has been told; nothing that is not watched has
+    /// one. Costs no system call.
+    pub(super) fn is_broken(&self) -> bool {
+        let watched = self.watched.get();
+        watched.is_some_and(|watched| watched.try_io(Interest::ERROR, |_| Ok(())).is_ok())
+    }
+
     /// Lets the runtime watch it from now on.
     ///
     /// # Errors

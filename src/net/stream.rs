@@ -46,6 +46,14 @@ impl Stream {
         }
     }
 
+    /// Whether an error has come, a reset for example, as far as the runtime has been told. Costs no system call.
+    pub fn is_broken(&self) -> bool {
+        match self {
+            Self::Plain(socket) => socket.is_broken(),
+            Self::Tls(tls) => tls.socket().is_broken(),
+        }
+    }
+
     /// Lets the runtime watch it from now on: [`Self::poll_readable`] means it then.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use super::departure::Phase;
 use super::fields::{self, AnswerContext};
 use super::waits::Wait;
 use super::{After, Exchange, Failure, grpc, tunnel};
@@ -54,6 +55,13 @@ impl<'a> Exchange<'a> {
         if is_larger(backend.head.body, self.snapshot.limits.body) {
             self.explain_length(backend.head.body);
             return Err(Failure::AnswerTooLarge);
+        }
+        if !is_whole(&backend) {
+            let look =
+                |context: &mut Context<'_>| Poll::Ready(self.has_client_left(context, Phase::Beginning));
+            if std::future::poll_fn(look).await {
+                return Err(self.client_gone());
+            }
         }
         let framing = framing_for(backend.head.body, self.head.version);
         let keep_alive = self.head.keep_alive
@@ -198,7 +206,7 @@ impl Answer<'_> {
             }
             Poll::Pending => {}
         }
-        if exchange.has_client_left(context) {
+        if exchange.has_client_left(context, Phase::Responding) {
             return Poll::Ready(Err(exchange.client_gone()));
         }
         if !exchange.body.is_sent && !self.sending_failed {
@@ -245,6 +253,18 @@ fn failure_of(error: &TransferError) -> Failure {
         TransferError::Sink(_) => Failure::ClientGone,
         TransferError::TooLarge => Failure::AnswerTooLarge,
         TransferError::Source(_) | TransferError::Body(_) => Failure::AnswerCut,
+    }
+}
+
+/// Whether all of a response has come, as far as its head tells, so that it is written in one go.
+fn is_whole(backend: &BackendConnection) -> bool {
+    let received = backend.connection.input.unread();
+    let body = received.get(backend.answer_end..).unwrap_or_default();
+    match backend.head.body {
+        BodyLength::None => true,
+        BodyLength::Exact(length) => length <= body.len() as u64,
+        BodyLength::Chunked => body.ends_with(b"0\r\n\r\n"),
+        BodyLength::UntilClose => false,
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use super::departure::Phase;
 use super::fields::{self, AnswerContext};
 use super::waits::Wait;
 use super::{Exchange, Failure};
@@ -209,7 +210,7 @@ impl Attempt<'_> {
         {
             return Poll::Ready(Err(Failure::ClientGone));
         }
-        if exchange.has_client_left(context) {
+        if exchange.has_client_left(context, Phase::Waiting) {
             return Poll::Ready(Err(exchange.client_gone()));
         }
         let wait = self.wait(exchange);
@@ -237,6 +238,9 @@ impl Attempt<'_> {
         match exchange.poll_body(&mut self.backend, context) {
             Poll::Ready(Ok(())) => {
                 exchange.body.is_sent = true;
+                exchange
+                    .departure
+                    .request_sent(exchange.client.worker.wheel.now());
                 self.backend.connection.rest(&exchange.client.worker.buffers);
             }
             Poll::Ready(Err(None)) => self.sending_failed = true,
@@ -395,11 +399,11 @@ impl Exchange<'_> {
             .map_err(|error| self.blame_client(&error))
     }
 
-    /// Whether the client broke off while nothing is read from it: its request is read, or the backend does not take more.
-    /// Of a byte stream only what is read tells that.
-    pub(super) fn has_client_left(&mut self, context: &mut Context<'_>) -> bool {
+    /// Whether the client left while nothing is read from it: its request is read, or the backend does not take more. Of a
+    /// byte stream only what is read tells that.
+    pub(super) fn has_client_left(&mut self, context: &mut Context<'_>, phase: Phase) -> bool {
         let is_told = self.body.transfer.is_read() || self.client.connection.is_stream();
-        is_told && self.client.poll_gone(context).is_ready()
+        is_told && self.departure.poll(self.client, context, phase).is_ready()
     }
 
     /// Passes a 1xx on, unless the client is too old for it or was told to continue before (RFC 9110 §15.2).

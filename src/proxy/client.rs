@@ -1,12 +1,11 @@
 //! A client's connection as the request path sees it.
 
 use std::cell::OnceCell;
-use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
 
+use super::departure::HalfClose;
 use super::pinned::Pinned;
 use super::terms::Terms;
 use super::worker::Worker;
@@ -51,6 +50,8 @@ pub struct Peer {
     pub certificate: Option<Certificate>,
     /// What its listener asks of its requests.
     pub terms: Terms,
+    /// What its listener takes the end of what it sends for.
+    pub half_close: HalfClose,
 }
 
 /// A verified certificate of a client.
@@ -80,12 +81,16 @@ impl Peer {
             is_secure: false,
             certificate: None,
             terms: Terms::None,
+            half_close: HalfClose::default(),
         }
     }
 
     /// Where it is, if [`Self::new`] makes the same of that.
     pub fn only_address(&self) -> Option<ClientAddress> {
-        let is_plain = !self.is_secure && !self.is_introduced && matches!(self.terms, Terms::None);
+        let is_plain = !self.is_secure
+            && !self.is_introduced
+            && matches!(self.terms, Terms::None)
+            && self.half_close == HalfClose::default();
         is_plain.then_some(self.address)
     }
 
@@ -138,16 +143,5 @@ impl Client {
     pub(super) fn destination(&self) -> Option<SocketAddr> {
         let peer = &self.peer.destination;
         *peer.get_or_init(|| self.connection.local_address())
-    }
-
-    /// Watches a client that has nothing to send for now, but not within the first tick of a connection that nobody had to
-    /// wait for yet: its request is likely to be answered by then. Ready with an error when its connection broke. The end of
-    /// what it sends is no such thing (RFC 9112 §9.6: it may still read), and early bytes of a next request wait in the
-    /// input, as many as fit.
-    pub fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
-        if !self.connection.is_watched() {
-            ready!(self.alarm.poll_tick(context));
-        }
-        self.connection.poll_broken_off(context, &self.worker.buffers)
     }
 }

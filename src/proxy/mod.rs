@@ -5,6 +5,7 @@ mod answer;
 mod attempt;
 mod client;
 mod connect;
+mod departure;
 mod detail;
 mod error;
 mod fields;
@@ -25,6 +26,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 pub use client::{Certificate, Client, Peer};
+pub use departure::HalfClose;
 pub use error::Failure;
 pub use fields::write_request;
 pub use forwarded::{Identity, TrustedProxies};
@@ -45,6 +47,7 @@ use crate::pool::{BackendConnection, Member, Membership, Pool, Wish};
 use crate::retry::{self, Cause};
 use answer::Forwarded;
 use attempt::{AttemptError, InFlight};
+use departure::Departure;
 use max_forwards::MaxForwards;
 use record::Record;
 use terms::Verdict;
@@ -82,6 +85,7 @@ struct Exchange<'a> {
     /// Since when nothing but the answer of this attempt is missing.
     waiting_since: Option<Instant>,
     in_flight: Option<InFlight<'a>>,
+    departure: Departure,
     /// Whether its line was written.
     is_logged: bool,
 }
@@ -200,6 +204,7 @@ impl<'a> Exchange<'a> {
             waited: Duration::ZERO,
             waiting_since: None,
             in_flight: None,
+            departure: Departure::default(),
             is_logged: false,
             client,
             head,

@@ -61,6 +61,7 @@ mod tests {
             http2: true,
             tls: text.ends_with('s').then(|| Arc::clone(&tls)),
             redirect: (!text.ends_with('s')).then_some(redirect),
+            half_close: crate::proxy::HalfClose::default(),
         };
         let listeners: Vec<_> = addresses.iter().map(settings).collect();
         let addresses: Vec<_> = listeners

@@ -23,6 +23,7 @@ mod http2;
 mod identity;
 mod idle;
 mod interim;
+mod leaving;
 mod limits;
 mod names;
 mod overload;

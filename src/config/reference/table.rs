@@ -125,6 +125,12 @@ pub(in crate::config) const LISTENER: Section = Section {
             "Whether requests are answered with a redirect (308) to the same place by https. The port is the one that is written; `true` is 443 where a listener with TLS has it or there is none, else that of the first listener with TLS of the same address or of all. What a trusted proxy received by https and what is below `/.well-known/acme-challenge/` is served.",
         )
         .default("false"),
+        Key::new(
+            "client_half_close",
+            Kind::Choice(&["abort", "serve"]),
+            "What it means when an HTTP/1 client closes its sending side while it waits for its response or receives it. `abort`: it has left, so its request is given up at the backend and logged with status 499. `serve`: it still gets its response. A client that closes its sending side together with its request or directly behind it, as `printf … | nc -N` does, is always served.",
+        )
+        .default("abort"),
     ],
 };
 

@@ -14,7 +14,7 @@ use crate::config::source::{Finding, Origin, Place};
 use crate::config::tree::{Node, Value};
 use crate::listener::{self, Redirect};
 use crate::net::ListenAddress;
-use crate::proxy::TrustedProxies;
+use crate::proxy::{HalfClose, TrustedProxies};
 
 /// Most listeners. Each of them is compared with each other one.
 const MOST_LISTENERS: usize = 256;
@@ -33,6 +33,7 @@ pub(super) fn read(
         http2: true,
         tls: None,
         redirect: None,
+        half_close: HalfClose::default(),
     };
     let mut all: Vec<_> = short(root)
         .into_iter()
@@ -91,6 +92,10 @@ fn long<'a>(root: &Reader<'a>, trusted: &TrustedProxies) -> Vec<(Listening<'a>, 
         let http2 = reader.flag("http2", None);
         let tls = tls::listener(&reader, http2).map(Arc::new);
         let redirect = redirect(&reader);
+        let half_close = match reader.choice("client_half_close", None) {
+            "serve" => HalfClose::Serve,
+            _ => HalfClose::Abort,
+        };
         let proxy_protocol = reader.flag("proxy_protocol", None);
         let listening = listening?;
         if proxy_protocol {
@@ -102,6 +107,7 @@ fn long<'a>(root: &Reader<'a>, trusted: &TrustedProxies) -> Vec<(Listening<'a>, 
             http2,
             tls,
             redirect,
+            half_close,
         };
         Some((listening, settings))
     };

@@ -7,7 +7,7 @@ use super::{bad, good, read, with};
 use crate::config::{Config, Workers, print};
 use crate::health::{Kind, StatusRange};
 use crate::net::{ListenAddress, ProxyVersion};
-use crate::proxy::TrustedProxies;
+use crate::proxy::{HalfClose, TrustedProxies};
 use crate::retry::{Attempts, Cause};
 use crate::telemetry::access_log::{OnFull, Target};
 
@@ -21,6 +21,7 @@ listeners:
   - address: "[::1]:8081"
     redirect_to_https: true
     proxy_protocol: true
+    client_half_close: serve
   - { address: "unix:run/e.sock", proxy_protocol: true }
 workers: 3
 admin: { address: 0.0.0.0:9900, token: "${TOKEN}" }
@@ -235,6 +236,17 @@ fn socket_files_and_proxy_headers_stand_where_they_were_written() {
 }
 
 #[test]
+fn clients_that_close_their_side_are_given_up_unless_their_listener_serves_them() {
+    let half_close = |config: Config| -> Vec<HalfClose> {
+        let listeners = config.listeners.iter();
+        listeners.map(|listener| listener.half_close).collect()
+    };
+    let (abort, serve) = (HalfClose::Abort, HalfClose::Serve);
+    assert_eq!(half_close(good(EVERYTHING)), [abort, abort, serve, abort]);
+    bad("listeners: [{ address: ':1', client_half_close: true }]\nbackends: [http://a:1]\n");
+}
+
+#[test]
 fn pool_overrides_single_keys_of_the_top_level() {
     let config = good(EVERYTHING);
     let api = &config.pools[1];
@@ -330,6 +342,7 @@ listeners:
     http2: true
     proxy_protocol: false
     redirect_to_https: false
+    client_half_close: abort
 workers: auto
 admin:
   address: \"127.0.0.1:9900\"

@@ -152,6 +152,14 @@ impl Client {
         self
     }
 
+    /// Sends bytes, and the end of all that it sends in the same packet.
+    pub(crate) fn send_and_finish(&mut self, bytes: &str) -> &mut Self {
+        let held_back = i32::from_ne_bytes(rustix::net::SendFlags::MORE.bits().to_ne_bytes());
+        let sent = SockRef::from(&self.stream).send_with_flags(bytes.as_bytes(), held_back);
+        assert_eq!(sent.expect("the balancer takes the bytes"), bytes.len());
+        self.finish_sending()
+    }
+
     /// Leaves with a reset.
     pub(crate) fn reset(self) {
         SockRef::from(&self.stream)

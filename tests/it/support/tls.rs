@@ -122,6 +122,19 @@ impl Connected {
         })
     }
 
+    /// Sends a request as it stands.
+    pub(crate) fn send(&mut self, request: &str) {
+        self.0.write_all(request.as_bytes()).unwrap();
+        self.0.flush().unwrap();
+    }
+
+    /// Says that nothing more will be sent, in TLS and below it.
+    pub(crate) fn announce_end(&mut self) {
+        self.0.conn.send_close_notify();
+        self.0.flush().unwrap();
+        self.0.sock.shutdown(std::net::Shutdown::Write).unwrap();
+    }
+
     /// Sends a request as it stands, and reads up to the end of the connection, which TLS has to announce.
     pub(crate) fn read_to_end(&mut self, request: &str) -> io::Result<String> {
         let mut text = String::new();
