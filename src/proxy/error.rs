@@ -36,6 +36,9 @@ pub enum Failure {
     /// It still ran when the process had waited long enough for its end.
     #[error("the balancer stopped")]
     Stopped,
+    /// It has passed through this process before: a backend leads back to a listener.
+    #[error("the request has passed through this balancer before")]
+    LoopDetected,
     /// No route leads anywhere for this host and path.
     #[error("no route matches")]
     NoRoute,
@@ -110,6 +113,10 @@ impl Failure {
             "stopped",
             "it still ran when `timeouts.drain` was over, or at a second signal; the status is 503 where no answer had begun, though nobody got one",
         ),
+        (
+            "loop_detected",
+            "the request had passed through this process before, as its `Via` says: a backend leads back to one of our own listeners (status 508)",
+        ),
         ("no_route", "no route matches host and path"),
         ("no_backend", "no backend of the pool was eligible"),
         ("connect_failed", "no connection to a backend came about"),
@@ -163,6 +170,7 @@ impl Failure {
             Self::TunnelIdle => "tunnel_idle",
             Self::Misdirected => "misdirected",
             Self::Stopped => "stopped",
+            Self::LoopDetected => "loop_detected",
             Self::NoRoute => "no_route",
             Self::NoBackend => "no_backend",
             Self::ConnectFailed => "connect_failed",
@@ -185,6 +193,7 @@ impl Failure {
             Self::BodyTooLarge => 413,
             Self::ClientGone | Self::ClientStalled => 499,
             Self::Misdirected => 421,
+            Self::LoopDetected => 508,
             Self::NoRoute => 404,
             Self::Stopped | Self::NoBackend | Self::ConnectFailed => 503,
             Self::BackendTimeout | Self::DeadlineExceeded | Self::AnswerStalled | Self::TunnelIdle => 504,

@@ -1,9 +1,9 @@
 //! Writes the heads that leave us, from what was parsed: one `Host` and one framing field of our own making, hop-by-hop
 //! fields removed, identity replaced. No byte that was not understood gets through here.
 
-use super::Peer;
 use super::forwarded::Identity;
 use super::max_forwards::MaxForwards;
+use super::{Peer, via};
 use crate::backend::{Address, Scheme};
 use crate::head::{BodyLength, Field, FieldName, Method, RequestHead, ResponseHead, Version, list};
 use crate::http1::reason_phrase;
@@ -354,11 +354,11 @@ fn write_identity(head: &RequestHead, identity: &Identity, peer: &Peer, out: &mu
     }
     out.extend_from_slice(b"\r\nX-Request-Id: ");
     out.extend_from_slice(identity.request_id(head));
-    out.extend_from_slice(match head.version {
-        Version::Http10 => b"\r\nVia: 1.0 evenkeel\r\n",
-        Version::Http11 => b"\r\nVia: 1.1 evenkeel\r\n",
-        Version::Http2 => b"\r\nVia: 2.0 evenkeel\r\n",
-    });
+    out.extend_from_slice(b"\r\n");
+    if !identity.is_trusted {
+        via::of_instances(head).for_each(|element| write_field(b"Via", element, out));
+    }
+    out.extend_from_slice(via::line(head.version));
 }
 
 /// The line with the chain that a trusted proxy sent, if it did, for a client who has no IP address to add to it.

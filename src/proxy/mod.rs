@@ -19,6 +19,7 @@ mod settings;
 mod snapshot;
 mod terms;
 mod tunnel;
+mod via;
 mod waits;
 mod worker;
 
@@ -142,6 +143,7 @@ pub async fn serve_request(client: &mut Client, incoming: &Incoming, started: In
         Verdict::Serve if max_forwards == MaxForwards::Reached => exchange.answer_as_last().await,
         Verdict::Serve => {
             let result = match found.and_then(|found| Some((found.route, local.pool(found.pool)?))) {
+                _ if via::is_loop(head) => Err(Failure::LoopDetected),
                 _ if answer::is_larger(head.body, snapshot.limits.body) => Err(Failure::BodyTooLarge),
                 _ if max_forwards == MaxForwards::Invalid => {
                     Err(Failure::Malformed(Malformed::BadMaxForwards))

@@ -25,6 +25,7 @@ mod idle;
 mod interim;
 mod leaving;
 mod limits;
+mod loops;
 mod names;
 mod overload;
 mod pinning;

@@ -39,7 +39,7 @@ pub(super) fn config(cx: &Context<'_>, root: Option<&Node>) -> Option<Config> {
     };
     let trusted_proxies = trusted_proxies(&root);
     let (listeners, admin) = listeners::read(&root, &trusted_proxies);
-    let pools = pools::read(&root);
+    let pools = pools::read(&root, &listeners);
     let routes = routes::read(&root, &pools);
     Some(Config {
         listeners,

@@ -1,6 +1,7 @@
 //! `backends` and `pools`.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,7 +14,8 @@ use crate::config::reference::{BACKEND, POOL, strategy_names};
 use crate::config::source::{Finding, Origin, Place};
 use crate::config::tree::{Entry, Node, Value};
 use crate::config::{hints, suggest, vocabulary};
-use crate::net::ProxyVersion;
+use crate::listener;
+use crate::net::{ListenAddress, ProxyVersion};
 use crate::pool::{BackendSettings, Settings};
 use crate::strategy;
 
@@ -38,11 +40,12 @@ pub(super) struct Pool {
 }
 
 /// Reads the short pool and the long ones.
-pub(super) fn read(root: &Reader<'_>) -> Vec<Pool> {
+pub(super) fn read(root: &Reader<'_>, listeners: &[listener::Settings]) -> Vec<Pool> {
     let rules = Rules::top_level(root);
     let base = Base {
         strategy: strategy(root, None),
         rules,
+        listeners,
     };
     let mut pools: Vec<Pool> = short(root, &base).into_iter().collect();
     let entries = match root.node("pools").map(|node| (node, &node.value)) {
@@ -73,14 +76,21 @@ pub(super) fn read(root: &Reader<'_>) -> Vec<Pool> {
 }
 
 /// What pools have when they say nothing.
-struct Base {
+struct Base<'a> {
     strategy: Option<&'static strategy::Entry>,
     rules: Rules,
+    /// The listeners of the same process: a backend had better be none of them.
+    listeners: &'a [listener::Settings],
 }
 
-fn short(root: &Reader<'_>, base: &Base) -> Option<Pool> {
+fn short(root: &Reader<'_>, base: &Base<'_>) -> Option<Pool> {
     let place = root.key_place("backends")?;
-    let settings = settings(DEFAULT_POOL, base.strategy?, base.rules.clone(), backends(root));
+    let settings = settings(
+        DEFAULT_POOL,
+        base.strategy?,
+        base.rules.clone(),
+        backends(root, base.listeners),
+    );
     let settings = with_beginning(settings, &Reader::absent(root.cx, &POOL));
     Some(Pool {
         settings,
@@ -89,7 +99,7 @@ fn short(root: &Reader<'_>, base: &Base) -> Option<Pool> {
     })
 }
 
-fn long(root: &Reader<'_>, entry: &Entry, base: &Base) -> Option<Pool> {
+fn long(root: &Reader<'_>, entry: &Entry, base: &Base<'_>) -> Option<Pool> {
     check_name(root, entry);
     let node = &entry.value;
     if matches!(node.value, Value::Empty) {
@@ -106,7 +116,10 @@ fn long(root: &Reader<'_>, entry: &Entry, base: &Base) -> Option<Pool> {
     let strategy = strategy(&pool, base.strategy)?;
     let rules = Rules::of_pool(&pool, &base.rules);
     Some(Pool {
-        settings: with_beginning(settings(&entry.key, strategy, rules, backends(&pool)), &pool),
+        settings: with_beginning(
+            settings(&entry.key, strategy, rules, backends(&pool, base.listeners)),
+            &pool,
+        ),
         place: entry.key_place,
         is_short: false,
     })
@@ -179,7 +192,7 @@ fn strategy(reader: &Reader<'_>, base: Option<&'static strategy::Entry>) -> Opti
     found.or(fallback)
 }
 
-fn backends(reader: &Reader<'_>) -> Vec<BackendSettings> {
+fn backends(reader: &Reader<'_>, listeners: &[listener::Settings]) -> Vec<BackendSettings> {
     let Some(items) = reader.one_or_more("backends") else {
         return Vec::new();
     };
@@ -206,6 +219,7 @@ fn backends(reader: &Reader<'_>) -> Vec<BackendSettings> {
             let note = "to give it more requests, use `weight`";
             reader.cx.report(Finding::error(url.place, message).note(note));
         }
+        check_loop(reader.cx, (&backend.address, url), listeners);
         backends.push(backend);
     }
     if !backends.is_empty() && backends.iter().all(|backend| backend.weight == 0) {
@@ -213,6 +227,43 @@ fn backends(reader: &Reader<'_>) -> Vec<BackendSettings> {
         reader.cx.report(Finding::warning(place, message));
     }
     backends
+}
+
+/// Warns of a backend that is a listener of this process, as far as the addresses show.
+fn check_loop(cx: &Context<'_>, (backend, url): (&Address, Written<'_>), listeners: &[listener::Settings]) {
+    let mut listeners = listeners.iter().map(|listener| &listener.address);
+    if let Some(listener) = listeners.find(|listener| leads_to(backend, listener)) {
+        let message = format!("this backend is our own listener {listener}: requests may come back for ever");
+        let note = "one that comes back is answered with 508, `loop_detected`; write the address of the server itself";
+        cx.report(Finding::warning(url.place, message).note(note));
+    }
+}
+
+/// Whether a connection to a backend arrives at a listener of this machine. Other addresses of the machine are not looked up.
+fn leads_to(backend: &Address, listener: &ListenAddress) -> bool {
+    let listener = match (listener, &backend.file) {
+        (ListenAddress::Unix(path), file) => return file.as_ref() == Some(path),
+        (ListenAddress::Ip(_), Some(_)) => return false,
+        (ListenAddress::Ip(address), None) => *address,
+    };
+    if backend.port != listener.port() {
+        return false;
+    }
+    let own = listener.ip();
+    // `localhost` is whatever address of the loopback interface somebody listens at; connecting to `0.0.0.0` leads there too.
+    let is_name = backend.host == "localhost" || backend.host.ends_with(".localhost");
+    if is_name {
+        return own.is_unspecified() || own.is_loopback();
+    }
+    let Ok(ip) = backend.host.parse::<IpAddr>() else {
+        return false;
+    };
+    let ip = ip.to_canonical();
+    let is_this_machine = ip.is_loopback() || ip.is_unspecified();
+    ip == own.to_canonical()
+        || ip.is_ipv4() == own.is_ipv4()
+            && is_this_machine
+            && (own.is_unspecified() || ip.is_unspecified() && own.is_loopback())
 }
 
 fn backend<'a>(cx: &Context<'_>, item: &'a Node) -> Option<(BackendSettings, Written<'a>)> {

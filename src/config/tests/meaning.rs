@@ -247,6 +247,47 @@ fn clients_that_close_their_side_are_given_up_unless_their_listener_serves_them(
 }
 
 #[test]
+fn a_backend_that_is_a_listener_is_warned_of() {
+    let warned = |listen: &str, backend: &str| {
+        let text = format!("listen: '{listen}'\nadmin: off\nbackends: ['{backend}']\n");
+        let loaded = read(&text).expect("a config");
+        let warnings = loaded.warnings.iter().map(|warning| warning.message.clone());
+        warnings
+            .filter(|message| message.contains("our own listener"))
+            .count()
+            == 1
+    };
+    for (listen, backend) in [
+        (":80", "http://127.0.0.1"),
+        (":8080", "http://127.0.0.1:8080"),
+        (":8080", "http://127.9.9.9:8080"),
+        (":8080", "http://localhost:8080"),
+        (":8080", "http://0.0.0.0:8080"),
+        ("127.0.0.1:8080", "h2c://localhost:8080"),
+        ("127.0.0.1:8080", "http://0.0.0.0:8080"),
+        ("127.0.0.1:443", "https://127.0.0.1"),
+        ("10.0.0.1:8080", "http://10.0.0.1:8080"),
+        ("[::]:8080", "http://[::1]:8080"),
+        ("[::1]:8080", "http://localhost:8080"),
+        ("unix:/run/e.sock", "unix:/run/e.sock"),
+    ] {
+        assert!(warned(listen, backend), "{listen} {backend}");
+    }
+    for (listen, backend) in [
+        (":8080", "http://127.0.0.1:8081"),
+        (":8080", "http://10.0.0.1:8080"),
+        (":8080", "http://[::1]:8080"),
+        ("10.0.0.1:8080", "http://127.0.0.1:8080"),
+        ("10.0.0.1:8080", "http://localhost:8080"),
+        (":8080", "http://app.test:8080"),
+        ("unix:/run/e.sock", "unix:/run/app.sock"),
+        ("unix:/run/e.sock", "http://localhost:80"),
+    ] {
+        assert!(!warned(listen, backend), "{listen} {backend}");
+    }
+}
+
+#[test]
 fn pool_overrides_single_keys_of_the_top_level() {
     let config = good(EVERYTHING);
     let api = &config.pools[1];

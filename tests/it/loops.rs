@@ -1,0 +1,111 @@
+//! Backends that lead back to where their requests come from.
+
+use crate::support::http2::Http2;
+use crate::support::{Backend, Bare, Proxy};
+
+/// The limit is for when a loop is not noticed.
+const CONFIG: &str = "workers: 1\nhealth_check: { kind: none }\nlimits: { connections: 100 }";
+
+/// A balancer whose only backend is its own listener, spoken to by this scheme.
+fn before_itself(scheme: &str) -> Proxy {
+    let proxy = Proxy::before(&[])
+        .backend("http://127.0.0.1:1")
+        .config(CONFIG)
+        .start();
+    lead(&proxy, &format!("{scheme}://{}", proxy.address()));
+    proxy
+}
+
+/// Gives a balancer another backend.
+fn lead(proxy: &Proxy, url: &str) {
+    let mark = proxy.mark();
+    proxy.write_config(&Proxy::before(&[]).backend(url).config(CONFIG).text());
+    proxy.signal(rustix::process::Signal::HUP);
+    proxy.wait_for_message(mark, "reloaded");
+}
+
+#[test]
+fn a_request_that_comes_back_is_answered_once() {
+    for scheme in ["http", "h2c"] {
+        let proxy = before_itself(scheme);
+        assert_eq!(proxy.get("/x").status(), 508, "{scheme}");
+        assert_eq!(
+            Http2::connect(proxy.address()).get("/y").head.status(),
+            508,
+            "{scheme}"
+        );
+        proxy.wait_for_count(2, |line| line["error"] == "loop_detected");
+        let lines = proxy.access_lines(4);
+        assert_eq!(lines.len(), 4, "there and back: {lines:?}");
+        let refused = lines.iter().find(|line| line["error"] == "loop_detected");
+        assert_eq!(
+            refused.map(|line| &line["attempts"]),
+            Some(&0.into()),
+            "{lines:?}"
+        );
+    }
+}
+
+#[test]
+fn a_request_that_goes_round_two_balancers_is_answered_once() {
+    let first = before_itself("http");
+    let second = Proxy::before(&[])
+        .backend(&format!("http://{}", first.address()))
+        .config(CONFIG)
+        .start();
+    lead(&first, &format!("http://{}", second.address()));
+    assert_eq!(first.get("/x").status(), 508);
+    first.wait_for_count(2, |line| line["path"] == "/x");
+    second.wait_for_count(1, |line| line["path"] == "/x");
+    assert_eq!(first.count_so_far(|line| line["error"] == "loop_detected"), 1);
+}
+
+#[test]
+fn a_chain_of_balancers_serves() {
+    let backend = Backend::saying("hello");
+    let last = Proxy::before(&[&backend]).config(CONFIG).start();
+    let middle = Proxy::before(&[])
+        .backend(&format!("h2c://{}", last.address()))
+        .config(CONFIG)
+        .start();
+    let first = Proxy::before(&[])
+        .backend(&format!("http://{}", middle.address()))
+        .config(CONFIG)
+        .start();
+    assert_eq!(first.get("/x").text(), "hello");
+    let request = backend.wait_for_request(|request| request.start() == "GET /x");
+    let via = request.head.lines().filter_map(|line| line.split_once(": "));
+    let via: Vec<&str> = via
+        .filter(|(name, _)| name.eq_ignore_ascii_case("via"))
+        .map(|(_, value)| value)
+        .collect();
+    let [one, two, three] = via.as_slice() else {
+        panic!("{via:?}")
+    };
+    for (value, version) in [(one, "1.1"), (two, "1.1"), (three, "2.0")] {
+        assert!(value.starts_with(&format!("{version} evenkeel-")), "{via:?}");
+    }
+    assert!(one != two && two[4..] != three[4..], "{via:?}");
+}
+
+#[test]
+fn an_instance_has_one_name_for_all_workers() {
+    let backend = Bare::start();
+    let proxy = Proxy::before(&[])
+        .backend(&backend.url())
+        .config("workers: 2\nhealth_check: { kind: none }")
+        .start();
+    let mut names = Vec::new();
+    for _ in 0..4 {
+        let mut client = proxy.client();
+        client.send("GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+        let mut held = backend.accept();
+        let head = held.head();
+        let via = head.lines().find_map(|line| line.strip_prefix("Via: "));
+        names.push(via.expect("a Via").to_owned());
+        drop(held);
+        client.read_to_end();
+    }
+    names.dedup();
+    assert_eq!(names.len(), 1, "{names:?}");
+}
