@@ -4,7 +4,7 @@ use super::{Field, FieldName};
 
 /// The elements of a list, white space around each taken off, empty ones left out (RFC 9110 §5.6.1.2). Commas inside
 /// quoted strings split too: the lists that we read consist of tokens.
-pub fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub fn elements(value: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
     value
         .split(|byte| *byte == b',')
         .map(trim)

@@ -320,11 +320,8 @@ fn write_identity(head: &RequestHead, identity: &Identity, peer: &Peer, out: &mu
     if !ip.is_empty() {
         out.extend_from_slice(b"X-Forwarded-For: ");
         if identity.is_trusted {
-            for line in head
-                .values(FieldName::XForwardedFor)
-                .filter(|line| !line.is_empty())
-            {
-                out.extend_from_slice(line);
+            for hop in hops(head) {
+                out.extend_from_slice(hop);
                 out.extend_from_slice(b", ");
             }
         }
@@ -364,18 +361,22 @@ fn write_identity(head: &RequestHead, identity: &Identity, peer: &Peer, out: &mu
 /// The line with the chain that a trusted proxy sent, if it did, for a client who has no IP address to add to it.
 #[cold]
 fn write_chain_alone(head: &RequestHead, identity: &Identity, out: &mut Vec<u8>) {
-    let lines = head.values(FieldName::XForwardedFor);
-    let mut lines = lines.filter(|line| identity.is_trusted && !line.is_empty());
-    let Some(first) = lines.next() else {
+    let mut hops = hops(head).filter(|_| identity.is_trusted);
+    let Some(first) = hops.next() else {
         return;
     };
     out.extend_from_slice(b"X-Forwarded-For: ");
     out.extend_from_slice(first);
-    for line in lines {
+    for hop in hops {
         out.extend_from_slice(b", ");
-        out.extend_from_slice(line);
+        out.extend_from_slice(hop);
     }
     out.extend_from_slice(b"\r\n");
+}
+
+/// The elements of the chain over all lines, without empty ones.
+fn hops(head: &RequestHead) -> impl Iterator<Item = &[u8]> {
+    head.values(FieldName::XForwardedFor).flat_map(list::elements)
 }
 
 #[cfg(test)]

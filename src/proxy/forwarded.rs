@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::IpNet;
 
 use super::Peer;
-use crate::head::{FieldName, RequestHead};
+use crate::head::{FieldName, RequestHead, list};
 use crate::net::ClientAddress;
 
 /// Length of a request id that we make: 128 bits in hex.
@@ -44,6 +44,8 @@ pub struct Identity {
     pub(super) is_trusted: bool,
     /// The client, when a trusted proxy named one.
     pub(super) named: Option<IpAddr>,
+    /// How many proxies stand behind that name in `X-Forwarded-For`.
+    proxies_behind: usize,
     id: [u8; ID_LENGTH],
 }
 
@@ -51,14 +53,14 @@ impl Identity {
     /// Finds out who sent `head`; `random` makes the request id.
     pub fn new(peer: &Peer, trusted: &TrustedProxies, head: &RequestHead, random: [u64; 2]) -> Self {
         let is_trusted = peer.may_be_trusted && trusted.contains(peer.address);
-        let named = if is_trusted {
-            named_client(trusted, head)
-        } else {
-            None
+        let (named, proxies_behind) = match is_trusted.then(|| named_client(trusted, head)).flatten() {
+            Some((address, behind)) => (Some(address), behind),
+            None => (None, 0),
         };
         Self {
             is_trusted,
             named,
+            proxies_behind,
             id: hex(random),
         }
     }
@@ -71,6 +73,19 @@ impl Identity {
             *place = *digit;
         }
         key
+    }
+
+    /// The scheme that the client used, as a trusted proxy says. Where each proxy has added an element to both lists, it is
+    /// the one that stands where the client stands in `X-Forwarded-For`; else it is the first.
+    pub(super) fn scheme<'a>(&self, head: &'a RequestHead) -> Option<&'a [u8]> {
+        let elements = |id| head.values(id).flat_map(list::elements);
+        let mut schemes = elements(FieldName::XForwardedProto).filter(|_| self.is_trusted);
+        let hops = elements(FieldName::XForwardedFor).count();
+        let is_of_each_hop = hops == elements(FieldName::XForwardedProto).count();
+        match (self.named, is_of_each_hop) {
+            (Some(_), true) => schemes.nth(hops.saturating_sub(1 + self.proxies_behind)),
+            _ => schemes.next(),
+        }
     }
 
     /// The request id: of a trusted proxy, else our own.
@@ -86,17 +101,18 @@ impl Identity {
     }
 }
 
-/// The rightmost address in all lines of `X-Forwarded-For` that is no trusted proxy. One that cannot be read ends the
-/// search: what stands left of it was not vouched for.
-fn named_client(trusted: &TrustedProxies, head: &RequestHead) -> Option<IpAddr> {
+/// The rightmost address in all lines of `X-Forwarded-For` that is no trusted proxy, and how many stand behind it. One that
+/// cannot be read ends the search: what stands left of it was not vouched for. Empty elements are none (RFC 9110 §5.6.1.2).
+fn named_client(trusted: &TrustedProxies, head: &RequestHead) -> Option<(IpAddr, usize)> {
     let mut named = None;
+    let mut behind = 0..;
     let mut lines: Vec<&[u8]> = head.values(FieldName::XForwardedFor).collect();
     while let Some(line) = lines.pop() {
-        for item in line.rsplit(|&byte| byte == b',') {
-            let Some(address) = read_address(item.trim_ascii()) else {
+        for item in list::elements(line).rev() {
+            let Some(address) = read_address(item) else {
                 return named;
             };
-            named = Some(address);
+            named = Some(address).zip(behind.next());
             if !trusted.contains_ip(address) {
                 return named;
             }
@@ -192,6 +208,10 @@ mod tests {
             Some("10.2.2.2"),
             "all trusted: the first"
         );
+        for line in ["1.2.3.4,", ",1.2.3.4", "1.2.3.4, ,\t,10.1.1.1,", ",1.2.3.4 , "] {
+            assert_eq!(named(&[line]).as_deref(), Some("1.2.3.4"), "{line}");
+        }
+        assert_eq!(named(&["1.2.3.4", "", ","]).as_deref(), Some("1.2.3.4"));
         assert_eq!(named(&["[2001:db8::1]:443"]).as_deref(), Some("2001:db8::1"));
         assert_eq!(
             named(&["1.1.1.1, nonsense, 10.1.1.1"]).as_deref(),

@@ -5,12 +5,15 @@ use std::sync::Arc;
 
 use super::Failure;
 use super::forwarded::Identity;
-use crate::head::{FieldName, RequestHead};
+use crate::head::RequestHead;
 use crate::http1::Malformed;
 use crate::tls;
 
 /// Requests of the ACME protocol (RFC 8555 §8.3) are not redirected: who answers them may have no certificate yet.
 const CHALLENGES: &[u8] = b"/.well-known/acme-challenge/";
+
+/// The schemes under which TLS is spoken, as proxies name them: a WebSocket may have one of its own.
+const SECURE: [&[u8]; 2] = [b"https", b"wss"];
 
 /// What the listener asks.
 #[derive(Debug, Default)]
@@ -93,12 +96,8 @@ impl Shown {
 /// Whether a request is served although it did not come by https: a trusted proxy says that it did so far, and would send it
 /// here for ever; or it proves to an authority that this host is ours.
 fn is_exempt(head: &RequestHead, identity: &Identity) -> bool {
-    let mut schemes = head.values(FieldName::XForwardedProto);
-    identity.is_trusted
-        && schemes
-            .next()
-            .is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"https"))
-        || head.text(head.path).starts_with(CHALLENGES)
+    let is_secure = |scheme: &[u8]| SECURE.iter().any(|word| scheme.eq_ignore_ascii_case(word));
+    identity.scheme(head).is_some_and(is_secure) || head.text(head.path).starts_with(CHALLENGES)
 }
 
 /// Where a request is redirected to. The host was parsed as one, path and query hold nothing that could end the field.
@@ -187,6 +186,37 @@ mod tests {
     }
 
     #[test]
+    fn of_several_schemes_that_of_the_clients_hop_counts() {
+        let terms = Terms::Https(443);
+        for (schemes, addresses, expected) in [
+            ("https,https", "", "served"),
+            ("https, http", "", "served"),
+            ("http, https", "", "redirected"),
+            (", ,https", "", "served"),
+            ("", "1.1.1.1", "redirected"),
+            ("https, http", "1.1.1.1, 10.0.0.2", "served"),
+            ("http, https", "1.1.1.1, 10.0.0.2", "redirected"),
+            ("http, wss", "6.6.6.6, 1.1.1.1", "served"),
+            ("https, http", "6.6.6.6, 1.1.1.1", "redirected"),
+            ("http, https, http", "6.6.6.6, 1.1.1.1, 10.0.0.2", "served"),
+            ("http,, https", "6.6.6.6, ,1.1.1.1,", "served"),
+            ("http, https", "10.0.0.2, 10.0.0.2", "redirected"),
+            ("http, https", "1.1.1.1", "redirected"),
+            ("https, http", "6.6.6.6, 5.5.5.5, 1.1.1.1", "served"),
+        ] {
+            let request = |separator: &str| {
+                let schemes = schemes.replace(", ", separator);
+                format!(
+                    "GET /a HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: {addresses}\r\nX-Forwarded-Proto: {schemes}\r\n\r\n"
+                )
+            };
+            assert_eq!(verdict(&terms, &request(", ")), expected, "{schemes} {addresses}");
+            let lines = request("\r\nX-Forwarded-Proto: ");
+            assert_eq!(verdict(&terms, &lines), expected, "{lines}");
+        }
+    }
+
+    #[test]
     fn what_came_by_https_so_far_and_challenges_are_served() {
         let terms = Terms::Https(443);
         for (request, expected) in [
@@ -199,6 +229,14 @@ mod tests {
             ),
             (
                 "GET /a HTTP/1.1\r\nHost: a\r\nX-Forwarded-Proto: http\r\n\r\n",
+                "redirected",
+            ),
+            (
+                "GET /a HTTP/1.1\r\nHost: a\r\nX-Forwarded-Proto: WSS\r\n\r\n",
+                "served",
+            ),
+            (
+                "GET /a HTTP/1.1\r\nHost: a\r\nX-Forwarded-Proto: ws\r\n\r\n",
                 "redirected",
             ),
             (

@@ -187,6 +187,16 @@ fn a_trusted_proxy_is_believed_and_added_to() {
     assert_eq!(values(&head, "host"), ["test"], "{head}");
 }
 
+#[test]
+fn empty_elements_of_the_chain_end_here() {
+    let head = from_a_trusted_proxy("X-Forwarded-For: 1.1.1.1,\r\nX-Forwarded-For: , 2.2.2.2 ,,10.1.1.1\r\n");
+    assert_eq!(
+        values(&head, "x-forwarded-for"),
+        ["1.1.1.1, 2.2.2.2, 10.1.1.1, 10.0.0.9"],
+        "{head}"
+    );
+}
+
 /// I1: a trusted proxy sets the names with dashes; those with `_` are what it has let through.
 #[test]
 fn aliases_do_not_pass_through_a_trusted_proxy_either() {
