@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::accept::StdListener;
+use super::keepalive::keep_alive;
 
 /// Connections that the kernel keeps until they are accepted; it cuts this to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
@@ -94,8 +95,9 @@ fn bind_ip(address: SocketAddr) -> io::Result<Bound> {
     }
     // Connections of an earlier process that are still dying must not keep this one from starting.
     socket.set_reuse_address(true)?;
-    // Accepted connections inherit it, which saves a call for each.
+    // Accepted connections inherit both, which saves calls for each.
     socket.set_tcp_nodelay(true)?;
+    keep_alive(&socket)?;
     socket.bind(&address.into())?;
     Ok(Bound { socket, file: None })
 }
@@ -185,6 +187,7 @@ impl Bound {
 
 #[cfg(test)]
 mod tests {
+    use super::super::keepalive::is_kept_alive;
     use super::*;
     use std::net::{Ipv4Addr, TcpStream};
     use std::os::unix::net::UnixListener;
@@ -212,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn accepted_connections_send_small_pieces_at_once() {
+    fn accepted_connections_send_small_pieces_at_once_and_are_kept_alive() {
         let bound = bind(&ListenAddress::Ip((Ipv4Addr::LOCALHOST, 0).into())).unwrap();
         bound.listen().unwrap();
         let _client = TcpStream::connect(bound.ip().unwrap()).unwrap();
@@ -222,6 +225,7 @@ mod tests {
         listener.set_nonblocking(false).unwrap();
         let (accepted, _) = listener.accept().unwrap();
         assert!(accepted.nodelay().unwrap());
+        assert!(is_kept_alive(&accepted));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use rustix::net::AddressFamily;
 use socket2::SockRef;
 use tokio::time::{sleep, timeout};
 
+use super::keepalive::keep_alive;
 use super::{MAX_ADDRESSES, Socket};
 
 /// How long one address is given before the next is tried beside it (RFC 8305 §5).
@@ -68,7 +69,7 @@ impl From<io::Error> for DialError {
 }
 
 /// Connects to the first of `addresses` that answers, in their order, within `bound` for all of them. `TCP_NODELAY`
-/// is set. Dropping the future ends all attempts. Addresses after the first [`MAX_ADDRESSES`] are not tried.
+/// and probes of silent connections are set. Dropping the future ends all attempts. Addresses after the first [`MAX_ADDRESSES`] are not tried.
 pub async fn dial(addresses: &[SocketAddr], bound: Duration) -> Result<Socket, DialError> {
     let addresses = addresses.get(..MAX_ADDRESSES).unwrap_or(addresses);
     let connected = match addresses {
@@ -169,6 +170,7 @@ fn made_ready(socket: Socket, address: SocketAddr) -> Result<Socket, DialError> 
         return Err(DialError::Refused(io::ErrorKind::ConnectionRefused.into()));
     }
     options.set_tcp_nodelay(true)?;
+    keep_alive(&socket)?;
     Ok(socket)
 }
 
@@ -179,6 +181,7 @@ mod tests {
 
     use socket2::{Domain, Socket, Type};
 
+    use super::super::keepalive::is_kept_alive;
     use super::*;
     use crate::clock;
 
@@ -224,11 +227,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn connects_with_no_delay() {
+    async fn connects_with_no_delay_and_keeps_the_connection_alive() {
         let (_listener, address) = listener();
         let stream = dial(&[address], BOUND).await.unwrap();
         assert_eq!(peer(&stream), address);
         assert!(SockRef::from(&stream).tcp_nodelay().unwrap());
+        assert!(is_kept_alive(&stream));
     }
 
     #[tokio::test]

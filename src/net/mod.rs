@@ -7,6 +7,7 @@ mod descriptors;
 mod dial;
 mod dial_file;
 mod encrypted;
+mod keepalive;
 mod lookup;
 mod pipe;
 mod proxy_header;

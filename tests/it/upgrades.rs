@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::support::{Answer, Backend, Bare, Client, Held, Proxy};
+use crate::support::{Answer, Backend, Bare, Client, DEADLINE, Held, Proxy};
 
 /// How long something that must not come is waited for.
 const MOMENT: Duration = Duration::from_millis(200);
@@ -219,6 +219,38 @@ fn an_upgrade_with_a_body_is_refused() {
         client.read_to_end();
         assert_eq!(backend.connections(), 0, "{framing}");
         assert_eq!(proxy.access_lines(1)[0]["error"], "upgrade_with_body");
+    }
+}
+
+/// A peer whose machine is gone sends no end: only the kernel's probes notice that while nothing moves.
+#[test]
+fn both_connections_of_a_tunnel_are_kept_alive() {
+    let backend = Bare::start();
+    let proxy = before(&backend);
+    let (client, held) = tunnel(&backend, &proxy);
+    let [client, listener] = [client.address().port(), proxy.address().port()];
+    wait_until_probed([listener, client]);
+    wait_until_probed(held.ports());
+}
+
+/// Waits until the timer for probes runs on the connection with these ports, its own first.
+fn wait_until_probed([own, other]: [u16; 2]) {
+    let began = evenkeel::clock::now();
+    let (own, other) = (format!(":{own:04X}"), format!(":{other:04X}"));
+    let is_probed = |row: &str| {
+        let row: Vec<&str> = row.split_whitespace().collect();
+        row[1].ends_with(&own) && row[2].ends_with(&other) && row[5].starts_with("02:")
+    };
+    loop {
+        let table = std::fs::read_to_string("/proc/net/tcp").expect("the kernel tells");
+        if table.lines().skip(1).any(is_probed) {
+            return;
+        }
+        assert!(
+            began.elapsed() < DEADLINE,
+            "no probes from {own} to {other}:\n{table}"
+        );
+        std::thread::yield_now();
     }
 }
 

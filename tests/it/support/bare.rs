@@ -116,7 +116,7 @@ impl Held {
     }
 
     /// The port of the balancer's side, and our own.
-    fn ports(&self) -> [u16; 2] {
+    pub(crate) fn ports(&self) -> [u16; 2] {
         let addresses = [self.stream.peer_addr(), self.stream.local_addr()];
         addresses.map(|address| address.map_or(0, |address| address.port()))
     }
