@@ -75,10 +75,14 @@ impl Departure {
         }
         if self.half_closed.is_none() {
             let is_watched = client.connection.is_watched();
-            if !is_watched && phase == Phase::Waiting {
+            if !is_watched && phase != Phase::Beginning {
                 ready!(client.alarm.poll_tick(context));
             }
             let is_first_look = !std::mem::replace(&mut self.has_looked, true);
+            // One call in place of those that begin and end the watching.
+            if !is_watched && phase == Phase::Beginning && !client.connection.has_news(true) {
+                return Poll::Pending;
+            }
             if ready!(client.connection.poll_end(context, buffers)).is_err() {
                 return Poll::Ready(());
             }
