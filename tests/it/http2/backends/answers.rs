@@ -29,10 +29,8 @@ fn a_request_arrives_as_it_was_meant() {
         meant.map(|(_, value)| value.as_str()).collect()
     };
     assert_eq!((values("x-one"), values("cookie")), (vec!["1", "2"], vec!["a=1"]));
-    assert_eq!(
-        (values("te"), values("via")),
-        (vec!["trailers"], vec!["1.1 evenkeel"])
-    );
+    assert_eq!(values("te"), ["trailers"]);
+    assert!(matches!(values("via")[..], [via] if via.starts_with("1.1 evenkeel-")));
     assert_eq!(
         (values("content-length"), values("x-forwarded-for")),
         (vec!["2"], vec!["127.0.0.1"])

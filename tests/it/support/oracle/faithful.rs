@@ -122,8 +122,12 @@ fn own_fields(sent: &Request, seen: &Request) -> Vec<String> {
         values.is_empty() || matches!((values, &host), ([value], Some(host)) if value == host)
     });
     expect("x-request-id", &|values| matches!(values, [id] if id.len() == 32));
-    let way = format!("1.{} evenkeel", sent.version);
-    expect("via", &|values| values == [way.as_bytes()]);
+    let way = format!("1.{} evenkeel-", sent.version);
+    expect("via", &|values| {
+        let [value] = values else { return false };
+        let id = value.strip_prefix(way.as_bytes());
+        id.is_some_and(|id| id.len() == 16 && id.iter().all(u8::is_ascii_hexdigit))
+    });
     let is_asked = |name: &str, value: &[u8]| elements(&sent.fields, name).iter().any(|one| one == value);
     let may_be = |name: &'static str, value: &'static [u8]| {
         move |values: &[&[u8]]| {

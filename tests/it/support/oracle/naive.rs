@@ -317,7 +317,7 @@ impl Flaw {
         let own = [
             &b"X-Forwarded-Host: "[..],
             host,
-            b"\r\nX-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\nVia: 1.1 evenkeel\r\n",
+            b"\r\nX-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\nVia: 1.1 evenkeel-0123456789abcdef\r\n",
             b"X-Request-Id: 0123456789abcdef0123456789abcdef\r\n",
         ];
         let lines = [&own.concat(), rest].concat();
