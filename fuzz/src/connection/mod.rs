@@ -156,6 +156,7 @@ async fn play(
         http2: false,
         tls: None,
         redirect: None,
+        half_close: evenkeel::proxy::HalfClose::default(),
     });
     let acceptor = Acceptor::start(
         &worker,
