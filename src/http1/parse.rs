@@ -5,7 +5,7 @@ pub(super) mod fields;
 
 pub use super::Malformed;
 
-use super::scan::HeadScan;
+use super::scan::{HeadScan, METHOD_LIMIT};
 use super::syntax::TOKEN;
 use super::target::{self, check_authority};
 use crate::head::{BodyLength, Method, RequestHead, ResponseHead, Span, Version};
@@ -114,12 +114,16 @@ fn request_line(head: &mut RequestHead, start: usize, end: usize) -> Result<(), 
     Ok(())
 }
 
-/// Checks that a method is a token (RFC 9110 §9.1).
+/// Checks that a method is a token (RFC 9110 §9.1) of bounded length.
 ///
 /// # Errors
-/// [`Malformed::BadMethod`].
+/// [`Malformed::MethodTooLong`], [`Malformed::BadMethod`].
 pub fn check_method(method: &[u8]) -> Result<(), Malformed> {
-    match !method.is_empty() && TOKEN.contains_all(method) {
+    if method.len() > METHOD_LIMIT {
+        return Err(Malformed::MethodTooLong);
+    }
+    // `PRI` is reserved for the preface (RFC 9113 §11.6).
+    match !method.is_empty() && TOKEN.contains_all(method) && method != b"PRI" {
         true => Ok(()),
         false => Err(Malformed::BadMethod),
     }

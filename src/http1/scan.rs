@@ -7,7 +7,7 @@ use super::syntax::{TOKEN, find_control};
 use super::{Limits, Malformed};
 
 /// Longest method that is looked at further. The longest registered one has 17 bytes (`UPDATEREDIRECTREF`).
-const METHOD_LIMIT: usize = 64;
+pub(super) const METHOD_LIMIT: usize = 64;
 
 /// What the lines belong to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -14,6 +14,8 @@ const LINES: usize = COOKIE_LINES;
 const OVERHEAD: usize = 32;
 /// Longest scheme; those that are known are shorter.
 const SCHEME: usize = 64;
+/// Longest media type that is looked at in a refused head.
+const MEDIA: usize = 256;
 
 /// What the fields of a block have come to so far.
 #[derive(Debug, Default)]
@@ -126,10 +128,24 @@ impl<'h> RequestReader<'h> {
 
     /// Adds a field.
     pub(super) fn add(&mut self, name: Name<'_>, value: &[u8]) {
-        if self.tally.count(name, value, self.limits.head)
-            && let Err(reason) = self.take(name, value)
+        if self.tally.count(name, value, self.limits.head) {
+            if let Err(reason) = self.take(name, value) {
+                self.tally.refuse(reason, name, value);
+            }
+        } else if self.tally.flaw.is_some() {
+            self.note(name, value);
+        }
+    }
+
+    /// Keeps of a refused head what the form of the response depends on: the method, and whether it is a gRPC call.
+    fn note(&mut self, name: Name<'_>, value: &[u8]) {
+        if name.kind == Kind::Method {
+            self.head.method = Method::from_token(value);
+        } else if name.text == b"content-type"
+            && value.len() <= MEDIA
+            && self.head.fields.len() < self.limits.fields
         {
-            self.tally.refuse(reason, name, value);
+            self.push(FieldName::Other, name, value);
         }
     }
 
@@ -166,13 +182,17 @@ impl<'h> RequestReader<'h> {
             }
             _ => {}
         }
+        self.push(id, name, value);
+        Ok(())
+    }
+
+    fn push(&mut self, id: FieldName, name: Name<'_>, value: &[u8]) {
         self.head.fields.push(Field {
             id,
             name: put(&mut self.head.bytes, name.text),
             value: put(&mut self.head.bytes, value),
             is_secret: name.is_secret,
         });
-        Ok(())
     }
 
     fn take_pseudo(&mut self, kind: Kind, value: &[u8]) -> Result<(), Malformed> {
@@ -216,7 +236,7 @@ impl<'h> RequestReader<'h> {
     /// Looks at all of them together. `has_body` says whether the stream goes on. Gives the length that was announced.
     ///
     /// # Errors
-    /// [`Malformed`]; the head holds nothing of use then, but for what can be told of it.
+    /// [`Malformed`]; the head then holds the method and `content-type`, as far as they came, and what can be told of it.
     pub(super) fn finish(mut self, has_body: bool) -> Result<Option<u64>, Malformed> {
         let result = self.check(has_body);
         if let Err(reason) = result {

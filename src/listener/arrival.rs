@@ -167,7 +167,7 @@ async fn refuse(socket: Stream, peer: Peer, host: &Host, (started, received): (I
         pinned: None,
     };
     let failure = Failure::Malformed(Malformed::PlainHttp);
-    proxy::refuse(&mut client, failure, (started, received)).await;
+    proxy::refuse(&mut client, failure, None, (started, received)).await;
     connection::linger(&mut client).await;
     client.connection.release(&host.worker.buffers);
 }

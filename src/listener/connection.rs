@@ -284,7 +284,7 @@ impl Visit {
                 }
                 Next::Refused(failure, started) => {
                     let received = client.connection.input.unread().len();
-                    let after = proxy::refuse(client, failure, (started, received)).await;
+                    let after = proxy::refuse(client, failure, None, (started, received)).await;
                     if failure == Failure::Evicted {
                         // Its descriptor is wanted now.
                         return Left::Over;

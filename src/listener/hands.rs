@@ -99,7 +99,7 @@ impl Request {
             Err(reason) => {
                 let received = incoming.head.bytes.len();
                 let failure = Failure::Malformed(reason);
-                proxy::refuse_stream(&mut client, failure, (started, received), &incoming.head).await
+                proxy::refuse(&mut client, failure, Some(&incoming.head), (started, received)).await
             }
         };
         match after {

@@ -204,23 +204,29 @@ impl Exchange<'_> {
     }
 }
 
-/// The line of a request without a usable head. What could be read of one that came by HTTP/2 is in `head`.
-pub(super) fn log_refused(
-    client: &ClientSide,
-    failure: Failure,
-    status: u16,
-    (started, received, bytes_out_before): (Instant, usize, u64),
-    head: Option<&RequestHead>,
-) {
-    let detail = detail::of_refused(client, head, failure);
+/// A request without a usable head, and what became of it.
+pub(super) struct Refused {
+    pub(super) failure: Failure,
+    pub(super) status: u16,
+    pub(super) grpc_status: Option<u32>,
+    pub(super) started: Instant,
+    /// Bytes of its head.
+    pub(super) received: usize,
+    /// Bytes of our response.
+    pub(super) sent: u64,
+}
+
+/// Writes the line of a request without a usable head, and counts it. What could be read of one that came by HTTP/2 is in `head`.
+pub(super) fn log_refused(client: &ClientSide, head: Option<&RequestHead>, refused: &Refused) {
+    let detail = detail::of_refused(client, head, refused.failure);
     let read = detail::read_so_far(client, head);
     let worker = &client.worker;
-    let latency = clock::now().saturating_duration_since(started);
-    let bytes_sent = client.connection.bytes_out - bytes_out_before;
+    let status = refused.status;
+    let latency = clock::now().saturating_duration_since(refused.started);
     worker.counters.count_request(status, latency);
-    worker.counters.bytes_received.add(received as u64);
-    worker.counters.bytes_sent.add(bytes_sent);
-    if let Some(timeout) = failure.timeout() {
+    worker.counters.bytes_received.add(refused.received as u64);
+    worker.counters.bytes_sent.add(refused.sent);
+    if let Some(timeout) = refused.failure.timeout() {
         worker.counters.count_timeout(timeout);
     }
     let entry = Entry {
@@ -238,17 +244,17 @@ pub(super) fn log_refused(
         pool: None,
         request_id: None,
         attempts: 0,
-        bytes_received: received as u64,
-        bytes_sent,
+        bytes_received: refused.received as u64,
+        bytes_sent: refused.sent,
         backend_time: None,
         retries: &[],
-        grpc_status: None,
+        grpc_status: refused.grpc_status,
         client_cert: client
             .peer
             .certificate
             .as_ref()
             .map(|certificate| &certificate.subject),
-        error: Some(failure.word()),
+        error: Some(refused.failure.word()),
         detail: detail.as_deref(),
     };
     worker.log.borrow_mut().push(&entry);

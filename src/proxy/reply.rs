@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use super::fields::{write_connection, write_field, write_number, write_status, write_status_line};
-use super::record::log_refused;
+use super::record::{Refused, log_refused};
 use super::waits::{Wait, Waits};
 use super::{After, Client, Exchange, Failure, detail, grpc, terms};
 use crate::head::{BodyLength, FieldName, Method, RequestHead, Version};
@@ -33,9 +33,8 @@ impl Exchange<'_> {
         let may_keep = !failure.is_clients();
         if self.is_grpc {
             self.record.replied(200);
-            self.record.grpc_status = Some(grpc::status_of(failure));
             let id = self.identity.request_id(self.head);
-            write_grpc((failure, id), self.client);
+            self.record.grpc_status = Some(write_grpc(failure, Some(id), self.client));
             let keep_alive = self.keeps_client(may_keep);
             return self.flush_reply(keep_alive).await;
         }
@@ -115,79 +114,88 @@ impl Exchange<'_> {
     }
 }
 
-/// The reply to a call of gRPC: trailers alone, which are a head that nothing follows. Of HTTP it is a success.
-fn write_grpc((failure, id): (Failure, &[u8]), client: &mut Client) {
+/// The reply to a call of gRPC: trailers alone, which are a head that nothing follows. Of HTTP it is a success. Gives its status
+/// of gRPC.
+fn write_grpc(failure: Failure, id: Option<&[u8]>, client: &mut Client) -> u32 {
     let worker = Rc::clone(&client.worker);
+    let grpc_status = grpc::status_of(failure);
     let Some(stream) = client.connection.http2() else {
-        return;
+        return grpc_status;
     };
     let mut lines = Vec::with_capacity(256);
     write_status(200, &mut lines);
     write_field(b"date", &worker.date(), &mut lines);
     write_field(b"content-type", grpc::MEDIA, &mut lines);
-    write_request_id(id, &mut lines);
+    if let Some(id) = id {
+        write_request_id(id, &mut lines);
+    }
     if failure.status() == 503 {
         write_field(b"retry-after", RETRY_AFTER, &mut lines);
     }
     let mut number = itoa::Buffer::new();
-    write_field(
-        b"grpc-status",
-        number.format(grpc::status_of(failure)).as_bytes(),
-        &mut lines,
-    );
+    write_field(b"grpc-status", number.format(grpc_status).as_bytes(), &mut lines);
     lines.extend_from_slice(b"grpc-message: ");
     grpc::write_message(&format!("{}: {failure}", failure.word()), &mut lines);
     lines.extend_from_slice(b"\r\n");
     stream.put_answer(lines);
     client.connection.finish(b"");
+    grpc_status
 }
 
-/// Answers a client whose request has no usable head, and logs it.
-pub async fn refuse(client: &mut Client, failure: Failure, came: (Instant, usize)) -> After {
-    refuse_head(client, failure, came, None).await
-}
-
-/// The same for a stream of HTTP/2, of whose request `head` holds what could be read.
-pub async fn refuse_stream(
+/// Answers a client whose request has no usable head, and logs it. `head` is what was read of the head of a stream.
+pub async fn refuse(
     client: &mut Client,
     failure: Failure,
-    came: (Instant, usize),
-    head: &RequestHead,
-) -> After {
-    refuse_head(client, failure, came, Some(head)).await
-}
-
-async fn refuse_head(
-    client: &mut Client,
-    failure: Failure,
-    (started, received): (Instant, usize),
     head: Option<&RequestHead>,
+    (started, received): (Instant, usize),
 ) -> After {
     let before = client.connection.bytes_out;
-    let mut status = failure.status();
-    let is_stream = client.connection.http2().is_some();
-    if is_stream && status == 400 {
+    let mut refused = Refused {
+        failure,
+        status: failure.status(),
+        grpc_status: None,
+        started,
+        received,
+        sent: 0,
+    };
+    if head.is_some() && refused.status == 400 {
         // RFC 9113 §8.1.1: a malformed request is an error of its stream.
         client.connection.refuse_stream();
-    } else if status != 499 {
-        let reply = Reply {
-            status,
-            word: failure.word(),
-            field: None,
-            request_id: None,
-            wants_json: false,
-            has_body: !is_stream && !is_head(client.connection.input.unread()),
-            keep_alive: false,
-            version: Version::Http11,
-        };
-        reply.write(client);
+    } else if refused.status != 499 {
+        write_refusal(client, head, &mut refused);
         if let Err(failure) = flush(client, &mut Waits::default()).await {
-            status = failure.status();
+            refused.status = failure.status();
+            refused.grpc_status = None;
         }
     }
     client.worker.counters.heads_rejected.increment();
-    log_refused(client, failure, status, (started, received, before), head);
+    refused.sent = client.connection.bytes_out - before;
+    log_refused(client, head, &refused);
     After::Close
+}
+
+/// Puts our response to a request without a usable head into the client's output.
+fn write_refusal(client: &mut Client, head: Option<&RequestHead>, refused: &mut Refused) {
+    if head.is_some_and(grpc::is_call) {
+        refused.status = 200;
+        refused.grpc_status = Some(write_grpc(refused.failure, None, client));
+        return;
+    }
+    let is_head = match head {
+        Some(head) => head.method == Method::Head,
+        None => is_head(client.connection.input.unread()),
+    };
+    let reply = Reply {
+        status: refused.status,
+        word: refused.failure.word(),
+        field: None,
+        request_id: None,
+        wants_json: false,
+        has_body: !is_head,
+        keep_alive: false,
+        version: Version::Http11,
+    };
+    reply.write(client);
 }
 
 /// Whether bytes that are no request began as one with `HEAD`: its answer has no body even so (RFC 9110 §9.3.2).
