@@ -272,8 +272,8 @@ impl<'h> RequestReader<'h> {
         if head.authority.is_empty() {
             return Err(Malformed::MissingHost);
         }
-        head.expects_continue &= has_body;
         let length = self.tally.length;
+        head.expects_continue &= has_body && length != Some(0);
         head.body = match (length, has_body) {
             (Some(1..), false) => return Err(Malformed::BadContentLength),
             (Some(length), _) => BodyLength::Exact(length),

@@ -132,6 +132,8 @@ pub struct Transfer {
     ended: bool,
     /// Whose turn it is after [`Poll::Pending`].
     pub waiting: Waiting,
+    /// Whether nothing that was written before leaves until the end of the body, which has to be empty, has come.
+    pub waits_for_end: bool,
     /// Payload bytes taken from the source.
     pub moved: u64,
     /// Trailer lines that ended the body, as they went on.
@@ -169,6 +171,7 @@ impl Transfer {
             written: 0,
             ended: false,
             waiting: Waiting::ForSource,
+            waits_for_end: false,
             moved: 0,
             trailers: Vec::new(),
             limit: limit.unwrap_or(u64::MAX),
@@ -375,8 +378,10 @@ impl Transfer {
         sink: &mut Connection,
         buffers: &Buffers,
     ) -> Poll<Result<usize, TransferError>> {
-        self.waiting = Waiting::ForSink;
-        ready!(sink.poll_flush(context)).map_err(TransferError::Sink)?;
+        if !self.waits_for_end {
+            self.waiting = Waiting::ForSink;
+            ready!(sink.poll_flush(context)).map_err(TransferError::Sink)?;
+        }
         self.waiting = Waiting::ForSource;
         if source.input.capacity() > 0 && source.input.is_full() {
             // Framing that has to be seen whole (a trailer section) does not fit: it is bounded by `limits.trailers`.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::departure::Phase;
 use super::fields::{self, AnswerContext};
 use super::waits::Wait;
-use super::{After, Exchange, Failure, grpc, tunnel};
+use super::{After, Exchange, Failure, grpc, is_empty_stream, tunnel};
 use crate::head::{BodyLength, FieldName, RequestHead, ResponseHead, Version, list};
 use crate::http1::{Encoder, Kind};
 use crate::message::{Transfer, TransferError, Waiting};
@@ -150,11 +150,12 @@ impl<'a> Exchange<'a> {
         let limits = &self.snapshot.limits;
         let length = match (backend.head.version, backend.head.body) {
             // HTTP/2 marks the end of a body, whatever length was announced.
-            (Version::Http2, BodyLength::Exact(1..)) => BodyLength::UntilClose,
+            (Version::Http2, BodyLength::Exact(_)) => BodyLength::UntilClose,
             (_, body) => body,
         };
         let encoder = Encoder::for_body(framing);
-        let transfer = Transfer::new(length, Kind::Response, encoder, &limits.message, limits.body);
+        let mut transfer = Transfer::new(length, Kind::Response, encoder, &limits.message, limits.body);
+        transfer.waits_for_end = is_empty_stream(backend.head.version, backend.head.body);
         Answer {
             pool,
             has_known_end: matches!(backend.head.body, BodyLength::Exact(_)),

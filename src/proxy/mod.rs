@@ -184,16 +184,18 @@ impl<'a> Exchange<'a> {
         let is_grpc = grpc::is_call(head);
         let timeout = if is_grpc { grpc::timeout(head) } else { None };
         let deadline = timeout.and_then(|timeout| started.checked_add(timeout));
+        let mut transfer = Transfer::new(
+            source_length(head),
+            Kind::Request,
+            Encoder::for_body(head.body),
+            &limits.message,
+            limits.body,
+        );
+        transfer.waits_for_end = is_empty_stream(head.version, head.body);
         Self {
             identity: Identity::new(&client.peer, &snapshot.trusted_proxies, head, random),
             body: RequestBody {
-                transfer: Transfer::new(
-                    source_length(head),
-                    Kind::Request,
-                    Encoder::for_body(head.body),
-                    &limits.message,
-                    limits.body,
-                ),
+                transfer,
                 replay: Replay::default(),
                 is_sent: false,
                 is_cut: false,
@@ -323,9 +325,15 @@ impl<'a> Exchange<'a> {
 /// How the end of a request's body is found. HTTP/2 marks it, whatever length was announced.
 fn source_length(head: &RequestHead) -> BodyLength {
     match (head.version, head.body, head.upgrade) {
-        (Version::Http2, BodyLength::Exact(1..) | BodyLength::Chunked, _) => BodyLength::UntilClose,
+        (Version::Http2, BodyLength::Exact(_) | BodyLength::Chunked, _) => BodyLength::UntilClose,
         (_, body, _) => body,
     }
+}
+
+/// Whether a message is whole with its head as HTTP/1 frames it, and yet its stream may go on: nothing of it may leave before its
+/// end has come (RFC 9113 §8.1.1).
+fn is_empty_stream(version: Version, body: BodyLength) -> bool {
+    version == Version::Http2 && body == BodyLength::Exact(0)
 }
 
 impl Trouble {

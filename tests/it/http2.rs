@@ -4,6 +4,7 @@ mod backends;
 mod floods;
 mod frames;
 mod heads;
+mod lengths;
 mod refused;
 mod states;
 

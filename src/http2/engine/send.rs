@@ -157,7 +157,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Takes payload that came; `None` is the proven end of the message.
+    /// Takes payload that came; `None` is the proven end of the message. The last that was announced waits for that end: sent on
+    /// by HTTP/1 it would make the message whole, and more may come that makes it malformed (RFC 9113 §8.1.1).
     ///
     /// # Errors
     /// What came is not whole.
@@ -173,12 +174,13 @@ impl Engine {
         if entry.lost.is_some() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }
-        let Some(buffer) = entry.received.pop_front() else {
-            if entry.theirs_ended {
-                return Poll::Ready(Ok(None));
-            }
+        let is_held = entry.expected == Some(0) && entry.received.len() <= 1 && !entry.theirs_ended;
+        if is_held || entry.received.is_empty() && !entry.theirs_ended {
             entry.watch(context);
             return Poll::Pending;
+        }
+        let Some(buffer) = entry.received.pop_front() else {
+            return Poll::Ready(Ok(None));
         };
         let count = buffer.unread().len() as u32;
         entry.unread -= count;

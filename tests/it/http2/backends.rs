@@ -23,7 +23,7 @@ const GET: &str = "GET /x HTTP/1.1\r\nHost: test\r\n\r\n";
 const POST: &str = "POST /x HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\n\r\nhello";
 
 /// One worker, so that all requests share connections; and no probes, which would be connections of their own.
-fn before(urls: &[&str]) -> Builder {
+pub(super) fn before(urls: &[&str]) -> Builder {
     let builder = Proxy::before(&[]).config("workers: 1\nhealth_check: { kind: none }");
     urls.iter().fold(builder, |builder, url| builder.backend(url))
 }
@@ -50,7 +50,7 @@ fn goaway(held: &mut Frames, last: u32, reason: Reason) {
 }
 
 /// An HTTP/2 client before an HTTP/2 backend whose frames are written by hand.
-fn http2_client(config: &str) -> (Proxy, (Http2, Frames)) {
+pub(super) fn http2_client(config: &str) -> (Proxy, (Http2, Frames)) {
     let backend = FramesBackend::start();
     let proxy = before(&[&backend.url()]).config(config).start();
     let client = Http2::connect(proxy.address());
