@@ -121,6 +121,10 @@ pub(super) struct Engine {
     /// A block of fields of which more frames have to come, and a frame of DATA of which more bytes have to come.
     block: Option<receive::Block>,
     data: Option<payload::Data>,
+    /// Bytes that have come of the head of a request that has not begun, because more has to come or the connection failed in it.
+    half_head: Option<usize>,
+    /// Frames that have come whole, a block of several counted once.
+    frames: u64,
     goodbye: Goodbye,
     /// Whether nothing that comes is looked at any more.
     is_closing: bool,
@@ -199,6 +203,8 @@ impl Engine {
             opening,
             block: None,
             data: None,
+            half_head: None,
+            frames: 0,
             goodbye: Goodbye::No,
             is_closing: false,
             is_lost: false,
@@ -267,6 +273,21 @@ impl Engine {
     /// Takes down that bytes came.
     pub(super) fn hears(&mut self) {
         self.heard = self.heard.wrapping_add(1);
+    }
+
+    /// Frames that have come whole, a block of several counted once.
+    pub(super) fn frames(&self) -> u64 {
+        self.frames
+    }
+
+    /// Whether a block of fields has begun of which more has to come.
+    pub(super) fn is_in_block(&self) -> bool {
+        self.block.is_some()
+    }
+
+    /// Bytes that have come of the head of a request that never begins, because the connection is over. Gives them once.
+    pub(super) fn take_half_head(&mut self) -> Option<usize> {
+        self.half_head.take()
     }
 
     /// Bytes sent since the connection began.

@@ -31,6 +31,11 @@ impl History {
         stream > self.highest || stream.is_multiple_of(2)
     }
 
+    /// Whether a stream was never begun, of those above the last and of those between, as far as they are remembered.
+    pub(super) fn is_unused(&self, stream: u32) -> bool {
+        self.is_idle(stream) || self.gaps.iter().any(|(from, to)| (*from..*to).contains(&stream))
+    }
+
     /// Takes down that a head came for a stream that is not open. Whether it begins it; if not, the stream is one that we have
     /// ended.
     ///
@@ -42,8 +47,7 @@ impl History {
         }
         if stream <= self.highest {
             self.check_not_ended(stream)?;
-            let is_unused = self.gaps.iter().any(|(from, to)| (*from..*to).contains(&stream));
-            return match is_unused {
+            return match self.is_unused(stream) {
                 true => Err(Reason::PROTOCOL_ERROR),
                 false => Ok(false),
             };

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::engine::{Engine, Inbox};
 use super::wire::{Moved, Wire};
-use super::{Reason, Stream};
+use super::{Reason, Stream, frame};
 use crate::buffer::{Buffer, Buffers};
 use crate::head::RequestHead;
 use crate::http1::{Limits, Malformed};
@@ -74,6 +74,43 @@ impl Connection {
     /// Whether its client has begun as it has to.
     pub fn has_begun(&self) -> bool {
         self.engine.borrow().has_begun()
+    }
+
+    /// Whether something has come of a head, of a request or of trailers, that is not whole; while its connection is read. The
+    /// beginning of the connection is none.
+    pub fn is_in_head(&self) -> bool {
+        let engine = self.engine.borrow();
+        if !engine.has_begun() || engine.is_closing() {
+            return false;
+        }
+        let unread = self.wire.input.unread();
+        engine.is_in_block()
+            || match frame::Head::parse(unread) {
+                Some(head) => matches!(head.kind, frame::HEADERS | frame::CONTINUATION),
+                // It may become one.
+                None => !unread.is_empty(),
+            }
+    }
+
+    /// Frames that have come whole, a block of several counted once: as long as this stands still, a head that is not whole is the
+    /// same one.
+    pub fn frames(&self) -> u64 {
+        self.engine.borrow().frames()
+    }
+
+    /// Whether so much waits for the socket that nothing is read.
+    pub fn is_choked(&self) -> bool {
+        self.engine.borrow().is_choked()
+    }
+
+    /// Ends it, because the client lets it wait.
+    pub fn give_up(&self) {
+        self.engine.borrow_mut().fail(Reason::ENHANCE_YOUR_CALM);
+    }
+
+    /// Bytes that have come of the head of a request that never begins, because the connection is over. Gives them once.
+    pub fn take_half_head(&self) -> Option<usize> {
+        self.engine.borrow_mut().take_half_head()
     }
 
     /// Whether no stream is under way.

@@ -49,6 +49,7 @@ pub(super) async fn serve_tls(socket: Stream, peer: Peer, tls: Arc<tls::Server>,
     if speaks_http2 {
         let counters = Arc::clone(&host.worker.counters);
         counters.connections_active.up();
+        alarm.set(host.worker.local().snapshot.timeouts.header);
         let guest = Guest {
             peer,
             worker: host.worker,

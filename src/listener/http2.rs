@@ -4,7 +4,7 @@
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::connection::DRAIN_GRACE;
 use super::hands::{Hands, Request};
@@ -15,7 +15,7 @@ use crate::http1::Malformed;
 use crate::http2::{self, Event};
 use crate::message::Connection;
 use crate::net::Stream;
-use crate::proxy::{Client, Incoming, Peer, Worker};
+use crate::proxy::{self, Client, Failure, Incoming, Peer, Worker};
 use crate::tasks::LocalTasks;
 
 /// How long a connection that is told to go may take to hear of it.
@@ -36,13 +36,12 @@ pub(super) struct Guest {
     pub(super) hands: Hands,
 }
 
-/// Serves one connection to its end. `before` was read from it already.
+/// Serves one connection to its end. `before` was read from it already. The alarm is set to when it has to have begun.
 pub(super) async fn serve(stream: Stream, before: Buffer, guest: Guest) {
     let local = guest.worker.local();
-    let (limits, header) = (local.snapshot.limits.message, local.snapshot.timeouts.header);
+    let limits = local.snapshot.limits.message;
     drop(local);
     guest.peer.note_destination(&stream);
-    guest.alarm.set(header);
     let place = guest.waiting.join(Who::Alarm(guest.alarm.key()));
     let carrier = guest.waiting.carry(guest.alarm.key());
     let mut session = Session {
@@ -55,6 +54,7 @@ pub(super) async fn serve(stream: Stream, before: Buffer, guest: Guest) {
         leaving: Leaving::No,
         mark: 0,
         stall: Stall::default(),
+        head: HeadWatch::default(),
     };
     poll_fn(|context| session.poll(context)).await;
 }
@@ -73,6 +73,45 @@ struct Session {
     /// What was sent when its time to leave was last set.
     mark: u64,
     stall: Stall,
+    head: HeadWatch,
+}
+
+/// Watches that a head of which something has come is whole within `client_header`, whatever goes on beside it.
+#[derive(Default)]
+struct HeadWatch {
+    alarm: Option<Alarm>,
+    /// Frames that had come before it, and since when it is on its way.
+    since: Option<(u64, Instant)>,
+}
+
+impl HeadWatch {
+    /// Whether its time is over.
+    fn poll(&mut self, context: &Context<'_>, connection: &http2::Connection, worker: &Worker) -> bool {
+        if !connection.is_in_head() {
+            if self.since.take().is_some()
+                && let Some(alarm) = &self.alarm
+            {
+                alarm.clear();
+            }
+            return false;
+        }
+        let alarm = self.alarm.get_or_insert_with(|| worker.wheel.alarm());
+        let header = worker.local().snapshot.timeouts.header;
+        let frames = connection.frames();
+        if self.since.is_none_or(|(before, _)| before != frames) {
+            self.since = Some((frames, worker.wheel.now()));
+            alarm.set(header);
+        }
+        while let Poll::Ready(ring) = alarm.poll(context) {
+            match ring {
+                Ring::Called => {}
+                // It is not the client that waits; how long nothing may be taken has a bound of its own.
+                Ring::Expired if connection.is_choked() => alarm.set(header),
+                Ring::Expired => return true,
+            }
+        }
+        false
+    }
 }
 
 /// Watches that bytes which wait for the socket move. Those of an answer that is whole for us are in no other's hands any more.
@@ -137,13 +176,23 @@ impl Session {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         loop {
             if self.poll_events(context).is_ready() {
+                self.lose_head(Failure::ClientGone);
                 return Poll::Ready(());
             }
-            let is_stalled = self.stall.poll(context, &self.connection, &self.guest.worker);
-            if is_stalled || self.poll_leave(context) {
+            if self.stall.poll(context, &self.connection, &self.guest.worker) {
+                self.lose_head(Failure::ClientStalled);
                 return Poll::Ready(());
             }
-            if !self.tell() {
+            let is_late = self.head.poll(context, &self.connection, &self.guest.worker);
+            if is_late {
+                self.lose_head(Failure::HeaderTimeout);
+                self.connection.give_up();
+                self.expel();
+            }
+            if self.poll_leave(context) {
+                return Poll::Ready(());
+            }
+            if !(is_late || self.tell()) {
                 break;
             }
         }
@@ -169,6 +218,7 @@ impl Session {
                 Poll::Ready(Some(Event::Expelled(reason))) => {
                     tracing::debug!(%reason, "An HTTP/2 connection is ended");
                     worker.counters.http2_connections_expelled.increment();
+                    self.lose_head(Failure::Http2ConnectionError);
                     self.expel();
                 }
                 Poll::Ready(None) => return Poll::Ready(()),
@@ -177,6 +227,14 @@ impl Session {
         }
         worker.give_back_head(incoming);
         Poll::Pending
+    }
+
+    /// Logs the request whose head was on its way when the connection failed, if there is one.
+    fn lose_head(&mut self, failure: Failure) {
+        if let Some(received) = self.connection.take_half_head() {
+            let started = self.head.since.map_or_else(clock::now, |(_, since)| since);
+            proxy::log_half_head(&self.guest.worker, &self.guest.peer, failure, (started, received));
+        }
     }
 
     /// It was told to go now, and may take a moment to hear of it.
@@ -211,7 +269,14 @@ impl Session {
         }
         while let Poll::Ready(ring) = guest.alarm.poll(context) {
             match ring {
-                Ring::Expired if self.is_opening => return true,
+                Ring::Expired if self.is_opening => {
+                    self.lose_head(Failure::HeaderTimeout);
+                    return true;
+                }
+                // What has come of a head has its own bound.
+                Ring::Expired if self.leaving != Leaving::Expelled && self.connection.is_in_head() => {
+                    guest.alarm.set(DRAIN_GRACE);
+                }
                 Ring::Expired if self.leaving == Leaving::No && is_idle => {
                     self.connection.say_goodbye();
                     self.leaving = Leaving::Told;
@@ -227,7 +292,10 @@ impl Session {
                     guest.alarm.set(DRAIN_GRACE);
                 }
                 Ring::Expired if self.leaving != Leaving::No => return true,
-                Ring::Called if self.place.as_ref().is_some_and(Place::is_given_up) => return true,
+                Ring::Called if self.place.as_ref().is_some_and(Place::is_given_up) => {
+                    self.lose_head(Failure::Evicted);
+                    return true;
+                }
                 // An alarm that is not stopped rings for ever.
                 Ring::Expired => guest.alarm.clear(),
                 Ring::Called => {}

@@ -118,20 +118,11 @@ pub(super) fn read_so_far<'a>(client: &'a Client, head: Option<&'a RequestHead>)
 
 /// Why a request was refused before anything else was done with it; keeps what was malformed.
 pub(super) fn of_refused(client: &Client, head: Option<&RequestHead>, failure: Failure) -> Option<String> {
-    let local = client.worker.local();
-    let (limits, timeouts) = (&local.snapshot.limits, &local.snapshot.timeouts);
-    let reason = match failure {
-        Failure::Malformed(reason) => reason,
-        Failure::HeaderTimeout => return Some(ran_out("timeouts.client_header", timeouts.header)),
-        Failure::Evicted => {
-            let limit = limits.connections?;
-            return Some(format!(
-                "limits.connections is {limit}, and others had waited less long"
-            ));
-        }
-        Failure::ClientGone => return Some("the connection ended before the head was whole".to_owned()),
-        _ => return None,
+    let Failure::Malformed(reason) = failure else {
+        return of_half_head(&client.worker, failure);
     };
+    let local = client.worker.local();
+    let limits = &local.snapshot.limits;
     let evidence = match head {
         Some(head) => {
             let flaw = head.flaw.as_deref().cloned().unwrap_or_default();
@@ -146,6 +137,23 @@ pub(super) fn of_refused(client: &Client, head: Option<&RequestHead>, failure: F
     let peer = (RejectedFrom::Client, &client.peer.label);
     evidence.keep(&client.worker, peer, failure.word(), &detail);
     Some(detail)
+}
+
+/// Why a request ended before its head was whole, where that broke no rule.
+pub(super) fn of_half_head(worker: &Worker, failure: Failure) -> Option<String> {
+    let local = worker.local();
+    let snapshot = &local.snapshot;
+    match failure {
+        Failure::HeaderTimeout => Some(ran_out("timeouts.client_header", snapshot.timeouts.header)),
+        Failure::Evicted => {
+            let limit = snapshot.limits.connections?;
+            Some(format!(
+                "limits.connections is {limit}, and others had waited less long"
+            ))
+        }
+        Failure::ClientGone => Some("the connection ended before the head was whole".to_owned()),
+        _ => None,
+    }
 }
 
 /// What a head of HTTP/2 asked for, as lines.

@@ -11,6 +11,9 @@ pub enum Failure {
     /// The head, or the framing of the body, cannot be understood.
     #[error("the request is malformed: {0}")]
     Malformed(Malformed),
+    /// The HTTP/2 connection broke a rule before the head was whole (RFC 9113 §5.4.1).
+    #[error("the HTTP/2 connection failed before the head was whole")]
+    Http2ConnectionError,
     /// No whole head within `client_header`.
     #[error("the client did not send a whole head in time")]
     HeaderTimeout,
@@ -84,6 +87,10 @@ pub enum Failure {
 impl Failure {
     /// Every word that `error` in the access log can have beside those of malformed messages, with its meaning.
     pub const WORDS: &'static [(&'static str, &'static str)] = &[
+        (
+            "http2_connection_error",
+            "the HTTP/2 connection was ended by GOAWAY for breaking a rule of the protocol before the head of this request was whole, as with a block that cannot be decoded or DATA on a stream that was never opened (status 400, though nobody got one)",
+        ),
         (
             "client_header_timeout",
             "no whole head came within `timeouts.client_header`",
@@ -161,6 +168,7 @@ impl Failure {
         match self {
             Self::Malformed(reason) => reason.word(),
             Self::AnswerMalformed(_) => "answer_malformed",
+            Self::Http2ConnectionError => "http2_connection_error",
             Self::HeaderTimeout => "client_header_timeout",
             Self::BodyTimeout => "client_body_timeout",
             Self::BodyTooLarge => "request_body_too_large",
@@ -189,6 +197,7 @@ impl Failure {
     pub fn status(self) -> u16 {
         match self {
             Self::Malformed(reason) => reason.status(),
+            Self::Http2ConnectionError => 400,
             Self::HeaderTimeout | Self::BodyTimeout | Self::Evicted => 408,
             Self::BodyTooLarge => 413,
             Self::ClientGone | Self::ClientStalled => 499,
@@ -222,6 +231,7 @@ impl Failure {
         matches!(
             self,
             Self::Malformed(_)
+                | Self::Http2ConnectionError
                 | Self::HeaderTimeout
                 | Self::BodyTimeout
                 | Self::BodyTooLarge

@@ -32,7 +32,7 @@ pub use error::Failure;
 pub use fields::write_request;
 pub use forwarded::{Identity, TrustedProxies};
 pub use pinned::Pinned;
-pub use reply::refuse;
+pub use reply::{log_half_head, refuse};
 pub use settings::{ClientTimeouts, Limits};
 pub use snapshot::{Local, Shared, Snapshot};
 pub use terms::Terms;

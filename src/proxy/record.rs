@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::answer::Forwarded;
-use super::{After, Client as ClientSide, Exchange, Failure, detail};
+use super::{After, Exchange, Failure, Peer, Worker};
 use crate::clock;
-use crate::head::RequestHead;
+use crate::http1::ReadSoFar;
 use crate::pool::{Member, Pool};
 use crate::telemetry::Label;
 use crate::telemetry::access_log::{Client, Entry, Retry};
@@ -216,11 +216,14 @@ pub(super) struct Refused {
     pub(super) sent: u64,
 }
 
-/// Writes the line of a request without a usable head, and counts it. What could be read of one that came by HTTP/2 is in `head`.
-pub(super) fn log_refused(client: &ClientSide, head: Option<&RequestHead>, refused: &Refused) {
-    let detail = detail::of_refused(client, head, refused.failure);
-    let read = detail::read_so_far(client, head);
-    let worker = &client.worker;
+/// Writes the line of a request without a usable head, and counts it. `read` is what could be read of it.
+pub(super) fn log_refused(
+    worker: &Worker,
+    peer: &Peer,
+    refused: &Refused,
+    read: &ReadSoFar<'_>,
+    detail: Option<&str>,
+) {
     let status = refused.status;
     let latency = clock::now().saturating_duration_since(refused.started);
     worker.counters.count_request(status, latency);
@@ -231,7 +234,7 @@ pub(super) fn log_refused(client: &ClientSide, head: Option<&RequestHead>, refus
     }
     let entry = Entry {
         time: clock::wall(),
-        client: Client::Direct(&client.peer.label),
+        client: Client::Direct(&peer.label),
         method: read.method,
         path: read.path,
         query: None,
@@ -249,13 +252,9 @@ pub(super) fn log_refused(client: &ClientSide, head: Option<&RequestHead>, refus
         backend_time: None,
         retries: &[],
         grpc_status: refused.grpc_status,
-        client_cert: client
-            .peer
-            .certificate
-            .as_ref()
-            .map(|certificate| &certificate.subject),
+        client_cert: peer.certificate.as_ref().map(|certificate| &certificate.subject),
         error: Some(refused.failure.word()),
-        detail: detail.as_deref(),
+        detail,
     };
     worker.log.borrow_mut().push(&entry);
 }

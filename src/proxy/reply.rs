@@ -6,9 +6,9 @@ use std::time::Instant;
 use super::fields::{write_connection, write_field, write_number, write_status, write_status_line};
 use super::record::{Refused, log_refused};
 use super::waits::{Wait, Waits};
-use super::{After, Client, Exchange, Failure, detail, grpc, terms};
+use super::{After, Client, Exchange, Failure, Peer, Worker, detail, grpc, terms};
 use crate::head::{BodyLength, FieldName, Method, RequestHead, Version};
-use crate::http1::reason_phrase;
+use crate::http1::{ReadSoFar, reason_phrase};
 
 /// Seconds after which a client may ask again: the time in which a backend is probed again.
 const RETRY_AFTER: &[u8] = b"1";
@@ -170,8 +170,25 @@ pub async fn refuse(
     }
     client.worker.counters.heads_rejected.increment();
     refused.sent = client.connection.bytes_out - before;
-    log_refused(client, head, &refused);
+    let detail = detail::of_refused(client, head, failure);
+    let read = detail::read_so_far(client, head);
+    log_refused(&client.worker, &client.peer, &refused, &read, detail.as_deref());
     After::Close
+}
+
+/// Logs a request whose head never became whole before its HTTP/2 connection was over: there is no stream to respond on.
+pub fn log_half_head(worker: &Worker, peer: &Peer, failure: Failure, (started, received): (Instant, usize)) {
+    worker.counters.heads_rejected.increment();
+    let refused = Refused {
+        failure,
+        status: failure.status(),
+        grpc_status: None,
+        started,
+        received,
+        sent: 0,
+    };
+    let detail = detail::of_half_head(worker, failure);
+    log_refused(worker, peer, &refused, &ReadSoFar::default(), detail.as_deref());
 }
 
 /// Puts our response to a request without a usable head into the client's output.

@@ -3,6 +3,7 @@
 mod backends;
 mod floods;
 mod frames;
+mod half_heads;
 mod heads;
 mod lengths;
 mod refused;

@@ -103,10 +103,10 @@ impl Engine {
             let Some(head) = Head::parse(input.unread()) else {
                 return Ok(None);
             };
+            self.note_half_head(head, input.unread().len());
             let block = self.block.as_ref().map(|block| block.head.stream);
             check_order(head, self.opening == Opening::Settings, block)?;
             head.check()?;
-            self.opening = Opening::Done;
             let needed = match head.kind {
                 frame::DATA => usize::from(head.has(frame::PADDED)),
                 _ => head.length,
@@ -114,12 +114,38 @@ impl Engine {
             let Some(payload) = input.unread().get(frame::HEAD..frame::HEAD + needed) else {
                 return Ok(None);
             };
+            self.opening = Opening::Done;
             let begun = self.frame(head, payload, inbox)?;
             input.consume(frame::HEAD + needed);
+            if self.block.is_none() {
+                self.half_head = None;
+                self.frames = self.frames.wrapping_add(1);
+            }
             if begun.is_some() {
                 return Ok(begun);
             }
         }
+    }
+
+    /// Takes down how much of a request's head has come, where this frame belongs to one, or would. `came` bytes of the frame and
+    /// what follows it are here.
+    fn note_half_head(&mut self, head: Head, came: usize) {
+        let came = came.min(frame::HEAD + head.length);
+        self.half_head = match &self.block {
+            Some(block) => self.half_head.map(|_| block.bytes.len() + came),
+            None => self.begins_request(head).then_some(came),
+        };
+    }
+
+    /// Whether a frame is the first of a request, or is of a message on a stream that was never begun.
+    fn begins_request(&self, head: Head) -> bool {
+        let Role::Server { history, .. } = &self.role else {
+            return false;
+        };
+        let is_ignored = matches!(self.goodbye, Goodbye::Said { last } if head.stream > last);
+        matches!(head.kind, frame::HEADERS | frame::CONTINUATION | frame::DATA)
+            && history.is_unused(head.stream)
+            && !is_ignored
     }
 
     fn frame(&mut self, head: Head, payload: &[u8], inbox: &mut Inbox<'_>) -> Result<Option<Begun>, Reason> {

@@ -280,6 +280,19 @@ impl Frames {
         Some(code(&frame.payload))
     }
 
+    /// Another handle of the same connection.
+    pub(crate) fn another(&self) -> Self {
+        Self(self.0.try_clone().unwrap())
+    }
+
+    /// Whether the other side has ended the connection: no more comes, in place of nothing yet.
+    pub(crate) fn is_at_end(&mut self) -> bool {
+        match self.0.read(&mut [0]) {
+            Ok(count) => count == 0,
+            Err(error) => error.kind() != std::io::ErrorKind::WouldBlock,
+        }
+    }
+
     /// Whether nothing comes for so long.
     pub(crate) fn is_silent_for(&mut self, time: Duration) -> bool {
         self.0.set_read_timeout(Some(time)).unwrap();

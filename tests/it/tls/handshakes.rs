@@ -95,3 +95,14 @@ fn many_handshakes_at_once_all_come_about_while_others_stand_still() {
     });
     drop((silent, begun));
 }
+
+/// What is agreed on does not begin by itself.
+#[test]
+fn an_http2_client_has_its_time_to_begin() {
+    let bench = Bench::new();
+    let backend = Backend::saying("");
+    let proxy = start(&bench, &backend, "timeouts: { client_header: 200ms }");
+    let mut client = bench.client_h2().connect(proxy.address(), "a.test");
+    let end = client.read_to_end("PRI * HT").unwrap_err();
+    assert!(end.kind() != std::io::ErrorKind::WouldBlock, "{end}");
+}
