@@ -71,10 +71,13 @@ impl Framing<'_> {
 /// Largest length. Recipients that keep lengths signed would take a larger one for something else.
 const LENGTH_LIMIT: u64 = i64::MAX as u64;
 
-/// Reads `1*DIGIT` (RFC 9110 §8.6). No sign, no list, and no zero before other digits: there are readers that take
-/// those for octal.
-fn content_length(value: &[u8]) -> Result<u64, Malformed> {
-    if value.is_empty() || matches!(value, [b'0', _, ..]) {
+/// Reads `1*DIGIT` (RFC 9110 §8.6), by the same rule for all protocols. No sign and no list. Zeros before other digits are
+/// allowed, and not passed on: there are readers that take such a number for octal.
+///
+/// # Errors
+/// [`Malformed::BadContentLength`].
+pub fn content_length(value: &[u8]) -> Result<u64, Malformed> {
+    if value.is_empty() {
         return Err(Malformed::BadContentLength);
     }
     value

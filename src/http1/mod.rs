@@ -20,6 +20,7 @@ mod target;
 pub use body::{BodyError, Decoder, Encoder, Piece};
 pub use excerpt::{ReadSoFar, excerpt, framing_excerpt};
 pub use fault::{COOKIE_LINES, Exceeded, Fault, FaultPlace};
+pub use framing::content_length;
 pub use limits::Limits;
 pub use malformed::Malformed;
 pub use parse::{check_method, request as parse_request, response as parse_response};

@@ -5,6 +5,7 @@ pub(super) mod fields;
 
 pub use super::Malformed;
 
+use super::framing::content_length;
 use super::scan::{HeadScan, METHOD_LIMIT};
 use super::syntax::TOKEN;
 use super::target::{self, check_authority};
@@ -64,7 +65,10 @@ pub fn response(
     // An answer of which some recipient could take the end for elsewhere is the last on its connection.
     let is_end_proved = match head.status {
         100..=199 | 204 => {
-            framing.transfer_encoding.is_none() && matches!(framing.content_length, None | Some(b"0"))
+            framing.transfer_encoding.is_none()
+                && framing
+                    .content_length
+                    .is_none_or(|value| content_length(value) == Ok(0))
         }
         _ => head.body != BodyLength::UntilClose,
     };

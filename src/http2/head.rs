@@ -4,9 +4,13 @@
 use smallvec::SmallVec;
 
 use super::refused::Refused;
-use crate::head::{BodyLength, Field, FieldName, Flaw, Method, RequestHead, ResponseHead, Span, Version};
+use crate::head::{
+    BodyLength, Field, FieldName, Flaw, Method, RequestHead, ResponseHead, Span, Version, list,
+};
 use crate::hpack::{Encoder, Kind, Name};
-use crate::http1::{COOKIE_LINES, Limits, Malformed, check_authority, check_method, parse_target};
+use crate::http1::{
+    COOKIE_LINES, Limits, Malformed, check_authority, check_method, content_length, parse_target,
+};
 
 /// Field lines that a request may have, crumbs of cookies counted one by one: what browsers send stays far below.
 const LINES: usize = COOKIE_LINES;
@@ -73,7 +77,7 @@ impl Tally {
     }
 
     fn length(&mut self, value: &[u8]) -> Result<(), Malformed> {
-        match self.length.replace(decimal(value)?) {
+        match self.length.replace(content_length(value)?) {
             Some(_) => Err(Malformed::DuplicateContentLength),
             None => Ok(()),
         }
@@ -397,7 +401,8 @@ impl<'h> AnswerReader<'h> {
         };
         self.tally.has_fields = true;
         // RFC 9113 §8.2.1 forbids blanks at either end, and messages of gRPC end with them: an answer does not fail for that.
-        let value = value.trim_ascii();
+        // CR and LF are no blanks: a recipient that takes them for the end of a line reads another message.
+        let value = list::trim(value);
         check_value(value)?;
         if id.is_hop_by_hop() && id != FieldName::Trailer {
             return Err(Malformed::BadConnection);
@@ -490,7 +495,7 @@ impl TrailersReader {
             return Err(Malformed::BadConnection);
         }
         let value = if self.is_of_answer {
-            value.trim_ascii()
+            list::trim(value)
         } else {
             value
         };
@@ -577,16 +582,6 @@ fn status(text: &[u8]) -> Result<u16, Malformed> {
             .fold(0, |number, digit| number * 10 + u16::from(digit - b'0'))),
         _ => Err(Malformed::BadStatusLine),
     }
-}
-
-fn decimal(text: &[u8]) -> Result<u64, Malformed> {
-    let is_number = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
-    let number = std::str::from_utf8(text)
-        .ok()
-        .and_then(|text| text.parse::<u64>().ok());
-    number
-        .filter(|number| is_number && *number <= i64::MAX as u64)
-        .ok_or(Malformed::BadContentLength)
 }
 
 #[cfg(test)]

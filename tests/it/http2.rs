@@ -8,6 +8,7 @@ mod heads;
 mod lengths;
 mod refused;
 mod states;
+mod values;
 
 use std::time::Duration;
 
