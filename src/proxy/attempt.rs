@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::departure::Phase;
 use super::fields::{self, AnswerContext};
 use super::waits::Wait;
-use super::{Exchange, Failure};
-use crate::head::{BodyLength, FieldName, ResponseHead, Version};
+use super::{Exchange, Failure, websocket};
+use crate::head::{BodyLength, Version};
 use crate::http1::{self, Encoder, Kind, Malformed};
 use crate::http2;
 use crate::message::{self, Connection, HeadError, Waiting};
@@ -287,13 +287,14 @@ impl Attempt<'_> {
         head.keep_alive = self.is_end_proved;
         scan.clear();
         *answer_end = end;
-        match head.status {
-            101 if exchange.head.upgrade.is_some()
-                && is_switch_to_websocket(head, connection.input.unread()) =>
-            {
-                return Poll::Ready(Ok(true));
-            }
-            _ => {}
+        let bytes = connection.input.unread();
+        if head.status == 101 && exchange.head.upgrade.is_some() && websocket::is_switch(head, bytes) {
+            let key = exchange.identity.websocket_key();
+            let is_ours = exchange.head.version == Version::Http2;
+            return Poll::Ready(match !is_ours || websocket::is_accepted(head, bytes, &key) {
+                true => Ok(true),
+                false => Err(Failure::WebSocketAccept),
+            });
         }
         Poll::Ready(self.take_head(exchange))
     }
@@ -371,12 +372,6 @@ fn what_was_sent(reason: Malformed, connection: &Connection) -> Malformed {
         true => Malformed::Http2Response,
         false => reason,
     }
-}
-
-/// Whether a 101 switches to what was asked for, and to nothing else (RFC 9110 §7.8).
-fn is_switch_to_websocket(head: &ResponseHead, bytes: &[u8]) -> bool {
-    let mut tokens = head.values(bytes, FieldName::Upgrade);
-    matches!((tokens.next(), tokens.next()), (Some(token), None) if token.eq_ignore_ascii_case(b"websocket"))
 }
 
 impl Exchange<'_> {

@@ -70,6 +70,9 @@ pub enum Failure {
     /// The backend switched protocols unasked.
     #[error("the backend switched protocols unasked")]
     UnwantedSwitch,
+    /// The backend switched to WebSocket, and its `Sec-WebSocket-Accept` does not belong to the key that we sent.
+    #[error("the backend's Sec-WebSocket-Accept does not match the key")]
+    WebSocketAccept,
     /// The answer's body ended too early, or its framing broke.
     #[error("the answer was cut short")]
     AnswerCut,
@@ -146,6 +149,10 @@ impl Failure {
         ),
         ("unwanted_switch", "the backend switched protocols unasked"),
         (
+            "websocket_accept",
+            "the backend opened a WebSocket for an HTTP/2 client with a `Sec-WebSocket-Accept` that is missing, doubled or does not match the key (status 502)",
+        ),
+        (
             "answer_cut",
             "the backend cut its answer short; the client saw a broken message",
         ),
@@ -187,6 +194,7 @@ impl Failure {
             Self::DeadlineExceeded => "deadline_exceeded",
             Self::InterimFlood => "interim_flood",
             Self::UnwantedSwitch => "unwanted_switch",
+            Self::WebSocketAccept => "websocket_accept",
             Self::AnswerCut => "answer_cut",
             Self::AnswerStalled => "answer_stalled",
             Self::AnswerTooLarge => "answer_too_large",
@@ -210,6 +218,7 @@ impl Failure {
             | Self::AnswerMalformed(_)
             | Self::InterimFlood
             | Self::UnwantedSwitch
+            | Self::WebSocketAccept
             | Self::AnswerCut
             | Self::AnswerTooLarge => 502,
         }

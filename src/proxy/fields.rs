@@ -3,7 +3,7 @@
 
 use super::forwarded::Identity;
 use super::max_forwards::MaxForwards;
-use super::{Peer, via};
+use super::{Peer, via, websocket};
 use crate::backend::{Address, Scheme};
 use crate::head::{BodyLength, Field, FieldName, Method, RequestHead, ResponseHead, Version, list};
 use crate::http1::reason_phrase;
@@ -42,6 +42,7 @@ pub fn write_request(
         let name = head.text(field.name);
         if is_forwarded((field.id, name), head.method, identity.is_trusted, peer)
             && !head.connection_names(name)
+            && !websocket::is_foreign_key(head, name)
         {
             write_field(name, head.text(field.value), out);
         }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
-use super::Peer;
+use super::{Peer, websocket};
 use crate::head::{FieldName, RequestHead, list};
 use crate::net::ClientAddress;
 
@@ -67,7 +67,7 @@ impl Identity {
 
     /// A key for the handshake of a WebSocket that its client began in HTTP/2, which has none: 16 random bytes in Base64
     /// (RFC 6455 §4.1).
-    pub(super) fn websocket_key(&self) -> [u8; 24] {
+    pub(super) fn websocket_key(&self) -> [u8; websocket::KEY] {
         let mut key = *b"---------------------A==";
         for (place, digit) in key.iter_mut().zip(&self.id).take(21) {
             *place = *digit;

@@ -21,6 +21,7 @@ mod terms;
 mod tunnel;
 mod via;
 mod waits;
+mod websocket;
 mod worker;
 
 use std::rc::Rc;

@@ -9,6 +9,7 @@ mod lengths;
 mod refused;
 mod states;
 mod values;
+mod websockets;
 
 use std::time::Duration;
 
@@ -302,8 +303,8 @@ fn a_websocket_that_breaks_resets_its_stream() {
     .concat();
     client.send(1, 4, 1, &block);
     let mut held = backend.accept();
-    held.head();
-    held.send("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\nhi");
+    let head = held.head();
+    held.send(format!("{}hi", websockets::switch_for(&head)));
     assert!(
         client
             .wait_for(|frame| frame.kind == 0 && frame.payload == b"hi")
@@ -355,7 +356,8 @@ fn a_websocket_is_opened_by_a_stream() {
     let (answer, mut sending) = client.run(async { sender.send_request(asked, false).unwrap() });
     client.run(tokio::task::yield_now());
     let mut held = backend.accept();
-    let head = held.head().to_lowercase();
+    let sent = held.head();
+    let head = sent.to_lowercase();
     assert!(
         head.starts_with("get /chat http/1.1") && head.contains("upgrade: websocket"),
         "{head}"
@@ -364,7 +366,7 @@ fn a_websocket_is_opened_by_a_stream() {
         head.contains("sec-websocket-key: ") && head.contains("connection: upgrade"),
         "{head}"
     );
-    held.send("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\nhello");
+    held.send(format!("{}hello", websockets::switch_for(&sent)));
     let mut receiving = client.run(async {
         let answer = answer.await.unwrap();
         assert_eq!(answer.status(), 200);
