@@ -87,7 +87,7 @@ fn requests_longer_than_announced_never_reach_a_backend_whole() {
     assert!(posts.is_empty(), "{posts:#?}");
     let lines = proxy.access_lines(2 * too_long().len());
     assert_eq!(
-        lines.iter().filter(|line| line["status"] == 499).count(),
+        lines.iter().filter(|line| line["status"] == 400).count(),
         too_long().len()
     );
 }
