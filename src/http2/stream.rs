@@ -112,6 +112,11 @@ impl Stream {
         self.was_refused
     }
 
+    /// Whether its connection carries no more requests.
+    pub fn is_connection_over(&self) -> bool {
+        self.engine.borrow().is_over()
+    }
+
     /// Gives its connection up where nothing has come by that since the request began: the request has waited for too long,
     /// and so would the next one. Those under way go on.
     pub fn suspect_connection(&self) {

@@ -14,7 +14,7 @@ use crate::http1::{self, Encoder, Kind, Malformed};
 use crate::http2;
 use crate::message::{self, Connection, HeadError, Waiting};
 use crate::pool::{BackendConnection, Member, Pool};
-use crate::retry::Cause;
+use crate::retry::ConnectionEvent;
 
 /// Interim answers (1xx) that one exchange may have.
 const INTERIM_BOUND: usize = 32;
@@ -25,8 +25,10 @@ pub(super) struct AttemptError {
     pub(super) failure: Failure,
     /// Whether the backend can have seen no byte of the request.
     pub(super) nothing_sent: bool,
-    /// Whether it went over a connection that had been idle: its end may have been decided before the request.
-    pub(super) was_reused: bool,
+    /// What happened to the connection, if that tells nothing of the backend.
+    pub(super) event: Option<ConnectionEvent>,
+    /// Whether the backend should be probed.
+    is_suspicious: bool,
     /// What exactly was wrong, where that is known.
     pub(super) detail: Option<String>,
 }
@@ -37,7 +39,8 @@ impl AttemptError {
         Self {
             failure,
             nothing_sent: true,
-            was_reused: false,
+            event: None,
+            is_suspicious: true,
             detail: None,
         }
     }
@@ -161,25 +164,44 @@ impl<'a> Exchange<'a> {
                 if let Failure::AnswerMalformed(reason) = failure {
                     self.explain_answer(reason, &mut backend.connection);
                 }
-                let (nothing_sent, was_refused) = match backend.connection.http2() {
-                    // What counts is whether the backend says that it did nothing with it.
-                    Some(stream) => {
-                        if failure == Failure::BackendTimeout {
-                            stream.suspect_connection();
-                        }
-                        let was_refused = stream.was_refused();
-                        (was_refused || !stream.has_begun(), was_refused)
-                    }
-                    None => (backend.connection.bytes_out == before, false),
-                };
-                Err(AttemptError {
-                    failure,
-                    nothing_sent,
-                    // What was refused says of its connection, not of its backend, that it is of no use.
-                    was_reused: backend.is_reused || was_refused,
-                    detail: None,
-                })
+                if failure == Failure::BackendTimeout
+                    && let Some(stream) = backend.connection.http2()
+                {
+                    stream.suspect_connection();
+                }
+                Err(AttemptError::over(&mut backend, failure, before))
             }
+        }
+    }
+}
+
+impl AttemptError {
+    /// How an attempt failed over a connection by which so many bytes had been sent before it.
+    fn over(backend: &mut BackendConnection, failure: Failure, bytes_before: u64) -> Self {
+        let is_reused = backend.is_reused;
+        let (nothing_sent, was_refused, is_over) = match backend.connection.http2() {
+            // What counts is whether the backend says that it did nothing with it.
+            Some(stream) => (
+                stream.was_refused() || !stream.has_begun(),
+                stream.was_refused(),
+                stream.is_connection_over(),
+            ),
+            None => (backend.connection.bytes_out == bytes_before, false, true),
+        };
+        let event = match failure {
+            Failure::BackendReset if was_refused && is_over => Some(ConnectionEvent::Closing),
+            // Where only the stream was reset, the connection was not stale.
+            Failure::BackendReset if is_reused && is_over => Some(ConnectionEvent::Stale),
+            Failure::BackendReset if nothing_sent => Some(ConnectionEvent::Unprocessed),
+            _ => None,
+        };
+        let is_new_one_closed = event == Some(ConnectionEvent::Unprocessed) && !was_refused;
+        Self {
+            failure,
+            nothing_sent,
+            event,
+            is_suspicious: event.is_none() || is_new_one_closed,
+            detail: None,
         }
     }
 }
@@ -187,11 +209,11 @@ impl<'a> Exchange<'a> {
 /// Counts a failed attempt and lets the backend be probed. A reused connection that turned out closed is an event of
 /// that connection only.
 fn blame(member: &Member, error: &AttemptError) {
-    let Some(cause) = error.failure.cause() else {
+    if error.failure.cause().is_none() {
         return;
-    };
+    }
     member.backend.totals.failures.fetch_add(1, Ordering::Relaxed);
-    if !error.was_reused || cause == Cause::Timeout {
+    if error.is_suspicious {
         member.health.suspect();
     }
 }

@@ -18,6 +18,7 @@ mod reply;
 mod settings;
 mod snapshot;
 mod terms;
+mod tried;
 mod tunnel;
 mod via;
 mod waits;
@@ -39,24 +40,20 @@ pub use snapshot::{Local, Shared, Snapshot};
 pub use terms::Terms;
 pub use worker::{Incoming, Worker};
 
-use smallvec::SmallVec;
-
 use crate::backend::BackendId;
 use crate::head::{BodyLength, RequestHead, Version};
 use crate::http1::{Encoder, Kind, Malformed};
 use crate::message::{Replay, Transfer};
 use crate::pool::{BackendConnection, Member, Membership, Pool, Wish};
-use crate::retry::{self, Cause};
+use crate::retry::{self, Cause, ConnectionEvent, Policy};
 use answer::Forwarded;
 use attempt::{AttemptError, InFlight};
 use departure::Departure;
 use max_forwards::MaxForwards;
 use record::Record;
 use terms::Verdict;
+use tried::Tried;
 use waits::Waits;
-
-/// Backends that a request may try before the list of them takes memory of its own.
-const TRIED_INLINE: usize = 4;
 
 /// What becomes of the client's connection after a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,9 +104,6 @@ struct RequestBody {
     is_hinted: bool,
 }
 
-/// The backends that a request was sent to.
-type Tried = SmallVec<[BackendId; TRIED_INLINE]>;
-
 /// An answer that is a candidate for another attempt: what the client gets when nobody does better.
 struct Refusal<'a> {
     connection: Box<BackendConnection>,
@@ -123,7 +117,7 @@ struct Refusal<'a> {
 struct Trouble {
     cause: Cause,
     was_sent: bool,
-    was_reused: bool,
+    event: Option<ConnectionEvent>,
 }
 
 /// Serves one request whose head is whole: finds the pool, asks one backend after the other until one answers, forwards
@@ -219,26 +213,26 @@ impl<'a> Exchange<'a> {
 
     /// Asks one backend after the other.
     async fn run(&mut self, pool: &'a Pool, membership: &'a Membership) -> Result<Forwarded, Failure> {
-        let mut tried = Tried::new();
+        let mut tried = Tried::default();
         let mut refusal: Option<Refusal<'a>> = None;
         let mut failure = Failure::NoBackend;
         let mut next = self
             .pinned_member(pool)
-            .or_else(|| self.pick(pool, membership, &tried))
-            .map(|member| (member, false));
+            .or_else(|| self.pick(pool, membership, &[]));
         pool.budget.earn();
-        while let Some((member, is_fresh)) = next {
-            let outcome = self.attempt(pool, member, is_fresh).await;
-            tried.push(member.backend.id);
+        while let Some(member) = next {
+            let outcome = self.attempt(pool, member, tried.needs_new_connection()).await;
             let trouble = Trouble::of(&outcome);
-            next = trouble.and_then(|trouble| self.next_attempt(pool, membership, &tried, (trouble, member)));
+            tried.add(member.backend.id, trouble.and_then(|trouble| trouble.event));
+            next = trouble
+                .and_then(|trouble| self.next_attempt(pool, membership, &mut tried, (trouble, member)));
             if let (Some(trouble), Some(_)) = (trouble, &next) {
                 self.record.retried(member, trouble.cause.name());
                 self.add_waited();
                 self.client.worker.counters.retries.increment();
             }
             if trouble.is_none() {
-                pool.budget.give_back(self.record.retries());
+                pool.budget.give_back(tried.tokens);
             }
             match outcome {
                 Ok(mut connection) if next.is_some() => {
@@ -276,39 +270,44 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// Decides whether another attempt follows, whom it asks, and whether it must not use an idle connection.
+    /// Decides whether another attempt follows, and whom it asks.
     fn next_attempt(
         &self,
         pool: &Pool,
         membership: &'a Membership,
-        tried: &[BackendId],
+        tried: &mut Tried,
         (trouble, member): (Trouble, &'a Member),
-    ) -> Option<(&'a Member, bool)> {
+    ) -> Option<&'a Member> {
         let failure = retry::Failure {
             cause: trouble.cause,
             is_idempotent: self.head.method.is_idempotent(),
             was_sent: trouble.was_sent,
-            was_reused: trouble.was_reused,
+            event: trouble.event,
             is_replayable: self.body.replay.is_whole(),
             has_answer_begun: self.body.is_hinted,
-            attempts: tried.len() as u32,
+            attempts: tried.attempts(),
+            stale: tried.stale(),
+            unprocessed: tried.unprocessed(),
             backends: pool.members.len() as u32,
         };
         if !pool.settings.retry.may_retry(&failure) {
             return None;
         }
-        // A reused connection that was closed says nothing about its backend: where nobody else is left, the same one is
-        // asked once more.
-        let again = (trouble.was_reused && trouble.cause == Cause::Reset).then_some((member, true));
+        // The last one counts as in flight at this backend until the next attempt begins, so it may be asked again even where
+        // it may have no other.
+        let again = trouble.event.map(|_| member);
         let next = self
-            .pick(pool, membership, tried)
-            .map(|member| (member, false))
+            .pick(pool, membership, tried.this_round())
+            .or_else(|| self.pick(pool, membership, tried.begin_round()))
             .or(again)?;
-        let is_granted = pool.budget.take(crate::clock::now());
-        if !is_granted {
-            self.client.worker.counters.retry_budget_exhausted.increment();
+        if Policy::needs_token(&failure) {
+            if !pool.budget.take(crate::clock::now()) {
+                self.client.worker.counters.retry_budget_exhausted.increment();
+                return None;
+            }
+            tried.tokens += 1;
         }
-        is_granted.then_some(next)
+        Some(next)
     }
 
     fn pick(&self, pool: &Pool, membership: &'a Membership, tried: &[BackendId]) -> Option<&'a Member> {
@@ -345,14 +344,14 @@ impl Trouble {
                 status @ 502..=504 => Some(Self {
                     cause: Cause::Status(status),
                     was_sent: true,
-                    was_reused: false,
+                    event: None,
                 }),
                 _ => None,
             },
             Err(error) => error.failure.cause().map(|cause| Self {
                 cause,
                 was_sent: !error.nothing_sent,
-                was_reused: error.was_reused,
+                event: error.event,
             }),
         }
     }

@@ -86,11 +86,6 @@ impl<'a> Record<'a> {
         });
     }
 
-    /// Attempts that were followed by another one.
-    pub(super) fn retries(&self) -> u32 {
-        self.retries.len() as u32
-    }
-
     /// The answer that the client gets is this backend's, though perhaps not the last one asked.
     pub(super) fn answered_by(&mut self, member: &'a Member, status: u16) {
         self.member = Some(member);

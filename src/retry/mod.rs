@@ -4,4 +4,4 @@ mod budget;
 mod policy;
 
 pub use budget::Budget;
-pub use policy::{Attempts, Cause, Causes, Failure, Policy};
+pub use policy::{Attempts, Cause, Causes, ConnectionEvent, Failure, Policy};

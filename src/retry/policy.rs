@@ -3,9 +3,9 @@
 /// How many attempts a request may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attempts {
-    /// As many as the pool has backends.
+    /// As many as the pool has backends, and those that failed by a [`ConnectionEvent`].
     All,
-    /// At most so many, 1 or more, and never more than the pool has backends.
+    /// At most so many of any kind, 1 or more, and never more than `All` allows.
     AtMost(u32),
 }
 
@@ -57,6 +57,22 @@ impl Cause {
         place.map_or(0, |place| 1 << place)
     }
 }
+
+/// A failure of a connection that tells nothing of its backend: the attempt is none of those that the backend has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConnectionEvent {
+    /// A connection that had carried other requests ended: it may have been closed before this one came. The next attempt has
+    /// to use a new connection, so this happens once to a request.
+    Stale,
+    /// The backend ends the connection, and did nothing with the request: it came too late (RFC 9113 §6.8).
+    Closing,
+    /// The backend did nothing with the request, as it says itself (RFC 9113 §8.7) or as nothing of it was written.
+    Unprocessed,
+}
+
+/// Attempts of one request after which a backend that did nothing with it is not asked again. Where three of ten requests are
+/// refused at random, one in a thousand million is refused so often.
+const MOST_UNPROCESSED: u32 = 17;
 
 /// A set of causes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,8 +159,8 @@ pub struct Failure {
     pub is_idempotent: bool,
     /// Whether the kernel took at least one byte of the request for this backend.
     pub was_sent: bool,
-    /// Whether the connection had carried an earlier request: it may have been closed before this one came.
-    pub was_reused: bool,
+    /// What happened to the connection, if that tells nothing of the backend.
+    pub event: Option<ConnectionEvent>,
     /// Whether every byte of the body that has been taken from the client is still there to be sent again; true
     /// without a body, and while none of it has been taken.
     pub is_replayable: bool,
@@ -152,6 +168,10 @@ pub struct Failure {
     pub has_answer_begun: bool,
     /// Attempts so far, this one included: 1 or more.
     pub attempts: u32,
+    /// Those of them that were [`ConnectionEvent::Stale`].
+    pub stale: u32,
+    /// Those of them that were [`ConnectionEvent::Closing`] or [`ConnectionEvent::Unprocessed`].
+    pub unprocessed: u32,
     /// Backends that the pool had for the request.
     pub backends: u32,
 }
@@ -162,19 +182,30 @@ impl Policy {
         !failure.has_answer_begun
             && failure.is_replayable
             && self.causes.contains(failure.cause)
-            && failure.attempts < self.most_attempts(failure)
+            && self.has_attempts_left(failure)
             && self.is_safe(failure)
     }
 
-    /// A reused connection that was closed says nothing about its backend. So there is a second attempt even when
-    /// there is no second backend; it has to be made on a fresh connection.
-    fn most_attempts(&self, failure: &Failure) -> u32 {
-        let is_stale = failure.was_reused && failure.cause == Cause::Reset;
-        let backends = failure.backends.max(if is_stale { 2 } else { 1 });
-        match self.attempts {
-            Attempts::All => backends,
-            Attempts::AtMost(most) => most.min(backends),
+    /// Whether the retry takes a token of the budget. One that a connection's end has caused needs none, or requests would fail
+    /// because there are many on that connection, or because others have emptied the budget. That is bounded all the same: it
+    /// happens once or twice to a request.
+    pub fn needs_token(failure: &Failure) -> bool {
+        match failure.event {
+            Some(ConnectionEvent::Stale) => false,
+            Some(ConnectionEvent::Closing) => failure.unprocessed > 1,
+            Some(ConnectionEvent::Unprocessed) | None => true,
         }
+    }
+
+    fn has_attempts_left(&self, failure: &Failure) -> bool {
+        let of_connections = failure.stale + failure.unprocessed;
+        let is_allowed = match self.attempts {
+            Attempts::All => true,
+            Attempts::AtMost(most) => failure.attempts < most,
+        };
+        is_allowed
+            && failure.unprocessed < MOST_UNPROCESSED
+            && failure.attempts.saturating_sub(of_connections) < failure.backends
     }
 
     /// Whether a second backend cannot act on what a first one acted on already.
@@ -198,10 +229,12 @@ mod tests {
         cause: Cause::Reset,
         is_idempotent: true,
         was_sent: true,
-        was_reused: false,
+        event: None,
         is_replayable: true,
         has_answer_begun: false,
         attempts: 1,
+        stale: 0,
+        unprocessed: 0,
         backends: 3,
     };
 
@@ -286,23 +319,87 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_reused_connection_gives_the_only_backend_a_second_attempt() {
-        let only = Failure {
+    fn a_stale_connection_is_none_of_the_attempts_that_backends_have() {
+        let stale = Failure {
+            event: Some(ConnectionEvent::Stale),
+            stale: 1,
             backends: 1,
             ..FAILURE
         };
-        assert!(!Policy::default().may_retry(&only));
+        let may = |failure: &Failure| Policy::default().may_retry(failure);
+        assert!(!may(&Failure {
+            backends: 1,
+            ..FAILURE
+        }));
+        assert!(may(&stale));
+        // Then the new connection fails too.
+        assert!(!may(&Failure {
+            event: None,
+            attempts: 2,
+            ..stale
+        }));
+        // With two backends each has an attempt by a new one.
+        for (attempts, is_left) in [(2, true), (3, false)] {
+            let failure = Failure {
+                event: None,
+                attempts,
+                backends: 2,
+                ..stale
+            };
+            assert_eq!(may(&failure), is_left, "{attempts}");
+        }
+    }
+
+    #[test]
+    fn a_written_number_bounds_attempts_of_any_kind() {
         let stale = Failure {
-            was_reused: true,
-            ..only
+            event: Some(ConnectionEvent::Stale),
+            stale: 1,
+            ..FAILURE
         };
-        assert!(Policy::default().may_retry(&stale));
-        assert!(!Policy::default().may_retry(&Failure { attempts: 2, ..stale }));
-        let once = Policy {
-            attempts: Attempts::AtMost(1),
-            ..Policy::default()
+        let may = |most| {
+            let policy = Policy {
+                attempts: Attempts::AtMost(most),
+                ..Policy::default()
+            };
+            policy.may_retry(&stale)
         };
-        assert!(!once.may_retry(&stale));
+        assert!(!may(1) && may(2));
+    }
+
+    #[test]
+    fn what_was_not_processed_is_sent_again_to_the_only_backend_a_bounded_number_of_times() {
+        for event in [ConnectionEvent::Closing, ConnectionEvent::Unprocessed] {
+            let may = |unprocessed| {
+                Policy::default().may_retry(&Failure {
+                    event: Some(event),
+                    is_idempotent: false,
+                    was_sent: false,
+                    attempts: unprocessed,
+                    unprocessed,
+                    backends: 1,
+                    ..FAILURE
+                })
+            };
+            assert!((1..MOST_UNPROCESSED).all(may), "{event:?}");
+            assert!(!may(MOST_UNPROCESSED), "{event:?}");
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_connection_takes_no_token_once() {
+        let needs = |event, unprocessed| {
+            Policy::needs_token(&Failure {
+                event,
+                unprocessed,
+                ..FAILURE
+            })
+        };
+        assert!(needs(None, 0));
+        assert!(!needs(Some(ConnectionEvent::Stale), 0));
+        assert!(!needs(Some(ConnectionEvent::Closing), 1));
+        assert!(needs(Some(ConnectionEvent::Closing), 2));
+        assert!(needs(Some(ConnectionEvent::Unprocessed), 1));
     }
 
     #[test]

@@ -35,6 +35,7 @@ mod reloads;
 mod requests;
 mod retries;
 mod reuse;
+mod stale;
 mod stopping;
 mod support;
 mod timeouts;

@@ -85,7 +85,7 @@ pub(in crate::config) const RETRY: Section = Section {
         Key::new(
             "attempts",
             Kind::Count { least: 1, most: 1000 },
-            "Most attempts for one request, the first included. `all` is as many as the pool has backends.",
+            "Most attempts for one request, the first included. `all` is as many as the pool has backends; attempts that met a closed reused connection, or with which the backend did nothing (`REFUSED_STREAM`, `GOAWAY`), come on top, and a number bounds them too.",
         )
         .words(&["all"])
         .default("all"),

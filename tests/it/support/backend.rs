@@ -53,6 +53,7 @@ enum Step {
     Echo,
     Wait(Gate),
     FinishSending,
+    CloseWhenIdle(Duration),
     Close,
     Reset,
 }
@@ -111,6 +112,11 @@ impl Answer {
     /// Then closes the sending side and goes on reading.
     pub(crate) fn finish_sending(self) -> Self {
         self.step(Step::FinishSending)
+    }
+
+    /// Then closes the connection unless a byte comes within `time`.
+    pub(crate) fn close_when_idle(self, time: Duration) -> Self {
+        self.step(Step::CloseWhenIdle(time))
     }
 
     /// Then closes the connection.
@@ -326,6 +332,15 @@ impl Answer {
                 }
                 Step::Wait(gate) => gate.wait(),
                 Step::FinishSending => stream.shutdown(Shutdown::Write)?,
+                Step::CloseWhenIdle(time) => {
+                    // A timeout of zero cannot be set.
+                    stream.set_read_timeout(Some((*time).max(Duration::from_micros(1))))?;
+                    let is_idle = !matches!(stream.peek(&mut [0]), Ok(1));
+                    stream.set_read_timeout(None)?;
+                    if is_idle {
+                        return Ok(false);
+                    }
+                }
                 Step::Close => return Ok(false),
                 Step::Reset => {
                     // Closing then sends RST instead of FIN, and drops what was not sent yet.

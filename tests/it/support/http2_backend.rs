@@ -1,6 +1,7 @@
 //! Backends that speak HTTP/2: one whose frames the test writes by hand, and one by the `h2` crate that does what paths say.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -77,6 +78,15 @@ pub(crate) struct Http2Backend {
     events: Log<Seen>,
 }
 
+/// How such a backend lets requests go unprocessed.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Refusals {
+    /// How many of a hundred streams are refused, by chance.
+    pub(crate) percent: u32,
+    /// After how many requests a connection is ended by GOAWAY; 0 is never.
+    pub(crate) goaway_after: usize,
+}
+
 /// What happened to such a backend.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Seen {
@@ -92,6 +102,11 @@ pub(crate) type HeaderFields = Vec<(String, String)>;
 impl Http2Backend {
     /// Starts one. It ends with the process of the tests.
     pub(crate) fn start() -> Self {
+        Self::refusing(Refusals::default())
+    }
+
+    /// Starts one that does not process all requests; one that it does not is no [`Seen::Request`].
+    pub(crate) fn refusing(refusals: Refusals) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
         listener
             .set_nonblocking(true)
@@ -105,7 +120,7 @@ impl Http2Backend {
                 let listener = tokio::net::TcpListener::from_std(listener).unwrap();
                 let mut connections = JoinSet::new();
                 while let Ok((stream, _)) = listener.accept().await {
-                    connections.spawn(serve(stream, its.clone()));
+                    connections.spawn(serve(stream, its.clone(), refusals));
                 }
             });
         });
@@ -128,7 +143,10 @@ impl Http2Backend {
     }
 }
 
-async fn serve(stream: tokio::net::TcpStream, events: Log<Seen>) {
+async fn serve(stream: tokio::net::TcpStream, events: Log<Seen>, refusals: Refusals) {
+    // One state for all, so that no connection begins with the same luck.
+    static CHANCE: AtomicU32 = AtomicU32::new(1);
+    let mut requests = 0;
     events.push(Seen::Connection);
     let mut streams = JoinSet::new();
     let mut builder = h2::server::Builder::new();
@@ -136,7 +154,16 @@ async fn serve(stream: tokio::net::TcpStream, events: Log<Seen>) {
         .initial_window_size(1 << 20)
         .initial_connection_window_size(4 << 20);
     if let Ok(mut connection) = builder.handshake(stream).await {
-        while let Some(Ok((request, respond))) = connection.accept().await {
+        while let Some(Ok((request, mut respond))) = connection.accept().await {
+            let state = CHANCE.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9e37_79b9);
+            if (state >> 8) % 100 < refusals.percent {
+                respond.send_reset(Reason::REFUSED_STREAM);
+                continue;
+            }
+            requests += 1;
+            if requests == refusals.goaway_after {
+                connection.graceful_shutdown();
+            }
             let fields = request.headers().iter();
             let fields = fields.map(|(name, value)| {
                 let value = String::from_utf8_lossy(value.as_bytes()).into_owned();

@@ -1,5 +1,6 @@
 //! Streams and connections that end before their time: what is sent again, and who hears of it.
 
+use std::thread;
 use std::time::Duration;
 
 use h2::Reason;
@@ -7,7 +8,7 @@ use h2::Reason;
 use super::{DATA, GET, POST, asked, before, goaway, http2_client, reset};
 use crate::support::Backend;
 use crate::support::http2::{Frames, Http2};
-use crate::support::http2_backend::{FramesBackend, Http2Backend, Seen};
+use crate::support::http2_backend::{FramesBackend, Http2Backend, Refusals, Seen};
 
 /// RFC 9113 §8.7: a stream that was refused, or that GOAWAY says was not touched, did nothing, whatever its method.
 #[test]
@@ -36,18 +37,104 @@ fn requests_that_were_not_processed_are_sent_again_whatever_their_method() {
     }
 }
 
+/// Only the stream was refused, and nothing is wrong with the connection.
 #[test]
-fn a_backend_that_is_alone_is_asked_once_more_by_a_new_connection() {
-    for is_refusal in [true, false] {
-        let (_proxy, mut client, backend, mut held, stream) = asked(POST, "");
-        match is_refusal {
-            true => reset(&mut held, stream, Reason::REFUSED_STREAM),
-            false => goaway(&mut held, 0, Reason::NO_ERROR),
+fn a_backend_that_is_alone_is_asked_again_by_the_connection_on_which_it_refused() {
+    for text in [GET, POST] {
+        let (proxy, mut client, backend, mut held, mut stream) = asked(text, "");
+        for _ in 0..5 {
+            reset(&mut held, stream, Reason::REFUSED_STREAM);
+            stream = held.whole_request();
         }
-        let mut other = backend.accept(&[]);
-        let stream = other.whole_request();
-        other.answer(stream, 200, "second");
-        assert_eq!(client.read().text(), "second", "refused: {is_refusal}");
+        held.answer(stream, 200, "sixth");
+        assert_eq!(client.read().text(), "sixth");
+        assert_eq!(proxy.access_line("/x")["attempts"], 6);
+        assert!(backend.is_alone_for(Duration::from_millis(20)));
+    }
+}
+
+#[test]
+fn a_backend_that_is_alone_is_asked_again_by_a_new_connection_after_goaway() {
+    for text in [GET, POST] {
+        let (_proxy, mut client, backend, mut held, mut stream) = asked(text, "");
+        for _ in 0..3 {
+            goaway(&mut held, 0, Reason::NO_ERROR);
+            held = backend.accept(&[]);
+            stream = held.whole_request();
+        }
+        held.answer(stream, 200, "fourth");
+        assert_eq!(client.read().text(), "fourth");
+    }
+}
+
+/// As many as it takes to be sure, and then the client hears of it. The backend is not taken for one that is down.
+#[test]
+fn a_backend_that_refuses_every_stream_is_asked_a_bounded_number_of_times() {
+    let (proxy, mut client, _backend, mut held, mut stream) = asked(POST, "");
+    for _ in 0..16 {
+        reset(&mut held, stream, Reason::REFUSED_STREAM);
+        stream = held.whole_request();
+    }
+    reset(&mut held, stream, Reason::REFUSED_STREAM);
+    assert_eq!(client.read().status(), 502);
+    let line = proxy.access_line("/x");
+    assert_eq!(
+        (&line["attempts"], &line["error"]),
+        (&17.into(), &"backend_reset".into())
+    );
+}
+
+/// The number that the operator has written bounds attempts of any kind.
+#[test]
+fn a_written_number_of_attempts_bounds_refusals_too() {
+    let (proxy, mut client, _backend, mut held, stream) = asked(POST, "retry: { attempts: 2 }");
+    reset(&mut held, stream, Reason::REFUSED_STREAM);
+    let stream = held.whole_request();
+    reset(&mut held, stream, Reason::REFUSED_STREAM);
+    assert_eq!(client.read().status(), 502);
+    assert_eq!(proxy.access_line("/x")["attempts"], 2);
+}
+
+/// What clients of several connections ask of backends that let some requests go unprocessed: none fails, and none is
+/// carried out twice.
+fn ask_many(backends: &[Http2Backend]) {
+    const CLIENTS: usize = 8;
+    const REQUESTS: usize = 250;
+    let urls: Vec<String> = backends.iter().map(Http2Backend::url).collect();
+    let proxy = before(&urls.iter().map(String::as_str).collect::<Vec<_>>()).start();
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|number| {
+            let mut client = proxy.client();
+            thread::spawn(move || {
+                for request in 0..REQUESTS {
+                    let path = format!("/{number}/{request}");
+                    assert_eq!(client.get(&path).text(), path);
+                    let post =
+                        format!("POST {path} HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\n\r\nhello");
+                    assert_eq!(client.send(post).read().text(), path);
+                }
+            })
+        })
+        .collect();
+    clients.into_iter().for_each(|client| client.join().unwrap());
+    let is_request = |seen: &Seen| matches!(seen, Seen::Request(..));
+    let processed: usize = backends.iter().map(|backend| backend.count(is_request)).sum();
+    assert_eq!(processed, 2 * CLIENTS * REQUESTS);
+    let retried = proxy.count_so_far(|line| line["retries"][0]["reason"] == "reset");
+    assert!(retried > 0, "some were not processed");
+}
+
+#[test]
+fn requests_to_backends_that_refuse_many_streams_do_not_fail() {
+    for (percent, goaway_after) in [(10, 0), (30, 0), (10, 20)] {
+        for count in [1, 2] {
+            let refusals = Refusals {
+                percent,
+                goaway_after,
+            };
+            let backends: Vec<_> = (0..count).map(|_| Http2Backend::refusing(refusals)).collect();
+            ask_many(&backends);
+        }
     }
 }
 
@@ -119,6 +206,31 @@ fn a_get_whose_connection_has_died_is_asked_again() {
     assert_eq!(proxy.access_lines(2)[1]["attempts"], 2);
 }
 
+/// Idle connections to other backends may be dead too.
+#[test]
+fn a_get_whose_connection_has_died_goes_to_another_backend_by_a_new_one() {
+    let backends = [FramesBackend::start(), FramesBackend::start()];
+    let proxy = before(&[&backends[0].url(), &backends[1].url()]).start();
+    let mut client = proxy.client();
+    let mut held = backends.each_ref().map(|backend| {
+        client.send(GET);
+        let mut held = backend.accept(&[]);
+        let stream = held.whole_request();
+        held.answer(stream, 200, "one");
+        assert_eq!(client.read().text(), "one");
+        held
+    });
+    client.send(GET);
+    held[0].whole_request();
+    let [first, _second] = held;
+    first.close();
+    let mut other = backends[1].accept(&[]);
+    let stream = other.whole_request();
+    other.answer(stream, 200, "two");
+    assert_eq!(client.read().text(), "two");
+    assert_eq!(proxy.access_lines(3)[2]["attempts"], 2);
+}
+
 /// The slot is free again, and the backend knows that it works for nobody.
 #[test]
 fn a_client_that_leaves_cancels_its_stream() {
@@ -166,4 +278,38 @@ fn a_client_that_leaves_in_the_middle_of_its_body_cancels_its_stream() {
     drop(answer);
     client.run(async { tokio::time::sleep(Duration::from_millis(20)).await });
     assert_eq!(held.reset_of(stream), Some(Reason::CANCEL));
+}
+
+/// All that a connection carries may be left out at once, which is more than the retry budget has tokens: it is one event,
+/// and no request fails for it.
+#[test]
+fn a_goaway_that_leaves_out_many_requests_fails_none() {
+    const STREAMS: usize = 100;
+    let backend = FramesBackend::start();
+    let proxy = before(&[&backend.url()]).start();
+    let clients = [Http2::connect(proxy.address()), Http2::connect(proxy.address())];
+    let asked: Vec<_> = clients
+        .iter()
+        .flat_map(|client| (0..STREAMS).map(move |_| client.send("POST", "/x", true).0))
+        .collect();
+    let mut connections = [backend.accept(&[]), backend.accept(&[])];
+    for held in &mut connections {
+        for _ in 0..STREAMS {
+            held.whole_request();
+        }
+    }
+    for held in &mut connections {
+        goaway(held, 0, Reason::NO_ERROR);
+    }
+    let mut connections = [backend.accept(&[]), backend.accept(&[])];
+    for held in &mut connections {
+        for _ in 0..STREAMS {
+            let stream = held.whole_request();
+            held.answer(stream, 200, "");
+        }
+    }
+    for (number, answer) in asked.into_iter().enumerate() {
+        let response = clients[number / STREAMS].run(answer).unwrap();
+        assert_eq!(response.status(), 200, "{number}");
+    }
 }

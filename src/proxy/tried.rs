@@ -1,0 +1,71 @@
+//! Which backends a request was sent to, which of them it may be sent to again, and what its attempts have cost.
+
+use smallvec::SmallVec;
+
+use crate::backend::BackendId;
+use crate::retry::ConnectionEvent;
+
+/// Backends that a request may try before the list of them takes memory of its own.
+const INLINE: usize = 4;
+
+type Backends = SmallVec<[BackendId; INLINE]>;
+
+/// The attempts of one request so far. Each goes to a backend that was not tried yet, as long as there is one. After that
+/// come those whose attempt failed by an event of the connection, which tells nothing of the backend.
+#[derive(Debug, Default)]
+pub(super) struct Tried {
+    /// Backends that were asked since the last of them had been.
+    this_round: Backends,
+    /// Backends that have failed: they are not asked again.
+    failed: Backends,
+    attempts: u32,
+    stale: u32,
+    unprocessed: u32,
+    /// Tokens that were taken from the budget.
+    pub(super) tokens: u32,
+}
+
+impl Tried {
+    /// Takes down an attempt that has ended.
+    pub(super) fn add(&mut self, backend: BackendId, event: Option<ConnectionEvent>) {
+        self.attempts += 1;
+        self.this_round.push(backend);
+        match event {
+            Some(ConnectionEvent::Stale) => self.stale += 1,
+            Some(ConnectionEvent::Closing | ConnectionEvent::Unprocessed) => self.unprocessed += 1,
+            None => self.failed.push(backend),
+        }
+    }
+
+    /// All attempts.
+    pub(super) fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// Those that failed because a reused connection had been closed.
+    pub(super) fn stale(&self) -> u32 {
+        self.stale
+    }
+
+    /// Those with which the backend did nothing.
+    pub(super) fn unprocessed(&self) -> u32 {
+        self.unprocessed
+    }
+
+    /// Backends that are not asked as long as there are others.
+    pub(super) fn this_round(&self) -> &[BackendId] {
+        &self.this_round
+    }
+
+    /// Begins from the front with those that have not failed.
+    pub(super) fn begin_round(&mut self) -> &[BackendId] {
+        self.this_round.clone_from(&self.failed);
+        &self.this_round
+    }
+
+    /// Whether the next attempt has to use a new connection. What closed one idle connection, such as a restart or an idle
+    /// timeout, has often closed the others too, and those to other backends.
+    pub(super) fn needs_new_connection(&self) -> bool {
+        self.stale > 0
+    }
+}

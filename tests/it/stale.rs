@@ -1,0 +1,176 @@
+//! Connections that backends close while they are idle: a request that may be sent again never fails because of them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::support::{Answer, Backend, Builder, Proxy, refusing_address};
+
+/// A backend that closes every connection under its second request: no reused one is of any use.
+fn stale() -> Backend {
+    Backend::start(|request| match request.turn {
+        0 => Answer::ok("a"),
+        _ => Answer::nothing().close(),
+    })
+}
+
+/// One worker, because idle connections belong to workers, and no probes, because they would be answered.
+fn before(backends: &[&Backend]) -> Builder {
+    Proxy::before(backends).config("workers: 1\nhealth_check: { kind: none }")
+}
+
+#[test]
+fn no_request_fails_when_every_pooled_connection_is_stale() {
+    for count in 1..=4 {
+        let backends: Vec<_> = (0..count).map(|_| stale()).collect();
+        let proxy = before(&backends.iter().collect::<Vec<_>>()).start();
+        let mut client = proxy.client();
+        for number in 0..300 {
+            assert_eq!(
+                client.get("/x").status(),
+                200,
+                "{count} backends, request {number}"
+            );
+        }
+        let lines = proxy.access_lines(300);
+        assert!(
+            lines.iter().all(|line| line["attempts"].as_u64() <= Some(2)),
+            "one stale connection is enough to know"
+        );
+        assert!(
+            lines.iter().any(|line| line["retries"][0]["reason"] == "reset"),
+            "some were stale"
+        );
+    }
+}
+
+/// Of two backends one is gone: the attempt over the stale connection does not use up the other's last one.
+#[test]
+fn a_backend_tried_over_a_stale_connection_only_is_tried_again_by_a_new_one() {
+    let stale = stale();
+    let (address, _socket) = refusing_address();
+    let proxy = before(&[&stale]).backend(&format!("http://{address}")).start();
+    let mut client = proxy.client();
+    for number in 0..20 {
+        assert_eq!(client.get("/x").status(), 200, "request {number}");
+    }
+    let lines = proxy.access_lines(20);
+    let all = lines
+        .iter()
+        .find(|line| line["attempts"] == 3)
+        .expect("all were tried");
+    let mut reasons = [0, 1].map(|at| all["retries"][at]["reason"].to_string());
+    reasons.sort_unstable();
+    assert_eq!(reasons, ["\"connect_failure\"", "\"reset\""], "{all}");
+    assert_eq!(all["backend"], stale.url());
+}
+
+/// Its own number of requests in flight is not what keeps a backend from being asked again.
+#[test]
+fn a_backend_that_may_have_one_request_is_tried_again_after_a_stale_connection() {
+    let stale = stale();
+    let proxy = before(&[&stale])
+        .config("limits: { in_flight_per_backend: 1 }")
+        .start();
+    let mut client = proxy.client();
+    for number in 0..20 {
+        assert_eq!(client.get("/x").status(), 200, "request {number}");
+    }
+}
+
+/// A number that the operator has written bounds attempts of any kind.
+#[test]
+fn a_written_number_of_attempts_counts_stale_connections_too() {
+    let stale = stale();
+    let proxy = before(&[&stale]).config("retry: { attempts: 1 }").start();
+    let mut client = proxy.client();
+    assert_eq!(client.get("/x").status(), 200);
+    assert_eq!(client.get("/x").status(), 502);
+}
+
+/// Other failures have used up what there is for retries, and a stale connection is none of them.
+#[test]
+fn a_stale_connection_needs_no_token_of_the_retry_budget() {
+    let backends = [(); 2].map(|()| {
+        Backend::start(|request| match (request.start(), request.turn) {
+            ("GET /busy", _) => Answer::status(503, "busy"),
+            (_, 0) => Answer::ok("a"),
+            _ => Answer::nothing().close(),
+        })
+    });
+    let proxy = before(&[&backends[0], &backends[1]]).start();
+    let mut client = proxy.client();
+    let is_empty = |line: &Value| line["path"] == "/busy" && line["attempts"] == 1;
+    for number in 0..100 {
+        // None of the tokens that they take comes back; the connections stay.
+        for _ in 0..10 {
+            assert_eq!(client.get("/busy").status(), 503);
+        }
+        assert_eq!(client.get("/x").status(), 200, "request {number}");
+    }
+    let lines = proxy.access_lines(1_100);
+    assert!(
+        lines.iter().filter(|line| is_empty(line)).count() > 100,
+        "the budget was empty"
+    );
+    assert!(
+        lines.iter().any(|line| line["retries"][0]["reason"] == "reset"),
+        "some were stale"
+    );
+}
+
+/// The race: the backend closes while the request is on its way. What is not idempotent may fail, and is never carried out
+/// twice.
+#[test]
+fn requests_that_race_with_closing_backends_do_not_fail() {
+    const CLIENTS: usize = 4;
+    const REQUESTS: usize = 500;
+    let chance = Arc::new(AtomicU64::new(1));
+    let backends = [(); 3].map(|()| {
+        let chance = Arc::clone(&chance);
+        Backend::start(move |_| {
+            // 0 to 5 ms, which is what there is between two requests of a client.
+            let micros = chance
+                .fetch_add(1, Ordering::Relaxed)
+                .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+                >> 32;
+            Answer::ok("a").close_when_idle(Duration::from_micros(micros % 5_000))
+        })
+    });
+    let proxy = Proxy::before(&backends.iter().collect::<Vec<_>>()).start();
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|client| {
+            let mut connection = proxy.client();
+            thread::spawn(move || {
+                for number in 0..REQUESTS {
+                    let got = connection.get("/get");
+                    assert_eq!(got.status(), 200, "GET {number} of client {client}");
+                    let path = format!("/post/{client}/{number}");
+                    let post = format!("POST {path} HTTP/1.1\r\nHost: test\r\nContent-Length: 1\r\n\r\na");
+                    let status = connection.send(post).read().status();
+                    assert!(matches!(status, 200 | 502), "{path}: {status}");
+                }
+            })
+        })
+        .collect();
+    clients.into_iter().for_each(|client| client.join().unwrap());
+    let mut times: HashMap<String, u32> = HashMap::new();
+    for backend in &backends {
+        for request in backend.requests(|request| request.start().starts_with("POST")) {
+            *times.entry(request.start().to_owned()).or_default() += 1;
+        }
+    }
+    assert!(
+        times.len() > CLIENTS * REQUESTS / 2,
+        "{} POSTs arrived",
+        times.len()
+    );
+    assert!(
+        times.values().all(|count| *count == 1),
+        "one was carried out twice"
+    );
+}
