@@ -70,9 +70,9 @@ pub enum ProbeError {
 }
 
 impl ProbeError {
-    /// Whether it tells nothing of the backend, because this process had no descriptor for asking.
+    /// Whether it tells nothing of the backend, because this process had no descriptor or local port for asking.
     pub fn is_ours(&self) -> bool {
-        matches!(self, Self::Connect(DialError::NoDescriptor(_)))
+        matches!(self, Self::Connect(error) if error.is_ours())
     }
 }
 
@@ -449,10 +449,11 @@ mod tests {
     }
 
     #[test]
-    fn only_a_lack_of_descriptors_tells_nothing_of_the_backend() {
+    fn a_lack_of_our_own_tells_nothing_of_the_backend() {
         let error = |errno: rustix::io::Errno| ProbeError::from(DialError::from(io::Error::from(errno)));
         assert!(error(rustix::io::Errno::MFILE).is_ours());
-        assert!(!error(rustix::io::Errno::ADDRNOTAVAIL).is_ours());
+        assert!(error(rustix::io::Errno::ADDRNOTAVAIL).is_ours());
+        assert!(!error(rustix::io::Errno::CONNREFUSED).is_ours());
         assert!(!ProbeError::Closed.is_ours());
     }
 }

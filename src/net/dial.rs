@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::net::AddressFamily;
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use socket2::SockRef;
 use tokio::time::{sleep, timeout};
 
@@ -31,9 +31,8 @@ pub enum DialError {
     /// No address answered within the bound.
     #[error("timed out while connecting")]
     TimedOut,
-    /// Ours, not the backend's: no local port is left for the address (`EADDRNOTAVAIL`). Also what an address of a
-    /// family that this machine does not have gives.
-    #[error("no local port or address for connecting")]
+    /// Ours, not the backend's: no local port is left for the address (`EADDRNOTAVAIL`).
+    #[error("no local port left for connecting")]
     NoLocalPort(#[source] io::Error),
     /// Ours, not the backend's: no file descriptor is left (`EMFILE`, `ENFILE`).
     #[error("no file descriptor left for connecting")]
@@ -144,10 +143,13 @@ fn poll_any(running: &mut Vec<Connecting>, context: &mut Context<'_>) -> Poll<Re
     }
 }
 
-/// What is told of several errors: that we have no descriptor, which is true for all addresses, else the last one.
+/// What is told of several errors: that we have no descriptor, which is true for all addresses; else the last one that tells
+/// something of the backend.
 fn worse(one: DialError, other: DialError) -> DialError {
-    match one {
-        DialError::NoDescriptor(_) => one,
+    match (&one, &other) {
+        (DialError::NoDescriptor(_), _) => one,
+        (DialError::NoAddress, _) | (_, DialError::NoDescriptor(_)) => other,
+        (_, DialError::NoLocalPort(_)) => one,
         _ => other,
     }
 }
@@ -157,7 +159,21 @@ async fn connect(address: SocketAddr) -> Result<Socket, DialError> {
         SocketAddr::V4(_) => AddressFamily::INET,
         SocketAddr::V6(_) => AddressFamily::INET6,
     };
-    made_ready(Socket::connect(family, &address).await?, address)
+    match Socket::connect(family, &address).await.map_err(DialError::from) {
+        Ok(socket) => made_ready(socket, address),
+        // The kernel says the same where this machine has no address of the family, as `::1` in many containers. That does
+        // not pass, and tells that the backend cannot be reached.
+        Err(DialError::NoLocalPort(error)) if !has_address_for(family, address) => Err(DialError::Io(error)),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether this machine has an address of its own from which `address` can be reached. Connecting a datagram socket sends
+/// nothing, and its ports are others.
+fn has_address_for(family: AddressFamily, address: SocketAddr) -> bool {
+    let socket = rustix::net::socket_with(family, SocketType::DGRAM, SocketFlags::CLOEXEC, None);
+    let connected = socket.and_then(|socket| rustix::net::connect(&socket, &address));
+    connected != Err(Errno::ADDRNOTAVAIL)
 }
 
 fn made_ready(socket: Socket, address: SocketAddr) -> Result<Socket, DialError> {
@@ -299,8 +315,20 @@ mod tests {
         assert!(matches!(error(Errno::MFILE), DialError::NoDescriptor(_)));
         assert!(error(Errno::NFILE).is_ours() && error(Errno::ADDRNOTAVAIL).is_ours());
         assert!(!error(Errno::CONNREFUSED).is_ours() && !error(Errno::NETUNREACH).is_ours());
-        let told = worse(error(Errno::MFILE), error(Errno::CONNREFUSED));
-        assert!(matches!(told, DialError::NoDescriptor(_)));
+        for (one, other, told) in [
+            (Errno::MFILE, Errno::CONNREFUSED, Errno::MFILE),
+            (Errno::CONNREFUSED, Errno::MFILE, Errno::MFILE),
+            (Errno::ADDRNOTAVAIL, Errno::MFILE, Errno::MFILE),
+            // `localhost` is two addresses, and one of them may have no port left.
+            (Errno::CONNREFUSED, Errno::ADDRNOTAVAIL, Errno::CONNREFUSED),
+            (Errno::ADDRNOTAVAIL, Errno::CONNREFUSED, Errno::CONNREFUSED),
+            (Errno::CONNREFUSED, Errno::NETUNREACH, Errno::NETUNREACH),
+        ] {
+            let worse = worse(error(one), error(other));
+            assert_eq!(worse.to_string(), error(told).to_string(), "{one}, {other}");
+        }
+        let first = worse(DialError::NoAddress, error(Errno::ADDRNOTAVAIL));
+        assert!(matches!(first, DialError::NoLocalPort(_)));
     }
 
     #[tokio::test]

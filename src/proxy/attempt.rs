@@ -13,6 +13,7 @@ use crate::head::{BodyLength, Version};
 use crate::http1::{self, Encoder, Kind, Malformed};
 use crate::http2;
 use crate::message::{self, Connection, HeadError, Waiting};
+use crate::net::DialError;
 use crate::pool::{BackendConnection, Member, Pool};
 use crate::retry::ConnectionEvent;
 
@@ -50,6 +51,22 @@ impl AttemptError {
         Self {
             detail: Some(detail),
             ..self
+        }
+    }
+
+    /// One in which no connection came about.
+    pub(super) fn unconnected(error: &DialError) -> Self {
+        let ours = match error {
+            DialError::NoLocalPort(_) => Failure::NoLocalPort,
+            DialError::NoDescriptor(_) => Failure::NoDescriptor,
+            _ => return Self::unsent(Failure::ConnectFailed),
+        };
+        Self {
+            failure: ours,
+            nothing_sent: true,
+            event: Some(ConnectionEvent::Unconnectable),
+            is_suspicious: false,
+            detail: None,
         }
     }
 }
@@ -207,9 +224,9 @@ impl AttemptError {
 }
 
 /// Counts a failed attempt and lets the backend be probed. A reused connection that turned out closed is an event of
-/// that connection only.
+/// that connection only, and what this machine lacks is no failure of the backend at all.
 fn blame(member: &Member, error: &AttemptError) {
-    if error.failure.cause().is_none() {
+    if error.failure.cause().is_none() || error.event == Some(ConnectionEvent::Unconnectable) {
         return;
     }
     member.backend.totals.failures.fetch_add(1, Ordering::Relaxed);

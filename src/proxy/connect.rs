@@ -184,7 +184,7 @@ impl Exchange<'_> {
             Err(error) => {
                 tracing::debug!(backend = %backend.address, %error, "Connecting failed");
                 let detail = explain(&error, member, pool.settings.timeouts.connect);
-                Err(AttemptError::unsent(Failure::ConnectFailed).because(detail))
+                Err(AttemptError::unconnected(&error).because(detail))
             }
         }
     }

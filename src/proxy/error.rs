@@ -48,6 +48,15 @@ pub enum Failure {
     /// No backend of the pool is eligible.
     #[error("no backend is eligible")]
     NoBackend,
+    /// Every eligible backend of the pool has as many requests as `in_flight_per_backend` allows.
+    #[error("every eligible backend has as many requests as it may have")]
+    BackendsFull,
+    /// No local port was left for a connection to the backend.
+    #[error("no local port is left for connecting to the backend")]
+    NoLocalPort,
+    /// No file descriptor was left for a connection to the backend.
+    #[error("no file descriptor is left for connecting to the backend")]
+    NoDescriptor,
     // The backend's doing.
     /// No connection came about.
     #[error("no connection to the backend")]
@@ -129,6 +138,18 @@ impl Failure {
         ),
         ("no_route", "no route matches host and path"),
         ("no_backend", "no backend of the pool was eligible"),
+        (
+            "backends_full",
+            "every eligible backend of the pool had as many requests in flight as `limits.in_flight_per_backend` allows",
+        ),
+        (
+            "no_local_port",
+            "this machine had no local port left for a connection to the backend (`EADDRNOTAVAIL`); no backend is blamed for it",
+        ),
+        (
+            "no_descriptor",
+            "this process had no file descriptor left for a connection to the backend (`EMFILE`, `ENFILE`, or those kept back); no backend is blamed for it",
+        ),
         ("connect_failed", "no connection to a backend came about"),
         (
             "backend_reset",
@@ -188,6 +209,9 @@ impl Failure {
             Self::LoopDetected => "loop_detected",
             Self::NoRoute => "no_route",
             Self::NoBackend => "no_backend",
+            Self::BackendsFull => "backends_full",
+            Self::NoLocalPort => "no_local_port",
+            Self::NoDescriptor => "no_descriptor",
             Self::ConnectFailed => "connect_failed",
             Self::BackendReset => "backend_reset",
             Self::BackendTimeout => "backend_timeout",
@@ -212,7 +236,12 @@ impl Failure {
             Self::Misdirected => 421,
             Self::LoopDetected => 508,
             Self::NoRoute => 404,
-            Self::Stopped | Self::NoBackend | Self::ConnectFailed => 503,
+            Self::Stopped
+            | Self::NoBackend
+            | Self::BackendsFull
+            | Self::NoLocalPort
+            | Self::NoDescriptor
+            | Self::ConnectFailed => 503,
             Self::BackendTimeout | Self::DeadlineExceeded | Self::AnswerStalled | Self::TunnelIdle => 504,
             Self::BackendReset
             | Self::AnswerMalformed(_)
@@ -228,7 +257,8 @@ impl Failure {
     /// not be wanted.
     pub fn cause(self) -> Option<Cause> {
         match self {
-            Self::ConnectFailed => Some(Cause::ConnectFailure),
+            // Ports are counted for each backend by itself, and another one may have an idle connection.
+            Self::ConnectFailed | Self::NoLocalPort | Self::NoDescriptor => Some(Cause::ConnectFailure),
             Self::BackendReset => Some(Cause::Reset),
             Self::BackendTimeout => Some(Cause::Timeout),
             _ => None,

@@ -156,6 +156,8 @@ mod tests {
     fn failures_become_the_statuses_that_clients_know() {
         for (failure, status) in [
             (Failure::NoBackend, 14),
+            (Failure::BackendsFull, 14),
+            (Failure::NoLocalPort, 14),
             (Failure::ConnectFailed, 14),
             (Failure::BackendReset, 14),
             (Failure::BackendTimeout, 14),

@@ -116,6 +116,8 @@ struct Refusal<'a> {
 #[derive(Clone, Copy)]
 struct Trouble {
     cause: Cause,
+    /// The word for the log.
+    reason: &'static str,
     was_sent: bool,
     event: Option<ConnectionEvent>,
 }
@@ -215,7 +217,11 @@ impl<'a> Exchange<'a> {
     async fn run(&mut self, pool: &'a Pool, membership: &'a Membership) -> Result<Forwarded, Failure> {
         let mut tried = Tried::default();
         let mut refusal: Option<Refusal<'a>> = None;
-        let mut failure = Failure::NoBackend;
+        let mut failure = match membership.is_empty() {
+            true => Failure::NoBackend,
+            // Nothing was tried, so nothing but the number of their requests keeps them from being taken.
+            false => Failure::BackendsFull,
+        };
         let mut next = self
             .pinned_member(pool)
             .or_else(|| self.pick(pool, membership, &[]));
@@ -227,7 +233,7 @@ impl<'a> Exchange<'a> {
             next = trouble
                 .and_then(|trouble| self.next_attempt(pool, membership, &mut tried, (trouble, member)));
             if let (Some(trouble), Some(_)) = (trouble, &next) {
-                self.record.retried(member, trouble.cause.name());
+                self.record.retried(member, trouble.reason);
                 self.add_waited();
                 self.client.worker.counters.retries.increment();
             }
@@ -295,7 +301,7 @@ impl<'a> Exchange<'a> {
         }
         // The last one counts as in flight at this backend until the next attempt begins, so it may be asked again even where
         // it may have no other.
-        let again = trouble.event.map(|_| member);
+        let again = tried.may_try_again(member.backend.id).then_some(member);
         let next = self
             .pick(pool, membership, tried.this_round())
             .or_else(|| self.pick(pool, membership, tried.begin_round()))
@@ -341,15 +347,23 @@ impl Trouble {
     fn of(outcome: &Result<Box<BackendConnection>, AttemptError>) -> Option<Self> {
         match outcome {
             Ok(connection) => match connection.head.status {
-                status @ 502..=504 => Some(Self {
-                    cause: Cause::Status(status),
-                    was_sent: true,
-                    event: None,
-                }),
+                status @ 502..=504 => {
+                    let cause = Cause::Status(status);
+                    Some(Self {
+                        cause,
+                        reason: cause.name(),
+                        was_sent: true,
+                        event: None,
+                    })
+                }
                 _ => None,
             },
             Err(error) => error.failure.cause().map(|cause| Self {
                 cause,
+                reason: match error.event {
+                    Some(ConnectionEvent::Unconnectable) => error.failure.word(),
+                    _ => cause.name(),
+                },
                 was_sent: !error.nothing_sent,
                 event: error.event,
             }),

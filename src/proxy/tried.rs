@@ -33,7 +33,7 @@ impl Tried {
         match event {
             Some(ConnectionEvent::Stale) => self.stale += 1,
             Some(ConnectionEvent::Closing | ConnectionEvent::Unprocessed) => self.unprocessed += 1,
-            None => self.failed.push(backend),
+            Some(ConnectionEvent::Unconnectable) | None => self.failed.push(backend),
         }
     }
 
@@ -55,6 +55,11 @@ impl Tried {
     /// Backends that are not asked as long as there are others.
     pub(super) fn this_round(&self) -> &[BackendId] {
         &self.this_round
+    }
+
+    /// Whether this one may be asked again.
+    pub(super) fn may_try_again(&self, backend: BackendId) -> bool {
+        !self.failed.contains(&backend)
     }
 
     /// Begins from the front with those that have not failed.

@@ -58,7 +58,8 @@ impl Cause {
     }
 }
 
-/// A failure of a connection that tells nothing of its backend: the attempt is none of those that the backend has.
+/// A failure of a connection that tells nothing of its backend: but for the last kind, the attempt is none of those that the
+/// backend has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectionEvent {
     /// A connection that had carried other requests ended: it may have been closed before this one came. The next attempt has
@@ -68,6 +69,8 @@ pub enum ConnectionEvent {
     Closing,
     /// The backend did nothing with the request, as it says itself (RFC 9113 §8.7) or as nothing of it was written.
     Unprocessed,
+    /// This process or machine had nothing left to connect with, such as a local port. It still is one of the backend's attempts.
+    Unconnectable,
 }
 
 /// Attempts of one request after which a backend that did nothing with it is not asked again. Where three of ten requests are
@@ -191,7 +194,8 @@ impl Policy {
     /// happens once or twice to a request.
     pub fn needs_token(failure: &Failure) -> bool {
         match failure.event {
-            Some(ConnectionEvent::Stale) => false,
+            // Nothing has left this machine, so nobody is hit harder.
+            Some(ConnectionEvent::Stale | ConnectionEvent::Unconnectable) => false,
             Some(ConnectionEvent::Closing) => failure.unprocessed > 1,
             Some(ConnectionEvent::Unprocessed) | None => true,
         }
@@ -397,6 +401,7 @@ mod tests {
         };
         assert!(needs(None, 0));
         assert!(!needs(Some(ConnectionEvent::Stale), 0));
+        assert!(!needs(Some(ConnectionEvent::Unconnectable), 0));
         assert!(!needs(Some(ConnectionEvent::Closing), 1));
         assert!(needs(Some(ConnectionEvent::Closing), 2));
         assert!(needs(Some(ConnectionEvent::Unprocessed), 1));

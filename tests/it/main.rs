@@ -29,6 +29,7 @@ mod loops;
 mod names;
 mod overload;
 mod pinning;
+mod ports;
 mod proxy_protocol;
 mod real;
 mod reloads;

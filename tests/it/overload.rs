@@ -147,6 +147,43 @@ fn without_descriptors_nothing_spins_and_nobody_who_works_is_harmed() {
     assert_eq!(proxy.count_so_far(|line| line["error"] == "no_backend"), 0);
 }
 
+/// It says nothing of the backend, so nobody probes it for that, and it is asked as soon as there is a descriptor.
+#[test]
+fn without_a_descriptor_for_connecting_the_client_is_told_and_no_backend_is_blamed() {
+    let backend =
+        Backend::start(|_| Answer::raw("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: close\r\n\r\na"));
+    let proxy = Proxy::before(&[&backend])
+        .config("workers: 1\nhealth_check: { path: /probe, interval: 1h, unhealthy_after: 1 }")
+        .start();
+    let is_probe = |request: &crate::support::Request| request.start() == "GET /probe";
+    backend.wait_for_request(is_probe);
+    let mut client = proxy.client();
+    assert_eq!(client.get("/x").text(), "a");
+    // Those that it has stay open, and the next one would have a greater number.
+    set_descriptors(&proxy, Some(3));
+    for _ in 0..3 {
+        let told = client.get("/full");
+        assert_eq!((told.status(), told.field("retry-after")), (503, Some("1")));
+    }
+    set_descriptors(&proxy, None);
+    // As long as a probe that was asked for could take.
+    let began = clock::now();
+    while began.elapsed() < Duration::from_millis(500) {
+        assert_eq!(client.get("/x").text(), "a");
+    }
+    assert_eq!(proxy.access_line("/full")["error"], "no_descriptor");
+    assert_eq!(
+        backend.requests(is_probe).len(),
+        1,
+        "nobody has asked for another"
+    );
+    let metrics = proxy.get_admin("/metrics").text();
+    let failures = metrics
+        .lines()
+        .find(|line| line.starts_with("evenkeel_backend_failures_total{"));
+    assert!(failures.is_some_and(|line| line.ends_with(" 0")), "{failures:?}");
+}
+
 /// R2: an idle connection is worth less than one that wants something.
 #[test]
 fn without_descriptors_the_longest_idle_makes_room() {

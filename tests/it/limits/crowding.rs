@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::before;
-use crate::support::{Answer, Backend, Client, Gate, Proxy};
+use crate::support::{Answer, Backend, Client, Gate, Proxy, refusing_address};
 
 /// How often a client sends in the tests of rates.
 const PACE: Duration = Duration::from_millis(20);
@@ -155,12 +155,45 @@ fn backends_that_are_all_busy_are_503_and_the_free_one_goes_first() {
     }
     other.send(busy);
     backends[1].wait_for_request(|request| request.start() == "GET /busy");
-    assert_eq!(proxy.get("/full").status(), 503);
-    assert_eq!(proxy.access_line("/full")["error"], "no_backend");
+    let full = proxy.get("/full");
+    assert_eq!((full.status(), full.field("retry-after")), (503, Some("1")));
+    assert_eq!(proxy.access_line("/full")["error"], "backends_full");
     gate.open();
     assert_eq!(first.read().text(), "a");
     assert_eq!(other.read().text(), "b");
     assert_eq!(other.get("/again").status(), 200);
+}
+
+/// Only where one that is eligible has no room it is a matter of room.
+#[test]
+fn backends_that_are_down_are_not_taken_for_busy_ones() {
+    let gate = Gate::default();
+    let its = gate.clone();
+    let slow = Backend::start(move |request| match request.start() {
+        "GET /busy" => Answer::ok("a").after(&its),
+        _ => Answer::ok("a"),
+    });
+    let (refusing, _socket) = refusing_address();
+    let config = "limits: { in_flight_per_backend: 1 }\nhealth_check: { unhealthy_after: 1 }";
+    let proxy = Proxy::before(&[])
+        .backend(&format!("http://{refusing}"))
+        .config(config)
+        .start();
+    proxy.wait_for_line(|line| line["msg"] == "Backend is down");
+    assert_eq!(proxy.get("/down").status(), 503);
+    assert_eq!(proxy.access_line("/down")["error"], "no_backend");
+    let proxy = Proxy::before(&[&slow])
+        .backend(&format!("http://{refusing}"))
+        .config(config)
+        .start();
+    proxy.wait_for_line(|line| line["msg"] == "Backend is down");
+    let mut client = proxy.client();
+    client.send("GET /busy HTTP/1.1\r\nHost: test\r\n\r\n");
+    slow.wait_for_request(|request| request.start() == "GET /busy");
+    assert_eq!(proxy.get("/full").status(), 503);
+    assert_eq!(proxy.access_line("/full")["error"], "backends_full");
+    gate.open();
+    assert_eq!(client.read().text(), "a");
 }
 
 #[test]

@@ -9,6 +9,7 @@ pub(crate) mod event;
 pub(crate) mod http2;
 pub(crate) mod http2_backend;
 mod message;
+pub(crate) mod network;
 pub(crate) mod oracle;
 mod proxy;
 pub(crate) mod tls;
