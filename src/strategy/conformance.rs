@@ -199,7 +199,13 @@ fn round_robin_is_exact_when_many_threads_pick() {
 fn least_requests_takes_the_least_loaded_for_its_weight() {
     let candidates = candidates(&[1, 1, 4]);
     let strategy = built(by_name("least_requests").unwrap(), &candidates);
-    for (in_flight, wanted) in [([3, 1, 20], 1), ([2, 2, 6], 2), ([5, 0, 1], 1), ([0, 9, 9], 0)] {
+    for (in_flight, wanted) in [
+        ([3, 1, 20], 1),
+        ([2, 2, 6], 2),
+        ([5, 1, 1], 2),
+        ([5, 1, 8], 1),
+        ([0, 9, 9], 0),
+    ] {
         for (candidate, count) in candidates.iter().zip(in_flight) {
             candidate.backend.in_flight.0.store(count, Ordering::Relaxed);
         }
@@ -232,4 +238,66 @@ fn least_requests_keeps_large_pools_level() {
     let worst = loads.max().unwrap();
     // Random choice alone would reach about 130.
     assert!(worst <= 106, "{worst}");
+}
+
+/// Picks with so many requests in flight all the time: one ends, by chance, and the next begins.
+fn counts_under_load(candidates: &[Candidate], in_flight: usize, picks: u32) -> Vec<u32> {
+    let strategy = built(by_name("least_requests").unwrap(), candidates);
+    let mut chance = Chance::seeded(4);
+    let mut running = Vec::new();
+    let mut counts = vec![0; candidates.len()];
+    for _ in 0..picks {
+        if running.len() == in_flight {
+            let index = running.swap_remove(crate::chance::below(chance.bits(), in_flight as u64) as usize);
+            let count: &Candidate = &candidates[index];
+            count.backend.in_flight.0.fetch_sub(1, Ordering::Relaxed);
+        }
+        let index = strategy.pick(&ask(candidates, &[], chance.bits())).unwrap();
+        candidates[index]
+            .backend
+            .in_flight
+            .0
+            .fetch_add(1, Ordering::Relaxed);
+        running.push(index);
+        counts[index] += 1;
+    }
+    counts
+}
+
+#[test]
+fn least_requests_follows_weights_however_few_are_in_flight() {
+    const PICKS: u32 = 50_000;
+    for weights in [vec![100, 1], vec![1, 100, 1], vec![3, 1], vec![1, 1]] {
+        let total: u32 = weights.iter().sum();
+        for in_flight in [1, 2, 3, 5, 10, 40] {
+            let counts = counts_under_load(&candidates(&weights), in_flight, PICKS);
+            for (count, weight) in counts.iter().zip(&weights) {
+                let (share, wanted) = (
+                    f64::from(*count) / f64::from(PICKS),
+                    f64::from(*weight) / f64::from(total),
+                );
+                // A heavy backend has the share of its weight, and a light one about that.
+                assert!(
+                    (share - wanted).abs() < 0.1 && share > wanted / 3.0 && share < wanted * 3.0,
+                    "{weights:?}, {in_flight} in flight: {counts:?}"
+                );
+            }
+        }
+    }
+}
+
+/// Above the number up to which all candidates are compared.
+#[test]
+fn least_requests_follows_weights_in_large_pools() {
+    const PICKS: u32 = 50_000;
+    let weights: Vec<u32> = (0..40).map(|index| if index < 4 { 100 } else { 10 }).collect();
+    let wanted = 400.0 / 760.0;
+    for in_flight in [1, 5, 20] {
+        let counts = counts_under_load(&candidates(&weights), in_flight, PICKS);
+        let heavy = f64::from(counts[..4].iter().sum::<u32>()) / f64::from(PICKS);
+        assert!(
+            (heavy - wanted).abs() < 0.08,
+            "{in_flight} in flight: {heavy}, {wanted} is wanted"
+        );
+    }
 }

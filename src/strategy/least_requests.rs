@@ -1,6 +1,9 @@
 //! The backend with the fewest requests in flight for its weight.
 //!
-//! Up to [`SCANNED`] candidates all are compared. Above it two are drawn by weight and compared ("the power of two
+//! One is drawn by weight, and taken if it is idle: where few requests are in flight the weights share them, which a
+//! comparison alone would not do, because the heaviest is nearly always the least loaded.
+//!
+//! Else, up to [`SCANNED`] candidates, all are compared. Above it two are drawn by weight and compared ("the power of two
 //! choices"): that is nearly as even, costs the same for any number of backends, and workers that look at the same
 //! moment do not all run to the same one.
 
@@ -33,14 +36,18 @@ struct LeastRequests {
 impl Strategy for LeastRequests {
     fn pick(&self, ask: &Ask<'_>) -> Option<usize> {
         let mut chance = Chance::seeded(ask.random);
-        if ask.candidates.len() <= SCANNED {
-            return least_of_all(ask, chance.bits());
-        }
         let one = self.sequence.draw(ask, || chance.bits())?;
+        let load = |index: usize| ask.candidates.get(index).map(Load::of);
+        if load(one)?.is_idle() {
+            return Some(one);
+        }
+        if ask.candidates.len() <= SCANNED {
+            // Others may have filled all of them since.
+            return least_of_all(ask, chance.bits()).or(Some(one));
+        }
         let other = (0..SECOND_DRAWS)
             .filter_map(|_| self.sequence.at_chance(chance.bits()))
             .find(|other| *other != one && ask.may_take(*other));
-        let load = |index: usize| ask.candidates.get(index).map(Load::of);
         match other {
             Some(other) if load(other)?.is_below(&load(one)?) => Some(other),
             _ => Some(one),
@@ -90,14 +97,16 @@ struct Load {
 }
 
 impl Load {
-    /// An idle backend counts as 0 and not as 1 for its weight: otherwise the heaviest idle one would get every
-    /// request of a quiet pool, where weights are to share them.
     fn of(candidate: &Candidate) -> Self {
         let in_flight = u64::from(candidate.backend.in_flight.0.load(Ordering::Relaxed));
         Self {
-            requests: if in_flight == 0 { 0 } else { in_flight + 1 },
+            requests: in_flight + 1,
             weight: u64::from(candidate.weight.max(1)),
         }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.requests == 1
     }
 
     /// Compares the fractions by cross-multiplication; both factors are below 2^33.
