@@ -39,6 +39,17 @@ pub struct Wish<'a> {
     pub now: Instant,
 }
 
+/// What another pick for the same request depends on beside that.
+#[derive(Debug, Clone, Copy)]
+pub struct Another<'m, 't> {
+    /// Those of the backends tried that have failed. The others may be taken again once all have been tried.
+    pub failed: &'t [BackendId],
+    /// The one that was tried last, if it has not failed: it has room for this request, whatever its bound.
+    pub last: Option<&'m Member>,
+    /// Whether backups are asked only when all other backends have failed.
+    pub is_backup_last: bool,
+}
+
 impl Membership {
     pub(super) fn new(members: &[Arc<Member>], strategy: &Entry, turn: &Arc<Turn>) -> Self {
         let tier = |is_backup| {
@@ -59,6 +70,25 @@ impl Membership {
     /// Chooses a backend; `None` when no eligible one may be taken.
     pub fn pick(&self, wish: Wish<'_>) -> Option<&Member> {
         self.main.pick(wish).or_else(|| self.backup.pick(wish))
+    }
+
+    /// Chooses a backend for another attempt; `None` when no eligible one may be taken.
+    pub fn pick_another<'m>(&'m self, wish: Wish<'_>, another: Another<'m, '_>) -> Option<&'m Member> {
+        let Another { failed, last, .. } = another;
+        let again = Wish {
+            tried: failed,
+            ..wish
+        };
+        let before_backups = || {
+            let own = last.filter(|last| !last.backend.is_backup);
+            let main = self.main.pick(wish).or_else(|| self.main.pick(again));
+            main.or(own)
+        };
+        let at_once = another.is_backup_last.then(before_backups).flatten();
+        at_once
+            .or_else(|| self.pick(wish))
+            .or_else(|| self.pick(again))
+            .or(last)
     }
 
     /// Number of eligible backends, backups included.

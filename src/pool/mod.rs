@@ -14,7 +14,7 @@ use arc_swap::ArcSwap;
 use foldhash::fast::FixedState;
 
 pub use connections::{BackendConnection, IdleConnections};
-pub use membership::{Membership, Wish};
+pub use membership::{Another, Membership, Wish};
 pub use settings::{BackendSettings, Settings, Timeouts};
 pub use shared::{Claim, Making, SharedConnections};
 pub use spare::SpareConnections;

@@ -44,7 +44,7 @@ use crate::backend::BackendId;
 use crate::head::{BodyLength, RequestHead, Version};
 use crate::http1::{Encoder, Kind, Malformed};
 use crate::message::{Replay, Transfer};
-use crate::pool::{BackendConnection, Member, Membership, Pool, Wish};
+use crate::pool::{Another, BackendConnection, Member, Membership, Pool, Wish};
 use crate::retry::{self, Cause, ConnectionEvent, Policy};
 use answer::Forwarded;
 use attempt::{AttemptError, InFlight};
@@ -224,7 +224,7 @@ impl<'a> Exchange<'a> {
         };
         let mut next = self
             .pinned_member(pool)
-            .or_else(|| self.pick(pool, membership, &[]));
+            .or_else(|| membership.pick(self.wish(pool, &[])));
         pool.budget.earn();
         while let Some(member) = next {
             let outcome = self.attempt(pool, member, tried.needs_new_connection()).await;
@@ -299,13 +299,18 @@ impl<'a> Exchange<'a> {
         if !pool.settings.retry.may_retry(&failure) {
             return None;
         }
-        // The last one counts as in flight at this backend until the next attempt begins, so it may be asked again even where
-        // it may have no other.
-        let again = tried.may_try_again(member.backend.id).then_some(member);
-        let next = self
-            .pick(pool, membership, tried.this_round())
-            .or_else(|| self.pick(pool, membership, tried.begin_round()))
-            .or(again)?;
+        // The last one counts as in flight at its backend until the next attempt begins.
+        let may_again = !tried.failed().contains(&member.backend.id);
+        let another = Another {
+            failed: tried.failed(),
+            last: may_again.then_some(member),
+            // The end of a connection does not say that a backend cannot, as a refusal does.
+            is_backup_last: matches!(
+                trouble.event,
+                Some(ConnectionEvent::Stale | ConnectionEvent::Closing)
+            ),
+        };
+        let next = membership.pick_another(self.wish(pool, tried.this_round()), another)?;
         if Policy::needs_token(&failure) {
             if !pool.budget.take(crate::clock::now()) {
                 self.client.worker.counters.retry_budget_exhausted.increment();
@@ -316,15 +321,14 @@ impl<'a> Exchange<'a> {
         Some(next)
     }
 
-    fn pick(&self, pool: &Pool, membership: &'a Membership, tried: &[BackendId]) -> Option<&'a Member> {
-        let wish = Wish {
+    fn wish<'t>(&self, pool: &Pool, tried: &'t [BackendId]) -> Wish<'t> {
+        Wish {
             tried,
             in_flight_limit: pool.settings.in_flight_per_backend,
             key: 0,
             random: self.client.worker.random(),
             now: self.client.worker.wheel.now(),
-        };
-        membership.pick(wish)
+        }
     }
 }
 

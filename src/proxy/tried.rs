@@ -29,6 +29,9 @@ impl Tried {
     /// Takes down an attempt that has ended.
     pub(super) fn add(&mut self, backend: BackendId, event: Option<ConnectionEvent>) {
         self.attempts += 1;
+        if self.this_round.contains(&backend) {
+            self.this_round.clone_from(&self.failed);
+        }
         self.this_round.push(backend);
         match event {
             Some(ConnectionEvent::Stale) => self.stale += 1,
@@ -57,15 +60,9 @@ impl Tried {
         &self.this_round
     }
 
-    /// Whether this one may be asked again.
-    pub(super) fn may_try_again(&self, backend: BackendId) -> bool {
-        !self.failed.contains(&backend)
-    }
-
-    /// Begins from the front with those that have not failed.
-    pub(super) fn begin_round(&mut self) -> &[BackendId] {
-        self.this_round.clone_from(&self.failed);
-        &self.this_round
+    /// Backends that are not asked again.
+    pub(super) fn failed(&self) -> &[BackendId] {
+        &self.failed
     }
 
     /// Whether the next attempt has to use a new connection. What closed one idle connection, such as a restart or an idle

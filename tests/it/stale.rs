@@ -69,6 +69,25 @@ fn a_backend_tried_over_a_stale_connection_only_is_tried_again_by_a_new_one() {
     assert_eq!(all["backend"], stale.url());
 }
 
+/// A stale connection does not say that the others cannot.
+#[test]
+fn a_backup_is_not_asked_because_of_a_stale_connection() {
+    for limit in ["none", "1"] {
+        let (stale, backup) = (stale(), Backend::saying("backup"));
+        let config = format!(
+            "pools: {{ default: {{ backends: [{}, {{ url: {}, backup: true }}] }} }}\nroutes: [{{ pool: default }}]\n\
+             limits: {{ in_flight_per_backend: {limit} }}",
+            stale.url(),
+            backup.url()
+        );
+        let proxy = before(&[]).config(&config).start();
+        let mut client = proxy.client();
+        for number in 0..20 {
+            assert_eq!(client.get("/x").text(), "a", "request {number}");
+        }
+    }
+}
+
 /// Its own number of requests in flight is not what keeps a backend from being asked again.
 #[test]
 fn a_backend_that_may_have_one_request_is_tried_again_after_a_stale_connection() {

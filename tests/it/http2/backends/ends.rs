@@ -67,6 +67,34 @@ fn a_backend_that_is_alone_is_asked_again_by_a_new_connection_after_goaway() {
     }
 }
 
+/// A refusal is a word of the backend, as a 503 is; the end of a connection is none.
+#[test]
+fn a_backup_is_asked_after_a_refusal_and_not_after_a_goaway() {
+    for is_refusal in [true, false] {
+        let (backend, backup) = (FramesBackend::start(), Backend::saying("backup"));
+        let config = format!(
+            "pools: {{ default: {{ backends: [\"{}\", {{ url: \"{}\", backup: true }}] }} }}\nroutes: [{{ pool: default }}]",
+            backend.url(),
+            backup.url()
+        );
+        let proxy = before(&[]).config(&config).start();
+        let mut client = proxy.client();
+        client.send(POST);
+        let mut held = backend.accept(&[]);
+        let stream = held.whole_request();
+        if is_refusal {
+            reset(&mut held, stream, Reason::REFUSED_STREAM);
+            assert_eq!(client.read().text(), "backup");
+        } else {
+            goaway(&mut held, 0, Reason::NO_ERROR);
+            let mut other = backend.accept(&[]);
+            let stream = other.whole_request();
+            other.answer(stream, 200, "first");
+            assert_eq!(client.read().text(), "first");
+        }
+    }
+}
+
 /// As many as it takes to be sure, and then the client hears of it. The backend is not taken for one that is down.
 #[test]
 fn a_backend_that_refuses_every_stream_is_asked_a_bounded_number_of_times() {
