@@ -1,16 +1,17 @@
-//! Blocks of the other side, read field by field. Nothing is copied but into the table, so that a block whose bytes each
-//! stand for an entry of 4 KiB costs no more than any of its length; the sum of what it says is for the caller to bound.
+//! Decodes received field blocks, field by field. Fields are copied only into the dynamic table, so a block of one-byte
+//! references to entries of 4 KiB costs no more than any other block of its length. The caller bounds the total size of
+//! the decoded fields.
 
 use super::reader::Reader;
 use super::standing::{self, STANDING};
 use super::table::Table;
 use super::{Kind, Name, NotDecodable, TABLE};
 
-/// Room for decoded text that is kept from one block to the next: no ordinary value is longer, and with the table's it
-/// bounds what a connection holds.
+/// Largest scratch buffer, in bytes, that is kept from one block to the next. Ordinary values are shorter. Together with
+/// the table it bounds the memory of a connection.
 const ROOM: usize = 4096;
 
-/// One connection's, for all blocks that come on it.
+/// The decoder of one connection, for all blocks that it receives.
 #[derive(Debug, Default)]
 pub struct Decoder {
     table: Table<Kind>,
@@ -19,11 +20,11 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// Decodes a whole block and hands every field to `each`, in order. What `each` makes of them does not matter to the
-    /// blocks that follow.
+    /// Decodes a whole block and passes every field to `each`, in order. Later blocks decode correctly whatever `each` does
+    /// with the fields.
     ///
     /// # Errors
-    /// [`NotDecodable`]: the connection must end. Fields that stand before the place were handed over.
+    /// [`NotDecodable`]: the connection must end. The fields before the error have been passed to `each`.
     pub fn decode(
         &mut self,
         block: &[u8],
@@ -34,7 +35,7 @@ impl Decoder {
         while let Some(first) = reader.next() {
             match first {
                 0x80.. => self.indexed(reader.number(first, 7)?, &mut each)?,
-                // RFC 7541 §4.2: these come first.
+                // RFC 7541 §4.2: size updates are allowed only at the beginning of a block.
                 0x20..0x40 if has_begun => return Err(NotDecodable),
                 0x20..0x40 => {
                     self.resize(reader.number(first, 5)?)?;
@@ -52,42 +53,42 @@ impl Decoder {
         Ok(())
     }
 
-    /// RFC 7541 §6.3.
-    fn resize(&mut self, most: usize) -> Result<(), NotDecodable> {
-        if most > TABLE {
+    /// Dynamic table size update (RFC 7541 §6.3).
+    fn resize(&mut self, max_size: usize) -> Result<(), NotDecodable> {
+        if max_size > TABLE {
             return Err(NotDecodable);
         }
-        self.table.resize(most);
+        self.table.resize(max_size);
         Ok(())
     }
 
-    /// RFC 7541 §6.1.
+    /// Indexed field (RFC 7541 §6.1).
     fn indexed(&self, index: usize, each: &mut impl FnMut(Name<'_>, &[u8])) -> Result<(), NotDecodable> {
         if let Some((name, value)) = standing::entry_of(index) {
             each(name, value);
             return Ok(());
         }
-        let (name, value) = made(&self.table, index)?;
+        let (name, value) = dynamic_entry(&self.table, index)?;
         each(name, value);
         Ok(())
     }
 
-    /// RFC 7541 §6.2.
+    /// Literal field (RFC 7541 §6.2).
     fn literal(
         &mut self,
         reader: &mut Reader<'_>,
         first: u8,
         each: &mut impl FnMut(Name<'_>, &[u8]),
     ) -> Result<(), NotDecodable> {
-        let is_kept = first & 0x40 != 0;
+        let is_indexed = first & 0x40 != 0;
         let is_secret = first & 0xf0 == 0x10;
-        let index = reader.number(first, if is_kept { 6 } else { 4 })?;
+        let index = reader.number(first, if is_indexed { 6 } else { 4 })?;
         let name = if index > STANDING {
-            let (name, _) = made(&self.table, index)?;
+            let (name, _) = dynamic_entry(&self.table, index)?;
             let value = reader.text(&mut self.value)?;
             each(Name { is_secret, ..name }, value);
-            if is_kept {
-                // RFC 7541 §4.4: the entry that has the name may have to make room.
+            if is_indexed {
+                // RFC 7541 §4.4: inserting may evict the entry that the name refers to.
                 self.name.clear();
                 self.name.extend_from_slice(name.text);
                 self.table.insert(&self.name, value, name.kind);
@@ -106,15 +107,15 @@ impl Decoder {
         };
         let value = reader.text(&mut self.value)?;
         each(Name { is_secret, ..name }, value);
-        if is_kept {
+        if is_indexed {
             self.table.insert(name.text, value, name.kind);
         }
         Ok(())
     }
 }
 
-/// The entry of the dynamic table that has an index.
-fn made(table: &Table<Kind>, index: usize) -> Result<(Name<'_>, &[u8]), NotDecodable> {
+/// The entry of the dynamic table with this index.
+fn dynamic_entry(table: &Table<Kind>, index: usize) -> Result<(Name<'_>, &[u8]), NotDecodable> {
     let age = index.checked_sub(STANDING + 1).ok_or(NotDecodable)?;
     let found = table.get(age).ok_or(NotDecodable)?;
     let name = Name {
@@ -127,7 +128,7 @@ fn made(table: &Table<Kind>, index: usize) -> Result<(Name<'_>, &[u8]), NotDecod
 
 #[cfg(test)]
 impl Decoder {
-    /// Bytes of the table as RFC 7541 §4.1 counts them, and memory that is held in all.
+    /// Size of the table as RFC 7541 §4.1 counts it, and the total memory held, in bytes.
     pub(super) fn sizes(&self) -> (usize, usize) {
         let (size, held) = self.table.sizes();
         (size, held + self.name.capacity() + self.value.capacity())

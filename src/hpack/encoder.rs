@@ -1,92 +1,93 @@
-//! Blocks for the other side, written with as little work as will do. What repeats becomes a byte by the tables; the rest
-//! goes out as it is. Nothing is written in the Huffman code, which would save a quarter of the bytes that are not
-//! indexed for more time than all the rest takes; nor does a name that is not in the static table refer to an entry of
-//! another value, since it is copied as fast as it is found.
+//! Encodes field blocks with little work. Repeated fields become one byte through the tables; the others are written as
+//! plain literals. The encoder does not use the Huffman code, which would save a quarter of the bytes that are not indexed
+//! and take more time than everything else. Nor does it take a name from a dynamic entry with another value: copying the
+//! name is as fast as finding the entry.
 
 use super::TABLE;
 use super::known::{self, Habit, Known};
 use super::standing::STANDING;
 use super::table::Table;
 
-/// Longest value that gets an entry. Longer ones (policies, tokens) would fill the table with a few, and are seldom the same.
-const LONGEST: usize = 256;
-/// Places by which entries are found: as many as a full table has of ordinary size.
-pub(super) const PLACES: usize = 64;
+/// Longest value, in bytes, that gets an entry. A few longer ones (policies, tokens) would fill the table, and they seldom
+/// repeat.
+const MAX_INDEXED_VALUE: usize = 256;
+/// Buckets of the hash index: about the number of ordinary entries in a full table.
+pub(super) const BUCKETS: usize = 64;
 
-/// One connection's, for all blocks that are written on it. It holds nothing before the first field that may repeat.
+/// The encoder of one connection, for all blocks that it sends. It allocates nothing before the first indexable field.
 ///
-/// A field gets an entry when it comes a second time: what never does, numbers of requests and times of each, is as frequent
-/// as what does, and would crowd it out. The tables of a connection to a backend see fields of many clients; since values
-/// are compared whole, and those that identify are never kept, one client learns nothing of another's by trying.
+/// A field gets an entry when it is written a second time: values that never repeat, such as request numbers and times, are
+/// as frequent as those that do, and would evict them. The table of a backend connection holds fields of many clients.
+/// Since values are compared whole and identifying ones are never indexed, a client cannot learn another's by guessing.
 #[derive(Debug, Default)]
 pub struct Encoder {
     table: Table<Link>,
-    places: Option<Box<Places>>,
-    /// Entries made so far.
-    made: u32,
+    index_by_hash: Option<Box<HashIndex>>,
+    /// Number of entries inserted so far.
+    inserted: u32,
     resize: Option<Resize>,
 }
 
-/// How an entry is found.
+/// What the hash index keeps for an entry.
 #[derive(Debug, Clone, Copy)]
 struct Link {
     hash: u32,
-    /// That of its name in the static table, or 0.
+    /// Index of its name in the static table, or 0.
     index: u8,
-    /// The entry before it that has the same place, by its number.
-    before: u32,
+    /// Number of the previous entry in the same bucket.
+    previous: u32,
 }
 
 #[derive(Debug)]
-struct Places {
-    /// The last entry of a place, by its number.
-    entries: [u32; PLACES],
-    /// What was written last without an entry, and before that, by the upper half of its hash. Two, because fields that have
-    /// one place and come in turns would else never be known again.
-    seen: [[u16; 2]; PLACES],
+struct HashIndex {
+    /// Number of the latest entry in each bucket.
+    entries: [u32; BUCKETS],
+    /// Upper half of the hash of the last two fields that were written without an entry. Two, because otherwise two fields
+    /// that share a bucket and alternate would never be recognised as repeated.
+    seen: [[u16; 2]; BUCKETS],
 }
 
-/// A change of the table's size that the other side has not been told.
+/// A change of the table size that has not been sent to the peer yet.
 #[derive(Debug, Clone, Copy)]
 struct Resize {
-    least: usize,
+    smallest: usize,
     last: usize,
 }
 
 impl Encoder {
-    /// Takes the other side's SETTINGS_HEADER_TABLE_SIZE. What changes is told at the start of the next block; the table is
-    /// never larger than [`TABLE`].
+    /// Applies the peer's SETTINGS_HEADER_TABLE_SIZE. A change is sent at the start of the next block; the table is never
+    /// larger than [`TABLE`].
     pub fn resize(&mut self, size: u32) {
         let last = usize::try_from(size).unwrap_or(TABLE).min(TABLE);
         match &mut self.resize {
             Some(resize) => {
-                resize.least = resize.least.min(last);
+                resize.smallest = resize.smallest.min(last);
                 resize.last = last;
             }
-            None if last == self.table.most() => {}
-            None => self.resize = Some(Resize { least: last, last }),
+            None if last == self.table.max_size() => {}
+            None => self.resize = Some(Resize { smallest: last, last }),
         }
     }
 
-    /// Begins a block.
+    /// Begins a block: writes pending table size updates.
     pub fn begin(&mut self, out: &mut Vec<u8>) {
-        let Some(Resize { least, last }) = self.resize.take() else {
+        let Some(Resize { smallest, last }) = self.resize.take() else {
             return;
         };
-        // RFC 7541 §4.2: the smallest that was in force in between, since it evicted, and the last.
-        if least < last {
-            self.table.resize(least);
-            put_number(0x20, 5, least, out);
+        // RFC 7541 §4.2: the smallest size since the last block, because it evicts entries, then the current one.
+        if smallest < last {
+            self.table.resize(smallest);
+            put_number(0x20, 5, smallest, out);
         }
         self.table.resize(last);
         put_number(0x20, 5, last, out);
     }
 
-    /// Writes one field, its name in lower case whatever it was.
+    /// Writes one field, with its name in lower case.
     pub fn field(&mut self, name: &[u8], value: &[u8], out: &mut Vec<u8>) {
         let key = known::key(name);
         let Some(known) = known::find(name, key) else {
-            self.repeated(
+            self.indexable(
                 key,
                 &Literal {
                     name,
@@ -97,19 +98,19 @@ impl Encoder {
             );
             return;
         };
-        if let Some(index) = known.with(value) {
+        if let Some(index) = known.index_with(value) {
             out.push(0x80 | index);
             return;
         }
         let literal = Literal::of(known, value);
         match known.habit {
-            Habit::Repeats => self.repeated(key, &literal, out),
+            Habit::Repeats => self.indexable(key, &literal, out),
             Habit::Changes => literal.put(0x00, 4, out),
             Habit::Secret => literal.put(0x10, 4, out),
         }
     }
 
-    /// Writes one field that no table may keep, here or further on: what came as such (RFC 7541 §6.2.3).
+    /// Writes one field as a never-indexed literal, because it was received as one (RFC 7541 §6.2.3).
     pub fn secret(&mut self, name: &[u8], value: &[u8], out: &mut Vec<u8>) {
         let known = known::find(name, known::key(name));
         let literal = known.map_or(
@@ -123,9 +124,9 @@ impl Encoder {
         literal.put(0x10, 4, out);
     }
 
-    /// Writes a field by its entry; or gives it one, if it comes again.
-    fn repeated(&mut self, key: u32, field: &Literal<'_>, out: &mut Vec<u8>) {
-        let is_short = field.value.len() <= LONGEST;
+    /// Writes a field that may be indexed: by its entry, or with a new entry if it repeats.
+    fn indexable(&mut self, key: u32, field: &Literal<'_>, out: &mut Vec<u8>) {
+        let is_short = field.value.len() <= MAX_INDEXED_VALUE;
         if !is_short || !self.table.has_room_for(field.name.len(), field.value.len()) {
             field.put(0x00, 4, out);
             return;
@@ -133,7 +134,7 @@ impl Encoder {
         let hash = hash(key, field.value);
         if let Some(age) = self.find(hash, field) {
             put_number(0x80, 7, STANDING + 1 + age, out);
-        } else if self.is_again(hash) {
+        } else if self.is_repeated(hash) {
             self.insert(hash, field);
             field.put(0x40, 6, out);
         } else {
@@ -141,15 +142,15 @@ impl Encoder {
         }
     }
 
-    /// How many entries were made since the one of this field.
+    /// Age of this field's entry: the number of entries inserted after it.
     fn find(&self, hash: u32, field: &Literal<'_>) -> Option<usize> {
-        let place = hash as usize % PLACES;
-        let mut number = *self.places.as_deref()?.entries.get(place)?;
-        // Every step leads to an older one; one that leads on to what is gone, or to what took its number since, ends.
-        let mut least = 0;
+        let bucket = hash as usize % BUCKETS;
+        let mut number = *self.index_by_hash.as_deref()?.entries.get(bucket)?;
+        // Each step leads to an older entry. The chain ends at an evicted entry, or where a reused number would lead to a newer one.
+        let mut smallest = 0;
         loop {
-            let age = self.made.wrapping_sub(number) as usize;
-            let found = self.table.get(age).filter(|_| age >= least)?;
+            let age = self.inserted.wrapping_sub(number) as usize;
+            let found = self.table.get(age).filter(|_| age >= smallest)?;
             if found.note.hash == hash
                 && found.value == field.value
                 && found.note.index == field.index
@@ -159,50 +160,57 @@ impl Encoder {
             {
                 return Some(age);
             }
-            number = found.note.before;
-            least = age + 1;
+            number = found.note.previous;
+            smallest = age + 1;
         }
     }
 
-    /// Whether a field of this hash was written lately; it is from now on.
-    fn is_again(&mut self, hash: u32) -> bool {
-        let places = self.places.get_or_insert_with(Box::default);
+    /// Whether a field with this hash was written recently. Remembers the hash.
+    fn is_repeated(&mut self, hash: u32) -> bool {
+        let index_by_hash = self.index_by_hash.get_or_insert_with(Box::default);
         let mark = (hash >> 16) as u16;
-        let Some(seen) = places.seen.get_mut(hash as usize % PLACES) else {
+        let Some(seen) = index_by_hash.seen.get_mut(hash as usize % BUCKETS) else {
             return false;
         };
-        let is_again = seen.contains(&mark);
-        if !is_again {
+        let is_repeated = seen.contains(&mark);
+        if !is_repeated {
             let [last, _] = *seen;
             *seen = [mark, last];
         }
-        is_again
+        is_repeated
     }
 
     fn insert(&mut self, hash: u32, field: &Literal<'_>) {
-        self.made = self.made.wrapping_add(1);
-        let places = self.places.get_or_insert_with(Box::default);
-        let last = places.entries.get_mut(hash as usize % PLACES);
-        let before = last.map_or(0, |last| std::mem::replace(last, self.made));
+        self.inserted = self.inserted.wrapping_add(1);
+        let index_by_hash = self.index_by_hash.get_or_insert_with(Box::default);
+        let last = index_by_hash.entries.get_mut(hash as usize % BUCKETS);
+        let previous = last.map_or(0, |last| std::mem::replace(last, self.inserted));
         let index = field.index;
-        self.table
-            .insert(field.name, field.value, Link { hash, index, before });
+        self.table.insert(
+            field.name,
+            field.value,
+            Link {
+                hash,
+                index,
+                previous,
+            },
+        );
     }
 }
 
-impl Default for Places {
+impl Default for HashIndex {
     fn default() -> Self {
         Self {
-            entries: [0; PLACES],
-            seen: [[0; 2]; PLACES],
+            entries: [0; BUCKETS],
+            seen: [[0; 2]; BUCKETS],
         }
     }
 }
 
-/// A field that is written out.
+/// A field written as a literal.
 struct Literal<'f> {
     name: &'f [u8],
-    /// That of its name in the static table, or 0.
+    /// Index of its name in the static table, or 0.
     index: u8,
     value: &'f [u8],
 }
@@ -216,7 +224,7 @@ impl<'f> Literal<'f> {
         }
     }
 
-    /// Writes it in the form that `first` begins (RFC 7541 §6.2).
+    /// Writes it in the representation that the bits of `first` select (RFC 7541 §6.2).
     fn put(&self, first: u8, prefix: u32, out: &mut Vec<u8>) {
         put_number(first, prefix, usize::from(self.index), out);
         if self.index == 0 {
@@ -230,7 +238,7 @@ impl<'f> Literal<'f> {
     }
 }
 
-/// An integer in the last `prefix` bits of `first` and what follows them (RFC 7541 §5.1).
+/// Writes an integer into the last `prefix` bits of `first` and the bytes that follow (RFC 7541 §5.1).
 pub(super) fn put_number(first: u8, prefix: u32, number: usize, out: &mut Vec<u8>) {
     let mask = (1_u8 << prefix) - 1;
     match number.checked_sub(usize::from(mask)) {
@@ -248,7 +256,8 @@ fn put_long(first: u8, mut rest: usize, out: &mut Vec<u8>) {
     out.push(rest as u8);
 }
 
-/// Eight bytes a step. Whoever finds values of one hash makes his own fields be compared with a few more entries.
+/// Hashes eight bytes per step. It need not resist collisions: a peer that finds some only makes its own fields be compared
+/// with a few more entries.
 pub(super) fn hash(key: u32, value: &[u8]) -> u32 {
     const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 
@@ -266,12 +275,12 @@ pub(super) fn hash(key: u32, value: &[u8]) -> u32 {
 
 #[cfg(test)]
 impl Encoder {
-    /// Bytes of the table as RFC 7541 §4.1 counts them, and memory that is held in all.
+    /// Size of the table as RFC 7541 §4.1 counts it, and the total memory held, in bytes.
     pub(super) fn sizes(&self) -> (usize, usize) {
         let (size, held) = self.table.sizes();
         (
             size,
-            held + self.places.as_ref().map_or(0, |_| size_of::<Places>()),
+            held + self.index_by_hash.as_ref().map_or(0, |_| size_of::<HashIndex>()),
         )
     }
 }

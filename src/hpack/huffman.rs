@@ -1,10 +1,10 @@
-//! The Huffman code of RFC 7541, appendix B, in its canonical form: codes of one length follow each other, in the order of
-//! their symbols. Whatever is frequent has a code of at most 8 bits and is found by these; the rest by its length. Nothing is
-//! written in it: it costs more time than the bytes that it saves are worth to us.
+//! Decodes the Huffman code of RFC 7541, appendix B. It is canonical: codes of one length are consecutive, in the order of
+//! their symbols. Frequent symbols have codes of at most 8 bits and are found in a table by the next 8 bits; the others by the
+//! length of their code. There is no encoder: the bytes it would save are not worth its time.
 
 use super::NotDecodable;
 
-/// Symbols by the length of their code in bits. The last code, of 30 ones, is that of the end, which may not stand anywhere.
+/// Symbols by the length of their code in bits. The last code, of 30 ones, is EOS, which must not occur in a string.
 const SYMBOLS: [(u32, &[u8]); 21] = [
     (5, &[48, 49, 50, 97, 99, 101, 105, 111, 115, 116]),
     (
@@ -72,11 +72,11 @@ const SYMBOLS: [(u32, &[u8]); 21] = [
     (30, &[10, 13, 22]),
 ];
 
-/// What the next 8 bits stand for.
+/// The symbol whose code the next 8 bits begin with.
 #[derive(Clone, Copy, Default)]
 struct Step {
     symbol: u8,
-    /// Bits of its code; 0 when they are more than 8.
+    /// Length of its code in bits; 0 when the code is longer than 8 bits.
     bits: u8,
 }
 
@@ -84,25 +84,25 @@ struct Step {
 #[derive(Clone, Copy)]
 struct Range {
     bits: u32,
-    /// The first of them, at the upper end of 32 bits.
+    /// The first code, left-aligned in 32 bits.
     first: u32,
     symbols: &'static [u8],
 }
 
 static STEPS: [Step; 256] = steps();
-/// Ascending, as the codes are.
+/// In ascending order of their codes.
 static RANGES: [Range; SYMBOLS.len()] = ranges();
 
-/// Decodes `text` into `out`, whatever this held before.
+/// Decodes `text` into `out`, replacing its content.
 pub(super) fn decode(text: &[u8], out: &mut Vec<u8>) -> Result<(), NotDecodable> {
     out.clear();
     // No code is shorter than 5 bits.
     out.reserve(text.len() * 8 / 5);
-    // The bits that come next stand at the upper end; below them are zeros.
+    // The next bits, left-aligned; zeros below them.
     let (mut bits, mut count) = (0_u64, 0_u32);
     let mut rest = text;
     loop {
-        // After this, there are more bits than the longest code has, or all that are left.
+        // Refill: afterwards `bits` holds more than the longest code, or all remaining bits.
         if count < 32 {
             if let Some((word, more)) = rest.split_first_chunk() {
                 bits |= u64::from(u32::from_be_bytes(*word)) << (32 - count);
@@ -117,7 +117,7 @@ pub(super) fn decode(text: &[u8], out: &mut Vec<u8>) -> Result<(), NotDecodable>
             }
         }
         if count >= 32
-            && let Some((symbols, used)) = four(bits)
+            && let Some((symbols, used)) = four_symbols(bits)
         {
             out.extend_from_slice(&symbols);
             bits <<= used;
@@ -133,13 +133,13 @@ pub(super) fn decode(text: &[u8], out: &mut Vec<u8>) -> Result<(), NotDecodable>
             _ => break,
         }
     }
-    // RFC 7541 §5.2: what is left are the first bits of the end's code, fewer than 8.
+    // RFC 7541 §5.2: padding consists of the first bits of EOS, fewer than 8.
     let is_padding = count < 8 && (bits >> 56) | (0xff >> count) == 0xff;
     is_padding.then_some(()).ok_or(NotDecodable)
 }
 
-/// The next four symbols when all of them are frequent ones, and the bits of their codes.
-fn four(bits: u64) -> Option<([u8; 4], u32)> {
+/// The next four symbols if all have short codes, and the total length of their codes in bits.
+fn four_symbols(bits: u64) -> Option<([u8; 4], u32)> {
     let mut symbols = [0; 4];
     let (mut rest, mut used, mut is_short) = (bits, 0, true);
     for symbol in &mut symbols {
@@ -152,7 +152,7 @@ fn four(bits: u64) -> Option<([u8; 4], u32)> {
     is_short.then_some((symbols, used))
 }
 
-/// The symbol that the first of these bits stand for, and the bits of its code. None has the code of the end.
+/// The symbol whose code these bits begin with, and the length of its code in bits. `None` for EOS.
 fn symbol(bits: u64) -> Option<(u8, u32)> {
     let step = step(bits);
     if step.bits != 0 {
@@ -227,7 +227,7 @@ pub(super) mod tests {
         decode(text, &mut out).map(|()| out)
     }
 
-    /// Codes of all symbols by the rule alone, as text of digits.
+    /// The codes of all symbols as strings of binary digits, derived from the lengths alone.
     fn codes() -> Vec<(u8, String)> {
         let (mut next, mut before) = (0_u32, 0);
         let mut codes = Vec::new();
@@ -242,8 +242,8 @@ pub(super) mod tests {
         codes
     }
 
-    /// Bit by bit.
-    fn slowly(text: &[u8]) -> Result<Vec<u8>, NotDecodable> {
+    /// Reference decoder that works bit by bit.
+    fn decoded_bit_by_bit(text: &[u8]) -> Result<Vec<u8>, NotDecodable> {
         let codes = codes();
         let (mut out, mut bits) = (Vec::new(), String::new());
         for digit in text.iter().flat_map(|byte| format!("{byte:08b}").into_bytes()) {
@@ -257,7 +257,7 @@ pub(super) mod tests {
         is_padding.then_some(out).ok_or(NotDecodable)
     }
 
-    pub(in super::super) fn coded(text: &[u8]) -> Vec<u8> {
+    pub(in super::super) fn encoded(text: &[u8]) -> Vec<u8> {
         let codes = codes();
         let code = |byte: &u8| codes.iter().find(|(symbol, _)| symbol == byte).unwrap().1.clone();
         let mut bits: String = text.iter().map(code).collect();
@@ -270,7 +270,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_examples_of_the_rfc_are_read() {
+    fn decodes_rfc_examples() {
         let cases: [(&[u8], &[u8]); 4] = [
             (
                 b"\xf1\xe3\xc2\xe5\xf2\x3a\x6b\xa0\xab\x90\xf4\xff",
@@ -285,7 +285,7 @@ pub(super) mod tests {
         }
     }
 
-    /// With the code of the end they fill the space of codes: none is missing, and none too long.
+    /// Together with EOS the codes fill the code space exactly: no symbol is missing, and no code is too long.
     #[test]
     fn the_code_is_complete() {
         let mut all: Vec<u8> = SYMBOLS.iter().flat_map(|(_, symbols)| symbols.to_vec()).collect();
@@ -296,18 +296,18 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn every_symbol_is_read_wherever_it_stands() {
+    fn decodes_every_symbol_at_every_bit_offset() {
         for symbol in 0..=255 {
             for before in 0..9 {
                 let text = [&b"o".repeat(before), &[symbol][..], b"abcdefgh"].concat();
-                assert_eq!(decoded(&coded(&text)), Ok(text));
+                assert_eq!(decoded(&encoded(&text)), Ok(text));
             }
         }
     }
 
-    /// RFC 7541 §5.2: padding is made of ones, shorter than a byte, and the code of the end is none.
+    /// RFC 7541 §5.2: padding consists of ones, is shorter than a byte, and EOS must not occur.
     #[test]
-    fn bad_padding_and_the_end_are_refused() {
+    fn rejects_bad_padding_and_eos() {
         for text in [
             &[0x1c][..],
             &[0x1f, 0xff],
@@ -323,18 +323,18 @@ pub(super) mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_read_as_the_rule_says(text in vec(any::<u8>(), 0..40)) {
-            prop_assert_eq!(decoded(&text), slowly(&text));
+        fn decodes_any_bytes_like_the_reference(text in vec(any::<u8>(), 0..40)) {
+            prop_assert_eq!(decoded(&text), decoded_bit_by_bit(&text));
         }
 
         #[test]
-        fn any_text_comes_back(text in vec(any::<u8>(), 0..40), damage in any::<(prop::sample::Index, u8)>()) {
-            let mut bytes = coded(&text);
+        fn round_trips_any_text(text in vec(any::<u8>(), 0..40), damage in any::<(prop::sample::Index, u8)>()) {
+            let mut bytes = encoded(&text);
             prop_assert_eq!(decoded(&bytes), Ok(text));
             if !bytes.is_empty() {
                 let at = damage.0.index(bytes.len());
                 bytes[at] ^= damage.1;
-                prop_assert_eq!(decoded(&bytes), slowly(&bytes));
+                prop_assert_eq!(decoded(&bytes), decoded_bit_by_bit(&bytes));
             }
         }
     }

@@ -1,19 +1,19 @@
-//! Names that the encoder knows: where they stand in the static table, and what becomes of their values.
+//! Field names known to the encoder: their index in the static table and whether their values are indexed.
 
 use Habit::{Changes, Repeats, Secret};
 
-/// What becomes of a field that is written.
+/// Whether the encoder indexes a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Habit {
-    /// Its value is often that of the message before: worth an entry once it was seen twice.
+    /// The value often repeats between messages: it gets an entry once it was written twice.
     Repeats,
-    /// Its value is another one in each message: an entry would only take the place of better ones.
+    /// The value differs in each message: an entry would only evict useful ones.
     Changes,
-    /// Whoever guesses at it must not see by the length of a block that he was right (RFC 7541 §7.1).
+    /// Never indexed: the length of a block must not reveal a correct guess of the value (RFC 7541 §7.1).
     Secret,
 }
 
-/// A name.
+/// A known field name.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Known {
     /// In lower case.
@@ -23,8 +23,8 @@ pub(super) struct Known {
     pub(super) index: u8,
 }
 
-/// Fields whose values depend on what is asked for, when, or by whom, are said to change; so are all that have a number of
-/// each message in them. Others that do are found out: see [`super::Encoder`].
+/// Fields whose values depend on the resource, the time or the client are listed as [`Changes`], and so are fields that
+/// contain a number of each message. The encoder itself detects others that do not repeat: see [`super::Encoder`].
 #[rustfmt::skip]
 const KNOWN: [Known; 71] = [
     of(":authority", Repeats, 1), of(":method", Repeats, 2), of(":path", Changes, 4),
@@ -47,31 +47,31 @@ const KNOWN: [Known; 71] = [
     of("set-cookie", Secret, 55), of("strict-transport-security", Repeats, 56),
     of("transfer-encoding", Repeats, 57), of("user-agent", Repeats, 58), of("vary", Repeats, 59),
     of("via", Repeats, 60), of("www-authenticate", Repeats, 61),
-    // Whose request it is: many clients share a connection to a backend.
+    // Identify the client: many clients share a connection to a backend.
     of("x-forwarded-for", Changes, 0), of("forwarded", Changes, 0), of("x-real-ip", Changes, 0),
     of("client-cert", Changes, 0), of("client-cert-chain", Changes, 0),
-    // Which request it is.
+    // Identify the request.
     of("x-request-id", Changes, 0), of("traceparent", Changes, 0), of("tracestate", Changes, 0),
     of("idempotency-key", Changes, 0), of("grpc-timeout", Changes, 0), of("grpc-message", Changes, 0),
     of("server-timing", Changes, 0),
-    // Secrets that have become usual; `cookie` and the like are above.
+    // Common names for secrets; `cookie` and the like are above.
     of("x-api-key", Secret, 0), of("x-auth-token", Secret, 0), of("x-access-token", Secret, 0),
     of("x-csrf-token", Secret, 0), of("x-xsrf-token", Secret, 0), of("x-amz-security-token", Secret, 0),
     of("x-goog-api-key", Secret, 0),
 ];
 
-/// Places in which names are looked for: few enough names that a place is seldom taken.
-const PLACES: usize = 256;
+/// Slots of the hash table: enough that collisions are rare.
+const SLOTS: usize = 256;
 
-/// Where in `KNOWN` names are, by their keys: one more than that, or 0; what found its place taken is in the next one.
-static BY_KEY: [u8; PLACES] = by_key();
+/// Hash table with linear probing: index in `KNOWN` plus one by the hash of the key, or 0 for an empty slot.
+static BY_KEY: [u8; SLOTS] = by_key();
 
-/// Finds a name, letters of both cases taken as one.
+/// Finds a name, ignoring case.
 pub(super) fn find(name: &[u8], key: u32) -> Option<&'static Known> {
     static ALL: [Known; KNOWN.len()] = KNOWN;
 
-    for at in place(key)..PLACES + place(key) {
-        let number = BY_KEY.get(at % PLACES).copied().unwrap_or_default();
+    for at in first_slot(key)..SLOTS + first_slot(key) {
+        let number = BY_KEY.get(at % SLOTS).copied().unwrap_or_default();
         let known = ALL.get(usize::from(number).checked_sub(1)?)?;
         if is_same(name, known.name) {
             return Some(known);
@@ -80,8 +80,7 @@ pub(super) fn find(name: &[u8], key: u32) -> Option<&'static Known> {
     None
 }
 
-/// The length and three bytes of a name: enough to tell most names apart. The bit that tells cases of letters apart is left
-/// out.
+/// The length and three bytes of a name, which distinguish most names. The case bit of letters is ignored.
 pub(super) const fn key(name: &[u8]) -> u32 {
     let (Some(first), Some((middle, _)), Some(last)) = (
         name.first(),
@@ -94,7 +93,7 @@ pub(super) const fn key(name: &[u8]) -> u32 {
     u32::from_le_bytes(bytes)
 }
 
-/// Whether names are the same, letters of both cases taken as one; `lower` has none in upper case.
+/// Whether names are equal, ignoring case; `lower` is in lower case.
 fn is_same(name: &[u8], lower: &[u8]) -> bool {
     let is_word = |(word, lower): (&[u8; 8], &[u8; 8])| {
         lowered(u64::from_le_bytes(*word)) == u64::from_le_bytes(*lower)
@@ -104,7 +103,8 @@ fn is_same(name: &[u8], lower: &[u8]) -> bool {
         && lowered(last_word(name)) == last_word(lower)
 }
 
-/// The last 8 bytes; or all of fewer, in an order that their number gives. With the words before it, it is the whole text.
+/// The last 8 bytes, or all bytes of a shorter text in an order that depends on its length. Together with the 8-byte words
+/// before it, it covers the whole text.
 pub(super) fn last_word(text: &[u8]) -> u64 {
     if let Some(last) = text.last_chunk() {
         return u64::from_le_bytes(*last);
@@ -116,20 +116,20 @@ pub(super) fn last_word(text: &[u8]) -> u64 {
     text.iter().fold(0, word)
 }
 
-/// Eight bytes with letters in lower case.
+/// Converts the letters of eight bytes to lower case.
 fn lowered(word: u64) -> u64 {
-    const EACH: u64 = 0x0101_0101_0101_0101;
+    const ONES: u64 = 0x0101_0101_0101_0101;
 
-    // The upper bit of a byte is carried into when the rest is at least `A`, or more than `Z`.
-    let rest = word & (0x7f * EACH);
-    let from_a = rest + (0x80 - b'A' as u64) * EACH;
-    let beyond_z = rest + (0x7f - b'Z' as u64) * EACH;
-    let is_upper = from_a & !beyond_z & !word & (0x80 * EACH);
+    // The addition carries into the upper bit of a byte if its lower bits are at least `A`, or more than `Z`.
+    let rest = word & (0x7f * ONES);
+    let from_a = rest + (0x80 - b'A' as u64) * ONES;
+    let beyond_z = rest + (0x7f - b'Z' as u64) * ONES;
+    let is_upper = from_a & !beyond_z & !word & (0x80 * ONES);
     word | is_upper >> 2
 }
 
-/// Where a key is looked for first.
-const fn place(key: u32) -> usize {
+/// The slot where the search for a key begins.
+const fn first_slot(key: u32) -> usize {
     (key.wrapping_mul(0x9e37_79b1) >> 24) as usize
 }
 
@@ -142,23 +142,23 @@ const fn of(name: &'static str, habit: Habit, index: u8) -> Known {
     clippy::indexing_slicing,
     reason = "while compiling, where an index beyond the end is an error"
 )]
-const fn by_key() -> [u8; PLACES] {
-    let mut places = [0; PLACES];
+const fn by_key() -> [u8; SLOTS] {
+    let mut slots = [0; SLOTS];
     let mut number = 0;
     while number < KNOWN.len() {
-        let mut at = place(key(KNOWN[number].name));
-        while places[at] != 0 {
-            at = (at + 1) % PLACES;
+        let mut at = first_slot(key(KNOWN[number].name));
+        while slots[at] != 0 {
+            at = (at + 1) % SLOTS;
         }
         number += 1;
-        places[at] = number as u8;
+        slots[at] = number as u8;
     }
-    places
+    slots
 }
 
 impl Known {
-    /// The index that stands for the name and this value together.
-    pub(super) fn with(&self, value: &[u8]) -> Option<u8> {
+    /// The static index of the name together with this value.
+    pub(super) fn index_with(&self, value: &[u8]) -> Option<u8> {
         let index = match (self.index, value) {
             (0, _) => return None,
             (2, b"GET") => 2,
@@ -175,7 +175,7 @@ impl Known {
             (8, b"404") => 13,
             (8, b"500") => 14,
             (16, b"gzip, deflate") => 16,
-            // The others stand there without a value.
+            // The other entries have an empty value.
             (1 | 15 | 17.., b"") => self.index,
             _ => return None,
         };
@@ -189,7 +189,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_name_is_found_in_any_case() {
+    fn finds_every_name_in_any_case() {
         for known in KNOWN {
             for name in [known.name.to_vec(), known.name.to_ascii_uppercase()] {
                 let found = find(&name, key(&name)).unwrap();
@@ -208,22 +208,22 @@ mod tests {
     }
 
     #[test]
-    fn the_whole_static_table_is_known() {
+    fn knows_the_whole_static_table() {
         for index in 1..=STANDING {
             let (name, value) = standing::entry_of(index).unwrap();
             let known = find(name.text, key(name.text)).unwrap();
             let (first, _) = standing::entry_of(usize::from(known.index)).unwrap();
             assert_eq!(first, name);
-            assert_eq!(known.with(value), Some(index as u8));
-            assert_eq!(known.with(b"other"), None);
+            assert_eq!(known.index_with(value), Some(index as u8));
+            assert_eq!(known.index_with(b"other"), None);
         }
     }
 
-    /// Each place too many is a comparison that any name may pay.
+    /// Each additional occupied slot is one more comparison for any name that hashes there.
     #[test]
-    fn names_are_near_their_place() {
-        let places: Vec<bool> = BY_KEY.iter().map(|number| *number != 0).collect();
-        let longest = places.split(|is_taken| !is_taken).map(<[bool]>::len).max();
+    fn names_are_near_their_first_slot() {
+        let slots: Vec<bool> = BY_KEY.iter().map(|number| *number != 0).collect();
+        let longest = slots.split(|is_occupied| !is_occupied).map(<[bool]>::len).max();
         assert!(longest.unwrap() <= 8, "{longest:?}");
     }
 }

@@ -1,5 +1,5 @@
-//! Fields as HTTP/2 writes them (HPACK, RFC 7541): what a block of one connection says, and a block that says it. Whether a
-//! field may stand where it does is not asked here; the engine judges with what a [`Name`] is known to be.
+//! HPACK header compression for HTTP/2 (RFC 7541): decodes and encodes the field blocks of one connection. It does not
+//! check whether a field is allowed in its message; the engine does, using the [`Kind`] of its [`Name`].
 
 mod decoder;
 mod encoder;
@@ -14,28 +14,28 @@ pub use encoder::Encoder;
 
 use crate::head::FieldName;
 
-/// Largest dynamic table on either side, in bytes as RFC 7541 §4.1 counts them: what is in force before any SETTINGS. Ours
-/// leave it there, and as much of another's is enough.
+/// Largest dynamic table in either direction, in bytes as RFC 7541 §4.1 counts them. It is the default before any SETTINGS:
+/// ours do not change it, and we use no more of what the peer allows.
 pub const TABLE: usize = 4096;
 
-/// A block that no decoder can read: the tables of the two sides are no longer alike, and the connection is of no use any
-/// more (RFC 9113 §4.3).
+/// A field block that cannot be decoded. The dynamic tables of the two sides are out of sync from then on, so the
+/// connection must end (RFC 9113 §4.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("field block cannot be decoded")]
 pub struct NotDecodable;
 
-/// A name as it came, with what is known of it: found out once, when it is first read.
+/// A received field name and its kind, which is determined once, when the name is first decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Name<'n> {
-    /// Its bytes.
+    /// The bytes of the name.
     pub text: &'n [u8],
-    /// What it is.
+    /// The kind of the name.
     pub kind: Kind,
-    /// Whether its field came as one that no table may keep, which holds for whoever sends it on too (RFC 7541 §6.2.3).
+    /// Whether the field was sent as a never-indexed literal. It has to be forwarded as one too (RFC 7541 §6.2.3).
     pub is_secret: bool,
 }
 
-/// What a name is.
+/// The kind of a field name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// `:authority`
@@ -50,21 +50,21 @@ pub enum Kind {
     Protocol,
     /// `:status`
     Status,
-    /// Any other that begins with `:`.
+    /// Any other pseudo-header (begins with `:`).
     UnknownPseudo,
-    /// That of a field.
+    /// A regular field.
     Field(FieldName),
-    /// Empty, or no token in lower case (RFC 9113 §8.2.1).
+    /// Invalid: empty, or not a lower-case token (RFC 9113 §8.2.1).
     Flawed,
 }
 
 impl Kind {
-    /// Whether it is one that says what a field cannot (RFC 9113 §8.3), known or not.
+    /// Whether it is a pseudo-header (RFC 9113 §8.3), known or unknown.
     pub fn is_pseudo(self) -> bool {
         !matches!(self, Self::Field(_) | Self::Flawed)
     }
 
-    /// What a name is.
+    /// Determines the kind of a name.
     fn of(name: &[u8]) -> Self {
         match name {
             b":authority" => Self::Authority,
@@ -74,14 +74,14 @@ impl Kind {
             b":protocol" => Self::Protocol,
             b":status" => Self::Status,
             [b':', ..] => Self::UnknownPseudo,
-            [_, ..] if name.iter().all(is_of_name) => Self::Field(FieldName::recognise(name)),
+            [_, ..] if name.iter().all(is_name_byte) => Self::Field(FieldName::recognise(name)),
             _ => Self::Flawed,
         }
     }
 }
 
-/// RFC 9113 §8.2.1: a token without letters in upper case.
-fn is_of_name(byte: &u8) -> bool {
+/// Whether a byte is allowed in a field name: token characters without upper-case letters (RFC 9113 §8.2.1).
+fn is_name_byte(byte: &u8) -> bool {
     matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
 }
 

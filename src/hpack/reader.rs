@@ -1,8 +1,8 @@
-//! Integers and strings as they stand in a block (RFC 7541 §5).
+//! Reads HPACK integers and strings from a field block (RFC 7541 §5).
 
 use super::{NotDecodable, huffman};
 
-/// What is left of a block.
+/// The unread rest of a block.
 pub(super) struct Reader<'b> {
     rest: &'b [u8],
 }
@@ -19,8 +19,8 @@ impl<'b> Reader<'b> {
         Some(*first)
     }
 
-    /// An integer in the last `prefix` bits of `first` and the bytes that come (RFC 7541 §5.1). More than 28 bits beyond
-    /// the first byte are too many: nothing that is counted here is as large.
+    /// Reads an integer from the last `prefix` bits of `first` and the bytes that follow (RFC 7541 §5.1). More than 28 bits
+    /// beyond the first byte are an error: no valid index, length or size is that large.
     pub(super) fn number(&mut self, first: u8, prefix: u32) -> Result<usize, NotDecodable> {
         let mask = (1_usize << prefix) - 1;
         let mut number = usize::from(first) & mask;
@@ -37,7 +37,7 @@ impl<'b> Reader<'b> {
         Err(NotDecodable)
     }
 
-    /// A string (RFC 7541 §5.2), decoded into `scratch` where it has to be.
+    /// Reads a string (RFC 7541 §5.2). A Huffman-encoded one is decoded into `scratch`.
     pub(super) fn text<'t>(&mut self, scratch: &'t mut Vec<u8>) -> Result<&'t [u8], NotDecodable>
     where
         'b: 't,

@@ -1,27 +1,27 @@
-//! The dynamic table of one direction (RFC 7541 §2.3.2, §4): names and values one behind the other in one buffer, so that a
-//! table that has grown allocates nothing.
+//! The dynamic table of one direction (RFC 7541 §2.3.2, §4). Names and values are stored back to back in one buffer, so a
+//! table that has reached its size allocates nothing.
 
 use std::collections::VecDeque;
 
 use super::TABLE;
 
-/// What an entry costs beside its bytes (RFC 7541 §4.1).
+/// Bytes that an entry counts in addition to its name and value (RFC 7541 §4.1).
 const OVERHEAD: usize = 32;
-/// Room that is taken first: the fields of a small head.
+/// First allocation in bytes: the fields of a small head.
 const ROOM: usize = 256;
 
-/// Entries, each with a note of whoever keeps the table.
+/// Entries, each with a note `T` of the encoder or decoder that owns the table.
 #[derive(Debug)]
 pub(super) struct Table<T> {
-    /// Those of entries that are gone, then those of entries, oldest first.
+    /// The bytes of evicted entries, then those of the entries, oldest first.
     bytes: Vec<u8>,
     /// Oldest first.
     entries: VecDeque<Entry<T>>,
     size: usize,
-    most: usize,
+    max_size: usize,
 }
 
-/// Where an entry stands. The buffer is never as long as 64 KiB.
+/// Position of an entry in the buffer, which is always shorter than 64 KiB.
 #[derive(Debug, Clone, Copy)]
 struct Entry<T> {
     start: u16,
@@ -30,7 +30,7 @@ struct Entry<T> {
     note: T,
 }
 
-/// An entry that was asked for.
+/// The content of an entry.
 pub(super) struct Found<'t, T> {
     pub(super) name: &'t [u8],
     pub(super) value: &'t [u8],
@@ -43,23 +43,23 @@ impl<T> Default for Table<T> {
             bytes: Vec::new(),
             entries: VecDeque::new(),
             size: 0,
-            most: TABLE,
+            max_size: TABLE,
         }
     }
 }
 
 impl<T: Copy> Table<T> {
-    /// The size that is in force.
-    pub(super) fn most(&self) -> usize {
-        self.most
+    /// The current maximum size.
+    pub(super) fn max_size(&self) -> usize {
+        self.max_size
     }
 
-    /// Whether an entry of a name and a value of such lengths can be kept at all.
+    /// Whether an entry with a name and a value of these lengths fits into the table.
     pub(super) fn has_room_for(&self, name: usize, value: usize) -> bool {
-        name + value + OVERHEAD <= self.most
+        name + value + OVERHEAD <= self.max_size
     }
 
-    /// The entry before which `age` others were made later.
+    /// The entry after which `age` others were inserted.
     pub(super) fn get(&self, age: usize) -> Option<Found<'_, T>> {
         let at = self.entries.len().checked_sub(age.checked_add(1)?)?;
         let entry = self.entries.get(at)?;
@@ -70,12 +70,12 @@ impl<T: Copy> Table<T> {
         Some(Found { name, value, note })
     }
 
-    /// Makes an entry. One that is larger than the table empties it (RFC 7541 §4.4).
+    /// Inserts an entry. One that is larger than the table empties it (RFC 7541 §4.4).
     pub(super) fn insert(&mut self, name: &[u8], value: &[u8], note: T) {
         let length = name.len() + value.len();
         let size = length + OVERHEAD;
         self.evict(size);
-        if size > self.most {
+        if size > self.max_size {
             return;
         }
         self.make_room(length);
@@ -90,35 +90,35 @@ impl<T: Copy> Table<T> {
         self.size += size;
     }
 
-    /// Keeps no more than `most` from now on, which is at most [`TABLE`].
-    pub(super) fn resize(&mut self, most: usize) {
-        self.most = most;
+    /// Sets the maximum size, which is at most [`TABLE`].
+    pub(super) fn resize(&mut self, max_size: usize) {
+        self.max_size = max_size;
         self.evict(0);
     }
 
-    /// Makes room for an entry of `size`.
+    /// Evicts the oldest entries until one of `size` fits.
     fn evict(&mut self, size: usize) {
-        while self.size + size > self.most
+        while self.size + size > self.max_size
             && let Some(entry) = self.entries.pop_front()
         {
             self.size -= usize::from(entry.name) + usize::from(entry.value) + OVERHEAD;
         }
     }
 
-    /// Moves entries to the front of the buffer when it is full. It grows when that won less than an eighth of it: then a byte
-    /// is moved some seven times at worst until it is gone.
+    /// When the buffer is full, moves the entries to its front. If that frees less than an eighth, the buffer grows: so a byte
+    /// is moved about seven times at worst before it is evicted.
     fn make_room(&mut self, more: usize) {
         let capacity = self.bytes.capacity();
         if self.bytes.len() + more <= capacity {
             return;
         }
-        let gone = self
+        let evicted = self
             .entries
             .front()
             .map_or(self.bytes.len(), |entry| usize::from(entry.start));
-        self.bytes.drain(..gone);
+        self.bytes.drain(..evicted);
         for entry in &mut self.entries {
-            entry.start -= gone as u16;
+            entry.start -= evicted as u16;
         }
         let needed = self.bytes.len() + more;
         if needed > capacity - capacity / 8 {
@@ -127,7 +127,7 @@ impl<T: Copy> Table<T> {
         }
     }
 
-    /// Bytes of entries as RFC 7541 §4.1 counts them, and memory that is held for them.
+    /// Size of the entries as RFC 7541 §4.1 counts it, and the memory held for them, in bytes.
     #[cfg(test)]
     pub(super) fn sizes(&self) -> (usize, usize) {
         let held = self.bytes.capacity() + self.entries.capacity() * size_of::<Entry<T>>();

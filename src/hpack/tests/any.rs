@@ -1,11 +1,11 @@
-//! Tables that stay alike, whatever comes.
+//! Property tests: encoder, decoder and a simple model keep their tables in sync on any input.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
 
-/// Names and values, good and bad: some come again, some are long.
+/// Valid and invalid names and values; some repeat, some are long.
 fn text() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         4 => prop::sample::select(vec![&b"x-name"[..], b"X-Upper", b":path", b":status", b"Server", b"200", b"", b"date"])
@@ -16,7 +16,7 @@ fn text() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// One field of a block, of any form.
+/// One field of a block in any representation, or a table size update.
 fn part() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         8 => (prop_oneof![Just(0x40), Just(0x00), Just(0x10)], text(), text())
@@ -36,11 +36,11 @@ fn part() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// The table as the RFC describes it, with no thought of what it costs.
+/// The table as the RFC describes it, without regard to cost.
 #[derive(Default)]
 struct Model {
     entries: Fields,
-    most: Option<usize>,
+    max_size: Option<usize>,
 }
 
 impl Model {
@@ -60,22 +60,22 @@ impl Model {
                 continue;
             }
             if first & 0xe0 == 0x20 {
-                let most = reader.number(first, 5).ok()?;
-                if most > TABLE || !fields.is_empty() {
+                let max_size = reader.number(first, 5).ok()?;
+                if max_size > TABLE || !fields.is_empty() {
                     return None;
                 }
-                self.most = Some(most);
+                self.max_size = Some(max_size);
                 self.evict();
                 continue;
             }
-            let is_kept = first & 0x40 != 0;
-            let name = match reader.number(first, if is_kept { 6 } else { 4 }).ok()? {
+            let is_indexed = first & 0x40 != 0;
+            let name = match reader.number(first, if is_indexed { 6 } else { 4 }).ok()? {
                 0 => reader.text(&mut Vec::new()).ok()?.to_vec(),
                 index => self.field(index)?.0,
             };
             let value = reader.text(&mut Vec::new()).ok()?.to_vec();
             fields.push((name.clone(), value.clone()));
-            if is_kept {
+            if is_indexed {
                 self.entries.insert(0, (name, value));
                 self.evict();
             }
@@ -89,7 +89,7 @@ impl Model {
     }
 
     fn evict(&mut self) {
-        while self.size() > self.most.unwrap_or(TABLE) {
+        while self.size() > self.max_size.unwrap_or(TABLE) {
             self.entries.pop();
         }
     }
@@ -97,7 +97,7 @@ impl Model {
 
 proptest! {
     #[test]
-    fn blocks_say_what_the_rfc_says(blocks in vec(vec(part(), 0..12), 1..12)) {
+    fn decodes_blocks_like_the_model(blocks in vec(vec(part(), 0..12), 1..12)) {
         let (mut decoder, mut model) = (Decoder::default(), Model::default());
         for block in blocks {
             let block = block.concat();
@@ -114,7 +114,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_written_is_read(
+    fn decodes_what_was_encoded(
         blocks in vec((vec(prop_oneof![0_u32..300, any::<u32>()], 0..3), vec((text(), text()), 0..12)), 1..20),
     ) {
         let (mut encoder, mut decoder) = (Encoder::default(), Decoder::default());
@@ -136,7 +136,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_read_or_refused(blocks in vec(vec(any::<u8>(), 0..200), 1..5)) {
+    fn decodes_or_rejects_any_bytes(blocks in vec(vec(any::<u8>(), 0..200), 1..5)) {
         let mut decoder = Decoder::default();
         for block in blocks {
             let _ = decoded(&mut decoder, &block);

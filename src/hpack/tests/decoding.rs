@@ -1,22 +1,22 @@
-//! Blocks that are read: the examples of the RFC, what cannot be decoded, and what is held.
+//! Decoding: the examples of the RFC, invalid blocks, and memory held.
 
 use super::*;
 
-/// A block, the fields that it says, and the size of the table behind it.
+/// A block, its fields, and the size of the table after it.
 type Read<'r> = (&'r [u8], &'r [(&'r str, &'r str)], usize);
 
-/// Reads blocks in a row.
-fn are_read(blocks: &[Read<'_>]) {
+/// Decodes consecutive blocks.
+fn assert_decodes(blocks: &[Read<'_>]) {
     let mut decoder = Decoder::default();
-    for (block, meant, size) in blocks {
-        assert_eq!(decoded(&mut decoder, block), Ok(fields(meant)));
+    for (block, expected, size) in blocks {
+        assert_eq!(decoded(&mut decoder, block), Ok(fields(expected)));
         assert_eq!(decoder.sizes().0, *size);
     }
 }
 
 /// RFC 7541, appendix C.1.
 #[test]
-fn integers_of_the_rfc_are_read_and_written() {
+fn reads_and_writes_rfc_integers() {
     let cases: [(&[u8], u32, usize); 3] = [(b"\x0a", 5, 10), (b"\x1f\x9a\x0a", 5, 1337), (b"\x2a", 7, 42)];
     for (bytes, prefix, number) in cases {
         let mut reader = Reader::new(bytes);
@@ -31,20 +31,20 @@ fn integers_of_the_rfc_are_read_and_written() {
 
 /// RFC 7541, appendix C.2.
 #[test]
-fn fields_of_the_rfc_are_read() {
-    are_read(&[(
+fn decodes_rfc_fields() {
+    assert_decodes(&[(
         b"\x40\x0acustom-key\x0dcustom-header",
         &[("custom-key", "custom-header")],
         55,
     )]);
-    are_read(&[(b"\x04\x0c/sample/path", &[(":path", "/sample/path")], 0)]);
-    are_read(&[(b"\x10\x08password\x06secret", &[("password", "secret")], 0)]);
-    are_read(&[(b"\x82", &[(":method", "GET")], 0)]);
+    assert_decodes(&[(b"\x04\x0c/sample/path", &[(":path", "/sample/path")], 0)]);
+    assert_decodes(&[(b"\x10\x08password\x06secret", &[("password", "secret")], 0)]);
+    assert_decodes(&[(b"\x82", &[(":method", "GET")], 0)]);
 }
 
 /// RFC 7541, appendices C.3 and C.4.
 #[test]
-fn requests_of_the_rfc_are_read() {
+fn decodes_rfc_requests() {
     let first: &[(&str, &str)] = &[
         (":method", "GET"),
         (":scheme", "http"),
@@ -59,12 +59,12 @@ fn requests_of_the_rfc_are_read() {
         (":authority", "www.example.com"),
         ("custom-key", "custom-value"),
     ];
-    are_read(&[
+    assert_decodes(&[
         (b"\x82\x86\x84\x41\x0fwww.example.com", first, 57),
         (b"\x82\x86\x84\xbe\x58\x08no-cache", second, 110),
         (b"\x82\x87\x85\xbf\x40\x0acustom-key\x0ccustom-value", third, 164),
     ]);
-    are_read(&[
+    assert_decodes(&[
         (
             b"\x82\x86\x84\x41\x8c\xf1\xe3\xc2\xe5\xf2\x3a\x6b\xa0\xab\x90\xf4\xff",
             first,
@@ -79,9 +79,9 @@ fn requests_of_the_rfc_are_read() {
     ]);
 }
 
-/// RFC 7541, appendices C.5 and C.6: the table is of 256 bytes, which is told first, and entries make room.
+/// RFC 7541, appendices C.5 and C.6: a size update to 256 bytes comes first, and entries are evicted.
 #[test]
-fn answers_of_the_rfc_are_read() {
+fn decodes_rfc_responses() {
     let first: &[(&str, &str)] = &[
         (":status", "302"),
         ("cache-control", "private"),
@@ -100,7 +100,7 @@ fn answers_of_the_rfc_are_read() {
             "foo=ASDJKHQKBZXOQWEOPIUAXQWEOIU; max-age=3600; version=1",
         ),
     ];
-    are_read(&[
+    assert_decodes(&[
         (
             b"\x3f\xe1\x01\x48\x03302\x58\x07private\x61\x1dMon, 21 Oct 2013 20:13:21 GMT\x6e\x17https://www.example.com",
             first,
@@ -113,7 +113,7 @@ fn answers_of_the_rfc_are_read() {
             215,
         ),
     ]);
-    are_read(&[
+    assert_decodes(&[
         (
             b"\x3f\xe1\x01\x48\x82\x64\x02\x58\x85\xae\xc3\x77\x1a\x4b\x61\x96\xd0\x7a\xbe\x94\x10\x54\xd4\x44\xa8\x20\x05\x95\
 \x04\x0b\x81\x66\xe0\x82\xa6\x2d\x1b\xff\x6e\x91\x9d\x29\xad\x17\x18\x63\xc7\x8f\x0b\x97\xc8\xe9\xae\x82\xae\x43\xd3",
@@ -132,26 +132,26 @@ fn answers_of_the_rfc_are_read() {
 }
 
 #[test]
-fn what_cannot_be_decoded_is_an_error() {
+fn rejects_invalid_blocks() {
     let cases: [&[u8]; 14] = [
-        // An index of 0, one that is nothing, and the same as a name.
+        // Index 0, an index beyond the table, and the same as index of a name.
         &[0x80],
         &[0xbe],
         &[0x7f, 0x00, 0x01, b'a'],
         &[0xff, 0xff, 0xff, 0xff, 0x7f],
-        // Integers that are too long, or cut off.
+        // Integers that are too long or truncated.
         &[0xff, 0xff, 0xff, 0xff, 0xff, 0x01],
         &[0xff, 0x80, 0x80, 0x80, 0x80, 0x00],
         &[0xff],
-        // Strings that are cut off.
+        // Truncated strings.
         &[0x00],
         &[0x00, 0x05, b'a'],
         &[0x41],
-        // Padding of Huffman that is none.
+        // Invalid Huffman padding.
         &[0x41, 0x81, 0x00],
-        // A table that is larger than allowed.
+        // A size update larger than allowed.
         &[0x3f, 0xe2, 0x1f],
-        // A resize behind a field.
+        // A size update after a field.
         &[0x82, 0x20],
         &[0x82, 0x86, 0x84, 0x20],
     ];
@@ -162,7 +162,7 @@ fn what_cannot_be_decoded_is_an_error() {
 }
 
 #[test]
-fn a_resize_evicts_what_was_there() {
+fn size_update_evicts_entries() {
     let mut decoder = Decoder::default();
     let block = [&[0x20, 0x3f, 0xe1, 0x1f][..], &literal(0x40, b"a", b"b")].concat();
     assert_eq!(decoded(&mut decoder, &block), Ok(fields(&[("a", "b")])));
@@ -176,7 +176,7 @@ fn a_resize_evicts_what_was_there() {
 
 /// RFC 7541 §4.4.
 #[test]
-fn an_entry_may_evict_the_one_that_has_its_name() {
+fn entry_may_evict_the_entry_its_name_refers_to() {
     let mut decoder = Decoder::default();
     let (name, value) = ([b'n'; 1500], [b'v'; 2500]);
     decoded(&mut decoder, &literal(0x40, &name, b"1")).unwrap();
@@ -193,7 +193,7 @@ fn an_entry_may_evict_the_one_that_has_its_name() {
 
 /// RFC 7541 §4.4.
 #[test]
-fn an_entry_that_is_too_large_empties_the_table() {
+fn entry_larger_than_the_table_empties_it() {
     let mut decoder = Decoder::default();
     decoded(&mut decoder, &literal(0x40, b"a", b"b")).unwrap();
     let fitting = literal(0x40, b"c", &[b'd'; TABLE - 33]);
@@ -206,7 +206,7 @@ fn an_entry_that_is_too_large_empties_the_table() {
 }
 
 #[test]
-fn names_are_known_for_what_they_are() {
+fn determines_the_kind_of_a_name() {
     let cases: [(&[u8], Kind); 12] = [
         (b":authority", Kind::Authority),
         (b":protocol", Kind::Protocol),
@@ -224,7 +224,7 @@ fn names_are_known_for_what_they_are() {
     for (text, kind) in cases {
         let mut decoder = Decoder::default();
         let mut seen = Vec::new();
-        // As a literal, by its entry, and as the name of another value.
+        // As a literal, by its entry, and as indexed name with another value.
         let block = [&literal(0x40, text, b"1")[..], &[0xbe, 0x7e, 0x01, b'2', 0xbe]].concat();
         decoder
             .decode(&block, |name, _| seen.push((name.text.to_vec(), name.kind)))
@@ -235,7 +235,7 @@ fn names_are_known_for_what_they_are() {
 }
 
 #[test]
-fn what_no_table_may_keep_says_so() {
+fn reports_never_indexed_fields() {
     let mut seen = Vec::new();
     let block = [
         &literal(0x10, b"a", b"1")[..],
@@ -251,7 +251,7 @@ fn what_no_table_may_keep_says_so() {
     assert_eq!(seen, [true, false, false, false, true, true]);
 }
 
-/// What a browser sends first, all of it for the table.
+/// The first request of a browser, with every field indexed.
 fn browser() -> Vec<u8> {
     let agent = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Safari/537.36";
     let accept =
@@ -273,9 +273,9 @@ fn browser() -> Vec<u8> {
         ("priority", "u=0, i"),
     ];
     let fields = pairs.map(|(name, value)| {
-        let mut bytes = vec![0x40, 0x80 | huffman::tests::coded(name.as_bytes()).len() as u8];
-        bytes.extend(huffman::tests::coded(name.as_bytes()));
-        let value = huffman::tests::coded(value.as_bytes());
+        let mut bytes = vec![0x40, 0x80 | huffman::tests::encoded(name.as_bytes()).len() as u8];
+        bytes.extend(huffman::tests::encoded(name.as_bytes()));
+        let value = huffman::tests::encoded(value.as_bytes());
         put_number(0x80, 7, value.len(), &mut bytes);
         bytes.extend(value);
         bytes
@@ -284,7 +284,7 @@ fn browser() -> Vec<u8> {
 }
 
 #[test]
-fn an_idle_connection_holds_little() {
+fn idle_decoder_holds_little_memory() {
     let mut decoder = Decoder::default();
     assert_eq!(decoder.sizes().1, 0);
     decoded(&mut decoder, &browser()).unwrap();
@@ -293,9 +293,9 @@ fn an_idle_connection_holds_little() {
 }
 
 #[test]
-fn a_large_block_leaves_no_room_behind() {
+fn releases_scratch_buffers_after_a_large_block() {
     let mut decoder = Decoder::default();
-    let text = huffman::tests::coded(&[b'x'; 100_000]);
+    let text = huffman::tests::encoded(&[b'x'; 100_000]);
     let mut block = vec![0x40];
     for _ in 0..2 {
         put_number(0x80, 7, text.len(), &mut block);

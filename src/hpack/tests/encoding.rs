@@ -1,29 +1,29 @@
-//! Blocks that are written: what gets an entry, and how it is found.
+//! Encoding: which fields get an entry, and how entries are found.
 
 use super::*;
 
 #[test]
-fn what_repeats_becomes_a_byte() {
+fn repeated_field_becomes_one_byte() {
     let mut encoder = Encoder::default();
-    let answer = [
+    let response = [
         (":status", "200"),
         ("Content-Type", "text/html"),
         ("Server", "b"),
         ("Date", "Tue, 24 Nov 2026 18:04:49 GMT"),
         ("X-Frame-Options", "DENY"),
     ];
-    let blocks: Vec<Vec<u8>> = (0..4).map(|_| encoded(&mut encoder, &answer)).collect();
+    let blocks: Vec<Vec<u8>> = (0..4).map(|_| encoded(&mut encoder, &response)).collect();
     assert_eq!(blocks[3], b"\x88\xc1\xc0\xbf\xbe");
     assert_eq!(blocks[2], blocks[3]);
     let mut decoder = Decoder::default();
-    let lower = answer.map(|(name, value)| (name.to_lowercase().into_bytes(), value.as_bytes().to_vec()));
+    let lower = response.map(|(name, value)| (name.to_lowercase().into_bytes(), value.as_bytes().to_vec()));
     for block in blocks {
         assert_eq!(decoded(&mut decoder, &block), Ok(lower.to_vec()));
     }
 }
 
 #[test]
-fn what_changes_or_is_long_or_secret_is_never_kept() {
+fn never_indexes_changing_long_or_secret_values() {
     let mut encoder = Encoder::default();
     let long = "a".repeat(257);
     let request = [
@@ -48,9 +48,9 @@ fn what_changes_or_is_long_or_secret_is_never_kept() {
     assert_eq!(decoder.sizes().0, 0);
 }
 
-/// Numbers that never come again leave no entries, so that what does is still found.
+/// Values that never repeat get no entries, so they evict no useful ones.
 #[test]
-fn what_never_repeats_crowds_nothing_out() {
+fn values_that_never_repeat_evict_nothing() {
     let mut encoder = Encoder::default();
     let mut last = Vec::new();
     for number in 0..1000 {
@@ -62,25 +62,25 @@ fn what_never_repeats_crowds_nothing_out() {
 
 /// RFC 7541 §4.2.
 #[test]
-fn a_change_of_the_table_is_told_once() {
+fn sends_a_size_update_once() {
     let mut encoder = Encoder::default();
-    let mut sizes_told = |sizes: &[u32]| {
+    let mut sizes_sent = |sizes: &[u32]| {
         for size in sizes {
             encoder.resize(*size);
         }
         encoded(&mut encoder, &[])
     };
-    assert_eq!(sizes_told(&[4096]), b"");
-    assert_eq!(sizes_told(&[1 << 20]), b"");
-    assert_eq!(sizes_told(&[30]), b"\x3e");
-    assert_eq!(sizes_told(&[30]), b"");
-    assert_eq!(sizes_told(&[0, 16, 4096]), b"\x20\x3f\xe1\x1f");
-    assert_eq!(sizes_told(&[u32::MAX, 8, 16]), b"\x28\x30");
-    assert_eq!(sizes_told(&[]), b"");
+    assert_eq!(sizes_sent(&[4096]), b"");
+    assert_eq!(sizes_sent(&[1 << 20]), b"");
+    assert_eq!(sizes_sent(&[30]), b"\x3e");
+    assert_eq!(sizes_sent(&[30]), b"");
+    assert_eq!(sizes_sent(&[0, 16, 4096]), b"\x20\x3f\xe1\x1f");
+    assert_eq!(sizes_sent(&[u32::MAX, 8, 16]), b"\x28\x30");
+    assert_eq!(sizes_sent(&[]), b"");
 }
 
 #[test]
-fn a_table_of_nothing_keeps_nothing() {
+fn table_of_size_zero_keeps_nothing() {
     let mut encoder = Encoder::default();
     assert_eq!(encoder.sizes().1, 0);
     encoder.resize(0);
@@ -93,7 +93,7 @@ fn a_table_of_nothing_keeps_nothing() {
 
 /// RFC 7541 §6.2.3.
 #[test]
-fn what_no_table_may_keep_is_written_so() {
+fn writes_never_indexed_fields_as_such() {
     let (mut encoder, mut out) = (Encoder::default(), Vec::new());
     encoder.secret(b"A", b"1", &mut out);
     encoder.secret(b":path", b"/", &mut out);
@@ -102,12 +102,13 @@ fn what_no_table_may_keep_is_written_so() {
 }
 
 #[test]
-fn fields_that_share_a_place_are_both_found() {
-    let place = |value: &String| encoder::hash(known::key(b"x"), value.as_bytes()) as usize % encoder::PLACES;
+fn finds_both_fields_of_a_shared_bucket() {
+    let bucket =
+        |value: &String| encoder::hash(known::key(b"x"), value.as_bytes()) as usize % encoder::BUCKETS;
     let values: Vec<String> = (0..1000).map(|number| number.to_string()).collect();
     let shared: Vec<&String> = values
         .iter()
-        .filter(|value| place(value) == place(&values[0]))
+        .filter(|value| bucket(value) == bucket(&values[0]))
         .collect();
     let fields = [("x", shared[0].as_str()), ("x", shared[1].as_str())];
     let mut encoder = Encoder::default();
@@ -116,10 +117,10 @@ fn fields_that_share_a_place_are_both_found() {
 }
 
 #[test]
-fn entries_that_made_room_are_not_found() {
+fn does_not_find_evicted_entries() {
     let mut encoder = Encoder::default();
     let mut decoder = Decoder::default();
-    // Each of 200 is written twice, which is more than a table holds; then all again.
+    // Write each of 200 values twice, more than the table holds; then all of them again.
     for number in (0..200).chain(0..200) {
         let value = format!("{number:030}");
         for _ in 0..2 {
@@ -133,9 +134,9 @@ fn entries_that_made_room_are_not_found() {
 }
 
 #[test]
-fn an_ordinary_connection_holds_little() {
+fn ordinary_encoder_holds_little_memory() {
     let mut encoder = Encoder::default();
-    let answer = [
+    let response = [
         (":status", "200"),
         ("Content-Type", "text/html; charset=utf-8"),
         ("Content-Length", "1234"),
@@ -144,7 +145,7 @@ fn an_ordinary_connection_holds_little() {
         ("Cache-Control", "max-age=3600"),
     ];
     for _ in 0..3 {
-        encoded(&mut encoder, &answer);
+        encoded(&mut encoder, &response);
     }
     assert!(encoder.sizes().1 <= 1024, "{}", encoder.sizes().1);
 }

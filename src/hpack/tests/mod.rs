@@ -1,4 +1,4 @@
-//! Blocks both ways.
+//! Tests of decoding and encoding.
 
 mod any;
 mod decoding;
@@ -32,7 +32,7 @@ fn fields(fields: &[(&str, &str)]) -> Fields {
     fields.iter().map(owned).collect()
 }
 
-/// A field of this form: 0x40 is kept, 0x00 is not.
+/// A literal field: `form` 0x40 is indexed, 0x00 is not.
 fn literal(form: u8, name: &[u8], value: &[u8]) -> Vec<u8> {
     let mut bytes = vec![form];
     for text in [name, value] {
