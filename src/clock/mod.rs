@@ -1,5 +1,5 @@
-//! The only place that reads a clock, and the coarse timers of a worker. Durations and deadlines come from the
-//! monotonic clock; the wall clock serves stamps only, because it jumps.
+//! Reads the clocks, which no other module does, and provides the coarse timers of a worker. Durations and deadlines use
+//! the monotonic clock; the wall clock is for timestamps only, because it can jump.
 
 mod wheel;
 
@@ -7,13 +7,13 @@ use std::time::{Instant, SystemTime};
 
 pub use wheel::{Alarm, Ring, TICK, Wheel};
 
-/// The monotonic now.
+/// The current monotonic time.
 #[allow(clippy::disallowed_methods, reason = "this is the one place that may read it")]
 pub fn now() -> Instant {
     Instant::now()
 }
 
-/// The wall clock's now, for stamps.
+/// The current wall-clock time, for timestamps.
 #[allow(clippy::disallowed_methods, reason = "this is the one place that may read it")]
 pub fn wall() -> SystemTime {
     SystemTime::now()

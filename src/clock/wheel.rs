@@ -1,6 +1,6 @@
-//! One timer wheel a worker instead of a timer object a request. An alarm that is set again to a later time, as every
-//! request does, costs two stores: the wheel finds out when it comes by. Time is an argument of [`Wheel::advance`], so
-//! that the wheel can be tested without waiting.
+//! A timer wheel: one per worker instead of a runtime timer per request. Setting a timer to a later time, as every request
+//! does, costs two stores: the wheel reschedules it when its old bucket is due. Time is an argument of [`Wheel::advance`],
+//! so the wheel can be tested without waiting.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -9,25 +9,25 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
-/// How fine the wheel is: timeouts may ring so much late.
+/// Resolution of the wheel: a timer may fire this much late.
 pub const TICK: Duration = Duration::from_millis(TICK_MILLIS);
 const TICK_MILLIS: u64 = 20;
-/// Buckets of the wheel; alarms further away than all of them wait in the last and are moved on from there.
+/// Number of buckets. Timers beyond the last bucket wait in it and are rescheduled from there.
 const BUCKETS: u64 = 512;
-/// Alarms that a bucket has room for from the start: a first turn of the wheel under light load allocates nothing.
+/// Initial capacity of a bucket, so that under light load the first turn of the wheel allocates nothing.
 const ROOM: usize = 8;
 const NEVER: u64 = u64::MAX;
 
-/// Why an alarm rang.
+/// Why a timer fired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ring {
-    /// Its time has come.
+    /// Its deadline has passed.
     Expired,
-    /// [`Wheel::ring`] was called for it: somebody else wants the owner's attention.
+    /// [`Wheel::ring`] was called for it, to wake its owner for another reason.
     Called,
 }
 
-/// Whole milliseconds; what does not fit is as good as for ever.
+/// Whole milliseconds, saturating.
 fn millis(duration: Duration) -> u64 {
     duration
         .as_secs()
@@ -37,26 +37,26 @@ fn millis(duration: Duration) -> u64 {
 
 #[derive(Debug)]
 struct Slot {
-    /// Tick at which it rings.
+    /// Tick at which it fires.
     deadline: u64,
-    /// Tick of the earliest bucket in which it stands; at most `deadline` while one is set.
+    /// Tick of the earliest bucket that contains it; at most `deadline` while one is set.
     scheduled: u64,
     waker: Option<Waker>,
-    called: bool,
-    /// How far a wait for the next tick has come.
+    is_called: bool,
+    /// State of a wait for the next tick.
     tick: Tick,
 }
 
 /// A wait for the next tick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Tick {
-    Unwanted,
-    Awaited,
-    Come,
+    Idle,
+    Waiting,
+    Elapsed,
 }
 
 impl Slot {
-    fn wake_by(&mut self, context: &Context<'_>) {
+    fn set_waker(&mut self, context: &Context<'_>) {
         match &mut self.waker {
             Some(waker) => waker.clone_from(context.waker()),
             empty => *empty = Some(context.waker().clone()),
@@ -68,9 +68,9 @@ impl Slot {
 struct Slots {
     slots: Slab<Slot>,
     buckets: Vec<Vec<usize>>,
-    /// Those that wait for the next tick.
-    impatient: Vec<usize>,
-    /// The tick up to which everything rang.
+    /// Slots that wait for the next tick.
+    tick_waiters: Vec<usize>,
+    /// The last tick that was processed.
     tick: u64,
 }
 
@@ -79,7 +79,7 @@ struct Slots {
 pub struct Wheel {
     start: Instant,
     now: Cell<Instant>,
-    /// `now` in milliseconds since the start.
+    /// `now` in milliseconds since `start`.
     elapsed: Cell<u64>,
     slots: RefCell<Slots>,
 }
@@ -91,7 +91,7 @@ impl Wheel {
         let slots = RefCell::new(Slots {
             slots: Slab::new(),
             buckets,
-            impatient: Vec::with_capacity(ROOM),
+            tick_waiters: Vec::with_capacity(ROOM),
             tick: 0,
         });
         Rc::new(Self {
@@ -107,21 +107,21 @@ impl Wheel {
         self.now.get()
     }
 
-    /// Tells the wheel a time that was read for another reason, so that deadlines become more exact for free.
+    /// Updates the time with one that was read for another reason, which makes deadlines more exact at no cost.
     pub fn observe(&self, now: Instant) {
         self.now.set(now);
         self.elapsed
             .set(millis(now.saturating_duration_since(self.start)));
     }
 
-    /// Makes an alarm that is not set.
+    /// Makes a timer that is not set.
     pub fn alarm(self: &Rc<Self>) -> Alarm {
         let slot = Slot {
             deadline: NEVER,
             scheduled: NEVER,
             waker: None,
-            called: false,
-            tick: Tick::Unwanted,
+            is_called: false,
+            tick: Tick::Idle,
         };
         let key = self.slots.borrow_mut().slots.insert(slot);
         Alarm {
@@ -130,24 +130,24 @@ impl Wheel {
         }
     }
 
-    /// Number of alarms that exist.
+    /// Number of existing timers.
     pub fn alarms(&self) -> usize {
         self.slots.borrow().slots.len()
     }
 
-    /// Rings every alarm whose time has come.
+    /// Fires every timer whose deadline has passed.
     pub fn advance(&self, now: Instant) {
         self.observe(now);
         let target = self.elapsed.get() / TICK_MILLIS;
         if self.slots.borrow().tick < target {
-            self.tell_impatient();
+            self.wake_tick_waiters();
         }
         loop {
             let mut slots = self.slots.borrow_mut();
             if slots.tick >= target {
                 return;
             }
-            // A jump over the whole wheel (a suspended machine) visits every bucket once.
+            // After a jump over the whole wheel (a suspended machine) every bucket is visited once.
             slots.tick = (slots.tick + 1).max(target.saturating_sub(BUCKETS));
             let tick = slots.tick;
             let mut due = match slots.buckets.get_mut((tick % BUCKETS) as usize) {
@@ -168,13 +168,13 @@ impl Wheel {
         }
     }
 
-    /// Wakes those that wait for a tick.
-    fn tell_impatient(&self) {
-        let mut impatient = std::mem::take(&mut self.slots.borrow_mut().impatient);
-        for key in impatient.drain(..) {
+    /// Wakes the slots that wait for a tick.
+    fn wake_tick_waiters(&self) {
+        let mut tick_waiters = std::mem::take(&mut self.slots.borrow_mut().tick_waiters);
+        for key in tick_waiters.drain(..) {
             let waker = match self.slots.borrow_mut().slots.get_mut(key) {
-                Some(slot) if slot.tick == Tick::Awaited => {
-                    slot.tick = Tick::Come;
+                Some(slot) if slot.tick == Tick::Waiting => {
+                    slot.tick = Tick::Elapsed;
                     slot.waker.take()
                 }
                 _ => None,
@@ -184,15 +184,15 @@ impl Wheel {
             }
         }
         let mut slots = self.slots.borrow_mut();
-        if slots.impatient.is_empty() {
-            slots.impatient = impatient;
+        if slots.tick_waiters.is_empty() {
+            slots.tick_waiters = tick_waiters;
         }
     }
 
-    /// Rings the alarm with this key now, with [`Ring::Called`].
+    /// Fires the timer with this key now, with [`Ring::Called`].
     pub fn ring(&self, key: usize) {
         let waker = self.slots.borrow_mut().slots.get_mut(key).and_then(|slot| {
-            slot.called = true;
+            slot.is_called = true;
             slot.waker.take()
         });
         if let Some(waker) = waker {
@@ -200,7 +200,7 @@ impl Wheel {
         }
     }
 
-    /// One entry of a bucket that is due: rings it, moves it on, or finds that it stands elsewhere by now.
+    /// Handles one entry of a due bucket: fires it, reschedules it, or skips it because it was rescheduled already.
     fn visit(&self, key: usize, tick: u64, now: u64) -> Option<Waker> {
         let mut slots = self.slots.borrow_mut();
         let slot = slots.slots.get_mut(key)?;
@@ -217,7 +217,7 @@ impl Wheel {
 }
 
 impl Slots {
-    /// Puts a slot into the bucket of its deadline, or into the furthest one.
+    /// Puts a slot into the bucket of its deadline, or into the furthest bucket.
     fn schedule(&mut self, key: usize) {
         let tick = self.tick;
         let Some(slot) = self.slots.get_mut(key) else {
@@ -235,7 +235,7 @@ impl Slots {
     }
 }
 
-/// One timer; set and cleared as its owner goes from wait to wait. Dropping it takes it off the wheel.
+/// A timer that its owner sets and clears for each wait. Dropping it removes it from the wheel.
 #[derive(Debug)]
 pub struct Alarm {
     wheel: Rc<Wheel>,
@@ -243,14 +243,14 @@ pub struct Alarm {
 }
 
 impl Alarm {
-    /// Identifies it for [`Wheel::ring`].
+    /// The key of the timer, for [`Wheel::ring`].
     pub fn key(&self) -> usize {
         self.key
     }
 
-    /// Lets it ring `after` from now on instead of whenever it was set to.
+    /// Sets it to fire `after` from now, replacing any earlier deadline.
     pub fn set(&self, after: Duration) {
-        // One millisecond and one tick more, because the current ones have begun already: an alarm never rings early.
+        // One millisecond and one tick are added because the current ones have begun already: a timer never fires early.
         let at = self
             .wheel
             .elapsed
@@ -269,61 +269,63 @@ impl Alarm {
         }
     }
 
-    /// The time of its wheel.
+    /// The current time of its wheel.
     pub fn now(&self) -> Instant {
         self.wheel.now()
     }
 
-    /// Stops it.
+    /// Clears its deadline.
     pub fn clear(&self) {
         if let Some(slot) = self.wheel.slots.borrow_mut().slots.get_mut(self.key) {
             slot.deadline = NEVER;
         }
     }
 
-    /// Ready when a tick has passed since this was asked first, however it was set; once for each time that it was waited for.
+    /// Ready once per wait, when a tick has passed since the first poll. Independent of the deadline.
     pub fn poll_tick(&self, context: &Context<'_>) -> Poll<()> {
         let mut slots = self.wheel.slots.borrow_mut();
-        let Slots { slots, impatient, .. } = &mut *slots;
+        let Slots {
+            slots, tick_waiters, ..
+        } = &mut *slots;
         let Some(slot) = slots.get_mut(self.key) else {
             return Poll::Pending;
         };
         match slot.tick {
-            Tick::Come => {
-                slot.tick = Tick::Unwanted;
+            Tick::Elapsed => {
+                slot.tick = Tick::Idle;
                 return Poll::Ready(());
             }
-            Tick::Awaited => {}
-            Tick::Unwanted => {
-                slot.tick = Tick::Awaited;
-                impatient.push(self.key);
+            Tick::Waiting => {}
+            Tick::Idle => {
+                slot.tick = Tick::Waiting;
+                tick_waiters.push(self.key);
             }
         }
-        slot.wake_by(context);
+        slot.set_waker(context);
         Poll::Pending
     }
 
-    /// Ready when it rings; [`Ring::Called`] is reported once, an expiry until it is set again.
+    /// Ready when it fires. [`Ring::Called`] is reported once, an expiry until the timer is set again.
     pub fn poll(&self, context: &Context<'_>) -> Poll<Ring> {
         let mut slots = self.wheel.slots.borrow_mut();
         let tick = slots.tick;
         let Some(slot) = slots.slots.get_mut(self.key) else {
             return Poll::Pending;
         };
-        if std::mem::take(&mut slot.called) {
+        if std::mem::take(&mut slot.is_called) {
             return Poll::Ready(Ring::Called);
         }
         if slot.deadline <= tick {
             return Poll::Ready(Ring::Expired);
         }
-        slot.wake_by(context);
+        slot.set_waker(context);
         Poll::Pending
     }
 }
 
 impl Drop for Alarm {
     fn drop(&mut self) {
-        // Entries of this key in buckets are harmless: a later owner of the key at worst is visited once too often.
+        // Entries of this key left in buckets are harmless: at worst a later timer with the key is visited once too often.
         self.wheel.slots.borrow_mut().slots.remove(self.key);
     }
 }
@@ -361,8 +363,8 @@ mod tests {
             let waker = Waker::from(Arc::clone(&self.count));
             alarm.poll(&Context::from_waker(&waker))
         }
-        /// Advances in ticks and says after how many milliseconds the alarm rang.
-        fn rings_after(&self, alarm: &Alarm, from: u64, limit: u64) -> Option<u64> {
+        /// Advances in ticks and returns after how many milliseconds the timer fired.
+        fn fires_after(&self, alarm: &Alarm, from: u64, limit: u64) -> Option<u64> {
             (from..=limit).step_by(20).find(|&ms| {
                 self.wheel.advance(self.start + Duration::from_millis(ms));
                 self.poll(alarm).is_ready()
@@ -371,42 +373,45 @@ mod tests {
     }
 
     #[test]
-    fn rings_at_its_time_and_not_before() {
+    fn fires_at_its_deadline_and_not_before() {
         for after in [1, 19, 20, 250, 1_000, 10_000, 10_240, 10_260, 60_000, 3_600_000] {
             let rig = Rig::new();
             let alarm = rig.wheel.alarm();
             alarm.set(Duration::from_millis(after));
-            let rang = rig.rings_after(&alarm, 0, after + 100).unwrap();
-            assert!((after..=after + 40).contains(&rang), "{after} rang after {rang}");
+            let fired = rig.fires_after(&alarm, 0, after + 100).unwrap();
+            assert!(
+                (after..=after + 40).contains(&fired),
+                "{after} fired after {fired}"
+            );
             assert_eq!(rig.count.0.load(Ordering::Relaxed), 1, "woken once");
         }
     }
 
     #[test]
-    fn moving_it_later_or_earlier_counts() {
+    fn deadline_can_move_later_and_earlier() {
         let rig = Rig::new();
         let alarm = rig.wheel.alarm();
         alarm.set(Duration::from_secs(5));
         alarm.set(Duration::from_secs(30));
-        assert_eq!(rig.rings_after(&alarm, 0, 29_980), None);
+        assert_eq!(rig.fires_after(&alarm, 0, 29_980), None);
         alarm.set(Duration::from_secs(20));
         alarm.set(Duration::from_millis(100));
-        let rang = rig.rings_after(&alarm, 29_980, 40_000).unwrap();
-        assert!((30_080..=30_120).contains(&rang), "{rang}");
+        let fired = rig.fires_after(&alarm, 29_980, 40_000).unwrap();
+        assert!((30_080..=30_120).contains(&fired), "{fired}");
     }
 
     #[test]
-    fn a_cleared_alarm_is_silent() {
+    fn cleared_timer_does_not_fire() {
         let rig = Rig::new();
         let alarm = rig.wheel.alarm();
         alarm.set(Duration::from_secs(1));
         alarm.clear();
-        assert_eq!(rig.rings_after(&alarm, 0, 5_000), None);
+        assert_eq!(rig.fires_after(&alarm, 0, 5_000), None);
         assert_eq!(rig.count.0.load(Ordering::Relaxed), 0);
     }
 
     #[test]
-    fn a_call_is_reported_once() {
+    fn call_is_reported_once() {
         let rig = Rig::new();
         let alarm = rig.wheel.alarm();
         assert_eq!(rig.poll(&alarm), Poll::Pending);
@@ -417,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tick_is_waited_for_whatever_the_alarm_is_set_to() {
+    fn waits_for_a_tick_independently_of_the_deadline() {
         let rig = Rig::new();
         let (alarm, other) = (rig.wheel.alarm(), rig.wheel.alarm());
         alarm.set(Duration::from_secs(30));
@@ -429,13 +434,13 @@ mod tests {
             assert!(rig.poll(&alarm).is_pending() && rig.poll(&other).is_pending());
             rig.wheel.advance(rig.start + Duration::from_millis(20 * round));
             assert_eq!(rig.count.0.load(Ordering::Relaxed), round as usize, "woken once");
-            assert!(rig.poll(&alarm).is_pending(), "it did not ring");
+            assert!(rig.poll(&alarm).is_pending(), "it did not fire");
             assert!(alarm.poll_tick(&context).is_ready());
         }
     }
 
     #[test]
-    fn a_long_suspension_rings_everything_that_is_due() {
+    fn long_suspension_fires_every_due_timer() {
         let rig = Rig::new();
         let alarms: Vec<Alarm> = (1..50).map(|_| rig.wheel.alarm()).collect();
         for (index, alarm) in alarms.iter().enumerate() {
@@ -450,7 +455,7 @@ mod tests {
     }
 
     #[test]
-    fn setting_an_alarm_again_and_again_does_not_grow_the_wheel() {
+    fn setting_a_timer_repeatedly_does_not_grow_the_wheel() {
         let rig = Rig::new();
         let alarm = rig.wheel.alarm();
         for round in 0..10_000_u64 {
