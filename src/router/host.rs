@@ -1,7 +1,6 @@
-//! The hosts of all routes: exact ones, wildcards, and the one that stands for every host.
+//! Matches the host of a request: exact hosts, wildcards, and routes for every host.
 //!
-//! `*.example.com` stands for one label or more before `.example.com`, as in Envoy and in nginx, not for
-//! `example.com` itself.
+//! `*.example.com` matches one label or more before `.example.com`, as in Envoy and nginx, but not `example.com` itself.
 
 use std::collections::HashMap;
 
@@ -9,43 +8,43 @@ use foldhash::fast::FixedState;
 
 use super::path::Tree;
 
-/// A DNS name has at most 253 bytes; what is longer can match no configured host. One more for a trailing dot.
+/// A DNS name has at most 253 bytes; a longer host can match no configured one. One more for a trailing dot.
 const MAX_HOST: usize = 254;
 
 /// Keys come from the config, so that clients cannot make them collide.
 type ByName = HashMap<Box<[u8]>, Tree, FixedState>;
 
-/// Which tree of paths belongs to which host.
+/// The path tree of each host.
 #[derive(Debug, Default)]
 pub(super) struct Hosts {
     exact: ByName,
-    /// By what stands after `*.`.
+    /// By the part after `*.`.
     wildcards: ByName,
-    /// The most labels after the `*.` of any wildcard: longer tails of a host are not looked up.
+    /// Largest number of labels after the `*.` of any wildcard: longer suffixes of a host are not looked up.
     wildcard_labels: usize,
     every: Option<Tree>,
 }
 
 impl Hosts {
-    /// The tree of a host as configured; made when there is none yet.
+    /// The tree of a configured host; made if there is none yet.
     pub(super) fn tree_of(&mut self, host: Option<&str>, make: impl FnOnce() -> Tree) -> Tree {
         let Some(host) = host else {
             return *self.every.get_or_insert_with(make);
         };
         let mut buffer = [0; MAX_HOST];
-        // A host that is too long is kept as it is and found by nobody.
-        let plain = plain(host.as_bytes(), &mut buffer).unwrap_or(host.as_bytes());
-        let (names, name) = match plain.strip_prefix(b"*.") {
+        // A host that is too long is kept as it is and never matches.
+        let normalised = normalised(host.as_bytes(), &mut buffer).unwrap_or(host.as_bytes());
+        let (names, name) = match normalised.strip_prefix(b"*.") {
             Some(tail) => {
                 self.wildcard_labels = self.wildcard_labels.max(labels(tail));
                 (&mut self.wildcards, tail)
             }
-            None => (&mut self.exact, plain),
+            None => (&mut self.exact, normalised),
         };
         *names.entry(name.into()).or_insert_with(make)
     }
 
-    /// Asks `take` with the trees that a host belongs to, most specific first, until one gives something.
+    /// Calls `take` with each tree that matches a host, most specific first, until it returns a result.
     pub(super) fn find<T>(&self, host: &[u8], take: impl Fn(Tree) -> Option<T>) -> Option<T> {
         let named = self.find_named(host, &take);
         named.or_else(|| self.every.and_then(take))
@@ -56,7 +55,7 @@ impl Hosts {
             return None;
         }
         let mut buffer = [0; MAX_HOST];
-        let name = plain(host, &mut buffer)?;
+        let name = normalised(host, &mut buffer)?;
         let exact = self.exact.get(name).and_then(|tree| take(*tree));
         exact.or_else(|| self.find_wildcard(name, take))
     }
@@ -85,11 +84,11 @@ fn labels(name: &[u8]) -> usize {
     memchr::memchr_iter(b'.', name).count() + 1
 }
 
-/// The name without port, brackets and one trailing dot, in lower case. `None` when it is longer than any name.
-fn plain<'a>(host: &[u8], buffer: &'a mut [u8; MAX_HOST]) -> Option<&'a [u8]> {
+/// The host in lower case, without port, brackets and one trailing dot. `None` when it is longer than any DNS name.
+fn normalised<'a>(host: &[u8], buffer: &'a mut [u8; MAX_HOST]) -> Option<&'a [u8]> {
     let name = match host.strip_prefix(b"[") {
         Some(rest) => rest.split(|byte| *byte == b']').next()?,
-        // An IPv6 address without brackets stands in the config only.
+        // An IPv6 address without brackets occurs only in the config.
         None if memchr::memchr_iter(b':', host).count() > 1 => host,
         None => host.split(|byte| *byte == b':').next()?,
     };

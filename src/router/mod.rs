@@ -1,8 +1,8 @@
-//! Which pool a request goes to, by host and path. Pure.
+//! Chooses the route, and so the pool, of a request by its host and path. Pure.
 //!
 //! Of the routes that match both, the one with the most specific host wins: an exact host before a wildcard, a long
-//! wildcard before a short one, any host last. Among those the longest path wins. Order does not matter. A host
-//! whose own routes do not match the path is not closed by them: a route for every host is one for every host.
+//! wildcard before a short one, any host last. Among those the longest path wins. Order does not matter. If no route
+//! of the most specific host matches the path, less specific hosts are tried: a route for every host applies to every host.
 
 mod host;
 mod path;
@@ -16,26 +16,26 @@ pub use route::Route;
 use host::Hosts;
 use path::Paths;
 
-/// Where a request goes.
+/// The route and pool of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Match {
-    /// Index of the route, in the order in which the routes were given.
+    /// Index of the route, in the order in which the routes were passed.
     pub route: usize,
-    /// Index of its pool, in the order in which the pools were given.
+    /// Index of its pool, in the order in which the pools were passed.
     pub pool: usize,
 }
 
-/// A route names a pool that does not exist.
+/// A route refers to a pool that does not exist.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("route {route} leads to pool {pool:?}, which does not exist")]
+#[error("route {route} refers to pool {pool:?}, which does not exist")]
 pub struct UnknownPool {
     /// Index of the route.
     pub route: usize,
-    /// The name that no pool has.
+    /// The unknown name.
     pub pool: Arc<str>,
 }
 
-/// All routes, laid out for finding one: cost depends on the length of the host and the path, not on the number of
+/// All routes, indexed so that the cost of a lookup depends on the length of the host and the path, not on the number of
 /// routes.
 #[derive(Debug, Default)]
 pub struct Router {
@@ -44,7 +44,7 @@ pub struct Router {
 }
 
 impl Router {
-    /// Lays out the routes. Of two with the same host and path the first one counts.
+    /// Indexes the routes. Of two with the same host and path the first one wins.
     pub fn new(routes: &[Route], pools: &[Arc<str>]) -> Result<Self, UnknownPool> {
         let pool_indices: HashMap<&str, usize> = pools
             .iter()
@@ -69,8 +69,7 @@ impl Router {
         Ok(router)
     }
 
-    /// Finds the route for a host, as it stands in the request with or without a port, and a path without its query.
-    /// Allocates nothing.
+    /// Finds the route for a host, as in the request, with or without a port, and a path without its query. Allocates nothing.
     pub fn find(&self, host: &[u8], path: &[u8]) -> Option<&Match> {
         self.hosts.find(host, |tree| self.paths.longest(tree, path))
     }
@@ -102,9 +101,9 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_path_wins_at_segment_boundaries() {
+    fn longest_path_wins_at_segment_boundaries() {
         let routes = [route(None, "/v1"), route(None, "/"), route(None, "/v1/users")];
-        for (path, wanted) in [
+        for (path, expected) in [
             ("/", 1),
             ("/v1", 0),
             ("/v1/", 0),
@@ -116,20 +115,20 @@ mod tests {
             ("/V1", 1),
             ("*", 1),
         ] {
-            assert_eq!(found(&routes, "a.test", path), Some(wanted), "{path}");
+            assert_eq!(found(&routes, "a.test", path), Some(expected), "{path}");
         }
         assert_eq!(found(&routes[..1], "a.test", "/v10"), None);
     }
 
     #[test]
-    fn the_most_specific_host_wins_before_the_longest_path() {
+    fn most_specific_host_wins_before_longest_path() {
         let routes = [
             route(None, "/deep/path"),
             route(Some("*.test"), "/deep"),
             route(Some("*.b.test"), "/"),
             route(Some("a.b.test"), "/"),
         ];
-        for (host, wanted) in [
+        for (host, expected) in [
             ("a.b.test", 3),
             ("c.b.test", 2),
             ("d.c.b.test", 2),
@@ -139,12 +138,12 @@ mod tests {
             ("other", 0),
             ("", 0),
         ] {
-            assert_eq!(found(&routes, host, "/deep/path"), Some(wanted), "{host}");
+            assert_eq!(found(&routes, host, "/deep/path"), Some(expected), "{host}");
         }
     }
 
     #[test]
-    fn a_path_that_the_host_has_no_route_for_falls_to_the_next_host() {
+    fn path_without_route_falls_back_to_less_specific_host() {
         let routes = [
             route(Some("api.test"), "/v1"),
             route(Some("*.test"), "/v2"),
@@ -157,13 +156,13 @@ mod tests {
     }
 
     #[test]
-    fn a_host_is_compared_without_case_port_and_trailing_dot() {
+    fn host_match_ignores_case_port_and_trailing_dot() {
         let routes = [
             route(Some("api.example.com"), "/"),
             route(Some("::1"), "/"),
             route(Some("*.example.com"), "/"),
         ];
-        for (host, wanted) in [
+        for (host, expected) in [
             ("API.Example.com", Some(0)),
             ("api.example.com:8080", Some(0)),
             ("api.example.com.", Some(0)),
@@ -175,12 +174,12 @@ mod tests {
             ("api.example.com..", None),
             (".example.com", None),
         ] {
-            assert_eq!(found(&routes, host, "/"), wanted, "{host}");
+            assert_eq!(found(&routes, host, "/"), expected, "{host}");
         }
     }
 
     #[test]
-    fn a_host_longer_than_any_name_matches_only_routes_for_every_host() {
+    fn overlong_host_matches_only_routes_for_every_host() {
         let long = format!("{}.example.com", "a.".repeat(4_000));
         let routes = [route(Some("*.example.com"), "/"), route(None, "/x")];
         assert_eq!(found(&routes, &long, "/"), None);
@@ -188,21 +187,21 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_pool_is_an_error_that_names_it() {
+    fn unknown_pool_is_an_error_that_names_it() {
         let error = Router::new(&[route(None, "/")], &["api".into()]).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "route 0 leads to pool \"web\", which does not exist"
+            "route 0 refers to pool \"web\", which does not exist"
         );
     }
 
     #[test]
-    fn the_first_of_equal_routes_counts() {
+    fn first_of_equal_routes_wins() {
         let routes = [route(None, "/a"), route(None, "/a"), route(None, "/a/")];
         assert_eq!(found(&routes, "x", "/a"), Some(0));
     }
 
-    /// What the text at the top says, said again without any structure.
+    /// Reference implementation of the rules at the top of this file.
     fn model(routes: &[Route], host: &str, path: &str) -> Option<usize> {
         let host = host.to_ascii_lowercase();
         let host_rank = |route: &Route| match &route.host {
@@ -228,12 +227,12 @@ mod tests {
     }
 
     proptest! {
-        // Each case lays out more than a hundred routes: a few say as much as many.
+        // Each case has more than a hundred routes, so a few cases suffice.
         #![proptest_config(ProptestConfig::with_cases(24))]
 
-        /// I4: hundreds of hosts, and hosts spelt in every way that means the same.
+        /// Hundreds of hosts, and requests with every equivalent spelling of a host.
         #[test]
-        fn many_hosts_are_told_apart_like_few(
+        fn matches_many_hosts_like_the_model(
             hosts in prop::collection::btree_set("(\\*\\.)?[a-c]{1,2}(\\.[a-c]{1,2}){1,2}", 101..140),
             requests in prop::collection::vec(("[a-cA-C]{1,2}(\\.[a-cA-C]{1,2}){1,3}", "\\.?(:[0-9]{0,4})?"), 1..40),
         ) {
@@ -249,7 +248,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn finds_what_a_naive_model_finds(
+        fn matches_routes_like_the_model(
             routes in prop::collection::vec((some_host(), "(/[ab]{0,1}){1,4}"), 0..20),
             requests in prop::collection::vec(("[abAB](\\.[abAB]){0,3}", "(/[ab]{0,2}){1,5}"), 1..20),
         ) {
@@ -275,7 +274,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_routed_without_a_panic(
+        fn routes_any_bytes_without_panic(
             host in prop::collection::vec(0_u8.., 0..300),
             path in prop::collection::vec(0_u8.., 0..100),
         ) {

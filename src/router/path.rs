@@ -1,7 +1,7 @@
-//! The path prefixes of all hosts: trees with one node a segment, all in one list.
+//! Matches path prefixes: one tree per host with one node per segment, all in one list.
 //!
-//! `/v1` stands for `/v1` and for all below it, not for `/v10`; `/v1/` means the same. Case counts, and nothing is
-//! decoded: the path was normalised before it came here, and it is forwarded as it is routed.
+//! `/v1` matches `/v1` and everything below it, but not `/v10`; `/v1/` means the same. Matching is case-sensitive and decodes
+//! nothing: the path was normalised before, and it is forwarded as it is routed.
 
 use std::collections::HashMap;
 
@@ -16,7 +16,7 @@ pub(super) struct Tree(usize);
 #[derive(Debug, Default)]
 struct Node {
     found: Option<Match>,
-    /// Indices of nodes by segment. Keys come from the config, so that clients cannot make them collide.
+    /// Node indices by segment. Keys come from the config, so clients cannot make them collide.
     children: HashMap<Box<[u8]>, usize, FixedState>,
 }
 
@@ -32,7 +32,7 @@ impl Paths {
         Tree(self.push())
     }
 
-    /// Adds a prefix; one that is there already stays as it is.
+    /// Adds a prefix, unless it exists already.
     pub(super) fn insert(&mut self, tree: Tree, prefix: &[u8], found: Match) {
         let mut at = tree.0;
         for segment in segments(prefix.strip_suffix(b"/").unwrap_or(prefix)) {
@@ -48,7 +48,7 @@ impl Paths {
         }
     }
 
-    /// The longest prefix in a tree that the path begins with. Reads each byte of the path once at most.
+    /// The longest matching prefix in a tree. Reads each byte of the path at most once.
     pub(super) fn longest(&self, tree: Tree, path: &[u8]) -> Option<&Match> {
         let mut node = self.nodes.get(tree.0)?;
         let mut found = node.found.as_ref();
@@ -77,7 +77,7 @@ impl Paths {
     }
 }
 
-/// What stands behind each `/`. `*` and the empty path have no segment: only `/` stands for them.
+/// The segments after each `/`. `*` and the empty path have none, so only the prefix `/` matches them.
 fn segments(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.split(|byte| *byte == b'/').skip(1)
 }

@@ -1,4 +1,4 @@
-//! What an entry of `routes:` means.
+//! The settings of one entry of `routes:`.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use std::sync::Arc;
 pub struct Route {
     /// Exact host (`api.example.com`), wildcard (`*.example.com`) or `None` for every host. Lower case, without port.
     pub host: Option<String>,
-    /// A path prefix that ends at a segment boundary; `/` is every path.
+    /// A path prefix that ends at a segment boundary; `/` matches every path.
     pub path_prefix: String,
     /// The pool's name.
     pub pool: Arc<str>,
