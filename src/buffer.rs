@@ -1,5 +1,5 @@
-//! Read buffers and the store of a worker that lends them. A connection holds one only while it has bytes in it or is
-//! about to read, so that idle connections cost no buffer.
+//! Read buffers and the buffer pool of a worker. A connection holds a buffer only while it has unread bytes or is about to
+//! read, so an idle connection costs no buffer.
 
 use std::cell::RefCell;
 
@@ -10,7 +10,7 @@ pub const LARGE: usize = 64 << 10;
 /// Buffers of one size that a worker keeps for reuse; more are freed.
 const KEPT: usize = 256;
 
-/// Bytes that were read and not yet used, in the middle of a fixed piece of memory.
+/// A fixed-size buffer with the bytes that were read and not yet consumed.
 #[derive(Debug, Default)]
 pub struct Buffer {
     bytes: Vec<u8>,
@@ -24,12 +24,12 @@ impl Buffer {
         self.bytes.get(self.start..self.end).unwrap_or_default()
     }
 
-    /// Whether nothing is unread.
+    /// Whether there are no unread bytes.
     pub fn is_empty(&self) -> bool {
         self.start == self.end
     }
 
-    /// One that holds these bytes.
+    /// Makes a full buffer of these bytes.
     pub fn of(bytes: Vec<u8>) -> Self {
         Self {
             start: 0,
@@ -47,7 +47,7 @@ impl Buffer {
         }
     }
 
-    /// Room behind the unread bytes; they are moved to the front when there is none left behind them.
+    /// Free space after the unread bytes. They are moved to the front when none is left.
     pub fn space(&mut self) -> &mut [u8] {
         if self.end == self.bytes.len() && self.start > 0 {
             self.bytes.copy_within(self.start..self.end, 0);
@@ -57,12 +57,12 @@ impl Buffer {
         self.bytes.get_mut(self.end..).unwrap_or_default()
     }
 
-    /// Says that `count` bytes were written to the front of [`Self::space`].
+    /// Marks the first `count` bytes of [`Self::space`] as read from the socket.
     pub fn filled(&mut self, count: usize) {
         self.end = self.end.saturating_add(count).min(self.bytes.len());
     }
 
-    /// How many bytes it can hold.
+    /// Number of bytes that it can hold.
     pub fn capacity(&self) -> usize {
         self.bytes.len()
     }
@@ -72,13 +72,13 @@ impl Buffer {
         self.end - self.start == self.bytes.len()
     }
 
-    /// Whether keeping it whole holds not much more memory than a copy of what is unread would.
+    /// Whether more than half of it is unread: then keeping it takes less than twice the memory of a copy of those bytes.
     pub fn is_dense(&self) -> bool {
         2 * (self.end - self.start) > self.bytes.len()
     }
 }
 
-/// The buffers of one worker.
+/// The buffer pool of one worker.
 #[derive(Debug, Default)]
 pub struct Buffers {
     small: RefCell<Vec<Vec<u8>>>,
@@ -87,34 +87,34 @@ pub struct Buffers {
 }
 
 impl Buffers {
-    /// Lends a buffer of at least `size` bytes; sizes up to [`LARGE`] come from the store.
+    /// Lends a buffer of at least `size` bytes; sizes up to [`LARGE`] come from the pool.
     pub fn lend(&self, size: usize) -> Buffer {
-        let (store, size) = match size {
+        let (pool, size) = match size {
             0..=SMALL => (Some(&self.small), SMALL),
             _ if size <= LARGE => (Some(&self.large), LARGE),
             _ => (None, size),
         };
-        let kept = store.and_then(|store| store.borrow_mut().pop());
+        let kept = pool.and_then(|pool| pool.borrow_mut().pop());
         Buffer {
             bytes: kept.unwrap_or_else(|| vec![0; size]),
             ..Buffer::default()
         }
     }
 
-    /// Takes a buffer back; what it held is gone.
+    /// Takes a buffer back and discards its content.
     pub fn give_back(&self, buffer: Buffer) {
-        let store = match buffer.bytes.len() {
+        let pool = match buffer.bytes.len() {
             SMALL => &self.small,
             LARGE => &self.large,
             _ => return,
         };
-        let mut store = store.borrow_mut();
-        if store.len() < KEPT {
-            store.push(buffer.bytes);
+        let mut pool = pool.borrow_mut();
+        if pool.len() < KEPT {
+            pool.push(buffer.bytes);
         }
     }
 
-    /// Lends an empty vector for what is to be written.
+    /// Lends an empty vector for bytes to write.
     pub fn lend_output(&self) -> Vec<u8> {
         self.outputs
             .borrow_mut()
@@ -122,7 +122,7 @@ impl Buffers {
             .unwrap_or_else(|| Vec::with_capacity(SMALL))
     }
 
-    /// Takes such a vector back, unless it has grown out of proportion.
+    /// Takes such a vector back. One that has grown beyond [`LARGE`] is freed.
     pub fn give_back_output(&self, mut output: Vec<u8>) {
         let mut outputs = self.outputs.borrow_mut();
         if outputs.len() < KEPT && output.capacity() <= LARGE {
@@ -131,7 +131,7 @@ impl Buffers {
         }
     }
 
-    /// Replaces `buffer` by one of at least `size` bytes that holds the same unread bytes.
+    /// Replaces `buffer` with one of at least `size` bytes and the same unread bytes.
     pub fn grow(&self, buffer: &mut Buffer, size: usize) {
         let mut larger = self.lend(size);
         let unread = buffer.unread();
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn makes_room_by_moving_what_is_unread_to_the_front() {
+    fn makes_room_by_moving_unread_bytes_to_the_front() {
         let buffers = Buffers::default();
         let mut buffer = buffers.lend(1);
         put(&mut buffer, &[7; SMALL]);
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn growing_keeps_what_is_unread() {
+    fn growing_keeps_unread_bytes() {
         let buffers = Buffers::default();
         let mut buffer = buffers.lend(1);
         put(&mut buffer, b"abcdef");
@@ -178,13 +178,13 @@ mod tests {
     }
 
     #[test]
-    fn a_buffer_that_was_given_back_is_lent_again_empty() {
+    fn returned_buffer_is_lent_again_empty() {
         let buffers = Buffers::default();
         let mut buffer = buffers.lend(1);
         put(&mut buffer, b"secret");
-        let place = buffer.bytes.as_ptr();
+        let address = buffer.bytes.as_ptr();
         buffers.give_back(buffer);
         let again = buffers.lend(1);
-        assert_eq!((again.bytes.as_ptr(), again.is_empty()), (place, true));
+        assert_eq!((again.bytes.as_ptr(), again.is_empty()), (address, true));
     }
 }

@@ -1,5 +1,5 @@
-//! Cheap randomness for jitter and for choosing backends. Not for secrets. Pure once seeded, so that a simulation
-//! can be run again from its seed.
+//! A fast random number generator for jitter and for choosing backends. Not for secrets. Deterministic once seeded, so a
+//! simulation can be repeated from its seed.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
@@ -7,17 +7,17 @@ use std::time::Duration;
 /// The odd increment of SplitMix64: 2^64 divided by the golden ratio.
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 
-/// A SplitMix64 generator: one addition and one mix a number, any seed is a good one.
+/// A SplitMix64 generator: one addition and one mix per number; any seed is good.
 #[derive(Debug, Clone)]
 pub struct Chance(u64);
 
 impl Chance {
-    /// Makes a generator that gives the same numbers for the same seed.
+    /// Makes a generator that returns the same numbers for the same seed.
     pub fn seeded(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// Makes a generator that differs from every other one of this and of other processes.
+    /// Makes a generator with a random seed, different from every other one in this and in other processes.
     pub fn fresh() -> Self {
         Self(RandomState::new().hash_one(0_u8))
     }
@@ -29,31 +29,31 @@ impl Chance {
     }
 }
 
-/// Turns 64 bits into 64 others that look unrelated; a bijection.
+/// Mixes 64 bits so that the result looks unrelated to them; a bijection.
 pub fn mix(bits: u64) -> u64 {
     let bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     let bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     bits ^ (bits >> 31)
 }
 
-/// Turns a counter into a position that steps round the whole range by the golden ratio. Neighbouring counts land
-/// far from each other, and any evenly spaced part of the counts fills the range evenly too.
+/// Maps a counter to a position in the whole 64-bit range, in steps of the golden ratio. Neighbouring counts land far
+/// apart, and any evenly spaced subset of counts fills the range evenly too.
 pub fn spread(count: u64) -> u64 {
     count.wrapping_mul(GOLDEN)
 }
 
-/// Scales 64 uniform bits to `0..bound`, without the division of a remainder. Gives 0 when `bound` is 0.
+/// Scales 64 uniform bits to `0..bound` without a division. Returns 0 when `bound` is 0.
 pub fn below(bits: u64, bound: u64) -> u64 {
     ((u128::from(bits) * u128::from(bound)) >> 64) as u64
 }
 
-/// A random part of a duration, to the microsecond; both ends are possible.
+/// A random duration from zero to `duration`, both included, in whole microseconds.
 pub fn part(duration: Duration, bits: u64) -> Duration {
     let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
     Duration::from_micros(below(bits, micros.saturating_add(1)))
 }
 
-/// A duration give or take a tenth, so that what started together does not stay in step.
+/// A duration plus or minus up to a tenth, so that timers started together do not stay in step.
 pub fn jittered(duration: Duration, bits: u64) -> Duration {
     let tenth = duration / 10;
     duration - tenth + part(tenth * 2, bits)

@@ -1,4 +1,4 @@
-//! The owned spawner: every task of the control plane and of a worker has an owner and an end.
+//! Task sets that own what they spawn: every task of the control plane and of a worker has an owner and an end.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -10,7 +10,7 @@ use pin_project_lite::pin_project;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-/// A set of tasks that end with it.
+/// A set of tasks that are aborted when it is dropped.
 #[derive(Debug, Default)]
 pub struct Tasks {
     set: JoinSet<()>,
@@ -23,13 +23,13 @@ impl Tasks {
         self.set.spawn(task);
     }
 
-    /// Number of tasks that run.
+    /// Number of running tasks.
     pub fn running(&mut self) -> usize {
         self.reap();
         self.set.len()
     }
 
-    /// Waits until all have ended.
+    /// Waits until all tasks have ended.
     pub async fn join(&mut self) {
         while self.set.join_next().await.is_some() {}
     }
@@ -39,8 +39,8 @@ impl Tasks {
     }
 }
 
-/// The tasks of one worker: they never leave its thread, and end at the latest with its runtime. Cheaper than a
-/// [`Tasks`], because there may be one for every connection.
+/// The tasks of one worker: they stay on its thread and end at the latest with its runtime. Cheaper than [`Tasks`], because
+/// there may be one task per connection.
 #[derive(Debug, Default, Clone)]
 pub struct LocalTasks {
     state: Rc<LocalState>,
@@ -63,18 +63,18 @@ impl LocalTasks {
         tokio::task::spawn_local(Counted { task, underway });
     }
 
-    /// Counts something that an own task does not stand for, until what is returned is dropped.
+    /// Counts work that has no task of its own, until the returned guard is dropped.
     pub fn begin(&self) -> Underway {
         self.state.running.set(self.state.running.get() + 1);
         Underway(Rc::clone(&self.state))
     }
 
-    /// Number of tasks that run.
+    /// Number of running tasks.
     pub fn running(&self) -> usize {
         self.state.running.get()
     }
 
-    /// Waits until all have ended.
+    /// Waits until all tasks have ended.
     pub async fn join(&self) {
         while self.state.running.get() > 0 {
             self.state.ended.notified().await;
@@ -83,7 +83,7 @@ impl LocalTasks {
 }
 
 pin_project! {
-    /// A task that says when it ends. An `async` block would hold the task twice: as it came and as it runs.
+    /// A counted task. A wrapping `async` block would hold the future twice: as its argument and while it runs.
     struct Counted<F> {
         #[pin]
         task: F,
@@ -99,7 +99,7 @@ impl<F: Future> Future for Counted<F> {
     }
 }
 
-/// Something that counts as one of these tasks.
+/// Guard that counts as one of the tasks until it is dropped.
 #[derive(Debug)]
 pub struct Underway(Rc<LocalState>);
 

@@ -1,10 +1,10 @@
-//! Whether a backend's name has been looked up yet. Not the looking up.
+//! Tracks whether the first DNS lookup of a backend has ended. It does not do the lookup.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::Notify;
 
-/// The first lookup of a backend's name: until it is settled, that the backend has no address says nothing.
+/// The first DNS lookup of a backend. Until it has settled, a backend without addresses is not a failure.
 #[derive(Debug, Default)]
 pub struct FirstLookup {
     is_settled: AtomicBool,
@@ -12,22 +12,21 @@ pub struct FirstLookup {
 }
 
 impl FirstLookup {
-    /// Says that it has ended, well or not, or that it takes too long to be waited for. For the one who resolves, who has written
-    /// the addresses down before.
+    /// Marks it as settled: it succeeded, failed, or took too long. Called by the resolver after it has stored the addresses.
     pub fn settle(&self) {
         if !self.is_settled.swap(true, Ordering::AcqRel) {
             self.settled.notify_waiters();
         }
     }
 
-    /// Whether that was said.
+    /// Whether it has settled.
     pub fn is_settled(&self) -> bool {
         self.is_settled.load(Ordering::Acquire)
     }
 
-    /// Waits until that is said.
+    /// Waits until it has settled.
     pub async fn settled(&self) {
-        // Made before the look, so that it hears of what is said after.
+        // Created before the check, so that it is notified of a `settle` right after it.
         let settled = self.settled.notified();
         if !self.is_settled() {
             settled.await;
