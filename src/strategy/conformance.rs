@@ -1,4 +1,4 @@
-//! What every strategy of the table promises, checked against generated memberships.
+//! Conformance tests that every strategy of the table has to pass, on generated sets of candidates.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ fn built(entry: &Entry, candidates: &[Candidate]) -> Box<dyn Strategy> {
     (entry.build)(candidates, &Arc::default())
 }
 
-/// How often each index was picked in `picks` picks.
+/// How often each index is picked in `picks` picks.
 fn counts(strategy: &dyn Strategy, candidates: &[Candidate], tried: &[BackendId], picks: u32) -> Vec<u32> {
     let mut counts = vec![0; candidates.len()];
     let mut chance = Chance::seeded(1);
@@ -64,7 +64,7 @@ fn names_are_unique_and_found() {
 
 proptest! {
     #[test]
-    fn picks_only_what_may_be_taken_and_something_whenever_it_can(
+    fn picks_only_candidates_that_may_be_taken_and_one_if_any(
         members in prop::collection::vec((1_u32..=256, 0_u32..4, any::<bool>()), 0..60),
         limit in prop::option::of(1_u32..4),
         seed in any::<u64>(),
@@ -86,14 +86,14 @@ proptest! {
                 let is_any = (0..candidates.len()).any(|index| ask.may_take(index));
                 match strategy.pick(&ask) {
                     Some(index) => prop_assert!(ask.may_take(index), "{}: {index}", entry.name),
-                    None => prop_assert!(!is_any, "{}: none of some", entry.name),
+                    None => prop_assert!(!is_any, "{}: picked none although some may be taken", entry.name),
                 }
             }
         }
     }
 
     #[test]
-    fn the_only_one_left_is_picked(
+    fn picks_the_only_candidate_left(
         count in 1_usize..300,
         left in any::<prop::sample::Index>(),
         seed in any::<u64>(),
@@ -131,11 +131,11 @@ fn shares_follow_weights_when_all_are_idle() {
         for entry in STRATEGIES {
             let counts = counts(&*built(entry, &candidates), &candidates, &[], 40_000);
             for (count, weight) in counts.iter().zip(&weights) {
-                let wanted = f64::from(40_000 * weight) / f64::from(total);
+                let expected = f64::from(40_000 * weight) / f64::from(total);
                 // Five standard deviations of a fair draw.
-                let slack = 5.0 * wanted.sqrt();
+                let slack = 5.0 * expected.sqrt();
                 assert!(
-                    (f64::from(*count) - wanted).abs() <= slack,
+                    (f64::from(*count) - expected).abs() <= slack,
                     "{} {weights:?}: {counts:?}",
                     entry.name
                 );
@@ -145,7 +145,7 @@ fn shares_follow_weights_when_all_are_idle() {
 }
 
 #[test]
-fn further_attempts_spread_over_all_that_are_left() {
+fn further_attempts_spread_over_all_remaining_candidates() {
     let candidates = candidates(&[1, 1, 1, 1, 1]);
     let tried = [candidates[2].backend.id];
     for entry in STRATEGIES {
@@ -157,9 +157,9 @@ fn further_attempts_spread_over_all_that_are_left() {
     }
 }
 
-/// Two of four refuse everything: which backends are left for an attempt depends on the count itself.
+/// Two of four backends refuse everything, so the backends left for a further attempt depend on the count of the first.
 #[test]
-fn failing_neighbours_do_not_fall_into_step_with_the_turn() {
+fn failing_neighbours_do_not_fall_into_step_with_the_cursor() {
     let candidates = candidates(&[1, 1, 1, 1]);
     let strategy = built(by_name("round_robin").unwrap(), &candidates);
     let mut served = [0_u32; 4];
@@ -196,10 +196,10 @@ fn round_robin_is_exact_when_many_threads_pick() {
 }
 
 #[test]
-fn least_requests_takes_the_least_loaded_for_its_weight() {
+fn least_requests_picks_the_least_loaded_for_its_weight() {
     let candidates = candidates(&[1, 1, 4]);
     let strategy = built(by_name("least_requests").unwrap(), &candidates);
-    for (in_flight, wanted) in [
+    for (in_flight, expected) in [
         ([3, 1, 20], 1),
         ([2, 2, 6], 2),
         ([5, 1, 1], 2),
@@ -212,7 +212,7 @@ fn least_requests_takes_the_least_loaded_for_its_weight() {
         for random in 0..50 {
             assert_eq!(
                 strategy.pick(&ask(&candidates, &[], random)),
-                Some(wanted),
+                Some(expected),
                 "{in_flight:?}"
             );
         }

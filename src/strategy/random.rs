@@ -1,4 +1,4 @@
-//! Weighted random: no state at all, so that workers share nothing. Even only over many requests.
+//! Weighted random. It has no state, so workers share nothing. The distribution is even only over many requests.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use crate::chance::Chance;
 use super::sequence::Sequence;
 use super::{Ask, Candidate, Strategy, Turn};
 
-/// Makes the strategy for a membership.
+/// Makes the strategy for a set of eligible backends.
 pub(super) fn build(candidates: &[Candidate], _: &Arc<Turn>) -> Box<dyn Strategy> {
     Box::new(Random {
         sequence: Sequence::new(candidates),

@@ -1,4 +1,5 @@
-//! Weighted round robin, exact under concurrency: one shared count, and every value of it is somebody's turn.
+//! Weighted round robin, exact under concurrency: all workers share one counter, and each of its values selects one slot of
+//! the sequence.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -8,7 +9,7 @@ use crate::chance;
 use super::sequence::Sequence;
 use super::{Ask, Candidate, Strategy, Turn};
 
-/// Makes the strategy for a membership.
+/// Makes the strategy for a set of eligible backends.
 pub(super) fn build(candidates: &[Candidate], turn: &Arc<Turn>) -> Box<dyn Strategy> {
     Box::new(RoundRobin {
         sequence: Sequence::new(candidates),
@@ -31,8 +32,8 @@ impl Strategy for RoundRobin {
                 return Some(due);
             }
         }
-        // Not the next in line: it would get all that its neighbour cannot take. Nor the plain count: which backends
-        // are left depends on the count, and the two can fall into step.
+        // Not the next backend in the sequence: it would get all requests that its neighbour refuses. Nor the plain counter:
+        // which backends are left depends on it, and the two can fall into step.
         let further = || self.turn.further.0.fetch_add(1, Ordering::Relaxed);
         self.sequence.draw(ask, || chance::spread(further()))
     }

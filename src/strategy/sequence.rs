@@ -1,34 +1,32 @@
-//! Weights unrolled into a list of slots, so that a weighted choice is one look into the list. Each backend stands in
-//! it as often as its weight says, spread as evenly as can be. What the strategies share when the first choice may
-//! not be taken is here too.
+//! Expands weights into a list of slots, so that a weighted choice is one lookup. Each backend has as many slots as its
+//! weight, spread as evenly as possible. Also draws another candidate when the first choice may not be taken, for all
+//! strategies.
 
 use crate::chance;
 
 use super::{Ask, Candidate};
 
-/// Bound of slots in a sequence: 1,024 backends of the highest weight fit exactly, in 1 MiB. Above it weights are
-/// scaled down.
+/// Maximum number of slots: 1,024 backends of the highest weight fit exactly, in 1 MiB. Above it weights are scaled down.
 const MAX_SLOTS: u64 = 1 << 18;
 
-/// How often a slot is drawn before all candidates are looked at. With half of the candidates not to be taken, the
-/// long way is needed once in 65,536 picks.
+/// Draws before all candidates are scanned instead. If half of them may not be taken, the scan is needed once in 65,536
+/// picks.
 const MAX_DRAWS: usize = 16;
 
-/// Candidates' indices, each as often as its weight.
+/// Indices of candidates, each as often as its weight.
 #[derive(Debug)]
 pub(super) struct Sequence {
     slots: Box<[u32]>,
 }
 
 impl Sequence {
-    /// Lays out the slots by earliest deadline: the slot number `k` of a backend of weight `w` is due at
-    /// `(2k + 1) / 2w` of a round.
+    /// Orders the slots by earliest deadline: slot number `k` of a backend of weight `w` is due at `(2k + 1) / 2w` of a round.
     pub(super) fn new(candidates: &[Candidate]) -> Self {
         let shares = shares(candidates);
         let mut due = Vec::with_capacity(shares.iter().sum::<u64>() as usize);
         for (index, share) in shares.iter().enumerate() {
-            // 32 bits of the round before the index: fractions of such weights that differ do so within the first
-            // 32 bits, and equal ones fall to the lower index.
+            // The upper 32 bits are the fraction of the round, the lower ones the index. Different fractions of such weights differ
+            // in their first 32 bits; of equal ones the lower index comes first.
             due.extend((0..*share).map(|slot| ((((2 * slot + 1) << 31) / share) << 32) | index as u64));
         }
         due.sort_unstable();
@@ -37,20 +35,20 @@ impl Sequence {
         }
     }
 
-    /// The candidate whose turn it is at this count.
+    /// The candidate of the slot that this count selects.
     pub(super) fn at_turn(&self, count: u64) -> Option<usize> {
         let slot = count.checked_rem(self.slots.len() as u64)?;
         self.slots.get(slot as usize).map(|index| *index as usize)
     }
 
-    /// The candidate that these bits fall on; uniform bits give each its weight.
+    /// The candidate of the slot that these random bits select; uniform bits respect the weights.
     pub(super) fn at_chance(&self, bits: u64) -> Option<usize> {
         let slot = chance::below(bits, self.slots.len() as u64);
         self.slots.get(slot as usize).map(|index| *index as usize)
     }
 
-    /// Draws a candidate that may be taken; `bits` is asked for each draw. Refusing a draw and drawing again keeps
-    /// the proportions among those left, so that nobody inherits the share of a neighbour.
+    /// Draws a candidate that may be taken, with new `bits` for each draw. Redrawing keeps the proportions among the remaining
+    /// candidates, so none inherits the share of a neighbour.
     pub(super) fn draw(&self, ask: &Ask<'_>, mut bits: impl FnMut() -> u64) -> Option<usize> {
         let drawn = (0..MAX_DRAWS)
             .filter_map(|_| self.at_chance(bits()))
@@ -59,7 +57,7 @@ impl Sequence {
     }
 }
 
-/// Chooses by weight among all that may be taken, looking at each: for when few of many are left.
+/// Scans all candidates and chooses by weight among those that may be taken: for when few of many are left.
 fn among_all(ask: &Ask<'_>, bits: u64) -> Option<usize> {
     let weights = || {
         let takable = ask.candidates.iter().enumerate();
@@ -68,7 +66,7 @@ fn among_all(ask: &Ask<'_>, bits: u64) -> Option<usize> {
             .map(|(index, candidate)| (index, u64::from(candidate.weight.max(1))))
     };
     let mut left = chance::below(bits, weights().map(|(_, weight)| weight).sum());
-    // Counts in flight move between the two passes; the last one seen is then as good as any.
+    // In-flight counts can change between the two passes; the last candidate seen is then as good as any.
     let mut last = None;
     for (index, weight) in weights() {
         if left < weight {
@@ -80,7 +78,7 @@ fn among_all(ask: &Ask<'_>, bits: u64) -> Option<usize> {
     last
 }
 
-/// The weights in lowest terms, scaled down when they are too many slots together. Each is at least 1.
+/// The weights in lowest terms, scaled down if they exceed [`MAX_SLOTS`] together. Each is at least 1.
 fn shares(candidates: &[Candidate]) -> Vec<u64> {
     let weights = || {
         candidates
@@ -118,24 +116,24 @@ mod tests {
     }
 
     #[test]
-    fn equal_weights_are_one_slot_each() {
+    fn equal_weights_get_one_slot_each() {
         assert_eq!(slots(&[7, 7, 7]), [0, 1, 2]);
     }
 
     #[test]
-    fn the_turns_of_a_heavy_backend_are_spread_out() {
+    fn slots_of_a_heavy_backend_are_spread_out() {
         assert_eq!(slots(&[4, 2, 2]), [0, 1, 2, 0]);
         assert_eq!(slots(&[1, 5]), [1, 1, 0, 1, 1, 1]);
     }
 
     #[test]
-    fn no_backends_are_no_slots() {
+    fn no_backends_make_no_slots() {
         let sequence = Sequence::new(&[]);
         assert_eq!((sequence.at_turn(5), sequence.at_chance(5)), (None, None));
     }
 
     #[test]
-    fn too_many_slots_are_scaled_down_and_nobody_is_left_out() {
+    fn scales_down_too_many_slots_and_keeps_every_backend() {
         let mut weights = vec![1_000_003; 40];
         weights.extend([1; 40]);
         let slots = slots(&weights);
