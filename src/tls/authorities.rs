@@ -1,4 +1,4 @@
-//! Who may have signed a certificate: the authorities in a file, or those that this machine trusts.
+//! Loads trusted certificate authorities (CAs): from a file, or the CAs that this machine trusts.
 
 use std::cell::OnceCell;
 use std::path::Path;
@@ -9,12 +9,12 @@ use rustls::pki_types::CertificateDer;
 
 use super::certificate::{self, CertificateError};
 
-/// Authorities. Equal when they are the same, wherever they were read from.
+/// A set of trusted CA certificates. Equal when the certificates are, wherever they were read from.
 #[derive(Debug, Clone)]
 pub(super) struct Authorities {
-    /// Byte for byte as they were read.
+    /// The certificates as read, in DER.
     pub(super) certificates: Arc<Vec<CertificateDer<'static>>>,
-    /// The same, ready for use.
+    /// The same certificates, parsed for verification.
     pub(super) store: Arc<RootCertStore>,
 }
 
@@ -25,7 +25,7 @@ impl PartialEq for Authorities {
 }
 
 impl Authorities {
-    /// Reads those of a file, all of which have to be usable.
+    /// Reads a CA file. Every certificate in it has to be usable.
     pub(super) fn load(path: &Path) -> Result<Self, CertificateError> {
         let certificates = certificate::certificates(path)?;
         let mut store = RootCertStore::empty();
@@ -41,7 +41,7 @@ impl Authorities {
     }
 }
 
-/// The authorities that this machine trusts: read at most once, when the first pool asks for them. They are a few hundred
+/// The CAs that this machine trusts. They are read at most once, when the first pool needs them: they are a few hundred
 /// files on some machines, and a config may have a thousand pools.
 #[derive(Debug, Default)]
 pub struct SystemAuthorities(OnceCell<Authorities>);
@@ -51,7 +51,7 @@ impl SystemAuthorities {
         let read = || {
             let certificates = rustls_native_certs::load_native_certs().certs;
             let mut store = RootCertStore::empty();
-            // Some of a machine's authorities are too old to be read; the others count.
+            // Some of a machine's CA certificates are too old to be parsed; they are skipped.
             store.add_parsable_certificates(certificates.iter().cloned());
             Authorities {
                 certificates: Arc::new(certificates),

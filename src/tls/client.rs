@@ -1,4 +1,4 @@
-//! What a pool asks of its backends before it believes them.
+//! TLS to backends: loads the settings of a pool and opens client sessions that verify the backend's certificate.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,48 +10,48 @@ use rustls::{ClientConfig, ClientConnection};
 
 use super::authorities::{Authorities, SystemAuthorities};
 use super::certificate::{self, Certificate, CertificateError, Files};
-use super::verify::{BelievesAll, BelievesFiles};
+use super::verify::{BackendVerifier, NoVerification};
 use super::{H2, HTTP1, provider};
 
 pub use rustls::pki_types::ServerName;
 
-/// Bytes of a request that may wait encrypted for the socket of one connection.
+/// Limit in bytes of encrypted data that waits for the socket of one connection.
 const BUFFERED: usize = 64 << 10;
 
-/// What is written of a pool's TLS.
+/// The TLS settings of a pool.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ClientSettings {
-    /// Who has to have signed the backends' certificates; the authorities of this machine when absent.
+    /// File with the CAs that may have signed the backends' certificates; the machine's CAs when absent.
     pub ca: Option<PathBuf>,
-    /// The name that their certificates have to be for; that of the URL when absent.
+    /// The name that the backends' certificates must be valid for; the host of the URL when absent.
     pub server_name: Option<String>,
-    /// What we show to backends that ask.
+    /// The client certificate for backends that request one.
     pub certificate: Option<Files>,
-    /// Whether any certificate is good enough.
+    /// Whether to skip certificate verification.
     pub danger_skip_verify: bool,
 }
 
-/// The client's side of TLS. Equal when it asks the same of backends, by the content of its files.
+/// TLS to the backends of a pool. Equal when settings and the content of all files are equal.
 #[derive(Debug)]
 pub struct Client {
-    /// What is written.
+    /// The settings it was loaded from.
     pub settings: ClientSettings,
-    /// What we show to backends that ask.
+    /// The client certificate for backends that request one.
     pub certificate: Option<Certificate>,
-    /// Whom we believe; `None` where that is anybody.
+    /// The trusted CAs; `None` when verification is skipped.
     authorities: Option<Authorities>,
     /// Offers HTTP/2 and HTTP/1.1.
     config: Arc<ClientConfig>,
-    /// Offers HTTP/1.1 alone.
+    /// Offers only HTTP/1.1.
     http1: Arc<ClientConfig>,
 }
 
-/// What a backend may choose from.
+/// The protocols offered to a backend (ALPN).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Offer {
-    /// HTTP/2, or HTTP/1.1.
+    /// HTTP/2 and HTTP/1.1.
     Both,
-    /// HTTP/1.1.
+    /// Only HTTP/1.1.
     Http1,
 }
 
@@ -66,10 +66,10 @@ impl PartialEq for Client {
 impl Eq for Client {}
 
 impl Client {
-    /// Reads all files; `system` has the authorities of this machine, where they are asked for.
+    /// Reads all files; `system` provides the machine's CAs if they are needed.
     ///
     /// # Errors
-    /// [`CertificateError`] of the first that is of no use.
+    /// [`CertificateError`] of the first unusable file.
     pub fn load(settings: ClientSettings, system: &SystemAuthorities) -> Result<Self, CertificateError> {
         let authorities = match &settings.ca {
             _ if settings.danger_skip_verify => None,
@@ -90,7 +90,7 @@ impl Client {
                 builder.with_client_cert_resolver(Arc::new(key))
             }
         };
-        // Off by default, and so it stays: see the listeners' side.
+        // Off by default; pinned here for the same reason as on the listeners' side.
         config.enable_early_data = false;
         config.cert_compressors.clear();
         config.cert_decompressors.clear();
@@ -106,14 +106,15 @@ impl Client {
         })
     }
 
-    /// Begins a connection to a backend that the config calls `host`.
+    /// Begins a TLS session with a backend; `host` is its name in the config.
     ///
     /// # Errors
-    /// The name is none that a certificate could be for.
+    /// The name is neither a DNS name nor an IP address.
     pub fn connect(&self, host: &str, offer: Offer) -> Result<ClientConnection, rustls::Error> {
         let name = self.settings.server_name.as_deref().unwrap_or(host);
-        let name = ServerName::try_from(name.to_owned())
-            .map_err(|_| rustls::Error::General("not a name that a certificate can be for".to_owned()))?;
+        let name = ServerName::try_from(name.to_owned()).map_err(|_| {
+            rustls::Error::General("server name is neither a DNS name nor an IP address".to_owned())
+        })?;
         let config = match offer {
             Offer::Both => &self.config,
             Offer::Http1 => &self.http1,
@@ -129,13 +130,13 @@ fn verifier(
     path: &Path,
 ) -> Result<Arc<dyn ServerCertVerifier>, CertificateError> {
     let Some(authorities) = authorities else {
-        return Ok(Arc::new(BelievesAll(provider())));
+        return Ok(Arc::new(NoVerification(provider())));
     };
     let roots = Arc::clone(&authorities.store);
     let by_authorities = WebPkiServerVerifier::builder_with_provider(roots, provider())
         .build()
         .map_err(|error| certificate::unusable(path, &error))?;
-    Ok(Arc::new(BelievesFiles {
+    Ok(Arc::new(BackendVerifier {
         by_authorities,
         certificates: Arc::clone(&authorities.certificates),
     }))

@@ -1,4 +1,4 @@
-//! Whether a backend's certificate is believed.
+//! Verifies the certificates of backends.
 
 use std::sync::Arc;
 
@@ -11,37 +11,37 @@ use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-/// Takes a certificate that one of the authorities has signed, or that is one of those in their file itself.
+/// Accepts a certificate that is signed by a trusted CA, or that is itself listed in the CA file.
 #[derive(Debug)]
-pub(super) struct BelievesFiles {
+pub(super) struct BackendVerifier {
     pub(super) by_authorities: Arc<WebPkiServerVerifier>,
     pub(super) certificates: Arc<Vec<CertificateDer<'static>>>,
 }
 
-impl BelievesFiles {
-    /// What `openssl req -x509` makes is an authority that has signed itself, and webpki refuses an authority as the
-    /// certificate of a server (RFC 5280 §4.2.1.9 knows no such rule). Where the file names that very certificate, nothing
-    /// is left to be proved by a signature: the key, the name and the time have to be right.
+impl BackendVerifier {
+    /// `openssl req -x509` makes a self-signed CA certificate, and webpki rejects a CA as the certificate of a server
+    /// (RFC 5280 §4.2.1.9 has no such rule). If the file lists that very certificate, no signature has to prove its origin:
+    /// only key, name and time have to be right.
     fn is_listed(&self, certificate: &CertificateDer<'_>) -> bool {
         self.certificates.iter().any(|listed| listed == certificate)
     }
 }
 
-impl ServerCertVerifier for BelievesFiles {
+impl ServerCertVerifier for BackendVerifier {
     fn verify_server_cert(
         &self,
         certificate: &CertificateDer<'_>,
-        between: &[CertificateDer<'_>],
+        intermediates: &[CertificateDer<'_>],
         name: &ServerName<'_>,
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let verified = self
             .by_authorities
-            .verify_server_cert(certificate, between, name, ocsp, now);
+            .verify_server_cert(certificate, intermediates, name, ocsp, now);
         match verified {
-            Err(error) if is_authority(&error) && self.is_listed(certificate) => {
-                verify_alone(certificate, name, now).map(|()| ServerCertVerified::assertion())
+            Err(error) if is_ca_error(&error) && self.is_listed(certificate) => {
+                verify_listed(certificate, name, now).map(|()| ServerCertVerified::assertion())
             }
             verified => verified,
         }
@@ -72,8 +72,8 @@ impl ServerCertVerifier for BelievesFiles {
     }
 }
 
-/// Whether a certificate was refused because it is an authority. rustls has no name for this reason of webpki's.
-fn is_authority(error: &Error) -> bool {
+/// Whether a certificate was rejected because it is a CA. rustls has no variant for this webpki error.
+fn is_ca_error(error: &Error) -> bool {
     match error {
         Error::InvalidCertificate(CertificateError::Other(reason)) => {
             reason.0.to_string() == "CaUsedAsEndEntity"
@@ -82,8 +82,12 @@ fn is_authority(error: &Error) -> bool {
     }
 }
 
-/// Whether a certificate whose origin is beyond doubt is for this name, this time and this purpose.
-fn verify_alone(certificate: &CertificateDer<'_>, name: &ServerName<'_>, now: UnixTime) -> Result<(), Error> {
+/// Checks name, validity period and purpose of a certificate that is trusted because it is listed.
+fn verify_listed(
+    certificate: &CertificateDer<'_>,
+    name: &ServerName<'_>,
+    now: UnixTime,
+) -> Result<(), Error> {
     let bad = || Error::InvalidCertificate(CertificateError::BadEncoding);
     let (_, parsed) = X509Certificate::from_der(certificate).map_err(|_| bad())?;
     let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
@@ -100,11 +104,11 @@ fn verify_alone(certificate: &CertificateDer<'_>, name: &ServerName<'_>, now: Un
     verify_server_name(&ParsedCertificate::try_from(certificate)?, name)
 }
 
-/// Takes any certificate. The signatures of the handshake are still checked.
+/// Accepts any certificate. The signatures of the handshake are still checked.
 #[derive(Debug)]
-pub(super) struct BelievesAll(pub(super) Arc<CryptoProvider>);
+pub(super) struct NoVerification(pub(super) Arc<CryptoProvider>);
 
-impl ServerCertVerifier for BelievesAll {
+impl ServerCertVerifier for NoVerification {
     fn verify_server_cert(
         &self,
         _certificate: &CertificateDer<'_>,

@@ -1,4 +1,4 @@
-//! Which certificates of backends are believed.
+//! Which backend certificates are trusted.
 
 use rcgen::ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
 use rustls::pki_types::pem::PemObject;
@@ -12,13 +12,13 @@ fn der(pair: &Pair) -> CertificateDer<'static> {
     CertificateDer::from_pem_slice(pair.cert.as_bytes()).unwrap()
 }
 
-/// Whether a certificate is believed for `backend.test` where the file holds these.
-fn verdict(file: &[&str], shown: &Pair) -> Result<(), Error> {
+/// Verifies a certificate for `backend.test` with this content of the CA file.
+fn verify(file: &[&str], shown: &Pair) -> Result<(), Error> {
     let folder = Folder::new();
     folder.write("ca.pem", &file.concat());
     let authorities = Authorities::load(&folder.path().join("ca.pem")).unwrap();
     let by_authorities = WebPkiServerVerifier::builder_with_provider(authorities.store, provider());
-    let verifier = BelievesFiles {
+    let verifier = BackendVerifier {
         by_authorities: by_authorities.build().unwrap(),
         certificates: authorities.certificates,
     };
@@ -28,14 +28,14 @@ fn verdict(file: &[&str], shown: &Pair) -> Result<(), Error> {
         .map(drop)
 }
 
-/// What becomes of a certificate that has signed itself and is in the file.
+/// Verifies a self-signed certificate that is listed in the file.
 fn alone(wanted: &Wanted) -> Result<(), Error> {
     let pair = wanted.alone();
-    verdict(&[&pair.cert], &pair)
+    verify(&[&pair.cert], &pair)
 }
 
 #[test]
-fn a_certificate_in_the_file_is_believed_whether_or_not_it_is_an_authority() {
+fn trusts_a_listed_certificate_whether_or_not_it_is_a_ca() {
     assert_eq!(alone(&wanted(&["backend.test"]).authority()), Ok(()));
     assert_eq!(
         alone(&wanted(&["backend.test"]).authority().only_for(ServerAuth)),
@@ -43,11 +43,11 @@ fn a_certificate_in_the_file_is_believed_whether_or_not_it_is_an_authority() {
     );
     assert_eq!(alone(&wanted(&["backend.test"])), Ok(()));
     let pair = wanted(&["backend.test"]).authority().alone();
-    assert_eq!(verdict(&[&Authority::new().pem(), &pair.cert], &pair), Ok(()));
+    assert_eq!(verify(&[&Authority::new().pem(), &pair.cert], &pair), Ok(()));
 }
 
 #[test]
-fn name_time_and_purpose_have_to_be_right_all_the_same() {
+fn listed_certificate_must_match_name_time_and_purpose() {
     let own = || wanted(&["backend.test"]).authority();
     let other = alone(&wanted(&["other.test"]).authority()).unwrap_err();
     assert!(other.to_string().contains("not valid for name"), "{other}");
@@ -61,24 +61,27 @@ fn name_time_and_purpose_have_to_be_right_all_the_same() {
         let pair = wanted.alone();
         let name = ServerName::try_from("backend.test").unwrap();
         assert!(
-            verify_alone(&der(&pair), &name, UnixTime::now()).is_err(),
+            verify_listed(&der(&pair), &name, UnixTime::now()).is_err(),
             "{expected}"
         );
     }
 }
 
 #[test]
-fn another_certificate_is_believed_by_its_signature_alone() {
+fn trusts_unlisted_certificates_only_by_their_signature() {
     let listed = wanted(&["backend.test"]).authority().alone();
     let shown = wanted(&["backend.test"]).authority().alone();
-    assert!(verdict(&[&listed.cert], &shown).is_err(), "made in the same way");
+    assert!(
+        verify(&[&listed.cert], &shown).is_err(),
+        "a similar certificate is not trusted"
+    );
     let authority = Authority::new();
     let signed = authority.sign_for(&["backend.test"]);
-    assert_eq!(verdict(&[&authority.pem()], &signed), Ok(()));
-    assert!(verdict(&[&listed.cert], &signed).is_err());
+    assert_eq!(verify(&[&authority.pem()], &signed), Ok(()));
+    assert!(verify(&[&listed.cert], &signed).is_err());
     let below = authority.sign(&wanted(&["backend.test"]).authority());
     assert!(
-        verdict(&[&authority.pem()], &below).is_err(),
-        "an authority that is not in the file is no backend"
+        verify(&[&authority.pem()], &below).is_err(),
+        "a CA certificate is trusted only if it is listed"
     );
 }
