@@ -1,20 +1,20 @@
-//! Pieces of JSON, appended to a buffer without allocating. Pure. Both logs use it, so that both are safe alike.
+//! Appends JSON values to a buffer without allocating. Pure. Both logs use it, so both are equally safe.
 //!
-//! A string written here can neither end its line nor change how a terminal shows it:
+//! A string written here can neither end its line nor change the display of a terminal:
 //! - `"`, `\`, control bytes and DEL are escaped (RFC 8259 §7), and so are the C1 controls, line and paragraph
 //!   separators, zero-width characters and those that change the direction of text;
 //! - a byte that is not part of valid UTF-8 is written as `\u00XX`, XX being its value;
-//! - what exceeds the bound is cut at a character and [`CUT_MARK`] put in its place.
+//! - a value longer than the bound is cut at a character, and [`CUT_MARK`] is appended.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
 use std::io::Write as _;
 
-/// Stands at the end of a value that was too long. Three bytes of it are the character `…`.
+/// Ends a value that was too long. The character `…` takes three of its bytes.
 pub(super) const CUT_MARK: &[u8] = "…[truncated]".as_bytes();
 
-/// Bytes that one byte of input can become, at most: `\u00XX`.
+/// Maximum number of output bytes for one byte of input: `\u00XX`.
 pub(super) const GROWTH: usize = 6;
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
@@ -34,7 +34,7 @@ pub(super) fn string_or_null(out: &mut Vec<u8>, value: Option<&[u8]>, bound: usi
     }
 }
 
-/// Appends `value` as it stands between the quotes of a JSON string, at most `bound` bytes of it.
+/// Appends the content of a JSON string, without its quotes, at most `bound` bytes of `value`.
 pub(super) fn text(out: &mut Vec<u8>, value: &[u8], bound: usize) {
     let shown = cut(value, bound);
     if is_plain(shown) {
@@ -52,7 +52,7 @@ pub(super) fn number(out: &mut Vec<u8>, value: u64) {
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
-/// Appends a duration in milliseconds, always with three decimals; what is below a microsecond is cut off.
+/// Appends a duration in milliseconds with three decimals, rounded down to a microsecond.
 pub(super) fn millis(out: &mut Vec<u8>, value: Duration) {
     let micros = value
         .as_secs()
@@ -73,7 +73,7 @@ pub(super) fn digit(value: u64) -> u8 {
     b'0' + u8::try_from(value % 10).unwrap_or(0)
 }
 
-/// Appends an address without quotes and without brackets, IPv6 as RFC 5952 says.
+/// Appends an address without quotes and without brackets, IPv6 in the form of RFC 5952.
 pub(super) fn ip_address(out: &mut Vec<u8>, address: IpAddr) {
     match address.to_canonical() {
         IpAddr::V4(v4) => {
@@ -84,7 +84,7 @@ pub(super) fn ip_address(out: &mut Vec<u8>, address: IpAddr) {
                 number(out, u64::from(octet));
             }
         }
-        // Its shortest form is the standard library's work; writing to a `Vec` cannot fail.
+        // The standard library writes the shortest form; writing to a `Vec` cannot fail.
         IpAddr::V6(v6) => {
             let _ = write!(out, "{v6}");
         }
@@ -100,7 +100,7 @@ fn cut(value: &[u8], bound: usize) -> &[u8] {
     if !is_continuation(*next) {
         return whole;
     }
-    // Three continuation bytes are the most that a character has (RFC 3629 §3); more are not UTF-8 and may be parted.
+    // A character has at most three continuation bytes (RFC 3629 §3); more are not UTF-8 and may be split.
     for back in 1..=3_usize.min(bound) {
         let at = bound - back;
         match value.get(at) {
@@ -116,8 +116,8 @@ fn is_continuation(byte: u8) -> bool {
     byte & 0xC0 == 0x80
 }
 
-/// Whether every byte is a plain character that stands for itself. Eight are tested at once; the last eight overlap those
-/// before them. Almost all values are plain, so that nothing is gained by stopping early.
+/// Whether no byte needs escaping. Tests eight bytes at once; the last eight overlap the ones before them. Almost all
+/// values are plain, so stopping early would gain nothing.
 fn is_plain(value: &[u8]) -> bool {
     let (words, rest) = value.as_chunks::<8>();
     let Some(last) = value.last_chunk::<8>() else {
@@ -131,14 +131,14 @@ fn is_plain(value: &[u8]) -> bool {
 fn specials(word: u64) -> u64 {
     const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
     const TOPS: u64 = u64::from_ne_bytes([0x80; 8]);
-    // The subtractions borrow from the byte above only where the one below is special itself.
+    // A subtraction borrows from the byte above only if the byte below is special itself.
     let below = |bytes: u64, bound: u8| bytes.wrapping_sub(ONES * u64::from(bound)) & !bytes;
     let is = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
     let is_high = word | word.wrapping_add(ONES);
     (below(word, 0x20) | is(b'"') | is(b'\\') | is_high) & TOPS
 }
 
-/// Whether a byte is anything but a plain character that stands for itself.
+/// Whether a byte is not printable ASCII or needs escaping.
 fn is_special(byte: u8) -> bool {
     !(0x20..0x7F).contains(&byte) || byte == b'"' || byte == b'\\'
 }
@@ -171,7 +171,7 @@ fn escape_character(out: &mut Vec<u8>, character: char) {
     }
 }
 
-/// Whether a character is not seen itself but changes what is seen, or ends a line somewhere.
+/// Whether a character is invisible but changes the display, or may end a line.
 fn is_hidden(character: char) -> bool {
     matches!(character,
         '\0'..='\u{1F}' | '\u{7F}'..='\u{9F}'   // C0, DEL, C1
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_text_stands_for_itself() {
+    fn plain_text_is_not_escaped() {
         assert_eq!(written(b"/a/b?c=d~", 64), r#""/a/b?c=d~""#);
         assert_eq!(written("/größe".as_bytes(), 64), "\"/größe\"");
     }
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_that_is_no_utf8_is_written_by_its_value() {
+    fn invalid_utf8_byte_is_written_as_its_value() {
         assert_eq!(
             written(b"a\xff\xc3(\xe2\x82", 64),
             r#""a\u00ff\u00c3(\u00e2\u0082""#
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn what_exceeds_the_bound_is_cut_at_a_character_and_marked() {
+    fn overlong_value_is_cut_at_a_character_and_marked() {
         assert_eq!(written(b"abcdef", 6), r#""abcdef""#);
         assert_eq!(written(b"abcdefg", 6), r#""abcdef…[truncated]""#);
         assert_eq!(written("abcde€".as_bytes(), 6), r#""abcde…[truncated]""#);

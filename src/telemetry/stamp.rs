@@ -1,4 +1,4 @@
-//! RFC 3339 stamps in UTC with milliseconds. Pure: the time is an argument.
+//! Formats RFC 3339 timestamps in UTC with milliseconds. Pure: the time is an argument.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -10,13 +10,13 @@ use super::json::{digit, three_digits};
 /// Length of `2026-11-24T10:15:30.`.
 const PREFIX: usize = 20;
 
-/// What the second 0 looks like, and any that cannot be shown.
+/// The text of second 0, and of any second that cannot be formatted.
 const EPOCH: [u8; PREFIX] = *b"1970-01-01T00:00:00.";
 
-/// Some hours before the year 10000, which RFC 3339 §5.6 has no room for and `Timestamp` neither.
+/// Some hours before the year 10000, which neither RFC 3339 §5.6 nor `jiff` can represent.
 const LAST_SECOND: u64 = 253_402_200_000;
 
-/// Writes stamps and keeps the text of the current second, which all but one line of that second reuse.
+/// Writes timestamps. It keeps the text of the current second, so only the first line of a second formats it.
 #[derive(Debug, Clone)]
 pub struct Stamp {
     second: u64,
@@ -33,15 +33,15 @@ impl Default for Stamp {
 }
 
 impl Stamp {
-    /// One stamp by itself.
+    /// Formats a single timestamp.
     pub fn text(time: SystemTime) -> String {
         let mut text = Vec::with_capacity(24);
         Self::default().write(time, &mut text);
         String::from_utf8_lossy(&text).into_owned()
     }
 
-    /// Appends `time` as `2026-11-24T10:15:30.123Z`. A clock before 1970 shows its start, one after the year 9999 that
-    /// year's end.
+    /// Appends `time` as `2026-11-24T10:15:30.123Z`. A time before 1970 is written as the start of 1970, one after the year
+    /// 9999 as the end of 9999.
     pub fn write(&mut self, time: SystemTime, out: &mut Vec<u8>) {
         let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
         let second = since.as_secs().min(LAST_SECOND);
@@ -83,7 +83,7 @@ mod tests {
     use proptest::prelude::*;
     use std::time::Duration;
 
-    fn stamped(stamp: &mut Stamp, time: SystemTime) -> String {
+    fn written(stamp: &mut Stamp, time: SystemTime) -> String {
         let mut out = Vec::new();
         stamp.write(time, &mut out);
         String::from_utf8(out).expect("ASCII")
@@ -101,25 +101,25 @@ mod tests {
             (1_795_478_399_120, "2026-11-23T23:59:59.120Z"),
         ] {
             assert_eq!(
-                stamped(&mut stamp, UNIX_EPOCH + Duration::from_millis(millis)),
+                written(&mut stamp, UNIX_EPOCH + Duration::from_millis(millis)),
                 shown
             );
         }
     }
 
     #[test]
-    fn a_clock_out_of_range_shows_the_nearest_time() {
+    fn time_out_of_range_is_written_as_the_nearest() {
         let mut stamp = Stamp::default();
         let before = UNIX_EPOCH - Duration::from_secs(5);
-        assert_eq!(stamped(&mut stamp, before), "1970-01-01T00:00:00.000Z");
+        assert_eq!(written(&mut stamp, before), "1970-01-01T00:00:00.000Z");
         let after = UNIX_EPOCH + Duration::from_secs(400_000_000_000);
-        assert_eq!(stamped(&mut stamp, after).get(..5), Some("9999-"));
+        assert_eq!(written(&mut stamp, after).get(..5), Some("9999-"));
     }
 
     proptest! {
         #[test]
-        fn every_stamp_is_a_time_that_reads_back(millis in 0_u64..LAST_SECOND * 1000) {
-            let shown = stamped(&mut Stamp::default(), UNIX_EPOCH + Duration::from_millis(millis));
+        fn every_timestamp_parses_back_to_its_time(millis in 0_u64..LAST_SECOND * 1000) {
+            let shown = written(&mut Stamp::default(), UNIX_EPOCH + Duration::from_millis(millis));
             prop_assert_eq!(shown.len(), PREFIX + 4);
             let read: Timestamp = shown.parse().expect("RFC 3339");
             prop_assert_eq!(u64::try_from(read.as_millisecond()).expect("after 1970"), millis);

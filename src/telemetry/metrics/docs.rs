@@ -1,4 +1,4 @@
-//! The text of `docs/metrics.md`, made from the table, so that it cannot be wrong.
+//! Generates `docs/metrics.md` from the table of metrics, so that it cannot drift.
 
 use super::table::{Kind, METRICS};
 
@@ -6,8 +6,8 @@ use super::table::{Kind, METRICS};
 pub fn reference() -> String {
     let mut out = String::from(
         "# Metrics\n\n\
-         The admin API serves them at `/metrics`, as Prometheus text or, to those who accept it, as OpenMetrics.\n\
-         This page is made from the table in `src/telemetry/metrics/table.rs`: `UPDATE_DOCS=1 cargo test reference`.\n\n\
+         The admin API serves them at `/metrics`, in the Prometheus text format or, to clients that accept it, as OpenMetrics.\n\
+         This page is generated from `src/telemetry/metrics/table.rs`: `UPDATE_DOCS=1 cargo test reference`.\n\n\
          | name | kind | labels | meaning |\n| --- | --- | --- | --- |\n",
     );
     for metric in METRICS {
@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_reference_in_the_docs_is_the_one_made_from_the_table() {
+    fn metrics_reference_in_the_docs_is_generated_from_the_table() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
         if std::env::var_os("UPDATE_DOCS").is_some() {
             std::fs::write(path, reference()).expect("docs/ can be written");

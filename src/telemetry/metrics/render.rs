@@ -1,4 +1,4 @@
-//! Writes the metrics as text: the Prometheus format, or OpenMetrics 1.0 for those who accept it.
+//! Writes the metrics as text: in the Prometheus format, or in OpenMetrics 1.0 for clients that accept it.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ use super::snapshot::Snapshot;
 use super::table::{Kind, METRICS, Metric, Source};
 use super::{Histogram, WorkerCounters};
 
-/// Which of the two formats.
+/// The text format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// The Prometheus text format 0.0.4.
@@ -17,7 +17,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// The format for an `Accept` field (RFC 9110 §12.5.1): OpenMetrics where it is named and not refused.
+    /// The format for an `Accept` header (RFC 9110 §12.5.1): OpenMetrics if it is listed with a weight above 0.
     pub fn accepted(accept: &str) -> Self {
         let is_named = accept.split(',').any(|range| {
             let mut parts = range.split(';').map(str::trim);
@@ -38,7 +38,7 @@ impl Format {
         }
     }
 
-    /// What `Content-Type` says.
+    /// The value of `Content-Type`.
     pub fn content_type(self) -> &'static str {
         match self {
             Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
@@ -65,7 +65,7 @@ fn head(out: &mut String, metric: &Metric, format: Format) {
         (Format::OpenMetrics, Kind::Counter) => (metric.family(), "counter"),
         (Format::OpenMetrics, Kind::Info) => (metric.family(), "info"),
         (Format::Prometheus, Kind::Counter) => (metric.name, "counter"),
-        // The old format knows no info.
+        // The Prometheus format has no info type.
         (Format::Prometheus, Kind::Info) | (_, Kind::Gauge) => (metric.name, "gauge"),
         (_, Kind::Histogram) => (metric.name, "histogram"),
     };
@@ -147,7 +147,7 @@ fn durations(out: &mut String, name: &str, snapshot: &Snapshot, of: fn(&WorkerCo
     let _ = writeln!(out, "{name}_count {total}");
 }
 
-/// A bound in seconds as OpenMetrics wants it: always with a fraction, without zeros that say nothing.
+/// A bound in seconds as OpenMetrics requires it: always with a fraction, without trailing zeros.
 fn bound_text(micros: u64) -> String {
     let text = format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000);
     let short = text.trim_end_matches('0');
@@ -176,7 +176,7 @@ fn sample(out: &mut String, name: &str, labels: &[(&str, &str)], value: u64) {
     out.push('\n');
 }
 
-/// Both formats escape the same three characters in a label's value, and nothing else.
+/// Both formats escape the same three characters in a label value, and no others.
 fn escape(out: &mut String, value: &str) {
     for character in value.chars() {
         match character {

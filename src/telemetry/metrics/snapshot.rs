@@ -1,20 +1,20 @@
-//! What a rendering of the metrics is made from: the counters themselves, and what only the control plane knows.
+//! The values of one rendering of the metrics: the workers' counters, and values that only the control plane has.
 
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::WorkerCounters;
 
-/// All that `/metrics` shows, gathered when it is asked for.
+/// All values of `/metrics`, collected for one request.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
-    /// The counters of every thread that counts.
+    /// The counters of every thread that has some.
     pub threads: Vec<Arc<WorkerCounters>>,
-    /// The pools in force.
+    /// The active pools.
     pub pools: Vec<PoolSample>,
-    /// The certificates in force; no file twice.
+    /// The active certificates; no file twice.
     pub certificates: Vec<CertificateSample>,
-    /// The process.
+    /// Values of the process.
     pub process: ProcessSample,
 }
 
@@ -47,39 +47,39 @@ pub struct BackendSample {
     pub is_eligible: bool,
     /// Its share, 0 to 256.
     pub weight: u32,
-    /// Requests that it is working on.
+    /// Requests in flight.
     pub in_flight: u64,
     /// Attempts sent to it.
     pub attempts: u64,
-    /// Attempts that ended without a usable answer.
+    /// Attempts that ended without a usable response.
     pub failures: u64,
-    /// Idle connections that any worker may take.
+    /// Idle connections in the shared idle pool.
     pub connections_spare: u64,
 }
 
-/// One certificate of ours.
+/// One of our certificates.
 #[derive(Debug, Clone)]
 pub struct CertificateSample {
     /// The file that it was read from.
     pub file: String,
-    /// From when on nobody accepts it.
+    /// When it expires.
     pub expires: SystemTime,
 }
 
-/// The process.
+/// Values of the process.
 #[derive(Debug, Clone)]
 pub struct ProcessSample {
-    /// The version that runs.
+    /// The running version.
     pub version: &'static str,
     /// When it started.
     pub started: SystemTime,
     /// Worker threads.
     pub workers: u64,
-    /// When the config in force was loaded.
+    /// When the active config was loaded.
     pub config_loaded: SystemTime,
-    /// Reloads that put a config in force.
+    /// Reloads that activated a config.
     pub reloads_succeeded: u64,
-    /// Reloads that changed nothing because the config had errors.
+    /// Reloads that failed, so the previous config stayed active.
     pub reloads_failed: u64,
     /// Lines of either log that were lost.
     pub log_lines_dropped: u64,

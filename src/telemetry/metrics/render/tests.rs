@@ -1,4 +1,4 @@
-//! The two formats, against what their specifications say.
+//! Both formats against their specifications.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -64,7 +64,7 @@ fn has(text: &str, line: &str) {
 }
 
 #[test]
-fn threads_are_added_up() {
+fn sums_threads() {
     let text = render(&snapshot(), Format::Prometheus);
     has(&text, "evenkeel_requests_total{class=\"2xx\"} 2");
     has(&text, "evenkeel_requests_total{class=\"5xx\"} 0");
@@ -106,7 +106,7 @@ fn backends_and_the_process_have_their_values() {
 }
 
 #[test]
-fn certificates_have_their_end() {
+fn certificates_have_their_expiry() {
     let text = render(&snapshot(), Format::Prometheus);
     has(
         &text,
@@ -115,7 +115,7 @@ fn certificates_have_their_end() {
 }
 
 #[test]
-fn values_of_labels_are_escaped() {
+fn escapes_label_values() {
     let text = render(&snapshot(), Format::Prometheus);
     has(
         &text,
@@ -159,7 +159,7 @@ fn every_sample_follows_the_head_of_its_family_and_is_there_once() {
 }
 
 #[test]
-fn open_metrics_is_for_those_who_name_it() {
+fn open_metrics_is_for_clients_that_accept_it() {
     for accept in [
         "application/openmetrics-text",
         "application/openmetrics-text; version=1.0.0; charset=utf-8",
