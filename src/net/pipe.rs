@@ -1,5 +1,4 @@
-//! A pipe of the kernel through which long bodies go from one socket to another without being copied into this process
-//! (`splice(2)`).
+//! Moves long bodies from one socket to another through a kernel pipe, without copying them into this process (`splice(2)`).
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -9,10 +8,10 @@ use rustix::pipe::{PipeFlags, SpliceFlags};
 
 use super::{Stream, is_kept_back};
 
-/// Bytes that it should hold: as many as arrive while the other side is written. The kernel may allow less.
+/// Requested capacity in bytes: about what arrives while the other side is written. The kernel may allow less.
 const CAPACITY: usize = 512 << 10;
 
-/// A pipe, and what is in it.
+/// A pipe and the number of bytes in it.
 #[derive(Debug)]
 pub struct Pipe {
     out: OwnedFd,
@@ -21,42 +20,42 @@ pub struct Pipe {
 }
 
 impl Pipe {
-    /// Makes an empty one, if there are two descriptors for it.
+    /// Makes an empty pipe, if two descriptors are free for it.
     pub fn new() -> Option<Self> {
         let (out, into) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).ok()?;
         if is_kept_back(&out) || is_kept_back(&into) {
             return None;
         }
-        // Refused where the user has too many large pipes: a smaller one does as well.
+        // Refused if the user has too many large pipes: a smaller one works too.
         let _ = rustix::pipe::fcntl_setpipe_size(&into, CAPACITY);
         Some(Self { out, into, held: 0 })
     }
 
-    /// Whether nothing is in it.
+    /// Whether it is empty.
     pub fn is_empty(&self) -> bool {
         self.held == 0
     }
 
-    /// Takes up to `most` bytes that `source` has received; 0 is the end of what the other side sends. Only when it is
-    /// empty: a full pipe could not be told from a socket without bytes.
+    /// Moves up to `max_length` received bytes from `source` into the pipe; 0 means end of stream. Only while the pipe is empty: a
+    /// full pipe could not be distinguished from a socket without bytes.
     ///
     /// # Errors
-    /// Those of the socket; [`io::ErrorKind::InvalidInput`] where the system has no such call for it.
+    /// Those of the socket; [`io::ErrorKind::InvalidInput`] where the system does not support splicing it.
     pub fn poll_fill(
         &mut self,
         context: &mut Context<'_>,
         source: &Stream,
-        most: u64,
+        max_length: u64,
     ) -> Poll<io::Result<usize>> {
-        let most = usize::try_from(most).unwrap_or(usize::MAX).min(CAPACITY);
+        let max_length = usize::try_from(max_length).unwrap_or(usize::MAX).min(CAPACITY);
         let count = ready!(source.poll_receive_by(context, |socket| {
-            rustix::pipe::splice(socket, None, &self.into, None, most, SpliceFlags::NONBLOCK)
+            rustix::pipe::splice(socket, None, &self.into, None, max_length, SpliceFlags::NONBLOCK)
         }))?;
         self.held += count;
         Poll::Ready(Ok(count))
     }
 
-    /// Gives `sink` as much of what it holds as the kernel takes at once.
+    /// Moves as many bytes from the pipe to `sink` as the kernel takes at once.
     ///
     /// # Errors
     /// Those of the socket.

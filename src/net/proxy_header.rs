@@ -1,4 +1,4 @@
-//! Reads a PROXY header from the front of a connection, and not a byte more.
+//! Reads the PROXY header at the start of a connection, and not a byte more.
 
 use std::future::poll_fn;
 use std::io;
@@ -7,19 +7,19 @@ use std::task::{Context, Poll, ready};
 use super::Stream;
 use super::proxy_protocol::{BadHeader, ProxyHeader};
 
-/// Bytes that are looked at at once. What is behind the header among them stays with the kernel.
+/// Bytes peeked at once. Those after the header stay in the kernel.
 const WINDOW: usize = 512;
 
-/// Why a connection has no header.
+/// Why no header could be read.
 #[derive(Debug, thiserror::Error)]
 pub enum HeaderError {
-    /// It ended before its first byte, as those that only look whether somebody listens do.
-    #[error("nothing came")]
+    /// The connection ended before its first byte, as with TCP health checks.
+    #[error("the connection ended before the PROXY header")]
     Silent,
-    /// It ended within the header.
+    /// The connection ended within the header.
     #[error("the connection ended within the PROXY header")]
     Cut,
-    /// What came is no header.
+    /// The bytes are not a valid header.
     #[error(transparent)]
     Bad(#[from] BadHeader),
     /// The connection failed.
@@ -27,11 +27,11 @@ pub enum HeaderError {
     Io(#[from] io::Error),
 }
 
-/// Reads the header that a connection begins with. It is looked at first and taken then, so that whatever follows it, TLS
-/// or a request, is read by those who understand it. Whoever calls bounds the time.
+/// Reads the header at the start of a connection. It is peeked first and read then, so that the bytes after it, TLS or a
+/// request, are left for their own readers. The caller sets a deadline.
 ///
 /// # Errors
-/// [`HeaderError`]; the connection is of no use then.
+/// [`HeaderError`]; the connection must be closed then.
 pub async fn read_proxy_header(stream: &mut Stream) -> Result<ProxyHeader, HeaderError> {
     let mut taken = Vec::new();
     poll_fn(|context| {
@@ -44,7 +44,7 @@ pub async fn read_proxy_header(stream: &mut Stream) -> Result<ProxyHeader, Heade
     .await
 }
 
-/// Takes more of the header; gives it once it is whole.
+/// Reads more of the header and returns it once it is complete.
 fn poll_more(
     stream: &mut Stream,
     taken: &mut Vec<u8>,
@@ -61,12 +61,12 @@ fn poll_more(
     let before = taken.len();
     taken.extend_from_slice(window.get(..ahead).unwrap_or_default());
     let parsed = ProxyHeader::parse(taken)?;
-    // Of a header that is not whole all is ours.
+    // All bytes of an incomplete header belong to it.
     let end = parsed.map_or(taken.len(), |(_, end)| end);
     let own = end.saturating_sub(before);
     let count = ready!(stream.poll_read(context, window.get_mut(..own).unwrap_or_default()))?;
     if count != own {
-        // The kernel gives what it has shown.
+        // The kernel returns what it has shown to the peek.
         return Poll::Ready(Err(HeaderError::Cut));
     }
     Poll::Ready(Ok(parsed.map(|(header, _)| header)))

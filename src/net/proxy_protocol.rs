@@ -1,5 +1,5 @@
-//! The header of the PROXY protocol (HAProxy's `proxy-protocol.txt`), with which a proxy begins a connection to say whose
-//! it is: from bytes to meaning and back, both versions. Whose word counts is decided elsewhere.
+//! Parses and writes the header of the PROXY protocol (HAProxy's `proxy-protocol.txt`), versions 1 and 2, with which a proxy
+//! passes on the client's address at the start of a connection. Which proxies are trusted is decided elsewhere.
 
 mod binary;
 #[cfg(test)]
@@ -8,11 +8,11 @@ mod text;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-/// Longest header, in bytes, that is read. The addresses take at most 232; the rest is for additions (TLVs), which clouds
-/// and client certificates make long. As much as nginx reads.
+/// Longest accepted header, in bytes; the same limit as in nginx. The addresses take at most 232 bytes; the rest is for TLVs,
+/// which can be long with cloud providers and client certificates.
 pub const LONGEST_HEADER: usize = 4096;
 
-/// The form in which a header is sent. Both are understood.
+/// The protocol version for sending. Both are accepted when receiving.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProxyVersion {
     /// A line of text.
@@ -22,10 +22,10 @@ pub enum ProxyVersion {
 }
 
 impl ProxyVersion {
-    /// All, by the words for them in the config.
+    /// All versions, with their names in the config.
     pub const ALL: [(&'static str, Self); 2] = [("v1", Self::V1), ("v2", Self::V2)];
 
-    /// The word for it in the config.
+    /// Its name in the config.
     pub fn name(self) -> &'static str {
         match self {
             Self::V1 => "v1",
@@ -34,56 +34,56 @@ impl ProxyVersion {
     }
 }
 
-/// What a header says of its connection.
+/// The content of a header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProxyHeader {
-    /// It is the sender's own, such as a probe. The text form cannot tell this from [`Self::Unknown`].
+    /// The connection is the proxy's own, such as a health check. Version 1 cannot distinguish this from [`Self::Unknown`].
     Local,
-    /// It is somebody's of whom nothing is said.
+    /// The client's address is not given.
     Unknown,
-    /// It is a client's of a unix socket of the sender.
+    /// The client is connected to a Unix socket of the proxy.
     Unix,
-    /// It is a client's with an IP address.
+    /// The client has an IP address.
     Ip {
-        /// The client.
+        /// The client's address.
         source: SocketAddr,
-        /// Where the client connected to; of the same family.
+        /// The address that the client connected to; of the same family.
         destination: SocketAddr,
     },
 }
 
-/// Why bytes are no header.
+/// Why bytes are not a valid header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadHeader {
-    /// Something else begins the connection.
-    #[error("no PROXY header")]
+    /// The connection begins with something else.
+    #[error("the connection does not begin with a PROXY header")]
     Absent,
-    /// More bytes than any header of ours has.
+    /// It exceeds 107 bytes in version 1, or [`LONGEST_HEADER`].
     #[error("the PROXY header is too long")]
     TooLong,
-    /// The line is not made as it has to be.
+    /// The line of version 1 is malformed.
     #[error("the line of the PROXY header is malformed")]
     Line,
-    /// An address or port that is none, or of another family than was said.
-    #[error("an address of the PROXY header is malformed")]
+    /// An address or port is invalid, or of another family than declared.
+    #[error("an address or port in the PROXY header is invalid")]
     Address,
-    /// A version, command, family or transport that does not exist.
+    /// Unknown version, command, family or transport.
     #[error("the PROXY header has an unknown version, command or family")]
     Unspecified,
     /// The lengths in it contradict each other.
-    #[error("the lengths in the PROXY header do not fit")]
+    #[error("the lengths in the PROXY header contradict each other")]
     Length,
-    /// The checksum in it is not that of its bytes.
+    /// Its checksum does not match its bytes.
     #[error("the checksum of the PROXY header is wrong")]
     Checksum,
 }
 
 impl ProxyHeader {
-    /// Parses the header at the front of `bytes`; gives its length too, and `None` as long as it is not whole: then all of
+    /// Parses the header at the start of `bytes` and returns it with its length, or `None` while it is incomplete: then all of
     /// `bytes` belongs to it.
     ///
     /// # Errors
-    /// What is wrong with it, with the first byte that makes it so.
+    /// Why it is invalid, as soon as the received bytes show it.
     pub fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, BadHeader> {
         if begins(bytes, &binary::SIGNATURE) {
             return binary::parse(bytes);
@@ -94,7 +94,7 @@ impl ProxyHeader {
         Err(BadHeader::Absent)
     }
 
-    /// Writes the header behind what is in `out`.
+    /// Appends the header to `out`.
     pub fn write(&self, version: ProxyVersion, out: &mut Vec<u8>) {
         match version {
             ProxyVersion::V1 => text::write(self, out),
@@ -102,8 +102,8 @@ impl ProxyHeader {
         }
     }
 
-    /// Names a client with an IP address. An unknown `destination` becomes the unspecified address of the client's family;
-    /// where the families differ, both become IPv6, because a header has one family.
+    /// The header for a client with an IP address. A missing `destination` becomes the unspecified address of the client's
+    /// family; if the families differ, both become IPv6, because a header has only one family.
     pub fn of_client(source: SocketAddr, destination: Option<SocketAddr>) -> Self {
         let canonical = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
         let source = canonical(source);
@@ -129,7 +129,7 @@ fn mapped(address: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Whether `bytes` begin with `signature`, as far as they go.
+/// Whether `bytes` begin with `signature` or are a prefix of it.
 fn begins(bytes: &[u8], signature: &[u8]) -> bool {
     signature.starts_with(bytes) || bytes.starts_with(signature)
 }

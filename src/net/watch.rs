@@ -1,6 +1,5 @@
-//! Watches many sockets of which nothing is expected for long, at the price of one: they stand in an epoll instance of
-//! their own, and only that is registered with the runtime. What the runtime keeps for a socket is several times what
-//! this costs.
+//! Watches many idle sockets for the price of one: they are added to an epoll instance of their own, and only that is
+//! registered with the runtime. The runtime would hold several times as much memory for each socket.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -14,20 +13,20 @@ use tokio::io::Interest;
 
 use super::Socket;
 
-/// Sockets that are told of at once.
+/// Maximum number of sockets reported at once.
 const BATCH: usize = 256;
 
-/// The sockets of one worker.
+/// The idle sockets of one worker.
 pub struct Watch {
     epoll: Socket,
     events: Vec<Event>,
 }
 
 impl Watch {
-    /// Watches nobody yet.
+    /// Makes an instance without sockets.
     ///
     /// # Errors
-    /// The process or the machine lacks something.
+    /// The process or the system is out of descriptors or memory.
     pub fn new() -> io::Result<Self> {
         Ok(Self {
             epoll: epoll::create(CreateFlags::CLOEXEC)?.into(),
@@ -35,10 +34,10 @@ impl Watch {
         })
     }
 
-    /// Watches a socket until it has news, once; `key` is what tells of it. Closing it ends that too.
+    /// Watches a socket until it is readable or closed, and reports it once, by its `key`. Closing it ends the watch too.
     ///
     /// # Errors
-    /// The machine lacks something.
+    /// The system is out of memory or watches.
     pub fn add(&self, socket: &impl AsFd, key: usize) -> io::Result<()> {
         let flags = EventFlags::IN | EventFlags::RDHUP | EventFlags::ONESHOT;
         Ok(epoll::add(
@@ -49,13 +48,13 @@ impl Watch {
         )?)
     }
 
-    /// Stops watching a socket that goes on elsewhere.
+    /// Stops watching a socket that is used again.
     pub fn remove(&self, socket: &impl AsFd) {
-        // It is there, and closing it would end the watching all the same.
+        // It cannot be missing, and closing it would end the watch anyway.
         let _ = epoll::delete(&self.epoll, socket);
     }
 
-    /// Waits for sockets that have bytes or are closed, and tells some of them, at least one.
+    /// Waits for sockets that have bytes or are closed, and returns the keys of some of them, at least one.
     ///
     /// # Errors
     /// Those of the runtime.

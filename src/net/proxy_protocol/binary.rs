@@ -1,14 +1,14 @@
-//! Version 2: a signature, a byte each for version with command and family with transport, the length of the rest, the
-//! addresses, and additions of a type, a length and a value (TLVs).
+//! PROXY protocol version 2: a signature, one byte for version and command, one for family and transport, the length of the
+//! rest, the addresses, and extensions of type, length and value (TLVs).
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::{BadHeader, LONGEST_HEADER, ProxyHeader};
 
-/// What every header begins with: no line of text, and no request.
+/// The start of every header, which is neither a line of text nor an HTTP request.
 pub(super) const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 
-/// Bytes before those that the length counts.
+/// Bytes before the part that the length counts.
 const FIXED: usize = 16;
 const LOCAL: u8 = 0x20;
 const PROXY: u8 = 0x21;
@@ -17,7 +17,7 @@ const TCP6: u8 = 0x21;
 const UNIX: u8 = 0x31;
 /// Two paths of 108 bytes.
 const UNIX_LENGTH: usize = 216;
-/// The addition that holds a checksum of the whole header, in which its own bytes are zero.
+/// Type of the TLV with a checksum of the whole header, computed with the checksum itself as zeros.
 const CRC32C: u8 = 0x03;
 
 pub(super) fn parse(bytes: &[u8]) -> Result<Option<(ProxyHeader, usize)>, BadHeader> {
@@ -36,7 +36,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<(ProxyHeader, usize)>, BadHea
     let (Some(whole), Some(block)) = (bytes.get(..end), rest.get(..length)) else {
         return Ok(None);
     };
-    // Of a connection of its own the sender need not say more; what it says all the same does not count.
+    // With LOCAL the sender may omit the addresses; the receiver ignores them (§2.2).
     let header = match command {
         LOCAL => ProxyHeader::Local,
         _ => parse_block(family, block, whole)?,
@@ -44,15 +44,15 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<(ProxyHeader, usize)>, BadHea
     Ok(Some((header, end)))
 }
 
-/// Reads addresses and additions; `whole` is for the checksum.
+/// Parses addresses and TLVs; `whole` is the header for the checksum.
 fn parse_block(family: u8, block: &[u8], whole: &[u8]) -> Result<ProxyHeader, BadHeader> {
     let is_stream = match family & 0x0f {
         0x1 => true,
         0x0 | 0x2 => false,
         _ => return Err(BadHeader::Unspecified),
     };
-    let (header, additions) = match family >> 4 {
-        // Without a family nobody can say where addresses end and additions begin.
+    let (header, tlvs) = match family >> 4 {
+        // Without a known family the end of the addresses and the start of the TLVs are unknown.
         0x0 => return Ok(ProxyHeader::Unknown),
         0x1 => {
             let (addresses, rest) = block.split_first_chunk::<12>().ok_or(BadHeader::Length)?;
@@ -68,8 +68,8 @@ fn parse_block(family: u8, block: &[u8], whole: &[u8]) -> Result<ProxyHeader, Ba
         }
         _ => return Err(BadHeader::Unspecified),
     };
-    check_additions(additions, whole)?;
-    // Datagrams are no connection of ours: as if nothing was said (§2.2).
+    check_tlvs(tlvs, whole)?;
+    // We accept no datagrams: treated as unknown (§2.2).
     Ok(if is_stream { header } else { ProxyHeader::Unknown })
 }
 
@@ -99,17 +99,17 @@ fn ipv6(bytes: &[u8; 36]) -> ProxyHeader {
     }
 }
 
-/// Makes sure that the additions fill what is left exactly, and that a checksum among them is right.
-fn check_additions(mut rest: &[u8], whole: &[u8]) -> Result<(), BadHeader> {
+/// Checks that the TLVs fill the rest exactly, and that a checksum among them is right.
+fn check_tlvs(mut rest: &[u8], whole: &[u8]) -> Result<(), BadHeader> {
     while let Some((first, after)) = rest.split_first_chunk::<3>() {
         let [kind, high, low] = *first;
         let length = usize::from(u16::from_be_bytes([high, low]));
         let (value, after) = after.split_at_checked(length).ok_or(BadHeader::Length)?;
         if kind == CRC32C {
-            let told = <[u8; 4]>::try_from(value).map_err(|_| BadHeader::Length)?;
+            let sent = <[u8; 4]>::try_from(value).map_err(|_| BadHeader::Length)?;
             let before = whole.len() - after.len() - value.len();
             let before = whole.get(..before).unwrap_or_default();
-            if crc32c([before, &[0; 4], after]) != u32::from_be_bytes(told) {
+            if crc32c([before, &[0; 4], after]) != u32::from_be_bytes(sent) {
                 return Err(BadHeader::Checksum);
             }
         }
@@ -121,7 +121,8 @@ fn check_additions(mut rest: &[u8], whole: &[u8]) -> Result<(), BadHeader> {
     }
 }
 
-/// CRC-32C (RFC 9260 appendix A) of the pieces in a row. Bit by bit: a header is short and comes once a connection.
+/// CRC-32C (RFC 9260 appendix A) of the concatenated pieces. Bit by bit, because a header is short and there is one per
+/// connection.
 pub(super) fn crc32c(pieces: [&[u8]; 3]) -> u32 {
     const POLYNOMIAL: u32 = 0x82F6_3B78;
     let mut sum = u32::MAX;

@@ -1,4 +1,4 @@
-//! Headers of both versions, well made and not, by table and by chance.
+//! Valid and invalid headers of both versions, from tables and generated.
 
 use super::binary::{SIGNATURE, crc32c};
 use super::*;
@@ -22,13 +22,13 @@ fn v2(command: u8, family: u8, block: &[u8]) -> Vec<u8> {
 
 const ADDRESSES: &[u8] = b"\xc0\x00\x02\x07\xc0\x00\x02\x01\xc3\xcb\x00\x50";
 
-fn with_additions(additions: &[u8]) -> Vec<u8> {
-    v2(0x21, 0x11, &[ADDRESSES, additions].concat())
+fn with_tlvs(tlvs: &[u8]) -> Vec<u8> {
+    v2(0x21, 0x11, &[ADDRESSES, tlvs].concat())
 }
 
-/// With a checksum as its last addition, of which `wrong` bits are wrong.
+/// A header with a checksum as its last TLV; the bits of `wrong` are flipped in it.
 fn with_checksum(wrong: u32) -> Vec<u8> {
-    let mut bytes = with_additions(b"\x04\x00\x01x\x03\x00\x04\0\0\0\0");
+    let mut bytes = with_tlvs(b"\x04\x00\x01x\x03\x00\x04\0\0\0\0");
     let sum = crc32c([&bytes, &[], &[]]) ^ wrong;
     let place = bytes.len() - 4;
     bytes[place..].copy_from_slice(&sum.to_be_bytes());
@@ -60,7 +60,7 @@ fn reads_lines() {
 }
 
 #[test]
-fn refuses_lines_that_are_not_made_as_they_have_to_be() {
+fn rejects_malformed_lines() {
     for (line, error) in [
         ("GET / HTTP/1.1\r\n", BadHeader::Absent),
         ("proxy TCP4 192.0.2.7 192.0.2.1 1 80\r\n", BadHeader::Absent),
@@ -101,9 +101,9 @@ fn refuses_lines_that_are_not_made_as_they_have_to_be() {
     }
 }
 
-/// §2.1: 107 bytes at most, the end of the line included.
+/// §2.1: at most 107 bytes, including CRLF.
 #[test]
-fn a_line_has_a_bound() {
+fn line_length_is_bounded() {
     let longest = format!("PROXY UNKNOWN {}\r\n", "x".repeat(91));
     assert_eq!(longest.len(), 107);
     assert_eq!(
@@ -134,7 +134,7 @@ fn reads_binary_headers() {
         (v2(0x21, 0x12, ADDRESSES), ProxyHeader::Unknown),
         (v2(0x20, 0x00, b""), ProxyHeader::Local),
         (v2(0x20, 0xff, b"anything"), ProxyHeader::Local),
-        (with_additions(b"\x04\x00\x00\xea\x00\x02vp"), client),
+        (with_tlvs(b"\x04\x00\x00\xea\x00\x02vp"), client),
         (with_checksum(0), client),
     ] {
         let length = bytes.len();
@@ -143,7 +143,7 @@ fn reads_binary_headers() {
 }
 
 #[test]
-fn refuses_binary_headers_that_contradict_themselves() {
+fn rejects_inconsistent_binary_headers() {
     for (bytes, error) in [
         (v2(0x11, 0x11, ADDRESSES), BadHeader::Unspecified),
         (v2(0x22, 0x11, ADDRESSES), BadHeader::Unspecified),
@@ -153,11 +153,11 @@ fn refuses_binary_headers_that_contradict_themselves() {
         (v2(0x21, 0x21, ADDRESSES), BadHeader::Length),
         (v2(0x21, 0x31, ADDRESSES), BadHeader::Length),
         (v2(0x21, 0x11, b""), BadHeader::Length),
-        (with_additions(b"\x04"), BadHeader::Length),
-        (with_additions(b"\x04\x00"), BadHeader::Length),
-        (with_additions(b"\x04\x00\x01"), BadHeader::Length),
-        (with_additions(b"\x04\xff\xffx"), BadHeader::Length),
-        (with_additions(b"\x03\x00\x03abc"), BadHeader::Length),
+        (with_tlvs(b"\x04"), BadHeader::Length),
+        (with_tlvs(b"\x04\x00"), BadHeader::Length),
+        (with_tlvs(b"\x04\x00\x01"), BadHeader::Length),
+        (with_tlvs(b"\x04\xff\xffx"), BadHeader::Length),
+        (with_tlvs(b"\x03\x00\x03abc"), BadHeader::Length),
         (with_checksum(1), BadHeader::Checksum),
         (v2(0x21, 0x00, &[0; 4081]), BadHeader::TooLong),
         (b"\r\n\r\nGET".to_vec(), BadHeader::Absent),
@@ -173,14 +173,14 @@ fn refuses_binary_headers_that_contradict_themselves() {
 
 /// RFC 9260 appendix A, RFC 3720 appendix B.4.
 #[test]
-fn the_checksum_is_that_of_others() {
+fn checksum_matches_known_values() {
     assert_eq!(crc32c([b"1234", b"", b"56789"]), 0xE306_9283);
     assert_eq!(crc32c([&[0; 32], b"", b""]), 0x8A91_36AA);
 }
 
-/// Whatever follows it, and however it is cut: all before its end is waited for, nothing behind it is taken.
+/// Whatever follows it, and however it is split: parsing waits for all of it and takes nothing after it.
 #[test]
-fn what_is_written_is_read_and_not_a_byte_more() {
+fn parses_what_was_written_and_not_a_byte_more() {
     let mut chance = Chance::seeded(11);
     for round in 0..2000 {
         let header = any(&mut chance);
@@ -229,7 +229,7 @@ fn any(chance: &mut Chance) -> ProxyHeader {
 }
 
 #[test]
-fn a_client_is_named_in_one_family() {
+fn client_header_has_one_family() {
     let named = |source: &str, destination: Option<&str>| {
         let destination = destination.map(|text| text.parse().unwrap());
         ProxyHeader::of_client(source.parse().unwrap(), destination)

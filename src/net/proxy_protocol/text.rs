@@ -1,4 +1,4 @@
-//! Version 1: one line of text, as `PROXY TCP4 192.0.2.7 192.0.2.1 50123 80` and CRLF.
+//! PROXY protocol version 1: one line of text such as `PROXY TCP4 192.0.2.7 192.0.2.1 50123 80`, ended by CRLF.
 
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -6,10 +6,10 @@ use std::str::FromStr;
 
 use super::{BadHeader, ProxyHeader};
 
-/// What every line begins with.
+/// The start of every line.
 pub(super) const SIGNATURE: &[u8] = b"PROXY ";
 
-/// Longest line, its end included (§2.1 of the protocol).
+/// Longest line in bytes, including CRLF (§2.1 of the protocol).
 const LONGEST: usize = 107;
 
 pub(super) fn parse(bytes: &[u8]) -> Result<Option<(ProxyHeader, usize)>, BadHeader> {
@@ -34,7 +34,7 @@ fn parse_line(line: &[u8]) -> Result<ProxyHeader, BadHeader> {
     let mut words = line.ok_or(BadHeader::Line)?.split(' ');
     let family = words.nth(1).ok_or(BadHeader::Line)?;
     if family == "UNKNOWN" {
-        // What follows is to be ignored.
+        // The rest of the line has to be ignored.
         return Ok(ProxyHeader::Unknown);
     }
     let mut word = || words.next().ok_or(BadHeader::Line);
@@ -58,7 +58,7 @@ fn addresses<A: FromStr + Into<IpAddr>>(texts: [&str; 4]) -> Result<ProxyHeader,
     })
 }
 
-/// A decimal number without sign and leading zeros: where two readers could differ, nobody reads.
+/// A decimal number. Signs and leading zeros are rejected, because parsers could disagree on them.
 fn port(text: &str) -> Result<u16, BadHeader> {
     let is_plain = text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
     let number = text.parse().ok().filter(|_| is_plain);
