@@ -1,1 +1,1 @@
-"""The comparison: see `main` for the order of things and `cases` for what is measured."""
+"""The benchmark harness: `main` has the sequence of a run, `cases` the workloads."""

@@ -1,4 +1,4 @@
-"""The balancers: how each is started and which config it gets. The configs are the templates in `bench/peers`."""
+"""The balancers: how each is started, and its config, rendered from the templates in `bench/peers`."""
 
 import re
 import sys
@@ -12,31 +12,31 @@ PEERS = Path(__file__).resolve().parents[1] / "peers"
 
 @dataclass(frozen=True)
 class Settings:
-    """What a balancer is to be set up for."""
+    """Parameters for the config of a balancer."""
 
     backends: list[str]
     routes: list[str] = field(default_factory=list)
     workers: int = 1
     connections: int = 8000
     probe_interval: str = "10s"
-    # The folder of `certificate.make` when clients speak TLS, HTTP/1.1 or HTTP/2 as they choose.
+    # The folder of `certificate.make` if clients use TLS, with HTTP/1.1 or HTTP/2 as they choose.
     certificate: Path | None = None
-    # Whether clients speak HTTP/2 without TLS, and nothing else.
+    # Whether clients use only HTTP/2 without TLS.
     h2c: bool = False
-    # Whether backends speak HTTP/2 without TLS and answer gRPC calls.
+    # Whether backends use HTTP/2 without TLS and serve gRPC calls.
     grpc: bool = False
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One program: its templates, the first of which it is started with, and its command."""
+    """One program: its command and its templates; the first template is the config passed to the command."""
 
     templates: list[str]
     command: list[str]
     version: list[str]
     environment: dict[str, str] = field(default_factory=dict)
     routes: bool = False
-    # Flags of its templates that hold from a version on.
+    # Template flags that are set from a version on.
     since: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
 
@@ -82,26 +82,26 @@ class Balancer:
     program: str
     logs: bool
     ours: bool = False
-    # As it says itself.
+    # As the program reports it.
     version: str = ""
-    # Whose program it is, where the version does not tell.
+    # Where the program comes from, if the version does not show it.
     origin: str = ""
-    # The folder that is its root directory (chroot(2)), if it is not the one of this machine. `program` is a path in it.
+    # Its root directory (chroot(2)), if not that of this machine. `program` is a path inside it.
     root: Path | None = None
 
     def is_floor(self) -> bool:
-        """Whether it only shows how cheap it could be: it can do no more than small GETs."""
+        """Whether it is only the lower bound for CPU cost: it supports small GETs only."""
         return not self.kind.templates
 
     def prepare(self, folder: Path, settings: Settings, ports: tuple[int, int]) -> Program:
-        """Writes its config files to `folder`; what to start it with."""
+        """Writes its config files to `folder` and returns the program to start."""
         values = self.values(folder, settings, ports)
         for template in self.kind.templates:
             self.render(template, folder / template, values, settings)
         command = []
         for word in self.kind.command:
             filled = fill(word, values, "{%s}")
-            # The only word that is several.
+            # The only word that expands to several arguments.
             command += filled.split() if word == "{backend_ports}" else [filled]
         environment = {name: fill(value, values, "{%s}") for name, value in self.kind.environment.items()}
         return Program(command, environment, self.root)
@@ -125,8 +125,8 @@ class Balancer:
         }
 
     def render(self, template: str, target: Path, values: dict[str, str], settings: Settings) -> None:
-        """Fills a template. A line that begins with `%logs` or another of the flags is for that case only, with `%nologs`
-        for any other; several have to hold together. One with `%backend` or `%route` is written once for each."""
+        """Renders a template. A line that begins with `%logs` or another flag is kept only if the flag is set, one with
+        `%nologs` only if it is not; several flags are combined with AND. A line with `%backend` or `%route` is repeated for each."""
         flags = {
             "logs": self.logs,
             "routed": bool(settings.routes),
@@ -151,19 +151,19 @@ class Balancer:
 
 
 def version_in(said: str) -> str:
-    """The version in what a program prints when it is asked for it, `?` where there is none."""
+    """The version in the output of a program's version command, `?` if there is none."""
     found = re.search(r"(?<![\w.])v?(\d+\.\d+[\w.+-]*)", said)
     return found[1] if found else "?"
 
 
 def numbers(version: str) -> tuple[int, ...]:
-    """`1.30.6-2` as numbers that compare. A version that is not known compares as the newest."""
+    """`1.30.6-2` as a comparable tuple. An unknown version compares as the newest."""
     found = re.match(r"\d+(?:\.\d+)*", version)
     return tuple(map(int, found[0].split("."))) if found else (sys.maxsize,)
 
 
 def marked(line: str, known: list[str]) -> tuple[list[str], str]:
-    """The marks that a line begins with, and what is behind them."""
+    """The marks at the start of a line, and the rest of the line."""
     marks = []
     while (mark := re.match(r"%(\w+) ?", line)) and mark[1] in known:
         marks.append(mark[1])
@@ -180,7 +180,7 @@ def backends(settings: Settings) -> list[dict[str, str]]:
 
 
 def fill(text: str, values: dict[str, str], mark: str = "{{%s}}") -> str:
-    """Puts values where their names are marked. Other braces stay as they are."""
+    """Replaces marked names by their values. Other braces stay as they are."""
     for name, value in values.items():
         text = text.replace(mark % name, value)
     return text

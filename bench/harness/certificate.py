@@ -1,11 +1,11 @@
-"""The certificate that all balancers show: P-256, made anew for each run, so that no key is kept anywhere."""
+"""The certificate of all balancers: P-256, generated for each run, so that no key is stored."""
 
 import subprocess
 from pathlib import Path
 
 
 def make(folder: Path) -> Path:
-    """Makes `cert.pem`, `key.pem` and, with both of them, `both.pem` in a folder, which is returned."""
+    """Creates `cert.pem`, `key.pem` and `both.pem`, which contains both, in a folder, and returns the folder."""
     folder.mkdir()
     key, cert = folder / "key.pem", folder / "cert.pem"
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]

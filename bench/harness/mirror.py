@@ -18,16 +18,16 @@ class Source:
 
 
 def find(etc: Path = Path("/etc")) -> str | None:
-    """The mirror of the Debian archive that this machine installs from; none on other systems."""
+    """The Debian mirror that this machine installs from; none on other systems."""
     suites = debian_suites(etc / "os-release")
     mirrors = [source.uri for source in sources(etc / "apt") if is_debian(source, suites)]
-    # Archives of others can have the same suite and component, but rarely this folder too.
+    # Third-party archives can have the same suite and component, but rarely also this folder.
     likely = [uri for uri in mirrors if uri.rstrip("/").endswith("/debian")]
     return (likely + mirrors + [None])[0]
 
 
 def debian_suites(os_release: Path) -> set[str]:
-    """Suites that are Debian itself: those with the same name in every release, and the release of this machine."""
+    """Suites of Debian itself: the names that every release has, and the release of this machine."""
     suites = {"stable", "testing", "unstable", "sid"}
     known = dict(re.findall(r'^(\w+)="?([^"\n]*)"?$', text(os_release), re.MULTILINE))
     if known.get("ID") == "debian":
@@ -36,12 +36,12 @@ def debian_suites(os_release: Path) -> set[str]:
 
 
 def is_debian(source: Source, suites: set[str]) -> bool:
-    """Not so the archive of security updates, which has no unstable suite."""
+    """Whether it is the main Debian archive. The archive of security updates is not: it has no unstable suite."""
     return source.suite in suites and "main" in source.components and source.uri.startswith(SCHEMES)
 
 
 def sources(apt: Path) -> list[Source]:
-    """All that are enabled, in the order in which apt reads them."""
+    """All enabled sources, in the order in which apt reads them."""
     parts = sorted((apt / "sources.list.d").glob("*"))
     found = one_line(text(apt / "sources.list"))
     for file in parts:
@@ -59,7 +59,7 @@ def one_line(content: str) -> list[Source]:
 
 
 def deb822(content: str) -> list[Source]:
-    """Stanzas of fields, where each field can have several values, also on lines that begin with a blank."""
+    """Stanzas of fields; a field can have several values, also on continuation lines that begin with a blank."""
     found = []
     content = re.sub(r"^#.*\n?", "", content, flags=re.MULTILINE)
     for stanza in re.split(r"\n[ \t]*\n", content):
@@ -73,7 +73,7 @@ def deb822(content: str) -> list[Source]:
 
 
 def text(file: Path) -> str:
-    """A file's text; empty where there is none."""
+    """The text of a file; empty if it does not exist."""
     try:
         return file.read_text(errors="replace")
     except OSError:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
-# What Evenkeel can be compared with, and the word for all of them in their newest versions.
+# The supported peers, and the word for all of them in their newest versions.
 PEERS = ["nginx", "haproxy", "envoy", "traefik", "caddy"]
 NEWEST = "newest"
 NO_LOG = "-nolog"
@@ -19,15 +19,15 @@ class Options:
 
     cases: list[str]
     evenkeel: list[tuple[str, str]]
-    # Names of `PEERS`, with `NO_LOG` behind those that write no access log.
+    # Names from `PEERS`, with the suffix `NO_LOG` for those without access log.
     peers: list[str]
-    # Whether the peers that Debian packages come from its unstable suite instead of from this machine.
+    # Whether the peers that Debian packages are taken from its unstable suite instead of this machine.
     newest: bool
-    # Whether the newest are fetched again although they are there.
+    # Whether the newest versions are fetched again.
     refresh: bool
-    # The Debian mirror to fetch them from; otherwise the one of this machine.
+    # The Debian mirror to fetch them from; by default that of this machine.
     mirror: str | None
-    # Programs of the user's own, by peer.
+    # The user's own binaries, by peer.
     programs: dict[str, str]
     floor: str | None
     rounds: int
@@ -38,48 +38,48 @@ class Options:
     load_cores: list[int]
     write: bool
     folder: Path
-    # What is kept between runs of any checkout.
+    # Files kept between runs, shared by all checkouts.
     cache: Path
 
 
 def parse(arguments: list[str], cases: dict[str, str]) -> Options:
-    """Reads the command line; ends the process when there is a mistake in it. `cases` says what each case is."""
+    """Parses the command line; exits on a mistake. `cases` has the description of each case."""
     names = "\n".join(f"  {name:4} {about}" for name, about in cases.items())
     parser = argparse.ArgumentParser(
         prog="bench/run",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Compares Evenkeel with other balancers on this machine, in interleaved rounds.",
-        epilog=f"what can be measured:\n{names}",
+        epilog=f"cases:\n{names}",
     )
     add = parser.add_argument
-    add("cases", nargs="*", metavar="P", default=[], help="what to measure, P1 if nothing is named; `all` for everything")
+    add("cases", nargs="*", metavar="P", default=[], help="cases to measure, or `all` (default: P1)")
     add("--evenkeel", action="append", default=[], metavar="[NAME=]PATH",
-        help="a built binary instead of a build of this tree; several are compared with each other too")
+        help="a binary to measure instead of a build of this tree; several are also compared with each other")
     add("--peers", default="nginx,haproxy", metavar="NAME,…",
-        help=f"of {', '.join(PEERS)}; NAME{NO_LOG} runs one without its log. `{NEWEST}` is all five, with nginx and haproxy "
-        f"from Debian sid; `{NEWEST},nginx,haproxy` only those two (default: %(default)s, as this machine has them)")
+        help=f"any of {', '.join(PEERS)}; NAME{NO_LOG} runs one without access log. `{NEWEST}` is all five, with nginx and haproxy "
+        f"from Debian sid; `{NEWEST},nginx,haproxy` only those two (default: %(default)s, as installed on this machine)")
     for name in PEERS:
-        add(f"--{name}", metavar="PATH", help=f"your own binary of {name}, instead of an installed or fetched one")
+        add(f"--{name}", metavar="PATH", help=f"your own {name} binary instead of an installed or fetched one")
     add("--mirror", metavar="URL", help=f"the Debian mirror for `{NEWEST}` (default: the one in apt's sources)")
-    add("--refresh", action="store_true", help=f"with `{NEWEST}`: fetch them again even if an earlier run has")
+    add("--refresh", action="store_true", help=f"with `{NEWEST}`: fetch them again even if an earlier run has done so")
     add("--floor", metavar="PATH", help="a program `PATH LISTEN_PORT BACKEND_PORT…` to compare with in P1 and P2")
     add("--rounds", type=int, default=5, help="rounds of each comparison (default: %(default)s)")
     add("--seconds", type=float, default=5, help="length of one measurement (default: %(default)s)")
-    add("--warm-up", type=float, default=1, help="seconds of load before each (default: %(default)s)")
-    add("--logs", choices=["on", "off"], default="on", help="access logs of all of them (default: %(default)s)")
+    add("--warm-up", type=float, default=1, help="seconds of load before each measurement (default: %(default)s)")
+    add("--logs", choices=["on", "off"], default="on", help="access logs of all balancers (default: %(default)s)")
     add("--balancer-cores", type=cores, default=[0], metavar="N,…", help="cores of the balancer (default: 0)")
     add("--load-cores", type=cores, default=[1], metavar="N,…", help="cores of load and backends (default: 1)")
     add("--folder", type=Path, default=REPOSITORY / "target" / "bench", help="for builds and temporary files")
-    add("--write", action="store_true", help="also write the table to docs/benchmarks.md, where other cases keep theirs")
+    add("--write", action="store_true", help="also write the table to docs/benchmarks.md; rows of other cases stay")
     given = parser.parse_args(arguments)
     named = list(cases) if "all" in given.cases else given.cases or ["P1"]
     for name in named:
         if name not in cases:
-            parser.error(f"{name}: there is no such case")
+            parser.error(f"unknown case {name}: use {', '.join(cases)} or all")
     if given.rounds < 1 or given.seconds <= 0 or given.warm_up <= 0:
-        parser.error("rounds and times are positive")
+        parser.error("--rounds, --seconds and --warm-up must be positive")
     if set(given.balancer_cores) & set(given.load_cores):
-        parser.error("the balancer shares a core with the load")
+        parser.error("--balancer-cores and --load-cores must not share a core")
     programs = {name: absolute(path) for name in PEERS if (path := getattr(given, name))}
     peers, newest = named_peers(given.peers, programs, parser)
     if not newest and (given.mirror or given.refresh):
@@ -106,8 +106,8 @@ def parse(arguments: list[str], cases: dict[str, str]) -> Options:
 
 
 def named_peers(text: str, programs: dict[str, str], parser: argparse.ArgumentParser) -> tuple[list[str], bool]:
-    """The peers of `--peers`, and whether they are to be the newest. A program of the user's own is compared with even
-    where the list does not name it."""
+    """The peers of `--peers`, and whether to use their newest versions. Peers with a binary of the user's own are added even
+    if the list does not name them."""
     words = [word for word in text.split(",") if word]
     names = [word for word in words if word != NEWEST]
     for name in names:
@@ -120,14 +120,14 @@ def named_peers(text: str, programs: dict[str, str], parser: argparse.ArgumentPa
 
 
 def kind(peer: str) -> str:
-    """The program of a peer, whether it writes a log or not."""
+    """The program of a peer, with or without log."""
     return peer.removesuffix(NO_LOG)
 
 
 def cache() -> Path:
-    """Where programs keep what can be fetched again (XDG Base Directory Specification)."""
+    """The cache folder (XDG Base Directory Specification)."""
     base = os.environ.get("XDG_CACHE_HOME", "")
-    # Relative paths are invalid there, and to be ignored.
+    # The specification requires relative paths to be ignored.
     folder = Path(base) if base.startswith("/") else Path.home() / ".cache"
     return folder / "evenkeel-bench"
 
@@ -142,5 +142,5 @@ def name_and_path(text: str) -> tuple[str, str]:
 
 
 def absolute(path: str) -> str:
-    """Processes are started in folders of their own."""
+    """An absolute path, because each process is started in its own folder."""
     return str(Path(path).absolute())

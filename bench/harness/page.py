@@ -1,5 +1,5 @@
-"""docs/benchmarks.md: a list of facts and a table for each run, the newest first. Of an older run stays what no newer one
-has measured."""
+"""Updates docs/benchmarks.md: the conditions and a table of each run, newest first. Older runs keep only the rows that no
+newer run has measured."""
 
 import re
 
@@ -10,18 +10,18 @@ INTRO = """\
 
 <!-- Written by `bench/run --write`: measure again instead of editing. -->
 
-Medians of interleaved rounds, with the least and the most of them. A ratio is taken within each round; below 1 is
-less than the other. Figures of different machines, or of different runs, do not compare; a difference under 5% is
-noise. [bench/README.md](../bench/README.md) says what each line means and how to repeat it. Where there are several
-tables, each is of another run, which the list above it describes.
+Medians of interleaved rounds, with minimum and maximum. A ratio is taken within each round; below 1 means less than
+the other. Figures of different machines or different runs are not comparable; a difference under 5% is
+noise. [bench/README.md](../bench/README.md) explains each line and how to repeat the measurement. Each table is from one
+run, described by the list above it.
 """
 
-# What a run begins with.
+# The start of a run.
 FIRST_FACT = "- date: "
 
 
 def merged(old: str, made: Table, facts: list[tuple[str, str]]) -> str:
-    """The page with a run in it. All rows of its cases in older runs are gone."""
+    """The page with a new run added. Rows of its cases are removed from older runs."""
     cases = {line[0] for line in made.lines[1:]}
     runs = re.split(f"^(?={FIRST_FACT})", old, flags=re.MULTILINE)[1:]
     kept = [without(run, cases) for run in runs]
@@ -29,7 +29,7 @@ def merged(old: str, made: Table, facts: list[tuple[str, str]]) -> str:
 
 
 def without(run: str, cases: set[str]) -> str:
-    """A run without the rows of some cases, and without notes that nothing refers to any more; empty when nothing is left."""
+    """A run without the rows of some cases and without notes that are no longer referred to; empty if no row is left."""
     lines = run.rstrip().splitlines()
     lines = [line for line in lines if not is_row(line) or line.removeprefix("| ").split(" | ")[0] not in cases]
     rows = [line for line in lines if is_row(line)]
@@ -41,5 +41,5 @@ def without(run: str, cases: set[str]) -> str:
 
 
 def is_row(line: str) -> bool:
-    """Whether it is one of the table, but not of its head."""
+    """Whether it is a row of the table, not its header."""
     return line.startswith("| P")

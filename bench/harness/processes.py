@@ -1,4 +1,4 @@
-"""Processes on cores of their own, and what they consume."""
+"""Starts processes on chosen cores and measures what they consume."""
 
 import os
 import resource
@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-# How long a process may take to end when it is asked to.
+# How long a process may take to end after SIGTERM.
 PATIENCE_S = 10
 
 
 def raise_descriptor_limit() -> int:
-    """Takes as many descriptors as the system gives, for this process and all that it starts."""
+    """Raises the descriptor limit to its maximum, for this process and all that it starts."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     return most
@@ -22,7 +22,7 @@ def raise_descriptor_limit() -> int:
 
 @contextmanager
 def on_cores(cores: list[int]) -> Iterator[None]:
-    """What is started within runs on these cores: set here and inherited, so that no other program comes between."""
+    """Processes started inside run on these cores. They inherit the affinity, so no other program like taskset is involved."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cores)
     try:
@@ -33,19 +33,19 @@ def on_cores(cores: list[int]) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Program:
-    """What to start."""
+    """A program to start."""
 
     command: list[str]
-    # Beside that of this process.
+    # In addition to the environment of this process.
     environment: dict[str, str] = field(default_factory=dict)
-    # Its root directory, if it is not the one of this machine.
+    # Its root directory, if not that of this machine.
     root: Path | None = None
 
 
 @contextmanager
 def in_root(root: Path | None) -> Iterator[None]:
-    """What is started within has this root directory, if there is one: set here and inherited, so that the program
-    `chroot` does not count as part of a start, and Python starts all of them in the same way."""
+    """Processes started inside have this root directory, if there is one. They inherit it, so the program `chroot` does not
+    count as part of a start, and Python starts all of them in the same way."""
     if not root:
         yield
         return
@@ -54,7 +54,7 @@ def in_root(root: Path | None) -> Iterator[None]:
         os.chroot(root)
         yield
     finally:
-        # From outside of the new root the old one can be had back.
+        # A descriptor from outside the new root leads back to the old one.
         os.fchdir(outside)
         os.chroot(".")
         os.fchdir(before)
@@ -63,16 +63,16 @@ def in_root(root: Path | None) -> Iterator[None]:
 
 
 def inside(root: Path | None, path: Path) -> str:
-    """A path as programs with this root directory see it. Without one it is the same."""
+    """A path as programs with this root directory see it; unchanged without one."""
     return f"/{path.relative_to(root)}" if root else str(path)
 
 
 class Process:
-    """A process with its children, which ends with the `with` block."""
+    """A process and its children, which end with the `with` block."""
 
     def __init__(self, program: Program, cores: list[int], output: Path):
         self.output = output
-        # Opened outside: a root need not have it.
+        # Opened before chroot: the root need not have it.
         nothing = open(os.devnull, "rb")
         with nothing, output.open("wb") as sink, on_cores(cores), in_root(program.root):
             self.child = subprocess.Popen(
@@ -88,7 +88,7 @@ class Process:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Ends it, gently at first. Children that outlive it are ended too: the ports are needed again."""
+        """Ends it, first with SIGTERM. Children that outlive it are killed too, because the ports are needed again."""
         family = list(self.family())
         self.child.send_signal(signal.SIGTERM)
         try:
@@ -97,12 +97,12 @@ class Process:
             self.child.kill()
             self.child.wait()
         for pid in family[1:]:
-            # Still a child of the process that was ended, not a stranger with its number.
+            # Checks that it is still a child of the ended process, not another process with the same number.
             if str(self.output.parent) in os_link(f"/proc/{pid}/cwd"):
                 os.kill(pid, signal.SIGKILL)
 
     def ended(self) -> bool:
-        """Whether it is gone."""
+        """Whether it has ended."""
         return self.child.poll() is not None
 
     def family(self) -> Iterator[int]:
@@ -120,17 +120,17 @@ class Process:
         return sum(int((read(file) or "0").split()[0]) for file in files) / 1000
 
     def memory_kib(self) -> float:
-        """What it and its children occupy, shared pages divided among those who share them."""
+        """Memory of it and its children; shared pages are divided among the processes that share them (PSS)."""
         lines = (line for pid in self.family() for line in read(Path(f"/proc/{pid}/smaps_rollup")).splitlines())
         return float(sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")))
 
     def said(self) -> str:
-        """All that it has printed."""
+        """Its output so far."""
         return read(self.output)
 
 
 def read(file: Path) -> str:
-    """A file's text; empty when it is gone, as files of processes and threads may be at any time."""
+    """The text of a file; empty if it is gone, as files of processes and threads may be at any time."""
     try:
         return file.read_text(errors="replace")
     except (FileNotFoundError, ProcessLookupError, PermissionError):

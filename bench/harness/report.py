@@ -1,4 +1,4 @@
-"""The table, for a terminal and as Markdown."""
+"""Formats the results as a table, for a terminal and as Markdown."""
 
 from dataclasses import dataclass, field
 
@@ -7,18 +7,18 @@ from harness.figures import Results
 
 @dataclass
 class Table:
-    """Lines of cells, the head first, and the notes that some cells refer to."""
+    """Lines of cells, the header first, and the notes that some cells refer to."""
 
     lines: list[list[str]]
     notes: list[str] = field(default_factory=list)
 
     def numbered_notes(self) -> list[str]:
-        """As they are referred to."""
+        """The notes with their numbers."""
         return [f"[{number}] {note}" for number, note in enumerate(self.notes, 1)]
 
 
 def table(results: Results, ours: list[str], others: list[str]) -> Table:
-    """A line for each figure: what each balancer showed, then each of ours relative to each other one."""
+    """A line for each figure: the value of each balancer, then the ratio of each of our builds to each other balancer."""
     pairs = [(one, other) for one in ours for other in others]
     pairs += [(one, ours[0]) for one in ours[1:]]
     made = Table([["", "work", "figure", *ours, *others, *(f"{one} ÷ {other}" for one, other in pairs)]])
@@ -30,7 +30,7 @@ def table(results: Results, ours: list[str], others: list[str]) -> Table:
 
 
 def text(made: Table) -> str:
-    """In columns. What is as in the line above stays empty."""
+    """The table in columns. Cells that repeat the line above are left empty."""
     lines = made.lines
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     shown = []
@@ -45,7 +45,7 @@ def text(made: Table) -> str:
 
 
 def markdown(made: Table, facts: list[tuple[str, str]]) -> str:
-    """One run: what was measured on what, then the table."""
+    """One run: its conditions, then the table."""
     head, *rest = made.lines
     lines = [
         *(f"- {name}: {value}" for name, value in facts),

@@ -1,4 +1,4 @@
-"""Everything that a case needs: tools, backends, balancers one at a time, load on them."""
+"""Everything that a case needs: tools, backends, one balancer at a time, and load on it."""
 
 import http.client
 import itertools
@@ -19,36 +19,36 @@ from tempfile import TemporaryDirectory
 
 from harness import certificate, h2load
 from harness.balancers import Balancer, Settings
-from harness.figures import Refused, Results
+from harness.figures import Rejected, Results
 from harness.h2load import Streams
 from harness.load import Load, Outcome, Work, wrk
 from harness.options import Options
 from harness.processes import Process, Program, on_cores
 
-# How long a balancer may take from its start to its first answer. Long, for 100,000 routes.
+# How long a balancer may take from its start to its first response. Long, for 100,000 routes.
 START_S = 120
 
-# Addresses of one backend process: with a listener and an idle connection each they stay below 20,000 descriptors.
+# Addresses of one backend process: with a listener and an idle connection each, it needs fewer than 20,000 descriptors.
 ADDRESSES_OF_A_PROCESS = 4000
 
-# Ports to listen on, below those of outgoing connections; each is used once, so that nothing of the last round matters.
+# Ports to listen on, below the range of outgoing connections. Each is used once, so earlier rounds have no influence.
 PORTS = itertools.chain(range(20000 + os.getpid() % 5000, 32000), range(10000, 20000))
 
 
 @dataclass(frozen=True)
 class Running:
-    """A balancer that answers."""
+    """A running balancer that serves requests."""
 
     balancer: Balancer
     process: Process
     port: int
     folder: Path
-    # From just before it was started to its first answer.
+    # From just before its start to its first response.
     start_ms: float
 
 @dataclass(frozen=True)
 class Spot:
-    """Where in the table a value belongs, and in which round it was measured."""
+    """The place of a value in the table, and its round."""
 
     case: str
     work: str
@@ -58,7 +58,7 @@ class Spot:
 
 @dataclass(frozen=True)
 class Rig:
-    """The options and programs of a run, and where its results go."""
+    """The options, programs and results of a run."""
 
     options: Options
     balancers: list[Balancer]
@@ -67,40 +67,39 @@ class Rig:
     results: Results
 
     def peers_and_ours(self) -> list[Balancer]:
-        """All but the floor, which only understands small GETs."""
+        """All but the floor, which supports only small GETs."""
         return [balancer for balancer in self.balancers if not balancer.is_floor()]
 
     @cached_property
     def certificate(self) -> Path:
-        """For `Settings`, when TLS is spoken."""
+        """The certificate for `Settings` with TLS."""
         return certificate.make(self.folder / "certificate")
 
     def rounds(self, what: str) -> Iterator[int]:
-        """Counts the rounds and says so. In each one all balancers have their turn: A B C A B C …"""
+        """Counts the rounds and prints the progress. In each round all balancers have a turn: A B C A B C …"""
         for number in range(self.options.rounds):
             print(f"{what}: round {number + 1} of {self.options.rounds}", file=sys.stderr, flush=True)
             yield number
 
     @contextmanager
     def turn(self, spot: "Spot", figures: list[str]) -> Iterator[None]:
-        """A balancer's turn in a round. A failure within is written down as the value of all these figures, and the
-        others go on."""
+        """A balancer's turn in a round. A failure inside is recorded as the value of all these figures, and the other
+        balancers continue."""
         try:
             yield
-        except (Refused, OSError, ValueError, SubprocessError, HTTPException) as failure:
-            refusal = failure if isinstance(failure, Refused) else Refused(repr(failure))
-            print(f"{spot.case} {spot.work}: {spot.balancer} refused: {refusal}", file=sys.stderr, flush=True)
+        except (Rejected, OSError, ValueError, SubprocessError, HTTPException) as failure:
+            rejection = failure if isinstance(failure, Rejected) else Rejected(repr(failure))
+            print(f"{spot.case} {spot.work}: {spot.balancer} rejected: {rejection}", file=sys.stderr, flush=True)
             for figure in figures:
-                self.add(spot, figure, refusal)
+                self.add(spot, figure, rejection)
 
-    def add(self, spot: "Spot", figure: str, value: float | Refused) -> None:
-        """Writes down what a balancer showed."""
+    def add(self, spot: "Spot", figure: str, value: float | Rejected) -> None:
+        """Records a measured value."""
         self.results.add(spot.case, spot.work, figure, spot.balancer, spot.number, value)
 
     @contextmanager
     def backends(self, count: int = 3) -> Iterator[list[str]]:
-        """Addresses of so many backends, which are as many ports or, when there are more than 3, as many loopback
-        addresses."""
+        """Starts `count` backends and yields their addresses: up to 3 on different ports, more on different loopback addresses."""
         addresses = [f"127.0.0.1:{free_port()}" for _ in range(count)]
         if count > 3:
             port = free_port()
@@ -115,10 +114,10 @@ class Rig:
 
     @contextmanager
     def running(self, balancer: Balancer, settings: Settings, cores: list[int] | None = None) -> Iterator[Running]:
-        """Starts a balancer with files of its own and waits until it answers."""
+        """Starts a balancer in a folder of its own and waits until it responds."""
         with TemporaryDirectory(dir=self.folder) as name:
             folder = Path(name)
-            # Some of them run their workers as another user.
+            # Some balancers run their workers as another user.
             folder.chmod(0o755)
             ports = (free_port(), free_port())
             program = balancer.prepare(folder, settings, ports)
@@ -130,7 +129,7 @@ class Rig:
                 yield Running(balancer, process, ports[0], folder, start_ms)
 
     def answers(self, port: int, settings: Settings) -> bool:
-        """Whether a balancer answers one request in the protocol that it is set up for. A gRPC call has to bring trailers."""
+        """Whether a balancer responds to one request in its configured protocol. A gRPC call must return trailers."""
         if not (settings.certificate or settings.h2c):
             return status(port) == 200
         command = [str(self.tools / "bench-load"), f"127.0.0.1:{port}", "--idle", "--connections", "1"]
@@ -139,14 +138,14 @@ class Rig:
             return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode == 0
 
     def load(self, running: Running, work: Work, rate: float | None = None, warm_up: float = 0) -> Load:
-        """Begins a load and returns when its warm-up is over. With a rate it is an open loop."""
+        """Starts a load and returns when its warm-up is over. With a rate it is an open loop."""
         command = [str(self.tools / "bench-load"), f"127.0.0.1:{running.port}", *work.arguments()]
         command += ["--seconds", str(self.options.seconds), "--warm-up", str(max(warm_up, self.options.warm_up))]
         command += ["--rate", str(rate)] if rate else []
         return Load(command, self.options.load_cores, running.process)
 
     def saturate(self, running: Running, work: Work) -> Outcome:
-        """As many requests as it answers."""
+        """Sends as many requests as the balancer can handle."""
         if work.by_wrk:
             times = (self.options.warm_up, self.options.seconds)
             url = f"http://127.0.0.1:{running.port}{work.path}"
@@ -154,27 +153,27 @@ class Rig:
         return self.load(running, work).outcome()
 
     def saturate_streams(self, running: Running, streams: Streams) -> Outcome:
-        """As many requests over HTTP/2 as it answers."""
+        """Sends as many requests over HTTP/2 as the balancer can handle."""
         times = (self.options.warm_up, self.options.seconds)
         command = streams.command(running.port, running.folder)
         return h2load.run(command, times, self.options.load_cores, running.process)
 
 
 class Stats:
-    """What the backends have counted, read over one connection, which they have counted too."""
+    """The counters of the backends, read over one connection, which is counted too."""
 
     def __init__(self, address: str):
         self.connection = http.client.HTTPConnection(address, timeout=5)
         self.read()
 
     def read(self) -> dict[str, int]:
-        """Connections and requests so far. Each call is a request."""
+        """Connections and requests so far. Each call counts as a request."""
         self.connection.request("GET", "/stats")
         return json.load(self.connection.getresponse())
 
 
 def status(port: int, path: str = "/") -> int:
-    """The status of one GET on a connection of its own, 0 when there is no answer."""
+    """The status of one GET on a new connection, 0 without response."""
     request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n"
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
@@ -186,12 +185,12 @@ def status(port: int, path: str = "/") -> int:
 
 
 def await_(condition: Callable[[], bool], process: Process) -> None:
-    """Waits until it holds; refuses what a process that ends or takes too long would have shown."""
+    """Waits for the condition; rejects the measurement if the process ends or takes too long."""
     end = time.monotonic() + START_S
     while not condition():
         if process.ended() or time.monotonic() > end:
-            said = " ".join(process.said().replace(f"{process.output.parent}/", "").split()) or "nothing said"
-            raise Refused(f"did not start: {said[:200]}")
+            said = " ".join(process.said().replace(f"{process.output.parent}/", "").split()) or "it printed nothing"
+            raise Rejected(f"did not start: {said[:200]}")
         time.sleep(0.0002)
 
 
@@ -200,7 +199,7 @@ def parts(items: list[str], size: int) -> Iterator[list[str]]:
 
 
 def free_port() -> int:
-    """A port that nobody has now, and none of those that the kernel gives to outgoing connections."""
+    """A free port outside the range that the kernel uses for outgoing connections."""
     for port in PORTS:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -209,4 +208,4 @@ def free_port() -> int:
                 return port
             except OSError:
                 continue
-    raise Refused("no free port")
+    raise Rejected("no free port")

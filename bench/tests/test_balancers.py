@@ -28,14 +28,14 @@ def rendered(name: str, logs: bool, settings: Settings = SETTINGS, version: str 
 
 
 class Templates(unittest.TestCase):
-    def test_every_mark_is_filled(self):
+    def test_every_placeholder_is_replaced(self):
         for name in KINDS:
             for logs, settings in itertools.product((True, False), (SETTINGS, TLS, GRPC)):
                 for file, text in rendered(name, logs, settings).items():
                     with self.subTest(file=file, logs=logs, settings=settings):
                         self.assertEqual(re.findall(r"\{\{|^%(?!\[)\w+ ", text, re.MULTILINE), [])
 
-    def test_every_backend_is_there_and_so_is_the_address_to_listen_on(self):
+    def test_config_has_every_backend_and_the_listen_address(self):
         for name in KINDS:
             text = "".join(rendered(name, True).values())
             for part in ("127.0.0.2", "8001") if text else ():
@@ -50,7 +50,7 @@ class Templates(unittest.TestCase):
             text = "".join(rendered(name, True).values())
             self.assertEqual((text.count("/one"), text.count("/two")), (1, 1), name)
 
-    def test_only_a_balancer_that_speaks_tls_has_a_certificate(self):
+    def test_only_a_balancer_with_tls_has_a_certificate(self):
         for name in KINDS:
             with_it, without = ("".join(rendered(name, True, settings).values()) for settings in (TLS, SETTINGS))
             self.assertEqual("/certs/" in with_it, bool(with_it), name)
@@ -64,7 +64,7 @@ class Templates(unittest.TestCase):
             self.assertIn(word, with_it, name)
             self.assertNotIn(word, without, name)
 
-    def test_nginx_has_http2_in_the_way_of_its_version(self):
+    def test_nginx_enables_http2_as_its_version_requires(self):
         for settings in (TLS, GRPC):
             for version, ways in (("1.22.1", (1, 0)), ("1.25.0", (1, 0)), ("1.25.1", (0, 1)), ("1.30.6-2", (0, 1)), ("?", (0, 1))):
                 text = rendered("nginx", True, settings, version)["nginx.conf"]
@@ -72,7 +72,7 @@ class Templates(unittest.TestCase):
                 self.assertEqual(said, ways, version)
             self.assertNotIn("http2", re.sub("#.*", "", rendered("nginx", True)["nginx.conf"]))
 
-    def test_a_balancer_in_a_root_of_its_own_gets_paths_in_it(self):
+    def test_a_balancer_with_a_root_gets_paths_inside_it(self):
         with TemporaryDirectory() as root:
             folder = Path(root) / "tmp" / "run"
             folder.mkdir(parents=True)
@@ -93,7 +93,7 @@ class Templates(unittest.TestCase):
 
 
 class Versions(unittest.TestCase):
-    def test_a_version_is_found_in_what_each_program_says(self):
+    def test_the_version_is_found_in_the_output_of_each_program(self):
         for said, version in (
             ("nginx version: nginx/1.30.6\n", "1.30.6"),
             ("HAProxy version 3.2.26-1 2026/10/14 - https://haproxy.org/\nStatus: long-term\n", "3.2.26-1"),
@@ -116,7 +116,7 @@ class Versions(unittest.TestCase):
 
 class Certificate(unittest.TestCase):
     @unittest.skipUnless(shutil.which("openssl"), "openssl is installed by a run that needs it")
-    def test_its_key_is_of_p256(self):
+    def test_the_key_is_p256(self):
         with TemporaryDirectory() as folder:
             made = certificate.make(Path(folder) / "certificate")
             said = subprocess.check_output(["openssl", "x509", "-in", made / "both.pem", "-noout", "-text"], text=True)
@@ -136,7 +136,7 @@ class CommandLine(unittest.TestCase):
     def test_all_is_every_case(self):
         self.assertEqual(options.parse(["all"], {"P1": "", "P2": ""}).cases, ["P1", "P2"])
 
-    def test_newest_is_every_peer_or_those_beside_it(self):
+    def test_newest_is_every_peer_or_the_listed_ones(self):
         for text, peers, newest in (
             ("newest", ["nginx", "haproxy", "envoy", "traefik", "caddy"], True),
             ("newest,haproxy-nolog", ["haproxy-nolog"], True),
@@ -153,7 +153,7 @@ class CommandLine(unittest.TestCase):
         self.assertEqual(given.programs, {"nginx": "/n", "envoy": f"{Path.cwd()}/e"})
         self.assertEqual(given.peers, ["nginx-nolog", "envoy"])
 
-    def test_a_mistake_is_named(self):
+    def test_mistakes_are_reported(self):
         for arguments, said in (
             (["--peers", "nginx,apache"], "apache is not one of nginx, haproxy, envoy, traefik, caddy or newest"),
             (["--peers", "newest-nolog"], "newest-nolog is not one of"),

@@ -3,7 +3,7 @@
 import unittest
 
 from harness import report
-from harness.figures import Refused, Results, short, spread
+from harness.figures import Rejected, Results, short, spread
 
 
 def results(**values: list) -> Results:
@@ -20,7 +20,7 @@ class Figures(unittest.TestCase):
         self.assertEqual(spread([3.0]), "3.00")
         self.assertEqual(spread([]), "–")
 
-    def test_a_number_has_three_digits_that_count(self):
+    def test_a_number_has_three_significant_digits(self):
         self.assertEqual([short(value) for value in (0.123, 12.34, 123.4, 12345)], ["0.12", "12.3", "123", "12,345"])
 
     def test_ratios_are_taken_round_by_round(self):
@@ -28,9 +28,9 @@ class Figures(unittest.TestCase):
         self.assertEqual(table.lines[0][-1], "ours ÷ nginx")
         self.assertEqual(table.lines[1][-1], "0.50 (0.25–1.00)")
 
-    def test_one_refused_round_refuses_the_figure_and_its_ratios(self):
-        table = report.table(results(ours=[1, 2], nginx=[2, Refused("3 status")]), ["ours"], ["nginx"])
-        self.assertEqual(table.lines[1][3:], ["1.50 (1.00–2.00)", "refused [1]", "–"])
+    def test_one_rejected_round_rejects_the_figure_and_its_ratios(self):
+        table = report.table(results(ours=[1, 2], nginx=[2, Rejected("3 status")]), ["ours"], ["nginx"])
+        self.assertEqual(table.lines[1][3:], ["1.50 (1.00–2.00)", "rejected [1]", "–"])
         self.assertEqual(table.notes, ["nginx, P1, work, in 1 of 2 rounds: 3 status"])
         self.assertIn("[1] nginx", report.text(table))
         self.assertIn("[1] nginx", report.markdown(table, [("date", "today")]))
@@ -40,6 +40,6 @@ class Figures(unittest.TestCase):
         self.assertEqual(table.lines[0][6:], ["base ÷ nginx", "new ÷ nginx", "new ÷ base"])
         self.assertEqual(table.lines[1][6:], ["0.50", "0.25", "0.50"])
 
-    def test_what_was_not_measured_has_no_figure(self):
+    def test_unmeasured_values_have_no_figure(self):
         table = report.table(results(ours=[1]), ["ours"], ["nginx"])
         self.assertEqual(table.lines[1][3:], ["1.00", "–", "–"])

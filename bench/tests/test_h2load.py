@@ -2,7 +2,7 @@
 
 import unittest
 
-from harness.figures import Refused
+from harness.figures import Rejected
 from harness.h2load import answered
 
 SAID = """
@@ -13,15 +13,15 @@ status codes: {good} 2xx, 0 3xx, {failed} 4xx, 0 5xx
 
 
 class Answered(unittest.TestCase):
-    def test_counts_what_was_answered(self):
+    def test_counts_completed_requests(self):
         self.assertEqual(answered(SAID.format(good=161720, failed=0, errored=0)), 161720)
 
-    def test_one_fault_is_enough_to_refuse_it(self):
+    def test_one_error_rejects_the_result(self):
         for failed, errored, said in ((1, 0, "1 failed, 1 4xx"), (0, 2, "2 errored")):
-            with self.assertRaisesRegex(Refused, said):
+            with self.assertRaisesRegex(Rejected, said):
                 answered(SAID.format(good=5, failed=failed, errored=errored))
 
-    def test_no_answer_is_refused(self):
+    def test_a_result_without_responses_is_rejected(self):
         for text in (SAID.format(good=0, failed=0, errored=0), "nonsense"):
-            with self.assertRaisesRegex(Refused, "nothing answered"):
+            with self.assertRaisesRegex(Rejected, "no response to any request"):
                 answered(text)

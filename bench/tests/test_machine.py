@@ -49,20 +49,20 @@ class Peers(unittest.TestCase):
 
 
 class Version(unittest.TestCase):
-    def test_is_what_the_program_says_and_not_in_its_path(self):
+    def test_the_version_is_not_taken_from_the_program_path(self):
         with program('echo "$0  version: 0a1b/1.40.0/Clean"') as path:
             self.assertEqual(machine.version(Balancer("envoy", KINDS["envoy"], path, True)), "1.40.0")
 
-    def test_a_program_that_cannot_be_started_is_named(self):
+    def test_a_program_that_cannot_be_started_is_reported(self):
         with program("") as path:
             Path(path).write_bytes(b"\x7fELF not really")
             with self.assertRaisesRegex(machine.Missing, f"nginx: could not start `{path} -v`: .*format"):
                 machine.version(Balancer("nginx", KINDS["nginx"], path, True))
             for wrong in (str(Path(path).parent), "/nowhere/nginx"):
-                with self.assertRaisesRegex(machine.Missing, f"nginx: {wrong} is no executable file"):
+                with self.assertRaisesRegex(machine.Missing, f"nginx: {wrong} is not an executable file"):
                     machine.version(Balancer("nginx", KINDS["nginx"], wrong, True))
 
-    def test_stands_on_the_page_with_where_the_program_is_from(self):
+    def test_the_page_shows_version_and_origin(self):
         given = options.parse(["--evenkeel", "/e"], {"P1": ""})
         found = [
             Balancer("evenkeel", KINDS["evenkeel"], "/e", True, ours=True, version="0.1.0"),

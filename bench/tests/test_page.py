@@ -11,7 +11,7 @@ def run(date: str, *rows: list[str], notes: list[str] = ()) -> tuple[Table, list
 
 
 class Page(unittest.TestCase):
-    def test_what_was_not_measured_again_stays_with_its_date(self):
+    def test_rows_not_measured_again_keep_their_date(self):
         first = merged("", *run("Monday", ["P1", "a", "1"], ["P10", "b", "2"]))
         page = merged(first, *run("Tuesday", ["P1", "a", "3"]))
         self.assertLess(page.index("- date: Tuesday"), page.index("| P1 | a | 3 |"))
@@ -19,12 +19,12 @@ class Page(unittest.TestCase):
         self.assertLess(page.index("- date: Monday"), page.index("| P10 | b | 2 |"))
         self.assertNotIn("| P1 | a | 1 |", page)
 
-    def test_a_run_of_which_nothing_is_left_is_gone(self):
+    def test_a_run_without_rows_is_removed(self):
         first = merged("", *run("Monday", ["P1", "a", "1"]))
         page = merged(first, *run("Tuesday", ["P1", "a", "3"]))
         self.assertEqual(page, merged("", *run("Tuesday", ["P1", "a", "3"])))
 
-    def test_a_note_goes_with_the_rows_that_refer_to_it(self):
+    def test_a_note_is_removed_with_the_rows_that_refer_to_it(self):
         rows = (["P1", "a", "refused [1]"], ["P2", "a", "refused [2]"])
         first = merged("", *run("Monday", *rows, notes=["one", "two"]))
         page = merged(first, *run("Tuesday", ["P1", "a", "3"]))

@@ -68,7 +68,7 @@ class Root(unittest.TestCase):
         self.assertEqual((first / "usr/sbin/nginx").read_text(), "run 3\n")
         self.assertEqual({file.name for file in self.cache.iterdir()}, {"sid", "debootstrap.log"})
 
-    def test_a_failure_says_why_and_leaves_what_was_there(self):
+    def test_a_failure_reports_the_reason_and_keeps_the_old_root(self):
         self.debootstrap(WORKS)
         root = self.lay("nginx")
         self.debootstrap(FAILS)
@@ -80,11 +80,11 @@ class Root(unittest.TestCase):
         self.assertEqual((root / "usr/sbin/nginx").read_text(), "run 1\n")
         self.assertEqual({file.name for file in self.cache.iterdir()}, {"sid", "debootstrap.log"})
 
-    def test_without_a_mirror_it_says_how_to_name_one(self):
+    def test_without_a_mirror_it_asks_for_one(self):
         with self.assertRaisesRegex(sid.NotMade, "no Debian mirror .* --mirror URL"):
             self.lay("nginx", mirror=None)
 
-    def test_a_cache_that_cannot_be_written_to_is_named(self):
+    def test_an_unwritable_cache_is_reported(self):
         self.cache.parent.write_text("a file where the folder should be")
         with self.assertRaisesRegex(sid.NotMade, f"cannot write to {self.cache}: .* XDG_CACHE_HOME"):
             self.lay("nginx")

@@ -1,4 +1,4 @@
-"""What is measured. Each case is a line of this table and a function of one of the files beside it."""
+"""The cases. Each is a line of this table and a function in one of the files next to it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from harness.rig import Rig
 
 @dataclass(frozen=True)
 class Case:
-    """A case, and the programs that it needs beside the balancers."""
+    """A case, and the programs that it needs in addition to the balancers."""
 
     about: str
     run: Callable[[Rig], None]
@@ -17,13 +17,13 @@ class Case:
 
 
 CASES = {
-    "P1": Case("keep-alive, 64 connections, small answers", throughput.keep_alive, ("wrk",)),
+    "P1": Case("keep-alive, 64 connections, small responses", throughput.keep_alive, ("wrk",)),
     "P2": Case("the same with 1, 256 and 1,024 connections", throughput.other_connection_counts),
     "P3": Case("bodies of 64 KiB and 1 MiB, GET and POST", throughput.bodies),
     "P4": Case("a new client connection for every request", throughput.new_connections),
     "P5": Case("TLS 1.3: keep-alive, and a full handshake for every request", throughput.tls, ("openssl",)),
     "P6": Case("HTTP/2, also over TLS 1.3; gRPC", streams.http2, ("openssl", "h2load")),
-    "P7": Case("10,000 idle client connections, also of TLS and HTTP/2", idle.connections, ("openssl",)),
+    "P7": Case("10,000 idle client connections, also with TLS and HTTP/2", idle.connections, ("openssl",)),
     "P8": Case("1,000 and 10,000 backends, 1,000 and 100,000 routes", scale.sizes),
     "P9": Case("start, and reload under load", lifecycle.start_and_reload),
     "P10": Case("two workers on two cores; reuse of backend connections", workers.two_workers),

@@ -1,30 +1,30 @@
-"""P7: the memory of client connections that did one request and then wait."""
+"""P7: memory of client connections that sent one request and are idle."""
 
 import json
 import subprocess
 import time
 
 from harness.balancers import Settings
-from harness.figures import Refused
+from harness.figures import Rejected
 from harness.processes import on_cores
 from harness.rig import Rig, Running, Spot
 
 COUNT = 10_000
 FIGURE = "memory KiB/connection"
 
-# More than that, because nginx begins to close idle ones when a sixteenth is left.
+# More than `COUNT`, because nginx begins to close idle connections when only a sixteenth is left.
 ALLOWED = 12_000
 
-# How long a balancer may take to give back what only requests need.
+# How long a balancer may take to free memory that only requests need.
 SETTLE_S = 2
 
 
-# What is spoken over them, and the options that make `bench-load` do it.
+# The protocols, with the options of `bench-load` for them.
 KINDS = {"HTTP/1.1": [], "TLS": ["--tls"], "HTTP/2 over TLS": ["--tls", "--http2"]}
 
 
 def connections(rig: Rig) -> None:
-    """P7. What the kernel holds for a socket is the same for all and does not count."""
+    """P7. The kernel's memory for a socket is the same for all and is not counted."""
     for kind, words in KINDS.items():
         compare(rig, f"{COUNT:,} connections, {kind}", words)
 
@@ -41,7 +41,7 @@ def compare(rig: Rig, work: str, words: list[str]) -> None:
 
 
 def memory_of_idle(rig: Rig, running: Running, words: list[str]) -> float:
-    """KiB that the connections take altogether."""
+    """Memory of all connections together, in KiB."""
     command = [str(rig.tools / "bench-load"), f"127.0.0.1:{running.port}", "--idle", "--connections", str(COUNT), *words]
     before = running.process.memory_kib()
     pipe = subprocess.PIPE
@@ -54,5 +54,5 @@ def memory_of_idle(rig: Rig, running: Running, words: list[str]) -> float:
         ended, errors = load.communicate("")
     for line in (begun, ended):
         if not line or json.loads(line)["open"] != COUNT:
-            raise Refused(errors.strip() or f"{line.strip()} of {COUNT}")
+            raise Rejected(errors.strip() or f"{line.strip()} of {COUNT}")
     return after - before

@@ -1,23 +1,23 @@
-"""P9: from the start to the first answer, and what a reload does to those who are asking."""
+"""P9: time from start to first response, and the latency of requests during a reload."""
 
 import os
 import signal
 import time
 
 from harness.balancers import Balancer, Settings
-from harness.figures import Refused
+from harness.figures import Rejected
 from harness.load import Work
 from harness.rig import Rig, Running, Spot
 
 MANY = 1_000
-START = "start to first answer, ms"
+START = "start to first response, ms"
 SLOWEST_BEFORE = "slowest request without a reload, ms"
 RELOAD = ["reload, ms", SLOWEST_BEFORE, "slowest request with a reload, ms"]
 
-# Requests a second while it reloads: one every 0.5 ms sees a pause of any length that matters.
+# Requests per second during the reload: one every 0.5 ms detects any relevant pause.
 RATE = 2_000
 
-# What Evenkeel writes when a reload is in force, and how long that may take.
+# What Evenkeel logs after a reload, and how long that may take.
 DONE = '"msg":"Reloaded"'
 RELOAD_S = 10
 
@@ -40,14 +40,14 @@ def many(backends: list[str], name: str) -> Settings:
 
 
 def start(rig: Rig, balancer: Balancer, number: int, work: str, settings: Settings) -> None:
-    """From the start of the process to its first answer, of a backend."""
+    """Time from the start of the process to the first response from a backend."""
     spot = Spot("P9", work, balancer.name, number)
     with rig.turn(spot, [START]), rig.running(balancer, settings) as running:
         rig.add(spot, START, running.start_ms)
 
 
 def reload(rig: Rig, balancer: Balancer, number: int, backends: list[str]) -> None:
-    """Exchanges all backends and all routes while requests come in at a steady rate."""
+    """Replaces all backends and all routes while requests arrive at a steady rate."""
     spot = Spot("P9", f"{MANY:,} backends and routes", balancer.name, number)
     with rig.turn(spot, RELOAD), rig.running(balancer, many(backends[:MANY], "a")) as running:
         quiet = rig.load(running, Work(), rate=RATE).outcome()
@@ -59,10 +59,10 @@ def reload(rig: Rig, balancer: Balancer, number: int, backends: list[str]) -> No
 
 
 def exchange(running: Running, settings: Settings) -> float:
-    """Puts another config in force; ms from the signal to the line that says so."""
+    """Activates another config; returns the ms from the signal to the log line."""
     template = running.balancer.kind.templates[0]
     config = running.folder / template
-    # The addresses that it listens on stay.
+    # The listen addresses stay.
     kept = [line for line in config.read_text().splitlines() if line.startswith(("listen:", "admin:"))]
     ports = tuple(int(line.rpartition(":")[2]) for line in kept)
     running.balancer.prepare(running.folder, settings, ports)
@@ -70,6 +70,6 @@ def exchange(running: Running, settings: Settings) -> float:
     os.kill(running.process.child.pid, signal.SIGHUP)
     while DONE not in running.process.said():
         if time.monotonic() - begin > RELOAD_S:
-            raise Refused(f"no reload within {RELOAD_S} s")
+            raise Rejected(f"no reload within {RELOAD_S} s")
         time.sleep(0.0005)
     return (time.monotonic() - begin) * 1e3

@@ -4,19 +4,19 @@ from harness.balancers import Balancer, Settings
 from harness.load import Work
 from harness.rig import Rig, Spot
 
-# Backends and routes. The largest numbers are apart, so that what one of them costs is seen, or that it is refused.
+# Backends and routes. The largest numbers are not combined, so that the cost or failure of each is visible.
 SIZES = [(10, 10), (1_000, 1_000), (10_000, 1_000), (10, 100_000)]
 FIGURES = ["CPU µs/request", "requests/s", "memory MiB", "CPU ÷ that of 10 and 10"]
 
-# How many of the routes are asked for.
+# How many of the routes are requested.
 PATHS = 1_000
 
-# New backends in a second of warm-up, so that each has a connection when the counting begins.
+# Backends per second of warm-up, so that each has a connection when measuring begins.
 BACKENDS_A_SECOND = 2_000
 
 
 def sizes(rig: Rig) -> None:
-    """P8. All sizes in each round, so that they can be related to each other."""
+    """P8. All sizes are measured in each round, so that their ratios can be taken."""
     balancers = [balancer for balancer in rig.balancers if balancer.kind.routes]
     with rig.backends(max(backends for backends, _ in SIZES)) as backends:
         for number in rig.rounds("P8"):
@@ -29,7 +29,7 @@ def sizes(rig: Rig) -> None:
 def measure(
     rig: Rig, balancer: Balancer, number: int, size: tuple[int, int], backends: list[str], small: dict[str, float]
 ) -> None:
-    """One balancer with a config of one size. `small` keeps what a request costs with the first size."""
+    """Measures one balancer with a config of one size. `small` keeps the cost of a request with the first size."""
     count, routes = size
     paths = [f"/r{route:06}" for route in range(routes)]
     settings = Settings(backends[:count], paths, connections=count + 2_000, probe_interval="1h")

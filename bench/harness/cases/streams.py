@@ -1,4 +1,4 @@
-"""P6: what a request over HTTP/2 costs, and how many are answered."""
+"""P6: CPU per request and throughput over HTTP/2."""
 
 from harness.balancers import Settings
 from harness.cases.throughput import SATURATED, add_saturated

@@ -1,4 +1,4 @@
-"""P1 to P5: what a request costs, how many are answered, and how long they take below saturation."""
+"""P1 to P5: CPU per request, throughput, and latency below saturation."""
 
 from harness.balancers import Balancer, Settings
 from harness.load import Outcome, Work
@@ -8,12 +8,12 @@ SATURATED = ["CPU µs/request", "requests/s", "core in use, %", "memory MiB"]
 OPEN_LOOP = ["p50 µs", "p99 µs"]
 PER_GIB = ["CPU ms/GiB", "GiB/s", "core in use, %"]
 
-# The rate of an open loop, as a part of what the slowest balancer of the round answers at saturation.
+# The rate of an open loop, as a fraction of the throughput of the round's slowest balancer at saturation.
 OPEN_LOOP_RATE = 0.7
 
 
 def keep_alive(rig: Rig) -> None:
-    """P1. Once more by a tool that others know, which costs more than ours: the fastest do not reach the end of their core."""
+    """P1. Repeated with wrk, which is well known but uses more CPU than our generator: it cannot saturate the fastest balancers."""
     compare(rig, "P1", "64 connections", Work(), rig.balancers)
     compare(rig, "P1", "64 connections, by wrk", Work(by_wrk=True), rig.balancers)
 
@@ -30,7 +30,7 @@ def new_connections(rig: Rig) -> None:
 
 
 def tls(rig: Rig) -> None:
-    """P5. A handshake includes the request that it was made for, and opening the connection."""
+    """P5. A handshake includes opening the connection, and its request."""
     compare(rig, "P5", "TLS 1.3 keep-alive", Work(tls=True), rig.peers_and_ours())
     compare(rig, "P5", "TLS 1.3 handshakes", Work(tls=True, close=True), rig.peers_and_ours())
 
@@ -43,7 +43,7 @@ def bodies(rig: Rig) -> None:
 
 
 def compare(rig: Rig, case: str, name: str, work: Work, balancers: list[Balancer]) -> None:
-    """Saturates each balancer, then asks each as often as the slowest of them can bear."""
+    """Saturates each balancer, then loads all of them at a rate that the slowest can sustain."""
     with rig.backends() as backends:
         settings = Settings(backends, certificate=rig.certificate if work.tls else None)
         for number in rig.rounds(f"{case} {name}"):
@@ -63,7 +63,7 @@ def compare(rig: Rig, case: str, name: str, work: Work, balancers: list[Balancer
 
 
 def add_saturated(rig: Rig, spot: Spot, outcome: Outcome, running: Running) -> None:
-    """Writes down the figures of `SATURATED`."""
+    """Records the figures of `SATURATED`."""
     busy = outcome.busy_percent(len(rig.options.balancer_cores))
     memory = running.process.memory_kib() / 1024
     values = [outcome.cpu_us_a_request(), outcome.per_second(), busy, memory]

@@ -1,9 +1,9 @@
-"""P10: whether workers get in each other's way, and whether connections to backends are reused."""
+"""P10: scaling to two workers, and reuse of backend connections."""
 
 from dataclasses import replace
 
 from harness.balancers import Balancer, Settings
-from harness.figures import Refused
+from harness.figures import Rejected
 from harness.load import Work
 from harness.rig import Rig, Spot, Stats
 
@@ -11,7 +11,7 @@ TWO = "two workers, two cores"
 FIGURES = ["CPU µs/request", "requests/s", "CPU ÷ that of one worker"]
 REUSE = "backend connections reused, %"
 
-# A steady trickle: rare enough that most connections are idle, which is when they get closed or forgotten.
+# A low rate: most connections are idle, and idle connections may get closed or lost.
 RATE = 100
 
 
@@ -27,12 +27,12 @@ def two_workers(rig: Rig) -> None:
 
 
 def two_cores(rig: Rig) -> list[int]:
-    """Those of the balancer, or one of the load's beside them."""
+    """The balancer's cores, completed by one of the load's."""
     return (rig.options.balancer_cores + rig.options.load_cores)[:2]
 
 
 def one_and_two(rig: Rig, balancer: Balancer, number: int, settings: Settings) -> None:
-    """What a request costs with one worker on one core and with two on two, both at saturation."""
+    """CPU per request with one worker on one core and with two on two, both at saturation."""
     spot = Spot("P10", TWO, balancer.name, number)
     with rig.turn(spot, FIGURES):
         with rig.running(balancer, settings, rig.options.balancer_cores[:1]) as running:
@@ -45,16 +45,16 @@ def one_and_two(rig: Rig, balancer: Balancer, number: int, settings: Settings) -
 
 
 def reuse(rig: Rig, balancer: Balancer, number: int, settings: Settings, stats: Stats) -> None:
-    """How many of the requests that came to the backends, at a steady rate, came on a connection that was there."""
+    """The share of backend requests, at a steady rate, that were sent on an existing connection."""
     spot = Spot("P10", f"{RATE} requests/s", balancer.name, number)
     with rig.turn(spot, [REUSE]), rig.running(balancer, settings, two_cores(rig)) as running:
         load = rig.load(running, Work(), rate=RATE)
         before = stats.read()
         load.outcome()
         after = stats.read()
-        # One of them is the first of the two questions.
+        # One of them is the first request for the counters.
         requests = after["requests"] - before["requests"] - 1
         opened = after["connections"] - before["connections"]
         if requests <= 0:
-            raise Refused("nothing came to the backends")
+            raise Rejected("no request reached the backends")
         rig.add(spot, REUSE, 100 * (1 - opened / requests))
