@@ -1,4 +1,4 @@
-//! What each part may cost, and whether it does.
+//! The budgets of all parts: reads and writes them, and checks measured counts against them.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -8,41 +8,43 @@ use std::{env, fs};
 
 use serde::{Deserialize, Serialize};
 
-/// Where they are kept.
+/// The file with the budgets.
 pub(crate) const PATH: &str = "benches/gate/budgets.json";
 
-/// Measured below this share of its budget, the budget is too easy to keep: it should be lowered.
+/// Below this fraction of its budget a part's budget is too generous and should be lowered.
 const LOW: f64 = 0.95;
 
-/// The name of a part and what it was counted to.
+/// The name of a part and its measured count.
 pub(crate) type Count = (String, f64);
 
-/// What counts depend on beside the code.
+/// Conditions that affect counts in addition to the code.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Conditions {
     rust: String,
-    /// Valgrind shows programs one of a few processors of its own making, by what the real one can do.
+    /// Valgrind emulates one of a few processors, depending on the features of the real one.
     machine: String,
 }
 
-/// The content of the file.
+/// The content of the budget file.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Budgets {
     conditions: Conditions,
-    /// What a part may take more than its budget. Parts are exact; whole requests differ by up to 1.5% on a busy machine.
+    /// How far a part may exceed its budget, in percent. Parts are exact; whole requests vary by up to 1.5% on a busy machine.
     allowed_growth_percent: f64,
-    /// Instructions of one operation.
+    /// Instructions of one operation, by part.
     instructions: BTreeMap<String, f64>,
 }
 
 impl Conditions {
-    /// Those of this run.
+    /// The conditions of this run.
     pub(crate) fn here() -> Result<Self, Box<dyn Error>> {
         let program = env::current_exe()?;
-        // It stands in `target/PROFILE/deps`.
+        // Its path is `target/PROFILE/deps/NAME`.
         let profile = program.ancestors().nth(2).and_then(|folder| folder.file_name());
         if profile.is_none_or(|profile| profile != "gate") {
-            return Err("counts depend on the profile: cargo bench --profile gate --bench gate".into());
+            return Err(
+                "counts depend on the build profile: run `cargo bench --profile gate --bench gate`".into(),
+            );
         }
         let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
         let version = Command::new(rustc).arg("--version").output()?;
@@ -56,7 +58,7 @@ impl Conditions {
 }
 
 impl Budgets {
-    /// Budgets of what was measured.
+    /// Makes budgets from measured counts.
     pub(crate) fn new(conditions: &Conditions, counts: &[Count]) -> Self {
         Self {
             conditions: conditions.clone(),
@@ -68,13 +70,13 @@ impl Budgets {
         }
     }
 
-    /// Those in force.
+    /// Reads the current budgets.
     pub(crate) fn read() -> Result<Self, Box<dyn Error>> {
         let text = fs::read_to_string(path()).map_err(|error| format!("{PATH}: {error}"))?;
         Ok(serde_json::from_str(&text)?)
     }
 
-    /// Puts them in force.
+    /// Writes them as the current budgets.
     pub(crate) fn write(&self) -> Result<(), Box<dyn Error>> {
         let text = serde_json::to_string_pretty(self)?;
         Ok(fs::write(path(), text + "\n")?)
@@ -86,14 +88,14 @@ impl Budgets {
         budget.is_some_and(|budget| *count <= budget * self.most())
     }
 
-    /// The ratio to its budget that a part may have.
+    /// The largest allowed ratio of a count to its budget.
     fn most(&self) -> f64 {
         1.0 + self.allowed_growth_percent / 100.0
     }
 
-    /// Prints what was counted beside what was allowed, and says whether all is well.
-    pub(crate) fn judge(&self, conditions: &Conditions, counts: &[Count]) -> bool {
-        let mut is_fine = true;
+    /// Prints each count next to its budget, and returns whether all parts are within their budgets.
+    pub(crate) fn check(&self, conditions: &Conditions, counts: &[Count]) -> bool {
+        let mut is_within = true;
         println!(
             "{:<40} {:>12} {:>12} {:>7}",
             "instructions of", "budget", "measured", "ratio"
@@ -101,31 +103,31 @@ impl Budgets {
         for part @ (name, count) in counts {
             let budget = self.instructions.get(name).copied().unwrap_or_default();
             let ratio = count / budget;
-            let verdict = match ratio {
-                _ if budget == 0.0 => "  NEW: it needs a budget",
+            let result = match ratio {
+                _ if budget == 0.0 => "  NEW: add a budget",
                 _ if !self.allow(part) => "  OVER",
                 _ if ratio <= LOW => "  lower the budget",
                 _ => "",
             };
-            is_fine &= self.allow(part);
-            println!("{name:<40} {budget:>12.1} {count:>12.1} {ratio:>7.3}{verdict}");
+            is_within &= self.allow(part);
+            println!("{name:<40} {budget:>12.1} {count:>12.1} {ratio:>7.3}{result}");
         }
         let is_measured = |name: &&String| counts.iter().any(|(measured, _)| measured == *name);
         for name in self.instructions.keys().filter(|name| !is_measured(name)) {
-            println!("{name:<40} GONE: there is no such part");
-            is_fine = false;
+            println!("{name:<40} GONE: no such part, remove its budget");
+            is_within = false;
         }
         if self.conditions != *conditions {
             println!(
-                "not judged: the budgets are for {:?}, here is {conditions:?}",
+                "not checked: the budgets are for {:?}, this run has {conditions:?}",
                 self.conditions
             );
             return true;
         }
-        if !is_fine {
-            println!("CONTRIBUTING.md, \"Speed\", says what to do");
+        if !is_within {
+            println!("see CONTRIBUTING.md, \"Speed\"");
         }
-        is_fine
+        is_within
     }
 }
 

@@ -1,11 +1,11 @@
-//! The regression gate: instructions and system calls of the request path against budgets, because they do not drift with
-//! the machine's mood as times do. `cargo bench --profile gate --bench gate` measures and judges; with `-- --write`
-//! behind it what was measured becomes the budget.
+//! The performance regression gate: compares instructions and system calls of the request path with budgets. Unlike times,
+//! these counts do not vary with the load of the machine. `cargo bench --profile gate --bench gate` measures and checks;
+//! with `-- --write` appended, the measured counts become the budgets.
 #![allow(
     clippy::expect_used,
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "a program for people who build, and a failure is a panic"
+    reason = "a developer tool, where a failure may panic"
 )]
 
 mod budgets;
@@ -21,11 +21,11 @@ use std::process::ExitCode;
 use budgets::{Budgets, Conditions, Count};
 use tools::Folder;
 
-/// The argument with which the program calls itself, to be counted.
+/// The argument with which the program runs itself under callgrind.
 const PARTS: &str = "parts";
-/// How often whole requests that seem over their budget are counted again.
+/// How often whole requests that exceed their budget are counted again.
 const RECOUNTS: usize = 2;
-/// What `cargo bench` says, and `cargo test --all-targets` does not.
+/// The argument that `cargo bench` passes and `cargo test --all-targets` does not.
 const BENCH: &str = "--bench";
 
 fn main() -> ExitCode {
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if !arguments.iter().any(|argument| argument == BENCH) {
-        println!("nothing is measured without `cargo bench`");
+        println!("not measured: run `cargo bench --profile gate --bench gate`");
         return ExitCode::SUCCESS;
     }
     let is_write = arguments.iter().any(|argument| argument == "--write");
@@ -43,14 +43,14 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("the gate could not measure: {error}");
+            eprintln!("could not measure: {error}");
             ExitCode::from(2)
         }
     }
 }
 
-/// Instructions of whole requests. A busy machine makes some a little dearer, never cheaper: where they seem over their
-/// budget they are counted again, and the least counts.
+/// Instructions of whole requests. A busy machine raises some counts a little and never lowers them: if any exceeds its
+/// budget, all are counted again, and the minimum is used.
 fn whole_requests(folder: &Folder) -> Result<Vec<Count>, Box<dyn Error>> {
     let mut least = requests::instructions(folder)?;
     let Ok(budgets) = Budgets::read() else {
@@ -67,7 +67,7 @@ fn whole_requests(folder: &Folder) -> Result<Vec<Count>, Box<dyn Error>> {
     Ok(least)
 }
 
-/// Measures, and says whether everything is within its budget.
+/// Measures, and returns whether everything is within its budget.
 fn gate(is_write: bool) -> Result<bool, Box<dyn Error>> {
     let conditions = Conditions::here()?;
     let folder = Folder::new()?;
@@ -76,14 +76,14 @@ fn gate(is_write: bool) -> Result<bool, Box<dyn Error>> {
     let calls = match requests::system_calls(&folder) {
         Ok(calls) => calls,
         Err(reason) => {
-            println!("system calls are not counted: {reason}");
+            println!("system calls not counted: {reason}");
             Vec::new()
         }
     };
     if is_write {
         Budgets::new(&conditions, &instructions).write()?;
-        println!("{} is written", budgets::PATH);
+        println!("wrote {}", budgets::PATH);
     }
     let budgets = Budgets::read()?;
-    Ok(budgets.judge(&conditions, &instructions) & requests::judge_calls(&calls))
+    Ok(budgets.check(&conditions, &instructions) & requests::check_calls(&calls))
 }

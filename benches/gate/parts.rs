@@ -1,4 +1,4 @@
-//! The hot parts by themselves, each repeated a fixed number of times on input that is always the same.
+//! Measures the hot parts one by one, each repeated a fixed number of times on the same input.
 
 use std::error::Error;
 use std::hint::black_box;
@@ -22,7 +22,7 @@ use crate::PARTS;
 use crate::budgets::Count;
 use crate::tools::{self, Folder};
 
-/// How often a part is repeated: enough that what stands round the loop does not show.
+/// How often a part is repeated: enough that the overhead of the loop is negligible.
 const TIMES: u32 = 1_000;
 
 const SMALL_REQUEST: &str = "GET / HTTP/1.1\r\nHost: 127.0.0.1:8080\r\n\r\n";
@@ -30,11 +30,11 @@ const BROWSER_REQUEST: &str = "GET /products/4711/reviews?page=2 HTTP/1.1\r\nHos
     User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0\r\n\
     Accept: text/html,application/xhtml+xml,*/*;q=0.8\r\nAccept-Language: en-US,en;q=0.5\r\n\
     Accept-Encoding: gzip, deflate, br\r\nConnection: keep-alive\r\nCookie: session=0123456789abcdef\r\n\r\n";
-const ANSWER: &str = "HTTP/1.1 200 OK\r\nDate: Tue, 24 Nov 2026 10:15:30 GMT\r\nServer: nginx\r\n\
+const RESPONSE: &str = "HTTP/1.1 200 OK\r\nDate: Tue, 24 Nov 2026 10:15:30 GMT\r\nServer: nginx\r\n\
     Content-Type: text/html; charset=utf-8\r\nContent-Length: 5120\r\nConnection: keep-alive\r\n\
     Cache-Control: max-age=60\r\nETag: \"5f2b-1400\"\r\nVary: Accept-Encoding\r\n\r\n";
 
-/// A chunked body comes in pieces of this size.
+/// Size of the chunks of a chunked body.
 const CHUNK: usize = 1024;
 const CHUNKED_BODY: usize = 64 * 1024;
 
@@ -53,7 +53,7 @@ impl Part {
     }
 }
 
-/// Repeats all parts; this is the program that is counted.
+/// Runs all parts. This is the program that callgrind counts.
 pub(crate) fn run_all() {
     for mut part in all() {
         (part.work)(1);
@@ -62,13 +62,13 @@ pub(crate) fn run_all() {
     }
 }
 
-/// Callgrind counts in here only.
+/// Callgrind counts only inside this function.
 #[inline(never)]
 fn counted(work: &mut dyn FnMut(u32)) {
     work(black_box(TIMES));
 }
 
-/// Callgrind dumps what it has counted before this, and begins again.
+/// Callgrind dumps its counts and resets them before this function.
 #[inline(never)]
 fn taken() {
     black_box(());
@@ -77,7 +77,7 @@ fn taken() {
 /// Instructions of each part.
 pub(crate) fn count(folder: &Folder) -> Result<Vec<Count>, Box<dyn Error>> {
     let out = folder.file("parts");
-    // Callgrind gets confused by two patterns that begin alike, and by the other order.
+    // Callgrind mishandles two patterns with the same prefix, and the reverse order of the options.
     let options = ["--dump-before=*taken*", "--toggle-collect=*counted*"];
     let program = std::env::current_exe()?;
     let status = tools::callgrind(&out, &options, program)
@@ -85,7 +85,7 @@ pub(crate) fn count(folder: &Folder) -> Result<Vec<Count>, Box<dyn Error>> {
         .status()
         .map_err(|error| format!("valgrind: {error}"))?;
     if !status.success() {
-        return Err(format!("valgrind ended with {status}").into());
+        return Err(format!("valgrind failed: {status}").into());
     }
     let mut counts = Vec::new();
     for (index, part) in all().into_iter().enumerate() {
@@ -100,14 +100,14 @@ fn all() -> Vec<Part> {
     let mut parts = vec![
         parse("parse: request of 40 bytes", SMALL_REQUEST),
         parse("parse: request of a browser", BROWSER_REQUEST),
-        parse_answer(),
+        parse_response_head(),
         route(10),
         route(1_000),
     ];
     for entry in STRATEGIES {
         parts.extend([3, 1_000].map(|backends| pick(entry, backends)));
     }
-    parts.extend([encode_head(), encode_line(), decode_chunks()]);
+    parts.extend([encode_head(), encode_log_line(), decode_chunked()]);
     parts
 }
 
@@ -116,7 +116,7 @@ fn parse(name: &str, text: &'static str) -> Part {
     Part::new(name, move || read(text, &mut scan, &mut head))
 }
 
-/// What a connection does with a head that came in one piece.
+/// Parses a head that arrived in one read, as a connection does.
 fn read(text: &str, scan: &mut HeadScan, head: &mut RequestHead) {
     let bytes = black_box(text.as_bytes());
     scan.clear();
@@ -128,10 +128,10 @@ fn read(text: &str, scan: &mut HeadScan, head: &mut RequestHead) {
     black_box(head);
 }
 
-fn parse_answer() -> Part {
+fn parse_response_head() -> Part {
     let (mut scan, mut head) = (HeadScan::default(), ResponseHead::default());
-    Part::new("parse: answer", move || {
-        let bytes = black_box(ANSWER.as_bytes());
+    Part::new("parse: response", move || {
+        let bytes = black_box(RESPONSE.as_bytes());
         scan.clear();
         head.clear();
         let end = scan.advance(bytes, Kind::Response, &Limits::default());
@@ -196,8 +196,8 @@ fn encode_head() -> Part {
     })
 }
 
-fn encode_line() -> Part {
-    // As long as the program, which is not long.
+fn encode_log_line() -> Part {
+    // Leaked: they are few and the program is short-lived.
     let label = |text| &*Box::leak(Box::new(Label::new(text)));
     let entry = access_log::Entry {
         time: UNIX_EPOCH + Duration::from_millis(1_795_515_330_123),
@@ -224,14 +224,14 @@ fn encode_line() -> Part {
         detail: None,
     };
     let (mut stamp, mut out) = (Stamp::default(), Vec::new());
-    Part::new("encode: line of the access log", move || {
+    Part::new("encode: access log line", move || {
         out.clear();
         encode(black_box(&entry), &mut stamp, Options::default(), &mut out);
         black_box(&out);
     })
 }
 
-fn decode_chunks() -> Part {
+fn decode_chunked() -> Part {
     let mut body = Vec::new();
     for _ in 0..CHUNKED_BODY / CHUNK {
         chunk_header(CHUNK as u64, &mut body);

@@ -1,6 +1,6 @@
-//! Whole requests through the real balancer, as a process. It runs twice with different numbers of requests; the
-//! difference by the difference is one request, without the start and the end. What the balancer does by the clock is
-//! taken off, else a slow machine would have dearer requests.
+//! Measures whole requests through the real balancer process. It runs with different numbers of requests; the difference of
+//! the counts divided by the difference of the requests is the cost of one request, without start and shutdown. Periodic
+//! work of the balancer is subtracted, otherwise requests would cost more on a slow machine.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -22,23 +22,23 @@ use crate::traffic::{self, Client, Exchange, exchanges};
 
 const BALANCER: &str = env!("CARGO_BIN_EXE_evenkeel");
 
-/// Requests of each kind in every run, until buffers have grown.
+/// Requests of each kind at the start of every run, until buffers have grown.
 const WARM_UP: usize = 500;
-/// Requests more in the run for one kind.
+/// Additional requests in the run that measures one kind.
 const COUNTED: usize = 3_000;
-/// How much longer the run lasts that shows what the clock alone costs.
+/// Additional duration of the run that measures the periodic work.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// Calls on sockets that a request may take: read and write on either side.
+/// Allowed socket calls per request: one read and one write on each side.
 const SOCKET_CALLS: f64 = 4.0;
-/// Turns of `epoll_wait` that a request may take when it is alone: the client's bytes, the backend's bytes.
-const TURNS: f64 = 2.0;
-/// What the end of a run may add to calls on sockets.
+/// Allowed calls of `epoll_wait` for a request without concurrent ones: for the client's bytes and for the backend's.
+const EPOLL_WAITS: f64 = 2.0;
+/// Socket calls per request that the shutdown of a run may add.
 const SOCKET_SLACK: f64 = 0.1;
-/// What ticks and pieces of the log may add on a slow machine, where a request meets more of them.
+/// Calls per request that ticks and log writes may add on a slow machine, where a request takes longer.
 const CLOCK_SLACK: f64 = 0.5;
 
-/// What a run does after some requests of each kind.
+/// What a run does after the warm-up requests.
 #[derive(Debug, Clone, Copy)]
 enum Load {
     Nothing,
@@ -53,19 +53,19 @@ pub(crate) fn instructions(folder: &Folder) -> Result<Vec<Count>, Box<dyn Error>
     let exchanges = exchanges();
     let run = |name: &str, load: Load| {
         let out = folder.file(&format!("requests.{name}"));
-        let took = drive(tools::callgrind(&out, &[], BALANCER), &config, &exchanges, load);
+        let duration = drive(tools::callgrind(&out, &[], BALANCER), &config, &exchanges, load);
         let count = tools::instructions(&out).expect("callgrind has counted");
-        (count as f64, took.as_secs_f64())
+        (count as f64, duration.as_secs_f64())
     };
-    // Two at a time: more would only wait for each other.
+    // Two at a time: more would only compete for the cores.
     let [nothing, pause] = both(|| run("nothing", Load::Nothing), || run("pause", Load::Pause));
     let [get, post] = both(|| run("0", Load::Requests(0)), || run("1", Load::Requests(1)));
     let chunked = run("2", Load::Requests(2));
-    let a_second = (pause.0 - nothing.0) / (pause.1 - nothing.1);
+    let per_second = (pause.0 - nothing.0) / (pause.1 - nothing.1);
     let each = exchanges.iter().zip([get, post, chunked]);
-    let counts = each.map(|(exchange, (count, took))| {
-        let by_the_clock = a_second * (took - nothing.1);
-        let more = count - nothing.0 - by_the_clock;
+    let counts = each.map(|(exchange, (count, duration))| {
+        let periodic = per_second * (duration - nothing.1);
+        let more = count - nothing.0 - periodic;
         (format!("request: {}", exchange.name), more / COUNTED as f64)
     });
     Ok(counts.collect())
@@ -74,7 +74,7 @@ pub(crate) fn instructions(folder: &Folder) -> Result<Vec<Count>, Box<dyn Error>
 /// System calls of a small GET by name, all threads together.
 ///
 /// # Errors
-/// Why they cannot be counted here.
+/// Why they cannot be counted on this machine.
 pub(crate) fn system_calls(folder: &Folder) -> Result<Vec<Count>, Box<dyn Error>> {
     let probe = tools::strace(&folder.file("probe"), "true").output();
     let probe = probe.map_err(|error| format!("strace: {error}"))?;
@@ -100,11 +100,11 @@ fn difference(more: &BTreeMap<String, u64>, base: &BTreeMap<String, u64>) -> Vec
     more.iter().map(each).collect()
 }
 
-/// What a system call is for.
+/// The purpose of a system call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Class {
     Socket,
-    Turn,
+    Epoll,
     Other,
 }
 
@@ -112,17 +112,17 @@ impl Class {
     fn of(name: &str) -> Self {
         let begins_with = |words: &[&str]| words.iter().any(|word| name.starts_with(word));
         match name {
-            _ if begins_with(&["epoll_"]) => Self::Turn,
+            _ if begins_with(&["epoll_"]) => Self::Epoll,
             _ if begins_with(&["recv", "send", "accept", "getsock", "setsock"]) => Self::Socket,
-            // A plain `write` is one of the log.
+            // A plain `write` is a log write.
             "connect" | "readv" | "shutdown" | "socket" | "splice" | "writev" => Self::Socket,
             _ => Self::Other,
         }
     }
 }
 
-/// Prints calls by name, and says whether they are as few as they should be.
-pub(crate) fn judge_calls(calls: &[Count]) -> bool {
+/// Prints the calls by name, and returns whether they are within their limits.
+pub(crate) fn check_calls(calls: &[Count]) -> bool {
     if calls.is_empty() {
         return true;
     }
@@ -130,23 +130,23 @@ pub(crate) fn judge_calls(calls: &[Count]) -> bool {
     for (name, count) in calls.iter().filter(|(_, count)| *count >= 0.001) {
         println!("  {name:<38} {count:>12.3}");
     }
-    let mut is_fine = true;
+    let mut is_within = true;
     for (what, class, allowed, slack) in [
         ("on sockets", Class::Socket, SOCKET_CALLS, SOCKET_SLACK),
-        ("turns", Class::Turn, TURNS, CLOCK_SLACK),
+        ("epoll", Class::Epoll, EPOLL_WAITS, CLOCK_SLACK),
         ("others", Class::Other, 0.0, CLOCK_SLACK),
     ] {
         let of_class = calls.iter().filter(|(name, _)| Class::of(name) == class);
         let count: f64 = of_class.map(|(_, count)| count).sum();
         let is_over = count > allowed + slack;
-        let verdict = if is_over { "  OVER" } else { "" };
-        println!("{what:<40} {count:>12.3} of {}{verdict}", allowed + slack);
-        is_fine &= !is_over;
+        let result = if is_over { "  OVER" } else { "" };
+        println!("{what:<40} {count:>12.3} of {}{result}", allowed + slack);
+        is_within &= !is_over;
     }
-    is_fine
+    is_within
 }
 
-/// One worker, and nothing that happens by itself but ticks. What it logs is encoded and written, to nowhere.
+/// Writes a config with one worker and no periodic work except ticks. The access log is encoded and written to /dev/null.
 fn config(folder: &Folder, backend: SocketAddr) -> std::io::Result<PathBuf> {
     let path = folder.file("evenkeel.yaml");
     let text = format!(
@@ -157,8 +157,8 @@ fn config(folder: &Folder, backend: SocketAddr) -> std::io::Result<PathBuf> {
     Ok(path)
 }
 
-/// Starts the balancer as `command`, sends requests, one after the other, and waits for its end. Returns how long that
-/// took from when it listened.
+/// Starts the balancer as `command`, sends requests one after the other, and waits for its end. Returns the time since it
+/// began to listen.
 fn drive(mut command: Command, config: &Path, exchanges: &[Exchange], load: Load) -> Duration {
     let mut child = command
         .args(["run", "-c"])
@@ -184,15 +184,15 @@ fn drive(mut command: Command, config: &Path, exchanges: &[Exchange], load: Load
         }
     }
     drop(client);
-    let took = clock::now().saturating_duration_since(started);
+    let duration = clock::now().saturating_duration_since(started);
     let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    // The whole group, because strace keeps signals to itself.
+    // Signals the whole group, because strace does not forward signals.
     kill_process_group(group.expect("a child has an id"), Signal::TERM).expect("it runs");
     let mut rest = Vec::new();
     stdout.read_to_end(&mut rest).expect("a pipe can be read");
     let status = child.wait().expect("a child can be waited for");
     assert!(status.success(), "{command:?} ended with {status}");
-    took
+    duration
 }
 
 fn listening(stdout: &mut impl BufRead) -> SocketAddr {

@@ -1,4 +1,4 @@
-//! What the counting tools are given and what they say: `valgrind --tool=callgrind` and `strace -c`.
+//! Runs the counting tools, `valgrind --tool=callgrind` and `strace -c`, and parses their output.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -7,18 +7,18 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs, io};
 
-/// A folder for the tools' output, gone when it is dropped.
+/// A temporary folder for the tools' output, deleted on drop.
 pub(crate) struct Folder(PathBuf);
 
 impl Folder {
-    /// Makes one.
+    /// Creates the folder.
     pub(crate) fn new() -> io::Result<Self> {
         let path = env::temp_dir().join(format!("evenkeel-gate-{}", std::process::id()));
         fs::create_dir_all(&path)?;
         Ok(Self(path))
     }
 
-    /// A file in it.
+    /// The path of a file in it.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
@@ -26,12 +26,12 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // What is left there is small, and the system's to clean up.
+        // A leftover is small and gets cleaned up with the temporary folder.
         drop(fs::remove_dir_all(&self.0));
     }
 }
 
-/// `program` under callgrind, which writes to `out`.
+/// The command for `program` under callgrind, which writes to `out`.
 pub(crate) fn callgrind(out: &Path, options: &[&str], program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("valgrind");
     command
@@ -42,24 +42,27 @@ pub(crate) fn callgrind(out: &Path, options: &[&str], program: impl AsRef<OsStr>
     command
 }
 
-/// The instructions that one dump of callgrind counts.
+/// The instruction count in one callgrind dump.
 pub(crate) fn instructions(dump: &Path) -> Result<u64, Box<dyn Error>> {
     let text = fs::read_to_string(dump).map_err(|error| format!("{}: {error}", dump.display()))?;
     let total = text
         .lines()
         .find_map(|line| line.strip_prefix("summary: ").or(line.strip_prefix("totals: ")));
-    Ok(total.ok_or("a dump without a total")?.trim().parse()?)
+    Ok(total
+        .ok_or_else(|| format!("{}: no total in the callgrind dump", dump.display()))?
+        .trim()
+        .parse()?)
 }
 
-/// `program` under strace, which writes its table to `out`.
+/// The command for `program` under strace, which writes its table to `out`.
 pub(crate) fn strace(out: &Path, program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("strace");
     command.args(["-f", "-c", "-o"]).arg(out).arg(program.as_ref());
     command
 }
 
-/// How often each system call stands in a table of strace: `% time, seconds, usecs/call, calls, errors, syscall`, where
-/// `errors` is left empty when there were none.
+/// The count of each system call in a table of strace with the columns `% time, seconds, usecs/call, calls, errors,
+/// syscall`. `errors` is empty when there were none.
 pub(crate) fn system_calls(table: &Path) -> Result<BTreeMap<String, u64>, Box<dyn Error>> {
     let text = fs::read_to_string(table).map_err(|error| format!("{}: {error}", table.display()))?;
     let rows = text.lines().filter_map(|line| {
@@ -69,7 +72,7 @@ pub(crate) fn system_calls(table: &Path) -> Result<BTreeMap<String, u64>, Box<dy
     });
     let calls: BTreeMap<String, u64> = rows.filter(|(name, _)| name != "total").collect();
     if calls.is_empty() {
-        return Err(format!("no table in {}: {text}", table.display()).into());
+        return Err(format!("{}: no strace table: {text}", table.display()).into());
     }
     Ok(calls)
 }

@@ -37,7 +37,7 @@ pub(crate) fn exchanges() -> [Exchange; 3] {
             end: b"\r\n\r\nHello, world!",
         },
         Exchange {
-            name: "chunked answer",
+            name: "chunked response",
             request: format!("GET /chunked {head}\r\n").into(),
             end: b"\r\n0\r\n\r\n",
         },
