@@ -126,7 +126,8 @@ class Balancer:
 
     def render(self, template: str, target: Path, values: dict[str, str], settings: Settings) -> None:
         """Renders a template. A line that begins with `%logs` or another flag is kept only if the flag is set, one with
-        `%nologs` only if it is not; several flags are combined with AND. A line with `%backend` or `%route` is repeated for each."""
+        `%nologs` only if it is not; several flags are combined with AND. A line with `%backend` or `%route` is
+        repeated for each of them."""
         flags = {
             "logs": self.logs,
             "routed": bool(settings.routes),

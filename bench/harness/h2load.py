@@ -53,10 +53,10 @@ def run(command: list[str], times: tuple[float, float], cores: list[int], balanc
     if len(marks) != 2:
         raise Rejected(f"h2load failed: {' '.join(said.split())[-200:]}")
     (begin, before), (end, after) = marks
-    return Outcome(answered(said), end - begin, after - before)
+    return Outcome(completed(said), end - begin, after - before)
 
 
-def answered(said: str) -> int:
+def completed(said: str) -> int:
     """The number of completed requests in its output; rejected if any failed or had a status other than 200 to 299."""
     requests = counts(said, r"^requests: (.*)")
     codes = counts(said, r"^status codes: (.*)")

@@ -39,18 +39,18 @@ class Work:
 class Outcome:
     """The result of a load, and the CPU time that the balancer used meanwhile."""
 
-    answered: int
+    completed: int
     seconds: float
     cpu_us: float
     latency_us: dict[str, float] = field(default_factory=dict)
 
     def per_second(self) -> float:
         """Completed requests per second."""
-        return self.answered / self.seconds
+        return self.completed / self.seconds
 
     def cpu_us_a_request(self) -> float:
         """CPU time of the balancer per completed request."""
-        return self.cpu_us / self.answered
+        return self.cpu_us / self.completed
 
     def busy_percent(self, cores: int) -> float:
         """The share of its cores that the balancer used."""

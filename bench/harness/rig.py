@@ -124,11 +124,11 @@ class Rig:
             begin = time.monotonic()
             output = folder / "output.log"
             with Process(program, cores or self.options.balancer_cores, output) as process:
-                await_(lambda: self.answers(ports[0], settings), process)
+                await_(lambda: self.responds(ports[0], settings), process)
                 start_ms = (time.monotonic() - begin) * 1e3
                 yield Running(balancer, process, ports[0], folder, start_ms)
 
-    def answers(self, port: int, settings: Settings) -> bool:
+    def responds(self, port: int, settings: Settings) -> bool:
         """Whether a balancer responds to one request in its configured protocol. A gRPC call must return trailers."""
         if not (settings.certificate or settings.h2c):
             return status(port) == 200

@@ -1,1 +1,1 @@
-"""Tests of what can be wrong without a measurement: `python3 -m unittest` in the folder above."""
+"""Tests that need no measurement. Run `python3 -m unittest` in `bench`."""

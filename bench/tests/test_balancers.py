@@ -1,4 +1,4 @@
-"""Templates of configs, and the command line."""
+"""Tests of the config templates and the command line."""
 
 import io
 import itertools

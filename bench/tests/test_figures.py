@@ -1,4 +1,4 @@
-"""Figures and the table made of them."""
+"""Tests of figures and the table."""
 
 import unittest
 

@@ -1,9 +1,9 @@
-"""What h2load prints."""
+"""Tests of parsing the output of h2load."""
 
 import unittest
 
 from harness.figures import Rejected
-from harness.h2load import answered
+from harness.h2load import completed
 
 SAID = """
 finished in 2.00s, 80720.00 req/s, 27.14MB/s
@@ -12,16 +12,16 @@ status codes: {good} 2xx, 0 3xx, {failed} 4xx, 0 5xx
 """
 
 
-class Answered(unittest.TestCase):
+class Completed(unittest.TestCase):
     def test_counts_completed_requests(self):
-        self.assertEqual(answered(SAID.format(good=161720, failed=0, errored=0)), 161720)
+        self.assertEqual(completed(SAID.format(good=161720, failed=0, errored=0)), 161720)
 
     def test_one_error_rejects_the_result(self):
         for failed, errored, said in ((1, 0, "1 failed, 1 4xx"), (0, 2, "2 errored")):
             with self.assertRaisesRegex(Rejected, said):
-                answered(SAID.format(good=5, failed=failed, errored=errored))
+                completed(SAID.format(good=5, failed=failed, errored=errored))
 
     def test_a_result_without_responses_is_rejected(self):
         for text in (SAID.format(good=0, failed=0, errored=0), "nonsense"):
             with self.assertRaisesRegex(Rejected, "no response to any request"):
-                answered(text)
+                completed(text)

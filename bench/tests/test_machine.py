@@ -1,4 +1,4 @@
-"""Which programs are compared with, and what is said when one cannot be."""
+"""Tests of choosing programs and of the errors when one is missing."""
 
 import unittest
 from collections.abc import Iterator

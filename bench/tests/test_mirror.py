@@ -1,4 +1,4 @@
-"""The mirror in the configuration of apt."""
+"""Tests of finding the Debian mirror in the configuration of apt."""
 
 import unittest
 from pathlib import Path
@@ -29,7 +29,7 @@ Components: main
 
 
 def found(files: dict[str, str], os_release: str = DEBIAN) -> str | None:
-    """What is found with these files in /etc/apt."""
+    """The mirror found with these files in /etc/apt."""
     with TemporaryDirectory() as name:
         etc = Path(name)
         (etc / "os-release").write_text(os_release)

@@ -1,4 +1,4 @@
-"""The page that runs are written to."""
+"""Tests of updating docs/benchmarks.md."""
 
 import unittest
 

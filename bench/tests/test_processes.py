@@ -1,4 +1,4 @@
-"""Root directories of processes."""
+"""Tests of root directories of processes."""
 
 import os
 import unittest

@@ -1,4 +1,4 @@
-"""The root of Debian's unstable suite, with a debootstrap that only makes folders."""
+"""Tests of the Debian sid root, with a debootstrap that only creates folders."""
 
 import io
 import os
@@ -12,8 +12,8 @@ from harness import sid
 
 MIRROR = "http://me:secret@mirror.example/debian"
 
-# Stands for debootstrap: writes down what it was called with, and makes a program in the root, which is the argument
-# before the last; or fails.
+# Fakes of debootstrap: one records its arguments and creates a program in the root, which is the argument before the
+# last; the other fails.
 WORKS = """\
 echo "$@" >>"$0.calls"
 for word; do root=$target; target=$word; done

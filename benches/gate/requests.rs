@@ -201,7 +201,7 @@ fn listening(stdout: &mut impl BufRead) -> SocketAddr {
     let line = lines.find(|line| line.get("msg").is_some_and(|message| message == "Listening"));
     let address = line.as_ref().and_then(|line| line.get("address")?.as_str());
     let address = address.and_then(|text| text.parse().ok());
-    address.expect("it says where it listens")
+    address.expect("it logs its listening address")
 }
 
 fn both<T: Send>(one: impl FnOnce() -> T + Send, other: impl FnOnce() -> T) -> [T; 2] {

@@ -146,11 +146,11 @@ impl Encoder {
     fn find(&self, hash: u32, field: &Literal<'_>) -> Option<usize> {
         let bucket = hash as usize % BUCKETS;
         let mut number = *self.index_by_hash.as_deref()?.entries.get(bucket)?;
-        // Each step leads to an older entry. The chain ends at an evicted entry, or where a reused number would lead to a newer one.
-        let mut smallest = 0;
+        // Each step leads to an older entry. The chain ends at an evicted entry, or at a number that a newer entry has reused.
+        let mut min_age = 0;
         loop {
             let age = self.inserted.wrapping_sub(number) as usize;
-            let found = self.table.get(age).filter(|_| age >= smallest)?;
+            let found = self.table.get(age).filter(|_| age >= min_age)?;
             if found.note.hash == hash
                 && found.value == field.value
                 && found.note.index == field.index
@@ -161,7 +161,7 @@ impl Encoder {
                 return Some(age);
             }
             number = found.note.previous;
-            smallest = age + 1;
+            min_age = age + 1;
         }
     }
 

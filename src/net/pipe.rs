@@ -40,7 +40,7 @@ impl Pipe {
     /// full pipe could not be distinguished from a socket without bytes.
     ///
     /// # Errors
-    /// Those of the socket; [`io::ErrorKind::InvalidInput`] where the system does not support splicing it.
+    /// Errors of the socket; [`io::ErrorKind::InvalidInput`] where the system does not support splicing it.
     pub fn poll_fill(
         &mut self,
         context: &mut Context<'_>,
@@ -58,7 +58,7 @@ impl Pipe {
     /// Moves as many bytes from the pipe to `sink` as the kernel takes at once.
     ///
     /// # Errors
-    /// Those of the socket.
+    /// Errors of the socket.
     pub fn poll_drain(&mut self, context: &mut Context<'_>, sink: &Stream) -> Poll<io::Result<usize>> {
         let held = self.held;
         let count = ready!(sink.poll_send_by(context, |socket| {

@@ -57,7 +57,7 @@ impl Watch {
     /// Waits for sockets that have bytes or are closed, and returns the keys of some of them, at least one.
     ///
     /// # Errors
-    /// Those of the runtime.
+    /// Errors of the runtime.
     pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<impl Iterator<Item = usize>>> {
         let (epoll, events) = (&self.epoll, &mut self.events);
         let at_once = Timespec::default();

@@ -79,7 +79,7 @@ def transfer(rig: Rig, name: str, work: Work, size: int) -> None:
                 spot = Spot("P3", name, balancer.name, number)
                 with rig.turn(spot, PER_GIB), rig.running(balancer, Settings(backends)) as running:
                     outcome = rig.load(running, work).outcome()
-                    gib = outcome.answered * size / 2**30
+                    gib = outcome.completed * size / 2**30
                     rig.add(spot, "CPU ms/GiB", outcome.cpu_us / 1000 / gib)
                     rig.add(spot, "GiB/s", gib / outcome.seconds)
                     rig.add(spot, "core in use, %", outcome.busy_percent(len(rig.options.balancer_cores)))
