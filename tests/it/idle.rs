@@ -84,6 +84,7 @@ fn a_request_on_its_way_to_a_parked_connection_is_answered_at_a_stop() {
     let mark = proxy.mark();
     proxy.signal(Signal::TERM);
     proxy.wait_for_message(mark, "stopping");
+    proxy.wait_until_refused();
     let received = clients[0].get("/");
     assert_eq!(
         (received.text().as_str(), received.field("connection")),

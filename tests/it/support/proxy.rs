@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader, ErrorKind, Read};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,6 +12,7 @@ use std::thread;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use super::DEADLINE;
 use super::backend::Backend;
 use super::client::{Client, Received};
 use super::event::Log;
@@ -167,6 +168,18 @@ impl Proxy {
     /// Waits for a line of the operations log after `mark` whose message begins so, whatever its case.
     pub(crate) fn wait_for_message(&self, mark: usize, beginning: &str) -> Value {
         self.wait_for_line_from(mark, |line| begins(line, beginning))
+    }
+
+    /// Waits until a stop has reached all workers: then the listener is closed, a moment after the signal came. One that is open
+    /// and does not accept would let connects hang.
+    pub(crate) fn wait_until_refused(&self) {
+        let start = evenkeel::clock::now();
+        loop {
+            match TcpStream::connect_timeout(&self.address(), DEADLINE) {
+                Err(error) if error.kind() == ErrorKind::ConnectionRefused => return,
+                outcome => assert!(start.elapsed() < DEADLINE, "it is still open: {outcome:?}"),
+            }
+        }
     }
 
     /// Waits for a line of stderr in which `find` finds what it looks for.
