@@ -60,7 +60,7 @@ pub(super) fn open(path: &Path) -> Result<File, LogFileError> {
     opened.map_err(|error| LogFileError::new(path, error))
 }
 
-/// Whether [`open`] would succeed, as far as that can be seen without making the file.
+/// Whether opening it would succeed, as far as that can be seen without making the file.
 ///
 /// # Errors
 /// What would be in the way.
