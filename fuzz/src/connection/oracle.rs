@@ -174,16 +174,18 @@ fn is_answer_of(got: &Answer, attempt: &Attempt, is_to_head: bool) -> bool {
         }
 }
 
-/// An error that nobody but the balancer says so.
+/// A local response: an error, or the empty one to `OPTIONS` with `Max-Forwards: 0` (RFC 9110 §7.6.2).
 fn is_our_own(answer: &Answer) -> bool {
     let known = [
-        "date",
-        "content-type",
-        "retry-after",
-        "content-length",
+        "allow",
         "connection",
+        "content-length",
+        "content-type",
+        "date",
+        "retry-after",
+        "x-request-id",
     ];
-    answer.status >= 400
+    (answer.status >= 400 || answer.status == 200 && answer.body.payload.is_empty())
         && answer
             .fields
             .iter()
