@@ -35,7 +35,7 @@ pub mod telemetry;
 
 pub mod backend;
 pub mod buffer;
-pub mod chance;
 pub mod clock;
 pub mod head;
+pub mod rng;
 pub mod tasks;

@@ -59,14 +59,14 @@ impl LocalTasks {
         reason = "this is the owner that the ban on bare spawns asks for"
     )]
     pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
-        let underway = self.begin();
-        tokio::task::spawn_local(Counted { task, underway });
+        let guard = self.begin();
+        tokio::task::spawn_local(Counted { task, guard });
     }
 
     /// Counts work that has no task of its own, until the returned guard is dropped.
-    pub fn begin(&self) -> Underway {
+    pub fn begin(&self) -> TaskGuard {
         self.state.running.set(self.state.running.get() + 1);
-        Underway(Rc::clone(&self.state))
+        TaskGuard(Rc::clone(&self.state))
     }
 
     /// Number of running tasks.
@@ -87,7 +87,7 @@ pin_project! {
     struct Counted<F> {
         #[pin]
         task: F,
-        underway: Underway,
+        guard: TaskGuard,
     }
 }
 
@@ -101,9 +101,9 @@ impl<F: Future> Future for Counted<F> {
 
 /// Guard that counts as one of the tasks until it is dropped.
 #[derive(Debug)]
-pub struct Underway(Rc<LocalState>);
+pub struct TaskGuard(Rc<LocalState>);
 
-impl Drop for Underway {
+impl Drop for TaskGuard {
     fn drop(&mut self) {
         self.0.running.set(self.0.running.get() - 1);
         if self.0.running.get() == 0 {

@@ -38,7 +38,7 @@ const LAYERS: &[&[&str]] = &[
     &["net"],
     &["tls"],
     &["telemetry", "router", "retry", "strategy", "hpack"],
-    &["backend", "buffer", "chance", "clock", "head", "tasks"],
+    &["backend", "buffer", "clock", "head", "rng", "tasks"],
 ];
 
 /// Code without I/O: time and chance come in as arguments. A new file in one of these places is pure by default.

@@ -166,22 +166,22 @@ fn errors() -> String {
          This page is made from the code: `UPDATE_DOCS=1 cargo test reference`.\n\n\
          | word | means |\n| --- | --- |\n",
     );
-    for (word, meaning) in Failure::WORDS {
-        page += &format!("| `{word}` | {meaning} |\n");
+    for (code, meaning) in Failure::CODES {
+        page += &format!("| `{code}` | {meaning} |\n");
     }
     page += "\nA request that cannot be understood, or breaks a limit of its shape, is refused before any backend hears of it; the\n\
              connection is closed, because nobody can say where its next message begins.\n\n\
              | word | status | means |\n| --- | --- | --- |\n";
     for reason in Malformed::ALL {
-        page += &format!("| `{}` | {} | {reason} |\n", reason.word(), reason.status());
+        page += &format!("| `{}` | {} | {reason} |\n", reason.code(), reason.status());
     }
     page += "\n## Rules\n\n\
-             The rules that messages have to keep, by word. `detail` begins with the one that was broken; behind `answer_malformed` and\n\
-             `answer_cut` its word stands before it. The sentences do not change between versions.\n\n\
+             The rules that messages have to keep, by word. `detail` begins with the one that was broken; behind `malformed_response` and\n\
+             `response_truncated` its word stands before it. The sentences do not change between versions.\n\n\
              | word | rule |\n| --- | --- |\n";
     for reason in Malformed::ALL {
         for rule in reason.rules() {
-            page += &format!("| `{}` | {} |\n", reason.word(), rule.replace('|', "\\|"));
+            page += &format!("| `{}` | {} |\n", reason.code(), rule.replace('|', "\\|"));
         }
     }
     page

@@ -7,16 +7,16 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use evenkeel::backend::{Address, Backend};
-use evenkeel::chance::Chance;
 use evenkeel::clock;
 use evenkeel::head::{Method, RequestHead, ResponseHead};
 use evenkeel::http1::chunked::{Chunked, ChunkedDecoder, chunk_header};
 use evenkeel::http1::{HeadScan, Kind, Limits, parse_request, parse_response};
 use evenkeel::proxy::{Identity, Peer, TrustedProxies, write_request};
+use evenkeel::rng::Rng;
 use evenkeel::router::{Route, Router};
-use evenkeel::strategy::{Ask, Candidate, Entry, STRATEGIES};
+use evenkeel::strategy::{Candidate, Entry, PickContext, STRATEGIES};
 use evenkeel::telemetry::access_log::{self, Client, Options, encode};
-use evenkeel::telemetry::{Label, Stamp};
+use evenkeel::telemetry::{Label, Timestamp};
 
 use crate::PARTS;
 use crate::budgets::Count;
@@ -166,18 +166,18 @@ fn pick(entry: &'static Entry, count: u32) -> Part {
     };
     let candidates: Vec<Candidate> = (0..count).map(candidate).collect();
     let strategy = (entry.build)(&candidates, &Arc::default());
-    let mut chance = Chance::seeded(1);
+    let mut rng = Rng::seeded(1);
     let now = clock::now();
     Part::new(format!("pick: {}, {count} backends", entry.name), move || {
-        let ask = Ask {
+        let context = PickContext {
             candidates: &candidates,
             tried: &[],
             in_flight_limit: None,
             key: 0,
-            random: chance.bits(),
+            random: rng.bits(),
             now,
         };
-        black_box(strategy.pick(black_box(&ask)));
+        black_box(strategy.pick(black_box(&context)));
     })
 }
 
@@ -223,10 +223,10 @@ fn encode_log_line() -> Part {
         error: None,
         detail: None,
     };
-    let (mut stamp, mut out) = (Stamp::default(), Vec::new());
+    let (mut timestamp, mut out) = (Timestamp::default(), Vec::new());
     Part::new("encode: access log line", move || {
         out.clear();
-        encode(black_box(&entry), &mut stamp, Options::default(), &mut out);
+        encode(black_box(&entry), &mut timestamp, Options::default(), &mut out);
         black_box(&out);
     })
 }

@@ -104,12 +104,12 @@ fn agrees_with_the_reference(ours: &Decoded, theirs: &Body) {
 
 /// What is encoded in pieces of any size is decoded to the same payload, by the decoder of bodies too.
 fn comes_back(input: &Input<'_>) {
-    let mut chance = input.chance();
+    let mut rng = input.rng();
     let encoder = Encoder::for_body(BodyLength::Chunked);
     let mut encoded = Vec::new();
     let mut rest = input.message;
     while !rest.is_empty() {
-        let length = 1 + (chance.bits() % rest.len() as u64) as usize;
+        let length = 1 + (rng.bits() % rest.len() as u64) as usize;
         encoder.open(length, &mut encoded);
         encoded.extend_from_slice(&rest[..length]);
         encoder.close(&mut encoded);

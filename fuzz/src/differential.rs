@@ -27,7 +27,7 @@ pub fn check(data: &[u8]) {
     if input.options & 2 == 0 {
         requests(input.message);
     } else {
-        answer(input.message, input.options & 4 != 0);
+        response(input.message, input.options & 4 != 0);
     }
 }
 
@@ -46,9 +46,9 @@ fn requests(bytes: &[u8]) {
     }
 }
 
-fn answer(bytes: &[u8], is_head: bool) {
-    if let Some(ours) = our_side::answer(bytes, is_head) {
-        compare(&ours, hyper_side::answer(bytes, is_head).as_ref());
+fn response(bytes: &[u8], is_head: bool) {
+    if let Some(ours) = our_side::response(bytes, is_head) {
+        compare(&ours, hyper_side::response(bytes, is_head).as_ref());
     }
 }
 

@@ -105,7 +105,7 @@ impl One {
             let _ = self.stream.poll_flush(context);
         }
         while self.body.is_none() {
-            match self.stream.poll_answer(context) {
+            match self.stream.poll_response(context) {
                 Poll::Ready(Ok((Ok(head), lines))) => {
                     for field in &head.fields {
                         assert!(!field.name.of(&lines).is_empty());
@@ -150,7 +150,7 @@ impl Side {
     fn server(stream: net::Stream, options: u8) -> Self {
         let connection = http2::Connection::new(stream, Buffer::default(), &Limits::default(), clock::now());
         if options & 4 != 0 {
-            connection.say_goodbye();
+            connection.send_goaway();
         }
         Self::new(
             Wire::Server(Box::new(connection), RequestHead::default()),
@@ -229,7 +229,7 @@ impl Side {
                 Wire::Server(connection, head) => {
                     match connection.poll_next(context, (head, clock::now()), &self.buffers) {
                         Poll::Ready(Some(Event::Request(mut stream, Ok(())))) if self.options & 16 == 0 => {
-                            stream.put_answer(b":status: 200\r\nx-id: 1\r\n".to_vec());
+                            stream.put_response(b":status: 200\r\nx-id: 1\r\n".to_vec());
                             self.streams.push(One::new(stream, Some(head.body), 70_000));
                         }
                         Poll::Ready(Some(_)) => {}

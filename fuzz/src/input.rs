@@ -1,6 +1,6 @@
 //! How the bytes of a run are read: two bytes of options, which are digits in the seeds, then a message.
 
-use evenkeel::chance::Chance;
+use evenkeel::rng::Rng;
 use evenkeel::http1::Limits;
 
 /// Longest message that is also fed byte by byte: each step may cost as much as the message is long.
@@ -47,10 +47,10 @@ impl<'a> Input<'a> {
     /// Ways in which the message arrives: the lengths up to which it is there, ascending, the whole length last.
     pub(crate) fn splits(&self) -> Vec<Vec<usize>> {
         let whole = self.message.len();
-        let mut chance = self.chance();
-        let pieces = chance.bits() % PIECES;
+        let mut rng = self.rng();
+        let pieces = rng.bits() % PIECES;
         let mut lengths: Vec<usize> = (0..pieces)
-            .map(|_| (chance.bits() % (whole as u64 + 1)) as usize)
+            .map(|_| (rng.bits() % (whole as u64 + 1)) as usize)
             .collect();
         lengths.push(whole);
         lengths.sort_unstable();
@@ -62,7 +62,7 @@ impl<'a> Input<'a> {
     }
 
     /// Numbers that follow from the second byte.
-    pub(crate) fn chance(&self) -> Chance {
-        Chance::seeded(u64::from(self.seed))
+    pub(crate) fn rng(&self) -> Rng {
+        Rng::seeded(u64::from(self.seed))
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::clock;
 
 /// Bytes of an answer that are read. The status of ten thousand backends has about five million.
-const ANSWER_BOUND: usize = 16 * 1024 * 1024;
+const RESPONSE_BOUND: usize = 16 * 1024 * 1024;
 
 /// Gets `path` from the admin API at `address` and returns the status and the body. `timeout` bounds all of it. Errors: no
 /// connection; no whole answer in time (`TimedOut`); one that is cut (`UnexpectedEof`), or not HTTP or above 16 MiB
@@ -59,13 +59,13 @@ fn request_blocking(
 }
 
 fn read_all(stream: &mut TcpStream, deadline: Instant) -> io::Result<Vec<u8>> {
-    let mut answer = Vec::new();
+    let mut response = Vec::new();
     let mut part = [0; 8192];
-    while answer.len() <= ANSWER_BOUND {
+    while response.len() <= RESPONSE_BOUND {
         stream.set_read_timeout(Some(remaining(deadline)?))?;
         match stream.read(&mut part) {
-            Ok(0) => return Ok(answer),
-            Ok(count) => answer.extend_from_slice(part.get(..count).unwrap_or_default()),
+            Ok(0) => return Ok(response),
+            Ok(count) => response.extend_from_slice(part.get(..count).unwrap_or_default()),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(timed_out(error)),
         }
@@ -74,9 +74,9 @@ fn read_all(stream: &mut TcpStream, deadline: Instant) -> io::Result<Vec<u8>> {
 }
 
 /// The status and the body of a whole answer.
-fn parse(answer: &[u8]) -> io::Result<(u16, Vec<u8>)> {
-    let end = memchr::memmem::find(answer, b"\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
-    let (head, rest) = answer.split_at_checked(end).unwrap_or_default();
+fn parse(response: &[u8]) -> io::Result<(u16, Vec<u8>)> {
+    let end = memchr::memmem::find(response, b"\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
+    let (head, rest) = response.split_at_checked(end).unwrap_or_default();
     let body = rest.get(4..).unwrap_or_default();
     let head = std::str::from_utf8(head).map_err(|_| invalid("the answer's head is not text"))?;
     let mut lines = head.split("\r\n");
@@ -128,15 +128,15 @@ mod tests {
     use std::net::TcpListener;
     use std::thread;
 
-    /// An address where one connection is answered with `answer` and closed.
-    fn answering(answer: &'static [u8]) -> SocketAddr {
+    /// An address where one connection is answered with `response` and closed.
+    fn responding(response: &'static [u8]) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("an address");
         thread::spawn(move || {
             let (mut stream, _) = listener.accept().expect("a client");
             let mut head = [0; 1024];
             let _ = stream.read(&mut head).expect("a request");
-            stream.write_all(answer).expect("the client reads");
+            stream.write_all(response).expect("the client reads");
         });
         address
     }
@@ -145,12 +145,12 @@ mod tests {
 
     #[test]
     fn returns_the_status_and_the_body() {
-        let address = answering(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 2\r\n\r\nno");
+        let address = responding(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 2\r\n\r\nno");
         assert_eq!(
             get_blocking(address, "/readyz", None, SOON).expect("an answer"),
             (503, b"no".to_vec())
         );
-        let address = answering(b"HTTP/1.0 200 OK\r\n\r\n");
+        let address = responding(b"HTTP/1.0 200 OK\r\n\r\n");
         assert_eq!(
             get_blocking(address, "/livez", None, SOON).expect("an answer"),
             (200, Vec::new())
@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn an_answer_that_is_cut_or_no_http_is_an_error() {
-        for (answer, kind) in [
+        for (response, kind) in [
             (
                 &b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort"[..],
                 io::ErrorKind::UnexpectedEof,
@@ -168,7 +168,7 @@ mod tests {
             (b"", io::ErrorKind::UnexpectedEof),
             (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", io::ErrorKind::InvalidData),
         ] {
-            let error = get_blocking(answering(answer), "/", None, SOON).expect_err("no answer");
+            let error = get_blocking(responding(response), "/", None, SOON).expect_err("no answer");
             assert_eq!(error.kind(), kind);
         }
     }

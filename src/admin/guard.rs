@@ -13,7 +13,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
 use super::Settings;
-use super::reply::Refusal;
+use super::response::ErrorResponse;
 
 /// Paths that an orchestrator asks without a token. They tell nothing that a connection attempt does not.
 const PROBES: [&str; 2] = ["/livez", "/readyz"];
@@ -35,25 +35,25 @@ impl Guard {
     }
 
     /// Refuses a request or lets it pass.
-    fn check(&self, method: &Method, uri: &Uri, fields: &HeaderMap) -> Result<(), Refusal> {
-        let host = host(uri, fields).ok_or(Refusal::Host)?;
+    fn check(&self, method: &Method, uri: &Uri, fields: &HeaderMap) -> Result<(), ErrorResponse> {
+        let host = host(uri, fields).ok_or(ErrorResponse::Host)?;
         let is_read = *method == Method::GET || *method == Method::HEAD;
         match &self.token {
-            None if !self.is_own(host) => return Err(Refusal::Host),
+            None if !self.is_own(host) => return Err(ErrorResponse::Host),
             None => {}
             Some(_) if is_read && PROBES.contains(&uri.path()) => {}
             Some(token) if has_token(fields, token) => {}
-            Some(_) => return Err(Refusal::Token),
+            Some(_) => return Err(ErrorResponse::Token),
         }
         if is_read {
             return Ok(());
         }
         if !is_same_origin(host, fields) {
-            return Err(Refusal::CrossOrigin);
+            return Err(ErrorResponse::CrossOrigin);
         }
         // A form can send neither JSON nor nothing at all.
         if has_body(fields) && !is_json(fields) {
-            return Err(Refusal::NotJson);
+            return Err(ErrorResponse::NotJson);
         }
         Ok(())
     }
@@ -184,7 +184,7 @@ mod tests {
         method: Method,
         path: &'static str,
         fields: &[(&str, &str)],
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), ErrorResponse> {
         let mut map = HeaderMap::new();
         for (name, value) in fields {
             let name: header::HeaderName = name.parse().expect("a name");
@@ -222,7 +222,7 @@ mod tests {
         ] {
             assert_eq!(
                 check(&local, Method::GET, "/metrics", &[("host", host)]),
-                Err(Refusal::Host),
+                Err(ErrorResponse::Host),
                 "{host}"
             );
         }
@@ -231,9 +231,15 @@ mod tests {
     #[test]
     fn a_request_without_exactly_one_host_is_refused() {
         let local = guard("127.0.0.1:9900", None);
-        assert_eq!(check(&local, Method::GET, "/livez", &[]), Err(Refusal::Host));
+        assert_eq!(
+            check(&local, Method::GET, "/livez", &[]),
+            Err(ErrorResponse::Host)
+        );
         let twice = [("host", "localhost"), ("host", "localhost")];
-        assert_eq!(check(&local, Method::GET, "/livez", &twice), Err(Refusal::Host));
+        assert_eq!(
+            check(&local, Method::GET, "/livez", &twice),
+            Err(ErrorResponse::Host)
+        );
     }
 
     #[test]
@@ -242,7 +248,7 @@ mod tests {
         let fields = [("host", "localhost")];
         assert_eq!(
             check(&local, Method::GET, "http://evil.example/metrics", &fields),
-            Err(Refusal::Host)
+            Err(ErrorResponse::Host)
         );
     }
 
@@ -252,12 +258,15 @@ mod tests {
         let host = ("host", "evenkeel.monitoring.svc:9900");
         for path in PROBES {
             assert_eq!(check(&open, Method::GET, path, &[host]), Ok(()));
-            assert_eq!(check(&open, Method::POST, path, &[host]), Err(Refusal::Token));
+            assert_eq!(
+                check(&open, Method::POST, path, &[host]),
+                Err(ErrorResponse::Token)
+            );
         }
         for path in ["/metrics", "/api/v1/status", "/", "/livez/", "/nothing"] {
             assert_eq!(
                 check(&open, Method::GET, path, &[host]),
-                Err(Refusal::Token),
+                Err(ErrorResponse::Token),
                 "{path}"
             );
             let right = [host, ("authorization", "Bearer s3cret")];
@@ -280,7 +289,7 @@ mod tests {
             let fields = [("host", "x"), ("authorization", value)];
             assert_eq!(
                 check(&open, Method::GET, "/metrics", &fields),
-                Err(Refusal::Token),
+                Err(ErrorResponse::Token),
                 "{value}"
             );
         }
@@ -291,7 +300,10 @@ mod tests {
             ("authorization", "Bearer s3cret"),
             ("authorization", "Bearer s3cret"),
         ];
-        assert_eq!(check(&open, Method::GET, "/metrics", &twice), Err(Refusal::Token));
+        assert_eq!(
+            check(&open, Method::GET, "/metrics", &twice),
+            Err(ErrorResponse::Token)
+        );
         assert!(!is_same(b"", b""), "an empty token opens nothing");
     }
 
@@ -307,7 +319,7 @@ mod tests {
             ("sec-fetch-site", "same-site"),
         ] {
             let refused = check(&local, Method::POST, "/api/v1/reload", &[host, field]);
-            assert_eq!(refused, Err(Refusal::CrossOrigin), "{field:?}");
+            assert_eq!(refused, Err(ErrorResponse::CrossOrigin), "{field:?}");
         }
         let ours = [
             host,
@@ -325,12 +337,12 @@ mod tests {
         let form = [host, ("content-length", "3"), ("content-type", "text/plain")];
         assert_eq!(
             check(&local, Method::POST, "/api/v1/reload", &form),
-            Err(Refusal::NotJson)
+            Err(ErrorResponse::NotJson)
         );
         let chunked = [host, ("transfer-encoding", "chunked")];
         assert_eq!(
             check(&local, Method::POST, "/api/v1/reload", &chunked),
-            Err(Refusal::NotJson)
+            Err(ErrorResponse::NotJson)
         );
         let json = [
             host,

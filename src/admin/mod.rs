@@ -13,7 +13,7 @@ mod status;
 mod guard;
 mod listen;
 mod places;
-mod reply;
+mod response;
 
 pub mod client;
 

@@ -18,7 +18,7 @@ use crate::telemetry::metrics::{self, Format};
 use super::control::{Command, Control, Readiness};
 use super::guard::{Guard, guard};
 use super::listen::{BoundedListener, PlaceOfRequest, QUIET_LIMITS, keep_place};
-use super::reply::{Refusal, failure};
+use super::response::{ErrorResponse, failure};
 use super::{Settings, Status};
 
 /// How long a command may take before its asker is told that it takes long. Below the time that a connection may be quiet.
@@ -77,8 +77,8 @@ fn router(guarded: Guard, control: Control) -> Router {
         .route("/api/v1/config", get(config))
         .route("/api/v1/rejected", get(rejected))
         .route("/api/v1/reload", post(reload))
-        .fallback(async || Refusal::NotFound)
-        .method_not_allowed_fallback(async || Refusal::Method)
+        .fallback(async || ErrorResponse::NotFound)
+        .method_not_allowed_fallback(async || ErrorResponse::Method)
         .layer(middleware::from_fn_with_state(guarded, guard))
         .layer(middleware::from_fn(keep_place))
         .with_state(control)
@@ -139,19 +139,19 @@ async fn reload(State(control): State<Control>) -> Response {
 }
 
 /// Hands a command over and waits for its answer.
-async fn command<T>(control: &Control, make: fn(oneshot::Sender<T>) -> Command) -> Result<T, Refusal> {
-    let (reply, answer) = oneshot::channel();
+async fn command<T>(control: &Control, make: fn(oneshot::Sender<T>) -> Command) -> Result<T, ErrorResponse> {
+    let (sender, response) = oneshot::channel();
     control
         .commands
-        .try_send(make(reply))
+        .try_send(make(sender))
         .map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => Refusal::Busy,
-            mpsc::error::TrySendError::Closed(_) => Refusal::Stopping,
+            mpsc::error::TrySendError::Full(_) => ErrorResponse::Busy,
+            mpsc::error::TrySendError::Closed(_) => ErrorResponse::Stopping,
         })?;
-    match tokio::time::timeout(COMMAND_LIMIT, answer).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(_)) => Err(Refusal::Stopping),
-        Err(_) => Err(Refusal::TimedOut),
+    match tokio::time::timeout(COMMAND_LIMIT, response).await {
+        Ok(Ok(response)) => Ok(response),
+        Ok(Err(_)) => Err(ErrorResponse::Stopping),
+        Err(_) => Err(ErrorResponse::TimedOut),
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use crate::telemetry::Stamp;
+use crate::telemetry::Timestamp;
 
 /// How everything is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,7 +24,7 @@ pub struct Time(pub String);
 
 impl From<SystemTime> for Time {
     fn from(time: SystemTime) -> Self {
-        Self(Stamp::text(time))
+        Self(Timestamp::text(time))
     }
 }
 
@@ -193,7 +193,7 @@ pub struct RejectedStatus {
     /// The word in the access log.
     pub error: String,
     /// The word of the rule that it broke; the same as `error` for requests.
-    pub word: String,
+    pub code: String,
     /// The rule.
     pub rule: String,
     /// The line of the head or of the trailers, or in HTTP/2 the number of the header, counted from 1.

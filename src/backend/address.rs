@@ -45,11 +45,11 @@ pub struct Address {
 }
 
 /// Scheme, host, port and socket file.
-pub type Place<'a> = (Scheme, &'a str, u16, Option<&'a Path>);
+pub type AddressKey<'a> = (Scheme, &'a str, u16, Option<&'a Path>);
 
 impl PartialEq for Address {
     fn eq(&self, other: &Self) -> bool {
-        self.place() == other.place()
+        self.identity() == other.identity()
     }
 }
 
@@ -114,7 +114,7 @@ impl Address {
     }
 
     /// What two addresses of one place have in common.
-    pub fn place(&self) -> Place<'_> {
+    pub fn identity(&self) -> AddressKey<'_> {
         (self.scheme, &self.host, self.port, self.file.as_deref())
     }
 

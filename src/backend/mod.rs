@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 
-pub use address::{Address, AddressError, Place, Scheme};
+pub use address::{Address, AddressError, AddressKey, Scheme};
 pub use destination::Destination;
 pub use first_lookup::FirstLookup;
 

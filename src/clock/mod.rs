@@ -5,7 +5,7 @@ mod wheel;
 
 use std::time::{Instant, SystemTime};
 
-pub use wheel::{Alarm, Ring, TICK, Wheel};
+pub use wheel::{TICK, Timer, TimerEvent, Wheel};
 
 /// The current monotonic time.
 #[allow(clippy::disallowed_methods, reason = "this is the one place that may read it")]

@@ -20,11 +20,11 @@ const NEVER: u64 = u64::MAX;
 
 /// Why a timer fired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ring {
+pub enum TimerEvent {
     /// Its deadline has passed.
     Expired,
-    /// [`Wheel::ring`] was called for it, to wake its owner for another reason.
-    Called,
+    /// [`Wheel::notify`] was notified for it, to wake its owner for another reason.
+    Notified,
 }
 
 /// Whole milliseconds, saturating.
@@ -115,7 +115,7 @@ impl Wheel {
     }
 
     /// Makes a timer that is not set.
-    pub fn alarm(self: &Rc<Self>) -> Alarm {
+    pub fn timer(self: &Rc<Self>) -> Timer {
         let slot = Slot {
             deadline: NEVER,
             scheduled: NEVER,
@@ -124,14 +124,14 @@ impl Wheel {
             tick: Tick::Idle,
         };
         let key = self.slots.borrow_mut().slots.insert(slot);
-        Alarm {
+        Timer {
             wheel: Rc::clone(self),
             key,
         }
     }
 
     /// Number of existing timers.
-    pub fn alarms(&self) -> usize {
+    pub fn timers(&self) -> usize {
         self.slots.borrow().slots.len()
     }
 
@@ -189,8 +189,8 @@ impl Wheel {
         }
     }
 
-    /// Fires the timer with this key now, with [`Ring::Called`].
-    pub fn ring(&self, key: usize) {
+    /// Fires the timer with this key now, with [`TimerEvent::Notified`].
+    pub fn notify(&self, key: usize) {
         let waker = self.slots.borrow_mut().slots.get_mut(key).and_then(|slot| {
             slot.is_called = true;
             slot.waker.take()
@@ -237,13 +237,13 @@ impl Slots {
 
 /// A timer that its owner sets and clears for each wait. Dropping it removes it from the wheel.
 #[derive(Debug)]
-pub struct Alarm {
+pub struct Timer {
     wheel: Rc<Wheel>,
     key: usize,
 }
 
-impl Alarm {
-    /// The key of the timer, for [`Wheel::ring`].
+impl Timer {
+    /// The key of the timer, for [`Wheel::notify`].
     pub fn key(&self) -> usize {
         self.key
     }
@@ -305,25 +305,25 @@ impl Alarm {
         Poll::Pending
     }
 
-    /// Ready when it fires. [`Ring::Called`] is reported once, an expiry until the timer is set again.
-    pub fn poll(&self, context: &Context<'_>) -> Poll<Ring> {
+    /// Ready when it fires. [`TimerEvent::Notified`] is reported once, an expiry until the timer is set again.
+    pub fn poll(&self, context: &Context<'_>) -> Poll<TimerEvent> {
         let mut slots = self.wheel.slots.borrow_mut();
         let tick = slots.tick;
         let Some(slot) = slots.slots.get_mut(self.key) else {
             return Poll::Pending;
         };
         if std::mem::take(&mut slot.is_called) {
-            return Poll::Ready(Ring::Called);
+            return Poll::Ready(TimerEvent::Notified);
         }
         if slot.deadline <= tick {
-            return Poll::Ready(Ring::Expired);
+            return Poll::Ready(TimerEvent::Expired);
         }
         slot.set_waker(context);
         Poll::Pending
     }
 }
 
-impl Drop for Alarm {
+impl Drop for Timer {
     fn drop(&mut self) {
         // Entries of this key left in buckets are harmless: at worst a later timer with the key is visited once too often.
         self.wheel.slots.borrow_mut().slots.remove(self.key);
@@ -359,15 +359,15 @@ mod tests {
                 count: Arc::default(),
             }
         }
-        fn poll(&self, alarm: &Alarm) -> Poll<Ring> {
+        fn poll(&self, timer: &Timer) -> Poll<TimerEvent> {
             let waker = Waker::from(Arc::clone(&self.count));
-            alarm.poll(&Context::from_waker(&waker))
+            timer.poll(&Context::from_waker(&waker))
         }
         /// Advances in ticks and returns after how many milliseconds the timer fired.
-        fn fires_after(&self, alarm: &Alarm, from: u64, limit: u64) -> Option<u64> {
+        fn fires_after(&self, timer: &Timer, from: u64, limit: u64) -> Option<u64> {
             (from..=limit).step_by(20).find(|&ms| {
                 self.wheel.advance(self.start + Duration::from_millis(ms));
-                self.poll(alarm).is_ready()
+                self.poll(timer).is_ready()
             })
         }
     }
@@ -376,9 +376,9 @@ mod tests {
     fn fires_at_its_deadline_and_not_before() {
         for after in [1, 19, 20, 250, 1_000, 10_000, 10_240, 10_260, 60_000, 3_600_000] {
             let rig = Rig::new();
-            let alarm = rig.wheel.alarm();
-            alarm.set(Duration::from_millis(after));
-            let fired = rig.fires_after(&alarm, 0, after + 100).unwrap();
+            let timer = rig.wheel.timer();
+            timer.set(Duration::from_millis(after));
+            let fired = rig.fires_after(&timer, 0, after + 100).unwrap();
             assert!(
                 (after..=after + 40).contains(&fired),
                 "{after} fired after {fired}"
@@ -390,76 +390,76 @@ mod tests {
     #[test]
     fn deadline_can_move_later_and_earlier() {
         let rig = Rig::new();
-        let alarm = rig.wheel.alarm();
-        alarm.set(Duration::from_secs(5));
-        alarm.set(Duration::from_secs(30));
-        assert_eq!(rig.fires_after(&alarm, 0, 29_980), None);
-        alarm.set(Duration::from_secs(20));
-        alarm.set(Duration::from_millis(100));
-        let fired = rig.fires_after(&alarm, 29_980, 40_000).unwrap();
+        let timer = rig.wheel.timer();
+        timer.set(Duration::from_secs(5));
+        timer.set(Duration::from_secs(30));
+        assert_eq!(rig.fires_after(&timer, 0, 29_980), None);
+        timer.set(Duration::from_secs(20));
+        timer.set(Duration::from_millis(100));
+        let fired = rig.fires_after(&timer, 29_980, 40_000).unwrap();
         assert!((30_080..=30_120).contains(&fired), "{fired}");
     }
 
     #[test]
     fn cleared_timer_does_not_fire() {
         let rig = Rig::new();
-        let alarm = rig.wheel.alarm();
-        alarm.set(Duration::from_secs(1));
-        alarm.clear();
-        assert_eq!(rig.fires_after(&alarm, 0, 5_000), None);
+        let timer = rig.wheel.timer();
+        timer.set(Duration::from_secs(1));
+        timer.clear();
+        assert_eq!(rig.fires_after(&timer, 0, 5_000), None);
         assert_eq!(rig.count.0.load(Ordering::Relaxed), 0);
     }
 
     #[test]
     fn call_is_reported_once() {
         let rig = Rig::new();
-        let alarm = rig.wheel.alarm();
-        assert_eq!(rig.poll(&alarm), Poll::Pending);
-        rig.wheel.ring(alarm.key());
+        let timer = rig.wheel.timer();
+        assert_eq!(rig.poll(&timer), Poll::Pending);
+        rig.wheel.notify(timer.key());
         assert_eq!(rig.count.0.load(Ordering::Relaxed), 1);
-        assert_eq!(rig.poll(&alarm), Poll::Ready(Ring::Called));
-        assert_eq!(rig.poll(&alarm), Poll::Pending);
+        assert_eq!(rig.poll(&timer), Poll::Ready(TimerEvent::Notified));
+        assert_eq!(rig.poll(&timer), Poll::Pending);
     }
 
     #[test]
     fn waits_for_a_tick_independently_of_the_deadline() {
         let rig = Rig::new();
-        let (alarm, other) = (rig.wheel.alarm(), rig.wheel.alarm());
-        alarm.set(Duration::from_secs(30));
+        let (timer, other) = (rig.wheel.timer(), rig.wheel.timer());
+        timer.set(Duration::from_secs(30));
         let waker = Waker::from(Arc::clone(&rig.count));
         let context = Context::from_waker(&waker);
         for round in 1..3 {
-            assert!(alarm.poll_tick(&context).is_pending());
-            assert!(alarm.poll_tick(&context).is_pending());
-            assert!(rig.poll(&alarm).is_pending() && rig.poll(&other).is_pending());
+            assert!(timer.poll_tick(&context).is_pending());
+            assert!(timer.poll_tick(&context).is_pending());
+            assert!(rig.poll(&timer).is_pending() && rig.poll(&other).is_pending());
             rig.wheel.advance(rig.start + Duration::from_millis(20 * round));
             assert_eq!(rig.count.0.load(Ordering::Relaxed), round as usize, "woken once");
-            assert!(rig.poll(&alarm).is_pending(), "it did not fire");
-            assert!(alarm.poll_tick(&context).is_ready());
+            assert!(rig.poll(&timer).is_pending(), "it did not fire");
+            assert!(timer.poll_tick(&context).is_ready());
         }
     }
 
     #[test]
     fn long_suspension_fires_every_due_timer() {
         let rig = Rig::new();
-        let alarms: Vec<Alarm> = (1..50).map(|_| rig.wheel.alarm()).collect();
-        for (index, alarm) in alarms.iter().enumerate() {
-            alarm.set(Duration::from_millis(397 * index as u64));
+        let timers: Vec<Timer> = (1..50).map(|_| rig.wheel.timer()).collect();
+        for (index, timer) in timers.iter().enumerate() {
+            timer.set(Duration::from_millis(397 * index as u64));
         }
         rig.wheel.advance(rig.start + Duration::from_secs(3_600));
         assert!(
-            alarms
+            timers
                 .iter()
-                .all(|alarm| rig.poll(alarm) == Poll::Ready(Ring::Expired))
+                .all(|timer| rig.poll(timer) == Poll::Ready(TimerEvent::Expired))
         );
     }
 
     #[test]
     fn setting_a_timer_repeatedly_does_not_grow_the_wheel() {
         let rig = Rig::new();
-        let alarm = rig.wheel.alarm();
+        let timer = rig.wheel.timer();
         for round in 0..10_000_u64 {
-            alarm.set(Duration::from_secs(if round % 2 == 0 { 60 } else { 30 }));
+            timer.set(Duration::from_secs(if round % 2 == 0 { 60 } else { 30 }));
             rig.wheel.advance(rig.start + Duration::from_millis(round));
         }
         let entries: usize = rig.wheel.slots.borrow().buckets.iter().map(Vec::len).sum();

@@ -4,11 +4,11 @@ use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use super::error::{Problem, Severity};
-use super::source::{Finding, Place, Source};
+use super::source::{Diagnostic, Source, Span};
 use crate::tls::SystemAuthorities;
 
 /// Most findings that are kept; a file with more is broken as a whole.
-const MOST_FINDINGS: usize = 1000;
+const MOST_DIAGNOSTICS: usize = 1000;
 
 /// The environment of a process, or of a test.
 pub(super) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -25,7 +25,7 @@ pub(super) struct Context<'a> {
     /// Whether this is the machine that the config is for: then it is looked at whether files can be made where it says.
     pub(super) is_at_home: bool,
     /// A cell, because readers of several maps are open at one time and all report.
-    findings: RefCell<Vec<Finding>>,
+    diagnostics: RefCell<Vec<Diagnostic>>,
 }
 
 impl<'a> Context<'a> {
@@ -37,7 +37,7 @@ impl<'a> Context<'a> {
             lookup,
             authorities: SystemAuthorities::default(),
             is_at_home: false,
-            findings: RefCell::new(Vec::new()),
+            diagnostics: RefCell::new(Vec::new()),
         }
     }
 
@@ -50,21 +50,21 @@ impl<'a> Context<'a> {
     }
 
     /// Adds a finding; one that is there already is not added again, because top-level values are read once a pool.
-    pub(super) fn report(&self, finding: Finding) {
-        let mut findings = self.findings.borrow_mut();
-        if findings.len() < MOST_FINDINGS && !findings.contains(&finding) {
-            findings.push(finding);
+    pub(super) fn report(&self, diagnostic: Diagnostic) {
+        let mut diagnostics = self.diagnostics.borrow_mut();
+        if diagnostics.len() < MOST_DIAGNOSTICS && !diagnostics.contains(&diagnostic) {
+            diagnostics.push(diagnostic);
         }
     }
 
     /// Whether an error was reported; then what could follow from it is not reported as well.
     pub(super) fn has_error(&self) -> bool {
-        has_error(&self.findings.borrow())
+        has_error(&self.diagnostics.borrow())
     }
 
     /// The text at a place, for a message.
-    pub(super) fn quote(&self, place: Place) -> String {
-        self.source.quote(place)
+    pub(super) fn quote(&self, span: Span) -> String {
+        self.source.quote(span)
     }
 
     /// A path as written, from the config's folder.
@@ -73,15 +73,17 @@ impl<'a> Context<'a> {
     }
 
     /// Renders the findings in the order of the text, and says whether there is an error among them.
-    pub(super) fn finish(self, secret: &[Place]) -> (Vec<Problem>, bool) {
-        let mut findings = self.findings.into_inner();
-        findings.sort_by_key(|finding| finding.place);
-        let has_error = has_error(&findings);
-        let render = |finding| self.source.render(finding, secret);
-        (findings.into_iter().map(render).collect(), has_error)
+    pub(super) fn finish(self, secret: &[Span]) -> (Vec<Problem>, bool) {
+        let mut diagnostics = self.diagnostics.into_inner();
+        diagnostics.sort_by_key(|diagnostic| diagnostic.span);
+        let has_error = has_error(&diagnostics);
+        let render = |diagnostic| self.source.render(diagnostic, secret);
+        (diagnostics.into_iter().map(render).collect(), has_error)
     }
 }
 
-fn has_error(findings: &[Finding]) -> bool {
-    findings.iter().any(|finding| finding.severity == Severity::Error)
+fn has_error(diagnostics: &[Diagnostic]) -> bool {
+    diagnostics
+        .iter()
+        .any(|diagnostic| diagnostic.severity == Severity::Error)
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::context::Context;
-use super::source::{Origin, Place, Source};
+use super::source::{Origin, Source, Span};
 use super::tree::{Entry, Node, Text, Value};
 use super::{Loaded, Report, finish};
 
@@ -43,15 +43,15 @@ pub fn from_arguments(arguments: &Arguments) -> Result<Loaded, Report> {
     .collect();
     if let Some(path) = &arguments.health_path {
         let path = line.argument(Some("--health-path"), path);
-        let place = path.place;
+        let span = path.span;
         let check = Value::Map(vec![entry("path", path)]);
-        entries.push(entry("health_check", Node { place, value: check }));
+        entries.push(entry("health_check", Node { span, value: check }));
     }
     let backends = line.list(None, &arguments.backends);
     entries.extend(listen.map(|node| entry("listen", node)));
     entries.extend(backends.map(|node| entry("backends", node)));
     let root = Node {
-        place: Place {
+        span: Span {
             start: 0,
             end: line.text.len(),
         },
@@ -75,7 +75,7 @@ impl Line {
         self.text.push(' ');
         let start = self.text.len();
         self.text.push_str(value);
-        let place = Place {
+        let span = Span {
             start,
             end: self.text.len(),
         };
@@ -83,17 +83,17 @@ impl Line {
             content: value.to_owned(),
             is_expanded: false,
         });
-        Node { place, value }
+        Node { span, value }
     }
 
     fn list(&mut self, option: Option<&str>, values: &[String]) -> Option<Node> {
         let nodes: Vec<Node> = values.iter().map(|value| self.argument(option, value)).collect();
-        let place = Place {
-            start: nodes.first()?.place.start,
-            end: nodes.last()?.place.end,
+        let span = Span {
+            start: nodes.first()?.span.start,
+            end: nodes.last()?.span.end,
         };
         let value = Value::List(nodes);
-        Some(Node { place, value })
+        Some(Node { span, value })
     }
 }
 
@@ -101,7 +101,7 @@ impl Line {
 fn entry(key: &str, value: Node) -> Entry {
     Entry {
         key: key.to_owned(),
-        key_place: value.place,
+        key_span: value.span,
         value,
     }
 }

@@ -125,8 +125,8 @@ pub fn find(hint: &str) -> Result<PathBuf, Report> {
 fn find_in(paths: &[&str], hint: &str) -> Result<PathBuf, Report> {
     let exists = |path: &&&str| !matches!(Path::new(path).try_exists(), Ok(false));
     paths.iter().find(exists).map(PathBuf::from).ok_or_else(|| {
-        let places = paths.iter().map(|path| format!("looked for {path}"));
-        let notes = places.chain([hint.to_owned()]).collect();
+        let spans = paths.iter().map(|path| format!("looked for {path}"));
+        let notes = spans.chain([hint.to_owned()]).collect();
         Report::whole_file("evenkeel", "no config file was found".to_owned(), notes)
     })
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::context::Context;
 use super::reference::{Key, Kind, SECTIONS, Section};
-use super::source::{Finding, Place};
+use super::source::{Diagnostic, Span};
 use super::tree::{Entry, Node, Text, Value};
 use super::{hints, suggest, units, vocabulary};
 
@@ -15,14 +15,14 @@ pub(super) struct Reader<'a> {
     section: &'static Section,
     entries: &'a [Entry],
     /// Where the map stands; `None` when it was not written.
-    place: Option<Place>,
+    span: Option<Span>,
 }
 
 /// What was written for a key: text with its place.
 #[derive(Clone, Copy)]
 pub(super) struct Written<'a> {
     pub(super) text: &'a str,
-    pub(super) place: Place,
+    pub(super) span: Span,
     /// Whether the text holds the value of a variable, which no message may show.
     pub(super) is_expanded: bool,
 }
@@ -34,9 +34,9 @@ impl<'a> Reader<'a> {
             let names: Vec<_> = section.names().collect();
             let message = format!("expected a map here, found {}", found(&node.value));
             if !matches!(node.value, Value::Broken) {
-                let hint = hints::of_map(section, node, &cx.quote(node.place));
+                let hint = hints::of_map(section, node, &cx.quote(node.span));
                 let note = format!("keys of {}: {}", section.name, names.join(", "));
-                cx.report(Finding::error(node.place, message).note_if(hint).note(note));
+                cx.report(Diagnostic::error(node.span, message).note_if(hint).note(note));
             }
             return None;
         };
@@ -44,7 +44,7 @@ impl<'a> Reader<'a> {
             cx,
             section,
             entries,
-            place: Some(node.place),
+            span: Some(node.span),
         };
         for entry in entries {
             reader.check_key(entry);
@@ -58,7 +58,7 @@ impl<'a> Reader<'a> {
             cx,
             section,
             entries: &[],
-            place: None,
+            span: None,
         }
     }
 
@@ -68,10 +68,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn unknown_key(&self, entry: &Entry) -> Finding {
-        let quote = self.cx.quote(entry.key_place);
+    fn unknown_key(&self, entry: &Entry) -> Diagnostic {
+        let quote = self.cx.quote(entry.key_span);
         if entry.key == "<<" {
-            return Finding::error(entry.key_place, format!("unknown key {quote}"))
+            return Diagnostic::error(entry.key_span, format!("unknown key {quote}"))
                 .note("merge keys are not read: write the keys out");
         }
         let meaning = vocabulary::key(self.section.name, &entry.key);
@@ -85,7 +85,7 @@ impl<'a> Reader<'a> {
                 .or_else(|| self.key_elsewhere(&entry.key)),
         };
         let names: Vec<_> = self.section.names().collect();
-        Finding::error(entry.key_place, message)
+        Diagnostic::error(entry.key_span, message)
             .note_if(hint)
             .note(format!("keys of {}: {}", self.section.name, names.join(", ")))
     }
@@ -93,11 +93,11 @@ impl<'a> Reader<'a> {
     fn hint_of(&self, meaning: &vocabulary::Meaning) -> Option<String> {
         let called = || {
             let key = meaning.key?;
-            let place = match self.section.key(key) {
+            let span = match self.section.key(key) {
                 Some(_) => "here",
                 None => "at top level, and a pool has none of its own",
             };
-            Some(format!("it is called `{key}` {place}"))
+            Some(format!("it is called `{key}` {span}"))
         };
         meaning.note.map(str::to_owned).or_else(called)
     }
@@ -130,8 +130,8 @@ impl<'a> Reader<'a> {
     }
 
     /// Where the key stands, if it was written.
-    pub(super) fn key_place(&self, name: &str) -> Option<Place> {
-        self.written_entry(name).map(|entry| entry.key_place)
+    pub(super) fn key_span(&self, name: &str) -> Option<Span> {
+        self.written_entry(name).map(|entry| entry.key_span)
     }
 
     /// The value of a key. `None` when the key was not written, or when its value is unusable, which is reported.
@@ -143,7 +143,7 @@ impl<'a> Reader<'a> {
                 let accepted = self.section.key(name).map(Key::accepts).unwrap_or_default();
                 let message = format!("`{name}` has no value");
                 self.cx
-                    .report(Finding::error(entry.key_place, message).note(format!("accepted: {accepted}")));
+                    .report(Diagnostic::error(entry.key_span, message).note(format!("accepted: {accepted}")));
                 None
             }
             _ => Some(&entry.value),
@@ -171,17 +171,17 @@ impl<'a> Reader<'a> {
     pub(super) fn refuse_node(&self, name: &str, node: &Node) {
         let key = self.section.key(name);
         let accepted = key.map(Key::accepts).unwrap_or_default();
-        let hint = key.and_then(|key| hints::of_shape(&key.kind, node, &self.cx.quote(node.place)));
+        let hint = key.and_then(|key| hints::of_shape(&key.kind, node, &self.cx.quote(node.span)));
         refuse(self.cx, node, hint, &accepted);
     }
 
     /// Reports a text that is not what the key's type accepts.
     pub(super) fn refuse(&self, name: &str, written: Written<'_>, hint: Option<String>) {
         let accepted = self.section.key(name).map(Key::accepts).unwrap_or_default();
-        let message = format!("{} is not accepted for `{name}`", self.cx.quote(written.place));
+        let message = format!("{} is not accepted for `{name}`", self.cx.quote(written.span));
         let hint = hint.filter(|_| !written.is_expanded);
         self.cx.report(
-            Finding::error(written.place, message)
+            Diagnostic::error(written.span, message)
                 .note_if(hint)
                 .note(format!("accepted: {accepted}")),
         );
@@ -276,13 +276,13 @@ impl<'a> Reader<'a> {
 
     /// Reports that a key which has to be there was not written.
     pub(super) fn require(&self, name: &str) {
-        let (false, Some(place)) = (self.has_any(&[name]), self.place) else {
+        let (false, Some(span)) = (self.has_any(&[name]), self.span) else {
             return;
         };
         let accepted = self.section.key(name).map(Key::accepts).unwrap_or_default();
         let message = format!("`{name}` is missing in {}", self.section.name);
         self.cx
-            .report(Finding::error(place, message).note(format!("accepted: {accepted}")));
+            .report(Diagnostic::error(span, message).note(format!("accepted: {accepted}")));
     }
 }
 
@@ -293,7 +293,7 @@ pub(super) fn written(node: &Node) -> Option<Written<'_>> {
     };
     Some(Written {
         text: content,
-        place: node.place,
+        span: node.span,
         is_expanded: *is_expanded,
     })
 }
@@ -307,7 +307,7 @@ fn refuse(cx: &Context<'_>, node: &Node, hint: Option<String>, accepted: &str) {
     if !matches!(node.value, Value::Broken) {
         let message = format!("{} is not accepted here", found(&node.value));
         cx.report(
-            Finding::error(node.place, message)
+            Diagnostic::error(node.span, message)
                 .note_if(hint)
                 .note(format!("accepted: {accepted}")),
         );

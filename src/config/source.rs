@@ -18,7 +18,7 @@ const MASK: &str = "***";
 
 /// A range of bytes of the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Place {
+pub(super) struct Span {
     pub(super) start: usize,
     pub(super) end: usize,
 }
@@ -44,20 +44,20 @@ pub(super) struct Source<'a> {
 
 /// A problem before it is rendered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Finding {
+pub(super) struct Diagnostic {
     pub(super) severity: Severity,
     /// `None`: the file as a whole.
-    pub(super) place: Option<Place>,
+    pub(super) span: Option<Span>,
     pub(super) message: String,
     pub(super) notes: Vec<String>,
 }
 
-impl Finding {
+impl Diagnostic {
     /// An error at a place.
-    pub(super) fn error(place: Place, message: impl Into<String>) -> Self {
+    pub(super) fn error(span: Span, message: impl Into<String>) -> Self {
         Self {
             severity: Severity::Error,
-            place: Some(place),
+            span: Some(span),
             message: message.into(),
             notes: Vec::new(),
         }
@@ -67,25 +67,25 @@ impl Finding {
     pub(super) fn whole(message: impl Into<String>) -> Self {
         Self {
             severity: Severity::Error,
-            place: None,
+            span: None,
             message: message.into(),
             notes: Vec::new(),
         }
     }
 
     /// A warning at a place.
-    pub(super) fn warning(place: Place, message: impl Into<String>) -> Self {
+    pub(super) fn warning(span: Span, message: impl Into<String>) -> Self {
         Self {
             severity: Severity::Warning,
-            ..Self::error(place, message)
+            ..Self::error(span, message)
         }
     }
 
     /// Something at a place that names what is not as it has to be now.
-    pub(super) fn overdue(place: Place, message: impl Into<String>) -> Self {
+    pub(super) fn overdue(span: Span, message: impl Into<String>) -> Self {
         Self {
             severity: Severity::Overdue,
-            ..Self::error(place, message)
+            ..Self::error(span, message)
         }
     }
 
@@ -117,22 +117,22 @@ impl<'a> Source<'a> {
     }
 
     /// Line of a place, from 1.
-    pub(super) fn line(&self, place: Place) -> usize {
-        let start = self.clamp(place.start);
+    pub(super) fn line(&self, span: Span) -> usize {
+        let start = self.clamp(span.start);
         self.line_starts
             .partition_point(|line_start| *line_start <= start)
     }
 
     /// The whole line of a place, without its end.
-    pub(super) fn line_text(&self, place: Place) -> &str {
-        let line_start = self.line_start(self.clamp(place.start));
+    pub(super) fn line_text(&self, span: Span) -> &str {
+        let line_start = self.line_start(self.clamp(span.start));
         let line = self.text.get(line_start..).unwrap_or_default();
         line.split('\n').next().unwrap_or_default().trim_end()
     }
 
     /// The text at a place as it may stand in a message: one line, cut, without control characters.
-    pub(super) fn quote(&self, place: Place) -> String {
-        let (start, end) = (self.clamp(place.start), self.clamp(place.end));
+    pub(super) fn quote(&self, span: Span) -> String {
+        let (start, end) = (self.clamp(span.start), self.clamp(span.end));
         let text = self.text.get(start..end).unwrap_or_default().trim();
         let line = text.lines().next().unwrap_or_default();
         let line = line
@@ -143,40 +143,44 @@ impl<'a> Source<'a> {
     }
 
     /// Renders a finding. `secret` places are masked in the excerpt.
-    pub(super) fn render(&self, finding: Finding, secret: &[Place]) -> Problem {
-        let position = finding
-            .place
+    pub(super) fn render(&self, diagnostic: Diagnostic, secret: &[Span]) -> Problem {
+        let position = diagnostic
+            .span
             .filter(|_| self.origin == Origin::File)
-            .map(|place| {
-                let start = self.clamp(place.start);
+            .map(|span| {
+                let start = self.clamp(span.start);
                 let line_start = self.line_start(start);
                 let before = self.text.get(line_start..start).unwrap_or_default();
-                (self.line(place), before.chars().count() + 1)
+                (self.line(span), before.chars().count() + 1)
             });
         Problem {
-            severity: finding.severity,
+            severity: diagnostic.severity,
             file: self.name.to_owned(),
             position,
-            message: printable(&finding.message, 0, &[]),
-            notes: finding.notes.iter().map(|note| printable(note, 0, &[])).collect(),
-            excerpt: finding.place.and_then(|place| self.excerpt(place, secret)),
+            message: printable(&diagnostic.message, 0, &[]),
+            notes: diagnostic
+                .notes
+                .iter()
+                .map(|note| printable(note, 0, &[]))
+                .collect(),
+            excerpt: diagnostic.span.and_then(|span| self.excerpt(span, secret)),
         }
     }
 
-    fn excerpt(&self, place: Place, secret: &[Place]) -> Option<Excerpt> {
-        let start = self.clamp(place.start);
+    fn excerpt(&self, span: Span, secret: &[Span]) -> Option<Excerpt> {
+        let start = self.clamp(span.start);
         let line_start = self.line_start(start);
-        let line = self.line_text(place);
+        let line = self.line_text(span);
         if line.len() > LONGEST_LINE {
             return None;
         }
         let mut masks = secrets::in_line(line);
-        masks.extend(secret.iter().filter_map(|place| {
-            let range = place.start.max(line_start)..place.end.min(line_start + line.len());
+        masks.extend(secret.iter().filter_map(|span| {
+            let range = span.start.max(line_start)..span.end.min(line_start + line.len());
             (range.start < range.end).then(|| range.start - line_start..range.end - line_start)
         }));
         let mark_start = (start - line_start).min(line.len());
-        let mark_end = (self.clamp(place.end).max(start) - line_start).min(line.len());
+        let mark_end = (self.clamp(span.end).max(start) - line_start).min(line.len());
         let part = |range: Range<usize>| {
             let offset = range.start;
             printable(line.get(range).unwrap_or_default(), offset, &masks)
@@ -252,8 +256,8 @@ mod tests {
 
     fn render(text: &str, start: usize, end: usize) -> String {
         let source = Source::new("a.yaml", text, Origin::File);
-        let finding = Finding::error(Place { start, end }, "wrong").note("right");
-        source.render(finding, &[]).to_string()
+        let diagnostic = Diagnostic::error(Span { start, end }, "wrong").note("right");
+        source.render(diagnostic, &[]).to_string()
     }
 
     #[test]
@@ -290,8 +294,10 @@ mod tests {
     #[test]
     fn masks_secret_places() {
         let source = Source::new("a", "x: hush, y: 1", Origin::File);
-        let finding = Finding::error(Place { start: 9, end: 10 }, "wrong");
-        let shown = source.render(finding, &[Place { start: 3, end: 7 }]).to_string();
+        let diagnostic = Diagnostic::error(Span { start: 9, end: 10 }, "wrong");
+        let shown = source
+            .render(diagnostic, &[Span { start: 3, end: 7 }])
+            .to_string();
         assert_eq!(
             shown,
             "a:1:10: error: wrong\n   1 | x: ***, y: 1\n     |         ^"

@@ -4,32 +4,32 @@
 use serde_saphyr::granit_parser::ScanError;
 
 use super::context::Context;
-use super::source::{Finding, Place, Source};
+use super::source::{Diagnostic, Source, Span};
 
 /// Deepest brackets that are followed.
 const DEEPEST: usize = 64;
 
 /// The finding for an error of the parser.
-pub(super) fn finding(cx: &Context<'_>, error: &ScanError) -> Finding {
+pub(super) fn diagnostic(cx: &Context<'_>, error: &ScanError) -> Diagnostic {
     let at = error.marker().byte_offset().unwrap_or_default();
-    let place = Place { start: at, end: at };
+    let span = Span { start: at, end: at };
     let reason = error.kind().to_string();
     if let Some(bracket) = open_bracket(cx.source.text, at) {
-        return bracket.finding(&cx.source, place);
+        return bracket.diagnostic(&cx.source, span);
     }
     if reason.starts_with("mapping values are not allowed")
-        && let Some(line) = line_without_colon(&cx.source, place)
+        && let Some(line) = line_without_colon(&cx.source, span)
     {
-        return Finding::error(line, "invalid YAML: a key and its value need `: ` between them")
+        return Diagnostic::error(line, "invalid YAML: a key and its value need `: ` between them")
             .note("write `key: value`, such as `listen: 0.0.0.0:8080`");
     }
-    let hint = hint(&cx.source, place, &reason);
-    Finding::error(place, format!("invalid YAML: {reason}")).note_if(hint.map(str::to_owned))
+    let hint = hint(&cx.source, span, &reason);
+    Diagnostic::error(span, format!("invalid YAML: {reason}")).note_if(hint.map(str::to_owned))
 }
 
-fn hint(source: &Source<'_>, place: Place, reason: &str) -> Option<&'static str> {
-    let line = source.line_text(place);
-    let next = source.text.get(place.start..).unwrap_or_default();
+fn hint(source: &Source<'_>, span: Span, reason: &str) -> Option<&'static str> {
+    let line = source.line_text(span);
+    let next = source.text.get(span.start..).unwrap_or_default();
     Some(match reason {
         _ if line.contains("]:") => "an IPv6 address needs quotes: \"[::1]:8080\"",
         _ if line.contains('\t') => "a line cannot be indented with tabs",
@@ -48,7 +48,7 @@ fn hint(source: &Source<'_>, place: Place, reason: &str) -> Option<&'static str>
 }
 
 /// The line above a place when it has text and no colon that could belong to a key.
-fn line_without_colon(source: &Source<'_>, at: Place) -> Option<Place> {
+fn line_without_colon(source: &Source<'_>, at: Span) -> Option<Span> {
     let before = source.text.get(..at.start)?;
     let (above, _) = before.rsplit_once('\n')?;
     let above = above.trim_end();
@@ -57,7 +57,7 @@ fn line_without_colon(source: &Source<'_>, at: Place) -> Option<Place> {
     let text = line.trim_start();
     let is_comment = text.is_empty() || text.starts_with(['#', '-']);
     let has_colon = text.contains(": ") || text.ends_with(':');
-    (!is_comment && !has_colon).then_some(Place {
+    (!is_comment && !has_colon).then_some(Span {
         start: start + (line.len() - text.len()),
         end: start + line.len(),
     })
@@ -73,21 +73,21 @@ struct OpenBracket {
 }
 
 impl OpenBracket {
-    fn finding(&self, source: &Source<'_>, stumbled: Place) -> Finding {
+    fn diagnostic(&self, source: &Source<'_>, stumbled: Span) -> Diagnostic {
         let (bracket, end) = (self.bracket, closing(self.bracket));
-        let place = Place {
+        let span = Span {
             start: self.at,
             end: self.at + 1,
         };
-        let finding = Finding::error(place, format!("invalid YAML: this `{bracket}` is never closed"));
-        let (line, last) = (source.line(place), source.line(stumbled));
+        let diagnostic = Diagnostic::error(span, format!("invalid YAML: this `{bracket}` is never closed"));
+        let (line, last) = (source.line(span), source.line(stumbled));
         match self.closed_by {
             Some((at, other)) => {
-                let line = source.line(Place { start: at, end: at });
-                finding.note(format!("`{other}` on line {line} stands where `{end}` should be"))
+                let line = source.line(Span { start: at, end: at });
+                diagnostic.note(format!("`{other}` on line {line} stands where `{end}` should be"))
             }
-            None if last > line => finding.note(format!("write `{end}` before line {last}")),
-            None => finding.note(format!("write `{end}` at its end")),
+            None if last > line => diagnostic.note(format!("write `{end}` before line {last}")),
+            None => diagnostic.note(format!("write `{end}` at its end")),
         }
     }
 }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use serde_saphyr::granit_parser::{self, Event, Parser, ScalarStyle, Span};
+use serde_saphyr::granit_parser::{self, Event, Parser, ScalarStyle, Span as YamlSpan};
 
 use super::context::Context;
-use super::source::{Finding, Place};
+use super::source::{Diagnostic, Span};
 use super::{syntax, variables};
 
 /// Deepest nesting, aliases included. Our own format needs 6.
@@ -18,7 +18,7 @@ const MOST_NODES: usize = 2_000_000;
 /// A value and where it stood.
 #[derive(Debug, Clone)]
 pub(super) struct Node {
-    pub(super) place: Place,
+    pub(super) span: Span,
     pub(super) value: Value,
 }
 
@@ -50,7 +50,7 @@ pub(super) struct Text {
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
     pub(super) key: String,
-    pub(super) key_place: Place,
+    pub(super) key_span: Span,
     pub(super) value: Node,
 }
 
@@ -76,26 +76,26 @@ pub(super) fn parse(cx: &Context<'_>) -> Result<Option<Node>, Unparsable> {
     };
     for event in Parser::new_from_str_with_options(cx.source.text, options) {
         let fed = event
-            .map_err(|error| syntax::finding(cx, &error))
+            .map_err(|error| syntax::diagnostic(cx, &error))
             .and_then(|(event, span)| builder.feed(event, span));
-        if let Err(finding) = fed {
-            cx.report(finding);
+        if let Err(diagnostic) = fed {
+            cx.report(diagnostic);
             return Err(Unparsable);
         }
     }
     Ok(builder.root)
 }
 
-fn place(span: &Span) -> Place {
+fn to_span(span: &YamlSpan) -> Span {
     let start = span.start.byte_offset().unwrap_or_default();
     let end = span.end.byte_offset().unwrap_or(start);
-    Place { start, end }
+    Span { start, end }
 }
 
 /// A list or map whose end has not come yet.
 struct Open {
     anchor: usize,
-    place: Place,
+    span: Span,
     items: Items,
 }
 
@@ -109,7 +109,7 @@ enum PendingKey {
     /// A key.
     None,
     /// The value of this key.
-    Key(String, Place),
+    Key(String, Span),
     /// The value of a key that is no text.
     Bad,
 }
@@ -124,54 +124,54 @@ struct Builder<'a> {
 
 impl Builder<'_> {
     /// Takes the next event. An error ends the parsing.
-    fn feed(&mut self, event: Event<'_>, span: Span) -> Result<(), Finding> {
-        let place = place(&span);
+    fn feed(&mut self, event: Event<'_>, span: YamlSpan) -> Result<(), Diagnostic> {
+        let span = to_span(&span);
         match event {
-            Event::DocumentStart(..) if self.root.is_some() => Err(Finding::error(
-                place,
+            Event::DocumentStart(..) if self.root.is_some() => Err(Diagnostic::error(
+                span,
                 "a config is one YAML document: a second one begins here",
             )),
             Event::Scalar(text, style, anchor, tag) => {
-                self.refuse_tag(place, tag.is_some());
+                self.refuse_tag(span, tag.is_some());
                 let is_plain = style == ScalarStyle::Plain;
                 let value = if is_plain && matches!(&*text, "" | "~" | "null" | "Null" | "NULL") {
                     Value::Empty
                 } else {
-                    self.expand(&text, place)
+                    self.expand(&text, span)
                 };
-                self.close(Node { place, value }, anchor)
+                self.close(Node { span, value }, anchor)
             }
             Event::SequenceStart(_, anchor, tag) => {
-                self.refuse_tag(place, tag.is_some());
-                self.begin(anchor, place, Items::List(Vec::new()))
+                self.refuse_tag(span, tag.is_some());
+                self.begin(anchor, span, Items::List(Vec::new()))
             }
             Event::MappingStart(_, anchor, tag) => {
-                self.refuse_tag(place, tag.is_some());
-                self.begin(anchor, place, Items::Map(Vec::new(), PendingKey::None))
+                self.refuse_tag(span, tag.is_some());
+                self.begin(anchor, span, Items::Map(Vec::new(), PendingKey::None))
             }
-            Event::SequenceEnd | Event::MappingEnd => self.end(place),
-            Event::Alias(id) => self.alias(id, place),
+            Event::SequenceEnd | Event::MappingEnd => self.end(span),
+            Event::Alias(id) => self.alias(id, span),
             Event::UnresolvedAlias(name) => {
                 let message = format!("`*{name}` is an alias of nothing: no `&{name}` stands before it");
                 let hint = "text that begins with `*` or `&` needs quotes";
-                self.cx.report(Finding::error(place, message).note(hint));
+                self.cx.report(Diagnostic::error(span, message).note(hint));
                 let value = Value::Broken;
-                self.close(Node { place, value }, 0)
+                self.close(Node { span, value }, 0)
             }
             _ => Ok(()),
         }
     }
 
-    fn refuse_tag(&self, place: Place, has_tag: bool) {
+    fn refuse_tag(&self, span: Span, has_tag: bool) {
         if has_tag {
             let hint = "text that begins with `!` needs quotes";
             self.cx
-                .report(Finding::error(place, "YAML tags have no meaning here: remove it").note(hint));
+                .report(Diagnostic::error(span, "YAML tags have no meaning here: remove it").note(hint));
         }
     }
 
     /// Expands variables, except in keys: nothing needs that, and keys are shown in messages.
-    fn expand(&self, text: &str, place: Place) -> Value {
+    fn expand(&self, text: &str, span: Span) -> Value {
         let is_key = self
             .open
             .last()
@@ -188,24 +188,24 @@ impl Builder<'_> {
                 content: expanded.unwrap_or_else(|| text.to_owned()),
             }),
             Err(error) => {
-                self.cx.report(Finding::error(place, error.to_string()));
+                self.cx.report(Diagnostic::error(span, error.to_string()));
                 Value::Broken
             }
         }
     }
 
-    fn begin(&mut self, anchor: usize, place: Place, items: Items) -> Result<(), Finding> {
+    fn begin(&mut self, anchor: usize, span: Span, items: Items) -> Result<(), Diagnostic> {
         if self.open.len() >= DEEPEST {
-            return Err(Finding::error(
-                place,
+            return Err(Diagnostic::error(
+                span,
                 format!("nested deeper than {DEEPEST} levels"),
             ));
         }
-        self.open.push(Open { anchor, place, items });
+        self.open.push(Open { anchor, span, items });
         Ok(())
     }
 
-    fn end(&mut self, end: Place) -> Result<(), Finding> {
+    fn end(&mut self, end: Span) -> Result<(), Diagnostic> {
         let Some(open) = self.open.pop() else {
             return Ok(());
         };
@@ -213,52 +213,55 @@ impl Builder<'_> {
             Items::List(items) => Value::List(items),
             Items::Map(entries, _) => Value::Map(self.refuse_duplicates(entries)),
         };
-        let place = Place {
-            start: open.place.start,
+        let span = Span {
+            start: open.span.start,
             end: end.end,
         };
-        self.close(Node { place, value }, open.anchor)
+        self.close(Node { span, value }, open.anchor)
     }
 
     /// Reports keys that come again and keeps the first of each.
     fn refuse_duplicates(&self, entries: Vec<Entry>) -> Vec<Entry> {
-        let mut seen: BTreeMap<String, Place> = BTreeMap::new();
+        let mut seen: BTreeMap<String, Span> = BTreeMap::new();
         let mut kept = Vec::with_capacity(entries.len());
         for entry in entries {
             let Some(first) = seen.get(&entry.key) else {
-                seen.insert(entry.key.clone(), entry.key_place);
+                seen.insert(entry.key.clone(), entry.key_span);
                 kept.push(entry);
                 continue;
             };
             let line = self.cx.source.line(*first);
-            let message = format!("the key {} comes a second time", self.cx.quote(entry.key_place));
+            let message = format!("the key {} comes a second time", self.cx.quote(entry.key_span));
             self.cx.report(
-                Finding::error(entry.key_place, message).note(format!("it stands on line {line} already")),
+                Diagnostic::error(entry.key_span, message).note(format!("it stands on line {line} already")),
             );
         }
         kept
     }
 
-    fn alias(&mut self, id: usize, place: Place) -> Result<(), Finding> {
+    fn alias(&mut self, id: usize, span: Span) -> Result<(), Diagnostic> {
         let Some(node) = self.anchors.get(&id).cloned() else {
-            return Err(Finding::error(place, "this alias is part of what it stands for"));
+            return Err(Diagnostic::error(
+                span,
+                "this alias is part of what it stands for",
+            ));
         };
         let (nodes, depth) = extent(&node);
         if self.open.len() + depth > DEEPEST {
-            return Err(Finding::error(
-                place,
+            return Err(Diagnostic::error(
+                span,
                 format!("nested deeper than {DEEPEST} levels"),
             ));
         }
-        self.count(nodes, place)?;
+        self.count(nodes, span)?;
         self.close(node, 0)
     }
 
-    fn count(&mut self, nodes: usize, place: Place) -> Result<(), Finding> {
+    fn count(&mut self, nodes: usize, span: Span) -> Result<(), Diagnostic> {
         self.nodes = self.nodes.saturating_add(nodes);
         if self.nodes > MOST_NODES {
-            return Err(Finding::error(
-                place,
+            return Err(Diagnostic::error(
+                span,
                 format!("more than {MOST_NODES} values, aliases included"),
             ));
         }
@@ -266,19 +269,19 @@ impl Builder<'_> {
     }
 
     /// Puts a whole node where it belongs.
-    fn close(&mut self, node: Node, anchor: usize) -> Result<(), Finding> {
-        self.count(1, node.place)?;
+    fn close(&mut self, node: Node, anchor: usize) -> Result<(), Diagnostic> {
+        self.count(1, node.span)?;
         if anchor != 0 {
-            self.count(extent(&node).0, node.place)?;
+            self.count(extent(&node).0, node.span)?;
             self.anchors.insert(anchor, node.clone());
         }
         match self.open.last_mut().map(|open| &mut open.items) {
             None => self.root = Some(node),
             Some(Items::List(items)) => items.push(node),
             Some(Items::Map(entries, pending)) => match std::mem::replace(pending, PendingKey::None) {
-                PendingKey::Key(key, key_place) => entries.push(Entry {
+                PendingKey::Key(key, key_span) => entries.push(Entry {
                     key,
-                    key_place,
+                    key_span,
                     value: node,
                 }),
                 PendingKey::Bad => {}
@@ -291,10 +294,10 @@ impl Builder<'_> {
 
 fn pending_key(cx: &Context<'_>, node: Node) -> PendingKey {
     match node.value {
-        Value::Text(key) => PendingKey::Key(key.content, node.place),
+        Value::Text(key) => PendingKey::Key(key.content, node.span),
         Value::Broken => PendingKey::Bad,
         Value::Empty | Value::List(_) | Value::Map(_) => {
-            cx.report(Finding::error(node.place, "a key is text").note("text such as `null` needs quotes"));
+            cx.report(Diagnostic::error(node.span, "a key is text").note("text such as `null` needs quotes"));
             PendingKey::Bad
         }
     }

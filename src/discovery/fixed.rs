@@ -10,8 +10,8 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 use crate::backend::Backend;
-use crate::chance::{Chance, jittered};
 use crate::net::{Lookup, resolve};
+use crate::rng::{Rng, jittered};
 use crate::tasks::Tasks;
 
 /// From one lookup to the next while nothing fails. The system's resolver does not tell how long an answer is good.
@@ -92,7 +92,7 @@ struct Known {
     /// Those that have the name.
     backends: Vec<Arc<Backend>>,
     /// The last good answer; empty until there is one.
-    answer: Vec<IpAddr>,
+    response: Vec<IpAddr>,
     /// Whether the first lookup has ended, or takes too long.
     is_settled: bool,
     /// Whether the last lookup failed: only the change is logged.
@@ -109,24 +109,24 @@ impl Name {
     }
 
     async fn follow(self: Arc<Self>) {
-        let mut chance = Chance::fresh();
+        let mut rng = Rng::fresh();
         loop {
             self.look_up(resolve(&self.host, 0)).await;
             sleep(GAP).await;
-            let rest = jittered(INTERVAL, chance.bits()).saturating_sub(GAP);
+            let rest = jittered(INTERVAL, rng.bits()).saturating_sub(GAP);
             // Either somebody asks or it is time: both lead to the next lookup.
             let _ = timeout(rest, self.lookup.requested()).await;
         }
     }
 
     /// Waits for an answer and takes it in; others wait for it as long as it comes soon.
-    async fn look_up(&self, answer: impl Future<Output = io::Result<Vec<SocketAddr>>>) {
-        tokio::pin!(answer);
-        if let Ok(answer) = timeout(PATIENCE, &mut answer).await {
-            self.take(answer);
+    async fn look_up(&self, response: impl Future<Output = io::Result<Vec<SocketAddr>>>) {
+        tokio::pin!(response);
+        if let Ok(response) = timeout(PATIENCE, &mut response).await {
+            self.take(response);
         } else {
             self.settle();
-            self.take(answer.await);
+            self.take(response.await);
         }
     }
 
@@ -134,7 +134,7 @@ impl Name {
     fn lead(&self, backends: Vec<Arc<Backend>>) {
         let mut known = self.known();
         known.backends = backends;
-        if !known.answer.is_empty() {
+        if !known.response.is_empty() {
             self.publish(&known);
         }
         if known.is_settled {
@@ -143,14 +143,14 @@ impl Name {
     }
 
     /// Takes in the answer of a lookup; ports in it do not count.
-    fn take(&self, answer: io::Result<Vec<SocketAddr>>) {
+    fn take(&self, response: io::Result<Vec<SocketAddr>>) {
         let mut known = self.known();
-        match answer {
+        match response {
             Ok(found) => {
                 if std::mem::take(&mut known.is_failing) {
                     tracing::info!(name = self.host, "Name resolves again");
                 }
-                known.answer = found.iter().map(SocketAddr::ip).collect();
+                known.response = found.iter().map(SocketAddr::ip).collect();
                 self.publish(&known);
             }
             Err(error) => {
@@ -173,7 +173,7 @@ impl Name {
 
     /// Gives every backend the addresses, unless it has the same ones already: name servers answer in changing order.
     fn publish(&self, known: &Known) {
-        let found = &known.answer;
+        let found = &known.response;
         let is_change = |backend: &&Arc<Backend>| {
             let before = backend.resolved.load();
             before.len() != found.len() || !before.iter().all(|address| found.contains(&address.ip()))
@@ -219,7 +219,7 @@ mod tests {
         backend.resolved.load().iter().map(ToString::to_string).collect()
     }
 
-    fn answer(ips: &[&str]) -> io::Result<Vec<SocketAddr>> {
+    fn response(ips: &[&str]) -> io::Result<Vec<SocketAddr>> {
         Ok(ips
             .iter()
             .map(|ip| SocketAddr::new(ip.parse().unwrap(), 0))
@@ -293,7 +293,7 @@ mod tests {
             .unwrap()
             .name
             .known()
-            .answer
+            .response
             .clear();
         let started = crate::clock::now();
         names.follow([&one]);
@@ -304,7 +304,7 @@ mod tests {
     #[test]
     fn every_backend_gets_the_addresses_with_its_own_port() {
         let backends = [backend("http://a:1"), backend("http://a:2")];
-        name(&backends).take(answer(&["::1", "127.0.0.1"]));
+        name(&backends).take(response(&["::1", "127.0.0.1"]));
         assert_eq!(addresses(&backends[0]), ["[::1]:1", "127.0.0.1:1"]);
         assert_eq!(addresses(&backends[1]), ["[::1]:2", "127.0.0.1:2"]);
     }
@@ -313,10 +313,10 @@ mod tests {
     fn the_last_good_answer_is_kept() {
         let backends = [backend("http://a:1")];
         let name = name(&backends);
-        name.take(answer(&["127.0.0.1"]));
+        name.take(response(&["127.0.0.1"]));
         name.take(Err(io::ErrorKind::NotFound.into()));
         assert_eq!(addresses(&backends[0]), ["127.0.0.1:1"]);
-        name.take(answer(&["127.0.0.2"]));
+        name.take(response(&["127.0.0.2"]));
         assert_eq!(addresses(&backends[0]), ["127.0.0.2:1"]);
     }
 
@@ -324,8 +324,8 @@ mod tests {
     fn another_order_is_no_change() {
         let backends = [backend("http://a:1")];
         let name = name(&backends);
-        name.take(answer(&["127.0.0.1", "127.0.0.2"]));
-        name.take(answer(&["127.0.0.2", "127.0.0.1"]));
+        name.take(response(&["127.0.0.1", "127.0.0.2"]));
+        name.take(response(&["127.0.0.2", "127.0.0.1"]));
         assert_eq!(addresses(&backends[0]), ["127.0.0.1:1", "127.0.0.2:1"]);
     }
 

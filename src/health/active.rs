@@ -7,9 +7,9 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{sleep, sleep_until};
 
 use crate::backend::{Backend, BackendId};
-use crate::chance::Chance;
 use crate::clock;
 use crate::net::Lookup;
+use crate::rng::Rng;
 
 use super::probe::{Outcome, ProbeError, probe};
 use super::status::{Health, Probed, State, Status};
@@ -89,7 +89,7 @@ struct Watcher {
 
 impl Watcher {
     async fn probe_for_ever(&mut self, check: &Check, first_after: Duration) {
-        let mut chance = Chance::fresh();
+        let mut rng = Rng::fresh();
         let first = clock::now() + first_after;
         // In place of a probe that waits for it, and keeps others waiting.
         self.backend.first_lookup.settled().await;
@@ -102,7 +102,7 @@ impl Watcher {
             drop(permit);
             self.take(outcome).await;
             let now = clock::now();
-            self.wait_until(self.tracker.next_probe(now, chance.bits())).await;
+            self.wait_until(self.tracker.next_probe(now, rng.bits())).await;
         }
     }
 
@@ -210,8 +210,8 @@ mod tests {
     use crate::backend::Address;
     use crate::tasks::Tasks;
 
-    const OK: Script = Script::Answer("HTTP/1.1 200 OK\r\n\r\n");
-    const REFUSAL: Script = Script::Answer("HTTP/1.1 503 no\r\n\r\n");
+    const OK: Script = Script::Response("HTTP/1.1 200 OK\r\n\r\n");
+    const REFUSAL: Script = Script::Response("HTTP/1.1 503 no\r\n\r\n");
 
     /// A backend that is being watched.
     struct Watched {
@@ -322,7 +322,7 @@ mod tests {
             tokio::task::yield_now().await;
         }
         assert_eq!(watched.health.status().probed, None);
-        watched.health.suspect();
+        watched.health.request_probe();
         watched.status(|status| status.state == State::Up).await;
     }
 
@@ -335,7 +335,7 @@ mod tests {
         watched.status(|status| status.state == State::Up).await;
         scripted.request().await;
         scripted.script.store(REFUSAL.into());
-        watched.health.suspect();
+        watched.health.request_probe();
         assert_eq!(watched.change().await, State::Down);
         assert_eq!(watched.health.status().failures, 3);
         scripted.script.store(OK.into());
@@ -353,12 +353,12 @@ mod tests {
         watched.status(|status| status.successes == 1).await;
         scripted.request().await;
         for _ in 0..1_000 {
-            watched.health.suspect();
+            watched.health.request_probe();
         }
         watched.status(|status| status.successes == 2).await;
         scripted.request().await;
         // One more than the suspicions asked for would come after the gap, before this one.
-        watched.health.suspect();
+        watched.health.request_probe();
         watched.status(|status| status.successes == 3).await;
         scripted.request().await;
         assert_eq!(scripted.unseen(), 0);
@@ -420,7 +420,7 @@ mod tests {
         let mut watched = Watched::resume(&backend, health, none, Some(Arc::clone(&lookup)));
         assert_eq!(watched.change().await, State::Unknown);
         assert!(watched.health.is_eligible());
-        watched.health.suspect();
+        watched.health.request_probe();
         tokio::time::timeout(DEADLINE, lookup.requested())
             .await
             .expect("a request for a lookup");

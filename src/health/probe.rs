@@ -112,7 +112,7 @@ pub async fn probe(backend: &Backend, check: &Check) -> Outcome {
             let healthy = status.as_deref();
             let healthy = healthy.unwrap_or(if path.is_some() { WITH_PATH } else { WITHOUT_PATH });
             let _waiting = backend.wait_on_new();
-            let asked = within(check, ask(backend, check, path.unwrap_or("/"))).await;
+            let asked = within(check, round_trip(backend, check, path.unwrap_or("/"))).await;
             match asked {
                 Ok((status, rest)) => {
                     let took = started.elapsed();
@@ -173,7 +173,11 @@ async fn ask_service(backend: &Backend, check: &Check, service: &str) -> Result<
 }
 
 /// Connects, sends the request and reads the final status, in the protocol of the backend.
-async fn ask(backend: &Backend, check: &Check, path: &str) -> Result<(u16, Option<Stream>), ProbeError> {
+async fn round_trip(
+    backend: &Backend,
+    check: &Check,
+    path: &str,
+) -> Result<(u16, Option<Stream>), ProbeError> {
     let mut stream = dial(backend, check).await?;
     let authority = backend.address.authority();
     if stream.speaks_http2() || backend.address.scheme == Scheme::H2c {
@@ -310,7 +314,7 @@ mod tests {
         }
     }
 
-    const OK: Script = Script::Answer("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    const OK: Script = Script::Response("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
 
     /// The status or the reason that a probe of a backend with this script gives.
     async fn probed(script: Script, check: &Check) -> Result<Option<u16>, String> {
@@ -338,7 +342,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_status_counts_by_what_is_configured() {
-        let status = |code: &'static str| Script::Answer(code);
+        let status = |code: &'static str| Script::Response(code);
         let (found, missing) = (status("HTTP/1.1 302 x\r\n\r\n"), status("HTTP/1.1 404 x\r\n\r\n"));
         let failing = status("HTTP/1.1 500 x\r\n\r\n");
         assert_eq!(probed(found, &check(Some("/"))).await, Ok(Some(302)));
@@ -369,15 +373,15 @@ mod tests {
             Err("no answer within 50ms".into())
         );
         assert_eq!(
-            probed(Script::Answer(""), &check(None)).await,
+            probed(Script::Response(""), &check(None)).await,
             Err("connection closed before an answer".into())
         );
         assert_eq!(
-            probed(Script::Answer("HTTP/1.1 200"), &check(None)).await,
+            probed(Script::Response("HTTP/1.1 200"), &check(None)).await,
             Err("connection closed before an answer".into())
         );
         assert_eq!(
-            probed(Script::Answer("hello\r\n"), &check(None)).await,
+            probed(Script::Response("hello\r\n"), &check(None)).await,
             Err("answer is not HTTP/1.1".into())
         );
     }
@@ -388,10 +392,10 @@ mod tests {
         let settings = "\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0\x64";
         let goaway = "\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x01";
         for script in [
-            Script::Answer("\0\0\0\x04\0\0\0\0\0"),
-            Script::Answer(settings),
+            Script::Response("\0\0\0\x04\0\0\0\0\0"),
+            Script::Response(settings),
             Script::AnswerAndHang(settings),
-            Script::Answer(goaway),
+            Script::Response(goaway),
         ] {
             let reason = probed(script, &check(None)).await.unwrap_err();
             assert!(
@@ -400,7 +404,7 @@ mod tests {
             );
         }
         for other in ["\0\0\x06\x04", "\0\0\x06\x04\x01\0\0\0\0"] {
-            let reason = probed(Script::Answer(other), &check(None)).await;
+            let reason = probed(Script::Response(other), &check(None)).await;
             assert_eq!(reason, Err("connection closed before an answer".into()));
         }
     }
@@ -409,7 +413,7 @@ mod tests {
     async fn interim_answers_without_end_are_cut_off() {
         let endless: &'static str = "HTTP/1.1 103 x\r\n\r\n".repeat(MAX_HEAD).leak();
         assert_eq!(
-            probed(Script::Answer(endless), &check(None)).await,
+            probed(Script::Response(endless), &check(None)).await,
             Err("answer is not HTTP/1.1".into())
         );
     }

@@ -21,7 +21,7 @@ pub(super) const DEADLINE: Duration = Duration::from_secs(20);
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Script {
     /// Reads the request, writes this and closes.
-    Answer(&'static str),
+    Response(&'static str),
     /// Reads the request, writes this and leaves the connection open.
     AnswerAndHang(&'static str),
     /// Reads the request and never answers.
@@ -91,13 +91,13 @@ async fn serve(mut stream: TcpStream, script: Script, on_request: mpsc::Sender<S
     }
     on_request.send(request).await.unwrap();
     match script {
-        Script::Answer(bytes) | Script::AnswerAndHang(bytes) => {
+        Script::Response(bytes) | Script::AnswerAndHang(bytes) => {
             stream.write_all(bytes.as_bytes()).await.unwrap();
         }
         Script::Hang => {}
     }
     // Until the probe gives up.
-    if !matches!(script, Script::Answer(_)) {
+    if !matches!(script, Script::Response(_)) {
         while !matches!(stream.read(&mut buffer).await, Ok(0) | Err(_)) {}
     }
 }

@@ -110,7 +110,7 @@ impl Health {
 
     /// Asks for a probe at once, after a connect failure, reset or timeout of a request. For workers: costs one load
     /// when a probe was asked for already.
-    pub fn suspect(&self) {
+    pub fn request_probe(&self) {
         let is_first =
             !self.is_suspected.load(Ordering::Relaxed) && !self.is_suspected.swap(true, Ordering::AcqRel);
         if is_first {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::chance;
+use crate::rng;
 
 use super::{Check, State};
 
@@ -93,8 +93,8 @@ impl Tracker {
     pub fn next_probe(&self, now: Instant, random: u64) -> Instant {
         let Some(last) = self.last else { return now };
         let is_settled = self.state == State::Up && self.failures == 0;
-        let settled = chance::jittered(self.interval, random);
-        let soon = SOON + chance::part(SOON_SPREAD, random);
+        let settled = rng::jittered(self.interval, random);
+        let soon = SOON + rng::part(SOON_SPREAD, random);
         last + if is_settled { settled } else { settled.min(soon) }
     }
 
@@ -107,9 +107,9 @@ impl Tracker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chance::Chance;
     use crate::clock;
     use crate::health::Kind;
+    use crate::rng::Rng;
 
     fn check() -> Check {
         Check {
@@ -202,17 +202,17 @@ mod tests {
     #[test]
     fn simulation_follows_the_backend_within_the_promised_time() {
         for seed in 0..300 {
-            let mut chance = Chance::seeded(seed);
+            let mut rng = Rng::seeded(seed);
             let mut now = clock::now();
             let mut tracker = Tracker::new(&check(), State::Unknown);
             let mut is_well = true;
             // When the backend last became what it is.
             let mut since = now;
             for step in 0..300 {
-                let due = tracker.next_probe(now, chance.bits());
+                let due = tracker.next_probe(now, rng.bits());
                 assert!(due >= now, "seed {seed}, step {step}");
                 now = due;
-                if chance::below(chance.bits(), 8) == 0 {
+                if rng::below(rng.bits(), 8) == 0 {
                     is_well = !is_well;
                     since = now;
                 }

@@ -3,7 +3,7 @@
 //! the decoded fields.
 
 use super::reader::Reader;
-use super::standing::{self, STANDING};
+use super::static_table::{self, STATIC_ENTRIES};
 use super::table::Table;
 use super::{Kind, Name, NotDecodable, TABLE};
 
@@ -64,7 +64,7 @@ impl Decoder {
 
     /// Indexed field (RFC 7541 §6.1).
     fn indexed(&self, index: usize, each: &mut impl FnMut(Name<'_>, &[u8])) -> Result<(), NotDecodable> {
-        if let Some((name, value)) = standing::entry_of(index) {
+        if let Some((name, value)) = static_table::entry_of(index) {
             each(name, value);
             return Ok(());
         }
@@ -83,7 +83,7 @@ impl Decoder {
         let is_indexed = first & 0x40 != 0;
         let is_secret = first & 0xf0 == 0x10;
         let index = reader.number(first, if is_indexed { 6 } else { 4 })?;
-        let name = if index > STANDING {
+        let name = if index > STATIC_ENTRIES {
             let (name, _) = dynamic_entry(&self.table, index)?;
             let value = reader.text(&mut self.value)?;
             each(Name { is_secret, ..name }, value);
@@ -94,7 +94,7 @@ impl Decoder {
                 self.table.insert(&self.name, value, name.kind);
             }
             return Ok(());
-        } else if let Some((name, _)) = standing::entry_of(index) {
+        } else if let Some((name, _)) = static_table::entry_of(index) {
             name
         } else {
             let text = reader.text(&mut self.name)?;
@@ -116,7 +116,7 @@ impl Decoder {
 
 /// The entry of the dynamic table with this index.
 fn dynamic_entry(table: &Table<Kind>, index: usize) -> Result<(Name<'_>, &[u8]), NotDecodable> {
-    let age = index.checked_sub(STANDING + 1).ok_or(NotDecodable)?;
+    let age = index.checked_sub(STATIC_ENTRIES + 1).ok_or(NotDecodable)?;
     let found = table.get(age).ok_or(NotDecodable)?;
     let name = Name {
         text: found.name,

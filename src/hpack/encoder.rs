@@ -4,8 +4,8 @@
 //! name is as fast as finding the entry.
 
 use super::TABLE;
-use super::known::{self, Habit, Known};
-use super::standing::STANDING;
+use super::indexing::{self, IndexingPolicy, Known};
+use super::static_table::STATIC_ENTRIES;
 use super::table::Table;
 
 /// Longest value, in bytes, that gets an entry. A few longer ones (policies, tokens) would fill the table, and they seldom
@@ -85,8 +85,8 @@ impl Encoder {
 
     /// Writes one field, with its name in lower case.
     pub fn field(&mut self, name: &[u8], value: &[u8], out: &mut Vec<u8>) {
-        let key = known::key(name);
-        let Some(known) = known::find(name, key) else {
+        let key = indexing::key(name);
+        let Some(indexing) = indexing::find(name, key) else {
             self.indexable(
                 key,
                 &Literal {
@@ -98,28 +98,28 @@ impl Encoder {
             );
             return;
         };
-        if let Some(index) = known.index_with(value) {
+        if let Some(index) = indexing.index_with(value) {
             out.push(0x80 | index);
             return;
         }
-        let literal = Literal::of(known, value);
-        match known.habit {
-            Habit::Repeats => self.indexable(key, &literal, out),
-            Habit::Changes => literal.put(0x00, 4, out),
-            Habit::Secret => literal.put(0x10, 4, out),
+        let literal = Literal::of(indexing, value);
+        match indexing.policy {
+            IndexingPolicy::Repeats => self.indexable(key, &literal, out),
+            IndexingPolicy::Changes => literal.put(0x00, 4, out),
+            IndexingPolicy::Secret => literal.put(0x10, 4, out),
         }
     }
 
     /// Writes one field as a never-indexed literal, because it was received as one (RFC 7541 §6.2.3).
     pub fn secret(&mut self, name: &[u8], value: &[u8], out: &mut Vec<u8>) {
-        let known = known::find(name, known::key(name));
-        let literal = known.map_or(
+        let indexing = indexing::find(name, indexing::key(name));
+        let literal = indexing.map_or(
             Literal {
                 name,
                 index: 0,
                 value,
             },
-            |known| Literal::of(known, value),
+            |indexing| Literal::of(indexing, value),
         );
         literal.put(0x10, 4, out);
     }
@@ -133,7 +133,7 @@ impl Encoder {
         }
         let hash = hash(key, field.value);
         if let Some(age) = self.find(hash, field) {
-            put_number(0x80, 7, STANDING + 1 + age, out);
+            put_number(0x80, 7, STATIC_ENTRIES + 1 + age, out);
         } else if self.is_repeated(hash) {
             self.insert(hash, field);
             field.put(0x40, 6, out);
@@ -216,10 +216,10 @@ struct Literal<'f> {
 }
 
 impl<'f> Literal<'f> {
-    fn of(known: &Known, value: &'f [u8]) -> Self {
+    fn of(indexing: &Known, value: &'f [u8]) -> Self {
         Self {
-            name: known.name,
-            index: known.index,
+            name: indexing.name,
+            index: indexing.index,
             value,
         }
     }
@@ -270,7 +270,7 @@ pub(super) fn hash(key: u32, value: &[u8]) -> u32 {
     let hash = words
         .iter()
         .fold(start, |hash, word| mix(hash, u64::from_le_bytes(*word)));
-    mix(hash, known::last_word(value)) as u32
+    mix(hash, indexing::last_word(value)) as u32
 }
 
 #[cfg(test)]

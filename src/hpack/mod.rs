@@ -4,9 +4,9 @@
 mod decoder;
 mod encoder;
 mod huffman;
-mod known;
+mod indexing;
 mod reader;
-mod standing;
+mod static_table;
 mod table;
 
 pub use decoder::Decoder;

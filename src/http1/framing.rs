@@ -23,7 +23,7 @@ impl Framing<'_> {
     }
 
     /// How the body of an answer to `asked` ends, and the length that is announced but does not follow.
-    pub(super) fn of_answer(
+    pub(super) fn of_response(
         &self,
         version: Version,
         status: u16,

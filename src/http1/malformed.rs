@@ -185,7 +185,7 @@ impl Malformed {
     }
 
     /// The word in the access log's `error`. Stable: log queries are written against it.
-    pub fn word(self) -> &'static str {
+    pub fn code(self) -> &'static str {
         match self {
             Self::BareLf => "bare_lf",
             Self::BareCr => "bare_cr",
@@ -238,13 +238,13 @@ mod tests {
 
     #[test]
     fn every_reason_has_its_own_word_in_snake_case() {
-        let words: HashSet<_> = Malformed::ALL.iter().map(|reason| reason.word()).collect();
+        let words: HashSet<_> = Malformed::ALL.iter().map(|reason| reason.code()).collect();
         assert_eq!(words.len(), Malformed::ALL.len());
-        for word in words {
+        for code in words {
             assert!(
-                word.bytes()
+                code.bytes()
                     .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_'),
-                "{word}"
+                "{code}"
             );
         }
     }

@@ -61,7 +61,7 @@ pub fn response(
     let lines = (line_end + 2, field_ends(scan));
     fields::collect(bytes, lines, &mut head.fields, &mut summary)?;
     let framing = summary.framing(bytes);
-    (head.body, head.announced_length) = framing.of_answer(head.version, head.status, asked)?;
+    (head.body, head.announced_length) = framing.of_response(head.version, head.status, asked)?;
     // An answer of which some recipient could take the end for elsewhere is the last on its connection.
     let is_end_proved = match head.status {
         100..=199 | 204 => {

@@ -66,12 +66,12 @@ pub enum Rule {
 /// One row of the table.
 struct Row {
     rule: Rule,
-    word: Malformed,
+    code: Malformed,
     sentence: &'static str,
 }
 
-const fn row(rule: Rule, word: Malformed, sentence: &'static str) -> Row {
-    Row { rule, word, sentence }
+const fn row(rule: Rule, code: Malformed, sentence: &'static str) -> Row {
+    Row { rule, code, sentence }
 }
 
 /// Every rule, in the order of [`Rule`]; of several with one word the first is said where nothing tells them apart.
@@ -347,8 +347,8 @@ const TABLE: &[Row] = &[
 
 impl Rule {
     /// The rule that a word stands for where nothing says more.
-    pub fn of(word: Malformed) -> Option<Self> {
-        let row = TABLE.iter().find(|row| row.word == word);
+    pub fn of(code: Malformed) -> Option<Self> {
+        let row = TABLE.iter().find(|row| row.code == code);
         row.map(|row| row.rule)
     }
 
@@ -361,7 +361,7 @@ impl Rule {
 impl Malformed {
     /// The sentences of all rules that this word stands for.
     pub fn rules(self) -> impl Iterator<Item = &'static str> {
-        let rows = TABLE.iter().filter(move |row| row.word == self);
+        let rows = TABLE.iter().filter(move |row| row.code == self);
         rows.map(|row| row.sentence)
     }
 
@@ -386,8 +386,8 @@ mod tests {
 
     #[test]
     fn every_word_has_a_rule_and_every_rule_a_sentence_of_its_own() {
-        for word in Malformed::ALL {
-            assert!(word.rules().next().is_some(), "{} needs a row", word.word());
+        for code in Malformed::ALL {
+            assert!(code.rules().next().is_some(), "{} needs a row", code.code());
         }
         let sentences: HashSet<_> = TABLE.iter().map(|row| row.sentence).collect();
         assert_eq!(sentences.len(), TABLE.len());

@@ -76,7 +76,7 @@ impl Budget {
     }
 
     /// A piece of an answer has gone out whole.
-    pub(super) fn answered(&mut self) {
+    pub(super) fn responded(&mut self) {
         self.work.earn(A_PIECE);
     }
 

@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use super::engine::{Engine, Inbox};
-use super::wire::{Moved, Wire};
+use super::engine::{Engine, ReceiveContext};
+use super::transport::{Moved, Transport};
 use super::{Reason, Stream};
 use crate::buffer::{Buffer, Buffers};
 use crate::http1::Limits;
@@ -23,7 +23,7 @@ pub struct Shared {
 #[derive(Debug)]
 pub struct Driver {
     engine: Rc<RefCell<Engine>>,
-    wire: Wire,
+    transport: Transport,
 }
 
 /// Begins a connection. What it begins with is sent with the first request, and nothing is waited for.
@@ -33,8 +33,8 @@ pub fn begin(stream: net::Stream, limits: &Limits, now: Instant) -> (Shared, Dri
         engine: Rc::clone(&engine),
         used: Cell::new(now),
     };
-    let wire = Wire::new(stream, Buffer::default());
-    (shared, Driver { engine, wire })
+    let transport = Transport::new(stream, Buffer::default());
+    (shared, Driver { engine, transport })
 }
 
 impl Driver {
@@ -44,10 +44,10 @@ impl Driver {
         if Rc::strong_count(&self.engine) == 1 {
             engine.fail(Reason::NO_ERROR);
             // Whether it arrives is the backend's affair.
-            let _ = self.wire.poll_send(context, engine);
+            let _ = self.transport.poll_send(context, engine);
             return Poll::Ready(());
         }
-        poll(context, engine, &mut self.wire, buffers)
+        poll(context, engine, &mut self.transport, buffers)
     }
 }
 
@@ -55,19 +55,19 @@ impl Driver {
 pub(super) fn poll(
     context: &mut Context<'_>,
     engine: &mut Engine,
-    wire: &mut Wire,
+    transport: &mut Transport,
     buffers: &Buffers,
 ) -> Poll<()> {
-    let mut inbox = Inbox { buffers, head: None };
-    match ready!(wire.poll_move(context, engine, &mut inbox)) {
+    let mut receiving = ReceiveContext { buffers, head: None };
+    match ready!(transport.poll_move(context, engine, &mut receiving)) {
         Moved::Failed(_) => {
             // Whether it arrives is the backend's affair.
-            let _ = wire.poll_send(context, engine);
+            let _ = transport.poll_send(context, engine);
         }
         Moved::Cut => {
             // What came before may be whole answers.
-            while engine.receive(&mut wire.input, &mut inbox).is_ok()
-                && matches!(wire.poll_read(context, buffers), Poll::Ready(Ok(1..)))
+            while engine.receive(&mut transport.input, &mut receiving).is_ok()
+                && matches!(transport.poll_read(context, buffers), Poll::Ready(Ok(1..)))
             {}
         }
         Moved::Request(_) | Moved::Done | Moved::Ended => {}
@@ -189,8 +189,8 @@ mod tests {
         });
     }
 
-    async fn answered(stream: &mut Stream) -> io::Result<usize> {
-        let (head, _) = poll_fn(|context| stream.poll_answer(context)).await?;
+    async fn responded(stream: &mut Stream) -> io::Result<usize> {
+        let (head, _) = poll_fn(|context| stream.poll_response(context)).await?;
         assert_eq!(head.unwrap().status, 200);
         let mut got = 0;
         while let Some(payload) = poll_fn(|context| stream.poll_take(context)).await? {
@@ -224,7 +224,7 @@ mod tests {
             assert_eq!(socket.try_write(&bytes).unwrap(), bytes.len());
             drop(socket);
             for stream in &mut streams {
-                assert_eq!(answered(stream).await.unwrap(), 7 << 14);
+                assert_eq!(responded(stream).await.unwrap(), 7 << 14);
             }
         });
     }

@@ -24,9 +24,9 @@ use super::frame;
 use super::history::History;
 use crate::hpack::{Decoder, Encoder};
 use crate::http1::Limits;
-pub(super) use entry::{Answer, Lost};
 use entry::{Entry, Window};
-pub(super) use receive::{Begun, Inbox};
+pub(super) use entry::{ResetReason, Response};
+pub(super) use receive::{Begun, ReceiveContext};
 
 /// Streams that a connection may have under way, of clients and to backends.
 const STREAMS_OF_CLIENT: usize = 128;
@@ -47,7 +47,7 @@ const KEPT: usize = 2 * ROOM;
 /// Streams whose place in the table is kept while none is under way.
 const STREAMS_KEPT: usize = 4;
 /// What the PING behind the first word of goodbye says (RFC 9113 §6.8).
-const FAREWELL: [u8; 8] = *b"evenkeel";
+const GOAWAY_PING: [u8; 8] = *b"evenkeel";
 /// The last stream there can be.
 const LAST: u32 = 0x7fff_ffff;
 
@@ -78,16 +78,16 @@ pub enum BrokeOff {
 
 /// How far a connection's end has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Goodbye {
+enum GoAway {
     No,
     /// The other side was told that no more streams are taken soon (RFC 9113 §6.8).
-    Begun,
+    Pending,
     /// It was told which was the last.
-    Said {
+    Sent {
         last: u32,
     },
     /// The other side has said that it takes no more.
-    Heard,
+    Received,
 }
 
 /// One connection.
@@ -125,7 +125,7 @@ pub(super) struct Engine {
     half_head: Option<usize>,
     /// Frames that have come whole, a block of several counted once.
     frames: u64,
-    goodbye: Goodbye,
+    goaway: GoAway,
     /// Whether nothing that comes is looked at any more.
     is_closing: bool,
     /// Whether the socket is gone.
@@ -205,7 +205,7 @@ impl Engine {
             data: None,
             half_head: None,
             frames: 0,
-            goodbye: Goodbye::No,
+            goaway: GoAway::No,
             is_closing: false,
             is_lost: false,
             failed: None,
@@ -234,7 +234,7 @@ impl Engine {
 
     /// Whether it carries no more requests of ours.
     pub(super) fn is_over(&self) -> bool {
-        self.goodbye != Goodbye::No || self.is_closing || self.is_lost
+        self.goaway != GoAway::No || self.is_closing || self.is_lost
     }
 
     /// Whether one more request of ours may be sent, beside those that are about to be.
@@ -249,8 +249,8 @@ impl Engine {
 
     /// Lets it carry no more requests of ours; those under way go on.
     pub(super) fn close_to_others(&mut self) {
-        if self.goodbye == Goodbye::No {
-            self.goodbye = Goodbye::Heard;
+        if self.goaway == GoAway::No {
+            self.goaway = GoAway::Received;
             self.wake_openers();
         }
     }
@@ -344,20 +344,20 @@ impl Engine {
     }
 
     /// Begins to say goodbye: streams that are on their way are taken, until the other side has heard of it (RFC 9113 §6.8).
-    pub(super) fn say_goodbye(&mut self) {
-        if self.goodbye == Goodbye::No && !self.is_closing {
-            self.goodbye = Goodbye::Begun;
+    pub(super) fn send_goaway(&mut self) {
+        if self.goaway == GoAway::No && !self.is_closing {
+            self.goaway = GoAway::Pending;
             let reason = Reason::NO_ERROR;
             frame::put_numbers(&mut self.out, frame::GOAWAY, 0, &[LAST, reason.0]);
-            frame::put_head(&mut self.out, (frame::PING, 0), 0, FAREWELL.len());
-            self.out.extend_from_slice(&FAREWELL);
+            frame::put_head(&mut self.out, (frame::PING, 0), 0, GOAWAY_PING.len());
+            self.out.extend_from_slice(&GOAWAY_PING);
             self.wake();
         }
     }
 
     /// Whether goodbye was said and nothing is left to do.
     pub(super) fn is_done(&self) -> bool {
-        matches!(self.goodbye, Goodbye::Said { .. }) && self.streams.is_empty()
+        matches!(self.goaway, GoAway::Sent { .. }) && self.streams.is_empty()
     }
 
     /// Ends: what is to be sent still is, what comes is not looked at.
@@ -369,8 +369,8 @@ impl Engine {
     /// Ends with an error.
     pub(super) fn fail(&mut self, reason: Reason) {
         self.failed = Some(reason);
-        let last = match (&self.role, self.goodbye) {
-            (_, Goodbye::Said { last }) => last,
+        let last = match (&self.role, self.goaway) {
+            (_, GoAway::Sent { last }) => last,
             (Role::Server { history, .. }, _) => history.highest(),
             (Role::Client { .. }, _) => 0,
         };
@@ -397,9 +397,9 @@ impl Engine {
     fn lose_all(&mut self) {
         self.block = None;
         self.data = None;
-        let is_answer = matches!(self.role, Role::Client { .. });
+        let is_response = matches!(self.role, Role::Client { .. });
         for entry in self.streams.values_mut() {
-            entry.break_off(Lost::Broken, is_answer);
+            entry.abort(ResetReason::Broken, is_response);
             entry.is_open = false;
         }
         self.open = 0;
@@ -414,7 +414,7 @@ impl Engine {
         }
         frame::put_numbers(&mut self.out, frame::RST_STREAM, stream, &[reason.0]);
         if let Some(entry) = self.streams.get_mut(&stream) {
-            let unread = entry.lose(Lost::Reset);
+            let unread = entry.lose(ResetReason::Reset);
             self.release(unread, false);
             self.settle(stream);
         }
@@ -425,13 +425,13 @@ impl Engine {
         let Some(entry) = self.streams.get(&stream) else {
             return;
         };
-        if entry.ours_ended && (entry.is_queued || entry.is_granted) {
+        if entry.is_local_closed && (entry.is_queued || entry.is_granted) {
             self.stand_back(stream);
         }
         let Some(entry) = self.streams.get_mut(&stream) else {
             return;
         };
-        if !(entry.theirs_ended && entry.ours_ended) {
+        if !(entry.is_remote_closed && entry.is_local_closed) {
             return;
         }
         let (was_open, is_held) = (entry.is_open, entry.is_held);
@@ -449,13 +449,13 @@ impl Engine {
                 history.ends(stream);
             }
             if self.streams.is_empty() {
-                self.rest();
+                self.shrink();
             }
         }
     }
 
     /// Gives memory back, because no stream is under way.
-    fn rest(&mut self) {
+    fn shrink(&mut self) {
         self.streams.shrink_to(STREAMS_KEPT);
         self.for_room = VecDeque::new();
         self.for_credit = VecDeque::new();

@@ -100,7 +100,7 @@ fn bit(kind: Kind) -> u8 {
 /// Those of requests.
 const OF_REQUESTS: u8 = 31;
 /// That of answers.
-const OF_ANSWERS: u8 = 32;
+const OF_RESPONSES: u8 = 32;
 
 /// A request's head as its fields come.
 pub(super) struct RequestReader<'h> {
@@ -363,14 +363,14 @@ impl<'h> RequestReader<'h> {
 }
 
 /// An answer's head as its fields come. Its spans point into lines, `name: value` each.
-pub(super) struct AnswerReader<'h> {
+pub(super) struct ResponseReader<'h> {
     head: &'h mut ResponseHead,
     lines: &'h mut Vec<u8>,
     limits: Limits,
     tally: Tally,
 }
 
-impl<'h> AnswerReader<'h> {
+impl<'h> ResponseReader<'h> {
     /// Fills `head` and `lines`.
     pub(super) fn new(head: &'h mut ResponseHead, lines: &'h mut Vec<u8>, limits: &Limits) -> Self {
         head.clear();
@@ -395,7 +395,7 @@ impl<'h> AnswerReader<'h> {
 
     fn take(&mut self, name: Name<'_>, value: &[u8]) -> Result<(), Malformed> {
         let Kind::Field(id) = name.kind else {
-            self.tally.pseudo(name.kind, OF_ANSWERS)?;
+            self.tally.pseudo(name.kind, OF_RESPONSES)?;
             self.head.status = status(value)?;
             return Ok(());
         };
@@ -465,16 +465,16 @@ pub(super) struct TrailersReader {
     tally: Tally,
     most: usize,
     /// Whether blanks at either end of a value are passed over, as in answers.
-    is_of_answer: bool,
+    is_of_response: bool,
 }
 
 impl TrailersReader {
-    pub(super) fn new(is_of_answer: bool, limits: &Limits) -> Self {
+    pub(super) fn new(is_of_response: bool, limits: &Limits) -> Self {
         Self {
             lines: Vec::new(),
             tally: Tally::default(),
             most: limits.head,
-            is_of_answer,
+            is_of_response,
         }
     }
 
@@ -494,7 +494,7 @@ impl TrailersReader {
         if id.is_hop_by_hop() && id != FieldName::Trailer {
             return Err(Malformed::BadConnection);
         }
-        let value = if self.is_of_answer {
+        let value = if self.is_of_response {
             list::trim(value)
         } else {
             value
@@ -517,7 +517,7 @@ impl TrailersReader {
 }
 
 /// What stands behind the colon in a line of a field that no table may keep, in place of a space.
-pub const SECRET: u8 = b'\t';
+pub const NEVER_INDEXED: u8 = b'\t';
 
 /// Writes a block from whole, checked lines.
 pub(super) fn encode(lines: &[u8], encoder: &mut Encoder, out: &mut Vec<u8>) {
@@ -531,7 +531,7 @@ pub(super) fn encode(lines: &[u8], encoder: &mut Encoder, out: &mut Vec<u8>) {
         if let Some((name, value)) = colon.and_then(|at| line.split_at_checked(at + 1)) {
             let value = value.get(1..).unwrap_or_default();
             match value.first() {
-                Some(&SECRET) => encoder.secret(name, value.trim_ascii(), out),
+                Some(&NEVER_INDEXED) => encoder.secret(name, value.trim_ascii(), out),
                 _ => encoder.field(name, value.trim_ascii(), out),
             }
         }

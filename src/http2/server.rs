@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use super::engine::{Engine, Inbox};
-use super::wire::{Moved, Wire};
+use super::engine::{Engine, ReceiveContext};
+use super::transport::{Moved, Transport};
 use super::{Reason, Stream, frame};
 use crate::buffer::{Buffer, Buffers};
 use crate::head::RequestHead;
@@ -17,7 +17,7 @@ use crate::net;
 #[derive(Debug)]
 pub struct Connection {
     engine: Rc<RefCell<Engine>>,
-    wire: Wire,
+    transport: Transport,
 }
 
 /// What comes of a connection.
@@ -26,7 +26,7 @@ pub enum Event {
     /// A request, by a stream of its own, or what is wrong with it.
     Request(Stream, Result<(), Malformed>),
     /// It is ended, for this reason; what is left to be sent is.
-    Expelled(Reason),
+    ConnectionError(Reason),
 }
 
 impl Connection {
@@ -34,7 +34,7 @@ impl Connection {
     pub fn new(stream: net::Stream, before: Buffer, limits: &Limits, now: Instant) -> Self {
         Self {
             engine: Rc::new(RefCell::new(Engine::server(limits, now))),
-            wire: Wire::new(stream, before),
+            transport: Transport::new(stream, before),
         }
     }
 
@@ -47,28 +47,28 @@ impl Connection {
     ) -> Poll<Option<Event>> {
         let engine = &mut *self.engine.borrow_mut();
         engine.observe(now);
-        let mut inbox = Inbox {
+        let mut receiving = ReceiveContext {
             buffers,
             head: Some(head),
         };
         if !engine.is_closing() {
-            match ready!(self.wire.poll_move(context, engine, &mut inbox)) {
+            match ready!(self.transport.poll_move(context, engine, &mut receiving)) {
                 Moved::Request(begun) => {
                     let stream = Stream::of_server(Rc::clone(&self.engine), begun.stream);
                     return Poll::Ready(Some(Event::Request(stream, begun.result)));
                 }
-                Moved::Failed(reason) => return Poll::Ready(Some(Event::Expelled(reason))),
+                Moved::Failed(reason) => return Poll::Ready(Some(Event::ConnectionError(reason))),
                 Moved::Ended | Moved::Cut => return Poll::Ready(None),
                 Moved::Done => engine.close(),
             }
         }
         engine.watch(context);
-        self.wire.poll_close(context, engine).map(|()| None)
+        self.transport.poll_close(context, engine).map(|()| None)
     }
 
     /// Takes no streams any more once the client has heard of it; those under way go on.
-    pub fn say_goodbye(&self) {
-        self.engine.borrow_mut().say_goodbye();
+    pub fn send_goaway(&self) {
+        self.engine.borrow_mut().send_goaway();
     }
 
     /// Whether its client has begun as it has to.
@@ -83,7 +83,7 @@ impl Connection {
         if !engine.has_begun() || engine.is_closing() {
             return false;
         }
-        let unread = self.wire.input.unread();
+        let unread = self.transport.input.unread();
         engine.is_in_block()
             || match frame::Head::parse(unread) {
                 Some(head) => matches!(head.kind, frame::HEADERS | frame::CONTINUATION),
@@ -126,7 +126,7 @@ impl Connection {
     /// Whether bytes wait for the socket. Those that wait for windows are in the hands of their streams, which have bounds of
     /// their own.
     pub fn is_blocked(&self) -> bool {
-        self.wire.is_blocked
+        self.transport.is_blocked
     }
 
     /// Whether the last word was said, and it waits for the other side to have read it.

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use super::Reason;
-use super::engine::{Answer, BrokeOff, Engine, Lost};
+use super::engine::{BrokeOff, Engine, ResetReason, Response};
 use crate::buffer::Buffer;
 use crate::head::{Flaw, Method, ResponseHead};
 use crate::http1::Malformed;
@@ -39,7 +39,7 @@ enum End {
 }
 
 /// The head of an answer: what it says, and the lines that its spans point into.
-pub type Answered = (Result<ResponseHead, Malformed>, Vec<u8>);
+pub type HeadResult = (Result<ResponseHead, Malformed>, Vec<u8>);
 
 impl Stream {
     /// The server's side of a stream that its client has opened.
@@ -79,7 +79,7 @@ impl Stream {
     ///
     /// # Errors
     /// The stream was reset, or its connection broke.
-    pub fn poll_answer(&mut self, context: &Context<'_>) -> Poll<io::Result<Answered>> {
+    pub fn poll_response(&mut self, context: &Context<'_>) -> Poll<io::Result<HeadResult>> {
         if self.number == 0 {
             // Before the request has left there is none.
             return match self.was_refused {
@@ -87,11 +87,11 @@ impl Stream {
                 false => Poll::Pending,
             };
         }
-        let answer = ready!(self.engine.borrow_mut().poll_answer(context, self.number));
-        Poll::Ready(match answer {
-            Ok(Answer { result, lines }) => Ok((result, lines)),
-            Err(lost) => {
-                self.was_refused = lost == Lost::Refused;
+        let response = ready!(self.engine.borrow_mut().poll_response(context, self.number));
+        Poll::Ready(match response {
+            Ok(Response { result, lines }) => Ok((result, lines)),
+            Err(reset_reason) => {
+                self.was_refused = reset_reason == ResetReason::Refused;
                 Err(io::ErrorKind::ConnectionReset.into())
             }
         })
@@ -143,7 +143,7 @@ impl Stream {
     }
 
     /// Sets the head of our message, as lines. It leaves with the first payload, the end or a flush.
-    pub fn put_answer(&mut self, lines: Vec<u8>) {
+    pub fn put_response(&mut self, lines: Vec<u8>) {
         self.head = Some((lines, Method::default()));
     }
 

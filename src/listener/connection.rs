@@ -6,16 +6,16 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use super::crew::Open;
-use super::desk::Desks;
-use super::http2::{self, Guest};
-use super::parking::{Lot, Name, PARKED_AFTER, Parked};
-use super::waiting::{Place, WaitingList, Who};
-use crate::clock::{self, Ring};
+use super::connection_tasks::ConnectionTasks;
+use super::eviction::{EvictionQueue, EvictionTicket, WakeTarget};
+use super::http2::{self, ConnectionContext};
+use super::parked::{Name, PARK_AFTER, Parked, ParkedConnections};
+use super::worker_set::OpenConnection;
+use crate::clock::{self, TimerEvent};
 use crate::http1::{self, Kind, Malformed};
 use crate::message::{self, HeadError};
 use crate::net::Stream;
-use crate::proxy::{self, After, Client, Failure, Incoming};
+use crate::proxy::{self, Client, ConnectionDisposition, Failure, Incoming};
 use crate::tasks::LocalTasks;
 
 /// How long a connection that was idle when a stop began may still bring the request that is on its way.
@@ -26,7 +26,7 @@ const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 256 << 10;
 /// Requests that had come together and are served before the other connections have their turn. Those that need no backend
 /// would never give way else.
-const IN_A_ROW: u32 = 16;
+const BATCH: u32 = 16;
 
 /// What reading a head came to.
 enum Next {
@@ -39,7 +39,7 @@ enum Next {
 
 /// Why a client leaves its desk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Left {
+pub(super) enum ServeEnd {
     /// Nothing more has come.
     Idle,
     /// Its connection is to end.
@@ -53,16 +53,16 @@ enum First {
     /// It is there.
     Byte,
     /// Nothing for so long that the connection is better parked.
-    Parking,
+    Park,
     /// The connection is to end.
     Over,
 }
 
 /// One client and how far its connection has come: what is kept while it is idle.
-pub(super) struct Visit {
+pub(super) struct ClientConnection {
     client: Client,
     /// Its place among those that wait, while it does.
-    place: Option<Place>,
+    ticket: Option<EvictionTicket>,
     served: u64,
     /// Whether it may speak HTTP/2 if it begins with that.
     may_speak_http2: bool,
@@ -80,100 +80,109 @@ pub(super) fn serve(
     client: Client,
     served: u64,
     tasks: Option<LocalTasks>,
-    desks: Desks,
-    open: Open,
+    connection_tasks: ConnectionTasks,
+    open: OpenConnection,
 ) -> impl Future<Output = ()> {
     // In a box, because it goes to a desk and comes back with every request.
-    let mut visit = Box::new(Visit {
+    let mut connection = Box::new(ClientConnection {
         client,
-        place: None,
+        ticket: None,
         served,
         may_speak_http2: tasks.is_some(),
         is_to_be_parked: false,
     });
     async move {
-        visit.client.worker.counters.connections_active.up();
+        connection.client.worker.counters.connections_active.up();
         loop {
-            match visit.first_byte(&desks).await {
+            match connection.first_byte(&connection_tasks).await {
                 First::Byte => {}
-                First::Parking => return visit.park(desks.lot(), open),
+                First::Park => return connection.park(connection_tasks.parked_connections(), open),
                 First::Over => {
-                    say_end(&mut visit.client);
+                    say_end(&mut connection.client);
                     break;
                 }
             }
-            let mut desk = desks.lend();
-            desk.seat(visit);
-            let (back, left) = std::future::poll_fn(|context| desk.poll_left(context)).await;
-            desks.give_back(desk);
-            visit = back;
+            let mut task = connection_tasks.take();
+            task.handle(connection);
+            let (back, left) = std::future::poll_fn(|context| task.poll_done(context)).await;
+            connection_tasks.give_back(task);
+            connection = back;
             match (left, tasks.as_ref()) {
-                (Left::Idle, _) => {}
-                (Left::ForHttp2, Some(tasks)) => {
+                (ServeEnd::Idle, _) => {}
+                (ServeEnd::ForHttp2, Some(tasks)) => {
                     // In a box, because every client's connection has room for this one.
-                    return Box::pin(serve_http2(*visit, tasks.clone(), desks, open)).await;
+                    return Box::pin(serve_http2(*connection, tasks.clone(), connection_tasks, open)).await;
                 }
                 _ => break,
             }
         }
-        visit.place = None;
-        visit.client.worker.counters.connections_active.down();
-        visit.client.connection.release(&visit.client.worker.buffers);
+        connection.ticket = None;
+        connection.client.worker.counters.connections_active.down();
+        connection
+            .client
+            .connection
+            .release(&connection.client.worker.buffers);
         drop(open);
     }
 }
 
 /// Goes on with a connection that began with the preface of HTTP/2.
-async fn serve_http2(visit: Visit, tasks: LocalTasks, desks: Desks, open: Open) {
+async fn serve_http2(
+    connection: ClientConnection,
+    tasks: LocalTasks,
+    connection_tasks: ConnectionTasks,
+    open: OpenConnection,
+) {
+    let ClientConnection { client, ticket, .. } = connection;
+    drop(ticket);
     let Client {
         mut connection,
         peer,
-        alarm,
+        timer,
         worker,
         ..
-    } = visit.client;
-    drop(visit.place);
+    } = client;
     let before = std::mem::take(&mut connection.input);
     connection.release(&worker.buffers);
     let counters = Arc::clone(&worker.counters);
     if let Some(stream) = connection.into_stream() {
-        let waiting = desks.waiting().clone();
-        let guest = Guest {
+        let waiting = connection_tasks.waiting().clone();
+        let ctx = ConnectionContext {
             peer,
             worker,
-            alarm,
+            timer,
             waiting,
             tasks,
-            hands: desks.hands().clone(),
+            stream_tasks: connection_tasks.stream_tasks().clone(),
         };
-        http2::serve(stream, before, guest).await;
+        http2::serve(stream, before, ctx).await;
     }
     counters.connections_active.down();
     drop(open);
 }
 
-impl Visit {
+impl ClientConnection {
     /// Waits, without holding memory, until something arrives: `client_idle`, or `client_header` on a new connection.
-    fn first_byte(&mut self, desks: &Desks) -> impl Future<Output = First> {
+    fn first_byte(&mut self, connection_tasks: &ConnectionTasks) -> impl Future<Output = First> {
         self.drop_empty_line();
         let timeouts = self.client.worker.local().snapshot.timeouts;
         let Client {
             connection,
-            alarm,
+            timer,
             worker,
             ..
         } = &self.client;
         self.is_to_be_parked = false;
-        alarm.set(match worker.is_draining.get() {
+        timer.set(match worker.is_draining.get() {
             true => DRAIN_GRACE,
             false if self.served == 0 => timeouts.header,
-            false if connection.is_plain() && timeouts.idle > PARKED_AFTER => {
+            false if connection.is_plain() && timeouts.idle > PARK_AFTER => {
                 self.is_to_be_parked = true;
-                PARKED_AFTER
+                PARK_AFTER
             }
             false => timeouts.idle,
         });
-        self.place = Some(desks.waiting().join(Who::Alarm(alarm.key())));
+        self.ticket = Some(connection_tasks.waiting().join(WakeTarget::Timer(timer.key())));
         std::future::poll_fn(|context| self.poll_first_byte(context))
     }
 
@@ -190,25 +199,25 @@ impl Visit {
             self.drop_empty_line();
             client = &mut self.client;
         }
-        while let Poll::Ready(ring) = self.client.alarm.poll(context) {
+        while let Poll::Ready(event) = self.client.timer.poll(context) {
             let client = &self.client;
-            match ring {
-                Ring::Expired if self.may_park() => return Poll::Ready(First::Parking),
+            match event {
+                TimerEvent::Expired if self.may_park() => return Poll::Ready(First::Park),
                 // Half an empty line has come, or a stop has begun that it was not told of yet.
-                Ring::Expired if std::mem::take(&mut self.is_to_be_parked) => {
+                TimerEvent::Expired if std::mem::take(&mut self.is_to_be_parked) => {
                     let idle = client.worker.local().snapshot.timeouts.idle;
-                    client.alarm.set(match client.worker.is_draining.get() {
+                    client.timer.set(match client.worker.is_draining.get() {
                         true => DRAIN_GRACE,
-                        false => idle.saturating_sub(PARKED_AFTER),
+                        false => idle.saturating_sub(PARK_AFTER),
                     });
                 }
-                Ring::Expired => return Poll::Ready(First::Over),
-                Ring::Called if self.place.as_ref().is_some_and(Place::is_given_up) => {
+                TimerEvent::Expired => return Poll::Ready(First::Over),
+                TimerEvent::Notified if self.ticket.as_ref().is_some_and(EvictionTicket::is_evicted) => {
                     return Poll::Ready(First::Over);
                 }
                 // The process is to stop: what is on its way may still come.
-                Ring::Called if client.worker.is_draining.get() => client.alarm.set(DRAIN_GRACE),
-                Ring::Called => {}
+                TimerEvent::Notified if client.worker.is_draining.get() => client.timer.set(DRAIN_GRACE),
+                TimerEvent::Notified => {}
             }
         }
         Poll::Pending
@@ -231,19 +240,19 @@ impl Visit {
         let connection = &mut self.client.connection;
         if self.served > 0 && connection.input.unread() == b"\r\n" {
             connection.input.consume(2);
-            connection.rest(&self.client.worker.buffers);
+            connection.release_buffers(&self.client.worker.buffers);
         }
     }
 
     /// Goes to where it costs less to wait. It goes on counting as a connection.
-    fn park(self, lot: &Lot, open: Open) {
+    fn park(self, parked_connections: &ParkedConnections, open: OpenConnection) {
         let Client {
             connection,
             peer,
             worker,
             ..
         } = self.client;
-        drop(self.place);
+        drop(self.ticket);
         worker.counters.connections_active.down();
         let now = worker.wheel.now();
         let parked = connection
@@ -254,40 +263,40 @@ impl Visit {
                 name: Name::of(peer),
                 open,
                 served: self.served,
-                since: now.checked_sub(PARKED_AFTER).unwrap_or(now),
+                since: now.checked_sub(PARK_AFTER).unwrap_or(now),
             });
         if let Some(parked) = parked {
             // Fails only where the machine lacks something; then the connection is closed.
-            let _ = lot.park(parked);
+            let _ = parked_connections.park(parked);
         }
     }
 
     /// Serves one request after the other, until nothing more has come.
-    pub(super) async fn serve_all(&mut self, waiting: &WaitingList) -> Left {
+    pub(super) async fn serve_all(&mut self, waiting: &EvictionQueue) -> ServeEnd {
         let worker = Rc::clone(&self.client.worker);
-        let mut in_a_row = 0;
+        let mut batch = 0;
         loop {
-            if in_a_row == IN_A_ROW {
-                in_a_row = 0;
+            if batch == BATCH {
+                batch = 0;
                 tokio::task::yield_now().await;
             }
-            in_a_row += 1;
+            batch += 1;
             let next = self.next_request(waiting).await;
-            self.place = None;
+            self.ticket = None;
             let client = &mut self.client;
             let after = match next {
-                Next::Over => return Left::Over,
+                Next::Over => return ServeEnd::Over,
                 Next::Refused(Failure::Malformed(Malformed::Http2Preface), _)
                     if self.may_speak_http2 && self.served == 0 =>
                 {
-                    return Left::ForHttp2;
+                    return ServeEnd::ForHttp2;
                 }
                 Next::Refused(failure, started) => {
                     let received = client.connection.input.unread().len();
                     let after = proxy::refuse(client, failure, None, (started, received)).await;
                     if failure == Failure::Evicted {
                         // Its descriptor is wanted now.
-                        return Left::Over;
+                        return ServeEnd::Over;
                     }
                     after
                 }
@@ -299,36 +308,36 @@ impl Visit {
             };
             self.served += 1;
             match after {
-                After::KeepOpen => client.connection.rest(&worker.buffers),
-                After::End => return Left::Over,
-                After::Close => {
+                ConnectionDisposition::KeepAlive => client.connection.release_buffers(&worker.buffers),
+                ConnectionDisposition::End => return ServeEnd::Over,
+                ConnectionDisposition::Close => {
                     linger(client).await;
-                    return Left::Over;
+                    return ServeEnd::Over;
                 }
-                After::Reset => {
+                ConnectionDisposition::Reset => {
                     client.connection.reset();
-                    return Left::Over;
+                    return ServeEnd::Over;
                 }
             }
             if has_nothing(client, false) {
-                return Left::Idle;
+                return ServeEnd::Idle;
             }
         }
     }
 
     /// Reads a head, of which something has come: `client_header` in all, which a new connection has begun to use.
-    async fn next_request(&mut self, waiting: &WaitingList) -> Next {
+    async fn next_request(&mut self, waiting: &EvictionQueue) -> Next {
         let worker = Rc::clone(&self.client.worker);
         let is_new = self.is_new();
         let client = &mut self.client;
-        let place = self
-            .place
-            .get_or_insert_with(|| waiting.join(Who::Alarm(client.alarm.key())));
+        let ticket = self
+            .ticket
+            .get_or_insert_with(|| waiting.join(WakeTarget::Timer(client.timer.key())));
         let started = clock::now();
         worker.wheel.observe(started);
         let local = worker.local();
         if !is_new {
-            client.alarm.set(local.snapshot.timeouts.header);
+            client.timer.set(local.snapshot.timeouts.header);
         }
         let limit = local.snapshot.limits.requests_per_connection;
         client.is_last_request = limit.is_some_and(|limit| self.served + 1 >= limit);
@@ -350,11 +359,11 @@ impl Visit {
                     Err(_) => Err(Failure::ClientGone),
                 });
             }
-            while let Poll::Ready(ring) = client.alarm.poll(context) {
-                match ring {
-                    Ring::Expired => return Poll::Ready(Err(Failure::HeaderTimeout)),
-                    Ring::Called if place.is_given_up() => return Poll::Ready(Err(Failure::Evicted)),
-                    Ring::Called => {}
+            while let Poll::Ready(event) = client.timer.poll(context) {
+                match event {
+                    TimerEvent::Expired => return Poll::Ready(Err(Failure::HeaderTimeout)),
+                    TimerEvent::Notified if ticket.is_evicted() => return Poll::Ready(Err(Failure::Evicted)),
+                    TimerEvent::Notified => {}
                 }
             }
             Poll::Pending
@@ -402,7 +411,7 @@ fn parse(client: &mut Client, incoming: &mut Incoming, end: usize) -> Result<(),
     http1::parse_request(&mut incoming.head, &incoming.scan, end)?;
     client.connection.input.consume(end);
     // The next one that reads finds the buffer in the processor's cache; this one waits for its backend now.
-    client.connection.rest(&client.worker.buffers);
+    client.connection.release_buffers(&client.worker.buffers);
     Ok(())
 }
 
@@ -410,7 +419,7 @@ fn parse(client: &mut Client, incoming: &mut Incoming, end: usize) -> Result<(),
 pub(super) async fn linger(client: &mut Client) {
     let worker = Rc::clone(&client.worker);
     client.connection.end_sending();
-    client.alarm.set(LINGER);
+    client.timer.set(LINGER);
     let mut left = LINGER_BYTES;
     std::future::poll_fn(|context| {
         loop {
@@ -422,8 +431,8 @@ pub(super) async fn linger(client: &mut Client) {
                 Poll::Pending => break,
             }
         }
-        while let Poll::Ready(ring) = client.alarm.poll(context) {
-            if ring == Ring::Expired {
+        while let Poll::Ready(event) = client.timer.poll(context) {
+            if event == TimerEvent::Expired {
                 return Poll::Ready(());
             }
         }

@@ -7,10 +7,10 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::connection::DRAIN_GRACE;
-use super::hands::{Hands, Request};
-use super::waiting::{Carrier, Place, WaitingList, Who};
+use super::eviction::{BusyTicket, EvictionQueue, EvictionTicket, WakeTarget};
+use super::stream_tasks::{Request, StreamTasks};
 use crate::buffer::Buffer;
-use crate::clock::{self, Alarm, Ring};
+use crate::clock::{self, Timer, TimerEvent};
 use crate::http1::Malformed;
 use crate::http2::{self, Event};
 use crate::message::Connection;
@@ -19,7 +19,7 @@ use crate::proxy::{self, Client, Failure, Incoming, Peer, Worker};
 use crate::tasks::LocalTasks;
 
 /// How long a connection that is told to go may take to hear of it.
-const FAREWELL: Duration = Duration::from_secs(1);
+const GOAWAY_GRACE: Duration = Duration::from_secs(1);
 
 /// How long the socket may take nothing at all while bytes wait for it, where no pool says how long.
 const STALL: Duration = Duration::from_secs(30);
@@ -27,31 +27,31 @@ const STALL: Duration = Duration::from_secs(30);
 const MOVED: u64 = 1 << 10;
 
 /// Whose connection it is, and who serves it.
-pub(super) struct Guest {
+pub(super) struct ConnectionContext {
     pub(super) peer: Rc<Peer>,
     pub(super) worker: Rc<Worker>,
-    pub(super) alarm: Alarm,
-    pub(super) waiting: WaitingList,
+    pub(super) timer: Timer,
+    pub(super) waiting: EvictionQueue,
     pub(super) tasks: LocalTasks,
-    pub(super) hands: Hands,
+    pub(super) stream_tasks: StreamTasks,
 }
 
 /// Serves one connection to its end. `before` was read from it already. The alarm is set to when it has to have begun.
-pub(super) async fn serve(stream: Stream, before: Buffer, guest: Guest) {
-    let local = guest.worker.local();
+pub(super) async fn serve(stream: Stream, before: Buffer, ctx: ConnectionContext) {
+    let local = ctx.worker.local();
     let limits = local.snapshot.limits.message;
     drop(local);
-    guest.peer.note_destination(&stream);
-    let place = guest.waiting.join(Who::Alarm(guest.alarm.key()));
-    let carrier = guest.waiting.carry(guest.alarm.key());
+    ctx.peer.note_destination(&stream);
+    let ticket = ctx.waiting.join(WakeTarget::Timer(ctx.timer.key()));
+    let busy = ctx.waiting.register_busy(ctx.timer.key());
     let mut session = Session {
         connection: http2::Connection::new(stream, before, &limits, clock::now()),
-        guest,
-        _carrier: carrier,
+        ctx,
+        _busy: busy,
         is_opening: true,
-        place: Some(place),
+        ticket: Some(ticket),
         served: 0,
-        leaving: Leaving::No,
+        closing: Closing::No,
         mark: 0,
         stall: Stall::default(),
         head: HeadWatch::default(),
@@ -62,14 +62,14 @@ pub(super) async fn serve(stream: Stream, before: Buffer, guest: Guest) {
 /// A connection and how far it has come.
 struct Session {
     connection: http2::Connection,
-    guest: Guest,
-    _carrier: Carrier,
+    ctx: ConnectionContext,
+    _busy: BusyTicket,
     /// Whether it has not begun as it has to.
     is_opening: bool,
     /// Its place among those that wait, while it has no streams.
-    place: Option<Place>,
+    ticket: Option<EvictionTicket>,
     served: u64,
-    leaving: Leaving,
+    closing: Closing,
     /// What was sent when its time to leave was last set.
     mark: u64,
     stall: Stall,
@@ -79,7 +79,7 @@ struct Session {
 /// Watches that a head of which something has come is whole within `client_header`, whatever goes on beside it.
 #[derive(Default)]
 struct HeadWatch {
-    alarm: Option<Alarm>,
+    timer: Option<Timer>,
     /// Frames that had come before it, and since when it is on its way.
     since: Option<(u64, Instant)>,
 }
@@ -89,25 +89,25 @@ impl HeadWatch {
     fn poll(&mut self, context: &Context<'_>, connection: &http2::Connection, worker: &Worker) -> bool {
         if !connection.is_in_head() {
             if self.since.take().is_some()
-                && let Some(alarm) = &self.alarm
+                && let Some(timer) = &self.timer
             {
-                alarm.clear();
+                timer.clear();
             }
             return false;
         }
-        let alarm = self.alarm.get_or_insert_with(|| worker.wheel.alarm());
+        let timer = self.timer.get_or_insert_with(|| worker.wheel.timer());
         let header = worker.local().snapshot.timeouts.header;
         let frames = connection.frames();
         if self.since.is_none_or(|(before, _)| before != frames) {
             self.since = Some((frames, worker.wheel.now()));
-            alarm.set(header);
+            timer.set(header);
         }
-        while let Poll::Ready(ring) = alarm.poll(context) {
-            match ring {
-                Ring::Called => {}
+        while let Poll::Ready(event) = timer.poll(context) {
+            match event {
+                TimerEvent::Notified => {}
                 // It is not the client that waits; how long nothing may be taken has a bound of its own.
-                Ring::Expired if connection.is_choked() => alarm.set(header),
-                Ring::Expired => return true,
+                TimerEvent::Expired if connection.is_choked() => timer.set(header),
+                TimerEvent::Expired => return true,
             }
         }
         false
@@ -117,7 +117,7 @@ impl HeadWatch {
 /// Watches that bytes which wait for the socket move. Those of an answer that is whole for us are in no other's hands any more.
 #[derive(Default)]
 struct Stall {
-    alarm: Option<Alarm>,
+    timer: Option<Timer>,
     is_watching: bool,
     /// What was sent when the alarm was set.
     mark: u64,
@@ -129,25 +129,25 @@ impl Stall {
         if !self.is_watching && !connection.is_blocked() {
             return false;
         }
-        let alarm = self.alarm.get_or_insert_with(|| worker.wheel.alarm());
+        let timer = self.timer.get_or_insert_with(|| worker.wheel.timer());
         if !self.is_watching {
             (self.is_watching, self.mark) = (true, connection.total());
-            alarm.set(Self::bound(worker));
+            timer.set(Self::bound(worker));
         }
-        while let Poll::Ready(ring) = alarm.poll(context) {
-            if ring == Ring::Called {
+        while let Poll::Ready(event) = timer.poll(context) {
+            if event == TimerEvent::Notified {
                 continue;
             }
             if !connection.is_blocked() {
                 self.is_watching = false;
-                alarm.clear();
+                timer.clear();
                 return false;
             }
             if connection.total() == self.mark {
                 return true;
             }
             self.mark = connection.total();
-            alarm.set(Self::bound(worker));
+            timer.set(Self::bound(worker));
         }
         false
     }
@@ -163,12 +163,12 @@ impl Stall {
 
 /// How far its end has come.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Leaving {
+enum Closing {
     No,
     /// It was told that no new streams are taken; those under way go on.
-    Told,
+    GoAwaySent,
     /// It was told to go now.
-    Expelled,
+    Failed,
 }
 
 impl Session {
@@ -179,34 +179,34 @@ impl Session {
                 self.lose_head(Failure::ClientGone);
                 return Poll::Ready(());
             }
-            if self.stall.poll(context, &self.connection, &self.guest.worker) {
+            if self.stall.poll(context, &self.connection, &self.ctx.worker) {
                 self.lose_head(Failure::ClientStalled);
                 return Poll::Ready(());
             }
-            let is_late = self.head.poll(context, &self.connection, &self.guest.worker);
+            let is_late = self.head.poll(context, &self.connection, &self.ctx.worker);
             if is_late {
                 self.lose_head(Failure::HeaderTimeout);
                 self.connection.give_up();
-                self.expel();
+                self.fail_connection();
             }
             if self.poll_leave(context) {
                 return Poll::Ready(());
             }
-            if !(is_late || self.tell()) {
+            if !(is_late || self.send_goaway_if_due()) {
                 break;
             }
         }
         // While the end of an answer waits for the socket, the last word is not said.
         let is_said = self.connection.is_closing() && !self.connection.is_blocked();
-        if is_said && self.leaving != Leaving::Expelled {
-            self.expel();
+        if is_said && self.closing != Closing::Failed {
+            self.fail_connection();
         }
         Poll::Pending
     }
 
     /// Takes up what comes; ready when nothing does any more.
     fn poll_events(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let worker = Rc::clone(&self.guest.worker);
+        let worker = Rc::clone(&self.ctx.worker);
         let mut incoming = worker.lend_head();
         loop {
             let head = (&mut incoming.head, worker.wheel.now());
@@ -215,11 +215,11 @@ impl Session {
                     self.begin(stream, (incoming, result));
                     incoming = worker.lend_head();
                 }
-                Poll::Ready(Some(Event::Expelled(reason))) => {
+                Poll::Ready(Some(Event::ConnectionError(reason))) => {
                     tracing::debug!(%reason, "An HTTP/2 connection is ended");
-                    worker.counters.http2_connections_expelled.increment();
+                    worker.counters.http2_connection_errors.increment();
                     self.lose_head(Failure::Http2ConnectionError);
-                    self.expel();
+                    self.fail_connection();
                 }
                 Poll::Ready(None) => return Poll::Ready(()),
                 Poll::Pending => break,
@@ -233,104 +233,104 @@ impl Session {
     fn lose_head(&mut self, failure: Failure) {
         if let Some(received) = self.connection.take_half_head() {
             let started = self.head.since.map_or_else(clock::now, |(_, since)| since);
-            proxy::log_half_head(&self.guest.worker, &self.guest.peer, failure, (started, received));
+            proxy::log_half_head(&self.ctx.worker, &self.ctx.peer, failure, (started, received));
         }
     }
 
     /// It was told to go now, and may take a moment to hear of it.
-    fn expel(&mut self) {
-        self.leaving = Leaving::Expelled;
+    fn fail_connection(&mut self) {
+        self.closing = Closing::Failed;
         self.is_opening = false;
-        self.place = None;
-        self.guest.alarm.set(FAREWELL);
+        self.ticket = None;
+        self.ctx.timer.set(GOAWAY_GRACE);
     }
 
     /// Whether its time is over.
     fn poll_leave(&mut self, context: &Context<'_>) -> bool {
         let is_idle = self.connection.is_idle();
-        let guest = &self.guest;
+        let ctx = &self.ctx;
         if self.is_opening && self.connection.has_begun() {
             self.is_opening = false;
-            self.place = None;
+            self.ticket = None;
             // It may have requests already, and then nothing else would stop the alarm.
-            guest.alarm.clear();
+            ctx.timer.clear();
         }
         if self.is_opening {
             // Its time is that of a head.
-        } else if !is_idle && self.place.take().is_some() {
-            guest.alarm.set(Duration::MAX);
-        } else if is_idle && self.place.is_none() && self.leaving != Leaving::Expelled {
-            self.place = Some(guest.waiting.join(Who::Alarm(guest.alarm.key())));
+        } else if !is_idle && self.ticket.take().is_some() {
+            ctx.timer.set(Duration::MAX);
+        } else if is_idle && self.ticket.is_none() && self.closing != Closing::Failed {
+            self.ticket = Some(ctx.waiting.join(WakeTarget::Timer(ctx.timer.key())));
             self.mark = self.connection.total();
-            guest.alarm.set(match self.leaving {
-                Leaving::No => guest.worker.local().snapshot.timeouts.idle,
+            ctx.timer.set(match self.closing {
+                Closing::No => ctx.worker.local().snapshot.timeouts.idle,
                 _ => DRAIN_GRACE,
             });
         }
-        while let Poll::Ready(ring) = guest.alarm.poll(context) {
-            match ring {
-                Ring::Expired if self.is_opening => {
+        while let Poll::Ready(event) = ctx.timer.poll(context) {
+            match event {
+                TimerEvent::Expired if self.is_opening => {
                     self.lose_head(Failure::HeaderTimeout);
                     return true;
                 }
                 // What has come of a head has its own bound.
-                Ring::Expired if self.leaving != Leaving::Expelled && self.connection.is_in_head() => {
-                    guest.alarm.set(DRAIN_GRACE);
+                TimerEvent::Expired if self.closing != Closing::Failed && self.connection.is_in_head() => {
+                    ctx.timer.set(DRAIN_GRACE);
                 }
-                Ring::Expired if self.leaving == Leaving::No && is_idle => {
-                    self.connection.say_goodbye();
-                    self.leaving = Leaving::Told;
+                TimerEvent::Expired if self.closing == Closing::No && is_idle => {
+                    self.connection.send_goaway();
+                    self.closing = Closing::GoAwaySent;
                     self.mark = self.connection.total();
-                    guest.alarm.set(FAREWELL);
+                    ctx.timer.set(GOAWAY_GRACE);
                 }
                 // Answers that are whole for us may still be on their way.
-                Ring::Expired
-                    if self.leaving == Leaving::Told
+                TimerEvent::Expired
+                    if self.closing == Closing::GoAwaySent
                         && (self.connection.is_blocked() || self.connection.total() > self.mark + MOVED) =>
                 {
                     self.mark = self.connection.total();
-                    guest.alarm.set(DRAIN_GRACE);
+                    ctx.timer.set(DRAIN_GRACE);
                 }
-                Ring::Expired if self.leaving != Leaving::No => return true,
-                Ring::Called if self.place.as_ref().is_some_and(Place::is_given_up) => {
+                TimerEvent::Expired if self.closing != Closing::No => return true,
+                TimerEvent::Notified if self.ticket.as_ref().is_some_and(EvictionTicket::is_evicted) => {
                     self.lose_head(Failure::Evicted);
                     return true;
                 }
                 // An alarm that is not stopped rings for ever.
-                Ring::Expired => guest.alarm.clear(),
-                Ring::Called => {}
+                TimerEvent::Expired => ctx.timer.clear(),
+                TimerEvent::Notified => {}
             }
         }
         false
     }
 
     /// Tells it to go where that is due. Whether it did.
-    fn tell(&mut self) -> bool {
-        let worker = &self.guest.worker;
+    fn send_goaway_if_due(&mut self) -> bool {
+        let worker = &self.ctx.worker;
         let limit = worker.local().snapshot.limits.requests_per_connection;
         let is_full = limit.is_some_and(|limit| self.served >= limit);
-        if self.leaving != Leaving::No || !(is_full || worker.is_draining.get()) {
+        if self.closing != Closing::No || !(is_full || worker.is_draining.get()) {
             return false;
         }
-        self.connection.say_goodbye();
-        self.leaving = Leaving::Told;
-        if self.place.is_some() {
+        self.connection.send_goaway();
+        self.closing = Closing::GoAwaySent;
+        if self.ticket.is_some() {
             self.mark = self.connection.total();
-            self.guest.alarm.set(DRAIN_GRACE);
+            self.ctx.timer.set(DRAIN_GRACE);
         }
         true
     }
 
     /// Begins to serve a request.
     fn begin(&mut self, stream: http2::Stream, (incoming, result): (Box<Incoming>, Result<(), Malformed>)) {
-        let worker = &self.guest.worker;
+        let worker = &self.ctx.worker;
         let started = clock::now();
         worker.wheel.observe(started);
         self.served += 1;
         let client = Client {
             connection: Connection::of_stream(stream),
-            peer: Rc::clone(&self.guest.peer),
-            alarm: worker.wheel.alarm(),
+            peer: Rc::clone(&self.ctx.peer),
+            timer: worker.wheel.timer(),
             worker: Rc::clone(worker),
             is_last_request: false,
             pinned: None,
@@ -341,6 +341,6 @@ impl Session {
             result,
             started,
         };
-        self.guest.hands.serve(request, &self.guest.tasks);
+        self.ctx.stream_tasks.serve(request, &self.ctx.tasks);
     }
 }

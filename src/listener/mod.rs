@@ -1,19 +1,19 @@
 //! Where clients come in: accepting, spreading connections over workers, and keeping room for them.
 
 mod accept;
-mod arrival;
 mod connection;
-mod crew;
-mod desk;
-mod hands;
+mod connection_tasks;
+mod eviction;
+mod handshake_permits;
 mod http2;
-mod introduced;
-mod parking;
+mod parked;
+mod proxy_header;
 mod queue;
 mod settings;
-mod turns;
-mod waiting;
+mod stream_tasks;
+mod tls_accept;
+mod worker_set;
 
 pub use accept::Acceptor;
-pub use crew::{Crew, Seat};
 pub use settings::{Redirect, Settings};
+pub use worker_set::{WorkerHandle, WorkerSet};

@@ -19,7 +19,7 @@ const BEGINNING: &[u8] = b"HTTP/1.1 ";
 /// A connection, or a stream of one that carries many: one message each way is under way.
 #[derive(Debug)]
 pub struct Connection {
-    wire: Wire,
+    transport: Transport,
     /// Read and not used yet. Without memory while nothing is unread.
     pub input: Buffer,
     /// Whether the other side has said that it sends no more.
@@ -36,7 +36,7 @@ pub struct Connection {
 
 /// What carries the bytes.
 #[derive(Debug)]
-enum Wire {
+enum Transport {
     /// HTTP/1: heads, framing and payload are bytes of one stream.
     Bytes(Stream),
     /// HTTP/2: payload alone.
@@ -46,17 +46,17 @@ enum Wire {
 impl Connection {
     /// Begins with an empty input and output.
     pub fn new(stream: Stream) -> Self {
-        Self::over(Wire::Bytes(stream))
+        Self::over(Transport::Bytes(stream))
     }
 
     /// One stream of an HTTP/2 connection.
     pub fn of_stream(stream: http2::Stream) -> Self {
-        Self::over(Wire::Payload(Box::new(stream)))
+        Self::over(Transport::Payload(Box::new(stream)))
     }
 
-    fn over(wire: Wire) -> Self {
+    fn over(transport: Transport) -> Self {
         Self {
-            wire,
+            transport,
             input: Buffer::default(),
             input_ended: false,
             output: Vec::new(),
@@ -69,54 +69,54 @@ impl Connection {
 
     /// The stream of HTTP/2, where it is one.
     pub fn http2(&mut self) -> Option<&mut http2::Stream> {
-        match &mut self.wire {
-            Wire::Bytes(_) => None,
-            Wire::Payload(stream) => Some(stream),
+        match &mut self.transport {
+            Transport::Bytes(_) => None,
+            Transport::Payload(stream) => Some(stream),
         }
     }
 
     /// Whether it is one stream of HTTP/2.
     pub fn is_stream(&self) -> bool {
-        matches!(self.wire, Wire::Payload(_))
+        matches!(self.transport, Transport::Payload(_))
     }
 
     /// Whether anything has arrived that nobody waits for, or the other side has closed; as far as the runtime was told,
     /// or as far as the kernel knows.
-    pub fn has_news(&mut self, asks_kernel: bool) -> bool {
-        match &mut self.wire {
-            Wire::Bytes(stream) if asks_kernel => stream.has_news_now(),
-            Wire::Bytes(stream) => stream.has_news(),
-            Wire::Payload(_) => false,
+    pub fn is_readable_or_closed(&mut self, asks_kernel: bool) -> bool {
+        match &mut self.transport {
+            Transport::Bytes(stream) if asks_kernel => stream.is_readable_or_closed_now(),
+            Transport::Bytes(stream) => stream.is_readable_or_closed(),
+            Transport::Payload(_) => false,
         }
     }
 
     /// Whether waiting for it costs no more calls: one of many streams always waits, a socket does once the runtime watches
     /// it.
     pub fn is_watched(&self) -> bool {
-        match &self.wire {
-            Wire::Bytes(stream) => stream.is_watched(),
-            Wire::Payload(_) => true,
+        match &self.transport {
+            Transport::Bytes(stream) => stream.is_watched(),
+            Transport::Payload(_) => true,
         }
     }
 
     /// The address of our end, where that is an IP address; one of many streams does not know it. Asks the kernel.
     pub fn local_address(&self) -> Option<std::net::SocketAddr> {
-        match &self.wire {
-            Wire::Bytes(stream) => stream.local_address(),
-            Wire::Payload(_) => None,
+        match &self.transport {
+            Transport::Bytes(stream) => stream.local_address(),
+            Transport::Payload(_) => None,
         }
     }
 
     /// Whether its bytes are those on a socket: what passes may stay in the kernel.
     pub fn is_plain(&self) -> bool {
-        matches!(&self.wire, Wire::Bytes(stream) if stream.is_plain())
+        matches!(&self.transport, Transport::Bytes(stream) if stream.is_plain())
     }
 
     /// Tells the other side that nothing more will be sent.
     pub fn end_sending(&mut self) {
-        match &mut self.wire {
-            Wire::Bytes(stream) => stream.shutdown_write(),
-            Wire::Payload(stream) => {
+        match &mut self.transport {
+            Transport::Bytes(stream) => stream.shutdown_write(),
+            Transport::Payload(stream) => {
                 stream.finish(b"");
                 // Fails only when the stream is gone already, and waits for nothing: its head was sent.
                 let _ = stream.poll_flush(&Context::from_waker(Waker::noop()));
@@ -126,15 +126,15 @@ impl Connection {
 
     /// Lets the end that follows be a reset: the other side cannot take what it got for a whole message.
     pub fn reset(&mut self) {
-        match &mut self.wire {
-            Wire::Bytes(stream) => stream.reset_on_close(),
-            Wire::Payload(stream) => stream.reset(http2::Reason::INTERNAL_ERROR),
+        match &mut self.transport {
+            Transport::Bytes(stream) => stream.reset_on_close(),
+            Transport::Payload(stream) => stream.reset(http2::Reason::INTERNAL_ERROR),
         }
     }
 
     /// Ends a stream whose message was malformed, if it is one.
     pub fn refuse_stream(&mut self) {
-        if let Wire::Payload(stream) = &mut self.wire {
+        if let Transport::Payload(stream) = &mut self.transport {
             stream.reset(http2::Reason::PROTOCOL_ERROR);
         }
     }
@@ -142,16 +142,16 @@ impl Connection {
     /// Says that the message that is being written ends with what was written so far and `trailers`, whole lines. In
     /// HTTP/1 its framing has said so.
     pub fn finish(&mut self, trailers: &[u8]) {
-        if let Wire::Payload(stream) = &mut self.wire {
+        if let Transport::Payload(stream) = &mut self.transport {
             stream.finish(trailers);
         }
     }
 
     /// The trailers behind the message that was read, as lines. In HTTP/1 they are part of its framing.
     pub(super) fn take_trailers(&mut self) -> Vec<u8> {
-        match &mut self.wire {
-            Wire::Bytes(_) => Vec::new(),
-            Wire::Payload(stream) => stream.take_trailers(),
+        match &mut self.transport {
+            Transport::Bytes(_) => Vec::new(),
+            Transport::Payload(stream) => stream.take_trailers(),
         }
     }
 
@@ -168,15 +168,15 @@ impl Connection {
             ready!(self.poll_fill(context, buffers, 0))?;
         }
         // Only what is watched tells of a reset later.
-        Poll::Ready(match &self.wire {
-            Wire::Bytes(stream) => stream.watch(),
-            Wire::Payload(_) => Ok(()),
+        Poll::Ready(match &self.transport {
+            Transport::Bytes(stream) => stream.watch(),
+            Transport::Payload(_) => Ok(()),
         })
     }
 
     /// Whether the connection is known to be broken. Costs no system call.
     pub fn is_broken(&self) -> bool {
-        matches!(&self.wire, Wire::Bytes(stream) if stream.is_broken())
+        matches!(&self.transport, Transport::Bytes(stream) if stream.is_broken())
     }
 
     /// Sends what the next response begins with, whatever it will be. The output is empty.
@@ -184,7 +184,7 @@ impl Connection {
     /// # Errors
     /// Those of the socket.
     pub fn poll_send_ahead(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let count = ready!(self.wire.poll_write(context, &[IoSlice::new(BEGINNING)]))?;
+        let count = ready!(self.transport.poll_write(context, &[IoSlice::new(BEGINNING)]))?;
         if count == 0 {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
@@ -209,8 +209,8 @@ impl Connection {
         if self.input_ended {
             return Poll::Ready(Ok(0));
         }
-        let count = match &mut self.wire {
-            Wire::Bytes(stream) => {
+        let count = match &mut self.transport {
+            Transport::Bytes(stream) => {
                 let size = if wanted > SMALL as u64 { LARGE } else { SMALL };
                 if self.input.capacity() < size && self.input.is_empty() {
                     ready!(stream.poll_readable(context))?;
@@ -232,10 +232,10 @@ impl Connection {
                 self.input.filled(count);
                 count
             }
-            Wire::Payload(_) if !self.input.is_empty() => {
+            Transport::Payload(_) if !self.input.is_empty() => {
                 return Poll::Ready(Err(io::ErrorKind::OutOfMemory.into()));
             }
-            Wire::Payload(stream) => {
+            Transport::Payload(stream) => {
                 let payload = ready!(stream.poll_take(context))?.unwrap_or_default();
                 buffers.give_back(std::mem::replace(&mut self.input, payload));
                 self.input.unread().len()
@@ -253,7 +253,7 @@ impl Connection {
     }
 
     /// Gives the memory of an empty input and output back, because the connection is about to wait.
-    pub fn rest(&mut self, buffers: &Buffers) {
+    pub fn release_buffers(&mut self, buffers: &Buffers) {
         if self.input.is_empty() && self.input.capacity() > 0 {
             buffers.give_back(std::mem::take(&mut self.input));
         }
@@ -266,11 +266,11 @@ impl Connection {
     pub fn release(&mut self, buffers: &Buffers) {
         self.input.consume(usize::MAX);
         self.discard_output();
-        self.rest(buffers);
+        self.release_buffers(buffers);
     }
 
     /// Puts a head that came in another form where one is read from; nothing is unread.
-    pub fn stage(&mut self, lines: Vec<u8>) {
+    pub fn set_head(&mut self, lines: Vec<u8>) {
         self.input = Buffer::of(lines);
     }
 
@@ -284,7 +284,7 @@ impl Connection {
 
     /// Whether something waits to be written.
     pub fn has_output(&self) -> bool {
-        !self.output.is_empty() || matches!(&self.wire, Wire::Payload(stream) if stream.has_head())
+        !self.output.is_empty() || matches!(&self.transport, Transport::Payload(stream) if stream.has_head())
     }
 
     /// Whether the output should be written before more is added to it.
@@ -297,9 +297,9 @@ impl Connection {
         let untouched = self.written == self.sent_ahead;
         self.output.clear();
         self.written = self.sent_ahead;
-        match &mut self.wire {
-            Wire::Bytes(_) => untouched,
-            Wire::Payload(stream) => stream.discard_head(),
+        match &mut self.transport {
+            Transport::Bytes(_) => untouched,
+            Transport::Payload(stream) => stream.discard_head(),
         }
     }
 
@@ -310,12 +310,12 @@ impl Connection {
     pub fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.output.is_empty() {
             let rest = self.output.get(self.written..).unwrap_or_default();
-            let count = ready!(self.wire.poll_write(context, &[IoSlice::new(rest)]))?;
+            let count = ready!(self.transport.poll_write(context, &[IoSlice::new(rest)]))?;
             self.advance(count, count)?;
         }
-        match &mut self.wire {
-            Wire::Bytes(stream) => stream.poll_flush(context),
-            Wire::Payload(stream) => stream.poll_flush(context),
+        match &mut self.transport {
+            Transport::Bytes(stream) => stream.poll_flush(context),
+            Transport::Payload(stream) => stream.poll_flush(context),
         }
     }
 
@@ -326,7 +326,7 @@ impl Connection {
     /// Those of the socket.
     pub fn poll_finish(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.ends_after_message
-            && let Wire::Bytes(stream) = &mut self.wire
+            && let Transport::Bytes(stream) = &mut self.transport
             && let Some(rest @ [_, ..]) = self.output.get(self.written..)
         {
             let count = ready!(stream.poll_write_last(context, rest))?;
@@ -349,9 +349,9 @@ impl Connection {
             let rest = self.output.get(self.written..).unwrap_or_default();
             let waiting = rest.len();
             let count = match waiting {
-                0 => ready!(self.wire.poll_write(context, &[IoSlice::new(payload)]))?,
+                0 => ready!(self.transport.poll_write(context, &[IoSlice::new(payload)]))?,
                 _ => ready!(
-                    self.wire
+                    self.transport
                         .poll_write(context, &[IoSlice::new(rest), IoSlice::new(payload)])
                 )?,
             };
@@ -365,9 +365,9 @@ impl Connection {
     /// The stream below, for another owner; `None` for one of many streams. Only where nothing is unread and nothing
     /// waits to be written.
     pub fn into_stream(self) -> Option<Stream> {
-        match self.wire {
-            Wire::Bytes(stream) => Some(stream),
-            Wire::Payload(_) => None,
+        match self.transport {
+            Transport::Bytes(stream) => Some(stream),
+            Transport::Payload(_) => None,
         }
     }
 
@@ -381,7 +381,7 @@ impl Connection {
         pipe: &mut Pipe,
         most: u64,
     ) -> Poll<io::Result<usize>> {
-        let Wire::Bytes(stream) = &self.wire else {
+        let Transport::Bytes(stream) = &self.transport else {
             return Poll::Ready(Err(io::ErrorKind::InvalidInput.into()));
         };
         let count = ready!(pipe.poll_fill(context, stream, most))?;
@@ -399,7 +399,7 @@ impl Connection {
         pipe: &mut Pipe,
     ) -> Poll<io::Result<()>> {
         while !pipe.is_empty() {
-            let Wire::Bytes(stream) = &self.wire else {
+            let Transport::Bytes(stream) = &self.transport else {
                 return Poll::Ready(Err(io::ErrorKind::InvalidInput.into()));
             };
             let count = ready!(pipe.poll_drain(context, stream))?;
@@ -424,7 +424,7 @@ impl Connection {
     }
 }
 
-impl Wire {
+impl Transport {
     fn poll_write(&mut self, context: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         match self {
             Self::Bytes(stream) => stream.poll_write(context, parts),

@@ -140,12 +140,12 @@ pub struct Transfer {
     pub trailers: Vec<u8>,
     limit: u64,
     limits: Limits,
-    shortcut: Shortcut,
+    splice: Splice,
 }
 
 /// Whether payload goes from socket to socket without coming into this process.
 #[derive(Debug)]
-enum Shortcut {
+enum Splice {
     /// Not yet: it is taken where it is worth it.
     Untried,
     /// It is taken.
@@ -176,7 +176,7 @@ impl Transfer {
             trailers: Vec::new(),
             limit: limit.unwrap_or(u64::MAX),
             limits: *limits,
-            shortcut: Shortcut::Untried,
+            splice: Splice::Untried,
         }
     }
 
@@ -241,7 +241,7 @@ impl Transfer {
                 ready!(self.poll_payload(context, source, sink, buffers, &mut replay))?;
                 continue;
             }
-            if let Shortcut::Taken(pipe) = &mut self.shortcut
+            if let Splice::Taken(pipe) = &mut self.splice
                 && !pipe.is_empty()
             {
                 self.waiting = Waiting::ForSink;
@@ -296,22 +296,22 @@ impl Transfer {
         if self.encoder != Encoder::Plain || !self.decoder.has_known_end() || !source.input.is_empty() {
             return false;
         }
-        match self.shortcut {
-            Shortcut::Untried => {
+        match self.splice {
+            Splice::Untried => {
                 let is_worth_it = self.decoder.expects() >= WORTH_A_PIPE
                     && !replay.is_some_and(Replay::is_whole)
                     && source.is_plain()
                     && sink.is_plain();
                 if is_worth_it {
-                    self.shortcut = match Pipe::new() {
-                        Some(pipe) => Shortcut::Taken(Box::new(pipe)),
-                        None => Shortcut::Closed,
+                    self.splice = match Pipe::new() {
+                        Some(pipe) => Splice::Taken(Box::new(pipe)),
+                        None => Splice::Closed,
                     };
                 }
-                matches!(self.shortcut, Shortcut::Taken(_))
+                matches!(self.splice, Splice::Taken(_))
             }
-            Shortcut::Taken(_) => true,
-            Shortcut::Closed => false,
+            Splice::Taken(_) => true,
+            Splice::Closed => false,
         }
     }
 
@@ -322,7 +322,7 @@ impl Transfer {
         source: &mut Connection,
         sink: &mut Connection,
     ) -> Poll<Result<usize, TransferError>> {
-        let Shortcut::Taken(pipe) = &mut self.shortcut else {
+        let Splice::Taken(pipe) = &mut self.splice else {
             return Poll::Ready(Ok(0));
         };
         self.waiting = Waiting::ForSink;
@@ -330,7 +330,7 @@ impl Transfer {
         self.waiting = Waiting::ForSource;
         let count = match ready!(source.poll_fill_pipe(context, pipe, self.decoder.expects())) {
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-                self.shortcut = Shortcut::Closed;
+                self.splice = Splice::Closed;
                 return Poll::Ready(Ok(0));
             }
             result => result.map_err(TransferError::Source)?,

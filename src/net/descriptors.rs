@@ -5,18 +5,18 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 
 /// Number of reserved descriptors, unless the limit is small.
-const KEPT_BACK: u64 = 32;
+const RESERVED: u64 = 32;
 
 /// The first reserved number.
 static FIRST: AtomicI32 = AtomicI32::new(i32::MAX);
 
 /// Reserves the last of `limit` descriptors from now on: 32, or an eighth if that is less.
-pub fn keep_back(limit: u64) {
-    let first = limit - KEPT_BACK.min(limit / 8);
+pub fn reserve(limit: u64) {
+    let first = limit - RESERVED.min(limit / 8);
     FIRST.store(i32::try_from(first).unwrap_or(i32::MAX), Ordering::Relaxed);
 }
 
 /// Whether a socket has a reserved descriptor, which clients and their requests must not use.
-pub fn is_kept_back(socket: &impl AsFd) -> bool {
+pub fn is_reserved(socket: &impl AsFd) -> bool {
     socket.as_fd().as_raw_fd() >= FIRST.load(Ordering::Relaxed)
 }

@@ -152,16 +152,16 @@ impl Encrypted {
         Poll::Ready(Ok(()))
     }
 
-    /// As [`Stream::has_news`]. Messages of TLS itself, such as tickets for the next connection, are none.
-    pub(super) fn has_news(&mut self) -> bool {
+    /// As [`Stream::is_readable_or_closed`]. Messages of TLS itself, such as tickets for the next connection, are none.
+    pub(super) fn is_readable_or_closed(&mut self) -> bool {
         let mut byte = [0; 1];
         let mut context = Context::from_waker(Waker::noop());
         self.poll_read(&mut context, &mut byte).is_ready()
     }
 
-    /// As [`Stream::has_news_now`].
-    pub(super) fn has_news_now(&mut self) -> bool {
-        self.has_news() || self.socket.has_news_now()
+    /// As [`Stream::is_readable_or_closed_now`].
+    pub(super) fn is_readable_or_closed_now(&mut self) -> bool {
+        self.is_readable_or_closed() || self.socket.is_readable_or_closed_now()
     }
 
     /// As [`Stream::shutdown_write`]; says so in TLS first, as far as the socket takes it at once.

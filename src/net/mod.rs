@@ -20,7 +20,7 @@ mod watch;
 pub use accept::{ClientAddress, Listener, StdListener};
 pub use bind::{Bound, LONGEST_PATH, ListenAddress, bind};
 pub use connect::{Secured, connect};
-pub use descriptors::{is_kept_back, keep_back};
+pub use descriptors::{is_reserved, reserve};
 pub use dial::{DialError, dial};
 pub use dial_file::dial_file;
 pub use encrypted::Encrypted;
@@ -30,7 +30,7 @@ pub use proxy_header::{HeaderError, read_proxy_header};
 pub use proxy_protocol::{BadHeader, LONGEST_HEADER, ProxyHeader, ProxyVersion};
 pub use resolve::resolve;
 pub use socket::Socket;
-pub use stream::{Stream, has_news_now};
+pub use stream::{Stream, is_readable_or_closed_now};
 pub use watch::Watch;
 
 /// Bound of addresses that one name can have: more are not tried within one attempt.

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use rustix::pipe::{PipeFlags, SpliceFlags};
 
-use super::{Stream, is_kept_back};
+use super::{Stream, is_reserved};
 
 /// Requested capacity in bytes: about what arrives while the other side is written. The kernel may allow less.
 const CAPACITY: usize = 512 << 10;
@@ -23,7 +23,7 @@ impl Pipe {
     /// Makes an empty pipe, if two descriptors are free for it.
     pub fn new() -> Option<Self> {
         let (out, into) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).ok()?;
-        if is_kept_back(&out) || is_kept_back(&into) {
+        if is_reserved(&out) || is_reserved(&into) {
             return None;
         }
         // Refused if the user has too many large pipes: a smaller one works too.

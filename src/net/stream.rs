@@ -173,18 +173,18 @@ impl Stream {
 
     /// Whether anything has arrived or the other side has closed, as far as the runtime has been told: no system call
     /// when nothing has.
-    pub fn has_news(&mut self) -> bool {
+    pub fn is_readable_or_closed(&mut self) -> bool {
         match self {
             Self::Plain(socket) => socket.attempt(Interest::READABLE, peek, |_| false).is_some(),
-            Self::Tls(tls) => tls.has_news(),
+            Self::Tls(tls) => tls.is_readable_or_closed(),
         }
     }
 
-    /// Like [`Self::has_news`], but asks the kernel.
-    pub fn has_news_now(&mut self) -> bool {
+    /// Like [`Self::is_readable_or_closed`], but asks the kernel.
+    pub fn is_readable_or_closed_now(&mut self) -> bool {
         match self {
-            Self::Plain(socket) => has_news_now(socket),
-            Self::Tls(tls) => tls.has_news_now(),
+            Self::Plain(socket) => is_readable_or_closed_now(socket),
+            Self::Tls(tls) => tls.is_readable_or_closed_now(),
         }
     }
 
@@ -268,7 +268,7 @@ fn send(socket: BorrowedFd<'_>, parts: &[IoSlice<'_>]) -> rustix::io::Result<usi
 }
 
 /// Whether anything has arrived on a socket or the other side has closed it, which the kernel is asked.
-pub fn has_news_now(socket: &impl AsFd) -> bool {
+pub fn is_readable_or_closed_now(socket: &impl AsFd) -> bool {
     !matches!(peek(socket.as_fd()), Err(Errno::AGAIN))
 }
 

@@ -17,7 +17,7 @@ use crate::message::Connection;
 use crate::net::Stream;
 
 /// After so long without use a connection is spare: others may have it.
-const SPARE_AFTER: Duration = Duration::from_secs(1);
+const SHARED_AFTER: Duration = Duration::from_secs(1);
 /// How long a connection has been idle that is closed while its backend leaves new ones without an answer: it may be one
 /// that serves one connection at a time, and whoever waits for it on a new one, a probe too, would wait until the last idle
 /// one is closed. Under load one is used again sooner.
@@ -42,7 +42,7 @@ pub struct BackendConnection {
     /// The head read last.
     pub head: ResponseHead,
     /// Length of that head, which still stands at the front of the input.
-    pub answer_end: usize,
+    pub head_end: usize,
     /// Whether it has carried an exchange before this one.
     pub is_reused: bool,
     /// Whether it was begun in the name of one client: it carries nothing of others.
@@ -51,8 +51,8 @@ pub struct BackendConnection {
     pub is_of_one_user: bool,
     /// How long the backend keeps it open while it is idle.
     pub keep_for: Duration,
-    /// The rules of TLS that it was made under: [`Member::rules`].
-    pub rules: u64,
+    /// The rules of TLS that it was made under: [`Member::tls_generation`].
+    pub tls_generation: u64,
     /// Where it leads.
     pub destination: Destination,
 }
@@ -74,12 +74,12 @@ impl BackendConnection {
             connection,
             scan: HeadScan::default(),
             head: ResponseHead::default(),
-            answer_end: 0,
+            head_end: 0,
             is_reused: false,
             is_of_one_client: false,
             is_of_one_user: false,
             keep_for: Duration::ZERO,
-            rules: 0,
+            tls_generation: 0,
             destination: Destination::default(),
         })
     }
@@ -115,10 +115,10 @@ struct Round {
 impl IdleConnections {
     /// Takes the connection that was used last and is still quiet: one on which anything arrived, or that was closed, is
     /// dropped, because its next bytes belong to nobody. `asks_kernel` makes sure of it with a system call. Dropped too is one
-    /// that was made under other `rules` of TLS, or that leads to an address that the backend's name has left.
+    /// that was made under other `tls_generation` of TLS, or that leads to an address that the backend's name has left.
     pub fn take(
         &self,
-        (backend, rules): (&Backend, u64),
+        (backend, tls_generation): (&Backend, u64),
         now: Instant,
         asks_kernel: bool,
     ) -> Option<Box<BackendConnection>> {
@@ -130,9 +130,10 @@ impl IdleConnections {
             ..
         }) = idle.pop()
         {
-            let is_allowed =
-                connection.rules == rules && now < until && connection.destination.is_current(backend);
-            if is_allowed && !connection.connection.has_news(asks_kernel) {
+            let is_allowed = connection.tls_generation == tls_generation
+                && now < until
+                && connection.destination.is_current(backend);
+            if is_allowed && !connection.connection.is_readable_or_closed(asks_kernel) {
                 connection.is_reused = true;
                 if let Some(memory) = self.reading.borrow_mut().pop() {
                     (connection.scan, connection.head.fields) = memory;
@@ -151,7 +152,7 @@ impl IdleConnections {
         keep: Duration,
         buffers: &Buffers,
     ) {
-        connection.connection.rest(buffers);
+        connection.connection.release_buffers(buffers);
         if connection.is_of_one_client || connection.is_of_one_user {
             return;
         }
@@ -235,26 +236,26 @@ fn sort_out(idle: &mut Vec<Idle>, member: &Member, now: Instant, leaving: &mut V
         let connection = &mut *idle.connection;
         now >= idle.until
             || !connection.destination.is_current(backend)
-            || connection.connection.has_news(false)
+            || connection.connection.is_readable_or_closed(false)
     };
     leaving.extend(idle.extract_if(.., is_useless));
     // They stand in the order in which they were used.
     let since = |age| move |idle: &Idle| now.saturating_duration_since(idle.since) >= age;
     if member.backend.has_unanswered() {
         leaving.extend(idle.drain(..idle.partition_point(since(A_MOMENT))));
-        member.spare.clear();
+        member.shared_idle.clear();
     }
     // A TLS session lives in the memory of its worker.
     if member.backend.address.scheme != Scheme::Https {
-        for idle in idle.drain(..idle.partition_point(since(SPARE_AFTER))) {
-            if member.spare.has_room() {
-                member.spare.put(*idle.connection, idle.until);
+        for idle in idle.drain(..idle.partition_point(since(SHARED_AFTER))) {
+            if member.shared_idle.has_room() {
+                member.shared_idle.put(*idle.connection, idle.until);
             } else {
                 leaving.push(idle);
             }
         }
     }
-    member.spare.sweep(&member.backend, now);
+    member.shared_idle.sweep(&member.backend, now);
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! A pool: backends that are interchangeable for a request, and the rules for asking them.
 
 mod connections;
-mod membership;
+mod eligible;
+mod http2_connections;
 mod settings;
-mod shared;
-mod spare;
+mod shared_idle;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,16 +14,16 @@ use arc_swap::ArcSwap;
 use foldhash::fast::FixedState;
 
 pub use connections::{BackendConnection, IdleConnections};
-pub use membership::{Another, Membership, Wish};
+pub use eligible::{Another, EligibleSet, PickRequest};
+pub use http2_connections::{ConnectLead, Http2Connections, SingleFlight};
 pub use settings::{BackendSettings, Settings, Timeouts};
-pub use shared::{Claim, Making, SharedConnections};
-pub use spare::SpareConnections;
+pub use shared_idle::SharedIdlePool;
 
-use crate::backend::{Backend, BackendId, Place, Scheme};
+use crate::backend::{AddressKey, Backend, BackendId, Scheme};
 use crate::health::Health;
 use crate::net::Secured;
 use crate::retry::Budget;
-use crate::strategy::Turn;
+use crate::strategy::Cursor;
 use crate::telemetry::Label;
 use crate::tls::Offer;
 
@@ -37,7 +37,7 @@ pub struct Member {
     /// Its URL for the log.
     pub label: Label,
     /// Connections that any worker may take before it makes another.
-    pub spare: SpareConnections,
+    pub shared_idle: SharedIdlePool,
     /// Whether an operator took it out: it gets no new requests.
     pub is_drained: AtomicBool,
 }
@@ -56,9 +56,9 @@ impl Member {
 
     /// Says which rules of TLS a connection to it is made under: greater after a reload that found others. 0 where none is
     /// spoken.
-    pub fn rules(&self, pool: &Pool) -> u64 {
+    pub fn tls_generation(&self, pool: &Pool) -> u64 {
         match self.backend.address.scheme {
-            Scheme::Https => pool.rules,
+            Scheme::Https => pool.tls_generation,
             Scheme::Http | Scheme::H2c => 0,
         }
     }
@@ -83,55 +83,55 @@ pub struct Pool {
     pub members: Vec<Arc<Member>>,
     /// What retries draw on.
     pub budget: Arc<Budget>,
-    membership: ArcSwap<Membership>,
-    turn: Arc<Turn>,
+    eligible: ArcSwap<EligibleSet>,
+    cursor: Arc<Cursor>,
     by_id: HashMap<BackendId, usize, FixedState>,
     /// Reloads that found other rules of TLS, in what is written or in the files.
-    rules: u64,
+    tls_generation: u64,
 }
 
 impl Pool {
     /// Makes a pool; `previous` is the pool of the same name before a reload. Backends with the same URL keep their
     /// health, counters and connections.
     pub fn new(settings: Settings, previous: Option<&Self>) -> Arc<Self> {
-        let before = Before::of(&settings, previous);
+        let previous_members = PreviousMembers::of(&settings, previous);
         let backends = settings.backends.iter();
-        let members: Vec<Arc<Member>> = backends.map(|backend| before.member(backend)).collect();
-        let turn = previous.map_or_else(Arc::default, |pool| Arc::clone(&pool.turn));
+        let members: Vec<Arc<Member>> = backends.map(|backend| previous_members.member(backend)).collect();
+        let cursor = previous.map_or_else(Arc::default, |pool| Arc::clone(&pool.cursor));
         let budget = previous.map_or_else(
             || Arc::new(Budget::new(crate::clock::now())),
             |pool| Arc::clone(&pool.budget),
         );
-        let membership = ArcSwap::from_pointee(Membership::new(&members, settings.strategy, &turn));
+        let eligible = ArcSwap::from_pointee(EligibleSet::new(&members, settings.strategy, &cursor));
         let by_id = members
             .iter()
             .enumerate()
             .map(|(index, member)| (member.backend.id, index))
             .collect();
-        let rules = previous.map_or(0, |pool| {
-            pool.rules + u64::from(pool.settings.tls != settings.tls)
+        let tls_generation = previous.map_or(0, |pool| {
+            pool.tls_generation + u64::from(pool.settings.tls != settings.tls)
         });
         Arc::new(Self {
-            rules,
+            tls_generation,
             label: Label::new(&settings.name),
             settings,
             members,
             budget,
-            membership,
-            turn,
+            eligible,
+            cursor,
             by_id,
         })
     }
 
     /// Makes the membership anew from the members' health, weight and drain state. Control plane only.
     pub fn refresh(&self) {
-        let membership = Membership::new(&self.members, self.settings.strategy, &self.turn);
-        self.membership.store(Arc::new(membership));
+        let eligible = EligibleSet::new(&self.members, self.settings.strategy, &self.cursor);
+        self.eligible.store(Arc::new(eligible));
     }
 
     /// The backends that are eligible now.
-    pub fn membership(&self) -> Arc<Membership> {
-        self.membership.load_full()
+    pub fn eligible(&self) -> Arc<EligibleSet> {
+        self.eligible.load_full()
     }
 
     /// The member with this id.
@@ -141,34 +141,35 @@ impl Pool {
 }
 
 /// The members that a reload carries over, by what makes a backend another one.
-struct Before<'a>(HashMap<(Place<'a>, bool), &'a Arc<Member>>);
+struct PreviousMembers<'a>(HashMap<(AddressKey<'a>, bool), &'a Arc<Member>>);
 
-impl<'a> Before<'a> {
+impl<'a> PreviousMembers<'a> {
     /// Those of `previous` that may go on under these settings.
     fn of(settings: &Settings, previous: Option<&'a Pool>) -> Self {
         // Connections that were made under other rules of TLS, or without a header that they need, must not be used under
         // these. Where the same files hold something else, the backend is the same, and its connections are told apart by
         // their rules.
-        let rules = |settings: &Settings| settings.tls.as_ref().map(|tls| tls.settings.clone());
+        let tls_generation = |settings: &Settings| settings.tls.as_ref().map(|tls| tls.settings.clone());
         let previous = previous.filter(|pool| {
-            let before = &pool.settings;
-            rules(before) == rules(settings) && before.send_proxy == settings.send_proxy
+            let previous_members = &pool.settings;
+            tls_generation(previous_members) == tls_generation(settings)
+                && previous_members.send_proxy == settings.send_proxy
         });
         let members = previous.into_iter().flat_map(|pool| &pool.members);
-        let key = |backend: &'a Backend| (backend.address.place(), backend.is_backup);
+        let key = |backend: &'a Backend| (backend.address.identity(), backend.is_backup);
         Self(members.map(|member| (key(&member.backend), member)).collect())
     }
 
     /// The member that this backend was, or a new one.
     fn member(&self, wanted: &BackendSettings) -> Arc<Member> {
-        match self.0.get(&(wanted.address.place(), wanted.is_backup)) {
+        match self.0.get(&(wanted.address.identity(), wanted.is_backup)) {
             Some(member) => {
                 member.backend.weight.store(wanted.weight, Ordering::Relaxed);
                 Arc::clone(member)
             }
             None => Arc::new(Member {
                 label: Label::new(&wanted.address.url),
-                spare: SpareConnections::default(),
+                shared_idle: SharedIdlePool::default(),
                 backend: Backend::new(wanted.address.clone(), wanted.weight, wanted.is_backup),
                 health: Health::new(),
                 is_drained: AtomicBool::new(false),

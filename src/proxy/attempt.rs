@@ -5,9 +5,9 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use super::deadlines::Deadline;
 use super::departure::Phase;
-use super::fields::{self, AnswerContext};
-use super::waits::Wait;
+use super::headers::{self, ResponseContext};
 use super::{Exchange, Failure, websocket};
 use crate::head::{BodyLength, Version};
 use crate::http1::{self, Encoder, Kind, Malformed};
@@ -128,8 +128,8 @@ impl<'a> Exchange<'a> {
             }
         };
         match &result {
-            Ok(_) => self.record.answered(crate::clock::now()),
-            Err(error) => blame(member, error),
+            Ok(_) => self.record.responded(crate::clock::now()),
+            Err(error) => record_failure(member, error),
         }
         result
     }
@@ -145,24 +145,24 @@ impl<'a> Exchange<'a> {
         let peer = &self.client.peer;
         let encoder = if backend.connection.is_stream() {
             if self.head.upgrade.is_some() {
-                return Err(AttemptError::unsent(Failure::UnwantedSwitch));
+                return Err(AttemptError::unsent(Failure::UnexpectedUpgrade));
             }
             if let Some(stream) = backend.connection.http2() {
                 let address = &member.backend.address;
-                let lines = fields::request_for_http2(self.head, &self.identity, peer, address);
+                let lines = headers::request_for_http2(self.head, &self.identity, peer, address);
                 stream.put_request(lines, self.head.method);
             }
             Encoder::Plain
         } else {
             let out = backend.connection.output(buffers);
-            fields::write_request(self.head, &self.identity, peer, &member.backend.address, out);
+            headers::write_request(self.head, &self.identity, peer, &member.backend.address, out);
             Encoder::for_body(self.head.body)
         };
         self.body
             .transfer
             .restart(&mut backend.connection, buffers, &self.body.replay, encoder);
         self.body.is_sent = false;
-        self.waits.reset();
+        self.deadlines.reset();
         let mut attempt = Attempt {
             pool,
             backend,
@@ -178,7 +178,7 @@ impl<'a> Exchange<'a> {
         match result {
             Ok(()) => Ok(backend),
             Err(failure) => {
-                if let Failure::AnswerMalformed(reason) = failure {
+                if let Failure::MalformedResponse(reason) = failure {
                     self.explain_answer(reason, &mut backend.connection);
                 }
                 if failure == Failure::BackendTimeout
@@ -225,13 +225,13 @@ impl AttemptError {
 
 /// Counts a failed attempt and lets the backend be probed. A reused connection that turned out closed is an event of
 /// that connection only, and what this machine lacks is no failure of the backend at all.
-fn blame(member: &Member, error: &AttemptError) {
+fn record_failure(member: &Member, error: &AttemptError) {
     if error.failure.cause().is_none() || error.event == Some(ConnectionEvent::Unconnectable) {
         return;
     }
     member.backend.totals.failures.fetch_add(1, Ordering::Relaxed);
     if error.is_suspicious {
-        member.health.suspect();
+        member.health.request_probe();
     }
 }
 
@@ -239,7 +239,7 @@ impl Attempt<'_> {
     /// Sends, reads and watches in one go; ready when the final answer's head is whole.
     fn poll(&mut self, exchange: &mut Exchange<'_>, context: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         self.poll_send(exchange, context)?;
-        while let Poll::Ready(is_final) = self.poll_answer(exchange, context)? {
+        while let Poll::Ready(is_final) = self.poll_response(exchange, context)? {
             if is_final {
                 return Poll::Ready(Ok(()));
             }
@@ -252,19 +252,19 @@ impl Attempt<'_> {
         if exchange.has_client_left(context, Phase::Waiting) {
             return Poll::Ready(Err(exchange.client_gone()));
         }
-        let wait = self.wait(exchange);
-        let progress = match wait.0 {
-            Wait::ClientBody | Wait::Call => exchange.body.transfer.moved,
+        let deadline = self.deadline(exchange);
+        let progress = match deadline.0 {
+            Deadline::ClientBody | Deadline::Call => exchange.body.transfer.moved,
             _ => self.backend.connection.bytes_out,
         };
         exchange
-            .waits
-            .poll(context, &exchange.client.alarm, wait, progress)
+            .deadlines
+            .poll(context, &exchange.client.timer, deadline, progress)
             .map(|ended| {
-                exchange.explain_wait(ended, wait.1, self.pool);
+                exchange.explain_wait(ended, deadline.1, self.pool);
                 Err(match ended {
-                    Wait::ClientBody | Wait::Call => Failure::BodyTimeout,
-                    Wait::Deadline => Failure::DeadlineExceeded,
+                    Deadline::ClientBody | Deadline::Call => Failure::BodyTimeout,
+                    Deadline::Client => Failure::DeadlineExceeded,
                     _ => Failure::BackendTimeout,
                 })
             })
@@ -280,7 +280,9 @@ impl Attempt<'_> {
                 exchange
                     .departure
                     .request_sent(exchange.client.worker.wheel.now());
-                self.backend.connection.rest(&exchange.client.worker.buffers);
+                self.backend
+                    .connection
+                    .release_buffers(&exchange.client.worker.buffers);
             }
             Poll::Ready(Err(None)) => self.sending_failed = true,
             Poll::Ready(Err(Some(failure))) => return Err(failure),
@@ -290,20 +292,20 @@ impl Attempt<'_> {
     }
 
     /// Reads a head; ready with whether it is the final one.
-    fn poll_answer(
+    fn poll_response(
         &mut self,
         exchange: &mut Exchange<'_>,
         context: &mut Context<'_>,
     ) -> Poll<Result<bool, Failure>> {
         if self.backend.connection.is_stream() {
-            return self.poll_answer_of_stream(exchange, context);
+            return self.poll_response_of_stream(exchange, context);
         }
         let limits = &exchange.snapshot.limits.message;
         let BackendConnection {
             connection,
             scan,
             head,
-            answer_end,
+            head_end,
             ..
         } = &mut *self.backend;
         let buffers = &exchange.client.worker.buffers;
@@ -311,7 +313,7 @@ impl Attempt<'_> {
             Poll::Ready(Ok(Some(end))) => end,
             Poll::Ready(Err(HeadError::Malformed(reason))) => {
                 let reason = what_was_sent(reason, connection);
-                return Poll::Ready(Err(Failure::AnswerMalformed(reason)));
+                return Poll::Ready(Err(Failure::MalformedResponse(reason)));
             }
             Poll::Ready(ended) => {
                 exchange.explain_reset(ended.err().as_ref());
@@ -321,11 +323,11 @@ impl Attempt<'_> {
         };
         head.clear();
         http1::parse_response(connection.input.unread(), scan, end, exchange.head.method, head)
-            .map_err(Failure::AnswerMalformed)?;
+            .map_err(Failure::MalformedResponse)?;
         self.is_end_proved &= head.keep_alive;
         head.keep_alive = self.is_end_proved;
         scan.clear();
-        *answer_end = end;
+        *head_end = end;
         let bytes = connection.input.unread();
         if head.status == 101 && exchange.head.upgrade.is_some() && websocket::is_switch(head, bytes) {
             let key = exchange.identity.websocket_key();
@@ -339,7 +341,7 @@ impl Attempt<'_> {
     }
 
     /// The same over HTTP/2, where heads come decoded.
-    fn poll_answer_of_stream(
+    fn poll_response_of_stream(
         &mut self,
         exchange: &mut Exchange<'_>,
         context: &mut Context<'_>,
@@ -347,60 +349,60 @@ impl Attempt<'_> {
         let BackendConnection {
             connection,
             head,
-            answer_end,
+            head_end,
             ..
         } = &mut *self.backend;
         let Some(stream) = connection.http2() else {
             return Poll::Pending;
         };
-        let (result, lines) = match ready!(stream.poll_answer(context)) {
-            Ok(answer) => answer,
+        let (result, lines) = match ready!(stream.poll_response(context)) {
+            Ok(response) => response,
             Err(_) => {
                 exchange.explain_broken_stream(stream.broke_off());
                 return Poll::Ready(Err(Failure::BackendReset));
             }
         };
-        *head = result.map_err(Failure::AnswerMalformed)?;
-        *answer_end = lines.len();
-        connection.stage(lines);
+        *head = result.map_err(Failure::MalformedResponse)?;
+        *head_end = lines.len();
+        connection.set_head(lines);
         Poll::Ready(self.take_head(exchange))
     }
 
     /// Looks at a head that is whole; gives whether it is the final one, and passes it on if not.
     fn take_head(&mut self, exchange: &mut Exchange<'_>) -> Result<bool, Failure> {
         match self.backend.head.status {
-            101 => return Err(Failure::UnwantedSwitch),
+            101 => return Err(Failure::UnexpectedUpgrade),
             200.. => return Ok(true),
             _ => {}
         }
         self.interim += 1;
         if self.interim > INTERIM_BOUND {
-            return Err(Failure::InterimFlood);
+            return Err(Failure::TooManyInterimResponses);
         }
         exchange.forward_interim(&mut self.backend);
         Ok(false)
     }
 
     /// What the attempt waits for, and how long it may.
-    fn wait(&self, exchange: &mut Exchange<'_>) -> (Wait, Duration) {
+    fn deadline(&self, exchange: &mut Exchange<'_>) -> (Deadline, Duration) {
         let timeouts = &self.pool.settings.timeouts;
         let body = &exchange.body;
         let awaits_continue =
             exchange.head.expects_continue && !body.is_continued && body.transfer.moved == 0;
         if !body.is_sent && !self.sending_failed {
             match body.transfer.waiting {
-                Waiting::ForSink => return (Wait::BackendTakes, timeouts.progress),
+                Waiting::ForSink => return (Deadline::BackendTakes, timeouts.progress),
                 // Its messages come when they come, and it may be the backend's turn.
-                Waiting::ForSource if exchange.is_grpc => return (Wait::Call, timeouts.stream_idle),
-                Waiting::ForSource if !awaits_continue => return (Wait::ClientBody, timeouts.progress),
+                Waiting::ForSource if exchange.is_grpc => return (Deadline::Call, timeouts.stream_idle),
+                Waiting::ForSource if !awaits_continue => return (Deadline::ClientBody, timeouts.progress),
                 // The client waits for the backend's word, so the backend is what we wait for.
-                Waiting::ForSource => return (Wait::BackendTakes, timeouts.progress),
+                Waiting::ForSource => return (Deadline::BackendTakes, timeouts.progress),
             }
         }
         let now = exchange.client.worker.wheel.now();
         exchange.waiting_since.get_or_insert(now);
         let left = timeouts.request.saturating_sub(exchange.waited);
-        (Wait::FirstByte, timeouts.first_byte.min(left))
+        (Deadline::FirstByte, timeouts.first_byte.min(left))
     }
 }
 
@@ -448,7 +450,7 @@ impl Exchange<'_> {
         self.body.is_continued |= is_continue;
         if is_wanted && self.head.version != Version::Http10 {
             self.body.is_hinted |= !is_continue;
-            let context = AnswerContext {
+            let context = ResponseContext {
                 body: BodyLength::None,
                 keep_alive: true,
                 version: self.head.version,
@@ -457,13 +459,13 @@ impl Exchange<'_> {
             };
             if let Some(stream) = self.client.connection.http2() {
                 // A stream that is gone is noticed when it is waited for.
-                let _ = stream.send_interim(&fields::answer_for_http2(&backend.head, bytes, context));
+                let _ = stream.send_interim(&headers::response_for_http2(&backend.head, bytes, context));
             } else {
                 let out = self.client.connection.output(&self.client.worker.buffers);
-                fields::write_answer(&backend.head, bytes, context, out);
+                headers::write_response(&backend.head, bytes, context, out);
             }
         }
-        backend.connection.input.consume(backend.answer_end);
+        backend.connection.input.consume(backend.head_end);
     }
 }
 

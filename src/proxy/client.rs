@@ -6,10 +6,10 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use super::departure::HalfClose;
+use super::listener_policy::ListenerPolicy;
 use super::pinned::Pinned;
-use super::terms::Terms;
 use super::worker::Worker;
-use crate::clock::Alarm;
+use crate::clock::Timer;
 use crate::message::Connection;
 use crate::net::{ClientAddress, ProxyHeader, Stream};
 use crate::telemetry::Label;
@@ -21,7 +21,7 @@ pub struct Client {
     /// The other end, as the socket or a PROXY header says.
     pub peer: Rc<Peer>,
     /// The one timer of this connection.
-    pub alarm: Alarm,
+    pub timer: Timer,
     /// The worker that owns it.
     pub worker: Rc<Worker>,
     /// Whether its connection is closed after the request that comes next.
@@ -49,7 +49,7 @@ pub struct Peer {
     /// Who its verified certificate was given to, if it showed one.
     pub certificate: Option<Certificate>,
     /// What its listener asks of its requests.
-    pub terms: Terms,
+    pub policy: ListenerPolicy,
     /// What its listener takes the end of what it sends for.
     pub half_close: HalfClose,
 }
@@ -80,7 +80,7 @@ impl Peer {
             destination: OnceCell::new(),
             is_secure: false,
             certificate: None,
-            terms: Terms::None,
+            policy: ListenerPolicy::None,
             half_close: HalfClose::default(),
         }
     }
@@ -89,7 +89,7 @@ impl Peer {
     pub fn only_address(&self) -> Option<ClientAddress> {
         let is_plain = !self.is_secure
             && !self.is_introduced
-            && matches!(self.terms, Terms::None)
+            && matches!(self.policy, ListenerPolicy::None)
             && self.half_close == HalfClose::default();
         is_plain.then_some(self.address)
     }
@@ -97,7 +97,7 @@ impl Peer {
     /// Whom a PROXY header names, which came from `sender`. A client of whom it says nothing keeps the sender's address, not
     /// its trust: what such a client says of itself was vouched for by nobody. Nor is a client of a socket file on another
     /// machine one of ours.
-    pub fn introduced(header: ProxyHeader, sender: ClientAddress) -> Self {
+    pub fn from_proxy_header(header: ProxyHeader, sender: ClientAddress) -> Self {
         let peer = match header {
             ProxyHeader::Ip { source, destination } => Self {
                 destination: OnceCell::from(Some(destination)),

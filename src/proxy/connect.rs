@@ -13,7 +13,7 @@ use crate::backend::{Destination, Scheme};
 use crate::clock;
 use crate::http2;
 use crate::net::{self, DialError, ProxyHeader, ProxyVersion, Stream};
-use crate::pool::{BackendConnection, Claim, Making, Member, Pool};
+use crate::pool::{BackendConnection, ConnectLead, Member, Pool, SingleFlight};
 use crate::tls::{self, Offer};
 
 /// Connections that others are waited for at most, one after the other: each had no room left when it came.
@@ -34,21 +34,21 @@ impl Exchange<'_> {
         let idle = || {
             worker
                 .idle
-                .take((&member.backend, member.rules(pool)), now, asks_kernel)
+                .take((&member.backend, member.tls_generation(pool)), now, asks_kernel)
         };
-        if !is_fresh && let Some(idle) = idle().or_else(|| member.spare.take(&member.backend, now)) {
+        if !is_fresh && let Some(idle) = idle().or_else(|| member.shared_idle.take(&member.backend, now)) {
             worker.counters.backend_connections_reused.increment();
             return Ok(idle);
         }
         // In a box, because every client's connection has room for this one, and few dial.
         match (pool.settings.send_proxy, member.backend.address.scheme) {
-            (Some(version), _) => Box::pin(self.introduce(pool, member, version)).await,
+            (Some(version), _) => Box::pin(self.connect_for_client(pool, member, version)).await,
             (None, Scheme::Http) => Box::pin(self.dial(pool, member)).await,
             // What is to become a tunnel has a connection of its own, of the protocol that knows how.
             (None, Scheme::Https) if self.head.upgrade.is_some() => Box::pin(self.dial(pool, member)).await,
             (None, Scheme::Https | Scheme::H2c) if is_fresh => {
                 let deadline = clock::now() + pool.settings.timeouts.connect;
-                Box::pin(self.make(pool, member, None, deadline)).await
+                Box::pin(self.connect_shared(pool, member, None, deadline)).await
             }
             (None, Scheme::Https | Scheme::H2c) => Box::pin(self.share(pool, member)).await,
         }
@@ -56,7 +56,7 @@ impl Exchange<'_> {
 
     /// A connection in the name of this request's client. It is kept and shared with nobody: what the backend believes of
     /// it is true for this client only, and behind a trusted proxy the next request of the same connection may be another's.
-    async fn introduce(
+    async fn connect_for_client(
         &self,
         pool: &Pool,
         member: &Member,
@@ -78,7 +78,7 @@ impl Exchange<'_> {
             BackendConnection::new(id, stream)
         };
         connection.is_of_one_client = true;
-        connection.rules = member.rules(pool);
+        connection.tls_generation = member.tls_generation(pool);
         Ok(connection)
     }
 
@@ -95,7 +95,7 @@ impl Exchange<'_> {
     async fn dial(&self, pool: &Pool, member: &Member) -> Result<Box<BackendConnection>, AttemptError> {
         let bound = pool.settings.timeouts.connect;
         let reached = self.reach(pool, member, &[], (Offer::Http1, bound)).await?;
-        Ok(made(pool, member, reached))
+        Ok(new_connection(pool, member, reached))
     }
 
     /// A stream of a connection that others use too; or a connection of its own, where the backend chooses HTTP/1.1.
@@ -104,18 +104,23 @@ impl Exchange<'_> {
         let id = member.backend.id;
         let deadline = clock::now() + pool.settings.timeouts.connect;
         for _ in 0..WAITS {
-            let wanted = (&*member.backend, member.rules(pool));
-            if let Some(stream) = worker.shared_connections.take(wanted, worker.wheel.now()) {
+            let wanted = (&*member.backend, member.tls_generation(pool));
+            if let Some(stream) = worker.http2_connections.take(wanted, worker.wheel.now()) {
                 worker.counters.backend_connections_reused.increment();
                 let mut connection = BackendConnection::of_stream(id, stream);
                 connection.is_reused = true;
                 return Ok(connection);
             }
-            match worker.shared_connections.claim(id) {
-                Claim::Make(making) => return self.make(pool, member, Some(making), deadline).await,
-                Claim::Alone => break,
-                Claim::Wait(made) => {
-                    if timeout_at(deadline.into(), made.notified()).await.is_err() {
+            match worker.http2_connections.claim(id) {
+                SingleFlight::Lead(lead) => {
+                    return self.connect_shared(pool, member, Some(lead), deadline).await;
+                }
+                SingleFlight::Independent => break,
+                SingleFlight::Follow(new_connection) => {
+                    if timeout_at(deadline.into(), new_connection.notified())
+                        .await
+                        .is_err()
+                    {
                         let bound = pool.settings.timeouts.connect;
                         let detail = explain(&DialError::TimedOut, member, bound);
                         return Err(AttemptError::unsent(Failure::ConnectFailed).because(detail));
@@ -123,15 +128,15 @@ impl Exchange<'_> {
                 }
             }
         }
-        self.make(pool, member, None, deadline).await
+        self.connect_shared(pool, member, None, deadline).await
     }
 
     /// Makes a connection until `deadline`, which is shared if the backend speaks HTTP/2.
-    async fn make(
+    async fn connect_shared(
         &self,
         pool: &Pool,
         member: &Member,
-        making: Option<Making>,
+        lead: Option<ConnectLead>,
         deadline: Instant,
     ) -> Result<Box<BackendConnection>, AttemptError> {
         let worker = &self.client.worker;
@@ -139,14 +144,14 @@ impl Exchange<'_> {
         let bound = deadline.saturating_duration_since(clock::now());
         let reached = self.reach(pool, member, &[], (Offer::Both, bound)).await?;
         let is_http2 = is_http2(member, &reached.stream);
-        worker.shared_connections.chose(id, !is_http2);
+        worker.http2_connections.set_protocol(id, !is_http2);
         if !is_http2 {
-            return Ok(made(pool, member, reached));
+            return Ok(new_connection(pool, member, reached));
         }
         let (stream, shared) = self.begin_http2(reached.stream);
-        let wanted = (&*member.backend, member.rules(pool));
-        worker.shared_connections.put(wanted, shared, reached.destination);
-        drop(making);
+        let wanted = (&*member.backend, member.tls_generation(pool));
+        worker.http2_connections.put(wanted, shared, reached.destination);
+        drop(lead);
         Ok(BackendConnection::of_stream(id, stream))
     }
 
@@ -231,9 +236,9 @@ fn explain(error: &DialError, member: &Member, bound: Duration) -> String {
 }
 
 /// A connection that carries one request after the other.
-fn made(pool: &Pool, member: &Member, reached: Reached) -> Box<BackendConnection> {
+fn new_connection(pool: &Pool, member: &Member, reached: Reached) -> Box<BackendConnection> {
     let mut connection = BackendConnection::new(member.backend.id, reached.stream);
-    connection.rules = member.rules(pool);
+    connection.tls_generation = member.tls_generation(pool);
     connection.destination = reached.destination;
     connection
 }
@@ -244,7 +249,7 @@ fn is_http2(member: &Member, stream: &Stream) -> bool {
 
 /// Refuses a connection that took one of the descriptors kept back for probes.
 fn not_kept_back(stream: Stream) -> Result<Stream, DialError> {
-    match net::is_kept_back(&stream) {
+    match net::is_reserved(&stream) {
         true => Err(DialError::NoDescriptor(std::io::ErrorKind::Other.into())),
         false => Ok(stream),
     }

@@ -76,11 +76,11 @@ impl Departure {
         if self.half_closed.is_none() {
             let is_watched = client.connection.is_watched();
             if !is_watched && phase != Phase::Beginning {
-                ready!(client.alarm.poll_tick(context));
+                ready!(client.timer.poll_tick(context));
             }
             let is_first_look = !std::mem::replace(&mut self.has_looked, true);
             // One call in place of those that begin and end the watching.
-            if !is_watched && phase == Phase::Beginning && !client.connection.has_news(true) {
+            if !is_watched && phase == Phase::Beginning && !client.connection.is_readable_or_closed(true) {
                 return Poll::Pending;
             }
             if ready!(client.connection.poll_end(context, buffers)).is_err() {
@@ -126,7 +126,7 @@ impl HalfClosed {
             if self.ticks == 0 {
                 return Poll::Pending;
             }
-            ready!(client.alarm.poll_tick(context));
+            ready!(client.timer.poll_tick(context));
             self.ticks -= 1;
         }
         Poll::Ready(())

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::waits::Wait;
+use super::deadlines::Deadline;
 use super::{Client, Exchange, Failure, Worker, grpc};
 use crate::clock;
 use crate::head::{BodyLength, Flaw, RequestHead};
@@ -26,11 +26,11 @@ impl Evidence {
     /// Of a head, or of trailers, of HTTP/1.
     fn of_bytes(bytes: &[u8], kind: Kind, reason: Malformed, limits: &Limits) -> Self {
         let fault = Fault::find(bytes, kind, reason, limits);
-        let mut shown = String::new();
-        excerpt(bytes, fault.at, kind, &mut shown);
+        let mut binding = String::new();
+        excerpt(bytes, fault.at, kind, &mut binding);
         Self {
             fault,
-            excerpt: shown,
+            excerpt: binding,
         }
     }
 
@@ -41,11 +41,11 @@ impl Evidence {
             fault.at = before.len();
             push_line(&mut before, &flaw.name, &flaw.value);
         }
-        let mut shown = String::new();
-        excerpt(&before, fault.at, Kind::Trailers, &mut shown);
+        let mut binding = String::new();
+        excerpt(&before, fault.at, Kind::Trailers, &mut binding);
         Self {
             fault,
-            excerpt: shown,
+            excerpt: binding,
         }
     }
 
@@ -58,14 +58,14 @@ impl Evidence {
                 Self::of_bytes(section, Kind::Trailers, reason, limits)
             }
             Some((at, false)) => {
-                let mut shown = String::new();
-                framing_excerpt(input, at, &mut shown);
+                let mut binding = String::new();
+                framing_excerpt(input, at, &mut binding);
                 Self {
                     fault: Fault {
                         at: 0,
                         ..Fault::in_chunks(reason, (input, at), transfer.moved, limits)
                     },
-                    excerpt: shown,
+                    excerpt: binding,
                 }
             }
             None => Self {
@@ -83,7 +83,7 @@ impl Evidence {
             from,
             peer: peer.clone(),
             error,
-            word: fault.reason.word(),
+            code: fault.reason.code(),
             rule: fault.sentence(),
             line: match fault.place {
                 FaultPlace::Line(number) | FaultPlace::Header(number) => Some(number),
@@ -135,7 +135,7 @@ pub(super) fn of_refused(client: &Client, head: Option<&RequestHead>, failure: F
     };
     let detail = evidence.fault.to_string();
     let peer = (RejectedFrom::Client, &client.peer.label);
-    evidence.keep(&client.worker, peer, failure.word(), &detail);
+    evidence.keep(&client.worker, peer, failure.code(), &detail);
     Some(detail)
 }
 
@@ -201,7 +201,7 @@ impl Exchange<'_> {
     #[cold]
     pub(super) fn plain_detail(&self, failure: Failure) -> Option<String> {
         match failure {
-            Failure::Malformed(reason) | Failure::AnswerMalformed(reason) => Some(reason.rule().to_owned()),
+            Failure::Malformed(reason) | Failure::MalformedResponse(reason) => Some(reason.rule().to_owned()),
             Failure::BodyTooLarge => too_large(self.snapshot.limits.body, self.head.body),
             _ => None,
         }
@@ -215,27 +215,27 @@ impl Exchange<'_> {
 
     /// A wait for this has run out, which had this bound in this pool.
     #[cold]
-    pub(super) fn explain_wait(&mut self, ended: Wait, bound: Duration, pool: &Pool) {
+    pub(super) fn explain_wait(&mut self, ended: Deadline, bound: Duration, pool: &Pool) {
         let timeouts = &pool.settings.timeouts;
         let key = match ended {
-            Wait::Deadline => {
+            Deadline::Client => {
                 let timeout = grpc::timeout(self.head);
                 self.record.detail = timeout.map(|timeout| format!("ran out: grpc-timeout is {timeout:?}"));
                 return;
             }
-            Wait::FirstByte if bound < timeouts.first_byte => {
+            Deadline::FirstByte if bound < timeouts.first_byte => {
                 self.record.detail = Some(ran_out("timeouts.request", timeouts.request));
                 return;
             }
-            Wait::FirstByte => "timeouts.first_byte",
-            Wait::Call => "timeouts.stream_idle",
-            Wait::AnswerBody if bound == timeouts.progress => "timeouts.progress",
-            Wait::AnswerBody => "timeouts.stream_idle",
-            Wait::Tunnel => "timeouts.tunnel_idle",
-            Wait::ClientBody | Wait::BackendTakes | Wait::ClientTakes => "timeouts.progress",
+            Deadline::FirstByte => "timeouts.first_byte",
+            Deadline::Call => "timeouts.stream_idle",
+            Deadline::ResponseBody if bound == timeouts.progress => "timeouts.progress",
+            Deadline::ResponseBody => "timeouts.stream_idle",
+            Deadline::Tunnel => "timeouts.tunnel_idle",
+            Deadline::ClientBody | Deadline::BackendTakes | Deadline::ClientTakes => "timeouts.progress",
         };
         let rate = self.snapshot.limits.min_body_rate;
-        let is_rated = matches!(ended, Wait::ClientBody | Wait::ClientTakes);
+        let is_rated = matches!(ended, Deadline::ClientBody | Deadline::ClientTakes);
         let rate = rate.filter(|_| is_rated).map_or_else(String::new, |rate| {
             format!(", limits.min_body_rate is {rate} bytes a second")
         });
@@ -251,7 +251,7 @@ impl Exchange<'_> {
             Some(None) => Evidence::of_flaw(reason, &Flaw::default(), Vec::new(), limits),
             None => Evidence::of_bytes(backend.input.unread(), Kind::Response, reason, limits),
         };
-        self.keep_answer(evidence, "answer_malformed");
+        self.keep_answer(evidence, "malformed_response");
     }
 
     /// The connection ended before the head of the answer was whole. Without an error, nothing had come.
@@ -289,7 +289,7 @@ impl Exchange<'_> {
             TransferError::TooLarge => too_large(limits.body, BodyLength::None),
             TransferError::Body(BodyError::Malformed(reason)) => {
                 let evidence = Evidence::of_body(*reason, transfer, backend, &limits.message);
-                return self.keep_answer(evidence, "answer_cut");
+                return self.keep_answer(evidence, "response_truncated");
             }
             TransferError::Body(BodyError::Cut) => Some(match transfer.missing() {
                 Some(missing) => {
@@ -308,7 +308,7 @@ impl Exchange<'_> {
                 Some(stream) => {
                     if let Some((reason, flaw)) = stream.take_refused() {
                         let evidence = Evidence::of_flaw(reason, &flaw, Vec::new(), &limits.message);
-                        return self.keep_answer(evidence, "answer_cut");
+                        return self.keep_answer(evidence, "response_truncated");
                     }
                     let why = stream.broke_off().map(explain_break);
                     why.map(|why| format!("{why}, behind {moved} bytes of the body"))
@@ -353,13 +353,13 @@ impl Exchange<'_> {
         let failure = Failure::Malformed(evidence.fault.reason);
         let detail = evidence.fault.to_string();
         let peer = (RejectedFrom::Client, &self.client.peer.label);
-        evidence.keep(&self.client.worker, peer, failure.word(), &detail);
+        evidence.keep(&self.client.worker, peer, failure.code(), &detail);
         self.record.detail = Some(detail);
         failure
     }
 
     fn keep_answer(&mut self, evidence: Evidence, error: &'static str) {
-        let detail = format!("{}: {}", evidence.fault.reason.word(), evidence.fault);
+        let detail = format!("{}: {}", evidence.fault.reason.code(), evidence.fault);
         if let Some(label) = self.record.backend() {
             evidence.keep(
                 &self.client.worker,

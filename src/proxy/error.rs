@@ -72,25 +72,25 @@ pub enum Failure {
     DeadlineExceeded,
     /// The answer cannot be understood.
     #[error("the answer is malformed: {0}")]
-    AnswerMalformed(Malformed),
+    MalformedResponse(Malformed),
     /// More interim answers than anybody needs.
     #[error("the backend sent too many interim answers")]
-    InterimFlood,
+    TooManyInterimResponses,
     /// The backend switched protocols unasked.
     #[error("the backend switched protocols unasked")]
-    UnwantedSwitch,
+    UnexpectedUpgrade,
     /// The backend switched to WebSocket, and its `Sec-WebSocket-Accept` does not belong to the key that we sent.
     #[error("the backend's Sec-WebSocket-Accept does not match the key")]
     WebSocketAccept,
     /// The answer's body ended too early, or its framing broke.
     #[error("the answer was cut short")]
-    AnswerCut,
+    ResponseTruncated,
     /// The answer's body paused for longer than allowed.
     #[error("the answer paused for too long")]
-    AnswerStalled,
+    ResponseStalled,
     /// The answer's body is larger than `limits.body`.
     #[error("the answer is larger than the limit")]
-    AnswerTooLarge,
+    ResponseTooLarge,
     /// Nothing moved through a tunnel within `tunnel_idle`.
     #[error("nothing moved through the tunnel")]
     TunnelIdle,
@@ -98,7 +98,7 @@ pub enum Failure {
 
 impl Failure {
     /// Every word that `error` in the access log can have beside those of malformed messages, with its meaning.
-    pub const WORDS: &'static [(&'static str, &'static str)] = &[
+    pub const CODES: &'static [(&'static str, &'static str)] = &[
         (
             "http2_connection_error",
             "the HTTP/2 connection was ended by GOAWAY for breaking a rule of the protocol before the head of this request was whole, as with a block that cannot be decoded or DATA on a stream that was never opened (status 400, though nobody got one)",
@@ -125,7 +125,7 @@ impl Failure {
             "the head was not whole yet when `limits.connections` was reached and others had waited less long",
         ),
         (
-            "misdirected",
+            "misdirected_request",
             "under TLS the client asked for one name, and then for a host that has another certificate (status 421)",
         ),
         (
@@ -163,26 +163,26 @@ impl Failure {
             "deadline_exceeded",
             "no answer came within the time that a gRPC client gave in `grpc-timeout`",
         ),
-        ("answer_malformed", "the answer's head could not be understood"),
+        ("malformed_response", "the answer's head could not be understood"),
         (
-            "interim_flood",
+            "too_many_interim_responses",
             "the backend sent more than 32 interim answers (1xx)",
         ),
-        ("unwanted_switch", "the backend switched protocols unasked"),
+        ("unexpected_upgrade", "the backend switched protocols unasked"),
         (
             "websocket_accept",
             "the backend opened a WebSocket for an HTTP/2 client with a `Sec-WebSocket-Accept` that is missing, doubled or does not match the key (status 502)",
         ),
         (
-            "answer_cut",
+            "response_truncated",
             "the backend cut its answer short; the client saw a broken message",
         ),
         (
-            "answer_stalled",
+            "response_stalled",
             "the answer paused for longer than `timeouts.stream_idle` or `timeouts.progress`",
         ),
         (
-            "answer_too_large",
+            "response_too_large",
             "the answer's body was larger than `limits.body`",
         ),
         (
@@ -192,10 +192,10 @@ impl Failure {
     ];
 
     /// The word for the access log.
-    pub fn word(self) -> &'static str {
+    pub fn code(self) -> &'static str {
         match self {
-            Self::Malformed(reason) => reason.word(),
-            Self::AnswerMalformed(_) => "answer_malformed",
+            Self::Malformed(reason) => reason.code(),
+            Self::MalformedResponse(_) => "malformed_response",
             Self::Http2ConnectionError => "http2_connection_error",
             Self::HeaderTimeout => "client_header_timeout",
             Self::BodyTimeout => "client_body_timeout",
@@ -204,7 +204,7 @@ impl Failure {
             Self::ClientStalled => "client_stalled",
             Self::Evicted => "evicted",
             Self::TunnelIdle => "tunnel_idle",
-            Self::Misdirected => "misdirected",
+            Self::Misdirected => "misdirected_request",
             Self::Stopped => "stopped",
             Self::LoopDetected => "loop_detected",
             Self::NoRoute => "no_route",
@@ -216,12 +216,12 @@ impl Failure {
             Self::BackendReset => "backend_reset",
             Self::BackendTimeout => "backend_timeout",
             Self::DeadlineExceeded => "deadline_exceeded",
-            Self::InterimFlood => "interim_flood",
-            Self::UnwantedSwitch => "unwanted_switch",
+            Self::TooManyInterimResponses => "too_many_interim_responses",
+            Self::UnexpectedUpgrade => "unexpected_upgrade",
             Self::WebSocketAccept => "websocket_accept",
-            Self::AnswerCut => "answer_cut",
-            Self::AnswerStalled => "answer_stalled",
-            Self::AnswerTooLarge => "answer_too_large",
+            Self::ResponseTruncated => "response_truncated",
+            Self::ResponseStalled => "response_stalled",
+            Self::ResponseTooLarge => "response_too_large",
         }
     }
 
@@ -242,14 +242,14 @@ impl Failure {
             | Self::NoLocalPort
             | Self::NoDescriptor
             | Self::ConnectFailed => 503,
-            Self::BackendTimeout | Self::DeadlineExceeded | Self::AnswerStalled | Self::TunnelIdle => 504,
+            Self::BackendTimeout | Self::DeadlineExceeded | Self::ResponseStalled | Self::TunnelIdle => 504,
             Self::BackendReset
-            | Self::AnswerMalformed(_)
-            | Self::InterimFlood
-            | Self::UnwantedSwitch
+            | Self::MalformedResponse(_)
+            | Self::TooManyInterimResponses
+            | Self::UnexpectedUpgrade
             | Self::WebSocketAccept
-            | Self::AnswerCut
-            | Self::AnswerTooLarge => 502,
+            | Self::ResponseTruncated
+            | Self::ResponseTooLarge => 502,
         }
     }
 

@@ -230,7 +230,7 @@ mod tests {
             ..trusting(&["10.0.0.0/8"])
         };
         let is_trusted = |header| {
-            let peer = Peer::introduced(header, sender);
+            let peer = Peer::from_proxy_header(header, sender);
             Identity::new(&peer, &trusted, &RequestHead::default(), [1, 2]).is_trusted
         };
         let named = |source: &str| ProxyHeader::Ip {

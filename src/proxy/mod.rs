@@ -1,27 +1,27 @@
 //! The request path. Read [`serve_request`] first: it is the whole life of one request. It knows no listener, no admin
 //! API and no config file; it works on one immutable snapshot.
 
-mod answer;
 mod attempt;
 mod client;
 mod connect;
+mod deadlines;
 mod departure;
 mod detail;
 mod error;
-mod fields;
 mod forwarded;
 mod grpc;
+mod headers;
+mod listener_policy;
+mod local_response;
 mod max_forwards;
 mod pinned;
 mod record;
-mod reply;
+mod response;
 mod settings;
 mod snapshot;
-mod terms;
 mod tried;
 mod tunnel;
 mod via;
-mod waits;
 mod websocket;
 mod worker;
 
@@ -31,35 +31,35 @@ use std::time::{Duration, Instant};
 pub use client::{Certificate, Client, Peer};
 pub use departure::HalfClose;
 pub use error::Failure;
-pub use fields::write_request;
 pub use forwarded::{Identity, TrustedProxies};
+pub use headers::write_request;
+pub use listener_policy::ListenerPolicy;
+pub use local_response::{log_half_head, refuse};
 pub use pinned::Pinned;
-pub use reply::{log_half_head, refuse};
 pub use settings::{ClientTimeouts, Limits};
-pub use snapshot::{Local, Shared, Snapshot};
-pub use terms::Terms;
+pub use snapshot::{Snapshot, SnapshotCell, SnapshotHandle};
 pub use worker::{Incoming, Worker};
 
 use crate::backend::BackendId;
 use crate::head::{BodyLength, RequestHead, Version};
 use crate::http1::{Encoder, Kind, Malformed};
 use crate::message::{Replay, Transfer};
-use crate::pool::{Another, BackendConnection, Member, Membership, Pool, Wish};
+use crate::pool::{Another, BackendConnection, EligibleSet, Member, PickRequest, Pool};
 use crate::retry::{self, Cause, ConnectionEvent, Policy};
-use answer::Forwarded;
 use attempt::{AttemptError, InFlight};
+use deadlines::Deadlines;
 use departure::Departure;
+use listener_policy::Decision;
 use max_forwards::MaxForwards;
 use record::Record;
-use terms::Verdict;
+use response::Forwarded;
 use tried::Tried;
-use waits::Waits;
 
 /// What becomes of the client's connection after a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum After {
+pub enum ConnectionDisposition {
     /// The next request may come.
-    KeepOpen,
+    KeepAlive,
     /// No more requests, as the client itself has said: nothing more will come, and nothing more is sent.
     End,
     /// No more requests; what the client still sends is read for a moment, so that the answer arrives.
@@ -77,7 +77,7 @@ struct Exchange<'a> {
     body: RequestBody,
     /// Whether it is a call of gRPC.
     is_grpc: bool,
-    waits: Waits,
+    deadlines: Deadlines,
     record: Record<'a>,
     /// How long it has waited for answers in attempts before this one: what `timeouts.request` bounds.
     waited: Duration,
@@ -105,7 +105,7 @@ struct RequestBody {
 }
 
 /// An answer that is a candidate for another attempt: what the client gets when nobody does better.
-struct Refusal<'a> {
+struct HeldResponse<'a> {
     connection: Box<BackendConnection>,
     member: &'a Member,
     /// Whether the backend had got the whole request when it refused.
@@ -114,7 +114,7 @@ struct Refusal<'a> {
 
 /// Why an attempt is a candidate for another one.
 #[derive(Clone, Copy)]
-struct Trouble {
+struct RetryableFailure {
     cause: Cause,
     /// The word for the log.
     reason: &'static str,
@@ -124,7 +124,11 @@ struct Trouble {
 
 /// Serves one request whose head is whole: finds the pool, asks one backend after the other until one answers, forwards
 /// that answer, and logs one line whatever happens.
-pub async fn serve_request(client: &mut Client, incoming: &Incoming, started: Instant) -> After {
+pub async fn serve_request(
+    client: &mut Client,
+    incoming: &Incoming,
+    started: Instant,
+) -> ConnectionDisposition {
     let worker = Rc::clone(&client.worker);
     let local = worker.local();
     let head = &incoming.head;
@@ -134,31 +138,31 @@ pub async fn serve_request(client: &mut Client, incoming: &Incoming, started: In
     let found = snapshot
         .router
         .find(head.text(head.authority), head.text(head.path));
-    let verdict = exchange.client.peer.terms.verdict(head, &exchange.identity);
+    let decision = exchange.client.peer.policy.decision(head, &exchange.identity);
     let max_forwards = MaxForwards::of(head);
-    let after = match verdict {
-        Verdict::Serve if max_forwards == MaxForwards::Reached => exchange.answer_as_last().await,
-        Verdict::Serve => {
+    let after = match decision {
+        Decision::Serve if max_forwards == MaxForwards::Reached => exchange.answer_as_last().await,
+        Decision::Serve => {
             let result = match found.and_then(|found| Some((found.route, local.pool(found.pool)?))) {
                 _ if via::is_loop(head) => Err(Failure::LoopDetected),
-                _ if answer::is_larger(head.body, snapshot.limits.body) => Err(Failure::BodyTooLarge),
+                _ if response::is_larger(head.body, snapshot.limits.body) => Err(Failure::BodyTooLarge),
                 _ if max_forwards == MaxForwards::Invalid => {
                     Err(Failure::Malformed(Malformed::BadMaxForwards))
                 }
-                Some((route, (pool, membership))) => {
+                Some((route, (pool, eligible))) => {
                     exchange.record.leads_to(route, pool);
                     exchange.body.replay.keep(pool.settings.retry.replay_limit);
-                    exchange.run(pool, membership).await
+                    exchange.run(pool, eligible).await
                 }
                 None => Err(Failure::NoRoute),
             };
             match result {
                 Ok(forwarded) => exchange.finish(forwarded),
-                Err(failure) => exchange.reply(failure).await,
+                Err(failure) => exchange.local_response(failure).await,
             }
         }
-        Verdict::Redirect(port) => exchange.redirect(port).await,
-        Verdict::Refuse(failure) => exchange.reply(failure).await,
+        Decision::Redirect(port) => exchange.redirect(port).await,
+        Decision::Refuse(failure) => exchange.local_response(failure).await,
     };
     exchange.log();
     after
@@ -200,7 +204,7 @@ impl<'a> Exchange<'a> {
                 is_hinted: false,
             },
             is_grpc,
-            waits: Waits::new(limits.min_body_rate, deadline),
+            deadlines: Deadlines::new(limits.min_body_rate, deadline),
             record: Record::new(started, head.bytes.len(), client.connection.bytes_out),
             waited: Duration::ZERO,
             waiting_since: None,
@@ -214,30 +218,34 @@ impl<'a> Exchange<'a> {
     }
 
     /// Asks one backend after the other.
-    async fn run(&mut self, pool: &'a Pool, membership: &'a Membership) -> Result<Forwarded, Failure> {
+    async fn run(&mut self, pool: &'a Pool, eligible: &'a EligibleSet) -> Result<Forwarded, Failure> {
         let mut tried = Tried::default();
-        let mut refusal: Option<Refusal<'a>> = None;
-        let mut failure = match membership.is_empty() {
+        let mut held: Option<HeldResponse<'a>> = None;
+        let mut failure = match eligible.is_empty() {
             true => Failure::NoBackend,
             // Nothing was tried, so nothing but the number of their requests keeps them from being taken.
             false => Failure::BackendsFull,
         };
         let mut next = self
             .pinned_member(pool)
-            .or_else(|| membership.pick(self.wish(pool, &[])));
+            .or_else(|| eligible.pick(self.request(pool, &[])));
         pool.budget.earn();
         while let Some(member) = next {
             let outcome = self.attempt(pool, member, tried.needs_new_connection()).await;
-            let trouble = Trouble::of(&outcome);
-            tried.add(member.backend.id, trouble.and_then(|trouble| trouble.event));
-            next = trouble
-                .and_then(|trouble| self.next_attempt(pool, membership, &mut tried, (trouble, member)));
-            if let (Some(trouble), Some(_)) = (trouble, &next) {
-                self.record.retried(member, trouble.reason);
+            let failure_kind = RetryableFailure::of(&outcome);
+            tried.add(
+                member.backend.id,
+                failure_kind.and_then(|failure_kind| failure_kind.event),
+            );
+            next = failure_kind.and_then(|failure_kind| {
+                self.next_attempt(pool, eligible, &mut tried, (failure_kind, member))
+            });
+            if let (Some(failure_kind), Some(_)) = (failure_kind, &next) {
+                self.record.retried(member, failure_kind.reason);
                 self.add_waited();
                 self.client.worker.counters.retries.increment();
             }
-            if trouble.is_none() {
+            if failure_kind.is_none() {
                 pool.budget.give_back(tried.tokens);
             }
             match outcome {
@@ -245,7 +253,7 @@ impl<'a> Exchange<'a> {
                     if let Some(stream) = connection.connection.http2() {
                         stream.stand_back();
                     }
-                    refusal = Some(Refusal {
+                    held = Some(HeldResponse {
                         connection,
                         member,
                         was_sent: self.body.is_sent,
@@ -257,12 +265,12 @@ impl<'a> Exchange<'a> {
             }
         }
         // A backend's own refusal says more than that others could not be reached.
-        match refusal {
-            Some(refusal) => {
+        match held {
+            Some(held) => {
                 // Its connection is as it was then, whatever the last attempt has sent elsewhere.
-                self.body.is_sent = refusal.was_sent;
-                self.body.is_cut = !refusal.was_sent;
-                self.forward(pool, refusal.member, refusal.connection).await
+                self.body.is_sent = held.was_sent;
+                self.body.is_cut = !held.was_sent;
+                self.forward(pool, held.member, held.connection).await
             }
             None => Err(failure),
         }
@@ -280,17 +288,17 @@ impl<'a> Exchange<'a> {
     fn next_attempt(
         &self,
         pool: &Pool,
-        membership: &'a Membership,
+        eligible: &'a EligibleSet,
         tried: &mut Tried,
-        (trouble, member): (Trouble, &'a Member),
+        (failure_kind, member): (RetryableFailure, &'a Member),
     ) -> Option<&'a Member> {
         let failure = retry::Failure {
-            cause: trouble.cause,
+            cause: failure_kind.cause,
             is_idempotent: self.head.method.is_idempotent(),
-            was_sent: trouble.was_sent,
-            event: trouble.event,
+            was_sent: failure_kind.was_sent,
+            event: failure_kind.event,
             is_replayable: self.body.replay.is_whole(),
-            has_answer_begun: self.body.is_hinted,
+            has_response_begun: self.body.is_hinted,
             attempts: tried.attempts(),
             stale: tried.stale(),
             unprocessed: tried.unprocessed(),
@@ -306,11 +314,11 @@ impl<'a> Exchange<'a> {
             last: may_again.then_some(member),
             // The end of a connection does not say that a backend cannot, as a refusal does.
             is_backup_last: matches!(
-                trouble.event,
+                failure_kind.event,
                 Some(ConnectionEvent::Stale | ConnectionEvent::Closing)
             ),
         };
-        let next = membership.pick_another(self.wish(pool, tried.this_round()), another)?;
+        let next = eligible.pick_another(self.request(pool, tried.this_round()), another)?;
         if Policy::needs_token(&failure) {
             if !pool.budget.take(crate::clock::now()) {
                 self.client.worker.counters.retry_budget_exhausted.increment();
@@ -321,8 +329,8 @@ impl<'a> Exchange<'a> {
         Some(next)
     }
 
-    fn wish<'t>(&self, pool: &Pool, tried: &'t [BackendId]) -> Wish<'t> {
-        Wish {
+    fn request<'t>(&self, pool: &Pool, tried: &'t [BackendId]) -> PickRequest<'t> {
+        PickRequest {
             tried,
             in_flight_limit: pool.settings.in_flight_per_backend,
             key: 0,
@@ -346,7 +354,7 @@ fn is_empty_stream(version: Version, body: BodyLength) -> bool {
     version == Version::Http2 && body == BodyLength::Exact(0)
 }
 
-impl Trouble {
+impl RetryableFailure {
     /// What went wrong, if it is something that another backend may do better.
     fn of(outcome: &Result<Box<BackendConnection>, AttemptError>) -> Option<Self> {
         match outcome {
@@ -365,7 +373,7 @@ impl Trouble {
             Err(error) => error.failure.cause().map(|cause| Self {
                 cause,
                 reason: match error.event {
-                    Some(ConnectionEvent::Unconnectable) => error.failure.word(),
+                    Some(ConnectionEvent::Unconnectable) => error.failure.code(),
                     _ => cause.name(),
                 },
                 was_sent: !error.nothing_sent,

@@ -40,8 +40,9 @@ impl<'a> Exchange<'a> {
         let worker = &self.client.worker;
         // A request that must not be sent twice is worth a system call that makes sure.
         let asks_kernel = !self.head.method.is_idempotent();
-        let is_allowed = connection.rules == member.rules(pool) && worker.wheel.now() < pinned.until;
-        if !is_allowed || connection.connection.has_news(asks_kernel) {
+        let is_allowed =
+            connection.tls_generation == member.tls_generation(pool) && worker.wheel.now() < pinned.until;
+        if !is_allowed || connection.connection.is_readable_or_closed(asks_kernel) {
             return None;
         }
         worker.counters.backend_connections_reused.increment();
@@ -55,7 +56,7 @@ impl<'a> Exchange<'a> {
             return;
         }
         let worker = &self.client.worker;
-        connection.connection.rest(&worker.buffers);
+        connection.connection.release_buffers(&worker.buffers);
         let until = worker.wheel.now() + keep_for;
         self.client.pinned = Some(Box::new(Pinned { connection, until }));
     }

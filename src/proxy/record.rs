@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::answer::Forwarded;
-use super::{After, Exchange, Failure, Peer, Worker};
+use super::response::Forwarded;
+use super::{ConnectionDisposition, Exchange, Failure, Peer, Worker};
 use crate::clock;
 use crate::http1::ReadSoFar;
 use crate::pool::{Member, Pool};
@@ -73,7 +73,7 @@ impl<'a> Record<'a> {
         self.member = Some(member);
     }
 
-    pub(super) fn answered(&mut self, now: Instant) {
+    pub(super) fn responded(&mut self, now: Instant) {
         self.backend_time = Some(now.saturating_duration_since(self.attempt_began));
     }
 
@@ -87,7 +87,7 @@ impl<'a> Record<'a> {
     }
 
     /// The answer that the client gets is this backend's, though perhaps not the last one asked.
-    pub(super) fn answered_by(&mut self, member: &'a Member, status: u16) {
+    pub(super) fn responded_by(&mut self, member: &'a Member, status: u16) {
         self.member = Some(member);
         self.status = status;
     }
@@ -113,7 +113,7 @@ impl<'a> Record<'a> {
 
 impl Exchange<'_> {
     /// Takes down how a forwarded answer ended.
-    pub(super) fn finish(&mut self, forwarded: Forwarded) -> After {
+    pub(super) fn finish(&mut self, forwarded: Forwarded) -> ConnectionDisposition {
         if let Some(failure) = forwarded.failure {
             self.record.failed(failure);
         }
@@ -192,7 +192,7 @@ impl Exchange<'_> {
                 .certificate
                 .as_ref()
                 .map(|certificate| &certificate.subject),
-            error: record.failure.map(Failure::word),
+            error: record.failure.map(Failure::code),
             detail: record.failure.and(record.detail.as_deref().or(plain.as_deref())),
         };
         worker.log.borrow_mut().push(&entry);
@@ -248,7 +248,7 @@ pub(super) fn log_refused(
         retries: &[],
         grpc_status: refused.grpc_status,
         client_cert: peer.certificate.as_ref().map(|certificate| &certificate.subject),
-        error: Some(refused.failure.word()),
+        error: Some(refused.failure.code()),
         detail,
     };
     worker.log.borrow_mut().push(&entry);
@@ -261,7 +261,7 @@ impl Failure {
             Self::HeaderTimeout => Some(Timeout::ClientHeader),
             Self::BodyTimeout | Self::ClientStalled => Some(Timeout::Progress),
             Self::BackendTimeout => Some(Timeout::FirstByte),
-            Self::AnswerStalled => Some(Timeout::StreamIdle),
+            Self::ResponseStalled => Some(Timeout::StreamIdle),
             Self::TunnelIdle => Some(Timeout::TunnelIdle),
             _ => None,
         }

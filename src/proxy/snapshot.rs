@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 
 use super::{ClientTimeouts, Limits, TrustedProxies};
 use crate::backend::{Backend, BackendId};
-use crate::pool::{Member, Membership, Pool};
+use crate::pool::{EligibleSet, Member, Pool};
 use crate::router::Router;
 use crate::telemetry::Label;
 
@@ -50,7 +50,7 @@ impl Snapshot {
 
 /// The one place that the control plane writes and workers read.
 #[derive(Debug)]
-pub struct Shared {
+pub struct SnapshotCell {
     snapshot: ArcSwap<Snapshot>,
     /// Changes with every change of the snapshot or of a membership.
     version: AtomicU64,
@@ -58,14 +58,14 @@ pub struct Shared {
 
 /// A worker's own view of the snapshot: no shared counter is touched to use it.
 #[derive(Debug)]
-pub struct Local {
+pub struct SnapshotHandle {
     /// The snapshot.
     pub snapshot: Arc<Snapshot>,
-    memberships: Vec<Arc<Membership>>,
+    memberships: Vec<Arc<EligibleSet>>,
     version: u64,
 }
 
-impl Shared {
+impl SnapshotCell {
     /// Begins with this snapshot.
     pub fn new(snapshot: Snapshot) -> Arc<Self> {
         Arc::new(Self {
@@ -91,12 +91,12 @@ impl Shared {
         self.snapshot.load_full()
     }
 
-    pub(super) fn load(&self) -> Rc<Local> {
+    pub(super) fn load(&self) -> Rc<SnapshotHandle> {
         // The version first: a change in between is seen as staleness next time, never missed.
         let version = self.version.load(Ordering::Acquire);
         let snapshot = self.snapshot.load_full();
-        let memberships = snapshot.pools.iter().map(|pool| pool.membership()).collect();
-        Rc::new(Local {
+        let memberships = snapshot.pools.iter().map(|pool| pool.eligible()).collect();
+        Rc::new(SnapshotHandle {
             snapshot,
             memberships,
             version,
@@ -104,13 +104,13 @@ impl Shared {
     }
 }
 
-impl Local {
-    pub(super) fn is_stale(&self, shared: &Shared) -> bool {
+impl SnapshotHandle {
+    pub(super) fn is_stale(&self, shared: &SnapshotCell) -> bool {
         self.version != shared.version.load(Ordering::Acquire)
     }
 
     /// The pool with this index and its eligible backends.
-    pub fn pool(&self, index: usize) -> Option<(&Arc<Pool>, &Arc<Membership>)> {
+    pub fn pool(&self, index: usize) -> Option<(&Arc<Pool>, &Arc<EligibleSet>)> {
         Some((self.snapshot.pools.get(index)?, self.memberships.get(index)?))
     }
 }

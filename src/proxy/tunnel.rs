@@ -3,10 +3,10 @@
 
 use std::task::{Context, Poll};
 
-use super::answer::Forwarded;
-use super::fields::{self, AnswerContext};
-use super::waits::Wait;
-use super::{After, Exchange, Failure};
+use super::deadlines::Deadline;
+use super::headers::{self, ResponseContext};
+use super::response::Forwarded;
+use super::{ConnectionDisposition, Exchange, Failure};
 use crate::buffer::Buffers;
 use crate::head::BodyLength;
 use crate::http1::{Encoder, Kind, Limits};
@@ -56,7 +56,7 @@ pub(super) async fn run(
     pool: &Pool,
     mut backend: Box<BackendConnection>,
 ) -> Forwarded {
-    let context = AnswerContext {
+    let context = ResponseContext {
         body: BodyLength::None,
         keep_alive: true,
         version: exchange.head.version,
@@ -65,12 +65,12 @@ pub(super) async fn run(
     };
     let bytes = backend.connection.input.unread();
     if let Some(stream) = exchange.client.connection.http2() {
-        stream.put_answer(fields::answer_for_http2(&backend.head, bytes, context));
+        stream.put_response(headers::response_for_http2(&backend.head, bytes, context));
     } else {
         let out = exchange.client.connection.output(&exchange.client.worker.buffers);
-        fields::write_answer(&backend.head, bytes, context, out);
+        headers::write_response(&backend.head, bytes, context, out);
     }
-    backend.connection.input.consume(backend.answer_end);
+    backend.connection.input.consume(backend.head_end);
     let limits = &exchange.snapshot.limits.message;
     let mut up = Direction::new(Kind::Request, limits);
     let mut down = Direction::new(Kind::Response, limits);
@@ -95,9 +95,9 @@ pub(super) async fn run(
         exchange.record.tunnelled = up.transfer.moved;
         let progress = up.transfer.moved + down.transfer.moved;
         exchange
-            .waits
-            .poll(context, &client.alarm, (Wait::Tunnel, bound), progress)
-            .map(|wait| Ok(Some(wait)))
+            .deadlines
+            .poll(context, &client.timer, (Deadline::Tunnel, bound), progress)
+            .map(|deadline| Ok(Some(deadline)))
     })
     .await;
     exchange.record.tunnelled = up.transfer.moved;
@@ -108,8 +108,8 @@ pub(super) async fn run(
     Forwarded {
         after: match exchange.client.connection.is_stream() {
             // A stream says whether it has ended or broken (RFC 9113 §8.5).
-            true if !is_whole => After::Reset,
-            _ => After::Close,
+            true if !is_whole => ConnectionDisposition::Reset,
+            _ => ConnectionDisposition::Close,
         },
         failure: result.ok().flatten().map(|_| Failure::TunnelIdle),
     }

@@ -5,8 +5,8 @@ use std::sync::OnceLock;
 
 use memchr::memmem;
 
-use crate::chance::Chance;
 use crate::head::{FieldName, RequestHead, Version, list};
+use crate::rng::Rng;
 
 /// What the names of all instances begin with.
 const FAMILY: &[u8] = b"evenkeel-";
@@ -25,7 +25,7 @@ struct Lines {
 fn lines() -> &'static Lines {
     static LINES: OnceLock<Lines> = OnceLock::new();
     LINES.get_or_init(|| {
-        let name = format!("evenkeel-{:0ID_LENGTH$x}", Chance::fresh().bits());
+        let name = format!("evenkeel-{:0ID_LENGTH$x}", Rng::fresh().bits());
         let line = |version| format!("Via: {version} {name}\r\n");
         Lines {
             http10: line("1.0"),

@@ -6,13 +6,13 @@ use std::io::Write;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::snapshot::{Local, Shared};
+use super::snapshot::{SnapshotCell, SnapshotHandle};
 use crate::buffer::Buffers;
-use crate::chance::Chance;
 use crate::clock::{self, Wheel};
 use crate::head::RequestHead;
 use crate::http1::HeadScan;
-use crate::pool::{IdleConnections, SharedConnections};
+use crate::pool::{Http2Connections, IdleConnections};
+use crate::rng::Rng;
 use crate::tasks::LocalTasks;
 use crate::telemetry::access_log::LogBuffer;
 use crate::telemetry::metrics::WorkerCounters;
@@ -33,7 +33,7 @@ pub struct Worker {
     /// Idle connections to backends.
     pub idle: IdleConnections,
     /// Connections to backends that requests share.
-    pub shared_connections: Rc<SharedConnections>,
+    pub http2_connections: Rc<Http2Connections>,
     /// What moves their bytes.
     pub drivers: LocalTasks,
     /// Counters, written by this worker only.
@@ -42,9 +42,9 @@ pub struct Worker {
     pub log: RefCell<LogBuffer>,
     /// Whether new requests are answered with `Connection: close`, because the process is to stop.
     pub is_draining: Cell<bool>,
-    shared: Arc<Shared>,
-    local: RefCell<Rc<Local>>,
-    chance: RefCell<Chance>,
+    shared: Arc<SnapshotCell>,
+    local: RefCell<Rc<SnapshotHandle>>,
+    rng: RefCell<Rng>,
     date: RefCell<Vec<u8>>,
     ticks: Cell<u64>,
     #[allow(
@@ -65,20 +65,20 @@ pub struct Incoming {
 
 impl Worker {
     /// Makes the context of a worker.
-    pub fn new(shared: Arc<Shared>, counters: Arc<WorkerCounters>, log: LogBuffer) -> Rc<Self> {
+    pub fn new(shared: Arc<SnapshotCell>, counters: Arc<WorkerCounters>, log: LogBuffer) -> Rc<Self> {
         let local = RefCell::new(shared.load());
         let worker = Rc::new(Self {
             wheel: Wheel::new(clock::now()),
             buffers: Buffers::default(),
             idle: IdleConnections::default(),
-            shared_connections: Rc::default(),
+            http2_connections: Rc::default(),
             drivers: LocalTasks::default(),
             counters,
             log: RefCell::new(log),
             is_draining: Cell::new(false),
             shared,
             local,
-            chance: RefCell::new(Chance::fresh()),
+            rng: RefCell::new(Rng::fresh()),
             date: RefCell::default(),
             ticks: Cell::new(0),
             heads: RefCell::default(),
@@ -88,7 +88,7 @@ impl Worker {
     }
 
     /// The snapshot in force, made known to this worker with one relaxed load a call while nothing has changed.
-    pub fn local(&self) -> Rc<Local> {
+    pub fn local(&self) -> Rc<SnapshotHandle> {
         if self.local.borrow().is_stale(&self.shared) {
             *self.local.borrow_mut() = self.shared.load();
         }
@@ -97,7 +97,7 @@ impl Worker {
 
     /// Uniform bits, good enough to spread load and to name requests; not for secrets.
     pub fn random(&self) -> u64 {
-        self.chance.borrow_mut().bits()
+        self.rng.borrow_mut().bits()
     }
 
     /// What a worker does every [`clock::TICK`]: rings alarms, hands log lines over, closes idle connections that are old
@@ -114,7 +114,7 @@ impl Worker {
         let local = self.local();
         if tick.is_multiple_of(TICKS_PER_SWEEP) {
             self.idle.begin_sweep(TICKS_PER_SWEEP as usize);
-            self.shared_connections
+            self.http2_connections
                 .sweep(self.wheel.now(), |backend| local.snapshot.kept(backend));
             self.counters.backend_connections_idle.set(self.idle.len() as u64);
         }

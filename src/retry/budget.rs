@@ -128,7 +128,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::chance::{Chance, below};
+    use crate::rng::{Rng, below};
 
     fn start() -> (Budget, Instant) {
         let now = crate::clock::now();
@@ -213,23 +213,23 @@ mod tests {
     #[test]
     fn simulation_agrees_with_a_model_and_stays_within_bounds() {
         for seed in 0..200 {
-            let mut chance = Chance::seeded(seed);
+            let mut rng = Rng::seeded(seed);
             let (budget, mut now) = start();
             let mut model = 100_000_u64;
             for step in 0..1_000 {
                 let place = || format!("seed {seed}, step {step}");
-                match below(chance.bits(), 4) {
+                match below(rng.bits(), 4) {
                     0 => {
                         budget.earn();
                         model = (model + 200).min(100_000);
                     }
                     1 => {
-                        let retries = below(chance.bits(), 4) as u32;
+                        let retries = below(rng.bits(), 4) as u32;
                         budget.give_back(retries);
                         model = (model + u64::from(retries) * 1_000).min(100_000);
                     }
                     2 => {
-                        let millis = below(chance.bits(), 50);
+                        let millis = below(rng.bits(), 50);
                         now += Duration::from_millis(millis);
                         // Paid when it is asked for; asking takes.
                         model = (model + 10 * millis).min(100_000);

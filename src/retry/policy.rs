@@ -168,7 +168,7 @@ pub struct Failure {
     /// without a body, and while none of it has been taken.
     pub is_replayable: bool,
     /// Whether a byte of an answer has gone to the client.
-    pub has_answer_begun: bool,
+    pub has_response_begun: bool,
     /// Attempts so far, this one included: 1 or more.
     pub attempts: u32,
     /// Those of them that were [`ConnectionEvent::Stale`].
@@ -182,7 +182,7 @@ pub struct Failure {
 impl Policy {
     /// Whether another attempt may follow, budget apart.
     pub fn may_retry(&self, failure: &Failure) -> bool {
-        !failure.has_answer_begun
+        !failure.has_response_begun
             && failure.is_replayable
             && self.causes.contains(failure.cause)
             && self.has_attempts_left(failure)
@@ -235,7 +235,7 @@ mod tests {
         was_sent: true,
         event: None,
         is_replayable: true,
-        has_answer_begun: false,
+        has_response_begun: false,
         attempts: 1,
         stale: 0,
         unprocessed: 0,
@@ -292,7 +292,7 @@ mod tests {
         for cause in Cause::ALL {
             let begun = Failure {
                 cause,
-                has_answer_begun: true,
+                has_response_begun: true,
                 ..FAILURE
             };
             let gone = Failure {

@@ -7,19 +7,19 @@ use super::StartError;
 use super::changes::route_name;
 use crate::config::Config;
 use crate::pool::Pool;
-use crate::proxy::{Shared, Snapshot};
+use crate::proxy::{Snapshot, SnapshotCell};
 use crate::router::{Route, Router, UnknownPool};
 use crate::telemetry::Label;
 
 /// Puts the first config in force. Gives the pools, whose backends are to be watched.
-pub(super) fn first(config: &Config) -> Result<(Arc<Shared>, Vec<Arc<Pool>>), StartError> {
+pub(super) fn first(config: &Config) -> Result<(Arc<SnapshotCell>, Vec<Arc<Pool>>), StartError> {
     let snapshot = snapshot(config, &[])?;
     let pools = snapshot.pools.clone();
-    Ok((Shared::new(snapshot), pools))
+    Ok((SnapshotCell::new(snapshot), pools))
 }
 
 /// Lays out what follows from a config that is to go on from what is in force, which it leaves as it is.
-pub(super) fn next(config: &Config, shared: &Shared) -> Result<Snapshot, UnknownPool> {
+pub(super) fn next(config: &Config, shared: &SnapshotCell) -> Result<Snapshot, UnknownPool> {
     snapshot(config, &shared.snapshot().pools)
 }
 

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::time::MissedTickBehavior;
 
 use super::listeners::Running;
-use super::view::Facts;
+use super::view::AppState;
 use crate::clock;
-use crate::proxy::Shared;
-use crate::telemetry::Stamp;
+use crate::proxy::SnapshotCell;
+use crate::telemetry::Timestamp;
 use crate::{listener, tls};
 
 /// How often files are looked at. A certificate that was replaced is shown within twice this time.
@@ -30,7 +30,7 @@ pub(super) struct InForce {
 }
 
 /// All certificates in force, each file once.
-pub(super) fn in_force(listeners: &[Running], shared: &Shared) -> Vec<InForce> {
+pub(super) fn in_force(listeners: &[Running], shared: &SnapshotCell) -> Vec<InForce> {
     let of_listeners = listeners.iter().flat_map(|(address, settings)| {
         let certificates = settings.tls.as_ref().map(|tls| tls.certificates());
         let shown_by = format!("listener {address}");
@@ -98,22 +98,22 @@ pub(super) fn adopt(running: &[Running], read: &[listener::Settings]) {
 }
 
 /// Reads files again when they have changed, and tells people of certificates that end.
-pub(super) async fn watch(facts: Arc<Facts>) {
+pub(super) async fn watch(state: Arc<AppState>) {
     let mut complaints = Complaints::default();
     let mut reminders = Reminders::default();
     let mut interval = tokio::time::interval(LOOK_EVERY);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
-        if facts.listeners.iter().any(|(_, settings)| settings.tls.is_some()) {
-            let its = Arc::clone(&facts);
+        if state.listeners.iter().any(|(_, settings)| settings.tls.is_some()) {
+            let its = Arc::clone(&state);
             // On a thread of its own: a file system that hangs must not hold up the control plane.
             let looked = tokio::task::spawn_blocking(move || refresh(&its.listeners)).await;
             for (address, result) in looked.unwrap_or_default() {
                 complaints.tell(&address, &result);
             }
         }
-        let all = in_force(&facts.listeners, &facts.shared);
+        let all = in_force(&state.listeners, &state.shared);
         reminders.tell(&all, clock::wall(), clock::now());
     }
 }
@@ -167,7 +167,7 @@ impl Reminders {
     fn tell(&mut self, all: &[InForce], wall: SystemTime, now: Instant) {
         for certificate in self.due(all, wall, now) {
             let file = certificate.files.cert.display();
-            let expires = Stamp::text(certificate.expires);
+            let expires = Timestamp::text(certificate.expires);
             match days_left(certificate.expires, wall) {
                 Some(days_left) => tracing::warn!(%file, %expires, days_left, "A certificate expires soon"),
                 None => tracing::warn!(%file, %expires, "A certificate has expired"),

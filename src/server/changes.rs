@@ -63,7 +63,7 @@ impl Changes {
             ),
             backends: Difference::between(
                 (backends(before), backends(after)),
-                |(pool, backend)| (pool.name.clone(), backend.address.place()),
+                |(pool, backend)| (pool.name.clone(), backend.address.identity()),
                 |(_, one), (_, other)| one == other,
                 |(pool, backend)| format!("{} {}", pool.name, backend.address),
             ),

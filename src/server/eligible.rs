@@ -19,7 +19,7 @@ impl WithoutEligible {
 
     /// Looks at the pools in force, whose memberships are up to date.
     pub(super) fn look_at(&mut self, pools: &[Arc<Pool>]) {
-        let is_empty = |pool: &&Arc<Pool>| pool.membership().is_empty();
+        let is_empty = |pool: &&Arc<Pool>| pool.eligible().is_empty();
         let without = pools.iter().filter(is_empty);
         let without: HashSet<Arc<str>> = without.map(|pool| Arc::clone(&pool.settings.name)).collect();
         for pool in pools {
@@ -32,7 +32,7 @@ impl WithoutEligible {
                     "Pool has no eligible backend: its requests are answered with 503 until one is up"
                 ),
                 (true, false) => {
-                    let eligible = pool.membership().len();
+                    let eligible = pool.eligible().len();
                     tracing::info!(
                         pool = &**name,
                         backends,

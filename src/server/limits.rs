@@ -21,7 +21,7 @@ pub(super) fn raise_descriptors() -> u64 {
         );
     }
     let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(UNLIMITED);
-    crate::net::keep_back(descriptors);
+    crate::net::reserve(descriptors);
     descriptors
 }
 

@@ -25,17 +25,17 @@ use crate::admin::{self, COMMANDS_WAITING, Command, Control, Readiness, Reloaded
 use crate::clock;
 use crate::config::{self, Config, Workers};
 use crate::health::Change;
-use crate::listener::{self, Crew};
+use crate::listener::{self, WorkerSet};
 use crate::net::{self, ListenAddress};
-use crate::proxy::Shared;
+use crate::proxy::SnapshotCell;
 use crate::tasks::Tasks;
 use crate::telemetry::Logs;
 use crate::telemetry::metrics::WorkerCounters;
 use eligible::WithoutEligible;
-use reload::{Reloads, Successor};
+use reload::{ReloadResult, Reloads};
 use signals::{Event, Signals};
 pub use start_error::StartError;
-use view::{Changing, Facts};
+use view::{AppState, ConfigState};
 use watchers::Watchers;
 use worker::WorkerThread;
 
@@ -109,7 +109,7 @@ pub fn run(plan: Plan, on_start: impl FnOnce(&Running)) -> Result<(), StartError
 struct Server {
     drain: Duration,
     reloads: Reloads,
-    facts: Arc<Facts>,
+    state: Arc<AppState>,
     listeners: Vec<net::Bound>,
     workers: Vec<WorkerThread>,
     stop: watch::Sender<Stop>,
@@ -170,7 +170,7 @@ impl Server {
                 .transpose()
                 .map_err(StartError::system(ASK_ADDRESS))?,
         };
-        let facts = Arc::new(Facts {
+        let state = Arc::new(AppState {
             shared,
             counters: workers
                 .iter()
@@ -179,9 +179,9 @@ impl Server {
             logs: Arc::clone(logs),
             listeners: settings,
             started: (clock::now(), clock::wall()),
-            changing: Mutex::new(Changing::new(config_text, source_name)),
+            changing: Mutex::new(ConfigState::new(config_text, source_name)),
         });
-        let (commands, mut tasks) = start_admin(&config, admin, &facts)?;
+        let (commands, mut tasks) = start_admin(&config, admin, &state)?;
         on_start(&running);
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
@@ -190,11 +190,11 @@ impl Server {
             "Started"
         );
         running.announce();
-        tasks.spawn(certificates::watch(Arc::clone(&facts)));
+        tasks.spawn(certificates::watch(Arc::clone(&state)));
         Ok(Self {
             drain: config.timeouts.drain,
-            reloads: Reloads::new(source, config, descriptors, Arc::clone(&facts.shared)),
-            facts,
+            reloads: Reloads::new(source, config, descriptors, Arc::clone(&state.shared)),
+            state,
             listeners,
             workers,
             stop,
@@ -228,7 +228,7 @@ impl Server {
     }
 
     fn reopen_logs(&self) {
-        if let Some(logs) = &*self.facts.logs.lock().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(logs) = &*self.state.logs.lock().unwrap_or_else(PoisonError::into_inner) {
             logs.reopen();
             tracing::info!("Log files are reopened");
         }
@@ -240,33 +240,33 @@ impl Server {
         while let Ok(change) = self.changes.try_recv() {
             changed.push(change);
         }
-        let snapshot = self.facts.shared.snapshot();
+        let snapshot = self.state.shared.snapshot();
         for pool in &snapshot.pools {
             if changed.iter().any(|change| pool.member(change.backend).is_some()) {
                 pool.refresh();
             }
         }
-        self.facts.shared.changed();
+        self.state.shared.changed();
         self.without_eligible.look_at(&snapshot.pools);
     }
 
     /// Puts in force what a reload has read; where that has failed, nothing changes.
-    fn conclude(&mut self, read: Result<Successor, Vec<String>>) {
-        let outcome = read.map(|successor| {
-            self.drain = successor.drain;
-            certificates::adopt(&self.facts.listeners, &successor.listeners);
-            self.reloads.put_in_force(successor.snapshot, successor.config);
-            let snapshot = self.facts.shared.snapshot();
+    fn conclude(&mut self, read: Result<ReloadResult, Vec<String>>) {
+        let outcome = read.map(|result| {
+            self.drain = result.drain;
+            certificates::adopt(&self.state.listeners, &result.listeners);
+            self.reloads.put_in_force(result.snapshot, result.config);
+            let snapshot = self.state.shared.snapshot();
             self.watchers.watch(&snapshot.pools);
             self.without_eligible.look_at(&snapshot.pools);
-            self.facts.changing().config_text = successor.text;
-            successor.told
+            self.state.changing().config_text = result.text;
+            result.told
         });
         self.reloads.log(&outcome);
         let outcome = outcome.map(|told| Reloaded {
             ignored_until_restart: told.ignored(),
         });
-        self.facts.changing().reloaded(&outcome);
+        self.state.changing().reloaded(&outcome);
         self.reloads.reply(outcome);
     }
 
@@ -276,7 +276,7 @@ impl Server {
             timeout_s = self.drain.as_secs(),
             "Stopping: running requests may finish"
         );
-        self.facts.changing().readiness = Readiness::NotReady("stopping".to_owned());
+        self.state.changing().readiness = Readiness::NotReady("stopping".to_owned());
         // Socket files go first: whoever finds one is still taken in.
         self.listeners.clear();
         let _ = self.stop.send(Stop::Drain);
@@ -291,7 +291,7 @@ impl Server {
             }
         }
         tracing::warn!("Stopping now: requests that still run are cut");
-        if let Some(logs) = &*self.facts.logs.lock().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(logs) = &*self.state.logs.lock().unwrap_or_else(PoisonError::into_inner) {
             logs.stop_waiting();
         }
         let _ = self.stop.send(Stop::Now);
@@ -330,7 +330,7 @@ fn open(listeners: &[net::Bound], config: &Config) -> Result<Vec<ListenAddress>,
 fn start_workers(
     config: &Config,
     entrances: &[(&net::Bound, &listeners::Running)],
-    shared: &Arc<Shared>,
+    shared: &Arc<SnapshotCell>,
     logs: &Arc<Mutex<Option<Logs>>>,
     stopped: &watch::Receiver<Stop>,
 ) -> Result<Vec<WorkerThread>, StartError> {
@@ -340,7 +340,7 @@ fn start_workers(
         .ok_or(io::ErrorKind::NotConnected.into())
         .map_err(StartError::system("write the access log"))?;
     let mut workers = Vec::new();
-    for (index, seat) in Crew::of(worker_count(config.workers), crate::clock::now())
+    for (index, handle) in WorkerSet::of(worker_count(config.workers), crate::clock::now())
         .into_iter()
         .enumerate()
     {
@@ -352,7 +352,7 @@ fn start_workers(
         workers.push(
             WorkerThread::spawn(worker::Start {
                 index,
-                seat,
+                handle,
                 sockets,
                 shared: Arc::clone(shared),
                 counters: Arc::new(WorkerCounters::default()),
@@ -369,7 +369,7 @@ fn start_workers(
 fn start_admin(
     config: &Config,
     bound: Option<net::Bound>,
-    facts: &Arc<Facts>,
+    state: &Arc<AppState>,
 ) -> Result<(mpsc::Receiver<Command>, Tasks), StartError> {
     let (sender, commands) = mpsc::channel(COMMANDS_WAITING);
     let mut tasks = Tasks::default();
@@ -381,7 +381,7 @@ fn start_admin(
         let net::StdListener::Tcp(listener) = bound.share().map_err(&share)? else {
             return Err(share(io::ErrorKind::Unsupported.into()));
         };
-        let view: Arc<dyn admin::View> = Arc::<Facts>::clone(facts);
+        let view: Arc<dyn admin::View> = Arc::<AppState>::clone(state);
         let control = Control {
             view,
             commands: sender,

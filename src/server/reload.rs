@@ -17,7 +17,7 @@ use crate::admin::ReloadOutcome;
 use crate::clock;
 use crate::config::{self, Config};
 use crate::listener;
-use crate::proxy::{Shared, Snapshot};
+use crate::proxy::{Snapshot, SnapshotCell};
 
 /// How much the thread gives way. A worker that needs all of a core leaves it a tenth of that, so that a reload comes to its end.
 const NICENESS: i32 = 10;
@@ -29,7 +29,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 const KEPT: usize = 64;
 
 /// What a reload is to put in force.
-pub(super) struct Successor {
+pub(super) struct ReloadResult {
     pub(super) snapshot: Snapshot,
     /// What was read for TLS of these is shown by those that run.
     pub(super) listeners: Vec<listener::Settings>,
@@ -55,7 +55,7 @@ impl Told {
 }
 
 /// What came of reading a config.
-type Read = Result<Successor, Vec<String>>;
+type Read = Result<ReloadResult, Vec<String>>;
 
 /// Carries out one reload after the other.
 pub(super) struct Reloads {
@@ -65,7 +65,7 @@ pub(super) struct Reloads {
     /// What is in force.
     current: Arc<Config>,
     descriptors: u64,
-    shared: Arc<Shared>,
+    shared: Arc<SnapshotCell>,
     thread: Option<SyncSender<Job>>,
     under_way: Option<UnderWay>,
     /// Whether another was asked for since the file was opened.
@@ -99,7 +99,7 @@ impl Reloads {
         source: Option<PathBuf>,
         started: Config,
         descriptors: u64,
-        shared: Arc<Shared>,
+        shared: Arc<SnapshotCell>,
     ) -> Self {
         let started = Arc::new(started);
         Self {
@@ -243,7 +243,7 @@ impl Told {
 }
 
 /// Starts the thread, which ends when its sender is dropped.
-fn start(shared: Arc<Shared>) -> io::Result<SyncSender<Job>> {
+fn start(shared: Arc<SnapshotCell>) -> io::Result<SyncSender<Job>> {
     let (sender, jobs) = mpsc::sync_channel(JOBS);
     thread::Builder::new()
         .name("reload".to_owned())
@@ -251,7 +251,7 @@ fn start(shared: Arc<Shared>) -> io::Result<SyncSender<Job>> {
     Ok(sender)
 }
 
-fn work(jobs: &Receiver<Job>, shared: &Shared) {
+fn work(jobs: &Receiver<Job>, shared: &SnapshotCell) {
     // Of this thread alone; where it is refused, reloads are as urgent as requests.
     let _ = rustix::process::nice(NICENESS);
     let mut replaced: Vec<Arc<Snapshot>> = Vec::new();
@@ -284,14 +284,14 @@ fn close_spares(replaced: &[Arc<Snapshot>], current: &Snapshot) {
     let pools = replaced.iter().flat_map(|snapshot| &snapshot.pools);
     for member in pools.flat_map(|pool| &pool.members) {
         if current.member(member.backend.id).is_none() {
-            member.spare.clear();
+            member.shared_idle.clear();
         }
     }
 }
 
 /// Reads the file, and lays out routes, pools, backends, timeouts and limits. What else is bound to sockets and threads stays as it
 /// is, and is said so as long as the file has something else.
-fn read(reading: &Reading, shared: &Shared) -> Read {
+fn read(reading: &Reading, shared: &SnapshotCell) -> Read {
     let loaded = config::load(&reading.source).map_err(|report| {
         let problems = report.problems.iter();
         problems.map(ToString::to_string).collect::<Vec<_>>()
@@ -319,7 +319,7 @@ fn read(reading: &Reading, shared: &Shared) -> Read {
         ..config
     };
     let changes = Changes::between(&reading.current, &config);
-    Ok(Successor {
+    Ok(ReloadResult {
         snapshot,
         drain: config.timeouts.drain,
         text: config::print(&config),
@@ -363,7 +363,7 @@ mod tests {
             Self { path, reloads }
         }
 
-        async fn read(&mut self) -> Successor {
+        async fn read(&mut self) -> ReloadResult {
             let read = tokio::time::timeout(DEADLINE, self.reloads.read()).await;
             read.expect("the end of the reading")
                 .unwrap_or_else(|errors| panic!("{errors:?}"))
@@ -381,15 +381,15 @@ mod tests {
         let mut bench = Bench::new("happens");
         let shared = Arc::clone(&bench.reloads.shared);
         bench.reloads.ask(None);
-        let successor = bench.read().await;
+        let result = bench.read().await;
         let before = shared.snapshot();
         let member = &before.pools[0].members[0];
-        assert_eq!(before.pools[0].membership().len(), 1);
+        assert_eq!(before.pools[0].eligible().len(), 1);
         member.is_drained.store(true, Ordering::Relaxed);
-        bench.reloads.put_in_force(successor.snapshot, successor.config);
+        bench.reloads.put_in_force(result.snapshot, result.config);
         let after = shared.snapshot();
         assert!(Arc::ptr_eq(member, &after.pools[0].members[0]), "it stays");
-        assert!(after.pools[0].membership().is_empty());
+        assert!(after.pools[0].eligible().is_empty());
     }
 
     #[tokio::test]
@@ -410,8 +410,8 @@ mod tests {
         let mut bench = Bench::new("freed");
         let used = bench.reloads.shared.snapshot();
         bench.reloads.ask(None);
-        let successor = bench.read().await;
-        bench.reloads.put_in_force(successor.snapshot, successor.config);
+        let result = bench.read().await;
+        bench.reloads.put_in_force(result.snapshot, result.config);
         assert_eq!(Arc::strong_count(&used), 2, "ours and the thread's");
         let freed = Arc::downgrade(&used);
         drop(used);

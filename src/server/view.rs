@@ -14,24 +14,24 @@ use crate::admin::{
 use crate::clock;
 use crate::health::{Probed, State};
 use crate::pool::{Member, Pool};
-use crate::proxy::Shared;
+use crate::proxy::SnapshotCell;
 use crate::telemetry::metrics::{
     self, BackendSample, CertificateSample, PoolSample, ProcessSample, WorkerCounters,
 };
 use crate::telemetry::{Logs, Rejected, RejectedFrom, RejectedRing};
 
 /// Facts of the running process.
-pub(super) struct Facts {
-    pub(super) shared: Arc<Shared>,
+pub(super) struct AppState {
+    pub(super) shared: Arc<SnapshotCell>,
     pub(super) counters: Vec<Arc<WorkerCounters>>,
     pub(super) logs: Arc<Mutex<Option<Logs>>>,
     pub(super) listeners: Vec<Running>,
     pub(super) started: (Instant, SystemTime),
-    pub(super) changing: Mutex<Changing>,
+    pub(super) changing: Mutex<ConfigState>,
 }
 
 /// Facts that change with reloads and at the stop.
-pub(super) struct Changing {
+pub(super) struct ConfigState {
     pub(super) readiness: Readiness,
     pub(super) config_text: String,
     pub(super) source: String,
@@ -41,7 +41,7 @@ pub(super) struct Changing {
     pub(super) reloads_failed: u64,
 }
 
-impl Changing {
+impl ConfigState {
     pub(super) fn new(config_text: String, source: String) -> Self {
         Self {
             readiness: Readiness::Ready,
@@ -76,8 +76,8 @@ impl Changing {
     }
 }
 
-impl Facts {
-    pub(super) fn changing(&self) -> MutexGuard<'_, Changing> {
+impl AppState {
+    pub(super) fn changing(&self) -> MutexGuard<'_, ConfigState> {
         self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -90,7 +90,7 @@ impl Facts {
     }
 }
 
-impl View for Facts {
+impl View for AppState {
     fn readiness(&self) -> Readiness {
         self.changing().readiness.clone()
     }
@@ -183,7 +183,7 @@ fn rejected_status(rejected: Rejected) -> RejectedStatus {
         .to_owned(),
         peer: rejected.peer.text(),
         error: rejected.error.to_owned(),
-        word: rejected.word.to_owned(),
+        code: rejected.code.to_owned(),
         rule: rejected.rule.to_owned(),
         line: rejected.line,
         header: rejected.header.map(String::from),
@@ -278,7 +278,7 @@ fn pool_sample(pool: &Pool) -> PoolSample {
             in_flight: status.in_flight,
             attempts: status.attempts,
             failures: status.failures,
-            connections_spare: member.spare.len() as u64,
+            connections_shared_idle: member.shared_idle.len() as u64,
         }
     };
     PoolSample {

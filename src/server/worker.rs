@@ -10,9 +10,9 @@ use tokio::task::JoinSet;
 
 use super::Stop;
 use crate::clock;
-use crate::listener::{self, Acceptor, Seat};
+use crate::listener::{self, Acceptor, WorkerHandle};
 use crate::net::StdListener;
-use crate::proxy::{Shared, Worker};
+use crate::proxy::{SnapshotCell, Worker};
 use crate::tasks::LocalTasks;
 use crate::telemetry::access_log::LogBuffer;
 use crate::telemetry::metrics::WorkerCounters;
@@ -23,9 +23,9 @@ const EVENT_INTERVAL: u32 = 61;
 /// What a worker begins with.
 pub(super) struct Start {
     pub(super) index: usize,
-    pub(super) seat: Seat,
+    pub(super) handle: WorkerHandle,
     pub(super) sockets: Vec<(StdListener, Arc<listener::Settings>)>,
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<SnapshotCell>,
     pub(super) counters: Arc<WorkerCounters>,
     pub(super) log: LogBuffer,
     pub(super) stopped: watch::Receiver<Stop>,
@@ -94,17 +94,17 @@ async fn work(start: Start) -> io::Result<Rc<Worker>> {
     let worker = Worker::new(start.shared, start.counters, start.log);
     let connections = LocalTasks::default();
     let mut accepting = JoinSet::new();
-    let acceptor = Acceptor::start(&worker, start.seat, start.sockets, &mut accepting, &connections)?;
+    let acceptor = Acceptor::start(&worker, start.handle, start.sockets, &mut accepting, &connections)?;
     let mut always = JoinSet::new();
     always.spawn_local(tick(Rc::clone(&worker), Rc::clone(&acceptor)));
     let taker = Rc::clone(&acceptor);
-    always.spawn_local(async move { taker.run_errands().await });
+    always.spawn_local(async move { taker.run_commands().await });
     let _ = stopped.wait_for(|stop| *stop != Stop::No).await;
     worker.is_draining.set(true);
     // A reload may have changed it.
     let drain = worker.local().snapshot.timeouts.drain;
     accepting.shutdown().await;
-    acceptor.take_the_rest();
+    acceptor.accept_queued_connections();
     acceptor.drain();
     tokio::select! {
         () = connections.join() => {}

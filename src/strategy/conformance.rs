@@ -8,7 +8,7 @@ use proptest::prelude::{any, prop, prop_assert, prop_assert_eq, prop_assume, pro
 
 use super::*;
 use crate::backend::Address;
-use crate::chance::Chance;
+use crate::rng::Rng;
 
 /// Candidates with these weights.
 pub(super) fn candidates(weights: &[u32]) -> Vec<Candidate> {
@@ -22,8 +22,8 @@ pub(super) fn candidates(weights: &[u32]) -> Vec<Candidate> {
         .collect()
 }
 
-fn ask<'a>(candidates: &'a [Candidate], tried: &'a [BackendId], random: u64) -> Ask<'a> {
-    Ask {
+fn context<'a>(candidates: &'a [Candidate], tried: &'a [BackendId], random: u64) -> PickContext<'a> {
+    PickContext {
         candidates,
         tried,
         in_flight_limit: None,
@@ -40,9 +40,9 @@ fn built(entry: &Entry, candidates: &[Candidate]) -> Box<dyn Strategy> {
 /// How often each index is picked in `picks` picks.
 fn counts(strategy: &dyn Strategy, candidates: &[Candidate], tried: &[BackendId], picks: u32) -> Vec<u32> {
     let mut counts = vec![0; candidates.len()];
-    let mut chance = Chance::seeded(1);
+    let mut rng = Rng::seeded(1);
     for _ in 0..picks {
-        let index = strategy.pick(&ask(candidates, tried, chance.bits())).unwrap();
+        let index = strategy.pick(&context(candidates, tried, rng.bits())).unwrap();
         counts[index] += 1;
     }
     counts
@@ -80,12 +80,12 @@ proptest! {
         }
         for entry in STRATEGIES {
             let strategy = built(entry, &candidates);
-            let mut chance = Chance::seeded(seed);
+            let mut rng = Rng::seeded(seed);
             for _ in 0..20 {
-                let ask = Ask { in_flight_limit: limit, ..ask(&candidates, &tried, chance.bits()) };
-                let is_any = (0..candidates.len()).any(|index| ask.may_take(index));
-                match strategy.pick(&ask) {
-                    Some(index) => prop_assert!(ask.may_take(index), "{}: {index}", entry.name),
+                let context = PickContext { in_flight_limit: limit, ..context(&candidates, &tried, rng.bits()) };
+                let is_any = (0..candidates.len()).any(|index| context.may_pick(index));
+                match strategy.pick(&context) {
+                    Some(index) => prop_assert!(context.may_pick(index), "{}: {index}", entry.name),
                     None => prop_assert!(!is_any, "{}: picked none although some may be taken", entry.name),
                 }
             }
@@ -104,7 +104,7 @@ proptest! {
         let tried: Vec<_> = others.map(|index| candidates[index].backend.id).collect();
         for entry in STRATEGIES {
             let strategy = built(entry, &candidates);
-            prop_assert_eq!(strategy.pick(&ask(&candidates, &tried, seed)), Some(left), "{}", entry.name);
+            prop_assert_eq!(strategy.pick(&context(&candidates, &tried, seed)), Some(left), "{}", entry.name);
         }
     }
 
@@ -114,9 +114,9 @@ proptest! {
         start in any::<u64>(),
     ) {
         let candidates = candidates(&weights);
-        let turn = Arc::new(Turn::default());
-        turn.first.0.store(start, Ordering::Relaxed);
-        let strategy = (by_name("round_robin").unwrap().build)(&candidates, &turn);
+        let cursor = Arc::new(Cursor::default());
+        cursor.first.0.store(start, Ordering::Relaxed);
+        let strategy = (by_name("round_robin").unwrap().build)(&candidates, &cursor);
         let total: u32 = weights.iter().sum();
         prop_assume!(start < u64::MAX - u64::from(total));
         prop_assert_eq!(counts(&*strategy, &candidates, &[], total), weights);
@@ -166,7 +166,7 @@ fn failing_neighbours_do_not_fall_into_step_with_the_cursor() {
     for _ in 0..4_000 {
         let mut tried = Vec::new();
         let served_by = loop {
-            let index = strategy.pick(&ask(&candidates, &tried, 0)).unwrap();
+            let index = strategy.pick(&context(&candidates, &tried, 0)).unwrap();
             if index >= 2 {
                 break index;
             }
@@ -211,7 +211,7 @@ fn least_requests_picks_the_least_loaded_for_its_weight() {
         }
         for random in 0..50 {
             assert_eq!(
-                strategy.pick(&ask(&candidates, &[], random)),
+                strategy.pick(&context(&candidates, &[], random)),
                 Some(expected),
                 "{in_flight:?}"
             );
@@ -223,9 +223,9 @@ fn least_requests_picks_the_least_loaded_for_its_weight() {
 fn least_requests_keeps_large_pools_level() {
     let candidates = candidates(&[1; 100]);
     let strategy = built(by_name("least_requests").unwrap(), &candidates);
-    let mut chance = Chance::seeded(3);
+    let mut rng = Rng::seeded(3);
     for _ in 0..10_000 {
-        let index = strategy.pick(&ask(&candidates, &[], chance.bits())).unwrap();
+        let index = strategy.pick(&context(&candidates, &[], rng.bits())).unwrap();
         candidates[index]
             .backend
             .in_flight
@@ -243,16 +243,16 @@ fn least_requests_keeps_large_pools_level() {
 /// Picks with so many requests in flight all the time: one ends, by chance, and the next begins.
 fn counts_under_load(candidates: &[Candidate], in_flight: usize, picks: u32) -> Vec<u32> {
     let strategy = built(by_name("least_requests").unwrap(), candidates);
-    let mut chance = Chance::seeded(4);
+    let mut rng = Rng::seeded(4);
     let mut running = Vec::new();
     let mut counts = vec![0; candidates.len()];
     for _ in 0..picks {
         if running.len() == in_flight {
-            let index = running.swap_remove(crate::chance::below(chance.bits(), in_flight as u64) as usize);
+            let index = running.swap_remove(crate::rng::below(rng.bits(), in_flight as u64) as usize);
             let count: &Candidate = &candidates[index];
             count.backend.in_flight.0.fetch_sub(1, Ordering::Relaxed);
         }
-        let index = strategy.pick(&ask(candidates, &[], chance.bits())).unwrap();
+        let index = strategy.pick(&context(candidates, &[], rng.bits())).unwrap();
         candidates[index]
             .backend
             .in_flight

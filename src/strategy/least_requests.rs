@@ -10,10 +10,10 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::chance::{self, Chance};
+use crate::rng::{self, Rng};
 
 use super::sequence::Sequence;
-use super::{Ask, Candidate, Strategy, Turn};
+use super::{Candidate, Cursor, PickContext, Strategy};
 
 /// Up to so many candidates are all looked at: each is a cache line that other workers write.
 const SCANNED: usize = 16;
@@ -22,7 +22,7 @@ const SCANNED: usize = 16;
 const SECOND_DRAWS: usize = 4;
 
 /// Makes the strategy for a membership.
-pub(super) fn build(candidates: &[Candidate], _: &Arc<Turn>) -> Box<dyn Strategy> {
+pub(super) fn build(candidates: &[Candidate], _: &Arc<Cursor>) -> Box<dyn Strategy> {
     Box::new(LeastRequests {
         sequence: Sequence::new(candidates),
     })
@@ -34,20 +34,20 @@ struct LeastRequests {
 }
 
 impl Strategy for LeastRequests {
-    fn pick(&self, ask: &Ask<'_>) -> Option<usize> {
-        let mut chance = Chance::seeded(ask.random);
-        let one = self.sequence.draw(ask, || chance.bits())?;
-        let load = |index: usize| ask.candidates.get(index).map(Load::of);
+    fn pick(&self, context: &PickContext<'_>) -> Option<usize> {
+        let mut rng = Rng::seeded(context.random);
+        let one = self.sequence.draw(context, || rng.bits())?;
+        let load = |index: usize| context.candidates.get(index).map(Load::of);
         if load(one)?.is_idle() {
             return Some(one);
         }
-        if ask.candidates.len() <= SCANNED {
+        if context.candidates.len() <= SCANNED {
             // Others may have filled all of them since.
-            return least_of_all(ask, chance.bits()).or(Some(one));
+            return least_of_all(context, rng.bits()).or(Some(one));
         }
         let other = (0..SECOND_DRAWS)
-            .filter_map(|_| self.sequence.at_chance(chance.bits()))
-            .find(|other| *other != one && ask.may_take(*other));
+            .filter_map(|_| self.sequence.at_random(rng.bits()))
+            .find(|other| *other != one && context.may_pick(*other));
         match other {
             Some(other) if load(other)?.is_below(&load(one)?) => Some(other),
             _ => Some(one),
@@ -57,10 +57,10 @@ impl Strategy for LeastRequests {
 
 /// Among equals each is taken by its weight, wherever it stands: a fixed order, or the first after a random start,
 /// would favour some.
-fn least_of_all(ask: &Ask<'_>, bits: u64) -> Option<usize> {
+fn least_of_all(context: &PickContext<'_>, bits: u64) -> Option<usize> {
     let takable = || {
-        let candidates = ask.candidates.iter().enumerate();
-        let takable = candidates.filter(|(index, _)| ask.may_take(*index));
+        let candidates = context.candidates.iter().enumerate();
+        let takable = candidates.filter(|(index, _)| context.may_pick(*index));
         takable.map(|(index, candidate)| (index, Load::of(candidate)))
     };
     let mut loads = takable();
@@ -76,7 +76,7 @@ fn least_of_all(ask: &Ask<'_>, bits: u64) -> Option<usize> {
     if equal_weight == least.weight {
         return Some(best);
     }
-    let mut left = chance::below(bits, equal_weight);
+    let mut left = rng::below(bits, equal_weight);
     for (index, load) in takable() {
         if load.is_below(&least) || least.is_below(&load) {
             continue;

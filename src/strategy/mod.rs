@@ -1,8 +1,8 @@
 //! Balancing strategies: a trait, one file each, and the table that names them. Pure: no clock, no sockets, no
-//! global randomness; everything a decision needs is in [`Ask`].
+//! global randomness; everything a decision needs is in [`PickContext`].
 //!
 //! A strategy is built anew for every membership (the list of eligible backends), so that `pick` never skips over
-//! an ineligible one: what is left shares evenly. State that has to outlive a membership is in [`Turn`].
+//! an ineligible one: what is left shares evenly. State that has to outlive a membership is in [`Cursor`].
 
 mod least_requests;
 mod random;
@@ -30,7 +30,7 @@ pub struct Candidate {
 
 /// The positions of a pool that outlive its memberships, shared by all workers.
 #[derive(Debug, Default)]
-pub struct Turn {
+pub struct Cursor {
     /// Counts first attempts.
     pub first: Padded<AtomicU64>,
     /// Counts further attempts: they take turns of their own, so that no neighbour of a failing backend inherits
@@ -40,7 +40,7 @@ pub struct Turn {
 
 /// What a pick may depend on.
 #[derive(Debug)]
-pub struct Ask<'a> {
+pub struct PickContext<'a> {
     /// The same slice that the strategy was built for.
     pub candidates: &'a [Candidate],
     /// Backends this request has tried already; usually empty.
@@ -55,9 +55,9 @@ pub struct Ask<'a> {
     pub now: Instant,
 }
 
-impl Ask<'_> {
+impl PickContext<'_> {
     /// Whether the candidate at `index` exists, was not tried yet and is below the bound of requests in flight.
-    pub fn may_take(&self, index: usize) -> bool {
+    pub fn may_pick(&self, index: usize) -> bool {
         let Some(candidate) = self.candidates.get(index) else {
             return false;
         };
@@ -72,8 +72,8 @@ impl Ask<'_> {
 
 /// Chooses a backend for one attempt. Shared by all workers.
 pub trait Strategy: Debug + Send + Sync {
-    /// The index in `ask.candidates` of a candidate for which [`Ask::may_take`] holds, or `None` when there is none.
-    fn pick(&self, ask: &Ask<'_>) -> Option<usize>;
+    /// The index in `context.candidates` of a candidate for which [`PickContext::may_pick`] holds, or `None` when there is none.
+    fn pick(&self, context: &PickContext<'_>) -> Option<usize>;
 }
 
 /// A line of the table of strategies.
@@ -83,7 +83,7 @@ pub struct Entry {
     /// One line for people.
     pub summary: &'static str,
     /// Makes the strategy for a membership.
-    pub build: fn(&[Candidate], &Arc<Turn>) -> Box<dyn Strategy>,
+    pub build: fn(&[Candidate], &Arc<Cursor>) -> Box<dyn Strategy>,
 }
 
 impl Debug for Entry {

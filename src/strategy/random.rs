@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::chance::Chance;
+use crate::rng::Rng;
 
 use super::sequence::Sequence;
-use super::{Ask, Candidate, Strategy, Turn};
+use super::{Candidate, Cursor, PickContext, Strategy};
 
 /// Makes the strategy for a set of eligible backends.
-pub(super) fn build(candidates: &[Candidate], _: &Arc<Turn>) -> Box<dyn Strategy> {
+pub(super) fn build(candidates: &[Candidate], _: &Arc<Cursor>) -> Box<dyn Strategy> {
     Box::new(Random {
         sequence: Sequence::new(candidates),
     })
@@ -20,8 +20,8 @@ struct Random {
 }
 
 impl Strategy for Random {
-    fn pick(&self, ask: &Ask<'_>) -> Option<usize> {
-        let mut chance = Chance::seeded(ask.random);
-        self.sequence.draw(ask, || chance.bits())
+    fn pick(&self, context: &PickContext<'_>) -> Option<usize> {
+        let mut rng = Rng::seeded(context.random);
+        self.sequence.draw(context, || rng.bits())
     }
 }

@@ -4,37 +4,37 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::chance;
+use crate::rng;
 
 use super::sequence::Sequence;
-use super::{Ask, Candidate, Strategy, Turn};
+use super::{Candidate, Cursor, PickContext, Strategy};
 
 /// Makes the strategy for a set of eligible backends.
-pub(super) fn build(candidates: &[Candidate], turn: &Arc<Turn>) -> Box<dyn Strategy> {
+pub(super) fn build(candidates: &[Candidate], cursor: &Arc<Cursor>) -> Box<dyn Strategy> {
     Box::new(RoundRobin {
         sequence: Sequence::new(candidates),
-        turn: Arc::clone(turn),
+        cursor: Arc::clone(cursor),
     })
 }
 
 #[derive(Debug)]
 struct RoundRobin {
     sequence: Sequence,
-    turn: Arc<Turn>,
+    cursor: Arc<Cursor>,
 }
 
 impl Strategy for RoundRobin {
-    fn pick(&self, ask: &Ask<'_>) -> Option<usize> {
-        if ask.tried.is_empty() {
-            let count = self.turn.first.0.fetch_add(1, Ordering::Relaxed);
+    fn pick(&self, context: &PickContext<'_>) -> Option<usize> {
+        if context.tried.is_empty() {
+            let count = self.cursor.first.0.fetch_add(1, Ordering::Relaxed);
             let due = self.sequence.at_turn(count)?;
-            if ask.may_take(due) {
+            if context.may_pick(due) {
                 return Some(due);
             }
         }
         // Not the next backend in the sequence: it would get all requests that its neighbour refuses. Nor the plain counter:
         // which backends are left depends on it, and the two can fall into step.
-        let further = || self.turn.further.0.fetch_add(1, Ordering::Relaxed);
-        self.sequence.draw(ask, || chance::spread(further()))
+        let further = || self.cursor.further.0.fetch_add(1, Ordering::Relaxed);
+        self.sequence.draw(context, || rng::spread(further()))
     }
 }

@@ -2,9 +2,9 @@
 //! weight, spread as evenly as possible. Also draws another candidate when the first choice may not be taken, for all
 //! strategies.
 
-use crate::chance;
+use crate::rng;
 
-use super::{Ask, Candidate};
+use super::{Candidate, PickContext};
 
 /// Maximum number of slots: 1,024 backends of the highest weight fit exactly, in 1 MiB. Above it weights are scaled down.
 const MAX_SLOTS: u64 = 1 << 18;
@@ -42,30 +42,30 @@ impl Sequence {
     }
 
     /// The candidate of the slot that these random bits select; uniform bits respect the weights.
-    pub(super) fn at_chance(&self, bits: u64) -> Option<usize> {
-        let slot = chance::below(bits, self.slots.len() as u64);
+    pub(super) fn at_random(&self, bits: u64) -> Option<usize> {
+        let slot = rng::below(bits, self.slots.len() as u64);
         self.slots.get(slot as usize).map(|index| *index as usize)
     }
 
     /// Draws a candidate that may be taken, with new `bits` for each draw. Redrawing keeps the proportions among the remaining
     /// candidates, so none inherits the share of a neighbour.
-    pub(super) fn draw(&self, ask: &Ask<'_>, mut bits: impl FnMut() -> u64) -> Option<usize> {
+    pub(super) fn draw(&self, context: &PickContext<'_>, mut bits: impl FnMut() -> u64) -> Option<usize> {
         let drawn = (0..MAX_DRAWS)
-            .filter_map(|_| self.at_chance(bits()))
-            .find(|index| ask.may_take(*index));
-        drawn.or_else(|| among_all(ask, bits()))
+            .filter_map(|_| self.at_random(bits()))
+            .find(|index| context.may_pick(*index));
+        drawn.or_else(|| among_all(context, bits()))
     }
 }
 
 /// Scans all candidates and chooses by weight among those that may be taken: for when few of many are left.
-fn among_all(ask: &Ask<'_>, bits: u64) -> Option<usize> {
+fn among_all(context: &PickContext<'_>, bits: u64) -> Option<usize> {
     let weights = || {
-        let takable = ask.candidates.iter().enumerate();
+        let takable = context.candidates.iter().enumerate();
         takable
-            .filter(|(index, _)| ask.may_take(*index))
+            .filter(|(index, _)| context.may_pick(*index))
             .map(|(index, candidate)| (index, u64::from(candidate.weight.max(1))))
     };
-    let mut left = chance::below(bits, weights().map(|(_, weight)| weight).sum());
+    let mut left = rng::below(bits, weights().map(|(_, weight)| weight).sum());
     // In-flight counts can change between the two passes; the last candidate seen is then as good as any.
     let mut last = None;
     for (index, weight) in weights() {
@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn no_backends_make_no_slots() {
         let sequence = Sequence::new(&[]);
-        assert_eq!((sequence.at_turn(5), sequence.at_chance(5)), (None, None));
+        assert_eq!((sequence.at_turn(5), sequence.at_random(5)), (None, None));
     }
 
     #[test]

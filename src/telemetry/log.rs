@@ -10,7 +10,7 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use crate::clock;
 
 use super::json;
-use super::stamp::Stamp;
+use super::timestamp::Timestamp;
 use super::writer::Queue;
 
 /// Bytes of a message or a value that are shown. Errors of a config are the longest there are.
@@ -66,7 +66,7 @@ fn line(event: &Event<'_>) -> Vec<u8> {
     event.record(&mut fields);
     let mut out = Vec::with_capacity(256);
     out.extend_from_slice(br#"{"time":""#);
-    Stamp::default().write(clock::wall(), &mut out);
+    Timestamp::default().write(clock::wall(), &mut out);
     out.extend_from_slice(br#"","level":"#);
     json::string(&mut out, event.metadata().level().as_str().as_bytes(), NAME_BOUND);
     out.extend_from_slice(br#","msg":"#);
@@ -204,11 +204,11 @@ mod tests {
     fn what_a_backend_or_a_file_says_cannot_break_a_line() {
         let nasty = "\"}\n{\"level\":\"ERROR\"\u{1b}[31m\u{202e}";
         let lines = logged("nasty", Level::INFO, || {
-            tracing::warn!(answer = nasty, long = "x".repeat(1_000_000), "{nasty}");
+            tracing::warn!(response = nasty, long = "x".repeat(1_000_000), "{nasty}");
         });
         assert_eq!(lines.len(), 1);
         let line = read(&lines[0]);
-        assert_eq!((&line["msg"], &line["answer"]), (&nasty.into(), &nasty.into()));
+        assert_eq!((&line["msg"], &line["response"]), (&nasty.into(), &nasty.into()));
         assert!(!lines[0].contains('\u{1b}') && !lines[0].contains('\u{202e}'));
         assert!(lines[0].len() < 4 * VALUE_BOUND, "{}", lines[0].len());
     }

@@ -10,12 +10,12 @@ mod log_file;
 mod logs;
 mod rejected;
 mod sink;
-mod stamp;
+mod timestamp;
 mod writer;
 
 pub use label::Label;
 pub use log_file::{LogError, LogFileError, check as check_log_file};
 pub use logs::Logs;
 pub use rejected::{REJECTED_KEPT, Rejected, RejectedFrom, RejectedLimit, RejectedRing};
-pub use stamp::Stamp;
+pub use timestamp::Timestamp;
 pub use writer::{Queue, Writer};

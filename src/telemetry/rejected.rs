@@ -43,7 +43,7 @@ pub struct Rejected {
     /// The word in the access log.
     pub error: &'static str,
     /// The word of the rule; the same as `error` for requests.
-    pub word: &'static str,
+    pub code: &'static str,
     /// The rule.
     pub rule: &'static str,
     /// The line of the head, or the number of the header in HTTP/2, counted from 1.
@@ -106,7 +106,7 @@ mod tests {
             from: RejectedFrom::Client,
             peer: Label::new("192.0.2.1:1"),
             error: "bare_lf",
-            word: "bare_lf",
+            code: "bare_lf",
             rule: "",
             line: None,
             header: None,

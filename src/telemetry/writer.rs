@@ -19,7 +19,7 @@ use super::sink::Sink;
 
 /// Pieces that wait for the sink. At 64 KiB each it is 8 MiB: a quarter of a second of 100,000 lines a second, or
 /// a disk that stalls for longer under less.
-const PIECES: usize = 128;
+const BATCHES: usize = 128;
 
 /// Lines of the operations log that wait for the sink.
 const URGENT_LINES: usize = 256;
@@ -35,7 +35,7 @@ const KEPT_CAPACITY: usize = 128 * 1024;
 
 /// Some whole lines on their way from a worker to the sink.
 #[derive(Debug)]
-pub(super) struct Piece {
+pub(super) struct Batch {
     /// The lines, each with its newline.
     pub(super) bytes: Vec<u8>,
     /// How many they are.
@@ -59,12 +59,12 @@ impl Writer {
     }
 
     fn start_on(sink: Sink) -> Result<Self, LogError> {
-        let (pieces, waiting_pieces) = sync_channel(PIECES);
+        let (batches, waiting_pieces) = sync_channel(BATCHES);
         let (urgent, waiting_urgent) = sync_channel(URGENT_LINES);
         let (alive, ended) = sync_channel(1);
         let shared = Arc::new(Shared::new());
         let turn = Turn {
-            pieces: waiting_pieces,
+            batches: waiting_pieces,
             urgent: waiting_urgent,
             sink,
             shared: Arc::clone(&shared),
@@ -85,7 +85,7 @@ impl Writer {
             })?;
         Ok(Self {
             queue: Queue {
-                pieces,
+                batches,
                 urgent,
                 shared,
             },
@@ -117,7 +117,7 @@ impl Writer {
 /// The way into a writer; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Queue {
-    pieces: SyncSender<Message>,
+    batches: SyncSender<Message>,
     urgent: SyncSender<Vec<u8>>,
     shared: Arc<Shared>,
 }
@@ -140,13 +140,13 @@ impl Queue {
     }
 
     /// Takes a piece unless the queue is full; then gives it back.
-    pub(super) fn offer(&self, piece: Piece) -> Result<(), Piece> {
-        match self.pieces.try_send(Message::Piece(piece)) {
+    pub(super) fn offer(&self, batch: Batch) -> Result<(), Batch> {
+        match self.batches.try_send(Message::Batch(batch)) {
             Ok(()) => Ok(()),
-            Err(TrySendError::Full(Message::Piece(piece))) => Err(piece),
-            Err(TrySendError::Disconnected(Message::Piece(piece))) => {
+            Err(TrySendError::Full(Message::Batch(batch))) => Err(batch),
+            Err(TrySendError::Disconnected(Message::Batch(batch))) => {
                 self.stop_waiting();
-                Err(piece)
+                Err(batch)
             }
             // Only a piece was sent.
             Err(_) => Ok(()),
@@ -181,13 +181,13 @@ impl Queue {
 
     /// Makes the thread look at its flags. When the queue is full it is awake and looks after every piece.
     fn wake(&self) {
-        let _ = self.pieces.try_send(Message::Wake);
+        let _ = self.batches.try_send(Message::Wake);
     }
 }
 
 #[derive(Debug)]
 enum Message {
-    Piece(Piece),
+    Batch(Batch),
     Wake,
 }
 
@@ -240,7 +240,7 @@ impl Shared {
 /// The thread's own side.
 #[derive(Debug)]
 struct Turn {
-    pieces: Receiver<Message>,
+    batches: Receiver<Message>,
     urgent: Receiver<Vec<u8>>,
     sink: Sink,
     shared: Arc<Shared>,
@@ -256,12 +256,12 @@ impl Turn {
         while let Some(message) = self.next() {
             self.reopen_if_wanted(&[], 0);
             self.write_urgent();
-            if let Message::Piece(mut piece) = message {
-                self.write(&piece.bytes, piece.lines);
-                piece.bytes.clear();
-                if piece.bytes.capacity() <= KEPT_CAPACITY {
+            if let Message::Batch(mut batch) = message {
+                self.write(&batch.bytes, batch.lines);
+                batch.bytes.clear();
+                if batch.bytes.capacity() <= KEPT_CAPACITY {
                     // No place at home: freed.
-                    let _ = piece.home.try_send(piece.bytes);
+                    let _ = batch.home.try_send(batch.bytes);
                 }
             }
         }
@@ -270,22 +270,22 @@ impl Turn {
 
     /// The next message; waits for it. `None` when nothing is left and nothing will come.
     fn next(&mut self) -> Option<Message> {
-        match self.pieces.try_recv() {
+        match self.batches.try_recv() {
             Ok(message) => return Some(message),
             Err(TryRecvError::Disconnected) => return None,
             Err(TryRecvError::Empty) => {}
         }
         if self.shared.is_closing.load(Ordering::Acquire) {
             // What was sent before the flag was set is seen now at the latest.
-            return self.pieces.try_recv().ok();
+            return self.batches.try_recv().ok();
         }
         match self.report_losses() {
-            Some(pause) => match self.pieces.recv_timeout(pause) {
+            Some(pause) => match self.batches.recv_timeout(pause) {
                 Ok(message) => Some(message),
                 Err(RecvTimeoutError::Timeout) => Some(Message::Wake),
                 Err(RecvTimeoutError::Disconnected) => None,
             },
-            None => self.pieces.recv().ok(),
+            None => self.batches.recv().ok(),
         }
     }
 

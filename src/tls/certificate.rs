@@ -134,7 +134,7 @@ impl Certificate {
             path: files.cert.clone(),
             reason,
         };
-        let facts = Facts::of(chain.first()).map_err(unusable_cert)?;
+        let info = CertificateInfo::of(chain.first()).map_err(unusable_cert)?;
         let key = key(&files.key)?;
         let key = CertifiedKey::from_der(chain, key, &provider()).map_err(|error| match error {
             rustls::Error::InconsistentKeys(_) => CertificateError::Mismatch {
@@ -146,9 +146,9 @@ impl Certificate {
         })?;
         Ok(Self {
             files: files.clone(),
-            names: facts.names,
-            begins: facts.begins,
-            expires: facts.expires,
+            names: info.names,
+            begins: info.begins,
+            expires: info.expires,
             key: Arc::new(key),
         })
     }
@@ -241,13 +241,13 @@ pub(super) fn unusable(path: &Path, reason: &dyn std::fmt::Display) -> Certifica
 }
 
 /// What is read of a certificate itself.
-struct Facts {
+struct CertificateInfo {
     names: Vec<String>,
     begins: SystemTime,
     expires: SystemTime,
 }
 
-impl Facts {
+impl CertificateInfo {
     fn of(certificate: Option<&CertificateDer<'_>>) -> Result<Self, String> {
         let der = certificate
             .map(|certificate| certificate.as_ref())

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 
 /// The metadata of several files.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Stamps(Vec<Option<Stamp>>);
+pub(super) struct FileMetadata(Vec<Option<FileStamp>>);
 
 /// The metadata of one file. Symbolic links are followed, so a changed link shows as another inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
+struct FileStamp {
     device: u64,
     inode: u64,
     size: u64,
@@ -19,12 +19,12 @@ struct Stamp {
     changed: (i64, i64),
 }
 
-impl Stamps {
+impl FileMetadata {
     /// Reads the metadata of each file; a missing file is `None`.
     pub(super) fn of<'a>(paths: impl Iterator<Item = &'a PathBuf>) -> Self {
         let stamp = |path: &PathBuf| {
             let metadata = std::fs::metadata(path).ok()?;
-            Some(Stamp {
+            Some(FileStamp {
                 device: metadata.dev(),
                 inode: metadata.ino(),
                 size: metadata.size(),

@@ -13,7 +13,7 @@ use rustls::{ServerConfig, ServerConnection};
 use super::authorities::Authorities;
 use super::by_name::{self, ByName, Overlap};
 use super::certificate::{self, Certificate, CertificateError, Files};
-use super::files::Stamps;
+use super::files::FileMetadata;
 use super::{H2, HTTP1, provider};
 
 /// Bytes of an answer that may wait encrypted for the socket of one connection.
@@ -66,7 +66,7 @@ struct Read {
     certificates: Vec<Certificate>,
     client_authorities: Option<Authorities>,
     /// How the files were before they were read: when they are otherwise, there is something new to read.
-    stamps: Stamps,
+    stamps: FileMetadata,
 }
 
 impl PartialEq for Server {
@@ -110,7 +110,7 @@ impl Server {
     /// [`CertificateError`]; what was read before stays in force, and the next call tries again.
     pub fn refresh(&self) -> Result<bool, CertificateError> {
         let before = self.current.load_full();
-        if before.read.stamps == Stamps::of(before.settings.files()) {
+        if before.read.stamps == FileMetadata::of(before.settings.files()) {
             return Ok(false);
         }
         let read = Read::all(&before.settings)?;
@@ -182,7 +182,7 @@ impl ServerSettings {
 impl Read {
     fn all(settings: &ServerSettings) -> Result<Self, CertificateError> {
         // Before the files, so that a change in between is seen the next time.
-        let stamps = Stamps::of(settings.files());
+        let stamps = FileMetadata::of(settings.files());
         let certificates: Result<_, _> = settings.certificates.iter().map(Certificate::load).collect();
         let client_authorities = settings.client_authorities();
         Ok(Self {

@@ -1,6 +1,6 @@
 //! One line for every request, whatever became of it.
 
-use crate::support::{Answer, Backend, Gate, Proxy};
+use crate::support::{Backend, Gate, Proxy, Response};
 
 #[test]
 fn a_line_says_who_asked_what_of_whom() {
@@ -41,8 +41,8 @@ fn a_client_that_leaves_first_is_499() {
     let gate = Gate::default();
     let its = gate.clone();
     let backend = Backend::start(move |request| match request.start() {
-        "GET /left" => Answer::ok("").after(&its),
-        _ => Answer::ok(""),
+        "GET /left" => Response::ok("").after(&its),
+        _ => Response::ok(""),
     });
     let proxy = Proxy::before(&[&backend]).start();
     let mut client = proxy.client();

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::support::{Answer, Backend, Proxy};
+use crate::support::{Backend, Proxy, Response};
 
 /// The mark of a value that was too long.
 const CUT: &str = "…[truncated]";
@@ -21,7 +21,7 @@ struct Logged {
 
 impl Logged {
     fn start(name: &str) -> Self {
-        let backend = Backend::start(|_| Answer::ok(""));
+        let backend = Backend::start(|_| Response::ok(""));
         let path = std::env::temp_dir().join(format!("evenkeel-hostile-{}-{name}.log", std::process::id()));
         // What an earlier run of the same id left.
         drop(fs::remove_file(&path));
@@ -181,7 +181,7 @@ fn values_of_absurd_length_are_cut_and_marked() {
 fn secrets_are_in_no_line() {
     const SECRET: &str = "c2VjcmV0";
     let backend = Backend::start(|_| {
-        Answer::raw(format!(
+        Response::raw(format!(
             "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nSet-Cookie: s={SECRET}\r\nX-Token: {SECRET}\r\n\r\n"
         ))
     });

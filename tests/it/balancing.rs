@@ -6,7 +6,7 @@ use std::thread;
 
 use serde_json::Value;
 
-use crate::support::{Answer, Backend, Proxy, Request};
+use crate::support::{Backend, Proxy, Request, Response};
 
 /// The backends are not probed with it, and no test asks for it otherwise.
 const PATH: &str = "/balanced";
@@ -99,7 +99,7 @@ fn backup_is_used_only_when_no_other_is_left() {
 
 #[test]
 fn routes_go_by_host_and_by_whole_segments_of_the_path() {
-    let (all, api) = (Backend::saying("all"), Backend::start(|_| Answer::ok("api")));
+    let (all, api) = (Backend::saying("all"), Backend::start(|_| Response::ok("api")));
     let config = format!(
         "pools:\n  api: {{ backends: [{}] }}\nroutes:\n  - {{ host: api.test, path_prefix: /v1, pool: api }}",
         api.url()
@@ -166,8 +166,8 @@ fn a_pool_that_loses_its_last_eligible_backend_and_gets_it_back_is_told() {
     let is_well = Arc::new(AtomicBool::new(false));
     let its = Arc::clone(&is_well);
     let backend = Backend::start(move |_| match its.load(Ordering::Relaxed) {
-        true => Answer::ok("well"),
-        false => Answer::status(500, "no"),
+        true => Response::ok("well"),
+        false => Response::status(500, "no"),
     });
     let config = "pools:\n  api:\n    backends: [\"URL\"]\n    \
                   health_check: { path: /, interval: 1s, healthy_after: 1, unhealthy_after: 1 }\nroutes: [{ pool: api }]";

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use evenkeel::clock;
 
-use crate::support::{Answer, Backend, Bare, Proxy};
+use crate::support::{Backend, Bare, Proxy, Response};
 
 /// One worker, because idle connections belong to workers, and no probes, because they are requests too.
 const CONFIG: &str = "workers: 1\nhealth_check: { kind: none }";
@@ -32,8 +32,8 @@ fn requests_in_one_segment_are_told_apart() {
     ] {
         for method in ["GET", "POST", "DELETE", "HEAD", "OPTIONS"] {
             let backend = Backend::start(|request| match request.start() {
-                "HEAD /one" => Answer::raw("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n"),
-                start => Answer::ok(start),
+                "HEAD /one" => Response::raw("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n"),
+                start => Response::ok(start),
             });
             let proxy = before(&[&backend]);
             let mut client = proxy.client();
@@ -58,7 +58,7 @@ fn requests_in_one_segment_are_told_apart() {
 /// F18: however the bytes come.
 #[test]
 fn requests_are_told_apart_in_single_bytes_too() {
-    let backend = Backend::start(|request| Answer::ok(request.start()));
+    let backend = Backend::start(|request| Response::ok(request.start()));
     let proxy = before(&[&backend]);
     let mut client = proxy.client();
     let all = "POST /one HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nGET /\r\n0\r\n\r\n\
@@ -134,7 +134,7 @@ fn an_answer_before_the_end_of_the_request_ends_both_connections() {
 #[test]
 fn bytes_behind_an_answer_end_its_connection() {
     let poison = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison";
-    for (method, answer, text) in [
+    for (method, response, text) in [
         ("GET", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na", "a"),
         (
             "GET",
@@ -154,8 +154,8 @@ fn bytes_behind_an_answer_end_its_connection() {
             "",
         ),
     ] {
-        let bytes = format!("{answer}{poison}");
-        let backend = Backend::start(move |_| Answer::raw(&bytes));
+        let bytes = format!("{response}{poison}");
+        let backend = Backend::start(move |_| Response::raw(&bytes));
         let proxy = before(&[&backend]);
         let mut client = proxy.client();
         for _ in 0..3 {
@@ -165,21 +165,22 @@ fn bytes_behind_an_answer_end_its_connection() {
             } else {
                 client.read()
             };
-            assert_eq!(received.text(), text, "{answer:?}");
+            assert_eq!(received.text(), text, "{response:?}");
         }
         let connections: Vec<usize> = backend
             .requests(|_| true)
             .iter()
             .map(|request| request.connection)
             .collect();
-        assert_eq!(connections, [0, 1, 2], "{answer:?}");
+        assert_eq!(connections, [0, 1, 2], "{response:?}");
     }
 }
 
 /// P3; RFC 9112 §6.3 (1): the client gets no body, and the backend's connection is not trusted again.
 #[test]
 fn a_204_that_announces_a_body_has_none() {
-    let backend = Backend::start(|_| Answer::raw("HTTP/1.1 204 No Content\r\nContent-Length: 3\r\n\r\nabc"));
+    let backend =
+        Backend::start(|_| Response::raw("HTTP/1.1 204 No Content\r\nContent-Length: 3\r\n\r\nabc"));
     let proxy = before(&[&backend]);
     let mut client = proxy.client();
     for _ in 0..2 {
@@ -223,7 +224,7 @@ fn an_answer_that_could_be_read_in_two_ways_is_502() {
         held.head();
         held.send(format!("{head}\r\n{body}"));
         assert_eq!(client.read().status(), 502, "{head:?}");
-        assert_eq!(proxy.access_line("/x")["error"], "answer_malformed", "{head:?}");
+        assert_eq!(proxy.access_line("/x")["error"], "malformed_response", "{head:?}");
         held.wait_for_end();
     }
 }
@@ -343,7 +344,7 @@ fn a_cut_answer_never_looks_whole_to_an_old_client() {
         drop(held);
         let error = client.try_read().expect_err("it was cut");
         assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{rest:?}");
-        assert_eq!(proxy.access_line("/cut")["error"], "answer_cut");
+        assert_eq!(proxy.access_line("/cut")["error"], "response_truncated");
     }
 }
 
@@ -361,6 +362,10 @@ fn an_answer_that_is_reset_is_seen_as_cut() {
         client.read_until(|bytes| bytes.windows(3).any(|window| window == b"abc"));
         held.reset();
         assert!(client.try_read().is_err(), "{head}");
-        assert_eq!(proxy.access_line("/reset")["error"], "answer_cut", "{head}");
+        assert_eq!(
+            proxy.access_line("/reset")["error"],
+            "response_truncated",
+            "{head}"
+        );
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::support::http2::{Http2, request};
 use crate::support::http2_backend::{Http2Backend, Seen};
-use crate::support::{Answer, Backend, Proxy, Request};
+use crate::support::{Backend, Proxy, Request, Response};
 
 /// Sends one request and returns what the backend got.
 fn forwarded(config: &str, request: &str) -> Request {
@@ -82,7 +82,7 @@ fn bodies_with_a_length_and_in_chunks_arrive_whole() {
 fn large_bodies_stream_both_ways() {
     let backend = Backend::start(|_| {
         let text = "b".repeat(4 << 20);
-        Answer::ok(&text)
+        Response::ok(&text)
     });
     let proxy = Proxy::before(&[&backend]).start();
     let mut client = proxy.client();

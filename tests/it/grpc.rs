@@ -11,7 +11,7 @@ use http::Request;
 use serde_json::{Value, json};
 
 use crate::support::http2::{Frames, Got, Http2, frame, read, request};
-use crate::support::{Answer, Backend, Proxy, refusing_address};
+use crate::support::{Backend, Proxy, Response, refusing_address};
 use backend::{Calls, LEAVE, Seen, Step};
 
 const GRPC: &[(&str, &str)] = &[("content-type", "application/grpc")];
@@ -222,8 +222,8 @@ fn an_answer_that_breaks_off_resets_the_stream() {
     let client = Http2::connect(proxy.address());
     let mut sender = client.sender.clone();
     let error = client.run(async {
-        let (answer, mut sending) = sender.send_request(call("/cut"), false).unwrap();
-        let mut receiving = answer.await.unwrap().into_body();
+        let (response, mut sending) = sender.send_request(call("/cut"), false).unwrap();
+        let mut receiving = response.await.unwrap().into_body();
         assert_eq!(receiving.data().await.unwrap().unwrap(), "abc");
         sending.send_data(Bytes::from_static(b"go"), true).unwrap();
         receiving.data().await.unwrap().unwrap_err()
@@ -232,7 +232,7 @@ fn an_answer_that_breaks_off_resets_the_stream() {
     let line = proxy.access_line("/cut");
     assert_eq!(
         (&line["error"], line.get("grpc_status")),
-        (&"answer_cut".into(), None)
+        (&"response_truncated".into(), None)
     );
 }
 
@@ -253,10 +253,10 @@ fn the_deadline_of_the_client_ends_the_wait_for_an_answer() {
     // While the request is still being sent as well.
     let mut sender = client.sender.clone();
     let got = client.run(async {
-        let (answer, _sending) = sender
+        let (response, _sending) = sender
             .send_request(timed_call("/sending", "200m"), false)
             .unwrap();
-        read(answer.await.unwrap(), Vec::new()).await.unwrap()
+        read(response.await.unwrap(), Vec::new()).await.unwrap()
     });
     assert_eq!(replied(&got).0, 4);
 }
@@ -278,11 +278,11 @@ fn an_answer_that_has_begun_is_not_cut_by_the_deadline() {
     let client = Http2::connect(proxy.address());
     let mut sender = client.sender.clone();
     let got = client.run(async {
-        let (answer, mut sending) = sender.send_request(timed_call("/x", "100m"), false).unwrap();
-        let answer = answer.await.unwrap();
+        let (response, mut sending) = sender.send_request(timed_call("/x", "100m"), false).unwrap();
+        let response = response.await.unwrap();
         tokio::time::sleep(Duration::from_millis(600)).await;
         sending.send_data(Bytes::from_static(b"a"), true).unwrap();
-        read(answer, Vec::new()).await.unwrap()
+        read(response, Vec::new()).await.unwrap()
     });
     assert_eq!(got.text(), "late");
 }
@@ -292,7 +292,7 @@ fn pausing_call(proxy: &Proxy, pause: Duration) -> Got {
     let client = Http2::connect(proxy.address());
     let mut sender = client.sender.clone();
     client.run(async {
-        let (answer, mut sending) = sender.send_request(call("/pauses"), false).unwrap();
+        let (response, mut sending) = sender.send_request(call("/pauses"), false).unwrap();
         sending.send_data(Bytes::from_static(b"a"), false).unwrap();
         let pause = async {
             tokio::time::sleep(pause).await;
@@ -301,7 +301,7 @@ fn pausing_call(proxy: &Proxy, pause: Duration) -> Got {
             std::future::pending::<()>().await;
         };
         tokio::select! {
-            answer = answer => read(answer.unwrap(), Vec::new()).await.unwrap(),
+            response = response => read(response.unwrap(), Vec::new()).await.unwrap(),
             () = pause => unreachable!(),
         }
     })
@@ -328,16 +328,16 @@ fn stream_idle_and_not_progress_bounds_the_silence_of_a_call_before_its_answer()
 
 #[test]
 fn a_plain_upload_that_stands_still_is_bounded_by_progress() {
-    let backend = Backend::start(|_| Answer::echo());
+    let backend = Backend::start(|_| Response::echo());
     let proxy = Proxy::before(&[&backend])
         .config("timeouts: { progress: 200ms, stream_idle: 8s }")
         .start();
     let client = Http2::connect(proxy.address());
     let mut sender = client.sender.clone();
     let got = client.run(async {
-        let (answer, mut sending) = sender.send_request(request("POST", "/x"), false).unwrap();
+        let (response, mut sending) = sender.send_request(request("POST", "/x"), false).unwrap();
         sending.send_data(Bytes::from_static(b"a"), false).unwrap();
-        read(answer.await.unwrap(), Vec::new()).await.unwrap()
+        read(response.await.unwrap(), Vec::new()).await.unwrap()
     });
     assert_eq!(got.head.status(), 408);
 }
@@ -399,16 +399,16 @@ fn a_connection_that_the_backend_tells_to_go_fails_no_call_though_a_stream_keeps
     let proxy = before(&[&backend], "workers: 1");
     let client = Http2::connect(proxy.address());
     let mut sender = client.sender.clone();
-    let (answer, mut sending) = client.run(async {
-        let (answer, sending) = sender.send_request(call(LEAVE), false).unwrap();
-        (answer.await.unwrap(), sending)
+    let (response, mut sending) = client.run(async {
+        let (response, sending) = sender.send_request(call(LEAVE), false).unwrap();
+        (response.await.unwrap(), sending)
     });
     for _ in 0..20 {
         let got = client.ask(call("/x"), b"a").unwrap();
         assert_eq!(got.field("grpc-status"), Some("0"), "{got:?}");
     }
     sending.send_data(Bytes::new(), true).unwrap();
-    let got = client.run(read(answer, Vec::new())).unwrap();
+    let got = client.run(read(response, Vec::new())).unwrap();
     assert_eq!(got.trailers["grpc-status"], "0");
 }
 

@@ -18,13 +18,13 @@ use h2::Reason;
 use rustix::process::Signal;
 
 use crate::support::http2::{Frame, Frames, Http2, literal, read, request};
-use crate::support::{Answer, Backend, Bare, Gate, Proxy};
+use crate::support::{Backend, Bare, Gate, Proxy, Response};
 
 /// A backend with something to say, and the balancer before it.
 fn started() -> (Backend, Proxy) {
     let backend = Backend::start(|request| match request.start() {
-        "GET /ten" => Answer::ok("0123456789"),
-        _ => Answer::ok("ok"),
+        "GET /ten" => Response::ok("0123456789"),
+        _ => Response::ok("ok"),
     });
     let proxy = Proxy::before(&[&backend]).start();
     (backend, proxy)
@@ -39,10 +39,10 @@ fn get(path: &str) -> Vec<u8> {
 #[test]
 fn requests_of_every_kind_pass() {
     let backend = Backend::start(|request| match request.start() {
-        "POST /echo" => Answer::echo(),
-        "HEAD /head" => Answer::raw("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"),
-        "GET /none" => Answer::raw("HTTP/1.1 204 No Content\r\n\r\n"),
-        _ => Answer::raw(
+        "POST /echo" => Response::echo(),
+        "HEAD /head" => Response::raw("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"),
+        "GET /none" => Response::raw("HTTP/1.1 204 No Content\r\n\r\n"),
+        _ => Response::raw(
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-One: 1\r\nConnection: x-hop\r\nX-Hop: 1\r\n\r\n\
              3\r\nabc\r\n0\r\n\r\n",
         ),
@@ -110,7 +110,7 @@ fn what_reaches_the_backend_is_plain_http1() {
 #[test]
 fn trailers_pass_both_ways() {
     let backend = Backend::start(|_| {
-        Answer::raw(
+        Response::raw(
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: x-sum\r\n\r\n1\r\na\r\n0\r\n\
              X-Sum: 7\r\nX-Forwarded-For: 6.6.6.6\r\n\r\n",
         )
@@ -119,13 +119,13 @@ fn trailers_pass_both_ways() {
     let client = Http2::connect(proxy.address());
     let mut sender = client.sender.clone();
     let got = client.run(async {
-        let (answer, mut sending) = sender.send_request(request("POST", "/x"), false).unwrap();
+        let (response, mut sending) = sender.send_request(request("POST", "/x"), false).unwrap();
         sending.send_data(Bytes::from_static(b"hello"), false).unwrap();
         let mut trailers = http::HeaderMap::new();
         trailers.insert("x-check", "1".parse().unwrap());
         trailers.insert("x-forwarded-for", "6.6.6.6".parse().unwrap());
         sending.send_trailers(trailers).unwrap();
-        read(answer.await.unwrap(), Vec::new()).await.unwrap()
+        read(response.await.unwrap(), Vec::new()).await.unwrap()
     });
     assert_eq!(got.trailers.len(), 1, "{:?}", got.trailers);
     assert_eq!(got.trailers["x-sum"], "7");
@@ -140,7 +140,7 @@ fn trailers_pass_both_ways() {
 #[test]
 fn interim_answers_pass() {
     let backend = Backend::start(|_| {
-        Answer::raw(
+        Response::raw(
             "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na",
         )
     });
@@ -158,15 +158,15 @@ fn an_answer_that_is_cut_resets_its_stream_and_no_other() {
     ];
     for cut in cut {
         let backend = Backend::start(move |request| match request.start() {
-            "GET /cut" => Answer::raw(cut).close(),
-            _ => Answer::ok("whole"),
+            "GET /cut" => Response::raw(cut).close(),
+            _ => Response::ok("whole"),
         });
         let proxy = Proxy::before(&[&backend]).start();
         let client = Http2::connect(proxy.address());
         let error = client.ask(request("GET", "/cut"), b"").unwrap_err();
         assert!(error.is_reset() && error.is_remote(), "{error:?}");
         assert_eq!(client.get("/other").text(), "whole");
-        assert_eq!(proxy.access_line("/cut")["error"], "answer_cut");
+        assert_eq!(proxy.access_line("/cut")["error"], "response_truncated");
     }
 }
 
@@ -179,14 +179,14 @@ fn a_stream_that_its_client_resets_ends_at_the_backend_too() {
         .start();
     let client = Http2::connect(proxy.address());
     let mut sender = client.sender.clone();
-    let (answer, mut sending) =
+    let (response, mut sending) =
         client.run(async { sender.send_request(request("GET", "/gone"), true).unwrap() });
     // Sent while something else is waited for.
     client.run(tokio::task::yield_now());
     let mut held = backend.accept();
     held.head();
     sending.send_reset(Reason::CANCEL);
-    drop(answer);
+    drop(response);
     client.run(async { tokio::time::sleep(Duration::from_millis(50)).await });
     held.wait_for_end();
     assert_eq!(proxy.access_line("/gone")["status"], 499);
@@ -205,10 +205,10 @@ fn a_request_is_answered_although_its_body_is_not_wanted() {
 #[test]
 fn a_failed_attempt_is_made_again_elsewhere_with_the_same_body() {
     let bad = Backend::start(|request| match request.start() {
-        "POST /x" => Answer::status(503, "no"),
-        _ => Answer::ok(""),
+        "POST /x" => Response::status(503, "no"),
+        _ => Response::ok(""),
     });
-    let good = Backend::start(|_| Answer::echo());
+    let good = Backend::start(|_| Response::echo());
     let proxy = Proxy::before(&[&bad, &good]).start();
     let client = Http2::connect(proxy.address());
     for _ in 0..4 {
@@ -222,20 +222,20 @@ fn a_stop_lets_running_streams_end_and_takes_no_new_ones() {
     let gate = Gate::default();
     let its = gate.clone();
     let backend = Backend::start(move |request| match request.start() {
-        "GET /slow" => Answer::ok("done").after(&its),
-        _ => Answer::ok(""),
+        "GET /slow" => Response::ok("done").after(&its),
+        _ => Response::ok(""),
     });
     let proxy = Proxy::before(&[&backend]).start();
     let client = Http2::connect(proxy.address());
     let mut sender = client.sender.clone();
-    let (answer, _) = client.run(async { sender.send_request(request("GET", "/slow"), true).unwrap() });
+    let (response, _) = client.run(async { sender.send_request(request("GET", "/slow"), true).unwrap() });
     client.run(tokio::task::yield_now());
     backend.wait_for_request(|request| request.start() == "GET /slow");
     let mark = proxy.mark();
     proxy.signal(Signal::TERM);
     proxy.wait_for_message(mark, "stopping");
     gate.open();
-    let got = client.run(async { read(answer.await.unwrap(), Vec::new()).await.unwrap() });
+    let got = client.run(async { read(response.await.unwrap(), Vec::new()).await.unwrap() });
     assert_eq!(got.text(), "done");
     client.run(async {
         while client.sender.clone().ready().await.is_ok() {
@@ -251,8 +251,8 @@ fn a_stop_says_goodbye_twice() {
     let gate = Gate::default();
     let its = gate.clone();
     let backend = Backend::start(move |request| match request.start() {
-        "GET /slow" => Answer::ok("done").after(&its),
-        _ => Answer::ok("ok"),
+        "GET /slow" => Response::ok("done").after(&its),
+        _ => Response::ok("ok"),
     });
     let proxy = Proxy::before(&[&backend]).start();
     let mut client = Frames::connect(proxy.address(), &[]);
@@ -353,7 +353,7 @@ fn a_websocket_is_opened_by_a_stream() {
     asked
         .headers_mut()
         .insert("sec-websocket-version", "13".parse().unwrap());
-    let (answer, mut sending) = client.run(async { sender.send_request(asked, false).unwrap() });
+    let (response, mut sending) = client.run(async { sender.send_request(asked, false).unwrap() });
     client.run(tokio::task::yield_now());
     let mut held = backend.accept();
     let sent = held.head();
@@ -368,9 +368,9 @@ fn a_websocket_is_opened_by_a_stream() {
     );
     held.send(format!("{}hello", websockets::switch_for(&sent)));
     let mut receiving = client.run(async {
-        let answer = answer.await.unwrap();
-        assert_eq!(answer.status(), 200);
-        answer.into_body()
+        let response = response.await.unwrap();
+        assert_eq!(response.status(), 200);
+        response.into_body()
     });
     assert_eq!(client.run(receiving.data()).unwrap().unwrap(), "hello");
     sending.send_data(Bytes::from_static(b"world"), true).unwrap();

@@ -2,7 +2,7 @@
 //! the path that chose the pool is the path that its backend gets.
 
 use crate::support::http2::{self, Http2};
-use crate::support::{Answer, Backend, Builder, Proxy, Request, refusing_address};
+use crate::support::{Backend, Builder, Proxy, Request, Response, refusing_address};
 
 const CONFIG: &str = "workers: 1\nhealth_check: { kind: none }";
 
@@ -131,8 +131,8 @@ fn trailers_carry_no_identity_and_no_framing() {
     ];
     let spoofed: String = names.map(|name| format!("{name}: {SPOOFED}\r\n")).concat();
     let body = format!("1\r\na\r\n0\r\n{spoofed}X-Sum: 7\r\n\r\n");
-    let answer = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{body}");
-    let backend = Backend::start(move |_| Answer::raw(&answer));
+    let response = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{body}");
+    let backend = Backend::start(move |_| Response::raw(&response));
     // Nor do they pass from a trusted proxy: who it is stands in the head.
     for config in ["", TRUSTING] {
         let proxy = Proxy::before(&[&backend]).config(CONFIG).config(config).start();
@@ -140,8 +140,8 @@ fn trailers_carry_no_identity_and_no_framing() {
         client.send(format!(
             "POST /x HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n{body}"
         ));
-        let answered = client.read_until(|bytes| bytes.ends_with(b"\r\n0\r\nX-Sum: 7\r\n\r\n"));
-        assert!(!String::from_utf8_lossy(&answered).contains(SPOOFED));
+        let responded = client.read_until(|bytes| bytes.ends_with(b"\r\n0\r\nX-Sum: 7\r\n\r\n"));
+        assert!(!String::from_utf8_lossy(&responded).contains(SPOOFED));
     }
     for request in backend.requests(|_| true) {
         assert_eq!(request.raw_body, b"1\r\na\r\n0\r\nX-Sum: 7\r\n\r\n");
@@ -178,7 +178,7 @@ fn by_prefix() -> (Vec<Backend>, Builder) {
         .map(|name| {
             Backend::start(move |request| {
                 let path = request.start().split(' ').nth(1).unwrap_or_default().to_owned();
-                Answer::ok(&format!("{name} {path}"))
+                Response::ok(&format!("{name} {path}"))
             })
         })
         .collect();
@@ -267,7 +267,7 @@ fn a_path_that_could_be_read_in_two_ways_is_refused() {
 fn the_host_that_was_routed_is_the_host_that_is_forwarded() {
     let backends = ["inner", "outer"].map(|name| {
         Backend::start(move |request| {
-            Answer::ok(&format!("{name} {}", request.field("host").unwrap_or_default()))
+            Response::ok(&format!("{name} {}", request.field("host").unwrap_or_default()))
         })
     });
     let [inner, outer] = backends.each_ref().map(Backend::url);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use evenkeel::clock;
 
 use crate::support::http2::{Http2, request as request_by_http2};
-use crate::support::{Answer, Backend, Bare, Client, Held, Proxy};
+use crate::support::{Backend, Bare, Client, Held, Proxy, Response};
 
 const CONFIG: &str = "workers: 1\nhealth_check: { kind: none }";
 
@@ -35,9 +35,9 @@ fn asked(backend: &Bare, request: &str, timeouts: &str) -> (Proxy, Client, Held)
 }
 
 /// Sends `request` to a balancer whose backend answers with these bytes; returns all that comes until the end.
-fn all_of(request: &str, answer: &str) -> String {
-    let answer = Answer::raw(answer);
-    let backend = Backend::start(move |_| answer.clone());
+fn all_of(request: &str, response: &str) -> String {
+    let response = Response::raw(response);
+    let backend = Backend::start(move |_| response.clone());
     let proxy = Proxy::before(&[&backend]).config(CONFIG).start();
     let bytes = proxy.client().send(request).finish_sending().read_to_end();
     String::from_utf8_lossy(&bytes).into_owned()
@@ -52,11 +52,11 @@ fn statuses(text: &str) -> Vec<&str> {
 /// P4: all of them, in order, with their own fields.
 #[test]
 fn every_interim_answer_is_passed_on_in_order() {
-    let answer = format!(
+    let response = format!(
         "HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\nConnection: x-hop\r\nX-Hop: 1\r\n\r\n\
          HTTP/1.1 103 Early Hints\r\nLink: </b>\r\n\r\nHTTP/1.1 199 Odd\r\n\r\n{OK}"
     );
-    let all = all_of("GET / HTTP/1.1\r\nHost: test\r\n\r\n", &answer);
+    let all = all_of("GET / HTTP/1.1\r\nHost: test\r\n\r\n", &response);
     assert_eq!(statuses(&all), ["102", "103", "103", "199", "200"], "{all}");
     assert!(all.contains("103 Early Hints\r\nLink: </a>\r\n\r\n"), "{all}");
     assert!(all.contains("103 Early Hints\r\nLink: </b>\r\n\r\n"), "{all}");
@@ -65,10 +65,10 @@ fn every_interim_answer_is_passed_on_in_order() {
 /// P4; RFC 9110 §15.2: never to a client of HTTP/1.0, which would take them for the answer.
 #[test]
 fn a_client_of_http_1_0_gets_no_interim_answer() {
-    let answer = format!("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n{OK}");
+    let response = format!("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n{OK}");
     let all = all_of(
         "POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\nb",
-        &answer,
+        &response,
     );
     assert_eq!(statuses(&all), ["200"], "{all}");
 }
@@ -76,19 +76,19 @@ fn a_client_of_http_1_0_gets_no_interim_answer() {
 /// RFC 9110 §15.2.1: nobody waits for it.
 #[test]
 fn a_100_that_was_not_asked_for_is_not_passed_on() {
-    let answer = format!("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n{OK}");
-    let all = all_of("GET / HTTP/1.1\r\nHost: test\r\n\r\n", &answer);
+    let response = format!("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n{OK}");
+    let all = all_of("GET / HTTP/1.1\r\nHost: test\r\n\r\n", &response);
     assert_eq!(statuses(&all), ["200"], "{all}");
 }
 
 /// P3: an interim answer has no body, whatever it announces; what stands there instead is no answer.
 #[test]
 fn a_body_behind_an_interim_answer_makes_the_answer_malformed() {
-    for answer in [
+    for response in [
         "HTTP/1.1 103 Early Hints\r\nContent-Length: 6\r\n\r\npoison",
         "HTTP/1.1 103 Early Hints\r\nTransfer-Encoding: chunked\r\n\r\n6\r\npoison\r\n0\r\n\r\n",
     ] {
-        let all = all_of("GET / HTTP/1.1\r\nHost: test\r\n\r\n", &format!("{answer}{OK}"));
+        let all = all_of("GET / HTTP/1.1\r\nHost: test\r\n\r\n", &format!("{response}{OK}"));
         assert_eq!(statuses(&all).last(), Some(&"502"), "{all}");
         assert!(!all.contains("poison"), "{all}");
     }
@@ -98,10 +98,10 @@ fn a_body_behind_an_interim_answer_makes_the_answer_malformed() {
 #[test]
 fn an_interim_answer_that_announces_a_body_is_passed_on_and_its_connection_is_not_used_again() {
     for line in ["Transfer-Encoding: chunked", "Content-Length: 5"] {
-        let answer = Answer::raw(format!(
+        let response = Response::raw(format!(
             "HTTP/1.1 103 Early Hints\r\n{line}\r\nX-A: b\r\n\r\n{OK}"
         ));
-        let backend = Backend::start(move |_| answer.clone());
+        let backend = Backend::start(move |_| response.clone());
         let proxy = Proxy::before(&[&backend]).config(CONFIG).start();
         let mut client = proxy.client();
         for _ in 0..2 {

@@ -6,7 +6,7 @@ use rustix::process::Signal;
 
 use crate::support::authority::{Authority, Folder};
 use crate::support::tls::{Connected, Tls};
-use crate::support::{Answer, Backend, Bare, Client, DEADLINE, Gate, Held, Proxy};
+use crate::support::{Backend, Bare, Client, DEADLINE, Gate, Held, Proxy, Response};
 
 const CONFIG: &str = "workers: 1\nhealth_check: { kind: none }";
 const GET: &str = "GET /x HTTP/1.1\r\nHost: test\r\n\r\n";
@@ -297,8 +297,8 @@ fn clients_that_left_hold_no_place_at_a_backend() {
     let gate = Gate::default();
     let its = gate.clone();
     let backend = Backend::start(move |request| match request.start() {
-        "GET /x" => Answer::raw(EVENTS).wait(&its),
-        _ => Answer::ok("free"),
+        "GET /x" => Response::raw(EVENTS).wait(&its),
+        _ => Response::ok("free"),
     });
     let proxy = Proxy::before(&[&backend])
         .config(CONFIG)
@@ -319,8 +319,8 @@ fn clients_that_left_hold_no_connection_that_others_want() {
     let gate = Gate::default();
     let its = gate.clone();
     let backend = Backend::start(move |request| match request.start() {
-        "GET /x" => Answer::ok("late").after(&its),
-        _ => Answer::ok("free"),
+        "GET /x" => Response::ok("late").after(&its),
+        _ => Response::ok("free"),
     });
     let proxy = Proxy::before(&[&backend])
         .config(CONFIG)

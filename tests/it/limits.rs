@@ -1,6 +1,6 @@
 //! What each of the `limits` does with a message that is one step too large, and with one that just fits.
 
-use crate::support::{Answer, Backend, Proxy, Request};
+use crate::support::{Backend, Proxy, Request, Response};
 
 mod crowding;
 mod retrying;
@@ -8,8 +8,8 @@ mod slow;
 mod workers;
 
 /// A balancer with these limits before a backend that answers so; nothing but the test's requests reaches it.
-fn before(limits: &str, answer: Answer) -> (Backend, Proxy) {
-    let backend = Backend::start(move |_| answer.clone());
+fn before(limits: &str, response: Response) -> (Backend, Proxy) {
+    let backend = Backend::start(move |_| response.clone());
     let proxy = Proxy::before(&[&backend])
         .config(&format!("limits: {{ {limits} }}\nhealth_check: {{ kind: none }}"))
         .start();
@@ -19,7 +19,7 @@ fn before(limits: &str, answer: Answer) -> (Backend, Proxy) {
 /// Expects that the balancer refuses `request` with this status and word, and that no whole request reaches a backend.
 #[track_caller]
 fn refused(limits: &str, request: &str, (status, word): (u16, &str)) {
-    let (backend, proxy) = before(limits, Answer::ok(""));
+    let (backend, proxy) = before(limits, Response::ok(""));
     let mut client = proxy.client();
     // What stands after the refused request must never be taken for another one.
     client.send(format!("{request}GET /smuggled HTTP/1.1\r\nHost: test\r\n\r\n"));
@@ -34,7 +34,7 @@ fn refused(limits: &str, request: &str, (status, word): (u16, &str)) {
 /// Expects that `request` reaches the backend, and its answer the client.
 #[track_caller]
 fn served(limits: &str, request: &str) {
-    let (backend, proxy) = before(limits, Answer::ok("whole"));
+    let (backend, proxy) = before(limits, Response::ok("whole"));
     let received = proxy.client().send(request).read();
     assert_eq!((received.status(), received.text().as_str()), (200, "whole"));
     assert_eq!(backend.requests(|_| true).len(), 1);
@@ -42,16 +42,16 @@ fn served(limits: &str, request: &str) {
 
 /// Expects that an answer which cannot be read is 502.
 #[track_caller]
-fn bad_answer(limits: &str, answer: &str, word: &str) {
-    let (_backend, proxy) = before(limits, Answer::raw(answer));
+fn bad_answer(limits: &str, response: &str, word: &str) {
+    let (_backend, proxy) = before(limits, Response::raw(response));
     assert_eq!(proxy.get("/x").status(), 502, "{word}");
     assert_eq!(proxy.access_line("/x")["error"], word);
 }
 
 /// Expects that an answer which breaks a limit after its head never looks whole: it is 502, or it ends early.
 #[track_caller]
-fn broken_answer(limits: &str, answer: &str, word: &str) {
-    let (_backend, proxy) = before(limits, Answer::raw(answer));
+fn broken_answer(limits: &str, response: &str, word: &str) {
+    let (_backend, proxy) = before(limits, Response::raw(response));
     let received = proxy
         .client()
         .send("GET /x HTTP/1.1\r\nHost: test\r\n\r\n")
@@ -64,8 +64,8 @@ fn broken_answer(limits: &str, answer: &str, word: &str) {
 
 /// Expects that an answer reaches the client whole.
 #[track_caller]
-fn good_answer(limits: &str, answer: &str, text: &str) {
-    let (_backend, proxy) = before(limits, Answer::raw(answer));
+fn good_answer(limits: &str, response: &str, text: &str) {
+    let (_backend, proxy) = before(limits, Response::raw(response));
     let received = proxy.get("/x");
     assert_eq!((received.status(), received.text().as_str()), (200, text));
 }
@@ -96,12 +96,12 @@ fn a_head_larger_than_the_limit_is_refused() {
     let limits = "head: 1KiB, line: 512B";
     refused(limits, &with_fields(&fields(5, 300)), (431, "head_too_large"));
     served(limits, &with_fields(&fields(3, 300)));
-    let answer = |count| {
+    let response = |count| {
         let lines = fields(count, 300);
         format!("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n{lines}\r\na")
     };
-    bad_answer(limits, &answer(5), "answer_malformed");
-    good_answer(limits, &answer(3), "a");
+    bad_answer(limits, &response(5), "malformed_response");
+    good_answer(limits, &response(3), "a");
 }
 
 #[test]
@@ -116,12 +116,12 @@ fn a_line_longer_than_the_limit_is_refused() {
         (431, "field_too_long"),
     );
     served("line: 256B", &with_fields(&fields(1, 256)));
-    let answer = |size| {
+    let response = |size| {
         let lines = fields(1, size);
         format!("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n{lines}\r\na")
     };
-    bad_answer("line: 256B", &answer(257), "answer_malformed");
-    good_answer("line: 256B", &answer(256), "a");
+    bad_answer("line: 256B", &response(257), "malformed_response");
+    good_answer("line: 256B", &response(256), "a");
 }
 
 #[test]
@@ -133,12 +133,12 @@ fn more_fields_than_the_limit_are_refused() {
         (431, "too_many_fields"),
     );
     served("fields: 5", &with_fields(&fields(4, 10)));
-    let answer = |count| {
+    let response = |count| {
         let lines = fields(count, 10);
         format!("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n{lines}\r\na")
     };
-    bad_answer("fields: 5", &answer(5), "answer_malformed");
-    good_answer("fields: 5", &answer(4), "a");
+    bad_answer("fields: 5", &response(5), "malformed_response");
+    good_answer("fields: 5", &response(4), "a");
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn chunk_extensions_count_for_the_whole_body() {
     let body = |chunks| "1;extension=0123456789\r\na\r\n".repeat(chunks) + "0\r\n\r\n";
     refused(limits, &chunked(&body(5)), (400, "chunk_extensions_too_large"));
     served(limits, &chunked(&body(2)));
-    broken_answer(limits, &chunked_answer(&body(5)), "answer_cut");
+    broken_answer(limits, &chunked_answer(&body(5)), "response_truncated");
     good_answer(limits, &chunked_answer(&body(2)), "aa");
 }
 
@@ -157,7 +157,7 @@ fn trailers_larger_than_the_limit_are_refused() {
     let body = |count| format!("1\r\na\r\n0\r\n{}\r\n", fields(count, 50));
     refused(limits, &chunked(&body(3)), (431, "trailers_too_large"));
     served(limits, &chunked(&body(2)));
-    broken_answer(limits, &chunked_answer(&body(3)), "answer_cut");
+    broken_answer(limits, &chunked_answer(&body(3)), "response_truncated");
     good_answer(limits, &chunked_answer(&body(2)), "a");
 }
 
@@ -179,9 +179,9 @@ fn a_request_body_larger_than_the_limit_is_413() {
 fn an_answer_larger_than_the_limit_never_looks_whole() {
     let declared = "HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\nbbbbbbbbbbbb";
     let large = chunked_answer("6\r\nbbbbbb\r\n6\r\nbbbbbb\r\n0\r\n\r\n");
-    for answer in [declared, &large] {
-        broken_answer("body: 10B", answer, "answer_too_large");
-        good_answer("body: 12B", answer, "bbbbbbbbbbbb");
+    for response in [declared, &large] {
+        broken_answer("body: 10B", response, "response_too_large");
+        good_answer("body: 12B", response, "bbbbbbbbbbbb");
     }
 }
 

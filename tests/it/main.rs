@@ -10,7 +10,6 @@
 
 mod access_log;
 mod access_log_hostile;
-mod answers;
 mod balancing;
 mod boundaries;
 mod command_line;
@@ -34,6 +33,7 @@ mod proxy_protocol;
 mod real;
 mod reloads;
 mod requests;
+mod responses;
 mod retries;
 mod reuse;
 mod stale;

@@ -133,9 +133,9 @@ fn shared_connections_to_an_address_that_left_are_drained() {
     clients[1].send(GET);
     let mut new = after.accept(&[]);
     let stream = new.whole_request();
-    new.answer(stream, 200, "new");
+    new.response(stream, 200, "new");
     assert_eq!(clients[1].read().text(), "new");
-    old.answer(running, 200, "old");
+    old.response(running, 200, "old");
     assert_eq!(clients[0].read().text(), "old");
     assert_eq!(old.goodbye(), Some(h2::Reason::NO_ERROR));
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use evenkeel::clock;
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, prlimit, setrlimit};
 
-use crate::support::{Answer, Backend, Client, DEADLINE, Gate, Proxy};
+use crate::support::{Backend, Client, DEADLINE, Gate, Proxy, Response};
 
 /// Ticks of the clock that `/proc` counts CPU time in, a second.
 const TICKS: u64 = 100;
@@ -57,10 +57,10 @@ fn set_descriptors(proxy: &Proxy, current: Option<u64>) {
 fn streaming(gate: &Gate) -> Backend {
     let its = gate.clone();
     Backend::start(move |request| match request.start() {
-        "GET /busy" => Answer::raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n")
+        "GET /busy" => Response::raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n")
             .wait(&its)
             .send("4\r\nlast\r\n0\r\n\r\n"),
-        _ => Answer::ok("a"),
+        _ => Response::ok("a"),
     })
 }
 
@@ -76,7 +76,7 @@ fn begun(proxy: &Proxy) -> Client {
 fn requests_that_need_no_backend_give_way_to_others() {
     // More than are read at once.
     const MANY: usize = 600;
-    let backend = Backend::start(|_| Answer::ok("a"));
+    let backend = Backend::start(|_| Response::ok("a"));
     let config = format!(
         "workers: 1\npools: {{ p: {{ backends: ['{}'] }} }}\nroutes: [{{ host: elsewhere, pool: p }}]",
         backend.url()
@@ -150,8 +150,9 @@ fn without_descriptors_nothing_spins_and_nobody_who_works_is_harmed() {
 /// It says nothing of the backend, so nobody probes it for that, and it is asked as soon as there is a descriptor.
 #[test]
 fn without_a_descriptor_for_connecting_the_client_is_told_and_no_backend_is_blamed() {
-    let backend =
-        Backend::start(|_| Answer::raw("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: close\r\n\r\na"));
+    let backend = Backend::start(|_| {
+        Response::raw("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: close\r\n\r\na")
+    });
     let proxy = Proxy::before(&[&backend])
         .config("workers: 1\nhealth_check: { path: /probe, interval: 1h, unhealthy_after: 1 }")
         .start();
@@ -274,8 +275,8 @@ fn slow_head(address: SocketAddr) -> TcpStream {
 /// Whether it was told to go. What was answered is read, nothing is waited for.
 fn was_closed(stream: &mut TcpStream) -> bool {
     stream.set_nonblocking(true).expect("a socket can be polled");
-    let mut answer = [0; 16];
-    matches!(stream.read(&mut answer), Ok(count) if answer[..count].starts_with(b"HTTP/1.1 408"))
+    let mut response = [0; 16];
+    matches!(stream.read(&mut response), Ok(count) if response[..count].starts_with(b"HTTP/1.1 408"))
 }
 
 /// R1: thousands of half heads cost those who wait, the longest first, and nobody who asks.

@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError};
 use evenkeel::clock;
 
 use crate::support::http2::{Http2, request};
-use crate::support::{Answer, Backend, Bare, Builder, Client, DEADLINE, Proxy, Request};
+use crate::support::{Backend, Bare, Builder, Client, DEADLINE, Proxy, Request, Response};
 
 const CONFIG: &str = "workers: 1\nhealth_check: { kind: none }";
 
@@ -32,27 +32,27 @@ enum Progress {
 }
 
 /// Answers as a server does that keeps the user of each connection.
-fn answer(handshakes: &Handshakes, request: &Request, name: &str) -> Answer {
+fn response(handshakes: &Handshakes, request: &Request, name: &str) -> Response {
     let mut handshakes = handshakes.lock().unwrap_or_else(PoisonError::into_inner);
     let progress = handshakes.get(&request.connection).copied();
     let authorization = request.field("authorization").unwrap_or_default();
     match (progress, authorization) {
         (_, "NTLM TlRMTVNTUAABAAAA") => {
             handshakes.insert(request.connection, Progress::Challenged);
-            Answer::raw(CHALLENGE)
+            Response::raw(CHALLENGE)
         }
         (Some(Progress::Challenged), "NTLM TlRMTVNTUAADAAAA") => {
             handshakes.insert(request.connection, Progress::Authenticated);
-            Answer::ok(name)
+            Response::ok(name)
         }
-        (Some(Progress::Authenticated), "") => Answer::ok(name),
-        _ => Answer::raw(REFUSAL),
+        (Some(Progress::Authenticated), "") => Response::ok(name),
+        _ => Response::raw(REFUSAL),
     }
 }
 
 fn ntlm(name: &'static str) -> Backend {
     let handshakes = Handshakes::default();
-    Backend::start(move |request| answer(&handshakes, request, name))
+    Backend::start(move |request| response(&handshakes, request, name))
 }
 
 /// Sends a request with these lines; gives the status and the body.
@@ -130,10 +130,10 @@ fn nobody_else_comes_on_a_pinned_connection() {
 fn the_end_of_the_backends_connection_ends_what_it_was_authenticated_for() {
     let handshakes = Handshakes::default();
     let backend = Backend::start(move |request| {
-        let answer = answer(&handshakes, request, "a");
+        let response = response(&handshakes, request, "a");
         match request.start() {
-            "GET /end" => answer.close(),
-            _ => answer,
+            "GET /end" => response.close(),
+            _ => response,
         }
     });
     let proxy = before(&[&backend]).start();
@@ -152,9 +152,9 @@ fn a_backend_that_goes_down_is_left_for_another() {
     let start = |is_up: &Arc<AtomicBool>, name: &'static str| {
         let (is_up, handshakes) = (Arc::clone(is_up), Handshakes::default());
         Backend::start(move |request| match request.start() {
-            "GET /health" if is_up.load(Ordering::SeqCst) => Answer::ok(""),
-            "GET /health" => Answer::status(500, ""),
-            _ => answer(&handshakes, request, name),
+            "GET /health" if is_up.load(Ordering::SeqCst) => Response::ok(""),
+            "GET /health" => Response::status(500, ""),
+            _ => response(&handshakes, request, name),
         })
     };
     let backends = (start(&a, "a"), start(&b, "b"));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::support::network::{take_ports, with_few_ports};
-use crate::support::{Answer, Backend, Proxy};
+use crate::support::{Backend, Proxy, Response};
 
 /// One failed probe takes a backend down, and there are many.
 const CONFIG: &str = "workers: 1\nhealth_check: { path: /probe, interval: 200ms, unhealthy_after: 1 }";
@@ -17,7 +17,7 @@ const POST: &str = "POST /x HTTP/1.1\r\nHost: test\r\nContent-Length: 1\r\n\r\na
 
 /// A backend that keeps no connection open, so that each request takes a port.
 fn closing() -> Backend {
-    Backend::start(|_| Answer::raw("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: close\r\n\r\na"))
+    Backend::start(|_| Response::raw("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: close\r\n\r\na"))
 }
 
 /// What the admin API says of the backends.

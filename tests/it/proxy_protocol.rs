@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::support::{Answer, Backend, Bare, Builder, Client, Held, Proxy, Request, http2};
+use crate::support::{Backend, Bare, Builder, Client, Held, Proxy, Request, Response, http2};
 
 const QUIET: &str = "workers: 1\nhealth_check: { kind: none }";
 const TRUSTING: &str = "trusted_proxies: [127.0.0.0/8]";
@@ -272,7 +272,7 @@ fn sending(backend: &Bare, version: &str) -> Proxy {
     Proxy::before(&[]).config(&config).start()
 }
 
-fn answer(held: &mut Held) {
+fn response(held: &mut Held) {
     held.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
 }
 
@@ -291,7 +291,7 @@ fn a_backend_is_told_who_the_client_is() {
     );
     let head = held.head();
     assert!(head.starts_with(&line), "{head}");
-    answer(&mut held);
+    response(&mut held);
     assert_eq!(client.read().status(), 200);
     // As the log names it: whom a trusted proxy vouches for, whose port nobody knows.
     client.send("GET /y HTTP/1.1\r\nHost: test\r\nX-Forwarded-For: 192.0.2.7\r\n\r\n");
@@ -299,7 +299,7 @@ fn a_backend_is_told_who_the_client_is() {
     let line = format!("PROXY TCP4 192.0.2.7 127.0.0.1 0 {}\r\nGET /y", to.port());
     let head = held.head();
     assert!(head.starts_with(&line), "{head}");
-    answer(&mut held);
+    response(&mut held);
     assert_eq!(client.read().status(), 200);
 }
 
@@ -314,7 +314,7 @@ fn the_binary_header_says_the_same() {
     assert_eq!(header, "\r\n\r\n\0\r\nQUIT\n!\x11\0\x0c\x7f\0\0\x01\x7f\0\0\x01");
     held.read(4);
     assert!(held.head().starts_with("GET /x"));
-    answer(&mut held);
+    response(&mut held);
     assert_eq!(client.read().status(), 200);
 }
 
@@ -331,7 +331,7 @@ fn a_connection_in_the_name_of_a_client_carries_one_request() {
             let name = format!("PROXY TCP4 127.0.0.1 127.0.0.1 {} ", client.address().port());
             let head = held.head();
             assert!(head.starts_with(&name), "round {round}: {head}");
-            answer(&mut held);
+            response(&mut held);
             assert_eq!(client.read().status(), 200);
             assert_eq!(held.wait_for_end(), "", "it ends with its request");
         }
@@ -354,7 +354,7 @@ fn a_reload_that_asks_for_headers_leaves_idle_connections_alone() {
     client.send(REQUEST);
     let mut idle = backend.accept();
     assert!(idle.head().starts_with("GET /x"));
-    answer(&mut idle);
+    response(&mut idle);
     assert_eq!(client.read().status(), 200);
     let mark = proxy.mark();
     proxy.write_config(&with("v1").text());
@@ -363,7 +363,7 @@ fn a_reload_that_asks_for_headers_leaves_idle_connections_alone() {
     client.send(REQUEST);
     let mut held = backend.accept();
     assert!(held.head().starts_with("PROXY TCP4 127.0.0.1 "));
-    answer(&mut held);
+    response(&mut held);
     assert_eq!(client.read().status(), 200);
 }
 
@@ -385,7 +385,8 @@ fn a_probe_is_nobodys() {
 /// A backend that is another balancer tells what it was told, over HTTP/2 too, where connections are shared otherwise.
 #[test]
 fn a_chain_of_two_knows_the_client() {
-    let backend = Backend::start(|request| Answer::ok(request.field("x-forwarded-for").unwrap_or_default()));
+    let backend =
+        Backend::start(|request| Response::ok(request.field("x-forwarded-for").unwrap_or_default()));
     let inner = proxied(&[&backend]).start();
     for (scheme, version) in [("http", "v1"), ("http", "v2"), ("h2c", "v1"), ("h2c", "v2")] {
         let config = format!(

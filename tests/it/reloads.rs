@@ -6,7 +6,7 @@ use evenkeel::clock;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::{Answer, Backend, Bare, Builder, Client, DEADLINE, Gate, Proxy};
+use crate::support::{Backend, Bare, Builder, Client, DEADLINE, Gate, Proxy, Response};
 
 fn reload(proxy: &Proxy) -> Value {
     let mark = proxy.mark();
@@ -115,7 +115,7 @@ fn a_reload_says_what_has_changed_and_how_long_it_took() {
 fn a_longer_time_for_stopping_is_in_force_after_a_reload() {
     let gate = Gate::default();
     let its = gate.clone();
-    let backend = Backend::start(move |_| Answer::ok("long").after(&its));
+    let backend = Backend::start(move |_| Response::ok("long").after(&its));
     let config = |drain: &str| {
         let proxy = Proxy::before(&[&backend]);
         proxy.config(&format!(
@@ -204,7 +204,8 @@ fn connections_to_a_backend_that_left_are_closed_while_a_request_to_it_goes_on()
     let is_spare = || {
         let metrics = proxy.get_admin("/metrics").text();
         let mut lines = metrics.lines();
-        lines.any(|line| line.starts_with("evenkeel_backend_connections_spare{") && line.ends_with(" 1"))
+        lines
+            .any(|line| line.starts_with("evenkeel_backend_connections_shared_idle{") && line.ends_with(" 1"))
     };
     wait_until("it is spare", is_spare);
     proxy.write_config(&config(&stays.url()).text());

@@ -1,6 +1,6 @@
 //! What is sent again, to whom, and what the client gets when nothing helps.
 
-use crate::support::{Answer, Backend, Gate, Proxy, Request, refusing_address};
+use crate::support::{Backend, Gate, Proxy, Request, Response, refusing_address};
 
 const POST: &str = "POST /x HTTP/1.1\r\nHost: test\r\nContent-Length: 3\r\n\r\nabc";
 const GET: &str = "GET /x HTTP/1.1\r\nHost: test\r\n\r\n";
@@ -10,12 +10,12 @@ fn is_meant(request: &Request) -> bool {
 }
 
 /// A backend that does this with requests of the test, and is well when it is probed.
-fn doing(answer: Answer) -> Backend {
+fn doing(response: Response) -> Backend {
     Backend::start(move |request| {
         if is_meant(request) {
-            answer.clone()
+            response.clone()
         } else {
-            Answer::ok("")
+            Response::ok("")
         }
     })
 }
@@ -46,17 +46,17 @@ fn a_refused_connection_costs_the_client_nothing() {
 #[test]
 fn a_503_is_retried_for_every_method() {
     for request in [GET, POST] {
-        let bad = doing(Answer::status(503, ""));
+        let bad = doing(Response::status(503, ""));
         assert_eq!(statuses(&bad, request), [200, 200]);
     }
 }
 
 #[test]
 fn a_cut_connection_is_retried_for_idempotent_methods_only() {
-    for answer in [Answer::nothing().close(), Answer::nothing().reset()] {
-        let bad = doing(answer.clone());
+    for response in [Response::nothing().close(), Response::nothing().reset()] {
+        let bad = doing(response.clone());
         assert_eq!(statuses(&bad, GET), [200, 200]);
-        let bad = doing(answer);
+        let bad = doing(response);
         let mut found = statuses(&bad, POST);
         found.sort_unstable();
         assert_eq!(found, [200, 502]);
@@ -65,7 +65,7 @@ fn a_cut_connection_is_retried_for_idempotent_methods_only() {
 
 #[test]
 fn the_retry_is_in_the_log_line() {
-    let bad = doing(Answer::status(503, ""));
+    let bad = doing(Response::status(503, ""));
     let good = Backend::saying("good");
     let proxy = Proxy::before(&[&bad, &good]).start();
     for _ in 0..2 {
@@ -82,7 +82,7 @@ fn the_retry_is_in_the_log_line() {
 
 #[test]
 fn nothing_is_retried_once_an_answer_began() {
-    let bad = doing(Answer::raw("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc").close());
+    let bad = doing(Response::raw("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc").close());
     let good = Backend::saying("good");
     let proxy = Proxy::before(&[&bad, &good]).start();
     let cut = (0..2)
@@ -103,7 +103,7 @@ fn nobody_left_is_503_with_a_time_to_come_back() {
 
 #[test]
 fn an_own_503_of_the_last_backend_is_passed_on() {
-    let bad = doing(Answer::status(503, "busy"));
+    let bad = doing(Response::status(503, "busy"));
     let proxy = Proxy::before(&[&bad]).start();
     let received = proxy.get("/x");
     assert_eq!((received.status(), received.text().as_str()), (503, "busy"));
@@ -112,7 +112,7 @@ fn an_own_503_of_the_last_backend_is_passed_on() {
 #[test]
 fn a_backend_that_does_not_answer_in_time_is_504() {
     let gate = Gate::default();
-    let slow = doing(Answer::ok("").after(&gate));
+    let slow = doing(Response::ok("").after(&gate));
     let proxy = Proxy::before(&[&slow])
         .config("timeouts: { first_byte: 200ms }")
         .start();
@@ -122,7 +122,7 @@ fn a_backend_that_does_not_answer_in_time_is_504() {
 
 #[test]
 fn a_connection_that_the_backend_closed_while_idle_fails_no_request() {
-    let backend = Backend::start(|_| Answer::ok("a").close());
+    let backend = Backend::start(|_| Response::ok("a").close());
     let proxy = Proxy::before(&[&backend]).config("workers: 1").start();
     let mut client = proxy.client();
     for _ in 0..20 {
@@ -133,7 +133,7 @@ fn a_connection_that_the_backend_closed_while_idle_fails_no_request() {
 #[test]
 fn nothing_is_retried_once_hints_were_passed_on() {
     let hints = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n";
-    let bad = doing(Answer::raw(hints).close());
+    let bad = doing(Response::raw(hints).close());
     let good = Backend::saying("good");
     let proxy = Proxy::before(&[&bad, &good]).start();
     let mut finals: Vec<u16> = (0..2)
@@ -173,7 +173,7 @@ fn a_body_that_was_sent_in_part_is_sent_whole_to_the_next_backend() {
         format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()),
         format!("{head}Transfer-Encoding: chunked\r\n\r\n{chunked}0\r\n\r\n"),
     ] {
-        let bad = doing(Answer::nothing().early().reset());
+        let bad = doing(Response::nothing().early().reset());
         let good = Backend::saying("good");
         let proxy = Proxy::before(&[&bad, &good])
             .config("retry: { replay_limit: 16MiB }\n")

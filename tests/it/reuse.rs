@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use crate::support::{Answer, Backend, Bare, Builder, Client, Gate, Held, Proxy, Request, refusing_address};
+use crate::support::{
+    Backend, Bare, Builder, Client, Gate, Held, Proxy, Request, Response, refusing_address,
+};
 
 /// What reached a backend, in order: methods and paths, or whatever stands in their place.
 fn starts(backend: &Backend) -> Vec<String> {
@@ -19,17 +21,17 @@ const CONFIG: &str = "workers: 1\nhealth_check: { kind: none }";
 #[test]
 fn a_refusal_before_the_whole_body_came_is_the_last_answer_of_its_connection() {
     let refusing = Backend::start(|request| match request.start() {
-        "POST /x" => Answer::status(503, "busy").early(),
-        _ => Answer::ok("refusing"),
+        "POST /x" => Response::status(503, "busy").early(),
+        _ => Response::ok("refusing"),
     });
     let gate = Gate::default();
     let reached = gate.clone();
     let closing = Backend::start(move |request| match request.start() {
         "POST /x" => {
             reached.open();
-            Answer::nothing().close()
+            Response::nothing().close()
         }
-        _ => Answer::ok("closing"),
+        _ => Response::ok("closing"),
     });
     let proxy = Proxy::before(&[&refusing, &closing]).config(CONFIG).start();
     let mut client = proxy.client();
@@ -223,7 +225,7 @@ fn answers_that_are_failures_are_retried_as_configured() {
         (strict, 503, "GET", true),
         (strict, 503, "POST", false),
     ] {
-        let bad = Backend::start(move |_| Answer::status(status, "bad"));
+        let bad = Backend::start(move |_| Response::status(status, "bad"));
         let good = Backend::saying("good");
         let proxy = Proxy::before(&[&bad, &good])
             .config(CONFIG)
@@ -273,7 +275,7 @@ fn a_connection_that_was_authenticated_is_nobody_elses() {
             "HTTP/1.1 401 S\r\nWWW-Authenticate: Basic\r\nWWW-Authenticate: {scheme}\r\nContent-Length: 0\r\n\r\n"
         )
     };
-    for (asked, answer, is_shared) in [
+    for (asked, response, is_shared) in [
         ("Authorization: NTLM TlRMTVNTUAADAAAA\r\n", OK.to_owned(), false),
         ("authorization: negotiate YIIB\r\n", OK.to_owned(), false),
         ("Authorization: Basic YTpi\r\n", OK.to_owned(), true),
@@ -282,7 +284,7 @@ fn a_connection_that_was_authenticated_is_nobody_elses() {
         ("", challenge("Negotiate"), false),
         ("", challenge("Digest realm=NTLM"), true),
     ] {
-        let backend = Backend::start(move |_| Answer::raw(&answer));
+        let backend = Backend::start(move |_| Response::raw(&response));
         let proxy = Proxy::before(&[&backend]).config(CONFIG).start();
         for lines in [asked, ""] {
             let request = format!("GET /x HTTP/1.1\r\nHost: test\r\n{lines}\r\n");

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::{Answer, Backend, Builder, Proxy, refusing_address};
+use crate::support::{Backend, Builder, Proxy, Response, refusing_address};
 
 /// A backend that closes every connection under its second request: no reused one is of any use.
 fn stale() -> Backend {
     Backend::start(|request| match request.turn {
-        0 => Answer::ok("a"),
-        _ => Answer::nothing().close(),
+        0 => Response::ok("a"),
+        _ => Response::nothing().close(),
     })
 }
 
@@ -116,9 +116,9 @@ fn a_written_number_of_attempts_counts_stale_connections_too() {
 fn a_stale_connection_needs_no_token_of_the_retry_budget() {
     let backends = [(); 2].map(|()| {
         Backend::start(|request| match (request.start(), request.turn) {
-            ("GET /busy", _) => Answer::status(503, "busy"),
-            (_, 0) => Answer::ok("a"),
-            _ => Answer::nothing().close(),
+            ("GET /busy", _) => Response::status(503, "busy"),
+            (_, 0) => Response::ok("a"),
+            _ => Response::nothing().close(),
         })
     });
     let proxy = before(&[&backends[0], &backends[1]]).start();
@@ -148,16 +148,16 @@ fn a_stale_connection_needs_no_token_of_the_retry_budget() {
 fn requests_that_race_with_closing_backends_do_not_fail() {
     const CLIENTS: usize = 4;
     const REQUESTS: usize = 500;
-    let chance = Arc::new(AtomicU64::new(1));
+    let rng = Arc::new(AtomicU64::new(1));
     let backends = [(); 3].map(|()| {
-        let chance = Arc::clone(&chance);
+        let rng = Arc::clone(&rng);
         Backend::start(move |_| {
             // 0 to 5 ms, which is what there is between two requests of a client.
-            let micros = chance
+            let micros = rng
                 .fetch_add(1, Ordering::Relaxed)
                 .wrapping_mul(0x9e37_79b9_7f4a_7c15)
                 >> 32;
-            Answer::ok("a").close_when_idle(Duration::from_micros(micros % 5_000))
+            Response::ok("a").close_when_idle(Duration::from_micros(micros % 5_000))
         })
     });
     let proxy = Proxy::before(&backends.iter().collect::<Vec<_>>()).start();

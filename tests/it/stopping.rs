@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 
 use crate::support::http2::Http2;
-use crate::support::{Answer, Backend, Bare, Gate, Proxy};
+use crate::support::{Backend, Bare, Gate, Proxy, Response};
 
 #[test]
 fn the_admin_api_says_that_it_lives_and_is_ready() {
@@ -25,8 +25,8 @@ fn a_stop_lets_running_requests_end_and_refuses_new_connections() {
     let gate = Gate::default();
     let its = gate.clone();
     let backend = Backend::start(move |request| match request.start() {
-        "GET /slow" => Answer::ok("done").after(&its),
-        _ => Answer::ok(""),
+        "GET /slow" => Response::ok("done").after(&its),
+        _ => Response::ok(""),
     });
     let proxy = Proxy::before(&[&backend]).start();
     let mut client = proxy.client();
@@ -47,7 +47,7 @@ fn a_stop_lets_running_requests_end_and_refuses_new_connections() {
 fn a_second_signal_ends_at_once() {
     let gate = Gate::default();
     let its = gate.clone();
-    let backend = Backend::start(move |_| Answer::ok("").after(&its));
+    let backend = Backend::start(move |_| Response::ok("").after(&its));
     let proxy = Proxy::before(&[&backend])
         .config("health_check: { kind: none }")
         .start();
@@ -75,12 +75,12 @@ fn requests_that_a_stop_cuts_are_in_the_log() {
             .config(config)
             .start();
         let mut held = Vec::new();
-        let mut ask = |path, lines, answer: &str| {
+        let mut ask = |path, lines, response: &str| {
             let mut client = proxy.client();
             client.send(asked(path, lines));
             let mut its = backend.accept();
             its.head();
-            its.send(answer);
+            its.send(response);
             held.push(its);
             client
         };

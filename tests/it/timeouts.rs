@@ -7,7 +7,7 @@ use std::time::Duration;
 use evenkeel::clock;
 use socket2::{Domain, Socket, Type};
 
-use crate::support::{Answer, Backend, Bare, DEADLINE, Gate, Proxy};
+use crate::support::{Backend, Bare, DEADLINE, Gate, Proxy, Response};
 
 /// More than the socket buffers between two parties hold, in bytes.
 const LARGE: usize = 32 << 20;
@@ -96,7 +96,7 @@ fn request_bounds_all_attempts_together() {
     let gate = Gate::default();
     let silent = || {
         let its = gate.clone();
-        Backend::start(move |_| Answer::ok("").after(&its))
+        Backend::start(move |_| Response::ok("").after(&its))
     };
     let (first, second) = (silent(), silent());
     let proxy = before(&[&first, &second], "first_byte: 1500ms, request: 2s");
@@ -156,7 +156,7 @@ fn progress_ends_a_request_that_the_backend_does_not_take() {
 #[test]
 fn progress_ends_an_answer_that_the_client_does_not_take() {
     let text = "a".repeat(LARGE);
-    let backend = Backend::start(move |_| Answer::ok(&text));
+    let backend = Backend::start(move |_| Response::ok(&text));
     let proxy = before(&[&backend], "progress: 300ms");
     let mut client = proxy.client();
     client.send("GET /large HTTP/1.1\r\nHost: test\r\n\r\n");
@@ -167,14 +167,14 @@ fn progress_ends_an_answer_that_the_client_does_not_take() {
 #[test]
 fn progress_ends_an_answer_of_known_length_that_stops() {
     let gate = Gate::default();
-    let answer = Answer::raw("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc").wait(&gate);
-    let backend = Backend::start(move |_| answer.clone());
+    let response = Response::raw("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc").wait(&gate);
+    let backend = Backend::start(move |_| response.clone());
     let proxy = before(&[&backend], "progress: 300ms");
     let mut client = proxy.client();
     client.send("GET /stops HTTP/1.1\r\nHost: test\r\n\r\n");
     let error = client.try_read().expect_err("the answer is not whole");
     assert_ne!(error.kind(), ErrorKind::WouldBlock, "it is closed");
-    assert_eq!(proxy.access_line("/stops")["error"], "answer_stalled");
+    assert_eq!(proxy.access_line("/stops")["error"], "response_stalled");
     gate.open();
 }
 
@@ -203,8 +203,8 @@ fn uploads_that_move_are_bounded_by_no_total() {
 fn stream_idle_and_not_progress_bounds_a_pause_of_a_chunked_answer() {
     let gate = Gate::default();
     let first = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n";
-    let answer = Answer::raw(first).wait(&gate).send("3\r\ndef\r\n0\r\n\r\n");
-    let backend = Backend::start(move |_| answer.clone());
+    let response = Response::raw(first).wait(&gate).send("3\r\ndef\r\n0\r\n\r\n");
+    let backend = Backend::start(move |_| response.clone());
     let proxy = before(&[&backend], "progress: 200ms, stream_idle: 8s");
     let mut client = proxy.client();
     client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
@@ -218,14 +218,14 @@ fn stream_idle_and_not_progress_bounds_a_pause_of_a_chunked_answer() {
 fn stream_idle_ends_a_chunked_answer_that_pauses_longer() {
     let gate = Gate::default();
     let first = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n";
-    let answer = Answer::raw(first).wait(&gate);
-    let backend = Backend::start(move |_| answer.clone());
+    let response = Response::raw(first).wait(&gate);
+    let backend = Backend::start(move |_| response.clone());
     let proxy = before(&[&backend], "progress: 30s, stream_idle: 300ms");
     let mut client = proxy.client();
     client.send("GET /pauses HTTP/1.1\r\nHost: test\r\n\r\n");
     let error = client.try_read().expect_err("the answer is not whole");
     assert_ne!(error.kind(), ErrorKind::WouldBlock, "it is closed");
-    assert_eq!(proxy.access_line("/pauses")["error"], "answer_stalled");
+    assert_eq!(proxy.access_line("/pauses")["error"], "response_stalled");
     gate.open();
 }
 

@@ -126,7 +126,7 @@ fn a_request_for_a_host_with_another_certificate_is_misdirected() {
     let line = proxy.wait_for_line(|line| line["status"] == 421);
     assert_eq!(
         (&line["error"], &line["backend"], &line["attempts"]),
-        (&"misdirected".into(), &serde_json::Value::Null, &0.into())
+        (&"misdirected_request".into(), &serde_json::Value::Null, &0.into())
     );
     for host in [
         "public.test:8443",

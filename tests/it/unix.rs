@@ -103,8 +103,8 @@ fn clients_come_through_a_socket_file() {
     let proxy = beside(&place, "http2: true", &[&backend]).start();
     let mode = fs::metadata(&place.0).expect("it is there").permissions().mode();
     assert_eq!(mode & 0o777, 0o660);
-    let answer = ask(&place.0, get("/file", "X-Forwarded-For: 6.6.6.6\r\n"));
-    assert!(answer.ends_with("hello"), "{answer}");
+    let response = ask(&place.0, get("/file", "X-Forwarded-For: 6.6.6.6\r\n"));
+    assert!(response.ends_with("hello"), "{response}");
     assert_eq!(proxy.get("/port").text(), "hello");
     assert_eq!(proxy.access_line("/file")["client_ip"], "unix:");
     let request = backend.wait_for_request(|request| request.start() == "GET /file");

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::support::{Answer, Backend, Bare, Client, DEADLINE, Held, Proxy};
+use crate::support::{Backend, Bare, Client, DEADLINE, Held, Proxy, Response};
 
 /// How long something that must not come is waited for.
 const MOMENT: Duration = Duration::from_millis(200);
@@ -156,7 +156,7 @@ fn a_101_that_nobody_asked_for_is_502() {
         ));
         assert_eq!(client.read().status(), 502, "{request}");
         held.wait_for_end();
-        assert_eq!(proxy.access_line("/chat")["error"], "unwanted_switch");
+        assert_eq!(proxy.access_line("/chat")["error"], "unexpected_upgrade");
         client.send("GET /next HTTP/1.1\r\nHost: test\r\n\r\n");
         let mut held = backend.accept();
         assert!(held.head().starts_with("GET /next "), "{request}");
@@ -343,7 +343,7 @@ fn a_tunnel_carries_any_bytes_both_ways() {
 #[test]
 fn connect_is_refused_and_its_connection_closed() {
     for target in ["test:443", "127.0.0.1:80", "/", "*", "http://test/"] {
-        let backend = Backend::start(|_| Answer::ok(""));
+        let backend = Backend::start(|_| Response::ok(""));
         let proxy = Proxy::before(&[&backend]).config(CONFIG).start();
         let mut client = proxy.client();
         client.send(format!(

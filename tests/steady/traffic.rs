@@ -68,11 +68,11 @@ impl Client {
             let sent = self.stream.write_all(&exchange.request);
             sent.expect("the balancer takes a request");
             let is_whole = |seen: &[u8]| seen.ends_with(exchange.end);
-            let answer = read_until(&mut self.stream, &mut self.buffer, is_whole);
-            let answer = answer
+            let response = read_until(&mut self.stream, &mut self.buffer, is_whole);
+            let response = response
                 .expect("the balancer answers")
                 .expect("the connection stays open");
-            assert!(answer.starts_with(b"HTTP/1.1 200 OK\r\n"), "{}", exchange.name);
+            assert!(response.starts_with(b"HTTP/1.1 200 OK\r\n"), "{}", exchange.name);
         }
     }
 }

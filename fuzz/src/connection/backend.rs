@@ -34,7 +34,7 @@ pub(super) struct Attempt {
     /// Stands in the answer where the script wants it.
     pub(super) nonce: String,
     /// What was sent so far.
-    pub(super) answer: Vec<u8>,
+    pub(super) response: Vec<u8>,
     /// Whether the end of the stream followed it.
     pub(super) has_ended: bool,
 }
@@ -72,17 +72,17 @@ async fn connection(mut stream: TcpStream, seen: Rc<RefCell<Seen>>) {
         let canary = seen.borrow().canary.clone();
         if values(&request.fields, "x-canary").any(|value| value == canary.as_bytes()) {
             unread.drain(..request.length);
-            let answer = format!(
+            let response = format!(
                 "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{canary}",
                 canary.len()
             );
-            if stream.write_all(answer.as_bytes()).await.is_err() {
+            if stream.write_all(response.as_bytes()).await.is_err() {
                 return;
             }
             continue;
         }
         let index = take_down(&seen, request);
-        let script = seen.borrow().script.answer(index);
+        let script = seen.borrow().script.response(index);
         let (is_early, script) = match &script[..] {
             [EARLY, script @ ..] => (true, script),
             script => (false, script),
@@ -93,8 +93,8 @@ async fn connection(mut stream: TcpStream, seen: Rc<RefCell<Seen>>) {
         if !send(&mut stream, script, &seen, index).await {
             return;
         }
-        if crate::reference::Answer::read_final(&seen.borrow().attempts[index].answer, false, true)
-            .is_some_and(|answer| answer.status == 101)
+        if crate::reference::Response::read_final(&seen.borrow().attempts[index].response, false, true)
+            .is_some_and(|response| response.status == 101)
         {
             // Whatever comes now is no request.
             while matches!(stream.read_buf(&mut Vec::new()).await, Ok(1..)) {}
@@ -109,11 +109,11 @@ async fn connection(mut stream: TcpStream, seen: Rc<RefCell<Seen>>) {
 fn take_down(seen: &RefCell<Seen>, request: Request) -> usize {
     let mut seen = seen.borrow_mut();
     let index = seen.attempts.len();
-    let nonce = evenkeel::chance::mix(seen.salt.wrapping_add(index as u64 + 1));
+    let nonce = evenkeel::rng::mix(seen.salt.wrapping_add(index as u64 + 1));
     seen.attempts.push(Attempt {
         request,
         nonce: format!("{nonce:016x}"),
-        answer: Vec::new(),
+        response: Vec::new(),
         has_ended: false,
     });
     index
@@ -178,7 +178,7 @@ async fn send(stream: &mut TcpStream, script: &[u8], seen: &RefCell<Seen>, index
                 }
             };
             let bytes: Vec<u8> = rest[..length].iter().flat_map(with_nonce).collect();
-            attempt.answer.extend_from_slice(&bytes);
+            attempt.response.extend_from_slice(&bytes);
             bytes
         };
         if stream.write_all(&bytes).await.is_err() {

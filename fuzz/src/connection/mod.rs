@@ -20,10 +20,10 @@ use std::time::Duration;
 
 use evenkeel::clock;
 use evenkeel::config::{self, Config};
-use evenkeel::listener::{self, Acceptor, Crew};
+use evenkeel::listener::{self, Acceptor, WorkerSet};
 use evenkeel::net::{ListenAddress, StdListener};
 use evenkeel::pool::Pool;
-use evenkeel::proxy::{Shared, Snapshot, TrustedProxies, Worker};
+use evenkeel::proxy::{SnapshotCell, Snapshot, TrustedProxies, Worker};
 use evenkeel::router::Router;
 use evenkeel::tasks::LocalTasks;
 use evenkeel::telemetry::Label;
@@ -34,7 +34,7 @@ use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::task::JoinSet;
 
 use crate::input::Input;
-use crate::reference::Answer;
+use crate::reference::Response;
 use backend::Seen;
 use client::{Client, Got};
 use script::{Leaving, Script};
@@ -110,7 +110,7 @@ impl Rig {
         let pools = snapshot.pools.clone();
         let (parts, leaving) = (script.client.clone(), script.leaving);
         let sent = parts.concat();
-        let seen = Rc::new(RefCell::new(Seen::new(script, evenkeel::chance::mix(self.runs))));
+        let seen = Rc::new(RefCell::new(Seen::new(script, evenkeel::rng::mix(self.runs))));
         let play = play(
             Rc::clone(&self.stage),
             snapshot,
@@ -146,9 +146,9 @@ async fn play(
     }
     let counters = Arc::new(WorkerCounters::default());
     let log = LogBuffer::new(None, OnFull::Drop, Options::default());
-    let worker = Worker::new(Shared::new(snapshot), Arc::clone(&counters), log);
+    let worker = Worker::new(SnapshotCell::new(snapshot), Arc::clone(&counters), log);
     let (mut accepting, connections) = (JoinSet::new(), LocalTasks::default());
-    let seat = Crew::of(1, clock::now()).pop().expect("one worker");
+    let handle = WorkerSet::of(1, clock::now()).pop().expect("one worker");
     let front = stage.front.try_clone().expect("a descriptor");
     let settings = Arc::new(listener::Settings {
         address: ListenAddress::Ip(front.local_addr().expect("it has one")),
@@ -160,7 +160,7 @@ async fn play(
     });
     let acceptor = Acceptor::start(
         &worker,
-        seat,
+        handle,
         vec![(StdListener::Tcp(front), settings)],
         &mut accepting,
         &connections,
@@ -197,7 +197,7 @@ async fn play(
     };
     accepting.shutdown().await;
     drop(acceptor);
-    assert_eq!(worker.wheel.alarms(), 0);
+    assert_eq!(worker.wheel.timers(), 0);
     assert_eq!(counters.connections_active.value(), 0);
     assert_eq!(counters.requests_in_flight.value(), 0);
     backends.shutdown().await;
@@ -212,9 +212,9 @@ async fn canary(address: SocketAddr, seen: &RefCell<Seen>) {
     client.send(request.as_bytes()).await;
     settle(seen).await;
     let got = client.leave().await;
-    let answer = Answer::read(&got.bytes, false, false);
-    let is_its_own = answer.is_some_and(|answer| {
-        (answer.status, answer.length, &answer.body.payload[..]) == (200, got.bytes.len(), canary.as_bytes())
+    let response = Response::read(&got.bytes, false, false);
+    let is_its_own = response.is_some_and(|response| {
+        (response.status, response.length, &response.body.payload[..]) == (200, got.bytes.len(), canary.as_bytes())
     });
     assert!(is_its_own, "the canary got {}", got.bytes.escape_ascii());
 }

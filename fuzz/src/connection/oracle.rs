@@ -2,7 +2,7 @@
 
 use super::backend::Attempt;
 use super::client::Got;
-use crate::reference::{Answer, Fields, Request, options, stays_open, values};
+use crate::reference::{Response, Fields, Request, options, stays_open, values};
 
 /// Fields that end at the balancer, in both directions.
 const OF_ONE_HOP: [&str; 10] = [
@@ -34,11 +34,11 @@ pub(super) fn judge(sent: &[u8], attempts: &[Attempt], got: &Got, stayed: bool) 
     // What is refused has an answer of this shape too.
     let mut are_head: Vec<bool> = requests.iter().map(|request| request.method == "HEAD").collect();
     are_head.push(rest.starts_with(b"HEAD "));
-    let answered = judge_answers(&requests, &are_head, (attempts, &ordinals), got);
-    if stayed && let Some(answered) = answered {
+    let responded = judge_answers(&requests, &are_head, (attempts, &ordinals), got);
+    if stayed && let Some(responded) = responded {
         assert!(
-            answered >= requests.len(),
-            "{answered} of {} answered",
+            responded >= requests.len(),
+            "{responded} of {} answered",
             requests.len()
         );
     }
@@ -114,12 +114,12 @@ fn judge_answers(
     }
     for index in 0.. {
         let is_to_head = are_head.get(index).copied().unwrap_or_default();
-        let answer = Answer::read_final(rest, is_to_head, got.end == Some(Ok(())));
-        let is_end = answer
+        let response = Response::read_final(rest, is_to_head, got.end == Some(Ok(())));
+        let is_end = response
             .as_ref()
-            .is_none_or(|answer| answer.status == 101 || !answer.body.is_whole);
-        let length = match &answer {
-            Some(answer) if !is_end => answer.length,
+            .is_none_or(|response| response.status == 101 || !response.body.is_whole);
+        let length = match &response {
+            Some(response) if !is_end => response.length,
             _ => rest.len(),
         };
         let is_others = |(_, ordinal): &(&Attempt, &usize)| **ordinal != index;
@@ -129,18 +129,18 @@ fn judge_answers(
                 "another request's answer"
             );
         }
-        let Some(answer) = answer else {
+        let Some(response) = response else {
             assert!(is_head_cut(rest), "no answer: {}", rest.escape_ascii());
             return None;
         };
         let is_of_this = |(_, ordinal): &(&Attempt, &usize)| **ordinal == index;
         let mut asked = attempts.iter().zip(ordinals).filter(is_of_this);
-        let is_a_backends = asked.any(|(attempt, _)| is_answer_of(&answer, attempt, is_to_head));
-        assert!(is_a_backends || is_our_own(&answer), "whose is {answer:?}");
+        let is_a_backends = asked.any(|(attempt, _)| is_answer_of(&response, attempt, is_to_head));
+        assert!(is_a_backends || is_our_own(&response), "whose is {response:?}");
         assert!(index <= requests.len(), "too many answers");
         rest = &rest[length..];
         let is_11 = requests.get(index).is_none_or(|request| request.is_11);
-        if is_end || !stays_open(&answer.fields, is_11) {
+        if is_end || !stays_open(&response.fields, is_11) {
             assert!(
                 is_end || rest.is_empty(),
                 "more after the last: {}",
@@ -156,8 +156,8 @@ fn judge_answers(
 }
 
 /// Whether the client got this answer of a backend, or the front of it.
-fn is_answer_of(got: &Answer, attempt: &Attempt, is_to_head: bool) -> bool {
-    let Some(sent) = Answer::read_final(&attempt.answer, is_to_head, attempt.has_ended) else {
+fn is_answer_of(got: &Response, attempt: &Attempt, is_to_head: bool) -> bool {
+    let Some(sent) = Response::read_final(&attempt.response, is_to_head, attempt.has_ended) else {
         return false;
     };
     let has_date = values(&sent.fields, "date").next().is_some();
@@ -175,7 +175,7 @@ fn is_answer_of(got: &Answer, attempt: &Attempt, is_to_head: bool) -> bool {
 }
 
 /// A local response: an error, or the empty one to `OPTIONS` with `Max-Forwards: 0` (RFC 9110 §7.6.2).
-fn is_our_own(answer: &Answer) -> bool {
+fn is_our_own(response: &Response) -> bool {
     let known = [
         "allow",
         "connection",
@@ -185,17 +185,17 @@ fn is_our_own(answer: &Answer) -> bool {
         "retry-after",
         "x-request-id",
     ];
-    (answer.status >= 400 || answer.status == 200 && answer.body.payload.is_empty())
-        && answer
+    (response.status >= 400 || response.status == 200 && response.body.payload.is_empty())
+        && response
             .fields
             .iter()
             .all(|(name, _)| known.contains(&name.as_str()))
-        && only(&answer.fields, "content-length").is_some()
+        && only(&response.fields, "content-length").is_some()
 }
 
 /// Whether bytes hold interim answers, and then at most a part of a head.
 fn is_head_cut(mut bytes: &[u8]) -> bool {
-    while let Some(interim) = Answer::read(bytes, false, false) {
+    while let Some(interim) = Response::read(bytes, false, false) {
         if interim.status >= 200 {
             return false;
         }

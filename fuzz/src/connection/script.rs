@@ -39,7 +39,7 @@ pub(super) struct Script {
     /// How it leaves.
     pub(super) leaving: Leaving,
     /// What backends send, one attempt after the other, and again from the front.
-    answers: Vec<Vec<u8>>,
+    responses: Vec<Vec<u8>>,
     /// Whether there is one backend or two.
     pub(super) has_two_backends: bool,
 }
@@ -56,16 +56,16 @@ impl Script {
                 2 => Leaving::Reset,
                 _ => Leaving::Late,
             },
-            answers: parts.map(<[u8]>::to_vec).collect(),
+            responses: parts.map(<[u8]>::to_vec).collect(),
             has_two_backends: input.options & 8 != 0,
         }
     }
 
     /// What the backend asked at the `attempt`-th attempt, from 0, sends.
-    pub(super) fn answer(&self, attempt: usize) -> Vec<u8> {
-        match self.answers.len() {
+    pub(super) fn response(&self, attempt: usize) -> Vec<u8> {
+        match self.responses.len() {
             0 => USUAL.to_vec(),
-            count => self.answers[attempt % count].clone(),
+            count => self.responses[attempt % count].clone(),
         }
     }
 }

@@ -77,8 +77,8 @@ pub(super) fn requests(bytes: &[u8]) -> Vec<Message> {
                 *last = Some(message);
             }
             // The connection cannot go on behind a broken body.
-            let answer = Response::builder().status(if is_whole { 200 } else { 400 });
-            Ok::<_, Infallible>(answer.body(Empty::<Bytes>::new()).unwrap_or_default())
+            let response = Response::builder().status(if is_whole { 200 } else { 400 });
+            Ok::<_, Infallible>(response.body(Empty::<Bytes>::new()).unwrap_or_default())
         }
     });
     // The end of what the client sends is no sign that it has left.
@@ -90,7 +90,7 @@ pub(super) fn requests(bytes: &[u8]) -> Vec<Message> {
 }
 
 /// The answer that its client takes.
-pub(super) fn answer(bytes: &[u8], is_head: bool) -> Option<Message> {
+pub(super) fn response(bytes: &[u8], is_head: bool) -> Option<Message> {
     let stream = memory(bytes, false);
     run(async {
         let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.ok()?;

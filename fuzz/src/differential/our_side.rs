@@ -59,7 +59,7 @@ fn request(head: &RequestHead, body: Option<Vec<u8>>) -> Message {
 }
 
 /// The answer, if it is a final one.
-pub(super) fn answer(bytes: &[u8], is_head: bool) -> Option<Message> {
+pub(super) fn response(bytes: &[u8], is_head: bool) -> Option<Message> {
     let limits = Limits::default();
     let asked = if is_head { Method::Head } else { Method::Get };
     let mut rest = bytes;

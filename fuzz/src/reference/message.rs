@@ -40,7 +40,7 @@ pub(crate) struct Request {
 
 /// An answer.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct Response {
     /// 100 to 599.
     pub(crate) status: u16,
     /// In their order.
@@ -109,7 +109,7 @@ impl Request {
     }
 }
 
-impl Answer {
+impl Response {
     /// The answer at the front of `bytes`, interim ones counted; `has_ended` says that the stream ended well behind them.
     pub(crate) fn read(bytes: &[u8], is_to_head: bool, has_ended: bool) -> Option<Self> {
         let mut slots = slots();
@@ -138,11 +138,11 @@ impl Answer {
     pub(crate) fn read_final(bytes: &[u8], is_to_head: bool, has_ended: bool) -> Option<Self> {
         let mut before = 0;
         loop {
-            let mut answer = Self::read(&bytes[before..], is_to_head, has_ended)?;
-            before += answer.length;
-            if answer.status >= 200 || answer.status == 101 {
-                answer.length = before;
-                return Some(answer);
+            let mut response = Self::read(&bytes[before..], is_to_head, has_ended)?;
+            before += response.length;
+            if response.status >= 200 || response.status == 101 {
+                response.length = before;
+                return Some(response);
             }
         }
     }

@@ -65,7 +65,7 @@ impl View for Fixed {
             from: "client".to_owned(),
             peer: "192.0.2.1:1".to_owned(),
             error: "bare_lf".to_owned(),
-            word: "bare_lf".to_owned(),
+            code: "bare_lf".to_owned(),
             rule: "a line must end with CR LF".to_owned(),
             line: Some(1),
             header: None,
@@ -183,8 +183,8 @@ async fn get(api: &Api, path: &'static str) -> (u16, String) {
 
 async fn get_with(api: &Api, path: &'static str, token: Option<&'static str>) -> (u16, String) {
     let address = api.address;
-    let answer = tokio::task::spawn_blocking(move || client::get_blocking(address, path, token, DEADLINE));
-    let (status, body) = answer.await.expect("no panic").expect("an answer");
+    let response = tokio::task::spawn_blocking(move || client::get_blocking(address, path, token, DEADLINE));
+    let (status, body) = response.await.expect("no panic").expect("an answer");
     (status, String::from_utf8(body).expect("text"))
 }
 
@@ -193,12 +193,12 @@ async fn raw(address: SocketAddr, head: &str) -> String {
     let exchange = async {
         let mut stream = TcpStream::connect(address).await.expect("a connection");
         stream.write_all(head.as_bytes()).await.expect("written");
-        let mut answer = String::new();
+        let mut response = String::new();
         stream
-            .read_to_string(&mut answer)
+            .read_to_string(&mut response)
             .await
             .expect("an answer that ends");
-        answer
+        response
     };
     tokio::time::timeout(DEADLINE, exchange)
         .await
@@ -211,12 +211,12 @@ fn json(text: &str) -> Value {
 
 /// Answers the next command.
 #[allow(clippy::disallowed_methods, reason = "the test ends with it")]
-fn answer_reload(api: &mut Api, outcome: ReloadOutcome) -> JoinHandle<()> {
+fn respond_to_reload(api: &mut Api, outcome: ReloadOutcome) -> JoinHandle<()> {
     let (_, none) = mpsc::channel(1);
     let mut commands = std::mem::replace(&mut api.commands, none);
     tokio::spawn(async move {
-        let Command::Reload(reply) = commands.recv().await.expect("a command");
-        reply.send(outcome).expect("somebody waits");
+        let Command::Reload(response) = commands.recv().await.expect("a command");
+        response.send(outcome).expect("somebody waits");
     })
 }
 
@@ -319,14 +319,14 @@ async fn metrics_come_in_the_format_that_is_accepted() {
 async fn reload_answers_when_the_control_plane_has_answered() {
     let mut api = start(None, QUIET_LIMITS);
     let ask = "POST /api/v1/reload HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-    let answered = answer_reload(&mut api, Ok(Reloaded::default()));
-    let answer = raw(api.address, ask).await;
+    let responded = respond_to_reload(&mut api, Ok(Reloaded::default()));
+    let response = raw(api.address, ask).await;
     assert!(
-        answer.starts_with("HTTP/1.1 200 ")
-            && answer.ends_with(r#"{"ignored_until_restart":[],"reloaded":true}"#),
-        "{answer}"
+        response.starts_with("HTTP/1.1 200 ")
+            && response.ends_with(r#"{"ignored_until_restart":[],"reloaded":true}"#),
+        "{response}"
     );
-    answered.await.expect("one command came");
+    responded.await.expect("one command came");
 }
 
 #[tokio::test]
@@ -336,13 +336,13 @@ async fn reload_of_a_config_with_errors_lists_them() {
         "config.yaml:3:7: no such pool".to_owned(),
         "config.yaml:9:1: twice".to_owned(),
     ];
-    let answered = answer_reload(&mut api, Err(errors.clone()));
+    let responded = respond_to_reload(&mut api, Err(errors.clone()));
     let ask = "POST /api/v1/reload HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-    let answer = raw(api.address, ask).await;
-    assert!(answer.starts_with("HTTP/1.1 422 "), "{answer}");
-    let body = json(answer.rsplit("\r\n\r\n").next().expect("a body"));
+    let response = raw(api.address, ask).await;
+    assert!(response.starts_with("HTTP/1.1 422 "), "{response}");
+    let body = json(response.rsplit("\r\n\r\n").next().expect("a body"));
     assert_eq!(body["errors"], serde_json::json!(errors));
-    answered.await.expect("one command came");
+    responded.await.expect("one command came");
 }
 
 #[tokio::test]
@@ -375,13 +375,16 @@ async fn errors_are_json_too() {
         (status, json(&body)["error"].as_str()),
         (405, Some("method_not_allowed"))
     );
-    let answer = raw(
+    let response = raw(
         api.address,
         "GET /nothing HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
     )
     .await;
-    assert!(answer.contains("x-content-type-options: nosniff\r\n"), "{answer}");
-    assert!(!answer.contains("access-control-"), "{answer}");
+    assert!(
+        response.contains("x-content-type-options: nosniff\r\n"),
+        "{response}"
+    );
+    assert!(!response.contains("access-control-"), "{response}");
 }
 
 #[tokio::test]
@@ -467,23 +470,23 @@ async fn the_connection_that_was_idle_longest_makes_room_and_a_command_goes_on()
     let ask = "POST /api/v1/reload HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     asking.write_all(ask.as_bytes()).await.expect("written");
     let command = tokio::time::timeout(DEADLINE, api.commands.recv()).await;
-    let Command::Reload(reply) = command.expect("in time").expect("a command");
+    let Command::Reload(response) = command.expect("in time").expect("a command");
     let first = TcpStream::connect(api.address).await.expect("a connection");
     let mut kept = Vec::new();
     for _ in 0..CONNECTIONS - 1 {
         kept.push(TcpStream::connect(api.address).await.expect("a connection"));
     }
     closed(first).await;
-    reply.send(Ok(Reloaded::default())).expect("somebody waits");
-    let mut answer = String::new();
-    let read = asking.read_to_string(&mut answer);
+    response.send(Ok(Reloaded::default())).expect("somebody waits");
+    let mut response = String::new();
+    let read = asking.read_to_string(&mut response);
     tokio::time::timeout(DEADLINE, read)
         .await
         .expect("in time")
         .expect("an answer");
     assert!(
-        answer.ends_with(r#"{"ignored_until_restart":[],"reloaded":true}"#),
-        "{answer}"
+        response.ends_with(r#"{"ignored_until_restart":[],"reloaded":true}"#),
+        "{response}"
     );
 }
 

@@ -63,7 +63,7 @@ pub(super) async fn serve(
         tokio::select! {
             stream = accept(listener.as_ref(), &mut connections) => {
                 let manner = Arc::clone(&manner);
-                connections.spawn(async move { converse(stream, |path| manner.answer(path)).await });
+                connections.spawn(async move { converse(stream, |path| manner.response(path)).await });
             }
             Some(Turn { power, done }) = turns.recv() => {
                 let outcome = match power {
@@ -118,13 +118,13 @@ async fn accept(listener: Option<&TcpListener>, connections: &mut Tasks) -> TcpS
 }
 
 /// What is answered.
-struct Answer {
+struct Response {
     status: &'static str,
     text: String,
 }
 
 impl Manner {
-    async fn answer(&self, path: String) -> Answer {
+    async fn response(&self, path: String) -> Response {
         let mut status = "200 OK";
         if self.is_odd && path == "/503" {
             status = "503 Service Unavailable";
@@ -133,16 +133,16 @@ impl Manner {
             tokio::time::sleep(SLOW).await;
         }
         let text = format!("Backend {} got {path}\n", self.name);
-        Answer { status, text }
+        Response { status, text }
     }
 }
 
-async fn turn(backend: mpsc::Sender<Turn>, path: String) -> Answer {
+async fn turn(backend: mpsc::Sender<Turn>, path: String) -> Response {
     let (power, text) = match path.as_str() {
         "/stop" => (Power::Off, "Backend three is stopped: it refuses connections\n"),
         "/start" => (Power::On, "Backend three is started\n"),
         _ => {
-            return Answer {
+            return Response {
                 status: "404 Not Found",
                 text: "Ask for /stop or /start\n".to_owned(),
             };
@@ -155,11 +155,11 @@ async fn turn(backend: mpsc::Sender<Turn>, path: String) -> Answer {
         _ => Err(io::Error::other("the demo is ending")),
     };
     match outcome {
-        Ok(()) => Answer {
+        Ok(()) => Response {
             status: "200 OK",
             text: text.to_owned(),
         },
-        Err(error) => Answer {
+        Err(error) => Response {
             status: "500 Internal Server Error",
             text: format!("Backend three cannot be started: {error}\n"),
         },
@@ -167,12 +167,12 @@ async fn turn(backend: mpsc::Sender<Turn>, path: String) -> Answer {
 }
 
 /// One request and its answer. However it ends, only this connection is concerned.
-async fn converse<F: Future<Output = Answer>>(mut stream: TcpStream, answer: impl FnOnce(String) -> F) {
+async fn converse<F: Future<Output = Response>>(mut stream: TcpStream, response: impl FnOnce(String) -> F) {
     let conversation = async {
         let Some(Request { method, path }) = read_head(&mut stream).await? else {
             return Ok(());
         };
-        let Answer { status, text } = answer(path).await;
+        let Response { status, text } = response(path).await;
         let mut bytes = format!(
             "HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
             text.len()

@@ -9,7 +9,7 @@ const INTRODUCTION: &str = "\
 # The config file
 
 <!-- Made from the table of keys in src/config/reference: change it there, then run
-     EVENKEEL_WRITE_DOCS=1 cargo test --lib page_is_up_to_date -->
+     UPDATE_DOCS=1 cargo test reference -->
 
 The shortest config that works:
 
@@ -84,14 +84,14 @@ mod tests {
     #[test]
     fn page_is_up_to_date() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/config.md");
-        if std::env::var_os("EVENKEEL_WRITE_DOCS").is_some() {
+        if std::env::var_os("UPDATE_DOCS").is_some() {
             std::fs::create_dir_all(concat!(env!("CARGO_MANIFEST_DIR"), "/docs")).unwrap();
             std::fs::write(path, page()).unwrap();
         }
         let written = std::fs::read_to_string(path).unwrap_or_default();
         assert!(
             written == page(),
-            "docs/config.md has drifted from the table of keys: run EVENKEEL_WRITE_DOCS=1 cargo test --lib page_is_up_to_date"
+            "docs/config.md is out of date: run UPDATE_DOCS=1 cargo test reference"
         );
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::config::reader::{Reader, Written, is_off, written};
 use crate::config::reference::ACCESS_LOG;
-use crate::config::source::Finding;
+use crate::config::source::Diagnostic;
 use crate::config::tree::Value;
 use crate::telemetry::access_log::{OnFull, Settings, Target};
 use crate::telemetry::check_log_file;
@@ -73,8 +73,8 @@ fn check_file(reader: &Reader<'_>, written: Written<'_>, path: &Path) {
     if reader.cx.is_at_home
         && let Err(error) = check_log_file(path)
     {
-        let finding = Finding::overdue(written.place, error.to_string());
-        reader.cx.report(finding);
+        let diagnostic = Diagnostic::overdue(written.span, error.to_string());
+        reader.cx.report(diagnostic);
     }
 }
 

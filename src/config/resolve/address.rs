@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use crate::config::context::Context;
 use crate::config::hints;
 use crate::config::reader::{Reader, Written};
-use crate::config::source::Finding;
+use crate::config::source::Diagnostic;
 use crate::net::{LONGEST_PATH, ListenAddress};
 
 /// What the address of a socket file begins with.
@@ -58,7 +58,7 @@ pub(super) fn read_ip(reader: &Reader<'_>, key: &str, written: Written<'_>) -> O
 pub(super) fn file(cx: &Context<'_>, written: Written<'_>) -> Option<Option<PathBuf>> {
     let text = written.text.strip_prefix(FILE)?;
     let path = cx.path(text);
-    let quote = cx.quote(written.place);
+    let quote = cx.quote(written.span);
     let message = if text.is_empty() || text.ends_with('/') {
         format!("{quote} names no socket file")
     } else if text.starts_with('@') {
@@ -70,8 +70,8 @@ pub(super) fn file(cx: &Context<'_>, written: Written<'_>) -> Option<Option<Path
     } else {
         return Some(Some(path));
     };
-    let finding = Finding::error(written.place, message);
-    cx.report(finding.note("accepted: a path such as unix:/run/evenkeel.sock"));
+    let diagnostic = Diagnostic::error(written.span, message);
+    cx.report(diagnostic.note("accepted: a path such as unix:/run/evenkeel.sock"));
     Some(None)
 }
 

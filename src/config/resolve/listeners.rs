@@ -10,7 +10,7 @@ use crate::admin;
 use crate::config::context::Context;
 use crate::config::reader::{Reader, Written, is_off, refuse_shape, written};
 use crate::config::reference::{ADMIN, LISTENER};
-use crate::config::source::{Finding, Origin, Place};
+use crate::config::source::{Diagnostic, Origin, Span};
 use crate::config::tree::{Node, Value};
 use crate::listener::{self, Redirect};
 use crate::net::ListenAddress;
@@ -46,7 +46,8 @@ pub(super) fn read(
             Origin::File => "write `listen: 0.0.0.0:8080`",
             Origin::Arguments => "add `--listen 0.0.0.0:8080`",
         };
-        root.cx.report(Finding::whole("there is no listener").note(note));
+        root.cx
+            .report(Diagnostic::whole("there is no listener").note(note));
     }
     let admin = admin(root);
     let reached = admin.as_ref().map(|(address, written, _)| Listening {
@@ -67,7 +68,7 @@ fn short<'a>(root: &Reader<'a>) -> Vec<Listening<'a>> {
         Value::List(items) => items.as_slice(),
         _ => std::slice::from_ref(node),
     };
-    check_number(root, "listen", node.place, nodes);
+    check_number(root, "listen", node.span, nodes);
     let read_one = |node: &'a Node| match written(node) {
         Some(written) => address::read(root, "listen", written),
         None => {
@@ -82,8 +83,8 @@ fn long<'a>(root: &Reader<'a>, trusted: &TrustedProxies) -> Vec<(Listening<'a>, 
     let Some(items) = root.list("listeners") else {
         return Vec::new();
     };
-    if let Some(place) = root.key_place("listeners") {
-        check_number(root, "listeners", place, items);
+    if let Some(span) = root.key_span("listeners") {
+        check_number(root, "listeners", span, items);
     }
     let read_one = |item: &'a Node| {
         let reader = Reader::open(root.cx, &LISTENER, item)?;
@@ -132,7 +133,7 @@ fn redirect(reader: &Reader<'_>) -> Option<Redirect> {
         let note = "write `redirect_to_https` at the listener for plain HTTP";
         reader
             .cx
-            .report(Finding::error(written.place, message).note(note));
+            .report(Diagnostic::error(written.span, message).note(note));
     }
     Some(redirect)
 }
@@ -140,24 +141,24 @@ fn redirect(reader: &Reader<'_>) -> Option<Redirect> {
 /// Makes sure that somebody may send PROXY headers. Whom a socket file is for, its mode says.
 fn check_trust(reader: &Reader<'_>, listening: &Listening<'_>, trusted: &TrustedProxies) {
     let is_file = matches!(listening.address, ListenAddress::Unix(_));
-    if let (false, true, Some(place)) = (
+    if let (false, true, Some(span)) = (
         is_file,
         trusted.blocks.is_empty(),
-        reader.key_place("proxy_protocol"),
+        reader.key_span("proxy_protocol"),
     ) {
         let message = "`proxy_protocol` believes proxies, and `trusted_proxies` names none";
         let note = "write the addresses that connections come from: `trusted_proxies: [10.0.0.0/8]`";
-        reader.cx.report(Finding::error(place, message).note(note));
+        reader.cx.report(Diagnostic::error(span, message).note(note));
     }
 }
 
-fn check_number(root: &Reader<'_>, key: &str, place: Place, items: &[Node]) {
+fn check_number(root: &Reader<'_>, key: &str, span: Span, items: &[Node]) {
     if items.is_empty() {
         root.cx
-            .report(Finding::error(place, format!("`{key}` is empty")).note("write at least one address"));
+            .report(Diagnostic::error(span, format!("`{key}` is empty")).note("write at least one address"));
     } else if items.len() > MOST_LISTENERS {
-        root.cx.report(Finding::error(
-            place,
+        root.cx.report(Diagnostic::error(
+            span,
             format!("`{key}` has more than {MOST_LISTENERS} items"),
         ));
     }
@@ -223,12 +224,12 @@ fn token(reader: &Reader<'_>) -> Option<String> {
     }
     if written.text.is_empty() || !written.text.bytes().all(|byte| byte.is_ascii_graphic()) {
         let message = "the token is empty, or has blanks or characters that are not visible ASCII";
-        reader.cx.report(Finding::error(node.place, message));
+        reader.cx.report(Diagnostic::error(node.span, message));
         return None;
     }
     if written.text.len() < SHORTEST_TOKEN {
         let message = format!("the token is shorter than {SHORTEST_TOKEN} characters: it can be guessed");
-        reader.cx.report(Finding::warning(node.place, message));
+        reader.cx.report(Diagnostic::warning(node.span, message));
     }
     Some(written.text.to_owned())
 }
@@ -240,7 +241,7 @@ fn check_reach(cx: &Context<'_>, (address, written): (SocketAddr, Option<Written
     };
     let message = format!(
         "the admin API at {} can be reached from outside: it needs a token",
-        cx.quote(written.place)
+        cx.quote(written.span)
     );
     let local = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), address.port());
     let note = match cx.source.origin {
@@ -253,7 +254,7 @@ fn check_reach(cx: &Context<'_>, (address, written): (SocketAddr, Option<Written
             format!("write a loopback address such as `{local}`; a token needs a config file")
         }
     };
-    cx.report(Finding::error(written.place, message).note(note));
+    cx.report(Diagnostic::error(written.span, message).note(note));
 }
 
 fn check_overlaps(cx: &Context<'_>, listeners: &[Listening<'_>], admin: Option<&Listening<'_>>) {
@@ -264,7 +265,7 @@ fn check_overlaps(cx: &Context<'_>, listeners: &[Listening<'_>], admin: Option<&
             .find(|earlier| earlier.overlaps(later));
         if let (Some(written), Some(other)) = (later.written, earlier.and_then(|other| other.written)) {
             let message = format!("this listener overlaps with {}", refer(cx, other));
-            cx.report(Finding::error(written.place, message));
+            cx.report(Diagnostic::error(written.span, message));
         }
     }
     let Some(admin) = admin else { return };
@@ -274,7 +275,7 @@ fn check_overlaps(cx: &Context<'_>, listeners: &[Listening<'_>], admin: Option<&
     match (admin.written, listener.written) {
         (Some(written), Some(other)) => {
             let message = format!("the admin API overlaps with the listener {}", refer(cx, other));
-            cx.report(Finding::error(written.place, message));
+            cx.report(Diagnostic::error(written.span, message));
         }
         (None, Some(written)) => {
             let message = format!(
@@ -282,7 +283,7 @@ fn check_overlaps(cx: &Context<'_>, listeners: &[Listening<'_>], admin: Option<&
                 admin.address
             );
             cx.report(
-                Finding::error(written.place, message)
+                Diagnostic::error(written.span, message)
                     .note("choose another address for one of them, or turn admin off"),
             );
         }

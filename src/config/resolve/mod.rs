@@ -16,7 +16,7 @@ use ipnet::IpNet;
 use super::context::Context;
 use super::reader::{Reader, Written, refuse_shape, written};
 use super::reference::{LIMITS, ROOT, TIMEOUTS};
-use super::source::{Finding, Origin};
+use super::source::{Diagnostic, Origin};
 use super::tree::{Node, Value};
 use super::{Config, Workers};
 use crate::{http1, proxy};
@@ -25,7 +25,7 @@ use crate::{http1, proxy};
 pub(super) fn config(cx: &Context<'_>, root: Option<&Node>) -> Option<Config> {
     let Some(node) = root.filter(|node| !matches!(node.value, Value::Empty)) else {
         cx.report(
-            Finding::whole("the config is empty")
+            Diagnostic::whole("the config is empty")
                 .note("the shortest one has two keys:")
                 .note("    listen: 0.0.0.0:8080")
                 .note("    backends: [http://localhost:8001]"),
@@ -110,10 +110,10 @@ fn block(cx: &Context<'_>, item: &Node) -> Option<IpNet> {
         .parse()
         .map(|address: std::net::IpAddr| IpNet::from(address));
     let Some(block) = one.ok().or_else(|| written.text.parse().ok()) else {
-        let message = format!("{} is not an IP address or CIDR block", cx.quote(item.place));
+        let message = format!("{} is not an IP address or CIDR block", cx.quote(item.span));
         let hint = block_hint(written.text).filter(|_| !written.is_expanded);
         cx.report(
-            Finding::error(item.place, message)
+            Diagnostic::error(item.span, message)
                 .note_if(hint)
                 .note(format!("accepted: {accepted}")),
         );
@@ -122,8 +122,8 @@ fn block(cx: &Context<'_>, item: &Node) -> Option<IpNet> {
     if block != block.trunc() {
         let meant = (!written.is_expanded).then(|| format!("it means {}", block.trunc()));
         cx.report(
-            Finding::warning(
-                item.place,
+            Diagnostic::warning(
+                item.span,
                 "this block has bits beyond its prefix; they do not count",
             )
             .note_if(meant),
@@ -152,9 +152,9 @@ fn block_hint(text: &str) -> Option<String> {
 
 /// How a message refers to something written elsewhere.
 fn refer(cx: &Context<'_>, written: Written<'_>) -> String {
-    let quote = cx.quote(written.place);
+    let quote = cx.quote(written.span);
     match cx.source.origin {
-        Origin::File => format!("{quote} on line {}", cx.source.line(written.place)),
+        Origin::File => format!("{quote} on line {}", cx.source.line(written.span)),
         Origin::Arguments => quote,
     }
 }

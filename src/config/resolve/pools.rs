@@ -11,7 +11,7 @@ use crate::backend::{Address, AddressError, Scheme};
 use crate::config::context::Context;
 use crate::config::reader::{Reader, Written, refuse_shape, written};
 use crate::config::reference::{BACKEND, POOL, strategy_names};
-use crate::config::source::{Finding, Origin, Place};
+use crate::config::source::{Diagnostic, Origin, Span};
 use crate::config::tree::{Entry, Node, Value};
 use crate::config::{hints, suggest, vocabulary};
 use crate::listener;
@@ -34,7 +34,7 @@ const MOST_POOLS: usize = 1024;
 /// A pool and where its name stands.
 pub(super) struct Pool {
     pub(super) settings: Settings,
-    pub(super) place: Place,
+    pub(super) span: Span,
     /// Whether `backends` at top level made it.
     pub(super) is_short: bool,
 }
@@ -56,9 +56,9 @@ pub(super) fn read(root: &Reader<'_>, listeners: &[listener::Settings]) -> Vec<P
             &[]
         }
     };
-    if let (Some(place), true) = (root.key_place("pools"), entries.len() > MOST_POOLS) {
-        root.cx.report(Finding::error(
-            place,
+    if let (Some(span), true) = (root.key_span("pools"), entries.len() > MOST_POOLS) {
+        root.cx.report(Diagnostic::error(
+            span,
             format!("there are more than {MOST_POOLS} pools"),
         ));
     }
@@ -70,7 +70,8 @@ pub(super) fn read(root: &Reader<'_>, listeners: &[listener::Settings]) -> Vec<P
             Origin::File => "write `backends: [http://localhost:8001]`",
             Origin::Arguments => "add their URLs, such as http://localhost:8001",
         };
-        root.cx.report(Finding::whole("there is no backend").note(note));
+        root.cx
+            .report(Diagnostic::whole("there is no backend").note(note));
     }
     pools
 }
@@ -84,7 +85,7 @@ struct Base<'a> {
 }
 
 fn short(root: &Reader<'_>, base: &Base<'_>) -> Option<Pool> {
-    let place = root.key_place("backends")?;
+    let span = root.key_span("backends")?;
     let settings = settings(
         DEFAULT_POOL,
         base.strategy?,
@@ -94,7 +95,7 @@ fn short(root: &Reader<'_>, base: &Base<'_>) -> Option<Pool> {
     let settings = with_beginning(settings, &Reader::absent(root.cx, &POOL));
     Some(Pool {
         settings,
-        place,
+        span,
         is_short: true,
     })
 }
@@ -103,15 +104,15 @@ fn long(root: &Reader<'_>, entry: &Entry, base: &Base<'_>) -> Option<Pool> {
     check_name(root, entry);
     let node = &entry.value;
     if matches!(node.value, Value::Empty) {
-        let message = format!("the pool {} has no value", root.cx.quote(entry.key_place));
+        let message = format!("the pool {} has no value", root.cx.quote(entry.key_span));
         root.cx
-            .report(Finding::error(entry.key_place, message).note("it needs `backends`"));
+            .report(Diagnostic::error(entry.key_span, message).note("it needs `backends`"));
         return None;
     }
     let pool = Reader::open(root.cx, &POOL, node)?;
     if !pool.has_any(&["backends"]) {
-        let message = format!("the pool {} has no `backends`", root.cx.quote(entry.key_place));
-        root.cx.report(Finding::error(entry.key_place, message));
+        let message = format!("the pool {} has no `backends`", root.cx.quote(entry.key_span));
+        root.cx.report(Diagnostic::error(entry.key_span, message));
     }
     let strategy = strategy(&pool, base.strategy)?;
     let rules = Rules::of_pool(&pool, &base.rules);
@@ -120,7 +121,7 @@ fn long(root: &Reader<'_>, entry: &Entry, base: &Base<'_>) -> Option<Pool> {
             settings(&entry.key, strategy, rules, backends(&pool, base.listeners)),
             &pool,
         ),
-        place: entry.key_place,
+        span: entry.key_span,
         is_short: false,
     })
 }
@@ -165,16 +166,16 @@ fn send_proxy(pool: &Reader<'_>) -> Option<ProxyVersion> {
 }
 
 fn check_name(root: &Reader<'_>, entry: &Entry) {
-    let quote = root.cx.quote(entry.key_place);
+    let quote = root.cx.quote(entry.key_span);
     if !routes::is_pool_name(&entry.key) {
         let message = format!("{quote} is no name for a pool");
         let note = "accepted: letters, digits, `-`, `_` and `.`, at most 64 characters";
         root.cx
-            .report(Finding::error(entry.key_place, message).note(note));
+            .report(Diagnostic::error(entry.key_span, message).note(note));
     }
     if entry.key == DEFAULT_POOL && root.has("backends") {
         let message = "`backends` at top level makes a pool with this name already";
-        root.cx.report(Finding::error(entry.key_place, message));
+        root.cx.report(Diagnostic::error(entry.key_span, message));
     }
 }
 
@@ -196,15 +197,15 @@ fn backends(reader: &Reader<'_>, listeners: &[listener::Settings]) -> Vec<Backen
     let Some(items) = reader.one_or_more("backends") else {
         return Vec::new();
     };
-    let Some(place) = reader.key_place("backends") else {
+    let Some(span) = reader.key_span("backends") else {
         return Vec::new();
     };
     if items.is_empty() {
-        let finding = Finding::error(place, "`backends` is empty").note("write at least one URL");
-        reader.cx.report(finding);
+        let diagnostic = Diagnostic::error(span, "`backends` is empty").note("write at least one URL");
+        reader.cx.report(diagnostic);
     } else if items.len() > MOST_BACKENDS {
         let message = format!("`backends` has more than {MOST_BACKENDS} items");
-        reader.cx.report(Finding::error(place, message));
+        reader.cx.report(Diagnostic::error(span, message));
     }
     let mut seen = HashMap::new();
     let mut backends = Vec::with_capacity(items.len().min(MOST_BACKENDS));
@@ -212,19 +213,19 @@ fn backends(reader: &Reader<'_>, listeners: &[listener::Settings]) -> Vec<Backen
         let Some((backend, url)) = backend(reader.cx, item) else {
             continue;
         };
-        let (scheme, host, port, file) = backend.address.place();
-        let place = (scheme, host.to_owned(), port, file.map(Path::to_owned));
-        if let Some(first) = seen.insert(place, url) {
+        let (scheme, host, port, file) = backend.address.identity();
+        let span = (scheme, host.to_owned(), port, file.map(Path::to_owned));
+        if let Some(first) = seen.insert(span, url) {
             let message = format!("this backend is the same as {}", refer(reader.cx, first));
             let note = "to give it more requests, use `weight`";
-            reader.cx.report(Finding::error(url.place, message).note(note));
+            reader.cx.report(Diagnostic::error(url.span, message).note(note));
         }
         check_loop(reader.cx, (&backend.address, url), listeners);
         backends.push(backend);
     }
     if !backends.is_empty() && backends.iter().all(|backend| backend.weight == 0) {
         let message = "every backend has weight 0: none gets a request";
-        reader.cx.report(Finding::warning(place, message));
+        reader.cx.report(Diagnostic::warning(span, message));
     }
     backends
 }
@@ -235,7 +236,7 @@ fn check_loop(cx: &Context<'_>, (backend, url): (&Address, Written<'_>), listene
     if let Some(listener) = listeners.find(|listener| leads_to(backend, listener)) {
         let message = format!("this backend is our own listener {listener}: requests may come back for ever");
         let note = "one that comes back is answered with 508, `loop_detected`; write the address of the server itself";
-        cx.report(Finding::warning(url.place, message).note(note));
+        cx.report(Diagnostic::warning(url.span, message).note(note));
     }
 }
 
@@ -314,10 +315,10 @@ fn address(cx: &Context<'_>, written: Written<'_>) -> Option<Address> {
     match Address::parse(text) {
         Ok(address) => Some(address),
         Err(error) => {
-            let (message, hint) = refusal(&cx.quote(written.place), text, error);
+            let (message, hint) = refusal(&cx.quote(written.span), text, error);
             let hint = hint.filter(|_| !written.is_expanded);
-            let finding = Finding::error(written.place, message).note_if(hint);
-            cx.report(finding.note(format!("accepted: {URL_FORMS}")));
+            let diagnostic = Diagnostic::error(written.span, message).note_if(hint);
+            cx.report(diagnostic.note(format!("accepted: {URL_FORMS}")));
             None
         }
     }

@@ -8,7 +8,7 @@ use super::pools::Pool;
 use super::refer;
 use crate::config::reader::{Reader, Written};
 use crate::config::reference::ROUTE;
-use crate::config::source::{Finding, Origin};
+use crate::config::source::{Diagnostic, Origin};
 use crate::config::suggest;
 use crate::config::tree::{Node, Value};
 use crate::router::Route;
@@ -29,9 +29,9 @@ pub(super) fn is_pool_name(name: &str) -> bool {
 pub(super) fn read(root: &Reader<'_>, pools: &[Pool]) -> Vec<Route> {
     let names = pool_names(root);
     let items = root.list("routes").unwrap_or_default();
-    if let (Some(place), true) = (root.key_place("routes"), items.len() > MOST_ROUTES) {
+    if let (Some(span), true) = (root.key_span("routes"), items.len() > MOST_ROUTES) {
         let message = format!("there are more than {MOST_ROUTES} routes");
-        root.cx.report(Finding::error(place, message));
+        root.cx.report(Diagnostic::error(span, message));
     }
     let mut routes: Vec<Route> = Vec::new();
     let mut seen = HashMap::new();
@@ -45,7 +45,7 @@ pub(super) fn read(root: &Reader<'_>, pools: &[Pool]) -> Vec<Route> {
                 "this route is for the same requests as the one to {}",
                 refer(root.cx, first)
             );
-            root.cx.report(Finding::error(item.place, message));
+            root.cx.report(Diagnostic::error(item.span, message));
         }
         routes.push(route);
     }
@@ -69,13 +69,13 @@ fn check_reach(root: &Reader<'_>, pools: &[Pool], routes: &[Route]) {
     }
     if let (Some(pool), []) = (pools.first(), routes) {
         let note = format!("write `routes: [{{ pool: {} }}]`", pool.settings.name);
-        root.cx.report(Finding::whole("there is no route").note(note));
+        root.cx.report(Diagnostic::whole("there is no route").note(note));
         return;
     }
     for pool in pools {
         if !routes.iter().any(|route| route.pool == pool.settings.name) {
             let message = format!("no route leads to the pool `{}`", pool.settings.name);
-            root.cx.report(Finding::warning(pool.place, message));
+            root.cx.report(Diagnostic::warning(pool.span, message));
         }
     }
 }
@@ -104,7 +104,7 @@ fn route<'a>(root: &Reader<'a>, item: &'a Node, names: &[&str]) -> Option<(Route
             .node("pools")
             .is_some_and(|node| matches!(node.value, Value::Map(_)));
     if has_names && !names.contains(&pool.text) {
-        let message = format!("there is no pool {}", root.cx.quote(pool.place));
+        let message = format!("there is no pool {}", root.cx.quote(pool.span));
         let hint = suggest::did_you_mean(pool.text, names.iter().copied()).filter(|_| !pool.is_expanded);
         let known = names.iter().take(20).copied().collect::<Vec<_>>().join(", ");
         let note = match root.cx.source.origin {
@@ -112,7 +112,7 @@ fn route<'a>(root: &Reader<'a>, item: &'a Node, names: &[&str]) -> Option<(Route
             _ => None,
         };
         root.cx
-            .report(Finding::error(pool.place, message).note_if(hint).note_if(note));
+            .report(Diagnostic::error(pool.span, message).note_if(hint).note_if(note));
     }
     let route = Route {
         host: host?,
@@ -222,7 +222,7 @@ fn warn_of_pattern(reader: &Reader<'_>, written: Written<'_>) {
     else {
         return;
     };
-    let quote = reader.cx.quote(written.place);
+    let quote = reader.cx.quote(written.span);
     let message = format!("{quote} is taken literally: a prefix has no patterns");
     let before: Vec<&str> = text.split('/').take_while(|segment| *segment != part).collect();
     let meant = match before.join("/") {
@@ -232,5 +232,5 @@ fn warn_of_pattern(reader: &Reader<'_>, written: Written<'_>) {
     let meant = (!written.is_expanded).then_some(meant);
     reader
         .cx
-        .report(Finding::warning(written.place, message).note_if(meant));
+        .report(Diagnostic::warning(written.span, message).note_if(meant));
 }

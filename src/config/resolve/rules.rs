@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::config::reader::{Reader, written};
 use crate::config::reference::{HEALTH_CHECK, LIMITS, POOL_LIMITS, POOL_TIMEOUTS, RETRY, TIMEOUTS};
-use crate::config::source::Finding;
+use crate::config::source::Diagnostic;
 use crate::config::tree::{Node, Value};
 use crate::config::{hints, suggest, units, vocabulary};
 use crate::health::{Check, Kind, StatusRange};
@@ -136,8 +136,8 @@ fn health_check(parent: &Reader<'_>, base: Option<&Check>) -> Check {
 
 /// Warns of a timeout that is longer than the interval: the next probe waits for the end of the one before.
 fn warn_of_slow_probes(reader: &Reader<'_>, interval: Duration, timeout: Duration) {
-    let written = ["timeout", "interval"].map(|key| reader.node(key).map(|node| node.place));
-    let Some(place) = written
+    let written = ["timeout", "interval"].map(|key| reader.node(key).map(|node| node.span));
+    let Some(span) = written
         .into_iter()
         .flatten()
         .next()
@@ -151,7 +151,7 @@ fn warn_of_slow_probes(reader: &Reader<'_>, interval: Duration, timeout: Duratio
         units::show_duration(interval)
     );
     let note = "a backend that hangs is probed less often than the interval says: choose a shorter timeout";
-    reader.cx.report(Finding::warning(place, message).note(note));
+    reader.cx.report(Diagnostic::warning(span, message).note(note));
 }
 
 fn kind(reader: &Reader<'_>, base: Option<&Check>) -> Kind {
@@ -179,10 +179,10 @@ fn kind(reader: &Reader<'_>, base: Option<&Check>) -> Kind {
         _ => &["path", "status", "service"],
     };
     for key in others {
-        if let Some(place) = reader.key_place(key) {
+        if let Some(span) = reader.key_span(key) {
             let of = if *key == "service" { "grpc" } else { "http" };
             let message = format!("`{key}` is only for `kind: {of}`, and the kind here is {word}");
-            reader.cx.report(Finding::error(place, message));
+            reader.cx.report(Diagnostic::error(span, message));
         }
     }
     match word {

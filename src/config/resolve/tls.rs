@@ -5,9 +5,9 @@ use std::time::SystemTime;
 use crate::clock;
 use crate::config::reader::{Reader, Written, is_off, written};
 use crate::config::reference::{CERTIFICATE, LISTENER_TLS, POOL_TLS};
-use crate::config::source::{Finding, Place};
+use crate::config::source::{Diagnostic, Span};
 use crate::config::tree::Node;
-use crate::telemetry::Stamp;
+use crate::telemetry::Timestamp;
 use crate::tls::{
     Certificate, CertificateError, Client, ClientAuth, ClientSettings, Files, Overlap, Server, ServerName,
     ServerSettings,
@@ -24,10 +24,10 @@ pub(super) fn listener(reader: &Reader<'_>, http2: bool) -> Option<Server> {
     let items = tls.list("certificates")?;
     if items.is_empty() {
         let message = "`certificates` is empty: there has to be one to show";
-        report(&tls, node.place, message.to_owned());
+        report(&tls, node.span, message.to_owned());
     }
-    let read = |item: &Node| Some((files(&tls, item)?, item.place));
-    let (certificates, places): (Vec<Files>, Vec<Place>) = items.iter().filter_map(read).unzip();
+    let read = |item: &Node| Some((files(&tls, item)?, item.span));
+    let (certificates, spans): (Vec<Files>, Vec<Span>) = items.iter().filter_map(read).unzip();
     let client_ca = tls.text("client_ca").filter(|written| written.text != "none");
     let client_auth = match tls.choice("client_auth", None) {
         "optional" => ClientAuth::Optional,
@@ -37,7 +37,7 @@ pub(super) fn listener(reader: &Reader<'_>, http2: bool) -> Option<Server> {
     if client_auth != ClientAuth::None && client_ca.is_none() {
         let message =
             "`client_auth` asks clients for certificates, and no `client_ca` says who may sign them";
-        report(&tls, node.place, message.to_owned());
+        report(&tls, node.span, message.to_owned());
         return None;
     }
     if certificates.is_empty() {
@@ -52,17 +52,17 @@ pub(super) fn listener(reader: &Reader<'_>, http2: bool) -> Option<Server> {
     match Server::load(settings) {
         Ok(server) => {
             for overlap in server.overlaps() {
-                let place = places.get(overlap.hidden.0).copied().unwrap_or(node.place);
-                report_overlap(&tls, place, &overlap);
+                let span = spans.get(overlap.hidden.0).copied().unwrap_or(node.span);
+                report_overlap(&tls, span, &overlap);
             }
             Some(server)
         }
         Err(error) => {
             let is_of_clients =
                 error.path() == client_ca.map(|written| reader.cx.path(written.text)).as_ref();
-            let place = client_ca.filter(|_| is_of_clients).map(|written| written.place);
-            let place = place.unwrap_or(node.place);
-            report(&tls, place, error.to_string());
+            let span = client_ca.filter(|_| is_of_clients).map(|written| written.span);
+            let span = span.unwrap_or(node.span);
+            report(&tls, span, error.to_string());
             None
         }
     }
@@ -70,15 +70,15 @@ pub(super) fn listener(reader: &Reader<'_>, http2: bool) -> Option<Server> {
 
 /// Reads that of a pool. `None` where nobody speaks TLS, or when it is of no use, which is reported.
 pub(super) fn pool(pool: &Reader<'_>, is_spoken: bool) -> Option<Client> {
-    let place = pool.key_place("tls");
+    let span = pool.key_span("tls");
     let is_off = pool.is_off("tls");
-    if !is_spoken && (place.is_none() || is_off) {
+    if !is_spoken && (span.is_none() || is_off) {
         return None;
     }
-    if is_off && let Some(place) = place {
+    if is_off && let Some(span) = span {
         report(
             pool,
-            place,
+            span,
             "`tls` is off, and a backend has an `https` URL".to_owned(),
         );
         return None;
@@ -91,7 +91,7 @@ pub(super) fn pool(pool: &Reader<'_>, is_spoken: bool) -> Option<Client> {
     }
     let (cert, key) = (tls.text("cert"), tls.text("key"));
     if let (Some(one), None) | (None, Some(one)) = (cert, key) {
-        report(&tls, one.place, "`cert` and `key` go together".to_owned());
+        report(&tls, one.span, "`cert` and `key` go together".to_owned());
     }
     let own = cert.zip(key).map(|(cert, key)| Files {
         cert: pool.cx.path(cert.text),
@@ -104,16 +104,16 @@ pub(super) fn pool(pool: &Reader<'_>, is_spoken: bool) -> Option<Client> {
         danger_skip_verify: tls.flag("danger_skip_verify", None),
     };
     if settings.danger_skip_verify
-        && let Some(place) = place
+        && let Some(span) = span
     {
         let message =
             "certificates of these backends are not looked at: whoever is on the way can be one of them";
-        tls.cx.report(Finding::warning(place, message));
+        tls.cx.report(Diagnostic::warning(span, message));
     }
     match Client::load(settings, &tls.cx.authorities) {
         Ok(client) => {
             if let (Some(certificate), Some(cert)) = (&client.certificate, cert) {
-                report_time(&tls, cert.place, certificate);
+                report_time(&tls, cert.span, certificate);
             }
             Some(client)
         }
@@ -128,14 +128,14 @@ pub(super) fn pool(pool: &Reader<'_>, is_spoken: bool) -> Option<Client> {
                 };
                 order.into_iter().flatten().find(is_it)
             });
-            let finding = match written.map(|written| written.place).or(place) {
-                Some(place) => Finding::error(place, error.to_string()),
-                None => Finding::whole(error.to_string()),
+            let diagnostic = match written.map(|written| written.span).or(span) {
+                Some(span) => Diagnostic::error(span, error.to_string()),
+                None => Diagnostic::whole(error.to_string()),
             };
             let is_bare = matches!(error, CertificateError::NoAuthorities);
-            let finding =
-                finding.note_if(is_bare.then(|| "name those of the backends in `tls.ca`".to_owned()));
-            tls.cx.report(finding);
+            let diagnostic =
+                diagnostic.note_if(is_bare.then(|| "name those of the backends in `tls.ca`".to_owned()));
+            tls.cx.report(diagnostic);
             None
         }
     }
@@ -153,20 +153,20 @@ fn files(tls: &Reader<'_>, item: &Node) -> Option<Files> {
     };
     match Certificate::load(&files) {
         Ok(certificate) => {
-            report_time(tls, cert.place, &certificate);
-            report_nameless(tls, cert.place, &certificate);
+            report_time(tls, cert.span, &certificate);
+            report_nameless(tls, cert.span, &certificate);
             Some(files)
         }
         Err(error) => {
-            let place = if error.is_of_key(&files) {
-                key.place
+            let span = if error.is_of_key(&files) {
+                key.span
             } else {
-                cert.place
+                cert.span
             };
             let is_one = files.cert == files.key;
             let note = is_one.then(|| "`cert` and `key` name the same file".to_owned());
             tls.cx
-                .report(Finding::error(place, error.to_string()).note_if(note));
+                .report(Diagnostic::error(span, error.to_string()).note_if(note));
             None
         }
     }
@@ -174,7 +174,7 @@ fn files(tls: &Reader<'_>, item: &Node) -> Option<Files> {
 
 /// Reports a certificate that nobody accepts now. That is for people to know, and nothing that should keep a process from
 /// starting.
-fn report_time(reader: &Reader<'_>, place: Place, certificate: &Certificate) {
+fn report_time(reader: &Reader<'_>, span: Span, certificate: &Certificate) {
     let now = clock::wall();
     let path = certificate.files.cert.display();
     if certificate.has_expired(now) {
@@ -182,28 +182,28 @@ fn report_time(reader: &Reader<'_>, place: Place, certificate: &Certificate) {
             "the certificate in {path} expired at {}",
             show(certificate.expires)
         );
-        reader.cx.report(Finding::overdue(place, message));
+        reader.cx.report(Diagnostic::overdue(span, message));
     } else if !certificate.has_begun(now) {
         let message = format!(
             "the certificate in {path} is not valid before {}",
             show(certificate.begins)
         );
-        reader.cx.report(Finding::warning(place, message));
+        reader.cx.report(Diagnostic::warning(span, message));
     }
 }
 
 /// Warns of a certificate that is for no name: clients do not look at its common name (RFC 9525 §2).
-fn report_nameless(reader: &Reader<'_>, place: Place, certificate: &Certificate) {
+fn report_nameless(reader: &Reader<'_>, span: Span, certificate: &Certificate) {
     if certificate.names.is_empty() {
         let path = certificate.files.cert.display();
         let message = format!("the certificate in {path} is for no host: it has no subjectAltName");
         let note = "clients refuse it, whatever its common name: `openssl req -addext subjectAltName=DNS:example.com` makes one with a name";
-        reader.cx.report(Finding::warning(place, message).note(note));
+        reader.cx.report(Diagnostic::warning(span, message).note(note));
     }
 }
 
 /// Reports a certificate that no client gets for one of its names.
-fn report_overlap(reader: &Reader<'_>, place: Place, overlap: &Overlap) {
+fn report_overlap(reader: &Reader<'_>, span: Span, overlap: &Overlap) {
     let message = format!(
         "the certificate in {} is not used for `{}`: {} comes first and has a key of the same kind ({})",
         overlap.hidden.1.display(),
@@ -212,13 +212,13 @@ fn report_overlap(reader: &Reader<'_>, place: Place, overlap: &Overlap) {
         overlap.kind
     );
     let note = "remove one of them, or use keys of different kinds: then each client gets the one that it can verify";
-    reader.cx.report(Finding::warning(place, message).note(note));
+    reader.cx.report(Diagnostic::warning(span, message).note(note));
 }
 
 fn show(time: SystemTime) -> String {
-    Stamp::text(time)
+    Timestamp::text(time)
 }
 
-fn report(reader: &Reader<'_>, place: Place, message: String) {
-    reader.cx.report(Finding::error(place, message));
+fn report(reader: &Reader<'_>, span: Span, message: String) {
+    reader.cx.report(Diagnostic::error(span, message));
 }

@@ -3,11 +3,11 @@
 use super::{bad, with};
 
 /// Asserts that a text has exactly one error, at a line and column, whose rendering has all these words.
-fn says(text: &str, place: (usize, usize), words: &[&str]) {
+fn says(text: &str, span: (usize, usize), words: &[&str]) {
     let report = bad(text);
     let shown = report.to_string();
     assert_eq!(report.problems.len(), 1, "{text}\n{shown}");
-    assert_eq!(report.problems[0].position, Some(place), "{text}\n{shown}");
+    assert_eq!(report.problems[0].position, Some(span), "{text}\n{shown}");
     for word in words {
         assert!(shown.contains(word), "{word:?} is not in:\n{shown}");
     }

@@ -103,14 +103,14 @@ fn assert_same(one: &Config, other: &Config) {
         assert_eq!(one.timeouts, other.timeouts);
         assert_eq!(one.in_flight_per_backend, other.in_flight_per_backend);
         assert_eq!(one.send_proxy, other.send_proxy);
-        let places = |settings: &crate::pool::Settings| {
+        let spans = |settings: &crate::pool::Settings| {
             settings
                 .backends
                 .iter()
                 .map(|backend| (backend.address.clone(), backend.weight, backend.is_backup))
                 .collect::<Vec<_>>()
         };
-        assert_eq!(places(one), places(other));
+        assert_eq!(spans(one), spans(other));
     }
 }
 

@@ -1,7 +1,7 @@
 //! Probes of backends that speak HTTP/2: the same GET as of others, or the question of gRPC's health protocol.
 
 use super::ProbeError;
-use crate::http2::{self, AskError, Asked};
+use crate::http2::{self, RoundTrip, RoundTripError};
 use crate::net::Stream;
 
 /// The state of a service that is well (`grpc.health.v1`).
@@ -12,20 +12,20 @@ const LONGEST_SERVICE: usize = 127;
 /// Asks for a path; gives the status.
 pub(super) async fn get(stream: Stream, path: &str, authority: &str) -> Result<u16, ProbeError> {
     let request = request("GET", path, authority, "");
-    Ok(ask(stream, request, Vec::new()).await?.head.status)
+    Ok(round_trip(stream, request, Vec::new()).await?.head.status)
 }
 
 /// Asks whether a service is well.
 pub(super) async fn check(stream: Stream, service: &str, authority: &str) -> Result<(), ProbeError> {
     let fields = "content-type: application/grpc\r\nte: trailers\r\n";
     let request = request("POST", "/grpc.health.v1.Health/Check", authority, fields);
-    let asked = ask(stream, request, question(service)).await?;
+    let asked = round_trip(stream, request, question(service)).await?;
     if asked.head.status != 200 {
         return Err(ProbeError::Status(asked.head.status));
     }
     let status = grpc_status(&asked.trailers).or(grpc_status(&asked.lines));
     match status {
-        Some(b"0") if answer(&asked.body) == Some(SERVING) => Ok(()),
+        Some(b"0") if response(&asked.body) == Some(SERVING) => Ok(()),
         Some(b"0") => Err(ProbeError::NotServing),
         Some(status) => Err(ProbeError::Grpc(String::from_utf8_lossy(status).into_owned())),
         None => Err(ProbeError::Malformed),
@@ -49,12 +49,12 @@ fn request(method: &str, path: &str, authority: &str, fields: &str) -> Vec<u8> {
     head.into_bytes()
 }
 
-async fn ask(stream: Stream, request: Vec<u8>, body: Vec<u8>) -> Result<Asked, ProbeError> {
-    http2::ask(stream, request, body)
+async fn round_trip(stream: Stream, request: Vec<u8>, body: Vec<u8>) -> Result<RoundTrip, ProbeError> {
+    http2::round_trip(stream, request, body)
         .await
         .map_err(|error| match error {
-            AskError::Io(error) => ProbeError::Io(error),
-            AskError::NotHttp2 => ProbeError::NotHttp2,
+            RoundTripError::Io(error) => ProbeError::Io(error),
+            RoundTripError::NotHttp2 => ProbeError::NotHttp2,
         })
 }
 
@@ -75,7 +75,7 @@ fn question(service: &str) -> Vec<u8> {
 }
 
 /// `HealthCheckResponse { status: enum = 1 }`.
-fn answer(body: &[u8]) -> Option<u8> {
+fn response(body: &[u8]) -> Option<u8> {
     match body {
         [0, 0, 0, 0, 2, 0x08, status, ..] => Some(*status),
         // The default of an enum is not written.
@@ -92,8 +92,8 @@ mod tests {
     fn asks_in_the_words_of_the_health_protocol() {
         assert_eq!(question(""), [0, 0, 0, 0, 0]);
         assert_eq!(question("a.B"), b"\0\0\0\0\x05\x0a\x03a.B");
-        assert_eq!(answer(b"\0\0\0\0\x02\x08\x01"), Some(SERVING));
-        assert_eq!(answer(b"\0\0\0\0\x00"), Some(0));
-        assert_eq!(answer(b"\0\0\0\0"), None);
+        assert_eq!(response(b"\0\0\0\0\x02\x08\x01"), Some(SERVING));
+        assert_eq!(response(b"\0\0\0\0\x00"), Some(0));
+        assert_eq!(response(b"\0\0\0\0"), None);
     }
 }

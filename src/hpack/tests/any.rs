@@ -45,7 +45,7 @@ struct Model {
 
 impl Model {
     fn field(&self, index: usize) -> Option<(Vec<u8>, Vec<u8>)> {
-        match standing::entry_of(index) {
+        match static_table::entry_of(index) {
             Some((name, value)) => Some((name.text.to_vec(), value.to_vec())),
             None => self.entries.get(index.checked_sub(62)?).cloned(),
         }

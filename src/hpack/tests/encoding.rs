@@ -104,7 +104,7 @@ fn writes_never_indexed_fields_as_such() {
 #[test]
 fn finds_both_fields_of_a_shared_bucket() {
     let bucket =
-        |value: &String| encoder::hash(known::key(b"x"), value.as_bytes()) as usize % encoder::BUCKETS;
+        |value: &String| encoder::hash(indexing::key(b"x"), value.as_bytes()) as usize % encoder::BUCKETS;
     let values: Vec<String> = (0..1000).map(|number| number.to_string()).collect();
     let shared: Vec<&String> = values
         .iter()

@@ -39,7 +39,7 @@ fn detail(request: &str) -> String {
     let bytes = request.as_bytes();
     let reason = refused(bytes, &SMALL).expect("it is refused");
     let fault = Fault::find(bytes, Kind::Request, reason, &SMALL);
-    format!("{} @{} {fault}", reason.word(), fault.at)
+    format!("{} @{} {fault}", reason.code(), fault.at)
 }
 
 #[test]

@@ -91,11 +91,11 @@ fn refuses_both_fields_together_and_chunked_in_http_1_0() {
     let both = framing(Some("5"), Some("chunked"));
     assert_eq!(both.of_request(Version::Http11), Err(Malformed::LengthConflict));
     assert_eq!(
-        both.of_answer(Version::Http11, 200, Method::Get),
+        both.of_response(Version::Http11, 200, Method::Get),
         Err(Malformed::LengthConflict)
     );
     assert_eq!(
-        both.of_answer(Version::Http11, 200, Method::Head),
+        both.of_response(Version::Http11, 200, Method::Head),
         Err(Malformed::LengthConflict)
     );
     let chunked = framing(None, Some("chunked"));
@@ -104,7 +104,7 @@ fn refuses_both_fields_together_and_chunked_in_http_1_0() {
         Err(Malformed::UnexpectedTransferEncoding)
     );
     assert_eq!(
-        chunked.of_answer(Version::Http10, 200, Method::Get),
+        chunked.of_response(Version::Http10, 200, Method::Get),
         Err(Malformed::UnexpectedTransferEncoding)
     );
 }
@@ -120,8 +120,9 @@ fn request_without_framing_has_no_body() {
 /// P3; RFC 9112 §6.3 (1).
 #[test]
 fn answers_that_can_have_no_body_have_none() {
-    let of =
-        |length, encoding, status, asked| framing(length, encoding).of_answer(Version::Http11, status, asked);
+    let of = |length, encoding, status, asked| {
+        framing(length, encoding).of_response(Version::Http11, status, asked)
+    };
     let none = |announced| Ok((BodyLength::None, announced));
     assert_eq!(of(Some("5"), None, 200, Method::Head), none(Some(5)));
     assert_eq!(of(None, Some("chunked"), 200, Method::Head), none(None));
@@ -162,7 +163,7 @@ fn answers_that_can_have_no_body_have_none() {
 /// RFC 9112 §6.3 (4 to 8).
 #[test]
 fn other_answers_are_chunked_or_counted_or_end_with_the_connection() {
-    let of = |length, encoding, version| framing(length, encoding).of_answer(version, 200, Method::Get);
+    let of = |length, encoding, version| framing(length, encoding).of_response(version, 200, Method::Get);
     assert_eq!(
         of(None, Some("chunked"), Version::Http11),
         Ok((BodyLength::Chunked, None))

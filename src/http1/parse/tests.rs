@@ -1,9 +1,9 @@
 //! Heads from bytes to spans: what tests of requests and answers share.
 
-mod answers;
 mod connection;
 mod corpus;
 mod requests;
+mod responses;
 mod splits;
 
 use super::{request, response};
@@ -26,7 +26,10 @@ pub(in crate::http1) fn parse_request(bytes: &[u8]) -> Result<Option<RequestHead
 }
 
 /// Scans and parses the head of an answer to a request with method `asked`.
-pub(in crate::http1) fn parse_answer(bytes: &[u8], asked: Method) -> Result<Option<ResponseHead>, Malformed> {
+pub(in crate::http1) fn parse_response_in_test(
+    bytes: &[u8],
+    asked: Method,
+) -> Result<Option<ResponseHead>, Malformed> {
     let mut scan = HeadScan::default();
     let Some(end) = scan.advance(bytes, Kind::Response, &Limits::default())? else {
         return Ok(None);

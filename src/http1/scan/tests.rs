@@ -12,7 +12,7 @@ fn request(bytes: &[u8]) -> Result<Option<usize>, Malformed> {
     scan(bytes, Kind::Request, &Limits::default())
 }
 
-fn answer(bytes: &[u8]) -> Result<Option<usize>, Malformed> {
+fn response(bytes: &[u8]) -> Result<Option<usize>, Malformed> {
     scan(bytes, Kind::Response, &Limits::default())
 }
 
@@ -37,7 +37,7 @@ fn finds_the_end_of_a_head_and_not_what_follows() {
         Ok(Some(head.len()))
     );
     assert_eq!(request(b"GET / HTTP/1.1\r\n\r\n"), Ok(Some(18)));
-    assert_eq!(answer(b"HTTP/1.1 200 \xe4\tOK\r\n\r\nx"), Ok(Some(21)));
+    assert_eq!(response(b"HTTP/1.1 200 \xe4\tOK\r\n\r\nx"), Ok(Some(21)));
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn skips_exactly_one_empty_line_before_a_request_and_none_before_an_answer() {
     assert_eq!(request(b"\nGET / HTTP/1.1\r\n\r\n"), Err(Malformed::BareLf));
     assert_eq!(request(b"\rGET / HTTP/1.1\r\n\r\n"), Err(Malformed::BareCr));
     assert_eq!(
-        answer(b"\r\nHTTP/1.1 200 OK\r\n\r\n"),
+        response(b"\r\nHTTP/1.1 200 OK\r\n\r\n"),
         Err(Malformed::BadStatusLine)
     );
 }
@@ -116,15 +116,15 @@ fn refuses_a_request_at_the_first_wrong_byte() {
 fn refuses_an_answer_at_the_first_wrong_byte() {
     for bytes in [&b"I"[..], b"HTTP/2", b"HTTP/1,", b"\r", b"\0", b"http", b" HTTP"] {
         assert_eq!(
-            answer(bytes),
+            response(bytes),
             Err(Malformed::BadStatusLine),
             "{}",
             bytes.escape_ascii()
         );
     }
-    assert_eq!(answer(b"HTTP/1.1 200 OK\n"), Err(Malformed::BareLf));
-    assert_eq!(answer(b"HTTP/1.1 200 OK\0"), Err(Malformed::ControlByte));
-    assert_eq!(answer(b"HTTP/1.1 200 OK\r\n A"), Err(Malformed::ObsFold));
+    assert_eq!(response(b"HTTP/1.1 200 OK\n"), Err(Malformed::BareLf));
+    assert_eq!(response(b"HTTP/1.1 200 OK\0"), Err(Malformed::ControlByte));
+    assert_eq!(response(b"HTTP/1.1 200 OK\r\n A"), Err(Malformed::ObsFold));
 }
 
 /// RFC 9112 §3: 501 for a method longer than any implemented, 414 for a target longer than wanted; RFC 6585 §5: 431.

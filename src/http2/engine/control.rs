@@ -2,8 +2,8 @@
 
 use super::super::Reason;
 use super::super::frame::{self, Head};
-use super::entry::Lost;
-use super::{Engine, FAREWELL, Goodbye, LAST, Role};
+use super::entry::ResetReason;
+use super::{Engine, GOAWAY_PING, GoAway, LAST, Role};
 
 impl Engine {
     /// A frame that carries nothing of a message.
@@ -37,15 +37,15 @@ impl Engine {
             return Err(Reason::PROTOCOL_ERROR);
         }
         // RFC 9113 §8.1: a backend whose answer is whole may want no more of the request.
-        let is_answer = !self.is_server();
+        let is_response = !self.is_server();
         let Some(entry) = self.streams.get_mut(&stream) else {
             return Ok(());
         };
-        let lost = match Reason(code) {
-            Reason::REFUSED_STREAM => Lost::Refused,
-            _ => Lost::Reset,
+        let reset_reason = match Reason(code) {
+            Reason::REFUSED_STREAM => ResetReason::Refused,
+            _ => ResetReason::Reset,
         };
-        let unread = entry.break_off(lost, is_answer);
+        let unread = entry.abort(reset_reason, is_response);
         entry.is_their_end = true;
         entry.reset = Some(Reason(code));
         self.release(unread, false);
@@ -110,12 +110,12 @@ impl Engine {
             return;
         }
         if let Role::Server { history, .. } = &self.role
-            && self.goodbye == Goodbye::Begun
-            && payload == FAREWELL
+            && self.goaway == GoAway::Pending
+            && payload == GOAWAY_PING
         {
             // The other side has heard that it should begin no more: what it had begun by then was taken.
             let last = history.highest();
-            self.goodbye = Goodbye::Said { last };
+            self.goaway = GoAway::Sent { last };
             frame::put_numbers(&mut self.out, frame::GOAWAY, 0, &[last, Reason::NO_ERROR.0]);
         }
     }
@@ -125,16 +125,16 @@ impl Engine {
         if self.is_server() {
             return;
         }
-        self.goodbye = Goodbye::Heard;
-        let (mut lost, mut unread) = (Vec::new(), 0);
+        self.goaway = GoAway::Received;
+        let (mut reset_reason, mut unread) = (Vec::new(), 0);
         for (stream, entry) in &mut self.streams {
-            if *stream > last && entry.lost.is_none() {
-                unread += entry.break_off(Lost::Refused, true);
-                lost.push(*stream);
+            if *stream > last && entry.reset_reason.is_none() {
+                unread += entry.abort(ResetReason::Refused, true);
+                reset_reason.push(*stream);
             }
         }
         self.release(unread, false);
-        lost.into_iter().for_each(|stream| self.settle(stream));
+        reset_reason.into_iter().for_each(|stream| self.settle(stream));
         self.wake_openers();
     }
 
@@ -155,7 +155,7 @@ impl Engine {
                 false => Ok(()),
             };
         };
-        if entry.lost.is_some() {
+        if entry.reset_reason.is_some() {
             return Ok(());
         }
         if count == 0 {

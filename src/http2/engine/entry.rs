@@ -12,7 +12,7 @@ use crate::http1::Malformed;
 
 /// Why nothing more comes of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in super::super) enum Lost {
+pub(in super::super) enum ResetReason {
     /// It was reset, by either side.
     Reset,
     /// The other side has said that it did nothing with it (RFC 9113 §8.7).
@@ -23,7 +23,7 @@ pub(in super::super) enum Lost {
 
 /// The head of an answer, as it came.
 #[derive(Debug)]
-pub(in super::super) struct Answer {
+pub(in super::super) struct Response {
     pub(in super::super) result: Result<ResponseHead, Malformed>,
     /// What its spans point into.
     pub(in super::super) lines: Vec<u8>,
@@ -36,9 +36,9 @@ pub(super) struct Entry {
     pub(super) received: VecDeque<Buffer>,
     pub(super) unread: u32,
     /// Heads of answers that came and were not taken.
-    pub(super) answers: VecDeque<Answer>,
+    pub(super) responses: VecDeque<Response>,
     /// Whether the final one has come.
-    pub(super) is_answered: bool,
+    pub(super) has_responded: bool,
     pub(super) trailers: Vec<u8>,
     /// Why what came was refused, and for which field.
     pub(super) refused: Option<Refused>,
@@ -51,11 +51,11 @@ pub(super) struct Entry {
     /// Credit that is owed to the other side.
     pub(super) to_release: u32,
     /// Whether the other side sends no more, and whether that was its own word.
-    pub(super) theirs_ended: bool,
+    pub(super) is_remote_closed: bool,
     pub(super) is_their_end: bool,
     /// Whether we send no more.
-    pub(super) ours_ended: bool,
-    pub(super) lost: Option<Lost>,
+    pub(super) is_local_closed: bool,
+    pub(super) reset_reason: Option<ResetReason>,
     /// What the other side has reset it with.
     pub(super) reset: Option<Reason>,
     /// Whether it counts as open.
@@ -74,8 +74,8 @@ impl Entry {
         Self {
             received: VecDeque::new(),
             unread: 0,
-            answers: VecDeque::new(),
-            is_answered: false,
+            responses: VecDeque::new(),
+            has_responded: false,
             trailers: Vec::new(),
             refused: None,
             asked: Method::default(),
@@ -83,10 +83,10 @@ impl Entry {
             send_window: Window(send_window),
             receive_window: Window(i64::from(receive_window)),
             to_release: 0,
-            theirs_ended: false,
+            is_remote_closed: false,
             is_their_end: false,
-            ours_ended: false,
-            lost: None,
+            is_local_closed: false,
+            reset_reason: None,
             reset: None,
             is_open: true,
             is_held: true,
@@ -107,27 +107,27 @@ impl Entry {
     }
 
     /// Nothing more comes, and nothing more is sent. What came and was not taken is gone; gives how much that was.
-    pub(super) fn lose(&mut self, lost: Lost) -> u32 {
-        self.lost = self.lost.or(Some(lost));
-        self.ours_ended = true;
-        self.theirs_ended = true;
+    pub(super) fn lose(&mut self, reset_reason: ResetReason) -> u32 {
+        self.reset_reason = self.reset_reason.or(Some(reset_reason));
+        self.is_local_closed = true;
+        self.is_remote_closed = true;
         self.wake();
         self.drop_received()
     }
 
     /// The same, but what came stays to be taken where it is a whole answer.
-    pub(super) fn break_off(&mut self, lost: Lost, is_answer: bool) -> u32 {
-        if is_answer && self.theirs_ended && self.lost.is_none() {
-            self.ours_ended = true;
+    pub(super) fn abort(&mut self, reset_reason: ResetReason, is_response: bool) -> u32 {
+        if is_response && self.is_remote_closed && self.reset_reason.is_none() {
+            self.is_local_closed = true;
             self.wake();
             return 0;
         }
-        self.lose(lost)
+        self.lose(reset_reason)
     }
 
     /// Credit that is worth a frame, of streams with such a window, from now on the other side's again.
     pub(super) fn credit_due(&mut self, window: u32) -> Option<u32> {
-        if self.to_release < window / 2 || self.theirs_ended {
+        if self.to_release < window / 2 || self.is_remote_closed {
             return None;
         }
         let count = std::mem::take(&mut self.to_release);

@@ -26,13 +26,13 @@ impl Engine {
             return Err(Reason::FLOW_CONTROL_ERROR);
         }
         let is_end = head.has(frame::END_STREAM);
-        let is_answer = !self.is_server();
+        let is_response = !self.is_server();
         let window = self.window_of_streams();
         let entry = self.streams.get_mut(&head.stream);
         if entry.as_ref().is_some_and(|entry| entry.is_their_end) {
             return Err(Reason::STREAM_CLOSED);
         }
-        let entry = entry.filter(|entry| entry.lost.is_none());
+        let entry = entry.filter(|entry| entry.reset_reason.is_none());
         if let Role::Server { budget, .. } = &mut self.role {
             match payload > 0 || is_end {
                 true if entry.is_some() => budget.worked(),
@@ -53,7 +53,7 @@ impl Engine {
                 };
                 if !has_credit {
                     self.refuse(head.stream, Reason::FLOW_CONTROL_ERROR);
-                } else if !fits || is_answer && !entry.is_answered {
+                } else if !fits || is_response && !entry.has_responded {
                     entry.refused = (!fits).then(Refused::length);
                     self.refuse(head.stream, Reason::PROTOCOL_ERROR);
                 } else if beside > 0
@@ -86,7 +86,7 @@ impl Engine {
         let (stream, left) = (data.head.stream, data.payload);
         let mut dropped = count;
         if let Some(entry) = self.streams.get_mut(&stream)
-            && entry.lost.is_none()
+            && entry.reset_reason.is_none()
             && entry.is_held
             && count > 0
         {

@@ -3,10 +3,10 @@
 
 use super::super::Reason;
 use super::super::frame::{self, Head};
-use super::super::head::{AnswerReader, RequestReader, TrailersReader};
+use super::super::head::{RequestReader, ResponseReader, TrailersReader};
 use super::super::refused::Refused;
-use super::entry::{Answer, Entry};
-use super::{Engine, Goodbye, Role, STREAMS_OF_CLIENT};
+use super::entry::{Entry, Response};
+use super::{Engine, GoAway, Role, STREAMS_OF_CLIENT};
 use crate::buffer::{Buffer, Buffers};
 use crate::head::{RequestHead, ResponseHead};
 use crate::hpack::NotDecodable;
@@ -15,7 +15,7 @@ use crate::http1::Malformed;
 /// Frames that a field block may come in, however little is allowed of it. More is, where that does not fit into so many.
 const FRAMES_OF_BLOCK: usize = 6;
 /// Heads of interim answers that are kept until somebody takes them.
-const ANSWERS: usize = 16;
+const RESPONSES: usize = 16;
 
 /// How far the beginning of a connection has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub(super) struct Block {
 }
 
 /// Where what comes is put.
-pub(in super::super) struct Inbox<'a> {
+pub(in super::super) struct ReceiveContext<'a> {
     /// Lends memory for payload.
     pub(in super::super) buffers: &'a Buffers,
     /// The head of the next request; a client's side needs none.
@@ -73,7 +73,7 @@ impl Engine {
     pub(in super::super) fn receive(
         &mut self,
         input: &mut Buffer,
-        inbox: &mut Inbox<'_>,
+        receiving: &mut ReceiveContext<'_>,
     ) -> Result<Option<Begun>, Reason> {
         loop {
             if let Role::Server { budget, .. } = &self.role
@@ -82,7 +82,7 @@ impl Engine {
                 return Err(Reason::ENHANCE_YOUR_CALM);
             }
             if self.data.is_some() {
-                if !self.take_payload(input, inbox.buffers) {
+                if !self.take_payload(input, receiving.buffers) {
                     return Ok(None);
                 }
                 continue;
@@ -115,7 +115,7 @@ impl Engine {
                 return Ok(None);
             };
             self.opening = Opening::Done;
-            let begun = self.frame(head, payload, inbox)?;
+            let begun = self.frame(head, payload, receiving)?;
             input.consume(frame::HEAD + needed);
             if self.block.is_none() {
                 self.half_head = None;
@@ -142,19 +142,24 @@ impl Engine {
         let Role::Server { history, .. } = &self.role else {
             return false;
         };
-        let is_ignored = matches!(self.goodbye, Goodbye::Said { last } if head.stream > last);
+        let is_ignored = matches!(self.goaway, GoAway::Sent { last } if head.stream > last);
         matches!(head.kind, frame::HEADERS | frame::CONTINUATION | frame::DATA)
             && history.is_unused(head.stream)
             && !is_ignored
     }
 
-    fn frame(&mut self, head: Head, payload: &[u8], inbox: &mut Inbox<'_>) -> Result<Option<Begun>, Reason> {
+    fn frame(
+        &mut self,
+        head: Head,
+        payload: &[u8],
+        receiving: &mut ReceiveContext<'_>,
+    ) -> Result<Option<Begun>, Reason> {
         match head.kind {
             frame::DATA => self.begin_data(head, payload.first().copied()).map(|()| None),
             frame::HEADERS => {
                 let block = frame::block_of(payload, head)?;
                 if head.has(frame::END_HEADERS) {
-                    return self.fields(head, block, inbox);
+                    return self.fields(head, block, receiving);
                 }
                 self.block = Some(Block {
                     head,
@@ -163,7 +168,7 @@ impl Engine {
                 });
                 Ok(None)
             }
-            frame::CONTINUATION => self.continuation(head, payload, inbox),
+            frame::CONTINUATION => self.continuation(head, payload, receiving),
             _ => self.control(head, payload).map(|()| None),
         }
     }
@@ -172,7 +177,7 @@ impl Engine {
         &mut self,
         head: Head,
         payload: &[u8],
-        inbox: &mut Inbox<'_>,
+        receiving: &mut ReceiveContext<'_>,
     ) -> Result<Option<Begun>, Reason> {
         let Some(mut block) = self.block.take() else {
             return Ok(None);
@@ -185,14 +190,19 @@ impl Engine {
         }
         block.bytes.extend_from_slice(payload);
         if head.has(frame::END_HEADERS) {
-            return self.fields(block.head, &block.bytes, inbox);
+            return self.fields(block.head, &block.bytes, receiving);
         }
         self.block = Some(block);
         Ok(None)
     }
 
     /// A whole block of fields.
-    fn fields(&mut self, head: Head, block: &[u8], inbox: &mut Inbox<'_>) -> Result<Option<Begun>, Reason> {
+    fn fields(
+        &mut self,
+        head: Head,
+        block: &[u8],
+        receiving: &mut ReceiveContext<'_>,
+    ) -> Result<Option<Begun>, Reason> {
         let is_end = head.has(frame::END_STREAM);
         if let Some(entry) = self.streams.get_mut(&head.stream) {
             // RFC 9113 §5.1: who has ended a stream, or reset it, sends nothing more; of one that we have reset something may be
@@ -200,11 +210,11 @@ impl Engine {
             if entry.is_their_end {
                 return Err(Reason::STREAM_CLOSED);
             }
-            if entry.lost.is_some() {
+            if entry.reset_reason.is_some() {
                 return self.ignore(block);
             }
-            if matches!(self.role, Role::Client { .. }) && !entry.is_answered {
-                return self.answer(head, block).map(|()| None);
+            if matches!(self.role, Role::Client { .. }) && !entry.has_responded {
+                return self.response(head, block).map(|()| None);
             }
             return self.trailers(head, block, is_end).map(|()| None);
         }
@@ -218,7 +228,7 @@ impl Engine {
             return self.ignore(block);
         }
         budget.asked();
-        if matches!(self.goodbye, Goodbye::Said { last } if head.stream > last) {
+        if matches!(self.goaway, GoAway::Sent { last } if head.stream > last) {
             return self.ignore(block);
         }
         if self.open >= STREAMS_OF_CLIENT || self.streams.len() >= 2 * STREAMS_OF_CLIENT {
@@ -226,7 +236,7 @@ impl Engine {
             self.refuse(head.stream, Reason::REFUSED_STREAM);
             return Ok(None);
         }
-        let Some(into) = &mut inbox.head else {
+        let Some(into) = &mut receiving.head else {
             return self.ignore(block);
         };
         let mut reader = RequestReader::new(into, &self.limits);
@@ -235,7 +245,7 @@ impl Engine {
         let result = reader.finish(!is_end);
         let mut entry = Entry::new(self.first_window, self.window_of_streams());
         entry.expected = result.as_ref().ok().copied().flatten();
-        (entry.theirs_ended, entry.is_their_end) = (is_end, is_end);
+        (entry.is_remote_closed, entry.is_their_end) = (is_end, is_end);
         self.streams.insert(head.stream, entry);
         self.open += 1;
         self.handles += 1;
@@ -254,10 +264,10 @@ impl Engine {
         Ok(None)
     }
 
-    fn answer(&mut self, head: Head, block: &[u8]) -> Result<(), Reason> {
+    fn response(&mut self, head: Head, block: &[u8]) -> Result<(), Reason> {
         let is_whole = head.has(frame::END_STREAM);
-        let (mut answer, mut lines) = (ResponseHead::default(), Vec::with_capacity(2 * block.len()));
-        let mut reader = AnswerReader::new(&mut answer, &mut lines, &self.limits);
+        let (mut response, mut lines) = (ResponseHead::default(), Vec::with_capacity(2 * block.len()));
+        let mut reader = ResponseReader::new(&mut response, &mut lines, &self.limits);
         self.decoder
             .decode(block, |name, value| reader.add(name, value))?;
         let Some(entry) = self.streams.get_mut(&head.stream) else {
@@ -268,15 +278,15 @@ impl Engine {
             entry.refused = Some(refused);
             reason
         });
-        let is_interim = result.is_ok() && answer.status < 200;
-        if is_interim && (is_whole || entry.answers.len() >= ANSWERS) {
+        let is_interim = result.is_ok() && response.status < 200;
+        if is_interim && (is_whole || entry.responses.len() >= RESPONSES) {
             self.refuse(head.stream, Reason::PROTOCOL_ERROR);
             return Ok(());
         }
-        entry.is_answered = !is_interim;
+        entry.has_responded = !is_interim;
         entry.expected = result.as_ref().ok().copied().flatten();
-        let result = result.map(|_| answer);
-        entry.answers.push_back(Answer { result, lines });
+        let result = result.map(|_| response);
+        entry.responses.push_back(Response { result, lines });
         if is_whole {
             self.end(head.stream);
         } else {
@@ -286,14 +296,14 @@ impl Engine {
     }
 
     fn trailers(&mut self, head: Head, block: &[u8], is_end: bool) -> Result<(), Reason> {
-        let is_of_answer = match &mut self.role {
+        let is_of_response = match &mut self.role {
             Role::Server { budget, .. } => {
                 budget.asked();
                 false
             }
             Role::Client { .. } => true,
         };
-        let mut reader = TrailersReader::new(is_of_answer, &self.limits);
+        let mut reader = TrailersReader::new(is_of_response, &self.limits);
         self.decoder
             .decode(block, |name, value| reader.add(name, value))?;
         match (reader.finish(), self.streams.get_mut(&head.stream)) {
@@ -315,10 +325,10 @@ impl Engine {
         let Some(entry) = self.streams.get_mut(&stream) else {
             return;
         };
-        entry.theirs_ended = true;
+        entry.is_remote_closed = true;
         entry.is_their_end = true;
         // RFC 9113 §8.1.1.
-        if entry.expected.is_some_and(|left| left > 0) && entry.lost.is_none() {
+        if entry.expected.is_some_and(|left| left > 0) && entry.reset_reason.is_none() {
             entry.refused = Some(Refused::length());
             return self.refuse(stream, Reason::PROTOCOL_ERROR);
         }

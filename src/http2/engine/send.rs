@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use super::super::Reason;
 use super::super::frame::{self, HEAD, PAYLOAD};
 use super::super::head::encode;
-use super::entry::{Answer, Entry, Lost};
+use super::entry::{Entry, ResetReason, Response};
 use super::{Engine, LAST, ROOM, Role};
 use crate::buffer::Buffer;
 use crate::head::{Flaw, Method};
@@ -44,7 +44,7 @@ impl Engine {
         *next += 2;
         let mut entry = Entry::new(self.first_window, window);
         entry.asked = asked;
-        entry.ours_ended = is_end;
+        entry.is_local_closed = is_end;
         self.streams.insert(stream, entry);
         self.open += 1;
         self.put_fields(stream, lines, is_end);
@@ -131,7 +131,7 @@ impl Engine {
         if let Role::Server { budget, .. } = &mut self.role
             && count == total
         {
-            budget.answered();
+            budget.responded();
         }
         if is_end {
             self.end_ours(stream);
@@ -171,11 +171,11 @@ impl Engine {
         let Some(entry) = self.streams.get_mut(&stream) else {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         };
-        if entry.lost.is_some() {
+        if entry.reset_reason.is_some() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }
-        let is_held = entry.expected == Some(0) && entry.received.len() <= 1 && !entry.theirs_ended;
-        if is_held || entry.received.is_empty() && !entry.theirs_ended {
+        let is_held = entry.expected == Some(0) && entry.received.len() <= 1 && !entry.is_remote_closed;
+        if is_held || entry.received.is_empty() && !entry.is_remote_closed {
             entry.watch(context);
             return Poll::Pending;
         }
@@ -200,19 +200,19 @@ impl Engine {
     ///
     /// # Errors
     /// None comes any more.
-    pub(in super::super) fn poll_answer(
+    pub(in super::super) fn poll_response(
         &mut self,
         context: &Context<'_>,
         stream: u32,
-    ) -> Poll<Result<Answer, Lost>> {
+    ) -> Poll<Result<Response, ResetReason>> {
         let Some(entry) = self.streams.get_mut(&stream) else {
-            return Poll::Ready(Err(Lost::Broken));
+            return Poll::Ready(Err(ResetReason::Broken));
         };
-        if let Some(answer) = entry.answers.pop_front() {
-            return Poll::Ready(Ok(answer));
+        if let Some(response) = entry.responses.pop_front() {
+            return Poll::Ready(Ok(response));
         }
-        if let Some(lost) = entry.lost {
-            return Poll::Ready(Err(lost));
+        if let Some(reset_reason) = entry.reset_reason {
+            return Poll::Ready(Err(reset_reason));
         }
         entry.watch(context);
         Poll::Pending
@@ -235,7 +235,7 @@ impl Engine {
     /// Ready when the stream was reset, or its connection is gone.
     pub(in super::super) fn poll_gone(&mut self, context: &Context<'_>, stream: u32) -> Poll<()> {
         match self.streams.get_mut(&stream) {
-            Some(entry) if entry.lost.is_none() => {
+            Some(entry) if entry.reset_reason.is_none() => {
                 entry.watch(context);
                 Poll::Pending
             }
@@ -245,10 +245,9 @@ impl Engine {
 
     /// Ends a stream in the middle of its message.
     pub(in super::super) fn reset(&mut self, stream: u32, reason: Reason) {
-        let is_running = self
-            .streams
-            .get(&stream)
-            .is_some_and(|entry| entry.lost.is_none() && !(entry.ours_ended && entry.theirs_ended));
+        let is_running = self.streams.get(&stream).is_some_and(|entry| {
+            entry.reset_reason.is_none() && !(entry.is_local_closed && entry.is_remote_closed)
+        });
         if !is_running {
             return;
         }
@@ -258,7 +257,7 @@ impl Engine {
         } else {
             frame::put_numbers(&mut self.out, frame::RST_STREAM, stream, &[reason.0]);
             if let Some(entry) = self.streams.get_mut(&stream) {
-                let unread = entry.lose(Lost::Reset);
+                let unread = entry.lose(ResetReason::Reset);
                 self.release(unread, false);
                 self.settle(stream);
             }
@@ -280,7 +279,7 @@ impl Engine {
         let unread = entry.drop_received();
         // RFC 9113 §8.1: of a request whose answer is whole nothing more is wanted.
         let reason = match self.role {
-            Role::Server { .. } if entry.ours_ended => Reason::NO_ERROR,
+            Role::Server { .. } if entry.is_local_closed => Reason::NO_ERROR,
             _ => Reason::CANCEL,
         };
         self.release(unread, false);
@@ -291,7 +290,7 @@ impl Engine {
     /// The credit of a stream.
     fn check_sending(&self, stream: u32) -> io::Result<i64> {
         match self.streams.get(&stream) {
-            Some(entry) if !entry.ours_ended => Ok(entry.send_window.left()),
+            Some(entry) if !entry.is_local_closed => Ok(entry.send_window.left()),
             _ => Err(io::ErrorKind::BrokenPipe.into()),
         }
     }
@@ -304,7 +303,7 @@ impl Engine {
 
     fn end_ours(&mut self, stream: u32) {
         if let Some(entry) = self.streams.get_mut(&stream) {
-            entry.ours_ended = true;
+            entry.is_local_closed = true;
             self.settle(stream);
         }
     }

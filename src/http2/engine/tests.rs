@@ -59,11 +59,11 @@ fn receive(engine: &mut Engine, bytes: &[u8]) -> Result<Vec<u32>, Reason> {
     let mut begun = Vec::new();
     loop {
         let head = engine.is_server().then_some(&mut head);
-        let mut inbox = Inbox {
+        let mut receiving = ReceiveContext {
             buffers: &buffers,
             head,
         };
-        match engine.receive(&mut input, &mut inbox)? {
+        match engine.receive(&mut input, &mut receiving)? {
             Some(one) => begun.push(one.stream),
             None => return Ok(begun),
         }
@@ -156,10 +156,13 @@ fn payload_before_the_head_of_an_answer_ends_the_stream() {
         receive(&mut engine, &frame(frame::DATA, flags, stream, b"early")).unwrap();
         let reset = (frame::RST_STREAM, 0, stream, vec![0, 0, 0, 1]);
         assert_eq!(sent(&mut engine), [reset]);
-        assert!(matches!(engine.poll_answer(&quiet(), stream), Poll::Ready(Ok(_))));
         assert!(matches!(
-            engine.poll_answer(&quiet(), stream),
-            Poll::Ready(Err(Lost::Reset))
+            engine.poll_response(&quiet(), stream),
+            Poll::Ready(Ok(_))
+        ));
+        assert!(matches!(
+            engine.poll_response(&quiet(), stream),
+            Poll::Ready(Err(ResetReason::Reset))
         ));
     }
 }
@@ -269,8 +272,8 @@ fn goodbye_gives_back_the_credit_of_streams_that_it_ends() {
 fn goodbyes_do_not_go_back_on_their_word() {
     let mut engine = server();
     receive(&mut engine, &head(1, GET, frame::END_STREAM)).unwrap();
-    engine.say_goodbye();
-    receive(&mut engine, &frame(frame::PING, frame::ACK, 0, &FAREWELL)).unwrap();
+    engine.send_goaway();
+    receive(&mut engine, &frame(frame::PING, frame::ACK, 0, &GOAWAY_PING)).unwrap();
     assert!(
         receive(&mut engine, &head(3, GET, frame::END_STREAM))
             .unwrap()

@@ -2,7 +2,7 @@
 
 use super::binary::{SIGNATURE, crc32c};
 use super::*;
-use crate::chance::Chance;
+use crate::rng::Rng;
 
 fn ip(source: &str, destination: &str) -> ProxyHeader {
     ProxyHeader::Ip {
@@ -181,9 +181,9 @@ fn checksum_matches_known_values() {
 /// Whatever follows it, and however it is split: parsing waits for all of it and takes nothing after it.
 #[test]
 fn parses_what_was_written_and_not_a_byte_more() {
-    let mut chance = Chance::seeded(11);
+    let mut rng = Rng::seeded(11);
     for round in 0..2000 {
-        let header = any(&mut chance);
+        let header = any(&mut rng);
         for (_, version) in ProxyVersion::ALL {
             let mut bytes = Vec::new();
             header.write(version, &mut bytes);
@@ -207,10 +207,10 @@ fn parses_what_was_written_and_not_a_byte_more() {
     }
 }
 
-fn any(chance: &mut Chance) -> ProxyHeader {
-    let kind = chance.bits() % 8;
+fn any(rng: &mut Rng) -> ProxyHeader {
+    let kind = rng.bits() % 8;
     let mut address = |is_v4: bool| {
-        let (high, low, port) = (chance.bits(), chance.bits(), chance.bits() as u16);
+        let (high, low, port) = (rng.bits(), rng.bits(), rng.bits() as u16);
         let bits = (u128::from(high) << 64) | u128::from(low);
         match is_v4 {
             true => SocketAddr::from((Ipv4Addr::from_bits(low as u32), port)),

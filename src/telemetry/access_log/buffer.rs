@@ -4,8 +4,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-use crate::telemetry::writer::Piece;
-use crate::telemetry::{Queue, Stamp};
+use crate::telemetry::writer::Batch;
+use crate::telemetry::{Queue, Timestamp};
 
 use super::{Entry, OnFull, Options, encode};
 
@@ -28,7 +28,7 @@ const BLOCKED_PAUSE: Duration = Duration::from_millis(1);
 pub struct LogBuffer {
     pending: Vec<u8>,
     lines: u64,
-    stamp: Stamp,
+    timestamp: Timestamp,
     options: Options,
     on_full: OnFull,
     /// `None`: the access log is off.
@@ -46,7 +46,7 @@ impl LogBuffer {
         Self {
             pending,
             lines: 0,
-            stamp: Stamp::default(),
+            timestamp: Timestamp::default(),
             options,
             on_full,
             queue,
@@ -60,7 +60,7 @@ impl LogBuffer {
         if self.queue.is_none() {
             return;
         }
-        encode(entry, &mut self.stamp, self.options, &mut self.pending);
+        encode(entry, &mut self.timestamp, self.options, &mut self.pending);
         self.lines += 1;
         if self.pending.len() > HAND_OVER {
             self.hand_over(WhenFull::Settle);
@@ -80,12 +80,12 @@ impl LogBuffer {
             return;
         };
         let bytes = std::mem::take(&mut self.pending);
-        let mut piece = Piece {
+        let mut batch = Batch {
             bytes,
             lines: self.lines,
             home: self.home.clone(),
         };
-        while let Err(refused) = queue.offer(piece) {
+        while let Err(refused) = queue.offer(batch) {
             if when_full == WhenFull::Keep {
                 self.pending = refused.bytes;
                 return;
@@ -96,7 +96,7 @@ impl LogBuffer {
                 return;
             }
             thread::sleep(BLOCKED_PAUSE);
-            piece = refused;
+            batch = refused;
         }
         let next = self
             .spare

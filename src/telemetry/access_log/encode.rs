@@ -5,7 +5,7 @@
 //! bytes are escaped.
 
 use crate::telemetry::json::{self, CUT_MARK, GROWTH};
-use crate::telemetry::{Label, Stamp};
+use crate::telemetry::{Label, Timestamp};
 
 use super::entry::{Client, Entry, Retry};
 
@@ -47,9 +47,9 @@ pub struct Options {
 
 /// Appends the line of `entry`, its newline included. Whatever bytes the entry holds, it is exactly one line of valid JSON
 /// of at most [`LINE_BOUND`] bytes.
-pub fn encode(entry: &Entry<'_>, stamp: &mut Stamp, options: Options, out: &mut Vec<u8>) {
+pub fn encode(entry: &Entry<'_>, timestamp: &mut Timestamp, options: Options, out: &mut Vec<u8>) {
     out.extend_from_slice(br#"{"time":""#);
-    stamp.write(entry.time, out);
+    timestamp.write(entry.time, out);
     out.extend_from_slice(if entry.status >= 500 {
         br#"","level":"WARN","msg":"Request completed","client_ip":"#
     } else {

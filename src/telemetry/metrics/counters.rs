@@ -232,7 +232,7 @@ pub struct WorkerCounters {
     /// The last of them, and the last malformed responses, for who wants to see them.
     pub rejected: RejectedRing,
     /// HTTP/2 connections that were ended because of what they sent.
-    pub http2_connections_expelled: Counter,
+    pub http2_connection_errors: Counter,
     tls_handshakes_failed: [Counter; HandshakeFailure::ALL.len()],
     /// Connections that were closed for want of a PROXY header that counts.
     pub proxy_headers_rejected: Counter,

@@ -54,7 +54,7 @@ pub struct BackendSample {
     /// Attempts that ended without a usable response.
     pub failures: u64,
     /// Idle connections in the shared idle pool.
-    pub connections_spare: u64,
+    pub connections_shared_idle: u64,
 }
 
 /// One of our certificates.

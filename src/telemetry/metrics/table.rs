@@ -154,9 +154,9 @@ pub const METRICS: &[Metric] = &[
         Source::Threads(|thread| thread.heads_rejected.value()),
     ),
     counter(
-        "evenkeel_http2_connections_expelled_total",
+        "evenkeel_http2_connection_errors_total",
         "HTTP/2 connections that were ended because of frames that were malformed, or too many that do nothing.",
-        Source::Threads(|thread| thread.http2_connections_expelled.value()),
+        Source::Threads(|thread| thread.http2_connection_errors.value()),
     ),
     counter(
         "evenkeel_tls_handshakes_failed_total",
@@ -214,9 +214,9 @@ pub const METRICS: &[Metric] = &[
         Source::Threads(|thread| thread.backend_connections_idle.value()),
     ),
     gauge(
-        "evenkeel_backend_connections_spare",
+        "evenkeel_backend_connections_shared_idle",
         "Idle connections to the backend that no worker has used for a second; any of them may.",
-        Source::Backends(|backend| backend.connections_spare),
+        Source::Backends(|backend| backend.connections_shared_idle),
     ),
     gauge(
         "evenkeel_backend_up",
@@ -249,7 +249,7 @@ pub const METRICS: &[Metric] = &[
         Source::Backends(|backend| backend.failures),
     ),
     gauge(
-        "evenkeel_certificate_expiry_time_seconds",
+        "evenkeel_certificate_expiry_timestamp_seconds",
         "When the certificate in force from this file expires, since 1970.",
         Source::Certificates(|certificate| seconds(certificate.expires)),
     ),
@@ -269,7 +269,7 @@ pub const METRICS: &[Metric] = &[
         Source::Process(|process| process.reloads_failed),
     ),
     gauge(
-        "evenkeel_config_load_time_seconds",
+        "evenkeel_config_last_reload_timestamp_seconds",
         "When the config in force was loaded, since 1970.",
         Source::Process(|process| seconds(process.config_loaded)),
     ),

@@ -418,7 +418,7 @@ fn buffers_come_back_to_be_used_again() {
     let place = bytes.as_ptr();
     writer
         .queue()
-        .offer(Piece {
+        .offer(Batch {
             bytes,
             lines: 1,
             home,

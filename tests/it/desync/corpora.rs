@@ -48,7 +48,7 @@ pub(super) fn requests() -> Vec<Case> {
 }
 
 /// All answers that are at hand.
-pub(super) fn answers() -> Vec<Case> {
+pub(super) fn responses() -> Vec<Case> {
     let lines = lines(|name| name.contains("-response-"));
     lines.iter().map(case).collect()
 }

@@ -1,7 +1,7 @@
 //! That the oracle finds what it is there to find: a proxy with one famous mistake at a time, and the attack on it.
 
 use crate::support::oracle::{
-    Flaw, HOSTILE, Input, Kind, Lane, Mode, Naive, Script, judge_answer, judge_request,
+    Flaw, HOSTILE, Input, Kind, Lane, Mode, Naive, Script, judge_request, judge_response,
 };
 
 /// What every proxy has to do.
@@ -153,7 +153,7 @@ fn every_mistake_is_found_by_the_attack_on_it_and_by_that_only() {
 /// A mistake with answers, an answer that shows it, whether the backend closes then, and one of the ways in which it shows.
 type HostileAnswer = (Flaw, &'static [u8], bool, Kind);
 
-const ANSWERS: [HostileAnswer; 4] = [
+const RESPONSES: [HostileAnswer; 4] = [
     (
         Flaw::KeepsExtra,
         b"HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: 5\r\n\r\nhelloHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil",
@@ -191,7 +191,7 @@ fn found_in_answer(flaw: Flaw, bytes: &[u8], closes: bool) -> Vec<Kind> {
         is_early: false,
         late: Vec::new(),
     });
-    let verdict = judge_answer(&lane.run(input));
+    let verdict = judge_response(&lane.run(input));
     verdict
         .violations
         .iter()
@@ -201,8 +201,8 @@ fn found_in_answer(flaw: Flaw, bytes: &[u8], closes: bool) -> Vec<Kind> {
 
 #[test]
 fn every_mistake_with_answers_is_found() {
-    for (flaw, answer, closes, kind) in ANSWERS {
-        let kinds = found_in_answer(flaw, answer, closes);
+    for (flaw, response, closes, kind) in RESPONSES {
+        let kinds = found_in_answer(flaw, response, closes);
         assert!(kinds.contains(&kind), "{flaw:?}: {kinds:?}");
         let harmless = b"HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: 5\r\n\r\nhello";
         assert_eq!(found_in_answer(flaw, harmless, false), [], "{flaw:?}");

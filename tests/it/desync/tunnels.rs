@@ -1,6 +1,6 @@
 //! F12: what stands behind a request to upgrade reaches the backend after its 101 only, and the connection nobody else.
 
-use crate::support::{Answer, Backend, Gate, Proxy};
+use crate::support::{Backend, Gate, Proxy, Response};
 
 /// A handshake, and bytes behind it that are a request to a backend that did not upgrade.
 const EAGER: &str = "GET /tunnel HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n\
@@ -17,12 +17,12 @@ fn bytes_behind_a_request_to_upgrade_wait_for_the_101() {
     let gate = Gate::default();
     let its = gate.clone();
     let backend = Backend::start(move |request| match request.start() {
-        "GET /tunnel" => Answer::raw(
+        "GET /tunnel" => Response::raw(
             "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\nfirst",
         )
         .after(&its),
-        "GET /inside" => Answer::raw("second"),
-        other => Answer::ok(other),
+        "GET /inside" => Response::raw("second"),
+        other => Response::ok(other),
     });
     let proxy = start(&backend);
     let mut client = proxy.client();
@@ -63,8 +63,8 @@ fn a_101_to_something_else_is_no_tunnel() {
     ] {
         let switch = format!("HTTP/1.1 101 Switching Protocols\r\n{fields}\r\n");
         let backend = Backend::start(move |request| match request.start() {
-            "GET /tunnel" => Answer::raw(&switch),
-            other => Answer::ok(other),
+            "GET /tunnel" => Response::raw(&switch),
+            other => Response::ok(other),
         });
         let proxy = start(&backend);
         let mut client = proxy.client();

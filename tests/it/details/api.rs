@@ -3,21 +3,21 @@
 use serde_json::Value;
 
 use super::{before, refused};
-use crate::support::{Answer, Backend, Proxy};
+use crate::support::{Backend, Proxy, Response};
 
 const SECRET: &str = "c2VjcmV0LXZhbHVl==";
 
 fn rejected(proxy: &Proxy) -> Vec<Value> {
-    let answer = proxy.get_admin("/api/v1/rejected");
-    assert_eq!(answer.status(), 200);
-    let list: Value = serde_json::from_slice(&answer.body).expect("JSON");
+    let response = proxy.get_admin("/api/v1/rejected");
+    assert_eq!(response.status(), 200);
+    let list: Value = serde_json::from_slice(&response.body).expect("JSON");
     list["rejected"].as_array().expect("a list").clone()
 }
 
 #[test]
 fn refused_heads_and_malformed_responses_are_listed_with_an_excerpt() {
     let backend =
-        Backend::start(|_| Answer::raw("HTTP/1.1 200 OK\r\nSet-Cookie: s=secret\r\nA : b\r\n\r\n").close());
+        Backend::start(|_| Response::raw("HTTP/1.1 200 OK\r\nSet-Cookie: s=secret\r\nA : b\r\n\r\n").close());
     let proxy = before(&[&backend], "").start();
     assert!(rejected(&proxy).is_empty());
     let line = refused(
@@ -51,8 +51,8 @@ fn refused_heads_and_malformed_responses_are_listed_with_an_excerpt() {
     );
     assert_eq!(response["from"], "backend");
     assert_eq!(response["peer"], backend.url());
-    assert_eq!(response["error"], "answer_malformed");
-    assert_eq!(response["word"], "bad_field_name");
+    assert_eq!(response["error"], "malformed_response");
+    assert_eq!(response["code"], "bad_field_name");
     assert_eq!(
         response["excerpt"],
         r"HTTP/1.1 200 [2 bytes]\r\nSet-Cookie: [8 bytes]\r\nA : [1 bytes]\r\n\r\n"
@@ -121,7 +121,7 @@ fn broken() -> Vec<Vec<u8>> {
 #[test]
 fn neither_the_log_nor_the_list_shows_a_credential_or_stops_being_json() {
     let backend = Backend::start(|_| {
-        Answer::raw(format!(
+        Response::raw(format!(
             "HTTP/1.1 200 OK\r\nSet-Cookie: s={SECRET}\r\nA : b\r\n\r\n"
         ))
         .close()

@@ -3,7 +3,7 @@
 use super::{assert_says, before, line_after};
 use crate::support::http2::{literal, status_block};
 use crate::support::http2_backend::FramesBackend;
-use crate::support::{Answer, Backend, Gate, Proxy};
+use crate::support::{Backend, Gate, Proxy, Response};
 
 const HEADERS: u8 = 1;
 const DATA: u8 = 0;
@@ -27,11 +27,11 @@ fn a_malformed_head_names_its_rule_and_place() {
         ),
         ("SSH-2.0-x\r\n", "bad_status_line: a response must begin with"),
     ] {
-        let backend = Backend::start(move |_| Answer::raw(head).close());
+        let backend = Backend::start(move |_| Response::raw(head).close());
         let proxy = before(&[&backend], "").start();
         assert_eq!(proxy.get("/x").status(), 502);
         let line = proxy.access_line("/x");
-        assert_says(&line, "answer_malformed", detail);
+        assert_says(&line, "malformed_response", detail);
         assert_eq!(line["backend"], backend.url());
     }
 }
@@ -39,13 +39,13 @@ fn a_malformed_head_names_its_rule_and_place() {
 #[test]
 fn a_limit_of_the_head_is_named() {
     let backend = Backend::start(|_| {
-        Answer::raw(format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(2000))).close()
+        Response::raw(format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(2000))).close()
     });
     let proxy = before(&[&backend], "limits: { line: 1KiB }").start();
     assert_eq!(proxy.get("/x").status(), 502);
     assert_says(
         &proxy.access_line("/x"),
-        "answer_malformed",
+        "malformed_response",
         "field_too_long: a header line must not be longer than `limits.line`: line 2, X, limits.line is 1024",
     );
 }
@@ -53,7 +53,7 @@ fn a_limit_of_the_head_is_named() {
 #[test]
 fn broken_chunks_and_a_cut_say_so() {
     let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n";
-    for (answer, detail) in [
+    for (response, detail) in [
         (
             format!("{chunked}zz\r\n"),
             "bad_chunk_size: a chunk size must be 1 to 16 hexadecimal digits and below 2^63: in the chunks behind 3 bytes of the body, byte z",
@@ -67,14 +67,14 @@ fn broken_chunks_and_a_cut_say_so() {
             "the connection was closed after 3 of 9 bytes of the body",
         ),
     ] {
-        let backend = Backend::start(move |_| Answer::raw(&answer).close());
+        let backend = Backend::start(move |_| Response::raw(&response).close());
         let proxy = before(&[&backend], "").start();
         let mark = proxy.mark();
         let mut client = proxy.client();
         client.send("GET /x HTTP/1.1\r\nHost: a\r\n\r\n");
         // It may end with a reset.
         drop(client.try_read());
-        assert_says(&line_after(&proxy, mark), "answer_cut", detail);
+        assert_says(&line_after(&proxy, mark), "response_truncated", detail);
     }
 }
 
@@ -85,7 +85,7 @@ fn a_body_beyond_its_limit_names_it() {
     assert_eq!(proxy.get("/x").status(), 502);
     assert_says(
         &proxy.access_line("/x"),
-        "answer_too_large",
+        "response_too_large",
         "limits.body is 10, Content-Length is 11",
     );
 }
@@ -124,7 +124,7 @@ fn a_malformed_response_of_http2_does_too() {
         let stream = held.whole_request();
         held.send(HEADERS, END_HEADERS | END_STREAM, stream, &block);
         assert_eq!(client.read().status(), 502);
-        assert_says(&line_after(&proxy, mark), "answer_malformed", detail);
+        assert_says(&line_after(&proxy, mark), "malformed_response", detail);
         held.close();
     }
 }
@@ -149,15 +149,15 @@ fn malformed_trailers_of_http2_say_so() {
     drop(client.try_read());
     assert_says(
         &line_after(&proxy, mark),
-        "answer_cut",
+        "response_truncated",
         "control_byte: a head must not hold control characters; a tab is allowed in header values only: header 1, x-nul, byte 0x00",
     );
 }
 
 /// A balancer whose backend waits at `gate` before this part of its answer.
-fn waiting(answer: Answer, config: &str) -> (Proxy, Backend) {
-    let answer = std::sync::Mutex::new(Some(answer));
-    let backend = Backend::start(move |_| answer.lock().unwrap().take().unwrap_or_else(Answer::nothing));
+fn waiting(response: Response, config: &str) -> (Proxy, Backend) {
+    let response = std::sync::Mutex::new(Some(response));
+    let backend = Backend::start(move |_| response.lock().unwrap().take().unwrap_or_else(Response::nothing));
     let proxy = before(&[&backend], config).start();
     (proxy, backend)
 }
@@ -182,22 +182,22 @@ fn a_timeout_is_named_with_its_value() {
         (
             "progress: 250ms",
             Some(head),
-            "answer_stalled",
+            "response_stalled",
             "timeouts.progress is 250ms",
         ),
         (
             "stream_idle: 250ms",
             Some(stream),
-            "answer_stalled",
+            "response_stalled",
             "timeouts.stream_idle is 250ms",
         ),
     ] {
         let gate = Gate::default();
-        let answer = match begun {
-            Some(begun) => Answer::raw(begun).wait(&gate),
-            None => Answer::ok("").after(&gate),
+        let response = match begun {
+            Some(begun) => Response::raw(begun).wait(&gate),
+            None => Response::ok("").after(&gate),
         };
-        let (proxy, _backend) = waiting(answer, &format!("timeouts: {{ {config} }}"));
+        let (proxy, _backend) = waiting(response, &format!("timeouts: {{ {config} }}"));
         let mark = proxy.mark();
         let mut client = proxy.client();
         client.send("GET /x HTTP/1.1\r\nHost: a\r\n\r\n");

@@ -1,8 +1,8 @@
 //! HTTP/2 behind: backends that answer oddly, take back what they took, or go away in the middle.
 
-mod answers;
 mod bodies;
 mod ends;
+mod responses;
 mod sharing;
 mod tls;
 
@@ -57,7 +57,7 @@ pub(super) fn http2_client(config: &str) -> (Proxy, (Http2, Frames)) {
     let first = client.send("GET", "/first", true);
     let mut held = backend.accept(&[]);
     let stream = held.whole_request();
-    held.answer(stream, 200, "");
+    held.response(stream, 200, "");
     client.read(first.0).unwrap();
     (proxy, (client, held))
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use h2::Reason;
 
 use crate::support::http2::{Frames, GET, Http2, frame};
-use crate::support::{Answer, Backend, Bare, DEADLINE, Proxy};
+use crate::support::{Backend, Bare, DEADLINE, Proxy, Response};
 
 /// Frames sent at most: several times what the budget of a connection allows.
 const FRAMES: usize = 20_000;
@@ -15,8 +15,8 @@ const TIME: Duration = Duration::from_secs(4);
 
 fn started(config: &str) -> (Backend, Proxy) {
     let backend = Backend::start(|request| match request.start() {
-        "GET /large" => Answer::ok(&"b".repeat(300_000)),
-        _ => Answer::ok("ok"),
+        "GET /large" => Response::ok(&"b".repeat(300_000)),
+        _ => Response::ok("ok"),
     });
     let proxy = Proxy::before(&[&backend]).config(config).start();
     (backend, proxy)
@@ -77,13 +77,13 @@ fn frames_that_do_nothing_are_counted() {
 fn frames_that_are_owed_are_not_counted() {
     let (_backend, proxy) = started("");
     let mut client = Frames::connect(proxy.address(), &[]);
-    let mut answers = 0;
+    let mut responses = 0;
     for at in 0..30 {
         let stream = 2 * at + 1;
         client.send(1, 5, stream, &super::get("/large"));
         // Credit by the frame, and a PING with each of them.
         while let Some(came) = client.read() {
-            assert_ne!(came.kind, 7, "after {answers} answers");
+            assert_ne!(came.kind, 7, "after {responses} answers");
             if came.kind == 0 && !came.payload.is_empty() {
                 let count = (came.payload.len() as u32).to_be_bytes();
                 client.send(8, 0, 0, &count);
@@ -91,12 +91,12 @@ fn frames_that_are_owed_are_not_counted() {
                 client.send(6, 0, 0, &[0; 8]);
             }
             if came.kind == 0 && came.flags & 1 == 1 {
-                answers += 1;
+                responses += 1;
                 break;
             }
         }
     }
-    assert_eq!(answers, 30);
+    assert_eq!(responses, 30);
 }
 
 /// CVE-2023-44487.
@@ -209,8 +209,8 @@ fn with_large_heads(config: &str, limits: &str) -> (Backend, Proxy) {
     let fields = format!("X-A: {field}\r\nX-B: {field}\r\nX-C: {field}\r\nX-D: {field}\r\n");
     let head = format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: 5\r\n\r\nwhole");
     let backend = Backend::start(move |request| match request.start() {
-        "GET /heads" => Answer::raw(&head),
-        _ => Answer::ok("ok"),
+        "GET /heads" => Response::raw(&head),
+        _ => Response::ok("ok"),
     });
     let proxy = Proxy::before(&[&backend]).config(config).start();
     (backend, proxy)
@@ -275,8 +275,8 @@ fn crumbs_of_cookies_are_counted() {
     block.extend(std::iter::repeat_n(0xbe, 16_000));
     for at in 0..100 {
         client.send(1, 5, 2 * at + 1, &block);
-        let answer = client.wait_for(|frame| frame.kind == 1 || frame.kind == 7);
-        assert_eq!(answer.map(|frame| frame.kind), Some(1), "a 431, stream {at}");
+        let response = client.wait_for(|frame| frame.kind == 1 || frame.kind == 7);
+        assert_eq!(response.map(|frame| frame.kind), Some(1), "a 431, stream {at}");
     }
     let growth = proxy.resident().saturating_sub(memory);
     assert!(growth < GROWTH, "{growth} bytes");

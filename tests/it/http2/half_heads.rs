@@ -11,15 +11,15 @@ use super::frames::{
 };
 use super::get;
 use crate::support::http2::{Frames, GET, Http2, frame, literal};
-use crate::support::{Answer, Backend, DEADLINE, Gate, Proxy};
+use crate::support::{Backend, DEADLINE, Gate, Proxy, Response};
 
 /// One worker, whose lines come in order.
 fn started(config: &str) -> (Backend, Proxy, Gate) {
     let gate = Gate::default();
     let its = gate.clone();
     let backend = Backend::start(move |request| match request.start() {
-        "GET /slow" => Answer::ok("slow").after(&its),
-        _ => Answer::ok("ok"),
+        "GET /slow" => Response::ok("slow").after(&its),
+        _ => Response::ok("ok"),
     });
     let config = format!("workers: 1\nhealth_check: {{ kind: none }}\n{config}");
     let proxy = Proxy::before(&[&backend]).config(&config).start();
@@ -119,8 +119,8 @@ fn many_heads_in_a_row_have_their_time_each() {
         let from = if stream == 1 { 0 } else { 11 };
         assert!(client.write(&[&head[from..], &next[..11]].concat()));
         thread::sleep(Duration::from_millis(25));
-        let answer = client.wait_for(|frame| frame.kind == HEADERS && frame.stream == stream);
-        assert!(answer.is_some(), "{stream}");
+        let response = client.wait_for(|frame| frame.kind == HEADERS && frame.stream == stream);
+        assert!(response.is_some(), "{stream}");
     }
 }
 

@@ -6,7 +6,7 @@ use h2::Reason;
 use super::frames::{CONTINUATION, END_HEADERS, END_STREAM, HEADERS, WHOLE};
 use super::{get, started};
 use crate::support::http2::{Frames, GET, literal};
-use crate::support::{Answer, Backend, Proxy};
+use crate::support::{Backend, Proxy, Response};
 
 /// `GET http://` without what the case brings.
 const SCHEME: u8 = 0x86;
@@ -111,9 +111,9 @@ fn malformed_requests_end_their_stream_only() {
         client.send(HEADERS, WHOLE, 1, block);
         let reset = client.reset_of(1);
         client.send(HEADERS, WHOLE, 3, GET);
-        let answered = client.wait_for(|frame| frame.kind == HEADERS && frame.stream == 3);
-        if reset != Some(Reason::PROTOCOL_ERROR) || answered.is_none() {
-            wrong.push((what, reset, answered.is_some()));
+        let responded = client.wait_for(|frame| frame.kind == HEADERS && frame.stream == 3);
+        if reset != Some(Reason::PROTOCOL_ERROR) || responded.is_none() {
+            wrong.push((what, reset, responded.is_some()));
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
@@ -177,8 +177,8 @@ fn fields_of_a_malformed_request_stay_what_they_were() {
     client.send(HEADERS, WHOLE, 3, &[GET, &[0xbf]].concat());
     assert_eq!(client.reset_of(3), Some(Reason::PROTOCOL_ERROR));
     client.send(HEADERS, WHOLE, 5, &[GET, &[0x0f, 0x31, 0x01, b'v']].concat());
-    let answered = client.wait_for(|frame| frame.kind == HEADERS && frame.stream == 5);
-    assert!(answered.is_some());
+    let responded = client.wait_for(|frame| frame.kind == HEADERS && frame.stream == 5);
+    assert!(responded.is_some());
     let got = backend.requests(|request| request.field("via").is_some());
     assert_eq!((got.len(), got[0].field("x-name")), (1, Some("v")));
 }
@@ -198,8 +198,8 @@ fn connect_is_refused() {
     for block in [plain, extended] {
         let mut client = Frames::connect(proxy.address(), &[]);
         client.send(HEADERS, END_HEADERS, 1, &block);
-        let answer = client.wait_for(|frame| frame.stream == 1).unwrap();
-        assert_eq!(answer.kind, HEADERS, "a status says why");
+        let response = client.wait_for(|frame| frame.stream == 1).unwrap();
+        assert_eq!(response.kind, HEADERS, "a status says why");
         client.send(HEADERS, WHOLE, 3, GET);
         assert!(
             client
@@ -241,8 +241,8 @@ fn heads_that_are_too_large_are_answered_as_over_http1() {
     for (block, status, word) in cases {
         let mut client = Frames::connect(proxy.address(), &[]);
         send_in_pieces(&mut client, &block);
-        let answer = client.wait_for(|frame| frame.stream == 1).unwrap();
-        assert_eq!(answer.kind, HEADERS, "{word}");
+        let response = client.wait_for(|frame| frame.stream == 1).unwrap();
+        assert_eq!(response.kind, HEADERS, "{word}");
         client.send(HEADERS, WHOLE, 3, &get("/next"));
         assert!(
             client
@@ -260,7 +260,7 @@ fn heads_that_are_too_large_are_answered_as_over_http1() {
 /// As many frames as the limit needs.
 #[test]
 fn heads_may_be_as_large_as_is_allowed() {
-    let backend = Backend::start(|_| Answer::ok("ok"));
+    let backend = Backend::start(|_| Response::ok("ok"));
     let proxy = Proxy::before(&[&backend])
         .config("limits: { head: 256KiB, line: 200KiB }")
         .start();
@@ -273,10 +273,10 @@ fn heads_may_be_as_large_as_is_allowed() {
     .concat();
     let mut client = Frames::connect(proxy.address(), &[]);
     send_in_pieces(&mut client, &block);
-    let answer = client
+    let response = client
         .wait_for(|frame| frame.stream == 1 || frame.kind == 7)
         .unwrap();
-    assert_eq!((answer.kind, answer.payload.first()), (HEADERS, Some(&0x88)));
+    assert_eq!((response.kind, response.payload.first()), (HEADERS, Some(&0x88)));
 }
 
 #[test]
@@ -298,10 +298,10 @@ fn what_is_only_unusual_passes() {
     for (at, block) in blocks.iter().enumerate() {
         let stream = 2 * at as u32 + 1;
         client.send(HEADERS, WHOLE, stream, block);
-        let answer = client
+        let response = client
             .wait_for(|frame| frame.kind == HEADERS && frame.stream == stream)
             .unwrap();
-        assert_eq!(answer.payload[0], 0x88, "case {at}: {:x?}", answer.payload);
+        assert_eq!(response.payload[0], 0x88, "case {at}: {:x?}", response.payload);
     }
     let got = backend.wait_for_request(|request| request.field("cookie").is_some());
     assert_eq!(got.field("cookie").unwrap().len(), 300 * 5 - 2);

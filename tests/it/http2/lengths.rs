@@ -168,7 +168,7 @@ fn asked() -> (Proxy, Client, FramesBackend, Frames, u32) {
     (proxy, client, backend, held, stream)
 }
 
-fn response(length: &str) -> Vec<u8> {
+fn response_head(length: &str) -> Vec<u8> {
     [status_block(200), literal(b"content-length", length.as_bytes())].concat()
 }
 
@@ -183,28 +183,28 @@ fn settle_backend(held: &mut Frames) {
 fn responses_that_announce_nothing_and_bring_something_become_502() {
     for flags in [0, END_STREAM] {
         let (proxy, mut client, _backend, mut held, stream) = asked();
-        held.send(HEADERS, END_HEADERS, stream, &response("0"));
+        held.send(HEADERS, END_HEADERS, stream, &response_head("0"));
         settle_backend(&mut held);
         held.send(DATA, flags, stream, b"x");
         assert_eq!(client.read().status(), 502);
         assert_eq!(held.reset_of(stream), Some(Reason::PROTOCOL_ERROR));
-        assert_eq!(proxy.access_line("/x")["error"], "answer_cut");
+        assert_eq!(proxy.access_line("/x")["error"], "response_truncated");
     }
     let (_proxy, (client, mut held)) = http2_client("");
-    let (answer, _) = client.send("GET", "/x", true);
+    let (response, _) = client.send("GET", "/x", true);
     let stream = held.whole_request();
-    held.send(HEADERS, END_HEADERS, stream, &response("0"));
+    held.send(HEADERS, END_HEADERS, stream, &response_head("0"));
     settle_backend(&mut held);
     held.send(DATA, 0, stream, b"x");
-    let got = client.read(answer).unwrap();
+    let got = client.read(response).unwrap();
     assert_eq!(got.head.status(), 502);
-    assert!(got.text().contains("answer_cut"));
+    assert!(got.text().contains("response_truncated"));
 }
 
 #[test]
 fn responses_longer_than_announced_never_look_whole() {
     let (proxy, mut client, _backend, mut held, stream) = asked();
-    held.send(HEADERS, END_HEADERS, stream, &response("5"));
+    held.send(HEADERS, END_HEADERS, stream, &response_head("5"));
     held.send(DATA, 0, stream, b"12");
     held.send(DATA, 0, stream, b"345");
     settle_backend(&mut held);
@@ -213,16 +213,16 @@ fn responses_longer_than_announced_never_look_whole() {
     let rest = String::from_utf8(client.read_to_end()).unwrap();
     let (_, body) = rest.split_once("\r\n\r\n").unwrap();
     assert!(body.len() < 5, "{rest}");
-    assert_eq!(proxy.access_line("/x")["error"], "answer_cut");
+    assert_eq!(proxy.access_line("/x")["error"], "response_truncated");
 
     let (_proxy, (client, mut held)) = http2_client("");
-    let (answer, _) = client.send("GET", "/x", true);
+    let (response, _) = client.send("GET", "/x", true);
     let stream = held.whole_request();
-    held.send(HEADERS, END_HEADERS, stream, &response("5"));
+    held.send(HEADERS, END_HEADERS, stream, &response_head("5"));
     held.send(DATA, 0, stream, b"12345");
     settle_backend(&mut held);
     held.send(DATA, 0, stream, b"6");
-    let error = client.read(answer).unwrap_err();
+    let error = client.read(response).unwrap_err();
     assert!(error.is_reset() && error.is_remote(), "{error:?}");
 }
 
@@ -230,7 +230,7 @@ fn responses_longer_than_announced_never_look_whole() {
 fn responses_as_long_as_announced_pass_whenever_their_end_comes() {
     for (length, body) in [("0", ""), ("5", "12345")] {
         let (_proxy, mut client, _backend, mut held, stream) = asked();
-        held.send(HEADERS, END_HEADERS, stream, &response(length));
+        held.send(HEADERS, END_HEADERS, stream, &response_head(length));
         held.send(DATA, 0, stream, body.as_bytes());
         settle_backend(&mut held);
         held.send(DATA, END_STREAM, stream, b"");

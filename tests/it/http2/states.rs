@@ -7,7 +7,7 @@ use super::frames::{
 };
 use super::{get, started};
 use crate::support::http2::{Frames, GET, frame, literal};
-use crate::support::{Answer, Backend, Proxy};
+use crate::support::{Backend, Proxy, Response};
 
 /// What is sent to a stream that its client has ended gets an error of the kind that §5.1 names, whatever became of it since.
 #[test]
@@ -143,7 +143,7 @@ fn lengths_that_do_not_match_end_their_stream() {
 /// §8.1: an answer that its client does not take is not whole, and must not end as if it was.
 #[test]
 fn an_answer_of_ours_that_is_not_taken_is_reset() {
-    let backend = Backend::start(|_| Answer::raw("no answer\r\n\r\n"));
+    let backend = Backend::start(|_| Response::raw("no answer\r\n\r\n"));
     let proxy = Proxy::before(&[&backend])
         .config("timeouts: { client_header: 300ms }")
         .start();

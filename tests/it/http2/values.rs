@@ -7,7 +7,7 @@ use super::frames::{DATA, END_HEADERS, END_STREAM, HEADERS, WHOLE};
 use super::started;
 use crate::support::http2::{Frames, GET, frame, literal, status_block};
 use crate::support::http2_backend::FramesBackend;
-use crate::support::{Answer, Backend, Client, Proxy};
+use crate::support::{Backend, Client, Proxy, Response};
 
 /// Values with a byte that may stand nowhere, least of all at an end, where it could be taken for a blank.
 const CONTROLS: &[&[u8]] = &[
@@ -41,7 +41,7 @@ fn responses_with_control_bytes_in_a_value_are_malformed() {
             held.send(HEADERS, END_HEADERS | END_STREAM, stream, &with(name, value));
             let status = client.read().status();
             let error = proxy.access_line("/x")["error"].clone();
-            if status != 502 || error != "answer_malformed" {
+            if status != 502 || error != "malformed_response" {
                 wrong.push((
                     name.escape_ascii().to_string(),
                     value.escape_ascii().to_string(),
@@ -65,7 +65,7 @@ fn responses_with_control_bytes_in_a_trailer_are_cut() {
         held.send(HEADERS, WHOLE, stream, &literal(b"x-end", value));
         let rest = client.read_to_end();
         let error = proxy.access_line("/x")["error"].clone();
-        if rest.ends_with(b"\r\n\r\n") || error != "answer_cut" {
+        if rest.ends_with(b"\r\n\r\n") || error != "response_truncated" {
             wrong.push((
                 value.escape_ascii().to_string(),
                 rest.escape_ascii().to_string(),
@@ -80,11 +80,11 @@ fn responses_with_control_bytes_in_a_trailer_are_cut() {
 #[test]
 fn blanks_around_values_of_responses_are_taken_off() {
     let (_proxy, (client, mut held)) = http2_client("");
-    let (answer, _) = client.send("GET", "/x", true);
+    let (response, _) = client.send("GET", "/x", true);
     let stream = held.whole_request();
     held.send(HEADERS, END_HEADERS, stream, &with(b"x", b" \ta b\t "));
     held.send(HEADERS, WHOLE, stream, &literal(b"x-end", b"\tc d "));
-    let got = client.read(answer).unwrap();
+    let got = client.read(response).unwrap();
     assert_eq!(got.field("x"), Some("a b"));
     assert_eq!(got.trailers["x-end"], "c d");
 }
@@ -146,13 +146,13 @@ fn the_method_of_the_preface_is_refused() {
 #[test]
 fn lengths_with_leading_zeros_are_forwarded_without_them() {
     let backend = Backend::start(|request| match request.start() {
-        "POST /none" => Answer::raw("HTTP/1.1 200 OK\r\nContent-Length: 00\r\n\r\n"),
-        "HEAD /x" => Answer::raw("HTTP/1.1 200 OK\r\nContent-Length: 0012\r\n\r\n"),
-        _ => Answer::raw("HTTP/1.1 200 OK\r\nContent-Length: 005\r\n\r\nhello"),
+        "POST /none" => Response::raw("HTTP/1.1 200 OK\r\nContent-Length: 00\r\n\r\n"),
+        "HEAD /x" => Response::raw("HTTP/1.1 200 OK\r\nContent-Length: 0012\r\n\r\n"),
+        _ => Response::raw("HTTP/1.1 200 OK\r\nContent-Length: 005\r\n\r\nhello"),
     });
     let proxy = Proxy::before(&[&backend]).start();
     let mut client = proxy.client();
-    for (path, length, body, answered) in [
+    for (path, length, body, responded) in [
         ("/five", "05", "12345", "5"),
         ("/none", "00", "", "0"),
         ("/none", "0000000000000000000000000000000000", "", "0"),
@@ -161,7 +161,7 @@ fn lengths_with_leading_zeros_are_forwarded_without_them() {
         let got = client.send(text).read();
         assert_eq!(
             (got.status(), got.field("content-length")),
-            (200, Some(answered)),
+            (200, Some(responded)),
             "{length}"
         );
         let at_backend = backend.requests(|request| request.head.starts_with("POST"));

@@ -111,10 +111,10 @@ fn a_switch_that_belongs_to_the_key_is_passed_on() {
             "{at}: {head}"
         );
         held.send(format!("{}hi", switch_for(&head)));
-        let answer = client
+        let response = client
             .wait_for(|frame| frame.kind == HEADERS && frame.stream == 1)
             .unwrap();
-        assert_eq!(answer.payload[0], 0x88);
+        assert_eq!(response.payload[0], 0x88);
         assert!(
             client
                 .wait_for(|frame| frame.kind == DATA && frame.payload == b"hi")

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::before;
-use crate::support::{Answer, Backend, Client, Gate, Proxy, refusing_address};
+use crate::support::{Backend, Client, Gate, Proxy, Response, refusing_address};
 
 /// How often a client sends in the tests of rates.
 const PACE: Duration = Duration::from_millis(20);
@@ -51,8 +51,8 @@ fn crowded(connections: usize) -> (Backend, Proxy, Gate) {
     let gate = Gate::default();
     let its = gate.clone();
     let backend = Backend::start(move |request| match request.start() {
-        "GET /busy" => Answer::ok("busy").after(&its),
-        _ => Answer::ok(""),
+        "GET /busy" => Response::ok("busy").after(&its),
+        _ => Response::ok(""),
     });
     let proxy = Proxy::before(&[&backend])
         // Each worker has its own list of who waits: with one worker, who is first is no chance.
@@ -99,7 +99,7 @@ fn who_has_sent_half_a_head_makes_room_too() {
 
 #[test]
 fn one_more_connection_of_a_client_than_the_limit_is_closed() {
-    let (_backend, proxy) = before("connections_per_client: 2", Answer::ok(""));
+    let (_backend, proxy) = before("connections_per_client: 2", Response::ok(""));
     let mut clients = [proxy.client(), proxy.client()];
     for client in &mut clients {
         assert_eq!(client.get("/a").status(), 200);
@@ -116,7 +116,7 @@ fn one_more_connection_of_a_client_than_the_limit_is_closed() {
 
 #[test]
 fn the_last_request_of_a_connection_says_so() {
-    let (_backend, proxy) = before("requests_per_connection: 3", Answer::ok("a"));
+    let (_backend, proxy) = before("requests_per_connection: 3", Response::ok("a"));
     let mut client = proxy.client();
     for _ in 0..2 {
         assert_eq!(client.get("/x").field("connection"), None);
@@ -136,8 +136,8 @@ fn backends_that_are_all_busy_are_503_and_the_free_one_goes_first() {
     let slow = |name: &'static str| {
         let its = gate.clone();
         Backend::start(move |request| match request.start() {
-            "GET /busy" => Answer::ok(name).after(&its),
-            _ => Answer::ok(name),
+            "GET /busy" => Response::ok(name).after(&its),
+            _ => Response::ok(name),
         })
     };
     let backends = [slow("a"), slow("b")];
@@ -170,8 +170,8 @@ fn backends_that_are_down_are_not_taken_for_busy_ones() {
     let gate = Gate::default();
     let its = gate.clone();
     let slow = Backend::start(move |request| match request.start() {
-        "GET /busy" => Answer::ok("a").after(&its),
-        _ => Answer::ok("a"),
+        "GET /busy" => Response::ok("a").after(&its),
+        _ => Response::ok("a"),
     });
     let (refusing, _socket) = refusing_address();
     let config = "limits: { in_flight_per_backend: 1 }\nhealth_check: { unhealthy_after: 1 }";

@@ -3,7 +3,7 @@
 use evenkeel::clock;
 
 use super::Request;
-use crate::support::{Answer, Backend, Proxy};
+use crate::support::{Backend, Proxy, Response};
 
 fn is_meant(request: &Request) -> bool {
     request.start().ends_with(" /x")
@@ -12,8 +12,8 @@ fn is_meant(request: &Request) -> bool {
 /// A backend that refuses the requests of the test, and is well when it is probed.
 fn refusing() -> Backend {
     Backend::start(|request| match is_meant(request) {
-        true => Answer::status(503, "busy"),
-        false => Answer::ok(""),
+        true => Response::status(503, "busy"),
+        false => Response::ok(""),
     })
 }
 

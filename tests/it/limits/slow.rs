@@ -5,7 +5,7 @@ use std::time::Duration;
 use evenkeel::clock;
 
 use super::{before, fields, with_fields};
-use crate::support::{Answer, Backend, Client, Proxy};
+use crate::support::{Backend, Client, Proxy, Response};
 
 /// How often a client does something.
 const PACE: Duration = Duration::from_millis(20);
@@ -82,8 +82,8 @@ const LARGE: usize = 32 << 20;
 fn large_answers(limits: &str) -> (Backend, Proxy) {
     let text = "a".repeat(LARGE);
     let backend = Backend::start(move |request| match request.start() {
-        "GET /large" => Answer::ok(&text),
-        _ => Answer::ok(""),
+        "GET /large" => Response::ok(&text),
+        _ => Response::ok(""),
     });
     let proxy = Proxy::before(&[&backend])
         .config(&format!("limits: {{ {limits} }}\ntimeouts: {{ progress: 1s }}"))
@@ -138,18 +138,18 @@ fn fields_that_are_never_forwarded_count_too() {
         "TE: trailers\r\n",
     ] {
         // `Host` is one of them.
-        let (_backend, proxy) = before("fields: 5", Answer::ok("a"));
+        let (_backend, proxy) = before("fields: 5", Response::ok("a"));
         let ask = |count| {
             let request = with_fields(&line.repeat(count));
             proxy.client().send(request).read().status()
         };
         assert_eq!((ask(4), ask(5)), (200, 431), "{line}");
-        let answered = |count| {
+        let responded = |count| {
             let lines = line.repeat(count);
-            let answer = Answer::raw(format!("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n{lines}\r\na"));
-            before("fields: 5", answer).1.get("/x").status()
+            let response = Response::raw(format!("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n{lines}\r\na"));
+            before("fields: 5", response).1.get("/x").status()
         };
-        assert_eq!((answered(4), answered(5)), (200, 502), "{line}");
+        assert_eq!((responded(4), responded(5)), (200, 502), "{line}");
     }
 }
 
@@ -171,7 +171,7 @@ fn heads_of_absurd_size_are_refused() {
         (format!("GET /?{long} HTTP/1.1\r\nHost: test\r\n\r\n"), 414),
         (format!("{long} / HTTP/1.1\r\nHost: test\r\n\r\n"), 501),
     ] {
-        let (backend, proxy) = before("", Answer::ok(""));
+        let (backend, proxy) = before("", Response::ok(""));
         let mut client = proxy.client();
         // What it refuses is more than it reads: how the sending ends says nothing.
         let sending = client.send_beside(request.into_bytes());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::{Answer, Backend, Client, Gate, Proxy};
+use crate::support::{Backend, Client, Gate, Proxy, Response};
 
 const WORKERS: usize = 2;
 
@@ -13,8 +13,8 @@ fn crowded(connections: usize) -> (Backend, Proxy, Gate) {
     let gate = Gate::default();
     let its = gate.clone();
     let backend = Backend::start(move |request| match request.start() {
-        "GET /busy" => Answer::ok("busy").after(&its),
-        _ => Answer::ok("free"),
+        "GET /busy" => Response::ok("busy").after(&its),
+        _ => Response::ok("free"),
     });
     let config = format!(
         "workers: {WORKERS}\nlimits: {{ connections: {connections} }}\nhealth_check: {{ kind: none }}"

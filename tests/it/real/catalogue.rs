@@ -8,7 +8,7 @@
 
 use std::sync::LazyLock;
 
-use crate::support::{Answer, Backend, Request};
+use crate::support::{Backend, Request, Response};
 
 /// Length of what the bytes of all bodies repeat.
 const PERIOD: usize = 65_521;
@@ -38,30 +38,30 @@ pub(super) fn chunked(body: &[u8]) -> Vec<u8> {
 
 /// A backend that offers it.
 pub(super) fn start() -> Backend {
-    Backend::start(answer)
+    Backend::start(response)
 }
 
-fn answer(request: &Request) -> Answer {
+fn response(request: &Request) -> Response {
     let target = request.start().split(' ').nth(1).unwrap_or_default();
     let path = target.split('?').next().unwrap_or_default();
     let mut parts = path.split('/').skip(1);
     let kind = parts.next().unwrap_or_default();
     let number = parts.next().and_then(|number| number.parse().ok()).unwrap_or(0);
     match kind {
-        "echo" => Answer::echo(),
-        "chunked" => Answer::raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        "echo" => Response::echo(),
+        "chunked" => Response::raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
             .send(chunked(&pattern(number))),
         "close" => sized(request, &pattern(number), "Connection: close\r\n").close(),
-        "status" if matches!(number, 204 | 304) => Answer::raw(format!("HTTP/1.1 {number} S\r\n\r\n")),
-        "status" => Answer::raw(format!("HTTP/1.1 {number} S\r\nContent-Length: 0\r\n\r\n")),
-        "redirect" => Answer::raw("HTTP/1.1 302 Found\r\nLocation: /bytes/10\r\nContent-Length: 0\r\n\r\n"),
+        "status" if matches!(number, 204 | 304) => Response::raw(format!("HTTP/1.1 {number} S\r\n\r\n")),
+        "status" => Response::raw(format!("HTTP/1.1 {number} S\r\nContent-Length: 0\r\n\r\n")),
+        "redirect" => Response::raw("HTTP/1.1 302 Found\r\nLocation: /bytes/10\r\nContent-Length: 0\r\n\r\n"),
         _ => sized(request, &pattern(number), ""),
     }
 }
 
-fn sized(request: &Request, body: &[u8], fields: &str) -> Answer {
+fn sized(request: &Request, body: &[u8], fields: &str) -> Response {
     let length = body.len();
-    let head = Answer::raw(format!(
+    let head = Response::raw(format!(
         "HTTP/1.1 200 OK\r\n{fields}Content-Length: {length}\r\n\r\n"
     ));
     if request.start().starts_with("HEAD ") {

@@ -8,7 +8,7 @@ use super::backend::{self as program_backend, Kind};
 use super::catalogue::{self, pattern};
 use super::program::{command, find, run};
 use super::traffic;
-use crate::support::{Answer, Backend, Gate, Proxy};
+use crate::support::{Backend, Gate, Proxy, Response};
 
 /// curl before a balancer before one backend.
 struct Curl {
@@ -187,10 +187,10 @@ fn curl_asks_for_parts_and_encodings() {
         gzip.len()
     );
     let backend = Backend::start(move |request| match request.field("range") {
-        Some(_) => Answer::raw(
+        Some(_) => Response::raw(
             "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 1-2/5\r\nContent-Length: 2\r\n\r\nel",
         ),
-        None => Answer::raw(&head).send(gzip),
+        None => Response::raw(&head).send(gzip),
     });
     let Some(curl) = Curl::before(backend) else { return };
     assert_eq!(curl.run(&["--compressed", &curl.url("/x")]), "hello");
@@ -213,11 +213,11 @@ fn curl_shows_a_stream_while_it_comes() {
             let head =
                 "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
             match request.start() {
-                "GET /events" => Answer::raw(head)
+                "GET /events" => Response::raw(head)
                     .send("9\r\ndata: 1\n\n\r\n")
                     .wait(&gate)
                     .send("9\r\ndata: 2\n\n\r\n0\r\n\r\n"),
-                _ => Answer::ok(""),
+                _ => Response::ok(""),
             }
         }
     });

@@ -1,6 +1,6 @@
 //! What browsers and programs send every day is not refused, and arrives as it was sent.
 
-use crate::support::{Answer, Backend, Gate, Proxy};
+use crate::support::{Backend, Gate, Proxy, Response};
 
 const CHROME: &str = "Connection: keep-alive\r\nCache-Control: max-age=0\r\n\
     sec-ch-ua: \"Chromium\";v=\"126\", \"Not)A;Brand\";v=\"24\", \"Google Chrome\";v=\"126\"\r\nsec-ch-ua-mobile: ?0\r\n\
@@ -141,7 +141,7 @@ fn hosts_pass_as_they_were_written() {
 
 #[test]
 fn a_client_that_has_ended_its_side_gets_its_answer() {
-    let backend = Backend::start(|_| Answer::echo());
+    let backend = Backend::start(|_| Response::echo());
     let proxy = Proxy::before(&[&backend]).start();
     let mut client = proxy.client();
     let body = "b".repeat(100_000);
@@ -160,10 +160,10 @@ fn a_client_that_has_ended_its_side_gets_its_answer() {
 #[test]
 fn a_slow_answer_reaches_a_client_that_has_ended_its_side() {
     let gate = Gate::default();
-    let answer = Answer::ok("late").after(&gate);
+    let response = Response::ok("late").after(&gate);
     let backend = Backend::start(move |request| match request.start() {
-        "GET /x" => answer.clone(),
-        _ => Answer::ok(""),
+        "GET /x" => response.clone(),
+        _ => Response::ok(""),
     });
     let proxy = Proxy::before(&[&backend]).start();
     let mut client = proxy.client();
@@ -180,12 +180,12 @@ fn a_slow_answer_reaches_a_client_that_has_ended_its_side() {
 fn each_side_of_a_tunnel_ends_for_itself() {
     let switch = "HTTP/1.1 101 S\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
     let gate = Gate::default();
-    let answer = Answer::raw(switch).finish_sending();
-    let late = Answer::raw(switch).wait(&gate).send("late");
+    let response = Response::raw(switch).finish_sending();
+    let late = Response::raw(switch).wait(&gate).send("late");
     let backend = Backend::start(move |request| match request.start() {
-        "GET /ends" => answer.clone(),
+        "GET /ends" => response.clone(),
         "GET /waits" => late.clone(),
-        _ => Answer::ok(""),
+        _ => Response::ok(""),
     });
     let proxy = Proxy::before(&[&backend]).start();
     let upgrade = |path: &str| {

@@ -229,9 +229,9 @@ fn nginx_behind_learns_who_the_client_is() {
         let mut client = proxy.client();
         for _ in 0..2 {
             let own = client.address();
-            let answer = client.get("/client");
+            let response = client.get("/client");
             assert_eq!(
-                (answer.status(), answer.text()),
+                (response.status(), response.text()),
                 (200, format!("{} {}", own.ip(), own.port())),
                 "{version}"
             );
@@ -260,8 +260,8 @@ fn nginx_serves_files_through_a_socket_file() {
     let proxy = Proxy::before(&[]).backend(&url).start();
     let mut client = proxy.client();
     for _ in 0..3 {
-        let answer = client.get("/bytes/100000");
-        assert_eq!(answer.body, super::catalogue::pattern(100_000));
+        let response = client.get("/bytes/100000");
+        assert_eq!(response.body, super::catalogue::pattern(100_000));
     }
 }
 

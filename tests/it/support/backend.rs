@@ -42,7 +42,7 @@ impl Request {
 
 /// What a backend does with a request, step by step. Then it reads the next request of the connection.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Answer {
+pub(crate) struct Response {
     is_early: bool,
     steps: Vec<Step>,
 }
@@ -58,7 +58,7 @@ enum Step {
     Reset,
 }
 
-impl Answer {
+impl Response {
     /// Does nothing yet.
     pub(crate) fn nothing() -> Self {
         Self::default()
@@ -135,7 +135,7 @@ impl Answer {
     }
 }
 
-type Script = dyn Fn(&Request) -> Answer + Send + Sync;
+type Script = dyn Fn(&Request) -> Response + Send + Sync;
 
 /// A backend on a port of its own. It ends, with all its connections, when it is dropped.
 pub(crate) struct Backend {
@@ -146,7 +146,7 @@ pub(crate) struct Backend {
 
 struct Shared {
     script: Box<Script>,
-    greeting: Answer,
+    greeting: Response,
     requests: Log<Request>,
     /// A handle of each connection that was made, as long as it is open.
     connections: Mutex<Vec<Option<TcpStream>>>,
@@ -155,22 +155,22 @@ struct Shared {
 
 impl Backend {
     /// Starts one that answers each request as `script` says.
-    pub(crate) fn start(script: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> Self {
+    pub(crate) fn start(script: impl Fn(&Request) -> Response + Send + Sync + 'static) -> Self {
         let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        Self::start_on(anywhere, Answer::nothing(), script)
+        Self::start_on(anywhere, Response::nothing(), script)
     }
 
     /// Starts one that answers every request with 200 and `text`.
     pub(crate) fn saying(text: &str) -> Self {
         let text = text.to_owned();
-        Self::start(move |_| Answer::ok(&text))
+        Self::start(move |_| Response::ok(&text))
     }
 
     /// Starts one on a given address, which takes the steps of `greeting` on each new connection before it reads.
     pub(crate) fn start_on(
         address: SocketAddr,
-        greeting: Answer,
-        script: impl Fn(&Request) -> Answer + Send + Sync + 'static,
+        greeting: Response,
+        script: impl Fn(&Request) -> Response + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind(address).expect("the address is free");
         let address = listener.local_addr().expect("a listener has an address");
@@ -302,15 +302,15 @@ impl Shared {
                 raw_body: Vec::new(),
                 body: Vec::new(),
             };
-            let answer = (self.script)(&request);
-            if !answer.is_early {
+            let response = (self.script)(&request);
+            if !response.is_early {
                 let body = reader.body(&request.head, false)?;
                 request.raw_body = body.raw;
                 request.body = body.decoded;
             }
             let body = request.body.clone();
             self.requests.push(request);
-            if !answer.play(stream, &body)? {
+            if !response.play(stream, &body)? {
                 return Ok(());
             }
             turn += 1;
@@ -319,7 +319,7 @@ impl Shared {
     }
 }
 
-impl Answer {
+impl Response {
     /// Takes its steps, for a request with this body; `false` when the connection is over then.
     fn play(&self, mut stream: &TcpStream, body: &[u8]) -> io::Result<bool> {
         for step in &self.steps {

@@ -86,17 +86,17 @@ impl Http2 {
         let mut sender = self.sender.clone();
         self.run(async {
             std::future::poll_fn(|context| sender.poll_ready(context)).await?;
-            let (mut answer, mut sending) = sender.send_request(request, body.is_empty())?;
+            let (mut response, mut sending) = sender.send_request(request, body.is_empty())?;
             if !body.is_empty() {
                 sending.send_data(Bytes::copy_from_slice(body), true)?;
             }
             let mut interim = Vec::new();
             while let Some(Ok(head)) =
-                std::future::poll_fn(|context| answer.poll_informational(context)).await
+                std::future::poll_fn(|context| response.poll_informational(context)).await
             {
                 interim.push(head);
             }
-            read(answer.await?, interim).await
+            read(response.await?, interim).await
         })
     }
 
@@ -119,8 +119,8 @@ impl Http2 {
     }
 
     /// Reads the answer to a request that was sent.
-    pub(crate) fn read(&self, answer: ResponseFuture) -> Result<Got, h2::Error> {
-        self.run(async { read(answer.await?, Vec::new()).await })
+    pub(crate) fn read(&self, response: ResponseFuture) -> Result<Got, h2::Error> {
+        self.run(async { read(response.await?, Vec::new()).await })
     }
 
     /// The answer to a plain GET.
@@ -130,8 +130,11 @@ impl Http2 {
 }
 
 /// Reads an answer to its end.
-pub(crate) async fn read(answer: Response<RecvStream>, interim: Vec<Response<()>>) -> Result<Got, h2::Error> {
-    let (parts, mut receiving) = answer.into_parts();
+pub(crate) async fn read(
+    response: Response<RecvStream>,
+    interim: Vec<Response<()>>,
+) -> Result<Got, h2::Error> {
+    let (parts, mut receiving) = response.into_parts();
     let mut body = Vec::new();
     while let Some(data) = receiving.data().await {
         let data = data?;
@@ -228,7 +231,7 @@ impl Frames {
     }
 
     /// Answers with a whole message: this status and this text.
-    pub(crate) fn answer(&mut self, stream: u32, status: u16, text: &str) {
+    pub(crate) fn response(&mut self, stream: u32, status: u16, text: &str) {
         self.send(1, 4, stream, &status_block(status));
         self.send(0, 1, stream, text.as_bytes());
     }

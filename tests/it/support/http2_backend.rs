@@ -173,7 +173,7 @@ async fn serve(stream: tokio::net::TcpStream, events: Log<Seen>, refusals: Refus
             events.push(Seen::Request(line, fields.collect()));
             let its = events.clone();
             streams.spawn(async move {
-                if let Err(error) = answer(request, respond).await {
+                if let Err(error) = response(request, respond).await {
                     its.push(Seen::Reset(error.reason()));
                 }
             });
@@ -183,7 +183,7 @@ async fn serve(stream: tokio::net::TcpStream, events: Log<Seen>, refusals: Refus
     events.push(Seen::ConnectionEnd);
 }
 
-async fn answer(request: Request<RecvStream>, mut respond: SendResponse<Bytes>) -> Result<(), h2::Error> {
+async fn response(request: Request<RecvStream>, mut respond: SendResponse<Bytes>) -> Result<(), h2::Error> {
     let path = request.uri().path().to_owned();
     let mut body = request.into_body();
     match path.as_str() {

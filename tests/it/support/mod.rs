@@ -16,7 +16,7 @@ pub(crate) mod tls;
 
 use std::time::Duration;
 
-pub(crate) use backend::{Answer, Backend, Request, refusing_address};
+pub(crate) use backend::{Backend, Request, Response, refusing_address};
 pub(crate) use bare::{Bare, Held};
 pub(crate) use client::Client;
 pub(crate) use event::Gate;

@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use super::{Answer, Backend, Client, Gate, refusing_address};
+use super::{Backend, Client, Gate, Response, refusing_address};
 
 #[test]
 fn backend_answers_request_after_request_and_remembers_them() {
@@ -24,7 +24,7 @@ fn backend_answers_request_after_request_and_remembers_them() {
 
 #[test]
 fn backend_keeps_pipelined_requests_apart() {
-    let backend = Backend::start(|request| Answer::ok(request.start()));
+    let backend = Backend::start(|request| Response::ok(request.start()));
     let mut client = Client::connect(backend.address());
     client.send("GET /a HTTP/1.1\r\n\r\nGET /b HTTP/1.1\r\n\r\n");
     assert_eq!(client.read().text(), "GET /a");
@@ -36,7 +36,7 @@ fn backend_waits_for_a_gate() {
     let gate = Gate::default();
     let its = gate.clone();
     let backend = Backend::start(move |_| {
-        Answer::raw("HTTP/1.1 200 OK\r\n")
+        Response::raw("HTTP/1.1 200 OK\r\n")
             .wait(&its)
             .send("\r\nend")
             .close()
@@ -51,7 +51,7 @@ fn backend_waits_for_a_gate() {
 
 #[test]
 fn backend_can_answer_before_it_reads_the_body() {
-    let backend = Backend::start(|_| Answer::status(413, "").early());
+    let backend = Backend::start(|_| Response::status(413, "").early());
     let mut client = Client::connect(backend.address());
     client.send("POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\n");
     assert_eq!(client.read().status(), 413);
@@ -60,7 +60,7 @@ fn backend_can_answer_before_it_reads_the_body() {
 
 #[test]
 fn backend_sends_back_what_it_got() {
-    let backend = Backend::start(|_| Answer::echo());
+    let backend = Backend::start(|_| Response::echo());
     let mut client = Client::connect(backend.address());
     client.send("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n");
     assert_eq!(client.read().text(), "abc");
@@ -68,8 +68,8 @@ fn backend_sends_back_what_it_got() {
 
 #[test]
 fn backend_closes_resets_and_half_closes() {
-    let ends = |answer: Answer| {
-        let backend = Backend::start(move |_| answer.clone());
+    let ends = |response: Response| {
+        let backend = Backend::start(move |_| response.clone());
         let mut client = Client::connect(backend.address());
         client.send("GET / HTTP/1.1\r\n\r\n");
         client
@@ -77,16 +77,16 @@ fn backend_closes_resets_and_half_closes() {
             .map(|received| received.status())
             .map_err(|error| error.kind())
     };
-    assert_eq!(ends(Answer::nothing().close()), Err(ErrorKind::UnexpectedEof));
-    assert_eq!(ends(Answer::nothing().reset()), Err(ErrorKind::ConnectionReset));
-    let half = Answer::raw("HTTP/1.1 200 OK\r\n\r\nall").finish_sending();
+    assert_eq!(ends(Response::nothing().close()), Err(ErrorKind::UnexpectedEof));
+    assert_eq!(ends(Response::nothing().reset()), Err(ErrorKind::ConnectionReset));
+    let half = Response::raw("HTTP/1.1 200 OK\r\n\r\nall").finish_sending();
     assert_eq!(ends(half), Ok(200));
 }
 
 #[test]
 fn backend_greets_a_connection_before_it_reads() {
     let anywhere = ([127, 0, 0, 1], 0).into();
-    let backend = Backend::start_on(anywhere, Answer::raw("early"), |_| Answer::ok(""));
+    let backend = Backend::start_on(anywhere, Response::raw("early"), |_| Response::ok(""));
     let mut client = Client::connect(backend.address());
     client.read_until(|bytes| bytes == b"early");
 }
@@ -100,7 +100,7 @@ fn backend_refuses_once_stopped_and_its_port_can_be_taken_again() {
     backend.stop();
     assert!(client.read_to_end().is_empty());
     assert!(std::net::TcpStream::connect(address).is_err());
-    let again = Backend::start_on(address, Answer::nothing(), |_| Answer::ok("second"));
+    let again = Backend::start_on(address, Response::nothing(), |_| Response::ok("second"));
     assert_eq!(Client::connect(again.address()).get("/").text(), "second");
 }
 
@@ -116,7 +116,8 @@ fn refusing_address_refuses() {
 
 #[test]
 fn client_sees_a_cut_body_as_an_error() {
-    let backend = Backend::start(|_| Answer::raw("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc").close());
+    let backend =
+        Backend::start(|_| Response::raw("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc").close());
     let mut client = Client::connect(backend.address());
     client.send("GET / HTTP/1.1\r\n\r\n");
     let kind = client.try_read().map_err(|error| error.kind()).err();

@@ -122,7 +122,7 @@ fn status_and_metrics_know_the_end_of_certificates() {
     assert!(all[1]["expires"].as_str().unwrap().ends_with('Z'));
     let metrics = proxy.get_admin("/metrics").text();
     let file = bench.folder.file("short.pem");
-    let metric = format!("evenkeel_certificate_expiry_time_seconds{{file=\"{file}\"}} ");
+    let metric = format!("evenkeel_certificate_expiry_timestamp_seconds{{file=\"{file}\"}} ");
     assert!(metrics.contains(&metric), "{metrics}");
     let line = proxy.wait_for_message(0, "a certificate expires soon");
     assert_eq!((&line["file"], &line["days_left"]), (&file.into(), &2.into()));

@@ -1,7 +1,7 @@
 //! Two public corpora of HTTP/1 messages, h1spec and llhttp, where they are at hand: `EVENKEEL_CORPORA`, or the folder
 //! `../shared/data` beside the package. Each line is an object with `id`, `raw_b64` and `expect`.
 
-use super::{parse_answer, parse_request};
+use super::{parse_request, parse_response_in_test};
 use crate::head::{BodyLength, Method};
 use crate::http1::chunked::{Chunked, ChunkedDecoder};
 use crate::http1::scan::{HeadScan, Kind};
@@ -126,7 +126,7 @@ fn read(mut bytes: &[u8], kind: Kind) -> Verdict {
         let parsed = match kind {
             Kind::Request => parse_request(bytes)
                 .map(|head| head.map(|head| (head.body, head.keep_alive && head.upgrade.is_none()))),
-            _ => parse_answer(bytes, Method::Get)
+            _ => parse_response_in_test(bytes, Method::Get)
                 .map(|head| head.map(|head| (head.body, matches!(head.status, 100 | 102..=199)))),
         };
         let (body, is_followed) = match parsed {

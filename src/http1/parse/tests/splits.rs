@@ -1,6 +1,6 @@
 //! Whatever bytes come and however they are cut: the same verdict, and no panic.
 
-use super::{parse_answer, parse_request};
+use super::{parse_request, parse_response_in_test};
 use crate::head::{BodyLength, FieldName, Method, RequestHead, ResponseHead};
 use crate::http1::parse::{request, response};
 use crate::http1::scan::tests::pieces;
@@ -101,7 +101,7 @@ fn requests() -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// As a connection does it, for an answer to a request with method `asked`.
-fn parse_answer_in_pieces(
+fn parse_response_in_pieces(
     bytes: &[u8],
     lengths: &[usize],
     asked: Method,
@@ -119,7 +119,7 @@ fn parse_answer_in_pieces(
 }
 
 /// All that was understood of the head of an answer.
-fn understood_answer(head: &ResponseHead) -> String {
+fn understood_response(head: &ResponseHead) -> String {
     let fields: Vec<_> = head
         .fields
         .iter()
@@ -135,7 +135,7 @@ fn understood_answer(head: &ResponseHead) -> String {
     format!("{parts:?} {meaning:?} {fields:?}")
 }
 
-fn answers() -> impl Strategy<Value = Vec<u8>> {
+fn responses() -> impl Strategy<Value = Vec<u8>> {
     let start = prop_oneof![
         Just("HTTP/1.1 200 OK\r\n"),
         Just("HTTP/1.0 404\r\n"),
@@ -163,7 +163,7 @@ fn answers() -> impl Strategy<Value = Vec<u8>> {
 proptest! {
     #[test]
     fn any_split_of_an_answer_gives_the_same_head(
-        bytes in prop_oneof![answers(), pieces()],
+        bytes in prop_oneof![responses(), pieces()],
         cuts in proptest::collection::vec(any::<prop::sample::Index>(), 0..6),
         is_head in any::<bool>(),
     ) {
@@ -171,9 +171,9 @@ proptest! {
         let mut lengths: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
         lengths.push(bytes.len());
         lengths.sort_unstable();
-        let expected = parse_answer(&bytes, asked).map(|head| head.as_ref().map(understood_answer));
+        let expected = parse_response_in_test(&bytes, asked).map(|head| head.as_ref().map(understood_response));
         let understood = |lengths: &[usize]| {
-            parse_answer_in_pieces(&bytes, lengths, asked).map(|head| head.as_ref().map(understood_answer))
+            parse_response_in_pieces(&bytes, lengths, asked).map(|head| head.as_ref().map(understood_response))
         };
         prop_assert_eq!(understood(&lengths), expected.clone());
         let singles: Vec<usize> = (0..=bytes.len()).collect();
@@ -229,7 +229,7 @@ proptest! {
     #[test]
     fn answers_never_panic(bytes in pieces(), rest in pieces(), is_head in any::<bool>()) {
         let asked = if is_head { Method::Head } else { Method::Get };
-        let _ = parse_answer(&bytes, asked);
-        let _ = parse_answer(&[b"HTTP/1.1 200 OK\r\n", &rest[..], b"\r\n\r\n"].concat(), asked);
+        let _ = parse_response_in_test(&bytes, asked);
+        let _ = parse_response_in_test(&[b"HTTP/1.1 200 OK\r\n", &rest[..], b"\r\n\r\n"].concat(), asked);
     }
 }

@@ -6,9 +6,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use super::world::{Side, World};
-use crate::chance::{Chance, below, mix};
 use crate::head::Method;
 use crate::http2::{Reason, Stream};
+use crate::rng::{Rng, below, mix};
 
 /// Bytes of the largest messages.
 const LARGEST: usize = 300_000;
@@ -20,7 +20,7 @@ struct Plan {
     id: u64,
     method: Method,
     asks: usize,
-    answers: usize,
+    responses: usize,
     interim: usize,
     pad: usize,
     has_length: bool,
@@ -36,8 +36,8 @@ struct Plan {
 
 impl Plan {
     fn new(seed: u64, id: u64) -> Self {
-        let mut chance = Chance::seeded(mix(seed) ^ id);
-        let mut any = |bound: u64| below(chance.bits(), bound);
+        let mut rng = Rng::seeded(mix(seed) ^ id);
+        let mut any = |bound: u64| below(rng.bits(), bound);
         let mut size = || match any(8) {
             0..2 => 0,
             2..5 => any(300),
@@ -45,26 +45,26 @@ impl Plan {
             _ if seed.is_multiple_of(8) => any(LARGEST as u64),
             _ => any(20_000),
         } as usize;
-        let (asks, answers) = (size(), size());
-        let mut chance = Chance::seeded(mix(seed) ^ mix(id));
-        let mut any = |bound: u64| below(chance.bits(), bound);
-        let (method, answers) = match any(8) {
+        let (asks, responses) = (size(), size());
+        let mut rng = Rng::seeded(mix(seed) ^ mix(id));
+        let mut any = |bound: u64| below(rng.bits(), bound);
+        let (method, responses) = match any(8) {
             0 => (Method::Head, 0),
-            _ => (Method::Post, answers),
+            _ => (Method::Post, responses),
         };
         // More than any window lets through.
         let is_stubborn = id < 2 && any(3) == 0;
-        let (asks, answers) = match is_stubborn && method != Method::Head {
+        let (asks, responses) = match is_stubborn && method != Method::Head {
             true => (LARGEST, LARGEST),
-            false => (asks, answers),
+            false => (asks, responses),
         };
         let mut breaks = |most: usize| (any(8) == 0).then(|| any(most as u64 + 2) as usize);
-        let breaks = [breaks(asks + answers), breaks(asks + answers)];
+        let breaks = [breaks(asks + responses), breaks(asks + responses)];
         Self {
             id,
             method,
             asks,
-            answers,
+            responses,
             interim: any(4) as usize,
             pad: if any(10) == 0 { any(14_000) } else { any(50) } as usize,
             has_length: any(2) == 0,
@@ -80,7 +80,7 @@ impl Plan {
     fn message_of(&self, side: Side) -> (usize, usize) {
         match side {
             Side::Client => (0, self.asks),
-            Side::Server => (1, self.answers),
+            Side::Server => (1, self.responses),
         }
     }
 
@@ -263,7 +263,7 @@ impl Drop for Lively {
 }
 
 /// Sends a request and reads its answer.
-pub(super) async fn ask(world: Rc<World>, id: u64) {
+pub(super) async fn round_trip(world: Rc<World>, id: u64) {
     let plan = Plan::new(world.seed, id);
     let _lively = (!plan.is_stubborn).then(|| Lively::new(&world));
     while world.one_in(2) {
@@ -279,7 +279,7 @@ pub(super) async fn ask(world: Rc<World>, id: u64) {
     let mut stream = Stream::of_client(Rc::clone(&world.client));
     stream.put_request(plan.request(), plan.method);
     let (mut sending, mut receiving) = (plan.sending(Side::Client), plan.receiving(Side::Client));
-    let (mut is_sent, mut is_answered) = (false, false);
+    let (mut is_sent, mut has_responded) = (false, false);
     poll_fn(|context| {
         let at = (&*world, &*context);
         if plan.breaks[0].is_some_and(|at| sending.sent + receiving.got >= at) {
@@ -307,8 +307,8 @@ pub(super) async fn ask(world: Rc<World>, id: u64) {
                 world.seed
             );
         }
-        while !is_answered {
-            let Ok((head, _)) = ready!(stream.poll_answer(context)) else {
+        while !has_responded {
+            let Ok((head, _)) = ready!(stream.poll_response(context)) else {
                 if stream.was_refused() {
                     world.refused.borrow_mut().insert(id);
                 } else {
@@ -316,7 +316,7 @@ pub(super) async fn ask(world: Rc<World>, id: u64) {
                 }
                 return Poll::Ready(());
             };
-            is_answered = head.unwrap().status == 200;
+            has_responded = head.unwrap().status == 200;
         }
         if ready!(receiving.poll(at, &mut stream)).is_err() {
             assert!(
@@ -334,7 +334,7 @@ pub(super) async fn ask(world: Rc<World>, id: u64) {
 }
 
 /// Reads a request and answers it.
-pub(super) async fn answer(world: Rc<World>, mut stream: Stream, id: u64) {
+pub(super) async fn response(world: Rc<World>, mut stream: Stream, id: u64) {
     while world.one_in(3) {
         world.pause().await;
     }
@@ -363,8 +363,8 @@ pub(super) async fn answer(world: Rc<World>, mut stream: Stream, id: u64) {
         }
         if !is_begun {
             is_begun = true;
-            let fields = plan.fields(plan.answers);
-            stream.put_answer(format!(":status: 200\r\n{fields}").into_bytes());
+            let fields = plan.fields(plan.responses);
+            stream.put_response(format!(":status: 200\r\n{fields}").into_bytes());
         }
         if !is_sent {
             is_sent = sending.poll(at, &mut stream)?.is_ready();

@@ -34,7 +34,7 @@ fn run(seed: u64) {
         _ => 1 + world.any(40),
     } as u64;
     for id in 0..requests {
-        world.spawn(exchange::ask(Rc::clone(&world), id));
+        world.spawn(exchange::round_trip(Rc::clone(&world), id));
     }
     world.spawn(disturb(Rc::clone(&world)));
     world.run();
@@ -152,7 +152,7 @@ async fn disturb(world: Rc<World>) {
             }
             4 if world.one_in(8) => {
                 world.has_goodbye.set(true);
-                world.server.borrow_mut().say_goodbye();
+                world.server.borrow_mut().send_goaway();
             }
             5 if world.one_in(8) => return world.cut(),
             _ => {}

@@ -9,13 +9,13 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 
-use super::super::{Engine, Inbox};
+use super::super::{Engine, ReceiveContext};
 use super::exchange::{self, Text};
 use crate::buffer::{Buffer, Buffers, LARGE, SMALL};
-use crate::chance::{Chance, below};
 use crate::clock;
 use crate::head::RequestHead;
 use crate::http1::Limits;
+use crate::rng::{Rng, below};
 
 /// Steps after which it goes round in circles.
 const STEPS: usize = 2_000_000;
@@ -33,7 +33,7 @@ pub(super) struct World {
     pub(super) server: Rc<RefCell<Engine>>,
     buffers: Buffers,
     pub(super) text: Text,
-    chance: RefCell<Chance>,
+    rng: RefCell<Rng>,
     up: RefCell<Pipe>,
     down: RefCell<Pipe>,
     sleepers: RefCell<Vec<Waker>>,
@@ -102,10 +102,10 @@ impl Wake for Flag {
 impl World {
     pub(super) fn new(seed: u64) -> Rc<Self> {
         let limits = Limits::default();
-        let mut chance = Chance::seeded(seed);
-        let mut capacity = || match below(chance.bits(), 3) {
-            0 => 200 + below(chance.bits(), 3_000) as usize,
-            1 => 1_000 + below(chance.bits(), 50_000) as usize,
+        let mut rng = Rng::seeded(seed);
+        let mut capacity = || match below(rng.bits(), 3) {
+            0 => 200 + below(rng.bits(), 3_000) as usize,
+            1 => 1_000 + below(rng.bits(), 50_000) as usize,
             _ => 300_000,
         };
         let (up, down) = (Pipe::new(capacity()), Pipe::new(capacity()));
@@ -115,7 +115,7 @@ impl World {
             server: Rc::new(RefCell::new(Engine::server(&limits, clock::now()))),
             buffers: Buffers::default(),
             text: Text::default(),
-            chance: RefCell::new(chance),
+            rng: RefCell::new(rng),
             up: RefCell::new(up),
             down: RefCell::new(down),
             sleepers: RefCell::default(),
@@ -133,7 +133,7 @@ impl World {
 
     /// A number below `bound`.
     pub(super) fn any(&self, bound: usize) -> usize {
-        below(self.chance.borrow_mut().bits(), bound as u64) as usize
+        below(self.rng.borrow_mut().bits(), bound as u64) as usize
     }
 
     pub(super) fn one_in(&self, count: usize) -> bool {
@@ -335,16 +335,16 @@ async fn drive(world: Rc<World>, side: Side) {
         let shared = world.engine(side);
         let engine = &mut *shared.borrow_mut();
         loop {
-            let mut inbox = Inbox {
+            let mut receiving = ReceiveContext {
                 buffers: &world.buffers,
                 head: (side == Side::Server).then_some(&mut head),
             };
-            match engine.receive(&mut input, &mut inbox) {
+            match engine.receive(&mut input, &mut receiving) {
                 Ok(Some(begun)) => {
                     begun.result.unwrap();
                     let id = std::str::from_utf8(&head.text(head.path)[1..]).unwrap().parse();
                     let stream = crate::http2::Stream::of_server(Rc::clone(shared), begun.stream);
-                    world.spawn(exchange::answer(Rc::clone(&world), stream, id.unwrap()));
+                    world.spawn(exchange::response(Rc::clone(&world), stream, id.unwrap()));
                     continue;
                 }
                 Ok(None) => {}
@@ -372,10 +372,10 @@ fn state(engine: &Engine) -> String {
                 entry.send_window,
                 entry.receive_window,
                 entry.unread,
-                entry.answers.len(),
-                entry.theirs_ended,
-                entry.ours_ended,
-                entry.lost,
+                entry.responses.len(),
+                entry.is_remote_closed,
+                entry.is_local_closed,
+                entry.reset_reason,
                 entry.is_queued,
                 entry.is_granted
             )
@@ -391,7 +391,7 @@ fn state(engine: &Engine) -> String {
         engine.for_credit,
         engine.granted,
         engine.open,
-        engine.goodbye,
+        engine.goaway,
         engine.data,
         streams.join("\n  ")
     )

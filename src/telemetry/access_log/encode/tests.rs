@@ -105,7 +105,7 @@ fn bare() -> Entry<'static> {
 
 fn line(entry: &Entry<'_>, options: Options) -> String {
     let mut out = Vec::new();
-    encode(entry, &mut Stamp::default(), options, &mut out);
+    encode(entry, &mut Timestamp::default(), options, &mut out);
     String::from_utf8(out).expect("a line is UTF-8")
 }
 
@@ -270,7 +270,7 @@ fn the_longest_line_is_within_the_bound() {
         retries: &retries,
         grpc_status: Some(u32::MAX),
         client_cert: Some(label),
-        error: Some("answer_cut"),
+        error: Some("response_truncated"),
         detail: Some(&text),
     };
     let line = line(&longest, Options { query: true });
@@ -281,7 +281,7 @@ fn the_longest_line_is_within_the_bound() {
 
 /// Bytes that are as likely to break a line as bytes can be.
 fn nasty() -> impl Strategy<Value = Vec<u8>> {
-    let piece = prop_oneof![
+    let batch = prop_oneof![
         Just(b"\"}\n{\"time\":\"".to_vec()),
         Just(b"\\".to_vec()),
         Just(b"\r\n".to_vec()),
@@ -291,7 +291,7 @@ fn nasty() -> impl Strategy<Value = Vec<u8>> {
         proptest::collection::vec(any::<u8>(), 0..40),
         Just(vec![b'a'; 700]),
     ];
-    proptest::collection::vec(piece, 0..8).prop_map(|pieces| pieces.concat())
+    proptest::collection::vec(batch, 0..8).prop_map(|batches| batches.concat())
 }
 
 proptest! {

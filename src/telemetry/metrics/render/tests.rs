@@ -26,7 +26,7 @@ fn snapshot() -> Snapshot {
         in_flight: 2,
         attempts: 9,
         failures: 1,
-        connections_spare: 4,
+        connections_shared_idle: 4,
     };
     let odd = BackendSample {
         url: "http://b\"\\\n:8002".to_owned(),
@@ -110,7 +110,7 @@ fn certificates_have_their_expiry() {
     let text = render(&snapshot(), Format::Prometheus);
     has(
         &text,
-        r#"evenkeel_certificate_expiry_time_seconds{file="/certs/\"a\".pem"} 3000"#,
+        r#"evenkeel_certificate_expiry_timestamp_seconds{file="/certs/\"a\".pem"} 3000"#,
     );
 }
 

@@ -9,7 +9,7 @@ use http::HeaderMap;
 
 use crate::support::http2::{Http2, read};
 use crate::support::http2_backend::{Http2Backend, bytes};
-use crate::support::{Answer, Backend, Gate, Proxy};
+use crate::support::{Backend, Gate, Proxy, Response};
 
 const LARGE: usize = 20 << 20;
 /// More than this the balancer does not grow by while it moves bodies: some windows and buffers, never a body.
@@ -33,14 +33,14 @@ async fn send(sending: &mut SendStream<Bytes>, mut data: Bytes) -> Result<(), h2
 /// Up and down at once.
 fn echo_by_http2(proxy: &Proxy, body: &Bytes) -> (Vec<u8>, HeaderMap) {
     let client = Http2::connect(proxy.address());
-    let (answer, mut sending) = client.send("POST", "/echo", false);
+    let (response, mut sending) = client.send("POST", "/echo", false);
     let up = async {
         send(&mut sending, body.clone()).await.unwrap();
         let mut trailers = HeaderMap::new();
         trailers.insert("x-sum", "7".parse().unwrap());
         sending.send_trailers(trailers).unwrap();
     };
-    let down = async { read(answer.await.unwrap(), Vec::new()).await.unwrap() };
+    let down = async { read(response.await.unwrap(), Vec::new()).await.unwrap() };
     let ((), got) = client.run(async { tokio::join!(up, down) });
     (got.body, got.trailers)
 }
@@ -64,7 +64,7 @@ fn echo_by_http1(proxy: &Proxy, body: &[u8]) -> Vec<u8> {
 #[test]
 fn large_bodies_pass_between_all_protocols() {
     let body = Bytes::from(bytes(LARGE));
-    let (http1, http2) = (Backend::start(|_| Answer::echo()), Http2Backend::start());
+    let (http1, http2) = (Backend::start(|_| Response::echo()), Http2Backend::start());
     for url in [http1.url(), http2.url()] {
         let proxy = before(&url);
         assert!(echo_by_http1(&proxy, &body) == body, "HTTP/1 to {url}");
@@ -87,9 +87,9 @@ fn a_conversation_goes_both_ways_at_once() {
     let proxy = before(&backend.url());
     drop(client);
     let client = Http2::connect(proxy.address());
-    let (answer, mut sending) = client.send("POST", "/echo", false);
+    let (response, mut sending) = client.send("POST", "/echo", false);
     sending.send_data(Bytes::from_static(b"one"), false).unwrap();
-    let mut receiving = client.run(answer).unwrap().into_body();
+    let mut receiving = client.run(response).unwrap().into_body();
     for said in ["one", "two", "three"] {
         assert_eq!(client.run(receiving.data()).unwrap().unwrap(), said);
         let next = if said == "one" { "two" } else { "three" };
@@ -108,20 +108,20 @@ fn a_conversation_goes_both_ways_at_once() {
 /// RFC 9113 §8.1: an answer before the request has ended is whole, and counts.
 #[test]
 fn early_answers_arrive_although_their_stream_is_reset() {
-    let answer = "HTTP/1.1 413 S\r\nConnection: close\r\nContent-Length: 8\r\n\r\ntoo much";
+    let response = "HTTP/1.1 413 S\r\nConnection: close\r\nContent-Length: 8\r\n\r\ntoo much";
     let (http1, http2) = (
         // Closing at once would be a reset, because of what it has not read, and could take the answer back.
-        Backend::start(move |_| Answer::raw(answer).early().finish_sending()),
+        Backend::start(move |_| Response::raw(response).early().finish_sending()),
         Http2Backend::start(),
     );
     for url in [http1.url(), http2.url()] {
         let proxy = before(&url);
         for _ in 0..20 {
             let client = Http2::connect(proxy.address());
-            let (answer, mut sending) = client.send("POST", "/early", false);
+            let (response, mut sending) = client.send("POST", "/early", false);
             let up = send(&mut sending, Bytes::from(vec![b'x'; 1 << 20]));
             let got = client.run(async {
-                let (_, got) = tokio::join!(up, async { read(answer.await?, Vec::new()).await });
+                let (_, got) = tokio::join!(up, async { read(response.await?, Vec::new()).await });
                 got
             });
             let got = got.unwrap();
@@ -150,7 +150,7 @@ fn a_slow_reader_slows_its_backend_and_fills_no_memory() {
     let gate = Gate::default();
     let its = gate.clone();
     let http1 = Backend::start(move |_| {
-        Answer::raw(format!("HTTP/1.1 200 OK\r\nContent-Length: {LARGE}\r\n\r\n"))
+        Response::raw(format!("HTTP/1.1 200 OK\r\nContent-Length: {LARGE}\r\n\r\n"))
             .send(bytes(LARGE))
             .wait(&its)
     });
@@ -162,10 +162,10 @@ fn a_slow_reader_slows_its_backend_and_fills_no_memory() {
         let start = proxy.resident();
         // Many that ask and do not read.
         let client = Http2::connect(proxy.address());
-        let answers: Vec<_> = (0..16).map(|_| client.send("GET", &path, true).0).collect();
-        let mut bodies: Vec<_> = answers
+        let responses: Vec<_> = (0..16).map(|_| client.send("GET", &path, true).0).collect();
+        let mut bodies: Vec<_> = responses
             .into_iter()
-            .map(|answer| client.run(answer).unwrap().into_body())
+            .map(|response| client.run(response).unwrap().into_body())
             .collect();
         client.run(async { tokio::time::sleep(Duration::from_millis(100)).await });
         let growth = proxy.resident().saturating_sub(start);

@@ -46,7 +46,7 @@ fn a_backend_that_is_alone_is_asked_again_by_the_connection_on_which_it_refused(
             reset(&mut held, stream, Reason::REFUSED_STREAM);
             stream = held.whole_request();
         }
-        held.answer(stream, 200, "sixth");
+        held.response(stream, 200, "sixth");
         assert_eq!(client.read().text(), "sixth");
         assert_eq!(proxy.access_line("/x")["attempts"], 6);
         assert!(backend.is_alone_for(Duration::from_millis(20)));
@@ -62,7 +62,7 @@ fn a_backend_that_is_alone_is_asked_again_by_a_new_connection_after_goaway() {
             held = backend.accept(&[]);
             stream = held.whole_request();
         }
-        held.answer(stream, 200, "fourth");
+        held.response(stream, 200, "fourth");
         assert_eq!(client.read().text(), "fourth");
     }
 }
@@ -89,7 +89,7 @@ fn a_backup_is_asked_after_a_refusal_and_not_after_a_goaway() {
             goaway(&mut held, 0, Reason::NO_ERROR);
             let mut other = backend.accept(&[]);
             let stream = other.whole_request();
-            other.answer(stream, 200, "first");
+            other.response(stream, 200, "first");
             assert_eq!(client.read().text(), "first");
         }
     }
@@ -210,9 +210,9 @@ fn a_connection_that_said_goodbye_finishes_and_gets_nothing_new() {
     second.send(POST);
     let mut other = backend.accept(&[]);
     let its = other.whole_request();
-    other.answer(its, 200, "new");
+    other.response(its, 200, "new");
     assert_eq!(second.read().text(), "new");
-    held.answer(stream, 200, "old");
+    held.response(stream, 200, "old");
     assert_eq!(client.read().text(), "old");
     let lines = proxy.access_lines(2);
     assert!(lines.iter().all(|line| line["attempts"] == 1), "{lines:#?}");
@@ -221,14 +221,14 @@ fn a_connection_that_said_goodbye_finishes_and_gets_nothing_new() {
 #[test]
 fn a_get_whose_connection_has_died_is_asked_again() {
     let (proxy, mut client, backend, mut held, stream) = asked(GET, "");
-    held.answer(stream, 200, "one");
+    held.response(stream, 200, "one");
     assert_eq!(client.read().text(), "one");
     client.send(GET);
     held.whole_request();
     held.close();
     let mut other = backend.accept(&[]);
     let its = other.whole_request();
-    other.answer(its, 200, "two");
+    other.response(its, 200, "two");
     assert_eq!(client.read().text(), "two");
     assert!(backend.is_alone_for(Duration::from_millis(20)));
     assert_eq!(proxy.access_lines(2)[1]["attempts"], 2);
@@ -244,7 +244,7 @@ fn a_get_whose_connection_has_died_goes_to_another_backend_by_a_new_one() {
         client.send(GET);
         let mut held = backend.accept(&[]);
         let stream = held.whole_request();
-        held.answer(stream, 200, "one");
+        held.response(stream, 200, "one");
         assert_eq!(client.read().text(), "one");
         held
     });
@@ -254,7 +254,7 @@ fn a_get_whose_connection_has_died_goes_to_another_backend_by_a_new_one() {
     first.close();
     let mut other = backends[1].accept(&[]);
     let stream = other.whole_request();
-    other.answer(stream, 200, "two");
+    other.response(stream, 200, "two");
     assert_eq!(client.read().text(), "two");
     assert_eq!(proxy.access_lines(3)[2]["attempts"], 2);
 }
@@ -280,10 +280,10 @@ fn a_client_that_leaves_cancels_its_stream() {
     client.reset();
     backend.wait_for("its end", |all| all.iter().any(cancelled).then_some(()));
     let client = Http2::connect(proxy.address());
-    let (answer, mut sending) = client.send("GET", "/hold", true);
+    let (response, mut sending) = client.send("GET", "/hold", true);
     backend.wait_for("the second", is_asked(2));
     sending.send_reset(Reason::CANCEL);
-    drop(answer);
+    drop(response);
     client.run(async { tokio::time::sleep(Duration::from_millis(20)).await });
     backend.wait_for("its end", |all| {
         (all.iter().filter(|seen| cancelled(seen)).count() == 2).then_some(())
@@ -296,14 +296,14 @@ fn a_client_that_leaves_cancels_its_stream() {
 #[test]
 fn a_client_that_leaves_in_the_middle_of_its_body_cancels_its_stream() {
     let (_proxy, (client, mut held)) = http2_client("");
-    let (answer, mut sending) = client.send("POST", "/gone", false);
+    let (response, mut sending) = client.send("POST", "/gone", false);
     let stream = held.request();
     // More than the balancer and the backend's window take.
     sending.reserve_capacity(1 << 20);
     sending.send_data(vec![b'x'; 1 << 20].into(), false).unwrap();
     client.run(async { tokio::time::sleep(Duration::from_millis(50)).await });
     sending.send_reset(Reason::CANCEL);
-    drop(answer);
+    drop(response);
     client.run(async { tokio::time::sleep(Duration::from_millis(20)).await });
     assert_eq!(held.reset_of(stream), Some(Reason::CANCEL));
 }
@@ -333,11 +333,11 @@ fn a_goaway_that_leaves_out_many_requests_fails_none() {
     for held in &mut connections {
         for _ in 0..STREAMS {
             let stream = held.whole_request();
-            held.answer(stream, 200, "");
+            held.response(stream, 200, "");
         }
     }
-    for (number, answer) in asked.into_iter().enumerate() {
-        let response = clients[number / STREAMS].run(answer).unwrap();
+    for (number, response) in asked.into_iter().enumerate() {
+        let response = clients[number / STREAMS].run(response).unwrap();
         assert_eq!(response.status(), 200, "{number}");
     }
 }

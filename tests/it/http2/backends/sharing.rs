@@ -44,8 +44,8 @@ fn a_connection_carries_no_more_streams_than_its_backend_allows() {
     second.send(GET);
     let mut other = backend.accept(&[]);
     let its = other.whole_request();
-    other.answer(its, 200, "second");
-    held.answer(stream, 200, "first");
+    other.response(its, 200, "second");
+    held.response(stream, 200, "first");
     assert_eq!(first.read().text(), "first");
     assert_eq!(second.read().text(), "second");
 }
@@ -61,7 +61,7 @@ fn clients_that_take_nothing_do_not_hold_up_others() {
         .collect();
     let unread: Vec<_> = asked
         .into_iter()
-        .map(|answer| client.run(answer).unwrap())
+        .map(|response| client.run(response).unwrap())
         .collect();
     for _ in 0..20 {
         assert_eq!(proxy.get("/quick").text(), "/quick");
@@ -102,8 +102,8 @@ fn requests_wait_where_the_limit_was_not_known_in_time() {
         held.wait_for(|frame| frame.kind == 4 && frame.flags == 1)
             .is_some()
     );
-    held.answer(stream, 200, "first");
-    held.answer(its, 200, "second");
+    held.response(stream, 200, "first");
+    held.response(its, 200, "second");
     assert_eq!(first.read().text(), "first");
     assert_eq!(second.read().text(), "second");
 }
@@ -151,7 +151,7 @@ fn timeouts_run_over_http2_too() {
         held.send(HEADERS, END_HEADERS, stream, &[status_block(200), field].concat());
         held.send(DATA, 0, stream, b"1");
         client.read_to_end();
-        assert_eq!(proxy.access_line("/x")["error"], "answer_stalled", "{config}");
+        assert_eq!(proxy.access_line("/x")["error"], "response_stalled", "{config}");
         assert_eq!(held.reset_of(stream), Some(Reason::CANCEL));
     }
 }
@@ -161,7 +161,7 @@ fn timeouts_run_over_http2_too() {
 fn a_connection_that_is_silent_gets_no_more_requests_and_one_that_is_not_does() {
     let config = "timeouts: { first_byte: 300ms }\nretry: { attempts: 1 }";
     let (proxy, mut first, backend, mut held, stream) = asked(POST, config);
-    held.answer(stream, 200, "first");
+    held.response(stream, 200, "first");
     assert_eq!(first.read().text(), "first");
     let ask = || {
         let mut client = proxy.client();
@@ -180,7 +180,7 @@ fn a_connection_that_is_silent_gets_no_more_requests_and_one_that_is_not_does() 
     let mut next = ask();
     let mut other = backend.accept(&[]);
     let stream = other.whole_request();
-    other.answer(stream, 200, "next");
+    other.response(stream, 200, "next");
     assert_eq!(next.read().text(), "next");
 }
 
@@ -242,7 +242,7 @@ fn a_stop_ends_streams_that_do_not_end_by_themselves() {
         .config("timeouts: { drain: 500ms }")
         .start();
     let client = Http2::connect(proxy.address());
-    let (answer, _sending) = client.send("GET", "/hold", true);
+    let (response, _sending) = client.send("GET", "/hold", true);
     backend.wait_for("the request", |all| {
         all.iter()
             .any(|seen| matches!(seen, Seen::Request(..)))
@@ -250,7 +250,7 @@ fn a_stop_ends_streams_that_do_not_end_by_themselves() {
     });
     let began = evenkeel::clock::now();
     proxy.signal(Signal::TERM);
-    assert!(client.read(answer).is_err());
+    assert!(client.read(response).is_err());
     assert!(proxy.wait().success());
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
 }

@@ -8,7 +8,7 @@ use http_desync_guardian::{ClassificationReason, RequestSafetyTier};
 use super::faithful;
 use super::grammar::{Step, values};
 use super::lane::Evidence;
-use super::message::{Answer, Reading, Request, Rest, read_all};
+use super::message::{Reading, Request, Response, Rest, read_all};
 use super::recorder::{CANARY, Seen};
 use super::wire::End;
 
@@ -90,11 +90,11 @@ pub(crate) fn judge_request(evidence: &Evidence) -> Verdict {
     judge_canary(evidence, &mut verdict);
     let seen: Vec<&Seen> = evidence.seen.iter().filter(|seen| !is_canary(seen)).collect();
     judge_seen(&seen, &reading, &mut verdict);
-    let answers = read_answers(&evidence.got, &reading, &mut verdict);
-    verdict.statuses = answers.iter().map(|answer| answer.status).collect();
-    judge_answers(&answers, &seen, &mut verdict);
-    let is_open = answers.last().is_none_or(Answer::keeps_open);
-    if is_open && answers.len() < reading.requests.len() {
+    let responses = read_answers(&evidence.got, &reading, &mut verdict);
+    verdict.statuses = responses.iter().map(|response| response.status).collect();
+    judge_answers(&responses, &seen, &mut verdict);
+    let is_open = responses.last().is_none_or(Response::keeps_open);
+    if is_open && responses.len() < reading.requests.len() {
         verdict.add(Kind::NoAnswer, "a whole request got no answer");
     }
     verdict.has_left = is_open && matches!(reading.rest, Rest::Partial(_) | Rest::Broken(_));
@@ -132,8 +132,8 @@ pub(super) fn judge_canary(evidence: &Evidence, verdict: &mut Verdict) {
                 verdict.add(Kind::Canary, format!("its request was altered: {difference}"));
             }
         }
-        match Answer::read(got, b"GET", false) {
-            Step::Whole(answer, length) if is_answer_to(&answer, seen) && answer.keeps_open() => {
+        match Response::read(got, b"GET", false) {
+            Step::Whole(response, length) if is_answer_to(&response, seen) && response.keeps_open() => {
                 got = &got[length..];
             }
             _ => {
@@ -233,25 +233,29 @@ fn is_lookalike(line: &[u8]) -> bool {
 }
 
 /// Splits what the client got into final answers.
-fn read_answers(mut got: &[u8], reading: &Reading, verdict: &mut Verdict) -> Vec<Answer> {
-    let mut answers: Vec<Answer> = Vec::new();
+fn read_answers(mut got: &[u8], reading: &Reading, verdict: &mut Verdict) -> Vec<Response> {
+    let mut responses: Vec<Response> = Vec::new();
     while !got.is_empty() {
-        let request = reading.requests.iter().chain(reading.begun()).nth(answers.len());
+        let request = reading
+            .requests
+            .iter()
+            .chain(reading.begun())
+            .nth(responses.len());
         let asked = match request {
             Some(request) => &request.method[..],
             None if reading.is_rest_to_head => b"HEAD",
             None => b"",
         };
-        if answers.last().is_some_and(|last| !last.keeps_open()) {
+        if responses.last().is_some_and(|last| !last.keeps_open()) {
             let text = format!("bytes behind the last answer: {:?}", shown(got));
             verdict.add(Kind::WrongAnswer, text);
             break;
         }
-        match Answer::read(got, asked, true) {
-            Step::Whole(answer, length) => {
+        match Response::read(got, asked, true) {
+            Step::Whole(response, length) => {
                 got = &got[length..];
-                if answer.status >= 200 {
-                    answers.push(answer);
+                if response.status >= 200 {
+                    responses.push(response);
                 }
             }
             Step::Partial(_) | Step::Broken(..) => {
@@ -261,18 +265,18 @@ fn read_answers(mut got: &[u8], reading: &Reading, verdict: &mut Verdict) -> Vec
             }
         }
     }
-    answers
+    responses
 }
 
 /// Whether each request that reached the backend got its own answer, and what did not a refusal.
-fn judge_answers(answers: &[Answer], seen: &[&Seen], verdict: &mut Verdict) {
-    let mut rest = answers.iter().peekable();
+fn judge_answers(responses: &[Response], seen: &[&Seen], verdict: &mut Verdict) {
+    let mut rest = responses.iter().peekable();
     for seen in seen {
-        match rest.next_if(|answer| serial(answer).is_some()) {
-            Some(answer) if is_answer_to(answer, seen) => {}
-            Some(answer) => verdict.add(
+        match rest.next_if(|response| serial(response).is_some()) {
+            Some(response) if is_answer_to(response, seen) => {}
+            Some(response) => verdict.add(
                 Kind::WrongAnswer,
-                format!("answer {} got {answer:?}", seen.serial),
+                format!("answer {} got {response:?}", seen.serial),
             ),
             None if matches!(seen.step, Step::Whole(..)) => {
                 verdict.add(Kind::NoAnswer, format!("answer {} did not arrive", seen.serial));
@@ -280,23 +284,23 @@ fn judge_answers(answers: &[Answer], seen: &[&Seen], verdict: &mut Verdict) {
             None => {}
         }
     }
-    let Some(answer) = rest.next() else { return };
-    let is_refusal = REFUSALS.contains(&answer.status) || answer.status == UNSUPPORTED;
-    if serial(answer).is_some() || !is_refusal || answer.keeps_open() {
-        verdict.add(Kind::WrongAnswer, format!("nobody asked for {answer:?}"));
+    let Some(response) = rest.next() else { return };
+    let is_refusal = REFUSALS.contains(&response.status) || response.status == UNSUPPORTED;
+    if serial(response).is_some() || !is_refusal || response.keeps_open() {
+        verdict.add(Kind::WrongAnswer, format!("nobody asked for {response:?}"));
     }
 }
 
 /// Whether an answer is the one that the backend gave to this request.
-pub(super) fn is_answer_to(answer: &Answer, seen: &Seen) -> bool {
+pub(super) fn is_answer_to(response: &Response, seen: &Seen) -> bool {
     let (Step::Whole(request, _) | Step::Partial(Some(request)) | Step::Broken(_, Some(request))) =
         &seen.step
     else {
         return false;
     };
     let body = own_body(seen.serial, request);
-    let is_same = request.method == b"HEAD" || answer.body.decoded == body;
-    answer.status == 200 && serial(answer) == Some(seen.serial) && is_same
+    let is_same = request.method == b"HEAD" || response.body.decoded == body;
+    response.status == 200 && serial(response) == Some(seen.serial) && is_same
 }
 
 fn own_body(serial: u64, request: &Request) -> Vec<u8> {
@@ -307,7 +311,7 @@ fn own_body(serial: u64, request: &Request) -> Vec<u8> {
     [serial.to_string().as_bytes(), b" ", nonce].concat()
 }
 
-fn serial(answer: &Answer) -> Option<u64> {
-    let serial = values(&answer.fields, "x-serial").first().copied()?;
+fn serial(response: &Response) -> Option<u64> {
+    let serial = values(&response.fields, "x-serial").first().copied()?;
     std::str::from_utf8(serial).ok()?.parse().ok()
 }

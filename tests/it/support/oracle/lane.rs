@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use super::grammar::Step;
-use super::message::Answer;
+use super::message::Response;
 use super::recorder::{Mode, Recorder, Script, Seen};
 use super::wire::{End, Wire, wait_for_any};
 use crate::support::DEADLINE;
@@ -170,6 +170,6 @@ impl Lane {
 
 /// Whether a final answer stands behind the bytes `before`, or what will never be one.
 fn has_answer(wire: &Wire, before: usize) -> bool {
-    let step = Answer::read(&wire.received[before..], b"GET", wire.end.is_some());
+    let step = Response::read(&wire.received[before..], b"GET", wire.end.is_some());
     wire.end.is_some() || !matches!(step, Step::Partial(_))
 }

@@ -23,7 +23,7 @@ pub(crate) struct Request {
 
 /// An answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Answer {
+pub(crate) struct Response {
     /// The minor version: 0 or 1.
     pub(crate) version: u8,
     /// The status.
@@ -133,7 +133,7 @@ impl Request {
     }
 }
 
-impl Answer {
+impl Response {
     /// Reads the answer at the front of `bytes`, strictly. `asked` is the method, as far as it is known; `has_ended` says
     /// that no more bytes will come.
     pub(crate) fn read(bytes: &[u8], asked: &[u8], has_ended: bool) -> Step<Self> {
@@ -151,12 +151,12 @@ impl Answer {
             Ok(None) => return Step::Partial(None),
             Ok(Some(end)) => end,
         };
-        let answer = match Self::head(&bytes[..end], asked) {
+        let response = match Self::head(&bytes[..end], asked) {
             Err(reason) => return Step::Broken(reason, None),
-            Ok(answer) => answer,
+            Ok(response) => response,
         };
-        let body = grammar::body(&bytes[end..], answer.framing, padding, has_ended);
-        with_body(body, end, |body| Self { body, ..answer })
+        let body = grammar::body(&bytes[end..], response.framing, padding, has_ended);
+        with_body(body, end, |body| Self { body, ..response })
     }
 
     fn head(head: &[u8], asked: &[u8]) -> Result<Self, &'static str> {

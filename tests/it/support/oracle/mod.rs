@@ -6,7 +6,7 @@
 mod faithful;
 mod grammar;
 mod judge;
-mod judge_answer;
+mod judge_response;
 mod lane;
 mod message;
 mod mutate;
@@ -15,7 +15,7 @@ mod recorder;
 mod wire;
 
 pub(crate) use judge::{Kind, Verdict, Violation, judge_request};
-pub(crate) use judge_answer::{HOSTILE, Meant, judge_answer};
+pub(crate) use judge_response::{HOSTILE, Meant, judge_response};
 pub(crate) use lane::{Evidence, Input, Lane};
 pub(crate) use mutate::{Dice, mutate};
 pub(crate) use naive::{Flaw, Naive};

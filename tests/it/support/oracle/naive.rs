@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use super::grammar::{Framing, Step, elements, values};
-use super::message::{Answer, Request};
+use super::message::{Request, Response};
 
 /// Its mistake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,25 +157,25 @@ impl Naive {
         let mut has_ended = false;
         loop {
             let believed = self.flaw.believed_answer(&backend.buffer);
-            match Answer::read(&believed, &request.method, has_ended) {
-                Step::Whole(answer, length) => {
+            match Response::read(&believed, &request.method, has_ended) {
+                Step::Whole(response, length) => {
                     let length = length + backend.buffer.len() - believed.len();
                     client.write_all(&backend.buffer[..length])?;
                     backend.buffer.drain(..length);
-                    if answer.status < 200 {
+                    if response.status < 200 {
                         continue;
                     }
-                    if answer.keeps_open() && (backend.buffer.is_empty() || self.flaw == Flaw::KeepsExtra) {
+                    if response.keeps_open() && (backend.buffer.is_empty() || self.flaw == Flaw::KeepsExtra) {
                         *pooled = Some(backend);
                     }
-                    return Ok(answer.keeps_open());
+                    return Ok(response.keeps_open());
                 }
-                Step::Partial(Some(answer)) if has_ended && self.flaw == Flaw::MendsCutAnswers => {
-                    let body = &answer.body.decoded;
+                Step::Partial(Some(response)) if has_ended && self.flaw == Flaw::MendsCutAnswers => {
+                    let body = &response.body.decoded;
                     write!(
                         client,
                         "HTTP/1.1 {} OK\r\nContent-Length: {}\r\n\r\n",
-                        answer.status,
+                        response.status,
                         body.len()
                     )?;
                     client.write_all(body)?;

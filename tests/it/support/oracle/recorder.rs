@@ -162,13 +162,13 @@ impl Recorder {
                 let serial = connection
                     .early
                     .take()
-                    .unwrap_or_else(|| self.answer(connection, request));
+                    .unwrap_or_else(|| self.response(connection, request));
                 self.note(connection, step, serial);
                 connection.wire.received.drain(..used);
                 true
             }
             Step::Partial(Some(request)) if connection.early.is_none() && self.is_early(request) => {
-                connection.early = Some(self.answer(connection, request));
+                connection.early = Some(self.response(connection, request));
                 false
             }
             Step::Partial(_) => false,
@@ -199,7 +199,7 @@ impl Recorder {
         }
     }
 
-    fn answer(&mut self, connection: &mut Connection, request: &Request) -> u64 {
+    fn response(&mut self, connection: &mut Connection, request: &Request) -> u64 {
         self.serial += 1;
         let scripted = self
             .script
@@ -289,23 +289,23 @@ fn ordinary(mode: Mode, serial: u64, request: &Request) -> Vec<u8> {
         Mode::Close => format!("Connection: close\r\nContent-Length: {length}\r\n"),
         _ => format!("Content-Length: {length}\r\n"),
     };
-    let mut answer = Vec::new();
+    let mut response = Vec::new();
     if mode == Mode::Interim && request.version == 1 {
-        answer.extend_from_slice(
+        response.extend_from_slice(
             b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n",
         );
     }
-    answer.extend_from_slice(format!("HTTP/1.1 200 OK\r\nX-Serial: {serial}\r\n{framing}\r\n").as_bytes());
+    response.extend_from_slice(format!("HTTP/1.1 200 OK\r\nX-Serial: {serial}\r\n{framing}\r\n").as_bytes());
     if request.method == b"HEAD" {
-        return answer;
+        return response;
     }
     match mode {
         Mode::Chunked => {
-            answer.extend_from_slice(format!("{length:x}\r\n").as_bytes());
-            answer.extend_from_slice(&body);
-            answer.extend_from_slice(b"\r\n0\r\n\r\n");
+            response.extend_from_slice(format!("{length:x}\r\n").as_bytes());
+            response.extend_from_slice(&body);
+            response.extend_from_slice(b"\r\n0\r\n\r\n");
         }
-        _ => answer.extend_from_slice(&body),
+        _ => response.extend_from_slice(&body),
     }
-    answer
+    response
 }

@@ -1,7 +1,7 @@
 //! What is written of a head: who is believed, what `Connection` may take away, and that writing what was read, again
 //! and again, changes nothing.
 
-use super::{AnswerContext, write_answer, write_request};
+use super::{ResponseContext, write_request, write_response};
 use crate::backend::Address;
 use crate::head::{BodyLength, FieldName, Method, RequestHead, ResponseHead, Version};
 use crate::http1::{HeadScan, Kind, Limits, Malformed, parse_request, parse_response};
@@ -46,7 +46,7 @@ fn read(bytes: &[u8]) -> Result<RequestHead, Malformed> {
 }
 
 /// The head of an answer to `asked`.
-fn read_answer(bytes: &[u8], asked: Method) -> Result<ResponseHead, Malformed> {
+fn read_response(bytes: &[u8], asked: Method) -> Result<ResponseHead, Malformed> {
     let mut scan = HeadScan::default();
     let end = scan.advance(bytes, Kind::Response, &Limits::default())?;
     let mut head = ResponseHead::default();
@@ -361,7 +361,7 @@ fn requests() -> impl Strategy<Value = String> {
         .prop_map(|(start, lines)| format!("{start}{}\r\n", lines.concat()))
 }
 
-fn answers() -> impl Strategy<Value = String> {
+fn responses() -> impl Strategy<Value = String> {
     let start = prop_oneof![
         Just("HTTP/1.1 200 OK\r\n"),
         Just("HTTP/1.1 204\r\n"),
@@ -389,12 +389,12 @@ fn answers() -> impl Strategy<Value = String> {
 
 /// What a client gets of the answer in `bytes`.
 fn passed_on(bytes: &[u8], asked: Method) -> Result<Vec<u8>, Malformed> {
-    let head = read_answer(bytes, asked)?;
+    let head = read_response(bytes, asked)?;
     let body = match head.body {
         BodyLength::UntilClose => BodyLength::Chunked,
         body => body,
     };
-    let context = AnswerContext {
+    let context = ResponseContext {
         body,
         keep_alive: head.keep_alive,
         version: Version::Http11,
@@ -402,7 +402,7 @@ fn passed_on(bytes: &[u8], asked: Method) -> Result<Vec<u8>, Malformed> {
         is_switch: false,
     };
     let mut out = Vec::new();
-    write_answer(&head, bytes, context, &mut out);
+    write_response(&head, bytes, context, &mut out);
     Ok(out)
 }
 
@@ -452,7 +452,7 @@ proptest! {
     }
 
     #[test]
-    fn an_answer_that_was_written_is_written_the_same_again(bytes in answers(), is_head in any::<bool>()) {
+    fn an_answer_that_was_written_is_written_the_same_again(bytes in responses(), is_head in any::<bool>()) {
         let asked = if is_head { Method::Head } else { Method::Get };
         let first = passed_on(bytes.as_bytes(), asked);
         prop_assume!(first.is_ok());

@@ -67,7 +67,7 @@ fn interim_answers_pass_and_a_continue_is_not_told_twice() {
     client.send("hello");
     assert_eq!(client.read_head().status(), 103);
     assert_eq!(held.whole_request(), stream);
-    held.answer(stream, 200, "ok");
+    held.response(stream, 200, "ok");
     assert_eq!(client.read().text(), "ok");
 }
 
@@ -97,7 +97,7 @@ fn answers_without_a_body_end_with_their_head() {
         // Nothing is left over that the next answer could begin with.
         client.send(GET);
         let stream = held.whole_request();
-        held.answer(stream, 200, "next");
+        held.response(stream, 200, "next");
         assert_eq!(client.read().text(), "next");
     }
 }
@@ -213,18 +213,18 @@ fn answers_that_are_cut_are_never_whole() {
             !rest.ends_with(b"0\r\n\r\n") && rest.len() < 9,
             "{what}: {rest:?}"
         );
-        assert_eq!(proxy.access_line("/x")["error"], "answer_cut", "{what}");
+        assert_eq!(proxy.access_line("/x")["error"], "response_truncated", "{what}");
     }
     let (proxy, client) = http2_client("");
     let mut held = client.1;
-    let (answer, _) = client.0.send("GET", "/cut", true);
+    let (response, _) = client.0.send("GET", "/cut", true);
     let stream = held.whole_request();
     held.send(HEADERS, END_HEADERS, stream, &plain);
     held.send(DATA, 0, stream, b"123");
     reset(&mut held, stream, Reason::NO_ERROR);
-    let error = client.0.read(answer).unwrap_err();
+    let error = client.0.read(response).unwrap_err();
     assert!(error.is_reset() && error.is_remote(), "{error:?}");
-    assert_eq!(proxy.access_line("/cut")["error"], "answer_cut");
+    assert_eq!(proxy.access_line("/cut")["error"], "response_truncated");
 }
 
 #[test]

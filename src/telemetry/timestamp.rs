@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use jiff::Timestamp;
+use jiff::Timestamp as JiffTimestamp;
 use jiff::tz::Offset;
 
 use super::json::{digit, three_digits};
@@ -18,12 +18,12 @@ const LAST_SECOND: u64 = 253_402_200_000;
 
 /// Writes timestamps. It keeps the text of the current second, so only the first line of a second formats it.
 #[derive(Debug, Clone)]
-pub struct Stamp {
+pub struct Timestamp {
     second: u64,
     prefix: [u8; PREFIX],
 }
 
-impl Default for Stamp {
+impl Default for Timestamp {
     fn default() -> Self {
         Self {
             second: 0,
@@ -32,7 +32,7 @@ impl Default for Stamp {
     }
 }
 
-impl Stamp {
+impl Timestamp {
     /// Formats a single timestamp.
     pub fn text(time: SystemTime) -> String {
         let mut text = Vec::with_capacity(24);
@@ -58,7 +58,7 @@ impl Stamp {
 fn prefix(second: u64) -> [u8; PREFIX] {
     let time = i64::try_from(second)
         .ok()
-        .and_then(|second| Timestamp::from_second(second).ok());
+        .and_then(|second| JiffTimestamp::from_second(second).ok());
     let Some(time) = time.map(|time| Offset::UTC.to_datetime(time)) else {
         return EPOCH;
     };
@@ -83,15 +83,15 @@ mod tests {
     use proptest::prelude::*;
     use std::time::Duration;
 
-    fn written(stamp: &mut Stamp, time: SystemTime) -> String {
+    fn written(timestamp: &mut Timestamp, time: SystemTime) -> String {
         let mut out = Vec::new();
-        stamp.write(time, &mut out);
+        timestamp.write(time, &mut out);
         String::from_utf8(out).expect("ASCII")
     }
 
     #[test]
     fn shows_the_second_and_its_milliseconds_in_utc() {
-        let mut stamp = Stamp::default();
+        let mut timestamp = Timestamp::default();
         for (millis, shown) in [
             (0, "1970-01-01T00:00:00.000Z"),
             (951_782_400_007, "2000-02-29T00:00:00.007Z"),
@@ -101,7 +101,7 @@ mod tests {
             (1_795_478_399_120, "2026-11-23T23:59:59.120Z"),
         ] {
             assert_eq!(
-                written(&mut stamp, UNIX_EPOCH + Duration::from_millis(millis)),
+                written(&mut timestamp, UNIX_EPOCH + Duration::from_millis(millis)),
                 shown
             );
         }
@@ -109,19 +109,19 @@ mod tests {
 
     #[test]
     fn time_out_of_range_is_written_as_the_nearest() {
-        let mut stamp = Stamp::default();
+        let mut timestamp = Timestamp::default();
         let before = UNIX_EPOCH - Duration::from_secs(5);
-        assert_eq!(written(&mut stamp, before), "1970-01-01T00:00:00.000Z");
+        assert_eq!(written(&mut timestamp, before), "1970-01-01T00:00:00.000Z");
         let after = UNIX_EPOCH + Duration::from_secs(400_000_000_000);
-        assert_eq!(written(&mut stamp, after).get(..5), Some("9999-"));
+        assert_eq!(written(&mut timestamp, after).get(..5), Some("9999-"));
     }
 
     proptest! {
         #[test]
         fn every_timestamp_parses_back_to_its_time(millis in 0_u64..LAST_SECOND * 1000) {
-            let shown = written(&mut Stamp::default(), UNIX_EPOCH + Duration::from_millis(millis));
+            let shown = written(&mut Timestamp::default(), UNIX_EPOCH + Duration::from_millis(millis));
             prop_assert_eq!(shown.len(), PREFIX + 4);
-            let read: Timestamp = shown.parse().expect("RFC 3339");
+            let read: JiffTimestamp = shown.parse().expect("RFC 3339");
             prop_assert_eq!(u64::try_from(read.as_millisecond()).expect("after 1970"), millis);
         }
     }

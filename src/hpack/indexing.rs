@@ -1,10 +1,10 @@
 //! Field names known to the encoder: their index in the static table and whether their values are indexed.
 
-use Habit::{Changes, Repeats, Secret};
+use IndexingPolicy::{Changes, Repeats, Secret};
 
 /// Whether the encoder indexes a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Habit {
+pub(super) enum IndexingPolicy {
     /// The value often repeats between messages: it gets an entry once it was written twice.
     Repeats,
     /// The value differs in each message: an entry would only evict useful ones.
@@ -18,7 +18,7 @@ pub(super) enum Habit {
 pub(super) struct Known {
     /// In lower case.
     pub(super) name: &'static [u8],
-    pub(super) habit: Habit,
+    pub(super) policy: IndexingPolicy,
     /// Its first index in the static table, or 0.
     pub(super) index: u8,
 }
@@ -72,9 +72,9 @@ pub(super) fn find(name: &[u8], key: u32) -> Option<&'static Known> {
 
     for at in first_slot(key)..SLOTS + first_slot(key) {
         let number = BY_KEY.get(at % SLOTS).copied().unwrap_or_default();
-        let known = ALL.get(usize::from(number).checked_sub(1)?)?;
-        if is_same(name, known.name) {
-            return Some(known);
+        let indexing = ALL.get(usize::from(number).checked_sub(1)?)?;
+        if is_same(name, indexing.name) {
+            return Some(indexing);
         }
     }
     None
@@ -133,9 +133,9 @@ const fn first_slot(key: u32) -> usize {
     (key.wrapping_mul(0x9e37_79b1) >> 24) as usize
 }
 
-const fn of(name: &'static str, habit: Habit, index: u8) -> Known {
+const fn of(name: &'static str, policy: IndexingPolicy, index: u8) -> Known {
     let name = name.as_bytes();
-    Known { name, habit, index }
+    Known { name, policy, index }
 }
 
 #[allow(
@@ -185,15 +185,15 @@ impl Known {
 
 #[cfg(test)]
 mod tests {
-    use super::super::standing::{self, STANDING};
+    use super::super::static_table::{self, STATIC_ENTRIES};
     use super::*;
 
     #[test]
     fn finds_every_name_in_any_case() {
-        for known in KNOWN {
-            for name in [known.name.to_vec(), known.name.to_ascii_uppercase()] {
+        for indexing in KNOWN {
+            for name in [indexing.name.to_vec(), indexing.name.to_ascii_uppercase()] {
                 let found = find(&name, key(&name)).unwrap();
-                assert_eq!(found.name, known.name);
+                assert_eq!(found.name, indexing.name);
             }
         }
         for name in [
@@ -209,13 +209,13 @@ mod tests {
 
     #[test]
     fn knows_the_whole_static_table() {
-        for index in 1..=STANDING {
-            let (name, value) = standing::entry_of(index).unwrap();
-            let known = find(name.text, key(name.text)).unwrap();
-            let (first, _) = standing::entry_of(usize::from(known.index)).unwrap();
+        for index in 1..=STATIC_ENTRIES {
+            let (name, value) = static_table::entry_of(index).unwrap();
+            let indexing = find(name.text, key(name.text)).unwrap();
+            let (first, _) = static_table::entry_of(usize::from(indexing.index)).unwrap();
             assert_eq!(first, name);
-            assert_eq!(known.index_with(value), Some(index as u8));
-            assert_eq!(known.index_with(b"other"), None);
+            assert_eq!(indexing.index_with(value), Some(index as u8));
+            assert_eq!(indexing.index_with(b"other"), None);
         }
     }
 

@@ -9,9 +9,9 @@ const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// A SplitMix64 generator: one addition and one mix per number; any seed is good.
 #[derive(Debug, Clone)]
-pub struct Chance(u64);
+pub struct Rng(u64);
 
-impl Chance {
+impl Rng {
     /// Makes a generator that returns the same numbers for the same seed.
     pub fn seeded(seed: u64) -> Self {
         Self(seed)
@@ -66,8 +66,8 @@ mod tests {
     #[test]
     fn the_same_seed_gives_the_same_numbers() {
         let numbers = |seed| {
-            let mut chance = Chance::seeded(seed);
-            [chance.bits(), chance.bits(), chance.bits()]
+            let mut rng = Rng::seeded(seed);
+            [rng.bits(), rng.bits(), rng.bits()]
         };
         assert_eq!(numbers(7), numbers(7));
         assert_ne!(numbers(7), numbers(8));
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn fresh_generators_differ() {
-        assert_ne!(Chance::fresh().bits(), Chance::fresh().bits());
+        assert_ne!(Rng::fresh().bits(), Rng::fresh().bits());
     }
 
     #[test]

@@ -10,22 +10,22 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::crew::Open;
+use super::eviction::{EvictionQueue, EvictionTicket, WakeTarget};
 use super::queue::Queue;
-use super::waiting::{Place, WaitingList, Who};
+use super::worker_set::OpenConnection;
 use crate::net::{ClientAddress, Watch};
 use crate::proxy::Peer;
 use crate::telemetry::metrics::WorkerCounters;
 
 /// How long a connection has been idle that is parked. Parking costs four calls, which who is busy does not pay; and when
 /// many come at once and then wait, what they held is used again for those that come after them.
-pub(super) const PARKED_AFTER: Duration = Duration::from_millis(200);
+pub(super) const PARK_AFTER: Duration = Duration::from_millis(200);
 
 /// An idle connection after its first request, off the runtime.
 pub(super) struct Parked {
     pub(super) stream: OwnedFd,
     pub(super) name: Name,
-    pub(super) open: Open,
+    pub(super) open: OpenConnection,
     /// Requests that were served.
     pub(super) served: u64,
     /// Since when it is idle.
@@ -57,28 +57,28 @@ impl Name {
     }
 }
 
-struct Car {
+struct ParkedEntry {
     parked: Parked,
-    _place: Place,
+    _ticket: EvictionTicket,
 }
 
 /// The parked connections of one worker, those that have been there longest first.
-pub(super) struct Lot {
+pub(super) struct ParkedConnections {
     watch: RefCell<Watch>,
-    cars: RefCell<Queue<Car>>,
-    waiting: WaitingList,
+    entries: RefCell<Queue<ParkedEntry>>,
+    waiting: EvictionQueue,
     counters: Arc<WorkerCounters>,
 }
 
-impl Lot {
+impl ParkedConnections {
     /// Makes an empty one on the current runtime. Who is parked waits in `waiting`.
     ///
     /// # Errors
     /// The process or the machine lacks something.
-    pub(super) fn new(waiting: WaitingList, counters: Arc<WorkerCounters>) -> io::Result<Self> {
+    pub(super) fn new(waiting: EvictionQueue, counters: Arc<WorkerCounters>) -> io::Result<Self> {
         Ok(Self {
             watch: RefCell::new(Watch::new()?),
-            cars: RefCell::default(),
+            entries: RefCell::default(),
             waiting,
             counters,
         })
@@ -89,13 +89,13 @@ impl Lot {
     /// # Errors
     /// It cannot be watched: it is closed then.
     pub(super) fn park(&self, parked: Parked) -> io::Result<()> {
-        let mut cars = self.cars.borrow_mut();
-        let key = cars.next_key();
+        let mut entries = self.entries.borrow_mut();
+        let key = entries.next_key();
         self.watch.borrow().add(&parked.stream, key)?;
-        let place = self.waiting.join(Who::Parked(key));
-        cars.push(Car {
+        let ticket = self.waiting.join(WakeTarget::Parked(key));
+        entries.push(ParkedEntry {
             parked,
-            _place: place,
+            _ticket: ticket,
         });
         self.counters.connections_parked.up();
         Ok(())
@@ -105,7 +105,7 @@ impl Lot {
     ///
     /// # Errors
     /// Those of the runtime.
-    pub(super) async fn leaving(&self) -> io::Result<Vec<Parked>> {
+    pub(super) async fn closing(&self) -> io::Result<Vec<Parked>> {
         poll_fn(|context| {
             let mut watch = self.watch.borrow_mut();
             watch.poll(context).map_ok(|keys| keys.collect::<Vec<_>>())
@@ -116,18 +116,18 @@ impl Lot {
 
     /// Takes one out.
     pub(super) fn take(&self, key: usize) -> Option<Parked> {
-        let car = self.cars.borrow_mut().remove(key)?;
-        self.watch.borrow().remove(&car.parked.stream);
+        let entry = self.entries.borrow_mut().remove(key)?;
+        self.watch.borrow().remove(&entry.parked.stream);
         self.counters.connections_parked.down();
-        Some(car.parked)
+        Some(entry.parked)
     }
 
     /// Closes all that have been idle for `longest`.
     pub(super) fn close_old(&self, now: Instant, longest: Duration) {
         loop {
-            let mut cars = self.cars.borrow_mut();
-            let first = cars.first().map(|(key, car)| (key, car.parked.since));
-            drop(cars);
+            let mut entries = self.entries.borrow_mut();
+            let first = entries.first().map(|(key, entry)| (key, entry.parked.since));
+            drop(entries);
             match first {
                 Some((key, since)) if now.saturating_duration_since(since) >= longest => drop(self.take(key)),
                 _ => return,
@@ -137,7 +137,7 @@ impl Lot {
 
     /// Takes out all.
     pub(super) fn take_all(&self) -> Vec<Parked> {
-        let keys: Vec<usize> = self.cars.borrow().iter().map(|(key, _)| key).collect();
+        let keys: Vec<usize> = self.entries.borrow().iter().map(|(key, _)| key).collect();
         keys.into_iter().filter_map(|key| self.take(key)).collect()
     }
 }

@@ -16,11 +16,11 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// The spare connections of one backend. The lock is held for a few moves of memory, but for the sweep once a second.
 #[derive(Debug, Default)]
-pub struct SpareConnections(Mutex<Kept>);
+pub struct SharedIdlePool(Mutex<Kept>);
 
 #[derive(Debug, Default)]
 struct Kept {
-    spares: Vec<Spare>,
+    entries: Vec<SharedIdle>,
     swept: Option<Instant>,
     /// [`Backend::departures`] at that time.
     departures: u64,
@@ -28,13 +28,13 @@ struct Kept {
 
 /// Not registered with any runtime.
 #[derive(Debug)]
-struct Spare {
+struct SharedIdle {
     stream: OwnedFd,
     until: Instant,
     destination: Destination,
 }
 
-impl SpareConnections {
+impl SharedIdlePool {
     /// Keeps a connection until then at most; one that cannot be kept is closed.
     pub(super) fn put(&self, connection: BackendConnection, until: Instant) {
         let destination = connection.destination;
@@ -46,8 +46,8 @@ impl SpareConnections {
             return;
         };
         let mut kept = self.kept();
-        if kept.spares.len() < KEPT {
-            kept.spares.push(Spare {
+        if kept.entries.len() < KEPT {
+            kept.entries.push(SharedIdle {
                 stream,
                 until,
                 destination,
@@ -64,11 +64,11 @@ impl SpareConnections {
     /// `backend`, whose spare connections these are, is now.
     pub fn take(&self, backend: &Backend, now: Instant) -> Option<Box<BackendConnection>> {
         loop {
-            let mut spare = self.kept().spares.pop()?;
-            if spare.usable(backend, now) {
-                let mut connection = BackendConnection::new(backend.id, spare.stream.into());
+            let mut shared_idle = self.kept().entries.pop()?;
+            if shared_idle.usable(backend, now) {
+                let mut connection = BackendConnection::new(backend.id, shared_idle.stream.into());
                 connection.is_reused = true;
-                connection.destination = spare.destination;
+                connection.destination = shared_idle.destination;
                 return Some(connection);
             }
         }
@@ -81,21 +81,22 @@ impl SpareConnections {
         let mut kept = self.kept();
         let is_due = |last| now.saturating_duration_since(last) >= SWEEP_EVERY;
         let is_due = kept.departures != departures || kept.swept.is_none_or(is_due);
-        if !kept.spares.is_empty() && is_due {
+        if !kept.entries.is_empty() && is_due {
             kept.swept = Some(now);
             kept.departures = departures;
-            kept.spares.retain_mut(|spare| spare.usable(backend, now));
+            kept.entries
+                .retain_mut(|shared_idle| shared_idle.usable(backend, now));
         }
     }
 
     /// Closes all.
     pub fn clear(&self) {
-        self.kept().spares.clear();
+        self.kept().entries.clear();
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.kept().spares.len()
+        self.kept().entries.len()
     }
 
     /// Whether there are none.
@@ -108,9 +109,11 @@ impl SpareConnections {
     }
 }
 
-impl Spare {
+impl SharedIdle {
     fn usable(&mut self, backend: &Backend, now: Instant) -> bool {
-        now < self.until && self.destination.is_current(backend) && !crate::net::has_news_now(&self.stream)
+        now < self.until
+            && self.destination.is_current(backend)
+            && !crate::net::is_readable_or_closed_now(&self.stream)
     }
 }
 
@@ -129,38 +132,38 @@ mod tests {
     }
 
     /// What the backend sees, and a spare connection to it that may be kept for a minute.
-    fn kept(spare: &SpareConnections, now: Instant) -> TcpStream {
-        kept_to(spare, now, Destination::default())
+    fn kept(shared_idle: &SharedIdlePool, now: Instant) -> TcpStream {
+        kept_to(shared_idle, now, Destination::default())
     }
 
-    fn kept_to(spare: &SpareConnections, now: Instant, destination: Destination) -> TcpStream {
+    fn kept_to(shared_idle: &SharedIdlePool, now: Instant, destination: Destination) -> TcpStream {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         ours.set_nonblocking(true).unwrap();
         let mut connection = BackendConnection::new(named().id, OwnedFd::from(ours).into());
         connection.destination = destination;
-        spare.put(*connection, now + 60 * SECOND);
+        shared_idle.put(*connection, now + 60 * SECOND);
         listener.accept().unwrap().0
     }
 
     /// Runs on a runtime like a worker's.
-    fn on_worker(test: impl FnOnce(SpareConnections, Instant)) {
+    fn on_worker(test: impl FnOnce(SharedIdlePool, Instant)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
         runtime
             .unwrap()
-            .block_on(async { test(SpareConnections::default(), crate::clock::now()) });
+            .block_on(async { test(SharedIdlePool::default(), crate::clock::now()) });
     }
 
     #[test]
     fn what_one_worker_put_another_takes_once() {
-        on_worker(|spare, now| {
-            let mut backend = kept(&spare, now);
+        on_worker(|shared_idle, now| {
+            let mut backend = kept(&shared_idle, now);
             let other = std::thread::scope(|scope| {
                 let thread = scope.spawn(|| {
                     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
                     runtime.unwrap().block_on(async {
-                        let taken = spare.take(&named(), now).unwrap();
-                        assert!(taken.is_reused && spare.is_empty());
+                        let taken = shared_idle.take(&named(), now).unwrap();
+                        assert!(taken.is_reused && shared_idle.is_empty());
                         taken.connection.into_stream().unwrap().into_descriptor().unwrap()
                     })
                 });
@@ -176,54 +179,54 @@ mod tests {
 
     #[test]
     fn one_that_was_closed_or_has_bytes_nobody_asked_for_is_not_taken() {
-        on_worker(|spare, now| {
-            drop(kept(&spare, now));
-            assert!(spare.take(&named(), now).is_none());
-            let mut backend = kept(&spare, now);
+        on_worker(|shared_idle, now| {
+            drop(kept(&shared_idle, now));
+            assert!(shared_idle.take(&named(), now).is_none());
+            let mut backend = kept(&shared_idle, now);
             backend.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
-            assert!(spare.take(&named(), now).is_none());
+            assert!(shared_idle.take(&named(), now).is_none());
         });
     }
 
     #[test]
     fn one_that_is_too_old_is_not_taken() {
-        on_worker(|spare, now| {
-            let _backend = kept(&spare, now);
-            assert!(spare.take(&named(), now + 60 * SECOND).is_none());
+        on_worker(|shared_idle, now| {
+            let _backend = kept(&shared_idle, now);
+            assert!(shared_idle.take(&named(), now + 60 * SECOND).is_none());
         });
     }
 
     #[test]
     fn closed_ones_are_found_once_a_second() {
-        on_worker(|spare, now| {
-            let _backend = kept(&spare, now);
-            drop(kept(&spare, now));
-            spare.sweep(&named(), now);
-            assert_eq!(spare.len(), 1);
-            drop(kept(&spare, now));
-            spare.sweep(&named(), now + SECOND / 2);
-            assert_eq!(spare.len(), 2, "not yet");
-            spare.sweep(&named(), now + SECOND);
-            assert_eq!(spare.len(), 1);
+        on_worker(|shared_idle, now| {
+            let _backend = kept(&shared_idle, now);
+            drop(kept(&shared_idle, now));
+            shared_idle.sweep(&named(), now);
+            assert_eq!(shared_idle.len(), 1);
+            drop(kept(&shared_idle, now));
+            shared_idle.sweep(&named(), now + SECOND / 2);
+            assert_eq!(shared_idle.len(), 2, "not yet");
+            shared_idle.sweep(&named(), now + SECOND);
+            assert_eq!(shared_idle.len(), 1);
         });
     }
 
     #[test]
     fn those_that_lead_where_the_backend_is_no_more_are_closed_at_the_next_sweep_and_never_taken() {
-        on_worker(|spare, now| {
+        on_worker(|shared_idle, now| {
             let named = named();
             let [stays, leaves] = [1, 2].map(|last| ([127, 0, 0, last], 1).into());
             named.resolve_to(vec![stays, leaves]);
             let to = |address| Destination::new(Some(address), named.departures());
-            let _kept = [stays, leaves, leaves].map(|address| kept_to(&spare, now, to(address)));
-            spare.sweep(&named, now);
+            let _kept = [stays, leaves, leaves].map(|address| kept_to(&shared_idle, now, to(address)));
+            shared_idle.sweep(&named, now);
             named.resolve_to(vec![stays]);
-            let taken = spare.take(&named, now).unwrap();
-            assert!(taken.destination == to(stays) && spare.is_empty());
-            spare.put(*taken, now + 60 * SECOND);
+            let taken = shared_idle.take(&named, now).unwrap();
+            assert!(taken.destination == to(stays) && shared_idle.is_empty());
+            shared_idle.put(*taken, now + 60 * SECOND);
             named.resolve_to(vec![leaves]);
-            spare.sweep(&named, now);
-            assert!(spare.is_empty(), "not only once a second");
+            shared_idle.sweep(&named, now);
+            assert!(shared_idle.is_empty(), "not only once a second");
         });
     }
 }

@@ -3,10 +3,10 @@
 use std::rc::Rc;
 use std::time::Instant;
 
-use super::fields::{write_connection, write_field, write_number, write_status, write_status_line};
+use super::deadlines::{Deadline, Deadlines};
+use super::headers::{write_connection, write_field, write_number, write_status, write_status_line};
 use super::record::{Refused, log_refused};
-use super::waits::{Wait, Waits};
-use super::{After, Client, Exchange, Failure, Peer, Worker, detail, grpc, terms};
+use super::{Client, ConnectionDisposition, Exchange, Failure, Peer, Worker, detail, grpc, listener_policy};
 use crate::head::{BodyLength, FieldName, Method, RequestHead, Version};
 use crate::http1::{ReadSoFar, reason_phrase};
 
@@ -20,15 +20,15 @@ type OwnField<'a> = (&'static [u8], &'a [u8]);
 
 impl Exchange<'_> {
     /// Answers for a backend that did not, or for a request that reaches none.
-    pub(super) async fn reply(&mut self, failure: Failure) -> After {
+    pub(super) async fn local_response(&mut self, failure: Failure) -> ConnectionDisposition {
         self.record.failed(failure);
         if failure.status() == 499 {
-            return After::Close;
+            return ConnectionDisposition::Close;
         }
         if matches!(failure, Failure::Malformed(_)) && self.client.connection.is_stream() {
             // Its stream was reset for that already (RFC 9113 §8.1.1): nobody is left to get an answer.
             self.record.replied(failure.status());
-            return After::End;
+            return ConnectionDisposition::End;
         }
         let may_keep = !failure.is_clients();
         if self.is_grpc {
@@ -36,42 +36,42 @@ impl Exchange<'_> {
             let id = self.identity.request_id(self.head);
             self.record.grpc_status = Some(write_grpc(failure, Some(id), self.client));
             let keep_alive = self.keeps_client(may_keep);
-            return self.flush_reply(keep_alive).await;
+            return self.flush_local_response(keep_alive).await;
         }
-        self.answer((failure.status(), failure.word()), None, may_keep)
+        self.response((failure.status(), failure.code()), None, may_keep)
             .await
     }
 
     /// Sends the client to the same place by https. Not 301, after which clients of old turn a POST into a GET.
-    pub(super) async fn redirect(&mut self, port: u16) -> After {
-        let location = terms::location(self.head, port);
-        self.answer((308, "by_https"), Some((b"Location", &location)), true)
+    pub(super) async fn redirect(&mut self, port: u16) -> ConnectionDisposition {
+        let location = listener_policy::location(self.head, port);
+        self.response((308, "https_redirect"), Some((b"Location", &location)), true)
             .await
     }
 
     /// Answers a request that must not be forwarded any more (RFC 9110 §7.6.2) as its last recipient: OPTIONS with an empty
     /// success. TRACE would repeat the request, which may hold secrets of whoever sends it; it is not done.
-    pub(super) async fn answer_as_last(&mut self) -> After {
+    pub(super) async fn answer_as_last(&mut self) -> ConnectionDisposition {
         match self.head.method {
-            Method::Options => self.answer((200, NO_CONTENT), None, true).await,
+            Method::Options => self.response((200, NO_CONTENT), None, true).await,
             _ => {
                 let allow: OwnField<'_> = (b"Allow", b"OPTIONS");
-                self.answer((405, "max_forwards"), Some(allow), true).await
+                self.response((405, "max_forwards"), Some(allow), true).await
             }
         }
     }
 
-    async fn answer(
+    async fn response(
         &mut self,
-        (status, word): (u16, &'static str),
+        (status, code): (u16, &'static str),
         field: Option<OwnField<'_>>,
         may_keep: bool,
-    ) -> After {
+    ) -> ConnectionDisposition {
         self.record.replied(status);
         let keep_alive = self.keeps_client(may_keep);
-        let reply = Reply {
+        let local_response = LocalResponse {
             status,
-            word,
+            code,
             field,
             request_id: Some(self.identity.request_id(self.head)),
             wants_json: wants_json(self.head),
@@ -79,8 +79,8 @@ impl Exchange<'_> {
             keep_alive,
             version: self.head.version,
         };
-        reply.write(self.client);
-        self.flush_reply(keep_alive).await
+        local_response.write(self.client);
+        self.flush_local_response(keep_alive).await
     }
 
     /// Whether the client's connection may carry another request after our own answer, as far as that allows it.
@@ -95,10 +95,10 @@ impl Exchange<'_> {
             && !self.client.worker.is_draining.get()
     }
 
-    async fn flush_reply(&mut self, keep_alive: bool) -> After {
-        match flush(self.client, &mut self.waits).await {
-            Ok(()) if keep_alive => After::KeepOpen,
-            Ok(()) => After::Close,
+    async fn flush_local_response(&mut self, keep_alive: bool) -> ConnectionDisposition {
+        match flush(self.client, &mut self.deadlines).await {
+            Ok(()) if keep_alive => ConnectionDisposition::KeepAlive,
+            Ok(()) => ConnectionDisposition::Close,
             Err(failure) => {
                 self.record.failed(failure);
                 let bound = self.snapshot.timeouts.header;
@@ -106,8 +106,8 @@ impl Exchange<'_> {
                 self.record.detail = is_stalled.then(|| detail::ran_out("timeouts.client_header", bound));
                 match self.client.connection.is_stream() {
                     // Its end would say that what was sent is whole.
-                    true => After::Reset,
-                    false => After::Close,
+                    true => ConnectionDisposition::Reset,
+                    false => ConnectionDisposition::Close,
                 }
             }
         }
@@ -135,9 +135,9 @@ fn write_grpc(failure: Failure, id: Option<&[u8]>, client: &mut Client) -> u32 {
     let mut number = itoa::Buffer::new();
     write_field(b"grpc-status", number.format(grpc_status).as_bytes(), &mut lines);
     lines.extend_from_slice(b"grpc-message: ");
-    grpc::write_message(&format!("{}: {failure}", failure.word()), &mut lines);
+    grpc::write_message(&format!("{}: {failure}", failure.code()), &mut lines);
     lines.extend_from_slice(b"\r\n");
-    stream.put_answer(lines);
+    stream.put_response(lines);
     client.connection.finish(b"");
     grpc_status
 }
@@ -148,7 +148,7 @@ pub async fn refuse(
     failure: Failure,
     head: Option<&RequestHead>,
     (started, received): (Instant, usize),
-) -> After {
+) -> ConnectionDisposition {
     let before = client.connection.bytes_out;
     let mut refused = Refused {
         failure,
@@ -163,7 +163,7 @@ pub async fn refuse(
         client.connection.refuse_stream();
     } else if refused.status != 499 {
         write_refusal(client, head, &mut refused);
-        if let Err(failure) = flush(client, &mut Waits::default()).await {
+        if let Err(failure) = flush(client, &mut Deadlines::default()).await {
             refused.status = failure.status();
             refused.grpc_status = None;
         }
@@ -173,7 +173,7 @@ pub async fn refuse(
     let detail = detail::of_refused(client, head, failure);
     let read = detail::read_so_far(client, head);
     log_refused(&client.worker, &client.peer, &refused, &read, detail.as_deref());
-    After::Close
+    ConnectionDisposition::Close
 }
 
 /// Logs a request whose head never became whole before its HTTP/2 connection was over: there is no stream to respond on.
@@ -202,9 +202,9 @@ fn write_refusal(client: &mut Client, head: Option<&RequestHead>, refused: &mut 
         Some(head) => head.method == Method::Head,
         None => is_head(client.connection.input.unread()),
     };
-    let reply = Reply {
+    let local_response = LocalResponse {
         status: refused.status,
-        word: refused.failure.word(),
+        code: refused.failure.code(),
         field: None,
         request_id: None,
         wants_json: false,
@@ -212,7 +212,7 @@ fn write_refusal(client: &mut Client, head: Option<&RequestHead>, refused: &mut 
         keep_alive: false,
         version: Version::Http11,
     };
-    reply.write(client);
+    local_response.write(client);
 }
 
 /// Whether bytes that are no request began as one with `HEAD`: its answer has no body even so (RFC 9110 §9.3.2).
@@ -223,16 +223,16 @@ fn is_head(received: &[u8]) -> bool {
 
 /// Writes what waits in the client's output, of which some has to go within `client_header`: no pool is known whose
 /// `progress` could count.
-async fn flush(client: &mut Client, waits: &mut Waits) -> Result<(), Failure> {
+async fn flush(client: &mut Client, deadlines: &mut Deadlines) -> Result<(), Failure> {
     let bound = client.worker.local().snapshot.timeouts.header;
-    waits.reset();
+    deadlines.reset();
     std::future::poll_fn(|context| {
         if let std::task::Poll::Ready(result) = client.connection.poll_flush(context) {
             return std::task::Poll::Ready(result.map_err(|_| Failure::ClientGone));
         }
         let progress = client.connection.bytes_out;
-        waits
-            .poll(context, &client.alarm, (Wait::ClientTakes, bound), progress)
+        deadlines
+            .poll(context, &client.timer, (Deadline::ClientTakes, bound), progress)
             .map(|_| Err(Failure::ClientStalled))
     })
     .await
@@ -256,10 +256,10 @@ fn wants_json(head: &RequestHead) -> bool {
         .any(|value| memchr::memmem::find(value, b"application/json").is_some())
 }
 
-struct Reply<'a> {
+struct LocalResponse<'a> {
     status: u16,
     /// Why, or [`NO_CONTENT`].
-    word: &'static str,
+    code: &'static str,
     /// What else the status calls for.
     field: Option<OwnField<'a>>,
     request_id: Option<&'a [u8]>,
@@ -269,11 +269,11 @@ struct Reply<'a> {
     version: Version,
 }
 
-impl Reply<'_> {
+impl LocalResponse<'_> {
     fn write(&self, client: &mut Client) {
         let mut body = Vec::with_capacity(256);
         let media = match self.wants_json {
-            _ if self.word == NO_CONTENT => b"",
+            _ if self.code == NO_CONTENT => b"",
             true => self.json(&mut body),
             false => self.text(&mut body),
         };
@@ -282,7 +282,7 @@ impl Reply<'_> {
             let mut lines = Vec::with_capacity(256);
             write_status(self.status, &mut lines);
             self.write_fields(media, body.len(), &worker.date(), &mut lines);
-            stream.put_answer(lines);
+            stream.put_response(lines);
             if self.has_body {
                 client.connection.output(&worker.buffers).extend_from_slice(&body);
             }
@@ -321,7 +321,7 @@ impl Reply<'_> {
 
     fn text(&self, body: &mut Vec<u8>) -> &'static [u8] {
         write_number(u64::from(self.status), body);
-        for part in [" ", reason_phrase(self.status), ": ", self.word, "\n"] {
+        for part in [" ", reason_phrase(self.status), ": ", self.code, "\n"] {
             body.extend_from_slice(part.as_bytes());
         }
         if let Some(id) = self.request_id {
@@ -335,7 +335,7 @@ impl Reply<'_> {
     fn json(&self, body: &mut Vec<u8>) -> &'static [u8] {
         body.extend_from_slice(b"{\"status\":");
         write_number(u64::from(self.status), body);
-        for part in [",\"error\":\"", self.word, "\""] {
+        for part in [",\"error\":\"", self.code, "\""] {
             body.extend_from_slice(part.as_bytes());
         }
         if let Some(id) = self.request_id {

@@ -6,48 +6,48 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use super::connection::DRAIN_GRACE;
-use super::crew::Open;
-use super::waiting::{WaitingList, Who};
-use crate::clock::Ring;
+use super::eviction::{EvictionQueue, WakeTarget};
+use super::worker_set::OpenConnection;
+use crate::clock::TimerEvent;
 use crate::net::{ClientAddress, HeaderError, ListenAddress, Stream, read_proxy_header};
 use crate::proxy::{Peer, Worker};
 
 /// Whether a PROXY header of `sender` counts. To a socket file only those can connect whom its mode lets.
-pub(super) fn is_believed(sender: ClientAddress, address: &ListenAddress, worker: &Worker) -> bool {
-    let is_believed = match address {
+pub(super) fn is_trusted(sender: ClientAddress, address: &ListenAddress, worker: &Worker) -> bool {
+    let is_trusted = match address {
         ListenAddress::Unix(_) => true,
         ListenAddress::Ip(_) => worker.local().snapshot.trusted_proxies.contains(sender),
     };
-    if !is_believed {
+    if !is_trusted {
         refuse(&"its sender is not in trusted_proxies", sender, worker);
     }
-    is_believed
+    is_trusted
 }
 
 /// Reads the header within `client_header`, and counts the connection as one of the client that it names. `None` when the
 /// connection is to end, which is counted where it is one of a header.
-pub(super) async fn introduced(
+pub(super) async fn receive_proxy_header(
     stream: &mut Stream,
     sender: ClientAddress,
     worker: &Rc<Worker>,
-    waiting: &WaitingList,
-    open: &mut Open,
+    waiting: &EvictionQueue,
+    open: &mut OpenConnection,
 ) -> Option<Peer> {
-    let alarm = worker.wheel.alarm();
-    let place = waiting.join(Who::Alarm(alarm.key()));
-    alarm.set(worker.local().snapshot.timeouts.header);
+    let timer = worker.wheel.timer();
+    let ticket = waiting.join(WakeTarget::Timer(timer.key()));
+    timer.set(worker.local().snapshot.timeouts.header);
     let mut reading = std::pin::pin!(read_proxy_header(stream));
     let read = poll_fn(|context| {
         if let Poll::Ready(read) = reading.as_mut().poll(context) {
             return Poll::Ready(Some(Ok(read)));
         }
-        while let Poll::Ready(ring) = alarm.poll(context) {
-            match ring {
-                Ring::Expired => return Poll::Ready(Some(Err("it did not come within client_header"))),
+        while let Poll::Ready(event) = timer.poll(context) {
+            match event {
+                TimerEvent::Expired => return Poll::Ready(Some(Err("it did not come within client_header"))),
                 // Counted by who wanted its place.
-                Ring::Called if place.is_given_up() => return Poll::Ready(None),
-                Ring::Called if worker.is_draining.get() => alarm.set(DRAIN_GRACE),
-                Ring::Called => {}
+                TimerEvent::Notified if ticket.is_evicted() => return Poll::Ready(None),
+                TimerEvent::Notified if worker.is_draining.get() => timer.set(DRAIN_GRACE),
+                TimerEvent::Notified => {}
             }
         }
         Poll::Pending
@@ -60,9 +60,9 @@ pub(super) async fn introduced(
         Ok(Err(error)) => return refuse(&error, sender, worker),
         Err(reason) => return refuse(&reason, sender, worker),
     };
-    let peer = Peer::introduced(header, sender);
+    let peer = Peer::from_proxy_header(header, sender);
     let limit = worker.local().snapshot.limits.connections_per_client;
-    let is_admitted = open.is_of(peer.ip_address().map(|address| address.ip()), limit);
+    let is_admitted = open.set_client(peer.ip_address().map(|address| address.ip()), limit);
     if !is_admitted {
         worker.counters.connections_rejected.increment();
     }

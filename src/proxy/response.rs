@@ -3,10 +3,10 @@
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use super::deadlines::Deadline;
 use super::departure::Phase;
-use super::fields::{self, AnswerContext};
-use super::waits::Wait;
-use super::{After, Exchange, Failure, grpc, is_empty_stream, tunnel};
+use super::headers::{self, ResponseContext};
+use super::{ConnectionDisposition, Exchange, Failure, grpc, is_empty_stream, tunnel};
 use crate::head::{BodyLength, FieldName, RequestHead, ResponseHead, Version, list};
 use crate::http1::{Encoder, Kind};
 use crate::message::{Transfer, TransferError, Waiting};
@@ -14,12 +14,12 @@ use crate::pool::{BackendConnection, Member, Pool};
 
 /// An answer that was forwarded, perhaps not to its end.
 pub(super) struct Forwarded {
-    pub(super) after: After,
+    pub(super) after: ConnectionDisposition,
     pub(super) failure: Option<Failure>,
 }
 
 /// An answer under way.
-struct Answer<'a> {
+struct Response<'a> {
     pool: &'a Pool,
     backend: Box<BackendConnection>,
     transfer: Transfer,
@@ -39,14 +39,14 @@ impl<'a> Exchange<'a> {
         member: &'a Member,
         backend: Box<BackendConnection>,
     ) -> Result<Forwarded, Failure> {
-        self.record.answered_by(member, backend.head.status);
+        self.record.responded_by(member, backend.head.status);
         if self.is_grpc {
             let bytes = backend.connection.input.unread();
             self.record.grpc_status = grpc::status_in_head(&backend.head, bytes);
         }
         self.body.replay.abandon(&self.client.worker.buffers);
-        self.waits.reset();
-        self.waits.forget_deadline();
+        self.deadlines.reset();
+        self.deadlines.forget_client_deadline();
         let before = self.client.connection.bytes_out;
         if backend.head.status == 101 {
             // In a box, because every client's connection has room for this one, and few are tunnels.
@@ -54,7 +54,7 @@ impl<'a> Exchange<'a> {
         }
         if is_larger(backend.head.body, self.snapshot.limits.body) {
             self.explain_length(backend.head.body);
-            return Err(Failure::AnswerTooLarge);
+            return Err(Failure::ResponseTooLarge);
         }
         if !is_whole(&backend) {
             let look =
@@ -72,14 +72,14 @@ impl<'a> Exchange<'a> {
             && !self.client.is_last_request
             && !self.client.worker.is_draining.get();
         self.client.connection.ends_after_message = !keep_alive;
-        let mut answer = self.begin(pool, backend, (framing, keep_alive));
-        let result = std::future::poll_fn(|context| answer.poll(self, context)).await;
+        let mut response = self.begin(pool, backend, (framing, keep_alive));
+        let result = std::future::poll_fn(|context| response.poll(self, context)).await;
         if self.is_grpc {
-            let trailers = &answer.transfer.trailers;
+            let trailers = &response.transfer.trailers;
             self.record.grpc_status = self.record.grpc_status.or(grpc::status_in_trailers(trailers));
         }
         let Err(failure) = result else {
-            self.keep(answer.backend, keep_alive, pool);
+            self.keep(response.backend, keep_alive, pool);
             let after = self.after(keep_alive);
             return Ok(Forwarded { after, failure: None });
         };
@@ -89,9 +89,9 @@ impl<'a> Exchange<'a> {
         }
         let after = match framing {
             // Without a length of any kind a close would look like the end, and so might the end of a stream.
-            _ if self.head.version == Version::Http2 => After::Reset,
-            BodyLength::UntilClose => After::Reset,
-            _ => After::Close,
+            _ if self.head.version == Version::Http2 => ConnectionDisposition::Reset,
+            BodyLength::UntilClose => ConnectionDisposition::Reset,
+            _ => ConnectionDisposition::Close,
         };
         Ok(Forwarded {
             after,
@@ -100,9 +100,9 @@ impl<'a> Exchange<'a> {
     }
 
     /// What becomes of the client's connection when request and answer are whole.
-    fn after(&mut self, keep_alive: bool) -> After {
+    fn after(&mut self, keep_alive: bool) -> ConnectionDisposition {
         if keep_alive {
-            return After::KeepOpen;
+            return ConnectionDisposition::KeepAlive;
         }
         // Clients of old send an empty line behind a body, whatever they said.
         let is_last = !self.head.keep_alive
@@ -114,11 +114,11 @@ impl<'a> Exchange<'a> {
             // back what the kernel has kept.
             connection.end_sending();
             // One that has sent more all the same may still lose the answer to a reset.
-            if !connection.has_news(true) {
-                return After::End;
+            if !connection.is_readable_or_closed(true) {
+                return ConnectionDisposition::End;
             }
         }
-        After::Close
+        ConnectionDisposition::Close
     }
 
     /// Writes the head, in our words, into the client's output.
@@ -127,9 +127,9 @@ impl<'a> Exchange<'a> {
         pool: &'p Pool,
         mut backend: Box<BackendConnection>,
         (framing, keep_alive): (BodyLength, bool),
-    ) -> Answer<'p> {
+    ) -> Response<'p> {
         let worker = &self.client.worker;
-        let context = AnswerContext {
+        let context = ResponseContext {
             body: framing,
             keep_alive,
             version: self.head.version,
@@ -138,15 +138,15 @@ impl<'a> Exchange<'a> {
         };
         let bytes = backend.connection.input.unread();
         if let Some(stream) = self.client.connection.http2() {
-            stream.put_answer(fields::answer_for_http2(&backend.head, bytes, context));
+            stream.put_response(headers::response_for_http2(&backend.head, bytes, context));
         } else {
             let out = self.client.connection.output(&worker.buffers);
-            fields::write_answer(&backend.head, bytes, context, out);
+            headers::write_response(&backend.head, bytes, context, out);
         }
         let keep_for = keep_alive_timeout(&backend.head, backend.connection.input.unread());
         backend.is_of_one_user |= authenticates_connection(self.head, &backend);
         backend.keep_for = keep_for.unwrap_or(pool.settings.timeouts.backend_idle);
-        backend.connection.input.consume(backend.answer_end);
+        backend.connection.input.consume(backend.head_end);
         let limits = &self.snapshot.limits;
         let length = match (backend.head.version, backend.head.body) {
             // HTTP/2 marks the end of a body, whatever length was announced.
@@ -156,7 +156,7 @@ impl<'a> Exchange<'a> {
         let encoder = Encoder::for_body(framing);
         let mut transfer = Transfer::new(length, Kind::Response, encoder, &limits.message, limits.body);
         transfer.waits_for_end = is_empty_stream(backend.head.version, backend.head.body);
-        Answer {
+        Response {
             pool,
             has_known_end: matches!(backend.head.body, BodyLength::Exact(_)),
             backend,
@@ -189,7 +189,7 @@ impl<'a> Exchange<'a> {
     }
 }
 
-impl Answer<'_> {
+impl Response<'_> {
     fn poll(&mut self, exchange: &mut Exchange<'_>, context: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         let client = &mut *exchange.client;
         let backend = &mut self.backend.connection;
@@ -219,32 +219,32 @@ impl Answer<'_> {
                 Poll::Pending => {}
             }
         }
-        let wait = self.wait();
-        let progress = match wait.0 {
-            Wait::ClientTakes => exchange.client.connection.bytes_out,
+        let deadline = self.deadline();
+        let progress = match deadline.0 {
+            Deadline::ClientTakes => exchange.client.connection.bytes_out,
             // In a two-way stream either direction shows that it lives.
             _ => self.transfer.moved + exchange.body.transfer.moved,
         };
         exchange
-            .waits
-            .poll(context, &exchange.client.alarm, wait, progress)
+            .deadlines
+            .poll(context, &exchange.client.timer, deadline, progress)
             .map(|ended| {
-                exchange.explain_wait(ended, wait.1, self.pool);
-                Err(if ended == Wait::ClientTakes {
+                exchange.explain_wait(ended, deadline.1, self.pool);
+                Err(if ended == Deadline::ClientTakes {
                     Failure::ClientStalled
                 } else {
-                    Failure::AnswerStalled
+                    Failure::ResponseStalled
                 })
             })
     }
 
-    fn wait(&self) -> (Wait, Duration) {
+    fn deadline(&self) -> (Deadline, Duration) {
         let timeouts = &self.pool.settings.timeouts;
         match self.transfer.waiting {
-            Waiting::ForSink => (Wait::ClientTakes, timeouts.progress),
+            Waiting::ForSink => (Deadline::ClientTakes, timeouts.progress),
             // Events and long polls pause; a message of known length that stands still is stuck.
-            Waiting::ForSource if self.has_known_end => (Wait::AnswerBody, timeouts.progress),
-            Waiting::ForSource => (Wait::AnswerBody, timeouts.stream_idle),
+            Waiting::ForSource if self.has_known_end => (Deadline::ResponseBody, timeouts.progress),
+            Waiting::ForSource => (Deadline::ResponseBody, timeouts.stream_idle),
         }
     }
 }
@@ -252,15 +252,15 @@ impl Answer<'_> {
 fn failure_of(error: &TransferError) -> Failure {
     match error {
         TransferError::Sink(_) => Failure::ClientGone,
-        TransferError::TooLarge => Failure::AnswerTooLarge,
-        TransferError::Source(_) | TransferError::Body(_) => Failure::AnswerCut,
+        TransferError::TooLarge => Failure::ResponseTooLarge,
+        TransferError::Source(_) | TransferError::Body(_) => Failure::ResponseTruncated,
     }
 }
 
 /// Whether all of a response has come, as far as its head tells, so that it is written in one go.
 fn is_whole(backend: &BackendConnection) -> bool {
     let received = backend.connection.input.unread();
-    let body = received.get(backend.answer_end..).unwrap_or_default();
+    let body = received.get(backend.head_end..).unwrap_or_default();
     match backend.head.body {
         BodyLength::None => true,
         BodyLength::Exact(length) => length <= body.len() as u64,

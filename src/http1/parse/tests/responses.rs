@@ -1,11 +1,11 @@
 //! Heads of answers. A refused one becomes 502 and closes the backend's connection.
 
-use super::parse_answer;
+use super::parse_response_in_test;
 use crate::head::{BodyLength, Method, ResponseHead, Version};
 use crate::http1::Malformed;
 
 fn accepted(text: &str, asked: Method) -> ResponseHead {
-    match parse_answer(text.as_bytes(), asked) {
+    match parse_response_in_test(text.as_bytes(), asked) {
         Ok(Some(head)) => head,
         other => panic!("{text:?}: {other:?}"),
     }
@@ -13,7 +13,7 @@ fn accepted(text: &str, asked: Method) -> ResponseHead {
 
 fn refused(bytes: impl AsRef<[u8]>) -> Malformed {
     let bytes = bytes.as_ref();
-    match parse_answer(bytes, Method::Get) {
+    match parse_response_in_test(bytes, Method::Get) {
         Err(reason) => reason,
         other => panic!("{}: {other:?}", bytes.escape_ascii()),
     }

@@ -13,52 +13,58 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as BASE64;
 
 use super::connection;
-use super::crew::Open;
-use super::desk::Desks;
-use super::http2::{self, Guest};
-use super::turns::Turns;
-use super::waiting::Who;
+use super::connection_tasks::ConnectionTasks;
+use super::eviction::WakeTarget;
+use super::handshake_permits::HandshakePermits;
+use super::http2::{self, ConnectionContext};
+use super::worker_set::OpenConnection;
 use crate::buffer::Buffer;
-use crate::clock::{self, Ring};
+use crate::clock::{self, TimerEvent};
 use crate::http1::Malformed;
 use crate::message::Connection;
 use crate::net::{Encrypted, Stream};
-use crate::proxy::{self, Certificate, Client, Failure, Peer, Terms, Worker};
+use crate::proxy::{self, Certificate, Client, Failure, ListenerPolicy, Peer, Worker};
 use crate::tasks::LocalTasks;
 use crate::telemetry::Label;
 use crate::telemetry::metrics::HandshakeFailure;
 use crate::tls;
 
 /// Who serves what arrives.
-pub(super) struct Host {
+pub(super) struct AcceptContext {
     pub(super) worker: Rc<Worker>,
-    pub(super) desks: Desks,
-    pub(super) turns: Turns,
+    pub(super) connection_tasks: ConnectionTasks,
+    pub(super) permits: HandshakePermits,
     pub(super) tasks: LocalTasks,
 }
 
 /// Shakes hands, then serves the connection to its end.
-pub(super) async fn serve_tls(socket: Stream, peer: Peer, tls: Arc<tls::Server>, host: Host, open: Open) {
-    let Some((stream, peer)) = Box::pin(arrive(socket, peer, &tls, &host)).await else {
+pub(super) async fn serve_tls(
+    socket: Stream,
+    peer: Peer,
+    tls: Arc<tls::Server>,
+    ctx: AcceptContext,
+    open: OpenConnection,
+) {
+    let Some((stream, peer)) = Box::pin(accept_tls(socket, peer, &tls, &ctx)).await else {
         return;
     };
     let speaks_http2 = stream.protocol() == Some(tls::H2);
     let stream = Stream::Tls(Box::new(stream));
-    let alarm = host.worker.wheel.alarm();
+    let timer = ctx.worker.wheel.timer();
     let peer = Rc::new(peer);
     if speaks_http2 {
-        let counters = Arc::clone(&host.worker.counters);
+        let counters = Arc::clone(&ctx.worker.counters);
         counters.connections_active.up();
-        alarm.set(host.worker.local().snapshot.timeouts.header);
-        let guest = Guest {
+        timer.set(ctx.worker.local().snapshot.timeouts.header);
+        let ctx = ConnectionContext {
             peer,
-            worker: host.worker,
-            alarm,
-            waiting: host.desks.waiting().clone(),
-            tasks: host.tasks,
-            hands: host.desks.hands().clone(),
+            worker: ctx.worker,
+            timer,
+            waiting: ctx.connection_tasks.waiting().clone(),
+            tasks: ctx.tasks,
+            stream_tasks: ctx.connection_tasks.stream_tasks().clone(),
         };
-        Box::pin(http2::serve(stream, Buffer::default(), guest)).await;
+        Box::pin(http2::serve(stream, Buffer::default(), ctx)).await;
         counters.connections_active.down();
         drop(open);
         return;
@@ -66,43 +72,46 @@ pub(super) async fn serve_tls(socket: Stream, peer: Peer, tls: Arc<tls::Server>,
     let client = Client {
         connection: Connection::new(stream),
         peer,
-        alarm,
-        worker: host.worker,
+        timer,
+        worker: ctx.worker,
         is_last_request: false,
         pinned: None,
     };
-    connection::serve(client, 0, None, host.desks, open).await;
+    connection::serve(client, 0, None, ctx.connection_tasks, open).await;
 }
 
 /// The handshake. A client that fails it is told so in TLS, and counted; there is nothing to log. One that does not speak TLS
 /// at all gets an answer that it can read.
-async fn arrive(
+async fn accept_tls(
     socket: Stream,
     mut peer: Peer,
     tls: &Arc<tls::Server>,
-    host: &Host,
+    ctx: &AcceptContext,
 ) -> Option<(Encrypted, Peer)> {
     let started = clock::now();
     let mut stream = Encrypted::new(socket, tls.accept().ok()?);
-    let result = shake_hands(&mut stream, host).await;
-    let result = result.and_then(|()| introduce(&mut peer, &stream));
+    let result = handshake_by_deadline(&mut stream, ctx).await;
+    let result = result.and_then(|()| record_certificate(&mut peer, &stream));
     let Err(failure) = result else {
-        peer.terms = Terms::under_tls(tls, stream.server_name());
+        peer.policy = ListenerPolicy::for_tls(tls, stream.server_name());
         return Some((stream, peer));
     };
-    host.worker.counters.count_handshake_failure(failure);
+    ctx.worker.counters.count_handshake_failure(failure);
     if let (HandshakeFailure::NotTls, Some(received)) = (failure, stream.plain_http()) {
-        refuse(stream.into_socket(), peer, host, (started, received)).await;
+        refuse(stream.into_socket(), peer, ctx, (started, received)).await;
     }
     None
 }
 
 /// Shakes hands within `client_header`.
-async fn shake_hands(stream: &mut Encrypted, host: &Host) -> Result<(), HandshakeFailure> {
-    let alarm = host.worker.wheel.alarm();
-    let place = host.desks.waiting().join(Who::Alarm(alarm.key()));
-    alarm.set(host.worker.local().snapshot.timeouts.header);
-    let mut handshake = pin!(take_turns(stream, &host.turns));
+async fn handshake_by_deadline(stream: &mut Encrypted, ctx: &AcceptContext) -> Result<(), HandshakeFailure> {
+    let timer = ctx.worker.wheel.timer();
+    let ticket = ctx
+        .connection_tasks
+        .waiting()
+        .join(WakeTarget::Timer(timer.key()));
+    timer.set(ctx.worker.local().snapshot.timeouts.header);
+    let mut handshake = pin!(handshake_in_steps(stream, &ctx.permits));
     poll_fn(|context| {
         if let Poll::Ready(result) = handshake.as_mut().poll(context) {
             return Poll::Ready(result.map_err(|error| {
@@ -110,11 +119,11 @@ async fn shake_hands(stream: &mut Encrypted, host: &Host) -> Result<(), Handshak
                 tls::failure(&error)
             }));
         }
-        while let Poll::Ready(ring) = alarm.poll(context) {
-            if ring == Ring::Expired {
+        while let Poll::Ready(event) = timer.poll(context) {
+            if event == TimerEvent::Expired {
                 return Poll::Ready(Err(HandshakeFailure::Timeout));
             }
-            if place.is_given_up() {
+            if ticket.is_evicted() {
                 return Poll::Ready(Err(HandshakeFailure::Evicted));
             }
         }
@@ -124,12 +133,12 @@ async fn shake_hands(stream: &mut Encrypted, host: &Host) -> Result<(), Handshak
 }
 
 /// Shakes hands, one turn after the other, each when something has come.
-async fn take_turns(stream: &mut Encrypted, turns: &Turns) -> io::Result<()> {
+async fn handshake_in_steps(stream: &mut Encrypted, permits: &HandshakePermits) -> io::Result<()> {
     loop {
         poll_fn(|context| stream.poll_turn(context)).await?;
-        let turn = turns.take().await;
+        let permit = permits.take().await;
         let step = poll_fn(|context| Poll::Ready(stream.poll_handshake(context))).await;
-        turn.end().await;
+        permit.end().await;
         if let Poll::Ready(result) = step {
             return result;
         }
@@ -137,7 +146,7 @@ async fn take_turns(stream: &mut Encrypted, turns: &Turns) -> io::Result<()> {
 }
 
 /// Takes down what the handshake has shown of the client. A ticket brings its certificate back without a look at the time.
-fn introduce(peer: &mut Peer, stream: &Encrypted) -> Result<(), HandshakeFailure> {
+fn record_certificate(peer: &mut Peer, stream: &Encrypted) -> Result<(), HandshakeFailure> {
     peer.is_secure = true;
     let Some(der) = stream.certificate() else {
         return Ok(());
@@ -158,17 +167,17 @@ fn introduce(peer: &mut Peer, stream: &Encrypted) -> Result<(), HandshakeFailure
 }
 
 /// Answers a client that speaks plain HTTP.
-async fn refuse(socket: Stream, peer: Peer, host: &Host, (started, received): (Instant, usize)) {
+async fn refuse(socket: Stream, peer: Peer, ctx: &AcceptContext, (started, received): (Instant, usize)) {
     let mut client = Client {
         connection: Connection::new(socket),
         peer: Rc::new(peer),
-        alarm: host.worker.wheel.alarm(),
-        worker: Rc::clone(&host.worker),
+        timer: ctx.worker.wheel.timer(),
+        worker: Rc::clone(&ctx.worker),
         is_last_request: false,
         pinned: None,
     };
     let failure = Failure::Malformed(Malformed::PlainHttp);
     proxy::refuse(&mut client, failure, None, (started, received)).await;
     connection::linger(&mut client).await;
-    client.connection.release(&host.worker.buffers);
+    client.connection.release(&ctx.worker.buffers);
 }

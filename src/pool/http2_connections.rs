@@ -17,19 +17,19 @@ const KEPT_PER_BACKEND: usize = 64;
 
 /// What one worker shares.
 #[derive(Debug, Default)]
-pub struct SharedConnections {
+pub struct Http2Connections {
     by_backend: RefCell<HashMap<BackendId, Entry, FixedState>>,
 }
 
 #[derive(Debug, Default)]
 struct Entry {
     /// The rules of TLS that those were made under.
-    rules: u64,
+    tls_generation: u64,
     /// [`Backend::departures`] when all of those led where the backend was.
     departures: u64,
     open: Vec<Open>,
     /// Whoever waits for the connection that is being made; `None` when none is.
-    making: Option<Rc<Notify>>,
+    lead: Option<Rc<Notify>>,
     /// Whether the backend chose HTTP/1.1 when it was asked last: then nobody waits for anybody.
     chose_http1: bool,
 }
@@ -44,13 +44,13 @@ struct Open {
 impl Entry {
     /// Lets go of what was made under rules that are older than these, and of what leads where the backend is no more; requests under
     /// way go on. Whether no rules are newer.
-    fn follow(&mut self, backend: &Backend, rules: u64) -> bool {
-        if rules > self.rules {
-            self.rules = rules;
+    fn adopt_generation(&mut self, backend: &Backend, tls_generation: u64) -> bool {
+        if tls_generation > self.tls_generation {
+            self.tls_generation = tls_generation;
             self.open.clear();
         }
         self.follow_address(backend);
-        rules == self.rules
+        tls_generation == self.tls_generation
     }
 
     fn follow_address(&mut self, backend: &Backend) {
@@ -63,39 +63,39 @@ impl Entry {
 }
 
 /// What to do where no connection has room.
-pub enum Claim {
+pub enum SingleFlight {
     /// Make one; nobody else does until this is dropped.
-    Make(Making),
+    Lead(ConnectLead),
     /// Wait until somebody else has made one, or failed.
-    Wait(Rc<Notify>),
+    Follow(Rc<Notify>),
     /// Make one for this request alone.
-    Alone,
+    Independent,
 }
 
 /// The right to make a connection.
-pub struct Making {
-    shared: Rc<SharedConnections>,
+pub struct ConnectLead {
+    shared: Rc<Http2Connections>,
     backend: BackendId,
 }
 
-impl Drop for Making {
+impl Drop for ConnectLead {
     fn drop(&mut self) {
         let mut by_backend = self.shared.by_backend.borrow_mut();
-        let making = by_backend
+        let lead = by_backend
             .get_mut(&self.backend)
-            .and_then(|entry| entry.making.take());
-        if let Some(notify) = making {
+            .and_then(|entry| entry.lead.take());
+        if let Some(notify) = lead {
             notify.notify_waiters();
         }
     }
 }
 
-impl SharedConnections {
-    /// A stream of a connection that has room, leads where the backend is, and was made under these `rules` of TLS.
-    pub fn take(&self, (backend, rules): (&Backend, u64), now: Instant) -> Option<http2::Stream> {
+impl Http2Connections {
+    /// A stream of a connection that has room, leads where the backend is, and was made under these `tls_generation` of TLS.
+    pub fn take(&self, (backend, tls_generation): (&Backend, u64), now: Instant) -> Option<http2::Stream> {
         let mut by_backend = self.by_backend.borrow_mut();
         let entry = by_backend.get_mut(&backend.id)?;
-        if !entry.follow(backend, rules) {
+        if !entry.adopt_generation(backend, tls_generation) {
             return None;
         }
         let mut open = entry.open.iter().map(|open| &open.connection);
@@ -104,24 +104,24 @@ impl SharedConnections {
     }
 
     /// What to do where there is none.
-    pub fn claim(self: &Rc<Self>, backend: BackendId) -> Claim {
+    pub fn claim(self: &Rc<Self>, backend: BackendId) -> SingleFlight {
         let mut by_backend = self.by_backend.borrow_mut();
         let entry = by_backend.entry(backend).or_default();
         if entry.chose_http1 {
-            return Claim::Alone;
+            return SingleFlight::Independent;
         }
-        if let Some(notify) = &entry.making {
-            return Claim::Wait(Rc::clone(notify));
+        if let Some(notify) = &entry.lead {
+            return SingleFlight::Follow(Rc::clone(notify));
         }
-        entry.making = Some(Rc::default());
-        Claim::Make(Making {
+        entry.lead = Some(Rc::default());
+        SingleFlight::Lead(ConnectLead {
             shared: Rc::clone(self),
             backend,
         })
     }
 
     /// Takes down that a backend chose HTTP/1.1, or did not.
-    pub fn chose(&self, backend: BackendId, http1: bool) {
+    pub fn set_protocol(&self, backend: BackendId, http1: bool) {
         self.by_backend
             .borrow_mut()
             .entry(backend)
@@ -132,13 +132,13 @@ impl SharedConnections {
     /// Shares a connection, unless others are made under newer rules by now, or the backend's name has left its `destination`.
     pub fn put(
         &self,
-        (backend, rules): (&Backend, u64),
+        (backend, tls_generation): (&Backend, u64),
         connection: http2::Shared,
         mut destination: Destination,
     ) {
         let mut by_backend = self.by_backend.borrow_mut();
         let entry = by_backend.entry(backend.id).or_default();
-        if !entry.follow(backend, rules) || !destination.is_current(backend) {
+        if !entry.adopt_generation(backend, tls_generation) || !destination.is_current(backend) {
             return;
         }
         let open = &mut entry.open;
@@ -165,7 +165,7 @@ impl SharedConnections {
                 let is_of_no_use = is_old && shared.running() == 0;
                 !shared.is_over() && !is_of_no_use
             });
-            keep.is_some() || !entry.open.is_empty() || entry.making.is_some()
+            keep.is_some() || !entry.open.is_empty() || entry.lead.is_some()
         });
     }
 }

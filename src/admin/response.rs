@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 /// Why a request is not served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(super) enum ErrorResponse {
     /// `Host` is missing, there twice, or names something that is not this API.
     Host,
     /// There is no token, or a wrong one.
@@ -28,7 +28,7 @@ pub(super) enum Refusal {
     TimedOut,
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for ErrorResponse {
     fn into_response(self) -> Response {
         let (status, error, message) = match self {
             Self::Host => (

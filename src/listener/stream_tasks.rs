@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use super::connection::linger;
 use crate::http1::Malformed;
-use crate::proxy::{self, After, Client, Failure, Incoming};
-use crate::tasks::{LocalTasks, Underway};
+use crate::proxy::{self, Client, ConnectionDisposition, Failure, Incoming};
+use crate::tasks::{LocalTasks, TaskGuard};
 
 /// Tasks that a worker keeps for reuse; more end.
 const KEPT: usize = 256;
@@ -25,13 +25,13 @@ pub(super) struct Request {
 
 /// The tasks of one worker.
 #[derive(Clone, Default)]
-pub(super) struct Hands {
-    free: Rc<RefCell<Vec<Rc<Hand>>>>,
+pub(super) struct StreamTasks {
+    free: Rc<RefCell<Vec<Rc<StreamTask>>>>,
 }
 
 /// One task, by what it is handed.
 #[derive(Default)]
-struct Hand {
+struct StreamTask {
     job: Cell<Option<Job>>,
     waker: Cell<Option<Waker>>,
 }
@@ -39,28 +39,28 @@ struct Hand {
 struct Job {
     request: Request,
     /// A stop waits for it, as it does not for tasks that wait.
-    underway: Underway,
+    guard: TaskGuard,
 }
 
-impl Hands {
+impl StreamTasks {
     /// Serves a request, as one of `tasks`.
     pub(super) fn serve(&self, request: Request, tasks: &LocalTasks) {
         let drivers = request.client.worker.drivers.clone();
         let job = Job {
             request,
-            underway: tasks.begin(),
+            guard: tasks.begin(),
         };
         let free = self.free.borrow_mut().pop();
-        let hand = free.clone().unwrap_or_default();
-        hand.job.set(Some(job));
-        match free.and_then(|hand| hand.waker.take()) {
+        let task = free.clone().unwrap_or_default();
+        task.job.set(Some(job));
+        match free.and_then(|task| task.waker.take()) {
             Some(waker) => waker.wake(),
-            None => drivers.spawn(work(hand, self.clone())),
+            None => drivers.spawn(work(task, self.clone())),
         }
     }
 }
 
-impl Hand {
+impl StreamTask {
     fn poll_job(&self, context: &Context<'_>) -> Poll<Job> {
         match self.job.take() {
             Some(job) => Poll::Ready(job),
@@ -73,16 +73,16 @@ impl Hand {
 }
 
 /// Serves one request after the other.
-async fn work(hand: Rc<Hand>, hands: Hands) {
+async fn work(task: Rc<StreamTask>, stream_tasks: StreamTasks) {
     loop {
-        let Job { request, underway } = poll_fn(|context| hand.poll_job(context)).await;
+        let Job { request, guard } = poll_fn(|context| task.poll_job(context)).await;
         request.serve().await;
-        drop(underway);
-        let mut free = hands.free.borrow_mut();
+        drop(guard);
+        let mut free = stream_tasks.free.borrow_mut();
         if free.len() >= KEPT {
             return;
         }
-        free.push(Rc::clone(&hand));
+        free.push(Rc::clone(&task));
     }
 }
 
@@ -103,10 +103,10 @@ impl Request {
             }
         };
         match after {
-            After::Reset => client.connection.reset(),
+            ConnectionDisposition::Reset => client.connection.reset(),
             // Dropping a stream that is still being sent to would take the answer back with it.
-            After::Close => linger(&mut client).await,
-            After::KeepOpen | After::End => {}
+            ConnectionDisposition::Close => linger(&mut client).await,
+            ConnectionDisposition::KeepAlive | ConnectionDisposition::End => {}
         }
         client.worker.give_back_head(incoming);
         client.connection.release(&client.worker.buffers);

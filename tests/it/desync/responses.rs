@@ -7,7 +7,7 @@ use super::corpora;
 use super::requests::setting;
 use super::table::{Case, Expected, read};
 use crate::support::oracle::{
-    Dice, Evidence, HOSTILE, Input, Kind, Meant, Script, Violation, judge_answer, mutate,
+    Dice, Evidence, HOSTILE, Input, Kind, Meant, Script, Violation, judge_response, mutate,
 };
 
 /// Mutated answers by default; `EVENKEEL_DESYNC_COUNT` sets another number.
@@ -19,7 +19,7 @@ const LARGE: usize = 100_000;
 
 /// The table that was written by hand.
 fn cases() -> Vec<Case> {
-    read(include_str!("answers.txt"))
+    read(include_str!("responses.txt"))
 }
 
 /// The request that gets the answer, and one behind it, unless `is_alone`.
@@ -46,13 +46,13 @@ fn request(name: &str, is_alone: bool) -> Vec<u8> {
     format!("{method} /hostile HTTP/{version}\r\nHost: a\r\n{length}\r\n{body}{tail}").into_bytes()
 }
 
-/// The input that has the backend send `answer`, with what follows `@@` later.
-fn input(name: &str, answer: &[u8]) -> Input {
-    let is_late = answer.windows(2).any(|two| two == b"@@");
+/// The input that has the backend send `response`, with what follows `@@` later.
+fn input(name: &str, response: &[u8]) -> Input {
+    let is_late = response.windows(2).any(|two| two == b"@@");
     let request = request(name, is_late);
     let method = request.split(|byte| *byte == b' ').next().unwrap_or_default();
-    let split = answer.windows(2).position(|two| two == b"@@");
-    let (bytes, late) = split.map_or((answer, &b""[..]), |at| (&answer[..at], &answer[at + 2..]));
+    let split = response.windows(2).position(|two| two == b"@@");
+    let (bytes, late) = split.map_or((response, &b""[..]), |at| (&response[..at], &response[at + 2..]));
     let mut script = Script {
         path: HOSTILE.to_vec(),
         bytes: bytes.to_vec(),
@@ -89,7 +89,7 @@ fn hostile_answers_reach_the_client_whole_or_not_at_all() {
         .map(|(index, case)| (index.to_string(), input(&case.name, &case.bytes)));
     let judge = |name: &str, evidence: &Evidence| {
         let case = &cases[name.parse::<usize>().expect("an index")];
-        let mut verdict = judge_answer(evidence);
+        let mut verdict = judge_response(evidence);
         let is_expected = match &case.expected {
             Expected::Either => true,
             Expected::Cut => verdict.is_cut,
@@ -113,14 +113,14 @@ fn hostile_answers_reach_the_client_whole_or_not_at_all() {
 
 #[test]
 fn answers_of_public_corpora_pass_the_oracle() {
-    let inputs = corpora::answers().into_iter().flat_map(|case| {
+    let inputs = corpora::responses().into_iter().flat_map(|case| {
         ["", "[HEAD]", "[1.0]"].map(|flag| {
             let name = format!("{} {flag}", case.name);
             let input = input(&name, &case.bytes);
             (name, input)
         })
     });
-    try_all(inputs, |_, evidence| judge_answer(evidence)).check("corpora of answers");
+    try_all(inputs, |_, evidence| judge_response(evidence)).check("corpora of answers");
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn mutated_answers_pass_the_oracle() {
             let bases = bases();
             let mut dice = Dice::seeded(seed.wrapping_mul(2).wrapping_add(lane));
             let inputs = (0..count / 2).map(move |number| mutated(&bases, number, &mut dice));
-            try_all(inputs, |_, evidence| judge_answer(evidence))
+            try_all(inputs, |_, evidence| judge_response(evidence))
         })
     });
     let mut outcome = Outcome::default();
@@ -154,14 +154,14 @@ fn bases() -> Vec<Vec<u8>> {
         let is_refused = case.expected == Expected::Statuses(vec![502]);
         bases.extend(vec![case.bytes; if is_refused { 1 } else { 4 }]);
     }
-    bases.extend(corpora::answers().into_iter().map(|case| case.bytes));
+    bases.extend(corpora::responses().into_iter().map(|case| case.bytes));
     bases
 }
 
 fn mutated(bases: &[Vec<u8>], number: u64, dice: &mut Dice) -> Named {
-    let answer = mutate(bases, dice);
+    let response = mutate(bases, dice);
     let flags = ["", "", "[HEAD]", "[POST]", "[1.0]", "[closes]", "[early]"];
     let name = format!("mutated answer {number} {}", dice.one_of(&flags));
-    let input = input(&name, &answer);
+    let input = input(&name, &response);
     (name, input)
 }

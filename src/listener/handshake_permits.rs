@@ -12,26 +12,28 @@ const AT_ONCE: usize = 2;
 /// The turns of one worker. Who waits for a turn is in a queue, and bounded by `limits.connections`; a turn is given to who
 /// has something to work on, so that clients who send nothing hold up nobody.
 #[derive(Clone)]
-pub(super) struct Turns(Rc<Semaphore>);
+pub(super) struct HandshakePermits(Rc<Semaphore>);
 
-impl Default for Turns {
+impl Default for HandshakePermits {
     fn default() -> Self {
         Self(Rc::new(Semaphore::new(AT_ONCE)))
     }
 }
 
-impl Turns {
+impl HandshakePermits {
     /// Waits for a turn.
-    pub(super) async fn take(&self) -> Turn<'_> {
+    pub(super) async fn take(&self) -> HandshakePermit<'_> {
         // It is never closed.
-        Turn(self.0.acquire().await.ok())
+        HandshakePermit(self.0.acquire().await.ok())
     }
 }
 
 /// A turn; it ends when this is dropped.
-pub(super) struct Turn<'a>(#[allow(dead_code, reason = "it is held, not read")] Option<SemaphorePermit<'a>>);
+pub(super) struct HandshakePermit<'a>(
+    #[allow(dead_code, reason = "it is held, not read")] Option<SemaphorePermit<'a>>,
+);
 
-impl Turn<'_> {
+impl HandshakePermit<'_> {
     /// Lets everybody else who has something to do go first, then ends.
     pub(super) async fn end(self) {
         tokio::task::yield_now().await;

@@ -4,11 +4,11 @@
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use crate::clock::{Alarm, Ring};
+use crate::clock::{Timer, TimerEvent};
 
 /// What a request waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wait {
+pub(super) enum Deadline {
     /// The client sends the body.
     ClientBody,
     /// Either side of a call that may go both ways, whose answer has not begun.
@@ -20,58 +20,59 @@ pub(super) enum Wait {
     /// The client takes the answer.
     ClientTakes,
     /// The backend sends the answer's body.
-    AnswerBody,
+    ResponseBody,
     /// Either side of a tunnel moves.
     Tunnel,
     /// Nobody: the client's own deadline has passed.
-    Deadline,
+    Client,
 }
 
 /// The wait in force.
 #[derive(Debug, Default)]
-pub(super) struct Waits {
-    current: Option<(Wait, Duration)>,
+pub(super) struct Deadlines {
+    current: Option<(Deadline, Duration)>,
     /// Progress when the alarm was set last.
     progress: u64,
     /// Bytes a second that a wait for the client must reach.
     min_rate: Option<u64>,
     /// Until when the client waits for an answer that has not begun.
-    deadline: Option<Instant>,
+    client_deadline: Option<Instant>,
 }
 
-impl Waits {
-    pub(super) fn new(min_rate: Option<u64>, deadline: Option<Instant>) -> Self {
+impl Deadlines {
+    pub(super) fn new(min_rate: Option<u64>, client_deadline: Option<Instant>) -> Self {
         Self {
             min_rate,
-            deadline,
+            client_deadline,
             ..Self::default()
         }
     }
 
-    /// Runs `bound` for `wait` from now on, if that is another wait than before or `progress` (a count of bytes) has
-    /// changed; ready with the wait whose time ran out, or with [`Wait::Deadline`].
+    /// Runs `bound` for `deadline` from now on, if that is another wait than before or `progress` (a count of bytes) has
+    /// changed; ready with the wait whose time ran out, or with [`Deadline::Client`].
     pub(super) fn poll(
         &mut self,
         context: &Context<'_>,
-        alarm: &Alarm,
-        (wait, bound): (Wait, Duration),
+        timer: &Timer,
+        (deadline, bound): (Deadline, Duration),
         progress: u64,
-    ) -> Poll<Wait> {
-        let is_same = self.current == Some((wait, bound));
+    ) -> Poll<Deadline> {
+        let is_same = self.current == Some((deadline, bound));
         let moved = progress.saturating_sub(self.progress);
-        let is_rated = matches!(wait, Wait::ClientBody | Wait::ClientTakes) && self.min_rate.is_some();
+        let is_rated =
+            matches!(deadline, Deadline::ClientBody | Deadline::ClientTakes) && self.min_rate.is_some();
         if !is_same || (moved > 0 && !is_rated) {
-            self.begin(alarm, (wait, bound), progress);
+            self.begin(timer, (deadline, bound), progress);
         }
-        while let Poll::Ready(ring) = alarm.poll(context) {
-            let is_fast = is_rated && moved >= self.demanded(bound);
-            match ring {
-                Ring::Called => {}
-                Ring::Expired if self.left(alarm).is_some_and(|left| left.is_zero()) => {
-                    return Poll::Ready(Wait::Deadline);
+        while let Poll::Ready(event) = timer.poll(context) {
+            let is_fast = is_rated && moved >= self.required(bound);
+            match event {
+                TimerEvent::Notified => {}
+                TimerEvent::Expired if self.time_left(timer).is_some_and(|time_left| time_left.is_zero()) => {
+                    return Poll::Ready(Deadline::Client);
                 }
-                Ring::Expired if is_fast => self.begin(alarm, (wait, bound), progress),
-                Ring::Expired => return Poll::Ready(wait),
+                TimerEvent::Expired if is_fast => self.begin(timer, (deadline, bound), progress),
+                TimerEvent::Expired => return Poll::Ready(deadline),
             }
         }
         Poll::Pending
@@ -83,23 +84,26 @@ impl Waits {
     }
 
     /// The answer has begun: how long it takes is between client and backend.
-    pub(super) fn forget_deadline(&mut self) {
-        self.deadline = None;
+    pub(super) fn forget_client_deadline(&mut self) {
+        self.client_deadline = None;
     }
 
-    fn begin(&mut self, alarm: &Alarm, current: (Wait, Duration), progress: u64) {
+    fn begin(&mut self, timer: &Timer, current: (Deadline, Duration), progress: u64) {
         self.current = Some(current);
         self.progress = progress;
-        alarm.set(self.left(alarm).map_or(current.1, |left| left.min(current.1)));
+        timer.set(
+            self.time_left(timer)
+                .map_or(current.1, |time_left| time_left.min(current.1)),
+        );
     }
 
     /// Time up to the deadline.
-    fn left(&self, alarm: &Alarm) -> Option<Duration> {
-        Some(self.deadline?.saturating_duration_since(alarm.now()))
+    fn time_left(&self, timer: &Timer) -> Option<Duration> {
+        Some(self.client_deadline?.saturating_duration_since(timer.now()))
     }
 
     /// Bytes that a rated wait must move within `bound`, at least 1.
-    fn demanded(&self, bound: Duration) -> u64 {
+    fn required(&self, bound: Duration) -> u64 {
         let rate = self.min_rate.unwrap_or(0);
         rate.saturating_mul(bound.as_millis() as u64)
             .div_euclid(1000)
@@ -119,13 +123,13 @@ mod tests {
     fn ran_out_at(min_rate: Option<u64>, events: impl Iterator<Item = (u64, u64)>) -> Option<u64> {
         let start = crate::clock::now();
         let wheel = Wheel::new(start);
-        let alarm = wheel.alarm();
-        let mut waits = Waits::new(min_rate, None);
+        let timer = wheel.timer();
+        let mut deadlines = Deadlines::new(min_rate, None);
         let context = Context::from_waker(Waker::noop());
         for (at, progress) in events {
             wheel.advance(start + Duration::from_millis(at));
-            if waits
-                .poll(&context, &alarm, (Wait::ClientBody, SECOND), progress)
+            if deadlines
+                .poll(&context, &timer, (Deadline::ClientBody, SECOND), progress)
                 .is_ready()
             {
                 return Some(at);
@@ -149,22 +153,22 @@ mod tests {
     fn the_deadline_ends_a_wait_that_would_go_on_and_no_wait_that_ends_before() {
         let start = crate::clock::now();
         let context = Context::from_waker(Waker::noop());
-        for (deadline, wait, expected) in [
-            (700, Wait::Deadline, 700..=760),
-            (1_500, Wait::FirstByte, 1_000..=1_060),
+        for (client_deadline, deadline, expected) in [
+            (700, Deadline::Client, 700..=760),
+            (1_500, Deadline::FirstByte, 1_000..=1_060),
         ] {
             let wheel = Wheel::new(start);
-            let alarm = wheel.alarm();
-            let mut waits = Waits::new(None, Some(start + Duration::from_millis(deadline)));
+            let timer = wheel.timer();
+            let mut deadlines = Deadlines::new(None, Some(start + Duration::from_millis(client_deadline)));
             let ended = (0..500).map(|step| step * 20).find_map(|at| {
                 wheel.advance(start + Duration::from_millis(at));
-                match waits.poll(&context, &alarm, (Wait::FirstByte, SECOND), 0) {
-                    Poll::Ready(wait) => Some((wait, at)),
+                match deadlines.poll(&context, &timer, (Deadline::FirstByte, SECOND), 0) {
+                    Poll::Ready(deadline) => Some((deadline, at)),
                     Poll::Pending => None,
                 }
             });
             let (ended, at) = ended.unwrap();
-            assert_eq!(ended, wait);
+            assert_eq!(ended, deadline);
             assert!(expected.contains(&at), "{at}");
         }
     }

@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 use std::task::{Context, Poll, ready};
 
 use super::Reason;
-use super::engine::{Begun, Engine, Inbox};
+use super::engine::{Begun, Engine, ReceiveContext};
 use crate::buffer::{Buffer, Buffers, LARGE, SMALL};
 use crate::net::Stream;
 
@@ -31,7 +31,7 @@ pub(super) enum Moved {
 
 /// A socket, and what came by it that the engine has not taken.
 #[derive(Debug)]
-pub(super) struct Wire {
+pub(super) struct Transport {
     stream: Stream,
     pub(super) input: Buffer,
     /// Whether the last write had to wait, or what TLS keeps back of it.
@@ -40,7 +40,7 @@ pub(super) struct Wire {
     linger: usize,
 }
 
-impl Wire {
+impl Transport {
     pub(super) fn new(stream: Stream, input: Buffer) -> Self {
         Self {
             stream,
@@ -56,11 +56,11 @@ impl Wire {
         &mut self,
         context: &mut Context<'_>,
         engine: &mut Engine,
-        inbox: &mut Inbox<'_>,
+        receiving: &mut ReceiveContext<'_>,
     ) -> Poll<Moved> {
         let mut was_choked = false;
         for reads in 0..=READS {
-            match engine.receive(&mut self.input, inbox) {
+            match engine.receive(&mut self.input, receiving) {
                 Ok(Some(begun)) => return Poll::Ready(Moved::Request(begun)),
                 Ok(None) => {}
                 Err(reason) => {
@@ -79,7 +79,7 @@ impl Wire {
             if was_choked {
                 break;
             }
-            match self.poll_read(context, inbox.buffers) {
+            match self.poll_read(context, receiving.buffers) {
                 Poll::Ready(Ok(1..)) => engine.hears(),
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Moved::Ended),
                 Poll::Pending => break,

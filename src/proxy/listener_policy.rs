@@ -17,19 +17,19 @@ const SECURE: [&[u8]; 2] = [b"https", b"wss"];
 
 /// What the listener asks.
 #[derive(Debug, Default)]
-pub enum Terms {
+pub enum ListenerPolicy {
     /// Nothing.
     #[default]
     None,
     /// That the client comes again by https, at this port.
     Https(u16),
     /// That it is for a host that the certificate was shown for. In a box, because every connection has room for this.
-    Shown(Box<Shown>),
+    SniBinding(Box<SniBinding>),
 }
 
 /// The name that a client asked for when it was shown a certificate.
 #[derive(Debug)]
-pub struct Shown {
+pub struct SniBinding {
     tls: Arc<tls::Server>,
     name: Box<str>,
     /// The authority that was found good last: most connections have one all their life.
@@ -37,7 +37,7 @@ pub struct Shown {
 }
 
 /// What is to be done with a request.
-pub(super) enum Verdict {
+pub(super) enum Decision {
     /// It is served.
     Serve,
     /// It is redirected to https, at this port.
@@ -46,12 +46,12 @@ pub(super) enum Verdict {
     Refuse(Failure),
 }
 
-impl Terms {
+impl ListenerPolicy {
     /// Those of a connection under TLS. A client that asked for no name may ask for every host: what it was shown, it was
     /// not shown for a name.
-    pub fn under_tls(tls: &Arc<tls::Server>, name: Option<&str>) -> Self {
+    pub fn for_tls(tls: &Arc<tls::Server>, name: Option<&str>) -> Self {
         name.map_or(Self::None, |name| {
-            Self::Shown(Box::new(Shown {
+            Self::SniBinding(Box::new(SniBinding {
                 tls: Arc::clone(tls),
                 name: name.into(),
                 good: RefCell::default(),
@@ -60,22 +60,22 @@ impl Terms {
     }
 
     /// What is to be done with a request.
-    pub(super) fn verdict(&self, head: &RequestHead, identity: &Identity) -> Verdict {
+    pub(super) fn decision(&self, head: &RequestHead, identity: &Identity) -> Decision {
         match self {
-            Self::None => Verdict::Serve,
-            Self::Shown(shown) if shown.is_good_for(head.text(head.authority)) => Verdict::Serve,
-            Self::Shown(_) => Verdict::Refuse(Failure::Misdirected),
-            Self::Https(_) if is_exempt(head, identity) => Verdict::Serve,
+            Self::None => Decision::Serve,
+            Self::SniBinding(binding) if binding.is_good_for(head.text(head.authority)) => Decision::Serve,
+            Self::SniBinding(_) => Decision::Refuse(Failure::Misdirected),
+            Self::Https(_) if is_exempt(head, identity) => Decision::Serve,
             // Only an HTTP/1.0 request may do without, and there is nothing to redirect it to.
             Self::Https(_) if host_of(head.text(head.authority)).is_empty() => {
-                Verdict::Refuse(Failure::Malformed(Malformed::MissingHost))
+                Decision::Refuse(Failure::Malformed(Malformed::MissingHost))
             }
-            Self::Https(port) => Verdict::Redirect(*port),
+            Self::Https(port) => Decision::Redirect(*port),
         }
     }
 }
 
-impl Shown {
+impl SniBinding {
     fn is_good_for(&self, authority: &[u8]) -> bool {
         if *self.good.borrow() == authority {
             return true;
@@ -170,7 +170,7 @@ mod tests {
     }
 
     /// What becomes of a request: served, redirected or refused.
-    fn verdict(terms: &Terms, request: &str) -> &'static str {
+    fn decision(policy: &ListenerPolicy, request: &str) -> &'static str {
         let head = head(request);
         let trusted = TrustedProxies {
             blocks: vec!["10.0.0.0/8".parse().unwrap()],
@@ -178,16 +178,16 @@ mod tests {
         };
         let address: std::net::SocketAddr = "10.0.0.1:1".parse().unwrap();
         let identity = Identity::new(&Peer::new(address), &trusted, &head, [0, 0]);
-        match terms.verdict(&head, &identity) {
-            Verdict::Serve => "served",
-            Verdict::Redirect(_) => "redirected",
-            Verdict::Refuse(_) => "refused",
+        match policy.decision(&head, &identity) {
+            Decision::Serve => "served",
+            Decision::Redirect(_) => "redirected",
+            Decision::Refuse(_) => "refused",
         }
     }
 
     #[test]
     fn of_several_schemes_that_of_the_clients_hop_counts() {
-        let terms = Terms::Https(443);
+        let policy = ListenerPolicy::Https(443);
         for (schemes, addresses, expected) in [
             ("https,https", "", "served"),
             ("https, http", "", "served"),
@@ -210,15 +210,19 @@ mod tests {
                     "GET /a HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: {addresses}\r\nX-Forwarded-Proto: {schemes}\r\n\r\n"
                 )
             };
-            assert_eq!(verdict(&terms, &request(", ")), expected, "{schemes} {addresses}");
+            assert_eq!(
+                decision(&policy, &request(", ")),
+                expected,
+                "{schemes} {addresses}"
+            );
             let lines = request("\r\nX-Forwarded-Proto: ");
-            assert_eq!(verdict(&terms, &lines), expected, "{lines}");
+            assert_eq!(decision(&policy, &lines), expected, "{lines}");
         }
     }
 
     #[test]
     fn what_came_by_https_so_far_and_challenges_are_served() {
-        let terms = Terms::Https(443);
+        let policy = ListenerPolicy::Https(443);
         for (request, expected) in [
             ("GET /a HTTP/1.1\r\nHost: a\r\n\r\n", "redirected"),
             ("POST /a HTTP/1.0\r\nHost: a\r\n\r\n", "redirected"),
@@ -252,8 +256,11 @@ mod tests {
                 "redirected",
             ),
         ] {
-            assert_eq!(verdict(&terms, request), expected, "{request:?}");
+            assert_eq!(decision(&policy, request), expected, "{request:?}");
         }
-        assert_eq!(verdict(&Terms::None, "GET /a HTTP/1.0\r\n\r\n"), "served");
+        assert_eq!(
+            decision(&ListenerPolicy::None, "GET /a HTTP/1.0\r\n\r\n"),
+            "served"
+        );
     }
 }

@@ -11,7 +11,7 @@ use crate::http2;
 
 /// What is written beside the fields that came, roughly.
 const LINES_OF_REQUEST: usize = 256;
-const LINES_OF_ANSWER: usize = 64;
+const LINES_OF_RESPONSE: usize = 64;
 
 /// Writes the head of a request to a backend. `peer` is who sent it. The address of `backend` stands in for a `Host` that
 /// an HTTP/1.0 client left out.
@@ -137,13 +137,13 @@ fn write_line(field: &Field, bytes: &[u8], out: &mut Vec<u8>) {
     if field.is_secret
         && let Some(mark) = out.get_mut(start)
     {
-        *mark = http2::SECRET;
+        *mark = http2::NEVER_INDEXED;
     }
 }
 
 /// What an answer's head depends on beside the answer itself.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct AnswerContext<'a> {
+pub(super) struct ResponseContext<'a> {
     /// The framing that the client gets.
     pub(super) body: BodyLength,
     /// Whether the client's connection stays open.
@@ -157,7 +157,12 @@ pub(super) struct AnswerContext<'a> {
 }
 
 /// Writes the head of an answer, interim ones included, to a client. `bytes` is what `head` was parsed from.
-pub(super) fn write_answer(head: &ResponseHead, bytes: &[u8], context: AnswerContext<'_>, out: &mut Vec<u8>) {
+pub(super) fn write_response(
+    head: &ResponseHead,
+    bytes: &[u8],
+    context: ResponseContext<'_>,
+    out: &mut Vec<u8>,
+) {
     write_status_line(head.status, head.reason.of(bytes), out);
     let mut has_date = head.status < 200;
     for field in &head.fields {
@@ -187,9 +192,9 @@ pub(super) fn write_answer(head: &ResponseHead, bytes: &[u8], context: AnswerCon
 
 /// The lines of the head of an answer, interim ones included, to a client that speaks HTTP/2. `bytes` is what `head` was parsed
 /// from.
-pub(super) fn answer_for_http2(head: &ResponseHead, bytes: &[u8], context: AnswerContext<'_>) -> Vec<u8> {
+pub(super) fn response_for_http2(head: &ResponseHead, bytes: &[u8], context: ResponseContext<'_>) -> Vec<u8> {
     let end = head.fields.last().map_or(0, |field| field.value.range().1);
-    let mut lines = Vec::with_capacity(LINES_OF_ANSWER + end);
+    let mut lines = Vec::with_capacity(LINES_OF_RESPONSE + end);
     let out = &mut lines;
     // RFC 8441 §5: what HTTP/1.1 switches with 101 is a plain success here.
     write_status(if context.is_switch { 200 } else { head.status }, out);

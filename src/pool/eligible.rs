@@ -6,11 +6,11 @@ use std::time::Instant;
 
 use super::Member;
 use crate::backend::BackendId;
-use crate::strategy::{Ask, Candidate, Entry, Strategy, Turn};
+use crate::strategy::{Candidate, Cursor, Entry, PickContext, Strategy};
 
 /// A membership.
 #[derive(Debug)]
-pub struct Membership {
+pub struct EligibleSet {
     main: Tier,
     /// Asked only when no backend of `main` may be taken.
     backup: Tier,
@@ -26,7 +26,7 @@ struct Tier {
 
 /// What a pick depends on beside the membership.
 #[derive(Debug, Clone, Copy)]
-pub struct Wish<'a> {
+pub struct PickRequest<'a> {
     /// Backends this request has tried already.
     pub tried: &'a [BackendId],
     /// Bound of requests in flight of one backend.
@@ -50,15 +50,15 @@ pub struct Another<'m, 't> {
     pub is_backup_last: bool,
 }
 
-impl Membership {
-    pub(super) fn new(members: &[Arc<Member>], strategy: &Entry, turn: &Arc<Turn>) -> Self {
+impl EligibleSet {
+    pub(super) fn new(members: &[Arc<Member>], strategy: &Entry, cursor: &Arc<Cursor>) -> Self {
         let tier = |is_backup| {
             let is_wanted =
                 |member: &&Arc<Member>| member.backend.is_backup == is_backup && member.is_eligible();
             Tier::new(
                 members.iter().filter(is_wanted).cloned().collect(),
                 strategy,
-                turn,
+                cursor,
             )
         };
         Self {
@@ -68,25 +68,29 @@ impl Membership {
     }
 
     /// Chooses a backend; `None` when no eligible one may be taken.
-    pub fn pick(&self, wish: Wish<'_>) -> Option<&Member> {
-        self.main.pick(wish).or_else(|| self.backup.pick(wish))
+    pub fn pick(&self, request: PickRequest<'_>) -> Option<&Member> {
+        self.main.pick(request).or_else(|| self.backup.pick(request))
     }
 
     /// Chooses a backend for another attempt; `None` when no eligible one may be taken.
-    pub fn pick_another<'m>(&'m self, wish: Wish<'_>, another: Another<'m, '_>) -> Option<&'m Member> {
+    pub fn pick_another<'m>(
+        &'m self,
+        request: PickRequest<'_>,
+        another: Another<'m, '_>,
+    ) -> Option<&'m Member> {
         let Another { failed, last, .. } = another;
-        let again = Wish {
+        let again = PickRequest {
             tried: failed,
-            ..wish
+            ..request
         };
         let before_backups = || {
             let own = last.filter(|last| !last.backend.is_backup);
-            let main = self.main.pick(wish).or_else(|| self.main.pick(again));
+            let main = self.main.pick(request).or_else(|| self.main.pick(again));
             main.or(own)
         };
         let at_once = another.is_backup_last.then(before_backups).flatten();
         at_once
-            .or_else(|| self.pick(wish))
+            .or_else(|| self.pick(request))
             .or_else(|| self.pick(again))
             .or(last)
     }
@@ -103,13 +107,13 @@ impl Membership {
 }
 
 impl Tier {
-    fn new(members: Vec<Arc<Member>>, strategy: &Entry, turn: &Arc<Turn>) -> Self {
+    fn new(members: Vec<Arc<Member>>, strategy: &Entry, cursor: &Arc<Cursor>) -> Self {
         let candidate = |member: &Arc<Member>| Candidate {
             backend: Arc::clone(&member.backend),
             weight: member.backend.weight.load(Ordering::Relaxed).max(1),
         };
         let candidates: Vec<Candidate> = members.iter().map(candidate).collect();
-        let strategy = (strategy.build)(&candidates, turn);
+        let strategy = (strategy.build)(&candidates, cursor);
         Self {
             candidates,
             members,
@@ -117,14 +121,14 @@ impl Tier {
         }
     }
 
-    fn pick(&self, wish: Wish<'_>) -> Option<&Member> {
-        let ask = Ask {
+    fn pick(&self, request: PickRequest<'_>) -> Option<&Member> {
+        let ask = PickContext {
             candidates: &self.candidates,
-            tried: wish.tried,
-            in_flight_limit: wish.in_flight_limit,
-            key: wish.key,
-            random: wish.random,
-            now: wish.now,
+            tried: request.tried,
+            in_flight_limit: request.in_flight_limit,
+            key: request.key,
+            random: request.random,
+            now: request.now,
         };
         self.strategy
             .pick(&ask)

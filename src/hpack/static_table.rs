@@ -4,13 +4,13 @@ use super::{Kind, Name};
 use crate::head::FieldName;
 
 /// Number of its entries: the dynamic table is counted on from here.
-pub(super) const STANDING: usize = 61;
+pub(super) const STATIC_ENTRIES: usize = 61;
 
 /// A name and a value.
 type Entry = (Name<'static>, &'static [u8]);
 
 #[rustfmt::skip]
-static ENTRIES: [Entry; STANDING] = [
+static ENTRIES: [Entry; STATIC_ENTRIES] = [
     entry(":authority", Kind::Authority, ""),
     entry(":method", Kind::Method, "GET"),
     entry(":method", Kind::Method, "POST"),

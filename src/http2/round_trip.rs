@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use super::client;
 use super::engine::Engine;
-use super::wire::Wire;
+use super::transport::Transport;
 use crate::buffer::{Buffer, Buffers};
 use crate::head::{Method, ResponseHead};
 use crate::http1::Limits;
@@ -17,7 +17,7 @@ const KEPT: usize = 64 << 10;
 
 /// An answer.
 #[derive(Debug, Default)]
-pub struct Asked {
+pub struct RoundTrip {
     /// Its head, whose spans point into `lines`.
     pub head: ResponseHead,
     /// The lines of its head.
@@ -30,7 +30,7 @@ pub struct Asked {
 
 /// Why there was no answer.
 #[derive(Debug, thiserror::Error)]
-pub enum AskError {
+pub enum RoundTripError {
     /// The socket failed, or ended.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -42,45 +42,49 @@ pub enum AskError {
 /// The exchange under way.
 struct Exchange {
     engine: Engine,
-    wire: Wire,
+    transport: Transport,
     buffers: Buffers,
     request: Vec<u8>,
     body: Vec<u8>,
     sent: usize,
     /// The stream, once it is opened.
     stream: u32,
-    is_answered: bool,
-    asked: Asked,
+    has_responded: bool,
+    asked: RoundTrip,
 }
 
 /// Begins a connection by `stream`, sends one request, whose head is lines, and reads its answer. Whoever calls bounds the time.
 ///
 /// # Errors
-/// [`AskError`].
-pub async fn ask(stream: Stream, request: Vec<u8>, body: Vec<u8>) -> Result<Asked, AskError> {
+/// [`RoundTripError`].
+pub async fn round_trip(
+    stream: Stream,
+    request: Vec<u8>,
+    body: Vec<u8>,
+) -> Result<RoundTrip, RoundTripError> {
     let mut exchange = Exchange {
         engine: Engine::client(&Limits::default()),
-        wire: Wire::new(stream, Buffer::default()),
+        transport: Transport::new(stream, Buffer::default()),
         buffers: Buffers::default(),
         request,
         body,
         sent: 0,
         stream: 0,
-        is_answered: false,
-        asked: Asked::default(),
+        has_responded: false,
+        asked: RoundTrip::default(),
     };
     poll_fn(move |context| exchange.poll(context)).await
 }
 
 impl Exchange {
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Asked, AskError>> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<RoundTrip, RoundTripError>> {
         if let Poll::Ready(Some(())) = self.poll_whole(context) {
             return Poll::Ready(Ok(std::mem::take(&mut self.asked)));
         }
         ready!(client::poll(
             context,
             &mut self.engine,
-            &mut self.wire,
+            &mut self.transport,
             &self.buffers
         ));
         let has_begun = self.engine.has_begun();
@@ -89,7 +93,7 @@ impl Exchange {
         Poll::Ready(match self.poll_whole(context) {
             Poll::Ready(Some(())) => Ok(std::mem::take(&mut self.asked)),
             _ if has_begun => Err(io::Error::from(io::ErrorKind::ConnectionReset).into()),
-            _ => Err(AskError::NotHttp2),
+            _ => Err(RoundTripError::NotHttp2),
         })
     }
 
@@ -113,15 +117,15 @@ impl Exchange {
                 Poll::Ready(Err(_)) | Poll::Pending => break,
             }
         }
-        while !self.is_answered {
-            let Ok(answer) = ready!(self.engine.poll_answer(context, self.stream)) else {
+        while !self.has_responded {
+            let Ok(response) = ready!(self.engine.poll_response(context, self.stream)) else {
                 return Poll::Ready(None);
             };
-            let Ok(head) = answer.result else {
+            let Ok(head) = response.result else {
                 return Poll::Ready(None);
             };
-            self.is_answered = head.status >= 200;
-            (self.asked.head, self.asked.lines) = (head, answer.lines);
+            self.has_responded = head.status >= 200;
+            (self.asked.head, self.asked.lines) = (head, response.lines);
         }
         while self.asked.body.len() <= KEPT {
             match ready!(self.engine.poll_take(context, self.stream)) {

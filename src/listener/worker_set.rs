@@ -15,7 +15,7 @@ use crate::backend::Padded;
 use crate::net::ClientAddress;
 
 /// What waits for one worker; when it is so far behind, the acceptor keeps its own.
-const ERRANDS_BOUND: usize = 1024;
+const COMMANDS_BOUND: usize = 1024;
 /// A worker that has not turned for so long (five ticks) is stuck or starved: it is handed nothing, and what it was
 /// handed goes to others.
 const STUCK_AFTER: Duration = Duration::from_millis(100);
@@ -27,12 +27,12 @@ pub(super) struct Handed {
     pub(super) peer: ClientAddress,
     /// Those of the listener that it came through.
     pub(super) settings: Arc<Settings>,
-    pub(super) open: Open,
+    pub(super) open: OpenConnection,
 }
 
 /// What one worker asks of another.
 #[derive(Debug)]
-pub(super) enum Errand {
+pub(super) enum Command {
     /// To serve a connection.
     Serve(Handed),
     /// To close the connection that has waited longest. Where none waits, the next worker is asked, and so many more.
@@ -41,61 +41,61 @@ pub(super) enum Errand {
 
 /// One worker, as the others see it.
 #[derive(Debug, Default)]
-struct Mate {
+struct WorkerSlot {
     /// Its open connections, those on their way to it included.
     open: Padded<AtomicUsize>,
     /// When it turned last, in milliseconds since the crew began; 0 before its first turn.
-    turned: Padded<AtomicU64>,
-    errands: Mutex<VecDeque<Errand>>,
-    called: Notify,
+    last_tick: Padded<AtomicU64>,
+    commands: Mutex<VecDeque<Command>>,
+    notified: Notify,
 }
 
 /// The workers.
 #[derive(Debug)]
-pub struct Crew {
+pub struct WorkerSet {
     began: Instant,
-    mates: Vec<Mate>,
+    slots: Vec<WorkerSlot>,
     /// Open connections of each client address; counted only where that is limited.
     by_client: Mutex<HashMap<IpAddr, usize>>,
 }
 
 /// One worker's place in the crew.
 #[derive(Debug, Clone)]
-pub struct Seat {
-    pub(super) crew: Arc<Crew>,
+pub struct WorkerHandle {
+    pub(super) worker_set: Arc<WorkerSet>,
     pub(super) index: usize,
 }
 
-impl Crew {
+impl WorkerSet {
     /// Makes a crew of so many workers, and gives their places.
-    pub fn of(workers: usize, now: Instant) -> Vec<Seat> {
-        let crew = Arc::new(Self {
+    pub fn of(workers: usize, now: Instant) -> Vec<WorkerHandle> {
+        let worker_set = Arc::new(Self {
             began: now,
-            mates: (0..workers).map(|_| Mate::default()).collect(),
+            slots: (0..workers).map(|_| WorkerSlot::default()).collect(),
             by_client: Mutex::default(),
         });
-        let seat = |index| Seat {
-            crew: Arc::clone(&crew),
+        let handle_of = |index| WorkerHandle {
+            worker_set: Arc::clone(&worker_set),
             index,
         };
-        (0..workers).map(seat).collect()
+        (0..workers).map(handle_of).collect()
     }
 
     /// Open connections of all workers.
     pub(super) fn open(&self) -> usize {
-        self.mates
+        self.slots
             .iter()
-            .map(|mate| mate.open.0.load(Ordering::Relaxed))
+            .map(|slot| slot.open.0.load(Ordering::Relaxed))
             .sum()
     }
 
-    fn mate(&self, index: usize) -> Option<&Mate> {
-        self.mates.get(index)
+    fn slot(&self, index: usize) -> Option<&WorkerSlot> {
+        self.slots.get(index)
     }
 
-    fn is_stuck(&self, mate: &Mate, now: Instant) -> bool {
-        let turned = self.began + Duration::from_millis(mate.turned.0.load(Ordering::Relaxed));
-        now.saturating_duration_since(turned) >= STUCK_AFTER
+    fn is_stuck(&self, slot: &WorkerSlot, now: Instant) -> bool {
+        let last_tick = self.began + Duration::from_millis(slot.last_tick.0.load(Ordering::Relaxed));
+        now.saturating_duration_since(last_tick) >= STUCK_AFTER
     }
 
     /// Counts a connection of this client, unless it has `limit` of them.
@@ -108,7 +108,7 @@ impl Crew {
         is_admitted
     }
 
-    fn client_left(&self, address: IpAddr) {
+    fn release_client(&self, address: IpAddr) {
         let mut by_client = self.by_client.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = by_client.get_mut(&address.to_canonical()) {
             *count -= 1;
@@ -119,18 +119,18 @@ impl Crew {
     }
 }
 
-impl Mate {
-    fn queue(&self) -> std::sync::MutexGuard<'_, VecDeque<Errand>> {
-        self.errands.lock().unwrap_or_else(PoisonError::into_inner)
+impl WorkerSlot {
+    fn queue(&self) -> std::sync::MutexGuard<'_, VecDeque<Command>> {
+        self.commands.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Seat {
+impl WorkerHandle {
     /// Says that this worker moves. Called at every tick.
-    pub(super) fn turn(&self, now: Instant) {
-        if let Some(mate) = self.crew.mate(self.index) {
-            let elapsed = now.saturating_duration_since(self.crew.began).as_millis();
-            mate.turned
+    pub(super) fn record_tick(&self, now: Instant) {
+        if let Some(slot) = self.worker_set.slot(self.index) {
+            let elapsed = now.saturating_duration_since(self.worker_set.began).as_millis();
+            slot.last_tick
                 .0
                 .store(u64::try_from(elapsed).unwrap_or(u64::MAX), Ordering::Relaxed);
         }
@@ -138,15 +138,15 @@ impl Seat {
 
     /// The worker that is to serve the next connection: the one with the fewest, or this one when that has hardly more,
     /// because handing on has its price.
-    pub(super) fn lightest(&self, now: Instant) -> usize {
-        let mates = &self.crew.mates;
-        let load = |mate: &Mate| mate.open.0.load(Ordering::Relaxed);
-        let mine = self.crew.mate(self.index).map_or(0, load);
-        mates
+    pub(super) fn least_loaded(&self, now: Instant) -> usize {
+        let slots = &self.worker_set.slots;
+        let load = |slot: &WorkerSlot| slot.open.0.load(Ordering::Relaxed);
+        let mine = self.worker_set.slot(self.index).map_or(0, load);
+        slots
             .iter()
             .enumerate()
-            .filter(|(index, mate)| *index != self.index && !self.crew.is_stuck(mate, now))
-            .map(|(index, mate)| (load(mate), index))
+            .filter(|(index, slot)| *index != self.index && !self.worker_set.is_stuck(slot, now))
+            .map(|(index, slot)| (load(slot), index))
             .min()
             .filter(|(load, _)| load + mine / 32 + 1 < mine)
             .map_or(self.index, |(_, index)| index)
@@ -154,72 +154,72 @@ impl Seat {
 
     /// How many workers there are beside this one.
     pub(super) fn others(&self) -> usize {
-        self.crew.mates.len().saturating_sub(1)
+        self.worker_set.slots.len().saturating_sub(1)
     }
 
     /// The worker after this one, in a circle.
     pub(super) fn next(&self) -> usize {
-        (self.index + 1) % self.crew.mates.len().max(1)
+        (self.index + 1) % self.worker_set.slots.len().max(1)
     }
 
     /// Asks something of a worker; gives it back when that one is too far behind.
-    pub(super) fn ask(&self, worker: usize, errand: Errand) -> Result<(), Errand> {
-        let Some(mate) = self.crew.mate(worker) else {
-            return Err(errand);
+    pub(super) fn send(&self, worker: usize, command: Command) -> Result<(), Command> {
+        let Some(slot) = self.worker_set.slot(worker) else {
+            return Err(command);
         };
-        let mut queue = mate.queue();
-        if queue.len() >= ERRANDS_BOUND {
-            return Err(errand);
+        let mut queue = slot.queue();
+        if queue.len() >= COMMANDS_BOUND {
+            return Err(command);
         }
-        queue.push_back(errand);
+        queue.push_back(command);
         drop(queue);
-        mate.called.notify_one();
+        slot.notified.notify_one();
         Ok(())
     }
 
     /// Waits until something was asked of this worker.
-    pub(super) async fn called(&self) {
-        match self.crew.mate(self.index) {
-            Some(mate) => mate.called.notified().await,
+    pub(super) async fn notified(&self) {
+        match self.worker_set.slot(self.index) {
+            Some(slot) => slot.notified.notified().await,
             None => std::future::pending().await,
         }
     }
 
     /// What was asked of this worker.
-    pub(super) fn take_errands(&self) -> VecDeque<Errand> {
-        let mate = self.crew.mate(self.index);
-        mate.map(|mate| std::mem::take(&mut *mate.queue()))
+    pub(super) fn take_commands(&self) -> VecDeque<Command> {
+        let slot = self.worker_set.slot(self.index);
+        slot.map(|slot| std::mem::take(&mut *slot.queue()))
             .unwrap_or_default()
     }
 
     /// What was asked of workers that do not move.
-    pub(super) fn rescue(&self, now: Instant) -> VecDeque<Errand> {
-        let mut rescued = VecDeque::new();
-        for (index, mate) in self.crew.mates.iter().enumerate() {
-            if index != self.index && self.crew.is_stuck(mate, now) {
-                rescued.append(&mut mate.queue());
+    pub(super) fn steal(&self, now: Instant) -> VecDeque<Command> {
+        let mut stolen = VecDeque::new();
+        for (index, slot) in self.worker_set.slots.iter().enumerate() {
+            if index != self.index && self.worker_set.is_stuck(slot, now) {
+                stolen.append(&mut slot.queue());
             }
         }
-        rescued
+        stolen
     }
 }
 
 /// Counts an open connection for as long as it lives, on its way to another worker too.
 #[derive(Debug)]
-pub(super) struct Open {
-    crew: Arc<Crew>,
+pub(super) struct OpenConnection {
+    worker_set: Arc<WorkerSet>,
     worker: usize,
     client: Option<IpAddr>,
 }
 
-impl Open {
+impl OpenConnection {
     /// Counts one of this worker, whose client is not known yet.
-    pub(super) fn new(crew: &Arc<Crew>, worker: usize) -> Self {
-        if let Some(mate) = crew.mate(worker) {
-            mate.open.0.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn new(worker_set: &Arc<WorkerSet>, worker: usize) -> Self {
+        if let Some(slot) = worker_set.slot(worker) {
+            slot.open.0.fetch_add(1, Ordering::Relaxed);
         }
         Self {
-            crew: Arc::clone(crew),
+            worker_set: Arc::clone(worker_set),
             worker,
             client: None,
         }
@@ -227,18 +227,18 @@ impl Open {
 
     /// Counts it as one of this client; `false` when the client has `limit` of them. Clients without an IP address cannot
     /// be told apart and have no limit.
-    pub(super) fn is_of(&mut self, client: Option<IpAddr>, limit: Option<usize>) -> bool {
+    pub(super) fn set_client(&mut self, client: Option<IpAddr>, limit: Option<usize>) -> bool {
         let (Some(client), Some(_)) = (client, limit) else {
             return true;
         };
-        let is_admitted = self.crew.admit_client(client, limit);
+        let is_admitted = self.worker_set.admit_client(client, limit);
         self.client = is_admitted.then_some(client);
         is_admitted
     }
 
     /// Counts it for another worker from now on.
     pub(super) fn move_to(&mut self, worker: usize) {
-        let places = (self.crew.mate(self.worker), self.crew.mate(worker));
+        let places = (self.worker_set.slot(self.worker), self.worker_set.slot(worker));
         if let (Some(from), Some(to)) = places {
             from.open.0.fetch_sub(1, Ordering::Relaxed);
             to.open.0.fetch_add(1, Ordering::Relaxed);
@@ -247,13 +247,13 @@ impl Open {
     }
 }
 
-impl Drop for Open {
+impl Drop for OpenConnection {
     fn drop(&mut self) {
-        if let Some(mate) = self.crew.mate(self.worker) {
-            mate.open.0.fetch_sub(1, Ordering::Relaxed);
+        if let Some(slot) = self.worker_set.slot(self.worker) {
+            slot.open.0.fetch_sub(1, Ordering::Relaxed);
         }
         if let Some(address) = self.client {
-            self.crew.client_left(address);
+            self.worker_set.release_client(address);
         }
     }
 }
@@ -261,33 +261,33 @@ impl Drop for Open {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chance::Chance;
     use crate::net::ListenAddress;
+    use crate::rng::Rng;
     use std::os::unix::net::UnixStream;
 
     /// A crew of which everybody has just turned.
-    fn crew(workers: usize) -> (Vec<Seat>, Instant) {
+    fn worker_set(workers: usize) -> (Vec<WorkerHandle>, Instant) {
         let now = crate::clock::now();
-        let seats = Crew::of(workers, now);
-        seats.iter().for_each(|seat| seat.turn(now));
-        (seats, now)
+        let handles = WorkerSet::of(workers, now);
+        handles.iter().for_each(|handle| handle.record_tick(now));
+        (handles, now)
     }
 
-    fn loads(seat: &Seat) -> Vec<usize> {
-        let mates = seat.crew.mates.iter();
-        mates.map(|mate| mate.open.0.load(Ordering::Relaxed)).collect()
+    fn loads(handle: &WorkerHandle) -> Vec<usize> {
+        let slots = handle.worker_set.slots.iter();
+        slots.map(|slot| slot.open.0.load(Ordering::Relaxed)).collect()
     }
 
     /// The busiest worker's connections, relative to the mean.
-    fn spread(seat: &Seat) -> f64 {
-        let loads = loads(seat);
+    fn spread(handle: &WorkerHandle) -> f64 {
+        let loads = loads(handle);
         let most = loads.iter().copied().max().unwrap_or(0) as f64;
         most * loads.len() as f64 / loads.iter().sum::<usize>() as f64
     }
 
-    fn handed(seat: &Seat, worker: usize) -> Errand {
+    fn handed(handle: &WorkerHandle, worker: usize) -> Command {
         let (stream, _) = UnixStream::pair().unwrap();
-        Errand::Serve(Handed {
+        Command::Serve(Handed {
             peer: ClientAddress::Unix,
             settings: Arc::new(Settings {
                 address: ListenAddress::Unix("socket".into()),
@@ -298,7 +298,7 @@ mod tests {
                 half_close: crate::proxy::HalfClose::default(),
             }),
             stream: stream.into(),
-            open: Open::new(&seat.crew, worker),
+            open: OpenConnection::new(&handle.worker_set, worker),
         })
     }
 
@@ -308,20 +308,20 @@ mod tests {
     fn a_thousand_connections_spread_evenly_over_any_number_of_workers() {
         for workers in [2, 3, 16] {
             for favourite in [true, false] {
-                let (seats, now) = crew(workers);
-                let mut chance = Chance::seeded(7);
+                let (handles, now) = worker_set(workers);
+                let mut rng = Rng::seeded(7);
                 let mut open = Vec::new();
                 for step in 0..20_000 {
-                    let who = if favourite {
+                    let target = if favourite {
                         0
                     } else {
-                        chance.bits() as usize % workers
+                        rng.bits() as usize % workers
                     };
-                    let target = seats[who].lightest(now);
-                    open.push(Open::new(&seats[who].crew, target));
+                    let target = handles[target].least_loaded(now);
+                    open.push(OpenConnection::new(&handles[target].worker_set, target));
                     if step >= 1_000 {
-                        open.swap_remove(chance.bits() as usize % open.len());
-                        let spread = spread(&seats[0]);
+                        open.swap_remove(rng.bits() as usize % open.len());
+                        let spread = spread(&handles[0]);
                         assert!(spread <= 1.1, "{spread} of {workers} workers at step {step}");
                     }
                 }
@@ -331,56 +331,64 @@ mod tests {
 
     #[test]
     fn who_does_not_move_is_handed_nothing() {
-        let (seats, now) = crew(2);
-        let mine: Vec<_> = (0..10).map(|_| Open::new(&seats[0].crew, 0)).collect();
-        assert_eq!(seats[0].lightest(now), 1);
+        let (handles, now) = worker_set(2);
+        let mine: Vec<_> = (0..10)
+            .map(|_| OpenConnection::new(&handles[0].worker_set, 0))
+            .collect();
+        assert_eq!(handles[0].least_loaded(now), 1);
         let later = now + STUCK_AFTER;
-        assert_eq!(seats[0].lightest(later), 0, "it has not turned for too long");
-        seats[1].turn(later);
-        assert_eq!(seats[0].lightest(later), 1, "it moves again");
+        assert_eq!(
+            handles[0].least_loaded(later),
+            0,
+            "it has not turned for too long"
+        );
+        handles[1].record_tick(later);
+        assert_eq!(handles[0].least_loaded(later), 1, "it moves again");
         drop(mine);
     }
 
     #[test]
     fn what_was_handed_to_a_worker_that_does_not_move_is_rescued_by_another() {
-        let (seats, now) = crew(2);
-        seats[0].ask(1, handed(&seats[0], 1)).unwrap();
-        assert!(seats[0].rescue(now).is_empty(), "it has just turned");
-        let mut rescued = seats[0].rescue(now + STUCK_AFTER);
-        let Some(Errand::Serve(mut handed)) = rescued.pop_front() else {
+        let (handles, now) = worker_set(2);
+        handles[0].send(1, handed(&handles[0], 1)).unwrap();
+        assert!(handles[0].steal(now).is_empty(), "it has just turned");
+        let mut stolen = handles[0].steal(now + STUCK_AFTER);
+        let Some(Command::Serve(mut handed)) = stolen.pop_front() else {
             panic!("nothing was rescued");
         };
-        assert!(seats[1].take_errands().is_empty(), "nobody serves it twice");
+        assert!(handles[1].take_commands().is_empty(), "nobody serves it twice");
         handed.open.move_to(0);
-        assert_eq!(loads(&seats[0]), [1, 0]);
+        assert_eq!(loads(&handles[0]), [1, 0]);
         drop(handed);
-        assert_eq!(loads(&seats[0]), [0, 0]);
+        assert_eq!(loads(&handles[0]), [0, 0]);
     }
 
     #[test]
     fn what_is_handed_over_arrives_once() {
-        let (seats, _) = crew(2);
-        seats[0].ask(1, handed(&seats[0], 1)).unwrap();
-        assert_eq!(seats[1].take_errands().len(), 1);
-        assert!(seats[1].take_errands().is_empty());
-        assert!(seats[0].take_errands().is_empty());
+        let (handles, _) = worker_set(2);
+        handles[0].send(1, handed(&handles[0], 1)).unwrap();
+        assert_eq!(handles[1].take_commands().len(), 1);
+        assert!(handles[1].take_commands().is_empty());
+        assert!(handles[0].take_commands().is_empty());
     }
 
     #[test]
     fn a_client_has_no_more_connections_than_its_limit() {
-        let (seats, _) = crew(1);
+        let (handles, _) = worker_set(1);
         let client: Option<IpAddr> = "192.0.2.7".parse().ok();
-        let mut open: Vec<_> = (0..3).map(|_| Open::new(&seats[0].crew, 0)).collect();
-        assert!(open[0].is_of(client, Some(2)) && open[1].is_of(client, Some(2)));
-        assert!(!open[2].is_of(client, Some(2)));
+        let mut open: Vec<_> = (0..3)
+            .map(|_| OpenConnection::new(&handles[0].worker_set, 0))
+            .collect();
+        assert!(open[0].set_client(client, Some(2)) && open[1].set_client(client, Some(2)));
+        assert!(!open[2].set_client(client, Some(2)));
         assert!(
-            open[2].is_of(None, Some(2)),
+            open[2].set_client(None, Some(2)),
             "one without an address has no limit"
         );
         open.clear();
-        let mut open = Open::new(&seats[0].crew, 0);
+        let mut open = OpenConnection::new(&handles[0].worker_set, 0);
         assert!(
-            open.is_of(client, Some(1)),
+            open.set_client(client, Some(1)),
             "the others are gone, and the refused one never counted"
         );
     }

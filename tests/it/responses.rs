@@ -1,11 +1,11 @@
 //! What of a backend's answer reaches the client, and what becomes of answers that are broken.
 
 use crate::support::http2::Http2;
-use crate::support::{Answer, Backend, Gate, Proxy};
+use crate::support::{Backend, Gate, Proxy, Response};
 
 /// A balancer before one backend that answers so.
-fn before(answer: Answer) -> (Backend, Proxy) {
-    let backend = Backend::start(move |_| answer.clone());
+fn before(response: Response) -> (Backend, Proxy) {
+    let backend = Backend::start(move |_| response.clone());
     let proxy = Proxy::before(&[&backend])
         .config("health_check: { kind: none }")
         .start();
@@ -20,7 +20,7 @@ fn an_answer_that_is_cut_is_seen_as_cut() {
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n",
     ];
     for cut in cuts {
-        let (_backend, proxy) = before(Answer::raw(cut).close());
+        let (_backend, proxy) = before(Response::raw(cut).close());
         let mut client = proxy.client();
         client.send("GET /cut HTTP/1.1\r\nHost: test\r\n\r\n");
         assert!(client.try_read().is_err(), "{cut:?}");
@@ -38,7 +38,7 @@ fn an_answer_that_cannot_be_read_is_502() {
         "hello\r\n\r\n",
     ];
     for bytes in broken {
-        let (_backend, proxy) = before(Answer::raw(bytes).close());
+        let (_backend, proxy) = before(Response::raw(bytes).close());
         assert_eq!(proxy.get("/").status(), 502, "{bytes:?}");
     }
 }
@@ -47,7 +47,7 @@ fn an_answer_that_cannot_be_read_is_502() {
 fn bytes_after_an_answer_are_nobodys_answer() {
     let extra =
         "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\naHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison";
-    let (backend, proxy) = before(Answer::raw(extra));
+    let (backend, proxy) = before(Response::raw(extra));
     let mut client = proxy.client();
     for _ in 0..3 {
         assert_eq!(client.get("/").text(), "a");
@@ -65,7 +65,7 @@ fn white_space_in_chunk_lines_of_a_backend_is_understood_and_dropped() {
         "2  \r\nhe\r\n3     \r\nllo\r\n0   \r\n",
     ] {
         let bytes = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}\r\n");
-        let (backend, proxy) = before(Answer::raw(bytes));
+        let (backend, proxy) = before(Response::raw(bytes));
         let mut client = proxy.client();
         for _ in 0..2 {
             let received = client.get("/");
@@ -91,7 +91,7 @@ fn white_space_in_chunk_lines_of_a_backend_is_understood_and_dropped() {
 fn padded_chunk_sizes_of_a_long_response_do_not_count_as_extensions() {
     let chunks = "1       \r\na\r\n".repeat(5000);
     let bytes = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}0       \r\n\r\n");
-    let (_backend, proxy) = before(Answer::raw(bytes));
+    let (_backend, proxy) = before(Response::raw(bytes));
     assert_eq!(proxy.get("/").text().len(), 5000);
 }
 
@@ -104,11 +104,11 @@ fn a_long_answer_that_is_cut_is_seen_as_cut() {
         "HTTP/1.1 200 OK\r\nContent-Length: {LONG}\r\n\r\n{}",
         "b".repeat(LONG - 1)
     );
-    let (_backend, proxy) = before(Answer::raw(&cut).close());
+    let (_backend, proxy) = before(Response::raw(&cut).close());
     let mut client = proxy.client();
     client.send("GET /cut HTTP/1.1\r\nHost: test\r\n\r\n");
     assert!(client.try_read().is_err());
-    assert_eq!(proxy.access_line("/cut")["error"], "answer_cut");
+    assert_eq!(proxy.access_line("/cut")["error"], "response_truncated");
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn bytes_after_a_long_answer_are_nobodys_answer() {
     let extra = format!(
         "HTTP/1.1 200 OK\r\nContent-Length: {LONG}\r\n\r\n{body}HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison"
     );
-    let (backend, proxy) = before(Answer::raw(&extra));
+    let (backend, proxy) = before(Response::raw(&extra));
     let mut client = proxy.client();
     for _ in 0..3 {
         assert!(client.get("/").text() == body);
@@ -128,10 +128,10 @@ fn bytes_after_a_long_answer_are_nobodys_answer() {
 #[test]
 fn answers_without_a_body_leave_the_connection_usable() {
     let backend = Backend::start(|request| match request.start() {
-        "HEAD /a" => Answer::raw("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"),
-        "GET /b" => Answer::raw("HTTP/1.1 204 No Content\r\n\r\n"),
-        "GET /c" => Answer::raw("HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n"),
-        _ => Answer::ok("end"),
+        "HEAD /a" => Response::raw("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"),
+        "GET /b" => Response::raw("HTTP/1.1 204 No Content\r\n\r\n"),
+        "GET /c" => Response::raw("HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n"),
+        _ => Response::ok("end"),
     });
     let proxy = Proxy::before(&[&backend]).start();
     let mut client = proxy.client();
@@ -147,7 +147,7 @@ fn answers_without_a_body_leave_the_connection_usable() {
 fn a_204_with_a_transfer_encoding_ends_at_its_empty_line_and_is_the_last_of_its_connection() {
     for rest in ["", "0\r\n\r\n", "6\r\npoison\r\n0\r\n\r\n"] {
         let bytes = format!("HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\nX-A: b\r\n\r\n{rest}");
-        let (backend, proxy) = before(Answer::raw(bytes));
+        let (backend, proxy) = before(Response::raw(bytes));
         let mut client = proxy.client();
         for _ in 0..2 {
             let received = client.get("/a");
@@ -172,7 +172,7 @@ fn a_204_with_a_transfer_encoding_ends_at_its_empty_line_and_is_the_last_of_its_
 fn interim_answers_are_passed_on() {
     let hints =
         "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na";
-    let (_backend, proxy) = before(Answer::raw(hints));
+    let (_backend, proxy) = before(Response::raw(hints));
     let mut client = proxy.client();
     assert_eq!(client.get("/").status(), 103);
     assert_eq!(client.read().text(), "a");
@@ -182,7 +182,7 @@ fn interim_answers_are_passed_on() {
 fn an_answer_begins_before_it_ends() {
     let gate = Gate::default();
     let first = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n";
-    let (_backend, proxy) = before(Answer::raw(first).wait(&gate).send("6\r\nsecond\r\n0\r\n\r\n"));
+    let (_backend, proxy) = before(Response::raw(first).wait(&gate).send("6\r\nsecond\r\n0\r\n\r\n"));
     let mut client = proxy.client();
     client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
     client.read_until(|bytes| bytes.windows(5).any(|window| window == b"first"));
@@ -192,7 +192,7 @@ fn an_answer_begins_before_it_ends() {
 
 #[test]
 fn a_refusal_before_the_body_was_sent_reaches_the_client() {
-    let (_backend, proxy) = before(Answer::status(413, "too large").early());
+    let (_backend, proxy) = before(Response::status(413, "too large").early());
     let mut client = proxy.client();
     client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 1000000\r\n\r\n");
     assert_eq!(client.read().status(), 413);
@@ -200,7 +200,7 @@ fn a_refusal_before_the_body_was_sent_reaches_the_client() {
 
 #[test]
 fn bytes_behind_a_refused_upgrade_are_no_request() {
-    let (backend, proxy) = before(Answer::ok("no"));
+    let (backend, proxy) = before(Response::ok("no"));
     let mut client = proxy.client();
     client.send(
         "GET /ws HTTP/1.1\r\nHost: test\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n\

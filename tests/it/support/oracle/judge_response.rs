@@ -4,7 +4,7 @@
 use super::grammar::{Fields, Framing, Step, elements};
 use super::judge::{Kind, Verdict, is_answer_to, is_canary, judge_canary, judge_ends};
 use super::lane::Evidence;
-use super::message::{Answer, Request, read_all};
+use super::message::{Request, Response, read_all};
 use super::recorder::{Script, Seen};
 use super::wire::End;
 
@@ -17,7 +17,7 @@ pub(crate) struct Meant {
     /// The statuses of the interim answers before it.
     interim: Vec<u16>,
     /// The final answer.
-    step: Step<Answer>,
+    step: Step<Response>,
     /// Whether the connection may carry another exchange.
     is_clean: bool,
 }
@@ -29,24 +29,24 @@ impl Meant {
         let mut interim = Vec::new();
         let mut is_end_proved = true;
         loop {
-            let step = Answer::read_of_backend(bytes, method, script.closes);
+            let step = Response::read_of_backend(bytes, method, script.closes);
             let is_clean = match &step {
-                Step::Whole(answer, length) if answer.status == 101 => {
+                Step::Whole(response, length) if response.status == 101 => {
                     return Self {
                         interim,
                         step: Step::Broken("an unsolicited 101", None),
                         is_clean: *length == 0,
                     };
                 }
-                Step::Whole(answer, length) if answer.status < 200 => {
-                    interim.push(answer.status);
-                    is_end_proved &= answer.keeps_open();
+                Step::Whole(response, length) if response.status < 200 => {
+                    interim.push(response.status);
+                    is_end_proved &= response.keeps_open();
                     bytes = &bytes[*length..];
                     continue;
                 }
-                Step::Whole(answer, length) => {
+                Step::Whole(response, length) => {
                     let is_alone = *length == bytes.len() && !script.closes && script.late.is_empty();
-                    is_alone && is_end_proved && answer.keeps_open()
+                    is_alone && is_end_proved && response.keeps_open()
                 }
                 _ => false,
             };
@@ -65,7 +65,7 @@ impl Meant {
 }
 
 /// Judges what became of the answer of the evidence's script.
-pub(crate) fn judge_answer(evidence: &Evidence) -> Verdict {
+pub(crate) fn judge_response(evidence: &Evidence) -> Verdict {
     let mut verdict = Verdict::default();
     let reading = read_all(&evidence.input.bytes());
     judge_canary(evidence, &mut verdict);
@@ -125,27 +125,31 @@ fn judge_first<'a>(
     let mut allowed = meant.interim.iter();
     loop {
         // The reply of the balancer itself has no body to HEAD.
-        let step = Answer::read(got, &request.method, evidence.end == Some(End::Finished));
+        let step = Response::read(got, &request.method, evidence.end == Some(End::Finished));
         match step {
-            Step::Whole(answer, length) if answer.status < 200 => {
-                let is_known = request.version == 1 && allowed.any(|status| *status == answer.status);
+            Step::Whole(response, length) if response.status < 200 => {
+                let is_known = request.version == 1 && allowed.any(|status| *status == response.status);
                 if !is_known {
                     verdict.add(
                         Kind::WrongAnswer,
-                        format!("nobody sent interim {}", answer.status),
+                        format!("nobody sent interim {}", response.status),
                     );
                 }
                 got = &got[length..];
             }
-            Step::Whole(answer, length) => {
-                verdict.statuses.push(answer.status);
-                judge_whole(&answer, meant, verdict);
-                return if answer.keeps_open() { &got[length..] } else { &[] };
+            Step::Whole(response, length) => {
+                verdict.statuses.push(response.status);
+                judge_whole(&response, meant, verdict);
+                return if response.keeps_open() {
+                    &got[length..]
+                } else {
+                    &[]
+                };
             }
-            Step::Partial(Some(answer)) => {
-                verdict.statuses.push(answer.status);
+            Step::Partial(Some(response)) => {
+                verdict.statuses.push(response.status);
                 verdict.is_cut = true;
-                judge_cut(&answer, meant, verdict);
+                judge_cut(&response, meant, verdict);
                 return &[];
             }
             _ => {
@@ -157,14 +161,14 @@ fn judge_first<'a>(
     }
 }
 
-fn judge_whole(got: &Answer, meant: &Meant, verdict: &mut Verdict) {
+fn judge_whole(got: &Response, meant: &Meant, verdict: &mut Verdict) {
     let is_own = got.status == 502
         && elements(&got.fields, "content-type")
             .iter()
             .any(|media| media.starts_with(b"text/plain"));
     match &meant.step {
         _ if is_own => {}
-        Step::Whole(answer, _) => judge_copy(got, answer, true, verdict),
+        Step::Whole(response, _) => judge_copy(got, response, true, verdict),
         step => verdict.add(
             Kind::WrongAnswer,
             format!("a whole answer made of {step:?}: {got:?}"),
@@ -172,17 +176,17 @@ fn judge_whole(got: &Answer, meant: &Meant, verdict: &mut Verdict) {
     }
 }
 
-fn judge_cut(got: &Answer, meant: &Meant, verdict: &mut Verdict) {
+fn judge_cut(got: &Response, meant: &Meant, verdict: &mut Verdict) {
     match &meant.step {
-        Step::Partial(Some(answer)) | Step::Broken(_, Some(answer)) => {
-            judge_copy(got, answer, false, verdict)
+        Step::Partial(Some(response)) | Step::Broken(_, Some(response)) => {
+            judge_copy(got, response, false, verdict)
         }
         step => verdict.add(Kind::NoAnswer, format!("a cut answer made of {step:?}: {got:?}")),
     }
 }
 
 /// Compares an answer with what the backend sent.
-fn judge_copy(got: &Answer, sent: &Answer, is_whole: bool, verdict: &mut Verdict) {
+fn judge_copy(got: &Response, sent: &Response, is_whole: bool, verdict: &mut Verdict) {
     let (body, part) = (&sent.body.decoded, &got.body.decoded);
     let is_same_body = if is_whole {
         body == part
@@ -213,7 +217,7 @@ fn judge_copy(got: &Answer, sent: &Answer, is_whole: bool, verdict: &mut Verdict
 }
 
 /// The fields that go on as they are, but for `Date`.
-fn kept(answer: &Answer) -> Fields {
+fn kept(response: &Response) -> Fields {
     const OWN: [&str; 10] = [
         "connection",
         "content-length",
@@ -227,7 +231,7 @@ fn kept(answer: &Answer) -> Fields {
         "upgrade",
     ];
     const PROTECTED: [&str; 3] = ["via", "x-request-id", "x-real-ip"];
-    let options = elements(&answer.fields, "connection");
+    let options = elements(&response.fields, "connection");
     let is_kept = |name: &[u8]| {
         let name = name.to_ascii_lowercase();
         let text = String::from_utf8_lossy(&name).into_owned();
@@ -236,7 +240,7 @@ fn kept(answer: &Answer) -> Fields {
         let is_framing = alias == "content-length" || alias == "transfer-encoding";
         !OWN.contains(&text.as_str()) && !is_framing && (is_protected || !options.contains(&name))
     };
-    let fields = answer.fields.iter().filter(|(name, _)| is_kept(name));
+    let fields = response.fields.iter().filter(|(name, _)| is_kept(name));
     fields.cloned().collect()
 }
 
@@ -244,9 +248,9 @@ fn kept(answer: &Answer) -> Fields {
 fn judge_rest(mut got: &[u8], seen: &[&Seen], verdict: &mut Verdict) {
     let mut rest = seen.iter();
     while !got.is_empty() {
-        match (Answer::read(got, b"GET", true), rest.next()) {
-            (Step::Whole(answer, length), Some(seen)) if is_answer_to(&answer, seen) => {
-                verdict.statuses.push(answer.status);
+        match (Response::read(got, b"GET", true), rest.next()) {
+            (Step::Whole(response, length), Some(seen)) if is_answer_to(&response, seen) => {
+                verdict.statuses.push(response.status);
                 got = &got[length..];
             }
             (step, _) => {

@@ -10,10 +10,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::connection::{Left, Visit};
-use super::hands::Hands;
-use super::parking::Lot;
-use super::waiting::WaitingList;
+use super::connection::{ClientConnection, ServeEnd};
+use super::eviction::EvictionQueue;
+use super::parked::ParkedConnections;
+use super::stream_tasks::StreamTasks;
 use crate::telemetry::metrics::WorkerCounters;
 
 /// Desks that a worker keeps for reuse; more are freed.
@@ -22,43 +22,43 @@ const KEPT: usize = 256;
 /// The desks of one worker, the list of its clients that wait, where those stand that do so for long, and who
 /// serves streams.
 #[derive(Clone)]
-pub(super) struct Desks {
+pub(super) struct ConnectionTasks {
     inner: Rc<Inner>,
 }
 
 struct Inner {
-    spare: RefCell<Vec<Desk>>,
-    waiting: WaitingList,
-    lot: Lot,
-    hands: Hands,
+    spare: RefCell<Vec<ConnectionTask>>,
+    waiting: EvictionQueue,
+    parked_connections: ParkedConnections,
+    stream_tasks: StreamTasks,
 }
 
 /// One desk. Its work is a single future for all who come one after the other, which is what makes it reusable.
-pub(super) struct Desk {
-    chair: Rc<Chair>,
+pub(super) struct ConnectionTask {
+    cell: Rc<HandOffCell>,
     work: Pin<Box<dyn Future<Output = ()>>>,
 }
 
 /// Who comes and who leaves.
 #[derive(Default)]
-struct Chair {
-    arrived: Cell<Option<Box<Visit>>>,
-    left: Cell<Option<(Box<Visit>, Left)>>,
+struct HandOffCell {
+    on_accept: Cell<Option<Box<ClientConnection>>>,
+    left: Cell<Option<(Box<ClientConnection>, ServeEnd)>>,
 }
 
-impl Desks {
+impl ConnectionTasks {
     /// Those of a worker, on its runtime.
     ///
     /// # Errors
-    /// As of [`Lot::new`].
+    /// As of [`ParkedConnections::new`].
     pub(super) fn new(counters: &Arc<WorkerCounters>) -> io::Result<Self> {
-        let waiting = WaitingList::default();
-        let lot = Lot::new(waiting.clone(), Arc::clone(counters))?;
+        let waiting = EvictionQueue::default();
+        let parked_connections = ParkedConnections::new(waiting.clone(), Arc::clone(counters))?;
         let inner = Inner {
             spare: RefCell::default(),
             waiting,
-            lot,
-            hands: Hands::default(),
+            parked_connections,
+            stream_tasks: StreamTasks::default(),
         };
         Ok(Self {
             inner: Rc::new(inner),
@@ -66,64 +66,64 @@ impl Desks {
     }
 
     /// Where clients are parked.
-    pub(super) fn lot(&self) -> &Lot {
-        &self.inner.lot
+    pub(super) fn parked_connections(&self) -> &ParkedConnections {
+        &self.inner.parked_connections
     }
 
     /// Who serves streams.
-    pub(super) fn hands(&self) -> &Hands {
-        &self.inner.hands
+    pub(super) fn stream_tasks(&self) -> &StreamTasks {
+        &self.inner.stream_tasks
     }
 
     /// The clients that wait.
-    pub(super) fn waiting(&self) -> &WaitingList {
+    pub(super) fn waiting(&self) -> &EvictionQueue {
         &self.inner.waiting
     }
 
     /// Lends a desk at which nobody sits.
-    pub(super) fn lend(&self) -> Desk {
+    pub(super) fn take(&self) -> ConnectionTask {
         let spare = self.inner.spare.borrow_mut().pop();
-        spare.unwrap_or_else(|| Desk::new(self.inner.waiting.clone()))
+        spare.unwrap_or_else(|| ConnectionTask::new(self.inner.waiting.clone()))
     }
 
     /// Takes a desk back, which its client has left.
-    pub(super) fn give_back(&self, desk: Desk) {
+    pub(super) fn give_back(&self, task: ConnectionTask) {
         let mut spare = self.inner.spare.borrow_mut();
         if spare.len() < KEPT {
-            spare.push(desk);
+            spare.push(task);
         }
     }
 }
 
-impl Desk {
-    fn new(waiting: WaitingList) -> Self {
-        let chair = Rc::<Chair>::default();
-        let work = work(Rc::clone(&chair), waiting);
+impl ConnectionTask {
+    fn new(waiting: EvictionQueue) -> Self {
+        let cell = Rc::<HandOffCell>::default();
+        let work = work(Rc::clone(&cell), waiting);
         Self {
-            chair,
+            cell,
             work: Box::pin(work),
         }
     }
 
     /// Begins to serve a client.
-    pub(super) fn seat(&mut self, visit: Box<Visit>) {
-        self.chair.arrived.set(Some(visit));
+    pub(super) fn handle(&mut self, connection: Box<ClientConnection>) {
+        self.cell.on_accept.set(Some(connection));
     }
 
     /// Serves the client; ready when it leaves, with why.
-    pub(super) fn poll_left(&mut self, context: &mut Context<'_>) -> Poll<(Box<Visit>, Left)> {
+    pub(super) fn poll_done(&mut self, context: &mut Context<'_>) -> Poll<(Box<ClientConnection>, ServeEnd)> {
         // It never ends: it waits for the next client, who brings a waker.
         let _: Poll<()> = self.work.as_mut().poll(context);
-        self.chair.left.take().map_or(Poll::Pending, Poll::Ready)
+        self.cell.left.take().map_or(Poll::Pending, Poll::Ready)
     }
 }
 
 /// Serves whoever comes, one after the other.
-async fn work(chair: Rc<Chair>, waiting: WaitingList) {
+async fn work(cell: Rc<HandOffCell>, waiting: EvictionQueue) {
     loop {
-        let arrived = |_: &mut Context<'_>| chair.arrived.take().map_or(Poll::Pending, Poll::Ready);
-        let mut visit: Box<Visit> = std::future::poll_fn(arrived).await;
-        let left = visit.serve_all(&waiting).await;
-        chair.left.set(Some((visit, left)));
+        let on_accept = |_: &mut Context<'_>| cell.on_accept.take().map_or(Poll::Pending, Poll::Ready);
+        let mut connection: Box<ClientConnection> = std::future::poll_fn(on_accept).await;
+        let left = connection.serve_all(&waiting).await;
+        cell.left.set(Some((connection, left)));
     }
 }
