@@ -205,7 +205,7 @@ fn options_and_trace_that_must_not_be_forwarded_are_answered() {
         assert_eq!(allow, (status == 405).then_some("OPTIONS"), "{method} {value:?}");
         assert_eq!(length == 0, status == 200, "{method} {value:?}");
         if status == 400 {
-            assert_eq!(received.text(), "400 Bad Request: bad_max_forwards\n");
+            assert!(received.text().starts_with("400 Bad Request: bad_max_forwards\n"));
             client.read_to_end();
             client = proxy.client();
         }
