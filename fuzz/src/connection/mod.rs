@@ -23,7 +23,7 @@ use evenkeel::config::{self, Config};
 use evenkeel::listener::{self, Acceptor, WorkerSet};
 use evenkeel::net::{ListenAddress, StdListener};
 use evenkeel::pool::Pool;
-use evenkeel::proxy::{SnapshotCell, Snapshot, TrustedProxies, Worker};
+use evenkeel::proxy::{Snapshot, SnapshotCell, TrustedProxies, Worker};
 use evenkeel::router::Router;
 use evenkeel::tasks::LocalTasks;
 use evenkeel::telemetry::Label;
@@ -214,7 +214,8 @@ async fn canary(address: SocketAddr, seen: &RefCell<Seen>) {
     let got = client.leave().await;
     let response = Response::read(&got.bytes, false, false);
     let is_its_own = response.is_some_and(|response| {
-        (response.status, response.length, &response.body.payload[..]) == (200, got.bytes.len(), canary.as_bytes())
+        (response.status, response.length, &response.body.payload[..])
+            == (200, got.bytes.len(), canary.as_bytes())
     });
     assert!(is_its_own, "the canary got {}", got.bytes.escape_ascii());
 }

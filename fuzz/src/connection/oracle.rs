@@ -2,7 +2,7 @@
 
 use super::backend::Attempt;
 use super::client::Got;
-use crate::reference::{Response, Fields, Request, options, stays_open, values};
+use crate::reference::{Fields, Request, Response, options, stays_open, values};
 
 /// Fields that end at the balancer, in both directions.
 const OF_ONE_HOP: [&str; 10] = [

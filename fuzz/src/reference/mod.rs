@@ -5,7 +5,7 @@ pub(crate) mod chunked;
 mod message;
 mod target;
 
-pub(crate) use message::{Response, Fields, Request, options, stays_open, values};
+pub(crate) use message::{Fields, Request, Response, options, stays_open, values};
 pub(crate) use target::Target;
 
 /// More fields than any limit in force lets through.
