@@ -344,6 +344,7 @@ impl Exchange<'_> {
         let Some((reason, flaw)) = refused else {
             return Failure::ClientGone;
         };
+        self.record.was_stream_reset = true;
         let limits = &self.snapshot.limits.message;
         let evidence = Evidence::of_flaw(reason, &flaw, Vec::new(), limits);
         self.keep_request(evidence)

@@ -25,8 +25,8 @@ impl Exchange<'_> {
         if failure.status() == 499 {
             return ConnectionDisposition::Close;
         }
-        if matches!(failure, Failure::Malformed(_)) && self.client.connection.is_stream() {
-            // Its stream was reset for that already (RFC 9113 §8.1.1): nobody is left to get an answer.
+        if self.record.was_stream_reset {
+            // A malformed request is an error of its stream (RFC 9113 §8.1.1): no response can be sent any more.
             self.record.replied(failure.status());
             return ConnectionDisposition::End;
         }

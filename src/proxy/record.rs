@@ -31,6 +31,8 @@ pub(super) struct Record<'a> {
     failure: Option<Failure>,
     /// What exactly was wrong in the attempt that ended last, or with the request: it is logged beside a failure only.
     pub(super) detail: Option<String>,
+    /// Whether the stream of a malformed HTTP/2 request was reset, so that no response can be sent.
+    pub(super) was_stream_reset: bool,
 }
 
 /// An attempt that was followed by another one.
@@ -58,6 +60,7 @@ impl<'a> Record<'a> {
             grpc_status: None,
             failure: None,
             detail: None,
+            was_stream_reset: false,
         }
     }
 
