@@ -51,6 +51,11 @@ const PURE: &[&str] = &[
     "src/hpack",
     "src/health",
     "src/net/proxy_protocol",
+    "src/http2/engine",
+    "src/http2/frame",
+    "src/http2/budget",
+    "src/http2/history",
+    "src/http2/head",
 ];
 
 /// The files within pure places that carry what is pure to sockets, tasks and the clock.
