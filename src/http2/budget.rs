@@ -1,43 +1,43 @@
-//! What a client costs: frames that make work and do none are counted: PING, SETTINGS, WINDOW_UPDATE, PRIORITY, CONTINUATION,
-//! empty DATA, resets. A connection has a budget of them that time and honest work refill; who overdraws it is told to calm
-//! down (RFC 9113 §10.5).
+//! Flood protection for one client connection: a budget of frames that cause work but carry no message (PING, SETTINGS,
+//! WINDOW_UPDATE, PRIORITY, CONTINUATION, empty DATA) and of resets. Time and useful frames refill it; a connection that overdraws
+//! it is ended with ENHANCE_YOUR_CALM (RFC 9113 §10.5).
 
 use std::time::Instant;
 
-/// Frames that a connection may send at once without doing anything.
+/// Frames without use that a connection may send in one burst.
 const WORK: i64 = 2_000;
-/// What a second gives back.
+/// Refill per second.
 const WORK_A_SECOND: i64 = 200;
-/// What a request gives back: it may be cancelled, and its answer may need windows.
+/// Refill per request: the client may cancel it, and may send WINDOW_UPDATE for its response.
 const A_REQUEST: i64 = 6;
-/// What a piece of an answer gives back that the windows let through whole. Clients of gRPC measure the way by a PING for each
-/// that comes alone, and open both windows again. Pieces that a client has cut small by its windows give nothing.
-const A_PIECE: i64 = 3;
-/// What a reset costs: more than its request gave.
+/// Refill per chunk of a response that we sent whole. gRPC clients send a PING for each chunk that arrives alone, to measure the
+/// round trip, and update both windows. Chunks that a client's small windows have cut refill nothing.
+const A_CHUNK: i64 = 3;
+/// Cost of a reset: more than its request has refilled.
 const A_RESET: i64 = 10;
-/// Resets that a connection may send, or provoke, at once, and those that a second gives back. Work gives back none: a request
-/// that is cancelled may have had a body.
+/// Resets that a connection may send, or provoke, in one burst, and their refill per second. Useful frames refill none: a
+/// cancelled request may have had a body.
 const RESETS: i64 = 500;
 const RESETS_A_SECOND: i64 = 200;
-/// Bytes of ours that the other side may answer with a window, or measure with a PING.
+/// Bytes that we send for each free WINDOW_UPDATE or PING of the other side.
 const A_WINDOW: usize = 1 << 10;
-/// Windows that are owed at most, in bytes of ours.
+/// Most bytes sent that are remembered for free WINDOW_UPDATE and PING frames.
 const OWED: usize = 1 << 30;
 
 /// The budgets of one connection.
 #[derive(Debug)]
 pub(super) struct Budget {
-    work: Purse,
-    resets: Purse,
-    /// Bytes sent since the last window that was not charged.
+    work: TokenBucket,
+    resets: TokenBucket,
+    /// Bytes sent that no free WINDOW_UPDATE or PING was counted against yet.
     sent: usize,
-    /// As late as the owner of the connection has said it is.
+    /// The current time, as set by `observe`.
     now: Instant,
 }
 
-/// What is spent, and comes back with time.
+/// Tokens that frames spend and time refills.
 #[derive(Debug)]
-struct Purse {
+struct TokenBucket {
     left: i64,
     refilled: Instant,
     most: i64,
@@ -45,53 +45,53 @@ struct Purse {
 }
 
 impl Budget {
-    /// A full one.
+    /// A full budget.
     pub(super) fn new(now: Instant) -> Self {
         Self {
-            work: Purse::new(WORK, WORK_A_SECOND, now),
-            resets: Purse::new(RESETS, RESETS_A_SECOND, now),
+            work: TokenBucket::new(WORK, WORK_A_SECOND, now),
+            resets: TokenBucket::new(RESETS, RESETS_A_SECOND, now),
             sent: 0,
             now,
         }
     }
 
-    /// Says how late it is.
+    /// Sets the current time.
     pub(super) fn observe(&mut self, now: Instant) {
         self.now = now;
     }
 
-    /// Whether more was spent than there was.
+    /// Whether the connection has overdrawn its budget.
     pub(super) fn is_overdrawn(&self) -> bool {
         self.work.left < 0 || self.resets.left < 0
     }
 
-    /// A frame with payload that goes on.
+    /// Counts a DATA frame that carries a message on.
     pub(super) fn worked(&mut self) {
         self.work.earn(1);
     }
 
-    /// The head of a request, or its trailers.
+    /// Counts the head of a request, or its trailers.
     pub(super) fn asked(&mut self) {
         self.work.earn(A_REQUEST);
     }
 
-    /// A piece of an answer has gone out whole.
+    /// Counts a chunk of a response that was sent whole.
     pub(super) fn responded(&mut self) {
-        self.work.earn(A_PIECE);
+        self.work.earn(A_CHUNK);
     }
 
-    /// A stream was reset, by either side.
+    /// Counts a reset of a stream, by either side.
     pub(super) fn reset(&mut self) {
         self.work.spend(A_RESET, self.now);
         self.resets.spend(1, self.now);
     }
 
-    /// A frame that does nothing.
+    /// Counts a frame without use.
     pub(super) fn did_nothing(&mut self) {
         self.work.spend(1, self.now);
     }
 
-    /// A window or a PING: owed for what we have sent, else it does nothing.
+    /// Counts a WINDOW_UPDATE or PING: free if we have sent enough bytes for it, else a frame without use.
     pub(super) fn acknowledged(&mut self) {
         match self.sent.checked_sub(A_WINDOW) {
             Some(left) => self.sent = left,
@@ -99,13 +99,13 @@ impl Budget {
         }
     }
 
-    /// Bytes have left.
+    /// Counts sent bytes.
     pub(super) fn sent(&mut self, count: usize) {
         self.sent = (self.sent + count).min(OWED);
     }
 }
 
-impl Purse {
+impl TokenBucket {
     fn new(most: i64, a_second: i64, now: Instant) -> Self {
         Self {
             left: most,
@@ -139,7 +139,7 @@ mod tests {
     use super::*;
     use crate::clock;
 
-    /// A request with a body in four frames that is cancelled.
+    /// Counts a cancelled request with a body in four frames.
     fn cancelled(budget: &mut Budget) -> bool {
         budget.asked();
         (0..4).for_each(|_| budget.worked());
@@ -147,16 +147,16 @@ mod tests {
         budget.is_overdrawn()
     }
 
-    /// CVE-2023-44487, with bodies that would pay for it.
+    /// CVE-2023-44487 (rapid reset), with bodies that refill the other budget.
     #[test]
-    fn work_does_not_pay_for_resets() {
+    fn useful_frames_do_not_refill_resets() {
         let mut budget = Budget::new(clock::now());
         let count = (0..10_000).position(|_| cancelled(&mut budget));
         assert_eq!(count, Some(RESETS as usize));
     }
 
     #[test]
-    fn who_cancels_now_and_then_may() {
+    fn occasional_cancellations_are_allowed() {
         let start = clock::now();
         let mut budget = Budget::new(start);
         for second in 0..1_000 {

@@ -1,5 +1,5 @@
-//! One connection without its socket: what came goes in, what is to be sent comes out, and between them stand the streams. The
-//! same for both sides. It waits for nothing; whoever does is woken.
+//! The HTTP/2 protocol state machine of one connection, client or server side: received bytes go in, bytes to send come out, and
+//! it keeps the streams between them. It has no socket and no clock, and never blocks; it wakes the tasks that wait for it.
 
 mod control;
 mod entry;
@@ -28,119 +28,121 @@ use entry::{Entry, Window};
 pub(super) use entry::{ResetReason, Response};
 pub(super) use receive::{Begun, ReceiveContext};
 
-/// Streams that a connection may have under way, of clients and to backends.
+/// Concurrent streams on one connection, from a client and to a backend.
 const STREAMS_OF_CLIENT: usize = 128;
 const STREAMS_TO_BACKEND: usize = 100;
-/// Bytes of a body that may be on their way on one stream.
+/// Receive window of one stream: body bytes that the other side may send before we return credit.
 const WINDOW_OF_CLIENT: u32 = 256 << 10;
 const WINDOW_OF_BACKEND: u32 = 128 << 10;
-/// The same for all streams of a client.
+/// Receive window of a client's connection, for all its streams.
 const ALL_OF_CLIENT: u32 = 1 << 20;
-/// What all clients of a backend may leave unread, so that no number of them who take nothing holds up the answers of others.
+/// Receive window of a backend's connection: the windows of all its streams, so that clients that do not read cannot hold up the
+/// responses to others.
 const ALL_OF_BACKEND: u32 = STREAMS_TO_BACKEND as u32 * WINDOW_OF_BACKEND;
-/// Bytes that wait for the socket before streams have to wait with more.
+/// Unsent output, in bytes, at which streams have to wait before they add more.
 const ROOM: usize = 64 << 10;
-/// Bytes that wait for the socket before nothing more is read, because what comes is answered.
+/// Unsent output, in bytes, at which reading stops: received frames add to it (SETTINGS and PING are acknowledged).
 const CHOKED: usize = 4 * ROOM;
-/// Room for what is to be sent that is kept while streams are under way.
+/// Capacity of the output buffer that is kept while there are streams.
 const KEPT: usize = 2 * ROOM;
-/// Streams whose place in the table is kept while none is under way.
+/// Capacity of the stream table that is kept while there are no streams.
 const STREAMS_KEPT: usize = 4;
-/// What the PING behind the first word of goodbye says (RFC 9113 §6.8).
+/// Payload of the PING that follows the first GOAWAY (RFC 9113 §6.8).
 const GOAWAY_PING: [u8; 8] = *b"evenkeel";
-/// The last stream there can be.
+/// The highest stream id (RFC 9113 §5.1.1).
 const LAST: u32 = 0x7fff_ffff;
 
 /// Which side of a connection we are.
 #[derive(Debug)]
 enum Role {
-    /// A client's requests come by it.
+    /// The connection of a client, which sends requests to us.
     Server { history: History, budget: Budget },
-    /// Our requests go by it to a backend.
+    /// The connection to a backend, to which we send requests.
     Client {
-        /// The stream that is opened next.
+        /// Id of the next stream that we open.
         next: u32,
-        /// Streams that the backend takes at once.
+        /// Concurrent streams that the backend allows.
         most: usize,
-        /// Whoever waits until a stream has ended, or there is room.
+        /// Tasks that wait to open a stream: until another has ended, or there is room.
         waiting: Vec<Waker>,
     },
 }
 
-/// Why a stream broke off.
+/// Why a stream ended early.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BrokeOff {
     /// The other side reset it.
     Stream(Reason),
-    /// What came by its connection could not be accepted.
+    /// The other side broke a rule of the protocol, which ended the connection.
     Connection(Reason),
 }
 
-/// How far a connection's end has come.
+/// State of the graceful shutdown of a connection (RFC 9113 §6.8).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum GoAway {
     No,
-    /// The other side was told that no more streams are taken soon (RFC 9113 §6.8).
+    /// The first GOAWAY was sent: no more streams will be accepted soon.
     Pending,
-    /// It was told which was the last.
+    /// The final GOAWAY was sent, which names the last stream that was accepted.
     Sent {
         last: u32,
     },
-    /// The other side has said that it takes no more.
+    /// The other side sent GOAWAY: it accepts no more streams.
     Received,
 }
 
-/// One connection.
+/// The protocol state of one connection.
 #[derive(Debug)]
 pub(super) struct Engine {
     role: Role,
     limits: Limits,
     streams: HashMap<u32, Entry, FixedState>,
-    /// Streams that have not ended both ways.
+    /// Streams that have not ended in both directions.
     open: usize,
-    /// Handles of streams, also of those that are not opened yet.
+    /// Handles of streams, including streams that are not opened yet.
     handles: usize,
     decoder: Decoder,
     encoder: Encoder,
-    /// What is to be sent, and how much of it was.
+    /// Output for the socket, and how much of it was already sent.
     out: Vec<u8>,
     written: usize,
-    /// What the other side lets us send, and what we let it send.
+    /// Connection flow control: what the other side lets us send, and what we let it send.
     send_window: Window,
     receive_window: Window,
+    /// Credit of the connection that is not yet returned to the other side.
     to_release: u32,
-    /// What new streams may send.
+    /// Initial send window of new streams (SETTINGS_INITIAL_WINDOW_SIZE of the other side).
     first_window: i64,
-    /// Streams that wait for room in `out`, and for credit of the connection.
+    /// Streams that wait for room in `out`, and for connection credit.
     for_room: VecDeque<u32>,
     for_credit: VecDeque<u32>,
-    /// Streams that were let in and have not come yet.
+    /// Streams that were granted room in `out` and have not used it yet.
     granted: usize,
-    /// How far the beginning has come.
+    /// State of the connection preface.
     opening: receive::Opening,
-    /// A block of fields of which more frames have to come, and a frame of DATA of which more bytes have to come.
+    /// An incomplete field block, and an incomplete DATA frame.
     block: Option<receive::Block>,
     data: Option<payload::Data>,
-    /// Bytes that have come of the head of a request that has not begun, because more has to come or the connection failed in it.
+    /// Bytes received of an incomplete request head; kept when the connection fails within it.
     half_head: Option<usize>,
-    /// Frames that have come whole, a block of several counted once.
+    /// Complete frames received; a field block of several frames counts once.
     frames: u64,
     goaway: GoAway,
-    /// Whether nothing that comes is looked at any more.
+    /// Whether input is ignored: the connection only sends what is left.
     is_closing: bool,
     /// Whether the socket is gone.
     is_lost: bool,
-    /// The error that it was ended with.
+    /// The error code with which we ended the connection.
     failed: Option<Reason>,
-    /// Whoever moves the bytes.
+    /// The task that moves bytes between the socket and this engine.
     waker: Option<Waker>,
-    /// How many times bytes came, and all bytes that were sent.
+    /// Number of reads that returned bytes, and total bytes sent.
     heard: u64,
     total: u64,
 }
 
 impl Engine {
-    /// The side of a server, for a client of which nothing has come.
+    /// The server side of a connection on which nothing was received yet.
     pub(super) fn server(limits: &Limits, now: Instant) -> Self {
         let role = Role::Server {
             history: History::default(),
@@ -160,7 +162,7 @@ impl Engine {
         engine
     }
 
-    /// The side of a client.
+    /// The client side of a new connection.
     pub(super) fn client(limits: &Limits) -> Self {
         let role = Role::Client {
             next: 1,
@@ -215,29 +217,29 @@ impl Engine {
         }
     }
 
-    /// Says how late it is.
+    /// Sets the current time, by which the budget refills.
     pub(super) fn observe(&mut self, now: Instant) {
         if let Role::Server { budget, .. } = &mut self.role {
             budget.observe(now);
         }
     }
 
-    /// Whether the other side has begun as it has to.
+    /// Whether the other side has sent a valid connection preface (RFC 9113 §3.4).
     pub(super) fn has_begun(&self) -> bool {
         self.opening == receive::Opening::Done
     }
 
-    /// Whether no stream is under way.
+    /// Whether there are no streams.
     pub(super) fn is_idle(&self) -> bool {
         self.streams.is_empty()
     }
 
-    /// Whether it carries no more requests of ours.
+    /// Whether no new request may be sent on this connection.
     pub(super) fn is_over(&self) -> bool {
         self.goaway != GoAway::No || self.is_closing || self.is_lost
     }
 
-    /// Whether one more request of ours may be sent, beside those that are about to be.
+    /// Whether one more request may be sent, in addition to the requests that already have a handle.
     pub(super) fn has_room(&self) -> bool {
         match &self.role {
             Role::Client { most, next, .. } => {
@@ -247,7 +249,7 @@ impl Engine {
         }
     }
 
-    /// Lets it carry no more requests of ours; those under way go on.
+    /// Allows no new requests on this connection; requests in flight continue.
     pub(super) fn close_to_others(&mut self) {
         if self.goaway == GoAway::No {
             self.goaway = GoAway::Received;
@@ -255,57 +257,57 @@ impl Engine {
         }
     }
 
-    /// Counts a handle of a stream that is not opened yet.
+    /// Counts the handle of a stream that is not opened yet.
     pub(super) fn add_handle(&mut self) {
         self.handles += 1;
     }
 
-    /// Handles of streams.
+    /// Number of stream handles.
     pub(super) fn handles(&self) -> usize {
         self.handles
     }
 
-    /// How many times bytes came.
+    /// Number of reads that returned bytes.
     pub(super) fn heard(&self) -> u64 {
         self.heard
     }
 
-    /// Takes down that bytes came.
+    /// Counts a read that returned bytes.
     pub(super) fn hears(&mut self) {
         self.heard = self.heard.wrapping_add(1);
     }
 
-    /// Frames that have come whole, a block of several counted once.
+    /// Complete frames received; a field block of several frames counts once.
     pub(super) fn frames(&self) -> u64 {
         self.frames
     }
 
-    /// Whether a block of fields has begun of which more has to come.
+    /// Whether a field block is incomplete.
     pub(super) fn is_in_block(&self) -> bool {
         self.block.is_some()
     }
 
-    /// Bytes that have come of the head of a request that never begins, because the connection is over. Gives them once.
+    /// Bytes received of a request head that stays incomplete because the connection has ended. Returned once.
     pub(super) fn take_half_head(&mut self) -> Option<usize> {
         self.half_head.take()
     }
 
-    /// Bytes sent since the connection began.
+    /// Bytes sent on this connection.
     pub(super) fn total(&self) -> u64 {
         self.total
     }
 
-    /// Whether nothing that comes is looked at any more.
+    /// Whether input is ignored.
     pub(super) fn is_closing(&self) -> bool {
         self.is_closing
     }
 
-    /// What is to be sent.
+    /// The bytes to send.
     pub(super) fn output(&self) -> &[u8] {
         self.out.get(self.written..).unwrap_or_default()
     }
 
-    /// Takes down that the front of it was sent; lets streams add to it.
+    /// Removes the first `count` bytes of the output, which were sent, and grants room to waiting streams.
     pub(super) fn sent(&mut self, count: usize) {
         self.written += count;
         self.total += count as u64;
@@ -320,30 +322,31 @@ impl Engine {
             }
         }
         if self.output().len() < ROOM {
-            // Before those that are let in, who may fill it again.
+            // Before `grant`, whose streams may fill the output again.
             self.wake_openers();
         }
         self.grant();
     }
 
-    /// Whether so much waits for the socket that nothing more should be read.
+    /// Whether there is so much unsent output that the socket should not be read.
     pub(super) fn is_choked(&self) -> bool {
         self.output().len() > CHOKED
     }
 
-    /// Wakes `context` when there is something to send.
+    /// Registers `context` to be woken when there is something to send.
     pub(super) fn watch(&mut self, context: &Context<'_>) {
         entry::watch(&mut self.waker, context);
     }
 
-    /// There is something to send, or to end.
+    /// Wakes the task that moves bytes: there is something to send, or the connection may end.
     pub(super) fn wake(&mut self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
     }
 
-    /// Begins to say goodbye: streams that are on their way are taken, until the other side has heard of it (RFC 9113 §6.8).
+    /// Begins a graceful shutdown: sends GOAWAY and a PING. Streams are still accepted until the PING is acknowledged, because the
+    /// other side may have opened them before it received GOAWAY (RFC 9113 §6.8).
     pub(super) fn send_goaway(&mut self) {
         if self.goaway == GoAway::No && !self.is_closing {
             self.goaway = GoAway::Pending;
@@ -355,18 +358,18 @@ impl Engine {
         }
     }
 
-    /// Whether goodbye was said and nothing is left to do.
+    /// Whether the final GOAWAY was sent and no stream is left.
     pub(super) fn is_done(&self) -> bool {
         matches!(self.goaway, GoAway::Sent { .. }) && self.streams.is_empty()
     }
 
-    /// Ends: what is to be sent still is, what comes is not looked at.
+    /// Ends the connection: output that is left is still sent, input is ignored.
     pub(super) fn close(&mut self) {
         self.is_closing = true;
         self.lose_all();
     }
 
-    /// Ends with an error.
+    /// Ends the connection with an error (RFC 9113 §5.4.1).
     pub(super) fn fail(&mut self, reason: Reason) {
         self.failed = Some(reason);
         let last = match (&self.role, self.goaway) {
@@ -378,14 +381,14 @@ impl Engine {
         self.close();
     }
 
-    /// Why a stream broke off, as far as HTTP/2 says: the connection was ended with an error, or the other side reset the stream.
+    /// Why a stream ended early, if HTTP/2 gives a reason: the other side reset it, or the connection was ended with an error.
     pub(super) fn broke_off(&self, stream: u32) -> Option<BrokeOff> {
         let reset = self.streams.get(&stream).and_then(|entry| entry.reset);
         let connection = self.failed.map(BrokeOff::Connection);
         reset.map(BrokeOff::Stream).or(connection)
     }
 
-    /// Takes down that the socket is gone.
+    /// Ends all streams because the socket is closed.
     pub(super) fn lose(&mut self) {
         self.is_lost = true;
         self.out = Vec::new();
@@ -407,7 +410,7 @@ impl Engine {
         self.wake_openers();
     }
 
-    /// Ends a stream for something that is wrong with it.
+    /// Resets a stream because of a stream error (RFC 9113 §5.4.2).
     fn refuse(&mut self, stream: u32, reason: Reason) {
         if let Role::Server { budget, .. } = &mut self.role {
             budget.reset();
@@ -420,7 +423,7 @@ impl Engine {
         }
     }
 
-    /// Takes down what a stream that has changed is by now.
+    /// Updates counters and queues after a stream has changed, and removes a stream that has ended and has no handle.
     fn settle(&mut self, stream: u32) {
         let Some(entry) = self.streams.get(&stream) else {
             return;
@@ -454,12 +457,12 @@ impl Engine {
         }
     }
 
-    /// Gives memory back, because no stream is under way.
+    /// Frees memory, because there are no streams.
     fn shrink(&mut self) {
         self.streams.shrink_to(STREAMS_KEPT);
         self.for_room = VecDeque::new();
         self.for_credit = VecDeque::new();
-        // It may be idle from now on.
+        // The connection may be idle from now on.
         self.wake();
     }
 
@@ -473,7 +476,7 @@ impl Engine {
         matches!(self.role, Role::Server { .. })
     }
 
-    /// Bytes that the other side may send on a stream at once.
+    /// Receive window of a stream, in bytes.
     fn window_of_streams(&self) -> u32 {
         match self.role {
             Role::Server { .. } => WINDOW_OF_CLIENT,
@@ -481,7 +484,7 @@ impl Engine {
         }
     }
 
-    /// Gives credit back to the other side: at once, or when it is worth a frame.
+    /// Returns connection credit to the other side: at once, or when half a window has accumulated.
     fn release(&mut self, count: u32, is_at_once: bool) {
         self.to_release += count;
         let window = match self.role {
@@ -497,7 +500,7 @@ impl Engine {
     }
 }
 
-/// A number of a setting.
+/// A size as the value of a setting.
 fn number(size: usize) -> u32 {
     u32::try_from(size).unwrap_or(u32::MAX)
 }

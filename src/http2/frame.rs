@@ -1,4 +1,4 @@
-//! Frames as they stand on the wire (RFC 9113 §§4, 6): their heads, what lengths they may have, and how ours are written.
+//! The frame format (RFC 9113 §§4, 6): frame headers, the lengths that are allowed, and writing frames.
 
 use super::Reason;
 
@@ -20,20 +20,20 @@ pub(super) const END_HEADERS: u8 = 0x4;
 pub(super) const PADDED: u8 = 0x8;
 pub(super) const HAS_PRIORITY: u8 = 0x20;
 
-/// What a client sends first (RFC 9113 §3.4).
+/// The client connection preface (RFC 9113 §3.4).
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// Length of a frame's head (RFC 9113 §4.1).
+/// Length of a frame header (RFC 9113 §4.1).
 pub(super) const HEAD: usize = 9;
-/// The largest payload, as our settings leave it (RFC 9113 §6.5.2). We send none that is larger either.
+/// The largest frame payload: the default, which our settings do not change (RFC 9113 §6.5.2). We send none that is larger either.
 pub(super) const PAYLOAD: usize = 16_384;
 /// Length of one setting (RFC 9113 §6.5.1).
 const SETTING: usize = 6;
 /// The largest window (RFC 9113 §6.9.1).
 pub(super) const WINDOW: i64 = 0x7fff_ffff;
-/// What windows begin with, of streams until a setting says otherwise (RFC 9113 §6.9.2).
+/// The initial window; for streams, unless a setting changes it (RFC 9113 §6.9.2).
 pub(super) const FIRST_WINDOW: i64 = 65_535;
 
-/// The names of settings (RFC 9113 §6.5.2, RFC 8441 §3).
+/// Identifiers of settings (RFC 9113 §6.5.2, RFC 8441 §3).
 pub(super) const HEADER_TABLE_SIZE: u16 = 1;
 pub(super) const ENABLE_PUSH: u16 = 2;
 pub(super) const MAX_CONCURRENT_STREAMS: u16 = 3;
@@ -42,19 +42,19 @@ pub(super) const MAX_FRAME_SIZE: u16 = 5;
 pub(super) const MAX_HEADER_LIST_SIZE: u16 = 6;
 pub(super) const ENABLE_CONNECT_PROTOCOL: u16 = 8;
 
-/// Whether what a server has sent first is HTTP/2: whatever it was sent, a server begins with SETTINGS (RFC 9113 §3.4), and some say
-/// GOAWAY at once to what is no preface. For telling people; nothing is decided by it.
+/// Whether the first bytes from a server are HTTP/2: a server begins with SETTINGS whatever it received (RFC 9113 §3.4), and some send
+/// GOAWAY at once when they received no preface. Used for error messages only; nothing is decided by it.
 pub fn is_begin_of_server(bytes: &[u8]) -> bool {
     Head::parse(bytes).is_some_and(|head| {
         let is_settings = head.kind == SETTINGS && head.length.is_multiple_of(SETTING);
         let is_goaway = head.kind == GOAWAY && head.length >= 8;
-        // A length that takes one byte: no other protocol of servers begins with two of zero.
+        // A length below 256: no other protocol's servers begin with two zero bytes.
         let is_short = head.length <= 255 && head.flags == 0 && head.stream == 0;
         (is_settings || is_goaway) && is_short
     })
 }
 
-/// The head of a frame.
+/// A frame header.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Head {
     pub(super) length: usize,
@@ -64,7 +64,7 @@ pub(super) struct Head {
 }
 
 impl Head {
-    /// Reads it; `None` where more has to come.
+    /// Parses a frame header; `None` if more bytes are needed.
     pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
         let (head, _) = bytes.split_first_chunk::<HEAD>()?;
         let [a, b, c, kind, flags, stream @ ..] = *head;
@@ -80,10 +80,10 @@ impl Head {
         self.flags & flag != 0
     }
 
-    /// Whether it may have this length, and stand on its stream or on that of the connection (RFC 9113 §§4.2, 6).
+    /// Checks the length, and whether the frame belongs on a stream or on the connection (RFC 9113 §§4.2, 6).
     ///
     /// # Errors
-    /// What ends the connection otherwise.
+    /// A connection error.
     pub(super) fn check(&self) -> Result<(), Reason> {
         if !self.fits() {
             return Err(Reason::FRAME_SIZE_ERROR);
@@ -91,7 +91,7 @@ impl Head {
         let is_right = match self.kind {
             DATA | HEADERS | PRIORITY | RST_STREAM | CONTINUATION => self.stream != 0,
             SETTINGS | PING | GOAWAY => self.stream == 0,
-            // We let nobody promise anything.
+            // We disable push.
             PUSH_PROMISE => false,
             _ => true,
         };
@@ -118,7 +118,7 @@ impl Head {
 /// The field block in the payload of HEADERS, without padding and priority (RFC 9113 §6.2).
 ///
 /// # Errors
-/// What ends the connection.
+/// A connection error.
 pub(super) fn block_of(payload: &[u8], head: Head) -> Result<&[u8], Reason> {
     let (mut block, mut padding) = (payload, 0);
     if head.has(PADDED)
@@ -136,10 +136,10 @@ pub(super) fn block_of(payload: &[u8], head: Head) -> Result<&[u8], Reason> {
         .ok_or(Reason::PROTOCOL_ERROR)
 }
 
-/// RFC 7540 §5.3.1: no stream depends on itself. RFC 9113 leaves priorities be; whoever sends this is broken all the same.
+/// Refuses a stream that depends on itself (RFC 7540 §5.3.1). RFC 9113 deprecates priorities, but a sender of this is broken anyway.
 ///
 /// # Errors
-/// What ends the connection.
+/// A connection error.
 pub(super) fn check_priority(priority: &[u8], head: Head) -> Result<(), Reason> {
     match number(priority) & 0x7fff_ffff == head.stream {
         true => Err(Reason::PROTOCOL_ERROR),
@@ -147,12 +147,12 @@ pub(super) fn check_priority(priority: &[u8], head: Head) -> Result<(), Reason> 
     }
 }
 
-/// The number that the first four bytes are.
+/// The first four bytes as a number.
 pub(super) fn number(bytes: &[u8]) -> u32 {
     bytes.first_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes))
 }
 
-/// Names and values of settings.
+/// Identifiers and values of settings.
 pub(super) fn settings(payload: &[u8]) -> impl Iterator<Item = (u16, u32)> {
     payload.chunks_exact(SETTING).map(|setting| {
         let (name, value) = setting.split_first_chunk().unwrap_or((&[0; 2], &[]));
@@ -160,19 +160,19 @@ pub(super) fn settings(payload: &[u8]) -> impl Iterator<Item = (u16, u32)> {
     })
 }
 
-/// The head of a frame of ours.
+/// The bytes of a frame header.
 fn head_of((kind, flags): (u8, u8), stream: u32, length: usize) -> [u8; HEAD] {
     let [_, a, b, c] = (length as u32).to_be_bytes();
     let [d, e, f, g] = stream.to_be_bytes();
     [a, b, c, kind, flags, d, e, f, g]
 }
 
-/// Writes the head of a frame.
+/// Writes a frame header.
 pub(super) fn put_head(out: &mut Vec<u8>, kind: (u8, u8), stream: u32, length: usize) {
     out.extend_from_slice(&head_of(kind, stream, length));
 }
 
-/// Writes a frame whose payload are these numbers.
+/// Writes a frame with these numbers as its payload.
 pub(super) fn put_numbers(out: &mut Vec<u8>, kind: u8, stream: u32, numbers: &[u32]) {
     put_head(out, (kind, 0), stream, 4 * numbers.len());
     for number in numbers {
@@ -180,7 +180,7 @@ pub(super) fn put_numbers(out: &mut Vec<u8>, kind: u8, stream: u32, numbers: &[u
     }
 }
 
-/// Writes SETTINGS.
+/// Writes a SETTINGS frame.
 pub(super) fn put_settings(out: &mut Vec<u8>, settings: &[(u16, u32)]) {
     put_head(out, (SETTINGS, 0), 0, SETTING * settings.len());
     for (name, value) in settings {
@@ -189,7 +189,7 @@ pub(super) fn put_settings(out: &mut Vec<u8>, settings: &[(u16, u32)]) {
     }
 }
 
-/// Makes a block that was written from `start` on, behind room for a head, into as many frames as it needs.
+/// Turns a field block into frames, as many as it needs. It begins at `start`, with space for a frame header in front.
 pub(super) fn close_block(out: &mut Vec<u8>, start: usize, stream: u32, is_end: bool) {
     let flags = if is_end { END_STREAM } else { 0 };
     let length = out.len() - start - HEAD;
@@ -201,14 +201,14 @@ pub(super) fn close_block(out: &mut Vec<u8>, start: usize, stream: u32, is_end: 
     }
     let block = out.split_off(start);
     let block = block.get(HEAD..).unwrap_or_default();
-    let mut pieces = block.chunks(PAYLOAD).peekable();
+    let mut fragments = block.chunks(PAYLOAD).peekable();
     let (mut kind, mut flags) = (HEADERS, flags);
-    while let Some(piece) = pieces.next() {
-        if pieces.peek().is_none() {
+    while let Some(fragment) = fragments.next() {
+        if fragments.peek().is_none() {
             flags |= END_HEADERS;
         }
-        put_head(out, (kind, flags), stream, piece.len());
-        out.extend_from_slice(piece);
+        put_head(out, (kind, flags), stream, fragment.len());
+        out.extend_from_slice(fragment);
         (kind, flags) = (CONTINUATION, 0);
     }
 }

@@ -12,21 +12,21 @@ use crate::http1::{
     COOKIE_LINES, Limits, Malformed, check_authority, check_method, content_length, parse_target,
 };
 
-/// Field lines that a request may have, crumbs of cookies counted one by one: what browsers send stays far below.
+/// Field lines that a request may have, counting each `cookie` line of a split cookie. Browsers send far fewer.
 const LINES: usize = COOKIE_LINES;
-/// What a field counts beside its bytes (RFC 9113 §6.5.2).
+/// What a field counts in addition to its bytes (RFC 9113 §6.5.2).
 const OVERHEAD: usize = 32;
-/// Longest scheme; those that are known are shorter.
+/// Longest scheme; registered schemes are shorter.
 const SCHEME: usize = 64;
-/// Longest media type that is looked at in a refused head.
+/// Longest media type that is kept of a refused head.
 const MEDIA: usize = 256;
 
-/// What the fields of a block have come to so far.
+/// Running totals over the fields of a block.
 #[derive(Debug, Default)]
 struct Tally {
     size: usize,
     lines: usize,
-    /// Pseudo fields that came, by their bits.
+    /// Pseudo-header fields received, as bits.
     pseudo: u8,
     has_fields: bool,
     length: Option<u64>,
@@ -36,14 +36,14 @@ struct Tally {
 }
 
 impl Tally {
-    /// Takes down that a field is refused.
+    /// Records that a field is refused.
     #[cold]
     fn refuse(&mut self, reason: Malformed, name: Name<'_>, value: &[u8]) {
         self.flaw = Some(reason);
         self.refused = Some(Box::new(Flaw::of_field(self.lines, name.text, value)));
     }
 
-    /// What the fields were refused for, all of them together where it is no single one.
+    /// Why the fields were refused, and the field, if it was a single one.
     #[cold]
     fn refused(&mut self, reason: Malformed) -> Refused {
         let mut flaw = self.refused.take().unwrap_or_default();
@@ -52,7 +52,7 @@ impl Tally {
         Refused { reason, flaw }
     }
 
-    /// Counts a field. Whether it is worth looking at: not where the head is refused already.
+    /// Counts a field. Returns whether to check it: not if the head is already refused.
     fn count(&mut self, name: Name<'_>, value: &[u8], most: usize) -> bool {
         self.size += name.text.len() + value.len() + OVERHEAD;
         self.lines += 1;
@@ -62,7 +62,7 @@ impl Tally {
         self.flaw.is_none()
     }
 
-    /// RFC 9113 §8.3: pseudo fields come first, each once, and only those that belong there.
+    /// RFC 9113 §8.3: pseudo-header fields come first, each once, and only those defined for the message.
     fn pseudo(&mut self, kind: Kind, belong: u8) -> Result<(), Malformed> {
         let bit = bit(kind);
         if bit & belong == 0 || self.has_fields || self.pseudo & bit != 0 {
@@ -84,7 +84,7 @@ impl Tally {
     }
 }
 
-/// The bit of a pseudo field in a set of them; none for others.
+/// The bit of a pseudo-header field in a set; 0 for other fields.
 fn bit(kind: Kind) -> u8 {
     match kind {
         Kind::Authority => 1,
@@ -97,12 +97,12 @@ fn bit(kind: Kind) -> u8 {
     }
 }
 
-/// Those of requests.
+/// Pseudo-header fields of requests.
 const OF_REQUESTS: u8 = 31;
-/// That of answers.
+/// Pseudo-header field of responses.
 const OF_RESPONSES: u8 = 32;
 
-/// A request's head as its fields come.
+/// Builds a request head from its decoded fields.
 pub(super) struct RequestReader<'h> {
     head: &'h mut RequestHead,
     limits: Limits,
@@ -137,12 +137,12 @@ impl<'h> RequestReader<'h> {
                 self.tally.refuse(reason, name, value);
             }
         } else if self.tally.flaw.is_some() {
-            self.note(name, value);
+            self.keep_for_response(name, value);
         }
     }
 
-    /// Keeps of a refused head what the form of the response depends on: the method, and whether it is a gRPC call.
-    fn note(&mut self, name: Name<'_>, value: &[u8]) {
+    /// Keeps the parts of a refused head that the form of the response depends on: the method, and whether it is a gRPC call.
+    fn keep_for_response(&mut self, name: Name<'_>, value: &[u8]) {
         if name.kind == Kind::Method {
             self.head.method = Method::from_token(value);
         } else if name.text == b"content-type"
@@ -163,7 +163,7 @@ impl<'h> RequestReader<'h> {
         };
         self.tally.has_fields = true;
         check_value(value)?;
-        // The same bound as for a line of HTTP/1, which is what a backend may get.
+        // The same bound as for a line of HTTP/1, in which a backend may receive it.
         if name.text.len() + value.len() + b": \r\n".len() > self.limits.line {
             return Err(Malformed::FieldTooLong);
         }
@@ -180,8 +180,8 @@ impl<'h> RequestReader<'h> {
             }
             FieldName::Expect => self.head.expects_continue = true,
             _ if name.text == b"cookie" => {
-                let crumb = put(&mut self.head.bytes, value);
-                self.cookies.push(crumb);
+                let part = put(&mut self.head.bytes, value);
+                self.cookies.push(part);
                 return Ok(());
             }
             _ => {}
@@ -222,13 +222,13 @@ impl<'h> RequestReader<'h> {
         Ok(())
     }
 
-    /// Whether there is a `Host` beside `:authority` is looked at when both are known.
+    /// Takes `Host`, which must agree with `:authority` if both are present.
     fn take_host(&mut self, value: &[u8]) -> Result<(), Malformed> {
         check_authority(value)?;
         if std::mem::replace(&mut self.has_host, true) {
             return Err(Malformed::DuplicateHost);
         }
-        // RFC 9113 §8.3.1: it has to say the same; without `:authority`, which stands before it, it takes its place.
+        // RFC 9113 §8.3.1: the values have to be the same; without `:authority`, which would come first, `Host` replaces it.
         if !self.tally.has(Kind::Authority) {
             self.head.authority = put(&mut self.head.bytes, value);
         } else if !self.head.text(self.head.authority).eq_ignore_ascii_case(value) {
@@ -237,27 +237,27 @@ impl<'h> RequestReader<'h> {
         Ok(())
     }
 
-    /// Looks at all of them together. `has_body` says whether the stream goes on. Gives the length that was announced.
+    /// Checks the fields as a whole. `has_body` is whether DATA may follow. Returns the `content-length`.
     ///
     /// # Errors
-    /// [`Malformed`]; the head then holds the method and `content-type`, as far as they came, and what can be told of it.
+    /// [`Malformed`]; the head then holds the method and `content-type`, if they were received, and the refused field.
     pub(super) fn finish(mut self, has_body: bool) -> Result<Option<u64>, Malformed> {
         let result = self.check(has_body);
         if let Err(reason) = result {
-            self.tell(reason);
+            self.keep_for_log(reason);
         }
         result
     }
 
-    /// Leaves in the head what can be told of one that is refused.
+    /// Leaves in a refused head what the access log shows of it.
     #[cold]
-    fn tell(&mut self, reason: Malformed) {
+    fn keep_for_log(&mut self, reason: Malformed) {
         if self.head.path.is_empty() {
             self.head.path = self.path;
         }
         let mut flaw = self.tally.refused(reason).flaw;
         if flaw.number == 0 {
-            // The parts of a cookie are one.
+            // A split cookie counts as one field.
             flaw.fields = self.head.fields.len();
         }
         self.head.flaw = Some(flaw);
@@ -286,16 +286,16 @@ impl<'h> RequestReader<'h> {
         };
         if head.upgrade.is_some() {
             if length.is_some() {
-                // Of 0 bytes too: what follows comes in frames of DATA, which have to add up to it (RFC 9113 §8.1.1).
+                // A length of 0 too: the DATA frames that follow would have to add up to it (RFC 9113 §8.1.1).
                 return Err(Malformed::UpgradeWithBody);
             }
-            // What follows are bytes of the other protocol, not a body.
+            // What follows is the other protocol, not a body.
             head.body = BodyLength::None;
         }
         Ok(length)
     }
 
-    /// Method, path and authority. A request for a WebSocket (RFC 8441 §4) becomes what it would have been in HTTP/1.1.
+    /// Checks method, path and authority. A WebSocket request (RFC 8441 §4) becomes the equivalent HTTP/1.1 upgrade request.
     fn close_request_line(&mut self) -> Result<(), Malformed> {
         let has = |kind| self.tally.has(kind);
         let has_target = has(Kind::Scheme) && has(Kind::Path);
@@ -321,7 +321,7 @@ impl<'h> RequestReader<'h> {
         let (start, end) = self.path.range();
         let target = parse_target(&mut head.bytes, start, end, head.method)?;
         if target.authority.is_some() {
-            // RFC 9113 §8.3.1: it has a field of its own.
+            // RFC 9113 §8.3.1: the authority belongs in `:authority`, not in `:path`.
             return Err(Malformed::BadTarget);
         }
         head.path = target.path;
@@ -329,7 +329,7 @@ impl<'h> RequestReader<'h> {
         Ok(())
     }
 
-    /// The crumbs of a cookie are one field again (RFC 9113 §8.2.3).
+    /// Joins the `cookie` lines into one field (RFC 9113 §8.2.3).
     fn put_cookies(&mut self) -> Result<(), Malformed> {
         let head = &mut *self.head;
         let Some((first, rest)) = self.cookies.split_first() else {
@@ -338,11 +338,11 @@ impl<'h> RequestReader<'h> {
         let mut value = *first;
         if !rest.is_empty() {
             let start = head.bytes.len();
-            for (at, crumb) in self.cookies.iter().enumerate() {
+            for (at, part) in self.cookies.iter().enumerate() {
                 if at > 0 {
                     head.bytes.extend_from_slice(b"; ");
                 }
-                let (start, end) = crumb.range();
+                let (start, end) = part.range();
                 head.bytes.extend_from_within(start..end);
             }
             value = Span::new(start, head.bytes.len());
@@ -355,14 +355,14 @@ impl<'h> RequestReader<'h> {
             id: FieldName::Other,
             name,
             value,
-            // Its name says as much.
+            // The encoder never indexes `cookie` anyway.
             is_secret: false,
         });
         Ok(())
     }
 }
 
-/// An answer's head as its fields come. Its spans point into lines, `name: value` each.
+/// Builds a response head from its decoded fields. Its spans point into lines of the form `name: value`.
 pub(super) struct ResponseReader<'h> {
     head: &'h mut ResponseHead,
     lines: &'h mut Vec<u8>,
@@ -400,8 +400,8 @@ impl<'h> ResponseReader<'h> {
             return Ok(());
         };
         self.tally.has_fields = true;
-        // RFC 9113 §8.2.1 forbids blanks at either end, and messages of gRPC end with them: an answer does not fail for that.
-        // CR and LF are no blanks: a recipient that takes them for the end of a line reads another message.
+        // RFC 9113 §8.2.1 forbids whitespace at either end, but gRPC status messages end with it: a response is not refused for it.
+        // CR and LF are refused: a recipient that takes them for a line end would read another message.
         let value = list::trim(value);
         check_value(value)?;
         if id.is_hop_by_hop() && id != FieldName::Trailer {
@@ -424,11 +424,11 @@ impl<'h> ResponseReader<'h> {
         Ok(())
     }
 
-    /// Looks at all of them together: an answer to a request of method `asked`. `is_whole` says that nothing follows. Gives the
-    /// length that its body has to have.
+    /// Checks the fields as a whole. `asked` is the method of the request, `is_whole` means that nothing follows the head. Returns the
+    /// length that the body must have.
     ///
     /// # Errors
-    /// [`Refused`]; the head holds nothing of use then.
+    /// [`Refused`]; the head is then unusable.
     pub(super) fn finish(mut self, is_whole: bool, asked: Method) -> Result<Option<u64>, Refused> {
         let result = self.check(is_whole, asked);
         result.map_err(|reason| self.tally.refused(reason))
@@ -452,19 +452,19 @@ impl<'h> ResponseReader<'h> {
             (false, Some(length)) => BodyLength::Exact(length),
             (false, None) => BodyLength::UntilClose,
         };
-        // RFC 9110 §8.6: no other answer without a body may have one.
+        // RFC 9110 §8.6: of responses without a body only these may have a length.
         let is_of_head = asked == Method::Head && !matches!(head.status, 100..=199 | 204);
         head.announced_length = length.filter(|_| is_of_head || head.status == 304);
         Ok(length.filter(|_| !has_none))
     }
 }
 
-/// Trailers as their fields come, in lines.
+/// Builds trailer lines from decoded fields.
 pub(super) struct TrailersReader {
     lines: Vec<u8>,
     tally: Tally,
     most: usize,
-    /// Whether blanks at either end of a value are passed over, as in answers.
+    /// Whether whitespace at either end of a value is trimmed, as in response heads.
     is_of_response: bool,
 }
 
@@ -504,7 +504,7 @@ impl TrailersReader {
         Ok(())
     }
 
-    /// The lines.
+    /// Returns the lines.
     ///
     /// # Errors
     /// [`Refused`].
@@ -538,7 +538,7 @@ pub(super) fn encode(lines: &[u8], encoder: &mut Encoder, out: &mut Vec<u8>) {
     }
 }
 
-/// Writes a line; gives where name and value stand.
+/// Writes a line; returns the spans of name and value.
 fn put_line(lines: &mut Vec<u8>, name: &[u8], value: &[u8]) -> (Span, Span) {
     let name = put(lines, name);
     lines.extend_from_slice(b": ");
@@ -553,10 +553,10 @@ fn put(bytes: &mut Vec<u8>, text: &[u8]) -> Span {
     Span::new(start, bytes.len())
 }
 
-/// RFC 9113 §8.2.1: no control bytes, and no blank at either end.
+/// RFC 9113 §8.2.1: no control bytes, and no whitespace at either end.
 fn check_value(text: &[u8]) -> Result<(), Malformed> {
     let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
-    // It does not stop at the first, which is rare: a loop without a branch is several times as fast.
+    // It does not stop at the first control byte, which is rare: a loop without a branch is several times as fast.
     let is_control = |byte: &u8| *byte < b' ' && *byte != b'\t' || *byte == 0x7f;
     let has_control = text.iter().fold(false, |found, byte| found | is_control(byte));
     if is_blank(text.first()) || is_blank(text.last()) || has_control {

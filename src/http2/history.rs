@@ -1,46 +1,46 @@
-//! Which streams a client has begun and ended: what it may not say any more of those that are gone (RFC 9113 §5.1).
+//! Remembers which streams a client has opened and ended, to check frames on streams that are closed (RFC 9113 §5.1).
 
 use std::collections::VecDeque;
 
 use super::Reason;
 
-/// Streams that are remembered after their client has ended them.
+/// Ended streams that are remembered.
 const ENDED: usize = 128;
-/// Gaps between streams that are remembered. Clients leave none.
+/// Gaps between stream ids that are remembered. Real clients leave none.
 const GAPS: usize = 8;
 
-/// The streams of one client.
+/// The streams of one client connection.
 #[derive(Debug, Default)]
 pub(super) struct History {
-    /// The last that it began.
+    /// The highest stream that it opened.
     highest: u32,
-    /// Those that it ended last.
+    /// The streams that it ended last.
     ended: VecDeque<u32>,
-    /// The last gaps between those that it began, which stay unused (RFC 9113 §5.1.1): the first stream, and the one behind.
+    /// The last gaps between opened streams; ids in them stay unused (RFC 9113 §5.1.1). Each is the first unused id, and the opened
+    /// id after the gap.
     gaps: VecDeque<(u32, u32)>,
 }
 
 impl History {
-    /// The last stream that was begun.
+    /// The highest stream that was opened.
     pub(super) fn highest(&self) -> u32 {
         self.highest
     }
 
-    /// Whether a stream was never begun, so that nothing may be said of it.
+    /// Whether a stream was never opened, so that frames on it are an error.
     pub(super) fn is_idle(&self, stream: u32) -> bool {
         stream > self.highest || stream.is_multiple_of(2)
     }
 
-    /// Whether a stream was never begun, of those above the last and of those between, as far as they are remembered.
+    /// Whether a stream was never opened: it is above the highest, or in a remembered gap.
     pub(super) fn is_unused(&self, stream: u32) -> bool {
         self.is_idle(stream) || self.gaps.iter().any(|(from, to)| (*from..*to).contains(&stream))
     }
 
-    /// Takes down that a head came for a stream that is not open. Whether it begins it; if not, the stream is one that we have
-    /// ended.
+    /// Records a head for a stream that is not open. Returns whether it opens the stream; if not, we have closed the stream before.
     ///
     /// # Errors
-    /// What ends the connection.
+    /// A connection error.
     pub(super) fn begins(&mut self, stream: u32) -> Result<bool, Reason> {
         if stream.is_multiple_of(2) {
             return Err(Reason::PROTOCOL_ERROR);
@@ -60,15 +60,15 @@ impl History {
         Ok(true)
     }
 
-    /// Takes down that the client has ended a stream, or reset it.
+    /// Records that the client has ended or reset a stream.
     pub(super) fn ends(&mut self, stream: u32) {
         push(&mut self.ended, stream, ENDED);
     }
 
-    /// Whether more may come of a stream that is not open: not if its client has ended it.
+    /// Checks that the client has not ended a stream that is not open: else it may send nothing more on it.
     ///
     /// # Errors
-    /// What ends the connection.
+    /// A connection error.
     pub(super) fn check_not_ended(&self, stream: u32) -> Result<(), Reason> {
         match self.ended.contains(&stream) {
             true => Err(Reason::STREAM_CLOSED),

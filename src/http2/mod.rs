@@ -1,6 +1,6 @@
-//! HTTP/2 on the wire: an engine of our own, whose streams look like connections that carry one message each way. Its heads
-//! obey the rules that `http1` holds. In reading order: [`stream`](Stream) is what the request path sees; `server` and `client`
-//! move the bytes of a connection; `engine` knows frames, states and windows, and no socket.
+//! The HTTP/2 protocol. Each stream looks like a connection that carries one message in each direction. Heads obey the rules of
+//! `http1`. In reading order: [`stream`](Stream) is what the request path uses; `server` and `client` move the bytes of a
+//! connection; `engine` is the protocol state machine: frames, stream states and windows, without a socket.
 
 mod budget;
 mod client;

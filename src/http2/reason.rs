@@ -1,8 +1,8 @@
-//! Why a stream or a connection ends (RFC 9113 §7).
+//! HTTP/2 error codes (RFC 9113 §7).
 
 use std::fmt;
 
-/// An error code.
+/// The error code of a RST_STREAM or GOAWAY frame (RFC 9113 §7).
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Reason(pub(super) u32);
 

@@ -3,7 +3,7 @@
 use crate::head::Flaw;
 use crate::http1::Malformed;
 
-/// Why a head, or trailers, were refused, and for which field.
+/// Why a head, trailers or a body were refused, and for which field.
 #[derive(Debug, Clone)]
 pub(super) struct Refused {
     pub(super) reason: Malformed,
@@ -11,7 +11,7 @@ pub(super) struct Refused {
 }
 
 impl Refused {
-    /// For a body that is not as long as was announced.
+    /// For a body that is not as long as its `content-length`.
     pub(super) fn length() -> Self {
         let flaw = Flaw {
             name: Box::from(*b"content-length"),

@@ -1,4 +1,4 @@
-//! One exchange on a connection of its own: what probes need.
+//! Sends one request on a connection of its own and reads the response: used by health probes.
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
@@ -12,34 +12,34 @@ use crate::head::{Method, ResponseHead};
 use crate::http1::Limits;
 use crate::net::Stream;
 
-/// Bytes of an answer that are kept; what follows is not read.
+/// Bytes of a response body that are kept; what follows is not read.
 const KEPT: usize = 64 << 10;
 
-/// An answer.
+/// A received response.
 #[derive(Debug, Default)]
 pub struct RoundTrip {
-    /// Its head, whose spans point into `lines`.
+    /// The head, whose spans point into `lines`.
     pub head: ResponseHead,
-    /// The lines of its head.
+    /// The header lines.
     pub lines: Vec<u8>,
-    /// Its body, as far as it is kept.
+    /// The body, as far as it is kept.
     pub body: Vec<u8>,
-    /// The lines of what stands behind it.
+    /// The trailer lines.
     pub trailers: Vec<u8>,
 }
 
-/// Why there was no answer.
+/// Why there was no response.
 #[derive(Debug, thiserror::Error)]
 pub enum RoundTripError {
-    /// The socket failed, or ended.
+    /// The socket failed, or was closed.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// What came is no answer.
-    #[error("not an answer of HTTP/2")]
+    /// The received bytes are not an HTTP/2 response.
+    #[error("not an HTTP/2 response")]
     NotHttp2,
 }
 
-/// The exchange under way.
+/// The exchange in progress.
 struct Exchange {
     engine: Engine,
     transport: Transport,
@@ -50,10 +50,10 @@ struct Exchange {
     /// The stream, once it is opened.
     stream: u32,
     has_responded: bool,
-    asked: RoundTrip,
+    response: RoundTrip,
 }
 
-/// Begins a connection by `stream`, sends one request, whose head is lines, and reads its answer. Whoever calls bounds the time.
+/// Starts HTTP/2 on `stream`, sends one request, whose head is given as lines, and reads the response. The caller bounds the time.
 ///
 /// # Errors
 /// [`RoundTripError`].
@@ -71,7 +71,7 @@ pub async fn round_trip(
         sent: 0,
         stream: 0,
         has_responded: false,
-        asked: RoundTrip::default(),
+        response: RoundTrip::default(),
     };
     poll_fn(move |context| exchange.poll(context)).await
 }
@@ -79,7 +79,7 @@ pub async fn round_trip(
 impl Exchange {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<RoundTrip, RoundTripError>> {
         if let Poll::Ready(Some(())) = self.poll_whole(context) {
-            return Poll::Ready(Ok(std::mem::take(&mut self.asked)));
+            return Poll::Ready(Ok(std::mem::take(&mut self.response)));
         }
         ready!(client::poll(
             context,
@@ -89,15 +89,15 @@ impl Exchange {
         ));
         let has_begun = self.engine.has_begun();
         self.engine.lose();
-        // What came before the end may be the answer.
+        // The bytes received before the end may hold the response.
         Poll::Ready(match self.poll_whole(context) {
-            Poll::Ready(Some(())) => Ok(std::mem::take(&mut self.asked)),
+            Poll::Ready(Some(())) => Ok(std::mem::take(&mut self.response)),
             _ if has_begun => Err(io::Error::from(io::ErrorKind::ConnectionReset).into()),
             _ => Err(RoundTripError::NotHttp2),
         })
     }
 
-    /// Moves the exchange on; ready when the answer is whole, or as much of it as is kept. `None` where it cannot become so.
+    /// Continues the exchange; ready when the response is complete, or as much of it as is kept. `None` if it cannot complete.
     fn poll_whole(&mut self, context: &Context<'_>) -> Poll<Option<()>> {
         if self.stream == 0 {
             let is_end = self.body.is_empty();
@@ -113,7 +113,7 @@ impl Exchange {
                 .poll_data(context, self.stream, &[IoSlice::new(rest)], true);
             match sent {
                 Poll::Ready(Ok((count, _))) => self.sent += count,
-                // It may have answered without reading all.
+                // The backend may respond without reading the whole request.
                 Poll::Ready(Err(_)) | Poll::Pending => break,
             }
         }
@@ -125,13 +125,13 @@ impl Exchange {
                 return Poll::Ready(None);
             };
             self.has_responded = head.status >= 200;
-            (self.asked.head, self.asked.lines) = (head, response.lines);
+            (self.response.head, self.response.lines) = (head, response.lines);
         }
-        while self.asked.body.len() <= KEPT {
+        while self.response.body.len() <= KEPT {
             match ready!(self.engine.poll_take(context, self.stream)) {
-                Ok(Some(payload)) => self.asked.body.extend_from_slice(payload.unread()),
+                Ok(Some(payload)) => self.response.body.extend_from_slice(payload.unread()),
                 Ok(None) => {
-                    self.asked.trailers = self.engine.take_trailers(self.stream);
+                    self.response.trailers = self.engine.take_trailers(self.stream);
                     break;
                 }
                 Err(_) => return Poll::Ready(None),

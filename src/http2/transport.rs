@@ -1,4 +1,4 @@
-//! A connection's socket: moves what it brings into the engine, and what the engine has to send out of it.
+//! Moves bytes between the socket of a connection and its engine.
 
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll, ready};
@@ -8,33 +8,34 @@ use super::engine::{Begun, Engine, ReceiveContext};
 use crate::buffer::{Buffer, Buffers, LARGE, SMALL};
 use crate::net::Stream;
 
-/// Bytes that are read and dropped after the last word, so that it arrives: closing at once would reset the connection.
+/// Bytes that are read and dropped after the last frame was sent. Closing with unread input would reset the connection, and the
+/// last frames would be lost.
 const LINGER: usize = 256 << 10;
 
-/// Reads after which others get their turn.
+/// Reads in one poll, after which other tasks run.
 const READS: usize = 8;
 
-/// What moving bytes has come to.
+/// Result of moving bytes.
 #[derive(Debug)]
 pub(super) enum Moved {
-    /// A request has begun.
+    /// A request head was received.
     Request(Begun),
-    /// The connection has an error, which the other side is still to be told of.
+    /// A connection error; its GOAWAY is still to be sent.
     Failed(Reason),
-    /// Goodbye was said, and nothing is left to do.
+    /// The final GOAWAY was sent, and no stream is left.
     Done,
-    /// Nothing more comes.
+    /// The other side sends nothing more.
     Ended,
     /// Nothing more can be sent.
     Cut,
 }
 
-/// A socket, and what came by it that the engine has not taken.
+/// A socket, and received bytes that the engine has not consumed.
 #[derive(Debug)]
 pub(super) struct Transport {
     stream: Stream,
     pub(super) input: Buffer,
-    /// Whether the last write had to wait, or what TLS keeps back of it.
+    /// Whether the last write is incomplete, in the socket or in TLS.
     pub(super) is_blocked: bool,
     is_shut: bool,
     linger: usize,
@@ -51,7 +52,7 @@ impl Transport {
         }
     }
 
-    /// Moves bytes both ways, until a request begins or the connection is over.
+    /// Moves bytes in both directions, until a request head is complete or the connection is over.
     pub(super) fn poll_move(
         &mut self,
         context: &mut Context<'_>,
@@ -90,16 +91,16 @@ impl Transport {
             return Poll::Ready(Moved::Cut);
         }
         if was_choked && !engine.is_choked() {
-            // Nobody else says that it is time to read again.
+            // Nothing else wakes this task to read again.
             context.waker().wake_by_ref();
         }
         Poll::Pending
     }
 
-    /// Reads behind what the engine has left; gives 0 at the end. Waits without holding memory where nothing is left.
+    /// Appends received bytes to the input; returns 0 at the end of the stream. While the input is empty, it waits without a buffer.
     ///
     /// # Errors
-    /// Those of the socket.
+    /// Errors of the socket.
     pub(super) fn poll_read(
         &mut self,
         context: &mut Context<'_>,
@@ -116,7 +117,7 @@ impl Transport {
                 self.input = buffers.lend(SMALL);
             }
         } else if self.input.is_full() {
-            // A frame that has to be seen whole and is larger than most.
+            // A frame that is parsed as a whole and is larger than most.
             buffers.grow(&mut self.input, LARGE);
         }
         let count = ready!(self.stream.poll_read(context, self.input.space()))?;
@@ -124,10 +125,10 @@ impl Transport {
         Poll::Ready(Ok(count))
     }
 
-    /// Writes all that the engine has to send.
+    /// Writes all output of the engine.
     ///
     /// # Errors
-    /// Those of the socket.
+    /// Errors of the socket.
     pub(super) fn poll_send(
         &mut self,
         context: &mut Context<'_>,
@@ -150,8 +151,7 @@ impl Transport {
         }
     }
 
-    /// Sends what is left, says that nothing more comes, and waits until the other side has heard it. Whoever calls bounds the
-    /// time.
+    /// Sends what is left, shuts down the write side, and waits until the other side closes. The caller bounds the time.
     pub(super) fn poll_close(&mut self, context: &mut Context<'_>, engine: &mut Engine) -> Poll<()> {
         if !self.is_shut {
             if ready!(self.poll_send(context, engine)).is_err() {

@@ -1,4 +1,4 @@
-//! Frames that carry nothing of a message (RFC 9113 §§6.3–6.9).
+//! Handles received control frames: PRIORITY, RST_STREAM, SETTINGS, PING, GOAWAY and WINDOW_UPDATE (RFC 9113 §§6.3–6.9).
 
 use super::super::Reason;
 use super::super::frame::{self, Head};
@@ -6,7 +6,7 @@ use super::entry::ResetReason;
 use super::{Engine, GOAWAY_PING, GoAway, LAST, Role};
 
 impl Engine {
-    /// A frame that carries nothing of a message.
+    /// Handles a frame that is not part of a message.
     pub(super) fn control(&mut self, head: Head, payload: &[u8]) -> Result<(), Reason> {
         if let Role::Server { budget, .. } = &mut self.role {
             match head.kind {
@@ -18,16 +18,16 @@ impl Engine {
         match head.kind {
             frame::PRIORITY => frame::check_priority(payload, head),
             frame::RST_STREAM => self.on_reset(head.stream, frame::number(payload)),
-            frame::SETTINGS => self.settings(head, payload),
+            frame::SETTINGS => self.on_settings(head, payload),
             frame::PING => {
-                self.ping(head, payload);
+                self.on_ping(head, payload);
                 Ok(())
             }
             frame::GOAWAY => {
-                self.on_goodbye(frame::number(payload) & LAST);
+                self.on_goaway(frame::number(payload) & LAST);
                 Ok(())
             }
-            frame::WINDOW_UPDATE => self.window(head.stream, frame::number(payload) & LAST),
+            frame::WINDOW_UPDATE => self.on_window_update(head.stream, frame::number(payload) & LAST),
             _ => Ok(()),
         }
     }
@@ -36,7 +36,7 @@ impl Engine {
         if self.is_idle_stream(stream) {
             return Err(Reason::PROTOCOL_ERROR);
         }
-        // RFC 9113 §8.1: a backend whose answer is whole may want no more of the request.
+        // RFC 9113 §8.1: a backend that has sent its whole response may reset the stream to stop the request.
         let is_response = !self.is_server();
         let Some(entry) = self.streams.get_mut(&stream) else {
             return Ok(());
@@ -53,7 +53,7 @@ impl Engine {
         Ok(())
     }
 
-    fn settings(&mut self, head: Head, payload: &[u8]) -> Result<(), Reason> {
+    fn on_settings(&mut self, head: Head, payload: &[u8]) -> Result<(), Reason> {
         if head.has(frame::ACK) {
             return Ok(());
         }
@@ -61,7 +61,7 @@ impl Engine {
         for (name, value) in frame::settings(payload) {
             match name {
                 frame::HEADER_TABLE_SIZE => self.encoder.resize(value),
-                // RFC 9113 §6.5.2: a server promises nothing to itself.
+                // RFC 9113 §6.5.2: a server must not enable push for its client.
                 frame::ENABLE_PUSH if value > u32::from(self.is_server()) => {
                     return Err(Reason::PROTOCOL_ERROR);
                 }
@@ -70,7 +70,7 @@ impl Engine {
                     return Err(Reason::PROTOCOL_ERROR);
                 }
                 frame::INITIAL_WINDOW_SIZE if value > LAST => return Err(Reason::FLOW_CONTROL_ERROR),
-                // Every stream is changed: not for each of the thousands that fit into a frame.
+                // It changes every stream: done once, not for each of the thousands of settings that fit into a frame.
                 frame::INITIAL_WINDOW_SIZE => window = Some(value),
                 frame::MAX_CONCURRENT_STREAMS => {
                     if let Role::Client { most, .. } = &mut self.role {
@@ -103,7 +103,7 @@ impl Engine {
         Ok(())
     }
 
-    fn ping(&mut self, head: Head, payload: &[u8]) {
+    fn on_ping(&mut self, head: Head, payload: &[u8]) {
         if !head.has(frame::ACK) {
             frame::put_head(&mut self.out, (frame::PING, frame::ACK), 0, payload.len());
             self.out.extend_from_slice(payload);
@@ -113,32 +113,32 @@ impl Engine {
             && self.goaway == GoAway::Pending
             && payload == GOAWAY_PING
         {
-            // The other side has heard that it should begin no more: what it had begun by then was taken.
+            // The other side has received the first GOAWAY: every stream that it opened before was accepted.
             let last = history.highest();
             self.goaway = GoAway::Sent { last };
             frame::put_numbers(&mut self.out, frame::GOAWAY, 0, &[last, Reason::NO_ERROR.0]);
         }
     }
 
-    /// RFC 9113 §6.8. A client that goes loses nothing: it opens the streams.
-    fn on_goodbye(&mut self, last: u32) {
+    /// RFC 9113 §6.8. GOAWAY from a client changes nothing: the client is the side that opens streams.
+    fn on_goaway(&mut self, last: u32) {
         if self.is_server() {
             return;
         }
         self.goaway = GoAway::Received;
-        let (mut reset_reason, mut unread) = (Vec::new(), 0);
+        let (mut refused, mut unread) = (Vec::new(), 0);
         for (stream, entry) in &mut self.streams {
             if *stream > last && entry.reset_reason.is_none() {
                 unread += entry.abort(ResetReason::Refused, true);
-                reset_reason.push(*stream);
+                refused.push(*stream);
             }
         }
         self.release(unread, false);
-        reset_reason.into_iter().for_each(|stream| self.settle(stream));
+        refused.into_iter().for_each(|stream| self.settle(stream));
         self.wake_openers();
     }
 
-    fn window(&mut self, stream: u32, count: u32) -> Result<(), Reason> {
+    fn on_window_update(&mut self, stream: u32, count: u32) -> Result<(), Reason> {
         if stream == 0 {
             if count == 0 {
                 return Err(Reason::PROTOCOL_ERROR);

@@ -1,4 +1,4 @@
-//! What is known of one stream.
+//! The state of one stream, and flow-control windows.
 
 use std::collections::VecDeque;
 use std::task::{Context, Waker};
@@ -10,66 +10,66 @@ use crate::buffer::Buffer;
 use crate::head::{Method, ResponseHead};
 use crate::http1::Malformed;
 
-/// Why nothing more comes of a stream.
+/// Why a stream ended before its messages were complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) enum ResetReason {
     /// It was reset, by either side.
     Reset,
-    /// The other side has said that it did nothing with it (RFC 9113 §8.7).
+    /// The other side refused it and did not process it (RFC 9113 §8.7).
     Refused,
-    /// Its connection is gone.
+    /// Its connection has ended.
     Broken,
 }
 
-/// The head of an answer, as it came.
+/// A received response head.
 #[derive(Debug)]
 pub(in super::super) struct Response {
     pub(in super::super) result: Result<ResponseHead, Malformed>,
-    /// What its spans point into.
+    /// The bytes that its spans point into.
     pub(in super::super) lines: Vec<u8>,
 }
 
-/// One stream.
+/// The state of one stream.
 #[derive(Debug)]
 pub(super) struct Entry {
-    /// Payload that came and was not taken, and how many bytes it is.
+    /// Received payload that the stream's handle has not taken, and its length in bytes.
     pub(super) received: VecDeque<Buffer>,
     pub(super) unread: u32,
-    /// Heads of answers that came and were not taken.
+    /// Received response heads that the handle has not taken.
     pub(super) responses: VecDeque<Response>,
-    /// Whether the final one has come.
+    /// Whether the head of the final response was received.
     pub(super) has_responded: bool,
     pub(super) trailers: Vec<u8>,
-    /// Why what came was refused, and for which field.
+    /// Why the received message was refused, and for which field.
     pub(super) refused: Option<Refused>,
     /// The method of our request.
     pub(super) asked: Method,
-    /// Bytes that have to come, where a length was announced.
+    /// Payload bytes still to be received, if there was a `content-length`.
     pub(super) expected: Option<u64>,
     pub(super) send_window: Window,
     pub(super) receive_window: Window,
-    /// Credit that is owed to the other side.
+    /// Credit that is not yet returned to the other side.
     pub(super) to_release: u32,
-    /// Whether the other side sends no more, and whether that was its own word.
+    /// Whether the other side sends no more (half-closed), and whether it said so itself (END_STREAM or RST_STREAM).
     pub(super) is_remote_closed: bool,
     pub(super) is_their_end: bool,
-    /// Whether we send no more.
+    /// Whether we send no more (half-closed).
     pub(super) is_local_closed: bool,
     pub(super) reset_reason: Option<ResetReason>,
-    /// What the other side has reset it with.
+    /// The error code with which the other side reset it.
     pub(super) reset: Option<Reason>,
-    /// Whether it counts as open.
+    /// Whether it counts towards the concurrent streams.
     pub(super) is_open: bool,
-    /// Whether somebody has its handle.
+    /// Whether it has a handle.
     pub(super) is_held: bool,
-    /// Whether it waits to be let in, and whether it was.
+    /// Whether it is in a queue for room in the output, and whether it was granted room.
     pub(super) is_queued: bool,
     pub(super) is_granted: bool,
     waker: Option<Waker>,
 }
 
 impl Entry {
-    /// One that has just begun and whose handle somebody gets.
+    /// A new stream that has a handle.
     pub(super) fn new(send_window: i64, receive_window: u32) -> Self {
         Self {
             received: VecDeque::new(),
@@ -96,17 +96,17 @@ impl Entry {
         }
     }
 
-    /// Wakes whoever has the handle; whether anybody waits.
+    /// Wakes the task that waits on the handle; returns whether there was one.
     pub(super) fn wake(&mut self) -> bool {
         self.waker.take().map(Waker::wake).is_some()
     }
 
-    /// Wakes `context` when anything happens.
+    /// Registers `context` to be woken when anything happens on this stream.
     pub(super) fn watch(&mut self, context: &Context<'_>) {
         watch(&mut self.waker, context);
     }
 
-    /// Nothing more comes, and nothing more is sent. What came and was not taken is gone; gives how much that was.
+    /// Closes both directions and drops received payload that was not taken; returns how many bytes that was.
     pub(super) fn lose(&mut self, reset_reason: ResetReason) -> u32 {
         self.reset_reason = self.reset_reason.or(Some(reset_reason));
         self.is_local_closed = true;
@@ -115,7 +115,7 @@ impl Entry {
         self.drop_received()
     }
 
-    /// The same, but what came stays to be taken where it is a whole answer.
+    /// The same, but a complete response stays available to the handle.
     pub(super) fn abort(&mut self, reset_reason: ResetReason, is_response: bool) -> u32 {
         if is_response && self.is_remote_closed && self.reset_reason.is_none() {
             self.is_local_closed = true;
@@ -125,7 +125,7 @@ impl Entry {
         self.lose(reset_reason)
     }
 
-    /// Credit that is worth a frame, of streams with such a window, from now on the other side's again.
+    /// Returns the credit for a WINDOW_UPDATE once it is at least half of `window`, and gives it to the other side.
     pub(super) fn credit_due(&mut self, window: u32) -> Option<u32> {
         if self.to_release < window / 2 || self.is_remote_closed {
             return None;
@@ -135,14 +135,14 @@ impl Entry {
         Some(count)
     }
 
-    /// Forgets payload that nobody takes; gives how much that was.
+    /// Drops payload that nobody takes; returns how many bytes that was.
     pub(super) fn drop_received(&mut self) -> u32 {
         self.received = VecDeque::new();
         std::mem::take(&mut self.unread)
     }
 }
 
-/// Has `context` woken by `waker`.
+/// Stores the waker of `context`.
 pub(super) fn watch(waker: &mut Option<Waker>, context: &Context<'_>) {
     match waker {
         Some(waker) if waker.will_wake(context.waker()) => {}
@@ -150,7 +150,7 @@ pub(super) fn watch(waker: &mut Option<Waker>, context: &Context<'_>) {
     }
 }
 
-/// Credit (RFC 9113 §6.9). A setting can take more back than there is.
+/// A flow-control window (RFC 9113 §6.9). It can become negative: a setting can shrink it below what is already spent.
 #[derive(Debug)]
 pub(super) struct Window(i64);
 
@@ -165,24 +165,24 @@ impl Window {
         self.0
     }
 
-    /// Takes credit.
+    /// Spends credit.
     pub(super) fn spend(&mut self, count: usize) {
         self.0 -= count as i64;
     }
 
-    /// Takes credit; whether there was as much.
+    /// Spends credit; returns whether there was enough.
     #[must_use]
     pub(super) fn take(&mut self, count: usize) -> bool {
         self.spend(count);
         self.0 >= 0
     }
 
-    /// Gives what was taken back.
+    /// Returns spent credit.
     pub(super) fn give(&mut self, count: u32) {
         self.0 += i64::from(count);
     }
 
-    /// Changes it; whether it is no larger than a window can be.
+    /// Changes the window; returns whether it is within the largest allowed size (RFC 9113 §6.9.1).
     #[must_use]
     pub(super) fn change(&mut self, by: i64) -> bool {
         self.0 += by;

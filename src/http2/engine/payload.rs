@@ -1,4 +1,5 @@
-//! DATA that comes (RFC 9113 §6.1): its credit, the length that was announced, and where it waits until it is taken.
+//! Receives DATA frames (RFC 9113 §6.1): flow control, the check against `content-length`, and the buffers that hold payload until
+//! the stream's handle takes it.
 
 use std::collections::VecDeque;
 
@@ -8,7 +9,7 @@ use super::super::refused::Refused;
 use super::{Engine, Role};
 use crate::buffer::{Buffer, Buffers, SMALL};
 
-/// A frame of DATA of which more has to come.
+/// An incomplete DATA frame: what is still to be received of it.
 #[derive(Debug)]
 pub(super) struct Data {
     head: Head,
@@ -17,7 +18,7 @@ pub(super) struct Data {
 }
 
 impl Engine {
-    /// The head of DATA, and the length of its padding where it has any.
+    /// Handles the header of a DATA frame, and the length of its padding if it has any.
     pub(super) fn begin_data(&mut self, head: Head, padding: Option<u8>) -> Result<(), Reason> {
         let padding = padding.map(usize::from);
         let beside = padding.map_or(0, |padding| padding + 1);
@@ -60,7 +61,7 @@ impl Engine {
                     && !is_end
                     && let Some(count) = entry.credit_due(window)
                 {
-                    // Where there is nothing but padding, nobody takes anything.
+                    // Of a frame that is only padding the handle takes nothing, so its credit is returned here.
                     frame::put_numbers(&mut self.out, frame::WINDOW_UPDATE, head.stream, &[count]);
                 }
             }
@@ -74,14 +75,14 @@ impl Engine {
         Ok(())
     }
 
-    /// Takes as much of a frame of DATA as is there; whether that was all.
+    /// Takes as much of the current DATA frame as was received; returns whether the frame is complete.
     pub(super) fn take_payload(&mut self, input: &mut Buffer, buffers: &Buffers) -> bool {
         let Some(data) = &mut self.data else {
             return true;
         };
-        let came = input.unread();
-        let came = came.get(..data.payload).unwrap_or(came);
-        let count = came.len();
+        let available = input.unread();
+        let available = available.get(..data.payload).unwrap_or(available);
+        let count = available.len();
         data.payload -= count;
         let (stream, left) = (data.head.stream, data.payload);
         let mut dropped = count;
@@ -90,7 +91,7 @@ impl Engine {
             && entry.is_held
             && count > 0
         {
-            put(&mut entry.received, came, left, buffers);
+            put(&mut entry.received, available, left, buffers);
             entry.unread += count as u32;
             dropped = 0;
             entry.wake();
@@ -120,7 +121,7 @@ impl Engine {
     }
 }
 
-/// Keeps payload behind what came before. `more` bytes of its frame are still to come.
+/// Appends payload to the buffers of a stream. `more` bytes of its frame are still to be received.
 fn put(received: &mut VecDeque<Buffer>, mut payload: &[u8], more: usize, buffers: &Buffers) {
     while !payload.is_empty() {
         let has_room = received.back().is_some_and(|last| !last.is_full());

@@ -1,5 +1,5 @@
-//! Whose turn it is: what waits for the socket has room for a few frames, and streams that find none stand in a queue. Those
-//! that wait for credit of the connection stand in another.
+//! Queues of streams that wait to send: the output buffer has room for a few frames, and streams that find it full wait in one
+//! queue. Streams that wait for connection credit wait in another.
 
 use std::collections::VecDeque;
 use std::task::Context;
@@ -8,12 +8,12 @@ use super::super::frame::PAYLOAD;
 use super::{Engine, ROOM};
 
 impl Engine {
-    /// How many streams may add a frame to what waits for the socket.
+    /// How many streams may add a frame to the output.
     pub(super) fn room(&self) -> usize {
         ROOM.saturating_sub(self.output().len()).div_ceil(PAYLOAD)
     }
 
-    /// Lets those in that have waited longest.
+    /// Grants room to the streams that have waited longest.
     pub(super) fn grant(&mut self) {
         if self.send_window.left() > 0 {
             self.for_room.append(&mut self.for_credit);
@@ -31,7 +31,8 @@ impl Engine {
         }
     }
 
-    /// Takes a stream out of the queues, and the place that it was given: it adds nothing any more, or not before it asks again.
+    /// Removes a stream from the queues and takes back the room that it was granted: it sends nothing any more, or not before it asks
+    /// again.
     pub(in super::super) fn stand_back(&mut self, stream: u32) {
         if let Some(entry) = self.streams.get_mut(&stream)
             && std::mem::take(&mut entry.is_queued)
@@ -42,14 +43,14 @@ impl Engine {
         self.return_grant(stream);
     }
 
-    /// Takes a place that a stream was given and does not use.
+    /// Passes on the room that a stream was granted and does not use.
     pub(super) fn return_grant(&mut self, stream: u32) {
         if self.take_grant(stream) {
             self.grant();
         }
     }
 
-    /// Whether a stream was let in.
+    /// Consumes the grant of a stream; returns whether it had one.
     pub(super) fn take_grant(&mut self, stream: u32) -> bool {
         let entry = self.streams.get_mut(&stream);
         let is_granted = entry.is_some_and(|entry| std::mem::take(&mut entry.is_granted));
@@ -57,12 +58,12 @@ impl Engine {
         is_granted
     }
 
-    /// Whether a stream may add to what waits for the socket: those that wait already come first.
+    /// Whether a stream may add to the output: streams that already wait come first.
     pub(super) fn is_let_in(&mut self, stream: u32, is_first: bool) -> bool {
         self.take_grant(stream) || is_first && self.room() > self.granted
     }
 
-    /// Has a stream wait at the end of a queue, unless it stands in one.
+    /// Adds a stream to the end of a queue, unless it is already in one.
     pub(super) fn wait(
         &mut self,
         stream: u32,

@@ -1,5 +1,5 @@
-//! What comes: frames, in the order and the states in which they may (RFC 9113 §§4–6). What is wrong with a stream ends the
-//! stream, what is wrong with the connection is an error here.
+//! Receives frames and checks that each is allowed in the current state (RFC 9113 §§4–6). A stream error resets the stream; a
+//! connection error is returned as an error.
 
 use super::super::Reason;
 use super::super::frame::{self, Head};
@@ -12,17 +12,17 @@ use crate::head::{RequestHead, ResponseHead};
 use crate::hpack::NotDecodable;
 use crate::http1::Malformed;
 
-/// Frames that a field block may come in, however little is allowed of it. More is, where that does not fit into so many.
+/// Frames in which a field block may always be sent. More are allowed if `limits.head` needs more.
 const FRAMES_OF_BLOCK: usize = 6;
-/// Heads of interim answers that are kept until somebody takes them.
+/// Interim response heads of one stream that are kept until its handle takes them.
 const RESPONSES: usize = 16;
 
-/// How far the beginning of a connection has come.
+/// State of the connection preface (RFC 9113 §3.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Opening {
-    /// The preface has to come, of a client.
+    /// Waiting for the client's preface.
     Preface,
-    /// The first settings have to come.
+    /// Waiting for the first SETTINGS frame.
     Settings,
     Done,
 }
@@ -36,7 +36,7 @@ impl Opening {
     }
 }
 
-/// A field block of which more has to come.
+/// An incomplete field block.
 #[derive(Debug)]
 pub(super) struct Block {
     head: Head,
@@ -44,15 +44,15 @@ pub(super) struct Block {
     frames: usize,
 }
 
-/// Where what comes is put.
+/// Where received data is put.
 pub(in super::super) struct ReceiveContext<'a> {
     /// Lends memory for payload.
     pub(in super::super) buffers: &'a Buffers,
-    /// The head of the next request; a client's side needs none.
+    /// The head of the next request; `None` on the client side.
     pub(in super::super) head: Option<&'a mut RequestHead>,
 }
 
-/// A request that has begun: its head was put where the inbox says.
+/// A request whose head was received and put into `ReceiveContext::head`.
 #[derive(Debug)]
 pub(in super::super) struct Begun {
     pub(in super::super) stream: u32,
@@ -66,10 +66,10 @@ impl From<NotDecodable> for Reason {
 }
 
 impl Engine {
-    /// Takes frames from the front of `input`, until a request begins or more has to come.
+    /// Consumes frames from the front of `input`, until a request head is complete or more input is needed.
     ///
     /// # Errors
-    /// What ends the connection.
+    /// A connection error.
     pub(in super::super) fn receive(
         &mut self,
         input: &mut Buffer,
@@ -127,17 +127,17 @@ impl Engine {
         }
     }
 
-    /// Takes down how much of a request's head has come, where this frame belongs to one, or would. `came` bytes of the frame and
-    /// what follows it are here.
-    fn note_half_head(&mut self, head: Head, came: usize) {
-        let came = came.min(frame::HEAD + head.length);
+    /// Records how much of a request head was received, if this frame is part of one, or would be. `received` is the number of bytes
+    /// available from the start of the frame.
+    fn note_half_head(&mut self, head: Head, received: usize) {
+        let received = received.min(frame::HEAD + head.length);
         self.half_head = match &self.block {
-            Some(block) => self.half_head.map(|_| block.bytes.len() + came),
-            None => self.begins_request(head).then_some(came),
+            Some(block) => self.half_head.map(|_| block.bytes.len() + received),
+            None => self.begins_request(head).then_some(received),
         };
     }
 
-    /// Whether a frame is the first of a request, or is of a message on a stream that was never begun.
+    /// Whether a frame begins a request, or belongs to a message on a stream that was never opened.
     fn begins_request(&self, head: Head) -> bool {
         let Role::Server { history, .. } = &self.role else {
             return false;
@@ -183,7 +183,7 @@ impl Engine {
             return Ok(None);
         };
         block.frames += 1;
-        // A quarter more is for frames that are not full.
+        // A quarter more, for frames that are not full.
         let most = (1 + self.limits.head / frame::PAYLOAD * 5 / 4).max(FRAMES_OF_BLOCK);
         if block.frames > most {
             return Err(Reason::ENHANCE_YOUR_CALM);
@@ -196,7 +196,7 @@ impl Engine {
         Ok(None)
     }
 
-    /// A whole block of fields.
+    /// Handles a complete field block.
     fn fields(
         &mut self,
         head: Head,
@@ -205,8 +205,8 @@ impl Engine {
     ) -> Result<Option<Begun>, Reason> {
         let is_end = head.has(frame::END_STREAM);
         if let Some(entry) = self.streams.get_mut(&head.stream) {
-            // RFC 9113 §5.1: who has ended a stream, or reset it, sends nothing more; of one that we have reset something may be
-            // on its way.
+            // RFC 9113 §5.1: a side that has ended or reset a stream sends nothing more on it; on a stream that we have reset, frames
+            // may still be in transit.
             if entry.is_their_end {
                 return Err(Reason::STREAM_CLOSED);
             }
@@ -255,7 +255,7 @@ impl Engine {
         }))
     }
 
-    /// Decodes a block of a stream that is gone: the tables of both sides have to stay alike.
+    /// Decodes a field block of a closed stream and drops it: the HPACK tables of both sides have to stay in step.
     fn ignore(&mut self, block: &[u8]) -> Result<Option<Begun>, Reason> {
         if let Role::Server { budget, .. } = &mut self.role {
             budget.did_nothing();
@@ -320,7 +320,7 @@ impl Engine {
         Ok(())
     }
 
-    /// The other side has said that its message is whole.
+    /// Handles END_STREAM: the other side's message is complete.
     pub(super) fn end(&mut self, stream: u32) {
         let Some(entry) = self.streams.get_mut(&stream) else {
             return;
@@ -336,7 +336,7 @@ impl Engine {
         self.settle(stream);
     }
 
-    /// Whether something may still come of a stream that is gone.
+    /// Checks that a frame may still arrive on a stream that is closed.
     pub(super) fn check_gone(&self, stream: u32) -> Result<(), Reason> {
         if self.streams.contains_key(&stream) {
             return Ok(());
@@ -348,7 +348,7 @@ impl Engine {
         }
     }
 
-    /// Whether nobody has begun this stream.
+    /// Whether this stream was never opened (state "idle" of RFC 9113 §5.1).
     pub(super) fn is_idle_stream(&self, stream: u32) -> bool {
         match &self.role {
             Role::Server { history, .. } => history.is_idle(stream),
@@ -357,7 +357,7 @@ impl Engine {
     }
 }
 
-/// Whether a frame may come by now: inside of a block nothing else, and first of all SETTINGS (RFC 9113 §§3.4, 6.10).
+/// Checks the order of frames: SETTINGS first, and nothing but CONTINUATION within a field block (RFC 9113 §§3.4, 6.10).
 fn check_order(head: Head, is_first: bool, block: Option<u32>) -> Result<(), Reason> {
     let is_expected = match block {
         Some(stream) => head.kind == frame::CONTINUATION && head.stream == stream,

@@ -1,4 +1,4 @@
-//! What single frames and calls do to one side.
+//! Tests of one engine with single frames and calls.
 
 use std::io::IoSlice;
 use std::sync::Arc;
@@ -15,20 +15,20 @@ const GET: &[u8] = b":method: GET\r\n:scheme: http\r\n:authority: a\r\n:path: /\
 const POST: &[u8] = b":method: POST\r\n:scheme: http\r\n:authority: a\r\n:path: /\r\n";
 const OK: &[u8] = b":status: 200\r\n";
 
-/// Counts how often somebody is woken.
+/// Counts wake-ups.
 #[derive(Default)]
-struct Calls(AtomicUsize);
+struct Wakes(AtomicUsize);
 
-impl Wake for Calls {
+impl Wake for Wakes {
     fn wake(self: Arc<Self>) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-impl Calls {
+impl Wakes {
     fn new() -> (Arc<Self>, Waker) {
-        let calls = Arc::new(Self::default());
-        (Arc::clone(&calls), Waker::from(calls))
+        let wakes = Arc::new(Self::default());
+        (Arc::clone(&wakes), Waker::from(wakes))
     }
 
     fn count(&self) -> usize {
@@ -36,7 +36,7 @@ impl Calls {
     }
 }
 
-fn quiet() -> Context<'static> {
+fn no_waker() -> Context<'static> {
     Context::from_waker(Waker::noop())
 }
 
@@ -52,7 +52,7 @@ fn server() -> Engine {
     engine
 }
 
-/// Takes frames; gives the streams that they begin.
+/// Receives frames; returns the streams of the requests in them.
 fn receive(engine: &mut Engine, bytes: &[u8]) -> Result<Vec<u32>, Reason> {
     let (buffers, mut head) = (Buffers::default(), RequestHead::default());
     let mut input = Buffer::of(bytes.to_vec());
@@ -83,7 +83,7 @@ fn settings(settings: &[(u16, u32)]) -> Vec<u8> {
     out
 }
 
-/// A head as a frame, from lines, by a table that is not used for anything else.
+/// A HEADERS frame from lines, encoded with a fresh HPACK table.
 fn head(stream: u32, lines: &[u8], flags: u8) -> Vec<u8> {
     let mut block = Vec::new();
     crate::http2::head::encode(lines, &mut Encoder::default(), &mut block);
@@ -92,13 +92,13 @@ fn head(stream: u32, lines: &[u8], flags: u8) -> Vec<u8> {
 
 fn open(engine: &mut Engine, is_end: bool) -> u32 {
     engine.add_handle();
-    match engine.poll_open(&quiet(), GET, Method::Get, is_end) {
+    match engine.poll_open(&no_waker(), GET, Method::Get, is_end) {
         Poll::Ready(Ok(stream)) => stream,
         other => panic!("{other:?}"),
     }
 }
 
-/// All that it has to send, as kinds, flags, streams and payloads.
+/// All frames that the engine has to send, as kind, flags, stream and payload.
 fn sent(engine: &mut Engine) -> Vec<(u8, u8, u32, Vec<u8>)> {
     let mut out = engine.output().to_vec();
     engine.sent(out.len());
@@ -115,7 +115,7 @@ fn sent(engine: &mut Engine) -> Vec<(u8, u8, u32, Vec<u8>)> {
     frames
 }
 
-/// Sends DATA on a stream until it has to wait.
+/// Sends DATA on a stream until the stream has to wait.
 fn fill(engine: &mut Engine, stream: u32, context: &Context<'_>) {
     let payload = vec![0; PAYLOAD];
     let one = |engine: &mut Engine| engine.poll_data(context, stream, &[IoSlice::new(&payload)], false);
@@ -124,30 +124,30 @@ fn fill(engine: &mut Engine, stream: u32, context: &Context<'_>) {
     }
 }
 
-/// A stream whose request is under way keeps the socket busy; another has to wait, and nothing but the socket will tell it.
+/// One stream has filled the output; a second request waits, and only progress of the socket can wake it.
 #[test]
-fn a_request_that_waits_for_room_is_woken_when_there_is_some() {
+fn a_request_that_waits_for_room_is_woken_when_there_is_room() {
     let mut engine = client();
     let window = (frame::INITIAL_WINDOW_SIZE, 1 << 20);
     receive(&mut engine, &settings(&[window])).unwrap();
     receive(&mut engine, &frame(frame::WINDOW_UPDATE, 0, 0, &[0, 16, 0, 0])).unwrap();
     let first = open(&mut engine, false);
-    fill(&mut engine, first, &quiet());
+    fill(&mut engine, first, &no_waker());
     engine.add_handle();
-    let (calls, waker) = Calls::new();
+    let (wakes, waker) = Wakes::new();
     let context = Context::from_waker(&waker);
     for _ in 0..3 {
         assert!(engine.poll_open(&context, GET, Method::Get, true).is_pending());
     }
     let count = engine.output().len();
     engine.sent(count);
-    assert_eq!(calls.count(), 1, "once, however often it was asked");
+    assert_eq!(wakes.count(), 1, "woken once, however often it was polled");
     assert!(engine.poll_open(&context, GET, Method::Get, true).is_ready());
 }
 
-/// RFC 9113 §8.1: an answer begins with its head.
+/// RFC 9113 §8.1: a response begins with its head.
 #[test]
-fn payload_before_the_head_of_an_answer_ends_the_stream() {
+fn payload_before_the_response_head_resets_the_stream() {
     for flags in [0, frame::END_STREAM] {
         let mut engine = client();
         let stream = open(&mut engine, true);
@@ -157,17 +157,17 @@ fn payload_before_the_head_of_an_answer_ends_the_stream() {
         let reset = (frame::RST_STREAM, 0, stream, vec![0, 0, 0, 1]);
         assert_eq!(sent(&mut engine), [reset]);
         assert!(matches!(
-            engine.poll_response(&quiet(), stream),
+            engine.poll_response(&no_waker(), stream),
             Poll::Ready(Ok(_))
         ));
         assert!(matches!(
-            engine.poll_response(&quiet(), stream),
+            engine.poll_response(&no_waker(), stream),
             Poll::Ready(Err(ResetReason::Reset))
         ));
     }
 }
 
-/// Fills the room of a client's engine with one stream, and has `count` others wait for it.
+/// Fills the output of a client's engine with one stream, and has `count` others wait for room.
 fn waiting(engine: &mut Engine, count: usize, context: &Context<'_>) -> Vec<u32> {
     let window = (frame::INITIAL_WINDOW_SIZE, 1 << 20);
     receive(engine, &settings(&[window])).unwrap();
@@ -180,52 +180,52 @@ fn waiting(engine: &mut Engine, count: usize, context: &Context<'_>) -> Vec<u32>
     streams
 }
 
-/// Places are few, and who was given one and then reset may be dropped much later.
+/// Room is scarce, and the handle of a stream that was granted room and then reset may be dropped much later.
 #[test]
-fn a_stream_that_is_reset_gives_its_place_to_others() {
+fn a_reset_stream_passes_its_granted_room_to_others() {
     let mut engine = client();
-    let (calls, waker) = Calls::new();
+    let (wakes, waker) = Wakes::new();
     let streams = waiting(&mut engine, 5, &Context::from_waker(&waker));
     let count = engine.output().len();
     engine.sent(count);
-    let places = calls.count();
-    assert_eq!((engine.granted, engine.for_room.len()), (places, 6 - places));
-    for stream in streams.iter().take(places) {
+    let granted = wakes.count();
+    assert_eq!((engine.granted, engine.for_room.len()), (granted, 6 - granted));
+    for stream in streams.iter().take(granted) {
         receive(&mut engine, &frame(frame::RST_STREAM, 0, *stream, &[0, 0, 0, 8])).unwrap();
     }
-    assert_eq!(calls.count(), 6, "all others are let in");
+    assert_eq!(wakes.count(), 6, "all others are granted room");
 }
 
-/// A stream in a queue that moves only with the window of the connection.
+/// The queue may move only when the connection window opens.
 #[test]
-fn a_stream_that_is_reset_leaves_the_queue() {
+fn a_reset_stream_leaves_the_queue() {
     let mut engine = client();
-    let streams = waiting(&mut engine, 5, &quiet());
+    let streams = waiting(&mut engine, 5, &no_waker());
     for stream in &streams {
         engine.reset(*stream, Reason::CANCEL);
     }
     assert_eq!(engine.for_room.len() + engine.for_credit.len(), 0);
 }
 
-/// The answer is looked at, and the rest of the request may never be sent: others of the same backend need the place.
+/// The response has arrived, and the rest of the request may never be sent: other streams need the room.
 #[test]
-fn a_stream_that_stands_back_takes_no_place() {
+fn a_stream_that_stands_back_holds_no_room() {
     let mut engine = client();
-    let (calls, waker) = Calls::new();
+    let (wakes, waker) = Wakes::new();
     let streams = waiting(&mut engine, 4, &Context::from_waker(&waker));
     let count = engine.output().len();
     engine.sent(count);
-    assert_eq!(calls.count(), 4);
-    // One of those that were let in, and the one that waits still.
+    assert_eq!(wakes.count(), 4);
+    // A stream that was granted room, and the stream that still waits.
     engine.stand_back(streams[0]);
-    assert_eq!((calls.count(), engine.granted), (5, 4));
+    assert_eq!((wakes.count(), engine.granted), (5, 4));
     engine.stand_back(streams[4]);
     assert_eq!((engine.for_room.len(), engine.granted), (0, 3));
 }
 
-/// A window that is given while nobody moves bytes is of no use before somebody does.
+/// A WINDOW_UPDATE is of no use before the task that moves bytes sends it.
 #[test]
-fn credit_that_is_given_back_leaves_at_once() {
+fn returning_credit_wakes_the_task_that_sends() {
     let mut engine = server();
     let streams: Vec<u32> = (0..4).map(|at| 2 * at + 1).collect();
     for stream in &streams {
@@ -235,26 +235,26 @@ fn credit_that_is_given_back_leaves_at_once() {
             receive(&mut engine, &frame(frame::DATA, flags, *stream, &[0; PAYLOAD])).unwrap();
         }
         assert!(matches!(
-            engine.poll_head(&quiet(), *stream, OK, true),
+            engine.poll_head(&no_waker(), *stream, OK, true),
             Poll::Ready(Ok(()))
         ));
     }
-    // One more keeps the connection busy.
+    // One more stream, so that the connection is not idle.
     receive(&mut engine, &head(9, GET, frame::END_STREAM)).unwrap();
     sent(&mut engine);
-    let (calls, waker) = Calls::new();
+    let (wakes, waker) = Wakes::new();
     for stream in streams {
         engine.watch(&Context::from_waker(&waker));
         engine.drop_handle(stream);
     }
-    let given = sent(&mut engine);
-    assert_eq!((given.len(), given[0].0), (1, frame::WINDOW_UPDATE));
-    assert_eq!(calls.count(), 1);
+    let returned = sent(&mut engine);
+    assert_eq!((returned.len(), returned[0].0), (1, frame::WINDOW_UPDATE));
+    assert_eq!(wakes.count(), 1);
 }
 
-/// RFC 9113 §6.9: the window of the connection is for all streams, also for those that it has ended.
+/// RFC 9113 §6.9: the connection window is shared by all streams, including those that GOAWAY has ended.
 #[test]
-fn goodbye_gives_back_the_credit_of_streams_that_it_ends() {
+fn goaway_returns_the_credit_of_streams_that_it_ends() {
     let mut engine = client();
     let stream = open(&mut engine, true);
     receive(&mut engine, &head(stream, OK, 0)).unwrap();
@@ -267,9 +267,9 @@ fn goodbye_gives_back_the_credit_of_streams_that_it_ends() {
     );
 }
 
-/// RFC 9113 §6.8: the last stream that is named is never a later one.
+/// RFC 9113 §6.8: the last stream id must not increase from one GOAWAY to the next.
 #[test]
-fn goodbyes_do_not_go_back_on_their_word() {
+fn later_goaways_never_name_a_higher_stream() {
     let mut engine = server();
     receive(&mut engine, &head(1, GET, frame::END_STREAM)).unwrap();
     engine.send_goaway();
@@ -280,14 +280,14 @@ fn goodbyes_do_not_go_back_on_their_word() {
             .is_empty()
     );
     engine.fail(Reason::PROTOCOL_ERROR);
-    let goodbyes = sent(&mut engine)
+    let goaways = sent(&mut engine)
         .into_iter()
         .filter(|frame| frame.0 == frame::GOAWAY);
-    let last: Vec<u32> = goodbyes.map(|frame| frame::number(&frame.3)).collect();
+    let last: Vec<u32> = goaways.map(|frame| frame::number(&frame.3)).collect();
     assert_eq!(last, [LAST, 1, 1]);
 }
 
-/// RFC 9113 §6.1: padding uses up windows too, and nobody takes it.
+/// RFC 9113 §6.1: padding counts against windows, and no handle ever takes it.
 #[test]
 fn padding_alone_does_not_use_up_a_window() {
     let mut engine = server();
@@ -299,19 +299,19 @@ fn padding_alone_does_not_use_up_a_window() {
     assert!(!sent(&mut engine).iter().any(|frame| frame.0 == frame::RST_STREAM));
 }
 
-/// One frame can say some 2,700 times how large windows are.
+/// One SETTINGS frame can hold some 2,700 window sizes.
 #[test]
-fn of_windows_in_one_frame_the_last_counts() {
+fn only_the_last_window_size_in_a_settings_frame_counts() {
     let mut engine = server();
     receive(&mut engine, &head(1, GET, frame::END_STREAM)).unwrap();
     let many = [
         (frame::INITIAL_WINDOW_SIZE, 100_000),
         (frame::INITIAL_WINDOW_SIZE, 1),
     ];
-    let (calls, waker) = Calls::new();
+    let (wakes, waker) = Wakes::new();
     engine.watch_stream(1, &Context::from_waker(&waker));
     receive(&mut engine, &settings(&many)).unwrap();
-    assert_eq!((engine.streams[&1].send_window.left(), calls.count()), (1, 0));
+    assert_eq!((engine.streams[&1].send_window.left(), wakes.count()), (1, 0));
     let wrong = [
         (frame::INITIAL_WINDOW_SIZE, LAST + 1),
         (frame::INITIAL_WINDOW_SIZE, 1),

@@ -1,13 +1,13 @@
-//! Heads from fields and fields from lines.
+//! Tests of reading heads from fields, and of writing fields from lines.
 
 use super::*;
 use crate::hpack::Decoder;
 
-/// `x-key: v`, literal and never to be kept.
+/// `x-key: v` as a never-indexed literal (RFC 7541 §6.2.3).
 const NEVER: &[u8] = b"\x10\x05x-key\x01v";
 
 #[test]
-fn what_no_table_may_keep_goes_on_as_such() {
+fn never_indexed_fields_stay_never_indexed() {
     let (mut head, mut decoder) = (RequestHead::default(), Decoder::default());
     let mut reader = RequestReader::new(&mut head, &Limits::default());
     let block = [b"\x82\x86\x84\x41\x01a\x00\x01x\x01y", NEVER].concat();

@@ -1,4 +1,4 @@
-//! What the two ends of a stream do: they send and read when they like, stand still, break off, and look at every byte.
+//! The two ends of a simulated stream: they send and read at random times, pause, abort, and check every byte.
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
@@ -10,26 +10,26 @@ use crate::head::Method;
 use crate::http2::{Reason, Stream};
 use crate::rng::{Rng, below, mix};
 
-/// Bytes of the largest messages.
+/// Size of the largest messages in bytes.
 const LARGEST: usize = 300_000;
-/// Bytes after which the text begins again: a prime, so that no frame does.
+/// Bytes after which the text repeats: a prime, so that it never repeats with a frame.
 const PERIOD: usize = 65_521;
 
-/// What both ends know of a request before it is sent.
+/// The plan of one exchange, derived from the seed and known to both ends.
 struct Plan {
     id: u64,
     method: Method,
-    asks: usize,
-    responses: usize,
+    request_size: usize,
+    response_size: usize,
     interim: usize,
     pad: usize,
     has_length: bool,
     has_trailers: [bool; 2],
-    /// Bytes after which an end breaks off.
+    /// Bytes after which an end aborts.
     breaks: [Option<usize>; 2],
-    /// Whether the answer begins when the request is whole, and whether the request is read at all.
+    /// Whether the response begins only after the whole request, and whether the request is read at all.
     is_after_request: bool,
-    /// Whether the other side stands still with what it reads until nobody else has anything to do.
+    /// Whether the reader pauses until nothing else can happen.
     is_stubborn: bool,
     is_read: bool,
 }
@@ -45,26 +45,29 @@ impl Plan {
             _ if seed.is_multiple_of(8) => any(LARGEST as u64),
             _ => any(20_000),
         } as usize;
-        let (asks, responses) = (size(), size());
+        let (request_size, response_size) = (size(), size());
         let mut rng = Rng::seeded(mix(seed) ^ mix(id));
         let mut any = |bound: u64| below(rng.bits(), bound);
-        let (method, responses) = match any(8) {
+        let (method, response_size) = match any(8) {
             0 => (Method::Head, 0),
-            _ => (Method::Post, responses),
+            _ => (Method::Post, response_size),
         };
-        // More than any window lets through.
+        // More bytes than any window allows.
         let is_stubborn = id < 2 && any(3) == 0;
-        let (asks, responses) = match is_stubborn && method != Method::Head {
+        let (request_size, response_size) = match is_stubborn && method != Method::Head {
             true => (LARGEST, LARGEST),
-            false => (asks, responses),
+            false => (request_size, response_size),
         };
         let mut breaks = |most: usize| (any(8) == 0).then(|| any(most as u64 + 2) as usize);
-        let breaks = [breaks(asks + responses), breaks(asks + responses)];
+        let breaks = [
+            breaks(request_size + response_size),
+            breaks(request_size + response_size),
+        ];
         Self {
             id,
             method,
-            asks,
-            responses,
+            request_size,
+            response_size,
             interim: any(4) as usize,
             pad: if any(10) == 0 { any(14_000) } else { any(50) } as usize,
             has_length: any(2) == 0,
@@ -79,8 +82,8 @@ impl Plan {
     /// Which message a side sends, and how long it is.
     fn message_of(&self, side: Side) -> (usize, usize) {
         match side {
-            Side::Client => (0, self.asks),
-            Side::Server => (1, self.responses),
+            Side::Client => (0, self.request_size),
+            Side::Server => (1, self.response_size),
         }
     }
 
@@ -105,7 +108,7 @@ impl Plan {
             total,
             got: 0,
             has_trailers: self.has_trailers[at],
-            stands: self.is_stubborn,
+            is_paused: self.is_stubborn,
         }
     }
 
@@ -125,7 +128,7 @@ impl Plan {
         } else {
             "POST"
         };
-        let (id, fields) = (self.id, self.fields(self.asks));
+        let (id, fields) = (self.id, self.fields(self.request_size));
         format!(":method: {method}\r\n:scheme: http\r\n:authority: a\r\n:path: /{id}\r\n{fields}")
             .into_bytes()
     }
@@ -205,8 +208,8 @@ struct Receiving {
     total: usize,
     got: usize,
     has_trailers: bool,
-    /// Whether it has to stand still once.
-    stands: bool,
+    /// Whether it still has to pause, until nothing else can happen.
+    is_paused: bool,
 }
 
 impl Receiving {
@@ -216,9 +219,9 @@ impl Receiving {
         stream: &mut Stream,
     ) -> Poll<io::Result<()>> {
         loop {
-            if self.stands {
-                self.stands = !world.may_go(context);
-                if self.stands {
+            if self.is_paused {
+                self.is_paused = !world.may_go(context);
+                if self.is_paused {
                     return Poll::Pending;
                 }
             }
@@ -229,24 +232,27 @@ impl Receiving {
             let Some(buffer) = ready!(stream.poll_take(context))? else {
                 let trailers = stream.take_trailers();
                 let seed = world.seed;
-                assert_eq!(self.got, self.total, "seed {seed}: cut and said to be whole");
+                assert_eq!(
+                    self.got, self.total,
+                    "seed {seed}: truncated, but reported as complete"
+                );
                 assert_eq!(!trailers.is_empty(), self.has_trailers, "seed {seed}: trailers");
                 return Poll::Ready(Ok(()));
             };
-            let came = buffer.unread();
+            let payload = buffer.unread();
             assert!(
-                self.got + came.len() <= self.total,
+                self.got + payload.len() <= self.total,
                 "seed {}: too much",
                 world.seed
             );
-            let is_right = came == world.text.of(self.seed, self.got, came.len());
+            let is_right = payload == world.text.of(self.seed, self.got, payload.len());
             assert!(is_right, "seed {}: bytes at {}", world.seed, self.got);
-            self.got += came.len();
+            self.got += payload.len();
         }
     }
 }
 
-/// Counts a request that nobody may hold up.
+/// Counts a request that no paused stream may block.
 struct Lively(Rc<World>);
 
 impl Lively {
@@ -262,7 +268,7 @@ impl Drop for Lively {
     }
 }
 
-/// Sends a request and reads its answer.
+/// Sends a request and reads the response.
 pub(super) async fn round_trip(world: Rc<World>, id: u64) {
     let plan = Plan::new(world.seed, id);
     let _lively = (!plan.is_stubborn).then(|| Lively::new(&world));
@@ -293,7 +299,7 @@ pub(super) async fn round_trip(world: Rc<World>, id: u64) {
             is_sent = true;
             if result.is_err() && stream.was_refused() {
                 assert!(
-                    world.has_goodbye.get() || world.is_cut.get(),
+                    world.has_goaway.get() || world.is_cut.get(),
                     "seed {}",
                     world.seed
                 );
@@ -312,7 +318,7 @@ pub(super) async fn round_trip(world: Rc<World>, id: u64) {
                 if stream.was_refused() {
                     world.refused.borrow_mut().insert(id);
                 } else {
-                    assert!(world.is_excused(id), "seed {}: {id} was not answered", world.seed);
+                    assert!(world.is_excused(id), "seed {}: {id} got no response", world.seed);
                 }
                 return Poll::Ready(());
             };
@@ -321,7 +327,7 @@ pub(super) async fn round_trip(world: Rc<World>, id: u64) {
         if ready!(receiving.poll(at, &mut stream)).is_err() {
             assert!(
                 world.is_excused(id),
-                "seed {}: the answer of {id} was cut",
+                "seed {}: the response to {id} was truncated",
                 world.seed
             );
             return Poll::Ready(());
@@ -333,7 +339,7 @@ pub(super) async fn round_trip(world: Rc<World>, id: u64) {
     .await;
 }
 
-/// Reads a request and answers it.
+/// Reads a request and responds.
 pub(super) async fn response(world: Rc<World>, mut stream: Stream, id: u64) {
     while world.one_in(3) {
         world.pause().await;
@@ -363,7 +369,7 @@ pub(super) async fn response(world: Rc<World>, mut stream: Stream, id: u64) {
         }
         if !is_begun {
             is_begun = true;
-            let fields = plan.fields(plan.responses);
+            let fields = plan.fields(plan.response_size);
             stream.put_response(format!(":status: 200\r\n{fields}").into_bytes());
         }
         if !is_sent {

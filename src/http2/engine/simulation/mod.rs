@@ -1,6 +1,6 @@
-//! A client's engine and a server's, joined by two pipes that cut bytes anywhere and deliver them when they like; many streams
-//! that send, read, stand still and break off; settings that change meanwhile. Nothing runs unless it was woken, so that who is
-//! forgotten sleeps for ever. `EVENKEEL_SEED` runs one seed, or with `EVENKEEL_SEEDS` as many from there.
+//! Seeded simulation: a client's and a server's engine are joined by two pipes that split bytes anywhere and deliver them at any
+//! time. Many streams send, read, pause and abort, and settings change meanwhile. A task runs only when it was woken, so that a
+//! missing wake-up leaves it asleep for ever. `EVENKEEL_SEED` runs one seed, or with `EVENKEEL_SEEDS` that many, counted from it.
 
 mod exchange;
 mod world;
@@ -11,11 +11,11 @@ use super::*;
 use crate::http2::frame::PAYLOAD;
 use world::{Side, World};
 
-/// Seeds that every run of the tests tries.
+/// Seeds that every test run tries.
 const SEEDS: u64 = 120;
 
 #[test]
-fn messages_arrive_whole_or_are_reset_and_nothing_is_left() {
+fn messages_arrive_whole_or_are_reset_and_no_state_is_left() {
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let (first, count) = match (number("EVENKEEL_SEED"), number("EVENKEEL_SEEDS")) {
         (Some(first), count) => (first, count.unwrap_or(1)),
@@ -44,7 +44,7 @@ fn run(seed: u64) {
             .any(|set| set.borrow().contains(&id));
         assert!(
             is_known || world.is_cut.get(),
-            "seed {seed}: what became of {id}?"
+            "seed {seed}: request {id} has no outcome"
         );
     }
     for side in [Side::Client, Side::Server] {
@@ -57,7 +57,7 @@ fn run(seed: u64) {
         );
         assert!(
             engine.for_room.is_empty() && engine.for_credit.is_empty(),
-            "seed {seed}: queues"
+            "seed {seed}: queues are not empty"
         );
         if world.is_cut.get() {
             continue;
@@ -66,13 +66,13 @@ fn run(seed: u64) {
     }
     if !world.is_cut.get() {
         let (client, server) = (world.client.borrow(), world.server.borrow());
-        assert_eq!(server.is_done(), world.has_goodbye.get(), "seed {seed}: goodbye");
+        assert_eq!(server.is_done(), world.has_goaway.get(), "seed {seed}: GOAWAY");
         check_windows(seed, &client, &server);
         check_windows(seed, &server, &client);
     }
 }
 
-/// Credit that was given is credit that was got, and all of it comes back.
+/// Both sides agree on the connection window, and all credit was returned.
 fn check_windows(seed: u64, from: &Engine, to: &Engine) {
     let all = if to.is_server() {
         ALL_OF_CLIENT
@@ -82,13 +82,13 @@ fn check_windows(seed: u64, from: &Engine, to: &Engine) {
     assert_eq!(
         from.send_window.left(),
         to.receive_window.left(),
-        "seed {seed}: credit of the connection"
+        "seed {seed}: connection credit differs"
     );
     let back = to.receive_window.left() + i64::from(to.to_release);
     assert_eq!(back, i64::from(all), "seed {seed}: credit is lost");
 }
 
-/// What holds at all times.
+/// Invariants that hold at all times.
 fn check_always(world: &World) {
     for side in [Side::Client, Side::Server] {
         let engine = world.engine(side).borrow();
@@ -117,7 +117,7 @@ fn check_always(world: &World) {
     }
 }
 
-/// Frames of every kind that change nothing for long, and perhaps the end.
+/// Sends settings and PING at random, and perhaps ends the connection.
 async fn disturb(world: Rc<World>) {
     for _ in 0..world.any(12) {
         world.pause().await;
@@ -151,7 +151,7 @@ async fn disturb(world: Rc<World>) {
                 engine.wake();
             }
             4 if world.one_in(8) => {
-                world.has_goodbye.set(true);
+                world.has_goaway.set(true);
                 world.server.borrow_mut().send_goaway();
             }
             5 if world.one_in(8) => return world.cut(),

@@ -1,4 +1,5 @@
-//! What surrounds the two engines: pipes that deliver when they like, tasks that run only when they were woken, and chance.
+//! The environment of the two engines: pipes that deliver at any time, tasks that run only when they were woken, and a seeded
+//! random number generator.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashSet, VecDeque};
@@ -17,7 +18,7 @@ use crate::head::RequestHead;
 use crate::http1::Limits;
 use crate::rng::{Rng, below};
 
-/// Steps after which it goes round in circles.
+/// Steps after which a run counts as endless.
 const STEPS: usize = 2_000_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +27,7 @@ pub(super) enum Side {
     Server,
 }
 
-/// One run.
+/// The state of one run.
 pub(super) struct World {
     pub(super) seed: u64,
     pub(super) client: Rc<RefCell<Engine>>,
@@ -37,28 +38,28 @@ pub(super) struct World {
     up: RefCell<Pipe>,
     down: RefCell<Pipe>,
     sleepers: RefCell<Vec<Waker>>,
-    /// Those that stand still until nothing else can happen, and requests of which that is not true and that go on.
+    /// Tasks that pause until nothing else can happen, and the number of unfinished requests without such a pause.
     stubborn: RefCell<Vec<Waker>>,
     pub(super) lively: Cell<usize>,
     is_last: Cell<bool>,
     spawned: RefCell<Vec<Task>>,
-    /// Requests that one of the sides has broken off.
+    /// Requests that one of the sides has aborted.
     pub(super) broken: RefCell<HashSet<u64>>,
-    /// Requests whose answer came whole, or that were refused.
+    /// Requests whose response was received whole, or that were refused.
     pub(super) done: RefCell<HashSet<u64>>,
     pub(super) refused: RefCell<HashSet<u64>>,
-    /// Whether the server has said goodbye, and whether the connection was cut.
-    pub(super) has_goodbye: Cell<bool>,
+    /// Whether the server has sent GOAWAY, and whether the connection was cut.
+    pub(super) has_goaway: Cell<bool>,
     pub(super) is_cut: Cell<bool>,
 }
 
 type Task = Pin<Box<dyn Future<Output = ()>>>;
 
-/// Bytes on their way.
+/// Bytes in transit.
 struct Pipe {
     bytes: VecDeque<u8>,
-    /// How many of them have arrived.
-    there: usize,
+    /// How many of them were delivered.
+    delivered: usize,
     capacity: usize,
     reader: Option<Waker>,
     writer: Option<Waker>,
@@ -68,7 +69,7 @@ impl Pipe {
     fn new(capacity: usize) -> Self {
         Self {
             bytes: VecDeque::new(),
-            there: 0,
+            delivered: 0,
             capacity,
             reader: None,
             writer: None,
@@ -79,18 +80,18 @@ impl Pipe {
         self.capacity - self.bytes.len()
     }
 
-    fn hidden(&self) -> usize {
-        self.bytes.len() - self.there
+    fn undelivered(&self) -> usize {
+        self.bytes.len() - self.delivered
     }
 }
 
-/// Puts a task among those that run.
-struct Flag {
+/// The waker of a task: adds it to the tasks that are ready.
+struct TaskWaker {
     task: usize,
     woken: Arc<Mutex<Vec<usize>>>,
 }
 
-impl Wake for Flag {
+impl Wake for TaskWaker {
     fn wake(self: Arc<Self>) {
         let mut woken = self.woken.lock().unwrap();
         if !woken.contains(&self.task) {
@@ -126,12 +127,12 @@ impl World {
             broken: RefCell::default(),
             done: RefCell::default(),
             refused: RefCell::default(),
-            has_goodbye: Cell::new(false),
+            has_goaway: Cell::new(false),
             is_cut: Cell::new(false),
         })
     }
 
-    /// A number below `bound`.
+    /// A random number below `bound`.
     pub(super) fn any(&self, bound: usize) -> usize {
         below(self.rng.borrow_mut().bits(), bound as u64) as usize
     }
@@ -151,12 +152,12 @@ impl World {
         self.spawned.borrow_mut().push(Box::pin(task));
     }
 
-    /// Has `context` woken at some time.
+    /// Has `context` woken at a random later time.
     pub(super) fn wake_later(&self, context: &Context<'_>) {
         self.sleepers.borrow_mut().push(context.waker().clone());
     }
 
-    /// Whether nothing else can happen; has `context` woken then.
+    /// Whether nothing else can happen any more; if not, has `context` woken then.
     pub(super) fn may_go(&self, context: &Context<'_>) -> bool {
         if !self.is_last.get() {
             self.stubborn.borrow_mut().push(context.waker().clone());
@@ -181,23 +182,23 @@ impl World {
         self.is_cut.get() || self.broken.borrow().contains(&id)
     }
 
-    /// Ends the connection as if its socket was gone.
+    /// Ends the connection as if its socket was closed.
     pub(super) fn cut(&self) {
         self.is_cut.set(true);
         self.client.borrow_mut().lose();
         self.server.borrow_mut().lose();
     }
 
-    /// Runs until nothing can happen any more.
+    /// Runs until nothing more can happen.
     pub(super) fn run(self: &Rc<Self>) {
         self.spawn(drive(Rc::clone(self), Side::Client));
         self.spawn(drive(Rc::clone(self), Side::Server));
         let woken: Arc<Mutex<Vec<usize>>> = Arc::default();
         let mut tasks: Vec<Option<(Task, Waker)>> = Vec::new();
         for step in 0.. {
-            assert!(step < STEPS, "seed {}: no end", self.seed);
+            assert!(step < STEPS, "seed {}: endless run", self.seed);
             for task in self.spawned.borrow_mut().drain(..) {
-                let flag = Arc::new(Flag {
+                let flag = Arc::new(TaskWaker {
                     task: tasks.len(),
                     woken: Arc::clone(&woken),
                 });
@@ -205,7 +206,7 @@ impl World {
                 tasks.push(Some((task, Waker::from(flag))));
             }
             let ready = woken.lock().unwrap().len();
-            let can_deliver = self.up.borrow().hidden() + self.down.borrow().hidden() > 0;
+            let can_deliver = self.up.borrow().undelivered() + self.down.borrow().undelivered() > 0;
             let sleeping = self.sleepers.borrow().len();
             match self.any(8) {
                 0..=3 if ready > 0 => {
@@ -231,7 +232,7 @@ impl World {
                     assert_eq!(
                         self.lively.get(),
                         0,
-                        "seed {}: some hold others up\n{}",
+                        "seed {}: paused streams block others\n{}",
                         self.seed,
                         self.state()
                     );
@@ -249,7 +250,7 @@ impl World {
         assert_eq!(
             left,
             drivers,
-            "seed {}: tasks sleep for ever\n{}",
+            "seed {}: tasks were not woken\n{}",
             self.seed,
             self.state()
         );
@@ -267,8 +268,8 @@ impl World {
         let pipe = if self.one_in(2) { &self.up } else { &self.down };
         let pipe = &mut *pipe.borrow_mut();
         let most = if self.one_in(2) { 40 } else { 40_000 };
-        let count = (1 + self.any(most)).min(pipe.hidden());
-        pipe.there += count;
+        let count = (1 + self.any(most)).min(pipe.undelivered());
+        pipe.delivered += count;
         if count > 0
             && let Some(reader) = pipe.reader.take()
         {
@@ -283,7 +284,7 @@ impl World {
         }
     }
 
-    /// Reads behind what is there; whether there was anything.
+    /// Appends delivered bytes to `input`; returns whether there were any.
     fn read(&self, context: &Context<'_>, side: Side, input: &mut Buffer) -> bool {
         let pipe = &mut *self.pipes(side).0.borrow_mut();
         if input.capacity() == 0 {
@@ -291,13 +292,13 @@ impl World {
         } else if input.is_full() {
             self.buffers.grow(input, LARGE);
         }
-        let most = input.space().len().min(pipe.there);
+        let most = input.space().len().min(pipe.delivered);
         if most == 0 {
             pipe.reader = Some(context.waker().clone());
             return false;
         }
         let count = pipe.bytes.read(&mut input.space()[..most]).unwrap();
-        pipe.there -= count;
+        pipe.delivered -= count;
         input.filled(count);
         if let Some(writer) = pipe.writer.take() {
             writer.wake();
@@ -324,7 +325,7 @@ impl World {
     }
 }
 
-/// Moves the bytes of one side, as the owners of engines do.
+/// Moves the bytes of one side, as a connection task does.
 async fn drive(world: Rc<World>, side: Side) {
     let mut input = Buffer::default();
     let mut head = RequestHead::default();
@@ -348,7 +349,7 @@ async fn drive(world: Rc<World>, side: Side) {
                     continue;
                 }
                 Ok(None) => {}
-                Err(reason) => panic!("seed {}: {side:?} ends it: {reason}", world.seed),
+                Err(reason) => panic!("seed {}: connection error at {side:?}: {reason}", world.seed),
             }
             if engine.is_choked() || !world.read(context, side, &mut input) {
                 break;
@@ -361,14 +362,14 @@ async fn drive(world: Rc<World>, side: Side) {
     .await;
 }
 
-/// What a reader of a failure has to know.
+/// A dump of an engine, for failure messages.
 fn state(engine: &Engine) -> String {
     let streams: Vec<String> = engine
         .streams
         .iter()
         .map(|(number, entry)| {
             format!(
-                "{number}: credit {:?}/{:?} unread {} answers {} ends {}/{} lost {:?} queued {} granted {}",
+                "{number}: credit {:?}/{:?} unread {} responses {} closed {}/{} reset {:?} queued {} granted {}",
                 entry.send_window,
                 entry.receive_window,
                 entry.unread,
@@ -382,7 +383,7 @@ fn state(engine: &Engine) -> String {
         })
         .collect();
     format!(
-        "out {} credit {:?}/{:?} owed {} room {:?} credit {:?} granted {} open {} {:?} {:?}\n  {}",
+        "out {} credit {:?}/{:?} to release {} room {:?} credit {:?} granted {} open {} {:?} {:?}\n  {}",
         engine.output().len(),
         engine.send_window,
         engine.receive_window,
