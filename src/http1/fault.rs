@@ -1,7 +1,8 @@
-//! What is wrong with a message, for people: the rule, the place, and of a limit its value and what came.
+//! Describes for people what is wrong with a refused message: the rule, the place, and for a limit its value and the size
+//! received.
 //!
-//! It is found after the parser has given up, by reading the bytes once more: good messages pay nothing for it. It decides
-//! nothing either; where it finds no place it says the rule alone.
+//! It reads the bytes again after the parser has refused them, so that valid messages pay nothing for it. It decides nothing;
+//! if it finds no place, it reports the rule alone.
 
 mod locate;
 
@@ -14,61 +15,61 @@ use crate::head::Flaw;
 /// Bytes of a header name that are shown.
 const NAME_SHOWN: usize = 64;
 
-/// Header lines of an HTTP/2 request, parts of cookies counted one by one, beyond which no more are looked at.
+/// Most header lines of an HTTP/2 request, counting each `cookie` line of a split cookie.
 pub const COOKIE_LINES: usize = 1_000;
 
 /// What is wrong with a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// The word for the log.
+    /// The reason, whose code the log shows.
     pub reason: Malformed,
-    /// The rule; `None` for a reason that the table does not have.
+    /// The rule; `None` for a reason without a rule in the table.
     pub rule: Option<Rule>,
-    /// Where.
+    /// The place in the message.
     pub place: FaultPlace,
-    /// The header that it is about, as far as its name is one.
+    /// The header at fault, if it has a valid name.
     pub header: Option<Box<str>>,
-    /// The byte that may not stand there.
+    /// The byte that is not allowed there.
     pub byte: Option<u8>,
-    /// The limit, if it is one that was broken.
+    /// The limit, if one was exceeded.
     pub limit: Option<Exceeded>,
-    /// Where it stands in the bytes that were looked at.
+    /// Offset of the fault in the bytes that were read.
     pub at: usize,
 }
 
-/// Where in a message a fault is.
+/// The place of a fault in a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FaultPlace {
-    /// In the message as a whole: something is missing, or the place is not known.
+    /// The message as a whole: something is missing, or the place is unknown.
     Whole,
-    /// In this line of the head, or of the trailers; the first one is 1.
+    /// This line of the head or trailers, counted from 1.
     Line(usize),
-    /// In this header of an HTTP/2 head, pseudo-headers counted; the first one is 1.
+    /// This header of an HTTP/2 head, counted from 1, pseudo-headers included.
     Header(usize),
-    /// In the framing of chunks, behind so many bytes of the body.
+    /// The chunked framing, after this many bytes of the body.
     Chunks(u64),
 }
 
-/// A limit that a message is beyond.
+/// A limit that a message has exceeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Exceeded {
-    /// The key of the config; `None` for a bound that is not in the config.
+    /// The config key; `None` for a limit that is not configurable.
     pub key: Option<&'static str>,
     /// Its value.
     pub value: usize,
-    /// What came, or at least came.
+    /// What was received, or at least was received.
     pub came: usize,
-    /// Whether that is all; else no more was read.
+    /// Whether `came` is exact; else reading stopped there.
     pub is_all: bool,
 }
 
 impl Fault {
-    /// Looks for the fault for which a head, or trailers, of HTTP/1 were refused. `bytes` begin with them.
+    /// Finds the fault for which an HTTP/1 head or trailers were refused. `bytes` begin with them.
     pub fn find(bytes: &[u8], kind: Kind, reason: Malformed, limits: &Limits) -> Self {
         locate::Refused::new(bytes, kind, reason, limits).locate()
     }
 
-    /// A fault that is in the framing of chunks, at this place of the input and behind so many bytes of the body.
+    /// A fault in the chunked framing, at offset `at` of the input and after `behind` bytes of the body.
     pub fn in_chunks(reason: Malformed, (input, at): (&[u8], usize), behind: u64, limits: &Limits) -> Self {
         let limit = (reason == Malformed::ChunkExtensionsTooLarge).then_some(Exceeded {
             key: Some("limits.chunk_extensions"),
@@ -85,7 +86,7 @@ impl Fault {
         }
     }
 
-    /// The fault for which a head, or trailers, of HTTP/2 were refused.
+    /// The fault for which an HTTP/2 head or trailers were refused.
     pub fn of_flaw(reason: Malformed, flaw: &Flaw, limits: &Limits) -> Self {
         let is_pseudo = flaw.name.first() == Some(&b':');
         let rule = match reason {
@@ -108,7 +109,7 @@ impl Fault {
         .at_flaw(flaw, limits)
     }
 
-    /// A fault of which no more is known.
+    /// A fault with nothing known but its reason.
     pub fn of(reason: Malformed) -> Self {
         Self {
             reason,
@@ -155,7 +156,7 @@ impl Fault {
     }
 }
 
-/// The sentence, the place, and what came: the `detail` of the log.
+/// The sentence, the place and the exceeded limit: the `detail` of the log.
 impl fmt::Display for Fault {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(self.sentence())?;
@@ -166,7 +167,11 @@ impl fmt::Display for Fault {
             FaultPlace::Line(line) => write!(out, "{}line {line}", next())?,
             FaultPlace::Header(number) => write!(out, "{}header {number}", next())?,
             FaultPlace::Chunks(bytes) => {
-                write!(out, "{}in the chunks behind {bytes} bytes of the body", next())?;
+                write!(
+                    out,
+                    "{}in the chunked framing after {bytes} bytes of the body",
+                    next()
+                )?;
             }
         }
         if let Some(header) = &self.header {
@@ -182,13 +187,13 @@ impl fmt::Display for Fault {
             if let Some(key) = limit.key {
                 write!(out, "{}{key} is {}", next(), limit.value)?;
             }
-            write!(out, "{}{least}{} came", next(), limit.came)?;
+            write!(out, "{}received {least}{}", next(), limit.came)?;
         }
         Ok(())
     }
 }
 
-/// A name as it may be shown: harmless and bounded.
+/// A name as it is shown: escaped and bounded.
 fn shown(name: &[u8]) -> Option<Box<str>> {
     let front = name.get(..NAME_SHOWN).unwrap_or(name);
     let mark = if front.len() < name.len() { "..." } else { "" };
@@ -200,7 +205,7 @@ fn is_padded(value: &[u8]) -> bool {
     is_blank(value.first()) || is_blank(value.last())
 }
 
-/// The name at the front of a line, if a colon follows it, perhaps behind blanks.
+/// The name at the start of a line, if a colon follows it, possibly after blanks.
 fn name_of(line: &[u8]) -> Option<&[u8]> {
     let (name, rest) = line.split_at_checked(TOKEN.prefix(line))?;
     let is_name = !name.is_empty() && rest.trim_ascii_start().first() == Some(&b':');

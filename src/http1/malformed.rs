@@ -1,124 +1,125 @@
-//! Why a message was refused, with the status that says so to a client and the word that says so in the access log.
+//! The reasons for which a message is refused, each with its response status and its error code for the access log.
 
-/// Why a message was refused. Nothing here is guessed at or repaired: the connection it came on is closed, because
-/// where the next message begins is not known.
+/// Why a message was refused. Nothing is guessed or repaired: its connection is closed, because it is not known where the
+/// next message begins.
 #[derive(thiserror::Error, Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Malformed {
     /// A line feed without a carriage return before it (RFC 9112 §2.2).
-    #[error("line feed without carriage return")]
+    #[error("line that ends with LF alone instead of CR LF")]
     BareLf,
     /// A carriage return without a line feed after it (RFC 9112 §2.2).
-    #[error("carriage return without line feed")]
+    #[error("CR without LF after it")]
     BareCr,
-    /// A control byte, NUL among them, where none may stand (RFC 9110 §5.5).
-    #[error("control byte in the head")]
+    /// A control byte, including NUL, where none is allowed (RFC 9110 §5.5).
+    #[error("control character in the start line or a header")]
     ControlByte,
-    /// A TLS handshake where plain HTTP is spoken.
-    #[error("TLS handshake on a plain listener")]
+    /// A TLS handshake on a plain HTTP listener.
+    #[error("TLS handshake on a listener without `tls`")]
     TlsHandshake,
-    /// Plain HTTP where TLS is spoken.
-    #[error("plain HTTP on a listener that speaks TLS")]
+    /// Plain HTTP on a TLS listener.
+    #[error("plain HTTP on a listener with `tls`")]
     PlainHttp,
-    /// The preface of HTTP/2 where HTTP/1 is spoken (RFC 9113 §3.4).
+    /// The HTTP/2 preface on an HTTP/1 connection (RFC 9113 §3.4).
     #[error("HTTP/2 preface on an HTTP/1 connection")]
     Http2Preface,
     /// The first line is not `method SP target SP version` (RFC 9112 §3).
-    #[error("malformed request line")]
+    #[error("invalid request line")]
     BadRequestLine,
     /// The method is not a token (RFC 9112 §3.1).
-    #[error("malformed method")]
+    #[error("invalid method")]
     BadMethod,
     /// The method is longer than any that is known (RFC 9112 §3).
     #[error("method too long")]
     MethodTooLong,
-    /// `CONNECT`: this is no forward proxy, and a connection that carried it could not be trusted again.
-    #[error("CONNECT is not served")]
+    /// `CONNECT`: we are not a forward proxy, and the bytes that follow it on the connection could not be trusted.
+    #[error("CONNECT is not supported")]
     ConnectRefused,
-    /// A version that exists or may exist and is neither HTTP/1.0 nor HTTP/1.1.
+    /// A well-formed version other than HTTP/1.0 and HTTP/1.1.
     #[error("unsupported HTTP version")]
     UnsupportedVersion,
-    /// The target is none of the forms that the method may have (RFC 9112 §3.2), or holds a byte that may not stand there.
-    #[error("malformed request target")]
+    /// The target has no form that the method allows (RFC 9112 §3.2), or contains a byte that is not allowed.
+    #[error("invalid request target")]
     BadTarget,
     /// A `%` in the path without two hexadecimal digits after it, or `%00`.
-    #[error("malformed percent-escape in the path")]
+    #[error("invalid percent-encoding in the path")]
     BadEscape,
     /// The request line is longer than `limits.line`.
     #[error("request line too long")]
     TargetTooLong,
-    /// The first line is not `version SP status [SP reason]`, or the status lies outside 100 to 599 (RFC 9112 §4).
-    #[error("malformed status line")]
+    /// The first line is not `version SP status [SP reason]`, or the status is not from 100 to 599 (RFC 9112 §4).
+    #[error("invalid status line")]
     BadStatusLine,
-    /// Frames of HTTP/2 where a status line is due (RFC 9113 §3.4).
+    /// HTTP/2 frames instead of a status line (RFC 9113 §3.4).
     #[error("the backend seems to speak HTTP/2, as gRPC servers do: use h2c:// instead of http:// for it")]
     Http2Response,
-    /// A line that continues the one before it, or white space before the first field (RFC 9112 §2.2, §5.2).
-    #[error("folded field line")]
+    /// A line that continues the previous line, or white space before the first field (RFC 9112 §2.2, §5.2).
+    #[error("header that continues on the next line")]
     ObsFold,
     /// A field line without a name, with a name that is not a token, or with white space before the colon (RFC 9112 §5.1).
-    #[error("malformed field name")]
+    #[error("invalid header name")]
     BadFieldName,
     /// A field line longer than `limits.line`.
-    #[error("field line too long")]
+    #[error("header line too long")]
     FieldTooLong,
     /// More field lines than `limits.fields`.
-    #[error("too many fields")]
+    #[error("too many headers")]
     TooManyFields,
     /// A head longer than `limits.head`.
-    #[error("head too large")]
+    #[error("start line and headers too large")]
     HeadTooLarge,
     /// HTTP/1.1 without `Host` (RFC 9112 §3.2).
-    #[error("missing host")]
+    #[error("missing Host header")]
     MissingHost,
-    /// More than one `Host` line, equal ones too (RFC 9112 §3.2).
-    #[error("more than one host")]
+    /// More than one `Host` line, even with equal values (RFC 9112 §3.2).
+    #[error("more than one Host header")]
     DuplicateHost,
-    /// A `Host`, or an authority in the target, that is no host and optional port.
-    #[error("malformed host")]
+    /// A `Host`, or an authority in the target, that is not a host with an optional port.
+    #[error("invalid host")]
     BadHost,
     /// A `Content-Length` that is not one decimal number of at most 63 bits (RFC 9110 §8.6).
-    #[error("malformed content length")]
+    #[error("invalid Content-Length")]
     BadContentLength,
-    /// More than one `Content-Length` line, equal ones too.
-    #[error("more than one content length")]
+    /// More than one `Content-Length` line, even with equal values.
+    #[error("more than one Content-Length header")]
     DuplicateContentLength,
     /// `Content-Length` and `Transfer-Encoding` in one message (RFC 9112 §6.1).
-    #[error("content length beside transfer encoding")]
+    #[error("both Content-Length and Transfer-Encoding")]
     LengthConflict,
     /// `Transfer-Encoding` that is not exactly one `chunked` (RFC 9112 §6.1).
-    #[error("malformed transfer encoding")]
+    #[error("invalid Transfer-Encoding")]
     BadTransferEncoding,
     /// `Transfer-Encoding` with one coding that is not `chunked` (RFC 9112 §6.1).
-    #[error("unknown transfer coding")]
+    #[error("unsupported transfer coding")]
     UnknownTransferCoding,
-    /// `Transfer-Encoding` in an HTTP/1.0 message (RFC 9112 §6.1), or on an answer that can have no body (§6.1: 1xx, 204).
-    #[error("transfer encoding where none may stand")]
+    /// `Transfer-Encoding` in an HTTP/1.0 message (RFC 9112 §6.1).
+    #[error("Transfer-Encoding in HTTP/1.0")]
     UnexpectedTransferEncoding,
-    /// `Content_Length` or `Transfer_Encoding`, which some backends take for the fields with a dash.
-    #[error("field name that imitates framing")]
+    /// `Content_Length` or `Transfer_Encoding`, which some backends read as the fields with a hyphen.
+    #[error("header name that imitates Content-Length or Transfer-Encoding")]
     FramingAlias,
     /// `Expect` with anything but `100-continue` (RFC 9110 §10.1.1).
-    #[error("unknown expectation")]
+    #[error("unsupported Expect header")]
     UnknownExpectation,
     /// `Max-Forwards` of OPTIONS or TRACE that is not one number (RFC 9110 §7.6.2).
-    #[error("`Max-Forwards` is not a number")]
+    #[error("Max-Forwards is not a number")]
     BadMaxForwards,
-    /// `Connection` with an option that is not a token, or with more options than anyone needs (RFC 9110 §7.6.1).
-    #[error("malformed connection options")]
+    /// `Connection` with an option that is not a token, or with too many options (RFC 9110 §7.6.1); in HTTP/2 any
+    /// connection-specific field (RFC 9113 §8.2.2).
+    #[error("invalid Connection header, or a connection-specific header in HTTP/2")]
     BadConnection,
-    /// A request to upgrade that has a body or announces its length (RFC 9110 §7.8).
-    #[error("upgrade with a body")]
+    /// An upgrade request that has a body (RFC 9110 §7.8).
+    #[error("upgrade request with a body")]
     UpgradeWithBody,
     /// A chunk size that is not 1 to 16 hexadecimal digits, or too large (RFC 9112 §7.1).
-    #[error("malformed chunk size")]
+    #[error("invalid chunk size")]
     BadChunkSize,
     /// A chunk line or chunk that does not end in CRLF (RFC 9112 §7.1).
-    #[error("chunk without its end of line")]
+    #[error("chunk, or line with a chunk size, that does not end with CR LF")]
     BadChunkEnd,
     /// A chunk extension that is not `;name[=value]` (RFC 9112 §7.1.1).
-    #[error("malformed chunk extension")]
+    #[error("invalid chunk extension")]
     BadChunkExtension,
-    /// Chunk extensions longer in all than `limits.chunk_extensions`.
+    /// Chunk extensions that are together longer than `limits.chunk_extensions`.
     #[error("chunk extensions too large")]
     ChunkExtensionsTooLarge,
     /// A trailer section longer than `limits.trailers`.
@@ -171,8 +172,8 @@ impl Malformed {
         Self::TrailersTooLarge,
     ];
 
-    /// The status that a request refused for this reason is answered with. An answer of a backend that is refused
-    /// becomes 502 whatever the reason.
+    /// The response status for a request that is refused for this reason. A refused backend response becomes 502 for any
+    /// reason.
     pub fn status(self) -> u16 {
         match self {
             Self::TargetTooLong => 414,
@@ -184,7 +185,7 @@ impl Malformed {
         }
     }
 
-    /// The word in the access log's `error`. Stable: log queries are written against it.
+    /// The error code in the access log's `error`. Stable: log queries depend on it.
     pub fn code(self) -> &'static str {
         match self {
             Self::BareLf => "bare_lf",
@@ -237,10 +238,10 @@ mod tests {
     use std::collections::HashSet;
 
     #[test]
-    fn every_reason_has_its_own_word_in_snake_case() {
-        let words: HashSet<_> = Malformed::ALL.iter().map(|reason| reason.code()).collect();
-        assert_eq!(words.len(), Malformed::ALL.len());
-        for code in words {
+    fn every_reason_has_its_own_code_in_snake_case() {
+        let codes: HashSet<_> = Malformed::ALL.iter().map(|reason| reason.code()).collect();
+        assert_eq!(codes.len(), Malformed::ALL.len());
+        for code in codes {
             assert!(
                 code.bytes()
                     .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_'),

@@ -1,9 +1,9 @@
-//! The rules that messages have to keep, one sentence each: the one table from which the access log, the admin API and the
-//! documentation say which rule was broken.
+//! The rules that messages must follow, one sentence each. The access log, the admin API and the documentation take the
+//! sentences from this table.
 
 use super::Malformed;
 
-/// A rule of the wire. A word of the log stands for one or more of them.
+/// A rule for messages. An error code of the log stands for one or more rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the table below has the sentence of each")]
 pub enum Rule {
@@ -74,7 +74,7 @@ const fn row(rule: Rule, code: Malformed, sentence: &'static str) -> Row {
     Row { rule, code, sentence }
 }
 
-/// Every rule, in the order of [`Rule`]; of several with one word the first is said where nothing tells them apart.
+/// Every rule, in the order of [`Rule`]. Of several rules with one code the first is reported if nothing tells them apart.
 /// The sentences are stable: people search for them.
 const TABLE: &[Row] = &[
     row(
@@ -82,11 +82,11 @@ const TABLE: &[Row] = &[
         Malformed::BareLf,
         "a line must end with CR LF, not with LF alone",
     ),
-    row(Rule::BareCr, Malformed::BareCr, "CR must stand before LF only"),
+    row(Rule::BareCr, Malformed::BareCr, "CR must be followed by LF"),
     row(
         Rule::ControlByte,
         Malformed::ControlByte,
-        "a head must not hold control characters; a tab is allowed in header values only",
+        "the start line and headers must not contain control characters; a tab is allowed in header values only",
     ),
     row(
         Rule::PaddedValue,
@@ -106,12 +106,12 @@ const TABLE: &[Row] = &[
     row(
         Rule::Http2Preface,
         Malformed::Http2Preface,
-        "HTTP/2 must begin a connection, and is not accepted where `http2` is off",
+        "HTTP/2 is accepted only at the start of a connection, and not on a listener with `http2: false`",
     ),
     row(
         Rule::Http2Response,
         Malformed::Http2Response,
-        "a backend behind `http://` must respond in HTTP/1, and this one speaks HTTP/2: use `h2c://`",
+        "a backend with an `http://` URL must respond in HTTP/1, and this one speaks HTTP/2: use `h2c://`",
     ),
     row(
         Rule::RequestLine,
@@ -151,7 +151,7 @@ const TABLE: &[Row] = &[
     row(
         Rule::TargetCharacter,
         Malformed::BadTarget,
-        "a request target must not hold this character unless it is percent-encoded",
+        "a request target must not contain this character unless it is percent-encoded",
     ),
     row(
         Rule::Scheme,
@@ -191,7 +191,7 @@ const TABLE: &[Row] = &[
     row(
         Rule::HeaderColon,
         Malformed::BadFieldName,
-        "a header line must have a colon behind the name",
+        "a header line must have a colon after the name",
     ),
     row(
         Rule::HeaderNameEmpty,
@@ -211,7 +211,7 @@ const TABLE: &[Row] = &[
     row(
         Rule::PseudoHeader,
         Malformed::BadFieldName,
-        "a pseudo-header must be one that belongs there, come once and stand before all headers",
+        "a pseudo-header must be defined for its message, occur once and come before all other headers",
     ),
     row(
         Rule::HeaderLength,
@@ -226,12 +226,12 @@ const TABLE: &[Row] = &[
     row(
         Rule::CookieCount,
         Malformed::TooManyFields,
-        "an HTTP/2 request must not have more than 1000 header lines, parts of cookies included",
+        "an HTTP/2 request must not have more than 1000 header lines, counting each line of a split cookie",
     ),
     row(
         Rule::HeadSize,
         Malformed::HeadTooLarge,
-        "a head must not be larger than `limits.head`",
+        "the start line and headers together must not be larger than `limits.head`",
     ),
     row(
         Rule::HostMissing,
@@ -246,7 +246,7 @@ const TABLE: &[Row] = &[
     row(
         Rule::HostSame,
         Malformed::DuplicateHost,
-        "in HTTP/2 Host must be the same as :authority and come once",
+        "in HTTP/2, Host must be the same as :authority and occur at most once",
     ),
     row(
         Rule::Host,
@@ -271,7 +271,7 @@ const TABLE: &[Row] = &[
     row(
         Rule::LengthAlone,
         Malformed::LengthConflict,
-        "Content-Length and Transfer-Encoding must not come together",
+        "a message must not have both Content-Length and Transfer-Encoding",
     ),
     row(
         Rule::TransferEncoding,
@@ -286,7 +286,7 @@ const TABLE: &[Row] = &[
     row(
         Rule::TransferEncodingAllowed,
         Malformed::UnexpectedTransferEncoding,
-        "Transfer-Encoding is not allowed in HTTP/1.0, nor in a response that has no body",
+        "Transfer-Encoding is not allowed in HTTP/1.0",
     ),
     row(
         Rule::FramingName,
@@ -306,17 +306,17 @@ const TABLE: &[Row] = &[
     row(
         Rule::Connection,
         Malformed::BadConnection,
-        "Connection must hold at most 32 options, each of letters, digits and !#$%&'*+-.^_`|~",
+        "Connection must contain at most 32 options, each of letters, digits and !#$%&'*+-.^_`|~",
     ),
     row(
         Rule::ConnectionHttp2,
         Malformed::BadConnection,
-        "HTTP/2 does not allow headers that concern one connection, nor TE other than `trailers`",
+        "HTTP/2 does not allow connection-specific headers, nor TE other than `trailers`",
     ),
     row(
         Rule::UpgradeBody,
         Malformed::UpgradeWithBody,
-        "a request to upgrade must not have a body",
+        "an upgrade request must not have a body",
     ),
     row(
         Rule::ChunkSize,
@@ -326,7 +326,7 @@ const TABLE: &[Row] = &[
     row(
         Rule::ChunkEnd,
         Malformed::BadChunkEnd,
-        "a chunk and the line of its size must end with CR LF",
+        "a chunk, and the line with its size, must end with CR LF",
     ),
     row(
         Rule::ChunkExtension,
@@ -346,7 +346,7 @@ const TABLE: &[Row] = &[
 ];
 
 impl Rule {
-    /// The rule that a word stands for where nothing says more.
+    /// The first rule of an error code, for when nothing more is known.
     pub fn of(code: Malformed) -> Option<Self> {
         let row = TABLE.iter().find(|row| row.code == code);
         row.map(|row| row.rule)
@@ -359,7 +359,7 @@ impl Rule {
 }
 
 impl Malformed {
-    /// The sentences of all rules that this word stands for.
+    /// The sentences of all rules of this error code.
     pub fn rules(self) -> impl Iterator<Item = &'static str> {
         let rows = TABLE.iter().filter(move |row| row.code == self);
         rows.map(|row| row.sentence)
@@ -367,7 +367,7 @@ impl Malformed {
 
     /// The sentence of its first rule.
     pub fn rule(self) -> &'static str {
-        Rule::of(self).map_or("the message cannot be understood", Rule::sentence)
+        Rule::of(self).map_or("the message is malformed", Rule::sentence)
     }
 }
 
@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn every_word_has_a_rule_and_every_rule_a_sentence_of_its_own() {
+    fn every_code_has_a_rule_and_every_rule_a_sentence_of_its_own() {
         for code in Malformed::ALL {
             assert!(code.rules().next().is_some(), "{} needs a row", code.code());
         }

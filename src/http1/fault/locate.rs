@@ -1,11 +1,11 @@
-//! Reads a head of HTTP/1, or trailers, once more and finds where they break the rule for which they were refused.
+//! Reads a refused HTTP/1 head or trailers again and finds the place where they break the rule.
 
 use super::{Exceeded, Fault, FaultPlace, name_of, shown};
 use crate::head::FieldName;
 use crate::http1::syntax::{PATH, QUERY, TOKEN};
 use crate::http1::{Kind, Limits, Malformed, Rule, check_authority};
 
-/// What was refused.
+/// A refused head or trailers.
 pub(super) struct Refused<'a> {
     bytes: &'a [u8],
     kind: Kind,
@@ -20,17 +20,17 @@ pub(super) struct Refused<'a> {
 struct Line<'a> {
     start: usize,
     text: &'a [u8],
-    /// Whether its end has come.
+    /// Whether its line end was received.
     is_whole: bool,
 }
 
 impl Line<'_> {
-    /// Its length with its end.
+    /// Its length including the line end.
     fn length(&self) -> usize {
         self.text.len() + b"\r\n".len()
     }
 
-    /// Where the value behind its colon begins.
+    /// Offset of the value after the colon.
     fn value_start(&self) -> usize {
         let colon = memchr::memchr(b':', self.text).map_or(0, |at| at + 1);
         let value = self.text.get(colon..).unwrap_or_default();
@@ -80,7 +80,7 @@ impl<'a> Refused<'a> {
         found.unwrap_or_else(|| Fault::of(self.reason))
     }
 
-    /// The fault at a byte, with the line and the header that it is in.
+    /// The fault at an offset, with its line and header.
     fn at(&self, at: usize) -> Fault {
         let at = at.min(self.bytes.len());
         let before = self.bytes.get(self.start..at).unwrap_or_default();
@@ -96,7 +96,7 @@ impl<'a> Refused<'a> {
         }
     }
 
-    /// The same, where it is the byte itself that may not stand there.
+    /// The same, when the byte at the offset is not allowed.
     fn at_byte(&self, at: usize) -> Fault {
         Fault {
             byte: self.bytes.get(at).copied(),
@@ -132,20 +132,20 @@ impl<'a> Refused<'a> {
         })
     }
 
-    /// The lines behind the first, up to the empty one.
+    /// The lines after the start line, up to the empty line.
     fn headers(&self) -> impl Iterator<Item = Line<'a>> {
         let lines = self.lines().skip(usize::from(self.kind != Kind::Trailers));
         lines.take_while(|line| !line.text.is_empty())
     }
 
-    /// The header lines of one name.
+    /// The header lines with one name.
     fn named(&self, id: FieldName) -> impl Iterator<Item = Line<'a>> {
         let is_meant =
             move |line: &Line<'_>| name_of(line.text).is_some_and(|name| FieldName::recognise(name) == id);
         self.headers().filter(is_meant)
     }
 
-    /// The first byte that may stand nowhere, or not here.
+    /// The first byte that is not allowed.
     fn byte(&self) -> Option<Fault> {
         let of = |at: usize| self.bytes.get(at).copied();
         let mut controls =
@@ -272,7 +272,7 @@ impl<'a> Refused<'a> {
         ))
     }
 
-    /// The header line that is at fault, where that is one of a name that is known.
+    /// The header line at fault, if the reason is about a known header.
     fn header(&self) -> Option<Line<'a>> {
         let length = || self.named(FieldName::ContentLength);
         let coding = || self.named(FieldName::TransferEncoding);
@@ -305,7 +305,7 @@ impl<'a> Refused<'a> {
         }
     }
 
-    /// Whether the target has an authority of its own that is none.
+    /// Whether the target is in absolute form with an invalid authority.
     fn has_bad_authority(&self) -> bool {
         let Some(line) = self.lines().next() else {
             return false;
@@ -325,14 +325,14 @@ fn is_folded(line: Line<'_>) -> bool {
     matches!(line.text.first(), Some(b' ' | b'\t'))
 }
 
-/// Where in a request line the target begins and ends.
+/// Offsets of the start and end of the target in a request line.
 fn target_of(line: Line<'_>) -> (usize, usize) {
     let start = memchr::memchr(b' ', line.text).map_or(line.text.len(), |at| at + 1);
     let end = memchr::memrchr(b' ', line.text).filter(|end| *end >= start);
     (start, end.unwrap_or(line.text.len()))
 }
 
-/// Where in a target the first `%` stands that escapes nothing.
+/// Offset of the first invalid percent-encoding in a target.
 fn bad_escape(target: &[u8]) -> Option<usize> {
     memchr::memchr_iter(b'%', target).find(|at| {
         let digits = target.get(at + 1..at + 3).unwrap_or_default();

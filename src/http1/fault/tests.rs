@@ -1,4 +1,4 @@
-//! The place of each kind of fault, and that any bytes at all can be looked at.
+//! Tests that each fault is described with its place, and that any bytes can be read again.
 
 use super::*;
 use crate::head::{Method, RequestHead, ResponseHead};
@@ -13,7 +13,7 @@ const SMALL: Limits = Limits {
     trailers: 60,
 };
 
-/// What the parser says of a request.
+/// The parser's reason for refusing a request.
 fn refused(bytes: &[u8], limits: &Limits) -> Option<Malformed> {
     let mut scan = HeadScan::default();
     let mut head = RequestHead::default();
@@ -43,7 +43,7 @@ fn detail(request: &str) -> String {
 }
 
 #[test]
-fn a_request_says_which_rule_it_breaks_and_where() {
+fn names_the_rule_that_a_request_breaks_and_the_place() {
     let host = "Host: a\r\n";
     for (request, expected) in [
         (
@@ -52,7 +52,7 @@ fn a_request_says_which_rule_it_breaks_and_where() {
         ),
         (
             format!("GET / HTTP/1.1\r\n{host}nonsense\r\n\r\n"),
-            "bad_field_name @25 a header line must have a colon behind the name: line 3",
+            "bad_field_name @25 a header line must have a colon after the name: line 3",
         ),
         (
             format!("GET / HTTP/1.1\r\n{host}a(b: c\r\n\r\n"),
@@ -64,7 +64,7 @@ fn a_request_says_which_rule_it_breaks_and_where() {
         ),
         (
             format!("\r\nGET / HTTP/1.1\r\n{host}X: a\0b\r\n\r\n"),
-            "control_byte @31 a head must not hold control characters; a tab is allowed in header values only: line 3, X, byte 0x00",
+            "control_byte @31 the start line and headers must not contain control characters; a tab is allowed in header values only: line 3, X, byte 0x00",
         ),
         (
             format!("GET / HTTP/1.1\r\n{host}X: a\nY: b\r\n\r\n"),
@@ -72,7 +72,7 @@ fn a_request_says_which_rule_it_breaks_and_where() {
         ),
         (
             format!("GET / HTTP/1.1\r\n{host}X: a\ry\r\n\r\n"),
-            "bare_cr @29 CR must stand before LF only: line 3, X, byte 0x0d",
+            "bare_cr @29 CR must be followed by LF: line 3, X, byte 0x0d",
         ),
         (
             format!("GET / HTTP/1.1\r\n{host}X: a\r\n b\r\n\r\n"),
@@ -84,7 +84,7 @@ fn a_request_says_which_rule_it_breaks_and_where() {
         ),
         (
             "GET /a#b HTTP/1.1\r\n\r\n".to_owned(),
-            "bad_target @6 a request target must not hold this character unless it is percent-encoded: line 1, byte #",
+            "bad_target @6 a request target must not contain this character unless it is percent-encoded: line 1, byte #",
         ),
         (
             "GET a HTTP/1.1\r\n\r\n".to_owned(),
@@ -104,7 +104,7 @@ fn a_request_says_which_rule_it_breaks_and_where() {
 }
 
 #[test]
-fn a_header_that_is_wrong_is_named() {
+fn names_the_header_at_fault() {
     let host = "Host: a\r\n";
     for (request, expected) in [
         (
@@ -129,11 +129,11 @@ fn a_header_that_is_wrong_is_named() {
         ),
         (
             format!("POST / HTTP/1.1\r\n{host}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"),
-            "length_conflict @64 Content-Length and Transfer-Encoding must not come together: line 4, Transfer-Encoding",
+            "length_conflict @64 a message must not have both Content-Length and Transfer-Encoding: line 4, Transfer-Encoding",
         ),
         (
             format!("GET / HTTP/1.1\r\n{host}Connection: a, b c\r\n\r\n"),
-            "bad_connection @37 Connection must hold at most 32 options, each of letters, digits and !#$%&'*+-.^_`|~: line 3, Connection",
+            "bad_connection @37 Connection must contain at most 32 options, each of letters, digits and !#$%&'*+-.^_`|~: line 3, Connection",
         ),
         (
             format!("GET / HTTP/1.1\r\n{host}Content_Length: 5\r\n\r\n"),
@@ -145,27 +145,27 @@ fn a_header_that_is_wrong_is_named() {
 }
 
 #[test]
-fn a_limit_is_said_with_its_key_its_value_and_what_came() {
+fn names_an_exceeded_limit_with_its_value_and_the_size_received() {
     let long = "x".repeat(70);
     for (request, expected) in [
         (
             format!("GET /{long} HTTP/1.1\r\n\r\n"),
-            "target_too_long @0 a request line must not be longer than `limits.line`: line 1, limits.line is 60, 86 came",
+            "target_too_long @0 a request line must not be longer than `limits.line`: line 1, limits.line is 60, received 86",
         ),
         (
             format!("GET / HTTP/1.1\r\nX: y\r\nA-Long: {long}"),
-            "field_too_long @22 a header line must not be longer than `limits.line`: line 3, A-Long, limits.line is 60, at least 80 came",
+            "field_too_long @22 a header line must not be longer than `limits.line`: line 3, A-Long, limits.line is 60, received at least 80",
         ),
         (
             format!("GET / HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(5)),
-            "too_many_fields @40 a message must not have more headers than `limits.fields`: line 6, A, limits.fields is 4, at least 5 came",
+            "too_many_fields @40 a message must not have more headers than `limits.fields`: line 6, A, limits.fields is 4, received at least 5",
         ),
         (
             format!(
                 "GET / HTTP/1.1\r\n{}",
                 format!("B: {}\r\n", "x".repeat(50)).repeat(4)
             ),
-            "head_too_large @200 a head must not be larger than `limits.head`: line 5, B, limits.head is 200, at least 236 came",
+            "head_too_large @200 the start line and headers together must not be larger than `limits.head`: line 5, B, limits.head is 200, received at least 236",
         ),
     ] {
         assert_eq!(detail(&request), expected, "{request:?}");
@@ -173,7 +173,7 @@ fn a_limit_is_said_with_its_key_its_value_and_what_came() {
 }
 
 #[test]
-fn a_flaw_of_http2_says_which_header_it_was() {
+fn names_the_header_at_fault_in_http2() {
     let limits = Limits::default();
     let of = |reason, name: &[u8], value: &[u8]| {
         Fault::of_flaw(reason, &Flaw::of_field(5, name, value), &limits).to_string()
@@ -185,22 +185,22 @@ fn a_flaw_of_http2_says_which_header_it_was() {
         ),
         (
             of(Malformed::BadFieldName, b":odd", b"1"),
-            "a pseudo-header must be one that belongs there, come once and stand before all headers: header 5, :odd",
+            "a pseudo-header must be defined for its message, occur once and come before all other headers: header 5, :odd",
         ),
         (
             of(Malformed::ControlByte, b"x", b"a\rb"),
-            "a head must not hold control characters; a tab is allowed in header values only: header 5, x, byte 0x0d",
+            "the start line and headers must not contain control characters; a tab is allowed in header values only: header 5, x, byte 0x0d",
         ),
         (
             of(Malformed::BadConnection, b"upgrade", b"x"),
-            "HTTP/2 does not allow headers that concern one connection, nor TE other than `trailers`: header 5, upgrade",
+            "HTTP/2 does not allow connection-specific headers, nor TE other than `trailers`: header 5, upgrade",
         ),
     ] {
         assert_eq!(detail, expected);
     }
 }
 
-/// Heads that are nearly right.
+/// Heads that are nearly valid.
 fn nearly() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         Just(b"GET / HTTP/1.1\r\n".to_vec()),
@@ -230,9 +230,9 @@ proptest! {
         }
     }
 
-    /// The place is where the parser met the fault: what stands behind it changes nothing.
+    /// The place is where the parser found the fault: what follows changes nothing.
     #[test]
-    fn a_byte_that_may_not_stand_there_is_the_one_that_the_parser_met(bytes in nearly()) {
+    fn reports_the_byte_at_which_the_parser_stopped(bytes in nearly()) {
         for (kind, reason) in [
             (Kind::Request, refused(&bytes, &SMALL)),
             (Kind::Response, refused_response(&bytes, &SMALL)),
@@ -242,7 +242,7 @@ proptest! {
             };
             let fault = Fault::find(&bytes, kind, reason, &SMALL);
             prop_assert!(fault.byte.is_some(), "{fault}");
-            // A lone CR is one only with the byte behind it.
+            // A CR is known to be alone only with the next byte.
             let front = &bytes[..(fault.at + 2).min(bytes.len())];
             let again = match kind {
                 Kind::Request => refused(front, &SMALL),

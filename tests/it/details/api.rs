@@ -35,7 +35,7 @@ fn refused_heads_and_malformed_responses_are_listed_with_an_excerpt() {
     assert_eq!(request["error"], "control_byte");
     assert_eq!(
         request["rule"],
-        "a head must not hold control characters; a tab is allowed in header values only"
+        "the start line and headers must not contain control characters; a tab is allowed in header values only"
     );
     assert_eq!(request["line"], 4);
     assert_eq!(request["header"], "X");

@@ -58,17 +58,17 @@ fn a_limit_is_named_with_its_value_and_what_came() {
         (
             format!("GET /{long} HTTP/1.1\r\n\r\n"),
             "target_too_long",
-            "limits.line is 1024, 2016 came",
+            "limits.line is 1024, received 2016",
         ),
         (
             format!("GET /p HTTP/1.1\r\nX-Long: {long}\r\n\r\n"),
             "field_too_long",
-            "line 2, X-Long, limits.line is 1024, 2010 came",
+            "line 2, X-Long, limits.line is 1024, received 2010",
         ),
         (
             format!("GET /p HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(6)),
             "too_many_fields",
-            "line 7, A, limits.fields is 5, at least 6 came",
+            "line 7, A, limits.fields is 5, received at least 6",
         ),
         (
             format!(
@@ -81,7 +81,7 @@ fn a_limit_is_named_with_its_value_and_what_came() {
         (
             format!("{chunked}3;{long}\r\n"),
             "chunk_extensions_too_large",
-            "limits.chunk_extensions is 20, at least 21 came",
+            "limits.chunk_extensions is 20, received at least 21",
         ),
         (
             "POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\n".to_owned(),
@@ -107,7 +107,7 @@ fn broken_chunks_and_trailers_name_rule_and_place() {
     assert_says(
         &line,
         "bad_chunk_size",
-        "1 to 16 hexadecimal digits and below 2^63: in the chunks behind 3 bytes of the body, byte x",
+        "1 to 16 hexadecimal digits and below 2^63: in the chunked framing after 3 bytes of the body, byte x",
     );
     let line = refused(&proxy, format!("{head}0\r\nFine: 1\r\nA : b\r\n\r\n"));
     assert_says(&line, "bad_field_name", "colon: line 2, A, byte 0x20");
@@ -158,12 +158,12 @@ fn a_refused_request_of_http2_does_too() {
         (
             literal(b"connection", b"close"),
             "bad_connection",
-            "concern one connection, nor TE other than `trailers`: header 5, connection",
+            "connection-specific headers, nor TE other than `trailers`: header 5, connection",
         ),
         (
             literal(b":status", b"200"),
             "bad_field_name",
-            "a pseudo-header must be one that belongs there, come once and stand before all headers: header 5, :status",
+            "a pseudo-header must be defined for its message, occur once and come before all other headers: header 5, :status",
         ),
         (
             literal(b"X-Upper", b"1"),
@@ -173,9 +173,9 @@ fn a_refused_request_of_http2_does_too() {
         (
             [&b"\x00\x06x-long\x7f\xcd\x07"[..], &[b'a'; 1100]].concat(),
             "field_too_long",
-            "header 5, x-long, limits.line is 1024, 1110 came",
+            "header 5, x-long, limits.line is 1024, received 1110",
         ),
-        (many, "too_many_fields", "limits.fields is 5, 6 came"),
+        (many, "too_many_fields", "limits.fields is 5, received 6"),
         (
             literal(b"content-length", b"5"),
             "bad_content_length",

@@ -56,7 +56,7 @@ fn broken_chunks_and_a_cut_say_so() {
     for (response, detail) in [
         (
             format!("{chunked}zz\r\n"),
-            "bad_chunk_size: a chunk size must be 1 to 16 hexadecimal digits and below 2^63: in the chunks behind 3 bytes of the body, byte z",
+            "bad_chunk_size: a chunk size must be 1 to 16 hexadecimal digits and below 2^63: in the chunked framing after 3 bytes of the body, byte z",
         ),
         (
             format!("{chunked}0\r\nA : b\r\n\r\n"),
@@ -150,7 +150,7 @@ fn malformed_trailers_of_http2_say_so() {
     assert_says(
         &line_after(&proxy, mark),
         "response_truncated",
-        "control_byte: a head must not hold control characters; a tab is allowed in header values only: header 1, x-nul, byte 0x00",
+        "control_byte: the start line and headers must not contain control characters; a tab is allowed in header values only: header 1, x-nul, byte 0x00",
     );
 }
 
