@@ -1,28 +1,28 @@
-//! The field for which an HTTP/2 head was refused. Its bytes are gone once the block is decoded, so that they are kept here;
-//! of an HTTP/1 head the bytes themselves are still there.
+//! The field for which an HTTP/2 head was refused. It is copied, because its bytes are gone once the block is decoded; of an
+//! HTTP/1 head the bytes are still in the buffer.
 
-/// Bytes of a name, and of a value, that are kept.
+/// Most bytes kept of a name, and of a value.
 const KEPT: usize = 256;
 
-/// What an HTTP/2 head was refused for. Made only for heads that are refused.
+/// The field for which an HTTP/2 head was refused, with the totals of the head. Allocated only for refused heads.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Flaw {
-    /// Which field it was, counted from 1 with pseudo fields; 0 where it is no single field but all of them together.
+    /// Position of the field, counted from 1, pseudo-header fields included; 0 if no single field is at fault.
     pub number: usize,
-    /// The front of its name.
+    /// The name, truncated.
     pub name: Box<[u8]>,
-    /// The front of its value.
+    /// The value, truncated.
     pub value: Box<[u8]>,
-    /// How long name and value are in all.
+    /// Length of name and value together, before truncation.
     pub length: usize,
-    /// Bytes of all fields that came, as limits count them.
+    /// Size of all fields received, as limits count it.
     pub size: usize,
-    /// Fields that came.
+    /// Number of fields received.
     pub fields: usize,
 }
 
 impl Flaw {
-    /// Keeps the field of this number.
+    /// Copies the field at position `number`.
     pub fn of_field(number: usize, name: &[u8], value: &[u8]) -> Self {
         Self {
             number,

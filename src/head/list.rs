@@ -1,9 +1,9 @@
-//! Values that are comma-separated lists (RFC 9110 §5.6.1), and the options of `Connection` among them.
+//! Field values that are comma-separated lists (RFC 9110 §5.6.1), such as the options of `Connection`.
 
 use super::{Field, FieldName};
 
-/// The elements of a list, white space around each taken off, empty ones left out (RFC 9110 §5.6.1.2). Commas inside
-/// quoted strings split too: the lists that we read consist of tokens.
+/// The elements of a list, trimmed, without empty elements (RFC 9110 §5.6.1.2). A comma inside a quoted string splits too:
+/// the lists that we read consist of tokens.
 pub fn elements(value: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
     value
         .split(|byte| *byte == b',')
@@ -11,7 +11,7 @@ pub fn elements(value: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
         .filter(|element| !element.is_empty())
 }
 
-/// The value without spaces and tabs at its ends.
+/// The value without leading and trailing spaces and tabs.
 pub fn trim(mut value: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] = value {
         value = rest;
@@ -22,7 +22,7 @@ pub fn trim(mut value: &[u8]) -> &[u8] {
     value
 }
 
-/// Whether a `Connection` line among `fields` names `name`, and `name` is one that it may take away.
+/// Whether a `Connection` line in `fields` names the field `name`, and `name` is not protected from removal.
 pub(super) fn connection_names(fields: &[Field], buffer: &[u8], name: &[u8]) -> bool {
     fields
         .iter()
@@ -37,7 +37,7 @@ mod tests {
     use super::{elements, trim};
 
     #[test]
-    fn splits_lists_and_leaves_out_empty_elements() {
+    fn splits_lists_and_drops_empty_elements() {
         let found: Vec<&[u8]> = elements(b" ,close ,\t, keep-alive,, x y ,").collect();
         assert_eq!(found, [&b"close"[..], b"keep-alive", b"x y"]);
         assert_eq!(elements(b" , ,").count(), 0);

@@ -1,5 +1,5 @@
-//! The parsed head that every protocol speaks: a flat list of spans over one buffer. Not a map, and it
-//! allocates nothing once its vectors have grown. It knows nothing of sockets, framing or limits.
+//! The parsed message head, the same for HTTP/1 and HTTP/2: a flat list of spans over one buffer. It is not a map, and
+//! allocates nothing once its vectors have grown. It does not depend on sockets, framing or limits.
 
 mod flaw;
 pub mod list;
@@ -36,7 +36,7 @@ impl Span {
         buffer.get(start..start + self.len as usize).unwrap_or_default()
     }
 
-    /// Where it begins and ends.
+    /// The start and end offsets.
     pub fn range(self) -> (usize, usize) {
         let start = self.start as usize;
         (start, start + self.len as usize)
@@ -48,16 +48,16 @@ impl Span {
     }
 }
 
-/// One field line: where its name and its value (without surrounding white space) stand.
+/// One field line: the spans of its name and its value.
 #[derive(Debug, Clone, Copy)]
 pub struct Field {
-    /// What we know of the name.
+    /// The name, if it is one that we act on.
     pub id: FieldName,
-    /// The name as it was sent.
+    /// The name as received.
     pub name: Span,
     /// The value without optional white space around it.
     pub value: Span,
-    /// Whether it came by HTTP/2 as one that no table may keep, and may go on as no other (RFC 7541 §6.2.3).
+    /// Whether it was received over HTTP/2 as a never-indexed literal, and must be forwarded as one (RFC 7541 §6.2.3).
     pub is_secret: bool,
 }
 
@@ -74,7 +74,7 @@ pub enum Version {
 }
 
 impl Version {
-    /// As it stands in the log.
+    /// The version as the log shows it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Http10 => "HTTP/1.0",
@@ -90,10 +90,10 @@ pub enum BodyLength {
     /// There is no body.
     #[default]
     None,
-    /// Exactly so many bytes, by `Content-Length`. May be 0.
+    /// Exactly this many bytes, from `Content-Length`. May be 0.
     Exact(u64),
     /// `Transfer-Encoding: chunked`.
     Chunked,
-    /// Until the connection closes. Answers only.
+    /// Until the connection closes. Responses only.
     UntilClose,
 }

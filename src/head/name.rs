@@ -26,23 +26,22 @@ pub enum FieldName {
     XRealIp,
     XRequestId,
     Authorization,
-    // Answers.
+    // Of responses.
     Date,
     RetryAfter,
     WwwAuthenticate,
-    // What our own replies look at.
+    // Used for local responses.
     Accept,
-    /// A name that becomes one of the names that carry identity (`X-Forwarded-*`, `X-Real-IP`, `X-Request-Id`) when
-    /// `_` or another mark is read as `-`, an `X-Forwarded-*` of another kind, or `Client-Cert` (RFC 9440): never forwarded from clients that are
-    /// not trusted.
+    /// A name that equals an identity header (`X-Forwarded-*`, `X-Real-IP`, `X-Request-Id`) when `_` or another mark is
+    /// read as `-`, any other `X-Forwarded-*`, or `Client-Cert` (RFC 9440). Never forwarded from untrusted clients.
     IdentityAlias,
-    /// `Content_Length`, `Transfer.Encoding` and the like: backends that read `_` as `-` (CGI and its descendants, some
-    /// of which turn every mark into `_`) would frame the message by them. Refused in requests.
+    /// `Content_Length`, `Transfer.Encoding` and similar names. Backends that read `_` as `-` (CGI and its descendants,
+    /// some of which turn every mark into `_`) would use them for framing. Refused in requests.
     FramingAlias,
 }
 
 impl FieldName {
-    /// Recognises a name, which is a token; case does not count (RFC 9110 §5.1).
+    /// Recognises a name, which must be a token, ignoring case (RFC 9110 §5.1).
     pub fn recognise(name: &[u8]) -> Self {
         let found = match name.len() {
             2 => pick(name, [(b"te", Self::Te)]),
@@ -98,8 +97,8 @@ impl FieldName {
         if found == Self::Other { alias(name) } else { found }
     }
 
-    /// Whether it concerns one connection only and is never forwarded (RFC 9110 §7.6.1). `TE`, `Trailer` and `Upgrade`
-    /// are among them: what is passed on of these is written anew.
+    /// Whether it is for one connection only and never forwarded (RFC 9110 §7.6.1). `TE`, `Trailer` and `Upgrade` are
+    /// included: where needed, they are generated again.
     pub fn is_hop_by_hop(self) -> bool {
         matches!(
             self,
@@ -114,7 +113,7 @@ impl FieldName {
         )
     }
 
-    /// Whether it says who the client is or which way the message came: set by us, believed from trusted proxies only.
+    /// Whether it identifies the client or the path of the message: set by us, accepted from trusted proxies only.
     pub fn is_identity(self) -> bool {
         matches!(
             self,
@@ -129,8 +128,8 @@ impl FieldName {
         )
     }
 
-    /// Whether an option of `Connection` may not take the field away: framing, `Host` and what we set ourselves. Else
-    /// a client could have a proxy before us drop the very fields that protect it.
+    /// Whether `Connection` may not remove the field: framing, `Host` and identity. Else a client could
+    /// name these fields in `Connection` and so have us remove what protects the backend.
     pub fn is_protected(self) -> bool {
         self.is_identity()
             || matches!(
@@ -140,9 +139,8 @@ impl FieldName {
     }
 }
 
-/// The entry that equals `name`, letters of both cases taken as one. The length is a constant, so that a comparison is a
-/// few words wide instead of a loop; and of all bytes of a token, only letters become another that stands in a known name
-/// when the bit that tells the cases apart is set.
+/// The entry that equals `name`, ignoring case. The length is a constant, so that a comparison takes a few machine words
+/// instead of a loop. Setting the case bit of every byte is safe: no other byte of a token becomes a byte of a known name.
 fn pick<const LENGTH: usize, const KNOWN: usize>(
     name: &[u8],
     known: [(&[u8; LENGTH], FieldName); KNOWN],
@@ -157,7 +155,7 @@ fn pick<const LENGTH: usize, const KNOWN: usize>(
         .map_or(FieldName::Other, |(_, id)| id)
 }
 
-/// Recognises what becomes a name that matters once every mark is read as `-`.
+/// Recognises names that equal an identity or framing header when every mark is read as `-`.
 fn alias(name: &[u8]) -> FieldName {
     const FORWARDED: &[u8] = b"x-forwarded";
     const IDENTITY: [&[u8]; 2] = [b"x-real-ip", b"x-request-id"];
@@ -187,7 +185,7 @@ fn alias(name: &[u8]) -> FieldName {
     }
 }
 
-/// Whether `name` equals `known` (lower case) when every byte that is no letter or digit is read as `-`.
+/// Whether `name` equals `known` (lower case) when every byte that is not a letter or digit is read as `-`.
 fn is_same_with_dashes(name: &[u8], known: &[u8]) -> bool {
     name.len() == known.len()
         && name.iter().zip(known).all(|(byte, expected)| {
@@ -204,7 +202,7 @@ mod tests {
     use super::FieldName;
 
     #[test]
-    fn recognises_every_name_whatever_its_case() {
+    fn recognises_every_name_in_any_case() {
         let names: [(&str, FieldName); 24] = [
             ("Max-Forwards", FieldName::MaxForwards),
             ("Authorization", FieldName::Authorization),
@@ -239,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn sees_through_aliases_of_identity() {
+    fn recognises_aliases_of_identity_headers() {
         for name in [
             "X_Forwarded_For",
             "x-forwarded_host",
@@ -264,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn sees_through_aliases_of_framing() {
+    fn recognises_aliases_of_framing_headers() {
         for name in [
             "Content_Length",
             "content_LENGTH",

@@ -1,8 +1,8 @@
-//! A parsed request head. It owns its bytes, so that it outlives the reads that follow it.
+//! A parsed request head. It owns its bytes, so that they remain when the connection is read again.
 
 use super::{BodyLength, Field, FieldName, Flaw, Span, Version, list};
 
-/// The methods that behave differently; every other token is `Other` and keeps its text.
+/// The methods that are treated differently; any other token is `Other`, and `method_text` has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[allow(missing_docs, reason = "the names are those of RFC 9110 §9.3 and RFC 5789")]
 pub enum Method {
@@ -36,7 +36,7 @@ impl Method {
         }
     }
 
-    /// Whether sending it twice has the effect of sending it once (RFC 9110 §9.2.2). Unknown ones do not.
+    /// Whether the method is idempotent (RFC 9110 §9.2.2). Unknown methods are not.
     pub fn is_idempotent(self) -> bool {
         matches!(
             self,
@@ -50,11 +50,11 @@ impl Method {
 pub struct RequestHead {
     /// The bytes that every span below points into.
     pub bytes: Vec<u8>,
-    /// What kind of method it is.
+    /// The method.
     pub method: Method,
-    /// The method's token.
+    /// The method as received.
     pub method_text: Span,
-    /// The path: begins with `/`, dot segments resolved; `*` for `OPTIONS *`. This string is routed and forwarded.
+    /// The path: begins with `/`, dot segments resolved; `*` for `OPTIONS *`. Used both for routing and forwarding.
     pub path: Span,
     /// The query without its `?`; `None` when there is no `?`.
     pub query: Option<Span>,
@@ -63,31 +63,30 @@ pub struct RequestHead {
     pub authority: Span,
     /// The protocol version of the request.
     pub version: Version,
-    /// All fields in the order in which they came, `Host` and framing included.
+    /// All fields in the order received, including `Host` and framing.
     pub fields: Vec<Field>,
     /// How the body ends.
     pub body: BodyLength,
-    /// Whether the client will keep the connection open after the answer (version and `Connection` taken together).
+    /// Whether the client keeps the connection open after the response, by version and `Connection`.
     pub keep_alive: bool,
-    /// Whether `Expect: 100-continue` was sent, with HTTP/1.1 and a body.
+    /// Whether the client sent `Expect: 100-continue` and a body, over HTTP/1.1 or later.
     pub expects_continue: bool,
-    /// Whether `Connection` names fields beside those that are never forwarded anyway: see `connection_names`.
+    /// Whether `Connection` names fields other than those that are never forwarded anyway: see `connection_names`.
     pub connection_lists: bool,
-    /// The token of `Upgrade`, when `Connection: upgrade` stands with it and the request may upgrade. Only `websocket`
-    /// is let through.
+    /// The token of `Upgrade`, if the request has `Connection: upgrade` and may upgrade. Only `websocket` is supported.
     pub upgrade: Option<Span>,
-    /// What it was refused for, where it came by HTTP/2 and was: of what could be read, method, path and authority are here.
+    /// The field for which an HTTP/2 request was refused. Method, path and authority are then set as far as they were read.
     pub flaw: Option<Box<Flaw>>,
 }
 
 impl RequestHead {
-    /// Empties it for the next request; buffers keep their capacity.
+    /// Clears the head for the next request; buffers keep their capacity.
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.clear_parsed();
     }
 
-    /// Forgets what was parsed and keeps the bytes.
+    /// Clears the parsed values and keeps the bytes.
     pub fn clear_parsed(&mut self) {
         self.fields.clear();
         *self = Self {
@@ -97,8 +96,8 @@ impl RequestHead {
         };
     }
 
-    /// Whether `Connection` asks that the field `name` end here (RFC 9110 §7.6.1). Framing, `Host` and the fields that
-    /// carry identity do not obey it.
+    /// Whether `Connection` forbids forwarding the field `name` (RFC 9110 §7.6.1). Framing, `Host` and identity headers are
+    /// exempt.
     pub fn connection_names(&self, name: &[u8]) -> bool {
         self.connection_lists && list::connection_names(&self.fields, &self.bytes, name)
     }

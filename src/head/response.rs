@@ -1,30 +1,30 @@
-//! A parsed answer head. Its spans point into the buffer it was parsed from, which stays with the connection.
+//! A parsed response head. Its spans point into the buffer that it was parsed from, which stays with the connection.
 
 use super::{BodyLength, Field, FieldName, Span, Version, list};
 
-/// One answer head. Reused from answer to answer: `clear` keeps the capacity.
+/// One response head. Reused for the next response: `clear` keeps the capacity.
 #[derive(Debug, Default)]
 pub struct ResponseHead {
-    /// The protocol version of the answer.
+    /// The protocol version of the response.
     pub version: Version,
     /// 100 to 599 (RFC 9110 §15).
     pub status: u16,
-    /// The reason phrase, perhaps empty.
+    /// The reason phrase; may be empty.
     pub reason: Span,
-    /// All fields in the order in which they came.
+    /// All fields in the order received.
     pub fields: Vec<Field>,
     /// How the body ends; the request's method is already taken into account (RFC 9112 §6.3).
     pub body: BodyLength,
-    /// The `Content-Length` that an answer without a body (HEAD, 304) announces; it is passed on, not counted.
+    /// The `Content-Length` of a response without a body (HEAD, 304): forwarded, but no body of that length follows.
     pub announced_length: Option<u64>,
-    /// Whether the backend keeps the connection open after this answer (version and `Connection` taken together).
+    /// Whether the backend keeps the connection open after this response, by version and `Connection`.
     pub keep_alive: bool,
-    /// Whether `Connection` names fields beside those that are never forwarded anyway: see `connection_names`.
+    /// Whether `Connection` names fields other than those that are never forwarded anyway: see `connection_names`.
     pub connection_lists: bool,
 }
 
 impl ResponseHead {
-    /// Empties it for the next answer; the list of fields keeps its capacity.
+    /// Clears the head for the next response; the list of fields keeps its capacity.
     pub fn clear(&mut self) {
         let mut fields = std::mem::take(&mut self.fields);
         fields.clear();
@@ -34,8 +34,8 @@ impl ResponseHead {
         };
     }
 
-    /// Whether `Connection` asks that the field `name` end here (RFC 9110 §7.6.1). Framing, `Host` and the fields that
-    /// carry identity do not obey it. The fields point into `buffer`.
+    /// Whether `Connection` forbids forwarding the field `name` (RFC 9110 §7.6.1). Framing, `Host` and identity headers are
+    /// exempt. The fields point into `buffer`.
     pub fn connection_names(&self, buffer: &[u8], name: &[u8]) -> bool {
         self.connection_lists && list::connection_names(&self.fields, buffer, name)
     }

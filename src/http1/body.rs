@@ -1,4 +1,4 @@
-//! Finding the end of a body that is read, and marking the end of one that is written.
+//! Reads and writes the framing of a body: finds the end of a received body, and marks the end of a sent one.
 
 use std::ops::Range;
 
@@ -8,26 +8,26 @@ use super::chunked::{self, Chunked, ChunkedDecoder};
 use super::scan::Kind;
 use crate::head::BodyLength;
 
-/// What stands at the front of the unread bytes of a body.
+/// What is at the front of the unread bytes of a body.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Piece {
     /// `skip` bytes of framing, then `len` bytes of payload.
     Data {
         /// Framing to be dropped.
         skip: usize,
-        /// Payload behind it, all of it present.
+        /// Payload after it, all of it present.
         len: usize,
     },
-    /// `skip` bytes of framing; more has to be read to go on.
+    /// `skip` bytes of framing; more input is needed.
     NeedMore {
         /// Framing to be dropped.
         skip: usize,
     },
-    /// The end of the body behind `skip` bytes.
+    /// The end of the body, after `skip` bytes.
     End {
         /// Framing to be dropped.
         skip: usize,
-        /// The trailer section within it, if there is one.
+        /// The trailer section within `skip`, if there is one.
         trailers: Option<Range<usize>>,
     },
 }
@@ -36,26 +36,26 @@ pub enum Piece {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BodyError {
     /// The stream ended before the body did.
-    #[error("the body was cut short")]
+    #[error("the body is truncated")]
     Cut,
-    /// The framing is broken.
-    #[error("the framing of the body is broken: {0}")]
+    /// The framing is invalid.
+    #[error("the framing of the body is invalid: {0}")]
     Malformed(#[from] Malformed),
 }
 
 /// Reads the framing of one body.
 #[derive(Debug)]
 pub enum Decoder {
-    /// So many bytes are still to come.
+    /// This many bytes are still to be received.
     Exact(u64),
-    /// Chunks.
+    /// The chunked transfer coding.
     Chunked(ChunkedDecoder),
     /// Everything until the stream ends.
     UntilClose,
 }
 
 impl Decoder {
-    /// For the body of a request or response that ends as the head said.
+    /// A decoder for a body with the length that the head gave.
     pub fn new(length: BodyLength, kind: Kind, limits: &Limits) -> Self {
         match length {
             BodyLength::None => Self::Exact(0),
@@ -65,10 +65,11 @@ impl Decoder {
         }
     }
 
-    /// Looks at everything unread. Payload that it reports counts as taken. `ended` says that no more bytes will come.
+    /// Returns what is first in `input`, which holds all unread bytes. Returned payload counts as consumed. `ended` means that no
+    /// more bytes will be received.
     ///
     /// # Errors
-    /// [`BodyError`]; nothing after it can be understood.
+    /// [`BodyError`]; nothing after it can be read.
     pub fn next(&mut self, input: &[u8], ended: bool) -> Result<Piece, BodyError> {
         match self {
             Self::Exact(0) => Ok(Piece::End {
@@ -101,7 +102,7 @@ impl Decoder {
         }
     }
 
-    /// Where in the last input the framing of chunks is broken: see [`ChunkedDecoder::fault`].
+    /// Offset in the last input at which the chunked framing is invalid: see [`ChunkedDecoder::fault`].
     pub fn fault(&self) -> Option<(usize, bool)> {
         match self {
             Self::Chunked(decoder) => decoder.fault(),
@@ -109,14 +110,14 @@ impl Decoder {
         }
     }
 
-    /// Says that `count` bytes of payload, at most as many as are expected, went another way.
+    /// Counts `count` bytes of payload, at most as many as are expected, that bypassed this decoder (splice).
     pub fn skip(&mut self, count: u64) {
         if let Self::Exact(left) = self {
             *left = left.saturating_sub(count);
         }
     }
 
-    /// How many bytes are still expected, as far as known.
+    /// Number of bytes still expected; the largest number if unknown.
     pub fn expects(&self) -> u64 {
         match self {
             Self::Exact(left) => *left,
@@ -124,7 +125,7 @@ impl Decoder {
         }
     }
 
-    /// Whether the end is known beforehand: a source that pauses in the middle is stuck, not quiet.
+    /// Whether the length is known in advance: a source that pauses before the end is stalled, not idle.
     pub fn has_known_end(&self) -> bool {
         matches!(self, Self::Exact(_))
     }
@@ -133,14 +134,14 @@ impl Decoder {
 /// Writes the framing of one body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Encoder {
-    /// Bytes as they are: counted by the source, or ended by the close of the connection.
+    /// Payload without framing: its length is known, or the connection closes after it.
     Plain,
-    /// Chunks.
+    /// The chunked transfer coding.
     Chunked,
 }
 
 impl Encoder {
-    /// For a message whose head says that its body ends so.
+    /// The encoder for a body of this length.
     pub fn for_body(length: BodyLength) -> Self {
         match length {
             BodyLength::Chunked => Self::Chunked,
@@ -148,7 +149,7 @@ impl Encoder {
         }
     }
 
-    /// Announces a payload of `len` bytes.
+    /// Begins a payload of `len` bytes.
     pub fn open(self, len: usize, out: &mut Vec<u8>) {
         if self == Self::Chunked {
             chunked::chunk_header(len as u64, out);
@@ -162,7 +163,7 @@ impl Encoder {
         }
     }
 
-    /// Ends the body; `trailers` are whole lines, written only where the framing can carry them.
+    /// Ends the body. `trailers` are complete lines, written only if the framing can carry them.
     pub fn end(self, trailers: &[u8], out: &mut Vec<u8>) {
         if self == Self::Chunked {
             out.extend_from_slice(b"0\r\n");

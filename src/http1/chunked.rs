@@ -1,5 +1,5 @@
-//! The chunked transfer coding (RFC 9112 §7.1): a decoder that tells framing from payload, and the lines that an
-//! encoder writes. Nothing is copied, and no extension is ever passed on.
+//! The chunked transfer coding (RFC 9112 §7.1): a decoder that separates framing from payload, and the lines that an
+//! encoder writes. Nothing is copied, and extensions are never forwarded.
 
 mod extension;
 mod trailers;
@@ -12,20 +12,20 @@ use super::scan::{HeadScan, Kind};
 use super::{Limits, Malformed};
 use extension::Extension;
 
-/// The last chunk and an empty trailer section: what ends a body.
+/// The last chunk and an empty trailer section, which end a body.
 pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
-/// Most digits of a chunk size. More cannot be needed for 64 bits but by leading zeros, which nobody sends so many of.
+/// Most digits of a chunk size: enough for 64 bits. More would be leading zeros, which nobody sends.
 const SIZE_DIGITS: u8 = 16;
 
-/// Largest chunk. Recipients that keep sizes signed, or add the length of the chunk's end to it, would overflow beyond.
+/// Largest chunk. With a larger one, recipients that use signed sizes, or add the length of the chunk's end, would overflow.
 const SIZE_LIMIT: u64 = i64::MAX as u64;
 
-/// Most blanks behind a chunk size: of those before an extension, and of those with which servers fill a size up to a
-/// fixed width. The bound holds for each line, because a long response has a padded size in each of its many chunks.
+/// Most blanks after a chunk size: before an extension, or as padding of servers that write sizes with a fixed width. The
+/// bound is for each line, because a long response has a padded size in each of its many chunks.
 const SIZE_PADDING: u8 = 16;
 
-/// What stands first in the input of a [`ChunkedDecoder`].
+/// What is first in the input of a [`ChunkedDecoder`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Chunked {
     /// Payload: `skip` bytes of framing, then `len` (> 0) bytes of payload, all present. The caller consumes both.
@@ -35,30 +35,30 @@ pub enum Chunked {
         /// Bytes of payload after them.
         len: usize,
     },
-    /// No payload yet: the caller consumes `skip` bytes, perhaps 0, and comes back when there is more input.
+    /// No payload yet: the caller consumes `skip` bytes, possibly 0, and calls again with more input.
     NeedMore {
         /// Bytes of framing.
         skip: usize,
     },
     /// The end of the body: the caller consumes `skip` bytes. What follows is not part of the message.
     End {
-        /// Bytes of framing, the trailer section and its empty line included.
+        /// Bytes of framing, including the trailer section and its empty line.
         skip: usize,
-        /// Where the field lines of the trailer section stand within `skip`, their line ends included; `None` if empty.
+        /// The field lines of the trailer section within `skip`, including their line ends; `None` if empty.
         trailers: Option<Range<usize>>,
     },
 }
 
-/// Decodes one chunked body, resumed with every read. It looks at each byte once, but for a trailer section, which
-/// stays unconsumed until it is complete so that it lies in one piece.
+/// Decodes one chunked body, and resumes with every read. It looks at each byte once, except in a trailer section, which
+/// stays unconsumed until it is complete, so that it is contiguous.
 #[derive(Debug)]
 pub struct ChunkedDecoder {
     state: State,
-    /// What the body belongs to.
+    /// Whether it is the body of a request or of a response.
     kind: Kind,
     /// Size of the chunk whose line is being read.
     size: u64,
-    /// Bytes of extensions so far, of all chunks.
+    /// Bytes of the extensions of all chunks so far.
     extensions: usize,
     limits: Limits,
     trailers: HeadScan,
@@ -66,22 +66,22 @@ pub struct ChunkedDecoder {
 
 #[derive(Debug, Clone, Copy)]
 enum State {
-    /// In the size, of which so many digits were read.
+    /// In the size, of which this many digits were read.
     Size(u8),
-    /// In the blanks behind the size, of which so many were read.
+    /// In the blanks after the size, of which this many were read.
     Padding(u8),
     Extension(Extension),
-    /// Behind the carriage return of a chunk line.
+    /// After the carriage return of a chunk line.
     LineFeed,
-    /// In the payload, of which so much is left (> 0).
+    /// In the payload, of which this many bytes are left (> 0).
     Data(u64),
-    /// Behind the payload.
+    /// After the payload.
     DataEnd,
-    /// Behind the carriage return after the payload.
+    /// After the carriage return that follows the payload.
     DataLineFeed,
     Trailers,
     Ended,
-    /// At this place of the last input, or in the trailer section that begins there.
+    /// Failed at this offset of the last input, or in the trailer section that begins there.
     Failed {
         reason: Malformed,
         at: u32,
@@ -90,7 +90,7 @@ enum State {
 }
 
 impl ChunkedDecoder {
-    /// A decoder at the beginning of the body of a request or of a response.
+    /// A decoder for the body of a request or response, at its start.
     pub fn new(kind: Kind, limits: Limits) -> Self {
         Self {
             state: State::Size(0),
@@ -107,8 +107,8 @@ impl ChunkedDecoder {
         matches!(self.state, State::Ended)
     }
 
-    /// Says what stands first in `input`, which holds all bytes that were received and not consumed. After an error
-    /// every further call returns it again.
+    /// Returns what is first in `input`, which holds all bytes received and not consumed. After an error, every further call
+    /// returns the same error.
     pub fn next(&mut self, input: &[u8]) -> Result<Chunked, Malformed> {
         let mut skip = 0;
         let found = self.find(input, &mut skip);
@@ -124,8 +124,8 @@ impl ChunkedDecoder {
         found
     }
 
-    /// Where in the input of the call that failed the fault is, and whether that is where the trailer section begins in which
-    /// it is.
+    /// Offset of the fault in the input of the failed call. If the second value is true, the fault is in the trailer section that
+    /// begins at the offset.
     pub fn fault(&self) -> Option<(usize, bool)> {
         match self.state {
             State::Failed {
@@ -166,7 +166,7 @@ impl ChunkedDecoder {
         }
     }
 
-    /// The state behind one byte of framing.
+    /// The state after one byte of framing.
     fn after(&mut self, byte: u8) -> Result<State, Malformed> {
         match (self.state, byte) {
             (State::Size(digits), _) => self.after_size(digits, byte),
@@ -204,8 +204,8 @@ impl ChunkedDecoder {
         }
     }
 
-    /// Blanks may stand before an extension (RFC 9112 §7.1.1). Before the end of the line no grammar has them, but some
-    /// servers write every size in a field of fixed width. No client does, and there they were used to smuggle requests.
+    /// Blanks are allowed before an extension (RFC 9112 §7.1.1). Before the end of the line the grammar does not allow them,
+    /// but some servers pad every size to a fixed width. No client does, and in requests they were used for smuggling.
     fn after_padding(&mut self, blanks: u8, byte: u8) -> Result<State, Malformed> {
         match byte {
             b' ' | b'\t' if blanks < SIZE_PADDING => Ok(State::Padding(blanks + 1)),
@@ -243,7 +243,7 @@ impl ChunkedDecoder {
     }
 }
 
-/// Writes the line before a chunk of `len` bytes. 0 makes the last chunk, whose trailer section must follow.
+/// Writes the line before a chunk of `len` bytes. 0 is the last chunk, after which a trailer section must follow.
 pub fn chunk_header(len: u64, out: &mut Vec<u8>) {
     let digits = (u64::BITS - len.leading_zeros()).div_ceil(4).max(1);
     for place in (0..digits).rev() {

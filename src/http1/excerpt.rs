@@ -1,9 +1,10 @@
-//! What may be shown of a head that was refused: method, path and host as far as they could be read, and the bytes around the
-//! fault with everything hidden that could be a credential.
+//! Shows what is safe to show of a refused head: method, path and host as far as they could be read, and an excerpt around the
+//! fault in which everything that could be a credential is hidden.
 //!
-//! What could be one is not known by a list of secret headers, because the head is broken: a name may be misspelt, a line cut in
-//! two or glued to the one before. So values are shown of a few headers only that never carry any, and of the rest, of queries
-//! and of whatever is no header line, nothing but the number of bytes. Control characters are always shown: they may be the fault.
+//! A list of secret headers would not do, because the head is malformed: a name may be misspelt, a line cut in two or joined to
+//! the previous line. So only a few headers that never carry credentials are shown with their values. Other values, queries and
+//! anything that is not a header line are replaced by their number of bytes. Control characters are always shown: they may be
+//! the fault.
 
 use std::io::Write as _;
 
@@ -11,17 +12,17 @@ use super::Kind;
 use super::syntax::{HOST, TOKEN};
 use crate::head::FieldName;
 
-/// Bytes that are looked at on either side of the fault.
-const AROUND: usize = 256;
+/// Bytes that are shown on either side of the fault.
+const CONTEXT: usize = 256;
 
-/// Characters that an excerpt has at most, but for the last number and mark.
-const SHOWN: usize = 1024;
+/// Most characters of an excerpt, not counting the last `[N bytes]` and `...`.
+const MAX_LENGTH: usize = 1024;
 
-/// The longest method that is taken for one.
-const METHOD: usize = 64;
+/// The longest method that is recognised.
+const METHOD_LENGTH: usize = 64;
 
-/// Headers whose values are shown: they frame or route the message, or say what software wrote it.
-const OPEN: [&[u8]; 24] = [
+/// Headers whose values are shown: they frame or route the message, or name the software that sent it.
+const VISIBLE: [&[u8]; 24] = [
     b":method",
     b":protocol",
     b":scheme",
@@ -48,7 +49,7 @@ const OPEN: [&[u8]; 24] = [
     b"via",
 ];
 
-/// What a value is hidden from on: another header may have been glued to it.
+/// Words from which on a value is hidden: another header may have been joined to it.
 const SUSPICIOUS: [&[u8]; 13] = [
     b"api",
     b"auth",
@@ -65,12 +66,12 @@ const SUSPICIOUS: [&[u8]; 13] = [
     b"token",
 ];
 
-/// What of a refused request could be read.
+/// The parts of a refused request that could be read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ReadSoFar<'a> {
-    /// The method, where a target follows it.
+    /// The method, if a target follows it.
     pub method: Option<&'a [u8]>,
-    /// The path as it was sent, without its query.
+    /// The path as received, without the query.
     pub path: Option<&'a [u8]>,
     /// Host and port, without user information.
     pub host: Option<&'a [u8]>,
@@ -79,7 +80,7 @@ pub struct ReadSoFar<'a> {
 }
 
 impl<'a> ReadSoFar<'a> {
-    /// Reads what there is at the front of `bytes`. What is no request line gives nothing.
+    /// Reads the start of `bytes`. Returns nothing if it is not a request line.
     pub fn of(bytes: &'a [u8]) -> Self {
         let bytes = bytes.strip_prefix(b"\r\n").unwrap_or(bytes);
         let end = bytes.iter().position(u8::is_ascii_control).unwrap_or(bytes.len());
@@ -99,7 +100,7 @@ impl<'a> ReadSoFar<'a> {
         }
     }
 
-    /// Reads a target: its path, and its host if it has one.
+    /// Reads the path of a target, and its host if it has one.
     pub fn of_target(target: &'a [u8]) -> Self {
         let is_end = |byte: &u8| matches!(byte, b'?' | b'#' | b' ') || byte.is_ascii_control();
         let end = target.iter().position(is_end).unwrap_or(target.len());
@@ -121,7 +122,7 @@ impl<'a> ReadSoFar<'a> {
     }
 }
 
-/// A method with a target behind it. Anything else may be the rest of a body that was taken for a request.
+/// Splits method and target. Anything else may be the rest of a body that was read as a request.
 fn method_and_target(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let (method, rest) = line.split_at_checked(TOKEN.prefix(line))?;
     let target = rest.strip_prefix(b" ")?;
@@ -132,7 +133,7 @@ fn method_and_target(line: &[u8]) -> Option<(&[u8], &[u8])> {
             .get(..4)
             .is_some_and(|front| front.eq_ignore_ascii_case(b"http")),
     };
-    (is_target && (1..=METHOD).contains(&method.len())).then_some((method, target))
+    (is_target && (1..=METHOD_LENGTH).contains(&method.len())).then_some((method, target))
 }
 
 /// The value of the first `Host` in `lines`.
@@ -146,7 +147,7 @@ fn host_of(lines: &[u8]) -> Option<&[u8]> {
     host_in(value?.trim_ascii())
 }
 
-/// The front of an authority that is host and port, without user information, which may be a password.
+/// Host and port at the start of an authority, without user information, which may contain a password.
 fn host_in(authority: &[u8]) -> Option<&[u8]> {
     let start = memchr::memrchr(b'@', authority).map_or(0, |at| at + 1);
     let host = authority.get(start..)?;
@@ -166,14 +167,14 @@ fn host_in(authority: &[u8]) -> Option<&[u8]> {
     host.get(..name + port).filter(|host| !host.is_empty())
 }
 
-/// Appends the bytes of a head around `at`, escaped to printable ASCII: a hidden part is `[N bytes]`.
+/// Appends the bytes of a head around `at`, escaped to printable ASCII. A hidden part is shown as `[N bytes]`.
 pub fn excerpt(bytes: &[u8], at: usize, kind: Kind, out: &mut String) {
-    let from = at.saturating_sub(AROUND).min(bytes.len());
-    let to = at.saturating_add(AROUND).min(bytes.len());
+    let from = at.saturating_sub(CONTEXT).min(bytes.len());
+    let to = at.saturating_add(CONTEXT).min(bytes.len());
     let before = bytes.get(..from).unwrap_or_default();
     let mut start = before.iter().rposition(is_line_end).map_or(0, |end| end + 1);
-    let mut writer = Writer {
-        out: Vec::with_capacity(SHOWN / 2),
+    let mut writer = ExcerptWriter {
+        out: Vec::with_capacity(MAX_LENGTH / 2),
         hidden: 0,
         window: from..to,
         at: start,
@@ -188,7 +189,7 @@ pub fn excerpt(bytes: &[u8], at: usize, kind: Kind, out: &mut String) {
         writer.out.extend_from_slice(b"...");
     }
     while let Some(rest) = bytes.get(start..to).filter(|rest| !rest.is_empty()) {
-        // Control characters end a line: what stands behind one is not of the header that stands before it.
+        // Any control character ends a line: what follows it does not belong to the header before it.
         let end = rest
             .iter()
             .position(|byte| byte.is_ascii_control() && *byte != b'\t');
@@ -211,16 +212,16 @@ pub fn excerpt(bytes: &[u8], at: usize, kind: Kind, out: &mut String) {
     out.push_str(&String::from_utf8_lossy(&writer.out));
 }
 
-/// Appends the byte of the framing of chunks that may not stand there. What follows is payload, or may be.
+/// Appends the invalid byte of chunked framing. What follows is hidden, because it may be payload.
 pub fn framing_excerpt(input: &[u8], at: usize, out: &mut String) {
-    let to = at.saturating_add(AROUND).min(input.len());
+    let to = at.saturating_add(CONTEXT).min(input.len());
     let Some((byte, rest)) = input.get(at..to).and_then(<[u8]>::split_first) else {
         return;
     };
-    let mut writer = Writer {
+    let mut writer = ExcerptWriter {
         out: Vec::new(),
         hidden: 0,
-        window: 0..AROUND,
+        window: 0..CONTEXT,
         at: 0,
     };
     writer.show(std::slice::from_ref(byte));
@@ -233,16 +234,16 @@ fn is_line_end(byte: &u8) -> bool {
     byte.is_ascii_control() && *byte != b'\t'
 }
 
-/// Writes what lies within the window.
-struct Writer {
+/// Writes an excerpt: the bytes within the window, hidden or shown.
+struct ExcerptWriter {
     out: Vec<u8>,
     hidden: usize,
     window: std::ops::Range<usize>,
-    /// Where the next byte stands.
+    /// Offset of the next byte.
     at: usize,
 }
 
-impl Writer {
+impl ExcerptWriter {
     fn start_line(&mut self, line: &[u8], is_request: bool) {
         const STATUS: usize = b"HTTP/1.1 200".len();
         if !is_request && line.starts_with(b"HTTP/") {
@@ -258,7 +259,7 @@ impl Writer {
         self.target(target);
     }
 
-    /// A target and what follows it: its scheme, host and path are shown, and the version.
+    /// Writes a target and what follows it: scheme, host, path and version are shown.
     fn target(&mut self, target: &[u8]) {
         let is_secret = |byte: &u8| matches!(byte, b'?' | b'#');
         let end = target.iter().position(is_secret).unwrap_or(target.len());
@@ -269,12 +270,13 @@ impl Writer {
             .unwrap_or(0);
         let version = version_at_end(target).max(end);
         self.hide(target.get(..start).unwrap_or_default());
-        self.open(target.get(start..end).unwrap_or_default());
+        self.value(target.get(start..end).unwrap_or_default());
         self.hide(target.get(end..version).unwrap_or_default());
         self.show(target.get(version..).unwrap_or_default());
     }
 
-    /// A header line: the name, and the value of those that are open. All else is hidden but for blanks at its front.
+    /// Writes a header line: shows the name, and the value if the header is in the list. The rest is hidden, except leading
+    /// blanks.
     fn line(&mut self, line: &[u8]) {
         let pseudo = usize::from(line.first() == Some(&b':'));
         let name = pseudo + TOKEN.prefix(line.get(pseudo..).unwrap_or_default());
@@ -297,19 +299,19 @@ impl Writer {
         } else if has_colon && matches!(FieldName::recognise(name), FieldName::Host) || name == b":authority"
         {
             self.host(value);
-        } else if has_colon && OPEN.iter().any(is) {
+        } else if has_colon && VISIBLE.iter().any(is) {
             let end = value.iter().position(|byte| matches!(byte, b':' | b'='));
             let (open, hidden) = value
                 .split_at_checked(end.unwrap_or(value.len()))
                 .unwrap_or_default();
-            self.open(open);
+            self.value(open);
             self.hide(hidden);
         } else {
             self.hide(value);
         }
     }
 
-    /// Shows as much of a value as is a host.
+    /// Shows the host at the start of a value.
     fn host(&mut self, value: &[u8]) {
         let blanks = value.len() - value.trim_ascii_start().len();
         let host = value.get(blanks..).unwrap_or_default();
@@ -320,8 +322,8 @@ impl Writer {
         self.hide(hidden);
     }
 
-    /// Shows a value up to what could be another header's.
-    fn open(&mut self, value: &[u8]) {
+    /// Shows a value up to a suspicious word.
+    fn value(&mut self, value: &[u8]) {
         let lower = value.to_ascii_lowercase();
         let found = SUSPICIOUS
             .iter()
@@ -361,14 +363,14 @@ impl Writer {
         }
     }
 
-    /// Goes on by one byte; whether that is shown.
+    /// Moves on by one byte; returns whether that byte is within the window.
     fn advance(&mut self) -> bool {
-        let is_shown = self.window.contains(&self.at) && self.out.len() < SHOWN;
+        let is_shown = self.window.contains(&self.at) && self.out.len() < MAX_LENGTH;
         self.at += 1;
         is_shown
     }
 
-    /// Says how much was hidden.
+    /// Writes how many bytes were hidden.
     fn flush(&mut self) {
         let hidden = std::mem::take(&mut self.hidden);
         if hidden > 0 {
@@ -378,7 +380,7 @@ impl Writer {
     }
 }
 
-/// Where the version at the end of a request line begins, with the space before it.
+/// Offset of the version at the end of a request line, including the space before it.
 fn version_at_end(line: &[u8]) -> usize {
     let start = line.len().saturating_sub(b" HTTP/1.1".len());
     match line.get(start..) {

@@ -1,10 +1,10 @@
-//! Where a body ends (RFC 9112 §6.3): the one place that reads `Content-Length` and `Transfer-Encoding`.
+//! Determines the length of a body (RFC 9112 §6.3). Nothing else reads `Content-Length` and `Transfer-Encoding`.
 
 use super::Malformed;
 use super::syntax::TOKEN;
 use crate::head::{BodyLength, Method, Version};
 
-/// The fields that decide about framing, each of which stood at most once.
+/// The fields that determine framing. Each occurred at most once.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Framing<'a> {
     /// The value of `Content-Length`.
@@ -14,7 +14,7 @@ pub(super) struct Framing<'a> {
 }
 
 impl Framing<'_> {
-    /// How the body of a request ends. Without either field there is none; it never ends with the connection.
+    /// How the body of a request ends. Without either field there is no body; it is never ended by closing the connection.
     pub(super) fn of_request(&self, version: Version) -> Result<BodyLength, Malformed> {
         if self.is_chunked(version)? {
             return Ok(BodyLength::Chunked);
@@ -22,7 +22,7 @@ impl Framing<'_> {
         Ok(self.length()?.map_or(BodyLength::None, BodyLength::Exact))
     }
 
-    /// How the body of an answer to `asked` ends, and the length that is announced but does not follow.
+    /// How the body of a response to the method `asked` ends, and the `Content-Length` if no body of that length follows.
     pub(super) fn of_response(
         &self,
         version: Version,
@@ -33,7 +33,7 @@ impl Framing<'_> {
         let length = self.length()?;
         match status {
             // A server must not send `Transfer-Encoding` (RFC 9112 §6.1) or `Content-Length` (RFC 9110 §8.6) here.
-            // Both are sent in practice, and neither moves the end, which is the empty line (RFC 9112 §6.3 (1)).
+            // Both occur in practice, and neither changes the end, which is the empty line (RFC 9112 §6.3 (1)).
             100..=199 | 204 => Ok((BodyLength::None, None)),
             304 => Ok((BodyLength::None, length)),
             _ if asked == Method::Head => Ok((BodyLength::None, length)),
@@ -42,8 +42,8 @@ impl Framing<'_> {
         }
     }
 
-    /// Whether the body is chunked. Any doubt is an error, because the other side may decide it differently: a list of
-    /// codings, a coding that we do not know, `Content-Length` beside it, HTTP/1.0.
+    /// Whether the body is chunked. Anything ambiguous is an error, because the other side may read it differently: a list of
+    /// codings, an unknown coding, `Content-Length` in addition, HTTP/1.0.
     fn is_chunked(&self, version: Version) -> Result<bool, Malformed> {
         let Some(coding) = self.transfer_encoding else {
             return Ok(false);
@@ -68,11 +68,11 @@ impl Framing<'_> {
     }
 }
 
-/// Largest length. Recipients that keep lengths signed would take a larger one for something else.
+/// Largest length. Recipients that use signed lengths would misread a larger one.
 const LENGTH_LIMIT: u64 = i64::MAX as u64;
 
-/// Reads `1*DIGIT` (RFC 9110 §8.6), by the same rule for all protocols. No sign and no list. Zeros before other digits are
-/// allowed, and not passed on: there are readers that take such a number for octal.
+/// Parses `1*DIGIT` (RFC 9110 §8.6), by the same rule for all protocols. No sign and no list. Leading zeros are allowed, but
+/// not forwarded: some recipients read such a number as octal.
 ///
 /// # Errors
 /// [`Malformed::BadContentLength`].

@@ -1,11 +1,11 @@
-//! Bounds of a message. They mean the same for requests and answers.
+//! Size limits of a message, the same for requests and responses.
 
-/// Bounds of one message, in bytes unless said otherwise.
+/// Size limits of one message, in bytes unless stated otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// The whole head: start line, fields and the empty line.
     pub head: usize,
-    /// One line of the head, its end included.
+    /// One line of the head, including its line end.
     pub line: usize,
     /// Number of field lines in a head.
     pub fields: usize,

@@ -1,4 +1,4 @@
-//! HTTP/1.0 and HTTP/1.1 on the wire: strict parsing into a head, finding the end of bodies, writing messages.
+//! The HTTP/1.0 and HTTP/1.1 protocol: strict parsing of heads, body framing, and descriptions of refused messages.
 
 pub mod scan;
 

@@ -1,5 +1,5 @@
-//! Turns a complete head into spans, strictly: what is not understood is refused, because the other side might
-//! understand it differently. `scan` has seen to line ends and control bytes before.
+//! Parses a complete head into spans, strictly: anything ambiguous is refused, because the other side might read it
+//! differently. `scan` has already checked line ends and control bytes.
 
 pub(super) mod fields;
 
@@ -13,7 +13,7 @@ use crate::head::{BodyLength, Method, RequestHead, ResponseHead, Span, Version};
 use fields::{Expectation, Summary};
 
 /// Fills `head` from the request head that `scan` found at the front of `head.bytes`, `end` bytes long. The spans point
-/// into `head.bytes`, where the path is normalised in place. On an error `head` holds nothing of use.
+/// into `head.bytes`, where the path is normalised in place. After an error `head` is unusable.
 pub fn request(head: &mut RequestHead, scan: &HeadScan, end: usize) -> Result<(), Malformed> {
     head.clear_parsed();
     let line_end = scan.ends().first().copied().unwrap_or_default() as usize;
@@ -34,7 +34,7 @@ pub fn request(head: &mut RequestHead, scan: &HeadScan, end: usize) -> Result<()
     head.expects_continue = expects_continue(&summary, head)?;
     head.upgrade = upgrade(&summary, head)?;
     if head.upgrade.is_some() {
-        // A length of 0 says nothing that a reader could not take differently.
+        // `Content-Length: 0` is not forwarded with an upgrade: a recipient could read it differently.
         head.body = BodyLength::None;
     }
     head.keep_alive = summary.connection.keep_alive(head.version);
@@ -42,9 +42,9 @@ pub fn request(head: &mut RequestHead, scan: &HeadScan, end: usize) -> Result<()
     Ok(())
 }
 
-/// Fills `head` from the answer head that `scan` found at the front of `bytes`, `end` bytes long. The spans point into
-/// `bytes`. `asked` is the method of the request, on which the body depends (RFC 9112 §6.3). On an error `head` holds
-/// nothing of use, and the connection to the backend must be closed.
+/// Fills `head` from the response head that `scan` found at the front of `bytes`, `end` bytes long. The spans point into
+/// `bytes`. `asked` is the method of the request, on which the body depends (RFC 9112 §6.3). After an error `head` is
+/// unusable, and the connection to the backend must be closed.
 pub fn response(
     bytes: &[u8],
     scan: &HeadScan,
@@ -62,7 +62,7 @@ pub fn response(
     fields::collect(bytes, lines, &mut head.fields, &mut summary)?;
     let framing = summary.framing(bytes);
     (head.body, head.announced_length) = framing.of_response(head.version, head.status, asked)?;
-    // An answer of which some recipient could take the end for elsewhere is the last on its connection.
+    // If a recipient could see the end of the response elsewhere, the response is the last on its connection.
     let is_end_proved = match head.status {
         100..=199 | 204 => {
             framing.transfer_encoding.is_none()
@@ -133,13 +133,13 @@ pub fn check_method(method: &[u8]) -> Result<(), Malformed> {
     }
 }
 
-/// Whether what was taken for the target is more than one word. No target may hold a space, so that it is looked for only
-/// when the target was refused.
+/// Whether the part between method and version contains a space. No target may contain one, so that this is checked only
+/// after the target was refused.
 fn has_space(bytes: &[u8], start: usize, end: usize) -> bool {
     bytes.get(start..end).is_some_and(|target| target.contains(&b' '))
 }
 
-/// `HTTP-version SP 3DIGIT [ SP reason-phrase ]` (RFC 9112 §4). The space before an absent reason may be absent too.
+/// `HTTP-version SP 3DIGIT [ SP reason-phrase ]` (RFC 9112 §4). Without a reason phrase, its space may be missing too.
 fn status_line(bytes: &[u8], end: usize, head: &mut ResponseHead) -> Result<(), Malformed> {
     const REASON: usize = b"HTTP/1.1 200 ".len();
 
@@ -157,7 +157,7 @@ fn status_line(bytes: &[u8], end: usize, head: &mut ResponseHead) -> Result<(), 
     Ok(())
 }
 
-/// Reads `HTTP/1.0` and `HTTP/1.1`. Another `HTTP/DIGIT.DIGIT` is a version that is not spoken here; all else is `bad`.
+/// Parses `HTTP/1.0` and `HTTP/1.1`. Another `HTTP/DIGIT.DIGIT` is an unsupported version; all else is `bad`.
 fn version_of(text: &[u8], bad: Malformed) -> Result<Version, Malformed> {
     match text {
         b"HTTP/1.1" => Ok(Version::Http11),
@@ -167,8 +167,8 @@ fn version_of(text: &[u8], bad: Malformed) -> Result<Version, Malformed> {
     }
 }
 
-/// Exactly one valid `Host` in HTTP/1.1, at most one in HTTP/1.0 (RFC 9112 §3.2). Beside an authority in the target its
-/// value does not count, but it is refused all the same when it is malformed or empty. Returns where it stands.
+/// Requires exactly one valid `Host` in HTTP/1.1, at most one in HTTP/1.0 (RFC 9112 §3.2). An authority in the target
+/// overrides it, but it is still refused if it is malformed or empty. Returns its span.
 fn check_host(summary: &Summary, bytes: &[u8], version: Version, authority: Span) -> Result<Span, Malformed> {
     let Some(host) = summary.host else {
         return if version == Version::Http10 {
@@ -184,7 +184,7 @@ fn check_host(summary: &Summary, bytes: &[u8], version: Version, authority: Span
     Ok(host)
 }
 
-/// RFC 9110 §10.1.1: ignored in HTTP/1.0, and without meaning where no body follows.
+/// RFC 9110 §10.1.1: ignored in HTTP/1.0, and without meaning if no body follows.
 fn expects_continue(summary: &Summary, head: &RequestHead) -> Result<bool, Malformed> {
     if head.version == Version::Http10 {
         return Ok(false);
@@ -196,14 +196,14 @@ fn expects_continue(summary: &Summary, head: &RequestHead) -> Result<bool, Malfo
     }
 }
 
-/// The token of an upgrade that may be acted on: one `websocket`, asked for with GET and `Connection: upgrade` in
-/// HTTP/1.1 (RFC 6455 §4.1, RFC 9110 §7.8). Any other upgrade is as if it had not been asked for, as a server may.
+/// The token of a supported upgrade: exactly one `websocket`, requested with GET and `Connection: upgrade` in HTTP/1.1
+/// (RFC 6455 §4.1, RFC 9110 §7.8). Any other upgrade is ignored, as a server may do.
 fn upgrade(summary: &Summary, head: &RequestHead) -> Result<Option<Span>, Malformed> {
-    let is_meant =
+    let may_upgrade =
         head.version == Version::Http11 && head.method == Method::Get && summary.connection.upgrade;
     match summary.upgrade {
-        Some(token) if is_meant && head.text(token).eq_ignore_ascii_case(b"websocket") => {
-            // What follows the head would be a body to one side and the new protocol to the other.
+        Some(token) if may_upgrade && head.text(token).eq_ignore_ascii_case(b"websocket") => {
+            // One side would read what follows the head as a body, the other as the new protocol.
             if matches!(head.body, BodyLength::None | BodyLength::Exact(0)) {
                 Ok(Some(token))
             } else {

@@ -1,6 +1,6 @@
-//! Reason phrases of our own answers (RFC 9110 §15), and of backends that left theirs out.
+//! Reason phrases (RFC 9110 §15) of local responses, and of backend responses without one.
 
-/// The phrase of a status; empty for one that has none.
+/// The phrase of a status; empty if it is not in the table.
 pub fn reason_phrase(status: u16) -> &'static str {
     match status {
         100 => "Continue",

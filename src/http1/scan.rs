@@ -1,44 +1,44 @@
-//! Finds the end of a head while it arrives, and refuses bytes as soon as they are seen. It splits into lines and knows
-//! nothing of what they say, but for the beginning of the first.
+//! Finds the end of a head while it is being received, and refuses invalid bytes as soon as they arrive. It splits the head
+//! into lines and does not interpret them, except the start of the first line.
 //!
-//! However the input is split into reads, the result is the same: every decision depends on a prefix of the bytes only.
+//! The result does not depend on how the input is split into reads: every decision depends on a prefix of the bytes only.
 
 use super::syntax::{TOKEN, find_control};
 use super::{Limits, Malformed};
 
-/// Longest method that is looked at further. The longest registered one has 17 bytes (`UPDATEREDIRECTREF`).
+/// Longest method. The longest registered one has 17 bytes (`UPDATEREDIRECTREF`).
 pub(super) const METHOD_LIMIT: usize = 64;
 
-/// What the lines belong to.
+/// The kind of message section that the lines belong to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A request. One empty line may stand before it (RFC 9112 §2.2).
+    /// A request. One empty line before it is allowed (RFC 9112 §2.2).
     Request,
-    /// An answer.
+    /// A response.
     Response,
     /// The trailer section of a chunked body: field lines only, bounded by `limits.trailers`.
     Trailers,
 }
 
-/// The scan of one head, resumed with every read. Reused from head to head: `clear` keeps the capacity.
+/// The scan of one head, resumed with every read. Reused for the next head: `clear` keeps the capacity.
 #[derive(Debug, Default)]
 pub struct HeadScan {
-    /// Where the first line begins: 2 when an empty line was skipped.
+    /// Offset of the first line: 2 if an empty line was skipped.
     start: usize,
-    /// Where the current line begins.
+    /// Offset of the current line.
     line: usize,
-    /// Bytes before this have been looked at.
+    /// Bytes before this offset were scanned.
     position: usize,
-    /// Whether the method was seen to its end.
+    /// Whether the whole method was scanned.
     is_method_known: bool,
-    /// Whether the current field line was seen to hold a colon; looked for only when a tab is met.
+    /// Whether the current field line contains a colon; checked only when a tab is found.
     has_colon: bool,
-    /// Where the carriage return of each line stands, the empty one not counted.
+    /// Offsets of the carriage returns of all lines except the empty one.
     ends: Vec<u32>,
 }
 
 impl HeadScan {
-    /// Prepares it for the next head.
+    /// Resets the scan for the next head.
     pub fn clear(&mut self) {
         let mut ends = std::mem::take(&mut self.ends);
         ends.clear();
@@ -48,11 +48,11 @@ impl HeadScan {
         };
     }
 
-    /// Looks at what is new in `bytes`, which hold everything received since the head began. Returns the length of the
-    /// head, the empty line after it included, once that is known.
+    /// Scans what is new in `bytes`, which hold everything received since the head began. Returns the length of the head,
+    /// including the empty line after it, once it is complete.
     pub fn advance(&mut self, bytes: &[u8], kind: Kind, limits: &Limits) -> Result<Option<usize>, Malformed> {
         loop {
-            // Nothing beyond the bounds is looked at, else a split could decide which error comes first.
+            // Nothing beyond the bounds is scanned, else the split into reads could decide which error is found first.
             let bound = whole(kind, limits).min(self.line.saturating_add(limits.line));
             let seen = bytes.get(..bound).unwrap_or(bytes);
             let Some(end) = self.find_line_end(seen, kind, limits)? else {
@@ -80,12 +80,12 @@ impl HeadScan {
         }
     }
 
-    /// Where the first line begins.
+    /// Offset of the first line.
     pub(super) fn start(&self) -> usize {
         self.start
     }
 
-    /// Where the carriage return of each line stands.
+    /// Offsets of the carriage returns of all lines except the empty one.
     pub(super) fn ends(&self) -> &[u32] {
         &self.ends
     }
@@ -100,7 +100,7 @@ impl HeadScan {
         kind != Kind::Trailers && self.ends.is_empty()
     }
 
-    /// Where the carriage return that ends the current line stands, once its line feed has come too.
+    /// Offset of the carriage return that ends the current line, once its line feed was received too.
     #[inline]
     fn find_line_end(
         &mut self,
@@ -132,15 +132,15 @@ impl HeadScan {
         }
     }
 
-    /// Refuses what cannot become a request or an answer by its first bytes, so that no head's worth is waited for.
+    /// Refuses input whose first bytes cannot begin a request or a response, without waiting for a whole head.
     fn check_start_line(&mut self, seen: &[u8], kind: Kind) -> Result<(), Malformed> {
         let line = seen.get(self.line..).unwrap_or_default();
         if kind == Kind::Response {
             const BEGINNING: &[u8; 7] = b"HTTP/1.";
             let is_status_line = match line.first_chunk() {
                 Some(beginning) => beginning == BEGINNING,
-                // Not `starts_with`: for what is empty it would compare nothing at no address, which some processors are
-                // slow at.
+                // Not `starts_with`: for an empty line it would compare zero bytes at a dangling address, which is slow on some
+                // processors.
                 None => line
                     .iter()
                     .zip(BEGINNING)
@@ -170,13 +170,13 @@ impl HeadScan {
                 self.is_method_known = true;
                 Ok(())
             }
-            // The search for the end of the line tells these apart.
+            // The search for the end of the line reports these.
             (_, [byte, ..]) if byte.is_ascii_control() => Ok(()),
             _ => Err(Malformed::BadMethod),
         }
     }
 
-    /// Refuses a line that continues another, and one line too many, by its first byte.
+    /// Refuses a continuation line, an empty name and one line too many, by the first byte of the line.
     fn check_field_line(&self, seen: &[u8], kind: Kind, limits: &Limits) -> Result<(), Malformed> {
         let start_lines = usize::from(kind != Kind::Trailers);
         match seen.get(self.line) {
@@ -190,7 +190,7 @@ impl HeadScan {
         }
     }
 
-    /// Whether a tab may stand at `at`: in values and in a reason phrase.
+    /// Whether a tab is allowed at `at`: in values and in a reason phrase.
     fn may_hold_tab(&mut self, seen: &[u8], at: usize, kind: Kind) -> bool {
         if self.is_in_start_line(kind) {
             return kind == Kind::Response;
@@ -203,7 +203,7 @@ impl HeadScan {
         self.has_colon
     }
 
-    /// Which bound was hit, when the current line did not end before `bound`.
+    /// The error for a current line that did not end before `bound`.
     fn too_long(&self, bound: usize, kind: Kind, limits: &Limits) -> Malformed {
         if bound == whole(kind, limits) {
             return if kind == Kind::Trailers {
@@ -220,7 +220,7 @@ impl HeadScan {
     }
 }
 
-/// The bound of all lines together.
+/// The limit on all lines together.
 fn whole(kind: Kind, limits: &Limits) -> usize {
     match kind {
         Kind::Request | Kind::Response => limits.head,
@@ -228,8 +228,8 @@ fn whole(kind: Kind, limits: &Limits) -> usize {
     }
 }
 
-/// Refuses a request line that does not end in a version, as of HTTP/0.9: whoever sent it waits for an answer now and
-/// sends no fields. Which version it is, and the rest of the line, is for the parser.
+/// Refuses a request line that does not end in a version, as in HTTP/0.9: its client sends no fields and already waits for
+/// the response. The parser checks the version itself and the rest of the line.
 fn check_version(line: &[u8]) -> Result<(), Malformed> {
     match line {
         [

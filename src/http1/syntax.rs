@@ -22,7 +22,7 @@ impl ByteSet {
         self.0.get(usize::from(byte)).copied().unwrap_or_default()
     }
 
-    /// How many of the first bytes are in the set. Four are tested at once: most words are longer.
+    /// Length of the prefix whose bytes are in the set. Four bytes are tested at once: most words are longer.
     #[inline]
     pub(super) fn prefix(&self, bytes: &[u8]) -> usize {
         let (fours, _) = bytes.as_chunks::<4>();
@@ -32,8 +32,8 @@ impl ByteSet {
         length + rest.iter().take_while(|byte| self.contains(**byte)).count()
     }
 
-    /// Whether all of `bytes` are in the set. It does not stop at the first that is not, which is rare: the loop
-    /// without a branch is several times as fast.
+    /// Whether all of `bytes` are in the set. It does not stop at the first byte that is not, which is rare: a loop without a
+    /// branch is several times as fast.
     pub(super) fn contains_all(&self, bytes: &[u8]) -> bool {
         bytes.iter().fold(true, |all, byte| all & self.contains(*byte))
     }
@@ -54,27 +54,27 @@ pub(super) static TOKEN: ByteSet =
     ByteSet::of(b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ");
 
 /// `reg-name` and IPv4 addresses (RFC 3986 §3.2.2) without `,` and `%`: a comma makes one `Host` look like two to some
-/// backends, and an escape gives one host several spellings. No name that is looked up has either.
+/// backends, and percent-encoding gives one host several spellings. No DNS name has either.
 pub(super) static HOST: ByteSet =
     ByteSet::of(b"-._~!$&'()*+;=0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ");
 
-/// What a path may hold: `pchar` and `/` (RFC 3986 §3.3), and what clients send unescaped against the letter of it:
+/// Bytes allowed in a path: `pchar` and `/` (RFC 3986 §3.3), and bytes that clients send unescaped against the RFC:
 /// `"`, `[`, `]`, `^`, `` ` ``, `{`, `|`, `}`. Not `\`, which some backends read as `/`, and not `<` or `>`, which no
 /// browser sends; nor `#`, white space, controls, or bytes above 127.
 pub(super) static PATH: ByteSet = ByteSet::of(
     b"-._~!$&'()*+,;=:@/%\"[]^`{|}0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ",
 );
 
-/// What a query may hold: every printable byte of ASCII but the space and `#`. It is data to us, passed on as it came.
+/// Bytes allowed in a query: all printable ASCII except the space and `#`. A query is forwarded as received.
 pub(super) static QUERY: ByteSet = ByteSet::of(
     b"-._~!$&'()*+,;=:@/%\"[]^`{|}<>\\?0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ",
 );
 
-/// Most lines end within so many bytes.
+/// Most lines end within this many bytes.
 const SHORT_LINE: usize = 32;
 
-/// The position of the first control byte: below 0x20 (tabs too), or 0x7f. Eight bytes are tested at once, and sixteen
-/// where the line is long: that is faster the longer it goes on, but to say where it ended takes eight again.
+/// Position of the first control byte: below 0x20 (tabs included), or 0x7f. Eight bytes are tested at once, and sixteen
+/// in long lines, which is faster for long runs; the block with the byte is then searched again for its position.
 #[inline]
 pub(super) fn find_control(bytes: &[u8]) -> Option<usize> {
     let Some((first, rest)) = bytes.split_at_checked(SHORT_LINE) else {
@@ -113,8 +113,8 @@ fn find_by_words(bytes: &[u8]) -> Option<usize> {
     rest.iter().position(u8::is_ascii_control).map(|at| offset + at)
 }
 
-/// A word whose lowest set bit stands in the lowest byte of `word` that is a control byte; 0 when there is none. Bits
-/// above the lowest may be wrong, because the subtractions borrow from the byte above.
+/// A word whose lowest set bit is in the lowest byte of `word` that is a control byte; 0 if there is none. Higher bits may
+/// be wrong, because the subtractions borrow from the byte above.
 fn controls(word: u64) -> u64 {
     const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
     const SPACES: u64 = u64::from_ne_bytes([0x20; 8]);
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn sets_hold_what_the_grammar_says() {
+    fn sets_contain_what_the_grammar_allows() {
         for byte in 0..=u8::MAX {
             let is_token = byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
             assert_eq!(TOKEN.contains(byte), is_token, "{byte:#x}");

@@ -1,4 +1,4 @@
-//! The request target (RFC 9112 §3.2): its form, its authority, its path and query.
+//! Parses the request target (RFC 9112 §3.2): its form, authority, path and query.
 
 mod authority;
 mod path;
@@ -9,10 +9,10 @@ use super::Malformed;
 use super::syntax::QUERY;
 use crate::head::{Method, Span};
 
-/// Where the parts of a target stand.
+/// The spans of the parts of a target.
 #[derive(Debug, Clone, Copy)]
 pub struct Target {
-    /// The path, dot segments resolved; `*` for a server as a whole.
+    /// The path, dot segments resolved; `*` for the server as a whole (OPTIONS).
     pub path: Span,
     /// What follows the `?`.
     pub query: Option<Span>,
@@ -20,8 +20,8 @@ pub struct Target {
     pub authority: Option<Span>,
 }
 
-/// Reads the target at `start..end` of `bytes` and normalises its path in place. `bytes` that no part covers any more
-/// are left with no meaning.
+/// Parses the target at `start..end` of `bytes` and normalises its path in place. Bytes of the target that no returned span
+/// covers are then meaningless.
 ///
 /// # Errors
 /// [`Malformed`].
@@ -45,7 +45,7 @@ pub fn parse(bytes: &mut [u8], start: usize, end: usize, method: Method) -> Resu
     }
 }
 
-/// The absolute-form: `http://` or `https://`, an authority, and perhaps a path and a query.
+/// Parses the absolute-form: `http://` or `https://`, an authority, and optionally a path and a query.
 fn absolute(bytes: &mut [u8], start: usize, end: usize, method: Method) -> Result<Target, Malformed> {
     let target = bytes.get(start..end).unwrap_or_default();
     let scheme = [&b"http://"[..], b"https://"]
@@ -79,8 +79,8 @@ fn absolute(bytes: &mut [u8], start: usize, end: usize, method: Method) -> Resul
             Some(Span::new(from + length + 1, end))
         }
     };
-    // The path is empty, which stands for `/`; with OPTIONS and no query for `*` (RFC 9112 §3.2.4). Neither is there
-    // to point at, so the last `/` of `://` takes its place: nothing else needs the scheme.
+    // The empty path means `/`, or `*` for OPTIONS without a query (RFC 9112 §3.2.4). A span needs a byte to point at, so the
+    // last `/` of `://` is used: nothing else needs the scheme.
     if let (Method::Options, None, Some(byte)) = (method, query, bytes.get_mut(from - 1)) {
         *byte = b'*';
     }
@@ -107,7 +107,7 @@ fn path_and_query(bytes: &mut [u8], start: usize, end: usize) -> Result<(Span, O
     Ok((Span::new(start, start + length), query))
 }
 
-/// Escapes are not looked at: a query is data for the backend, and stray `%` are common in it.
+/// Percent-encoding is not checked: a query is data for the backend, and stray `%` are common in it.
 fn check_query(query: &[u8]) -> Result<(), Malformed> {
     if QUERY.contains_all(query) {
         Ok(())

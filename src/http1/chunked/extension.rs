@@ -1,26 +1,26 @@
-//! Chunk extensions, `*( BWS ";" BWS name [ BWS "=" BWS value ] )` (RFC 9112 §7.1.1), checked byte by byte and forgotten.
-//! Bad white space (BWS) is parsed only where the grammar has it (RFC 9110 §5.6.3): behind the last name or value there is none.
+//! Checks chunk extensions, `*( BWS ";" BWS name [ BWS "=" BWS value ] )` (RFC 9112 §7.1.1), byte by byte, and drops them.
+//! Bad white space (BWS) is accepted only where the grammar has it (RFC 9110 §5.6.3): not after the last name or value.
 
 use crate::http1::Malformed;
 use crate::http1::syntax::TOKEN;
 
-/// Where in an extension the decoder stands.
+/// Position of the decoder in an extension.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Extension {
-    /// Behind `;` and blanks.
+    /// After `;` and blanks.
     NameStart,
     Name,
-    /// In blanks behind a name.
+    /// In blanks after a name.
     NameEnd,
-    /// Behind `=` and blanks.
+    /// After `=` and blanks.
     ValueStart,
     Value,
-    /// In blanks behind a value.
+    /// In blanks after a value.
     ValueEnd,
     Quoted,
-    /// Behind a backslash in a quoted value.
+    /// After a backslash in a quoted value.
     QuotedPair,
-    /// Behind a closing quote, or before the first extension.
+    /// After a closing quote, or before the first extension.
     Ended,
 }
 
@@ -30,7 +30,7 @@ impl Extension {
         matches!(self, Self::Name | Self::Value | Self::Ended)
     }
 
-    /// Where it stands behind `byte`.
+    /// The position after `byte`.
     pub(super) fn after(self, byte: u8) -> Result<Self, Malformed> {
         let is_token = TOKEN.contains(byte);
         // `HTAB / SP / VCHAR / obs-text` (RFC 9110 §5.6.4).

@@ -1,14 +1,14 @@
-//! F5, F6: chunked bodies, cut anywhere.
+//! Tests of chunked bodies, split into reads anywhere. F, H and I numbers name classes of attack.
 
 use super::{Chunked, ChunkedDecoder, chunk_header, trailer_fields};
 use crate::head::FieldName;
 use crate::http1::{Kind, Limits, Malformed};
 use proptest::prelude::*;
 
-/// A decoded body: payload, trailer lines, and what was left over. `None` while it has not ended.
+/// A decoded body: payload, trailer lines, and the rest of the input. `None` if it has not ended.
 type Decoded = Result<Option<(Vec<u8>, Vec<u8>, Vec<u8>)>, Malformed>;
 
-/// Decodes `bytes` that arrive up to each of `lengths` in turn, as a connection would.
+/// Decodes `bytes` that are received up to each of `lengths` in turn, as on a connection.
 fn decode_in_pieces(kind: Kind, bytes: &[u8], lengths: &[usize], limits: Limits) -> Decoded {
     let mut decoder = ChunkedDecoder::new(kind, limits);
     let mut payload = Vec::new();
@@ -69,7 +69,7 @@ fn decodes_chunks_and_leaves_what_follows() {
     );
 }
 
-/// F6; RFC 9112 §7.1.1: extensions are understood and forgotten.
+/// F6; RFC 9112 §7.1.1: extensions are parsed and dropped.
 #[test]
 fn drops_extensions() {
     let quoted = "5;a;b=c;d=\"e \\\" ;\\\\\r\n".replace("\r\n", "\"\r\n");
@@ -81,7 +81,7 @@ fn drops_extensions() {
 
 /// F6; RFC 9112 §7.1.1, RFC 9110 §5.6.3: bad white space has to be parsed where the grammar has it.
 #[test]
-fn drops_white_space_round_the_parts_of_an_extension() {
+fn drops_white_space_around_the_parts_of_an_extension() {
     for line in [
         "5 ;a",
         "5;\t\ta",
@@ -133,7 +133,7 @@ fn sizes_may_be_padded_in_responses_within_a_bound_of_each_line() {
         };
         assert_eq!(decode_response(line, limits), Err(reason), "{line:?}");
     }
-    // Blanks before an extension are of it.
+    // Blanks before an extension count as part of it.
     let extended = "1         ;a\r\nx\r\n".repeat(2);
     assert_eq!(
         decode_response(extended, limits),
@@ -245,7 +245,7 @@ fn trailers_are_as_strict_as_heads() {
     ] {
         assert_eq!(decode(format!("0\r\n{section}")), Err(reason), "{section:?}");
     }
-    // A whole request line with a colon in it is a field name to nobody: the space refuses it.
+    // A request line that contains a colon is not a field name: it is refused at the space.
     assert_eq!(
         decode("0\r\nX:POST / HTTP/1.1\r\n\r\n"),
         ended("", "X:POST / HTTP/1.1\r\n", "")
@@ -253,14 +253,14 @@ fn trailers_are_as_strict_as_heads() {
 }
 
 #[test]
-fn every_error_stands() {
+fn errors_are_permanent() {
     let mut decoder = ChunkedDecoder::new(Kind::Request, Limits::default());
     assert_eq!(decoder.next(b"x"), Err(Malformed::BadChunkSize));
     assert_eq!(decoder.next(b"0\r\n\r\n"), Err(Malformed::BadChunkSize));
 }
 
 #[test]
-fn says_the_end_again_without_taking_more() {
+fn reports_the_end_again_without_consuming_more() {
     let mut decoder = ChunkedDecoder::new(Kind::Request, Limits::default());
     assert_eq!(
         decoder.next(b"0\r\n\r\nrest"),
@@ -313,7 +313,7 @@ fn bounds_extensions_of_the_whole_body_and_the_trailers() {
 
 /// H8, I1; RFC 9110 §6.5.1.
 #[test]
-fn trailer_fields_leave_out_what_must_not_stand_there() {
+fn trailer_fields_drop_forbidden_fields() {
     let section = b"grpc-status: 0\r\nContent-Length: 5\r\nX-Forwarded-For: 1.2.3.4\r\nx_real_ip: 1\r\nAuthorization: x\r\nHost: b\r\n\
         TRANSFER-ENCODING: chunked\r\nConnection: close\r\nX-Sum:  7 \r\n";
     let mut fields = Vec::new();
@@ -332,7 +332,7 @@ fn trailer_fields_leave_out_what_must_not_stand_there() {
 }
 
 #[test]
-fn trailer_fields_trust_nothing() {
+fn trailer_fields_check_their_input() {
     let limits = Limits {
         trailers: 20,
         fields: 2,
@@ -435,7 +435,7 @@ proptest! {
     }
 
     #[test]
-    fn what_was_written_in_chunks_is_read_back(
+    fn a_body_written_in_chunks_is_read_back(
         chunks in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..300), 0..6),
         rest in proptest::collection::vec(any::<u8>(), 0..8),
     ) {

@@ -6,8 +6,8 @@ use crate::http1::syntax::find_control;
 use crate::http1::{Limits, Malformed};
 
 /// Splits a trailer section into `fields`, whose spans point into `bytes`. `bytes` are the lines that
-/// [`Chunked::End`](super::Chunked::End) gave, without the empty one. They are checked again, so that the function can
-/// be trusted with any bytes. Fields that may not stand in a trailer section are left out.
+/// [`Chunked::End`](super::Chunked::End) returned, without the empty line. They are checked again, so that the function is safe
+/// for any bytes. Fields that are forbidden in trailers are dropped.
 pub fn trailer_fields(bytes: &[u8], fields: &mut Vec<Field>, limits: &Limits) -> Result<(), Malformed> {
     fields.clear();
     if bytes.len() > limits.trailers {
@@ -35,8 +35,8 @@ pub fn trailer_fields(bytes: &[u8], fields: &mut Vec<Field>, limits: &Limits) ->
     Ok(())
 }
 
-/// Whether a field is dropped from trailers: what frames, routes, identifies or authorises a message, or says what its
-/// content is, must be known before the body (RFC 9110 §6.5.1). Some backends merge trailers into the head.
+/// Whether a field is dropped from trailers: fields for framing, routing, identity, authorization and content description
+/// must be known before the body (RFC 9110 §6.5.1), and some backends merge trailers into the head.
 pub fn is_forbidden_in_trailers(id: FieldName, name: &[u8]) -> bool {
     const FORBIDDEN: [&[u8]; 13] = [
         b"authorization",
@@ -61,7 +61,7 @@ pub fn is_forbidden_in_trailers(id: FieldName, name: &[u8]) -> bool {
             .any(|forbidden| name.eq_ignore_ascii_case(forbidden))
 }
 
-/// Checks the lines of a section that was scanned: their carriage returns stand at `ends`.
+/// Checks the lines of a scanned section; `ends` are the offsets of their carriage returns.
 pub(super) fn check(section: &[u8], ends: &[u32]) -> Result<(), Malformed> {
     let mut start = 0;
     for end in ends {
@@ -72,7 +72,7 @@ pub(super) fn check(section: &[u8], ends: &[u32]) -> Result<(), Malformed> {
     Ok(())
 }
 
-/// Refuses every control byte but the tab.
+/// Refuses every control byte except the tab.
 fn check_controls(mut line: &[u8]) -> Result<(), Malformed> {
     while let Some(at) = find_control(line) {
         match line.get(at..) {

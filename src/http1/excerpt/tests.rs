@@ -1,4 +1,4 @@
-//! What is shown, and that no credential is, wherever the head is broken.
+//! Tests of what is shown of a refused head, and that no credential is shown wherever the head is malformed.
 
 use super::*;
 use proptest::prelude::*;
@@ -18,7 +18,7 @@ fn read(bytes: &str) -> [Option<&str>; 4] {
 }
 
 #[test]
-fn method_path_and_host_are_read_as_far_as_they_came() {
+fn reads_method_path_and_host_as_far_as_received() {
     let v11 = Some("HTTP/1.1");
     for (bytes, expected) in [
         ("", [None; 4]),
@@ -51,7 +51,7 @@ fn method_path_and_host_are_read_as_far_as_they_came() {
 }
 
 #[test]
-fn values_are_hidden_but_those_of_headers_that_carry_no_secret() {
+fn hides_values_except_those_of_headers_without_secrets() {
     for (bytes, expected) in [
         (
             "GET /a?k=v HTTP/1.1\r\nHost: a\r\nCookie: a=b; c\r\nA : b\r\n\r\n",
@@ -80,7 +80,7 @@ fn values_are_hidden_but_those_of_headers_that_carry_no_secret() {
 }
 
 #[test]
-fn no_more_is_shown_than_what_is_around_the_fault() {
+fn shows_only_bytes_around_the_fault() {
     let bytes = format!(
         "GET / HTTP/1.1\r\nHost: {}\r\n\0{}\r\n",
         "h".repeat(1000),
@@ -91,15 +91,15 @@ fn no_more_is_shown_than_what_is_around_the_fault() {
     let host = "h".repeat(254);
     assert_eq!(shown, format!(r"...{host}\r\n\x00[255 bytes]..."));
     let controls = vec![1; 5000];
-    assert!(of(&controls, 2500).len() < 2 * SHOWN);
+    assert!(of(&controls, 2500).len() < 2 * MAX_LENGTH);
 }
 
 const SECRET: &[u8] = b"c2VjcmV0LXZhbHVl==";
 
-/// Where the query of the request below begins.
+/// Offset of the query in the request below.
 const PATH_END: usize = b"GET /a/b?".len();
 
-/// A request with credentials wherever there can be some.
+/// A request with credentials in all places where they can occur.
 fn with_secrets() -> Vec<u8> {
     let secret = std::str::from_utf8(SECRET).unwrap();
     format!(
@@ -110,7 +110,7 @@ fn with_secrets() -> Vec<u8> {
     .into_bytes()
 }
 
-/// What breaks a head.
+/// Bytes that make a head malformed.
 fn breaking() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         Just(b"\r\n".to_vec()),
@@ -121,7 +121,8 @@ fn breaking() -> impl Strategy<Value = Vec<u8>> {
         Just(b"\0".to_vec()),
         Just(b"".to_vec()),
         any::<u8>()
-            .prop_filter("a name of its own would be no secret", |byte| *byte != b':')
+            .prop_filter("a colon would make the secret a header name", |byte| *byte
+                != b':')
             .prop_map(|byte| vec![byte]),
     ]
 }
@@ -134,7 +135,7 @@ proptest! {
     ) {
         let mut bytes = with_secrets();
         for (place, removed, put) in changes {
-            // Not the `?`: without it there is no query, and a path is no secret.
+            // Never the `?`: without it there is no query, and a path is not secret.
             let place = PATH_END + place.index(bytes.len() - PATH_END);
             let end = (place + removed).min(bytes.len());
             bytes.splice(place..end, put);
@@ -153,7 +154,7 @@ proptest! {
         for kind in [Kind::Request, Kind::Response, Kind::Trailers] {
             let mut shown = String::new();
             excerpt(&bytes, at, kind, &mut shown);
-            prop_assert!(shown.len() < 2 * SHOWN, "{}", shown.len());
+            prop_assert!(shown.len() < 2 * MAX_LENGTH, "{}", shown.len());
             prop_assert!(shown.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{}", shown);
         }
     }

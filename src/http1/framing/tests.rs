@@ -1,4 +1,4 @@
-//! F1, F2, F3, F10, P3, P5: which framing is understood and what is refused.
+//! Tests of accepted and refused framing. F and P numbers name classes of attack.
 
 use super::Framing;
 use crate::head::{BodyLength, Method, Version};
@@ -119,7 +119,7 @@ fn request_without_framing_has_no_body() {
 
 /// P3; RFC 9112 §6.3 (1).
 #[test]
-fn answers_that_can_have_no_body_have_none() {
+fn responses_that_cannot_have_a_body_have_none() {
     let of = |length, encoding, status, asked| {
         framing(length, encoding).of_response(Version::Http11, status, asked)
     };
@@ -149,7 +149,7 @@ fn answers_that_can_have_no_body_have_none() {
             "{status}"
         );
     }
-    // Doubt about a field is doubt about the message, whether or not the field would have been used.
+    // An invalid field makes the message invalid, even if the field would not be used.
     assert_eq!(
         of(Some("x"), None, 304, Method::Get),
         Err(Malformed::BadContentLength)
@@ -162,7 +162,7 @@ fn answers_that_can_have_no_body_have_none() {
 
 /// RFC 9112 §6.3 (4 to 8).
 #[test]
-fn other_answers_are_chunked_or_counted_or_end_with_the_connection() {
+fn other_responses_are_chunked_or_have_a_length_or_end_with_the_connection() {
     let of = |length, encoding, version| framing(length, encoding).of_response(version, 200, Method::Get);
     assert_eq!(
         of(None, Some("chunked"), Version::Http11),

@@ -1,21 +1,20 @@
-//! Field lines: each becomes a name and a value, and what the whole list says about framing and the connection is
-//! gathered on the way.
+//! Parses field lines into names and values, and collects what they say about framing and the connection.
 
 use crate::head::{Field, FieldName, Span, Version, list};
 use crate::http1::Malformed;
 use crate::http1::framing::Framing;
 use crate::http1::syntax::TOKEN;
 
-/// Most options that `Connection` may have in all. Each is compared with the name of each field, so that an unbounded
-/// number of them would cost the square of the head's size. Real requests have one to three.
+/// Most options in all `Connection` lines. Each is compared with the name of each field, so that an unbounded number would
+/// cost quadratic time. Real requests have one to three.
 const CONNECTION_OPTIONS: u32 = 32;
 
-/// What the fields of one head say, taken together.
+/// What the fields of one head say about framing and the connection.
 #[derive(Debug, Default)]
 pub(super) struct Summary {
     pub(super) host: Option<Span>,
     pub(super) expectation: Expectation,
-    /// The value of `Upgrade` when there is one line of it.
+    /// The value of `Upgrade`, if there is exactly one line.
     pub(super) upgrade: Option<Span>,
     pub(super) connection: Connection,
     pub(super) has_framing_alias: bool,
@@ -24,7 +23,7 @@ pub(super) struct Summary {
     upgrade_lines: u32,
 }
 
-/// What `Expect` says.
+/// The value of `Expect`.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Expectation {
     #[default]
@@ -37,15 +36,14 @@ pub(super) enum Expectation {
 #[derive(Debug, Default)]
 pub(super) struct Connection {
     pub(super) upgrade: bool,
-    /// Whether fields are named that are not dropped or kept whatever it says.
+    /// Whether it names fields that it decides about: not those that are always dropped or always kept.
     pub(super) lists: bool,
     close: bool,
     keep_alive: bool,
     options: u32,
 }
 
-/// Splits the lines that begin at `start` and have their carriage returns at `ends` into `out`, and takes down in `summary` what
-/// they say.
+/// Parses the lines that begin at `start` and have their carriage returns at `ends` into `out`, and adds them to `summary`.
 pub(super) fn collect(
     bytes: &[u8],
     (mut start, ends): (usize, &[u32]),
@@ -64,8 +62,8 @@ pub(super) fn collect(
     Ok(())
 }
 
-/// Reads `field-name ":" OWS field-value OWS` at `start..end` (RFC 9112 §5). The name is a token, which rules out white
-/// space before the colon, and a line that continues another.
+/// Parses `field-name ":" OWS field-value OWS` at `start..end` (RFC 9112 §5). The name must be a token, which excludes
+/// white space before the colon and continuation lines.
 pub(in crate::http1) fn field_line(bytes: &[u8], start: usize, end: usize) -> Result<Field, Malformed> {
     let line = bytes.get(start..end).unwrap_or_default();
     let length = TOKEN.prefix(line);
@@ -90,7 +88,7 @@ pub(in crate::http1) fn field_line(bytes: &[u8], start: usize, end: usize) -> Re
 }
 
 impl Summary {
-    /// The fields that decide where the body ends.
+    /// The fields that determine where the body ends.
     pub(super) fn framing<'a>(&self, bytes: &'a [u8]) -> Framing<'a> {
         Framing {
             content_length: self.content_length.map(|value| value.of(bytes)),
@@ -116,7 +114,7 @@ impl Summary {
                 )?;
             }
             FieldName::FramingAlias => self.has_framing_alias = true,
-            // Without an element it expects nothing (RFC 9110 §10.1.1).
+            // An empty list contains no expectation (RFC 9110 §10.1.1).
             FieldName::Expect if field.value.is_empty() => {}
             FieldName::Expect => {
                 let is_first = self.expectation == Expectation::None;
@@ -165,7 +163,7 @@ impl Connection {
     }
 }
 
-/// Keeps the value of a field that may stand once only.
+/// Stores the value of a field that may occur only once.
 fn once(slot: &mut Option<Span>, value: Span, repeated: Malformed) -> Result<(), Malformed> {
     if slot.replace(value).is_some() {
         Err(repeated)

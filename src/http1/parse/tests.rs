@@ -1,4 +1,4 @@
-//! Heads from bytes to spans: what tests of requests and answers share.
+//! Tests of parsing heads: helpers shared by the tests of requests and responses.
 
 mod connection;
 mod corpus;
@@ -11,7 +11,7 @@ use crate::head::{FieldName, Method, RequestHead, ResponseHead};
 use crate::http1::scan::{HeadScan, Kind};
 use crate::http1::{Limits, Malformed};
 
-/// Scans and parses a request head; what follows it is left alone.
+/// Scans and parses a request head; bytes after it are ignored.
 pub(in crate::http1) fn parse_request(bytes: &[u8]) -> Result<Option<RequestHead>, Malformed> {
     let mut scan = HeadScan::default();
     let Some(end) = scan.advance(bytes, Kind::Request, &Limits::default())? else {
@@ -25,7 +25,7 @@ pub(in crate::http1) fn parse_request(bytes: &[u8]) -> Result<Option<RequestHead
     Ok(Some(head))
 }
 
-/// Scans and parses the head of an answer to a request with method `asked`.
+/// Scans and parses the head of a response to a request with method `asked`.
 pub(in crate::http1) fn parse_response_in_test(
     bytes: &[u8],
     asked: Method,
@@ -48,7 +48,7 @@ fn accepted(bytes: impl AsRef<[u8]>) -> RequestHead {
     }
 }
 
-/// Why a complete request is refused.
+/// The reason for which a complete request is refused.
 fn refused(bytes: impl AsRef<[u8]>) -> Malformed {
     let bytes = bytes.as_ref();
     match parse_request(bytes) {

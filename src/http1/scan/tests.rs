@@ -1,4 +1,4 @@
-//! What is refused while a head arrives, and when.
+//! Tests of what is refused while a head is received, and at which byte.
 
 use super::{HeadScan, Kind};
 use crate::http1::{Limits, Malformed};
@@ -16,7 +16,7 @@ fn response(bytes: &[u8]) -> Result<Option<usize>, Malformed> {
     scan(bytes, Kind::Response, &Limits::default())
 }
 
-/// Feeds `bytes` one by one; returns the verdict and how many bytes it took.
+/// Feeds `bytes` one by one; returns the result and how many bytes it needed.
 fn byte_by_byte(bytes: &[u8], kind: Kind, limits: &Limits) -> (Result<Option<usize>, Malformed>, usize) {
     let mut scan = HeadScan::default();
     for length in 0..=bytes.len() {
@@ -54,7 +54,7 @@ fn waits_for_more_at_every_cut_of_a_head() {
 
 /// RFC 9112 §2.2: a server should ignore at least one empty line before a request line.
 #[test]
-fn skips_exactly_one_empty_line_before_a_request_and_none_before_an_answer() {
+fn skips_exactly_one_empty_line_before_a_request_and_none_before_a_response() {
     assert_eq!(request(b"\r\nGET / HTTP/1.1\r\n\r\n"), Ok(Some(20)));
     assert_eq!(
         request(b"\r\n\r\nGET / HTTP/1.1\r\n\r\n"),
@@ -113,7 +113,7 @@ fn refuses_a_request_at_the_first_wrong_byte() {
 }
 
 #[test]
-fn refuses_an_answer_at_the_first_wrong_byte() {
+fn refuses_a_response_at_the_first_wrong_byte() {
     for bytes in [&b"I"[..], b"HTTP/2", b"HTTP/1,", b"\r", b"\0", b"http", b" HTTP"] {
         assert_eq!(
             response(bytes),
@@ -200,7 +200,7 @@ fn can_be_used_again_after_clear() {
     }
 }
 
-/// Pieces that heads, and attacks on them, are made of.
+/// Random combinations of the parts of heads, and of attacks on them.
 pub(in crate::http1) fn pieces() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         Just(&b"GET / HTTP/1.1\r\n"[..]),
@@ -234,7 +234,7 @@ fn kinds() -> impl Strategy<Value = Kind> {
 
 proptest! {
     #[test]
-    fn any_split_gives_the_verdict_of_one_read(
+    fn any_split_gives_the_result_of_one_read(
         bytes in pieces(),
         cuts in proptest::collection::vec(any::<prop::sample::Index>(), 0..6),
         kind in kinds(),
@@ -266,7 +266,7 @@ proptest! {
     }
 
     #[test]
-    fn accepted_heads_hold_no_stray_line_ends_or_controls(bytes in pieces(), kind in kinds()) {
+    fn accepted_heads_contain_no_stray_line_ends_or_controls(bytes in pieces(), kind in kinds()) {
         if let Ok(Some(end)) = scan(&bytes, kind, &Limits::default()) {
             let head = &bytes[..end];
             prop_assert!(head.ends_with(b"\r\n"));

@@ -1,11 +1,11 @@
-//! The authority of a target and the value of `Host` (RFC 9112 §3.2, RFC 3986 §3.2): a host and perhaps a port.
+//! Checks the authority of a target and the value of `Host` (RFC 9112 §3.2, RFC 3986 §3.2): a host and an optional port.
 
 use std::net::Ipv6Addr;
 
 use crate::http1::Malformed;
 use crate::http1::syntax::HOST;
 
-/// Checks `uri-host [ ":" port ]`. No user information, no zone of an address, no empty host.
+/// Checks `uri-host [ ":" port ]`. User information, IPv6 zones and an empty host are refused.
 ///
 /// # Errors
 /// [`Malformed::BadHost`].
@@ -13,7 +13,7 @@ pub fn check(authority: &[u8]) -> Result<(), Malformed> {
     let is_valid = if let [b'[', rest @ ..] = authority {
         let end = memchr::memchr(b']', rest).unwrap_or(rest.len());
         let (address, rest) = rest.split_at_checked(end).unwrap_or_default();
-        // What `]` closes is the address; without a `]` there is nothing left that could be one.
+        // The address ends at `]`; without a `]` it is invalid.
         is_ipv6(address) && matches!(rest, [b']', port @ ..] if is_port(port))
     } else {
         let (host, port) = authority
@@ -28,7 +28,7 @@ fn is_ipv6(address: &[u8]) -> bool {
     std::str::from_utf8(address).is_ok_and(|address| address.parse::<Ipv6Addr>().is_ok())
 }
 
-/// Whether it is nothing, or a colon and a number of 16 bits, or a colon alone (RFC 3986 §3.2.3).
+/// Whether it is empty, a colon and a 16-bit number, or a colon alone (RFC 3986 §3.2.3).
 fn is_port(port: &[u8]) -> bool {
     match port {
         [] => true,

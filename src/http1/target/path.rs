@@ -1,10 +1,10 @@
-//! The path of a request: checked byte by byte, its dot segments resolved. The result is both routed and forwarded, so
-//! that router and backend can never see two different paths.
+//! Checks the path of a request and resolves its dot segments. The result is used for routing and for forwarding, so that
+//! router and backend never see different paths.
 
 use crate::http1::Malformed;
 use crate::http1::syntax::PATH;
 
-/// Checks `path`, which begins with `/`, and resolves its dot segments in place. Returns how long it is afterwards.
+/// Checks `path`, which begins with `/`, and resolves its dot segments in place. Returns its new length.
 pub(super) fn normalise(path: &mut [u8]) -> Result<usize, Malformed> {
     if may_have_dot_segments(path)? {
         return Ok(remove_dot_segments(path));
@@ -12,7 +12,7 @@ pub(super) fn normalise(path: &mut [u8]) -> Result<usize, Malformed> {
     Ok(path.len())
 }
 
-/// Checks bytes and escapes, and tells whether a segment begins with a dot, written as such or as `%2e`.
+/// Checks bytes and percent-encoding, and returns whether a segment begins with `.` or `%2e`.
 fn may_have_dot_segments(path: &[u8]) -> Result<bool, Malformed> {
     let mut found = false;
     let mut previous = 0;
@@ -21,25 +21,25 @@ fn may_have_dot_segments(path: &[u8]) -> Result<bool, Malformed> {
         if !PATH.contains(*byte) {
             return Err(Malformed::BadTarget);
         }
-        let meant = match byte {
+        let decoded = match byte {
             b'%' => escaped(rest.next(), rest.next()).ok_or(Malformed::BadEscape)?,
             _ => *byte,
         };
-        found |= meant == b'.' && previous == b'/';
-        // As written, not as meant: an encoded slash separates no segments.
+        found |= decoded == b'.' && previous == b'/';
+        // As written, not as decoded: an encoded slash does not separate segments.
         previous = *byte;
     }
     Ok(found)
 }
 
-/// The byte that two hexadecimal digits stand for; `None` when they are none, or stand for NUL.
+/// The byte encoded by two hexadecimal digits; `None` if they are not digits or encode NUL.
 fn escaped(high: Option<&u8>, low: Option<&u8>) -> Option<u8> {
     let digit = |byte: &u8| char::from(*byte).to_digit(16);
     let value = digit(high?)? * 16 + digit(low?)?;
     u8::try_from(value).ok().filter(|byte| *byte != 0)
 }
 
-/// Resolves dot segments as RFC 3986 §5.2.4 does; above the root there is the root. Returns the new length.
+/// Resolves dot segments as in RFC 3986 §5.2.4; `..` at the root stays at the root. Returns the new length.
 fn remove_dot_segments(path: &mut [u8]) -> usize {
     let mut read = 0;
     let mut written = 0;
@@ -59,7 +59,7 @@ fn remove_dot_segments(path: &mut [u8]) -> usize {
             path.copy_within(read..next, written);
             written += next - read;
         } else if is_last {
-            // What is named is the directory: `/a/.` is `/a/`. A `/` stands where this segment began or before.
+            // The result is the directory: `/a/.` is `/a/`. The `/` before this segment, or an earlier one, is kept.
             path.copy_within(read..=read, written);
             written += 1;
         }
@@ -68,7 +68,7 @@ fn remove_dot_segments(path: &mut [u8]) -> usize {
     written
 }
 
-/// 1 for a segment `.`, 2 for `..`, however they are written, and 0 for any other.
+/// 1 for the segment `.`, 2 for `..`, plain or percent-encoded, and 0 for any other.
 fn dots(mut segment: &[u8]) -> usize {
     let mut count = 0;
     loop {

@@ -1,11 +1,11 @@
-//! F19, F20, I3: targets, authorities and paths.
+//! Tests of targets, authorities and paths. F and I numbers name classes of attack.
 
 use super::{Target, check_authority, parse};
 use crate::head::{Method, Span};
 use crate::http1::Malformed;
 use proptest::prelude::*;
 
-/// Path, query and authority of a target that stands in the middle of other bytes.
+/// Path, query and authority of a target that is surrounded by other bytes.
 fn read(target: &str, method: Method) -> Result<(String, Option<String>, Option<String>), Malformed> {
     let mut bytes = format!("GET {target} HTTP/1.1").into_bytes();
     let Target {
@@ -166,7 +166,7 @@ fn resolves_dot_segments_once_and_keeps_the_rest() {
 
 /// F20; RFC 9112 §3.2, RFC 3986 §3.2.2 and §3.2.3.
 #[test]
-fn authority_is_a_host_and_perhaps_a_port() {
+fn authority_is_a_host_with_an_optional_port() {
     for valid in [
         "a",
         "a.example",
@@ -232,7 +232,7 @@ fn authority_is_a_host_and_perhaps_a_port() {
     }
 }
 
-/// What RFC 3986 §5.2.4 says, written as it says it, for comparison.
+/// RFC 3986 §5.2.4 implemented literally, for comparison.
 fn resolve_by_the_book(path: &str) -> String {
     let mut out: Vec<&str> = Vec::new();
     let segments: Vec<&str> = path.split('/').skip(1).collect();

@@ -1,4 +1,4 @@
-//! What the fields of a request say about the connection: `Expect`, `Connection`, `Upgrade`.
+//! Tests of the request fields that concern the connection: `Expect`, `Connection`, `Upgrade`.
 
 use super::{accepted, get, post, refused};
 use crate::head::BodyLength;
@@ -6,7 +6,7 @@ use crate::http1::Malformed;
 
 /// F15; RFC 9110 §10.1.1.
 #[test]
-fn expects_only_what_is_known() {
+fn accepts_only_the_expectation_100_continue() {
     assert!(accepted(post("Expect: 100-Continue\r\nContent-Length: 1\r\n")).expects_continue);
     assert!(accepted(post("Expect: 100-continue\r\nTransfer-Encoding: chunked\r\n")).expects_continue);
     assert!(!accepted(post("Expect: 100-continue\r\nContent-Length: 0\r\n")).expects_continue);
@@ -28,7 +28,7 @@ fn expects_only_what_is_known() {
             "{lines:?}"
         );
     }
-    // An empty line expects nothing.
+    // An empty value contains no expectation.
     for (lines, expected) in [
         ("Expect:\r\n", false),
         ("Expect: \t\r\n", false),
@@ -70,7 +70,7 @@ fn keep_alive_follows_version_and_options() {
 
 /// F11, I2; RFC 9110 §7.6.1.
 #[test]
-fn connection_options_take_away_only_what_they_may() {
+fn connection_options_do_not_remove_protected_fields() {
     let head = accepted(get(
         "Connection: close, X-Secret ,Transfer-Encoding,content-length, Host,X-Forwarded-For\r\nConnection: cookie, X_Real_IP, via\r\n",
     ));
@@ -94,7 +94,7 @@ fn connection_options_take_away_only_what_they_may() {
 }
 
 #[test]
-fn usual_connection_options_need_no_look_at_the_fields() {
+fn usual_connection_options_need_no_search_of_the_fields() {
     for value in [
         "close",
         "keep-alive, Upgrade",
@@ -125,7 +125,7 @@ fn refuses_connection_options_that_are_not_tokens_or_too_many() {
 
 /// F12, F13; RFC 9110 §7.8, RFC 6455 §4.1.
 #[test]
-fn only_a_proper_websocket_upgrade_is_acted_on() {
+fn only_a_valid_websocket_upgrade_is_recognised() {
     let token = |request: &str| {
         let head = accepted(request);
         head.upgrade
@@ -160,10 +160,10 @@ fn refuses_an_upgrade_with_a_body() {
             "{framing}"
         );
     }
-    // A body of 0 bytes is none.
+    // A body of 0 bytes counts as no body.
     let head = accepted(get(&format!("{lines}Content-Length: 0\r\n")));
     assert_eq!((head.upgrade.is_some(), head.body), (true, BodyLength::None));
-    // What is not acted on is an ordinary request with a body.
+    // With an unsupported upgrade it is an ordinary request with a body.
     let head = accepted(get(
         "Connection: upgrade\r\nUpgrade: h2c\r\nContent-Length: 5\r\n",
     ));

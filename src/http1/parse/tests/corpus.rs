@@ -1,5 +1,5 @@
-//! Two public corpora of HTTP/1 messages, h1spec and llhttp, where they are at hand: `EVENKEEL_CORPORA`, or the folder
-//! `../shared/data` beside the package. Each line is an object with `id`, `raw_b64` and `expect`.
+//! Tests against two public corpora of HTTP/1 messages, h1spec and llhttp, if they are available: in `EVENKEEL_CORPORA`, or in
+//! the folder `../shared/data` next to the package. Each line is an object with `id`, `raw_b64` and `expect`.
 
 use super::{parse_request, parse_response_in_test};
 use crate::head::{BodyLength, Method};
@@ -8,7 +8,7 @@ use crate::http1::scan::{HeadScan, Kind};
 use crate::http1::{Limits, Malformed};
 use std::path::PathBuf;
 
-/// What llhttp accepts and we refuse on purpose.
+/// Messages that llhttp accepts and we refuse on purpose.
 const STRICTER: [(&str, Malformed); 17] = [
     // `*` without OPTIONS; a fragment; user information.
     ("llhttp-request-method-5", Malformed::BadTarget),
@@ -22,7 +22,7 @@ const STRICTER: [(&str, Malformed); 17] = [
     ("llhttp-response-sample-2", Malformed::BadStatusLine),
     ("llhttp-response-sample-3", Malformed::BadStatusLine),
     ("llhttp-response-sample-17", Malformed::BadStatusLine),
-    // Codings beside `chunked`, here after a fragment.
+    // Codings in addition to `chunked`; in the first two cases the target has a fragment.
     ("llhttp-request-transfer-encoding-20", Malformed::BadTarget),
     ("llhttp-request-transfer-encoding-21", Malformed::BadTarget),
     (
@@ -37,12 +37,12 @@ const STRICTER: [(&str, Malformed); 17] = [
         "llhttp-response-transfer-encoding-4",
         Malformed::UnknownTransferCoding,
     ),
-    // An empty line before an answer.
+    // An empty line before a response.
     ("llhttp-response-sample-19", Malformed::BadStatusLine),
     ("llhttp-response-connection-17", Malformed::BadStatusLine),
 ];
 
-/// What llhttp refuses and we accept: methods that it does not know, and blanks behind the chunk sizes of a backend.
+/// Messages that llhttp refuses and we accept: methods that it does not know, and blanks after the chunk sizes of a backend.
 const LOOSER: [&str; 3] = [
     "llhttp-request-invalid-4",
     "llhttp-request-invalid-14",
@@ -57,7 +57,7 @@ enum Verdict {
 }
 
 #[test]
-fn h1spec_is_answered_as_expected() {
+fn h1spec_results_are_as_expected() {
     for case in corpus("h1spec.jsonl") {
         let verdict = read(&case.bytes, Kind::Request);
         let is_accepted = |range: &[u16; 2]| range[0] < 400;
@@ -78,7 +78,7 @@ fn h1spec_is_answered_as_expected() {
 }
 
 #[test]
-fn what_llhttp_refuses_is_refused_and_no_more_than_is_known() {
+fn refuses_what_llhttp_refuses_and_only_known_messages_more() {
     let mut wrong = Vec::new();
     for case in corpus("llhttp.jsonl") {
         let kind = if case.id.contains("-request-") {
@@ -92,7 +92,7 @@ fn what_llhttp_refuses_is_refused_and_no_more_than_is_known() {
             .find(|(id, _)| *id == case.id)
             .map(|(_, reason)| *reason);
         let is_error = case.expect.starts_with("error:");
-        // These say what llhttp does after a message that is fine in itself.
+        // These describe what llhttp does after a valid message.
         let is_about_afterwards = ["Pause on", "Data after"]
             .iter()
             .any(|text| case.expect.contains(text))
@@ -114,7 +114,7 @@ fn what_llhttp_refuses_is_refused_and_no_more_than_is_known() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Reads message after message, as a connection does: what follows the final answer is no answer.
+/// Reads message after message, as a connection does. Bytes after the final response are not a response.
 fn read(mut bytes: &[u8], kind: Kind) -> Verdict {
     loop {
         let mut scan = HeadScan::default();
@@ -163,7 +163,7 @@ fn after_body(bytes: &[u8], body: BodyLength, kind: Kind) -> Result<Option<&[u8]
     }
 }
 
-/// Puts a `Host` into each request that has none: the corpus leaves it out, which would hide every other reason.
+/// Adds a `Host` to each request that has none: the corpus omits it, which would hide every other reason.
 fn with_host(bytes: &[u8], kind: Kind) -> Vec<u8> {
     let lines: Vec<&[u8]> = bytes.split_inclusive(|byte| *byte == b'\n').collect();
     let has_host = lines.iter().any(|line| {
@@ -186,11 +186,11 @@ struct Case {
     id: String,
     expect: String,
     bytes: Vec<u8>,
-    /// Whether llhttp ran with one of its lenient switches on.
+    /// Whether llhttp ran with one of its lenient flags.
     is_lenient: bool,
 }
 
-/// The cases of one file, none when it is not at hand.
+/// The cases of one file; none if it is not available.
 fn corpus(name: &str) -> Vec<Case> {
     let beside = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
     let path = std::env::var_os("EVENKEEL_CORPORA")

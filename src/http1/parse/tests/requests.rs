@@ -1,4 +1,4 @@
-//! Request heads. F and I numbers name the classes of attack that a row stands for.
+//! Tests of request heads. F and I numbers name classes of attack.
 
 use super::{accepted, get, post, refused, text};
 use crate::head::{BodyLength, FieldName, Method, Version};
@@ -111,9 +111,9 @@ fn refuses_request_lines_of_any_other_shape() {
     );
 }
 
-/// F14: a reverse proxy is no tunnel.
+/// F14: CONNECT is for forward proxies.
 #[test]
-fn refuses_connect_whatever_its_target() {
+fn refuses_connect_with_any_target() {
     for target in ["a:80", "/", "http://a/", "*", ""] {
         let reason = refused(format!("CONNECT {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
         assert_eq!(
@@ -218,7 +218,7 @@ fn absolute_form_overrides_host() {
     );
 }
 
-/// F1, F2, F3, F10: once more through the whole parser, with the lines as they come.
+/// F1, F2, F3, F10: through the whole parser, with raw lines.
 #[test]
 fn refuses_ambiguous_framing() {
     for (lines, reason) in [

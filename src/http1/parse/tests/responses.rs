@@ -1,4 +1,4 @@
-//! Heads of answers. A refused one becomes 502 and closes the backend's connection.
+//! Tests of response heads. A refused response becomes 502, and the backend's connection is closed.
 
 use super::parse_response_in_test;
 use crate::head::{BodyLength, Method, ResponseHead, Version};
@@ -83,7 +83,7 @@ fn fields_point_into_the_buffer() {
 
 /// P5.
 #[test]
-fn refuses_ambiguous_answers() {
+fn refuses_ambiguous_responses() {
     for (lines, reason) in [
         (
             "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
@@ -123,13 +123,13 @@ fn refuses_ambiguous_answers() {
     }
     let old = "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
     assert_eq!(refused(old), Malformed::UnexpectedTransferEncoding);
-    // Names that imitate framing are plain fields to whoever reads answers.
+    // Names that imitate framing are ordinary fields in responses.
     accepted("HTTP/1.1 200 OK\r\nContent_Length: 5\r\n\r\n", Method::Get);
 }
 
-/// RFC 9112 §9.3: open only when the end of the message is proved.
+/// RFC 9112 §9.3: the connection is kept only if the end of the message is certain.
 #[test]
-fn keeps_the_backend_connection_only_when_the_end_is_proved() {
+fn keeps_the_backend_connection_only_when_the_end_is_certain() {
     for (text, asked, expected) in [
         ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", Method::Get, true),
         (
@@ -187,7 +187,7 @@ fn keeps_the_backend_connection_only_when_the_end_is_proved() {
 }
 
 #[test]
-fn connection_options_of_answers_are_heard() {
+fn connection_options_of_responses_are_read() {
     let text = "HTTP/1.1 200 OK\r\nConnection: X-Internal, Via\r\nX-Internal: y\r\nContent-Length: 0\r\n\r\n";
     let head = accepted(text, Method::Get);
     assert!(head.connection_names(text.as_bytes(), b"x-internal"));

@@ -1,4 +1,4 @@
-//! Whatever bytes come and however they are cut: the same verdict, and no panic.
+//! Property tests: any bytes, split into reads anywhere, give the same result and no panic.
 
 use super::{parse_request, parse_response_in_test};
 use crate::head::{BodyLength, FieldName, Method, RequestHead, ResponseHead};
@@ -8,7 +8,7 @@ use crate::http1::scan::{HeadScan, Kind};
 use crate::http1::{Limits, Malformed};
 use proptest::prelude::*;
 
-/// As a connection does it: the head's buffer grows, and is parsed once it is complete.
+/// Parses as a connection does: the head's buffer grows, and is parsed once it is complete.
 fn parse_in_pieces(bytes: &[u8], lengths: &[usize]) -> Result<Option<RequestHead>, Malformed> {
     let mut scan = HeadScan::default();
     let mut head = RequestHead::default();
@@ -23,7 +23,7 @@ fn parse_in_pieces(bytes: &[u8], lengths: &[usize]) -> Result<Option<RequestHead
     Ok(None)
 }
 
-/// All that was understood of a head.
+/// Everything that was parsed of a request head.
 fn understood(head: &RequestHead) -> String {
     let fields: Vec<_> = head
         .fields
@@ -51,7 +51,7 @@ fn understood(head: &RequestHead) -> String {
     )
 }
 
-/// A message written from nothing but what was parsed, as it is forwarded.
+/// A message written only from the parsed values, as it is forwarded.
 fn written(head: &RequestHead) -> Vec<u8> {
     let query = head
         .query
@@ -100,7 +100,7 @@ fn requests() -> impl Strategy<Value = Vec<u8>> {
         .prop_map(|(start, lines)| format!("{start}{}\r\nbody", lines.concat()).into_bytes())
 }
 
-/// As a connection does it, for an answer to a request with method `asked`.
+/// Parses as a connection does, for a response to a request with method `asked`.
 fn parse_response_in_pieces(
     bytes: &[u8],
     lengths: &[usize],
@@ -118,7 +118,7 @@ fn parse_response_in_pieces(
     Ok(None)
 }
 
-/// All that was understood of the head of an answer.
+/// Everything that was parsed of a response head.
 fn understood_response(head: &ResponseHead) -> String {
     let fields: Vec<_> = head
         .fields
@@ -162,7 +162,7 @@ fn responses() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
-    fn any_split_of_an_answer_gives_the_same_head(
+    fn any_split_of_a_response_gives_the_same_head(
         bytes in prop_oneof![responses(), pieces()],
         cuts in proptest::collection::vec(any::<prop::sample::Index>(), 0..6),
         is_head in any::<bool>(),
@@ -197,7 +197,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_accepted_is_framed_in_one_way_only(bytes in prop_oneof![requests(), pieces()]) {
+    fn accepted_requests_have_unambiguous_framing(bytes in prop_oneof![requests(), pieces()]) {
         if let Ok(Some(head)) = parse_request(&bytes) {
             let lengths = head.values(FieldName::ContentLength).count();
             let encodings = head.values(FieldName::TransferEncoding).count();
@@ -214,7 +214,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_written_from_a_head_is_understood_as_that_head(bytes in prop_oneof![requests(), pieces()]) {
+    fn a_head_that_is_written_parses_to_the_same_head(bytes in prop_oneof![requests(), pieces()]) {
         if let Ok(Some(head)) = parse_request(&bytes) {
             let again = written(&head);
             let read = parse_request(&again).expect("what was accepted").expect("a whole head");
@@ -227,7 +227,7 @@ proptest! {
     }
 
     #[test]
-    fn answers_never_panic(bytes in pieces(), rest in pieces(), is_head in any::<bool>()) {
+    fn responses_never_panic(bytes in pieces(), rest in pieces(), is_head in any::<bool>()) {
         let asked = if is_head { Method::Head } else { Method::Get };
         let _ = parse_response_in_test(&bytes, asked);
         let _ = parse_response_in_test(&[b"HTTP/1.1 200 OK\r\n", &rest[..], b"\r\n\r\n"].concat(), asked);
