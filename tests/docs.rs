@@ -169,16 +169,16 @@ fn errors() -> String {
     for (code, meaning) in Failure::CODES {
         page += &format!("| `{code}` | {meaning} |\n");
     }
-    page += "\nA request that is malformed, or exceeds a limit on its head or trailers, is refused and not sent to a backend. Its connection\n\
-             is closed, because it is not known where the next message begins.\n\n\
-             | code | status | meaning |\n| --- | --- | --- |\n";
+    page += "\nA request that cannot be understood, or breaks a limit of its shape, is refused before any backend hears of it; the\n\
+             connection is closed, because nobody can say where its next message begins.\n\n\
+             | word | status | means |\n| --- | --- | --- |\n";
     for reason in Malformed::ALL {
         page += &format!("| `{}` | {} | {reason} |\n", reason.code(), reason.status());
     }
     page += "\n## Rules\n\n\
-             The rules that messages must follow, by error code. `detail` begins with the rule that was broken; for `malformed_response` and\n\
-             `response_truncated` the code of the rule comes first. The sentences do not change between versions.\n\n\
-             | code | rule |\n| --- | --- |\n";
+             The rules that messages have to keep, by word. `detail` begins with the one that was broken; behind `malformed_response` and\n\
+             `response_truncated` its word stands before it. The sentences do not change between versions.\n\n\
+             | word | rule |\n| --- | --- |\n";
     for reason in Malformed::ALL {
         for rule in reason.rules() {
             page += &format!("| `{}` | {} |\n", reason.code(), rule.replace('|', "\\|"));

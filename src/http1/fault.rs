@@ -66,11 +66,11 @@ pub struct Exceeded {
 impl Fault {
     /// Finds the fault for which an HTTP/1 head or trailers were refused. `bytes` begin with them.
     pub fn find(bytes: &[u8], kind: Kind, reason: Malformed, limits: &Limits) -> Self {
-        locate::Refused::new(bytes, kind, reason, limits).locate()
+        locate::Locator::new(bytes, kind, reason, limits).locate()
     }
 
-    /// A fault in the chunked framing, at offset `at` of the input and after `behind` bytes of the body.
-    pub fn in_chunks(reason: Malformed, (input, at): (&[u8], usize), behind: u64, limits: &Limits) -> Self {
+    /// A fault in the chunked framing, at offset `at` of the input, after `payload` bytes of the body.
+    pub fn in_chunks(reason: Malformed, (input, at): (&[u8], usize), payload: u64, limits: &Limits) -> Self {
         let limit = (reason == Malformed::ChunkExtensionsTooLarge).then_some(Exceeded {
             key: Some("limits.chunk_extensions"),
             value: limits.chunk_extensions,
@@ -78,7 +78,7 @@ impl Fault {
             is_all: false,
         });
         Self {
-            place: FaultPlace::Chunks(behind),
+            place: FaultPlace::Chunks(payload),
             byte: input.get(at).copied(),
             limit,
             at,

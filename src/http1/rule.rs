@@ -74,7 +74,7 @@ const fn row(rule: Rule, code: Malformed, sentence: &'static str) -> Row {
     Row { rule, code, sentence }
 }
 
-/// Every rule, in the order of [`Rule`]. Of several rules with one code the first is reported if nothing tells them apart.
+/// Every rule, in the order of [`Rule`]. If nothing tells the rules of one code apart, the first is reported.
 /// The sentences are stable: people search for them.
 const TABLE: &[Row] = &[
     row(

@@ -26,7 +26,7 @@ use crate::hpack::{Decoder, Encoder};
 use crate::http1::Limits;
 use entry::{Entry, Window};
 pub(super) use entry::{ResetReason, Response};
-pub(super) use receive::{Begun, ReceiveContext};
+pub(super) use receive::{IncomingRequest, ReceiveContext};
 
 /// Concurrent streams on one connection, from a client and to a backend.
 const STREAMS_OF_CLIENT: usize = 128;
@@ -42,7 +42,7 @@ const ALL_OF_BACKEND: u32 = STREAMS_TO_BACKEND as u32 * WINDOW_OF_BACKEND;
 /// Unsent output, in bytes, at which streams have to wait before they add more.
 const ROOM: usize = 64 << 10;
 /// Unsent output, in bytes, at which reading stops: received frames add to it (SETTINGS and PING are acknowledged).
-const CHOKED: usize = 4 * ROOM;
+const OUTPUT_LIMIT: usize = 4 * ROOM;
 /// Capacity of the output buffer that is kept while there are streams.
 const KEPT: usize = 2 * ROOM;
 /// Capacity of the stream table that is kept while there are no streams.
@@ -130,7 +130,7 @@ pub(super) struct Engine {
     goaway: GoAway,
     /// Whether input is ignored: the connection only sends what is left.
     is_closing: bool,
-    /// Whether the socket is gone.
+    /// Whether the socket is closed.
     is_lost: bool,
     /// The error code with which we ended the connection.
     failed: Option<Reason>,
@@ -273,7 +273,7 @@ impl Engine {
     }
 
     /// Counts a read that returned bytes.
-    pub(super) fn hears(&mut self) {
+    pub(super) fn count_read(&mut self) {
         self.heard = self.heard.wrapping_add(1);
     }
 
@@ -330,7 +330,7 @@ impl Engine {
 
     /// Whether there is so much unsent output that the socket should not be read.
     pub(super) fn is_choked(&self) -> bool {
-        self.output().len() > CHOKED
+        self.output().len() > OUTPUT_LIMIT
     }
 
     /// Registers `context` to be woken when there is something to send.

@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 use std::task::{Context, Poll, ready};
 
 use super::Reason;
-use super::engine::{Begun, Engine, ReceiveContext};
+use super::engine::{Engine, IncomingRequest, ReceiveContext};
 use crate::buffer::{Buffer, Buffers, LARGE, SMALL};
 use crate::net::Stream;
 
@@ -19,7 +19,7 @@ const READS: usize = 8;
 #[derive(Debug)]
 pub(super) enum Moved {
     /// A request head was received.
-    Request(Begun),
+    Request(IncomingRequest),
     /// A connection error; its GOAWAY is still to be sent.
     Failed(Reason),
     /// The final GOAWAY was sent, and no stream is left.
@@ -81,7 +81,7 @@ impl Transport {
                 break;
             }
             match self.poll_read(context, receiving.buffers) {
-                Poll::Ready(Ok(1..)) => engine.hears(),
+                Poll::Ready(Ok(1..)) => engine.count_read(),
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Moved::Ended),
                 Poll::Pending => break,
             }

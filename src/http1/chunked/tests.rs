@@ -79,7 +79,7 @@ fn drops_extensions() {
     );
 }
 
-/// F6; RFC 9112 §7.1.1, RFC 9110 §5.6.3: bad white space has to be parsed where the grammar has it.
+/// F6; RFC 9112 §7.1.1, RFC 9110 §5.6.3: bad white space must be accepted where the grammar has it.
 #[test]
 fn drops_white_space_around_the_parts_of_an_extension() {
     for line in [

@@ -5,8 +5,8 @@ use crate::head::FieldName;
 use crate::http1::syntax::{PATH, QUERY, TOKEN};
 use crate::http1::{Kind, Limits, Malformed, Rule, check_authority};
 
-/// A refused head or trailers.
-pub(super) struct Refused<'a> {
+/// Finds the fault in a refused head or trailers.
+pub(super) struct Locator<'a> {
     bytes: &'a [u8],
     kind: Kind,
     reason: Malformed,
@@ -43,7 +43,7 @@ impl Line<'_> {
     }
 }
 
-impl<'a> Refused<'a> {
+impl<'a> Locator<'a> {
     pub(super) fn new(bytes: &'a [u8], kind: Kind, reason: Malformed, limits: &'a Limits) -> Self {
         let has_empty_line = kind == Kind::Request && bytes.starts_with(b"\r\n");
         Self {

@@ -21,8 +21,8 @@ impl Engine {
     /// Handles the header of a DATA frame, and the length of its padding if it has any.
     pub(super) fn begin_data(&mut self, head: Head, padding: Option<u8>) -> Result<(), Reason> {
         let padding = padding.map(usize::from);
-        let beside = padding.map_or(0, |padding| padding + 1);
-        let payload = head.length.checked_sub(beside).ok_or(Reason::PROTOCOL_ERROR)?;
+        let overhead = padding.map_or(0, |padding| padding + 1);
+        let payload = head.length.checked_sub(overhead).ok_or(Reason::PROTOCOL_ERROR)?;
         if !self.receive_window.take(head.length) {
             return Err(Reason::FLOW_CONTROL_ERROR);
         }
@@ -44,7 +44,7 @@ impl Engine {
             None => self.check_gone(head.stream)?,
             Some(entry) => {
                 let has_credit = entry.receive_window.take(head.length);
-                entry.to_release += beside as u32;
+                entry.to_release += overhead as u32;
                 let fits = match &mut entry.expected {
                     Some(left) => left
                         .checked_sub(payload as u64)
@@ -57,7 +57,7 @@ impl Engine {
                 } else if !fits || is_response && !entry.has_responded {
                     entry.refused = (!fits).then(Refused::length);
                     self.refuse(head.stream, Reason::PROTOCOL_ERROR);
-                } else if beside > 0
+                } else if overhead > 0
                     && !is_end
                     && let Some(count) = entry.credit_due(window)
                 {
@@ -66,7 +66,7 @@ impl Engine {
                 }
             }
         }
-        self.release(beside as u32, false);
+        self.release(overhead as u32, false);
         self.data = Some(Data {
             head,
             payload,

@@ -54,7 +54,7 @@ pub(in super::super) struct ReceiveContext<'a> {
 
 /// A request whose head was received and put into `ReceiveContext::head`.
 #[derive(Debug)]
-pub(in super::super) struct Begun {
+pub(in super::super) struct IncomingRequest {
     pub(in super::super) stream: u32,
     pub(in super::super) result: Result<(), Malformed>,
 }
@@ -74,7 +74,7 @@ impl Engine {
         &mut self,
         input: &mut Buffer,
         receiving: &mut ReceiveContext<'_>,
-    ) -> Result<Option<Begun>, Reason> {
+    ) -> Result<Option<IncomingRequest>, Reason> {
         loop {
             if let Role::Server { budget, .. } = &self.role
                 && budget.is_overdrawn()
@@ -153,7 +153,7 @@ impl Engine {
         head: Head,
         payload: &[u8],
         receiving: &mut ReceiveContext<'_>,
-    ) -> Result<Option<Begun>, Reason> {
+    ) -> Result<Option<IncomingRequest>, Reason> {
         match head.kind {
             frame::DATA => self.begin_data(head, payload.first().copied()).map(|()| None),
             frame::HEADERS => {
@@ -178,7 +178,7 @@ impl Engine {
         head: Head,
         payload: &[u8],
         receiving: &mut ReceiveContext<'_>,
-    ) -> Result<Option<Begun>, Reason> {
+    ) -> Result<Option<IncomingRequest>, Reason> {
         let Some(mut block) = self.block.take() else {
             return Ok(None);
         };
@@ -202,7 +202,7 @@ impl Engine {
         head: Head,
         block: &[u8],
         receiving: &mut ReceiveContext<'_>,
-    ) -> Result<Option<Begun>, Reason> {
+    ) -> Result<Option<IncomingRequest>, Reason> {
         let is_end = head.has(frame::END_STREAM);
         if let Some(entry) = self.streams.get_mut(&head.stream) {
             // RFC 9113 §5.1: a side that has ended or reset a stream sends nothing more on it; on a stream that we have reset, frames
@@ -249,14 +249,14 @@ impl Engine {
         self.streams.insert(head.stream, entry);
         self.open += 1;
         self.handles += 1;
-        Ok(Some(Begun {
+        Ok(Some(IncomingRequest {
             stream: head.stream,
             result: result.map(|_| ()),
         }))
     }
 
     /// Decodes a field block of a closed stream and drops it: the HPACK tables of both sides have to stay in step.
-    fn ignore(&mut self, block: &[u8]) -> Result<Option<Begun>, Reason> {
+    fn ignore(&mut self, block: &[u8]) -> Result<Option<IncomingRequest>, Reason> {
         if let Role::Server { budget, .. } = &mut self.role {
             budget.did_nothing();
         }

@@ -192,9 +192,9 @@ struct Case {
 
 /// The cases of one file; none if it is not available.
 fn corpus(name: &str) -> Vec<Case> {
-    let beside = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
+    let shared_data = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
     let path = std::env::var_os("EVENKEEL_CORPORA")
-        .map_or_else(beside, PathBuf::from)
+        .map_or_else(shared_data, PathBuf::from)
         .join(name);
     let Ok(text) = std::fs::read_to_string(&path) else {
         println!("skipped: there is no {}", path.display());

@@ -136,7 +136,7 @@ impl Plan {
 
 const TRAILERS: &[u8] = b"x-sum: 7\r\n";
 
-/// What messages are cut from, so that each byte is known by its message and its place.
+/// The text that bodies are cut from, so that the expected value of each byte follows from its message and offset.
 pub(super) struct Text(Vec<u8>);
 
 impl Default for Text {

@@ -101,7 +101,7 @@ fn check_always(world: &World) {
         );
         assert_eq!(engine.open, count(|entry| entry.is_open), "seed {seed}: {side:?}");
         assert!(engine.granted <= ROOM.div_ceil(PAYLOAD), "seed {seed}: {side:?}");
-        assert!(engine.output().len() <= 2 * CHOKED, "seed {seed}: {side:?}");
+        assert!(engine.output().len() <= 2 * OUTPUT_LIMIT, "seed {seed}: {side:?}");
         let queued = engine.for_room.len() + engine.for_credit.len();
         assert!(
             queued <= engine.streams.len(),
@@ -117,7 +117,7 @@ fn check_always(world: &World) {
     }
 }
 
-/// Sends settings and PING at random, and perhaps ends the connection.
+/// Sends settings and PING at random, and sometimes ends the connection.
 async fn disturb(world: Rc<World>) {
     for _ in 0..world.any(12) {
         world.pause().await;
