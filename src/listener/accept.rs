@@ -1,5 +1,5 @@
-//! Accepts connections. Every worker listens on every socket, so that a busy one delays nobody; whoever accepts hands
-//! the connection on to the worker that has the fewest, so that long-lived connections spread evenly.
+//! Accepts client connections. Every worker accepts from every listening socket, so that a busy worker does not delay new
+//! clients. It hands each connection to the worker that has the fewest, so that long-lived connections spread evenly.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -18,62 +18,62 @@ use super::parked::Parked;
 use super::proxy_header::{is_trusted, receive_proxy_header};
 use super::settings::Redirect;
 use super::tls_accept::{self, AcceptContext};
-use super::worker_set::{Command, Handed, OpenConnection, WorkerHandle};
+use super::worker_set::{Command, HandedConnection, OpenConnection, WorkerHandle};
 use crate::message::Connection;
 use crate::net::{self, ClientAddress, Listener, StdListener, Stream};
 use crate::proxy::{Client, ListenerPolicy, Peer, Worker};
 use crate::tasks::LocalTasks;
 
-/// Connections taken from each socket's queue when the process is to stop.
-const ACCEPTED_AT_END: usize = 4096;
-/// Turns of the scheduler in which a connection that has to go is given the chance to.
+/// Maximum number of connections accepted from each socket's queue when a drain begins.
+const ACCEPTED_AT_DRAIN: usize = 4096;
+/// How often the acceptor yields to let an evicted connection close.
 const YIELDS_TO_EVICT: usize = 8;
-/// How long accepting rests when there is no descriptor or no room and nobody waits who could be closed.
+/// How long accepting pauses when no descriptor or connection is free and no waiting connection can be closed.
 const BACK_OFF: Duration = Duration::from_millis(20);
-/// The operations log hears of missing room at most once in this time.
-const WARNING_GAP: Duration = Duration::from_secs(1);
+/// Minimum time between two warnings about missing room.
+const WARNING_INTERVAL: Duration = Duration::from_secs(1);
 
-/// One socket that clients come through.
+/// One listening socket and the settings of its listener.
 struct ListeningSocket {
     socket: Listener,
     settings: Arc<Settings>,
 }
 
 impl ListeningSocket {
-    /// The next connection. One that has just come is given the time of a turn: its request is likely to be there when it is
-    /// accepted, and then it may end without ever having been waited for.
+    /// Accepts the next connection. Yields once before it accepts a new one: the request has probably arrived by then, so that
+    /// the connection need not be registered with the runtime to wait for it.
     async fn next(&self) -> std::io::Result<(Stream, ClientAddress)> {
         loop {
-            // A flood of connections must not keep this worker from those that it has.
+            // A flood of new connections must not starve the open ones.
             tokio::task::coop::consume_budget().await;
             if let Some(accepted) = self.socket.accept() {
                 return accepted;
             }
-            poll_fn(|context| self.socket.poll_arrival(context)).await?;
+            poll_fn(|context| self.socket.poll_accept_ready(context)).await?;
             tokio::task::yield_now().await;
         }
     }
 }
 
-/// Accepts for one worker.
+/// Accepts connections on one worker.
 pub struct Acceptor {
     worker: Rc<Worker>,
     handle: WorkerHandle,
     connection_tasks: ConnectionTasks,
     permits: HandshakePermits,
     tasks: LocalTasks,
-    /// Empty once no more connections are accepted: the last owner of a socket closes it.
+    /// Empty once accepting has ended: the last owner of a socket closes it.
     sockets: RefCell<Vec<Rc<ListeningSocket>>>,
     last_warning: Cell<Option<Instant>>,
-    /// For tasks that outlive a call of it.
-    me: Weak<Self>,
+    /// For tasks that outlive a call.
+    this: Weak<Self>,
 }
 
 impl Acceptor {
-    /// Starts accepting on all of `sockets` as tasks of `accepting`. Connections become tasks of `connections`.
+    /// Starts accepting on all `sockets`, in tasks of `accepting`. Connections run in tasks of `connections`.
     ///
     /// # Errors
-    /// The process or the machine lacks something.
+    /// The process or the system is out of descriptors or memory.
     pub fn start(
         worker: &Rc<Worker>,
         handle: WorkerHandle,
@@ -87,7 +87,7 @@ impl Acceptor {
         };
         let sockets = sockets.into_iter().map(listening).collect();
         let connection_tasks = ConnectionTasks::new(&worker.counters)?;
-        let acceptor = Rc::new_cyclic(|me| Self {
+        let acceptor = Rc::new_cyclic(|this| Self {
             worker: Rc::clone(worker),
             handle,
             connection_tasks,
@@ -95,7 +95,7 @@ impl Acceptor {
             tasks: connections.clone(),
             sockets: RefCell::new(sockets),
             last_warning: Cell::new(None),
-            me: me.clone(),
+            this: this.clone(),
         });
         for listening in acceptor.sockets.borrow().iter() {
             let (acceptor, listening) = (Rc::clone(&acceptor), Rc::clone(listening));
@@ -104,13 +104,13 @@ impl Acceptor {
         Ok(acceptor)
     }
 
-    /// Accepts what the kernel has accepted already, because closing the socket would reset it.
+    /// Accepts the connections that the kernel has established already, because closing the sockets would reset them.
     pub fn accept_queued_connections(&self) {
         for listening in self.sockets.take() {
-            for _ in 0..ACCEPTED_AT_END {
+            for _ in 0..ACCEPTED_AT_DRAIN {
                 match listening.socket.accept_queued() {
                     Ok((stream, peer)) => self.on_accept(stream, peer, &listening.settings),
-                    Err(error) if is_of_the_client(&error) => {}
+                    Err(error) if is_client_error(&error) => {}
                     Err(_) => break,
                 }
             }
@@ -118,7 +118,7 @@ impl Acceptor {
         self.run(self.handle.take_commands());
     }
 
-    /// Lets every waiting connection know that the worker is draining.
+    /// Notifies every waiting connection that the worker is draining.
     pub fn drain(&self) {
         for target in self.connection_tasks.waiting().all() {
             if let WakeTarget::Timer(timer) = target {
@@ -130,34 +130,34 @@ impl Acceptor {
         }
     }
 
-    /// Does what other workers ask for, and serves who was parked and has news, for as long as they do.
+    /// Runs the commands of other workers, and serves parked connections that become readable or closed. Never returns.
     pub async fn run_commands(&self) {
         loop {
             tokio::select! {
                 () = self.handle.notified() => self.run(self.handle.take_commands()),
-                closing = self.connection_tasks.parked_connections().closing() => match closing {
-                    Ok(closing) => closing.into_iter().for_each(|parked| self.unpark(parked)),
-                    // Only of a runtime that ends.
+                readable = self.connection_tasks.parked_connections().take_readable() => match readable {
+                    Ok(readable) => readable.into_iter().for_each(|parked| self.unpark(parked)),
+                    // Only while the runtime shuts down.
                     Err(_) => tokio::time::sleep(BACK_OFF).await,
                 }
             }
         }
     }
 
-    /// Lets the other workers know that this one moves, and does what was asked of those that do not. Called at every
-    /// tick.
+    /// Records that this worker makes progress, runs the commands of workers that do not, and closes parked connections after
+    /// `client_idle`. Called at every tick.
     pub fn tick(&self) {
         let now = self.worker.wheel.now();
         self.handle.record_tick(now);
         self.run(self.handle.steal(now));
         let idle = self.worker.local().snapshot.timeouts.idle;
-        self.connection_tasks.parked_connections().close_old(now, idle);
+        self.connection_tasks.parked_connections().close_idle(now, idle);
     }
 
     fn run(&self, commands: impl IntoIterator<Item = Command>) {
         for command in commands {
             match command {
-                Command::Serve(handed) => self.take(handed),
+                Command::Serve(handed) => self.serve_handed(handed),
                 Command::MakeRoom { others } => drop(self.evict(others)),
             }
         }
@@ -168,7 +168,7 @@ impl Acceptor {
             match listening.next().await {
                 Ok((mut stream, peer)) => {
                     while net::is_reserved(&stream) {
-                        self.warn_no_room(&"the last descriptors are kept back");
+                        self.warn_no_room(&"no file descriptor is free except the reserved ones: raise the limit of open files");
                         self.evict(self.handle.others());
                         tokio::time::sleep(BACK_OFF).await;
                         let Some(renumbered) = renumber(stream) else {
@@ -179,7 +179,7 @@ impl Acceptor {
                     while !self.make_room().await {}
                     self.on_accept(stream, peer, &listening.settings);
                 }
-                Err(error) if is_of_the_client(&error) => {}
+                Err(error) if is_client_error(&error) => {}
                 Err(error) => {
                     self.warn_no_room(&error);
                     self.evict(self.handle.others());
@@ -189,7 +189,7 @@ impl Acceptor {
         }
     }
 
-    /// Makes sure that one more connection is allowed; `false` when the one that has come still has to wait.
+    /// Makes room for one more connection within `limits.connections`; `false` if there is still none.
     async fn make_room(&self) -> bool {
         let limit = self.worker.local().snapshot.limits.connections;
         let has_room = || limit.is_none_or(|limit| self.handle.worker_set.open() < limit);
@@ -198,7 +198,7 @@ impl Acceptor {
         }
         self.warn_no_room(&"limits.connections is reached");
         if self.evict(self.handle.others()) {
-            // It is gone after a turn or two; one that cannot be told at once is not waited for.
+            // It closes within a few polls of the scheduler; one that needs longer is not waited for.
             for _ in 0..YIELDS_TO_EVICT {
                 tokio::task::yield_now().await;
                 if has_room() {
@@ -210,8 +210,8 @@ impl Acceptor {
         has_room()
     }
 
-    /// Closes the connection that has waited longest. Where none of this worker's waits, `others` that come after it
-    /// are asked one after the other; `false` then.
+    /// Closes the connection that has waited longest. If none of this worker waits, returns `false` and asks the next worker,
+    /// which asks the one after it, up to `others` workers.
     fn evict(&self, others: usize) -> bool {
         let longest = self.connection_tasks.waiting().evict_longest();
         if let Some(target) = longest {
@@ -221,7 +221,7 @@ impl Acceptor {
             }
             self.worker.counters.connections_closed_by_limit.increment();
         } else if let Some(others) = others.checked_sub(1) {
-            // A worker that is too far behind is asked again after a rest.
+            // If its command queue is full, the acceptor tries again after a pause.
             drop(self.handle.send(self.handle.next(), Command::MakeRoom { others }));
         }
         longest.is_some()
@@ -232,10 +232,10 @@ impl Acceptor {
         if self
             .last_warning
             .get()
-            .is_none_or(|last| now.saturating_duration_since(last) >= WARNING_GAP)
+            .is_none_or(|last| now.saturating_duration_since(last) >= WARNING_INTERVAL)
         {
             self.last_warning.set(Some(now));
-            tracing::warn!(%reason, open = self.handle.worker_set.open(), "No room for another connection");
+            tracing::warn!(%reason, open = self.handle.worker_set.open(), "Cannot accept more connections until one closes");
         }
     }
 
@@ -258,13 +258,13 @@ impl Acceptor {
             }
         }
         if least_loaded == self.handle.index {
-            return self.begin((stream, peer), settings, open);
+            return self.start_connection((stream, peer), settings, open);
         }
         let Some(stream) = stream.into_descriptor() else {
             return;
         };
         let settings = Arc::clone(settings);
-        let command = Command::Serve(Handed {
+        let command = Command::Serve(HandedConnection {
             stream,
             peer,
             settings,
@@ -273,20 +273,20 @@ impl Acceptor {
         self.run(self.handle.send(least_loaded, command).err());
     }
 
-    /// Takes a connection that another worker accepted, or that could not be handed over.
-    fn take(&self, handed: Handed) {
-        let Handed {
+    /// Serves a connection that another worker accepted, or that could not be handed over.
+    fn serve_handed(&self, handed: HandedConnection) {
+        let HandedConnection {
             stream,
             peer,
             settings,
             mut open,
         } = handed;
         open.move_to(self.handle.index);
-        self.begin((stream.into(), peer), &settings, open);
+        self.start_connection((stream.into(), peer), &settings, open);
     }
 
-    /// Begins to serve a connection here, once it is known whose it is.
-    fn begin(
+    /// Starts serving a connection on this worker, after its PROXY header if the listener expects one.
+    fn start_connection(
         &self,
         (mut stream, peer): (Stream, ClientAddress),
         settings: &Arc<Settings>,
@@ -295,17 +295,17 @@ impl Acceptor {
         if !settings.proxy_protocol {
             return self.start_serving((stream, Peer::new(peer)), settings, open);
         }
-        let (me, worker, settings) = (self.me.clone(), Rc::clone(&self.worker), Arc::clone(settings));
+        let (this, worker, settings) = (self.this.clone(), Rc::clone(&self.worker), Arc::clone(settings));
         let waiting = self.connection_tasks.waiting().clone();
         self.tasks.spawn(async move {
             let peer = receive_proxy_header(&mut stream, peer, &worker, &waiting, &mut open).await;
-            if let (Some(peer), Some(me)) = (peer, me.upgrade()) {
-                me.start_serving((stream, peer), &settings, open);
+            if let (Some(peer), Some(this)) = (peer, this.upgrade()) {
+                this.start_serving((stream, peer), &settings, open);
             }
         });
     }
 
-    /// Begins to serve a connection here.
+    /// Starts serving a connection on this worker; `peer` is its client.
     fn start_serving(&self, (stream, mut peer): (Stream, Peer), settings: &Settings, open: OpenConnection) {
         let worker = &self.worker;
         peer.half_close = settings.half_close;
@@ -342,19 +342,19 @@ impl Acceptor {
         ));
     }
 
-    /// Goes on serving one that was parked.
+    /// Serves a connection again that was parked.
     fn unpark(&self, parked: Parked) {
         let worker = &self.worker;
         let Parked {
             stream,
-            name,
+            peer,
             open,
             served,
             ..
         } = parked;
         let client = Client {
             connection: Connection::new(stream.into()),
-            peer: name.into_peer(),
+            peer: peer.into_peer(),
             timer: worker.wheel.timer(),
             worker: Rc::clone(worker),
             is_last_request: false,
@@ -370,7 +370,7 @@ impl Acceptor {
     }
 }
 
-/// Gives a stream a lower descriptor, if one is free by now.
+/// Moves a stream to a lower descriptor, if one is free now.
 fn renumber(stream: Stream) -> Option<Stream> {
     let stream = stream.into_descriptor()?;
     match stream.try_clone() {
@@ -379,8 +379,8 @@ fn renumber(stream: Stream) -> Option<Stream> {
     }
 }
 
-/// Whether accepting failed because of that client alone: it was gone already. The next one may be well.
-fn is_of_the_client(error: &std::io::Error) -> bool {
+/// Whether accepting failed only because this client's connection is gone already. Accepting the next one may succeed.
+fn is_client_error(error: &std::io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw_os_error);
     matches!(
         errno,
@@ -397,11 +397,11 @@ mod tests {
     use super::*;
     use crate::net::ListenAddress;
 
-    /// More than what a task may do before others have their turn.
+    /// More than the runtime's cooperative budget of one task.
     const FLOOD: usize = 200;
 
     #[tokio::test]
-    async fn a_flood_of_connections_gives_way_to_others() {
+    async fn a_flood_of_connections_yields_to_other_tasks() {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         socket.bind(&any.into()).unwrap();
@@ -420,13 +420,13 @@ mod tests {
                 half_close: crate::proxy::HalfClose::default(),
             }),
         };
-        let others_had_a_turn = Cell::new(false);
+        let other_task_has_run = Cell::new(false);
         let accepting = async {
             for _ in 0..FLOOD {
                 listening.next().await.unwrap();
             }
-            assert!(others_had_a_turn.get());
+            assert!(other_task_has_run.get());
         };
-        tokio::join!(accepting, async { others_had_a_turn.set(true) });
+        tokio::join!(accepting, async { other_task_has_run.set(true) });
     }
 }

@@ -1,7 +1,6 @@
-//! Where clients are served. Serving needs much more state than waiting does, so a client comes to a desk with the first
-//! byte of a request and leaves it when it is idle again: an idle connection costs no more than its socket and a name,
-//! and a worker has as many desks as clients were served at once. Desks are lent again, so that coming and leaving
-//! allocates nothing.
+//! Reusable tasks that serve the requests of client connections. Serving needs much more memory than waiting, so a
+//! connection uses a task only from the first byte of a request until it is idle again: an idle connection costs little
+//! more than its socket and its client's address. Tasks are pooled, so that the steady state allocates nothing.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -10,52 +9,52 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::connection::{ClientConnection, ServeEnd};
+use super::client_connection::{ClientConnection, ServeEnd};
 use super::eviction::EvictionQueue;
 use super::parked::ParkedConnections;
 use super::stream_tasks::StreamTasks;
 use crate::telemetry::metrics::WorkerCounters;
 
-/// Desks that a worker keeps for reuse; more are freed.
-const KEPT: usize = 256;
+/// Maximum number of unused tasks that a worker keeps; further ones are freed.
+const MAX_FREE: usize = 256;
 
-/// The desks of one worker, the list of its clients that wait, where those stand that do so for long, and who
-/// serves streams.
+/// The connection tasks of one worker, and what its connections share: the eviction queue, the parked connections and the
+/// HTTP/2 stream tasks.
 #[derive(Clone)]
 pub(super) struct ConnectionTasks {
     inner: Rc<Inner>,
 }
 
 struct Inner {
-    spare: RefCell<Vec<ConnectionTask>>,
+    free: RefCell<Vec<ConnectionTask>>,
     waiting: EvictionQueue,
     parked_connections: ParkedConnections,
     stream_tasks: StreamTasks,
 }
 
-/// One desk. Its work is a single future for all who come one after the other, which is what makes it reusable.
+/// One task. A single future serves all its connections, one after the other, which makes it reusable.
 pub(super) struct ConnectionTask {
     cell: Rc<HandOffCell>,
-    work: Pin<Box<dyn Future<Output = ()>>>,
+    future: Pin<Box<dyn Future<Output = ()>>>,
 }
 
-/// Who comes and who leaves.
+/// Passes connections into the task's future and back out.
 #[derive(Default)]
 struct HandOffCell {
-    on_accept: Cell<Option<Box<ClientConnection>>>,
-    left: Cell<Option<(Box<ClientConnection>, ServeEnd)>>,
+    to_serve: Cell<Option<Box<ClientConnection>>>,
+    served: Cell<Option<(Box<ClientConnection>, ServeEnd)>>,
 }
 
 impl ConnectionTasks {
-    /// Those of a worker, on its runtime.
+    /// Creates an empty pool for a worker, on its runtime.
     ///
     /// # Errors
-    /// As of [`ParkedConnections::new`].
+    /// As [`ParkedConnections::new`].
     pub(super) fn new(counters: &Arc<WorkerCounters>) -> io::Result<Self> {
         let waiting = EvictionQueue::default();
         let parked_connections = ParkedConnections::new(waiting.clone(), Arc::clone(counters))?;
         let inner = Inner {
-            spare: RefCell::default(),
+            free: RefCell::default(),
             waiting,
             parked_connections,
             stream_tasks: StreamTasks::default(),
@@ -65,32 +64,32 @@ impl ConnectionTasks {
         })
     }
 
-    /// Where clients are parked.
+    /// The worker's parked connections.
     pub(super) fn parked_connections(&self) -> &ParkedConnections {
         &self.inner.parked_connections
     }
 
-    /// Who serves streams.
+    /// The tasks that serve HTTP/2 streams.
     pub(super) fn stream_tasks(&self) -> &StreamTasks {
         &self.inner.stream_tasks
     }
 
-    /// The clients that wait.
+    /// The waiting connections.
     pub(super) fn waiting(&self) -> &EvictionQueue {
         &self.inner.waiting
     }
 
-    /// Lends a desk at which nobody sits.
+    /// Takes an unused task from the pool, or makes one.
     pub(super) fn take(&self) -> ConnectionTask {
-        let spare = self.inner.spare.borrow_mut().pop();
-        spare.unwrap_or_else(|| ConnectionTask::new(self.inner.waiting.clone()))
+        let free = self.inner.free.borrow_mut().pop();
+        free.unwrap_or_else(|| ConnectionTask::new(self.inner.waiting.clone()))
     }
 
-    /// Takes a desk back, which its client has left.
+    /// Returns a task to the pool.
     pub(super) fn give_back(&self, task: ConnectionTask) {
-        let mut spare = self.inner.spare.borrow_mut();
-        if spare.len() < KEPT {
-            spare.push(task);
+        let mut free = self.inner.free.borrow_mut();
+        if free.len() < MAX_FREE {
+            free.push(task);
         }
     }
 }
@@ -98,32 +97,32 @@ impl ConnectionTasks {
 impl ConnectionTask {
     fn new(waiting: EvictionQueue) -> Self {
         let cell = Rc::<HandOffCell>::default();
-        let work = work(Rc::clone(&cell), waiting);
+        let future = run(Rc::clone(&cell), waiting);
         Self {
             cell,
-            work: Box::pin(work),
+            future: Box::pin(future),
         }
     }
 
-    /// Begins to serve a client.
-    pub(super) fn handle(&mut self, connection: Box<ClientConnection>) {
-        self.cell.on_accept.set(Some(connection));
+    /// Starts serving a connection.
+    pub(super) fn start(&mut self, connection: Box<ClientConnection>) {
+        self.cell.to_serve.set(Some(connection));
     }
 
-    /// Serves the client; ready when it leaves, with why.
+    /// Serves the connection; ready with it and the reason when serving ends.
     pub(super) fn poll_done(&mut self, context: &mut Context<'_>) -> Poll<(Box<ClientConnection>, ServeEnd)> {
-        // It never ends: it waits for the next client, who brings a waker.
-        let _: Poll<()> = self.work.as_mut().poll(context);
-        self.cell.left.take().map_or(Poll::Pending, Poll::Ready)
+        // The future never ends: it waits for the next connection, and is then polled with that one's waker.
+        let _: Poll<()> = self.future.as_mut().poll(context);
+        self.cell.served.take().map_or(Poll::Pending, Poll::Ready)
     }
 }
 
-/// Serves whoever comes, one after the other.
-async fn work(cell: Rc<HandOffCell>, waiting: EvictionQueue) {
+/// Serves connections from the cell, one after the other.
+async fn run(cell: Rc<HandOffCell>, waiting: EvictionQueue) {
     loop {
-        let on_accept = |_: &mut Context<'_>| cell.on_accept.take().map_or(Poll::Pending, Poll::Ready);
-        let mut connection: Box<ClientConnection> = std::future::poll_fn(on_accept).await;
-        let left = connection.serve_all(&waiting).await;
-        cell.left.set(Some((connection, left)));
+        let next = |_: &mut Context<'_>| cell.to_serve.take().map_or(Poll::Pending, Poll::Ready);
+        let mut connection: Box<ClientConnection> = std::future::poll_fn(next).await;
+        let end = connection.serve_requests(&waiting).await;
+        cell.served.set(Some((connection, end)));
     }
 }

@@ -1,5 +1,5 @@
-//! The client connections of one worker that wait, idle or without a whole head, the longest first: who has to go when
-//! there is no room.
+//! The eviction queue: the client connections of one worker that are idle or have no complete head yet, the longest waiting
+//! first. When there is no room for a new connection, the first is closed.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -8,12 +8,12 @@ use slab::Slab;
 
 use super::queue::Queue;
 
-/// How one that waits is told to go.
+/// How a waiting connection is notified of its eviction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum WakeTarget {
-    /// Its alarm with this key rings.
+    /// Through its timer, which has this key.
     Timer(usize),
-    /// It is parked with this key.
+    /// It is parked under this key, and is taken out.
     Parked(usize),
 }
 
@@ -23,36 +23,36 @@ struct Waiting {
     is_evicted: bool,
 }
 
-/// The list.
+/// The queue; clones share it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct EvictionQueue {
     queue: Rc<RefCell<Queue<Waiting>>>,
-    /// The alarms of connections that carry many requests: whether they wait or not, a stop concerns them.
+    /// Timers of the HTTP/2 connections, which are notified of a drain whether they wait or not.
     busy: Rc<RefCell<Slab<usize>>>,
 }
 
-/// One connection's place in the list; it leaves when this is dropped.
+/// One connection's entry in the queue; dropping it removes the entry.
 #[derive(Debug)]
 pub(super) struct EvictionTicket {
-    list: EvictionQueue,
+    queue: EvictionQueue,
     key: usize,
 }
 
-/// A connection that carries many requests, for as long as this lives.
+/// The registration of an HTTP/2 connection; dropping it ends the registration.
 #[derive(Debug)]
 pub(super) struct BusyTicket {
-    list: EvictionQueue,
+    queue: EvictionQueue,
     key: usize,
 }
 
 impl Drop for BusyTicket {
     fn drop(&mut self) {
-        self.list.busy.borrow_mut().remove(self.key);
+        self.queue.busy.borrow_mut().remove(self.key);
     }
 }
 
 impl EvictionQueue {
-    /// Joins at the end: from now on this connection waits.
+    /// Adds a connection at the end: it waits from now on.
     #[inline]
     pub(super) fn join(&self, target: WakeTarget) -> EvictionTicket {
         let key = self.queue.borrow_mut().push(Waiting {
@@ -60,12 +60,12 @@ impl EvictionQueue {
             is_evicted: false,
         });
         EvictionTicket {
-            list: self.clone(),
+            queue: self.clone(),
             key,
         }
     }
 
-    /// Gives up the connection that has waited longest: it counts as gone from now on, and has to be told.
+    /// Marks the longest waiting connection as evicted and returns it, for the caller to notify it.
     pub(super) fn evict_longest(&self) -> Option<WakeTarget> {
         let mut queue = self.queue.borrow_mut();
         let mut key = None;
@@ -82,15 +82,15 @@ impl EvictionQueue {
         }
     }
 
-    /// Makes known a connection that carries many requests: it is no candidate for going, but is told of a stop.
+    /// Registers an HTTP/2 connection by its timer: it is not evicted through this entry, but is notified of a drain.
     pub(super) fn register_busy(&self, timer: usize) -> BusyTicket {
         BusyTicket {
             key: self.busy.borrow_mut().insert(timer),
-            list: self.clone(),
+            queue: self.clone(),
         }
     }
 
-    /// All whom a stop concerns while no request of theirs ends: those that wait, and those that carry many.
+    /// All connections to notify of a drain: the waiting ones and all HTTP/2 connections.
     pub(super) fn all(&self) -> Vec<WakeTarget> {
         let (queue, busy) = (self.queue.borrow(), self.busy.borrow());
         let busy = busy.iter().map(|(_, timer)| WakeTarget::Timer(*timer));
@@ -103,16 +103,16 @@ impl EvictionQueue {
 }
 
 impl EvictionTicket {
-    /// Whether it is this connection that has to go.
+    /// Whether this connection is evicted.
     pub(super) fn is_evicted(&self) -> bool {
-        let queue = self.list.queue.borrow();
+        let queue = self.queue.queue.borrow();
         queue.get(self.key).is_some_and(|waiting| waiting.is_evicted)
     }
 }
 
 impl Drop for EvictionTicket {
     fn drop(&mut self) {
-        self.list.queue.borrow_mut().remove(self.key);
+        self.queue.queue.borrow_mut().remove(self.key);
     }
 }
 
@@ -122,15 +122,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_has_waited_longest_goes_first() {
-        let list = EvictionQueue::default();
-        let first = list.join(Timer(1));
-        let _second = list.join(Timer(2));
-        let _third = list.join(Parked(3));
+    fn evicts_the_longest_waiting_connection_first() {
+        let waiting = EvictionQueue::default();
+        let first = waiting.join(Timer(1));
+        let _second = waiting.join(Timer(2));
+        let _third = waiting.join(Parked(3));
         drop(first);
-        let again = list.join(Timer(1));
-        let order: Vec<WakeTarget> = std::iter::from_fn(|| list.evict_longest()).collect();
+        let again = waiting.join(Timer(1));
+        let order: Vec<WakeTarget> = std::iter::from_fn(|| waiting.evict_longest()).collect();
         assert_eq!(order, [Timer(2), Parked(3), Timer(1)]);
-        assert!(again.is_evicted() && list.all().len() == 3);
+        assert!(again.is_evicted() && waiting.all().len() == 3);
     }
 }

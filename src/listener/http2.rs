@@ -1,12 +1,12 @@
-//! The life of a client connection that speaks HTTP/2: each stream is a request of its own, served by a task of its own. It
-//! ends when either side wants it to, when it has to make room, or when it costs more than it is good for.
+//! The lifecycle of a client connection that speaks HTTP/2. Each stream carries one request and is served by its own task.
+//! The connection ends when either side closes it, when it is evicted, or when a timeout or a limit is exceeded.
 
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use super::connection::DRAIN_GRACE;
+use super::closing::DRAIN_GRACE;
 use super::eviction::{BusyTicket, EvictionQueue, EvictionTicket, WakeTarget};
 use super::stream_tasks::{Request, StreamTasks};
 use crate::buffer::Buffer;
@@ -18,15 +18,15 @@ use crate::net::Stream;
 use crate::proxy::{self, Client, Failure, Incoming, Peer, Worker};
 use crate::tasks::LocalTasks;
 
-/// How long a connection that is told to go may take to hear of it.
+/// How long a connection stays open after GOAWAY with no more requests expected, so that the frame can reach the client.
 const GOAWAY_GRACE: Duration = Duration::from_secs(1);
 
-/// How long the socket may take nothing at all while bytes wait for it, where no pool says how long.
-const STALL: Duration = Duration::from_secs(30);
-/// What has to be sent for a connection that is told to go to get more time: more than its farewell.
-const MOVED: u64 = 1 << 10;
+/// How long the socket may accept no bytes while some wait to be sent, if no pool has a timeout for it.
+const DEFAULT_STALL: Duration = Duration::from_secs(30);
+/// Bytes that a draining connection must have sent to get more time: more than its GOAWAY frames.
+const MIN_PROGRESS: u64 = 1 << 10;
 
-/// Whose connection it is, and who serves it.
+/// The client of a connection and what serves it.
 pub(super) struct ConnectionContext {
     pub(super) peer: Rc<Peer>,
     pub(super) worker: Rc<Worker>,
@@ -36,8 +36,9 @@ pub(super) struct ConnectionContext {
     pub(super) stream_tasks: StreamTasks,
 }
 
-/// Serves one connection to its end. `before` was read from it already. The alarm is set to when it has to have begun.
-pub(super) async fn serve(stream: Stream, before: Buffer, ctx: ConnectionContext) {
+/// Serves one connection to its end. `received` holds the bytes already read. The caller has set the timer to the deadline
+/// for the preface.
+pub(super) async fn serve(stream: Stream, received: Buffer, ctx: ConnectionContext) {
     let local = ctx.worker.local();
     let limits = local.snapshot.limits.message;
     drop(local);
@@ -45,47 +46,47 @@ pub(super) async fn serve(stream: Stream, before: Buffer, ctx: ConnectionContext
     let ticket = ctx.waiting.join(WakeTarget::Timer(ctx.timer.key()));
     let busy = ctx.waiting.register_busy(ctx.timer.key());
     let mut session = Session {
-        connection: http2::Connection::new(stream, before, &limits, clock::now()),
+        connection: http2::Connection::new(stream, received, &limits, clock::now()),
         ctx,
         _busy: busy,
         is_opening: true,
         ticket: Some(ticket),
         served: 0,
         closing: Closing::No,
-        mark: 0,
-        stall: Stall::default(),
+        sent_mark: 0,
+        stall: StallWatch::default(),
         head: HeadWatch::default(),
     };
     poll_fn(|context| session.poll(context)).await;
 }
 
-/// A connection and how far it has come.
+/// A connection and its state.
 struct Session {
     connection: http2::Connection,
     ctx: ConnectionContext,
     _busy: BusyTicket,
-    /// Whether it has not begun as it has to.
+    /// Whether the client's preface is not complete yet.
     is_opening: bool,
-    /// Its place among those that wait, while it has no streams.
+    /// Its entry in the eviction queue, while it has no streams.
     ticket: Option<EvictionTicket>,
     served: u64,
     closing: Closing,
-    /// What was sent when its time to leave was last set.
-    mark: u64,
-    stall: Stall,
+    /// Bytes sent when the timer for its end was last set.
+    sent_mark: u64,
+    stall: StallWatch,
     head: HeadWatch,
 }
 
-/// Watches that a head of which something has come is whole within `client_header`, whatever goes on beside it.
+/// Checks that a head is complete within `client_header` after its first byte, even while other streams make progress.
 #[derive(Default)]
 struct HeadWatch {
     timer: Option<Timer>,
-    /// Frames that had come before it, and since when it is on its way.
+    /// Number of frames received before the head, and when its first byte arrived.
     since: Option<(u64, Instant)>,
 }
 
 impl HeadWatch {
-    /// Whether its time is over.
+    /// Whether the head is late.
     fn poll(&mut self, context: &Context<'_>, connection: &http2::Connection, worker: &Worker) -> bool {
         if !connection.is_in_head() {
             if self.since.take().is_some()
@@ -105,7 +106,7 @@ impl HeadWatch {
         while let Poll::Ready(event) = timer.poll(context) {
             match event {
                 TimerEvent::Notified => {}
-                // It is not the client that waits; how long nothing may be taken has a bound of its own.
+                // We have stopped reading because the client does not read; the stall timeout applies then.
                 TimerEvent::Expired if connection.is_choked() => timer.set(header),
                 TimerEvent::Expired => return true,
             }
@@ -114,24 +115,24 @@ impl HeadWatch {
     }
 }
 
-/// Watches that bytes which wait for the socket move. Those of an answer that is whole for us are in no other's hands any more.
+/// Checks that bytes waiting for the socket make progress. Nothing else watches the bytes of a response whose stream is done.
 #[derive(Default)]
-struct Stall {
+struct StallWatch {
     timer: Option<Timer>,
     is_watching: bool,
-    /// What was sent when the alarm was set.
-    mark: u64,
+    /// Bytes sent when the timer was set.
+    sent_mark: u64,
 }
 
-impl Stall {
-    /// Whether nothing has moved for too long.
+impl StallWatch {
+    /// Whether no byte was sent for too long.
     fn poll(&mut self, context: &Context<'_>, connection: &http2::Connection, worker: &Worker) -> bool {
         if !self.is_watching && !connection.is_blocked() {
             return false;
         }
         let timer = self.timer.get_or_insert_with(|| worker.wheel.timer());
         if !self.is_watching {
-            (self.is_watching, self.mark) = (true, connection.total());
+            (self.is_watching, self.sent_mark) = (true, connection.total());
             timer.set(Self::bound(worker));
         }
         while let Poll::Ready(event) = timer.poll(context) {
@@ -143,68 +144,68 @@ impl Stall {
                 timer.clear();
                 return false;
             }
-            if connection.total() == self.mark {
+            if connection.total() == self.sent_mark {
                 return true;
             }
-            self.mark = connection.total();
+            self.sent_mark = connection.total();
             timer.set(Self::bound(worker));
         }
         false
     }
 
-    /// The streams may be of any pool, or of none.
+    /// The longest such timeout of all pools: the streams may use any pool, or none.
     fn bound(worker: &Worker) -> Duration {
         let local = worker.local();
         let pools = local.snapshot.pools.iter();
         let bounds = pools.map(|pool| pool.settings.timeouts.progress);
-        bounds.max().unwrap_or(STALL)
+        bounds.max().unwrap_or(DEFAULT_STALL)
     }
 }
 
-/// How far its end has come.
+/// How far closing a connection has come.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Closing {
     No,
-    /// It was told that no new streams are taken; those under way go on.
+    /// GOAWAY was sent: new streams are refused, running ones continue.
     GoAwaySent,
-    /// It was told to go now.
+    /// The last GOAWAY was sent: the connection closes without waiting for streams.
     Failed,
 }
 
 impl Session {
-    /// Takes up requests and moves bytes; ready when the connection is over.
+    /// Starts requests and moves bytes; ready when the connection has ended.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         loop {
             if self.poll_events(context).is_ready() {
-                self.lose_head(Failure::ClientGone);
+                self.log_partial_head(Failure::ClientGone);
                 return Poll::Ready(());
             }
             if self.stall.poll(context, &self.connection, &self.ctx.worker) {
-                self.lose_head(Failure::ClientStalled);
+                self.log_partial_head(Failure::ClientStalled);
                 return Poll::Ready(());
             }
             let is_late = self.head.poll(context, &self.connection, &self.ctx.worker);
             if is_late {
-                self.lose_head(Failure::HeaderTimeout);
+                self.log_partial_head(Failure::HeaderTimeout);
                 self.connection.give_up();
                 self.fail_connection();
             }
-            if self.poll_leave(context) {
+            if self.poll_timer(context) {
                 return Poll::Ready(());
             }
             if !(is_late || self.send_goaway_if_due()) {
                 break;
             }
         }
-        // While the end of an answer waits for the socket, the last word is not said.
-        let is_said = self.connection.is_closing() && !self.connection.is_blocked();
-        if is_said && self.closing != Closing::Failed {
+        // While the end of a response waits for the socket, the last GOAWAY has not been sent.
+        let is_sent = self.connection.is_closing() && !self.connection.is_blocked();
+        if is_sent && self.closing != Closing::Failed {
             self.fail_connection();
         }
         Poll::Pending
     }
 
-    /// Takes up what comes; ready when nothing does any more.
+    /// Handles the connection's events; ready when it has ended.
     fn poll_events(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let worker = Rc::clone(&self.ctx.worker);
         let mut incoming = worker.lend_head();
@@ -212,13 +213,13 @@ impl Session {
             let head = (&mut incoming.head, worker.wheel.now());
             match self.connection.poll_next(context, head, &worker.buffers) {
                 Poll::Ready(Some(Event::Request(stream, result))) => {
-                    self.begin(stream, (incoming, result));
+                    self.start_request(stream, (incoming, result));
                     incoming = worker.lend_head();
                 }
                 Poll::Ready(Some(Event::ConnectionError(reason))) => {
-                    tracing::debug!(%reason, "An HTTP/2 connection is ended");
+                    tracing::debug!(%reason, "Closing an HTTP/2 connection because of a connection error");
                     worker.counters.http2_connection_errors.increment();
-                    self.lose_head(Failure::Http2ConnectionError);
+                    self.log_partial_head(Failure::Http2ConnectionError);
                     self.fail_connection();
                 }
                 Poll::Ready(None) => return Poll::Ready(()),
@@ -229,15 +230,15 @@ impl Session {
         Poll::Pending
     }
 
-    /// Logs the request whose head was on its way when the connection failed, if there is one.
-    fn lose_head(&mut self, failure: Failure) {
+    /// Logs the request whose head was incomplete when the connection failed, if there is one.
+    fn log_partial_head(&mut self, failure: Failure) {
         if let Some(received) = self.connection.take_half_head() {
             let started = self.head.since.map_or_else(clock::now, |(_, since)| since);
             proxy::log_half_head(&self.ctx.worker, &self.ctx.peer, failure, (started, received));
         }
     }
 
-    /// It was told to go now, and may take a moment to hear of it.
+    /// The last GOAWAY was sent; the connection closes after [`GOAWAY_GRACE`].
     fn fail_connection(&mut self) {
         self.closing = Closing::Failed;
         self.is_opening = false;
@@ -245,23 +246,23 @@ impl Session {
         self.ctx.timer.set(GOAWAY_GRACE);
     }
 
-    /// Whether its time is over.
-    fn poll_leave(&mut self, context: &Context<'_>) -> bool {
+    /// Sets and polls the timer for its end; returns whether the connection must be closed.
+    fn poll_timer(&mut self, context: &Context<'_>) -> bool {
         let is_idle = self.connection.is_idle();
         let ctx = &self.ctx;
         if self.is_opening && self.connection.has_begun() {
             self.is_opening = false;
             self.ticket = None;
-            // It may have requests already, and then nothing else would stop the alarm.
+            // It may have requests already; then nothing else would clear the timer.
             ctx.timer.clear();
         }
         if self.is_opening {
-            // Its time is that of a head.
+            // The timer is set to `client_header`.
         } else if !is_idle && self.ticket.take().is_some() {
             ctx.timer.set(Duration::MAX);
         } else if is_idle && self.ticket.is_none() && self.closing != Closing::Failed {
             self.ticket = Some(ctx.waiting.join(WakeTarget::Timer(ctx.timer.key())));
-            self.mark = self.connection.total();
+            self.sent_mark = self.connection.total();
             ctx.timer.set(match self.closing {
                 Closing::No => ctx.worker.local().snapshot.timeouts.idle,
                 _ => DRAIN_GRACE,
@@ -270,33 +271,34 @@ impl Session {
         while let Poll::Ready(event) = ctx.timer.poll(context) {
             match event {
                 TimerEvent::Expired if self.is_opening => {
-                    self.lose_head(Failure::HeaderTimeout);
+                    self.log_partial_head(Failure::HeaderTimeout);
                     return true;
                 }
-                // What has come of a head has its own bound.
+                // `HeadWatch` limits an incomplete head.
                 TimerEvent::Expired if self.closing != Closing::Failed && self.connection.is_in_head() => {
                     ctx.timer.set(DRAIN_GRACE);
                 }
                 TimerEvent::Expired if self.closing == Closing::No && is_idle => {
                     self.connection.send_goaway();
                     self.closing = Closing::GoAwaySent;
-                    self.mark = self.connection.total();
+                    self.sent_mark = self.connection.total();
                     ctx.timer.set(GOAWAY_GRACE);
                 }
-                // Answers that are whole for us may still be on their way.
+                // Responses whose streams are done may still be waiting for the socket.
                 TimerEvent::Expired
                     if self.closing == Closing::GoAwaySent
-                        && (self.connection.is_blocked() || self.connection.total() > self.mark + MOVED) =>
+                        && (self.connection.is_blocked()
+                            || self.connection.total() > self.sent_mark + MIN_PROGRESS) =>
                 {
-                    self.mark = self.connection.total();
+                    self.sent_mark = self.connection.total();
                     ctx.timer.set(DRAIN_GRACE);
                 }
                 TimerEvent::Expired if self.closing != Closing::No => return true,
                 TimerEvent::Notified if self.ticket.as_ref().is_some_and(EvictionTicket::is_evicted) => {
-                    self.lose_head(Failure::Evicted);
+                    self.log_partial_head(Failure::Evicted);
                     return true;
                 }
-                // An alarm that is not stopped rings for ever.
+                // A timer that is not cleared stays expired.
                 TimerEvent::Expired => ctx.timer.clear(),
                 TimerEvent::Notified => {}
             }
@@ -304,7 +306,7 @@ impl Session {
         false
     }
 
-    /// Tells it to go where that is due. Whether it did.
+    /// Sends GOAWAY on a drain, or when the connection has served its limit of requests. Returns whether it did.
     fn send_goaway_if_due(&mut self) -> bool {
         let worker = &self.ctx.worker;
         let limit = worker.local().snapshot.limits.requests_per_connection;
@@ -315,14 +317,18 @@ impl Session {
         self.connection.send_goaway();
         self.closing = Closing::GoAwaySent;
         if self.ticket.is_some() {
-            self.mark = self.connection.total();
+            self.sent_mark = self.connection.total();
             self.ctx.timer.set(DRAIN_GRACE);
         }
         true
     }
 
-    /// Begins to serve a request.
-    fn begin(&mut self, stream: http2::Stream, (incoming, result): (Box<Incoming>, Result<(), Malformed>)) {
+    /// Starts serving a request.
+    fn start_request(
+        &mut self,
+        stream: http2::Stream,
+        (incoming, result): (Box<Incoming>, Result<(), Malformed>),
+    ) {
         let worker = &self.ctx.worker;
         let started = clock::now();
         worker.wheel.observe(started);

@@ -1,6 +1,8 @@
-//! Where clients come in: accepting, spreading connections over workers, and keeping room for them.
+//! Accepts client connections, distributes them over the workers, serves them, and closes idle ones when there is no room.
 
 mod accept;
+mod client_connection;
+mod closing;
 mod connection;
 mod connection_tasks;
 mod eviction;

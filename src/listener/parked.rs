@@ -1,6 +1,6 @@
-//! Where client connections stand that have been idle for a while. A connection with a task costs the runtime's state of
-//! task and socket, an alarm and the futures; one that is parked costs a descriptor and a name. It gets a task again when
-//! something comes by it.
+//! Parks client connections that have been idle for a while, to save memory. A connection with a task costs the runtime's
+//! state for task and socket, a timer and the futures; a parked one costs a descriptor and an address. It gets a task again
+//! when bytes arrive.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -17,31 +17,31 @@ use crate::net::{ClientAddress, Watch};
 use crate::proxy::Peer;
 use crate::telemetry::metrics::WorkerCounters;
 
-/// How long a connection has been idle that is parked. Parking costs four calls, which who is busy does not pay; and when
-/// many come at once and then wait, what they held is used again for those that come after them.
+/// How long a connection is idle before it is parked. Parking costs four system calls, which busy connections should not
+/// pay. If many connections arrive at once and then wait, later ones reuse the memory of those already parked.
 pub(super) const PARK_AFTER: Duration = Duration::from_millis(200);
 
 /// An idle connection after its first request, off the runtime.
 pub(super) struct Parked {
     pub(super) stream: OwnedFd,
-    pub(super) name: Name,
+    pub(super) peer: ParkedPeer,
     pub(super) open: OpenConnection,
-    /// Requests that were served.
+    /// Number of requests served.
     pub(super) served: u64,
-    /// Since when it is idle.
+    /// When it became idle.
     pub(super) since: Instant,
 }
 
-/// The other end of one that is parked. What is written out of an address for requests is dropped, so that whole pages of
-/// memory become free.
-pub(super) enum Name {
-    /// Its address says everything.
+/// The client of a parked connection. The texts derived from its address are dropped, so that whole memory pages become
+/// free.
+pub(super) enum ParkedPeer {
+    /// Only its address is known.
     Address(ClientAddress),
-    /// More is known of it.
+    /// More is known, for example its certificate.
     Peer(Rc<Peer>),
 }
 
-impl Name {
+impl ParkedPeer {
     pub(super) fn of(peer: Rc<Peer>) -> Self {
         match peer.only_address() {
             Some(address) => Self::Address(address),
@@ -62,7 +62,7 @@ struct ParkedEntry {
     _ticket: EvictionTicket,
 }
 
-/// The parked connections of one worker, those that have been there longest first.
+/// The parked connections of one worker, the longest idle first.
 pub(super) struct ParkedConnections {
     watch: RefCell<Watch>,
     entries: RefCell<Queue<ParkedEntry>>,
@@ -71,10 +71,10 @@ pub(super) struct ParkedConnections {
 }
 
 impl ParkedConnections {
-    /// Makes an empty one on the current runtime. Who is parked waits in `waiting`.
+    /// Creates an empty set on the current runtime. Parked connections join `waiting`.
     ///
     /// # Errors
-    /// The process or the machine lacks something.
+    /// The process or the system is out of descriptors or memory.
     pub(super) fn new(waiting: EvictionQueue, counters: Arc<WorkerCounters>) -> io::Result<Self> {
         Ok(Self {
             watch: RefCell::new(Watch::new()?),
@@ -84,10 +84,10 @@ impl ParkedConnections {
         })
     }
 
-    /// Parks a connection, of which nothing is unread and nothing waits to be written.
+    /// Parks a connection that has no unread bytes and none to send.
     ///
     /// # Errors
-    /// It cannot be watched: it is closed then.
+    /// It cannot be watched; it is closed then.
     pub(super) fn park(&self, parked: Parked) -> io::Result<()> {
         let mut entries = self.entries.borrow_mut();
         let key = entries.next_key();
@@ -101,11 +101,11 @@ impl ParkedConnections {
         Ok(())
     }
 
-    /// Waits until some have news; they are not parked any more.
+    /// Waits until some are readable or closed, and takes them out.
     ///
     /// # Errors
-    /// Those of the runtime.
-    pub(super) async fn closing(&self) -> io::Result<Vec<Parked>> {
+    /// Errors of the runtime.
+    pub(super) async fn take_readable(&self) -> io::Result<Vec<Parked>> {
         poll_fn(|context| {
             let mut watch = self.watch.borrow_mut();
             watch.poll(context).map_ok(|keys| keys.collect::<Vec<_>>())
@@ -114,7 +114,7 @@ impl ParkedConnections {
         .map(|keys| keys.into_iter().filter_map(|key| self.take(key)).collect())
     }
 
-    /// Takes one out.
+    /// Takes out the connection with this key.
     pub(super) fn take(&self, key: usize) -> Option<Parked> {
         let entry = self.entries.borrow_mut().remove(key)?;
         self.watch.borrow().remove(&entry.parked.stream);
@@ -122,20 +122,20 @@ impl ParkedConnections {
         Some(entry.parked)
     }
 
-    /// Closes all that have been idle for `longest`.
-    pub(super) fn close_old(&self, now: Instant, longest: Duration) {
+    /// Closes all connections that have been idle for `timeout`.
+    pub(super) fn close_idle(&self, now: Instant, timeout: Duration) {
         loop {
             let mut entries = self.entries.borrow_mut();
             let first = entries.first().map(|(key, entry)| (key, entry.parked.since));
             drop(entries);
             match first {
-                Some((key, since)) if now.saturating_duration_since(since) >= longest => drop(self.take(key)),
+                Some((key, since)) if now.saturating_duration_since(since) >= timeout => drop(self.take(key)),
                 _ => return,
             }
         }
     }
 
-    /// Takes out all.
+    /// Takes out all connections.
     pub(super) fn take_all(&self) -> Vec<Parked> {
         let keys: Vec<usize> = self.entries.borrow().iter().map(|(key, _)| key).collect();
         keys.into_iter().filter_map(|key| self.take(key)).collect()

@@ -1,31 +1,32 @@
-//! Whose a connection is, on listeners where a proxy says so: its PROXY header is read before anything else, TLS too.
-//! Whoever sends none, or a wrong one, or is nobody whose word counts, gets no answer.
+//! Reads the PROXY protocol header and sets the client address, on listeners with `proxy_protocol`. The header comes before
+//! everything else, including TLS. A connection with a missing or invalid header, or from an untrusted sender, is closed
+//! without a response.
 
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
 
-use super::connection::DRAIN_GRACE;
+use super::closing::DRAIN_GRACE;
 use super::eviction::{EvictionQueue, WakeTarget};
 use super::worker_set::OpenConnection;
 use crate::clock::TimerEvent;
 use crate::net::{ClientAddress, HeaderError, ListenAddress, Stream, read_proxy_header};
 use crate::proxy::{Peer, Worker};
 
-/// Whether a PROXY header of `sender` counts. To a socket file only those can connect whom its mode lets.
+/// Whether PROXY headers from `sender` are trusted. Those on a Unix socket are: its file mode limits who can connect.
 pub(super) fn is_trusted(sender: ClientAddress, address: &ListenAddress, worker: &Worker) -> bool {
     let is_trusted = match address {
         ListenAddress::Unix(_) => true,
         ListenAddress::Ip(_) => worker.local().snapshot.trusted_proxies.contains(sender),
     };
     if !is_trusted {
-        refuse(&"its sender is not in trusted_proxies", sender, worker);
+        refuse(&"the sender is not in trusted_proxies", sender, worker);
     }
     is_trusted
 }
 
-/// Reads the header within `client_header`, and counts the connection as one of the client that it names. `None` when the
-/// connection is to end, which is counted where it is one of a header.
+/// Reads the header within `client_header`, and counts the connection for the client that it names. Returns `None` if the
+/// connection must be closed; a rejected header is counted.
 pub(super) async fn receive_proxy_header(
     stream: &mut Stream,
     sender: ClientAddress,
@@ -43,8 +44,10 @@ pub(super) async fn receive_proxy_header(
         }
         while let Poll::Ready(event) = timer.poll(context) {
             match event {
-                TimerEvent::Expired => return Poll::Ready(Some(Err("it did not come within client_header"))),
-                // Counted by who wanted its place.
+                TimerEvent::Expired => {
+                    return Poll::Ready(Some(Err("it was not complete within client_header")));
+                }
+                // The acceptor that evicted it has counted it.
                 TimerEvent::Notified if ticket.is_evicted() => return Poll::Ready(None),
                 TimerEvent::Notified if worker.is_draining.get() => timer.set(DRAIN_GRACE),
                 TimerEvent::Notified => {}
@@ -55,7 +58,7 @@ pub(super) async fn receive_proxy_header(
     .await;
     let header = match read? {
         Ok(Ok(header)) => header,
-        // Probes of load balancers connect and leave.
+        // Load balancers' TCP health checks connect and close without sending anything.
         Ok(Err(HeaderError::Silent)) => return None,
         Ok(Err(error)) => return refuse(&error, sender, worker),
         Err(reason) => return refuse(&reason, sender, worker),
@@ -69,9 +72,9 @@ pub(super) async fn receive_proxy_header(
     is_admitted.then_some(peer)
 }
 
-/// Counts a connection that is closed for want of a header, and says why to who looks for it.
+/// Counts and logs a connection that is closed because of its header.
 fn refuse(reason: &dyn std::fmt::Display, sender: ClientAddress, worker: &Worker) -> Option<Peer> {
     worker.counters.proxy_headers_rejected.increment();
-    tracing::debug!(%reason, ?sender, "A PROXY header was not accepted");
+    tracing::debug!(%reason, ?sender, "Rejected a PROXY header; closing the connection");
     None
 }

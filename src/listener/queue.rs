@@ -1,15 +1,16 @@
-//! A queue that anybody may leave from anywhere: a list linked through a slab, so that coming and going is cheap and
-//! allocates only when it grows.
+//! A queue with removal by key: a doubly linked list in a slab. All operations take constant time, and it allocates only when
+//! it grows.
 
 use slab::Slab;
 
-const NOBODY: usize = usize::MAX;
+/// The key of no entry.
+const NONE: usize = usize::MAX;
 
 #[derive(Debug)]
 struct Node<T> {
     value: T,
-    before: usize,
-    after: usize,
+    previous: usize,
+    next: usize,
 }
 
 /// The queue.
@@ -24,44 +25,44 @@ impl<T> Default for Queue<T> {
     fn default() -> Self {
         Self {
             nodes: Slab::new(),
-            first: NOBODY,
-            last: NOBODY,
+            first: NONE,
+            last: NONE,
         }
     }
 }
 
 impl<T> Queue<T> {
-    /// The key that the next one to come gets.
+    /// The key that the next pushed value gets.
     pub(super) fn next_key(&self) -> usize {
         self.nodes.vacant_key()
     }
 
-    /// Joins at the end; the key is good until it is removed.
+    /// Appends a value; its key is valid until it is removed.
     pub(super) fn push(&mut self, value: T) -> usize {
-        let before = self.last;
+        let previous = self.last;
         let key = self.nodes.insert(Node {
             value,
-            before,
-            after: NOBODY,
+            previous,
+            next: NONE,
         });
-        match self.nodes.get_mut(before) {
-            Some(node) => node.after = key,
+        match self.nodes.get_mut(previous) {
+            Some(node) => node.next = key,
             None => self.first = key,
         }
         self.last = key;
         key
     }
 
-    /// Leaves; `None` for a key of nobody.
+    /// Removes a value; `None` if no entry has this key.
     pub(super) fn remove(&mut self, key: usize) -> Option<T> {
         let node = self.nodes.try_remove(key)?;
-        match self.nodes.get_mut(node.before) {
-            Some(before) => before.after = node.after,
-            None => self.first = node.after,
+        match self.nodes.get_mut(node.previous) {
+            Some(previous) => previous.next = node.next,
+            None => self.first = node.next,
         }
-        match self.nodes.get_mut(node.after) {
-            Some(after) => after.before = node.before,
-            None => self.last = node.before,
+        match self.nodes.get_mut(node.next) {
+            Some(next) => next.previous = node.previous,
+            None => self.last = node.previous,
         }
         Some(node.value)
     }
@@ -70,19 +71,19 @@ impl<T> Queue<T> {
         self.nodes.get(key).map(|node| &node.value)
     }
 
-    /// The first, from which [`Self::next`] leads on.
+    /// The first entry; [`Self::next`] returns those after it.
     pub(super) fn first(&mut self) -> Option<(usize, &mut T)> {
         let key = self.first;
         self.nodes.get_mut(key).map(|node| (key, &mut node.value))
     }
 
-    /// The one after `key`.
+    /// The entry after `key`.
     pub(super) fn next(&mut self, key: usize) -> Option<(usize, &mut T)> {
-        let after = self.nodes.get(key)?.after;
-        self.nodes.get_mut(after).map(|node| (after, &mut node.value))
+        let next = self.nodes.get(key)?.next;
+        self.nodes.get_mut(next).map(|node| (next, &mut node.value))
     }
 
-    /// All, in no order.
+    /// All entries, in no particular order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (usize, &T)> {
         self.nodes.iter().map(|(key, node)| (key, &node.value))
     }
@@ -103,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn leaving_in_any_order_keeps_the_queue_whole() {
+    fn removal_in_any_order_keeps_the_links_intact() {
         let mut queue = Queue::default();
         let mut here: Vec<(usize, usize)> = (0..64).map(|value| (queue.push(value), value)).collect();
         for step in 0..40 {

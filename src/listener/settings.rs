@@ -1,4 +1,4 @@
-//! What an entry of `listeners:` means.
+//! The settings of one entry of `listeners:`.
 
 use std::sync::Arc;
 
@@ -13,32 +13,33 @@ pub struct Settings {
     pub address: ListenAddress,
     /// Whether every connection begins with a PROXY header.
     pub proxy_protocol: bool,
-    /// Whether clients may speak HTTP/2: under TLS by agreement, else by beginning with its preface.
+    /// Whether clients may speak HTTP/2: negotiated by ALPN under TLS, otherwise by beginning with the HTTP/2 preface.
     pub http2: bool,
-    /// The server's side of TLS, where it is spoken.
+    /// The server side of TLS, if the listener has it.
     pub tls: Option<Arc<tls::Server>>,
-    /// Whether clients are sent to https.
+    /// Where requests are redirected to HTTPS, if they are.
     pub redirect: Option<Redirect>,
-    /// What the end of what a client sends means while it waits.
+    /// What a half-close by the client means while it waits for a response.
     pub half_close: HalfClose,
 }
 
-/// Where clients are sent.
+/// The target of the redirect to HTTPS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Redirect {
-    /// To the listener that speaks TLS, which is found when all are bound.
+    /// The port of the listener with TLS, which is looked up when all listeners are bound.
     ToTls,
-    /// To this port.
+    /// This port.
     ToPort(u16),
 }
 
 impl Settings {
-    /// Whether a listener with these settings can go on with the others: what TLS shows can be exchanged while it serves.
+    /// Whether a running listener with these settings can switch to `other`. Certificates and other TLS settings can change
+    /// while it serves.
     pub fn may_become(&self, other: &Self) -> bool {
-        let beside_tls = |settings: &Self| Self {
+        let without_tls = |settings: &Self| Self {
             tls: None,
             ..settings.clone()
         };
-        self.tls.is_some() == other.tls.is_some() && beside_tls(self) == beside_tls(other)
+        self.tls.is_some() == other.tls.is_some() && without_tls(self) == without_tls(other)
     }
 }

@@ -1,5 +1,5 @@
-//! Serves the requests that come as streams. Each needs a task, and to make one for each costs as much as a good part of what
-//! it does: a task that is done waits for the next stream of any connection.
+//! Reusable tasks that serve the requests of HTTP/2 streams. Spawning a task for each stream would cost a large part of what
+//! the request itself costs, so a task that is done waits for the next stream of any connection.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -7,29 +7,30 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use super::connection::linger;
+use super::closing::linger;
 use crate::http1::Malformed;
 use crate::proxy::{self, Client, ConnectionDisposition, Failure, Incoming};
 use crate::tasks::{LocalTasks, TaskGuard};
 
-/// Tasks that a worker keeps for reuse; more end.
-const KEPT: usize = 256;
+/// Maximum number of unused tasks that a worker keeps; further ones end.
+const MAX_FREE: usize = 256;
 
-/// One stream's request.
+/// The request of one stream.
 pub(super) struct Request {
     pub(super) client: Client,
     pub(super) incoming: Box<Incoming>,
+    /// Whether the head is valid.
     pub(super) result: Result<(), Malformed>,
     pub(super) started: Instant,
 }
 
-/// The tasks of one worker.
+/// The stream tasks of one worker.
 #[derive(Clone, Default)]
 pub(super) struct StreamTasks {
     free: Rc<RefCell<Vec<Rc<StreamTask>>>>,
 }
 
-/// One task, by what it is handed.
+/// The shared state of one task: its next job, and the waker that the task waits with.
 #[derive(Default)]
 struct StreamTask {
     job: Cell<Option<Job>>,
@@ -38,12 +39,12 @@ struct StreamTask {
 
 struct Job {
     request: Request,
-    /// A stop waits for it, as it does not for tasks that wait.
+    /// Makes a drain wait for this job; a drain does not wait for unused tasks.
     guard: TaskGuard,
 }
 
 impl StreamTasks {
-    /// Serves a request, as one of `tasks`.
+    /// Serves a request; it counts as one of `tasks`.
     pub(super) fn serve(&self, request: Request, tasks: &LocalTasks) {
         let drivers = request.client.worker.drivers.clone();
         let job = Job {
@@ -55,7 +56,7 @@ impl StreamTasks {
         task.job.set(Some(job));
         match free.and_then(|task| task.waker.take()) {
             Some(waker) => waker.wake(),
-            None => drivers.spawn(work(task, self.clone())),
+            None => drivers.spawn(run(task, self.clone())),
         }
     }
 }
@@ -73,13 +74,13 @@ impl StreamTask {
 }
 
 /// Serves one request after the other.
-async fn work(task: Rc<StreamTask>, stream_tasks: StreamTasks) {
+async fn run(task: Rc<StreamTask>, stream_tasks: StreamTasks) {
     loop {
         let Job { request, guard } = poll_fn(|context| task.poll_job(context)).await;
         request.serve().await;
         drop(guard);
         let mut free = stream_tasks.free.borrow_mut();
-        if free.len() >= KEPT {
+        if free.len() >= MAX_FREE {
             return;
         }
         free.push(Rc::clone(&task));
@@ -94,7 +95,7 @@ impl Request {
             result,
             started,
         } = self;
-        let after = match result {
+        let disposition = match result {
             Ok(()) => proxy::serve_request(&mut client, &incoming, started).await,
             Err(reason) => {
                 let received = incoming.head.bytes.len();
@@ -102,9 +103,9 @@ impl Request {
                 proxy::refuse(&mut client, failure, Some(&incoming.head), (started, received)).await
             }
         };
-        match after {
+        match disposition {
             ConnectionDisposition::Reset => client.connection.reset(),
-            // Dropping a stream that is still being sent to would take the answer back with it.
+            // Dropping a stream while the client still sends would reset it, and the client could lose the response.
             ConnectionDisposition::Close => linger(&mut client).await,
             ConnectionDisposition::KeepAlive | ConnectionDisposition::End => {}
         }

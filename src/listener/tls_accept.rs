@@ -1,5 +1,5 @@
-//! From a socket to a protocol: what stands between accepting a connection and its first request. Only listeners with TLS
-//! come here; on others the first bytes of a connection tell what it speaks.
+//! Performs the TLS handshake of an accepted connection, then serves it with the protocol chosen by ALPN. On listeners
+//! without TLS the first bytes of a connection show its protocol instead.
 
 use std::future::poll_fn;
 use std::io;
@@ -12,6 +12,7 @@ use std::time::Instant;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as BASE64;
 
+use super::closing::linger;
 use super::connection;
 use super::connection_tasks::ConnectionTasks;
 use super::eviction::WakeTarget;
@@ -29,7 +30,7 @@ use crate::telemetry::Label;
 use crate::telemetry::metrics::HandshakeFailure;
 use crate::tls;
 
-/// Who serves what arrives.
+/// What a TLS connection needs on its worker.
 pub(super) struct AcceptContext {
     pub(super) worker: Rc<Worker>,
     pub(super) connection_tasks: ConnectionTasks,
@@ -37,7 +38,7 @@ pub(super) struct AcceptContext {
     pub(super) tasks: LocalTasks,
 }
 
-/// Shakes hands, then serves the connection to its end.
+/// Performs the handshake, then serves the connection to its end.
 pub(super) async fn serve_tls(
     socket: Stream,
     peer: Peer,
@@ -80,8 +81,8 @@ pub(super) async fn serve_tls(
     connection::serve(client, 0, None, ctx.connection_tasks, open).await;
 }
 
-/// The handshake. A client that fails it is told so in TLS, and counted; there is nothing to log. One that does not speak TLS
-/// at all gets an answer that it can read.
+/// Performs the handshake. A failure is reported to the client as a TLS alert, and counted; there is no request to log. A
+/// client that speaks plain HTTP receives a plain HTTP response.
 async fn accept_tls(
     socket: Stream,
     mut peer: Peer,
@@ -103,7 +104,7 @@ async fn accept_tls(
     None
 }
 
-/// Shakes hands within `client_header`.
+/// Performs the handshake within `client_header`.
 async fn handshake_by_deadline(stream: &mut Encrypted, ctx: &AcceptContext) -> Result<(), HandshakeFailure> {
     let timer = ctx.worker.wheel.timer();
     let ticket = ctx
@@ -115,7 +116,7 @@ async fn handshake_by_deadline(stream: &mut Encrypted, ctx: &AcceptContext) -> R
     poll_fn(|context| {
         if let Poll::Ready(result) = handshake.as_mut().poll(context) {
             return Poll::Ready(result.map_err(|error| {
-                tracing::debug!(%error, "A TLS handshake failed");
+                tracing::debug!(%error, "TLS handshake with a client failed");
                 tls::failure(&error)
             }));
         }
@@ -132,20 +133,20 @@ async fn handshake_by_deadline(stream: &mut Encrypted, ctx: &AcceptContext) -> R
     .await
 }
 
-/// Shakes hands, one turn after the other, each when something has come.
+/// Performs the handshake step by step. Each step needs bytes from the client and a permit.
 async fn handshake_in_steps(stream: &mut Encrypted, permits: &HandshakePermits) -> io::Result<()> {
     loop {
-        poll_fn(|context| stream.poll_turn(context)).await?;
+        poll_fn(|context| stream.poll_handshake_ready(context)).await?;
         let permit = permits.take().await;
         let step = poll_fn(|context| Poll::Ready(stream.poll_handshake(context))).await;
-        permit.end().await;
+        permit.release().await;
         if let Poll::Ready(result) = step {
             return result;
         }
     }
 }
 
-/// Takes down what the handshake has shown of the client. A ticket brings its certificate back without a look at the time.
+/// Records the client certificate. Session resumption restores it without checking its expiry, so that is checked here.
 fn record_certificate(peer: &mut Peer, stream: &Encrypted) -> Result<(), HandshakeFailure> {
     peer.is_secure = true;
     let Some(der) = stream.certificate() else {
@@ -166,7 +167,7 @@ fn record_certificate(peer: &mut Peer, stream: &Encrypted) -> Result<(), Handsha
     Ok(())
 }
 
-/// Answers a client that speaks plain HTTP.
+/// Sends a local response to a client that speaks plain HTTP.
 async fn refuse(socket: Stream, peer: Peer, ctx: &AcceptContext, (started, received): (Instant, usize)) {
     let mut client = Client {
         connection: Connection::new(socket),
@@ -178,6 +179,6 @@ async fn refuse(socket: Stream, peer: Peer, ctx: &AcceptContext, (started, recei
     };
     let failure = Failure::Malformed(Malformed::PlainHttp);
     proxy::refuse(&mut client, failure, None, (started, received)).await;
-    connection::linger(&mut client).await;
+    linger(&mut client).await;
     client.connection.release(&ctx.worker.buffers);
 }

@@ -1,5 +1,5 @@
-//! What the workers share about client connections: how many each has, whether each is moving, and what one asks of
-//! another. Time is an argument.
+//! The state about client connections that workers share: how many each worker has, whether it makes progress, and the
+//! commands that workers send to each other. Time is an argument.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -14,52 +14,52 @@ use super::Settings;
 use crate::backend::Padded;
 use crate::net::ClientAddress;
 
-/// What waits for one worker; when it is so far behind, the acceptor keeps its own.
+/// Maximum number of commands queued for one worker; when its queue is full, the acceptor serves the connection itself.
 const COMMANDS_BOUND: usize = 1024;
-/// A worker that has not turned for so long (five ticks) is stuck or starved: it is handed nothing, and what it was
-/// handed goes to others.
+/// A worker without a tick for this long (five ticks) is stuck or starved: it receives no connections, and other workers run
+/// its queued commands.
 const STUCK_AFTER: Duration = Duration::from_millis(100);
 
 /// A connection on its way to another worker.
 #[derive(Debug)]
-pub(super) struct Handed {
+pub(super) struct HandedConnection {
     pub(super) stream: OwnedFd,
     pub(super) peer: ClientAddress,
-    /// Those of the listener that it came through.
+    /// The settings of its listener.
     pub(super) settings: Arc<Settings>,
     pub(super) open: OpenConnection,
 }
 
-/// What one worker asks of another.
+/// What one worker sends to another.
 #[derive(Debug)]
 pub(super) enum Command {
-    /// To serve a connection.
-    Serve(Handed),
-    /// To close the connection that has waited longest. Where none waits, the next worker is asked, and so many more.
+    /// Serve this connection.
+    Serve(HandedConnection),
+    /// Close the connection that has waited longest. If none waits, ask the next worker, and up to `others` in all.
     MakeRoom { others: usize },
 }
 
-/// One worker, as the others see it.
+/// The state of one worker that the others see.
 #[derive(Debug, Default)]
 struct WorkerSlot {
-    /// Its open connections, those on their way to it included.
+    /// Its open connections, including those being handed to it.
     open: Padded<AtomicUsize>,
-    /// When it turned last, in milliseconds since the crew began; 0 before its first turn.
+    /// Its last tick, in milliseconds since the set was created; 0 before its first tick.
     last_tick: Padded<AtomicU64>,
     commands: Mutex<VecDeque<Command>>,
     notified: Notify,
 }
 
-/// The workers.
+/// All workers of the process.
 #[derive(Debug)]
 pub struct WorkerSet {
-    began: Instant,
+    created: Instant,
     slots: Vec<WorkerSlot>,
-    /// Open connections of each client address; counted only where that is limited.
+    /// Open connections of each client address; counted only if `limits.connections_per_client` is set.
     by_client: Mutex<HashMap<IpAddr, usize>>,
 }
 
-/// One worker's place in the crew.
+/// One worker's access to the set.
 #[derive(Debug, Clone)]
 pub struct WorkerHandle {
     pub(super) worker_set: Arc<WorkerSet>,
@@ -67,10 +67,10 @@ pub struct WorkerHandle {
 }
 
 impl WorkerSet {
-    /// Makes a crew of so many workers, and gives their places.
+    /// Creates a set of this many workers and returns their handles.
     pub fn of(workers: usize, now: Instant) -> Vec<WorkerHandle> {
         let worker_set = Arc::new(Self {
-            began: now,
+            created: now,
             slots: (0..workers).map(|_| WorkerSlot::default()).collect(),
             by_client: Mutex::default(),
         });
@@ -94,11 +94,11 @@ impl WorkerSet {
     }
 
     fn is_stuck(&self, slot: &WorkerSlot, now: Instant) -> bool {
-        let last_tick = self.began + Duration::from_millis(slot.last_tick.0.load(Ordering::Relaxed));
+        let last_tick = self.created + Duration::from_millis(slot.last_tick.0.load(Ordering::Relaxed));
         now.saturating_duration_since(last_tick) >= STUCK_AFTER
     }
 
-    /// Counts a connection of this client, unless it has `limit` of them.
+    /// Counts a connection of this client, unless it has `limit` connections already.
     fn admit_client(&self, address: IpAddr, limit: Option<usize>) -> bool {
         let Some(limit) = limit else { return true };
         let mut by_client = self.by_client.lock().unwrap_or_else(PoisonError::into_inner);
@@ -126,18 +126,18 @@ impl WorkerSlot {
 }
 
 impl WorkerHandle {
-    /// Says that this worker moves. Called at every tick.
+    /// Records that this worker makes progress. Called at every tick.
     pub(super) fn record_tick(&self, now: Instant) {
         if let Some(slot) = self.worker_set.slot(self.index) {
-            let elapsed = now.saturating_duration_since(self.worker_set.began).as_millis();
+            let elapsed = now.saturating_duration_since(self.worker_set.created).as_millis();
             slot.last_tick
                 .0
                 .store(u64::try_from(elapsed).unwrap_or(u64::MAX), Ordering::Relaxed);
         }
     }
 
-    /// The worker that is to serve the next connection: the one with the fewest, or this one when that has hardly more,
-    /// because handing on has its price.
+    /// The worker for the next connection: the one with the fewest connections, or this one if it has only slightly more,
+    /// because a hand-over has a cost.
     pub(super) fn least_loaded(&self, now: Instant) -> usize {
         let slots = &self.worker_set.slots;
         let load = |slot: &WorkerSlot| slot.open.0.load(Ordering::Relaxed);
@@ -152,17 +152,17 @@ impl WorkerHandle {
             .map_or(self.index, |(_, index)| index)
     }
 
-    /// How many workers there are beside this one.
+    /// The number of other workers.
     pub(super) fn others(&self) -> usize {
         self.worker_set.slots.len().saturating_sub(1)
     }
 
-    /// The worker after this one, in a circle.
+    /// The worker after this one; after the last comes the first.
     pub(super) fn next(&self) -> usize {
         (self.index + 1) % self.worker_set.slots.len().max(1)
     }
 
-    /// Asks something of a worker; gives it back when that one is too far behind.
+    /// Sends a command to a worker; returns it if that worker's queue is full.
     pub(super) fn send(&self, worker: usize, command: Command) -> Result<(), Command> {
         let Some(slot) = self.worker_set.slot(worker) else {
             return Err(command);
@@ -177,7 +177,7 @@ impl WorkerHandle {
         Ok(())
     }
 
-    /// Waits until something was asked of this worker.
+    /// Waits until a command has been sent to this worker.
     pub(super) async fn notified(&self) {
         match self.worker_set.slot(self.index) {
             Some(slot) => slot.notified.notified().await,
@@ -185,14 +185,14 @@ impl WorkerHandle {
         }
     }
 
-    /// What was asked of this worker.
+    /// Takes the commands sent to this worker.
     pub(super) fn take_commands(&self) -> VecDeque<Command> {
         let slot = self.worker_set.slot(self.index);
         slot.map(|slot| std::mem::take(&mut *slot.queue()))
             .unwrap_or_default()
     }
 
-    /// What was asked of workers that do not move.
+    /// Takes the commands of workers that are stuck.
     pub(super) fn steal(&self, now: Instant) -> VecDeque<Command> {
         let mut stolen = VecDeque::new();
         for (index, slot) in self.worker_set.slots.iter().enumerate() {
@@ -204,7 +204,7 @@ impl WorkerHandle {
     }
 }
 
-/// Counts an open connection for as long as it lives, on its way to another worker too.
+/// Counts an open connection until it is dropped, also while it is handed to another worker.
 #[derive(Debug)]
 pub(super) struct OpenConnection {
     worker_set: Arc<WorkerSet>,
@@ -213,7 +213,7 @@ pub(super) struct OpenConnection {
 }
 
 impl OpenConnection {
-    /// Counts one of this worker, whose client is not known yet.
+    /// Counts a connection for this worker; its client is not known yet.
     pub(super) fn new(worker_set: &Arc<WorkerSet>, worker: usize) -> Self {
         if let Some(slot) = worker_set.slot(worker) {
             slot.open.0.fetch_add(1, Ordering::Relaxed);
@@ -225,8 +225,8 @@ impl OpenConnection {
         }
     }
 
-    /// Counts it as one of this client; `false` when the client has `limit` of them. Clients without an IP address cannot
-    /// be told apart and have no limit.
+    /// Counts it for this client; `false` if the client has `limit` connections already. Clients without an IP address cannot be
+    /// distinguished and have no limit.
     pub(super) fn set_client(&mut self, client: Option<IpAddr>, limit: Option<usize>) -> bool {
         let (Some(client), Some(_)) = (client, limit) else {
             return true;
@@ -236,10 +236,10 @@ impl OpenConnection {
         is_admitted
     }
 
-    /// Counts it for another worker from now on.
+    /// From now on counts it for another worker.
     pub(super) fn move_to(&mut self, worker: usize) {
-        let places = (self.worker_set.slot(self.worker), self.worker_set.slot(worker));
-        if let (Some(from), Some(to)) = places {
+        let slots = (self.worker_set.slot(self.worker), self.worker_set.slot(worker));
+        if let (Some(from), Some(to)) = slots {
             from.open.0.fetch_sub(1, Ordering::Relaxed);
             to.open.0.fetch_add(1, Ordering::Relaxed);
             self.worker = worker;
@@ -265,7 +265,7 @@ mod tests {
     use crate::rng::Rng;
     use std::os::unix::net::UnixStream;
 
-    /// A crew of which everybody has just turned.
+    /// A set whose workers have all just ticked.
     fn worker_set(workers: usize) -> (Vec<WorkerHandle>, Instant) {
         let now = crate::clock::now();
         let handles = WorkerSet::of(workers, now);
@@ -287,7 +287,7 @@ mod tests {
 
     fn handed(handle: &WorkerHandle, worker: usize) -> Command {
         let (stream, _) = UnixStream::pair().unwrap();
-        Command::Serve(Handed {
+        Command::Serve(HandedConnection {
             peer: ClientAddress::Unix,
             settings: Arc::new(Settings {
                 address: ListenAddress::Unix("socket".into()),
@@ -302,17 +302,17 @@ mod tests {
         })
     }
 
-    /// Whoever accepts, be it always the same: connections that stay spread evenly, and go on doing so while others come
-    /// and go.
+    /// Whether always the same worker accepts or a random one: the connections are spread evenly, and stay so while others open
+    /// and close.
     #[test]
     fn a_thousand_connections_spread_evenly_over_any_number_of_workers() {
         for workers in [2, 3, 16] {
-            for favourite in [true, false] {
+            for is_always_first in [true, false] {
                 let (handles, now) = worker_set(workers);
                 let mut rng = Rng::seeded(7);
                 let mut open = Vec::new();
                 for step in 0..20_000 {
-                    let target = if favourite {
+                    let target = if is_always_first {
                         0
                     } else {
                         rng.bits() as usize % workers
@@ -330,33 +330,29 @@ mod tests {
     }
 
     #[test]
-    fn who_does_not_move_is_handed_nothing() {
+    fn a_stuck_worker_receives_no_connections() {
         let (handles, now) = worker_set(2);
         let mine: Vec<_> = (0..10)
             .map(|_| OpenConnection::new(&handles[0].worker_set, 0))
             .collect();
         assert_eq!(handles[0].least_loaded(now), 1);
         let later = now + STUCK_AFTER;
-        assert_eq!(
-            handles[0].least_loaded(later),
-            0,
-            "it has not turned for too long"
-        );
+        assert_eq!(handles[0].least_loaded(later), 0, "its last tick is too long ago");
         handles[1].record_tick(later);
-        assert_eq!(handles[0].least_loaded(later), 1, "it moves again");
+        assert_eq!(handles[0].least_loaded(later), 1, "it ticks again");
         drop(mine);
     }
 
     #[test]
-    fn what_was_handed_to_a_worker_that_does_not_move_is_rescued_by_another() {
+    fn another_worker_steals_the_commands_of_a_stuck_worker() {
         let (handles, now) = worker_set(2);
         handles[0].send(1, handed(&handles[0], 1)).unwrap();
-        assert!(handles[0].steal(now).is_empty(), "it has just turned");
+        assert!(handles[0].steal(now).is_empty(), "it has just ticked");
         let mut stolen = handles[0].steal(now + STUCK_AFTER);
         let Some(Command::Serve(mut handed)) = stolen.pop_front() else {
-            panic!("nothing was rescued");
+            panic!("nothing was stolen");
         };
-        assert!(handles[1].take_commands().is_empty(), "nobody serves it twice");
+        assert!(handles[1].take_commands().is_empty(), "it is not served twice");
         handed.open.move_to(0);
         assert_eq!(loads(&handles[0]), [1, 0]);
         drop(handed);
@@ -364,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_handed_over_arrives_once() {
+    fn a_handed_over_connection_arrives_once() {
         let (handles, _) = worker_set(2);
         handles[0].send(1, handed(&handles[0], 1)).unwrap();
         assert_eq!(handles[1].take_commands().len(), 1);
@@ -383,13 +379,13 @@ mod tests {
         assert!(!open[2].set_client(client, Some(2)));
         assert!(
             open[2].set_client(None, Some(2)),
-            "one without an address has no limit"
+            "a client without an address has no limit"
         );
         open.clear();
         let mut open = OpenConnection::new(&handles[0].worker_set, 0);
         assert!(
             open.set_client(client, Some(1)),
-            "the others are gone, and the refused one never counted"
+            "the others are closed, and the rejected one was never counted"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! Taking connections from a listening socket, and who is at their other end.
+//! Accepts connections from listening sockets, with the client's address.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,12 +10,12 @@ use tokio::io::Interest;
 
 use super::{Socket, Stream};
 
-/// The other end of a client's connection, as the socket or a PROXY header says.
+/// The address of a client, from the socket or a PROXY header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClientAddress {
     /// An IP address and a port.
     Ip(SocketAddr),
-    /// A process that came through a socket file: it has no name.
+    /// The client connected through a Unix socket, which gives no address.
     Unix,
 }
 
@@ -25,12 +25,12 @@ impl From<SocketAddr> for ClientAddress {
     }
 }
 
-/// A listening socket that is on no runtime.
+/// A listening socket that is not registered with a runtime.
 #[derive(Debug)]
 pub enum StdListener {
-    /// For the network.
+    /// A TCP socket.
     Tcp(std::net::TcpListener),
-    /// With a socket file.
+    /// A Unix socket.
     Unix(std::os::unix::net::UnixListener),
 }
 
@@ -49,26 +49,26 @@ impl From<StdListener> for Listener {
 }
 
 impl Listener {
-    /// Ready when a connection has come.
+    /// Ready when a connection can be accepted.
     ///
     /// # Errors
-    /// It cannot be watched: the process or the machine lacks something.
-    pub fn poll_arrival(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// The socket cannot be registered with the runtime: the process or the system is out of memory or watches.
+    pub fn poll_accept_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.0.poll_read_ready(context)
     }
 
-    /// Takes the next connection; `None` when there is none, as far as the runtime has been told.
+    /// Accepts the next connection; `None` if the runtime knows of none.
     ///
     /// # Errors
-    /// Those of the system; some are of that one connection alone.
+    /// Errors of the system; some concern only that connection.
     pub fn accept(&self) -> Option<io::Result<(Stream, ClientAddress)>> {
         self.0.attempt(Interest::READABLE, accept, |_| false)
     }
 
-    /// The same, as far as the kernel knows.
+    /// Like [`Self::accept`], but asks the kernel.
     ///
     /// # Errors
-    /// Those of the system.
+    /// As [`Self::accept`]; [`io::ErrorKind::WouldBlock`] if there is none.
     pub fn accept_queued(&self) -> io::Result<(Stream, ClientAddress)> {
         Ok(accept(self.0.as_fd())?)
     }
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_accepted_socket_is_watched_once_it_was_read_in_vain() {
+    async fn an_accepted_socket_is_registered_when_a_read_would_block() {
         let (listener, address) = listening();
         let mut at_once = Context::from_waker(Waker::noop());
         for is_early in [false, true] {
@@ -109,7 +109,9 @@ mod tests {
             if is_early {
                 client.write_all(b"x").unwrap();
             }
-            poll_fn(|context| listener.poll_arrival(context)).await.unwrap();
+            poll_fn(|context| listener.poll_accept_ready(context))
+                .await
+                .unwrap();
             let (mut stream, from) = listener.accept().unwrap().unwrap();
             assert_eq!(from, ClientAddress::Ip(client.local_addr().unwrap()));
             let mut byte = [0; 1];
@@ -124,9 +126,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_the_kernel_has_queued_can_be_had_before_the_runtime_is_told() {
+    async fn queued_connections_are_accepted_before_the_runtime_knows_of_them() {
         let (listener, address) = listening();
-        let waiting = listener.poll_arrival(&mut Context::from_waker(Waker::noop()));
+        let waiting = listener.poll_accept_ready(&mut Context::from_waker(Waker::noop()));
         assert!(waiting.is_pending());
         let _client = std::net::TcpStream::connect(address).unwrap();
         assert!(listener.accept().is_none());

@@ -1,4 +1,4 @@
-//! Listening sockets.
+//! Binds and opens listening sockets, on IP addresses and Unix sockets.
 
 use std::fmt;
 use std::fs;
@@ -11,28 +11,29 @@ use std::path::{Path, PathBuf};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::accept::StdListener;
-use super::keepalive::keep_alive;
+use super::keepalive::enable_keepalive;
 
-/// Connections that the kernel keeps until they are accepted; it cuts this to `net.core.somaxconn`.
+/// Maximum number of connections that the kernel queues until they are accepted. The kernel limits it to
+/// `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
-/// Who may connect to a socket file: its owner and its group, which is the only trust that such a listener asks for.
-const FILE_MODE: u32 = 0o660;
+/// File mode of a Unix socket: its owner and group may connect. This is the only access control of such a listener.
+const UNIX_SOCKET_MODE: u32 = 0o660;
 
-/// Longest path of a socket file, in bytes: `sun_path` less its end (unix(7)).
+/// Longest path of a Unix socket, in bytes: the size of `sun_path` without the terminating zero (unix(7)).
 pub const LONGEST_PATH: usize = 107;
 
-/// Where clients can connect.
+/// An address that a listener binds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ListenAddress {
-    /// IP address and port; port 0 takes a free one.
+    /// IP address and port; port 0 selects a free one.
     Ip(SocketAddr),
-    /// A socket file.
+    /// The path of a Unix socket.
     Unix(PathBuf),
 }
 
 impl ListenAddress {
-    /// The IP address and port, where it has them.
+    /// The IP address and port, unless it is a Unix socket.
     pub fn ip(&self) -> Option<SocketAddr> {
         match self {
             Self::Ip(address) => Some(*address),
@@ -50,76 +51,76 @@ impl fmt::Display for ListenAddress {
     }
 }
 
-/// A socket that has its address but refuses connections until [`Bound::listen`].
+/// A bound socket, which refuses connections until [`Bound::listen`].
 #[derive(Debug)]
 pub struct Bound {
     socket: Socket,
-    file: Option<SocketFile>,
+    file: Option<UnixSocketFile>,
 }
 
-/// A socket file that this process has made, until it is dropped.
+/// The file of a Unix socket that this process has created. Dropping it removes the file.
 #[derive(Debug)]
-struct SocketFile {
+struct UnixSocketFile {
     path: PathBuf,
-    /// Device and number of the file: another process may have put its own in the place.
+    /// Device and inode number: another process may have replaced the file by its own.
     identity: (u64, u64),
 }
 
-impl Drop for SocketFile {
+impl Drop for UnixSocketFile {
     fn drop(&mut self) {
         if fs::symlink_metadata(&self.path).is_ok_and(|found| identity(&found) == self.identity) {
-            // One that cannot be removed is found to be stale at the next start.
+            // If it cannot be removed, the next start replaces it as stale.
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// Takes an address. Port 0 takes a free one; a socket file at which nobody listens is replaced.
+/// Binds an address. Port 0 selects a free one; a stale Unix socket, on which no process listens, is replaced.
 ///
 /// # Errors
-/// Those of the system: the address is in use, or not ours to take. [`io::ErrorKind::AlreadyExists`] where a file stands
-/// in the place that is no socket.
+/// Errors of the system: the address is in use, or we have no permission for it. [`io::ErrorKind::AlreadyExists`] if the path
+/// exists and is not a socket.
 pub fn bind(address: &ListenAddress) -> io::Result<Bound> {
     match address {
         ListenAddress::Ip(address) => bind_ip(*address),
-        ListenAddress::Unix(path) => bind_file(path),
+        ListenAddress::Unix(path) => bind_unix(path),
     }
 }
 
 fn bind_ip(address: SocketAddr) -> io::Result<Bound> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
-    // An IPv6 address is no IPv4 address: `[::]:80` and `0.0.0.0:80` can both be listened on.
+    // IPv6 sockets accept no IPv4 connections, so that `[::]:80` and `0.0.0.0:80` can both be bound.
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
-    // Connections of an earlier process that are still dying must not keep this one from starting.
+    // Connections of an earlier process in TIME_WAIT must not prevent the start.
     socket.set_reuse_address(true)?;
-    // Accepted connections inherit both, which saves calls for each.
+    // Accepted connections inherit both options, which saves two system calls for each.
     socket.set_tcp_nodelay(true)?;
-    keep_alive(&socket)?;
+    enable_keepalive(&socket)?;
     socket.bind(&address.into())?;
     Ok(Bound { socket, file: None })
 }
 
-fn bind_file(path: &Path) -> io::Result<Bound> {
+fn bind_unix(path: &Path) -> io::Result<Bound> {
     remove_stale(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     socket.bind(&SockAddr::unix(path)?)?;
-    let file = SocketFile {
+    let file = UnixSocketFile {
         path: path.to_owned(),
         identity: identity(&fs::symlink_metadata(path)?),
     };
-    // Nobody can have come in before: until it listens, connecting is refused whatever the mode.
-    fs::set_permissions(path, fs::Permissions::from_mode(FILE_MODE))?;
+    // Nobody can have connected before: until the socket listens, connections are refused whatever the mode.
+    fs::set_permissions(path, fs::Permissions::from_mode(UNIX_SOCKET_MODE))?;
     Ok(Bound {
         socket,
         file: Some(file),
     })
 }
 
-/// Makes room where a process that is gone has left its socket.
+/// Removes the Unix socket of a process that has ended.
 fn remove_stale(path: &Path) -> io::Result<()> {
     let found = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -130,7 +131,7 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     }
     match UnixStream::connect(path) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
-        // Also one whose queue is full: somebody is there.
+        // A process listens on it; its queue may be full (`WouldBlock`).
         Ok(_) => Err(io::ErrorKind::AddrInUse.into()),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(io::ErrorKind::AddrInUse.into()),
         Err(error) => Err(error),
@@ -142,10 +143,10 @@ fn identity(file: &fs::Metadata) -> (u64, u64) {
 }
 
 impl Bound {
-    /// The address that it has.
+    /// The bound address.
     ///
     /// # Errors
-    /// Those of the system.
+    /// Errors of the system.
     pub fn address(&self) -> io::Result<ListenAddress> {
         if let Some(file) = &self.file {
             return Ok(ListenAddress::Unix(file.path.clone()));
@@ -153,10 +154,10 @@ impl Bound {
         self.ip().map(ListenAddress::Ip)
     }
 
-    /// The IP address and port that it has.
+    /// The bound IP address and port.
     ///
     /// # Errors
-    /// Those of the system; [`io::ErrorKind::Unsupported`] for a socket file.
+    /// Errors of the system; [`io::ErrorKind::Unsupported`] for a Unix socket.
     pub fn ip(&self) -> io::Result<SocketAddr> {
         self.socket
             .local_addr()?
@@ -164,15 +165,15 @@ impl Bound {
             .ok_or_else(|| io::ErrorKind::Unsupported.into())
     }
 
-    /// Lets clients in.
+    /// Starts listening: clients can connect from now on.
     ///
     /// # Errors
-    /// Another process took the same address in the meantime.
+    /// Another process has started to listen on the same address.
     pub fn listen(&self) -> io::Result<()> {
         self.socket.listen(BACKLOG)
     }
 
-    /// Another descriptor of the same socket, for one worker. It does not keep a socket file.
+    /// Duplicates the descriptor for one worker. The duplicate does not remove the file of a Unix socket.
     ///
     /// # Errors
     /// No descriptor is free.
@@ -187,12 +188,12 @@ impl Bound {
 
 #[cfg(test)]
 mod tests {
-    use super::super::keepalive::is_kept_alive;
+    use super::super::keepalive::has_keepalive;
     use super::*;
     use std::net::{Ipv4Addr, TcpStream};
     use std::os::unix::net::UnixListener;
 
-    /// A folder of its own, gone with its owner.
+    /// A temporary folder, removed on drop.
     struct Folder(PathBuf);
 
     impl Folder {
@@ -215,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn accepted_connections_send_small_pieces_at_once_and_are_kept_alive() {
+    fn accepted_connections_have_no_delay_and_keepalive() {
         let bound = bind(&ListenAddress::Ip((Ipv4Addr::LOCALHOST, 0).into())).unwrap();
         bound.listen().unwrap();
         let _client = TcpStream::connect(bound.ip().unwrap()).unwrap();
@@ -225,11 +226,11 @@ mod tests {
         listener.set_nonblocking(false).unwrap();
         let (accepted, _) = listener.accept().unwrap();
         assert!(accepted.nodelay().unwrap());
-        assert!(is_kept_alive(&accepted));
+        assert!(has_keepalive(&accepted));
     }
 
     #[test]
-    fn a_socket_file_is_for_owner_and_group_and_goes_with_its_listener() {
+    fn a_unix_socket_is_open_to_owner_and_group_and_is_removed_with_its_listener() {
         let folder = Folder::new("mode");
         let (path, address) = folder.address();
         let bound = bind(&address).unwrap();
@@ -237,7 +238,7 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
         assert!(
             UnixStream::connect(&path).is_err(),
-            "nobody comes in before it listens"
+            "connections are refused before it listens"
         );
         bound.listen().unwrap();
         UnixStream::connect(&path).unwrap();
@@ -246,20 +247,20 @@ mod tests {
     }
 
     #[test]
-    fn a_stale_socket_file_is_replaced_and_a_live_one_is_not() {
+    fn a_stale_unix_socket_is_replaced_and_a_live_one_is_not() {
         let folder = Folder::new("stale");
         let (path, address) = folder.address();
         let live = UnixListener::bind(&path).unwrap();
         assert_eq!(bind(&address).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         drop(live);
-        assert!(path.exists(), "the standard library leaves it");
+        assert!(path.exists(), "the standard library does not remove it");
         let bound = bind(&address).unwrap();
         bound.listen().unwrap();
         UnixStream::connect(&path).unwrap();
     }
 
     #[test]
-    fn a_file_that_is_no_socket_stays() {
+    fn a_file_that_is_not_a_socket_is_kept() {
         let folder = Folder::new("file");
         let (path, address) = folder.address();
         fs::write(&path, "precious").unwrap();
@@ -268,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_file_that_another_has_put_there_stays() {
+    fn a_unix_socket_that_another_process_has_created_is_kept() {
         let folder = Folder::new("other");
         let (path, address) = folder.address();
         let bound = bind(&address).unwrap();

@@ -1,74 +1,73 @@
-//! A connection to a backend that can carry requests: dialled, begun with a PROXY header and under TLS where that is wanted.
+//! Connects to a backend: dials it, sends a PROXY header and performs the TLS handshake where the pool is configured so.
 
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
 
-use super::{DialError, Encrypted, Socket, Stream, dial, dial_file};
+use super::{DialError, Encrypted, Socket, Stream, dial, dial_unix};
 use crate::backend::Backend;
 use crate::clock;
 use crate::tls::{self, Offer};
 
-/// Whom TLS is spoken with.
+/// The TLS settings of a connection to a backend.
 #[derive(Debug, Clone, Copy)]
 pub struct Secured<'a> {
-    /// What is asked of it.
+    /// The client side of TLS: trusted authorities and our certificate.
     pub tls: &'a tls::Client,
-    /// The name that the config has for it.
+    /// The backend's host in the config.
     pub host: &'a str,
-    /// The protocols that it may choose from.
+    /// The protocols offered by ALPN.
     pub offer: Offer,
 }
 
-/// Connects to a backend: to its socket file, or to the first of the addresses that its name has now that answers; the first
-/// lookup of the name is waited for. Sends `introduction`, a whole PROXY header or nothing, and shakes hands, within `bound` for
-/// all of it.
+/// Connects to a backend: to its Unix socket, or to the first address of its name that accepts, after the first lookup of the
+/// name. Then sends `proxy_header`, which may be empty, and performs the TLS handshake. All of it takes at most `bound`.
 ///
 /// # Errors
-/// [`DialError`]; nothing of a request was sent.
+/// [`DialError`]; no byte of a request was sent.
 pub async fn connect(
     backend: &Backend,
-    introduction: &[u8],
+    proxy_header: &[u8],
     secured: Option<Secured<'_>>,
     bound: Duration,
 ) -> Result<Stream, DialError> {
     let started = clock::now();
     let mut stream = Stream::Plain(match &backend.address.file {
-        Some(path) => dial_file(path, bound).await?,
+        Some(path) => dial_unix(path, bound).await?,
         None if backend.first_lookup.is_settled() => dial(&backend.resolved.load_full(), bound).await?,
-        None => dial_soon(backend, bound).await?,
+        None => dial_after_lookup(backend, bound).await?,
     });
-    if introduction.is_empty() && secured.is_none() {
+    if proxy_header.is_empty() && secured.is_none() {
         return Ok(stream);
     }
     let left = bound.saturating_sub(clock::now().saturating_duration_since(started));
     let begun = timeout(left, async {
-        stream.write_all(introduction).await.map_err(DialError::Io)?;
+        stream.write_all(proxy_header).await.map_err(DialError::Io)?;
         match secured {
-            Some(secured) => secured.shake_hands(stream).await,
+            Some(secured) => secured.handshake(stream).await,
             None => Ok(stream),
         }
     });
     begun.await.unwrap_or(Err(DialError::HandshakeTimedOut))
 }
 
-/// Dials once the backend's name has been looked up: right after a start or a reload, or there would be no address for it.
-async fn dial_soon(backend: &Backend, bound: Duration) -> Result<Socket, DialError> {
-    let soon = async {
+/// Dials after the first lookup of the backend's name. Right after a start or a reload there would be no address otherwise.
+async fn dial_after_lookup(backend: &Backend, bound: Duration) -> Result<Socket, DialError> {
+    let dialing = async {
         backend.first_lookup.settled().await;
         dial(&backend.resolved.load_full(), bound).await
     };
-    timeout(bound, soon).await.unwrap_or(Err(DialError::TimedOut))
+    timeout(bound, dialing).await.unwrap_or(Err(DialError::TimedOut))
 }
 
 impl Secured<'_> {
-    async fn shake_hands(&self, stream: Stream) -> Result<Stream, DialError> {
+    async fn handshake(&self, stream: Stream) -> Result<Stream, DialError> {
         let session = self
             .tls
             .connect(self.host, self.offer)
             .map_err(|error| DialError::Tls(std::io::Error::other(error)))?;
-        let stream = Encrypted::shake_hands(stream, session).await;
+        let stream = Encrypted::handshake(stream, session).await;
         Ok(Stream::Tls(Box::new(stream.map_err(DialError::Tls)?)))
     }
 }
@@ -83,7 +82,7 @@ mod tests {
 
     const BOUND: Duration = Duration::from_secs(5);
 
-    /// A backend that nobody has looked up yet, and a listener where its name could lead.
+    /// A backend whose name has not been looked up yet, and a listener that the lookup can return.
     fn named() -> (Arc<Backend>, TcpListener) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = Address::parse("http://a.invalid").unwrap();
@@ -104,7 +103,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_lookup_that_found_nothing_is_told_at_once_and_one_that_does_not_end_within_the_bound() {
+    async fn a_lookup_without_addresses_fails_at_once_and_one_that_does_not_end_fails_within_the_bound() {
         let (backend, _) = named();
         let short = Duration::from_millis(20);
         let waited = connect(&backend, &[], None, short).await;

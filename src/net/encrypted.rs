@@ -1,4 +1,4 @@
-//! A stream under TLS: rustls between the bytes that we mean and those on the socket.
+//! A TLS stream over a socket, with rustls.
 
 use std::io::{self, IoSlice, Read as _, Write as _};
 use std::task::{Context, Poll, Waker, ready};
@@ -8,16 +8,16 @@ use rustls::{Connection, ServerConnection};
 use super::Stream;
 use crate::tls;
 
-/// A stream under TLS whose handshake is over.
+/// A TLS stream.
 #[derive(Debug)]
 pub struct Encrypted {
     socket: Stream,
     session: Connection,
-    /// What came first, while the handshake goes on: it may be no TLS at all.
+    /// The start of the received bytes, to recognize plain HTTP during the handshake.
     opening: Opening,
 }
 
-/// The beginning of what was received.
+/// The first byte received, and the number of bytes received.
 #[derive(Debug, Default)]
 struct Opening {
     first: Option<u8>,
@@ -25,18 +25,18 @@ struct Opening {
 }
 
 impl Encrypted {
-    /// Shakes hands over a fresh stream, by which nothing was sent or received. Whoever calls bounds the time.
+    /// Performs the handshake on a new connection, on which nothing was sent or received. The caller sets a deadline.
     ///
     /// # Errors
-    /// Those of the socket; [`io::ErrorKind::InvalidData`] with a [`rustls::Error`] when the other side is not believed or
-    /// not understood, after it was told so.
-    pub async fn shake_hands(socket: Stream, session: impl Into<Connection>) -> io::Result<Self> {
+    /// Errors of the socket; [`io::ErrorKind::InvalidData`] with a [`rustls::Error`] if the other side is not trusted or its
+    /// messages are invalid, after sending it a TLS alert.
+    pub async fn handshake(socket: Stream, session: impl Into<Connection>) -> io::Result<Self> {
         let mut stream = Self::new(socket, session);
         std::future::poll_fn(|context| stream.poll_handshake(context)).await?;
         Ok(stream)
     }
 
-    /// Begins over a fresh stream; [`Self::poll_handshake`] has to be ready before anything else.
+    /// Creates a stream on a new connection; [`Self::poll_handshake`] must be ready before anything else is called.
     pub fn new(socket: Stream, session: impl Into<Connection>) -> Self {
         Self {
             socket,
@@ -45,20 +45,20 @@ impl Encrypted {
         }
     }
 
-    /// Ready when [`Self::poll_handshake`] has something to work on.
+    /// Ready when bytes for [`Self::poll_handshake`] have arrived.
     ///
     /// # Errors
-    /// Those of the socket.
-    pub fn poll_turn(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Errors of the socket.
+    pub fn poll_handshake_ready(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_flush(context))?;
         self.socket.watch()?;
         self.socket.poll_readable(context)
     }
 
-    /// Shakes hands as far as that goes without waiting.
+    /// Continues the handshake as far as possible without waiting; ready when it is complete.
     ///
     /// # Errors
-    /// As [`Self::shake_hands`].
+    /// As [`Self::handshake`].
     pub fn poll_handshake(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             ready!(self.poll_flush(context))?;
@@ -69,23 +69,23 @@ impl Encrypted {
         }
     }
 
-    /// How many bytes came, when they are the beginning of plain HTTP; then nothing was sent.
+    /// The number of bytes received, if they look like the start of plain HTTP; nothing was sent then.
     pub fn plain_http(&self) -> Option<usize> {
         let is_method = self.opening.first.is_some_and(|byte| byte.is_ascii_uppercase());
         is_method.then_some(self.opening.received)
     }
 
-    /// The stream below, for who does not speak TLS.
+    /// The underlying stream, for a client that does not speak TLS.
     pub fn into_socket(self) -> Stream {
         self.socket
     }
 
-    /// The protocol that both sides agreed upon.
+    /// The protocol negotiated by ALPN.
     pub fn protocol(&self) -> Option<&[u8]> {
         self.session.alpn_protocol()
     }
 
-    /// The name that the client asked for, on the server's side.
+    /// The server name that the client sent (SNI); only on the server side.
     pub fn server_name(&self) -> Option<&str> {
         match &self.session {
             Connection::Server(session) => ServerConnection::server_name(session),
@@ -93,22 +93,21 @@ impl Encrypted {
         }
     }
 
-    /// The verified certificate that the other side has shown, in DER.
+    /// The verified certificate of the other side, in DER.
     pub fn certificate(&self) -> Option<&[u8]> {
         Some(self.session.peer_certificates()?.first()?.as_ref())
     }
 
     /// As [`Stream::poll_readable`].
     pub(super) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // What was received before may hold more than was asked for.
+        // rustls holds decrypted bytes that have not been read yet.
         if !self.session.wants_read() {
             return Poll::Ready(Ok(()));
         }
         self.socket.poll_readable(context)
     }
 
-    /// As [`Stream::poll_read`]. An end that the other side did not announce is an error: somebody may have cut what it
-    /// sent.
+    /// As [`Stream::poll_read`]. End of stream without `close_notify` is an error: the data may have been truncated.
     pub(super) fn poll_read(
         &mut self,
         context: &mut Context<'_>,
@@ -123,7 +122,7 @@ impl Encrypted {
         }
     }
 
-    /// As [`Stream::poll_write`]: how much was encrypted. It has left when [`Self::poll_flush`] is ready.
+    /// As [`Stream::poll_write`]; returns how many bytes were encrypted. They are sent when [`Self::poll_flush`] is ready.
     pub(super) fn poll_write(
         &mut self,
         context: &mut Context<'_>,
@@ -131,17 +130,17 @@ impl Encrypted {
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_flush(context))?;
         let count = self.session.writer().write_vectored(parts)?;
-        // What does not leave now leaves with the next write or flush, before anything else.
+        // Bytes that the socket does not take now are sent by the next write or flush, before any others.
         if let Poll::Ready(Err(error)) = self.poll_flush(context) {
             return Poll::Ready(Err(error));
         }
         Poll::Ready(Ok(count))
     }
 
-    /// Sends what is encrypted.
+    /// Sends the encrypted bytes.
     pub(super) fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.session.wants_write() {
-            let mut socket = Blocking::new(&mut self.socket, context);
+            let mut socket = IoAdapter::new(&mut self.socket, context);
             match self.session.write_tls(&mut socket) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
                 Err(error) => return Poll::Ready(Err(error)),
@@ -152,7 +151,7 @@ impl Encrypted {
         Poll::Ready(Ok(()))
     }
 
-    /// As [`Stream::is_readable_or_closed`]. Messages of TLS itself, such as tickets for the next connection, are none.
+    /// As [`Stream::is_readable_or_closed`]. Messages of TLS itself, such as session tickets, do not count.
     pub(super) fn is_readable_or_closed(&mut self) -> bool {
         let mut byte = [0; 1];
         let mut context = Context::from_waker(Waker::noop());
@@ -164,7 +163,7 @@ impl Encrypted {
         self.is_readable_or_closed() || self.socket.is_readable_or_closed_now()
     }
 
-    /// As [`Stream::shutdown_write`]; says so in TLS first, as far as the socket takes it at once.
+    /// As [`Stream::shutdown_write`]; first sends `close_notify`, if the socket takes it at once.
     pub(super) fn shutdown_write(&mut self) {
         self.session.send_close_notify();
         let mut context = Context::from_waker(Waker::noop());
@@ -173,15 +172,15 @@ impl Encrypted {
         }
     }
 
-    /// The socket below.
+    /// The underlying socket.
     pub(super) fn socket(&self) -> &Stream {
         &self.socket
     }
 
-    /// Takes what the socket has.
+    /// Reads from the socket and processes the TLS records.
     fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let is_handshaking = self.session.is_handshaking();
-        let mut socket = Blocking::new(&mut self.socket, context);
+        let mut socket = IoAdapter::new(&mut self.socket, context);
         let result = self.session.read_tls(&mut socket);
         self.opening.first = self.opening.first.or(socket.first);
         match result {
@@ -194,7 +193,7 @@ impl Encrypted {
             if is_handshaking && tls::is_not_tls(&error) && self.plain_http().is_some() {
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)));
             }
-            // The other side is told why, if the socket takes it.
+            // Sends the alert, if the socket takes it at once.
             let _ = self.poll_flush(context);
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)));
         }
@@ -202,15 +201,15 @@ impl Encrypted {
     }
 }
 
-/// A socket in the way that rustls wants it: what has to be waited for is an error.
-struct Blocking<'a, 'b> {
+/// Adapts a polled socket to `io::Read` and `io::Write` for rustls: pending becomes [`io::ErrorKind::WouldBlock`].
+struct IoAdapter<'a, 'b> {
     socket: &'a mut Stream,
     context: &'a mut Context<'b>,
     /// The first byte that was read.
     first: Option<u8>,
 }
 
-impl<'a, 'b> Blocking<'a, 'b> {
+impl<'a, 'b> IoAdapter<'a, 'b> {
     fn new(socket: &'a mut Stream, context: &'a mut Context<'b>) -> Self {
         Self {
             socket,
@@ -220,9 +219,9 @@ impl<'a, 'b> Blocking<'a, 'b> {
     }
 }
 
-impl io::Read for Blocking<'_, '_> {
+impl io::Read for IoAdapter<'_, '_> {
     fn read(&mut self, space: &mut [u8]) -> io::Result<usize> {
-        let result = no_wait(self.socket.poll_read(self.context, space));
+        let result = would_block_if_pending(self.socket.poll_read(self.context, space));
         if let Ok(1..) = result {
             self.first = self.first.or(space.first().copied());
         }
@@ -230,13 +229,13 @@ impl io::Read for Blocking<'_, '_> {
     }
 }
 
-impl io::Write for Blocking<'_, '_> {
+impl io::Write for IoAdapter<'_, '_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        no_wait(self.socket.poll_write(self.context, &[IoSlice::new(bytes)]))
+        would_block_if_pending(self.socket.poll_write(self.context, &[IoSlice::new(bytes)]))
     }
 
     fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        no_wait(self.socket.poll_write(self.context, parts))
+        would_block_if_pending(self.socket.poll_write(self.context, parts))
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -244,7 +243,7 @@ impl io::Write for Blocking<'_, '_> {
     }
 }
 
-fn no_wait(result: Poll<io::Result<usize>>) -> io::Result<usize> {
+fn would_block_if_pending(result: Poll<io::Result<usize>>) -> io::Result<usize> {
     match result {
         Poll::Ready(result) => result,
         Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),

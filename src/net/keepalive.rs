@@ -1,5 +1,5 @@
-//! Probes of TCP on connections over which nothing moves (RFC 9293 §3.8.4). A peer that is gone without a word, with its machine or
-//! its network, is noticed by them alone where nothing is sent; and they keep the entries of NATs and firewalls on the way.
+//! Sets TCP keepalive (RFC 9293 §3.8.4). On an idle connection only keepalive probes detect that the other side has vanished
+//! without closing, for example because its machine or network failed. They also keep NAT and firewall entries alive.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -7,19 +7,19 @@ use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 
-/// Silence after which the first probe is sent: below the five minutes or so after which boxes on the way forget a
-/// connection, and so much that phones are not woken without need.
+/// Idle time before the first probe: shorter than the five minutes or so after which NATs and firewalls drop a connection, but
+/// long enough not to wake phones needlessly.
 const IDLE: Duration = Duration::from_secs(60);
-/// Time between probes that nobody answers.
+/// Time between unacknowledged probes.
 const INTERVAL: Duration = Duration::from_secs(15);
-/// Probes without an answer after which the connection is broken: two minutes of silence in all.
+/// Unacknowledged probes after which the kernel fails the connection: after two minutes in all.
 const PROBES: u32 = 4;
 
-/// Lets the kernel send probes on a socket of TCP. Connections that a listening socket accepts inherit them.
+/// Enables keepalive on a TCP socket. Connections accepted from a listening socket inherit it.
 ///
 /// # Errors
-/// Those of the system.
-pub(super) fn keep_alive(socket: &impl AsFd) -> io::Result<()> {
+/// Errors of the system.
+pub(super) fn enable_keepalive(socket: &impl AsFd) -> io::Result<()> {
     let probes = TcpKeepalive::new()
         .with_time(IDLE)
         .with_interval(INTERVAL)
@@ -27,9 +27,9 @@ pub(super) fn keep_alive(socket: &impl AsFd) -> io::Result<()> {
     SockRef::from(socket).set_tcp_keepalive(&probes)
 }
 
-/// Whether a socket is set as [`keep_alive`] does it.
+/// Whether a socket has the options of [`enable_keepalive`].
 #[cfg(test)]
-pub(super) fn is_kept_alive(socket: &impl AsFd) -> bool {
+pub(super) fn has_keepalive(socket: &impl AsFd) -> bool {
     let socket = SockRef::from(socket);
     socket.keepalive().unwrap()
         && socket.tcp_keepalive_time().unwrap() == IDLE

@@ -1,11 +1,11 @@
-//! Sockets: listening, connecting to a backend, resolving its name, and how bytes get to and from the network.
+//! Sockets: listening, connecting to backends, resolving names, TLS streams, and reading and writing bytes.
 
 mod accept;
 mod bind;
 mod connect;
 mod descriptors;
 mod dial;
-mod dial_file;
+mod dial_unix;
 mod encrypted;
 mod keepalive;
 mod lookup;
@@ -22,7 +22,7 @@ pub use bind::{Bound, LONGEST_PATH, ListenAddress, bind};
 pub use connect::{Secured, connect};
 pub use descriptors::{is_reserved, reserve};
 pub use dial::{DialError, dial};
-pub use dial_file::dial_file;
+pub use dial_unix::dial_unix;
 pub use encrypted::Encrypted;
 pub use lookup::Lookup;
 pub use pipe::Pipe;
@@ -33,8 +33,8 @@ pub use socket::Socket;
 pub use stream::{Stream, is_readable_or_closed_now};
 pub use watch::Watch;
 
-/// Bound of addresses that one name can have: more are not tried within one attempt.
+/// Maximum number of addresses of a name that one attempt tries.
 pub const MAX_ADDRESSES: usize = 8;
-/// Bound of addresses that are known of one name: as many as an answer over TCP has in practice. Fewer than the whole answer would make
-/// addresses seem to leave it where name servers answer in changing order.
+/// Maximum number of addresses kept of one name: as many as a DNS response over TCP holds in practice. If fewer were kept,
+/// addresses would seem to disappear whenever a name server changes their order.
 pub const MAX_RESOLVED: usize = 256;

@@ -1,5 +1,5 @@
-//! Names to addresses, through the system's resolver: it knows `/etc/hosts`, search domains and what else the
-//! machine was set up with.
+//! Resolves names to addresses with the system's resolver, so that `/etc/hosts`, search domains and other system settings
+//! apply.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -9,41 +9,41 @@ use tokio::sync::Semaphore;
 
 use super::MAX_RESOLVED;
 
-/// Lookups at one time in this process: each keeps a thread until the system's resolver gives up, tens of seconds
-/// when a name server is gone.
+/// Limits concurrent lookups of this process: each blocks a thread until the system's resolver gives up, which takes tens of
+/// seconds if a name server does not respond.
 static LOOKUPS: Semaphore = Semaphore::const_new(64);
 
-/// Finds the addresses of a name or IP literal (IPv6 without brackets): families take turns, the one that the
-/// system prefers first; at most [`MAX_RESOLVED`]. An error or at least one address.
+/// Resolves a name or IP literal (IPv6 without brackets) to at least one and at most [`MAX_RESOLVED`] addresses. The families
+/// alternate, beginning with the one that the system prefers.
 pub async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     if let Ok(literal) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(literal, port)]);
     }
     let _permit = LOOKUPS.acquire().await.map_err(io::Error::other)?;
-    let addresses = take_turns(lookup_host((host, port)).await?.collect());
+    let addresses = interleave(lookup_host((host, port)).await?.collect());
     if addresses.is_empty() {
         return Err(io::ErrorKind::NotFound.into());
     }
     Ok(addresses)
 }
 
-/// Lets the families take turns (RFC 8305 §4), so that neither can crowd the other out; drops duplicates.
-fn take_turns(found: Vec<SocketAddr>) -> Vec<SocketAddr> {
+/// Alternates the families (RFC 8305 §4), so that neither can displace the other; drops duplicates.
+fn interleave(found: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let is_first_v6 = found.first().is_some_and(SocketAddr::is_ipv6);
     let (mut first, second): (Vec<_>, Vec<_>) = found
         .into_iter()
         .partition(|address| address.is_ipv6() == is_first_v6);
     let mut second = second.into_iter();
-    let mut turns = Vec::new();
+    let mut interleaved = Vec::new();
     let ordered = first.drain(..).flat_map(|address| [Some(address), second.next()]);
     let mut ordered: Vec<_> = ordered.flatten().collect();
     ordered.extend(second);
     for address in ordered {
-        if turns.len() < MAX_RESOLVED && !turns.contains(&address) {
-            turns.push(address);
+        if interleaved.len() < MAX_RESOLVED && !interleaved.contains(&address) {
+            interleaved.push(address);
         }
     }
-    turns
+    interleaved
 }
 
 #[cfg(test)]
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn families_take_turns_and_duplicates_go() {
+    fn families_alternate_and_duplicates_are_dropped() {
         let found = addresses(&[
             "[::1]:1",
             "[::2]:1",
@@ -87,16 +87,16 @@ mod tests {
             "1.1.1.3:1",
         ]);
         let wanted = ["[::1]:1", "1.1.1.1:1", "[::2]:1", "1.1.1.2:1", "1.1.1.3:1"];
-        assert_eq!(take_turns(found), addresses(&wanted));
+        assert_eq!(interleave(found), addresses(&wanted));
     }
 
-    /// Or those that are left out would seem to leave where name servers answer in changing order.
+    /// Otherwise addresses would seem to disappear whenever a name server changes their order.
     #[test]
-    fn more_addresses_than_one_attempt_tries_are_known() {
+    fn keeps_more_addresses_than_one_attempt_tries() {
         let found: Vec<_> = (0..20_u16)
             .map(|port| SocketAddr::from(([127, 0, 0, 1], port)))
             .collect();
-        assert_eq!(take_turns(found.clone()), found);
+        assert_eq!(interleave(found.clone()), found);
     }
 
     #[test]
@@ -104,7 +104,7 @@ mod tests {
         let found: Vec<_> = (0..500_u16)
             .map(|port| SocketAddr::from(([127, 0, 0, 1], port)))
             .collect();
-        assert_eq!(take_turns(found.clone()), found[..MAX_RESOLVED]);
-        assert!(take_turns(Vec::new()).is_empty());
+        assert_eq!(interleave(found.clone()), found[..MAX_RESOLVED]);
+        assert!(interleave(Vec::new()).is_empty());
     }
 }

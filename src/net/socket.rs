@@ -1,10 +1,10 @@
-//! One descriptor of a worker, which its runtime watches from the moment when something has to be waited for. A connection
-//! whose only request is there when it is accepted is never waited for, which saves the calls that begin and end the
-//! watching.
+//! A non-blocking descriptor of a worker, registered with the runtime only when it has to wait for the first time. A
+//! connection whose only request has arrived when it is accepted never waits, which saves the system calls to register and
+//! deregister it.
 //!
-//! A call is tried first, as far as the runtime believes the descriptor ready, and only then waited for: the usual case
-//! costs one system call and hardly anything beside it. The calls go to the kernel directly; those of the C library are
-//! cancellation points, which costs two atomic operations each.
+//! Each call is tried first, unless the runtime knows that the descriptor is not ready, and waits only if it would block: the
+//! usual case costs one system call and hardly anything else. System calls go to the kernel directly; those of the C library
+//! are cancellation points, which cost two atomic operations each.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -17,19 +17,19 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// A descriptor that does not block.
+/// A non-blocking descriptor.
 #[derive(Debug)]
 pub struct Socket {
-    /// Before the descriptor: what watches it goes first.
-    watched: OnceLock<AsyncFd<Number>>,
+    /// The registration with the runtime. Declared before the descriptor, so that it is dropped first.
+    watched: OnceLock<AsyncFd<BorrowedNumber>>,
     descriptor: OwnedFd,
 }
 
-/// A descriptor that somebody else owns.
+/// The number of a descriptor that is owned elsewhere.
 #[derive(Debug)]
-struct Number(RawFd);
+struct BorrowedNumber(RawFd);
 
-impl AsRawFd for Number {
+impl AsRawFd for BorrowedNumber {
     fn as_raw_fd(&self) -> RawFd {
         self.0
     }
@@ -44,7 +44,7 @@ impl From<OwnedFd> for Socket {
     }
 }
 
-/// Off the runtime again.
+/// Deregisters the descriptor from the runtime.
 impl From<Socket> for OwnedFd {
     fn from(socket: Socket) -> Self {
         drop(socket.watched);
@@ -59,10 +59,10 @@ impl AsFd for Socket {
 }
 
 impl Socket {
-    /// Connects a stream to an address of this family.
+    /// Connects a stream socket to an address of this family.
     ///
     /// # Errors
-    /// Those of the system; [`io::ErrorKind::WouldBlock`] when the queue of a socket file is full.
+    /// Errors of the system; [`io::ErrorKind::WouldBlock`] if the queue of a Unix socket is full.
     pub(super) async fn connect(family: AddressFamily, address: &impl SocketAddrArg) -> io::Result<Self> {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let socket = Self::from(rustix::net::socket_with(family, SocketType::STREAM, flags, None)?);
@@ -76,60 +76,59 @@ impl Socket {
         Ok(socket)
     }
 
-    /// Whether the runtime watches it.
+    /// Whether it is registered with the runtime.
     pub(super) fn is_watched(&self) -> bool {
         self.watched.get().is_some()
     }
 
-    /// Whether a read is worth the try: the runtime believes it ready, or has been told nothing yet.
+    /// Whether a read may succeed: the runtime knows of no reason to wait, or it is not registered.
     pub(super) fn may_be_readable(&self) -> bool {
         let watched = self.watched.get();
         watched.is_none_or(|watched| watched.try_io(Interest::READABLE, |_| Ok(())).is_ok())
     }
 
-    /// Whether an error has come, a reset for example, as far as the runtime has been told; nothing that is not watched has
-    /// one. Costs no system call.
+    /// Whether the runtime knows of an error, such as a reset; never for an unregistered one. Costs no system call.
     pub(super) fn is_broken(&self) -> bool {
         let watched = self.watched.get();
         watched.is_some_and(|watched| watched.try_io(Interest::ERROR, |_| Ok(())).is_ok())
     }
 
-    /// Lets the runtime watch it from now on.
+    /// Registers it with the runtime.
     ///
     /// # Errors
-    /// The process or the machine lacks something.
+    /// The process or the system is out of memory or watches.
     pub(super) fn watch(&self) -> io::Result<()> {
         self.watched().map(drop)
     }
 
-    fn watched(&self) -> io::Result<&AsyncFd<Number>> {
+    fn watched(&self) -> io::Result<&AsyncFd<BorrowedNumber>> {
         if let Some(watched) = self.watched.get() {
             return Ok(watched);
         }
-        let number = Number(self.descriptor.as_raw_fd());
+        let number = BorrowedNumber(self.descriptor.as_raw_fd());
         let interest = Interest::READABLE.add(Interest::WRITABLE);
         #[allow(
             unsafe_code,
-            reason = "the safe ways are deprecated, and those types of tokio that do it themselves begin with it at once"
+            reason = "the safe functions are deprecated, and the socket types of tokio register at once"
         )]
-        // SAFETY: the descriptor is open, and the same, until it is dropped or given away, and both happen after the
-        // `AsyncFd` is gone.
+        // SAFETY: the descriptor stays open, and is the same, until it is dropped or moved out; both happen after the
+        // `AsyncFd` is dropped.
         let registered = unsafe { AsyncFd::register_with_interest(number, interest) }?;
         Ok(self.watched.get_or_init(|| registered))
     }
 
-    /// Ready when a read will not wait: something can be had, the end or an error.
+    /// Ready when a read will not block: there are bytes, the end or an error.
     pub(super) fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.watched()?.poll_read_ready(context).map_ok(drop)
     }
 
-    /// Ready when a write will not wait.
+    /// Ready when a write will not block.
     pub(super) fn poll_write_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.watched()?.poll_write_ready(context).map_ok(drop)
     }
 
-    /// Makes a call until the descriptor is ready for it. `wanted` is how many bytes it would move at most; of 0 nothing is
-    /// concluded from how many it moved.
+    /// Repeats a call until it does not block. `wanted` is the maximum number of bytes that it moves; with 0 a short count does
+    /// not clear the readiness.
     pub(super) fn poll_by(
         &self,
         context: &mut Context<'_>,
@@ -137,8 +136,8 @@ impl Socket {
         wanted: usize,
         mut call: impl FnMut(BorrowedFd<'_>) -> rustix::io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
-        // Fewer bytes than asked for: nothing is left to move, and the kernel tells when that changes. The end of a stream
-        // stays known.
+        // A short count: nothing is left to move, and the kernel reports when that changes. The end of a stream keeps the
+        // readiness.
         let is_drained = |&count: &usize| 0 < count && count < wanted;
         loop {
             if let Some(result) = self.attempt(interest, &mut call, is_drained) {
@@ -151,8 +150,8 @@ impl Socket {
         }
     }
 
-    /// Makes a call, if the descriptor is believed ready or is not watched; `None` when it has to be waited for.
-    /// `is_drained` tells of what a call gave whether the next one would have to wait.
+    /// Makes a call, unless the runtime knows that the descriptor is not ready; `None` if the call would block. `is_drained`
+    /// decides from the result whether the next call would block.
     pub(super) fn attempt<T>(
         &self,
         interest: Interest,
@@ -177,11 +176,11 @@ impl Socket {
                 }
             }
         };
-        let told = match self.watched.get() {
+        let readiness = match self.watched.get() {
             Some(watched) => watched.try_io(interest, |_| attempt()),
             None => attempt(),
         };
-        match (outcome, told) {
+        match (outcome, readiness) {
             (None, Err(error)) if error.kind() != io::ErrorKind::WouldBlock => Some(Err(error)),
             (outcome, _) => outcome,
         }

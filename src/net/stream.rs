@@ -1,4 +1,4 @@
-//! One connected byte stream, polled by hand so that a single task can drive both directions of two streams.
+//! A connected byte stream, plain or TLS, with poll functions so that a single task can drive both directions of two streams.
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -15,13 +15,13 @@ use super::{Encrypted, Socket};
 /// A connected stream of a worker.
 #[derive(Debug)]
 pub enum Stream {
-    /// Over the network or within this machine.
+    /// A TCP or Unix socket.
     Plain(Socket),
-    /// The same under TLS.
+    /// TLS over such a socket.
     Tls(Box<Encrypted>),
 }
 
-/// A socket that is connected and does not block.
+/// From a connected non-blocking socket.
 impl From<OwnedFd> for Stream {
     fn from(descriptor: OwnedFd) -> Self {
         Self::Plain(descriptor.into())
@@ -29,7 +29,8 @@ impl From<OwnedFd> for Stream {
 }
 
 impl Stream {
-    /// Ready when a read is worth the try: bytes, the end or an error, or nobody has been told yet. Costs no system call.
+    /// Ready when a read may succeed: there are bytes, the end or an error, or the socket is not registered with the runtime yet.
+    /// Costs no system call.
     pub fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Plain(socket) if socket.may_be_readable() => Poll::Ready(Ok(())),
@@ -38,7 +39,7 @@ impl Stream {
         }
     }
 
-    /// Whether the runtime watches it, so that waiting for it costs no more calls.
+    /// Whether it is registered with the runtime, so that waiting costs no further system call.
     pub fn is_watched(&self) -> bool {
         match self {
             Self::Plain(socket) => socket.is_watched(),
@@ -46,7 +47,7 @@ impl Stream {
         }
     }
 
-    /// Whether an error has come, a reset for example, as far as the runtime has been told. Costs no system call.
+    /// Whether the runtime knows of an error, such as a reset. Costs no system call.
     pub fn is_broken(&self) -> bool {
         match self {
             Self::Plain(socket) => socket.is_broken(),
@@ -54,10 +55,10 @@ impl Stream {
         }
     }
 
-    /// Lets the runtime watch it from now on: [`Self::poll_readable`] means it then.
+    /// Registers it with the runtime, so that [`Self::poll_readable`] really waits.
     ///
     /// # Errors
-    /// The process or the machine lacks something.
+    /// The process or the system is out of memory or watches.
     pub fn watch(&self) -> io::Result<()> {
         match self {
             Self::Plain(socket) => socket.watch(),
@@ -65,7 +66,7 @@ impl Stream {
         }
     }
 
-    /// Reads into `space`; 0 is the end of what the other side sends.
+    /// Reads into `space`; 0 means end of stream.
     pub fn poll_read(&mut self, context: &mut Context<'_>, space: &mut [u8]) -> Poll<io::Result<usize>> {
         let room = space.len();
         match self {
@@ -76,29 +77,29 @@ impl Stream {
         }
     }
 
-    /// Copies what has arrived into `space` and leaves it there to be read; 0 is the end of what the other side sends.
+    /// Copies received bytes into `space` without consuming them; 0 means end of stream.
     ///
     /// # Errors
-    /// Those of the socket; [`io::ErrorKind::InvalidInput`] under TLS.
+    /// Errors of the socket; [`io::ErrorKind::InvalidInput`] under TLS.
     pub fn poll_peek(&self, context: &mut Context<'_>, space: &mut [u8]) -> Poll<io::Result<usize>> {
         self.poll_receive_by(context, |socket| {
             Ok(rustix::net::recv(socket, &mut *space, RecvFlags::PEEK)?.0)
         })
     }
 
-    /// The address of our end, where that is an IP address. Asks the kernel.
+    /// The local address, if it is an IP address. Asks the kernel.
     pub fn local_address(&self) -> Option<std::net::SocketAddr> {
         let local = SockRef::from(self).local_addr();
         local.ok()?.as_socket()
     }
 
-    /// The address of the other end, where that is an IP address. Asks the kernel.
+    /// The remote address, if it is an IP address. Asks the kernel.
     pub fn peer_address(&self) -> Option<std::net::SocketAddr> {
         let peer = SockRef::from(self).peer_addr();
         peer.ok()?.as_socket()
     }
 
-    /// Writes the front of `parts`, as much as the kernel takes at once.
+    /// Writes as much of `parts` as the kernel takes at once.
     pub fn poll_write(
         &mut self,
         context: &mut Context<'_>,
@@ -113,8 +114,8 @@ impl Stream {
         }
     }
 
-    /// Like [`Self::poll_write`], where nothing follows but the end of the connection, and at once: the kernel may keep what
-    /// does not fill a packet until then.
+    /// Like [`Self::poll_write`], if the connection is closed right after it: the kernel may hold back a partial packet and send
+    /// it with the FIN (`MSG_MORE`).
     pub fn poll_write_last(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let flags = SendFlags::NOSIGNAL | SendFlags::MORE;
         match self {
@@ -126,10 +127,10 @@ impl Stream {
         }
     }
 
-    /// Sends what [`Self::poll_write`] took and the kernel has not got yet: only TLS keeps anything back.
+    /// Sends bytes that [`Self::poll_write`] took but the kernel has not; only TLS buffers any.
     ///
     /// # Errors
-    /// Those of the socket.
+    /// Errors of the socket.
     pub fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Plain(_) => Poll::Ready(Ok(())),
@@ -137,17 +138,17 @@ impl Stream {
         }
     }
 
-    /// Whether HTTP/2 was agreed upon, under TLS.
+    /// Whether HTTP/2 was negotiated by ALPN.
     pub fn speaks_http2(&self) -> bool {
         matches!(self, Self::Tls(tls) if tls.protocol() == Some(crate::tls::H2))
     }
 
-    /// Whether bytes can pass as they are from or to another socket, within the kernel.
+    /// Whether it has no TLS, so that the kernel can move bytes from or to another socket.
     pub fn is_plain(&self) -> bool {
         !matches!(self, Self::Tls(_))
     }
 
-    /// Takes received bytes by `call`, which has the socket and gives how many it took.
+    /// Receives bytes with `call`, which gets the socket and returns how many bytes it took.
     pub(super) fn poll_receive_by(
         &self,
         context: &mut Context<'_>,
@@ -159,7 +160,7 @@ impl Stream {
         }
     }
 
-    /// Sends bytes by `call`, which has the socket and gives how many it took.
+    /// Sends bytes with `call`, which gets the socket and returns how many bytes it sent.
     pub(super) fn poll_send_by(
         &self,
         context: &mut Context<'_>,
@@ -171,8 +172,8 @@ impl Stream {
         }
     }
 
-    /// Whether anything has arrived or the other side has closed, as far as the runtime has been told: no system call
-    /// when nothing has.
+    /// Whether bytes have arrived or the other side has closed, as far as the runtime knows. Costs no system call if the runtime
+    /// knows of nothing.
     pub fn is_readable_or_closed(&mut self) -> bool {
         match self {
             Self::Plain(socket) => socket.attempt(Interest::READABLE, peek, |_| false).is_some(),
@@ -188,7 +189,7 @@ impl Stream {
         }
     }
 
-    /// Takes it off the runtime, so that another one can have it; not what is under TLS.
+    /// Deregisters it from the runtime, so that another runtime can use it; `None` under TLS.
     pub fn into_descriptor(self) -> Option<OwnedFd> {
         match self {
             Self::Plain(socket) => Some(socket.into()),
@@ -196,18 +197,18 @@ impl Stream {
         }
     }
 
-    /// Tells the other side that nothing more will be sent.
+    /// Ends the sending direction (FIN; under TLS after `close_notify`).
     pub fn shutdown_write(&mut self) {
         match self {
-            // Fails only when the connection is gone already.
+            // Fails only if the connection is closed already.
             Self::Plain(socket) => drop(SockRef::from(&*socket).shutdown(std::net::Shutdown::Write)),
             Self::Tls(tls) => tls.shutdown_write(),
         }
     }
 
-    /// Lets the close that follows be a reset: the other side cannot take what it got for a whole message.
+    /// Makes the following close a reset, so that the other side cannot mistake the received bytes for a complete message.
     pub fn reset_on_close(&self) {
-        // Fails only when the connection is gone already.
+        // Fails only if the connection is closed already.
         let _ = SockRef::from(self).set_linger(Some(std::time::Duration::ZERO));
     }
 }
@@ -249,12 +250,12 @@ impl AsFd for Stream {
     }
 }
 
-/// The kernel knows nothing of TLS.
+/// The error for operations that the kernel cannot do under TLS.
 fn unsupported() -> Poll<io::Result<usize>> {
     Poll::Ready(Err(io::ErrorKind::InvalidInput.into()))
 }
 
-/// A closed connection is an error of the call, not a signal.
+/// Sends without `SIGPIPE`: a closed connection is an error of the call.
 fn send(socket: BorrowedFd<'_>, parts: &[IoSlice<'_>]) -> rustix::io::Result<usize> {
     match parts {
         [one] => rustix::net::send(socket, one, SendFlags::NOSIGNAL),
@@ -267,12 +268,12 @@ fn send(socket: BorrowedFd<'_>, parts: &[IoSlice<'_>]) -> rustix::io::Result<usi
     }
 }
 
-/// Whether anything has arrived on a socket or the other side has closed it, which the kernel is asked.
+/// Whether bytes have arrived on a socket or the other side has closed it. Asks the kernel.
 pub fn is_readable_or_closed_now(socket: &impl AsFd) -> bool {
     !matches!(peek(socket.as_fd()), Err(Errno::AGAIN))
 }
 
-/// Looks at the first byte that has arrived and leaves it there.
+/// Looks at the first received byte without consuming it.
 fn peek(socket: BorrowedFd<'_>) -> rustix::io::Result<usize> {
     Ok(rustix::net::recv(socket, &mut [0; 1], RecvFlags::PEEK)?.0)
 }

@@ -63,7 +63,7 @@ fn one_that_is_not_believed_is_down_and_says_why() {
         assert_eq!(proxy.get("/").status(), 503, "{why}");
         let told = state["why"].as_str().unwrap_or_default();
         assert!(
-            state["state"] == "down" && told.contains("TLS failed") && told.contains(why),
+            state["state"] == "down" && told.contains("TLS handshake failed") && told.contains(why),
             "{state}"
         );
         let skipping = pool(&backend.url("localhost"), "danger_skip_verify: true").start();

@@ -1,4 +1,4 @@
-//! One attempt to connect to a socket file within this machine.
+//! Connects to the Unix socket of a backend within a time limit.
 
 use std::io;
 use std::path::Path;
@@ -10,18 +10,18 @@ use tokio::time::{sleep, timeout};
 
 use super::{DialError, Socket};
 
-/// The kernel does not tell when a full queue has room again: it is asked this often.
-const ASK_AGAIN: Duration = Duration::from_millis(5);
+/// Pause before another try if the queue is full. The kernel does not report when it has room again.
+const RETRY_INTERVAL: Duration = Duration::from_millis(5);
 
-/// Connects to whoever listens at `path`, within `bound`. A queue that is full is waited for, as TCP does.
+/// Connects to the socket at `path` within `bound`. Waits while its queue is full, as TCP does.
 ///
 /// # Errors
 /// [`DialError`]; a missing file is one of them.
-pub async fn dial_file(path: &Path, bound: Duration) -> Result<Socket, DialError> {
+pub async fn dial_unix(path: &Path, bound: Duration) -> Result<Socket, DialError> {
     let connected = timeout(bound, async {
         loop {
             match connect(path).await {
-                Err(error) if is_full(&error) => sleep(ASK_AGAIN).await,
+                Err(error) if is_full(&error) => sleep(RETRY_INTERVAL).await,
                 connected => return connected.map_err(DialError::from),
             }
         }
@@ -58,24 +58,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn connects_and_says_what_is_wrong() {
+    async fn connects_and_names_the_error() {
         let (socket, path) = listening("plain", 8);
-        dial_file(&path, BOUND).await.unwrap();
+        dial_unix(&path, BOUND).await.unwrap();
         drop(socket);
-        let refused = dial_file(&path, BOUND).await;
+        let refused = dial_unix(&path, BOUND).await;
         assert!(matches!(refused, Err(DialError::Refused(_))), "{refused:?}");
         std::fs::remove_file(&path).unwrap();
-        let missing = dial_file(&path, BOUND).await;
+        let missing = dial_unix(&path, BOUND).await;
         assert!(matches!(missing, Err(DialError::Io(_))), "{missing:?}");
     }
 
     #[tokio::test]
-    async fn a_full_queue_is_waited_for_within_the_bound() {
+    async fn waits_for_a_full_queue_within_the_bound() {
         let (socket, path) = listening("full", 0);
-        let first = dial_file(&path, BOUND).await.unwrap();
-        let short = dial_file(&path, Duration::from_millis(50)).await;
+        let first = dial_unix(&path, BOUND).await.unwrap();
+        let short = dial_unix(&path, Duration::from_millis(50)).await;
         assert!(matches!(short, Err(DialError::TimedOut)), "{short:?}");
-        let waiting = dial_file(&path, BOUND);
+        let waiting = dial_unix(&path, BOUND);
         let accepting = async { drop(socket.accept().unwrap()) };
         let (connected, ()) = tokio::join!(waiting, accepting);
         connected.unwrap();
