@@ -160,7 +160,7 @@ impl ClientConnection {
             let client = &self.client;
             match event {
                 TimerEvent::Expired if self.may_park() => return Poll::Ready(WaitResult::Park),
-                // It must not be parked: half an empty line has arrived, or a drain has begun whose notification is not here yet.
+                // It must not be parked: half an empty line has arrived, or a drain has begun but the notification has not arrived.
                 TimerEvent::Expired if std::mem::take(&mut self.is_park_timer) => {
                     let idle = client.worker.local().snapshot.timeouts.idle;
                     client.timer.set(match client.worker.is_draining.get() {
