@@ -170,14 +170,13 @@ fn pick(entry: &'static Entry, count: u32) -> Part {
     let now = clock::now();
     Part::new(format!("pick: {}, {count} backends", entry.name), move || {
         let context = PickContext {
-            candidates: &candidates,
             tried: &[],
             in_flight_limit: None,
             key: 0,
             random: rng.bits(),
             now,
         };
-        black_box(strategy.pick(black_box(&context)));
+        black_box(strategy.pick(black_box(&candidates), black_box(&context)));
     })
 }
 

@@ -1,22 +1,21 @@
-//! The eligible backends of a pool at one moment, and the strategies made for exactly them. Immutable.
+//! The backends of a pool that are eligible at one moment, and the strategies built for exactly that set. Immutable.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 use super::Member;
 use crate::backend::BackendId;
 use crate::strategy::{Candidate, Cursor, Entry, PickContext, Strategy};
 
-/// A membership.
+/// The eligible backends of a pool.
 #[derive(Debug)]
 pub struct EligibleSet {
     main: Tier,
-    /// Asked only when no backend of `main` may be taken.
+    /// Used only when no backend of `main` may be picked.
     backup: Tier,
 }
 
-/// Backends that are asked alike, and the strategy made for them.
+/// The main backends or the backups, and the strategy built for them.
 #[derive(Debug)]
 struct Tier {
     candidates: Vec<Candidate>,
@@ -24,29 +23,15 @@ struct Tier {
     strategy: Box<dyn Strategy>,
 }
 
-/// What a pick depends on beside the membership.
-#[derive(Debug, Clone, Copy)]
-pub struct PickRequest<'a> {
-    /// Backends this request has tried already.
-    pub tried: &'a [BackendId],
-    /// Bound of requests in flight of one backend.
-    pub in_flight_limit: Option<u32>,
-    /// Hash of what identifies the client.
-    pub key: u64,
-    /// Fresh uniform bits.
-    pub random: u64,
-    /// The monotonic now.
-    pub now: Instant,
-}
-
-/// What another pick for the same request depends on beside that.
+/// What a pick for a further attempt depends on beside its [`PickContext`].
 #[derive(Debug, Clone, Copy)]
 pub struct Another<'m, 't> {
-    /// Those of the backends tried that have failed. The others may be taken again once all have been tried.
+    /// The tried backends that have failed. The others may be picked again once all have been tried.
     pub failed: &'t [BackendId],
-    /// The one that was tried last, if it has not failed: it has room for this request, whatever its bound.
+    /// The backend that was tried last, if it has not failed. It still counts this request as in flight, so the limit does not
+    /// apply to it.
     pub last: Option<&'m Member>,
-    /// Whether backups are asked only when all other backends have failed.
+    /// Whether backups are used only when all other backends have failed.
     pub is_backup_last: bool,
 }
 
@@ -67,31 +52,31 @@ impl EligibleSet {
         }
     }
 
-    /// Chooses a backend; `None` when no eligible one may be taken.
-    pub fn pick(&self, request: PickRequest<'_>) -> Option<&Member> {
-        self.main.pick(request).or_else(|| self.backup.pick(request))
+    /// Picks a backend; `None` when no eligible one may be picked.
+    pub fn pick(&self, context: PickContext<'_>) -> Option<&Member> {
+        self.main.pick(&context).or_else(|| self.backup.pick(&context))
     }
 
-    /// Chooses a backend for another attempt; `None` when no eligible one may be taken.
+    /// Picks a backend for a further attempt; `None` when no eligible one may be picked.
     pub fn pick_another<'m>(
         &'m self,
-        request: PickRequest<'_>,
+        context: PickContext<'_>,
         another: Another<'m, '_>,
     ) -> Option<&'m Member> {
         let Another { failed, last, .. } = another;
-        let again = PickRequest {
+        let without_failed = PickContext {
             tried: failed,
-            ..request
+            ..context
         };
-        let before_backups = || {
-            let own = last.filter(|last| !last.backend.is_backup);
-            let main = self.main.pick(request).or_else(|| self.main.pick(again));
-            main.or(own)
+        let pick_main = || {
+            let last_main = last.filter(|last| !last.backend.is_backup);
+            let untried = self.main.pick(&context);
+            let main = untried.or_else(|| self.main.pick(&without_failed));
+            main.or(last_main)
         };
-        let at_once = another.is_backup_last.then(before_backups).flatten();
-        at_once
-            .or_else(|| self.pick(request))
-            .or_else(|| self.pick(again))
+        let main = another.is_backup_last.then(pick_main).flatten();
+        main.or_else(|| self.pick(context))
+            .or_else(|| self.pick(without_failed))
             .or(last)
     }
 
@@ -100,7 +85,7 @@ impl EligibleSet {
         self.main.members.len() + self.backup.members.len()
     }
 
-    /// Whether nobody is eligible.
+    /// Whether no backend is eligible.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -121,17 +106,9 @@ impl Tier {
         }
     }
 
-    fn pick(&self, request: PickRequest<'_>) -> Option<&Member> {
-        let ask = PickContext {
-            candidates: &self.candidates,
-            tried: request.tried,
-            in_flight_limit: request.in_flight_limit,
-            key: request.key,
-            random: request.random,
-            now: request.now,
-        };
+    fn pick(&self, context: &PickContext<'_>) -> Option<&Member> {
         self.strategy
-            .pick(&ask)
+            .pick(&self.candidates, context)
             .and_then(|index| self.members.get(index))
             .map(|member| &**member)
     }

@@ -14,7 +14,7 @@ use arc_swap::ArcSwap;
 use foldhash::fast::FixedState;
 
 pub use connections::{BackendConnection, IdleConnections};
-pub use eligible::{Another, EligibleSet, PickRequest};
+pub use eligible::{Another, EligibleSet};
 pub use http2_connections::{ConnectLead, Http2Connections, SingleFlight};
 pub use settings::{BackendSettings, Settings, Timeouts};
 pub use shared_idle::SharedIdlePool;
@@ -123,7 +123,7 @@ impl Pool {
         })
     }
 
-    /// Makes the membership anew from the members' health, weight and drain state. Control plane only.
+    /// Rebuilds the eligible set from the health, weight and drain state of the members. Control plane only.
     pub fn refresh(&self) {
         let eligible = EligibleSet::new(&self.members, self.settings.strategy, &self.cursor);
         self.eligible.store(Arc::new(eligible));

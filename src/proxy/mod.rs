@@ -44,8 +44,9 @@ use crate::backend::BackendId;
 use crate::head::{BodyLength, RequestHead, Version};
 use crate::http1::{Encoder, Kind, Malformed};
 use crate::message::{Replay, Transfer};
-use crate::pool::{Another, BackendConnection, EligibleSet, Member, PickRequest, Pool};
+use crate::pool::{Another, BackendConnection, EligibleSet, Member, Pool};
 use crate::retry::{self, Cause, ConnectionEvent, Policy};
+use crate::strategy::PickContext;
 use attempt::{AttemptError, InFlight};
 use deadlines::Deadlines;
 use departure::Departure;
@@ -329,8 +330,8 @@ impl<'a> Exchange<'a> {
         Some(next)
     }
 
-    fn request<'t>(&self, pool: &Pool, tried: &'t [BackendId]) -> PickRequest<'t> {
-        PickRequest {
+    fn request<'t>(&self, pool: &Pool, tried: &'t [BackendId]) -> PickContext<'t> {
+        PickContext {
             tried,
             in_flight_limit: pool.settings.in_flight_per_backend,
             key: 0,

@@ -22,9 +22,8 @@ pub(super) fn candidates(weights: &[u32]) -> Vec<Candidate> {
         .collect()
 }
 
-fn context<'a>(candidates: &'a [Candidate], tried: &'a [BackendId], random: u64) -> PickContext<'a> {
+fn context(tried: &[BackendId], random: u64) -> PickContext<'_> {
     PickContext {
-        candidates,
         tried,
         in_flight_limit: None,
         key: random,
@@ -42,7 +41,7 @@ fn counts(strategy: &dyn Strategy, candidates: &[Candidate], tried: &[BackendId]
     let mut counts = vec![0; candidates.len()];
     let mut rng = Rng::seeded(1);
     for _ in 0..picks {
-        let index = strategy.pick(&context(candidates, tried, rng.bits())).unwrap();
+        let index = strategy.pick(candidates, &context(tried, rng.bits())).unwrap();
         counts[index] += 1;
     }
     counts
@@ -64,7 +63,7 @@ fn names_are_unique_and_found() {
 
 proptest! {
     #[test]
-    fn picks_only_candidates_that_may_be_taken_and_one_if_any(
+    fn picks_an_allowed_candidate_whenever_there_is_one(
         members in prop::collection::vec((1_u32..=256, 0_u32..4, any::<bool>()), 0..60),
         limit in prop::option::of(1_u32..4),
         seed in any::<u64>(),
@@ -82,11 +81,11 @@ proptest! {
             let strategy = built(entry, &candidates);
             let mut rng = Rng::seeded(seed);
             for _ in 0..20 {
-                let context = PickContext { in_flight_limit: limit, ..context(&candidates, &tried, rng.bits()) };
-                let is_any = (0..candidates.len()).any(|index| context.may_pick(index));
-                match strategy.pick(&context) {
-                    Some(index) => prop_assert!(context.may_pick(index), "{}: {index}", entry.name),
-                    None => prop_assert!(!is_any, "{}: picked none although some may be taken", entry.name),
+                let context = PickContext { in_flight_limit: limit, ..context(&tried, rng.bits()) };
+                let is_any = candidates.iter().any(|candidate| context.may_pick(candidate));
+                match strategy.pick(&candidates, &context) {
+                    Some(index) => prop_assert!(context.may_pick(&candidates[index]), "{}: {index}", entry.name),
+                    None => prop_assert!(!is_any, "{}: picked none although some may be picked", entry.name),
                 }
             }
         }
@@ -104,7 +103,7 @@ proptest! {
         let tried: Vec<_> = others.map(|index| candidates[index].backend.id).collect();
         for entry in STRATEGIES {
             let strategy = built(entry, &candidates);
-            prop_assert_eq!(strategy.pick(&context(&candidates, &tried, seed)), Some(left), "{}", entry.name);
+            prop_assert_eq!(strategy.pick(&candidates, &context(&tried, seed)), Some(left), "{}", entry.name);
         }
     }
 
@@ -157,16 +156,16 @@ fn further_attempts_spread_over_all_remaining_candidates() {
     }
 }
 
-/// Two of four backends refuse everything, so the backends left for a further attempt depend on the count of the first.
+/// Two of four backends fail every request, so the backends left for a further attempt depend on the counter of first attempts.
 #[test]
-fn failing_neighbours_do_not_fall_into_step_with_the_cursor() {
+fn failing_backends_do_not_skew_the_share_of_the_others() {
     let candidates = candidates(&[1, 1, 1, 1]);
     let strategy = built(by_name("round_robin").unwrap(), &candidates);
     let mut served = [0_u32; 4];
     for _ in 0..4_000 {
         let mut tried = Vec::new();
         let served_by = loop {
-            let index = strategy.pick(&context(&candidates, &tried, 0)).unwrap();
+            let index = strategy.pick(&candidates, &context(&tried, 0)).unwrap();
             if index >= 2 {
                 break index;
             }
@@ -211,7 +210,7 @@ fn least_requests_picks_the_least_loaded_for_its_weight() {
         }
         for random in 0..50 {
             assert_eq!(
-                strategy.pick(&context(&candidates, &[], random)),
+                strategy.pick(&candidates, &context(&[], random)),
                 Some(expected),
                 "{in_flight:?}"
             );
@@ -225,7 +224,7 @@ fn least_requests_keeps_large_pools_level() {
     let strategy = built(by_name("least_requests").unwrap(), &candidates);
     let mut rng = Rng::seeded(3);
     for _ in 0..10_000 {
-        let index = strategy.pick(&context(&candidates, &[], rng.bits())).unwrap();
+        let index = strategy.pick(&candidates, &context(&[], rng.bits())).unwrap();
         candidates[index]
             .backend
             .in_flight
@@ -240,7 +239,7 @@ fn least_requests_keeps_large_pools_level() {
     assert!(worst <= 106, "{worst}");
 }
 
-/// Picks with so many requests in flight all the time: one ends, by chance, and the next begins.
+/// Counts the picks of each candidate with `in_flight` requests running all the time: before each pick a random one ends.
 fn counts_under_load(candidates: &[Candidate], in_flight: usize, picks: u32) -> Vec<u32> {
     let strategy = built(by_name("least_requests").unwrap(), candidates);
     let mut rng = Rng::seeded(4);
@@ -252,7 +251,7 @@ fn counts_under_load(candidates: &[Candidate], in_flight: usize, picks: u32) -> 
             let count: &Candidate = &candidates[index];
             count.backend.in_flight.0.fetch_sub(1, Ordering::Relaxed);
         }
-        let index = strategy.pick(&context(candidates, &[], rng.bits())).unwrap();
+        let index = strategy.pick(candidates, &context(&[], rng.bits())).unwrap();
         candidates[index]
             .backend
             .in_flight
@@ -276,7 +275,7 @@ fn least_requests_follows_weights_however_few_are_in_flight() {
                     f64::from(*count) / f64::from(PICKS),
                     f64::from(*weight) / f64::from(total),
                 );
-                // A heavy backend has the share of its weight, and a light one about that.
+                // A heavy backend gets the share of its weight, a light one roughly.
                 assert!(
                     (share - wanted).abs() < 0.1 && share > wanted / 3.0 && share < wanted * 3.0,
                     "{weights:?}, {in_flight} in flight: {counts:?}"
@@ -286,7 +285,7 @@ fn least_requests_follows_weights_however_few_are_in_flight() {
     }
 }
 
-/// Above the number up to which all candidates are compared.
+/// With more candidates than are all compared.
 #[test]
 fn least_requests_follows_weights_in_large_pools() {
     const PICKS: u32 = 50_000;

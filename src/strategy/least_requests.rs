@@ -1,11 +1,11 @@
-//! The backend with the fewest requests in flight for its weight.
+//! Least requests: picks the backend with the fewest requests in flight for its weight.
 //!
-//! One is drawn by weight, and taken if it is idle: where few requests are in flight the weights share them, which a
-//! comparison alone would not do, because the heaviest is nearly always the least loaded.
+//! First one candidate is drawn by weight, and picked if it is idle. So weights hold when few requests are in flight; a
+//! comparison alone would nearly always pick the heaviest, because it is the least loaded.
 //!
-//! Else, up to [`SCANNED`] candidates, all are compared. Above it two are drawn by weight and compared ("the power of two
-//! choices"): that is nearly as even, costs the same for any number of backends, and workers that look at the same
-//! moment do not all run to the same one.
+//! Otherwise all candidates are compared if there are at most [`MAX_SCANNED`]. If there are more, two are drawn by weight and
+//! compared ("power of two choices"): that is nearly as even, costs the same for any number of backends, and workers that
+//! pick at the same moment do not all pick the same backend.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,13 +15,13 @@ use crate::rng::{self, Rng};
 use super::sequence::Sequence;
 use super::{Candidate, Cursor, PickContext, Strategy};
 
-/// Up to so many candidates are all looked at: each is a cache line that other workers write.
-const SCANNED: usize = 16;
+/// Maximum number of candidates that are all compared. Each costs a read of a cache line that other workers write.
+const MAX_SCANNED: usize = 16;
 
-/// How many draws there are for finding a second candidate that is another one.
+/// Maximum number of draws for a second candidate that differs from the first.
 const SECOND_DRAWS: usize = 4;
 
-/// Makes the strategy for a membership.
+/// Builds the strategy for a set of eligible backends.
 pub(super) fn build(candidates: &[Candidate], _: &Arc<Cursor>) -> Box<dyn Strategy> {
     Box::new(LeastRequests {
         sequence: Sequence::new(candidates),
@@ -34,20 +34,25 @@ struct LeastRequests {
 }
 
 impl Strategy for LeastRequests {
-    fn pick(&self, context: &PickContext<'_>) -> Option<usize> {
+    fn pick(&self, candidates: &[Candidate], context: &PickContext<'_>) -> Option<usize> {
         let mut rng = Rng::seeded(context.random);
-        let one = self.sequence.draw(context, || rng.bits())?;
-        let load = |index: usize| context.candidates.get(index).map(Load::of);
+        let one = self.sequence.draw(candidates, context, || rng.bits())?;
+        let load = |index: usize| candidates.get(index).map(Load::of);
         if load(one)?.is_idle() {
             return Some(one);
         }
-        if context.candidates.len() <= SCANNED {
-            // Others may have filled all of them since.
-            return least_of_all(context, rng.bits()).or(Some(one));
+        if candidates.len() <= MAX_SCANNED {
+            // Other workers may have filled all of them to the limit since the draw.
+            return pick_least(candidates, context, rng.bits()).or(Some(one));
         }
+        let may_pick = |index: usize| {
+            candidates
+                .get(index)
+                .is_some_and(|candidate| context.may_pick(candidate))
+        };
         let other = (0..SECOND_DRAWS)
             .filter_map(|_| self.sequence.at_random(rng.bits()))
-            .find(|other| *other != one && context.may_pick(*other));
+            .find(|other| *other != one && may_pick(*other));
         match other {
             Some(other) if load(other)?.is_below(&load(one)?) => Some(other),
             _ => Some(one),
@@ -55,18 +60,18 @@ impl Strategy for LeastRequests {
     }
 }
 
-/// Among equals each is taken by its weight, wherever it stands: a fixed order, or the first after a random start,
-/// would favour some.
-fn least_of_all(context: &PickContext<'_>, bits: u64) -> Option<usize> {
-    let takable = || {
-        let candidates = context.candidates.iter().enumerate();
-        let takable = candidates.filter(|(index, _)| context.may_pick(*index));
-        takable.map(|(index, candidate)| (index, Load::of(candidate)))
+/// Picks the least loaded of all candidates. Equally loaded candidates are drawn by weight: a fixed order, or the first after a
+/// random start, would favour some of them.
+fn pick_least(candidates: &[Candidate], context: &PickContext<'_>, bits: u64) -> Option<usize> {
+    let loads = || {
+        let candidates = candidates.iter().enumerate();
+        let allowed = candidates.filter(|(_, candidate)| context.may_pick(candidate));
+        allowed.map(|(index, candidate)| (index, Load::of(candidate)))
     };
-    let mut loads = takable();
-    let (first, mut least) = loads.next()?;
+    let mut rest = loads();
+    let (first, mut least) = rest.next()?;
     let (mut best, mut equal_weight) = (first, least.weight);
-    for (index, load) in loads {
+    for (index, load) in rest {
         if load.is_below(&least) {
             (best, equal_weight, least) = (index, load.weight, load);
         } else if !least.is_below(&load) {
@@ -77,7 +82,7 @@ fn least_of_all(context: &PickContext<'_>, bits: u64) -> Option<usize> {
         return Some(best);
     }
     let mut left = rng::below(bits, equal_weight);
-    for (index, load) in takable() {
+    for (index, load) in loads() {
         if load.is_below(&least) || least.is_below(&load) {
             continue;
         }
@@ -86,11 +91,11 @@ fn least_of_all(context: &PickContext<'_>, bits: u64) -> Option<usize> {
         }
         left -= load.weight;
     }
-    // Counts moved between the two passes.
+    // The counts changed between the two passes.
     Some(best)
 }
 
-/// What one more request would make of a backend, relative to its weight.
+/// The load that a backend would have with one more request, relative to its weight.
 struct Load {
     requests: u64,
     weight: u64,

@@ -1,8 +1,8 @@
 //! Balancing strategies: a trait, one file each, and the table that names them. Pure: no clock, no sockets, no
-//! global randomness; everything a decision needs is in [`PickContext`].
+//! global randomness; a decision depends on the candidates and a [`PickContext`] alone.
 //!
-//! A strategy is built anew for every membership (the list of eligible backends), so that `pick` never skips over
-//! an ineligible one: what is left shares evenly. State that has to outlive a membership is in [`Cursor`].
+//! A strategy is rebuilt whenever the set of eligible backends changes, so `pick` never skips an ineligible backend, and
+//! the remaining ones share its requests evenly. State that outlives a set is in [`Cursor`].
 
 mod least_requests;
 mod random;
@@ -19,7 +19,7 @@ use std::time::Instant;
 
 use crate::backend::{Backend, BackendId, Padded};
 
-/// One eligible backend, with the weight that it had when the membership was made.
+/// One eligible backend, with its weight when the set was built.
 #[derive(Debug, Clone)]
 pub struct Candidate {
     /// The backend, for its number of requests in flight.
@@ -28,41 +28,36 @@ pub struct Candidate {
     pub weight: u32,
 }
 
-/// The positions of a pool that outlive its memberships, shared by all workers.
+/// The counters of a pool that outlive its sets of eligible backends, shared by all workers.
 #[derive(Debug, Default)]
 pub struct Cursor {
     /// Counts first attempts.
     pub first: Padded<AtomicU64>,
-    /// Counts further attempts: they take turns of their own, so that no neighbour of a failing backend inherits
-    /// all of its requests.
+    /// Counts further attempts. They have their own counter, so that no neighbour of a failing backend gets all of its
+    /// requests.
     pub further: Padded<AtomicU64>,
 }
 
-/// What a pick may depend on.
-#[derive(Debug)]
+/// What a pick depends on beside the candidates.
+#[derive(Debug, Clone, Copy)]
 pub struct PickContext<'a> {
-    /// The same slice that the strategy was built for.
-    pub candidates: &'a [Candidate],
-    /// Backends this request has tried already; usually empty.
+    /// Backends that this request has already tried; usually empty.
     pub tried: &'a [BackendId],
-    /// Bound of requests in flight of one backend.
+    /// Maximum number of requests in flight of one backend.
     pub in_flight_limit: Option<u32>,
-    /// Hash of what identifies the request or its client, for strategies with affinity.
+    /// Hash that identifies the request or its client, for strategies with affinity.
     pub key: u64,
     /// Fresh uniform bits.
     pub random: u64,
-    /// The monotonic now.
+    /// The current monotonic time.
     pub now: Instant,
 }
 
 impl PickContext<'_> {
-    /// Whether the candidate at `index` exists, was not tried yet and is below the bound of requests in flight.
-    pub fn may_pick(&self, index: usize) -> bool {
-        let Some(candidate) = self.candidates.get(index) else {
-            return false;
-        };
+    /// Whether the candidate was not tried yet and is below the limit of requests in flight.
+    pub fn may_pick(&self, candidate: &Candidate) -> bool {
         let backend = &candidate.backend;
-        // The usual ask has neither: it then reads nothing of the backend, which other workers write.
+        // The usual pick has neither: it then does not read the backend's cache lines, which other workers write.
         (self.tried.is_empty() || !self.tried.contains(&backend.id))
             && self
                 .in_flight_limit
@@ -72,17 +67,18 @@ impl PickContext<'_> {
 
 /// Chooses a backend for one attempt. Shared by all workers.
 pub trait Strategy: Debug + Send + Sync {
-    /// The index in `context.candidates` of a candidate for which [`PickContext::may_pick`] holds, or `None` when there is none.
-    fn pick(&self, context: &PickContext<'_>) -> Option<usize>;
+    /// The index of a candidate for which [`PickContext::may_pick`] holds, or `None` when there is none. `candidates` is the
+    /// slice that the strategy was built for.
+    fn pick(&self, candidates: &[Candidate], context: &PickContext<'_>) -> Option<usize>;
 }
 
-/// A line of the table of strategies.
+/// A row of the table of strategies.
 pub struct Entry {
-    /// As it stands in the config.
+    /// Its name in the config.
     pub name: &'static str,
-    /// One line for people.
+    /// One line for the docs.
     pub summary: &'static str,
-    /// Makes the strategy for a membership.
+    /// Builds the strategy for a set of eligible backends.
     pub build: fn(&[Candidate], &Arc<Cursor>) -> Box<dyn Strategy>,
 }
 
@@ -92,7 +88,7 @@ impl Debug for Entry {
     }
 }
 
-/// Every strategy that the config knows, in the order in which they are shown.
+/// All strategies that the config accepts, in the order in which the docs list them.
 pub static STRATEGIES: &[Entry] = &[
     Entry {
         name: "round_robin",
@@ -111,7 +107,7 @@ pub static STRATEGIES: &[Entry] = &[
     },
 ];
 
-/// The line of the table with this name.
+/// The strategy with this name.
 pub fn by_name(name: &str) -> Option<&'static Entry> {
     STRATEGIES.iter().find(|entry| entry.name == name)
 }

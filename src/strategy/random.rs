@@ -20,8 +20,8 @@ struct Random {
 }
 
 impl Strategy for Random {
-    fn pick(&self, context: &PickContext<'_>) -> Option<usize> {
+    fn pick(&self, candidates: &[Candidate], context: &PickContext<'_>) -> Option<usize> {
         let mut rng = Rng::seeded(context.random);
-        self.sequence.draw(context, || rng.bits())
+        self.sequence.draw(candidates, context, || rng.bits())
     }
 }

@@ -24,17 +24,20 @@ struct RoundRobin {
 }
 
 impl Strategy for RoundRobin {
-    fn pick(&self, context: &PickContext<'_>) -> Option<usize> {
+    fn pick(&self, candidates: &[Candidate], context: &PickContext<'_>) -> Option<usize> {
         if context.tried.is_empty() {
             let count = self.cursor.first.0.fetch_add(1, Ordering::Relaxed);
-            let due = self.sequence.at_turn(count)?;
-            if context.may_pick(due) {
+            let due = self.sequence.at_position(count)?;
+            if candidates
+                .get(due)
+                .is_some_and(|candidate| context.may_pick(candidate))
+            {
                 return Some(due);
             }
         }
         // Not the next backend in the sequence: it would get all requests that its neighbour refuses. Nor the plain counter:
         // which backends are left depends on it, and the two can fall into step.
         let further = || self.cursor.further.0.fetch_add(1, Ordering::Relaxed);
-        self.sequence.draw(context, || rng::spread(further()))
+        self.sequence.draw(candidates, context, || rng::spread(further()))
     }
 }

@@ -1,5 +1,5 @@
 //! Expands weights into a list of slots, so that a weighted choice is one lookup. Each backend has as many slots as its
-//! weight, spread as evenly as possible. Also draws another candidate when the first choice may not be taken, for all
+//! weight, spread as evenly as possible. Also draws another candidate when the first choice may not be picked, for all
 //! strategies.
 
 use crate::rng;
@@ -9,7 +9,7 @@ use super::{Candidate, PickContext};
 /// Maximum number of slots: 1,024 backends of the highest weight fit exactly, in 1 MiB. Above it weights are scaled down.
 const MAX_SLOTS: u64 = 1 << 18;
 
-/// Draws before all candidates are scanned instead. If half of them may not be taken, the scan is needed once in 65,536
+/// Draws before all candidates are scanned instead. If half of them may not be picked, the scan is needed once in 65,536
 /// picks.
 const MAX_DRAWS: usize = 16;
 
@@ -36,7 +36,7 @@ impl Sequence {
     }
 
     /// The candidate of the slot that this count selects.
-    pub(super) fn at_turn(&self, count: u64) -> Option<usize> {
+    pub(super) fn at_position(&self, count: u64) -> Option<usize> {
         let slot = count.checked_rem(self.slots.len() as u64)?;
         self.slots.get(slot as usize).map(|index| *index as usize)
     }
@@ -47,22 +47,32 @@ impl Sequence {
         self.slots.get(slot as usize).map(|index| *index as usize)
     }
 
-    /// Draws a candidate that may be taken, with new `bits` for each draw. Redrawing keeps the proportions among the remaining
+    /// Draws a candidate that may be picked, with new `bits` for each draw. Redrawing keeps the proportions among the remaining
     /// candidates, so none inherits the share of a neighbour.
-    pub(super) fn draw(&self, context: &PickContext<'_>, mut bits: impl FnMut() -> u64) -> Option<usize> {
+    pub(super) fn draw(
+        &self,
+        candidates: &[Candidate],
+        context: &PickContext<'_>,
+        mut bits: impl FnMut() -> u64,
+    ) -> Option<usize> {
+        let may_pick = |index: &usize| {
+            candidates
+                .get(*index)
+                .is_some_and(|candidate| context.may_pick(candidate))
+        };
         let drawn = (0..MAX_DRAWS)
             .filter_map(|_| self.at_random(bits()))
-            .find(|index| context.may_pick(*index));
-        drawn.or_else(|| among_all(context, bits()))
+            .find(may_pick);
+        drawn.or_else(|| draw_by_scan(candidates, context, bits()))
     }
 }
 
-/// Scans all candidates and chooses by weight among those that may be taken: for when few of many are left.
-fn among_all(context: &PickContext<'_>, bits: u64) -> Option<usize> {
+/// Scans all candidates and chooses by weight among those that may be picked: for when few of many are left.
+fn draw_by_scan(candidates: &[Candidate], context: &PickContext<'_>, bits: u64) -> Option<usize> {
     let weights = || {
-        let takable = context.candidates.iter().enumerate();
-        takable
-            .filter(|(index, _)| context.may_pick(*index))
+        let candidates = candidates.iter().enumerate();
+        candidates
+            .filter(|(_, candidate)| context.may_pick(candidate))
             .map(|(index, candidate)| (index, u64::from(candidate.weight.max(1))))
     };
     let mut left = rng::below(bits, weights().map(|(_, weight)| weight).sum());
@@ -129,7 +139,7 @@ mod tests {
     #[test]
     fn no_backends_make_no_slots() {
         let sequence = Sequence::new(&[]);
-        assert_eq!((sequence.at_turn(5), sequence.at_random(5)), (None, None));
+        assert_eq!((sequence.at_position(5), sequence.at_random(5)), (None, None));
     }
 
     #[test]
