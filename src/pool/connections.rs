@@ -1,5 +1,5 @@
-//! Connections to backends: the idle ones of one worker, and what belongs to each. The one used last is taken first, so
-//! that surplus ones grow old; those become spare for all workers.
+//! Connections to backends, and the idle ones of one worker. The most recently used connection is taken first, so that surplus
+//! ones grow old; those move to the idle pool that all workers share.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -16,54 +16,54 @@ use crate::http2;
 use crate::message::Connection;
 use crate::net::Stream;
 
-/// After so long without use a connection is spare: others may have it.
+/// A connection that has been idle for this long moves to the shared idle pool, where other workers can take it.
 const SHARED_AFTER: Duration = Duration::from_secs(1);
-/// How long a connection has been idle that is closed while its backend leaves new ones without an answer: it may be one
-/// that serves one connection at a time, and whoever waits for it on a new one, a probe too, would wait until the last idle
-/// one is closed. Under load one is used again sooner.
-const A_MOMENT: Duration = Duration::from_millis(100);
-/// Idle connections kept for one backend by one worker; more are closed.
-const KEPT_PER_BACKEND: usize = 1024;
-/// Memory for reading heads that is kept: for as many as are read at once on a busy worker.
-const READING_KEPT: usize = 256;
-/// Connections that one sweep closes: the kernel takes about 5 µs for each, and the worker's requests wait meanwhile. A
-/// reload without a thousand backends leaves thousands to close.
-const CLOSED_AT_ONCE: usize = 64;
+/// A connection that has been idle for this long is closed while the backend does not respond on a new one. The backend may
+/// serve one connection at a time: requests and probes on a new connection would wait until the last idle one is closed.
+/// Under load a connection is used again sooner.
+const UNANSWERED_IDLE: Duration = Duration::from_millis(100);
+/// Maximum number of idle connections that one worker keeps for one backend; more are closed.
+const MAX_IDLE_PER_BACKEND: usize = 1024;
+/// Maximum number of unused parse buffers: as many as a busy worker uses at the same time.
+const MAX_PARSE_BUFFERS: usize = 256;
+/// Maximum number of connections that one sweep closes. The kernel takes about 5 µs for each, and the worker's requests wait
+/// for it; a reload that removes a thousand backends leaves thousands to close.
+const MAX_CLOSED_PER_SWEEP: usize = 64;
 
-/// A connection to a backend, with what reading an answer needs.
+/// A connection to a backend, with the state for reading responses.
 #[derive(Debug)]
 pub struct BackendConnection {
-    /// Whose it is.
+    /// The backend.
     pub backend: BackendId,
-    /// The bytes.
+    /// The transport and its buffers.
     pub connection: Connection,
-    /// Reads heads from it.
+    /// The scanner for response heads.
     pub scan: HeadScan,
-    /// The head read last.
+    /// The head that was read last.
     pub head: ResponseHead,
-    /// Length of that head, which still stands at the front of the input.
+    /// Length of that head, which is still at the front of the input.
     pub head_end: usize,
     /// Whether it has carried an exchange before this one.
     pub is_reused: bool,
-    /// Whether it was begun in the name of one client: it carries nothing of others.
+    /// Whether it began with a PROXY header that names one client: it carries no requests of other clients.
     pub is_of_one_client: bool,
-    /// Whether the backend may take whoever comes next on it for the user of a request before: it is for one client alone.
+    /// Whether the backend may have authenticated a user on it (NTLM, Negotiate): it carries requests of one client only.
     pub is_of_one_user: bool,
     /// How long the backend keeps it open while it is idle.
     pub keep_for: Duration,
-    /// The rules of TLS that it was made under: [`Member::tls_generation`].
+    /// The TLS settings that it was established with: [`Member::tls_generation`].
     pub tls_generation: u64,
-    /// Where it leads.
+    /// The address that it is connected to.
     pub destination: Destination,
 }
 
 impl BackendConnection {
-    /// Begins with a fresh connection.
+    /// Wraps a new connection.
     pub fn new(backend: BackendId, stream: Stream) -> Box<Self> {
         Self::over(backend, Connection::new(stream))
     }
 
-    /// Begins with a stream of one that is shared.
+    /// Wraps a stream of a shared HTTP/2 connection.
     pub fn of_stream(backend: BackendId, stream: http2::Stream) -> Box<Self> {
         Self::over(backend, Connection::of_stream(stream))
     }
@@ -95,27 +95,27 @@ struct Idle {
 #[derive(Default)]
 pub struct IdleConnections {
     by_backend: RefCell<HashMap<BackendId, Vec<Idle>, FixedState>>,
-    round: RefCell<Round>,
-    /// Memory for reading heads, which an idle connection has no use for. The next to read one finds it in the processor's cache,
-    /// however many backends there are.
-    reading: RefCell<Vec<(HeadScan, Vec<Field>)>>,
+    round: RefCell<SweepRound>,
+    /// Buffers for parsing heads, which idle connections do not need. With few of them, the next one used is still in the CPU
+    /// cache, however many backends there are.
+    parse_buffers: RefCell<Vec<(HeadScan, Vec<Field>)>>,
 }
 
-/// How far the sweeping is.
+/// Progress of a sweep over all backends.
 #[derive(Default)]
-struct Round {
-    /// Backends that were not looked at in this round.
-    unseen: Vec<BackendId>,
-    /// How many of them one sweep looks at.
+struct SweepRound {
+    /// Backends that this round has not visited yet.
+    remaining: Vec<BackendId>,
+    /// Number of backends that one call visits.
     share: usize,
-    /// Nobody takes them any more; those found last are closed first, because a backend may wait for that.
-    leaving: Vec<Idle>,
+    /// Connections to close, which cannot be taken any more. The newest are closed first, because a backend may wait for that.
+    closing: Vec<Idle>,
 }
 
 impl IdleConnections {
-    /// Takes the connection that was used last and is still quiet: one on which anything arrived, or that was closed, is
-    /// dropped, because its next bytes belong to nobody. `asks_kernel` makes sure of it with a system call. Dropped too is one
-    /// that was made under other `tls_generation` of TLS, or that leads to an address that the backend's name has left.
+    /// Takes the most recently used connection. Closes connections on which bytes arrived or that the backend closed, because
+    /// their next bytes belong to no request; with `asks_kernel` a system call makes sure of it. Also closes connections of
+    /// another `tls_generation`, and connections to an address that the backend's name no longer resolves to.
     pub fn take(
         &self,
         (backend, tls_generation): (&Backend, u64),
@@ -135,8 +135,8 @@ impl IdleConnections {
                 && connection.destination.is_current(backend);
             if is_allowed && !connection.connection.is_readable_or_closed(asks_kernel) {
                 connection.is_reused = true;
-                if let Some(memory) = self.reading.borrow_mut().pop() {
-                    (connection.scan, connection.head.fields) = memory;
+                if let Some(buffers) = self.parse_buffers.borrow_mut().pop() {
+                    (connection.scan, connection.head.fields) = buffers;
                 }
                 return Some(connection);
             }
@@ -144,7 +144,8 @@ impl IdleConnections {
         None
     }
 
-    /// Keeps a connection whose last answer was read to its proven end, for at most `keep`; closes one of one client or user.
+    /// Keeps a connection for at most `keep`. Its last response must have been read to its proven end. A connection that is
+    /// limited to one client is closed.
     pub fn give_back(
         &self,
         mut connection: Box<BackendConnection>,
@@ -156,10 +157,10 @@ impl IdleConnections {
         if connection.is_of_one_client || connection.is_of_one_user {
             return;
         }
-        self.take_memory(&mut connection);
+        self.take_parse_buffers(&mut connection);
         let mut by_backend = self.by_backend.borrow_mut();
         let idle = by_backend.entry(connection.backend).or_default();
-        if idle.len() < KEPT_PER_BACKEND {
+        if idle.len() < MAX_IDLE_PER_BACKEND {
             idle.push(Idle {
                 connection,
                 since: now,
@@ -168,90 +169,92 @@ impl IdleConnections {
         }
     }
 
-    /// Takes what reading a head needs from a connection that is about to be idle.
-    fn take_memory(&self, connection: &mut BackendConnection) {
+    /// Takes the parse buffers from a connection that becomes idle.
+    fn take_parse_buffers(&self, connection: &mut BackendConnection) {
         connection.scan.clear();
         connection.head.clear();
         let scan = std::mem::take(&mut connection.scan);
         let fields = std::mem::take(&mut connection.head.fields);
-        let mut reading = self.reading.borrow_mut();
-        if reading.len() < READING_KEPT {
-            reading.push((scan, fields));
+        let mut parse_buffers = self.parse_buffers.borrow_mut();
+        if parse_buffers.len() < MAX_PARSE_BUFFERS {
+            parse_buffers.push((scan, fields));
         }
     }
 
-    /// Begins to look through all of them, which so many calls of [`Self::sweep`] do together: no request waits for the
-    /// whole of it.
+    /// Begins a round over all backends, which `parts` calls of [`Self::sweep`] complete, so that no request waits for a whole
+    /// round.
     pub fn begin_sweep(&self, parts: usize) {
         let mut round = self.round.borrow_mut();
-        round.unseen.clear();
-        round.unseen.extend(self.by_backend.borrow().keys());
-        round.share = round.unseen.len().div_ceil(parts.max(1));
+        round.remaining.clear();
+        round.remaining.extend(self.by_backend.borrow().keys());
+        round.share = round.remaining.len().div_ceil(parts.max(1));
     }
 
-    /// Does the next part: closes those that are too old, that have news, that lead where their backend is no more, that a backend may
-    /// need closed, or whose backend has no `member` any more; makes those spare that were not used for a while. Closes a few of many, and more at the
+    /// Does the next part of the round. Closes connections that are too old, that are readable or closed, whose address the
+    /// backend has left, that block a backend (see [`UNANSWERED_IDLE`]), or whose backend is no `member` any more. Moves
+    /// connections that were idle for a while to the shared idle pool. Closes at most [`MAX_CLOSED_PER_SWEEP`], and more at the
     /// next call.
     pub fn sweep<'m>(&self, now: Instant, member: impl Fn(BackendId) -> Option<&'m Member>) {
         let mut by_backend = self.by_backend.borrow_mut();
-        let Round {
-            unseen,
+        let SweepRound {
+            remaining,
             share,
-            leaving,
+            closing,
         } = &mut *self.round.borrow_mut();
-        for backend in unseen.drain(unseen.len().saturating_sub(*share)..) {
+        for backend in remaining.drain(remaining.len().saturating_sub(*share)..) {
             match (member(backend), by_backend.get_mut(&backend)) {
-                (Some(member), Some(idle)) => sort_out(idle, member, now, leaving),
+                (Some(member), Some(idle)) => sweep_backend(idle, member, now, closing),
                 (None, _) => {
                     let left = by_backend.remove(&backend).into_iter().flatten();
-                    leaving.extend(left);
+                    closing.extend(left);
                 }
                 (Some(_), None) => {}
             }
         }
-        leaving.truncate(leaving.len().saturating_sub(CLOSED_AT_ONCE));
+        closing.truncate(closing.len().saturating_sub(MAX_CLOSED_PER_SWEEP));
     }
 
-    /// Closes all.
+    /// Closes all idle connections.
     pub fn clear(&self) {
         self.by_backend.borrow_mut().clear();
-        self.round.borrow_mut().leaving.clear();
+        self.round.borrow_mut().closing.clear();
     }
 
-    /// How many there are.
+    /// Number of idle connections.
     pub fn len(&self) -> usize {
         self.by_backend.borrow().values().map(Vec::len).sum()
     }
 
-    /// Whether there are none.
+    /// Whether there are no idle connections.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// Moves what is not to be kept from `idle` to `leaving`, and what was not used for a while to where all workers find it.
-fn sort_out(idle: &mut Vec<Idle>, member: &Member, now: Instant, leaving: &mut Vec<Idle>) {
+/// Sweeps the idle connections of one backend: moves those to close to `closing`, and those that were idle for a while to the
+/// shared idle pool.
+fn sweep_backend(idle: &mut Vec<Idle>, member: &Member, now: Instant, closing: &mut Vec<Idle>) {
     let backend = &*member.backend;
-    let is_useless = |idle: &mut Idle| {
+    let is_expired = |idle: &mut Idle| {
         let connection = &mut *idle.connection;
         now >= idle.until
             || !connection.destination.is_current(backend)
             || connection.connection.is_readable_or_closed(false)
     };
-    leaving.extend(idle.extract_if(.., is_useless));
-    // They stand in the order in which they were used.
+    closing.extend(idle.extract_if(.., is_expired));
+    // Ordered by last use, oldest first.
     let since = |age| move |idle: &Idle| now.saturating_duration_since(idle.since) >= age;
     if member.backend.has_unanswered() {
-        leaving.extend(idle.drain(..idle.partition_point(since(A_MOMENT))));
+        closing.extend(idle.drain(..idle.partition_point(since(UNANSWERED_IDLE))));
         member.shared_idle.clear();
     }
-    // A TLS session lives in the memory of its worker.
+    // The state of a TLS connection cannot leave its worker; only a bare descriptor can.
     if member.backend.address.scheme != Scheme::Https {
         for idle in idle.drain(..idle.partition_point(since(SHARED_AFTER))) {
             if member.shared_idle.has_room() {
                 member.shared_idle.put(*idle.connection, idle.until);
             } else {
-                leaving.push(idle);
+                closing.push(idle);
             }
         }
     }
@@ -271,7 +274,7 @@ mod tests {
 
     const KEEP: Duration = Duration::from_secs(60);
 
-    /// Gives back one connection to each of so many backends; what the backends see.
+    /// Gives back one connection to each of `backends` backends; returns the backends' ends.
     fn idle(connections: &IdleConnections, backends: usize, now: Instant) -> Vec<TcpStream> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
@@ -296,19 +299,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn thousands_that_lost_their_backends_are_closed_a_few_at_a_time() {
+    async fn connections_of_removed_backends_are_closed_a_few_per_sweep() {
         let (connections, now) = (IdleConnections::default(), clock::now());
-        let backends = idle(&connections, 2 * CLOSED_AT_ONCE + 1, now);
+        let backends = idle(&connections, 2 * MAX_CLOSED_PER_SWEEP + 1, now);
         connections.begin_sweep(1);
         for wanted in [1, 2, 3] {
             connections.sweep(now, |_| None);
-            assert!(connections.is_empty(), "nobody can take one");
-            let wanted = (wanted * CLOSED_AT_ONCE).min(backends.len());
+            assert!(connections.is_empty(), "none can be taken");
+            let wanted = (wanted * MAX_CLOSED_PER_SWEEP).min(backends.len());
             assert_eq!(closed(&backends), wanted);
         }
     }
 
-    /// Gives back a connection to a backend that has a name, in which each of these addresses is; which leads to the first.
+    /// Gives back a connection to the first of `addresses`, which a backend's name resolves to.
     fn idle_at_first(
         connections: &IdleConnections,
         addresses: &[SocketAddr],
@@ -326,7 +329,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_that_leads_to_an_address_that_left_is_not_taken_and_one_that_stays_is() {
+    async fn only_connections_to_current_addresses_are_taken() {
         let (connections, now) = (IdleConnections::default(), clock::now());
         let [first, second, third] = [1, 2, 3].map(|last| SocketAddr::from(([127, 0, 0, last], 1)));
         let (backend, _open) = idle_at_first(&connections, &[first, second], now);
@@ -339,7 +342,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_round_looks_at_a_part_of_the_backends_at_a_time() {
+    async fn each_sweep_visits_a_part_of_the_backends() {
         let (connections, now) = (IdleConnections::default(), clock::now());
         let _backends = idle(&connections, 5, now);
         connections.begin_sweep(2);

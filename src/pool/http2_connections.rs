@@ -1,5 +1,5 @@
-//! Connections to backends that requests share, because they speak HTTP/2: those of one worker. While one is being made,
-//! whoever needs it too waits for it in place of making another.
+//! The HTTP/2 connections of one worker to backends, which requests share. While one request establishes a connection, other
+//! requests for the same backend wait for it instead of establishing another (single flight).
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -12,38 +12,38 @@ use tokio::sync::Notify;
 use crate::backend::{Backend, BackendId, Destination};
 use crate::http2;
 
-/// Connections to one backend by one worker, of a hundred requests each.
-const KEPT_PER_BACKEND: usize = 64;
+/// Maximum number of connections that one worker keeps to one backend, of about a hundred requests each.
+const MAX_PER_BACKEND: usize = 64;
 
-/// What one worker shares.
+/// The HTTP/2 connections of one worker.
 #[derive(Debug, Default)]
 pub struct Http2Connections {
-    by_backend: RefCell<HashMap<BackendId, Entry, FixedState>>,
+    by_backend: RefCell<HashMap<BackendId, BackendConnections, FixedState>>,
 }
 
 #[derive(Debug, Default)]
-struct Entry {
-    /// The rules of TLS that those were made under.
+struct BackendConnections {
+    /// The TLS settings that the connections were established with.
     tls_generation: u64,
-    /// [`Backend::departures`] when all of those led where the backend was.
+    /// [`Backend::departures`] when all of the connections led to current addresses.
     departures: u64,
-    open: Vec<Open>,
-    /// Whoever waits for the connection that is being made; `None` when none is.
+    open: Vec<OpenConnection>,
+    /// Wakes the requests that wait for the connection being established; `None` when none is.
     lead: Option<Rc<Notify>>,
-    /// Whether the backend chose HTTP/1.1 when it was asked last: then nobody waits for anybody.
+    /// Whether the backend chose HTTP/1.1 last time (ALPN): then no request waits for another.
     chose_http1: bool,
 }
 
-/// A connection that carries requests, and where it leads.
+/// A connection that carries requests, and its address.
 #[derive(Debug)]
-struct Open {
+struct OpenConnection {
     connection: http2::Shared,
     destination: Destination,
 }
 
-impl Entry {
-    /// Lets go of what was made under rules that are older than these, and of what leads where the backend is no more; requests under
-    /// way go on. Whether no rules are newer.
+impl BackendConnections {
+    /// Drops connections with older TLS settings and connections to addresses that the backend has left; their running requests
+    /// continue. Returns whether `tls_generation` is the newest seen.
     fn adopt_generation(&mut self, backend: &Backend, tls_generation: u64) -> bool {
         if tls_generation > self.tls_generation {
             self.tls_generation = tls_generation;
@@ -62,17 +62,17 @@ impl Entry {
     }
 }
 
-/// What to do where no connection has room.
+/// What a request does when no connection has room for it.
 pub enum SingleFlight {
-    /// Make one; nobody else does until this is dropped.
+    /// Establish one; no other request does until this is dropped.
     Lead(ConnectLead),
-    /// Wait until somebody else has made one, or failed.
+    /// Wait until another request has established one, or failed.
     Follow(Rc<Notify>),
-    /// Make one for this request alone.
+    /// Establish one for this request alone.
     Independent,
 }
 
-/// The right to make a connection.
+/// The right to establish a connection. Wakes the waiting requests when it is dropped.
 pub struct ConnectLead {
     shared: Rc<Http2Connections>,
     backend: BackendId,
@@ -91,7 +91,7 @@ impl Drop for ConnectLead {
 }
 
 impl Http2Connections {
-    /// A stream of a connection that has room, leads where the backend is, and was made under these `tls_generation` of TLS.
+    /// Opens a stream on a connection that has room, leads to a current address and has this `tls_generation`.
     pub fn take(&self, (backend, tls_generation): (&Backend, u64), now: Instant) -> Option<http2::Stream> {
         let mut by_backend = self.by_backend.borrow_mut();
         let entry = by_backend.get_mut(&backend.id)?;
@@ -103,7 +103,7 @@ impl Http2Connections {
             .map(|shared| shared.open(now))
     }
 
-    /// What to do where there is none.
+    /// Decides what a request does when [`Self::take`] found no connection.
     pub fn claim(self: &Rc<Self>, backend: BackendId) -> SingleFlight {
         let mut by_backend = self.by_backend.borrow_mut();
         let entry = by_backend.entry(backend).or_default();
@@ -120,7 +120,7 @@ impl Http2Connections {
         })
     }
 
-    /// Takes down that a backend chose HTTP/1.1, or did not.
+    /// Records whether a backend chose HTTP/1.1.
     pub fn set_protocol(&self, backend: BackendId, http1: bool) {
         self.by_backend
             .borrow_mut()
@@ -129,7 +129,8 @@ impl Http2Connections {
             .chose_http1 = http1;
     }
 
-    /// Shares a connection, unless others are made under newer rules by now, or the backend's name has left its `destination`.
+    /// Shares a connection, unless newer TLS settings are in use by now or the backend's name no longer resolves to its
+    /// `destination`.
     pub fn put(
         &self,
         (backend, tls_generation): (&Backend, u64),
@@ -143,27 +144,31 @@ impl Http2Connections {
         }
         let open = &mut entry.open;
         open.retain(|open| !open.connection.is_over());
-        if open.len() < KEPT_PER_BACKEND {
-            open.push(Open {
+        if open.len() < MAX_PER_BACKEND {
+            open.push(OpenConnection {
                 connection,
                 destination,
             });
         }
     }
 
-    /// Lets go of those that are over, of those that lead where their backend is no more, and of those without requests for as long as
-    /// `kept` says of their backend; `None` says that the backend is no member any more.
-    pub fn sweep<'b>(&self, now: Instant, kept: impl Fn(BackendId) -> Option<(&'b Backend, Duration)>) {
+    /// Drops connections that have ended, connections to addresses that their backend has left, and connections without
+    /// requests for as long as `idle_timeout` returns for their backend; `None` means that the backend is no member any more.
+    pub fn sweep<'b>(
+        &self,
+        now: Instant,
+        idle_timeout: impl Fn(BackendId) -> Option<(&'b Backend, Duration)>,
+    ) {
         self.by_backend.borrow_mut().retain(|backend, entry| {
-            let (backend, keep) = kept(*backend).unzip();
+            let (backend, keep) = idle_timeout(*backend).unzip();
             if let Some(backend) = backend {
                 entry.follow_address(backend);
             }
             entry.open.retain(|open| {
                 let shared = &open.connection;
                 let is_old = keep.is_none_or(|keep| now.saturating_duration_since(shared.used()) >= keep);
-                let is_of_no_use = is_old && shared.running() == 0;
-                !shared.is_over() && !is_of_no_use
+                let is_unused = is_old && shared.running() == 0;
+                !shared.is_over() && !is_unused
             });
             keep.is_some() || !entry.open.is_empty() || entry.lead.is_some()
         });

@@ -1,4 +1,4 @@
-//! A pool: backends that are interchangeable for a request, and the rules for asking them.
+//! Pools: backends that are interchangeable for a request, with their settings, connections and retry budget.
 
 mod connections;
 mod eligible;
@@ -32,18 +32,18 @@ use crate::tls::Offer;
 pub struct Member {
     /// The backend.
     pub backend: Arc<Backend>,
-    /// How it is.
+    /// Its health.
     pub health: Arc<Health>,
     /// Its URL for the log.
     pub label: Label,
-    /// Connections that any worker may take before it makes another.
+    /// Idle connections that any worker may take before it establishes another.
     pub shared_idle: SharedIdlePool,
-    /// Whether an operator took it out: it gets no new requests.
+    /// Whether an operator drains it: it gets no new requests.
     pub is_drained: AtomicBool,
 }
 
 impl Member {
-    /// How TLS is spoken to it as a member of `pool`, if it is.
+    /// The TLS settings for connections to it as a member of `pool`; `None` without TLS.
     pub fn secured<'a>(&'a self, pool: &'a Pool, offer: Offer) -> Option<Secured<'a>> {
         let address = &self.backend.address;
         let tls = pool.settings.tls.as_deref()?;
@@ -54,8 +54,8 @@ impl Member {
         })
     }
 
-    /// Says which rules of TLS a connection to it is made under: greater after a reload that found others. 0 where none is
-    /// spoken.
+    /// The generation of the TLS settings for connections to it, which grows with every reload that changes them. 0 without
+    /// TLS.
     pub fn tls_generation(&self, pool: &Pool) -> u64 {
         match self.backend.address.scheme {
             Scheme::Https => pool.tls_generation,
@@ -63,7 +63,7 @@ impl Member {
         }
     }
 
-    /// Whether it may get requests.
+    /// Whether it may receive requests.
     pub fn is_eligible(&self) -> bool {
         !self.is_drained.load(Ordering::Relaxed)
             && self.health.is_eligible()
@@ -71,22 +71,22 @@ impl Member {
     }
 }
 
-/// One pool. Shared by all workers and the control plane; replaced as a whole by a reload, which carries over the
-/// members that stay.
+/// One pool. Shared by all workers and the control plane. A reload replaces it as a whole and keeps the members that are
+/// still configured.
 #[derive(Debug)]
 pub struct Pool {
-    /// What the config says.
+    /// Its settings from the config.
     pub settings: Settings,
     /// Its name for the log.
     pub label: Label,
     /// All backends, eligible or not, in the order of the config.
     pub members: Vec<Arc<Member>>,
-    /// What retries draw on.
+    /// The retry budget.
     pub budget: Arc<Budget>,
     eligible: ArcSwap<EligibleSet>,
     cursor: Arc<Cursor>,
     by_id: HashMap<BackendId, usize, FixedState>,
-    /// Reloads that found other rules of TLS, in what is written or in the files.
+    /// Number of reloads that changed the TLS settings, in the config or in the certificate files.
     tls_generation: u64,
 }
 
@@ -140,27 +140,25 @@ impl Pool {
     }
 }
 
-/// The members that a reload carries over, by what makes a backend another one.
+/// The members that a reload may keep, by what identifies a backend.
 struct PreviousMembers<'a>(HashMap<(AddressKey<'a>, bool), &'a Arc<Member>>);
 
 impl<'a> PreviousMembers<'a> {
-    /// Those of `previous` that may go on under these settings.
+    /// The members of `previous`, unless these settings do not allow their connections.
     fn of(settings: &Settings, previous: Option<&'a Pool>) -> Self {
-        // Connections that were made under other rules of TLS, or without a header that they need, must not be used under
-        // these. Where the same files hold something else, the backend is the same, and its connections are told apart by
-        // their rules.
-        let tls_generation = |settings: &Settings| settings.tls.as_ref().map(|tls| tls.settings.clone());
+        // Connections that were established with other TLS settings, or with another PROXY header, must not be used. When only
+        // the contents of the TLS files changed, the members are kept, and `tls_generation` keeps their connections apart.
+        let tls = |settings: &Settings| settings.tls.as_ref().map(|tls| tls.settings.clone());
         let previous = previous.filter(|pool| {
-            let previous_members = &pool.settings;
-            tls_generation(previous_members) == tls_generation(settings)
-                && previous_members.send_proxy == settings.send_proxy
+            let before = &pool.settings;
+            tls(before) == tls(settings) && before.send_proxy == settings.send_proxy
         });
         let members = previous.into_iter().flat_map(|pool| &pool.members);
         let key = |backend: &'a Backend| (backend.address.identity(), backend.is_backup);
         Self(members.map(|member| (key(&member.backend), member)).collect())
     }
 
-    /// The member that this backend was, or a new one.
+    /// The member with this address from before the reload, or a new one.
     fn member(&self, wanted: &BackendSettings) -> Arc<Member> {
         match self.0.get(&(wanted.address.identity(), wanted.is_backup)) {
             Some(member) => {

@@ -1,4 +1,4 @@
-//! What a pool's part of the config means.
+//! The settings of a pool, as the config resolves them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,20 +10,20 @@ use crate::retry::Policy;
 use crate::strategy::Entry;
 use crate::tls;
 
-/// The timeouts that a pool can have of its own.
+/// The timeouts that a pool can override.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
-    /// Bound of one attempt to connect, over all addresses of the name.
+    /// For connecting, over all addresses of the name.
     pub connect: Duration,
-    /// One attempt: from the request wholly sent to the first byte of the answer.
+    /// For one attempt: from the end of sending the request to the first byte of the response.
     pub first_byte: Duration,
-    /// All attempts together; runs only while the request is wholly sent and its answer has not begun.
+    /// For all attempts together; runs only while the request is completely sent and its response has not begun.
     pub request: Duration,
-    /// For a peer that does not take, or does not send, bytes in the middle of a message.
+    /// The longest stall while sending or receiving a message.
     pub progress: Duration,
-    /// For an answer that pauses.
+    /// The longest pause of a streamed response.
     pub stream_idle: Duration,
-    /// For a tunnel in which nothing moves.
+    /// For a tunnel that carries no bytes in either direction.
     pub tunnel_idle: Duration,
     /// How long an idle connection to a backend is kept.
     pub backend_idle: Duration,
@@ -49,16 +49,16 @@ pub struct Settings {
     pub strategy: &'static Entry,
     /// How they are probed.
     pub health_check: Check,
-    /// When a request is sent again.
+    /// When failed requests are retried.
     pub retry: Policy,
-    /// How long things may take.
+    /// The timeouts.
     pub timeouts: Timeouts,
-    /// Bound of requests in flight of one backend.
+    /// Maximum number of requests in flight of one backend.
     pub in_flight_per_backend: Option<u32>,
-    /// How TLS is spoken, where it is.
+    /// The TLS settings, for `https` backends.
     pub tls: Option<Arc<tls::Client>>,
     /// Whether connections to backends begin with a PROXY header, and in which form.
     pub send_proxy: Option<ProxyVersion>,
-    /// At least one.
+    /// The backends; at least one.
     pub backends: Vec<BackendSettings>,
 }

@@ -1,5 +1,5 @@
-//! Connections to one backend that the worker that made them does not need for now, there for any worker that would have
-//! to connect anew. Looked at only then: the usual request never comes here.
+//! Idle connections to one backend that any worker can take. Workers put surplus connections here, and look here only before
+//! they would establish a new one, so the usual request never takes the lock.
 
 use std::os::fd::OwnedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,24 +9,26 @@ use super::BackendConnection;
 use crate::backend::{Backend, Destination};
 use crate::net::Stream;
 
-/// Spare connections kept for one backend; more are closed. As many workers as any machine has can take one each at once.
-const KEPT: usize = 256;
-/// From one look for closed ones to the next, whoever looks.
+/// Maximum number of shared connections of one backend; more are closed. Enough for every worker of a large machine to take
+/// one at the same time.
+const MAX_CONNECTIONS: usize = 256;
+/// Minimum time between two sweeps, by any worker.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
-/// The spare connections of one backend. The lock is held for a few moves of memory, but for the sweep once a second.
+/// The shared idle connections of one backend. The lock is held for a few moves of memory, except for the sweep once a second.
 #[derive(Debug, Default)]
-pub struct SharedIdlePool(Mutex<Kept>);
+pub struct SharedIdlePool(Mutex<PoolState>);
 
 #[derive(Debug, Default)]
-struct Kept {
+struct PoolState {
     entries: Vec<SharedIdle>,
+    /// When the last sweep ran.
     swept: Option<Instant>,
-    /// [`Backend::departures`] at that time.
+    /// [`Backend::departures`] at the last sweep.
     departures: u64,
 }
 
-/// Not registered with any runtime.
+/// A shared connection. Its descriptor is not registered with any runtime.
 #[derive(Debug)]
 struct SharedIdle {
     stream: OwnedFd,
@@ -35,7 +37,7 @@ struct SharedIdle {
 }
 
 impl SharedIdlePool {
-    /// Keeps a connection until then at most; one that cannot be kept is closed.
+    /// Keeps a connection until `until` at most; closes it when there is no room or its descriptor cannot be shared.
     pub(super) fn put(&self, connection: BackendConnection, until: Instant) {
         let destination = connection.destination;
         let Some(stream) = connection
@@ -45,9 +47,9 @@ impl SharedIdlePool {
         else {
             return;
         };
-        let mut kept = self.kept();
-        if kept.entries.len() < KEPT {
-            kept.entries.push(SharedIdle {
+        let mut state = self.state();
+        if state.entries.len() < MAX_CONNECTIONS {
+            state.entries.push(SharedIdle {
                 stream,
                 until,
                 destination,
@@ -55,17 +57,17 @@ impl SharedIdlePool {
         }
     }
 
-    /// Whether one more would be kept.
+    /// Whether there is room for another connection.
     pub(super) fn has_room(&self) -> bool {
-        self.len() < KEPT
+        self.len() < MAX_CONNECTIONS
     }
 
-    /// Takes the one put last that is still open and quiet, which the kernel is asked about: nobody has watched it. It leads where
-    /// `backend`, whose spare connections these are, is now.
+    /// Takes the newest connection that is open, has nothing to read and leads to a current address of `backend`. A system call
+    /// checks this, because no runtime watches the connection meanwhile.
     pub fn take(&self, backend: &Backend, now: Instant) -> Option<Box<BackendConnection>> {
         loop {
-            let mut shared_idle = self.kept().entries.pop()?;
-            if shared_idle.usable(backend, now) {
+            let mut shared_idle = self.state().entries.pop()?;
+            if shared_idle.is_usable(backend, now) {
                 let mut connection = BackendConnection::new(backend.id, shared_idle.stream.into());
                 connection.is_reused = true;
                 connection.destination = shared_idle.destination;
@@ -74,43 +76,43 @@ impl SharedIdlePool {
         }
     }
 
-    /// Closes those that are too old, that were closed by the backend, on which something arrived, or that lead where the backend is no
-    /// more.
+    /// Closes connections that are too old, that are readable or closed, or whose address the backend has left.
     pub(super) fn sweep(&self, backend: &Backend, now: Instant) {
         let departures = backend.departures();
-        let mut kept = self.kept();
+        let mut state = self.state();
         let is_due = |last| now.saturating_duration_since(last) >= SWEEP_EVERY;
-        let is_due = kept.departures != departures || kept.swept.is_none_or(is_due);
-        if !kept.entries.is_empty() && is_due {
-            kept.swept = Some(now);
-            kept.departures = departures;
-            kept.entries
-                .retain_mut(|shared_idle| shared_idle.usable(backend, now));
+        let is_due = state.departures != departures || state.swept.is_none_or(is_due);
+        if !state.entries.is_empty() && is_due {
+            state.swept = Some(now);
+            state.departures = departures;
+            state
+                .entries
+                .retain_mut(|shared_idle| shared_idle.is_usable(backend, now));
         }
     }
 
-    /// Closes all.
+    /// Closes all shared connections.
     pub fn clear(&self) {
-        self.kept().entries.clear();
+        self.state().entries.clear();
     }
 
-    /// How many there are.
+    /// Number of shared connections.
     pub fn len(&self) -> usize {
-        self.kept().entries.len()
+        self.state().entries.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no shared connections.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    fn kept(&self) -> MutexGuard<'_, Kept> {
+    fn state(&self) -> MutexGuard<'_, PoolState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl SharedIdle {
-    fn usable(&mut self, backend: &Backend, now: Instant) -> bool {
+    fn is_usable(&mut self, backend: &Backend, now: Instant) -> bool {
         now < self.until
             && self.destination.is_current(backend)
             && !crate::net::is_readable_or_closed_now(&self.stream)
@@ -126,17 +128,17 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// A backend by its name.
+    /// A backend with a host name.
     fn named() -> std::sync::Arc<Backend> {
         Backend::new(Address::parse("http://a:1").unwrap(), 1, false)
     }
 
-    /// What the backend sees, and a spare connection to it that may be kept for a minute.
-    fn kept(shared_idle: &SharedIdlePool, now: Instant) -> TcpStream {
-        kept_to(shared_idle, now, Destination::default())
+    /// Puts a connection that may be kept for a minute; returns the backend's end.
+    fn put(shared_idle: &SharedIdlePool, now: Instant) -> TcpStream {
+        put_to(shared_idle, now, Destination::default())
     }
 
-    fn kept_to(shared_idle: &SharedIdlePool, now: Instant, destination: Destination) -> TcpStream {
+    fn put_to(shared_idle: &SharedIdlePool, now: Instant, destination: Destination) -> TcpStream {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         ours.set_nonblocking(true).unwrap();
@@ -155,9 +157,9 @@ mod tests {
     }
 
     #[test]
-    fn what_one_worker_put_another_takes_once() {
+    fn another_worker_takes_a_connection_once() {
         on_worker(|shared_idle, now| {
-            let mut backend = kept(&shared_idle, now);
+            let mut backend = put(&shared_idle, now);
             let other = std::thread::scope(|scope| {
                 let thread = scope.spawn(|| {
                     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
@@ -178,32 +180,32 @@ mod tests {
     }
 
     #[test]
-    fn one_that_was_closed_or_has_bytes_nobody_asked_for_is_not_taken() {
+    fn closed_and_readable_connections_are_not_taken() {
         on_worker(|shared_idle, now| {
-            drop(kept(&shared_idle, now));
+            drop(put(&shared_idle, now));
             assert!(shared_idle.take(&named(), now).is_none());
-            let mut backend = kept(&shared_idle, now);
+            let mut backend = put(&shared_idle, now);
             backend.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
             assert!(shared_idle.take(&named(), now).is_none());
         });
     }
 
     #[test]
-    fn one_that_is_too_old_is_not_taken() {
+    fn expired_connections_are_not_taken() {
         on_worker(|shared_idle, now| {
-            let _backend = kept(&shared_idle, now);
+            let _backend = put(&shared_idle, now);
             assert!(shared_idle.take(&named(), now + 60 * SECOND).is_none());
         });
     }
 
     #[test]
-    fn closed_ones_are_found_once_a_second() {
+    fn closed_connections_are_swept_once_a_second() {
         on_worker(|shared_idle, now| {
-            let _backend = kept(&shared_idle, now);
-            drop(kept(&shared_idle, now));
+            let _backend = put(&shared_idle, now);
+            drop(put(&shared_idle, now));
             shared_idle.sweep(&named(), now);
             assert_eq!(shared_idle.len(), 1);
-            drop(kept(&shared_idle, now));
+            drop(put(&shared_idle, now));
             shared_idle.sweep(&named(), now + SECOND / 2);
             assert_eq!(shared_idle.len(), 2, "not yet");
             shared_idle.sweep(&named(), now + SECOND);
@@ -212,13 +214,13 @@ mod tests {
     }
 
     #[test]
-    fn those_that_lead_where_the_backend_is_no_more_are_closed_at_the_next_sweep_and_never_taken() {
+    fn connections_to_left_addresses_are_never_taken_and_closed_at_the_next_sweep() {
         on_worker(|shared_idle, now| {
             let named = named();
             let [stays, leaves] = [1, 2].map(|last| ([127, 0, 0, last], 1).into());
             named.resolve_to(vec![stays, leaves]);
             let to = |address| Destination::new(Some(address), named.departures());
-            let _kept = [stays, leaves, leaves].map(|address| kept_to(&shared_idle, now, to(address)));
+            let _kept = [stays, leaves, leaves].map(|address| put_to(&shared_idle, now, to(address)));
             shared_idle.sweep(&named, now);
             named.resolve_to(vec![stays]);
             let taken = shared_idle.take(&named, now).unwrap();
@@ -226,7 +228,7 @@ mod tests {
             shared_idle.put(*taken, now + 60 * SECOND);
             named.resolve_to(vec![leaves]);
             shared_idle.sweep(&named, now);
-            assert!(shared_idle.is_empty(), "not only once a second");
+            assert!(shared_idle.is_empty(), "swept at once, not after a second");
         });
     }
 }
