@@ -1,26 +1,26 @@
-//! The URL of a backend, parsed once.
+//! Parses the URL of a backend.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-/// How a backend is spoken to.
+/// The protocol of a backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scheme {
-    /// HTTP/1.1 over TCP, or over a socket file.
+    /// HTTP/1.1 over TCP or a Unix socket.
     Http,
-    /// TLS over TCP, and what both sides agree on in it: HTTP/2 or HTTP/1.1.
+    /// TLS over TCP, and in it HTTP/2 or HTTP/1.1 as negotiated by ALPN.
     Https,
-    /// HTTP/2 over TCP, without asking (RFC 9113 §3.3).
+    /// HTTP/2 over TCP, with prior knowledge (RFC 9113 §3.3).
     H2c,
 }
 
 impl Scheme {
-    /// All, by the words for them in URLs.
+    /// All schemes with their names in URLs.
     pub const ALL: [(&'static str, Self); 3] =
         [("http", Self::Http), ("https", Self::Https), ("h2c", Self::H2c)];
 
-    /// The port where a URL names none.
+    /// The port of a URL without one.
     pub fn default_port(self) -> u16 {
         match self {
             Self::Http | Self::H2c => 80,
@@ -29,22 +29,23 @@ impl Scheme {
     }
 }
 
-/// Where a backend is: scheme, host and port, or a socket file. Two addresses are equal when they lead to the same place.
+/// The address of a backend: scheme, host and port, or a Unix socket. Two addresses are equal when they lead to the same place,
+/// however their URLs are written.
 #[derive(Debug, Clone)]
 pub struct Address {
-    /// How it is spoken to.
+    /// The protocol.
     pub scheme: Scheme,
     /// Name or IP literal, lower case, IPv6 without brackets.
     pub host: String,
     /// 1 to 65535.
     pub port: u16,
-    /// The socket file in place of host and port, which only stand in a `Host` field then.
+    /// Path of the Unix socket. Host and port are then used in `Host` headers only.
     pub file: Option<PathBuf>,
-    /// The URL as it was configured; this is what logs and the API show.
+    /// The URL as configured, for logs and the API.
     pub url: String,
 }
 
-/// Scheme, host, port and socket file.
+/// Scheme, host, port and path of the Unix socket.
 pub type AddressKey<'a> = (Scheme, &'a str, u16, Option<&'a Path>);
 
 impl PartialEq for Address {
@@ -55,22 +56,22 @@ impl PartialEq for Address {
 
 impl Eq for Address {}
 
-/// Why a text is no backend URL.
+/// Why a text is not a valid backend URL.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
-    /// No `http://` before it.
-    #[error("a backend is a URL such as http://10.0.0.1:8001, or unix:/path: the scheme is missing")]
+    /// It has no scheme.
+    #[error("missing scheme: a backend is a URL such as http://10.0.0.1:8001, or unix:/path")]
     NoScheme,
-    /// A scheme that exists, but that this version does not speak.
-    #[error("scheme {0:?} is not spoken; http, https and h2c are")]
+    /// Its scheme is not supported.
+    #[error("unsupported scheme {0:?}; use http, https or h2c")]
     Unsupported(String),
-    /// A path, query, fragment or user info.
-    #[error("a backend URL is scheme, host and port only: remove {0:?}")]
+    /// It has a path, query, fragment or user info.
+    #[error("a backend URL has only a scheme, host and port; remove {0:?}")]
     Extra(String),
-    /// No host, or one with bytes that no host has.
-    #[error("{0:?} is no host name or IP address")]
+    /// It has no host, or one with invalid characters.
+    #[error("{0:?} is not a valid host name or IP address")]
     Host(String),
-    /// Not 1 to 65535.
+    /// Its port is not a number from 1 to 65535.
     #[error("port {0:?} is not a number from 1 to 65535")]
     Port(String),
 }
@@ -102,7 +103,7 @@ impl Address {
         })
     }
 
-    /// The socket file `path`, which is configured as `text`. Requests that name no host are for `localhost` there.
+    /// The Unix socket at `path`, which is configured as `text`. Requests without a host are sent with `Host: localhost`.
     pub fn of_file(text: &str, path: PathBuf) -> Self {
         Self {
             scheme: Scheme::Http,
@@ -113,23 +114,23 @@ impl Address {
         }
     }
 
-    /// What two addresses of one place have in common.
+    /// The parts that two equal addresses have in common.
     pub fn identity(&self) -> AddressKey<'_> {
         (self.scheme, &self.host, self.port, self.file.as_deref())
     }
 
-    /// Whether a name service says where it is.
+    /// Whether its host is a name that DNS resolves.
     pub fn has_name(&self) -> bool {
         self.file.is_none() && self.socket().is_none()
     }
 
-    /// Where it is when the host is an IP literal; `None` for a name.
+    /// The socket address if the host is an IP literal; `None` for a name.
     pub fn socket(&self) -> Option<SocketAddr> {
         let literal = self.host.parse::<IpAddr>().ok()?;
         Some(SocketAddr::new(literal, self.port))
     }
 
-    /// Host and port as they stand in a `Host` field: IPv6 in brackets, the scheme's own port left out.
+    /// Host and port as in a `Host` header: IPv6 in brackets, without the default port of the scheme.
     pub fn authority(&self) -> String {
         let host = if self.host.contains(':') {
             format!("[{}]", self.host)
@@ -213,17 +214,17 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_file_is_a_place_of_its_own() {
-        let file = |path: &str| Address::of_file(&format!("unix:{path}"), path.into());
-        assert_eq!(file("/a").authority(), "localhost");
-        assert_eq!(file("/a"), Address::of_file("unix:a", "/a".into()));
-        assert_ne!(file("/a"), file("/b"));
-        assert_ne!(file("/a"), Address::parse("http://localhost").unwrap());
-        assert!(!file("/a").has_name() && Address::parse("http://localhost").unwrap().has_name());
+    fn unix_sockets_differ_by_path() {
+        let socket = |path: &str| Address::of_file(&format!("unix:{path}"), path.into());
+        assert_eq!(socket("/a").authority(), "localhost");
+        assert_eq!(socket("/a"), Address::of_file("unix:a", "/a".into()));
+        assert_ne!(socket("/a"), socket("/b"));
+        assert_ne!(socket("/a"), Address::parse("http://localhost").unwrap());
+        assert!(!socket("/a").has_name() && Address::parse("http://localhost").unwrap().has_name());
     }
 
     #[test]
-    fn says_what_is_wrong_with_a_url() {
+    fn reports_what_is_invalid_in_a_url() {
         assert_eq!(Address::parse("localhost:8001"), Err(AddressError::NoScheme));
         assert_eq!(
             Address::parse("ftp://a"),

@@ -1,25 +1,26 @@
-//! Where a connection to a backend leads, and whether the backend's name still leads there.
+//! The address that a connection leads to, and whether the backend's name still resolves to it.
 
 use std::net::SocketAddr;
 
 use super::Backend;
 
-/// The address that one connection leads to. The default is that of a connection to a backend without a name, whose place is fixed.
+/// The address that one connection leads to. The default is for backends without a name, whose address never changes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Destination {
     address: Option<SocketAddr>,
-    /// [`Backend::departures`] when the address was found among the backend's last.
+    /// [`Backend::departures`] when the address was last found current.
     departures: u64,
 }
 
 impl Destination {
-    /// A connection to this address. `departures` was asked of the backend before its addresses were, so that one that leaves meanwhile
-    /// is noticed.
+    /// Creates a destination. `departures` must be read before the backend's addresses, so that an address that is removed in
+    /// between is noticed.
     pub fn new(address: Option<SocketAddr>, departures: u64) -> Self {
         Self { address, departures }
     }
 
-    /// Whether new requests may go there: the address has not left the answer for the backend's name. One load while none has left.
+    /// Whether new requests may use the connection: the backend's name still resolves to its address. Costs one load while no
+    /// address has been removed.
     pub fn is_current(&mut self, backend: &Backend) -> bool {
         let departures = backend.departures();
         if self.departures == departures {
@@ -55,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_leads_to_an_address_that_left_is_not_current() {
+    fn a_removed_address_is_not_current() {
         let backend = named(&["127.0.0.1:1", "127.0.0.2:1"]);
         let mut stays = connection(&backend, "127.0.0.1:1");
         let mut leaves = connection(&backend, "127.0.0.2:1");
@@ -65,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_comes_back_is_current_again() {
+    fn an_address_that_is_added_again_is_current_again() {
         let backend = named(&["127.0.0.1:1"]);
         let mut destination = connection(&backend, "127.0.0.1:1");
         backend.resolve_to(addresses(&["127.0.0.2:1"]));
@@ -74,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn more_addresses_are_no_departure() {
+    fn added_addresses_do_not_count_as_departures() {
         let backend = named(&["127.0.0.1:1"]);
         let before = backend.departures();
         backend.resolve_to(addresses(&["127.0.0.2:1", "127.0.0.1:1"]));
@@ -82,13 +83,13 @@ mod tests {
     }
 
     #[test]
-    fn a_backend_without_a_name_stays_where_it_is() {
+    fn a_backend_without_a_name_is_always_current() {
         let backend = Backend::new(Address::parse("http://127.0.0.1:1").unwrap(), 1, false);
         assert!(Destination::default().is_current(&backend));
     }
 
     #[test]
-    fn one_that_does_not_know_its_address_is_not_current_after_a_departure() {
+    fn a_connection_without_a_known_address_is_not_current_after_a_departure() {
         let backend = named(&["127.0.0.1:1"]);
         let mut unknown = Destination::new(None, backend.departures());
         assert!(unknown.is_current(&backend));

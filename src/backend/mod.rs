@@ -1,4 +1,4 @@
-//! A backend: who it is, where it is, how much it may get and how much it has. Shared by all workers through atomics.
+//! A backend: its id, address, weight and counters. Shared by all workers through atomics.
 
 mod address;
 mod destination;
@@ -14,7 +14,7 @@ pub use address::{Address, AddressError, AddressKey, Scheme};
 pub use destination::Destination;
 pub use first_lookup::FirstLookup;
 
-/// Identifies a backend within this process, across reloads; never used twice.
+/// Identifies a backend within this process, across reloads; never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BackendId(u64);
 
@@ -26,47 +26,48 @@ impl BackendId {
     }
 }
 
-/// A number on a cache line of its own, because every worker writes it.
+/// A value on its own cache line, because every worker writes it.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct Padded<T>(pub T);
 
-/// One backend. Lives as long as a pool or a request needs it; a reload that keeps it keeps this very value.
+/// One backend. Lives as long as a pool or a request needs it; a reload that keeps the backend keeps this value.
 #[derive(Debug)]
 pub struct Backend {
     /// Its id in this process.
     pub id: BackendId,
-    /// Its URL as configured, and what follows from it.
+    /// Its parsed URL.
     pub address: Address,
-    /// Share of the traffic relative to the others, 0 to 256; 0 gets none.
+    /// Its share of the requests relative to the others, 0 to 256; 0 receives none.
     pub weight: AtomicU32,
     /// Used only when no other backend is eligible.
     pub is_backup: bool,
-    /// Where its name leads now; empty until it first resolved. Written by the control plane only, through [`Self::resolve_to`].
+    /// The addresses that its name resolves to; empty until the first lookup succeeds. Written by the control plane only,
+    /// through [`Self::resolve_to`].
     pub resolved: ArcSwap<Vec<SocketAddr>>,
-    /// How often an address has left `resolved`.
+    /// Number of updates that removed an address from `resolved`.
     departures: AtomicU64,
-    /// Whether that is worth waiting for.
+    /// The first lookup of its name, which connections wait for.
     pub first_lookup: FirstLookup,
-    /// Requests that it is working on now.
+    /// Requests in flight.
     pub in_flight: Padded<AtomicU32>,
-    /// New connections, of requests and of probes, on which it has not answered yet.
+    /// New connections, of requests and probes, on which it has not responded yet.
     unanswered: AtomicU32,
-    /// What it did since the process started.
+    /// Its counters since the process started.
     pub totals: Totals,
 }
 
-/// What a backend did since the process started.
+/// Counters of a backend since the process started.
 #[derive(Debug, Default)]
 pub struct Totals {
     /// Attempts sent to it.
     pub attempts: AtomicU64,
-    /// Attempts that ended without a usable answer.
+    /// Attempts that ended without a usable response.
     pub failures: AtomicU64,
 }
 
 impl Backend {
-    /// Makes a backend. An IP literal is resolved at once; a name has no address yet.
+    /// Creates a backend. An IP literal is resolved at once; a name has no address yet.
     pub fn new(address: Address, weight: u32, is_backup: bool) -> Arc<Self> {
         let resolved = address.socket().into_iter().collect::<Vec<_>>();
         let first_lookup = FirstLookup::default();
@@ -87,45 +88,45 @@ impl Backend {
         })
     }
 
-    /// Replaces the addresses that its name leads to, and gives those before. Connections to addresses that are not among the new ones
-    /// carry no new requests. Control plane only.
+    /// Replaces the addresses that its name resolves to, and returns the previous ones. Connections to removed addresses carry
+    /// no new requests. Control plane only.
     pub fn resolve_to(&self, addresses: Vec<SocketAddr>) -> Arc<Vec<SocketAddr>> {
         let addresses = Arc::new(addresses);
         let before = self.resolved.swap(Arc::clone(&addresses));
         if before.iter().any(|address| !addresses.contains(address)) {
-            // After the addresses: who sees the new number sees them too.
+            // After the addresses are stored: a worker that reads the new count sees them too.
             self.departures.fetch_add(1, Ordering::Release);
         }
         before
     }
 
-    /// How often an address has left the answer for its name.
+    /// Number of updates that removed an address of its name.
     pub fn departures(&self) -> u64 {
         self.departures.load(Ordering::Acquire)
     }
 
-    /// Whether its name leads to this address now.
+    /// Whether its name resolves to this address now.
     pub fn leads_to(&self, address: SocketAddr) -> bool {
         let resolved = self.resolved.load();
-        // Not the zone of a link-local address, which the answer of a resolver does not have.
+        // Ignores the zone of a link-local address, which resolvers do not return.
         let is_same = |one: &SocketAddr| one.ip() == address.ip() && one.port() == address.port();
         resolved.iter().any(is_same)
     }
 
-    /// Counts a new connection as one without an answer, until what is returned is dropped.
+    /// Counts a new connection as unanswered until the returned guard is dropped.
     pub fn wait_on_new(&self) -> Unanswered<'_> {
         self.unanswered.fetch_add(1, Ordering::Relaxed);
         Unanswered(self)
     }
 
-    /// Whether a new connection waits for an answer. A backend that serves one connection at a time answers none as long
-    /// as another is open.
+    /// Whether a new connection waits for its first response. A backend that serves one connection at a time does not respond
+    /// on it while another is open.
     pub fn has_unanswered(&self) -> bool {
         self.unanswered.load(Ordering::Relaxed) > 0
     }
 }
 
-/// A new connection that waits for an answer.
+/// A new connection that waits for its first response.
 #[derive(Debug)]
 pub struct Unanswered<'a>(&'a Backend);
 
@@ -140,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn new_connections_wait_until_they_are_answered() {
+    fn new_connections_are_unanswered_until_dropped() {
         let backend = Backend::new(Address::parse("http://127.0.0.1:81").unwrap(), 1, false);
         let (one, other) = (backend.wait_on_new(), backend.wait_on_new());
         drop(one);
