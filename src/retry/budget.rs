@@ -1,49 +1,49 @@
-//! How often a pool retries: a bucket of tokens that all workers share. Retries that help are given back by the
-//! caller and cost nothing; retries that do not help run dry, so that a pool that is overloaded is not hit harder.
+//! The retry budget of a pool: a token bucket that all workers share. The caller gives back the tokens of retries that
+//! succeeded, so those cost nothing; retries that fail empty the bucket, so that an overloaded pool does not get more load.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::backend::Padded;
 
-/// The most that the bucket holds, in thousandths of a token: 100 tokens let a pool ride out a backend that dies
-/// under load before a probe has seen it.
+/// Capacity of the bucket, in thousandths of a token. 100 tokens cover the time from the failure of a backend under load to
+/// the probe that notices it.
 const FULL: u64 = 100 * TOKEN;
 
-/// One retry.
+/// The cost of one retry, in thousandths of a token.
 const TOKEN: u64 = 1_000;
 
-/// +10 tokens a second: a pool without traffic to speak of can still retry.
+/// 10 tokens a second, so that a pool with little traffic can still retry.
 const EARNED_PER_MILLISECOND: u64 = 10;
 
-/// +0.2 tokens a request: retries stay a fifth of the traffic when none of them helps.
+/// 0.2 tokens a request, so that retries are at most a fifth of the traffic when none of them succeeds.
 const EARNED_PER_REQUEST: u64 = 200;
 
-/// Bits of the state that hold the tokens; the rest holds milliseconds, enough for 500 years.
+/// Number of bits of the state for the tokens; the others hold milliseconds, enough for 500 years.
 const TOKEN_BITS: u32 = 20;
 
-/// The retry budget of a pool. 100 tokens, full at start, +10 a second, +0.2 a request; each retry takes one.
+/// The retry budget of a pool: 100 tokens at start and at most, 10 more a second, 0.2 more a request. Each retry takes one.
 #[derive(Debug)]
 pub struct Budget {
     started: Instant,
-    /// Tokens and the time up to which they were earned stand in one word: two words could be seen apart, and time
-    /// would be paid for twice.
+    /// The tokens and the time up to which they were earned, in one word. With two words a worker could read one of them
+    /// before and the other after an update, and earn tokens twice for the same time.
     state: Padded<AtomicU64>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct State {
-    /// Milliseconds since the start up to which time has been paid for.
-    paid_until: u64,
+    /// Milliseconds from the start to the time up to which tokens were earned.
+    earned_until: u64,
     /// Thousandths of a token, at most `FULL`.
     tokens: u64,
 }
 
 impl Budget {
-    /// Makes a full budget.
+    /// Creates a full budget.
     pub fn new(now: Instant) -> Self {
         let full = State {
-            paid_until: 0,
+            earned_until: 0,
             tokens: FULL,
         };
         Self {
@@ -52,13 +52,13 @@ impl Budget {
         }
     }
 
-    /// Counts a request that came. A full budget is only read: as long as all is well, workers do not write to a
-    /// line that they share.
+    /// Earns the tokens of one request. A full budget is only read, so that workers do not write to a shared cache line while no
+    /// request fails.
     pub fn earn(&self) {
         self.update(|state| (state.tokens < FULL).then(|| state.plus(EARNED_PER_REQUEST)));
     }
 
-    /// Takes the token of one retry; `false` when there is none.
+    /// Takes the token of one retry; returns `false` when there is none.
     pub fn take(&self, now: Instant) -> bool {
         let elapsed = self.elapsed(now);
         self.update(|state| {
@@ -68,20 +68,20 @@ impl Budget {
         })
     }
 
-    /// Gives back `retries` tokens that one request took.
+    /// Gives back the tokens of `retries` retries of one request.
     pub fn give_back(&self, retries: u32) {
         if retries > 0 {
             self.update(|state| Some(state.plus(u64::from(retries) * TOKEN)));
         }
     }
 
-    /// Retries that could be taken now, 0 to 100.
+    /// Number of retries that are possible now, 0 to 100.
     pub fn tokens(&self, now: Instant) -> u32 {
         let state = State::unpacked(self.state.0.load(Ordering::Relaxed));
         (state.at(self.elapsed(now)).tokens / TOKEN) as u32
     }
 
-    /// Changes the state unless the change is `None`; says whether it did.
+    /// Updates the state unless `change` returns `None`; returns whether it was updated.
     fn update(&self, change: impl Fn(State) -> Option<State>) -> bool {
         let state = &self.state.0;
         let update = |packed| change(State::unpacked(packed)).map(State::packed);
@@ -98,12 +98,12 @@ impl Budget {
 
 impl State {
     fn packed(self) -> u64 {
-        (self.paid_until << TOKEN_BITS) | self.tokens
+        (self.earned_until << TOKEN_BITS) | self.tokens
     }
 
     fn unpacked(packed: u64) -> Self {
         Self {
-            paid_until: packed >> TOKEN_BITS,
+            earned_until: packed >> TOKEN_BITS,
             tokens: packed & ((1 << TOKEN_BITS) - 1),
         }
     }
@@ -113,12 +113,12 @@ impl State {
         Self { tokens, ..self }
     }
 
-    /// The state with the time until `elapsed` paid for. Another worker's now may be ahead of ours.
+    /// The state with the tokens earned until `elapsed`, which may be in the past: the clock of another worker may be ahead.
     fn at(self, elapsed: u64) -> Self {
-        let unpaid = elapsed.saturating_sub(self.paid_until);
+        let new = elapsed.saturating_sub(self.earned_until);
         Self {
-            paid_until: self.paid_until.max(elapsed),
-            ..self.plus(unpaid.saturating_mul(EARNED_PER_MILLISECOND))
+            earned_until: self.earned_until.max(elapsed),
+            ..self.plus(new.saturating_mul(EARNED_PER_MILLISECOND))
         }
     }
 }
@@ -140,14 +140,14 @@ mod tests {
     }
 
     #[test]
-    fn a_new_budget_has_a_hundred_retries() {
+    fn a_new_budget_allows_a_hundred_retries() {
         let (budget, now) = start();
         assert_eq!(drain(&budget, now), 100);
         assert!(!budget.take(now));
     }
 
     #[test]
-    fn time_gives_ten_retries_a_second() {
+    fn ten_tokens_are_earned_a_second() {
         let (budget, now) = start();
         drain(&budget, now);
         assert!(!budget.take(now + Duration::from_millis(99)));
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn five_requests_give_one_retry() {
+    fn five_requests_earn_one_token() {
         let (budget, now) = start();
         drain(&budget, now);
         for _ in 0..4 {
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_budget_is_not_written_by_requests() {
+    fn requests_do_not_write_to_a_full_budget() {
         let (budget, _) = start();
         let before = budget.state.0.load(Ordering::Relaxed);
         assert!(!budget.update(|state| (state.tokens < FULL).then(|| state.plus(1))));
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn retries_that_help_are_free() {
+    fn retries_that_succeed_are_free() {
         let (budget, now) = start();
         for _ in 0..10_000 {
             assert!(budget.take(now) && budget.take(now));
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pool_that_is_all_overloaded_gets_a_fifth_more_and_ten_a_second() {
+    fn failing_retries_are_limited_to_a_fifth_of_requests_and_ten_a_second() {
         let (budget, now) = start();
         // A request each millisecond for ten seconds; every one of its retries fails.
         let retries = (1..=10_000)
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_now_of_the_past_neither_pays_nor_takes_back() {
+    fn a_time_in_the_past_neither_earns_nor_loses_tokens() {
         let (budget, now) = start();
         drain(&budget, now + Duration::from_secs(5));
         assert!(!budget.take(now));
@@ -209,7 +209,7 @@ mod tests {
         assert!(!budget.take(now + Duration::from_millis(5_100)));
     }
 
-    /// Against a model in whole numbers, with a seed that is printed.
+    /// Compares the budget with a model in whole numbers; a failure prints the seed.
     #[test]
     fn simulation_agrees_with_a_model_and_stays_within_bounds() {
         for seed in 0..200 {
@@ -231,7 +231,7 @@ mod tests {
                     2 => {
                         let millis = below(rng.bits(), 50);
                         now += Duration::from_millis(millis);
-                        // Paid when it is asked for; asking takes.
+                        // Tokens for time are earned when one is taken.
                         model = (model + 10 * millis).min(100_000);
                         assert_eq!(budget.take(now), model >= 1_000, "{}", place());
                         model = model.checked_sub(1_000).unwrap_or(model);
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn threads_never_take_more_than_there_is() {
+    fn threads_never_take_more_tokens_than_were_earned() {
         let (budget, now) = start();
         let taken: u32 = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..8)
@@ -264,7 +264,7 @@ mod tests {
                 .collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).sum()
         });
-        // 8,000 requests earn 1,600 at most; what a full budget turns away is lost.
+        // 8,000 requests earn at most 1,600 tokens; tokens earned while the budget is full are lost.
         assert!((100..=1_700).contains(&taken), "{taken}");
         assert!(budget.tokens(now) <= 100);
     }

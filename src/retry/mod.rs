@@ -1,4 +1,4 @@
-//! When a request may be sent again: the policy (what and when) and the budget (how often). Pure.
+//! Retries: the policy decides which failures are retried, the budget limits how many retries a pool makes. Pure.
 
 mod budget;
 mod policy;

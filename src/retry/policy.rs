@@ -1,29 +1,29 @@
-//! Which failures of an attempt may be followed by another attempt.
+//! The retry policy: decides which failed attempts may be followed by another.
 
 /// How many attempts a request may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attempts {
-    /// As many as the pool has backends, and those that failed by a [`ConnectionEvent`].
+    /// As many as the pool has backends; attempts that failed by a [`ConnectionEvent`] do not count.
     All,
-    /// At most so many of any kind, 1 or more, and never more than `All` allows.
+    /// At most this many of any kind, 1 or more, and never more than `All` allows.
     AtMost(u32),
 }
 
-/// Why an attempt did not give a usable answer. The names are those of `retry.causes` and of `retries[].reason`.
+/// Why an attempt got no usable response. Its names are used in `retry.causes` and `retries[].reason`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
-    /// `connect_failure`: no connection came about; nothing was sent.
+    /// `connect_failure`: no connection was established; nothing was sent.
     ConnectFailure,
-    /// `reset`: the connection ended before the first byte of an answer.
+    /// `reset`: the connection ended before the first byte of a response.
     Reset,
-    /// `timeout`: no answer within `first_byte`.
+    /// `timeout`: no response within `first_byte`.
     Timeout,
-    /// `502`, `503` or `504`: the backend's own answer.
+    /// `502`, `503` or `504`: the status of the backend's response.
     Status(u16),
 }
 
 impl Cause {
-    /// All that `retry.causes` can name, in the order in which they are shown.
+    /// All causes that `retry.causes` accepts, in the order in which the docs list them.
     pub const ALL: [Self; 6] = [
         Self::ConnectFailure,
         Self::Reset,
@@ -33,7 +33,7 @@ impl Cause {
         Self::Status(504),
     ];
 
-    /// As it stands in the config and in the log. A status that cannot be a cause is `status`.
+    /// Its name in the config and the log. A status that cannot be a cause is `status`.
     pub fn name(self) -> &'static str {
         match self {
             Self::ConnectFailure => "connect_failure",
@@ -53,29 +53,30 @@ impl Cause {
 
     /// Its bit in a set; 0 for a status that cannot be a cause.
     fn bit(self) -> u8 {
-        let place = Self::ALL.iter().position(|cause| *cause == self);
-        place.map_or(0, |place| 1 << place)
+        let index = Self::ALL.iter().position(|cause| *cause == self);
+        index.map_or(0, |index| 1 << index)
     }
 }
 
-/// A failure of a connection that tells nothing of its backend: but for the last kind, the attempt is none of those that the
-/// backend has.
+/// A failure of a connection that does not show that its backend fails. Except for the last variant, the attempt does not count
+/// as one of the backend's attempts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectionEvent {
-    /// A connection that had carried other requests ended: it may have been closed before this one came. The next attempt has
-    /// to use a new connection, so this happens once to a request.
+    /// A reused connection ended: the backend may have closed it before this request arrived. The next attempt must use a new
+    /// connection, so this happens at most once for a request.
     Stale,
-    /// The backend ends the connection, and did nothing with the request: it came too late (RFC 9113 §6.8).
+    /// The backend closes the connection and did not process the request, which arrived too late (RFC 9113 §6.8).
     Closing,
-    /// The backend did nothing with the request, as it says itself (RFC 9113 §8.7) or as nothing of it was written.
+    /// The backend did not process the request: it reported so (RFC 9113 §8.7), or nothing of the request was written.
     Unprocessed,
-    /// This process or machine had nothing left to connect with, such as a local port. It still is one of the backend's attempts.
+    /// This process or machine lacked a resource for connecting, such as a local port. This counts as one of the backend's
+    /// attempts.
     Unconnectable,
 }
 
-/// Attempts of one request after which a backend that did nothing with it is not asked again. Where three of ten requests are
-/// refused at random, one in a thousand million is refused so often.
-const MOST_UNPROCESSED: u32 = 17;
+/// Maximum number of attempts of one request that backends did not process. If a backend refuses three of ten requests at random,
+/// one request in a thousand million is refused this often.
+const MAX_UNPROCESSED: u32 = 17;
 
 /// A set of causes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,8 +108,8 @@ impl Causes {
 }
 
 impl Default for Causes {
-    /// `connect_failure`, `reset`, `timeout` and `503`: what a backend that is down, or says that it cannot, gives.
-    /// 502 and 504 may come after the request was acted on, further behind.
+    /// `connect_failure`, `reset`, `timeout` and `503`: the failures of a backend that is down or refuses requests. 502 and 504
+    /// are not among them, because a server behind the backend may have processed the request.
     fn default() -> Self {
         Self::from_iter([
             Cause::ConnectFailure,
@@ -132,13 +133,13 @@ impl FromIterator<Cause> for Causes {
 /// The settings of `retry:`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
-    /// Upper bound of attempts for one request.
+    /// Maximum number of attempts for one request.
     pub attempts: Attempts,
     /// Which failures are retried at all.
     pub causes: Causes,
-    /// Whether a 503 is retried for methods that are not idempotent too.
+    /// Whether a 503 is also retried for methods that are not idempotent.
     pub non_idempotent_503: bool,
-    /// How many bytes of a request body are kept for being sent again.
+    /// Maximum number of bytes of a request body that are kept for a retry.
     pub replay_limit: u64,
 }
 
@@ -153,34 +154,34 @@ impl Default for Policy {
     }
 }
 
-/// What is known when an attempt has failed.
+/// A failed attempt, as far as the policy needs to know it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Failure {
-    /// Why it gave no usable answer.
+    /// Why it got no usable response.
     pub cause: Cause,
     /// Whether the method is idempotent (RFC 9110 §9.2.2).
     pub is_idempotent: bool,
-    /// Whether the kernel took at least one byte of the request for this backend.
+    /// Whether at least one byte of the request was written to the socket.
     pub was_sent: bool,
-    /// What happened to the connection, if that tells nothing of the backend.
+    /// The failure of the connection, if it does not show that the backend fails.
     pub event: Option<ConnectionEvent>,
-    /// Whether every byte of the body that has been taken from the client is still there to be sent again; true
-    /// without a body, and while none of it has been taken.
+    /// Whether all bytes of the body that were read from the client are still kept; true without a body, and while none of it
+    /// has been read.
     pub is_replayable: bool,
-    /// Whether a byte of an answer has gone to the client.
+    /// Whether a byte of a response was sent to the client.
     pub has_response_begun: bool,
-    /// Attempts so far, this one included: 1 or more.
+    /// Number of attempts so far, including this one: 1 or more.
     pub attempts: u32,
-    /// Those of them that were [`ConnectionEvent::Stale`].
+    /// How many of them were [`ConnectionEvent::Stale`].
     pub stale: u32,
-    /// Those of them that were [`ConnectionEvent::Closing`] or [`ConnectionEvent::Unprocessed`].
+    /// How many of them were [`ConnectionEvent::Closing`] or [`ConnectionEvent::Unprocessed`].
     pub unprocessed: u32,
-    /// Backends that the pool had for the request.
+    /// Number of backends of the pool.
     pub backends: u32,
 }
 
 impl Policy {
-    /// Whether another attempt may follow, budget apart.
+    /// Whether another attempt may follow, if the budget allows it.
     pub fn may_retry(&self, failure: &Failure) -> bool {
         !failure.has_response_begun
             && failure.is_replayable
@@ -189,12 +190,12 @@ impl Policy {
             && self.is_safe(failure)
     }
 
-    /// Whether the retry takes a token of the budget. One that a connection's end has caused needs none, or requests would fail
-    /// because there are many on that connection, or because others have emptied the budget. That is bounded all the same: it
-    /// happens once or twice to a request.
+    /// Whether the retry takes a token of the budget. A retry after the end of a connection takes none: otherwise requests would
+    /// fail because many of them shared the connection, or because others had emptied the budget. This happens at most once or
+    /// twice for a request, so it is bounded all the same.
     pub fn needs_token(failure: &Failure) -> bool {
         match failure.event {
-            // Nothing has left this machine, so nobody is hit harder.
+            // The failed attempt put no load on the backend.
             Some(ConnectionEvent::Stale | ConnectionEvent::Unconnectable) => false,
             Some(ConnectionEvent::Closing) => failure.unprocessed > 1,
             Some(ConnectionEvent::Unprocessed) | None => true,
@@ -202,23 +203,23 @@ impl Policy {
     }
 
     fn has_attempts_left(&self, failure: &Failure) -> bool {
-        let of_connections = failure.stale + failure.unprocessed;
+        let uncounted = failure.stale + failure.unprocessed;
         let is_allowed = match self.attempts {
             Attempts::All => true,
             Attempts::AtMost(most) => failure.attempts < most,
         };
         is_allowed
-            && failure.unprocessed < MOST_UNPROCESSED
-            && failure.attempts.saturating_sub(of_connections) < failure.backends
+            && failure.unprocessed < MAX_UNPROCESSED
+            && failure.attempts.saturating_sub(uncounted) < failure.backends
     }
 
-    /// Whether a second backend cannot act on what a first one acted on already.
+    /// Whether a retry is safe: the request was not processed, or may be processed twice.
     fn is_safe(&self, failure: &Failure) -> bool {
         match failure.cause {
             Cause::ConnectFailure => true,
-            // A FIN or RST tells nothing about what was done before it (RFC 9110 §9.2.2).
+            // A FIN or RST does not tell what was processed before it (RFC 9110 §9.2.2).
             Cause::Reset | Cause::Timeout => failure.is_idempotent || !failure.was_sent,
-            // The backend's own refusal: it did not act, unless the operator says that it may have.
+            // The backend refused the request and did not process it, unless the config says otherwise.
             Cause::Status(503) => failure.is_idempotent || self.non_idempotent_503,
             Cause::Status(_) => failure.is_idempotent,
         }
@@ -269,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn post_is_not_resent_after_a_cut_or_a_timeout() {
+    fn post_is_not_retried_after_a_reset_or_timeout() {
         let policy = all_causes();
         assert!(!safe_for_post(&policy, Cause::Reset, true));
         assert!(!safe_for_post(&policy, Cause::Timeout, true));
@@ -278,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn post_is_resent_while_nothing_was_sent_and_after_a_refusal() {
+    fn post_is_retried_if_nothing_was_sent_or_after_a_503() {
         let mut policy = all_causes();
         assert!(safe_for_post(&policy, Cause::ConnectFailure, false));
         assert!(safe_for_post(&policy, Cause::Reset, false));
@@ -288,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_retried_once_the_answer_has_begun_or_the_body_is_gone() {
+    fn nothing_is_retried_once_the_response_has_begun_or_the_body_is_lost() {
         for cause in Cause::ALL {
             let begun = Failure {
                 cause,
@@ -306,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn attempts_end_with_the_backends_or_with_the_configured_number() {
+    fn attempts_are_limited_by_backends_and_by_the_configured_number() {
         let may = |attempts, made| {
             let policy = Policy {
                 attempts,
@@ -323,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stale_connection_is_none_of_the_attempts_that_backends_have() {
+    fn a_stale_connection_does_not_count_as_an_attempt_of_a_backend() {
         let stale = Failure {
             event: Some(ConnectionEvent::Stale),
             stale: 1,
@@ -336,13 +337,13 @@ mod tests {
             ..FAILURE
         }));
         assert!(may(&stale));
-        // Then the new connection fails too.
+        // The new connection fails too.
         assert!(!may(&Failure {
             event: None,
             attempts: 2,
             ..stale
         }));
-        // With two backends each has an attempt by a new one.
+        // With two backends, each gets an attempt on a new connection.
         for (attempts, is_left) in [(2, true), (3, false)] {
             let failure = Failure {
                 event: None,
@@ -355,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn a_written_number_bounds_attempts_of_any_kind() {
+    fn a_configured_number_limits_attempts_of_any_kind() {
         let stale = Failure {
             event: Some(ConnectionEvent::Stale),
             stale: 1,
@@ -372,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_processed_is_sent_again_to_the_only_backend_a_bounded_number_of_times() {
+    fn an_unprocessed_request_is_retried_on_the_only_backend_a_limited_number_of_times() {
         for event in [ConnectionEvent::Closing, ConnectionEvent::Unprocessed] {
             let may = |unprocessed| {
                 Policy::default().may_retry(&Failure {
@@ -385,13 +386,13 @@ mod tests {
                     ..FAILURE
                 })
             };
-            assert!((1..MOST_UNPROCESSED).all(may), "{event:?}");
-            assert!(!may(MOST_UNPROCESSED), "{event:?}");
+            assert!((1..MAX_UNPROCESSED).all(may), "{event:?}");
+            assert!(!may(MAX_UNPROCESSED), "{event:?}");
         }
     }
 
     #[test]
-    fn the_end_of_a_connection_takes_no_token_once() {
+    fn the_first_retry_after_the_end_of_a_connection_takes_no_token() {
         let needs = |event, unprocessed| {
             Policy::needs_token(&Failure {
                 event,
@@ -408,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn names_lead_back_to_their_causes() {
+    fn causes_are_found_by_their_names() {
         for cause in Cause::ALL {
             assert_eq!(Cause::by_name(cause.name()), Some(cause));
         }
@@ -418,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_that_is_no_cause_is_never_in_a_set() {
+    fn a_status_that_cannot_be_a_cause_is_never_in_a_set() {
         let mut causes = Causes::NONE;
         causes.insert(Cause::Status(500));
         assert_eq!(causes, Causes::NONE);
