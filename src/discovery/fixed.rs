@@ -1,5 +1,6 @@
-//! The names of backends that the config lists. Each name is resolved by one task on the control runtime: at start,
-//! at every reload, every 30 s, and soon after a connection to one of its backends failed. The last good answer is kept.
+//! Resolves the names of the backends that the config lists. One task per name runs on the control runtime and looks the name
+//! up at start, at every reload, every 30 s, and soon after a connection to one of its backends failed. When a lookup fails, the
+//! last known addresses are kept.
 
 use std::collections::HashMap;
 use std::io;
@@ -14,67 +15,68 @@ use crate::net::{Lookup, resolve};
 use crate::rng::{Rng, jittered};
 use crate::tasks::Tasks;
 
-/// From one lookup to the next while nothing fails. The system's resolver does not tell how long an answer is good.
+/// Time between two lookups while no connection fails. The system's resolver does not return the TTL of a record.
 const INTERVAL: Duration = Duration::from_secs(30);
 
-/// Lookups of one name are at least this far apart, however many connections fail.
+/// Minimum time between two lookups of one name, however many connections fail.
 const GAP: Duration = Duration::from_secs(1);
 
-/// How long the first lookup of a name may take until nobody waits for it any more. The system's resolver tries for many times as
-/// long where name servers are silent; requests have other backends meanwhile.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long requests and probes wait for the first lookup of a name. If name servers do not respond, the system's resolver takes
+/// many times as long; requests use other backends meanwhile.
+const FIRST_LOOKUP_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The names of a config's backends. IP literals and socket files are not among them.
+/// The names of a config's backends, without IP literals and Unix sockets.
 #[derive(Debug, Default)]
 pub struct Names {
-    followed: HashMap<String, Followed>,
+    by_host: HashMap<String, NameTask>,
 }
 
 /// A name, and the task that resolves it.
 #[derive(Debug)]
-struct Followed {
+struct NameTask {
     name: Arc<Name>,
     _task: Tasks,
 }
 
 impl Names {
-    /// Resolves the names of these backends, and no others, one task a name. One that was resolved before goes on to be, and is looked
-    /// up anew soon: who reloads may know that it has moved. A backend that is new has its last answer at once.
+    /// Resolves the names of these backends, and stops resolving all others. A name that was resolved before keeps its task and
+    /// is looked up again soon, because the operator may reload after an address has changed. A new backend with such a name
+    /// gets its last known addresses at once.
     pub fn follow<'a>(&mut self, backends: impl IntoIterator<Item = &'a Arc<Backend>>) {
-        let mut by_host: HashMap<&str, Vec<Arc<Backend>>> = HashMap::new();
+        let mut backends_by_host: HashMap<&str, Vec<Arc<Backend>>> = HashMap::new();
         for backend in backends {
             if backend.address.has_name() {
-                let same = by_host.entry(&backend.address.host).or_default();
+                let same = backends_by_host.entry(&backend.address.host).or_default();
                 same.push(Arc::clone(backend));
             }
         }
-        let mut before = std::mem::take(&mut self.followed);
-        for (host, backends) in by_host {
-            let followed = match before.remove(host) {
-                Some(followed) => {
-                    followed.name.lookup.request();
-                    followed
+        let mut before = std::mem::take(&mut self.by_host);
+        for (host, backends) in backends_by_host {
+            let task = match before.remove(host) {
+                Some(task) => {
+                    task.name.lookup.request();
+                    task
                 }
-                None => Followed::start(Name::new(host)),
+                None => NameTask::start(Name::new(host)),
             };
-            followed.name.lead(backends);
-            self.followed.insert(host.to_owned(), followed);
+            task.name.set_backends(backends);
+            self.by_host.insert(host.to_owned(), task);
         }
     }
 
-    /// For asking for lookups of a backend's name; `None` where there is none.
+    /// Requests lookups of a backend's name; `None` for a backend without one.
     pub fn lookup_of(&self, backend: &Backend) -> Option<Arc<Lookup>> {
         let is_name = backend.address.has_name();
-        let followed = is_name.then(|| self.followed.get(&backend.address.host))??;
-        Some(Arc::clone(&followed.name.lookup))
+        let task = is_name.then(|| self.by_host.get(&backend.address.host))??;
+        Some(Arc::clone(&task.name.lookup))
     }
 }
 
-impl Followed {
+impl NameTask {
     fn start(name: Name) -> Self {
         let name = Arc::new(name);
         let mut task = Tasks::default();
-        task.spawn(Arc::clone(&name).follow());
+        task.spawn(Arc::clone(&name).run());
         Self { name, _task: task }
     }
 }
@@ -84,18 +86,18 @@ impl Followed {
 struct Name {
     host: String,
     lookup: Arc<Lookup>,
-    known: Mutex<Known>,
+    state: Mutex<NameState>,
 }
 
 #[derive(Debug, Default)]
-struct Known {
-    /// Those that have the name.
+struct NameState {
+    /// The backends with this name.
     backends: Vec<Arc<Backend>>,
-    /// The last good answer; empty until there is one.
-    response: Vec<IpAddr>,
-    /// Whether the first lookup has ended, or takes too long.
+    /// The last known addresses; empty until a lookup succeeds.
+    addresses: Vec<IpAddr>,
+    /// Whether the first lookup has ended or timed out.
     is_settled: bool,
-    /// Whether the last lookup failed: only the change is logged.
+    /// Whether the last lookup failed. Only changes of this are logged.
     is_failing: bool,
 }
 
@@ -104,82 +106,82 @@ impl Name {
         Self {
             host: host.to_owned(),
             lookup: Arc::default(),
-            known: Mutex::default(),
+            state: Mutex::default(),
         }
     }
 
-    async fn follow(self: Arc<Self>) {
+    async fn run(self: Arc<Self>) {
         let mut rng = Rng::fresh();
         loop {
             self.look_up(resolve(&self.host, 0)).await;
             sleep(GAP).await;
             let rest = jittered(INTERVAL, rng.bits()).saturating_sub(GAP);
-            // Either somebody asks or it is time: both lead to the next lookup.
+            // The next lookup follows a request or the end of the interval.
             let _ = timeout(rest, self.lookup.requested()).await;
         }
     }
 
-    /// Waits for an answer and takes it in; others wait for it as long as it comes soon.
-    async fn look_up(&self, response: impl Future<Output = io::Result<Vec<SocketAddr>>>) {
-        tokio::pin!(response);
-        if let Ok(response) = timeout(PATIENCE, &mut response).await {
-            self.take(response);
+    /// Waits for a lookup and records its result. The name is settled when the lookup ends or takes too long.
+    async fn look_up(&self, lookup: impl Future<Output = io::Result<Vec<SocketAddr>>>) {
+        tokio::pin!(lookup);
+        if let Ok(found) = timeout(FIRST_LOOKUP_TIMEOUT, &mut lookup).await {
+            self.record(found);
         } else {
             self.settle();
-            self.take(response.await);
+            self.record(lookup.await);
         }
     }
 
-    /// Leads these backends to where the name leads, and no others.
-    fn lead(&self, backends: Vec<Arc<Backend>>) {
-        let mut known = self.known();
-        known.backends = backends;
-        if !known.response.is_empty() {
-            self.publish(&known);
+    /// Replaces the backends that get the addresses of this name.
+    fn set_backends(&self, backends: Vec<Arc<Backend>>) {
+        let mut state = self.state();
+        state.backends = backends;
+        if !state.addresses.is_empty() {
+            self.publish(&state);
         }
-        if known.is_settled {
-            settle(&known.backends);
+        if state.is_settled {
+            settle(&state.backends);
         }
     }
 
-    /// Takes in the answer of a lookup; ports in it do not count.
-    fn take(&self, response: io::Result<Vec<SocketAddr>>) {
-        let mut known = self.known();
-        match response {
+    /// Records the result of a lookup. Its ports are ignored.
+    fn record(&self, result: io::Result<Vec<SocketAddr>>) {
+        let mut state = self.state();
+        match result {
             Ok(found) => {
-                if std::mem::take(&mut known.is_failing) {
-                    tracing::info!(name = self.host, "Name resolves again");
+                if std::mem::take(&mut state.is_failing) {
+                    tracing::info!(name = self.host, "DNS lookup succeeded again");
                 }
-                known.response = found.iter().map(SocketAddr::ip).collect();
-                self.publish(&known);
+                state.addresses = found.iter().map(SocketAddr::ip).collect();
+                self.publish(&state);
             }
             Err(error) => {
-                if !std::mem::replace(&mut known.is_failing, true) {
-                    tracing::warn!(name = self.host, reason = %error, "Name does not resolve, the last answer is kept");
+                if !std::mem::replace(&mut state.is_failing, true) {
+                    tracing::warn!(name = self.host, reason = %error, "DNS lookup failed; keeping the last known addresses");
                 }
             }
         }
-        drop(known);
+        drop(state);
         self.settle();
     }
 
-    /// Lets nobody wait any more.
+    /// Ends the waiting for the first lookup.
     fn settle(&self) {
-        let mut known = self.known();
-        if !std::mem::replace(&mut known.is_settled, true) {
-            settle(&known.backends);
+        let mut state = self.state();
+        if !std::mem::replace(&mut state.is_settled, true) {
+            settle(&state.backends);
         }
     }
 
-    /// Gives every backend the addresses, unless it has the same ones already: name servers answer in changing order.
-    fn publish(&self, known: &Known) {
-        let found = &known.response;
+    /// Updates the backends whose addresses differ. The order does not count, because name servers change it with every response.
+    fn publish(&self, state: &NameState) {
+        let found = &state.addresses;
         let is_change = |backend: &&Arc<Backend>| {
             let before = backend.resolved.load();
             before.len() != found.len() || !before.iter().all(|address| found.contains(&address.ip()))
         };
         let mut is_logged = false;
-        for backend in known.backends.iter().filter(is_change) {
+        for backend in state.backends.iter().filter(is_change) {
             let port = backend.address.port;
             let addresses = found
                 .iter()
@@ -188,13 +190,13 @@ impl Name {
             let before = backend.resolve_to(addresses);
             if !std::mem::replace(&mut is_logged, true) {
                 let before: Vec<_> = before.iter().map(SocketAddr::ip).collect();
-                tracing::info!(name = self.host, ?before, after = ?found, "Addresses changed");
+                tracing::info!(name = self.host, ?before, after = ?found, "Backend addresses changed");
             }
         }
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, NameState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -219,7 +221,7 @@ mod tests {
         backend.resolved.load().iter().map(ToString::to_string).collect()
     }
 
-    fn response(ips: &[&str]) -> io::Result<Vec<SocketAddr>> {
+    fn found(ips: &[&str]) -> io::Result<Vec<SocketAddr>> {
         Ok(ips
             .iter()
             .map(|ip| SocketAddr::new(ip.parse().unwrap(), 0))
@@ -228,22 +230,24 @@ mod tests {
 
     fn name(backends: &[Arc<Backend>]) -> Name {
         let name = Name::new("a");
-        name.lead(backends.to_vec());
+        name.set_backends(backends.to_vec());
         name
     }
 
-    /// Waits until something is so.
-    async fn until(is_so: impl Fn() -> bool) {
+    /// Waits until the condition holds.
+    async fn until(is_met: impl Fn() -> bool) {
         let poll = async {
-            while !is_so() {
+            while !is_met() {
                 tokio::task::yield_now().await;
             }
         };
-        timeout(DEADLINE, poll).await.expect("it comes to be so");
+        timeout(DEADLINE, poll)
+            .await
+            .expect("the condition is met in time");
     }
 
     #[tokio::test]
-    async fn backends_with_equal_names_share_a_lookup_and_literals_have_none() {
+    async fn backends_with_equal_names_share_a_lookup_and_ip_literals_have_none() {
         let backends = [
             backend("http://a:1"),
             backend("http://A:2"),
@@ -257,11 +261,11 @@ mod tests {
             panic!("{lookups:?}")
         };
         assert!(Arc::ptr_eq(a, also_a) && !Arc::ptr_eq(a, b));
-        assert_eq!(names.followed.len(), 2);
+        assert_eq!(names.by_host.len(), 2);
     }
 
     #[tokio::test]
-    async fn a_name_that_stays_leads_new_backends_at_once_by_its_last_answer() {
+    async fn a_new_backend_with_a_known_name_gets_its_addresses_at_once() {
         let old = backend("http://localhost:1");
         let mut names = Names::default();
         names.follow([&old]);
@@ -271,29 +275,26 @@ mod tests {
         names.follow([&old, &new]);
         assert!(new.first_lookup.is_settled() && !new.resolved.load().is_empty());
         let same = names.lookup_of(&new).unwrap();
-        assert!(
-            Arc::ptr_eq(&lookup, &same),
-            "whoever watches the old one asks there"
-        );
+        assert!(Arc::ptr_eq(&lookup, &same), "the task of the name is kept");
         names.follow(&[]);
-        assert!(names.followed.is_empty());
+        assert!(names.by_host.is_empty());
     }
 
     #[tokio::test]
-    async fn a_name_that_stays_is_looked_up_anew_before_its_time() {
+    async fn a_kept_name_is_looked_up_before_the_interval_ends() {
         let one = backend("http://localhost:1");
         let mut names = Names::default();
         names.follow([&one]);
         until(|| one.first_lookup.is_settled()).await;
         one.resolve_to(Vec::new());
-        // Without another backend that shares the name nothing publishes the last answer again.
+        // Clears the known addresses, so that only a lookup can publish some.
         names
-            .followed
+            .by_host
             .get("localhost")
             .unwrap()
             .name
-            .known()
-            .response
+            .state()
+            .addresses
             .clear();
         let started = crate::clock::now();
         names.follow([&one]);
@@ -304,33 +305,33 @@ mod tests {
     #[test]
     fn every_backend_gets_the_addresses_with_its_own_port() {
         let backends = [backend("http://a:1"), backend("http://a:2")];
-        name(&backends).take(response(&["::1", "127.0.0.1"]));
+        name(&backends).record(found(&["::1", "127.0.0.1"]));
         assert_eq!(addresses(&backends[0]), ["[::1]:1", "127.0.0.1:1"]);
         assert_eq!(addresses(&backends[1]), ["[::1]:2", "127.0.0.1:2"]);
     }
 
     #[test]
-    fn the_last_good_answer_is_kept() {
+    fn a_failed_lookup_keeps_the_last_known_addresses() {
         let backends = [backend("http://a:1")];
         let name = name(&backends);
-        name.take(response(&["127.0.0.1"]));
-        name.take(Err(io::ErrorKind::NotFound.into()));
+        name.record(found(&["127.0.0.1"]));
+        name.record(Err(io::ErrorKind::NotFound.into()));
         assert_eq!(addresses(&backends[0]), ["127.0.0.1:1"]);
-        name.take(response(&["127.0.0.2"]));
+        name.record(found(&["127.0.0.2"]));
         assert_eq!(addresses(&backends[0]), ["127.0.0.2:1"]);
     }
 
     #[test]
-    fn another_order_is_no_change() {
+    fn another_order_is_not_a_change() {
         let backends = [backend("http://a:1")];
         let name = name(&backends);
-        name.take(response(&["127.0.0.1", "127.0.0.2"]));
-        name.take(response(&["127.0.0.2", "127.0.0.1"]));
+        name.record(found(&["127.0.0.1", "127.0.0.2"]));
+        name.record(found(&["127.0.0.2", "127.0.0.1"]));
         assert_eq!(addresses(&backends[0]), ["127.0.0.1:1", "127.0.0.2:1"]);
     }
 
     #[tokio::test]
-    async fn a_lookup_settles_well_or_not() {
+    async fn a_lookup_settles_whether_it_succeeds_or_fails() {
         let name = format!("http://{}.invalid:1", "x".repeat(64));
         let backends = [backend("http://localhost:1"), backend(&name)];
         let mut names = Names::default();
@@ -341,7 +342,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_lookup_that_does_not_end_is_not_waited_for() {
+    async fn a_lookup_that_takes_too_long_settles() {
         let backends = [backend("http://a:1")];
         let name = name(&backends);
         let waiting = async {
@@ -351,12 +352,12 @@ mod tests {
         tokio::select! {
             biased;
             () = name.look_up(std::future::pending()) => panic!("it never ends"),
-            waited = timeout(DEADLINE, waiting) => waited.expect("the end of patience"),
+            waited = timeout(DEADLINE, waiting) => waited.expect("the lookup settles"),
         }
     }
 
     #[tokio::test]
-    async fn a_request_leads_to_another_lookup_before_its_time() {
+    async fn a_request_triggers_a_lookup_before_the_interval_ends() {
         let one = backend("http://localhost:1");
         let mut names = Names::default();
         names.follow([&one]);

@@ -1,4 +1,4 @@
-//! Where backends come from and where their names lead: so far the ones that the config lists.
+//! Discovery of backends and their addresses. So far there is one source: the backends that the config lists.
 
 mod fixed;
 
