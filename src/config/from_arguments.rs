@@ -109,7 +109,6 @@ fn entry(key: &str, value: Node) -> Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::health::Kind;
 
     fn arguments(listen: &[&str], backends: &[&str]) -> Arguments {
         let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
@@ -137,7 +136,7 @@ mod tests {
         let pool = &config.pools[0];
         assert_eq!((&*pool.name, pool.backends.len()), ("default", 2));
         assert_eq!(pool.strategy.name, "least_requests");
-        assert!(matches!(&pool.health_check.kind, Kind::Http { path: Some(path), .. } if path == "/healthz"));
+        assert_eq!(pool.health_check.path.as_deref(), Some("/healthz"));
         assert_eq!(config.routes.len(), 1);
     }
 

@@ -3,6 +3,7 @@
 use super::reference::{Key, Kind, Section};
 use super::tree::{Node, Value};
 use super::{suggest, units};
+use crate::health;
 
 /// Longest text, in characters, that is written into a suggestion.
 const LONGEST: usize = 60;
@@ -139,7 +140,7 @@ fn told(section: &Section, text: &str) -> Option<String> {
 fn map_form(section: &Section, text: &str, shown: &str) -> Option<String> {
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     Some(match section.name {
-        "health_check" if ["http", "tcp", "grpc"].contains(&text) => format!("{{ kind: {shown} }}"),
+        "health_check" if health::by_name(text).is_some() => format!("{{ kind: {shown} }}"),
         "health_check" if text.starts_with('/') => format!("{{ path: {shown} }}"),
         "health_check" if units::parse_duration(text).is_some() => format!("{{ interval: {shown} }}"),
         "retry" if is_number => format!("{{ attempts: {shown} }}"),

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::units::{show_duration, show_size};
 use super::{Config, Workers};
 use crate::backend::Address;
-use crate::health::{Check, Kind};
+use crate::health::{Check, StatusRange};
 use crate::listener::{self, Redirect};
 use crate::net::ProxyVersion;
 use crate::pool::{self, BackendSettings};
@@ -255,29 +255,18 @@ fn url(address: &Address) -> Item {
 }
 
 fn health_check(check: &Check) -> Item {
-    let mut keys = match &check.kind {
-        Kind::Http { path, status } => {
-            let ranges = status.iter().flatten();
-            let ranges: Vec<Item> = ranges
-                .map(|range| word(format!("{}-{}", range.from, range.to)))
-                .collect();
-            vec![
-                ("kind", word("http")),
-                ("path", path.as_deref().map_or_else(|| word("none"), text)),
-                (
-                    "status",
-                    if status.is_some() {
-                        Item::Line(ranges)
-                    } else {
-                        word("auto")
-                    },
-                ),
-            ]
-        }
-        Kind::Grpc { service } => vec![("kind", word("grpc")), ("service", text(service))],
-        Kind::Tcp => vec![("kind", word("tcp"))],
-        Kind::None => vec![("kind", word("none"))],
-    };
+    let mut keys = vec![("kind", word(check.kind()))];
+    if check.uses("path") {
+        let path = check.path.as_deref();
+        keys.push(("path", path.map_or_else(|| word("none"), text)));
+    }
+    if check.uses("status") {
+        let status = check.status.as_deref();
+        keys.push(("status", status.map_or_else(|| word("auto"), statuses)));
+    }
+    if check.uses("service") {
+        keys.push(("service", text(&check.service)));
+    }
     keys.extend([
         ("interval", word(show_duration(check.interval))),
         ("timeout", word(show_duration(check.timeout))),
@@ -285,6 +274,11 @@ fn health_check(check: &Check) -> Item {
         ("unhealthy_after", word(check.unhealthy_after)),
     ]);
     map(keys)
+}
+
+fn statuses(ranges: &[StatusRange]) -> Item {
+    let range = |range: &StatusRange| word(format!("{}-{}", range.from, range.to));
+    Item::Line(ranges.iter().map(range).collect())
 }
 
 fn retry(policy: &Policy) -> Item {

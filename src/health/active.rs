@@ -1,4 +1,4 @@
-//! The task that probes one backend for as long as the backend is in the config. It runs on the control runtime.
+//! The task that probes one backend while it is in the config. It runs on the control runtime.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,48 +11,48 @@ use crate::clock;
 use crate::net::Lookup;
 use crate::rng::Rng;
 
+use super::Check;
 use super::probe::{Outcome, ProbeError, probe};
 use super::status::{Health, Probed, State, Status};
 use super::tracker::Tracker;
-use super::{Check, Kind};
 
-/// Probes at one time in this process: a storm of them must leave descriptors for clients.
+/// Maximum number of probes at the same time in this process, so that many probes leave descriptors for clients.
 const MAX_PROBES: usize = 256;
 
-static PROBES: Semaphore = Semaphore::const_new(MAX_PROBES);
+static PERMITS: Semaphore = Semaphore::const_new(MAX_PROBES);
 
-/// Without probes, suspicions lead to lookups of the name, at most one in this time.
+/// Minimum time between lookups that failed requests trigger for a backend that is not probed.
 const LOOKUP_GAP: Duration = Duration::from_secs(1);
 
 /// A backend became eligible or stopped being so.
 #[derive(Debug)]
 pub struct Change {
-    /// Which one.
+    /// The backend.
     pub backend: BackendId,
-    /// What it is now.
+    /// Its new state.
     pub state: State,
-    /// Dropped once requests go by it: the log tells of it then, and not before it is true.
-    pub in_force: oneshot::Sender<()>,
+    /// Dropped once the change is active for requests. The change is logged after that.
+    pub applied: oneshot::Sender<()>,
 }
 
-/// Whom to probe, and how.
+/// What the task needs to know about a backend.
 pub struct Watch {
     /// The backend.
     pub backend: Arc<Backend>,
     /// The name of its pool, for the log.
     pub pool: Arc<str>,
-    /// Where what is found is written down.
+    /// Where results are stored.
     pub health: Arc<Health>,
     /// How it is probed.
     pub check: Check,
-    /// Who resolves its name, if it has one.
+    /// Requests lookups of its name, if it has one.
     pub lookup: Option<Arc<Lookup>>,
-    /// How long after the beginning the first probe follows, unless a request fails before.
+    /// Delay of the first probe, unless a request fails before.
     pub first_after: Duration,
 }
 
-/// Probes a backend for ever; ends by being aborted. Its health is up to date before `on_change` hears of it. With
-/// [`Kind::None`] nothing is probed and the backend is eligible.
+/// Probes a backend until the task is aborted. Updates its health before it sends a change to `on_change`. A check without a
+/// probe makes the backend eligible.
 pub async fn watch(watch: Watch, on_change: mpsc::Sender<Change>) {
     let Watch {
         backend,
@@ -71,10 +71,10 @@ pub async fn watch(watch: Watch, on_change: mpsc::Sender<Change>) {
         tracker,
         on_change,
     };
-    if check.kind == Kind::None {
-        watcher.trust().await;
+    if check.probe.is_none() {
+        watcher.run_without_probes().await;
     } else {
-        watcher.probe_for_ever(&check, first_after).await;
+        watcher.run(&check, first_after).await;
     }
 }
 
@@ -88,42 +88,42 @@ struct Watcher {
 }
 
 impl Watcher {
-    async fn probe_for_ever(&mut self, check: &Check, first_after: Duration) {
+    async fn run(&mut self, check: &Check, first_after: Duration) {
         let mut rng = Rng::fresh();
         let first = clock::now() + first_after;
-        // In place of a probe that waits for it, and keeps others waiting.
+        // A probe would wait for the lookup, and hold its permit meanwhile.
         self.backend.first_lookup.settled().await;
         self.wait_until(first).await;
         loop {
             // The semaphore is never closed.
-            let permit = PROBES.acquire().await;
-            self.health.clear_suspicion();
+            let permit = PERMITS.acquire().await;
+            self.health.clear_probe_request();
             let outcome = probe(&self.backend, check).await;
             drop(permit);
-            self.take(outcome).await;
+            self.record(outcome).await;
             let now = clock::now();
             self.wait_until(self.tracker.next_probe(now, rng.bits())).await;
         }
     }
 
-    /// Waits until a probe is due or a request has failed, which is not long after the last probe at the earliest.
+    /// Waits until `due`, or until a failed request triggers a probe, which keeps a gap to the last one.
     async fn wait_until(&self, due: Instant) {
         tokio::select! {
             () = sleep_until(due.into()) => {}
-            () = self.health.suspected() => {
-                let nudged = self.tracker.next_nudged(clock::now());
-                sleep_until(nudged.min(due).into()).await;
+            () = self.health.probe_requested() => {
+                let requested = self.tracker.next_requested(clock::now());
+                sleep_until(requested.min(due).into()).await;
             }
         }
     }
 
-    async fn take(&mut self, outcome: Outcome) {
+    async fn record(&mut self, outcome: Outcome) {
         let now = clock::now();
         match &outcome.result {
             Err(error) if error.is_ours() => {
                 self.tracker.postpone(now);
-                // Every backend has this at once: not worth a line each.
-                tracing::debug!(backend = %self.backend.address, reason = %error, "backend could not be probed");
+                // Debug, because this happens to all backends at the same time.
+                tracing::debug!(backend = %self.backend.address, reason = %error, "Backend could not be probed for lack of local resources");
                 return;
             }
             Err(ProbeError::Connect(_)) => self.look_up(),
@@ -146,7 +146,7 @@ impl Watcher {
         }
     }
 
-    /// Writes down what is known now, and tells of a change.
+    /// Stores the current status, then reports and logs a change.
     async fn publish(&self, change: Option<State>, probed: Option<Probed>) {
         let before = self.health.status();
         let mut status = Status {
@@ -165,15 +165,15 @@ impl Watcher {
         let state = status.state;
         self.health.set(status);
         if state.is_eligible() != before.state.is_eligible() {
-            let (in_force, wait) = oneshot::channel();
+            let (applied, is_applied) = oneshot::channel();
             let change = Change {
                 backend: self.backend.id,
                 state,
-                in_force,
+                applied,
             };
-            // Without a listener there is nobody to tell, as at the end of the process.
+            // The receiver is gone at shutdown.
             let _ = self.on_change.send(change).await;
-            let _ = wait.await;
+            let _ = is_applied.await;
         }
         if change.is_some() {
             self.log(&self.health.status());
@@ -189,14 +189,14 @@ impl Watcher {
         }
     }
 
-    /// No probes: eligible, whatever it was before a reload. Suspicions still lead to lookups.
-    async fn trust(&mut self) {
+    /// Makes the backend eligible, whatever its state before a reload. Failed requests still trigger lookups of its name.
+    async fn run_without_probes(&mut self) {
         if self.tracker.state() != State::Unknown {
             self.publish(Some(State::Unknown), None).await;
         }
         loop {
-            self.health.suspected().await;
-            self.health.clear_suspicion();
+            self.health.probe_requested().await;
+            self.health.clear_probe_request();
             self.look_up();
             sleep(LOOKUP_GAP).await;
         }
@@ -213,7 +213,7 @@ mod tests {
     const OK: Script = Script::Response("HTTP/1.1 200 OK\r\n\r\n");
     const REFUSAL: Script = Script::Response("HTTP/1.1 503 no\r\n\r\n");
 
-    /// A backend that is being watched.
+    /// The task that watches a backend.
     struct Watched {
         health: Arc<Health>,
         changes: mpsc::Receiver<Change>,
@@ -253,7 +253,7 @@ mod tests {
             }
         }
 
-        /// The state that the next change leads to.
+        /// Receives the next change and returns its state.
         async fn change(&mut self) -> State {
             let change = tokio::time::timeout(DEADLINE, self.changes.recv())
                 .await
@@ -263,7 +263,7 @@ mod tests {
             change.state
         }
 
-        /// Waits until the status is as wanted.
+        /// Waits until the status satisfies `is_wanted`.
         async fn status(&self, is_wanted: impl Fn(&Status) -> bool) -> Arc<Status> {
             let poll = async {
                 loop {
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_first_probe_comes_at_once_and_decides() {
+    async fn the_first_probe_runs_at_once_and_decides() {
         let scripted = Scripted::start(OK).await;
         let watched = Watched::start(&scripted.backend(), check(None), None);
         let status = watched.status(|status| status.state == State::Up).await;
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_first_probe_that_is_to_come_later_comes_at_once_when_a_request_fails() {
+    async fn a_failed_request_triggers_a_delayed_first_probe_at_once() {
         let scripted = Scripted::start(OK).await;
         let watched = Watched::of(Watch {
             backend: scripted.backend(),
@@ -327,10 +327,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_suspicion_leads_to_probes_that_take_the_backend_down_and_back() {
+    async fn a_failed_request_triggers_probes_that_take_the_backend_down_and_up() {
         let mut scripted = Scripted::start(OK).await;
         let backend = scripted.backend();
-        // The interval is an hour: without the suspicion there would be no second probe.
+        // The interval is an hour: without `request_probe` there would be no second probe.
         let mut watched = Watched::start(&backend, check(None), None);
         watched.status(|status| status.state == State::Up).await;
         scripted.request().await;
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn many_suspicions_of_one_moment_are_one_probe() {
+    async fn requests_for_a_probe_at_the_same_time_are_merged() {
         let mut scripted = Scripted::start(OK).await;
         let watched = Watched::start(&scripted.backend(), check(None), None);
         watched.status(|status| status.successes == 1).await;
@@ -357,15 +357,15 @@ mod tests {
         }
         watched.status(|status| status.successes == 2).await;
         scripted.request().await;
-        // One more than the suspicions asked for would come after the gap, before this one.
+        // A superfluous probe would run after the gap, before this one.
         watched.health.request_probe();
         watched.status(|status| status.successes == 3).await;
         scripted.request().await;
-        assert_eq!(scripted.unseen(), 0);
+        assert_eq!(scripted.pending(), 0);
     }
 
     #[tokio::test]
-    async fn a_name_is_probed_once_its_first_lookup_has_ended() {
+    async fn a_backend_is_probed_after_its_first_lookup() {
         let scripted = Scripted::start(OK).await;
         let url = format!("http://a.invalid:{}", scripted.address.port());
         let backend = Backend::new(Address::parse(&url).unwrap(), 1, false);
@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_backend_that_is_down_stays_so_over_a_reload() {
+    async fn a_backend_stays_down_over_a_reload() {
         let mut scripted = Scripted::start(REFUSAL).await;
         let backend = scripted.backend();
         let mut watched = Watched::start(&backend, check(None), None);
@@ -405,13 +405,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_probes_a_backend_is_eligible_also_when_it_was_down() {
+    async fn a_backend_without_probes_is_eligible_even_if_it_was_down() {
         let scripted = Scripted::start(REFUSAL).await;
         let backend = scripted.backend();
         let mut watched = Watched::start(&backend, check(None), None);
         assert_eq!(watched.change().await, State::Down);
         let none = Check {
-            kind: Kind::None,
+            probe: None,
             ..check(None)
         };
         let Watched { health, tasks, .. } = watched;

@@ -1,8 +1,7 @@
-//! Whether backends are well: the state machine (pure), the probes and the task that runs them.
+//! Health checks: the state machine (pure), the probes and the task that runs them.
 
 mod active;
 mod probe;
-mod settings;
 mod status;
 mod tracker;
 
@@ -10,7 +9,6 @@ mod tracker;
 mod scripted;
 
 pub use active::{Change, Watch, watch};
-pub use probe::{Outcome, ProbeError, probe};
-pub use settings::{Check, Kind, StatusRange};
+pub use probe::{Check, KINDS, NOT_PROBED, Outcome, PROBES, Probe, ProbeError, StatusRange, by_name, probe};
 pub use status::{Health, Probed, State, Status};
 pub use tracker::Tracker;

@@ -1,92 +1,167 @@
-//! One probe of one backend. A minimal client of its own that reads a status line and no more: health does not
-//! depend on the engine that carries requests.
+//! Probes: one health-check request or connection to one backend. The table names them, one file each; what they share is
+//! here.
 
+mod grpc;
+mod http;
 mod http2;
+mod settings;
+mod tcp;
 
+use std::fmt;
 use std::io;
-use std::time::Duration;
+use std::pin::Pin;
+use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
+
+pub use settings::{Check, StatusRange};
 
 use crate::backend::{Backend, Scheme};
 use crate::clock;
 use crate::http1::Malformed;
-use crate::http2::is_begin_of_server;
 use crate::net::{DialError, ProxyHeader, Secured, Stream, connect};
 use crate::tls::Offer;
 
-use super::{Check, Kind, StatusRange};
+/// A running probe.
+type Running<'a> = Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
 
-/// Bound of what is read up to the end of the final status line, interim answers included.
-const MAX_HEAD: usize = 8 << 10;
+/// A row of the table of probes.
+pub struct Probe {
+    /// Its name in the config.
+    pub name: &'static str,
+    /// One line for the docs, with the name as its subject.
+    pub summary: &'static str,
+    /// The keys of `health_check` that it uses beside those of every check.
+    pub keys: &'static [&'static str],
+    run: for<'a> fn(&'a Backend, &'a Check) -> Running<'a>,
+}
 
-/// Bound of what is read of the rest of the answer. Closing a socket with unread bytes resets the connection, which
-/// backends log as an error of theirs.
-const MAX_REST: u64 = 64 << 10;
+impl Probe {
+    /// Whether it uses this key of `health_check`.
+    pub fn uses(&self, key: &str) -> bool {
+        self.keys.contains(&key)
+    }
+}
 
-/// How long the rest of the answer is read: the verdict waits for it.
-const REST_BOUND: Duration = Duration::from_millis(100);
+impl PartialEq for Probe {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
 
-/// What is healthy when only a path is configured.
-const WITH_PATH: &[StatusRange] = &[StatusRange { from: 200, to: 399 }];
+impl Eq for Probe {}
 
-/// What is healthy when not even a path is configured: an API that answers 404 on `/` is alive.
-const WITHOUT_PATH: &[StatusRange] = &[StatusRange { from: 100, to: 499 }];
+impl fmt::Debug for Probe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
 
-/// Why a probe failed. The text is the reason that logs and the API show.
+/// All probes that the config accepts, in the order in which the docs list them. The first is the default.
+pub static PROBES: &[Probe] = &[
+    Probe {
+        name: "http",
+        summary: "sends a GET and looks at the status",
+        keys: &["path", "status"],
+        run: http::run,
+    },
+    Probe {
+        name: "tcp",
+        summary: "opens a connection and closes it",
+        keys: &[],
+        run: tcp::run,
+    },
+    Probe {
+        name: "grpc",
+        summary: "asks by `grpc.health.v1` over HTTP/2",
+        keys: &["service"],
+        run: grpc::run,
+    },
+];
+
+/// The value of `health_check.kind` for backends that are not probed.
+pub const NOT_PROBED: &str = "none";
+
+/// All values of `health_check.kind`: the names of [`PROBES`], then [`NOT_PROBED`].
+pub const KINDS: &[&str] = &kinds::<{ PROBES.len() + 1 }>();
+
+#[expect(clippy::indexing_slicing, reason = "evaluated at compile time")]
+const fn kinds<const COUNT: usize>() -> [&'static str; COUNT] {
+    let mut kinds = [NOT_PROBED; COUNT];
+    let mut index = 0;
+    while index < PROBES.len() {
+        kinds[index] = PROBES[index].name;
+        index += 1;
+    }
+    kinds
+}
+
+/// The probe with this name; `None` for [`NOT_PROBED`].
+pub fn by_name(name: &str) -> Option<&'static Probe> {
+    PROBES.iter().find(|probe| probe.name == name)
+}
+
+/// Why a probe failed. The text is the reason in logs and the API.
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
-    /// No connection came about.
+    /// No connection was established.
     #[error(transparent)]
     Connect(#[from] DialError),
-    /// Connected, but no status line came in time.
-    #[error("no answer within {0:?}")]
+    /// The connection was established, but no response came in time.
+    #[error("no response within {0:?}")]
     TimedOut(Duration),
     /// The connection ended before a status line.
-    #[error("connection closed before an answer")]
+    #[error("connection closed before a response")]
     Closed,
     /// The connection failed before a status line.
-    #[error("connection failed before an answer: {0}")]
+    #[error("connection failed before a response: {0}")]
     Io(#[from] io::Error),
-    /// What came is no status line of HTTP/1.
-    #[error("answer is not HTTP/1.1")]
+    /// The response has no valid HTTP/1 status line.
+    #[error("response is not HTTP/1.1")]
     Malformed,
-    /// What came in place of a status line of HTTP/1 is HTTP/2.
+    /// The backend speaks HTTP/2 where HTTP/1 is expected.
     #[error("{}", Malformed::Http2Response)]
     Http2,
-    /// What came is no HTTP/2.
-    #[error("answer is not HTTP/2")]
+    /// The backend does not speak HTTP/2 where HTTP/2 is expected.
+    #[error("response is not HTTP/2")]
     NotHttp2,
-    /// The service says that it is not well.
-    #[error("the service is not serving")]
+    /// The gRPC service reports a status other than `SERVING`.
+    #[error("gRPC service is not serving")]
     NotServing,
-    /// The call failed with this code of gRPC.
+    /// The response has no `grpc-status`.
+    #[error("response has no gRPC status")]
+    NoGrpcStatus,
+    /// The gRPC call failed with this status.
     #[error("gRPC status {0}")]
     Grpc(String),
-    /// An answer that does not count as healthy.
+    /// The status of the response does not count as healthy.
     #[error("status {0}")]
     Status(u16),
 }
 
 impl ProbeError {
-    /// Whether it tells nothing of the backend, because this process had no descriptor or local port for asking.
+    /// Whether the error does not concern the backend, because this process had no descriptor or local port for the probe.
     pub fn is_ours(&self) -> bool {
         matches!(self, Self::Connect(error) if error.is_ours())
     }
 }
 
-/// What a probe gave.
+/// The outcome of a probe.
 #[derive(Debug)]
 pub struct Outcome {
-    /// The status of an HTTP probe, `None` for a connection that came about; or why it failed.
+    /// The status of an HTTP probe or `None` for other probes; or why it failed.
     pub result: Result<Option<u16>, ProbeError>,
     /// How long it took.
     pub took: Duration,
 }
 
 impl Outcome {
-    /// The status that the backend answered with, healthy or not, if it answered.
+    fn new(started: Instant, result: Result<Option<u16>, ProbeError>) -> Self {
+        let took = started.elapsed();
+        Self { result, took }
+    }
+
+    /// The HTTP status of the response, healthy or not, if there was one.
     pub fn status_code(&self) -> Option<u16> {
         match &self.result {
             Ok(status) => *status,
@@ -96,60 +171,25 @@ impl Outcome {
     }
 }
 
-/// Probes a backend once, at the addresses that its name has now, within `check.timeout` for everything. A check of
-/// [`Kind::None`] succeeds without asking.
+/// Probes a backend once, at its current addresses, within `check.timeout` for everything. A check without a probe succeeds at
+/// once.
 pub async fn probe(backend: &Backend, check: &Check) -> Outcome {
-    let started = clock::now();
-    let result = match &check.kind {
-        Kind::None => Ok(None),
-        Kind::Tcp => dial(backend, check).await.map(|_| None),
-        Kind::Grpc { service } => {
-            let asked = ask_service(backend, check, service);
-            within(check, asked).await.map(|()| None)
-        }
-        Kind::Http { path, status } => {
-            let path = path.as_deref();
-            let healthy = status.as_deref();
-            let healthy = healthy.unwrap_or(if path.is_some() { WITH_PATH } else { WITHOUT_PATH });
-            let _waiting = backend.wait_on_new();
-            let asked = within(check, round_trip(backend, check, path.unwrap_or("/"))).await;
-            match asked {
-                Ok((status, rest)) => {
-                    let took = started.elapsed();
-                    if let Some(stream) = rest {
-                        read_rest(stream).await;
-                    }
-                    let result = judge(status, healthy);
-                    return Outcome { result, took };
-                }
-                Err(error) => Err(error),
-            }
-        }
-    };
-    let took = started.elapsed();
-    Outcome { result, took }
-}
-
-fn judge(status: u16, healthy: &[StatusRange]) -> Result<Option<u16>, ProbeError> {
-    let is_healthy = healthy
-        .iter()
-        .any(|range| (range.from..=range.to).contains(&status));
-    match is_healthy {
-        true => Ok(Some(status)),
-        false => Err(ProbeError::Status(status)),
+    match check.probe {
+        Some(probe) => (probe.run)(backend, check).await,
+        None => Outcome::new(clock::now(), Ok(None)),
     }
 }
 
-/// Bounds a probe by the check's timeout, connecting included.
+/// Limits a probe, including the connect, to the timeout of the check.
 async fn within<T>(
     check: &Check,
-    asked: impl Future<Output = Result<T, ProbeError>>,
+    probe: impl Future<Output = Result<T, ProbeError>>,
 ) -> Result<T, ProbeError> {
-    let bounded = timeout(check.timeout, asked).await;
+    let bounded = timeout(check.timeout, probe).await;
     bounded.unwrap_or(Err(ProbeError::TimedOut(check.timeout)))
 }
 
-/// Connects as requests do. That it takes too long is told as such.
+/// Connects as requests do. A connect timeout is reported as a connect error.
 async fn dial(backend: &Backend, check: &Check) -> Result<Stream, ProbeError> {
     let address = &backend.address;
     let tls = check.tls.as_deref().filter(|_| address.scheme == Scheme::Https);
@@ -158,104 +198,13 @@ async fn dial(backend: &Backend, check: &Check) -> Result<Stream, ProbeError> {
         host: &address.host,
         offer: Offer::Both,
     });
-    // A probe is nobody's request.
-    let mut introduction = Vec::new();
+    // A probe has no client.
+    let mut proxy_header = Vec::new();
     if let Some(version) = check.send_proxy {
-        ProxyHeader::Local.write(version, &mut introduction);
+        ProxyHeader::Local.write(version, &mut proxy_header);
     }
-    // Probes may have the last descriptors: that is what they are kept back for.
-    Ok(connect(backend, &introduction, secured, check.timeout).await?)
-}
-
-async fn ask_service(backend: &Backend, check: &Check, service: &str) -> Result<(), ProbeError> {
-    let stream = dial(backend, check).await?;
-    http2::check(stream, service, &backend.address.authority()).await
-}
-
-/// Connects, sends the request and reads the final status, in the protocol of the backend.
-async fn round_trip(
-    backend: &Backend,
-    check: &Check,
-    path: &str,
-) -> Result<(u16, Option<Stream>), ProbeError> {
-    let mut stream = dial(backend, check).await?;
-    let authority = backend.address.authority();
-    if stream.speaks_http2() || backend.address.scheme == Scheme::H2c {
-        return Ok((http2::get(stream, path, &authority).await?, None));
-    }
-    stream.write_all(request(path, &authority).as_bytes()).await?;
-    let status = read_status(&mut stream).await?;
-    Ok((status, Some(stream)))
-}
-
-fn request(path: &str, authority: &str) -> String {
-    let version = env!("CARGO_PKG_VERSION");
-    format!(
-        "GET {path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: evenkeel/{version}\r\nConnection: close\r\n\r\n"
-    )
-}
-
-async fn read_status(stream: &mut Stream) -> Result<u16, ProbeError> {
-    let mut bytes = Vec::with_capacity(1 << 10);
-    while bytes.len() < MAX_HEAD {
-        if stream.read_buf(&mut bytes).await? == 0 {
-            return Err(ProbeError::Closed);
-        }
-        // Under TLS another way would have been agreed upon.
-        if stream.is_plain() && is_begin_of_server(&bytes) {
-            return Err(ProbeError::Http2);
-        }
-        if let Some(status) = final_status(&bytes)? {
-            return Ok(status);
-        }
-    }
-    Err(ProbeError::Malformed)
-}
-
-/// The status of the first answer that is not interim; `None` while it is not there yet. 101 is final: nothing was to
-/// be upgraded.
-fn final_status(mut bytes: &[u8]) -> Result<Option<u16>, ProbeError> {
-    loop {
-        let Some(end) = memchr::memchr(b'\n', bytes) else {
-            return Ok(None);
-        };
-        let line = bytes.get(..end).and_then(|line| line.strip_suffix(b"\r"));
-        match line.and_then(status_of).ok_or(ProbeError::Malformed)? {
-            101 => return Err(ProbeError::Malformed),
-            // RFC 9110 §15.2: any number of interim answers may come before the final one.
-            100..=199 => {}
-            status => return Ok(Some(status)),
-        }
-        let Some(end) = memchr::memmem::find(bytes, b"\r\n\r\n") else {
-            return Ok(None);
-        };
-        bytes = bytes.get(end + 4..).unwrap_or_default();
-    }
-}
-
-/// The status of a status line without its end (RFC 9112 §4). The space before an absent reason may be absent too.
-fn status_of(line: &[u8]) -> Option<u16> {
-    let rest = line.strip_prefix(b"HTTP/1.")?;
-    let (minor, rest) = rest.split_first()?;
-    let (digits, reason) = rest.strip_prefix(b" ")?.split_at_checked(3)?;
-    let is_number = minor.is_ascii_digit() && digits.iter().all(u8::is_ascii_digit);
-    let is_reason = reason.is_empty() || reason.starts_with(b" ");
-    let is_text = reason
-        .iter()
-        .all(|byte| *byte == b'\t' || *byte >= b' ' && *byte != 0x7f);
-    if !(is_number && is_reason && is_text) {
-        return None;
-    }
-    let status = digits
-        .iter()
-        .fold(0, |number, digit| number * 10 + u16::from(digit - b'0'));
-    (100..=599).contains(&status).then_some(status)
-}
-
-/// Reads what is left of a short answer, so that closing is no reset. Nothing depends on it.
-async fn read_rest(stream: Stream) {
-    let mut rest = stream.take(MAX_REST);
-    let _ = timeout(REST_BOUND, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
+    // Probes may use the reserved descriptors: that is what they are reserved for.
+    Ok(connect(backend, &proxy_header, secured, check.timeout).await?)
 }
 
 #[cfg(test)]
@@ -268,55 +217,19 @@ mod tests {
     use super::*;
     use crate::backend::Address;
 
-    fn status(bytes: &str) -> Option<u16> {
-        final_status(bytes.as_bytes()).unwrap()
-    }
-
     #[test]
-    fn reads_the_final_status() {
-        assert_eq!(status("HTTP/1.1 200 OK\r\n"), Some(200));
-        assert_eq!(status("HTTP/1.0 204\r\nX: y\r\n\r\n"), Some(204));
-        assert_eq!(
-            status("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 \r\nLink: x\r\n\r\nHTTP/1.1 404 no\r\n"),
-            Some(404)
-        );
-    }
-
-    #[test]
-    fn waits_for_the_whole_line() {
-        let whole = "HTTP/1.1 103 Early\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\n";
-        for end in 0..whole.len() {
-            assert_eq!(status(&whole[..end]), None, "{end}");
+    fn names_are_unique_and_found() {
+        assert_eq!(KINDS, ["http", "tcp", "grpc", "none"]);
+        for probe in PROBES {
+            assert!(std::ptr::eq(by_name(probe.name).unwrap(), probe));
+            assert!(!probe.summary.is_empty() && !probe.summary.contains('\n'));
         }
-    }
-
-    #[test]
-    fn refuses_what_is_no_status_line() {
-        for bytes in [
-            "HTTP/1.1 200 OK\n",
-            "HTTP/2 200\r\n",
-            "HTTP/1.1 20\r\n",
-            "HTTP/1.1 2000\r\n",
-            "HTTP/1.1 +20 OK\r\n",
-            "HTTP/1.1 099 no\r\n",
-            "HTTP/1.1 600 no\r\n",
-            "HTTP/1.1  200 OK\r\n",
-            "http/1.1 200 OK\r\n",
-            "HTTP/1.1 200 a\rb\r\n",
-            "HTTP/1.1 101 Switching Protocols\r\n\r\n",
-            "SSH-2.0-x\r\n",
-            "\r\nHTTP/1.1 200 OK\r\n",
-        ] {
-            assert!(
-                matches!(final_status(bytes.as_bytes()), Err(ProbeError::Malformed)),
-                "{bytes:?}"
-            );
-        }
+        assert_eq!(by_name(NOT_PROBED), None);
     }
 
     const OK: Script = Script::Response("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
 
-    /// The status or the reason that a probe of a backend with this script gives.
+    /// The status from a probe of a backend with this script, or the reason of its failure.
     async fn probed(script: Script, check: &Check) -> Result<Option<u16>, String> {
         let scripted = Scripted::start(script).await;
         let outcome = probe(&scripted.backend(), check).await;
@@ -324,7 +237,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn asks_with_the_authority_of_the_backend() {
+    async fn sends_the_authority_of_the_backend() {
         let mut scripted = Scripted::start(OK).await;
         probe(&scripted.backend(), &check(Some("/healthz?full=1")))
             .await
@@ -341,7 +254,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_status_counts_by_what_is_configured() {
+    async fn configured_statuses_are_healthy() {
         let status = |code: &'static str| Script::Response(code);
         let (found, missing) = (status("HTTP/1.1 302 x\r\n\r\n"), status("HTTP/1.1 404 x\r\n\r\n"));
         let failing = status("HTTP/1.1 500 x\r\n\r\n");
@@ -353,48 +266,47 @@ mod tests {
             StatusRange { from: 200, to: 200 },
             StatusRange { from: 500, to: 500 },
         ];
-        let kind = Kind::Http {
-            path: None,
+        let ranged = Check {
             status: Some(ranges),
+            ..check(None)
         };
-        let ranged = Check { kind, ..check(None) };
         assert_eq!(probed(failing, &ranged).await, Ok(Some(500)));
         assert_eq!(probed(found, &ranged).await, Err("status 302".into()));
     }
 
     #[tokio::test]
-    async fn reasons_say_what_happened() {
+    async fn errors_name_what_failed() {
         let short = Check {
             timeout: Duration::from_millis(50),
             ..check(None)
         };
         assert_eq!(
             probed(Script::Hang, &short).await,
-            Err("no answer within 50ms".into())
+            Err("no response within 50ms".into())
         );
         assert_eq!(
             probed(Script::Response(""), &check(None)).await,
-            Err("connection closed before an answer".into())
+            Err("connection closed before a response".into())
         );
         assert_eq!(
             probed(Script::Response("HTTP/1.1 200"), &check(None)).await,
-            Err("connection closed before an answer".into())
+            Err("connection closed before a response".into())
         );
         assert_eq!(
             probed(Script::Response("hello\r\n"), &check(None)).await,
-            Err("answer is not HTTP/1.1".into())
+            Err("response is not HTTP/1.1".into())
         );
     }
 
-    /// What servers of gRPC begin with, before they have read anything: SETTINGS, and perhaps the end (RFC 9113 §3.4).
+    /// gRPC servers send SETTINGS before they have read anything, and some close the connection after it (RFC 9113 §3.4).
     #[tokio::test]
-    async fn a_backend_that_speaks_http2_is_told_from_one_that_closes_and_one_that_hangs() {
+    async fn http2_on_an_http_backend_is_recognised() {
         let settings = "\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0\x64";
         let goaway = "\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x01";
         for script in [
             Script::Response("\0\0\0\x04\0\0\0\0\0"),
             Script::Response(settings),
-            Script::AnswerAndHang(settings),
+            Script::ResponseAndHang(settings),
             Script::Response(goaway),
         ] {
             let reason = probed(script, &check(None)).await.unwrap_err();
@@ -405,26 +317,26 @@ mod tests {
         }
         for other in ["\0\0\x06\x04", "\0\0\x06\x04\x01\0\0\0\0"] {
             let reason = probed(Script::Response(other), &check(None)).await;
-            assert_eq!(reason, Err("connection closed before an answer".into()));
+            assert_eq!(reason, Err("connection closed before a response".into()));
         }
     }
 
     #[tokio::test]
-    async fn interim_answers_without_end_are_cut_off() {
-        let endless: &'static str = "HTTP/1.1 103 x\r\n\r\n".repeat(MAX_HEAD).leak();
+    async fn endless_interim_responses_are_limited() {
+        let endless: &'static str = "HTTP/1.1 103 x\r\n\r\n".repeat(1 << 13).leak();
         assert_eq!(
             probed(Script::Response(endless), &check(None)).await,
-            Err("answer is not HTTP/1.1".into())
+            Err("response is not HTTP/1.1".into())
         );
     }
 
     #[tokio::test]
-    async fn a_connection_is_enough_for_tcp() {
+    async fn the_tcp_probe_needs_only_a_connection() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let backend = Backend::new(Address::parse(&format!("http://{address}")).unwrap(), 1, false);
         let tcp = Check {
-            kind: Kind::Tcp,
+            probe: by_name("tcp"),
             ..check(None)
         };
         assert!(matches!(probe(&backend, &tcp).await.result, Ok(None)));
@@ -432,7 +344,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_backend_that_refuses_or_has_no_address_fails() {
-        // A port that is taken by a socket which does not listen refuses, and nobody else can get it.
+        // The port of a bound socket that does not listen refuses connections, and no other process can take it.
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         socket
             .bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())
@@ -440,7 +352,7 @@ mod tests {
         let address = socket.local_addr().unwrap().as_socket().unwrap();
         let backend = Backend::new(Address::parse(&format!("http://{address}")).unwrap(), 1, false);
         let tcp = Check {
-            kind: Kind::Tcp,
+            probe: by_name("tcp"),
             ..check(None)
         };
         for check in [&tcp, &check(None)] {
@@ -453,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lack_of_our_own_tells_nothing_of_the_backend() {
+    fn errors_of_this_process_are_not_the_backends() {
         let error = |errno: rustix::io::Errno| ProbeError::from(DialError::from(io::Error::from(errno)));
         assert!(error(rustix::io::Errno::MFILE).is_ours());
         assert!(error(rustix::io::Errno::ADDRNOTAVAIL).is_ours());

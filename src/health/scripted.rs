@@ -1,4 +1,4 @@
-//! A backend for tests that answers probes as it is told, on loopback.
+//! A backend on loopback for tests, which responds to probes according to a script.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -12,9 +12,9 @@ use tokio::sync::mpsc;
 use crate::backend::{Address, Backend};
 use crate::tasks::Tasks;
 
-use super::{Check, Kind};
+use super::{Check, PROBES};
 
-/// How long a test waits for an event that has to come.
+/// How long a test waits for an event that must happen.
 pub(super) const DEADLINE: Duration = Duration::from_secs(20);
 
 /// What the backend does with a connection.
@@ -23,12 +23,12 @@ pub(super) enum Script {
     /// Reads the request, writes this and closes.
     Response(&'static str),
     /// Reads the request, writes this and leaves the connection open.
-    AnswerAndHang(&'static str),
-    /// Reads the request and never answers.
+    ResponseAndHang(&'static str),
+    /// Reads the request and never responds.
     Hang,
 }
 
-/// A listening backend and the requests that came to it.
+/// A listening backend and the requests that it received.
 pub(super) struct Scripted {
     pub(super) address: SocketAddr,
     pub(super) script: Arc<ArcSwap<Script>>,
@@ -66,7 +66,7 @@ impl Scripted {
         )
     }
 
-    /// The next request; fails the test when none comes.
+    /// Receives the next request; fails the test if there is none.
     pub(super) async fn request(&mut self) -> String {
         tokio::time::timeout(DEADLINE, self.requests.recv())
             .await
@@ -74,8 +74,8 @@ impl Scripted {
             .unwrap()
     }
 
-    /// Requests that have come and were not looked at.
-    pub(super) fn unseen(&self) -> usize {
+    /// Number of requests that the test has not received yet.
+    pub(super) fn pending(&self) -> usize {
         self.requests.len()
     }
 }
@@ -91,24 +91,24 @@ async fn serve(mut stream: TcpStream, script: Script, on_request: mpsc::Sender<S
     }
     on_request.send(request).await.unwrap();
     match script {
-        Script::Response(bytes) | Script::AnswerAndHang(bytes) => {
+        Script::Response(bytes) | Script::ResponseAndHang(bytes) => {
             stream.write_all(bytes.as_bytes()).await.unwrap();
         }
         Script::Hang => {}
     }
-    // Until the probe gives up.
+    // Reads until the probe closes the connection.
     if !matches!(script, Script::Response(_)) {
         while !matches!(stream.read(&mut buffer).await, Ok(0) | Err(_)) {}
     }
 }
 
-/// A check by HTTP that asks for `path`.
+/// An HTTP check that requests `path`.
 pub(super) fn check(path: Option<&str>) -> Check {
     Check {
-        kind: Kind::Http {
-            path: path.map(str::to_owned),
-            status: None,
-        },
+        probe: PROBES.first(),
+        path: path.map(str::to_owned),
+        status: None,
+        service: String::new(),
         interval: Duration::from_secs(3_600),
         timeout: Duration::from_secs(5),
         healthy_after: 2,

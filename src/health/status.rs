@@ -1,4 +1,4 @@
-//! What is known of one backend's health: written by the task that probes it, read by workers and the admin API.
+//! The health status of one backend. The task that probes it writes the status; workers and the admin API read it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,24 +9,24 @@ use tokio::sync::Notify;
 
 use crate::clock;
 
-/// Whether a backend is well.
+/// The state of a backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// Not probed yet, or not to be probed: it is used.
+    /// Not probed yet, or not probed at all: it receives requests.
     Unknown,
-    /// It is used.
+    /// It receives requests.
     Up,
-    /// It gets no request.
+    /// It receives no requests.
     Down,
 }
 
 impl State {
-    /// Whether a backend in this state is used.
+    /// Whether a backend in this state may receive requests.
     pub fn is_eligible(self) -> bool {
         self != Self::Down
     }
 
-    /// As it stands in logs and in the API.
+    /// Its name in logs and the API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Unknown => "unknown",
@@ -36,7 +36,7 @@ impl State {
     }
 }
 
-/// What the last probe gave.
+/// The result of a probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Probed {
     /// When it ended, by the monotonic clock.
@@ -45,28 +45,28 @@ pub struct Probed {
     pub wall: SystemTime,
     /// How long it took.
     pub took: Duration,
-    /// The status that the backend answered with, if it answered.
+    /// The HTTP status of the response, if there was one.
     pub status_code: Option<u16>,
     /// Why it failed; `None` when it succeeded.
     pub error: Option<Arc<str>>,
 }
 
-/// All that is known of one backend's health.
+/// The health status of one backend.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
-    /// Whether it is well.
+    /// The current state.
     pub state: State,
-    /// When it came into this state, by the monotonic clock.
+    /// When this state began, by the monotonic clock.
     pub since: Instant,
-    /// When it came into this state, by the wall clock.
+    /// When this state began, by the wall clock.
     pub since_wall: SystemTime,
-    /// Why it is down: the error of the probe that decided; `None` unless it is down.
+    /// Why it is down: the error of the probe that changed the state; `None` unless it is down.
     pub why: Option<Arc<str>>,
     /// The last probe, if there was one.
     pub probed: Option<Probed>,
-    /// Probes in a row that succeeded.
+    /// Number of successful probes in a row.
     pub successes: u32,
-    /// Probes in a row that failed.
+    /// Number of failed probes in a row.
     pub failures: u32,
 }
 
@@ -75,12 +75,12 @@ pub struct Status {
 pub struct Health {
     status: ArcSwap<Status>,
     is_eligible: AtomicBool,
-    is_suspected: AtomicBool,
-    suspected: Notify,
+    is_probe_requested: AtomicBool,
+    probe_requested: Notify,
 }
 
 impl Health {
-    /// Makes the health of a backend that was not probed yet: it is eligible.
+    /// Creates the health of a backend that was not probed yet and is therefore eligible.
     pub fn new() -> Arc<Self> {
         Arc::new(Self {
             status: ArcSwap::from_pointee(Status {
@@ -93,44 +93,44 @@ impl Health {
                 failures: 0,
             }),
             is_eligible: AtomicBool::new(true),
-            is_suspected: AtomicBool::new(false),
-            suspected: Notify::new(),
+            is_probe_requested: AtomicBool::new(false),
+            probe_requested: Notify::new(),
         })
     }
 
-    /// Whether the backend is to be used. One relaxed load.
+    /// Whether the backend may receive requests. Costs one relaxed load.
     pub fn is_eligible(&self) -> bool {
         self.is_eligible.load(Ordering::Relaxed)
     }
 
-    /// All that is known now.
+    /// The current status.
     pub fn status(&self) -> Arc<Status> {
         self.status.load_full()
     }
 
-    /// Asks for a probe at once, after a connect failure, reset or timeout of a request. For workers: costs one load
-    /// when a probe was asked for already.
+    /// Requests a probe at once, after a connect failure, reset or timeout of a request. Called by workers; costs one load if a
+    /// probe was already requested.
     pub fn request_probe(&self) {
-        let is_first =
-            !self.is_suspected.load(Ordering::Relaxed) && !self.is_suspected.swap(true, Ordering::AcqRel);
+        let is_first = !self.is_probe_requested.load(Ordering::Relaxed)
+            && !self.is_probe_requested.swap(true, Ordering::AcqRel);
         if is_first {
-            self.suspected.notify_one();
+            self.probe_requested.notify_one();
         }
     }
 
-    /// Waits until somebody suspects the backend.
-    pub(super) async fn suspected(&self) {
-        while !self.is_suspected.load(Ordering::Acquire) {
-            self.suspected.notified().await;
+    /// Waits until a worker requests a probe.
+    pub(super) async fn probe_requested(&self) {
+        while !self.is_probe_requested.load(Ordering::Acquire) {
+            self.probe_requested.notified().await;
         }
     }
 
-    /// Lets suspicions count anew: a probe that begins now answers all before it.
-    pub(super) fn clear_suspicion(&self) {
-        self.is_suspected.store(false, Ordering::Release);
+    /// Clears the request: a probe that begins now serves all requests before it.
+    pub(super) fn clear_probe_request(&self) {
+        self.is_probe_requested.store(false, Ordering::Release);
     }
 
-    /// Replaces what is known. For the one task that probes.
+    /// Replaces the status. Called only by the task that probes the backend.
     pub(super) fn set(&self, status: Status) {
         self.is_eligible
             .store(status.state.is_eligible(), Ordering::Relaxed);

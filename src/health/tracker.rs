@@ -1,4 +1,4 @@
-//! The state machine of one backend's health, and when it is probed next. Pure: time and chance are arguments.
+//! The state machine of one backend's health, which also schedules its probes. Pure: time and chance are arguments.
 
 use std::time::{Duration, Instant};
 
@@ -6,21 +6,21 @@ use crate::rng;
 
 use super::{Check, State};
 
-/// After a failed probe, and while a change of state is pending, the next probe follows within 1 s: after this long,
-/// and up to `SOON_SPREAD` more, so that backends that failed together are not probed in step.
+/// Time to the next probe after a failed probe and while a change of state is pending. Up to [`SOON_SPREAD`] is added, so that
+/// backends that failed together are not probed in step. Together they are below 1 s.
 const SOON: Duration = Duration::from_millis(500);
 
-/// See [`SOON`].
+/// Maximum random addition to [`SOON`].
 const SOON_SPREAD: Duration = Duration::from_millis(400);
 
-/// Probes that requests ask for are at least this far apart: a backend that fails requests and passes probes must
-/// not be probed without pause.
-const NUDGE_GAP: Duration = Duration::from_millis(100);
+/// Minimum time between probes that failed requests trigger: a backend that fails requests and passes probes must not be probed
+/// without pause.
+const MIN_REQUESTED_GAP: Duration = Duration::from_millis(100);
 
-/// No interval is shorter than this.
-const SHORTEST: Duration = Duration::from_millis(10);
+/// The shortest interval.
+const MIN_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Counts results in a row and decides.
+/// Counts results in a row and decides on the state.
 #[derive(Debug, Clone)]
 pub struct Tracker {
     state: State,
@@ -33,7 +33,7 @@ pub struct Tracker {
 }
 
 impl Tracker {
-    /// Makes a tracker that goes on from `state`: a reload does not make a backend that is down unknown.
+    /// Creates a tracker that continues from `state`, because a reload does not reset the state of a backend.
     pub fn new(check: &Check, state: State) -> Self {
         Self {
             state,
@@ -41,28 +41,27 @@ impl Tracker {
             failures: 0,
             healthy_after: check.healthy_after.max(1),
             unhealthy_after: check.unhealthy_after.max(1),
-            interval: check.interval.max(SHORTEST),
+            interval: check.interval.max(MIN_INTERVAL),
             last: None,
         }
     }
 
-    /// The state that the results so far make.
+    /// The current state.
     pub fn state(&self) -> State {
         self.state
     }
 
-    /// Results in a row that were successes.
+    /// Number of successes in a row.
     pub fn successes(&self) -> u32 {
         self.successes
     }
 
-    /// Results in a row that were failures.
+    /// Number of failures in a row.
     pub fn failures(&self) -> u32 {
         self.failures
     }
 
-    /// Takes in the result of a probe that ended at `now`. The first one decides at once. Gives the new state when it
-    /// is another one than before.
+    /// Records the result of a probe that ended at `now`. The first result decides at once. Returns the new state if it changed.
     pub fn record(&mut self, is_success: bool, now: Instant) -> Option<State> {
         self.last = Some(now);
         if is_success {
@@ -84,12 +83,12 @@ impl Tracker {
         is_change.then_some(next)
     }
 
-    /// Takes in that a probe which ended at `now` told nothing of the backend.
+    /// Records that a probe ended at `now` without a result for the backend.
     pub fn postpone(&mut self, now: Instant) {
         self.last = Some(now);
     }
 
-    /// When the next probe is due; `random` are fresh uniform bits. At `now` while there was none yet.
+    /// When the next probe is due: at `now` if there was none yet. `random` are fresh uniform bits.
     pub fn next_probe(&self, now: Instant, random: u64) -> Instant {
         let Some(last) = self.last else { return now };
         let is_settled = self.state == State::Up && self.failures == 0;
@@ -98,9 +97,9 @@ impl Tracker {
         last + if is_settled { settled } else { settled.min(soon) }
     }
 
-    /// When a probe that a request asked for is due.
-    pub fn next_nudged(&self, now: Instant) -> Instant {
-        self.last.map_or(now, |last| now.max(last + NUDGE_GAP))
+    /// When a probe that a failed request triggered is due.
+    pub fn next_requested(&self, now: Instant) -> Instant {
+        self.last.map_or(now, |last| now.max(last + MIN_REQUESTED_GAP))
     }
 }
 
@@ -108,12 +107,15 @@ impl Tracker {
 mod tests {
     use super::*;
     use crate::clock;
-    use crate::health::Kind;
+    use crate::health::by_name;
     use crate::rng::Rng;
 
     fn check() -> Check {
         Check {
-            kind: Kind::Tcp,
+            probe: by_name("tcp"),
+            path: None,
+            status: None,
+            service: String::new(),
             interval: Duration::from_secs(10),
             timeout: Duration::from_secs(2),
             healthy_after: 2,
@@ -123,7 +125,7 @@ mod tests {
         }
     }
 
-    /// The states after each of these results.
+    /// The state after each of these results.
     fn states(start: State, results: &[bool]) -> Vec<State> {
         let mut tracker = Tracker::new(&check(), start);
         let now = clock::now();
@@ -188,44 +190,44 @@ mod tests {
     }
 
     #[test]
-    fn probes_that_requests_ask_for_keep_a_gap() {
+    fn probes_that_requests_trigger_keep_a_gap() {
         let now = clock::now();
         let mut tracker = Tracker::new(&check(), State::Up);
-        assert_eq!(tracker.next_nudged(now), now);
+        assert_eq!(tracker.next_requested(now), now);
         tracker.record(true, now);
-        assert_eq!(tracker.next_nudged(now), now + NUDGE_GAP);
+        assert_eq!(tracker.next_requested(now), now + MIN_REQUESTED_GAP);
         let later = now + Duration::from_secs(3);
-        assert_eq!(tracker.next_nudged(later), later);
+        assert_eq!(tracker.next_requested(later), later);
     }
 
     /// A backend that dies and recovers at random, in simulated time.
     #[test]
-    fn simulation_follows_the_backend_within_the_promised_time() {
+    fn simulation_follows_the_backend_within_the_documented_time() {
         for seed in 0..300 {
             let mut rng = Rng::seeded(seed);
             let mut now = clock::now();
             let mut tracker = Tracker::new(&check(), State::Unknown);
-            let mut is_well = true;
-            // When the backend last became what it is.
+            let mut is_healthy = true;
+            // When `is_healthy` last changed.
             let mut since = now;
             for step in 0..300 {
                 let due = tracker.next_probe(now, rng.bits());
                 assert!(due >= now, "seed {seed}, step {step}");
                 now = due;
                 if rng::below(rng.bits(), 8) == 0 {
-                    is_well = !is_well;
+                    is_healthy = !is_healthy;
                     since = now;
                 }
                 let before = tracker.state();
-                tracker.record(is_well, now);
+                tracker.record(is_healthy, now);
                 let state = tracker.state();
                 if state != before && before != State::Unknown {
-                    assert_eq!(state == State::Up, is_well, "seed {seed}, step {step}");
+                    assert_eq!(state == State::Up, is_healthy, "seed {seed}, step {step}");
                 }
                 // Down after two more failures, up after one more success, each within 0.9 s.
                 let is_late = now - since > Duration::from_millis(1_800);
                 assert!(
-                    !is_late || (state == State::Up) == is_well,
+                    !is_late || (state == State::Up) == is_healthy,
                     "seed {seed}, step {step}"
                 );
             }

@@ -28,7 +28,7 @@ pub(in crate::config) const HEALTH_CHECK: Section = Section {
     keys: &[
         Key::new(
             "kind",
-            Kind::Choice(&["http", "tcp", "grpc", "none"]),
+            Kind::Choice(crate::health::KINDS),
             "`http` sends a GET and looks at the status, `tcp` opens a connection and closes it, `grpc` asks by `grpc.health.v1` over HTTP/2, `none` does not probe: every backend counts as healthy.",
         )
         .default("http"),

@@ -8,7 +8,7 @@ use crate::config::reference::{HEALTH_CHECK, LIMITS, POOL_LIMITS, POOL_TIMEOUTS,
 use crate::config::source::Diagnostic;
 use crate::config::tree::{Node, Value};
 use crate::config::{hints, suggest, units, vocabulary};
-use crate::health::{Check, Kind, StatusRange};
+use crate::health::{self, Check, StatusRange};
 use crate::pool::Timeouts;
 use crate::retry::{Attempts, Cause, Causes, Policy};
 
@@ -115,7 +115,14 @@ fn health_check(parent: &Reader<'_>, base: Option<&Check>) -> Check {
     } else {
         parent.section("health_check", &HEALTH_CHECK)
     };
-    let kind = kind(&reader, base);
+    let kind = reader.choice("kind", base.map(Check::kind));
+    let probe = health::by_name(kind).filter(|_| !is_off);
+    let uses = |key| probe.is_some_and(|probe| probe.uses(key));
+    let path = path(&reader, base.and_then(|base| base.path.clone()));
+    let status = status(&reader, base.and_then(|base| base.status.clone()));
+    let service = reader.text("service").map(|written| written.text.to_owned());
+    let service = service.or_else(|| base.map(|base| base.service.clone()));
+    refuse_keys_of_other_probes(&reader, kind);
     let after = |name, base: Option<u32>| {
         let count = reader.count(name, base.map(u64::from));
         u32::try_from(count).unwrap_or(u32::MAX)
@@ -124,7 +131,10 @@ fn health_check(parent: &Reader<'_>, base: Option<&Check>) -> Check {
     let timeout = reader.duration("timeout", base.map(|base| base.timeout));
     warn_of_slow_probes(&reader, interval, timeout);
     Check {
-        kind: if is_off { Kind::None } else { kind },
+        probe,
+        path: path.filter(|_| uses("path")),
+        status: status.filter(|_| uses("status")),
+        service: service.filter(|_| uses("service")).unwrap_or_default(),
         interval,
         timeout,
         healthy_after: after("healthy_after", base.map(|base| base.healthy_after)),
@@ -154,49 +164,18 @@ fn warn_of_slow_probes(reader: &Reader<'_>, interval: Duration, timeout: Duratio
     reader.cx.report(Diagnostic::warning(span, message).note(note));
 }
 
-fn kind(reader: &Reader<'_>, base: Option<&Check>) -> Kind {
-    let (base_path, base_status) = match base.map(|base| &base.kind) {
-        Some(Kind::Http { path, status }) => (path.clone(), status.clone()),
-        _ => (None, None),
-    };
-    let base_word = base.map(|base| match base.kind {
-        Kind::Http { .. } => "http",
-        Kind::Tcp => "tcp",
-        Kind::Grpc { .. } => "grpc",
-        Kind::None => "none",
-    });
-    let word = kind_word(reader, base_word);
-    let path = path(reader, base_path);
-    let status = status(reader, base_status);
-    let base_service = base.and_then(|base| match &base.kind {
-        Kind::Grpc { service } => Some(service.clone()),
-        _ => None,
-    });
-    let service = reader.text("service").map(|written| written.text.to_owned());
-    let others: &[&str] = match word {
-        "http" => &["service"],
-        "grpc" => &["path", "status"],
-        _ => &["path", "status", "service"],
-    };
-    for key in others {
-        if let Some(span) = reader.key_span(key) {
-            let of = if *key == "service" { "grpc" } else { "http" };
-            let message = format!("`{key}` is only for `kind: {of}`, and the kind here is {word}");
-            reader.cx.report(Diagnostic::error(span, message));
+/// Reports keys that only probes of another kind use.
+fn refuse_keys_of_other_probes(reader: &Reader<'_>, kind: &str) {
+    let is_used = |key: &&&str| health::by_name(kind).is_some_and(|probe| probe.uses(key));
+    for probe in health::PROBES {
+        for key in probe.keys.iter().filter(|key| !is_used(key)) {
+            if let Some(span) = reader.key_span(key) {
+                let of = probe.name;
+                let message = format!("`{key}` is only for `kind: {of}`, and the kind here is {kind}");
+                reader.cx.report(Diagnostic::error(span, message));
+            }
         }
     }
-    match word {
-        "http" => Kind::Http { path, status },
-        "grpc" => Kind::Grpc {
-            service: service.or(base_service).unwrap_or_default(),
-        },
-        "tcp" => Kind::Tcp,
-        _ => Kind::None,
-    }
-}
-
-fn kind_word(reader: &Reader<'_>, base: Option<&'static str>) -> &'static str {
-    reader.choice("kind", base)
 }
 
 fn path(reader: &Reader<'_>, base: Option<String>) -> Option<String> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{bad, good, read, with};
 use crate::config::{Config, Workers, print};
-use crate::health::{Kind, StatusRange};
+use crate::health::StatusRange;
 use crate::net::{ListenAddress, ProxyVersion};
 use crate::proxy::{HalfClose, TrustedProxies};
 use crate::retry::{Attempts, Cause};
@@ -136,13 +136,9 @@ fn short_form_is_complete() {
         (&*pool.name, pool.strategy.name, pool.backends.len()),
         ("default", "round_robin", 2)
     );
-    assert_eq!(
-        pool.health_check.kind,
-        Kind::Http {
-            path: None,
-            status: None
-        }
-    );
+    let check = &pool.health_check;
+    assert_eq!(check.probe.unwrap().name, "http");
+    assert_eq!((&check.path, &check.status), (&None, &None));
     assert_eq!(pool.health_check.interval, Duration::from_secs(10));
     assert_eq!(
         (pool.health_check.healthy_after, pool.health_check.unhealthy_after),
@@ -193,11 +189,12 @@ fn long_form_says_everything() {
         StatusRange { from: 200, to: 299 },
         StatusRange { from: 304, to: 304 },
     ];
-    let kind = Kind::Http {
-        path: Some("/healthz".to_owned()),
-        status: Some(expected),
-    };
-    assert_eq!(config.pools[0].health_check.kind, kind);
+    let check = &config.pools[0].health_check;
+    assert_eq!(check.probe.unwrap().name, "http");
+    assert_eq!(
+        (check.path.as_deref(), check.status.as_ref()),
+        (Some("/healthz"), Some(&expected))
+    );
     assert_eq!(config.pools[0].in_flight_per_backend, Some(7));
     assert_eq!(config.routes.len(), 3);
     assert_eq!(config.routes[0].host.as_deref(), Some("api.example.com"));
@@ -292,7 +289,7 @@ fn pool_overrides_single_keys_of_the_top_level() {
     let config = good(EVERYTHING);
     let api = &config.pools[1];
     assert_eq!(api.strategy.name, "round_robin");
-    assert_eq!(api.health_check.kind, Kind::Tcp);
+    assert_eq!(api.health_check.probe.unwrap().name, "tcp");
     assert_eq!(api.health_check.interval, Duration::from_secs(60));
     assert_eq!(api.health_check.timeout, Duration::from_secs(1));
     assert_eq!(api.retry.attempts, Attempts::All);
@@ -302,7 +299,7 @@ fn pool_overrides_single_keys_of_the_top_level() {
     assert_eq!(api.in_flight_per_backend, None);
     assert_eq!((api.backends[1].weight, api.backends[2].is_backup), (3, true));
     let quiet = &config.pools[2];
-    assert_eq!(quiet.health_check.kind, Kind::None);
+    assert_eq!(quiet.health_check.probe, None);
     assert_eq!(quiet.retry.attempts, Attempts::AtMost(1));
     assert_eq!(quiet.strategy.name, "least_requests");
 }
@@ -325,7 +322,7 @@ fn off_is_false_where_off_is_allowed() {
         )));
         assert!(config.admin.is_none());
         assert_eq!(config.access_log.target, Target::Off);
-        assert_eq!(config.pools[0].health_check.kind, Kind::None);
+        assert_eq!(config.pools[0].health_check.probe, None);
         assert_eq!(config.pools[0].retry.attempts, Attempts::AtMost(1));
     }
 }
@@ -494,4 +491,16 @@ fn missing_files_are_named() {
         "{report}"
     );
     assert!(!bad("").problems.is_empty());
+}
+
+#[test]
+fn every_probe_is_described_in_the_reference() {
+    let page = crate::config::reference::page();
+    for probe in crate::health::PROBES {
+        let wanted = format!("`{}` {}", probe.name, probe.summary);
+        assert!(page.contains(&wanted), "{wanted}");
+        for key in probe.keys {
+            assert!(page.contains(&format!("| `{key}` |")), "{key}");
+        }
+    }
 }

@@ -44,14 +44,8 @@ fn a_backend_may_stand_alone() {
 
 #[test]
 fn a_class_of_statuses_is_its_hundred() {
-    use crate::health::Kind;
     let config = super::good(&with("health_check: { status: [2xx, 301, 304-308] }\n"));
-    let Kind::Http {
-        status: Some(ranges), ..
-    } = &config.pools[0].health_check.kind
-    else {
-        panic!("{:?}", config.pools[0].health_check.kind)
-    };
+    let ranges = config.pools[0].health_check.status.as_ref().unwrap();
     let ranges: Vec<_> = ranges.iter().map(|range| (range.from, range.to)).collect();
     assert_eq!(ranges, [(200, 299), (301, 301), (304, 308)]);
     for wrong in ["0xx", "6xx", "22xx", "xx", "2x", "+xx"] {

@@ -1,31 +1,11 @@
-//! What `health_check:` means.
+//! The settings of a health check, as the config resolves them.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::{NOT_PROBED, Probe};
 use crate::net::ProxyVersion;
 use crate::tls;
-
-/// How a backend is asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Kind {
-    /// `GET path`; `None` asks `/` and takes any status below 500 as healthy.
-    Http {
-        /// Path with an optional query, beginning with `/`.
-        path: Option<String>,
-        /// Statuses that count as healthy; `None`: 200 to 399 with a path, 100 to 499 without one.
-        status: Option<Vec<StatusRange>>,
-    },
-    /// `grpc.health.v1.Health/Check` over HTTP/2.
-    Grpc {
-        /// The service that is asked for; empty for the server as a whole.
-        service: String,
-    },
-    /// A connection that comes about.
-    Tcp,
-    /// Not at all: always eligible.
-    None,
-}
 
 /// `from` to `to`, both included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,21 +16,39 @@ pub struct StatusRange {
     pub to: u16,
 }
 
-/// The settings of `health_check:`.
+/// The settings of `health_check:`. Settings that the probe does not use (see [`Probe::keys`]) have their default.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
-    /// How it is asked.
-    pub kind: Kind,
-    /// From one probe to the next while nothing changes.
+    /// How backends are probed; `None`: not at all, they are always eligible.
+    pub probe: Option<&'static Probe>,
+    /// Path with an optional query, beginning with `/`. `None` requests `/`, and any status below 500 is healthy.
+    pub path: Option<String>,
+    /// Statuses that count as healthy; `None`: 200 to 399 with a path, 100 to 499 without.
+    pub status: Option<Vec<StatusRange>>,
+    /// The gRPC service; empty for the server as a whole.
+    pub service: String,
+    /// Time between two probes while the state does not change.
     pub interval: Duration,
-    /// Bound of one probe, connecting included.
+    /// Timeout of one probe, including the connect.
     pub timeout: Duration,
-    /// Successes in a row after which a backend that is down is up.
+    /// Number of successes in a row after which a backend that is down is up.
     pub healthy_after: u32,
-    /// Failures in a row after which a backend that is up is down.
+    /// Number of failures in a row after which a backend that is up is down.
     pub unhealthy_after: u32,
-    /// How TLS is spoken to backends that want it: as requests do.
+    /// The TLS settings for `https` backends, the same as for requests.
     pub tls: Option<Arc<tls::Client>>,
-    /// Whether connections to backends begin with a PROXY header: as those of requests do.
+    /// Whether connections begin with a PROXY header, the same as for requests.
     pub send_proxy: Option<ProxyVersion>,
+}
+
+impl Check {
+    /// Its kind in the config: the name of the probe, or [`NOT_PROBED`].
+    pub fn kind(&self) -> &'static str {
+        self.probe.map_or(NOT_PROBED, |probe| probe.name)
+    }
+
+    /// Whether its probe uses this key.
+    pub fn uses(&self, key: &str) -> bool {
+        self.probe.is_some_and(|probe| probe.uses(key))
+    }
 }
