@@ -157,7 +157,7 @@ impl Name {
             }
             Err(error) => {
                 if !std::mem::replace(&mut state.is_failing, true) {
-                    tracing::warn!(name = self.host, reason = %error, "DNS lookup failed; keeping the last known addresses");
+                    tracing::warn!(name = self.host, %error, "DNS lookup failed; keeping the last known addresses");
                 }
             }
         }

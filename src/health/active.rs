@@ -123,7 +123,7 @@ impl Watcher {
             Err(error) if error.is_ours() => {
                 self.tracker.postpone(now);
                 // Debug, because this happens to all backends at the same time.
-                tracing::debug!(backend = %self.backend.address, reason = %error, "Backend could not be probed for lack of local resources");
+                tracing::debug!(backend = %self.backend.address, %error, "Could not probe backend; retrying");
                 return;
             }
             Err(ProbeError::Connect(_)) => self.look_up(),

@@ -235,7 +235,8 @@ impl Acceptor {
             .is_none_or(|last| now.saturating_duration_since(last) >= WARNING_INTERVAL)
         {
             self.last_warning.set(Some(now));
-            tracing::warn!(%reason, open = self.handle.worker_set.open(), "Cannot accept more connections until one closes");
+            let open_connections = self.handle.worker_set.open();
+            tracing::warn!(%reason, open_connections, "Cannot accept new connections; clients wait until one is closed");
         }
     }
 

@@ -217,7 +217,7 @@ impl Session {
                     incoming = worker.lend_head();
                 }
                 Poll::Ready(Some(Event::ConnectionError(reason))) => {
-                    tracing::debug!(%reason, "Closing an HTTP/2 connection because of a connection error");
+                    tracing::debug!(%reason, "HTTP/2 connection error; closing the connection");
                     worker.counters.http2_connection_errors.increment();
                     self.log_partial_head(Failure::Http2ConnectionError);
                     self.fail_connection();

@@ -75,6 +75,6 @@ pub(super) async fn receive_proxy_header(
 /// Counts and logs a connection that is closed because of its header.
 fn refuse(reason: &dyn std::fmt::Display, sender: ClientAddress, worker: &Worker) -> Option<Peer> {
     worker.counters.proxy_headers_rejected.increment();
-    tracing::debug!(%reason, ?sender, "Rejected a PROXY header; closing the connection");
+    tracing::debug!(%reason, ?sender, "Rejected PROXY header; closing the connection");
     None
 }

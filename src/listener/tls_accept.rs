@@ -116,7 +116,7 @@ async fn handshake_by_deadline(stream: &mut Encrypted, ctx: &AcceptContext) -> R
     poll_fn(|context| {
         if let Poll::Ready(result) = handshake.as_mut().poll(context) {
             return Poll::Ready(result.map_err(|error| {
-                tracing::debug!(%error, "TLS handshake with a client failed");
+                tracing::debug!(%error, "TLS handshake failed");
                 tls::failure(&error)
             }));
         }

@@ -187,7 +187,7 @@ impl Exchange<'_> {
                 Ok(Reached { stream, destination })
             }
             Err(error) => {
-                tracing::debug!(backend = %backend.address, %error, "Connecting failed");
+                tracing::debug!(backend = %backend.address, %error, "Could not connect to backend");
                 let detail = explain(&error, member, pool.settings.timeouts.connect);
                 Err(AttemptError::unconnected(&error).because(detail))
             }

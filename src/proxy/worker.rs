@@ -87,7 +87,7 @@ impl Worker {
         worker
     }
 
-    /// The snapshot in force, made known to this worker with one relaxed load a call while nothing has changed.
+    /// The active snapshot. Costs one acquire load a call while nothing has changed.
     pub fn local(&self) -> Rc<SnapshotHandle> {
         if self.local.borrow().is_stale(&self.shared) {
             *self.local.borrow_mut() = self.shared.load();

@@ -1,4 +1,4 @@
-//! From a config to what workers work on, at the start and at every reload.
+//! Builds the workers' snapshot from a config, at the start and at every reload.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,14 +11,14 @@ use crate::proxy::{Snapshot, SnapshotCell};
 use crate::router::{Route, Router, UnknownPool};
 use crate::telemetry::Label;
 
-/// Puts the first config in force. Gives the pools, whose backends are to be watched.
+/// Activates the first config. Also returns the pools, so that their backends can be watched.
 pub(super) fn first(config: &Config) -> Result<(Arc<SnapshotCell>, Vec<Arc<Pool>>), StartError> {
     let snapshot = snapshot(config, &[])?;
     let pools = snapshot.pools.clone();
     Ok((SnapshotCell::new(snapshot), pools))
 }
 
-/// Lays out what follows from a config that is to go on from what is in force, which it leaves as it is.
+/// Builds the snapshot of a new config. It shares backends with the active snapshot, which stays unchanged.
 pub(super) fn next(config: &Config, shared: &SnapshotCell) -> Result<Snapshot, UnknownPool> {
     snapshot(config, &shared.snapshot().pools)
 }
@@ -44,7 +44,7 @@ fn snapshot(config: &Config, previous: &[Arc<Pool>]) -> Result<Snapshot, Unknown
     })
 }
 
-/// What the access log calls a route: its host and prefix.
+/// The route's name in the access log: its host and prefix.
 fn label(route: &Route) -> Label {
     Label::new(&route_name(route))
 }

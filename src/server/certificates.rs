@@ -1,4 +1,4 @@
-//! The certificates that are in force: read again when their files change, and watched for their end.
+//! Reloads certificates when their files change, and warns before they expire.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -8,29 +8,28 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::time::MissedTickBehavior;
 
 use super::listeners::Running;
-use super::view::AppState;
 use crate::clock;
 use crate::proxy::SnapshotCell;
 use crate::telemetry::Timestamp;
 use crate::{listener, tls};
 
-/// How often files are looked at. A certificate that was replaced is shown within twice this time.
-const LOOK_EVERY: Duration = Duration::from_secs(3);
-/// How long before its end people are told of a certificate. Who renews them by a program does so 30 days before.
-const TOLD_BEFORE: Duration = Duration::from_hours(14 * 24);
-/// How often they are told.
-const TOLD_EVERY: Duration = Duration::from_hours(24);
+/// Interval at which files are checked. A replaced certificate is in use within twice this time.
+const CHECK_INTERVAL: Duration = Duration::from_secs(3);
+/// Warnings start this long before a certificate expires. ACME clients renew 30 days before, so a warning means that this failed.
+const WARN_BEFORE: Duration = Duration::from_hours(14 * 24);
+/// Interval between two warnings about the same certificate.
+const WARN_INTERVAL: Duration = Duration::from_hours(24);
 
-/// A certificate in force.
+/// An active certificate.
 #[derive(Debug, Clone)]
-pub(super) struct InForce {
+pub(super) struct ActiveCertificate {
     pub(super) certificate: tls::Certificate,
-    /// Who shows it: listeners to clients, pools to backends.
+    /// The listeners that present it to clients and the pools that present it to backends.
     pub(super) shown_by: Vec<String>,
 }
 
-/// All certificates in force, each file once.
-pub(super) fn in_force(listeners: &[Running], shared: &SnapshotCell) -> Vec<InForce> {
+/// All active certificates, each file once.
+pub(super) fn active(listeners: &[Running], shared: &SnapshotCell) -> Vec<ActiveCertificate> {
     let of_listeners = listeners.iter().flat_map(|(address, settings)| {
         let certificates = settings.tls.as_ref().map(|tls| tls.certificates());
         let shown_by = format!("listener {address}");
@@ -42,12 +41,12 @@ pub(super) fn in_force(listeners: &[Running], shared: &SnapshotCell) -> Vec<InFo
         let certificate = pool.settings.tls.as_ref()?.certificate.clone()?;
         Some((certificate, format!("pool {}", pool.settings.name)))
     });
-    let mut all: Vec<InForce> = Vec::new();
+    let mut all: Vec<ActiveCertificate> = Vec::new();
     for (certificate, shown_by) in of_listeners.chain(of_pools) {
-        let same = |known: &&mut InForce| known.certificate.files.cert == certificate.files.cert;
+        let same = |known: &&mut ActiveCertificate| known.certificate.files.cert == certificate.files.cert;
         match all.iter_mut().find(same) {
             Some(known) => known.shown_by.push(shown_by),
-            None => all.push(InForce {
+            None => all.push(ActiveCertificate {
                 certificate,
                 shown_by: vec![shown_by],
             }),
@@ -56,21 +55,21 @@ pub(super) fn in_force(listeners: &[Running], shared: &SnapshotCell) -> Vec<InFo
     all
 }
 
-/// What was read for the TLS of the listener that goes on as this one.
+/// The TLS settings, among those that a reload has read, of the running listener number `index`.
 fn tls_of_same<'r>(
     index: usize,
     running: &listener::Settings,
     read: &'r [listener::Settings],
 ) -> Option<&'r Arc<tls::Server>> {
-    // Which protocols are offered is part of TLS too, but changes with the listener only.
+    // `http2` decides which protocols TLS offers, but a reload does not change it: with another value it is another listener.
     let is_same = |read: &&listener::Settings| read.address == running.address && read.http2 == running.http2;
-    // Several may have port 0 of one address.
+    // Several listeners may have port 0 of one address.
     let same = read.get(index).filter(is_same);
     let same = same.or_else(|| read.iter().find(is_same));
     same.and_then(|read| read.tls.as_ref())
 }
 
-/// The listeners that were started, as they are once those that run have taken over what was read for their TLS.
+/// The started listeners with the TLS settings that a reload has read.
 pub(super) fn adopted(
     started: &[listener::Settings],
     read: &[listener::Settings],
@@ -86,35 +85,35 @@ pub(super) fn adopted(
     started.map(one).collect()
 }
 
-/// Takes over what a reload has read, where a listener goes on.
+/// Gives running listeners the TLS settings that a reload has read.
 pub(super) fn adopt(running: &[Running], read: &[listener::Settings]) {
     for (index, (_, running)) in running.iter().enumerate() {
         if let (Some(tls), Some(read)) = (&running.tls, tls_of_same(index, running, read))
             && let Err(error) = tls.adopt(read)
         {
-            tracing::error!(%error, "What was read for TLS cannot be used");
+            tracing::error!(%error, "Could not apply the new TLS settings; still using the old ones");
         }
     }
 }
 
-/// Reads files again when they have changed, and tells people of certificates that end.
-pub(super) async fn watch(state: Arc<AppState>) {
-    let mut complaints = Complaints::default();
-    let mut reminders = Reminders::default();
-    let mut interval = tokio::time::interval(LOOK_EVERY);
+/// Reloads changed files and warns of certificates that expire. Never ends.
+pub(super) async fn watch(listeners: Arc<[Running]>, shared: Arc<SnapshotCell>) {
+    let mut errors = ReportedErrors::default();
+    let mut warnings = ExpiryWarnings::default();
+    let mut interval = tokio::time::interval(CHECK_INTERVAL);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
-        if state.listeners.iter().any(|(_, settings)| settings.tls.is_some()) {
-            let its = Arc::clone(&state);
-            // On a thread of its own: a file system that hangs must not hold up the control plane.
-            let looked = tokio::task::spawn_blocking(move || refresh(&its.listeners)).await;
-            for (address, result) in looked.unwrap_or_default() {
-                complaints.tell(&address, &result);
+        if listeners.iter().any(|(_, settings)| settings.tls.is_some()) {
+            let listeners = Arc::clone(&listeners);
+            // On a separate thread: a file system that hangs must not block the control plane.
+            let refreshed = tokio::task::spawn_blocking(move || refresh(&listeners)).await;
+            for (address, result) in refreshed.unwrap_or_default() {
+                errors.log(&address, &result);
             }
         }
-        let all = in_force(&state.listeners, &state.shared);
-        reminders.tell(&all, clock::wall(), clock::now());
+        let all = active(&listeners, &shared);
+        warnings.log(&all, clock::wall(), clock::now());
     }
 }
 
@@ -129,25 +128,25 @@ fn refresh(listeners: &[Running]) -> Vec<(String, Refreshed)> {
         .collect()
 }
 
-/// What went wrong last at each listener. Files are tried again for as long as they are wrong: while a certificate is there
-/// and its key is not yet, or one is half written. That is said once.
+/// The last error of each listener. Files are retried while they are invalid, for example half written, or a certificate whose
+/// key has not been replaced yet. The same error is logged once.
 #[derive(Debug, Default)]
-struct Complaints(HashMap<String, String>);
+struct ReportedErrors(HashMap<String, String>);
 
-impl Complaints {
-    fn tell(&mut self, listener: &str, result: &Refreshed) {
+impl ReportedErrors {
+    fn log(&mut self, listener: &str, result: &Refreshed) {
         match result {
             _ if !self.is_new(listener, result) => {}
-            Ok(_) => tracing::info!(listener, "Certificates have changed and are in force"),
+            Ok(_) => tracing::info!(listener, "New certificates loaded"),
             Err(error) => tracing::warn!(
                 listener,
                 %error,
-                "Certificates have changed and cannot be used: those before stay in force"
+                "Could not load new certificates; still using the old ones"
             ),
         }
     }
 
-    /// Whether that was not told yet.
+    /// Whether the result has not been logged yet.
     fn is_new(&mut self, listener: &str, result: &Refreshed) -> bool {
         let Err(error) = result else {
             self.0.remove(listener);
@@ -159,30 +158,37 @@ impl Complaints {
     }
 }
 
-/// When people were told last of the end of a certificate.
+/// The time of the last warning about each certificate that expires, by file and expiry.
 #[derive(Debug, Default)]
-struct Reminders(HashMap<(PathBuf, SystemTime), Instant>);
+struct ExpiryWarnings(HashMap<(PathBuf, SystemTime), Instant>);
 
-impl Reminders {
-    fn tell(&mut self, all: &[InForce], wall: SystemTime, now: Instant) {
+impl ExpiryWarnings {
+    fn log(&mut self, all: &[ActiveCertificate], wall: SystemTime, now: Instant) {
         for certificate in self.due(all, wall, now) {
             let file = certificate.files.cert.display();
             let expires = Timestamp::text(certificate.expires);
             match days_left(certificate.expires, wall) {
-                Some(days_left) => tracing::warn!(%file, %expires, days_left, "A certificate expires soon"),
-                None => tracing::warn!(%file, %expires, "A certificate has expired"),
+                Some(days_left) => {
+                    tracing::warn!(%file, %expires, days_left, "Certificate expires soon; replace it")
+                }
+                None => tracing::warn!(%file, %expires, "Certificate has expired; replace it"),
             }
         }
     }
 
-    /// Those that people are to be told of now.
-    fn due<'a>(&mut self, all: &'a [InForce], wall: SystemTime, now: Instant) -> Vec<&'a tls::Certificate> {
-        let ends = |certificate: &&tls::Certificate| certificate.has_expired(wall + TOLD_BEFORE);
-        let ending = all.iter().map(|known| &known.certificate).filter(ends);
-        let is_recent = |told: &Instant| now.saturating_duration_since(*told) < TOLD_EVERY;
+    /// The certificates that a warning is due for.
+    fn due<'a>(
+        &mut self,
+        all: &'a [ActiveCertificate],
+        wall: SystemTime,
+        now: Instant,
+    ) -> Vec<&'a tls::Certificate> {
+        let expires_soon = |certificate: &&tls::Certificate| certificate.has_expired(wall + WARN_BEFORE);
+        let expiring = all.iter().map(|known| &known.certificate).filter(expires_soon);
+        let is_recent = |warned: &Instant| now.saturating_duration_since(*warned) < WARN_INTERVAL;
         let mut kept = HashMap::new();
         let mut due = Vec::new();
-        for certificate in ending {
+        for certificate in expiring {
             let key = (certificate.files.cert.clone(), certificate.expires);
             let recent = self.0.get(&key).copied().filter(is_recent);
             if recent.is_none() {
@@ -195,7 +201,7 @@ impl Reminders {
     }
 }
 
-/// Whole days until a certificate ends; `None` when it has.
+/// Whole days until a certificate expires; `None` when it has expired.
 pub(super) fn days_left(expires: SystemTime, now: SystemTime) -> Option<u64> {
     let left = expires.duration_since(now).ok().filter(|left| !left.is_zero())?;
     Some(left.as_secs() / (24 * 3600))

@@ -1,4 +1,4 @@
-//! What a reload changes, for people: the names of what was added, removed and changed. Two configs are compared; nothing is put in force.
+//! Compares two configs and lists the names of what a reload adds, removes and changes, for the log. Changes nothing itself.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -8,22 +8,22 @@ use crate::config::Config;
 use crate::pool;
 use crate::router::Route;
 
-/// Names of one kind that a log line shows; the others are counted.
+/// Maximum number of names of one kind in a log line; the others are counted.
 const NAMES_SHOWN: usize = 10;
 
-/// What is different between two configs.
+/// The differences between two configs.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Changes {
     pub(super) pools: Difference,
-    /// By pool and URL. One whose weight or part is another is changed.
+    /// By pool and URL. A backend with another weight or another `backup` is changed.
     pub(super) backends: Difference,
-    /// By host and path. One that leads to another pool is changed.
+    /// By host and path. A route to another pool is changed.
     pub(super) routes: Difference,
     /// Top-level keys.
     pub(super) settings: Names,
 }
 
-/// What is different between two sets of things that have names.
+/// The differences between two sets of named items.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Difference {
     pub(super) added: Names,
@@ -31,7 +31,7 @@ pub(super) struct Difference {
     pub(super) changed: Names,
 }
 
-/// So many names, of which the first are kept.
+/// A count of names, of which the first [`NAMES_SHOWN`] are kept.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Names {
     shown: Vec<String>,
@@ -39,8 +39,8 @@ pub(super) struct Names {
 }
 
 impl Changes {
-    /// Compares what is in force with what is to be. Listeners, workers, the admin API and the access log are not compared: those of
-    /// `after` are the ones of `before`, or their TLS is other.
+    /// Compares the active config with the new one. Of listeners only the TLS can differ, because a reload keeps the rest; it keeps
+    /// workers, the admin API and the access log too, so they are not compared.
     pub(super) fn between(before: &Config, after: &Config) -> Self {
         let pool_name = |pool: &&pool::Settings| pool.name.to_string();
         let mut settings = Names::default();
@@ -58,7 +58,7 @@ impl Changes {
             pools: Difference::between(
                 (before.pools.iter(), after.pools.iter()),
                 |pool| pool.name.clone(),
-                is_same_beside_backends,
+                is_same_except_backends,
                 pool_name,
             ),
             backends: Difference::between(
@@ -77,7 +77,7 @@ impl Changes {
         }
     }
 
-    /// How many there are.
+    /// The number of changes.
     pub(super) fn count(&self) -> usize {
         let kinds = [&self.pools, &self.backends, &self.routes];
         let counts = kinds.map(|kind| kind.added.count + kind.removed.count + kind.changed.count);
@@ -86,7 +86,7 @@ impl Changes {
 }
 
 impl Difference {
-    /// Compares things that are the same when their `key` is.
+    /// Compares items; two with the same `key` are the same item.
     fn between<'a, T: Copy, K: Hash + Eq + 'a>(
         (before, after): (impl Iterator<Item = T> + Clone, impl Iterator<Item = T>),
         key: impl Fn(T) -> K,
@@ -94,17 +94,17 @@ impl Difference {
         name: impl Fn(&T) -> String,
     ) -> Self {
         let mut difference = Self::default();
-        let mut old: HashMap<K, T> = before.clone().map(|thing| (key(thing), thing)).collect();
-        for thing in after {
-            match old.remove(&key(thing)) {
-                None => difference.added.push(|| name(&thing)),
-                Some(old) if !is_equal(old, thing) => difference.changed.push(|| name(&thing)),
+        let mut old: HashMap<K, T> = before.clone().map(|item| (key(item), item)).collect();
+        for item in after {
+            match old.remove(&key(item)) {
+                None => difference.added.push(|| name(&item)),
+                Some(old) if !is_equal(old, item) => difference.changed.push(|| name(&item)),
                 Some(_) => {}
             }
         }
-        // In their order in the config.
-        for thing in before.filter(|thing| old.contains_key(&key(*thing))) {
-            difference.removed.push(|| name(&thing));
+        // In the order of the config.
+        for item in before.filter(|item| old.contains_key(&key(*item))) {
+            difference.removed.push(|| name(&item));
         }
         difference
     }
@@ -134,7 +134,7 @@ fn backends(config: &Config) -> impl Iterator<Item = (&pool::Settings, &pool::Ba
     pools.flat_map(|pool| pool.backends.iter().map(move |backend| (pool, backend)))
 }
 
-fn is_same_beside_backends(one: &pool::Settings, other: &pool::Settings) -> bool {
+fn is_same_except_backends(one: &pool::Settings, other: &pool::Settings) -> bool {
     one.strategy.name == other.strategy.name
         && one.health_check == other.health_check
         && one.retry == other.retry
@@ -144,7 +144,7 @@ fn is_same_beside_backends(one: &pool::Settings, other: &pool::Settings) -> bool
         && one.send_proxy == other.send_proxy
 }
 
-/// What the logs call a route: its host and prefix.
+/// The route's name in the logs: its host and prefix.
 pub(super) fn route_name(route: &Route) -> String {
     format!("{}{}", route.host.as_deref().unwrap_or("*"), route.path_prefix)
 }
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn many_names_are_counted() {
+    fn names_beyond_the_first_ten_are_only_counted() {
         let changes = Changes::between(&pools(1), &pools(40));
         let text = changes.pools.added.text().unwrap();
         assert!(
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pool_whose_settings_are_other_is_changed_and_one_whose_backends_are_is_not() {
+    fn a_pool_is_changed_by_its_settings_but_not_by_its_backends() {
         let with = |keys: &str| {
             config(&format!(
                 "listen: 127.0.0.1:0\nbackends: [\"http://127.0.0.1:1\"]\n{keys}"

@@ -1,24 +1,24 @@
-//! Tells people when a pool has no eligible backend any more, and when it has one again: each once.
+//! Logs when a pool has no eligible backend left, and when it has one again: once per change.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::pool::Pool;
 
-/// The pools of which it was told that they have no eligible backend, by name.
+/// The names of the pools that were logged as having no eligible backend.
 #[derive(Debug, Default)]
-pub(super) struct WithoutEligible(HashSet<Arc<str>>);
+pub(super) struct PoolsWithoutEligible(HashSet<Arc<str>>);
 
-impl WithoutEligible {
-    /// Looks at the first pools.
+impl PoolsWithoutEligible {
+    /// Checks the pools of the first snapshot.
     pub(super) fn at_start(pools: &[Arc<Pool>]) -> Self {
         let mut without = Self::default();
-        without.look_at(pools);
+        without.update(pools);
         without
     }
 
-    /// Looks at the pools in force, whose memberships are up to date.
-    pub(super) fn look_at(&mut self, pools: &[Arc<Pool>]) {
+    /// Checks the active pools and logs changes. Their eligible sets must be up to date.
+    pub(super) fn update(&mut self, pools: &[Arc<Pool>]) {
         let is_empty = |pool: &&Arc<Pool>| pool.eligible().is_empty();
         let without = pools.iter().filter(is_empty);
         let without: HashSet<Arc<str>> = without.map(|pool| Arc::clone(&pool.settings.name)).collect();
@@ -29,7 +29,7 @@ impl WithoutEligible {
                 (false, true) => tracing::warn!(
                     pool = &**name,
                     backends,
-                    "Pool has no eligible backend: its requests are answered with 503 until one is up"
+                    "Pool has no eligible backend; its requests get a 503 response until one is up"
                 ),
                 (true, false) => {
                     let eligible = pool.eligible().len();

@@ -1,17 +1,17 @@
-//! File descriptors: as many as the system allows, and what follows for connections.
+//! Raises the limit of file descriptors and derives `limits.connections: auto` from it.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::Config;
 
-/// Without a limit of the system, descriptors are counted as so many.
+/// The assumed number of descriptors when the system sets no limit.
 const UNLIMITED: u64 = 1 << 20;
 
-/// Raises the limit of open files to its hard value, and keeps the last of them back; gives what is in force then.
+/// Raises the soft limit of open files to the hard limit and reserves the last descriptors. Returns the limit then in effect.
 pub(super) fn raise_descriptors() -> u64 {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum {
-        // Where it cannot be raised, the lower one is reckoned with.
+        // If it cannot be raised, the lower limit counts.
         let _ = setrlimit(
             Resource::Nofile,
             Rlimit {
@@ -25,8 +25,8 @@ pub(super) fn raise_descriptors() -> u64 {
     descriptors
 }
 
-/// Fills in `limits.connections: auto`: 45% of the descriptors, because a request has a connection on either side and
-/// probes, logs and the admin API need some too.
+/// Fills in `limits.connections: auto`: 45% of the descriptors, because a request needs a client connection and a backend
+/// connection, and probes, logs and the admin API need descriptors too.
 pub(super) fn resolve(config: &mut Config, descriptors: u64) {
     let auto = usize::try_from(descriptors / 100 * 45 + descriptors % 100 * 45 / 100).unwrap_or(usize::MAX);
     config.limits.connections.get_or_insert(auto.max(1));

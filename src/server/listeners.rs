@@ -1,21 +1,21 @@
-//! The listeners as they run, which is not all that is written of them.
+//! The running listeners: configured settings completed by actual addresses and the port of redirects.
 
 use std::sync::Arc;
 
 use crate::listener;
 use crate::net::ListenAddress;
 
-/// A listener that runs, by its address as it really is.
+/// A running listener: its actual address and its settings.
 pub(super) type Running = (String, Arc<listener::Settings>);
 
-/// The listeners that run, with their addresses as they really are, and with the port that clients are redirected to.
+/// The running listeners, with their actual addresses and with the port that clients are redirected to.
 pub(super) fn all(listeners: &[listener::Settings], addresses: &[ListenAddress]) -> Vec<Running> {
     let with_tls = || {
         let both = listeners.iter().zip(addresses);
         both.filter(|(settings, _)| settings.tls.is_some())
             .filter_map(|(_, address)| address.ip())
     };
-    // A socket file has no port: who comes by it is told that of another listener.
+    // A Unix socket has no port: its clients are redirected to the port of another listener.
     let port = |of: &ListenAddress| {
         let usual = with_tls().find(|address| address.port() == 443);
         let its = of.ip().map(|address| address.ip());
@@ -40,8 +40,8 @@ mod tests {
     use crate::tls::testing::{Authority, Folder};
     use crate::tls::{ClientAuth, Files, Server, ServerSettings};
 
-    /// Where a client of the first listener is sent; those whose address ends in `s` speak TLS.
-    fn sent_to(redirect: Redirect, addresses: &[&str]) -> Option<Redirect> {
+    /// The redirect of the first listener. A listener has TLS when its address ends in `s`.
+    fn resolved(redirect: Redirect, addresses: &[&str]) -> Option<Redirect> {
         let folder = Folder::new();
         folder.put("a", &Authority::new().sign_for(&["a.test"]));
         let files = Files {
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_are_sent_to_the_listener_that_speaks_tls() {
+    fn clients_are_redirected_to_the_port_of_a_listener_with_tls() {
         for (addresses, port) in [
             (&["10.0.0.1:80"][..], 443),
             (&["10.0.0.1:80", "10.0.0.1:443s"], 443),
@@ -80,10 +80,10 @@ mod tests {
             (&["10.0.0.1:80", "10.0.0.2:7443s", "10.0.0.1:8443s"], 8443),
             (&["10.0.0.1:80", "10.0.0.2:7443s", "10.0.0.2:8443s"], 7443),
         ] {
-            let sent = sent_to(Redirect::ToTls, addresses);
+            let sent = resolved(Redirect::ToTls, addresses);
             assert_eq!(sent, Some(Redirect::ToPort(port)), "{addresses:?}");
         }
-        let sent = sent_to(Redirect::ToPort(444), &["10.0.0.1:80", "10.0.0.1:8443s"]);
-        assert_eq!(sent, Some(Redirect::ToPort(444)), "as written");
+        let sent = resolved(Redirect::ToPort(444), &["10.0.0.1:80", "10.0.0.1:8443s"]);
+        assert_eq!(sent, Some(Redirect::ToPort(444)), "as configured");
     }
 }

@@ -1,4 +1,4 @@
-//! The control plane: assembles everything from a config, and owns every thread and task. It never works on a request.
+//! The control plane: builds everything from a config and owns every thread and task. It never handles a request.
 
 mod assemble;
 mod certificates;
@@ -31,7 +31,7 @@ use crate::proxy::SnapshotCell;
 use crate::tasks::Tasks;
 use crate::telemetry::Logs;
 use crate::telemetry::metrics::WorkerCounters;
-use eligible::WithoutEligible;
+use eligible::PoolsWithoutEligible;
 use reload::{ReloadResult, Reloads};
 use signals::{Event, Signals};
 pub use start_error::StartError;
@@ -39,18 +39,18 @@ use view::{AppState, ConfigState};
 use watchers::Watchers;
 use worker::WorkerThread;
 
-/// Health changes that wait to be put in force; a probe waits when there are more.
+/// Queued health changes; when the queue is full, a probe waits.
 const CHANGES_BOUND: usize = 1024;
-/// What fails when a socket does not say its address.
-const ASK_ADDRESS: &str = "find out the address of a listening socket";
-/// How long the last log lines may take to be written at the end.
+/// The operation that fails when the address of a socket cannot be read, as in [`StartError::System`].
+const READ_ADDRESS: &str = "read the address of a listening socket";
+/// Time limit for writing the last log lines at the end.
 const LOG_GRACE: Duration = Duration::from_secs(2);
 
-/// What is told when clients can come.
+/// The addresses of a started process.
 pub struct Running {
-    /// Where clients come in.
+    /// The listeners' addresses.
     pub addresses: Vec<ListenAddress>,
-    /// Where the admin API is.
+    /// The admin API's address.
     pub admin: Option<SocketAddr>,
 }
 
@@ -60,28 +60,28 @@ impl Running {
             tracing::info!(%address, "Listening");
         }
         if let Some(address) = &self.admin {
-            tracing::info!(%address, "Admin listening");
+            tracing::info!(%address, "Admin API listening");
         }
     }
 }
 
-/// What to run.
+/// What [`run`] needs.
 pub struct Plan {
     /// The config.
     pub config: Config,
-    /// The file that a reload reads again.
+    /// The config file, which a reload reads again.
     pub source: Option<PathBuf>,
-    /// What the status calls the source of the config.
+    /// The name of the config's source in the status.
     pub source_name: String,
 }
 
-/// Runs until a signal ends it. `on_start` is called when clients can come, before that is logged.
+/// Runs until a signal stops it. `on_start` is called when the listeners accept, before that is logged.
 ///
 /// # Errors
-/// [`StartError`]; once it runs there are none.
+/// [`StartError`] when the process cannot start. A started process returns no error.
 pub fn run(plan: Plan, on_start: impl FnOnce(&Running)) -> Result<(), StartError> {
     let logs = Logs::start(&plan.config.access_log)?;
-    // A second installation happens in tests only; the first one goes on.
+    // A second installation happens in tests only; the first one stays.
     let _ = logs.layer(tracing::Level::INFO).install();
     let logs = Arc::new(Mutex::new(Some(logs)));
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -94,7 +94,7 @@ pub fn run(plan: Plan, on_start: impl FnOnce(&Running)) -> Result<(), StartError
         server.join();
         Ok(())
     });
-    // Probes and lookups that are stuck in the system are not waited for.
+    // Does not wait for probes and lookups that are blocked in a system call.
     runtime.shutdown_background();
     if result.is_ok() {
         tracing::info!("Stopped");
@@ -105,7 +105,7 @@ pub fn run(plan: Plan, on_start: impl FnOnce(&Running)) -> Result<(), StartError
     result
 }
 
-/// Everything that lives as long as the process.
+/// The control plane's state.
 struct Server {
     drain: Duration,
     reloads: Reloads,
@@ -114,21 +114,21 @@ struct Server {
     workers: Vec<WorkerThread>,
     stop: watch::Sender<Stop>,
     watchers: Watchers,
-    without_eligible: WithoutEligible,
+    without_eligible: PoolsWithoutEligible,
     changes: mpsc::Receiver<Change>,
     commands: mpsc::Receiver<Command>,
     signals: Signals,
     _tasks: Tasks,
 }
 
-/// What workers are told.
+/// The stop state that workers watch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stop {
-    /// Go on.
+    /// Keep serving.
     No,
-    /// Finish what runs.
+    /// Accept no new connections; let running requests finish.
     Drain,
-    /// End at once.
+    /// End immediately.
     Now,
 }
 
@@ -160,15 +160,15 @@ impl Server {
         let (stop, stopped) = watch::channel(Stop::No);
         let addresses = open(&listeners, &config)?;
         let settings = listeners::all(&config.listeners, &addresses);
-        let entrances = listeners.iter().zip(&settings).collect::<Vec<_>>();
-        let workers = start_workers(&config, &entrances, &shared, logs, &stopped)?;
+        let sockets = listeners.iter().zip(&settings).collect::<Vec<_>>();
+        let workers = start_workers(&config, &sockets, &shared, logs, &stopped)?;
         let running = Running {
             addresses,
             admin: admin
                 .as_ref()
                 .map(net::Bound::ip)
                 .transpose()
-                .map_err(StartError::system(ASK_ADDRESS))?,
+                .map_err(StartError::system(READ_ADDRESS))?,
         };
         let state = Arc::new(AppState {
             shared,
@@ -179,7 +179,7 @@ impl Server {
             logs: Arc::clone(logs),
             listeners: settings,
             started: (clock::now(), clock::wall()),
-            changing: Mutex::new(ConfigState::new(config_text, source_name)),
+            config_state: Mutex::new(ConfigState::new(config_text, source_name)),
         });
         let (commands, mut tasks) = start_admin(&config, admin, &state)?;
         on_start(&running);
@@ -190,7 +190,10 @@ impl Server {
             "Started"
         );
         running.announce();
-        tasks.spawn(certificates::watch(Arc::clone(&state)));
+        tasks.spawn(certificates::watch(
+            state.listeners.as_slice().into(),
+            Arc::clone(&state.shared),
+        ));
         Ok(Self {
             drain: config.timeouts.drain,
             reloads: Reloads::new(source, config, descriptors, Arc::clone(&state.shared)),
@@ -199,7 +202,7 @@ impl Server {
             workers,
             stop,
             watchers,
-            without_eligible: WithoutEligible::at_start(&pools),
+            without_eligible: PoolsWithoutEligible::at_start(&pools),
             changes,
             commands,
             signals,
@@ -207,21 +210,21 @@ impl Server {
         })
     }
 
-    /// Acts on signals and health changes until it is to stop.
+    /// Handles signals, commands and health changes until a stop signal.
     async fn serve(&mut self) {
         loop {
             tokio::select! {
                 event = self.signals.next() => match event {
                     Event::Stop => break,
-                    Event::Reload => self.reloads.ask(None),
+                    Event::Reload => self.reloads.start(None),
                     Event::ReopenLogs => self.reopen_logs(),
-                    Event::Upgrade => tracing::warn!("SIGUSR2: replacing the running binary is not built yet"),
+                    Event::Upgrade => tracing::warn!("SIGUSR2 ignored: upgrading the running binary is not implemented"),
                 },
-                Some(change) = self.changes.recv() => self.put_in_force(change),
-                Some(Command::Reload(reply)) = self.commands.recv(), if !self.reloads.is_under_way() => {
-                    self.reloads.ask(Some(reply));
+                Some(change) = self.changes.recv() => self.apply_health_changes(change),
+                Some(Command::Reload(reply)) = self.commands.recv(), if !self.reloads.is_running() => {
+                    self.reloads.start(Some(reply));
                 }
-                read = self.reloads.read() => self.conclude(read),
+                read = self.reloads.read() => self.finish_reload(read),
             }
         }
         self.drain().await;
@@ -230,12 +233,12 @@ impl Server {
     fn reopen_logs(&self) {
         if let Some(logs) = &*self.state.logs.lock().unwrap_or_else(PoisonError::into_inner) {
             logs.reopen();
-            tracing::info!("Log files are reopened");
+            tracing::info!("Reopening log files");
         }
     }
 
-    /// Lets workers see that a backend became eligible or stopped being so.
-    fn put_in_force(&mut self, first: Change) {
+    /// Publishes to the workers which backends became eligible or stopped being eligible.
+    fn apply_health_changes(&mut self, first: Change) {
         let mut changed = vec![first];
         while let Ok(change) = self.changes.try_recv() {
             changed.push(change);
@@ -247,37 +250,37 @@ impl Server {
             }
         }
         self.state.shared.changed();
-        self.without_eligible.look_at(&snapshot.pools);
+        self.without_eligible.update(&snapshot.pools);
     }
 
-    /// Puts in force what a reload has read; where that has failed, nothing changes.
-    fn conclude(&mut self, read: Result<ReloadResult, Vec<String>>) {
+    /// Activates the config that a reload has read. If the reload failed, nothing changes.
+    fn finish_reload(&mut self, read: Result<ReloadResult, Vec<String>>) {
         let outcome = read.map(|result| {
             self.drain = result.drain;
             certificates::adopt(&self.state.listeners, &result.listeners);
-            self.reloads.put_in_force(result.snapshot, result.config);
+            self.reloads.activate(result.snapshot, result.config);
             let snapshot = self.state.shared.snapshot();
             self.watchers.watch(&snapshot.pools);
-            self.without_eligible.look_at(&snapshot.pools);
-            self.state.changing().config_text = result.text;
-            result.told
+            self.without_eligible.update(&snapshot.pools);
+            self.state.config_state().config_text = result.text;
+            result.report
         });
         self.reloads.log(&outcome);
-        let outcome = outcome.map(|told| Reloaded {
-            ignored_until_restart: told.ignored(),
+        let outcome = outcome.map(|report| Reloaded {
+            ignored_until_restart: report.ignored(),
         });
-        self.state.changing().reloaded(&outcome);
+        self.state.config_state().reloaded(&outcome);
         self.reloads.reply(outcome);
     }
 
-    /// Lets running requests finish; a second signal, or the end of `timeouts.drain`, ends them.
+    /// Lets running requests finish, until a second stop signal or the end of `timeouts.drain`.
     async fn drain(&mut self) {
         tracing::info!(
             timeout_s = self.drain.as_secs(),
-            "Stopping: running requests may finish"
+            "Stopping; waiting for running requests to finish"
         );
-        self.state.changing().readiness = Readiness::NotReady("stopping".to_owned());
-        // Socket files go first: whoever finds one is still taken in.
+        self.state.config_state().readiness = Readiness::NotReady("stopping".to_owned());
+        // Removes Unix sockets first: a client that has found one is still accepted.
         self.listeners.clear();
         let _ = self.stop.send(Stop::Drain);
         let deadline = tokio::time::sleep(self.drain);
@@ -287,10 +290,10 @@ impl Server {
                 () = worker::all_ended(&self.workers) => return,
                 () = &mut deadline => break,
                 event = self.signals.next() => if event == Event::Stop { break },
-                Some(change) = self.changes.recv() => self.put_in_force(change),
+                Some(change) = self.changes.recv() => self.apply_health_changes(change),
             }
         }
-        tracing::warn!("Stopping now: requests that still run are cut");
+        tracing::warn!("Stopping now; aborting the remaining requests");
         if let Some(logs) = &*self.state.logs.lock().unwrap_or_else(PoisonError::into_inner) {
             logs.stop_waiting();
         }
@@ -312,24 +315,24 @@ fn bind_all(config: &Config) -> Result<Vec<net::Bound>, StartError> {
         .collect()
 }
 
-/// Takes an address; it lets nobody in yet.
+/// Binds an address without listening on it yet.
 fn bind(address: &ListenAddress) -> Result<net::Bound, StartError> {
     net::bind(address).map_err(|source| StartError::bind(address, source))
 }
 
-/// Lets clients in; gives the addresses that the listeners have.
+/// Starts listening; returns the listeners' actual addresses.
 fn open(listeners: &[net::Bound], config: &Config) -> Result<Vec<ListenAddress>, StartError> {
     let open = |(bound, settings): (&net::Bound, &listener::Settings)| {
         let listening = bound.listen();
         listening.map_err(|source| StartError::bind(&settings.address, source))?;
-        bound.address().map_err(StartError::system(ASK_ADDRESS))
+        bound.address().map_err(StartError::system(READ_ADDRESS))
     };
     listeners.iter().zip(&config.listeners).map(open).collect()
 }
 
 fn start_workers(
     config: &Config,
-    entrances: &[(&net::Bound, &listeners::Running)],
+    bound: &[(&net::Bound, &listeners::Running)],
     shared: &Arc<SnapshotCell>,
     logs: &Arc<Mutex<Option<Logs>>>,
     stopped: &watch::Receiver<Stop>,
@@ -344,7 +347,7 @@ fn start_workers(
         .into_iter()
         .enumerate()
     {
-        let sockets = entrances
+        let sockets = bound
             .iter()
             .map(|(bound, (_, settings))| Ok((bound.share()?, Arc::clone(settings))))
             .collect::<io::Result<_>>()
@@ -365,7 +368,7 @@ fn start_workers(
     Ok(workers)
 }
 
-/// Lets the admin API in, if it is on. Without it, its channel of commands stays silent.
+/// Starts the admin API if it is on. If it is off, nothing is ever received from the returned channel.
 fn start_admin(
     config: &Config,
     bound: Option<net::Bound>,
@@ -388,7 +391,7 @@ fn start_admin(
         };
         tasks.spawn(async move {
             if let Err(error) = admin::serve(listener, &settings, control, std::future::pending()).await {
-                tracing::error!(%error, "The admin API has ended");
+                tracing::error!(%error, "Admin API failed and is no longer served");
             }
         });
     }

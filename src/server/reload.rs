@@ -1,5 +1,5 @@
-//! Reloads, one at a time. Reading a config and laying it out takes long when it is large, and so does freeing what it replaces: a
-//! thread that gives way to the workers does both. What to put in force, and when, is left to the control plane.
+//! Runs reloads, one at a time. Reading a large config and building its snapshot takes long, and so does freeing the old snapshot:
+//! a thread of lower priority than the workers does both. The control plane decides when the result is activated.
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -19,73 +19,74 @@ use crate::config::{self, Config};
 use crate::listener;
 use crate::proxy::{Snapshot, SnapshotCell};
 
-/// How much the thread gives way. A worker that needs all of a core leaves it a tenth of that, so that a reload comes to its end.
+/// The thread's niceness. Beside a worker that uses a whole core it still gets a tenth of that core, so that a reload finishes.
 const NICENESS: i32 = 10;
-/// Jobs that wait for the thread: a snapshot that was replaced, and the next reload.
-const JOBS: usize = 2;
-/// How often the thread looks whether old snapshots are still in use. Idle workers let go of them within some 20 ms.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// Snapshots kept until nobody uses them; with more, requests that began long ago free the oldest themselves.
-const KEPT: usize = 64;
+/// Queued jobs of the thread: a replaced snapshot and the next reload.
+const QUEUED_JOBS: usize = 2;
+/// Interval at which the thread checks whether old snapshots are still in use. Idle workers release them within about 20 ms.
+const FREE_INTERVAL: Duration = Duration::from_millis(100);
+/// Maximum number of old snapshots that wait to be freed here; beyond it, the last request that uses the oldest one frees it.
+const SNAPSHOTS_KEPT: usize = 64;
 
-/// What a reload is to put in force.
+/// What a reload has read and built, to be activated.
 pub(super) struct ReloadResult {
     pub(super) snapshot: Snapshot,
-    /// What was read for TLS of these is shown by those that run.
+    /// Running listeners take over the TLS settings of these.
     pub(super) listeners: Vec<listener::Settings>,
     pub(super) drain: Duration,
-    /// What will be in force, and that as it is shown.
+    /// The config to be activated, and its text for the admin API.
     pub(super) config: Arc<Config>,
     pub(super) text: String,
-    pub(super) told: Told,
+    pub(super) report: ReloadReport,
 }
 
-/// What people are told of a reload that is put in force.
-pub(super) struct Told {
+/// What the log and the admin API report of a successful reload.
+pub(super) struct ReloadReport {
     changes: Changes,
     /// The keys whose change has no effect before a restart.
     ignored: Vec<&'static str>,
 }
 
-impl Told {
+impl ReloadReport {
     /// The keys whose change has no effect before a restart.
     pub(super) fn ignored(&self) -> Vec<String> {
         self.ignored.iter().map(|&key| key.to_owned()).collect()
     }
 }
 
-/// What came of reading a config.
-type Read = Result<ReloadResult, Vec<String>>;
+/// The result of reading a config.
+type ReadResult = Result<ReloadResult, Vec<String>>;
 
-/// Carries out one reload after the other.
+/// Runs one reload after the other.
 pub(super) struct Reloads {
     source: Option<PathBuf>,
-    /// What sockets and threads were made from: what a reload cannot change.
+    /// The config that sockets and threads were created from: a reload cannot change those.
     started: Arc<Config>,
-    /// What is in force.
+    /// The active config.
     current: Arc<Config>,
     descriptors: u64,
     shared: Arc<SnapshotCell>,
     thread: Option<SyncSender<Job>>,
-    under_way: Option<UnderWay>,
-    /// Whether another was asked for since the file was opened.
-    is_wanted: bool,
+    running: Option<RunningReload>,
+    /// Whether another reload was requested since the running one opened the file.
+    is_requested: bool,
 }
 
-struct UnderWay {
+/// A reload that has started and not ended.
+struct RunningReload {
     began: Instant,
-    read: oneshot::Receiver<Read>,
+    read: oneshot::Receiver<ReadResult>,
     reply: Option<oneshot::Sender<ReloadOutcome>>,
 }
 
-/// What the thread does.
+/// A job of the thread.
 enum Job {
-    Read(Reading, oneshot::Sender<Read>),
-    /// Frees a snapshot when nobody uses it any more, and the config that it came from.
+    Read(ReadJob, oneshot::Sender<ReadResult>),
+    /// Frees a snapshot once it is no longer in use, and the config that it was built from.
     Free(Arc<Snapshot>, Arc<Config>),
 }
 
-struct Reading {
+struct ReadJob {
     source: PathBuf,
     started: Arc<Config>,
     current: Arc<Config>,
@@ -93,8 +94,8 @@ struct Reading {
 }
 
 impl Reloads {
-    /// None yet. `started` is what the process was started with, `descriptors` what its limits follow from, and `shared` where
-    /// snapshots are put in force.
+    /// `started` is the config that the process was started with, `descriptors` the limit of file descriptors that other limits are
+    /// derived from, and `shared` the cell that holds the active snapshot.
     pub(super) fn new(
         source: Option<PathBuf>,
         started: Config,
@@ -109,75 +110,79 @@ impl Reloads {
             descriptors,
             shared,
             thread: None,
-            under_way: None,
-            is_wanted: false,
+            running: None,
+            is_requested: false,
         }
     }
 
-    /// Whether one has begun and not ended.
-    pub(super) fn is_under_way(&self) -> bool {
-        self.under_way.is_some()
+    /// Whether a reload is running.
+    pub(super) fn is_running(&self) -> bool {
+        self.running.is_some()
     }
 
-    /// Begins one, or another after the one that is under way.
-    pub(super) fn ask(&mut self, reply: Option<oneshot::Sender<ReloadOutcome>>) {
-        if self.is_under_way() {
-            self.is_wanted = true;
+    /// Starts a reload, or requests another one after the running one.
+    pub(super) fn start(&mut self, reply: Option<oneshot::Sender<ReloadOutcome>>) {
+        if self.is_running() {
+            self.is_requested = true;
             return;
         }
-        self.is_wanted = false;
+        self.is_requested = false;
         let Some(source) = self.source.clone() else {
-            let why = "there is nothing to reload: this process runs without a config file";
+            let why = "nothing to reload: this process runs without a config file";
             tracing::warn!("{why}");
-            // Who asked may have gone, here and below.
+            // The receiver may have been dropped, here and below.
             let _ = reply.map(|reply| reply.send(Err(vec![why.to_owned()])));
             return;
         };
         let (done, read) = oneshot::channel();
-        self.under_way = Some(UnderWay {
+        self.running = Some(RunningReload {
             began: clock::now(),
             read,
             reply,
         });
-        let reading = Reading {
+        let job = ReadJob {
             source,
             started: Arc::clone(&self.started),
             current: Arc::clone(&self.current),
             descriptors: self.descriptors,
         };
-        // A job that is not taken drops its sender, and `read` says so.
-        self.give(Job::Read(reading, done));
+        // A job that is not accepted drops its sender, and `read` returns an error.
+        self.submit(Job::Read(job, done));
     }
 
-    /// Waits until a config is read that was asked for; for ever when none is.
-    pub(super) async fn read(&mut self) -> Read {
-        let Some(under_way) = &mut self.under_way else {
+    /// Waits for the result of the running reload; forever when none is running.
+    pub(super) async fn read(&mut self) -> ReadResult {
+        let Some(running) = &mut self.running else {
             return future::pending().await;
         };
-        let read = (&mut under_way.read).await;
-        read.unwrap_or_else(|_| Err(vec!["the thread that reads configs has ended".to_owned()]))
+        let read = (&mut running.read).await;
+        read.unwrap_or_else(|_| {
+            Err(vec![
+                "the thread that reads configs has ended; restart the process".to_owned(),
+            ])
+        })
     }
 
-    /// Puts a snapshot in force, and lets the one before be freed where no request waits for that.
-    pub(super) fn put_in_force(&mut self, snapshot: Snapshot, config: Arc<Config>) {
-        // Backends that stay may have gone up or down since it was laid out.
+    /// Activates a snapshot, and has the previous one freed by the thread, so that no request waits for that.
+    pub(super) fn activate(&mut self, snapshot: Snapshot, config: Arc<Config>) {
+        // Backends that are kept may have gone up or down since the snapshot was built.
         for pool in &snapshot.pools {
             pool.refresh();
         }
         let before = self.shared.replace(snapshot);
         let config = std::mem::replace(&mut self.current, config);
-        self.give(Job::Free(before, config));
+        self.submit(Job::Free(before, config));
     }
 
-    /// Tells people how the one under way went.
-    pub(super) fn log(&self, outcome: &Result<Told, Vec<String>>) {
+    /// Logs the result of the running reload.
+    pub(super) fn log(&self, outcome: &Result<ReloadReport, Vec<String>>) {
         let source = self.source.as_deref().unwrap_or(Path::new("-")).display();
-        let began = self.under_way.as_ref().map(|under_way| under_way.began);
+        let began = self.running.as_ref().map(|running| running.began);
         let took = began.map_or(Duration::ZERO, |began| {
             clock::now().saturating_duration_since(began)
         });
         match outcome {
-            Ok(told) => told.log(&source, took),
+            Ok(report) => report.log(&source, took),
             Err(errors) => {
                 for error in errors {
                     tracing::error!(%source, %error, "Reload failed; the previous configuration stays active");
@@ -186,22 +191,24 @@ impl Reloads {
         }
     }
 
-    /// Ends the one under way, and begins the next if one was asked for meanwhile.
+    /// Ends the running reload, and starts the next one if it was requested meanwhile.
     pub(super) fn reply(&mut self, outcome: ReloadOutcome) {
-        if let Some(reply) = self.under_way.take().and_then(|under_way| under_way.reply) {
+        if let Some(reply) = self.running.take().and_then(|running| running.reply) {
             let _ = reply.send(outcome);
         }
-        if self.is_wanted {
-            self.ask(None);
+        if self.is_requested {
+            self.start(None);
         }
     }
 
-    /// Gives the thread a job; it is started with the first one. Without a thread the job is dropped.
-    fn give(&mut self, job: Job) {
+    /// Queues a job for the thread, which is started with the first one. Without a thread the job is dropped.
+    fn submit(&mut self, job: Job) {
         if self.thread.is_none() {
-            match start(Arc::clone(&self.shared)) {
+            match start_thread(Arc::clone(&self.shared)) {
                 Ok(thread) => self.thread = Some(thread),
-                Err(error) => tracing::error!(%error, "No thread for reloads"),
+                Err(error) => {
+                    tracing::error!(%error, "Could not start the reload thread; reloads are not possible")
+                }
             }
         }
         if let Some(thread) = &self.thread {
@@ -210,7 +217,7 @@ impl Reloads {
     }
 }
 
-impl Told {
+impl ReloadReport {
     fn log(&self, source: &dyn Display, took: Duration) {
         for key in &self.ignored {
             tracing::warn!(key, "Changed setting is ignored until restart");
@@ -243,8 +250,8 @@ impl Told {
 }
 
 /// Starts the thread, which ends when its sender is dropped.
-fn start(shared: Arc<SnapshotCell>) -> io::Result<SyncSender<Job>> {
-    let (sender, jobs) = mpsc::sync_channel(JOBS);
+fn start_thread(shared: Arc<SnapshotCell>) -> io::Result<SyncSender<Job>> {
+    let (sender, jobs) = mpsc::sync_channel(QUEUED_JOBS);
     thread::Builder::new()
         .name("reload".to_owned())
         .spawn(move || work(&jobs, &shared))?;
@@ -252,35 +259,35 @@ fn start(shared: Arc<SnapshotCell>) -> io::Result<SyncSender<Job>> {
 }
 
 fn work(jobs: &Receiver<Job>, shared: &SnapshotCell) {
-    // Of this thread alone; where it is refused, reloads are as urgent as requests.
+    // Affects this thread only. If it is refused, reloads run at the priority of requests.
     let _ = rustix::process::nice(NICENESS);
     let mut replaced: Vec<Arc<Snapshot>> = Vec::new();
     let mut old: Vec<Arc<Snapshot>> = Vec::new();
     loop {
         let job = match replaced.is_empty() && old.is_empty() {
             true => jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            false => jobs.recv_timeout(LOOK_EVERY),
+            false => jobs.recv_timeout(FREE_INTERVAL),
         };
         match job {
-            Ok(Job::Read(reading, done)) => drop(done.send(read(&reading, shared))),
+            Ok(Job::Read(job, done)) => drop(done.send(read(&job, shared))),
             Ok(Job::Free(snapshot, config)) => {
                 drop(config);
                 replaced.push(snapshot);
             }
-            // The workers have looked at the new one by now.
+            // The workers have switched to the new snapshot by now.
             Err(RecvTimeoutError::Timeout) => {
-                close_spares(&replaced, &shared.snapshot());
+                close_idle_of_removed(&replaced, &shared.snapshot());
                 old.append(&mut replaced);
             }
             Err(RecvTimeoutError::Disconnected) => return,
         }
         old.retain(|snapshot| Arc::strong_count(snapshot) > 1);
-        old.drain(..old.len().saturating_sub(KEPT));
+        old.drain(..old.len().saturating_sub(SNAPSHOTS_KEPT));
     }
 }
 
-/// Closes spare connections to backends that are in no pool any more: a tunnel may hold the snapshot that they belong to for hours.
-fn close_spares(replaced: &[Arc<Snapshot>], current: &Snapshot) {
+/// Closes shared idle connections to backends that were removed: a tunnel may keep their snapshot alive for hours.
+fn close_idle_of_removed(replaced: &[Arc<Snapshot>], current: &Snapshot) {
     let pools = replaced.iter().flat_map(|snapshot| &snapshot.pools);
     for member in pools.flat_map(|pool| &pool.members) {
         if current.member(member.backend.id).is_none() {
@@ -289,26 +296,26 @@ fn close_spares(replaced: &[Arc<Snapshot>], current: &Snapshot) {
     }
 }
 
-/// Reads the file, and lays out routes, pools, backends, timeouts and limits. What else is bound to sockets and threads stays as it
-/// is, and is said so as long as the file has something else.
-fn read(reading: &Reading, shared: &SnapshotCell) -> Read {
-    let loaded = config::load(&reading.source).map_err(|report| {
+/// Reads the file and builds routes, pools, backends, timeouts and limits. Settings of sockets and threads stay as they are; while
+/// the file has other values for them, they are reported as ignored.
+fn read(job: &ReadJob, shared: &SnapshotCell) -> ReadResult {
+    let loaded = config::load(&job.source).map_err(|report| {
         let problems = report.problems.iter();
         problems.map(ToString::to_string).collect::<Vec<_>>()
     })?;
     for warning in &loaded.warnings {
-        tracing::warn!(%warning, "The config has a doubtful place");
+        tracing::warn!(%warning, "Configuration warning");
     }
     let mut config = loaded.config;
-    limits::resolve(&mut config, reading.descriptors);
-    let started = &reading.started;
-    let stays = [
-        ("listeners", !may_become(&started.listeners, &config.listeners)),
+    limits::resolve(&mut config, job.descriptors);
+    let started = &job.started;
+    let fixed = [
+        ("listeners", !can_switch_to(&started.listeners, &config.listeners)),
         ("workers", config.workers != started.workers),
         ("admin", config.admin != started.admin),
         ("access_log", config.access_log != started.access_log),
     ];
-    let ignored = stays.iter().filter(|(_, has_changed)| *has_changed);
+    let ignored = fixed.iter().filter(|(_, has_changed)| *has_changed);
     let ignored = ignored.map(|(key, _)| *key).collect();
     let snapshot = assemble::next(&config, shared).map_err(|error| vec![error.to_string()])?;
     let config = Config {
@@ -318,19 +325,19 @@ fn read(reading: &Reading, shared: &SnapshotCell) -> Read {
         access_log: started.access_log.clone(),
         ..config
     };
-    let changes = Changes::between(&reading.current, &config);
+    let changes = Changes::between(&job.current, &config);
     Ok(ReloadResult {
         snapshot,
         drain: config.timeouts.drain,
         text: config::print(&config),
         listeners: config.listeners.clone(),
         config: Arc::new(config),
-        told: Told { changes, ignored },
+        report: ReloadReport { changes, ignored },
     })
 }
 
-/// Whether what was bound serves for these listeners too.
-fn may_become(running: &[listener::Settings], wanted: &[listener::Settings]) -> bool {
+/// Whether the sockets of the running listeners can serve the wanted ones too.
+fn can_switch_to(running: &[listener::Settings], wanted: &[listener::Settings]) -> bool {
     running.len() == wanted.len()
         && running
             .iter()
@@ -347,7 +354,7 @@ mod tests {
 
     const DEADLINE: Duration = Duration::from_secs(20);
 
-    /// A config file with one backend, which is removed in the end, and reloads of it.
+    /// A config file with one backend, and reloads of it. The file is removed at the end.
     struct Bench {
         path: PathBuf,
         reloads: Reloads,
@@ -377,41 +384,41 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_happens_to_a_backend_while_a_config_is_read_counts() {
-        let mut bench = Bench::new("happens");
+    async fn a_backend_drained_while_a_config_is_read_stays_drained() {
+        let mut bench = Bench::new("drained");
         let shared = Arc::clone(&bench.reloads.shared);
-        bench.reloads.ask(None);
+        bench.reloads.start(None);
         let result = bench.read().await;
         let before = shared.snapshot();
         let member = &before.pools[0].members[0];
         assert_eq!(before.pools[0].eligible().len(), 1);
         member.is_drained.store(true, Ordering::Relaxed);
-        bench.reloads.put_in_force(result.snapshot, result.config);
+        bench.reloads.activate(result.snapshot, result.config);
         let after = shared.snapshot();
         assert!(Arc::ptr_eq(member, &after.pools[0].members[0]), "it stays");
         assert!(after.pools[0].eligible().is_empty());
     }
 
     #[tokio::test]
-    async fn however_often_one_is_asked_for_meanwhile_one_more_follows() {
+    async fn requests_during_a_reload_lead_to_one_more_reload() {
         let mut bench = Bench::new("meanwhile");
         for _ in 0..3 {
-            bench.reloads.ask(None);
+            bench.reloads.start(None);
         }
         for is_followed in [true, false] {
             bench.read().await;
             bench.reloads.reply(Ok(Reloaded::default()));
-            assert_eq!(bench.reloads.is_under_way(), is_followed);
+            assert_eq!(bench.reloads.is_running(), is_followed);
         }
     }
 
     #[tokio::test]
-    async fn a_snapshot_is_freed_by_the_thread_once_nobody_uses_it() {
+    async fn a_snapshot_is_freed_by_the_thread_once_it_is_unused() {
         let mut bench = Bench::new("freed");
         let used = bench.reloads.shared.snapshot();
-        bench.reloads.ask(None);
+        bench.reloads.start(None);
         let result = bench.read().await;
-        bench.reloads.put_in_force(result.snapshot, result.config);
+        bench.reloads.activate(result.snapshot, result.config);
         assert_eq!(Arc::strong_count(&used), 2, "ours and the thread's");
         let freed = Arc::downgrade(&used);
         drop(used);

@@ -4,7 +4,7 @@ use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// What a signal asks for.
+/// The action that a signal requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Event {
     /// `SIGTERM`, `SIGINT`
@@ -17,7 +17,7 @@ pub(super) enum Event {
     Upgrade,
 }
 
-/// All of them.
+/// The handlers of all these signals.
 #[derive(Debug)]
 pub(super) struct Signals {
     terminate: Signal,
@@ -38,7 +38,7 @@ impl Signals {
         })
     }
 
-    /// Waits for the next one.
+    /// Waits for the next signal.
     pub(super) async fn next(&mut self) -> Event {
         tokio::select! {
             _ = self.terminate.recv() => Event::Stop,

@@ -1,44 +1,44 @@
-//! Why the process could not start: what could not be had, what the system says, and what to do.
+//! Errors at the start of the process: what failed, the system's error, and what to do.
 
 use std::io::{self, ErrorKind};
 
 use crate::net::ListenAddress;
 use crate::telemetry::LogError;
 
-/// Ports below this need a right of their own, unless `net.ipv4.ip_unprivileged_port_start` says otherwise.
+/// Ports below this need a privilege, unless `net.ipv4.ip_unprivileged_port_start` says otherwise.
 const FIRST_FREE_PORT: u16 = 1024;
 
-/// Why the process could not start.
+/// An error at the start of the process.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// An address could not be taken.
+    /// An address could not be bound.
     #[error("cannot listen on {address}: {source}{hint}")]
     Bind {
-        /// Which one.
+        /// The address.
         address: ListenAddress,
         /// What to do about it.
         hint: String,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
     /// A log could not be opened.
     #[error(transparent)]
     Log(#[from] LogError),
-    /// A thread, a runtime or the like could not be had.
+    /// A thread, a runtime or another resource of the system could not be created.
     #[error("cannot {what}: {source}")]
     System {
-        /// What was to be done.
+        /// The operation that failed.
         what: &'static str,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
-    /// Routes and pools do not fit; a config that was checked does not do this.
+    /// A route names an unknown pool; does not happen with a checked config.
     #[error(transparent)]
     Routes(#[from] crate::router::UnknownPool),
 }
 
 impl StartError {
-    /// The error of an address that cannot be had.
+    /// The error of an address that cannot be bound.
     pub(super) fn bind(address: &ListenAddress, source: io::Error) -> Self {
         Self::Bind {
             address: address.clone(),
@@ -47,40 +47,40 @@ impl StartError {
         }
     }
 
-    /// Makes an error of what the system says about something that was to be done.
+    /// Makes a `System` error of the operation `what`.
     pub(super) fn system(what: &'static str) -> impl Fn(io::Error) -> Self {
         move |source| Self::System { what, source }
     }
 }
 
-/// What to do about an address that cannot be had.
+/// What to do about an address that cannot be bound.
 fn hint(address: &ListenAddress, kind: ErrorKind) -> String {
     match (address, kind) {
         (ListenAddress::Ip(address), ErrorKind::AddrInUse) => format!(
-            " (another process uses it: `ss -ltnp 'sport = :{}'` as root shows which; stop that one, or choose another address)",
+            " (another process uses it: run `ss -ltnp 'sport = :{}'` as root to find it; stop it, or choose another address)",
             address.port()
         ),
         (ListenAddress::Unix(path), ErrorKind::AddrInUse) => format!(
-            " (another process uses it: `fuser -v {}` as root shows which; stop that one, or choose another path)",
+            " (another process uses it: run `fuser -v {}` as root to find it; stop it, or choose another path)",
             path.display()
         ),
         (ListenAddress::Ip(address), ErrorKind::PermissionDenied) if address.port() < FIRST_FREE_PORT => {
             format!(
-                " (port {} needs root or the capability CAP_NET_BIND_SERVICE, as all below {FIRST_FREE_PORT}: \
+                " (port {} needs root or the capability CAP_NET_BIND_SERVICE, like all ports below {FIRST_FREE_PORT}: \
              `AmbientCapabilities=CAP_NET_BIND_SERVICE` in a systemd unit, or `setcap cap_net_bind_service=+ep` for the binary)",
                 address.port()
             )
         }
         (ListenAddress::Ip(_), ErrorKind::PermissionDenied) => {
-            " (a security policy of this machine forbids it)".to_owned()
+            " (a security policy of this machine, such as SELinux, forbids it)".to_owned()
         }
         (ListenAddress::Unix(_), ErrorKind::PermissionDenied) => {
-            " (this user may not make files in its folder, or not look at the one that is there)".to_owned()
+            " (the user of this process may not create files in its directory, or may not access the existing file)".to_owned()
         }
         (ListenAddress::Unix(_), ErrorKind::AlreadyExists) => {
-            " (what is there is no socket: remove it, or choose another path)".to_owned()
+            " (a file that is not a socket exists at this path: remove it, or choose another path)".to_owned()
         }
-        (ListenAddress::Unix(_), ErrorKind::NotFound) => " (its folder does not exist: make it)".to_owned(),
+        (ListenAddress::Unix(_), ErrorKind::NotFound) => " (the directory does not exist: create it)".to_owned(),
         (_, ErrorKind::AddrNotAvailable) => " (no interface of this machine has this address)".to_owned(),
         _ => String::new(),
     }

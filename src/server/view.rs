@@ -1,10 +1,10 @@
-//! What the admin API is shown: snapshots, atomics, and the few facts that only the control plane knows.
+//! Implements [`View`]: what the admin API shows, from snapshots, atomics and the control plane's own state.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
-use super::certificates::{self, InForce, days_left};
+use super::certificates::{self, ActiveCertificate, days_left};
 use super::listeners::Running;
 use crate::admin::{
     BackendState, BackendStatus, CertificateStatus, CheckStatus, ConfigStatus, ConnectionsStatus, PoolStatus,
@@ -20,17 +20,17 @@ use crate::telemetry::metrics::{
 };
 use crate::telemetry::{Logs, Rejected, RejectedFrom, RejectedRing};
 
-/// Facts of the running process.
+/// State of the process that the admin API shows.
 pub(super) struct AppState {
     pub(super) shared: Arc<SnapshotCell>,
     pub(super) counters: Vec<Arc<WorkerCounters>>,
     pub(super) logs: Arc<Mutex<Option<Logs>>>,
     pub(super) listeners: Vec<Running>,
     pub(super) started: (Instant, SystemTime),
-    pub(super) changing: Mutex<ConfigState>,
+    pub(super) config_state: Mutex<ConfigState>,
 }
 
-/// Facts that change with reloads and at the stop.
+/// State that changes at a reload and at the stop.
 pub(super) struct ConfigState {
     pub(super) readiness: Readiness,
     pub(super) config_text: String,
@@ -54,7 +54,7 @@ impl ConfigState {
         }
     }
 
-    /// Takes down how a reload went.
+    /// Records the result of a reload.
     pub(super) fn reloaded(&mut self, outcome: &ReloadOutcome) {
         let now = clock::wall();
         let (errors, ignored_until_restart) = match outcome {
@@ -77,12 +77,12 @@ impl ConfigState {
 }
 
 impl AppState {
-    pub(super) fn changing(&self) -> MutexGuard<'_, ConfigState> {
-        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn config_state(&self) -> MutexGuard<'_, ConfigState> {
+        self.config_state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn certificates(&self) -> Vec<InForce> {
-        certificates::in_force(&self.listeners, &self.shared)
+    fn certificates(&self) -> Vec<ActiveCertificate> {
+        certificates::active(&self.listeners, &self.shared)
     }
 
     fn sum(&self, value: impl Fn(&WorkerCounters) -> u64) -> u64 {
@@ -92,18 +92,18 @@ impl AppState {
 
 impl View for AppState {
     fn readiness(&self) -> Readiness {
-        self.changing().readiness.clone()
+        self.config_state().readiness.clone()
     }
 
     fn status(&self) -> Status {
-        let changing = self.changing();
+        let config_state = self.config_state();
         let (instant, wall) = self.started;
         let process = ProcessStatus {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             started: wall.into(),
             uptime_seconds: clock::now().saturating_duration_since(instant).as_secs(),
-            ready: changing.readiness == Readiness::Ready,
+            ready: config_state.readiness == Readiness::Ready,
             workers: self.counters.len() as u32,
             listeners: self
                 .listeners
@@ -119,9 +119,9 @@ impl View for AppState {
                 total: self.sum(|counters| (0..=5).map(|class| counters.requests(class)).sum()),
             },
             config: ConfigStatus {
-                source: changing.source.clone(),
-                loaded: changing.config_loaded.into(),
-                last_reload: changing.last_reload.clone(),
+                source: config_state.source.clone(),
+                loaded: config_state.config_loaded.into(),
+                last_reload: config_state.last_reload.clone(),
             },
         };
         Status {
@@ -138,7 +138,7 @@ impl View for AppState {
     }
 
     fn metrics(&self) -> metrics::Snapshot {
-        let changing = self.changing();
+        let config_state = self.config_state();
         let logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
         metrics::Snapshot {
             threads: self.counters.clone(),
@@ -154,9 +154,9 @@ impl View for AppState {
                 version: env!("CARGO_PKG_VERSION"),
                 started: self.started.1,
                 workers: self.counters.len() as u64,
-                config_loaded: changing.config_loaded,
-                reloads_succeeded: changing.reloads_succeeded,
-                reloads_failed: changing.reloads_failed,
+                config_loaded: config_state.config_loaded,
+                reloads_succeeded: config_state.reloads_succeeded,
+                reloads_failed: config_state.reloads_failed,
                 log_lines_dropped: logs.as_ref().map_or(0, Logs::lines_dropped),
             },
         }
@@ -169,7 +169,7 @@ impl View for AppState {
     }
 
     fn config(&self) -> String {
-        self.changing().config_text.clone()
+        self.config_state().config_text.clone()
     }
 }
 
@@ -198,7 +198,7 @@ fn rejected_status(rejected: Rejected) -> RejectedStatus {
     }
 }
 
-fn certificate_status(known: &InForce) -> CertificateStatus {
+fn certificate_status(known: &ActiveCertificate) -> CertificateStatus {
     let certificate = &known.certificate;
     let days_left = days_left(certificate.expires, clock::wall());
     CertificateStatus {
@@ -213,7 +213,7 @@ fn certificate_status(known: &InForce) -> CertificateStatus {
     }
 }
 
-fn certificate_sample(known: &InForce) -> CertificateSample {
+fn certificate_sample(known: &ActiveCertificate) -> CertificateSample {
     CertificateSample {
         file: known.certificate.files.cert.display().to_string(),
         expires: known.certificate.expires,

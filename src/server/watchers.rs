@@ -1,4 +1,4 @@
-//! The tasks that probe backends and resolve their names. A reload leaves those alone whose backend and check stay.
+//! The tasks that probe backends and resolve their names. A reload keeps the probe task of a backend whose health check is unchanged.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,15 +12,15 @@ use crate::health::{self, Change, Check};
 use crate::pool::Pool;
 use crate::tasks::Tasks;
 
-/// Backends whose first probes begin together. A thousand at once hold up requests for long, here and at backends; one at a time is
-/// twice the work, because each wakes the control runtime by itself.
-const TOGETHER: u32 = 8;
-/// From some first probes to the next.
-const APART: Duration = Duration::from_millis(8);
-/// However many there are, the first probes of all have begun after this.
-const ALL_WITHIN: Duration = Duration::from_secs(1);
+/// Number of backends whose first probes start together. A thousand at once delay requests, here and at the backends; one at a time
+/// costs twice the work, because each wakes the control runtime separately.
+const GROUP_SIZE: u32 = 8;
+/// Interval between two groups of first probes.
+const GROUP_INTERVAL: Duration = Duration::from_millis(8);
+/// All first probes have started after this time, however many there are.
+const ALL_STARTED_WITHIN: Duration = Duration::from_secs(1);
 
-/// All of them.
+/// All probe and lookup tasks.
 #[derive(Debug)]
 pub(super) struct Watchers {
     changed: mpsc::Sender<Change>,
@@ -29,7 +29,7 @@ pub(super) struct Watchers {
 }
 
 impl Watchers {
-    /// Watches nobody yet; changes go to `changed`.
+    /// Watches no backend yet. Health changes are sent to `changed`.
     pub(super) fn new(changed: mpsc::Sender<Change>) -> Self {
         Self {
             changed,
@@ -38,7 +38,7 @@ impl Watchers {
         }
     }
 
-    /// Watches the backends of these pools, and no others.
+    /// Watches the backends of these pools and stops watching all others.
     pub(super) fn watch(&mut self, pools: &[Arc<Pool>]) {
         self.names.follow(
             pools
@@ -76,10 +76,10 @@ impl Watchers {
     }
 }
 
-/// When the first probe of one of so many backends is due.
+/// The delay of the first probe of backend number `nth` of `count`.
 fn first_after(nth: usize, count: usize) -> Duration {
-    let groups = |backends: usize| u32::try_from(backends).unwrap_or(u32::MAX) / TOGETHER;
-    let apart = APART.min(ALL_WITHIN / (groups(count) + 1));
+    let groups = |backends: usize| u32::try_from(backends).unwrap_or(u32::MAX) / GROUP_SIZE;
+    let apart = GROUP_INTERVAL.min(ALL_STARTED_WITHIN / (groups(count) + 1));
     apart * groups(nth)
 }
 
@@ -88,13 +88,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn many_first_probes_do_not_come_all_at_once_and_not_late() {
-        assert_eq!(first_after(7, 8), Duration::ZERO, "a few come together");
-        assert_eq!(first_after(8, 9), APART);
-        assert_eq!(first_after(999, 1_000), 124 * APART.min(ALL_WITHIN / 126));
+    fn first_probes_of_many_backends_are_spread_over_a_second() {
+        assert_eq!(first_after(7, 8), Duration::ZERO, "the first group");
+        assert_eq!(first_after(8, 9), GROUP_INTERVAL);
+        assert_eq!(
+            first_after(999, 1_000),
+            124 * GROUP_INTERVAL.min(ALL_STARTED_WITHIN / 126)
+        );
         for count in [1_000, 10_000, 1_000_000] {
             let last = first_after(count - 1, count);
-            assert!(last > ALL_WITHIN * 9 / 10 && last < ALL_WITHIN, "{last:?}");
+            assert!(
+                last > ALL_STARTED_WITHIN * 9 / 10 && last < ALL_STARTED_WITHIN,
+                "{last:?}"
+            );
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One worker: a thread with a runtime of its own that accepts clients and serves them.
+//! One worker: a thread with its own runtime that accepts client connections and serves them.
 
 use std::io;
 use std::rc::Rc;
@@ -17,10 +17,10 @@ use crate::tasks::LocalTasks;
 use crate::telemetry::access_log::LogBuffer;
 use crate::telemetry::metrics::WorkerCounters;
 
-/// Tasks that run before sockets are asked again. Fewer turns of `epoll_wait` under load, bounded delay.
+/// Number of task polls before `epoll_wait` is called again: fewer calls under load, with a bounded delay.
 const EVENT_INTERVAL: u32 = 61;
 
-/// What a worker begins with.
+/// What a worker needs to start.
 pub(super) struct Start {
     pub(super) index: usize,
     pub(super) handle: WorkerHandle,
@@ -49,7 +49,7 @@ impl WorkerThread {
                 let _ending = ending;
                 let worker = start.index;
                 if let Err(error) = run(start) {
-                    tracing::error!(worker, %error, "A worker could not start");
+                    tracing::error!(worker, %error, "Could not start a worker");
                 }
             })?;
         Ok(Self {
@@ -59,19 +59,19 @@ impl WorkerThread {
         })
     }
 
-    /// Waits for the thread's end.
+    /// Waits until the thread ends.
     pub(super) fn join(self) {
         if self.thread.join().is_err() {
-            tracing::error!("A worker ended by a panic");
+            tracing::error!("A worker thread panicked");
         }
     }
 }
 
-/// Ready when no worker runs any more.
+/// Completes when all workers have ended.
 pub(super) async fn all_ended(workers: &[WorkerThread]) {
     for worker in workers {
         let mut ended = worker.ended.clone();
-        // The sender sends nothing: it is dropped at the end.
+        // The sender never sends: it is dropped when the worker ends.
         while ended.changed().await.is_ok() {}
     }
 }
@@ -82,26 +82,26 @@ fn run(start: Start) -> io::Result<()> {
         .event_interval(EVENT_INTERVAL)
         .build_local(tokio::runtime::LocalOptions::default())?;
     let worker = runtime.block_on(work(start))?;
-    // Requests that still run end with it, each with its line in the log.
+    // Aborts the requests that still run; each writes its line to the access log.
     drop(runtime);
     worker.log.borrow_mut().flush();
     Ok(())
 }
 
-/// Serves until the stop is over; requests that go on without end still run then.
+/// Serves until the drain is over. Requests that have not ended by then still run when it returns.
 async fn work(start: Start) -> io::Result<Rc<Worker>> {
     let mut stopped = start.stopped;
     let worker = Worker::new(start.shared, start.counters, start.log);
     let connections = LocalTasks::default();
     let mut accepting = JoinSet::new();
     let acceptor = Acceptor::start(&worker, start.handle, start.sockets, &mut accepting, &connections)?;
-    let mut always = JoinSet::new();
-    always.spawn_local(tick(Rc::clone(&worker), Rc::clone(&acceptor)));
-    let taker = Rc::clone(&acceptor);
-    always.spawn_local(async move { taker.run_commands().await });
+    let mut background = JoinSet::new();
+    background.spawn_local(tick(Rc::clone(&worker), Rc::clone(&acceptor)));
+    let commands = Rc::clone(&acceptor);
+    background.spawn_local(async move { commands.run_commands().await });
     let _ = stopped.wait_for(|stop| *stop != Stop::No).await;
     worker.is_draining.set(true);
-    // A reload may have changed it.
+    // A reload may have changed `timeouts.drain`.
     let drain = worker.local().snapshot.timeouts.drain;
     accepting.shutdown().await;
     acceptor.accept_queued_connections();

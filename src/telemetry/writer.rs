@@ -168,8 +168,8 @@ impl Queue {
         let total = self.shared.lines_dropped.fetch_add(lines, Ordering::Relaxed) + lines;
         if self.shared.is_warning_due(clock::now()) {
             tracing::warn!(
-                lines_dropped = total,
-                "The access log does not keep up, lines are dropped"
+                lines_dropped_total = total,
+                "Access log sink is too slow; dropping lines"
             );
         }
     }
@@ -327,7 +327,7 @@ impl Turn {
     fn fail(&mut self, error: &io::Error) {
         if !self.is_failing && is_due(&mut self.failure_reported, clock::now()).is_none() {
             let log = self.sink.name();
-            tracing::warn!(log, %error, "The log cannot be written, trying again until it can");
+            tracing::warn!(log, %error, "Could not write the log; retrying until it succeeds");
             self.is_failing = true;
         }
         thread::sleep(RETRY_PAUSE);
@@ -337,7 +337,7 @@ impl Turn {
         if self.is_failing {
             self.is_failing = false;
             let log = self.sink.name();
-            tracing::info!(log, "The log can be written again");
+            tracing::info!(log, "Log is writable again");
         }
     }
 
@@ -351,7 +351,7 @@ impl Turn {
         match self.sink.reopen() {
             Ok(()) => line_start(bytes, at),
             Err(error) => {
-                tracing::error!(%error, "The log file cannot be reopened, the old one stays in use");
+                tracing::error!(%error, "Could not reopen the log file; still writing to the old one");
                 at
             }
         }
@@ -387,7 +387,11 @@ impl Turn {
         let pause = is_due(&mut self.losses_reported, clock::now());
         if pause.is_none() {
             self.lines_reported = total;
-            tracing::warn!(lines_lost = lost, lines_dropped = total, "The log keeps up again");
+            tracing::warn!(
+                lines_dropped = lost,
+                lines_dropped_total = total,
+                "Log sink keeps up again; lines were dropped"
+            );
         }
         pause
     }

@@ -119,15 +119,16 @@ fn without_descriptors_nothing_spins_and_nobody_who_works_is_harmed() {
     for client in &mut waiting {
         client.send("GET /late HTTP/1.1\r\nHost: test\r\n\r\n");
     }
-    proxy.wait_for_message(0, "Cannot accept more connections");
+    proxy.wait_for_message(0, "Cannot accept new connections");
     let (began, before) = (clock::now(), cpu(&proxy));
     assert!(working[0].is_silent_for(Duration::from_secs(2)));
     let used = cpu(&proxy) - before;
     // 5% of a core are asked for; a loop without rest takes a whole one, or two.
     let bound = (began.elapsed().as_millis() as u64 * TICKS / 1000) / 10;
     assert!(used <= bound, "{used} ticks of CPU time, {bound} are allowed");
-    let complaints = proxy
-        .count_so_far(|line| line["msg"].as_str() == Some("Cannot accept more connections until one closes"));
+    let complaints = proxy.count_so_far(|line| {
+        line["msg"].as_str() == Some("Cannot accept new connections; clients wait until one is closed")
+    });
     assert!(complaints <= 10, "{complaints} lines in 2 s");
     let probes = || backend.requests(|request| request.start() == "GET /probe").len();
     let probed = probes();
@@ -214,7 +215,7 @@ fn probes_go_on_when_no_more_clients_are_let_in() {
     let _working = [begun(&proxy), begun(&proxy)];
     let mut waiting = proxy.client();
     waiting.send("GET /late HTTP/1.1\r\nHost: test\r\n\r\n");
-    proxy.wait_for_message(0, "Cannot accept more connections");
+    proxy.wait_for_message(0, "Cannot accept new connections");
     let is_probe = |request: &crate::support::Request| request.start() == "GET /probe";
     let probed = backend.requests(is_probe).len();
     backend.wait_for_requests_where(probed + 3, is_probe);
@@ -234,7 +235,7 @@ fn probes_go_on_when_clients_want_more_descriptors_than_there_are() {
     for client in &mut all {
         client.send(BUSY);
     }
-    proxy.wait_for_message(0, "Cannot accept more connections");
+    proxy.wait_for_message(0, "Cannot accept new connections");
     let is_probe = |request: &crate::support::Request| request.start() == "GET /probe";
     let probed = backend.requests(is_probe).len();
     backend.wait_for_requests_where(probed + 5, is_probe);

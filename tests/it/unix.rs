@@ -295,9 +295,9 @@ fn a_place_that_cannot_be_had_is_named_with_what_to_do() {
     fs::write(&plain.0, "precious").expect("a file can be written");
     let nowhere = "unix:/nowhere/at/all/e.sock";
     for (address, hint) in [
-        (live.address(), "another process uses it: `fuser -v "),
-        (plain.address(), "no socket: remove it"),
-        (nowhere.to_owned(), "its folder does not exist"),
+        (live.address(), "another process uses it: run `fuser -v "),
+        (plain.address(), "not a socket exists at this path: remove it"),
+        (nowhere.to_owned(), "the directory does not exist"),
     ] {
         // The first is had, and left again.
         let message = refusal(&[&free.address(), &address]);

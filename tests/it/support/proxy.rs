@@ -395,7 +395,7 @@ impl Builder {
         };
         proxy.address = proxy.wait_for_address("Listening");
         if !self.is_without_admin {
-            proxy.admin = Some(proxy.wait_for_address("Admin listening"));
+            proxy.admin = Some(proxy.wait_for_address("Admin API listening"));
         }
         proxy
     }

@@ -58,7 +58,7 @@ fn a_replaced_certificate_is_noticed_and_one_whose_key_is_missing_waits_for_it()
     let new = bench.authority.sign_for(&["a.test"]);
     let mark = proxy.mark();
     bench.folder.write("a.pem", &new.cert);
-    let line = proxy.wait_for_message(mark, "certificates have changed and cannot be used");
+    let line = proxy.wait_for_message(mark, "could not load new certificates; still using the old ones");
     assert!(line["error"].as_str().unwrap().contains("a.key"), "{line}");
     assert_eq!(line["level"], "WARN");
     assert_eq!(shown(&bench, &proxy), der(&old.cert).to_vec());
@@ -66,11 +66,11 @@ fn a_replaced_certificate_is_noticed_and_one_whose_key_is_missing_waits_for_it()
     assert!(failed["error"].as_str().unwrap().contains("a.key"), "{failed}");
     assert_eq!(shown(&bench, &proxy), der(&old.cert).to_vec());
     bench.folder.write("a.key", &new.key);
-    proxy.wait_for_message(mark, "certificates have changed and are in force");
+    proxy.wait_for_message(mark, "new certificates loaded");
     assert_eq!(shown(&bench, &proxy), der(&new.cert).to_vec());
     let complaints = proxy.count_so_far(|line| {
         let message = line["msg"].as_str().unwrap_or_default();
-        message.contains("cannot be used")
+        message.contains("Could not load new certificates")
     });
     assert_eq!(complaints, 1);
 }
@@ -124,9 +124,9 @@ fn status_and_metrics_know_the_end_of_certificates() {
     let file = bench.folder.file("short.pem");
     let metric = format!("evenkeel_certificate_expiry_timestamp_seconds{{file=\"{file}\"}} ");
     assert!(metrics.contains(&metric), "{metrics}");
-    let line = proxy.wait_for_message(0, "a certificate expires soon");
+    let line = proxy.wait_for_message(0, "certificate expires soon");
     assert_eq!((&line["file"], &line["days_left"]), (&file.into(), &2.into()));
-    let line = proxy.wait_for_message(0, "a certificate has expired");
+    let line = proxy.wait_for_message(0, "certificate has expired");
     assert_eq!(line["file"], bench.folder.file("over.pem"));
     assert!(
         proxy
