@@ -157,28 +157,28 @@ fn the_reference_of_errors_is_the_one_made_from_the_code() {
     );
 }
 
-/// Every word of the access log's `error`, in Markdown.
+/// Every code of the access log's `error`, as Markdown.
 fn errors() -> String {
     let mut page = String::from(
         "# Errors\n\n\
-         The words that `error` in the access log can have. They do not change between versions. `detail` beside it says what exactly\n\
-         was wrong: which rule, limit or timeout it was, and where.\n\
-         This page is made from the code: `UPDATE_DOCS=1 cargo test reference`.\n\n\
-         | word | means |\n| --- | --- |\n",
+         The codes that `error` in the access log can have. They do not change between versions. `detail` in the same line contains the\n\
+         rule, limit or timeout, and the place.\n\
+         This page is generated from the code: `UPDATE_DOCS=1 cargo test reference`.\n\n\
+         | code | meaning |\n| --- | --- |\n",
     );
     for (code, meaning) in Failure::CODES {
         page += &format!("| `{code}` | {meaning} |\n");
     }
-    page += "\nA request that cannot be understood, or breaks a limit of its shape, is refused before any backend hears of it; the\n\
-             connection is closed, because nobody can say where its next message begins.\n\n\
-             | word | status | means |\n| --- | --- | --- |\n";
+    page += "\nA request that is malformed or exceeds a limit of its headers or framing is rejected and never sent to a backend. The connection\n\
+             is closed, because the start of its next request is unknown.\n\n\
+             | code | status | meaning |\n| --- | --- | --- |\n";
     for reason in Malformed::ALL {
         page += &format!("| `{}` | {} | {reason} |\n", reason.code(), reason.status());
     }
     page += "\n## Rules\n\n\
-             The rules that messages have to keep, by word. `detail` begins with the one that was broken; behind `malformed_response` and\n\
-             `response_truncated` its word stands before it. The sentences do not change between versions.\n\n\
-             | word | rule |\n| --- | --- |\n";
+             The rules for messages, by code. `detail` begins with the rule that was violated; with the errors `malformed_response` and\n\
+             `response_truncated`, the rule's code precedes it. The sentences do not change between versions.\n\n\
+             | code | rule |\n| --- | --- |\n";
     for reason in Malformed::ALL {
         for rule in reason.rules() {
             page += &format!("| `{}` | {} |\n", reason.code(), rule.replace('|', "\\|"));

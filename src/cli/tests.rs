@@ -270,7 +270,7 @@ fn check_finds_a_log_that_cannot_be_opened_and_makes_none() {
         )
     };
     for (path, words) in [
-        ("no/access.log", "(create the folder "),
+        ("no/access.log", "(create the directory "),
         ("", "(write the name of a file in it)"),
     ] {
         let file = File::new("log", &text(path));

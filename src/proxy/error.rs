@@ -101,42 +101,45 @@ impl Failure {
     pub const CODES: &'static [(&'static str, &'static str)] = &[
         (
             "http2_connection_error",
-            "the HTTP/2 connection was ended by GOAWAY for breaking a rule of the protocol before the head of this request was whole, as with a block that cannot be decoded or DATA on a stream that was never opened (status 400, though nobody got one)",
+            "the client violated the HTTP/2 protocol before the headers of this request were complete, for example with a header block that cannot be decoded or DATA on a stream that was never opened; the connection was closed with GOAWAY (logged as status 400, but no response was sent)",
         ),
         (
             "client_header_timeout",
-            "no whole head came within `timeouts.client_header`",
+            "the client did not send complete headers within `timeouts.client_header`",
         ),
         (
             "client_body_timeout",
-            "the request body stood still for `timeouts.progress` (a gRPC call: `timeouts.stream_idle`), or was slower than `limits.min_body_rate`",
+            "no bytes of the request body arrived for `timeouts.progress` (in a gRPC call: `timeouts.stream_idle`), or they arrived more slowly than `limits.min_body_rate`",
         ),
         (
             "request_body_too_large",
             "the request body was larger than `limits.body`",
         ),
-        ("client_gone", "the client left before its answer was complete"),
+        (
+            "client_gone",
+            "the client closed the connection or canceled the request before its response was complete",
+        ),
         (
             "client_stalled",
-            "the client took nothing of its answer for `timeouts.progress`",
+            "the client read nothing of its response for `timeouts.progress`",
         ),
         (
             "evicted",
-            "the head was not whole yet when `limits.connections` was reached and others had waited less long",
+            "`limits.connections` was reached, and this connection had waited longest: its request headers were still incomplete",
         ),
         (
             "misdirected_request",
-            "under TLS the client asked for one name, and then for a host that has another certificate (status 421)",
+            "the TLS connection was made for another name, whose certificate is not valid for the requested host (status 421)",
         ),
         (
             "stopped",
-            "it still ran when `timeouts.drain` was over, or at a second signal; the status is 503 where no answer had begun, though nobody got one",
+            "the process stopped: the request was still running at the end of `timeouts.drain` or at a second stop signal (logged as status 503 if no response had begun, but none was sent)",
         ),
         (
             "loop_detected",
-            "the request had passed through this process before, as its `Via` says: a backend leads back to one of our own listeners (status 508)",
+            "the request has passed through this process before, according to its `Via` header: a backend forwards to one of our own listeners (status 508)",
         ),
-        ("no_route", "no route matches host and path"),
+        ("no_route", "no route matches the host and path"),
         ("no_backend", "no backend of the pool was eligible"),
         (
             "backends_full",
@@ -144,50 +147,56 @@ impl Failure {
         ),
         (
             "no_local_port",
-            "this machine had no local port left for a connection to the backend (`EADDRNOTAVAIL`); no backend is blamed for it",
+            "this machine had no local port left for a connection to the backend (`EADDRNOTAVAIL`); does not count as a failure of the backend",
         ),
         (
             "no_descriptor",
-            "this process had no file descriptor left for a connection to the backend (`EMFILE`, `ENFILE`, or those kept back); no backend is blamed for it",
+            "this process had no file descriptor left for a connection to the backend (`EMFILE`, `ENFILE`, or only reserved ones left); does not count as a failure of the backend",
         ),
-        ("connect_failed", "no connection to a backend came about"),
+        ("connect_failed", "could not connect to any of the backends tried"),
         (
             "backend_reset",
-            "the backend closed the connection before it answered",
+            "the backend closed the connection before the response headers were complete",
         ),
         (
             "backend_timeout",
-            "no answer came within `timeouts.first_byte` or `timeouts.request`",
+            "no response began within `timeouts.first_byte` or `timeouts.request`, or the backend did not read the request for `timeouts.progress`",
         ),
         (
             "deadline_exceeded",
-            "no answer came within the time that a gRPC client gave in `grpc-timeout`",
+            "no response began within the time that a gRPC client set in `grpc-timeout`",
         ),
-        ("malformed_response", "the answer's head could not be understood"),
+        (
+            "malformed_response",
+            "the status line or the headers of the response are malformed",
+        ),
         (
             "too_many_interim_responses",
-            "the backend sent more than 32 interim answers (1xx)",
+            "the backend sent more than 32 interim responses (1xx)",
         ),
-        ("unexpected_upgrade", "the backend switched protocols unasked"),
+        (
+            "unexpected_upgrade",
+            "the backend switched protocols (status 101) although the request did not ask for it",
+        ),
         (
             "websocket_accept",
-            "the backend opened a WebSocket for an HTTP/2 client with a `Sec-WebSocket-Accept` that is missing, doubled or does not match the key (status 502)",
+            "the backend accepted a WebSocket of an HTTP/2 client with a `Sec-WebSocket-Accept` that is missing, duplicated or does not match the key (status 502)",
         ),
         (
             "response_truncated",
-            "the backend cut its answer short; the client saw a broken message",
+            "the response ended before its body was complete, or its framing was invalid; the client received a truncated message",
         ),
         (
             "response_stalled",
-            "the answer paused for longer than `timeouts.stream_idle` or `timeouts.progress`",
+            "the response body stalled for longer than `timeouts.stream_idle` or `timeouts.progress`",
         ),
         (
             "response_too_large",
-            "the answer's body was larger than `limits.body`",
+            "the response body was larger than `limits.body`",
         ),
         (
             "tunnel_idle",
-            "nothing moved through the tunnel for `timeouts.tunnel_idle`",
+            "no bytes passed through the tunnel for `timeouts.tunnel_idle`",
         ),
     ];
 

@@ -1,4 +1,4 @@
-//! Appends JSON values to a buffer without allocating. Pure. Both logs use it, so both are equally safe.
+//! Appends JSON values to a buffer without allocating. Pure. Both logs use it.
 //!
 //! A string written here can neither end its line nor change the display of a terminal:
 //! - `"`, `\`, control bytes and DEL are escaped (RFC 8259 §7), and so are the C1 controls, line and paragraph
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use std::io::Write as _;
 
-/// Ends a value that was too long. The character `…` takes three of its bytes.
+/// Marks a value that was cut. The character `…` takes three of its bytes.
 pub(super) const CUT_MARK: &[u8] = "…[truncated]".as_bytes();
 
 /// Maximum number of output bytes for one byte of input: `\u00XX`.
@@ -34,7 +34,7 @@ pub(super) fn string_or_null(out: &mut Vec<u8>, value: Option<&[u8]>, bound: usi
     }
 }
 
-/// Appends the content of a JSON string, without its quotes, at most `bound` bytes of `value`.
+/// Appends the content of a JSON string without quotes, at most `bound` bytes of `value`.
 pub(super) fn text(out: &mut Vec<u8>, value: &[u8], bound: usize) {
     let shown = cut(value, bound);
     if is_plain(shown) {
@@ -176,7 +176,7 @@ fn is_hidden(character: char) -> bool {
     matches!(character,
         '\0'..='\u{1F}' | '\u{7F}'..='\u{9F}'   // C0, DEL, C1
         | '\u{AD}' | '\u{34F}' | '\u{61C}' | '\u{115F}' | '\u{1160}' | '\u{17B4}' | '\u{17B5}' | '\u{180B}'..='\u{180F}'
-        | '\u{200B}'..='\u{200F}'               // zero width, marks of direction
+        | '\u{200B}'..='\u{200F}'               // zero width, direction marks
         | '\u{2028}'..='\u{202E}'               // separators, embeddings and overrides of direction
         | '\u{2060}'..='\u{206F}'               // word joiner, isolates, deprecated format characters
         | '\u{3164}' | '\u{FEFF}' | '\u{FFA0}' | '\u{FFF0}'..='\u{FFFB}'

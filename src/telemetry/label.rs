@@ -1,4 +1,4 @@
-//! A text that stands in many log lines, made harmless once instead of in each of them.
+//! A short text that appears in many log lines, escaped once instead of once per line.
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
@@ -7,53 +7,53 @@ use smallvec::SmallVec;
 
 use super::json;
 
-/// What a label takes without memory of its own: `"255.255.255.255:65535"`, as every connection has one of its client.
+/// Bytes of a label that need no heap memory: enough for `"255.255.255.255:65535"`, because every connection has a label of its client.
 const INLINE: usize = 24;
 
-/// A short text of ours (a backend's URL, a name of the config, an address) as the JSON string that it becomes.
+/// A short text (a backend's URL, a name in the config, an address), stored as an escaped JSON string.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Label(SmallVec<[u8; INLINE]>);
 
 impl Label {
-    /// Bytes of a label that are shown.
+    /// Maximum number of bytes of the text that are shown.
     pub const BOUND: usize = 256;
 
-    /// Makes the label of a text; what is beyond [`Self::BOUND`] is cut off with a mark.
+    /// Makes the label of a text, cut at [`Self::BOUND`] with a mark.
     pub fn new(text: &str) -> Self {
         let mut out = Vec::with_capacity(text.len() + 2);
         json::string(&mut out, text.as_bytes(), Self::BOUND);
         Self(SmallVec::from_slice(&out))
     }
 
-    /// Makes the label of an address with its port: IPv6 in brackets (RFC 3986 §3.2.2), an IPv4 client of a socket for both
-    /// families as IPv4. Says where in it the IP address stands, without brackets.
+    /// Makes the label of an address with its port: IPv6 in brackets (RFC 3986 §3.2.2), an IPv4-mapped address as IPv4. Also
+    /// returns the range of the IP address in it, without brackets.
     pub fn of_address(address: SocketAddr) -> (Self, Range<usize>) {
         let ip = address.ip().to_canonical();
-        let (before, behind): (&[u8], &[u8]) = match ip {
+        let (before, after): (&[u8], &[u8]) = match ip {
             IpAddr::V4(_) => (b"\"", b":"),
             IpAddr::V6(_) => (b"\"[", b"]:"),
         };
         let mut out = Vec::with_capacity(2 * INLINE);
         out.extend_from_slice(before);
         json::ip_address(&mut out, ip);
-        let place = before.len()..out.len();
-        out.extend_from_slice(behind);
+        let range = before.len()..out.len();
+        out.extend_from_slice(after);
         json::number(&mut out, u64::from(address.port()));
         out.push(b'"');
-        (Self(SmallVec::from_slice(&out)), place)
+        (Self(SmallVec::from_slice(&out)), range)
     }
 
-    /// What stands at `place`.
-    pub fn part(&self, place: Range<usize>) -> &[u8] {
-        self.0.get(place).unwrap_or_default()
+    /// The bytes of the JSON string in `range`.
+    pub fn part(&self, range: Range<usize>) -> &[u8] {
+        self.0.get(range).unwrap_or_default()
     }
 
-    /// The text again, as it is shown.
+    /// The text as shown.
     pub fn text(&self) -> String {
         serde_json::from_slice(&self.0).unwrap_or_default()
     }
 
-    /// The JSON string, its quotes included.
+    /// The JSON string with its quotes.
     pub(super) fn as_json(&self) -> &[u8] {
         &self.0
     }
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn is_harmless_whatever_the_text() {
+    fn any_text_is_escaped_and_cut() {
         assert_eq!(Label::new("a\"b\n\u{202E}").as_json(), br#""a\"b\n\u202e""#);
         assert!(Label::new(&"x".repeat(300)).as_json().len() < 300);
     }
@@ -82,14 +82,14 @@ mod tests {
             ("[2001:db8::7]:443", "\"[2001:db8::7]:443\"", "2001:db8::7"),
             ("[fe80::1%3]:0", "\"[fe80::1]:0\"", "fe80::1"),
         ] {
-            let (label, place) = Label::of_address(address.parse().unwrap());
+            let (label, range) = Label::of_address(address.parse().unwrap());
             assert_eq!(label.as_json(), shown.as_bytes());
-            assert_eq!(label.part(place), ip.as_bytes());
+            assert_eq!(label.part(range), ip.as_bytes());
         }
     }
 
     #[test]
-    fn any_ipv4_address_takes_no_memory_of_its_own() {
+    fn no_ipv4_address_needs_heap_memory() {
         let (label, _) = Label::of_address("255.255.255.255:65535".parse().unwrap());
         assert!(!label.0.spilled());
     }

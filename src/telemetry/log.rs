@@ -1,4 +1,5 @@
-//! The operations log: `tracing` events as JSON lines with the first three keys of the access log. What it is not: fast.
+//! The operations log: writes `tracing` events as JSON lines that start with the same three keys as the access log. Not optimized
+//! for speed: events are rare.
 
 use std::fmt::{Debug, Write as _};
 
@@ -13,17 +14,17 @@ use super::json;
 use super::timestamp::Timestamp;
 use super::writer::Queue;
 
-/// Bytes of a message or a value that are shown. Errors of a config are the longest there are.
+/// Maximum number of bytes of a message or a value. The longest are config errors.
 const VALUE_BOUND: usize = 8 * 1024;
 
-/// Bytes of a field's name that are shown; they stand in this source.
+/// Maximum number of bytes of a field's name. Names come from this source code.
 const NAME_BOUND: usize = 64;
 
-/// Fields of one event that are shown, of the 32 that `tracing` allows.
+/// Maximum number of fields of one event; `tracing` allows 32.
 const FIELDS_BOUND: usize = 32;
 
-/// Writes events as `{"time":…,"level":…,"msg":…}` and their fields behind. Never waits: when the sink is blocked, lines
-/// are dropped and counted.
+/// Writes events as `{"time":…,"level":…,"msg":…}`, followed by their fields. Never waits: when the sink is blocked, lines are
+/// dropped and counted.
 #[derive(Debug)]
 pub struct OperationsLog {
     queue: Queue,
@@ -36,7 +37,7 @@ impl OperationsLog {
         Self { queue, level }
     }
 
-    /// Makes it the log of this process. An error means that the process has one.
+    /// Makes it the log of this process. Fails if the process already has one.
     pub fn install(self) -> Result<(), tracing::subscriber::SetGlobalDefaultError> {
         tracing::subscriber::set_global_default(tracing_subscriber::registry().with(self))
     }
@@ -56,7 +57,7 @@ impl<S: Subscriber> Layer<S> for OperationsLog {
     }
 }
 
-/// The level that `text` names (`error`, `warn`, `info`, `debug`, `trace`), if it names one.
+/// Parses a level: `error`, `warn`, `info`, `debug` or `trace`.
 pub fn level(text: &str) -> Option<Level> {
     text.parse().ok()
 }
@@ -76,7 +77,7 @@ fn line(event: &Event<'_>) -> Vec<u8> {
     out
 }
 
-/// Gathers what an event holds; the message may come anywhere among the fields.
+/// Collects an event's fields. The message may be at any position among them.
 #[derive(Default)]
 struct Fields {
     message: String,
@@ -85,7 +86,7 @@ struct Fields {
 }
 
 impl Fields {
-    /// Appends the name of a field; false when there are too many.
+    /// Appends the name of a field. Returns false when there are too many.
     fn name(&mut self, field: &Field) -> bool {
         self.count += 1;
         if self.count > FIELDS_BOUND {
@@ -153,7 +154,7 @@ mod tests {
     use serde_json::Value;
     use std::time::Duration;
 
-    /// The lines that `events` leave in a log of `level`.
+    /// The lines that `events` write to a log of `level`.
     fn logged(name: &str, level: Level, events: impl FnOnce()) -> Vec<String> {
         let path = std::env::temp_dir().join(format!("evenkeel-log-{}-{name}", std::process::id()));
         let writer = Writer::start(&Target::File(path.clone()))
@@ -172,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_begins_like_a_line_of_the_access_log() {
+    fn an_event_starts_like_a_line_of_the_access_log() {
         let lines = logged("order", Level::INFO, || {
             tracing::info!(address = "127.0.0.1:8080", workers = 4_u64, "Listening");
         });
@@ -201,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_backend_or_a_file_says_cannot_break_a_line() {
+    fn text_of_a_backend_or_a_file_cannot_break_a_line() {
         let nasty = "\"}\n{\"level\":\"ERROR\"\u{1b}[31m\u{202e}";
         let lines = logged("nasty", Level::INFO, || {
             tracing::warn!(response = nasty, long = "x".repeat(1_000_000), "{nasty}");

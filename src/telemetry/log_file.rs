@@ -1,4 +1,4 @@
-//! Opening the file of a log, finding out beforehand whether that can be done, and saying why a log cannot be had.
+//! Opens log files, checks beforehand whether that would succeed, and defines the errors of logs.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Access, AtFlags, CWD, OFlags};
 use rustix::io::Errno;
 
-/// Why a log cannot be written to where it should be.
+/// A log file cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot open the log file {}: {source}{hint}", path.display())]
 pub struct LogFileError {
@@ -19,18 +19,18 @@ pub struct LogFileError {
     hint: String,
 }
 
-/// Why a log cannot be written.
+/// A log cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// Its file cannot be opened.
     #[error(transparent)]
     File(#[from] LogFileError),
-    /// A stream or a thread could not be had.
+    /// A stream could not be duplicated or a thread could not be started.
     #[error("cannot use {what} for the log: {source}")]
     System {
-        /// What that is.
+        /// The stream or thread.
         what: &'static str,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
 }
@@ -45,10 +45,10 @@ impl LogFileError {
     }
 }
 
-/// Opens a log file for appending, and makes it where there is none. Never waits, not even for the reader of a FIFO.
+/// Opens a log file for appending and creates it if it does not exist. Never waits, not even for the reader of a FIFO.
 pub(super) fn open(path: &Path) -> Result<File, LogFileError> {
     let mut options = OpenOptions::new();
-    // Non-blocking is for FIFOs only. To read as well keeps a FIFO open without a reader, and so its bytes too.
+    // Non-blocking matters for FIFOs only. Opening for reading too keeps a FIFO and its content while it has no other reader.
     options
         .append(true)
         .create(true)
@@ -60,10 +60,10 @@ pub(super) fn open(path: &Path) -> Result<File, LogFileError> {
     opened.map_err(|error| LogFileError::new(path, error))
 }
 
-/// Whether opening it would succeed, as far as that can be seen without making the file.
+/// Checks whether opening the file would succeed, without creating it.
 ///
 /// # Errors
-/// What would be in the way.
+/// The error that opening would give, as far as it can be known.
 pub fn check(path: &Path) -> Result<(), LogFileError> {
     let checked = match std::fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => Err(ErrorKind::IsADirectory.into()),
@@ -81,7 +81,7 @@ fn check_folder(folder: &Path) -> io::Result<()> {
     access(folder, Access::WRITE_OK | Access::EXEC_OK)
 }
 
-/// What the kernel says of access; where it does not say, as on a kernel without the call, nothing is in the way.
+/// Asks the kernel whether access is permitted. Counts as permitted if the kernel does not tell, as without the system call.
 fn access(path: &Path, wanted: Access) -> io::Result<()> {
     match rustix::fs::accessat(CWD, path, wanted, AtFlags::EACCESS) {
         Err(error @ (Errno::ACCESS | Errno::PERM | Errno::ROFS)) => Err(error.into()),
@@ -98,9 +98,9 @@ fn folder(path: &Path) -> &Path {
 fn hint(path: &Path, kind: ErrorKind) -> String {
     let folder = folder(path).display();
     match kind {
-        ErrorKind::NotFound => format!(" (create the folder {folder}, or choose another path)"),
-        ErrorKind::NotADirectory => format!(" ({folder} is not a folder: choose another path)"),
-        ErrorKind::IsADirectory => " (write the name of a file in it)".to_owned(),
+        ErrorKind::NotFound => format!(" (create the directory {folder}, or choose another path)"),
+        ErrorKind::NotADirectory => format!(" ({folder} is not a directory: choose another path)"),
+        ErrorKind::IsADirectory => " (this is a directory: write the path of a file in it)".to_owned(),
         ErrorKind::PermissionDenied if path.exists() => {
             " (the user that runs this process may not write to it)".to_owned()
         }
@@ -118,7 +118,7 @@ mod tests {
 
     use super::*;
 
-    /// A folder that is gone with its value.
+    /// A folder that is removed when this is dropped.
     struct Folder(PathBuf);
 
     impl Folder {
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn says_before_and_at_opening_what_is_in_the_way() {
+    fn checking_and_opening_report_the_same_error() {
         let folder = Folder::new("way");
         fs::write(folder.0.join("file"), "").unwrap();
         let at = folder.0.display();
@@ -144,12 +144,15 @@ mod tests {
             ("no/access.log", format!("{at}/no/access.log: ")),
             (
                 "no/access.log",
-                format!("(create the folder {at}/no, or choose another path)"),
+                format!("(create the directory {at}/no, or choose another path)"),
             ),
-            ("", "(write the name of a file in it)".to_owned()),
+            (
+                "",
+                "(this is a directory: write the path of a file in it)".to_owned(),
+            ),
             (
                 "file/access.log",
-                format!("({at}/file is not a folder: choose another path)"),
+                format!("({at}/file is not a directory: choose another path)"),
             ),
         ] {
             let path = folder.0.join(path);
@@ -162,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn checking_makes_no_file() {
+    fn checking_creates_no_file() {
         let folder = Folder::new("none");
         let path = folder.0.join("access.log");
         check(&path).unwrap();
@@ -173,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn says_who_may_not_write_where() {
+    fn permission_errors_name_the_file_or_the_directory() {
         let folder = Folder::new("denied");
         let (old, new) = (folder.0.join("old"), folder.0.join("new"));
         fs::write(&old, "").unwrap();
@@ -184,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn finds_what_the_permissions_say() {
+    fn checking_respects_permissions() {
         use std::os::unix::fs::PermissionsExt as _;
         let folder = Folder::new("modes");
         let file = folder.0.join("file");
@@ -192,7 +195,7 @@ mod tests {
         fs::set_permissions(&file, fs::Permissions::from_mode(0o444)).unwrap();
         fs::set_permissions(&folder.0, fs::Permissions::from_mode(0o555)).unwrap();
         for path in [&file, &folder.0.join("new")] {
-            // Root may write everywhere: both say so then.
+            // Root may write everywhere; then both succeed.
             assert_eq!(check(path).is_ok(), open(path).is_ok(), "{}", path.display());
         }
         fs::set_permissions(&folder.0, fs::Permissions::from_mode(0o755)).unwrap();

@@ -1,4 +1,4 @@
-//! Both logs of a process: which writers there are, and who shares one.
+//! Both logs of a process and their writers.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -10,21 +10,21 @@ use super::log::OperationsLog;
 use super::log_file::LogError;
 use super::writer::{Queue, Writer};
 
-/// The writers behind the operations log, which is on standard output, and the access log. When both go there they share
-/// one, so that their lines never mix.
+/// The writers of the operations log, which goes to standard output, and of the access log. If both go to standard output, they
+/// share one writer, so that their lines never mix.
 #[derive(Debug)]
 pub struct Logs {
     operations: Writer,
     /// `None` when the access log is off or goes to standard output.
     access: Option<Writer>,
     settings: Settings,
-    /// Lines lost by writers that a change of settings replaced.
+    /// Lines dropped by writers that a change of settings replaced.
     dropped_before: u64,
 }
 
 impl Logs {
-    /// Opens what `settings` name and starts the writing threads. Errors are those of opening the file or of starting a
-    /// thread.
+    /// Opens the access log of `settings` and starts the writing threads. Fails if a file cannot be opened or a thread cannot be
+    /// started.
     pub fn start(settings: &Settings) -> Result<Self, LogError> {
         let operations = Writer::start(&Target::Stdout)?.ok_or_else(|| LogError::System {
             what: "stdout",
@@ -44,7 +44,7 @@ impl Logs {
         OperationsLog::new(self.operations.queue(), level)
     }
 
-    /// A new end of the access log for one worker, as the settings say now.
+    /// A new access log buffer for one worker, with the current settings.
     pub fn buffer(&self) -> LogBuffer {
         let options = Options {
             query: self.settings.query,
@@ -52,8 +52,8 @@ impl Logs {
         LogBuffer::new(self.access_queue(), self.settings.on_full, options)
     }
 
-    /// Puts other settings in force for buffers made from now on, as at a reload. Buffers made before keep the old writer
-    /// alive until they are dropped. Errors are those of opening the new file; then nothing has changed.
+    /// Applies new settings to buffers made from now on, as at a reload. Existing buffers keep the old writer alive until they are
+    /// dropped. If the new file cannot be opened, nothing changes.
     pub fn change(&mut self, settings: &Settings) -> Result<(), LogError> {
         if settings.target != self.settings.target {
             let access = own_writer(&settings.target)?;
@@ -65,14 +65,14 @@ impl Logs {
         Ok(())
     }
 
-    /// Opens log files anew, as after a rotation (`SIGUSR1`).
+    /// Reopens log files, as after a rotation (`SIGUSR1`).
     pub fn reopen(&self) {
         if let Some(access) = &self.access {
             access.queue().reopen();
         }
     }
 
-    /// Lines of either log that were lost because a sink did not keep up.
+    /// Lines of either log that were dropped because a sink was too slow.
     pub fn lines_dropped(&self) -> u64 {
         let access = self
             .access
@@ -81,7 +81,7 @@ impl Logs {
         self.dropped_before + access + self.operations.queue().lines_dropped()
     }
 
-    /// From now on no worker waits for a sink. To be called before the workers are waited for at a stop.
+    /// From now on no worker waits for a sink. Call it at a stop before waiting for the workers.
     pub fn stop_waiting(&self) {
         if let Some(access) = &self.access {
             access.queue().stop_waiting();
@@ -89,8 +89,8 @@ impl Logs {
         self.operations.queue().stop_waiting();
     }
 
-    /// Writes what was handed over, for at most `limit`, and ends the threads. The buffers of the workers must have been
-    /// flushed or dropped. True when nothing was given up.
+    /// Writes all queued lines, for at most `limit`, and ends the threads. The workers' buffers must have been flushed or dropped.
+    /// Returns whether everything was written.
     pub fn close(self, limit: Duration) -> bool {
         let deadline: Instant = clock::now() + limit;
         let access = self.access.is_none_or(|access| access.close(limit));

@@ -1,4 +1,4 @@
-//! What the balancer tells of itself: the access log, the operations log, the counters.
+//! The access log, the operations log and the metrics.
 
 pub mod access_log;
 pub mod log;
@@ -10,6 +10,7 @@ mod log_file;
 mod logs;
 mod rejected;
 mod sink;
+mod target;
 mod timestamp;
 mod writer;
 

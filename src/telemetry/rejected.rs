@@ -1,5 +1,5 @@
-//! The requests that were refused last, and the responses that were malformed: what `GET /api/v1/rejected` shows. One ring for
-//! each worker, merged when somebody asks, so that a flood of refused requests costs neither memory nor a wait.
+//! Keeps the last rejected requests and malformed responses for `GET /api/v1/rejected`. One ring per worker, merged on request, so
+//! that a flood of rejected requests costs neither memory nor a wait.
 
 use std::cmp::Reverse;
 use std::collections::VecDeque;
@@ -8,10 +8,10 @@ use std::time::SystemTime;
 
 use super::Label;
 
-/// Messages that are kept, by each worker and of all of them.
+/// Number of messages that each worker keeps, and that the merged list has.
 pub const REJECTED_KEPT: usize = 100;
 
-/// Whose message it was.
+/// The sender of a rejected message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RejectedFrom {
     /// A client's request.
@@ -20,29 +20,29 @@ pub enum RejectedFrom {
     Backend,
 }
 
-/// A limit that a message was beyond.
+/// A limit that a message exceeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RejectedLimit {
     /// Its key in the config; `None` for one that is not in the config.
     pub key: Option<&'static str>,
     /// Its value.
     pub value: u64,
-    /// What came, or at least came.
+    /// What was received, or a lower bound of it.
     pub came: u64,
 }
 
-/// A message that was refused. Its texts are printable ASCII, bounded, and without credentials: whoever makes it sees to that.
+/// A rejected message. The code that creates it makes sure that the texts are bounded printable ASCII without credentials.
 #[derive(Debug, Clone)]
 pub struct Rejected {
     /// When, by the wall clock.
     pub time: SystemTime,
-    /// Whose it was.
+    /// The kind of sender.
     pub from: RejectedFrom,
     /// The client's address, or the backend's URL.
     pub peer: Label,
-    /// The word in the access log.
+    /// The code in the access log.
     pub error: &'static str,
-    /// The word of the rule; the same as `error` for requests.
+    /// The code of the rule; the same as `error` for requests.
     pub code: &'static str,
     /// The rule.
     pub rule: &'static str,
@@ -50,22 +50,22 @@ pub struct Rejected {
     pub line: Option<usize>,
     /// The header.
     pub header: Option<Box<str>>,
-    /// The first byte that is wrong, counted from the beginning of what the excerpt is of.
+    /// The offset of the first invalid byte, from the start of the text that the excerpt is taken from.
     pub offset: usize,
     /// The limit.
     pub limit: Option<RejectedLimit>,
     /// As in the access log.
     pub detail: Box<str>,
-    /// What was around the fault.
+    /// The bytes around the fault, escaped.
     pub excerpt: Box<str>,
 }
 
-/// The last ones of one worker.
+/// The last rejected messages of one worker.
 #[derive(Debug, Default)]
 pub struct RejectedRing(Mutex<VecDeque<Rejected>>);
 
 impl RejectedRing {
-    /// Keeps one, in place of the oldest. It does not wait: while somebody reads, it is left out.
+    /// Adds a message in place of the oldest. Never waits: while the ring is being read, the message is left out.
     pub fn push(&self, rejected: Rejected) {
         if let Ok(mut kept) = self.0.try_lock() {
             if kept.len() >= REJECTED_KEPT {
@@ -75,7 +75,7 @@ impl RejectedRing {
         }
     }
 
-    /// The last ones of all rings, the newest first.
+    /// The last messages of all rings, the newest first.
     pub fn merged<'a>(rings: impl Iterator<Item = &'a Self>) -> Vec<Rejected> {
         let mut all = Vec::new();
         for ring in rings {
@@ -87,7 +87,7 @@ impl RejectedRing {
                     .cloned(),
             );
         }
-        // Of one worker they are in order, which a stable sort keeps where the clock does not tell them apart.
+        // Messages of one worker are in order; the stable sort keeps that order when their times are equal.
         all.reverse();
         all.sort_by_key(|rejected| Reverse(rejected.time));
         all.truncate(REJECTED_KEPT);
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_comes_while_somebody_reads_is_left_out() {
+    fn a_message_is_left_out_while_the_ring_is_read() {
         let ring = RejectedRing::default();
         let reading = ring.0.lock().unwrap();
         ring.push(rejected(1));

@@ -1,4 +1,4 @@
-//! Where log lines end up: an inherited stream or a file that can be reopened. One thread owns it.
+//! The sink of a log: an inherited stream, or a file that can be reopened. One thread owns it.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -9,27 +9,26 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 
-use super::access_log::Target;
 use super::log_file::{self, LogError, LogFileError};
+use super::target::Target;
 
 /// An open sink.
 #[derive(Debug)]
 pub(super) struct Sink {
     file: File,
     name: String,
-    /// Where to find it again; streams have none.
+    /// The path to reopen; `None` for streams.
     path: Option<PathBuf>,
-    /// The file ends within a line, left there by a process that was killed: it is ended before anything is added.
+    /// Whether the file ends within a line, as after a killed process. The next write ends that line first.
     owes_newline: bool,
 }
 
 impl Sink {
-    /// Opens `target`; `None` when it is off. Errors are those of opening the file. Never waits, not even for the reader
-    /// of a FIFO.
+    /// Opens `target`; `None` when it is off. Fails if the file cannot be opened. Never waits, not even for the reader of a FIFO.
     pub(super) fn open(target: &Target) -> Result<Option<Self>, LogError> {
         match target {
             Target::Off => Ok(None),
-            // A duplicate of the descriptor: no buffer and no lock of the standard library comes between.
+            // A duplicate of the descriptor avoids the buffer and the lock of the standard library.
             Target::Stdout => Self::inherited(io::stdout().as_fd(), "stdout").map(Some),
             Target::Stderr => Self::inherited(io::stderr().as_fd(), "stderr").map(Some),
             Target::File(path) => {
@@ -51,7 +50,7 @@ impl Sink {
         Ok(Self::stream(file.into(), name))
     }
 
-    /// Takes a stream that is open already and cannot be reopened.
+    /// A sink on an open stream, which cannot be reopened.
     pub(super) fn stream(file: File, name: &'static str) -> Self {
         Self {
             file,
@@ -61,8 +60,8 @@ impl Sink {
         }
     }
 
-    /// Writes a part of `bytes` and tells how much. A FIFO that is full gives `WouldBlock`; a pipe that this process
-    /// inherited blocks, because making it non-blocking would change it for whoever shares it.
+    /// Writes a part of `bytes` and returns its length. A full FIFO gives `WouldBlock`. An inherited pipe blocks, because making it
+    /// non-blocking would change it for the other processes that share it.
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.owes_newline {
             self.file.write_all(b"\n")?;
@@ -71,7 +70,7 @@ impl Sink {
         self.file.write(bytes)
     }
 
-    /// What messages call it: the path, or the stream.
+    /// The path or the name of the stream, for messages.
     pub(super) fn name(&self) -> &str {
         &self.name
     }
@@ -84,12 +83,12 @@ impl Sink {
     /// Waits until the sink may take bytes again, at most `limit`.
     pub(super) fn wait_writable(&self, limit: Duration) {
         let limit = Timespec::try_from(limit).ok();
-        // Whatever comes out of it, the next write tells.
+        // The result does not matter: the next write reports errors.
         let _ = rustix::event::poll(&mut [PollFd::new(&self.file, PollFlags::OUT)], limit.as_ref());
     }
 
-    /// Opens the path anew, which leaves a file that was renamed alone. Streams stay as they are. On an error the old
-    /// file stays in use.
+    /// Opens the path again; a renamed file is not written to any more. Does nothing for streams. On an error the old file stays
+    /// in use.
     pub(super) fn reopen(&mut self) -> Result<(), LogFileError> {
         if let Some(path) = &self.path {
             self.file = log_file::open(path)?;
@@ -105,6 +104,6 @@ fn ends_within_a_line(file: &File) -> bool {
         _ => return false,
     };
     let mut last = [b'\n'];
-    // A file that may not be read is taken to be whole.
+    // If the file cannot be read, its last line counts as complete.
     length > 0 && file.read_at(&mut last, length - 1).is_ok_and(|read| read == 1) && last != [b'\n']
 }

@@ -10,7 +10,7 @@ use super::json::{digit, three_digits};
 /// Length of `2026-11-24T10:15:30.`.
 const PREFIX: usize = 20;
 
-/// The text of second 0, and of any second that cannot be formatted.
+/// The text of second 0, also used for a second that cannot be formatted.
 const EPOCH: [u8; PREFIX] = *b"1970-01-01T00:00:00.";
 
 /// Some hours before the year 10000, which neither RFC 3339 §5.6 nor `jiff` can represent.
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn time_out_of_range_is_written_as_the_nearest() {
+    fn a_time_out_of_range_is_written_as_the_nearest_valid_one() {
         let mut timestamp = Timestamp::default();
         let before = UNIX_EPOCH - Duration::from_secs(5);
         assert_eq!(written(&mut timestamp, before), "1970-01-01T00:00:00.000Z");

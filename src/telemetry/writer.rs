@@ -1,8 +1,8 @@
-//! The thread that writes a log, and the bounded queue before it. It waits for the sink so that nobody else has to.
+//! The thread that writes a log, and its bounded queue. Only this thread waits for the sink.
 //!
-//! Two kinds of messages come in: pieces of many lines from the workers, and single urgent lines of the operations log,
-//! which go first and cannot be crowded out. Both are whole lines, and one thread writes them: lines never mix. What a
-//! sink refuses is tried again until it takes it, so that a line is never left half written while more follows.
+//! The queue takes two kinds of messages: batches of access log lines from the workers, and single urgent lines of the operations
+//! log, which have their own queue and are written first. Both consist of whole lines and one thread writes them, so lines never
+//! mix. A failed write is retried until it succeeds, so that no line is left half written while others follow.
 
 use std::io;
 use std::sync::Arc;
@@ -13,38 +13,38 @@ use std::time::{Duration, Instant};
 
 use crate::clock;
 
-use super::access_log::Target;
 use super::log_file::LogError;
 use super::sink::Sink;
+use super::target::Target;
 
-/// Pieces that wait for the sink. At 64 KiB each it is 8 MiB: a quarter of a second of 100,000 lines a second, or
-/// a disk that stalls for longer under less.
-const BATCHES: usize = 128;
+/// Maximum number of queued batches. With 64 KiB each that is 8 MiB: a quarter of a second at 100,000 lines a second, or a longer
+/// stall of the disk at a lower rate.
+const QUEUED_BATCHES: usize = 128;
 
-/// Lines of the operations log that wait for the sink.
+/// Maximum number of queued lines of the operations log.
 const URGENT_LINES: usize = 256;
 
-/// From one try to the next while the sink refuses. Well below the second within which a log resumes.
+/// Pause between two attempts to write to a failing sink. Well below the one second within which a log must resume.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
-/// The operations log tells of a failing or slow log at most this often.
+/// Minimum interval between two messages about a failing or slow log.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A buffer that grew beyond this is freed rather than given back.
-const KEPT_CAPACITY: usize = 128 * 1024;
+/// A buffer with more capacity is freed instead of recycled.
+const RECYCLED_CAPACITY: usize = 128 * 1024;
 
-/// Some whole lines on their way from a worker to the sink.
+/// A batch of whole lines from one worker.
 #[derive(Debug)]
 pub(super) struct Batch {
     /// The lines, each with its newline.
     pub(super) bytes: Vec<u8>,
-    /// How many they are.
+    /// The number of lines.
     pub(super) lines: u64,
-    /// Takes the emptied buffer back to where it came from.
-    pub(super) home: SyncSender<Vec<u8>>,
+    /// Returns the emptied buffer to its worker.
+    pub(super) recycle: SyncSender<Vec<u8>>,
 }
 
-/// The owner of a writing thread. When it and all its queues are dropped the thread writes what is left and ends.
+/// The owner of a writing thread. When it and all its queues are dropped, the thread writes the remaining lines and ends.
 #[derive(Debug)]
 pub struct Writer {
     queue: Queue,
@@ -52,31 +52,31 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Opens `target` and starts the thread; `None` when the target is off. Errors are those of opening the file or of
-    /// starting a thread.
+    /// Opens `target` and starts the thread; `None` when the target is off. Fails if the file cannot be opened or the thread cannot
+    /// be started.
     pub fn start(target: &Target) -> Result<Option<Self>, LogError> {
         Sink::open(target)?.map(Self::start_on).transpose()
     }
 
     fn start_on(sink: Sink) -> Result<Self, LogError> {
-        let (batches, waiting_pieces) = sync_channel(BATCHES);
-        let (urgent, waiting_urgent) = sync_channel(URGENT_LINES);
+        let (batches, queued_batches) = sync_channel(QUEUED_BATCHES);
+        let (urgent, queued_urgent) = sync_channel(URGENT_LINES);
         let (alive, ended) = sync_channel(1);
         let shared = Arc::new(Shared::new());
-        let turn = Turn {
-            batches: waiting_pieces,
-            urgent: waiting_urgent,
+        let thread = WriterThread {
+            batches: queued_batches,
+            urgent: queued_urgent,
             sink,
             shared: Arc::clone(&shared),
             is_failing: false,
             failure_reported: None,
-            losses_reported: None,
+            drops_reported: None,
             lines_reported: 0,
         };
         thread::Builder::new()
             .name("evenkeel-log".to_owned())
             .spawn(move || {
-                turn.run();
+                thread.run();
                 drop(alive);
             })
             .map_err(|source| LogError::System {
@@ -93,13 +93,13 @@ impl Writer {
         })
     }
 
-    /// A way in, for a worker or the operations log.
+    /// The writer's queue, for a worker or the operations log.
     pub fn queue(&self) -> Queue {
         self.queue.clone()
     }
 
-    /// Writes what was handed over before this call and ends the thread. True when all of it was written within `limit`.
-    /// Otherwise the rest is given up, and a thread that is stuck in a blocked pipe is left to the end of the process.
+    /// Writes all lines queued before this call and ends the thread. Returns whether all of them were written within `limit`.
+    /// Otherwise the rest is dropped, and a thread that is blocked in a pipe ends with the process.
     pub fn close(self, limit: Duration) -> bool {
         let shared = &self.queue.shared;
         self.queue.stop_waiting();
@@ -114,7 +114,7 @@ impl Writer {
     }
 }
 
-/// The way into a writer; cheap to clone.
+/// The queue of a writer; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Queue {
     batches: SyncSender<Message>,
@@ -123,23 +123,23 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// Opens the file anew, soon, as after a rotation. Streams are not affected.
+    /// Makes the thread reopen the file soon, as after a rotation. Does not affect streams.
     pub fn reopen(&self) {
         self.shared.is_reopen_wanted.store(true, Ordering::Release);
         self.wake();
     }
 
-    /// Lines that were lost since the start because the sink did not keep up.
+    /// Number of lines dropped since the start because the sink was too slow.
     pub fn lines_dropped(&self) -> u64 {
         self.shared.lines_dropped.load(Ordering::Relaxed)
     }
 
-    /// From now on nobody waits for the sink, whatever the settings say: a process that stops must not hang on its log.
+    /// From now on no worker waits for the sink, even with `on_full: block`: a process that stops must not hang on its log.
     pub fn stop_waiting(&self) {
         self.shared.is_waiting_over.store(true, Ordering::Release);
     }
 
-    /// Takes a piece unless the queue is full; then gives it back.
+    /// Queues a batch. Returns it if the queue is full.
     pub(super) fn offer(&self, batch: Batch) -> Result<(), Batch> {
         match self.batches.try_send(Message::Batch(batch)) {
             Ok(()) => Ok(()),
@@ -148,12 +148,12 @@ impl Queue {
                 self.stop_waiting();
                 Err(batch)
             }
-            // Only a piece was sent.
+            // Only a batch was sent.
             Err(_) => Ok(()),
         }
     }
 
-    /// Takes one line of the operations log unless 256 of them wait already; then it is counted as lost.
+    /// Queues one line of the operations log. If the queue is full, the line is dropped and counted.
     pub(super) fn urgent(&self, line: Vec<u8>) {
         match self.urgent.try_send(line) {
             Ok(()) => self.wake(),
@@ -163,7 +163,7 @@ impl Queue {
         }
     }
 
-    /// Counts lines that were lost, and says so in the operations log if that has not been said just now.
+    /// Counts dropped lines, and warns in the operations log if the last warning is long enough ago.
     pub(super) fn count_dropped(&self, lines: u64) {
         let total = self.shared.lines_dropped.fetch_add(lines, Ordering::Relaxed) + lines;
         if self.shared.is_warning_due(clock::now()) {
@@ -174,12 +174,12 @@ impl Queue {
         }
     }
 
-    /// Whether waiting for the sink is no longer allowed.
+    /// Whether workers must no longer wait for the sink.
     pub(super) fn is_waiting_over(&self) -> bool {
         self.shared.is_waiting_over.load(Ordering::Acquire)
     }
 
-    /// Makes the thread look at its flags. When the queue is full it is awake and looks after every piece.
+    /// Makes the thread check its flags. If the queue is full, the thread is awake and checks them after every batch.
     fn wake(&self) {
         let _ = self.batches.try_send(Message::Wake);
     }
@@ -191,7 +191,7 @@ enum Message {
     Wake,
 }
 
-/// What both sides of the queue know.
+/// State shared by the queue and the thread.
 #[derive(Debug)]
 struct Shared {
     started: Instant,
@@ -221,7 +221,7 @@ impl Shared {
         self.is_abandoned.load(Ordering::Acquire)
     }
 
-    /// Whether this caller, of all workers, is to warn now.
+    /// Whether a warning is due. Returns true to only one of the workers.
     fn is_warning_due(&self, now: Instant) -> bool {
         let elapsed = now.saturating_duration_since(self.started);
         let mark = u64::try_from(elapsed.as_millis())
@@ -237,21 +237,21 @@ impl Shared {
     }
 }
 
-/// The thread's own side.
+/// The state of the writing thread.
 #[derive(Debug)]
-struct Turn {
+struct WriterThread {
     batches: Receiver<Message>,
     urgent: Receiver<Vec<u8>>,
     sink: Sink,
     shared: Arc<Shared>,
-    /// The sink failed, that was told, and it has not worked since.
+    /// The sink failed, this was logged, and no write has succeeded since.
     is_failing: bool,
     failure_reported: Option<Instant>,
-    losses_reported: Option<Instant>,
+    drops_reported: Option<Instant>,
     lines_reported: u64,
 }
 
-impl Turn {
+impl WriterThread {
     fn run(mut self) {
         while let Some(message) = self.next() {
             self.reopen_if_wanted(&[], 0);
@@ -259,16 +259,16 @@ impl Turn {
             if let Message::Batch(mut batch) = message {
                 self.write(&batch.bytes, batch.lines);
                 batch.bytes.clear();
-                if batch.bytes.capacity() <= KEPT_CAPACITY {
-                    // No place at home: freed.
-                    let _ = batch.home.try_send(batch.bytes);
+                if batch.bytes.capacity() <= RECYCLED_CAPACITY {
+                    // Freed if the worker has enough of them.
+                    let _ = batch.recycle.try_send(batch.bytes);
                 }
             }
         }
         self.write_urgent();
     }
 
-    /// The next message; waits for it. `None` when nothing is left and nothing will come.
+    /// Waits for the next message. `None` when the queue is empty and closed.
     fn next(&mut self) -> Option<Message> {
         match self.batches.try_recv() {
             Ok(message) => return Some(message),
@@ -276,10 +276,10 @@ impl Turn {
             Err(TryRecvError::Empty) => {}
         }
         if self.shared.is_closing.load(Ordering::Acquire) {
-            // What was sent before the flag was set is seen now at the latest.
+            // Messages sent before the flag was set are visible now.
             return self.batches.try_recv().ok();
         }
-        match self.report_losses() {
+        match self.report_dropped() {
             Some(pause) => match self.batches.recv_timeout(pause) {
                 Ok(message) => Some(message),
                 Err(RecvTimeoutError::Timeout) => Some(Message::Wake),
@@ -290,7 +290,7 @@ impl Turn {
     }
 
     fn write_urgent(&mut self) {
-        // Bounded by what may wait, so that pieces get their turn under a storm of events.
+        // Bounded by the queue's length, so that a flood of events does not delay batches forever.
         for _ in 0..URGENT_LINES {
             let Ok(line) = self.urgent.try_recv() else {
                 return;
@@ -299,7 +299,7 @@ impl Turn {
         }
     }
 
-    /// Writes whole lines, however long the sink takes, unless the writer is given up.
+    /// Writes whole lines, however long the sink takes, unless the writer is abandoned.
     fn write(&mut self, bytes: &[u8], lines: u64) {
         let mut at = 0;
         while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
@@ -323,7 +323,7 @@ impl Turn {
         }
     }
 
-    /// Waits before the next try, and says why.
+    /// Logs a failed write and waits before the next attempt.
     fn fail(&mut self, error: &io::Error) {
         if !self.is_failing && is_due(&mut self.failure_reported, clock::now()).is_none() {
             let log = self.sink.name();
@@ -341,8 +341,8 @@ impl Turn {
         }
     }
 
-    /// Reopens the file if that was asked for. `bytes` are being written and `at` of them are; returns where to go on. A
-    /// line that is half in the old file is ended there, or written whole to the new one if the old takes no more.
+    /// Reopens the file if requested. The first `at` bytes of `bytes` are written; returns the position to continue at. A line that
+    /// is half written is completed in the old file, or written whole to the new one if the old file accepts no more.
     fn reopen_if_wanted(&mut self, bytes: &[u8], at: usize) -> usize {
         if !self.shared.is_reopen_wanted.swap(false, Ordering::AcqRel) || self.sink.is_stream() {
             return at;
@@ -357,7 +357,7 @@ impl Turn {
         }
     }
 
-    /// Writes what is left of a line that was begun, as far as the sink takes it at once. Returns how far it came.
+    /// Writes the rest of a half-written line, as far as the sink accepts it immediately. Returns the new position.
     fn end_line(&mut self, bytes: &[u8], at: usize) -> usize {
         let (mut at, mut rest) = (at, &[][..]);
         if line_start(bytes, at) < at {
@@ -377,18 +377,18 @@ impl Turn {
         at
     }
 
-    /// Tells how many lines were lost, once they are no longer being lost. Returns how long to wait when it is too early.
-    fn report_losses(&mut self) -> Option<Duration> {
+    /// Logs how many lines were dropped, once no more are being dropped. Returns how long to wait if it is too early.
+    fn report_dropped(&mut self) -> Option<Duration> {
         let total = self.shared.lines_dropped.load(Ordering::Relaxed);
-        let lost = total - self.lines_reported;
-        if lost == 0 {
+        let dropped = total - self.lines_reported;
+        if dropped == 0 {
             return None;
         }
-        let pause = is_due(&mut self.losses_reported, clock::now());
+        let pause = is_due(&mut self.drops_reported, clock::now());
         if pause.is_none() {
             self.lines_reported = total;
             tracing::warn!(
-                lines_dropped = lost,
+                lines_dropped = dropped,
                 lines_dropped_total = total,
                 "Log sink keeps up again; lines were dropped"
             );
@@ -397,13 +397,13 @@ impl Turn {
     }
 }
 
-/// Where the line begins of which the byte before `at` is part; `at` itself when that byte is a newline.
+/// The start of the line that the byte before `at` belongs to; `at` itself when that byte is a newline.
 fn line_start(bytes: &[u8], at: usize) -> usize {
     let done = bytes.get(..at).unwrap_or(bytes);
     memchr::memrchr(b'\n', done).map_or(0, |newline| newline + 1)
 }
 
-/// `None`, and `last` set to now, when `last` is at least an interval ago; else what remains of it.
+/// Returns `None` and sets `last` to now if `last` is at least an interval ago; otherwise returns the remaining time.
 fn is_due(last: &mut Option<Instant>, now: Instant) -> Option<Duration> {
     let remaining = last
         .map(|last| REPORT_INTERVAL.saturating_sub(now.saturating_duration_since(last)))

@@ -1,4 +1,4 @@
-//! A worker's own end of the access log: lines gather here and leave in large pieces.
+//! A worker's access log buffer: collects lines and passes them to the writer in large batches.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
@@ -9,21 +9,21 @@ use crate::telemetry::{Queue, Timestamp};
 
 use super::{Entry, OnFull, Options, encode};
 
-/// A buffer with more than this is handed over: large enough that waking the writer and its write call cost nothing a
+/// A buffer with more bytes is passed to the writer. Large enough that waking the writer and its write call cost next to nothing per
 /// line, small enough to stay in a core's cache.
-const HAND_OVER: usize = 64 * 1024;
+const BATCH_SIZE: usize = 64 * 1024;
 
-/// What a buffer is made for: a piece and the line that fills it, unless that one is extraordinary.
-const CAPACITY: usize = HAND_OVER + 4 * 1024;
+/// Initial capacity of a buffer: a batch and the line that completes it, unless that line is very long.
+const CAPACITY: usize = BATCH_SIZE + 4 * 1024;
 
-/// Emptied buffers that wait to be used again.
-const SPARE_BUFFERS: usize = 8;
+/// Maximum number of emptied buffers kept for reuse.
+const RECYCLED_BUFFERS: usize = 8;
 
-/// From one try to the next while a worker waits for the sink.
+/// Pause between two attempts while a worker waits for the sink.
 const BLOCKED_PAUSE: Duration = Duration::from_millis(1);
 
-/// Gathers the lines of one worker. Not shared, takes no lock, and in the steady state allocates nothing. What is left in
-/// it is handed over when it is dropped.
+/// Collects the lines of one worker. Not shared, takes no lock, and allocates nothing in the steady state. Dropping it passes the
+/// remaining lines to the writer.
 #[derive(Debug)]
 pub struct LogBuffer {
     pending: Vec<u8>,
@@ -33,14 +33,14 @@ pub struct LogBuffer {
     on_full: OnFull,
     /// `None`: the access log is off.
     queue: Option<Queue>,
-    home: SyncSender<Vec<u8>>,
-    spare: Receiver<Vec<u8>>,
+    recycle: SyncSender<Vec<u8>>,
+    recycled: Receiver<Vec<u8>>,
 }
 
 impl LogBuffer {
-    /// Makes an empty buffer before `queue`; without one every line goes nowhere and costs nothing.
+    /// Makes an empty buffer that passes lines to `queue`. Without a queue every line is discarded at no cost.
     pub fn new(queue: Option<Queue>, on_full: OnFull, options: Options) -> Self {
-        let (home, spare) = sync_channel(SPARE_BUFFERS);
+        let (recycle, recycled) = sync_channel(RECYCLED_BUFFERS);
         let capacity = if queue.is_some() { CAPACITY } else { 0 };
         let pending = Vec::with_capacity(capacity);
         Self {
@@ -50,32 +50,32 @@ impl LogBuffer {
             options,
             on_full,
             queue,
-            home,
-            spare,
+            recycle,
+            recycled,
         }
     }
 
-    /// Adds the line of `entry`. Hands the buffer over when it is full: then, and only with [`OnFull::Block`], it may wait.
+    /// Adds the line of `entry`. Passes a full buffer to the writer; only then, and only with [`OnFull::Block`], it may wait.
     pub fn push(&mut self, entry: &Entry<'_>) {
         if self.queue.is_none() {
             return;
         }
         encode(entry, &mut self.timestamp, self.options, &mut self.pending);
         self.lines += 1;
-        if self.pending.len() > HAND_OVER {
-            self.hand_over(WhenFull::Settle);
+        if self.pending.len() > BATCH_SIZE {
+            self.send(WhenFull::ApplySetting);
         }
     }
 
-    /// Hands over what there is. The worker calls it at least every 100 ms. It never waits and loses nothing: when the
-    /// queue is full the lines stay until there are too many.
+    /// Passes all lines to the writer. The worker calls it at least every 100 ms. Never waits and loses nothing: if the queue is
+    /// full, the lines stay here until the buffer is full too.
     pub fn flush(&mut self) {
         if !self.pending.is_empty() {
-            self.hand_over(WhenFull::Keep);
+            self.send(WhenFull::Keep);
         }
     }
 
-    fn hand_over(&mut self, when_full: WhenFull) {
+    fn send(&mut self, when_full: WhenFull) {
         let Some(queue) = &self.queue else {
             return;
         };
@@ -83,7 +83,7 @@ impl LogBuffer {
         let mut batch = Batch {
             bytes,
             lines: self.lines,
-            home: self.home.clone(),
+            recycle: self.recycle.clone(),
         };
         while let Err(refused) = queue.offer(batch) {
             if when_full == WhenFull::Keep {
@@ -99,7 +99,7 @@ impl LogBuffer {
             batch = refused;
         }
         let next = self
-            .spare
+            .recycled
             .try_recv()
             .unwrap_or_else(|_| Vec::with_capacity(CAPACITY));
         self.reset(next);
@@ -112,19 +112,19 @@ impl LogBuffer {
     }
 }
 
-/// What becomes of a piece when the queue is full.
+/// What to do with a batch when the queue is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum WhenFull {
-    /// It stays here.
+    /// Keep it in the buffer.
     Keep,
-    /// The settings decide: it is dropped or waited for.
-    Settle,
+    /// `on_full` decides: drop it or wait.
+    ApplySetting,
 }
 
 impl Drop for LogBuffer {
     fn drop(&mut self) {
         if !self.pending.is_empty() {
-            self.hand_over(WhenFull::Settle);
+            self.send(WhenFull::ApplySetting);
         }
     }
 }

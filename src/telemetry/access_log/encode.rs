@@ -1,52 +1,51 @@
-//! Turns an entry into its line. Pure; allocates nothing once the buffer has grown.
+//! Encodes an entry as a line of JSON. Pure; allocates nothing once the buffer has grown.
 //!
-//! The keys and their order are a promise to whoever parses the log. `path` carries `?query` only when the setting asks
-//! for it. A value from outside that is longer than its bound ends with `…[truncated]`. `telemetry/json.rs` says how
-//! bytes are escaped.
+//! Programs parse the log, so the keys and their order do not change. `path` includes `?query` only if `access_log.query` is on. A
+//! value from outside that is longer than its bound ends with `…[truncated]`. `telemetry/json.rs` describes how bytes are escaped.
 
 use crate::telemetry::json::{self, CUT_MARK, GROWTH};
 use crate::telemetry::{Label, Timestamp};
 
 use super::entry::{Client, Entry, Retry};
 
-/// Bytes of a path that are shown, and of a query: enough for any that a person wrote, and few enough that a client
-/// that sends 16 KiB lines does not fill the disk.
+/// Maximum number of bytes of a path, and of a query: enough for paths that people write, and few enough that a client that sends
+/// 16 KiB lines does not fill the disk.
 pub const PATH_BOUND: usize = 2048;
 
-/// Bytes of any other value that are shown. A host name has at most 253.
+/// Maximum number of bytes of any other value. A host name has at most 253.
 pub const VALUE_BOUND: usize = Label::BOUND;
 
-/// Bytes of a detail that are shown: more than those that we make have.
+/// Maximum number of bytes of a detail: longer than any that this program generates.
 const DETAIL_BOUND: usize = 512;
 
-/// Retries that are listed; `attempts` counts all.
+/// Maximum number of retries that are listed; `attempts` counts all.
 pub const RETRIES_BOUND: usize = 16;
 
-/// The longest line, its newline included: what the bounds above come to with every byte escaped.
+/// Maximum length of a line with its newline: the sum of the bounds above with every byte escaped.
 pub const LINE_BOUND: usize = FRAME
     + 2 * PATH_BOUND * GROWTH
     + STRINGS * (VALUE_BOUND * GROWTH + CUT_MARK.len())
     + (DETAIL_BOUND * GROWTH + CUT_MARK.len())
     + RETRIES_BOUND * 3 * (VALUE_BOUND * GROWTH + CUT_MARK.len() + RETRY_FRAME);
 
-/// More than the keys, the punctuation and all numbers, dates and addresses come to.
+/// Upper bound of the keys, the punctuation and all numbers, dates and addresses.
 const FRAME: usize = 768;
 
-/// Values bounded by `VALUE_BOUND`, with room for the marks of path and query.
+/// Number of values bounded by `VALUE_BOUND`, with room for the truncation marks of path and query.
 const STRINGS: usize = 11;
 
 /// More than a third of `{"backend":"","reason":"","detail":""},`.
 const RETRY_FRAME: usize = 16;
 
-/// What the settings say about a line.
+/// The settings of a line.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Options {
-    /// Whether the path carries its query. Off by default: queries carry secrets.
+    /// Whether the path is logged with its query. Off by default, because queries may contain secrets.
     pub query: bool,
 }
 
-/// Appends the line of `entry`, its newline included. Whatever bytes the entry holds, it is exactly one line of valid JSON
-/// of at most [`LINE_BOUND`] bytes.
+/// Appends the line of `entry` with its newline. Whatever bytes the entry has, the result is exactly one line of valid JSON of at
+/// most [`LINE_BOUND`] bytes.
 pub fn encode(entry: &Entry<'_>, timestamp: &mut Timestamp, options: Options, out: &mut Vec<u8>) {
     out.extend_from_slice(br#"{"time":""#);
     timestamp.write(entry.time, out);
@@ -88,10 +87,10 @@ fn path(entry: &Entry<'_>, options: Options, out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// Everything behind `latency_ms`.
+/// Everything after `latency_ms`.
 fn details(entry: &Entry<'_>, out: &mut Vec<u8>) {
     value(br#","host":"#, entry.host, out);
-    word(br#","protocol":"#, entry.protocol, out);
+    code(br#","protocol":"#, entry.protocol, out);
     label(br#","route":"#, entry.route, out);
     label(br#","pool":"#, entry.pool, out);
     value(br#","request_id":"#, entry.request_id, out);
@@ -117,7 +116,7 @@ fn details(entry: &Entry<'_>, out: &mut Vec<u8>) {
         label(br#","client_cert":"#, entry.client_cert, out);
     }
     if entry.error.is_some() {
-        word(br#","error":"#, entry.error, out);
+        code(br#","error":"#, entry.error, out);
     }
     if let Some(detail) = entry.detail {
         out.extend_from_slice(br#","detail":"#);
@@ -132,7 +131,7 @@ fn retries(retries: &[Retry<'_>], out: &mut Vec<u8>) {
         out.push(before);
         before = b',';
         label(br#"{"backend":"#, Some(retry.backend), out);
-        word(br#","reason":"#, Some(retry.reason), out);
+        code(br#","reason":"#, Some(retry.reason), out);
         if let Some(detail) = retry.detail {
             value(br#","detail":"#, Some(detail.as_bytes()), out);
         }
@@ -141,29 +140,29 @@ fn retries(retries: &[Retry<'_>], out: &mut Vec<u8>) {
     out.push(b']');
 }
 
-/// A key and what somebody else sent for it.
+/// A key and a value that a client or a backend sent.
 fn value(key: &[u8], value: Option<&[u8]>, out: &mut Vec<u8>) {
     out.extend_from_slice(key);
     json::string_or_null(out, value, VALUE_BOUND);
 }
 
-/// A key and one of our own words, which are plain.
-fn word(key: &[u8], word: Option<&'static str>, out: &mut Vec<u8>) {
+/// A key and a constant of this program, which needs no escaping.
+fn code(key: &[u8], code: Option<&'static str>, out: &mut Vec<u8>) {
     out.extend_from_slice(key);
-    let Some(word) = word else {
+    let Some(code) = code else {
         out.extend_from_slice(b"null");
         return;
     };
     debug_assert!(
-        word.bytes()
+        code.bytes()
             .all(|byte| byte.is_ascii_graphic() && !b"\"\\".contains(&byte))
     );
     out.push(b'"');
-    out.extend_from_slice(word.as_bytes());
+    out.extend_from_slice(code.as_bytes());
     out.push(b'"');
 }
 
-/// A key and a text of our own.
+/// A key and a text that is escaped already.
 fn label(key: &[u8], label: Option<&Label>, out: &mut Vec<u8>) {
     out.extend_from_slice(key);
     out.extend_from_slice(label.map_or(b"null", Label::as_json));

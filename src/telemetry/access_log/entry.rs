@@ -1,16 +1,16 @@
-//! What one request leaves in the access log.
+//! The access log entry of one request.
 
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use crate::telemetry::Label;
 
-/// Who asked, as far as it can be trusted.
+/// The client's address, as far as it can be trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Client<'a> {
-    /// The other end of the connection, or what a trusted PROXY header said, with its port.
+    /// The address of the connection or of a trusted PROXY header, with its port.
     Direct(&'a Label),
-    /// The rightmost address of a trusted `X-Forwarded-For` that is no trusted proxy. It has no port.
+    /// The rightmost address of a trusted `X-Forwarded-For` that is not a trusted proxy. It has no port.
     Forwarded(IpAddr),
 }
 
@@ -19,33 +19,33 @@ pub enum Client<'a> {
 pub struct Retry<'a> {
     /// URL, as configured, of the backend that failed.
     pub backend: &'a Label,
-    /// Why the request went on: a stable word.
+    /// The reason for the retry: a stable code.
     pub reason: &'static str,
-    /// The same for people, where there is more to say.
+    /// Details for people, if there are any.
     pub detail: Option<&'a str>,
 }
 
-/// A request that has ended, however it ended. Everything a client or a backend sent is raw bytes here; `encode` makes
-/// them harmless.
+/// A request that has ended, successfully or not. Everything that a client or a backend sent is raw bytes here; `encode` escapes
+/// them.
 #[derive(Debug, Clone)]
 pub struct Entry<'a> {
     /// When it ended, by the wall clock.
     pub time: SystemTime,
-    /// Who asked.
+    /// The client.
     pub client: Client<'a>,
     /// The method; `None` where the head could not be parsed.
     pub method: Option<&'a [u8]>,
     /// The path without its query; `None` where the head could not be parsed.
     pub path: Option<&'a [u8]>,
-    /// The query without `?`. Shown behind the path only if [`Options::query`](super::Options::query) says so.
+    /// The query without `?`. Logged after the path only with [`Options::query`](super::Options::query).
     pub query: Option<&'a [u8]>,
     /// URL, as configured, of the backend tried last.
     pub backend: Option<&'a Label>,
     /// The status that was sent; 499 when the client left first.
     pub status: u16,
-    /// From the first byte of the head to the end of the answer, by the monotonic clock.
+    /// From the first byte of the head to the end of the response, by the monotonic clock.
     pub latency: Duration,
-    /// The host that was asked for.
+    /// The requested host.
     pub host: Option<&'a [u8]>,
     /// `HTTP/1.0`, `HTTP/1.1`, `HTTP/2.0`.
     pub protocol: Option<&'static str>,
@@ -57,20 +57,20 @@ pub struct Entry<'a> {
     pub request_id: Option<&'a [u8]>,
     /// Attempts made, 0 when no backend was tried.
     pub attempts: u32,
-    /// Bytes of the request that came in, head and body; over HTTP/2 the head as it was decoded.
+    /// Bytes of the request received, head and body; over HTTP/2 the head after decoding.
     pub bytes_received: u64,
-    /// Bytes of the response that went out, head and body; over HTTP/2 the body only.
+    /// Bytes of the response sent, head and body; over HTTP/2 the body only.
     pub bytes_sent: u64,
-    /// From the start of the last attempt to the head of its answer.
+    /// From the start of the last attempt to the head of its response.
     pub backend_time: Option<Duration>,
     /// The attempts that failed and were followed by another, oldest first.
     pub retries: &'a [Retry<'a>],
-    /// The status of gRPC, of an answer that has one.
+    /// The gRPC status, if the response has one.
     pub grpc_status: Option<u32>,
-    /// Who the client's verified certificate was given to, if it showed one.
+    /// The subject of the client's verified certificate, if it presented one.
     pub client_cert: Option<&'a Label>,
-    /// What went wrong: a stable word. `None` when nothing did.
+    /// The error: a stable code. `None` on success.
     pub error: Option<&'static str>,
-    /// The same for people: which rule, limit or timeout it was, and where.
+    /// Details for people: the rule, limit or timeout, and the place.
     pub detail: Option<&'a str>,
 }

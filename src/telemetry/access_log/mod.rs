@@ -1,4 +1,4 @@
-//! The access log: one JSON object a request, encoded by the worker, written by a thread of its own.
+//! The access log: one JSON object per request, encoded by the worker and written by a separate thread.
 
 mod settings;
 
@@ -9,4 +9,6 @@ mod entry;
 pub use buffer::LogBuffer;
 pub use encode::{LINE_BOUND, Options, PATH_BOUND, RETRIES_BOUND, VALUE_BOUND, encode};
 pub use entry::{Client, Entry, Retry};
-pub use settings::{OnFull, Settings, Target};
+pub use settings::{OnFull, Settings};
+
+pub use super::target::Target;

@@ -1,19 +1,6 @@
-//! What `access_log:` means.
+//! The settings of `access_log:`.
 
-use std::path::PathBuf;
-
-/// Where lines go.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
-    /// The process's standard output.
-    Stdout,
-    /// The process's standard error.
-    Stderr,
-    /// A file that is appended to and can be reopened.
-    File(PathBuf),
-    /// Nowhere.
-    Off,
-}
+use crate::telemetry::target::Target;
 
 /// What happens to a line when the sink cannot keep up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +18,6 @@ pub struct Settings {
     pub target: Target,
     /// What happens when the sink cannot keep up.
     pub on_full: OnFull,
-    /// Whether the path carries its query.
+    /// Whether the path is logged with its query.
     pub query: bool,
 }

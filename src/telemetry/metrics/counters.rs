@@ -1,5 +1,5 @@
-//! What one worker counts. Each value has one writer, the worker, so that counting is a load, an addition and a store:
-//! no locked instruction, no cache line that moves between cores. Whoever reads adds all workers up.
+//! The counters of one worker. Each value has one writer, the worker, so counting is a load, an addition and a store: no locked
+//! instruction, and no cache line that moves between cores. Readers sum over all workers.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -24,7 +24,7 @@ impl Counter {
         self.add(1);
     }
 
-    /// The count so far.
+    /// The current count.
     pub fn value(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -35,37 +35,37 @@ impl Counter {
 pub struct Gauge(AtomicU64);
 
 impl Gauge {
-    /// One more.
+    /// Adds one.
     pub fn up(&self) {
         self.set(self.value().saturating_add(1));
     }
 
-    /// One less.
+    /// Subtracts one, but not below zero.
     pub fn down(&self) {
         self.set(self.value().saturating_sub(1));
     }
 
-    /// Exactly `value`.
+    /// Sets the value.
     pub fn set(&self, value: u64) {
         self.0.store(value, Ordering::Relaxed);
     }
 
-    /// What it is now.
+    /// The current value.
     pub fn value(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// Upper bounds of the duration histogram in microseconds, included; 1 ms to 60 s, two or three to a power of ten.
+/// Inclusive upper bounds of the duration histogram in microseconds: 1 ms to 60 s, two or three per power of ten.
 pub const DURATION_BOUNDS: [u64; 15] = [
     1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000,
     10_000_000, 30_000_000, 60_000_000,
 ];
 
-/// Durations by how long they are.
+/// A histogram of durations.
 #[derive(Debug, Default)]
 pub struct Histogram {
-    /// One for each bound and one for what is longer than all; each holds only its own.
+    /// One for each bound and one for longer durations; not cumulative.
     buckets: [Counter; DURATION_BOUNDS.len() + 1],
     /// Sum in microseconds.
     sum: Counter,
@@ -85,7 +85,7 @@ impl Histogram {
         self.sum.add(micros);
     }
 
-    /// How many durations are in each bucket, not cumulated, and their sum in microseconds.
+    /// The number of durations in each bucket, not cumulative, and their sum in microseconds.
     pub fn values(&self) -> ([u64; DURATION_BOUNDS.len() + 1], u64) {
         let mut counts = [0; DURATION_BOUNDS.len() + 1];
         for (count, bucket) in counts.iter_mut().zip(&self.buckets) {
@@ -95,22 +95,22 @@ impl Histogram {
     }
 }
 
-/// A timeout that ran out, as in the config's `timeouts:`.
+/// An expired timeout, as in the config's `timeouts:`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Timeout {
-    /// A head did not come whole.
+    /// A request head was not received completely.
     ClientHeader,
     /// An idle client connection was closed.
     ClientIdle,
-    /// A backend was not connected to.
+    /// A connection to a backend was not established.
     Connect,
-    /// An attempt's answer did not begin.
+    /// No response to an attempt began.
     FirstByte,
-    /// A request's answer did not begin, all attempts together.
+    /// No response to a request began in all its attempts together.
     Request,
-    /// Bytes in the middle of a message neither came nor went.
+    /// Sending or receiving a message stalled.
     Progress,
-    /// A two-way stream or a pausing answer was silent.
+    /// A two-way stream or a paused response was silent.
     StreamIdle,
     /// A tunnel was silent.
     TunnelIdle,
@@ -144,22 +144,22 @@ impl Timeout {
     }
 }
 
-/// Why TLS with a client did not come about.
+/// The reason why a TLS handshake with a client failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HandshakeFailure {
-    /// It was not done within `client_header`.
+    /// It did not finish within `client_header`.
     Timeout,
-    /// The client went away.
+    /// The client closed the connection.
     ClientLeft,
-    /// What came is not TLS, plain HTTP for example.
+    /// The client did not send TLS, but for example plain HTTP.
     NotTls,
     /// No version, suite or protocol in common.
     Incompatible,
-    /// The client's certificate is missing or not good.
+    /// The client's certificate is missing or invalid.
     ClientCertificate,
-    /// The client said that it does not like ours.
+    /// The client rejected our certificate.
     RefusedByClient,
-    /// The connection had to make room for another one.
+    /// The connection was closed to make room for another one.
     Evicted,
     /// Anything else.
     Other,
@@ -193,48 +193,48 @@ impl HandshakeFailure {
     }
 }
 
-/// Everything that one thread counts: a worker, or the acceptor. Aligned so that two of them never share a cache line.
+/// The counters of one thread: a worker or the acceptor. Aligned so that two of them never share a cache line.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct WorkerCounters {
     /// Requests that ended, by the first digit of their status.
     requests: [Counter; 5],
-    /// From the first byte of a head to the end of the answer.
+    /// From the first byte of a request head to the end of the response.
     pub request_duration: Histogram,
-    /// Requests that have begun and not ended.
+    /// Requests that have started and not ended.
     pub requests_in_flight: Gauge,
-    /// Bytes of request bodies that came in.
+    /// Bytes of requests received.
     pub bytes_received: Counter,
-    /// Bytes of answers' bodies that went out.
+    /// Bytes of responses sent.
     pub bytes_sent: Counter,
     /// Client connections that were accepted.
     pub connections_accepted: Counter,
     /// Client connections that have a task.
     pub connections_active: Gauge,
-    /// Client connections that stand where waiting costs less, beside the active ones.
+    /// Idle client connections parked to save memory; not counted in `connections_active`.
     pub connections_parked: Gauge,
     /// Client connections that were closed to make room, because the limit was reached.
     pub connections_closed_by_limit: Counter,
-    /// Client connections that were refused right after they were accepted.
+    /// Client connections that were closed right after they were accepted.
     pub connections_rejected: Counter,
     /// Attempts after the first of a request.
     pub retries: Counter,
-    /// Retries that did not take place because the pool's budget was empty.
+    /// Retries that were not made because the pool's budget was empty.
     pub retry_budget_exhausted: Counter,
-    /// Backend connections that were dialled and came about.
+    /// Backend connections established.
     pub backend_connections_opened: Counter,
-    /// Attempts that found an idle backend connection.
+    /// Attempts that reused an idle backend connection.
     pub backend_connections_reused: Counter,
-    /// Backend connections that wait for a request.
+    /// Idle backend connections.
     pub backend_connections_idle: Gauge,
-    /// Heads of requests that could not be parsed or broke a limit.
+    /// Request heads that were malformed or exceeded a limit.
     pub heads_rejected: Counter,
-    /// The last of them, and the last malformed responses, for who wants to see them.
+    /// The last of them and the last malformed responses, for the admin API.
     pub rejected: RejectedRing,
-    /// HTTP/2 connections that were ended because of what they sent.
+    /// HTTP/2 client connections closed with a connection error.
     pub http2_connection_errors: Counter,
     tls_handshakes_failed: [Counter; HandshakeFailure::ALL.len()],
-    /// Connections that were closed for want of a PROXY header that counts.
+    /// Client connections closed because they did not send an acceptable PROXY header.
     pub proxy_headers_rejected: Counter,
     timeouts: [Counter; Timeout::ALL.len()],
 }
@@ -247,7 +247,7 @@ impl WorkerCounters {
 
     /// Counts a request that ended with `status` after `duration`.
     pub fn count_request(&self, status: u16, duration: Duration) {
-        // Statuses are 100 to 599; what is not counts as 5xx.
+        // Statuses are 100 to 599; any other number counts as 5xx.
         let class = usize::from(status / 100)
             .checked_sub(1)
             .and_then(|class| self.requests.get(class));
@@ -257,7 +257,7 @@ impl WorkerCounters {
         self.request_duration.record(duration);
     }
 
-    /// Requests that ended with a status from 100 × `class`, `class` being 1 to 5.
+    /// Requests that ended with a status of this class, 1 to 5.
     pub fn requests(&self, class: u8) -> u64 {
         usize::from(class)
             .checked_sub(1)
@@ -265,27 +265,27 @@ impl WorkerCounters {
             .map_or(0, Counter::value)
     }
 
-    /// Counts a connection on which TLS did not come about.
+    /// Counts a failed TLS handshake.
     pub fn count_handshake_failure(&self, failure: HandshakeFailure) {
         if let Some(counter) = self.tls_handshakes_failed.get(failure as usize) {
             counter.increment();
         }
     }
 
-    /// Connections on which TLS did not come about for this reason.
+    /// Failed TLS handshakes with this reason.
     pub fn handshake_failures(&self, failure: HandshakeFailure) -> u64 {
         let counter = self.tls_handshakes_failed.get(failure as usize);
         counter.map_or(0, Counter::value)
     }
 
-    /// Counts a timeout that ran out.
+    /// Counts an expired timeout.
     pub fn count_timeout(&self, timeout: Timeout) {
         if let Some(counter) = self.timeouts.get(timeout as usize) {
             counter.increment();
         }
     }
 
-    /// How often a timeout ran out.
+    /// How often a timeout expired.
     pub fn timeouts(&self, timeout: Timeout) -> u64 {
         self.timeouts.get(timeout as usize).map_or(0, Counter::value)
     }
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn every_timeout_has_a_counter_of_its_own() {
+    fn every_timeout_has_its_own_counter() {
         let counters = WorkerCounters::default();
         for (times, timeout) in Timeout::ALL.into_iter().enumerate() {
             for _ in 0..=times {
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn every_failure_of_a_handshake_has_a_counter_of_its_own() {
+    fn every_handshake_failure_has_its_own_counter() {
         let counters = WorkerCounters::default();
         for (times, failure) in HandshakeFailure::ALL.into_iter().enumerate() {
             for _ in 0..=times {

@@ -2,11 +2,11 @@
 
 use super::table::{Kind, METRICS};
 
-/// The reference of all metrics, in Markdown.
+/// The reference of all metrics as Markdown.
 pub fn reference() -> String {
     let mut out = String::from(
         "# Metrics\n\n\
-         The admin API serves them at `/metrics`, in the Prometheus text format or, to clients that accept it, as OpenMetrics.\n\
+         The admin API serves the metrics at `/metrics`: in the Prometheus text format, or in OpenMetrics if the client accepts it.\n\
          This page is generated from `src/telemetry/metrics/table.rs`: `UPDATE_DOCS=1 cargo test reference`.\n\n\
          | name | kind | labels | meaning |\n| --- | --- | --- | --- |\n",
     );

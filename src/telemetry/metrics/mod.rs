@@ -1,7 +1,6 @@
-//! Metrics: counters that workers write without sharing anything, one table of every name, and the two text formats that
-//! `/metrics` speaks.
+//! The metrics: per-worker counters, one table of all metrics, and the two text formats of `/metrics`.
 //!
-//! A new metric is one line of the table in `table.rs`, with its counter in `counters.rs` if it needs one.
+//! To add a metric, add a row to the table in `table.rs`, and a counter in `counters.rs` if it needs one.
 
 mod counters;
 mod snapshot;

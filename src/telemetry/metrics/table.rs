@@ -1,31 +1,31 @@
-//! The one table of every metric. `/metrics` and `docs/metrics.md` are made from it.
+//! The table of all metrics. `/metrics` and `docs/metrics.md` are generated from it.
 //!
-//! Names follow the OpenMetrics rules: base units, the unit at the end, `_total` behind what only grows.
+//! Names follow the OpenMetrics rules: base units, the unit at the end, and the suffix `_total` for counters.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::snapshot::{BackendSample, CertificateSample, ProcessSample};
 use super::{HandshakeFailure, Histogram, Timeout, WorkerCounters};
 
-/// How a metric behaves.
+/// The type of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Only grows while the process lives.
+    /// Only grows while the process runs.
     Counter,
     /// Goes up and down.
     Gauge,
-    /// Durations by how long they are.
+    /// A histogram of durations.
     Histogram,
-    /// Always 1; what it tells is in its labels.
+    /// Always 1; its labels contain the information.
     Info,
 }
 
-/// Where the values of a metric come from, which also says what labels it has.
+/// The source of a metric's values, which also determines its labels.
 #[derive(Debug, Clone, Copy)]
 pub enum Source {
     /// One value, the sum over all threads.
     Threads(fn(&WorkerCounters) -> u64),
-    /// As many sums as the label has values; the function is given the position of one.
+    /// One sum over all threads per value of a label; the function receives the position of the value.
     Each {
         /// The label's name.
         label: &'static str,
@@ -34,11 +34,11 @@ pub enum Source {
         /// The count of one thread.
         count: fn(&WorkerCounters, usize) -> u64,
     },
-    /// A histogram, added up over all threads.
+    /// A histogram, summed over all threads.
     Durations(fn(&WorkerCounters) -> &Histogram),
-    /// One value a backend; labels `pool` and `backend`.
+    /// One value per backend; labels `pool` and `backend`.
     Backends(fn(&BackendSample) -> u64),
-    /// One value a certificate in force; label `file`.
+    /// One value per active certificate; label `file`.
     Certificates(fn(&CertificateSample) -> u64),
     /// One value of the process.
     Process(fn(&ProcessSample) -> u64),
@@ -65,16 +65,16 @@ impl Source {
 pub struct Metric {
     /// Its name, as in a query.
     pub name: &'static str,
-    /// How it behaves.
+    /// Its type.
     pub kind: Kind,
-    /// What it tells.
+    /// Its meaning, a sentence.
     pub help: &'static str,
     /// Where its values come from.
     pub source: Source,
 }
 
 impl Metric {
-    /// The name without what its kind adds to it: OpenMetrics names the family so.
+    /// The name without the suffix of its kind: the name of the family in OpenMetrics.
     pub fn family(&self) -> &'static str {
         match self.kind {
             Kind::Counter => self.name.trim_end_matches("_total"),
@@ -83,7 +83,7 @@ impl Metric {
         }
     }
 
-    /// The base unit of its values, which its name carries; `None` for plain numbers.
+    /// The base unit of its values, as in its name; `None` for plain numbers.
     pub fn unit(&self) -> Option<&'static str> {
         ["seconds", "bytes"]
             .into_iter()
@@ -91,11 +91,11 @@ impl Metric {
     }
 }
 
-/// Every metric there is, in the order they are shown.
+/// All metrics, in the order of `/metrics`.
 pub const METRICS: &[Metric] = &[
     counter(
         "evenkeel_requests_total",
-        "Requests that ended, by the first digit of their status.",
+        "Completed requests, by class of their status code.",
         Source::Each {
             label: "class",
             values: || vec!["1xx", "2xx", "3xx", "4xx", "5xx"],
@@ -105,57 +105,57 @@ pub const METRICS: &[Metric] = &[
     Metric {
         name: "evenkeel_request_duration_seconds",
         kind: Kind::Histogram,
-        help: "From the first byte of a request's head to the end of its answer.",
+        help: "Time from the first byte of a request head to the end of its response.",
         source: Source::Durations(|thread| &thread.request_duration),
     },
     gauge(
         "evenkeel_requests_in_flight",
-        "Requests that have begun and not ended.",
+        "Requests in flight: started and not completed.",
         Source::Threads(|thread| thread.requests_in_flight.value()),
     ),
     counter(
         "evenkeel_received_bytes_total",
-        "Bytes of requests received from clients, heads and bodies (HTTP/2: heads once decoded).",
+        "Bytes of requests received from clients, headers and bodies (HTTP/2: headers after decoding).",
         Source::Threads(|thread| thread.bytes_received.value()),
     ),
     counter(
         "evenkeel_sent_bytes_total",
-        "Bytes of responses sent to clients, heads and bodies (HTTP/2: bodies only).",
+        "Bytes of responses sent to clients, headers and bodies (HTTP/2: bodies only).",
         Source::Threads(|thread| thread.bytes_sent.value()),
     ),
     counter(
         "evenkeel_connections_accepted_total",
-        "Client connections that were accepted.",
+        "Client connections accepted.",
         Source::Threads(|thread| thread.connections_accepted.value()),
     ),
     gauge(
         "evenkeel_connections_active",
-        "Client connections that are open.",
+        "Open client connections, including parked ones.",
         Source::Threads(WorkerCounters::open_connections),
     ),
     gauge(
         "evenkeel_connections_parked",
-        "Those of them that have been idle for a while and hold next to no memory.",
+        "Idle client connections parked to save memory.",
         Source::Threads(|thread| thread.connections_parked.value()),
     ),
     counter(
         "evenkeel_connections_closed_by_limit_total",
-        "Client connections that were closed to make room, because a limit was reached.",
+        "Client connections closed to make room for others because a limit was reached.",
         Source::Threads(|thread| thread.connections_closed_by_limit.value()),
     ),
     counter(
         "evenkeel_connections_rejected_total",
-        "Client connections that were refused at once.",
+        "Client connections closed immediately because their client has reached `limits.connections_per_client`.",
         Source::Threads(|thread| thread.connections_rejected.value()),
     ),
     counter(
         "evenkeel_heads_rejected_total",
-        "Request heads that could not be parsed or broke a limit.",
+        "Requests rejected because their headers were malformed or exceeded a limit.",
         Source::Threads(|thread| thread.heads_rejected.value()),
     ),
     counter(
         "evenkeel_http2_connection_errors_total",
-        "HTTP/2 connections that were ended because of frames that were malformed, or too many that do nothing.",
+        "HTTP/2 client connections closed because of malformed frames or too many frames without effect.",
         Source::Threads(|thread| thread.http2_connection_errors.value()),
     ),
     counter(
@@ -172,12 +172,12 @@ pub const METRICS: &[Metric] = &[
     ),
     counter(
         "evenkeel_proxy_headers_rejected_total",
-        "Client connections that were closed because their PROXY header was missing, malformed, late, or of a sender who is not trusted.",
+        "Client connections closed because their PROXY header was missing, malformed, late, or from an untrusted sender.",
         Source::Threads(|thread| thread.proxy_headers_rejected.value()),
     ),
     counter(
         "evenkeel_timeouts_total",
-        "Timeouts that ran out while a request was served, by kind; `first_byte` counts `request` too, and `stream_idle` every pause of a response body.",
+        "Expired timeouts, by kind; `first_byte` includes `request`, and `stream_idle` includes every pause of a response body.",
         Source::Each {
             label: "kind",
             values: || Timeout::ALL.map(Timeout::name).to_vec(),
@@ -190,52 +190,52 @@ pub const METRICS: &[Metric] = &[
     ),
     counter(
         "evenkeel_retries_total",
-        "Attempts after the first of a request.",
+        "Retries: attempts after the first one of a request.",
         Source::Threads(|thread| thread.retries.value()),
     ),
     counter(
         "evenkeel_retry_budget_exhausted_total",
-        "Retries that did not take place because the pool's retry budget was empty.",
+        "Retries not made because the pool's retry budget was empty.",
         Source::Threads(|thread| thread.retry_budget_exhausted.value()),
     ),
     counter(
         "evenkeel_backend_connections_opened_total",
-        "Connections to backends established for requests; those of health checks are not counted.",
+        "Backend connections established, without those of health checks.",
         Source::Threads(|thread| thread.backend_connections_opened.value()),
     ),
     counter(
         "evenkeel_backend_connections_reused_total",
-        "Attempts that used a backend connection established before: an idle one, or one shared over HTTP/2.",
+        "Attempts that used an existing backend connection: an idle one, or a shared HTTP/2 connection.",
         Source::Threads(|thread| thread.backend_connections_reused.value()),
     ),
     gauge(
         "evenkeel_backend_connections_idle",
-        "Connections to backends that wait for a request of their worker.",
+        "Idle backend connections that belong to one worker.",
         Source::Threads(|thread| thread.backend_connections_idle.value()),
     ),
     gauge(
         "evenkeel_backend_connections_shared_idle",
-        "Idle connections to the backend that no worker has used for a second; any of them may.",
+        "Idle connections to the backend in the shared idle pool: unused for a second, available to all workers.",
         Source::Backends(|backend| backend.connections_shared_idle),
     ),
     gauge(
         "evenkeel_backend_up",
-        "1 when the backend is up or was not checked yet, 0 when it is down or draining: its state, whatever its weight.",
+        "1 if the backend is up or has not been checked yet, 0 if it is down or draining; independent of its weight.",
         Source::Backends(|backend| u64::from(backend.is_up)),
     ),
     gauge(
         "evenkeel_backend_eligible",
-        "1 when the backend may get requests, 0 when it is down, draining, or has a weight of 0.",
+        "1 if the backend may receive requests, 0 if it is down, draining, or has weight 0.",
         Source::Backends(|backend| u64::from(backend.is_eligible)),
     ),
     gauge(
         "evenkeel_backend_weight",
-        "What the backend may get relative to the others of its pool.",
+        "The backend's weight: its share of requests relative to the other backends of its pool.",
         Source::Backends(|backend| u64::from(backend.weight)),
     ),
     gauge(
         "evenkeel_backend_in_flight",
-        "Requests that the backend is working on.",
+        "Requests in flight at the backend.",
         Source::Backends(|backend| backend.in_flight),
     ),
     counter(
@@ -245,37 +245,37 @@ pub const METRICS: &[Metric] = &[
     ),
     counter(
         "evenkeel_backend_failures_total",
-        "Attempts that ended without a usable answer of the backend.",
+        "Attempts that ended without a usable response from the backend.",
         Source::Backends(|backend| backend.failures),
     ),
     gauge(
         "evenkeel_certificate_expiry_timestamp_seconds",
-        "When the certificate in force from this file expires, since 1970.",
+        "Expiry time of the active certificate from this file, in seconds since 1970.",
         Source::Certificates(|certificate| seconds(certificate.expires)),
     ),
     counter(
         "evenkeel_log_lines_dropped_total",
-        "Log lines that were lost because their sink did not keep up.",
+        "Log lines dropped because their sink was too slow.",
         Source::Process(|process| process.log_lines_dropped),
     ),
     counter(
         "evenkeel_reloads_total",
-        "Reloads that put a config in force.",
+        "Successful reloads.",
         Source::Process(|process| process.reloads_succeeded),
     ),
     counter(
         "evenkeel_reloads_failed_total",
-        "Reloads that changed nothing, because the config had errors.",
+        "Failed reloads; the previous configuration stayed active.",
         Source::Process(|process| process.reloads_failed),
     ),
     gauge(
         "evenkeel_config_last_reload_timestamp_seconds",
-        "When the config in force was loaded, since 1970.",
+        "Time at which the active configuration was loaded, in seconds since 1970.",
         Source::Process(|process| seconds(process.config_loaded)),
     ),
     gauge(
         "evenkeel_start_time_seconds",
-        "When the process started, since 1970.",
+        "Start time of the process, in seconds since 1970.",
         Source::Process(|process| seconds(process.started)),
     ),
     gauge(
@@ -286,7 +286,7 @@ pub const METRICS: &[Metric] = &[
     Metric {
         name: "evenkeel_build_info",
         kind: Kind::Info,
-        help: "Always 1; the version that runs is its label.",
+        help: "Always 1; the running version is in the label.",
         source: Source::Version,
     },
 ];

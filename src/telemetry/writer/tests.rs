@@ -1,4 +1,4 @@
-//! The writing thread before files, pipes and devices that misbehave.
+//! Tests the writing thread on files, pipes and devices that misbehave.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -139,7 +139,7 @@ fn every_line_of_every_worker_arrives_whole_and_in_order() {
 }
 
 #[test]
-fn a_flushed_line_arrives_without_more_of_them() {
+fn a_flushed_line_is_written_without_waiting_for_more() {
     let folder = Folder::new();
     let path = folder.fifo("access.log");
     let writer = writer(&path);
@@ -156,7 +156,7 @@ fn a_flushed_line_arrives_without_more_of_them() {
 }
 
 #[test]
-fn a_fifo_that_is_not_read_costs_lines_and_no_time() {
+fn a_fifo_without_a_reader_drops_lines_and_blocks_no_worker() {
     let folder = Folder::new();
     let path = folder.fifo("access.log");
     let writer = writer(&path);
@@ -196,7 +196,7 @@ fn a_fifo_that_is_not_read_costs_lines_and_no_time() {
 }
 
 #[test]
-fn a_worker_that_is_to_wait_loses_nothing() {
+fn a_worker_that_blocks_loses_no_line() {
     let folder = Folder::new();
     let path = folder.fifo("access.log");
     let writer = writer(&path);
@@ -216,7 +216,7 @@ fn a_worker_that_is_to_wait_loses_nothing() {
 }
 
 #[test]
-fn a_worker_that_waits_is_released_at_a_stop() {
+fn a_blocked_worker_is_released_at_a_stop() {
     let folder = Folder::new();
     let path = folder.fifo("access.log");
     let writer = writer(&path);
@@ -233,7 +233,7 @@ fn a_worker_that_waits_is_released_at_a_stop() {
 }
 
 #[test]
-fn a_full_disk_costs_lines_and_does_not_hold_up_the_end() {
+fn a_full_disk_drops_lines_and_does_not_delay_closing() {
     let writer = writer(Path::new("/dev/full"));
     let mut workers = buffer(&writer, OnFull::Drop);
     push(&mut workers, 0, FLOOD);
@@ -249,7 +249,7 @@ fn a_full_disk_costs_lines_and_does_not_hold_up_the_end() {
 }
 
 #[test]
-fn writing_goes_on_once_the_disk_has_room() {
+fn writing_resumes_when_the_disk_has_room() {
     let folder = Folder::new();
     let (path, real) = (folder.path("access.log"), folder.path("real.log"));
     std::os::unix::fs::symlink("/dev/full", &path).expect("a link");
@@ -271,7 +271,7 @@ fn writing_goes_on_once_the_disk_has_room() {
 }
 
 #[test]
-fn a_rotated_file_and_its_successor_have_every_line_between_them() {
+fn no_line_is_lost_at_a_rotation() {
     let folder = Folder::new();
     let path = folder.path("access.log");
     let writer = writer(&path);
@@ -298,7 +298,7 @@ fn a_rotated_file_and_its_successor_have_every_line_between_them() {
 }
 
 #[test]
-fn a_line_that_the_old_sink_took_half_of_is_whole_in_the_new_one() {
+fn a_line_half_written_to_the_old_sink_is_whole_in_the_new_one() {
     let folder = Folder::new();
     let path = folder.fifo("access.log");
     let writer = writer(&path);
@@ -328,7 +328,7 @@ fn a_line_that_the_old_sink_took_half_of_is_whole_in_the_new_one() {
     assert_eq!(all, range(0, 2000), "none is lost, none is twice");
 }
 
-/// Whether a pipe takes no more.
+/// Whether a pipe is full.
 fn is_full(pipe: &File) -> bool {
     let mut fds = [rustix::event::PollFd::new(pipe, rustix::event::PollFlags::OUT)];
     let now = rustix::event::Timespec {
@@ -339,7 +339,7 @@ fn is_full(pipe: &File) -> bool {
 }
 
 #[test]
-fn a_line_that_a_killed_process_left_half_is_ended_first() {
+fn a_half_line_left_by_a_killed_process_is_ended_first() {
     let folder = Folder::new();
     let path = folder.path("access.log");
     fs::write(&path, "{\"time\":\"2026-").expect("written");
@@ -355,7 +355,7 @@ fn a_line_that_a_killed_process_left_half_is_ended_first() {
 }
 
 #[test]
-fn a_blocked_stream_does_not_hold_up_the_end() {
+fn a_blocked_stream_does_not_delay_closing() {
     let (reader, stream) = io::pipe().expect("a pipe");
     let stream: std::os::fd::OwnedFd = stream.into();
     let writer = Writer::start_on(Sink::stream(stream.into(), "stream")).expect("a thread");
@@ -369,7 +369,7 @@ fn a_blocked_stream_does_not_hold_up_the_end() {
 }
 
 #[test]
-fn a_stream_whose_reader_left_costs_lines_only() {
+fn a_stream_without_a_reader_drops_lines_only() {
     let (reader, stream) = io::pipe().expect("a pipe");
     drop(reader);
     let stream: std::os::fd::OwnedFd = stream.into();
@@ -382,7 +382,7 @@ fn a_stream_whose_reader_left_costs_lines_only() {
 }
 
 #[test]
-fn urgent_lines_go_before_pieces_that_wait() {
+fn urgent_lines_are_written_before_queued_batches() {
     let folder = Folder::new();
     let path = folder.fifo("log");
     let writer = writer(&path);
@@ -410,10 +410,10 @@ fn urgent_lines_go_before_pieces_that_wait() {
 }
 
 #[test]
-fn buffers_come_back_to_be_used_again() {
+fn buffers_are_recycled() {
     let folder = Folder::new();
     let writer = writer(&folder.path("access.log"));
-    let (home, spare) = sync_channel(1);
+    let (recycle, recycled) = sync_channel(1);
     let bytes = b"{}\n".to_vec();
     let place = bytes.as_ptr();
     writer
@@ -421,16 +421,16 @@ fn buffers_come_back_to_be_used_again() {
         .offer(Batch {
             bytes,
             lines: 1,
-            home,
+            recycle,
         })
         .expect("there is room");
-    let back = spare.recv_timeout(DEADLINE).expect("it comes back");
+    let back = recycled.recv_timeout(DEADLINE).expect("it comes back");
     assert!(back.is_empty());
     assert_eq!(back.as_ptr(), place);
 }
 
 #[test]
-fn the_thread_ends_when_nobody_can_send_any_more() {
+fn the_thread_ends_when_all_queues_are_dropped() {
     let folder = Folder::new();
     let path = folder.path("access.log");
     let writer = writer(&path);
@@ -444,7 +444,7 @@ fn the_thread_ends_when_nobody_can_send_any_more() {
 }
 
 #[test]
-fn warnings_are_a_second_apart() {
+fn warnings_are_at_least_a_second_apart() {
     let shared = Shared::new();
     let start = shared.started;
     assert!(shared.is_warning_due(start));

@@ -1,4 +1,4 @@
-//! The promises of a line: its keys, their order, its bound, and that no bytes break it.
+//! Tests the keys of a line, their order and its bound, and that no bytes break a line.
 
 use super::*;
 use proptest::prelude::*;
