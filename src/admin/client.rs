@@ -1,4 +1,4 @@
-//! A small blocking client of the admin API, for commands that ask a running process and exit.
+//! A small blocking client of the admin API, for commands that query a running process and exit.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 
 use crate::clock;
 
-/// Bytes of an answer that are read. The status of ten thousand backends has about five million.
+/// Maximum size of a response. The status of ten thousand backends has about five million bytes.
 const RESPONSE_BOUND: usize = 16 * 1024 * 1024;
 
-/// Gets `path` from the admin API at `address` and returns the status and the body. `timeout` bounds all of it. Errors: no
-/// connection; no whole answer in time (`TimedOut`); one that is cut (`UnexpectedEof`), or not HTTP or above 16 MiB
-/// (`InvalidData`); a path or token that cannot be sent (`InvalidInput`).
+/// Gets `path` from the admin API at `address` and returns the status and the body, within `timeout` altogether.
+///
+/// # Errors
+/// The connection failed; no complete response in time (`TimedOut`); the response is truncated (`UnexpectedEof`), is not HTTP or is
+/// larger than 16 MiB (`InvalidData`); the path or the token contains invalid characters (`InvalidInput`).
 pub fn get_blocking(
     address: SocketAddr,
     path: &str,
@@ -21,7 +23,10 @@ pub fn get_blocking(
     request_blocking(address, ("GET", path), token, timeout)
 }
 
-/// Posts nothing to `path`; otherwise as [`get_blocking`].
+/// Sends a POST without a body to `path`; otherwise like [`get_blocking`].
+///
+/// # Errors
+/// Those of [`get_blocking`].
 pub fn post_blocking(
     address: SocketAddr,
     path: &str,
@@ -43,10 +48,10 @@ fn request_blocking(
         .flatten()
         .any(|text| !text.bytes().all(|byte| byte.is_ascii_graphic()))
     {
-        let why = "a path or a token may hold visible ASCII only";
+        let why = "a path or a token must consist of visible ASCII characters";
         return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
     }
-    // HTTP/1.0: the answer comes unchunked and ends with the connection (RFC 9112 §6.3).
+    // HTTP/1.0: the response is not chunked and ends with the connection (RFC 9112 §6.3).
     let mut head = format!("{method} {path} HTTP/1.0\r\nHost: {address}\r\nContent-Length: 0\r\n");
     if let Some(token) = token {
         head += &format!("Authorization: Bearer {token}\r\n");
@@ -70,22 +75,22 @@ fn read_all(stream: &mut TcpStream, deadline: Instant) -> io::Result<Vec<u8>> {
             Err(error) => return Err(timed_out(error)),
         }
     }
-    Err(invalid("the answer is too long"))
+    Err(invalid("the response is larger than 16 MiB"))
 }
 
-/// The status and the body of a whole answer.
+/// The status and the body of a complete response.
 fn parse(response: &[u8]) -> io::Result<(u16, Vec<u8>)> {
     let end = memchr::memmem::find(response, b"\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
     let (head, rest) = response.split_at_checked(end).unwrap_or_default();
     let body = rest.get(4..).unwrap_or_default();
-    let head = std::str::from_utf8(head).map_err(|_| invalid("the answer's head is not text"))?;
+    let head = std::str::from_utf8(head).map_err(|_| invalid("the response headers are not valid UTF-8"))?;
     let mut lines = head.split("\r\n");
     let status = lines
         .next()
         .filter(|line| line.starts_with("HTTP/1."))
         .and_then(|line| line.split(' ').nth(1))
         .and_then(|status| status.parse().ok())
-        .ok_or_else(|| invalid("the answer is not HTTP"))?;
+        .ok_or_else(|| invalid("the response is not HTTP/1"))?;
     let length = lines
         .filter_map(|line| line.split_once(':'))
         .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
@@ -99,7 +104,7 @@ fn parse(response: &[u8]) -> io::Result<(u16, Vec<u8>)> {
     }
 }
 
-/// What is left until `deadline`; `TimedOut` when it is nothing.
+/// The time left until `deadline`; `TimedOut` if there is none.
 fn remaining(deadline: Instant) -> io::Result<Duration> {
     let remaining = deadline.saturating_duration_since(clock::now());
     if remaining.is_zero() {
@@ -109,7 +114,7 @@ fn remaining(deadline: Instant) -> io::Result<Duration> {
     }
 }
 
-/// A socket's timeout shows as `WouldBlock` on Unix.
+/// Converts `WouldBlock`, which a socket timeout gives on Unix, to `TimedOut`.
 fn timed_out(error: io::Error) -> io::Error {
     if error.kind() == io::ErrorKind::WouldBlock {
         io::ErrorKind::TimedOut.into()
@@ -128,7 +133,7 @@ mod tests {
     use std::net::TcpListener;
     use std::thread;
 
-    /// An address where one connection is answered with `response` and closed.
+    /// The address of a server that sends `response` on one connection and closes it.
     fn responding(response: &'static [u8]) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("an address");
@@ -147,18 +152,18 @@ mod tests {
     fn returns_the_status_and_the_body() {
         let address = responding(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 2\r\n\r\nno");
         assert_eq!(
-            get_blocking(address, "/readyz", None, SOON).expect("an answer"),
+            get_blocking(address, "/readyz", None, SOON).expect("a response"),
             (503, b"no".to_vec())
         );
         let address = responding(b"HTTP/1.0 200 OK\r\n\r\n");
         assert_eq!(
-            get_blocking(address, "/livez", None, SOON).expect("an answer"),
+            get_blocking(address, "/livez", None, SOON).expect("a response"),
             (200, Vec::new())
         );
     }
 
     #[test]
-    fn an_answer_that_is_cut_or_no_http_is_an_error() {
+    fn a_truncated_response_or_one_that_is_not_http_is_an_error() {
         for (response, kind) in [
             (
                 &b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort"[..],
@@ -168,21 +173,21 @@ mod tests {
             (b"", io::ErrorKind::UnexpectedEof),
             (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", io::ErrorKind::InvalidData),
         ] {
-            let error = get_blocking(responding(response), "/", None, SOON).expect_err("no answer");
+            let error = get_blocking(responding(response), "/", None, SOON).expect_err("no response");
             assert_eq!(error.kind(), kind);
         }
     }
 
     #[test]
-    fn a_silent_process_is_given_up_in_time() {
+    fn a_silent_process_is_a_timeout() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("an address");
-        let error = get_blocking(address, "/", None, Duration::from_millis(50)).expect_err("nobody answers");
+        let error = get_blocking(address, "/", None, Duration::from_millis(50)).expect_err("no response");
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 
     #[test]
-    fn a_path_or_token_that_would_end_its_line_is_not_sent() {
+    fn a_path_or_token_with_a_line_break_is_not_sent() {
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 1));
         for (path, token) in [("/a b", None), ("/\r\nX: y", None), ("/", Some("a\r\nX: y"))] {
             let error = get_blocking(nowhere, path, token, SOON).expect_err("refused");

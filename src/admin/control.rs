@@ -1,5 +1,5 @@
-//! What stands between the admin API and the control plane: questions that are answered at once from snapshots, and
-//! commands that are carried out one after the other.
+//! The interface between the admin API and the control plane: reads that return immediately from snapshots, and commands that run
+//! one after the other.
 
 use std::sync::Arc;
 
@@ -10,58 +10,59 @@ use crate::telemetry::metrics;
 
 use super::status::{RejectedStatus, Status};
 
-/// Commands that wait to be carried out; more are refused.
+/// Maximum number of queued commands; more are rejected.
 pub const COMMANDS_WAITING: usize = 16;
 
-/// Whether requests should be sent to this process.
+/// Whether this process is ready for requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Readiness {
-    /// The listeners accept and the config behind them is in force.
+    /// The listeners accept and the config is active.
     Ready,
-    /// Not yet, or not any more, and why.
+    /// Not ready, with the reason.
     NotReady(String),
 }
 
-/// What the control plane shows. Answers come from snapshots and atomics: they neither wait nor take long.
+/// What the admin API reads from the control plane. Implementations use snapshots and atomics: they never wait and take little
+/// time.
 pub trait View: Send + Sync + 'static {
     /// Whether the process is ready.
     fn readiness(&self) -> Readiness;
 
-    /// How everything is.
+    /// The status of the process, pools and certificates.
     fn status(&self) -> Status;
 
-    /// The messages that were refused last, the newest first.
+    /// The last rejected messages, the newest first.
     fn rejected(&self) -> Vec<RejectedStatus>;
 
-    /// What the metrics are rendered from.
+    /// The values of the metrics.
     fn metrics(&self) -> metrics::Snapshot;
 
     /// The effective config as YAML, without secrets.
     fn config(&self) -> String;
 }
 
-/// What a reload has put in force.
+/// The result of a successful reload.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Reloaded {
-    /// The top-level keys whose change has no effect before a restart.
+    /// The top-level keys whose change is ignored until a restart.
     pub ignored_until_restart: Vec<String>,
 }
 
-/// How a reload went: done, or a list of errors, each with its place.
+/// The outcome of a reload: success, or a list of errors with their places in the config.
 pub type ReloadOutcome = Result<Reloaded, Vec<String>>;
 
-/// Something that the control plane is to do. A reply that nobody waits for any more is no error.
+/// A command for the control plane. It is not an error if the receiver of the result is gone.
 #[derive(Debug)]
 pub enum Command {
-    /// Read the config again and put it in force if it has no error.
+    /// Read the config again and activate it if it has no errors.
     Reload(oneshot::Sender<ReloadOutcome>),
 }
 
-/// The admin API's end of both.
+/// The admin API's side of the interface.
 #[derive(Clone)]
 pub struct Control {
-    /// Answers questions.
+    /// For reads.
     pub view: Arc<dyn View>,
-    /// Takes commands; a channel of [`COMMANDS_WAITING`].
+    /// For commands; a channel of [`COMMANDS_WAITING`].
     pub commands: mpsc::Sender<Command>,
 }

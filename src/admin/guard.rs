@@ -1,8 +1,8 @@
-//! Who may ask for what. Decided in one place, before any route, from the head alone.
+//! Access control of the admin API: decides from the headers alone, before any route.
 //!
-//! The dangers are a page in the operator's browser (a form or script that posts here, or a name that is rebound to
-//! 127.0.0.1 so that the page counts as ours) and, where the address is not loopback, everybody. Without a token only a
-//! `Host` that cannot be rebound is answered; with one, a page cannot know it and any name will do.
+//! It protects against web pages in the operator's browser (a form or script that posts to this API, or DNS rebinding of a name to
+//! 127.0.0.1, which makes the page same-origin) and, if the address is not loopback, against everyone who can connect. Without a
+//! token, only a `Host` that cannot be rebound is accepted. With a token any name is accepted, because a page does not know the token.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use axum::response::{IntoResponse as _, Response};
 use super::Settings;
 use super::response::ErrorResponse;
 
-/// Paths that an orchestrator asks without a token. They tell nothing that a connection attempt does not.
+/// Paths that need no token, for orchestrators. They reveal no more than a connection attempt does.
 const PROBES: [&str; 2] = ["/livez", "/readyz"];
 
-/// What requests are measured by.
+/// The rules that requests are checked against.
 #[derive(Clone)]
 pub(super) struct Guard {
     token: Option<Arc<str>>,
@@ -34,31 +34,31 @@ impl Guard {
         }
     }
 
-    /// Refuses a request or lets it pass.
-    fn check(&self, method: &Method, uri: &Uri, fields: &HeaderMap) -> Result<(), ErrorResponse> {
-        let host = host(uri, fields).ok_or(ErrorResponse::Host)?;
+    /// Accepts or rejects a request.
+    fn check(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), ErrorResponse> {
+        let host = host(uri, headers).ok_or(ErrorResponse::Host)?;
         let is_read = *method == Method::GET || *method == Method::HEAD;
         match &self.token {
             None if !self.is_own(host) => return Err(ErrorResponse::Host),
             None => {}
             Some(_) if is_read && PROBES.contains(&uri.path()) => {}
-            Some(token) if has_token(fields, token) => {}
+            Some(token) if has_token(headers, token) => {}
             Some(_) => return Err(ErrorResponse::Token),
         }
         if is_read {
             return Ok(());
         }
-        if !is_same_origin(host, fields) {
+        if !is_same_origin(host, headers) {
             return Err(ErrorResponse::CrossOrigin);
         }
-        // A form can send neither JSON nor nothing at all.
-        if has_body(fields) && !is_json(fields) {
+        // An HTML form can send neither JSON nor an empty body.
+        if has_body(headers) && !is_json(headers) {
             return Err(ErrorResponse::NotJson);
         }
         Ok(())
     }
 
-    /// Whether no name service had a say in `host`: addresses of this API, and `localhost` (RFC 6761 §6.3).
+    /// Whether `host` cannot be changed by DNS: an address of this API, or `localhost` (RFC 6761 §6.3).
     fn is_own(&self, host: &str) -> bool {
         let name = without_port(host);
         let literal = name
@@ -76,28 +76,28 @@ impl Guard {
     }
 }
 
-/// The middleware: checks, and adds what every answer carries.
+/// The middleware: checks requests, and adds security headers to every response.
 pub(super) async fn guard(State(guard): State<Guard>, request: Request, next: Next) -> Response {
     let mut response = match guard.check(request.method(), request.uri(), request.headers()) {
         Ok(()) => next.run(request).await,
-        Err(refusal) => refusal.into_response(),
+        Err(error) => error.into_response(),
     };
-    let fields = response.headers_mut();
+    let headers = response.headers_mut();
     for (name, value) in [
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::X_FRAME_OPTIONS, "DENY"),
         (header::REFERRER_POLICY, "no-referrer"),
         (header::CACHE_CONTROL, "no-store"),
     ] {
-        fields.insert(name, HeaderValue::from_static(value));
+        headers.insert(name, HeaderValue::from_static(value));
     }
     response
 }
 
-/// The one authority that is asked for; that of an absolute target counts before the field (RFC 9112 §3.2.2). `None` when
-/// there is none or the field is there twice.
-fn host<'a>(uri: &'a Uri, fields: &'a HeaderMap) -> Option<&'a str> {
-    let mut values = fields.get_all(header::HOST).iter();
+/// The requested authority. That of an absolute target takes precedence over `Host` (RFC 9112 §3.2.2). `None` if there is none or
+/// `Host` is duplicated.
+fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
+    let mut values = headers.get_all(header::HOST).iter();
     let field = values.next().and_then(|value| value.to_str().ok());
     if values.next().is_some() {
         return None;
@@ -115,8 +115,8 @@ fn without_port(host: &str) -> &str {
     }
 }
 
-fn has_token(fields: &HeaderMap, token: &str) -> bool {
-    let mut values = fields.get_all(header::AUTHORIZATION).iter();
+fn has_token(headers: &HeaderMap, token: &str) -> bool {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
         return false;
     };
@@ -126,21 +126,21 @@ fn has_token(fields: &HeaderMap, token: &str) -> bool {
     scheme.eq_ignore_ascii_case(b"bearer ") && is_same(given.trim_ascii(), token.as_bytes())
 }
 
-/// Compares in a time that depends on the length of `given` alone, not on where the two differ.
+/// Compares in a time that depends only on the length of `given`, not on where the two differ.
 fn is_same(given: &[u8], expected: &[u8]) -> bool {
     let pairs = given.iter().zip(expected.iter().cycle());
     let difference = pairs.fold(0, |difference, (one, other)| difference | (one ^ other));
     std::hint::black_box(difference) == 0 && given.len() == expected.len() && !expected.is_empty()
 }
 
-/// Whether a browser sent this from a page of ours, or no browser did. Browsers put `Origin` on everything that is not a
-/// read, and the newer ones `Sec-Fetch-Site` on everything.
-fn is_same_origin(host: &str, fields: &HeaderMap) -> bool {
-    let is_site_ours = fields
+/// Whether the request comes from a page of this API or not from a browser. Browsers send `Origin` with every request that is not a
+/// read, and newer ones send `Sec-Fetch-Site` with every request.
+fn is_same_origin(host: &str, headers: &HeaderMap) -> bool {
+    let is_site_ours = headers
         .get_all("sec-fetch-site")
         .iter()
         .all(|site| site.as_bytes() == b"same-origin" || site.as_bytes() == b"none");
-    let is_origin_ours = fields.get_all(header::ORIGIN).iter().all(|origin| {
+    let is_origin_ours = headers.get_all(header::ORIGIN).iter().all(|origin| {
         let origin = origin.to_str().unwrap_or_default();
         let authority = origin.strip_prefix("http://").or(origin.strip_prefix("https://"));
         authority.is_some_and(|authority| authority.eq_ignore_ascii_case(host))
@@ -148,15 +148,15 @@ fn is_same_origin(host: &str, fields: &HeaderMap) -> bool {
     is_site_ours && is_origin_ours
 }
 
-fn has_body(fields: &HeaderMap) -> bool {
-    let is_empty = fields
+fn has_body(headers: &HeaderMap) -> bool {
+    let is_empty = headers
         .get(header::CONTENT_LENGTH)
         .is_none_or(|length| length.as_bytes() == b"0");
-    !is_empty || fields.contains_key(header::TRANSFER_ENCODING)
+    !is_empty || headers.contains_key(header::TRANSFER_ENCODING)
 }
 
-fn is_json(fields: &HeaderMap) -> bool {
-    let kind = fields
+fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers
         .get(header::CONTENT_TYPE)
         .and_then(|kind| kind.to_str().ok())
         .unwrap_or_default();
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_token_only_hosts_that_cannot_be_rebound_are_answered() {
+    fn without_a_token_only_hosts_that_cannot_be_rebound_are_accepted() {
         let local = guard("127.0.0.1:9900", None);
         for host in [
             "127.0.0.1:9900",
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_without_exactly_one_host_is_refused() {
+    fn a_request_without_exactly_one_host_is_rejected() {
         let local = guard("127.0.0.1:9900", None);
         assert_eq!(
             check(&local, Method::GET, "/livez", &[]),
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn the_authority_of_an_absolute_target_counts() {
+    fn the_authority_of_an_absolute_target_takes_precedence() {
         let local = guard("127.0.0.1:9900", None);
         let fields = [("host", "localhost")];
         assert_eq!(
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn with_a_token_nothing_but_the_probes_is_answered_without_it() {
+    fn with_a_token_only_the_probes_need_none() {
         let open = guard("0.0.0.0:9900", Some("s3cret"));
         let host = ("host", "evenkeel.monitoring.svc:9900");
         for path in PROBES {
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_very_token_will_do() {
+    fn only_the_exact_token_is_accepted() {
         let open = guard("0.0.0.0:9900", Some("s3cret"));
         for value in [
             "Bearer s3cre",
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn other_origins_change_nothing() {
+    fn other_origins_may_not_change_anything() {
         let local = guard("127.0.0.1:9900", None);
         let host = ("host", "localhost:9900");
         for field in [
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_changes_something_is_json() {
+    fn the_body_of_a_change_must_be_json() {
         let local = guard("127.0.0.1:9900", None);
         let host = ("host", "localhost");
         let form = [host, ("content-length", "3"), ("content-type", "text/plain")];

@@ -1,4 +1,4 @@
-//! Bounds for the admin API's connections: how many there are, and how long one may keep its place without being answered.
+//! Limits the admin API's connections: how many there are, and how long one may be quiet.
 
 use std::io;
 use std::pin::Pin;
@@ -15,20 +15,20 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, Sleep};
 
-use super::places::{Place, Places, Taken};
+use super::connections::{ConnectionEntry, Connections, Registration};
 
-/// How long a connection may wait.
+/// How long a connection may be quiet.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct QuietLimits {
-    /// For a request.
+    /// Between requests.
     pub(super) idle: Duration,
-    /// From the first byte of a request to the end of its head, however it comes.
+    /// From the first byte of a request to the end of its head, even if more bytes arrive all the time.
     pub(super) head: Duration,
-    /// For the first byte of the response, and then for a client that does not read.
+    /// Until the first byte of the response, and then while the client does not read.
     pub(super) response: Duration,
 }
 
-/// What holds outside of tests. A response has longer than a command may take.
+/// The limits outside of tests. The one for a response is longer than a command may take.
 pub(super) const QUIET_LIMITS: QuietLimits = QuietLimits {
     idle: Duration::from_secs(10),
     head: Duration::from_secs(5),
@@ -38,19 +38,19 @@ pub(super) const QUIET_LIMITS: QuietLimits = QuietLimits {
 /// The pause after an accept that failed, as when descriptors run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// A listener whose connections are bounded.
+/// A listener with limited connections.
 pub(super) struct BoundedListener {
     listener: TcpListener,
-    places: Places,
+    connections: Connections,
     limits: QuietLimits,
 }
 
 impl BoundedListener {
-    /// Bounds the connections of `listener`, each to `limits`: [`QUIET_LIMITS`] but in tests.
+    /// Limits the connections of `listener`, each to `limits`: [`QUIET_LIMITS`] except in tests.
     pub(super) fn new(listener: TcpListener, limits: QuietLimits) -> Self {
         Self {
             listener,
-            places: Places::default(),
+            connections: Connections::default(),
             limits,
         }
     }
@@ -58,25 +58,27 @@ impl BoundedListener {
 
 impl axum::serve::Listener for BoundedListener {
     type Io = BoundedConnection;
-    type Addr = PlaceOfRequest;
+    type Addr = EntryOfRequest;
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         loop {
-            // Those that were accepted before are looked at first: however many come at once, each has its turn to send a
-            // request before others can take its place.
+            // Lets the connections accepted before run first: however many arrive at once, each can send a request before
+            // another one replaces it.
             tokio::task::yield_now().await;
             match self.listener.accept().await {
                 Ok((stream, _)) => {
-                    let Some(taken) = self.places.take() else { continue };
-                    // Answers are small and written whole: nothing is won by waiting for more.
+                    let Some(registration) = self.connections.register() else {
+                        continue;
+                    };
+                    // Responses are small and written at once: delaying packets gains nothing.
                     let _ = stream.set_nodelay(true);
-                    let place = PlaceOfRequest(Some(Arc::clone(taken.place())));
-                    return (BoundedConnection::new(stream, self.limits, taken), place);
+                    let entry = EntryOfRequest(Some(Arc::clone(registration.entry())));
+                    return (BoundedConnection::new(stream, self.limits, registration), entry);
                 }
                 Err(error) => {
-                    tracing::debug!(%error, "The admin API cannot accept");
-                    // It may be a descriptor that is missing.
-                    self.places.evict();
+                    tracing::debug!(%error, "Admin API could not accept a connection; retrying");
+                    // The process may have run out of file descriptors.
+                    self.connections.evict();
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -84,47 +86,47 @@ impl axum::serve::Listener for BoundedListener {
     }
 
     fn local_addr(&self) -> io::Result<Self::Addr> {
-        Ok(PlaceOfRequest(None))
+        Ok(EntryOfRequest(None))
     }
 }
 
-/// The place of the connection that a request came by.
+/// The entry of the connection that a request was received on.
 #[derive(Debug, Clone)]
-pub(super) struct PlaceOfRequest(Option<Arc<Place>>);
+pub(super) struct EntryOfRequest(Option<Arc<ConnectionEntry>>);
 
-impl Connected<IncomingStream<'_, BoundedListener>> for PlaceOfRequest {
+impl Connected<IncomingStream<'_, BoundedListener>> for EntryOfRequest {
     fn connect_info(stream: IncomingStream<'_, BoundedListener>) -> Self {
         stream.remote_addr().clone()
     }
 }
 
-/// The middleware: a request whose head is whole keeps its connection until it is answered.
-pub(super) async fn keep_place(
-    ConnectInfo(PlaceOfRequest(place)): ConnectInfo<PlaceOfRequest>,
+/// The middleware: protects a connection from eviction from the end of a request's head until the response.
+pub(super) async fn mark_active(
+    ConnectInfo(EntryOfRequest(entry)): ConnectInfo<EntryOfRequest>,
     request: Request,
     next: Next,
 ) -> Response {
-    let _serving = place.map(Place::serve);
+    let _active = entry.map(ConnectionEntry::begin_request);
     next.run(request).await
 }
 
-/// A connection that ends when it is quiet for too long, or loses its place. Bytes of a head that drip in do not count as a sign of
-/// life, only the first of them and what is written do.
+/// A connection that ends when it is quiet for too long or is evicted. Only the first byte of a head and written bytes count as
+/// activity, so a head that arrives slowly does not extend its time.
 pub(super) struct BoundedConnection {
     stream: TcpStream,
     limits: QuietLimits,
     timer: Pin<Box<Sleep>>,
-    /// When the last sign of life came.
+    /// The time of the last activity.
     since: Instant,
-    /// Bytes have come since something was last written.
+    /// Bytes have arrived since the last write.
     has_begun: bool,
-    /// The client does not take what is to be written.
+    /// The client does not read, so writing is blocked.
     is_stuck: bool,
-    taken: Taken,
+    registration: Registration,
 }
 
 impl BoundedConnection {
-    fn new(stream: TcpStream, limits: QuietLimits, taken: Taken) -> Self {
+    fn new(stream: TcpStream, limits: QuietLimits, registration: Registration) -> Self {
         Self {
             stream,
             limits,
@@ -132,13 +134,13 @@ impl BoundedConnection {
             since: Instant::now(),
             has_begun: false,
             is_stuck: false,
-            taken,
+            registration,
         }
     }
 
-    /// Ends a wait that has gone on for too long, or whose place is needed.
+    /// Fails when the connection has been quiet for too long or is evicted.
     fn poll_quiet<T>(&mut self, context: &mut Context<'_>) -> Poll<io::Result<T>> {
-        if self.taken.place().poll_evicted(context) {
+        if self.registration.entry().poll_evicted(context) {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         self.set_timer();
@@ -146,10 +148,10 @@ impl BoundedConnection {
         is_over.map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// Sets the timer to what is waited for now.
+    /// Sets the timer to the limit that applies now.
     fn set_timer(&mut self) {
         let limit = match () {
-            () if self.taken.place().is_serving() || self.is_stuck => self.limits.response,
+            () if self.registration.entry().is_active() || self.is_stuck => self.limits.response,
             () if self.has_begun => self.limits.head,
             () => self.limits.idle,
         };
@@ -163,7 +165,7 @@ impl BoundedConnection {
         self.has_begun = false;
         self.is_stuck = false;
         self.since = Instant::now();
-        // Reading, which waits for the timer, may have been tried before this and is not tried again.
+        // A pending read waits for the timer and is not polled again for this write.
         self.set_timer();
         result
     }

@@ -1,7 +1,7 @@
-//! The admin API. It sends commands to the control plane over a channel and receives snapshots.
+//! The admin API. It reads snapshots and sends commands to the control plane over a channel.
 //!
-//! It runs on the control runtime and never sees a worker. Its address is another one than those of the listeners: nothing
-//! that a client of the balancer sends can reach it.
+//! It runs on the control runtime and never accesses a worker. It has its own address, separate from the listeners: clients of the
+//! load balancer cannot reach it through them.
 
 mod settings;
 
@@ -10,9 +10,9 @@ mod routes;
 mod control;
 mod status;
 
+mod connections;
 mod guard;
 mod listen;
-mod places;
 mod response;
 
 pub mod client;

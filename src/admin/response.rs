@@ -1,30 +1,30 @@
-//! Answers of the admin API: JSON, errors too.
+//! The error responses of the admin API, as JSON.
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-/// Why a request is not served.
+/// Why a request is rejected or a command failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ErrorResponse {
-    /// `Host` is missing, there twice, or names something that is not this API.
+    /// `Host` is missing, duplicated, or not a name of this API.
     Host,
-    /// There is no token, or a wrong one.
+    /// The token is missing or wrong.
     Token,
-    /// A page of another origin wants something changed.
+    /// A page of another origin sent a request that changes something.
     CrossOrigin,
-    /// A body that is not JSON.
+    /// The body is not JSON.
     NotJson,
     /// No such resource.
     NotFound,
-    /// The resource does not know the method.
+    /// The resource does not support the method.
     Method,
-    /// Too many commands wait.
+    /// Too many commands are queued.
     Busy,
     /// The control plane has ended or dropped the command.
     Stopping,
-    /// The control plane did not answer in time.
+    /// The control plane did not finish the command in time.
     TimedOut,
 }
 
@@ -34,47 +34,43 @@ impl IntoResponse for ErrorResponse {
             Self::Host => (
                 StatusCode::MISDIRECTED_REQUEST,
                 "wrong_host",
-                "without a token this API answers only to localhost and to the address it is bound to",
+                "without a token, Host must be localhost or the address that the admin API is bound to",
             ),
             Self::Token => (
                 StatusCode::UNAUTHORIZED,
                 "unauthorized",
-                "a bearer token is needed",
+                "missing or wrong bearer token",
             ),
             Self::CrossOrigin => (
                 StatusCode::FORBIDDEN,
                 "cross_origin",
-                "other origins may not change anything here",
+                "requests from other origins must not change anything",
             ),
             Self::NotJson => (
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "not_json",
-                "a body must be application/json",
+                "the Content-Type of the body must be application/json",
             ),
-            Self::NotFound => (
-                StatusCode::NOT_FOUND,
-                "not_found",
-                "there is nothing at this path",
-            ),
+            Self::NotFound => (StatusCode::NOT_FOUND, "not_found", "not found"),
             Self::Method => (
                 StatusCode::METHOD_NOT_ALLOWED,
                 "method_not_allowed",
-                "not with this method",
+                "method not allowed",
             ),
             Self::Busy => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "busy",
-                "too many commands wait, try again",
+                "too many commands are queued; try again later",
             ),
             Self::Stopping => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "stopping",
-                "the process is about to end",
+                "the process is stopping",
             ),
             Self::TimedOut => (
                 StatusCode::GATEWAY_TIMEOUT,
                 "timed_out",
-                "the command takes long; it may still be carried out",
+                "the command did not finish in time; it may still take effect",
             ),
         };
         let mut response = failure(status, &json!({ "error": error, "message": message }));
@@ -86,7 +82,7 @@ impl IntoResponse for ErrorResponse {
     }
 }
 
-/// An answer with `status` and `body`.
+/// A response with `status` and `body`.
 pub(super) fn failure(status: StatusCode, body: &Value) -> Response {
     (status, Json(body)).into_response()
 }

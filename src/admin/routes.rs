@@ -1,4 +1,4 @@
-//! The resources of the admin API.
+//! The routes of the admin API.
 
 use std::io;
 use std::sync::Arc;
@@ -17,18 +17,20 @@ use crate::telemetry::metrics::{self, Format};
 
 use super::control::{Command, Control, Readiness};
 use super::guard::{Guard, guard};
-use super::listen::{BoundedListener, PlaceOfRequest, QUIET_LIMITS, keep_place};
+use super::listen::{BoundedListener, EntryOfRequest, QUIET_LIMITS, mark_active};
 use super::response::{ErrorResponse, failure};
 use super::{Settings, Status};
 
-/// How long a command may take before its asker is told that it takes long. Below the time that a connection may be quiet.
+/// Time limit of a command, after which the response is an error. Below the time that a connection may be quiet.
 const COMMAND_LIMIT: Duration = Duration::from_secs(20);
 
-/// How long answers may go on after a stop.
+/// Time limit for running responses after a stop.
 const STOP_LIMIT: Duration = Duration::from_secs(2);
 
-/// Serves the admin API on `listener` until `stop` resolves and the answers that run then have ended, at most two seconds
-/// later. Errors: the listener cannot be used, or has an address that needs a token and there is none.
+/// Serves the admin API on `listener` until `stop` resolves, and then until running responses have ended, for at most two seconds.
+///
+/// # Errors
+/// The listener cannot be used, or its address is not loopback and there is no token.
 pub async fn serve(
     listener: std::net::TcpListener,
     settings: &Settings,
@@ -38,7 +40,7 @@ pub async fn serve(
     let bound = listener.local_addr()?.ip();
     let needs_token = !bound.to_canonical().is_loopback();
     if settings.token.as_ref().map_or(needs_token, String::is_empty) {
-        let why = "the admin API needs a token that is not empty unless it is bound to loopback";
+        let why = "the admin API needs a non-empty token unless it is bound to loopback";
         return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
     }
     listener.set_nonblocking(true)?;
@@ -52,16 +54,16 @@ async fn serve_bounded(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let stopped = Arc::new(Notify::new());
-    let told = Arc::clone(&stopped);
+    let stopping = Arc::clone(&stopped);
     let stop = async move {
         stop.await;
-        told.notify_one();
+        stopping.notify_one();
     };
     let overdue = async move {
         stopped.notified().await;
         tokio::time::sleep(STOP_LIMIT).await;
     };
-    let service = router.into_make_service_with_connect_info::<PlaceOfRequest>();
+    let service = router.into_make_service_with_connect_info::<EntryOfRequest>();
     tokio::select! {
         ended = axum::serve(listener, service).with_graceful_shutdown(stop).into_future() => ended,
         () = overdue => Ok(()),
@@ -80,7 +82,7 @@ fn router(guarded: Guard, control: Control) -> Router {
         .fallback(async || ErrorResponse::NotFound)
         .method_not_allowed_fallback(async || ErrorResponse::Method)
         .layer(middleware::from_fn_with_state(guarded, guard))
-        .layer(middleware::from_fn(keep_place))
+        .layer(middleware::from_fn(mark_active))
         .with_state(control)
 }
 
@@ -98,8 +100,8 @@ async fn ready(State(control): State<Control>) -> Response {
     }
 }
 
-async fn show_metrics(State(control): State<Control>, fields: HeaderMap) -> Response {
-    let accept = fields
+async fn show_metrics(State(control): State<Control>, headers: HeaderMap) -> Response {
+    let accept = headers
         .get(header::ACCEPT)
         .and_then(|accept| accept.to_str().ok())
         .unwrap_or_default();
@@ -134,11 +136,11 @@ async fn reload(State(control): State<Control>) -> Response {
             StatusCode::UNPROCESSABLE_ENTITY,
             &json!({ "error": "invalid_config", "message": "the previous configuration stays active", "errors": errors }),
         ),
-        Err(refusal) => refusal.into_response(),
+        Err(error) => error.into_response(),
     }
 }
 
-/// Hands a command over and waits for its answer.
+/// Queues a command and waits for its result.
 async fn command<T>(control: &Control, make: fn(oneshot::Sender<T>) -> Command) -> Result<T, ErrorResponse> {
     let (sender, response) = oneshot::channel();
     control

@@ -1,12 +1,12 @@
-//! What `admin:` means.
+//! The settings of `admin:`.
 
 use std::net::SocketAddr;
 
-/// Where the admin API listens and what it asks for.
+/// The address of the admin API and its token.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// Address and port; port 0 takes a free one.
+    /// Address and port; with port 0 the system chooses a free one.
     pub address: SocketAddr,
-    /// The bearer token; always there when the address is not loopback.
+    /// The bearer token; required if the address is not loopback.
     pub token: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! The shape of `GET /api/v1/status`. Filled by the control plane, read by people, `ctl` and `top`.
+//! The types of the response of `GET /api/v1/status`, filled by the control plane.
 
 use std::time::SystemTime;
 
@@ -6,14 +6,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::telemetry::Timestamp;
 
-/// How everything is.
+/// The whole status.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     /// The process.
     pub process: ProcessStatus,
     /// The pools, in the order of the config.
     pub pools: Vec<PoolStatus>,
-    /// The certificates that listeners show to clients, and pools to backends.
+    /// The certificates that listeners present to clients, and pools to backends.
     pub certificates: Vec<CertificateStatus>,
 }
 
@@ -31,7 +31,7 @@ impl From<SystemTime> for Time {
 /// The process.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ProcessStatus {
-    /// The version that runs.
+    /// The running version.
     pub version: String,
     /// Its process id.
     pub pid: u32,
@@ -39,17 +39,17 @@ pub struct ProcessStatus {
     pub started: Time,
     /// Seconds since then, by the monotonic clock.
     pub uptime_seconds: u64,
-    /// Whether requests should be sent here.
+    /// Whether the process is ready for requests.
     pub ready: bool,
     /// Worker threads.
     pub workers: u32,
-    /// Addresses that are listened on, with the ports that they really have.
+    /// The addresses of the listeners, with their actual ports.
     pub listeners: Vec<String>,
     /// Client connections.
     pub connections: ConnectionsStatus,
     /// Requests.
     pub requests: RequestsStatus,
-    /// The config in force.
+    /// The active config.
     pub config: ConfigStatus,
 }
 
@@ -65,13 +65,13 @@ pub struct ConnectionsStatus {
 /// Requests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestsStatus {
-    /// Begun and not ended.
+    /// Started and not ended.
     pub in_flight: u64,
     /// Ended since the start.
     pub total: u64,
 }
 
-/// The config in force.
+/// The active config.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConfigStatus {
     /// The file it came from, or `command line`, or `demo`.
@@ -82,14 +82,14 @@ pub struct ConfigStatus {
     pub last_reload: Option<ReloadStatus>,
 }
 
-/// How a reload went.
+/// The result of a reload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReloadStatus {
     /// When it ended.
     pub time: Time,
-    /// What was wrong; empty when the config was put in force.
+    /// The errors; empty if the config was activated.
     pub errors: Vec<String>,
-    /// The top-level keys whose change has no effect before a restart.
+    /// The top-level keys whose change is ignored until a restart.
     pub ignored_until_restart: Vec<String>,
 }
 
@@ -100,23 +100,23 @@ pub struct PoolStatus {
     pub name: String,
     /// The name of its strategy, as in the config.
     pub strategy: String,
-    /// Backends that may get requests, backups included.
+    /// Number of backends that may receive requests, including backups.
     pub eligible: u64,
     /// Its backends, in the order of the config.
     pub backends: Vec<BackendStatus>,
 }
 
-/// How a backend is. Whether it gets requests depends on its weight too.
+/// The state of a backend. Whether it receives requests also depends on its weight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BackendState {
-    /// It gets requests.
+    /// It receives requests.
     Up,
-    /// It gets none until it has recovered.
+    /// It receives no requests until it has recovered.
     Down,
-    /// It gets requests, but no check has ended yet, or there are none.
+    /// It receives requests; no check has ended yet, or there are no checks.
     Unknown,
-    /// It gets none because an operator said so.
+    /// It receives no requests because an operator has drained it.
     Draining,
 }
 
@@ -125,40 +125,40 @@ pub enum BackendState {
 pub struct BackendStatus {
     /// Its URL as configured.
     pub url: String,
-    /// How it is.
+    /// Its state.
     pub state: BackendState,
-    /// Whether it may get requests.
+    /// Whether it may receive requests.
     pub eligible: bool,
-    /// Why it may not; `None` when it may.
+    /// Why it may not receive requests; `None` if it may.
     pub why: Option<String>,
     /// The last health check that ended.
     pub last_check: Option<CheckStatus>,
-    /// Its share, 0 to 256.
+    /// Its weight, 0 to 256.
     pub weight: u32,
     /// Whether it is used only when no other is eligible.
     pub backup: bool,
-    /// Requests that it is working on.
+    /// Requests in flight.
     pub in_flight: u64,
     /// Attempts sent to it since the start.
     pub attempts: u64,
-    /// Attempts that ended without a usable answer.
+    /// Attempts that ended without a usable response.
     pub failures: u64,
 }
 
-/// One certificate of ours.
+/// One certificate of a listener or a pool.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CertificateStatus {
-    /// The names and addresses that it is for.
+    /// The names and addresses that it is valid for.
     pub names: Vec<String>,
     /// Its file.
     pub cert: String,
     /// The file of its key.
     pub key: String,
-    /// Who shows it: `listener ADDRESS` or `pool NAME`.
+    /// What presents it: `listener ADDRESS` or `pool NAME`.
     pub shown_by: Vec<String>,
-    /// Until when nobody accepts it.
+    /// The start of its validity.
     pub valid_from: Time,
-    /// From when on nobody accepts it.
+    /// The end of its validity.
     pub expires: Time,
     /// Whole days until then; 0 when it has expired.
     pub days_left: u64,
@@ -175,48 +175,48 @@ pub struct CheckStatus {
     pub duration_ms: f64,
     /// Whether it passed.
     pub healthy: bool,
-    /// The status that was answered; `None` for kinds without one and when there was no answer.
+    /// The status of the response; `None` for kinds of checks without one and if there was no response.
     pub status: Option<u16>,
-    /// What went wrong; `None` when nothing did.
+    /// Why it failed; `None` if it passed.
     pub reason: Option<String>,
 }
 
-/// One message that was refused: a request, or a backend's response that was malformed.
+/// One rejected message: a client's request or a backend's malformed response.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RejectedStatus {
-    /// When it was.
+    /// When it was rejected.
     pub time: Time,
-    /// Whose message it was: `client` or `backend`.
+    /// The kind of sender: `client` or `backend`.
     pub from: String,
-    /// Who sent it: the client's address with its port, or the backend's URL as configured.
+    /// The sender: the client's address with its port, or the backend's URL as configured.
     pub peer: String,
-    /// The word in the access log.
+    /// The code in the access log.
     pub error: String,
-    /// The word of the rule that it broke; the same as `error` for requests.
+    /// The code of the rule that it violated; the same as `error` for requests.
     pub code: String,
     /// The rule.
     pub rule: String,
     /// The line of the head or of the trailers, or in HTTP/2 the number of the header, counted from 1.
     pub line: Option<usize>,
-    /// The header that it is about.
+    /// The header concerned.
     pub header: Option<String>,
-    /// Where the fault stands: bytes from the beginning of the head, or of what the excerpt shows of chunks and HTTP/2.
+    /// The position of the fault: bytes from the start of the head, or of the excerpt's text for chunks and HTTP/2.
     pub offset: usize,
-    /// The limit that was broken, if it is one.
+    /// The limit that was exceeded, if any.
     pub limit: Option<RejectedLimitStatus>,
-    /// All that in one sentence, as in the access log.
+    /// All of this in one sentence, as in the access log.
     pub detail: String,
-    /// What was around the fault, escaped. Values that may be secret are hidden as `[N bytes]`.
+    /// The bytes around the fault, escaped. Values that may be secret are replaced by `[N bytes]`.
     pub excerpt: String,
 }
 
-/// A limit that a message was beyond.
+/// A limit that a message exceeded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RejectedLimitStatus {
     /// Its key in the config; `None` for one that cannot be set.
     pub key: Option<String>,
     /// Its value.
     pub value: u64,
-    /// What came, or what came before no more was read.
+    /// What was received, or what had been received when reading stopped.
     pub came: u64,
 }

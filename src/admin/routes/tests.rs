@@ -10,8 +10,8 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::admin::connections::CONNECTIONS;
 use crate::admin::listen::QuietLimits;
-use crate::admin::places::CONNECTIONS;
 use crate::admin::{
     BackendState, BackendStatus, CheckStatus, ConfigStatus, ConnectionsStatus, PoolStatus, ProcessStatus,
     RejectedStatus, ReloadOutcome, Reloaded, RequestsStatus, Time, View, client,
@@ -27,7 +27,7 @@ const FOREVER: QuietLimits = QuietLimits {
     response: HOUR,
 };
 
-/// A view that shows always the same, but for its readiness.
+/// A view that always shows the same, except for its readiness.
 struct Fixed {
     readiness: Mutex<Readiness>,
 }
@@ -184,11 +184,11 @@ async fn get(api: &Api, path: &'static str) -> (u16, String) {
 async fn get_with(api: &Api, path: &'static str, token: Option<&'static str>) -> (u16, String) {
     let address = api.address;
     let response = tokio::task::spawn_blocking(move || client::get_blocking(address, path, token, DEADLINE));
-    let (status, body) = response.await.expect("no panic").expect("an answer");
+    let (status, body) = response.await.expect("no panic").expect("a response");
     (status, String::from_utf8(body).expect("text"))
 }
 
-/// Sends `head` as it is and returns the whole answer.
+/// Sends `head` as it is and returns the whole response.
 async fn raw(address: SocketAddr, head: &str) -> String {
     let exchange = async {
         let mut stream = TcpStream::connect(address).await.expect("a connection");
@@ -197,19 +197,19 @@ async fn raw(address: SocketAddr, head: &str) -> String {
         stream
             .read_to_string(&mut response)
             .await
-            .expect("an answer that ends");
+            .expect("a response that ends");
         response
     };
     tokio::time::timeout(DEADLINE, exchange)
         .await
-        .expect("an answer in time")
+        .expect("a response in time")
 }
 
 fn json(text: &str) -> Value {
     serde_json::from_str(text).expect("JSON")
 }
 
-/// Answers the next command.
+/// Responds to the next command.
 #[allow(clippy::disallowed_methods, reason = "the test ends with it")]
 fn respond_to_reload(api: &mut Api, outcome: ReloadOutcome) -> JoinHandle<()> {
     let (_, none) = mpsc::channel(1);
@@ -221,7 +221,7 @@ fn respond_to_reload(api: &mut Api, outcome: ReloadOutcome) -> JoinHandle<()> {
 }
 
 #[tokio::test]
-async fn probes_tell_whether_the_process_lives_and_is_ready() {
+async fn probes_show_whether_the_process_is_live_and_ready() {
     let api = start(None, QUIET_LIMITS);
     assert_eq!(
         get(&api, "/livez").await,
@@ -240,7 +240,7 @@ async fn probes_tell_whether_the_process_lives_and_is_ready() {
 }
 
 #[tokio::test]
-async fn probes_need_no_token_and_all_else_does() {
+async fn everything_except_the_probes_needs_the_token() {
     let api = start(Some("s3cret"), QUIET_LIMITS);
     assert_eq!(get(&api, "/livez").await.0, 200);
     assert_eq!(get(&api, "/readyz").await.0, 200);
@@ -256,7 +256,7 @@ async fn probes_need_no_token_and_all_else_does() {
 }
 
 #[tokio::test]
-async fn messages_that_were_refused_are_a_list() {
+async fn rejected_messages_are_a_list() {
     let api = start(None, QUIET_LIMITS);
     let (status, body) = get(&api, "/api/v1/rejected").await;
     assert_eq!(status, 200);
@@ -266,7 +266,7 @@ async fn messages_that_were_refused_are_a_list() {
 }
 
 #[tokio::test]
-async fn status_reads_back_as_what_the_view_shows() {
+async fn status_is_that_of_the_view() {
     let api = start(None, QUIET_LIMITS);
     let (status, body) = get(&api, "/api/v1/status").await;
     assert_eq!(status, 200);
@@ -291,7 +291,7 @@ async fn config_is_the_effective_one() {
 }
 
 #[tokio::test]
-async fn metrics_come_in_the_format_that_is_accepted() {
+async fn metrics_are_in_the_accepted_format() {
     let api = start(None, QUIET_LIMITS);
     let ask = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n";
     let plain = raw(api.address, &format!("{ask}\r\n")).await;
@@ -316,7 +316,7 @@ async fn metrics_come_in_the_format_that_is_accepted() {
 }
 
 #[tokio::test]
-async fn reload_answers_when_the_control_plane_has_answered() {
+async fn reload_responds_when_the_control_plane_has_finished() {
     let mut api = start(None, QUIET_LIMITS);
     let ask = "POST /api/v1/reload HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     let responded = respond_to_reload(&mut api, Ok(Reloaded::default()));
@@ -346,10 +346,10 @@ async fn reload_of_a_config_with_errors_lists_them() {
 }
 
 #[tokio::test]
-async fn commands_are_refused_when_too_many_wait_or_nobody_takes_them() {
+async fn commands_are_rejected_when_too_many_are_queued_or_the_process_stops() {
     let mut api = start(None, QUIET_LIMITS);
     let ask = "POST /api/v1/reload HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-    // The channel of the test holds one command: this one fills it and stays without an answer.
+    // The test's channel holds one command: this one fills it and gets no response.
     let mut waiting = TcpStream::connect(api.address).await.expect("a connection");
     waiting.write_all(ask.as_bytes()).await.expect("written");
     let filled = async {
@@ -443,7 +443,7 @@ async fn closed(mut connection: TcpStream) {
 }
 
 #[tokio::test]
-async fn nobody_who_keeps_connections_open_shuts_probes_out() {
+async fn open_connections_do_not_block_probes() {
     // Nothing is closed because it is quiet for too long.
     let api = start(None, FOREVER);
     let mut kept = Vec::new();
@@ -464,7 +464,7 @@ async fn nobody_who_keeps_connections_open_shuts_probes_out() {
 }
 
 #[tokio::test]
-async fn the_connection_that_was_idle_longest_makes_room_and_a_command_goes_on() {
+async fn the_longest_idle_connection_is_evicted_and_a_command_continues() {
     let mut api = start(None, FOREVER);
     let mut asking = TcpStream::connect(api.address).await.expect("a connection");
     let ask = "POST /api/v1/reload HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
@@ -483,7 +483,7 @@ async fn the_connection_that_was_idle_longest_makes_room_and_a_command_goes_on()
     tokio::time::timeout(DEADLINE, read)
         .await
         .expect("in time")
-        .expect("an answer");
+        .expect("a response");
     assert!(
         response.ends_with(r#"{"ignored_until_restart":[],"reloaded":true}"#),
         "{response}"
@@ -491,7 +491,7 @@ async fn the_connection_that_was_idle_longest_makes_room_and_a_command_goes_on()
 }
 
 #[tokio::test]
-async fn an_idle_connection_and_a_slow_head_have_bounds_of_their_own() {
+async fn an_idle_connection_and_a_slow_head_have_their_own_limits() {
     let short = Duration::from_millis(50);
     let idle = start(
         None,
