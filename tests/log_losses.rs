@@ -1,4 +1,4 @@
-//! What the operations log tells when the access log cannot keep up. A test binary of its own, because a process has one
+//! Tests what the operations log reports when the access log cannot keep up. A separate test binary, because a process has one
 //! operations log.
 
 use std::fs::{self, File};
@@ -42,7 +42,7 @@ fn entry() -> Entry<'static> {
 }
 
 #[test]
-fn losses_are_told_while_they_happen_and_counted_when_they_end() {
+fn dropped_lines_are_logged_while_they_are_dropped_and_counted_afterwards() {
     let folder = std::env::temp_dir().join(format!("evenkeel-losses-{}", std::process::id()));
     fs::create_dir_all(&folder).expect("a folder");
     let fifo = |name: &str| {

@@ -270,7 +270,7 @@ impl Server {
             ignored_until_restart: report.ignored(),
         });
         self.state.config_state().reloaded(&outcome);
-        self.reloads.reply(outcome);
+        self.reloads.finish(outcome);
     }
 
     /// Lets running requests finish, until a second stop signal or the end of `timeouts.drain`.

@@ -192,7 +192,7 @@ impl Reloads {
     }
 
     /// Ends the running reload, and starts the next one if it was requested meanwhile.
-    pub(super) fn reply(&mut self, outcome: ReloadOutcome) {
+    pub(super) fn finish(&mut self, outcome: ReloadOutcome) {
         if let Some(reply) = self.running.take().and_then(|running| running.reply) {
             let _ = reply.send(outcome);
         }
@@ -407,7 +407,7 @@ mod tests {
         }
         for is_followed in [true, false] {
             bench.read().await;
-            bench.reloads.reply(Ok(Reloaded::default()));
+            bench.reloads.finish(Ok(Reloaded::default()));
             assert_eq!(bench.reloads.is_running(), is_followed);
         }
     }
