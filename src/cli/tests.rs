@@ -271,7 +271,7 @@ fn check_finds_a_log_that_cannot_be_opened_and_makes_none() {
     };
     for (path, words) in [
         ("no/access.log", "(create the directory "),
-        ("", "(write the name of a file in it)"),
+        ("", "(write the path of a file in this directory)"),
     ] {
         let file = File::new("log", &text(path));
         let (outcome, out, err) = file.run("check");

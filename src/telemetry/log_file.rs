@@ -100,7 +100,7 @@ fn hint(path: &Path, kind: ErrorKind) -> String {
     match kind {
         ErrorKind::NotFound => format!(" (create the directory {folder}, or choose another path)"),
         ErrorKind::NotADirectory => format!(" ({folder} is not a directory: choose another path)"),
-        ErrorKind::IsADirectory => " (this is a directory: write the path of a file in it)".to_owned(),
+        ErrorKind::IsADirectory => " (write the path of a file in this directory)".to_owned(),
         ErrorKind::PermissionDenied if path.exists() => {
             " (the user that runs this process may not write to it)".to_owned()
         }
@@ -146,10 +146,7 @@ mod tests {
                 "no/access.log",
                 format!("(create the directory {at}/no, or choose another path)"),
             ),
-            (
-                "",
-                "(this is a directory: write the path of a file in it)".to_owned(),
-            ),
+            ("", "(write the path of a file in this directory)".to_owned()),
             (
                 "file/access.log",
                 format!("({at}/file is not a directory: choose another path)"),
