@@ -12,6 +12,7 @@ mod print;
 mod reader;
 mod reference;
 mod resolve;
+mod secret_values;
 mod secrets;
 mod source;
 mod suggest;
@@ -199,7 +200,7 @@ fn parse(cx: Context<'_>) -> Result<Loaded, Report> {
 
 fn finish(cx: Context<'_>, root: Option<&tree::Node>) -> Result<Loaded, Report> {
     let config = resolve::config(&cx, root);
-    let secret = root.map(secrets::in_tree).unwrap_or_default();
+    let secret = root.map(secret_values::in_tree).unwrap_or_default();
     let (problems, has_error) = cx.finish(&secret);
     match config {
         Some(config) if !has_error => Ok(Loaded {

@@ -1,44 +1,9 @@
-//! Finds what must not be shown of a config: in a line by its text alone, so that it works where the YAML is broken,
-//! and in the tree, for values that stand on lines of their own.
+//! Finds secrets in one line of a config by its text alone, so that it works where the YAML is invalid. Pure.
 
 use std::ops::Range;
 
-use super::source::Span;
-use super::tree::{Entry, Node, Value};
-
-/// Places of values that are masked in excerpts.
-pub(super) fn in_tree(root: &Node) -> Vec<Span> {
-    let mut found = Vec::new();
-    collect(root, &mut found);
-    found
-}
-
-fn collect(node: &Node, found: &mut Vec<Span>) {
-    match &node.value {
-        Value::List(items) => items.iter().for_each(|item| collect(item, found)),
-        Value::Map(entries) => entries.iter().for_each(|entry| collect_entry(entry, found)),
-        Value::Empty | Value::Text(_) | Value::Broken => {}
-    }
-}
-
-fn collect_entry(entry: &Entry, found: &mut Vec<Span>) {
-    let is_variable = matches!(&entry.value.value, Value::Text(text) if text.is_expanded);
-    if entry.key.to_ascii_lowercase().ends_with("token") && !is_variable {
-        found.push(entry.value.span);
-        return;
-    }
-    // A misspelt `token` is a secret too, and stands in the excerpt of its own error.
-    match &entry.value.value {
-        Value::Map(entries) if entry.key == "admin" => {
-            let others = entries.iter().filter(|other| other.key != "address");
-            found.extend(others.map(|other| other.value.span));
-        }
-        _ => collect(&entry.value, found),
-    }
-}
-
-/// Ranges of bytes of the line that are masked: the value of a key that ends with `token`, and what stands before
-/// the `@` of a URL. A value that is only a variable is not masked: its name is no secret.
+/// Byte ranges of the line that are masked: the value of a key that ends with `token`, and the user and password of a
+/// URL. A value that is only a variable is not masked, since its name is not a secret.
 pub(super) fn in_line(line: &str) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     for (at, word) in line.match_indices("token") {
@@ -50,7 +15,7 @@ pub(super) fn in_line(line: &str) -> Vec<Range<usize>> {
     found
 }
 
-/// The value when a colon follows at `at`, with or without the key's closing quote between.
+/// The value after the colon that follows `at`, with or without the key's closing quote in between.
 fn value_after_key(line: &str, at: usize) -> Option<Range<usize>> {
     let rest = line.get(at..)?;
     let rest = rest.trim_start_matches(['"', '\'', ' ']).strip_prefix(':')?;
@@ -96,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn leaves_the_rest() {
+    fn does_not_mask_other_text() {
         for line in [
             "token:",
             "token: ${T}",

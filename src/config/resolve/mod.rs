@@ -4,6 +4,7 @@
 mod access_log;
 mod address;
 mod listeners;
+mod pool_name;
 mod pools;
 mod routes;
 mod rules;

@@ -5,8 +5,9 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::pool_name::{DEFAULT_POOL, is_pool_name};
 use super::rules::Rules;
-use super::{refer, routes, tls};
+use super::{refer, tls};
 use crate::backend::{Address, AddressError, Scheme};
 use crate::config::context::Context;
 use crate::config::reader::{Reader, Written, refuse_shape, written};
@@ -18,9 +19,6 @@ use crate::listener;
 use crate::net::{ListenAddress, ProxyVersion};
 use crate::pool::{BackendSettings, Settings};
 use crate::strategy;
-
-/// Name of the pool that `backends` at top level makes.
-pub(super) const DEFAULT_POOL: &str = "default";
 
 /// Most backends of one pool: strategies keep lists that grow with it.
 const MOST_BACKENDS: usize = 16_384;
@@ -167,7 +165,7 @@ fn send_proxy(pool: &Reader<'_>) -> Option<ProxyVersion> {
 
 fn check_name(root: &Reader<'_>, entry: &Entry) {
     let quote = root.cx.quote(entry.key_span);
-    if !routes::is_pool_name(&entry.key) {
+    if !is_pool_name(&entry.key) {
         let message = format!("{quote} is no name for a pool");
         let note = "accepted: letters, digits, `-`, `_` and `.`, at most 64 characters";
         root.cx

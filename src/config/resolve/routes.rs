@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 
+use super::pool_name::DEFAULT_POOL;
 use super::pools::Pool;
 use super::refer;
 use crate::config::reader::{Reader, Written};
@@ -18,12 +19,6 @@ const MOST_ROUTES: usize = 200_000;
 
 /// Longest name of a DNS host, in bytes (RFC 1035 §2.3.4).
 const LONGEST_HOST: usize = 253;
-
-/// Whether a text can name a pool: it stands in paths of the admin API and in labels of metrics.
-pub(super) fn is_pool_name(name: &str) -> bool {
-    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    (1..=64).contains(&name.len()) && name.bytes().all(is_part) && !matches!(name, "." | "..")
-}
 
 /// Reads the routes. `pools` are those that could be read; names of the others are known all the same.
 pub(super) fn read(root: &Reader<'_>, pools: &[Pool]) -> Vec<Route> {
@@ -84,7 +79,7 @@ fn check_reach(root: &Reader<'_>, pools: &[Pool], routes: &[Route]) {
 fn pool_names<'a>(root: &Reader<'a>) -> Vec<&'a str> {
     let mut names = Vec::new();
     if root.has("backends") {
-        names.push(super::pools::DEFAULT_POOL);
+        names.push(DEFAULT_POOL);
     }
     if let Some(Value::Map(entries)) = root.node("pools").map(|node| &node.value) {
         names.extend(entries.iter().map(|entry| entry.key.as_str()));

@@ -1,0 +1,36 @@
+//! Finds the values of a config tree that messages must not show, also where a value is on lines of its own. `secrets`
+//! finds them in the text of one line.
+
+use super::source::Span;
+use super::tree::{Entry, Node, Value};
+
+/// Spans of the values that are masked in excerpts.
+pub(super) fn in_tree(root: &Node) -> Vec<Span> {
+    let mut found = Vec::new();
+    collect(root, &mut found);
+    found
+}
+
+fn collect(node: &Node, found: &mut Vec<Span>) {
+    match &node.value {
+        Value::List(items) => items.iter().for_each(|item| collect(item, found)),
+        Value::Map(entries) => entries.iter().for_each(|entry| collect_entry(entry, found)),
+        Value::Empty | Value::Text(_) | Value::Broken => {}
+    }
+}
+
+fn collect_entry(entry: &Entry, found: &mut Vec<Span>) {
+    let is_variable = matches!(&entry.value.value, Value::Text(text) if text.is_expanded);
+    if entry.key.to_ascii_lowercase().ends_with("token") && !is_variable {
+        found.push(entry.value.span);
+        return;
+    }
+    // A misspelt `token` is a secret too, and the excerpt of its own error would show it.
+    match &entry.value.value {
+        Value::Map(entries) if entry.key == "admin" => {
+            let others = entries.iter().filter(|other| other.key != "address");
+            found.extend(others.map(|other| other.value.span));
+        }
+        _ => collect(&entry.value, found),
+    }
+}
