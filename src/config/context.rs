@@ -1,4 +1,4 @@
-//! What every step of reading a config is handed: the text, the environment and the list of findings.
+//! The context of reading one config: its text, the environment and the list of diagnostics.
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -7,29 +7,29 @@ use super::error::{Problem, Severity};
 use super::source::{Diagnostic, Source, Span};
 use crate::tls::SystemAuthorities;
 
-/// Most findings that are kept; a file with more is broken as a whole.
+/// Most diagnostics that are kept. A file with more is broken as a whole.
 const MOST_DIAGNOSTICS: usize = 1000;
 
 /// The environment of a process, or of a test.
 pub(super) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// One reading of one config.
+/// The context of reading one config.
 pub(super) struct Context<'a> {
     pub(super) source: Source<'a>,
-    /// Relative paths start here.
+    /// The folder where relative paths start.
     pub(super) dir: &'a Path,
     /// Values of `${VAR}`.
     pub(super) lookup: Lookup<'a>,
-    /// Those that pools believe when they name no others.
+    /// The CAs that pools trust when they name no others.
     pub(super) authorities: SystemAuthorities,
-    /// Whether this is the machine that the config is for: then it is looked at whether files can be made where it says.
+    /// Whether the config is for this machine. If so, paths of log files are checked.
     pub(super) is_at_home: bool,
     /// A cell, because readers of several maps are open at one time and all report.
     diagnostics: RefCell<Vec<Diagnostic>>,
 }
 
 impl<'a> Context<'a> {
-    /// Begins a reading.
+    /// A context without diagnostics.
     pub(super) fn new(source: Source<'a>, dir: &'a Path, lookup: Lookup<'a>) -> Self {
         Self {
             source,
@@ -41,7 +41,7 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// The same for a config that is read where it is to run.
+    /// The same for a config that is read on the machine where it runs.
     pub(super) fn at_home(self) -> Self {
         Self {
             is_at_home: true,
@@ -49,7 +49,7 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// Adds a finding; one that is there already is not added again, because top-level values are read once a pool.
+    /// Adds a diagnostic unless it is already there: top-level values are read once per pool.
     pub(super) fn report(&self, diagnostic: Diagnostic) {
         let mut diagnostics = self.diagnostics.borrow_mut();
         if diagnostics.len() < MOST_DIAGNOSTICS && !diagnostics.contains(&diagnostic) {
@@ -57,22 +57,22 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// Whether an error was reported; then what could follow from it is not reported as well.
+    /// Whether an error was reported. Problems that could follow from it are then not reported.
     pub(super) fn has_error(&self) -> bool {
         has_error(&self.diagnostics.borrow())
     }
 
-    /// The text at a place, for a message.
+    /// The text of a span, for a message.
     pub(super) fn quote(&self, span: Span) -> String {
         self.source.quote(span)
     }
 
-    /// A path as written, from the config's folder.
+    /// A path as written, relative to the folder of the config.
     pub(super) fn path(&self, written: &str) -> PathBuf {
         self.dir.join(written)
     }
 
-    /// Renders the findings in the order of the text, and says whether there is an error among them.
+    /// Renders the diagnostics in the order of the text, and returns whether one of them is an error.
     pub(super) fn finish(self, secret: &[Span]) -> (Vec<Problem>, bool) {
         let mut diagnostics = self.diagnostics.into_inner();
         diagnostics.sort_by_key(|diagnostic| diagnostic.span);

@@ -1,41 +1,40 @@
-//! What is wrong with a config, as it is told to people: every problem with its place, the line as written and a
-//! suggestion. Expanded variables and secrets never get here.
+//! The problems of a config as people see them: each with its position, the line as written and a suggestion. Expanded
+//! variables and secrets never get here.
 
 use std::fmt;
 
-/// Most problems that one report prints; the rest is counted.
+/// Most problems that one report prints; the rest are only counted.
 const MOST_SHOWN: usize = 50;
 
-/// Whether a config with this problem can be used.
+/// How severe a problem is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Severity {
-    /// It cannot.
+    /// The config cannot be used.
     Error,
-    /// It can, but something that it names is not as it has to be now: a certificate has expired, a log file cannot be
-    /// opened. Whoever checks a config wants to hear of that; whoever reads it for a process that runs, or only to look,
-    /// goes on all the same.
+    /// The config can be used, but something it names is unusable now: a certificate has expired, or the log file cannot
+    /// be opened. An error for `evenkeel check`, a warning for a start or reload.
     Overdue,
-    /// It can, but is probably not what was meant.
+    /// The config can be used, but is probably not what was meant.
     Warning,
 }
 
 /// One problem. `Display` renders it over several lines, without a line end after the last.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// Whether the config can be used all the same.
+    /// How severe it is.
     pub severity: Severity,
-    /// The file's name as it was given.
+    /// The name of the file as it was given.
     pub file: String,
-    /// Line and column of the place, both from 1, the column in characters; `None` when there is no such place.
+    /// Line and column, both from 1, the column in characters; `None` when the problem has no position in a file.
     pub position: Option<(usize, usize)>,
     /// What is wrong, in one line.
     pub message: String,
-    /// What is accepted, what may have been meant; one line each.
+    /// Accepted values and suggestions; one line each.
     pub notes: Vec<String>,
     pub(super) excerpt: Option<Excerpt>,
 }
 
-/// A line of the file, cut to a readable length, in three parts. Tabs and control characters are replaced, secrets
+/// A line of the file, cut to a readable length, in three parts. Tabs and control characters are replaced, secrets are
 /// masked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Excerpt {
@@ -77,15 +76,15 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Everything that is wrong with a config, in the order of the file. Never empty.
+/// All problems of a config, in the order of the file. Never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
-    /// The errors, and the warnings that were found beside them.
+    /// Errors and warnings.
     pub problems: Vec<Problem>,
 }
 
 impl Report {
-    /// A report of one error that has no place in the text.
+    /// A report with one error that has no position in the text.
     pub(super) fn whole_file(file: &str, message: String, notes: Vec<String>) -> Self {
         let problem = Problem {
             severity: Severity::Error,

@@ -1,4 +1,4 @@
-//! A config from the command line: the arguments become the tree that a file would give, and go the same way.
+//! A config from the command line: turns the arguments into the tree that a file would give.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use super::source::{Origin, Source, Span};
 use super::tree::{Entry, Node, Text, Value};
 use super::{Loaded, Report, finish};
 
-/// What `evenkeel run` was given in place of a file. `None` and empty lists were not given.
+/// Arguments of `evenkeel run` in place of a file. `None` and empty lists are arguments that were not given.
 #[derive(Debug, Clone, Default)]
 pub struct Arguments {
     /// Values of `--listen`.
@@ -24,10 +24,10 @@ pub struct Arguments {
     pub workers: Option<String>,
 }
 
-/// Says what arguments mean. Variables are not expanded: the shell did that.
+/// Makes a config from arguments. Variables are not expanded: the shell did that.
 ///
 /// # Errors
-/// Everything that is wrong with them, at once.
+/// All errors of the arguments at once.
 pub fn from_arguments(arguments: &Arguments) -> Result<Loaded, Report> {
     let mut line = Line {
         text: "evenkeel run".to_owned(),
@@ -61,7 +61,7 @@ pub fn from_arguments(arguments: &Arguments) -> Result<Loaded, Report> {
     finish(Context::new(source, Path::new("."), &|_| None), Some(&root))
 }
 
-/// The command line as it is shown in messages.
+/// The command line as messages show it.
 struct Line {
     text: String,
 }
@@ -97,7 +97,7 @@ impl Line {
     }
 }
 
-/// An entry whose key stands nowhere: findings about the key show its value.
+/// An entry whose key is not in the text: diagnostics about the key show its value.
 fn entry(key: &str, value: Node) -> Entry {
     Entry {
         key: key.to_owned(),
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn makes_a_config() {
+    fn arguments_make_a_config() {
         let given = Arguments {
             admin: Some("off".to_owned()),
             strategy: Some("least_requests".to_owned()),
@@ -141,17 +141,17 @@ mod tests {
     }
 
     #[test]
-    fn shows_the_argument_that_is_wrong() {
+    fn shows_the_invalid_argument() {
         let report = from_arguments(&arguments(&[":80800"], &["a:1"])).err().unwrap();
         assert_eq!(
             report.to_string(),
             "\
-command line: error: `:80800` is not accepted for `listen`
+command line: error: invalid value `:80800` for `listen`
      | evenkeel run --listen :80800 a:1
      |                       ^^^^^^
-     = accepted: an IP address and a port, such as 0.0.0.0:8080, [::1]:8080 or :8080, or a socket file such as unix:/run/evenkeel.sock, or a list of these
+     = accepted: an IP address and a port, such as 0.0.0.0:8080, [::1]:8080 or :8080, or a Unix socket such as unix:/run/evenkeel.sock, or a list of these
 
-command line: error: a backend is a URL: `a:1` has no scheme
+command line: error: `a:1` is not a valid backend URL: it has no scheme
      | evenkeel run --listen :80800 a:1
      |                              ^^^
      = did you mean `http://a:1`?
@@ -162,12 +162,12 @@ command line: error: a backend is a URL: `a:1` has no scheme
     }
 
     #[test]
-    fn asks_for_what_is_missing() {
+    fn reports_missing_listener_and_backend() {
         let report = from_arguments(&Arguments::default()).err().unwrap().to_string();
         assert!(
-            report.contains("there is no listener\n     = add `--listen"),
+            report.contains("the config has no listener\n     = add `--listen"),
             "{report}"
         );
-        assert!(report.contains("there is no backend"), "{report}");
+        assert!(report.contains("the config has no backend"), "{report}");
     }
 }

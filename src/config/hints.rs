@@ -1,14 +1,14 @@
-//! What may have been meant by a value that is not accepted: in the wrong unit, in the wrong shape, or a word for a map.
+//! Suggests a valid value in place of an invalid one: wrong unit, wrong type, or a word in place of a map.
 
 use super::reference::{Key, Kind, Section};
 use super::tree::{Node, Value};
 use super::{suggest, units};
 use crate::health;
 
-/// Longest text, in characters, that is written into a suggestion.
+/// Longest text, in characters, that a suggestion repeats.
 const LONGEST: usize = 60;
 
-/// What may have been meant by a text that the key does not accept. `is_accepted` says whether the key accepts another.
+/// A suggestion for a text that is not valid for the key. `is_accepted` tests other texts.
 pub(super) fn of_text(key: &Key, text: &str, is_accepted: impl Fn(&str) -> bool) -> Option<String> {
     let nearest = match &key.kind {
         Kind::Flag => flag(text).map(str::to_owned),
@@ -38,10 +38,10 @@ fn of_duration(text: &str, is_accepted: impl Fn(&str) -> bool) -> Option<String>
         text,
         "none" | "off" | "false" | "infinite" | "unlimited" | "0" | "0s"
     ) {
-        return Some("this timeout cannot be switched off: write a long one".to_owned());
+        return Some("this timeout cannot be disabled: set a long one, such as 24h".to_owned());
     }
     let nearest = units::nearest_duration(text).filter(|near| near != text && is_accepted(near))?;
-    // Nobody waits for 500 seconds to connect: other balancers count in milliseconds.
+    // A three-digit number was probably meant in milliseconds, as other balancers count.
     let in_millis = format!("{text}ms");
     if text.len() > 2 && text.bytes().all(|byte| byte.is_ascii_digit()) && is_accepted(&in_millis) {
         return Some(format!(
@@ -51,33 +51,33 @@ fn of_duration(text: &str, is_accepted: impl Fn(&str) -> bool) -> Option<String>
     Some(format!("did you mean `{nearest}`?"))
 }
 
-/// What may have been meant by a node that has the wrong shape for its key. `shown` is the node as it may be quoted.
+/// A suggestion for a node of the wrong type for its key. `shown` is the node as messages may quote it.
 pub(super) fn of_shape(kind: &Kind, node: &Node, shown: &str) -> Option<String> {
     let shown = short(shown).filter(|_| !is_expanded(&node.value))?;
     match (kind, &node.value) {
         (Kind::List(of), Value::Text(_)) => Some(list_of(of, shown)),
         (Kind::List(Kind::Section(_)), Value::Map(_)) => {
-            Some("this is a list: write `- ` before the first key of each item".to_owned())
+            Some("this must be a list: write `- ` before the first key of each item".to_owned())
         }
         (Kind::Either(_, Kind::List(Kind::Either(_, Kind::Section(_)))), Value::Map(_)) => {
-            Some("this is a list: write `- ` before each item, and no name".to_owned())
+            Some("this must be a list: write `- ` before each item, without a name".to_owned())
         }
         (Kind::Named(_), Value::List(_)) => Some(
-            "this is a map from names, such as `pools: { api: { backends: [http://localhost:8001] } }`"
+            "this must be a map with a name for each item, such as `pools: { api: { backends: [http://localhost:8001] } }`"
                 .to_owned(),
         ),
         (Kind::Strategy, Value::Map(_)) => {
-            Some("strategies of this version have no settings: write the name".to_owned())
+            Some("strategies have no settings in this version: write only the name".to_owned())
         }
         (Kind::Strategy | Kind::Text(_), Value::List(items)) => Some(match items.len() {
-            1 => "write it without brackets".to_owned(),
-            _ => "one value is accepted here, and no list".to_owned(),
+            1 => "remove the brackets".to_owned(),
+            _ => "this must be a single value, not a list".to_owned(),
         }),
         _ => None,
     }
 }
 
-/// A list of what stands in a text, which may be several values.
+/// Suggests the list form of a text, which may hold several values.
 fn list_of(kind: &Kind, shown: &str) -> String {
     if matches!(shown, "none" | "off" | "false") {
         return "did you mean `[]`?".to_owned();
@@ -85,30 +85,32 @@ fn list_of(kind: &Kind, shown: &str) -> String {
     let items = split(shown);
     match (kind, items.as_slice()) {
         (Kind::Section(section), [item]) => map_form(section, item, shown).map_or_else(
-            || "this is a list of maps: write `- ` before the first key of each".to_owned(),
+            || "this must be a list of maps: write `- ` before the first key of each".to_owned(),
             |form| format!("did you mean `[{form}]`?"),
         ),
-        (Kind::Section(_), _) => "this is a list of maps: write `- ` before the first key of each".to_owned(),
+        (Kind::Section(_), _) => {
+            "this must be a list of maps: write `- ` before the first key of each".to_owned()
+        }
         _ => format!("did you mean `[{}]`?", items.join(", ")),
     }
 }
 
-/// The values of a text in which several stand, apart by commas or blanks.
+/// Splits a text at commas and blanks into its values.
 pub(super) fn split(text: &str) -> Vec<&str> {
     let text = text.trim_matches(['"', '\'']);
     text.split([',', ' ']).filter(|item| !item.is_empty()).collect()
 }
 
-/// What may have been meant by a node where a map with the keys of a section is expected.
+/// A suggestion for a node in place of a map with the keys of a section.
 pub(super) fn of_map(section: &Section, node: &Node, shown: &str) -> Option<String> {
     let shown = short(shown).filter(|_| !is_expanded(&node.value))?;
     match (&node.value, section.name) {
         (Value::Text(text), "top level") if text.content.contains('\n') || !text.content.contains(':') => {
-            Some("a config is YAML: a key and its value are written `key: value`".to_owned())
+            Some("the config must be YAML: write a key and its value as `key: value`".to_owned())
         }
         (Value::Text(text), _) => {
-            let told = told(section, &text.content);
-            told.or_else(|| {
+            let hint = of_word(section, &text.content);
+            hint.or_else(|| {
                 Some(format!(
                     "did you mean `{}`?",
                     map_form(section, &text.content, shown)?
@@ -120,23 +122,25 @@ pub(super) fn of_map(section: &Section, node: &Node, shown: &str) -> Option<Stri
     }
 }
 
-/// What is said of a word in the place of a map, where no map would say the same.
-fn told(section: &Section, text: &str) -> Option<String> {
+/// A suggestion for a word in place of a map that has no equivalent map.
+fn of_word(section: &Section, text: &str) -> Option<String> {
     let is_on = matches!(text, "true" | "on" | "yes" | "auto");
     let hint = match section.name {
         "health_check" if is_on => "did you mean `{ kind: http }`? That is the default",
         "health_check" | "retry" if matches!(text, "none" | "no") => "did you mean `off`?",
-        "retry" if is_on => "retries are on by default: leave it out",
+        "retry" if is_on => "retries are on by default: remove this key",
         "timeouts" | "pools.NAME.timeouts" if units::parse_duration(text).is_some() => {
-            "write which one is meant, such as `{ first_byte: 30s }`"
+            "name the timeout, such as `{ first_byte: 30s }`"
         }
-        "pools.NAME.tls" if is_on => "TLS is spoken to backends whose URL begins with `https://`",
+        "pools.NAME.tls" if is_on => {
+            "TLS is used for backends whose URL starts with `https://`: remove this key"
+        }
         _ => return None,
     };
     Some(hint.to_owned())
 }
 
-/// The map that says what a text in its place means.
+/// The map that is equivalent to a text in its place.
 fn map_form(section: &Section, text: &str, shown: &str) -> Option<String> {
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     Some(match section.name {
@@ -154,12 +158,12 @@ fn map_form(section: &Section, text: &str, shown: &str) -> Option<String> {
     })
 }
 
-/// Whether the text holds the value of a variable: what is said of it must not depend on that.
+/// Whether the text holds the value of a variable. A suggestion could reveal that value.
 fn is_expanded(value: &Value) -> bool {
     matches!(value, Value::Text(text) if text.is_expanded)
 }
 
-/// A text without the marks of a quote, when it is short enough for a suggestion.
+/// A text without the quotation marks, when it is short enough for a suggestion.
 fn short(shown: &str) -> Option<&str> {
     let text = shown.trim_matches('`');
     (text.chars().count() <= LONGEST && !text.ends_with('…')).then_some(text)

@@ -1,8 +1,7 @@
-//! The config: the only module that knows YAML. What was written becomes what is meant, or a list of everything that
-//! is wrong with it.
+//! Reads the config file into a [`Config`], or reports all of its errors at once. The only module that knows YAML.
 //!
-//! In reading order: `tree` parses YAML into a tree that accepts anything, `resolve` walks it with a `reader` that
-//! knows the table of keys in `reference`, and `error` renders what was found.
+//! In reading order: `tree` parses YAML into a tree that accepts any keys, `resolve` walks it with a `reader` that
+//! knows the table of keys in `reference`, and `error` renders the problems.
 
 mod context;
 mod error;
@@ -36,33 +35,33 @@ pub use from_arguments::{Arguments, from_arguments};
 pub use print::print;
 pub use reference::{page, schema};
 
-/// Where a config is looked for when the command line names none, in this order.
+/// Where the config file is searched for when the command line names none, in this order.
 pub const DEFAULT_PATHS: [&str; 2] = ["config/config.yaml", "/etc/evenkeel/config.yaml"];
 
-/// Largest file, in bytes, that is read: a hundred thousand routes take a quarter of it.
+/// Largest config file, in bytes. A hundred thousand routes take a quarter of it.
 const LARGEST_FILE: u64 = 64 << 20;
 
-/// How many worker threads.
+/// The number of worker threads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Workers {
-    /// One a core that this process may use.
+    /// One per core that this process may use.
     Auto,
-    /// Exactly so many, 1 to 1024.
+    /// This number, 1 to 1024.
     Count(usize),
 }
 
-/// What a config means, all defaults filled in.
+/// The effective config, all defaults filled in.
 #[derive(Clone)]
 pub struct Config {
     /// At least one.
     pub listeners: Vec<listener::Settings>,
     /// Worker threads.
     pub workers: Workers,
-    /// The admin API; `None` is off.
+    /// The admin API; `None` when it is off.
     pub admin: Option<admin::Settings>,
     /// The access log.
     pub access_log: access_log::Settings,
-    /// Whose forwarding fields and PROXY headers are believed.
+    /// The proxies whose forwarding and PROXY headers are trusted.
     pub trusted_proxies: proxy::TrustedProxies,
     /// Process-wide timeouts.
     pub timeouts: proxy::ClientTimeouts,
@@ -74,20 +73,20 @@ pub struct Config {
     pub routes: Vec<router::Route>,
 }
 
-/// A config that can be used.
+/// A valid config.
 #[derive(Clone)]
 pub struct Loaded {
-    /// What it means.
+    /// The effective config.
     pub config: Config,
-    /// What is probably not what was meant; for people.
+    /// Warnings, to be shown to the operator.
     pub warnings: Vec<Problem>,
 }
 
 impl Loaded {
-    /// The same for whoever only checks it: what has outlived its time is an error then.
+    /// The same for `evenkeel check`, where [`Severity::Overdue`] is an error.
     ///
     /// # Errors
-    /// When there is something of the kind: that, and the warnings.
+    /// All problems, if one of them is overdue.
     pub fn strictly(self) -> Result<Self, Report> {
         let is_overdue = |problem: &Problem| problem.severity == Severity::Overdue;
         if !self.warnings.iter().any(is_overdue) {
@@ -101,15 +100,15 @@ impl Loaded {
     }
 }
 
-/// The path that stands for standard input; a file of that name is `./-`.
+/// The path that means standard input; a file of that name is `./-`.
 const STDIN: &str = "-";
 
-/// Whether a path stands for standard input, which cannot be read again.
+/// Whether a path means standard input, which cannot be read again.
 pub fn is_stdin(path: &Path) -> bool {
     path == Path::new(STDIN)
 }
 
-/// What messages call a config that is read from there.
+/// The name of a config in messages.
 pub fn name(path: &Path) -> String {
     match is_stdin(path) {
         true => "stdin".to_owned(),
@@ -117,8 +116,7 @@ pub fn name(path: &Path) -> String {
     }
 }
 
-/// The first of [`DEFAULT_PATHS`] where there is anything. A report that names the places when there is nothing, and what
-/// to do then: `hint`.
+/// The first of [`DEFAULT_PATHS`] that exists. If none exists, the report lists them and adds `hint`, which says what to do.
 pub fn find(hint: &str) -> Result<PathBuf, Report> {
     find_in(&DEFAULT_PATHS, hint)
 }
@@ -126,24 +124,24 @@ pub fn find(hint: &str) -> Result<PathBuf, Report> {
 fn find_in(paths: &[&str], hint: &str) -> Result<PathBuf, Report> {
     let exists = |path: &&&str| !matches!(Path::new(path).try_exists(), Ok(false));
     paths.iter().find(exists).map(PathBuf::from).ok_or_else(|| {
-        let spans = paths.iter().map(|path| format!("looked for {path}"));
-        let notes = spans.chain([hint.to_owned()]).collect();
-        Report::whole_file("evenkeel", "no config file was found".to_owned(), notes)
+        let searched = paths.iter().map(|path| format!("looked for {path}"));
+        let notes = searched.chain([hint.to_owned()]).collect();
+        Report::whole_file("evenkeel", "no config file found".to_owned(), notes)
     })
 }
 
-/// Reads a config file, or standard input for `-`, and says what it means. Relative paths in it start at its folder, or at
-/// the current one; variables come from the process's environment.
+/// Reads a config file, or standard input for `-`. Relative paths in it start at its folder, or at the current folder for
+/// standard input; variables come from the environment of the process.
 ///
 /// # Errors
-/// Everything that is wrong with it, at once.
+/// All errors of the config at once.
 pub fn load(path: &Path) -> Result<Loaded, Report> {
     let name = name(path);
     let cannot = |message: String| Report::whole_file(&name, message, Vec::new());
     let text = read(path).map_err(cannot)?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = std::path::absolute(folder.unwrap_or(Path::new(".")))
-        .map_err(|error| cannot(format!("its folder is unknown: {error}")))?;
+        .map_err(|error| cannot(format!("cannot determine its folder: {error}")))?;
     let source = Source::new(&name, &text, Origin::File);
     parse(Context::new(source, &folder, &|name| std::env::var(name).ok()).at_home())
 }
@@ -166,7 +164,10 @@ fn read_text(from: impl Read, cannot: impl Fn(std::io::Error) -> String) -> Resu
         .read_to_end(&mut bytes)
         .map_err(cannot)?;
     if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > LARGEST_FILE {
-        return Err(format!("is larger than {}", units::show_size(LARGEST_FILE)));
+        return Err(format!(
+            "is larger than {}, the limit for a config",
+            units::show_size(LARGEST_FILE)
+        ));
     }
     String::from_utf8(bytes).map_err(|error| {
         let good = error
@@ -174,15 +175,15 @@ fn read_text(from: impl Read, cannot: impl Fn(std::io::Error) -> String) -> Resu
             .get(..error.utf8_error().valid_up_to())
             .unwrap_or_default();
         let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
-        format!("is not UTF-8 text: line {line} has other bytes")
+        format!("is not valid UTF-8: invalid bytes on line {line}")
     })
 }
 
-/// Says what the text of a config means. Touches nothing outside: `name` is what messages call the text, relative paths
-/// start at `folder`, variables come from `lookup`.
+/// Reads a config from its text. `name` is its name in messages, relative paths start at `folder`, variables come from
+/// `lookup`. Does not read the config file or the environment.
 ///
 /// # Errors
-/// Everything that is wrong with it, at once.
+/// All errors of the config at once.
 pub fn from_text(text: &str, name: &str, folder: &Path, lookup: Lookup<'_>) -> Result<Loaded, Report> {
     parse(Context::new(
         Source::new(name, text, Origin::File),

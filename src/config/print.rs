@@ -1,5 +1,5 @@
-//! The effective config as YAML: the long form with every default, which reads back as the same config. Secrets are
-//! masked.
+//! Prints the effective config as YAML: the long form with every default, which reads back as the same config. Secrets
+//! are masked.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -18,10 +18,10 @@ use crate::telemetry::access_log::{OnFull, Target};
 use crate::tls::{ClientAuth, ClientSettings, Files};
 use crate::{admin, proxy};
 
-/// What stands for a token.
+/// Replaces a token.
 const MASKED_TOKEN: &str = "****************";
 
-/// Writes the config out. The same config gives the same text.
+/// Prints the config. The same config gives the same text.
 pub fn print(config: &Config) -> String {
     let listeners = config.listeners.iter();
     let trusted = &config.trusted_proxies;
@@ -246,7 +246,7 @@ fn backend(settings: &BackendSettings) -> Item {
     ])
 }
 
-/// As it was written, but that a relative path would be another one elsewhere.
+/// The URL as written, except that the path of a Unix socket is absolute, since a relative one depends on the folder.
 fn url(address: &Address) -> Item {
     match &address.file {
         Some(file) => text(&format!("unix:{}", file.display())),
@@ -303,15 +303,15 @@ fn route(route: &Route) -> Item {
     map(host.chain(rest))
 }
 
-/// YAML that has yet to be written.
+/// A YAML value to be printed.
 enum Item {
     /// Exactly this text.
     Word(String),
     /// A list on one line.
     Line(Vec<Self>),
-    /// A list, one item a line.
+    /// A list, one item per line.
     List(Vec<Self>),
-    /// Keys, ready to be written, and values.
+    /// Keys, already quoted, and values.
     Map(Vec<(String, Self)>),
 }
 

@@ -1,5 +1,5 @@
-//! Reads the keys of one map by the table of keys: type, range and default come from there, and every finding says
-//! what is accepted.
+//! Reads the keys of one map. Types, ranges and defaults come from the table of keys, and every diagnostic lists the
+//! accepted values.
 
 use std::time::Duration;
 
@@ -9,30 +9,30 @@ use super::source::{Diagnostic, Span};
 use super::tree::{Entry, Node, Text, Value};
 use super::{hints, suggest, units, vocabulary};
 
-/// One map of the file, or a map that was not written.
+/// One map of the file, or an absent map.
 pub(super) struct Reader<'a> {
     pub(super) cx: &'a Context<'a>,
     section: &'static Section,
     entries: &'a [Entry],
-    /// Where the map stands; `None` when it was not written.
+    /// The span of the map; `None` when it is absent.
     span: Option<Span>,
 }
 
-/// What was written for a key: text with its place.
+/// The text that was written for a key, and its span.
 #[derive(Clone, Copy)]
 pub(super) struct Written<'a> {
     pub(super) text: &'a str,
     pub(super) span: Span,
-    /// Whether the text holds the value of a variable, which no message may show.
+    /// Whether the text holds the value of a variable. If so, no message may show it.
     pub(super) is_expanded: bool,
 }
 
 impl<'a> Reader<'a> {
-    /// Opens a map. Reports unknown keys; `None` when the node is no map.
+    /// Opens a map and reports its unknown keys. `None` when the node is not a map, which is reported.
     pub(super) fn open(cx: &'a Context<'a>, section: &'static Section, node: &'a Node) -> Option<Self> {
         let Value::Map(entries) = &node.value else {
             let names: Vec<_> = section.names().collect();
-            let message = format!("expected a map here, found {}", found(&node.value));
+            let message = format!("expected a map, found {}", found(&node.value));
             if !matches!(node.value, Value::Broken) {
                 let hint = hints::of_map(section, node, &cx.quote(node.span));
                 let note = format!("keys of {}: {}", section.name, names.join(", "));
@@ -52,7 +52,7 @@ impl<'a> Reader<'a> {
         Some(reader)
     }
 
-    /// A map that was not written: every key has its default.
+    /// An absent map: every key has its default.
     pub(super) fn absent(cx: &'a Context<'a>, section: &'static Section) -> Self {
         Self {
             cx,
@@ -72,7 +72,7 @@ impl<'a> Reader<'a> {
         let quote = self.cx.quote(entry.key_span);
         if entry.key == "<<" {
             return Diagnostic::error(entry.key_span, format!("unknown key {quote}"))
-                .note("merge keys are not read: write the keys out");
+                .note("YAML merge keys are not supported: write the keys out");
         }
         let meaning = vocabulary::key(self.section.name, &entry.key);
         let message = match meaning {
@@ -93,28 +93,27 @@ impl<'a> Reader<'a> {
     fn hint_of(&self, meaning: &vocabulary::Meaning) -> Option<String> {
         let called = || {
             let key = meaning.key?;
-            let span = match self.section.key(key) {
-                Some(_) => "here",
-                None => "at top level, and a pool has none of its own",
-            };
-            Some(format!("it is called `{key}` {span}"))
+            Some(match self.section.key(key) {
+                Some(_) => format!("it is called `{key}` here"),
+                None => format!("it is called `{key}`, a key of the top level that a pool cannot have"),
+            })
         };
         meaning.note.map(str::to_owned).or_else(called)
     }
 
-    /// Says which section has a key of this name.
+    /// A hint that names a section with a key of this name.
     fn key_elsewhere(&self, name: &str) -> Option<String> {
         let section = SECTIONS.iter().find(|section| section.key(name).is_some())?;
         Some(format!("`{name}` is a key of {}", section.name))
     }
 
-    /// Whether the key was written, with whatever value.
+    /// Whether the key was written, with any value.
     pub(super) fn has(&self, name: &str) -> bool {
         self.written_entry(name).is_some()
     }
 
-    /// Whether one of the keys was written, or an unknown key that was probably meant to be one of them: that is
-    /// reported, and then their absence is not.
+    /// Whether one of the keys was written, or an unknown key that was probably meant to be one of them. The unknown key
+    /// is reported, so the absence of the right one is not.
     pub(super) fn has_any(&self, names: &[&str]) -> bool {
         self.entries.iter().any(|entry| {
             let known = self.section.key(&entry.key).map(|key| key.name);
@@ -129,12 +128,12 @@ impl<'a> Reader<'a> {
         self.entries.iter().find(|entry| entry.key == name)
     }
 
-    /// Where the key stands, if it was written.
+    /// The span of the key, if it was written.
     pub(super) fn key_span(&self, name: &str) -> Option<Span> {
         self.written_entry(name).map(|entry| entry.key_span)
     }
 
-    /// The value of a key. `None` when the key was not written, or when its value is unusable, which is reported.
+    /// The value of a key. `None` when the key was not written, or when its value is invalid, which is reported.
     pub(super) fn node(&self, name: &str) -> Option<&'a Node> {
         let entry = self.written_entry(name)?;
         match entry.value.value {
@@ -167,18 +166,18 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reports that the key's value is not what its type accepts.
+    /// Reports a value of the wrong type for the key.
     pub(super) fn refuse_node(&self, name: &str, node: &Node) {
         let key = self.section.key(name);
         let accepted = key.map(Key::accepts).unwrap_or_default();
         let hint = key.and_then(|key| hints::of_shape(&key.kind, node, &self.cx.quote(node.span)));
-        refuse(self.cx, node, hint, &accepted);
+        refuse(self.cx, node, Some(name), hint, &accepted);
     }
 
-    /// Reports a text that is not what the key's type accepts.
+    /// Reports a text that is not valid for the key.
     pub(super) fn refuse(&self, name: &str, written: Written<'_>, hint: Option<String>) {
         let accepted = self.section.key(name).map(Key::accepts).unwrap_or_default();
-        let message = format!("{} is not accepted for `{name}`", self.cx.quote(written.span));
+        let message = format!("invalid value {} for `{name}`", self.cx.quote(written.span));
         let hint = hint.filter(|_| !written.is_expanded);
         self.cx.report(
             Diagnostic::error(written.span, message)
@@ -187,7 +186,7 @@ impl<'a> Reader<'a> {
         );
     }
 
-    /// The value of the key: as written; where it is not, of `base`; where there is none, by the table.
+    /// The value of the key: as written, else from `base`, else the default of the table.
     fn value<T>(&self, name: &str, base: Option<T>, parse: impl Fn(&Kind, &str) -> Option<T>) -> Option<T> {
         let key = self.section.key(name)?;
         let fallback = || base.or_else(|| parse(&key.kind, key.default_text()));
@@ -216,7 +215,7 @@ impl<'a> Reader<'a> {
         self.value(name, base, parse_number).unwrap_or_default()
     }
 
-    /// A size or whole number, or a word that stands for none.
+    /// A size or whole number, or a word that means `None`.
     pub(super) fn optional(&self, name: &str, base: Option<Option<u64>>) -> Option<u64> {
         let words = self.section.key(name).map_or(&[][..], |key| key.words);
         let parse = |kind: &Kind, text: &str| {
@@ -243,7 +242,7 @@ impl<'a> Reader<'a> {
         self.value(name, base, parse).unwrap_or_default()
     }
 
-    /// The items of a list. `None` when the key was not written or is no list.
+    /// The items of a list. `None` when the key was not written or is not a list.
     pub(super) fn list(&self, name: &str) -> Option<&'a [Node]> {
         let node = self.node(name)?;
         match &node.value {
@@ -255,7 +254,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The items of a list, or the one that stands in its place as text.
+    /// The items of a list, or a single text in its place.
     pub(super) fn one_or_more(&self, name: &str) -> Option<&'a [Node]> {
         match self.node(name)? {
             node @ Node {
@@ -266,7 +265,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A map below this one; one that was not written is absent, not `None`.
+    /// A map within this one. If it was not written, the result is an absent map.
     pub(super) fn section(&self, name: &str, section: &'static Section) -> Self {
         let open = self
             .node(name)
@@ -274,7 +273,7 @@ impl<'a> Reader<'a> {
         open.unwrap_or_else(|| Self::absent(self.cx, section))
     }
 
-    /// Reports that a key which has to be there was not written.
+    /// Reports a required key that was not written.
     pub(super) fn require(&self, name: &str) {
         let (false, Some(span)) = (self.has_any(&[name]), self.span) else {
             return;
@@ -286,7 +285,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The text of a node; `None` when it is no text.
+/// The text of a node; `None` when it is not text.
 pub(super) fn written(node: &Node) -> Option<Written<'_>> {
     let Value::Text(Text { content, is_expanded }) = &node.value else {
         return None;
@@ -298,14 +297,15 @@ pub(super) fn written(node: &Node) -> Option<Written<'_>> {
     })
 }
 
-/// Reports a node that has the wrong shape. Says nothing of one that was reported already.
+/// Reports a node of the wrong type, unless it is already reported.
 pub(super) fn refuse_shape(cx: &Context<'_>, node: &Node, accepted: &str) {
-    refuse(cx, node, None, accepted);
+    refuse(cx, node, None, None, accepted);
 }
 
-fn refuse(cx: &Context<'_>, node: &Node, hint: Option<String>, accepted: &str) {
+fn refuse(cx: &Context<'_>, node: &Node, key: Option<&str>, hint: Option<String>, accepted: &str) {
     if !matches!(node.value, Value::Broken) {
-        let message = format!("{} is not accepted here", found(&node.value));
+        let of = key.map_or_else(String::new, |name| format!(" for `{name}`"));
+        let message = format!("invalid value{of}: found {}", found(&node.value));
         cx.report(
             Diagnostic::error(node.span, message)
                 .note_if(hint)
@@ -314,7 +314,7 @@ fn refuse(cx: &Context<'_>, node: &Node, hint: Option<String>, accepted: &str) {
     }
 }
 
-/// `off` and `false` are the same wherever off is allowed.
+/// Whether the value is `off` or `false`, which are the same wherever `off` is allowed.
 pub(super) fn is_off(value: &Value) -> bool {
     matches!(value, Value::Text(text) if matches!(text.content.as_str(), "off" | "false"))
 }
@@ -325,7 +325,7 @@ fn found(value: &Value) -> &'static str {
         Value::Text(_) => "text",
         Value::List(_) => "a list",
         Value::Map(_) => "a map",
-        Value::Broken => "something unusable",
+        Value::Broken => "an invalid value",
     }
 }
 
@@ -336,7 +336,7 @@ fn parse_duration(kind: &Kind, text: &str) -> Option<Duration> {
     units::parse_duration(text).filter(|duration| duration >= least && duration <= most)
 }
 
-/// Sizes and whole numbers. `u64::from_str` alone would take a sign.
+/// Parses sizes and whole numbers. `u64::from_str` alone would accept a sign.
 fn parse_number(kind: &Kind, text: &str) -> Option<u64> {
     let (number, least, most) = match kind {
         Kind::Size { least, most } => (units::parse_size(text)?, least, most),

@@ -1,19 +1,19 @@
-//! The text of a config and places in it: from a place to line, column and the line as people may see it.
+//! The text of a config and spans in it: maps a span to its line, its column and an excerpt without secrets.
 
 use std::ops::Range;
 
 use super::error::{Excerpt, Problem, Severity};
 use super::secrets;
 
-/// Characters of a line that are shown before, under and after the mark; more is cut and replaced by an ellipsis.
+/// Characters of a line that an excerpt shows before, within and after the marked part; an ellipsis replaces the rest.
 const MOST_BEFORE: usize = 60;
 const MOST_MARKED: usize = 60;
 const MOST_AFTER: usize = 60;
 
-/// Longest line, in bytes, that is looked at for an excerpt: masking secrets takes time that grows with its square.
+/// Longest line, in bytes, that gets an excerpt: the time to mask secrets grows with the square of its length.
 const LONGEST_LINE: usize = 2048;
 
-/// Stands where a secret was.
+/// Replaces a secret.
 const MASK: &str = "***";
 
 /// A range of bytes of the text.
@@ -38,7 +38,7 @@ pub(super) struct Source<'a> {
     pub(super) name: &'a str,
     pub(super) text: &'a str,
     pub(super) origin: Origin,
-    /// Where lines start, so that a thousand findings in a large file do not count its lines a thousand times.
+    /// Where lines start. Without it, a thousand problems in a large file would count its lines a thousand times.
     line_starts: Vec<usize>,
 }
 
@@ -53,7 +53,7 @@ pub(super) struct Diagnostic {
 }
 
 impl Diagnostic {
-    /// An error at a place.
+    /// An error at a span.
     pub(super) fn error(span: Span, message: impl Into<String>) -> Self {
         Self {
             severity: Severity::Error,
@@ -73,7 +73,7 @@ impl Diagnostic {
         }
     }
 
-    /// A warning at a place.
+    /// A warning at a span.
     pub(super) fn warning(span: Span, message: impl Into<String>) -> Self {
         Self {
             severity: Severity::Warning,
@@ -81,7 +81,7 @@ impl Diagnostic {
         }
     }
 
-    /// Something at a place that names what is not as it has to be now.
+    /// A problem at a span with [`Severity::Overdue`].
     pub(super) fn overdue(span: Span, message: impl Into<String>) -> Self {
         Self {
             severity: Severity::Overdue,
@@ -105,7 +105,7 @@ impl Diagnostic {
 }
 
 impl<'a> Source<'a> {
-    /// A text with the name that messages call it by.
+    /// A text and its name in messages.
     pub(super) fn new(name: &'a str, text: &'a str, origin: Origin) -> Self {
         let ends = text.match_indices('\n').map(|(at, _)| at + 1);
         Self {
@@ -116,21 +116,21 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Line of a place, from 1.
+    /// The line of a span, from 1.
     pub(super) fn line(&self, span: Span) -> usize {
         let start = self.clamp(span.start);
         self.line_starts
             .partition_point(|line_start| *line_start <= start)
     }
 
-    /// The whole line of a place, without its end.
+    /// The whole line in which a span starts, without its line end.
     pub(super) fn line_text(&self, span: Span) -> &str {
         let line_start = self.line_start(self.clamp(span.start));
         let line = self.text.get(line_start..).unwrap_or_default();
         line.split('\n').next().unwrap_or_default().trim_end()
     }
 
-    /// The text at a place as it may stand in a message: one line, cut, without control characters.
+    /// The text of a span for a message: one line, cut, without control characters and secrets.
     pub(super) fn quote(&self, span: Span) -> String {
         let (start, end) = (self.clamp(span.start), self.clamp(span.end));
         let text = self.text.get(start..end).unwrap_or_default().trim();
@@ -142,7 +142,7 @@ impl<'a> Source<'a> {
         format!("`{}`", cut_end(&printable(line, 0, &masks), MOST_MARKED))
     }
 
-    /// Renders a finding. `secret` places are masked in the excerpt.
+    /// Renders a diagnostic. The `secret` spans are masked in the excerpt.
     pub(super) fn render(&self, diagnostic: Diagnostic, secret: &[Span]) -> Problem {
         let position = diagnostic
             .span
@@ -205,8 +205,8 @@ impl<'a> Source<'a> {
     }
 }
 
-/// The text with masks over `masks` (ranges relative to the line, `offset` being where the text starts in it) and
-/// without characters that a terminal acts upon.
+/// The text with `masks` replaced (ranges relative to the line; `offset` is where the text starts in it) and without
+/// characters that a terminal interprets.
 fn printable(text: &str, offset: usize, masks: &[Range<usize>]) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut last_mask = None;
@@ -225,7 +225,7 @@ fn printable(text: &str, offset: usize, masks: &[Range<usize>]) -> String {
 fn printable_char(c: char) -> char {
     match c {
         '\t' => ' ',
-        // Overrides of the writing direction can make a line read as something that it is not.
+        // Overrides of the writing direction can make a line look like a different one.
         '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' => {
             '\u{fffd}'
         }
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn underlines_the_place() {
+    fn underlines_the_span() {
         assert_eq!(
             render("a: 1\n  bb: 22\n", 11, 13),
             "a.yaml:2:7: error: wrong\n   2 |   bb: 22\n     |       ^^\n     = right"
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn masks_secret_places() {
+    fn masks_secret_spans() {
         let source = Source::new("a", "x: hush, y: 1", Origin::File);
         let diagnostic = Diagnostic::error(Span { start: 9, end: 10 }, "wrong");
         let shown = source

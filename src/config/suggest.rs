@@ -1,10 +1,10 @@
-//! "did you mean": the known word nearest to an unknown one. Pure.
+//! Finds the known word nearest to an unknown one, for "did you mean" hints. Pure.
 
-/// Longest word that is compared, in characters: what is longer is no misspelt key.
+/// Longest word that is compared, in characters: a longer one is not a misspelt key.
 const LONGEST: usize = 64;
 
-/// The candidate that takes the fewest edits, when these are few for the word's length; the first one on a tie.
-/// Case, and `-` for `_`, cost nothing.
+/// The candidate with the fewest edits, if these are few for the length of the word; the first one on a tie. Differences
+/// in case, and `-` for `_`, do not count.
 pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word: Vec<char> = normal(word);
     if word.is_empty() || word.len() > LONGEST {
@@ -19,7 +19,7 @@ pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a s
         .map(|(_, candidate)| candidate)
 }
 
-/// [`nearest`] as a line for people.
+/// [`nearest`] as a hint.
 pub(super) fn did_you_mean<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
     nearest(word, candidates).map(|found| format!("did you mean `{found}`?"))
 }
@@ -29,8 +29,8 @@ fn normal(word: &str) -> Vec<char> {
     lower.map(|c| if c == '-' { '_' } else { c }).collect()
 }
 
-/// Edits (insert, delete, replace, swap two neighbours) from one word to the other: optimal string alignment, with
-/// three rows of the table kept.
+/// Number of edits (insert, delete, replace, swap two neighbours) from one word to the other: optimal string alignment,
+/// keeping three rows of the table.
 fn distance(from: &[char], to: &[char]) -> usize {
     let mut before: Vec<usize> = Vec::new();
     let mut above: Vec<usize> = (0..=to.len()).collect();

@@ -1,15 +1,15 @@
-//! What is said of a text that is not YAML: where the mistake probably is, which is often above the place where the parser
-//! stumbles, and what to write.
+//! Explains YAML syntax errors: where the mistake probably is, which is often above the position that the parser reports,
+//! and what to write.
 
 use serde_saphyr::granit_parser::ScanError;
 
 use super::context::Context;
 use super::source::{Diagnostic, Source, Span};
 
-/// Deepest brackets that are followed.
+/// Deepest nesting of brackets that is tracked.
 const DEEPEST: usize = 64;
 
-/// The finding for an error of the parser.
+/// The diagnostic for an error of the parser.
 pub(super) fn diagnostic(cx: &Context<'_>, error: &ScanError) -> Diagnostic {
     let at = error.marker().byte_offset().unwrap_or_default();
     let span = Span { start: at, end: at };
@@ -20,7 +20,7 @@ pub(super) fn diagnostic(cx: &Context<'_>, error: &ScanError) -> Diagnostic {
     if reason.starts_with("mapping values are not allowed")
         && let Some(line) = line_without_colon(&cx.source, span)
     {
-        return Diagnostic::error(line, "invalid YAML: a key and its value need `: ` between them")
+        return Diagnostic::error(line, "invalid YAML: missing `: ` between a key and its value")
             .note("write `key: value`, such as `listen: 0.0.0.0:8080`");
     }
     let hint = hint(&cx.source, span, &reason);
@@ -32,13 +32,13 @@ fn hint(source: &Source<'_>, span: Span, reason: &str) -> Option<&'static str> {
     let next = source.text.get(span.start..).unwrap_or_default();
     Some(match reason {
         _ if line.contains("]:") => "an IPv6 address needs quotes: \"[::1]:8080\"",
-        _ if line.contains('\t') => "a line cannot be indented with tabs",
-        _ if next.starts_with(['%', '@', '`']) => "text that begins with this character needs quotes",
+        _ if line.contains('\t') => "tabs are not allowed as indentation: use spaces",
+        _ if next.starts_with(['%', '@', '`']) => "text that starts with this character needs quotes",
         _ if reason.contains("did not find expected '-' indicator") => {
-            "all keys of one item begin in the same column, the first of them behind `- `"
+            "all keys of one item must start in the same column, the first one after `- `"
         }
         _ if reason.contains("did not find expected key") || reason.starts_with("mapping values") => {
-            "all keys of one map begin in the same column"
+            "all keys of one map must start in the same column"
         }
         _ if reason.starts_with("invalid trailing content") => {
             "a quote ends too early, or a comma is missing"
@@ -47,7 +47,7 @@ fn hint(source: &Source<'_>, span: Span, reason: &str) -> Option<&'static str> {
     })
 }
 
-/// The line above a place when it has text and no colon that could belong to a key.
+/// The line above a span, when it has text and no colon that could end a key.
 fn line_without_colon(source: &Source<'_>, at: Span) -> Option<Span> {
     let before = source.text.get(..at.start)?;
     let (above, _) = before.rsplit_once('\n')?;
@@ -63,12 +63,12 @@ fn line_without_colon(source: &Source<'_>, at: Span) -> Option<Span> {
     })
 }
 
-/// A bracket that is not closed, or closed by one of the other kind.
+/// A bracket that is not closed, or is closed by one of the other kind.
 #[derive(Debug, PartialEq, Eq)]
 struct OpenBracket {
     at: usize,
     bracket: char,
-    /// Where one of the other kind stands in the place of its end.
+    /// The offset of a closing bracket of the other kind in its place.
     closed_by: Option<(usize, char)>,
 }
 
@@ -84,7 +84,7 @@ impl OpenBracket {
         match self.closed_by {
             Some((at, other)) => {
                 let line = source.line(Span { start: at, end: at });
-                diagnostic.note(format!("`{other}` on line {line} stands where `{end}` should be"))
+                diagnostic.note(format!("line {line} has `{other}` where `{end}` is expected"))
             }
             None if last > line => diagnostic.note(format!("write `{end}` before line {last}")),
             None => diagnostic.note(format!("write `{end}` at its end")),
@@ -92,7 +92,7 @@ impl OpenBracket {
     }
 }
 
-/// The innermost bracket that was opened at `at` or before and has no end in the whole text.
+/// The innermost bracket that opens at `at` or before and is not closed in the whole text.
 fn open_bracket(text: &str, at: usize) -> Option<OpenBracket> {
     let mut open: Vec<(usize, char)> = Vec::new();
     let mut rest = Scan::new(text);
@@ -126,7 +126,7 @@ fn closing(bracket: char) -> char {
     if bracket == '[' { ']' } else { '}' }
 }
 
-/// The brackets of a text that count: not those in comments, in quotes and within plain text.
+/// Iterates over the brackets of a text that are syntax: not those in comments, quotes or plain text.
 struct Scan<'a> {
     chars: std::iter::Peekable<std::str::CharIndices<'a>>,
     /// Whether a value can begin here.
@@ -160,7 +160,7 @@ impl<'a> Scan<'a> {
                     return Some((index, c));
                 }
                 '\n' => self.is_start = true,
-                // A value begins behind `: ` and `- `, and within brackets behind a comma.
+                // A value begins after `: ` and `- `, and within brackets after a comma.
                 ':' | '-' | ',' => {
                     let is_mark = self.chars.peek().is_none_or(|(_, next)| next.is_whitespace());
                     self.is_start = is_mark || (c == ',' && is_within);
@@ -172,7 +172,7 @@ impl<'a> Scan<'a> {
         None
     }
 
-    /// What stands in quotes. Of single quotes, two are one that is text.
+    /// Skips quoted text. In single quotes, two quotes are an escaped one.
     fn skip_quoted(&mut self, quote: char) {
         self.is_start = false;
         while let Some((_, c)) = self.chars.next() {
@@ -189,7 +189,7 @@ impl<'a> Scan<'a> {
 mod tests {
     use super::*;
 
-    /// Offset of the bracket that is found from the end of the text.
+    /// Offset of the unclosed bracket, searched from the end of the text.
     fn found(text: &str) -> Option<usize> {
         open_bracket(text, text.len()).map(|bracket| bracket.at)
     }
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn leaves_brackets_that_are_text() {
+    fn ignores_brackets_that_are_text() {
         for text in [
             "a: [1, 2]\nb: { c: [3] }",
             "a: \"[\"\nb: ']['",
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn looks_only_above_the_place() {
+    fn ignores_brackets_after_the_error() {
         assert_eq!(open_bracket("a: b: c\nd: [", 4), None);
     }
 }

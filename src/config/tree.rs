@@ -1,4 +1,4 @@
-//! YAML into a tree that accepts anything and knows where everything stood. Nothing here knows a key.
+//! Parses YAML into a tree of any keys and values, each with its span. Knows nothing of the config's keys.
 
 use std::collections::BTreeMap;
 
@@ -11,11 +11,11 @@ use super::{syntax, variables};
 /// Deepest nesting, aliases included. Our own format needs 6.
 const DEEPEST: usize = 32;
 
-/// Most nodes of a tree, counting what aliases repeat: a few lines of nested aliases stand for billions of nodes. A route or
-/// a backend takes up to seven.
+/// Most nodes of a tree, counting what aliases repeat: a few lines of nested aliases can expand to billions of nodes. A
+/// route or a backend takes up to seven.
 const MOST_NODES: usize = 2_000_000;
 
-/// A value and where it stood.
+/// A value and its span.
 #[derive(Debug, Clone)]
 pub(super) struct Node {
     pub(super) span: Span,
@@ -25,15 +25,15 @@ pub(super) struct Node {
 /// What a node is.
 #[derive(Debug, Clone)]
 pub(super) enum Value {
-    /// Nothing was written, or `null` or `~`.
+    /// Nothing, `null` or `~`.
     Empty,
-    /// What is no list and no map.
+    /// A scalar.
     Text(Text),
     /// `[…]` or lines that begin with `-`.
     List(Vec<Node>),
     /// `{…}` or lines with keys, in the order of the file, repeated keys included.
     Map(Vec<Entry>),
-    /// A finding was reported for it; nothing more is to be said.
+    /// Invalid, and already reported.
     Broken,
 }
 
@@ -42,7 +42,7 @@ pub(super) enum Value {
 pub(super) struct Text {
     /// Variables are expanded.
     pub(super) content: String,
-    /// Whether there were any; then no message may show the content.
+    /// Whether there were variables. If so, no message may show the content.
     pub(super) is_expanded: bool,
 }
 
@@ -54,7 +54,7 @@ pub(super) struct Entry {
     pub(super) value: Node,
 }
 
-/// There is no tree to go on with; why is reported.
+/// The text could not be parsed. The cause is already reported.
 #[derive(Debug)]
 pub(super) struct Unparsable;
 
@@ -92,7 +92,7 @@ fn to_span(span: &YamlSpan) -> Span {
     Span { start, end }
 }
 
-/// A list or map whose end has not come yet.
+/// A list or map whose end was not parsed yet.
 struct Open {
     anchor: usize,
     span: Span,
@@ -104,13 +104,13 @@ enum Items {
     Map(Vec<Entry>, PendingKey),
 }
 
-/// What the next node of a map is.
+/// The role of the next node of a map.
 enum PendingKey {
     /// A key.
     None,
     /// The value of this key.
     Key(String, Span),
-    /// The value of a key that is no text.
+    /// The value of an invalid key.
     Bad,
 }
 
@@ -123,13 +123,13 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    /// Takes the next event. An error ends the parsing.
+    /// Handles the next event. An error ends parsing.
     fn feed(&mut self, event: Event<'_>, span: YamlSpan) -> Result<(), Diagnostic> {
         let span = to_span(&span);
         match event {
             Event::DocumentStart(..) if self.root.is_some() => Err(Diagnostic::error(
                 span,
-                "a config is one YAML document: a second one begins here",
+                "only one YAML document is allowed: a second one starts here",
             )),
             Event::Scalar(text, style, anchor, tag) => {
                 self.refuse_tag(span, tag.is_some());
@@ -152,8 +152,8 @@ impl Builder<'_> {
             Event::SequenceEnd | Event::MappingEnd => self.end(span),
             Event::Alias(id) => self.alias(id, span),
             Event::UnresolvedAlias(name) => {
-                let message = format!("`*{name}` is an alias of nothing: no `&{name}` stands before it");
-                let hint = "text that begins with `*` or `&` needs quotes";
+                let message = format!("unknown alias `*{name}`: no anchor `&{name}` precedes it");
+                let hint = "text that starts with `*` or `&` needs quotes";
                 self.cx.report(Diagnostic::error(span, message).note(hint));
                 let value = Value::Broken;
                 self.close(Node { span, value }, 0)
@@ -164,13 +164,13 @@ impl Builder<'_> {
 
     fn refuse_tag(&self, span: Span, has_tag: bool) {
         if has_tag {
-            let hint = "text that begins with `!` needs quotes";
+            let hint = "text that starts with `!` needs quotes";
             self.cx
-                .report(Diagnostic::error(span, "YAML tags have no meaning here: remove it").note(hint));
+                .report(Diagnostic::error(span, "YAML tags are not supported: remove this one").note(hint));
         }
     }
 
-    /// Expands variables, except in keys: nothing needs that, and keys are shown in messages.
+    /// Expands variables, except in keys: nobody needs that, and messages show keys.
     fn expand(&self, text: &str, span: Span) -> Value {
         let is_key = self
             .open
@@ -220,7 +220,7 @@ impl Builder<'_> {
         self.close(Node { span, value }, open.anchor)
     }
 
-    /// Reports keys that come again and keeps the first of each.
+    /// Reports duplicate keys and keeps the first of each.
     fn refuse_duplicates(&self, entries: Vec<Entry>) -> Vec<Entry> {
         let mut seen: BTreeMap<String, Span> = BTreeMap::new();
         let mut kept = Vec::with_capacity(entries.len());
@@ -231,10 +231,9 @@ impl Builder<'_> {
                 continue;
             };
             let line = self.cx.source.line(*first);
-            let message = format!("the key {} comes a second time", self.cx.quote(entry.key_span));
-            self.cx.report(
-                Diagnostic::error(entry.key_span, message).note(format!("it stands on line {line} already")),
-            );
+            let quote = self.cx.quote(entry.key_span);
+            let message = format!("duplicate key {quote}; first defined on line {line}");
+            self.cx.report(Diagnostic::error(entry.key_span, message));
         }
         kept
     }
@@ -243,7 +242,7 @@ impl Builder<'_> {
         let Some(node) = self.anchors.get(&id).cloned() else {
             return Err(Diagnostic::error(
                 span,
-                "this alias is part of what it stands for",
+                "this alias refers to a value that contains it",
             ));
         };
         let (nodes, depth) = extent(&node);
@@ -262,13 +261,13 @@ impl Builder<'_> {
         if self.nodes > MOST_NODES {
             return Err(Diagnostic::error(
                 span,
-                format!("more than {MOST_NODES} values, aliases included"),
+                format!("more than {MOST_NODES} values, with aliases expanded"),
             ));
         }
         Ok(())
     }
 
-    /// Puts a whole node where it belongs.
+    /// Adds a complete node to its parent.
     fn close(&mut self, node: Node, anchor: usize) -> Result<(), Diagnostic> {
         self.count(1, node.span)?;
         if anchor != 0 {
@@ -297,7 +296,9 @@ fn pending_key(cx: &Context<'_>, node: Node) -> PendingKey {
         Value::Text(key) => PendingKey::Key(key.content, node.span),
         Value::Broken => PendingKey::Bad,
         Value::Empty | Value::List(_) | Value::Map(_) => {
-            cx.report(Diagnostic::error(node.span, "a key is text").note("text such as `null` needs quotes"));
+            cx.report(
+                Diagnostic::error(node.span, "a key must be text").note("a key such as `null` needs quotes"),
+            );
             PendingKey::Bad
         }
     }

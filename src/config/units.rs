@@ -1,11 +1,11 @@
-//! Durations and sizes as they are written: a number and its unit. Pure; knows nothing of places or keys.
+//! Parses and prints durations and sizes: a number and its unit. Pure; knows nothing of spans or keys.
 
 use std::time::Duration;
 
 /// Units of durations with their length in milliseconds, longest first.
 const DURATION_UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
-/// Units of sizes with their number of bytes: powers of 1024 and, without the `i`, of 1000.
+/// Units of sizes with their number of bytes: powers of 1024 or, without the `i`, of 1000.
 const SIZE_UNITS: [(&str, u64); 9] = [
     ("TiB", 1 << 40),
     ("TB", 1_000_000_000_000),
@@ -18,8 +18,8 @@ const SIZE_UNITS: [(&str, u64); 9] = [
     ("B", 1),
 ];
 
-/// Reads `250ms`, `10s`, `1m`, `1h`, or several with falling units (`1m30s`). `None` when it is no duration or does
-/// not fit in 64 bits of milliseconds.
+/// Parses `250ms`, `10s`, `1m`, `1h`, or several with descending units (`1m30s`). `None` when the text is not a duration
+/// or does not fit in 64 bits of milliseconds.
 pub(super) fn parse_duration(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut total: u64 = 0;
@@ -39,7 +39,7 @@ pub(super) fn parse_duration(text: &str) -> Option<Duration> {
     (last_unit != u64::MAX).then(|| Duration::from_millis(total))
 }
 
-/// Writes a duration with the longest unit that divides it; below a millisecond is cut off.
+/// Prints a duration with the longest unit that divides it; fractions of a millisecond are cut off.
 pub(super) fn show_duration(duration: Duration) -> String {
     let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     match DURATION_UNITS
@@ -51,7 +51,7 @@ pub(super) fn show_duration(duration: Duration) -> String {
     }
 }
 
-/// Reads `64KiB`, `1MB`, `512B` or bytes without a unit. `None` when it is no size or does not fit in 64 bits.
+/// Parses `64KiB`, `1MB`, `512B` or bytes without a unit. `None` when the text is not a size or does not fit in 64 bits.
 pub(super) fn parse_size(text: &str) -> Option<u64> {
     let (number, unit) = split_number(text)?;
     if unit.is_empty() {
@@ -61,7 +61,7 @@ pub(super) fn parse_size(text: &str) -> Option<u64> {
     number.checked_mul(*bytes)
 }
 
-/// Writes a size with the largest binary unit that divides it.
+/// Prints a size with the largest binary unit that divides it.
 pub(super) fn show_size(bytes: u64) -> String {
     let binary = SIZE_UNITS.iter().filter(|(_, unit)| unit.is_power_of_two());
     for (name, unit) in binary {
@@ -72,7 +72,7 @@ pub(super) fn show_size(bytes: u64) -> String {
     "0B".to_owned()
 }
 
-/// The nearest right spelling of a duration that was written without a unit, with a long unit or in the wrong case.
+/// The valid spelling of a duration that was written without a unit, with a long unit or in the wrong case.
 pub(super) fn nearest_duration(text: &str) -> Option<String> {
     if let Some(tenths) = tenths_of_seconds(text.trim()) {
         return Some(show_duration(Duration::from_millis(tenths.checked_mul(100)?)));
@@ -96,7 +96,7 @@ fn tenths_of_seconds(text: &str) -> Option<u64> {
     digits.parse().ok().filter(|_| is_number)
 }
 
-/// The nearest right spelling of a whole number that was written as a size or with separators.
+/// The valid spelling of a whole number that was written as a size or with separators.
 pub(super) fn nearest_count(text: &str) -> Option<String> {
     let plain: String = text.trim().chars().filter(|c| !matches!(c, '_' | '\'')).collect();
     let (number, unit) = split_number(&plain)?;
@@ -109,7 +109,7 @@ pub(super) fn nearest_count(text: &str) -> Option<String> {
     Some(number.checked_mul(factor)?.to_string())
 }
 
-/// The nearest right spelling of a size whose unit is in the wrong case or short of its end.
+/// The valid spelling of a size whose unit is in the wrong case or abbreviated.
 pub(super) fn nearest_size(text: &str) -> Option<String> {
     let (number, unit) = split_number(text.trim())?;
     let unit = match unit.trim().to_ascii_lowercase().as_str() {
@@ -125,7 +125,7 @@ pub(super) fn nearest_size(text: &str) -> Option<String> {
     Some(format!("{number}{unit}"))
 }
 
-/// Splits leading digits off. `u64::from_str` alone would take a sign too.
+/// Splits off leading digits. `u64::from_str` alone would accept a sign.
 fn split_number(text: &str) -> Option<(u64, &str)> {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (digits, rest) = text.split_at_checked(end)?;
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn knows_what_was_meant() {
+    fn suggests_valid_spellings() {
         assert_eq!(nearest_duration("10").as_deref(), Some("10s"));
         assert_eq!(nearest_duration("5 minutes").as_deref(), Some("5m"));
         assert_eq!(nearest_duration("1d"), None);

@@ -1,27 +1,29 @@
-//! `${VAR}` and `${VAR:-fallback}` in scalars. Pure: the environment is an argument.
+//! Expands `${VAR}` and `${VAR:-fallback}` in scalars. Pure: the environment is an argument.
 
 /// Why a text could not be expanded. No variant carries a value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum VariableError {
     /// `${` without `}`.
-    #[error("`${{` is not closed: a variable is written ${{NAME}} or ${{NAME:-fallback}}")]
+    #[error("unclosed `${{`: write a variable as ${{NAME}} or ${{NAME:-fallback}}")]
     Unclosed,
-    /// What stands between the braces is no name.
-    #[error("a variable is written ${{NAME}} or ${{NAME:-fallback}}; names have letters, digits and _")]
+    /// The text between the braces is not a valid name.
+    #[error(
+        "invalid variable: write it as ${{NAME}} or ${{NAME:-fallback}}; a name consists of letters, digits and _, and does not start with a digit"
+    )]
     Name,
-    /// The variable has no value and there is no fallback.
-    #[error("the environment variable {0} is not set")]
+    /// The variable is not set and has no fallback.
+    #[error("the environment variable {0} is not set: set it, or write a fallback: ${{{0}:-VALUE}}")]
     Unset(String),
     /// The result is longer than [`LONGEST`].
-    #[error("the expanded text is too long")]
+    #[error("the text is longer than {} bytes after its variables are expanded", LONGEST)]
     TooLong,
 }
 
-/// Longest text, in bytes, that expansion may give.
+/// Longest text, in bytes, after expansion.
 const LONGEST: usize = 64 << 10;
 
 /// Expands every variable of a text. A fallback is used when the variable is unset or empty, as in a shell; `$${` is a
-/// literal `${`. `None` when there was nothing to expand.
+/// literal `${`. `None` when there is nothing to expand.
 pub(super) fn expand(
     text: &str,
     lookup: &dyn Fn(&str) -> Option<String>,
@@ -97,16 +99,19 @@ mod tests {
     }
 
     #[test]
-    fn says_what_is_wrong() {
+    fn reports_the_cause() {
         assert_eq!(expanded("${HOST"), Err(VariableError::Unclosed));
         assert_eq!(expanded("${}"), Err(VariableError::Name));
         assert_eq!(expanded("${1A}"), Err(VariableError::Name));
         assert_eq!(expanded("${NONE}"), Err(VariableError::Unset("NONE".to_owned())));
         let unset = VariableError::Unset("NONE".to_owned()).to_string();
-        assert_eq!(unset, "the environment variable NONE is not set");
+        assert_eq!(
+            unset,
+            "the environment variable NONE is not set: set it, or write a fallback: ${NONE:-VALUE}"
+        );
         assert_eq!(
             VariableError::Unclosed.to_string(),
-            "`${` is not closed: a variable is written ${NAME} or ${NAME:-fallback}"
+            "unclosed `${`: write a variable as ${NAME} or ${NAME:-fallback}"
         );
     }
 

@@ -1,5 +1,5 @@
-//! Words that people bring along from other balancers, and keys that later versions will have: what to write here in their
-//! place. A table; it accepts nothing. A word leaves it when it becomes a key of its section.
+//! A table of keys and words of other load balancers, and of keys that are planned, with what to write in their place. None
+//! of them is accepted. A word is removed from it when it becomes a key of its section.
 
 /// Names of sections, as in the table of keys.
 const TOP: &str = "top level";
@@ -16,14 +16,14 @@ const ROUTE: &str = "routes[]";
 const LOG: &str = "access_log";
 const POOL_TLS: &str = "pools.NAME.tls";
 
-/// What an unknown key stands for.
+/// The meaning of an unknown key.
 #[derive(Debug)]
 pub(super) struct Meaning {
-    /// The key of the section that does its work. Where it is required, its absence is not reported as well.
+    /// The key of the section to use instead. If it is required, its absence is not reported as well.
     pub(super) key: Option<&'static str>,
-    /// What to write, beyond the name of the key.
+    /// What to write, if the name of the key is not enough.
     pub(super) note: Option<&'static str>,
-    /// Whether a later version will have it.
+    /// Whether a later version will support it.
     pub(super) is_planned: bool,
 }
 
@@ -65,7 +65,7 @@ const fn planned(note: &'static str) -> Meaning {
     }
 }
 
-/// A row: in these sections, these words mean that.
+/// A row: sections, words that are used in them, and the meaning of the words.
 type Row = (&'static [&'static str], &'static [&'static str], Meaning);
 
 const POOL_RULES: &[&str] = &[TOP, POOL];
@@ -73,51 +73,51 @@ const POOL_RULES: &[&str] = &[TOP, POOL];
 #[rustfmt::skip]
 static KEYS: &[Row] = &[
     (&[TOP], &["bind", "port", "address", "entrypoints", "entry_points", "frontend", "frontends", "server", "binds"],
-        part_of("listen", "the address where clients connect is written `listen: 0.0.0.0:8080`")),
+        part_of("listen", "write the address where clients connect as `listen: 0.0.0.0:8080`")),
     (&[TOP], &["servers", "upstream", "upstreams", "services", "service", "clusters", "cluster", "targets", "origins", "endpoints", "proxy_pass", "reverse_proxy"],
-        part_of("backends", "backends are written `backends: [http://localhost:8001]`, or in `pools`")),
+        part_of("backends", "write backends as `backends: [http://localhost:8001]`, or in `pools`")),
     (&[TOP], &["routers", "locations", "location", "rules", "vhosts", "virtual_hosts", "paths", "ingress"],
-        note("which requests go to which pool is written `routes: [{ path_prefix: /api, pool: api }]`")),
+        note("write which requests go to which pool as `routes: [{ path_prefix: /api, pool: api }]`")),
     (&[TOP], &["server_name", "host", "hosts", "hostname", "domain", "domains"],
         note("a host belongs to a route: `routes: [{ host: example.com, pool: default }]`")),
     (&[TOP], &["tls", "ssl", "https", "certificates", "certificate", "cert", "certs"],
         note("TLS belongs to a listener: `listeners: [{ address: 0.0.0.0:443, tls: { certificates: [{ cert: site.pem, key: site.key }] } }]`")),
     (&[TOP], &["http", "global", "defaults", "events", "stream", "static_resources"],
-        note("there is no such section: its keys are written at top level")),
-    (&[TOP], &["log", "logs", "logging"], note("`access_log` says where requests are logged; everything else is logged to stdout")),
+        note("there is no such section: write its keys at top level")),
+    (&[TOP], &["log", "logs", "logging"], note("`access_log` sets where requests are logged; everything else is logged to stdout")),
     (&[TOP], &["log_level", "loglevel"], PLANNED),
     (&[TOP], &["metrics", "prometheus", "stats", "status", "dashboard", "api"],
         note("metrics and status are part of the admin API: `admin: 127.0.0.1:9900`, which is the default; metrics are at `/metrics`")),
     (&[TOP], &["worker_processes", "threads", "nbthread", "worker_threads", "concurrency"], called("workers")),
     (&[TOP], &["real_ip", "set_real_ip_from", "trusted_ips", "forwarded_headers", "forward_for"], called("trusted_proxies")),
     (&[TOP], &["tracing", "traces", "docker", "policies", "route_defaults", "stores", "compression", "compress", "gzip", "cors", "rate_limit", "rate_limits", "basic_auth", "error_pages"], PLANNED),
-    (&[TOP], &["client_max_body_size"], note("it is written `limits: { body: 1MiB }`")),
-    (&[TOP], &["maxconn", "max_connections", "worker_connections"], note("it is written `limits: { connections: 1000 }`")),
-    (&[TOP], &["keepalive_timeout"], note("it is written `timeouts: { client_idle: 60s }`")),
+    (&[TOP], &["client_max_body_size"], note("write it as `limits: { body: 1MiB }`")),
+    (&[TOP], &["maxconn", "max_connections", "worker_connections"], note("write it as `limits: { connections: 1000 }`")),
+    (&[TOP], &["keepalive_timeout"], note("write it as `timeouts: { client_idle: 60s }`")),
     (&[TOP], &["http2", "proxy_protocol", "redirect_to_https"], note("it is a key of a listener: `listeners: [{ address: 0.0.0.0:8080, … }]`")),
 
     (POOL_RULES, &["balance", "lb_policy", "algorithm", "load_balancing", "lb", "method", "load_balancer"], called("strategy")),
-    (POOL_RULES, &["retries", "max_retries", "num_retries"], note("it is written `retry: { attempts: 3 }`")),
+    (POOL_RULES, &["retries", "max_retries", "num_retries"], note("write it as `retry: { attempts: 3 }`")),
     (POOL_RULES, &["sticky", "sticky_sessions", "session_affinity", "affinity", "cookie"],
-        planned("no strategy of this version keeps a client at one backend")),
+        planned("this version has no strategy that keeps a client on one backend")),
     (POOL_RULES, &["slow_start", "ejection", "outlier_detection", "queue"], PLANNED),
     (&[POOL], &["servers", "targets", "members", "nodes", "upstreams", "endpoints", "urls", "url"], called("backends")),
     (&[POOL], &["header_case", "forwarded"], PLANNED),
 
     (&[BACKEND], &["address", "server", "target", "uri", "addr", "endpoint"], called("url")),
-    (&[BACKEND], &["host", "port", "scheme"], part_of("url", "host and port are written as a URL: `url: http://10.0.0.1:8001`")),
+    (&[BACKEND], &["host", "port", "scheme"], part_of("url", "write host and port as a URL: `url: http://10.0.0.1:8001`")),
     (&[BACKEND], &["name", "drain"], PLANNED),
-    (&[BACKEND], &["down", "disabled"], note("a backend that gets no requests is written `weight: 0`")),
+    (&[BACKEND], &["down", "disabled"], note("to send a backend no requests, write `weight: 0`")),
     (&[BACKEND], &["check", "health_check", "max_fails", "fail_timeout"], note("`health_check` belongs to a pool, or to the top level")),
-    (&[BACKEND], &["max_conns", "maxconn"], note("it is written `limits: { in_flight_per_backend: 100 }`, at the pool or at top level")),
+    (&[BACKEND], &["max_conns", "maxconn"], note("write it as `limits: { in_flight_per_backend: 100 }`, in the pool or at top level")),
 
     (&[LISTENER], &["port", "bind", "listen", "addr"], called("address")),
     (&[LISTENER], &["ssl", "cert", "certs", "certificate", "certificates", "key"],
-        part_of("tls", "TLS is written `tls: { certificates: [{ cert: site.pem, key: site.key }] }`")),
+        part_of("tls", "write TLS as `tls: { certificates: [{ cert: site.pem, key: site.key }] }`")),
     (&[LISTENER], &["http3", "quic"], PLANNED),
-    (&[LISTENER], &["protocol"], note("HTTP/1.1 and HTTP/2 are both spoken; `tls` adds TLS")),
+    (&[LISTENER], &["protocol"], note("a listener accepts both HTTP/1.1 and HTTP/2; `tls` adds TLS")),
     (&[LISTENER_TLS], &["cert", "key", "certificate", "private_key", "certs", "cert_file", "key_file"],
-        part_of("certificates", "certificate and key are written `certificates: [{ cert: site.pem, key: site.key }]`")),
+        part_of("certificates", "write certificate and key as `certificates: [{ cert: site.pem, key: site.key }]`")),
     (&[LISTENER_TLS], &["ca", "client_certificate"], called("client_ca")),
     (&[LISTENER_TLS], &["min_version", "protocols", "versions", "ciphers", "acme", "auto"], PLANNED),
     (&[POOL_TLS], &["insecure_skip_verify", "skip_verify", "insecure", "verify", "ssl_verify"], called("danger_skip_verify")),
@@ -132,16 +132,16 @@ static KEYS: &[Row] = &[
     (&[HEALTH_CHECK], &["rise", "passes", "healthy_threshold", "successes", "success_threshold"], called("healthy_after")),
     (&[HEALTH_CHECK], &["fall", "fails", "unhealthy_threshold", "failures", "failure_threshold", "max_fails"], called("unhealthy_after")),
     (&[HEALTH_CHECK], &["expect", "expect_status", "expected_status", "codes", "match", "statuses"], called("status")),
-    (&[HEALTH_CHECK], &["enabled"], note("health checks are on by default; `health_check: off` switches them off")),
+    (&[HEALTH_CHECK], &["enabled"], note("health checks are on by default; `health_check: off` disables them")),
     (&[HEALTH_CHECK], &["host", "method", "headers", "body", "port", "down_interval", "fail_open"], PLANNED),
 
     (&[RETRY], &["on", "retry_on", "conditions", "codes", "status", "statuses"], called("causes")),
     (&[RETRY], &["max", "count", "tries", "times", "retries", "max_retries", "num_retries", "max_attempts"],
-        part_of("attempts", "it is called `attempts` here, the first one included")),
+        part_of("attempts", "it is called `attempts` here and includes the first attempt")),
     (&[RETRY], &["backoff", "per_try_timeout", "hedge", "respect_retry_after"], PLANNED),
 
     (&[TIMEOUTS], &["read", "server", "response", "backend", "proxy_read", "upstream", "timeout"],
-        note("`first_byte` bounds one attempt, `request` all of them together")),
+        note("`first_byte` limits one attempt, `request` all attempts together")),
     (&[TIMEOUTS], &["write", "send", "body"], called("progress")),
     (&[TIMEOUTS], &["idle", "client", "keepalive", "keep_alive"], called("client_idle")),
     (&[TIMEOUTS], &["header", "headers", "read_header", "http_request"], called("client_header")),
@@ -159,20 +159,20 @@ static KEYS: &[Row] = &[
     (&[LOG], &["format", "fields", "sample", "level"], PLANNED),
 
     (&[ROUTE], &["prefix", "location", "uri"], called("path_prefix")),
-    (&[ROUTE], &["path"], planned("`path_prefix` matches a path and everything below it")),
-    (&[ROUTE], &["path_regex", "regex"], planned("`path_prefix` matches a path and everything below it")),
+    (&[ROUTE], &["path"], planned("use `path_prefix`, which matches a path and everything below it")),
+    (&[ROUTE], &["path_regex", "regex"], planned("use `path_prefix`, which matches a path and everything below it")),
     (&[ROUTE], &["backend", "upstream", "service", "target", "cluster", "to", "proxy_pass"], called("pool")),
-    (&[ROUTE], &["backends", "servers", "url"], part_of("pool", "a route names a pool: write the backends in `pools`, and `pool: NAME` here")),
+    (&[ROUTE], &["backends", "servers", "url"], part_of("pool", "write the backends in `pools`, and `pool: NAME` here")),
     (&[ROUTE], &["hosts", "domain", "domains", "server_name"], called("host")),
-    (&[ROUTE], &["redirect"], part_of("pool", "`redirect_to_https` of a listener is the one redirect of this version")),
+    (&[ROUTE], &["redirect"], part_of("pool", "the only redirect in this version is `redirect_to_https` of a listener")),
     (&[ROUTE], &["method", "methods", "headers", "query", "cookies", "client_ip", "listener", "name", "split", "respond", "rewrite",
         "strip_prefix", "request_headers", "response_headers", "timeouts", "retry", "limits", "mirror", "policies"], PLANNED),
 ];
 
-/// What an unknown key of a section stands for. Case, and `-` for `_`, do not matter.
+/// The meaning of an unknown key of a section. Differences in case, and `-` for `_`, do not matter.
 pub(super) fn key(section: &str, word: &str) -> Option<&'static Meaning> {
     let word = word.to_ascii_lowercase().replace('-', "_");
-    // `timeouts` and `limits` of a pool have keys of those at top level.
+    // `timeouts` and `limits` of a pool have keys of their sections at top level.
     let at_top = section.strip_prefix("pools.NAME.").unwrap_or(section);
     let is_of = |sections: &[&str]| sections.contains(&section) || sections.contains(&at_top);
     let row = KEYS
@@ -181,7 +181,7 @@ pub(super) fn key(section: &str, word: &str) -> Option<&'static Meaning> {
     row.map(|(_, _, meaning)| meaning)
 }
 
-/// What other balancers call our strategies, and what they have that no strategy of this version does.
+/// A hint for a strategy of another balancer: the name of ours, or that this version has none.
 pub(super) fn strategy(word: &str) -> Option<&'static str> {
     let word = word.to_ascii_lowercase().replace('-', "_");
     Some(match word.as_str() {
@@ -189,20 +189,20 @@ pub(super) fn strategy(word: &str) -> Option<&'static str> {
             "it is called `least_requests` here"
         }
         "rr" | "wrr" | "weighted" | "weighted_round_robin" | "static_rr" => {
-            "it is called `round_robin` here; weights are part of every strategy"
+            "it is called `round_robin` here; every strategy supports weights"
         }
         "ip_hash" | "source" | "client_ip" | "client_ip_hash" | "hash" | "uri" | "uri_hash" | "url_hash"
         | "header" | "cookie" | "sticky" | "ring_hash" | "maglev" | "consistent_hash" => {
-            "no strategy of this version keeps a client, or a key, at one backend"
+            "this version has no strategy that keeps a client or key on one backend"
         }
         "p2c" | "two_choices" | "power_of_two" | "random_choose" | "peak_ewma" | "ewma" => {
-            "the nearest one is `least_requests`"
+            "the most similar strategy is `least_requests`"
         }
         _ => return None,
     })
 }
 
-/// What other balancers call the causes of a retry.
+/// A hint for a retry cause of another balancer.
 pub(super) fn cause(word: &str) -> Option<&'static str> {
     Some(match word {
         "error" => "it is called `connect_failure` and `reset` here",
@@ -217,26 +217,26 @@ pub(super) fn cause(word: &str) -> Option<&'static str> {
         "http_504" => "did you mean `504`?",
         "all" | "any" | "all-retryable-errors" => "write the causes one by one",
         _ if word.len() == 3 && word.bytes().all(|byte| byte.is_ascii_digit()) => {
-            "such a response is passed on: only 502, 503 and 504 can mean that the request was not handled"
+            "this status is never retried: only 502, 503 and 504 can mean that the request was not handled"
         }
         _ => return None,
     })
 }
 
-/// What schemes of backends are called here.
+/// A hint for an unsupported scheme of a backend URL.
 pub(super) fn scheme(word: &str) -> Option<&'static str> {
     Some(match word.to_ascii_lowercase().as_str() {
         "grpc" => "gRPC without TLS is `h2c://`, with TLS `https://`",
         "grpcs" => "gRPC with TLS is `https://`",
         "h2" | "http2" => "HTTP/2 without TLS is `h2c://`, with TLS `https://`",
-        "ws" => "write `http://`: WebSockets pass through it",
-        "tcp" | "udp" => "only HTTP is balanced: write `http://`",
-        "wss" | "tls" | "ssl" => "write `https://`: WebSockets pass through it",
+        "ws" => "write `http://`: it supports WebSockets",
+        "tcp" | "udp" => "only HTTP is supported: write `http://`",
+        "wss" | "tls" | "ssl" => "write `https://`: it supports WebSockets",
         "http" => "write `http://`",
         "https" => "write `https://`",
         "h2c" => "write `h2c://`",
-        "http+unix" => "a Unix socket is written `unix:/path`",
-        "fcgi" | "fastcgi" | "uwsgi" | "scgi" | "ajp" => "backends are spoken to in HTTP only",
+        "http+unix" => "write a Unix socket as `unix:/path`",
+        "fcgi" | "fastcgi" | "uwsgi" | "scgi" | "ajp" => "only HTTP backends are supported",
         _ => return None,
     })
 }
@@ -255,7 +255,7 @@ mod tests {
                     assert!(section.key(key).is_some(), "{name}: {key}");
                 }
                 for word in *words {
-                    assert!(section.key(word).is_none(), "{name}: `{word}` is a key by now");
+                    assert!(section.key(word).is_none(), "{name}: `{word}` is a key now");
                     assert!(
                         std::ptr::eq(super::key(name, word).unwrap(), meaning),
                         "{name}: {word}"

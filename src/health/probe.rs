@@ -61,7 +61,7 @@ impl fmt::Debug for Probe {
 pub static PROBES: &[Probe] = &[
     Probe {
         name: "http",
-        summary: "sends a GET and looks at the status",
+        summary: "sends a GET request and checks the status",
         keys: &["path", "status"],
         run: http::run,
     },
@@ -73,7 +73,7 @@ pub static PROBES: &[Probe] = &[
     },
     Probe {
         name: "grpc",
-        summary: "asks by `grpc.health.v1` over HTTP/2",
+        summary: "calls `grpc.health.v1` over HTTP/2",
         keys: &["service"],
         run: grpc::run,
     },

@@ -1,5 +1,5 @@
-//! Which certificate for which name: exact, then wildcard, then the first. Where a name has several, with keys of different
-//! kinds, the client gets one whose signature it can verify.
+//! Selects the certificate for a server name (SNI): exact match, then wildcard, then the first. If a name has several with
+//! different key types, the client gets one whose signature it can verify.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -12,29 +12,28 @@ use smallvec::SmallVec;
 
 use super::certificate::{Certificate, wildcard_of};
 
-/// The places of the certificates for a name, at most one for each kind of key, the one to be preferred first.
+/// Indexes of the certificates for a name, at most one for each key type, in order of preference.
 type Candidates = SmallVec<[usize; 2]>;
 
-/// The certificates of a listener by name. Where two with keys of one kind are for the same name, it belongs to the one that
-/// stands first.
+/// The certificates of a listener by name. If two with the same key type have the same name, the first one is used.
 #[derive(Debug)]
 pub(super) struct ByName {
     keys: Vec<Arc<CertifiedKey>>,
     named: HashMap<String, Candidates>,
-    /// For those who ask for no name or an unknown one: the first, and what can stand in for it.
+    /// For clients that request no name or an unknown one: the first certificate, and those that can replace it.
     default: Candidates,
 }
 
-/// A certificate that is not shown for one of its names, because another one with a key of the same kind is.
+/// A certificate that is not used for one of its names, because an earlier one with the same key type is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Overlap {
     /// The first such name.
     pub name: String,
-    /// The file of the certificate that is shown.
+    /// The file of the certificate that is used.
     pub shown: PathBuf,
-    /// The place of the other certificate among those of the listener, and its file.
+    /// The index of the unused certificate in the listener, and its file.
     pub hidden: (usize, PathBuf),
-    /// The kind of both keys.
+    /// The key type of both.
     pub kind: &'static str,
 }
 
@@ -64,7 +63,7 @@ impl ByName {
         }
     }
 
-    /// The places of the certificates that are there for this name, given in lower case.
+    /// Indexes of the certificates for this name, given in lower case. `None` if there is none.
     pub(super) fn find(&self, name: &str) -> Option<&[usize]> {
         let found = self.named.get(name);
         found
@@ -72,12 +71,12 @@ impl ByName {
             .map(SmallVec::as_slice)
     }
 
-    /// The same, or of those that are shown where none is there for it.
+    /// The same, with the default certificates if there is none for the name.
     pub(super) fn shown_for(&self, name: &str) -> &[usize] {
         self.find(name).unwrap_or(&self.default)
     }
 
-    /// The first whose key can sign in a way that the client can verify. Where none can, the handshake fails with any.
+    /// The first whose key supports a signature scheme of the client. If none does, the handshake fails with any of them.
     fn choose(&self, candidates: &[usize], schemes: &[SignatureScheme]) -> Option<&Arc<CertifiedKey>> {
         let mut keys = candidates.iter().filter_map(|index| self.keys.get(*index));
         match candidates {
@@ -99,7 +98,7 @@ impl ResolvesServerCert for ByName {
     }
 }
 
-/// Which certificates are hidden by earlier ones, each pair once.
+/// The certificates that are hidden by earlier ones, each pair once.
 pub(super) fn overlaps(certificates: &[Certificate]) -> Vec<Overlap> {
     let mut found = Vec::new();
     for (index, later) in certificates.iter().enumerate() {
@@ -118,7 +117,7 @@ pub(super) fn overlaps(certificates: &[Certificate]) -> Vec<Overlap> {
     found
 }
 
-/// Adds a certificate to those of a name, unless one with a key of the same kind is there.
+/// Adds a certificate to the candidates of a name, unless there is one with the same key type.
 fn add(candidates: &mut Candidates, index: usize, certificates: &[Certificate]) {
     let of = |index: &usize| certificates.get(*index).map(algorithm);
     if !candidates.iter().any(|other| of(other) == of(&index)) {
@@ -127,7 +126,8 @@ fn add(candidates: &mut Candidates, index: usize, certificates: &[Certificate]) 
     }
 }
 
-/// ECDSA first: its signatures cost a server a tenth of what those by RSA do. Few clients know Ed25519.
+/// Preference of a key type, lowest first. An ECDSA signature costs a server a tenth of an RSA signature. Few clients
+/// support Ed25519.
 fn rank(algorithm: SignatureAlgorithm) -> u8 {
     match algorithm {
         SignatureAlgorithm::ECDSA => 0,

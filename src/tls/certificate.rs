@@ -1,4 +1,4 @@
-//! A certificate with its key, from PEM files.
+//! Loads certificates and private keys from PEM files.
 
 use std::io::Read as _;
 use std::net::IpAddr;
@@ -13,76 +13,76 @@ use x509_parser::prelude::{ASN1Time, FromDer, GeneralName, X509Certificate};
 
 use super::{pem, provider};
 
-/// Largest file, in bytes, that is read: all the authorities of a machine take a fiftieth of it.
+/// Largest file in bytes. All CAs of a machine take a fiftieth of it.
 const LARGEST_FILE: u64 = 16 << 20;
 
-/// What is looked for in the file of a key.
+/// What a key file must contain, in messages.
 const KEY: &str = "private key";
 
-/// Where a certificate and its key are.
+/// The files of a certificate and its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Files {
-    /// The certificate, and behind it those of the authorities between it and the root.
+    /// The certificate, followed by the intermediate certificates (full chain).
     pub cert: PathBuf,
-    /// The key.
+    /// The private key.
     pub key: PathBuf,
 }
 
-/// A certificate that can be shown.
+/// A certificate with its private key.
 #[derive(Debug, Clone)]
 pub struct Certificate {
-    /// Where it came from.
+    /// The files it was read from.
     pub files: Files,
-    /// The names it is for, in lower case; `*.` at the front stands for one label.
+    /// The names it is valid for, in lower case; a leading `*.` matches one label.
     pub names: Vec<String>,
-    /// Until when nobody accepts it.
+    /// Start of its validity period.
     pub begins: SystemTime,
-    /// From when on nobody accepts it.
+    /// End of its validity period.
     pub expires: SystemTime,
     pub(super) key: Arc<CertifiedKey>,
 }
 
-/// Why a file is of no use.
+/// Why a certificate or key cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("cannot read {path}: {source}{}", hint(source))]
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
-    /// It is no PEM, or has none of what it is to have.
-    #[error("{path} has no {what} in PEM: {holds}")]
+    /// The file is not PEM, or does not contain what it must contain.
+    #[error("{path} contains no PEM {what}: {holds}")]
     Empty {
         /// The file.
         path: PathBuf,
-        /// What was looked for.
+        /// What it must contain.
         what: &'static str,
-        /// What is there.
+        /// What it contains.
         holds: String,
     },
-    /// The key needs a passphrase.
+    /// The key is encrypted.
     #[error(
-        "encrypted private keys are not supported: `openssl pkey -in {path} -out NEW.key` writes the one in {path} without its passphrase"
+        "encrypted private keys are not supported: decrypt {path} with `openssl pkey -in {path} -out NEW.key`"
     )]
     Encrypted {
         /// The file.
         path: PathBuf,
     },
-    /// What it has cannot be used.
+    /// Its content cannot be used.
     #[error("{path} cannot be used: {reason}")]
     Unusable {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         reason: String,
     },
-    /// This machine trusts nobody, so that no backend could be believed.
-    #[error("this machine has no authorities of its own (on Debian the package ca-certificates)")]
+    /// This machine has no trusted CAs, so no backend could be verified.
+    #[error("this machine has no trusted CA certificates (on Debian, install the package ca-certificates)")]
     NoAuthorities,
-    /// The key belongs to another certificate.
+    /// The key does not belong to the certificate.
     #[error("the key in {key} does not belong to the certificate in {cert}")]
     Mismatch {
         /// The certificate's file.
@@ -93,7 +93,7 @@ pub enum CertificateError {
 }
 
 impl CertificateError {
-    /// The file that has to be looked at; of two that do not belong together, the key.
+    /// The file with the error; if certificate and key do not belong together, the key.
     pub fn path(&self) -> Option<&PathBuf> {
         match self {
             Self::Read { path, .. }
@@ -105,7 +105,7 @@ impl CertificateError {
         }
     }
 
-    /// Whether it is the key of `files` that has to be looked at. Both may be in one file.
+    /// Whether the error is about the key of `files`. Certificate and key may be in the same file.
     pub fn is_of_key(&self, files: &Files) -> bool {
         match self {
             Self::Empty { what, .. } if files.cert == files.key => *what == KEY,
@@ -115,16 +115,16 @@ impl CertificateError {
     }
 }
 
-/// What to do about a file that cannot be read.
+/// A hint about a file that cannot be read.
 fn hint(error: &std::io::Error) -> &'static str {
     match error.kind() {
-        std::io::ErrorKind::PermissionDenied => " (the user that runs this process may not read it)",
+        std::io::ErrorKind::PermissionDenied => " (the user of this process needs read permission)",
         _ => "",
     }
 }
 
 impl Certificate {
-    /// Reads both files. An expired certificate is none of the errors: whoever reads it decides what that means.
+    /// Reads both files. An expired certificate is not an error here; the caller checks it.
     ///
     /// # Errors
     /// [`CertificateError`].
@@ -153,17 +153,17 @@ impl Certificate {
         })
     }
 
-    /// Whether its time is over.
+    /// Whether its validity period has ended.
     pub fn has_expired(&self, now: SystemTime) -> bool {
         now >= self.expires
     }
 
-    /// Whether its time has come.
+    /// Whether its validity period has begun.
     pub fn has_begun(&self, now: SystemTime) -> bool {
         now >= self.begins
     }
 
-    /// Whether it is for this name, given in lower case (RFC 9525 §6.3: a wildcard stands for the leftmost label).
+    /// Whether it is valid for this name, given in lower case (RFC 9525 §6.3: a wildcard matches the leftmost label).
     pub(super) fn is_for(&self, name: &str) -> bool {
         let wildcard = wildcard_of(name);
         let is_it = |own: &String| own == name || wildcard.as_ref() == Some(own);
@@ -171,7 +171,7 @@ impl Certificate {
     }
 }
 
-/// The same certificates, and so the same key.
+/// Equal certificates have the same key, so only the certificates are compared.
 impl PartialEq for Certificate {
     fn eq(&self, other: &Self) -> bool {
         self.files == other.files && self.key.cert == other.key.cert
@@ -202,7 +202,7 @@ pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, 
 pub(super) fn key(path: &Path) -> Result<PrivateKeyDer<'static>, CertificateError> {
     let bytes = read_file(path)?;
     PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| match error {
-        // The old form is base64 of what no key begins with, and has fields before it: an error of another kind.
+        // An encrypted key in the old format has headers before its base64: the parser reports another error.
         _ if pem::has_encrypted_key(&bytes) => CertificateError::Encrypted {
             path: path.to_owned(),
         },
@@ -228,7 +228,7 @@ fn read_file(path: &Path) -> Result<Vec<u8>, CertificateError> {
         source,
     })?;
     if bytes.len() as u64 > LARGEST_FILE {
-        return Err(unusable(path, &"it is larger than any file of certificates"));
+        return Err(unusable(path, &"the file is larger than 16 MiB"));
     }
     Ok(bytes)
 }
@@ -240,7 +240,7 @@ pub(super) fn unusable(path: &Path, reason: &dyn std::fmt::Display) -> Certifica
     }
 }
 
-/// What is read of a certificate itself.
+/// Names and validity period of a certificate.
 struct CertificateInfo {
     names: Vec<String>,
     begins: SystemTime,
@@ -279,10 +279,10 @@ fn time(time: ASN1Time) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(time.timestamp()).unwrap_or(0))
 }
 
-/// What is told of a client by its verified certificate.
+/// The subject of a client's verified certificate.
 #[derive(Debug)]
 pub struct Subject {
-    /// Who the certificate was given to (RFC 4514 §2), at most 512 bytes of it.
+    /// The distinguished name (RFC 4514 §2), cut to 512 bytes.
     pub name: String,
     expires: SystemTime,
 }
@@ -299,7 +299,7 @@ impl Subject {
         })
     }
 
-    /// Whether the certificate's time is over. A handshake by ticket does not look at it.
+    /// Whether the certificate has expired. A handshake that resumes a session does not check it.
     pub fn has_expired(&self, now: SystemTime) -> bool {
         now >= self.expires
     }

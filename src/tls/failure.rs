@@ -1,4 +1,4 @@
-//! Why a handshake failed: with a client as it is counted, with a backend in words for people.
+//! Explains failed TLS handshakes: the metric label for a client, an error message for a backend.
 
 use std::io;
 
@@ -6,10 +6,10 @@ use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerInco
 
 use crate::telemetry::metrics::HandshakeFailure;
 
-/// Names of a certificate that are shown.
+/// Most names of a certificate that a message lists.
 const NAMES_SHOWN: usize = 3;
 
-/// The reason that is counted for an error of a handshake.
+/// The reason under which a failed handshake with a client is counted.
 pub fn failure(error: &io::Error) -> HandshakeFailure {
     match tls_error(error) {
         None => HandshakeFailure::ClientLeft,
@@ -23,7 +23,7 @@ pub fn failure(error: &io::Error) -> HandshakeFailure {
     }
 }
 
-/// Why a handshake with a backend failed, and what can be done about it.
+/// The reason why a handshake with a backend failed, and what to do about it.
 pub fn reason(error: &io::Error) -> String {
     match tls_error(error) {
         None if error.kind() == io::ErrorKind::UnexpectedEof => {
@@ -37,7 +37,7 @@ pub fn reason(error: &io::Error) -> String {
             "the backend speaks neither TLS 1.2 nor TLS 1.3".to_owned()
         }
         Some(Error::PeerIncompatible(what)) => {
-            format!("the backend supports nothing that is offered ({what:?})")
+            format!("the backend supports none of the offered TLS parameters ({what:?})")
         }
         Some(Error::NoApplicationProtocol) => {
             "the backend supports none of the offered protocols, h2 and http/1.1".to_owned()
@@ -52,7 +52,7 @@ fn certificate_reason(error: &CertificateError) -> String {
             "the certificate is not signed by a known authority (UnknownIssuer): set `tls.ca`".to_owned()
         }
         CertificateError::NotValidForNameContext { expected, presented } => {
-            // They come as `DnsName("a.test")`.
+            // rustls formats them as `DnsName("a.test")`.
             let name = |name: &String| name.split('"').nth(1).unwrap_or(name).to_owned();
             let names: Vec<String> = presented.iter().take(NAMES_SHOWN).map(name).collect();
             let names = if names.is_empty() {
@@ -61,13 +61,13 @@ fn certificate_reason(error: &CertificateError) -> String {
                 names.join(", ")
             };
             let expected = expected.to_str();
-            format!("the certificate is not for {expected} but for {names}: set `tls.server_name`")
+            format!("the certificate is valid for {names}, not for {expected}: set `tls.server_name`")
         }
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
             "the certificate has expired".to_owned()
         }
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            "the certificate is not valid yet: compare the clocks".to_owned()
+            "the certificate is not valid yet: check the clocks of both machines".to_owned()
         }
         error => format!("the certificate is not valid: {error}"),
     }
@@ -77,7 +77,7 @@ fn alert_reason(alert: AlertDescription) -> String {
     let why = match alert {
         AlertDescription::ProtocolVersion => "the backend speaks neither TLS 1.2 nor TLS 1.3",
         AlertDescription::HandshakeFailure => {
-            "the backend supports none of the offered cipher suites, or refuses us"
+            "the backend supports none of the offered cipher suites, or rejects our certificate"
         }
         AlertDescription::UnrecognisedName => {
             "the backend has no certificate for the name: set `tls.server_name`"
@@ -90,14 +90,14 @@ fn alert_reason(alert: AlertDescription) -> String {
         | AlertDescription::CertificateUnknown
         | AlertDescription::UnknownCA
         | AlertDescription::AccessDenied => {
-            "the backend does not accept our certificate, or wants one: set `tls.cert` and `tls.key`"
+            "the backend rejects our client certificate or requires one: set `tls.cert` and `tls.key`"
         }
-        _ => "the backend ended the handshake",
+        _ => "the backend aborted the handshake",
     };
     format!("{why} (alert {alert:?})")
 }
 
-/// Whether what came was no TLS from its first byte on.
+/// Whether the received data was not TLS from its first byte on.
 pub fn is_not_tls(error: &Error) -> bool {
     matches!(error, Error::InvalidMessage(InvalidMessage::InvalidContentType))
 }

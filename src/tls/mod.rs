@@ -1,5 +1,5 @@
-//! TLS as rustls does it: what a listener shows its clients, what a pool asks of its backends, and the certificates of both.
-//! No sockets: handshakes happen in `net`.
+//! TLS with rustls: the server side of listeners, the client side of pools, and the certificates of both. No sockets:
+//! `net` does the handshakes.
 
 mod authorities;
 mod by_name;
@@ -25,14 +25,14 @@ use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
 
-/// Protocol names as they are agreed upon during the handshake (RFC 7301).
+/// ALPN protocol name of HTTP/2 (RFC 7301).
 pub const H2: &[u8] = b"h2";
-/// HTTP/1.1 in the same way.
+/// ALPN protocol name of HTTP/1.1 (RFC 7301).
 pub const HTTP1: &[u8] = b"http/1.1";
 
-/// The cryptography of all connections: aws-lc, with the suites and groups that rustls offers by default. All suites have
-/// forward secrecy (ECDHE) and are AEADs, there is nothing below TLS 1.2, and the first group is X25519MLKEM768, which a
-/// quantum computer does not help against.
+/// The cryptography of all connections: aws-lc, with the default suites and groups of rustls. All suites have forward
+/// secrecy (ECDHE) and are AEADs, the oldest version is TLS 1.2, and the first group is X25519MLKEM768, which resists
+/// attacks by quantum computers.
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }

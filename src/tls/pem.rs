@@ -1,9 +1,9 @@
-//! What a file holds in PEM (RFC 7468), for people: which sections, or what it is when it has none. Pure.
+//! Describes the content of a PEM file (RFC 7468) for messages: its sections, or what it is if it has none. Pure.
 
-/// Most sections that are looked at.
+/// Most sections that are counted.
 const MOST_SECTIONS: usize = 1000;
 
-/// What a file holds, as the end of a sentence about it.
+/// The content of a file, as the end of an error message about it.
 pub(super) fn holds(bytes: &[u8]) -> String {
     let mut kinds: Vec<(String, usize)> = Vec::new();
     for label in labels(bytes).take(MOST_SECTIONS) {
@@ -18,10 +18,10 @@ pub(super) fn holds(bytes: &[u8]) -> String {
             [] => "it is empty".to_owned(),
             // The tag of a sequence and a length of more than one byte (X.690 §8.1.3).
             [0x30, 0x81..=0x84, ..] => {
-                "it looks like DER, which `openssl x509` or `openssl pkey` with `-inform der` turns into PEM"
+                "it looks like DER: convert it to PEM with `openssl x509 -inform der` or `openssl pkey -inform der`"
                     .to_owned()
             }
-            _ => "it holds nothing in PEM".to_owned(),
+            _ => "it contains no PEM data".to_owned(),
         };
     }
     let shown: Vec<String> = kinds
@@ -31,10 +31,10 @@ pub(super) fn holds(bytes: &[u8]) -> String {
             _ => format!("{count} {kind}s"),
         })
         .collect();
-    format!("it holds {}", shown.join(" and "))
+    format!("it contains {}", shown.join(" and "))
 }
 
-/// Whether it holds a private key that needs a passphrase: as PKCS #8 (RFC 5958), or as OpenSSL wrote them before (RFC 1421
+/// Whether a file contains an encrypted private key, as PKCS #8 (RFC 5958) or in OpenSSL's older format (RFC 1421
 /// §4.6.1.1).
 pub(super) fn has_encrypted_key(bytes: &[u8]) -> bool {
     let marks: [&[u8]; 2] = [b"BEGIN ENCRYPTED PRIVATE KEY", b"Proc-Type: 4,ENCRYPTED"];
@@ -52,7 +52,7 @@ fn name(label: &str) -> String {
     }
 }
 
-/// The labels of all sections; of parameters, which `openssl ecparam` writes before a key, nothing is said.
+/// The labels of all sections, except parameters, which `openssl ecparam` writes before a key.
 fn labels(bytes: &[u8]) -> impl Iterator<Item = String> {
     bytes.split(|byte| *byte == b'\n').filter_map(|line| {
         let label = line
@@ -77,25 +77,28 @@ mod tests {
     }
 
     #[test]
-    fn names_what_is_there() {
+    fn describes_the_content() {
         let certificate = section("CERTIFICATE");
         for (text, expected) in [
             (String::new(), "it is empty"),
-            ("hello".to_owned(), "it holds nothing in PEM"),
-            (section("RSA PRIVATE KEY"), "it holds a private key"),
-            (certificate.repeat(2), "it holds 2 certificates"),
+            ("hello".to_owned(), "it contains no PEM data"),
+            (section("RSA PRIVATE KEY"), "it contains a private key"),
+            (certificate.repeat(2), "it contains 2 certificates"),
             (
                 certificate.clone() + &section("PRIVATE KEY"),
-                "it holds a certificate and a private key",
+                "it contains a certificate and a private key",
             ),
             (
                 section("EC PARAMETERS") + &section("EC PRIVATE KEY"),
-                "it holds a private key",
+                "it contains a private key",
             ),
-            (section("CERTIFICATE REQUEST"), "it holds a certificate request"),
+            (
+                section("CERTIFICATE REQUEST"),
+                "it contains a certificate request",
+            ),
             (
                 section("PUBLIC KEY").replace('\n', "\r\n"),
-                "it holds a public key",
+                "it contains a public key",
             ),
         ] {
             assert_eq!(holds(text.as_bytes()), expected, "{text}");

@@ -1,5 +1,5 @@
-//! What a listener shows its clients: which certificate for which name, whether they have to show one, and the keys of the
-//! tickets by which they come back without a whole handshake. One for all workers.
+//! TLS with clients: the certificates of a listener, client authentication, and the keys of session tickets. All workers
+//! share one [`Server`] per listener.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,41 +16,41 @@ use super::certificate::{self, Certificate, CertificateError, Files};
 use super::files::FileMetadata;
 use super::{H2, HTTP1, provider};
 
-/// Bytes of an answer that may wait encrypted for the socket of one connection.
+/// Limit in bytes of encrypted data that waits for the socket of one connection.
 const BUFFERED: usize = 64 << 10;
 
-/// Whether clients have to show a certificate.
+/// Whether clients must present a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ClientAuth {
-    /// They are not asked.
+    /// Not requested.
     #[default]
     None,
-    /// They are asked; one that is shown must be good.
+    /// Requested. A certificate that is presented must be valid.
     Optional,
-    /// Without a good one there is no connection.
+    /// Requested. Without a valid certificate the handshake fails.
     Required,
 }
 
-/// What is written of a listener's TLS.
+/// The TLS settings of a listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerSettings {
-    /// At least one; the first is shown to those who name no host or an unknown one.
+    /// At least one. Clients that request no name or an unknown one get the first.
     pub certificates: Vec<Files>,
-    /// Who has to have signed the clients' certificates.
+    /// File with the CAs that client certificates must be signed by.
     pub client_ca: Option<PathBuf>,
-    /// Whether clients have to show one.
+    /// Whether clients must present a certificate.
     pub client_auth: ClientAuth,
     /// Whether HTTP/2 is offered.
     pub http2: bool,
 }
 
-/// The server's side of TLS, all of which can be exchanged while it serves.
+/// TLS of a listener. Its settings and certificates can be replaced while it serves.
 #[derive(Debug)]
 pub struct Server {
     current: ArcSwap<Loaded>,
 }
 
-/// What was read, and what follows from it.
+/// Settings, the content of the files, and the rustls config made from them.
 #[derive(Debug)]
 struct Loaded {
     settings: ServerSettings,
@@ -60,12 +60,12 @@ struct Loaded {
     config: Arc<ServerConfig>,
 }
 
-/// What the files say.
+/// The content of the files.
 #[derive(Debug, Clone)]
 struct Read {
     certificates: Vec<Certificate>,
     client_authorities: Option<Authorities>,
-    /// How the files were before they were read: when they are otherwise, there is something new to read.
+    /// Metadata of the files from before they were read. If it differs, the files have changed.
     stamps: FileMetadata,
 }
 
@@ -81,7 +81,7 @@ impl Server {
     /// Reads all files.
     ///
     /// # Errors
-    /// [`CertificateError`] of the first that is of no use.
+    /// [`CertificateError`] of the first unusable file.
     pub fn load(settings: ServerSettings) -> Result<Self, CertificateError> {
         let read = Read::all(&settings)?;
         let loaded = Loaded::new(settings, read, None)?;
@@ -90,11 +90,11 @@ impl Server {
         })
     }
 
-    /// Takes over what another one has read, and how it was written. Connections that are open go on with what they have,
-    /// and tickets stay good unless other clients are let in.
+    /// Takes over the settings and certificates of `other`. Open connections keep the previous ones, and session tickets
+    /// stay valid unless client authentication has changed.
     ///
     /// # Errors
-    /// [`CertificateError`]; what was read before stays in force.
+    /// [`CertificateError`]; the previous certificates stay active.
     pub fn adopt(&self, other: &Self) -> Result<(), CertificateError> {
         let before = self.current.load_full();
         let other = other.current.load();
@@ -103,11 +103,11 @@ impl Server {
         Ok(())
     }
 
-    /// Reads all files again if one of them is another than before; whether that brought anything new. Blocks on the file
+    /// Reads all files again if one of them has changed. Returns whether there are new certificates. Blocks on the file
     /// system.
     ///
     /// # Errors
-    /// [`CertificateError`]; what was read before stays in force, and the next call tries again.
+    /// [`CertificateError`]; the previous certificates stay active, and the next call tries again.
     pub fn refresh(&self) -> Result<bool, CertificateError> {
         let before = self.current.load_full();
         if before.read.stamps == FileMetadata::of(before.settings.files()) {
@@ -117,39 +117,39 @@ impl Server {
         let is_new = read.certificates != before.read.certificates
             || read.client_authorities != before.read.client_authorities;
         let loaded = Loaded::new(before.settings.clone(), read, Some(&before))?;
-        // A reload that came in between knows better.
+        // If a reload has replaced them meanwhile, its settings are newer.
         self.current.compare_and_swap(&before, Arc::new(loaded));
         Ok(is_new)
     }
 
-    /// What is written.
+    /// The active settings.
     pub fn settings(&self) -> ServerSettings {
         self.current.load().settings.clone()
     }
 
-    /// The certificates in force.
+    /// The active certificates.
     pub fn certificates(&self) -> Vec<Certificate> {
         self.current.load().read.certificates.clone()
     }
 
-    /// Certificates that are hidden by others.
+    /// Certificates that are hidden by earlier ones.
     pub fn overlaps(&self) -> Vec<Overlap> {
         by_name::overlaps(&self.current.load().read.certificates)
     }
 
-    /// Begins a connection.
+    /// Begins a TLS session with a client.
     ///
     /// # Errors
-    /// None in practice: the config was checked when it was made.
+    /// None in practice: the rustls config was checked when it was built.
     pub fn accept(&self) -> Result<ServerConnection, rustls::Error> {
         let mut session = ServerConnection::new(Arc::clone(&self.current.load().config))?;
         session.set_buffer_limit(Some(BUFFERED));
         Ok(session)
     }
 
-    /// Whether a request for `host` may come by a connection whose client asked for `name` (RFC 9110 §7.4). It may not
-    /// where the host has a certificate of its own and the one that was shown is not good for it: the client cannot have
-    /// seen that it speaks with that host. A host without a certificate of its own is served with any.
+    /// Whether a connection whose client requested `name` (SNI) may serve a request for `host` (RFC 9110 §7.4). It may not
+    /// if the host has its own certificate and the presented one is not valid for it: the client cannot have verified that
+    /// it is connected to that host. A host without its own certificate is served on any connection.
     pub fn serves_together(&self, name: &str, host: &str) -> bool {
         let loaded = self.current.load();
         let host = host.to_ascii_lowercase();
@@ -157,7 +157,7 @@ impl Server {
             return true;
         }
         let certificates = &loaded.read.certificates;
-        // Which one of several was shown is not known any more.
+        // It is not known which of several was presented, so all must be valid.
         let mut shown = loaded.by_name.shown_for(&name.to_ascii_lowercase()).iter();
         shown.all(|index| certificates.get(*index).is_some_and(|shown| shown.is_for(&host)))
     }
@@ -172,7 +172,7 @@ impl ServerSettings {
             .chain(&self.client_ca)
     }
 
-    /// The file of those who may sign clients' certificates, where these are asked for.
+    /// The file with the CAs of clients, if client certificates are requested.
     fn client_authorities(&self) -> Option<&PathBuf> {
         let is_asked = self.client_auth != ClientAuth::None;
         self.client_ca.as_ref().filter(|_| is_asked)
@@ -181,7 +181,7 @@ impl ServerSettings {
 
 impl Read {
     fn all(settings: &ServerSettings) -> Result<Self, CertificateError> {
-        // Before the files, so that a change in between is seen the next time.
+        // Read before the files, so that the next call detects a change in between.
         let stamps = FileMetadata::of(settings.files());
         let certificates: Result<_, _> = settings.certificates.iter().map(Certificate::load).collect();
         let client_authorities = settings.client_authorities();
@@ -201,15 +201,16 @@ impl Loaded {
             let path = settings.certificates.first().map(|files| files.key.clone());
             certificate::unusable(&path.unwrap_or_default(), &error)
         };
-        // A ticket says that its client was let in once. Where other clients are let in now, those of before do not count.
+        // A session ticket proves that its client was authenticated. If client authentication has changed, old tickets must
+        // not be accepted.
         let kept = before.filter(|before| {
             before.settings.client_auth == settings.client_auth
                 && before.read.client_authorities == read.client_authorities
         });
         let tickets = match kept {
             Some(before) => Arc::clone(&before.tickets),
-            // A key of its own for each listener, so that a ticket of one is none for another. It is made anew every 6
-            // hours, and the one before opens tickets for 6 more; it is never written anywhere.
+            // Each listener has its own key, so that another listener does not accept its tickets. The key is replaced every
+            // 6 hours, the previous one decrypts tickets for 6 more hours, and it is never stored.
             None => Ticketer::new().map_err(unusable)?,
         };
         let by_name = Arc::new(ByName::new(&read.certificates));
@@ -220,18 +221,18 @@ impl Loaded {
             .with_client_cert_verifier(verifier(&settings, &read)?)
             .with_cert_resolver(Arc::clone(&by_name) as _);
         config.ticketer = Arc::clone(&tickets);
-        // Tickets are kept by the clients; a store of ours would be a lock that all workers share.
+        // Clients store the tickets. A session cache would need a lock that all workers share.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.alpn_protocols = match settings.http2 {
             true => vec![H2.to_vec(), HTTP1.to_vec()],
             false => vec![HTTP1.to_vec()],
         };
-        // Early data could be replayed by anybody who has seen it (RFC 8446 §8), and a certificate that has to be inflated
-        // is work that strangers can ask for. Both are off by default, and stay so.
+        // An attacker on the network path could replay early data (RFC 8446 §8), and decompressing certificates is work that
+        // any client could cause. Both are off by default; pinned here.
         config.max_early_data_size = 0;
         config.cert_compressors.clear();
         config.cert_decompressors.clear();
-        // The order of suites is the client's: none of ours is weak, and it knows whether it has AES in hardware.
+        // Use the client's order of suites: none of ours is weak, and the client knows whether it has AES hardware.
         config.ignore_client_order = false;
         Ok(Self {
             settings,

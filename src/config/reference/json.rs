@@ -1,11 +1,11 @@
-//! The JSON Schema of the config file, for editors. Made from the table of keys.
+//! Generates the JSON Schema of the config file, for editors, from the table of keys.
 
 use serde_json::{Map, Value, json};
 
 use super::{Form, Key, Kind, Presence, SECTIONS, Section, strategy_names};
 
-/// The schema, draft 2020-12. It lets through some files that the reader refuses (ranges of durations, names of
-/// pools, what keys mean together), and refuses none that the reader takes.
+/// The schema, draft 2020-12. It accepts some files that the reader rejects (ranges of durations, names of pools,
+/// combinations of keys), and accepts every file that the reader accepts.
 pub fn schema() -> Value {
     let [root, sections @ ..] = SECTIONS;
     let definitions: Map<String, Value> = sections.iter().map(|of| (definition(of), section(of))).collect();
@@ -103,7 +103,7 @@ fn text(form: &Form) -> Vec<Value> {
     [text].into_iter().chain(number).collect()
 }
 
-/// Words, and what YAML makes of them where it does not read text: `off` may be `false`, `503` is a number.
+/// Words, and the values that YAML parsers read in their place: `off` may be `false`, `503` is a number.
 fn words(words: &[&str]) -> Vec<Value> {
     let mut values: Vec<Value> = Vec::new();
     for word in words {
@@ -121,7 +121,7 @@ fn words(words: &[&str]) -> Vec<Value> {
     }
 }
 
-/// Whether a variable cannot stand in its place.
+/// Whether the value cannot be a variable.
 fn is_structure(kind: &Kind) -> bool {
     match kind {
         Kind::List(_) | Kind::Section(_) | Kind::Named(_) => true,
@@ -138,7 +138,7 @@ fn reference(section: &Section) -> Value {
     json!({ "$ref": format!("#/$defs/{}", definition(section)) })
 }
 
-/// The JSON of a default as it stands in the table.
+/// A default of the table as JSON.
 fn default(text: &str) -> Value {
     if let Some(items) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         let items = items.split(", ").filter(|item| !item.is_empty());
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn refers_only_to_what_is_there() {
+    fn refers_only_to_existing_definitions() {
         let schema = schema();
         let text = schema.to_string();
         let refs: Vec<_> = text.match_indices("#/$defs/").collect();

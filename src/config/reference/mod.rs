@@ -1,5 +1,5 @@
-//! The one table of every key: its type, range, default and what it does. The reader takes known keys, ranges and
-//! defaults from it, the JSON Schema and `docs/config.md` are generated from it.
+//! The table of all keys: type, range, default and description of each. The reader takes known keys, ranges and defaults
+//! from it; the JSON Schema and `docs/config.md` are generated from it.
 
 mod json;
 mod page;
@@ -19,11 +19,11 @@ pub(super) use tls::{CERTIFICATE, LISTENER_TLS, POOL_TLS};
 
 /// A map of the config file.
 pub(super) struct Section {
-    /// As it is named in messages and headings.
+    /// Its name in messages and headings.
     pub(super) name: &'static str,
-    /// What it is, in a sentence or two.
+    /// Its description, in a sentence or two.
     pub(super) about: &'static str,
-    /// Its keys, in the order in which people read them.
+    /// Its keys, in reading order.
     pub(super) keys: &'static [Key],
 }
 
@@ -31,21 +31,21 @@ pub(super) struct Section {
 pub(super) struct Key {
     pub(super) name: &'static str,
     pub(super) kind: Kind,
-    /// Words that are accepted besides: `auto`, `none`, `off`, `all`.
+    /// Words that are accepted as well, such as `auto`, `none`, `off` or `all`.
     pub(super) words: &'static [&'static str],
     pub(super) presence: Presence,
-    /// What it does.
+    /// Its description.
     pub(super) about: &'static str,
 }
 
-/// What happens when a key is not written.
+/// The effect of a key that is not written.
 #[derive(Clone, Copy)]
 pub(super) enum Presence {
-    /// That is an error.
+    /// An error.
     Required,
-    /// This value, as it would be written, is taken.
+    /// This default, as it would be written.
     Default(&'static str),
-    /// Nothing; where that has a meaning, the text says which.
+    /// No default; the text describes the effect, if there is one.
     Optional(&'static str),
 }
 
@@ -78,11 +78,11 @@ pub(super) enum Kind {
 /// The form of a text.
 #[derive(Clone, Copy)]
 pub(super) struct Form {
-    /// What it is, with its article.
+    /// Its description, with an article.
     pub(super) what: &'static str,
-    /// A regular expression that every accepted text matches; it may let more through.
+    /// A regular expression that every valid text matches. Some invalid texts may match too.
     pub(super) pattern: Option<&'static str>,
-    /// Whether it can be written as a bare number too.
+    /// Whether a bare number is accepted as well.
     pub(super) or_number: bool,
 }
 
@@ -92,7 +92,7 @@ impl Section {
         self.keys.iter().find(|key| key.name == name)
     }
 
-    /// The names of all, for messages.
+    /// The names of all keys, for messages.
     pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
         self.keys.iter().map(|key| key.name)
     }
@@ -129,7 +129,7 @@ impl Key {
         self
     }
 
-    /// The default as it would be written; empty when there is none.
+    /// The default as it would be written; empty if there is none.
     pub(super) fn default_text(&self) -> &'static str {
         match self.presence {
             Presence::Default(text) => text,
@@ -137,7 +137,7 @@ impl Key {
         }
     }
 
-    /// What is accepted, in words.
+    /// A description of the accepted values.
     pub(super) fn accepts(&self) -> String {
         let kind = self.kind.describe();
         match self.words {
@@ -148,7 +148,7 @@ impl Key {
 }
 
 impl Kind {
-    /// What is accepted, in words.
+    /// A description of the accepted values.
     pub(super) fn describe(&self) -> String {
         match self {
             Self::Flag => "true or false".to_owned(),

@@ -1,4 +1,4 @@
-//! `docs/config.md`, made from the table of keys.
+//! Generates `docs/config.md` from the table of keys.
 
 use std::fmt::Write;
 
@@ -8,10 +8,10 @@ use super::{Key, Presence, SECTIONS, Section};
 const INTRODUCTION: &str = "\
 # The config file
 
-<!-- Made from the table of keys in src/config/reference: change it there, then run
+<!-- Generated from the table of keys in src/config/reference: change it there, then run
      UPDATE_DOCS=1 cargo test reference -->
 
-The shortest config that works:
+A minimal config:
 
 ```yaml
 listen: 0.0.0.0:8080
@@ -20,19 +20,19 @@ backends:
   - http://localhost:8002
 ```
 
-`evenkeel check` finds every mistake at once, `evenkeel print-config` shows the effective config with all defaults,
+`evenkeel check` reports all errors at once, `evenkeel print-config` prints the effective config with all defaults,
 and `evenkeel schema` prints a JSON Schema for editors.
 
-- The file is YAML, one document. Unknown keys and keys that come twice are errors. Anchors and aliases work; tags and
-  merge keys do not.
-- Durations are a number and `ms`, `s`, `m` or `h`: `250ms`, `10s`, `1m30s`. They need a unit.
+- The file is one YAML document. Unknown keys and duplicate keys are errors. Anchors and aliases are supported; tags and
+  merge keys are not.
+- Durations are a number and `ms`, `s`, `m` or `h`: `250ms`, `10s`, `1m30s`. The unit is required.
 - Sizes are a number of bytes, or a number and `B`, `KiB`, `MiB`, `GiB`, `TiB` (powers of 1024) or `KB`, `MB`, `GB`,
   `TB` (powers of 1000).
 - Booleans are `true` and `false` only. Where `off` is allowed, `off` and `false` mean the same.
-- Relative paths start at the folder of the config file.
-- `${VAR}` in a value is the environment variable `VAR`, which has to be set; `${VAR:-fallback}` takes the fallback
-  when it is unset or empty; `$${` is a literal `${`. Expanded once, after parsing: a value cannot bring new YAML.
-  Messages show the text as written, never the value.
+- Relative paths start at the folder of the config file, or at the current folder when the config comes from stdin.
+- `${VAR}` in a value is the environment variable `VAR`, which must be set; `${VAR:-fallback}` uses the fallback if it is
+  unset or empty; `$${` is a literal `${`. Variables are expanded once, after parsing, so that their values cannot add
+  YAML. Messages show the text as written, never the value of a variable.
 ";
 
 /// The text of the page.
@@ -40,7 +40,7 @@ pub fn page() -> String {
     let mut page = INTRODUCTION.to_owned();
     let _ = writeln!(
         page,
-        "- Without `-c FILE`, the file is `{}`, or else `{}`.",
+        "- Without `-c FILE`, the file is `{}` if it exists, else `{}`.",
         DEFAULT_PATHS[0], DEFAULT_PATHS[1]
     );
     for section in SECTIONS {
@@ -51,7 +51,7 @@ pub fn page() -> String {
 
 fn write_section(page: &mut String, section: &Section) {
     let _ = write!(page, "\n## {}\n\n{}\n\n", section.name, section.about);
-    page.push_str("| key | value | default | what it does |\n| --- | --- | --- | --- |\n");
+    page.push_str("| key | value | default | description |\n| --- | --- | --- | --- |\n");
     for key in section.keys {
         let default = default(key);
         let _ = writeln!(
@@ -72,7 +72,7 @@ fn default(key: &Key) -> String {
     }
 }
 
-/// Text as it can stand in a cell of a table.
+/// Escapes text for a cell of a table.
 fn cell(text: &str) -> String {
     text.replace('|', "\\|")
 }

@@ -1,4 +1,4 @@
-//! The keys of the rules that pools follow, and of the process-wide timeouts and limits.
+//! The keys of health checks, retries, timeouts and limits.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ const ANY_DURATION: Kind = Kind::Duration {
     most: DAY,
 };
 
-/// A table bound, not an operating one: it keeps arithmetic on numbers of connections and requests from overflowing.
+/// Not an operating limit: it only keeps arithmetic on numbers of connections and requests from overflowing.
 const MANY: u64 = 1_000_000_000;
 
 const STATUS: Kind = Kind::Text(Form {
@@ -24,12 +24,12 @@ const STATUS: Kind = Kind::Text(Form {
 /// `health_check`.
 pub(in crate::config) const HEALTH_CHECK: Section = Section {
     name: "health_check",
-    about: "How backends are probed. At top level it is the default of every pool; a pool's own keys replace single keys. `health_check: off` is `kind: none`.",
+    about: "How backends are probed. At top level, the default for all pools; a pool can override single keys. `health_check: off` is the same as `kind: none`.",
     keys: &[
         Key::new(
             "kind",
             Kind::Choice(crate::health::KINDS),
-            "`http` sends a GET and looks at the status, `tcp` opens a connection and closes it, `grpc` asks by `grpc.health.v1` over HTTP/2, `none` does not probe: every backend counts as healthy.",
+            "`http` sends a GET request and checks the status, `tcp` opens a connection and closes it, `grpc` calls `grpc.health.v1` over HTTP/2, `none` disables probes: every backend counts as up.",
         )
         .default("http"),
         Key::new(
@@ -39,14 +39,14 @@ pub(in crate::config) const HEALTH_CHECK: Section = Section {
                 pattern: Some("^(/[!-~]*|none)$"),
                 or_number: false,
             }),
-            "The path that a probe asks for, with an optional query. `none` asks for `/`, and any status below 500 is healthy. Only for `kind: http`.",
+            "The path that a probe requests, with an optional query. `none` requests `/` and treats every status below 500 as healthy. Only for `kind: http`.",
         )
         .words(&["none"])
         .default("none"),
         Key::new(
             "status",
             Kind::Either(&STATUS, &Kind::List(&STATUS)),
-            "Which statuses are healthy. `auto` is `200-399` with a `path` and `100-499` without. Only for `kind: http`.",
+            "The statuses that count as healthy. `auto` is `200-399` with a `path` and `100-499` without. Only for `kind: http`.",
         )
         .words(&["auto"])
         .default("auto"),
@@ -57,21 +57,21 @@ pub(in crate::config) const HEALTH_CHECK: Section = Section {
                 pattern: Some("^[A-Za-z0-9._]{0,127}$"),
                 or_number: false,
             }),
-            "The service that is asked for. Only for `kind: grpc`.",
+            "The service whose health is requested. Only for `kind: grpc`.",
         )
         .otherwise("the server as a whole"),
-        Key::new("interval", ANY_DURATION, "From one probe of a backend to the next; varied a little so that probes spread.").default("10s"),
-        Key::new("timeout", ANY_DURATION, "Bound of one probe, connecting included.").default("2s"),
+        Key::new("interval", ANY_DURATION, "Time between two probes of a backend, with a little jitter so that probes spread out.").default("10s"),
+        Key::new("timeout", ANY_DURATION, "Timeout of one probe, connecting included.").default("2s"),
         Key::new(
             "healthy_after",
             Kind::Count { least: 1, most: 100 },
-            "Good probes in a row after which a backend that is down gets requests again.",
+            "Consecutive healthy probes after which a backend that is down is up again.",
         )
         .default("2"),
         Key::new(
             "unhealthy_after",
             Kind::Count { least: 1, most: 100 },
-            "Failed probes in a row after which a backend gets no requests.",
+            "Consecutive failed probes after which a backend is down and receives no requests.",
         )
         .default("3"),
     ],
@@ -80,31 +80,31 @@ pub(in crate::config) const HEALTH_CHECK: Section = Section {
 /// `retry`.
 pub(in crate::config) const RETRY: Section = Section {
     name: "retry",
-    about: "When a request is sent again, to another backend first. At top level it is the default of every pool; a pool's own keys replace single keys. `retry: off` is `attempts: 1`.",
+    about: "When a request is retried; another backend is preferred. At top level, the default for all pools; a pool can override single keys. `retry: off` is the same as `attempts: 1`.",
     keys: &[
         Key::new(
             "attempts",
             Kind::Count { least: 1, most: 1000 },
-            "Most attempts for one request, the first included. `all` is as many as the pool has backends; attempts that met a closed reused connection, or with which the backend did nothing (`REFUSED_STREAM`, `GOAWAY`), come on top, and a number bounds them too.",
+            "Maximum attempts for one request, the first included. `all` is the number of backends of the pool; attempts on a reused connection that was closed, or that the backend did not process (`REFUSED_STREAM`, `GOAWAY`), do not count against it. A number limits these attempts as well.",
         )
         .words(&["all"])
         .default("all"),
         Key::new(
             "causes",
             Kind::List(&Kind::Choice(&["connect_failure", "reset", "timeout", "502", "503", "504"])),
-            "After which failures. `connect_failure` and `503` are retried for every method, the others only for idempotent ones (RFC 9110 §9.2.2).",
+            "The failures that are retried. `connect_failure` and `503` are retried for every method, the others only for idempotent methods (RFC 9110 §9.2.2).",
         )
         .default("[connect_failure, reset, timeout, 503]"),
         Key::new(
             "non_idempotent_503",
             Kind::Flag,
-            "Whether a 503 is retried for methods that are not idempotent, such as POST. Set it to false for backends that answer 503 after acting.",
+            "Whether a 503 is retried for methods that are not idempotent, such as POST. Set it to false for backends that may respond with 503 after processing a request.",
         )
         .default("true"),
         Key::new(
             "replay_limit",
             Kind::Size { least: 0, most: 16 << 20 },
-            "How much of a request body is kept for being sent again; a longer body is sent once.",
+            "How much of a request body is buffered for retries; a longer body is sent only once.",
         )
         .default("64KiB"),
     ],
@@ -113,43 +113,43 @@ pub(in crate::config) const RETRY: Section = Section {
 const CONNECT: Key = Key::new(
     "connect",
     ANY_DURATION,
-    "Bound of connecting to a backend, over all addresses of its name. Another attempt begins beside one that is not answered after 250 ms.",
+    "Timeout for connecting to a backend, over all addresses of its name. If an address has not accepted after 250 ms, the next one is tried in parallel.",
 )
 .default("1s");
 const FIRST_BYTE: Key = Key::new(
     "first_byte",
     ANY_DURATION,
-    "One attempt: from the request wholly sent to the first byte of the answer.",
+    "Timeout of one attempt, from the end of the request to the first byte of the response.",
 )
 .default("30s");
 const REQUEST: Key = Key::new(
     "request",
     ANY_DURATION,
-    "All attempts together; runs only while the request is wholly sent and its answer has not begun.",
+    "Timeout of all attempts together. It runs only after the whole request is sent and until the response begins.",
 )
 .default("60s");
 const PROGRESS: Key = Key::new(
     "progress",
     ANY_DURATION,
-    "For a client or backend that does not take, or does not send, bytes in the middle of a message.",
+    "Longest stall of a client or backend while sending or receiving a message.",
 )
 .default("30s");
 const STREAM_IDLE: Key = Key::new(
     "stream_idle",
     ANY_DURATION,
-    "For an answer that pauses (events, long polls) and for two-way streams.",
+    "Longest pause of a streamed response (events, long polls) or a bidirectional stream.",
 )
 .default("5m");
 const TUNNEL_IDLE: Key = Key::new(
     "tunnel_idle",
     ANY_DURATION,
-    "For a WebSocket, or another tunnel, in which nothing moves.",
+    "Longest time without data in a WebSocket or another tunnel.",
 )
 .default("1h");
 const BACKEND_IDLE: Key = Key::new(
     "backend_idle",
     ANY_DURATION,
-    "How long an idle connection to a backend is kept. Choose less than the backend's own keep-alive time.",
+    "How long an idle connection to a backend is kept open. Choose less than the backend's own keep-alive timeout.",
 )
 .default("50s");
 const IN_FLIGHT: Key = Key::new(
@@ -158,7 +158,7 @@ const IN_FLIGHT: Key = Key::new(
         least: 1,
         most: 1_000_000,
     },
-    "Most requests that one backend works on at one time.",
+    "Maximum requests in flight to one backend.",
 )
 .words(&["none"])
 .default("none");
@@ -166,13 +166,13 @@ const IN_FLIGHT: Key = Key::new(
 /// `timeouts`, at top level.
 pub(in crate::config) const TIMEOUTS: Section = Section {
     name: "timeouts",
-    about: "How long things may take. `client_header`, `client_idle` and `drain` are process-wide; the others are defaults of every pool. Nothing is bounded by a total once bytes flow.",
+    about: "Timeouts. `client_header`, `client_idle` and `drain` are process-wide; the others are defaults for all pools. There is no total limit for a request or response whose bytes keep flowing.",
     keys: &[
         CONNECT,
         Key::new(
             "client_header",
             ANY_DURATION,
-            "From the first byte of a request's head to its end; a total, so that a slow drip does not live longer.",
+            "Time from the first byte of a request to the end of its headers. A total, so that sending slowly does not extend it.",
         )
         .default("10s"),
         FIRST_BYTE,
@@ -183,14 +183,14 @@ pub(in crate::config) const TIMEOUTS: Section = Section {
         Key::new(
             "client_idle",
             ANY_DURATION,
-            "How long a client's connection is kept between requests.",
+            "How long a client connection is kept open between requests.",
         )
         .default("60s"),
         BACKEND_IDLE,
         Key::new(
             "drain",
             Kind::Duration { least: Duration::ZERO, most: DAY },
-            "How long running requests may take to end when the process stops.",
+            "How long requests in flight may take to finish when the process stops.",
         )
         .default("30s"),
     ],
@@ -199,7 +199,7 @@ pub(in crate::config) const TIMEOUTS: Section = Section {
 /// `timeouts` of a pool.
 pub(in crate::config) const POOL_TIMEOUTS: Section = Section {
     name: "pools.NAME.timeouts",
-    about: "The timeouts that a pool can have of its own; what is not written is taken from `timeouts` at top level.",
+    about: "The timeouts that a pool can override. The others are taken from `timeouts` at top level.",
     keys: &[
         CONNECT,
         FIRST_BYTE,
@@ -214,44 +214,44 @@ pub(in crate::config) const POOL_TIMEOUTS: Section = Section {
 /// `limits`, at top level.
 pub(in crate::config) const LIMITS: Section = Section {
     name: "limits",
-    about: "What clients and backends may use. All but `in_flight_per_backend`, which is a default of every pool, are process-wide.",
+    about: "Limits for clients and backends. All are process-wide, except `in_flight_per_backend`, which is a default for all pools.",
     keys: &[
         Key::new(
             "connections",
             Kind::Count { least: 1, most: MANY },
-            "Connections of clients at one time. `auto` is 45% of the descriptor limit, which is raised to its hard value at start. When full, the connection that has waited longest, idle or without a whole head, is closed first.",
+            "Maximum client connections. `auto` is 45% of the limit of file descriptors, which is raised to its hard limit at start. At the limit, the connection that has been waiting longest, idle or without complete request headers, is closed to accept a new one.",
         )
         .words(&["auto"])
         .default("auto"),
         Key::new(
             "connections_per_client",
             Kind::Count { least: 1, most: MANY },
-            "Connections of one client address at one time.",
+            "Maximum connections of one client address.",
         )
         .words(&["none"])
         .default("none"),
         Key::new(
             "requests_per_connection",
             Kind::Count { least: 1, most: MANY },
-            "Requests after which a client's connection is closed.",
+            "Number of requests after which a client connection is closed.",
         )
         .words(&["none"])
         .default("none"),
-        Key::new("head", Kind::Size { least: 1 << 10, most: 1 << 20 }, "A whole head: start line, fields and the empty line.").default("32KiB"),
-        Key::new("line", Kind::Size { least: 256, most: 1 << 20 }, "One line of a head.").default("16KiB"),
-        Key::new("fields", Kind::Count { least: 1, most: 10_000 }, "Number of fields of a head.").default("100"),
+        Key::new("head", Kind::Size { least: 1 << 10, most: 1 << 20 }, "Maximum size of the start line and headers of a message, the empty line included.").default("32KiB"),
+        Key::new("line", Kind::Size { least: 256, most: 1 << 20 }, "Maximum size of the start line, or of one header.").default("16KiB"),
+        Key::new("fields", Kind::Count { least: 1, most: 10_000 }, "Maximum number of headers of a message.").default("100"),
         Key::new(
             "chunk_extensions",
             Kind::Size { least: 0, most: 1 << 20 },
-            "All chunk extensions of one body together.",
+            "Maximum size of all chunk extensions of one body.",
         )
         .default("4KiB"),
-        Key::new("trailers", Kind::Size { least: 0, most: 1 << 20 }, "All trailers of one body together.").default("8KiB"),
-        Key::new("body", Kind::Size { least: 0, most: u64::MAX }, "Bytes of one body.").words(&["none"]).default("none"),
+        Key::new("trailers", Kind::Size { least: 0, most: 1 << 20 }, "Maximum size of all trailers of one body.").default("8KiB"),
+        Key::new("body", Kind::Size { least: 0, most: u64::MAX }, "Maximum size of one body.").words(&["none"]).default("none"),
         Key::new(
             "min_body_rate",
             Kind::Size { least: 1, most: 1 << 40 },
-            "Bytes a second that a body must reach, averaged over `timeouts.progress`.",
+            "Minimum rate of a body in bytes per second, averaged over `timeouts.progress`.",
         )
         .words(&["none"])
         .default("none"),
@@ -262,6 +262,6 @@ pub(in crate::config) const LIMITS: Section = Section {
 /// `limits` of a pool.
 pub(in crate::config) const POOL_LIMITS: Section = Section {
     name: "pools.NAME.limits",
-    about: "The limit that a pool can have of its own; when not written it is taken from `limits` at top level.",
+    about: "The limit that a pool can override. The default is taken from `limits` at top level.",
     keys: &[IN_FLIGHT],
 };

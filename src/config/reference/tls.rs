@@ -1,4 +1,4 @@
-//! The keys about TLS.
+//! The keys of TLS.
 
 use super::{Form, Key, Kind, Section};
 
@@ -11,25 +11,25 @@ const FILE: Kind = Kind::Text(Form {
 /// `tls` of a listener.
 pub(in crate::config) const LISTENER_TLS: Section = Section {
     name: "listeners[].tls",
-    about: "TLS 1.2 and 1.3 towards clients. Files are read again when they change and at a reload; what is wrong with them then is logged, and the ones before stay in force.",
+    about: "TLS 1.2 and 1.3 with clients. Files are read again when they change and at a reload. If they are then invalid, the error is logged and the previous certificates stay active.",
     keys: &[
         Key::new(
             "certificates",
             Kind::List(&Kind::Section(&CERTIFICATE)),
-            "At least one. A client gets the one for the name that it asks for, by exact name before wildcard; the first when there is none. Of several for one name, with keys of different kinds (ECDSA, RSA), it gets one that it can verify.",
+            "At least one. A client gets the certificate for the requested name (SNI), an exact match before a wildcard, else the first one. If several with different key types (ECDSA, RSA) match, it gets one that it can verify.",
         )
         .required(),
         Key::new(
             "client_ca",
             FILE,
-            "PEM file with the authorities that may have signed the certificates of clients.",
+            "PEM file with the CAs that client certificates must be signed by.",
         )
         .words(&["none"])
         .default("none"),
         Key::new(
             "client_auth",
             Kind::Choice(&["none", "optional", "required"]),
-            "Whether clients are asked for a certificate. Who it was given to stands in the log; backends get it as `Client-Cert` (RFC 9440).",
+            "Whether clients are asked for a certificate; `required` closes connections without one. Its subject is logged, and backends receive it as `Client-Cert` (RFC 9440).",
         )
         .default("none"),
     ],
@@ -43,22 +43,22 @@ pub(in crate::config) const CERTIFICATE: Section = Section {
         Key::new(
             "cert",
             FILE,
-            "PEM file with the certificate, and behind it those between it and the root.",
+            "PEM file with the certificate, followed by the intermediate certificates (full chain).",
         )
         .required(),
-        Key::new("key", FILE, "PEM file with the key.").required(),
+        Key::new("key", FILE, "PEM file with the private key.").required(),
     ],
 };
 
 /// `tls` of a pool.
 pub(in crate::config) const POOL_TLS: Section = Section {
     name: "pools.NAME.tls",
-    about: "TLS 1.2 and 1.3 towards backends. Files are read again at a reload.",
+    about: "TLS 1.2 and 1.3 with backends. Files are read again at a reload.",
     keys: &[
         Key::new(
             "ca",
             FILE,
-            "PEM file with the authorities that may have signed the certificates of backends, or with these certificates themselves; `system` is those that this machine trusts.",
+            "PEM file with the CAs that backend certificates must be signed by, or with these certificates themselves; `system` is the CAs that this machine trusts.",
         )
         .words(&["system"])
         .default("system"),
@@ -69,16 +69,16 @@ pub(in crate::config) const POOL_TLS: Section = Section {
                 pattern: Some("^[0-9A-Za-z._:-]+$"),
                 or_number: false,
             }),
-            "The name that certificates of backends have to be for, and that they are asked for.",
+            "The name that backend certificates must be valid for; also sent as SNI.",
         )
         .otherwise("the host of the URL"),
-        Key::new("cert", FILE, "PEM file with a certificate to show to backends that ask for one; `key` goes with it.")
-            .otherwise("none is shown"),
-        Key::new("key", FILE, "PEM file with its key.").otherwise("none is shown"),
+        Key::new("cert", FILE, "PEM file with a client certificate for backends that request one. Requires `key`.")
+            .otherwise("no client certificate"),
+        Key::new("key", FILE, "PEM file with the private key of `cert`.").otherwise("no client certificate"),
         Key::new(
             "danger_skip_verify",
             Kind::Flag,
-            "Whether backends are believed without a look at their certificate. Whoever is on the way can then read and change everything.",
+            "Skip certificate verification. Anyone on the network path can then impersonate the backend.",
         )
         .default("false"),
     ],

@@ -1,4 +1,4 @@
-//! `access_log`.
+//! Resolves `access_log`.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use crate::config::tree::Value;
 use crate::telemetry::access_log::{OnFull, Settings, Target};
 use crate::telemetry::check_log_file;
 
-/// Reads the word or the map.
+/// Reads `access_log` as a word or a map.
 pub(super) fn read(root: &Reader<'_>) -> Settings {
     let absent = Reader::absent(root.cx, &ACCESS_LOG);
     let Some(node) = root.node("access_log") else {
@@ -29,7 +29,7 @@ pub(super) fn read(root: &Reader<'_>) -> Settings {
                         "true" | "on" | "yes" => Some("did you mean `stdout`?".to_owned()),
                         "none" | "no" => Some("did you mean `off`?".to_owned()),
                         text if text.contains(['/', '.']) => {
-                            Some(format!("a file is written `{{ path: {text} }}`"))
+                            Some(format!("write a file as `{{ path: {text} }}`"))
                         }
                         _ => None,
                     };
@@ -68,7 +68,7 @@ fn map(reader: &Reader<'_>) -> Settings {
     }
 }
 
-/// Reports a log file that could not be opened, without making it.
+/// Reports a log file that could not be opened, without creating it.
 fn check_file(reader: &Reader<'_>, written: Written<'_>, path: &Path) {
     if reader.cx.is_at_home
         && let Err(error) = check_log_file(path)

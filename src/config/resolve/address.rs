@@ -1,4 +1,4 @@
-//! Addresses to listen on.
+//! Resolves the addresses of listeners and of the admin API.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::ffi::OsStrExt as _;
@@ -10,18 +10,19 @@ use crate::config::reader::{Reader, Written};
 use crate::config::source::Diagnostic;
 use crate::net::{LONGEST_PATH, ListenAddress};
 
-/// What the address of a socket file begins with.
-const FILE: &str = "unix:";
+/// Prefix of the address of a Unix socket.
+const UNIX_PREFIX: &str = "unix:";
 
-/// An address and where it was written; `None` when it is a default.
+/// An address and the text it was read from.
 #[derive(Clone)]
 pub(super) struct Listening<'a> {
     pub(super) address: ListenAddress,
+    /// `None` for a default.
     pub(super) written: Option<Written<'a>>,
 }
 
 impl Listening<'_> {
-    /// Whether both cannot be bound at one time. IPv6 sockets of ours take no IPv4 connections.
+    /// Whether both cannot be bound at the same time. Our IPv6 sockets do not accept IPv4 connections.
     pub(super) fn overlaps(&self, other: &Self) -> bool {
         let (one, other) = match (&self.address, &other.address) {
             (ListenAddress::Ip(one), ListenAddress::Ip(other)) => (one, other),
@@ -32,9 +33,9 @@ impl Listening<'_> {
     }
 }
 
-/// Reads the address that was written for a key, or reports what is wrong with it.
+/// Reads the address that was written for a key. An invalid address is reported.
 pub(super) fn read<'a>(reader: &Reader<'_>, key: &str, written: Written<'a>) -> Option<Listening<'a>> {
-    let address = match file(reader.cx, written) {
+    let address = match unix_socket(reader.cx, written) {
         Some(path) => ListenAddress::Unix(path?),
         None => ListenAddress::Ip(read_ip(reader, key, written)?),
     };
@@ -44,7 +45,7 @@ pub(super) fn read<'a>(reader: &Reader<'_>, key: &str, written: Written<'a>) -> 
     })
 }
 
-/// The same where nothing but an IP address and a port will do.
+/// The same where only an IP address and a port are valid.
 pub(super) fn read_ip(reader: &Reader<'_>, key: &str, written: Written<'_>) -> Option<SocketAddr> {
     let address = parse(written.text);
     if address.is_none() {
@@ -53,20 +54,20 @@ pub(super) fn read_ip(reader: &Reader<'_>, key: &str, written: Written<'_>) -> O
     address
 }
 
-/// The path of a socket file, written as `unix:PATH`; `None` within for one that cannot be, which is reported. `None` for
-/// anything else.
-pub(super) fn file(cx: &Context<'_>, written: Written<'_>) -> Option<Option<PathBuf>> {
-    let text = written.text.strip_prefix(FILE)?;
+/// The path of a Unix socket, written as `unix:PATH`. `Some(None)` for an invalid path, which is reported; `None` for any
+/// other address.
+pub(super) fn unix_socket(cx: &Context<'_>, written: Written<'_>) -> Option<Option<PathBuf>> {
+    let text = written.text.strip_prefix(UNIX_PREFIX)?;
     let path = cx.path(text);
     let quote = cx.quote(written.span);
     let message = if text.is_empty() || text.ends_with('/') {
-        format!("{quote} names no socket file")
+        format!("{quote} is not a valid Unix socket: the path must name a file")
     } else if text.starts_with('@') {
-        format!("{quote} would be an abstract socket, which has no file and no permissions")
+        format!("{quote} is an abstract socket, which is not supported because it has no file permissions")
     } else if text.chars().any(char::is_control) {
-        format!("{quote} has characters that cannot be seen")
+        format!("{quote} is not a valid Unix socket: the path contains control characters")
     } else if path.as_os_str().as_bytes().len() > LONGEST_PATH {
-        format!("the path of {quote} is longer than the {LONGEST_PATH} bytes that a socket file may have")
+        format!("{quote} is not a valid Unix socket: the path is longer than {LONGEST_PATH} bytes")
     } else {
         return Some(Some(path));
     };
@@ -75,7 +76,7 @@ pub(super) fn file(cx: &Context<'_>, written: Written<'_>) -> Option<Option<Path
     Some(None)
 }
 
-/// Address and port; without an address, or with `*` for it, every IPv4 address.
+/// Parses an address and a port. Without an address, or with `*` in its place, it is every IPv4 address.
 pub(super) fn parse(text: &str) -> Option<SocketAddr> {
     let port = text
         .strip_prefix("*:")
@@ -85,7 +86,7 @@ pub(super) fn parse(text: &str) -> Option<SocketAddr> {
         let port = port.parse().ok()?;
         return Some(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port));
     }
-    // An IPv4 address in IPv6 notation is that IPv4 address: sockets of ours that are IPv6 take no IPv4 connections.
+    // An IPv4 address in IPv6 notation becomes an IPv4 address, since our IPv6 sockets do not accept IPv4 connections.
     let address: SocketAddr = text.parse().ok()?;
     Some(match address.ip().to_canonical() {
         ip @ IpAddr::V4(_) => SocketAddr::new(ip, address.port()),
@@ -96,7 +97,10 @@ pub(super) fn parse(text: &str) -> Option<SocketAddr> {
 fn hint(text: &str) -> Option<String> {
     let items = hints::split(text);
     if items.len() > 1 && items.iter().all(|item| parse(item).is_some()) {
-        return Some(format!("several addresses are a list: `[{}]`", items.join(", ")));
+        return Some(format!(
+            "write several addresses as a list: `[{}]`",
+            items.join(", ")
+        ));
     }
     if text.contains(' ') {
         return None;
@@ -114,7 +118,7 @@ fn hint(text: &str) -> Option<String> {
             .rsplit_once(':')
             .map(|(head, port)| (head.parse::<Ipv6Addr>(), port))
         {
-            return Some(format!("an IPv6 address stands in brackets: `[{head}]:{port}`"));
+            return Some(format!("an IPv6 address needs brackets: `[{head}]:{port}`"));
         }
         return Some(format!(
             "the port is missing: did you mean `{}`?",
@@ -124,10 +128,10 @@ fn hint(text: &str) -> Option<String> {
     let (name, port) = text.rsplit_once(':').unwrap_or((text, "8080"));
     let port: u16 = port.parse().ok()?;
     match name.parse::<Ipv6Addr>() {
-        Ok(head) => Some(format!("an IPv6 address stands in brackets: `[{head}]:{port}`")),
+        Ok(head) => Some(format!("an IPv6 address needs brackets: `[{head}]:{port}`")),
         Err(_) if name == "localhost" => Some(format!("did you mean `127.0.0.1:{port}`?")),
         Err(_) if name.parse::<Ipv4Addr>().is_err() => {
-            Some("a name is not looked up here: write an IP address".to_owned())
+            Some("host names are not resolved here: write an IP address".to_owned())
         }
         Err(_) => None,
     }
@@ -138,7 +142,7 @@ mod tests {
     use super::*;
 
     fn listening(text: &str) -> Listening<'static> {
-        let address = match text.strip_prefix(FILE) {
+        let address = match text.strip_prefix(UNIX_PREFIX) {
             Some(path) => ListenAddress::Unix(path.into()),
             None => ListenAddress::Ip(parse(text).unwrap()),
         };
@@ -179,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn hints_at_what_was_meant() {
+    fn suggests_a_valid_address() {
         for (text, hinted) in [
             ("localhost:80", "`127.0.0.1:80`"),
             ("http://0.0.0.0:80/", "`0.0.0.0:80`"),
@@ -194,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn sees_overlaps() {
+    fn finds_overlaps() {
         for (one, other, overlap) in [
             ("0.0.0.0:80", "127.0.0.1:80", true),
             ("127.0.0.1:80", "127.0.0.1:80", true),

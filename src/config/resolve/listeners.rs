@@ -1,4 +1,4 @@
-//! `listen`, `listeners` and `admin`: every address that the process binds.
+//! Resolves `listen`, `listeners` and `admin`: every address that the process binds.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -16,13 +16,13 @@ use crate::listener::{self, Redirect};
 use crate::net::ListenAddress;
 use crate::proxy::{HalfClose, TrustedProxies};
 
-/// Most listeners. Each of them is compared with each other one.
+/// Most listeners. Each is compared with every other one.
 const MOST_LISTENERS: usize = 256;
 
-/// Shortest token that is accepted without a warning, in bytes: 16 random characters cannot be guessed.
+/// Shortest token, in bytes, that causes no warning: 16 random characters cannot be guessed.
 const SHORTEST_TOKEN: usize = 16;
 
-/// Reads them all and reports those that cannot be bound beside each other.
+/// Reads all addresses and reports those that cannot be bound at the same time.
 pub(super) fn read(
     root: &Reader<'_>,
     trusted: &TrustedProxies,
@@ -47,7 +47,7 @@ pub(super) fn read(
             Origin::Arguments => "add `--listen 0.0.0.0:8080`",
         };
         root.cx
-            .report(Diagnostic::whole("there is no listener").note(note));
+            .report(Diagnostic::whole("the config has no listener").note(note));
     }
     let admin = admin(root);
     let reached = admin.as_ref().map(|(address, written, _)| Listening {
@@ -115,7 +115,7 @@ fn long<'a>(root: &Reader<'a>, trusted: &TrustedProxies) -> Vec<(Listening<'a>, 
     items.iter().take(MOST_LISTENERS).filter_map(read_one).collect()
 }
 
-/// Whether and where clients are sent to https.
+/// Reads `redirect_to_https`.
 fn redirect(reader: &Reader<'_>) -> Option<Redirect> {
     let written = reader.text("redirect_to_https")?;
     let redirect = match (written.text, written.text.parse()) {
@@ -129,8 +129,9 @@ fn redirect(reader: &Reader<'_>) -> Option<Redirect> {
     };
     let tls = reader.node("tls").map(|node| &node.value);
     if tls.is_some_and(|value| matches!(value, Value::Map(_))) {
-        let message = "this listener speaks TLS itself: what comes here came by https";
-        let note = "write `redirect_to_https` at the listener for plain HTTP";
+        let message =
+            "`redirect_to_https` cannot be used with `tls`: requests to this listener already use HTTPS";
+        let note = "write `redirect_to_https` in the listener for plain HTTP";
         reader
             .cx
             .report(Diagnostic::error(written.span, message).note(note));
@@ -138,7 +139,7 @@ fn redirect(reader: &Reader<'_>) -> Option<Redirect> {
     Some(redirect)
 }
 
-/// Makes sure that somebody may send PROXY headers. Whom a socket file is for, its mode says.
+/// Reports `proxy_protocol` without trusted proxies. A Unix socket needs none, since its file mode controls access.
 fn check_trust(reader: &Reader<'_>, listening: &Listening<'_>, trusted: &TrustedProxies) {
     let is_file = matches!(listening.address, ListenAddress::Unix(_));
     if let (false, true, Some(span)) = (
@@ -146,8 +147,8 @@ fn check_trust(reader: &Reader<'_>, listening: &Listening<'_>, trusted: &Trusted
         trusted.blocks.is_empty(),
         reader.key_span("proxy_protocol"),
     ) {
-        let message = "`proxy_protocol` believes proxies, and `trusted_proxies` names none";
-        let note = "write the addresses that connections come from: `trusted_proxies: [10.0.0.0/8]`";
+        let message = "`proxy_protocol: true` requires `trusted_proxies`";
+        let note = "list the addresses of the proxies, such as `trusted_proxies: [10.0.0.0/8]`";
         reader.cx.report(Diagnostic::error(span, message).note(note));
     }
 }
@@ -164,7 +165,7 @@ fn check_number(root: &Reader<'_>, key: &str, span: Span, items: &[Node]) {
     }
 }
 
-/// The address of the admin API, where it was written, and the token.
+/// The address of the admin API, the text it was read from, and the token.
 type Admin<'a> = (SocketAddr, Option<Written<'a>>, Option<String>);
 
 fn admin<'a>(root: &Reader<'a>) -> Option<Admin<'a>> {
@@ -206,13 +207,13 @@ fn default_address() -> Option<SocketAddr> {
     address::parse(ADMIN.key("address")?.default_text())
 }
 
-/// Whether a token was written that is reported already; then its absence is not reported as well.
+/// Whether an invalid token was written, which is already reported. Its absence is then not reported as well.
 fn is_token_refused(reader: &Reader<'_>) -> bool {
     let is_none = |node: &Node| written(node).is_some_and(|written| written.text == "none");
     reader.has("token") && !reader.node("token").is_some_and(is_none)
 }
 
-/// The token. No message about it shows it.
+/// Reads the token. No message shows it.
 fn token(reader: &Reader<'_>) -> Option<String> {
     let node = reader.node("token")?;
     let Some(written) = written(node) else {
@@ -223,12 +224,15 @@ fn token(reader: &Reader<'_>) -> Option<String> {
         return None;
     }
     if written.text.is_empty() || !written.text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        let message = "the token is empty, or has blanks or characters that are not visible ASCII";
+        let message =
+            "invalid value for `token`: it must consist of visible ASCII characters, without spaces";
         reader.cx.report(Diagnostic::error(node.span, message));
         return None;
     }
     if written.text.len() < SHORTEST_TOKEN {
-        let message = format!("the token is shorter than {SHORTEST_TOKEN} characters: it can be guessed");
+        let message = format!(
+            "`token` is shorter than {SHORTEST_TOKEN} characters and can be guessed: use a longer one"
+        );
         reader.cx.report(Diagnostic::warning(node.span, message));
     }
     Some(written.text.to_owned())
@@ -240,7 +244,7 @@ fn check_reach(cx: &Context<'_>, (address, written): (SocketAddr, Option<Written
         return;
     };
     let message = format!(
-        "the admin API at {} can be reached from outside: it needs a token",
+        "the admin API at {} is reachable from other machines and requires a `token`",
         cx.quote(written.span)
     );
     let local = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), address.port());
@@ -251,7 +255,7 @@ fn check_reach(cx: &Context<'_>, (address, written): (SocketAddr, Option<Written
             )
         }
         Origin::Arguments => {
-            format!("write a loopback address such as `{local}`; a token needs a config file")
+            format!("write a loopback address such as `{local}`; a token requires a config file")
         }
     };
     cx.report(Diagnostic::error(written.span, message).note(note));
@@ -279,12 +283,12 @@ fn check_overlaps(cx: &Context<'_>, listeners: &[Listening<'_>], admin: Option<&
         }
         (None, Some(written)) => {
             let message = format!(
-                "this listener overlaps with the admin API, by default at {}",
+                "this listener overlaps with the admin API at its default address {}",
                 admin.address
             );
             cx.report(
                 Diagnostic::error(written.span, message)
-                    .note("choose another address for one of them, or turn admin off"),
+                    .note("use another address for one of them, or write `admin: off`"),
             );
         }
         _ => {}

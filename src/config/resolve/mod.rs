@@ -1,5 +1,5 @@
-//! From what was written to what is meant. Goes on after an error, so that all of them are found in one run; what it
-//! makes after an error is never used.
+//! Resolves the parsed tree into a [`Config`]. Continues after an error, so that one run finds all of them; the result is
+//! then discarded.
 
 mod access_log;
 mod address;
@@ -22,12 +22,12 @@ use super::tree::{Node, Value};
 use super::{Config, Workers};
 use crate::{http1, proxy};
 
-/// Resolves the whole tree. The result counts only when no error was reported.
+/// Resolves the whole tree. The result is valid only if no error was reported.
 pub(super) fn config(cx: &Context<'_>, root: Option<&Node>) -> Option<Config> {
     let Some(node) = root.filter(|node| !matches!(node.value, Value::Empty)) else {
         cx.report(
             Diagnostic::whole("the config is empty")
-                .note("the shortest one has two keys:")
+                .note("a minimal config:")
                 .note("    listen: 0.0.0.0:8080")
                 .note("    backends: [http://localhost:8001]"),
         );
@@ -101,7 +101,7 @@ fn trusted_proxies(root: &Reader<'_>) -> proxy::TrustedProxies {
 }
 
 fn block(cx: &Context<'_>, item: &Node) -> Option<IpNet> {
-    let accepted = "an IP address, a block such as 10.0.0.0/8, or unix";
+    let accepted = "an IP address, a CIDR block such as 10.0.0.0/8, or unix";
     let Some(written) = written(item) else {
         refuse_shape(cx, item, accepted);
         return None;
@@ -121,11 +121,11 @@ fn block(cx: &Context<'_>, item: &Node) -> Option<IpNet> {
         return None;
     };
     if block != block.trunc() {
-        let meant = (!written.is_expanded).then(|| format!("it means {}", block.trunc()));
+        let meant = (!written.is_expanded).then(|| format!("did you mean `{}`?", block.trunc()));
         cx.report(
             Diagnostic::warning(
                 item.span,
-                "this block has bits beyond its prefix; they do not count",
+                "this CIDR block has bits set after its prefix; they are ignored",
             )
             .note_if(meant),
         );
@@ -133,11 +133,14 @@ fn block(cx: &Context<'_>, item: &Node) -> Option<IpNet> {
     Some(block.trunc())
 }
 
-/// What may have been meant by a text that is not a block.
+/// A suggestion for a text that is not an address or CIDR block.
 fn block_hint(text: &str) -> Option<String> {
     match text {
         "*" | "all" | "any" => {
-            return Some("to believe everybody is written `0.0.0.0/0` and `::/0`: then any client can claim any address".to_owned());
+            return Some(
+                "to trust every client, write `0.0.0.0/0` and `::/0`; any client can then forge its address"
+                    .to_owned(),
+            );
         }
         "localhost" => return Some("did you mean `127.0.0.0/8` and `::1`?".to_owned()),
         "private" | "private_ranges" => {
@@ -151,7 +154,7 @@ fn block_hint(text: &str) -> Option<String> {
     Some(format!("did you mean `{block}`?"))
 }
 
-/// How a message refers to something written elsewhere.
+/// How a message refers to another part of the config.
 fn refer(cx: &Context<'_>, written: Written<'_>) -> String {
     let quote = cx.quote(written.span);
     match cx.source.origin {

@@ -1,4 +1,4 @@
-//! `backends` and `pools`.
+//! Resolves `backends` and `pools`.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -20,24 +20,24 @@ use crate::net::{ListenAddress, ProxyVersion};
 use crate::pool::{BackendSettings, Settings};
 use crate::strategy;
 
-/// Most backends of one pool: strategies keep lists that grow with it.
+/// Most backends of one pool: strategies keep lists of this length.
 const MOST_BACKENDS: usize = 16_384;
 
-/// The schemes that a backend can have, for messages.
+/// The valid forms of a backend URL, for messages.
 const URL_FORMS: &str = "http://10.0.0.1:8001, https://… (TLS), h2c://… (HTTP/2 without TLS, such as gRPC), or unix:/path (a Unix socket)";
 
 /// Most pools.
 const MOST_POOLS: usize = 1024;
 
-/// A pool and where its name stands.
+/// A pool and the span of its name.
 pub(super) struct Pool {
     pub(super) settings: Settings,
     pub(super) span: Span,
-    /// Whether `backends` at top level made it.
+    /// Whether `backends` at top level defines it.
     pub(super) is_short: bool,
 }
 
-/// Reads the short pool and the long ones.
+/// Reads the pool of `backends` at top level, and those of `pools`.
 pub(super) fn read(root: &Reader<'_>, listeners: &[listener::Settings]) -> Vec<Pool> {
     let rules = Rules::top_level(root);
     let base = Base {
@@ -57,7 +57,7 @@ pub(super) fn read(root: &Reader<'_>, listeners: &[listener::Settings]) -> Vec<P
     if let (Some(span), true) = (root.key_span("pools"), entries.len() > MOST_POOLS) {
         root.cx.report(Diagnostic::error(
             span,
-            format!("there are more than {MOST_POOLS} pools"),
+            format!("`pools` has more than {MOST_POOLS} items"),
         ));
     }
     for entry in entries.iter().take(MOST_POOLS) {
@@ -66,19 +66,19 @@ pub(super) fn read(root: &Reader<'_>, listeners: &[listener::Settings]) -> Vec<P
     if !root.has_any(&["backends", "pools"]) {
         let note = match root.cx.source.origin {
             Origin::File => "write `backends: [http://localhost:8001]`",
-            Origin::Arguments => "add their URLs, such as http://localhost:8001",
+            Origin::Arguments => "add the URL of a backend, such as http://localhost:8001",
         };
         root.cx
-            .report(Diagnostic::whole("there is no backend").note(note));
+            .report(Diagnostic::whole("the config has no backend").note(note));
     }
     pools
 }
 
-/// What pools have when they say nothing.
+/// The defaults of pools, from the top level.
 struct Base<'a> {
     strategy: Option<&'static strategy::Entry>,
     rules: Rules,
-    /// The listeners of the same process: a backend had better be none of them.
+    /// The listeners of this process, to warn of a backend that is one of them.
     listeners: &'a [listener::Settings],
 }
 
@@ -90,7 +90,7 @@ fn short(root: &Reader<'_>, base: &Base<'_>) -> Option<Pool> {
         base.rules.clone(),
         backends(root, base.listeners),
     );
-    let settings = with_beginning(settings, &Reader::absent(root.cx, &POOL));
+    let settings = with_connection_settings(settings, &Reader::absent(root.cx, &POOL));
     Some(Pool {
         settings,
         span,
@@ -102,20 +102,20 @@ fn long(root: &Reader<'_>, entry: &Entry, base: &Base<'_>) -> Option<Pool> {
     check_name(root, entry);
     let node = &entry.value;
     if matches!(node.value, Value::Empty) {
-        let message = format!("the pool {} has no value", root.cx.quote(entry.key_span));
+        let message = format!("pool {} has no value", root.cx.quote(entry.key_span));
         root.cx
-            .report(Diagnostic::error(entry.key_span, message).note("it needs `backends`"));
+            .report(Diagnostic::error(entry.key_span, message).note("a pool requires `backends`"));
         return None;
     }
     let pool = Reader::open(root.cx, &POOL, node)?;
     if !pool.has_any(&["backends"]) {
-        let message = format!("the pool {} has no `backends`", root.cx.quote(entry.key_span));
+        let message = format!("pool {} requires `backends`", root.cx.quote(entry.key_span));
         root.cx.report(Diagnostic::error(entry.key_span, message));
     }
     let strategy = strategy(&pool, base.strategy)?;
     let rules = Rules::of_pool(&pool, &base.rules);
     Some(Pool {
-        settings: with_beginning(
+        settings: with_connection_settings(
             settings(&entry.key, strategy, rules, backends(&pool, base.listeners)),
             &pool,
         ),
@@ -143,11 +143,10 @@ fn settings(
     }
 }
 
-/// Adds how connections begin: with a PROXY header, where the pool says so, and how TLS is spoken, where a backend has a
-/// URL for it or the pool says so.
-fn with_beginning(mut settings: Settings, pool: &Reader<'_>) -> Settings {
-    let speaks = |backend: &BackendSettings| backend.address.scheme == Scheme::Https;
-    settings.tls = tls::pool(pool, settings.backends.iter().any(speaks)).map(Arc::new);
+/// Adds the settings of new connections: the PROXY header, and TLS if a backend URL or the pool requires it.
+fn with_connection_settings(mut settings: Settings, pool: &Reader<'_>) -> Settings {
+    let uses_tls = |backend: &BackendSettings| backend.address.scheme == Scheme::Https;
+    settings.tls = tls::pool(pool, settings.backends.iter().any(uses_tls)).map(Arc::new);
     settings.health_check.tls.clone_from(&settings.tls);
     settings.send_proxy = send_proxy(pool);
     settings.health_check.send_proxy = settings.send_proxy;
@@ -166,13 +165,13 @@ fn send_proxy(pool: &Reader<'_>) -> Option<ProxyVersion> {
 fn check_name(root: &Reader<'_>, entry: &Entry) {
     let quote = root.cx.quote(entry.key_span);
     if !is_pool_name(&entry.key) {
-        let message = format!("{quote} is no name for a pool");
+        let message = format!("{quote} is not a valid pool name");
         let note = "accepted: letters, digits, `-`, `_` and `.`, at most 64 characters";
         root.cx
             .report(Diagnostic::error(entry.key_span, message).note(note));
     }
     if entry.key == DEFAULT_POOL && root.has("backends") {
-        let message = "`backends` at top level makes a pool with this name already";
+        let message = "duplicate pool `default`: `backends` at top level already defines it";
         root.cx.report(Diagnostic::error(entry.key_span, message));
     }
 }
@@ -214,7 +213,7 @@ fn backends(reader: &Reader<'_>, listeners: &[listener::Settings]) -> Vec<Backen
         let (scheme, host, port, file) = backend.address.identity();
         let span = (scheme, host.to_owned(), port, file.map(Path::to_owned));
         if let Some(first) = seen.insert(span, url) {
-            let message = format!("this backend is the same as {}", refer(reader.cx, first));
+            let message = format!("duplicate backend, the same as {}", refer(reader.cx, first));
             let note = "to give it more requests, use `weight`";
             reader.cx.report(Diagnostic::error(url.span, message).note(note));
         }
@@ -222,23 +221,23 @@ fn backends(reader: &Reader<'_>, listeners: &[listener::Settings]) -> Vec<Backen
         backends.push(backend);
     }
     if !backends.is_empty() && backends.iter().all(|backend| backend.weight == 0) {
-        let message = "every backend has weight 0: none gets a request";
+        let message = "every backend has weight 0: none of them receives requests";
         reader.cx.report(Diagnostic::warning(span, message));
     }
     backends
 }
 
-/// Warns of a backend that is a listener of this process, as far as the addresses show.
+/// Warns of a backend that is a listener of this process, judging by the addresses alone.
 fn check_loop(cx: &Context<'_>, (backend, url): (&Address, Written<'_>), listeners: &[listener::Settings]) {
     let mut listeners = listeners.iter().map(|listener| &listener.address);
     if let Some(listener) = listeners.find(|listener| leads_to(backend, listener)) {
-        let message = format!("this backend is our own listener {listener}: requests may come back for ever");
-        let note = "one that comes back is answered with 508, `loop_detected`; write the address of the server itself";
+        let message = format!("this backend is our own listener {listener}: requests to it loop");
+        let note = "a request that loops gets a 508 response (`loop_detected`); write the address of the backend server";
         cx.report(Diagnostic::warning(url.span, message).note(note));
     }
 }
 
-/// Whether a connection to a backend arrives at a listener of this machine. Other addresses of the machine are not looked up.
+/// Whether a connection to the backend reaches the listener. Other addresses of the machine are not looked up.
 fn leads_to(backend: &Address, listener: &ListenAddress) -> bool {
     let listener = match (listener, &backend.file) {
         (ListenAddress::Unix(path), file) => return file.as_ref() == Some(path),
@@ -249,7 +248,7 @@ fn leads_to(backend: &Address, listener: &ListenAddress) -> bool {
         return false;
     }
     let own = listener.ip();
-    // `localhost` is whatever address of the loopback interface somebody listens at; connecting to `0.0.0.0` leads there too.
+    // `localhost` is any address of the loopback interface; connecting to `0.0.0.0` leads there too.
     let is_name = backend.host == "localhost" || backend.host.ends_with(".localhost");
     if is_name {
         return own.is_unspecified() || own.is_loopback();
@@ -304,16 +303,16 @@ fn backend_map<'a>(cx: &Context<'_>, item: &'a Node) -> Option<(BackendSettings,
     Some((settings, url))
 }
 
-/// Parses a backend's URL. Messages show it as written, never its expanded form.
+/// Parses the URL of a backend. Messages show it as written, never its expanded form.
 fn address(cx: &Context<'_>, written: Written<'_>) -> Option<Address> {
     let text = written.text;
-    if let Some(path) = super::address::file(cx, written) {
+    if let Some(path) = super::address::unix_socket(cx, written) {
         return Some(Address::of_file(text, path?));
     }
     match Address::parse(text) {
         Ok(address) => Some(address),
         Err(error) => {
-            let (message, hint) = refusal(&cx.quote(written.span), text, error);
+            let (message, hint) = explain(&cx.quote(written.span), text, error);
             let hint = hint.filter(|_| !written.is_expanded);
             let diagnostic = Diagnostic::error(written.span, message).note_if(hint);
             cx.report(diagnostic.note(format!("accepted: {URL_FORMS}")));
@@ -322,10 +321,10 @@ fn address(cx: &Context<'_>, written: Written<'_>) -> Option<Address> {
     }
 }
 
-/// What is wrong with a text that is not the URL of a backend, and what may have been meant.
-fn refusal(quote: &str, text: &str, error: AddressError) -> (String, Option<String>) {
+/// The message and the hint for an invalid backend URL.
+fn explain(quote: &str, text: &str, error: AddressError) -> (String, Option<String>) {
     if let Some(hint) = several(text) {
-        return (format!("{quote} is not one URL"), Some(hint));
+        return (format!("{quote} is not a valid backend URL"), Some(hint));
     }
     match error {
         AddressError::NoScheme => {
@@ -333,41 +332,44 @@ fn refusal(quote: &str, text: &str, error: AddressError) -> (String, Option<Stri
             let with_scheme = format!("http://{text}");
             let is_url = Address::parse(&with_scheme).is_ok();
             let hint = is_url.then(|| format!("did you mean `{with_scheme}`?"));
-            (format!("a backend is a URL: {quote} has no scheme"), hint)
+            (
+                format!("{quote} is not a valid backend URL: it has no scheme"),
+                hint,
+            )
         }
         AddressError::Unsupported(scheme) if scheme.starts_with('-') => (
-            format!("{quote} is not one URL"),
-            Some("a blank stands between `-` and the item: `- http://10.0.0.1:8001`".to_owned()),
+            format!("{quote} is not a valid backend URL"),
+            Some("write a space after `-`: `- http://10.0.0.1:8001`".to_owned()),
         ),
         AddressError::Unsupported(scheme) => (
-            format!("the scheme of {quote} is not supported"),
+            format!("{quote} has an unsupported scheme"),
             vocabulary::scheme(&scheme)
                 .map(str::to_owned)
                 .or_else(|| suggest::did_you_mean(&scheme, Scheme::ALL.map(|(word, _)| word))),
         ),
         AddressError::Extra(_) if text.contains('@') => (
-            "a backend URL has no user and no password".to_owned(),
-            Some("remove what stands before the @".to_owned()),
+            "a backend URL cannot have a user or password".to_owned(),
+            Some("remove the part between `//` and `@`, and the `@`".to_owned()),
         ),
         AddressError::Extra(extra) => {
             let hint = text
                 .strip_suffix(&extra)
                 .or_else(|| text.trim_end_matches('/').strip_suffix(&extra));
             let hint = hint.map(|origin| format!("did you mean `{origin}`?"));
-            (format!("{quote} has more than scheme, host and port"), hint)
+            (format!("{quote} has more than a scheme, host and port"), hint)
         }
         AddressError::Host(_) => (
-            format!("{quote} has no usable host"),
+            format!("{quote} has no valid host"),
             Some("a host is a name, an IPv4 address, or an IPv6 address in brackets".to_owned()),
         ),
         AddressError::Port(_) => (
-            format!("the port of {quote} is not a number from 1 to 65535"),
+            format!("the port of {quote} is invalid: it must be a number from 1 to 65535"),
             None,
         ),
     }
 }
 
-/// What may have been meant by a text with blanks or commas in it, which no URL has.
+/// A hint for a text with blanks or commas, which are not part of a URL.
 fn several(text: &str) -> Option<String> {
     let items = hints::split(text);
     let (first, others) = items.split_first().filter(|(_, others)| !others.is_empty())?;
@@ -375,12 +377,12 @@ fn several(text: &str) -> Option<String> {
         return None;
     }
     if others.contains(&"-") {
-        return Some("the `-` of every item stands in the same column".to_owned());
+        return Some("the `-` of every item must be in the same column".to_owned());
     }
     if let Some(weight) = others.iter().find_map(|item| item.strip_prefix("weight=")) {
         return Some(format!("did you mean `{{ url: {first}, weight: {weight} }}`?"));
     }
     let is_url = |item: &&str| Address::parse(item).is_ok();
-    let hint = || format!("several backends are a list: `[{}]`", items.join(", "));
+    let hint = || format!("write several backends as a list: `[{}]`", items.join(", "));
     items.iter().all(is_url).then(hint)
 }

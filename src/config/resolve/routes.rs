@@ -1,4 +1,4 @@
-//! `routes`, and the route that `backends` at top level makes.
+//! Resolves `routes`, and the route that `backends` at top level defines.
 
 use std::collections::HashMap;
 use std::net::Ipv6Addr;
@@ -20,12 +20,12 @@ const MOST_ROUTES: usize = 200_000;
 /// Longest name of a DNS host, in bytes (RFC 1035 §2.3.4).
 const LONGEST_HOST: usize = 253;
 
-/// Reads the routes. `pools` are those that could be read; names of the others are known all the same.
+/// Reads the routes. `pools` are the valid ones; a route may also name a pool that has errors.
 pub(super) fn read(root: &Reader<'_>, pools: &[Pool]) -> Vec<Route> {
     let names = pool_names(root);
     let items = root.list("routes").unwrap_or_default();
     if let (Some(span), true) = (root.key_span("routes"), items.len() > MOST_ROUTES) {
-        let message = format!("there are more than {MOST_ROUTES} routes");
+        let message = format!("`routes` has more than {MOST_ROUTES} items");
         root.cx.report(Diagnostic::error(span, message));
     }
     let mut routes: Vec<Route> = Vec::new();
@@ -37,7 +37,7 @@ pub(super) fn read(root: &Reader<'_>, pools: &[Pool]) -> Vec<Route> {
         let key = (route.host.clone(), route.path_prefix.clone());
         if let Some(first) = seen.insert(key, pool) {
             let message = format!(
-                "this route is for the same requests as the one to {}",
+                "duplicate route: it matches the same requests as the route to {}",
                 refer(root.cx, first)
             );
             root.cx.report(Diagnostic::error(item.span, message));
@@ -56,26 +56,30 @@ pub(super) fn read(root: &Reader<'_>, pools: &[Pool]) -> Vec<Route> {
     routes
 }
 
-/// Reports that there is no route, and warns of pools that no route leads to; not when a route or pool could not be
-/// read, because that may be the one.
+/// Reports a missing route, and warns of pools that no route uses. Does nothing after an error, because the invalid route
+/// or pool may be the missing one.
 fn check_reach(root: &Reader<'_>, pools: &[Pool], routes: &[Route]) {
     if root.cx.has_error() {
         return;
     }
     if let (Some(pool), []) = (pools.first(), routes) {
         let note = format!("write `routes: [{{ pool: {} }}]`", pool.settings.name);
-        root.cx.report(Diagnostic::whole("there is no route").note(note));
+        root.cx
+            .report(Diagnostic::whole("the config has no route").note(note));
         return;
     }
     for pool in pools {
         if !routes.iter().any(|route| route.pool == pool.settings.name) {
-            let message = format!("no route leads to the pool `{}`", pool.settings.name);
+            let message = format!(
+                "no route uses pool `{}`: it receives no requests",
+                pool.settings.name
+            );
             root.cx.report(Diagnostic::warning(pool.span, message));
         }
     }
 }
 
-/// All pools that were written, those with errors too: an error in a pool does not make its name unknown.
+/// The names of all pools, including those with errors: an error in a pool does not make its name unknown.
 fn pool_names<'a>(root: &Reader<'a>) -> Vec<&'a str> {
     let mut names = Vec::new();
     if root.has("backends") {
@@ -93,13 +97,13 @@ fn route<'a>(root: &Reader<'a>, item: &'a Node, names: &[&str]) -> Option<(Route
     let host = host(&reader);
     let path_prefix = path_prefix(&reader);
     let pool = reader.text("pool")?;
-    // Pools that have the wrong shape are reported already, and nothing is known of their names.
+    // If `pools` is not a map, that is already reported and the names are not known.
     let has_names = !root.has("pools")
         || root
             .node("pools")
             .is_some_and(|node| matches!(node.value, Value::Map(_)));
     if has_names && !names.contains(&pool.text) {
-        let message = format!("there is no pool {}", root.cx.quote(pool.span));
+        let message = format!("unknown pool {}", root.cx.quote(pool.span));
         let hint = suggest::did_you_mean(pool.text, names.iter().copied()).filter(|_| !pool.is_expanded);
         let known = names.iter().take(20).copied().collect::<Vec<_>>().join(", ");
         let note = match root.cx.source.origin {
@@ -117,7 +121,7 @@ fn route<'a>(root: &Reader<'a>, item: &'a Node, names: &[&str]) -> Option<(Route
     Some((route, pool))
 }
 
-/// The host in lower case; the outer `None` is an error that was reported.
+/// The host in lower case. The outer `None` is an error that was reported.
 fn host(reader: &Reader<'_>) -> Option<Option<String>> {
     if !reader.has("host") {
         return Some(None);
@@ -147,16 +151,16 @@ fn parse_host(text: &str) -> Option<String> {
 
 fn host_hint(text: &str) -> Option<String> {
     if text == "*" {
-        return Some("for every host, leave `host` out".to_owned());
+        return Some("to match every host, omit `host`".to_owned());
     }
     if !text.is_ascii() {
-        return Some("write the name as it stands in requests: `xn--…`".to_owned());
+        return Some("write the name as it appears in requests: `xn--…`".to_owned());
     }
     if let Ok(address) = text.parse::<Ipv6Addr>() {
         return Some(format!("did you mean `[{address}]`?"));
     }
     if text.split('.').skip(1).any(|label| label.contains('*')) {
-        return Some("`*` stands for the first labels only, such as `*.example.com`".to_owned());
+        return Some("`*` is allowed only as the first label, such as `*.example.com`".to_owned());
     }
     let text = text.split_once("://").map_or(text, |(_, rest)| rest);
     if let Some(domain) = text.strip_prefix('.').and_then(parse_host) {
@@ -167,7 +171,7 @@ fn host_hint(text: &str) -> Option<String> {
     Some(format!("did you mean `{host}`?"))
 }
 
-/// The prefix without a `/` at its end; `None` is an error that was reported.
+/// The prefix without a `/` at its end. `None` is an error that was reported.
 fn path_prefix(reader: &Reader<'_>) -> Option<String> {
     if !reader.has("path_prefix") {
         return Some("/".to_owned());
@@ -187,13 +191,11 @@ fn path_prefix(reader: &Reader<'_>) -> Option<String> {
     if !is_path || text.split('/').any(is_dots) {
         let hint = match text {
             _ if text.starts_with('/') && is_path => {
-                Some("dot segments are resolved before routing: no path has them".to_owned())
+                Some("dot segments are removed before routing: no path has them".to_owned())
             }
-            _ if text.contains(['?', '#']) => {
-                Some("a route looks at the path only, not at the query".to_owned())
-            }
+            _ if text.contains(['?', '#']) => Some("a route matches the path only, not the query".to_owned()),
             _ if text.starts_with(['~', '^', '=', '(']) => {
-                Some("a path is compared as it is written: there are no patterns".to_owned())
+                Some("paths are matched literally: patterns are not supported".to_owned())
             }
             _ if !text.starts_with('/') && !text.contains("://") => Some(format!("did you mean `/{text}`?")),
             _ => None,
@@ -206,7 +208,7 @@ fn path_prefix(reader: &Reader<'_>) -> Option<String> {
     Some(short.unwrap_or(text).to_owned())
 }
 
-/// Warns of a prefix that looks like a pattern of another balancer: it would match nothing that is meant.
+/// Warns of a prefix that looks like a pattern of another balancer, which would not match what was meant.
 fn warn_of_pattern(reader: &Reader<'_>, written: Written<'_>) {
     let text = written.text;
     let is_parameter =
@@ -218,10 +220,10 @@ fn warn_of_pattern(reader: &Reader<'_>, written: Written<'_>) {
         return;
     };
     let quote = reader.cx.quote(written.span);
-    let message = format!("{quote} is taken literally: a prefix has no patterns");
+    let message = format!("{quote} is matched literally: `path_prefix` does not support patterns");
     let before: Vec<&str> = text.split('/').take_while(|segment| *segment != part).collect();
     let meant = match before.join("/") {
-        empty if empty.is_empty() => "for every path, leave `path_prefix` out".to_owned(),
+        empty if empty.is_empty() => "to match every path, omit `path_prefix`".to_owned(),
         prefix => format!("a prefix matches everything below it: did you mean `{prefix}`?"),
     };
     let meant = (!written.is_expanded).then_some(meant);

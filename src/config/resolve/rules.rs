@@ -1,5 +1,5 @@
-//! The rules that pools follow: `health_check`, `retry`, `timeouts` and the limit of requests in flight. Each is read
-//! at top level first; a pool's own keys then replace single values.
+//! Resolves the settings that a pool inherits: `health_check`, `retry`, `timeouts` and the limit of requests in flight.
+//! Each is read at top level first; a pool's own keys then replace single values.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::health::{self, Check, StatusRange};
 use crate::pool::Timeouts;
 use crate::retry::{Attempts, Cause, Causes, Policy};
 
-/// The rules of one pool, or the defaults of all.
+/// The inherited settings of one pool, or the defaults of all.
 #[derive(Clone)]
 pub(super) struct Rules {
     pub(super) health_check: Check,
@@ -22,7 +22,7 @@ pub(super) struct Rules {
 }
 
 impl Rules {
-    /// Reads the four keys at top level; what is not written is as the table says.
+    /// Reads the four keys at top level; the others get the defaults of the table.
     pub(super) fn top_level(root: &Reader<'_>) -> Self {
         let limits = root.section("limits", &LIMITS);
         Self {
@@ -33,7 +33,7 @@ impl Rules {
         }
     }
 
-    /// Reads the four keys of a pool; what is not written is as in `base`.
+    /// Reads the four keys of a pool; the others are taken from `base`.
     pub(super) fn of_pool(pool: &Reader<'_>, base: &Self) -> Self {
         let limits = pool.section("limits", &POOL_LIMITS);
         Self {
@@ -144,7 +144,7 @@ fn health_check(parent: &Reader<'_>, base: Option<&Check>) -> Check {
     }
 }
 
-/// Warns of a timeout that is longer than the interval: the next probe waits for the end of the one before.
+/// Warns of a timeout that is longer than the interval, since a probe starts only after the previous one has ended.
 fn warn_of_slow_probes(reader: &Reader<'_>, interval: Duration, timeout: Duration) {
     let written = ["timeout", "interval"].map(|key| reader.node(key).map(|node| node.span));
     let Some(span) = written
@@ -156,11 +156,11 @@ fn warn_of_slow_probes(reader: &Reader<'_>, interval: Duration, timeout: Duratio
         return;
     };
     let message = format!(
-        "the timeout of a probe ({}) is longer than the interval ({})",
+        "the health check timeout ({}) is longer than the interval ({})",
         units::show_duration(timeout),
         units::show_duration(interval)
     );
-    let note = "a backend that hangs is probed less often than the interval says: choose a shorter timeout";
+    let note = "a backend that does not respond is probed less often than `interval`: use a shorter timeout";
     reader.cx.report(Diagnostic::warning(span, message).note(note));
 }
 
@@ -171,7 +171,7 @@ fn refuse_keys_of_other_probes(reader: &Reader<'_>, kind: &str) {
         for key in probe.keys.iter().filter(|key| !is_used(key)) {
             if let Some(span) = reader.key_span(key) {
                 let of = probe.name;
-                let message = format!("`{key}` is only for `kind: {of}`, and the kind here is {kind}");
+                let message = format!("`{key}` requires `kind: {of}`, but the kind is `{kind}`");
                 reader.cx.report(Diagnostic::error(span, message));
             }
         }
@@ -191,7 +191,9 @@ fn path(reader: &Reader<'_>, base: Option<String>) -> Option<String> {
         let is_near = !written.text.starts_with('/') && !written.text.contains([':', ' ']);
         let of_url = written.text.split_once("://").and_then(|(_, rest)| {
             let path = rest.get(rest.find('/')?..)?;
-            Some(format!("a path without scheme and host: did you mean `{path}`?"))
+            Some(format!(
+                "write the path without scheme and host: did you mean `{path}`?"
+            ))
         });
         reader.refuse("path", written, of_url.or_else(|| is_near.then_some(hint)));
     }
@@ -221,7 +223,7 @@ fn status(reader: &Reader<'_>, base: Option<Vec<StatusRange>>) -> Option<Vec<Sta
     Some(items.iter().filter_map(read_one).collect())
 }
 
-/// `200`, `200-399`, or `2xx` for `200-299`.
+/// Parses `200`, `200-399`, or `2xx` for `200-299`.
 fn status_range(text: &str) -> Option<StatusRange> {
     if let Some(class) = text.strip_suffix("xx") {
         let class: u16 = class.parse().ok().filter(|class| (1..=5).contains(class))?;
@@ -245,7 +247,7 @@ fn status_range(text: &str) -> Option<StatusRange> {
     (range.from <= range.to).then_some(range)
 }
 
-/// What may have been meant by a text that is not a status.
+/// A suggestion for a text that is not a status.
 fn status_hint(text: &str) -> Option<String> {
     let lower = text.to_ascii_lowercase();
     let items = hints::split(&lower);

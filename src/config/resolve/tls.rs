@@ -1,4 +1,4 @@
-//! `tls` of a listener and of a pool: the files are read here, so that what is wrong with them is an error of the config.
+//! Resolves `tls` of a listener and of a pool. Reads the files, so that an invalid file is an error of the config.
 
 use std::time::SystemTime;
 
@@ -13,7 +13,7 @@ use crate::tls::{
     ServerSettings,
 };
 
-/// Reads it. `None` when it is off, or of no use, which is reported.
+/// Reads `tls` of a listener. `None` when it is off, or invalid, which is reported.
 pub(super) fn listener(reader: &Reader<'_>, http2: bool) -> Option<Server> {
     let is_none = |node: &Node| written(node).is_some_and(|written| written.text == "none");
     let node = reader
@@ -23,7 +23,7 @@ pub(super) fn listener(reader: &Reader<'_>, http2: bool) -> Option<Server> {
     tls.require("certificates");
     let items = tls.list("certificates")?;
     if items.is_empty() {
-        let message = "`certificates` is empty: there has to be one to show";
+        let message = "`certificates` is empty: TLS requires at least one";
         report(&tls, node.span, message.to_owned());
     }
     let read = |item: &Node| Some((files(&tls, item)?, item.span));
@@ -35,8 +35,7 @@ pub(super) fn listener(reader: &Reader<'_>, http2: bool) -> Option<Server> {
         _ => ClientAuth::None,
     };
     if client_auth != ClientAuth::None && client_ca.is_none() {
-        let message =
-            "`client_auth` asks clients for certificates, and no `client_ca` says who may sign them";
+        let message = "`client_auth` requires `client_ca`, a file with the CAs of the clients";
         report(&tls, node.span, message.to_owned());
         return None;
     }
@@ -68,18 +67,18 @@ pub(super) fn listener(reader: &Reader<'_>, http2: bool) -> Option<Server> {
     }
 }
 
-/// Reads that of a pool. `None` where nobody speaks TLS, or when it is of no use, which is reported.
-pub(super) fn pool(pool: &Reader<'_>, is_spoken: bool) -> Option<Client> {
+/// Reads `tls` of a pool. `None` when no backend uses TLS, or when it is invalid, which is reported.
+pub(super) fn pool(pool: &Reader<'_>, is_used: bool) -> Option<Client> {
     let span = pool.key_span("tls");
     let is_off = pool.is_off("tls");
-    if !is_spoken && (span.is_none() || is_off) {
+    if !is_used && (span.is_none() || is_off) {
         return None;
     }
     if is_off && let Some(span) = span {
         report(
             pool,
             span,
-            "`tls` is off, and a backend has an `https` URL".to_owned(),
+            "`tls: off` cannot be used with a backend that has an `https` URL".to_owned(),
         );
         return None;
     }
@@ -91,7 +90,7 @@ pub(super) fn pool(pool: &Reader<'_>, is_spoken: bool) -> Option<Client> {
     }
     let (cert, key) = (tls.text("cert"), tls.text("key"));
     if let (Some(one), None) | (None, Some(one)) = (cert, key) {
-        report(&tls, one.span, "`cert` and `key` go together".to_owned());
+        report(&tls, one.span, "`cert` and `key` must be set together".to_owned());
     }
     let own = cert.zip(key).map(|(cert, key)| Files {
         cert: pool.cx.path(cert.text),
@@ -107,7 +106,7 @@ pub(super) fn pool(pool: &Reader<'_>, is_spoken: bool) -> Option<Client> {
         && let Some(span) = span
     {
         let message =
-            "certificates of these backends are not looked at: whoever is on the way can be one of them";
+            "certificate verification is disabled: anyone on the network path can impersonate these backends";
         tls.cx.report(Diagnostic::warning(span, message));
     }
     match Client::load(settings, &tls.cx.authorities) {
@@ -133,15 +132,15 @@ pub(super) fn pool(pool: &Reader<'_>, is_spoken: bool) -> Option<Client> {
                 None => Diagnostic::whole(error.to_string()),
             };
             let is_bare = matches!(error, CertificateError::NoAuthorities);
-            let diagnostic =
-                diagnostic.note_if(is_bare.then(|| "name those of the backends in `tls.ca`".to_owned()));
+            let diagnostic = diagnostic
+                .note_if(is_bare.then(|| "set `tls.ca` to a file with the CAs of the backends".to_owned()));
             tls.cx.report(diagnostic);
             None
         }
     }
 }
 
-/// One item of `certificates`, if both files are there and belong together.
+/// One item of `certificates`. `None` when a file is invalid or the key does not match, which is reported.
 fn files(tls: &Reader<'_>, item: &Node) -> Option<Files> {
     let reader = Reader::open(tls.cx, &CERTIFICATE, item)?;
     reader.require("cert");
@@ -172,8 +171,7 @@ fn files(tls: &Reader<'_>, item: &Node) -> Option<Files> {
     }
 }
 
-/// Reports a certificate that nobody accepts now. That is for people to know, and nothing that should keep a process from
-/// starting.
+/// Reports a certificate that is expired or not valid yet. This does not keep the process from starting.
 fn report_time(reader: &Reader<'_>, span: Span, certificate: &Certificate) {
     let now = clock::wall();
     let path = certificate.files.cert.display();
@@ -192,26 +190,27 @@ fn report_time(reader: &Reader<'_>, span: Span, certificate: &Certificate) {
     }
 }
 
-/// Warns of a certificate that is for no name: clients do not look at its common name (RFC 9525 §2).
+/// Warns of a certificate without names: clients ignore its common name (RFC 9525 §2).
 fn report_nameless(reader: &Reader<'_>, span: Span, certificate: &Certificate) {
     if certificate.names.is_empty() {
         let path = certificate.files.cert.display();
-        let message = format!("the certificate in {path} is for no host: it has no subjectAltName");
-        let note = "clients refuse it, whatever its common name: `openssl req -addext subjectAltName=DNS:example.com` makes one with a name";
+        let message =
+            format!("the certificate in {path} is not valid for any host: it has no subjectAltName");
+        let note = "clients reject it, whatever its common name: create one with `openssl req -addext subjectAltName=DNS:example.com`";
         reader.cx.report(Diagnostic::warning(span, message).note(note));
     }
 }
 
-/// Reports a certificate that no client gets for one of its names.
+/// Warns of a certificate that is never used for one of its names.
 fn report_overlap(reader: &Reader<'_>, span: Span, overlap: &Overlap) {
     let message = format!(
-        "the certificate in {} is not used for `{}`: {} comes first and has a key of the same kind ({})",
+        "the certificate in {} is not used for `{}`: {} comes first and has the same key type ({})",
         overlap.hidden.1.display(),
         overlap.name,
         overlap.shown.display(),
         overlap.kind
     );
-    let note = "remove one of them, or use keys of different kinds: then each client gets the one that it can verify";
+    let note = "remove one of them, or use different key types: each client then gets a certificate that it can verify";
     reader.cx.report(Diagnostic::warning(span, message).note(note));
 }
 

@@ -1,11 +1,11 @@
-//! Generated input: nothing makes the reader panic, and what it accepts can be printed and read again.
+//! Generated input: the reader never panics, and every accepted config can be printed and read again.
 
 use proptest::prelude::*;
 
 use super::read;
 use crate::config::{Loaded, print};
 
-/// Pieces that configs are made of, whole and broken.
+/// Pieces of configs, valid and invalid.
 const PIECES: [&str; 40] = [
     "listen",
     "listeners",

@@ -1,4 +1,4 @@
-//! What good configs mean.
+//! What valid configs mean.
 
 use std::path::Path;
 use std::time::Duration;
@@ -79,7 +79,7 @@ routes:
   - { host: "*.example.com", pool: quiet }
 "#;
 
-/// Panics where two configs differ, strategies compared by name and tokens by presence.
+/// Asserts that two configs are equal; compares strategies by name and tokens by presence.
 fn assert_same(one: &Config, other: &Config) {
     assert_eq!(one.listeners, other.listeners);
     assert_eq!(one.workers, other.workers);
@@ -161,7 +161,7 @@ fn short_form_is_complete() {
 }
 
 #[test]
-fn long_form_says_everything() {
+fn long_form_sets_everything() {
     let config = good(EVERYTHING);
     assert_eq!(config.listeners.len(), 4);
     assert_eq!(config.workers, Workers::Count(3));
@@ -202,7 +202,7 @@ fn long_form_says_everything() {
 }
 
 #[test]
-fn socket_files_and_proxy_headers_stand_where_they_were_written() {
+fn unix_sockets_and_proxy_headers_belong_to_their_listener_and_pool() {
     let config = good(EVERYTHING);
     let proxied: Vec<bool> = config
         .listeners
@@ -233,7 +233,7 @@ fn socket_files_and_proxy_headers_stand_where_they_were_written() {
 }
 
 #[test]
-fn clients_that_close_their_side_are_given_up_unless_their_listener_serves_them() {
+fn half_closed_clients_are_aborted_unless_the_listener_serves_them() {
     let half_close = |config: Config| -> Vec<HalfClose> {
         let listeners = config.listeners.iter();
         listeners.map(|listener| listener.half_close).collect()
@@ -244,7 +244,7 @@ fn clients_that_close_their_side_are_given_up_unless_their_listener_serves_them(
 }
 
 #[test]
-fn a_backend_that_is_a_listener_is_warned_of() {
+fn warns_of_a_backend_that_is_a_listener() {
     let warned = |listen: &str, backend: &str| {
         let text = format!("listen: '{listen}'\nadmin: off\nbackends: ['{backend}']\n");
         let loaded = read(&text).expect("a config");
@@ -328,7 +328,7 @@ fn off_is_false_where_off_is_allowed() {
 }
 
 #[test]
-fn written_catch_all_route_replaces_that_of_the_short_form() {
+fn written_catch_all_route_replaces_the_route_of_the_short_form() {
     let text = with(
         "pools: { api: { backends: [http://b:1] } }\nroutes: [{ pool: api }, { host: a, pool: default }]\n",
     );
@@ -338,7 +338,7 @@ fn written_catch_all_route_replaces_that_of_the_short_form() {
 }
 
 #[test]
-fn aliases_stand_for_what_they_name() {
+fn aliases_repeat_the_value_of_their_anchor() {
     let config = good(&with(
         "health_check: &check { path: /up }\npools: { api: { backends: [http://b:1], health_check: *check } }\nroutes: [{ host: b, pool: api }]\n",
     ));
@@ -445,17 +445,17 @@ routes:
 }
 
 #[test]
-fn warns_of_what_is_probably_not_meant() {
+fn warns_of_probable_mistakes() {
     for (lines, words) in [
         (
             "pools: { api: { backends: [http://b:1] } }\n",
-            "c.yaml:3:10: warning: no route leads to the pool `api`",
+            "c.yaml:3:10: warning: no route uses pool `api`",
         ),
         (
             "admin: { token: short }\n",
-            "c.yaml:3:17: warning: the token is shorter",
+            "c.yaml:3:17: warning: `token` is shorter",
         ),
-        ("trusted_proxies: [10.1.2.3/8]\n", "it means 10.0.0.0/8"),
+        ("trusted_proxies: [10.1.2.3/8]\n", "did you mean `10.0.0.0/8`?"),
     ] {
         let loaded = read(&with(lines)).unwrap_or_else(|report| panic!("{report}"));
         assert_eq!(loaded.warnings.len(), 1, "{lines}");
@@ -469,7 +469,7 @@ fn warns_of_what_is_probably_not_meant() {
 }
 
 #[test]
-fn missing_files_are_named() {
+fn reports_missing_files_by_name() {
     let report = crate::config::load(Path::new("/nonexistent/c.yaml"))
         .err()
         .unwrap();

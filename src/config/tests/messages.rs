@@ -1,9 +1,9 @@
-//! Configs as users of other balancers write them, and exactly what is said of them: `messages.txt`.
+//! Configs as users of other load balancers write them, and the exact messages about them: `messages.txt`.
 
 use super::{read, with};
 use crate::config::Loaded;
 
-/// A text and what is expected to be said of it.
+/// Texts and the expected messages.
 fn cases() -> Vec<(String, String)> {
     let file = include_str!("messages.txt");
     let cases = file.split("\n==\n").skip(1);
@@ -20,7 +20,7 @@ fn cases() -> Vec<(String, String)> {
 }
 
 #[test]
-fn says_what_is_wrong_and_what_to_write() {
+fn prints_the_error_and_a_suggestion() {
     let cases = cases();
     assert!(cases.len() > 60, "{}", cases.len());
     for (text, expected) in cases {
@@ -34,7 +34,7 @@ fn says_what_is_wrong_and_what_to_write() {
 }
 
 #[test]
-fn a_backend_may_stand_alone() {
+fn a_single_backend_needs_no_list() {
     let config = super::good("listen: :1\nbackends: http://a:1\n");
     assert_eq!(config.pools[0].backends.len(), 1);
     let config =
@@ -43,7 +43,7 @@ fn a_backend_may_stand_alone() {
 }
 
 #[test]
-fn a_class_of_statuses_is_its_hundred() {
+fn a_status_class_is_a_range_of_a_hundred() {
     let config = super::good(&with("health_check: { status: [2xx, 301, 304-308] }\n"));
     let ranges = config.pools[0].health_check.status.as_ref().unwrap();
     let ranges: Vec<_> = ranges.iter().map(|range| (range.from, range.to)).collect();
@@ -54,7 +54,7 @@ fn a_class_of_statuses_is_its_hundred() {
 }
 
 #[test]
-fn an_address_of_ipv4_in_ipv6_is_that_of_ipv4() {
+fn an_ipv4_address_in_ipv6_notation_is_an_ipv4_address() {
     let config = super::good(&with("admin: '[::ffff:127.0.0.1]:9901'\n"));
     assert_eq!(config.admin.unwrap().address.to_string(), "127.0.0.1:9901");
     let shown =
@@ -63,7 +63,7 @@ fn an_address_of_ipv4_in_ipv6_is_that_of_ipv4() {
 }
 
 #[test]
-fn a_hint_repeats_no_secret_and_no_variable() {
+fn hints_show_no_secrets_and_no_variable_values() {
     for text in [
         "pools: { a: 'http://me:hush@a:1' }",
         "pools: { a: ['http://me:hush@a:1'] }",

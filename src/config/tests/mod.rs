@@ -1,4 +1,4 @@
-//! Tests of the whole way from text to config.
+//! Tests from the text to the config.
 
 mod errors;
 mod generated;
@@ -10,7 +10,7 @@ use std::path::Path;
 
 use super::{Config, Loaded, Report, from_text};
 
-/// Reads a text in the folder `/etc/evenkeel`, with the variables that the tests know.
+/// Reads a text in the folder `/etc/evenkeel`, with the variables of the tests.
 fn read(text: &str) -> Result<Loaded, Report> {
     let lookup = |name: &str| match name {
         "PORT" => Some("48123".to_owned()),
@@ -21,7 +21,7 @@ fn read(text: &str) -> Result<Loaded, Report> {
     from_text(text, "c.yaml", Path::new("/etc/evenkeel"), &lookup)
 }
 
-/// The config of a text that has to be good and without warnings.
+/// The config of a text, which must be valid and without warnings.
 fn good(text: &str) -> Config {
     let loaded = read(text).unwrap_or_else(|report| panic!("{text}\n{report}"));
     let warnings: Vec<_> = loaded.warnings.iter().map(ToString::to_string).collect();
@@ -29,7 +29,7 @@ fn good(text: &str) -> Config {
     loaded.config
 }
 
-/// The report on a text that has to be bad.
+/// The report on a text, which must be invalid.
 fn bad(text: &str) -> Report {
     match read(text) {
         Ok(_) => panic!("accepted:\n{text}"),
@@ -37,7 +37,7 @@ fn bad(text: &str) -> Report {
     }
 }
 
-/// A config that is good with these lines added.
+/// A valid config with these lines added.
 fn with(lines: &str) -> String {
     format!("listen: :8080\nbackends: [http://a:1]\n{lines}")
 }

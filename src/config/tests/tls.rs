@@ -1,4 +1,4 @@
-//! Certificates that a config names, and redirects to where they are shown.
+//! Certificate files of a config, and redirects to HTTPS.
 
 use super::{bad, good, read};
 use crate::config::{Loaded, Severity};
@@ -22,7 +22,7 @@ fn loaded(text: &str) -> Loaded {
 }
 
 #[test]
-fn an_expired_certificate_is_an_error_for_who_checks_and_a_warning_for_who_runs() {
+fn an_expired_certificate_is_an_error_for_check_and_a_warning_for_run() {
     let (folder, authority) = (Folder::new(), Authority::new());
     let old = folder.put("old", &authority.sign(&wanted(&["a.test"]).days(-9, -1)));
     let ca = folder.write("ca.pem", &authority.pem());
@@ -63,7 +63,7 @@ fn a_certificate_that_is_not_valid_yet_is_a_warning_for_both() {
 }
 
 #[test]
-fn two_certificates_for_a_name_with_keys_of_one_kind_are_a_warning_that_names_both() {
+fn warns_of_two_certificates_with_the_same_name_and_key_type() {
     let (folder, authority) = (Folder::new(), Authority::new());
     let first = folder.put("first", &authority.sign_for(&["a.test", "b.test"]));
     let rsa = folder.put("rsa", &authority.sign_rsa(&wanted(&["a.test", "b.test"])));
@@ -83,7 +83,7 @@ fn two_certificates_for_a_name_with_keys_of_one_kind_are_a_warning_that_names_bo
 }
 
 #[test]
-fn what_is_wrong_with_a_file_is_told_at_its_key() {
+fn an_invalid_file_is_reported_at_its_key() {
     let (folder, authority) = (Folder::new(), Authority::new());
     folder.put("a", &authority.sign_for(&["a.test"]));
     let item = folder.put("b", &authority.sign_for(&["b.test"]));
@@ -138,20 +138,22 @@ fn a_redirect_is_a_flag_or_a_port() {
 }
 
 #[test]
-fn a_listener_with_tls_redirects_nobody() {
+fn a_listener_with_tls_cannot_redirect_to_https() {
     let folder = Folder::new();
     let item = folder.put("a", &Authority::new().sign_for(&["a.test"]));
     let text = listener(&item);
     good(&text);
     let report = bad(&text.replace("':1',", "':1', redirect_to_https: true,"));
     assert!(
-        report.problems[0].message.contains("speaks TLS itself"),
+        report.problems[0]
+            .message
+            .contains("`redirect_to_https` cannot be used with `tls`"),
         "{report}"
     );
 }
 
 #[test]
-fn a_file_in_the_wrong_place_is_told_at_its_key_with_what_it_holds() {
+fn a_file_of_the_wrong_kind_is_reported_at_its_key_with_its_content() {
     let (folder, authority) = (Folder::new(), Authority::new());
     let pair = authority.sign_for(&["a.test"]);
     folder.put("a", &pair);
@@ -161,19 +163,19 @@ fn a_file_in_the_wrong_place_is_told_at_its_key_with_what_it_holds() {
             "a.key",
             "a.key",
             60,
-            "a.key has no certificate in PEM: it holds a private key",
+            "a.key contains no PEM certificate: it contains a private key",
         ),
         (
             "a.key",
             "a.pem",
             60,
-            "a.key has no certificate in PEM: it holds a private key",
+            "a.key contains no PEM certificate: it contains a private key",
         ),
         (
             "a.pem",
             "a.pem",
             0,
-            "a.pem has no private key in PEM: it holds a certificate",
+            "a.pem contains no PEM private key: it contains a certificate",
         ),
     ] {
         let (cert, key) = (folder.file(cert), folder.file(key));
@@ -181,10 +183,10 @@ fn a_file_in_the_wrong_place_is_told_at_its_key_with_what_it_holds() {
         let report = bad(&listener(&format!("{{ cert: \"{cert}\", key: \"{key}\" }}")));
         assert!(report.problems[0].message.contains(words), "{report}");
         assert_eq!(report.problems[0].position, Some((1, column)), "{report}");
-        let is_told = report
+        let has_note = report
             .to_string()
             .contains("= `cert` and `key` name the same file");
-        assert_eq!(is_told, cert == key, "{report}");
+        assert_eq!(has_note, cert == key, "{report}");
     }
     let both = folder.file("both.pem");
     good(&listener(&format!("{{ cert: \"{both}\", key: \"{both}\" }}")));
@@ -198,7 +200,7 @@ fn a_file_in_the_wrong_place_is_told_at_its_key_with_what_it_holds() {
 }
 
 #[test]
-fn a_key_with_a_passphrase_names_the_command_that_removes_it() {
+fn an_encrypted_key_is_reported_with_the_command_that_decrypts_it() {
     let folder = Folder::new();
     let pair = Authority::new().sign_for(&["a.test"]);
     let item = folder.put("a", &pair);
@@ -216,7 +218,7 @@ fn a_key_with_a_passphrase_names_the_command_that_removes_it() {
         assert_eq!(
             problem.message,
             format!(
-                "encrypted private keys are not supported: `openssl pkey -in {path} -out NEW.key` writes the one in {path} without its passphrase"
+                "encrypted private keys are not supported: decrypt {path} with `openssl pkey -in {path} -out NEW.key`"
             )
         );
         assert!(
@@ -227,7 +229,7 @@ fn a_key_with_a_passphrase_names_the_command_that_removes_it() {
 }
 
 #[test]
-fn a_certificate_for_no_name_is_a_warning() {
+fn a_certificate_without_names_is_a_warning() {
     let folder = Folder::new();
     let item = folder.put("a", &Authority::new().sign(&wanted(&[]).called("a.test")));
     let loaded = loaded(&listener(&item));
@@ -240,7 +242,7 @@ fn a_certificate_for_no_name_is_a_warning() {
         "{shown}"
     );
     assert!(
-        shown.contains("is for no host: it has no subjectAltName"),
+        shown.contains("is not valid for any host: it has no subjectAltName"),
         "{shown}"
     );
     assert!(loaded.strictly().is_ok());

@@ -1,4 +1,4 @@
-//! What a listener shows, and what becomes of it when files change.
+//! Which certificate a listener presents, and how it reacts to changed files.
 
 use std::fs;
 use std::sync::Arc;
@@ -41,8 +41,8 @@ fn client(authority: &Authority) -> Arc<ClientConfig> {
     Arc::new(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
-/// Shakes hands in memory. Gives the certificate that was shown, and whether it was a whole handshake.
-fn shake(server: &Server, client: &Arc<ClientConfig>, name: &str) -> (Vec<u8>, HandshakeKind) {
+/// Does a handshake in memory. Returns the certificate of the server and the kind of handshake.
+fn handshake(server: &Server, client: &Arc<ClientConfig>, name: &str) -> (Vec<u8>, HandshakeKind) {
     let name = ServerName::try_from(name.to_owned()).unwrap();
     let mut client = ClientConnection::new(Arc::clone(client), name).unwrap();
     let mut server = server.accept().unwrap();
@@ -65,7 +65,7 @@ fn shake(server: &Server, client: &Arc<ClientConfig>, name: &str) -> (Vec<u8>, H
     (shown, client.handshake_kind().unwrap())
 }
 
-/// A client that verifies signatures by keys of these kinds only, with this version of TLS.
+/// A client that verifies only these signature schemes, with this version of TLS.
 fn client_of(
     authority: &Authority,
     can_verify: fn(SignatureScheme) -> bool,
@@ -98,7 +98,7 @@ fn der(pair: &Pair) -> Vec<u8> {
         .to_vec()
 }
 
-/// Two pairs, the first of which is the default one.
+/// Two certificates with their keys; the first is the default.
 fn two() -> (Folder, Authority) {
     let (folder, authority) = (Folder::new(), Authority::new());
     folder.put("a", &authority.sign_for(&["a.test", "*.wild.test"]));
@@ -107,35 +107,35 @@ fn two() -> (Folder, Authority) {
 }
 
 #[test]
-fn a_request_may_come_by_a_connection_whose_certificate_is_good_for_its_host() {
+fn serves_hosts_that_the_certificate_of_the_connection_is_valid_for() {
     let (folder, _) = two();
     let server = server(&folder, &["a", "b"]);
-    for (name, host, may_come) in [
+    for (name, host, is_served) in [
         ("a.test", "a.test", true),
         ("a.test", "A.TEST", true),
         ("a.test", "x.wild.test", true),
-        // Another certificate is there for it, and the one that was shown is good for it too: browsers make use of that.
+        // Another certificate is configured for it, but this one is valid for it too: browsers reuse such connections.
         ("a.test", "exact.wild.test", true),
         ("a.test", "b.test", false),
         ("b.test", "a.test", false),
         ("exact.wild.test", "x.wild.test", false),
         ("b.test", "exact.wild.test", true),
-        // Nobody's certificate is for these.
+        // No certificate is configured for these.
         ("a.test", "other.test", true),
         ("b.test", "other.test", true),
         ("b.test", "x.y.wild.test", true),
         ("b.test", "192.0.2.1", true),
-        // The first one is shown to who asks for an unknown name.
+        // A client that requests an unknown name gets the first certificate.
         ("other.test", "a.test", true),
         ("other.test", "b.test", false),
         ("b.test", "", true),
     ] {
-        assert_eq!(server.serves_together(name, host), may_come, "{name} {host}");
+        assert_eq!(server.serves_together(name, host), is_served, "{name} {host}");
     }
 }
 
 #[test]
-fn of_two_certificates_for_a_name_the_client_gets_the_one_that_it_can_verify() {
+fn presents_a_certificate_that_the_client_can_verify() {
     let (folder, authority) = (Folder::new(), Authority::new());
     let names = wanted(&["a.test", "*.wild.test", "127.0.0.1"]);
     let (rsa, ecdsa) = (authority.sign_rsa(&names), authority.sign(&names));
@@ -146,34 +146,35 @@ fn of_two_certificates_for_a_name_the_client_gets_the_one_that_it_can_verify() {
         let server = server(&folder, &order);
         for version in [&TLS12, &TLS13] {
             for name in ["a.test", "x.wild.test"] {
-                let shown = |can_verify| shake(&server, &client_of(&authority, can_verify, version), name).0;
+                let shown =
+                    |can_verify| handshake(&server, &client_of(&authority, can_verify, version), name).0;
                 assert_eq!(shown(is_rsa), der(&rsa), "{order:?} {name}");
                 assert_eq!(shown(is_ecdsa), der(&ecdsa), "{order:?} {name}");
                 assert_eq!(shown(|_| true), der(&ecdsa), "{order:?} {name}");
             }
         }
     }
-    // The first, where no name is asked for, is one of two too.
+    // The same applies to the first certificate when the client requests no name.
     let server = server(&folder, &["rsa", "ecdsa", "other"]);
-    let shown = |can_verify| shake(&server, &client_of(&authority, can_verify, &TLS13), "127.0.0.1").0;
+    let shown = |can_verify| handshake(&server, &client_of(&authority, can_verify, &TLS13), "127.0.0.1").0;
     assert_eq!((shown(is_rsa), shown(is_ecdsa)), (der(&rsa), der(&ecdsa)));
 }
 
-/// Where one of two stands in for the first, it has to be for all of its names.
+/// A certificate can replace the first one only if it is valid for all of its names.
 #[test]
-fn a_certificate_for_fewer_names_does_not_stand_in_for_the_first() {
+fn a_certificate_for_fewer_names_does_not_replace_the_first() {
     let (folder, authority) = (Folder::new(), Authority::new());
     let first = authority.sign_rsa(&wanted(&["a.test", "127.0.0.1"]));
     folder.put("first", &first);
     folder.put("less", &authority.sign_for(&["a.test"]));
     let server = server(&folder, &["first", "less"]);
     let client = client_of(&authority, |_| true, &TLS13);
-    assert_eq!(shake(&server, &client, "127.0.0.1").0, der(&first));
+    assert_eq!(handshake(&server, &client, "127.0.0.1").0, der(&first));
 }
 
-/// Which of the two was shown is not known afterwards: a host must be one that either is good for.
+/// It is not known afterwards which of the two was presented, so both must be valid for the host.
 #[test]
-fn a_request_may_come_by_a_connection_for_a_name_with_two_certificates_if_both_are_good_for_its_host() {
+fn with_two_certificates_for_a_name_serves_only_hosts_that_both_are_valid_for() {
     let (folder, authority) = (Folder::new(), Authority::new());
     folder.put(
         "rsa",
@@ -181,14 +182,14 @@ fn a_request_may_come_by_a_connection_for_a_name_with_two_certificates_if_both_a
     );
     folder.put("ecdsa", &authority.sign_for(&["a.test", "c.test"]));
     let server = server(&folder, &["rsa", "ecdsa"]);
-    for (name, host, may_come) in [
+    for (name, host, is_served) in [
         ("a.test", "a.test", true),
         ("a.test", "c.test", true),
         ("a.test", "b.test", false),
         ("b.test", "a.test", true),
         ("a.test", "other.test", true),
     ] {
-        assert_eq!(server.serves_together(name, host), may_come, "{name} {host}");
+        assert_eq!(server.serves_together(name, host), is_served, "{name} {host}");
     }
 }
 
@@ -202,7 +203,7 @@ fn one_certificate_serves_every_host() {
 }
 
 #[test]
-fn new_files_are_read_and_those_of_before_are_not() {
+fn changed_files_are_read_once() {
     let (folder, authority) = two();
     let server = server(&folder, &["a"]);
     assert!(!server.refresh().unwrap(), "nothing has changed");
@@ -211,12 +212,12 @@ fn new_files_are_read_and_those_of_before_are_not() {
     folder.put("a", &pair);
     assert!(server.refresh().unwrap());
     assert!(!server.refresh().unwrap(), "once is enough");
-    assert_eq!(shake(&server, &client(&authority), "a.test").0, der(&pair));
+    assert_eq!(handshake(&server, &client(&authority), "a.test").0, der(&pair));
     drop(before);
 }
 
 #[test]
-fn files_that_are_written_again_with_the_same_content_are_nothing_new() {
+fn rewriting_a_file_with_the_same_content_changes_nothing() {
     let (folder, authority) = two();
     let pair = authority.sign_for(&["a.test"]);
     folder.put("a", &pair);
@@ -227,7 +228,7 @@ fn files_that_are_written_again_with_the_same_content_are_nothing_new() {
 }
 
 #[test]
-fn a_certificate_whose_key_is_not_there_yet_is_tried_again() {
+fn a_certificate_without_its_new_key_is_tried_again() {
     let (folder, authority) = two();
     let old = authority.sign_for(&["a.test"]);
     folder.put("a", &old);
@@ -240,15 +241,15 @@ fn a_certificate_whose_key_is_not_there_yet_is_tried_again() {
             matches!(error, CertificateError::Mismatch { .. }) && error.to_string().contains("a.key"),
             "{error}"
         );
-        assert_eq!(shake(&server, &client(&authority), "a.test").0, der(&old));
+        assert_eq!(handshake(&server, &client(&authority), "a.test").0, der(&old));
     }
     folder.write("a.key", &new.key);
     assert!(server.refresh().unwrap());
-    assert_eq!(shake(&server, &client(&authority), "a.test").0, der(&new));
+    assert_eq!(handshake(&server, &client(&authority), "a.test").0, der(&new));
 }
 
 #[test]
-fn half_a_file_and_no_file_leave_the_old_certificate_in_force() {
+fn truncated_or_missing_files_keep_the_old_certificate_active() {
     let (folder, authority) = two();
     let pair = authority.sign_for(&["a.test"]);
     folder.put("a", &pair);
@@ -259,13 +260,13 @@ fn half_a_file_and_no_file_leave_the_old_certificate_in_force() {
     assert!(server.refresh().is_err());
     fs::remove_file(folder.file("a.pem")).unwrap();
     assert!(server.refresh().is_err());
-    assert_eq!(shake(&server, &client(&authority), "a.test").0, der(&pair));
+    assert_eq!(handshake(&server, &client(&authority), "a.test").0, der(&pair));
     folder.put("a", &pair);
     assert!(!server.refresh().unwrap(), "all is as it was");
 }
 
 #[test]
-fn links_that_are_turned_elsewhere_are_seen() {
+fn changed_symbolic_links_are_detected() {
     let (folder, authority) = (Folder::new(), Authority::new());
     let pairs = [authority.sign_for(&["a.test"]), authority.sign_for(&["a.test"])];
     // As Kubernetes mounts secrets: the files are links into `..data`, which is a link to a folder, and that is replaced.
@@ -281,32 +282,35 @@ fn links_that_are_turned_elsewhere_are_seen() {
     link("2", "..new");
     fs::rename(folder.file("..new"), folder.file("..data")).unwrap();
     assert!(server.refresh().unwrap());
-    assert_eq!(shake(&server, &client(&authority), "a.test").0, der(&pairs[1]));
+    assert_eq!(
+        handshake(&server, &client(&authority), "a.test").0,
+        der(&pairs[1])
+    );
 }
 
 #[test]
-fn tickets_stay_good_when_certificates_are_replaced() {
+fn tickets_stay_valid_when_certificates_are_replaced() {
     let (folder, authority) = two();
     let server = server(&folder, &["a"]);
     let client = client(&authority);
-    assert_eq!(shake(&server, &client, "a.test").1, HandshakeKind::Full);
-    assert_eq!(shake(&server, &client, "a.test").1, HandshakeKind::Resumed);
+    assert_eq!(handshake(&server, &client, "a.test").1, HandshakeKind::Full);
+    assert_eq!(handshake(&server, &client, "a.test").1, HandshakeKind::Resumed);
     folder.put("a", &authority.sign_for(&["a.test"]));
     assert!(server.refresh().unwrap());
-    assert_eq!(shake(&server, &client, "a.test").1, HandshakeKind::Resumed);
+    assert_eq!(handshake(&server, &client, "a.test").1, HandshakeKind::Resumed);
     let other = Server::load(settings(&folder, &["a", "b"])).unwrap();
     assert_eq!(
-        shake(&other, &client, "a.test").1,
+        handshake(&other, &client, "a.test").1,
         HandshakeKind::Full,
         "another listener's"
     );
     server.adopt(&other).unwrap();
     assert_eq!(server.certificates().len(), 2);
-    assert_eq!(shake(&server, &client, "b.test").1, HandshakeKind::Full);
+    assert_eq!(handshake(&server, &client, "b.test").1, HandshakeKind::Full);
 }
 
 #[test]
-fn tickets_end_when_other_clients_are_let_in() {
+fn tickets_become_invalid_when_the_client_cas_change() {
     let (folder, authority) = two();
     folder.write("ca.pem", &authority.pem());
     let asking = ServerSettings {
@@ -316,15 +320,15 @@ fn tickets_end_when_other_clients_are_let_in() {
     };
     let server = Server::load(asking).unwrap();
     let client = client(&authority);
-    shake(&server, &client, "a.test");
-    assert_eq!(shake(&server, &client, "a.test").1, HandshakeKind::Resumed);
+    handshake(&server, &client, "a.test");
+    assert_eq!(handshake(&server, &client, "a.test").1, HandshakeKind::Resumed);
     folder.write("ca.pem", &Authority::new().pem());
     assert!(server.refresh().unwrap());
-    assert_eq!(shake(&server, &client, "a.test").1, HandshakeKind::Full);
+    assert_eq!(handshake(&server, &client, "a.test").1, HandshakeKind::Full);
 }
 
 #[test]
-fn nothing_is_offered_that_is_not_safe() {
+fn offers_only_safe_cryptography() {
     let (folder, _) = two();
     let server = server(&folder, &["a"]);
     let config = Arc::clone(&server.current.load().config);
@@ -343,16 +347,16 @@ fn nothing_is_offered_that_is_not_safe() {
 }
 
 #[test]
-fn what_is_wrong_with_a_file_is_said_with_its_path() {
+fn errors_name_the_file() {
     let (folder, authority) = two();
     let pair = authority.sign_for(&["a.test"]);
     let bad = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     let locked = pair.key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
     for (cert, key, expected) in [
-        ("", pair.key.as_str(), "a.pem has no certificate in PEM"),
-        (pair.cert.as_str(), "", "a.key has no private key in PEM"),
+        ("", pair.key.as_str(), "a.pem contains no PEM certificate"),
+        (pair.cert.as_str(), "", "a.key contains no PEM private key"),
         (bad, &pair.key, "a.pem cannot be used"),
-        (&pair.cert, &locked, "a.key -out NEW.key` writes the one in "),
+        (&pair.cert, &locked, "a.key -out NEW.key`"),
         (&pair.cert, &authority.sign_for(&[]).key, "a.pem"),
     ] {
         folder.write("a.pem", cert);
@@ -367,7 +371,7 @@ fn what_is_wrong_with_a_file_is_said_with_its_path() {
 }
 
 #[test]
-fn a_certificate_knows_its_time() {
+fn certificates_have_names_and_a_validity_period() {
     let (folder, authority) = two();
     let now = crate::clock::wall();
     for (from, to, expected) in [

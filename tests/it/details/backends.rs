@@ -69,7 +69,7 @@ fn a_handshake_that_fails_says_why() {
         ),
         (
             authority.sign_for(&["other.test"]),
-            "the certificate is not for localhost but for other.test: set `tls.server_name`",
+            "the certificate is valid for other.test, not for localhost: set `tls.server_name`",
         ),
         (
             authority.sign(&wanted(&["localhost"]).days(-2, -1)),
