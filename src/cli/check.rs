@@ -1,10 +1,10 @@
-//! `evenkeel check`.
+//! `evenkeel check`: validates a config file.
 
 use std::io;
 
 use super::{GivenFile, Outcome, Streams};
 
-/// Validates a config file. Says what it found on stderr, and on stdout that the file is good.
+/// Validates a config file. Prints problems to stderr, and a summary of a valid config to stdout.
 pub(super) fn check(file: &GivenFile, streams: &mut Streams<'_>) -> io::Result<Outcome> {
     let loaded = file
         .load()

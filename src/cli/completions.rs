@@ -1,4 +1,4 @@
-//! `evenkeel completions`.
+//! `evenkeel completions`: prints shell completion scripts.
 
 use std::io;
 

@@ -1,4 +1,4 @@
-//! `evenkeel healthcheck`: what it is given, and whom it asks.
+//! `evenkeel healthcheck`: asks the running process whether it is ready.
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -12,46 +12,46 @@ use crate::admin;
 use crate::config::{Config, Report};
 use crate::net::ListenAddress;
 
-/// How long the process may take to answer.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// Timeout for the response of the process.
+const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Arguments of `evenkeel healthcheck`.
 #[derive(Debug, Clone, Args)]
 pub struct HealthcheckArguments {
-    /// The config of the process that is asked.
+    /// The config of the running process.
     #[command(flatten)]
     pub file: ConfigFile,
-    /// Asks the admin API at this address, without reading a config file
+    /// Address of the admin API, to use no config file
     #[arg(long, value_name = "ADDRESS", conflicts_with = "config")]
     pub admin: Option<SocketAddr>,
 }
 
-/// Whom to ask.
+/// The address that is checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Asked {
     /// `GET /readyz` of the admin API.
     Admin(SocketAddr),
-    /// Nothing but a connection to the first listener, because the admin API is off.
+    /// Only a connection to the first listener, because the admin API is off.
     Listener(ListenAddress),
 }
 
 impl HealthcheckArguments {
-    /// Whom to ask.
+    /// The address to check; `None` if the config has neither an admin API nor a listener.
     ///
     /// # Errors
-    /// When the config file is needed and cannot be used.
+    /// The config file is needed and invalid.
     pub fn asked(&self) -> Result<Option<Asked>, Report> {
         if let Some(address) = self.admin {
             return Ok(Some(Asked::Admin(reachable(address))));
         }
         let (_, loaded) = self
             .file
-            .load("name one with `-c FILE`, or the admin API of the process with `--admin ADDRESS`")?;
+            .load("name one with `-c FILE`, or the admin API with `--admin ADDRESS`")?;
         Ok(asked(&loaded.config))
     }
 }
 
-/// Asks whether the running process is ready.
+/// Checks whether the running process is ready.
 pub(super) fn healthcheck(
     arguments: &HealthcheckArguments,
     streams: &mut Streams<'_>,
@@ -61,20 +61,18 @@ pub(super) fn healthcheck(
         Err(report) => return streams.fail(&report),
     };
     let why = match asked {
-        None => "there is nothing to ask".to_owned(),
+        None => "the config has neither an admin API nor a listener".to_owned(),
         Some(Asked::Listener(address)) => match connect(&address) {
             Ok(()) => return Ok(Outcome::Fine),
             Err(error) => failed(&address, &error),
         },
-        Some(Asked::Admin(address)) => {
-            match admin::client::get_blocking(address, "/readyz", None, PATIENCE) {
-                Ok((200, _)) => return Ok(Outcome::Fine),
-                Ok((status, body)) => {
-                    format!("{address}: {status} {}", String::from_utf8_lossy(&body).trim())
-                }
-                Err(error) => failed(&ListenAddress::Ip(address), &error),
+        Some(Asked::Admin(address)) => match admin::client::get_blocking(address, "/readyz", None, TIMEOUT) {
+            Ok((200, _)) => return Ok(Outcome::Fine),
+            Ok((status, body)) => {
+                format!("{address}: {status} {}", String::from_utf8_lossy(&body).trim())
             }
-        }
+            Err(error) => failed(&ListenAddress::Ip(address), &error),
+        },
     };
     writeln!(streams.err, "evenkeel: not ready: {why}")?;
     Ok(Outcome::Failed)
@@ -83,7 +81,7 @@ pub(super) fn healthcheck(
 fn failed(address: &ListenAddress, error: &io::Error) -> String {
     let hint = match error.kind() {
         ErrorKind::ConnectionRefused | ErrorKind::NotFound => {
-            " (nobody listens there: does the process run, and with this config?)"
+            " (nothing listens there; check that the process is running with this config)"
         }
         _ => "",
     };
@@ -103,16 +101,16 @@ fn asked(config: &Config) -> Option<Asked> {
     admin.or_else(listener)
 }
 
-/// Connects, and leaves again.
+/// Connects and closes the connection.
 fn connect(address: &ListenAddress) -> io::Result<()> {
     match address {
-        ListenAddress::Ip(address) => TcpStream::connect_timeout(address, PATIENCE).map(drop),
-        // Within the machine nothing is waited for but room in the queue, which is as good as being let in.
+        ListenAddress::Ip(address) => TcpStream::connect_timeout(address, TIMEOUT).map(drop),
+        // Has no timeout: on a Unix socket, `connect` waits only for room in the accept queue.
         ListenAddress::Unix(path) => UnixStream::connect(path).map(drop),
     }
 }
 
-/// The address to connect to, for one that is listened on: every address is reached over loopback.
+/// The address to connect to for an address that is listened on. The unspecified address is replaced by loopback.
 fn reachable(mut address: SocketAddr) -> SocketAddr {
     match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
@@ -141,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn asks_the_admin_api_and_else_the_first_listener() {
+    fn checks_the_admin_api_or_else_the_first_listener() {
         let address = |text: &str| text.parse().unwrap();
         assert_eq!(asked_for(""), Asked::Admin(address("127.0.0.1:9900")));
         let open = "admin: { address: '[::]:9901', token: correct-horse-battery }";

@@ -1,6 +1,4 @@
-//! The command line: one file a command. What was asked for goes to stdout, messages for people to stderr.
-//!
-//! A command that is not built is no variant of `Command`, so that `--help` does not show it.
+//! The command line, one file per command. Output goes to stdout, messages for people go to stderr.
 
 mod check;
 mod completions;
@@ -56,7 +54,7 @@ struct CommandLine {
     run: run::RunArguments,
 }
 
-/// The same without what may be left out, to find out what a wrong command was meant to be.
+/// The same with a required command, to suggest a command for a misspelt one.
 #[derive(Debug, Parser)]
 #[command(name = "evenkeel")]
 struct CommandsOnly {
@@ -66,28 +64,28 @@ struct CommandsOnly {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Runs the balancer; what `evenkeel` does without a command
+    /// Runs the load balancer; the default command
     Run(run::RunArguments),
-    /// Tries it out: starts three small backends and the balancer before them
+    /// Starts a demo: three small backends and the load balancer in front of them
     Demo(demo::DemoArguments),
-    /// Validates a config file and shows every error at once
+    /// Validates a config file and reports all errors at once
     Check(GivenFile),
-    /// Prints the effective config, with all defaults written out and secrets masked
+    /// Prints the effective config, with all defaults and with secrets masked
     PrintConfig(GivenFile),
-    /// Succeeds when the running process is ready
+    /// Checks whether the running process is ready
     Healthcheck(healthcheck::HealthcheckArguments),
     /// Prints the JSON Schema of the config file, for editors
     Schema,
-    /// Lists the balancing strategies
+    /// Lists the load balancing strategies
     Strategies,
-    /// Prints a script that completes commands in a shell
+    /// Prints a completion script for a shell
     Completions {
         /// The shell
         shell: clap_complete::Shell,
     },
 }
 
-/// Which config file a command is about.
+/// The config file of a command.
 #[derive(Debug, Clone, Default, Args)]
 pub struct ConfigFile {
     /// Config file, or - for stdin [default: config/config.yaml, else /etc/evenkeel/config.yaml]
@@ -96,17 +94,17 @@ pub struct ConfigFile {
 }
 
 impl ConfigFile {
-    /// Loads the file that was named, or the default one; gives its name too. `hint` says what to do when there is none.
+    /// Loads the given file, or the default one. Returns its name as well. `hint` says what to do if there is none.
     ///
     /// # Errors
-    /// Everything that is wrong with it, or the places looked in.
+    /// All errors of the config, or the paths that do not exist.
     pub fn load(&self, hint: &str) -> Result<(String, Loaded), Report> {
         let path = self.config.clone().map_or_else(|| config::find(hint), Ok)?;
         Ok((config::name(&path), config::load(&path)?))
     }
 }
 
-/// The same for commands that are about nothing but a config file: it may be named without an option.
+/// The same for commands whose only argument is a config file: it can be given without an option.
 #[derive(Debug, Clone, Default, Args)]
 pub struct GivenFile {
     #[command(flatten)]
@@ -125,14 +123,14 @@ impl GivenFile {
 
 /// The two streams that a command writes to.
 pub struct Streams<'a> {
-    /// What was asked for.
+    /// Output.
     pub out: &'a mut dyn Write,
     /// Messages for people.
     pub err: &'a mut dyn Write,
 }
 
 impl Streams<'_> {
-    /// Tells people of problems, each followed by an empty line.
+    /// Prints warnings, each followed by an empty line.
     fn warn(&mut self, loaded: &Loaded) -> io::Result<()> {
         for warning in &loaded.warnings {
             write!(self.err, "{warning}\n\n")?;
@@ -140,7 +138,7 @@ impl Streams<'_> {
         Ok(())
     }
 
-    /// Tells people why a config cannot be used.
+    /// Prints why a config cannot be used.
     fn fail(&mut self, report: &Report) -> io::Result<Outcome> {
         writeln!(self.err, "{report}")?;
         Ok(Outcome::Failed)
@@ -149,7 +147,7 @@ impl Streams<'_> {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    // Not locked: what runs below writes its logs to the same streams.
+    // Not locked: the commands write their logs to the same streams.
     let (mut out, mut err) = (io::stdout(), io::stderr());
     let mut streams = Streams {
         out: &mut out,
@@ -169,11 +167,11 @@ fn execute(arguments: impl IntoIterator<Item = OsString>, streams: &mut Streams<
     let done = done.and_then(|outcome| streams.out.flush().map(|()| outcome));
     match done {
         Ok(outcome) => outcome,
-        // Whoever read our output has seen enough of it: `evenkeel schema | head` is no failure.
+        // The reader of our output has stopped reading: `evenkeel schema | head` is not a failure.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Outcome::Fine,
         Err(error) => {
-            // When stderr is gone too, the exit code is all that is left to say it with.
-            let _ = writeln!(streams.err, "evenkeel: cannot write: {error}");
+            // If stderr is closed too, only the exit code reports it.
+            let _ = writeln!(streams.err, "evenkeel: cannot write output: {error}");
             Outcome::Failed
         }
     }
@@ -192,8 +190,8 @@ fn dispatch(command: Command, streams: &mut Streams<'_>) -> io::Result<Outcome> 
     }
 }
 
-/// The mistake of a first word that is meant as a command and is none. With `run` left out it would count as the URL of
-/// a backend, for which `--listen` would be asked for.
+/// The error for a first word that looks like a command but is not one. Without this, clap would treat it as the URL of a
+/// backend and ask for `--listen`.
 fn unknown_command(words: &[OsString]) -> Option<clap::Error> {
     let word = words.get(1)?.to_str()?;
     let is_name = word
@@ -206,18 +204,18 @@ fn unknown_command(words: &[OsString]) -> Option<clap::Error> {
     (error.kind() == clap::error::ErrorKind::InvalidSubcommand).then_some(error)
 }
 
-/// Says how a config file is named to who has written one where URLs of backends are expected.
+/// Prints a tip when a config file was given in place of backend URLs.
 fn hint_at_file(words: &[OsString], outcome: Outcome, streams: &mut Streams<'_>) -> io::Result<Outcome> {
     let texts = words.iter().skip(1).filter_map(|word| word.to_str());
     let mut files = texts.filter(|text| text.ends_with(".yaml") || text.ends_with(".yml"));
     let is_named = words.iter().any(|word| word == "-c" || word == "--config");
     if let (Outcome::Misused, false, Some(file)) = (outcome, is_named, files.next()) {
-        writeln!(streams.err, "\n  tip: a config file is named with `-c {file}`")?;
+        writeln!(streams.err, "\n  tip: use `-c {file}` for a config file")?;
     }
     Ok(outcome)
 }
 
-/// Shows help and version on stdout, where they were asked for, and mistakes on stderr.
+/// Prints help and version to stdout, and errors to stderr.
 fn explain(error: &clap::Error, streams: &mut Streams<'_>) -> io::Result<Outcome> {
     let text = error.render();
     if error.use_stderr() {

@@ -1,4 +1,4 @@
-//! `evenkeel print-config`.
+//! `evenkeel print-config`: prints the effective config.
 
 use std::io;
 

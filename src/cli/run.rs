@@ -1,4 +1,4 @@
-//! `evenkeel run`: what it is given, and the config that follows from it.
+//! `evenkeel run`: its arguments, and the config that they select.
 
 use std::ffi::OsStr;
 use std::io;
@@ -12,11 +12,11 @@ use crate::config::{self, Loaded, Report};
 use crate::server::{self, Plan, Running};
 use crate::strategy::STRATEGIES;
 
-/// Stands in the help above what takes the place of a file.
+/// Heading in the help of the options that replace a config file.
 const WITHOUT_A_FILE: &str = "Options when no config file is used";
 
-/// Accepts every text as the name of a strategy, because the config says more about a wrong one; names those that exist to
-/// the help and to shells that complete.
+/// Accepts any text as the name of a strategy, because the config reports an unknown one in more detail. Lists the names
+/// for the help and for shell completion.
 #[derive(Debug, Clone)]
 struct StrategyName;
 
@@ -38,13 +38,13 @@ impl TypedValueParser for StrategyName {
     }
 }
 
-/// Arguments of `evenkeel run`: a config file, or listeners and backends in place of one.
+/// Arguments of `evenkeel run`: a config file, or listeners and backends instead.
 #[derive(Debug, Clone, Default, Args)]
 pub struct RunArguments {
     /// Config file, or - for stdin [default: config/config.yaml, else /etc/evenkeel/config.yaml]
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Where clients connect; may be repeated
+    /// Address where clients connect; may be repeated
     #[arg(
         long,
         help_heading = WITHOUT_A_FILE,
@@ -53,7 +53,7 @@ pub struct RunArguments {
         requires = "backends"
     )]
     pub listen: Vec<String>,
-    /// Where the admin API is, or `off`
+    /// Address of the admin API, or `off`
     #[arg(
         long,
         help_heading = WITHOUT_A_FILE,
@@ -62,7 +62,7 @@ pub struct RunArguments {
         requires = "backends"
     )]
     pub admin: Option<String>,
-    /// The balancing strategy
+    /// The load balancing strategy
     #[arg(
         long,
         help_heading = WITHOUT_A_FILE,
@@ -72,7 +72,7 @@ pub struct RunArguments {
         requires = "backends"
     )]
     pub strategy: Option<String>,
-    /// The path that health checks ask for
+    /// The path that health checks request
     #[arg(long, help_heading = WITHOUT_A_FILE, value_name = "PATH", conflicts_with = "config", requires = "backends")]
     pub health_path: Option<String>,
     /// The number of worker threads, or `auto`
@@ -83,10 +83,10 @@ pub struct RunArguments {
     pub backends: Vec<String>,
 }
 
-/// What to do when there is no config file.
-const HOW_TO_RUN: &str = "name one with `-c FILE`, or write backends as arguments: `evenkeel run --listen 0.0.0.0:8080 http://localhost:8001`";
+/// Hint for a missing config file.
+const HOW_TO_RUN: &str = "name one with `-c FILE`, or give backends as arguments: `evenkeel run --listen 0.0.0.0:8080 http://localhost:8001`";
 
-/// Runs the balancer until a signal ends it. Writes nothing but log lines to stdout.
+/// Runs the load balancer until a signal stops it. Writes only log lines to stdout.
 pub(super) fn run(arguments: &RunArguments, streams: &mut Streams<'_>) -> io::Result<Outcome> {
     let Chosen { loaded, source, name } = match arguments.choose() {
         Ok(chosen) => chosen,
@@ -107,7 +107,7 @@ pub(super) fn run(arguments: &RunArguments, streams: &mut Streams<'_>) -> io::Re
     )
 }
 
-/// Runs a plan, and says why it cannot.
+/// Runs a plan, and prints the error if it fails.
 pub(super) fn serve(
     plan: Plan,
     streams: &mut Streams<'_>,
@@ -122,30 +122,30 @@ pub(super) fn serve(
     }
 }
 
-/// What `run` is to run.
+/// The config that `run` uses.
 pub struct Chosen {
     /// The config.
     pub loaded: Loaded,
-    /// The file that a reload reads again; `None` when there is none to read again: arguments, or standard input.
+    /// The file that a reload reads; `None` for arguments and standard input, which cannot be read again.
     pub source: Option<PathBuf>,
-    /// What the status calls it.
+    /// Its name in the status.
     pub name: String,
 }
 
-/// Why there is nothing to run.
+/// The error of an invalid file or of invalid arguments.
 #[derive(Debug)]
 pub struct Refused {
-    /// What is wrong, for people.
+    /// The errors, to be shown to the operator.
     pub report: Report,
-    /// A wrong file is a failure, wrong arguments are misuse.
+    /// `Failed` for an invalid file, `Misused` for invalid arguments.
     pub outcome: Outcome,
 }
 
 impl RunArguments {
-    /// The config that the arguments name or spell out.
+    /// The config in the given file, or the one that the arguments make.
     ///
     /// # Errors
-    /// Everything that is wrong with the file or the arguments.
+    /// All errors of the file or the arguments.
     pub fn choose(&self) -> Result<Chosen, Refused> {
         if self.backends.is_empty() {
             return self.choose_file().map_err(|report| Refused {
@@ -215,14 +215,14 @@ mod tests {
     }
 
     #[test]
-    fn wrong_values_are_misuse_of_the_command_line() {
+    fn invalid_values_are_misuse_of_the_command_line() {
         let refused = parse("--listen nowhere a:1").unwrap().choose().err().unwrap();
         assert_eq!(refused.outcome, Outcome::Misused);
         assert_eq!(refused.report.errors(), 2);
     }
 
     #[test]
-    fn file_that_is_not_there_is_a_failure() {
+    fn missing_file_is_a_failure() {
         let refused = parse("-c /nonexistent/c.yaml").unwrap().choose().err().unwrap();
         assert_eq!(refused.outcome, Outcome::Failed);
     }

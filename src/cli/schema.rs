@@ -1,4 +1,4 @@
-//! `evenkeel schema`.
+//! `evenkeel schema`: prints the JSON Schema of the config file.
 
 use std::io;
 

@@ -17,7 +17,7 @@ fn run(arguments: &[&str]) -> (Outcome, String, String) {
     (outcome, text(out), text(err))
 }
 
-/// A config file that goes away with it.
+/// A config file that is removed on drop.
 struct File(PathBuf);
 
 impl File {
@@ -43,7 +43,7 @@ impl Drop for File {
 }
 
 #[test]
-fn check_says_that_a_config_is_valid() {
+fn check_prints_a_summary_of_a_valid_config() {
     let file = File::new("valid", "listen: :8080\nbackends: [http://a:1, http://b:1]\n");
     let (outcome, out, err) = file.run("check");
     assert_eq!(outcome, Outcome::Fine);
@@ -55,7 +55,7 @@ fn check_says_that_a_config_is_valid() {
 }
 
 #[test]
-fn a_file_is_named_with_an_option_or_without() {
+fn a_file_is_given_with_or_without_an_option() {
     let file = File::new("named", "listen: :8080\nbackends: [http://a:1]\n");
     for command in ["check", "print-config"] {
         let (outcome, out, _) = run(&[command, file.path()]);
@@ -68,12 +68,12 @@ fn a_file_is_named_with_an_option_or_without() {
 }
 
 #[test]
-fn a_file_in_the_place_of_a_backend_is_told_how_it_is_named() {
+fn a_file_in_place_of_a_backend_gets_a_tip() {
     for line in [&["run", "my.yaml"][..], &["my.yaml"]] {
         let (outcome, _, err) = run(line);
         assert_eq!(outcome, Outcome::Misused);
         assert!(
-            err.ends_with("\n  tip: a config file is named with `-c my.yaml`\n"),
+            err.ends_with("\n  tip: use `-c my.yaml` for a config file\n"),
             "{err}"
         );
     }
@@ -81,7 +81,7 @@ fn a_file_in_the_place_of_a_backend_is_told_how_it_is_named() {
 }
 
 #[test]
-fn help_of_run_says_which_options_take_the_place_of_a_file() {
+fn help_of_run_groups_the_options_that_replace_a_file() {
     for line in [&["run", "--help"][..], &["--help"]] {
         let out = run(line).1;
         let (of_file, without) = out
@@ -105,7 +105,7 @@ fn help_of_run_says_which_options_take_the_place_of_a_file() {
 }
 
 #[test]
-fn strategies_are_completed_and_wrong_ones_get_the_message_of_the_config() {
+fn strategies_are_completed_and_unknown_ones_get_the_error_of_the_config() {
     let script = run(&["completions", "bash"]).1;
     for entry in crate::strategy::STRATEGIES {
         assert!(script.contains(entry.name), "{}", entry.name);
@@ -116,7 +116,7 @@ fn strategies_are_completed_and_wrong_ones_get_the_message_of_the_config() {
 }
 
 #[test]
-fn check_shows_every_error_and_fails() {
+fn check_reports_all_errors_and_fails() {
     let file = File::new("bad", "lisen: :8080\nbackends: [a:1]\n");
     let (outcome, out, err) = file.run("check");
     assert_eq!((outcome, out.as_str()), (Outcome::Failed, ""));
@@ -156,7 +156,7 @@ fn schema_is_json() {
 }
 
 #[test]
-fn strategies_are_one_a_line() {
+fn strategies_are_listed_one_per_line() {
     let (outcome, out, _) = run(&["strategies"]);
     assert_eq!(outcome, Outcome::Fine);
     assert_eq!(out.lines().count(), crate::strategy::STRATEGIES.len());
@@ -187,7 +187,7 @@ fn wrong_command_lines_are_misuse() {
 }
 
 #[test]
-fn word_that_is_nearly_a_command_gets_its_name() {
+fn misspelt_command_gets_a_suggestion() {
     let (outcome, _, err) = run(&["chek"]);
     assert_eq!(outcome, Outcome::Misused);
     assert!(
@@ -211,7 +211,7 @@ fn help_and_version_go_to_stdout() {
     assert!(out.contains("print-config") && !out.contains("upgrade"), "{out}");
 }
 
-/// A pipe whose reader is gone.
+/// A pipe whose reader has closed it.
 struct Closed;
 
 impl Write for Closed {
@@ -225,7 +225,7 @@ impl Write for Closed {
 }
 
 #[test]
-fn closed_pipe_is_no_failure() {
+fn closed_pipe_is_not_a_failure() {
     for command in ["schema", "strategies", "--help"] {
         let mut err = Vec::new();
         let mut streams = Streams {
@@ -239,7 +239,7 @@ fn closed_pipe_is_no_failure() {
 }
 
 #[test]
-fn check_fails_for_an_expired_certificate_and_says_where() {
+fn check_fails_for_an_expired_certificate() {
     use crate::tls::testing::{Authority, Folder, wanted};
     let folder = Folder::new();
     let item = folder.put("old", &Authority::new().sign(&wanted(&["a.test"]).days(-9, -1)));
@@ -259,7 +259,7 @@ fn check_fails_for_an_expired_certificate_and_says_where() {
 }
 
 #[test]
-fn check_finds_a_log_that_cannot_be_opened_and_makes_none() {
+fn check_reports_a_log_file_that_cannot_be_opened_and_creates_none() {
     let folder = std::env::temp_dir().join(format!("evenkeel-cli-log-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let text = |path: &str| {
@@ -280,7 +280,7 @@ fn check_finds_a_log_that_cannot_be_opened_and_makes_none() {
             err.contains(".yaml:3:21: error: cannot open the log file /") && err.contains(words),
             "{err}"
         );
-        // Nothing runs by it, but it can be looked at.
+        // `print-config` does not start anything, so it only warns.
         assert_eq!(file.run("print-config").0, Outcome::Fine);
     }
     let file = File::new("log-fine", &text("access.log"));

@@ -58,7 +58,7 @@ fn only_run_says_how_to_do_without_a_file() {
         let output = run(&[command], "");
         let shown = text(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{shown}");
-        assert!(shown.contains("no config file was found"), "{shown}");
+        assert!(shown.contains("no config file found"), "{shown}");
         assert_eq!(shown.contains("evenkeel run --listen"), is_told, "{shown}");
     }
 }

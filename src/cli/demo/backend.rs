@@ -1,5 +1,5 @@
-//! One small backend of the demo, and the switch that stops and starts it. Enough HTTP/1.1 to be asked by the balancer
-//! and by `curl`; one request a connection.
+//! A small backend of the demo, and the switch that stops and starts it. Supports just enough HTTP/1.1 for the load
+//! balancer and `curl`; one request per connection.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,31 +14,31 @@ use tokio::time::timeout;
 use crate::net::{self, ListenAddress, StdListener};
 use crate::tasks::Tasks;
 
-/// Bound of a request's head, in bytes; the balancer refuses larger ones anyway.
+/// Bound of a request head in bytes. The load balancer rejects larger ones anyway.
 const HEAD_BOUND: usize = 64 << 10;
-/// Bound of the body that is read and forgotten, in bytes: a reset would cost the sender the answer.
+/// Bound of the request body that is discarded, in bytes. Unread data would reset the connection and lose the response.
 const BODY_BOUND: usize = 1 << 20;
-/// Bound of one connection's life.
-const LIFE: Duration = Duration::from_secs(10);
-/// How long `/slow` takes: one can feel it, and no default timeout ends it.
+/// Longest lifetime of a connection.
+const LIFETIME: Duration = Duration::from_secs(10);
+/// How long `/slow` takes: noticeable, but shorter than all default timeouts.
 const SLOW: Duration = Duration::from_secs(3);
-/// Bound of connections at once; further ones wait in the kernel.
+/// Bound of concurrent connections; further ones wait in the kernel.
 const CONNECTIONS_BOUND: usize = 1024;
-/// Until one accepts again when there are too many connections or the system refuses to.
+/// Pause before accepting again after too many connections or an error of the system.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// How a backend answers.
+/// How a backend responds.
 #[derive(Debug, Clone)]
-pub(super) struct Manner {
-    /// What it calls itself.
+pub(super) struct Behaviour {
+    /// Its name.
     pub(super) name: &'static str,
-    /// Whether `/503` and `/slow` mean something to it.
-    pub(super) is_odd: bool,
+    /// Whether `/503` fails and `/slow` is slow.
+    pub(super) is_faulty: bool,
 }
 
-/// What the switch tells its backend, and where the outcome goes.
+/// A command of the switch to its backend, and the channel for its result.
 #[derive(Debug)]
-pub(super) struct Turn {
+pub(super) struct Command {
     power: Power,
     done: oneshot::Sender<io::Result<()>>,
 }
@@ -49,23 +49,23 @@ enum Power {
     Off,
 }
 
-/// Serves at `address` until it is dropped. `first` listens there already; `turns` stop and start it.
+/// Serves at `address` until it is dropped. `first` already listens there; `commands` stop and start it.
 pub(super) async fn serve(
     first: TcpListener,
     address: SocketAddr,
-    manner: Manner,
-    mut turns: mpsc::Receiver<Turn>,
+    behaviour: Behaviour,
+    mut commands: mpsc::Receiver<Command>,
 ) {
-    let manner = Arc::new(manner);
+    let behaviour = Arc::new(behaviour);
     let mut listener = Some(first);
     let mut connections = Tasks::default();
     loop {
         tokio::select! {
             stream = accept(listener.as_ref(), &mut connections) => {
-                let manner = Arc::clone(&manner);
-                connections.spawn(async move { converse(stream, |path| manner.response(path)).await });
+                let behaviour = Arc::clone(&behaviour);
+                connections.spawn(async move { serve_connection(stream, |path| behaviour.response(path)).await });
             }
-            Some(Turn { power, done }) = turns.recv() => {
+            Some(Command { power, done }) = commands.recv() => {
                 let outcome = match power {
                     Power::Off => {
                         listener = None;
@@ -75,7 +75,7 @@ pub(super) async fn serve(
                     Power::On if listener.is_some() => Ok(()),
                     Power::On => listen(address).map(|again| listener = Some(again)),
                 };
-                // Whoever asked may have gone.
+                // The receiver may be gone.
                 let _ = done.send(outcome);
             }
         }
@@ -83,16 +83,16 @@ pub(super) async fn serve(
 }
 
 /// Serves the switch: `/stop` and `/start`.
-pub(super) async fn serve_switch(listener: TcpListener, backend: mpsc::Sender<Turn>) {
+pub(super) async fn serve_switch(listener: TcpListener, backend: mpsc::Sender<Command>) {
     let mut connections = Tasks::default();
     loop {
         let stream = accept(Some(&listener), &mut connections).await;
         let backend = backend.clone();
-        connections.spawn(async move { converse(stream, |path| turn(backend, path)).await });
+        connections.spawn(async move { serve_connection(stream, |path| switch(backend, path)).await });
     }
 }
 
-/// Takes an address and lets clients in.
+/// Binds an address and listens on it.
 pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let bound = net::bind(&ListenAddress::Ip(address))?;
     bound.listen()?;
@@ -102,7 +102,7 @@ pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     }
 }
 
-/// The next connection; none ever without a listener.
+/// Accepts the next connection. Never resolves without a listener.
 async fn accept(listener: Option<&TcpListener>, connections: &mut Tasks) -> TcpStream {
     let Some(listener) = listener else {
         return std::future::pending().await;
@@ -117,19 +117,19 @@ async fn accept(listener: Option<&TcpListener>, connections: &mut Tasks) -> TcpS
     }
 }
 
-/// What is answered.
+/// A response.
 struct Response {
     status: &'static str,
     text: String,
 }
 
-impl Manner {
+impl Behaviour {
     async fn response(&self, path: String) -> Response {
         let mut status = "200 OK";
-        if self.is_odd && path == "/503" {
+        if self.is_faulty && path == "/503" {
             status = "503 Service Unavailable";
         }
-        if self.is_odd && path == "/slow" {
+        if self.is_faulty && path == "/slow" {
             tokio::time::sleep(SLOW).await;
         }
         let text = format!("Backend {} got {path}\n", self.name);
@@ -137,19 +137,19 @@ impl Manner {
     }
 }
 
-async fn turn(backend: mpsc::Sender<Turn>, path: String) -> Response {
+async fn switch(backend: mpsc::Sender<Command>, path: String) -> Response {
     let (power, text) = match path.as_str() {
         "/stop" => (Power::Off, "Backend three is stopped: it refuses connections\n"),
         "/start" => (Power::On, "Backend three is started\n"),
         _ => {
             return Response {
                 status: "404 Not Found",
-                text: "Ask for /stop or /start\n".to_owned(),
+                text: "Not found: use /stop or /start\n".to_owned(),
             };
         }
     };
     let (done, outcome) = oneshot::channel();
-    let sent = backend.send(Turn { power, done }).await;
+    let sent = backend.send(Command { power, done }).await;
     let outcome = match (sent, outcome.await) {
         (Ok(()), Ok(outcome)) => outcome,
         _ => Err(io::Error::other("the demo is ending")),
@@ -166,9 +166,12 @@ async fn turn(backend: mpsc::Sender<Turn>, path: String) -> Response {
     }
 }
 
-/// One request and its answer. However it ends, only this connection is concerned.
-async fn converse<F: Future<Output = Response>>(mut stream: TcpStream, response: impl FnOnce(String) -> F) {
-    let conversation = async {
+/// Serves one request. An error affects only this connection.
+async fn serve_connection<F: Future<Output = Response>>(
+    mut stream: TcpStream,
+    response: impl FnOnce(String) -> F,
+) {
+    let exchange = async {
         let Some(Request { method, path }) = read_head(&mut stream).await? else {
             return Ok(());
         };
@@ -177,16 +180,16 @@ async fn converse<F: Future<Output = Response>>(mut stream: TcpStream, response:
             "HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
             text.len()
         );
-        // RFC 9110 9.3.2: the answer to HEAD has no body.
+        // RFC 9110 §9.3.2: the response to HEAD has no body.
         if method != "HEAD" {
             bytes.push_str(&text);
         }
         stream.write_all(bytes.as_bytes()).await?;
         stream.shutdown().await?;
-        forget_rest(&mut stream).await
+        discard_rest(&mut stream).await
     };
-    // Too slow or cut: nobody is there to be told.
-    let _: Result<io::Result<()>, _> = timeout(LIFE, conversation).await;
+    // A timeout or a closed connection: there is nobody to report it to.
+    let _: Result<io::Result<()>, _> = timeout(LIFETIME, exchange).await;
 }
 
 struct Request {
@@ -194,7 +197,7 @@ struct Request {
     path: String,
 }
 
-/// Reads up to the end of the head; `None` when it does not end in time or begins with no request line.
+/// Reads up to the end of the head. `None` when it is too long or incomplete, or has no request line.
 async fn read_head(stream: &mut TcpStream) -> io::Result<Option<Request>> {
     let mut head = Vec::new();
     while !head.windows(4).any(|end| end == b"\r\n\r\n") {
@@ -214,11 +217,11 @@ async fn read_head(stream: &mut TcpStream) -> io::Result<Option<Request>> {
     }))
 }
 
-async fn forget_rest(stream: &mut TcpStream) -> io::Result<()> {
-    let mut piece = [0; 4096];
+async fn discard_rest(stream: &mut TcpStream) -> io::Result<()> {
+    let mut chunk = [0; 4096];
     let mut count = 0;
     while count < BODY_BOUND {
-        match stream.read(&mut piece).await? {
+        match stream.read(&mut chunk).await? {
             0 => break,
             some => count += some,
         }

@@ -1,4 +1,4 @@
-//! The three backends of the demo on a thread of their own, so that the balancer's threads do what they always do.
+//! Runs the three backends of the demo on a separate thread, so that they do not use the threads of the load balancer.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -7,30 +7,30 @@ use std::thread::JoinHandle;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 
-use super::backend::{self, Manner};
+use super::backend::{self, Behaviour};
 use crate::tasks::Tasks;
 
-/// What the backends call themselves; the last one has the switch and does what it should not.
+/// Names of the backends. The last one can be switched off and can be told to misbehave.
 pub(super) const NAMES: [&str; 3] = ["one", "two", "three"];
-/// Turns of the switch that wait for the backend.
-const TURNS_BOUND: usize = 4;
+/// Bound of switch commands that wait for the backend.
+const COMMANDS_BOUND: usize = 4;
 
 /// Three backends that run until this is dropped.
 pub(super) struct Backends {
-    /// Where they are, in order; the last one is the one with the switch.
+    /// Their addresses, in order; the last backend is the one with the switch.
     pub(super) addresses: Vec<SocketAddr>,
-    /// Where the switch is.
+    /// The address of the switch.
     pub(super) switch: SocketAddr,
     end: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Backends {
-    /// Starts them on four ports in a row from `first`, the last for the switch; a port that is busy or in `reserved`
-    /// gives way to a free one, and so do all when `first` is 0.
+    /// Starts them on four consecutive ports from `first`, the last one for the switch. A port that is busy or in
+    /// `reserved` is replaced by a free one, and all are if `first` is 0.
     ///
     /// # Errors
-    /// Those of the system: no port or no thread is to be had.
+    /// The system has no free port or cannot start a thread.
     pub(super) fn start(first: u16, reserved: &[u16]) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -47,13 +47,13 @@ impl Backends {
             .collect::<io::Result<Vec<_>>>()?;
         let switch = addresses.pop().ok_or(io::ErrorKind::AddrNotAvailable)?;
         let (end, ended) = oneshot::channel();
-        let its = addresses.clone();
+        let backend_addresses = addresses.clone();
         let thread = std::thread::Builder::new()
             .name("demo".to_owned())
             .spawn(move || {
                 runtime.block_on(async move {
-                    let _tasks = serve(listeners, &its);
-                    // An answer or the sender's end: either way it is over.
+                    let _tasks = serve(listeners, &backend_addresses);
+                    // A value or a dropped sender: both mean the end.
                     let _ = ended.await;
                 });
             })?;
@@ -70,19 +70,19 @@ impl Drop for Backends {
     fn drop(&mut self) {
         drop(self.end.take());
         if let Some(thread) = self.thread.take() {
-            // When it panicked, that was told on stderr already.
+            // A panic of the thread was already printed to stderr.
             let _ = thread.join();
         }
     }
 }
 
-/// A listener on the port that is meant, or else on a free one.
+/// A listener on the preferred port, or else on a free one.
 fn listen(first: u16, index: u16, reserved: &[u16]) -> io::Result<TcpListener> {
     let at = |port| backend::listen(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-    let meant = first
+    let preferred = first
         .checked_add(index)
         .filter(|port| first != 0 && !reserved.contains(port));
-    match meant {
+    match preferred {
         Some(port) => at(port).or_else(|_| at(0)),
         None => at(0),
     }
@@ -90,18 +90,25 @@ fn listen(first: u16, index: u16, reserved: &[u16]) -> io::Result<TcpListener> {
 
 fn serve(listeners: Vec<TcpListener>, addresses: &[SocketAddr]) -> Tasks {
     let mut tasks = Tasks::default();
-    let (turn, turns) = mpsc::channel(TURNS_BOUND);
-    let mut turns = Some(turns);
+    let (command, commands) = mpsc::channel(COMMANDS_BOUND);
+    let mut commands = Some(commands);
     let mut listeners = listeners.into_iter();
-    // The addresses are the shorter side: they come first, so that the listener of the switch is left over.
+    // The addresses are the shorter side of the zip and come first, so that the listener of the switch remains.
     for (index, (address, listener)) in addresses.iter().zip(listeners.by_ref()).enumerate() {
-        let is_odd = index + 1 == NAMES.len();
+        let is_faulty = index + 1 == NAMES.len();
         let name = NAMES.get(index).copied().unwrap_or_default();
-        let turns = turns.take_if(|_| is_odd).unwrap_or_else(|| mpsc::channel(1).1);
-        tasks.spawn(backend::serve(listener, *address, Manner { name, is_odd }, turns));
+        let commands = commands
+            .take_if(|_| is_faulty)
+            .unwrap_or_else(|| mpsc::channel(1).1);
+        tasks.spawn(backend::serve(
+            listener,
+            *address,
+            Behaviour { name, is_faulty },
+            commands,
+        ));
     }
     if let Some(listener) = listeners.next() {
-        tasks.spawn(backend::serve_switch(listener, turn));
+        tasks.spawn(backend::serve_switch(listener, command));
     }
     tasks
 }

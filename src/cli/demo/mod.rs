@@ -1,4 +1,4 @@
-//! `evenkeel demo`: three small backends in this process, and the balancer before them, configured as from arguments.
+//! `evenkeel demo`: runs three small backends in this process, and the load balancer in front of them.
 
 mod backend;
 mod backends;
@@ -14,28 +14,28 @@ use crate::net::ListenAddress;
 use crate::server::{self, Plan, Running, StartError};
 use backends::Backends;
 
-/// From one health check to the next: whoever starts the backend again does not want to wait the usual time.
+/// Health check interval. Shorter than the default, so that a restarted backend soon receives requests.
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Arguments of `evenkeel demo`.
 #[derive(Debug, Clone, Args)]
 pub struct DemoArguments {
-    /// Where the balancer listens
+    /// Address of the load balancer
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     pub listen: String,
-    /// Where the admin API is, or `off`
+    /// Address of the admin API, or `off`
     #[arg(long, value_name = "ADDRESS|off", default_value = "127.0.0.1:9900")]
     pub admin: String,
-    /// First of four ports for the backends and their switch; a busy one gives way to a free one, 0 takes free ones
+    /// First of four ports for the backends and their switch; a busy port is replaced by a free one, 0 uses free ports
     #[arg(long, value_name = "PORT", default_value_t = 8001)]
     pub backend_port: u16,
 }
 
 impl DemoArguments {
-    /// The config of a balancer before these backends.
+    /// The config of a load balancer in front of these backends.
     ///
     /// # Errors
-    /// Everything that is wrong with the arguments.
+    /// All errors of the arguments.
     pub fn config(&self, backends: Vec<String>) -> Result<Loaded, Report> {
         let mut loaded = config::from_arguments(&config::Arguments {
             listen: vec![self.listen.clone()],
@@ -49,7 +49,7 @@ impl DemoArguments {
         Ok(loaded)
     }
 
-    /// Ports that the balancer is to have.
+    /// Ports that the load balancer uses.
     fn reserved(&self) -> Vec<u16> {
         let ports = [&self.listen, &self.admin].into_iter();
         ports
@@ -58,12 +58,15 @@ impl DemoArguments {
     }
 }
 
-/// Runs the demo until a signal ends it. Writes nothing but log lines to stdout.
+/// Runs the demo until a signal stops it. Writes only log lines to stdout.
 pub(super) fn demo(arguments: &DemoArguments, streams: &mut Streams<'_>) -> io::Result<Outcome> {
     let backends = match Backends::start(arguments.backend_port, &arguments.reserved()) {
         Ok(backends) => backends,
         Err(error) => {
-            writeln!(streams.err, "evenkeel: cannot start the backends: {error}")?;
+            writeln!(
+                streams.err,
+                "evenkeel: cannot start the backends of the demo: {error}"
+            )?;
             return Ok(Outcome::Failed);
         }
     };
@@ -85,11 +88,11 @@ pub(super) fn demo(arguments: &DemoArguments, streams: &mut Streams<'_>) -> io::
         source: None,
         source_name: "demo".to_owned(),
     };
-    let mut told = Ok(());
+    let mut printed = Ok(());
     let ended = server::run(plan, |running| {
-        told = write!(streams.err, "{}", welcome(running, &backends));
+        printed = write!(streams.err, "{}", welcome(running, &backends));
     });
-    told?;
+    printed?;
     match ended {
         Ok(()) => Ok(Outcome::Fine),
         Err(error) => {
@@ -99,10 +102,10 @@ pub(super) fn demo(arguments: &DemoArguments, streams: &mut Streams<'_>) -> io::
     }
 }
 
-/// What is there and what to try, on a line each.
+/// The addresses, and commands to try, one per line.
 fn welcome(running: &Running, backends: &Backends) -> String {
     let open = running.addresses.first();
-    // curl takes a socket file beside the URL.
+    // curl takes the path of a Unix socket in an option.
     let (open, option) = match open {
         Some(ListenAddress::Ip(address)) => (address.to_string(), String::new()),
         Some(ListenAddress::Unix(path)) => (
@@ -113,42 +116,45 @@ fn welcome(running: &Running, backends: &Backends) -> String {
     };
     let switch = backends.switch;
     let mut text = match running.addresses.first() {
-        Some(address @ ListenAddress::Unix(_)) => format!("\nThe balancer is at  {address}\n"),
-        _ => format!("\nThe balancer is at  http://{open}/\n"),
+        Some(address @ ListenAddress::Unix(_)) => format!("\nThe load balancer is at  {address}\n"),
+        _ => format!("\nThe load balancer is at  http://{open}/\n"),
     };
     for (name, address) in backends::NAMES.iter().zip(&backends.addresses) {
-        text.push_str(&format!("  backend {name:<9} http://{address}/\n"));
+        text.push_str(&format!("  backend {name:<14} http://{address}/\n"));
     }
     if let Some(admin) = running.admin {
-        text.push_str(&format!("  admin API         http://{admin}/\n"));
+        text.push_str(&format!("  admin API              http://{admin}/\n"));
     }
     text.push_str("\nTry, in another terminal:\n");
     for (url, what) in [
         (
             format!("{option}http://{open}/"),
-            "again and again: each backend in its turn",
+            "repeat it: the backends respond in turn",
         ),
         (
             format!("{option}http://{open}/503"),
-            "backend three answers 503: you never see it, the log shows the retry",
+            "backend three responds with 503: the retry hides it, the log shows it",
         ),
         (
             format!("{option}http://{open}/slow"),
-            "backend three takes 3 seconds for it",
+            "backend three takes 3 seconds to respond",
         ),
         (
             format!("http://{switch}/stop"),
-            "backend three is gone: the others go on",
+            "stops backend three: the others take over",
         ),
-        (format!("http://{switch}/start"), "and comes back within seconds"),
+        (
+            format!("http://{switch}/start"),
+            "starts it again: it is back within seconds",
+        ),
     ] {
         text.push_str(&format!("  curl {url:<28}  {what}\n"));
     }
-    text.push_str("\nEach request is a line of the log below. Ctrl-C ends it all.\n\n");
+    text.push_str("\nEach request is logged below. Press Ctrl-C to stop.\n\n");
     text
 }
 
-/// Which option helps against an address that cannot be had.
+/// A hint for an address that cannot be bound.
 fn hint(error: &StartError, config: &Config) -> String {
     let StartError::Bind { address, .. } = error else {
         return String::new();
@@ -158,9 +164,9 @@ fn hint(error: &StartError, config: &Config) -> String {
         .iter()
         .any(|listener| listener.address == *address);
     let options = if is_listener {
-        "`evenkeel demo --listen 127.0.0.1:0` takes a free port"
+        "`evenkeel demo --listen 127.0.0.1:0` uses a free port"
     } else {
-        "`evenkeel demo --admin 127.0.0.1:0` takes a free port, `--admin off` does without"
+        "`evenkeel demo --admin 127.0.0.1:0` uses a free port, `--admin off` disables the admin API"
     };
     format!("\n  = hint: {options}")
 }
@@ -189,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn puts_the_balancer_before_the_backends() {
+    fn puts_the_load_balancer_in_front_of_the_backends() {
         let backends = vec!["http://127.0.0.1:1".to_owned(), "http://127.0.0.1:2".to_owned()];
         let loaded = arguments()
             .config(backends)
@@ -206,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn shows_how_to_ask_through_a_socket_file() {
+    fn shows_how_to_use_a_unix_socket() {
         let backends = Backends::start(0, &[]).unwrap();
         let running = Running {
             addresses: vec![ListenAddress::Unix("/run/e.sock".into())],
@@ -221,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn says_which_option_helps_when_a_port_is_busy() {
+    fn names_the_option_to_use_when_a_port_is_busy() {
         let busy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = busy.local_addr().unwrap().to_string();
         for option in ["--listen", "--admin"] {
@@ -241,14 +247,14 @@ mod tests {
     }
 
     #[test]
-    fn wrong_address_is_misuse() {
+    fn invalid_address_is_misuse() {
         let mut arguments = arguments();
         arguments.listen = "nowhere".to_owned();
         assert_eq!(run(&arguments).0, Outcome::Misused);
     }
 
     #[test]
-    fn backends_leave_busy_and_reserved_ports_alone() {
+    fn backends_avoid_busy_and_reserved_ports() {
         let busy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let first = busy.local_addr().unwrap().port();
         let reserved = first.saturating_add(1);
