@@ -28,7 +28,7 @@ pub struct HealthcheckArguments {
 
 /// The address that is checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Asked {
+pub enum ProbeTarget {
     /// `GET /readyz` of the admin API.
     Admin(SocketAddr),
     /// Only a connection to the first listener, because the admin API is off.
@@ -40,14 +40,14 @@ impl HealthcheckArguments {
     ///
     /// # Errors
     /// The config file is needed and invalid.
-    pub fn asked(&self) -> Result<Option<Asked>, Report> {
+    pub fn target(&self) -> Result<Option<ProbeTarget>, Report> {
         if let Some(address) = self.admin {
-            return Ok(Some(Asked::Admin(reachable(address))));
+            return Ok(Some(ProbeTarget::Admin(reachable(address))));
         }
         let (_, loaded) = self
             .file
             .load("name one with `-c FILE`, or the admin API with `--admin ADDRESS`")?;
-        Ok(asked(&loaded.config))
+        Ok(target(&loaded.config))
     }
 }
 
@@ -56,23 +56,25 @@ pub(super) fn healthcheck(
     arguments: &HealthcheckArguments,
     streams: &mut Streams<'_>,
 ) -> io::Result<Outcome> {
-    let asked = match arguments.asked() {
-        Ok(asked) => asked,
+    let target = match arguments.target() {
+        Ok(target) => target,
         Err(report) => return streams.fail(&report),
     };
-    let why = match asked {
+    let why = match target {
         None => "the config has neither an admin API nor a listener".to_owned(),
-        Some(Asked::Listener(address)) => match connect(&address) {
+        Some(ProbeTarget::Listener(address)) => match connect(&address) {
             Ok(()) => return Ok(Outcome::Fine),
             Err(error) => failed(&address, &error),
         },
-        Some(Asked::Admin(address)) => match admin::client::get_blocking(address, "/readyz", None, TIMEOUT) {
-            Ok((200, _)) => return Ok(Outcome::Fine),
-            Ok((status, body)) => {
-                format!("{address}: {status} {}", String::from_utf8_lossy(&body).trim())
+        Some(ProbeTarget::Admin(address)) => {
+            match admin::client::get_blocking(address, "/readyz", None, TIMEOUT) {
+                Ok((200, _)) => return Ok(Outcome::Fine),
+                Ok((status, body)) => {
+                    format!("{address}: {status} {}", String::from_utf8_lossy(&body).trim())
+                }
+                Err(error) => failed(&ListenAddress::Ip(address), &error),
             }
-            Err(error) => failed(&ListenAddress::Ip(address), &error),
-        },
+        }
     };
     writeln!(streams.err, "evenkeel: not ready: {why}")?;
     Ok(Outcome::Failed)
@@ -88,15 +90,15 @@ fn failed(address: &ListenAddress, error: &io::Error) -> String {
     format!("{address}: {error}{hint}")
 }
 
-fn asked(config: &Config) -> Option<Asked> {
+fn target(config: &Config) -> Option<ProbeTarget> {
     let admin = config.admin.as_ref();
-    let admin = admin.map(|admin| Asked::Admin(reachable(admin.address)));
+    let admin = admin.map(|admin| ProbeTarget::Admin(reachable(admin.address)));
     let listener = || {
         let address = match &config.listeners.first()?.address {
             ListenAddress::Ip(address) => ListenAddress::Ip(reachable(*address)),
             file => file.clone(),
         };
-        Some(Asked::Listener(address))
+        Some(ProbeTarget::Listener(address))
     };
     admin.or_else(listener)
 }
@@ -127,30 +129,30 @@ mod tests {
     use super::*;
     use crate::config::from_text;
 
-    fn asked_for(lines: &str) -> Asked {
-        asked_by(":8080", lines)
+    fn target_of(lines: &str) -> ProbeTarget {
+        target_with(":8080", lines)
     }
 
-    fn asked_by(listen: &str, lines: &str) -> Asked {
+    fn target_with(listen: &str, lines: &str) -> ProbeTarget {
         let text = format!("listen: {listen}\nbackends: [http://a:1]\n{lines}\n");
         let loaded = from_text(&text, "c.yaml", Path::new("/"), &|_| None);
         let loaded = loaded.unwrap_or_else(|report| panic!("{report}"));
-        asked(&loaded.config).unwrap()
+        target(&loaded.config).unwrap()
     }
 
     #[test]
     fn checks_the_admin_api_or_else_the_first_listener() {
         let address = |text: &str| text.parse().unwrap();
-        assert_eq!(asked_for(""), Asked::Admin(address("127.0.0.1:9900")));
+        assert_eq!(target_of(""), ProbeTarget::Admin(address("127.0.0.1:9900")));
         let open = "admin: { address: '[::]:9901', token: correct-horse-battery }";
-        assert_eq!(asked_for(open), Asked::Admin(address("[::1]:9901")));
+        assert_eq!(target_of(open), ProbeTarget::Admin(address("[::1]:9901")));
         assert_eq!(
-            asked_for("admin: off"),
-            Asked::Listener(ListenAddress::Ip(address("127.0.0.1:8080")))
+            target_of("admin: off"),
+            ProbeTarget::Listener(ListenAddress::Ip(address("127.0.0.1:8080")))
         );
         assert_eq!(
-            asked_by("unix:/run/e.sock", "admin: off"),
-            Asked::Listener(ListenAddress::Unix("/run/e.sock".into()))
+            target_with("unix:/run/e.sock", "admin: off"),
+            ProbeTarget::Listener(ListenAddress::Unix("/run/e.sock".into()))
         );
     }
 }

@@ -23,7 +23,7 @@ pub(super) struct Context<'a> {
     /// The CAs that pools trust when they name no others.
     pub(super) authorities: SystemAuthorities,
     /// Whether the config is for this machine. If so, paths of log files are checked.
-    pub(super) is_at_home: bool,
+    pub(super) is_on_this_machine: bool,
     /// A cell, because readers of several maps are open at one time and all report.
     diagnostics: RefCell<Vec<Diagnostic>>,
 }
@@ -36,15 +36,15 @@ impl<'a> Context<'a> {
             dir,
             lookup,
             authorities: SystemAuthorities::default(),
-            is_at_home: false,
+            is_on_this_machine: false,
             diagnostics: RefCell::new(Vec::new()),
         }
     }
 
     /// The same for a config that is read on the machine where it runs.
-    pub(super) fn at_home(self) -> Self {
+    pub(super) fn on_this_machine(self) -> Self {
         Self {
-            is_at_home: true,
+            is_on_this_machine: true,
             ..self
         }
     }

@@ -27,7 +27,7 @@ pub struct Problem {
     pub file: String,
     /// Line and column, both from 1, the column in characters; `None` when the problem has no position in a file.
     pub position: Option<(usize, usize)>,
-    /// What is wrong, in one line.
+    /// The error in one line.
     pub message: String,
     /// Accepted values and suggestions; one line each.
     pub notes: Vec<String>,

@@ -143,7 +143,7 @@ pub fn load(path: &Path) -> Result<Loaded, Report> {
     let folder = std::path::absolute(folder.unwrap_or(Path::new(".")))
         .map_err(|error| cannot(format!("cannot determine its folder: {error}")))?;
     let source = Source::new(&name, &text, Origin::File);
-    parse(Context::new(source, &folder, &|name| std::env::var(name).ok()).at_home())
+    parse(Context::new(source, &folder, &|name| std::env::var(name).ok()).on_this_machine())
 }
 
 fn read(path: &Path) -> Result<String, String> {

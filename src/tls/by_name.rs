@@ -30,7 +30,7 @@ pub struct Overlap {
     /// The first such name.
     pub name: String,
     /// The file of the certificate that is used.
-    pub shown: PathBuf,
+    pub used: PathBuf,
     /// The index of the unused certificate in the listener, and its file.
     pub hidden: (usize, PathBuf),
     /// The key type of both.
@@ -72,7 +72,7 @@ impl ByName {
     }
 
     /// The same, with the default certificates if there is none for the name.
-    pub(super) fn shown_for(&self, name: &str) -> &[usize] {
+    pub(super) fn find_or_default(&self, name: &str) -> &[usize] {
         self.find(name).unwrap_or(&self.default)
     }
 
@@ -93,7 +93,7 @@ impl ByName {
 impl ResolvesServerCert for ByName {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let name = hello.server_name().map(str::to_ascii_lowercase);
-        let candidates = name.map_or(self.default.as_slice(), |name| self.shown_for(&name));
+        let candidates = name.map_or(self.default.as_slice(), |name| self.find_or_default(&name));
         self.choose(candidates, hello.signature_schemes()).cloned()
     }
 }
@@ -107,7 +107,7 @@ pub(super) fn overlaps(certificates: &[Certificate]) -> Vec<Overlap> {
             if let Some(name) = later.names.iter().find(|name| first.names.contains(name)) {
                 found.push(Overlap {
                     name: name.clone(),
-                    shown: first.files.cert.clone(),
+                    used: first.files.cert.clone(),
                     hidden: (index, later.files.cert.clone()),
                     kind: kind(algorithm(later)),
                 });

@@ -158,8 +158,12 @@ impl Server {
         }
         let certificates = &loaded.read.certificates;
         // It is not known which of several was presented, so all must be valid.
-        let mut shown = loaded.by_name.shown_for(&name.to_ascii_lowercase()).iter();
-        shown.all(|index| certificates.get(*index).is_some_and(|shown| shown.is_for(&host)))
+        let mut presented = loaded.by_name.find_or_default(&name.to_ascii_lowercase()).iter();
+        presented.all(|index| {
+            certificates
+                .get(*index)
+                .is_some_and(|certificate| certificate.is_for(&host))
+        })
     }
 }
 

@@ -70,7 +70,7 @@ fn map(reader: &Reader<'_>) -> Settings {
 
 /// Reports a log file that could not be opened, without creating it.
 fn check_file(reader: &Reader<'_>, written: Written<'_>, path: &Path) {
-    if reader.cx.is_at_home
+    if reader.cx.is_on_this_machine
         && let Err(error) = check_log_file(path)
     {
         let diagnostic = Diagnostic::overdue(written.span, error.to_string());

@@ -207,7 +207,7 @@ fn report_overlap(reader: &Reader<'_>, span: Span, overlap: &Overlap) {
         "the certificate in {} is not used for `{}`: {} comes first and has the same key type ({})",
         overlap.hidden.1.display(),
         overlap.name,
-        overlap.shown.display(),
+        overlap.used.display(),
         overlap.kind
     );
     let note = "remove one of them, or use different key types: each client then gets a certificate that it can verify";
