@@ -136,6 +136,15 @@ impl One {
     }
 }
 
+/// A head of these fields.
+fn head_of(fields: &[(&str, &str)]) -> HeadFields {
+    let mut head = HeadFields::default();
+    for (name, value) in fields {
+        head.add(name.as_bytes(), value.as_bytes());
+    }
+    head
+}
+
 impl Side {
     fn new(wire: Wire, options: u8) -> Self {
         Self {
@@ -167,8 +176,8 @@ impl Side {
             (Method::Post, "POST"),
         ] {
             let mut stream = shared.open(clock::now());
-            let lines = format!(":method: {name}\r\n:scheme: http\r\n:authority: a\r\n:path: /\r\n");
-            stream.put_request(lines.into_bytes(), method);
+            let head = head_of(&[(":method", name), (":scheme", "http"), (":authority", "a"), (":path", "/")]);
+            stream.put_request(head, method);
             let left = if method == Method::Post { 100_000 } else { 0 };
             if left == 0 {
                 stream.finish(b"");
@@ -229,7 +238,7 @@ impl Side {
                 Wire::Server(connection, head) => {
                     match connection.poll_next(context, (head, clock::now()), &self.buffers) {
                         Poll::Ready(Some(Event::Request(mut stream, Ok(())))) if self.options & 16 == 0 => {
-                            stream.put_response(b":status: 200\r\nx-id: 1\r\n".to_vec());
+                            stream.put_response(head_of(&[(":status", "200"), ("x-id", "1")]));
                             self.streams.push(One::new(stream, Some(head.body), 70_000));
                         }
                         Poll::Ready(Some(_)) => {}

@@ -129,6 +129,7 @@ mod tests {
     use super::*;
     use crate::clock;
     use crate::head::Method;
+    use crate::http2::HeadFields;
     use crate::tasks::LocalTasks;
 
     /// What a backend begins with, and pings of it.
@@ -205,8 +206,8 @@ mod tests {
         with_driver(async |socket, shared| {
             let mut streams = [shared.open(clock::now()), shared.open(clock::now())];
             for stream in &mut streams {
-                let lines = b":method: GET\r\n:scheme: http\r\n:authority: a\r\n:path: /\r\n";
-                stream.put_request(lines.to_vec(), Method::Get);
+                let lines = ":method: GET\r\n:scheme: http\r\n:authority: a\r\n:path: /\r\n";
+                stream.put_request(HeadFields::of_lines(lines), Method::Get);
                 stream.finish(b"");
                 poll_fn(|context| stream.poll_flush(context)).await.unwrap();
             }

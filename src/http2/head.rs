@@ -1,8 +1,9 @@
-//! Heads: from fields as they are decoded to the model that both protocols speak, by the same rules as for HTTP/1; and from
-//! lines, as which all heads of ours are written, to fields.
+//! Heads and trailers: checks decoded fields by the same rules as HTTP/1 and makes heads of them, and encodes those that are
+//! sent.
 
 use smallvec::SmallVec;
 
+use super::fields::HeadFields;
 use super::refused::Refused;
 use crate::head::{
     BodyLength, Field, FieldName, Flaw, Method, RequestHead, ResponseHead, Span, Version, list,
@@ -516,24 +517,28 @@ impl TrailersReader {
     }
 }
 
-/// What stands behind the colon in a line of a field that no table may keep, in place of a space.
-pub const NEVER_INDEXED: u8 = b'\t';
+/// Encodes a head as a field block.
+pub(super) fn encode(head: &HeadFields, encoder: &mut Encoder, out: &mut Vec<u8>) {
+    encoder.begin(out);
+    for field in head.iter() {
+        match field.is_never_indexed {
+            false => encoder.field(field.name, field.value, out),
+            true => encoder.secret(field.name, field.value, out),
+        }
+    }
+}
 
-/// Writes a block from whole, checked lines.
-pub(super) fn encode(lines: &[u8], encoder: &mut Encoder, out: &mut Vec<u8>) {
+/// Encodes trailers, which are whole, checked lines, as a field block.
+pub(super) fn encode_trailers(lines: &[u8], encoder: &mut Encoder, out: &mut Vec<u8>) {
     encoder.begin(out);
     let mut rest = lines;
     while let Some(end) = memchr::memchr(b'\n', rest) {
         let (line, after) = rest.split_at_checked(end + 1).unwrap_or((rest, &[]));
         rest = after;
-        // That of a pseudo field comes first and is none.
-        let colon = line.get(1..).and_then(|line| memchr::memchr(b':', line));
-        if let Some((name, value)) = colon.and_then(|at| line.split_at_checked(at + 1)) {
+        let colon = memchr::memchr(b':', line);
+        if let Some((name, value)) = colon.and_then(|at| line.split_at_checked(at)) {
             let value = value.get(1..).unwrap_or_default();
-            match value.first() {
-                Some(&NEVER_INDEXED) => encoder.secret(name, value.trim_ascii(), out),
-                _ => encoder.field(name, value.trim_ascii(), out),
-            }
+            encoder.field(name, value.trim_ascii(), out);
         }
     }
 }

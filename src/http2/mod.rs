@@ -5,6 +5,7 @@
 mod budget;
 mod client;
 mod engine;
+mod fields;
 mod frame;
 mod head;
 mod history;
@@ -17,8 +18,8 @@ mod transport;
 
 pub use client::{Driver, Shared, begin};
 pub use engine::BrokeOff;
+pub use fields::{HeadField, HeadFields};
 pub use frame::is_begin_of_server;
-pub use head::NEVER_INDEXED;
 pub use reason::Reason;
 pub use round_trip::{RoundTrip, RoundTripError, round_trip};
 pub use server::{Connection, Event};

@@ -6,6 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use super::client;
 use super::engine::Engine;
+use super::fields::HeadFields;
 use super::transport::Transport;
 use crate::buffer::{Buffer, Buffers};
 use crate::head::{Method, ResponseHead};
@@ -44,7 +45,7 @@ struct Exchange {
     engine: Engine,
     transport: Transport,
     buffers: Buffers,
-    request: Vec<u8>,
+    request: HeadFields,
     body: Vec<u8>,
     sent: usize,
     /// The stream, once it is opened.
@@ -53,13 +54,13 @@ struct Exchange {
     response: RoundTrip,
 }
 
-/// Starts HTTP/2 on `stream`, sends one request, whose head is given as lines, and reads the response. The caller bounds the time.
+/// Starts HTTP/2 on `stream`, sends one request and reads the response. The caller bounds the time.
 ///
 /// # Errors
 /// [`RoundTripError`].
 pub async fn round_trip(
     stream: Stream,
-    request: Vec<u8>,
+    request: HeadFields,
     body: Vec<u8>,
 ) -> Result<RoundTrip, RoundTripError> {
     let mut exchange = Exchange {

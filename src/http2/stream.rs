@@ -6,6 +6,7 @@ use std::io::{self, IoSlice};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use super::HeadFields;
 use super::Reason;
 use super::engine::{BrokeOff, Engine, ResetReason, Response};
 use crate::buffer::Buffer;
@@ -19,8 +20,8 @@ pub struct Stream {
     /// Its number; 0 until our request opens it.
     number: u32,
     is_client: bool,
-    /// The head of our message, as lines, until it is known whether anything follows it; and the method of a request.
-    head: Option<(Vec<u8>, Method)>,
+    /// The head of the message that is sent, until it is known whether anything follows it; and the method of a request.
+    head: Option<(HeadFields, Method)>,
     has_begun: bool,
     end: End,
     /// Whether the other side has said that it did nothing with the request.
@@ -131,25 +132,25 @@ impl Stream {
         self.engine.borrow_mut().take_trailers(self.number)
     }
 
-    /// Sends an interim answer, as lines.
+    /// Sends the head of an interim response.
     ///
     /// # Errors
     /// The stream is gone.
-    pub fn send_interim(&mut self, lines: &[u8]) -> io::Result<()> {
+    pub fn send_interim(&mut self, head: &HeadFields) -> io::Result<()> {
         match self.has_begun {
             true => Ok(()),
-            false => self.engine.borrow_mut().interim(self.number, lines),
+            false => self.engine.borrow_mut().interim(self.number, head),
         }
     }
 
-    /// Sets the head of our message, as lines. It leaves with the first payload, the end or a flush.
-    pub fn put_response(&mut self, lines: Vec<u8>) {
-        self.head = Some((lines, Method::default()));
+    /// Sets the head of the response. It is sent with the first payload, the end or a flush.
+    pub fn put_response(&mut self, head: HeadFields) {
+        self.head = Some((head, Method::default()));
     }
 
     /// The same for a request of this method.
-    pub fn put_request(&mut self, lines: Vec<u8>, method: Method) {
-        self.head = Some((lines, method));
+    pub fn put_request(&mut self, head: HeadFields, method: Method) {
+        self.head = Some((head, method));
     }
 
     /// Whether a head waits to be sent.
@@ -239,7 +240,7 @@ impl Stream {
 
     /// Sends the head; a request's waits until its connection takes another stream.
     fn poll_head(&mut self, context: &Context<'_>, is_end: bool) -> Poll<io::Result<()>> {
-        let Some((lines, method)) = &self.head else {
+        let Some((head, method)) = &self.head else {
             return match self.has_begun {
                 true => Poll::Ready(Ok(())),
                 false => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
@@ -247,7 +248,7 @@ impl Stream {
         };
         let mut engine = self.engine.borrow_mut();
         if self.is_client {
-            match ready!(engine.poll_open(context, lines, *method, is_end)) {
+            match ready!(engine.poll_open(context, head, *method, is_end)) {
                 Ok(number) => self.number = number,
                 Err(_) => {
                     // It was told to go, has no numbers for streams left, or broke: nobody else should try.
@@ -257,7 +258,7 @@ impl Stream {
                 }
             }
         } else {
-            ready!(engine.poll_head(context, self.number, lines, is_end))?;
+            ready!(engine.poll_head(context, self.number, head, is_end))?;
         }
         self.has_begun = true;
         self.head = None;

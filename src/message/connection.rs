@@ -4,7 +4,9 @@
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll, Waker, ready};
 
+use super::outgoing::{OutgoingHead, fields_of};
 use crate::buffer::{Buffer, Buffers, LARGE, SMALL};
+use crate::head::Method;
 use crate::http2;
 use crate::net::{Pipe, Stream};
 
@@ -144,6 +146,33 @@ impl Connection {
     pub fn finish(&mut self, trailers: &[u8]) {
         if let Transport::Payload(stream) = &mut self.transport {
             stream.finish(trailers);
+        }
+    }
+
+    /// Puts the head of a request into the output. `method` is what it asks for.
+    pub fn put_request(&mut self, head: &impl OutgoingHead, method: Method, buffers: &Buffers) {
+        match &mut self.transport {
+            Transport::Bytes(_) => head.write(self.output(buffers)),
+            Transport::Payload(stream) => stream.put_request(fields_of(head), method),
+        }
+    }
+
+    /// Puts the head of a final response into the output.
+    pub fn put_response(&mut self, head: &impl OutgoingHead, buffers: &Buffers) {
+        match &mut self.transport {
+            Transport::Bytes(_) => head.write(self.output(buffers)),
+            Transport::Payload(stream) => stream.put_response(fields_of(head)),
+        }
+    }
+
+    /// Puts the head of an interim response (1xx) into the output. HTTP/2 may drop it: it is optional.
+    pub fn put_interim(&mut self, head: &impl OutgoingHead, buffers: &Buffers) {
+        match &mut self.transport {
+            Transport::Bytes(_) => head.write(self.output(buffers)),
+            Transport::Payload(stream) => {
+                // A stream that is gone is noticed when it is waited for.
+                let _ = stream.send_interim(&fields_of(head));
+            }
         }
     }
 

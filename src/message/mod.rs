@@ -4,8 +4,10 @@
 
 mod connection;
 mod head;
+mod outgoing;
 mod transfer;
 
 pub use connection::Connection;
 pub use head::{HeadError, poll_head};
+pub use outgoing::{HeadWriter, OutgoingHead, Target};
 pub use transfer::{Replay, Transfer, TransferError, Waiting};

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::deadlines::Deadline;
 use super::departure::Phase;
-use super::headers::{self, ResponseContext};
+use super::headers::{ForwardedRequest, ForwardedResponse, ResponseContext};
 use super::{Exchange, Failure, websocket};
 use crate::head::{BodyLength, Version};
 use crate::http1::{self, Encoder, Kind, Malformed};
@@ -142,21 +142,22 @@ impl<'a> Exchange<'a> {
     ) -> Result<Box<BackendConnection>, AttemptError> {
         let before = backend.connection.bytes_out;
         let buffers = &self.client.worker.buffers;
-        let peer = &self.client.peer;
-        let encoder = if backend.connection.is_stream() {
-            if self.head.upgrade.is_some() {
-                return Err(AttemptError::unsent(Failure::UnexpectedUpgrade));
-            }
-            if let Some(stream) = backend.connection.http2() {
-                let address = &member.backend.address;
-                let lines = headers::request_for_http2(self.head, &self.identity, peer, address);
-                stream.put_request(lines, self.head.method);
-            }
-            Encoder::Plain
-        } else {
-            let out = backend.connection.output(buffers);
-            headers::write_request(self.head, &self.identity, peer, &member.backend.address, out);
-            Encoder::for_body(self.head.body)
+        let is_stream = backend.connection.is_stream();
+        if is_stream && self.head.upgrade.is_some() {
+            return Err(AttemptError::unsent(Failure::UnexpectedUpgrade));
+        }
+        let request = ForwardedRequest {
+            head: self.head,
+            identity: &self.identity,
+            peer: &self.client.peer,
+            backend: &member.backend.address,
+        };
+        backend
+            .connection
+            .put_request(&request, self.head.method, buffers);
+        let encoder = match is_stream {
+            true => Encoder::Plain,
+            false => Encoder::for_body(self.head.body),
         };
         self.body
             .transfer
@@ -457,13 +458,13 @@ impl Exchange<'_> {
                 date: b"",
                 is_switch: false,
             };
-            if let Some(stream) = self.client.connection.http2() {
-                // A stream that is gone is noticed when it is waited for.
-                let _ = stream.send_interim(&headers::response_for_http2(&backend.head, bytes, context));
-            } else {
-                let out = self.client.connection.output(&self.client.worker.buffers);
-                headers::write_response(&backend.head, bytes, context, out);
-            }
+            let response = ForwardedResponse {
+                head: &backend.head,
+                bytes,
+                context,
+            };
+            let buffers = &self.client.worker.buffers;
+            self.client.connection.put_interim(&response, buffers);
         }
         backend.connection.input.consume(backend.head_end);
     }

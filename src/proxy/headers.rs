@@ -1,280 +1,155 @@
-//! Writes the heads that leave us, from what was parsed: one `Host` and one framing field of our own making, hop-by-hop
-//! fields removed, identity replaced. No byte that was not understood gets through here.
+//! What the heads of forwarded requests and responses say, from what was parsed: exactly one host and one framing field, both
+//! set here, no hop-by-hop fields, and identity fields replaced. No byte that was not understood is forwarded.
 
 use super::forwarded::Identity;
 use super::max_forwards::MaxForwards;
 use super::{Peer, via, websocket};
 use crate::backend::{Address, Scheme};
-use crate::head::{BodyLength, Field, FieldName, Method, RequestHead, ResponseHead, Version, list};
-use crate::http1::reason_phrase;
-use crate::http2;
+use crate::head::{BodyLength, FieldName, Method, RequestHead, ResponseHead, Version, list};
+use crate::message::{HeadWriter, OutgoingHead, Target};
 
-/// What is written beside the fields that came, roughly.
-const LINES_OF_REQUEST: usize = 256;
-const LINES_OF_RESPONSE: usize = 64;
+/// About how many fields, and how many bytes of them, are added to a request and to a response.
+const ADDED_TO_REQUEST: (usize, usize) = (12, 256);
+const ADDED_TO_RESPONSE: (usize, usize) = (3, 64);
 
-/// Writes the head of a request to a backend. `peer` is who sent it. The address of `backend` stands in for a `Host` that
-/// an HTTP/1.0 client left out.
-pub fn write_request(
+/// The head of a request to a backend.
+pub(super) struct ForwardedRequest<'a> {
+    /// The head that the client sent.
+    pub(super) head: &'a RequestHead,
+    pub(super) identity: &'a Identity,
+    /// Who sent it.
+    pub(super) peer: &'a Peer,
+    /// Its address takes the place of a host that the client left out.
+    pub(super) backend: &'a Address,
+}
+
+impl OutgoingHead for ForwardedRequest<'_> {
+    fn size(&self) -> (usize, usize) {
+        let (fields, text) = ADDED_TO_REQUEST;
+        (fields + self.head.fields.len(), text + self.head.bytes.len())
+    }
+
+    #[inline]
+    fn write<W: HeadWriter>(&self, out: &mut W) {
+        write_request(self.head, self.identity, self.peer, self.backend, out);
+    }
+}
+
+/// Writes the head of a request to a backend: see [`ForwardedRequest`].
+pub fn write_request<W: HeadWriter>(
     head: &RequestHead,
     identity: &Identity,
     peer: &Peer,
     backend: &Address,
-    out: &mut Vec<u8>,
+    out: &mut W,
 ) {
-    out.extend_from_slice(head.text(head.method_text));
-    out.push(b' ');
-    out.extend_from_slice(head.text(head.path));
-    if let Some(query) = head.query {
-        out.push(b'?');
-        out.extend_from_slice(head.text(query));
-    }
-    out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
     let host = head.text(head.authority);
-    let has_host = head.version != Version::Http10 || !host.is_empty();
-    if has_host {
-        out.extend_from_slice(host);
-    } else {
-        out.extend_from_slice(backend.authority().as_bytes());
-    }
-    out.extend_from_slice(b"\r\n");
+    let may_be_empty = W::ALLOWS_EMPTY_HOST && head.version != Version::Http10;
+    let address;
+    let authority = match host {
+        b"" if !may_be_empty => {
+            address = backend.authority();
+            address.as_bytes()
+        }
+        host => host,
+    };
+    out.request(&Target {
+        method: head.text(head.method_text),
+        is_secure: backend.scheme == Scheme::Https,
+        authority,
+        path: head.text(head.path),
+        query: head.query.map(|query| head.text(query)),
+    });
     for field in &head.fields {
         let name = head.text(field.name);
         if is_forwarded((field.id, name), head.method, identity.is_trusted, peer)
             && !head.connection_names(name)
             && !websocket::is_foreign_key(head, name)
         {
-            write_field(name, head.text(field.value), out);
+            out.field(name, head.text(field.value), field.is_secret);
         }
     }
     write_max_forwards(head, out);
     write_identity(head, identity, peer, out);
     if takes_trailers(head) {
-        // RFC 9110 §10.1.4: whoever sends it says that it concerns this connection only.
-        out.extend_from_slice(b"Connection: TE\r\nTE: trailers\r\n");
+        // RFC 9110 §10.1.4: it concerns this connection only.
+        out.connection(b"TE");
+        out.set(b"TE: ", b"trailers");
     }
     if head.expects_continue {
-        out.extend_from_slice(b"Expect: 100-continue\r\n");
+        out.set(b"Expect: ", b"100-continue");
     }
-    if let Some(token) = head.upgrade {
-        out.extend_from_slice(b"Connection: upgrade\r\n");
-        write_field(b"Upgrade", head.text(token), out);
+    if let Some(token) = head.upgrade.filter(|_| W::HAS_UPGRADE) {
+        out.connection(b"upgrade");
+        out.set(b"Upgrade: ", head.text(token));
         if head.version == Version::Http2 {
-            write_field(b"Sec-WebSocket-Key", &identity.websocket_key(), out);
+            out.set(b"Sec-WebSocket-Key: ", &identity.websocket_key());
         }
     }
-    write_framing(head.body, out);
-    out.extend_from_slice(b"\r\n");
+    out.framing(head.body);
+    out.finish();
 }
 
-/// The lines of the head of a request to a backend that speaks HTTP/2, with the same meaning.
-pub(super) fn request_for_http2(
-    head: &RequestHead,
-    identity: &Identity,
-    peer: &Peer,
-    backend: &Address,
-) -> Vec<u8> {
-    let mut lines = Vec::with_capacity(LINES_OF_REQUEST + head.bytes.len());
-    let out = &mut lines;
-    write_field(b":method", head.text(head.method_text), out);
-    let is_secure = backend.scheme == Scheme::Https;
-    write_field(b":scheme", if is_secure { b"https" } else { b"http" }, out);
-    match head.text(head.authority) {
-        b"" => write_field(b":authority", backend.authority().as_bytes(), out),
-        host => write_field(b":authority", host, out),
-    }
-    out.extend_from_slice(b":path: ");
-    write_escaped(head.text(head.path), b"`", out);
-    if let Some(query) = head.query {
-        out.push(b'?');
-        write_escaped(head.text(query), b"\"<>", out);
-    }
-    out.extend_from_slice(b"\r\n");
-    for field in &head.fields {
-        let name = head.text(field.name);
-        if is_forwarded((field.id, name), head.method, identity.is_trusted, peer)
-            && !head.connection_names(name)
-        {
-            write_line(field, &head.bytes, out);
-        }
-    }
-    write_max_forwards(head, out);
-    write_identity(head, identity, peer, out);
-    if takes_trailers(head) {
-        out.extend_from_slice(b"te: trailers\r\n");
-    }
-    if head.expects_continue {
-        out.extend_from_slice(b"expect: 100-continue\r\n");
-    }
-    if let BodyLength::Exact(_) = head.body {
-        write_framing(head.body, out);
-    }
-    lines
-}
-
-/// Writes a part of a target with those bytes escaped that some clients send as they are, and that backends which speak HTTP/2
-/// refuse.
-fn write_escaped(text: &[u8], escaped: &[u8], out: &mut Vec<u8>) {
-    for byte in text {
-        match escaped.contains(byte) {
-            true => out.extend_from_slice(&[b'%', hex(byte >> 4), hex(byte & 15)]),
-            false => out.push(*byte),
-        }
-    }
-}
-
-fn hex(digit: u8) -> u8 {
-    match digit {
-        0..10 => b'0' + digit,
-        _ => b'A' + digit - 10,
-    }
-}
-
-/// Writes the line of a field for HTTP/2.
-fn write_line(field: &Field, bytes: &[u8], out: &mut Vec<u8>) {
-    let start = out.len() + field.name.of(bytes).len() + 1;
-    write_field(field.name.of(bytes), field.value.of(bytes), out);
-    if field.is_secret
-        && let Some(mark) = out.get_mut(start)
-    {
-        *mark = http2::NEVER_INDEXED;
-    }
-}
-
-/// What an answer's head depends on beside the answer itself.
+/// What the head of a response depends on besides the response itself.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ResponseContext<'a> {
-    /// The framing that the client gets.
+    /// How the body ends for the client.
     pub(super) body: BodyLength,
     /// Whether the client's connection stays open.
     pub(super) keep_alive: bool,
-    /// The version the client speaks.
+    /// The version that the client speaks.
     pub(super) version: Version,
-    /// For an answer without a `Date` (RFC 9110 §6.6.1).
+    /// For a response without a `Date` (RFC 9110 §6.6.1).
     pub(super) date: &'a [u8],
-    /// Whether the answer switches protocols.
+    /// Whether the response switches protocols.
     pub(super) is_switch: bool,
 }
 
-/// Writes the head of an answer, interim ones included, to a client. `bytes` is what `head` was parsed from.
-pub(super) fn write_response(
-    head: &ResponseHead,
-    bytes: &[u8],
-    context: ResponseContext<'_>,
-    out: &mut Vec<u8>,
-) {
-    write_status_line(head.status, head.reason.of(bytes), out);
-    let mut has_date = head.status < 200;
-    for field in &head.fields {
-        has_date |= field.id == FieldName::Date;
-        if !is_ours(field.id) && !head.connection_names(bytes, field.name.of(bytes)) {
-            write_field(field.name.of(bytes), field.value.of(bytes), out);
-        }
+/// The head of a response to a client, final or interim.
+pub(super) struct ForwardedResponse<'a> {
+    pub(super) head: &'a ResponseHead,
+    /// What `head` was parsed from.
+    pub(super) bytes: &'a [u8],
+    pub(super) context: ResponseContext<'a>,
+}
+
+impl OutgoingHead for ForwardedResponse<'_> {
+    fn size(&self) -> (usize, usize) {
+        let (fields, text) = ADDED_TO_RESPONSE;
+        let end = self.head.fields.last().map_or(0, |field| field.value.range().1);
+        (fields + self.head.fields.len(), text + end)
     }
-    if !has_date {
-        write_field(b"Date", context.date, out);
-    }
-    match context.body {
-        BodyLength::None => {
-            if let Some(length) = head.announced_length {
-                write_framing(BodyLength::Exact(length), out);
+
+    #[inline]
+    fn write<W: HeadWriter>(&self, out: &mut W) {
+        let Self { head, bytes, context } = self;
+        // RFC 8441 §5: what HTTP/1.1 switches with 101 is a plain success in HTTP/2, without the fields of the handshake.
+        let is_accepted_stream = context.is_switch && !W::HAS_UPGRADE;
+        let status = if is_accepted_stream { 200 } else { head.status };
+        out.status(status, head.reason.of(bytes));
+        let mut has_date = head.status < 200;
+        for field in &head.fields {
+            has_date |= field.id == FieldName::Date;
+            let name = field.name.of(bytes);
+            let is_handshake = is_accepted_stream && name.eq_ignore_ascii_case(b"sec-websocket-accept");
+            if !is_ours(field.id) && !is_handshake && !head.connection_names(bytes, name) {
+                out.field(name, field.value.of(bytes), field.is_secret);
             }
         }
-        body => write_framing(body, out),
-    }
-    if context.is_switch {
-        out.extend_from_slice(b"Connection: upgrade\r\nUpgrade: websocket\r\n");
-    } else if head.status >= 200 {
-        write_connection(context.keep_alive, context.version, out);
-    }
-    out.extend_from_slice(b"\r\n");
-}
-
-/// The lines of the head of an answer, interim ones included, to a client that speaks HTTP/2. `bytes` is what `head` was parsed
-/// from.
-pub(super) fn response_for_http2(head: &ResponseHead, bytes: &[u8], context: ResponseContext<'_>) -> Vec<u8> {
-    let end = head.fields.last().map_or(0, |field| field.value.range().1);
-    let mut lines = Vec::with_capacity(LINES_OF_RESPONSE + end);
-    let out = &mut lines;
-    // RFC 8441 §5: what HTTP/1.1 switches with 101 is a plain success here.
-    write_status(if context.is_switch { 200 } else { head.status }, out);
-    let mut has_date = head.status < 200;
-    for field in &head.fields {
-        has_date |= field.id == FieldName::Date;
-        let name = field.name.of(bytes);
-        let is_handshake = context.is_switch && name.eq_ignore_ascii_case(b"sec-websocket-accept");
-        if !is_ours(field.id) && !is_handshake && !head.connection_names(bytes, name) {
-            write_line(field, bytes, out);
+        if !has_date {
+            out.set(b"Date: ", context.date);
         }
-    }
-    if !has_date {
-        write_field(b"date", context.date, out);
-    }
-    let length = match context.body {
-        BodyLength::None => head.announced_length,
-        BodyLength::Exact(length) => Some(length),
-        BodyLength::Chunked | BodyLength::UntilClose => None,
-    };
-    if let Some(length) = length {
-        write_framing(BodyLength::Exact(length), out);
-    }
-    lines
-}
-
-/// Writes the line of HTTP/2 that says the status.
-pub(super) fn write_status(status: u16, out: &mut Vec<u8>) {
-    write_field(b":status", itoa::Buffer::new().format(status).as_bytes(), out);
-}
-
-/// Writes a status line; an empty reason is left empty.
-pub(super) fn write_status_line(status: u16, reason: &[u8], out: &mut Vec<u8>) {
-    if status == 200 && reason == b"OK" {
-        out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
-        return;
-    }
-    out.extend_from_slice(b"HTTP/1.1 ");
-    write_number(u64::from(status), out);
-    out.push(b' ');
-    out.extend_from_slice(if reason.is_empty() {
-        reason_phrase(status).as_bytes()
-    } else {
-        reason
-    });
-    out.extend_from_slice(b"\r\n");
-}
-
-/// Writes the `Connection` field that an answer needs: the default of the client's version needs none.
-pub(super) fn write_connection(keep_alive: bool, version: Version, out: &mut Vec<u8>) {
-    match (keep_alive, version) {
-        (false, _) => out.extend_from_slice(b"Connection: close\r\n"),
-        (true, Version::Http10) => out.extend_from_slice(b"Connection: keep-alive\r\n"),
-        (true, Version::Http11 | Version::Http2) => {}
-    }
-}
-
-/// Writes a field line.
-pub(super) fn write_field(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
-    out.reserve(name.len() + value.len() + 4);
-    out.extend_from_slice(name);
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(value);
-    out.extend_from_slice(b"\r\n");
-}
-
-/// Writes a decimal number.
-pub(super) fn write_number(number: u64, out: &mut Vec<u8>) {
-    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
-}
-
-fn write_framing(body: BodyLength, out: &mut Vec<u8>) {
-    match body {
-        BodyLength::None | BodyLength::UntilClose => {}
-        BodyLength::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
-        BodyLength::Exact(length) => {
-            out.extend_from_slice(b"Content-Length: ");
-            write_number(length, out);
-            out.extend_from_slice(b"\r\n");
+        out.framing(match (context.body, head.announced_length) {
+            (BodyLength::None, Some(length)) => BodyLength::Exact(length),
+            (body, _) => body,
+        });
+        if context.is_switch && W::HAS_UPGRADE {
+            out.connection(b"upgrade");
+            out.set(b"Upgrade: ", b"websocket");
+        } else if head.status >= 200 {
+            out.keep_alive(context.keep_alive, context.version);
         }
+        out.finish();
     }
 }
 
@@ -314,29 +189,15 @@ fn is_replaced(name: &[u8], peer: &Peer) -> bool {
 }
 
 /// Writes how many more times the request may be forwarded, if it says so.
-fn write_max_forwards(head: &RequestHead, out: &mut Vec<u8>) {
+fn write_max_forwards<W: HeadWriter>(head: &RequestHead, out: &mut W) {
     if let MaxForwards::Left(left) = MaxForwards::of(head) {
-        write_field(b"Max-Forwards", itoa::Buffer::new().format(left).as_bytes(), out);
+        out.set_number(b"Max-Forwards: ", left);
     }
 }
 
-/// What backends are told of the client. From a trusted proxy the chain goes on; what anybody else said is replaced.
-fn write_identity(head: &RequestHead, identity: &Identity, peer: &Peer, out: &mut Vec<u8>) {
-    let ip = peer.ip();
-    if !ip.is_empty() {
-        out.extend_from_slice(b"X-Forwarded-For: ");
-        if identity.is_trusted {
-            for hop in hops(head) {
-                out.extend_from_slice(hop);
-                out.extend_from_slice(b", ");
-            }
-        }
-        out.extend_from_slice(ip);
-        out.extend_from_slice(b"\r\nX-Forwarded-Proto: ");
-    } else {
-        write_chain_alone(head, identity, out);
-        out.extend_from_slice(b"X-Forwarded-Proto: ");
-    }
+/// Tells the backend who the client is. What a trusted proxy said is kept and extended; what anybody else said is replaced.
+fn write_identity<W: HeadWriter>(head: &RequestHead, identity: &Identity, peer: &Peer, out: &mut W) {
+    write_chain(head, identity, peer.ip(), out);
     let theirs = |id| {
         if identity.is_trusted {
             head.values(id).next()
@@ -344,45 +205,44 @@ fn write_identity(head: &RequestHead, identity: &Identity, peer: &Peer, out: &mu
             None
         }
     };
-    let scheme = if peer.is_secure { "https" } else { "http" };
-    out.extend_from_slice(theirs(FieldName::XForwardedProto).unwrap_or(scheme.as_bytes()));
+    let scheme: &[u8] = if peer.is_secure { b"https" } else { b"http" };
+    out.set(
+        b"X-Forwarded-Proto: ",
+        theirs(FieldName::XForwardedProto).unwrap_or(scheme),
+    );
     let host = theirs(FieldName::XForwardedHost).unwrap_or(head.text(head.authority));
     if !host.is_empty() {
-        out.extend_from_slice(b"\r\nX-Forwarded-Host: ");
-        out.extend_from_slice(host);
+        out.set(b"X-Forwarded-Host: ", host);
     }
     if let Some(certificate) = &peer.certificate {
-        out.extend_from_slice(b"\r\nClient-Cert: ");
-        out.extend_from_slice(certificate.field.as_bytes());
+        out.set(b"Client-Cert: ", certificate.field.as_bytes());
     }
-    out.extend_from_slice(b"\r\nX-Request-Id: ");
-    out.extend_from_slice(identity.request_id(head));
-    out.extend_from_slice(b"\r\n");
+    out.set(b"X-Request-Id: ", identity.request_id(head));
     if !identity.is_trusted {
-        via::of_instances(head).for_each(|element| write_field(b"Via", element, out));
+        via::of_instances(head).for_each(|element| out.set(b"Via: ", element));
     }
-    out.extend_from_slice(via::line(head.version));
+    out.set(b"Via: ", via::element(head.version));
 }
 
-/// The line with the chain that a trusted proxy sent, if it did, for a client who has no IP address to add to it.
-#[cold]
-fn write_chain_alone(head: &RequestHead, identity: &Identity, out: &mut Vec<u8>) {
-    let mut hops = hops(head).filter(|_| identity.is_trusted);
-    let Some(first) = hops.next() else {
+/// Writes the chain of addresses: that of a trusted proxy, then `ip`, which is empty for a client without an IP address.
+fn write_chain<W: HeadWriter>(head: &RequestHead, identity: &Identity, ip: &[u8], out: &mut W) {
+    if !identity.is_trusted {
+        if !ip.is_empty() {
+            out.set(b"X-Forwarded-For: ", ip);
+        }
         return;
-    };
-    out.extend_from_slice(b"X-Forwarded-For: ");
-    out.extend_from_slice(first);
-    for hop in hops {
-        out.extend_from_slice(b", ");
-        out.extend_from_slice(hop);
     }
-    out.extend_from_slice(b"\r\n");
-}
-
-/// The elements of the chain over all lines, without empty ones.
-fn hops(head: &RequestHead) -> impl Iterator<Item = &[u8]> {
-    head.values(FieldName::XForwardedFor).flat_map(list::elements)
+    let hops = head.values(FieldName::XForwardedFor).flat_map(list::elements);
+    let mut hops = hops.chain([ip].into_iter().filter(|ip| !ip.is_empty()));
+    if let Some(first) = hops.next() {
+        out.begin(b"X-Forwarded-For: ");
+        out.part(first);
+        for hop in hops {
+            out.part(b", ");
+            out.part(hop);
+        }
+        out.end();
+    }
 }
 
 #[cfg(test)]

@@ -4,16 +4,18 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use super::deadlines::{Deadline, Deadlines};
-use super::headers::{write_connection, write_field, write_number, write_status, write_status_line};
 use super::record::{Refused, log_refused};
 use super::{Client, ConnectionDisposition, Exchange, Failure, Peer, Worker, detail, grpc, listener_policy};
 use crate::head::{BodyLength, FieldName, Method, RequestHead, Version};
 use crate::http1::{ReadSoFar, reason_phrase};
+use crate::message::{HeadWriter, OutgoingHead};
 
 /// Seconds after which a client may ask again: the time in which a backend is probed again.
 const RETRY_AFTER: &[u8] = b"1";
 /// In place of a word: nothing has to be explained.
 const NO_CONTENT: &str = "";
+/// About how many fields a local response has, and how many bytes of them.
+const SIZE: (usize, usize) = (8, 256);
 
 /// A field that a response of our own has for its status: name and value.
 type OwnField<'a> = (&'static [u8], &'a [u8]);
@@ -118,28 +120,49 @@ impl Exchange<'_> {
 /// of gRPC.
 fn write_grpc(failure: Failure, id: Option<&[u8]>, client: &mut Client) -> u32 {
     let worker = Rc::clone(&client.worker);
-    let grpc_status = grpc::status_of(failure);
-    let Some(stream) = client.connection.http2() else {
-        return grpc_status;
+    let response = GrpcResponse {
+        failure,
+        grpc_status: grpc::status_of(failure),
+        request_id: id,
+        date: &worker.date(),
     };
-    let mut lines = Vec::with_capacity(256);
-    write_status(200, &mut lines);
-    write_field(b"date", &worker.date(), &mut lines);
-    write_field(b"content-type", grpc::MEDIA, &mut lines);
-    if let Some(id) = id {
-        write_request_id(id, &mut lines);
-    }
-    if failure.status() == 503 {
-        write_field(b"retry-after", RETRY_AFTER, &mut lines);
-    }
-    let mut number = itoa::Buffer::new();
-    write_field(b"grpc-status", number.format(grpc_status).as_bytes(), &mut lines);
-    lines.extend_from_slice(b"grpc-message: ");
-    grpc::write_message(&format!("{}: {failure}", failure.code()), &mut lines);
-    lines.extend_from_slice(b"\r\n");
-    stream.put_response(lines);
+    client.connection.put_response(&response, &worker.buffers);
     client.connection.finish(b"");
-    grpc_status
+    response.grpc_status
+}
+
+/// The head of a local response to a gRPC call.
+struct GrpcResponse<'a> {
+    failure: Failure,
+    grpc_status: u32,
+    request_id: Option<&'a [u8]>,
+    date: &'a [u8],
+}
+
+impl OutgoingHead for GrpcResponse<'_> {
+    fn size(&self) -> (usize, usize) {
+        SIZE
+    }
+
+    fn write<W: HeadWriter>(&self, out: &mut W) {
+        out.status(200, b"");
+        out.set(b"Date: ", self.date);
+        out.set(b"Content-Type: ", grpc::MEDIA);
+        if let Some(id) = self.request_id {
+            write_request_id(id, out);
+        }
+        if self.failure.status() == 503 {
+            out.set(b"Retry-After: ", RETRY_AFTER);
+        }
+        out.set_number(b"Grpc-Status: ", self.grpc_status.into());
+        let mut message = Vec::new();
+        grpc::write_message(
+            &format!("{}: {}", self.failure.code(), self.failure),
+            &mut message,
+        );
+        out.set(b"Grpc-Message: ", &message);
+        out.finish();
+    }
 }
 
 /// Answers a client whose request has no usable head, and logs it. `head` is what was read of the head of a stream.
@@ -244,10 +267,12 @@ fn repeatable(id: &[u8]) -> impl Iterator<Item = &u8> {
         .filter(|byte| byte.is_ascii_alphanumeric() || b"-_.:+/=".contains(byte))
 }
 
-fn write_request_id(id: &[u8], out: &mut Vec<u8>) {
-    out.extend_from_slice(b"X-Request-Id: ");
-    out.extend(repeatable(id));
-    out.extend_from_slice(b"\r\n");
+fn write_request_id<W: HeadWriter>(id: &[u8], out: &mut W) {
+    out.begin(b"X-Request-Id: ");
+    for byte in repeatable(id) {
+        out.part(std::slice::from_ref(byte));
+    }
+    out.end();
 }
 
 /// Whether JSON is asked for by name.
@@ -269,6 +294,42 @@ struct LocalResponse<'a> {
     version: Version,
 }
 
+/// The head of a local response.
+struct LocalHead<'a> {
+    response: &'a LocalResponse<'a>,
+    /// The media type of the body, and its length.
+    media: &'a [u8],
+    length: usize,
+    date: &'a [u8],
+}
+
+impl OutgoingHead for LocalHead<'_> {
+    fn size(&self) -> (usize, usize) {
+        SIZE
+    }
+
+    fn write<W: HeadWriter>(&self, out: &mut W) {
+        let response = self.response;
+        out.status(response.status, b"");
+        out.set(b"Date: ", self.date);
+        if self.length > 0 {
+            out.set(b"Content-Type: ", self.media);
+        }
+        if response.status == 503 {
+            out.set(b"Retry-After: ", RETRY_AFTER);
+        }
+        if let Some((name, value)) = response.field {
+            out.field(name, value, false);
+        }
+        if let Some(id) = response.request_id {
+            write_request_id(id, out);
+        }
+        out.framing(BodyLength::Exact(self.length as u64));
+        out.keep_alive(response.keep_alive, response.version);
+        out.finish();
+    }
+}
+
 impl LocalResponse<'_> {
     fn write(&self, client: &mut Client) {
         let mut body = Vec::with_capacity(256);
@@ -278,49 +339,21 @@ impl LocalResponse<'_> {
             false => self.text(&mut body),
         };
         let worker = &client.worker;
-        if let Some(stream) = client.connection.http2() {
-            let mut lines = Vec::with_capacity(256);
-            write_status(self.status, &mut lines);
-            self.write_fields(media, body.len(), &worker.date(), &mut lines);
-            stream.put_response(lines);
-            if self.has_body {
-                client.connection.output(&worker.buffers).extend_from_slice(&body);
-            }
-            client.connection.finish(b"");
-            return;
-        }
-        let out = client.connection.output(&worker.buffers);
-        write_status_line(self.status, b"", out);
-        self.write_fields(media, body.len(), &worker.date(), out);
-        write_connection(self.keep_alive, self.version, out);
-        out.extend_from_slice(b"\r\n");
+        let head = LocalHead {
+            response: self,
+            media,
+            length: body.len(),
+            date: &worker.date(),
+        };
+        client.connection.put_response(&head, &worker.buffers);
         if self.has_body {
-            out.extend_from_slice(&body);
+            client.connection.output(&worker.buffers).extend_from_slice(&body);
         }
-    }
-
-    /// What both protocols say beside the status.
-    fn write_fields(&self, media: &[u8], length: usize, date: &[u8], out: &mut Vec<u8>) {
-        write_field(b"Date", date, out);
-        if length > 0 {
-            write_field(b"Content-Type", media, out);
-        }
-        if self.status == 503 {
-            write_field(b"Retry-After", RETRY_AFTER, out);
-        }
-        if let Some((name, value)) = self.field {
-            write_field(name, value, out);
-        }
-        if let Some(id) = self.request_id {
-            write_request_id(id, out);
-        }
-        out.extend_from_slice(b"Content-Length: ");
-        write_number(length as u64, out);
-        out.extend_from_slice(b"\r\n");
+        client.connection.finish(b"");
     }
 
     fn text(&self, body: &mut Vec<u8>) -> &'static [u8] {
-        write_number(u64::from(self.status), body);
+        body.extend_from_slice(itoa::Buffer::new().format(self.status).as_bytes());
         for part in [" ", reason_phrase(self.status), ": ", self.code, "\n"] {
             body.extend_from_slice(part.as_bytes());
         }
@@ -334,7 +367,7 @@ impl LocalResponse<'_> {
 
     fn json(&self, body: &mut Vec<u8>) -> &'static [u8] {
         body.extend_from_slice(b"{\"status\":");
-        write_number(u64::from(self.status), body);
+        body.extend_from_slice(itoa::Buffer::new().format(self.status).as_bytes());
         for part in [",\"error\":\"", self.code, "\""] {
             body.extend_from_slice(part.as_bytes());
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::deadlines::Deadline;
 use super::departure::Phase;
-use super::headers::{self, ResponseContext};
+use super::headers::{ForwardedResponse, ResponseContext};
 use super::{ConnectionDisposition, Exchange, Failure, grpc, is_empty_stream, tunnel};
 use crate::head::{BodyLength, FieldName, RequestHead, ResponseHead, Version, list};
 use crate::http1::{Encoder, Kind};
@@ -137,12 +137,12 @@ impl<'a> Exchange<'a> {
             is_switch: false,
         };
         let bytes = backend.connection.input.unread();
-        if let Some(stream) = self.client.connection.http2() {
-            stream.put_response(headers::response_for_http2(&backend.head, bytes, context));
-        } else {
-            let out = self.client.connection.output(&worker.buffers);
-            headers::write_response(&backend.head, bytes, context, out);
-        }
+        let response = ForwardedResponse {
+            head: &backend.head,
+            bytes,
+            context,
+        };
+        self.client.connection.put_response(&response, &worker.buffers);
         let keep_for = keep_alive_timeout(&backend.head, backend.connection.input.unread());
         backend.is_of_one_user |= authenticates_connection(self.head, &backend);
         backend.keep_for = keep_for.unwrap_or(pool.settings.timeouts.backend_idle);

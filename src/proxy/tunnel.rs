@@ -4,7 +4,7 @@
 use std::task::{Context, Poll};
 
 use super::deadlines::Deadline;
-use super::headers::{self, ResponseContext};
+use super::headers::{ForwardedResponse, ResponseContext};
 use super::response::Forwarded;
 use super::{ConnectionDisposition, Exchange, Failure};
 use crate::buffer::Buffers;
@@ -63,13 +63,13 @@ pub(super) async fn run(
         date: b"",
         is_switch: true,
     };
-    let bytes = backend.connection.input.unread();
-    if let Some(stream) = exchange.client.connection.http2() {
-        stream.put_response(headers::response_for_http2(&backend.head, bytes, context));
-    } else {
-        let out = exchange.client.connection.output(&exchange.client.worker.buffers);
-        headers::write_response(&backend.head, bytes, context, out);
-    }
+    let response = ForwardedResponse {
+        head: &backend.head,
+        bytes: backend.connection.input.unread(),
+        context,
+    };
+    let client = &mut *exchange.client;
+    client.connection.put_response(&response, &client.worker.buffers);
     backend.connection.input.consume(backend.head_end);
     let limits = &exchange.snapshot.limits.message;
     let mut up = Direction::new(Kind::Request, limits);

@@ -25,7 +25,7 @@ async fn call(backend: &Backend, check: &Check) -> Result<(), ProbeError> {
         method: "POST",
         path: "/grpc.health.v1.Health/Check",
         authority: &backend.address.authority(),
-        headers: "content-type: application/grpc\r\nte: trailers\r\n",
+        headers: &[("content-type", "application/grpc"), ("te", "trailers")],
     };
     let response = http2::round_trip(stream, request, encode_request(&check.service)).await?;
     if response.head.status != 200 {

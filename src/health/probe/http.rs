@@ -74,7 +74,7 @@ async fn round_trip(
             method: "GET",
             path,
             authority: &authority,
-            headers: "",
+            headers: &[],
         };
         let response = http2::round_trip(stream, request, Vec::new()).await?;
         return Ok((response.head.status, None));

@@ -1,7 +1,7 @@
 //! Requests of probes over HTTP/2: each on a new connection, which is closed after the response.
 
 use super::ProbeError;
-use crate::http2::{self, RoundTrip, RoundTripError};
+use crate::http2::{self, HeadFields, RoundTrip, RoundTripError};
 use crate::net::Stream;
 
 /// A request without its body.
@@ -9,8 +9,8 @@ pub(super) struct Request<'a> {
     pub(super) method: &'a str,
     pub(super) path: &'a str,
     pub(super) authority: &'a str,
-    /// Lines of further headers, each with its end.
-    pub(super) headers: &'a str,
+    /// Names and values of further headers.
+    pub(super) headers: &'a [(&'a str, &'a str)],
 }
 
 /// Sends a request with this body and reads the response.
@@ -19,7 +19,7 @@ pub(super) async fn round_trip(
     request: Request<'_>,
     body: Vec<u8>,
 ) -> Result<RoundTrip, ProbeError> {
-    http2::round_trip(stream, request.lines(), body)
+    http2::round_trip(stream, request.head(), body)
         .await
         .map_err(|error| match error {
             RoundTripError::Io(error) => ProbeError::Io(error),
@@ -28,17 +28,18 @@ pub(super) async fn round_trip(
 }
 
 impl Request<'_> {
-    fn lines(&self) -> Vec<u8> {
-        let Self {
-            method,
-            path,
-            authority,
-            headers,
-        } = self;
-        let version = env!("CARGO_PKG_VERSION");
-        let lines = format!(
-            ":method: {method}\r\n:scheme: http\r\n:authority: {authority}\r\n:path: {path}\r\nuser-agent: evenkeel/{version}\r\n{headers}"
-        );
-        lines.into_bytes()
+    fn head(&self) -> HeadFields {
+        let mut head = HeadFields::default();
+        let own = [
+            (":method", self.method),
+            (":scheme", "http"),
+            (":authority", self.authority),
+            (":path", self.path),
+            ("user-agent", concat!("evenkeel/", env!("CARGO_PKG_VERSION"))),
+        ];
+        for (name, value) in own.iter().chain(self.headers) {
+            head.add(name.as_bytes(), value.as_bytes());
+        }
+        head
     }
 }

@@ -4,12 +4,14 @@ use std::io::{self, IoSlice};
 use std::task::{Context, Poll};
 
 use super::super::Reason;
+use super::super::fields::HeadFields;
 use super::super::frame::{self, HEAD, PAYLOAD};
-use super::super::head::encode;
+use super::super::head::{encode, encode_trailers};
 use super::entry::{Entry, ResetReason, Response};
 use super::{Engine, LAST, ROOM, Role};
 use crate::buffer::Buffer;
 use crate::head::{Flaw, Method};
+use crate::hpack::Encoder;
 use crate::http1::Malformed;
 
 /// Why our request was not sent.
@@ -17,11 +19,11 @@ use crate::http1::Malformed;
 pub(in super::super) struct NotOpened;
 
 impl Engine {
-    /// Opens a stream with the head of a request, as lines. Waits where the backend takes no more streams at once.
+    /// Opens a stream with the head of a request. Waits where the backend takes no more streams at once.
     pub(in super::super) fn poll_open(
         &mut self,
         context: &Context<'_>,
-        lines: &[u8],
+        head: &HeadFields,
         asked: Method,
         is_end: bool,
     ) -> Poll<Result<u32, NotOpened>> {
@@ -47,11 +49,11 @@ impl Engine {
         entry.is_local_closed = is_end;
         self.streams.insert(stream, entry);
         self.open += 1;
-        self.put_fields(stream, lines, is_end);
+        self.put_head(stream, head, is_end);
         Poll::Ready(Ok(stream))
     }
 
-    /// Sends the head of an answer, as lines.
+    /// Sends the head of a response.
     ///
     /// # Errors
     /// The stream is gone.
@@ -59,7 +61,7 @@ impl Engine {
         &mut self,
         context: &Context<'_>,
         stream: u32,
-        lines: &[u8],
+        head: &HeadFields,
         is_end: bool,
     ) -> Poll<io::Result<()>> {
         self.check_sending(stream)?;
@@ -67,21 +69,21 @@ impl Engine {
             self.wait(stream, context, |engine| &mut engine.for_room);
             return Poll::Pending;
         }
-        self.put_fields(stream, lines, is_end);
+        self.put_head(stream, head, is_end);
         if is_end {
             self.end_ours(stream);
         }
         Poll::Ready(Ok(()))
     }
 
-    /// Sends the head of an interim answer, as lines, if there is room for what nobody has to know.
+    /// Sends the head of an interim response, unless so much waits for the socket that it is dropped: it is optional.
     ///
     /// # Errors
     /// The stream is gone.
-    pub(in super::super) fn interim(&mut self, stream: u32, lines: &[u8]) -> io::Result<()> {
+    pub(in super::super) fn interim(&mut self, stream: u32, head: &HeadFields) -> io::Result<()> {
         self.check_sending(stream)?;
         if self.output().len() < ROOM {
-            self.put_fields(stream, lines, false);
+            self.put_head(stream, head, false);
         }
         Ok(())
     }
@@ -151,7 +153,7 @@ impl Engine {
                 frame::put_head(&mut self.out, (frame::DATA, frame::END_STREAM), stream, 0);
                 self.wake();
             }
-            lines => self.put_fields(stream, lines, true),
+            lines => self.put_block(stream, true, |encoder, out| encode_trailers(lines, encoder, out)),
         }
         self.end_ours(stream);
         Ok(())
@@ -308,11 +310,15 @@ impl Engine {
         }
     }
 
-    /// Writes a block of fields.
-    fn put_fields(&mut self, stream: u32, lines: &[u8], is_end: bool) {
+    fn put_head(&mut self, stream: u32, head: &HeadFields, is_end: bool) {
+        self.put_block(stream, is_end, |encoder, out| encode(head, encoder, out));
+    }
+
+    /// Writes the frames of a field block.
+    fn put_block(&mut self, stream: u32, is_end: bool, encode: impl FnOnce(&mut Encoder, &mut Vec<u8>)) {
         let start = self.out.len();
         self.out.extend_from_slice(&[0; HEAD]);
-        encode(lines, &mut self.encoder, &mut self.out);
+        encode(&mut self.encoder, &mut self.out);
         frame::close_block(&mut self.out, start, stream, is_end);
         self.wake();
     }

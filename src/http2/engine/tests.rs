@@ -9,11 +9,12 @@ use super::*;
 use crate::buffer::{Buffer, Buffers};
 use crate::clock;
 use crate::head::{Method, RequestHead};
+use crate::http2::HeadFields;
 use crate::http2::frame::{Head, PAYLOAD};
 
-const GET: &[u8] = b":method: GET\r\n:scheme: http\r\n:authority: a\r\n:path: /\r\n";
-const POST: &[u8] = b":method: POST\r\n:scheme: http\r\n:authority: a\r\n:path: /\r\n";
-const OK: &[u8] = b":status: 200\r\n";
+const GET: &str = ":method: GET\r\n:scheme: http\r\n:authority: a\r\n:path: /\r\n";
+const POST: &str = ":method: POST\r\n:scheme: http\r\n:authority: a\r\n:path: /\r\n";
+const OK: &str = ":status: 200\r\n";
 
 /// Counts wake-ups.
 #[derive(Default)]
@@ -84,15 +85,15 @@ fn settings(settings: &[(u16, u32)]) -> Vec<u8> {
 }
 
 /// A HEADERS frame from lines, encoded with a fresh HPACK table.
-fn head(stream: u32, lines: &[u8], flags: u8) -> Vec<u8> {
+fn head(stream: u32, lines: &str, flags: u8) -> Vec<u8> {
     let mut block = Vec::new();
-    crate::http2::head::encode(lines, &mut Encoder::default(), &mut block);
+    crate::http2::head::encode(&HeadFields::of_lines(lines), &mut Encoder::default(), &mut block);
     frame(frame::HEADERS, frame::END_HEADERS | flags, stream, &block)
 }
 
 fn open(engine: &mut Engine, is_end: bool) -> u32 {
     engine.add_handle();
-    match engine.poll_open(&no_waker(), GET, Method::Get, is_end) {
+    match engine.poll_open(&no_waker(), &HeadFields::of_lines(GET), Method::Get, is_end) {
         Poll::Ready(Ok(stream)) => stream,
         other => panic!("{other:?}"),
     }
@@ -137,12 +138,20 @@ fn a_request_that_waits_for_room_is_woken_when_there_is_room() {
     let (wakes, waker) = Wakes::new();
     let context = Context::from_waker(&waker);
     for _ in 0..3 {
-        assert!(engine.poll_open(&context, GET, Method::Get, true).is_pending());
+        assert!(
+            engine
+                .poll_open(&context, &HeadFields::of_lines(GET), Method::Get, true)
+                .is_pending()
+        );
     }
     let count = engine.output().len();
     engine.sent(count);
     assert_eq!(wakes.count(), 1, "woken once, however often it was polled");
-    assert!(engine.poll_open(&context, GET, Method::Get, true).is_ready());
+    assert!(
+        engine
+            .poll_open(&context, &HeadFields::of_lines(GET), Method::Get, true)
+            .is_ready()
+    );
 }
 
 /// RFC 9113 §8.1: a response begins with its head.
@@ -152,7 +161,7 @@ fn payload_before_the_response_head_resets_the_stream() {
         let mut engine = client();
         let stream = open(&mut engine, true);
         sent(&mut engine);
-        receive(&mut engine, &head(stream, b":status: 103\r\n", 0)).unwrap();
+        receive(&mut engine, &head(stream, ":status: 103\r\n", 0)).unwrap();
         receive(&mut engine, &frame(frame::DATA, flags, stream, b"early")).unwrap();
         let reset = (frame::RST_STREAM, 0, stream, vec![0, 0, 0, 1]);
         assert_eq!(sent(&mut engine), [reset]);
@@ -235,7 +244,7 @@ fn returning_credit_wakes_the_task_that_sends() {
             receive(&mut engine, &frame(frame::DATA, flags, *stream, &[0; PAYLOAD])).unwrap();
         }
         assert!(matches!(
-            engine.poll_head(&no_waker(), *stream, OK, true),
+            engine.poll_head(&no_waker(), *stream, &HeadFields::of_lines(OK), true),
             Poll::Ready(Ok(()))
         ));
     }

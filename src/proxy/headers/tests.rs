@@ -1,10 +1,11 @@
 //! What is written of a head: who is believed, what `Connection` may take away, and that writing what was read, again
 //! and again, changes nothing.
 
-use super::{ResponseContext, write_request, write_response};
+use super::{ForwardedResponse, ResponseContext, write_request};
 use crate::backend::Address;
 use crate::head::{BodyLength, FieldName, Method, RequestHead, ResponseHead, Version};
 use crate::http1::{HeadScan, Kind, Limits, Malformed, parse_request, parse_response};
+use crate::message::OutgoingHead;
 use crate::proxy::forwarded::{Identity, TrustedProxies};
 use crate::proxy::via;
 use proptest::prelude::*;
@@ -102,8 +103,7 @@ fn values<'a>(head: &'a str, name: &str) -> Vec<&'a str> {
 
 /// What `Via` says of us for a request of this version.
 fn our_via(version: Version) -> &'static str {
-    let line = std::str::from_utf8(via::line(version)).expect("text");
-    line.trim_end().strip_prefix("Via: ").expect("a line")
+    std::str::from_utf8(via::element(version)).expect("text")
 }
 
 #[test]
@@ -402,7 +402,12 @@ fn passed_on(bytes: &[u8], asked: Method) -> Result<Vec<u8>, Malformed> {
         is_switch: false,
     };
     let mut out = Vec::new();
-    write_response(&head, bytes, context, &mut out);
+    let response = ForwardedResponse {
+        head: &head,
+        bytes,
+        context,
+    };
+    response.write(&mut out);
     Ok(out)
 }
 

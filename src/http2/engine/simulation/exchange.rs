@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use super::world::{Side, World};
 use crate::head::Method;
-use crate::http2::{Reason, Stream};
+use crate::http2::{HeadFields, Reason, Stream};
 use crate::rng::{Rng, below, mix};
 
 /// Size of the largest messages in bytes.
@@ -122,15 +122,16 @@ impl Plan {
         format!("x-id: {id}\r\nx-pad: {pad}\r\nx-pad-too: {pad}\r\n{length}")
     }
 
-    fn request(&self) -> Vec<u8> {
+    fn request(&self) -> HeadFields {
         let method = if self.method == Method::Head {
             "HEAD"
         } else {
             "POST"
         };
         let (id, fields) = (self.id, self.fields(self.request_size));
-        format!(":method: {method}\r\n:scheme: http\r\n:authority: a\r\n:path: /{id}\r\n{fields}")
-            .into_bytes()
+        let lines =
+            format!(":method: {method}\r\n:scheme: http\r\n:authority: a\r\n:path: /{id}\r\n{fields}");
+        HeadFields::of_lines(&lines)
     }
 }
 
@@ -362,7 +363,7 @@ pub(super) async fn response(world: Rc<World>, mut stream: Stream, id: u64) {
         }
         while interim < plan.interim && !is_begun {
             interim += 1;
-            stream.send_interim(b":status: 103\r\nlink: </a>\r\n")?;
+            stream.send_interim(&HeadFields::of_lines(":status: 103\r\nlink: </a>\r\n"))?;
         }
         if plan.is_after_request && plan.is_read && !is_read {
             return Poll::Pending;
@@ -370,7 +371,8 @@ pub(super) async fn response(world: Rc<World>, mut stream: Stream, id: u64) {
         if !is_begun {
             is_begun = true;
             let fields = plan.fields(plan.response_size);
-            stream.put_response(format!(":status: 200\r\n{fields}").into_bytes());
+            let lines = format!(":status: 200\r\n{fields}");
+            stream.put_response(HeadFields::of_lines(&lines));
         }
         if !is_sent {
             is_sent = sending.poll(at, &mut stream)?.is_ready();
