@@ -74,6 +74,23 @@ pub enum Version {
 }
 
 impl Version {
+    /// All of them, in the order of their declaration.
+    pub const ALL: [Self; 3] = [Self::Http10, Self::Http11, Self::Http2];
+
+    /// Whether each message has a stream of its own, on a connection that many messages share.
+    pub fn is_multiplexed(self) -> bool {
+        self == Self::Http2
+    }
+
+    /// The version number as in `Via` (RFC 9110 §7.6.3).
+    pub fn number(self) -> &'static str {
+        match self {
+            Self::Http10 => "1.0",
+            Self::Http11 => "1.1",
+            Self::Http2 => "2.0",
+        }
+    }
+
     /// The version as the log shows it.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -70,7 +70,7 @@ impl Connection {
     }
 
     /// The stream of HTTP/2, where it is one.
-    pub fn http2(&mut self) -> Option<&mut http2::Stream> {
+    pub(super) fn http2(&mut self) -> Option<&mut http2::Stream> {
         match &mut self.transport {
             Transport::Bytes(_) => None,
             Transport::Payload(stream) => Some(stream),
@@ -78,7 +78,7 @@ impl Connection {
     }
 
     /// Whether it is one stream of HTTP/2.
-    pub fn is_stream(&self) -> bool {
+    pub(super) fn is_stream(&self) -> bool {
         matches!(self.transport, Transport::Payload(_))
     }
 
@@ -299,7 +299,7 @@ impl Connection {
     }
 
     /// Puts a head that came in another form where one is read from; nothing is unread.
-    pub fn set_head(&mut self, lines: Vec<u8>) {
+    pub(super) fn set_head(&mut self, lines: Vec<u8>) {
         self.input = Buffer::of(lines);
     }
 

@@ -1,13 +1,18 @@
-//! Messages on their way, whatever protocol they came by: a connection with what was read and is to be written, reading a
-//! head from it, and moving a body from one to another. The request path above knows no difference between protocols
-//! but the words in which heads are written.
+//! Messages in transit, whatever their protocol: a connection with its unread input and its output, reading heads from it,
+//! writing heads to it, and moving a body from one connection to another. The request path above asks a connection what its
+//! protocol allows, and writes heads without knowing their form.
 
 mod connection;
 mod head;
 mod outgoing;
+mod protocol;
+mod response;
 mod transfer;
 
+pub use crate::http2::BrokeOff;
 pub use connection::Connection;
 pub use head::{HeadError, poll_head};
 pub use outgoing::{HeadWriter, OutgoingHead, Target};
+pub use protocol::RequestFate;
+pub use response::{ResponseError, poll_response};
 pub use transfer::{Replay, Transfer, TransferError, Waiting};

@@ -7,8 +7,9 @@ use std::task::{Context, Poll, ready};
 use smallvec::SmallVec;
 
 use super::connection::{COPIED, Connection};
+use super::protocol::{is_empty_stream, source_length};
 use crate::buffer::{Buffer, Buffers};
-use crate::head::{BodyLength, Field, FieldName};
+use crate::head::{BodyLength, Field, FieldName, Version};
 use crate::http1::{BodyError, Decoder, Encoder, Kind, Limits, Piece, chunked};
 use crate::net::Pipe;
 
@@ -133,7 +134,7 @@ pub struct Transfer {
     /// Whose turn it is after [`Poll::Pending`].
     pub waiting: Waiting,
     /// Whether nothing that was written before leaves until the end of the body, which has to be empty, has come.
-    pub waits_for_end: bool,
+    waits_for_end: bool,
     /// Payload bytes taken from the source.
     pub moved: u64,
     /// Trailer lines that ended the body, as they went on.
@@ -155,23 +156,23 @@ enum Splice {
 }
 
 impl Transfer {
-    /// For the body of this length of a request or response, written with `encoder`. More than `limit` payload bytes
-    /// are an error.
+    /// For the body of a request or response that was received by this version and has this length, written with
+    /// `encoder`. More than `limit` payload bytes are an error.
     pub fn new(
-        length: BodyLength,
+        (version, body): (Version, BodyLength),
         kind: Kind,
         encoder: Encoder,
         limits: &Limits,
         limit: Option<u64>,
     ) -> Self {
         Self {
-            decoder: Decoder::new(length, kind, limits),
+            decoder: Decoder::new(source_length(version, body), kind, limits),
             encoder,
             ready: 0,
             written: 0,
             ended: false,
             waiting: Waiting::ForSource,
-            waits_for_end: false,
+            waits_for_end: is_empty_stream(version, body),
             moved: 0,
             trailers: Vec::new(),
             limit: limit.unwrap_or(u64::MAX),

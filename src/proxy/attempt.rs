@@ -10,9 +10,7 @@ use super::departure::Phase;
 use super::headers::{ForwardedRequest, ForwardedResponse, ResponseContext};
 use super::{Exchange, Failure, websocket};
 use crate::head::{BodyLength, Version};
-use crate::http1::{self, Encoder, Kind, Malformed};
-use crate::http2;
-use crate::message::{self, Connection, HeadError, Waiting};
+use crate::message::{self, RequestFate, ResponseError, Waiting};
 use crate::net::DialError;
 use crate::pool::{BackendConnection, Member, Pool};
 use crate::retry::ConnectionEvent;
@@ -142,8 +140,7 @@ impl<'a> Exchange<'a> {
     ) -> Result<Box<BackendConnection>, AttemptError> {
         let before = backend.connection.bytes_out;
         let buffers = &self.client.worker.buffers;
-        let is_stream = backend.connection.is_stream();
-        if is_stream && self.head.upgrade.is_some() {
+        if self.head.upgrade.is_some() && !backend.connection.can_upgrade() {
             return Err(AttemptError::unsent(Failure::UnexpectedUpgrade));
         }
         let request = ForwardedRequest {
@@ -155,10 +152,7 @@ impl<'a> Exchange<'a> {
         backend
             .connection
             .put_request(&request, self.head.method, buffers);
-        let encoder = match is_stream {
-            true => Encoder::Plain,
-            false => Encoder::for_body(self.head.body),
-        };
+        let encoder = backend.connection.encoder(self.head.body);
         self.body
             .transfer
             .restart(&mut backend.connection, buffers, &self.body.replay, encoder);
@@ -182,10 +176,8 @@ impl<'a> Exchange<'a> {
                 if let Failure::MalformedResponse(reason) = failure {
                     self.explain_answer(reason, &mut backend.connection);
                 }
-                if failure == Failure::BackendTimeout
-                    && let Some(stream) = backend.connection.http2()
-                {
-                    stream.suspect_connection();
+                if failure == Failure::BackendTimeout {
+                    backend.connection.suspect();
                 }
                 Err(AttemptError::over(&mut backend, failure, before))
             }
@@ -197,15 +189,11 @@ impl AttemptError {
     /// How an attempt failed over a connection by which so many bytes had been sent before it.
     fn over(backend: &mut BackendConnection, failure: Failure, bytes_before: u64) -> Self {
         let is_reused = backend.is_reused;
-        let (nothing_sent, was_refused, is_over) = match backend.connection.http2() {
-            // What counts is whether the backend says that it did nothing with it.
-            Some(stream) => (
-                stream.was_refused() || !stream.has_begun(),
-                stream.was_refused(),
-                stream.is_connection_over(),
-            ),
-            None => (backend.connection.bytes_out == bytes_before, false, true),
-        };
+        let RequestFate {
+            is_unprocessed: nothing_sent,
+            is_refused: was_refused,
+            is_connection_over: is_over,
+        } = backend.connection.request_fate(bytes_before);
         let event = match failure {
             Failure::BackendReset if was_refused && is_over => Some(ConnectionEvent::Closing),
             // Where only the stream was reset, the connection was not stale.
@@ -298,10 +286,6 @@ impl Attempt<'_> {
         exchange: &mut Exchange<'_>,
         context: &mut Context<'_>,
     ) -> Poll<Result<bool, Failure>> {
-        if self.backend.connection.is_stream() {
-            return self.poll_response_of_stream(exchange, context);
-        }
-        let limits = &exchange.snapshot.limits.message;
         let BackendConnection {
             connection,
             scan,
@@ -309,63 +293,39 @@ impl Attempt<'_> {
             head_end,
             ..
         } = &mut *self.backend;
+        let asked = (exchange.head.method, &exchange.snapshot.limits.message);
         let buffers = &exchange.client.worker.buffers;
-        let end = match message::poll_head(context, connection, scan, (Kind::Response, limits), buffers) {
-            Poll::Ready(Ok(Some(end))) => end,
-            Poll::Ready(Err(HeadError::Malformed(reason))) => {
-                let reason = what_was_sent(reason, connection);
+        *head_end = match ready!(message::poll_response(
+            context,
+            connection,
+            (scan, head),
+            asked,
+            buffers
+        )) {
+            Ok(end) => end,
+            Err(ResponseError::Malformed(reason)) => {
                 return Poll::Ready(Err(Failure::MalformedResponse(reason)));
             }
-            Poll::Ready(ended) => {
-                exchange.explain_reset(ended.err().as_ref());
+            Err(ResponseError::Ended(error)) => {
+                exchange.explain_reset(error.as_ref());
                 return Poll::Ready(Err(Failure::BackendReset));
             }
-            Poll::Pending => return Poll::Pending,
+            Err(ResponseError::BrokeOff(reason)) => {
+                exchange.explain_broken_stream(reason);
+                return Poll::Ready(Err(Failure::BackendReset));
+            }
         };
-        head.clear();
-        http1::parse_response(connection.input.unread(), scan, end, exchange.head.method, head)
-            .map_err(Failure::MalformedResponse)?;
         self.is_end_proved &= head.keep_alive;
         head.keep_alive = self.is_end_proved;
-        scan.clear();
-        *head_end = end;
         let bytes = connection.input.unread();
         if head.status == 101 && exchange.head.upgrade.is_some() && websocket::is_switch(head, bytes) {
             let key = exchange.identity.websocket_key();
-            let is_ours = exchange.head.version == Version::Http2;
+            let is_ours = websocket::needs_key(exchange.head);
             return Poll::Ready(match !is_ours || websocket::is_accepted(head, bytes, &key) {
                 true => Ok(true),
                 false => Err(Failure::WebSocketAccept),
             });
         }
-        Poll::Ready(self.take_head(exchange))
-    }
-
-    /// The same over HTTP/2, where heads come decoded.
-    fn poll_response_of_stream(
-        &mut self,
-        exchange: &mut Exchange<'_>,
-        context: &mut Context<'_>,
-    ) -> Poll<Result<bool, Failure>> {
-        let BackendConnection {
-            connection,
-            head,
-            head_end,
-            ..
-        } = &mut *self.backend;
-        let Some(stream) = connection.http2() else {
-            return Poll::Pending;
-        };
-        let (result, lines) = match ready!(stream.poll_response(context)) {
-            Ok(response) => response,
-            Err(_) => {
-                exchange.explain_broken_stream(stream.broke_off());
-                return Poll::Ready(Err(Failure::BackendReset));
-            }
-        };
-        *head = result.map_err(Failure::MalformedResponse)?;
-        *head_end = lines.len();
-        connection.set_head(lines);
         Poll::Ready(self.take_head(exchange))
     }
 
@@ -407,15 +367,6 @@ impl Attempt<'_> {
     }
 }
 
-/// Why an answer is malformed, told more exactly where the backend speaks HTTP/2: that is a mistake in the config.
-fn what_was_sent(reason: Malformed, connection: &Connection) -> Malformed {
-    let is_http2 = connection.is_plain() && http2::is_begin_of_server(connection.input.unread());
-    match is_http2 {
-        true => Malformed::Http2Response,
-        false => reason,
-    }
-}
-
 impl Exchange<'_> {
     /// Sends more of the request. The error is `None` when the backend does not take it, else what the client did.
     pub(super) fn poll_body(
@@ -439,7 +390,7 @@ impl Exchange<'_> {
     /// Whether the client left while nothing is read from it: its request is read, or the backend does not take more. Of a
     /// byte stream only what is read tells that.
     pub(super) fn has_client_left(&mut self, context: &mut Context<'_>, phase: Phase) -> bool {
-        let is_told = self.body.transfer.is_read() || self.client.connection.is_stream();
+        let is_told = self.body.transfer.is_read() || self.client.connection.reports_departure();
         is_told && self.departure.poll(self.client, context, phase).is_ready()
     }
 
@@ -467,30 +418,5 @@ impl Exchange<'_> {
             self.client.connection.put_interim(&response, buffers);
         }
         backend.connection.input.consume(backend.head_end);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::os::fd::OwnedFd;
-    use std::os::unix::net::UnixStream;
-
-    use super::*;
-    use crate::buffer::Buffer;
-    use crate::net::Stream;
-
-    #[tokio::test]
-    async fn frames_of_http2_in_place_of_a_status_line_are_told() {
-        let told = |bytes: &[u8]| {
-            let (ours, _theirs) = UnixStream::pair().unwrap();
-            let mut connection = Connection::new(Stream::from(OwnedFd::from(ours)));
-            connection.input = Buffer::of(bytes.to_vec());
-            what_was_sent(Malformed::BadStatusLine, &connection)
-        };
-        assert_eq!(
-            told(b"\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0\x64"),
-            Malformed::Http2Response
-        );
-        assert_eq!(told(b"SSH-2.0-x\r\n"), Malformed::BadStatusLine);
     }
 }

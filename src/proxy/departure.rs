@@ -70,8 +70,8 @@ impl Departure {
     /// alone for a tick: its request is likely to be answered by then.
     pub(super) fn poll(&mut self, client: &mut Client, context: &mut Context<'_>, phase: Phase) -> Poll<()> {
         let buffers = &client.worker.buffers;
-        if let Some(stream) = client.connection.http2() {
-            return stream.poll_gone(context).map(drop);
+        if let Some(gone) = client.connection.poll_gone(context) {
+            return gone;
         }
         if self.half_closed.is_none() {
             let is_watched = client.connection.is_watched();

@@ -10,8 +10,7 @@ use crate::head::{BodyLength, Flaw, RequestHead};
 use crate::http1::{
     BodyError, Fault, FaultPlace, Kind, Limits, Malformed, ReadSoFar, excerpt, framing_excerpt,
 };
-use crate::http2::BrokeOff;
-use crate::message::{Connection, HeadError, Transfer, TransferError};
+use crate::message::{BrokeOff, Connection, HeadError, Transfer, TransferError};
 use crate::pool::Pool;
 use crate::telemetry::{Label, Rejected, RejectedFrom, RejectedLimit};
 use crate::tls;
@@ -246,9 +245,11 @@ impl Exchange<'_> {
     #[cold]
     pub(super) fn explain_answer(&mut self, reason: Malformed, backend: &mut Connection) {
         let limits = &self.snapshot.limits.message;
-        let evidence = match backend.http2().map(|stream| stream.take_refused()) {
-            Some(Some((reason, flaw))) => Evidence::of_flaw(reason, &flaw, Vec::new(), limits),
-            Some(None) => Evidence::of_flaw(reason, &Flaw::default(), Vec::new(), limits),
+        let evidence = match backend.take_refused() {
+            Some((reason, flaw)) => Evidence::of_flaw(reason, &flaw, Vec::new(), limits),
+            None if !backend.is_sequential() => {
+                Evidence::of_flaw(reason, &Flaw::default(), Vec::new(), limits)
+            }
             None => Evidence::of_bytes(backend.input.unread(), Kind::Response, reason, limits),
         };
         self.keep_answer(evidence, "malformed_response");
@@ -300,20 +301,17 @@ impl Exchange<'_> {
                     format!("the connection was closed within the chunks, behind {moved} bytes of the body")
                 }
             }),
-            TransferError::Source(error) => match backend.http2() {
-                None => Some(format!(
-                    "{}, behind {moved} bytes of the body",
-                    tls::reason(error)
-                )),
-                Some(stream) => {
-                    if let Some((reason, flaw)) = stream.take_refused() {
-                        let evidence = Evidence::of_flaw(reason, &flaw, Vec::new(), &limits.message);
-                        return self.keep_answer(evidence, "response_truncated");
-                    }
-                    let why = stream.broke_off().map(explain_break);
-                    why.map(|why| format!("{why}, behind {moved} bytes of the body"))
+            TransferError::Source(error) => {
+                if let Some((reason, flaw)) = backend.take_refused() {
+                    let evidence = Evidence::of_flaw(reason, &flaw, Vec::new(), &limits.message);
+                    return self.keep_answer(evidence, "response_truncated");
                 }
-            },
+                let why = match backend.is_sequential() {
+                    true => Some(tls::reason(error)),
+                    false => backend.broke_off().map(explain_break),
+                };
+                why.map(|why| format!("{why}, behind {moved} bytes of the body"))
+            }
         };
     }
 
@@ -336,12 +334,7 @@ impl Exchange<'_> {
     /// The client has broken off; or its stream was reset because what came by that was malformed.
     #[cold]
     pub(super) fn client_gone(&mut self) -> Failure {
-        let refused = self
-            .client
-            .connection
-            .http2()
-            .and_then(|stream| stream.take_refused());
-        let Some((reason, flaw)) = refused else {
+        let Some((reason, flaw)) = self.client.connection.take_refused() else {
             return Failure::ClientGone;
         };
         self.record.was_stream_reset = true;

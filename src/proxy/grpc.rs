@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::Failure;
-use crate::head::{RequestHead, ResponseHead, Version};
+use crate::head::{RequestHead, ResponseHead};
 
 /// The media type of a call, which a `+` and the name of an encoding may follow.
 pub(super) const MEDIA: &[u8] = b"application/grpc";
@@ -19,10 +19,10 @@ const UNIMPLEMENTED: u32 = 12;
 const INTERNAL: u32 = 13;
 const UNAVAILABLE: u32 = 14;
 
-/// Whether a request is a call of gRPC, which only HTTP/2 carries.
+/// Whether a request is a gRPC call, which needs a stream of its own: HTTP/1 cannot carry one.
 pub(super) fn is_call(head: &RequestHead) -> bool {
     let media = || value_of(head, b"content-type").and_then(|value| value.split_at_checked(MEDIA.len()));
-    head.version == Version::Http2
+    head.version.is_multiplexed()
         && media().is_some_and(|(media, rest)| {
             media.eq_ignore_ascii_case(MEDIA) && matches!(rest.first(), None | Some(b'+' | b';' | b' '))
         })
@@ -110,7 +110,7 @@ fn number(digits: &[u8]) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::head::{Field, FieldName, Span};
+    use crate::head::{Field, FieldName, Span, Version};
     use crate::http1::Malformed;
 
     fn with_type(media: &str, version: Version) -> RequestHead {

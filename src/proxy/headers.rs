@@ -82,7 +82,7 @@ pub fn write_request<W: HeadWriter>(
     if let Some(token) = head.upgrade.filter(|_| W::HAS_UPGRADE) {
         out.connection(b"upgrade");
         out.set(b"Upgrade: ", head.text(token));
-        if head.version == Version::Http2 {
+        if websocket::needs_key(head) {
             out.set(b"Sec-WebSocket-Key: ", &identity.websocket_key());
         }
     }

@@ -106,7 +106,7 @@ impl Exchange<'_> {
                 let bound = self.snapshot.timeouts.header;
                 let is_stalled = failure == Failure::ClientStalled;
                 self.record.detail = is_stalled.then(|| detail::ran_out("timeouts.client_header", bound));
-                match self.client.connection.is_stream() {
+                match self.client.connection.marks_message_ends() {
                     // Its end would say that what was sent is whole.
                     true => ConnectionDisposition::Reset,
                     false => ConnectionDisposition::Close,

@@ -41,7 +41,7 @@ pub use snapshot::{Snapshot, SnapshotCell, SnapshotHandle};
 pub use worker::{Incoming, Worker};
 
 use crate::backend::BackendId;
-use crate::head::{BodyLength, RequestHead, Version};
+use crate::head::RequestHead;
 use crate::http1::{Encoder, Kind, Malformed};
 use crate::message::{Replay, Transfer};
 use crate::pool::{Another, BackendConnection, EligibleSet, Member, Pool};
@@ -53,7 +53,6 @@ use departure::Departure;
 use listener_policy::Decision;
 use max_forwards::MaxForwards;
 use record::Record;
-use response::Forwarded;
 use tried::Tried;
 
 /// What becomes of the client's connection after a request.
@@ -67,6 +66,12 @@ pub enum ConnectionDisposition {
     Close,
     /// It ends with a reset, because that is the only sign of an incomplete answer.
     Reset,
+}
+
+/// A response that was forwarded, perhaps not to its end.
+struct Forwarded {
+    after: ConnectionDisposition,
+    failure: Option<Failure>,
 }
 
 /// One request on its way, over all its attempts.
@@ -186,14 +191,13 @@ impl<'a> Exchange<'a> {
         let is_grpc = grpc::is_call(head);
         let timeout = if is_grpc { grpc::timeout(head) } else { None };
         let deadline = timeout.and_then(|timeout| started.checked_add(timeout));
-        let mut transfer = Transfer::new(
-            source_length(head),
+        let transfer = Transfer::new(
+            (head.version, head.body),
             Kind::Request,
             Encoder::for_body(head.body),
             &limits.message,
             limits.body,
         );
-        transfer.waits_for_end = is_empty_stream(head.version, head.body);
         Self {
             identity: Identity::new(&client.peer, &snapshot.trusted_proxies, head, random),
             body: RequestBody {
@@ -251,9 +255,7 @@ impl<'a> Exchange<'a> {
             }
             match outcome {
                 Ok(mut connection) if next.is_some() => {
-                    if let Some(stream) = connection.connection.http2() {
-                        stream.stand_back();
-                    }
+                    connection.connection.stand_back();
                     held = Some(HeldResponse {
                         connection,
                         member,
@@ -339,20 +341,6 @@ impl<'a> Exchange<'a> {
             now: self.client.worker.wheel.now(),
         }
     }
-}
-
-/// How the end of a request's body is found. HTTP/2 marks it, whatever length was announced.
-fn source_length(head: &RequestHead) -> BodyLength {
-    match (head.version, head.body, head.upgrade) {
-        (Version::Http2, BodyLength::Exact(_) | BodyLength::Chunked, _) => BodyLength::UntilClose,
-        (_, body, _) => body,
-    }
-}
-
-/// Whether a message is whole with its head as HTTP/1 frames it, and yet its stream may go on: nothing of it may leave before its
-/// end has come (RFC 9113 §8.1.1).
-fn is_empty_stream(version: Version, body: BodyLength) -> bool {
-    version == Version::Http2 && body == BodyLength::Exact(0)
 }
 
 impl RetryableFailure {

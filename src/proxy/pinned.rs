@@ -52,7 +52,7 @@ impl<'a> Exchange<'a> {
 
     /// Keeps the backend's connection for this client's next request, which comes within `keep_for` or by another one.
     pub(super) fn pin(&mut self, mut connection: Box<BackendConnection>, keep_for: Duration) {
-        if self.client.connection.is_stream() || self.identity.is_trusted {
+        if !self.client.connection.is_sequential() || self.identity.is_trusted {
             return;
         }
         let worker = &self.client.worker;

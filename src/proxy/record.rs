@@ -2,8 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::response::Forwarded;
-use super::{ConnectionDisposition, Exchange, Failure, Peer, Worker};
+use super::{ConnectionDisposition, Exchange, Failure, Forwarded, Peer, Worker};
 use crate::clock;
 use crate::http1::ReadSoFar;
 use crate::pool::{Member, Pool};

@@ -6,17 +6,11 @@ use std::time::Duration;
 use super::deadlines::Deadline;
 use super::departure::Phase;
 use super::headers::{ForwardedResponse, ResponseContext};
-use super::{ConnectionDisposition, Exchange, Failure, grpc, is_empty_stream, tunnel};
+use super::{ConnectionDisposition, Exchange, Failure, Forwarded, grpc, tunnel};
 use crate::head::{BodyLength, FieldName, RequestHead, ResponseHead, Version, list};
 use crate::http1::{Encoder, Kind};
 use crate::message::{Transfer, TransferError, Waiting};
 use crate::pool::{BackendConnection, Member, Pool};
-
-/// An answer that was forwarded, perhaps not to its end.
-pub(super) struct Forwarded {
-    pub(super) after: ConnectionDisposition,
-    pub(super) failure: Option<Failure>,
-}
 
 /// An answer under way.
 struct Response<'a> {
@@ -66,7 +60,7 @@ impl<'a> Exchange<'a> {
         let framing = framing_for(backend.head.body, self.head.version);
         let keep_alive = self.head.keep_alive
             && self.body.is_sent
-            && (framing != BodyLength::UntilClose || self.head.version == Version::Http2)
+            && (framing != BodyLength::UntilClose || self.client.connection.marks_message_ends())
             // What follows a request to upgrade may be meant for the other protocol: it is never read as a request.
             && self.head.upgrade.is_none()
             && !self.client.is_last_request
@@ -89,7 +83,7 @@ impl<'a> Exchange<'a> {
         }
         let after = match framing {
             // Without a length of any kind a close would look like the end, and so might the end of a stream.
-            _ if self.head.version == Version::Http2 => ConnectionDisposition::Reset,
+            _ if self.client.connection.marks_message_ends() => ConnectionDisposition::Reset,
             BodyLength::UntilClose => ConnectionDisposition::Reset,
             _ => ConnectionDisposition::Close,
         };
@@ -148,14 +142,9 @@ impl<'a> Exchange<'a> {
         backend.keep_for = keep_for.unwrap_or(pool.settings.timeouts.backend_idle);
         backend.connection.input.consume(backend.head_end);
         let limits = &self.snapshot.limits;
-        let length = match (backend.head.version, backend.head.body) {
-            // HTTP/2 marks the end of a body, whatever length was announced.
-            (Version::Http2, BodyLength::Exact(_)) => BodyLength::UntilClose,
-            (_, body) => body,
-        };
+        let source = (backend.head.version, backend.head.body);
         let encoder = Encoder::for_body(framing);
-        let mut transfer = Transfer::new(length, Kind::Response, encoder, &limits.message, limits.body);
-        transfer.waits_for_end = is_empty_stream(backend.head.version, backend.head.body);
+        let transfer = Transfer::new(source, Kind::Response, encoder, &limits.message, limits.body);
         Response {
             pool,
             has_known_end: matches!(backend.head.body, BodyLength::Exact(_)),
@@ -168,7 +157,7 @@ impl<'a> Exchange<'a> {
     /// Keeps the backend's connection for another request, if the end of this exchange is proved on both sides. One with a
     /// user is for this client alone, as long as its own connection stays open.
     fn keep(&mut self, backend: Box<BackendConnection>, keep_alive: bool, pool: &Pool) {
-        let is_clean = !backend.connection.is_stream()
+        let is_clean = backend.connection.is_sequential()
             && backend.head.keep_alive
             && backend.head.body != BodyLength::UntilClose
             && self.body.is_sent

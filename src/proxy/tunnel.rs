@@ -5,10 +5,9 @@ use std::task::{Context, Poll};
 
 use super::deadlines::Deadline;
 use super::headers::{ForwardedResponse, ResponseContext};
-use super::response::Forwarded;
-use super::{ConnectionDisposition, Exchange, Failure};
+use super::{ConnectionDisposition, Exchange, Failure, Forwarded};
 use crate::buffer::Buffers;
-use crate::head::BodyLength;
+use crate::head::{BodyLength, Version};
 use crate::http1::{Encoder, Kind, Limits};
 use crate::message::{Connection, Transfer};
 use crate::pool::{BackendConnection, Pool};
@@ -20,9 +19,10 @@ struct Direction {
 }
 
 impl Direction {
-    fn new(kind: Kind, limits: &Limits) -> Self {
+    fn new(kind: Kind, version: Version, limits: &Limits) -> Self {
+        let source = (version, BodyLength::UntilClose);
         Self {
-            transfer: Transfer::new(BodyLength::UntilClose, kind, Encoder::Plain, limits, None),
+            transfer: Transfer::new(source, kind, Encoder::Plain, limits, None),
             has_ended: false,
         }
     }
@@ -72,8 +72,8 @@ pub(super) async fn run(
     client.connection.put_response(&response, &client.worker.buffers);
     backend.connection.input.consume(backend.head_end);
     let limits = &exchange.snapshot.limits.message;
-    let mut up = Direction::new(Kind::Request, limits);
-    let mut down = Direction::new(Kind::Response, limits);
+    let mut up = Direction::new(Kind::Request, exchange.head.version, limits);
+    let mut down = Direction::new(Kind::Response, backend.head.version, limits);
     let bound = pool.settings.timeouts.tunnel_idle;
     let result = std::future::poll_fn(|context| {
         let client = &mut *exchange.client;
@@ -106,7 +106,7 @@ pub(super) async fn run(
         exchange.explain_wait(ended, bound, pool);
     }
     Forwarded {
-        after: match exchange.client.connection.is_stream() {
+        after: match exchange.client.connection.marks_message_ends() {
             // A stream says whether it has ended or broken (RFC 9113 §8.5).
             true if !is_whole => ConnectionDisposition::Reset,
             _ => ConnectionDisposition::Close,

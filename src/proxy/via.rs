@@ -16,9 +16,7 @@ const ID_LENGTH: usize = 16;
 /// The elements that this process adds, by the version of the request that came.
 struct Elements {
     name: String,
-    http10: String,
-    http11: String,
-    http2: String,
+    texts: [String; Version::ALL.len()],
 }
 
 /// One name for all workers, and for as long as the process runs.
@@ -26,11 +24,8 @@ fn elements() -> &'static Elements {
     static ELEMENTS: OnceLock<Elements> = OnceLock::new();
     ELEMENTS.get_or_init(|| {
         let name = format!("evenkeel-{:0ID_LENGTH$x}", Rng::fresh().bits());
-        let element = |version| format!("{version} {name}");
         Elements {
-            http10: element("1.0"),
-            http11: element("1.1"),
-            http2: element("2.0"),
+            texts: Version::ALL.map(|version| format!("{} {name}", version.number())),
             name,
         }
     })
@@ -38,13 +33,8 @@ fn elements() -> &'static Elements {
 
 /// The element that this process adds to a request of this version.
 pub(super) fn element(version: Version) -> &'static [u8] {
-    let elements = elements();
-    match version {
-        Version::Http10 => &elements.http10,
-        Version::Http11 => &elements.http11,
-        Version::Http2 => &elements.http2,
-    }
-    .as_bytes()
+    let text = elements().texts.get(version as usize);
+    text.map_or(b"", |text| text.as_bytes())
 }
 
 /// Whether a request has passed through this process before. Nobody else knows the id, so it counts wherever it stands.

@@ -5,7 +5,7 @@ use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as BASE64;
 
-use crate::head::{FieldName, RequestHead, ResponseHead, Version};
+use crate::head::{FieldName, RequestHead, ResponseHead};
 
 /// What a key is hashed with (RFC 6455 §1.3).
 const GUID: &[u8; 36] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -31,11 +31,14 @@ pub(super) fn is_accepted(head: &ResponseHead, bytes: &[u8], key: &[u8; KEY]) ->
     matches!((values.next(), values.next()), (Some(value), None) if *value == accept(key))
 }
 
+/// Whether a request for a WebSocket came without a key, as streams do (RFC 8441 §5), so that it gets one here.
+pub(super) fn needs_key(head: &RequestHead) -> bool {
+    head.version.is_multiplexed() && head.upgrade.is_some()
+}
+
 /// Whether a field of a request is a key that stands where ours has to.
 pub(super) fn is_foreign_key(head: &RequestHead, name: &[u8]) -> bool {
-    head.version == Version::Http2
-        && head.upgrade.is_some()
-        && name.eq_ignore_ascii_case(b"sec-websocket-key")
+    needs_key(head) && name.eq_ignore_ascii_case(b"sec-websocket-key")
 }
 
 fn accept(key: &[u8; KEY]) -> [u8; ACCEPT] {

@@ -1,0 +1,99 @@
+//! Waits for the head of a response.
+
+use std::task::{Context, Poll, ready};
+
+use super::connection::Connection;
+use super::head::{HeadError, poll_head};
+use crate::buffer::Buffers;
+use crate::head::{Method, ResponseHead};
+use crate::http1::{self, HeadScan, Kind, Limits, Malformed};
+use crate::http2::{self, BrokeOff};
+
+/// Why the head of a response did not come.
+#[derive(Debug)]
+pub enum ResponseError {
+    /// What came cannot be understood.
+    Malformed(Malformed),
+    /// The connection ended before the head was whole; without an error, before its first byte.
+    Ended(Option<HeadError>),
+    /// The stream was reset or its connection broke.
+    BrokeOff(Option<BrokeOff>),
+}
+
+/// Reads the next head of the response to a request with this method, interim or final, into `head`. Gives how many bytes
+/// at the front of the input it takes up.
+///
+/// # Errors
+/// [`ResponseError`].
+pub fn poll_response(
+    context: &mut Context<'_>,
+    connection: &mut Connection,
+    (scan, head): (&mut HeadScan, &mut ResponseHead),
+    (method, limits): (Method, &Limits),
+    buffers: &Buffers,
+) -> Poll<Result<usize, ResponseError>> {
+    if let Some(stream) = connection.http2() {
+        let Ok((result, lines)) = ready!(stream.poll_response(context)) else {
+            let broke_off = stream.broke_off();
+            return Poll::Ready(Err(ResponseError::BrokeOff(broke_off)));
+        };
+        *head = result.map_err(ResponseError::Malformed)?;
+        let end = lines.len();
+        connection.set_head(lines);
+        return Poll::Ready(Ok(end));
+    }
+    let end = match ready!(poll_head(
+        context,
+        connection,
+        scan,
+        (Kind::Response, limits),
+        buffers
+    )) {
+        Ok(Some(end)) => end,
+        Ok(None) => return Poll::Ready(Err(ResponseError::Ended(None))),
+        Err(HeadError::Malformed(reason)) => {
+            let reason = what_was_sent(reason, connection);
+            return Poll::Ready(Err(ResponseError::Malformed(reason)));
+        }
+        Err(error) => return Poll::Ready(Err(ResponseError::Ended(Some(error)))),
+    };
+    head.clear();
+    http1::parse_response(connection.input.unread(), scan, end, method, head)
+        .map_err(ResponseError::Malformed)?;
+    scan.clear();
+    Poll::Ready(Ok(end))
+}
+
+/// Why a response is malformed, more exactly where the backend speaks HTTP/2: that is a mistake in the config.
+fn what_was_sent(reason: Malformed, connection: &Connection) -> Malformed {
+    let is_http2 = connection.is_plain() && http2::is_begin_of_server(connection.input.unread());
+    match is_http2 {
+        true => Malformed::Http2Response,
+        false => reason,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+    use crate::buffer::Buffer;
+    use crate::net::Stream;
+
+    #[tokio::test]
+    async fn http2_frames_in_place_of_a_status_line_are_recognised() {
+        let told = |bytes: &[u8]| {
+            let (ours, _theirs) = UnixStream::pair().unwrap();
+            let mut connection = Connection::new(Stream::from(OwnedFd::from(ours)));
+            connection.input = Buffer::of(bytes.to_vec());
+            what_was_sent(Malformed::BadStatusLine, &connection)
+        };
+        assert_eq!(
+            told(b"\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0\x64"),
+            Malformed::Http2Response
+        );
+        assert_eq!(told(b"SSH-2.0-x\r\n"), Malformed::BadStatusLine);
+    }
+}
