@@ -29,6 +29,26 @@ pub struct Target<'a> {
     pub query: Option<&'a [u8]>,
 }
 
+/// The name of a field that Evenkeel sets, made by [`name!`].
+#[derive(Debug, Clone, Copy)]
+pub struct OwnName {
+    /// The name alone.
+    pub name: &'static [u8],
+    /// What begins its line in HTTP/1: the end of the line before, the name, and `: `. One piece, because it is copied once.
+    pub line_start: &'static [u8],
+}
+
+/// The name of a field that Evenkeel sets.
+macro_rules! name {
+    ($name:literal) => {
+        crate::message::OwnName {
+            name: $name.as_bytes(),
+            line_start: concat!("\r\n", $name, ": ").as_bytes(),
+        }
+    };
+}
+pub(crate) use name;
+
 /// Writes one head in the form of one protocol: first the request or status line, then fields, then [`Self::finish`].
 pub trait HeadWriter {
     /// Whether a connection can be upgraded (RFC 9110 §7.8). Without that, a WebSocket is a stream that was accepted with
@@ -47,8 +67,8 @@ pub trait HeadWriter {
     /// Writes a field. `is_never_indexed` says that no table may keep it, where the protocol has tables (RFC 7541 §6.2.3).
     fn field(&mut self, name: &[u8], value: &[u8], is_never_indexed: bool);
 
-    /// Begins a field that Evenkeel sets. `start` is its name and `: `. The value follows in parts, up to [`Self::end`].
-    fn begin(&mut self, start: &'static [u8]);
+    /// Begins a field that Evenkeel sets. Its value follows in parts, up to [`Self::end`].
+    fn begin(&mut self, name: OwnName);
 
     /// Writes a part of the value that was begun.
     fn part(&mut self, part: &[u8]);
@@ -56,16 +76,18 @@ pub trait HeadWriter {
     /// Ends the field that was begun.
     fn end(&mut self);
 
-    /// Writes a field that Evenkeel sets. `start` is its name and `: `.
-    fn set(&mut self, start: &'static [u8], value: &[u8]) {
-        self.begin(start);
+    /// Writes a field that Evenkeel sets.
+    #[inline(always)]
+    fn set(&mut self, name: OwnName, value: &[u8]) {
+        self.begin(name);
         self.part(value);
         self.end();
     }
 
     /// Writes a field whose value is a number.
-    fn set_number(&mut self, start: &'static [u8], number: u64) {
-        self.set(start, itoa::Buffer::new().format(number).as_bytes());
+    #[inline]
+    fn set_number(&mut self, name: OwnName, number: u64) {
+        self.set(name, itoa::Buffer::new().format(number).as_bytes());
     }
 
     /// Writes the field that says how the body ends, where the protocol needs or allows one.
@@ -88,7 +110,8 @@ pub trait HeadWriter {
     fn finish(&mut self);
 }
 
-/// HTTP/1: lines in the output buffer.
+/// HTTP/1: lines in the output buffer. Each line begins with the CRLF that ends the line before, so that it is one piece with the
+/// name.
 impl HeadWriter for Vec<u8> {
     const HAS_UPGRADE: bool = true;
     const ALLOWS_EMPTY_HOST: bool = true;
@@ -104,13 +127,12 @@ impl HeadWriter for Vec<u8> {
         }
         self.extend_from_slice(b" HTTP/1.1\r\nHost: ");
         self.extend_from_slice(target.authority);
-        self.extend_from_slice(b"\r\n");
     }
 
     #[inline]
     fn status(&mut self, status: u16, reason: &[u8]) {
         if status == 200 && reason == b"OK" {
-            self.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+            self.extend_from_slice(b"HTTP/1.1 200 OK");
             return;
         }
         self.extend_from_slice(b"HTTP/1.1 ");
@@ -121,50 +143,47 @@ impl HeadWriter for Vec<u8> {
         } else {
             reason
         });
-        self.extend_from_slice(b"\r\n");
     }
 
     #[inline]
     fn field(&mut self, name: &[u8], value: &[u8], _is_never_indexed: bool) {
         self.reserve(name.len() + value.len() + b": \r\n".len());
+        self.extend_from_slice(b"\r\n");
         self.extend_from_slice(name);
         self.extend_from_slice(b": ");
         self.extend_from_slice(value);
-        self.extend_from_slice(b"\r\n");
     }
 
-    #[inline]
-    fn begin(&mut self, start: &'static [u8]) {
-        self.extend_from_slice(start);
+    #[inline(always)]
+    fn begin(&mut self, name: OwnName) {
+        self.extend_from_slice(name.line_start);
     }
 
-    #[inline]
+    #[inline(always)]
     fn part(&mut self, part: &[u8]) {
         self.extend_from_slice(part);
     }
 
-    #[inline]
-    fn end(&mut self) {
-        self.extend_from_slice(b"\r\n");
-    }
+    #[inline(always)]
+    fn end(&mut self) {}
 
     #[inline]
     fn framing(&mut self, body: BodyLength) {
         match body {
             BodyLength::None | BodyLength::UntilClose => {}
-            BodyLength::Chunked => self.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
-            BodyLength::Exact(length) => self.set_number(b"Content-Length: ", length),
+            BodyLength::Chunked => self.extend_from_slice(b"\r\nTransfer-Encoding: chunked"),
+            BodyLength::Exact(length) => self.set_number(name!("Content-Length"), length),
         }
     }
 
     #[inline]
     fn connection(&mut self, option: &'static [u8]) {
-        self.set(b"Connection: ", option);
+        self.set(name!("Connection"), option);
     }
 
     #[inline]
     fn finish(&mut self) {
-        self.extend_from_slice(b"\r\n");
+        self.extend_from_slice(b"\r\n\r\n");
     }
 }
 
@@ -197,8 +216,8 @@ impl HeadWriter for HeadFields {
         }
     }
 
-    fn begin(&mut self, start: &'static [u8]) {
-        Self::begin(self, name_of(start));
+    fn begin(&mut self, name: OwnName) {
+        Self::begin(self, name.name);
     }
 
     fn part(&mut self, part: &[u8]) {
@@ -209,14 +228,14 @@ impl HeadWriter for HeadFields {
         Self::end(self);
     }
 
-    fn set(&mut self, start: &'static [u8], value: &[u8]) {
-        self.add(name_of(start), value);
+    fn set(&mut self, name: OwnName, value: &[u8]) {
+        self.add(name.name, value);
     }
 
     fn framing(&mut self, body: BodyLength) {
         // The end of a body is a flag of its last frame.
         if let BodyLength::Exact(length) = body {
-            self.set_number(b"Content-Length: ", length);
+            self.set_number(name!("Content-Length"), length);
         }
     }
 
@@ -233,11 +252,6 @@ pub(super) fn fields_of(head: &impl OutgoingHead) -> HeadFields {
     let mut out = HeadFields::with_capacity(fields, text);
     head.write(&mut out);
     out
-}
-
-#[inline]
-fn name_of(start: &'static [u8]) -> &'static [u8] {
-    start.strip_suffix(b": ").unwrap_or(start)
 }
 
 /// Adds a part of a target, with those bytes escaped that some clients send as they are and that backends which speak HTTP/2
@@ -283,7 +297,7 @@ mod tests {
                 query: Some(b"<y>"),
             });
             out.field(b"X-Key", b"v", true);
-            out.begin(b"Via: ");
+            out.begin(name!("Via"));
             out.part(b"1.1 ");
             out.part(b"b");
             out.end();

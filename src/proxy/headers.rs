@@ -6,7 +6,7 @@ use super::max_forwards::MaxForwards;
 use super::{Peer, via, websocket};
 use crate::backend::{Address, Scheme};
 use crate::head::{BodyLength, FieldName, Method, RequestHead, ResponseHead, Version, list};
-use crate::message::{HeadWriter, OutgoingHead, Target};
+use crate::message::{HeadWriter, OutgoingHead, Target, name};
 
 /// About how many fields, and how many bytes of them, are added to a request and to a response.
 const ADDED_TO_REQUEST: (usize, usize) = (12, 256);
@@ -74,16 +74,16 @@ pub fn write_request<W: HeadWriter>(
     if takes_trailers(head) {
         // RFC 9110 §10.1.4: it concerns this connection only.
         out.connection(b"TE");
-        out.set(b"TE: ", b"trailers");
+        out.set(name!("TE"), b"trailers");
     }
     if head.expects_continue {
-        out.set(b"Expect: ", b"100-continue");
+        out.set(name!("Expect"), b"100-continue");
     }
     if let Some(token) = head.upgrade.filter(|_| W::HAS_UPGRADE) {
         out.connection(b"upgrade");
-        out.set(b"Upgrade: ", head.text(token));
+        out.set(name!("Upgrade"), head.text(token));
         if websocket::needs_key(head) {
-            out.set(b"Sec-WebSocket-Key: ", &identity.websocket_key());
+            out.set(name!("Sec-WebSocket-Key"), &identity.websocket_key());
         }
     }
     out.framing(head.body);
@@ -137,7 +137,7 @@ impl OutgoingHead for ForwardedResponse<'_> {
             }
         }
         if !has_date {
-            out.set(b"Date: ", context.date);
+            out.set(name!("Date"), context.date);
         }
         out.framing(match (context.body, head.announced_length) {
             (BodyLength::None, Some(length)) => BodyLength::Exact(length),
@@ -145,7 +145,7 @@ impl OutgoingHead for ForwardedResponse<'_> {
         });
         if context.is_switch && W::HAS_UPGRADE {
             out.connection(b"upgrade");
-            out.set(b"Upgrade: ", b"websocket");
+            out.set(name!("Upgrade"), b"websocket");
         } else if head.status >= 200 {
             out.keep_alive(context.keep_alive, context.version);
         }
@@ -191,7 +191,7 @@ fn is_replaced(name: &[u8], peer: &Peer) -> bool {
 /// Writes how many more times the request may be forwarded, if it says so.
 fn write_max_forwards<W: HeadWriter>(head: &RequestHead, out: &mut W) {
     if let MaxForwards::Left(left) = MaxForwards::of(head) {
-        out.set_number(b"Max-Forwards: ", left);
+        out.set_number(name!("Max-Forwards"), left);
     }
 }
 
@@ -207,35 +207,35 @@ fn write_identity<W: HeadWriter>(head: &RequestHead, identity: &Identity, peer: 
     };
     let scheme: &[u8] = if peer.is_secure { b"https" } else { b"http" };
     out.set(
-        b"X-Forwarded-Proto: ",
+        name!("X-Forwarded-Proto"),
         theirs(FieldName::XForwardedProto).unwrap_or(scheme),
     );
     let host = theirs(FieldName::XForwardedHost).unwrap_or(head.text(head.authority));
     if !host.is_empty() {
-        out.set(b"X-Forwarded-Host: ", host);
+        out.set(name!("X-Forwarded-Host"), host);
     }
     if let Some(certificate) = &peer.certificate {
-        out.set(b"Client-Cert: ", certificate.field.as_bytes());
+        out.set(name!("Client-Cert"), certificate.field.as_bytes());
     }
-    out.set(b"X-Request-Id: ", identity.request_id(head));
+    out.set(name!("X-Request-Id"), identity.request_id(head));
     if !identity.is_trusted {
-        via::of_instances(head).for_each(|element| out.set(b"Via: ", element));
+        via::of_instances(head).for_each(|element| out.set(name!("Via"), element));
     }
-    out.set(b"Via: ", via::element(head.version));
+    out.set(name!("Via"), via::element(head.version));
 }
 
 /// Writes the chain of addresses: that of a trusted proxy, then `ip`, which is empty for a client without an IP address.
 fn write_chain<W: HeadWriter>(head: &RequestHead, identity: &Identity, ip: &[u8], out: &mut W) {
     if !identity.is_trusted {
         if !ip.is_empty() {
-            out.set(b"X-Forwarded-For: ", ip);
+            out.set(name!("X-Forwarded-For"), ip);
         }
         return;
     }
     let hops = head.values(FieldName::XForwardedFor).flat_map(list::elements);
     let mut hops = hops.chain([ip].into_iter().filter(|ip| !ip.is_empty()));
     if let Some(first) = hops.next() {
-        out.begin(b"X-Forwarded-For: ");
+        out.begin(name!("X-Forwarded-For"));
         out.part(first);
         for hop in hops {
             out.part(b", ");

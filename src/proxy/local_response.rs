@@ -8,7 +8,7 @@ use super::record::{Refused, log_refused};
 use super::{Client, ConnectionDisposition, Exchange, Failure, Peer, Worker, detail, grpc, listener_policy};
 use crate::head::{BodyLength, FieldName, Method, RequestHead, Version};
 use crate::http1::{ReadSoFar, reason_phrase};
-use crate::message::{HeadWriter, OutgoingHead};
+use crate::message::{HeadWriter, OutgoingHead, name};
 
 /// Seconds after which a client may ask again: the time in which a backend is probed again.
 const RETRY_AFTER: &[u8] = b"1";
@@ -146,21 +146,21 @@ impl OutgoingHead for GrpcResponse<'_> {
 
     fn write<W: HeadWriter>(&self, out: &mut W) {
         out.status(200, b"");
-        out.set(b"Date: ", self.date);
-        out.set(b"Content-Type: ", grpc::MEDIA);
+        out.set(name!("Date"), self.date);
+        out.set(name!("Content-Type"), grpc::MEDIA);
         if let Some(id) = self.request_id {
             write_request_id(id, out);
         }
         if self.failure.status() == 503 {
-            out.set(b"Retry-After: ", RETRY_AFTER);
+            out.set(name!("Retry-After"), RETRY_AFTER);
         }
-        out.set_number(b"Grpc-Status: ", self.grpc_status.into());
+        out.set_number(name!("Grpc-Status"), self.grpc_status.into());
         let mut message = Vec::new();
         grpc::write_message(
             &format!("{}: {}", self.failure.code(), self.failure),
             &mut message,
         );
-        out.set(b"Grpc-Message: ", &message);
+        out.set(name!("Grpc-Message"), &message);
         out.finish();
     }
 }
@@ -268,7 +268,7 @@ fn repeatable(id: &[u8]) -> impl Iterator<Item = &u8> {
 }
 
 fn write_request_id<W: HeadWriter>(id: &[u8], out: &mut W) {
-    out.begin(b"X-Request-Id: ");
+    out.begin(name!("X-Request-Id"));
     for byte in repeatable(id) {
         out.part(std::slice::from_ref(byte));
     }
@@ -311,12 +311,12 @@ impl OutgoingHead for LocalHead<'_> {
     fn write<W: HeadWriter>(&self, out: &mut W) {
         let response = self.response;
         out.status(response.status, b"");
-        out.set(b"Date: ", self.date);
+        out.set(name!("Date"), self.date);
         if self.length > 0 {
-            out.set(b"Content-Type: ", self.media);
+            out.set(name!("Content-Type"), self.media);
         }
         if response.status == 503 {
-            out.set(b"Retry-After: ", RETRY_AFTER);
+            out.set(name!("Retry-After"), RETRY_AFTER);
         }
         if let Some((name, value)) = response.field {
             out.field(name, value, false);
