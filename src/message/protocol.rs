@@ -36,11 +36,6 @@ impl Connection {
         self.is_stream()
     }
 
-    /// Whether a stream was reset as soon as its message turned out malformed (RFC 9113 §8.1.1), so that no response can follow.
-    pub fn resets_malformed_messages(&self) -> bool {
-        self.is_stream()
-    }
-
     /// How a message with this body is framed when it is sent.
     pub fn encoder(&self, body: BodyLength) -> Encoder {
         match self.is_stream() {
