@@ -1,5 +1,6 @@
-//! In the steady state a request allocates nothing: not in the worker, and nowhere else in the process. A test binary of
-//! its own, because a process has one allocator. Client and backend live in the process too and allocate nothing.
+//! Checks that in the steady state a request allocates nothing, in the worker or anywhere else in the process. This is
+//! a separate test binary, because a process has one allocator. Client and backend run in the same process and allocate
+//! nothing.
 #![allow(
     clippy::expect_used,
     clippy::panic,
@@ -25,11 +26,12 @@ use traffic::{Client, DEADLINE, exchanges};
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// Requests until every buffer has grown and every thread has met what it waits with. Their log lines fill several pieces.
+/// Requests until every buffer has grown and every thread has set up what it waits on. Their log lines fill several
+/// batches.
 const WARM_UP: usize = 1_000;
-/// Requests of one round: more than one piece of the log and many ticks of the worker.
+/// Requests per round: more than one batch of the log and many ticks of the worker.
 const COUNTED: usize = 1_000;
-/// Rounds of which the best counts: where the writer of the log gets no processor for a while, another buffer is made.
+/// Rounds, of which the best counts: if the log writer gets no CPU for a while, one more buffer is allocated.
 const ROUNDS: usize = 3;
 
 #[test]
@@ -62,7 +64,7 @@ fn requests_in_the_steady_state_allocate_nothing() {
     );
 }
 
-/// Runs the balancer in a thread of this process, with one worker, its access log and its counters on.
+/// Runs the balancer in a thread of this process, with one worker, access log and counters enabled.
 fn start_balancer(backend: SocketAddr, log: &Path) -> (SocketAddr, JoinHandle<()>) {
     let text = format!(
         "listen: 127.0.0.1:0\nadmin: off\nworkers: 1\naccess_log: {{ path: {}, on_full: block }}\n\

@@ -1,5 +1,5 @@
-//! Reads the source tree as text and holds it to the shape that `ARCHITECTURE.md` describes. Whoever changes a table
-//! here changes the picture there in the same commit.
+//! Reads the source tree as text and checks it against the structure that `ARCHITECTURE.md` describes. A change to a
+//! table here needs the same change there, in the same commit.
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -41,7 +41,7 @@ const LAYERS: &[&[&str]] = &[
     &["backend", "buffer", "clock", "head", "rng", "tasks"],
 ];
 
-/// Code without I/O: time and chance come in as arguments. A new file in one of these places is pure by default.
+/// Code without I/O: time and randomness are arguments. A new file in one of these places is pure by default.
 const PURE: &[&str] = &[
     "src/router",
     "src/retry",
@@ -58,10 +58,10 @@ const PURE: &[&str] = &[
     "src/http2/head",
 ];
 
-/// The files within pure places that carry what is pure to sockets, tasks and the clock.
+/// Files within pure places that connect pure code to sockets, tasks and the clock.
 const WITH_IO: &[&str] = &["src/health/active", "src/health/probe", "src/health/status"];
 
-/// What pure code does not name: runtimes, sockets, files, clocks, chance of its own.
+/// What pure code must not name: runtimes, sockets, files, clocks, its own randomness.
 const IMPURE: &[&str] = &[
     "tokio",
     "socket2",
@@ -85,7 +85,7 @@ const IMPURE: &[&str] = &[
     "getrandom",
 ];
 
-/// Words that belong to one place.
+/// Words that only one place may use.
 const OWNERS: &[(&str, &str)] = &[
     ("unsafe", "src/net"),
     ("serde_saphyr", "src/config"),
@@ -130,13 +130,13 @@ fn files_and_functions_are_short() {
 }
 
 #[test]
-fn files_begin_with_what_they_are() {
+fn files_begin_with_a_doc_comment() {
     none(&shape::untitled(&sources()));
     none(&shape::untitled(&test_sources()));
 }
 
 #[test]
-fn code_seldom_unwraps() {
+fn code_rarely_unwraps() {
     let (found, lines) = shape::unwraps(&sources());
     let allowed = lines.div_ceil(1000);
     assert!(
@@ -148,7 +148,7 @@ fn code_seldom_unwraps() {
 }
 
 #[test]
-fn pure_code_names_no_io_no_clock_and_no_chance() {
+fn pure_code_names_no_io_no_clock_and_no_randomness() {
     none(&words::missing(&sources(), PURE));
     let without_io: Vec<File> = sources()
         .into_iter()

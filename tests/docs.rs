@@ -1,5 +1,5 @@
-//! What the pages and the examples say holds: every link between two Markdown files, or from one to a file or a heading,
-//! leads somewhere, and every config that is shown is right.
+//! Checks the documentation: every link between Markdown files, or to another file or a heading, resolves, and every
+//! config shown is valid.
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -14,7 +14,7 @@ use evenkeel::http1::Malformed;
 use evenkeel::proxy::Failure;
 
 /// Folders that hold no documentation of this project.
-const PASSED_OVER: [&str; 4] = [".git", "target", "node_modules", "vendor"];
+const SKIPPED: [&str; 4] = [".git", "target", "node_modules", "vendor"];
 
 #[test]
 fn links_between_documents_resolve() {
@@ -26,7 +26,7 @@ fn links_between_documents_resolve() {
 }
 
 #[test]
-fn finds_a_link_to_nothing_and_to_a_heading_that_is_not_there() {
+fn finds_links_to_missing_files_and_headings() {
     let folder = std::env::temp_dir().join(format!("evenkeel-docs-{}", std::process::id()));
     fs::create_dir_all(&folder).expect("a folder for the pages");
     let page = folder.join("page.md");
@@ -45,25 +45,28 @@ fn finds_a_link_to_nothing_and_to_a_heading_that_is_not_there() {
 }
 
 #[test]
-fn the_configs_of_the_repository_are_right() {
+fn the_configs_of_the_repository_are_valid() {
     for path in ["config/config.yaml", "config/docker.yaml"] {
-        is_right(path, &read(path));
+        assert_is_valid(path, &read(path));
     }
 }
 
 #[test]
-fn what_the_comments_of_the_config_offer_is_right() {
-    let offered = offered(&read("config/config.yaml"));
+fn commented_out_config_lines_are_valid() {
+    let with_comments_enabled = with_comments_enabled(&read("config/config.yaml"));
     assert!(
-        offered.contains("\n  - { url: http://localhost:8004, weight: 3 }\n"),
-        "{offered}"
+        with_comments_enabled.contains("\n  - { url: http://localhost:8004, weight: 3 }\n"),
+        "{with_comments_enabled}"
     );
-    assert!(offered.contains("\npools:\n  api:\n"), "{offered}");
-    is_right("the comments of config/config.yaml", &offered);
+    assert!(
+        with_comments_enabled.contains("\npools:\n  api:\n"),
+        "{with_comments_enabled}"
+    );
+    assert_is_valid("the comments of config/config.yaml", &with_comments_enabled);
 }
 
 #[test]
-fn the_config_in_the_readme_is_the_one_of_the_file() {
+fn the_config_in_the_readme_matches_the_file() {
     let page = read("README.md");
     let shown = page
         .split("```yaml\n")
@@ -81,7 +84,7 @@ fn the_config_in_the_readme_is_the_one_of_the_file() {
     );
 }
 
-/// The blocks of a page in this language.
+/// The code blocks of a page in this language.
 fn blocks<'a>(page: &'a str, language: &str) -> Vec<&'a str> {
     let begin = format!("```{language}\n");
     let blocks = page.split(begin.as_str()).skip(1);
@@ -131,7 +134,7 @@ fn the_commands_of_the_readme_start_the_backends_of_its_config() {
 }
 
 #[test]
-fn the_config_for_a_container_is_right() {
+fn the_config_for_a_container_is_valid() {
     let page = read("docs/operations.md");
     let (_, section) = page
         .split_once("### In a container")
@@ -145,7 +148,7 @@ fn the_config_for_a_container_is_right() {
 }
 
 #[test]
-fn the_reference_of_errors_is_the_one_made_from_the_code() {
+fn the_reference_of_errors_is_generated_from_the_code() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/errors.md");
     if std::env::var_os("UPDATE_DOCS").is_some() {
         fs::write(path, errors()).expect("docs/ can be written");
@@ -192,15 +195,15 @@ fn read(path: &str) -> String {
 }
 
 #[track_caller]
-fn is_right(name: &str, text: &str) {
+fn assert_is_valid(name: &str, text: &str) {
     match evenkeel::config::from_text(text, name, Path::new("/"), &|_| None) {
         Ok(loaded) => assert!(loaded.warnings.is_empty(), "{name}: {:?}", loaded.warnings),
         Err(report) => panic!("{report}"),
     }
 }
 
-/// A config with its commented-out lines put in force: those that begin with a key or an item after `# `.
-fn offered(text: &str) -> String {
+/// A config with its commented-out lines enabled: those that begin with a key or an item after `# `.
+fn with_comments_enabled(text: &str) -> String {
     let mut lines = String::new();
     for line in text.lines() {
         let comment = line
@@ -225,7 +228,7 @@ fn pages(root: &Path) -> Vec<PathBuf> {
         for entry in fs::read_dir(&folder).expect("the folder can be read") {
             let path = entry.expect("the folder can be read").path();
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            if path.is_dir() && !PASSED_OVER.contains(&&*name) {
+            if path.is_dir() && !SKIPPED.contains(&&*name) {
                 folders.push(path);
             } else if name.ends_with(".md") {
                 found.push(path);
@@ -254,7 +257,7 @@ fn broken_links(page: &Path) -> Vec<String> {
     broken
 }
 
-/// The lines with code taken out.
+/// The lines without code.
 fn prose(text: &str) -> Vec<String> {
     let mut is_fenced = false;
     let mut lines = Vec::new();
@@ -299,7 +302,7 @@ fn resolves(page: &Path, target: &str) -> bool {
     fs::read_to_string(&place).is_ok_and(|text| headings(&text).iter().any(|one| one == heading))
 }
 
-/// The anchors of a page's headings, as code hosts make them.
+/// The anchors of a page's headings, as code hosts generate them.
 fn headings(text: &str) -> Vec<String> {
     let mut is_fenced = false;
     let mut found = Vec::new();

@@ -1,9 +1,9 @@
-//! The rule of layers: a module uses only rows below its own.
+//! The layer rule: a module uses only rows below its own.
 
 use crate::tokens::{Token, group_end};
 use crate::tree::File;
 
-/// Every use of a module by a module that the table does not allow.
+/// Lists every use of a module that the table does not allow.
 pub(crate) fn breaks(files: &[File], layers: &[&[&str]]) -> Vec<String> {
     let mut found = Vec::new();
     for file in files.iter().filter(|file| file.path != "src/lib.rs") {
@@ -20,7 +20,7 @@ pub(crate) fn breaks(files: &[File], layers: &[&[&str]]) -> Vec<String> {
     found
 }
 
-/// Every top-level module that the table does not place, or places twice.
+/// Lists every top-level module that the table does not contain, or contains twice.
 pub(crate) fn unplaced(files: &[File], layers: &[&[&str]]) -> Vec<String> {
     let mut found = Vec::new();
     for file in files.iter().filter(|file| file.path != "src/lib.rs") {
@@ -41,7 +41,7 @@ fn is_below(layers: &[&[&str]], used: &str, user: &str) -> bool {
     }
 }
 
-/// The top-level modules that a file names, by paths from the crate's root.
+/// The top-level modules that a file names in paths from the crate root.
 fn uses<'a>(file: &'a File, layers: &[&[&str]]) -> Vec<Token<'a>> {
     let (code, _) = file.production();
     let depth = file.module().len();
@@ -54,7 +54,7 @@ fn uses<'a>(file: &'a File, layers: &[&[&str]]) -> Vec<Token<'a>> {
                 let supers = count_supers(&code, at);
                 let is_first = at < 2 || code[at - 2].text != "super";
                 if is_first && supers >= depth {
-                    // Inside an inline module the same path leads elsewhere: only known names count.
+                    // Inside an inline module the same path leads elsewhere, so only known names count.
                     let after = at + 2 * supers - 1;
                     let known = |token: &Token<'_>| layers.iter().any(|row| row.contains(&token.text));
                     found.extend(heads(&code, after).into_iter().filter(known));
@@ -77,7 +77,7 @@ fn count_supers(code: &[Token<'_>], at: usize) -> usize {
     count
 }
 
-/// The first names of what follows `::` at `at`: one for a path, several for `{a, b::c}`.
+/// The first names after `::` at `at`: one for a path, several for `{a, b::c}`.
 fn heads<'a>(code: &[Token<'a>], at: usize) -> Vec<Token<'a>> {
     let is_path = code.get(at).is_some_and(|token| token.text == "::");
     let Some(first) = code.get(at + 1).filter(|_| is_path) else {
@@ -151,19 +151,19 @@ mod tests {
     }
 
     #[test]
-    fn finds_uses_that_climb_to_the_root() {
+    fn finds_uses_through_super() {
         assert_eq!(broken("src/low.rs", "use super::top::A;").len(), 1);
         assert_eq!(broken("src/low/a.rs", "use super::super::top::A;").len(), 1);
         assert!(broken("src/low/a/b.rs", "use super::super::top::A;").is_empty());
     }
 
     #[test]
-    fn finds_names_that_are_no_module_of_the_table() {
+    fn finds_modules_that_the_table_does_not_contain() {
         assert_eq!(broken("src/top.rs", "use crate::helper::A;").len(), 1);
     }
 
     #[test]
-    fn binds_the_binary_to_the_table_too() {
+    fn checks_the_binary_too() {
         assert!(broken("src/main.rs", "fn main() { evenkeel::top::main() }").is_empty());
         assert_eq!(
             broken("src/main.rs", "fn main() { evenkeel::nothing::main() }").len(),
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn passes_over_tests_comments_and_text() {
+    fn ignores_tests_comments_and_strings() {
         let text = "/// See [`crate::top`].\nconst A: &str = \"crate::top\";\n#[cfg(test)]\nmod tests { use crate::top; }";
         assert!(broken("src/low.rs", text).is_empty());
     }

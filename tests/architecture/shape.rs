@@ -1,4 +1,4 @@
-//! The rules of size: files, functions, the words before them, and how often code gives up instead of answering.
+//! The size rules: files, functions, doc comments at the top of files, and how often code unwraps.
 
 use crate::tokens::{Token, group_end};
 use crate::tree::File;
@@ -6,14 +6,14 @@ use crate::tree::File;
 /// The attribute that explains a longer function.
 const ALLOW: [&str; 3] = ["clippy", "::", "too_many_lines"];
 
-/// Files with more lines than `most`.
+/// Files with more than `most` lines.
 pub(crate) fn long_files(files: &[File], most: usize) -> Vec<String> {
     let long = files.iter().filter(|file| file.lines() > most);
     long.map(|file| format!("{}: {} lines, at most {most}", file.path, file.lines()))
         .collect()
 }
 
-/// The number of lines that nine files of ten do not exceed; 0 without files.
+/// The line count that nine of ten files do not exceed; 0 without files.
 pub(crate) fn percentile_90(files: &[File]) -> usize {
     let mut lines: Vec<usize> = files.iter().map(File::lines).collect();
     lines.sort_unstable();
@@ -21,8 +21,8 @@ pub(crate) fn percentile_90(files: &[File]) -> usize {
     rank.checked_sub(1).map_or(0, |index| lines[index])
 }
 
-/// Functions whose body has code on more lines than `most`, unless an `allow` with its reason stands there.
-/// Blank lines, comments and the lines of the outer braces do not count, as in clippy.
+/// Functions whose body has code on more than `most` lines, unless an `allow` with a reason precedes them. Blank lines,
+/// comments and the lines of the outer braces do not count, as in clippy.
 pub(crate) fn long_functions(files: &[File], most: usize) -> Vec<String> {
     let mut found = Vec::new();
     for file in files {
@@ -44,7 +44,7 @@ pub(crate) fn long_functions(files: &[File], most: usize) -> Vec<String> {
     found
 }
 
-/// Files that do not begin with what they are.
+/// Files that do not begin with a `//!` comment.
 pub(crate) fn untitled(files: &[File]) -> Vec<String> {
     let without = files.iter().filter(|file| !file.text.starts_with("//! "));
     without
@@ -52,7 +52,7 @@ pub(crate) fn untitled(files: &[File]) -> Vec<String> {
         .collect()
 }
 
-/// How often code outside tests says `unwrap()` or `expect(…)`, and on how many lines that code stands.
+/// Every `unwrap()` or `expect(…)` outside tests, and the number of lines of that code.
 pub(crate) fn unwraps(files: &[File]) -> (Vec<String>, usize) {
     let mut found = Vec::new();
     let mut total = 0;
@@ -69,7 +69,7 @@ pub(crate) fn unwraps(files: &[File]) -> (Vec<String>, usize) {
     (found, total)
 }
 
-/// Where the body of the function whose `fn` stands at `at` begins and ends, braces included.
+/// Start and end of the body of the function whose `fn` is at `at`, braces included.
 fn body(code: &[Token<'_>], at: usize) -> Option<(usize, usize)> {
     let is_named = code[at].text == "fn" && code.get(at + 1)?.text != "(";
     let mut index = if is_named { at + 2 } else { return None };
@@ -95,7 +95,7 @@ fn lines_between(body: &[Token<'_>]) -> usize {
         .count()
 }
 
-/// Whether the attributes right before a function allow it to be long and say why.
+/// Whether the attributes directly before a function allow it to be long and give a reason.
 fn is_explained(before: &[Token<'_>]) -> bool {
     let starts = before
         .iter()
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_the_ninth_of_ten_files() {
+    fn percentile_is_the_ninth_of_ten_files() {
         let texts: Vec<(String, String)> = (1..=10)
             .map(|lines| (format!("src/{lines}.rs"), "x\n".repeat(lines)))
             .collect();
@@ -140,13 +140,13 @@ mod tests {
     }
 
     #[test]
-    fn passes_over_signatures_and_counts_each_function_by_itself() {
+    fn ignores_signatures_and_counts_each_function_separately() {
         let text = "trait A {\n fn a();\n fn b(&self) -> u8;\n}\nfn c() {\n 1\n}\nfn d() {\n 1\n}";
         assert!(long_functions(&made_up(&[("src/a.rs", text)]), 1).is_empty());
     }
 
     #[test]
-    fn takes_an_explanation_only_with_its_reason_and_for_its_own_function() {
+    fn accepts_an_allow_only_with_a_reason_and_for_its_own_function() {
         let long = "fn a() {\n b;\n c;\n}\n";
         let with = |attribute: &str| made_up(&[("src/a.rs", &format!("{attribute}\npub {long}"))]);
         assert!(

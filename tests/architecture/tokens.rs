@@ -1,15 +1,15 @@
-//! Rust source as a list of tokens: comments dropped, literals reduced to a mark. Not a parser: it knows just enough
-//! to tell code from text, and test code from the rest.
+//! Splits Rust source into tokens: drops comments and replaces literals with a placeholder. It is not a parser: it only
+//! tells code from text, and test code from other code.
 
-/// What stands for a string or character literal.
+/// The placeholder for a string or character literal.
 pub(crate) const LITERAL: &str = "\"";
 
-/// A word, a literal's mark, `::`, or one character of punctuation.
+/// A word, a literal's placeholder, `::`, or one punctuation character.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Token<'a> {
     /// The token as written, or [`LITERAL`].
     pub(crate) text: &'a str,
-    /// Where it begins; the first line is 1.
+    /// Its line; the first line is 1.
     pub(crate) line: usize,
 }
 
@@ -29,8 +29,8 @@ pub(crate) fn tokens(source: &str) -> Vec<Token<'_>> {
     found
 }
 
-/// Splits off the code that only tests compile: every item under a `cfg` that asks for `test`.
-/// The second part is the number of lines that those items take.
+/// Removes the code that only tests compile: every item under a `cfg` that requires `test`. Also returns the number of
+/// lines of those items.
 pub(crate) fn without_tests<'a>(all: &[Token<'a>]) -> (Vec<Token<'a>>, usize) {
     let mut kept = Vec::new();
     let mut lines = 0;
@@ -64,7 +64,7 @@ pub(crate) fn test_modules<'a>(all: &[Token<'a>]) -> Vec<&'a str> {
     names
 }
 
-/// The index after the group that opens at `at`: the matching bracket's, or the end of the tokens.
+/// The index after the group that opens at `at`: after the matching bracket, or the end of the tokens.
 pub(crate) fn group_end(all: &[Token<'_>], at: usize) -> usize {
     let mut depth = 0_usize;
     for (index, token) in all.iter().enumerate().skip(at) {
@@ -130,7 +130,7 @@ fn block_comment(rest: &str) -> usize {
     at.min(rest.len())
 }
 
-/// The length of the literal that `rest` begins with, prefix included.
+/// Length of the literal at the front of `rest`, prefix included.
 fn literal(rest: &str) -> Option<usize> {
     let prefix = rest.bytes().take_while(|byte| b"bcr".contains(byte)).count();
     let prefix = if prefix <= 2 { prefix } else { return None };
@@ -170,7 +170,7 @@ fn asks_for_test(all: &[Token<'_>]) -> bool {
     )
 }
 
-/// The index after the item that the attribute at `at` stands on.
+/// The index after the item that the attribute at `at` belongs to.
 fn item_end(all: &[Token<'_>], at: usize) -> usize {
     let mut at = at;
     while at + 1 < all.len() && all[at].text == "#" {

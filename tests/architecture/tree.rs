@@ -1,4 +1,4 @@
-//! The files that the rules look at.
+//! The source files that the rules check.
 
 use std::fs;
 use std::path::Path;
@@ -8,21 +8,21 @@ use crate::tokens::{self, Token};
 /// One Rust file.
 #[derive(Debug, Clone)]
 pub(crate) struct File {
-    /// From the package's root, with `/`: `src/http1/parse.rs`.
+    /// Path from the package root, with `/`: `src/http1/parse.rs`.
     pub(crate) path: String,
-    /// What stands in it.
+    /// Its content.
     pub(crate) text: String,
     /// Whether only tests compile it.
     pub(crate) is_test: bool,
 }
 
 impl File {
-    /// Every token, those of tests too.
+    /// All tokens, including those of tests.
     pub(crate) fn tokens(&self) -> Vec<Token<'_>> {
         tokens::tokens(&self.text)
     }
 
-    /// The tokens that are compiled outside tests, and how many lines they stand on, blank lines and comments counted.
+    /// The tokens compiled outside tests, and the number of their lines, including blank lines and comments.
     pub(crate) fn production(&self) -> (Vec<Token<'_>>, usize) {
         if self.is_test {
             return (Vec::new(), 0);
@@ -31,12 +31,12 @@ impl File {
         (kept, self.lines() - test_lines)
     }
 
-    /// Number of lines.
+    /// Number of lines in the file.
     pub(crate) fn lines(&self) -> usize {
         self.text.lines().count()
     }
 
-    /// The names of the modules that lead to this file: `["http1", "parse"]`.
+    /// The module path of this file: `["http1", "parse"]`.
     pub(crate) fn module(&self) -> Vec<&str> {
         let path = self.path.strip_prefix("src/").unwrap_or(&self.path);
         let path = path.strip_suffix(".rs").unwrap_or(path);
@@ -44,14 +44,14 @@ impl File {
         path.split('/').collect()
     }
 
-    /// Whether the file is `place.rs` or lies in the folder `place`.
+    /// Whether the file is `place.rs` or in the folder `place`.
     pub(crate) fn is_under(&self, place: &str) -> bool {
         let rest = self.path.strip_prefix(place);
         rest.is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
     }
 }
 
-/// The Rust files of the folder `root`, named from `package`, in the order of their paths.
+/// Reads the Rust files in the folder `root`, named relative to `package`, sorted by path.
 pub(crate) fn read(package: &Path, root: &str) -> Vec<File> {
     let mut files = Vec::new();
     let mut folders = vec![root.to_owned()];
@@ -71,7 +71,7 @@ pub(crate) fn read(package: &Path, root: &str) -> Vec<File> {
     tree(files)
 }
 
-/// Makes files of paths and texts, and finds those that only tests compile.
+/// Builds files from paths and texts, and marks those that only tests compile.
 pub(crate) fn tree(sources: Vec<(String, String)>) -> Vec<File> {
     let mut files: Vec<File> = sources
         .into_iter()
@@ -99,7 +99,7 @@ fn test_places(file: &File) -> Vec<String> {
     names.iter().map(|name| format!("{folder}/{name}")).collect()
 }
 
-/// Made-up files for the tests of the rules.
+/// Files for the tests of the rules.
 #[cfg(test)]
 pub(crate) fn made_up(sources: &[(&str, &str)]) -> Vec<File> {
     let owned = |&(path, text): &(&str, &str)| (path.to_owned(), text.to_owned());
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn knows_files_that_only_tests_compile() {
+    fn marks_files_that_only_tests_compile() {
         let files = made_up(&[
             ("src/a/mod.rs", "mod b;\n#[cfg(test)]\nmod tests;"),
             ("src/a/b.rs", "#[cfg(test)] mod cases;"),
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_no_sibling_for_what_lies_under_a_place() {
+    fn does_not_take_a_sibling_for_a_file_in_the_folder() {
         let files = made_up(&[("src/net.rs", ""), ("src/net/dial.rs", ""), ("src/nettle.rs", "")]);
         let under: Vec<bool> = files.iter().map(|file| file.is_under("src/net")).collect();
         assert_eq!(under, [true, true, false]);

@@ -1,9 +1,9 @@
-//! The rules of words: what pure code must not name, and which words belong to one place.
+//! The word rules: what pure code must not name, and which words only one place may use.
 
 use crate::tokens::{Token, tokens};
 use crate::tree::File;
 
-/// Every place under `pure` where one of the `forbidden` paths is named.
+/// Every line under `pure` that names one of the `forbidden` paths.
 pub(crate) fn impure(files: &[File], pure: &[&str], forbidden: &[&str]) -> Vec<String> {
     let mut found = Vec::new();
     for file in files {
@@ -20,7 +20,7 @@ pub(crate) fn impure(files: &[File], pure: &[&str], forbidden: &[&str]) -> Vec<S
     found
 }
 
-/// Every place outside its owner where a word that belongs to one place is named.
+/// Every line outside its owner that names a word reserved for one place.
 pub(crate) fn outside_owner(files: &[File], owners: &[(&str, &str)]) -> Vec<String> {
     let mut found = Vec::new();
     for file in files {
@@ -37,7 +37,7 @@ pub(crate) fn outside_owner(files: &[File], owners: &[(&str, &str)]) -> Vec<Stri
     found
 }
 
-/// The places of a list at which no file is.
+/// Listed places for which there is no file.
 pub(crate) fn missing(files: &[File], places: &[&str]) -> Vec<String> {
     let is_there = |place: &&&str| files.iter().any(|file| file.is_under(place));
     places
@@ -47,7 +47,7 @@ pub(crate) fn missing(files: &[File], places: &[&str]) -> Vec<String> {
         .collect()
 }
 
-/// The lines on which a path such as `Instant::now` or a single word stands, as whole tokens.
+/// The lines that contain a path such as `Instant::now`, or a single word, as whole tokens.
 fn lines_of(code: &[Token<'_>], words: &str) -> Vec<usize> {
     let wanted: Vec<&str> = tokens(words).iter().map(|token| token.text).collect();
     code.windows(wanted.len())

@@ -1,9 +1,9 @@
-//! One line for every request, whatever became of it.
+//! Every request gets one access log line, however it ends.
 
 use crate::support::{Backend, Gate, Proxy, Response};
 
 #[test]
-fn a_line_says_who_asked_what_of_whom() {
+fn a_line_names_client_request_and_backend() {
     let backend = Backend::saying("hello");
     let proxy = Proxy::before(&[&backend]).start();
     let mut client = proxy.client();
@@ -23,7 +23,7 @@ fn a_line_says_who_asked_what_of_whom() {
 }
 
 #[test]
-fn a_head_that_cannot_be_read_has_a_line_without_path() {
+fn a_malformed_head_gets_a_line_without_path() {
     let backend = Backend::saying("");
     let proxy = Proxy::before(&[&backend]).start();
     let mut client = proxy.client();
@@ -60,7 +60,7 @@ fn what_a_client_sends_cannot_break_a_line() {
     let mut client = proxy.client();
     client.send("GET /\"%0a\\\u{e9} HTTP/1.1\r\nHost: test\r\n\r\nx");
     drop(client);
-    // Every line of stdout has to be one JSON object: that is looked at when the balancer ends.
+    // The test harness checks that every line of stdout is one JSON object when the balancer ends.
     proxy.access_lines(1);
 }
 

@@ -1,6 +1,6 @@
-//! The log cannot be forged (I8): whatever a client sends, wherever it can, there is one line for the request, that line
-//! is one JSON object, and no byte of it acts on who reads it. That each line of stdout is an object is looked at by the
-//! balancer's test harness when it ends; here the raw lines of a log file are looked at.
+//! The log cannot be forged (I8): whatever a client sends, and wherever, each request gets one line, that line is one
+//! JSON object, and none of its bytes affects a terminal or log viewer. The test harness checks at the end that each
+//! line of stdout is an object; these tests check the raw lines of a log file.
 
 use std::fs;
 use std::path::PathBuf;
@@ -9,10 +9,10 @@ use serde_json::Value;
 
 use crate::support::{Backend, Proxy, Response};
 
-/// The mark of a value that was too long.
+/// The mark of a truncated value.
 const CUT: &str = "…[truncated]";
 
-/// A balancer whose access log is a file, with limits as large as they can be set.
+/// A balancer with a log file and the largest possible limits.
 struct Logged {
     proxy: Option<Proxy>,
     path: PathBuf,
@@ -23,7 +23,7 @@ impl Logged {
     fn start(name: &str) -> Self {
         let backend = Backend::start(|_| Response::ok(""));
         let path = std::env::temp_dir().join(format!("evenkeel-hostile-{}-{name}.log", std::process::id()));
-        // What an earlier run of the same id left.
+        // Left over from an earlier process with the same id.
         drop(fs::remove_file(&path));
         let config = format!(
             "workers: 1\nhealth_check: {{ kind: none }}\ntrusted_proxies: [127.0.0.0/8]\n\
@@ -38,7 +38,7 @@ impl Logged {
         }
     }
 
-    /// Sends bytes on a connection of their own and waits for its end.
+    /// Sends bytes on a new connection and waits for its end.
     fn ask(&self, bytes: &[u8]) {
         let proxy = self.proxy.as_ref().expect("it runs");
         let mut client = proxy.client();
@@ -49,7 +49,7 @@ impl Logged {
         sending.join().expect("the bytes were sent, or not taken");
     }
 
-    /// Ends the balancer and gives the raw log.
+    /// Stops the balancer and returns the raw log.
     fn raw(mut self) -> Vec<u8> {
         drop(self.proxy.take());
         let raw = fs::read(&self.path).expect("the log was written");
@@ -58,7 +58,7 @@ impl Logged {
     }
 }
 
-/// Expects `count` lines, each an object without any character that acts; returns them.
+/// Expects `count` lines, each an object without control or formatting characters; returns them.
 #[track_caller]
 fn checked(raw: &[u8], count: usize) -> Vec<Value> {
     let text = std::str::from_utf8(raw).expect("the log is UTF-8");
@@ -80,7 +80,7 @@ fn checked(raw: &[u8], count: usize) -> Vec<Value> {
         .collect()
 }
 
-/// What might end a line, a string, or a reader's patience.
+/// Bytes that might end a line or a string, or affect a log viewer.
 const HOSTILE: [&[u8]; 12] = [
     b"\"}\n{\"msg\":\"Request completed\",\"path\":\"/forged\"}",
     b"a\r\n{\"msg\":\"Request completed\",\"path\":\"/forged\"}\r\n",
@@ -96,7 +96,7 @@ const HOSTILE: [&[u8]; 12] = [
     b"%0a%0d%22%5c%e2%80%ae",
 ];
 
-/// A request with `hostile` in one of its places.
+/// Requests with `hostile` in each of their places.
 fn requests(hostile: &[u8]) -> Vec<Vec<u8>> {
     let put = |before: &str, after: &str| [before.as_bytes(), hostile, after.as_bytes()].concat();
     let end = "\r\nConnection: close\r\n\r\n";
@@ -131,16 +131,16 @@ fn hostile_bytes_anywhere_leave_one_harmless_line_each() {
         "{refused} of {}",
         lines.len()
     );
-    // What is let through shows as what it is.
+    // Accepted values are logged as they are.
     let is_shown = |id: &str| lines.iter().any(|line| line["request_id"] == id);
     assert!(is_shown("a\u{202e}fdp.exe\u{2066}\u{200f}"), "{lines:#?}");
     assert!(is_shown("a\",\"status\":200,\"x\":\""), "{lines:#?}");
     assert!(is_shown("aÿþÃ(â\u{82}ð\u{9f}\u{92}"), "{lines:#?}");
 }
 
-/// Values as long as the largest limits allow, in every place that is logged.
+/// Values as long as the largest limits allow, in every logged place.
 #[test]
-fn values_of_absurd_length_are_cut_and_marked() {
+fn overlong_values_are_truncated_and_marked() {
     let logged = Logged::start("length");
     let long = "a".repeat(900_000);
     let end = "Connection: close\r\n\r\n";
@@ -169,14 +169,14 @@ fn values_of_absurd_length_are_cut_and_marked() {
     let path = text(1, "path");
     assert!(path.starts_with("/short?aaa") && path.ends_with(CUT), "{path}");
     assert!(text(2, "host").ends_with(CUT), "{}", lines[2]);
-    // An id that long is none: another one was made.
+    // An id of that length is invalid: it was replaced.
     assert_eq!(text(3, "request_id").len(), 32);
     assert_eq!(text(4, "client_ip"), "1.1.1.1");
     assert_eq!(text(6, "method"), &long[..64]);
     assert!(raw.len() < 16 << 10, "{} bytes for 6 MB of requests", raw.len());
 }
 
-/// Secrets stand where they are not logged; those in a query are not logged unless the operator asks for it.
+/// Secrets in places that are not logged; those in a query are logged only if the operator enables it.
 #[test]
 fn secrets_are_in_no_line() {
     const SECRET: &str = "c2VjcmV0";
@@ -197,7 +197,7 @@ fn secrets_are_in_no_line() {
         ));
         assert_eq!(client.read().status(), 200);
     }
-    // And where it is refused, before and behind the wrong byte.
+    // And if the request is refused, before and after the wrong byte.
     let mut client = proxy.client();
     client.send(format!(
         "GET /?{SECRET} HTTP/1.1\r\nHost: test\r\nCookie: s={SECRET}\r\nA : b\r\nAuthorization: {SECRET}\r\n\r\n"
@@ -208,9 +208,9 @@ fn secrets_are_in_no_line() {
     }
 }
 
-/// A line for everybody of whom a byte came, and none for who said nothing.
+/// Each client that sent a byte gets a line; a client that sent nothing gets none.
 #[test]
-fn a_line_each_and_none_for_silence() {
+fn a_client_that_sent_nothing_gets_no_line() {
     let backend = Backend::saying("");
     let proxy = Proxy::before(&[&backend])
         .config("workers: 1\nhealth_check: { kind: none }\ntimeouts: { client_header: 300ms }")

@@ -1,4 +1,4 @@
-//! Which backend gets which request.
+//! Which backend receives which request.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::support::{Backend, Proxy, Request, Response};
 
-/// The backends are not probed with it, and no test asks for it otherwise.
+/// Probes do not use this path, and neither do other requests.
 const PATH: &str = "/balanced";
 
 fn is_meant(request: &Request) -> bool {
@@ -61,13 +61,13 @@ fn round_robin_follows_weights_from_the_start() {
 }
 
 #[test]
-fn backends_that_are_left_share_evenly() {
+fn remaining_backends_share_evenly() {
     let backends = three();
     let gone = Backend::saying("gone");
     let proxy = Proxy::before(&backends.each_ref()).backend(&gone.url()).start();
     let url = gone.url();
     gone.stop();
-    // One of these finds out; then the backend is probed, and is out before the count begins.
+    // One of these requests detects the failure; then the backend is probed and taken out before the count begins.
     ask_in_parallel(&proxy, 1, 8);
     proxy.wait_for_line(|line| line["backend"] == url.as_str() && line["level"] == "WARN");
     let before = counts(&backends);
@@ -116,7 +116,7 @@ fn routes_go_by_host_and_by_whole_segments_of_the_path() {
     assert_eq!(ask("other.test", "/v1"), "all");
 }
 
-/// The status of the one pool, and the value of a metric of its one backend.
+/// The status of the only pool, and the value of a metric of its only backend.
 fn shown(proxy: &Proxy, metric: &str) -> (Value, Option<String>) {
     let status: Value = serde_json::from_slice(&proxy.get_admin("/api/v1/status").body).expect("JSON");
     let metrics = proxy.get_admin("/metrics").text();
@@ -162,7 +162,7 @@ fn a_backend_of_weight_zero_is_up_and_not_eligible_in_the_status_and_in_the_metr
 }
 
 #[test]
-fn a_pool_that_loses_its_last_eligible_backend_and_gets_it_back_is_told() {
+fn losing_and_regaining_the_last_eligible_backend_is_logged() {
     let is_well = Arc::new(AtomicBool::new(false));
     let its = Arc::clone(&is_well);
     let backend = Backend::start(move |_| match its.load(Ordering::Relaxed) {

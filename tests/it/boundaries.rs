@@ -1,5 +1,5 @@
-//! Where one message ends and the next begins, on either side: nothing of one is ever taken for a part of another
-//! (RFC 9112 §6.3, §9.3), and whoever is refused gets to read why (§9.6).
+//! Message boundaries on both sides: no bytes of one message are ever treated as part of another (RFC 9112 §6.3, §9.3),
+//! and a refused client can read the response (§9.6).
 
 use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
@@ -9,7 +9,7 @@ use evenkeel::clock;
 
 use crate::support::{Backend, Bare, Proxy, Response};
 
-/// One worker, because idle connections belong to workers, and no probes, because they are requests too.
+/// One worker, because idle connections belong to workers; no probes, because they are requests too.
 const CONFIG: &str = "workers: 1\nhealth_check: { kind: none }";
 
 fn before(backends: &[&Backend]) -> Proxy {
@@ -20,9 +20,9 @@ fn before_bare(backend: &Bare) -> Proxy {
     Proxy::before(&[]).backend(&backend.url()).config(CONFIG).start()
 }
 
-/// F4, F18: each of these bodies ends where it says, and what stands behind it is the next request.
+/// F4, F18: each of these bodies ends where its framing says, and the bytes after it are the next request.
 #[test]
-fn requests_in_one_segment_are_told_apart() {
+fn requests_in_one_segment_are_separated() {
     let chunks = "Transfer-Encoding: chunked\r\n\r\n3;x=y\r\nGET\r\n2\r\n /\r\n0\r\nX-Sum: 1\r\n\r\n";
     for (framed, body) in [
         ("Content-Length: 5\r\n\r\nGET /".to_owned(), "GET /"),
@@ -55,9 +55,9 @@ fn requests_in_one_segment_are_told_apart() {
     }
 }
 
-/// F18: however the bytes come.
+/// F18: independent of how the bytes are segmented.
 #[test]
-fn requests_are_told_apart_in_single_bytes_too() {
+fn requests_in_single_bytes_are_separated() {
     let backend = Backend::start(|request| Response::ok(request.start()));
     let proxy = before(&[&backend]);
     let mut client = proxy.client();
@@ -75,9 +75,9 @@ fn requests_are_told_apart_in_single_bytes_too() {
     );
 }
 
-/// F6: a request whose body breaks off in the middle of its framing is refused, and what follows is not looked at.
+/// F6: a request whose body has broken framing is refused, and the bytes after it are not parsed.
 #[test]
-fn nothing_is_read_behind_a_broken_body() {
+fn nothing_is_parsed_after_a_broken_body() {
     for body in [
         "5\nhello\n0\n\n",
         "5;a\nX\r\nhello\r\n0\r\n\r\n",
@@ -100,14 +100,14 @@ fn nothing_is_read_behind_a_broken_body() {
         assert_eq!(received.status(), 400, "{body:?}");
         assert_eq!(received.field("connection"), Some("close"), "{body:?}");
         assert!(client.read_to_end().is_empty(), "{body:?}");
-        // The backend sees a request that breaks off; it can be no whole one.
+        // The backend receives a request that breaks off; it must not look complete.
         assert!(backend.requests(|_| true).is_empty(), "{body:?}");
     }
 }
 
-/// F16: the answer counts, the rest of the request does not, and neither connection carries another one.
+/// F16: the response is forwarded, the rest of the request is not, and neither connection is reused.
 #[test]
-fn an_answer_before_the_end_of_the_request_ends_both_connections() {
+fn a_response_before_the_end_of_the_request_closes_both_connections() {
     let backend = Bare::start();
     let proxy = before_bare(&backend);
     let mut client = proxy.client();
@@ -130,9 +130,9 @@ fn an_answer_before_the_end_of_the_request_ends_both_connections() {
     );
 }
 
-/// P1, P3: bytes that no answer accounts for.
+/// P1, P3: bytes that belong to no response.
 #[test]
-fn bytes_behind_an_answer_end_its_connection() {
+fn bytes_after_a_response_close_its_connection() {
     let poison = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison";
     for (method, response, text) in [
         ("GET", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na", "a"),
@@ -176,7 +176,7 @@ fn bytes_behind_an_answer_end_its_connection() {
     }
 }
 
-/// P3; RFC 9112 §6.3 (1): the client gets no body, and the backend's connection is not trusted again.
+/// P3; RFC 9112 §6.3 (1): the client gets no body, and the backend connection is not reused.
 #[test]
 fn a_204_that_announces_a_body_has_none() {
     let backend =
@@ -190,9 +190,9 @@ fn a_204_that_announces_a_body_has_none() {
     assert_eq!(backend.connections(), 2);
 }
 
-/// P5: ambiguity of a backend is never passed on as a 200.
+/// P5: an ambiguous backend response is never forwarded as a 200.
 #[test]
-fn an_answer_that_could_be_read_in_two_ways_is_502() {
+fn an_ambiguous_response_is_502() {
     let body = "5\r\nhello\r\n0\r\n\r\n";
     for head in [
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n",
@@ -229,9 +229,9 @@ fn an_answer_that_could_be_read_in_two_ways_is_502() {
     }
 }
 
-/// P9: a client that has said all it has to say waits for its answer.
+/// P9: a client that has sent its whole request and closed its side still gets the response.
 #[test]
-fn a_client_that_finished_sending_gets_its_answer() {
+fn a_client_that_finished_sending_gets_its_response() {
     let backend = Bare::start();
     let proxy = before_bare(&backend);
     let mut client = proxy.client();
@@ -250,7 +250,7 @@ fn a_client_that_finished_sending_gets_its_answer() {
     assert_eq!(proxy.access_line("/x")["status"], 200);
 }
 
-/// P10; RFC 9112 §9.6: closing at once would reset the connection under the refusal.
+/// P10; RFC 9112 §9.6: an immediate close would send a reset that destroys the response.
 #[test]
 fn a_client_that_is_still_sending_can_read_why_it_was_refused() {
     let backend = Backend::saying("");
@@ -267,7 +267,7 @@ fn a_client_that_is_still_sending_can_read_why_it_was_refused() {
         client.send(head);
         let refused = client.read_until(|bytes| bytes.ends_with(b"\n") && bytes.len() > 100);
         assert!(refused.starts_with(b"HTTP/1.1 4"), "{}", refused.escape_ascii());
-        // It is read all the same: none of these writes meets a reset.
+        // The bytes are still read: none of these writes meets a reset.
         for _ in 0..20 {
             client.send([b'a'; 10_000]);
         }
@@ -276,9 +276,9 @@ fn a_client_that_is_still_sending_can_read_why_it_was_refused() {
     }
 }
 
-/// P10: but not for ever, and not without bound.
+/// P10: but neither forever nor without bound.
 #[test]
-fn a_client_that_goes_on_sending_after_its_refusal_is_cut_off() {
+fn a_client_that_keeps_sending_after_a_refusal_is_disconnected() {
     let backend = Backend::saying("");
     let proxy = before(&[&backend]);
     let mut stream = TcpStream::connect(proxy.address()).expect("the listener accepts");
@@ -296,7 +296,8 @@ fn a_client_that_goes_on_sending_after_its_refusal_is_cut_off() {
     }
 }
 
-/// P11, R4: who does not read stops who writes; in between there is a bounded buffer, and those of the kernel.
+/// P11, R4: a client that does not read stops its backend; between them are only one bounded buffer and the kernel's
+/// buffers.
 #[test]
 fn a_client_that_does_not_read_stops_its_backend() {
     const BOUND: usize = 64 << 20;
@@ -312,7 +313,7 @@ fn a_client_that_does_not_read_stops_its_backend() {
     drop(client);
 }
 
-/// P11, R4: the other way round.
+/// P11, R4: the other direction.
 #[test]
 fn a_backend_that_does_not_read_stops_its_client() {
     const BOUND: usize = 64 << 20;
@@ -328,9 +329,9 @@ fn a_backend_that_does_not_read_stops_its_client() {
     drop(held);
 }
 
-/// P2; RFC 9112 §8: where only the end of the connection ends an answer, a cut one ends with a reset.
+/// P2; RFC 9112 §8: if only the end of the connection ends a response, a truncated one ends with a reset.
 #[test]
-fn a_cut_answer_never_looks_whole_to_an_old_client() {
+fn a_truncated_response_never_looks_complete_to_an_http_1_0_client() {
     for rest in ["", "zz\r\n"] {
         let backend = Bare::start();
         let proxy = before_bare(&backend);
@@ -348,9 +349,9 @@ fn a_cut_answer_never_looks_whole_to_an_old_client() {
     }
 }
 
-/// P2: a reset in the middle is as bad as an end.
+/// P2: a reset in the middle has the same effect as an early end.
 #[test]
-fn an_answer_that_is_reset_is_seen_as_cut() {
+fn a_response_that_is_reset_is_seen_as_truncated() {
     for head in ["Content-Length: 10", "Transfer-Encoding: chunked"] {
         let backend = Bare::start();
         let proxy = before_bare(&backend);

@@ -1,9 +1,9 @@
-//! The command line as a process: standard input, the folder that it is in, and the order of what is printed.
+//! The command line, run as a process: standard input, the working directory, and the order of the output.
 
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
 
-/// Runs the program in an empty folder, with this text on standard input, until it ends.
+/// Runs the program in an empty folder with this text on standard input, until it exits.
 fn run(words: &[&str], input: &str) -> Output {
     let folder = std::env::temp_dir().join(format!("evenkeel-command-line-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
@@ -15,7 +15,7 @@ fn run(words: &[&str], input: &str) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // One that does not read it may have ended.
+    // A process that does not read its input may have exited.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     child.wait_with_output().unwrap()
 }
@@ -45,7 +45,7 @@ fn a_dash_is_standard_input() {
 }
 
 #[test]
-fn only_run_says_how_to_do_without_a_file() {
+fn only_run_explains_how_to_run_without_a_file() {
     if std::path::Path::new("/etc/evenkeel/config.yaml").exists() {
         return;
     }

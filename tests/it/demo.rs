@@ -1,4 +1,4 @@
-//! `evenkeel demo`: what it promises to show.
+//! `evenkeel demo` does what it prints.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
@@ -21,7 +21,7 @@ fn demo() -> Proxy {
     Proxy::before(&[]).program(&words).start()
 }
 
-/// The names of the backends that answered so many requests for `path`, each with a count.
+/// Sends requests for `path`; returns how many each backend served, by its name.
 fn counts(proxy: &Proxy, path: &str, requests: usize) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for _ in 0..requests {
@@ -37,7 +37,7 @@ fn address_in(line: &str, before: &str, after: &str) -> Option<SocketAddr> {
     rest.split_once(after)?.0.parse().ok()
 }
 
-/// Turns the switch.
+/// Toggles the demo's switch.
 fn turn(proxy: &Proxy, path: &str) {
     let switch = proxy.wait_for_told(|line| address_in(line, "curl http://", "/stop "));
     let received = Client::connect(switch).get(path);
@@ -54,7 +54,7 @@ fn demo_spreads_requests_over_three_backends() {
 }
 
 #[test]
-fn demo_shows_a_retry_that_the_client_does_not_notice() {
+fn demo_retries_without_a_client_error() {
     let proxy = demo();
     let three = proxy.wait_for_told(|line| {
         let url = line.trim().strip_prefix("backend three")?.trim_start();
@@ -68,7 +68,7 @@ fn demo_shows_a_retry_that_the_client_does_not_notice() {
 }
 
 #[test]
-fn demo_goes_on_without_the_backend_that_is_stopped_and_takes_it_back() {
+fn demo_stops_using_a_stopped_backend_and_takes_it_back() {
     let proxy = demo();
     assert_eq!(counts(&proxy, "/", 3).len(), 3);
     let mark = proxy.mark();
@@ -90,7 +90,7 @@ fn demo_ends_cleanly_with_ctrl_c() {
 }
 
 #[test]
-fn the_banner_comes_before_any_line_of_the_log() {
+fn the_banner_precedes_every_log_line() {
     let words = "exec \"$0\" demo --listen 127.0.0.1:0 --admin 127.0.0.1:0 --backend-port 0 2>&1";
     let mut child = std::process::Command::new("sh")
         .args(["-c", words, env!("CARGO_BIN_EXE_evenkeel")])
@@ -99,7 +99,7 @@ fn the_banner_comes_before_any_line_of_the_log() {
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let is_of_log = |line: &String| line.starts_with('{');
-    // Ends at the first line of the log, which always comes, or with the process.
+    // Ends at the first log line, which always comes, or when the process exits.
     let banner: Vec<String> = lines
         .by_ref()
         .map_while(Result::ok)

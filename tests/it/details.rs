@@ -1,5 +1,5 @@
-//! The log says what exactly was wrong: which rule a message broke and where, which limit or timeout it was, and what kept a
-//! backend from being reached. The same faults with an excerpt are at `/api/v1/rejected`.
+//! The log names what exactly was wrong: which rule a message broke and where, which limit or timeout expired, and why
+//! a backend could not be reached. The same faults are listed with an excerpt at `/api/v1/rejected`.
 
 mod api;
 mod backends;
@@ -17,7 +17,7 @@ fn before(backends: &[&Backend], config: &str) -> Builder {
         .config(config)
 }
 
-/// Sends bytes on a connection of their own, and gives the line that they leave.
+/// Sends bytes on a new connection and returns their log line.
 fn refused(proxy: &Proxy, bytes: impl AsRef<[u8]>) -> Value {
     let mark = proxy.mark();
     let mut client = proxy.client();

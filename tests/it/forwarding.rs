@@ -1,20 +1,20 @@
-//! What of a request reaches the backend, and how.
+//! What a backend receives of a request.
 
 use crate::support::http2::{Http2, request};
 use crate::support::http2_backend::{Http2Backend, Seen};
 use crate::support::{Backend, Proxy, Request, Response};
 
-/// Sends one request and returns what the backend got.
+/// Sends one request and returns what the backend received.
 fn forwarded(config: &str, request: &str) -> Request {
     let backend = Backend::saying("");
     let proxy = Proxy::before(&[&backend]).config(config).start();
     assert_eq!(proxy.client().send(request).read().status(), 200);
-    // Probes ask for `/` and carry no body; every request of these tests has a path of its own.
+    // Probes use the path `/` and have no body; every request of these tests has its own path.
     backend.wait_for_request(|request| request.start().contains("/x"))
 }
 
 #[test]
-fn host_and_fields_pass_and_hop_by_hop_fields_do_not() {
+fn host_and_headers_pass_and_hop_by_hop_headers_do_not() {
     let got = forwarded(
         "",
         "GET /x?a=%20b HTTP/1.1\r\nHost: Example.test:81\r\nX-One: 1\r\nX-ONE: 2\r\nConnection: x-hop\r\n\
@@ -31,7 +31,7 @@ fn host_and_fields_pass_and_hop_by_hop_fields_do_not() {
 }
 
 #[test]
-fn what_a_client_claims_of_its_origin_is_replaced() {
+fn forwarding_headers_of_a_client_are_replaced() {
     let got = forwarded(
         "",
         "GET /x HTTP/1.1\r\nHost: test\r\nX-Forwarded-For: 6.6.6.6\r\nX-Forwarded-Proto: https\r\n\
@@ -47,7 +47,7 @@ fn what_a_client_claims_of_its_origin_is_replaced() {
 }
 
 #[test]
-fn what_a_trusted_proxy_says_is_kept_and_added_to() {
+fn forwarding_headers_of_a_trusted_proxy_are_kept_and_extended() {
     let got = forwarded(
         "trusted_proxies: [127.0.0.0/8]",
         "GET /x HTTP/1.1\r\nHost: test\r\nX-Forwarded-For: 6.6.6.6\r\nX-Request-Id: mine\r\n\r\n",
@@ -98,7 +98,7 @@ fn large_bodies_stream_both_ways() {
 }
 
 #[test]
-fn connections_to_a_backend_are_used_again() {
+fn connections_to_a_backend_are_reused() {
     let backend = Backend::saying("");
     let proxy = Proxy::before(&[&backend]).config("workers: 1").start();
     for _ in 0..5 {
@@ -115,9 +115,9 @@ fn connections_to_a_backend_are_used_again() {
     assert!(backend.connections() >= 1);
 }
 
-/// RFC 9110 §7.6.2: of OPTIONS and TRACE, with which somebody looks for the proxies on the way.
+/// RFC 9110 §7.6.2: OPTIONS and TRACE with Max-Forwards serve to find the proxies on the path.
 #[test]
-fn max_forwards_of_options_and_trace_is_counted_down() {
+fn max_forwards_of_options_and_trace_is_decremented() {
     let backend = Backend::saying("");
     let proxy = Proxy::before(&[&backend])
         .config("health_check: { kind: none }")
@@ -129,7 +129,7 @@ fn max_forwards_of_options_and_trace_is_counted_down() {
         ("TRACE", "10", "9"),
         ("OPTIONS", "007", "6"),
         ("OPTIONS", "99999999999999999999999", "2147483647"),
-        // What it is of other methods is not ours to know.
+        // Its meaning for other methods is unknown to us.
         ("GET", "0", "0"),
         ("GET", "x", "x"),
     ] {
@@ -141,7 +141,7 @@ fn max_forwards_of_options_and_trace_is_counted_down() {
         asked.headers_mut().insert("max-forwards", came.parse().unwrap());
         assert_eq!(by_http2.ask(asked, b"").unwrap().head.status(), 200);
         let requests = backend.requests(|_| true);
-        // A client may have any other field of its own taken away.
+        // A client may have any other header of its own removed.
         let first = (method != "GET").then_some(left);
         let last = requests.len() - 2;
         let values: Vec<_> = requests[last..]
@@ -153,7 +153,7 @@ fn max_forwards_of_options_and_trace_is_counted_down() {
 }
 
 #[test]
-fn max_forwards_is_counted_down_for_backends_that_speak_http2() {
+fn max_forwards_is_decremented_for_http2_backends() {
     let backend = Http2Backend::start();
     let proxy = Proxy::before(&[])
         .backend(&backend.url())
@@ -177,9 +177,9 @@ fn max_forwards_is_counted_down_for_backends_that_speak_http2() {
     assert_eq!(values.next(), None);
 }
 
-/// RFC 9110 §7.6.2: we are its last recipient.
+/// RFC 9110 §7.6.2: we are the final recipient.
 #[test]
-fn options_and_trace_that_must_not_be_forwarded_are_answered() {
+fn options_and_trace_with_max_forwards_0_get_a_local_response() {
     let backend = Backend::saying("");
     let proxy = Proxy::before(&[&backend])
         .config("health_check: { kind: none }")

@@ -1,5 +1,4 @@
-//! Calls of gRPC: what we answer ourselves, what is logged, and how long a call may take. Real clients and servers are in
-//! `real/grpc.rs`.
+//! gRPC calls: local responses, logging and timeouts. Real clients and servers are in `real/grpc.rs`.
 
 mod backend;
 
@@ -17,7 +16,7 @@ use backend::{Calls, LEAVE, Seen, Step};
 const GRPC: &[(&str, &str)] = &[("content-type", "application/grpc")];
 const CHECK_NOTHING: &str = "health_check: { kind: none }";
 
-/// A call of this path.
+/// A call with this path.
 fn call(path: &str) -> Request<()> {
     let mut call = request("POST", path);
     for (name, value) in [("content-type", "application/grpc+proto"), ("te", "trailers")] {
@@ -33,7 +32,7 @@ fn timed_call(path: &str, timeout: &str) -> Request<()> {
     call
 }
 
-/// A balancer before these, with more config.
+/// A balancer in front of these backends, with more config.
 fn before(backends: &[&Calls], config: &str) -> Proxy {
     let mut builder = Proxy::before(&[]).config(CHECK_NOTHING).config(config);
     for backend in backends {
@@ -42,8 +41,8 @@ fn before(backends: &[&Calls], config: &str) -> Proxy {
     builder.start()
 }
 
-/// What a reply of our own says: it is trailers alone.
-fn replied(got: &Got) -> (u16, &str) {
+/// HTTP status and error code of a local response, which consists of headers only.
+fn local_response(got: &Got) -> (u16, &str) {
     assert_eq!(got.head.status(), 200, "{got:?}");
     assert_eq!(got.field("content-type"), Some("application/grpc"));
     assert_eq!((got.body.len(), got.trailers.len()), (0, 0), "{got:?}");
@@ -51,8 +50,8 @@ fn replied(got: &Got) -> (u16, &str) {
     (status, got.field("grpc-message").unwrap())
 }
 
-/// Level, status of HTTP, status of gRPC and error of a line.
-fn told(line: &Value) -> (&Value, &Value, &Value, &Value) {
+/// Level, HTTP status, gRPC status and error of a log line.
+fn logged(line: &Value) -> (&Value, &Value, &Value, &Value) {
     (
         &line["level"],
         &line["status"],
@@ -62,12 +61,12 @@ fn told(line: &Value) -> (&Value, &Value, &Value, &Value) {
 }
 
 #[test]
-fn who_cannot_be_reached_is_unavailable() {
+fn an_unreachable_backend_is_unavailable() {
     let (address, _socket) = refusing_address();
     let proxy = Proxy::before(&[]).backend(&format!("h2c://{address}")).start();
     let client = Http2::connect(proxy.address());
     let got = client.ask(call("/a.B/C"), b"hello").unwrap();
-    let (status, message) = replied(&got);
+    let (status, message) = local_response(&got);
     assert_eq!(status, 14);
     assert!(
         message.starts_with("connect_failed: ") || message.starts_with("no_backend: "),
@@ -76,14 +75,14 @@ fn who_cannot_be_reached_is_unavailable() {
     assert_eq!(got.field("retry-after"), Some("1"));
     let line = proxy.access_line("/a.B/C");
     assert_eq!(
-        told(&line),
+        logged(&line),
         (&"INFO".into(), &200.into(), &14.into(), &line["error"])
     );
     assert!(line["error"].is_string(), "{line}");
 }
 
 #[test]
-fn each_failure_has_its_status() {
+fn each_failure_has_its_grpc_status() {
     let backend = Calls::start(|path| match path {
         "/reset" => vec![Step::ReadAll, Step::Reset],
         "/hangs" => vec![Step::WaitForReset],
@@ -104,22 +103,22 @@ fn each_failure_has_its_status() {
         ("/large", 1000, 8, "request_body_too_large"),
     ] {
         let got = client.ask(call(path), &vec![b'a'; body]).unwrap();
-        let (found, message) = replied(&got);
+        let (found, message) = local_response(&got);
         assert_eq!((found, message.split(':').next()), (status, Some(word)), "{path}");
         assert_eq!(got.field("retry-after"), None);
         let line = proxy.access_line(path);
         assert_eq!(
-            told(&line),
+            logged(&line),
             (&"INFO".into(), &200.into(), &status.into(), &word.into())
         );
     }
     let mut nowhere = call("/nowhere");
     *nowhere.uri_mut() = "http://other/nowhere".parse().unwrap();
-    assert_eq!(replied(&client.ask(nowhere, b"").unwrap()).0, 12);
+    assert_eq!(local_response(&client.ask(nowhere, b"").unwrap()).0, 12);
 }
 
 #[test]
-fn who_does_not_speak_grpc_gets_no_status_of_it() {
+fn plain_http_clients_get_no_grpc_status() {
     let (address, _socket) = refusing_address();
     let proxy = Proxy::before(&[]).backend(&format!("h2c://{address}")).start();
     let client = Http2::connect(proxy.address());
@@ -142,7 +141,7 @@ fn who_does_not_speak_grpc_gets_no_status_of_it() {
 }
 
 #[test]
-fn the_status_that_a_backend_gives_is_logged() {
+fn the_grpc_status_of_a_backend_is_logged() {
     let backend = Calls::start(|path| match path {
         "/in.Trailers/X" | "/plain" => vec![
             Step::Head(200, GRPC),
@@ -171,7 +170,7 @@ fn the_status_that_a_backend_gives_is_logged() {
     ] {
         let line = proxy.access_line(path);
         assert_eq!(
-            told(&line),
+            logged(&line),
             (&"INFO".into(), &200.into(), &status, &null),
             "{path}"
         );
@@ -180,7 +179,7 @@ fn the_status_that_a_backend_gives_is_logged() {
 }
 
 #[test]
-fn a_plain_503_is_passed_on_and_retried_but_a_status_of_grpc_is_an_answer() {
+fn a_plain_503_is_retried_and_forwarded_but_a_grpc_status_is_a_response() {
     let bad = Calls::start(|path| match path {
         "/html" => vec![
             Step::ReadAll,
@@ -216,7 +215,7 @@ fn a_plain_503_is_passed_on_and_retried_but_a_status_of_grpc_is_an_answer() {
 }
 
 #[test]
-fn an_answer_that_breaks_off_resets_the_stream() {
+fn a_response_that_breaks_off_resets_the_stream() {
     let backend = Calls::start(|_| vec![Step::Head(200, GRPC), Step::Data("abc"), Step::Read, Step::Reset]);
     let proxy = before(&[&backend], "");
     let client = Http2::connect(proxy.address());
@@ -237,20 +236,20 @@ fn an_answer_that_breaks_off_resets_the_stream() {
 }
 
 #[test]
-fn the_deadline_of_the_client_ends_the_wait_for_an_answer() {
+fn the_clients_deadline_ends_the_wait_for_a_response() {
     let backend = Calls::start(|_| vec![Step::WaitForReset]);
     let proxy = before(&[&backend], "");
     let client = Http2::connect(proxy.address());
     let got = client.ask(timed_call("/late", "200m"), b"a").unwrap();
     assert_eq!(
-        replied(&got),
+        local_response(&got),
         (4, "deadline_exceeded: the client's deadline has passed")
     );
     backend.wait_for(&Seen::Call("/late".into(), Some("200m".into())));
     backend.wait_for(&Seen::Reset("/late".into(), Reason::CANCEL));
     let line = proxy.access_line("/late");
     assert_eq!((&line["grpc_status"], &line["attempts"]), (&4.into(), &1.into()));
-    // While the request is still being sent as well.
+    // The same while the request is still being sent.
     let mut sender = client.sender.clone();
     let got = client.run(async {
         let (response, _sending) = sender
@@ -258,11 +257,11 @@ fn the_deadline_of_the_client_ends_the_wait_for_an_answer() {
             .unwrap();
         read(response.await.unwrap(), Vec::new()).await.unwrap()
     });
-    assert_eq!(replied(&got).0, 4);
+    assert_eq!(local_response(&got).0, 4);
 }
 
 #[test]
-fn an_answer_that_has_begun_is_not_cut_by_the_deadline() {
+fn a_response_that_has_begun_is_not_ended_by_the_deadline() {
     let backend = Calls::start(|_| {
         vec![
             Step::Head(200, GRPC),
@@ -287,7 +286,7 @@ fn an_answer_that_has_begun_is_not_cut_by_the_deadline() {
     assert_eq!(got.text(), "late");
 }
 
-/// Opens a call, sends a message, pauses, and ends it; the backend answers at the end.
+/// Opens a call, sends a message, pauses and ends it; the backend responds at the end.
 fn pausing_call(proxy: &Proxy, pause: Duration) -> Got {
     let client = Http2::connect(proxy.address());
     let mut sender = client.sender.clone();
@@ -296,7 +295,7 @@ fn pausing_call(proxy: &Proxy, pause: Duration) -> Got {
         sending.send_data(Bytes::from_static(b"a"), false).unwrap();
         let pause = async {
             tokio::time::sleep(pause).await;
-            // Refused where the call is over already.
+            // Fails if the call has already ended.
             drop(sending.send_data(Bytes::from_static(b"b"), true));
             std::future::pending::<()>().await;
         };
@@ -308,7 +307,7 @@ fn pausing_call(proxy: &Proxy, pause: Duration) -> Got {
 }
 
 #[test]
-fn stream_idle_and_not_progress_bounds_the_silence_of_a_call_before_its_answer() {
+fn stream_idle_and_not_progress_bounds_silence_before_the_response() {
     let backend = Calls::start(|_| vec![Step::ReadAll, Step::Only(200, &[("grpc-status", "0")])]);
     let short = "progress: 200ms, first_byte: 200ms, request: 200ms";
     let long = before(
@@ -322,12 +321,12 @@ fn stream_idle_and_not_progress_bounds_the_silence_of_a_call_before_its_answer()
         &format!("timeouts: {{ {short}, stream_idle: 300ms }}"),
     );
     let got = pausing_call(&ended, Duration::from_secs(5));
-    assert_eq!(replied(&got).0, 4);
+    assert_eq!(local_response(&got).0, 4);
     assert_eq!(ended.access_line("/pauses")["error"], "client_body_timeout");
 }
 
 #[test]
-fn a_plain_upload_that_stands_still_is_bounded_by_progress() {
+fn a_stalled_plain_upload_is_bounded_by_progress() {
     let backend = Backend::start(|_| Response::echo());
     let proxy = Proxy::before(&[&backend])
         .config("timeouts: { progress: 200ms, stream_idle: 8s }")
@@ -343,10 +342,10 @@ fn a_plain_upload_that_stands_still_is_bounded_by_progress() {
 }
 
 #[test]
-fn a_cancelled_call_ends_at_its_backend_though_that_takes_nothing() {
+fn a_cancelled_call_is_reset_at_a_backend_that_does_not_read() {
     let backend = Calls::start(|path| match path {
         "/before" => vec![Step::WaitForReset],
-        // In its head, though more follows: it is there before the client leaves.
+        // Only the head matters, though more follows: it arrives before the client leaves.
         _ => vec![Step::Head(200, &[("grpc-status", "0")]), Step::WaitForReset],
     });
     let proxy = before(&[&backend], "");
@@ -355,7 +354,7 @@ fn a_cancelled_call_ends_at_its_backend_though_that_takes_nothing() {
         let mut sender = client.sender.clone();
         client.run(async {
             let (_answer, mut sending) = sender.send_request(call(path), false).unwrap();
-            // More than all windows on the way: nobody takes the rest.
+            // More than all windows on the path: the rest is never read.
             sending.send_data(vec![0; 1 << 20].into(), false).unwrap();
             while backend.calls(path) == 0 {
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -371,7 +370,7 @@ fn a_cancelled_call_ends_at_its_backend_though_that_takes_nothing() {
 }
 
 #[test]
-fn a_message_that_ends_with_a_blank_fails_no_answer() {
+fn a_grpc_message_with_trailing_white_space_is_forwarded() {
     let backend = Calls::start(|_| {
         vec![Step::Only(
             200,
@@ -387,7 +386,7 @@ fn a_message_that_ends_with_a_blank_fails_no_answer() {
 }
 
 #[test]
-fn a_connection_that_the_backend_tells_to_go_fails_no_call_though_a_stream_keeps_it_open() {
+fn calls_do_not_fail_after_goaway_while_a_stream_keeps_the_connection_open() {
     let backend = Calls::start(|path| match path {
         LEAVE => vec![
             Step::Head(200, GRPC),
@@ -413,7 +412,7 @@ fn a_connection_that_the_backend_tells_to_go_fails_no_call_though_a_stream_keeps
 }
 
 #[test]
-fn a_call_that_comes_with_the_preface_outlives_client_header() {
+fn a_call_sent_with_the_preface_outlives_client_header() {
     let backend = Calls::start(|_| {
         vec![
             Step::Head(200, GRPC),
@@ -431,9 +430,9 @@ fn a_call_that_comes_with_the_preface_outlives_client_header() {
     assert_eq!(back.map(|frame| frame.payload), Some(b"late".to_vec()));
 }
 
-/// gRPC's own clients do: a PING for each piece of an answer that has come alone, and windows for what they took.
+/// gRPC's own clients do this: a PING for each DATA frame that arrives alone, and window updates for what they read.
 #[test]
-fn a_client_that_measures_the_way_by_each_message_is_an_honest_one() {
+fn a_client_that_pings_for_each_message_is_not_a_flood() {
     const MESSAGES: usize = 4_000;
     let backend = Calls::start(|_| {
         vec![

@@ -1,27 +1,27 @@
-//! Steady traffic for measuring: one client, one backend, one request at a time. They keep to buffers that were there
-//! before, so that whoever counts in the same process counts the balancer.
+//! Steady traffic for measurements: one client, one backend, one request at a time. They reuse their buffers, so that a
+//! measurement in the same process counts the balancer only.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-/// How long anything may take that is waited for.
+/// Longest wait for anything.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
-/// Bytes of the body that is posted.
+/// Bytes of the POST body.
 const BODY: usize = 1024;
-/// More than any message here.
+/// Larger than any message here.
 const MESSAGE: usize = 8 * 1024;
 
-/// A kind of request, and how the client knows the end of its answer.
+/// A kind of request, and how the client recognises the end of its response.
 pub(crate) struct Exchange {
-    /// What it is, for people.
+    /// Name for messages.
     pub(crate) name: &'static str,
     request: Vec<u8>,
     end: &'static [u8],
 }
 
-/// The kinds that are measured.
+/// The measured kinds.
 pub(crate) fn exchanges() -> [Exchange; 3] {
     let head = "HTTP/1.1\r\nHost: test\r\nUser-Agent: traffic\r\nAccept: */*\r\n";
     let body = "x".repeat(BODY);
@@ -44,7 +44,7 @@ pub(crate) fn exchanges() -> [Exchange; 3] {
     ]
 }
 
-/// A client with one connection that stays open.
+/// A client with one keep-alive connection.
 pub(crate) struct Client {
     stream: TcpStream,
     buffer: [u8; MESSAGE],
@@ -62,7 +62,7 @@ impl Client {
         }
     }
 
-    /// Sends the request and reads its answer, `times` times.
+    /// Sends the request and reads its response, `times` times.
     pub(crate) fn repeat(&mut self, exchange: &Exchange, times: usize) {
         for _ in 0..times {
             let sent = self.stream.write_all(&exchange.request);
@@ -77,7 +77,7 @@ impl Client {
     }
 }
 
-/// Starts a backend that lives as long as the process.
+/// Starts a backend that runs until the process ends.
 pub(crate) fn start_backend() -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
     let address = listener.local_addr().expect("it has an address");
@@ -90,7 +90,7 @@ pub(crate) fn start_backend() -> SocketAddr {
     address
 }
 
-/// Answers until the balancer closes the connection.
+/// Responds until the balancer closes the connection.
 fn serve(mut stream: TcpStream) -> io::Result<()> {
     const SMALL: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\nHello, world!";
     const CHUNKED: &[u8] =
@@ -111,7 +111,7 @@ fn is_whole_request(seen: &[u8]) -> bool {
     head.is_some_and(|head| seen.len() == head + end.len() + body)
 }
 
-/// Reads one message, whose end `is_whole` knows; `None` when the connection ended before it.
+/// Reads one message, whose end `is_whole` detects; `None` if the connection ended before it.
 fn read_until<'a>(
     stream: &mut TcpStream,
     buffer: &'a mut [u8],

@@ -28,7 +28,7 @@ fn refused_heads_and_malformed_responses_are_listed_with_an_excerpt() {
     proxy.access_line("/b");
     let all = rejected(&proxy);
     assert_eq!(all.len(), 2, "{all:#?}");
-    // The newest comes first.
+    // The newest entry is first.
     let (response, request) = (&all[0], &all[1]);
     assert_eq!(request["from"], "client");
     assert_eq!(request["peer"], line["client_ip"]);
@@ -91,7 +91,7 @@ fn a_body_that_breaks_its_framing_is_listed_without_its_bytes() {
     assert_eq!(all[0]["excerpt"], r"p[14 bytes]\r\n");
 }
 
-/// Heads with credentials in them, each broken at another place in another way.
+/// Heads that contain credentials, each broken at another place in another way.
 fn broken() -> Vec<Vec<u8>> {
     let head = format!(
         "GET /a?token={SECRET} HTTP/1.1\r\nHost: a.test\r\nAuthorization: Basic {SECRET}\r\nUser-Agent: curl/8.5\r\n\

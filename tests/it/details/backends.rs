@@ -1,4 +1,4 @@
-//! What kept a backend from being reached: the system's reason with the address, and that of TLS.
+//! Why a backend could not be reached: the system error with the address, and the TLS error.
 
 use super::{assert_says, before};
 use crate::support::authority::{Authority, Folder, wanted};
@@ -19,7 +19,7 @@ fn a_connection_that_is_refused_names_address_and_reason() {
 }
 
 #[test]
-fn a_retry_that_helps_keeps_the_reason_of_the_first_attempt() {
+fn a_successful_retry_keeps_the_reason_of_the_first_attempt() {
     let (address, _held) = refusing_address();
     let backend = Backend::saying("fine");
     let config = "workers: 1\nhealth_check: { kind: none }";
@@ -45,7 +45,7 @@ fn a_retry_that_helps_keeps_the_reason_of_the_first_attempt() {
 }
 
 #[test]
-fn a_name_that_does_not_resolve_is_said() {
+fn a_name_that_does_not_resolve_is_reported() {
     let proxy = before(&[], "timeouts: { connect: 2s }")
         .backend("http://nowhere.invalid:80")
         .start();
@@ -58,7 +58,7 @@ fn a_name_that_does_not_resolve_is_said() {
 }
 
 #[test]
-fn a_handshake_that_fails_says_why() {
+fn a_failed_handshake_names_the_reason() {
     let authority = Authority::new();
     let folder = Folder::new();
     let ca = folder.write("ca.pem", &authority.pem());
@@ -96,7 +96,7 @@ fn a_handshake_that_fails_says_why() {
 }
 
 #[test]
-fn a_backend_that_does_not_speak_tls_is_said() {
+fn a_backend_that_does_not_speak_tls_is_reported() {
     let backend = Bare::start();
     let proxy = before(&[], &unverified(&backend)).start();
     let mut client = proxy.client();
@@ -110,7 +110,7 @@ fn a_backend_that_does_not_speak_tls_is_said() {
     );
 }
 
-/// A pool under TLS of this backend, whoever that is.
+/// A pool with this backend over TLS, without verification.
 fn unverified(backend: &Bare) -> String {
     let url = backend.url().replace("http://", "https://");
     format!(

@@ -1,4 +1,4 @@
-//! Refused requests, of either protocol.
+//! Refused requests over HTTP/1.1 and HTTP/2.
 
 use super::{assert_says, before, line_after, refused};
 use crate::support::http2::{Frames, Http2, literal};
@@ -8,11 +8,11 @@ const HEADERS: u8 = 1;
 const DATA: u8 = 0;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
-/// `GET`, `http`, `/`, and `test` as authority.
+/// `GET`, `http`, `/`, and `test` as the authority.
 const REQUEST: &[u8] = b"\x82\x86\x84\x41\x04test";
 
 #[test]
-fn a_refused_head_names_its_rule_and_place_and_what_it_asked() {
+fn a_refused_head_names_rule_place_method_and_path() {
     let backend = Backend::saying("");
     let proxy = before(&[&backend], "").start();
     let line = refused(
@@ -47,7 +47,7 @@ fn a_refused_head_names_its_rule_and_place_and_what_it_asked() {
 }
 
 #[test]
-fn a_limit_is_named_with_its_value_and_what_came() {
+fn a_limit_is_named_with_its_value_and_the_received_one() {
     let backend = Backend::saying("");
     let config =
         "limits: { head: 4KiB, line: 1KiB, fields: 5, trailers: 1KiB, chunk_extensions: 20, body: 10 }";
@@ -115,7 +115,7 @@ fn broken_chunks_and_trailers_name_rule_and_place() {
 }
 
 #[test]
-fn a_head_that_does_not_end_names_the_timeout_and_what_it_asked() {
+fn an_incomplete_head_names_timeout_method_and_path() {
     let backend = Backend::saying("");
     let proxy = before(&[&backend], "timeouts: { client_header: 200ms }").start();
     let line = refused(&proxy, "GET /slow?x HTTP/1.1\r\nHost: slow.test\r\nX: ");
@@ -127,7 +127,7 @@ fn a_head_that_does_not_end_names_the_timeout_and_what_it_asked() {
     );
 }
 
-/// Sends one block as a request of HTTP/2, and gives its line.
+/// Sends one field block as an HTTP/2 request and returns its log line.
 fn refused_block(proxy: &Proxy, block: &[u8]) -> serde_json::Value {
     let mark = proxy.mark();
     let mut client = Frames::connect(proxy.address(), &[]);
@@ -138,7 +138,7 @@ fn refused_block(proxy: &Proxy, block: &[u8]) -> serde_json::Value {
 }
 
 #[test]
-fn a_refused_request_of_http2_does_too() {
+fn a_refused_http2_request_names_rule_and_place() {
     let backend = Backend::saying("");
     let proxy = before(&[&backend], "limits: { fields: 5, line: 1KiB, head: 4KiB }").start();
     let path = literal(b":path", b"/h2?secret=1");
@@ -205,7 +205,7 @@ fn a_refused_request_of_http2_does_too() {
 }
 
 #[test]
-fn malformed_trailers_of_http2_are_no_client_that_left() {
+fn malformed_http2_trailers_are_not_logged_as_client_gone() {
     let backend = Backend::saying("");
     let proxy = before(&[&backend], "").start();
     for (flags, end) in [(0, literal(b"x-nul", b"a\0b")), (0, literal(b"connection", b"x"))] {

@@ -1,4 +1,4 @@
-//! Malformed responses, of either protocol, and those that are too large or too slow.
+//! Malformed responses over HTTP/1.1 and HTTP/2, and responses that are too large or too slow.
 
 use super::{assert_says, before, line_after};
 use crate::support::http2::{literal, status_block};
@@ -37,7 +37,7 @@ fn a_malformed_head_names_its_rule_and_place() {
 }
 
 #[test]
-fn a_limit_of_the_head_is_named() {
+fn a_head_limit_is_named() {
     let backend = Backend::start(|_| {
         Response::raw(format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(2000))).close()
     });
@@ -51,7 +51,7 @@ fn a_limit_of_the_head_is_named() {
 }
 
 #[test]
-fn broken_chunks_and_a_cut_say_so() {
+fn broken_chunks_and_a_truncated_body_are_named() {
     let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n";
     for (response, detail) in [
         (
@@ -79,7 +79,7 @@ fn broken_chunks_and_a_cut_say_so() {
 }
 
 #[test]
-fn a_body_beyond_its_limit_names_it() {
+fn a_body_over_its_limit_names_the_limit() {
     let backend = Backend::saying("eleven byte");
     let proxy = before(&[&backend], "limits: { body: 10 }").start();
     assert_eq!(proxy.get("/x").status(), 502);
@@ -91,7 +91,7 @@ fn a_body_beyond_its_limit_names_it() {
 }
 
 #[test]
-fn a_malformed_response_of_http2_does_too() {
+fn a_malformed_http2_response_names_rule_and_place() {
     let backend = FramesBackend::start();
     let proxy = before(&[], "limits: { fields: 5 }")
         .backend(&backend.url())
@@ -130,7 +130,7 @@ fn a_malformed_response_of_http2_does_too() {
 }
 
 #[test]
-fn malformed_trailers_of_http2_say_so() {
+fn malformed_http2_trailers_are_named() {
     let backend = FramesBackend::start();
     let proxy = before(&[], "").backend(&backend.url()).start();
     let mark = proxy.mark();
@@ -154,7 +154,7 @@ fn malformed_trailers_of_http2_say_so() {
     );
 }
 
-/// A balancer whose backend waits at `gate` before this part of its answer.
+/// A balancer whose backend waits at `gate` before this part of its response.
 fn waiting(response: Response, config: &str) -> (Proxy, Backend) {
     let response = std::sync::Mutex::new(Some(response));
     let backend = Backend::start(move |_| response.lock().unwrap().take().unwrap_or_else(Response::nothing));

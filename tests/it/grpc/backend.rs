@@ -1,5 +1,5 @@
-//! A backend of gRPC calls that does step by step what a script says. By the `h2` crate, so that it can also do what no
-//! library of gRPC does.
+//! A scripted backend for gRPC calls. It uses the `h2` crate directly, so that it can also do what no gRPC library
+//! does.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,27 +15,27 @@ use tokio::runtime::{Builder, Handle};
 
 use crate::support::event::Log;
 
-/// A call of this path lets it tell the connection to go.
+/// A call with this path makes the backend send GOAWAY.
 pub(super) const LEAVE: &str = "/leave";
 
-/// What it does with a call.
+/// A step of a call.
 #[derive(Debug, Clone)]
 pub(super) enum Step {
-    /// Sends a head with this status and these fields.
+    /// Sends response headers with this status and these fields.
     Head(u16, &'static [(&'static str, &'static str)]),
-    /// The same, and nothing follows.
+    /// The same, with END_STREAM.
     Only(u16, &'static [(&'static str, &'static str)]),
-    /// Sends payload.
+    /// Sends data.
     Data(&'static str),
-    /// Sends payload that is the last.
+    /// Sends data with END_STREAM.
     Last(&'static str),
     /// Sends trailers.
     Trailers(&'static [(&'static str, &'static str)]),
-    /// Reads payload once.
+    /// Reads data once.
     Read,
-    /// Reads up to the end of the request.
+    /// Reads to the end of the request.
     ReadAll,
-    /// Sends payload back as it comes, up to the end of the request.
+    /// Echoes data as it arrives, to the end of the request.
     Echo,
     /// Resets the stream.
     Reset,
@@ -43,12 +43,12 @@ pub(super) enum Step {
     WaitForReset,
 }
 
-/// What it has seen.
+/// What it has received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Seen {
-    /// The head of a call: its path and its `grpc-timeout`.
+    /// A call started: its path and its `grpc-timeout`.
     Call(String, Option<String>),
-    /// The stream of this path was reset.
+    /// The stream with this path was reset.
     Reset(String, Reason),
 }
 
@@ -62,7 +62,7 @@ pub(super) struct Calls {
 }
 
 impl Calls {
-    /// Starts one that does with a call of a path what `script` says.
+    /// Starts a backend that runs the steps that `script` returns for the path of each call.
     pub(super) fn start(script: impl Fn(&str) -> Vec<Step> + Send + Sync + 'static) -> Self {
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
@@ -93,19 +93,19 @@ impl Calls {
         }
     }
 
-    /// Where it is, for a config.
+    /// Its URL for a config.
     pub(super) fn url(&self) -> String {
         format!("h2c://{}", self.address)
     }
 
-    /// Waits for something that it sees.
+    /// Waits for this event.
     pub(super) fn wait_for(&self, meant: &Seen) {
         self.seen.wait_for("something seen", |all| {
             all.iter().any(|seen| seen == meant).then_some(())
         });
     }
 
-    /// How many calls of a path it has had so far.
+    /// Number of calls of a path so far.
     pub(super) fn calls(&self, path: &str) -> usize {
         let all = self.seen.all();
         all.iter()
@@ -117,7 +117,7 @@ impl Calls {
 impl Drop for Calls {
     fn drop(&mut self) {
         self.is_stopping.store(true, Ordering::SeqCst);
-        // Accepting waits: one more connection lets it look at the flag.
+        // Accepting blocks: one more connection makes it check the flag.
         drop(std::net::TcpStream::connect(self.address));
         drop(self.thread.take().map(JoinHandle::join));
     }
@@ -144,7 +144,7 @@ async fn serve(socket: TcpStream, script: Arc<Script>, seen: Arc<Log<Seen>>) {
     }
 }
 
-/// Takes the steps. How they end is for the other side to judge, but for a reset.
+/// Runs the steps. Errors are for the client to judge, except a reset.
 async fn play(
     steps: Vec<Step>,
     request: Request<RecvStream>,
