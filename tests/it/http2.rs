@@ -1,4 +1,4 @@
-//! HTTP/2 towards clients, HTTP/1.1 behind.
+//! HTTP/2 to clients, HTTP/1.1 to backends.
 
 mod backends;
 mod floods;
@@ -20,7 +20,7 @@ use rustix::process::Signal;
 use crate::support::http2::{Frame, Frames, Http2, literal, read, request};
 use crate::support::{Backend, Bare, Gate, Proxy, Response};
 
-/// A backend with something to say, and the balancer before it.
+/// A backend that responds, and the balancer in front of it.
 fn started() -> (Backend, Proxy) {
     let backend = Backend::start(|request| match request.start() {
         "GET /ten" => Response::ok("0123456789"),
@@ -30,7 +30,7 @@ fn started() -> (Backend, Proxy) {
     (backend, proxy)
 }
 
-/// The block of a GET for this path.
+/// The field block of a GET for this path.
 fn get(path: &str) -> Vec<u8> {
     let length = u8::try_from(path.len()).unwrap();
     [&[0x82, 0x86, 0x41, 0x01, b'a', 0x04, length][..], path.as_bytes()].concat()
@@ -138,7 +138,7 @@ fn trailers_pass_both_ways() {
 }
 
 #[test]
-fn interim_answers_pass() {
+fn interim_responses_pass() {
     let backend = Backend::start(|_| {
         Response::raw(
             "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na",
@@ -151,7 +151,7 @@ fn interim_answers_pass() {
 }
 
 #[test]
-fn an_answer_that_is_cut_resets_its_stream_and_no_other() {
+fn a_truncated_response_resets_its_stream_and_no_other() {
     let cut = [
         "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
@@ -181,7 +181,7 @@ fn a_stream_that_its_client_resets_ends_at_the_backend_too() {
     let mut sender = client.sender.clone();
     let (response, mut sending) =
         client.run(async { sender.send_request(request("GET", "/gone"), true).unwrap() });
-    // Sent while something else is waited for.
+    // It is sent while the client waits for something else.
     client.run(tokio::task::yield_now());
     let mut held = backend.accept();
     held.head();
@@ -193,7 +193,7 @@ fn a_stream_that_its_client_resets_ends_at_the_backend_too() {
 }
 
 #[test]
-fn a_request_is_answered_although_its_body_is_not_wanted() {
+fn a_response_arrives_although_the_request_body_is_not_read() {
     let backend = Backend::saying("");
     let proxy = Proxy::before(&[&backend]).config("limits: { body: 10B }").start();
     let client = Http2::connect(proxy.address());
@@ -203,7 +203,7 @@ fn a_request_is_answered_although_its_body_is_not_wanted() {
 }
 
 #[test]
-fn a_failed_attempt_is_made_again_elsewhere_with_the_same_body() {
+fn a_failed_attempt_is_retried_elsewhere_with_the_same_body() {
     let bad = Backend::start(|request| match request.start() {
         "POST /x" => Response::status(503, "no"),
         _ => Response::ok(""),
@@ -218,7 +218,7 @@ fn a_failed_attempt_is_made_again_elsewhere_with_the_same_body() {
 }
 
 #[test]
-fn a_stop_lets_running_streams_end_and_takes_no_new_ones() {
+fn a_stop_lets_running_streams_end_and_accepts_no_new_ones() {
     let gate = Gate::default();
     let its = gate.clone();
     let backend = Backend::start(move |request| match request.start() {
@@ -245,9 +245,10 @@ fn a_stop_lets_running_streams_end_and_takes_no_new_ones() {
     assert!(proxy.wait().success());
 }
 
-/// RFC 9113 §6.8: first no new streams are wished for, then, after a round trip, none are taken; those on their way are.
+/// RFC 9113 §6.8: the first GOAWAY announces the end; after a round trip the second one excludes new streams. Streams
+/// sent in between are served.
 #[test]
-fn a_stop_says_goodbye_twice() {
+fn a_stop_sends_goaway_twice() {
     let gate = Gate::default();
     let its = gate.clone();
     let backend = Backend::start(move |request| match request.start() {
@@ -266,7 +267,7 @@ fn a_stop_says_goodbye_twice() {
         (0x7fff_ffff, &[0; 4][..])
     );
     let ping = client.wait_for(|frame| frame.kind == 6).unwrap();
-    // It was on its way.
+    // It was already on its way.
     client.send(1, 5, 3, &get("/new"));
     assert!(
         client
@@ -286,7 +287,7 @@ fn a_stop_says_goodbye_twice() {
     assert!(proxy.wait().success());
 }
 
-/// A tunnel that breaks does not look as if it had ended.
+/// A broken tunnel must not look like a regular end.
 #[test]
 fn a_websocket_that_breaks_resets_its_stream() {
     let backend = Bare::start();
@@ -316,7 +317,7 @@ fn a_websocket_that_breaks_resets_its_stream() {
 }
 
 #[test]
-fn the_last_request_of_a_connection_is_answered() {
+fn the_last_request_of_a_connection_gets_its_response() {
     let backend = Backend::saying("ok");
     let proxy = Proxy::before(&[&backend])
         .config("limits: { requests_per_connection: 2 }")
@@ -339,7 +340,7 @@ fn a_websocket_is_opened_by_a_stream() {
         .config("health_check: { kind: none }")
         .start();
     let client = Http2::connect(proxy.address());
-    // The settings that allow it have to be here first.
+    // The client must have received the setting that allows it.
     let mut sender = client.sender.clone();
     client.run(async {
         while !sender.is_extended_connect_protocol_enabled() {

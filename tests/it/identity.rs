@@ -1,5 +1,5 @@
-//! Who a request comes from and where it goes: what a client says of itself is believed from trusted proxies only, and
-//! the path that chose the pool is the path that its backend gets.
+//! Who sent a request and where it goes: forwarding headers are trusted from trusted proxies only, and the path that
+//! selected the pool is the path that the backend gets.
 
 use crate::support::http2::{self, Http2};
 use crate::support::{Backend, Builder, Proxy, Request, Response, refusing_address};
@@ -8,10 +8,10 @@ const CONFIG: &str = "workers: 1\nhealth_check: { kind: none }";
 
 const TRUSTING: &str = "trusted_proxies: [127.0.0.0/8]";
 
-/// What all spoofed fields say.
+/// The value of all spoofed headers.
 const SPOOFED: &str = "6.6.6.6";
 
-/// What the backend got of `request`, and what the log says of it.
+/// The request that the backend received, and its log line.
 fn passed(config: &str, request: &str) -> (Request, serde_json::Value) {
     let backend = Backend::saying("");
     let proxy = Proxy::before(&[&backend]).config(CONFIG).config(config).start();
@@ -24,9 +24,9 @@ fn get(lines: &str) -> String {
     format!("GET /x HTTP/1.1\r\nHost: test\r\n{lines}\r\n")
 }
 
-/// I1: by fields, by several lines of them, by other spellings: neither backend nor log believe a word.
+/// I1: with all headers, on several lines, in other spellings: neither backend nor log trusts any of it.
 #[test]
-fn nobody_can_say_who_he_is() {
+fn forwarding_headers_of_untrusted_clients_are_ignored() {
     for name in [
         "X-Forwarded-For",
         "X_Forwarded_For",
@@ -47,7 +47,7 @@ fn nobody_can_say_who_he_is() {
     }
 }
 
-/// I1: another network's proxies are nobody.
+/// I1: proxies of another network are not trusted.
 #[test]
 fn only_listed_proxies_are_trusted() {
     let (request, line) = passed(
@@ -59,9 +59,9 @@ fn only_listed_proxies_are_trusted() {
     assert!(!line.to_string().contains(SPOOFED), "{line}");
 }
 
-/// I1: read from the right, over all lines, past the trusted; what a client put before that proves nothing.
+/// I1: read from the right, over all lines, past trusted proxies; elements to the left of that prove nothing.
 #[test]
-fn a_trusted_proxy_says_who_the_client_is() {
+fn a_trusted_proxy_names_the_client() {
     for (lines, client, chain) in [
         ("X-Forwarded-For: 1.1.1.1\r\n", "1.1.1.1", "1.1.1.1, 127.0.0.1"),
         (
@@ -74,7 +74,7 @@ fn a_trusted_proxy_says_who_the_client_is() {
             "2001:db8::1",
             "[2001:db8::1]:443, 127.0.0.1",
         ),
-        // What cannot be read ends the search: what stands left of it was vouched for by nobody.
+        // An invalid element ends the search: nobody has vouched for the elements to its left.
         (
             "X-Forwarded-For: 6.6.6.6, unknown, 127.0.0.9\r\n",
             "127.0.0.9",
@@ -90,9 +90,9 @@ fn a_trusted_proxy_says_who_the_client_is() {
     assert!(client.starts_with("127.0.0.1:"), "its own address: {line}");
 }
 
-/// I1: a request id is kept where it can be trusted and is no burden.
+/// I1: a request id is kept if it is trusted, valid and short.
 #[test]
-fn a_request_id_that_is_none_is_replaced() {
+fn an_invalid_request_id_is_replaced() {
     let long = "a".repeat(129);
     for (config, id, is_kept) in [
         (TRUSTING, "theirs", true),
@@ -108,7 +108,7 @@ fn a_request_id_that_is_none_is_replaced() {
     }
 }
 
-/// H8, I1; RFC 9110 §6.5.1: backends that merge trailers into the head would believe these.
+/// H8, I1; RFC 9110 §6.5.1: backends that merge trailers into the headers would trust these.
 #[test]
 fn trailers_carry_no_identity_and_no_framing() {
     let names = [
@@ -133,7 +133,7 @@ fn trailers_carry_no_identity_and_no_framing() {
     let body = format!("1\r\na\r\n0\r\n{spoofed}X-Sum: 7\r\n\r\n");
     let response = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{body}");
     let backend = Backend::start(move |_| Response::raw(&response));
-    // Nor do they pass from a trusted proxy: who it is stands in the head.
+    // They are not forwarded from a trusted proxy either: identity belongs in the headers.
     for config in ["", TRUSTING] {
         let proxy = Proxy::before(&[&backend]).config(CONFIG).config(config).start();
         let mut client = proxy.client();
@@ -150,7 +150,7 @@ fn trailers_carry_no_identity_and_no_framing() {
 
 /// F11, I2.
 #[test]
-fn connection_options_cannot_undo_what_is_said_of_the_client() {
+fn connection_options_cannot_remove_forwarding_headers() {
     let options =
         "Connection: X-Forwarded-For, X-Forwarded-Proto, X-Request-Id, Via, Host, Content-Length, X-Mine\r\n";
     let (request, _) = passed(
@@ -170,7 +170,7 @@ fn connection_options_cannot_undo_what_is_said_of_the_client() {
     assert_eq!(request.field("x-mine"), None);
 }
 
-/// A balancer with two prefixes and a route for the rest; each backend says its name and the path it was asked for.
+/// A balancer with two prefix routes and a default; each backend sends its name and the path it received.
 fn by_prefix() -> (Vec<Backend>, Builder) {
     let names = ["public", "admin", "rest"];
     let backends: Vec<Backend> = names
@@ -194,7 +194,7 @@ fn by_prefix() -> (Vec<Backend>, Builder) {
     (backends, Proxy::before(&[]).config(&config))
 }
 
-/// I3: one decision. The path that the backend sees leads, by the same rules, to the pool that it is in.
+/// I3: one decision. The path that the backend receives selects, by the same rules, the pool of that backend.
 #[test]
 fn the_path_that_was_routed_is_the_path_that_is_forwarded() {
     let (_backends, builder) = by_prefix();
@@ -211,7 +211,8 @@ fn the_path_that_was_routed_is_the_path_that_is_forwarded() {
         ("/admin/..", "rest /"),
         ("/admin/.", "admin /admin/"),
         ("http://test/public/../admin", "admin /admin"),
-        // Not separators and not dot segments here, so that they must be none further on either: kept as they are.
+        // They are not separators or dot segments here, so they must not become any further on: they are kept
+        // unchanged.
         ("/public/..%2fadmin", "public /public/..%2fadmin"),
         ("/public%2f..%2fadmin", "rest /public%2f..%2fadmin"),
         ("/public/%252e%252e/admin", "public /public/%252e%252e/admin"),
@@ -233,9 +234,9 @@ fn the_path_that_was_routed_is_the_path_that_is_forwarded() {
     assert_eq!((logged("/admin/x"), logged("/public/..;/admin")), (3, 1));
 }
 
-/// I3: bytes that backends read in different ways.
+/// I3: bytes that backends interpret in different ways.
 #[test]
-fn a_path_that_could_be_read_in_two_ways_is_refused() {
+fn an_ambiguous_path_is_refused() {
     let (backends, builder) = by_prefix();
     let proxy = builder.start();
     for target in [
@@ -262,7 +263,7 @@ fn a_path_that_could_be_read_in_two_ways_is_refused() {
     }
 }
 
-/// F19, I4: the host that was routed is the host that is forwarded.
+/// F19, I4: the routed host is the forwarded host.
 #[test]
 fn the_host_that_was_routed_is_the_host_that_is_forwarded() {
     let backends = ["inner", "outer"].map(|name| {
@@ -304,7 +305,7 @@ fn the_host_that_was_routed_is_the_host_that_is_forwarded() {
     }
 }
 
-/// Whoever complains of an error can name its line in the log.
+/// A user who reports an error can name its line in the log.
 #[test]
 fn our_own_responses_carry_the_id_of_their_request() {
     let (refusing, _bound) = refusing_address();

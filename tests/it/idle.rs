@@ -1,4 +1,4 @@
-//! Client connections that wait for long: they hold next to nothing, and lose nothing.
+//! Idle client connections use almost no memory and lose no bytes.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use rustix::process::Signal;
 
 use crate::support::{Backend, Client, DEADLINE, Proxy};
 
-/// So many connections that did a request each and are parked.
+/// This many connections that sent a request each and are parked.
 fn parked(proxy: &Proxy, count: usize) -> Vec<Client> {
     let clients = (0..count).map(|_| {
         let mut client = proxy.client();
@@ -19,7 +19,7 @@ fn parked(proxy: &Proxy, count: usize) -> Vec<Client> {
     clients
 }
 
-/// Waits until the metrics have this line.
+/// Waits until the metrics contain this line.
 fn wait_for(proxy: &Proxy, line: &str) {
     let began = clock::now();
     while !proxy
@@ -33,7 +33,7 @@ fn wait_for(proxy: &Proxy, line: &str) {
 }
 
 #[test]
-fn a_connection_that_was_parked_is_served_as_before() {
+fn a_parked_connection_is_served() {
     let backend = Backend::saying("a");
     let proxy = Proxy::before(&[&backend]).start();
     let mut clients = parked(&proxy, 20);
@@ -48,7 +48,7 @@ fn a_connection_that_was_parked_is_served_as_before() {
 }
 
 #[test]
-fn client_idle_closes_a_connection_that_is_parked() {
+fn client_idle_closes_a_parked_connection() {
     let backend = Backend::saying("a");
     let proxy = Proxy::before(&[&backend])
         .config("timeouts: { client_idle: 2s }")
@@ -77,7 +77,7 @@ fn a_parked_connection_makes_room_for_a_new_one() {
 }
 
 #[test]
-fn a_request_on_its_way_to_a_parked_connection_is_answered_at_a_stop() {
+fn a_request_in_transit_to_a_parked_connection_is_served_during_a_stop() {
     let backend = Backend::saying("a");
     let proxy = Proxy::before(&[&backend]).start();
     let mut clients = parked(&proxy, 2);
@@ -94,9 +94,9 @@ fn a_request_on_its_way_to_a_parked_connection_is_answered_at_a_stop() {
     assert!(proxy.wait().success());
 }
 
-/// RFC 9112 §2.2: some clients send an empty line behind a body. Half of it is nothing more either.
+/// RFC 9112 §2.2: some clients send an empty line after a body. Half of one does not begin a request either.
 #[test]
-fn an_empty_line_behind_a_body_does_not_shorten_the_wait() {
+fn an_empty_line_after_a_body_does_not_shorten_client_idle() {
     let backend = Backend::saying("a");
     let proxy = Proxy::before(&[&backend])
         .config("timeouts: { client_idle: 2s }")
@@ -125,7 +125,7 @@ fn an_empty_line_behind_a_body_does_not_shorten_the_wait() {
 }
 
 #[test]
-fn a_connection_with_an_empty_line_behind_a_body_is_parked_and_served() {
+fn a_connection_with_an_empty_line_after_a_body_is_parked_and_served() {
     let backend = Backend::saying("a");
     let proxy = Proxy::before(&[&backend]).start();
     let mut client = proxy.client();

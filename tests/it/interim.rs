@@ -1,4 +1,4 @@
-//! Answers before the answer (1xx, RFC 9110 §15.2), and requests that wait for one of them (`Expect`, §10.1.1).
+//! Interim responses (1xx, RFC 9110 §15.2), and requests that wait for one (`Expect`, §10.1.1).
 
 use std::time::Duration;
 
@@ -11,14 +11,14 @@ const CONFIG: &str = "workers: 1\nhealth_check: { kind: none }";
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na";
 
-/// How long something that must not come is waited for.
+/// How long a test waits for something that must not come.
 const MOMENT: Duration = Duration::from_millis(200);
 
 fn expecting(method: &str) -> String {
     format!("{method} /wait HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n")
 }
 
-/// A balancer before `backend`, a client of it, and the backend's end of the request that it sent.
+/// A balancer in front of `backend`, a client, and the backend's end of the request that the client sent.
 fn asked(backend: &Bare, request: &str, timeouts: &str) -> (Proxy, Client, Held) {
     let proxy = Proxy::before(&[])
         .backend(&backend.url())
@@ -34,7 +34,7 @@ fn asked(backend: &Bare, request: &str, timeouts: &str) -> (Proxy, Client, Held)
     (proxy, client, held)
 }
 
-/// Sends `request` to a balancer whose backend answers with these bytes; returns all that comes until the end.
+/// Sends `request` to a balancer whose backend responds with these bytes; returns all bytes up to the end.
 fn all_of(request: &str, response: &str) -> String {
     let response = Response::raw(response);
     let backend = Backend::start(move |_| response.clone());
@@ -49,9 +49,9 @@ fn statuses(text: &str) -> Vec<&str> {
     lines.map(|line| &line[9..12]).collect()
 }
 
-/// P4: all of them, in order, with their own fields.
+/// P4: all of them, in order, with their own headers.
 #[test]
-fn every_interim_answer_is_passed_on_in_order() {
+fn every_interim_response_is_forwarded_in_order() {
     let response = format!(
         "HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\nConnection: x-hop\r\nX-Hop: 1\r\n\r\n\
          HTTP/1.1 103 Early Hints\r\nLink: </b>\r\n\r\nHTTP/1.1 199 Odd\r\n\r\n{OK}"
@@ -62,9 +62,9 @@ fn every_interim_answer_is_passed_on_in_order() {
     assert!(all.contains("103 Early Hints\r\nLink: </b>\r\n\r\n"), "{all}");
 }
 
-/// P4; RFC 9110 §15.2: never to a client of HTTP/1.0, which would take them for the answer.
+/// P4; RFC 9110 §15.2: never to an HTTP/1.0 client, which would take it for the final response.
 #[test]
-fn a_client_of_http_1_0_gets_no_interim_answer() {
+fn an_http_1_0_client_gets_no_interim_response() {
     let response = format!("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n{OK}");
     let all = all_of(
         "POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\nb",
@@ -73,17 +73,17 @@ fn a_client_of_http_1_0_gets_no_interim_answer() {
     assert_eq!(statuses(&all), ["200"], "{all}");
 }
 
-/// RFC 9110 §15.2.1: nobody waits for it.
+/// RFC 9110 §15.2.1: no client waits for it.
 #[test]
-fn a_100_that_was_not_asked_for_is_not_passed_on() {
+fn an_unrequested_100_is_not_forwarded() {
     let response = format!("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n{OK}");
     let all = all_of("GET / HTTP/1.1\r\nHost: test\r\n\r\n", &response);
     assert_eq!(statuses(&all), ["200"], "{all}");
 }
 
-/// P3: an interim answer has no body, whatever it announces; what stands there instead is no answer.
+/// P3: an interim response has no body, whatever it announces; bytes in its place are a malformed response.
 #[test]
-fn a_body_behind_an_interim_answer_makes_the_answer_malformed() {
+fn a_body_after_an_interim_response_makes_the_response_malformed() {
     for response in [
         "HTTP/1.1 103 Early Hints\r\nContent-Length: 6\r\n\r\npoison",
         "HTTP/1.1 103 Early Hints\r\nTransfer-Encoding: chunked\r\n\r\n6\r\npoison\r\n0\r\n\r\n",
@@ -94,9 +94,9 @@ fn a_body_behind_an_interim_answer_makes_the_answer_malformed() {
     }
 }
 
-/// RFC 9112 §6.3 (1): it ends at its empty line. Whether something else follows is known too late to trust the connection.
+/// RFC 9112 §6.3 (1): it ends at its empty line. Whether other bytes follow is known too late to reuse the connection.
 #[test]
-fn an_interim_answer_that_announces_a_body_is_passed_on_and_its_connection_is_not_used_again() {
+fn an_interim_response_that_announces_a_body_is_forwarded_and_its_connection_not_reused() {
     for line in ["Transfer-Encoding: chunked", "Content-Length: 5"] {
         let response = Response::raw(format!(
             "HTTP/1.1 103 Early Hints\r\n{line}\r\nX-A: b\r\n\r\n{OK}"
@@ -115,7 +115,7 @@ fn an_interim_answer_that_announces_a_body_is_passed_on_and_its_connection_is_no
 }
 
 #[test]
-fn a_flood_of_interim_answers_ends() {
+fn the_number_of_interim_responses_is_bounded() {
     let hint = "HTTP/1.1 103 Early Hints\r\n\r\n";
     let get = "GET / HTTP/1.1\r\nHost: test\r\n\r\n";
     let many = all_of(get, &(hint.repeat(32) + OK));
@@ -127,7 +127,7 @@ fn a_flood_of_interim_answers_ends() {
     assert_eq!(statuses(&flood).last(), Some(&"502"), "{flood}");
 }
 
-/// F15: the backend's 100, once; we never make one up.
+/// F15: the backend's 100, once; we never generate one.
 #[test]
 fn the_backends_100_is_the_only_one() {
     let backend = Bare::start();
@@ -139,14 +139,14 @@ fn the_backends_100_is_the_only_one() {
     assert_eq!(held.read(5), "hello");
     held.send(OK);
     assert_eq!(client.read().text(), "a");
-    // Both messages were whole: both connections live on.
+    // Both messages were complete: both connections are kept.
     client.send("GET /next HTTP/1.1\r\nHost: test\r\n\r\n");
     assert!(held.head().starts_with("GET /next "));
     held.send(OK);
     assert_eq!(client.read().text(), "a");
 }
 
-/// F15: a client that does not wait is not made to.
+/// F15: a client that does not wait is not made to wait.
 #[test]
 fn a_body_that_does_not_wait_is_forwarded() {
     let backend = Bare::start();
@@ -157,9 +157,9 @@ fn a_body_that_does_not_wait_is_forwarded() {
     assert_eq!(client.read().text(), "a");
 }
 
-/// A second backend does not know that the client was told already.
+/// The second backend does not know that the client has already got a 100.
 #[test]
-fn a_retry_tells_the_client_no_second_time_to_go_on() {
+fn a_retry_sends_the_client_no_second_100() {
     let (first, second) = (Bare::start(), Bare::start());
     let proxy = Proxy::before(&[])
         .backend(&first.url())
@@ -182,9 +182,9 @@ fn a_retry_tells_the_client_no_second_time_to_go_on() {
     assert_eq!(client.read().text(), "a");
 }
 
-/// F15; RFC 9110 §10.1.1: the client cannot know whether its body is still wanted, nor can the backend.
+/// F15; RFC 9110 §10.1.1: neither the client nor the backend can know whether the body still follows.
 #[test]
-fn a_final_answer_to_a_client_that_waits_ends_both_connections() {
+fn a_final_response_to_a_waiting_client_closes_both_connections() {
     for status in [200, 401, 413, 417] {
         let backend = Bare::start();
         let (proxy, mut client, mut held) = asked(&backend, &expecting("POST"), "progress: 10s");
@@ -192,7 +192,7 @@ fn a_final_answer_to_a_client_that_waits_ends_both_connections() {
         let received = client.read();
         assert_eq!((received.status(), received.text().as_str()), (status, "no"));
         assert_eq!(received.field("connection"), Some("close"));
-        // Whatever comes now would be a body to one party and a request to another.
+        // These bytes would be a body to one side and a request to the other.
         client.send("GET /smuggled HTTP/1.1\r\nHost: test\r\n\r\n");
         assert!(client.read_to_end().is_empty(), "{status}");
         assert_eq!(held.wait_for_end(), "", "{status}");
@@ -224,7 +224,7 @@ fn an_unknown_expectation_is_417_and_the_connection_closed() {
     }
 }
 
-/// RFC 9110 §10.1.1: it expects nothing.
+/// RFC 9110 §10.1.1: it contains no expectation.
 #[test]
 fn an_empty_expectation_is_ignored_and_dropped() {
     let backend = Backend::saying("a");
@@ -244,7 +244,7 @@ fn an_empty_expectation_is_ignored_and_dropped() {
 }
 
 #[test]
-fn an_expectation_without_a_body_is_not_passed_on() {
+fn an_expectation_without_a_body_is_not_forwarded() {
     for length in ["", "Content-Length: 0\r\n"] {
         let backend = Backend::saying("a");
         let proxy = Proxy::before(&[&backend]).config(CONFIG).start();
@@ -255,10 +255,10 @@ fn an_expectation_without_a_body_is_not_passed_on() {
     }
 }
 
-/// The request is not sent wholly, so that `first_byte` does not run; `progress` bounds how long the backend may leave
-/// the client waiting, and it is the backend that failed.
+/// The request is not sent completely, so `first_byte` does not run; `progress` bounds how long the backend may keep
+/// the client waiting, and the failure is the backend's.
 #[test]
-fn progress_and_not_first_byte_bounds_a_backend_that_does_not_say_go_on() {
+fn progress_and_not_first_byte_bounds_a_backend_that_sends_no_100() {
     let backend = Bare::start();
     let timeouts = "first_byte: 200ms, request: 200ms, progress: 1200ms";
     let began = clock::now();
@@ -276,9 +276,9 @@ fn progress_and_not_first_byte_bounds_a_backend_that_does_not_say_go_on() {
     assert_eq!(proxy.access_line("/wait")["error"], "backend_timeout");
 }
 
-/// Once it was told to go on, it is the client that is waited for.
+/// After the 100, we wait for the client.
 #[test]
-fn a_client_that_was_told_to_go_on_and_does_not_is_408() {
+fn a_client_that_sends_no_body_after_the_100_is_408() {
     let backend = Bare::start();
     let (proxy, mut client, mut held) = asked(&backend, &expecting("POST"), "progress: 400ms");
     held.send("HTTP/1.1 100 Continue\r\n\r\n");

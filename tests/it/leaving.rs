@@ -1,4 +1,4 @@
-//! Clients that leave while their request is served, and clients that only end their sending side.
+//! Clients that leave while their request is served, and clients that close only their sending side.
 
 use std::time::Duration;
 
@@ -11,9 +11,9 @@ use crate::support::{Backend, Bare, Client, DEADLINE, Gate, Held, Proxy, Respons
 const CONFIG: &str = "workers: 1\nhealth_check: { kind: none }";
 const GET: &str = "GET /x HTTP/1.1\r\nHost: test\r\n\r\n";
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone";
-/// The beginning of a stream of events.
+/// The beginning of an event stream.
 const EVENTS: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\nfirst";
-/// Long enough that what a client does then is not directly behind its request: there is no event to wait for.
+/// Long enough that the client's next action is clearly later than its request: there is no event to wait for.
 const LATER: Duration = Duration::from_millis(400);
 
 fn before(backend: &Bare) -> Proxy {
@@ -29,9 +29,9 @@ fn waiting(proxy: &Proxy, backend: &Bare, request: &str) -> (Client, Held) {
     (client, held)
 }
 
-/// Expects that the request is given up at the backend and in the log.
+/// Expects that the request is abandoned at the backend and in the log.
 #[track_caller]
-fn is_given_up(proxy: &Proxy, held: &mut Held) {
+fn assert_abandoned(proxy: &Proxy, held: &mut Held) {
     held.wait_for_end();
     let line = proxy.access_line("/x");
     assert_eq!(
@@ -42,20 +42,20 @@ fn is_given_up(proxy: &Proxy, held: &mut Held) {
 }
 
 #[test]
-fn a_client_that_closes_at_once_is_given_up() {
+fn a_request_is_abandoned_if_its_client_closes_at_once() {
     let backend = Bare::start();
     let proxy = before(&backend);
     let (client, mut held) = waiting(&proxy, &backend, GET);
     drop(client);
-    is_given_up(&proxy, &mut held);
+    assert_abandoned(&proxy, &mut held);
 }
 
 #[test]
-fn a_client_that_closes_while_it_waits_is_given_up() {
+fn a_request_is_abandoned_if_its_client_closes_while_waiting() {
     for request in [
         GET.to_owned(),
         "POST /x HTTP/1.1\r\nHost: test\r\nContent-Length: 4\r\n\r\nbody".to_owned(),
-        // What it sends ahead may be the beginning of its next request.
+        // Bytes that it pipelines may be the beginning of its next request.
         format!("{GET}{GET}GET /"),
     ] {
         let backend = Bare::start();
@@ -63,13 +63,13 @@ fn a_client_that_closes_while_it_waits_is_given_up() {
         let (mut client, mut held) = waiting(&proxy, &backend, &request);
         std::thread::sleep(LATER);
         client.finish_sending();
-        is_given_up(&proxy, &mut held);
+        assert_abandoned(&proxy, &mut held);
         assert!(client.read_to_end().is_empty(), "{request:?}");
     }
 }
 
 #[test]
-fn a_client_that_closes_on_a_later_request_is_given_up() {
+fn a_later_request_is_abandoned_if_its_client_closes() {
     let backend = Bare::start();
     let proxy = before(&backend);
     let mut client = proxy.client();
@@ -81,21 +81,21 @@ fn a_client_that_closes_on_a_later_request_is_given_up() {
     client.send(GET);
     held.head();
     drop(client);
-    is_given_up(&proxy, &mut held);
+    assert_abandoned(&proxy, &mut held);
 }
 
 #[test]
-fn a_client_that_closes_while_its_response_streams_is_given_up() {
+fn a_request_is_abandoned_if_its_client_closes_while_the_response_streams() {
     let backend = Bare::start();
     let proxy = before(&backend);
     let (mut client, mut held) = waiting(&proxy, &backend, GET);
     held.send(EVENTS);
     client.read_until(|bytes| memchr::memmem::find(bytes, b"first").is_some());
     drop(client);
-    is_given_up(&proxy, &mut held);
+    assert_abandoned(&proxy, &mut held);
 }
 
-/// A listener with TLS before a backend, and who believes its certificate.
+/// A TLS listener in front of a backend, and a client that trusts its certificate.
 fn secured(backend: &Bare, key: &str) -> (Proxy, Tls, Folder) {
     let (folder, authority) = (Folder::new(), Authority::new());
     folder.put("a", &authority.sign_for(&["a.test"]));
@@ -113,7 +113,7 @@ fn secured(backend: &Bare, key: &str) -> (Proxy, Tls, Folder) {
 }
 
 #[test]
-fn a_client_that_closes_under_tls_is_given_up() {
+fn a_request_is_abandoned_if_its_client_closes_under_tls() {
     let backend = Bare::start();
     let (proxy, tls, _folder) = secured(&backend, "");
     let ask = || -> (Connected, Held) {
@@ -126,7 +126,7 @@ fn a_client_that_closes_under_tls_is_given_up() {
     let (mut client, mut held) = ask();
     client.announce_end();
     drop(client);
-    is_given_up(&proxy, &mut held);
+    assert_abandoned(&proxy, &mut held);
     let (mut client, mut held) = ask();
     std::thread::sleep(LATER);
     client.announce_end();
@@ -135,9 +135,9 @@ fn a_client_that_closes_under_tls_is_given_up() {
     drop(client);
 }
 
-/// A client that sends all and ends its side, as `printf … | nc -N` does, waits for its response.
+/// A client that sends everything and closes its sending side, as `printf … | nc -N` does, waits for its response.
 #[test]
-fn a_client_that_ends_its_side_with_its_request_is_served() {
+fn a_client_that_half_closes_with_its_request_is_served() {
     for (request, body) in [
         (GET.to_owned(), ""),
         (
@@ -171,7 +171,7 @@ fn a_client_that_ends_its_side_with_its_request_is_served() {
 }
 
 #[test]
-fn a_client_that_ends_its_side_a_moment_behind_its_request_is_served() {
+fn a_client_that_half_closes_shortly_after_its_request_is_served() {
     let backend = Bare::start();
     let proxy = before(&backend);
     let (mut client, mut held) = waiting(&proxy, &backend, GET);
@@ -183,7 +183,7 @@ fn a_client_that_ends_its_side_a_moment_behind_its_request_is_served() {
 }
 
 #[test]
-fn requests_that_came_together_before_the_end_are_all_served() {
+fn pipelined_requests_before_a_half_close_are_all_served() {
     let backend = Bare::start();
     let proxy = before(&backend);
     let mut client = proxy.client();
@@ -200,7 +200,7 @@ fn requests_that_came_together_before_the_end_are_all_served() {
 }
 
 #[test]
-fn a_stream_of_events_reaches_a_client_that_ended_its_side_with_its_request() {
+fn an_event_stream_reaches_a_client_that_half_closed_with_its_request() {
     let backend = Bare::start();
     let proxy = before(&backend);
     let mut client = proxy.client();
@@ -217,8 +217,8 @@ fn a_stream_of_events_reaches_a_client_that_ended_its_side_with_its_request() {
 }
 
 #[test]
-fn a_client_that_ended_its_side_is_served_by_the_next_backend() {
-    // Two names of one, so that it does not matter which is asked first.
+fn a_half_closed_client_is_served_by_the_next_backend() {
+    // Two names for one backend, so that it does not matter which is tried first.
     let backend = Bare::start();
     let proxy = Proxy::before(&[])
         .backend(&backend.url())
@@ -239,7 +239,7 @@ fn a_client_that_ended_its_side_is_served_by_the_next_backend() {
 }
 
 #[test]
-fn a_client_that_ends_its_side_under_tls_with_its_request_is_served() {
+fn a_client_that_half_closes_under_tls_with_its_request_is_served() {
     let backend = Bare::start();
     let (proxy, tls, _folder) = secured(&backend, "");
     let mut client = tls.connect(proxy.address(), "a.test");
@@ -253,9 +253,9 @@ fn a_client_that_ends_its_side_under_tls_with_its_request_is_served() {
     assert_eq!(proxy.access_line("/x")["status"], 200);
 }
 
-/// A response that takes the place of one that was not begun begins in the same way.
+/// A local response that replaces a response not yet begun begins in the same way.
 #[test]
-fn a_client_that_ended_its_side_gets_a_whole_local_response() {
+fn a_half_closed_client_gets_a_complete_local_response() {
     let backend = Bare::start();
     let proxy = before(&backend);
     let mut client = proxy.client();
@@ -270,7 +270,7 @@ fn a_client_that_ended_its_side_gets_a_whole_local_response() {
 }
 
 #[test]
-fn a_listener_may_serve_clients_that_end_their_side_later() {
+fn client_half_close_serve_serves_clients_that_half_close_later() {
     let backend = Bare::start();
     let proxy = Proxy::before(&[])
         .listener("client_half_close: serve")
@@ -293,7 +293,7 @@ fn a_listener_may_serve_clients_that_end_their_side_later() {
 }
 
 #[test]
-fn clients_that_left_hold_no_place_at_a_backend() {
+fn clients_that_left_use_no_capacity_of_a_backend() {
     let gate = Gate::default();
     let its = gate.clone();
     let backend = Backend::start(move |request| match request.start() {
@@ -315,7 +315,7 @@ fn clients_that_left_hold_no_place_at_a_backend() {
 }
 
 #[test]
-fn clients_that_left_hold_no_connection_that_others_want() {
+fn clients_that_left_hold_no_shared_connection() {
     let gate = Gate::default();
     let its = gate.clone();
     let backend = Backend::start(move |request| match request.start() {

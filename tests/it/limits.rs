@@ -1,4 +1,4 @@
-//! What each of the `limits` does with a message that is one step too large, and with one that just fits.
+//! What each of the `limits` does with a message just over it, and with one that just fits.
 
 use crate::support::{Backend, Proxy, Request, Response};
 
@@ -7,7 +7,7 @@ mod retrying;
 mod slow;
 mod workers;
 
-/// A balancer with these limits before a backend that answers so; nothing but the test's requests reaches it.
+/// A balancer with these limits in front of a backend with this response; only the test's requests reach it.
 fn before(limits: &str, response: Response) -> (Backend, Proxy) {
     let backend = Backend::start(move |_| response.clone());
     let proxy = Proxy::before(&[&backend])
@@ -16,22 +16,23 @@ fn before(limits: &str, response: Response) -> (Backend, Proxy) {
     (backend, proxy)
 }
 
-/// Expects that the balancer refuses `request` with this status and word, and that no whole request reaches a backend.
+/// Expects that the balancer refuses `request` with this status and error code, and that no complete request reaches a
+/// backend.
 #[track_caller]
-fn refused(limits: &str, request: &str, (status, word): (u16, &str)) {
+fn refused(limits: &str, request: &str, (status, code): (u16, &str)) {
     let (backend, proxy) = before(limits, Response::ok(""));
     let mut client = proxy.client();
-    // What stands after the refused request must never be taken for another one.
+    // Bytes after the refused request must never be parsed as another one.
     client.send(format!("{request}GET /smuggled HTTP/1.1\r\nHost: test\r\n\r\n"));
     let received = client.read();
-    assert_eq!(received.status(), status, "{word}");
-    assert_eq!(received.field("connection"), Some("close"), "{word}");
+    assert_eq!(received.status(), status, "{code}");
+    assert_eq!(received.field("connection"), Some("close"), "{code}");
     client.read_to_end();
-    assert_eq!(proxy.access_lines(1)[0]["error"], word);
-    assert_eq!(backend.requests(|_| true).len(), 0, "{word}");
+    assert_eq!(proxy.access_lines(1)[0]["error"], code);
+    assert_eq!(backend.requests(|_| true).len(), 0, "{code}");
 }
 
-/// Expects that `request` reaches the backend, and its answer the client.
+/// Expects that `request` reaches the backend, and its response the client.
 #[track_caller]
 fn served(limits: &str, request: &str) {
     let (backend, proxy) = before(limits, Response::ok("whole"));
@@ -40,17 +41,17 @@ fn served(limits: &str, request: &str) {
     assert_eq!(backend.requests(|_| true).len(), 1);
 }
 
-/// Expects that an answer which cannot be read is 502.
+/// Expects that a malformed response is 502.
 #[track_caller]
-fn bad_answer(limits: &str, response: &str, word: &str) {
+fn assert_bad_response(limits: &str, response: &str, code: &str) {
     let (_backend, proxy) = before(limits, Response::raw(response));
-    assert_eq!(proxy.get("/x").status(), 502, "{word}");
-    assert_eq!(proxy.access_line("/x")["error"], word);
+    assert_eq!(proxy.get("/x").status(), 502, "{code}");
+    assert_eq!(proxy.access_line("/x")["error"], code);
 }
 
-/// Expects that an answer which breaks a limit after its head never looks whole: it is 502, or it ends early.
+/// Expects that a response that exceeds a limit after its head never looks complete: it is 502, or it ends early.
 #[track_caller]
-fn broken_answer(limits: &str, response: &str, word: &str) {
+fn assert_broken_response(limits: &str, response: &str, code: &str) {
     let (_backend, proxy) = before(limits, Response::raw(response));
     let received = proxy
         .client()
@@ -59,18 +60,18 @@ fn broken_answer(limits: &str, response: &str, word: &str) {
     if let Ok(received) = received {
         assert_eq!(received.status(), 502, "{}", received.head);
     }
-    assert_eq!(proxy.access_line("/x")["error"], word);
+    assert_eq!(proxy.access_line("/x")["error"], code);
 }
 
-/// Expects that an answer reaches the client whole.
+/// Expects that the client gets the complete response.
 #[track_caller]
-fn good_answer(limits: &str, response: &str, text: &str) {
+fn assert_good_response(limits: &str, response: &str, text: &str) {
     let (_backend, proxy) = before(limits, Response::raw(response));
     let received = proxy.get("/x");
     assert_eq!((received.status(), received.text().as_str()), (200, text));
 }
 
-/// A GET with these field lines.
+/// A GET with these header lines.
 fn with_fields(lines: &str) -> String {
     format!("GET /x HTTP/1.1\r\nHost: test\r\n{lines}\r\n")
 }
@@ -80,12 +81,12 @@ fn chunked(body: &str) -> String {
     format!("POST /x HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n{body}")
 }
 
-/// An answer with this chunked body.
-fn chunked_answer(body: &str) -> String {
+/// A response with this chunked body.
+fn chunked_response(body: &str) -> String {
     format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{body}")
 }
 
-/// `count` field lines of `size` bytes each, their ends included; at most 100.
+/// `count` header lines of `size` bytes each, line ends included; at most 100.
 fn fields(count: usize, size: usize) -> String {
     let line = |index| format!("A{index:02}: {}\r\n", "v".repeat(size - 7));
     (0..count).map(line).collect()
@@ -100,14 +101,14 @@ fn a_head_larger_than_the_limit_is_refused() {
         let lines = fields(count, 300);
         format!("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n{lines}\r\na")
     };
-    bad_answer(limits, &response(5), "malformed_response");
-    good_answer(limits, &response(3), "a");
+    assert_bad_response(limits, &response(5), "malformed_response");
+    assert_good_response(limits, &response(3), "a");
 }
 
 #[test]
 fn a_line_longer_than_the_limit_is_refused() {
     let request = |length| format!("GET /{} HTTP/1.1\r\nHost: test\r\n\r\n", "x".repeat(length));
-    // The line is these letters and 16 bytes: "GET /", " HTTP/1.1" and its end.
+    // The line consists of these letters and 16 bytes: "GET /", " HTTP/1.1" and its end.
     refused("line: 256B", &request(241), (414, "target_too_long"));
     served("line: 256B", &request(240));
     refused(
@@ -120,12 +121,12 @@ fn a_line_longer_than_the_limit_is_refused() {
         let lines = fields(1, size);
         format!("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n{lines}\r\na")
     };
-    bad_answer("line: 256B", &response(257), "malformed_response");
-    good_answer("line: 256B", &response(256), "a");
+    assert_bad_response("line: 256B", &response(257), "malformed_response");
+    assert_good_response("line: 256B", &response(256), "a");
 }
 
 #[test]
-fn more_fields_than_the_limit_are_refused() {
+fn more_headers_than_the_limit_are_refused() {
     // `Host` and `Content-Length` count too.
     refused(
         "fields: 5",
@@ -137,8 +138,8 @@ fn more_fields_than_the_limit_are_refused() {
         let lines = fields(count, 10);
         format!("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n{lines}\r\na")
     };
-    bad_answer("fields: 5", &response(5), "malformed_response");
-    good_answer("fields: 5", &response(4), "a");
+    assert_bad_response("fields: 5", &response(5), "malformed_response");
+    assert_good_response("fields: 5", &response(4), "a");
 }
 
 #[test]
@@ -147,8 +148,8 @@ fn chunk_extensions_count_for_the_whole_body() {
     let body = |chunks| "1;extension=0123456789\r\na\r\n".repeat(chunks) + "0\r\n\r\n";
     refused(limits, &chunked(&body(5)), (400, "chunk_extensions_too_large"));
     served(limits, &chunked(&body(2)));
-    broken_answer(limits, &chunked_answer(&body(5)), "response_truncated");
-    good_answer(limits, &chunked_answer(&body(2)), "aa");
+    assert_broken_response(limits, &chunked_response(&body(5)), "response_truncated");
+    assert_good_response(limits, &chunked_response(&body(2)), "aa");
 }
 
 #[test]
@@ -157,8 +158,8 @@ fn trailers_larger_than_the_limit_are_refused() {
     let body = |count| format!("1\r\na\r\n0\r\n{}\r\n", fields(count, 50));
     refused(limits, &chunked(&body(3)), (431, "trailers_too_large"));
     served(limits, &chunked(&body(2)));
-    broken_answer(limits, &chunked_answer(&body(3)), "response_truncated");
-    good_answer(limits, &chunked_answer(&body(2)), "a");
+    assert_broken_response(limits, &chunked_response(&body(3)), "response_truncated");
+    assert_good_response(limits, &chunked_response(&body(2)), "a");
 }
 
 #[test]
@@ -176,17 +177,17 @@ fn a_request_body_larger_than_the_limit_is_413() {
 }
 
 #[test]
-fn an_answer_larger_than_the_limit_never_looks_whole() {
+fn a_response_over_the_limit_never_looks_complete() {
     let declared = "HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\nbbbbbbbbbbbb";
-    let large = chunked_answer("6\r\nbbbbbb\r\n6\r\nbbbbbb\r\n0\r\n\r\n");
+    let large = chunked_response("6\r\nbbbbbb\r\n6\r\nbbbbbb\r\n0\r\n\r\n");
     for response in [declared, &large] {
-        broken_answer("body: 10B", response, "response_too_large");
-        good_answer("body: 12B", response, "bbbbbbbbbbbb");
+        assert_broken_response("body: 10B", response, "response_too_large");
+        assert_good_response("body: 12B", response, "bbbbbbbbbbbb");
     }
 }
 
 #[test]
-fn a_body_that_announces_too_much_is_refused_before_it_comes() {
+fn a_body_that_announces_too_much_is_refused_before_it_is_sent() {
     let backend = Backend::saying("a");
     let proxy = Proxy::before(&[&backend]).config("limits: { body: 10B }").start();
     let mut client = proxy.client();

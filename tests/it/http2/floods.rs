@@ -1,4 +1,4 @@
-//! Clients that make the balancer work for nothing: each is told to calm down, and costs the others nothing.
+//! Clients that cause work without effect: their connection ends with ENHANCE_YOUR_CALM, at no cost to other clients.
 
 use std::time::Duration;
 
@@ -7,9 +7,10 @@ use h2::Reason;
 use crate::support::http2::{Frames, GET, Http2, frame};
 use crate::support::{Backend, Bare, DEADLINE, Proxy, Response};
 
-/// Frames sent at most: several times what the budget of a connection allows.
+/// Most frames sent: several times the budget of a connection.
 const FRAMES: usize = 20_000;
-/// What a flood may add to the memory of the process, and how long it may go on; the tests beside it need the machine too.
+/// Most memory that a flood may add to the process, and longest time that it may last; the tests running in parallel
+/// need CPU too.
 const GROWTH: usize = 12 << 20;
 const TIME: Duration = Duration::from_secs(4);
 
@@ -22,8 +23,8 @@ fn started(config: &str) -> (Backend, Proxy) {
     (backend, proxy)
 }
 
-/// Sends the same frames again and again until the connection takes no more.
-fn floods(proxy: &Proxy, before: &[u8], again: impl Fn(u32) -> Vec<u8>) -> Option<Reason> {
+/// Sends the same frames again and again until the connection accepts no more.
+fn floods_end_with(proxy: &Proxy, before: &[u8], again: impl Fn(u32) -> Vec<u8>) -> Option<Reason> {
     assert_eq!(Http2::connect(proxy.address()).get("/good").text(), "ok");
     let (memory, began) = (proxy.resident(), evenkeel::clock::now());
     let mut client = Frames::connect(proxy.address(), &[]);
@@ -43,7 +44,7 @@ fn floods(proxy: &Proxy, before: &[u8], again: impl Fn(u32) -> Vec<u8>) -> Optio
 }
 
 #[test]
-fn frames_that_do_nothing_are_counted() {
+fn frames_without_effect_are_counted() {
     let (_backend, proxy) = started("");
     let open = frame(1, 4, 1, &[0x83, 0x86, 0x84, 0x41, 0x01, b'a']);
     let flawed = frame(1, 4, 1, &[GET, b"\x00\x01X\x01y"].concat());
@@ -67,21 +68,21 @@ fn frames_that_do_nothing_are_counted() {
         ("WINDOW_UPDATE", &[], frame(8, 0, 0, &[0, 0, 0, 1])),
     ];
     for (what, before, again) in cases {
-        let reason = floods(&proxy, before, |_| again.clone());
+        let reason = floods_end_with(&proxy, before, |_| again.clone());
         assert_eq!(reason, Some(Reason::ENHANCE_YOUR_CALM), "{what}");
     }
 }
 
-/// What a client measures, and acknowledges, while it is sent much, is no flood.
+/// Frames with which a client measures, and acknowledges a large response, are no flood.
 #[test]
-fn frames_that_are_owed_are_not_counted() {
+fn required_frames_are_not_counted() {
     let (_backend, proxy) = started("");
     let mut client = Frames::connect(proxy.address(), &[]);
     let mut responses = 0;
     for at in 0..30 {
         let stream = 2 * at + 1;
         client.send(1, 5, stream, &super::get("/large"));
-        // Credit by the frame, and a PING with each of them.
+        // A WINDOW_UPDATE and a PING for each frame.
         while let Some(came) = client.read() {
             assert_ne!(came.kind, 7, "after {responses} answers");
             if came.kind == 0 && !came.payload.is_empty() {
@@ -103,7 +104,7 @@ fn frames_that_are_owed_are_not_counted() {
 #[test]
 fn streams_that_are_reset_at_once_are_counted() {
     let (backend, proxy) = started("");
-    let reason = floods(&proxy, &[], |at| {
+    let reason = floods_end_with(&proxy, &[], |at| {
         let stream = 2 * at + 1;
         [frame(1, 5, stream, GET), frame(3, 0, stream, &[0, 0, 0, 8])].concat()
     });
@@ -111,9 +112,9 @@ fn streams_that_are_reset_at_once_are_counted() {
     assert!(backend.connections() < 2_000);
 }
 
-/// More flawed requests at once than may be under way.
+/// More malformed requests at once than the stream limit.
 #[test]
-fn flawed_requests_that_come_at_once_are_all_refused() {
+fn simultaneous_malformed_requests_are_all_refused() {
     let (backend, proxy) = started("");
     let flawed = [GET, b"\x00\x01X\x01y"].concat();
     let all: Vec<u8> = (0..300).flat_map(|at| frame(1, 5, 2 * at + 1, &flawed)).collect();
@@ -125,33 +126,33 @@ fn flawed_requests_that_come_at_once_are_all_refused() {
     assert_eq!(got.len(), 0, "{:?}", got.first());
 }
 
-/// CVE-2025-8671: resets of ours that the client provokes.
+/// CVE-2025-8671: resets by us that the client provokes.
 #[test]
 fn streams_that_we_have_to_reset_are_counted() {
     let (_backend, proxy) = started("");
-    let reason = floods(&proxy, &[], |at| {
+    let reason = floods_end_with(&proxy, &[], |at| {
         let stream = 2 * at + 1;
         [frame(1, 4, stream, GET), frame(8, 0, stream, &[0; 4])].concat()
     });
     assert!(reason.is_some());
 }
 
-/// CVE-2024-27316 and its like, with and without bytes in the frames.
+/// CVE-2024-27316 and similar, with and without bytes in the frames.
 #[test]
-fn heads_without_end_are_cut_off() {
+fn endless_heads_end_the_connection() {
     let (_backend, proxy) = started("");
     for piece in [&b""[..], b"\x00\x01x\x01y"] {
-        let reason = floods(&proxy, &frame(1, 0, 1, GET), |_| frame(9, 0, 1, piece));
+        let reason = floods_end_with(&proxy, &frame(1, 0, 1, GET), |_| frame(9, 0, 1, piece));
         assert!(reason.is_some(), "{piece:?}");
     }
 }
 
-/// CVE-2026-49975: few bytes on the wire that become many fields.
+/// CVE-2026-49975: few bytes on the wire that decode to many fields.
 #[test]
-fn fields_that_grow_when_they_are_decoded_are_bounded() {
+fn decoded_field_size_is_bounded() {
     let (_backend, proxy) = started("");
     let mut client = Frames::connect(proxy.address(), &[]);
-    // One entry of the dynamic table, named again and again.
+    // One entry of the dynamic table, referenced repeatedly.
     let mut block = GET.to_vec();
     block.extend_from_slice(&[0x40, 0x06]);
     block.extend_from_slice(b"cookie");
@@ -166,9 +167,9 @@ fn fields_that_grow_when_they_are_decoded_are_bounded() {
     assert_eq!(Http2::connect(proxy.address()).get("/good").text(), "ok");
 }
 
-/// As many streams as are allowed, none of which takes its answer.
+/// As many streams as allowed, none of which reads its response.
 #[test]
-fn streams_whose_windows_stay_shut_fill_no_memory_and_are_ended() {
+fn streams_without_window_use_no_memory_and_are_reset() {
     let (_backend, proxy) = started("timeouts: { progress: 1s }");
     assert_eq!(Http2::connect(proxy.address()).get("/good").text(), "ok");
     let memory = proxy.resident();
@@ -189,9 +190,9 @@ fn streams_whose_windows_stay_shut_fill_no_memory_and_are_ended() {
     assert_eq!(Http2::connect(proxy.address()).get("/good").text(), "ok");
 }
 
-/// Requests whose answers are more than the kernel takes.
+/// Requests with larger responses than the kernel buffers.
 fn asks_for_more_than_it_reads(backend: &Backend, proxy: &Proxy) -> Frames {
-    // Windows that are never the reason to wait.
+    // Windows are large enough never to be the limit.
     let mut client = Frames::connect(proxy.address(), &[0, 4, 0x7f, 0xff, 0xff, 0xff]);
     client.send(8, 0, 0, &[0x7f, 0, 0, 0]);
     let all: Vec<u8> = (0..128)
@@ -202,7 +203,7 @@ fn asks_for_more_than_it_reads(backend: &Backend, proxy: &Proxy) -> Frames {
     client
 }
 
-/// Most of these answers are heads, which no window bounds.
+/// Most of these responses are headers, which no window bounds.
 fn with_large_heads(config: &str, limits: &str) -> (Backend, Proxy) {
     let config = &format!("{config}\nlimits: {{ head: 64KiB{limits} }}");
     let field = "~".repeat(15_000);
@@ -217,10 +218,10 @@ fn with_large_heads(config: &str, limits: &str) -> (Backend, Proxy) {
 }
 
 #[test]
-fn a_connection_that_takes_nothing_is_ended() {
+fn a_connection_that_does_not_read_is_closed() {
     let (backend, proxy) = with_large_heads("timeouts: { progress: 1s, client_idle: 1h }", "");
     let client = asks_for_more_than_it_reads(&backend, &proxy);
-    // The one that asks is no client, and has a listener of its own.
+    // The admin client is separate and uses its own listener.
     let (began, idle) = (evenkeel::clock::now(), "evenkeel_connections_active 0\n");
     while !proxy.get_admin("/metrics").text().contains(idle) {
         assert!(began.elapsed() < DEADLINE, "it holds what it does not read");
@@ -229,12 +230,12 @@ fn a_connection_that_takes_nothing_is_ended() {
     drop(client);
 }
 
-/// Whoever reads late has asked for it all the same.
+/// A client that reads late still gets its responses.
 #[test]
-fn answers_that_still_wait_outlive_the_end_of_their_connection() {
+fn waiting_responses_are_sent_after_the_connection_stops_accepting() {
     let (backend, proxy) = with_large_heads("timeouts: { progress: 20s }", ", requests_per_connection: 128");
     let mut client = asks_for_more_than_it_reads(&backend, &proxy);
-    // Longer than a connection without streams has to hear of its end.
+    // Longer than a connection without streams waits before it closes.
     std::thread::sleep(Duration::from_millis(2_500));
     for at in 0..128 {
         let end = client.wait_for(|frame| frame.kind == 0 && frame.flags & 1 == 1);
@@ -242,9 +243,9 @@ fn answers_that_still_wait_outlive_the_end_of_their_connection() {
     }
 }
 
-/// As many bodies as are allowed, to a backend that reads none of them.
+/// As many bodies as allowed, to a backend that reads none of them.
 #[test]
-fn bodies_that_are_not_read_fill_no_memory() {
+fn unread_bodies_use_no_memory() {
     let backend = Bare::start();
     let proxy = Proxy::before(&[])
         .backend(&backend.url())
@@ -265,9 +266,9 @@ fn bodies_that_are_not_read_fill_no_memory() {
     drop(held);
 }
 
-/// CVE-2026-49975 again: a cookie in thousands of crumbs, on one stream after the other.
+/// CVE-2026-49975 again: a cookie split into thousands of crumbs, on one stream after the other.
 #[test]
-fn crumbs_of_cookies_are_counted() {
+fn cookie_crumbs_are_counted() {
     let (backend, proxy) = started("");
     let memory = proxy.resident();
     let mut client = Frames::connect(proxy.address(), &[]);
@@ -293,7 +294,7 @@ fn crumbs_of_cookies_are_counted() {
 }
 
 #[test]
-fn a_window_that_stays_shut_ends_its_stream() {
+fn an_exhausted_window_resets_its_stream() {
     let (_backend, proxy) = started("timeouts: { progress: 300ms }");
     // INITIAL_WINDOW_SIZE 0.
     let mut client = Frames::connect(proxy.address(), &[0, 4, 0, 0, 0, 0]);
@@ -306,7 +307,7 @@ fn a_window_that_stays_shut_ends_its_stream() {
 }
 
 #[test]
-fn a_connection_that_says_nothing_is_closed() {
+fn a_silent_connection_is_closed() {
     let (_backend, proxy) = started("timeouts: { client_header: 200ms, client_idle: 200ms }");
     let mut client = Frames::connect(proxy.address(), &[]);
     assert_eq!(client.goodbye(), Some(Reason::NO_ERROR));

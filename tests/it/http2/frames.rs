@@ -1,4 +1,4 @@
-//! Frames that no client of good will sends (RFC 9113 §§3–6), and what they are answered with.
+//! Frames that no honest client sends (RFC 9113 §§3–6), and the errors they cause.
 
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ pub(super) fn setting(id: u8, value: u32) -> Vec<u8> {
 /// RFC 9113 §5.4.1: these end the connection.
 #[test]
 #[rustfmt::skip]
-fn errors_of_the_connection_end_it_with_their_code() {
+fn connection_errors_end_the_connection_with_their_code() {
     let open = frame(HEADERS, END_HEADERS, 1, GET);
     let begun = frame(HEADERS, END_STREAM, 1, GET);
     let most = 0x7fff_ffff_u32.to_be_bytes();
@@ -107,7 +107,8 @@ fn errors_of_the_connection_end_it_with_their_code() {
     ends_with(cases);
 }
 
-/// RFC 9113 §§4.3, 5.4.1: a block that cannot be decoded is of use to nobody, because all blocks after it depend on it.
+/// RFC 9113 §§4.3, 5.4.1: a block that cannot be decoded makes the connection unusable, because later blocks depend on
+/// it.
 #[test]
 #[rustfmt::skip]
 fn blocks_that_cannot_be_decoded_end_the_connection() {
@@ -141,7 +142,7 @@ fn ends_with(cases: &[(&str, Vec<u8>, Reason)]) {
         let mut client = Frames::connect(proxy.address(), &[]);
         client.write(bytes);
         let goodbye = client.goodbye();
-        // The connection ends, and not only in words.
+        // The connection is closed, not only announced to close.
         if goodbye != Some(*reason) || client.read().is_some() {
             wrong.push((what, goodbye));
         }
@@ -149,9 +150,9 @@ fn ends_with(cases: &[(&str, Vec<u8>, Reason)]) {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// Bytes come as the network brings them.
+/// Segment boundaries are arbitrary.
 #[test]
-fn frames_are_understood_however_they_are_cut() {
+fn frames_are_parsed_however_they_are_segmented() {
     let (_backend, proxy) = started();
     let priority = [&[0x80, 0, 0, 3, 7][..], &GET[..2]].concat();
     let padded = [&[2][..], &GET[..3], &[0, 0]].concat();
@@ -181,7 +182,7 @@ fn frames_are_understood_however_they_are_cut() {
 }
 
 #[test]
-fn settings_and_pings_are_acknowledged_and_what_is_unknown_ignored() {
+fn settings_and_pings_are_acknowledged_and_unknown_frames_ignored() {
     let (_backend, proxy) = started();
     let mut client = Frames::connect(proxy.address(), &setting(0x77, 9));
     let is_ack = |kind| move |frame: &crate::support::http2::Frame| frame.kind == kind && frame.flags == ACK;
@@ -190,9 +191,9 @@ fn settings_and_pings_are_acknowledged_and_what_is_unknown_ignored() {
     client.send(UNKNOWN, 0xff, 7, b"whatever");
     client.send(PING, 0xfe, 0, b"abcdefgh");
     assert_eq!(client.wait_for(is_ack(PING)).unwrap().payload, b"abcdefgh");
-    // One that nobody has asked for is ignored.
+    // An acknowledgement that nobody requested is ignored.
     client.send(PING, ACK, 0, b"abcdefgh");
-    // RFC 9113 §5.3.2: what is said of priorities may be ignored, on streams in all states.
+    // RFC 9113 §5.3.2: priorities may be ignored, on streams in all states.
     client.send(PRIORITY, 0, 9, &[0, 0, 0, 3, 1]);
     client.send(HEADERS, WHOLE, 1, GET);
     assert!(
@@ -211,7 +212,7 @@ fn settings_and_pings_are_acknowledged_and_what_is_unknown_ignored() {
 
 /// RFC 9113 §3.4.
 #[test]
-fn a_preface_that_is_none_is_refused() {
+fn an_invalid_preface_is_refused() {
     let (_backend, proxy) = started();
     let mut client = proxy.client();
     client.send("PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n");
@@ -226,15 +227,15 @@ fn a_preface_that_is_none_is_refused() {
     }
 }
 
-/// RFC 9113 §6.9: nothing is sent that no credit was given for, also where a setting takes it back.
+/// RFC 9113 §6.9: no data is sent without credit, also after a setting has reduced the window.
 #[test]
-fn windows_are_kept() {
+fn windows_are_respected() {
     let (_backend, proxy) = started();
     let mut client = Frames::connect(proxy.address(), &setting(4, 3));
     client.send(HEADERS, WHOLE, 1, &super::get("/ten"));
     let data = |client: &mut Frames| client.wait_for(|frame| frame.kind == DATA).unwrap().payload;
     assert_eq!(data(&mut client), b"012");
-    // 3 less than nothing is left of what was given.
+    // The window is 3 bytes below zero.
     client.send(SETTINGS, 0, 0, &setting(4, 0));
     client.send(WINDOW_UPDATE, 0, 1, &[0, 0, 0, 3]);
     assert!(
@@ -251,9 +252,9 @@ fn windows_are_kept() {
     assert_eq!(data(&mut client), b"6789");
 }
 
-/// RFC 9113 §6.9: of a stream, what is wrong with its window is an error of the stream only.
+/// RFC 9113 §6.9: a window error of a stream ends that stream only.
 #[test]
-fn windows_of_a_stream_that_are_wrong_end_the_stream() {
+fn window_errors_of_a_stream_reset_the_stream() {
     let (_backend, proxy) = started();
     let most = frame(WINDOW_UPDATE, 0, 1, &[0x7f, 0xff, 0xff, 0xff]);
     for (what, bytes, reason) in [
@@ -265,7 +266,7 @@ fn windows_of_a_stream_that_are_wrong_end_the_stream() {
         ),
     ] {
         let mut client = Frames::connect(proxy.address(), &setting(4, 0));
-        // Its answer waits for the window.
+        // Its response waits for the window.
         client.write(&[frame(HEADERS, WHOLE, 1, &super::get("/ten")), bytes].concat());
         assert_eq!(client.reset_of(1), Some(reason), "{what}");
         client.send(HEADERS, WHOLE, 3, GET);
@@ -274,10 +275,10 @@ fn windows_of_a_stream_that_are_wrong_end_the_stream() {
     }
 }
 
-/// RFC 9113 §§4.1, 4.2, 5.3.2, 6.5.2, 6.8, 7: what is odd and no error, each before a request that is answered.
+/// RFC 9113 §§4.1, 4.2, 5.3.2, 6.5.2, 6.8, 7: unusual but legal frames, each before a request that succeeds.
 #[test]
 #[rustfmt::skip]
-fn what_is_odd_and_no_error_changes_nothing() {
+fn unusual_legal_frames_change_nothing() {
     let (_backend, proxy) = started();
     let reserved = |mut frame: Vec<u8>| { frame[5] |= 0x80; frame };
     let open = frame(HEADERS, END_HEADERS, 1, &super::get("/ten"));

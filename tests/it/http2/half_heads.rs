@@ -1,5 +1,5 @@
-//! Heads that never become whole: `client_header` bounds them in total, and each request of which something came has one line in
-//! the access log.
+//! Heads that are never completed: `client_header` bounds them in total, and each request that was begun has one line
+//! in the access log.
 
 use std::thread;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use super::get;
 use crate::support::http2::{Frames, GET, Http2, frame, literal};
 use crate::support::{Backend, DEADLINE, Gate, Proxy, Response};
 
-/// One worker, whose lines come in order.
+/// One worker, so that its lines are in order.
 fn started(config: &str) -> (Backend, Proxy, Gate) {
     let gate = Gate::default();
     let its = gate.clone();
@@ -29,7 +29,7 @@ fn started(config: &str) -> (Backend, Proxy, Gate) {
 const SHORT: &str = "timeouts: { client_header: 300ms }";
 
 #[test]
-fn heads_have_their_time_in_total() {
+fn client_header_bounds_a_head_in_total() {
     let (_backend, proxy, _gate) = started(SHORT);
     let cases = [
         ("no end of the block", frame(HEADERS, END_STREAM, 1, GET)),
@@ -51,9 +51,9 @@ fn heads_have_their_time_in_total() {
     }
 }
 
-/// Another stream that is under way makes no difference, and neither do frames that come every now and then.
+/// Another running stream makes no difference, and neither do frames at intervals.
 #[test]
-fn heads_have_their_time_in_total_beside_a_stream_under_way() {
+fn client_header_bounds_a_head_in_total_beside_a_running_stream() {
     let (backend, proxy, gate) = started(SHORT);
     let mut client = Frames::connect(proxy.address(), &[]);
     client.send(HEADERS, WHOLE, 1, &get("/slow"));
@@ -69,7 +69,7 @@ fn heads_have_their_time_in_total_beside_a_stream_under_way() {
     let writing = thread::spawn(move || {
         slow.send(HEADERS, END_STREAM, 3, &[]);
         let begun = evenkeel::clock::now();
-        // One byte after the other, each well within the time.
+        // Byte by byte, each well within the time.
         for byte in frame(CONTINUATION, 0, 3, &[b'x'; 1_000]) {
             thread::sleep(Duration::from_millis(50));
             if !slow.write(&[byte]) || begun.elapsed() > DEADLINE {
@@ -82,9 +82,9 @@ fn heads_have_their_time_in_total_beside_a_stream_under_way() {
     writing.join().unwrap();
 }
 
-/// Trailers are a block as well, during which nothing else can come.
+/// Trailers are a field block too, which no other frame may interrupt.
 #[test]
-fn trailers_have_their_time_in_total() {
+fn client_header_bounds_trailers_in_total() {
     let (_backend, proxy, _gate) = started(SHORT);
     let mut client = Frames::connect(proxy.address(), &[]);
     let post = [0x83, 0x86, 0x84, 0x41, 0x01, b'a'];
@@ -96,7 +96,7 @@ fn trailers_have_their_time_in_total() {
 }
 
 #[test]
-fn half_of_the_first_settings_are_no_beginning() {
+fn incomplete_first_settings_are_bounded_too() {
     let (_backend, proxy, _gate) = started(SHORT);
     let settings = frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0xff, 0xff]);
     for length in [0, 5, 9, 12] {
@@ -107,9 +107,9 @@ fn half_of_the_first_settings_are_no_beginning() {
     assert_eq!(proxy.count_so_far(|line| line["msg"] == "Request completed"), 0);
 }
 
-/// Each head is another one, though never is none on its way.
+/// A new head begins each time, though there is always one in progress.
 #[test]
-fn many_heads_in_a_row_have_their_time_each() {
+fn each_of_many_heads_has_its_own_time() {
     let (_backend, proxy, _gate) = started("timeouts: { client_header: 1s }");
     let mut client = Frames::connect(proxy.address(), &[]);
     let streams = 60;
@@ -124,17 +124,17 @@ fn many_heads_in_a_row_have_their_time_each() {
     }
 }
 
-/// What a client sends, and how it goes on.
+/// What the client does after its bytes.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Then {
+enum Ending {
     Closes,
     Waits,
 }
 
-/// Ends of requests in their heads, each with the error and the status in the log.
+/// Requests that end within their headers, each with the expected error and status in the log.
 #[rustfmt::skip]
-fn ends() -> Vec<(&'static str, Vec<u8>, Then, &'static str, u16)> {
-    use Then::{Closes, Waits};
+fn ends() -> Vec<(&'static str, Vec<u8>, Ending, &'static str, u16)> {
+    use Ending::{Closes, Waits};
     let (broken, gone, late) = ("http2_connection_error", "client_gone", "client_header_timeout");
     let whole = frame(HEADERS, WHOLE, 1, GET);
     let begun = frame(HEADERS, END_STREAM, 1, GET);
@@ -162,7 +162,7 @@ fn ends() -> Vec<(&'static str, Vec<u8>, Then, &'static str, u16)> {
 }
 
 #[test]
-fn requests_that_end_in_their_head_have_one_line() {
+fn requests_that_end_within_their_headers_get_one_line() {
     let (_backend, proxy, _gate) = started(SHORT);
     let is_refused =
         |line: &serde_json::Value| line["msg"] == "Request completed" && line["method"].is_null();
@@ -170,11 +170,11 @@ fn requests_that_end_in_their_head_have_one_line() {
         let mut client = Frames::connect(proxy.address(), &[]);
         client.write(&bytes);
         match then {
-            Then::Closes => client.close(),
-            Then::Waits => while client.read().is_some() {},
+            Ending::Closes => client.close(),
+            Ending::Waits => while client.read().is_some() {},
         }
         proxy.wait_for_count(at + 1, is_refused);
-        // What follows comes behind all lines of the one before.
+        // The next case begins after all lines of the previous one.
         let path = format!("/behind/{at}");
         Http2::connect(proxy.address()).get(&path);
         proxy.access_line(&path);
@@ -194,9 +194,9 @@ fn requests_that_end_in_their_head_have_one_line() {
     }
 }
 
-/// Frames that are none of a request leave no line, and streams that have one get no other.
+/// Frames outside a request leave no line, and streams that have a line get no second one.
 #[test]
-fn what_is_no_request_has_no_line() {
+fn frames_outside_a_request_leave_no_line() {
     let (_backend, proxy, _gate) = started(SHORT);
     let whole = frame(HEADERS, WHOLE, 1, GET);
     let open = frame(HEADERS, END_HEADERS, 1, GET);
@@ -243,9 +243,9 @@ fn what_is_no_request_has_no_line() {
     }
 }
 
-/// The line of a head that dies says nothing of the streams beside it, which have their own.
+/// An incomplete head has its own line, and so do the streams beside it.
 #[test]
-fn a_head_that_dies_beside_a_stream_has_a_line_beside_its() {
+fn an_incomplete_head_and_the_stream_beside_it_get_a_line_each() {
     let (backend, proxy, gate) = started("");
     let mut client = Frames::connect(proxy.address(), &[]);
     client.send(HEADERS, WHOLE, 1, &get("/slow"));
@@ -273,9 +273,9 @@ fn a_head_that_dies_beside_a_stream_has_a_line_beside_its() {
     assert_eq!(errors, ["client_gone", "client_gone", "http2_connection_error"]);
 }
 
-/// A head that has to make room for others says so, as over HTTP/1.
+/// A head that is evicted is logged as evicted, as over HTTP/1.
 #[test]
-fn a_half_head_that_makes_room_has_one_line() {
+fn an_evicted_incomplete_head_gets_one_line() {
     let (_backend, proxy, _gate) = started("limits: { connections: 2 }");
     let mut client = Frames::connect(proxy.address(), &[]);
     client.send(HEADERS, END_STREAM, 1, GET);

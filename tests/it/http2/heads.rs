@@ -1,5 +1,4 @@
-//! Heads of requests that are malformed (RFC 9113 §§8.2, 8.3): an error of their stream, a line in the log, and nothing for the
-//! backend.
+//! Malformed request heads (RFC 9113 §§8.2, 8.3): a stream error, a line in the log, and nothing reaches the backend.
 
 use h2::Reason;
 
@@ -8,7 +7,7 @@ use super::{get, started};
 use crate::support::http2::{Frames, GET, literal};
 use crate::support::{Backend, Proxy, Response};
 
-/// `GET http://` without what the case brings.
+/// `GET http://` without the fields of the case.
 const SCHEME: u8 = 0x86;
 const PATH: u8 = 0x84;
 const METHOD: u8 = 0x82;
@@ -102,7 +101,7 @@ fn cases() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 #[test]
-fn malformed_requests_end_their_stream_only() {
+fn malformed_requests_reset_only_their_stream() {
     let (backend, proxy) = started();
     let mut wrong = Vec::new();
     let cases = cases();
@@ -117,7 +116,7 @@ fn malformed_requests_end_their_stream_only() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
-    // The second ones, and none of the first.
+    // Only the second requests arrived.
     let got = backend.requests(|request| request.field("via").is_some());
     assert_eq!(got.len(), cases.len());
     // Each of both has its line.
@@ -128,9 +127,9 @@ fn malformed_requests_end_their_stream_only() {
     assert_eq!(refused.count(), cases.len());
 }
 
-/// A flaw of one request is none of the next, whatever both have in their common table (RFC 7541 §2.3.2).
+/// A malformed request does not affect the next one, whatever both have in the shared dynamic table (RFC 7541 §2.3.2).
 #[test]
-fn tables_stay_alike_over_a_malformed_request() {
+fn the_dynamic_tables_stay_in_sync_after_a_malformed_request() {
     let (backend, proxy) = started();
     let mut client = Frames::connect(proxy.address(), &[]);
     let first = [
@@ -142,7 +141,7 @@ fn tables_stay_alike_over_a_malformed_request() {
     .concat();
     client.send(HEADERS, WHOLE, 1, &first);
     assert_eq!(client.reset_of(1), Some(Reason::PROTOCOL_ERROR));
-    // The newest entry is 62; `:authority` was made one by GET, and is made one again.
+    // The newest entry is 62: `:authority` was added by the GET, and is added again.
     let second = [&[METHOD, SCHEME, PATH, 0xbe, 0xc0, 0xc1][..]].concat();
     let second = [&second[..3], &[0xc1], &second[3..5]].concat();
     client.send(HEADERS, WHOLE, 3, &second);
@@ -156,7 +155,7 @@ fn tables_stay_alike_over_a_malformed_request() {
         (got.field("x-one"), got.field("x-two"), got.field("host")),
         (Some("1"), Some("2"), Some("a"))
     );
-    // What was bad stays bad.
+    // The malformed field is still malformed.
     client.send(HEADERS, WHOLE, 5, &[&second[..], &[0xbf]].concat());
     assert_eq!(client.reset_of(5), Some(Reason::PROTOCOL_ERROR));
 }
@@ -167,9 +166,9 @@ fn kept(name: &[u8], value: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A field that was kept with a flawed request is as flawed in the next one; its name is not.
+/// A field that a malformed request added to the table is malformed in the next request too; its name alone is not.
 #[test]
-fn fields_of_a_malformed_request_stay_what_they_were() {
+fn table_entries_of_a_malformed_request_stay_malformed() {
     let (backend, proxy) = started();
     let mut client = Frames::connect(proxy.address(), &[]);
     client.send(HEADERS, WHOLE, 1, &[GET, &kept(b"x-name", b"a\rb")].concat());
@@ -183,7 +182,7 @@ fn fields_of_a_malformed_request_stay_what_they_were() {
     assert_eq!((got.len(), got[0].field("x-name")), (1, Some("v")));
 }
 
-/// RFC 9113 §8.5: this is no forward proxy.
+/// RFC 9113 §8.5: Evenkeel is not a forward proxy.
 #[test]
 fn connect_is_refused() {
     let (_backend, proxy) = started();
@@ -211,9 +210,9 @@ fn connect_is_refused() {
     assert_eq!(line["error"], "connect_method");
 }
 
-/// I5: the same limits as over HTTP/1, and the same answers.
+/// I5: the same limits as over HTTP/1, and the same responses.
 #[test]
-fn heads_that_are_too_large_are_answered_as_over_http1() {
+fn heads_that_are_too_large_get_the_same_response_as_over_http1() {
     let (_backend, proxy) = started();
     let long = |name: &[u8]| {
         [
@@ -257,14 +256,14 @@ fn heads_that_are_too_large_are_answered_as_over_http1() {
     assert_eq!(too_large.count(), 2);
 }
 
-/// As many frames as the limit needs.
+/// As many frames as the limit requires.
 #[test]
-fn heads_may_be_as_large_as_is_allowed() {
+fn heads_up_to_the_limit_pass() {
     let backend = Backend::start(|_| Response::ok("ok"));
     let proxy = Proxy::before(&[&backend])
         .config("limits: { head: 256KiB, line: 200KiB }")
         .start();
-    // One field of 170,000 bytes, behind GET.
+    // One field of 170,000 bytes, after the GET.
     let block = [
         GET,
         &[0x00, 0x01, b'x', 0x7f, 0x91, 0xaf, 0x0a],
@@ -280,7 +279,7 @@ fn heads_may_be_as_large_as_is_allowed() {
 }
 
 #[test]
-fn what_is_only_unusual_passes() {
+fn unusual_legal_heads_pass() {
     let (backend, proxy) = started();
     let crumbs: Vec<u8> = (0..300).flat_map(|_| literal(b"cookie", b"a=b")).collect();
     let blocks = [
@@ -307,7 +306,7 @@ fn what_is_only_unusual_passes() {
     assert_eq!(got.field("cookie").unwrap().len(), 300 * 5 - 2);
 }
 
-/// Sends a head without a body in as many frames as it takes.
+/// Sends a head without a body in as many frames as needed.
 fn send_in_pieces(client: &mut Frames, block: &[u8]) {
     let mut pieces = block.chunks(16_000).peekable();
     let mut kind = HEADERS;

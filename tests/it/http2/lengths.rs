@@ -1,5 +1,5 @@
-//! Lengths that are announced and not kept (RFC 9113 §8.1.1): HTTP/1 takes a message for whole as soon as so many bytes have come,
-//! so the last of them waits for the end of the stream.
+//! Bodies that differ from `content-length` (RFC 9113 §8.1.1). HTTP/1 considers a message complete as soon as all bytes
+//! have arrived, so the last byte is held back until the stream ends.
 
 use h2::Reason;
 
@@ -19,7 +19,7 @@ fn post(length: &str) -> Vec<u8> {
     frame(HEADERS, END_HEADERS, 1, &block.concat())
 }
 
-/// The frames of requests that bring more than they announce, each in two parts: when the first has come, nothing is wrong yet.
+/// The frames of requests longer than announced, each in two parts: the first part alone is still valid.
 fn too_long() -> Vec<(&'static str, Vec<u8>, Vec<u8>)> {
     let data = |flags, text: &[u8]| frame(DATA, flags, 1, text);
     let trailers = frame(HEADERS, WHOLE, 1, &literal(b"x", b"y"));
@@ -61,7 +61,7 @@ fn too_long() -> Vec<(&'static str, Vec<u8>, Vec<u8>)> {
     ]
 }
 
-/// Waits until all that was sent was looked at, and what it leads to has gone on: a request that came later is answered.
+/// Waits until everything sent was processed and has had its effect: a later request gets its response.
 fn settle(client: &mut Frames) {
     client.send(PING, 0, 0, &[7; 8]);
     client
@@ -74,7 +74,7 @@ fn settle(client: &mut Frames) {
 }
 
 #[test]
-fn requests_longer_than_announced_never_reach_a_backend_whole() {
+fn requests_longer_than_announced_never_look_complete_to_a_backend() {
     let (backend, proxy) = started();
     for (what, first, rest) in too_long() {
         let mut client = Frames::connect(proxy.address(), &[]);
@@ -92,7 +92,7 @@ fn requests_longer_than_announced_never_reach_a_backend_whole() {
     );
 }
 
-/// A length of 0 is no reason to wait for a word to go on.
+/// A length of 0 is no reason to wait for a 100.
 #[test]
 fn requests_as_long_as_announced_pass_whenever_their_end_comes() {
     let (backend, proxy) = started();
@@ -143,7 +143,7 @@ fn requests_as_long_as_announced_pass_whenever_their_end_comes() {
     }
 }
 
-/// HTTP/2 marks the end, so that a backend is told of the reset.
+/// HTTP/2 marks the end of a body, so the backend gets a reset.
 #[test]
 fn requests_longer_than_announced_are_reset_at_http2_backends() {
     let backend = Http2Backend::start();
@@ -157,7 +157,7 @@ fn requests_longer_than_announced_are_reset_at_http2_backends() {
     }
 }
 
-/// A request by HTTP/1.1 to a backend of frames, which has it.
+/// An HTTP/1.1 request that a hand-written HTTP/2 backend has received.
 fn asked() -> (Proxy, Client, FramesBackend, Frames, u32) {
     let backend = FramesBackend::start();
     let proxy = before(&[&backend.url()]).start();
@@ -172,7 +172,7 @@ fn response_head(length: &str) -> Vec<u8> {
     [status_block(200), literal(b"content-length", length.as_bytes())].concat()
 }
 
-/// Waits until all that a backend has sent was looked at.
+/// Waits until everything that the backend sent was processed.
 fn settle_backend(held: &mut Frames) {
     held.send(PING, 0, 0, &[7; 8]);
     held.wait_for(|frame| frame.kind == PING && frame.payload == [7; 8])
@@ -180,7 +180,7 @@ fn settle_backend(held: &mut Frames) {
 }
 
 #[test]
-fn responses_that_announce_nothing_and_bring_something_become_502() {
+fn responses_that_announce_no_body_and_have_one_become_502() {
     for flags in [0, END_STREAM] {
         let (proxy, mut client, _backend, mut held, stream) = asked();
         held.send(HEADERS, END_HEADERS, stream, &response_head("0"));
@@ -202,7 +202,7 @@ fn responses_that_announce_nothing_and_bring_something_become_502() {
 }
 
 #[test]
-fn responses_longer_than_announced_never_look_whole() {
+fn responses_longer_than_announced_never_look_complete() {
     let (proxy, mut client, _backend, mut held, stream) = asked();
     held.send(HEADERS, END_HEADERS, stream, &response_head("5"));
     held.send(DATA, 0, stream, b"12");

@@ -1,5 +1,4 @@
-//! Local responses to requests whose heads are refused: whole messages by the rules of HTTP/2 (RFC 9113 §8.1.1), whoever reads
-//! them.
+//! Local responses to refused request heads are complete HTTP/2 messages (RFC 9113 §8.1.1) to every client.
 
 use std::process::Command;
 
@@ -9,7 +8,7 @@ use super::started;
 use crate::support::Proxy;
 use crate::support::http2::{Http2, request};
 
-/// Requests that are refused with another status than 400, each with its status and the word in the log.
+/// Requests that are refused with another status than 400, each with its status and error code in the log.
 fn refused() -> Vec<(Request<()>, u16, &'static str)> {
     let with = |method: &str, name: &'static str, value: &str| {
         let mut asked = request(method, "/x");
@@ -53,7 +52,7 @@ fn refused() -> Vec<(Request<()>, u16, &'static str)> {
 }
 
 #[test]
-fn refused_heads_get_whole_messages() {
+fn refused_heads_get_complete_messages() {
     let (_backend, proxy) = started();
     for (asked, status, word) in refused() {
         let what = format!("{} {word}", asked.method());
@@ -73,9 +72,9 @@ fn refused_heads_get_whole_messages() {
     }
 }
 
-/// A call whose kind is known gets its status as calls do, whatever else stands in its head and in which order.
+/// A refused gRPC call gets a gRPC status, whatever else its head contains and in which order.
 #[test]
-fn refused_calls_of_grpc_get_a_status_of_grpc() {
+fn refused_grpc_calls_get_a_grpc_status() {
     let (_backend, proxy) = started();
     let client = Http2::connect(proxy.address());
     let call = |name: &'static str, value: &str| {
@@ -104,9 +103,9 @@ fn refused_calls_of_grpc_get_a_status_of_grpc() {
     assert_eq!(client.get("/next").text(), "ok");
 }
 
-/// The client that complains most clearly, where this machine has it.
+/// curl reports violations most clearly; skipped if it is not installed.
 #[test]
-fn curl_takes_what_refused_heads_get() {
+fn curl_accepts_the_responses_to_refused_heads() {
     let Some(version) = Command::new("curl").arg("--version").output().ok() else {
         return;
     };
@@ -128,7 +127,7 @@ fn curl_takes_what_refused_heads_get() {
     }
 }
 
-/// How curl ended, and the status that it saw.
+/// curl's exit code, and the status that it received.
 fn curl(proxy: &Proxy, words: &[&str], path: &str) -> (Option<i32>, String) {
     let output = Command::new("curl")
         .args(["-s", "--http2-prior-knowledge", "--max-time", "20"])

@@ -1,4 +1,4 @@
-//! Frames that come when their stream is in another state than they need (RFC 9113 §§5.1, 8.1).
+//! Frames that are not allowed in the state of their stream (RFC 9113 §§5.1, 8.1).
 
 use h2::Reason;
 
@@ -9,10 +9,11 @@ use super::{get, started};
 use crate::support::http2::{Frames, GET, frame, literal};
 use crate::support::{Backend, Proxy, Response};
 
-/// What is sent to a stream that its client has ended gets an error of the kind that §5.1 names, whatever became of it since.
+/// A frame on a stream that the client has ended causes the error that §5.1 names, whatever happened to the stream
+/// since.
 #[test]
 #[rustfmt::skip]
-fn streams_that_were_ended_get_nothing_more() {
+fn frames_on_ended_streams_are_errors() {
     let (_backend, proxy) = started();
     let block = literal(b"x", b"y");
     let frames = [
@@ -23,7 +24,7 @@ fn streams_that_were_ended_get_nothing_more() {
         ("HEADERS without an end", frame(HEADERS, END_HEADERS, 1, GET)),
     ];
     let endings: [(&str, Vec<u8>, bool); 4] = [
-        // The answer is held back by a window of 0.
+        // A window of 0 holds the response back.
         ("half-closed", frame(HEADERS, WHOLE, 1, &get("/ten")), false),
         ("half-closed by DATA", [frame(HEADERS, END_HEADERS, 1, &get("/ten")), frame(DATA, END_STREAM, 1, b"")].concat(), false),
         ("reset", [frame(HEADERS, END_HEADERS, 1, GET), frame(RST_STREAM, 0, 1, &[0, 0, 0, 8])].concat(), false),
@@ -47,9 +48,9 @@ fn streams_that_were_ended_get_nothing_more() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// §5.1: these may still be on their way.
+/// §5.1: these may still be in transit.
 #[test]
-fn streams_that_were_ended_may_still_be_given_windows_and_resets() {
+fn ended_streams_may_still_get_window_updates_and_resets() {
     let (_backend, proxy) = started();
     let mut client = Frames::connect(proxy.address(), &[]);
     client.send(HEADERS, WHOLE, 1, GET);
@@ -70,7 +71,7 @@ fn streams_that_were_ended_may_still_be_given_windows_and_resets() {
     );
 }
 
-/// §5.1.2: more than we allow are refused, or an error.
+/// §5.1.2: streams over our limit are refused, or an error.
 #[test]
 fn streams_beyond_the_limit_are_refused() {
     let (_backend, proxy) = started();
@@ -82,10 +83,10 @@ fn streams_beyond_the_limit_are_refused() {
     assert_eq!(client.reset_of(2 * limit + 1), Some(Reason::REFUSED_STREAM));
 }
 
-/// §8.1: a second block is that of trailers, and the last.
+/// §8.1: a second block is the trailers, and the last block.
 #[test]
 #[rustfmt::skip]
-fn trailers_that_are_malformed_end_their_stream() {
+fn malformed_trailers_reset_their_stream() {
     let (_backend, proxy) = started();
     let body = frame(DATA, 0, 1, b"x");
     let cases: [(&str, Vec<u8>); 6] = [
@@ -115,10 +116,10 @@ fn post(length: Option<&[u8]>) -> Vec<u8> {
     .concat()
 }
 
-/// §8.1.1: whatever frames it comes in, and wherever it ends.
+/// §8.1.1: in any segmentation into frames, and wherever it ends.
 #[test]
 #[rustfmt::skip]
-fn lengths_that_do_not_match_end_their_stream() {
+fn mismatched_lengths_reset_their_stream() {
     let (backend, proxy) = started();
     let trailers = frame(HEADERS, WHOLE, 1, &literal(b"x", b"y"));
     let cases: [(&str, Vec<u8>); 7] = [
@@ -135,14 +136,14 @@ fn lengths_that_do_not_match_end_their_stream() {
         client.write(&bytes);
         assert_eq!(client.reset_of(1), Some(Reason::PROTOCOL_ERROR), "{what}");
     }
-    // None of them is whole to the backend, and no length stands before nothing.
+    // No request looks complete to the backend, and no length is announced for a missing body.
     let posts = backend.requests(|request| request.head.starts_with("POST"));
     assert!(posts.is_empty(), "{posts:#?}");
 }
 
-/// §8.1: an answer that its client does not take is not whole, and must not end as if it was.
+/// §8.1: a local response that the client does not read is incomplete, and must not end as if it were complete.
 #[test]
-fn an_answer_of_ours_that_is_not_taken_is_reset() {
+fn an_unread_local_response_is_reset() {
     let backend = Backend::start(|_| Response::raw("no answer\r\n\r\n"));
     let proxy = Proxy::before(&[&backend])
         .config("timeouts: { client_header: 300ms }")

@@ -1,4 +1,4 @@
-//! Values of header and trailer fields (RFC 9113 §8.2.1), and of `content-length` (RFC 9110 §8.6), in both directions.
+//! Values of headers and trailers (RFC 9113 §8.2.1), and of `content-length` (RFC 9110 §8.6), in both directions.
 
 use h2::Reason;
 
@@ -9,13 +9,13 @@ use crate::support::http2::{Frames, GET, frame, literal, status_block};
 use crate::support::http2_backend::FramesBackend;
 use crate::support::{Backend, Client, Proxy, Response};
 
-/// Values with a byte that may stand nowhere, least of all at an end, where it could be taken for a blank.
+/// Values with a byte that is never allowed, least of all at an end, where it could be trimmed as white space.
 const CONTROLS: &[&[u8]] = &[
     b"v\r", b"v\n", b"v\r\n", b"\rv", b"\nv", b"\r\nv", b"\r", b"\n", b"a\rb", b"a\nb", b"v \r", b"v\n ",
     b"\0", b"v\0", b"\0v", b"a\0b", b"v\x0b", b"\x0cv", b"v\x7f",
 ];
 
-/// A request of this text to a backend of frames, which has it.
+/// Sends this request to a hand-written HTTP/2 backend, which has received it.
 fn asked(text: &str) -> (Proxy, Client, FramesBackend, Frames, u32) {
     let backend = FramesBackend::start();
     let proxy = before(&[&backend.url()]).start();
@@ -55,7 +55,7 @@ fn responses_with_control_bytes_in_a_value_are_malformed() {
 }
 
 #[test]
-fn responses_with_control_bytes_in_a_trailer_are_cut() {
+fn responses_with_control_bytes_in_a_trailer_are_truncated() {
     let mut wrong = Vec::new();
     for value in CONTROLS {
         let (proxy, mut client, _backend, mut held, stream) = asked(ASKED);
@@ -76,9 +76,9 @@ fn responses_with_control_bytes_in_a_trailer_are_cut() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// Servers send them, in `grpc-message` above all.
+/// Servers send such values, above all in `grpc-message`.
 #[test]
-fn blanks_around_values_of_responses_are_taken_off() {
+fn white_space_around_response_values_is_trimmed() {
     let (_proxy, (client, mut held)) = http2_client("");
     let (response, _) = client.send("GET", "/x", true);
     let stream = held.whole_request();
@@ -90,7 +90,7 @@ fn blanks_around_values_of_responses_are_taken_off() {
 }
 
 #[test]
-fn requests_with_control_bytes_or_blanks_around_a_value_are_malformed() {
+fn requests_with_control_bytes_or_white_space_around_a_value_are_malformed() {
     let (backend, proxy) = started();
     let blanks: &[&[u8]] = &[b" v", b"v ", b"\tv", b"v\t"];
     let post = [0x83, 0x86, 0x84, 0x41, 0x01, b'a'];
@@ -120,7 +120,7 @@ fn requests_with_control_bytes_or_blanks_around_a_value_are_malformed() {
     );
 }
 
-/// It is what the preface begins with (RFC 9113 §3.4).
+/// The preface begins with this method (RFC 9113 §3.4).
 #[test]
 fn the_method_of_the_preface_is_refused() {
     let (backend, proxy) = started();

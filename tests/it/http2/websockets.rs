@@ -1,5 +1,5 @@
-//! WebSockets that streams open (RFC 8441): their clients know no key, so that the proof of the handshake is looked at here
-//! (RFC 6455 §4.1).
+//! WebSockets over HTTP/2 (RFC 8441): their clients send no key, so the balancer checks the backend's handshake
+//! response (RFC 6455 §4.1).
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use base64::Engine as _;
@@ -9,7 +9,7 @@ use super::frames::{DATA, END_HEADERS, HEADERS};
 use crate::support::http2::{Frames, literal};
 use crate::support::{Bare, Proxy};
 
-/// What a backend owes to a request with this head.
+/// The `Sec-WebSocket-Accept` value for a request with this head.
 pub(super) fn accept_for(head: &str) -> String {
     let key = head.lines().find_map(|line| {
         let (name, value) = line.split_once(": ")?;
@@ -41,7 +41,7 @@ fn connect(more: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_switch_that_does_not_belong_to_the_key_is_refused() {
+fn a_101_with_a_wrong_accept_value_is_refused() {
     type Lines = fn(&str) -> String;
     let cases: [(&str, Lines); 6] = [
         ("none", |_| String::new()),
@@ -86,9 +86,9 @@ fn a_switch_that_does_not_belong_to_the_key_is_refused() {
     }
 }
 
-/// A key of a client, which has no meaning there, is not passed on beside ours.
+/// A client's own key has no meaning in HTTP/2, and is not forwarded beside ours.
 #[test]
-fn a_switch_that_belongs_to_the_key_is_passed_on() {
+fn a_101_with_the_right_accept_value_is_forwarded() {
     let backend = Bare::start();
     let proxy = Proxy::before(&[])
         .backend(&backend.url())

@@ -1,19 +1,19 @@
-//! Limits of how many there may be at one time, and of how slow one may be.
+//! Limits on the number of connections and requests, and minimum rates.
 
 use std::time::Duration;
 
 use super::before;
 use crate::support::{Backend, Client, Gate, Proxy, Response, refusing_address};
 
-/// How often a client sends in the tests of rates.
+/// Interval at which a client sends in the tests of rates.
 const PACE: Duration = Duration::from_millis(20);
 
-/// Sends `piece` every [`PACE`] until an answer comes, at most `times`; says whether one came.
+/// Sends `piece` every [`PACE`] until a response comes, at most `times`; returns whether one came.
 fn drips(client: &mut Client, piece: &str, times: usize) -> bool {
     (0..times).any(|_| !client.send(piece).is_silent_for(PACE))
 }
 
-/// A balancer that demands so much of a client, and a client of it that began to send a body of 1 MB.
+/// A balancer with these limits, and a client that has begun to send a body of 1 MB.
 fn sending(limits: &str) -> (Backend, Proxy, Client) {
     let backend = Backend::saying("");
     let proxy = Proxy::before(&[&backend])
@@ -25,7 +25,7 @@ fn sending(limits: &str) -> (Backend, Proxy, Client) {
 }
 
 #[test]
-fn a_body_below_the_minimum_rate_ends_although_it_moves() {
+fn a_body_below_the_minimum_rate_is_ended_although_it_moves() {
     let (_backend, proxy, mut client) = sending("min_body_rate: 1KiB");
     assert!(drips(&mut client, "b", 400));
     assert_eq!(client.read().status(), 408);
@@ -33,20 +33,20 @@ fn a_body_below_the_minimum_rate_ends_although_it_moves() {
 }
 
 #[test]
-fn a_body_above_the_minimum_rate_lives() {
+fn a_body_above_the_minimum_rate_passes() {
     let (_backend, _proxy, mut client) = sending("min_body_rate: 1KiB");
     assert!(!drips(&mut client, &"b".repeat(10_000), 99));
     assert_eq!(client.send("b".repeat(10_000)).read().status(), 200);
 }
 
 #[test]
-fn without_a_minimum_rate_a_body_that_moves_lives() {
+fn without_a_minimum_rate_a_slow_body_passes() {
     let (_backend, _proxy, mut client) = sending("min_body_rate: none");
     assert!(!drips(&mut client, "b", 75));
     assert_eq!(client.send("b".repeat(1_000_000 - 75)).read().status(), 200);
 }
 
-/// A balancer for so few connections, before a backend that answers `/busy` when the gate opens.
+/// A balancer with this limit of connections, in front of a backend that responds to `/busy` when the gate opens.
 fn crowded(connections: usize) -> (Backend, Proxy, Gate) {
     let gate = Gate::default();
     let its = gate.clone();
@@ -55,14 +55,14 @@ fn crowded(connections: usize) -> (Backend, Proxy, Gate) {
         _ => Response::ok(""),
     });
     let proxy = Proxy::before(&[&backend])
-        // Each worker has its own list of who waits: with one worker, who is first is no chance.
+        // Each worker has its own eviction queue: with one worker, the order is deterministic.
         .config(&format!("workers: 1\nlimits: {{ connections: {connections} }}"))
         .start();
     (backend, proxy, gate)
 }
 
 #[test]
-fn who_has_waited_longest_makes_room_and_who_works_does_not() {
+fn the_longest_idle_connection_is_evicted_and_a_busy_one_is_not() {
     let (backend, proxy, gate) = crowded(3);
     let mut busy = proxy.client();
     busy.send("GET /busy HTTP/1.1\r\nHost: test\r\n\r\n");
@@ -81,7 +81,7 @@ fn who_has_waited_longest_makes_room_and_who_works_does_not() {
 }
 
 #[test]
-fn who_has_sent_half_a_head_makes_room_too() {
+fn a_connection_with_an_incomplete_head_is_evicted_too() {
     let (_backend, proxy, _gate) = crowded(3);
     let mut slow = proxy.client();
     assert_eq!(slow.get("/a").status(), 200);
@@ -110,12 +110,12 @@ fn one_more_connection_of_a_client_than_the_limit_is_closed() {
     }
     let [_first, second] = clients;
     drop(second);
-    // Its place is free a moment after its end; nothing tells when.
+    // Its slot is free shortly after its end; no event reports when.
     assert!((0..2000).any(|_| proxy.client().is_silent_for(10 * PACE)));
 }
 
 #[test]
-fn the_last_request_of_a_connection_says_so() {
+fn the_last_response_of_a_connection_contains_close() {
     let (_backend, proxy) = before("requests_per_connection: 3", Response::ok("a"));
     let mut client = proxy.client();
     for _ in 0..2 {
@@ -131,7 +131,7 @@ fn the_last_request_of_a_connection_says_so() {
 }
 
 #[test]
-fn backends_that_are_all_busy_are_503_and_the_free_one_goes_first() {
+fn full_backends_are_503_and_a_free_one_is_used_first() {
     let gate = Gate::default();
     let slow = |name: &'static str| {
         let its = gate.clone();
@@ -164,9 +164,9 @@ fn backends_that_are_all_busy_are_503_and_the_free_one_goes_first() {
     assert_eq!(other.get("/again").status(), 200);
 }
 
-/// Only where one that is eligible has no room it is a matter of room.
+/// A backend counts as busy only if it is eligible and full.
 #[test]
-fn backends_that_are_down_are_not_taken_for_busy_ones() {
+fn backends_that_are_down_do_not_count_as_full() {
     let gate = Gate::default();
     let its = gate.clone();
     let slow = Backend::start(move |request| match request.start() {

@@ -1,4 +1,4 @@
-//! Limits of what is sent again, and of how often.
+//! Limits on what is retried, and how often.
 
 use evenkeel::clock;
 
@@ -9,7 +9,7 @@ fn is_meant(request: &Request) -> bool {
     request.start().ends_with(" /x")
 }
 
-/// A backend that refuses the requests of the test, and is well when it is probed.
+/// A backend that refuses the test's requests and is healthy when probed.
 fn refusing() -> Backend {
     Backend::start(|request| match is_meant(request) {
         true => Response::status(503, "busy"),
@@ -17,7 +17,8 @@ fn refusing() -> Backend {
     })
 }
 
-/// What two bodies of `size` bytes come to before a backend that refuses and one that does not.
+/// Statuses and bodies of two requests with bodies of `size` bytes, in front of a backend that refuses and one that
+/// does not.
 fn outcomes(size: usize) -> Vec<(u16, String)> {
     let (bad, good) = (refusing(), Backend::saying("good"));
     let proxy = Proxy::before(&[&bad, &good])
@@ -39,7 +40,7 @@ fn outcomes(size: usize) -> Vec<(u16, String)> {
 }
 
 #[test]
-fn a_body_within_the_replay_limit_is_sent_again() {
+fn a_body_within_the_replay_limit_is_retried() {
     assert_eq!(
         outcomes(1024),
         [(200, "good".to_owned()), (200, "good".to_owned())]
@@ -47,7 +48,7 @@ fn a_body_within_the_replay_limit_is_sent_again() {
 }
 
 #[test]
-fn a_body_above_the_replay_limit_is_not_sent_again() {
+fn a_body_above_the_replay_limit_is_not_retried() {
     assert_eq!(
         outcomes(1025),
         [(200, "good".to_owned()), (503, "busy".to_owned())]
@@ -55,7 +56,7 @@ fn a_body_above_the_replay_limit_is_not_sent_again() {
 }
 
 #[test]
-fn a_pool_that_refuses_everything_is_not_hit_much_harder() {
+fn a_pool_that_refuses_everything_gets_few_retries() {
     const REQUESTS: usize = 300;
     let backends = [refusing(), refusing(), refusing()];
     let proxy = Proxy::before(&[&backends[0], &backends[1], &backends[2]])

@@ -1,4 +1,4 @@
-//! Limits of how slow a client may be, whatever it does in small pieces.
+//! Limits on slow clients that send or read in small pieces.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use evenkeel::clock;
 use super::{before, fields, with_fields};
 use crate::support::{Backend, Client, Proxy, Response};
 
-/// How often a client does something.
+/// Interval of a client's actions.
 const PACE: Duration = Duration::from_millis(20);
 
-/// Waits for one pace, on a connection on which nothing comes.
+/// Waits for one interval, on a connection that receives nothing.
 fn pause(pacer: &mut Client) {
     assert!(
         pacer.is_silent_for(PACE),
@@ -18,15 +18,15 @@ fn pause(pacer: &mut Client) {
     );
 }
 
-/// R1: the bound is one for the whole head, not for each byte of it.
+/// R1: the bound applies to the whole head, not to each byte.
 #[test]
-fn a_head_in_single_bytes_has_no_more_time_than_any() {
+fn a_head_in_single_bytes_has_no_extra_time() {
     let backend = Backend::saying("a");
     let proxy = Proxy::before(&[&backend])
         .config("timeouts: { client_header: 1s }\nhealth_check: { kind: none }")
         .start();
     let head = with_fields(&fields(50, 100));
-    // A first head of a connection, and a later one.
+    // The first head of a connection, and a later one.
     for asked_before in [false, true] {
         let mut client = proxy.client();
         if asked_before {
@@ -79,7 +79,7 @@ fn a_body_at_seven_tenths_of_the_minimum_rate_is_too_slow() {
 /// More than the socket buffers between two parties hold, in bytes.
 const LARGE: usize = 32 << 20;
 
-fn large_answers(limits: &str) -> (Backend, Proxy) {
+fn large_responses(limits: &str) -> (Backend, Proxy) {
     let text = "a".repeat(LARGE);
     let backend = Backend::start(move |request| match request.start() {
         "GET /large" => Response::ok(&text),
@@ -91,10 +91,10 @@ fn large_answers(limits: &str) -> (Backend, Proxy) {
     (backend, proxy)
 }
 
-/// R1: the same rate holds for who takes an answer.
+/// R1: the same rate applies to a client that reads a response.
 #[test]
-fn an_answer_that_is_taken_below_the_minimum_rate_ends() {
-    let (_backend, proxy) = large_answers("min_body_rate: 2MiB");
+fn a_response_that_is_read_below_the_minimum_rate_is_ended() {
+    let (_backend, proxy) = large_responses("min_body_rate: 2MiB");
     let (mut client, mut pacer) = (proxy.client(), proxy.client());
     client.send("GET /large HTTP/1.1\r\nHost: test\r\n\r\n");
     let mut paces = 0;
@@ -120,15 +120,15 @@ fn an_answer_that_is_taken_below_the_minimum_rate_ends() {
 }
 
 #[test]
-fn an_answer_that_is_taken_fast_enough_lives() {
-    let (_backend, proxy) = large_answers("min_body_rate: 2MiB");
+fn a_response_that_is_read_fast_enough_passes() {
+    let (_backend, proxy) = large_responses("min_body_rate: 2MiB");
     assert_eq!(proxy.get("/large").body.len(), LARGE);
     assert!(proxy.access_line("/large").get("error").is_none());
 }
 
-/// I5: what is dropped later on was read, and counts.
+/// I5: headers that are dropped later still count.
 #[test]
-fn fields_that_are_never_forwarded_count_too() {
+fn headers_that_are_not_forwarded_count_too() {
     for line in [
         "X-Forwarded-For: 6.6.6.6\r\n",
         "X_Forwarded_For: 6.6.6.6\r\n",
@@ -153,9 +153,9 @@ fn fields_that_are_never_forwarded_count_too() {
     }
 }
 
-/// I5, with the limits as they are when nobody sets any.
+/// I5, with the default limits.
 #[test]
-fn heads_of_absurd_size_are_refused() {
+fn huge_heads_are_refused() {
     let long = "a".repeat(1 << 20);
     for (request, status) in [
         (with_fields(&fields(99, 10)), 200),
@@ -173,7 +173,7 @@ fn heads_of_absurd_size_are_refused() {
     ] {
         let (backend, proxy) = before("", Response::ok(""));
         let mut client = proxy.client();
-        // What it refuses is more than it reads: how the sending ends says nothing.
+        // It refuses more bytes than it reads, so the result of sending proves nothing.
         let sending = client.send_beside(request.into_bytes());
         assert_eq!(client.read().status(), status);
         drop(client);

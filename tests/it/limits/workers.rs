@@ -1,4 +1,4 @@
-//! `limits.connections` is one for all workers, whichever of them has the connections.
+//! `limits.connections` applies to all workers together, however the connections are distributed.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ const WORKERS: usize = 2;
 
 const BUSY: &str = "GET /busy HTTP/1.1\r\nHost: test\r\n\r\n";
 
-/// A balancer for so few connections, before a backend that answers `/busy` when the gate opens.
+/// A balancer with this limit of connections, in front of a backend that responds to `/busy` when the gate opens.
 fn crowded(connections: usize) -> (Backend, Proxy, Gate) {
     let gate = Gate::default();
     let its = gate.clone();
@@ -27,7 +27,7 @@ fn busy(backend: &Backend) -> usize {
     backend.requests(|request| request.start() == "GET /busy").len()
 }
 
-/// Workers that accept at the same moment may each let in the last one, and not more.
+/// Workers that accept at the same moment may each accept the last connection, but no more.
 #[test]
 fn the_limit_holds_over_all_workers() {
     const LIMIT: usize = 8;
@@ -38,10 +38,10 @@ fn the_limit_holds_over_all_workers() {
         client
     };
     let mut clients: Vec<Client> = (0..LIMIT).map(|_| busy_client()).collect();
-    // From now on nobody waits who could be closed.
+    // From now on there is no idle connection to evict.
     backend.wait_for_requests(LIMIT);
     let _more: Vec<Client> = (0..4 * LIMIT).map(|_| busy_client()).collect();
-    // What comes too much would have come by now.
+    // Excess connections would have been accepted by now.
     assert!(clients[0].is_silent_for(Duration::from_millis(300)));
     let let_in = busy(&backend);
     assert!(
@@ -54,9 +54,9 @@ fn the_limit_holds_over_all_workers() {
     }
 }
 
-/// Whoever accepts a connection has to find room for it, also where all its own connections work.
+/// A worker that accepts a connection must find room for it, even if all its own connections are busy.
 #[test]
-fn an_idle_connection_of_any_worker_makes_room() {
+fn an_idle_connection_of_any_worker_is_evicted() {
     for first in 0..4 {
         for second in first + 1..4 {
             let (backend, proxy, gate) = crowded(4);

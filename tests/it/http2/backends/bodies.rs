@@ -1,5 +1,5 @@
-//! Bodies through all combinations of protocols: whole, both ways at once, answered early, and never more of them in memory
-//! than flow control allows.
+//! Bodies through all combinations of protocols: complete, in both directions at once, with an early response, and
+//! never more of them in memory than flow control allows.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::support::http2_backend::{Http2Backend, bytes};
 use crate::support::{Backend, Gate, Proxy, Response};
 
 const LARGE: usize = 20 << 20;
-/// More than this the balancer does not grow by while it moves bodies: some windows and buffers, never a body.
+/// Most memory that the balancer may gain while it moves bodies: some windows and buffers, never a body.
 const GROWTH: usize = 12 << 20;
 
 fn before(url: &str) -> Proxy {
@@ -30,7 +30,7 @@ async fn send(sending: &mut SendStream<Bytes>, mut data: Bytes) -> Result<(), h2
     Ok(())
 }
 
-/// Up and down at once.
+/// Sends and receives at the same time.
 fn echo_by_http2(proxy: &Proxy, body: &Bytes) -> (Vec<u8>, HeaderMap) {
     let client = Http2::connect(proxy.address());
     let (response, mut sending) = client.send("POST", "/echo", false);
@@ -79,9 +79,9 @@ fn large_bodies_pass_between_all_protocols() {
     }
 }
 
-/// What comes is there before the request has ended.
+/// Data arrives before the request has ended.
 #[test]
-fn a_conversation_goes_both_ways_at_once() {
+fn data_flows_in_both_directions_at_once() {
     let backend = Http2Backend::start();
     let client = Http2::connect(before(&backend.url()).address());
     let proxy = before(&backend.url());
@@ -105,12 +105,12 @@ fn a_conversation_goes_both_ways_at_once() {
     );
 }
 
-/// RFC 9113 §8.1: an answer before the request has ended is whole, and counts.
+/// RFC 9113 §8.1: a response before the end of the request is complete and valid.
 #[test]
-fn early_answers_arrive_although_their_stream_is_reset() {
+fn early_responses_arrive_although_their_stream_is_reset() {
     let response = "HTTP/1.1 413 S\r\nConnection: close\r\nContent-Length: 8\r\n\r\ntoo much";
     let (http1, http2) = (
-        // Closing at once would be a reset, because of what it has not read, and could take the answer back.
+        // An immediate close would send a reset, because of unread bytes, and could destroy the response.
         Backend::start(move |_| Response::raw(response).early().finish_sending()),
         Http2Backend::start(),
     );
@@ -144,7 +144,7 @@ fn early_answers_arrive_although_their_stream_is_reset() {
     }
 }
 
-/// What a client does not take, its backend is not asked for.
+/// If the client does not read, the balancer does not read from the backend.
 #[test]
 fn a_slow_reader_slows_its_backend_and_fills_no_memory() {
     let gate = Gate::default();
@@ -160,7 +160,7 @@ fn a_slow_reader_slows_its_backend_and_fills_no_memory() {
         let proxy = before(&url);
         proxy.client();
         let start = proxy.resident();
-        // Many that ask and do not read.
+        // Many clients that send requests and do not read.
         let client = Http2::connect(proxy.address());
         let responses: Vec<_> = (0..16).map(|_| client.send("GET", &path, true).0).collect();
         let mut bodies: Vec<_> = responses
@@ -171,7 +171,7 @@ fn a_slow_reader_slows_its_backend_and_fills_no_memory() {
         let growth = proxy.resident().saturating_sub(start);
         assert!(growth < GROWTH, "{url}: {growth} bytes");
         let mut got = Vec::new();
-        // What came for the others holds the window of the connection, which is given back with them.
+        // Their unread data holds the connection's window, which is released with them.
         drop(bodies.split_off(1));
         let body = &mut bodies[0];
         client.run(async {

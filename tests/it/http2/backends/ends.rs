@@ -1,4 +1,4 @@
-//! Streams and connections that end before their time: what is sent again, and who hears of it.
+//! Streams and connections that end early: what is retried, and who gets an error.
 
 use std::thread;
 use std::time::Duration;
@@ -10,9 +10,9 @@ use crate::support::Backend;
 use crate::support::http2::{Frames, Http2};
 use crate::support::http2_backend::{FramesBackend, Http2Backend, Refusals, Seen};
 
-/// RFC 9113 §8.7: a stream that was refused, or that GOAWAY says was not touched, did nothing, whatever its method.
+/// RFC 9113 §8.7: a stream that was refused, or that GOAWAY excludes, was not processed, whatever its method.
 #[test]
-fn requests_that_were_not_processed_are_sent_again_whatever_their_method() {
+fn unprocessed_requests_are_retried_whatever_their_method() {
     for (what, text) in [("GET", GET), ("POST", POST)] {
         for is_refusal in [true, false] {
             let refusing = FramesBackend::start();
@@ -37,9 +37,9 @@ fn requests_that_were_not_processed_are_sent_again_whatever_their_method() {
     }
 }
 
-/// Only the stream was refused, and nothing is wrong with the connection.
+/// Only the stream was refused; the connection is fine.
 #[test]
-fn a_backend_that_is_alone_is_asked_again_by_the_connection_on_which_it_refused() {
+fn the_only_backend_is_tried_again_on_the_connection_that_refused() {
     for text in [GET, POST] {
         let (proxy, mut client, backend, mut held, mut stream) = asked(text, "");
         for _ in 0..5 {
@@ -54,7 +54,7 @@ fn a_backend_that_is_alone_is_asked_again_by_the_connection_on_which_it_refused(
 }
 
 #[test]
-fn a_backend_that_is_alone_is_asked_again_by_a_new_connection_after_goaway() {
+fn the_only_backend_is_tried_again_on_a_new_connection_after_goaway() {
     for text in [GET, POST] {
         let (_proxy, mut client, backend, mut held, mut stream) = asked(text, "");
         for _ in 0..3 {
@@ -67,9 +67,9 @@ fn a_backend_that_is_alone_is_asked_again_by_a_new_connection_after_goaway() {
     }
 }
 
-/// A refusal is a word of the backend, as a 503 is; the end of a connection is none.
+/// A refusal comes from the backend, as a 503 does; the end of a connection does not.
 #[test]
-fn a_backup_is_asked_after_a_refusal_and_not_after_a_goaway() {
+fn a_backup_is_tried_after_a_refusal_and_not_after_a_goaway() {
     for is_refusal in [true, false] {
         let (backend, backup) = (FramesBackend::start(), Backend::saying("backup"));
         let config = format!(
@@ -95,9 +95,9 @@ fn a_backup_is_asked_after_a_refusal_and_not_after_a_goaway() {
     }
 }
 
-/// As many as it takes to be sure, and then the client hears of it. The backend is not taken for one that is down.
+/// After a bounded number of attempts the client gets the error. The backend is not considered down.
 #[test]
-fn a_backend_that_refuses_every_stream_is_asked_a_bounded_number_of_times() {
+fn a_backend_that_refuses_every_stream_is_tried_a_bounded_number_of_times() {
     let (proxy, mut client, _backend, mut held, mut stream) = asked(POST, "");
     for _ in 0..16 {
         reset(&mut held, stream, Reason::REFUSED_STREAM);
@@ -112,9 +112,9 @@ fn a_backend_that_refuses_every_stream_is_asked_a_bounded_number_of_times() {
     );
 }
 
-/// The number that the operator has written bounds attempts of any kind.
+/// A configured number of attempts bounds attempts of any kind.
 #[test]
-fn a_written_number_of_attempts_bounds_refusals_too() {
+fn a_configured_number_of_attempts_bounds_refusals_too() {
     let (proxy, mut client, _backend, mut held, stream) = asked(POST, "retry: { attempts: 2 }");
     reset(&mut held, stream, Reason::REFUSED_STREAM);
     let stream = held.whole_request();
@@ -123,8 +123,8 @@ fn a_written_number_of_attempts_bounds_refusals_too() {
     assert_eq!(proxy.access_line("/x")["attempts"], 2);
 }
 
-/// What clients of several connections ask of backends that let some requests go unprocessed: none fails, and none is
-/// carried out twice.
+/// Sends requests on several connections to backends that leave some of them unprocessed: none fails, and none is
+/// processed twice.
 fn ask_many(backends: &[Http2Backend]) {
     const CLIENTS: usize = 8;
     const REQUESTS: usize = 250;
@@ -167,7 +167,7 @@ fn requests_to_backends_that_refuse_many_streams_do_not_fail() {
 }
 
 #[test]
-fn other_ends_are_retried_for_idempotent_methods_only() {
+fn other_failures_are_retried_for_idempotent_methods_only() {
     type End = fn(Frames, u32);
     let ends: [(&str, End); 4] = [
         ("reset", |mut held, stream| {
@@ -201,9 +201,9 @@ fn other_ends_are_retried_for_idempotent_methods_only() {
     }
 }
 
-/// RFC 9113 §6.8: what is under way goes on, what comes goes elsewhere.
+/// RFC 9113 §6.8: running requests finish, new ones go elsewhere.
 #[test]
-fn a_connection_that_said_goodbye_finishes_and_gets_nothing_new() {
+fn a_connection_after_goaway_finishes_and_gets_no_new_streams() {
     let (proxy, mut client, backend, mut held, stream) = asked(POST, "");
     goaway(&mut held, stream, Reason::NO_ERROR);
     let mut second = proxy.client();
@@ -219,7 +219,7 @@ fn a_connection_that_said_goodbye_finishes_and_gets_nothing_new() {
 }
 
 #[test]
-fn a_get_whose_connection_has_died_is_asked_again() {
+fn a_get_on_a_dead_connection_is_retried() {
     let (proxy, mut client, backend, mut held, stream) = asked(GET, "");
     held.response(stream, 200, "one");
     assert_eq!(client.read().text(), "one");
@@ -236,7 +236,7 @@ fn a_get_whose_connection_has_died_is_asked_again() {
 
 /// Idle connections to other backends may be dead too.
 #[test]
-fn a_get_whose_connection_has_died_goes_to_another_backend_by_a_new_one() {
+fn a_get_on_a_dead_connection_goes_to_another_backend_on_a_new_connection() {
     let backends = [FramesBackend::start(), FramesBackend::start()];
     let proxy = before(&[&backends[0].url(), &backends[1].url()]).start();
     let mut client = proxy.client();
@@ -259,7 +259,7 @@ fn a_get_whose_connection_has_died_goes_to_another_backend_by_a_new_one() {
     assert_eq!(proxy.access_lines(3)[2]["attempts"], 2);
 }
 
-/// The slot is free again, and the backend knows that it works for nobody.
+/// The slot is free again, and the backend stops working on the request.
 #[test]
 fn a_client_that_leaves_cancels_its_stream() {
     let backend = Http2Backend::start();
@@ -292,13 +292,13 @@ fn a_client_that_leaves_cancels_its_stream() {
     assert_eq!(proxy.access_line("/hold")["status"], 499);
 }
 
-/// A client that resets its stream is heard while its backend takes nothing, too.
+/// A client's reset is noticed even while its backend does not read.
 #[test]
 fn a_client_that_leaves_in_the_middle_of_its_body_cancels_its_stream() {
     let (_proxy, (client, mut held)) = http2_client("");
     let (response, mut sending) = client.send("POST", "/gone", false);
     let stream = held.request();
-    // More than the balancer and the backend's window take.
+    // More than the balancer and the backend's window accept.
     sending.reserve_capacity(1 << 20);
     sending.send_data(vec![b'x'; 1 << 20].into(), false).unwrap();
     client.run(async { tokio::time::sleep(Duration::from_millis(50)).await });
@@ -308,10 +308,10 @@ fn a_client_that_leaves_in_the_middle_of_its_body_cancels_its_stream() {
     assert_eq!(held.reset_of(stream), Some(Reason::CANCEL));
 }
 
-/// All that a connection carries may be left out at once, which is more than the retry budget has tokens: it is one event,
-/// and no request fails for it.
+/// A GOAWAY may exclude all requests of a connection at once, which is more than the retry budget has tokens. It counts
+/// as one event, and no request fails because of it.
 #[test]
-fn a_goaway_that_leaves_out_many_requests_fails_none() {
+fn a_goaway_that_excludes_many_requests_fails_none() {
     const STREAMS: usize = 100;
     let backend = FramesBackend::start();
     let proxy = before(&[&backend.url()]).start();

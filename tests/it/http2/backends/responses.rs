@@ -1,4 +1,4 @@
-//! What goes to a backend by HTTP/2, and what of its answers is believed.
+//! How requests reach a backend over HTTP/2, and which of its responses are accepted.
 
 use std::thread;
 
@@ -10,7 +10,7 @@ use crate::support::http2::{Frames, literal, status_block};
 use crate::support::http2_backend::{FramesBackend, Http2Backend, Seen};
 
 #[test]
-fn a_request_arrives_as_it_was_meant() {
+fn a_request_arrives_unchanged() {
     let backend = Http2Backend::start();
     let proxy = before(&[&backend.url()]).start();
     let mut client = proxy.client();
@@ -42,7 +42,7 @@ fn a_request_arrives_as_it_was_meant() {
 
 /// RFC 9113 §8.3.1: its path is `*`.
 #[test]
-fn options_of_the_whole_server_pass() {
+fn options_with_asterisk_passes() {
     let backend = Http2Backend::start();
     let proxy = before(&[&backend.url()]).start();
     let got = proxy
@@ -53,7 +53,7 @@ fn options_of_the_whole_server_pass() {
 }
 
 #[test]
-fn interim_answers_pass_and_a_continue_is_not_told_twice() {
+fn interim_responses_pass_and_100_is_not_sent_twice() {
     let backend = FramesBackend::start();
     let proxy = before(&[&backend.url()]).start();
     let mut client = proxy.client();
@@ -72,7 +72,7 @@ fn interim_answers_pass_and_a_continue_is_not_told_twice() {
 }
 
 #[test]
-fn answers_without_a_body_end_with_their_head() {
+fn responses_without_a_body_end_with_their_headers() {
     for (method, block) in [
         (
             "HEAD",
@@ -94,7 +94,7 @@ fn answers_without_a_body_end_with_their_head() {
         let head = client.read_head();
         let length = block.ends_with(b"5").then_some("5");
         assert_eq!(head.field("content-length"), length, "{method} {}", head.status());
-        // Nothing is left over that the next answer could begin with.
+        // No leftover bytes that the next response could begin with.
         client.send(GET);
         let stream = held.whole_request();
         held.response(stream, 200, "next");
@@ -102,9 +102,9 @@ fn answers_without_a_body_end_with_their_head() {
     }
 }
 
-/// What cannot be an answer is none, and is not sent on in part.
+/// A malformed response becomes a 502, and no part of it is forwarded.
 #[test]
-fn answers_that_are_malformed_become_502() {
+fn malformed_responses_become_502() {
     let with = |name: &[u8], value: &[u8]| [status_block(200), literal(name, value)].concat();
     let many: Vec<u8> = (0..120).flat_map(|_| literal(b"x", b"y")).collect();
     let cases: &[(&str, u8, Vec<u8>)] = &[
@@ -167,9 +167,9 @@ fn a_head_that_is_too_large_becomes_502() {
     assert_eq!(client.read().status(), 502);
 }
 
-/// To an HTTP/1 client a cut answer is a broken message, to an HTTP/2 client a reset: never a whole one.
+/// A truncated response is a broken message to an HTTP/1 client and a reset to an HTTP/2 client: never complete.
 #[test]
-fn answers_that_are_cut_are_never_whole() {
+fn truncated_responses_never_look_complete() {
     type Cut = fn(Frames, u32);
     let length = [status_block(200), literal(b"content-length", b"5")].concat();
     let plain = status_block(200);
@@ -236,9 +236,9 @@ fn a_push_is_refused() {
     assert_eq!(client.read().status(), 502);
 }
 
-/// A server of gRPC or HTTP/2 behind `http://`, which is the usual mistake: the word why it is down says what to write.
+/// A gRPC or HTTP/2 server behind `http://` is a common mistake: the reason why it is down says what to configure.
 #[test]
-fn a_backend_behind_http_that_speaks_http2_is_told() {
+fn an_http2_backend_behind_http_is_reported() {
     let backend = Http2Backend::start();
     let url = backend.url().replace("h2c://", "http://");
     let proxy = Proxy::before(&[])

@@ -1,4 +1,4 @@
-//! How requests share connections, and how long they wait for them.
+//! How requests share HTTP/2 connections to a backend, and how long they wait for them.
 
 use std::thread;
 use std::time::Duration;
@@ -27,7 +27,7 @@ fn requests_share_a_connection() {
     assert_eq!(backend.count(|seen| *seen == Seen::Connection), 1);
 }
 
-/// RFC 9113 §5.1.2: nobody is sent more than it takes; what does not fit goes by another connection.
+/// RFC 9113 §5.1.2: the backend's stream limit is kept; further requests use another connection.
 #[test]
 fn a_connection_carries_no_more_streams_than_its_backend_allows() {
     let backend = FramesBackend::start();
@@ -36,7 +36,7 @@ fn a_connection_carries_no_more_streams_than_its_backend_allows() {
     first.send(GET);
     let mut held = backend.accept(&[0, 3, 0, 0, 0, 1]);
     let stream = held.whole_request();
-    // The acknowledgement says that the settings are in force.
+    // The acknowledgement shows that the settings are active.
     assert!(
         held.wait_for(|frame| frame.kind == 4 && frame.flags == 1)
             .is_some()
@@ -50,9 +50,9 @@ fn a_connection_carries_no_more_streams_than_its_backend_allows() {
     assert_eq!(second.read().text(), "second");
 }
 
-/// RFC 9113 §5.2: what nobody takes counts against the window of the whole connection.
+/// RFC 9113 §5.2: unread data counts against the window of the whole connection.
 #[test]
-fn clients_that_take_nothing_do_not_hold_up_others() {
+fn clients_that_do_not_read_do_not_delay_others() {
     let backend = Http2Backend::start();
     let proxy = before(&[&backend.url()]).start();
     let client = Http2::connect(proxy.address());
@@ -70,7 +70,7 @@ fn clients_that_take_nothing_do_not_hold_up_others() {
     drop(unread);
 }
 
-/// One connection has room for what a hundred clients leave unread, and carries no more of them.
+/// One connection has room for the unread data of a hundred clients, and carries no more of them.
 #[test]
 fn a_connection_carries_a_hundred_requests_at_most() {
     let backend = Http2Backend::start();
@@ -92,7 +92,7 @@ fn a_connection_carries_a_hundred_requests_at_most() {
 }
 
 #[test]
-fn requests_wait_where_the_limit_was_not_known_in_time() {
+fn requests_wait_if_the_stream_limit_was_not_known_in_time() {
     let (proxy, mut first, _backend, mut held, stream) = asked(GET, "");
     let mut second = proxy.client();
     second.send(GET);
@@ -118,7 +118,7 @@ fn timeouts_run_over_http2_too() {
             "backend_timeout",
         ),
         ("timeouts: { request: 200ms }", POST, 504, "backend_timeout"),
-        // The window of the backend is shut from the start.
+        // The backend's window is zero from the start.
         (
             "timeouts: { progress: 200ms }",
             "POST /x HTTP/1.1\r\nHost: test\r\nContent-Length: 70000\r\n\r\n",
@@ -156,9 +156,9 @@ fn timeouts_run_over_http2_too() {
     }
 }
 
-/// A network that drops everything tells nobody that a connection is dead.
+/// If a network drops all packets, nothing reports that a connection is dead.
 #[test]
-fn a_connection_that_is_silent_gets_no_more_requests_and_one_that_is_not_does() {
+fn a_silent_connection_gets_no_more_requests_and_a_live_one_does() {
     let config = "timeouts: { first_byte: 300ms }\nretry: { attempts: 1 }";
     let (proxy, mut first, backend, mut held, stream) = asked(POST, config);
     held.response(stream, 200, "first");
@@ -170,7 +170,7 @@ fn a_connection_that_is_silent_gets_no_more_requests_and_one_that_is_not_does() 
     };
     let mut slow = ask();
     let stream = held.whole_request();
-    // A PING: it lives, and only this request is slow.
+    // It acknowledges the PING: the connection lives, only this request is slow.
     held.send(6, 0, 0, &[0; 8]);
     assert_eq!(slow.read().status(), 504);
     assert_eq!(held.reset_of(stream), Some(Reason::CANCEL));
@@ -184,11 +184,11 @@ fn a_connection_that_is_silent_gets_no_more_requests_and_one_that_is_not_does() 
     assert_eq!(next.read().text(), "next");
 }
 
-/// Somebody who waits for the connection that another request makes is bound by the same `connect`.
+/// A request that waits for a connection that another request opens is bound by the same `connect`.
 #[test]
-fn requests_do_not_wait_in_line_for_a_backend_that_does_not_connect() {
+fn requests_do_not_queue_for_a_backend_that_does_not_connect() {
     let silent = FramesBackend::start();
-    // Its queue is full: further attempts to connect are not answered.
+    // Its backlog is full: the kernel does not respond to further connects.
     let _filling: Vec<_> = (0..200)
         .map_while(|_| {
             let address = silent.url().replace("h2c://", "").parse().unwrap();
@@ -214,7 +214,7 @@ fn requests_do_not_wait_in_line_for_a_backend_that_does_not_connect() {
 }
 
 #[test]
-fn connections_that_are_not_used_are_closed() {
+fn unused_connections_are_closed() {
     let backend = Http2Backend::start();
     let proxy = before(&[&backend.url()])
         .config("timeouts: { backend_idle: 500ms }")

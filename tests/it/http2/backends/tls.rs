@@ -1,4 +1,4 @@
-//! HTTP/2 behind TLS: what backend and balancer agree on, and what has to go by HTTP/1.1 all the same.
+//! HTTP/2 to backends over TLS: ALPN, and what must use HTTP/1.1 nevertheless.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -16,8 +16,8 @@ use tokio_rustls::TlsAcceptor;
 use crate::support::Proxy;
 use crate::support::authority::{Authority, Folder};
 
-/// A backend that offers both protocols, and its certificate. By HTTP/2 it answers `h2`, in two parts around the body of the
-/// request; by HTTP/1.1 it opens a WebSocket and sends back what comes.
+/// A backend that offers both protocols, and its certificate. Over HTTP/2 it responds `h2`, in two parts around the
+/// request body; over HTTP/1.1 it opens a WebSocket and echoes.
 fn start() -> (SocketAddr, String) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     listener.set_nonblocking(true).unwrap();
@@ -80,7 +80,7 @@ async fn serve(mut stream: tokio_rustls::server::TlsStream<tokio::net::TcpStream
 }
 
 #[test]
-fn a_websocket_goes_by_http1_to_a_backend_that_chooses_http2() {
+fn a_websocket_uses_http1_to_a_backend_that_prefers_http2() {
     let (address, _) = start();
     let pool = format!("{{ backends: [\"https://{address}\"], tls: {{ danger_skip_verify: true }} }}");
     let proxy = Proxy::before(&[])
@@ -99,13 +99,13 @@ fn a_websocket_goes_by_http1_to_a_backend_that_chooses_http2() {
     assert_eq!(client.read_head().status(), 101);
     client.send("hello");
     assert_eq!(client.read_until(|bytes| bytes.len() >= 5), b"hello");
-    // What is no tunnel goes on by HTTP/2.
+    // Other requests still use HTTP/2.
     assert_eq!(plain.get("/2").text(), "h2");
     drop(client);
 }
 
 #[test]
-fn connections_made_for_other_authorities_take_no_new_requests_after_a_reload() {
+fn connections_verified_by_replaced_authorities_get_no_new_requests() {
     let (address, certificate) = start();
     let folder = Folder::new();
     let ca = folder.write("ca.pem", &certificate);
