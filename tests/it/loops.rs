@@ -1,12 +1,12 @@
-//! Backends that lead back to where their requests come from.
+//! Backends that lead back to the balancer.
 
 use crate::support::http2::Http2;
 use crate::support::{Backend, Bare, Proxy};
 
-/// The limit is for when a loop is not noticed.
+/// Bounds the requests if a loop is not detected.
 const CONFIG: &str = "workers: 1\nhealth_check: { kind: none }\nlimits: { connections: 100 }";
 
-/// A balancer whose only backend is its own listener, spoken to by this scheme.
+/// A balancer whose only backend, with this scheme, is its own listener.
 fn before_itself(scheme: &str) -> Proxy {
     let proxy = Proxy::before(&[])
         .backend("http://127.0.0.1:1")
@@ -16,7 +16,7 @@ fn before_itself(scheme: &str) -> Proxy {
     proxy
 }
 
-/// Gives a balancer another backend.
+/// Changes the backend of a balancer.
 fn lead(proxy: &Proxy, url: &str) {
     let mark = proxy.mark();
     proxy.write_config(&Proxy::before(&[]).backend(url).config(CONFIG).text());
@@ -25,7 +25,7 @@ fn lead(proxy: &Proxy, url: &str) {
 }
 
 #[test]
-fn a_request_that_comes_back_is_answered_once() {
+fn a_request_that_comes_back_gets_one_response() {
     for scheme in ["http", "h2c"] {
         let proxy = before_itself(scheme);
         assert_eq!(proxy.get("/x").status(), 508, "{scheme}");
@@ -47,7 +47,7 @@ fn a_request_that_comes_back_is_answered_once() {
 }
 
 #[test]
-fn a_request_that_goes_round_two_balancers_is_answered_once() {
+fn a_request_that_loops_over_two_balancers_gets_one_response() {
     let first = before_itself("http");
     let second = Proxy::before(&[])
         .backend(&format!("http://{}", first.address()))
@@ -89,7 +89,7 @@ fn a_chain_of_balancers_serves() {
 }
 
 #[test]
-fn an_instance_has_one_name_for_all_workers() {
+fn all_workers_of_an_instance_use_one_via_name() {
     let backend = Bare::start();
     let proxy = Proxy::before(&[])
         .backend(&backend.url())

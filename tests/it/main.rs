@@ -1,4 +1,4 @@
-//! The balancer from outside: its own process, real sockets, backends that follow scripts. One file a feature.
+//! Tests of the balancer from outside: its own process, real sockets, scripted backends. One file per feature.
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,

@@ -1,5 +1,5 @@
-//! The name of a backend leads somewhere else. Each balancer sees an `/etc/hosts` of its own, in a user and mount namespace: where
-//! those are not permitted, the tests are skipped, but not with `CI=true`.
+//! A backend's name changes its address. Each balancer sees its own `/etc/hosts`, in a user and mount namespace. Where
+//! these are not permitted, the tests are skipped, except with `CI=true`.
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
@@ -22,7 +22,7 @@ const UPGRADE: &str = "GET /chat HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r
 const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
     Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
-/// A hosts file that says where [`NAME`] is; removed in the end.
+/// A hosts file with the address of [`NAME`]; removed when dropped.
 struct Hosts(PathBuf);
 
 impl Hosts {
@@ -37,24 +37,24 @@ impl Hosts {
         }
         let path = std::env::temp_dir().join(format!("evenkeel-hosts-{test}-{}", std::process::id()));
         let hosts = Self(path);
-        hosts.lead_to(BEFORE);
+        hosts.point_to(BEFORE);
         Some(hosts)
     }
 
-    fn lead_to(&self, address: Ipv4Addr) {
+    fn point_to(&self, address: Ipv4Addr) {
         fs::write(&self.0, format!("{address} {NAME}\n")).expect("the file can be written");
     }
 
-    /// Starts a balancer that finds its only backend by its name.
+    /// Starts a balancer that finds its only backend by name.
     fn start(&self, scheme: &str, port: u16) -> Proxy {
         let proxy = Proxy::before(&[]).backend(&format!("{scheme}://{NAME}:{port}"));
         let proxy = proxy.config("workers: 1\nhealth_check: { kind: none }\nretry: { attempts: 1 }");
         proxy.hosts(&self.0).start()
     }
 
-    /// Moves the name, and waits until the balancer has been told by a reload.
+    /// Changes the address, and waits until a reload has reached the balancer.
     fn move_name(&self, proxy: &Proxy) {
-        self.lead_to(AFTER);
+        self.point_to(AFTER);
         let mark = proxy.mark();
         proxy.signal(Signal::HUP);
         proxy.wait_for_message(mark, "addresses changed");
@@ -79,7 +79,7 @@ fn listeners() -> (TcpListener, TcpListener, u16) {
 }
 
 #[test]
-fn connections_to_an_address_that_left_are_closed_and_requests_go_to_the_new_one() {
+fn connections_to_a_removed_address_are_closed_and_requests_use_the_new_one() {
     let Some(hosts) = Hosts::new("http1") else { return };
     let (before, after, port) = listeners();
     let (before, after) = (Bare::on(before), Bare::on(after));
@@ -119,7 +119,7 @@ fn connections_to_an_address_that_left_are_closed_and_requests_go_to_the_new_one
 }
 
 #[test]
-fn shared_connections_to_an_address_that_left_are_drained() {
+fn shared_connections_to_a_removed_address_are_drained() {
     let Some(hosts) = Hosts::new("http2") else { return };
     let (before, after, port) = listeners();
     let (before, after) = (FramesBackend::on(before), FramesBackend::on(after));

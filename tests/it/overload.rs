@@ -1,5 +1,5 @@
-//! More than there is room for (R1, R2): no descriptor left, and thousands that never finish a head. Who works is not
-//! harmed, nothing spins, and there is room again as soon as somebody leaves.
+//! Overload (R1, R2): no file descriptor left, and thousands of clients that never complete a head. Busy connections
+//! are unaffected, nothing spins, and new connections are accepted as soon as one closes.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,26 +14,26 @@ use rustix::process::{Resource, Rlimit, Signal, getrlimit, prlimit, setrlimit};
 
 use crate::support::{Backend, Client, DEADLINE, Gate, Proxy, Response};
 
-/// Ticks of the clock that `/proc` counts CPU time in, a second.
+/// Clock ticks per second, in which `/proc` counts CPU time.
 const TICKS: u64 = 100;
 
 const BUSY: &str = "GET /busy HTTP/1.1\r\nHost: test\r\n\r\n";
 
-/// What the kernel says of a process, from the state on.
+/// The fields of `/proc/PID/stat` from the state on.
 fn stat(proxy: &Proxy) -> String {
     let stat = fs::read_to_string(format!("/proc/{}/stat", proxy.pid().as_raw_nonzero())).expect("it runs");
-    // Before it stands the name, in parentheses.
+    // The name before it is in parentheses.
     stat.rsplit(") ").next().unwrap_or_default().to_owned()
 }
 
-/// CPU time that a process has used so far, in ticks.
+/// CPU time of a process so far, in ticks.
 fn cpu(proxy: &Proxy) -> u64 {
     let stat = stat(proxy);
     let times = stat.split(' ').skip(11).take(2);
     times.filter_map(|time| time.parse::<u64>().ok()).sum()
 }
 
-/// Leaves a running balancer no descriptor: the lowest number that is free is the first that it may not have.
+/// Leaves a running balancer no descriptor: the lowest free number becomes its limit.
 fn take_descriptors(proxy: &Proxy) {
     let folder = format!("/proc/{}/fd", proxy.pid().as_raw_nonzero());
     let open = fs::read_dir(folder).expect("it runs");
@@ -53,7 +53,7 @@ fn set_descriptors(proxy: &Proxy, current: Option<u64>) {
     prlimit(Some(proxy.pid()), Resource::Nofile, limit).expect("a child's limits can be set");
 }
 
-/// A backend that answers `/busy` with a first chunk at once and the last one when the gate opens.
+/// A backend that responds to `/busy` with a first chunk at once and with the last one when the gate opens.
 fn streaming(gate: &Gate) -> Backend {
     let its = gate.clone();
     Backend::start(move |request| match request.start() {
@@ -71,9 +71,9 @@ fn begun(proxy: &Proxy) -> Client {
     client
 }
 
-/// Many requests that came together, of which none has to wait for anybody, before one of somebody else.
+/// Many pipelined requests that wait for nothing, ahead of a request of another client.
 #[test]
-fn requests_that_need_no_backend_give_way_to_others() {
+fn requests_without_a_backend_yield_to_other_clients() {
     // More than are read at once.
     const MANY: usize = 600;
     let backend = Backend::start(|_| Response::ok("a"));
@@ -90,7 +90,7 @@ fn requests_that_need_no_backend_give_way_to_others() {
     while !stat(&proxy).starts_with('T') {
         thread::yield_now();
     }
-    // Whoever is served first, somebody stands behind the many.
+    // Whichever client is served first, the other is behind many requests.
     for (index, client) in clients.iter_mut().enumerate() {
         let (path, count) = if index == 2 { ("/many", MANY) } else { ("/one", 1) };
         client.send(format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n").repeat(count));
@@ -103,7 +103,7 @@ fn requests_that_need_no_backend_give_way_to_others() {
 
 /// R2.
 #[test]
-fn without_descriptors_nothing_spins_and_nobody_who_works_is_harmed() {
+fn without_descriptors_nothing_spins_and_busy_connections_continue() {
     let gate = Gate::default();
     let backend = streaming(&gate);
     let proxy = Proxy::before(&[&backend])
@@ -111,10 +111,10 @@ fn without_descriptors_nothing_spins_and_nobody_who_works_is_harmed() {
         .start();
     let mut working: Vec<Client> = (0..8).map(|_| begun(&proxy)).collect();
     take_descriptors(&proxy);
-    // A probe that was under way has given its own back by then, and the next one is not due.
+    // By then a running probe has released its descriptor, and the next one is not due.
     assert!(working[0].is_silent_for(Duration::from_millis(300)));
     take_descriptors(&proxy);
-    // The kernel takes them; nobody can accept them, and nobody idle could make room.
+    // The kernel establishes them; they cannot be accepted, and there is no idle connection to evict.
     let mut waiting: Vec<Client> = (0..8).map(|_| proxy.client()).collect();
     for client in &mut waiting {
         client.send("GET /late HTTP/1.1\r\nHost: test\r\n\r\n");
@@ -123,7 +123,7 @@ fn without_descriptors_nothing_spins_and_nobody_who_works_is_harmed() {
     let (began, before) = (clock::now(), cpu(&proxy));
     assert!(working[0].is_silent_for(Duration::from_secs(2)));
     let used = cpu(&proxy) - before;
-    // 5% of a core are asked for; a loop without rest takes a whole one, or two.
+    // The bound is 5% of a core; a loop that spins uses a whole one, or two.
     let bound = (began.elapsed().as_millis() as u64 * TICKS / 1000) / 10;
     assert!(used <= bound, "{used} ticks of CPU time, {bound} are allowed");
     let complaints = proxy.count_so_far(|line| {
@@ -143,14 +143,15 @@ fn without_descriptors_nothing_spins_and_nobody_who_works_is_harmed() {
     for client in &mut working {
         assert_eq!(client.read().text(), "firstlast");
     }
-    // What could not be probed was not taken for ill, and is probed again.
+    // A backend that could not be probed is not considered unhealthy, and is probed again.
     backend.wait_for_requests_where(probed + 2, |request| request.start() == "GET /probe");
     assert_eq!(proxy.count_so_far(|line| line["error"] == "no_backend"), 0);
 }
 
-/// It says nothing of the backend, so nobody probes it for that, and it is asked as soon as there is a descriptor.
+/// This is not the backend's fault: no probe is requested, and the backend is used again as soon as there is a
+/// descriptor.
 #[test]
-fn without_a_descriptor_for_connecting_the_client_is_told_and_no_backend_is_blamed() {
+fn without_a_descriptor_to_connect_the_request_fails_and_no_backend_is_blamed() {
     let backend = Backend::start(|_| {
         Response::raw("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: close\r\n\r\na")
     });
@@ -161,14 +162,14 @@ fn without_a_descriptor_for_connecting_the_client_is_told_and_no_backend_is_blam
     backend.wait_for_request(is_probe);
     let mut client = proxy.client();
     assert_eq!(client.get("/x").text(), "a");
-    // Those that it has stay open, and the next one would have a greater number.
+    // Its existing descriptors stay open, and the next one would have a greater number.
     set_descriptors(&proxy, Some(3));
     for _ in 0..3 {
         let told = client.get("/full");
         assert_eq!((told.status(), told.field("retry-after")), (503, Some("1")));
     }
     set_descriptors(&proxy, None);
-    // As long as a probe that was asked for could take.
+    // As long as a requested probe could take.
     let began = clock::now();
     while began.elapsed() < Duration::from_millis(500) {
         assert_eq!(client.get("/x").text(), "a");
@@ -186,9 +187,9 @@ fn without_a_descriptor_for_connecting_the_client_is_told_and_no_backend_is_blam
     assert!(failures.is_some_and(|line| line.ends_with(" 0")), "{failures:?}");
 }
 
-/// R2: an idle connection is worth less than one that wants something.
+/// R2: an idle connection is evicted in favour of a new one.
 #[test]
-fn without_descriptors_the_longest_idle_makes_room() {
+fn without_descriptors_the_longest_idle_connection_is_evicted() {
     let backend = Backend::saying("a");
     let proxy = Proxy::before(&[&backend])
         .config("workers: 1\nhealth_check: { kind: none }")
@@ -204,9 +205,9 @@ fn without_descriptors_the_longest_idle_makes_room() {
     set_descriptors(&proxy, None);
 }
 
-/// R2: health does not depend on there being room for clients.
+/// R2: probes do not depend on room for clients.
 #[test]
-fn probes_go_on_when_no_more_clients_are_let_in() {
+fn probes_continue_at_the_connection_limit() {
     let gate = Gate::default();
     let backend = streaming(&gate);
     let proxy = Proxy::before(&[&backend])
@@ -222,9 +223,9 @@ fn probes_go_on_when_no_more_clients_are_let_in() {
     gate.open();
 }
 
-/// R2: the last descriptors are not for clients.
+/// R2: the last descriptors are reserved.
 #[test]
-fn probes_go_on_when_clients_want_more_descriptors_than_there_are() {
+fn probes_continue_when_clients_exhaust_descriptors() {
     let gate = Gate::default();
     let backend = streaming(&gate);
     let proxy = Proxy::before(&[&backend])
@@ -248,9 +249,9 @@ fn probes_go_on_when_clients_want_more_descriptors_than_there_are() {
     gate.open();
 }
 
-/// Nobody needs a token to open connections to the admin API.
+/// Connecting to the admin API requires no token.
 #[test]
-fn idle_and_slow_admin_connections_do_not_shut_the_healthcheck_out() {
+fn idle_and_slow_admin_connections_do_not_block_the_healthcheck() {
     let backend = Backend::saying("");
     let proxy = Proxy::before(&[&backend]).start();
     let admin = proxy.admin();
@@ -264,7 +265,7 @@ fn idle_and_slow_admin_connections_do_not_shut_the_healthcheck_out() {
     assert_eq!(proxy.get_admin("/livez").status(), 200);
 }
 
-/// One connection with half a head.
+/// A connection with an incomplete head.
 fn slow_head(address: SocketAddr) -> TcpStream {
     let mut stream = TcpStream::connect_timeout(&address, DEADLINE).expect("the listener accepts");
     stream
@@ -273,20 +274,20 @@ fn slow_head(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// Whether it was told to go. What was answered is read, nothing is waited for.
+/// Whether the balancer closed it. Reads what has arrived, without waiting.
 fn was_closed(stream: &mut TcpStream) -> bool {
     stream.set_nonblocking(true).expect("a socket can be polled");
     let mut response = [0; 16];
     matches!(stream.read(&mut response), Ok(count) if response[..count].starts_with(b"HTTP/1.1 408"))
 }
 
-/// R1: thousands of half heads cost those who wait, the longest first, and nobody who asks.
+/// R1: thousands of incomplete heads evict each other, the oldest first, and affect no complete request.
 #[test]
-fn thousands_of_slow_heads_harm_nobody_who_asks() {
+fn thousands_of_incomplete_heads_do_not_affect_other_requests() {
     const SLOW: usize = 9_000;
     const ROOM: usize = 2_000;
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    // Each of them is a descriptor of this process too.
+    // Each of them uses a descriptor of this process too.
     setrlimit(
         Resource::Nofile,
         Rlimit {

@@ -1,5 +1,6 @@
-//! Schemes that authenticate the connection and not the request (NTLM, Negotiate; RFC 4559 §6): a client's connection
-//! and a backend's belong to each other from the first challenge on, and nobody else ever comes on either.
+//! Schemes that authenticate the connection and not the request (NTLM, Negotiate; RFC 4559 §6): from the first
+//! challenge on, a client connection and a backend connection belong together, and neither carries requests of another
+//! client.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -13,16 +14,16 @@ use crate::support::{Backend, Bare, Builder, Client, DEADLINE, Proxy, Request, R
 
 const CONFIG: &str = "workers: 1\nhealth_check: { kind: none }";
 
-/// What a backend says to a request without credentials, and to the first message of a handshake.
+/// The backend's response to a request without credentials, and to the first message of a handshake.
 const REFUSAL: &str = "HTTP/1.1 401 S\r\nWWW-Authenticate: NTLM\r\nContent-Length: 2\r\n\r\nno";
 const CHALLENGE: &str =
     "HTTP/1.1 401 S\r\nWWW-Authenticate: NTLM TlRMTVNTUAACAAAA\r\nContent-Length: 0\r\n\r\n";
 
-/// The messages of a client.
+/// The client's messages.
 const FIRST: &str = "Authorization: NTLM TlRMTVNTUAABAAAA\r\n";
 const LAST: &str = "Authorization: NTLM TlRMTVNTUAADAAAA\r\n";
 
-/// How far the handshake of each connection has come.
+/// The state of each connection's handshake.
 type Handshakes = Arc<Mutex<HashMap<usize, Progress>>>;
 
 #[derive(Clone, Copy, PartialEq)]
@@ -31,7 +32,7 @@ enum Progress {
     Authenticated,
 }
 
-/// Answers as a server does that keeps the user of each connection.
+/// The response of a server that stores the user per connection.
 fn response(handshakes: &Handshakes, request: &Request, name: &str) -> Response {
     let mut handshakes = handshakes.lock().unwrap_or_else(PoisonError::into_inner);
     let progress = handshakes.get(&request.connection).copied();
@@ -55,14 +56,14 @@ fn ntlm(name: &'static str) -> Backend {
     Backend::start(move |request| response(&handshakes, request, name))
 }
 
-/// Sends a request with these lines; gives the status and the body.
+/// Sends a request with these header lines; returns status and body.
 fn ask(client: &mut Client, path: &str, lines: &str) -> (u16, String) {
     client.send(format!("GET {path} HTTP/1.1\r\nHost: test\r\n{lines}\r\n"));
     let received = client.read();
     (received.status(), received.text())
 }
 
-/// Goes through the three messages; gives what the last response says.
+/// Sends the three messages; returns the last response's text.
 #[track_caller]
 fn authenticate(client: &mut Client) -> String {
     assert_eq!(ask(client, "/x", ""), (401, "no".to_owned()));
@@ -77,7 +78,7 @@ fn before(backends: &[&Backend]) -> Builder {
 }
 
 #[test]
-fn a_handshake_of_three_messages_ends_and_counts_for_the_whole_connection() {
+fn a_three_message_handshake_authenticates_the_whole_connection() {
     let (a, b) = (ntlm("a"), ntlm("b"));
     let proxy = before(&[&a, &b]).start();
     let mut client = proxy.client();
@@ -96,7 +97,7 @@ fn a_handshake_of_three_messages_ends_and_counts_for_the_whole_connection() {
 }
 
 #[test]
-fn nobody_else_comes_on_a_pinned_connection() {
+fn a_pinned_connection_carries_no_other_client() {
     let backend = ntlm("a");
     let proxy = before(&[&backend]).start();
     let mut first = proxy.client();
@@ -106,7 +107,7 @@ fn nobody_else_comes_on_a_pinned_connection() {
     assert_eq!(ask(&mut first, "/x", "").0, 200);
     assert_eq!(authenticate(&mut second), "a");
     drop(first);
-    // Its connection goes with it: a third client must find none that is authenticated.
+    // Its backend connection closes with it: a third client must not get an authenticated one.
     for _ in 0..5 {
         assert_eq!(ask(&mut proxy.client(), "/other", "").0, 401);
     }
@@ -125,9 +126,9 @@ fn nobody_else_comes_on_a_pinned_connection() {
     );
 }
 
-/// The client sees a 401, as it would without us, and begins anew.
+/// The client gets a 401, as it would without the balancer, and authenticates again.
 #[test]
-fn the_end_of_the_backends_connection_ends_what_it_was_authenticated_for() {
+fn the_end_of_a_pinned_connection_ends_its_authentication() {
     let handshakes = Handshakes::default();
     let backend = Backend::start(move |request| {
         let response = response(&handshakes, request, "a");
@@ -147,7 +148,7 @@ fn the_end_of_the_backends_connection_ends_what_it_was_authenticated_for() {
 }
 
 #[test]
-fn a_backend_that_goes_down_is_left_for_another() {
+fn a_pinned_backend_that_goes_down_is_replaced() {
     let (a, b) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(true)));
     let start = |is_up: &Arc<AtomicBool>, name: &'static str| {
         let (is_up, handshakes) = (Arc::clone(is_up), Handshakes::default());
@@ -171,7 +172,7 @@ fn a_backend_that_goes_down_is_left_for_another() {
     assert_eq!(ask(&mut client, "/x", ""), (200, other.to_owned()));
 }
 
-/// A balancer whose pool for `/other` is another one.
+/// A balancer with a separate pool for `/other`.
 fn with_two_pools(pinned: &Backend, other: &Backend) -> Proxy {
     let pools = format!(
         "pools:\n  pinned: {{ backends: [\"{}\"], health_check: {{ kind: none }} }}\n  \
@@ -183,9 +184,9 @@ fn with_two_pools(pinned: &Backend, other: &Backend) -> Proxy {
     Proxy::before(&[]).config("workers: 1").config(&pools).start()
 }
 
-/// What a request to another pool needs is another connection; the pinned one is there afterwards.
+/// A request to another pool uses another connection; the pinned one is kept.
 #[test]
-fn requests_to_other_pools_leave_the_pinned_connection_alone() {
+fn requests_to_other_pools_keep_the_pinned_connection() {
     let (pinned, other) = (ntlm("a"), Backend::saying("other"));
     let proxy = with_two_pools(&pinned, &other);
     let mut client = proxy.client();
@@ -197,9 +198,10 @@ fn requests_to_other_pools_leave_the_pinned_connection_alone() {
     assert_eq!(pinned.connections(), 1);
 }
 
-/// One connection of a proxy that is trusted may carry requests of many: none may come on what another was authenticated for.
+/// One connection of a trusted proxy may carry requests of many users: none may use a connection that another user
+/// authenticated.
 #[test]
-fn connections_of_trusted_proxies_are_pinned_to_none() {
+fn connections_of_trusted_proxies_are_not_pinned() {
     let backend = ntlm("a");
     let proxy = before(&[&backend]).config("trusted_proxies: [127.0.0.1]").start();
     let mut client = proxy.client();
@@ -209,9 +211,9 @@ fn connections_of_trusted_proxies_are_pinned_to_none() {
     assert_eq!(backend.connections(), 4);
 }
 
-/// Streams of one connection run side by side and have no order in which a handshake could take place.
+/// Streams of one connection run concurrently and have no order in which a handshake could take place.
 #[test]
-fn clients_of_http2_are_pinned_to_none() {
+fn http2_clients_are_not_pinned() {
     let backend = ntlm("a");
     let proxy = before(&[&backend]).start();
     let client = Http2::connect(proxy.address());
@@ -225,7 +227,7 @@ fn clients_of_http2_are_pinned_to_none() {
     assert_eq!(backend.connections(), 2);
 }
 
-/// A connection that tells the backend who the client is carries one request, unless it is pinned to that client.
+/// A connection that begins with a PROXY header for a client carries one request, unless it is pinned to that client.
 #[test]
 fn a_pinned_connection_may_begin_with_a_proxy_header() {
     let backend = Bare::start();
@@ -252,9 +254,9 @@ fn a_pinned_connection_may_begin_with_a_proxy_header() {
     held.wait_for_end();
 }
 
-/// A tunnel for whoever the connection was authenticated for.
+/// The tunnel is for the client that authenticated the connection.
 #[test]
-fn an_upgrade_goes_by_the_pinned_connection() {
+fn an_upgrade_uses_the_pinned_connection() {
     let backend = Bare::start();
     let proxy = Proxy::before(&[]).backend(&backend.url()).config(CONFIG).start();
     let mut client = proxy.client();
@@ -271,14 +273,14 @@ fn an_upgrade_goes_by_the_pinned_connection() {
     assert_eq!(held.read(5), "there");
 }
 
-/// Idle connections are parked, which keeps nothing but the client's own socket.
+/// Idle connections are parked, which keeps only the client's socket.
 #[test]
 fn a_client_that_is_idle_keeps_its_pinned_connection() {
     let (pinned, other) = (ntlm("a"), Backend::saying("other"));
     let proxy = with_two_pools(&pinned, &other);
     let mut client = proxy.client();
     authenticate(&mut client);
-    // Idle since later than the other one.
+    // It has been idle for less time than the other one.
     let mut idle = proxy.client();
     assert_eq!(ask(&mut idle, "/other", "").0, 200);
     let is_parked = |text: &str| text.lines().any(|line| line == "evenkeel_connections_parked 1");
@@ -291,7 +293,7 @@ fn a_client_that_is_idle_keeps_its_pinned_connection() {
 }
 
 #[test]
-fn client_idle_ends_a_client_with_a_pinned_connection() {
+fn client_idle_closes_a_client_with_a_pinned_connection() {
     let backend = ntlm("a");
     let proxy = before(&[&backend])
         .config("timeouts: { client_idle: 1s }")
@@ -302,7 +304,7 @@ fn client_idle_ends_a_client_with_a_pinned_connection() {
 }
 
 #[test]
-fn a_stop_ends_what_is_pinned() {
+fn a_stop_closes_pinned_connections() {
     let backend = ntlm("a");
     let proxy = before(&[&backend]).start();
     let mut client = proxy.client();

@@ -1,5 +1,5 @@
-//! What this machine lacks for connecting says nothing of the backend: no local port, no address of its family, no file
-//! descriptor.
+//! Local resources that are missing for a connect are not the backend's fault: no local port, no address of its family,
+//! no file descriptor.
 
 use std::thread;
 use std::time::Duration;
@@ -9,18 +9,18 @@ use serde_json::Value;
 use crate::support::network::{take_ports, with_few_ports};
 use crate::support::{Backend, Proxy, Response};
 
-/// One failed probe takes a backend down, and there are many.
+/// One failed probe marks a backend down, and probes are frequent.
 const CONFIG: &str = "workers: 1\nhealth_check: { path: /probe, interval: 200ms, unhealthy_after: 1 }";
 
 const GET: &str = "GET /x HTTP/1.1\r\nHost: test\r\n\r\n";
 const POST: &str = "POST /x HTTP/1.1\r\nHost: test\r\nContent-Length: 1\r\n\r\na";
 
-/// A backend that keeps no connection open, so that each request takes a port.
+/// A backend that closes each connection after one request, so that each request uses a port.
 fn closing() -> Backend {
     Backend::start(|_| Response::raw("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: close\r\n\r\na"))
 }
 
-/// What the admin API says of the backends.
+/// The backends as the admin API shows them.
 fn backends(proxy: &Proxy) -> Vec<Value> {
     let status: Value = serde_json::from_slice(&proxy.get_admin("/api/v1/status").body).unwrap();
     status["pools"][0]["backends"].as_array().unwrap().clone()
@@ -35,7 +35,7 @@ fn ask(proxy: &Proxy, request: &str) -> (u16, Option<String>) {
 }
 
 #[test]
-fn without_local_ports_the_client_is_told_at_once_and_no_backend_is_blamed() {
+fn without_local_ports_the_request_fails_at_once_and_no_backend_is_blamed() {
     with_few_ports(|| {
         let both = [closing(), closing()];
         let proxy = Proxy::before(&[&both[0], &both[1]]).config(CONFIG).start();
@@ -44,7 +44,7 @@ fn without_local_ports_the_client_is_told_at_once_and_no_backend_is_blamed() {
         for request in [GET, POST].repeat(10) {
             let told = ask(&proxy, request);
             assert_eq!(told, (503, Some("1".to_owned())));
-            // Several probes are due while there is no port for them.
+            // Several probes are due while no port is free.
             thread::sleep(Duration::from_millis(50));
         }
         drop(taken);
@@ -74,9 +74,9 @@ fn without_local_ports_the_client_is_told_at_once_and_no_backend_is_blamed() {
     });
 }
 
-/// Ports are counted for each backend by itself.
+/// Ports are used up per backend address.
 #[test]
-fn without_local_ports_for_one_backend_the_others_are_asked() {
+fn without_local_ports_for_one_backend_the_others_are_used() {
     with_few_ports(|| {
         let both = [closing(), closing()];
         let proxy = Proxy::before(&[&both[0], &both[1]]).config(CONFIG).start();
@@ -93,9 +93,10 @@ fn without_local_ports_for_one_backend_the_others_are_asked() {
     });
 }
 
-/// The kernel says the same of an address for which this machine has none of its own: it stays so, and the backend is down.
+/// The kernel reports the same error for an address family that this machine does not have: it does not go away, so the
+/// backend is down.
 #[test]
-fn a_backend_of_a_family_that_the_machine_does_not_have_is_down() {
+fn a_backend_of_a_missing_address_family_is_down() {
     with_few_ports(|| {
         let good = closing();
         let proxy = Proxy::before(&[&good])

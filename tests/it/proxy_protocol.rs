@@ -1,4 +1,4 @@
-//! PROXY headers: from whom they are believed, what follows them, and what backends are told by them.
+//! PROXY headers: which senders are trusted, what follows the header, and what backends receive.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ const TRUSTING: &str = "trusted_proxies: [127.0.0.0/8]";
 const LINE: &str = "PROXY TCP4 192.0.2.7 192.0.2.1 50123 80\r\n";
 const REQUEST: &str = "GET /x HTTP/1.1\r\nHost: test\r\n\r\n";
 
-/// What every header of version 2 begins with.
+/// The signature of every version 2 header.
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
-/// A header of version 2 for 192.0.2.7:50123.
+/// A version 2 header for 192.0.2.7:50123.
 fn binary() -> Vec<u8> {
     binary_of(0x21, 0x11, b"\xc0\x00\x02\x07\xc0\x00\x02\x01\xc3\xcb\x00\x50")
 }
@@ -24,7 +24,7 @@ fn binary_of(command: u8, family: u8, block: &[u8]) -> Vec<u8> {
     [SIGNATURE, &[command, family], &length, block].concat()
 }
 
-/// One whose listener wants headers.
+/// A balancer whose listener requires PROXY headers.
 fn proxied(backends: &[&Backend]) -> Builder {
     let before = Proxy::before(backends).config(QUIET).config(TRUSTING);
     before.listener("proxy_protocol: true")
@@ -44,7 +44,7 @@ fn client_of(request: &Request) -> Option<&str> {
 }
 
 #[test]
-fn the_client_that_a_header_names_is_the_client() {
+fn a_header_sets_the_client() {
     let backend = Backend::saying("");
     let proxy = proxied(&[&backend]).start();
     let six = [&[0; 15][..], &[7], &[0; 15], &[1], b"\xc3\xcb\x00\x50"].concat();
@@ -70,9 +70,9 @@ fn the_client_that_a_header_names_is_the_client() {
     assert_eq!(rejected(&proxy), 0);
 }
 
-/// A socket file of another machine: it has no address.
+/// A Unix socket address of another machine: the client has no address.
 #[test]
-fn a_client_of_the_senders_socket_file_has_no_address() {
+fn a_client_on_the_senders_unix_socket_has_no_address() {
     let backend = Backend::saying("");
     let proxy = proxied(&[&backend]).start();
     proxy.client().send(binary_of(0x21, 0x31, &[0; 216])).get("/x");
@@ -80,9 +80,9 @@ fn a_client_of_the_senders_socket_file_has_no_address() {
     assert_eq!(client_of(&backend.requests(|_| true)[0]), None);
 }
 
-/// However a header and what follows it are cut, both are whole: nothing is lost, nothing belongs to the other.
+/// However header and request are segmented, both are complete: no byte is lost, none belongs to the other.
 #[test]
-fn header_and_requests_come_in_any_pieces() {
+fn header_and_requests_arrive_in_any_segments() {
     let backend = Backend::saying("");
     let proxy = proxied(&[&backend]).start();
     for header in [LINE.as_bytes().to_vec(), binary()] {
@@ -138,9 +138,9 @@ fn http2_follows_a_header_too() {
     assert_eq!(client_of(&request), Some("192.0.2.7"));
 }
 
-/// I7: no answer, and nothing of what came reaches a backend.
+/// I7: no response, and no byte reaches a backend.
 #[test]
-fn what_is_no_header_ends_the_connection_without_an_answer() {
+fn an_invalid_header_closes_the_connection_without_a_response() {
     let backend = Backend::saying("");
     let proxy = proxied(&[&backend]).start();
     let into_the_request = binary_of(0x21, 0x11, &binary()[16..])
@@ -185,7 +185,7 @@ fn what_is_no_header_ends_the_connection_without_an_answer() {
 }
 
 #[test]
-fn a_header_that_stops_or_does_not_come_ends_the_connection() {
+fn an_incomplete_or_missing_header_closes_the_connection() {
     let backend = Backend::saying("");
     let proxy = proxied(&[&backend])
         .config("timeouts: { client_header: 200ms }")
@@ -200,7 +200,7 @@ fn a_header_that_stops_or_does_not_come_ends_the_connection() {
     client.send(&LINE[..20]).finish_sending();
     assert!(client.read_to_end().is_empty());
     assert_eq!(rejected(&proxy), 4);
-    // Whoever only looks whether somebody listens did nothing wrong.
+    // A client that only checks whether the port is open is not counted.
     let mut client = proxy.client();
     client.finish_sending();
     assert!(client.read_to_end().is_empty());
@@ -208,7 +208,7 @@ fn a_header_that_stops_or_does_not_come_ends_the_connection() {
 }
 
 #[test]
-fn a_header_of_somebody_who_is_not_trusted_ends_the_connection() {
+fn a_header_from_an_untrusted_sender_closes_the_connection() {
     let backend = Backend::saying("");
     let proxy = Proxy::before(&[&backend])
         .config(QUIET)
@@ -220,9 +220,9 @@ fn a_header_of_somebody_who_is_not_trusted_ends_the_connection() {
     assert_eq!(rejected(&proxy), 1);
 }
 
-/// I1, I7: the sender's trust is not its client's.
+/// I1, I7: trust in the sender does not extend to its client.
 #[test]
-fn a_client_behind_a_header_cannot_say_who_it_is() {
+fn forwarding_headers_of_a_client_behind_a_header_are_ignored() {
     let backend = Backend::saying("");
     let proxy = proxied(&[&backend]).start();
     let spoofed =
@@ -230,7 +230,7 @@ fn a_client_behind_a_header_cannot_say_who_it_is() {
     for (path, header, forwarded) in [
         ("/named", LINE, "192.0.2.7"),
         ("/unnamed", "PROXY UNKNOWN\r\n", "127.0.0.1"),
-        // Another proxy of ours, before the one that sends the header.
+        // Another trusted proxy, in front of the one that sends the header.
         (
             "/chain",
             "PROXY TCP4 127.0.0.5 127.0.0.1 1 2\r\n",
@@ -263,7 +263,7 @@ fn connections_are_counted_by_the_client_that_a_header_names() {
     assert_eq!(rejected(&proxy), 0);
 }
 
-/// One before a backend whose connections the test holds, with a pool that sends headers.
+/// A balancer with a pool that sends headers, in front of a backend whose connections the test holds.
 fn sending(backend: &Bare, version: &str) -> Proxy {
     let config = format!(
         "{QUIET}\n{TRUSTING}\npools: {{ a: {{ backends: ['{}'], send_proxy: {version} }} }}\nroutes: [{{ pool: a }}]",
@@ -277,7 +277,7 @@ fn response(held: &mut Held) {
 }
 
 #[test]
-fn a_backend_is_told_who_the_client_is() {
+fn a_backend_receives_the_client_in_a_header() {
     let backend = Bare::start();
     let proxy = sending(&backend, "v1");
     let mut client = proxy.client();
@@ -293,7 +293,7 @@ fn a_backend_is_told_who_the_client_is() {
     assert!(head.starts_with(&line), "{head}");
     response(&mut held);
     assert_eq!(client.read().status(), 200);
-    // As the log names it: whom a trusted proxy vouches for, whose port nobody knows.
+    // As in the log: the client that a trusted proxy names, with unknown port.
     client.send("GET /y HTTP/1.1\r\nHost: test\r\nX-Forwarded-For: 192.0.2.7\r\n\r\n");
     let mut held = backend.accept();
     let line = format!("PROXY TCP4 192.0.2.7 127.0.0.1 0 {}\r\nGET /y", to.port());
@@ -304,7 +304,7 @@ fn a_backend_is_told_who_the_client_is() {
 }
 
 #[test]
-fn the_binary_header_says_the_same() {
+fn the_binary_header_contains_the_same() {
     let backend = Bare::start();
     let proxy = sending(&backend, "v2");
     let mut client = proxy.client();
@@ -318,9 +318,9 @@ fn the_binary_header_says_the_same() {
     assert_eq!(client.read().status(), 200);
 }
 
-/// P7: a connection that was begun in a client's name carries nothing of anybody else.
+/// P7: a connection opened for one client carries no request of another.
 #[test]
-fn a_connection_in_the_name_of_a_client_carries_one_request() {
+fn a_connection_opened_for_a_client_carries_one_request() {
     let backend = Bare::start();
     let proxy = sending(&backend, "v1");
     let mut clients: Vec<Client> = (0..2).map(|_| proxy.client()).collect();
@@ -338,9 +338,9 @@ fn a_connection_in_the_name_of_a_client_carries_one_request() {
     }
 }
 
-/// P7: what was begun without a header is not used where one is due.
+/// P7: a connection opened without a header is not reused where one is required.
 #[test]
-fn a_reload_that_asks_for_headers_leaves_idle_connections_alone() {
+fn after_a_reload_that_requires_headers_idle_connections_are_not_reused() {
     let backend = Bare::start();
     let with = |version: &str| {
         let url = backend.url();
@@ -368,7 +368,7 @@ fn a_reload_that_asks_for_headers_leaves_idle_connections_alone() {
 }
 
 #[test]
-fn a_probe_is_nobodys() {
+fn a_probe_names_no_client() {
     for (version, header) in [("v1", "PROXY UNKNOWN\r\n"), ("v2", "\r\n\r\n\0\r\nQUIT\n \0\0\0")] {
         let backend = Bare::start();
         let config = format!(
@@ -382,9 +382,10 @@ fn a_probe_is_nobodys() {
     }
 }
 
-/// A backend that is another balancer tells what it was told, over HTTP/2 too, where connections are shared otherwise.
+/// A backend that is another balancer receives the same client, over HTTP/2 too, where connections are shared
+/// otherwise.
 #[test]
-fn a_chain_of_two_knows_the_client() {
+fn a_chain_of_two_balancers_keeps_the_client() {
     let backend =
         Backend::start(|request| Response::ok(request.field("x-forwarded-for").unwrap_or_default()));
     let inner = proxied(&[&backend]).start();
@@ -407,7 +408,7 @@ fn a_chain_of_two_knows_the_client() {
                 assert_eq!(line["client_ip"], format!("192.0.2.{number}:{number}"));
             }
         }
-        // Each connection of the inner one has ended with its request.
+        // Each connection of the inner balancer has ended with its request.
         let is_over = || {
             inner
                 .get_admin("/metrics")
@@ -418,7 +419,7 @@ fn a_chain_of_two_knows_the_client() {
     }
 }
 
-/// Waits for what only asking tells.
+/// Polls a condition that no event reports.
 fn wait_until(is_so: impl Fn() -> bool) {
     let began = evenkeel::clock::now();
     while !is_so() {

@@ -1,4 +1,4 @@
-//! What a reload leaves alone, gives way to, and says.
+//! What a reload keeps, how it yields to requests, and what it reports.
 
 use std::fs;
 
@@ -24,7 +24,7 @@ fn wait_until(what: &str, is_so: impl Fn() -> bool) {
 }
 
 #[test]
-fn a_change_that_takes_a_restart_is_told_at_every_reload_until_it_is_undone() {
+fn a_change_that_requires_a_restart_is_reported_at_every_reload_until_undone() {
     let backend = Backend::saying("");
     let proxy = Proxy::before(&[&backend]).config("workers: 1").start();
     let config = Proxy::before(&[&backend]);
@@ -39,7 +39,7 @@ fn a_change_that_takes_a_restart_is_told_at_every_reload_until_it_is_undone() {
     assert_eq!(told(), 2, "what runs is what is written");
 }
 
-/// What the admin API says of a reload that it is asked for.
+/// The admin API's response to a reload.
 fn reload_by_api(proxy: &Proxy) -> Value {
     let admin = proxy.admin();
     let mut client = Client::connect(admin);
@@ -48,7 +48,7 @@ fn reload_by_api(proxy: &Proxy) -> Value {
 }
 
 #[test]
-fn what_a_reload_ignores_is_told_and_the_config_shows_what_is_in_force() {
+fn changes_that_a_reload_ignores_are_reported_and_the_active_config_is_shown() {
     let backend = Backend::saying("");
     let before = || Proxy::before(&[&backend]).listener("http2: true");
     let proxy = before().config("workers: 1").start();
@@ -79,7 +79,7 @@ fn what_a_reload_ignores_is_told_and_the_config_shows_what_is_in_force() {
 }
 
 #[test]
-fn a_reload_says_what_has_changed_and_how_long_it_took() {
+fn a_reload_reports_what_has_changed_and_how_long_it_took() {
     let pools = |text: &str| Proxy::before(&[]).config(text).text();
     let first = "pools:\n  a: { backends: [http://127.0.0.1:1, http://127.0.0.1:2] }\n  b: { backends: [http://127.0.0.1:3] }\n\
                  routes:\n  - { path_prefix: /b, pool: b }\n  - { pool: a }";
@@ -112,7 +112,7 @@ fn a_reload_says_what_has_changed_and_how_long_it_took() {
 }
 
 #[test]
-fn a_longer_time_for_stopping_is_in_force_after_a_reload() {
+fn a_longer_drain_timeout_is_active_after_a_reload() {
     let gate = Gate::default();
     let its = gate.clone();
     let backend = Backend::start(move |_| Response::ok("long").after(&its));
@@ -134,14 +134,14 @@ fn a_longer_time_for_stopping_is_in_force_after_a_reload() {
     assert_eq!(client.read().text(), "long");
 }
 
-/// The nice value of each thread of a process, by the thread's name.
+/// The nice value of each thread of a process, by thread name.
 fn niceness(proxy: &Proxy) -> Vec<(String, i32)> {
     let tasks = fs::read_dir(format!("/proc/{}/task", proxy.pid().as_raw_pid())).unwrap();
     let one = |task: fs::DirEntry| {
         let stat = fs::read_to_string(task.path().join("stat")).unwrap();
         let (_, named) = stat.split_once('(').unwrap();
         let (name, rest) = named.rsplit_once(')').unwrap();
-        // The 19th field of proc(5), of which the name is the second.
+        // The 19th field of proc(5); the second is the name.
         let nice = rest.split_whitespace().nth(16).unwrap();
         (name.to_owned(), nice.parse().unwrap())
     };
@@ -149,7 +149,7 @@ fn niceness(proxy: &Proxy) -> Vec<(String, i32)> {
 }
 
 #[test]
-fn reading_a_config_gives_way_to_requests() {
+fn loading_a_config_yields_to_requests() {
     let backend = Backend::saying("");
     let proxy = Proxy::before(&[&backend]).start();
     let before = niceness(&proxy);
@@ -163,7 +163,7 @@ fn reading_a_config_gives_way_to_requests() {
     }
 }
 
-/// A backend by its name, with nothing that would wait for the name in place of requests.
+/// A backend by name, with nothing else that would resolve the name before the first request.
 fn by_name(port: u16) -> Builder {
     let url = format!("http://localhost:{port}");
     Proxy::before(&[])
@@ -172,7 +172,7 @@ fn by_name(port: u16) -> Builder {
 }
 
 #[test]
-fn the_first_request_to_a_name_is_answered_after_a_start_and_after_a_reload() {
+fn the_first_request_to_a_name_succeeds_after_a_start_and_after_a_reload() {
     let [one, other] = [Backend::saying("one"), Backend::saying("other")];
     let proxy = by_name(one.address().port()).start();
     assert_eq!(proxy.get("/").text(), "one");
@@ -182,7 +182,7 @@ fn the_first_request_to_a_name_is_answered_after_a_start_and_after_a_reload() {
 }
 
 #[test]
-fn connections_to_a_backend_that_left_are_closed_while_a_request_to_it_goes_on() {
+fn idle_connections_to_a_removed_backend_are_closed_while_its_request_continues() {
     let (left, stays) = (Bare::start(), Backend::saying(""));
     let config = |url: &str| {
         Proxy::before(&[])
@@ -195,7 +195,7 @@ fn connections_to_a_backend_that_left_are_closed_while_a_request_to_it_goes_on()
         client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
         left.accept()
     });
-    // It has begun to answer: a backend that has not may be one that serves one connection at a time.
+    // Its response has begun: before that, the backend may be one that serves one connection at a time.
     running.head();
     running.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlo");
     idle.head();

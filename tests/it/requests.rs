@@ -1,8 +1,8 @@
-//! Requests that are refused before any backend hears of them (RFC 9112).
+//! Requests that are refused before they reach a backend (RFC 9112).
 
 use crate::support::{Backend, Proxy};
 
-/// Sends `bytes` and expects `status`, a closed connection, a log line, and nothing at the backend.
+/// Sends `bytes` and expects `status`, a closed connection, a log line, and no request at the backend.
 #[track_caller]
 fn refused(bytes: &str, status: u16) {
     let backend = Backend::saying("");
@@ -10,7 +10,7 @@ fn refused(bytes: &str, status: u16) {
         .config("health_check: { kind: none }")
         .start();
     let mut client = proxy.client();
-    // What stands after the refused request must never be taken for another one.
+    // Bytes after the refused request must never be parsed as another one.
     client.send(format!("{bytes}GET /smuggled HTTP/1.1\r\nHost: test\r\n\r\n"));
     let received = client.read();
     assert_eq!(received.status(), status, "{bytes:?}");
@@ -22,7 +22,7 @@ fn refused(bytes: &str, status: u16) {
 }
 
 #[test]
-fn two_ways_to_find_the_end_of_a_body() {
+fn conflicting_framing_is_refused() {
     refused(
         "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         400,
@@ -34,7 +34,7 @@ fn two_ways_to_find_the_end_of_a_body() {
 }
 
 #[test]
-fn lengths_and_codings_that_are_none() {
+fn invalid_lengths_and_codings_are_refused() {
     for length in ["+5", "-1", "0x5", "5, 6", "", "99999999999999999999"] {
         let head = format!("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: {length}\r\n\r\n");
         refused(&head, 400);
@@ -49,9 +49,9 @@ fn lengths_and_codings_that_are_none() {
     );
 }
 
-/// RFC 9110 §5.6.3: bad white space has to be parsed.
+/// RFC 9110 §5.6.3: bad white space must be accepted.
 #[test]
-fn white_space_in_chunk_extensions_is_understood_and_dropped() {
+fn white_space_in_chunk_extensions_is_accepted_and_dropped() {
     let backend = Backend::saying("a");
     let proxy = Proxy::before(&[&backend])
         .config("health_check: { kind: none }")
@@ -73,7 +73,7 @@ fn white_space_in_chunk_extensions_is_understood_and_dropped() {
     }
 }
 
-/// It is a size to some recipients and none to others, and no client needs it.
+/// Recipients disagree whether it is a valid size, and no client needs it.
 #[test]
 fn a_client_must_not_pad_chunk_sizes() {
     for line in [
@@ -102,7 +102,7 @@ fn a_client_must_not_pad_chunk_sizes() {
 }
 
 #[test]
-fn line_ends_and_names_that_parsers_read_differently() {
+fn ambiguous_line_ends_and_names_are_refused() {
     refused("GET / HTTP/1.1\nHost: test\r\n\r\n", 400);
     refused("GET / HTTP/1.1\r\nHost: test\r\nA: b\nC: d\r\n\r\n", 400);
     refused("GET / HTTP/1.1\r\nHost: test\r\nA: b\rC: d\r\n\r\n", 400);
@@ -112,19 +112,19 @@ fn line_ends_and_names_that_parsers_read_differently() {
 }
 
 #[test]
-fn requests_without_one_clear_host() {
+fn requests_without_exactly_one_host_are_refused() {
     refused("GET / HTTP/1.1\r\n\r\n", 400);
     refused("GET / HTTP/1.1\r\nHost: test\r\nHost: test\r\n\r\n", 400);
     refused("GET / HTTP/1.1\r\nHost: a,b\r\n\r\n", 400);
 }
 
 #[test]
-fn a_path_with_an_encoded_nul() {
+fn a_path_with_an_encoded_nul_is_refused() {
     refused("GET /a%00 HTTP/1.1\r\nHost: test\r\n\r\n", 400);
 }
 
 #[test]
-fn a_slow_head_is_answered_with_408_and_never_reaches_a_backend() {
+fn a_slow_head_gets_408_and_never_reaches_a_backend() {
     let backend = Backend::saying("");
     let proxy = Proxy::before(&[&backend])
         .config("timeouts: { client_header: 200ms }\nhealth_check: { kind: none }")
@@ -136,9 +136,9 @@ fn a_slow_head_is_answered_with_408_and_never_reaches_a_backend() {
     assert_eq!(backend.connections(), 0);
 }
 
-/// RFC 9110 §9.3.2: a client that asked with HEAD would take the body for another answer.
+/// RFC 9110 §9.3.2: a client that sent HEAD would take the body for another response.
 #[test]
-fn a_refused_head_request_is_answered_without_a_body() {
+fn a_refused_head_request_gets_a_response_without_a_body() {
     let backend = Backend::saying("");
     let proxy = Proxy::before(&[&backend])
         .config("health_check: { kind: none }")
@@ -152,9 +152,9 @@ fn a_refused_head_request_is_answered_without_a_body() {
     }
 }
 
-/// RFC 9112 §2.2: clients of old send an empty line behind a body. It is no request, for the log neither.
+/// RFC 9112 §2.2: old clients send an empty line after a body. It is not a request, and not logged as one.
 #[test]
-fn an_empty_line_behind_a_body_is_no_request() {
+fn an_empty_line_after_a_body_is_no_request() {
     let backend = Backend::saying("a");
     let proxy = Proxy::before(&[&backend])
         .config("health_check: { kind: none }")

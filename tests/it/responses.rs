@@ -1,9 +1,9 @@
-//! What of a backend's answer reaches the client, and what becomes of answers that are broken.
+//! Which responses of a backend reach the client, and what happens to broken ones.
 
 use crate::support::http2::Http2;
 use crate::support::{Backend, Gate, Proxy, Response};
 
-/// A balancer before one backend that answers so.
+/// A balancer in front of one backend with this response.
 fn before(response: Response) -> (Backend, Proxy) {
     let backend = Backend::start(move |_| response.clone());
     let proxy = Proxy::before(&[&backend])
@@ -13,7 +13,7 @@ fn before(response: Response) -> (Backend, Proxy) {
 }
 
 #[test]
-fn an_answer_that_is_cut_is_seen_as_cut() {
+fn a_truncated_response_is_seen_as_truncated() {
     let cuts = [
         "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
@@ -29,7 +29,7 @@ fn an_answer_that_is_cut_is_seen_as_cut() {
 }
 
 #[test]
-fn an_answer_that_cannot_be_read_is_502() {
+fn a_malformed_response_is_502() {
     let broken = [
         "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
@@ -44,7 +44,7 @@ fn an_answer_that_cannot_be_read_is_502() {
 }
 
 #[test]
-fn bytes_after_an_answer_are_nobodys_answer() {
+fn bytes_after_a_response_reach_no_client() {
     let extra =
         "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\naHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison";
     let (backend, proxy) = before(Response::raw(extra));
@@ -55,9 +55,9 @@ fn bytes_after_an_answer_are_nobodys_answer() {
     assert_eq!(backend.connections(), 3);
 }
 
-/// RFC 9110 §5.6.3: bad white space has to be parsed. Some servers write each chunk size in a field of fixed width.
+/// RFC 9110 §5.6.3: bad white space must be accepted. Some servers write each chunk size in a field of fixed width.
 #[test]
-fn white_space_in_chunk_lines_of_a_backend_is_understood_and_dropped() {
+fn white_space_in_chunk_lines_of_a_backend_is_accepted_and_dropped() {
     for chunk in [
         "5 ;a\r\nhello\r\n0\r\n",
         "5;\t\ta\r\nhello\r\n0\r\n",
@@ -86,7 +86,7 @@ fn white_space_in_chunk_lines_of_a_backend_is_understood_and_dropped() {
     }
 }
 
-/// A chunk size that every response pads is no reason to cut a long one.
+/// A long response whose chunk sizes are all padded must not exceed the limit of extensions.
 #[test]
 fn padded_chunk_sizes_of_a_long_response_do_not_count_as_extensions() {
     let chunks = "1       \r\na\r\n".repeat(5000);
@@ -95,11 +95,11 @@ fn padded_chunk_sizes_of_a_long_response_do_not_count_as_extensions() {
     assert_eq!(proxy.get("/").text().len(), 5000);
 }
 
-/// Longer than what passes through buffers of our own.
+/// Longer than a body that passes through our own buffers.
 const LONG: usize = 1 << 20;
 
 #[test]
-fn a_long_answer_that_is_cut_is_seen_as_cut() {
+fn a_truncated_long_response_is_seen_as_truncated() {
     let cut = format!(
         "HTTP/1.1 200 OK\r\nContent-Length: {LONG}\r\n\r\n{}",
         "b".repeat(LONG - 1)
@@ -112,7 +112,7 @@ fn a_long_answer_that_is_cut_is_seen_as_cut() {
 }
 
 #[test]
-fn bytes_after_a_long_answer_are_nobodys_answer() {
+fn bytes_after_a_long_response_reach_no_client() {
     let body = "b".repeat(LONG);
     let extra = format!(
         "HTTP/1.1 200 OK\r\nContent-Length: {LONG}\r\n\r\n{body}HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison"
@@ -126,7 +126,7 @@ fn bytes_after_a_long_answer_are_nobodys_answer() {
 }
 
 #[test]
-fn answers_without_a_body_leave_the_connection_usable() {
+fn responses_without_a_body_keep_the_connection() {
     let backend = Backend::start(|request| match request.start() {
         "HEAD /a" => Response::raw("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"),
         "GET /b" => Response::raw("HTTP/1.1 204 No Content\r\n\r\n"),
@@ -142,9 +142,9 @@ fn answers_without_a_body_leave_the_connection_usable() {
     assert_eq!(client.get("/d").text(), "end");
 }
 
-/// RFC 9112 §6.3 (1). Whether a last chunk follows is anybody's guess, so that the connection carries nothing else.
+/// RFC 9112 §6.3 (1). Whether a last chunk follows is unknown, so the connection is not reused.
 #[test]
-fn a_204_with_a_transfer_encoding_ends_at_its_empty_line_and_is_the_last_of_its_connection() {
+fn a_204_with_a_transfer_encoding_ends_at_its_empty_line_and_closes_its_connection() {
     for rest in ["", "0\r\n\r\n", "6\r\npoison\r\n0\r\n\r\n"] {
         let bytes = format!("HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\nX-A: b\r\n\r\n{rest}");
         let (backend, proxy) = before(Response::raw(bytes));
@@ -169,7 +169,7 @@ fn a_204_with_a_transfer_encoding_ends_at_its_empty_line_and_is_the_last_of_its_
 }
 
 #[test]
-fn interim_answers_are_passed_on() {
+fn interim_responses_are_forwarded() {
     let hints =
         "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na";
     let (_backend, proxy) = before(Response::raw(hints));
@@ -179,7 +179,7 @@ fn interim_answers_are_passed_on() {
 }
 
 #[test]
-fn an_answer_begins_before_it_ends() {
+fn a_response_begins_before_it_ends() {
     let gate = Gate::default();
     let first = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n";
     let (_backend, proxy) = before(Response::raw(first).wait(&gate).send("6\r\nsecond\r\n0\r\n\r\n"));
@@ -199,7 +199,7 @@ fn a_refusal_before_the_body_was_sent_reaches_the_client() {
 }
 
 #[test]
-fn bytes_behind_a_refused_upgrade_are_no_request() {
+fn bytes_after_a_refused_upgrade_are_no_request() {
     let (backend, proxy) = before(Response::ok("no"));
     let mut client = proxy.client();
     client.send(

@@ -1,4 +1,4 @@
-//! What is sent again, to whom, and what the client gets when nothing helps.
+//! What is retried, on which backend, and what the client gets if all attempts fail.
 
 use crate::support::{Backend, Gate, Proxy, Request, Response, refusing_address};
 
@@ -9,7 +9,7 @@ fn is_meant(request: &Request) -> bool {
     request.start().ends_with(" /x")
 }
 
-/// A backend that does this with requests of the test, and is well when it is probed.
+/// A backend with this response to the test's requests that is healthy when probed.
 fn doing(response: Response) -> Backend {
     Backend::start(move |request| {
         if is_meant(request) {
@@ -20,7 +20,7 @@ fn doing(response: Response) -> Backend {
     })
 }
 
-/// Sends `request` to a balancer before `bad` and a good backend until `bad` was asked once; gives the statuses.
+/// Sends `request` to a balancer in front of `bad` and a good backend until `bad` was tried once; returns the statuses.
 fn statuses(bad: &Backend, request: &str) -> Vec<u16> {
     let good = Backend::saying("good");
     let proxy = Proxy::before(&[bad, &good]).start();
@@ -31,7 +31,7 @@ fn statuses(bad: &Backend, request: &str) -> Vec<u16> {
 }
 
 #[test]
-fn a_refused_connection_costs_the_client_nothing() {
+fn a_refused_connection_is_retried_without_a_client_error() {
     let (address, _socket) = refusing_address();
     let good = Backend::saying("good");
     let proxy = Proxy::before(&[&good])
@@ -52,7 +52,7 @@ fn a_503_is_retried_for_every_method() {
 }
 
 #[test]
-fn a_cut_connection_is_retried_for_idempotent_methods_only() {
+fn a_broken_connection_is_retried_for_idempotent_methods_only() {
     for response in [Response::nothing().close(), Response::nothing().reset()] {
         let bad = doing(response.clone());
         assert_eq!(statuses(&bad, GET), [200, 200]);
@@ -81,7 +81,7 @@ fn the_retry_is_in_the_log_line() {
 }
 
 #[test]
-fn nothing_is_retried_once_an_answer_began() {
+fn nothing_is_retried_once_a_response_began() {
     let bad = doing(Response::raw("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc").close());
     let good = Backend::saying("good");
     let proxy = Proxy::before(&[&bad, &good]).start();
@@ -93,7 +93,7 @@ fn nothing_is_retried_once_an_answer_began() {
 }
 
 #[test]
-fn nobody_left_is_503_with_a_time_to_come_back() {
+fn without_a_backend_left_is_503_with_retry_after() {
     let (address, _socket) = refusing_address();
     let proxy = Proxy::before(&[]).backend(&format!("http://{address}")).start();
     let received = proxy.get("/x");
@@ -102,7 +102,7 @@ fn nobody_left_is_503_with_a_time_to_come_back() {
 }
 
 #[test]
-fn an_own_503_of_the_last_backend_is_passed_on() {
+fn a_503_of_the_last_backend_is_forwarded() {
     let bad = doing(Response::status(503, "busy"));
     let proxy = Proxy::before(&[&bad]).start();
     let received = proxy.get("/x");
@@ -110,7 +110,7 @@ fn an_own_503_of_the_last_backend_is_passed_on() {
 }
 
 #[test]
-fn a_backend_that_does_not_answer_in_time_is_504() {
+fn a_backend_that_does_not_respond_in_time_is_504() {
     let gate = Gate::default();
     let slow = doing(Response::ok("").after(&gate));
     let proxy = Proxy::before(&[&slow])
@@ -131,7 +131,7 @@ fn a_connection_that_the_backend_closed_while_idle_fails_no_request() {
 }
 
 #[test]
-fn nothing_is_retried_once_hints_were_passed_on() {
+fn nothing_is_retried_once_early_hints_were_forwarded() {
     let hints = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n";
     let bad = doing(Response::raw(hints).close());
     let good = Backend::saying("good");
@@ -155,9 +155,9 @@ fn nothing_is_retried_once_hints_were_passed_on() {
     );
 }
 
-/// A backend that takes a part of the body, whatever part the sockets between hold, and gives up.
+/// A backend that reads part of the body, however much the sockets buffer, and closes.
 #[test]
-fn a_body_that_was_sent_in_part_is_sent_whole_to_the_next_backend() {
+fn a_partially_sent_body_is_sent_completely_to_the_next_backend() {
     let body: String = (0..)
         .flat_map(|number: u32| format!("{number} ").into_bytes())
         .take(8 << 20)

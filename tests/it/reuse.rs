@@ -1,5 +1,5 @@
-//! Which connections to backends carry another request, and which must not: those of which either message was not read
-//! or written to its proven end (RFC 9112 §9.3, §9.6).
+//! Which backend connections are reused, and which must not be: those on which either message was not read or written
+//! to its proven end (RFC 9112 §9.3, §9.6).
 
 use std::time::Duration;
 
@@ -7,19 +7,19 @@ use crate::support::{
     Backend, Bare, Builder, Client, Gate, Held, Proxy, Request, Response, refusing_address,
 };
 
-/// What reached a backend, in order: methods and paths, or whatever stands in their place.
+/// What reached a backend, in order: methods and paths, or other bytes in their place.
 fn starts(backend: &Backend) -> Vec<String> {
     let all = backend.requests(|_| true);
     all.iter().map(|request| request.start().to_owned()).collect()
 }
 
-/// One worker, because idle connections belong to workers, and no probes, because they are requests too.
+/// One worker, because idle connections belong to workers; no probes, because they are requests too.
 const CONFIG: &str = "workers: 1\nhealth_check: { kind: none }";
 
-/// The first backend refuses before it has got the whole body, the second gets all of it and closes. The client gets the
-/// refusal; what is missing of the first body must never be made up for by the next request.
+/// The first backend refuses before it has received the whole body, the second one receives all of it and closes. The
+/// client gets the refusal; the next request must never complete the first body.
 #[test]
-fn a_refusal_before_the_whole_body_came_is_the_last_answer_of_its_connection() {
+fn a_refusal_before_the_whole_body_arrived_closes_the_connection() {
     let refusing = Backend::start(|request| match request.start() {
         "POST /x" => Response::status(503, "busy").early(),
         _ => Response::ok("refusing"),
@@ -59,7 +59,7 @@ fn request(method: &str) -> String {
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na";
 
-/// A request answered, after which the backend's connection is idle.
+/// Sends a request, after whose response the backend's connection is idle.
 fn made_idle(client: &mut Client, backend: &Bare) -> Held {
     client.send(request("POST"));
     let mut held = backend.accept();
@@ -70,9 +70,9 @@ fn made_idle(client: &mut Client, backend: &Bare) -> Held {
     held
 }
 
-/// P6: bytes that come while nobody asks are no answer to whoever asks next.
+/// P6: bytes that arrive on an idle connection are not the response to the next request.
 #[test]
-fn what_a_backend_says_unasked_is_nobodys_answer() {
+fn unsolicited_bytes_of_a_backend_reach_no_client() {
     for method in ["GET", "POST"] {
         for poison in ["HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison", "x", "\r\n"] {
             let backend = Bare::start();
@@ -93,7 +93,7 @@ fn what_a_backend_says_unasked_is_nobodys_answer() {
     }
 }
 
-/// P8, 2.4 "found closed before writing": another connection is taken, for every method, and no retry is counted.
+/// P8, 2.4 "found closed before writing": another connection is used, for every method, and no retry is counted.
 #[test]
 fn a_connection_found_closed_is_replaced_for_every_method() {
     for method in ["GET", "POST", "PATCH", "PURGE"] {
@@ -123,10 +123,10 @@ fn a_connection_found_closed_is_replaced_for_every_method() {
     }
 }
 
-/// 2.4 "reused connection closed after bytes were written, no answer": another backend is asked where that is safe, and
-/// the same one anew where there is no other; a request that must not be sent twice is 502.
+/// 2.4 "reused connection closed after bytes were written, no answer": another backend is tried where that is safe, and
+/// the same one on a new connection if there is no other; a request that must not be sent twice is 502.
 #[test]
-fn a_reused_connection_that_ends_under_a_request_is_retried_where_that_is_safe() {
+fn a_request_on_a_reused_connection_that_closes_is_retried_if_that_is_safe() {
     for (method, is_safe) in [
         ("GET", true),
         ("PUT", true),
@@ -166,9 +166,9 @@ fn a_reused_connection_that_ends_under_a_request_is_retried_where_that_is_safe()
     }
 }
 
-/// 2.4 "on another backend first"; and by a new connection, because the idle one may have been closed as well.
+/// 2.4 "on another backend first", and on a new connection, because the idle one may be closed too.
 #[test]
-fn a_reused_connection_that_ends_sends_the_request_to_another_backend_by_a_new_one() {
+fn a_request_on_a_reused_connection_that_closes_goes_to_another_backend_on_a_new_one() {
     let (first, second) = (Bare::start(), Bare::start());
     let proxy = before(&[&first, &second]);
     let mut client = proxy.client();
@@ -189,7 +189,7 @@ fn a_reused_connection_that_ends_sends_the_request_to_another_backend_by_a_new_o
 
 /// 2.4 "timeout waiting for an answer": by default for idempotent methods, never for others.
 #[test]
-fn a_timeout_is_retried_where_that_is_safe() {
+fn a_timeout_is_retried_if_that_is_safe() {
     for (method, status) in [("GET", 200), ("POST", 504)] {
         let (silent, good) = (Bare::start(), Backend::saying("a"));
         let proxy = Proxy::before(&[])
@@ -206,10 +206,10 @@ fn a_timeout_is_retried_where_that_is_safe() {
     }
 }
 
-/// 2.4 "502, 503, 504 of a backend": 503 is its refusal and retried for every method, the others only when asked for,
-/// and then never for what must not be sent twice.
+/// 2.4 "502, 503, 504 of a backend": 503 is a refusal and retried for every method, the others only if configured, and
+/// never for requests that must not be sent twice.
 #[test]
-fn answers_that_are_failures_are_retried_as_configured() {
+fn error_responses_are_retried_as_configured() {
     let all = "retry: { causes: [connect_failure, reset, timeout, 502, 503, 504] }";
     let strict = "retry: { non_idempotent_503: false }";
     for (config, status, method, is_retried) in [
@@ -242,7 +242,7 @@ fn answers_that_are_failures_are_retried_as_configured() {
     }
 }
 
-/// 2.4 "connect refused": nothing was sent, so every method goes on.
+/// 2.4 "connect refused": nothing was sent, so every method is retried.
 #[test]
 fn a_refused_connection_is_retried_for_every_method() {
     for method in ["GET", "POST", "PATCH", "PURGE"] {
@@ -266,10 +266,10 @@ fn a_refused_connection_is_retried_for_every_method() {
     }
 }
 
-/// P7: `NTLM` and `Negotiate` authenticate the connection and not the request (RFC 4559 §6): whoever came next on it would
-/// be taken for the one before. Schemes that say in each request who asks do not mind.
+/// P7: `NTLM` and `Negotiate` authenticate the connection and not the request (RFC 4559 §6): the next request on it
+/// would be served as the first user. Schemes with credentials in each request are not affected.
 #[test]
-fn a_connection_that_was_authenticated_is_nobody_elses() {
+fn an_authenticated_connection_is_not_shared() {
     let challenge = |scheme: &str| {
         format!(
             "HTTP/1.1 401 S\r\nWWW-Authenticate: Basic\r\nWWW-Authenticate: {scheme}\r\nContent-Length: 0\r\n\r\n"

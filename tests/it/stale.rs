@@ -1,4 +1,4 @@
-//! Connections that backends close while they are idle: a request that may be sent again never fails because of them.
+//! Connections that backends close while idle: they fail no request that may be sent twice.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::support::{Backend, Builder, Proxy, Response, refusing_address};
 
-/// A backend that closes every connection under its second request: no reused one is of any use.
+/// A backend that closes every connection on its second request: no reused connection works.
 fn stale() -> Backend {
     Backend::start(|request| match request.turn {
         0 => Response::ok("a"),
@@ -18,7 +18,7 @@ fn stale() -> Backend {
     })
 }
 
-/// One worker, because idle connections belong to workers, and no probes, because they would be answered.
+/// One worker, because idle connections belong to workers; no probes, because they would get responses.
 fn before(backends: &[&Backend]) -> Builder {
     Proxy::before(backends).config("workers: 1\nhealth_check: { kind: none }")
 }
@@ -48,9 +48,9 @@ fn no_request_fails_when_every_pooled_connection_is_stale() {
     }
 }
 
-/// Of two backends one is gone: the attempt over the stale connection does not use up the other's last one.
+/// One of two backends is gone: the attempt on the stale connection does not use up the last attempt of the other one.
 #[test]
-fn a_backend_tried_over_a_stale_connection_only_is_tried_again_by_a_new_one() {
+fn a_backend_tried_only_on_a_stale_connection_is_tried_again_on_a_new_one() {
     let stale = stale();
     let (address, _socket) = refusing_address();
     let proxy = before(&[&stale]).backend(&format!("http://{address}")).start();
@@ -69,9 +69,9 @@ fn a_backend_tried_over_a_stale_connection_only_is_tried_again_by_a_new_one() {
     assert_eq!(all["backend"], stale.url());
 }
 
-/// A stale connection does not say that the others cannot.
+/// A stale connection does not mean that the other connections fail.
 #[test]
-fn a_backup_is_not_asked_because_of_a_stale_connection() {
+fn a_backup_is_not_used_because_of_a_stale_connection() {
     for limit in ["none", "1"] {
         let (stale, backup) = (stale(), Backend::saying("backup"));
         let config = format!(
@@ -88,7 +88,7 @@ fn a_backup_is_not_asked_because_of_a_stale_connection() {
     }
 }
 
-/// Its own number of requests in flight is not what keeps a backend from being asked again.
+/// A request's own slot must not prevent another attempt on the same backend.
 #[test]
 fn a_backend_that_may_have_one_request_is_tried_again_after_a_stale_connection() {
     let stale = stale();
@@ -101,9 +101,9 @@ fn a_backend_that_may_have_one_request_is_tried_again_after_a_stale_connection()
     }
 }
 
-/// A number that the operator has written bounds attempts of any kind.
+/// A configured number of attempts bounds attempts of any kind.
 #[test]
-fn a_written_number_of_attempts_counts_stale_connections_too() {
+fn a_configured_number_of_attempts_counts_stale_connections_too() {
     let stale = stale();
     let proxy = before(&[&stale]).config("retry: { attempts: 1 }").start();
     let mut client = proxy.client();
@@ -111,7 +111,7 @@ fn a_written_number_of_attempts_counts_stale_connections_too() {
     assert_eq!(client.get("/x").status(), 502);
 }
 
-/// Other failures have used up what there is for retries, and a stale connection is none of them.
+/// Other failures have used up the retry budget, and a stale connection is not one of them.
 #[test]
 fn a_stale_connection_needs_no_token_of_the_retry_budget() {
     let backends = [(); 2].map(|()| {
@@ -125,7 +125,7 @@ fn a_stale_connection_needs_no_token_of_the_retry_budget() {
     let mut client = proxy.client();
     let is_empty = |line: &Value| line["path"] == "/busy" && line["attempts"] == 1;
     for number in 0..100 {
-        // None of the tokens that they take comes back; the connections stay.
+        // Their tokens are not returned; the connections stay.
         for _ in 0..10 {
             assert_eq!(client.get("/busy").status(), 503);
         }
@@ -142,8 +142,8 @@ fn a_stale_connection_needs_no_token_of_the_retry_budget() {
     );
 }
 
-/// The race: the backend closes while the request is on its way. What is not idempotent may fail, and is never carried out
-/// twice.
+/// The race: the backend closes while the request is on its way. A request that is not idempotent may fail, and is
+/// never processed twice.
 #[test]
 fn requests_that_race_with_closing_backends_do_not_fail() {
     const CLIENTS: usize = 4;
@@ -152,7 +152,7 @@ fn requests_that_race_with_closing_backends_do_not_fail() {
     let backends = [(); 3].map(|()| {
         let rng = Arc::clone(&rng);
         Backend::start(move |_| {
-            // 0 to 5 ms, which is what there is between two requests of a client.
+            // 0 to 5 ms, as between two requests of a client.
             let micros = rng
                 .fetch_add(1, Ordering::Relaxed)
                 .wrapping_mul(0x9e37_79b9_7f4a_7c15)

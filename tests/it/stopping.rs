@@ -1,4 +1,4 @@
-//! Ready, reload and stop.
+//! Readiness, reload and stop.
 
 use rustix::process::Signal;
 
@@ -6,7 +6,7 @@ use crate::support::http2::Http2;
 use crate::support::{Backend, Bare, Gate, Proxy, Response};
 
 #[test]
-fn the_admin_api_says_that_it_lives_and_is_ready() {
+fn the_admin_api_reports_live_and_ready() {
     let backend = Backend::saying("");
     let proxy = Proxy::before(&[&backend]).start();
     assert_eq!(proxy.get_admin("/livez").status(), 200);
@@ -21,7 +21,7 @@ fn it_runs_without_its_admin_api() {
 }
 
 #[test]
-fn a_stop_lets_running_requests_end_and_refuses_new_connections() {
+fn a_stop_lets_running_requests_finish_and_refuses_new_connections() {
     let gate = Gate::default();
     let its = gate.clone();
     let backend = Backend::start(move |request| match request.start() {
@@ -62,9 +62,9 @@ fn a_second_signal_ends_at_once() {
     gate.open();
 }
 
-/// Every request has one line: one that waits, one whose answer is on its way, a tunnel and a stream.
+/// Every request gets a line: one that waits, one whose response is being sent, a tunnel and a stream.
 #[test]
-fn requests_that_a_stop_cuts_are_in_the_log() {
+fn requests_that_a_stop_ends_are_in_the_log() {
     let switch = "Connection: Upgrade\r\nUpgrade: websocket\r\n";
     let asked = |path: &str, lines: &str| format!("GET {path} HTTP/1.1\r\nHost: test\r\n{lines}\r\n");
     for (config, signals) in [("timeouts: { drain: 300ms }", 1), ("", 2)] {
@@ -122,7 +122,7 @@ fn requests_that_a_stop_cuts_are_in_the_log() {
 }
 
 #[test]
-fn a_reload_puts_a_good_config_in_force_and_leaves_a_bad_one() {
+fn a_reload_activates_a_valid_config_and_ignores_an_invalid_one() {
     let (old, new) = (Backend::saying("old"), Backend::saying("new"));
     let proxy = Proxy::before(&[&old]).start();
     let mut client = proxy.client();

@@ -96,7 +96,7 @@ fn client_header_bounds_trailers_in_total() {
 }
 
 #[test]
-fn incomplete_first_settings_are_bounded_too() {
+fn incomplete_first_settings_close_the_connection_without_a_line() {
     let (_backend, proxy, _gate) = started(SHORT);
     let settings = frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0xff, 0xff]);
     for length in [0, 5, 9, 12] {

@@ -1,4 +1,4 @@
-//! A backend that is a program of its own.
+//! A backend that is a real program.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -16,28 +16,28 @@ use super::catalogue::pattern;
 use super::program::{command, file, find, find_python};
 use crate::support::DEADLINE;
 
-/// What can be started.
+/// The available programs.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Kind {
     /// The file server of Python's standard library.
     PythonFiles,
-    /// Node's own HTTP module. Keeps idle connections for 2 s and says so.
+    /// Node's own HTTP module. Keeps idle connections for 2 s and announces it.
     Node,
-    /// gunicorn with one process a request: every connection carries one.
+    /// gunicorn with processes: every connection carries one request.
     GunicornSync,
-    /// gunicorn with threads. Keeps idle connections for 2 s and does not say so.
+    /// gunicorn with threads. Keeps idle connections for 2 s and does not announce it.
     GunicornThreads,
     /// aiohttp.
     Aiohttp,
-    /// A server of Python with one thread for connections that stay open: an open one keeps all others waiting.
+    /// A Python server with one thread for keep-alive connections: an open one blocks all others.
     OneAtATime,
     /// A WebSocket echo by aiohttp.
     Echo,
-    /// nginx, with files; at two socket files too, of which one wants PROXY headers.
+    /// nginx with files; also on two Unix sockets, one of which requires PROXY headers.
     Nginx,
 }
 
-/// A running backend. Ends, with all its processes, when it is dropped.
+/// A running backend. It stops with all its processes when dropped.
 pub(super) struct Backend {
     kind: Kind,
     program: PathBuf,
@@ -48,7 +48,7 @@ pub(super) struct Backend {
 }
 
 impl Backend {
-    /// Starts one and waits until it listens; `None`, and a word why, when the program is not here.
+    /// Starts a program and waits until it listens; prints a message and returns `None` if it is not installed.
     pub(super) fn start(kind: Kind) -> Option<Self> {
         let program = match kind {
             Kind::PythonFiles | Kind::Aiohttp | Kind::Echo | Kind::OneAtATime => find_python("python"),
@@ -72,12 +72,12 @@ impl Backend {
         Some(backend)
     }
 
-    /// Where it is, for a config.
+    /// Its URL for a config.
     pub(super) fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port.number)
     }
 
-    /// The socket file of this name, where nginx listens too: `plain`, or `proxied` for PROXY headers.
+    /// The path of nginx's Unix socket with this name: `plain`, or `proxied` for PROXY headers.
     pub(super) fn socket(&self, name: &str) -> PathBuf {
         socket(self.port.number, name)
     }
@@ -89,7 +89,7 @@ impl Backend {
         fs::write(folder.join(length.to_string()), pattern(length)).expect("a file can be written");
     }
 
-    /// Asks it to end, the way that lets it finish what it does, and waits for that.
+    /// Stops it gracefully and waits for its exit.
     pub(super) fn stop(&mut self) {
         let signal = match self.kind {
             Kind::Nginx => Signal::QUIT,
@@ -99,7 +99,7 @@ impl Backend {
         self.child.wait().expect("a child can be waited for");
     }
 
-    /// Starts it again where it was.
+    /// Starts it again at the same address.
     pub(super) fn start_again(&mut self) {
         self.child = spawn(self.kind, &self.program, self.port.number, &self.folder);
         self.wait_until_it_listens();
@@ -110,7 +110,7 @@ impl Backend {
         pid.expect("a child has an id")
     }
 
-    /// Not all of them say when they listen: only a connection tells.
+    /// Not all programs report when they listen: only a connect shows it.
     fn wait_until_it_listens(&mut self) {
         let start = clock::now();
         while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port.number)).is_err() {
@@ -124,7 +124,7 @@ impl Backend {
 
 impl Drop for Backend {
     fn drop(&mut self) {
-        // Already ended is as good.
+        // It may have exited already.
         kill_process_group(self.pid(), Signal::KILL).ok();
         drop(self.child.wait());
         drop(fs::remove_dir_all(&self.folder));
@@ -132,10 +132,10 @@ impl Drop for Backend {
     }
 }
 
-/// A port that nobody else is given, and that a program can listen on when it is told to.
+/// A port that no other process gets, and that the given program can listen on.
 pub(super) struct Port {
     pub(super) number: u16,
-    /// Bound and never listening: with the same option on both sockets that does not keep a program from the port.
+    /// Bound and never listening: with the same option on both sockets, another program can still use the port.
     _socket: Socket,
 }
 
@@ -153,10 +153,10 @@ impl Port {
     }
 }
 
-/// The socket files of nginx.
+/// The paths of nginx's Unix sockets.
 const SOCKETS: [&str; 2] = ["plain", "proxied"];
 
-/// Not beside its other files: the path of a socket file must be short.
+/// In a separate folder: the path of a Unix socket must be short.
 fn socket(port: u16, name: &str) -> PathBuf {
     std::env::temp_dir().join(format!("evenkeel-real-{}-{port}-{name}", std::process::id()))
 }
@@ -189,7 +189,7 @@ fn spawn(kind: Kind, program: &Path, port: u16, folder: &Path) -> Child {
         }
     };
     command
-        // All its processes can be ended at once then.
+        // A process group of its own, so that all its processes can be stopped at once.
         .process_group(0)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -207,13 +207,14 @@ fn gunicorn(command: &mut Command, port: u16) -> &mut Command {
 fn nginx_config(port: u16, folder: &Path) -> String {
     let folder = folder.display();
     let [plain, proxied] = SOCKETS.map(|name| socket(port, name).display().to_string());
-    // As root its workers would become a user that may not look into the folder.
+    // As root its workers would switch to a user without access to the folder.
     let user = if rustix::process::geteuid().is_root() {
         "user root;"
     } else {
         ""
     };
-    // It compresses nothing for requests with `Via`, which ours have (RFC 9110 §7.6.3), unless `gzip_proxied` says so.
+    // nginx does not compress responses to requests with `Via`, which ours have (RFC 9110 §7.6.3), unless
+    // `gzip_proxied` is set.
     let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|name| format!("{name}_temp_path {folder}/{name};"))
         .concat();

@@ -1,4 +1,4 @@
-//! Backends that people run: every answer arrives as it was sent, and a restart costs nobody an idempotent request.
+//! Common backends: every response arrives as it was sent, and a restart fails no idempotent request.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -11,10 +11,10 @@ use super::catalogue::pattern;
 use super::traffic;
 use crate::support::{Client, Proxy};
 
-/// Requests of mixed kinds for each backend.
+/// Requests of mixed kinds per backend.
 const COUNT: usize = 500;
 
-/// A balancer before these, with probes that notice soon.
+/// A balancer in front of these backends, with frequent probes.
 fn before(backends: &[&Backend]) -> Proxy {
     let check = "health_check: { interval: 200ms, timeout: 5s, healthy_after: 1, unhealthy_after: 1 }";
     let mut builder = Proxy::before(&[]).config(check);
@@ -52,7 +52,7 @@ fn aiohttp_carries_all_kinds_of_requests() {
     carries_all_kinds(Kind::Aiohttp);
 }
 
-/// Sends what files can answer to one backend.
+/// Sends the requests that a file server can serve to one backend.
 fn carries_files(kind: Kind) {
     let Some(backend) = Backend::start(kind) else {
         return;
@@ -74,7 +74,7 @@ fn nginx_carries_files() {
 }
 
 #[test]
-fn nginx_answers_parts_and_encodings_and_without_a_body() {
+fn nginx_serves_ranges_encodings_and_responses_without_a_body() {
     let Some(backend) = Backend::start(Kind::Nginx) else {
         return;
     };
@@ -107,14 +107,14 @@ fn nginx_answers_parts_and_encodings_and_without_a_body() {
     assert!(gzip.body.starts_with(&[0x1f, 0x8b]), "not gzip");
     assert_eq!(ask("/status/204", "").status(), 204);
     assert_eq!(ask("/redirect", "").status(), 302);
-    // The backend closes its connection; ours stays.
+    // The backend closes its connection; ours stays open.
     assert_eq!(ask("/close", "").text(), "closed");
     assert_eq!(ask("/close", "").text(), "closed");
     traffic::expect_lines(&proxy, 10);
 }
 
-/// Asks all the time while one of two backends is stopped and started again; nobody notices.
-fn costs_nothing_when_restarted(kind: Kind, method: &str) {
+/// Sends requests while one of two backends is stopped and started again; none fails.
+fn restart_fails_no_request(kind: Kind, method: &str) {
     let (Some(mut one), Some(other)) = (Backend::start(kind), Backend::start(kind)) else {
         return;
     };
@@ -133,7 +133,7 @@ fn costs_nothing_when_restarted(kind: Kind, method: &str) {
                 }
             });
         }
-        // A failure here has to end the threads too, or the test would not end.
+        // A failure here must stop the threads too, or the test would not end.
         let guard = EndWhenDropped(&has_ended);
         let mark = proxy.mark();
         let url = one.url();
@@ -149,7 +149,7 @@ fn costs_nothing_when_restarted(kind: Kind, method: &str) {
     traffic::expect_lines(&proxy, count.into_inner());
 }
 
-/// Whether a line of the access log is of a request that this backend answered.
+/// Whether an access log line is of a request that this backend served.
 fn is_of(line: &Value, url: &str) -> bool {
     let backend = line["backend"].as_str().unwrap_or_default();
     backend.trim_end_matches('/') == url && line["status"] == 200
@@ -174,37 +174,37 @@ fn ask(client: &mut Client, method: &str) {
 }
 
 #[test]
-fn restart_of_python_costs_no_request() {
-    // It ends in the middle of an answer: one that has a body may be cut then, and nobody could mend that.
-    costs_nothing_when_restarted(Kind::PythonFiles, "HEAD");
+fn restart_of_python_fails_no_request() {
+    // It exits in the middle of a response, whose body is then truncated; a proxy cannot repair that.
+    restart_fails_no_request(Kind::PythonFiles, "HEAD");
 }
 
 #[test]
-fn restart_of_node_costs_no_request() {
-    costs_nothing_when_restarted(Kind::Node, "GET");
+fn restart_of_node_fails_no_request() {
+    restart_fails_no_request(Kind::Node, "GET");
 }
 
 #[test]
-fn restart_of_gunicorn_with_processes_costs_no_request() {
-    costs_nothing_when_restarted(Kind::GunicornSync, "GET");
+fn restart_of_gunicorn_with_processes_fails_no_request() {
+    restart_fails_no_request(Kind::GunicornSync, "GET");
 }
 
 #[test]
-fn restart_of_gunicorn_with_threads_costs_no_request() {
-    costs_nothing_when_restarted(Kind::GunicornThreads, "GET");
+fn restart_of_gunicorn_with_threads_fails_no_request() {
+    restart_fails_no_request(Kind::GunicornThreads, "GET");
 }
 
 #[test]
-fn restart_of_aiohttp_costs_no_request() {
-    costs_nothing_when_restarted(Kind::Aiohttp, "GET");
+fn restart_of_aiohttp_fails_no_request() {
+    restart_fails_no_request(Kind::Aiohttp, "GET");
 }
 
 #[test]
-fn restart_of_nginx_costs_no_request() {
-    costs_nothing_when_restarted(Kind::Nginx, "GET");
+fn restart_of_nginx_fails_no_request() {
+    restart_fails_no_request(Kind::Nginx, "GET");
 }
 
-/// Sends the second request of each connection just when the backend, which keeps idle ones for 2 s, closes its own.
+/// Sends the second request of each connection just when the backend, which keeps idle ones for 2 s, closes it.
 fn survives_the_end_of_idle_connections(kind: Kind, request: &str) {
     let Some(backend) = Backend::start(kind) else {
         return;
@@ -226,13 +226,13 @@ fn survives_the_end_of_idle_connections(kind: Kind, request: &str) {
 }
 
 #[test]
-fn no_post_meets_the_end_of_an_idle_connection_that_was_announced() {
+fn an_announced_idle_timeout_fails_no_post() {
     let request = "POST /echo HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\n\r\nhi";
     survives_the_end_of_idle_connections(Kind::Node, request);
 }
 
 #[test]
-fn a_get_that_meets_the_end_of_an_idle_connection_is_sent_again() {
+fn a_get_that_meets_the_close_of_an_idle_connection_is_retried() {
     let request = "GET /bytes/10 HTTP/1.1\r\nHost: test\r\n\r\n";
     survives_the_end_of_idle_connections(Kind::GunicornThreads, request);
 }
@@ -242,12 +242,12 @@ fn a_backend_that_serves_one_connection_at_a_time_serves_all_workers() {
     let Some(backend) = Backend::start(Kind::OneAtATime) else {
         return;
     };
-    // Each worker has connections of its own, and so have probes.
+    // Each worker has connections of its own, and so do probes.
     let proxy = Proxy::before(&[])
         .backend(&backend.url())
         .config("workers: 2\nhealth_check: { interval: 200ms, timeout: 5s }")
         .start();
-    // Two that stay open are with two workers.
+    // Two that stay open belong to two workers.
     let (mut one, mut other) = (proxy.client(), proxy.client());
     for _ in 0..2 {
         assert_eq!(one.get("/").text(), "ok");

@@ -1,19 +1,20 @@
-//! What every backend of these tests offers, whatever it is written in, so that one client can ask them all:
+//! The paths that every backend of these tests serves, in whatever language it is written, so that one client can test
+//! them all:
 //!
-//! - `/bytes/N`: N bytes with a length; `/chunked/N`: in chunks; `/close/N`: with a length, and the connection ends
-//! - `/echo`: the body of the request
-//! - `/status/N`: nothing but this status; `/redirect`: 302 to `/bytes/10`
+//! - `/bytes/N`: N bytes with a length; `/chunked/N`: in chunks; `/close/N`: with a length, then the connection closes
+//! - `/echo`: the request body
+//! - `/status/N`: this status without a body; `/redirect`: 302 to `/bytes/10`
 //!
-//! Here it is for the backend of [`crate::support`]; `programs/` has the others.
+//! This is the implementation for the backend of [`crate::support`]; `programs/` has the others.
 
 use std::sync::LazyLock;
 
 use crate::support::{Backend, Request, Response};
 
-/// Length of what the bytes of all bodies repeat.
+/// Length of the block that all bodies repeat.
 const PERIOD: usize = 65_521;
 
-/// These bytes.
+/// The block.
 static BLOCK: LazyLock<Vec<u8>> =
     LazyLock::new(|| (0..PERIOD).map(|at| ((at * at / 3 + at) % 251) as u8).collect());
 
@@ -24,7 +25,7 @@ pub(super) fn pattern(length: usize) -> Vec<u8> {
     bytes
 }
 
-/// A body in chunks, the way it stands on the wire.
+/// A body in chunks, as on the wire.
 pub(super) fn chunked(body: &[u8]) -> Vec<u8> {
     let mut wire = Vec::new();
     for piece in body.chunks(10_000) {
@@ -36,7 +37,7 @@ pub(super) fn chunked(body: &[u8]) -> Vec<u8> {
     wire
 }
 
-/// A backend that offers it.
+/// A backend that serves these paths.
 pub(super) fn start() -> Backend {
     Backend::start(response)
 }

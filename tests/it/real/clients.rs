@@ -1,10 +1,10 @@
-//! Clients that people use to write programs, and one that makes load.
+//! Common client libraries, and a load generator.
 
 use super::program::{file, find, find_python, run};
 use super::{catalogue, traffic};
 use crate::support::{Backend, Proxy};
 
-/// A balancer before one backend that offers the catalogue.
+/// A balancer in front of one backend with the catalogue.
 fn before(backend: &Backend) -> Proxy {
     Proxy::before(&[backend]).start()
 }
@@ -25,7 +25,7 @@ fn clients_of_pythons_standard_library_are_served() {
 }
 
 #[test]
-fn a_hundred_requests_of_aiohttp_at_once_are_served() {
+fn a_hundred_simultaneous_aiohttp_requests_are_served() {
     let Some(python) = find_python("python") else {
         return;
     };
@@ -45,16 +45,16 @@ fn node_keeps_connections_and_fetches_and_pipelines() {
 }
 
 #[test]
-fn load_makes_no_errors() {
+fn load_causes_no_errors() {
     let Some(wrk) = find("wrk") else { return };
     let backend = Backend::saying("hello");
-    // Its lines are no part of this, and cost more than the requests.
+    // Its log lines are not needed here, and cost more CPU than the requests.
     let proxy = Proxy::before(&[&backend]).config("access_log: off").start();
     let told = run(&wrk, &["-t1", "-c20", "-d2s", &url(&proxy)]);
     let requests = told.lines().find_map(|line| line.split_once(" requests in "));
     let requests = requests.and_then(|(count, _)| count.trim().parse::<usize>().ok());
     assert!(requests.is_some_and(|count| count > 20), "{told}");
-    // It speaks of these only when there were some.
+    // wrk prints these only if there were any.
     for error in ["Socket errors", "Non-2xx"] {
         assert!(!told.contains(error), "{told}");
     }

@@ -1,4 +1,4 @@
-//! curl, in the ways that people call it.
+//! curl, with the options that people use.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use super::program::{command, find, run};
 use super::traffic;
 use crate::support::{Backend, Gate, Proxy, Response};
 
-/// curl before a balancer before one backend.
+/// curl with a balancer in front of one backend.
 struct Curl {
     program: PathBuf,
     proxy: Proxy,
@@ -18,7 +18,7 @@ struct Curl {
 }
 
 impl Curl {
-    /// `None`, and a word why, when there is no curl here.
+    /// Prints a message and returns `None` if curl is not installed.
     fn before(backend: Backend) -> Option<Self> {
         let program = find("curl")?;
         let proxy = Proxy::before(&[&backend]).start();
@@ -33,13 +33,13 @@ impl Curl {
         format!("http://{}{path}", self.proxy.address())
     }
 
-    /// What it prints with these arguments.
+    /// Its output with these arguments.
     fn run(&self, arguments: &[&str]) -> String {
         let all = [&["-q", "-sS", "--max-time", "30"], arguments].concat();
         run(&self.program, &all)
     }
 
-    /// Status and length of what it got for one path, and the version it got it in.
+    /// Status, length and HTTP version of the response for one path.
     fn brief(&self, arguments: &[&str], path: &str) -> String {
         let format = "%{http_code} %{size_download} %{http_version}";
         let url = self.url(path);
@@ -47,7 +47,7 @@ impl Curl {
     }
 }
 
-/// A file with the bytes of a body, gone with its owner.
+/// A file with the bytes of a body, deleted when dropped.
 struct Upload(PathBuf);
 
 impl Upload {
@@ -70,7 +70,7 @@ impl Drop for Upload {
 }
 
 #[test]
-fn curl_gets_in_both_versions_and_asks_for_heads() {
+fn curl_sends_get_and_head_in_both_versions() {
     let Some(curl) = Curl::before(catalogue::start()) else {
         return;
     };
@@ -147,7 +147,7 @@ fn curl_waits_for_the_100_of_a_backend_before_a_large_body() {
         let proxy = Proxy::before(&[]).backend(&backend.url()).start();
         let upload = Upload::new("expect", 2 << 20);
         let data = format!("@{}", upload.path());
-        // It would send the body without a 100 after 20 s, which is later than the end of its time.
+        // curl would send the body without a 100 after 20 s, which is after its time limit.
         let waits = [
             "-q",
             "-sS",
@@ -179,8 +179,8 @@ fn curl_waits_for_the_100_of_a_backend_before_a_large_body() {
 }
 
 #[test]
-fn curl_asks_for_parts_and_encodings() {
-    // The bytes of `hello` in gzip, without compression.
+fn curl_requests_ranges_and_encodings() {
+    // `hello` in gzip, without compression.
     let gzip = b"\x1f\x8b\x08\0\0\0\0\0\0\xff\x01\x05\0\xfa\xffhello\x86\xa6\x10\x36\x05\0\0\0";
     let head = format!(
         "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {}\r\n\r\n",
@@ -205,7 +205,7 @@ fn curl_asks_for_parts_and_encodings() {
 }
 
 #[test]
-fn curl_shows_a_stream_while_it_comes() {
+fn curl_receives_a_stream_while_it_is_sent() {
     let gate = Gate::default();
     let backend = Backend::start({
         let gate = gate.clone();

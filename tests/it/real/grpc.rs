@@ -1,5 +1,5 @@
-//! Clients and servers of gRPC by the library that most of them have at heart, with the balancer between them: each kind of
-//! call ends as it does without it.
+//! gRPC clients and servers based on the common gRPC library, with the balancer between them: each kind of call ends as
+//! it does without the balancer.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,10 +11,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::program::{command, file, find_python, run};
 use crate::support::{Proxy, refusing_address};
 
-/// Probes that notice soon.
+/// Frequent probes.
 const CHECK: &str = "interval: 100ms, healthy_after: 1, unhealthy_after: 1";
 
-/// A certificate that vouches for itself, in a folder of its own.
+/// A self-signed certificate, in a folder of its own.
 struct Certificate(PathBuf);
 
 impl Certificate {
@@ -45,7 +45,7 @@ impl Drop for Certificate {
     }
 }
 
-/// A program with a line of text each way.
+/// A program that exchanges lines of text with the test.
 struct Talk {
     child: Child,
     stdin: ChildStdin,
@@ -81,7 +81,7 @@ impl Talk {
 
 impl Drop for Talk {
     fn drop(&mut self) {
-        // Already ended is as good.
+        // It may have exited already.
         drop(self.child.kill());
         drop(self.child.wait());
     }
@@ -113,7 +113,7 @@ impl Server {
     }
 }
 
-/// A balancer before backends of gRPC without TLS, which are probed as such, with more keys of `health_check`.
+/// A balancer in front of gRPC backends without TLS, probed by gRPC, with more keys of `health_check`.
 fn before(servers: &[&Server], keys: &str) -> Proxy {
     let mut builder = Proxy::before(&[]).config(&format!("health_check: {{ kind: grpc, {CHECK}{keys} }}"));
     for server in servers {
@@ -122,7 +122,7 @@ fn before(servers: &[&Server], keys: &str) -> Proxy {
     builder.config("workers: 1").start()
 }
 
-/// What a client says in the end.
+/// The client's final output.
 fn client(python: &Path, what: &str, proxy: &Proxy, more: &[&str]) -> String {
     let (program, address) = (file("programs/grpc_client.py"), proxy.address().to_string());
     run(python, &[&[&*program, what, &address, "-"], more].concat())
@@ -137,7 +137,7 @@ fn counts(names: &str) -> BTreeMap<&str, usize> {
 }
 
 #[test]
-fn each_kind_of_call_passes_with_tls_and_without_on_either_side() {
+fn each_kind_of_call_passes_with_and_without_tls_on_either_side() {
     let Some(python) = find_python("python") else {
         return;
     };
@@ -180,7 +180,7 @@ fn each_kind_of_call_passes_with_tls_and_without_on_either_side() {
 }
 
 #[test]
-fn calls_of_one_connection_are_shared_out_one_by_one() {
+fn calls_of_one_connection_are_balanced_individually() {
     let Some(python) = find_python("python") else {
         return;
     };
@@ -191,7 +191,7 @@ fn calls_of_one_connection_are_shared_out_one_by_one() {
 }
 
 #[test]
-fn a_server_that_is_killed_fails_no_call_that_was_not_sent() {
+fn a_killed_server_fails_no_call_that_was_not_sent() {
     let Some(python) = find_python("python") else {
         return;
     };
@@ -206,7 +206,7 @@ fn a_server_that_is_killed_fails_no_call_that_was_not_sent() {
 }
 
 #[test]
-fn connections_that_the_server_tells_to_go_fail_no_call() {
+fn goaway_of_a_server_fails_no_call() {
     let Some(python) = find_python("python") else {
         return;
     };
@@ -220,7 +220,7 @@ fn connections_that_the_server_tells_to_go_fail_no_call() {
 }
 
 #[test]
-fn a_client_understands_what_we_answer_ourselves() {
+fn a_client_understands_local_responses() {
     let Some(python) = find_python("python") else {
         return;
     };
@@ -236,7 +236,7 @@ fn a_client_understands_what_we_answer_ourselves() {
 }
 
 #[test]
-fn health_is_what_the_server_says_of_the_service() {
+fn health_follows_the_servers_status_of_the_service() {
     let Some(python) = find_python("python") else {
         return;
     };

@@ -1,5 +1,5 @@
-//! Clients and backends that nobody wrote for these tests, on both sides of the balancer: what people run today has to
-//! work as it does without it. `.ci/run` installs the programs; without one its tests are skipped, but not with `CI=true`.
+//! Real client and backend programs on both sides of the balancer: what people run must work as it does without the
+//! balancer. `.ci/run` installs the programs; without one its tests are skipped, except with `CI=true`.
 
 mod backend;
 mod backends;

@@ -1,4 +1,4 @@
-//! What browsers and programs send every day is not refused, and arrives as it was sent.
+//! Ordinary requests of browsers and programs are accepted and arrive as they were sent.
 
 use crate::support::{Backend, Gate, Proxy, Response};
 
@@ -19,8 +19,9 @@ const SAFARI: &str = "User-Agent: Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like M
     like Gecko) Version/17.5 Mobile/15E148 Safari/604.1\r\nAccept: */*\r\nX-Requested-With: XMLHttpRequest\r\n\
     Origin: https://example.test\r\nReferer: https://example.test/a?b=c#\r\nAuthorization: Bearer a.b-c_d~e+f/g==\r\n";
 
-/// Sends a request with these fields and compares each that is not about the connection with what the backend got.
-fn arrives(target: &str, fields: &str) {
+/// Sends a request with these headers, and compares each that does not concern the connection with what the backend
+/// received.
+fn assert_arrives(target: &str, fields: &str) {
     let backend = Backend::saying("");
     let proxy = Proxy::before(&[&backend]).start();
     let mut client = proxy.client();
@@ -46,45 +47,45 @@ fn arrives(target: &str, fields: &str) {
 
 #[test]
 fn browsers_are_served() {
-    arrives("/", CHROME);
-    arrives("/a%20b/%C3%BC?q=%F0%9F%98%80&utm_source=x", FIREFOX);
-    arrives("/app/main.abc123.js?v=1", SAFARI);
+    assert_arrives("/", CHROME);
+    assert_arrives("/a%20b/%C3%BC?q=%F0%9F%98%80&utm_source=x", FIREFOX);
+    assert_arrives("/app/main.abc123.js?v=1", SAFARI);
 }
 
 #[test]
 fn long_cookies_and_tokens_pass() {
     let cookie: String = (0..80).map(|at| format!("c{at}={}; ", "v".repeat(95))).collect();
     assert!(cookie.len() > 8000);
-    arrives("/", &format!("Cookie: {}\r\n", cookie.trim_end_matches("; ")));
-    arrives("/", &format!("Authorization: Bearer {}\r\n", "a".repeat(12_000)));
+    assert_arrives("/", &format!("Cookie: {}\r\n", cookie.trim_end_matches("; ")));
+    assert_arrives("/", &format!("Authorization: Bearer {}\r\n", "a".repeat(12_000)));
 }
 
 #[test]
 fn long_queries_and_odd_bytes_of_targets_pass() {
-    arrives(&format!("/search?q={}", "a".repeat(8000)), "");
-    arrives(
+    assert_arrives(&format!("/search?q={}", "a".repeat(8000)), "");
+    assert_arrives(
         "/a;b=c/d,e/f:g@h/!$&'()*+=~-_.?a[]=1&b={\"c\":[1,2]}&d=x|y^z`w&e=/?:@",
         "",
     );
-    arrives("/a/?", "");
-    arrives("/x?a=http://other.test/%2F..%2f", "");
+    assert_arrives("/a/?", "");
+    assert_arrives("/x?a=http://other.test/%2F..%2f", "");
 }
 
 #[test]
-fn legal_and_unusual_fields_pass() {
+fn unusual_legal_headers_pass() {
     let fields = "x!#$%&'*+-.^`|~9: token\r\nX-Empty:\r\nX-Colon: a:b::c\r\nX-Quotes: \"a, b\";c=\"\\\"\"\r\n\
         X-Tab: a\tb\r\nCookie: a=b; c=d\r\nCookie: e=f\r\nAccept-Encoding: identity;q=1, *;q=0\r\n\
         Content-Disposition: attachment; filename=\"Übersicht €.pdf\"; filename*=UTF-8''%C3%9C.pdf\r\n\
         traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n\
         X-Long-Name-Of-A-Field-That-Nobody-Would-Want-To-Write-But-Somebody-Does: 1\r\nDate: Tue, 15 Nov 1994 08:12:31 GMT\r\n\
         If-Modified-Since: Sat, 29 Oct 1994 19:43:31 GMT\r\nRange: bytes=0-0, -1\r\nFrom: a@b.test\r\nMax-Forwards: 5\r\n";
-    arrives("/", fields);
+    assert_arrives("/", fields);
 }
 
 #[test]
-fn many_fields_pass() {
+fn many_headers_pass() {
     let fields: String = (0..80).map(|at| format!("X-Field-{at}: {at}\r\n")).collect();
-    arrives("/", &fields);
+    assert_arrives("/", &fields);
 }
 
 #[test]
@@ -99,7 +100,7 @@ fn bytes_above_127_in_values_pass() {
 }
 
 #[test]
-fn methods_pass_whatever_they_are() {
+fn all_methods_pass() {
     let backend = Backend::saying("");
     let proxy = Proxy::before(&[&backend]).start();
     let mut client = proxy.client();
@@ -140,7 +141,7 @@ fn hosts_pass_as_they_were_written() {
 }
 
 #[test]
-fn a_client_that_has_ended_its_side_gets_its_answer() {
+fn a_half_closed_client_gets_its_response() {
     let backend = Backend::start(|_| Response::echo());
     let proxy = Proxy::before(&[&backend]).start();
     let mut client = proxy.client();
@@ -158,7 +159,7 @@ fn a_client_that_has_ended_its_side_gets_its_answer() {
 }
 
 #[test]
-fn a_slow_answer_reaches_a_client_that_has_ended_its_side() {
+fn a_slow_response_reaches_a_half_closed_client() {
     let gate = Gate::default();
     let response = Response::ok("late").after(&gate);
     let backend = Backend::start(move |request| match request.start() {
@@ -177,7 +178,7 @@ fn a_slow_answer_reaches_a_client_that_has_ended_its_side() {
 }
 
 #[test]
-fn each_side_of_a_tunnel_ends_for_itself() {
+fn the_directions_of_a_tunnel_end_independently() {
     let switch = "HTTP/1.1 101 S\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
     let gate = Gate::default();
     let response = Response::raw(switch).finish_sending();
@@ -196,12 +197,12 @@ fn each_side_of_a_tunnel_ends_for_itself() {
         assert_eq!(client.read().status(), 101);
         client
     };
-    // The backend's side ends; what the client sends still arrives, here as the next request of the connection.
+    // The backend closes its sending side; the client's bytes still arrive, here as the next request of the connection.
     let mut client = upgrade("/ends");
     assert!(client.read_to_end().is_empty());
     client.send("GET /after HTTP/1.1\r\nHost: test\r\n\r\n");
     backend.wait_for_request(|request| request.start() == "GET /after");
-    // The client's side ends; what the backend sends still arrives.
+    // The client closes its sending side; the backend's bytes still arrive.
     let mut client = upgrade("/waits");
     client.finish_sending();
     gate.open();

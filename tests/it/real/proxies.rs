@@ -1,4 +1,4 @@
-//! PROXY headers and socket files, as other programs send and take them: curl and HAProxy before the balancer, nginx behind it.
+//! PROXY headers and Unix sockets with other programs: curl and HAProxy in front of the balancer, nginx behind it.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -15,7 +15,7 @@ use crate::support::{Backend, Builder, Client, DEADLINE, Proxy};
 
 const QUIET: &str = "health_check: { kind: none }";
 
-/// A folder for sockets and certificates, with a short path, gone with its owner.
+/// A folder for sockets and certificates, with a short path, deleted when dropped.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -29,7 +29,7 @@ impl Folder {
         self.0.join(name).to_string_lossy().into_owned()
     }
 
-    /// Writes a certificate for `localhost` and its key; gives what a listener needs for TLS with them.
+    /// Writes a certificate for `localhost` and its key; returns the listener's TLS config for them.
     fn tls(&self) -> String {
         let issued = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
         let (cert, key) = (self.file("cert.pem"), self.file("key.pem"));
@@ -60,9 +60,9 @@ fn listeners(entries: &[String]) -> String {
     format!("listeners:\n{}trusted_proxies: [127.0.0.0/8]", entries.concat())
 }
 
-/// Every HTTP over every kind of socket, with a header before it and without.
+/// HTTP/1.0, HTTP/1.1 and HTTP/2 over every kind of socket, with and without a PROXY header.
 #[test]
-fn curl_comes_with_proxy_headers_and_through_socket_files() {
+fn curl_uses_proxy_headers_and_unix_sockets() {
     let Some(program) = find("curl") else { return };
     let (folder, backend) = (Folder::new("curl"), Backend::saying("hello"));
     let (plain, proxied) = (folder.file("plain"), folder.file("proxied"));
@@ -101,7 +101,7 @@ fn curl_comes_with_proxy_headers_and_through_socket_files() {
 }
 
 #[test]
-fn curl_names_itself_before_tls_and_both_protocols() {
+fn curl_sends_a_proxy_header_before_tls_with_both_protocols() {
     let Some(program) = find("curl") else { return };
     let (folder, backend) = (Folder::new("named"), Backend::saying("hello"));
     for (keys, scheme) in [(String::new(), "http"), (format!(", {}", folder.tls()), "https")] {
@@ -128,14 +128,14 @@ fn curl_names_itself_before_tls_and_both_protocols() {
     }
 }
 
-/// HAProxy as a load balancer of connections in front. Ends when it is dropped.
+/// HAProxy as a TCP load balancer in front. It stops when dropped.
 struct Haproxy {
     child: Child,
     ports: Vec<Port>,
 }
 
 impl Haproxy {
-    /// One that passes connections on in these ways, each on a port of its own.
+    /// Starts one that forwards to these servers, each from a port of its own.
     fn before(program: &Path, folder: &Folder, servers: &[String]) -> Self {
         let ports: Vec<Port> = servers.iter().map(|_| Port::reserve()).collect();
         let mut config =
@@ -156,7 +156,8 @@ impl Haproxy {
         Self { child, ports }
     }
 
-    /// A connection to one of its ports, once it listens. It connects further only when it gets one.
+    /// A connection to one of its ports, once it listens. HAProxy connects to the balancer only when it gets a
+    /// connection.
     fn client(&mut self, index: usize) -> Client {
         let address = SocketAddr::from(([127, 0, 0, 1], self.ports[index].number));
         let began = clock::now();
@@ -180,7 +181,7 @@ impl Drop for Haproxy {
 }
 
 #[test]
-fn haproxy_in_front_says_who_the_client_is() {
+fn haproxy_in_front_names_the_client() {
     let Some(program) = find("haproxy") else { return };
     let (folder, backend) = (Folder::new("haproxy"), Backend::saying("hello"));
     let socket = folder.file("socket");
@@ -189,7 +190,7 @@ fn haproxy_in_front_says_who_the_client_is() {
         .config(QUIET)
         .config("trusted_proxies: [127.0.0.0/8]")
         .config(&config);
-    // Through the socket file alone: the port of the usual listener takes plain requests.
+    // Only through the Unix socket: the TCP listener accepts plain requests.
     let proxy = proxy.start();
     let ways = [
         "send-proxy",
@@ -209,17 +210,17 @@ fn haproxy_in_front_says_who_the_client_is() {
     }
 }
 
-/// A pool of these backends that sends headers.
+/// A pool with this backend that sends PROXY headers.
 fn pool(url: &str, version: &str) -> Builder {
     let pool =
         format!("pools: {{ a: {{ backends: ['{url}'], send_proxy: {version} }} }}\nroutes: [{{ pool: a }}]");
-    // With probes, which nginx must find well made too.
+    // With probes, whose headers nginx must accept too.
     let check = "health_check: { interval: 200ms, healthy_after: 1, unhealthy_after: 1 }";
     Proxy::before(&[]).config(&pool).config(check)
 }
 
 #[test]
-fn nginx_behind_learns_who_the_client_is() {
+fn nginx_as_backend_receives_the_client() {
     let Some(nginx) = Program::start(Kind::Nginx) else {
         return;
     };
@@ -251,7 +252,7 @@ fn nginx_behind_learns_who_the_client_is() {
 }
 
 #[test]
-fn nginx_serves_files_through_a_socket_file() {
+fn nginx_serves_files_through_a_unix_socket() {
     let Some(nginx) = Program::start(Kind::Nginx) else {
         return;
     };
@@ -265,9 +266,9 @@ fn nginx_serves_files_through_a_socket_file() {
     }
 }
 
-/// The header comes before TLS, whichever protocol is agreed on in it then.
+/// The header comes before TLS, whichever protocol ALPN selects.
 #[test]
-fn a_backend_with_tls_learns_who_the_client_is() {
+fn a_tls_backend_receives_the_client() {
     let (folder, backend) = (Folder::new("behind"), Backend::saying("hello"));
     let tls = folder.tls();
     for http2 in [false, true] {

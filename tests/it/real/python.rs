@@ -1,4 +1,4 @@
-//! The file server of Python's standard library as it is started without options: one connection a request.
+//! The file server of Python's standard library with default options: one request per connection.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::program::find;
 use crate::support::Proxy;
 
-/// Probes that notice soon.
+/// Frequent probes.
 const CHECK: &str = "health_check: { interval: 200ms, healthy_after: 1, unhealthy_after: 1 }";
 
 /// A file server with a folder of its own.
@@ -23,7 +23,7 @@ struct Python {
 }
 
 impl Python {
-    /// Starts one whose file `/who` says `name`.
+    /// Starts a server whose file `/who` contains `name`.
     fn start(name: &str) -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -43,14 +43,14 @@ impl Python {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// Ends it at once.
+    /// Kills it.
     fn kill(&mut self) {
-        // Already ended is as good.
+        // It may have exited already.
         drop(self.child.kill());
         drop(self.child.wait());
     }
 
-    /// Starts it again where it was.
+    /// Starts it again at the same address.
     fn restart(&mut self) {
         let (child, stdout, port) = serve(&self.folder, self.port);
         assert_eq!(port, self.port);
@@ -65,7 +65,7 @@ impl Drop for Python {
     }
 }
 
-/// Serves `folder` on `port`, or on a free one for 0; it listens when this returns.
+/// Serves `folder` on `port`, or on a free port for 0; it listens when this returns.
 fn serve(folder: &Path, port: u16) -> (Child, BufReader<ChildStdout>, u16) {
     let mut child = Command::new("python3")
         .args(["-u", "-m", "http.server", &port.to_string()])
@@ -85,7 +85,7 @@ fn serve(folder: &Path, port: u16) -> (Child, BufReader<ChildStdout>, u16) {
     (child, stdout, port)
 }
 
-/// A balancer before these.
+/// A balancer in front of these servers.
 fn before(servers: &[&Python]) -> Proxy {
     let mut builder = Proxy::before(&[]).config(CHECK).config("workers: 1");
     for server in servers {
@@ -95,7 +95,7 @@ fn before(servers: &[&Python]) -> Proxy {
 }
 
 #[test]
-fn all_answer_and_each_as_often_as_the_others() {
+fn all_respond_equally_often() {
     if find("python3").is_none() {
         return;
     }
@@ -113,7 +113,7 @@ fn all_answer_and_each_as_often_as_the_others() {
 }
 
 #[test]
-fn head_and_missing_files_are_passed_on() {
+fn head_and_missing_files_are_forwarded() {
     if find("python3").is_none() {
         return;
     }
@@ -124,7 +124,7 @@ fn head_and_missing_files_are_passed_on() {
         .send("HEAD /who HTTP/1.1\r\nHost: test\r\n\r\n")
         .read_head();
     assert_eq!((head.status(), head.field("content-length")), (200, Some("3")));
-    // Comes on the same connection: nothing of a body may stand between them.
+    // It uses the same connection: no bytes of a body may come before it.
     let missing = client.get("/nothing");
     assert_eq!(missing.status(), 404);
     assert!(missing.text().contains("File not found"), "{}", missing.text());
@@ -132,7 +132,7 @@ fn head_and_missing_files_are_passed_on() {
 }
 
 #[test]
-fn a_large_file_arrives_as_it_is() {
+fn a_large_file_arrives_unchanged() {
     if find("python3").is_none() {
         return;
     }
@@ -149,7 +149,7 @@ fn a_large_file_arrives_as_it_is() {
 }
 
 #[test]
-fn one_that_is_killed_costs_no_request_and_comes_back() {
+fn a_killed_server_fails_no_request_and_comes_back() {
     if find("python3").is_none() {
         return;
     }

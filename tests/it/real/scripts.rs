@@ -1,5 +1,5 @@
-//! Scripts for varnishtest in `vtc/`, where it matters which bytes come when: its client and its server, with the
-//! balancer between them. Nothing of Varnish runs.
+//! Runs the varnishtest scripts in `vtc/`, which check the exact bytes and their timing: varnishtest's client and
+//! server, with the balancer between them. Varnish itself does not run.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use super::backend::Port;
 use super::program::{file, find, run};
 use crate::support::Proxy;
 
-/// Scripts that there are at least; fewer mean that they were not found.
+/// Fewest scripts; fewer mean that the folder was not found.
 const FEWEST: usize = 10;
 
 #[test]
@@ -33,7 +33,7 @@ fn scripts() -> Vec<PathBuf> {
     found
 }
 
-/// Plays one script before a balancer of its own, whose only backend is the script's: nothing else speaks to that.
+/// Runs one script against a balancer of its own, whose only backend is the script's server, without other connections.
 fn play(varnishtest: &Path, script: &Path) {
     let port = Port::reserve();
     let proxy = Proxy::before(&[])

@@ -1,11 +1,11 @@
-//! Requests of all kinds that [`super::catalogue`] knows, each answer compared with what it has to be.
+//! Requests of all kinds in [`super::catalogue`], each response compared with the expected one.
 
 use std::thread;
 
 use super::catalogue::{chunked, pattern};
 use crate::support::{Client, Proxy};
 
-/// Connections that ask at the same time.
+/// Connections that send requests concurrently.
 const CONNECTIONS: usize = 4;
 
 /// Lengths of bodies, in turn.
@@ -14,7 +14,7 @@ pub(super) const LENGTHS: [usize; 7] = [1, 100, 1000, 4096, 5000, 65_536, 200_00
 /// The largest body, in bytes.
 pub(super) const LARGE: usize = 10 << 20;
 
-/// Asks `count` times for all kinds in turn, on four connections that stay open, and for the largest bodies on one more.
+/// Sends `count` requests of all kinds in turn, on four keep-alive connections, and the largest bodies on one more.
 pub(super) fn send(proxy: &Proxy, kinds: &[Kind], count: usize) {
     thread::scope(|scope| {
         for connection in 0..CONNECTIONS {
@@ -22,7 +22,7 @@ pub(super) fn send(proxy: &Proxy, kinds: &[Kind], count: usize) {
                 let mut client = proxy.client();
                 for turn in (connection..count).step_by(CONNECTIONS) {
                     let kind = &kinds[turn / CONNECTIONS % kinds.len()];
-                    ask(&mut client, kind, LENGTHS[turn % LENGTHS.len()]);
+                    request_and_check(&mut client, kind, LENGTHS[turn % LENGTHS.len()]);
                 }
             });
         }
@@ -30,7 +30,7 @@ pub(super) fn send(proxy: &Proxy, kinds: &[Kind], count: usize) {
             let mut client = proxy.client();
             for kind in kinds {
                 if matches!(kind, Kind::Get("bytes") | Kind::Echo) {
-                    ask(&mut client, kind, LARGE);
+                    request_and_check(&mut client, kind, LARGE);
                 }
             }
         });
@@ -42,7 +42,7 @@ pub(super) fn send(proxy: &Proxy, kinds: &[Kind], count: usize) {
     expect_lines(proxy, count + large);
 }
 
-/// The access log has so many lines, and no more when the balancer has ended.
+/// Expects this number of access log lines, and no more after the balancer has stopped.
 pub(super) fn expect_lines(proxy: &Proxy, count: usize) {
     proxy.access_lines(count);
     assert!(proxy.stop().success());
@@ -52,17 +52,17 @@ pub(super) fn expect_lines(proxy: &Proxy, count: usize) {
 /// A kind of request.
 #[derive(Debug)]
 pub(super) enum Kind {
-    /// `GET` for the number of bytes, by the first part of the path.
+    /// `GET` for a number of bytes, by the first part of the path.
     Get(&'static str),
     /// `HEAD` for the same.
     Head,
-    /// `POST` of a body with a length that comes back.
+    /// `POST` of a body with a length that is echoed.
     Echo,
     /// The same in chunks.
     EchoChunked,
     /// `PUT` of an empty body.
     PutNothing,
-    /// `GET` for an answer that is nothing but this status.
+    /// `GET` for a response with this status and no body.
     Status(u16),
     /// `GET` for a 302.
     Redirect,
@@ -83,11 +83,11 @@ pub(super) const ALL: &[Kind] = &[
     Kind::Status(404),
 ];
 
-/// Those that files can answer.
+/// The kinds that a file server supports.
 pub(super) const FILES: &[Kind] = &[Kind::Get("bytes"), Kind::Head, Kind::Status(404)];
 
-/// Sends one request and compares what comes.
-fn ask(client: &mut Client, kind: &Kind, length: usize) {
+/// Sends one request and checks the response.
+fn request_and_check(client: &mut Client, kind: &Kind, length: usize) {
     match kind {
         Kind::Get(part) => {
             let received = client.get(&format!("/{part}/{length}"));

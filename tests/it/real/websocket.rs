@@ -1,4 +1,4 @@
-//! The WebSocket cases of the Autobahn suite, run by kosoku: through the balancer each ends as it does without it.
+//! The WebSocket cases of the Autobahn suite, run by kosoku: each ends through the balancer as it does without it.
 
 use std::time::Duration;
 
@@ -6,20 +6,20 @@ use super::backend::{Backend, Kind};
 use super::program::{file, find_python, run_within};
 use crate::support::Proxy;
 
-/// The cases with compression take minutes. All of them run when this variable is set.
+/// The cases with compression take minutes. They run only if this variable is set.
 const ALL: &str = "EVENKEEL_ALL_WEBSOCKET_CASES";
 
-/// Left out without it.
+/// Skipped without it.
 const SLOW: [&str; 2] = ["12.*", "13.*"];
 
-/// All of them together.
+/// All cases.
 const LONGEST: Duration = Duration::from_secs(900);
 
-/// Cases that there are without the slow ones; fewer mean that something did not run.
+/// Fewest cases without the slow ones; fewer mean that something did not run.
 const FEWEST: usize = 300;
 
 #[test]
-fn each_websocket_case_ends_as_without_the_balancer() {
+fn each_websocket_case_ends_the_same_without_the_balancer() {
     let (Some(backend), Some(python)) = (Backend::start(Kind::Echo), find_python("python")) else {
         return;
     };
@@ -41,7 +41,7 @@ fn each_websocket_case_ends_as_without_the_balancer() {
         .collect();
     assert!(different.is_empty(), "{different:#?}");
     assert_eq!(direct.lines().count(), balanced.lines().count());
-    // So that two equal failures of everything are none of the reasons for which this passes.
+    // The cases must succeed: two equal failures would compare equal too.
     let passed = direct.lines().filter(|line| line.contains(" OK OK ")).count();
     assert!(passed * 10 >= direct.lines().count() * 9, "{direct}");
 }
