@@ -39,7 +39,7 @@ fn address_in(line: &str, before: &str, after: &str) -> Option<SocketAddr> {
 
 /// Toggles the demo's switch.
 fn turn(proxy: &Proxy, path: &str) {
-    let switch = proxy.wait_for_told(|line| address_in(line, "curl http://", "/stop "));
+    let switch = proxy.wait_for_stderr(|line| address_in(line, "curl http://", "/stop "));
     let received = Client::connect(switch).get(path);
     assert_eq!(received.status(), 200, "{}", received.text());
 }
@@ -56,7 +56,7 @@ fn demo_spreads_requests_over_three_backends() {
 #[test]
 fn demo_retries_without_a_client_error() {
     let proxy = demo();
-    let three = proxy.wait_for_told(|line| {
+    let three = proxy.wait_for_stderr(|line| {
         let url = line.trim().strip_prefix("backend three")?.trim_start();
         address_in(url, "http://", "/")
     });

@@ -109,7 +109,7 @@ fn secured(backend: &Bare, key: &str) -> (Proxy, Tls, Folder) {
         .backend(&backend.url())
         .config(CONFIG)
         .start();
-    (proxy, Tls::believing(&authority), folder)
+    (proxy, Tls::trusting(&authority), folder)
 }
 
 #[test]

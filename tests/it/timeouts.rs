@@ -1,4 +1,4 @@
-//! What each of `timeouts:` ends, and what it lets live.
+//! What each of the `timeouts` ends, and what it does not end.
 
 use std::io::{ErrorKind, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -12,15 +12,15 @@ use crate::support::{Backend, Bare, DEADLINE, Gate, Proxy, Response};
 /// More than the socket buffers between two parties hold, in bytes.
 const LARGE: usize = 32 << 20;
 
-/// How many connections are tried until a backlog is full.
+/// Most connections that are tried until a backlog is full.
 const MOST_WAITING: usize = 16;
 
 fn config(timeouts: &str) -> String {
     format!("timeouts: {{ {timeouts} }}\nhealth_check: {{ kind: none }}\nworkers: 1")
 }
 
-/// A balancer before it alone, with these timeouts.
-fn behind(backend: &Bare, timeouts: &str) -> Proxy {
+/// A balancer with this backend only and these timeouts.
+fn balancer_for(backend: &Bare, timeouts: &str) -> Proxy {
     Proxy::before(&[])
         .backend(&backend.url())
         .config(&config(timeouts))
@@ -31,7 +31,8 @@ fn before(backends: &[&Backend], timeouts: &str) -> Proxy {
     Proxy::before(backends).config(&config(timeouts)).start()
 }
 
-/// An address that neither takes nor refuses connections, with what keeps it so; `None` when the kernel takes all.
+/// An address that neither accepts nor refuses connections, with the sockets that keep it so; `None` if the kernel
+/// accepts all.
 fn full_backlog() -> Option<(SocketAddr, Socket, Vec<TcpStream>)> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket can be made");
     let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
@@ -87,7 +88,7 @@ fn client_idle_closes_a_connection_between_requests() {
     assert_eq!(client.get("/").text(), "a");
     let began = clock::now();
     assert!(client.read_to_end().is_empty());
-    // The answer was there before the balancer began to wait: only a hair of the time may be missing here.
+    // The response arrived before the balancer began to wait, so very little of the time may be missing here.
     assert!(began.elapsed() >= Duration::from_millis(250));
 }
 
@@ -119,7 +120,7 @@ fn request_bounds_all_attempts_together() {
 #[test]
 fn progress_ends_a_request_whose_body_stops() {
     let backend = Bare::start();
-    let proxy = behind(&backend, "progress: 300ms");
+    let proxy = balancer_for(&backend, "progress: 300ms");
     let mut client = proxy.client();
     client.send("POST /stops HTTP/1.1\r\nHost: test\r\nContent-Length: 10\r\n\r\nabc");
     let mut held = backend.accept();
@@ -132,9 +133,9 @@ fn progress_ends_a_request_whose_body_stops() {
 }
 
 #[test]
-fn progress_ends_a_request_that_the_backend_does_not_take() {
+fn progress_ends_a_request_that_the_backend_does_not_read() {
     let backend = Bare::start();
-    let proxy = behind(&backend, "progress: 300ms, first_byte: 30s, request: 30s");
+    let proxy = balancer_for(&backend, "progress: 300ms, first_byte: 30s, request: 30s");
     let mut client = TcpStream::connect(proxy.address()).expect("the balancer listens");
     client
         .set_write_timeout(Some(DEADLINE))
@@ -144,7 +145,7 @@ fn progress_ends_a_request_that_the_backend_does_not_take() {
         .write_all(head.as_bytes())
         .expect("the balancer takes a head");
     let _held = backend.accept();
-    // The balancer takes no more than it gets rid of, and then closes: how the sending ends says nothing.
+    // The balancer reads no more than it can forward, and then closes: the result of sending proves nothing.
     drop(client.write_all(&vec![b'a'; LARGE]));
     let line = proxy.access_line("/untaken");
     assert_eq!(
@@ -154,7 +155,7 @@ fn progress_ends_a_request_that_the_backend_does_not_take() {
 }
 
 #[test]
-fn progress_ends_an_answer_that_the_client_does_not_take() {
+fn progress_ends_a_response_that_the_client_does_not_read() {
     let text = "a".repeat(LARGE);
     let backend = Backend::start(move |_| Response::ok(&text));
     let proxy = before(&[&backend], "progress: 300ms");
@@ -165,7 +166,7 @@ fn progress_ends_an_answer_that_the_client_does_not_take() {
 }
 
 #[test]
-fn progress_ends_an_answer_of_known_length_that_stops() {
+fn progress_ends_a_response_of_known_length_that_stops() {
     let gate = Gate::default();
     let response = Response::raw("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc").wait(&gate);
     let backend = Backend::start(move |_| response.clone());
@@ -200,7 +201,7 @@ fn uploads_that_move_are_bounded_by_no_total() {
 }
 
 #[test]
-fn stream_idle_and_not_progress_bounds_a_pause_of_a_chunked_answer() {
+fn stream_idle_and_not_progress_bounds_a_pause_of_a_chunked_response() {
     let gate = Gate::default();
     let first = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n";
     let response = Response::raw(first).wait(&gate).send("3\r\ndef\r\n0\r\n\r\n");
@@ -215,7 +216,7 @@ fn stream_idle_and_not_progress_bounds_a_pause_of_a_chunked_answer() {
 }
 
 #[test]
-fn stream_idle_ends_a_chunked_answer_that_pauses_longer() {
+fn stream_idle_ends_a_chunked_response_that_pauses_longer() {
     let gate = Gate::default();
     let first = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n";
     let response = Response::raw(first).wait(&gate);
@@ -230,9 +231,9 @@ fn stream_idle_ends_a_chunked_answer_that_pauses_longer() {
 }
 
 #[test]
-fn tunnel_idle_ends_a_tunnel_once_nothing_moves() {
+fn tunnel_idle_ends_a_silent_tunnel() {
     let backend = Bare::start();
-    let proxy = behind(
+    let proxy = balancer_for(
         &backend,
         "tunnel_idle: 2s, progress: 200ms, first_byte: 1s, request: 1s",
     );
@@ -248,7 +249,7 @@ fn tunnel_idle_ends_a_tunnel_once_nothing_moves() {
          Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n",
     );
     assert_eq!(client.read().status(), 101);
-    // One direction that moves is enough, for longer than the bound.
+    // One active direction is enough, for longer than the bound.
     for _ in 0..8 {
         client.send("ping");
         assert_eq!(held.read(4), "ping");
@@ -266,9 +267,9 @@ fn tunnel_idle_ends_a_tunnel_once_nothing_moves() {
 }
 
 #[test]
-fn backend_idle_closes_a_connection_that_nobody_needs() {
+fn backend_idle_closes_an_idle_connection() {
     let backend = Bare::start();
-    let proxy = behind(&backend, "backend_idle: 300ms");
+    let proxy = balancer_for(&backend, "backend_idle: 300ms");
     let mut client = proxy.client();
     client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
     let mut held = backend.accept();

@@ -1,4 +1,4 @@
-//! TLS towards clients and backends.
+//! TLS to clients and to backends.
 
 mod backends;
 mod certificates;
@@ -10,7 +10,7 @@ use crate::support::authority::{Authority, Folder, Pair, wanted};
 use crate::support::tls::{Tls, der};
 use crate::support::{Backend, Builder, DEADLINE, Proxy};
 
-/// An authority, and a folder for what it signs.
+/// An authority, and a folder for the certificates that it signs.
 struct Bench {
     folder: Folder,
     authority: Authority,
@@ -24,14 +24,14 @@ impl Bench {
         }
     }
 
-    /// Signs one, and puts it into the folder as `NAME.pem` and `NAME.key`.
+    /// Signs a certificate and writes it to the folder as `NAME.pem` and `NAME.key`.
     fn put(&self, name: &str, names: &[&str]) -> Pair {
         let pair = self.authority.sign_for(names);
         self.folder.put(name, &pair);
         pair
     }
 
-    /// The key `tls` of a listener that shows these, with more keys.
+    /// The `tls` key of a listener with these certificates and more keys.
     fn listener(&self, names: &[&str], more: &str) -> String {
         let item = |name: &&str| {
             let file = |end: &str| self.folder.file(&format!("{name}.{end}"));
@@ -41,17 +41,17 @@ impl Bench {
         format!("tls: {{ certificates: [{}]{more} }}", items.join(", "))
     }
 
-    /// A balancer that shows these to clients.
+    /// A balancer whose listener uses these certificates.
     fn before(&self, backend: &Backend, names: &[&str]) -> Builder {
         Proxy::before(&[backend]).listener(&self.listener(names, ""))
     }
 
     fn client(&self) -> Tls {
-        Tls::believing(&self.authority)
+        Tls::trusting(&self.authority)
     }
 }
 
-/// Waits until so many handshakes have failed for this reason.
+/// Waits until this number of handshakes have failed for this reason.
 fn wait_for_failures(proxy: &Proxy, reason: &str, count: u64) {
     let start = evenkeel::clock::now();
     let line = format!("evenkeel_tls_handshakes_failed_total{{reason=\"{reason}\"}} {count}\n");
@@ -61,7 +61,7 @@ fn wait_for_failures(proxy: &Proxy, reason: &str, count: u64) {
 }
 
 #[test]
-fn the_certificate_is_chosen_by_name_exact_before_wildcard_before_the_first() {
+fn the_certificate_is_selected_by_exact_name_then_wildcard_then_the_first() {
     let bench = Bench::new();
     let first = bench.put("first", &["first.test", "127.0.0.1"]);
     let wild = bench.put("wild", &["*.wild.test"]);
@@ -91,7 +91,7 @@ fn the_certificate_is_chosen_by_name_exact_before_wildcard_before_the_first() {
 }
 
 #[test]
-fn the_protocol_is_agreed_upon() {
+fn the_protocol_is_negotiated() {
     let bench = Bench::new();
     bench.put("a", &["a.test"]);
     let backend = Backend::saying("");
@@ -150,7 +150,7 @@ fn a_request_for_a_host_with_another_certificate_is_misdirected() {
 }
 
 #[test]
-fn one_certificate_is_for_every_host() {
+fn a_single_certificate_serves_every_host() {
     let bench = Bench::new();
     bench.put("only", &["only.test"]);
     let backend = Backend::saying("");
@@ -160,9 +160,9 @@ fn one_certificate_is_for_every_host() {
     }
 }
 
-/// RFC 8446 §6.1: without its announcement the end of a connection may be anybody's, and what it ends a part.
+/// RFC 8446 §6.1: without `close_notify` anyone may have ended the connection, and the message may be truncated.
 #[test]
-fn the_end_of_a_connection_is_announced() {
+fn the_end_of_a_connection_is_announced_by_close_notify() {
     let bench = Bench::new();
     bench.put("only", &["only.test"]);
     let backend = Backend::saying("hello");
@@ -202,12 +202,12 @@ fn a_stream_for_a_host_with_another_certificate_is_misdirected_and_no_other() {
 }
 
 impl Bench {
-    /// A client that offers HTTP/2 alone.
+    /// A client that offers only HTTP/2.
     fn client_h2(&self) -> Tls {
         Tls::with(&self.authority, None, &[b"h2"])
     }
 
-    /// Puts one that ends so many days from now.
+    /// Writes a certificate that expires this many days from now.
     fn put_ending(&self, name: &str, days: i64) {
         let pair = self.authority.sign(&wanted(&["a.test"]).days(-30, days));
         self.folder.put(name, &pair);

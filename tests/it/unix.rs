@@ -1,4 +1,4 @@
-//! Socket files: clients that come through one, backends behind one, and several listeners at once.
+//! Unix sockets: clients on one, backends on one, and several listeners at once.
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -16,10 +16,10 @@ use crate::support::{Backend, Builder, Client, DEADLINE, Proxy};
 
 const QUIET: &str = "health_check: { kind: none }";
 
-/// The path of a socket, gone with its owner.
-struct Place(PathBuf);
+/// The path of a socket, deleted when dropped.
+struct SocketPath(PathBuf);
 
-impl Place {
+impl SocketPath {
     fn new() -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -32,19 +32,19 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for SocketPath {
     fn drop(&mut self) {
         drop(fs::remove_file(&self.0));
     }
 }
 
-/// One with a socket file beside its usual listener.
-fn beside(place: &Place, keys: &str, backends: &[&Backend]) -> Builder {
+/// A balancer with a Unix socket beside its usual listener.
+fn beside(place: &SocketPath, keys: &str, backends: &[&Backend]) -> Builder {
     let listeners = format!("listeners: [{{ address: '{}', {keys} }}]", place.address());
     Proxy::before(backends).config(QUIET).config(&listeners)
 }
 
-/// All that comes for `bytes`, up to the end of the connection.
+/// The bytes received for `bytes`, up to the end of the connection.
 fn ask(path: &Path, bytes: impl AsRef<[u8]>) -> String {
     let mut stream = UnixStream::connect(path).expect("somebody listens");
     stream
@@ -62,10 +62,10 @@ fn get(path: &str, fields: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{fields}\r\n")
 }
 
-/// A backend behind a socket file; it answers each head with its number of the connection, and the head itself.
-fn serve(place: &Place) {
+/// A backend on a Unix socket; it responds to each head with the connection's number and the head itself.
+fn serve(place: &SocketPath) {
     let listener = UnixListener::bind(&place.0).expect("the path is free");
-    // Ends with the process of the test: nobody connects any more then.
+    // Ends with the test process: no client connects after that.
     thread::spawn(move || {
         for (number, stream) in listener.incoming().enumerate() {
             let Ok(stream) = stream else { return };
@@ -98,8 +98,8 @@ fn converse(mut stream: UnixStream, number: usize) -> std::io::Result<()> {
 }
 
 #[test]
-fn clients_come_through_a_socket_file() {
-    let (place, backend) = (Place::new(), Backend::saying("hello"));
+fn clients_connect_through_a_unix_socket() {
+    let (place, backend) = (SocketPath::new(), Backend::saying("hello"));
     let proxy = beside(&place, "http2: true", &[&backend]).start();
     let mode = fs::metadata(&place.0).expect("it is there").permissions().mode();
     assert_eq!(mode & 0o777, 0o660);
@@ -115,8 +115,8 @@ fn clients_come_through_a_socket_file() {
 }
 
 #[test]
-fn a_client_of_a_socket_file_is_believed_where_the_config_says_so() {
-    let (place, backend) = (Place::new(), Backend::saying(""));
+fn a_client_on_a_unix_socket_is_trusted_if_configured() {
+    let (place, backend) = (SocketPath::new(), Backend::saying(""));
     let proxy = beside(&place, "http2: true", &[&backend])
         .config("trusted_proxies: [unix]")
         .start();
@@ -130,10 +130,10 @@ fn a_client_of_a_socket_file_is_believed_where_the_config_says_so() {
     }
 }
 
-/// The file's permissions are the trust: nobody needs to be listed.
+/// The file permissions decide who is trusted: `trusted_proxies` is not needed.
 #[test]
-fn proxy_headers_are_believed_at_a_socket_file() {
-    let (place, backend) = (Place::new(), Backend::saying("hello"));
+fn proxy_headers_are_trusted_on_a_unix_socket() {
+    let (place, backend) = (SocketPath::new(), Backend::saying("hello"));
     let proxy = beside(&place, "proxy_protocol: true", &[&backend]).start();
     let header = "PROXY TCP6 2001:db8::7 ::1 50123 80\r\n";
     assert!(ask(&place.0, format!("{header}{}", get("/x", ""))).ends_with("hello"));
@@ -142,8 +142,8 @@ fn proxy_headers_are_believed_at_a_socket_file() {
 }
 
 #[test]
-fn connections_of_a_socket_file_spread_over_workers() {
-    let (place, backend) = (Place::new(), Backend::saying("hello"));
+fn connections_of_a_unix_socket_spread_over_workers() {
+    let (place, backend) = (SocketPath::new(), Backend::saying("hello"));
     let proxy = beside(&place, "http2: true", &[&backend])
         .config("workers: 4")
         .start();
@@ -160,7 +160,7 @@ fn connections_of_a_socket_file_spread_over_workers() {
             .expect("a timeout can be set");
         client.read_exact(&mut byte).expect("an answer comes");
     }
-    // Each worker watches its own connections, which the kernel tells.
+    // Each worker owns its connections, as the kernel's counters show.
     let folder = format!("/proc/{}/fdinfo", proxy.pid().as_raw_nonzero());
     let watched = fs::read_dir(folder).expect("the kernel tells").map(|entry| {
         let text = entry.ok().and_then(|entry| fs::read_to_string(entry.path()).ok());
@@ -172,8 +172,8 @@ fn connections_of_a_socket_file_spread_over_workers() {
 }
 
 #[test]
-fn requests_go_to_a_socket_file_and_use_its_connections_again() {
-    let place = Place::new();
+fn requests_to_a_unix_socket_reuse_its_connections() {
+    let place = SocketPath::new();
     serve(&place);
     let proxy = Proxy::before(&[])
         .backend(&place.address())
@@ -193,8 +193,8 @@ fn requests_go_to_a_socket_file_and_use_its_connections_again() {
 }
 
 #[test]
-fn long_bodies_pass_between_socket_files() {
-    let (front, back) = (Place::new(), Place::new());
+fn long_bodies_pass_between_unix_sockets() {
+    let (front, back) = (SocketPath::new(), SocketPath::new());
     let listener = UnixListener::bind(&back.0).expect("the path is free");
     let length = 3 << 20;
     let backend = thread::spawn(move || {
@@ -231,8 +231,8 @@ fn long_bodies_pass_between_socket_files() {
 }
 
 #[test]
-fn probes_of_a_socket_file_ask_for_localhost() {
-    let place = Place::new();
+fn probes_of_a_unix_socket_use_localhost_as_host() {
+    let place = SocketPath::new();
     let listener = UnixListener::bind(&place.0).expect("the path is free");
     let proxy = Proxy::before(&[]).backend(&place.address()).start();
     let (mut stream, _) = listener.accept().expect("a probe comes");
@@ -249,8 +249,8 @@ fn probes_of_a_socket_file_ask_for_localhost() {
 }
 
 #[test]
-fn a_missing_and_a_dead_socket_file_are_tried_elsewhere() {
-    let (missing, dead, backend) = (Place::new(), Place::new(), Backend::saying("hello"));
+fn requests_to_a_missing_or_dead_unix_socket_are_retried_elsewhere() {
+    let (missing, dead, backend) = (SocketPath::new(), SocketPath::new(), Backend::saying("hello"));
     drop(UnixListener::bind(&dead.0).expect("the path is free"));
     let proxy = Proxy::before(&[&backend])
         .backend(&missing.address())
@@ -276,7 +276,7 @@ fn a_missing_and_a_dead_socket_file_are_tried_elsewhere() {
     );
 }
 
-/// What it says at its end, which comes at once.
+/// Its error output at startup, which it exits from at once.
 fn refusal(listen: &[&str]) -> String {
     let mut command = Command::new("timeout");
     command.args(["20", env!("CARGO_BIN_EXE_evenkeel"), "run", "--admin", "off"]);
@@ -289,8 +289,8 @@ fn refusal(listen: &[&str]) -> String {
 }
 
 #[test]
-fn a_place_that_cannot_be_had_is_named_with_what_to_do() {
-    let (live, plain, free) = (Place::new(), Place::new(), Place::new());
+fn an_address_that_cannot_be_bound_is_named_with_what_to_do() {
+    let (live, plain, free) = (SocketPath::new(), SocketPath::new(), SocketPath::new());
     let _listener = UnixListener::bind(&live.0).expect("the path is free");
     fs::write(&plain.0, "precious").expect("a file can be written");
     let nowhere = "unix:/nowhere/at/all/e.sock";
@@ -299,7 +299,7 @@ fn a_place_that_cannot_be_had_is_named_with_what_to_do() {
         (plain.address(), "not a socket exists at this path: remove it"),
         (nowhere.to_owned(), "the directory does not exist"),
     ] {
-        // The first is had, and left again.
+        // The first address is bound, and released again.
         let message = refusal(&[&free.address(), &address]);
         assert!(message.contains(&address) && message.contains(hint), "{message}");
         assert!(!free.0.exists());
@@ -308,23 +308,23 @@ fn a_place_that_cannot_be_had_is_named_with_what_to_do() {
 }
 
 #[test]
-fn a_stale_file_of_a_process_that_is_gone_is_replaced() {
-    let (place, backend) = (Place::new(), Backend::saying("hello"));
+fn a_stale_socket_of_a_dead_process_is_replaced() {
+    let (place, backend) = (SocketPath::new(), Backend::saying("hello"));
     drop(UnixListener::bind(&place.0).expect("the path is free"));
     let _proxy = beside(&place, "http2: true", &[&backend]).start();
     assert!(ask(&place.0, get("/x", "")).ends_with("hello"));
 }
 
 #[test]
-fn it_runs_from_arguments_and_is_found_healthy() {
-    let (place, backend) = (Place::new(), Backend::saying("hello"));
+fn it_runs_from_arguments_and_is_healthy() {
+    let (place, backend) = (SocketPath::new(), Backend::saying("hello"));
     let binary = env!("CARGO_BIN_EXE_evenkeel");
     let config = format!(
         "listen: '{}'\nadmin: off\nbackends: ['{}']\n",
         place.address(),
         backend.url()
     );
-    let file = Place::new();
+    let file = SocketPath::new();
     fs::write(&file.0, config).expect("a file can be written");
     let check = || {
         let mut command = Command::new(binary);
@@ -350,7 +350,7 @@ fn it_runs_from_arguments_and_is_found_healthy() {
 
 #[test]
 fn several_listeners_of_every_family_serve_at_once() {
-    let (place, backend) = (Place::new(), Backend::saying("hello"));
+    let (place, backend) = (SocketPath::new(), Backend::saying("hello"));
     let listeners = format!(
         "listeners: [{{ address: '[::1]:0' }}, {{ address: '127.0.0.1:0' }}, {{ address: '{}' }}]",
         place.address()
@@ -383,10 +383,11 @@ fn several_listeners_of_every_family_serve_at_once() {
     );
 }
 
-/// Its answer is whole for us once it waits for the socket, and may be long on its way.
+/// The backend's response is complete at the balancer once it waits for the client socket, and may take long to
+/// deliver.
 #[test]
 fn a_stop_waits_for_a_client_of_http2_that_reads_slowly() {
-    let (place, backend) = (Place::new(), Backend::saying(&"x".repeat(260_000)));
+    let (place, backend) = (SocketPath::new(), Backend::saying(&"x".repeat(260_000)));
     let proxy = beside(&place, "http2: true", &[&backend]).start();
     let mut socket = UnixStream::connect(&place.0).unwrap();
     let window = [0, 16, 0, 0];
@@ -398,10 +399,11 @@ fn a_stop_waits_for_a_client_of_http2_that_reads_slowly() {
         frame(1, 5, 1, &get),
     ];
     socket.write_all(&bytes.concat()).unwrap();
-    // It is with us, and more of it than the socket takes.
+    // The response is at the balancer, and larger than the socket buffer.
     proxy.access_line("/");
     proxy.signal(rustix::process::Signal::TERM);
-    // It is told to go, says that it has heard it, and reads nothing for longer than the connections of others get.
+    // The client gets GOAWAY, acknowledges the PING, and does not read for longer than the grace period of other
+    // connections.
     for _ in 0..100 {
         drop(socket.write_all(&frame(6, 1, 0, b"evenkeel")));
         thread::sleep(Duration::from_millis(20));

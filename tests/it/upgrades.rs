@@ -1,11 +1,11 @@
-//! Other protocols inside a connection (RFC 9110 §7.8): only `websocket`, only after the backend's 101, and bytes of
-//! the client that come before are held back. What is no upgrade stays HTTP, whatever either side hopes for.
+//! Upgrades (RFC 9110 §7.8): only `websocket`, only after the backend's 101, and earlier bytes of the client are held
+//! back. A connection without a successful upgrade stays HTTP.
 
 use std::time::Duration;
 
 use crate::support::{Backend, Bare, Client, DEADLINE, Held, Proxy, Response};
 
-/// How long something that must not come is waited for.
+/// How long a test waits for something that must not come.
 const MOMENT: Duration = Duration::from_millis(200);
 
 const CONFIG: &str = "workers: 1\nhealth_check: { kind: none }";
@@ -13,7 +13,7 @@ const CONFIG: &str = "workers: 1\nhealth_check: { kind: none }";
 const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
     Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
-/// A request to upgrade with these field lines.
+/// An upgrade request with these header lines.
 fn asking(lines: &str) -> String {
     format!(
         "GET /chat HTTP/1.1\r\nHost: test\r\n{lines}Sec-WebSocket-Version: 13\r\n\
@@ -67,7 +67,7 @@ fn bytes_of_the_new_protocol_wait_for_the_101() {
     assert_eq!(proxy.access_line("/chat")["status"], 101);
 }
 
-/// RFC 9112 §6.3 (1): it ends at its empty line, whatever it announces. Servers that put chunks everywhere send that.
+/// RFC 9112 §6.3 (1): it ends at its empty line, whatever it announces. Servers that always send chunks do this.
 #[test]
 fn a_101_with_a_transfer_encoding_switches() {
     let backend = Bare::start();
@@ -88,7 +88,7 @@ fn a_101_with_a_transfer_encoding_switches() {
     assert_eq!(held.read(5), "there");
 }
 
-/// A body of 0 bytes is none; nobody behind us gets to read a length beside an upgrade.
+/// A length of 0 means no body; no backend gets a length beside an upgrade.
 #[test]
 fn an_upgrade_with_a_length_of_0_has_no_body() {
     let backend = Bare::start();
@@ -109,9 +109,9 @@ fn an_upgrade_with_a_length_of_0_has_no_body() {
     assert_eq!(held.read(5), "there");
 }
 
-/// F12, F13: nothing but one `websocket` is passed on, nor the settings that h2c brings along.
+/// F12, F13: only a single `websocket` is forwarded, and no settings that belong to h2c.
 #[test]
-fn other_protocols_are_not_asked_for() {
+fn other_protocols_are_not_forwarded() {
     let backend = Backend::saying("plain");
     let proxy = Proxy::before(&[&backend]).config(CONFIG).start();
     let asked = [
@@ -137,9 +137,9 @@ fn other_protocols_are_not_asked_for() {
     }
 }
 
-/// P4, F12: what follows such a 101 is no answer of anybody.
+/// P4, F12: bytes after such a 101 are no response.
 #[test]
-fn a_101_that_nobody_asked_for_is_502() {
+fn an_unrequested_101_is_502() {
     for request in [
         "GET /chat HTTP/1.1\r\nHost: test\r\n\r\n".to_owned(),
         asking("Connection: Upgrade\r\nUpgrade: foo\r\n"),
@@ -166,7 +166,7 @@ fn a_101_that_nobody_asked_for_is_502() {
 }
 
 #[test]
-fn a_101_to_another_protocol_than_asked_for_is_502() {
+fn a_101_to_another_protocol_than_requested_is_502() {
     for upgrade in ["", "Upgrade: foo\r\n", "Upgrade: websocket\r\nUpgrade: foo\r\n"] {
         let backend = Bare::start();
         let proxy = before(&backend);
@@ -181,7 +181,7 @@ fn a_101_to_another_protocol_than_asked_for_is_502() {
     }
 }
 
-/// F12: a refusal is an ordinary answer, and the last one of the client's connection.
+/// F12: a refused upgrade is an ordinary response, and the last one of the client's connection.
 #[test]
 fn an_upgrade_that_the_backend_refuses_stays_http() {
     for (status, text) in [(200, "plain"), (403, "no"), (426, "later")] {
@@ -200,12 +200,12 @@ fn an_upgrade_that_the_backend_refuses_stays_http() {
         assert_eq!(received.field("connection"), Some("close"));
         assert_eq!(received.field("upgrade"), None);
         assert!(client.read_to_end().is_empty());
-        // The backend has got one whole request and given one whole answer: its connection is as good as any.
+        // The backend has received a complete request and sent a complete response: its connection is reusable.
         assert!(held.is_silent_for(MOMENT), "nothing of what the client had sent");
     }
 }
 
-/// F12; a body would be one to one side and the new protocol to the other.
+/// F12; the body would be a body to one side and the new protocol to the other.
 #[test]
 fn an_upgrade_with_a_body_is_refused() {
     for framing in ["Content-Length: 3\r\n", "Transfer-Encoding: chunked\r\n"] {
@@ -222,7 +222,7 @@ fn an_upgrade_with_a_body_is_refused() {
     }
 }
 
-/// A peer whose machine is gone sends no end: only the kernel's probes notice that while nothing moves.
+/// A peer whose machine is gone sends no FIN: while nothing moves, only keepalive probes detect that.
 #[test]
 fn both_connections_of_a_tunnel_are_kept_alive() {
     let backend = Bare::start();
@@ -233,7 +233,7 @@ fn both_connections_of_a_tunnel_are_kept_alive() {
     wait_until_probed(held.ports());
 }
 
-/// Waits until the timer for probes runs on the connection with these ports, its own first.
+/// Waits until the keepalive timer runs on the connection with these ports, its own first.
 fn wait_until_probed([own, other]: [u16; 2]) {
     let began = evenkeel::clock::now();
     let (own, other) = (format!(":{own:04X}"), format!(":{other:04X}"));
@@ -254,7 +254,7 @@ fn wait_until_probed([own, other]: [u16; 2]) {
     }
 }
 
-/// P9: one direction ends, the other goes on.
+/// P9: one direction ends, the other continues.
 #[test]
 fn the_client_may_finish_first() {
     let backend = Bare::start();
@@ -288,9 +288,9 @@ fn the_backend_may_finish_first() {
     assert!(line.get("error").is_none(), "{line}");
 }
 
-/// P9: the client had nothing to say, and said so before anybody switched.
+/// P9: the client had no data and closed its sending side before the 101.
 #[test]
-fn an_end_that_came_before_the_101_is_passed_on() {
+fn an_end_before_the_101_is_forwarded() {
     let backend = Bare::start();
     let proxy = before(&backend);
     let mut client = proxy.client();
@@ -321,7 +321,7 @@ fn a_tunnel_carries_any_bytes_both_ways() {
     let backend = Bare::start();
     let proxy = before(&backend);
     let (mut client, mut held) = tunnel(&backend, &proxy);
-    // What would end a message, or begin another one, is nothing special in here.
+    // Bytes that would end a message or begin another one have no meaning in a tunnel.
     let odd = "\0\r\n\r\nGET / HTTP/1.1\r\nContent-Length: 5\r\n\r\n0\r\n\r\n";
     assert_eq!(held.send(odd).send("!").read(0), "");
     client.read_until(|bytes| bytes.ends_with(b"!"));
@@ -339,7 +339,7 @@ fn a_tunnel_carries_any_bytes_both_ways() {
     drop(writer.join());
 }
 
-/// F14: 501 and no tunnel, whatever stands behind it.
+/// F14: 501 and no tunnel, whatever bytes follow it.
 #[test]
 fn connect_is_refused_and_its_connection_closed() {
     for target in ["test:443", "127.0.0.1:80", "/", "*", "http://test/"] {

@@ -1,4 +1,4 @@
-//! An authority that signs certificates for tests, by rcgen. The unit tests of `tls` use it too.
+//! A certificate authority for tests, using rcgen. The unit tests of `tls` use it too.
 #![allow(
     dead_code,
     reason = "the unit tests and the tests from outside each use a part of it"
@@ -20,12 +20,12 @@ use rcgen::{
 
 const DAY: i64 = 24 * 3600;
 
-/// Who signs.
+/// The authority.
 pub(crate) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
-/// A certificate that is wanted: valid from yesterday, for 90 days.
+/// A certificate to be signed: valid from yesterday, for 90 days.
 #[derive(Clone)]
 pub(crate) struct Wanted {
     names: Vec<String>,
@@ -44,10 +44,10 @@ pub(crate) struct Pair {
     pub(crate) key: String,
 }
 
-/// A folder that is gone with its value.
+/// A folder that is deleted when dropped.
 pub(crate) struct Folder(PathBuf);
 
-/// One for these names.
+/// A certificate for these names.
 pub(crate) fn wanted(names: &[&str]) -> Wanted {
     Wanted {
         names: names.iter().map(|&name| name.to_owned()).collect(),
@@ -66,13 +66,13 @@ impl Wanted {
         self
     }
 
-    /// Valid for so many seconds more.
+    /// Valid for this many more seconds.
     pub(crate) fn seconds(mut self, to: i64) -> Self {
         self.to = to;
         self
     }
 
-    /// Given to this name.
+    /// Sets the subject's common name.
     pub(crate) fn called(mut self, name: &'static str) -> Self {
         self.common_name = name;
         self
@@ -84,13 +84,13 @@ impl Wanted {
         self
     }
 
-    /// Good for this purpose only.
+    /// Restricted to this purpose.
     pub(crate) fn only_for(mut self, purpose: ExtendedKeyUsagePurpose) -> Self {
         self.purpose = Some(purpose);
         self
     }
 
-    /// Signed by itself.
+    /// Self-signed.
     pub(crate) fn alone(&self) -> Pair {
         let key = KeyPair::generate().unwrap();
         let cert = self.params().self_signed(&key).unwrap().pem();
@@ -124,7 +124,7 @@ impl Authority {
     pub(crate) fn new() -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let mut params = wanted(&[]).authority().params();
-        // One that is called as another is would not be unknown, but a forger.
+        // Two authorities with the same name would fail with a bad signature instead of an unknown issuer.
         let name = format!("authority {}", COUNT.fetch_add(1, Ordering::Relaxed));
         params.distinguished_name.push(DnType::CommonName, name);
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
@@ -136,7 +136,7 @@ impl Authority {
         self.issuer.pem()
     }
 
-    /// Signs one.
+    /// Signs a certificate.
     pub(crate) fn sign(&self, wanted: &Wanted) -> Pair {
         let key = KeyPair::generate().unwrap();
         let cert = wanted.params().signed_by(&key, &self.issuer).unwrap().pem();
@@ -146,7 +146,7 @@ impl Authority {
         }
     }
 
-    /// Signs one with an RSA key.
+    /// Signs a certificate with an RSA key.
     pub(crate) fn sign_rsa(&self, wanted: &Wanted) -> Pair {
         let key = KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048).unwrap();
         let cert = wanted.params().signed_by(&key, &self.issuer).unwrap().pem();
@@ -156,7 +156,7 @@ impl Authority {
         }
     }
 
-    /// Signs one for these names.
+    /// Signs a certificate for these names.
     pub(crate) fn sign_for(&self, names: &[&str]) -> Pair {
         self.sign(&wanted(names))
     }
@@ -181,14 +181,14 @@ impl Folder {
         self.0.join(name).to_string_lossy().into_owned()
     }
 
-    /// Writes a file; gives its path.
+    /// Writes a file; returns its path.
     pub(crate) fn write(&self, name: &str, text: &str) -> String {
         let path = self.file(name);
         fs::write(&path, text).unwrap();
         path
     }
 
-    /// Writes `NAME.pem` and `NAME.key`; gives both as an item of `certificates`.
+    /// Writes `NAME.pem` and `NAME.key`; returns both as an item of `certificates`.
     pub(crate) fn put(&self, name: &str, pair: &Pair) -> String {
         let cert = self.write(&format!("{name}.pem"), &pair.cert);
         let key = self.write(&format!("{name}.key"), &pair.key);

@@ -1,4 +1,4 @@
-//! A backend that does what a script says and remembers what it was sent.
+//! A scripted backend that records the requests it receives.
 
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -13,23 +13,23 @@ use super::DEADLINE;
 use super::event::{Gate, Log};
 use super::message::{Reader, field};
 
-/// A request as a backend got it.
+/// A request as the backend received it.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
-    /// Which connection of this backend it came on; the first is 0.
+    /// The connection of this backend that it came on; the first is 0.
     pub(crate) connection: usize,
-    /// Which request of that connection it is; the first is 0.
+    /// Its position on that connection; the first is 0.
     pub(crate) turn: usize,
-    /// Start line and fields, with the empty line.
+    /// Start line and headers, with the empty line.
     pub(crate) head: String,
-    /// The body as it came, with chunk lines. Empty as long as it was not read.
+    /// The body on the wire, with chunk lines. Empty until it was read.
     pub(crate) raw_body: Vec<u8>,
-    /// What the body says.
+    /// The decoded body.
     pub(crate) body: Vec<u8>,
 }
 
 impl Request {
-    /// The value of the first field with this name.
+    /// The value of the first header with this name.
     pub(crate) fn field(&self, name: &str) -> Option<&str> {
         field(&self.head, name)
     }
@@ -40,7 +40,7 @@ impl Request {
     }
 }
 
-/// What a backend does with a request, step by step. Then it reads the next request of the connection.
+/// What a backend does with a request, step by step. After that it reads the connection's next request.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Response {
     is_early: bool,
@@ -59,17 +59,17 @@ enum Step {
 }
 
 impl Response {
-    /// Does nothing yet.
+    /// No step yet.
     pub(crate) fn nothing() -> Self {
         Self::default()
     }
 
-    /// Sends bytes as they are.
+    /// Sends bytes unchanged.
     pub(crate) fn raw(bytes: impl AsRef<[u8]>) -> Self {
         Self::nothing().send(bytes)
     }
 
-    /// Sends a whole answer with this status and text.
+    /// Sends a complete response with this status and text.
     pub(crate) fn status(status: u16, text: &str) -> Self {
         let length = text.len();
         Self::raw(format!(
@@ -77,17 +77,17 @@ impl Response {
         ))
     }
 
-    /// Sends a whole answer with status 200 and this text.
+    /// Sends a complete response with status 200 and this text.
     pub(crate) fn ok(text: &str) -> Self {
         Self::status(200, text)
     }
 
-    /// Sends a whole answer with status 200 and the body of the request.
+    /// Sends a complete response with status 200 and the body of the request.
     pub(crate) fn echo() -> Self {
         Self::nothing().step(Step::Echo)
     }
 
-    /// Begins before the body of the request was read. The body is not read at all then.
+    /// Begins before the request body was read. The body is not read at all then.
     pub(crate) fn early(mut self) -> Self {
         self.is_early = true;
         self
@@ -109,7 +109,7 @@ impl Response {
         self.step(Step::Wait(gate.clone()))
     }
 
-    /// Then closes the sending side and goes on reading.
+    /// Then closes the sending side and continues to read.
     pub(crate) fn finish_sending(self) -> Self {
         self.step(Step::FinishSending)
     }
@@ -137,7 +137,7 @@ impl Response {
 
 type Script = dyn Fn(&Request) -> Response + Send + Sync;
 
-/// A backend on a port of its own. It ends, with all its connections, when it is dropped.
+/// A backend on a port of its own. When dropped, it stops and closes all its connections.
 pub(crate) struct Backend {
     address: SocketAddr,
     shared: Arc<Shared>,
@@ -148,25 +148,26 @@ struct Shared {
     script: Box<Script>,
     greeting: Response,
     requests: Log<Request>,
-    /// A handle of each connection that was made, as long as it is open.
+    /// A handle of each connection made, as long as it is open.
     connections: Mutex<Vec<Option<TcpStream>>>,
     is_stopping: AtomicBool,
 }
 
 impl Backend {
-    /// Starts one that answers each request as `script` says.
+    /// Starts a backend that responds to each request as `script` returns.
     pub(crate) fn start(script: impl Fn(&Request) -> Response + Send + Sync + 'static) -> Self {
         let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         Self::start_on(anywhere, Response::nothing(), script)
     }
 
-    /// Starts one that answers every request with 200 and `text`.
+    /// Starts a backend that responds to every request with 200 and `text`.
     pub(crate) fn saying(text: &str) -> Self {
         let text = text.to_owned();
         Self::start(move |_| Response::ok(&text))
     }
 
-    /// Starts one on a given address, which takes the steps of `greeting` on each new connection before it reads.
+    /// Starts a backend on a given address, which performs the steps of `greeting` on each new connection before it
+    /// reads.
     pub(crate) fn start_on(
         address: SocketAddr,
         greeting: Response,
@@ -190,35 +191,35 @@ impl Backend {
         }
     }
 
-    /// Where it is.
+    /// Its address.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Where it is, for a config.
+    /// Its URL for a config.
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// The requests so far for which `is_meant` holds; probes are requests too.
+    /// The requests so far that `is_meant` accepts; probes are requests too.
     pub(crate) fn requests(&self, is_meant: impl Fn(&Request) -> bool) -> Vec<Request> {
         let all = self.shared.requests.all();
         all.iter().filter(|request| is_meant(request)).cloned().collect()
     }
 
-    /// Waits for the first request for which `is_meant` holds.
+    /// Waits for the first request that `is_meant` accepts.
     pub(crate) fn wait_for_request(&self, is_meant: impl Fn(&Request) -> bool) -> Request {
         self.shared.requests.wait_for("a request", |all| {
             all.iter().find(|request| is_meant(request)).cloned()
         })
     }
 
-    /// Waits until it has got so many requests.
+    /// Waits until it has received this number of requests.
     pub(crate) fn wait_for_requests(&self, count: usize) {
         self.wait_for_requests_where(count, |_| true);
     }
 
-    /// Waits until it has got so many requests for which `is_meant` holds.
+    /// Waits until it has received this number of requests that `is_meant` accepts.
     pub(crate) fn wait_for_requests_where(&self, count: usize, is_meant: impl Fn(&Request) -> bool) {
         self.shared.requests.wait_for("more requests", |all| {
             let meant = all.iter().filter(|request| is_meant(request)).count();
@@ -231,7 +232,7 @@ impl Backend {
         self.shared.connections().len()
     }
 
-    /// Ends it now: its port refuses, its connections are closed.
+    /// Stops it now: its port refuses, its connections are closed.
     pub(crate) fn stop(mut self) {
         self.end();
     }
@@ -241,11 +242,11 @@ impl Backend {
             return;
         };
         self.shared.is_stopping.store(true, Ordering::SeqCst);
-        // Accepting blocks: one more connection lets it look at the flag.
+        // Accepting blocks: one more connection makes it check the flag.
         drop(TcpStream::connect(self.address));
         drop(acceptor.join());
         for stream in self.shared.connections().iter().flatten() {
-            // Already closed is as good.
+            // It may be closed already.
             drop(stream.shutdown(Shutdown::Both));
         }
     }
@@ -278,10 +279,10 @@ impl Shared {
         }
     }
 
-    /// Serves one connection. How it ends is for the other side to judge: an error here ends it and no more.
+    /// Serves one connection. An error only ends this connection; the other side judges it.
     fn serve(&self, stream: TcpStream, connection: usize) {
         drop(self.converse(&stream, connection));
-        // It ends with its last handle, the reset too.
+        // The connection, or its reset, ends with its last handle.
         self.connections()[connection] = None;
         drop(stream);
     }
@@ -320,7 +321,7 @@ impl Shared {
 }
 
 impl Response {
-    /// Takes its steps, for a request with this body; `false` when the connection is over then.
+    /// Performs the steps for a request with this body; returns `false` if the connection is over.
     fn play(&self, mut stream: &TcpStream, body: &[u8]) -> io::Result<bool> {
         for step in &self.steps {
             match step {
@@ -343,7 +344,7 @@ impl Response {
                 }
                 Step::Close => return Ok(false),
                 Step::Reset => {
-                    // Closing then sends RST instead of FIN, and drops what was not sent yet.
+                    // Closing then sends RST instead of FIN, and drops unsent bytes.
                     SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
                     return Ok(false);
                 }
@@ -353,7 +354,7 @@ impl Response {
     }
 }
 
-/// An address that refuses connections, and that nobody else gets as long as the socket lives.
+/// An address that refuses connections, and that no other socket gets while the returned one lives.
 pub(crate) fn refusing_address() -> (SocketAddr, Socket) {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket can be made");
     let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));

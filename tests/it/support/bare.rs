@@ -1,4 +1,4 @@
-//! A backend whose connections the test holds itself: to see how they end, and to send bytes at a moment of its choice.
+//! A backend whose connections the test controls: to see how they end, and to send bytes at a chosen moment.
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -31,7 +31,7 @@ impl Bare {
         Self::on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free"))
     }
 
-    /// Accepts what comes to this listener.
+    /// Accepts connections on this listener.
     pub(crate) fn on(listener: TcpListener) -> Self {
         // On Linux this bounds accepting too.
         SockRef::from(&listener)
@@ -40,7 +40,7 @@ impl Bare {
         Self { listener }
     }
 
-    /// Where it is, for a config.
+    /// Its URL for a config.
     pub(crate) fn url(&self) -> String {
         let address = self.listener.local_addr().expect("a listener has an address");
         format!("http://{address}")
@@ -74,14 +74,15 @@ impl Held {
         self.reader.take_text(count)
     }
 
-    /// Sends bytes as they are.
+    /// Sends bytes unchanged.
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         let sent = self.stream.write_all(bytes.as_ref());
         sent.expect("the balancer takes the bytes");
         self
     }
 
-    /// Whether nothing comes, and the connection does not end, for `time`; for what must *not* happen. Keep it short.
+    /// Whether nothing arrives, and the connection does not end, for `time`; for events that must *not* happen. Keep it
+    /// short.
     pub(crate) fn is_silent_for(&mut self, time: Duration) -> bool {
         assert!(self.reader.buffered().is_empty(), "something came already");
         let set = |time| {
@@ -95,14 +96,14 @@ impl Held {
         outcome.is_err_and(|error| matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut))
     }
 
-    /// Closes the connection, and waits until the balancer's side of it is closed too.
+    /// Closes the connection, and waits until the balancer has closed its side too.
     pub(crate) fn close(self) {
         let ports = self.ports();
         drop(self);
         wait_until_noticed(ports);
     }
 
-    /// Leaves with a reset, and waits until the balancer's side of the connection is gone too.
+    /// Resets the connection, and waits until the balancer's side of it is gone too.
     pub(crate) fn reset(self) {
         SockRef::from(&self.stream)
             .set_linger(Some(Duration::ZERO))
@@ -110,18 +111,18 @@ impl Held {
         self.close();
     }
 
-    /// Waits until what was sent has reached the balancer's side, though perhaps not the balancer.
+    /// Waits until the bytes sent have reached the balancer's socket, though perhaps not the balancer.
     pub(crate) fn wait_until_noticed(&self) {
         wait_until_noticed(self.ports());
     }
 
-    /// The port of the balancer's side, and our own.
+    /// The balancer's port and our own.
     pub(crate) fn ports(&self) -> [u16; 2] {
         let addresses = [self.stream.peer_addr(), self.stream.local_addr()];
         addresses.map(|address| address.map_or(0, |address| address.port()))
     }
 
-    /// Sends a long body as far as it is taken; returns how many bytes were. The connection is good for nothing then.
+    /// Sends a long body as far as it is accepted; returns the number of bytes. The connection is unusable after that.
     pub(crate) fn send_until_it_stops(&mut self, bound: usize) -> usize {
         send_until_it_stops(&self.stream, bound)
     }
@@ -134,7 +135,7 @@ impl Held {
         self
     }
 
-    /// Reads until the end of the connection; a reset counts as one. Returns what came and was not read otherwise.
+    /// Reads to the end of the connection, which may be a reset. Returns the bytes not yet returned.
     pub(crate) fn wait_for_end(&mut self) -> String {
         let mut rest = Vec::new();
         if let Err(error) = self.stream.read_to_end(&mut rest) {
@@ -144,8 +145,8 @@ impl Held {
     }
 }
 
-/// Waits until the end of a connection with these ports, its own first, has bytes to be read, or is not open any more. On
-/// a busy machine the kernel takes its time even for what never leaves it.
+/// Waits until this end of a connection, identified by its ports with its own first, has bytes to read or is not open
+/// any more. On a busy machine the kernel needs time even on loopback.
 fn wait_until_noticed([own, other]: [u16; 2]) {
     let began = clock::now();
     let (own, other) = (format!(":{own:04X}"), format!(":{other:04X}"));

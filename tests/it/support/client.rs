@@ -1,4 +1,4 @@
-//! A client that sends the bytes it is told to.
+//! A client that sends the bytes a test gives it.
 
 use std::io::{self, ErrorKind, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -17,10 +17,10 @@ pub(crate) struct Client {
     reader: Reader,
 }
 
-/// What a client got for a request.
+/// A response as the client received it.
 #[derive(Debug)]
 pub(crate) struct Received {
-    /// Start line and fields, with the empty line.
+    /// Start line and headers, with the empty line.
     pub(crate) head: String,
     /// The body, decoded.
     pub(crate) body: Vec<u8>,
@@ -41,7 +41,7 @@ impl Client {
         Self { stream, reader }
     }
 
-    /// Sends bytes as they are.
+    /// Sends bytes unchanged.
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         self.stream
             .write_all(bytes.as_ref())
@@ -49,18 +49,18 @@ impl Client {
         self
     }
 
-    /// Sends a GET for `path`, on a connection that stays open, and reads what comes.
+    /// Sends a GET for `path` on a keep-alive connection, and reads the response.
     pub(crate) fn get(&mut self, path: &str) -> Received {
         self.send(format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n"))
             .read()
     }
 
-    /// Reads one answer or reply, 1xx ones too.
+    /// Reads one response, including a 1xx one.
     pub(crate) fn read(&mut self) -> Received {
         self.try_read().expect("an answer comes, whole")
     }
 
-    /// Reads the answer to a HEAD request: a head, whatever length it announces.
+    /// Reads the response to a HEAD request: only a head, whatever length it announces.
     pub(crate) fn read_head(&mut self) -> Received {
         let head = self.reader.head().expect("an answer comes, whole");
         Received {
@@ -69,7 +69,7 @@ impl Client {
         }
     }
 
-    /// Reads one answer or reply, or says how the connection ended instead.
+    /// Reads one response, or returns how the connection ended instead.
     pub(crate) fn try_read(&mut self) -> io::Result<Received> {
         let ended = || io::Error::new(ErrorKind::UnexpectedEof, "closed without an answer");
         let head = self.reader.head()?.ok_or_else(ended)?;
@@ -83,7 +83,7 @@ impl Client {
         Ok(Received { head, body })
     }
 
-    /// Reads until `is_enough` holds for all bytes that came and were not read otherwise; returns these bytes.
+    /// Reads until `is_enough` accepts the bytes not yet returned; returns these bytes.
     pub(crate) fn read_until(&mut self, is_enough: impl Fn(&[u8]) -> bool) -> Vec<u8> {
         while !is_enough(self.reader.buffered()) {
             let more = self.reader.fill().expect("bytes come in time");
@@ -96,7 +96,7 @@ impl Client {
         self.reader.buffered().to_vec()
     }
 
-    /// Reads all bytes up to the end of the connection, which has to come in time. A reset counts as an end.
+    /// Reads all bytes up to the end of the connection, which must come in time. A reset counts as an end.
     pub(crate) fn read_to_end(&mut self) -> Vec<u8> {
         loop {
             match self.reader.fill() {
@@ -110,8 +110,8 @@ impl Client {
         }
     }
 
-    /// Whether nothing comes, and the connection does not end, for `time`. For what must *not* happen there is no event
-    /// to wait for; keep it short.
+    /// Whether nothing arrives, and the connection does not end, for `time`. There is no event to wait for if something
+    /// must *not* happen; keep it short.
     pub(crate) fn is_silent_for(&mut self, time: Duration) -> bool {
         self.stream
             .set_read_timeout(Some(time))
@@ -125,12 +125,12 @@ impl Client {
         outcome.is_err_and(|error| is_timeout(&error))
     }
 
-    /// Sends a long body as far as it is taken; returns how many bytes were. The connection is good for nothing then.
+    /// Sends a long body as far as it is accepted; returns the number of bytes. The connection is unusable after that.
     pub(crate) fn send_until_it_stops(&mut self, bound: usize) -> usize {
         send_until_it_stops(&self.stream, bound)
     }
 
-    /// Reads what is there, at most 16 KiB, and forgets it; returns how many bytes it was, 0 at the end of any kind.
+    /// Reads and drops at most 16 KiB; returns the number of bytes, 0 at an end of any kind.
     pub(crate) fn read_some(&mut self) -> usize {
         match self.reader.fill() {
             Ok(true) => self.reader.take_text(usize::MAX).len(),
@@ -138,7 +138,7 @@ impl Client {
         }
     }
 
-    /// Sends bytes beside whoever reads, as far as they are taken.
+    /// Sends bytes on another thread, as far as they are accepted.
     pub(crate) fn send_beside(&self, bytes: Vec<u8>) -> JoinHandle<()> {
         let mut stream = self.stream.try_clone().expect("a handle can be copied");
         thread::spawn(move || drop(stream.write_all(&bytes)))
@@ -152,7 +152,7 @@ impl Client {
         self
     }
 
-    /// Sends bytes, and the end of all that it sends in the same packet.
+    /// Sends bytes, and a FIN in the same packet.
     pub(crate) fn send_and_finish(&mut self, bytes: &str) -> &mut Self {
         let held_back = i32::from_ne_bytes(rustix::net::SendFlags::MORE.bits().to_ne_bytes());
         let sent = SockRef::from(&self.stream).send_with_flags(bytes.as_bytes(), held_back);
@@ -160,7 +160,7 @@ impl Client {
         self.finish_sending()
     }
 
-    /// Leaves with a reset.
+    /// Resets the connection.
     pub(crate) fn reset(self) {
         SockRef::from(&self.stream)
             .set_linger(Some(Duration::ZERO))
@@ -179,7 +179,7 @@ impl Received {
         status(&self.head)
     }
 
-    /// The value of the first field with this name.
+    /// The value of the first header with this name.
     pub(crate) fn field(&self, name: &str) -> Option<&str> {
         field(&self.head, name)
     }

@@ -1,17 +1,17 @@
-//! Waiting for something that another thread does.
+//! Waits for events of other threads.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::DEADLINE;
 
-/// Closed until it is opened; then everybody passes.
+/// Closed until it is opened; then every waiter passes.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Gate {
     log: Log<()>,
 }
 
 impl Gate {
-    /// Lets everybody pass who waits or will.
+    /// Lets all present and future waiters pass.
     pub(crate) fn open(&self) {
         self.log.push(());
     }
@@ -23,7 +23,7 @@ impl Gate {
     }
 }
 
-/// What happened so far, in order, for somebody to wait on.
+/// A log of events, in order, that a thread can wait on.
 #[derive(Debug)]
 pub(crate) struct Log<T> {
     shared: Arc<(Mutex<Vec<T>>, Condvar)>,
@@ -46,13 +46,13 @@ impl<T> Default for Log<T> {
 }
 
 impl<T> Log<T> {
-    /// Adds what happened and wakes who waits for it.
+    /// Adds an event and wakes the waiters.
     pub(crate) fn push(&self, item: T) {
         self.all().push(item);
         self.shared.1.notify_all();
     }
 
-    /// Waits until `look` finds in all that happened what it looks for.
+    /// Waits until `look` returns a result for the events so far.
     pub(crate) fn wait_for<R>(&self, what: &str, mut look: impl FnMut(&[T]) -> Option<R>) -> R
     where
         T: std::fmt::Debug,
@@ -70,7 +70,7 @@ impl<T> Log<T> {
         found.unwrap_or_else(|| panic!("waited {DEADLINE:?} for {what}; so far: {:#?}", *all))
     }
 
-    /// All that happened so far.
+    /// The events so far.
     pub(crate) fn all(&self) -> MutexGuard<'_, Vec<T>> {
         self.shared.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

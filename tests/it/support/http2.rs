@@ -1,4 +1,4 @@
-//! Clients that speak HTTP/2: one by the `h2` crate, for what is meant well, and one that writes frames by hand.
+//! HTTP/2 clients: one based on the `h2` crate for valid traffic, and one that writes frames by hand.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -13,24 +13,24 @@ use tokio::runtime::{Builder, Runtime};
 use super::DEADLINE;
 use super::tls::Tls;
 
-/// A connection by the `h2` crate. It moves only while one of its methods runs.
+/// A connection of the `h2` crate. It makes progress only while one of its methods runs.
 pub(crate) struct Http2 {
     runtime: Runtime,
     pub(crate) sender: SendRequest<Bytes>,
 }
 
-/// A whole answer.
+/// A complete response.
 #[derive(Debug)]
 pub(crate) struct Got {
     pub(crate) head: Response<()>,
     pub(crate) body: Vec<u8>,
     pub(crate) trailers: HeaderMap,
-    /// Statuses and fields of interim answers.
+    /// Statuses and headers of interim responses.
     pub(crate) interim: Vec<Response<()>>,
 }
 
 impl Got {
-    /// The value of a field.
+    /// The value of a header.
     pub(crate) fn field(&self, name: &str) -> Option<&str> {
         self.head.headers().get(name).map(|value| value.to_str().unwrap())
     }
@@ -76,12 +76,12 @@ impl Http2 {
         Self { runtime, sender }
     }
 
-    /// Runs something while the connection moves.
+    /// Runs a task while the connection makes progress.
     pub(crate) fn run<T>(&self, task: impl Future<Output = T>) -> T {
         self.runtime.block_on(within(task))
     }
 
-    /// Sends a request with this body and reads the whole answer.
+    /// Sends a request with this body and reads the complete response.
     pub(crate) fn ask(&self, request: Request<()>, body: &[u8]) -> Result<Got, h2::Error> {
         let mut sender = self.sender.clone();
         self.run(async {
@@ -118,18 +118,18 @@ impl Http2 {
         })
     }
 
-    /// Reads the answer to a request that was sent.
+    /// Reads the response to a request that was sent.
     pub(crate) fn read(&self, response: ResponseFuture) -> Result<Got, h2::Error> {
         self.run(async { read(response.await?, Vec::new()).await })
     }
 
-    /// The answer to a plain GET.
+    /// The response to a plain GET.
     pub(crate) fn get(&self, path: &str) -> Got {
         self.ask(request("GET", path), b"").unwrap()
     }
 }
 
-/// Reads an answer to its end.
+/// Reads a response to its end.
 pub(crate) async fn read(
     response: Response<RecvStream>,
     interim: Vec<Response<()>>,
@@ -154,11 +154,11 @@ async fn within<T>(task: impl Future<Output = T>) -> T {
     tokio::time::timeout(DEADLINE, task).await.expect("in time")
 }
 
-/// A connection that sends frames as they are.
+/// A connection that sends frames unchanged.
 #[derive(Debug)]
 pub(crate) struct Frames(TcpStream);
 
-/// A frame that came.
+/// A received frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Frame {
     pub(crate) kind: u8,
@@ -167,10 +167,10 @@ pub(crate) struct Frame {
     pub(crate) payload: Vec<u8>,
 }
 
-/// `GET http://a/`, by the static table (RFC 7541, appendix A).
+/// `GET http://a/`, from the static table (RFC 7541, appendix A).
 pub(crate) const GET: &[u8] = &[0x82, 0x86, 0x84, 0x41, 0x01, b'a'];
 
-/// What a client begins with (RFC 9113 §3.4).
+/// The client's preface (RFC 9113 §3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 impl Frames {
@@ -188,7 +188,7 @@ impl Frames {
         frames
     }
 
-    /// Begins with these frames in place of settings.
+    /// Sends these frames in place of settings.
     pub(crate) fn connect_with(address: SocketAddr, frames: &[u8]) -> Self {
         let mut client = Self::begin(TcpStream::connect(address).unwrap());
         client.write(frames);
@@ -218,7 +218,7 @@ impl Frames {
         Self(stream)
     }
 
-    /// Waits for a request, and gives its stream.
+    /// Waits for a request, and returns its stream.
     pub(crate) fn request(&mut self) -> u32 {
         let head = self.wait_for(|frame| frame.kind == 1);
         head.expect("a request comes").stream
@@ -230,7 +230,7 @@ impl Frames {
         end.expect("a whole request comes").stream
     }
 
-    /// Answers with a whole message: this status and this text.
+    /// Sends a complete response with this status and text.
     pub(crate) fn response(&mut self, stream: u32, status: u16, text: &str) {
         self.send(1, 4, stream, &status_block(status));
         self.send(0, 1, stream, text.as_bytes());
@@ -241,12 +241,12 @@ impl Frames {
         drop(self.0.shutdown(std::net::Shutdown::Both));
     }
 
-    /// Sends a frame. A connection that was closed takes no more, which reading shows.
+    /// Sends a frame. Errors of a closed connection show when reading.
     pub(crate) fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
         let _ = self.0.write_all(&frame(kind, flags, stream, payload));
     }
 
-    /// Sends bytes as they are. Whether they were taken.
+    /// Sends bytes unchanged; returns whether they were accepted.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> bool {
         self.0.write_all(bytes).is_ok()
     }
@@ -266,18 +266,18 @@ impl Frames {
         })
     }
 
-    /// Reads up to the frame that is meant.
+    /// Reads up to the frame that `is_meant` accepts.
     pub(crate) fn wait_for(&mut self, is_meant: impl Fn(&Frame) -> bool) -> Option<Frame> {
         std::iter::from_fn(|| self.read()).find(is_meant)
     }
 
-    /// The code of the GOAWAY that the connection ends with; `None` when it ends without one.
+    /// The code of the GOAWAY with which the connection ends; `None` if it ends without one.
     pub(crate) fn goodbye(&mut self) -> Option<Reason> {
         let frame = self.wait_for(|frame| frame.kind == 7)?;
         Some(code(&frame.payload[4..]))
     }
 
-    /// The code with which a stream was reset; `None` when the connection ended before.
+    /// The code with which a stream was reset; `None` if the connection ended before.
     pub(crate) fn reset_of(&mut self, stream: u32) -> Option<Reason> {
         let frame = self.wait_for(|frame| frame.kind == 3 && frame.stream == stream)?;
         Some(code(&frame.payload))
@@ -288,7 +288,7 @@ impl Frames {
         Self(self.0.try_clone().unwrap())
     }
 
-    /// Whether the other side has ended the connection: no more comes, in place of nothing yet.
+    /// Whether the other side has ended the connection; `false` if there are just no bytes yet.
     pub(crate) fn is_at_end(&mut self) -> bool {
         match self.0.read(&mut [0]) {
             Ok(count) => count == 0,
@@ -296,7 +296,7 @@ impl Frames {
         }
     }
 
-    /// Whether nothing comes for so long.
+    /// Whether nothing arrives for this time.
     pub(crate) fn is_silent_for(&mut self, time: Duration) -> bool {
         self.0.set_read_timeout(Some(time)).unwrap();
         let read = self.read();
@@ -310,7 +310,7 @@ pub(crate) fn status_block(status: u16) -> Vec<u8> {
     [&[0x08, 0x03], status.to_string().as_bytes()].concat()
 }
 
-/// A field as a literal that is not indexed, not compressed, with a new name.
+/// A field as a literal: not indexed, not compressed, with a new name.
 pub(crate) fn literal(name: &[u8], value: &[u8]) -> Vec<u8> {
     let length = |text: &[u8]| u8::try_from(text.len()).ok().filter(|length| *length < 127);
     let [name_length, value_length] = [name, value].map(|text| length(text).expect("short"));
@@ -321,7 +321,7 @@ fn code(bytes: &[u8]) -> Reason {
     u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]).into()
 }
 
-/// A frame as it stands on the wire (RFC 9113 §4.1).
+/// A frame on the wire (RFC 9113 §4.1).
 pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     let mut bytes = vec![length[1], length[2], length[3], kind, flags];

@@ -1,4 +1,4 @@
-//! Backends that speak HTTP/2: one whose frames the test writes by hand, and one by the `h2` crate that does what paths say.
+//! HTTP/2 backends: one whose frames the test writes by hand, and one based on the `h2` crate that acts by path.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -17,7 +17,7 @@ use super::DEADLINE;
 use super::event::Log;
 use super::http2::Frames;
 
-/// A listener whose connections the test holds.
+/// A listener whose connections the test controls.
 #[derive(Debug)]
 pub(crate) struct FramesBackend {
     listener: TcpListener,
@@ -29,7 +29,7 @@ impl FramesBackend {
         Self::on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free"))
     }
 
-    /// Accepts what comes to this listener.
+    /// Accepts connections on this listener.
     pub(crate) fn on(listener: TcpListener) -> Self {
         // On Linux this bounds accepting too.
         SockRef::from(&listener)
@@ -38,7 +38,7 @@ impl FramesBackend {
         Self { listener }
     }
 
-    /// Where it is, for a config.
+    /// Its URL for a config.
     pub(crate) fn url(&self) -> String {
         let address = self.listener.local_addr().expect("a listener has an address");
         format!("h2c://{address}")
@@ -50,7 +50,7 @@ impl FramesBackend {
         Frames::of_server(stream, settings)
     }
 
-    /// Whether nobody connects for `time`; for what must *not* happen. Keep it short.
+    /// Whether no connection arrives for `time`; for events that must *not* happen. Keep it short.
     pub(crate) fn is_alone_for(&self, time: Duration) -> bool {
         let listener = SockRef::from(&self.listener);
         listener
@@ -64,30 +64,30 @@ impl FramesBackend {
     }
 }
 
-/// A backend by the `h2` crate. What it does with a request says the path:
+/// A backend based on the `h2` crate. The path selects what it does with a request:
 ///
-/// - `/echo` sends the body back while it comes, and its trailers behind it;
-/// - `/take` reads the whole body and answers with its length;
-/// - `/bytes/N` answers with N bytes, a pattern that [`bytes`] gives, without announcing the length;
-/// - `/early` answers 413 without reading, and resets the stream with `NO_ERROR` (RFC 9113 §8.1);
-/// - `/hold` answers nothing;
-/// - everything else is answered 200 with the path as its text.
+/// - `/echo` echoes the body while it arrives, followed by its trailers;
+/// - `/take` reads the whole body and responds with its length;
+/// - `/bytes/N` responds with N bytes of the pattern of [`bytes`], without announcing the length;
+/// - `/early` responds 413 without reading, and resets the stream with `NO_ERROR` (RFC 9113 §8.1);
+/// - `/hold` does not respond;
+/// - every other path gets 200 with the path as text.
 #[derive(Debug)]
 pub(crate) struct Http2Backend {
     address: SocketAddr,
     events: Log<Seen>,
 }
 
-/// How such a backend lets requests go unprocessed.
+/// How such a backend leaves requests unprocessed.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Refusals {
-    /// How many of a hundred streams are refused, by chance.
+    /// How many of a hundred streams are refused, at random.
     pub(crate) percent: u32,
-    /// After how many requests a connection is ended by GOAWAY; 0 is never.
+    /// After how many requests a connection ends with GOAWAY; 0 is never.
     pub(crate) goaway_after: usize,
 }
 
-/// What happened to such a backend.
+/// An event at such a backend.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Seen {
     Connection,
@@ -96,16 +96,16 @@ pub(crate) enum Seen {
     ConnectionEnd,
 }
 
-/// Names and values, as they came.
+/// Names and values as received.
 pub(crate) type HeaderFields = Vec<(String, String)>;
 
 impl Http2Backend {
-    /// Starts one. It ends with the process of the tests.
+    /// Starts one. It runs until the test process ends.
     pub(crate) fn start() -> Self {
         Self::refusing(Refusals::default())
     }
 
-    /// Starts one that does not process all requests; one that it does not is no [`Seen::Request`].
+    /// Starts one that leaves some requests unprocessed; those are no [`Seen::Request`].
     pub(crate) fn refusing(refusals: Refusals) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
         listener
@@ -127,24 +127,24 @@ impl Http2Backend {
         Self { address, events }
     }
 
-    /// Where it is, for a config.
+    /// Its URL for a config.
     pub(crate) fn url(&self) -> String {
         format!("h2c://{}", self.address)
     }
 
-    /// Waits until `look` finds in all that happened what it looks for.
+    /// Waits until `look` returns a result for the events so far.
     pub(crate) fn wait_for<R>(&self, what: &str, look: impl FnMut(&[Seen]) -> Option<R>) -> R {
         self.events.wait_for(what, look)
     }
 
-    /// How many events so far are this one.
+    /// The number of events so far that `is_meant` accepts.
     pub(crate) fn count(&self, is_meant: impl Fn(&Seen) -> bool) -> usize {
         self.events.all().iter().filter(|seen| is_meant(seen)).count()
     }
 }
 
 async fn serve(stream: tokio::net::TcpStream, events: Log<Seen>, refusals: Refusals) {
-    // One state for all, so that no connection begins with the same luck.
+    // One random state for all, so that connections do not all begin alike.
     static CHANCE: AtomicU32 = AtomicU32::new(1);
     let mut requests = 0;
     events.push(Seen::Connection);
@@ -212,7 +212,7 @@ async fn response(request: Request<RecvStream>, mut respond: SendResponse<Bytes>
         "/early" => {
             let head = Response::builder().status(413).body(()).unwrap();
             let mut sending = respond.send_response(head, false)?;
-            // Dropping what is not read resets the stream behind the answer.
+            // Dropping the unread body resets the stream after the response.
             sending.send_data(Bytes::from_static(b"too much"), true)
         }
         "/hold" => Err(std::future::poll_fn(|context| respond.poll_reset(context))
@@ -237,7 +237,7 @@ async fn response(request: Request<RecvStream>, mut respond: SendResponse<Bytes>
     }
 }
 
-/// Sends all of it, as credit comes.
+/// Sends all of it, as window allows.
 async fn send(sending: &mut SendStream<Bytes>, mut data: Bytes) -> Result<(), h2::Error> {
     while !data.is_empty() {
         sending.reserve_capacity(data.len());
@@ -248,7 +248,7 @@ async fn send(sending: &mut SendStream<Bytes>, mut data: Bytes) -> Result<(), h2
     Ok(())
 }
 
-/// So many bytes that begin again after a prime number of them: a piece that is missing, doubled or at another place shows.
+/// Bytes in a pattern of prime length, so that a missing, repeated or misplaced part shows.
 pub(crate) fn bytes(count: usize) -> Vec<u8> {
     let mut state = 1_u32;
     let mut next = || {

@@ -1,14 +1,14 @@
-//! Where a message ends. Reads what well-behaved parties send, for both sides of a test; it is no judge of what is
-//! allowed, and nothing of the balancer is used, so that a mistake there is not made here too.
+//! Finds the end of messages. Reads what well-behaved peers send, for both sides of a test. It does not judge validity,
+//! and it shares no code with the balancer, so that it does not repeat its mistakes.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-/// Bound of what a test reads as one message, in bytes.
+/// Most bytes that a test reads as one message.
 const LARGEST: usize = 64 << 20;
 
-/// Bytes of a connection, those read too early kept for the next message.
+/// The bytes of a connection; those read too early are kept for the next message.
 #[derive(Debug)]
 pub(crate) struct Reader {
     stream: TcpStream,
@@ -16,7 +16,7 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// Reads from `stream`, whose read timeout is the caller's business.
+    /// Reads from `stream`, whose read timeout the caller sets.
     pub(crate) fn new(stream: TcpStream) -> Self {
         Self {
             stream,
@@ -24,7 +24,7 @@ impl Reader {
         }
     }
 
-    /// What was read and not taken.
+    /// Bytes read and not yet taken.
     pub(crate) fn buffered(&self) -> &[u8] {
         &self.buffer
     }
@@ -40,9 +40,9 @@ impl Reader {
         Ok(count > 0)
     }
 
-    /// Takes a head with its empty line; `None` when the stream ends before a byte of it.
+    /// Takes a head with its empty line; `None` if the stream ends before its first byte.
     pub(crate) fn head(&mut self) -> io::Result<Option<String>> {
-        // What was looked at is not looked at again: heads may be as large as limits allow.
+        // Does not search the same bytes twice: heads may be as large as limits allow.
         let mut looked_at: usize = 0;
         loop {
             let from = looked_at.saturating_sub(3);
@@ -58,8 +58,8 @@ impl Reader {
         }
     }
 
-    /// Takes the body that follows `head`, raw (with its chunk lines) and decoded. `until_end` says what no length at
-    /// all means: the rest of the stream, or nothing.
+    /// Takes the body that follows `head`, raw (with its chunk lines) and decoded. `until_end` decides what a missing
+    /// length means: the rest of the stream, or no body.
     pub(crate) fn body(&mut self, head: &str, until_end: bool) -> io::Result<Body> {
         if field(head, "transfer-encoding").is_some() {
             return self.chunked();
@@ -78,13 +78,13 @@ impl Reader {
         })
     }
 
-    /// Takes all that comes until the stream ends.
+    /// Takes all bytes up to the end of the stream.
     pub(crate) fn rest(&mut self) -> io::Result<Vec<u8>> {
         while self.fill()? {}
         Ok(std::mem::take(&mut self.buffer))
     }
 
-    /// Takes at most `count` of the bytes that were read, as text.
+    /// Takes at most `count` of the bytes already read, as text.
     pub(crate) fn take_text(&mut self, count: usize) -> String {
         let bytes = self.take(count.min(self.buffer.len()));
         String::from_utf8_lossy(&bytes).into_owned()
@@ -139,8 +139,8 @@ impl Reader {
     }
 }
 
-/// Writes until nothing more was taken for a moment, at most `bound` bytes; returns how many were. The stream is good
-/// for nothing afterwards.
+/// Writes until no more bytes are accepted for a moment, at most `bound` bytes; returns the number written. The stream
+/// is unusable after that.
 pub(crate) fn send_until_it_stops(mut stream: &TcpStream, bound: usize) -> usize {
     stream
         .set_write_timeout(Some(Duration::from_millis(500)))
@@ -163,13 +163,13 @@ pub(crate) fn send_until_it_stops(mut stream: &TcpStream, bound: usize) -> usize
 /// A message's body.
 #[derive(Debug, Default)]
 pub(crate) struct Body {
-    /// As it came, with chunk lines and trailers.
+    /// On the wire, with chunk lines and trailers.
     pub(crate) raw: Vec<u8>,
-    /// What it says.
+    /// Decoded.
     pub(crate) decoded: Vec<u8>,
 }
 
-/// The value of the first field with this name, whatever its case.
+/// The value of the first header with this name, whatever its case.
 pub(crate) fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     let mut fields = head.lines().skip(1).filter_map(|line| line.split_once(':'));
     fields

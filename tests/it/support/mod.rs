@@ -1,5 +1,5 @@
-//! What the tests of the whole balancer are made of: backends that do what a script says, a client that sends bytes,
-//! and the balancer itself as a process. Nothing sleeps: everything waits for an event, at most [`DEADLINE`].
+//! Building blocks of these tests: scripted backends, clients that send given bytes, and the balancer as a process.
+//! Everything waits for an event, at most [`DEADLINE`].
 
 pub(crate) mod authority;
 mod backend;
@@ -22,7 +22,7 @@ pub(crate) use client::Client;
 pub(crate) use event::Gate;
 pub(crate) use proxy::{Builder, Proxy};
 
-/// How long a test waits for something that is to happen. Long enough for a machine that is busy with other tests.
+/// Longest wait for an expected event. Long enough for a machine that is busy with other tests.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 
 #[cfg(test)]

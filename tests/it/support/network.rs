@@ -1,4 +1,4 @@
-//! A network of its own for a test: with few local ports, and without IPv6.
+//! A network namespace for a test: with few local ports, and without IPv6.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind};
@@ -11,19 +11,19 @@ use std::time::Duration;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use socket2::SockRef;
 
-/// Local ports that the network has.
+/// The namespace's local ports.
 const PORTS: usize = 100;
 
-/// The network lives as long as the shell that reads. A port whose connection has ended must not be used again while the test
-/// runs, or there would be one now and then.
+/// The namespace lives as long as the shell that reads. A port whose connection has ended must not be reused during the
+/// test, or a port would be free now and then.
 const SETUP: &str = "ip link set lo up \
     && echo 40000 40099 >/proc/sys/net/ipv4/ip_local_port_range \
     && echo 0 >/proc/sys/net/ipv4/tcp_tw_reuse \
     && echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6 \
     && echo ready && read end";
 
-/// Runs `test` on a thread whose sockets, threads and processes are in a network of their own. Where that is not allowed, says
-/// so and does not run it.
+/// Runs `test` on a thread whose sockets, threads and processes are in a namespace of their own. Where that is not
+/// permitted, prints a message and does not run it.
 pub(crate) fn with_few_ports(test: impl FnOnce() + Send) {
     let holder = Command::new("unshare")
         .args(["--net", "sh", "-c", SETUP])
@@ -58,13 +58,14 @@ pub(crate) fn with_few_ports(test: impl FnOnce() + Send) {
     }
 }
 
-/// Takes every local port from which `address` can be reached. They are free again at once when what is returned is dropped.
+/// Takes every local port from which `address` can be reached. They are free again as soon as the returned sockets are
+/// dropped.
 pub(crate) fn take_ports(address: SocketAddr) -> Vec<TcpStream> {
     let mut taken = Vec::with_capacity(PORTS);
     loop {
         match TcpStream::connect(address) {
             Ok(stream) => {
-                // Closing then sends RST, after which no port is kept.
+                // Closing then sends RST, after which the port is free.
                 SockRef::from(&stream)
                     .set_linger(Some(Duration::ZERO))
                     .expect("linger can be set");

@@ -1,4 +1,4 @@
-//! The balancer as a process: started with a config, watched through its log lines, stopped by a signal.
+//! The balancer as a process: started with a config, observed through its log lines, stopped by a signal.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -17,10 +17,10 @@ use super::backend::Backend;
 use super::client::{Client, Received};
 use super::event::Log;
 
-/// What the kernel counts memory in, on the machines that the tests run on.
+/// The unit in which the kernel counts memory, on the machines that run the tests.
 const PAGE: usize = 4096;
 
-/// A running balancer. When it is dropped it is asked to stop, and has to end with exit code 0 in time.
+/// A running balancer. When dropped, it is stopped and must exit with code 0 in time.
 pub(crate) struct Proxy {
     pid: Pid,
     folder: PathBuf,
@@ -29,20 +29,20 @@ pub(crate) struct Proxy {
     admin: Option<SocketAddr>,
 }
 
-/// What a process did.
+/// An event of the process.
 #[derive(Debug, Clone)]
 enum Event {
-    /// A line of either log.
+    /// A line of the access log or the operations log.
     Line(Value),
-    /// A line of stdout that is none.
+    /// A line of stdout that is not a log line.
     Odd(String),
     /// A line of stderr.
     Message(String),
-    /// Its end.
+    /// Its exit.
     End(ExitStatus),
 }
 
-/// How a balancer is to be started.
+/// How to start a balancer.
 #[derive(Debug, Default)]
 pub(crate) struct Builder {
     backends: Vec<String>,
@@ -55,7 +55,7 @@ pub(crate) struct Builder {
 }
 
 impl Proxy {
-    /// One with a listener and these backends in the short form of the config.
+    /// A balancer with a listener and these backends, in the short form of the config.
     pub(crate) fn before(backends: &[&Backend]) -> Builder {
         let backends = backends.iter().map(|backend| backend.url()).collect();
         Builder {
@@ -64,12 +64,12 @@ impl Proxy {
         }
     }
 
-    /// Where it listens.
+    /// Its listening address.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Where its admin API is.
+    /// The address of its admin API.
     pub(crate) fn admin(&self) -> SocketAddr {
         self.admin.expect("it was started with its admin API")
     }
@@ -79,22 +79,22 @@ impl Proxy {
         Client::connect(self.address)
     }
 
-    /// Asks for `path` on a new connection.
+    /// Requests `path` on a new connection.
     pub(crate) fn get(&self, path: &str) -> Received {
         self.client().get(path)
     }
 
-    /// Asks its admin API for `path`.
+    /// Requests `path` from its admin API.
     pub(crate) fn get_admin(&self, path: &str) -> Received {
         let address = self.admin();
         let mut client = Client::connect(address);
-        // It answers to its own names only.
+        // The admin API accepts only its own host names.
         client
             .send(format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n"))
             .read()
     }
 
-    /// Waits until its access log has at least `count` lines; returns all that are there.
+    /// Waits until its access log has at least `count` lines; returns all lines so far.
     pub(crate) fn access_lines(&self, count: usize) -> Vec<Value> {
         self.events.wait_for("lines of the access log", |all| {
             let lines: Vec<Value> = all
@@ -107,22 +107,22 @@ impl Proxy {
         })
     }
 
-    /// Waits for the access-log line of a path that only one request of the test asks for.
+    /// Waits for the access log line of a path that only one request of the test uses.
     pub(crate) fn access_line(&self, path: &str) -> Value {
         self.wait_for_line(|line| is_access(&line) && line["path"] == path)
     }
 
-    /// Waits for a line of either log for which `is_meant` holds.
+    /// Waits for a line of either log that `is_meant` accepts.
     pub(crate) fn wait_for_line(&self, is_meant: impl Fn(&Value) -> bool) -> Value {
         self.wait_for_line_from(0, is_meant)
     }
 
-    /// Its process.
+    /// Its process id.
     pub(crate) fn pid(&self) -> Pid {
         self.pid
     }
 
-    /// What of it is in memory, in bytes.
+    /// Its resident memory in bytes.
     pub(crate) fn resident(&self) -> usize {
         let path = format!("/proc/{}/statm", self.pid.as_raw_nonzero());
         let text = fs::read_to_string(path).expect("the process runs");
@@ -133,14 +133,14 @@ impl Proxy {
         pages.expect("the kernel counts pages") * PAGE
     }
 
-    /// How many lines of either log there were so far for which `is_meant` holds.
+    /// The number of lines of either log so far that `is_meant` accepts.
     pub(crate) fn count_so_far(&self, is_meant: impl Fn(&Value) -> bool) -> usize {
         let all = self.events.all();
         let lines = all.iter().filter_map(Event::line);
         lines.filter(|line| is_meant(line)).count()
     }
 
-    /// Waits for so many such lines; each worker writes its own in its own time.
+    /// Waits for this number of such lines; each worker writes its own lines at its own time.
     pub(crate) fn wait_for_count(&self, count: usize, is_meant: impl Fn(&Value) -> bool) {
         self.events.wait_for("so many lines", |all| {
             let lines = all.iter().filter_map(Event::line);
@@ -148,12 +148,12 @@ impl Proxy {
         });
     }
 
-    /// A place in what it tells: the lines from now on.
+    /// The current position in its events, for the methods that look at later lines.
     pub(crate) fn mark(&self) -> usize {
         self.events.all().len()
     }
 
-    /// Waits for a line after `mark`. Fails at once when the process ended without it.
+    /// Waits for a line after `mark`. Fails at once if the process exits without it.
     pub(crate) fn wait_for_line_from(&self, mark: usize, is_meant: impl Fn(&Value) -> bool) -> Value {
         let found = self.events.wait_for("a log line", |all| {
             let mut lines = all.iter().skip(mark).filter_map(Event::line);
@@ -162,16 +162,16 @@ impl Proxy {
                 None => all.iter().any(Event::is_end).then_some(None),
             }
         });
-        found.unwrap_or_else(|| panic!("it ended before that line; {}", self.told()))
+        found.unwrap_or_else(|| panic!("it ended before that line; {}", self.output()))
     }
 
-    /// Waits for a line of the operations log after `mark` whose message begins so, whatever its case.
+    /// Waits for a line of the operations log after `mark` whose message begins like this, ignoring case.
     pub(crate) fn wait_for_message(&self, mark: usize, beginning: &str) -> Value {
         self.wait_for_line_from(mark, |line| begins(line, beginning))
     }
 
-    /// Waits until a stop has reached all workers: then the listener is closed, a moment after the signal came. One that is open
-    /// and does not accept would let connects hang.
+    /// Waits until a stop has reached all workers: the listener closes shortly after the signal. While it is open and
+    /// does not accept, connects would hang.
     pub(crate) fn wait_until_refused(&self) {
         let start = evenkeel::clock::now();
         loop {
@@ -182,8 +182,8 @@ impl Proxy {
         }
     }
 
-    /// Waits for a line of stderr in which `find` finds what it looks for.
-    pub(crate) fn wait_for_told<R>(&self, find: impl Fn(&str) -> Option<R>) -> R {
+    /// Waits for a line of stderr for which `find` returns a result.
+    pub(crate) fn wait_for_stderr<R>(&self, find: impl Fn(&str) -> Option<R>) -> R {
         self.events.wait_for("a line on stderr", |all| {
             all.iter().find_map(|event| match event {
                 Event::Message(line) => find(line),
@@ -192,7 +192,7 @@ impl Proxy {
         })
     }
 
-    /// The lines that it wrote to stderr so far.
+    /// The stderr lines so far.
     pub(crate) fn messages(&self) -> Vec<String> {
         let all = self.events.all();
         let messages = all.iter().filter_map(|event| match event {
@@ -202,14 +202,14 @@ impl Proxy {
         messages.collect()
     }
 
-    /// Puts another file in the place of its config; it does not look at it before a reload.
+    /// Replaces its config file, which it reads at the next reload.
     pub(crate) fn write_config(&self, config: &str) {
         fs::write(config_path(&self.folder), config).expect("the config can be written");
     }
 
     /// Sends it a signal.
     pub(crate) fn signal(&self, signal: Signal) {
-        // The id of a process that ended may be another's by now.
+        // After an exit the process id may belong to another process.
         assert!(
             !self.has_ended(),
             "it ended before the signal; {:#?}",
@@ -218,13 +218,13 @@ impl Proxy {
         kill_process(self.pid, signal).expect("the process runs");
     }
 
-    /// Asks it to stop and waits for its end.
+    /// Stops it and waits for its exit.
     pub(crate) fn stop(&self) -> ExitStatus {
         self.signal(Signal::TERM);
         self.wait()
     }
 
-    /// Waits for its end.
+    /// Waits for its exit.
     pub(crate) fn wait(&self) -> ExitStatus {
         self.events.wait_for("the end of the process", |all| {
             all.iter().find_map(|event| match event {
@@ -234,8 +234,8 @@ impl Proxy {
         })
     }
 
-    /// All that it wrote, for people.
-    fn told(&self) -> String {
+    /// Its output, for failure messages.
+    fn output(&self) -> String {
         let all = self.events.all();
         let lines = all.iter().map(|event| match event {
             Event::Line(line) => format!("stdout: {line}\n"),
@@ -261,7 +261,7 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         drop(fs::remove_dir_all(&self.folder));
         if thread::panicking() {
-            eprintln!("{}", self.told());
+            eprintln!("{}", self.output());
             if !self.has_ended() {
                 kill_process(self.pid, Signal::KILL).ok();
             }
@@ -269,7 +269,7 @@ impl Drop for Proxy {
         }
         if !self.has_ended() {
             let status = self.stop();
-            assert!(status.success(), "ended with {status}; {}", self.told());
+            assert!(status.success(), "ended with {status}; {}", self.output());
         }
         let all = self.events.all();
         let odd = all.iter().find_map(|event| match event {
@@ -294,14 +294,14 @@ impl Event {
 }
 
 impl Builder {
-    /// Adds lines to the config; of the top-level keys `listeners`, `admin` and `backends` are there already.
+    /// Adds lines to the config; the top-level keys `listeners`, `admin` and `backends` exist already.
     pub(crate) fn config(mut self, lines: &str) -> Self {
         self.config.push_str(lines);
         self.config.push('\n');
         self
     }
 
-    /// Gives its listener these keys beside the address.
+    /// Adds these keys to its listener.
     pub(crate) fn listener(mut self, keys: &str) -> Self {
         keys.clone_into(&mut self.listener);
         self
@@ -319,13 +319,13 @@ impl Builder {
         self
     }
 
-    /// Gives it so many file descriptors and no more.
+    /// Limits its file descriptors.
     pub(crate) fn descriptors(mut self, limit: u32) -> Self {
         self.descriptors = Some(limit);
         self
     }
 
-    /// Lets it find this file in the place of `/etc/hosts`, in a mount namespace of its own.
+    /// Makes this file its `/etc/hosts`, in a mount namespace of its own.
     pub(crate) fn hosts(mut self, file: &Path) -> Self {
         self.hosts = Some(file.to_owned());
         self
@@ -337,7 +337,7 @@ impl Builder {
         self
     }
 
-    /// The config that it will be started with.
+    /// The config that it starts with.
     pub(crate) fn text(&self) -> String {
         let admin = if self.is_without_admin {
             "off"
@@ -401,7 +401,7 @@ impl Builder {
     }
 }
 
-/// Turns what the process does into events. Its end comes last, after all that it wrote.
+/// Turns the output of the process into events. Its exit comes last, after all output.
 fn follow(mut child: Child, events: &Log<Event>) {
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let its = events.clone();
@@ -416,7 +416,7 @@ fn follow(mut child: Child, events: &Log<Event>) {
 
 fn for_each_line(stream: Option<impl Read>, act: impl Fn(String)) {
     let lines = stream.map(|stream| BufReader::new(stream).lines());
-    // A line that is not UTF-8 is as odd as one that is not JSON.
+    // A line that is not UTF-8 is no log line either.
     lines
         .into_iter()
         .flatten()
@@ -443,7 +443,7 @@ fn config_path(folder: &Path) -> PathBuf {
     folder.join("evenkeel.yaml")
 }
 
-/// A folder that no other test has.
+/// A folder for this test only.
 fn new_folder() -> PathBuf {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -458,7 +458,7 @@ mod tests {
 
     const LISTENS: &str = r#"echo '{"msg":"Listening","address":"127.0.0.1:9"}'; "#;
 
-    /// Runs until a signal comes, and looks at once whether one did.
+    /// Runs until a signal arrives, and checks for signals all the time.
     const RUNS: &str = "while :; do :; done";
 
     fn start(script: &str) -> Proxy {
@@ -498,13 +498,13 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "ended with")]
-    fn takes_no_other_end_for_a_clean_one() {
+    fn accepts_only_a_clean_exit() {
         drop(start(RUNS));
     }
 
     #[test]
     #[should_panic(expected = "not a log line")]
-    fn takes_nothing_but_log_lines_on_stdout() {
+    fn accepts_only_log_lines_on_stdout() {
         let proxy = start("echo hello");
         proxy.wait();
     }

@@ -1,4 +1,4 @@
-//! That the parts of the other tests do what they say: a test is worth what its backend and its client are.
+//! Tests of the building blocks: tests are only as reliable as their backend and their client.
 
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Backend, Client, Gate, Response, refusing_address};
 
 #[test]
-fn backend_answers_request_after_request_and_remembers_them() {
+fn backend_responds_to_requests_in_order_and_records_them() {
     let backend = Backend::saying("hello");
     let mut client = Client::connect(backend.address());
     assert_eq!(client.get("/a").text(), "hello");
@@ -23,7 +23,7 @@ fn backend_answers_request_after_request_and_remembers_them() {
 }
 
 #[test]
-fn backend_keeps_pipelined_requests_apart() {
+fn backend_separates_pipelined_requests() {
     let backend = Backend::start(|request| Response::ok(request.start()));
     let mut client = Client::connect(backend.address());
     client.send("GET /a HTTP/1.1\r\n\r\nGET /b HTTP/1.1\r\n\r\n");
@@ -50,7 +50,7 @@ fn backend_waits_for_a_gate() {
 }
 
 #[test]
-fn backend_can_answer_before_it_reads_the_body() {
+fn backend_can_respond_before_it_reads_the_body() {
     let backend = Backend::start(|_| Response::status(413, "").early());
     let mut client = Client::connect(backend.address());
     client.send("POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\n");
@@ -59,7 +59,7 @@ fn backend_can_answer_before_it_reads_the_body() {
 }
 
 #[test]
-fn backend_sends_back_what_it_got() {
+fn backend_echoes_the_body() {
     let backend = Backend::start(|_| Response::echo());
     let mut client = Client::connect(backend.address());
     client.send("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n");
@@ -115,7 +115,7 @@ fn refusing_address_refuses() {
 }
 
 #[test]
-fn client_sees_a_cut_body_as_an_error() {
+fn client_reports_a_truncated_body_as_an_error() {
     let backend =
         Backend::start(|_| Response::raw("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc").close());
     let mut client = Client::connect(backend.address());
@@ -125,7 +125,7 @@ fn client_sees_a_cut_body_as_an_error() {
 }
 
 #[test]
-fn client_leaves_by_half_close_and_by_reset() {
+fn client_can_half_close_and_reset() {
     let backend = Backend::saying("");
     let mut client = Client::connect(backend.address());
     client.send("GET / HTTP/1.1\r\n\r\n").finish_sending();

@@ -1,4 +1,4 @@
-//! A client and a backend that speak TLS, by rustls.
+//! A TLS client and a TLS backend, based on rustls.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -16,14 +16,14 @@ use rustls::{
 use super::DEADLINE;
 use super::authority::{Authority, Pair};
 
-/// How a client shakes hands. It keeps tickets from connection to connection.
+/// A client's TLS config. It keeps session tickets between connections.
 #[derive(Clone)]
 pub(crate) struct Tls(Arc<ClientConfig>);
 
-/// A connection of a client whose handshake is over.
+/// A client connection after its handshake.
 pub(crate) struct Connected(StreamOwned<ClientConnection, TcpStream>);
 
-/// What a client got.
+/// A response as the client received it.
 #[derive(Debug)]
 pub(crate) struct Got {
     pub(crate) status: u16,
@@ -47,12 +47,12 @@ fn key(pair: &Pair) -> PrivateKeyDer<'static> {
 }
 
 impl Tls {
-    /// Believes an authority.
-    pub(crate) fn believing(authority: &Authority) -> Self {
+    /// Trusts an authority.
+    pub(crate) fn trusting(authority: &Authority) -> Self {
         Self::with(authority, None, &[])
     }
 
-    /// Believes an authority, shows a certificate and offers these protocols.
+    /// Trusts an authority, presents a certificate and offers these protocols.
     pub(crate) fn with(authority: &Authority, shown: Option<&Pair>, protocols: &[&[u8]]) -> Self {
         let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
             .with_safe_default_protocol_versions()
@@ -68,18 +68,18 @@ impl Tls {
         Self(Arc::new(config))
     }
 
-    /// What it is made of.
+    /// The rustls config.
     pub(crate) fn config(&self) -> Arc<ClientConfig> {
         Arc::clone(&self.0)
     }
 
-    /// Connects and shakes hands; asks for `name` unless it is an address.
+    /// Connects and completes the handshake; sends `name` as SNI unless it is an address.
     pub(crate) fn connect(&self, address: SocketAddr, name: &str) -> Connected {
         self.try_connect(address, name)
             .unwrap_or_else(|error| panic!("no handshake for {name}: {error}"))
     }
 
-    /// The same, where it may fail.
+    /// The same, if it may fail.
     pub(crate) fn try_connect(&self, address: SocketAddr, name: &str) -> io::Result<Connected> {
         let mut stream = TcpStream::connect_timeout(&address, DEADLINE)?;
         stream.set_read_timeout(Some(DEADLINE))?;
@@ -92,20 +92,20 @@ impl Tls {
         Ok(Connected(StreamOwned::new(session, stream)))
     }
 
-    /// The answer to a GET for a host by a connection made for a name.
+    /// The response to a GET for `host` on a connection with `name` as SNI.
     pub(crate) fn get(&self, address: SocketAddr, name: &str, host: &str) -> Got {
         self.connect(address, name).get(host, "/")
     }
 }
 
 impl Connected {
-    /// Asks for a path of a host.
+    /// Requests a path of a host.
     pub(crate) fn get(&mut self, host: &str, path: &str) -> Got {
         self.try_get(host, path)
             .unwrap_or_else(|error| panic!("no answer for {host}{path}: {error}"))
     }
 
-    /// The same, where it may fail: in TLS 1.3 a client learns only now that it is not let in.
+    /// The same, if it may fail: in TLS 1.3 a client learns only now that it was rejected.
     pub(crate) fn try_get(&mut self, host: &str, path: &str) -> io::Result<Got> {
         write!(self.0, "GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n")?;
         let head = read_head(&mut self.0)?;
@@ -122,20 +122,20 @@ impl Connected {
         })
     }
 
-    /// Sends a request as it stands.
+    /// Sends a request unchanged.
     pub(crate) fn send(&mut self, request: &str) {
         self.0.write_all(request.as_bytes()).unwrap();
         self.0.flush().unwrap();
     }
 
-    /// Says that nothing more will be sent, in TLS and below it.
+    /// Closes the sending side, in TLS and in TCP.
     pub(crate) fn announce_end(&mut self) {
         self.0.conn.send_close_notify();
         self.0.flush().unwrap();
         self.0.sock.shutdown(std::net::Shutdown::Write).unwrap();
     }
 
-    /// Sends a request as it stands, and reads up to the end of the connection, which TLS has to announce.
+    /// Sends a request unchanged, and reads to the end of the connection, which must have a `close_notify`.
     pub(crate) fn read_to_end(&mut self, request: &str) -> io::Result<String> {
         let mut text = String::new();
         self.0.write_all(request.as_bytes())?;
@@ -143,17 +143,17 @@ impl Connected {
         Ok(text)
     }
 
-    /// The certificate that was shown.
+    /// The server's certificate.
     pub(crate) fn shown(&self) -> CertificateDer<'static> {
         self.0.conn.peer_certificates().unwrap()[0].clone()
     }
 
-    /// Whether it came about by a ticket.
+    /// Whether the session was resumed with a ticket.
     pub(crate) fn is_resumed(&self) -> bool {
         self.0.conn.handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
-    /// The protocol that was agreed upon.
+    /// The negotiated protocol.
     pub(crate) fn protocol(&self) -> Option<&[u8]> {
         self.0.conn.alpn_protocol()
     }
@@ -169,14 +169,14 @@ fn read_head(stream: &mut impl Read) -> io::Result<String> {
     String::from_utf8(head).map_err(io::Error::other)
 }
 
-/// A backend that speaks TLS and HTTP/1.1, and answers with the name that it was asked for and whether it was shown a
+/// A backend with TLS and HTTP/1.1. It responds with the SNI that it received and whether the client presented a
 /// certificate: `NAME true`. It ends with the test.
 pub(crate) struct Secured {
     address: SocketAddr,
 }
 
 impl Secured {
-    /// Shows this certificate; lets in only who shows one that `clients` has signed, if that is there.
+    /// Presents this certificate; if `clients` is set, accepts only clients with a certificate signed by it.
     pub(crate) fn start(pair: &Pair, clients: Option<&Authority>) -> Self {
         let provider = Arc::new(default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
@@ -199,20 +199,20 @@ impl Secured {
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let session = ServerConnection::new(Arc::clone(&config)).unwrap();
-                // A client that does not believe us ends it.
-                thread::spawn(move || drop(answer_all(StreamOwned::new(session, stream))));
+                // A client that does not trust the certificate ends the connection.
+                thread::spawn(move || drop(respond_to_all(StreamOwned::new(session, stream))));
             }
         });
         Self { address }
     }
 
-    /// Its URL by a host that leads to it.
+    /// Its URL with a host that resolves to it.
     pub(crate) fn url(&self, host: &str) -> String {
         format!("https://{host}:{}", self.address.port())
     }
 }
 
-fn answer_all(mut stream: StreamOwned<ServerConnection, TcpStream>) -> io::Result<()> {
+fn respond_to_all(mut stream: StreamOwned<ServerConnection, TcpStream>) -> io::Result<()> {
     loop {
         read_head(&mut stream)?;
         let name = stream.conn.server_name().unwrap_or("none").to_owned();

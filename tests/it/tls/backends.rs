@@ -1,4 +1,4 @@
-//! TLS towards backends.
+//! TLS to backends.
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -8,7 +8,7 @@ use crate::support::authority::{Authority, wanted};
 use crate::support::tls::Secured;
 use crate::support::{Builder, Proxy};
 
-/// A balancer with a pool of this URL and these keys of `tls`.
+/// A balancer with a pool with this URL and these keys of `tls`.
 fn pool(url: &str, keys: &str) -> Builder {
     Proxy::before(&[]).config(&format!(
         "pools:\n  p:\n    backends: [\"{url}\"]\n    tls: {{ {keys} }}\n\
@@ -16,8 +16,8 @@ fn pool(url: &str, keys: &str) -> Builder {
     ))
 }
 
-/// The state of the one backend, when a check has ended.
-fn checked(proxy: &Proxy) -> Value {
+/// The state of the only backend after a probe.
+fn state_after_a_probe(proxy: &Proxy) -> Value {
     let start = evenkeel::clock::now();
     loop {
         let status: Value = serde_json::from_slice(&proxy.get_admin("/api/v1/status").body).unwrap();
@@ -30,12 +30,12 @@ fn checked(proxy: &Proxy) -> Value {
 }
 
 #[test]
-fn a_backend_is_believed_by_its_authority_and_its_name() {
+fn a_backend_is_verified_by_its_authority_and_its_name() {
     let bench = Bench::new();
     let ca = bench.folder.write("ca.pem", &bench.authority.pem());
     let backend = Secured::start(&bench.authority.sign_for(&["localhost"]), None);
     let proxy = pool(&backend.url("localhost"), &format!("ca: \"{ca}\"")).start();
-    assert_eq!(checked(&proxy)["state"], "up");
+    assert_eq!(state_after_a_probe(&proxy)["state"], "up");
     assert_eq!(proxy.get("/").text(), "localhost false");
     let internal = Secured::start(&bench.authority.sign_for(&["api.internal"]), None);
     let keys = format!("ca: \"{ca}\", server_name: api.internal");
@@ -44,7 +44,7 @@ fn a_backend_is_believed_by_its_authority_and_its_name() {
 }
 
 #[test]
-fn one_that_is_not_believed_is_down_and_says_why() {
+fn an_unverified_backend_is_down_and_the_reason_is_shown() {
     let bench = Bench::new();
     let ca = bench.folder.write("ca.pem", &bench.authority.pem());
     let ca = format!("ca: \"{ca}\"");
@@ -59,7 +59,7 @@ fn one_that_is_not_believed_is_down_and_says_why() {
     ] {
         let backend = Secured::start(&pair, None);
         let proxy = pool(&backend.url("localhost"), &ca).start();
-        let state = checked(&proxy);
+        let state = state_after_a_probe(&proxy);
         assert_eq!(proxy.get("/").status(), 503, "{why}");
         let told = state["why"].as_str().unwrap_or_default();
         assert!(
@@ -67,24 +67,24 @@ fn one_that_is_not_believed_is_down_and_says_why() {
             "{state}"
         );
         let skipping = pool(&backend.url("localhost"), "danger_skip_verify: true").start();
-        assert_eq!(checked(&skipping)["state"], "up");
+        assert_eq!(state_after_a_probe(&skipping)["state"], "up");
         assert_eq!(skipping.get("/").status(), 200, "{why}");
     }
 }
 
 #[test]
-fn a_certificate_that_has_signed_itself_is_believed_when_it_is_the_file() {
+fn a_self_signed_certificate_is_trusted_if_it_is_the_configured_file() {
     let bench = Bench::new();
     let pair = wanted(&["localhost"]).authority().alone();
     let ca = bench.folder.write("self.pem", &pair.cert);
     let backend = Secured::start(&pair, None);
     let proxy = pool(&backend.url("localhost"), &format!("ca: \"{ca}\"")).start();
-    assert_eq!(checked(&proxy)["state"], "up");
+    assert_eq!(state_after_a_probe(&proxy)["state"], "up");
     assert_eq!(proxy.get("/").text(), "localhost false");
 }
 
 #[test]
-fn backends_are_shown_our_certificate_and_it_is_in_the_status() {
+fn our_client_certificate_is_sent_to_backends_and_shown_in_the_status() {
     let bench = Bench::new();
     let ca = bench.folder.write("ca.pem", &bench.authority.pem());
     bench.put("ours", &["balancer"]);
@@ -92,18 +92,18 @@ fn backends_are_shown_our_certificate_and_it_is_in_the_status() {
     let (cert, key) = (bench.folder.file("ours.pem"), bench.folder.file("ours.key"));
     let keys = format!("ca: \"{ca}\", cert: \"{cert}\", key: \"{key}\"");
     let proxy = pool(&backend.url("localhost"), &keys).start();
-    assert_eq!(checked(&proxy)["state"], "up");
+    assert_eq!(state_after_a_probe(&proxy)["state"], "up");
     assert_eq!(proxy.get("/").text(), "localhost true");
     let status: Value = serde_json::from_slice(&proxy.get_admin("/api/v1/status").body).unwrap();
     assert_eq!(status["certificates"][0]["shown_by"][0], "pool p");
     let without = pool(&backend.url("localhost"), &format!("ca: \"{ca}\"")).start();
-    // In TLS 1.3 a client hears of it only after its handshake, so that it counts as a reset.
-    assert_eq!(checked(&without)["state"], "down");
+    // In TLS 1.3 a client learns of it only after its handshake, so it counts as a reset.
+    assert_eq!(state_after_a_probe(&without)["state"], "down");
     assert!(matches!(without.get("/").status(), 502 | 503));
 }
 
 #[test]
-fn other_authorities_and_another_certificate_are_in_force_after_a_reload() {
+fn new_authorities_and_a_new_certificate_are_active_after_a_reload() {
     let bench = Bench::new();
     let other = Authority::new();
     let ca = bench.folder.write("ca.pem", &other.pem());
@@ -112,7 +112,7 @@ fn other_authorities_and_another_certificate_are_in_force_after_a_reload() {
     let (cert, key) = (bench.folder.file("ours.pem"), bench.folder.file("ours.key"));
     let keys = format!("ca: \"{ca}\", cert: \"{cert}\", key: \"{key}\"");
     let proxy = pool(&backend.url("localhost"), &keys).start();
-    assert_eq!(checked(&proxy)["state"], "down");
+    assert_eq!(state_after_a_probe(&proxy)["state"], "down");
     bench.folder.write("ca.pem", &bench.authority.pem());
     bench.put("ours", &["balancer"]);
     let mark = proxy.mark();
@@ -120,14 +120,18 @@ fn other_authorities_and_another_certificate_are_in_force_after_a_reload() {
     proxy.wait_for_message(mark, "reloaded");
     let start = evenkeel::clock::now();
     while proxy.get("/").status() != 200 {
-        assert!(start.elapsed() < crate::support::DEADLINE, "{}", checked(&proxy));
+        assert!(
+            start.elapsed() < crate::support::DEADLINE,
+            "{}",
+            state_after_a_probe(&proxy)
+        );
     }
     assert_eq!(proxy.get("/").text(), "localhost true");
 }
 
-/// Health checks would find out too, some time later.
+/// Health checks would detect it too, but later.
 #[test]
-fn idle_connections_made_for_other_authorities_are_not_used_after_a_reload() {
+fn idle_connections_verified_by_replaced_authorities_are_not_reused() {
     let bench = Bench::new();
     let ca = bench.folder.write("ca.pem", &bench.authority.pem());
     let backend = Secured::start(&bench.authority.sign_for(&["localhost"]), None);

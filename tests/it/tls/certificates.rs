@@ -1,4 +1,4 @@
-//! Certificates that are replaced, and their end.
+//! Replacement and expiry of certificates.
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -7,7 +7,7 @@ use super::Bench;
 use crate::support::tls::{Tls, der};
 use crate::support::{Backend, Proxy};
 
-/// What the balancer shows to a new client.
+/// The certificate that a new client gets.
 fn shown(bench: &Bench, proxy: &Proxy) -> Vec<u8> {
     bench.client().connect(proxy.address(), "a.test").shown().to_vec()
 }
@@ -19,7 +19,7 @@ fn reload(proxy: &Proxy, expected: &str) -> Value {
 }
 
 #[test]
-fn a_replaced_certificate_is_shown_after_a_reload_and_connections_go_on() {
+fn a_replaced_certificate_is_used_after_a_reload_and_connections_continue() {
     let bench = Bench::new();
     bench.put("a", &["a.test"]);
     let backend = Backend::saying("");
@@ -32,7 +32,7 @@ fn a_replaced_certificate_is_shown_after_a_reload_and_connections_go_on() {
 }
 
 #[test]
-fn more_certificates_take_a_reload_and_no_restart() {
+fn adding_certificates_requires_a_reload_and_no_restart() {
     let bench = Bench::new();
     bench.put("a", &["a.test"]);
     let b = bench.put("b", &["b.test"]);
@@ -50,7 +50,7 @@ fn more_certificates_take_a_reload_and_no_restart() {
 }
 
 #[test]
-fn a_replaced_certificate_is_noticed_and_one_whose_key_is_missing_waits_for_it() {
+fn a_replaced_certificate_is_loaded_once_its_key_matches() {
     let bench = Bench::new();
     let old = bench.put("a", &["a.test"]);
     let backend = Backend::saying("");
@@ -76,7 +76,7 @@ fn a_replaced_certificate_is_noticed_and_one_whose_key_is_missing_waits_for_it()
 }
 
 #[test]
-fn tickets_are_good_at_every_worker_and_after_a_replacement() {
+fn tickets_are_valid_at_every_worker_and_after_a_replacement() {
     let bench = Bench::new();
     bench.put("a", &["a.test"]);
     let backend = Backend::saying("");
@@ -88,7 +88,7 @@ fn tickets_are_good_at_every_worker_and_after_a_replacement() {
             bench.put("a", &["a.test"]);
             reload(&proxy, "reloaded");
         }
-        // Those that are open make the next one go to another worker.
+        // Open connections make the next one go to another worker.
         let mut connection = client.connect(proxy.address(), "a.test");
         assert_eq!(connection.is_resumed(), round > 0, "{round}");
         connection.get("a.test", "/");
@@ -97,7 +97,7 @@ fn tickets_are_good_at_every_worker_and_after_a_replacement() {
 }
 
 #[test]
-fn status_and_metrics_know_the_end_of_certificates() {
+fn status_and_metrics_show_when_certificates_expire() {
     let bench = Bench::new();
     bench.put_ending("long", 60);
     bench.put_ending("short", 3);
@@ -151,6 +151,6 @@ fn a_process_starts_and_reloads_with_an_expired_certificate() {
     reload(&proxy, "reloaded");
     bench.put("a", &["a.test"]);
     reload(&proxy, "reloaded");
-    let client = Tls::believing(&bench.authority);
+    let client = Tls::trusting(&bench.authority);
     assert_eq!(client.get(proxy.address(), "a.test", "a.test").status, 200);
 }

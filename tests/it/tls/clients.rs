@@ -1,4 +1,4 @@
-//! Certificates that clients show.
+//! Client certificates.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as BASE64;
@@ -9,7 +9,7 @@ use crate::support::authority::{Authority, Pair, wanted};
 use crate::support::tls::{Tls, der};
 use crate::support::{Backend, Proxy};
 
-/// A balancer that asks clients for certificates as said.
+/// A balancer with this mode of client authentication.
 fn asking(bench: &Bench, backend: &Backend, auth: &str) -> Proxy {
     bench.put("a", &["a.test"]);
     let ca = bench.folder.write("ca.pem", &bench.authority.pem());
@@ -18,7 +18,7 @@ fn asking(bench: &Bench, backend: &Backend, auth: &str) -> Proxy {
     proxy.start()
 }
 
-/// Whether a client that shows this is served.
+/// Whether a client with this certificate is served.
 fn is_served(bench: &Bench, proxy: &Proxy, shown: Option<&Pair>) -> bool {
     let client = Tls::with(&bench.authority, shown, &[]);
     let got = client
@@ -28,7 +28,7 @@ fn is_served(bench: &Bench, proxy: &Proxy, shown: Option<&Pair>) -> bool {
 }
 
 #[test]
-fn who_is_let_in_depends_on_the_certificate() {
+fn access_depends_on_the_client_certificate() {
     let bench = Bench::new();
     let good = bench.authority.sign(&wanted(&["client"]));
     let expired = bench.authority.sign(&wanted(&["client"]).days(-9, -1));
@@ -48,7 +48,7 @@ fn who_is_let_in_depends_on_the_certificate() {
 }
 
 #[test]
-fn backends_and_the_log_are_told_who_the_client_is() {
+fn backends_and_the_log_receive_the_client_certificate() {
     let bench = Bench::new();
     let backend = Backend::saying("");
     let proxy = asking(&bench, &backend, "optional");
@@ -68,7 +68,7 @@ fn backends_and_the_log_are_told_who_the_client_is() {
 }
 
 #[test]
-fn a_certificate_that_has_expired_is_let_in_by_no_ticket() {
+fn a_ticket_does_not_admit_an_expired_certificate() {
     let bench = Bench::new();
     let backend = Backend::saying("");
     let proxy = asking(&bench, &backend, "required");
@@ -95,7 +95,7 @@ fn a_certificate_that_has_expired_is_let_in_by_no_ticket() {
 }
 
 #[test]
-fn other_authorities_of_clients_are_in_force_after_a_reload() {
+fn new_client_authorities_are_active_after_a_reload() {
     let bench = Bench::new();
     let backend = Backend::saying("");
     let proxy = asking(&bench, &backend, "required");

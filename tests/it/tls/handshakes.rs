@@ -1,4 +1,4 @@
-//! Handshakes that do not come about, and many at once.
+//! Failed handshakes, and many at once.
 
 use std::net::TcpStream;
 use std::thread;
@@ -12,7 +12,7 @@ fn start(bench: &Bench, backend: &Backend, config: &str) -> Proxy {
 }
 
 #[test]
-fn plain_http_is_told_that_this_port_speaks_tls() {
+fn plain_http_on_a_tls_port_gets_an_explanation() {
     let bench = Bench::new();
     let backend = Backend::saying("");
     let proxy = start(&bench, &backend, "");
@@ -34,7 +34,7 @@ fn plain_http_is_told_that_this_port_speaks_tls() {
 }
 
 #[test]
-fn what_is_neither_is_closed() {
+fn bytes_that_are_neither_tls_nor_http_close_the_connection() {
     let bench = Bench::new();
     let backend = Backend::saying("");
     let proxy = start(&bench, &backend, "");
@@ -46,7 +46,7 @@ fn what_is_neither_is_closed() {
 }
 
 #[test]
-fn a_handshake_has_its_time() {
+fn a_handshake_is_bounded_in_time() {
     let bench = Bench::new();
     let backend = Backend::saying("");
     let proxy = start(&bench, &backend, "timeouts: { client_header: 200ms }");
@@ -58,19 +58,19 @@ fn a_handshake_has_its_time() {
 }
 
 #[test]
-fn clients_that_go_away_or_do_not_believe_us_are_counted() {
+fn clients_that_leave_or_reject_our_certificate_are_counted() {
     let bench = Bench::new();
     let backend = Backend::saying("");
     let proxy = start(&bench, &backend, "");
     drop(TcpStream::connect(proxy.address()).unwrap());
     wait_for_failures(&proxy, "client_left", 1);
-    let stranger = crate::support::tls::Tls::believing(&Bench::new().authority);
+    let stranger = crate::support::tls::Tls::trusting(&Bench::new().authority);
     assert!(stranger.try_connect(proxy.address(), "a.test").is_err());
     wait_for_failures(&proxy, "refused_by_client", 1);
 }
 
 #[test]
-fn many_handshakes_at_once_all_come_about_while_others_stand_still() {
+fn many_simultaneous_handshakes_succeed_while_others_stall() {
     let bench = Bench::new();
     let backend = Backend::saying("hello");
     let proxy = start(&bench, &backend, "workers: 1");
@@ -96,9 +96,9 @@ fn many_handshakes_at_once_all_come_about_while_others_stand_still() {
     drop((silent, begun));
 }
 
-/// What is agreed on does not begin by itself.
+/// A handshake does not start HTTP/2 by itself.
 #[test]
-fn an_http2_client_has_its_time_to_begin() {
+fn the_http2_preface_after_a_handshake_is_bounded_in_time() {
     let bench = Bench::new();
     let backend = Backend::saying("");
     let proxy = start(&bench, &backend, "timeouts: { client_header: 200ms }");

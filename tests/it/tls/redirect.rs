@@ -6,7 +6,7 @@ use super::Bench;
 use crate::support::http2::{Http2, request};
 use crate::support::{Backend, Proxy};
 
-/// A balancer with a plain listener that redirects, and its listener with TLS.
+/// A balancer with a plain listener that redirects, and a TLS listener.
 fn start(bench: &Bench, backend: &Backend, value: &str) -> (Proxy, SocketAddr) {
     bench.put("a", &["a.test"]);
     let tls = bench.listener(&["a"], "");
@@ -19,7 +19,7 @@ fn start(bench: &Bench, backend: &Backend, value: &str) -> (Proxy, SocketAddr) {
 }
 
 #[test]
-fn requests_are_sent_to_the_same_place_by_https() {
+fn requests_are_redirected_to_the_same_url_over_https() {
     let bench = Bench::new();
     let backend = Backend::saying("hello");
     let (proxy, secured) = start(&bench, &backend, "true");
@@ -63,7 +63,7 @@ fn requests_are_sent_to_the_same_place_by_https() {
 }
 
 #[test]
-fn a_body_that_is_not_wanted_ends_the_connection() {
+fn an_unread_body_closes_the_connection() {
     let bench = Bench::new();
     let backend = Backend::saying("");
     let (proxy, _) = start(&bench, &backend, "true");
@@ -89,7 +89,7 @@ fn streams_are_redirected_too() {
 }
 
 #[test]
-fn challenges_and_what_came_by_https_so_far_are_served() {
+fn acme_challenges_and_requests_forwarded_as_https_are_served() {
     let bench = Bench::new();
     let backend = Backend::saying("hello");
     bench.put("a", &["a.test"]);
