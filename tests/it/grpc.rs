@@ -352,18 +352,14 @@ fn a_cancelled_call_is_reset_at_a_backend_that_does_not_read() {
     for path in ["/before", "/behind"] {
         let client = Http2::connect(proxy.address());
         let mut sender = client.sender.clone();
-        client.run(async {
-            let (_answer, mut sending) = sender.send_request(call(path), false).unwrap();
-            // More than all windows on the path: the rest is never read.
-            sending.send_data(vec![0; 1 << 20].into(), false).unwrap();
-            while backend.calls(path) == 0 {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            sending.send_reset(Reason::CANCEL);
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        });
-        backend.wait_for(&Seen::Reset(path.into(), Reason::CANCEL));
+        let (_response, mut sending) = client.run(async { sender.send_request(call(path), false).unwrap() });
+        // More than all windows on the path: the rest is never read.
+        sending.send_data(vec![0; 1 << 20].into(), false).unwrap();
+        client.run_beside(|| backend.wait_for(&Seen::Call(path.into(), None)));
+        // No event reports that the windows are exhausted.
+        client.run(async { tokio::time::sleep(Duration::from_millis(50)).await });
+        sending.send_reset(Reason::CANCEL);
+        client.run_beside(|| backend.wait_for(&Seen::Reset(path.into(), Reason::CANCEL)));
         let line = proxy.access_line(path);
         assert_eq!((&line["status"], line.get("grpc_status")), (&499.into(), None));
     }

@@ -187,8 +187,7 @@ fn a_stream_that_its_client_resets_ends_at_the_backend_too() {
     held.head();
     sending.send_reset(Reason::CANCEL);
     drop(response);
-    client.run(async { tokio::time::sleep(Duration::from_millis(50)).await });
-    held.wait_for_end();
+    client.run_beside(|| held.wait_for_end());
     assert_eq!(proxy.access_line("/gone")["status"], 499);
 }
 
@@ -375,9 +374,8 @@ fn a_websocket_is_opened_by_a_stream() {
     });
     assert_eq!(client.run(receiving.data()).unwrap().unwrap(), "hello");
     sending.send_data(Bytes::from_static(b"world"), true).unwrap();
-    client.run(async { tokio::time::sleep(Duration::from_millis(20)).await });
-    assert_eq!(held.read(5), "world");
-    assert_eq!(held.wait_for_end(), "");
+    assert_eq!(client.run_beside(|| held.read(5)), "world");
+    assert_eq!(client.run_beside(|| held.wait_for_end()), "");
     held.close();
     let rest = client.run(async {
         let mut rest = Vec::new();

@@ -81,6 +81,21 @@ impl Http2 {
         self.runtime.block_on(within(task))
     }
 
+    /// Runs a blocking wait on another thread while the connection makes progress.
+    pub(crate) fn run_beside<T: Send>(&self, wait: impl FnOnce() -> T + Send) -> T {
+        let (done, is_done) = tokio::sync::oneshot::channel::<()>();
+        let got = std::thread::scope(|scope| {
+            let waiting = scope.spawn(move || {
+                // Dropped at the end, also by a panic.
+                let _done = done;
+                wait()
+            });
+            drop(self.run(is_done));
+            waiting.join()
+        });
+        got.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+
     /// Sends a request with this body and reads the complete response.
     pub(crate) fn ask(&self, request: Request<()>, body: &[u8]) -> Result<Got, h2::Error> {
         let mut sender = self.sender.clone();

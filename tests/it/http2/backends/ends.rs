@@ -284,9 +284,10 @@ fn a_client_that_leaves_cancels_its_stream() {
     backend.wait_for("the second", is_asked(2));
     sending.send_reset(Reason::CANCEL);
     drop(response);
-    client.run(async { tokio::time::sleep(Duration::from_millis(20)).await });
-    backend.wait_for("its end", |all| {
-        (all.iter().filter(|seen| cancelled(seen)).count() == 2).then_some(())
+    client.run_beside(|| {
+        backend.wait_for("its end", |all| {
+            (all.iter().filter(|seen| cancelled(seen)).count() == 2).then_some(())
+        });
     });
     assert_eq!(backend.count(|seen| *seen == Seen::Connection), 1);
     assert_eq!(proxy.access_line("/hold")["status"], 499);
@@ -301,11 +302,16 @@ fn a_client_that_leaves_in_the_middle_of_its_body_cancels_its_stream() {
     // More than the balancer and the backend's window accept.
     sending.reserve_capacity(1 << 20);
     sending.send_data(vec![b'x'; 1 << 20].into(), false).unwrap();
-    client.run(async { tokio::time::sleep(Duration::from_millis(50)).await });
+    // The default window (RFC 9113 §6.9.2): after that the backend receives no more.
+    let mut window = 65_535;
+    client.run_beside(|| {
+        while window > 0 {
+            window -= held.wait_for(|frame| frame.kind == 0).unwrap().payload.len();
+        }
+    });
     sending.send_reset(Reason::CANCEL);
     drop(response);
-    client.run(async { tokio::time::sleep(Duration::from_millis(20)).await });
-    assert_eq!(held.reset_of(stream), Some(Reason::CANCEL));
+    assert_eq!(client.run_beside(|| held.reset_of(stream)), Some(Reason::CANCEL));
 }
 
 /// A GOAWAY may exclude all requests of a connection at once, which is more than the retry budget has tokens. It counts
