@@ -1,4 +1,4 @@
-//! Puts inputs through a real balancer, a process for each batch of them, and collects what the oracle finds.
+//! Sends inputs through a real balancer, a process for each batch, and collects what the oracle finds.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -7,32 +7,32 @@ use serde_json::Value;
 use crate::support::Proxy;
 use crate::support::oracle::{Evidence, Input, Kind, Lane, Verdict, Violation};
 
-/// Inputs that one process gets; then it has to end cleanly.
+/// Inputs per process; after that it must stop cleanly.
 const BATCH: usize = 2500;
-/// Violations that are told; more would not help.
+/// Most violations that are printed.
 const TOLD: usize = 12;
 
-/// Hanging inputs after which no more are tried: each costs the whole deadline.
+/// Hanging inputs after which the run stops: each costs the whole deadline.
 const HUNG: usize = 3;
 
-/// What became of many inputs.
+/// The results of many inputs.
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
-    /// How many there were.
+    /// Number of inputs.
     pub(super) inputs: usize,
-    /// How many of them brought a whole request to the backend.
+    /// Inputs with which a complete request reached the backend.
     pub(super) forwarded: usize,
-    /// How many were refused.
+    /// Refused inputs.
     pub(super) refused: usize,
-    /// How many canaries used a connection that a hostile request had used.
+    /// Canaries on a connection that a hostile request had used.
     pub(super) reused: usize,
-    /// How many made something hang.
+    /// Inputs after which something hung.
     hung: usize,
     failures: Vec<String>,
 }
 
 impl Outcome {
-    /// Adds what another lane found.
+    /// Adds the results of another lane.
     pub(super) fn add(&mut self, other: Self) {
         self.inputs += other.inputs;
         self.forwarded += other.forwarded;
@@ -42,7 +42,7 @@ impl Outcome {
         self.failures.extend(other.failures);
     }
 
-    /// Fails when anything was found; `context` says how to repeat it.
+    /// Fails if anything was found; `context` explains how to repeat it.
     #[track_caller]
     pub(super) fn check(&self, context: &str) {
         eprintln!(
@@ -67,7 +67,7 @@ impl Outcome {
             .map(|violation| format!("  {:?}: {}\n", violation.kind, violation.text))
             .collect();
         let pieces = evidence.input.pieces.iter();
-        let pieces: Vec<String> = pieces.map(|piece| shown(piece)).collect();
+        let pieces: Vec<String> = pieces.map(|piece| printable(piece)).collect();
         self.failures.push(format!(
             "{name} ({:?})\n  sent: {pieces:?}\n{}  got: \"{}\"\n{found}",
             evidence.input.mode,
@@ -75,15 +75,15 @@ impl Outcome {
                 .input
                 .script
                 .as_ref()
-                .map(|script| format!("  backend: \"{}\"\n", shown(&script.bytes)))
+                .map(|script| format!("  backend: \"{}\"\n", printable(&script.bytes)))
                 .unwrap_or_default(),
-            shown(&evidence.got),
+            printable(&evidence.got),
         ));
     }
 }
 
-/// Bytes for people, the middle of very many left out.
-fn shown(bytes: &[u8]) -> String {
+/// Bytes for messages; the middle of long ones is omitted.
+fn printable(bytes: &[u8]) -> String {
     if bytes.len() <= 2000 {
         return bytes.escape_ascii().to_string();
     }
@@ -99,7 +99,7 @@ fn shown(bytes: &[u8]) -> String {
 /// An input with a name.
 pub(super) type Named = (String, Input);
 
-/// Tries all inputs, judged by `judge`.
+/// Runs all inputs, judged by `judge`.
 pub(super) fn try_all(
     inputs: impl IntoIterator<Item = Named>,
     judge: impl Fn(&str, &Evidence) -> Verdict,
@@ -143,7 +143,7 @@ fn try_batch(inputs: impl Iterator<Item = Named>, judge: impl Fn(&str, &Evidence
             break;
         }
     }
-    // Lines come in the order of what they tell.
+    // Log lines are in the order of their events.
     lane.run(Input::new(b"GET /last HTTP/1.1\r\nHost: a\r\n\r\n"));
     proxy.access_line("/last");
     let mut log = log_by_port(&proxy);
@@ -160,7 +160,7 @@ fn try_batch(inputs: impl Iterator<Item = Named>, judge: impl Fn(&str, &Evidence
     outcome
 }
 
-/// The statuses that the access log has, by the port of the client.
+/// The statuses in the access log, by the client's port.
 fn log_by_port(proxy: &Proxy) -> HashMap<u16, VecDeque<u64>> {
     let mut by_port: HashMap<u16, VecDeque<u64>> = HashMap::new();
     for line in proxy.access_lines(0) {
@@ -177,8 +177,8 @@ fn log_by_port(proxy: &Proxy) -> HashMap<u16, VecDeque<u64>> {
     by_port
 }
 
-/// One line a request, with the status that the client got. `lines` are those of its port, which later clients may have
-/// had too.
+/// Expects one line per request, with the status that the client received. `lines` are those of its port, which later
+/// clients may have used too.
 fn judge_log(lines: &mut VecDeque<u64>, verdict: &mut Verdict) {
     let mut expected: Vec<u64> = verdict.statuses.iter().copied().map(u64::from).collect();
     if verdict.has_left {

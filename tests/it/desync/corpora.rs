@@ -1,5 +1,5 @@
-//! The requests and answers of two public corpora, h1spec and llhttp, where they are at hand: `EVENKEEL_CORPORA`, or the folder
-//! `../shared/data` beside the package.
+//! The requests and responses of two public corpora, h1spec and llhttp, if they are available: in the folder
+//! `EVENKEEL_CORPORA`, or `../shared/data` beside the package.
 
 use std::fs;
 use std::path::PathBuf;
@@ -9,27 +9,27 @@ use serde_json::Value;
 /// A message of a corpus.
 #[derive(Debug)]
 pub(super) struct Case {
-    /// Its name there.
+    /// Its name in the corpus.
     pub(super) name: String,
     /// The bytes.
     pub(super) bytes: Vec<u8>,
-    /// What the corpus says of it.
+    /// The corpus's verdict.
     pub(super) expected: Expected,
 }
 
-/// What a corpus says of a request.
+/// A corpus's verdict on a request.
 #[derive(Debug)]
 pub(super) enum Expected {
-    /// The status of the first answer is in one of these ranges.
+    /// The status of the first response is in one of these ranges.
     Ranges(Vec<[u16; 2]>),
-    /// There is no answer as long as nothing more comes.
+    /// There is no response until more bytes arrive.
     Nothing,
-    /// Nothing that can be said from outside: what llhttp's verdicts mean to our parser is in its own tests.
+    /// Nothing that is visible from outside: the parser's unit tests cover llhttp's verdicts.
     Unsaid,
 }
 
 impl Expected {
-    /// Whether the first final answer, if there is one, is as expected.
+    /// Whether the first final response, if any, is as expected.
     pub(super) fn allows(&self, status: Option<u16>) -> bool {
         match (self, status) {
             (Self::Unsaid, _) | (Self::Nothing, None) => true,
@@ -41,19 +41,19 @@ impl Expected {
     }
 }
 
-/// All requests that are at hand.
+/// All available requests.
 pub(super) fn requests() -> Vec<Case> {
     let lines = lines(|name| !name.contains("-response-"));
     lines.into_iter().flat_map(|line| requests_of(&line)).collect()
 }
 
-/// All answers that are at hand.
+/// All available responses.
 pub(super) fn responses() -> Vec<Case> {
     let lines = lines(|name| name.contains("-response-"));
     lines.iter().map(case).collect()
 }
 
-/// The lines of all files whose name is meant.
+/// The lines of all files that `is_meant` accepts.
 fn lines(is_meant: impl Fn(&str) -> bool) -> Vec<Value> {
     let beside = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
     let folder = std::env::var_os("EVENKEEL_CORPORA").map_or_else(beside, PathBuf::from);
@@ -80,7 +80,7 @@ fn lines(is_meant: impl Fn(&str) -> bool) -> Vec<Value> {
     found
 }
 
-/// A request as it is and with a `Host`: llhttp's have none, which would hide every other reason to refuse them.
+/// A request unchanged and with a `Host`: llhttp's have none, which would hide every other reason to refuse them.
 fn requests_of(value: &Value) -> Vec<Case> {
     let plain = case(value);
     let with_host = String::from_utf8_lossy(&plain.bytes).replacen("\r\n", "\r\nHost: a\r\n", 1);

@@ -1,5 +1,5 @@
-//! That the balancer cannot be desynchronised: hostile requests and answers, written by hand, taken from public corpora and
-//! mutated, judged by the oracle. `CONTRIBUTING.md` says how to let it run for longer.
+//! Checks that the balancer cannot be desynchronised: hostile requests and responses, hand-written, from public corpora
+//! and mutated, judged by the oracle. `CONTRIBUTING.md` explains how to run it for longer.
 
 mod bench;
 mod corpora;

@@ -1,10 +1,10 @@
-//! That the oracle finds what it is there to find: a proxy with one famous mistake at a time, and the attack on it.
+//! Proves that the oracle detects flaws: a proxy with one well-known flaw at a time, and the attack on it.
 
 use crate::support::oracle::{
     Flaw, HOSTILE, Input, Kind, Lane, Mode, Naive, Script, judge_request, judge_response,
 };
 
-/// What every proxy has to do.
+/// What every proxy must do.
 const HARMLESS: [&[u8]; 6] = [
     b"GET /g HTTP/1.1\r\nHost: a\r\nX-Nonce: n\r\n\r\n",
     b"HEAD /h HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -14,7 +14,7 @@ const HARMLESS: [&[u8]; 6] = [
     b"GET /g HTTP/1.1\r\nHost: a\r\n: no name\r\n\r\n",
 ];
 
-/// A mistake, the attack on it, and one of the ways in which it shows.
+/// A flaw, the attack on it, and one of its expected findings.
 type Attack = (Flaw, &'static [u8], Kind);
 
 const ATTACKS: [Attack; 17] = [
@@ -105,12 +105,12 @@ const ATTACKS: [Attack; 17] = [
     ),
 ];
 
-/// What the oracle finds when a proxy with this flaw is sent these bytes.
+/// What the oracle finds when a proxy with this flaw gets these bytes.
 fn found(flaw: Flaw, bytes: &[u8]) -> Vec<Kind> {
     let mut lane = Lane::new(|backend| Naive::start(backend, flaw));
     let mut input = Input::new(bytes);
     if flaw == Flaw::GetHasNoBody {
-        // Both sides would wait for each other, but that many backends do not wait for a body that they do not need.
+        // Both sides would wait for each other, except that many backends do not wait for a body that they do not need.
         input.mode = Mode::Early;
     }
     let verdict = judge_request(&lane.run(input));
@@ -131,7 +131,7 @@ fn a_proxy_that_only_forwards_has_no_violation() {
 }
 
 #[test]
-fn a_proxy_with_one_mistake_has_none_on_what_is_harmless() {
+fn a_proxy_with_one_flaw_has_no_violation_on_harmless_input() {
     for (flaw, ..) in ATTACKS {
         for bytes in HARMLESS {
             assert_eq!(found(flaw, bytes), [], "{flaw:?} {}", bytes.escape_ascii());
@@ -140,7 +140,7 @@ fn a_proxy_with_one_mistake_has_none_on_what_is_harmless() {
 }
 
 #[test]
-fn every_mistake_is_found_by_the_attack_on_it_and_by_that_only() {
+fn every_flaw_is_found_by_its_own_attack_only() {
     for (flaw, attack, kind) in ATTACKS {
         let kinds = found(flaw, attack);
         assert!(kinds.contains(&kind), "{flaw:?}: {kinds:?}");
@@ -150,10 +150,11 @@ fn every_mistake_is_found_by_the_attack_on_it_and_by_that_only() {
     }
 }
 
-/// A mistake with answers, an answer that shows it, whether the backend closes then, and one of the ways in which it shows.
-type HostileAnswer = (Flaw, &'static [u8], bool, Kind);
+/// A flaw in handling responses, a response that exposes it, whether the backend closes then, and one of its expected
+/// findings.
+type HostileResponse = (Flaw, &'static [u8], bool, Kind);
 
-const RESPONSES: [HostileAnswer; 4] = [
+const RESPONSES: [HostileResponse; 4] = [
     (
         Flaw::KeepsExtra,
         b"HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: 5\r\n\r\nhelloHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil",
@@ -180,8 +181,8 @@ const RESPONSES: [HostileAnswer; 4] = [
     ),
 ];
 
-/// What the oracle finds when a proxy with this flaw gets this answer.
-fn found_in_answer(flaw: Flaw, bytes: &[u8], closes: bool) -> Vec<Kind> {
+/// What the oracle finds when a proxy with this flaw gets this response.
+fn found_in_response(flaw: Flaw, bytes: &[u8], closes: bool) -> Vec<Kind> {
     let mut lane = Lane::new(|backend| Naive::start(backend, flaw));
     let mut input = Input::new(b"GET /hostile HTTP/1.1\r\nHost: a\r\n\r\n");
     input.script = Some(Script {
@@ -200,11 +201,11 @@ fn found_in_answer(flaw: Flaw, bytes: &[u8], closes: bool) -> Vec<Kind> {
 }
 
 #[test]
-fn every_mistake_with_answers_is_found() {
+fn every_flaw_in_handling_responses_is_found() {
     for (flaw, response, closes, kind) in RESPONSES {
-        let kinds = found_in_answer(flaw, response, closes);
+        let kinds = found_in_response(flaw, response, closes);
         assert!(kinds.contains(&kind), "{flaw:?}: {kinds:?}");
         let harmless = b"HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: 5\r\n\r\nhello";
-        assert_eq!(found_in_answer(flaw, harmless, false), [], "{flaw:?}");
+        assert_eq!(found_in_response(flaw, harmless, false), [], "{flaw:?}");
     }
 }

@@ -7,15 +7,15 @@ use super::corpora;
 use super::table::{Case, Expected, read};
 use crate::support::oracle::{Dice, Evidence, Input, Kind, Mode, Violation, judge_request, mutate};
 
-/// Mutated inputs by default; `EVENKEEL_DESYNC_COUNT` sets another number.
+/// Default number of mutated inputs; `EVENKEEL_DESYNC_COUNT` sets another one.
 const COUNT: u64 = 4000;
-/// The seed by default; `EVENKEEL_DESYNC_SEED` sets another one.
+/// Default seed; `EVENKEEL_DESYNC_SEED` sets another one.
 const SEED: u64 = 1;
 
-/// What the follow-up on the same connection looks like.
+/// How the follow-up on the same connection begins.
 const TAIL: &[u8] = b"GET /tail HTTP/1.1\r\nHost: tail\r\nX-Nonce: tail\r\n\r\n";
 
-/// The table that was written by hand.
+/// The hand-written table.
 pub(super) fn cases() -> Vec<Case> {
     read(include_str!("requests.txt"))
 }
@@ -39,7 +39,7 @@ fn the_table_covers_every_class_of_input() {
 }
 
 #[test]
-fn hostile_requests_get_what_the_table_says() {
+fn hostile_requests_get_the_expected_response() {
     let cases = cases();
     let inputs = cases
         .iter()
@@ -69,7 +69,7 @@ fn hostile_requests_get_what_the_table_says() {
 }
 
 #[test]
-fn hostile_requests_leave_what_follows_alone_however_backends_answer() {
+fn hostile_requests_do_not_affect_later_ones_however_backends_respond() {
     let inputs = cases().into_iter().flat_map(|case| {
         let pieces = vec![case.bytes.clone(), TAIL.to_vec()];
         let name = format!("{} {}", case.row, case.name);
@@ -84,7 +84,7 @@ fn hostile_requests_leave_what_follows_alone_however_backends_answer() {
 }
 
 #[test]
-fn a_refusal_waits_for_nothing_more() {
+fn a_refusal_does_not_wait_for_more_bytes() {
     let is_refused =
         |case: &Case| matches!(&case.expected, Expected::Statuses(all) if all.last() >= Some(&400));
     let inputs = cases().into_iter().filter(is_refused).map(|case| {
@@ -158,7 +158,7 @@ fn mutated_requests_pass_the_oracle() {
     assert!(outcome.refused * 4 > outcome.inputs, "{outcome:?}");
 }
 
-/// What is mutated. What is accepted stands in it several times: what is refused already seldom becomes acceptable.
+/// The inputs to mutate. Accepted ones are included several times: a refused input rarely becomes acceptable.
 fn bases() -> Vec<Vec<u8>> {
     let mut bases = Vec::new();
     for case in cases().into_iter().filter(|case| case.bytes.len() < 4096) {

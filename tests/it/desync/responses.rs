@@ -1,4 +1,4 @@
-//! Hostile answers: what the client gets of them, and that nobody else gets anything.
+//! Hostile responses: what the client gets of them, and that no other client gets any of it.
 
 use std::thread;
 
@@ -10,19 +10,19 @@ use crate::support::oracle::{
     Dice, Evidence, HOSTILE, Input, Kind, Meant, Script, Violation, judge_response, mutate,
 };
 
-/// Mutated answers by default; `EVENKEEL_DESYNC_COUNT` sets another number.
+/// Default number of mutated responses; `EVENKEEL_DESYNC_COUNT` sets another one.
 const COUNT: u64 = 2000;
-/// The seed by default; `EVENKEEL_DESYNC_SEED` sets another one.
+/// Default seed; `EVENKEEL_DESYNC_SEED` sets another one.
 const SEED: u64 = 1;
 /// A body that does not fit into a few buffers.
 const LARGE: usize = 100_000;
 
-/// The table that was written by hand.
+/// The hand-written table.
 fn cases() -> Vec<Case> {
     read(include_str!("responses.txt"))
 }
 
-/// The request that gets the answer, and one behind it, unless `is_alone`.
+/// The request that gets the response, and one after it, unless `is_alone`.
 fn request(name: &str, is_alone: bool) -> Vec<u8> {
     let has = |flag: &str| name.contains(flag);
     let version = if has("[1.0]") { "1.0" } else { "1.1" };
@@ -46,7 +46,7 @@ fn request(name: &str, is_alone: bool) -> Vec<u8> {
     format!("{method} /hostile HTTP/{version}\r\nHost: a\r\n{length}\r\n{body}{tail}").into_bytes()
 }
 
-/// The input that has the backend send `response`, with what follows `@@` later.
+/// The input for which the backend sends `response`, with the bytes after `@@` later.
 fn input(name: &str, response: &[u8]) -> Input {
     let is_late = response.windows(2).any(|two| two == b"@@");
     let request = request(name, is_late);
@@ -60,7 +60,7 @@ fn input(name: &str, response: &[u8]) -> Input {
         is_early: name.contains("[early]"),
         late: late.to_vec(),
     };
-    // A backend that says no more would be waited for.
+    // The balancer would wait for a backend that sends no more.
     script.closes |= !Meant::read(&script, method).is_whole();
     Input {
         pieces: vec![request],
@@ -70,7 +70,7 @@ fn input(name: &str, response: &[u8]) -> Input {
 }
 
 #[test]
-fn the_table_covers_every_class_of_answer() {
+fn the_table_covers_every_class_of_response() {
     let cases = cases();
     for row in 1..=9 {
         let row = format!("P{row}");
@@ -81,7 +81,7 @@ fn the_table_covers_every_class_of_answer() {
 }
 
 #[test]
-fn hostile_answers_reach_the_client_whole_or_not_at_all() {
+fn hostile_responses_reach_the_client_completely_or_not_at_all() {
     let cases = cases();
     let inputs = cases
         .iter()
@@ -112,7 +112,7 @@ fn hostile_answers_reach_the_client_whole_or_not_at_all() {
 }
 
 #[test]
-fn answers_of_public_corpora_pass_the_oracle() {
+fn responses_of_public_corpora_pass_the_oracle() {
     let inputs = corpora::responses().into_iter().flat_map(|case| {
         ["", "[HEAD]", "[1.0]"].map(|flag| {
             let name = format!("{} {flag}", case.name);
@@ -124,7 +124,7 @@ fn answers_of_public_corpora_pass_the_oracle() {
 }
 
 #[test]
-fn mutated_answers_pass_the_oracle() {
+fn mutated_responses_pass_the_oracle() {
     let seed = setting("EVENKEEL_DESYNC_SEED", SEED);
     let count = setting("EVENKEEL_DESYNC_COUNT", COUNT);
     // Two balancers at a time: each has one worker.
@@ -147,7 +147,7 @@ fn mutated_answers_pass_the_oracle() {
     assert!(outcome.refused * 10 < outcome.inputs * 9, "{outcome:?}");
 }
 
-/// What is mutated. What is accepted stands in it several times.
+/// The responses to mutate. Accepted ones are included several times.
 fn bases() -> Vec<Vec<u8>> {
     let mut bases = Vec::new();
     for case in cases().into_iter().filter(|case| case.bytes.len() < 4096) {

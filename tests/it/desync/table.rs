@@ -1,5 +1,5 @@
-//! Reads the tables of hostile input: one case a line, `row | expected | clause | what it is | bytes`. Empty lines and
-//! lines that begin with `//` say nothing.
+//! Reads the tables of hostile input: one case per line, `row | expected | clause | description | bytes`. Empty lines
+//! and lines that begin with `//` are skipped.
 
 /// One line of a table.
 #[derive(Debug, Clone)]
@@ -8,9 +8,9 @@ pub(super) struct Case {
     pub(super) row: String,
     /// What the client gets.
     pub(super) expected: Expected,
-    /// The section of the RFC that decides it.
+    /// The section of the RFC that applies.
     pub(super) clause: String,
-    /// What it is, for people.
+    /// Description for messages.
     pub(super) name: String,
     /// The bytes.
     pub(super) bytes: Vec<u8>,
@@ -19,15 +19,15 @@ pub(super) struct Case {
 /// What the client gets for a case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Expected {
-    /// Final answers with exactly these statuses; none when the message never became whole.
+    /// Final responses with exactly these statuses; none if the message never became complete.
     Statuses(Vec<u16>),
-    /// The beginning of an answer, and a sign that it was cut.
+    /// The beginning of a response, and a sign that it was truncated.
     Cut,
-    /// Whatever the oracle lets pass.
+    /// Anything that the oracle accepts.
     Either,
 }
 
-/// What a table writes in short.
+/// Abbreviations in a table.
 const SHORT: [(&str, &str); 3] = [
     ("{G}", "GET /g HTTP/1.1\\r\\nHost: a\\r\\nX-Nonce: n\\r\\n"),
     ("{P}", "POST /p HTTP/1.1\\r\\nHost: a\\r\\nX-Nonce: n\\r\\n"),
@@ -65,7 +65,8 @@ fn case(line: &str) -> Case {
     }
 }
 
-/// Turns `\r`, `\n`, `\t`, `\0`, `\\` and `\xNN` into bytes, and `\*NNNN(text)` into so many times the text.
+/// Converts `\r`, `
+/// `, `\t`, `\0`, `\\` and `\xNN` to bytes, and `\*NNNN(text)` to that many copies of the text.
 fn unescape(text: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut rest = text;

@@ -1,8 +1,8 @@
-//! F12: what stands behind a request to upgrade reaches the backend after its 101 only, and the connection nobody else.
+//! F12: bytes after an upgrade request reach its backend only after the 101, and reach no other connection.
 
 use crate::support::{Backend, Gate, Proxy, Response};
 
-/// A handshake, and bytes behind it that are a request to a backend that did not upgrade.
+/// A handshake, followed by bytes that are a request to a backend that did not upgrade.
 const EAGER: &str = "GET /tunnel HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n\
                      GET /inside HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -13,7 +13,7 @@ fn start(backend: &Backend) -> Proxy {
 }
 
 #[test]
-fn bytes_behind_a_request_to_upgrade_wait_for_the_101() {
+fn bytes_after_an_upgrade_request_wait_for_the_101() {
     let gate = Gate::default();
     let its = gate.clone();
     let backend = Backend::start(move |request| match request.start() {
@@ -28,7 +28,7 @@ fn bytes_behind_a_request_to_upgrade_wait_for_the_101() {
     let mut client = proxy.client();
     client.send(EAGER);
     let tunnel = backend.wait_for_request(|request| request.start() == "GET /tunnel");
-    // The one worker has answered this one, so it had its turn with the bytes before.
+    // The only worker has served this one, so it has processed the earlier bytes.
     assert_eq!(proxy.get("/canary").text(), "GET /canary");
     assert_eq!(
         backend.requests(|request| request.start() == "GET /inside").len(),
@@ -52,7 +52,7 @@ fn bytes_behind_a_request_to_upgrade_wait_for_the_101() {
 }
 
 #[test]
-fn a_101_to_something_else_is_no_tunnel() {
+fn a_101_to_another_request_opens_no_tunnel() {
     for fields in [
         "Connection: upgrade\r\n",
         "Connection: upgrade\r\nUpgrade: h2c\r\n",

@@ -1,10 +1,10 @@
-//! What a faithful balancer sends to a backend for a request that it was sent. Written from the contract (design and RFC
-//! 9110 §7.6), not from the code.
+//! What a correct balancer sends to a backend for a given request. Written from the specification (design and RFC 9110
+//! §7.6), not from the code.
 
 use super::grammar::{Fields, Framing, elements, values};
 use super::message::Request;
 
-/// Fields that concern one hop, that say who the client is, or that are written anew.
+/// Headers that concern one hop, name the client, or are written anew.
 const REPLACED: [&str; 16] = [
     "connection",
     "content-length",
@@ -24,7 +24,7 @@ const REPLACED: [&str; 16] = [
     "x-request-id",
 ];
 
-/// Fields that no trailer section may bring to a backend that merges it into the head (RFC 9110 §6.5.1).
+/// Fields that must not be in a trailer section: a backend might merge it into the headers (RFC 9110 §6.5.1).
 const NEVER_TRAILERS: [&str; 9] = [
     "authorization",
     "content-encoding",
@@ -37,7 +37,7 @@ const NEVER_TRAILERS: [&str; 9] = [
     "x-real-ip",
 ];
 
-/// How `seen` differs from what `sent` asks for. `is_whole` says whether the body has come to its end at the backend.
+/// How `seen` differs from what `sent` requires. `is_whole` is whether the backend received the whole body.
 pub(super) fn differences(sent: &Request, seen: &Request, is_whole: bool) -> Vec<String> {
     let mut found = Vec::new();
     let mut check = |what: &str, is_same: bool, sent: &dyn std::fmt::Debug, seen: &dyn std::fmt::Debug| {
@@ -84,7 +84,7 @@ pub(super) fn differences(sent: &Request, seen: &Request, is_whole: bool) -> Vec
     found
 }
 
-/// The framing that a backend gets: beside an upgrade not even a length of 0.
+/// The framing that a backend gets: an upgrade has not even a length of 0.
 fn framing(sent: &Request, seen: &Request) -> Framing {
     let is_upgrade = !values(&seen.fields, "upgrade").is_empty();
     match sent.framing {
@@ -93,7 +93,7 @@ fn framing(sent: &Request, seen: &Request) -> Framing {
     }
 }
 
-/// What the balancer writes itself.
+/// The headers that the balancer writes.
 fn own_fields(sent: &Request, seen: &Request) -> Vec<String> {
     let mut found = Vec::new();
     let mut expect = |name: &str, is_right: &dyn Fn(&[&[u8]]) -> bool| {
@@ -107,7 +107,7 @@ fn own_fields(sent: &Request, seen: &Request) -> Vec<String> {
         }
     };
     let host = host(sent);
-    // An HTTP/1.0 client may leave it out; then the backend's own stands in.
+    // An HTTP/1.0 client may omit it; the backend's own authority is used then.
     let is_host = |values: &[&[u8]]| match (&host, values) {
         (Some(host), [value]) => value == host,
         (None, [_]) => true,
@@ -149,14 +149,14 @@ fn own_fields(sent: &Request, seen: &Request) -> Vec<String> {
     found
 }
 
-/// The authority that the request is for: that of its target counts more than `Host` (RFC 9112 §3.2.2).
+/// The request's authority: that of its target takes precedence over `Host` (RFC 9112 §3.2.2).
 fn host(sent: &Request) -> Option<Vec<u8>> {
     let named = values(&sent.fields, "host").first().copied();
     let host = sent.authority_of_target().or(named)?;
     (sent.version == 1 || !host.is_empty()).then(|| host.to_vec())
 }
 
-/// A name as CGI and its descendants read it: every mark is the same to them.
+/// A header name as CGI sees it: all punctuation is equal.
 fn alias(name: &[u8]) -> String {
     let plain = name.iter().map(|byte| {
         let is_mark = !byte.is_ascii_alphanumeric();
@@ -169,7 +169,7 @@ fn alias(name: &[u8]) -> String {
     plain.collect()
 }
 
-/// The fields that go on as they are.
+/// The headers that are forwarded unchanged.
 fn forwarded(request: &Request) -> Fields {
     let options = elements(&request.fields, "connection");
     let is_kept = |name: &[u8]| {
@@ -222,7 +222,7 @@ fn target(sent: &Request) -> Vec<u8> {
     path.chain(query.iter().copied()).collect()
 }
 
-/// Whether `seen` are some of the trailers that were sent, in order, and none that could change the message.
+/// Whether `seen` are some of the trailers that were sent, in order, and none of them could change the message.
 fn are_trailers((sent, seen): (&Fields, &Fields)) -> bool {
     let mut rest = sent.iter();
     seen.iter().all(|field| {

@@ -1,30 +1,30 @@
-//! Where lines, heads and bodies end, read without any of the balancer's code: `httparse` splits the head, and what it
-//! lets through (bare line feeds, more than one empty line) is looked for before. Stricter than RFC 9112 has to be: what
-//! two readers could take differently is an error here.
+//! Finds the ends of lines, heads and bodies without the balancer's code. `httparse` splits the head; what it accepts
+//! too much of (bare line feeds, more than one empty line) is checked before. Stricter than RFC 9112 requires: anything
+//! that two readers could interpret differently is an error.
 
-/// Most fields of a head; the balancer's own limit is lower.
+/// Most headers of a head; the balancer's own limit is lower.
 const FIELDS: usize = 256;
 
 /// The fields of a head or of a trailer section, in order, values trimmed.
 pub(crate) type Fields = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// What stands at the front of some bytes.
+/// The parse result at the front of some bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Step<M> {
-    /// A whole message, and how many bytes it has.
+    /// A complete message and its length in bytes.
     Whole(M, usize),
-    /// The beginning of a message, with what is known of it once its head is whole.
+    /// The beginning of a message, with its head if that is complete.
     Partial(Option<M>),
-    /// No message, and why; with its head when that was well-formed.
+    /// Not a message, with the reason; with its head if that was well-formed.
     Broken(&'static str, Option<M>),
 }
 
 /// How a body ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Framing {
-    /// There is none.
+    /// No body.
     None,
-    /// After so many bytes.
+    /// After this many bytes.
     Length(u64),
     /// With the last chunk.
     Chunked,
@@ -32,16 +32,16 @@ pub(crate) enum Framing {
     UntilEnd,
 }
 
-/// A body, or as much of it as is there.
+/// A body, or the part that has arrived.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Body {
-    /// What it says.
+    /// Its decoded bytes.
     pub(crate) decoded: Vec<u8>,
-    /// The fields after it.
+    /// Its trailers.
     pub(crate) trailers: Fields,
 }
 
-/// Finds the end of a head, the empty line included; `None` as long as it has not come.
+/// Finds the end of a head, empty line included; `None` until it has arrived.
 pub(super) fn head_end(bytes: &[u8]) -> Result<Option<usize>, &'static str> {
     let mut line = 0;
     for (at, &byte) in bytes.iter().enumerate() {
@@ -59,7 +59,7 @@ pub(super) fn head_end(bytes: &[u8]) -> Result<Option<usize>, &'static str> {
     Ok(None)
 }
 
-/// Splits the field lines of a whole section, its empty line included.
+/// Splits the header lines of a complete section, empty line included.
 pub(super) fn fields(section: &[u8]) -> Result<Fields, &'static str> {
     let mut slots = [httparse::EMPTY_HEADER; FIELDS];
     match httparse::parse_headers(section, &mut slots) {
@@ -77,7 +77,7 @@ pub(super) fn owned(found: &[httparse::Header<'_>]) -> Fields {
         .collect()
 }
 
-/// The values of all fields with this name.
+/// The values of all headers with this name.
 pub(crate) fn values<'a>(fields: &'a Fields, name: &str) -> Vec<&'a [u8]> {
     let wanted = fields
         .iter()
@@ -85,7 +85,7 @@ pub(crate) fn values<'a>(fields: &'a Fields, name: &str) -> Vec<&'a [u8]> {
     wanted.map(|(_, value)| value.as_slice()).collect()
 }
 
-/// The elements of all fields with this name, in lower case.
+/// The list elements of all headers with this name, in lower case.
 pub(crate) fn elements(fields: &Fields, name: &str) -> Vec<Vec<u8>> {
     let lines = values(fields, name);
     let elements = lines.iter().flat_map(|line| line.split(|byte| *byte == b','));
@@ -95,7 +95,7 @@ pub(crate) fn elements(fields: &Fields, name: &str) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// Without blanks and tabs at both ends.
+/// Without spaces and tabs at both ends.
 pub(crate) fn trim(mut value: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
         value = rest;
@@ -103,7 +103,7 @@ pub(crate) fn trim(mut value: &[u8]) -> &[u8] {
     value
 }
 
-/// What the fields say of the body's end: `None` when they say nothing (RFC 9112 §6.3).
+/// The body's framing according to the headers; `None` if they specify none (RFC 9112 §6.3).
 pub(super) fn framing(fields: &Fields, version: u8) -> Result<Option<Framing>, &'static str> {
     let lengths = values(fields, "content-length");
     let codings = values(fields, "transfer-encoding");
@@ -128,14 +128,14 @@ fn number(digits: &[u8], base: u32) -> Option<u64> {
     i64::try_from(value).is_ok().then_some(value)
 }
 
-/// Whether chunk sizes may be filled up with blanks, as backends do.
+/// Whether chunk sizes may be padded, as some backends do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Padding {
     Refused,
     Allowed,
 }
 
-/// Reads the body at the front of `bytes`. `has_ended` says that no more will come.
+/// Reads the body at the front of `bytes`. `has_ended` is whether no more bytes will come.
 pub(super) fn body(bytes: &[u8], framing: Framing, padding: Padding, has_ended: bool) -> Step<Body> {
     let plain = |bytes: &[u8]| Body {
         decoded: bytes.to_vec(),
@@ -198,11 +198,11 @@ fn trailers(section: &[u8], mut body: Body, used: usize) -> Step<Body> {
     }
 }
 
-/// The size that a chunk line says, and the length of the line.
+/// The size in a chunk line, and the length of the line.
 fn chunk_line(bytes: &[u8], padding: Padding) -> Result<Option<(usize, usize)>, &'static str> {
     let digits = bytes.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
     let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else {
-        // The rest of the line decides; more than this nobody sends.
+        // Longer lines are never sent.
         return if digits > 16 {
             Err("a chunk size out of range")
         } else {

@@ -1,5 +1,5 @@
-//! Decides from the evidence whether balancer, client and backend could come to different opinions about where a message
-//! ends, or whether anybody got what is not his.
+//! Decides from the evidence whether balancer, client and backend could disagree about where a message ends, or whether
+//! anyone received bytes of another message.
 
 use http_desync_guardian::http_token_utils::{TokenSimilarity, determine_similarity};
 use http_desync_guardian::request_analyzer::HttpRequestData;
@@ -12,77 +12,77 @@ use super::message::{Reading, Request, Response, Rest, read_all};
 use super::recorder::{CANARY, Seen};
 use super::wire::End;
 
-/// The statuses with which the balancer itself may refuse a request. Not 502 to 504: the backend did nothing wrong.
+/// The statuses with which the balancer may refuse a request. Not 502 to 504: the backend made no error.
 const REFUSALS: [u16; 7] = [400, 408, 413, 414, 417, 431, 501];
-/// HTTP versions that are not spoken.
+/// HTTP versions that are not supported.
 const UNSUPPORTED: u16 = 505;
 
-/// In which way something is wrong.
+/// The kind of a violation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Kind {
-    /// A connection did not end, or the canary got nothing, in time.
+    /// A connection did not end, or the canary got no response, in time.
     Hung,
-    /// The client's connection was reset, which may cost it the answer.
+    /// The client's connection was reset, which may destroy the response.
     Reset,
-    /// The backend got more requests than the client sent, or something that is no request.
+    /// The backend got more requests than the client sent, or bytes that are no request.
     Smuggled,
     /// The backend got another request than the client sent.
     Altered,
-    /// The backend got a head that other recipients take differently.
+    /// The backend got a head that other recipients interpret differently.
     Ambiguous,
-    /// A request that was cut short stands open at the backend.
+    /// A truncated request is still open at the backend.
     LeftOpen,
-    /// The client got something that is not the answer to its request.
+    /// The client got bytes that are not the response to its request.
     WrongAnswer,
-    /// The client got no answer, or it cannot tell where the answer ends.
+    /// The client got no response, or cannot tell where it ends.
     NoAnswer,
-    /// The canary got something else than the answer to its request.
+    /// The canary got another response than its own.
     Canary,
-    /// The access log says something else than what happened.
+    /// The access log does not match what happened.
     Log,
 }
 
-/// Something that is wrong.
+/// A violation.
 #[derive(Debug, Clone)]
 pub(crate) struct Violation {
-    /// In which way.
+    /// Its kind.
     pub(crate) kind: Kind,
-    /// What exactly.
+    /// Details.
     pub(crate) text: String,
 }
 
-/// What became of one input.
+/// The result of one input.
 #[derive(Debug, Default)]
 pub(crate) struct Verdict {
-    /// The statuses of the final answers that the client got.
+    /// The statuses of the final responses that the client got.
     pub(crate) statuses: Vec<u16>,
-    /// How many whole requests reached the backend, the canary's not counted.
+    /// Number of complete requests that reached the backend, without the canary's.
     pub(crate) forwarded: usize,
-    /// Whether the access log has to say that the client left, behind the lines of `statuses`.
+    /// Whether the access log must have a line `client_gone` after the lines of `statuses`.
     pub(crate) has_left: bool,
-    /// Whether the last line of the log may say so instead of what the client got.
+    /// Whether the last log line may be `client_gone` instead of the status that the client got.
     pub(crate) may_have_left: bool,
     /// Whether the last canary used a connection that had carried a hostile request.
     pub(crate) is_canary_reused: bool,
-    /// Whether the client saw that its last answer was cut.
+    /// Whether the client saw that its last response was truncated.
     pub(crate) is_cut: bool,
-    /// What is wrong.
+    /// The violations.
     pub(crate) violations: Vec<Violation>,
 }
 
 impl Verdict {
-    /// Takes down what is wrong.
+    /// Records a violation.
     pub(super) fn add(&mut self, kind: Kind, text: impl Into<String>) {
         let text = text.into();
         self.violations.push(Violation { kind, text });
     }
 }
 
-/// Judges what became of a hostile request, answered by a backend that did everything right.
+/// Judges a hostile request to a correct backend.
 pub(crate) fn judge_request(evidence: &Evidence) -> Verdict {
     let mut verdict = Verdict::default();
     let reading = read_all(&evidence.input.bytes());
-    // What is sent behind the request that was said to be the last may meet a socket that is closed.
+    // Bytes sent after the last request of the connection may meet a closed socket.
     let may_reset = matches!(reading.rest, Rest::Ignored);
     if !(may_reset && evidence.end == Some(End::Reset)) {
         judge_ends(evidence, &mut verdict);
@@ -90,9 +90,9 @@ pub(crate) fn judge_request(evidence: &Evidence) -> Verdict {
     judge_canary(evidence, &mut verdict);
     let seen: Vec<&Seen> = evidence.seen.iter().filter(|seen| !is_canary(seen)).collect();
     judge_seen(&seen, &reading, &mut verdict);
-    let responses = read_answers(&evidence.got, &reading, &mut verdict);
+    let responses = read_responses(&evidence.got, &reading, &mut verdict);
     verdict.statuses = responses.iter().map(|response| response.status).collect();
-    judge_answers(&responses, &seen, &mut verdict);
+    judge_responses(&responses, &seen, &mut verdict);
     let is_open = responses.last().is_none_or(Response::keeps_open);
     if is_open && responses.len() < reading.requests.len() {
         verdict.add(Kind::NoAnswer, "a whole request got no answer");
@@ -117,7 +117,7 @@ pub(super) fn judge_ends(evidence: &Evidence, verdict: &mut Verdict) {
     }
 }
 
-/// Whether the canary got the answers to its own requests and nothing else.
+/// Whether the canary got the responses to its own requests and nothing else.
 pub(super) fn judge_canary(evidence: &Evidence, verdict: &mut Verdict) {
     let own = read_all(&evidence.canary_sent).requests;
     let (all, others): (Vec<&Seen>, Vec<&Seen>) = evidence.seen.iter().partition(|seen| is_canary(seen));
@@ -133,7 +133,7 @@ pub(super) fn judge_canary(evidence: &Evidence, verdict: &mut Verdict) {
             }
         }
         match Response::read(got, b"GET", false) {
-            Step::Whole(response, length) if is_answer_to(&response, seen) && response.keeps_open() => {
+            Step::Whole(response, length) if is_response_to(&response, seen) && response.keeps_open() => {
                 got = &got[length..];
             }
             _ => {
@@ -158,7 +158,7 @@ pub(super) fn is_canary(seen: &Seen) -> bool {
     matches!(&seen.step, Step::Whole(request, _) if request.target == CANARY)
 }
 
-/// Compares what reached the backend with what was sent, request by request.
+/// Compares each request that reached the backend with what was sent.
 fn judge_seen(all: &[&Seen], reading: &Reading, verdict: &mut Verdict) {
     for (index, seen) in all.iter().enumerate() {
         let (request, is_whole) = match &seen.step {
@@ -178,7 +178,7 @@ fn judge_seen(all: &[&Seen], reading: &Reading, verdict: &mut Verdict) {
         verdict.forwarded += usize::from(is_whole);
         judge_head(&seen.head, verdict);
         let sent = reading.requests.get(index);
-        // Only a request that is not whole may stand behind the whole ones, and only as such.
+        // Only an incomplete request may follow the complete ones, and must not look complete.
         let sent = sent.or(reading
             .begun()
             .filter(|_| index == reading.requests.len() && !is_whole));
@@ -199,7 +199,7 @@ fn judge_seen(all: &[&Seen], reading: &Reading, verdict: &mut Verdict) {
     }
 }
 
-/// Rates a head as others do who look for requests that are read in two ways.
+/// Rates a head like scanners for ambiguous requests.
 fn judge_head(head: &[u8], verdict: &mut Verdict) {
     let head: Vec<u8> = head
         .split_inclusive(|byte| *byte == b'\n')
@@ -210,8 +210,8 @@ fn judge_head(head: &[u8], verdict: &mut Verdict) {
     let rating = HttpRequestData::analyze_raw_request(&head);
     let is_known = matches!(
         rating.reason,
-        // A body where none is usual, framed by one field: RFC 9110 §9.3.1 gives it no meaning but allows it, and
-        // dropping either the field or the bytes is what would desynchronise.
+        // A body where none is usual, with one framing header: RFC 9110 §9.3.1 gives it no meaning but allows it, and
+        // dropping either the header or the bytes would desynchronise.
         ClassificationReason::UndefinedContentLengthSemantics
             | ClassificationReason::UndefinedTransferEncodingSemantics
             | ClassificationReason::GetHeadZeroContentLength
@@ -222,9 +222,9 @@ fn judge_head(head: &[u8], verdict: &mut Verdict) {
     }
 }
 
-/// Whether the rating would take a field for framing though its name is another one, such as `ContentxLength` or
-/// `#Transfer-Encoding`: it compares the letters only. Names that somebody might read so, with another mark in the place of
-/// the dash, are found by comparing the fields.
+/// Whether the rating takes a header for framing although it has another name, such as `ContentxLength` or
+/// `#Transfer-Encoding`: it compares the letters only. Names with another character in place of the dash, which a
+/// backend might accept, are found by comparing the headers.
 fn is_lookalike(line: &[u8]) -> bool {
     let name: Vec<u8> = line.iter().take_while(|byte| **byte != b':').copied().collect();
     let framing = [&b"content-length"[..], b"transfer-encoding"];
@@ -232,8 +232,8 @@ fn is_lookalike(line: &[u8]) -> bool {
     name.len() < line.len() && framing.into_iter().any(is_similar)
 }
 
-/// Splits what the client got into final answers.
-fn read_answers(mut got: &[u8], reading: &Reading, verdict: &mut Verdict) -> Vec<Response> {
+/// Splits what the client got into final responses.
+fn read_responses(mut got: &[u8], reading: &Reading, verdict: &mut Verdict) -> Vec<Response> {
     let mut responses: Vec<Response> = Vec::new();
     while !got.is_empty() {
         let request = reading
@@ -268,12 +268,12 @@ fn read_answers(mut got: &[u8], reading: &Reading, verdict: &mut Verdict) -> Vec
     responses
 }
 
-/// Whether each request that reached the backend got its own answer, and what did not a refusal.
-fn judge_answers(responses: &[Response], seen: &[&Seen], verdict: &mut Verdict) {
+/// Whether each request that reached the backend got its own response, and each other one a refusal.
+fn judge_responses(responses: &[Response], seen: &[&Seen], verdict: &mut Verdict) {
     let mut rest = responses.iter().peekable();
     for seen in seen {
         match rest.next_if(|response| serial(response).is_some()) {
-            Some(response) if is_answer_to(response, seen) => {}
+            Some(response) if is_response_to(response, seen) => {}
             Some(response) => verdict.add(
                 Kind::WrongAnswer,
                 format!("answer {} got {response:?}", seen.serial),
@@ -291,8 +291,8 @@ fn judge_answers(responses: &[Response], seen: &[&Seen], verdict: &mut Verdict) 
     }
 }
 
-/// Whether an answer is the one that the backend gave to this request.
-pub(super) fn is_answer_to(response: &Response, seen: &Seen) -> bool {
+/// Whether a response is the one that the backend sent to this request.
+pub(super) fn is_response_to(response: &Response, seen: &Seen) -> bool {
     let (Step::Whole(request, _) | Step::Partial(Some(request)) | Step::Broken(_, Some(request))) =
         &seen.step
     else {

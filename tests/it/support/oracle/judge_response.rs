@@ -1,22 +1,22 @@
-//! Judges what became of a hostile answer: the client gets all of it, or 502, or sees that it was cut; and the connection
-//! that it came on is used again only if its end was proved.
+//! Judges a hostile response: the client gets all of it, or a 502, or sees that it was truncated; and its connection is
+//! reused only if its end was proven.
 
 use super::grammar::{Fields, Framing, Step, elements};
-use super::judge::{Kind, Verdict, is_answer_to, is_canary, judge_canary, judge_ends};
+use super::judge::{Kind, Verdict, is_canary, is_response_to, judge_canary, judge_ends};
 use super::lane::Evidence;
 use super::message::{Request, Response, read_all};
 use super::recorder::{Script, Seen};
 use super::wire::End;
 
-/// The path that gets the hostile answer.
+/// The path that gets the hostile response.
 pub(crate) const HOSTILE: &[u8] = b"/hostile";
 
-/// A hostile answer as the independent reading sees it.
+/// A hostile response as the independent parser reads it.
 #[derive(Debug)]
 pub(crate) struct Meant {
-    /// The statuses of the interim answers before it.
+    /// The statuses of the interim responses before it.
     interim: Vec<u16>,
-    /// The final answer.
+    /// The final response.
     step: Step<Response>,
     /// Whether the connection may carry another exchange.
     is_clean: bool,
@@ -58,13 +58,13 @@ impl Meant {
         }
     }
 
-    /// Whether the answer is whole: then the backend may leave its connection open.
+    /// Whether the response is complete: then the backend may leave its connection open.
     pub(crate) fn is_whole(&self) -> bool {
         matches!(self.step, Step::Whole(..))
     }
 }
 
-/// Judges what became of the answer of the evidence's script.
+/// Judges the response in the evidence's script.
 pub(crate) fn judge_response(evidence: &Evidence) -> Verdict {
     let mut verdict = Verdict::default();
     let reading = read_all(&evidence.input.bytes());
@@ -83,11 +83,11 @@ pub(crate) fn judge_response(evidence: &Evidence) -> Verdict {
     verdict.forwarded = hostile.len();
     let rest = judge_first(evidence, &meant, request, &mut verdict);
     judge_rest(rest, &others, &mut verdict);
-    // A reset may be the only sign of a cut; otherwise it may take an answer away.
+    // A reset may be the only sign of truncation; otherwise it may destroy a response.
     if !(verdict.is_cut && evidence.end == Some(End::Reset)) {
         judge_ends(evidence, &mut verdict);
     }
-    // Whether a request that was answered early is taken for one that the client left is chance.
+    // Whether an early response counts as a request that the client left depends on timing.
     verdict.may_have_left = script.is_early;
     verdict
 }
@@ -96,9 +96,9 @@ fn is_hostile(seen: &Seen) -> bool {
     matches!(&seen.step, Step::Whole(request, _) | Step::Partial(Some(request)) if request.target == HOSTILE)
 }
 
-/// A connection whose end was not proved is not used again.
+/// A connection whose end was not proven is not reused.
 fn judge_reuse(evidence: &Evidence, meant: &Meant, hostile: &[&Seen], verdict: &mut Verdict) {
-    // A connection that ended without an answer may have the request sent once more.
+    // If a connection ended without a response, the request may be sent once more.
     let Some(hostile) = hostile.last() else {
         return verdict.add(Kind::NoAnswer, "the request did not reach the backend");
     };
@@ -114,7 +114,7 @@ fn judge_reuse(evidence: &Evidence, meant: &Meant, hostile: &[&Seen], verdict: &
     }
 }
 
-/// Judges what the client got for the hostile request; returns what it got behind that.
+/// Judges what the client got for the hostile request; returns the bytes after that.
 fn judge_first<'a>(
     evidence: &'a Evidence,
     meant: &Meant,
@@ -124,7 +124,7 @@ fn judge_first<'a>(
     let mut got = evidence.got.as_slice();
     let mut allowed = meant.interim.iter();
     loop {
-        // The reply of the balancer itself has no body to HEAD.
+        // A local response to HEAD has no body.
         let step = Response::read(got, &request.method, evidence.end == Some(End::Finished));
         match step {
             Step::Whole(response, length) if response.status < 200 => {
@@ -153,7 +153,7 @@ fn judge_first<'a>(
                 return &[];
             }
             _ => {
-                // A reset takes away what was not read yet; a close does not.
+                // A reset destroys unread bytes; a close does not.
                 verdict.add(Kind::NoAnswer, "no answer at all");
                 return &[];
             }
@@ -185,7 +185,7 @@ fn judge_cut(got: &Response, meant: &Meant, verdict: &mut Verdict) {
     }
 }
 
-/// Compares an answer with what the backend sent.
+/// Compares a response with what the backend sent.
 fn judge_copy(got: &Response, sent: &Response, is_whole: bool, verdict: &mut Verdict) {
     let (body, part) = (&sent.body.decoded, &got.body.decoded);
     let is_same_body = if is_whole {
@@ -201,7 +201,7 @@ fn judge_copy(got: &Response, sent: &Response, is_whole: bool, verdict: &mut Ver
         .all(|one| trailers.any(|other| one == other));
     let date = |fields: &Fields| super::grammar::values(fields, "date").len();
     let is_dated = date(&got.fields) >= 1;
-    // Where no body follows, an announced length may stand or not; else it is the one that was sent.
+    // If no body follows, an announced length is optional; otherwise it is the one that was sent.
     let is_framed = match (sent.framing, got.framing) {
         (Framing::None, framing) => framing == Framing::None,
         (Framing::Length(sent), Framing::Length(got)) => sent == got,
@@ -216,7 +216,7 @@ fn judge_copy(got: &Response, sent: &Response, is_whole: bool, verdict: &mut Ver
     }
 }
 
-/// The fields that go on as they are, but for `Date`.
+/// The headers that are forwarded unchanged, except `Date`.
 fn kept(response: &Response) -> Fields {
     const OWN: [&str; 10] = [
         "connection",
@@ -244,12 +244,12 @@ fn kept(response: &Response) -> Fields {
     fields.cloned().collect()
 }
 
-/// What follows on the client's connection: the answers to what it asked for next.
+/// The rest of the client's connection: the responses to its next requests.
 fn judge_rest(mut got: &[u8], seen: &[&Seen], verdict: &mut Verdict) {
     let mut rest = seen.iter();
     while !got.is_empty() {
         match (Response::read(got, b"GET", true), rest.next()) {
-            (Step::Whole(response, length), Some(seen)) if is_answer_to(&response, seen) => {
+            (Step::Whole(response, length), Some(seen)) if is_response_to(&response, seen) => {
                 verdict.statuses.push(response.status);
                 got = &got[length..];
             }

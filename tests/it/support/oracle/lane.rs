@@ -1,5 +1,6 @@
-//! One balancer between a client and a recording backend, all driven by one thread: a hostile client, and a canary that has
-//! to get what is its own, between the pieces of the hostile input and over the backend connection that it left behind.
+//! One balancer between a client and a recording backend, all driven by one thread: a hostile client, and a canary that
+//! must get its own responses, between the parts of the hostile input and on the backend connection that it leaves
+//! behind.
 
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -10,25 +11,25 @@ use super::recorder::{Mode, Recorder, Script, Seen};
 use super::wire::{End, Wire, wait_for_any};
 use crate::support::DEADLINE;
 
-/// How long one wait is.
+/// Longest single wait.
 const WAIT: Duration = Duration::from_millis(100);
 
-/// What is tried.
+/// One input.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Input {
-    /// What the client sends, piece by piece.
+    /// What the client sends, part by part.
     pub(crate) pieces: Vec<Vec<u8>>,
-    /// Whether the client leaves its sending side open until the balancer has ended the connection; else it closes it
-    /// behind the last piece.
+    /// Whether the client keeps its sending side open until the balancer has ended the connection; otherwise it closes
+    /// it after the last part.
     pub(crate) stays_open: bool,
-    /// How the backend answers.
+    /// How the backend responds.
     pub(crate) mode: Mode,
-    /// What else the backend answers to one path.
+    /// The backend's response to one special path.
     pub(crate) script: Option<Script>,
 }
 
 impl Input {
-    /// One piece, answered in the simplest way.
+    /// One part, with the simplest kind of response.
     pub(crate) fn new(bytes: &[u8]) -> Self {
         Self {
             pieces: vec![bytes.to_vec()],
@@ -36,34 +37,34 @@ impl Input {
         }
     }
 
-    /// All that the client sends.
+    /// All bytes that the client sends.
     pub(crate) fn bytes(&self) -> Vec<u8> {
         self.pieces.concat()
     }
 }
 
-/// All that could be seen of one input from outside.
+/// Everything visible from outside for one input.
 #[derive(Debug)]
 pub(crate) struct Evidence {
-    /// What was tried.
+    /// The input.
     pub(crate) input: Input,
-    /// What the client got.
+    /// The bytes that the client got.
     pub(crate) got: Vec<u8>,
-    /// How its connection ended; `None` when it did not in time.
+    /// How its connection ended; `None` if it did not in time.
     pub(crate) end: Option<End>,
-    /// The client's port, which the access log names.
+    /// The client's port, which is in the access log.
     pub(crate) port: u16,
-    /// What reached the backend, the canary's request too.
+    /// The requests that reached the backend, including the canary's.
     pub(crate) seen: Vec<Seen>,
-    /// What the canary sent.
+    /// The bytes that the canary sent.
     pub(crate) canary_sent: Vec<u8>,
-    /// What it got.
+    /// The bytes that it got.
     pub(crate) canary_got: Vec<u8>,
-    /// Whether every connection to the backend came to rest.
+    /// Whether every backend connection became idle.
     pub(crate) is_settled: bool,
 }
 
-/// The canary's connection, and what it has sent for one input.
+/// The canary's connection, and the bytes that it has sent for one input.
 #[derive(Debug)]
 struct Canary {
     wire: Wire,
@@ -80,7 +81,7 @@ pub(crate) struct Lane {
 }
 
 impl Lane {
-    /// Starts the backend, and with its address, the balancer; `start` says where that listens.
+    /// Starts the backend and, with its address, the balancer; `start` returns the balancer's address.
     pub(crate) fn new(start: impl FnOnce(SocketAddr) -> SocketAddr) -> Self {
         let recorder = Recorder::start();
         let address = start(recorder.address());
@@ -92,7 +93,7 @@ impl Lane {
         }
     }
 
-    /// Tries one input.
+    /// Runs one input.
     pub(crate) fn run(&mut self, input: Input) -> Evidence {
         self.recorder.mode = input.mode;
         self.recorder.script = input.script.clone();
@@ -103,8 +104,8 @@ impl Lane {
         };
         for (index, piece) in input.pieces.iter().enumerate() {
             if index > 0 {
-                // Once it has answered, the one worker has read the piece before; and it has served somebody else in the
-                // middle of this request.
+                // When the canary has its response, the only worker has read the previous part, and has served another
+                // client in the middle of this request.
                 self.ask(&mut canary);
             }
             client.send(piece);
@@ -131,7 +132,7 @@ impl Lane {
         }
     }
 
-    /// Has the canary ask, and waits for its answer.
+    /// Sends a canary request, and waits for its response.
     fn ask(&mut self, canary: &mut Canary) {
         self.nonce += 1;
         let nonce = self.nonce;
@@ -139,14 +140,14 @@ impl Lane {
         canary.wire.send(request.as_bytes());
         canary.sent.extend_from_slice(request.as_bytes());
         let before = canary.wire.received.len();
-        self.until(&mut canary.wire, |_, wire| has_answer(wire, before));
+        self.until(&mut canary.wire, |_, wire| has_response(wire, before));
     }
 
     fn connect(&self) -> Wire {
         Wire::new(TcpStream::connect_timeout(&self.address, DEADLINE).expect("the listener accepts"))
     }
 
-    /// Moves bytes until `is_done`; `false` when nothing moved for too long.
+    /// Moves bytes until `is_done`; returns `false` if nothing moved for too long.
     fn until(&mut self, wire: &mut Wire, is_done: impl Fn(&Self, &Wire) -> bool) -> bool {
         let mut idle = Duration::ZERO;
         loop {
@@ -168,8 +169,8 @@ impl Lane {
     }
 }
 
-/// Whether a final answer stands behind the bytes `before`, or what will never be one.
-fn has_answer(wire: &Wire, before: usize) -> bool {
+/// Whether a final response, or bytes that never become one, follow the first `before` bytes.
+fn has_response(wire: &Wire, before: usize) -> bool {
     let step = Response::read(&wire.received[before..], b"GET", wire.end.is_some());
     wire.end.is_some() || !matches!(step, Step::Partial(_))
 }

@@ -1,47 +1,47 @@
-//! Requests and answers as the independent reading of [`grammar`](super::grammar) sees them.
+//! Requests and responses as the independent parser [`grammar`](super::grammar) reads them.
 
 use super::grammar::{self, Body, Fields, Framing, Padding, Step, elements, values};
 
 /// A request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Request {
-    /// As it was written.
+    /// As written.
     pub(crate) method: Vec<u8>,
-    /// As it was written.
+    /// As written.
     pub(crate) target: Vec<u8>,
     /// The minor version: 0 or 1.
     pub(crate) version: u8,
-    /// All fields.
+    /// All headers.
     pub(crate) fields: Fields,
     /// How the body ends.
     pub(crate) framing: Framing,
-    /// The body, or as much of it as is there.
+    /// The body, or the part that has arrived.
     pub(crate) body: Body,
     /// Length of the head in bytes.
     pub(crate) head_length: usize,
 }
 
-/// An answer.
+/// A response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Response {
     /// The minor version: 0 or 1.
     pub(crate) version: u8,
     /// The status.
     pub(crate) status: u16,
-    /// All fields.
+    /// All headers.
     pub(crate) fields: Fields,
     /// How the body ends.
     pub(crate) framing: Framing,
-    /// Whether it announces a body and can have none.
+    /// Whether it announces a body although it cannot have one.
     is_end_doubtful: bool,
-    /// The body, or as much of it as is there.
+    /// The body, or the part that has arrived.
     pub(crate) body: Body,
 }
 
 impl Request {
     /// Reads the request at the front of `bytes`.
     pub(crate) fn read(bytes: &[u8]) -> Step<Self> {
-        // One empty line may stand before it (RFC 9112 §2.2).
+        // One empty line may come before it (RFC 9112 §2.2).
         let skipped = if bytes.starts_with(b"\r\n") { 2 } else { 0 };
         let bytes = &bytes[skipped..];
         if bytes.is_empty() || bytes == b"\r" && skipped == 0 {
@@ -91,7 +91,7 @@ impl Request {
         Ok(request)
     }
 
-    /// What `httparse` does not look at.
+    /// Checks what `httparse` does not.
     fn check(&self) -> Result<(), &'static str> {
         let is_plain = |byte: &u8| byte.is_ascii_graphic() && *byte != b'#';
         if !self.target.iter().all(is_plain) {
@@ -117,7 +117,7 @@ impl Request {
         Ok(())
     }
 
-    /// The authority of a target in absolute-form.
+    /// The authority of an absolute-form target.
     pub(crate) fn authority_of_target(&self) -> Option<&[u8]> {
         let scheme = [&b"http://"[..], b"https://"].into_iter().find(|scheme| {
             let start = self.target.get(..scheme.len());
@@ -134,13 +134,13 @@ impl Request {
 }
 
 impl Response {
-    /// Reads the answer at the front of `bytes`, strictly. `asked` is the method, as far as it is known; `has_ended` says
-    /// that no more bytes will come.
+    /// Reads the response at the front of `bytes`, strictly. `asked` is the method, if it is known; `has_ended` is
+    /// whether no more bytes will come.
     pub(crate) fn read(bytes: &[u8], asked: &[u8], has_ended: bool) -> Step<Self> {
         Self::read_with(Padding::Refused, bytes, asked, has_ended)
     }
 
-    /// Reads what a backend sends, which may be a little more than what a client may get.
+    /// Reads what a backend sends, which may have slightly more forms than what a client may get.
     pub(crate) fn read_of_backend(bytes: &[u8], asked: &[u8], has_ended: bool) -> Step<Self> {
         Self::read_with(Padding::Allowed, bytes, asked, has_ended)
     }
@@ -181,7 +181,7 @@ impl Response {
         } else {
             announced.unwrap_or(Framing::UntilEnd)
         };
-        // A body that cannot be there was announced: some recipient takes what follows for it.
+        // It announces a body that it cannot have: some recipients take the following bytes for it.
         let is_end_doubtful = is_bodyless && !matches!(announced, None | Some(Framing::Length(0)));
         Ok(Self {
             version,
@@ -193,7 +193,7 @@ impl Response {
         })
     }
 
-    /// Whether another answer may follow on the connection.
+    /// Whether another response may follow on the connection.
     pub(crate) fn keeps_open(&self) -> bool {
         let is_end_proved = self.framing != Framing::UntilEnd && !self.is_end_doubtful;
         keeps_open(&self.fields, self.version) && is_end_proved
@@ -206,7 +206,7 @@ fn keeps_open(fields: &Fields, version: u8) -> bool {
     !has(b"close") && (version == 1 || has(b"keep-alive"))
 }
 
-/// A message from its head and what was found of its body behind `head` bytes.
+/// Builds a message from its head and the body found after `head` bytes.
 fn with_body<M>(body: Step<Body>, head: usize, make: impl FnOnce(Body) -> M) -> Step<M> {
     match body {
         Step::Whole(body, used) => Step::Whole(make(body), head + used),
@@ -215,19 +215,19 @@ fn with_body<M>(body: Step<Body>, head: usize, make: impl FnOnce(Body) -> M) -> 
     }
 }
 
-/// All requests that a connection carries, and what stands behind the last.
+/// All requests on a connection, and the bytes after the last one.
 #[derive(Debug)]
 pub(crate) struct Reading {
-    /// The whole ones.
+    /// The complete requests.
     pub(crate) requests: Vec<Request>,
-    /// What follows them.
+    /// The bytes after them.
     pub(crate) rest: Rest,
-    /// Whether that begins as a HEAD request does, be it one or not: its refusal has no body (RFC 9110 §9.3.2).
+    /// Whether those begin like a HEAD request, valid or not: its refusal has no body (RFC 9110 §9.3.2).
     pub(crate) is_rest_to_head: bool,
 }
 
 impl Reading {
-    /// The request that is not whole, if its head is.
+    /// The incomplete request, if its head is complete.
     pub(crate) fn begun(&self) -> Option<&Request> {
         match &self.rest {
             Rest::Partial(request) | Rest::Broken(request) => request.as_ref(),
@@ -236,16 +236,16 @@ impl Reading {
     }
 }
 
-/// What stands behind the last whole request.
+/// The bytes after the last complete request.
 #[derive(Debug)]
 pub(crate) enum Rest {
-    /// Nothing.
+    /// None.
     Nothing,
-    /// Bytes behind a request after which the connection ends.
+    /// Bytes after a request that ends the connection.
     Ignored,
-    /// A request that is not whole; with what is known of it once its head is.
+    /// An incomplete request, with its head if that is complete.
     Partial(Option<Request>),
-    /// What is no request; with its head if that was well-formed.
+    /// Bytes that are no request; with their head if that was well-formed.
     Broken(Option<Request>),
 }
 
@@ -253,7 +253,7 @@ pub(crate) enum Rest {
 pub(crate) fn read_all(mut bytes: &[u8]) -> Reading {
     let mut requests: Vec<Request> = Vec::new();
     let rest = loop {
-        // An empty line behind a request is none by itself.
+        // An empty line after a request is not a request.
         if bytes.is_empty() || !requests.is_empty() && b"\r\n".starts_with(bytes) {
             break Rest::Nothing;
         }

@@ -1,7 +1,7 @@
-//! An oracle for one question: can balancer, client and backend be brought to different opinions about where a message
-//! ends? It drives a balancer between a hostile client and a backend that records (or the other way round), reads what
-//! passed with parsers that are not the balancer's, and lets a canary follow on the same pooled connection. That it
-//! finds what it looks for is proved with a naive proxy that has one mistake at a time.
+//! An oracle for one question: can balancer, client and backend be made to disagree about where a message ends? It
+//! drives a balancer between a hostile client and a recording backend (or the other way round), parses the traffic with
+//! parsers that are not the balancer's, and sends a canary on the same pooled connection. A naive proxy with one flaw
+//! at a time proves that it finds what it looks for.
 
 mod faithful;
 mod grammar;

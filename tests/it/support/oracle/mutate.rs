@@ -1,7 +1,7 @@
-//! Hostile input from hostile input: bytes inserted, deleted, doubled and swapped, two inputs spliced, line ends changed,
-//! pieces cut anywhere. The same seed gives the same inputs.
+//! Mutates hostile input: inserts, deletes, doubles and swaps bytes, splices two inputs, changes line ends, and cuts
+//! segments anywhere. The same seed gives the same inputs.
 
-/// What is put in most often: what parsers disagree about.
+/// What is inserted most often: bytes that parsers disagree about.
 const MORSELS: [&[u8]; 44] = [
     b"\r\n",
     b"\n",
@@ -49,12 +49,12 @@ const MORSELS: [&[u8]; 44] = [
     b"GET /more HTTP/1.1\r\nHost: more\r\n\r\n",
 ];
 
-/// Chance that can be repeated (SplitMix64).
+/// Repeatable random numbers (SplitMix64).
 #[derive(Debug, Clone)]
 pub(crate) struct Dice(u64);
 
 impl Dice {
-    /// The same numbers for the same seed.
+    /// The same seed gives the same numbers.
     pub(crate) fn seeded(seed: u64) -> Self {
         Self(seed)
     }
@@ -71,17 +71,17 @@ impl Dice {
         (self.bits() % bound.max(1) as u64) as usize
     }
 
-    /// One of several things.
+    /// One of several values.
     pub(crate) fn one_of<'a, T>(&mut self, things: &'a [T]) -> &'a T {
         &things[self.below(things.len())]
     }
 
-    /// Whether one chance in `many` comes true.
+    /// True with probability 1 in `many`.
     pub(crate) fn is_one_in(&mut self, many: usize) -> bool {
         self.below(many) == 0
     }
 
-    /// Cuts bytes into pieces: often none, seldom single bytes.
+    /// Cuts bytes into segments: often none, rarely single bytes.
     pub(crate) fn pieces(&mut self, bytes: &[u8]) -> Vec<Vec<u8>> {
         if bytes.is_empty() || self.is_one_in(2) {
             return vec![bytes.to_vec()];
@@ -155,7 +155,7 @@ fn change_line_end(bytes: &mut Vec<u8>, dice: &mut Dice) {
     bytes.splice(at..at + 2, dice.one_of(&ends).iter().copied());
 }
 
-/// Puts one line in once more, somewhere else.
+/// Repeats one line at another place.
 fn double_line(bytes: &mut Vec<u8>, dice: &mut Dice) {
     let starts: Vec<usize> = (0..=bytes.len())
         .filter(|at| *at == 0 || bytes[*at - 1] == b'\n')

@@ -1,5 +1,5 @@
-//! A proxy as it should not be: it forwards bytes as they came, over one shared connection to its backend, and is strict
-//! but for one mistake of the kind that made others famous. It exists so that the oracle can be seen to find it.
+//! A proxy with a deliberate flaw: it forwards bytes unchanged over one shared backend connection, and is strict except
+//! for one well-known flaw. It proves that the oracle finds that flaw.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -9,46 +9,46 @@ use std::thread;
 use super::grammar::{Framing, Step, elements, values};
 use super::message::{Request, Response};
 
-/// Its mistake.
+/// Its flaw.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Flaw {
-    /// None: it shows that the oracle is content with a proxy that only forwards.
+    /// None: shows that the oracle accepts a proxy that only forwards.
     None,
-    /// `Content-Length` counts although there is a `Transfer-Encoding`: CL.TE.
+    /// `Content-Length` is used although there is a `Transfer-Encoding`: CL.TE.
     LengthWins,
-    /// `Transfer-Encoding` counts and `Content-Length` is passed on beside it: TE.CL.
+    /// `Transfer-Encoding` is used and `Content-Length` is forwarded beside it: TE.CL.
     CodingWins,
-    /// Whatever holds the word is taken for `chunked`: TE.TE.
+    /// Any value that contains `chunked` counts as `chunked`: TE.TE.
     LooseCoding,
-    /// Of two lengths the first counts.
+    /// Of two lengths the first is used.
     FirstLength,
-    /// Of two lengths the last counts.
+    /// Of two lengths the last is used.
     LastLength,
-    /// GET has no body, whatever it says: 0.CL.
+    /// GET never has a body: 0.CL.
     GetHasNoBody,
-    /// The length of a GET is not passed on, its body is: CL.0.
+    /// The length of a GET is not forwarded, its body is: CL.0.
     DropsLength,
     /// A line may end with a line feed alone.
     BareLf,
-    /// A line may continue another.
+    /// A line may be folded.
     Folds,
-    /// NUL is a blank.
+    /// NUL counts as a space.
     Nul,
-    /// There may be a blank before the colon.
+    /// White space is allowed before the colon.
     BlankBeforeColon,
     /// A chunk line may end with a line feed alone.
     ChunkBareLf,
     /// Chunk sizes wrap at 32 bits.
     ChunkOverflow,
-    /// After a request to upgrade, bytes flow whatever was answered.
+    /// After an upgrade request, bytes are forwarded whatever the response.
     UpgradesAnyway,
-    /// `Connection` takes away whatever it names.
+    /// `Connection` removes any header it names.
     ConnectionStrips,
-    /// What follows an answer begins the next one.
+    /// Bytes after a response begin the next one.
     KeepsExtra,
-    /// Of two lengths of an answer the first counts.
+    /// Of two lengths of a response the first is used.
     FirstLengthOfAnswer,
-    /// An answer that was cut short is ended as if it were whole.
+    /// A truncated response is ended as if it were complete.
     MendsCutAnswers,
 }
 
@@ -60,7 +60,7 @@ pub(crate) struct Naive {
     pooled: Mutex<Option<Pooled>>,
 }
 
-/// The connection to the backend, with bytes that came too early.
+/// The backend connection, with bytes that arrived too early.
 #[derive(Debug)]
 struct Pooled {
     stream: TcpStream,
@@ -68,7 +68,7 @@ struct Pooled {
 }
 
 impl Naive {
-    /// Starts one; returns where it listens. It listens until the process ends.
+    /// Starts one; returns its address. It listens until the process ends.
     pub(crate) fn start(backend: SocketAddr, flaw: Flaw) -> SocketAddr {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
         let address = listener.local_addr().expect("a listener has an address");
@@ -80,7 +80,7 @@ impl Naive {
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let naive = Arc::clone(&naive);
-                // How it ends is for the oracle to judge.
+                // The oracle judges how it ends.
                 thread::spawn(move || {
                     drop(naive.serve(&client));
                     drop(client.shutdown(Shutdown::Write));
@@ -98,12 +98,12 @@ impl Naive {
             let Some(end) = self.read_head(client, &mut input)? else {
                 return Ok(());
             };
-            let believed = self.flaw.believed(&input[..end]);
-            let (Step::Whole(request, _) | Step::Partial(Some(request))) = Request::read(&believed) else {
+            let interpreted = self.flaw.interpreted(&input[..end]);
+            let (Step::Whole(request, _) | Step::Partial(Some(request))) = Request::read(&interpreted) else {
                 return client.write_all(REFUSAL);
             };
             let length = loop {
-                match self.flaw.body_length(&input[end..], &request, &believed) {
+                match self.flaw.body_length(&input[end..], &request, &interpreted) {
                     Ok(Some(length)) => break length,
                     Ok(None) if !fill(client, &mut input)? => return Ok(()),
                     Ok(None) => {}
@@ -126,7 +126,7 @@ impl Naive {
         }
     }
 
-    /// The length of the head at the front of the input, as far as it believes in one.
+    /// Length of the head at the front of the input, as this flaw reads it.
     fn read_head(&self, client: &TcpStream, input: &mut Vec<u8>) -> io::Result<Option<usize>> {
         loop {
             let found = |what: &[u8]| {
@@ -143,7 +143,7 @@ impl Naive {
         }
     }
 
-    /// Sends a request over the shared connection and passes on what comes back; `false` when that was the last.
+    /// Sends a request over the shared connection and forwards the response; returns `false` if that was the last.
     fn exchange(&self, bytes: &[u8], request: &Request, mut client: &TcpStream) -> io::Result<bool> {
         let mut pooled = self.pooled.lock().unwrap_or_else(PoisonError::into_inner);
         let mut backend = match pooled.take() {
@@ -156,10 +156,10 @@ impl Naive {
         backend.stream.write_all(bytes)?;
         let mut has_ended = false;
         loop {
-            let believed = self.flaw.believed_answer(&backend.buffer);
-            match Response::read(&believed, &request.method, has_ended) {
+            let interpreted = self.flaw.interpreted_response(&backend.buffer);
+            match Response::read(&interpreted, &request.method, has_ended) {
                 Step::Whole(response, length) => {
-                    let length = length + backend.buffer.len() - believed.len();
+                    let length = length + backend.buffer.len() - interpreted.len();
                     client.write_all(&backend.buffer[..length])?;
                     backend.buffer.drain(..length);
                     if response.status < 200 {
@@ -193,9 +193,9 @@ const REFUSAL: &[u8] = b"HTTP/1.1 400 No\r\nConnection: close\r\nContent-Length:
 const BAD_GATEWAY: &[u8] = b"HTTP/1.1 502 No\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 
 impl Flaw {
-    /// A head as it understands it.
-    fn believed(self, head: &[u8]) -> Vec<u8> {
-        // One character a byte, so that text can be used.
+    /// A head as this flaw reads it.
+    fn interpreted(self, head: &[u8]) -> Vec<u8> {
+        // One character per byte, so that text functions work.
         let text: String = head.iter().map(|byte| char::from(*byte)).collect();
         let is = |line: &str, name: &str| line.to_lowercase().starts_with(name);
         let text = match self {
@@ -229,8 +229,8 @@ impl Flaw {
         lines.concat().chars().map(|byte| byte as u8).collect()
     }
 
-    /// An answer as it understands it.
-    fn believed_answer(self, bytes: &[u8]) -> Vec<u8> {
+    /// A response as this flaw reads it.
+    fn interpreted_response(self, bytes: &[u8]) -> Vec<u8> {
         let field = b"Content-Length: ";
         let starts: Vec<usize> = (0..bytes.len())
             .filter(|at| bytes[*at..].starts_with(field))
@@ -247,8 +247,8 @@ impl Flaw {
         }
     }
 
-    /// How many bytes the body has on the wire; `None` when more have to be read.
-    fn body_length(self, bytes: &[u8], request: &Request, believed: &[u8]) -> Result<Option<usize>, ()> {
+    /// Length of the body on the wire; `None` if more bytes must be read.
+    fn body_length(self, bytes: &[u8], request: &Request, interpreted: &[u8]) -> Result<Option<usize>, ()> {
         let length = match request.framing {
             Framing::Length(length) => usize::try_from(length).map_err(|_| ())?,
             Framing::None | Framing::UntilEnd => 0,
@@ -256,8 +256,8 @@ impl Flaw {
                 return self.chunks_length(bytes);
             }
             Framing::Chunked => {
-                return match Request::read(&[believed, bytes].concat()) {
-                    Step::Whole(_, length) => Ok(Some(length - believed.len())),
+                return match Request::read(&[interpreted, bytes].concat()) {
+                    Step::Whole(_, length) => Ok(Some(length - interpreted.len())),
                     Step::Partial(_) => Ok(None),
                     Step::Broken(..) => Err(()),
                 };
@@ -296,7 +296,7 @@ impl Flaw {
         }
     }
 
-    /// The head that it sends: the bytes that came, with the lines that every proxy adds.
+    /// The head that it sends: the received bytes, with the lines that every proxy adds.
     fn forwarded_head(self, head: &[u8], request: &Request) -> Vec<u8> {
         let host = values(&request.fields, "host")
             .first()
@@ -328,7 +328,7 @@ impl Flaw {
     }
 }
 
-/// Reads some more; `false` at the end.
+/// Reads more bytes; returns `false` at the end.
 fn fill(mut stream: &TcpStream, buffer: &mut Vec<u8>) -> io::Result<bool> {
     let mut piece = [0; 4096];
     let count = stream.read(&mut piece)?;
@@ -336,7 +336,7 @@ fn fill(mut stream: &TcpStream, buffer: &mut Vec<u8>) -> io::Result<bool> {
     Ok(count > 0)
 }
 
-/// Reads what still comes, so that closing does not reset the connection.
+/// Reads remaining bytes, so that closing does not reset the connection.
 fn drain(stream: &TcpStream) {
     let mut rest = Vec::new();
     while fill(stream, &mut rest).unwrap_or(false) {

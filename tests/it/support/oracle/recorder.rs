@@ -1,5 +1,5 @@
-//! A backend that records what it is sent, splits it with the independent reading, and answers each request with a serial
-//! number that no other answer has and with the nonce of that request.
+//! A backend that records the requests it receives, splits them with the independent parser, and responds to each with
+//! a unique serial number and the request's nonce.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -8,10 +8,10 @@ use super::grammar::{Step, values};
 use super::message::Request;
 use super::wire::Wire;
 
-/// The path that the canary asks for, and nobody else.
+/// The path that only the canary uses.
 pub(super) const CANARY: &[u8] = b"/canary";
 
-/// How it answers.
+/// How it responds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Mode {
     /// With a length, and waits for the next request.
@@ -21,9 +21,9 @@ pub(crate) enum Mode {
     Chunked,
     /// Then closes.
     Close,
-    /// As soon as the head is there, whatever becomes of the body.
+    /// As soon as the head has arrived, whatever happens to the body.
     Early,
-    /// Several interim answers first.
+    /// Several interim responses first.
     Interim,
 }
 
@@ -38,33 +38,33 @@ impl Mode {
     ];
 }
 
-/// What it answers to the requests for one path, instead of what its mode says.
+/// Its response to the requests for one path, which overrides the mode.
 #[derive(Debug, Clone)]
 pub(crate) struct Script {
     /// The path.
     pub(crate) path: Vec<u8>,
     /// The bytes.
     pub(crate) bytes: Vec<u8>,
-    /// Whether it closes then.
+    /// Whether it closes after that.
     pub(crate) closes: bool,
-    /// Whether it answers before the body came.
+    /// Whether it responds before the body arrived.
     pub(crate) is_early: bool,
-    /// Bytes that it sends on the same connection once the client has its answer.
+    /// Bytes that it sends on the same connection once the client has its response.
     pub(crate) late: Vec<u8>,
 }
 
-/// A request that reached it.
+/// A request that it received.
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
-    /// Which of its connections it came on.
+    /// Index of the connection.
     pub(crate) connection: usize,
-    /// The serial number of its answer; 0 when it got none.
+    /// Serial number of its response; 0 if it got none.
     pub(crate) serial: u64,
     /// The bytes of its head, or all bytes if they are no request.
     pub(crate) head: Vec<u8>,
-    /// How it reads.
+    /// The parsed request.
     pub(crate) step: Step<Request>,
-    /// Whether its connection was ended by the balancer.
+    /// Whether the balancer ended the connection.
     pub(crate) has_ended: bool,
 }
 
@@ -76,9 +76,9 @@ pub(super) struct Recorder {
     count: usize,
     serial: u64,
     seen: Vec<Seen>,
-    /// How it answers now.
+    /// How it responds now.
     pub(super) mode: Mode,
-    /// What it answers to one path.
+    /// Its response to one path.
     pub(super) script: Option<Script>,
 }
 
@@ -86,7 +86,7 @@ pub(super) struct Recorder {
 struct Connection {
     number: usize,
     wire: Wire,
-    /// The answer's serial number, when the request that is still coming was answered already.
+    /// The response's serial number, if the request that is still arriving already has its response.
     early: Option<u64>,
     is_over: bool,
     is_scripted: bool,
@@ -110,12 +110,12 @@ impl Recorder {
         }
     }
 
-    /// Where it is.
+    /// Its address.
     pub(super) fn address(&self) -> SocketAddr {
         self.listener.local_addr().expect("a listener has an address")
     }
 
-    /// Where new connections are announced.
+    /// The socket that reports new connections.
     pub(super) fn listener(&self) -> BorrowedFd<'_> {
         self.listener.as_fd()
     }
@@ -125,7 +125,7 @@ impl Recorder {
         self.connections.iter().map(|connection| &connection.wire)
     }
 
-    /// Does all that can be done now. Returns whether anything happened.
+    /// Does everything that is possible now. Returns whether anything happened.
     pub(super) fn pump(&mut self) -> bool {
         let mut has_moved = false;
         while let Ok((stream, _)) = self.listener.accept() {
@@ -150,7 +150,7 @@ impl Recorder {
         has_moved
     }
 
-    /// Answers what stands first on a connection; `false` when there is nothing whole.
+    /// Responds to the first request on a connection; returns `false` if none is complete.
     fn serve(&mut self, connection: &mut Connection) -> bool {
         if connection.is_over || connection.wire.received.is_empty() {
             return false;
@@ -190,7 +190,7 @@ impl Recorder {
         }
     }
 
-    /// The canary is always answered so that its connection can be used again.
+    /// The response to the canary always keeps its connection reusable.
     fn mode_for(&self, request: &Request) -> Mode {
         if request.target == CANARY {
             Mode::Length
@@ -244,7 +244,7 @@ impl Recorder {
         self.connections.iter().all(is_settled)
     }
 
-    /// Sends the late bytes of the script on the connections that it answered on.
+    /// Sends the late bytes of the script on the connections that got its response.
     pub(super) fn send_late(&mut self) {
         let Some(script) = &self.script else { return };
         for connection in &mut self.connections {
@@ -254,7 +254,7 @@ impl Recorder {
         }
     }
 
-    /// Hands over what reached it since the last time, requests that are not whole included, and forgets it.
+    /// Returns and clears what arrived since the last call, including incomplete requests.
     pub(super) fn take(&mut self) -> Vec<Seen> {
         let mut connections = std::mem::take(&mut self.connections);
         for connection in &mut connections {
@@ -267,7 +267,7 @@ impl Recorder {
         self.connections = connections;
         for connection in &mut self.connections {
             connection.is_scripted = false;
-            // Handed over: what follows on it would be told apart by its first byte.
+            // Returned already: later bytes on it would be misread as a new request.
             connection.is_over |= !connection.wire.received.is_empty();
         }
         self.connections
@@ -276,7 +276,7 @@ impl Recorder {
     }
 }
 
-/// An answer as backends send them, with the serial number and the nonce.
+/// An ordinary response with the serial number and the nonce.
 fn ordinary(mode: Mode, serial: u64, request: &Request) -> Vec<u8> {
     let nonce = values(&request.fields, "x-nonce")
         .first()

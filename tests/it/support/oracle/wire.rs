@@ -1,5 +1,5 @@
-//! One non-blocking connection of the oracle, and waiting for several of them at once. Both sides of the balancer are
-//! driven by one thread: whatever it has sent to either is seen in the order in which it was sent.
+//! One non-blocking connection of the oracle, and waiting for several of them at once. One thread drives both sides of
+//! the balancer, so it sees the balancer's bytes in the order in which they were sent.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -11,17 +11,17 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 /// How the other side ended a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
-    /// It sends no more.
+    /// It closed its sending side.
     Finished,
     /// A reset.
     Reset,
 }
 
-/// A connection: what came, what is to be sent.
+/// A connection: received bytes and bytes to send.
 #[derive(Debug)]
 pub(super) struct Wire {
     stream: TcpStream,
-    /// All bytes that came and were not dropped.
+    /// All received bytes that were not dropped.
     pub(super) received: Vec<u8>,
     outgoing: Vec<u8>,
     will_finish: bool,
@@ -53,17 +53,17 @@ impl Wire {
         address.map(|address| address.port()).unwrap_or_default()
     }
 
-    /// Sends bytes as soon as they can be taken.
+    /// Sends bytes as soon as the socket accepts them.
     pub(super) fn send(&mut self, bytes: &[u8]) {
         self.outgoing.extend_from_slice(bytes);
     }
 
-    /// Says that no more will be sent, behind everything before.
+    /// Closes the sending side after all bytes queued so far.
     pub(super) fn finish(&mut self) {
         self.will_finish = true;
     }
 
-    /// Whether everything has left.
+    /// Whether everything was sent.
     pub(super) fn is_sent(&self) -> bool {
         self.outgoing.is_empty() && self.will_finish == self.has_finished
     }
@@ -80,7 +80,7 @@ impl Wire {
             match self.stream.write(&self.outgoing) {
                 Ok(count) => drop(self.outgoing.drain(..count)),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return has_moved,
-                // The other side takes no more; what it says is still read.
+                // The other side accepts no more; its bytes are still read.
                 Err(_) => self.outgoing.clear(),
             }
             has_moved = true;
@@ -109,7 +109,7 @@ impl Wire {
         has_moved
     }
 
-    /// What to wait for.
+    /// The events to wait for.
     pub(super) fn interest(&self) -> Option<PollFd<'_>> {
         let mut flags = PollFlags::empty();
         flags.set(PollFlags::IN, self.end.is_none());
@@ -118,7 +118,7 @@ impl Wire {
     }
 }
 
-/// Waits until something can be done on one of the connections, a client knocks at `listener`, or `time` has passed.
+/// Waits until a connection is ready, a client connects to `listener`, or `time` has passed.
 pub(super) fn wait_for_any<'a>(
     wires: impl Iterator<Item = &'a Wire>,
     listener: BorrowedFd<'a>,
@@ -127,6 +127,6 @@ pub(super) fn wait_for_any<'a>(
     let mut interests: Vec<PollFd<'_>> = wires.filter_map(Wire::interest).collect();
     interests.push(PollFd::from_borrowed_fd(listener, PollFlags::IN));
     let time = Timespec::try_from(time).expect("a short time");
-    // A signal ends it early, which does no harm.
+    // A signal ends the wait early, which is harmless.
     let _ = poll(&mut interests, Some(&time));
 }
