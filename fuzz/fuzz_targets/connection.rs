@@ -1,4 +1,4 @@
-//! The target `connection`: see the module of that name.
+//! The fuzz target `connection`, implemented in the module of that name.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| evenkeel_fuzz::connection::check(data));

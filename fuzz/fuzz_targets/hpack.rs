@@ -1,4 +1,4 @@
-//! The target `hpack`: see the module of that name.
+//! The fuzz target `hpack`, implemented in the module of that name.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| evenkeel_fuzz::hpack::check(data));

@@ -1,4 +1,4 @@
-//! The target `proxy_header`: see the module of that name.
+//! The fuzz target `proxy_header`, implemented in the module of that name.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| evenkeel_fuzz::proxy_header::check(data));

@@ -1,5 +1,5 @@
-//! A chunked body from any bytes in any reads, against a decoder that is written as simply as can be; and any payload,
-//! encoded and decoded again.
+//! Decodes chunked bodies from any bytes in any reads, and compares with a decoder that is as simple as possible. Also
+//! encodes any payload and decodes it again.
 
 use evenkeel::head::BodyLength;
 use evenkeel::http1::chunked::{Chunked, ChunkedDecoder, trailer_fields};
@@ -8,20 +8,20 @@ use evenkeel::http1::{Decoder, Encoder, Kind, Limits, Malformed, Piece};
 use crate::input::Input;
 use crate::reference::chunked::{Body, End, decode};
 
-/// What came of a body: its payload, and how it ended.
+/// The result of a body: its payload, and how it ended.
 #[derive(Debug, PartialEq, Eq)]
 struct Decoded {
     payload: Vec<u8>,
     end: Result<Option<(usize, Vec<u8>)>, Malformed>,
 }
 
-/// Panics when something does not hold.
+/// Panics if a property does not hold.
 pub fn check(data: &[u8]) {
     let Some(input) = Input::new(data) else { return };
     for kind in [Kind::Request, Kind::Response] {
         check_body_of(kind, &input);
     }
-    comes_back(&input);
+    round_trips(&input);
 }
 
 fn check_body_of(kind: Kind, input: &Input<'_>) {
@@ -44,7 +44,7 @@ fn check_body_of(kind: Kind, input: &Input<'_>) {
     }
 }
 
-/// Decodes as a connection does: what is consumed is gone, the rest stays until more has come.
+/// Decodes as a connection does: consumed bytes are dropped, the rest stays until more arrive.
 fn read(kind: Kind, bytes: &[u8], lengths: &[usize], limits: &Limits) -> Decoded {
     let mut decoder = ChunkedDecoder::new(kind, *limits);
     let mut payload = Vec::new();
@@ -96,14 +96,14 @@ fn agrees_with_the_reference(ours: &Decoded, theirs: &Body) {
             assert_eq!((end, trailers), (other, lines));
         }
         (Err(_), End::Broken) | (Ok(None), End::Missing) => {}
-        // The reference looks at a trailer section only when it is whole.
+        // The reference parses a trailer section only when it is complete.
         (Err(_) | Ok(None), End::InTrailers) => {}
         _ => panic!("{ours:?} is not {theirs:?}"),
     }
 }
 
-/// What is encoded in pieces of any size is decoded to the same payload, by the decoder of bodies too.
-fn comes_back(input: &Input<'_>) {
+/// A payload encoded in pieces of any size decodes to the same payload, by the body decoder too.
+fn round_trips(input: &Input<'_>) {
     let mut rng = input.rng();
     let encoder = Encoder::for_body(BodyLength::Chunked);
     let mut encoded = Vec::new();

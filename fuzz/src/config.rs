@@ -1,12 +1,12 @@
-//! A config from any text: no panic, places that exist, no secret of the environment in a message; and what is accepted is
-//! printed as a config that is accepted and means the same.
+//! Parses a config from any text: no panic, error positions that exist, no secret of the environment in a message. A
+//! valid config is printed as a valid config that means the same.
 
 use std::path::Path;
 
 use evenkeel::config::{Problem, from_text, print};
 
-/// What every variable is worth, by the first letter of its name, so that one stands where a number, a duration, an
-/// address or a name is expected. None of it is part of a word that messages have.
+/// The value of each environment variable, by the first letter of its name, so that some of them fit where a number, a
+/// duration, an address or a name is expected. None is part of a word that messages contain.
 const VALUES: [(char, &str); 6] = [
     ('N', "90721"),
     ('D', "90721ms"),
@@ -15,10 +15,10 @@ const VALUES: [(char, &str); 6] = [
     ('U', "http://q90721zj:81"),
     ('T', "Q90721zj-Q90721zj-Q90721zj"),
 ];
-/// What all of them have in them; an address has it with dots.
+/// Marks contained in all values; an address has the one with dots.
 const MARKS: [&str; 2] = ["90721", "90.7.21"];
 
-/// Panics when something does not hold.
+/// Panics if a property does not hold.
 pub fn check(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
@@ -41,11 +41,11 @@ pub fn check(data: &[u8]) {
     };
     for problem in &problems {
         is_in_the_text(problem, text);
-        is_discreet(problem, text);
+        reveals_no_value(problem, text);
     }
 }
 
-/// The printed config and the warnings, or everything that is wrong.
+/// The printed config and the warnings, or all errors.
 fn read(text: &str) -> Result<(String, Vec<Problem>), Vec<Problem>> {
     let lookup = |name: &str| {
         let value = VALUES.iter().find(|(first, _)| name.starts_with(*first));
@@ -61,7 +61,7 @@ fn read(text: &str) -> Result<(String, Vec<Problem>), Vec<Problem>> {
     }
 }
 
-/// The end of a line, and of the text, counts as a place.
+/// The end of a line, and of the text, is a valid position.
 fn is_in_the_text(problem: &Problem, text: &str) {
     let Some((line, column)) = problem.position else {
         return;
@@ -74,8 +74,8 @@ fn is_in_the_text(problem: &Problem, text: &str) {
     );
 }
 
-/// No message has a value that came from the environment. A text that has it itself proves nothing.
-fn is_discreet(problem: &Problem, text: &str) {
+/// No message contains a value from the environment. A text that contains such a value itself proves nothing.
+fn reveals_no_value(problem: &Problem, text: &str) {
     let shown = problem.to_string();
     for mark in MARKS {
         assert!(text.contains(mark) || !shown.contains(mark), "{shown}");

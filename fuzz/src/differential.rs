@@ -1,6 +1,6 @@
-//! Whole connections' worth of bytes, read by us and by hyper. Whatever we accept, hyper accepts, with the same method,
-//! target, fields and body, and goes on at the same place. That hyper accepts more is fine. Bit 1 of the options has
-//! the bytes read as answers, bit 2 as answers to `HEAD`.
+//! Reads the bytes of a whole connection with our parser and with hyper's. Whatever we accept, hyper accepts, with the
+//! same method, target, headers and body, and continues at the same position. hyper may accept more. Bit 1 of the
+//! options selects responses, bit 2 responses to `HEAD`.
 
 mod hyper_side;
 mod our_side;
@@ -9,19 +9,19 @@ use std::collections::BTreeMap;
 
 use crate::input::Input;
 
-/// A message as both sides can say it.
+/// A message in a form common to both sides.
 #[derive(Debug, PartialEq, Eq)]
 struct Message {
     /// Method and target, or the status.
     line: String,
     version: String,
-    /// Values by lower-case name: hyper keeps the order within a name only.
+    /// Values by lower-case name: hyper keeps the order only within a name.
     fields: BTreeMap<String, Vec<Vec<u8>>>,
-    /// `None` when it is cut or broken.
+    /// `None` if it is truncated or malformed.
     body: Option<Vec<u8>>,
 }
 
-/// Panics when something does not hold.
+/// Panics if a property does not hold.
 pub fn check(data: &[u8]) {
     let Some(input) = Input::new(data) else { return };
     if input.options & 2 == 0 {
@@ -38,7 +38,7 @@ fn requests(bytes: &[u8]) {
     }
     let theirs = hyper_side::requests(bytes);
     for (index, (message, target)) in ours.iter().enumerate() {
-        // It cannot express some targets that browsers send.
+        // hyper cannot represent some targets that browsers send.
         if target.parse::<http::Uri>().is_err() {
             return;
         }

@@ -1,11 +1,11 @@
-//! Blocks of fields, one after the other on one connection, from any bytes: what is read says the same once it is written and
-//! read again, whatever size its table is given.
+//! Decodes field blocks of one connection from any bytes: the fields stay the same after encoding and decoding again,
+//! with any table size.
 //!
-//! Before each block stand a byte with its length and one with the size that the table of the encoder gets, in 32 bytes.
+//! Each block is preceded by a byte with its length and a byte with the encoder's table size in units of 32 bytes.
 
 use evenkeel::hpack::{Decoder, Encoder, Kind, NotDecodable};
 
-/// A field as it was handed over.
+/// A decoded field.
 struct Field {
     name: Vec<u8>,
     kind: Kind,
@@ -13,7 +13,7 @@ struct Field {
     is_secret: bool,
 }
 
-/// Panics when something does not hold.
+/// Panics if a property does not hold.
 pub fn check(data: &[u8]) {
     let (mut decoder, mut encoder, mut second) = (Decoder::default(), Encoder::default(), Decoder::default());
     let mut rest = data;
@@ -33,7 +33,7 @@ pub fn check(data: &[u8]) {
             }
         }
         let again = decoded(&mut second, &written).expect("what was written can be read");
-        same(&fields, &again);
+        assert_same(&fields, &again);
     }
 }
 
@@ -51,7 +51,7 @@ fn decoded(decoder: &mut Decoder, block: &[u8]) -> Result<Vec<Field>, NotDecodab
     Ok(fields)
 }
 
-fn same(fields: &[Field], again: &[Field]) {
+fn assert_same(fields: &[Field], again: &[Field]) {
     assert_eq!(fields.len(), again.len());
     for (field, again) in fields.iter().zip(again) {
         assert_eq!(again.name, field.name.to_ascii_lowercase());

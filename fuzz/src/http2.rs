@@ -1,9 +1,9 @@
-//! Frames from any bytes, to either side of a connection: no panic, an end, and what comes back are frames whose blocks can be
-//! decoded. Messages that end as if they were whole have the length that they announced.
+//! Feeds frames from any bytes to either side of a connection: no panic, and it ends; the output consists of frames
+//! whose blocks can be decoded. Messages that end as complete have the announced length.
 //!
-//! The first byte chooses the side (bit 0), whether preface and settings are put before the bytes (bit 1), whether goodbye is
-//! said (bit 2), whether streams are read (bit 3), whether they are dropped when they begin (bit 4), and whether windows stay
-//! as they are (bit 5). The second is how many bytes come at once.
+//! The first byte selects the side (bit 0), whether preface and settings precede the bytes (bit 1), whether GOAWAY is
+//! sent (bit 2), whether streams are read (bit 3), whether they are dropped when they begin (bit 4), and whether
+//! windows stay unchanged (bit 5). The second is the number of bytes per read.
 
 use std::future::poll_fn;
 use std::io::{ErrorKind, IoSlice};
@@ -22,16 +22,16 @@ use tokio::runtime::{Builder, Runtime};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
-/// A window for the connection, so that answers move.
+/// A window update of the connection, so that responses can be sent.
 const WINDOW: &[u8] = &[0, 0, 4, 8, 0, 0, 0, 0, 0, 0, 16, 0, 0];
-/// Times that the other tasks get their turn after each piece.
+/// How often the other tasks run after each piece.
 const TURNS: usize = 2;
 
 thread_local! {
     static RUNTIME: Runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
 }
 
-/// Panics when something does not hold.
+/// Panics if a property does not hold.
 pub fn check(data: &[u8]) {
     let [options, step, bytes @ ..] = data else {
         return;
@@ -50,9 +50,9 @@ pub fn check(data: &[u8]) {
 }
 
 /// The side under test.
-enum Wire {
+enum Endpoint {
     Server(Box<http2::Connection>, RequestHead),
-    /// It runs for as long as it is shared.
+    /// It runs as long as it is shared.
     Client(
         http2::Driver,
         #[allow(dead_code, reason = "it is held")] http2::Shared,
@@ -60,14 +60,14 @@ enum Wire {
 }
 
 struct Side {
-    wire: Wire,
+    wire: Endpoint,
     options: u8,
     streams: Vec<One>,
     buffers: Buffers,
     is_over: bool,
 }
 
-/// A stream, and what has come of its message.
+/// A stream, and the received part of its message.
 struct One {
     stream: Stream,
     body: Option<BodyLength>,
@@ -87,7 +87,7 @@ impl One {
         }
     }
 
-    /// Sends and reads what goes.
+    /// Sends and reads as far as possible.
     fn poll(&mut self, context: &Context<'_>, reads: bool) {
         while self.left > 0 {
             let text = [b'x'; 999];
@@ -146,7 +146,7 @@ fn head_of(fields: &[(&str, &str)]) -> HeadFields {
 }
 
 impl Side {
-    fn new(wire: Wire, options: u8) -> Self {
+    fn new(wire: Endpoint, options: u8) -> Self {
         Self {
             wire,
             options,
@@ -162,7 +162,7 @@ impl Side {
             connection.send_goaway();
         }
         Self::new(
-            Wire::Server(Box::new(connection), RequestHead::default()),
+            Endpoint::Server(Box::new(connection), RequestHead::default()),
             options,
         )
     }
@@ -184,7 +184,7 @@ impl Side {
             }
             streams.push(One::new(stream, None, left));
         }
-        let mut side = Self::new(Wire::Client(driver, shared), options);
+        let mut side = Self::new(Endpoint::Client(driver, shared), options);
         side.streams = streams;
         side
     }
@@ -193,8 +193,8 @@ impl Side {
         let mut out = Out::default();
         let before = match (self.options & 2 != 0, &self.wire) {
             (false, _) => Vec::new(),
-            (true, Wire::Client(..)) => [SETTINGS, WINDOW].concat(),
-            (true, Wire::Server(..)) => [PREFACE, SETTINGS, WINDOW].concat(),
+            (true, Endpoint::Client(..)) => [SETTINGS, WINDOW].concat(),
+            (true, Endpoint::Server(..)) => [PREFACE, SETTINGS, WINDOW].concat(),
         };
         for piece in [&before[..]].into_iter().chain(bytes.chunks(step)) {
             let mut rest = piece;
@@ -210,7 +210,7 @@ impl Side {
                 out.read(&theirs);
             }
         }
-        let is_client = matches!(self.wire, Wire::Client(..));
+        let is_client = matches!(self.wire, Endpoint::Client(..));
         drop(theirs);
         for _ in 0..TURNS {
             self.turn().await;
@@ -218,7 +218,7 @@ impl Side {
         out.check(is_client);
     }
 
-    /// Moves what goes, and lets the runtime see what has come.
+    /// Moves bytes, and lets the runtime process them.
     async fn turn(&mut self) {
         poll_fn(|context| {
             self.poll(context);
@@ -231,11 +231,11 @@ impl Side {
     fn poll(&mut self, context: &mut Context<'_>) {
         while !self.is_over {
             match &mut self.wire {
-                Wire::Client(driver, _) => {
+                Endpoint::Client(driver, _) => {
                     self.is_over = driver.poll(context, &self.buffers).is_ready();
                     break;
                 }
-                Wire::Server(connection, head) => {
+                Endpoint::Server(connection, head) => {
                     match connection.poll_next(context, (head, clock::now()), &self.buffers) {
                         Poll::Ready(Some(Event::Request(mut stream, Ok(())))) if self.options & 16 == 0 => {
                             stream.put_response(head_of(&[(":status", "200"), ("x-id", "1")]));
@@ -258,7 +258,7 @@ impl Side {
     }
 }
 
-/// What came back.
+/// The output.
 #[derive(Default)]
 struct Out(Vec<u8>);
 
@@ -270,7 +270,7 @@ impl Out {
         }
     }
 
-    /// Frames, as far as they are whole.
+    /// The complete frames.
     fn check(&self, is_client: bool) {
         let mut rest = match is_client {
             true => self.0.get(PREFACE.len()..).unwrap_or_default(),

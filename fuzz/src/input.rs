@@ -1,4 +1,4 @@
-//! How the bytes of a run are read: two bytes of options, which are digits in the seeds, then a message.
+//! Decodes the bytes of a run: two bytes of options, which are digits in the seeds, then a message.
 
 use evenkeel::http1::Limits;
 use evenkeel::rng::Rng;
@@ -10,7 +10,7 @@ const PIECES: u64 = 8;
 
 /// One run's input.
 pub(crate) struct Input<'a> {
-    /// What varies beside the message; each target says how.
+    /// Options besides the message; each target defines them.
     pub(crate) options: u8,
     /// The bytes under test.
     pub(crate) message: &'a [u8],
@@ -18,7 +18,7 @@ pub(crate) struct Input<'a> {
 }
 
 impl<'a> Input<'a> {
-    /// `None` when there is not even a choice of options.
+    /// `None` if the options are missing.
     pub(crate) fn new(data: &'a [u8]) -> Option<Self> {
         let [options, seed, message @ ..] = data else {
             return None;
@@ -30,7 +30,7 @@ impl<'a> Input<'a> {
         })
     }
 
-    /// The default limits, or, with the lowest bit of the options, such that few bytes reach them.
+    /// The default limits or, with the lowest option bit, limits that few bytes reach.
     pub(crate) fn limits(&self) -> Limits {
         if self.options & 1 == 0 {
             return Limits::default();
@@ -44,7 +44,7 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// Ways in which the message arrives: the lengths up to which it is there, ascending, the whole length last.
+    /// Ways in which the message arrives: ascending lengths of the part that has arrived, the whole length last.
     pub(crate) fn splits(&self) -> Vec<Vec<usize>> {
         let whole = self.message.len();
         let mut rng = self.rng();
@@ -61,7 +61,7 @@ impl<'a> Input<'a> {
         splits
     }
 
-    /// Numbers that follow from the second byte.
+    /// Random numbers seeded by the second byte.
     pub(crate) fn rng(&self) -> Rng {
         Rng::seeded(u64::from(self.seed))
     }

@@ -1,5 +1,5 @@
-//! What the fuzz targets check, one module a target, as functions of bytes that panic when something does not hold. They
-//! use the public interface of the balancer only.
+//! The checks of the fuzz targets, one module per target, as functions of bytes that panic if a property does not hold.
+//! They use only the public interface of the balancer.
 
 pub mod request_head;
 

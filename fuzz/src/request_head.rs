@@ -1,5 +1,5 @@
-//! A request head from any bytes in any reads: one verdict; what is accepted means one thing only, to us and to another
-//! parser, before and after it is written anew.
+//! Parses a request head from any bytes in any reads: one result; an accepted head has one meaning, for us and for
+//! another parser, before and after it is written anew.
 
 use evenkeel::head::{BodyLength, Field, FieldName, RequestHead};
 use evenkeel::http1::{HeadScan, Kind, Limits, Malformed, parse_request};
@@ -7,7 +7,7 @@ use evenkeel::http1::{HeadScan, Kind, Limits, Malformed, parse_request};
 use crate::input::Input;
 use crate::reference::{self, is_token, is_value};
 
-/// Panics when something does not hold.
+/// Panics if a property does not hold.
 pub fn check(data: &[u8]) {
     let Some(input) = Input::new(data) else { return };
     let limits = input.limits();
@@ -26,11 +26,11 @@ pub fn check(data: &[u8]) {
         keeps_limits(&head, end, &limits);
         is_unambiguous(&head);
         means_the_same_to_another_parser(&head, &input.message[..end]);
-        is_a_fixed_point(&head);
+        round_trips(&head);
     }
 }
 
-/// Reads as a connection does: the scan sees more and more, the parser the whole head.
+/// Reads as a connection does: the scan sees a growing prefix, the parser the whole head.
 pub(crate) fn read(
     bytes: &[u8],
     lengths: &[usize],
@@ -48,7 +48,7 @@ pub(crate) fn read(
     Ok(None)
 }
 
-/// Whether the same was understood, up to the same byte.
+/// Whether both results are equal, up to the same byte.
 fn is_same((one, end): &(RequestHead, usize), (other, other_end): &(RequestHead, usize)) -> bool {
     let line = |head: &RequestHead| {
         (
@@ -84,7 +84,7 @@ fn keeps_limits(head: &RequestHead, end: usize, limits: &Limits) {
     assert!(line.unwrap_or_default() < limits.line);
 }
 
-/// At most one framing and one host, and nothing in a name or value that another reader could take for a line's end.
+/// At most one framing and one host, and no byte in a name or value that another reader could take for a line end.
 fn is_unambiguous(head: &RequestHead) {
     let count = |id| head.values(id).count();
     let framing = (
@@ -108,7 +108,7 @@ fn is_unambiguous(head: &RequestHead) {
     assert!(head.query.is_none_or(|query| is_visible(head.text(query))));
 }
 
-/// What the other parser makes of the bytes as they came.
+/// What the other parser reads from the received bytes.
 fn means_the_same_to_another_parser(head: &RequestHead, bytes: &[u8]) {
     let mut slots = reference::slots();
     let mut other = httparse::Request::new(&mut slots);
@@ -136,8 +136,8 @@ fn means_the_same_to_another_parser(head: &RequestHead, bytes: &[u8]) {
     assert_eq!(theirs, fields(head));
 }
 
-/// Written from nothing but what was understood, it is understood as itself.
-fn is_a_fixed_point(head: &RequestHead) {
+/// A head written from the parsed one parses to the same.
+fn round_trips(head: &RequestHead) {
     let bytes = written(head);
     let roomy = Limits {
         head: usize::MAX,

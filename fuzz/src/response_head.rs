@@ -1,5 +1,5 @@
-//! An answer head from any bytes in any reads: one verdict, one meaning, also to another parser. The options choose the
-//! limits (bit 0) and whether the request was `HEAD` (bit 1).
+//! Parses a response head from any bytes in any reads: one result with one meaning, also to another parser. The options
+//! select the limits (bit 0) and whether the request was `HEAD` (bit 1).
 
 use evenkeel::head::{BodyLength, Field, FieldName, Method, ResponseHead};
 use evenkeel::http1::{HeadScan, Kind, Limits, Malformed, parse_response};
@@ -7,7 +7,7 @@ use evenkeel::http1::{HeadScan, Kind, Limits, Malformed, parse_response};
 use crate::input::Input;
 use crate::reference::{self, is_token, is_value};
 
-/// Panics when something does not hold.
+/// Panics if a property does not hold.
 pub fn check(data: &[u8]) {
     let Some(input) = Input::new(data) else { return };
     let limits = input.limits();
@@ -32,7 +32,7 @@ pub fn check(data: &[u8]) {
         assert!(end <= limits.head && head.fields.len() <= limits.fields);
         is_unambiguous(&head, bytes, asked);
         means_the_same_to_another_parser(&head, bytes);
-        is_a_fixed_point(&head, bytes, asked);
+        round_trips(&head, bytes, asked);
     }
 }
 
@@ -54,7 +54,7 @@ fn read(
     Ok(None)
 }
 
-/// Whether the same was understood, up to the same byte.
+/// Whether both results are equal, up to the same byte.
 fn is_same((one, end): &(ResponseHead, usize), (other, other_end): &(ResponseHead, usize)) -> bool {
     let line = |head: &ResponseHead| (head.version, head.status, head.reason);
     let meaning = |head: &ResponseHead| {
@@ -72,7 +72,7 @@ fn is_same((one, end): &(ResponseHead, usize), (other, other_end): &(ResponseHea
         && one.fields.iter().map(spans).eq(other.fields.iter().map(spans))
 }
 
-/// Statuses that HTTP has, one framing, kept open only where the end is known.
+/// A valid status, one framing, and kept open only if the end is known.
 fn is_unambiguous(head: &ResponseHead, bytes: &[u8], asked: Method) {
     assert!((100..=599).contains(&head.status));
     assert!(
@@ -111,7 +111,7 @@ fn means_the_same_to_another_parser(head: &ResponseHead, bytes: &[u8]) {
         Some(head.version.as_str())
     );
     let reason = head.reason.of(bytes);
-    // It gives no reason at all for one that is not ASCII.
+    // The other parser returns no reason if it is not ASCII.
     if reason.is_ascii() {
         assert_eq!(other.reason.map(str::as_bytes), Some(reason));
     }
@@ -123,7 +123,7 @@ fn means_the_same_to_another_parser(head: &ResponseHead, bytes: &[u8]) {
     assert_eq!(theirs, fields(head, bytes));
 }
 
-fn is_a_fixed_point(head: &ResponseHead, bytes: &[u8], asked: Method) {
+fn round_trips(head: &ResponseHead, bytes: &[u8], asked: Method) {
     let again = written(head, bytes);
     let roomy = Limits {
         head: usize::MAX,

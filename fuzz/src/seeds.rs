@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Panics of all threads and tasks: a runtime swallows those of its tasks.
+/// Panics of all threads and tasks: a runtime catches those of its tasks.
 static PANICS: AtomicUsize = AtomicUsize::new(0);
 
 #[test]

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use rustix::event::{Timespec, epoll};
 
-/// Events taken from the kernel at a time.
+/// Most events read from the kernel at a time.
 const BATCH: usize = 512;
 
-/// The sockets that are waited for, and what happened to them.
+/// The registered sockets and their events.
 #[derive(Debug)]
 pub struct Events {
     epoll: OwnedFd,
@@ -18,7 +18,7 @@ pub struct Events {
 }
 
 impl Events {
-    /// Waits for nothing yet. Fails when the process has no descriptor left.
+    /// Starts without sockets. Fails if the process has no descriptor left.
     pub fn new() -> io::Result<Self> {
         Ok(Self {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
@@ -26,19 +26,19 @@ impl Events {
         })
     }
 
-    /// Waits from now on until `socket` can be read or written, once for each change. It ends when the socket closes.
+    /// Reports each change of `socket` to readable or writable, until it is closed.
     pub fn add(&self, socket: impl AsFd, key: usize) -> io::Result<()> {
         let flags =
             epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
         Ok(epoll::add(&self.epoll, socket, data(key), flags)?)
     }
 
-    /// Waits from now on for connections to be accepted; told again and again as long as there are some.
+    /// Reports connections to be accepted, repeatedly as long as there are any.
     pub fn add_listener(&self, socket: impl AsFd, key: usize) -> io::Result<()> {
         Ok(epoll::add(&self.epoll, socket, data(key), epoll::EventFlags::IN)?)
     }
 
-    /// Puts the keys of what is ready into `ready`, which is emptied first. No timeout is to wait for ever.
+    /// Replaces the contents of `ready` with the keys of the sockets that are ready. No timeout means to wait forever.
     pub fn wait(&mut self, timeout: Option<Duration>, ready: &mut Vec<usize>) -> io::Result<()> {
         ready.clear();
         let timeout = timeout.map(|time| Timespec {

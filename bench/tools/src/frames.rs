@@ -1,13 +1,13 @@
-//! Frames of HTTP/2 (RFC 9113 §4), and the few of them that both ends of a measurement need. As everything here it trusts
-//! who it talks to: no header is decoded, and bodies are too small for flow control to matter.
+//! HTTP/2 frames (RFC 9113 §4), as far as both ends of a measurement need them. This code trusts its peer: it decodes
+//! no header, and bodies are too small for flow control to matter.
 
-/// What a client says first (RFC 9113 §3.4).
+/// The client's preface (RFC 9113 §3.4).
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Bytes before the payload of a frame.
+/// Bytes of a frame header.
 const HEAD: usize = 9;
 
-/// Types of frames (RFC 9113 §6).
+/// Frame types (RFC 9113 §6).
 pub mod kind {
     #![allow(missing_docs, reason = "the RFC's names")]
     pub const DATA: u8 = 0;
@@ -19,25 +19,25 @@ pub mod kind {
     pub const WINDOW_UPDATE: u8 = 8;
 }
 
-/// The last frame of a message; on SETTINGS and PING the same bit is the acknowledgement.
+/// END_STREAM; on SETTINGS and PING the same bit is ACK.
 pub const END_STREAM: u8 = 1;
 
-/// The acknowledgement of SETTINGS and PING.
+/// ACK of SETTINGS and PING.
 pub const ACK: u8 = 1;
 
-/// A whole block of fields.
+/// END_HEADERS.
 pub const END_HEADERS: u8 = 4;
 
-/// A frame that was read.
+/// A received frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame<'a> {
-    /// One of [`kind`], or one that nobody here knows.
+    /// One of [`kind`], or an unknown type.
     pub kind: u8,
     /// Their meaning depends on the kind.
     pub flags: u8,
     /// 0 is the connection.
     pub stream: u32,
-    /// What comes after the frame's head.
+    /// The payload.
     pub payload: &'a [u8],
 }
 
@@ -47,12 +47,12 @@ impl Frame<'_> {
         HEAD + self.payload.len()
     }
 
-    /// Whether it is the last one of a message.
+    /// Whether it ends its message.
     pub fn ends_message(&self) -> bool {
         matches!(self.kind, kind::DATA | kind::HEADERS) && self.flags & END_STREAM != 0
     }
 
-    /// Writes what has to be said to it whoever it comes from: the acknowledgement of SETTINGS and PING.
+    /// Writes the required acknowledgement of SETTINGS and PING.
     pub fn acknowledge(&self, into: &mut Vec<u8>) {
         match self.kind {
             kind::SETTINGS if self.flags & ACK == 0 => write(into, kind::SETTINGS, ACK, 0, &[]),
@@ -62,7 +62,7 @@ impl Frame<'_> {
     }
 }
 
-/// Reads the frame that `bytes` begin with; none as long as it is not whole.
+/// Reads the frame at the front of `bytes`; `None` if it is incomplete.
 pub fn read(bytes: &[u8]) -> Option<Frame<'_>> {
     let head: &[u8; HEAD] = bytes.first_chunk()?;
     let [a, b, c, kind, flags, stream @ ..] = *head;

@@ -1,24 +1,24 @@
-//! The few things of a head that a message's end depends on.
+//! Reads the parts of a head that determine the end of its message.
 
 use memchr::memmem;
 
-/// What was read of a head.
+/// The parsed head.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Head<'a> {
-    /// Its first line, without the end of the line.
+    /// The start line, without its line end.
     pub start: &'a [u8],
     /// Length of the head with the empty line, in bytes.
     pub length: usize,
-    /// Content-Length: 0 when there is none.
+    /// Content-Length, or 0.
     pub body: u64,
-    /// Whether the body has another framing, which these tools do not read.
+    /// Whether the body has another framing, which these tools do not support.
     pub encoded: bool,
     /// Whether the connection ends with this message.
     pub close: bool,
 }
 
 impl Head<'_> {
-    /// The status of an answer, 0 when there is none.
+    /// The status of a response, or 0.
     pub fn status(&self) -> u16 {
         let digits = self.start.get(9..12).unwrap_or_default();
         digits.iter().fold(0, |sum, digit| {
@@ -26,13 +26,13 @@ impl Head<'_> {
         })
     }
 
-    /// The target of a request, empty when there is none.
+    /// The target of a request, or empty.
     pub fn target(&self) -> &[u8] {
         self.start.split(|byte| *byte == b' ').nth(1).unwrap_or_default()
     }
 }
 
-/// Reads the head that `bytes` begin with; none as long as it is not whole.
+/// Reads the head at the front of `bytes`; `None` if it is incomplete.
 pub fn read(bytes: &[u8]) -> Option<Head<'_>> {
     let end = memmem::find(bytes, b"\r\n\r\n")?;
     let mut lines = memchr::memchr_iter(b'\n', &bytes[..end + 2]);
@@ -63,7 +63,7 @@ fn field(head: &mut Head<'_>, line: &[u8]) {
     }
 }
 
-/// A decimal number with nothing round it.
+/// A decimal number without other bytes.
 pub fn number(bytes: &[u8]) -> Option<u64> {
     std::str::from_utf8(bytes).ok()?.parse().ok()
 }

@@ -1,5 +1,5 @@
-//! What the backend and the load generator share: waiting for sockets, just enough HTTP/1.1 to find the end of a message,
-//! and the frames of HTTP/2. All of it trusts who it talks to: neither program is to face a network.
+//! Shared by the backend and the load generator: waiting for sockets, enough HTTP/1.1 to find the end of a message, and
+//! HTTP/2 frames. All of it trusts its peer: neither program may face a network.
 
 pub mod events;
 pub mod frames;

@@ -1,4 +1,4 @@
-//! A backend: it reads requests as the reference does, takes them down, and sends what the script says.
+//! A backend: reads requests like the reference parser, records them, and sends the bytes of the script.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -11,31 +11,31 @@ use super::script::{EARLY, END, NONCE, PAUSE, PAUSES, RESET, Script};
 use super::{pause, reset_on_close};
 use crate::reference::{Request, values};
 
-/// What all backends of a run have seen.
+/// The records of all backends of a run.
 pub(super) struct Seen {
     script: Script,
-    /// Makes nonces that no other run has.
+    /// Makes nonces unique to the run.
     salt: u64,
-    /// What the request of the other client carries.
+    /// The nonce of the canary's request.
     pub(super) canary: String,
-    /// Backends that wait before they go on.
+    /// Backends that are pausing.
     pub(super) pausing: usize,
-    /// How often one may still wait.
+    /// Remaining pauses.
     pauses: usize,
-    /// One after the other.
+    /// In order.
     pub(super) attempts: Vec<Attempt>,
 }
 
 /// One request at a backend.
 #[derive(Debug)]
 pub(super) struct Attempt {
-    /// What came last of it.
+    /// The request as last read.
     pub(super) request: Request,
-    /// Stands in the answer where the script wants it.
+    /// Replaces the placeholder in the response.
     pub(super) nonce: String,
-    /// What was sent so far.
+    /// Bytes sent so far.
     pub(super) response: Vec<u8>,
-    /// Whether the end of the stream followed it.
+    /// Whether the end of the stream followed them.
     pub(super) has_ended: bool,
 }
 
@@ -62,7 +62,7 @@ pub(super) async fn serve(listener: Rc<TcpListener>, seen: Rc<RefCell<Seen>>) {
     }
 }
 
-/// One connection. Its end is a reset, after which no port waits for its time.
+/// Serves one connection. It ends with a reset, after which no port stays in TIME_WAIT.
 async fn connection(mut stream: TcpStream, seen: Rc<RefCell<Seen>>) {
     let mut unread = Vec::new();
     loop {
@@ -96,7 +96,7 @@ async fn connection(mut stream: TcpStream, seen: Rc<RefCell<Seen>>) {
         if crate::reference::Response::read_final(&seen.borrow().attempts[index].response, false, true)
             .is_some_and(|response| response.status == 101)
         {
-            // Whatever comes now is no request.
+            // Later bytes are no request.
             while matches!(stream.read_buf(&mut Vec::new()).await, Ok(1..)) {}
             return;
         }
@@ -119,7 +119,7 @@ fn take_down(seen: &RefCell<Seen>, request: Request) -> usize {
     index
 }
 
-/// The next request, with as much of its body as came with it. What is no request must not come.
+/// The next request, with the part of its body that arrived with it. Bytes that are no request must not arrive.
 async fn head(stream: &mut TcpStream, unread: &mut Vec<u8>) -> Option<Request> {
     loop {
         let is_whole = unread.windows(4).any(|bytes| bytes == b"\r\n\r\n");
@@ -138,7 +138,7 @@ async fn head(stream: &mut TcpStream, unread: &mut Vec<u8>) -> Option<Request> {
     }
 }
 
-/// Reads the body of an attempt; `None` when it does not come.
+/// Reads the body of an attempt; `None` if it does not arrive.
 async fn body(
     stream: &mut TcpStream,
     unread: &mut Vec<u8>,
@@ -159,7 +159,7 @@ async fn body(
     }
 }
 
-/// Sends what the script says; `false` when nothing may follow.
+/// Sends the bytes of the script; returns `false` if nothing may follow.
 async fn send(stream: &mut TcpStream, script: &[u8], seen: &RefCell<Seen>, index: usize) -> bool {
     let mut rest = script;
     loop {

@@ -1,4 +1,4 @@
-//! A client: it sends, and takes down all that it gets.
+//! A client: sends bytes, and records everything it receives.
 
 use std::cell::RefCell;
 use std::io;
@@ -12,11 +12,11 @@ use tokio::task::JoinSet;
 
 use super::reset_on_close;
 
-/// What a client got.
+/// What a client received.
 #[derive(Debug, Default)]
 pub(super) struct Got {
     pub(super) bytes: Vec<u8>,
-    /// How the stream ended, if it has: with an error it was reset.
+    /// How the stream ended, if it has; an error means a reset.
     pub(super) end: Option<Result<(), io::ErrorKind>>,
 }
 
@@ -40,17 +40,17 @@ impl Client {
         Ok(Self { stream, got, reading })
     }
 
-    /// Sends; what the other side takes no more is nobody's loss.
+    /// Sends bytes; errors are ignored, because the other side may have closed.
     pub(super) async fn send(&mut self, bytes: &[u8]) {
         let _ = self.stream.write_all(bytes).await;
     }
 
-    /// Says that it sends no more.
+    /// Closes its sending side.
     pub(super) async fn half_close(&mut self) {
         let _ = self.stream.shutdown().await;
     }
 
-    /// Resets the connection, and says what it got.
+    /// Resets the connection, and returns what it received.
     pub(super) async fn leave(mut self) -> Got {
         self.reading.shutdown().await;
         drop(self.stream);

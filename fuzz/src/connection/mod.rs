@@ -1,10 +1,10 @@
-//! A whole client connection through the balancer's own loop: listener, request path, pool and real sockets on loopback,
-//! one worker and one thread. The bytes of a run say what the client sends and what the backends answer (`script`); the
-//! other side of everything is read with the reference readers (`oracle`). A second client comes in the middle and has
-//! to get its own answer, whatever became of the connections to the backends.
+//! Runs a whole client connection through the balancer: listener, request path, pool and real sockets on loopback, one
+//! worker and one thread. The bytes of a run determine what the client sends and what the backends respond (`script`);
+//! both ends are read with the reference parsers (`oracle`). A second client sends a request in the middle and must get
+//! its own response, whatever happened to the backend connections.
 //!
-//! The clock of the runtime moves only when nothing else can, which is how the end of all activity is found. The timers
-//! of the balancer are moved by hand: at the end they let everything that still waits run out.
+//! The runtime's clock advances only when nothing else can run, which detects the end of all activity. The balancer's
+//! timers are advanced explicitly: at the end they let everything that still waits expire.
 
 mod backend;
 mod client;
@@ -39,24 +39,24 @@ use backend::Seen;
 use client::{Client, Got};
 use script::{Leaving, Script};
 
-/// Largest body where limits are small.
+/// Largest body with small limits.
 const SMALL_BODY: u64 = 64;
 /// Longer than every timeout in the config, and than what the listener adds to them.
 const PATIENCE: Duration = Duration::from_millis(2_500);
-/// How often patience may run out until everything has ended: each attempt may take its time.
+/// How often this time may pass until everything has ended: each attempt may take it once.
 const ROUNDS: u32 = 64;
 
 thread_local! {
     static RIG: RefCell<Option<Rig>> = const { RefCell::new(None) };
 }
 
-/// Panics when something does not hold.
+/// Panics if a property does not hold.
 pub fn check(data: &[u8]) {
     let Some(input) = Input::new(data) else { return };
     RIG.with_borrow_mut(|rig| rig.get_or_insert_with(Rig::new).run(&input));
 }
 
-/// What stays from run to run.
+/// State kept between runs.
 struct Rig {
     runtime: LocalRuntime,
     stage: Rc<Stage>,
@@ -65,7 +65,7 @@ struct Rig {
     runs: u64,
 }
 
-/// Where clients and backends listen.
+/// The listeners of clients and backends.
 struct Stage {
     front: FrontListener,
     address: SocketAddr,
@@ -118,7 +118,7 @@ impl Rig {
             (parts, leaving),
         );
         let got = self.runtime.block_on(async {
-            // A task of its own is woken without a system call.
+            // A separate task is woken without a system call.
             let mut run = JoinSet::new();
             run.spawn_local(play);
             run.join_next()
@@ -133,7 +133,7 @@ impl Rig {
     }
 }
 
-/// Plays a run and says what the client got.
+/// Runs the script and returns what the client received.
 async fn play(
     stage: Rc<Stage>,
     snapshot: Snapshot,
@@ -204,7 +204,7 @@ async fn play(
     got
 }
 
-/// Another client asks, over the same connections to backends.
+/// Another client sends a request over the same backend connections.
 async fn canary(address: SocketAddr, seen: &RefCell<Seen>) {
     let canary = seen.borrow().canary.clone();
     let mut client = Client::connect(address).await.expect("it is let in");
@@ -238,7 +238,7 @@ fn config(backends: &[String]) -> Config {
     loaded.unwrap_or_else(|report| panic!("{report}")).config
 }
 
-/// As a server makes it, with the limits of this run.
+/// Built as a server does, with the limits of this run.
 fn snapshot(config: &Config, input: &Input<'_>) -> Snapshot {
     let names: Vec<Arc<str>> = config.pools.iter().map(|pool| Arc::clone(&pool.name)).collect();
     let mut limits = config.limits;
@@ -258,7 +258,7 @@ fn snapshot(config: &Config, input: &Input<'_>) -> Snapshot {
     }
 }
 
-/// Waits until nothing moves; whoever pauses too goes on at the same time.
+/// Waits until nothing moves; all pauses end at the same time.
 async fn pause() {
     tokio::time::sleep(Duration::from_millis(1)).await;
 }
@@ -273,8 +273,8 @@ async fn settle(seen: &RefCell<Seen>) {
     }
 }
 
-/// Lets the end of a connection take its port along: otherwise thousands of runs a second would use them up.
+/// Frees the port when the connection closes: otherwise thousands of runs per second would use up all ports.
 fn reset_on_close(stream: &TcpStream) {
-    // Fails only when the connection is gone already.
+    // Fails only if the connection is gone already.
     let _ = stream.set_zero_linger();
 }

@@ -1,11 +1,11 @@
-//! What must hold of a run, whatever was sent.
+//! The properties of every run, whatever was sent.
 
 use super::backend::Attempt;
 use super::client::Got;
 use crate::reference::{Fields, Request, Response, options, stays_open, values};
 
-/// Fields that end at the balancer, in both directions.
-const OF_ONE_HOP: [&str; 10] = [
+/// Headers that are not forwarded, in either direction.
+const HOP_BY_HOP: [&str; 10] = [
     "connection",
     "content-length",
     "content_length",
@@ -18,8 +18,8 @@ const OF_ONE_HOP: [&str; 10] = [
     "upgrade",
 ];
 
-/// Judges a run by what the client sent, what reached backends and what the client got. One that `stayed` got an answer to
-/// everything.
+/// Judges a run by what the client sent, what reached backends and what the client got. A client that `stayed` got
+/// responses to all requests.
 pub(super) fn judge(sent: &[u8], attempts: &[Attempt], got: &Got, stayed: bool) {
     let requests = Request::read_all(sent);
     let ordinals = ordinals(attempts);
@@ -31,10 +31,10 @@ pub(super) fn judge(sent: &[u8], attempts: &[Attempt], got: &Got, stayed: bool) 
     }
     let rest = &sent[requests.iter().map(|request| request.length).sum()..];
     let rest = rest.strip_prefix(b"\r\n").unwrap_or(rest);
-    // What is refused has an answer of this shape too.
+    // A refused request has a response of this form too.
     let mut are_head: Vec<bool> = requests.iter().map(|request| request.method == "HEAD").collect();
     are_head.push(rest.starts_with(b"HEAD "));
-    let responded = judge_answers(&requests, &are_head, (attempts, &ordinals), got);
+    let responded = judge_responses(&requests, &are_head, (attempts, &ordinals), got);
     if stayed && let Some(responded) = responded {
         assert!(
             responded >= requests.len(),
@@ -44,7 +44,7 @@ pub(super) fn judge(sent: &[u8], attempts: &[Attempt], got: &Got, stayed: bool) 
     }
 }
 
-/// Which request each attempt belongs to, by the id that the balancer gave it. One request comes after the other.
+/// Maps each attempt to its request, by the request id that the balancer added. Requests are processed in order.
 fn ordinals(attempts: &[Attempt]) -> Vec<usize> {
     let mut ids: Vec<&[u8]> = Vec::new();
     let mut ordinals = Vec::new();
@@ -59,7 +59,7 @@ fn ordinals(attempts: &[Attempt]) -> Vec<usize> {
     ordinals
 }
 
-/// A backend gets what the client meant, and no other word of it.
+/// A backend gets what the client meant, and nothing else.
 fn is_forwarded(sent: &Request, arrived: &Request) {
     assert_eq!(
         (&sent.method, &sent.target.path, &sent.target.query),
@@ -100,9 +100,9 @@ fn is_forwarded(sent: &Request, arrived: &Request) {
     }
 }
 
-/// Each request has one final answer, in their order: of a backend that was asked, whole if it was whole, or our own. Gives
-/// how many there are, unless the last one says that no more will follow.
-fn judge_answers(
+/// Each request has one final response, in order: from a backend that was tried, complete if it was complete, or a
+/// local response. Returns their number, unless the last one announces that no more will follow.
+fn judge_responses(
     requests: &[Request],
     are_head: &[bool],
     (attempts, ordinals): (&[Attempt], &[usize]),
@@ -135,8 +135,11 @@ fn judge_answers(
         };
         let is_of_this = |(_, ordinal): &(&Attempt, &usize)| **ordinal == index;
         let mut asked = attempts.iter().zip(ordinals).filter(is_of_this);
-        let is_a_backends = asked.any(|(attempt, _)| is_answer_of(&response, attempt, is_to_head));
-        assert!(is_a_backends || is_our_own(&response), "whose is {response:?}");
+        let is_a_backends = asked.any(|(attempt, _)| is_response_of(&response, attempt, is_to_head));
+        assert!(
+            is_a_backends || is_local_response(&response),
+            "whose is {response:?}"
+        );
         assert!(index <= requests.len(), "too many answers");
         rest = &rest[length..];
         let is_11 = requests.get(index).is_none_or(|request| request.is_11);
@@ -155,15 +158,15 @@ fn judge_answers(
     None
 }
 
-/// Whether the client got this answer of a backend, or the front of it.
-fn is_answer_of(got: &Response, attempt: &Attempt, is_to_head: bool) -> bool {
+/// Whether the client got this backend response, or its beginning.
+fn is_response_of(got: &Response, attempt: &Attempt, is_to_head: bool) -> bool {
     let Some(sent) = Response::read_final(&attempt.response, is_to_head, attempt.has_ended) else {
         return false;
     };
     let has_date = values(&sent.fields, "date").next().is_some();
     let is_ours = |name: &str| {
         let is_framing = matches!(&*dashed(name), "content-length" | "transfer-encoding");
-        OF_ONE_HOP.contains(&name) || is_framing || (!has_date && name == "date")
+        HOP_BY_HOP.contains(&name) || is_framing || (!has_date && name == "date")
     };
     got.status == sent.status
         && end_to_end(&got.fields, is_ours) == end_to_end(&sent.fields, is_ours)
@@ -175,7 +178,7 @@ fn is_answer_of(got: &Response, attempt: &Attempt, is_to_head: bool) -> bool {
 }
 
 /// A local response: an error, or the empty one to `OPTIONS` with `Max-Forwards: 0` (RFC 9110 §7.6.2).
-fn is_our_own(response: &Response) -> bool {
+fn is_local_response(response: &Response) -> bool {
     let known = [
         "allow",
         "connection",
@@ -193,7 +196,7 @@ fn is_our_own(response: &Response) -> bool {
         && only(&response.fields, "content-length").is_some()
 }
 
-/// Whether bytes hold interim answers, and then at most a part of a head.
+/// Whether the bytes are interim responses followed by at most a part of a head.
 fn is_head_cut(mut bytes: &[u8]) -> bool {
     while let Some(interim) = Response::read(bytes, false, false) {
         if interim.status >= 200 {
@@ -204,7 +207,7 @@ fn is_head_cut(mut bytes: &[u8]) -> bool {
     !contains(bytes, b"\r\n\r\n")
 }
 
-/// The fields that go from one end to the other.
+/// The headers that are forwarded end to end.
 fn end_to_end(fields: &Fields, is_dropped: impl Fn(&str) -> bool) -> Vec<&(String, Vec<u8>)> {
     let listed: Vec<_> = options(fields).collect();
     let is_kept = |(name, _): &&(String, Vec<u8>)| {
@@ -214,10 +217,10 @@ fn end_to_end(fields: &Fields, is_dropped: impl Fn(&str) -> bool) -> Vec<&(Strin
 }
 
 fn is_of_request(name: &str) -> bool {
-    OF_ONE_HOP.contains(&name) || is_protected(name) || name == "expect"
+    HOP_BY_HOP.contains(&name) || is_protected(name) || name == "expect"
 }
 
-/// What `Connection` cannot take away.
+/// Headers that `Connection` cannot remove.
 fn is_protected(name: &str) -> bool {
     let dashed = dashed(name);
     matches!(name, "forwarded" | "host" | "via")
@@ -228,12 +231,12 @@ fn is_protected(name: &str) -> bool {
         || dashed.starts_with("x-forwarded-")
 }
 
-/// A name as those read it who take every mark for the same.
+/// A name as backends see it that treat all punctuation alike.
 fn dashed(name: &str) -> String {
     name.replace(|char: char| !char.is_ascii_alphanumeric(), "-")
 }
 
-/// The value of a field that stands once at most.
+/// The value of a header that occurs at most once.
 fn only<'a>(fields: &'a Fields, name: &str) -> Option<&'a [u8]> {
     let mut values = values(fields, name);
     let value = values.next();

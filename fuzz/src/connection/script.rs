@@ -1,24 +1,24 @@
-//! What happens in one run, from its bytes: bytes that cannot stand in a seed's text give the orders.
+//! The events of a run, decoded from its bytes: bytes that cannot occur in the text of a seed are commands.
 
 use crate::input::Input;
 
-/// Whoever sends waits until nothing moves any more.
+/// The sender waits until nothing moves any more.
 pub(super) const PAUSE: u8 = 0xff;
-/// Ends the client's bytes, and each answer.
+/// Ends the client's bytes, and each response.
 const NEXT: u8 = 0xfe;
-/// A backend says that it sends no more.
+/// A backend closes its sending side.
 pub(super) const END: u8 = 0xfd;
 /// A backend resets its connection.
 pub(super) const RESET: u8 = 0xfc;
-/// Stands for the nonce of the attempt: 16 bytes.
+/// Placeholder for the nonce of the attempt: 16 bytes.
 pub(super) const NONCE: u8 = 0xfb;
-/// First in an answer: it is sent before the request's body was read.
+/// First in a response: it is sent before the request body was read.
 pub(super) const EARLY: u8 = 0xfa;
 
-/// Pauses of the client, and of all backends together, that count; each costs as much as a request.
+/// Most pauses of the client, and of all backends together; each costs as much as a request.
 pub(super) const PAUSES: usize = 8;
 
-/// What a backend says without being told what.
+/// The default response of a backend.
 const USUAL: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 16\r\n\r\n\xfb";
 
 /// How the client leaves.
@@ -26,7 +26,7 @@ const USUAL: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 16\r\n\r\n\xfb";
 pub(super) enum Leaving {
     /// When it has seen everything.
     Late,
-    /// It says that it sends no more, and reads on.
+    /// It closes its sending side, and continues to read.
     HalfClosed,
     /// It resets its connection.
     Reset,
@@ -34,13 +34,13 @@ pub(super) enum Leaving {
 
 /// A run.
 pub(super) struct Script {
-    /// What the client sends, in parts.
+    /// The client's bytes, in parts.
     pub(super) client: Vec<Vec<u8>>,
     /// How it leaves.
     pub(super) leaving: Leaving,
-    /// What backends send, one attempt after the other, and again from the front.
+    /// The responses of backends, one per attempt, repeated from the first.
     responses: Vec<Vec<u8>>,
-    /// Whether there is one backend or two.
+    /// Whether there are one or two backends.
     pub(super) has_two_backends: bool,
 }
 
@@ -61,7 +61,7 @@ impl Script {
         }
     }
 
-    /// What the backend asked at the `attempt`-th attempt, from 0, sends.
+    /// The bytes for the `attempt`-th attempt, from 0.
     pub(super) fn response(&self, attempt: usize) -> Vec<u8> {
         match self.responses.len() {
             0 => USUAL.to_vec(),
@@ -70,7 +70,7 @@ impl Script {
     }
 }
 
-/// What is sent with pauses between; behind the last that counts there are none.
+/// The parts between pauses; after the last pause that counts there are none.
 fn parts_of(bytes: &[u8]) -> Vec<Vec<u8>> {
     let parts = bytes.splitn(PAUSES + 1, |byte| *byte == PAUSE);
     let without_pauses = |part: &[u8]| part.iter().copied().filter(|byte| *byte != PAUSE).collect();

@@ -1,5 +1,5 @@
-//! hyper's reading, over a stream in memory that has everything at once and then ends. Nothing waits, so that futures are
-//! polled by hand, without a runtime.
+//! Reads messages with hyper, from a stream in memory that has all bytes at once and then ends. Nothing waits, so
+//! futures are polled by hand, without a runtime.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -18,13 +18,13 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use super::Message;
 use crate::reference::Target;
 
-/// Turns of a connection's future; each run of it goes on for as long as it can, so that few are needed.
+/// Most polls of a connection's future; each poll runs as far as it can, so few are needed.
 const TURNS: usize = 1000;
 
-/// Everything that the other side sends, then its end.
+/// All bytes of the other side, then its end.
 struct Memory {
     unread: Bytes,
-    /// Whether it sends at all: nobody answers before it was asked.
+    /// Whether it sends at all: a server does not respond before the request.
     is_open: bool,
 }
 
@@ -58,7 +58,7 @@ impl Write for Memory {
     }
 }
 
-/// All requests that its server hands to a service.
+/// All requests that hyper's server passes to a service.
 pub(super) fn requests(bytes: &[u8]) -> Vec<Message> {
     let found = Rc::new(RefCell::new(Vec::new()));
     let seen = Rc::clone(&found);
@@ -76,12 +76,12 @@ pub(super) fn requests(bytes: &[u8]) -> Vec<Message> {
             if let Some(last) = seen.borrow_mut().last_mut() {
                 *last = Some(message);
             }
-            // The connection cannot go on behind a broken body.
+            // The connection cannot continue after a broken body.
             let response = Response::builder().status(if is_whole { 200 } else { 400 });
             Ok::<_, Infallible>(response.body(Empty::<Bytes>::new()).unwrap_or_default())
         }
     });
-    // The end of what the client sends is no sign that it has left.
+    // The end of the client's bytes does not mean that it has left.
     let connection = hyper::server::conn::http1::Builder::new()
         .half_close(true)
         .serve_connection(memory(bytes, true), service);
@@ -89,7 +89,7 @@ pub(super) fn requests(bytes: &[u8]) -> Vec<Message> {
     found.take().into_iter().flatten().collect()
 }
 
-/// The answer that its client takes.
+/// The response that hyper's client accepts.
 pub(super) fn response(bytes: &[u8], is_head: bool) -> Option<Message> {
     let stream = memory(bytes, false);
     run(async {
@@ -110,7 +110,7 @@ pub(super) fn response(bytes: &[u8], is_head: bool) -> Option<Message> {
     .flatten()
 }
 
-/// Drives `other` for as long as `one` has not ended.
+/// Drives `other` until `one` has ended.
 async fn beside<T>(one: impl Future<Output = T>, other: impl Future) -> T {
     let (mut one, mut other) = (pin!(one), pin!(other));
     let mut has_ended = false;
@@ -124,7 +124,7 @@ async fn beside<T>(one: impl Future<Output = T>, other: impl Future) -> T {
     .await
 }
 
-/// The output, if it comes without anything to wait for.
+/// The output, if the future completes without waiting.
 fn run<F: Future>(future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     let mut context = Context::from_waker(Waker::noop());

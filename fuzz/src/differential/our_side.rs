@@ -1,4 +1,4 @@
-//! The balancer's reading, put together as its listener and its attempts do it.
+//! Reads messages with the balancer's parsers, combined as its listener and its attempts do.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,8 @@ use evenkeel::http1::{Decoder, HeadScan, Kind, Limits, Piece, parse_request, par
 
 use super::Message;
 
-/// All requests up to the first that is refused, cut or the last on its connection, each with its target as it came.
+/// All requests up to the first one that is refused, truncated or the last on its connection, each with its target as
+/// received.
 pub(super) fn requests(bytes: &[u8]) -> Vec<(Message, String)> {
     let limits = Limits::default();
     let mut found = Vec::new();
@@ -58,12 +59,12 @@ fn request(head: &RequestHead, body: Option<Vec<u8>>) -> Message {
     }
 }
 
-/// The answer, if it is a final one.
+/// The response, if it is final.
 pub(super) fn response(bytes: &[u8], is_head: bool) -> Option<Message> {
     let limits = Limits::default();
     let asked = if is_head { Method::Head } else { Method::Get };
     let mut rest = bytes;
-    // The bound on interim answers is the balancer's; hyper has none.
+    // The limit of interim responses is the balancer's; hyper has none.
     loop {
         let mut scan = HeadScan::default();
         let end = scan.advance(rest, Kind::Response, &limits).ok()??;
@@ -90,7 +91,7 @@ pub(super) fn response(bytes: &[u8], is_head: bool) -> Option<Message> {
     }
 }
 
-/// Takes a body off the front of `rest`; `None` when it is cut or broken.
+/// Takes a body off the front of `rest`; `None` if it is truncated or malformed.
 fn body(rest: &mut &[u8], length: BodyLength, kind: Kind, limits: &Limits) -> Option<Vec<u8>> {
     let mut decoder = Decoder::new(length, kind, limits);
     let mut payload = Vec::new();

@@ -1,4 +1,5 @@
-//! A chunked body (RFC 9112 §7.1) read from one slice by recursive descent: short, slow, and independent of ours.
+//! Reads a chunked body (RFC 9112 §7.1) from one slice by recursive descent: short, slow, and independent of our
+//! decoder.
 
 use evenkeel::http1::Limits;
 
@@ -7,7 +8,7 @@ use super::{is_token, is_value};
 /// A body.
 #[derive(Debug, Default)]
 pub(crate) struct Body {
-    /// What was in the chunks, as far as they are there.
+    /// The chunk data that has arrived.
     pub(crate) payload: Vec<u8>,
     /// How it ended.
     pub(crate) end: End,
@@ -16,14 +17,14 @@ pub(crate) struct Body {
 /// How a body ended.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) enum End {
-    /// More has to come.
+    /// More bytes must follow.
     #[default]
     Missing,
-    /// More has to come, and what has come of the trailer section was not looked at.
+    /// More bytes must follow, and the trailer section so far was not parsed.
     InTrailers,
     /// It breaks the grammar or a limit.
     Broken,
-    /// Behind so many bytes.
+    /// Complete after this many bytes.
     At {
         /// Of all bytes.
         end: usize,
@@ -50,7 +51,7 @@ fn chunks(bytes: &[u8], is_response: bool, limits: &Limits, payload: &mut Vec<u8
     loop {
         let (size, after) = size(rest)?;
         let padding = blanks(after);
-        // A server may fill a size up to a fixed width; else blanks stand before an extension only.
+        // A server may pad a size to a fixed width; otherwise white space is allowed only before an extension.
         if padding > 16 {
             return Err(End::Broken);
         }
@@ -109,7 +110,7 @@ fn extension<'a>(bytes: &'a [u8], total: &mut usize, limits: &Limits) -> Result<
                 return Err(End::Missing);
             }
             [b';', ..] => rest = count(rest, before + 1)?,
-            // Blanks belong to what follows them, and a line end is nothing of an extension.
+            // White space belongs to what follows it, and a line end is not part of an extension.
             _ => return Ok(rest),
         }
         rest = count(rest, blanks(rest))?;
@@ -179,7 +180,7 @@ fn line_end(bytes: &[u8]) -> Result<&[u8], Stop> {
     }
 }
 
-/// Field lines until an empty one; `start` is where they begin.
+/// Header lines until an empty one; `start` is the offset where they begin.
 fn trailers(bytes: &[u8], start: usize, limits: &Limits) -> Result<End, Stop> {
     let is_whole = bytes.starts_with(b"\r\n") || bytes.windows(4).any(|end| end == b"\r\n\r\n");
     if !is_whole {

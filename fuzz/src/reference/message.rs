@@ -1,19 +1,19 @@
-//! Whole messages, as strict as RFC 9112 lets a recipient be, tokenised by `httparse`. What is doubtful is not read.
+//! Reads whole messages, as strictly as RFC 9112 allows, tokenised by `httparse`. Ambiguous messages are not read.
 
 use evenkeel::http1::Limits;
 
 use super::chunked::{End, decode};
 use super::{Target, is_token, is_value, slots, trim};
 
-/// Field lines, names in lower case.
+/// Headers, names in lower case.
 pub(crate) type Fields = Vec<(String, Vec<u8>)>;
 
-/// A body, or what has come of it.
+/// A body, or the part that has arrived.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Body {
-    /// What is there.
+    /// The decoded bytes.
     pub(crate) payload: Vec<u8>,
-    /// Whether that is all.
+    /// Whether it is complete.
     pub(crate) is_whole: bool,
     /// Bytes on the wire.
     pub(crate) length: usize,
@@ -22,15 +22,15 @@ pub(crate) struct Body {
 /// A request.
 #[derive(Debug)]
 pub(crate) struct Request {
-    /// As it came.
+    /// As received.
     pub(crate) method: String,
-    /// Its target, dot segments resolved.
+    /// The target, dot segments resolved.
     pub(crate) target: Target,
     /// Whether it is HTTP/1.1.
     pub(crate) is_11: bool,
-    /// In their order.
+    /// In order.
     pub(crate) fields: Fields,
-    /// What follows the head.
+    /// The body.
     pub(crate) body: Body,
     /// Bytes on the wire, the body included.
     pub(crate) length: usize,
@@ -38,20 +38,20 @@ pub(crate) struct Request {
     pub(crate) may_be_followed: bool,
 }
 
-/// An answer.
+/// A response.
 #[derive(Debug)]
 pub(crate) struct Response {
     /// 100 to 599.
     pub(crate) status: u16,
-    /// In their order.
+    /// In order.
     pub(crate) fields: Fields,
-    /// What follows the head.
+    /// The body.
     pub(crate) body: Body,
     /// Bytes on the wire, the body included.
     pub(crate) length: usize,
 }
 
-/// How a body's end is found.
+/// How the end of a body is found.
 enum Framing {
     Length(usize),
     Chunked,
@@ -59,7 +59,7 @@ enum Framing {
 }
 
 impl Request {
-    /// The request at the front of `bytes`; `None` when its head is not whole, or says something doubtful.
+    /// The request at the front of `bytes`; `None` if its head is incomplete or ambiguous.
     pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
         let skipped = if bytes.starts_with(b"\r\n") { 2 } else { 0 };
         let bytes = &bytes[skipped..];
@@ -93,7 +93,7 @@ impl Request {
         })
     }
 
-    /// All requests that a connection's bytes hold, the last one perhaps without all of its body.
+    /// All requests on a connection; the last one may lack part of its body.
     pub(crate) fn read_all(bytes: &[u8]) -> Vec<Self> {
         let mut rest = bytes;
         let mut found: Vec<Self> = Vec::new();
@@ -110,7 +110,8 @@ impl Request {
 }
 
 impl Response {
-    /// The answer at the front of `bytes`, interim ones counted; `has_ended` says that the stream ended well behind them.
+    /// The response at the front of `bytes`, including interim ones; `has_ended` is whether the stream ended cleanly
+    /// after them.
     pub(crate) fn read(bytes: &[u8], is_to_head: bool, has_ended: bool) -> Option<Self> {
         let mut slots = slots();
         let mut head = httparse::Response::new(&mut slots);
@@ -134,7 +135,7 @@ impl Response {
         })
     }
 
-    /// The final answer at the front of `bytes`, with everything before it.
+    /// The final response at the front of `bytes`, with everything before it.
     pub(crate) fn read_final(bytes: &[u8], is_to_head: bool, has_ended: bool) -> Option<Self> {
         let mut before = 0;
         loop {
@@ -161,7 +162,7 @@ pub(crate) fn options(fields: &Fields) -> impl Iterator<Item = Vec<u8>> {
         .map(|option| trim(option).to_ascii_lowercase())
 }
 
-/// No line feed without its carriage return, and the other way round.
+/// Every line feed has its carriage return, and the reverse.
 fn has_clean_lines(bytes: &[u8]) -> bool {
     let mut lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').collect();
     let is_line =
@@ -177,7 +178,7 @@ fn fields(headers: &[httparse::Header<'_>]) -> Option<Fields> {
     headers.iter().map(field).collect()
 }
 
-/// How the end is found, `Some(None)` when no field says so; `None` when they are in doubt.
+/// The framing, `Some(None)` if no header specifies it; `None` if it is ambiguous.
 fn framing(fields: &Fields, is_11: bool) -> Option<Option<Framing>> {
     let lengths: Vec<_> = values(fields, "content-length").collect();
     let codings: Vec<_> = values(fields, "transfer-encoding").collect();
@@ -223,7 +224,7 @@ fn body(bytes: &[u8], framing: &Framing, is_response: bool, has_ended: bool) -> 
     }
 }
 
-/// Whether another message may follow one with these fields.
+/// Whether another message may follow one with these headers.
 pub(crate) fn stays_open(fields: &Fields, is_11: bool) -> bool {
     let has = |wanted: &[u8]| options(fields).any(|option| option == wanted);
     !has(b"close") && (is_11 || has(b"keep-alive"))

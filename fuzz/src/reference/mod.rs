@@ -1,4 +1,4 @@
-//! Readers of HTTP/1 that are written as simply as can be and share nothing with ours: what ours is compared with.
+//! HTTP/1 parsers that are as simple as possible and share no code with ours: the reference for comparison.
 
 pub(crate) mod chunked;
 
@@ -8,10 +8,10 @@ mod target;
 pub(crate) use message::{Fields, Request, Response, options, stays_open, values};
 pub(crate) use target::Target;
 
-/// More fields than any limit in force lets through.
+/// More headers than any limit allows.
 const FIELDS: usize = 128;
 
-/// Room for the fields of one head.
+/// Room for the headers of one head.
 pub(crate) fn slots<'a>() -> [httparse::Header<'a>; FIELDS] {
     [httparse::EMPTY_HEADER; FIELDS]
 }

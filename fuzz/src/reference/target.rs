@@ -1,4 +1,4 @@
-//! A request target (RFC 9112 §3.2) that another parser has let through, taken apart.
+//! Splits a request target (RFC 9112 §3.2) that another parser has accepted.
 
 /// The parts of a target.
 #[derive(Debug, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// Takes a target apart.
+    /// Splits a target.
     pub(crate) fn read(text: &str, method: &str) -> Self {
         let (before, query) = match text.split_once('?') {
             Some((before, query)) => (before, Some(query.to_owned())),

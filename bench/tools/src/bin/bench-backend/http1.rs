@@ -1,4 +1,4 @@
-//! One connection of HTTP/1.1.
+//! One HTTP/1.1 connection.
 
 use std::io::{self, IoSlice, Write};
 use std::net::TcpStream;
@@ -10,14 +10,14 @@ use crate::{LARGEST, Shared};
 /// Largest head of a request, in bytes.
 const HEAD: usize = 64 << 10;
 
-/// Where a connection is between its requests and answers.
+/// The state of a connection.
 #[derive(Default)]
 pub(crate) struct Http1 {
-    /// The beginning of a head that is not whole yet.
+    /// The beginning of an incomplete head.
     partial: Vec<u8>,
-    /// Bytes of the request's body that are still to come.
+    /// Remaining bytes of the request body.
     body: u64,
-    /// What is to be sent: a head, and how much of the body after it.
+    /// Unsent bytes: a head, and how much of the body after it.
     head: Vec<u8>,
     answer: usize,
     sent: usize,
@@ -25,8 +25,8 @@ pub(crate) struct Http1 {
 }
 
 impl Http1 {
-    /// Takes bytes that were read, and answers every request that became whole. Balancers send the next request when they
-    /// have the answer to the last one, so there is never more than one answer under way.
+    /// Processes received bytes, and responds to every complete request. Balancers send the next request after the last
+    /// response, so there is never more than one response in progress.
     pub(crate) fn take(
         &mut self,
         stream: &mut TcpStream,
@@ -64,7 +64,7 @@ impl Http1 {
         Ok(())
     }
 
-    /// Makes the answer for a target; it is sent when the request's body has come.
+    /// Prepares the response for a target; it is sent when the request body has arrived.
     fn prepare(&mut self, target: &[u8], shared: &Shared) {
         self.head.clear();
         self.sent = 0;
@@ -94,7 +94,7 @@ impl Http1 {
         );
     }
 
-    /// Sends as much of the answer as the socket takes.
+    /// Sends as much of the response as the socket accepts.
     pub(crate) fn send(&mut self, stream: &mut TcpStream, body: &[u8]) -> io::Result<()> {
         while self.body == 0 && self.sent < self.head.len() + self.answer {
             let head = self.head.get(self.sent..).unwrap_or_default();

@@ -1,43 +1,43 @@
-//! One connection of HTTP/2 with prior knowledge. Every request gets the same answer, that of a gRPC call: a message of 13
-//! bytes and the status 0 as trailers. So no field of a request has to be decoded.
+//! One HTTP/2 connection with prior knowledge. Every request gets the response of a gRPC call: a message of 13 bytes
+//! and the status 0 as trailers. So no request header has to be decoded.
 
 use std::io::{self, Write};
 use std::net::TcpStream;
 
 use evenkeel_bench_tools::frames::{self, END_HEADERS, END_STREAM, Frame, PREFACE, kind};
 
-/// Streams at a time that are allowed; as with most backends.
+/// SETTINGS_MAX_CONCURRENT_STREAMS; the same as most backends.
 const STREAMS: u32 = 100;
 
 /// The id of that setting (RFC 9113 §6.5.2).
 const MAX_CONCURRENT_STREAMS: u8 = 3;
 
-/// Bytes of bodies after which the sender is told that they were taken: far below the 64 KiB that it may send unasked.
+/// Bytes of bodies after which a WINDOW_UPDATE is sent: far below the initial window of 64 KiB.
 const TOLD_EVERY: u32 = 16 << 10;
 
-/// `:status: 200` and `content-type: application/grpc`, the names from HPACK's static table (RFC 7541, appendix A).
+/// `:status: 200` and `content-type: application/grpc`, with names from HPACK's static table (RFC 7541, appendix A).
 const FIELDS: &[u8] = b"\x88\x0f\x10\x10application/grpc";
 
-/// A message of 13 bytes behind its length, as gRPC frames it.
+/// A message of 13 bytes after its length, as gRPC frames it.
 const MESSAGE: &[u8] = b"\x00\x00\x00\x00\x0dxxxxxxxxxxxxx";
 
 /// `grpc-status: 0`.
 const TRAILERS: &[u8] = b"\x00\x0bgrpc-status\x010";
 
-/// Where a connection is between frames.
+/// The state of a connection between frames.
 pub(crate) struct Http2 {
-    /// Bytes of the preface that are still to come.
+    /// Remaining bytes of the preface.
     preface: usize,
-    /// The beginning of a frame that is not whole yet.
+    /// The beginning of an incomplete frame.
     partial: Vec<u8>,
-    /// Bytes of bodies that the sender has not been told of.
+    /// Received bytes of bodies without a WINDOW_UPDATE.
     taken: u32,
     out: Vec<u8>,
     sent: usize,
 }
 
 impl Http2 {
-    /// Before anything has come.
+    /// The state before the first byte.
     pub(crate) fn new() -> Self {
         let [a, b, c, d] = STREAMS.to_be_bytes();
         let mut out = Vec::new();
@@ -57,7 +57,7 @@ impl Http2 {
         }
     }
 
-    /// Takes bytes that were read, and answers every request that became whole.
+    /// Processes received bytes, and responds to every complete request.
     pub(crate) fn take(&mut self, stream: &mut TcpStream, bytes: &[u8]) -> io::Result<()> {
         let skipped = self.preface.min(bytes.len());
         self.preface -= skipped;
@@ -69,14 +69,14 @@ impl Http2 {
             rest = &joined;
         }
         while let Some(frame) = frames::read(rest) {
-            self.answer(&frame);
+            self.respond(&frame);
             rest = &rest[frame.length()..];
         }
         self.partial.extend_from_slice(rest);
         self.send(stream)
     }
 
-    fn answer(&mut self, frame: &Frame<'_>) {
+    fn respond(&mut self, frame: &Frame<'_>) {
         frame.acknowledge(&mut self.out);
         if frame.kind == kind::DATA {
             self.taken += frame.payload.len() as u32;
@@ -95,7 +95,7 @@ impl Http2 {
         }
     }
 
-    /// Sends as much as the socket takes.
+    /// Sends as much as the socket accepts.
     pub(crate) fn send(&mut self, stream: &mut TcpStream) -> io::Result<()> {
         while self.sent < self.out.len() {
             match stream.write(&self.out[self.sent..]) {
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_is_answered_when_its_body_has_come() {
+    fn the_response_is_sent_when_the_body_has_arrived() {
         let mut connection = Http2::new();
         connection.out.clear();
         let frame = |kind, flags| Frame {
@@ -124,20 +124,20 @@ mod tests {
             stream: 5,
             payload: b"",
         };
-        connection.answer(&frame(kind::HEADERS, END_HEADERS));
+        connection.respond(&frame(kind::HEADERS, END_HEADERS));
         assert!(connection.out.is_empty());
-        connection.answer(&frame(kind::DATA, END_STREAM));
+        connection.respond(&frame(kind::DATA, END_STREAM));
         let first = frames::read(&connection.out).unwrap();
         assert_eq!((first.kind, first.stream), (kind::HEADERS, 5));
         assert_eq!(connection.out.iter().filter(|byte| **byte == 0x88).count(), 1);
     }
 
     #[test]
-    fn the_sender_is_told_what_was_taken() {
+    fn received_bytes_are_returned_to_the_window() {
         let mut connection = Http2::new();
         connection.out.clear();
         let payload = vec![0; TOLD_EVERY as usize];
-        connection.answer(&Frame {
+        connection.respond(&Frame {
             kind: kind::DATA,
             flags: 0,
             stream: 1,

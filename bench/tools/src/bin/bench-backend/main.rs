@@ -1,9 +1,9 @@
-//! A backend that costs less than any balancer, so that the balancer is what is measured: one thread, keep-alive, no
+//! A backend that uses less CPU than any balancer, so that the balancer is the bottleneck: one thread, keep-alive, no
 //! framework.
 //!
-//! `bench-backend ADDRESS:PORT…` prints `ready` once it listens on all of them. Over HTTP/1.1 `/bytes/N` answers with N
-//! bytes, any other path with 13, a POST too once its body has come; `/stats` tells how many connections and requests
-//! there have been. A client that begins with the preface of HTTP/2 gets the answer of a gRPC call, whatever it asks.
+//! `bench-backend ADDRESS:PORT…` prints `ready` once it listens on all addresses. Over HTTP/1.1, `/bytes/N` returns N
+//! bytes and any other path 13, to a POST once its body has arrived; `/stats` returns the numbers of connections and
+//! requests so far. A client that begins with the HTTP/2 preface gets the response of a gRPC call to any request.
 
 mod http1;
 mod http2;
@@ -17,13 +17,13 @@ use slab::Slab;
 use http1::Http1;
 use http2::Http2;
 
-/// Largest answer, in bytes.
+/// Largest response, in bytes.
 const LARGEST: usize = 16 << 20;
 
 /// Bytes read at a time.
 const READ: usize = 256 << 10;
 
-/// Connections that the kernel keeps until they are accepted, for bursts of new ones.
+/// The listen backlog, for bursts of new connections.
 const BACKLOG: i32 = 4096;
 
 struct Connection {
@@ -32,15 +32,15 @@ struct Connection {
 }
 
 enum Protocol {
-    /// Nothing has come yet.
+    /// No byte has arrived yet.
     Unknown,
     Http1(Http1),
     Http2(Http2),
 }
 
-/// What all connections share.
+/// State shared by all connections.
 struct Shared {
-    /// The longest body, of which others are the beginning.
+    /// The longest body, of which others are prefixes.
     body: Vec<u8>,
     accepted: u64,
     requests: u64,
@@ -110,7 +110,7 @@ impl Backend {
     }
 
     fn serve(&mut self, key: usize) {
-        // It may have been closed by an earlier event of the same batch.
+        // An earlier event of the same batch may have closed it.
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
@@ -121,7 +121,7 @@ impl Backend {
 }
 
 impl Connection {
-    /// Sends what is left, reads what has come. Any error ends the connection.
+    /// Sends remaining bytes, then reads. Any error closes the connection.
     fn drive(&mut self, buffer: &mut [u8], shared: &mut Shared) -> io::Result<()> {
         match &mut self.protocol {
             Protocol::Unknown => {}
@@ -136,7 +136,7 @@ impl Connection {
                 Err(error) => return Err(error),
             };
             self.take(&buffer[..count], shared)?;
-            // Less than asked for: more will be another edge.
+            // Less than requested: new bytes cause another edge.
             if count < buffer.len() {
                 return Ok(());
             }
@@ -145,7 +145,7 @@ impl Connection {
 
     fn take(&mut self, bytes: &[u8], shared: &mut Shared) -> io::Result<()> {
         if let Protocol::Unknown = self.protocol {
-            // No method begins like this. Loopback does not cut so short a beginning.
+            // No method begins like this. Loopback does not split so few bytes.
             self.protocol = if bytes.starts_with(b"PRI ") {
                 Protocol::Http2(Http2::new())
             } else {

@@ -1,11 +1,11 @@
-//! What a connection writes to and reads from: a socket, or TLS over it.
+//! The byte stream of a connection: a socket, or TLS over it.
 
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::TcpStream;
 
 use rustls::ClientConnection;
 
-/// A socket and, where TLS is spoken, the session over it. A blocking socket makes it blocking.
+/// A socket and, with TLS, the session over it. It blocks if the socket is blocking.
 #[derive(Debug)]
 pub(crate) struct Channel {
     socket: Socket,
@@ -15,12 +15,12 @@ pub(crate) struct Channel {
 #[derive(Debug)]
 struct Socket {
     stream: TcpStream,
-    /// The last read got less than it asked for: more will be another edge.
+    /// The last read returned less than requested: new bytes cause another edge.
     drained: bool,
 }
 
 impl Channel {
-    /// With a session the handshake happens along with the first reads and writes.
+    /// With a session the handshake takes place during the first reads and writes.
     pub(crate) fn new(stream: TcpStream, session: Option<ClientConnection>) -> Self {
         Self {
             socket: Socket {
@@ -31,17 +31,17 @@ impl Channel {
         }
     }
 
-    /// Whether nothing is left to read until the socket says so.
+    /// Whether there is nothing to read until the next event.
     pub(crate) fn is_drained(&self) -> bool {
         self.socket.drained
     }
 
-    /// The socket alone: as long as it is held, the other side has a connection.
+    /// The socket alone; while it is held, the connection stays open.
     pub(crate) fn into_stream(self) -> TcpStream {
         self.socket.stream
     }
 
-    /// Sends what the session has for the socket, such as its part of the handshake.
+    /// Sends pending bytes of the session, such as its part of the handshake.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         let Some(session) = &mut self.session else {
             return Ok(());
@@ -56,7 +56,7 @@ impl Channel {
         Ok(())
     }
 
-    /// Reads what has come, at most as much as `buffer` has room for; 0 at the end.
+    /// Reads at most as many bytes as `buffer` holds; 0 at the end.
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.session.is_none() {
             return self.socket.read(buffer);
@@ -65,7 +65,7 @@ impl Channel {
             match session.reader().read(buffer) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Ok(count) => {
-                    // A full buffer may have left something in the session.
+                    // If the buffer is full, the session may have more bytes.
                     self.socket.drained &= count < buffer.len();
                     return Ok(count);
                 }
@@ -78,7 +78,7 @@ impl Channel {
         Ok(0)
     }
 
-    /// Writes as much as there is room for.
+    /// Writes as many bytes as the socket accepts.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let Some(session) = &mut self.session else {
             return self.socket.write(bytes);
@@ -92,7 +92,7 @@ impl Channel {
     }
 }
 
-/// A socket that is still connecting is as good as one that is full.
+/// A connecting socket is treated like one with a full buffer.
 pub(crate) fn not_ready(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected)
 }

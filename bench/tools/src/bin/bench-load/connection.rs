@@ -1,4 +1,4 @@
-//! One connection: sends a request, reads its answer.
+//! One connection: sends a request and reads its response.
 
 use std::io;
 use std::net::TcpStream;
@@ -10,16 +10,16 @@ use evenkeel_bench_tools::head;
 use crate::channel::{Channel, not_ready};
 use crate::target::Target;
 
-/// What became of a connection when something happened to its socket.
+/// The result of an event on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Progress {
-    /// Nothing to tell yet.
+    /// No result yet.
     Waiting,
-    /// An answer ended, with this status.
+    /// A response ended, with this status.
     Answered { status: u16, closed: bool },
-    /// It ended in the middle of a request, or never opened.
+    /// The connection ended in the middle of a request, or was never established.
     Cut,
-    /// It ended when no request was under way.
+    /// The connection ended without a request in progress.
     Closed,
 }
 
@@ -34,7 +34,7 @@ enum State {
         left: u64,
         close: bool,
     },
-    /// The answer is here, and the end of the connection, which was announced, is not.
+    /// The response is complete, and the announced end of the connection is pending.
     End(u16),
     Ended,
 }
@@ -44,16 +44,16 @@ enum State {
 pub(crate) struct Connection {
     channel: Channel,
     state: State,
-    /// The beginning of a head that is not whole yet.
+    /// The beginning of an incomplete head.
     partial: Vec<u8>,
-    /// Which of the requests it sends.
+    /// The index of the request it sends.
     pub(crate) request: usize,
     /// When that request was due.
     pub(crate) due: Instant,
 }
 
 impl Connection {
-    /// Opens one and waits until it is open; a handshake of TLS comes with the first request.
+    /// Opens a connection and waits until it is established; a TLS handshake takes place with the first request.
     pub(crate) fn connect(target: &Target, events: &Events, key: usize, due: Instant) -> io::Result<Self> {
         let stream = TcpStream::connect(target.address)?;
         stream.set_nonblocking(true)?;
@@ -62,7 +62,7 @@ impl Connection {
         Ok(Self::new(Channel::new(stream, target.session()?), due))
     }
 
-    /// Begins to open one.
+    /// Starts to open a connection.
     pub(crate) fn open(target: &Target, events: &Events, key: usize, due: Instant) -> io::Result<Self> {
         let stream = target.open()?;
         events.add(&stream, key)?;
@@ -79,15 +79,15 @@ impl Connection {
         }
     }
 
-    /// Begins to send a request; what the socket does not take now is sent when it can be.
+    /// Starts to send a request; bytes that the socket does not accept now are sent later.
     pub(crate) fn begin(&mut self, bytes: &[u8]) -> Progress {
         self.state = State::Sending(0);
         self.send(bytes)
     }
 
-    /// Goes on after the socket became ready. `bytes` is the request that was begun last, `buffer` is to read into.
+    /// Continues after an event on the socket. `bytes` is the request last begun, `buffer` is for reading.
     pub(crate) fn advance(&mut self, bytes: &[u8], buffer: &mut [u8]) -> Progress {
-        // An error on the way out is met again on the way in, where it is known what it means.
+        // A write error appears again when reading, where its meaning is known.
         let _ = self.channel.flush();
         if self.send(bytes) == Progress::Cut {
             return Progress::Cut;
@@ -100,7 +100,7 @@ impl Connection {
                 Err(_) => return self.end(),
             };
             match self.take(&buffer[..count]) {
-                // The end that was announced may be here already.
+                // The announced end may have arrived already.
                 Progress::Waiting if self.channel.is_drained() && !matches!(self.state, State::End(_)) => {
                     return Progress::Waiting;
                 }
@@ -142,7 +142,7 @@ impl Connection {
                 joined.extend_from_slice(bytes);
                 self.read_head(&joined)
             }
-            // An answer before the request is sent whole, or bytes that nobody asked for.
+            // A response before the request was sent completely, or unsolicited bytes.
             State::Idle | State::Sending(_) | State::End(_) | State::Ended => Progress::Cut,
         }
     }
@@ -175,7 +175,7 @@ impl Connection {
         }
     }
 
-    /// What the end of the connection means; it is told once.
+    /// The meaning of the connection's end; returned once.
     fn end(&mut self) -> Progress {
         match std::mem::replace(&mut self.state, State::Ended) {
             State::End(status) => Progress::Answered { status, closed: true },

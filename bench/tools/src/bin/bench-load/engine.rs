@@ -1,4 +1,5 @@
-//! Sends requests over all connections, on one thread: as many as there are answers, or as many as are due.
+//! Sends requests over all connections on one thread: one per response (closed loop), or as many as are due (open
+//! loop).
 
 use std::collections::VecDeque;
 use std::io;
@@ -13,26 +14,26 @@ use crate::report::Report;
 /// Bytes read at a time.
 const READ: usize = 256 << 10;
 
-/// How long is waited at the end for answers; a request that takes longer counts as unanswered.
+/// Longest wait for responses at the end; a slower request counts as unanswered.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Longest wait for an event, so that the end is not missed.
 const TICK: Duration = Duration::from_millis(5);
 
-/// Most of the latencies that are kept: 100,000 a second for a minute.
+/// Most latencies that are recorded: 100,000 per second for a minute.
 const LATENCIES: usize = 6_000_000;
 
-/// All connections of a load, and what it shows so far.
+/// All connections of a load, and its results so far.
 pub(crate) struct Engine<'a> {
     options: &'a Options,
     requests: Vec<Vec<u8>>,
     events: Events,
     connections: Vec<Connection>,
-    /// Connections without a request, the one that has waited longest first.
+    /// Connections without a request, the longest idle first.
     idle: VecDeque<usize>,
-    /// Requests begun so far, those of the warm-up too.
+    /// Requests begun so far, including the warm-up.
     begun: u64,
-    /// Requests that are neither answered nor lost.
+    /// Requests without a response that are not lost.
     running: usize,
     start: Instant,
     counting: bool,
@@ -41,7 +42,7 @@ pub(crate) struct Engine<'a> {
 }
 
 impl<'a> Engine<'a> {
-    /// Opens the connections one after the other, so that no listener's backlog overflows.
+    /// Opens the connections one by one, so that no listener's backlog overflows.
     pub(crate) fn new(options: &'a Options) -> io::Result<Self> {
         let start = Instant::now();
         let events = Events::new()?;
@@ -93,9 +94,9 @@ impl<'a> Engine<'a> {
         Ok(self.report)
     }
 
-    /// Sends what is due on connections that are idle.
+    /// Sends the due requests on idle connections.
     fn begin_due(&mut self, now: Instant) {
-        // Once round: a connection that fails at once is idle again.
+        // One pass: a connection that fails at once is idle again.
         for _ in 0..self.idle.len() {
             let Some(key) = self.idle.front().copied() else {
                 return;
@@ -164,10 +165,10 @@ impl<'a> Engine<'a> {
                     self.idle.push_back(key);
                     self.report.faults.cut += 1;
                 }
-                // It is among the idle ones already.
+                // It is idle already.
                 Progress::Closed => self.report.faults.reconnect += u64::from(!self.options.close),
             }
-            // With `--close` opening is a part of the next request.
+            // With `--close`, opening a connection is part of the next request.
             if !self.options.close {
                 self.open_again(key, Instant::now());
             }
@@ -193,7 +194,7 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// Waits for the answers to what was sent before the end of an open loop, and sends what should have been.
+    /// Waits for the responses to requests sent before the end of an open loop, and sends overdue requests.
     fn finish(&mut self, end: Instant, ready: &mut Vec<usize>) -> io::Result<()> {
         let overdue = |engine: &Self| engine.due() < end;
         while (self.running > 0 || overdue(self)) && end.elapsed() < PATIENCE {

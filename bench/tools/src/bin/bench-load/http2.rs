@@ -1,4 +1,4 @@
-//! One request over HTTP/2, with no more of the protocol than that takes.
+//! One request over HTTP/2, with the minimum of the protocol.
 
 use std::io::{self, Error};
 
@@ -9,21 +9,21 @@ use crate::channel::Channel;
 /// The stream of the request.
 const STREAM: u32 = 1;
 
-/// What is asked.
+/// The kind of request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Call {
     /// A GET of `/`.
     Get,
-    /// A gRPC call, of which the answer has to end with trailers.
+    /// A gRPC call, whose response must end with trailers.
     Grpc,
 }
 
-/// Asks and reads the answer to its end; fails when it is no 200, or not what has to come to such a call.
-pub(crate) fn ask(channel: &mut Channel, authority: &str, call: Call) -> io::Result<()> {
+/// Sends the request and reads the whole response; fails if it is not a 200, or not valid for a call.
+pub(crate) fn request_and_read(channel: &mut Channel, authority: &str, call: Call) -> io::Result<()> {
     send(channel, &request(authority, call))?;
     let mut bytes = Vec::new();
     let mut part = [0; 4096];
-    let mut answered = false;
+    let mut has_headers = false;
     loop {
         let count = channel.read(&mut part)?;
         if count == 0 {
@@ -35,7 +35,7 @@ pub(crate) fn ask(channel: &mut Channel, authority: &str, call: Call) -> io::Res
         let mut ended = false;
         while let Some(frame) = frames::read(&bytes[from..]) {
             frame.acknowledge(&mut said);
-            ended |= take(&frame, call, &mut answered)?;
+            ended |= take(&frame, call, &mut has_headers)?;
             from += frame.length();
         }
         bytes.drain(..from);
@@ -46,15 +46,15 @@ pub(crate) fn ask(channel: &mut Channel, authority: &str, call: Call) -> io::Res
     }
 }
 
-/// Whether the answer ends with this frame. `answered` is whether its head has come.
-fn take(frame: &Frame<'_>, call: Call, answered: &mut bool) -> io::Result<bool> {
+/// Whether the response ends with this frame. `has_headers` is whether its headers have arrived.
+fn take(frame: &Frame<'_>, call: Call, has_headers: &mut bool) -> io::Result<bool> {
     match frame.kind {
         kind::GOAWAY | kind::RST_STREAM => Err(Error::other(format!("refused: {:?}", frame.payload))),
-        kind::HEADERS if !*answered => {
+        kind::HEADERS if !*has_headers => {
             if !is_ok(frame.payload) {
                 return Err(Error::other("not status 200"));
             }
-            *answered = true;
+            *has_headers = true;
             match (frame.ends_message(), call) {
                 (true, Call::Grpc) => Err(Error::other("no trailers")),
                 (ended, _) => Ok(ended),
@@ -65,13 +65,13 @@ fn take(frame: &Frame<'_>, call: Call, answered: &mut bool) -> io::Result<bool> 
     }
 }
 
-/// Whether a block of fields begins with `:status: 200`, as HPACK's static table has it (RFC 7541, appendix A), behind
-/// changes of the table's size.
+/// Whether a field block begins with `:status: 200`, as in HPACK's static table (RFC 7541, appendix A), after table
+/// size updates.
 fn is_ok(block: &[u8]) -> bool {
     block.iter().find(|byte| **byte & 0xe0 != 0x20) == Some(&0x88)
 }
 
-/// The bytes of preface, settings and request.
+/// Preface, settings and request.
 fn request(authority: &str, call: Call) -> Vec<u8> {
     let mut bytes = PREFACE.to_vec();
     frames::write(&mut bytes, kind::SETTINGS, 0, 0, &[]);
@@ -125,16 +125,16 @@ mod tests {
     }
 
     #[test]
-    fn a_call_has_to_end_with_trailers() {
-        let mut answered = false;
+    fn a_call_must_end_with_trailers() {
+        let mut has_headers = false;
         let head = frame(kind::HEADERS, END_HEADERS, b"\x88");
-        assert!(!take(&head, Call::Grpc, &mut answered).unwrap());
-        assert!(take(&frame(kind::DATA, END_STREAM, b""), Call::Grpc, &mut answered).is_err());
+        assert!(!take(&head, Call::Grpc, &mut has_headers).unwrap());
+        assert!(take(&frame(kind::DATA, END_STREAM, b""), Call::Grpc, &mut has_headers).is_err());
         assert!(
             take(
                 &frame(kind::HEADERS, END_STREAM, b"\x40"),
                 Call::Grpc,
-                &mut answered
+                &mut has_headers
             )
             .unwrap()
         );

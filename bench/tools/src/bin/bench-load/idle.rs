@@ -1,4 +1,4 @@
-//! Connections that did one request each and then wait: what is measured is the memory that they take elsewhere.
+//! Connections that each sent one request and then stay idle, to measure the memory that they use in the balancer.
 
 use std::io::{self, ErrorKind, Read};
 use std::net::TcpStream;
@@ -9,8 +9,8 @@ use crate::channel::Channel;
 use crate::http2;
 use crate::options::{Options, Speak};
 
-/// Opens the connections one after the other, holds them until stdin ends, and counts those that are still open. Of TLS
-/// only the socket is kept, so that 10,000 sessions take no memory here.
+/// Opens the connections one by one, holds them until stdin ends, and counts those still open. With TLS only the socket
+/// is kept, so that 10,000 sessions use no memory here.
 pub(crate) fn run(options: &Options) -> io::Result<()> {
     let requests = options.requests();
     let open = |number: usize| open(options, &requests[number % requests.len()]);
@@ -27,14 +27,16 @@ pub(crate) fn run(options: &Options) -> io::Result<()> {
 fn open(options: &Options, request: &[u8]) -> io::Result<TcpStream> {
     let mut channel = options.target.connect()?;
     match options.speak {
-        Speak::Http1 => ask(&mut channel, request)?,
-        Speak::Http2(call) => http2::ask(&mut channel, &options.target.address.to_string(), call)?,
+        Speak::Http1 => request_and_read(&mut channel, request)?,
+        Speak::Http2(call) => {
+            http2::request_and_read(&mut channel, &options.target.address.to_string(), call)?
+        }
     }
     Ok(channel.into_stream())
 }
 
-/// Sends a request of HTTP/1.1 and reads its answer.
-fn ask(channel: &mut Channel, mut request: &[u8]) -> io::Result<()> {
+/// Sends an HTTP/1.1 request and reads its response.
+fn request_and_read(channel: &mut Channel, mut request: &[u8]) -> io::Result<()> {
     while !request.is_empty() {
         let count = channel.write(request)?;
         request = &request[count..];
@@ -59,7 +61,7 @@ fn ask(channel: &mut Channel, mut request: &[u8]) -> io::Result<()> {
     }
 }
 
-/// Reads what came meanwhile, such as tickets of TLS, to see whether the end is behind it.
+/// Reads bytes that arrived meanwhile, such as TLS tickets, to check whether the connection has ended after them.
 fn is_open(stream: &mut TcpStream) -> bool {
     if stream.set_nonblocking(true).is_err() {
         return false;
@@ -81,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_came_while_it_waited_does_not_close_a_connection_but_the_end_does() {
+    fn bytes_received_while_idle_do_not_close_a_connection_but_its_end_does() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (mut theirs, _) = listener.accept().unwrap();
@@ -89,7 +91,7 @@ mod tests {
         assert!(is_open(&mut ours));
         drop(theirs);
         ours.set_nonblocking(false).unwrap();
-        // Until the end is here.
+        // Until the end has arrived.
         let _ = ours.peek(&mut [0]);
         assert!(!is_open(&mut ours));
     }

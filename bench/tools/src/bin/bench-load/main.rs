@@ -1,15 +1,15 @@
-//! Sends requests to one address over HTTP/1.1, with `--tls` over TLS 1.3, and says on stdout what came of it.
+//! Sends requests to one address over HTTP/1.1, with `--tls` over TLS 1.3, and prints the results on stdout.
 //!
 //! Three kinds of load:
-//! - closed loop (no `--rate`): each connection sends its next request when it has the answer to the last one. Shows what
-//!   a balancer can do; its latencies mean nothing.
-//! - open loop (`--rate N`): requests are due at fixed times, whether or not earlier ones are answered, and a latency
-//!   counts from when its request was due, so that a balancer that stalls cannot hide what waited meanwhile.
-//! - idle (`--idle`): every connection sends one request and is then held until stdin ends. With `--http2` or `--grpc` that
-//!   is one of HTTP/2, or a gRPC call.
+//! - closed loop (no `--rate`): each connection sends its next request when it has the response to the last one. This
+//! measures throughput; its latencies mean nothing.
+//! - open loop (`--rate N`): requests are due at fixed times, independent of earlier responses, and latency counts from
+//! when a request was due, so that a balancer that stalls cannot hide the requests that waited meanwhile.
+//! - idle (`--idle`): every connection sends one request and is then held until stdin ends. With `--http2` or `--grpc`
+//! the request uses HTTP/2, or is a gRPC call.
 //!
-//! The first line is `begin`, when the warm-up is over, the second a JSON object, when the measurement is. With `--idle`
-//! these are two JSON objects: once all connections are open, and after stdin ended.
+//! The first output line is `begin`, after the warm-up; the second is a JSON object, after the measurement. With
+//! `--idle` both lines are JSON objects: once all connections are open, and after stdin has ended.
 
 mod channel;
 mod connection;
@@ -39,7 +39,7 @@ fn run() -> Result<(), Box<dyn Error>> {
     if options.idle {
         return Ok(idle::run(&options)?);
     }
-    // Waits end when they should, not up to 50 µs later.
+    // Makes waits end on time, not up to 50 µs later.
     rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1))?;
     let report = engine::Engine::new(&options)?.run()?;
     println!("{}", report.json());

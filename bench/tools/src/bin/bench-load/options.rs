@@ -7,38 +7,38 @@ use crate::http2::Call;
 use crate::target::Target;
 use crate::tls::{self, Protocol};
 
-/// What is spoken over a connection.
+/// The protocol of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Speak {
     Http1,
-    /// Only when idle: others make the load of HTTP/2.
+    /// Only with `--idle`: other tools generate HTTP/2 load.
     Http2(Call),
 }
 
-/// What load to make.
+/// The requested load.
 #[derive(Debug)]
 pub(crate) struct Options {
-    /// Where to.
+    /// The address of the balancer.
     pub(crate) target: Target,
     pub(crate) speak: Speak,
     pub(crate) connections: usize,
-    /// How long requests are counted.
+    /// Duration of the measurement.
     pub(crate) measure: Duration,
-    /// How long they are sent before they count.
+    /// Duration of the warm-up.
     pub(crate) warm_up: Duration,
-    /// Requests a second; none is a closed loop.
+    /// Requests per second; `None` for a closed loop.
     pub(crate) rate: Option<f64>,
-    /// Bytes of the body of a POST; none is a GET.
+    /// Bytes of a POST body; `None` for a GET.
     pub(crate) body: Option<usize>,
-    /// Whether every request has a connection of its own.
+    /// Whether every request uses a new connection.
     pub(crate) close: bool,
     pub(crate) idle: bool,
-    /// The targets asked for, in turn.
+    /// The request targets, in turn.
     pub(crate) paths: Vec<String>,
 }
 
 impl Options {
-    /// Reads the command line; the error says what is wrong with it.
+    /// Parses the command line; the error explains what is wrong with it.
     pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self, Box<dyn Error>> {
         let address = arguments.next().ok_or("ADDRESS:PORT is missing")?.parse()?;
         let mut tls = false;

@@ -1,30 +1,30 @@
-//! What a load shows.
+//! The results of a load.
 
 use std::time::Duration;
 
-/// What came of a load while it was counted.
+/// The results of the measured part of a load.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     pub(crate) seconds: f64,
-    /// Requests that were answered whole with a status from 200 to 299.
+    /// Complete responses with a status from 200 to 299.
     pub(crate) answered: u64,
     pub(crate) faults: Faults,
-    /// Of an open loop: from when a request was due to the end of its answer.
+    /// Open loop: from when a request was due to the end of its response.
     pub(crate) latencies: Vec<Duration>,
 }
 
-/// Why a result does not count, by how often each happened, the warm-up included.
+/// Counts of faults that invalidate a result, including the warm-up.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
     /// A status other than 200 to 299.
     pub(crate) status: u64,
     /// A connection that could not be opened.
     pub(crate) connect: u64,
-    /// A connection that ended before its answer did.
+    /// A connection that ended before its response did.
     pub(crate) cut: u64,
-    /// A connection that was closed after an answer though it should have stayed open, or the other way round.
+    /// A connection that was closed after a response though it should have stayed open, or the reverse.
     pub(crate) reconnect: u64,
-    /// A request that had no answer for two seconds when the load ended, or was never sent.
+    /// A request without a response two seconds after the load ended, or never sent.
     pub(crate) unanswered: u64,
 }
 
@@ -49,7 +49,7 @@ impl Report {
         )
     }
 
-    /// The latency that `part` of all stay at or below, in µs; 0 without any.
+    /// The latency that `part` of all requests do not exceed, in µs; 0 without requests.
     fn percentile(&self, part: f64) -> f64 {
         let rank = (self.latencies.len() as f64 * part).ceil() as usize;
         let at = self.latencies.get(rank.saturating_sub(1));
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_has_no_latency() {
+    fn no_requests_have_no_latency() {
         assert!(Report::default().json().contains("\"p99\":0.0"));
     }
 }

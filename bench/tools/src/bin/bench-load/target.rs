@@ -1,4 +1,4 @@
-//! Where the load goes, and how a connection to it is opened.
+//! The address of the load, and how to connect to it.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
@@ -9,10 +9,10 @@ use rustls::{ClientConfig, ClientConnection};
 
 use crate::channel::Channel;
 
-/// How long opening or answering may take where it is waited for.
+/// Longest blocking wait for a connection or a response.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// An address, and TLS if it is spoken there.
+/// An address, and the TLS config if it uses TLS.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     pub(crate) address: SocketAddr,
@@ -20,7 +20,7 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// Opens a connection and waits until it is open. Reads from it do not wait for ever.
+    /// Opens a connection and waits until it is established. Reads from it are bounded in time.
     pub(crate) fn connect(&self) -> io::Result<Channel> {
         let stream = TcpStream::connect_timeout(&self.address, PATIENCE)?;
         stream.set_nodelay(true)?;
@@ -28,7 +28,7 @@ impl Target {
         Ok(Channel::new(stream, self.session()?))
     }
 
-    /// Begins to open a connection.
+    /// Starts to open a connection.
     pub(crate) fn open(&self) -> io::Result<TcpStream> {
         use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with, sockopt};
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
@@ -41,7 +41,7 @@ impl Target {
         Ok(socket.into())
     }
 
-    /// A session of TLS for one connection; none where none is spoken.
+    /// A TLS session for one connection; `None` without TLS.
     pub(crate) fn session(&self) -> io::Result<Option<ClientConnection>> {
         let name = self.address.ip().into();
         let session = |config: &Arc<ClientConfig>| ClientConnection::new(Arc::clone(config), name);

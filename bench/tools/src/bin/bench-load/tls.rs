@@ -1,5 +1,5 @@
-//! TLS as the load speaks it: 1.3, the same algorithms with every balancer, each connection with a handshake of its own,
-//! and no look at the certificate, because what is measured is the other side.
+//! TLS of the load: 1.3, the same algorithms with every balancer, a full handshake for each connection, and no
+//! certificate verification, because the balancer is measured.
 
 use std::sync::Arc;
 
@@ -9,15 +9,15 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 
-/// What is spoken over TLS.
+/// The protocol over TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {
     Http1,
     Http2,
 }
 
-/// AES-128-GCM and X25519, which all of them have and most clients agree on with them; without a choice, none is at an
-/// advantage by what it prefers.
+/// AES-128-GCM and X25519, which all balancers support and most clients negotiate with them; a fixed choice avoids that
+/// a balancer's preferences influence the result.
 pub(crate) fn config(protocol: Protocol) -> Result<Arc<ClientConfig>, Error> {
     let provider = CryptoProvider {
         cipher_suites: vec![aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256],
@@ -27,7 +27,7 @@ pub(crate) fn config(protocol: Protocol) -> Result<Arc<ClientConfig>, Error> {
     let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Believer))
+        .with_custom_certificate_verifier(Arc::new(AcceptAny))
         .with_no_client_auth();
     config.resumption = Resumption::disabled();
     config.alpn_protocols = vec![match protocol {
@@ -37,11 +37,11 @@ pub(crate) fn config(protocol: Protocol) -> Result<Arc<ClientConfig>, Error> {
     Ok(Arc::new(config))
 }
 
-/// Believes every certificate and every signature.
+/// Accepts every certificate and every signature.
 #[derive(Debug)]
-struct Believer;
+struct AcceptAny;
 
-impl ServerCertVerifier for Believer {
+impl ServerCertVerifier for AcceptAny {
     fn verify_server_cert(
         &self,
         _end_entity: &CertificateDer<'_>,
