@@ -151,7 +151,7 @@ fn nothing_is_retried_once_early_hints_were_forwarded() {
     assert_eq!(
         finals,
         [200, 502],
-        "another backend's answer does not fit the hints"
+        "another backend's response does not fit the hints"
     );
 }
 

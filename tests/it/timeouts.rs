@@ -173,7 +173,7 @@ fn progress_ends_a_response_of_known_length_that_stops() {
     let proxy = before(&[&backend], "progress: 300ms");
     let mut client = proxy.client();
     client.send("GET /stops HTTP/1.1\r\nHost: test\r\n\r\n");
-    let error = client.try_read().expect_err("the answer is not whole");
+    let error = client.try_read().expect_err("the response is truncated");
     assert_ne!(error.kind(), ErrorKind::WouldBlock, "it is closed");
     assert_eq!(proxy.access_line("/stops")["error"], "response_stalled");
     gate.open();
@@ -224,7 +224,7 @@ fn stream_idle_ends_a_chunked_response_that_pauses_longer() {
     let proxy = before(&[&backend], "progress: 30s, stream_idle: 300ms");
     let mut client = proxy.client();
     client.send("GET /pauses HTTP/1.1\r\nHost: test\r\n\r\n");
-    let error = client.try_read().expect_err("the answer is not whole");
+    let error = client.try_read().expect_err("the response is truncated");
     assert_ne!(error.kind(), ErrorKind::WouldBlock, "it is closed");
     assert_eq!(proxy.access_line("/pauses")["error"], "response_stalled");
     gate.open();

@@ -158,7 +158,7 @@ fn connections_of_a_unix_socket_spread_over_workers() {
         client
             .set_read_timeout(Some(DEADLINE))
             .expect("a timeout can be set");
-        client.read_exact(&mut byte).expect("an answer comes");
+        client.read_exact(&mut byte).expect("a response");
     }
     // Each worker owns its connections, as the kernel's counters show.
     let folder = format!("/proc/{}/fdinfo", proxy.pid().as_raw_nonzero());

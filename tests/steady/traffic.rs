@@ -70,7 +70,7 @@ impl Client {
             let is_whole = |seen: &[u8]| seen.ends_with(exchange.end);
             let response = read_until(&mut self.stream, &mut self.buffer, is_whole);
             let response = response
-                .expect("the balancer answers")
+                .expect("the balancer responds")
                 .expect("the connection stays open");
             assert!(response.starts_with(b"HTTP/1.1 200 OK\r\n"), "{}", exchange.name);
         }
@@ -84,7 +84,7 @@ pub(crate) fn start_backend() -> SocketAddr {
     thread::spawn(move || {
         for stream in listener.incoming() {
             let stream = stream.expect("a connection can be accepted");
-            thread::spawn(move || serve(stream).expect("the balancer takes answers"));
+            thread::spawn(move || serve(stream).expect("the balancer reads responses"));
         }
     });
     address

@@ -171,13 +171,13 @@ const RESPONSES: [HostileResponse; 4] = [
         Flaw::FirstLengthOfAnswer,
         b"HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
         true,
-        Kind::NoAnswer,
+        Kind::NoResponse,
     ),
     (
         Flaw::MendsCutAnswers,
         b"HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: 10\r\n\r\nhello",
         true,
-        Kind::WrongAnswer,
+        Kind::WrongResponse,
     ),
 ];
 

@@ -57,7 +57,7 @@ fn hostile_requests_get_the_expected_response() {
                 "{} {} ({}): expected {expected:?}, got {:?}",
                 case.row, case.name, case.clause, verdict.statuses
             );
-            let kind = Kind::WrongAnswer;
+            let kind = Kind::WrongResponse;
             verdict.violations.push(Violation { kind, text });
         }
         verdict
@@ -123,7 +123,7 @@ fn requests_of_public_corpora_pass_the_oracle() {
         let is_alone = evidence.input.bytes() == case.bytes;
         if is_alone && !case.expected.allows(status) {
             let text = format!("expected {:?}, got {status:?}", case.expected);
-            let kind = Kind::WrongAnswer;
+            let kind = Kind::WrongResponse;
             verdict.violations.push(Violation { kind, text });
         }
         verdict

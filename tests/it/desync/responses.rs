@@ -100,13 +100,13 @@ fn hostile_responses_reach_the_client_completely_or_not_at_all() {
                 "{} {} ({}): expected {:?}, got {:?}",
                 case.row, case.name, case.clause, case.expected, verdict.statuses
             );
-            let kind = Kind::WrongAnswer;
+            let kind = Kind::WrongResponse;
             verdict.violations.push(Violation { kind, text });
         }
         verdict
     };
     let outcome = try_all(inputs, judge);
-    outcome.check("answers");
+    outcome.check("responses");
     assert_eq!(outcome.forwarded, cases.len());
     assert!(outcome.refused > 40 && outcome.reused > 10, "{outcome:?}");
 }
@@ -120,7 +120,7 @@ fn responses_of_public_corpora_pass_the_oracle() {
             (name, input)
         })
     });
-    try_all(inputs, |_, evidence| judge_response(evidence)).check("corpora of answers");
+    try_all(inputs, |_, evidence| judge_response(evidence)).check("corpora of responses");
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn mutated_responses_pass_the_oracle() {
         outcome.add(lane.join().expect("the lane ends"));
     }
     outcome.check(&format!(
-        "answers, EVENKEEL_DESYNC_SEED={seed} EVENKEEL_DESYNC_COUNT={count}"
+        "responses, EVENKEEL_DESYNC_SEED={seed} EVENKEEL_DESYNC_COUNT={count}"
     ));
     assert!(outcome.refused * 10 > outcome.inputs, "{outcome:?}");
     assert!(outcome.refused * 10 < outcome.inputs * 9, "{outcome:?}");
@@ -161,7 +161,7 @@ fn bases() -> Vec<Vec<u8>> {
 fn mutated(bases: &[Vec<u8>], number: u64, dice: &mut Dice) -> Named {
     let response = mutate(bases, dice);
     let flags = ["", "", "[HEAD]", "[POST]", "[1.0]", "[closes]", "[early]"];
-    let name = format!("mutated answer {number} {}", dice.one_of(&flags));
+    let name = format!("mutated response {number} {}", dice.one_of(&flags));
     let input = input(&name, &response);
     (name, input)
 }

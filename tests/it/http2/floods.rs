@@ -84,7 +84,7 @@ fn required_frames_are_not_counted() {
         client.send(1, 5, stream, &super::get("/large"));
         // A WINDOW_UPDATE and a PING for each frame.
         while let Some(came) = client.read() {
-            assert_ne!(came.kind, 7, "after {responses} answers");
+            assert_ne!(came.kind, 7, "after {responses} responses");
             if came.kind == 0 && !came.payload.is_empty() {
                 let count = (came.payload.len() as u32).to_be_bytes();
                 client.send(8, 0, 0, &count);
@@ -239,7 +239,7 @@ fn waiting_responses_are_sent_after_the_connection_stops_accepting() {
     std::thread::sleep(Duration::from_millis(2_500));
     for at in 0..128 {
         let end = client.wait_for(|frame| frame.kind == 0 && frame.flags & 1 == 1);
-        assert!(end.is_some(), "{at} answers came");
+        assert!(end.is_some(), "{at} responses received");
     }
 }
 

@@ -239,7 +239,7 @@ fn nginx_as_backend_receives_the_client() {
         }
         let began = clock::now();
         while !proxy.get_admin("/api/v1/status").text().contains("\"up\"") {
-            assert!(began.elapsed() < DEADLINE, "nginx answers no probe");
+            assert!(began.elapsed() < DEADLINE, "nginx does not respond to the probe");
             thread::park_timeout(Duration::from_millis(5));
         }
     }

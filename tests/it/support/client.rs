@@ -57,21 +57,21 @@ impl Client {
 
     /// Reads one response, including a 1xx one.
     pub(crate) fn read(&mut self) -> Received {
-        self.try_read().expect("an answer comes, whole")
+        self.try_read().expect("a complete response")
     }
 
     /// Reads the response to a HEAD request: only a head, whatever length it announces.
     pub(crate) fn read_head(&mut self) -> Received {
-        let head = self.reader.head().expect("an answer comes, whole");
+        let head = self.reader.head().expect("a complete response");
         Received {
-            head: head.expect("an answer comes before the end"),
+            head: head.expect("a response before the end"),
             body: Vec::new(),
         }
     }
 
     /// Reads one response, or returns how the connection ended instead.
     pub(crate) fn try_read(&mut self) -> io::Result<Received> {
-        let ended = || io::Error::new(ErrorKind::UnexpectedEof, "closed without an answer");
+        let ended = || io::Error::new(ErrorKind::UnexpectedEof, "closed without a response");
         let head = self.reader.head()?.ok_or_else(ended)?;
         let status = status(&head);
         let has_body = status >= 200 && status != 204 && status != 304;

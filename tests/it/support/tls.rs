@@ -102,7 +102,7 @@ impl Connected {
     /// Requests a path of a host.
     pub(crate) fn get(&mut self, host: &str, path: &str) -> Got {
         self.try_get(host, path)
-            .unwrap_or_else(|error| panic!("no answer for {host}{path}: {error}"))
+            .unwrap_or_else(|error| panic!("no response for {host}{path}: {error}"))
     }
 
     /// The same, if it may fail: in TLS 1.3 a client learns only now that it was rejected.

@@ -33,9 +33,9 @@ pub(crate) enum Kind {
     /// A truncated request is still open at the backend.
     LeftOpen,
     /// The client got bytes that are not the response to its request.
-    WrongAnswer,
+    WrongResponse,
     /// The client got no response, or cannot tell where it ends.
-    NoAnswer,
+    NoResponse,
     /// The canary got another response than its own.
     Canary,
     /// The access log does not match what happened.
@@ -95,7 +95,7 @@ pub(crate) fn judge_request(evidence: &Evidence) -> Verdict {
     judge_responses(&responses, &seen, &mut verdict);
     let is_open = responses.last().is_none_or(Response::keeps_open);
     if is_open && responses.len() < reading.requests.len() {
-        verdict.add(Kind::NoAnswer, "a whole request got no answer");
+        verdict.add(Kind::NoResponse, "a complete request got no response");
     }
     verdict.has_left = is_open && matches!(reading.rest, Rest::Partial(_) | Rest::Broken(_));
     verdict.may_have_left = seen.iter().any(|seen| !matches!(seen.step, Step::Whole(..)));
@@ -144,7 +144,7 @@ pub(super) fn judge_canary(evidence: &Evidence, verdict: &mut Verdict) {
         }
     }
     if !got.is_empty() {
-        verdict.add(Kind::Canary, format!("behind its answers: {:?}", shown(got)));
+        verdict.add(Kind::Canary, format!("after its responses: {:?}", shown(got)));
     }
     let last = all.last().map(|seen| seen.connection);
     verdict.is_canary_reused = others.iter().any(|seen| Some(seen.connection) == last);
@@ -247,8 +247,8 @@ fn read_responses(mut got: &[u8], reading: &Reading, verdict: &mut Verdict) -> V
             None => b"",
         };
         if responses.last().is_some_and(|last| !last.keeps_open()) {
-            let text = format!("bytes behind the last answer: {:?}", shown(got));
-            verdict.add(Kind::WrongAnswer, text);
+            let text = format!("bytes after the last response: {:?}", shown(got));
+            verdict.add(Kind::WrongResponse, text);
             break;
         }
         match Response::read(got, asked, true) {
@@ -259,8 +259,8 @@ fn read_responses(mut got: &[u8], reading: &Reading, verdict: &mut Verdict) -> V
                 }
             }
             Step::Partial(_) | Step::Broken(..) => {
-                let text = format!("no answer: {:?}", shown(got));
-                verdict.add(Kind::NoAnswer, text);
+                let text = format!("no response: {:?}", shown(got));
+                verdict.add(Kind::NoResponse, text);
                 break;
             }
         }
@@ -275,11 +275,14 @@ fn judge_responses(responses: &[Response], seen: &[&Seen], verdict: &mut Verdict
         match rest.next_if(|response| serial(response).is_some()) {
             Some(response) if is_response_to(response, seen) => {}
             Some(response) => verdict.add(
-                Kind::WrongAnswer,
-                format!("answer {} got {response:?}", seen.serial),
+                Kind::WrongResponse,
+                format!("response {} got {response:?}", seen.serial),
             ),
             None if matches!(seen.step, Step::Whole(..)) => {
-                verdict.add(Kind::NoAnswer, format!("answer {} did not arrive", seen.serial));
+                verdict.add(
+                    Kind::NoResponse,
+                    format!("response {} did not arrive", seen.serial),
+                );
             }
             None => {}
         }
@@ -287,7 +290,7 @@ fn judge_responses(responses: &[Response], seen: &[&Seen], verdict: &mut Verdict
     let Some(response) = rest.next() else { return };
     let is_refusal = REFUSALS.contains(&response.status) || response.status == UNSUPPORTED;
     if serial(response).is_some() || !is_refusal || response.keeps_open() {
-        verdict.add(Kind::WrongAnswer, format!("nobody asked for {response:?}"));
+        verdict.add(Kind::WrongResponse, format!("nobody asked for {response:?}"));
     }
 }
 

@@ -75,7 +75,7 @@ pub(crate) fn judge_response(evidence: &Evidence) -> Verdict {
         .filter(|seen| !is_canary(seen))
         .partition(|seen| is_hostile(seen));
     let (Some(script), Some(request)) = (&evidence.input.script, reading.requests.first()) else {
-        verdict.add(Kind::NoAnswer, "there is nothing to judge");
+        verdict.add(Kind::NoResponse, "there is nothing to judge");
         return verdict;
     };
     let meant = Meant::read(script, &request.method);
@@ -100,7 +100,7 @@ fn is_hostile(seen: &Seen) -> bool {
 fn judge_reuse(evidence: &Evidence, meant: &Meant, hostile: &[&Seen], verdict: &mut Verdict) {
     // If a connection ended without a response, the request may be sent once more.
     let Some(hostile) = hostile.last() else {
-        return verdict.add(Kind::NoAnswer, "the request did not reach the backend");
+        return verdict.add(Kind::NoResponse, "the request did not reach the backend");
     };
     let mut used = evidence
         .seen
@@ -108,8 +108,8 @@ fn judge_reuse(evidence: &Evidence, meant: &Meant, hostile: &[&Seen], verdict: &
         .filter(|seen| seen.connection == hostile.connection);
     if !meant.is_clean && used.next_back().is_some_and(|last| last.serial > hostile.serial) {
         verdict.add(
-            Kind::WrongAnswer,
-            "the connection of a doubtful answer was used again",
+            Kind::WrongResponse,
+            "the connection of an ambiguous response was reused",
         );
     }
 }
@@ -131,7 +131,7 @@ fn judge_first<'a>(
                 let is_known = request.version == 1 && allowed.any(|status| *status == response.status);
                 if !is_known {
                     verdict.add(
-                        Kind::WrongAnswer,
+                        Kind::WrongResponse,
                         format!("nobody sent interim {}", response.status),
                     );
                 }
@@ -154,7 +154,7 @@ fn judge_first<'a>(
             }
             _ => {
                 // A reset destroys unread bytes; a close does not.
-                verdict.add(Kind::NoAnswer, "no answer at all");
+                verdict.add(Kind::NoResponse, "no response at all");
                 return &[];
             }
         }
@@ -170,8 +170,8 @@ fn judge_whole(got: &Response, meant: &Meant, verdict: &mut Verdict) {
         _ if is_own => {}
         Step::Whole(response, _) => judge_copy(got, response, true, verdict),
         step => verdict.add(
-            Kind::WrongAnswer,
-            format!("a whole answer made of {step:?}: {got:?}"),
+            Kind::WrongResponse,
+            format!("a complete response became {step:?}: {got:?}"),
         ),
     }
 }
@@ -181,7 +181,10 @@ fn judge_cut(got: &Response, meant: &Meant, verdict: &mut Verdict) {
         Step::Partial(Some(response)) | Step::Broken(_, Some(response)) => {
             judge_copy(got, response, false, verdict)
         }
-        step => verdict.add(Kind::NoAnswer, format!("a cut answer made of {step:?}: {got:?}")),
+        step => verdict.add(
+            Kind::NoResponse,
+            format!("a truncated response became {step:?}: {got:?}"),
+        ),
     }
 }
 
@@ -212,7 +215,7 @@ fn judge_copy(got: &Response, sent: &Response, is_whole: bool, verdict: &mut Ver
     };
     let is_copy = got.status == sent.status && kept(got) == kept(sent) && is_same_body && are_trailers;
     if !(is_copy && is_dated && is_framed) {
-        verdict.add(Kind::WrongAnswer, format!("sent {sent:?}, got {got:?}"));
+        verdict.add(Kind::WrongResponse, format!("sent {sent:?}, got {got:?}"));
     }
 }
 
@@ -254,7 +257,7 @@ fn judge_rest(mut got: &[u8], seen: &[&Seen], verdict: &mut Verdict) {
                 got = &got[length..];
             }
             (step, _) => {
-                return verdict.add(Kind::WrongAnswer, format!("behind the answer: {step:?}"));
+                return verdict.add(Kind::WrongResponse, format!("after the response: {step:?}"));
             }
         }
     }

@@ -164,7 +164,7 @@ impl Response {
         let mut parsed = httparse::Response::new(&mut slots);
         match parsed.parse(head) {
             Ok(httparse::Status::Complete(end)) if end == head.len() => {}
-            _ => return Err("not an answer's head"),
+            _ => return Err("not a response head"),
         }
         let (Some(version), Some(status)) = (parsed.version, parsed.code) else {
             return Err("not a status line");
