@@ -7,6 +7,8 @@
     reason = "a crate of tests: a failure is a panic"
 )]
 
+#[path = "architecture/circles.rs"]
+mod circles;
 #[path = "architecture/layers.rs"]
 mod layers;
 #[path = "architecture/shape.rs"]
@@ -102,6 +104,11 @@ const FUNCTION_LINES: usize = 70;
 fn modules_use_only_rows_below_their_own() {
     none(&layers::unplaced(&sources(), LAYERS));
     none(&layers::breaks(&sources(), LAYERS));
+}
+
+#[test]
+fn files_of_a_module_use_each_other_one_way() {
+    none(&circles::circles(&sources()));
 }
 
 #[test]

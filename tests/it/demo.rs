@@ -47,7 +47,7 @@ fn turn(proxy: &Proxy, path: &str) {
 #[test]
 fn demo_spreads_requests_over_three_backends() {
     let proxy = demo();
-    let told = proxy.wait_for_told(|line| address_in(line, "The load balancer is at  http://", "/"));
+    let told = proxy.wait_for_stderr(|line| address_in(line, "The load balancer is at  http://", "/"));
     assert_eq!(told, proxy.address());
     let counts = counts(&proxy, "/", 9);
     assert_eq!(counts.values().collect::<Vec<_>>(), [&3, &3, &3], "{counts:?}");
