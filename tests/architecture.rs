@@ -11,6 +11,8 @@
 mod circles;
 #[path = "architecture/layers.rs"]
 mod layers;
+#[path = "architecture/lexicon.rs"]
+mod lexicon;
 #[path = "architecture/shape.rs"]
 mod shape;
 #[path = "architecture/tokens.rs"]
@@ -96,6 +98,54 @@ const OWNERS: &[(&str, &str)] = &[
     ("clap_complete", "src/cli"),
 ];
 
+/// Private names that the field's terms have replaced: `docs/lexicon.md`.
+const OLD_NAMES: &[&str] = &[
+    "Alarm",
+    "Car",
+    "Carrier",
+    "Chair",
+    "Chance",
+    "Changing",
+    "Crew",
+    "Desk",
+    "Desks",
+    "Entrance",
+    "Errand",
+    "Expelled",
+    "FAREWELL",
+    "Finding",
+    "Goodbye",
+    "Guest",
+    "Habit",
+    "Hands",
+    "Inbox",
+    "Mate",
+    "Membership",
+    "Seat",
+    "Shortcut",
+    "Shown",
+    "Successor",
+    "Terms",
+    "Trouble",
+    "Underway",
+    "Verdict",
+    "WaitingList",
+    "Waits",
+    "Wish",
+];
+
+/// Phrases that the field does not use, in lower case.
+const OLD_PHRASES: &[&str] = &[
+    "came about",
+    "come about",
+    "doubtful place",
+    "is well",
+    "socket file",
+    "stay in force",
+    "stays in force",
+    "takes a restart",
+];
+
 const FILE_LINES: usize = 600;
 const FILE_LINES_90: usize = 400;
 const FUNCTION_LINES: usize = 70;
@@ -167,6 +217,15 @@ fn pure_code_names_no_io_no_clock_and_no_randomness() {
 #[test]
 fn words_stay_with_their_owner() {
     none(&words::outside_owner(&sources(), OWNERS));
+}
+
+#[test]
+fn code_and_pages_use_the_vocabulary() {
+    none(&lexicon::names_in_code(&sources(), OLD_NAMES));
+    let code = sources().into_iter().map(|file| (file.path, file.text));
+    for (path, text) in code.chain(lexicon::pages(package())) {
+        none(&lexicon::phrases_in_text(&path, &text, OLD_PHRASES));
+    }
 }
 
 fn package() -> &'static Path {

@@ -39,7 +39,7 @@ enum End {
     Sent,
 }
 
-/// The head of an answer: what it says, and the lines that its spans point into.
+/// The head of a response: what it says, and the lines that its spans point into.
 pub type HeadResult = (Result<ResponseHead, Malformed>, Vec<u8>);
 
 impl Stream {
@@ -76,7 +76,7 @@ impl Stream {
         self.engine.borrow_mut().poll_take(context, self.number)
     }
 
-    /// Waits for the next head of the answer to our request: interim ones first.
+    /// Waits for the next head of the response to our request: interim ones first.
     ///
     /// # Errors
     /// The stream was reset, or its connection broke.
@@ -103,7 +103,7 @@ impl Stream {
         self.engine.borrow().broke_off(self.number)
     }
 
-    /// Why what came by it was refused, and for which field: an answer, or trailers and bodies for which the stream was reset.
+    /// Why what came by it was refused, and for which field: a response, or trailers and bodies for which the stream was reset.
     pub fn take_refused(&mut self) -> Option<(Malformed, Box<Flaw>)> {
         self.engine.borrow_mut().take_refused(self.number)
     }

@@ -1,4 +1,4 @@
-//! Reads from a connection until a head is whole. The same for requests and answers.
+//! Reads from a connection until a head is whole. The same for requests and responses.
 
 use std::io;
 use std::task::{Context, Poll, ready};

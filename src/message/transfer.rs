@@ -83,7 +83,7 @@ impl Replay {
         !self.overflowed
     }
 
-    /// Keeps nothing from now on; the answer has begun. The memory goes back to `buffers`.
+    /// Keeps nothing from now on; the response has begun. The memory goes back to `buffers`.
     pub fn abandon(&mut self, buffers: &Buffers) {
         self.overflowed = true;
         while let Some(kept) = self.kept.pop() {

@@ -1,4 +1,4 @@
-//! One attempt: get a connection to one backend, send it the request, and wait for the head of its answer. Whether
+//! One attempt: get a connection to one backend, send it the request, and wait for the head of its response. Whether
 //! another attempt follows is decided by the caller.
 
 use std::sync::atomic::Ordering;
@@ -15,10 +15,10 @@ use crate::net::DialError;
 use crate::pool::{BackendConnection, Member, Pool};
 use crate::retry::ConnectionEvent;
 
-/// Interim answers (1xx) that one exchange may have.
+/// Interim responses (1xx) that one exchange may have.
 const INTERIM_BOUND: usize = 32;
 
-/// Why an attempt gave no answer.
+/// Why an attempt gave no response.
 #[derive(Debug)]
 pub(super) struct AttemptError {
     pub(super) failure: Failure,
@@ -52,7 +52,7 @@ impl AttemptError {
         }
     }
 
-    /// One in which no connection came about.
+    /// A failed connect: nothing was sent.
     pub(super) fn unconnected(error: &DialError) -> Self {
         let ours = match error {
             DialError::NoLocalPort(_) => Failure::NoLocalPort,
@@ -89,7 +89,7 @@ impl Drop for InFlight<'_> {
 struct Attempt<'a> {
     pool: &'a Pool,
     backend: Box<BackendConnection>,
-    /// Whether writing failed; the backend may have answered before it closed.
+    /// Whether writing failed; the backend may have responded before it closed.
     sending_failed: bool,
     interim: usize,
     /// Whether each interim response so far ended where every recipient finds its end. What follows one that announced
@@ -98,7 +98,7 @@ struct Attempt<'a> {
 }
 
 impl<'a> Exchange<'a> {
-    /// Sends the request to one backend until the head of its final answer is there.
+    /// Sends the request to one backend until the head of its final response is there.
     pub(super) async fn attempt(
         &mut self,
         pool: &Pool,
@@ -225,7 +225,7 @@ fn record_failure(member: &Member, error: &AttemptError) {
 }
 
 impl Attempt<'_> {
-    /// Sends, reads and watches in one go; ready when the final answer's head is whole.
+    /// Sends, reads and watches in one go; ready when the final response's head is whole.
     fn poll(&mut self, exchange: &mut Exchange<'_>, context: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         self.poll_send(exchange, context)?;
         while let Poll::Ready(is_final) = self.poll_response(exchange, context)? {

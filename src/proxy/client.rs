@@ -95,7 +95,7 @@ impl Peer {
     }
 
     /// Whom a PROXY header names, which came from `sender`. A client of whom it says nothing keeps the sender's address, not
-    /// its trust: what such a client says of itself was vouched for by nobody. Nor is a client of a socket file on another
+    /// its trust: what such a client says of itself was vouched for by nobody. Nor is a client of a Unix socket on another
     /// machine one of ours.
     pub fn from_proxy_header(header: ProxyHeader, sender: ClientAddress) -> Self {
         let peer = match header {

@@ -11,15 +11,15 @@ use crate::clock::{Timer, TimerEvent};
 pub(super) enum Deadline {
     /// The client sends the body.
     ClientBody,
-    /// Either side of a call that may go both ways, whose answer has not begun.
+    /// Either side of a call that may go both ways, whose response has not begun.
     Call,
     /// The backend takes the request.
     BackendTakes,
-    /// The backend answers.
+    /// The backend responds.
     FirstByte,
-    /// The client takes the answer.
+    /// The client takes the response.
     ClientTakes,
-    /// The backend sends the answer's body.
+    /// The backend sends the response's body.
     ResponseBody,
     /// Either side of a tunnel moves.
     Tunnel,
@@ -27,7 +27,7 @@ pub(super) enum Deadline {
     Client,
 }
 
-/// The wait in force.
+/// The active deadline.
 #[derive(Debug, Default)]
 pub(super) struct Deadlines {
     current: Option<(Deadline, Duration)>,
@@ -35,7 +35,7 @@ pub(super) struct Deadlines {
     progress: u64,
     /// Bytes a second that a wait for the client must reach.
     min_rate: Option<u64>,
-    /// Until when the client waits for an answer that has not begun.
+    /// Until when the client waits for a response that has not begun.
     client_deadline: Option<Instant>,
 }
 
@@ -83,7 +83,7 @@ impl Deadlines {
         self.current = None;
     }
 
-    /// The answer has begun: how long it takes is between client and backend.
+    /// The response has begun: how long it takes is between client and backend.
     pub(super) fn forget_client_deadline(&mut self) {
         self.client_deadline = None;
     }

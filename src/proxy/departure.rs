@@ -4,7 +4,7 @@
 //!
 //! Who ends its side does so directly behind its request, and is served; an end that comes later is taken for a departure.
 //! What the socket tells does not distinguish a client that ended its side at once from one that was closed at once. But
-//! every response begins with the same bytes. They are sent ahead, to the former only: a client that is gone answers them
+//! every response begins with the same bytes. They are sent ahead, to the former only: a client that is gone responds them
 //! with a reset.
 
 use std::task::{Context, Poll, ready};
@@ -67,7 +67,7 @@ impl Departure {
     }
 
     /// Ready when the client has left. Nothing is read from it otherwise. A socket that the runtime does not watch is left
-    /// alone for a tick: its request is likely to be answered by then.
+    /// alone for a tick: its request is likely to have its response by then.
     pub(super) fn poll(&mut self, client: &mut Client, context: &mut Context<'_>, phase: Phase) -> Poll<()> {
         let buffers = &client.worker.buffers;
         if let Some(gone) = client.connection.poll_gone(context) {

@@ -206,7 +206,7 @@ impl Exchange<'_> {
         }
     }
 
-    /// An answer's body that announces too much.
+    /// A response's body that announces too much.
     #[cold]
     pub(super) fn explain_length(&mut self, body: BodyLength) {
         self.record.detail = too_large(self.snapshot.limits.body, body);
@@ -241,7 +241,7 @@ impl Exchange<'_> {
         self.record.detail = Some(ran_out(key, bound) + &rate);
     }
 
-    /// The head of the answer that came by `backend` is malformed.
+    /// The head of the response that came by `backend` is malformed.
     #[cold]
     pub(super) fn explain_answer(&mut self, reason: Malformed, backend: &mut Connection) {
         let limits = &self.snapshot.limits.message;
@@ -255,7 +255,7 @@ impl Exchange<'_> {
         self.keep_answer(evidence, "malformed_response");
     }
 
-    /// The connection ended before the head of the answer was whole. Without an error, nothing had come.
+    /// The connection ended before the head of the response was whole. Without an error, nothing had come.
     #[cold]
     pub(super) fn explain_reset(&mut self, error: Option<&HeadError>) {
         self.record.detail = Some(match error {
@@ -269,13 +269,13 @@ impl Exchange<'_> {
         });
     }
 
-    /// The stream broke off before the head of the answer was whole.
+    /// The stream broke off before the head of the response was whole.
     #[cold]
     pub(super) fn explain_broken_stream(&mut self, broke_off: Option<BrokeOff>) {
         self.record.detail = broke_off.map(explain_break);
     }
 
-    /// The answer's body, which came by `backend`, could not be moved to its end.
+    /// The response's body, which came by `backend`, could not be moved to its end.
     #[cold]
     pub(super) fn explain_body(
         &mut self,

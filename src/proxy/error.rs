@@ -1,4 +1,4 @@
-//! Every way in which a request can end other than with a backend's whole answer: one table of the status that the
+//! Every way in which a request can end other than with a backend's whole response: one table of the status that the
 //! client gets and of the word that the log carries.
 
 use crate::http1::Malformed;
@@ -23,14 +23,14 @@ pub enum Failure {
     /// More body than `limits.body`.
     #[error("the request body is larger than the limit")]
     BodyTooLarge,
-    /// The client went away before its answer was complete.
+    /// The client went away before its response was complete.
     #[error("the client left")]
     ClientGone,
     /// Its head was not whole when its connection had to make room for another one.
     #[error("the connection had to make room")]
     Evicted,
-    /// The client did not take the answer within `progress`.
-    #[error("the client did not take its answer in time")]
+    /// The client did not take the response within `progress`.
+    #[error("the client did not take its response in time")]
     ClientStalled,
     /// It came by a connection that was made for another host, whose certificate is not good for this one.
     #[error("the request is for a host that its connection was not made for")]
@@ -58,23 +58,23 @@ pub enum Failure {
     #[error("no file descriptor is left for connecting to the backend")]
     NoDescriptor,
     // The backend's doing.
-    /// No connection came about.
+    /// No connection was established.
     #[error("no connection to the backend")]
     ConnectFailed,
-    /// The connection ended before the answer's head was whole.
-    #[error("the backend closed the connection before it answered")]
+    /// The connection ended before the response's head was whole.
+    #[error("the backend closed the connection before it responded")]
     BackendReset,
-    /// No answer within `first_byte`, or `request` over all attempts, or the request was not taken within `progress`.
-    #[error("the backend did not answer in time")]
+    /// No response within `first_byte`, or `request` over all attempts, or the request was not taken within `progress`.
+    #[error("the backend did not respond in time")]
     BackendTimeout,
-    /// No answer came before the moment until which the client waits for it, as it has said (`grpc-timeout`).
+    /// No response came before the moment until which the client waits for it, as it has said (`grpc-timeout`).
     #[error("the client's deadline has passed")]
     DeadlineExceeded,
-    /// The answer cannot be understood.
-    #[error("the answer is malformed: {0}")]
+    /// The response cannot be understood.
+    #[error("the response is malformed: {0}")]
     MalformedResponse(Malformed),
-    /// More interim answers than anybody needs.
-    #[error("the backend sent too many interim answers")]
+    /// More interim responses than anybody needs.
+    #[error("the backend sent too many interim responses")]
     TooManyInterimResponses,
     /// The backend switched protocols unasked.
     #[error("the backend switched protocols unasked")]
@@ -82,14 +82,14 @@ pub enum Failure {
     /// The backend switched to WebSocket, and its `Sec-WebSocket-Accept` does not belong to the key that we sent.
     #[error("the backend's Sec-WebSocket-Accept does not match the key")]
     WebSocketAccept,
-    /// The answer's body ended too early, or its framing broke.
-    #[error("the answer was cut short")]
+    /// The response's body ended too early, or its framing broke.
+    #[error("the response was truncated")]
     ResponseTruncated,
-    /// The answer's body paused for longer than allowed.
-    #[error("the answer paused for too long")]
+    /// The response's body paused for longer than allowed.
+    #[error("the response paused for too long")]
     ResponseStalled,
-    /// The answer's body is larger than `limits.body`.
-    #[error("the answer is larger than the limit")]
+    /// The response's body is larger than `limits.body`.
+    #[error("the response is larger than the limit")]
     ResponseTooLarge,
     /// Nothing moved through a tunnel within `tunnel_idle`.
     #[error("nothing moved through the tunnel")]
@@ -234,7 +234,7 @@ impl Failure {
         }
     }
 
-    /// The status of our own answer; 499 where nobody is left to get one.
+    /// The status of a local response; 499 where nobody is left to get one.
     pub fn status(self) -> u16 {
         match self {
             Self::Malformed(reason) => reason.status(),

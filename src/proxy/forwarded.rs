@@ -18,7 +18,7 @@ const ID_BOUND: usize = 128;
 pub struct TrustedProxies {
     /// Their IP addresses.
     pub blocks: Vec<IpNet>,
-    /// Whether whoever comes through a socket file is one.
+    /// Whether clients of Unix sockets are trusted proxies.
     pub unix: bool,
 }
 

@@ -33,7 +33,7 @@ pub(super) fn timeout(head: &RequestHead) -> Option<Duration> {
     parse_timeout(value_of(head, TIMEOUT)?)
 }
 
-/// The status that an answer has in its head: it has no other then.
+/// The status that a response has in its head: it has no other then.
 pub(super) fn status_in_head(head: &ResponseHead, bytes: &[u8]) -> Option<u32> {
     let mut fields = head.fields.iter();
     let field = fields.find(|field| field.name.of(bytes).eq_ignore_ascii_case(STATUS))?;
@@ -50,7 +50,7 @@ pub(super) fn status_in_trailers(lines: &[u8]) -> Option<u32> {
     })
 }
 
-/// The status of our own reply: what gRPC's table has for the status of HTTP, and where that knows less than we do, what
+/// The status of a local response: what gRPC's table has for the status of HTTP, and where that knows less than we do, what
 /// nginx and Envoy say.
 pub(super) fn status_of(failure: Failure) -> u32 {
     match (failure, failure.status()) {

@@ -9,7 +9,7 @@ use crate::head::RequestHead;
 use crate::http1::Malformed;
 use crate::tls;
 
-/// Requests of the ACME protocol (RFC 8555 §8.3) are not redirected: who answers them may have no certificate yet.
+/// Requests of the ACME protocol (RFC 8555 §8.3) are not redirected: the server for them may have no certificate yet.
 const CHALLENGES: &[u8] = b"/.well-known/acme-challenge/";
 
 /// The schemes under which TLS is spoken, as proxies name them: a WebSocket may have one of its own.

@@ -1,4 +1,4 @@
-//! Our own answers, and the one place where an error becomes a status. Short text, or JSON for those who ask for it.
+//! Local responses, and the one place where an error becomes a status. Short text, or JSON for those who ask for it.
 
 use std::rc::Rc;
 use std::time::Instant;
@@ -21,7 +21,7 @@ const SIZE: (usize, usize) = (8, 256);
 type OwnField<'a> = (&'static [u8], &'a [u8]);
 
 impl Exchange<'_> {
-    /// Answers for a backend that did not, or for a request that reaches none.
+    /// Sends a local response for a backend that sent none, or for a request that reaches none.
     pub(super) async fn local_response(&mut self, failure: Failure) -> ConnectionDisposition {
         self.record.failed(failure);
         if failure.status() == 499 {
@@ -51,9 +51,9 @@ impl Exchange<'_> {
             .await
     }
 
-    /// Answers a request that must not be forwarded any more (RFC 9110 §7.6.2) as its last recipient: OPTIONS with an empty
+    /// Responds to a request that must not be forwarded any more (RFC 9110 §7.6.2) as its last recipient: OPTIONS with an empty
     /// success. TRACE would repeat the request, which may hold secrets of whoever sends it; it is not done.
-    pub(super) async fn answer_as_last(&mut self) -> ConnectionDisposition {
+    pub(super) async fn respond_as_last(&mut self) -> ConnectionDisposition {
         match self.head.method {
             Method::Options => self.response((200, NO_CONTENT), None, true).await,
             _ => {
@@ -85,7 +85,7 @@ impl Exchange<'_> {
         self.flush_local_response(keep_alive).await
     }
 
-    /// Whether the client's connection may carry another request after our own answer, as far as that allows it.
+    /// Whether the client's connection may carry another request after a local response, as far as that allows it.
     fn keeps_client(&self, may_keep: bool) -> bool {
         let is_read =
             self.body.transfer.is_read() || matches!(self.head.body, BodyLength::None | BodyLength::Exact(0));
@@ -116,7 +116,7 @@ impl Exchange<'_> {
     }
 }
 
-/// The reply to a call of gRPC: trailers alone, which are a head that nothing follows. Of HTTP it is a success. Gives its status
+/// The local response to a gRPC call: trailers alone, which are a head that nothing follows. Of HTTP it is a success. Gives its status
 /// of gRPC.
 fn write_grpc(failure: Failure, id: Option<&[u8]>, client: &mut Client) -> u32 {
     let worker = Rc::clone(&client.worker);
@@ -165,13 +165,15 @@ impl OutgoingHead for GrpcResponse<'_> {
     }
 }
 
-/// Answers a client whose request has no usable head, and logs it. `head` is what was read of the head of a stream.
+/// Responds to a client whose request has no usable head, and logs it. `head` is what was read of the head of a stream.
 pub async fn refuse(
     client: &mut Client,
     failure: Failure,
     head: Option<&RequestHead>,
     (started, received): (Instant, usize),
 ) -> ConnectionDisposition {
+    // Before the response: whoever has it finds the request in the list of rejected ones.
+    let detail = detail::of_refused(client, head, failure);
     let before = client.connection.bytes_out;
     let mut refused = Refused {
         failure,
@@ -193,7 +195,6 @@ pub async fn refuse(
     }
     client.worker.counters.heads_rejected.increment();
     refused.sent = client.connection.bytes_out - before;
-    let detail = detail::of_refused(client, head, failure);
     let read = detail::read_so_far(client, head);
     log_refused(&client.worker, &client.peer, &refused, &read, detail.as_deref());
     ConnectionDisposition::Close
@@ -238,7 +239,7 @@ fn write_refusal(client: &mut Client, head: Option<&RequestHead>, refused: &mut 
     local_response.write(client);
 }
 
-/// Whether bytes that are no request began as one with `HEAD`: its answer has no body even so (RFC 9110 §9.3.2).
+/// Whether bytes that are no request began as one with `HEAD`: its response has no body even so (RFC 9110 §9.3.2).
 fn is_head(received: &[u8]) -> bool {
     let first_line = received.strip_prefix(b"\r\n").unwrap_or(received);
     first_line.starts_with(b"HEAD ")

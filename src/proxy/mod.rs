@@ -62,9 +62,9 @@ pub enum ConnectionDisposition {
     KeepAlive,
     /// No more requests, as the client itself has said: nothing more will come, and nothing more is sent.
     End,
-    /// No more requests; what the client still sends is read for a moment, so that the answer arrives.
+    /// No more requests; what the client still sends is read for a moment, so that the response arrives.
     Close,
-    /// It ends with a reset, because that is the only sign of an incomplete answer.
+    /// It ends with a reset, because that is the only sign of an incomplete response.
     Reset,
 }
 
@@ -85,9 +85,9 @@ struct Exchange<'a> {
     is_grpc: bool,
     deadlines: Deadlines,
     record: Record<'a>,
-    /// How long it has waited for answers in attempts before this one: what `timeouts.request` bounds.
+    /// How long it has waited for responses in attempts before this one: what `timeouts.request` bounds.
     waited: Duration,
-    /// Since when nothing but the answer of this attempt is missing.
+    /// Since when nothing but the response of this attempt is missing.
     waiting_since: Option<Instant>,
     in_flight: Option<InFlight<'a>>,
     departure: Departure,
@@ -105,12 +105,12 @@ struct RequestBody {
     is_cut: bool,
     /// Whether the client was told to go on; it must not be told twice.
     is_continued: bool,
-    /// Whether the client got an interim answer that belongs to the final one, such as early hints: another backend's
-    /// answer would not fit it.
+    /// Whether the client got an interim response that belongs to the final one, such as early hints: another backend's
+    /// response would not fit it.
     is_hinted: bool,
 }
 
-/// An answer that is a candidate for another attempt: what the client gets when nobody does better.
+/// A response that is a candidate for another attempt: what the client gets when nobody does better.
 struct HeldResponse<'a> {
     connection: Box<BackendConnection>,
     member: &'a Member,
@@ -128,8 +128,8 @@ struct RetryableFailure {
     event: Option<ConnectionEvent>,
 }
 
-/// Serves one request whose head is whole: finds the pool, asks one backend after the other until one answers, forwards
-/// that answer, and logs one line whatever happens.
+/// Serves one request whose head is whole: finds the pool, asks one backend after the other until one responds, forwards
+/// that response, and logs one line whatever happens.
 pub async fn serve_request(
     client: &mut Client,
     incoming: &Incoming,
@@ -147,7 +147,7 @@ pub async fn serve_request(
     let decision = exchange.client.peer.policy.decision(head, &exchange.identity);
     let max_forwards = MaxForwards::of(head);
     let after = match decision {
-        Decision::Serve if max_forwards == MaxForwards::Reached => exchange.answer_as_last().await,
+        Decision::Serve if max_forwards == MaxForwards::Reached => exchange.respond_as_last().await,
         Decision::Serve => {
             let result = match found.and_then(|found| Some((found.route, local.pool(found.pool)?))) {
                 _ if via::is_loop(head) => Err(Failure::LoopDetected),
@@ -279,7 +279,7 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// Takes down how long the attempt that has ended waited for its answer.
+    /// Takes down how long the attempt that has ended waited for its response.
     fn add_waited(&mut self) {
         if let Some(since) = self.waiting_since.take() {
             let now = self.client.worker.wheel.now();

@@ -88,7 +88,7 @@ impl<'a> Record<'a> {
         });
     }
 
-    /// The answer that the client gets is this backend's, though perhaps not the last one asked.
+    /// The response that the client gets is this backend's, though perhaps not the last one asked.
     pub(super) fn responded_by(&mut self, member: &'a Member, status: u16) {
         self.member = Some(member);
         self.status = status;
@@ -114,7 +114,7 @@ impl<'a> Record<'a> {
 }
 
 impl Exchange<'_> {
-    /// Takes down how a forwarded answer ended.
+    /// Takes down how a forwarded response ended.
     pub(super) fn finish(&mut self, forwarded: Forwarded) -> ConnectionDisposition {
         if let Some(failure) = forwarded.failure {
             self.record.failed(failure);
@@ -122,7 +122,7 @@ impl Exchange<'_> {
         forwarded.after
     }
 
-    /// Ends in the middle, because the process does. An answer that has begun must not look whole.
+    /// Ends in the middle, because the process does. A response that has begun must not look whole.
     pub(super) fn cut(&mut self) {
         self.record.failed(Failure::Stopped);
         match self.record.status {

@@ -1,4 +1,4 @@
-//! The answer on its way to the client, from the moment when its head is whole. From here on nothing is retried.
+//! The response on its way to the client, from the moment when its head is whole. From here on nothing is retried.
 
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::http1::{Encoder, Kind};
 use crate::message::{Transfer, TransferError, Waiting};
 use crate::pool::{BackendConnection, Member, Pool};
 
-/// An answer under way.
+/// A response under way.
 struct Response<'a> {
     pool: &'a Pool,
     backend: Box<BackendConnection>,
@@ -23,10 +23,10 @@ struct Response<'a> {
 }
 
 impl<'a> Exchange<'a> {
-    /// Forwards a final answer.
+    /// Forwards a final response.
     ///
     /// # Errors
-    /// A failure before the first byte of the answer was sent on, so that our own reply can take its place.
+    /// A failure before the first byte of the response was sent on, so that a local response can take its place.
     pub(super) async fn forward(
         &mut self,
         pool: &Pool,
@@ -93,7 +93,7 @@ impl<'a> Exchange<'a> {
         })
     }
 
-    /// What becomes of the client's connection when request and answer are whole.
+    /// What becomes of the client's connection when request and response are whole.
     fn after(&mut self, keep_alive: bool) -> ConnectionDisposition {
         if keep_alive {
             return ConnectionDisposition::KeepAlive;
@@ -104,10 +104,10 @@ impl<'a> Exchange<'a> {
             && self.head.upgrade.is_none();
         let connection = &mut self.client.connection;
         if is_last && connection.input.is_empty() {
-            // The answer leaves with the end, before anything that comes can turn closing into a reset, which would take
+            // The response leaves with the end, before anything that comes can turn closing into a reset, which would take
             // back what the kernel has kept.
             connection.end_sending();
-            // One that has sent more all the same may still lose the answer to a reset.
+            // One that has sent more all the same may still lose the response to a reset.
             if !connection.is_readable_or_closed(true) {
                 return ConnectionDisposition::End;
             }
@@ -202,7 +202,7 @@ impl Response<'_> {
         if !exchange.body.is_sent && !self.sending_failed {
             match exchange.poll_body(&mut self.backend, context) {
                 Poll::Ready(Ok(())) => exchange.body.is_sent = true,
-                // The backend has answered and takes no more: its answer counts.
+                // The backend has responded and takes no more: its response counts.
                 Poll::Ready(Err(None)) => self.sending_failed = true,
                 Poll::Ready(Err(Some(failure))) => return Poll::Ready(Err(failure)),
                 Poll::Pending => {}
@@ -272,7 +272,7 @@ fn framing_for(body: BodyLength, version: Version) -> BodyLength {
     }
 }
 
-/// Whether the request or its answer uses a scheme that authenticates the connection, not the request (RFC 4559 §6).
+/// Whether the request or its response uses a scheme that authenticates the connection, not the request (RFC 4559 §6).
 fn authenticates_connection(head: &RequestHead, backend: &BackendConnection) -> bool {
     let asked = head.values(FieldName::Authorization).any(is_of_connection);
     let bytes = backend.connection.input.unread();

@@ -24,7 +24,7 @@ pub struct Limits {
     pub requests_per_connection: Option<u64>,
     /// Bounds of a message.
     pub message: crate::http1::Limits,
-    /// Bytes of one body; more is 413 for requests, a broken answer for answers.
+    /// Bytes of one body; more is 413 for requests, a truncated message for responses.
     pub body: Option<u64>,
     /// Bytes a second that a body must reach, averaged over `progress`.
     pub min_body_rate: Option<u64>,

@@ -13,7 +13,7 @@ use crate::pool::{EligibleSet, Member, Pool};
 use crate::router::Router;
 use crate::telemetry::Label;
 
-/// The settings in force.
+/// The active settings.
 #[derive(Debug)]
 pub struct Snapshot {
     /// Finds the pool.
@@ -74,7 +74,7 @@ impl SnapshotCell {
         })
     }
 
-    /// Puts another snapshot in force; gives the one before, which workers let go of as they come to it.
+    /// Replaces the active snapshot; returns the previous one, which workers release when they next look.
     pub fn replace(&self, snapshot: Snapshot) -> Arc<Snapshot> {
         let before = self.snapshot.swap(Arc::new(snapshot));
         self.changed();
@@ -86,7 +86,7 @@ impl SnapshotCell {
         self.version.fetch_add(1, Ordering::Release);
     }
 
-    /// The snapshot in force.
+    /// The active snapshot.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.snapshot.load_full()
     }

@@ -20,8 +20,8 @@ pub(super) fn is_switch(head: &ResponseHead, bytes: &[u8]) -> bool {
     matches!((tokens.next(), tokens.next()), (Some(token), None) if token.eq_ignore_ascii_case(b"websocket"))
 }
 
-/// Whether a 101 has one `Sec-WebSocket-Accept`, which belongs to this key: else something answers that knows no WebSockets, or
-/// that answers another request.
+/// Whether a 101 has one `Sec-WebSocket-Accept`, which belongs to this key: else something responds that knows no WebSockets, or
+/// that responds to another request.
 pub(super) fn is_accepted(head: &ResponseHead, bytes: &[u8], key: &[u8; KEY]) -> bool {
     let mut values = head
         .fields

@@ -40,7 +40,7 @@ pub struct Worker {
     pub counters: Arc<WorkerCounters>,
     /// Lines of the access log that were not handed over yet.
     pub log: RefCell<LogBuffer>,
-    /// Whether new requests are answered with `Connection: close`, because the process is to stop.
+    /// Whether new requests get a response with `Connection: close`, because the process is to stop.
     pub is_draining: Cell<bool>,
     shared: Arc<SnapshotCell>,
     local: RefCell<Rc<SnapshotHandle>>,

@@ -198,7 +198,7 @@ impl Engine {
         Poll::Ready(Ok(Some(buffer)))
     }
 
-    /// Takes the next head of the answer to our request.
+    /// Takes the next head of the response to our request.
     ///
     /// # Errors
     /// None comes any more.

@@ -46,7 +46,7 @@ fn read(bytes: &[u8]) -> Result<RequestHead, Malformed> {
     Ok(head)
 }
 
-/// The head of an answer to `asked`.
+/// The head of a response to `asked`.
 fn read_response(bytes: &[u8], asked: Method) -> Result<ResponseHead, Malformed> {
     let mut scan = HeadScan::default();
     let end = scan.advance(bytes, Kind::Response, &Limits::default())?;
@@ -387,7 +387,7 @@ fn responses() -> impl Strategy<Value = String> {
         .prop_map(|(start, lines)| format!("{start}{}\r\n", lines.concat()))
 }
 
-/// What a client gets of the answer in `bytes`.
+/// What a client gets of the response in `bytes`.
 fn passed_on(bytes: &[u8], asked: Method) -> Result<Vec<u8>, Malformed> {
     let head = read_response(bytes, asked)?;
     let body = match head.body {
