@@ -15,7 +15,7 @@ use evenkeel::clock;
 use evenkeel::head::{BodyLength, Method, RequestHead};
 use evenkeel::hpack::Decoder;
 use evenkeel::http1::Limits;
-use evenkeel::http2::{self, Event, Stream};
+use evenkeel::http2::{self, Event, HeadFields, Stream};
 use evenkeel::net;
 use tokio::net::UnixStream;
 use tokio::runtime::{Builder, Runtime};
@@ -176,7 +176,12 @@ impl Side {
             (Method::Post, "POST"),
         ] {
             let mut stream = shared.open(clock::now());
-            let head = head_of(&[(":method", name), (":scheme", "http"), (":authority", "a"), (":path", "/")]);
+            let head = head_of(&[
+                (":method", name),
+                (":scheme", "http"),
+                (":authority", "a"),
+                (":path", "/"),
+            ]);
             stream.put_request(head, method);
             let left = if method == Method::Post { 100_000 } else { 0 };
             if left == 0 {
