@@ -29,7 +29,7 @@ pub struct Target<'a> {
     pub query: Option<&'a [u8]>,
 }
 
-/// The name of a field that Evenkeel sets, made by [`name!`].
+/// The name of a field that Evenkeel sets, made by `name!`.
 #[derive(Debug, Clone, Copy)]
 pub struct OwnName {
     /// The name alone.

@@ -191,8 +191,8 @@ impl IdleConnections {
     }
 
     /// Does the next part of the round. Closes connections that are too old, that are readable or closed, whose address the
-    /// backend has left, that block a backend (see [`UNANSWERED_IDLE`]), or whose backend is no `member` any more. Moves
-    /// connections that were idle for a while to the shared idle pool. Closes at most [`MAX_CLOSED_PER_SWEEP`], and more at the
+    /// backend has left, that block a backend (see `UNANSWERED_IDLE`), or whose backend is no `member` any more. Moves
+    /// connections that were idle for a while to the shared idle pool. Closes at most `MAX_CLOSED_PER_SWEEP`, and more at the
     /// next call.
     pub fn sweep<'m>(&self, now: Instant, member: impl Fn(BackendId) -> Option<&'m Member>) {
         let mut by_backend = self.by_backend.borrow_mut();

@@ -35,7 +35,7 @@ impl OutgoingHead for ForwardedRequest<'_> {
     }
 }
 
-/// Writes the head of a request to a backend: see [`ForwardedRequest`].
+/// Writes the head of a request to a backend: see `ForwardedRequest`.
 pub fn write_request<W: HeadWriter>(
     head: &RequestHead,
     identity: &Identity,
