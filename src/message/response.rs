@@ -25,6 +25,7 @@ pub enum ResponseError {
 ///
 /// # Errors
 /// [`ResponseError`].
+#[inline(always)] // It has one caller, which runs for every request.
 pub fn poll_response(
     context: &mut Context<'_>,
     connection: &mut Connection,
