@@ -1,5 +1,5 @@
 //! One stream of an HTTP/2 connection as a pair of byte streams: the payload of DATA frames each way, with heads and
-//! trailers beside them. Flow control is backpressure: credit goes back to the sender as its bytes are taken.
+//! trailers beside them. Flow control is backpressure: the sender gets credit as its bytes are consumed.
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
@@ -17,29 +17,29 @@ use crate::http1::Malformed;
 #[derive(Debug)]
 pub struct Stream {
     engine: Rc<RefCell<Engine>>,
-    /// Its number; 0 until our request opens it.
+    /// The stream identifier; 0 until the request opens the stream.
     number: u32,
     is_client: bool,
     /// The head of the message that is sent, until it is known whether anything follows it; and the method of a request.
     head: Option<(HeadFields, Method)>,
     has_begun: bool,
     end: End,
-    /// Whether the other side has said that it did nothing with the request.
+    /// Whether the peer has reported that it did not process the request.
     was_refused: bool,
-    /// How many times bytes had come by its connection before.
+    /// How many times the connection had received bytes before.
     heard: u64,
 }
 
-/// The end of what we send.
+/// The end of the message that is sent.
 #[derive(Debug)]
 enum End {
     Open,
-    /// It goes with what is sent next, or behind it, with these trailers as lines.
+    /// Sent with the next payload or after it, with these trailers as lines.
     Wanted(Vec<u8>),
     Sent,
 }
 
-/// The head of a response: what it says, and the lines that its spans point into.
+/// The head of a response, and the lines that its spans point into.
 pub type HeadResult = (Result<ResponseHead, Malformed>, Vec<u8>);
 
 impl Stream {
@@ -48,7 +48,7 @@ impl Stream {
         Self::new(engine, number, false)
     }
 
-    /// The client's side of a stream that is opened by its request.
+    /// The client's side of a stream, which its request opens.
     pub(super) fn of_client(engine: Rc<RefCell<Engine>>) -> Self {
         engine.borrow_mut().add_handle();
         Self::new(engine, 0, true)
@@ -68,15 +68,15 @@ impl Stream {
         }
     }
 
-    /// Takes payload as it came; nothing is the proven end of the message.
+    /// Returns received payload; `None` is the proven end of the message.
     ///
     /// # Errors
-    /// The stream was reset, or its connection broke: what came is not whole.
+    /// The stream was reset or its connection broke: the message is incomplete.
     pub fn poll_take(&mut self, context: &Context<'_>) -> Poll<io::Result<Option<Buffer>>> {
         self.engine.borrow_mut().poll_take(context, self.number)
     }
 
-    /// Waits for the next head of the response to our request: interim ones first.
+    /// Waits for the next head of the response: interim ones first.
     ///
     /// # Errors
     /// The stream was reset, or its connection broke.
@@ -98,17 +98,17 @@ impl Stream {
         })
     }
 
-    /// Why it broke off, as far as HTTP/2 says.
+    /// Why the stream broke off, if HTTP/2 reported it.
     pub fn broke_off(&self) -> Option<BrokeOff> {
         self.engine.borrow().broke_off(self.number)
     }
 
-    /// Why what came by it was refused, and for which field: a response, or trailers and bodies for which the stream was reset.
+    /// Why a received message was refused, and for which field: a response, or trailers or a body for which the stream was reset.
     pub fn take_refused(&mut self) -> Option<(Malformed, Box<Flaw>)> {
         self.engine.borrow_mut().take_refused(self.number)
     }
 
-    /// Whether the other side has said that it did nothing with the request, so that any may be sent again (RFC 9113 §8.7).
+    /// Whether the peer has reported that it did not process the request, so that any request may be retried (RFC 9113 §8.7).
     pub fn was_refused(&self) -> bool {
         self.was_refused
     }
@@ -118,8 +118,8 @@ impl Stream {
         self.engine.borrow().is_over()
     }
 
-    /// Gives its connection up where nothing has come by that since the request began: the request has waited for too long,
-    /// and so would the next one. Those under way go on.
+    /// Opens no more streams on the connection if it has received nothing since the request began: the request has waited too
+    /// long, and the next one would too. Streams that are open continue.
     pub fn suspect_connection(&self) {
         let mut engine = self.engine.borrow_mut();
         if self.is_client && engine.heard() == self.heard {
@@ -127,7 +127,7 @@ impl Stream {
         }
     }
 
-    /// The trailers behind a message that has ended, as lines.
+    /// The trailers of a message that has ended, as lines.
     pub fn take_trailers(&mut self) -> Vec<u8> {
         self.engine.borrow_mut().take_trailers(self.number)
     }
@@ -163,21 +163,21 @@ impl Stream {
         self.has_begun
     }
 
-    /// Takes back a head that has not left. Whether there was none, or it had not.
+    /// Discards a head that was not sent. Returns whether no head was sent.
     pub fn discard_head(&mut self) -> bool {
         self.end = End::Open;
         self.head = None;
         !self.has_begun
     }
 
-    /// Says that nothing follows what was written so far but these trailers, as lines.
+    /// Ends the message after what was written so far, with these trailers as lines.
     pub fn finish(&mut self, trailers: &[u8]) {
         if matches!(self.end, End::Open) {
             self.end = End::Wanted(trailers.to_vec());
         }
     }
 
-    /// Writes the front of `parts`, as much as the other side has given credit for.
+    /// Writes the front of `parts`, as much as flow control allows.
     ///
     /// # Errors
     /// The stream was reset, or its connection broke.
@@ -195,7 +195,7 @@ impl Stream {
         Poll::Ready(Ok(count))
     }
 
-    /// Sends a head that waits, and the end if it is wanted. Nothing of it needs credit.
+    /// Sends a waiting head, and the end of the message if it was requested. Neither needs flow-control credit.
     ///
     /// # Errors
     /// The stream is gone.
@@ -218,18 +218,18 @@ impl Stream {
         Poll::Ready(Ok(()))
     }
 
-    /// Lets others go first: the rest of our message is not sent for now, or never.
+    /// Lets other streams go first: the rest of this message is not sent for now, or never.
     pub fn stand_back(&mut self) {
         self.engine.borrow_mut().stand_back(self.number);
     }
 
-    /// Ends the stream in the middle of its message, so that nobody takes it for whole.
+    /// Resets the stream in the middle of its message, so that the peer sees that it is incomplete.
     pub fn reset(&mut self, reason: Reason) {
         self.engine.borrow_mut().reset(self.number, reason);
         self.end = End::Sent;
     }
 
-    /// Ready when the other side has reset the stream, or its connection broke.
+    /// Ready when the peer has reset the stream or its connection broke.
     pub fn poll_gone(&mut self, context: &Context<'_>) -> Poll<io::Error> {
         if matches!(self.end, End::Sent) || self.number == 0 {
             return Poll::Pending;
@@ -238,7 +238,7 @@ impl Stream {
         gone.map(|()| io::ErrorKind::ConnectionReset.into())
     }
 
-    /// Sends the head; a request's waits until its connection takes another stream.
+    /// Sends the head. A request waits until its connection may open another stream.
     fn poll_head(&mut self, context: &Context<'_>, is_end: bool) -> Poll<io::Result<()>> {
         let Some((head, method)) = &self.head else {
             return match self.has_begun {
@@ -251,7 +251,7 @@ impl Stream {
             match ready!(engine.poll_open(context, head, *method, is_end)) {
                 Ok(number) => self.number = number,
                 Err(_) => {
-                    // It was told to go, has no numbers for streams left, or broke: nobody else should try.
+                    // GOAWAY, no stream identifiers left, or a broken connection: no other request should try it.
                     engine.close_to_others();
                     self.was_refused = true;
                     return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));

@@ -1,5 +1,5 @@
-//! One connection of either side: a stream, what was read and not used, what is to be written. It moves bytes
-//! and counts them; what they mean is decided elsewhere.
+//! One connection, to a client or to a backend: a stream, its unread input and its output. It moves bytes and counts them; what
+//! they mean is decided elsewhere.
 
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll, Waker, ready};
@@ -18,17 +18,17 @@ const OUTPUT_BOUND: usize = 2 * COPIED;
 /// What every response of HTTP/1 begins with, interim ones included (RFC 9112 §4).
 const BEGINNING: &[u8] = b"HTTP/1.1 ";
 
-/// A connection, or a stream of one that carries many: one message each way is under way.
+/// A connection, or one stream of a connection that carries many: at any time, one message each way is in transit.
 #[derive(Debug)]
 pub struct Connection {
     transport: Transport,
     /// Read and not used yet. Without memory while nothing is unread.
     pub input: Buffer,
-    /// Whether the other side has said that it sends no more.
+    /// Whether the peer has ended its sending side.
     pub input_ended: bool,
     output: Vec<u8>,
     written: usize,
-    /// How many bytes of the message that comes next in the output were written before it stood there.
+    /// How many bytes of the next message in the output were sent before it was put there.
     sent_ahead: usize,
     /// Whether it ends behind the message that is being written.
     pub ends_after_message: bool,
@@ -82,8 +82,8 @@ impl Connection {
         matches!(self.transport, Transport::Payload(_))
     }
 
-    /// Whether anything has arrived that nobody waits for, or the other side has closed; as far as the runtime was told,
-    /// or as far as the kernel knows.
+    /// Whether unexpected bytes have arrived or the peer has closed, as far as the runtime was notified, or with `asks_kernel`
+    /// as far as the kernel knows.
     pub fn is_readable_or_closed(&mut self, asks_kernel: bool) -> bool {
         match &mut self.transport {
             Transport::Bytes(stream) if asks_kernel => stream.is_readable_or_closed_now(),
@@ -101,7 +101,7 @@ impl Connection {
         }
     }
 
-    /// The address of our end, where that is an IP address; one of many streams does not know it. Asks the kernel.
+    /// The local address, if it is an IP address; `None` for one of many streams. Asks the kernel.
     pub fn local_address(&self) -> Option<std::net::SocketAddr> {
         match &self.transport {
             Transport::Bytes(stream) => stream.local_address(),
@@ -114,7 +114,7 @@ impl Connection {
         matches!(&self.transport, Transport::Bytes(stream) if stream.is_plain())
     }
 
-    /// Tells the other side that nothing more will be sent.
+    /// Ends the sending side.
     pub fn end_sending(&mut self) {
         match &mut self.transport {
             Transport::Bytes(stream) => stream.shutdown_write(),
@@ -126,7 +126,7 @@ impl Connection {
         }
     }
 
-    /// Lets the end that follows be a reset: the other side cannot take what it got for a whole message.
+    /// Makes the end that follows a reset, so that the peer cannot take what it received for a complete message.
     pub fn reset(&mut self) {
         match &mut self.transport {
             Transport::Bytes(stream) => stream.reset_on_close(),
@@ -134,15 +134,15 @@ impl Connection {
         }
     }
 
-    /// Ends a stream whose message was malformed, if it is one.
+    /// Resets a stream whose message was malformed; does nothing to other connections.
     pub fn refuse_stream(&mut self) {
         if let Transport::Payload(stream) = &mut self.transport {
             stream.reset(http2::Reason::PROTOCOL_ERROR);
         }
     }
 
-    /// Says that the message that is being written ends with what was written so far and `trailers`, whole lines. In
-    /// HTTP/1 its framing has said so.
+    /// Ends the message after what was written so far and `trailers`, which are whole lines. In HTTP/1 the framing does that
+    /// by itself.
     pub fn finish(&mut self, trailers: &[u8]) {
         if let Transport::Payload(stream) = &mut self.transport {
             stream.finish(trailers);
@@ -196,7 +196,7 @@ impl Connection {
             }
             ready!(self.poll_fill(context, buffers, 0))?;
         }
-        // Only what is watched tells of a reset later.
+        // Only a socket that is watched reports a reset later.
         Poll::Ready(match &self.transport {
             Transport::Bytes(stream) => stream.watch(),
             Transport::Payload(_) => Ok(()),

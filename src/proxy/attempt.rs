@@ -1,5 +1,5 @@
-//! One attempt: get a connection to one backend, send it the request, and wait for the head of its response. Whether
-//! another attempt follows is decided by the caller.
+//! One attempt: get a connection to one backend, send it the request, and wait for the head of its response. The caller
+//! decides whether another attempt follows.
 
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
@@ -18,13 +18,13 @@ use crate::retry::ConnectionEvent;
 /// Interim responses (1xx) that one exchange may have.
 const INTERIM_BOUND: usize = 32;
 
-/// Why an attempt gave no response.
+/// Why an attempt got no response.
 #[derive(Debug)]
 pub(super) struct AttemptError {
     pub(super) failure: Failure,
-    /// Whether the backend can have seen no byte of the request.
+    /// Whether the backend cannot have seen any byte of the request.
     pub(super) nothing_sent: bool,
-    /// What happened to the connection, if that tells nothing of the backend.
+    /// What happened to the connection, if that says nothing about the health of the backend.
     pub(super) event: Option<ConnectionEvent>,
     /// Whether the backend should be probed.
     is_suspicious: bool,
@@ -33,7 +33,7 @@ pub(super) struct AttemptError {
 }
 
 impl AttemptError {
-    /// One in which nothing was sent.
+    /// An attempt that sent nothing.
     pub(super) fn unsent(failure: Failure) -> Self {
         Self {
             failure,
@@ -52,7 +52,7 @@ impl AttemptError {
         }
     }
 
-    /// A failed connect: nothing was sent.
+    /// An attempt that could not connect.
     pub(super) fn unconnected(error: &DialError) -> Self {
         let ours = match error {
             DialError::NoLocalPort(_) => Failure::NoLocalPort,
@@ -85,7 +85,7 @@ impl Drop for InFlight<'_> {
     }
 }
 
-/// An attempt under way.
+/// An attempt in progress.
 struct Attempt<'a> {
     pool: &'a Pool,
     backend: Box<BackendConnection>,
@@ -98,7 +98,7 @@ struct Attempt<'a> {
 }
 
 impl<'a> Exchange<'a> {
-    /// Sends the request to one backend until the head of its final response is there.
+    /// Sends the request to one backend and waits for the head of its final response.
     pub(super) async fn attempt(
         &mut self,
         pool: &Pool,
@@ -186,7 +186,7 @@ impl<'a> Exchange<'a> {
 }
 
 impl AttemptError {
-    /// How an attempt failed over a connection by which so many bytes had been sent before it.
+    /// How an attempt failed over a connection that had sent `bytes_before` bytes before it.
     fn over(backend: &mut BackendConnection, failure: Failure, bytes_before: u64) -> Self {
         let is_reused = backend.is_reused;
         let RequestFate {
@@ -225,7 +225,7 @@ fn record_failure(member: &Member, error: &AttemptError) {
 }
 
 impl Attempt<'_> {
-    /// Sends, reads and watches in one go; ready when the final response's head is whole.
+    /// Sends, reads and checks deadlines in one go; ready when the head of the final response is complete.
     fn poll(&mut self, exchange: &mut Exchange<'_>, context: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         self.poll_send(exchange, context)?;
         while let Poll::Ready(is_final) = self.poll_response(exchange, context)? {
@@ -280,7 +280,7 @@ impl Attempt<'_> {
         Ok(())
     }
 
-    /// Reads a head; ready with whether it is the final one.
+    /// Reads a head. Returns whether it is the final one.
     fn poll_response(
         &mut self,
         exchange: &mut Exchange<'_>,
@@ -329,7 +329,7 @@ impl Attempt<'_> {
         Poll::Ready(self.take_head(exchange))
     }
 
-    /// Looks at a head that is whole; gives whether it is the final one, and passes it on if not.
+    /// Returns whether a complete head is the final one, and forwards it if it is not.
     fn take_head(&mut self, exchange: &mut Exchange<'_>) -> Result<bool, Failure> {
         match self.backend.head.status {
             101 => return Err(Failure::UnexpectedUpgrade),
@@ -353,10 +353,10 @@ impl Attempt<'_> {
         if !body.is_sent && !self.sending_failed {
             match body.transfer.waiting {
                 Waiting::ForSink => return (Deadline::BackendTakes, timeouts.progress),
-                // Its messages come when they come, and it may be the backend's turn.
+                // A call may pause between its messages, and it may be the backend's turn.
                 Waiting::ForSource if exchange.is_grpc => return (Deadline::Call, timeouts.stream_idle),
                 Waiting::ForSource if !awaits_continue => return (Deadline::ClientBody, timeouts.progress),
-                // The client waits for the backend's word, so the backend is what we wait for.
+                // The client waits for 100 (Continue), so the backend has to send next.
                 Waiting::ForSource => return (Deadline::BackendTakes, timeouts.progress),
             }
         }
@@ -368,7 +368,7 @@ impl Attempt<'_> {
 }
 
 impl Exchange<'_> {
-    /// Sends more of the request. The error is `None` when the backend does not take it, else what the client did.
+    /// Sends more of the request. The error is `None` if the backend does not accept it, else what the client did wrong.
     pub(super) fn poll_body(
         &mut self,
         backend: &mut BackendConnection,
@@ -394,7 +394,7 @@ impl Exchange<'_> {
         is_told && self.departure.poll(self.client, context, phase).is_ready()
     }
 
-    /// Passes a 1xx on, unless the client is too old for it or was told to continue before (RFC 9110 §15.2).
+    /// Forwards a 1xx response, unless the client speaks HTTP/1.0 or has received a 100 before (RFC 9110 §15.2).
     fn forward_interim(&mut self, backend: &mut BackendConnection) {
         let bytes = backend.connection.input.unread();
         let is_continue = backend.head.status == 100;

@@ -1,4 +1,5 @@
-//! Local responses, and the one place where an error becomes a status. Short text, or JSON for those who ask for it.
+//! Local responses: those that Evenkeel makes itself, for errors and redirects. Short text, or JSON for clients that ask for
+//! it.
 
 use std::rc::Rc;
 use std::time::Instant;
@@ -10,25 +11,25 @@ use crate::head::{BodyLength, FieldName, Method, RequestHead, Version};
 use crate::http1::{ReadSoFar, reason_phrase};
 use crate::message::{HeadWriter, OutgoingHead, name};
 
-/// Seconds after which a client may ask again: the time in which a backend is probed again.
+/// Seconds after which a client may try again: the time in which a backend is probed again.
 const RETRY_AFTER: &[u8] = b"1";
-/// In place of a word: nothing has to be explained.
+/// In place of an error code: nothing has to be explained.
 const NO_CONTENT: &str = "";
 /// About how many fields a local response has, and how many bytes of them.
 const SIZE: (usize, usize) = (8, 256);
 
-/// A field that a response of our own has for its status: name and value.
+/// A header that a local response needs for its status: name and value.
 type OwnField<'a> = (&'static [u8], &'a [u8]);
 
 impl Exchange<'_> {
-    /// Sends a local response for a backend that sent none, or for a request that reaches none.
+    /// Responds in place of a backend that failed, or to a request that is not forwarded.
     pub(super) async fn local_response(&mut self, failure: Failure) -> ConnectionDisposition {
         self.record.failed(failure);
         if failure.status() == 499 {
             return ConnectionDisposition::Close;
         }
         if self.record.was_stream_reset {
-            // A malformed request is an error of its stream (RFC 9113 §8.1.1): no response can be sent any more.
+            // Its stream was reset for that already (RFC 9113 §8.1.1), so no response can be sent.
             self.record.replied(failure.status());
             return ConnectionDisposition::End;
         }
@@ -44,15 +45,15 @@ impl Exchange<'_> {
             .await
     }
 
-    /// Sends the client to the same place by https. Not 301, after which clients of old turn a POST into a GET.
+    /// Redirects the client to the same URL with https. Not with 301, after which old clients turn a POST into a GET.
     pub(super) async fn redirect(&mut self, port: u16) -> ConnectionDisposition {
         let location = listener_policy::location(self.head, port);
         self.response((308, "https_redirect"), Some((b"Location", &location)), true)
             .await
     }
 
-    /// Responds to a request that must not be forwarded any more (RFC 9110 §7.6.2) as its last recipient: OPTIONS with an empty
-    /// success. TRACE would repeat the request, which may hold secrets of whoever sends it; it is not done.
+    /// Responds to a request that must not be forwarded any more (RFC 9110 §7.6.2) as its final recipient: to OPTIONS with an
+    /// empty success. TRACE would repeat the request, which may contain secrets of its sender, and is refused.
     pub(super) async fn respond_as_last(&mut self) -> ConnectionDisposition {
         match self.head.method {
             Method::Options => self.response((200, NO_CONTENT), None, true).await,
@@ -85,7 +86,7 @@ impl Exchange<'_> {
         self.flush_local_response(keep_alive).await
     }
 
-    /// Whether the client's connection may carry another request after a local response, as far as that allows it.
+    /// Whether the client's connection may carry another request after a local response that allows it.
     fn keeps_client(&self, may_keep: bool) -> bool {
         let is_read =
             self.body.transfer.is_read() || matches!(self.head.body, BodyLength::None | BodyLength::Exact(0));
@@ -107,7 +108,7 @@ impl Exchange<'_> {
                 let is_stalled = failure == Failure::ClientStalled;
                 self.record.detail = is_stalled.then(|| detail::ran_out("timeouts.client_header", bound));
                 match self.client.connection.marks_message_ends() {
-                    // Its end would say that what was sent is whole.
+                    // A plain end would mark the response as complete.
                     true => ConnectionDisposition::Reset,
                     false => ConnectionDisposition::Close,
                 }
@@ -116,8 +117,8 @@ impl Exchange<'_> {
     }
 }
 
-/// The local response to a gRPC call: trailers alone, which are a head that nothing follows. Of HTTP it is a success. Gives its status
-/// of gRPC.
+/// Responds to a gRPC call with trailers only, which are a head without a body. The HTTP status is 200. Returns the gRPC
+/// status.
 fn write_grpc(failure: Failure, id: Option<&[u8]>, client: &mut Client) -> u32 {
     let worker = Rc::clone(&client.worker);
     let response = GrpcResponse {
@@ -200,7 +201,7 @@ pub async fn refuse(
     ConnectionDisposition::Close
 }
 
-/// Logs a request whose head never became whole before its HTTP/2 connection was over: there is no stream to respond on.
+/// Logs a request whose head was incomplete when its HTTP/2 connection ended: there is no stream to respond on.
 pub fn log_half_head(worker: &Worker, peer: &Peer, failure: Failure, (started, received): (Instant, usize)) {
     worker.counters.heads_rejected.increment();
     let refused = Refused {
@@ -215,7 +216,7 @@ pub fn log_half_head(worker: &Worker, peer: &Peer, failure: Failure, (started, r
     log_refused(worker, peer, &refused, &ReadSoFar::default(), detail.as_deref());
 }
 
-/// Puts our response to a request without a usable head into the client's output.
+/// Puts the local response to a request without a usable head into the client's output.
 fn write_refusal(client: &mut Client, head: Option<&RequestHead>, refused: &mut Refused) {
     if head.is_some_and(grpc::is_call) {
         refused.status = 200;
@@ -239,14 +240,14 @@ fn write_refusal(client: &mut Client, head: Option<&RequestHead>, refused: &mut 
     local_response.write(client);
 }
 
-/// Whether bytes that are no request began as one with `HEAD`: its response has no body even so (RFC 9110 §9.3.2).
+/// Whether invalid bytes began as a HEAD request: the response has no body even so (RFC 9110 §9.3.2).
 fn is_head(received: &[u8]) -> bool {
     let first_line = received.strip_prefix(b"\r\n").unwrap_or(received);
     first_line.starts_with(b"HEAD ")
 }
 
-/// Writes what waits in the client's output, of which some has to go within `client_header`: no pool is known whose
-/// `progress` could count.
+/// Writes the client's output. Each `client_header` some of it has to be written: no pool is known whose `progress` could be
+/// used.
 async fn flush(client: &mut Client, deadlines: &mut Deadlines) -> Result<(), Failure> {
     let bound = client.worker.local().snapshot.timeouts.header;
     deadlines.reset();
@@ -262,7 +263,8 @@ async fn flush(client: &mut Client, deadlines: &mut Deadlines) -> Result<(), Fai
     .await
 }
 
-/// What of a request's id is repeated to the client: a trusted proxy may have sent anything, and this needs no escape anywhere.
+/// The bytes of a request ID that are repeated to the client: a trusted proxy may have sent anything, and these need no
+/// escaping anywhere.
 fn repeatable(id: &[u8]) -> impl Iterator<Item = &u8> {
     id.iter()
         .filter(|byte| byte.is_ascii_alphanumeric() || b"-_.:+/=".contains(byte))
@@ -276,7 +278,7 @@ fn write_request_id<W: HeadWriter>(id: &[u8], out: &mut W) {
     out.end();
 }
 
-/// Whether JSON is asked for by name.
+/// Whether the client asks for JSON by name.
 fn wants_json(head: &RequestHead) -> bool {
     head.values(FieldName::Accept)
         .any(|value| memchr::memmem::find(value, b"application/json").is_some())

@@ -55,16 +55,16 @@ use max_forwards::MaxForwards;
 use record::Record;
 use tried::Tried;
 
-/// What becomes of the client's connection after a request.
+/// What happens to the client's connection after a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectionDisposition {
     /// The next request may come.
     KeepAlive,
-    /// No more requests, as the client itself has said: nothing more will come, and nothing more is sent.
+    /// No more requests, as the client itself announced: nothing more is received or sent.
     End,
     /// No more requests; what the client still sends is read for a moment, so that the response arrives.
     Close,
-    /// It ends with a reset, because that is the only sign of an incomplete response.
+    /// The connection is reset, since that is the only sign of an incomplete response.
     Reset,
 }
 
@@ -74,7 +74,7 @@ struct Forwarded {
     failure: Option<Failure>,
 }
 
-/// One request on its way, over all its attempts.
+/// One request, over all its attempts.
 struct Exchange<'a> {
     client: &'a mut Client,
     head: &'a RequestHead,
@@ -85,9 +85,9 @@ struct Exchange<'a> {
     is_grpc: bool,
     deadlines: Deadlines,
     record: Record<'a>,
-    /// How long it has waited for responses in attempts before this one: what `timeouts.request` bounds.
+    /// How long it has waited for responses in earlier attempts: what `timeouts.request` bounds.
     waited: Duration,
-    /// Since when nothing but the response of this attempt is missing.
+    /// Since when only the response of this attempt is missing.
     waiting_since: Option<Instant>,
     in_flight: Option<InFlight<'a>>,
     departure: Departure,
@@ -101,16 +101,16 @@ struct RequestBody {
     replay: Replay,
     /// Whether the backend of this attempt has got all of it.
     is_sent: bool,
-    /// Whether the backend of this attempt can get no more of it, because what came since went to another one.
+    /// Whether the backend of this attempt can get no more of it, since later parts went to another backend.
     is_cut: bool,
-    /// Whether the client was told to go on; it must not be told twice.
+    /// Whether the client has received 100 (Continue), which must not be sent twice.
     is_continued: bool,
-    /// Whether the client got an interim response that belongs to the final one, such as early hints: another backend's
-    /// response would not fit it.
+    /// Whether the client got an interim response that belongs to the final one, such as early hints: the response of
+    /// another backend would not match it.
     is_hinted: bool,
 }
 
-/// A response that is a candidate for another attempt: what the client gets when nobody does better.
+/// A response for which another attempt is made: the client gets it if no other attempt does better.
 struct HeldResponse<'a> {
     connection: Box<BackendConnection>,
     member: &'a Member,
@@ -122,14 +122,14 @@ struct HeldResponse<'a> {
 #[derive(Clone, Copy)]
 struct RetryableFailure {
     cause: Cause,
-    /// The word for the log.
+    /// The reason in the log.
     reason: &'static str,
     was_sent: bool,
     event: Option<ConnectionEvent>,
 }
 
-/// Serves one request whose head is whole: finds the pool, asks one backend after the other until one responds, forwards
-/// that response, and logs one line whatever happens.
+/// Serves one request whose head is complete: finds the pool, tries one backend after the other until one responds, forwards
+/// the response, and logs one line whatever happens.
 pub async fn serve_request(
     client: &mut Client,
     incoming: &Incoming,
@@ -175,7 +175,7 @@ pub async fn serve_request(
 }
 
 impl Drop for Exchange<'_> {
-    /// One that is dropped on its way is cut by a stop, and has its line all the same.
+    /// An exchange that is dropped early was cut by a stop, and is logged all the same.
     fn drop(&mut self) {
         if !self.is_logged && !std::thread::panicking() {
             self.cut();
@@ -222,13 +222,13 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// Asks one backend after the other.
+    /// Tries one backend after the other.
     async fn run(&mut self, pool: &'a Pool, eligible: &'a EligibleSet) -> Result<Forwarded, Failure> {
         let mut tried = Tried::default();
         let mut held: Option<HeldResponse<'a>> = None;
         let mut failure = match eligible.is_empty() {
             true => Failure::NoBackend,
-            // Nothing was tried, so nothing but the number of their requests keeps them from being taken.
+            // If no backend is tried, all of them have reached their limit of requests.
             false => Failure::BackendsFull,
         };
         let mut next = self
@@ -267,7 +267,7 @@ impl<'a> Exchange<'a> {
                 Err(error) => failure = error.failure,
             }
         }
-        // A backend's own refusal says more than that others could not be reached.
+        // The response of a backend says more than that others could not be reached.
         match held {
             Some(held) => {
                 // Its connection is as it was then, whatever the last attempt has sent elsewhere.
@@ -279,7 +279,7 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// Takes down how long the attempt that has ended waited for its response.
+    /// Records how long the attempt that has ended waited for its response.
     fn add_waited(&mut self) {
         if let Some(since) = self.waiting_since.take() {
             let now = self.client.worker.wheel.now();
@@ -287,7 +287,7 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// Decides whether another attempt follows, and whom it asks.
+    /// Decides whether another attempt follows, and at which backend.
     fn next_attempt(
         &self,
         pool: &Pool,

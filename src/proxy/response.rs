@@ -1,4 +1,4 @@
-//! The response on its way to the client, from the moment when its head is whole. From here on nothing is retried.
+//! Forwards a response to the client once its head is complete. From here on nothing is retried.
 
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::http1::{Encoder, Kind};
 use crate::message::{Transfer, TransferError, Waiting};
 use crate::pool::{BackendConnection, Member, Pool};
 
-/// A response under way.
+/// A response that is being forwarded.
 struct Response<'a> {
     pool: &'a Pool,
     backend: Box<BackendConnection>,
@@ -26,7 +26,7 @@ impl<'a> Exchange<'a> {
     /// Forwards a final response.
     ///
     /// # Errors
-    /// A failure before the first byte of the response was sent on, so that a local response can take its place.
+    /// A failure before the first byte of the response was sent, so that a local response can take its place.
     pub(super) async fn forward(
         &mut self,
         pool: &Pool,
@@ -82,7 +82,7 @@ impl<'a> Exchange<'a> {
             return Err(failure);
         }
         let after = match framing {
-            // Without a length of any kind a close would look like the end, and so might the end of a stream.
+            // Without a length a close would look like the end of the body, and so might the end of a stream.
             _ if self.client.connection.marks_message_ends() => ConnectionDisposition::Reset,
             BodyLength::UntilClose => ConnectionDisposition::Reset,
             _ => ConnectionDisposition::Close,
@@ -93,21 +93,21 @@ impl<'a> Exchange<'a> {
         })
     }
 
-    /// What becomes of the client's connection when request and response are whole.
+    /// What happens to the client's connection when request and response are complete.
     fn after(&mut self, keep_alive: bool) -> ConnectionDisposition {
         if keep_alive {
             return ConnectionDisposition::KeepAlive;
         }
-        // Clients of old send an empty line behind a body, whatever they said.
+        // Old clients send an empty line after a body, even on the last request.
         let is_last = !self.head.keep_alive
             && matches!(self.head.body, BodyLength::None | BodyLength::Exact(0))
             && self.head.upgrade.is_none();
         let connection = &mut self.client.connection;
         if is_last && connection.input.is_empty() {
-            // The response leaves with the end, before anything that comes can turn closing into a reset, which would take
-            // back what the kernel has kept.
+            // The response is sent together with the end, before anything that arrives can turn the close into a reset, which
+            // would discard what the kernel has buffered.
             connection.end_sending();
-            // One that has sent more all the same may still lose the response to a reset.
+            // A client that has sent more all the same may still lose the response to a reset.
             if !connection.is_readable_or_closed(true) {
                 return ConnectionDisposition::End;
             }
@@ -115,7 +115,7 @@ impl<'a> Exchange<'a> {
         ConnectionDisposition::Close
     }
 
-    /// Writes the head, in our words, into the client's output.
+    /// Writes the head into the client's output.
     fn begin<'p>(
         &mut self,
         pool: &'p Pool,
@@ -202,7 +202,7 @@ impl Response<'_> {
         if !exchange.body.is_sent && !self.sending_failed {
             match exchange.poll_body(&mut self.backend, context) {
                 Poll::Ready(Ok(())) => exchange.body.is_sent = true,
-                // The backend has responded and takes no more: its response counts.
+                // The backend has responded and accepts no more of the request: its response counts.
                 Poll::Ready(Err(None)) => self.sending_failed = true,
                 Poll::Ready(Err(Some(failure))) => return Poll::Ready(Err(failure)),
                 Poll::Pending => {}
@@ -231,7 +231,7 @@ impl Response<'_> {
         let timeouts = &self.pool.settings.timeouts;
         match self.transfer.waiting {
             Waiting::ForSink => (Deadline::ClientTakes, timeouts.progress),
-            // Events and long polls pause; a message of known length that stands still is stuck.
+            // Event streams and long polls pause; a message of known length that does not move is stalled.
             Waiting::ForSource if self.has_known_end => (Deadline::ResponseBody, timeouts.progress),
             Waiting::ForSource => (Deadline::ResponseBody, timeouts.stream_idle),
         }
@@ -246,7 +246,7 @@ fn failure_of(error: &TransferError) -> Failure {
     }
 }
 
-/// Whether all of a response has come, as far as its head tells, so that it is written in one go.
+/// Whether all of a response has arrived, judging by its head, so that it is written in one go.
 fn is_whole(backend: &BackendConnection) -> bool {
     let received = backend.connection.input.unread();
     let body = received.get(backend.head_end..).unwrap_or_default();
@@ -263,7 +263,7 @@ pub(super) fn is_larger(body: BodyLength, limit: Option<u64>) -> bool {
     matches!((body, limit), (BodyLength::Exact(length), Some(limit)) if length > limit)
 }
 
-/// The framing that the client gets for a body that ends as the backend said: HTTP/1.0 and HTTP/2 have no chunks.
+/// How a body is framed for the client: HTTP/1.0 and HTTP/2 have no chunks.
 fn framing_for(body: BodyLength, version: Version) -> BodyLength {
     match (body, version) {
         (BodyLength::Chunked | BodyLength::UntilClose, Version::Http11) => BodyLength::Chunked,

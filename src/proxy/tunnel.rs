@@ -1,5 +1,5 @@
-//! What follows a backend's 101: bytes both ways until both sides have ended, or until nothing moves for too long. The
-//! end of one direction is passed on and does not end the other.
+//! Forwards bytes both ways after a backend's 101, until both sides have ended or nothing moves for too long. The end of one
+//! direction is forwarded and does not end the other.
 
 use std::task::{Context, Poll};
 
@@ -27,7 +27,7 @@ impl Direction {
         }
     }
 
-    /// Moves bytes; passes the end on. An error ends the tunnel.
+    /// Moves bytes and forwards the end. An error ends the tunnel.
     fn poll(
         &mut self,
         context: &mut Context<'_>,
@@ -50,7 +50,7 @@ impl Direction {
     }
 }
 
-/// Sends the 101 on and tunnels.
+/// Forwards the 101, then bytes both ways.
 pub(super) async fn run(
     exchange: &mut Exchange<'_>,
     pool: &Pool,
@@ -91,7 +91,7 @@ pub(super) async fn run(
         if up.has_ended && down.has_ended {
             return Poll::Ready(Ok(None));
         }
-        // Kept as it goes, for one that is cut.
+        // Updated continuously, for a tunnel that is cut by a stop.
         exchange.record.tunnelled = up.transfer.moved;
         let progress = up.transfer.moved + down.transfer.moved;
         exchange

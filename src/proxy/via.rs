@@ -1,5 +1,5 @@
-//! `Via` (RFC 9110 §7.6.3): how a request shows that it passed through this process, and how one that comes back is
-//! recognised. A process calls itself `evenkeel-ID`, with an id that it draws when it starts.
+//! `Via` (RFC 9110 §7.6.3): marks requests that passed through this process, and recognises those that return. A process
+//! calls itself `evenkeel-ID`, with a random ID that it chooses when it starts.
 
 use std::sync::OnceLock;
 
@@ -8,12 +8,12 @@ use memchr::memmem;
 use crate::head::{FieldName, RequestHead, Version, list};
 use crate::rng::Rng;
 
-/// What the names of all instances begin with.
+/// The prefix of the names of all instances.
 const FAMILY: &[u8] = b"evenkeel-";
-/// Hex digits of an id: 64 bits, so that no two instances of a chain have the same.
+/// Hex digits of an ID: 64 bits, so that no two instances of a chain share one.
 const ID_LENGTH: usize = 16;
 
-/// The elements that this process adds, by the version of the request that came.
+/// The elements that this process adds, by the version of the received request.
 struct Elements {
     name: String,
     texts: [String; Version::ALL.len()],
@@ -37,14 +37,16 @@ pub(super) fn element(version: Version) -> &'static [u8] {
     text.map_or(b"", |text| text.as_bytes())
 }
 
-/// Whether a request has passed through this process before. Nobody else knows the id, so it counts wherever it stands.
+/// Whether a request has passed through this process before. The ID is known to no other process, so it counts anywhere in the
+/// value.
 pub(super) fn is_loop(head: &RequestHead) -> bool {
     head.values(FieldName::Via)
         .any(|value| memmem::find(value, elements().name.as_bytes()).is_some())
 }
 
-/// The elements of `Via` that go on from a client that is not trusted: those of other instances, or a request that goes
-/// round several of them would go round for ever. They say nothing of the client. Our own ends the request: see [`is_loop`].
+/// The elements of `Via` that are forwarded for a client that is not trusted: those of other instances, since otherwise a
+/// request could loop through several of them for ever. They say nothing about the client. Our own element ends the request:
+/// see [`is_loop`].
 pub(super) fn of_instances(head: &RequestHead) -> impl Iterator<Item = &[u8]> {
     head.values(FieldName::Via)
         .flat_map(list::elements)

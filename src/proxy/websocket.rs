@@ -14,7 +14,7 @@ pub(super) const KEY: usize = 24;
 /// What has to be in `Sec-WebSocket-Accept`: 20 bytes in Base64.
 const ACCEPT: usize = 28;
 
-/// Whether a 101 switches to what was asked for, and to nothing else (RFC 9110 §7.8).
+/// Whether a 101 switches to the requested protocol and to nothing else (RFC 9110 §7.8).
 pub(super) fn is_switch(head: &ResponseHead, bytes: &[u8]) -> bool {
     let mut tokens = head.values(bytes, FieldName::Upgrade);
     matches!((tokens.next(), tokens.next()), (Some(token), None) if token.eq_ignore_ascii_case(b"websocket"))
@@ -31,12 +31,12 @@ pub(super) fn is_accepted(head: &ResponseHead, bytes: &[u8], key: &[u8; KEY]) ->
     matches!((values.next(), values.next()), (Some(value), None) if *value == accept(key))
 }
 
-/// Whether a request for a WebSocket came without a key, as streams do (RFC 8441 §5), so that it gets one here.
+/// Whether a request for a WebSocket was received without a key, as on streams (RFC 8441 §5), so that one is made here.
 pub(super) fn needs_key(head: &RequestHead) -> bool {
     head.version.is_multiplexed() && head.upgrade.is_some()
 }
 
-/// Whether a field of a request is a key that stands where ours has to.
+/// Whether a field of a request is a key in place of the one that is made here.
 pub(super) fn is_foreign_key(head: &RequestHead, name: &[u8]) -> bool {
     needs_key(head) && name.eq_ignore_ascii_case(b"sec-websocket-key")
 }

@@ -1,4 +1,4 @@
-//! What streams do: take what came for them, and add what they send to what waits for the socket.
+//! The operations of streams: take received payload, and queue what is sent for the socket.
 
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll};
@@ -14,12 +14,12 @@ use crate::head::{Flaw, Method};
 use crate::hpack::Encoder;
 use crate::http1::Malformed;
 
-/// Why our request was not sent.
+/// The connection opens no more streams, so the request was not sent.
 #[derive(Debug)]
 pub(in super::super) struct NotOpened;
 
 impl Engine {
-    /// Opens a stream with the head of a request. Waits where the backend takes no more streams at once.
+    /// Opens a stream with the head of a request. Waits while the backend allows no more concurrent streams.
     pub(in super::super) fn poll_open(
         &mut self,
         context: &Context<'_>,
@@ -88,8 +88,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Sends the front of `parts`, as much as there is credit and room for: all of it with the end, where `is_last` says that
-    /// nothing follows. Gives how much that was, and whether the end went with it.
+    /// Sends the front of `parts`, as much as there is credit and room for. If that is all and `is_last` says that nothing
+    /// follows, the end of the message goes with it. Returns how much was sent, and whether the end was.
     ///
     /// # Errors
     /// The stream is gone.
@@ -159,11 +159,11 @@ impl Engine {
         Ok(())
     }
 
-    /// Takes payload that came; `None` is the proven end of the message. The last that was announced waits for that end: sent on
+    /// Returns received payload; `None` is the proven end of the message. The last announced payload waits for that end: forwarded
     /// by HTTP/1 it would make the message whole, and more may come that makes it malformed (RFC 9113 §8.1.1).
     ///
     /// # Errors
-    /// What came is not whole.
+    /// The message is incomplete.
     pub(in super::super) fn poll_take(
         &mut self,
         context: &Context<'_>,
@@ -198,10 +198,10 @@ impl Engine {
         Poll::Ready(Ok(Some(buffer)))
     }
 
-    /// Takes the next head of the response to our request.
+    /// Returns the next head of the response to a request.
     ///
     /// # Errors
-    /// None comes any more.
+    /// No more heads follow.
     pub(in super::super) fn poll_response(
         &mut self,
         context: &Context<'_>,
@@ -220,7 +220,7 @@ impl Engine {
         Poll::Pending
     }
 
-    /// Takes the trailers behind a message that has ended, as lines.
+    /// Returns the trailers of a message that has ended, as lines.
     pub(in super::super) fn take_trailers(&mut self, stream: u32) -> Vec<u8> {
         let entry = self.streams.get_mut(&stream);
         entry
@@ -228,7 +228,7 @@ impl Engine {
             .unwrap_or_default()
     }
 
-    /// Why what came by a stream was refused, and for which field.
+    /// Why a received message was refused, and for which field.
     pub(in super::super) fn take_refused(&mut self, stream: u32) -> Option<(Malformed, Box<Flaw>)> {
         let refused = self.streams.get_mut(&stream)?.refused.take()?;
         Some((refused.reason, refused.flaw))
@@ -267,11 +267,11 @@ impl Engine {
         self.wake();
     }
 
-    /// Takes down that nobody has the handle of a stream any more; 0 is one that was never opened.
+    /// Records that the handle of a stream was dropped; 0 is a stream that was never opened.
     pub(in super::super) fn drop_handle(&mut self, stream: u32) {
         self.handles -= 1;
         if self.handles == 0 {
-            // Whoever moves the bytes may end the connection.
+            // The task that moves the bytes may end the connection.
             self.wake();
         }
         let Some(entry) = self.streams.get_mut(&stream) else {
@@ -279,7 +279,7 @@ impl Engine {
         };
         entry.is_held = false;
         let unread = entry.drop_received();
-        // RFC 9113 §8.1: of a request whose answer is whole nothing more is wanted.
+        // RFC 9113 §8.1: once the response is complete, the rest of the request is not needed.
         let reason = match self.role {
             Role::Server { .. } if entry.is_local_closed => Reason::NO_ERROR,
             _ => Reason::CANCEL,
