@@ -57,7 +57,7 @@ impl Hosts {
         self.point_to(AFTER);
         let mark = proxy.mark();
         proxy.signal(Signal::HUP);
-        proxy.wait_for_message(mark, "addresses changed");
+        proxy.wait_for_message(mark, "Backend addresses changed");
     }
 }
 
