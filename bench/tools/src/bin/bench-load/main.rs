@@ -2,11 +2,11 @@
 //!
 //! Three kinds of load:
 //! - closed loop (no `--rate`): each connection sends its next request when it has the response to the last one. This
-//! measures throughput; its latencies mean nothing.
+//!   measures throughput; its latencies mean nothing.
 //! - open loop (`--rate N`): requests are due at fixed times, independent of earlier responses, and latency counts from
-//! when a request was due, so that a balancer that stalls cannot hide the requests that waited meanwhile.
+//!   when a request was due, so that a balancer that stalls cannot hide the requests that waited meanwhile.
 //! - idle (`--idle`): every connection sends one request and is then held until stdin ends. With `--http2` or `--grpc`
-//! the request uses HTTP/2, or is a gRPC call.
+//!   the request uses HTTP/2, or is a gRPC call.
 //!
 //! The first output line is `begin`, after the warm-up; the second is a JSON object, after the measurement. With
 //! `--idle` both lines are JSON objects: once all connections are open, and after stdin has ended.
