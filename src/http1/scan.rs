@@ -29,6 +29,8 @@ pub struct HeadScan {
     line: usize,
     /// Bytes before this offset were scanned.
     position: usize,
+    /// Whether the empty line that may precede the head was received and removed earlier.
+    is_empty_line_used: bool,
     /// Whether the whole method was scanned.
     is_method_known: bool,
     /// Whether the current field line contains a colon; checked only when a tab is found.
@@ -46,6 +48,11 @@ impl HeadScan {
             ends,
             ..Self::default()
         };
+    }
+
+    /// Allows no empty line before this head, because one was received and removed already.
+    pub fn refuse_empty_line(&mut self) {
+        self.is_empty_line_used = true;
     }
 
     /// Scans what is new in `bytes`, which hold everything received since the head began. Returns the length of the head,
@@ -69,7 +76,7 @@ impl HeadScan {
                 self.ends.push(end as u32);
                 self.begin(end + 2);
             } else if self.is_in_start_line(kind) {
-                if kind != Kind::Request || self.start > 0 {
+                if kind != Kind::Request || self.start > 0 || self.is_empty_line_used {
                     return Err(bad_start_line(kind));
                 }
                 self.start = 2;

@@ -27,6 +27,8 @@ pub(super) struct ClientConnection {
     pub(super) may_speak_http2: bool,
     /// Whether the timer is set for parking, not for the idle timeout.
     pub(super) is_park_timer: bool,
+    /// Whether the empty line that may precede the next request was discarded.
+    pub(super) is_empty_line_used: bool,
 }
 
 /// Why serving requests ended.
@@ -122,6 +124,9 @@ impl ClientConnection {
         let limit = local.snapshot.limits.requests_per_connection;
         client.is_last_request = limit.is_some_and(|limit| self.served + 1 >= limit);
         let mut incoming = worker.lend_head();
+        if std::mem::take(&mut self.is_empty_line_used) {
+            incoming.scan.refuse_empty_line();
+        }
         let limits = local.snapshot.limits.message;
         drop(local);
         let result = std::future::poll_fn(|context| {

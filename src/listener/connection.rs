@@ -46,6 +46,7 @@ pub(super) fn serve(
         served,
         may_speak_http2: tasks.is_some(),
         is_park_timer: false,
+        is_empty_line_used: false,
     });
     async move {
         connection.client.worker.counters.connections_active.up();
@@ -189,10 +190,11 @@ impl ClientConnection {
     }
 
     /// Discards the empty line that some clients send after a body, so that it does not hold a buffer while the connection is
-    /// idle.
+    /// idle. A second one makes the next request invalid (RFC 9112 §2.2), however the bytes are split.
     fn drop_empty_line(&mut self) {
         let connection = &mut self.client.connection;
-        if self.served > 0 && connection.input.unread() == b"\r\n" {
+        if self.served > 0 && !self.is_empty_line_used && connection.input.unread() == b"\r\n" {
+            self.is_empty_line_used = true;
             connection.input.consume(2);
             connection.release_buffers(&self.client.worker.buffers);
         }

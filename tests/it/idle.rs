@@ -94,6 +94,21 @@ fn a_request_in_transit_to_a_parked_connection_is_served_during_a_stop() {
     assert!(proxy.wait().success());
 }
 
+/// RFC 9112 §2.2: one empty line before a request is ignored, and how the bytes are split must not make two of it.
+#[test]
+fn two_empty_lines_before_a_request_are_refused_however_they_are_split() {
+    let backend = Backend::saying("a");
+    let proxy = Proxy::before(&[&backend]).start();
+    let post = "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\n\r\nxx";
+    for _ in 0..20 {
+        let mut client = proxy.client();
+        client.send(format!("{post}\r\n"));
+        assert_eq!(client.read().text(), "a");
+        client.send("\r\nGET / HTTP/1.1\r\nHost: test\r\n\r\n");
+        assert_eq!(client.read().status(), 400);
+    }
+}
+
 /// RFC 9112 §2.2: some clients send an empty line after a body. Half of one does not begin a request either.
 #[test]
 fn an_empty_line_after_a_body_does_not_shorten_client_idle() {
