@@ -6,8 +6,9 @@ ARG RUNTIME_IMAGE=gcr.io/distroless/cc-debian12:nonroot
 FROM ${RUST_IMAGE} AS build
 WORKDIR /build
 
-# Builds the dependencies with an empty crate, in a layer that stays cached until Cargo.lock changes.
+# Builds the dependencies with an empty crate, in a layer that stays cached until Cargo.lock or a crate below changes.
 COPY Cargo.toml Cargo.lock ./
+COPY crates crates
 RUN mkdir src \
     && echo '//! Empty.' > src/lib.rs \
     && echo 'fn main() {}' > src/main.rs \

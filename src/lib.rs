@@ -1,5 +1,6 @@
 //! Evenkeel, an HTTP load balancer. The modules in reading order, top layer first; a module uses only
-//! layers below its own (`tests/architecture.rs` holds the table).
+//! layers below its own (`tests/architecture.rs` holds the table). The last ones come from the pure crates `evenkeel-balance`
+//! and `evenkeel-wire`.
 
 pub mod cli;
 
@@ -21,21 +22,17 @@ pub mod message;
 
 pub mod http2;
 
-pub mod http1;
-
 pub mod net;
 
 pub mod tls;
 
-pub mod hpack;
-pub mod retry;
-pub mod router;
-pub mod strategy;
 pub mod telemetry;
 
 pub mod backend;
-pub mod buffer;
 pub mod clock;
-pub mod head;
-pub mod rng;
 pub mod tasks;
+
+#[doc(no_inline)]
+pub use evenkeel_balance::{retry, rng, router, strategy};
+#[doc(no_inline)]
+pub use evenkeel_wire::{buffer, head, hpack, http1};

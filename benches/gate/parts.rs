@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use evenkeel::backend::{Address, Backend};
+use evenkeel::backend::Address;
 use evenkeel::clock;
 use evenkeel::head::{Method, RequestHead, ResponseHead};
 use evenkeel::http1::chunked::{Chunked, ChunkedDecoder, chunk_header};
@@ -159,9 +159,8 @@ fn route(count: usize) -> Part {
 }
 
 fn pick(entry: &'static Entry, count: u32) -> Part {
-    let address = Address::parse("http://10.0.0.1:8001").expect("it is a URL");
     let candidate = |index: u32| Candidate {
-        backend: Backend::new(address.clone(), 1, false),
+        load: Arc::default(),
         weight: 1 + index % 3,
     };
     let candidates: Vec<Candidate> = (0..count).map(candidate).collect();

@@ -12,24 +12,8 @@ use arc_swap::ArcSwap;
 
 pub use address::{Address, AddressError, AddressKey, Scheme};
 pub use destination::Destination;
+pub use evenkeel_balance::backend::{BackendId, Load, Padded};
 pub use first_lookup::FirstLookup;
-
-/// Identifies a backend within this process, across reloads; never reused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct BackendId(u64);
-
-impl BackendId {
-    /// The next free id.
-    pub fn next() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        Self(NEXT.fetch_add(1, Ordering::Relaxed))
-    }
-}
-
-/// A value on its own cache line, because every worker writes it.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-pub struct Padded<T>(pub T);
 
 /// One backend. Lives as long as a pool or a request needs it; a reload that keeps the backend keeps this value.
 #[derive(Debug)]
@@ -49,8 +33,8 @@ pub struct Backend {
     departures: AtomicU64,
     /// The first lookup of its name, which connections wait for.
     pub first_lookup: FirstLookup,
-    /// Requests in flight.
-    pub in_flight: Padded<AtomicU32>,
+    /// Its id and its requests in flight, as strategies see them.
+    pub load: Arc<Load>,
     /// New connections, of requests and probes, on which it has not responded yet.
     unanswered: AtomicU32,
     /// Its counters since the process started.
@@ -74,15 +58,16 @@ impl Backend {
         if !address.has_name() {
             first_lookup.settle();
         }
+        let load = Arc::new(Load::default());
         Arc::new(Self {
-            id: BackendId::next(),
+            id: load.id,
             first_lookup,
             address,
             weight: AtomicU32::new(weight),
             is_backup,
             resolved: ArcSwap::from_pointee(resolved),
             departures: AtomicU64::new(0),
-            in_flight: Padded::default(),
+            load,
             unanswered: AtomicU32::new(0),
             totals: Totals::default(),
         })

@@ -13,8 +13,8 @@ use crate::rng::Rng;
 
 use super::Check;
 use super::probe::{Outcome, ProbeError, probe};
-use super::status::{Health, Probed, State, Status};
-use super::tracker::Tracker;
+use super::status::{Health, Probed, Status};
+use super::{State, Tracker};
 
 /// Maximum number of probes at the same time in this process, so that many probes leave descriptors for clients.
 const MAX_PROBES: usize = 256;
@@ -62,7 +62,7 @@ pub async fn watch(watch: Watch, on_change: mpsc::Sender<Change>) {
         lookup,
         first_after,
     } = watch;
-    let tracker = Tracker::new(&check, health.status().state);
+    let tracker = Tracker::new(check.thresholds(), health.status().state);
     let mut watcher = Watcher {
         backend,
         pool,

@@ -7,34 +7,8 @@ use std::time::{Duration, Instant, SystemTime};
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
+use super::State;
 use crate::clock;
-
-/// The state of a backend.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    /// Not probed yet, or not probed at all: it receives requests.
-    Unknown,
-    /// It receives requests.
-    Up,
-    /// It receives no requests.
-    Down,
-}
-
-impl State {
-    /// Whether a backend in this state may receive requests.
-    pub fn is_eligible(self) -> bool {
-        self != Self::Down
-    }
-
-    /// Its name in logs and the API.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Unknown => "unknown",
-            Self::Up => "up",
-            Self::Down => "down",
-        }
-    }
-}
 
 /// The result of a probe.
 #[derive(Debug, Clone, PartialEq, Eq)]

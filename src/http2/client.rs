@@ -5,12 +5,12 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use super::engine::{Engine, ReceiveContext};
 use super::transport::{Moved, Transport};
 use super::{Reason, Stream};
 use crate::buffer::{Buffer, Buffers};
 use crate::http1::Limits;
 use crate::net;
+use evenkeel_wire::http2::{Engine, ReceiveContext};
 
 /// A connection that requests share.
 #[derive(Debug)]
@@ -206,8 +206,12 @@ mod tests {
         with_driver(async |socket, shared| {
             let mut streams = [shared.open(clock::now()), shared.open(clock::now())];
             for stream in &mut streams {
-                let lines = ":method: GET\r\n:scheme: http\r\n:authority: a\r\n:path: /\r\n";
-                stream.put_request(HeadFields::of_lines(lines), Method::Get);
+                let mut head = HeadFields::default();
+                head.add(b":method", b"GET");
+                head.add(b":scheme", b"http");
+                head.add(b":authority", b"a");
+                head.add(b":path", b"/");
+                stream.put_request(head, Method::Get);
                 stream.finish(b"");
                 poll_fn(|context| stream.poll_flush(context)).await.unwrap();
             }

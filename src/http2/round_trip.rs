@@ -4,14 +4,14 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll, ready};
 
+use super::HeadFields;
 use super::client;
-use super::engine::Engine;
-use super::fields::HeadFields;
 use super::transport::Transport;
 use crate::buffer::{Buffer, Buffers};
 use crate::head::{Method, ResponseHead};
 use crate::http1::Limits;
 use crate::net::Stream;
+use evenkeel_wire::http2::Engine;
 
 /// Bytes of a response body that are kept; what follows is not read.
 const KEPT: usize = 64 << 10;

@@ -5,13 +5,13 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use super::engine::{Engine, ReceiveContext};
 use super::transport::{Moved, Transport};
-use super::{Reason, Stream, frame};
+use super::{Reason, Stream};
 use crate::buffer::{Buffer, Buffers};
 use crate::head::RequestHead;
 use crate::http1::{Limits, Malformed};
 use crate::net;
+use evenkeel_wire::http2::{Engine, ReceiveContext, may_begin_head};
 
 /// A client's connection.
 #[derive(Debug)]
@@ -84,12 +84,7 @@ impl Connection {
             return false;
         }
         let unread = self.transport.input.unread();
-        engine.is_in_block()
-            || match frame::Head::parse(unread) {
-                Some(head) => matches!(head.kind, frame::HEADERS | frame::CONTINUATION),
-                // It may become one.
-                None => !unread.is_empty(),
-            }
+        engine.is_in_block() || may_begin_head(unread)
     }
 
     /// Frames that have come whole, a block of several counted once: as long as this stands still, a head that is not whole is the

@@ -4,9 +4,9 @@ use std::io::{self, IoSlice};
 use std::task::{Context, Poll, ready};
 
 use super::Reason;
-use super::engine::{Engine, IncomingRequest, ReceiveContext};
 use crate::buffer::{Buffer, Buffers, LARGE, SMALL};
 use crate::net::Stream;
+use evenkeel_wire::http2::{Engine, IncomingRequest, ReceiveContext};
 
 /// Bytes that are read and dropped after the last frame was sent. Closing with unread input would reset the connection, and the
 /// last frames would be lost.

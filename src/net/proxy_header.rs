@@ -4,8 +4,7 @@ use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll, ready};
 
-use super::Stream;
-use super::proxy_protocol::{BadHeader, ProxyHeader};
+use super::{BadHeader, ProxyHeader, Stream};
 
 /// Bytes peeked at once. Those after the header stay in the kernel.
 const WINDOW: usize = 512;

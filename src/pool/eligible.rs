@@ -94,7 +94,7 @@ impl EligibleSet {
 impl Tier {
     fn new(members: Vec<Arc<Member>>, strategy: &Entry, cursor: &Arc<Cursor>) -> Self {
         let candidate = |member: &Arc<Member>| Candidate {
-            backend: Arc::clone(&member.backend),
+            load: Arc::clone(&member.backend.load),
             weight: member.backend.weight.load(Ordering::Relaxed).max(1),
         };
         let candidates: Vec<Candidate> = members.iter().map(candidate).collect();

@@ -74,14 +74,14 @@ pub(super) struct InFlight<'a>(&'a Member);
 
 impl<'a> InFlight<'a> {
     fn new(member: &'a Member) -> Self {
-        member.backend.in_flight.0.fetch_add(1, Ordering::Relaxed);
+        member.backend.load.in_flight.0.fetch_add(1, Ordering::Relaxed);
         Self(member)
     }
 }
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
-        self.0.backend.in_flight.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.backend.load.in_flight.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -27,7 +27,7 @@ impl<'a> Exchange<'a> {
             self.client.pinned = None;
             return None;
         }
-        let in_flight = member.backend.in_flight.0.load(Ordering::Relaxed);
+        let in_flight = member.backend.load.in_flight.0.load(Ordering::Relaxed);
         let limit = pool.settings.in_flight_per_backend;
         limit.is_none_or(|limit| in_flight < limit).then_some(member)
     }

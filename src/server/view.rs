@@ -251,7 +251,7 @@ fn backend_status(member: &Member) -> BackendStatus {
         last_check: health.probed.as_ref().map(check_status),
         weight,
         backup: backend.is_backup,
-        in_flight: u64::from(backend.in_flight.0.load(Ordering::Relaxed)),
+        in_flight: u64::from(backend.load.in_flight.0.load(Ordering::Relaxed)),
         attempts: backend.totals.attempts.load(Ordering::Relaxed),
         failures: backend.totals.failures.load(Ordering::Relaxed),
     }

@@ -6,7 +6,7 @@ use crate::tree::File;
 /// Lists every use of a module that the table does not allow.
 pub(crate) fn breaks(files: &[File], layers: &[&[&str]]) -> Vec<String> {
     let mut found = Vec::new();
-    for file in files.iter().filter(|file| file.path != "src/lib.rs") {
+    for file in files.iter().filter(|file| !file.is_root()) {
         let user = file.module()[0];
         for used in uses(file, layers) {
             if used.text != user && !is_below(layers, used.text, user) {
@@ -23,7 +23,7 @@ pub(crate) fn breaks(files: &[File], layers: &[&[&str]]) -> Vec<String> {
 /// Lists every top-level module that the table does not contain, or contains twice.
 pub(crate) fn unplaced(files: &[File], layers: &[&[&str]]) -> Vec<String> {
     let mut found = Vec::new();
-    for file in files.iter().filter(|file| file.path != "src/lib.rs") {
+    for file in files.iter().filter(|file| !file.is_root()) {
         let module = file.module()[0];
         let rows = layers.iter().filter(|row| row.contains(&module)).count();
         if rows != 1 {

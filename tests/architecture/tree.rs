@@ -38,10 +38,15 @@ impl File {
 
     /// The module path of this file: `["http1", "parse"]`.
     pub(crate) fn module(&self) -> Vec<&str> {
-        let path = self.path.strip_prefix("src/").unwrap_or(&self.path);
+        let path = self.path.split_once("src/").map_or(&*self.path, |(_, path)| path);
         let path = path.strip_suffix(".rs").unwrap_or(path);
         let path = path.strip_suffix("/mod").unwrap_or(path);
         path.split('/').collect()
+    }
+
+    /// Whether it is the root of its crate.
+    pub(crate) fn is_root(&self) -> bool {
+        self.path.ends_with("src/lib.rs")
     }
 
     /// Whether the file is `place.rs` or in the folder `place`.
@@ -91,7 +96,8 @@ pub(crate) fn tree(sources: Vec<(String, String)>) -> Vec<File> {
 fn test_places(file: &File) -> Vec<String> {
     let folder = match file.path.strip_suffix("/mod.rs") {
         Some(folder) => folder.to_owned(),
-        None if file.path == "src/lib.rs" || file.path == "src/main.rs" => "src".to_owned(),
+        None if file.is_root() => file.path.trim_end_matches("/lib.rs").to_owned(),
+        None if file.path == "src/main.rs" => "src".to_owned(),
         None => file.path.trim_end_matches(".rs").to_owned(),
     };
     let all = file.tokens();

@@ -127,7 +127,7 @@ impl Rig {
                 .expect("it does not panic")
         });
         for member in pools.iter().flat_map(|pool| &pool.members) {
-            assert_eq!(member.backend.in_flight.0.load(Ordering::Relaxed), 0);
+            assert_eq!(member.backend.load.in_flight.0.load(Ordering::Relaxed), 0);
         }
         oracle::judge(&sent, &seen.borrow().attempts, &got, leaving == Leaving::Late);
     }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use evenkeel_balance::health::Thresholds;
+
 use super::{NOT_PROBED, Probe};
 use crate::net::ProxyVersion;
 use crate::tls;
@@ -45,6 +47,15 @@ impl Check {
     /// Its kind in the config: the name of the probe, or [`NOT_PROBED`].
     pub fn kind(&self) -> &'static str {
         self.probe.map_or(NOT_PROBED, |probe| probe.name)
+    }
+
+    /// What the state machine needs of it.
+    pub fn thresholds(&self) -> Thresholds {
+        Thresholds {
+            interval: self.interval,
+            healthy_after: self.healthy_after,
+            unhealthy_after: self.unhealthy_after,
+        }
     }
 
     /// Whether its probe uses this key.

@@ -44,12 +44,12 @@ pub type HeadResult = (Result<ResponseHead, Malformed>, Vec<u8>);
 
 impl Stream {
     /// The server's side of a stream that its client has opened.
-    pub(super) fn of_server(engine: Rc<RefCell<Engine>>, number: u32) -> Self {
+    pub fn of_server(engine: Rc<RefCell<Engine>>, number: u32) -> Self {
         Self::new(engine, number, false)
     }
 
     /// The client's side of a stream, which its request opens.
-    pub(super) fn of_client(engine: Rc<RefCell<Engine>>) -> Self {
+    pub fn of_client(engine: Rc<RefCell<Engine>>) -> Self {
         engine.borrow_mut().add_handle();
         Self::new(engine, 0, true)
     }

@@ -17,13 +17,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use crate::backend::{Backend, BackendId, Padded};
+use crate::backend::{BackendId, Load, Padded};
 
 /// One eligible backend, with its weight when the set was built.
 #[derive(Debug, Clone)]
 pub struct Candidate {
-    /// The backend, for its number of requests in flight.
-    pub backend: Arc<Backend>,
+    /// The backend's id and its requests in flight.
+    pub load: Arc<Load>,
     /// At least 1.
     pub weight: u32,
 }
@@ -56,12 +56,11 @@ pub struct PickContext<'a> {
 impl PickContext<'_> {
     /// Whether the candidate was not tried yet and is below the limit of requests in flight.
     pub fn may_pick(&self, candidate: &Candidate) -> bool {
-        let backend = &candidate.backend;
         // The usual pick has neither: it then does not read the backend's cache lines, which other workers write.
-        (self.tried.is_empty() || !self.tried.contains(&backend.id))
+        (self.tried.is_empty() || !self.tried.contains(&candidate.load.id))
             && self
                 .in_flight_limit
-                .is_none_or(|limit| backend.in_flight.0.load(Ordering::Relaxed) < limit)
+                .is_none_or(|limit| candidate.load.in_flight.0.load(Ordering::Relaxed) < limit)
     }
 }
 

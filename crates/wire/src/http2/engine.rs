@@ -25,8 +25,8 @@ use super::history::History;
 use crate::hpack::{Decoder, Encoder};
 use crate::http1::Limits;
 use entry::{Entry, Window};
-pub(super) use entry::{ResetReason, Response};
-pub(super) use receive::{IncomingRequest, ReceiveContext};
+pub use entry::{ResetReason, Response};
+pub use receive::{IncomingRequest, ReceiveContext};
 
 /// Concurrent streams on one connection, from a client and to a backend.
 const STREAMS_OF_CLIENT: usize = 128;
@@ -93,7 +93,7 @@ enum GoAway {
 
 /// The protocol state of one connection.
 #[derive(Debug)]
-pub(super) struct Engine {
+pub struct Engine {
     role: Role,
     limits: Limits,
     streams: HashMap<u32, Entry, FixedState>,
@@ -143,7 +143,7 @@ pub(super) struct Engine {
 
 impl Engine {
     /// The server side of a connection on which nothing was received yet.
-    pub(super) fn server(limits: &Limits, now: Instant) -> Self {
+    pub fn server(limits: &Limits, now: Instant) -> Self {
         let role = Role::Server {
             history: History::default(),
             budget: Budget::new(now),
@@ -163,7 +163,7 @@ impl Engine {
     }
 
     /// The client side of a new connection.
-    pub(super) fn client(limits: &Limits) -> Self {
+    pub fn client(limits: &Limits) -> Self {
         let role = Role::Client {
             next: 1,
             most: STREAMS_TO_BACKEND,
@@ -218,29 +218,29 @@ impl Engine {
     }
 
     /// Sets the current time, by which the budget refills.
-    pub(super) fn observe(&mut self, now: Instant) {
+    pub fn observe(&mut self, now: Instant) {
         if let Role::Server { budget, .. } = &mut self.role {
             budget.observe(now);
         }
     }
 
     /// Whether the other side has sent a valid connection preface (RFC 9113 §3.4).
-    pub(super) fn has_begun(&self) -> bool {
+    pub fn has_begun(&self) -> bool {
         self.opening == receive::Opening::Done
     }
 
     /// Whether there are no streams.
-    pub(super) fn is_idle(&self) -> bool {
+    pub fn is_idle(&self) -> bool {
         self.streams.is_empty()
     }
 
     /// Whether no new request may be sent on this connection.
-    pub(super) fn is_over(&self) -> bool {
+    pub fn is_over(&self) -> bool {
         self.goaway != GoAway::No || self.is_closing || self.is_lost
     }
 
     /// Whether one more request may be sent, in addition to the requests that already have a handle.
-    pub(super) fn has_room(&self) -> bool {
+    pub fn has_room(&self) -> bool {
         match &self.role {
             Role::Client { most, next, .. } => {
                 self.handles < (*most).min(STREAMS_TO_BACKEND) && *next < LAST && !self.is_over()
@@ -250,7 +250,7 @@ impl Engine {
     }
 
     /// Allows no new requests on this connection; requests in flight continue.
-    pub(super) fn close_to_others(&mut self) {
+    pub fn close_to_others(&mut self) {
         if self.goaway == GoAway::No {
             self.goaway = GoAway::Received;
             self.wake_openers();
@@ -258,57 +258,57 @@ impl Engine {
     }
 
     /// Counts the handle of a stream that is not opened yet.
-    pub(super) fn add_handle(&mut self) {
+    pub fn add_handle(&mut self) {
         self.handles += 1;
     }
 
     /// Number of stream handles.
-    pub(super) fn handles(&self) -> usize {
+    pub fn handles(&self) -> usize {
         self.handles
     }
 
     /// Number of reads that returned bytes.
-    pub(super) fn heard(&self) -> u64 {
+    pub fn heard(&self) -> u64 {
         self.heard
     }
 
     /// Counts a read that returned bytes.
-    pub(super) fn count_read(&mut self) {
+    pub fn count_read(&mut self) {
         self.heard = self.heard.wrapping_add(1);
     }
 
     /// Complete frames received; a field block of several frames counts once.
-    pub(super) fn frames(&self) -> u64 {
+    pub fn frames(&self) -> u64 {
         self.frames
     }
 
     /// Whether a field block is incomplete.
-    pub(super) fn is_in_block(&self) -> bool {
+    pub fn is_in_block(&self) -> bool {
         self.block.is_some()
     }
 
     /// Bytes received of a request head that stays incomplete because the connection has ended. Returned once.
-    pub(super) fn take_half_head(&mut self) -> Option<usize> {
+    pub fn take_half_head(&mut self) -> Option<usize> {
         self.half_head.take()
     }
 
     /// Bytes sent on this connection.
-    pub(super) fn total(&self) -> u64 {
+    pub fn total(&self) -> u64 {
         self.total
     }
 
     /// Whether input is ignored.
-    pub(super) fn is_closing(&self) -> bool {
+    pub fn is_closing(&self) -> bool {
         self.is_closing
     }
 
     /// The bytes to send.
-    pub(super) fn output(&self) -> &[u8] {
+    pub fn output(&self) -> &[u8] {
         self.out.get(self.written..).unwrap_or_default()
     }
 
     /// Removes the first `count` bytes of the output, which were sent, and grants room to waiting streams.
-    pub(super) fn sent(&mut self, count: usize) {
+    pub fn sent(&mut self, count: usize) {
         self.written += count;
         self.total += count as u64;
         if let Role::Server { budget, .. } = &mut self.role {
@@ -329,17 +329,17 @@ impl Engine {
     }
 
     /// Whether there is so much unsent output that the socket should not be read.
-    pub(super) fn is_choked(&self) -> bool {
+    pub fn is_choked(&self) -> bool {
         self.output().len() > OUTPUT_LIMIT
     }
 
     /// Registers `context` to be woken when there is something to send.
-    pub(super) fn watch(&mut self, context: &Context<'_>) {
+    pub fn watch(&mut self, context: &Context<'_>) {
         entry::watch(&mut self.waker, context);
     }
 
     /// Wakes the task that moves bytes: there is something to send, or the connection may end.
-    pub(super) fn wake(&mut self) {
+    pub fn wake(&mut self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
@@ -347,7 +347,7 @@ impl Engine {
 
     /// Begins a graceful shutdown: sends GOAWAY and a PING. Streams are still accepted until the PING is acknowledged, because the
     /// other side may have opened them before it received GOAWAY (RFC 9113 §6.8).
-    pub(super) fn send_goaway(&mut self) {
+    pub fn send_goaway(&mut self) {
         if self.goaway == GoAway::No && !self.is_closing {
             self.goaway = GoAway::Pending;
             let reason = Reason::NO_ERROR;
@@ -359,18 +359,18 @@ impl Engine {
     }
 
     /// Whether the final GOAWAY was sent and no stream is left.
-    pub(super) fn is_done(&self) -> bool {
+    pub fn is_done(&self) -> bool {
         matches!(self.goaway, GoAway::Sent { .. }) && self.streams.is_empty()
     }
 
     /// Ends the connection: output that is left is still sent, input is ignored.
-    pub(super) fn close(&mut self) {
+    pub fn close(&mut self) {
         self.is_closing = true;
         self.lose_all();
     }
 
     /// Ends the connection with an error (RFC 9113 §5.4.1).
-    pub(super) fn fail(&mut self, reason: Reason) {
+    pub fn fail(&mut self, reason: Reason) {
         self.failed = Some(reason);
         let last = match (&self.role, self.goaway) {
             (_, GoAway::Sent { last }) => last,
@@ -382,14 +382,14 @@ impl Engine {
     }
 
     /// Why a stream ended early, if HTTP/2 gives a reason: the other side reset it, or the connection was ended with an error.
-    pub(super) fn broke_off(&self, stream: u32) -> Option<BrokeOff> {
+    pub fn broke_off(&self, stream: u32) -> Option<BrokeOff> {
         let reset = self.streams.get(&stream).and_then(|entry| entry.reset);
         let connection = self.failed.map(BrokeOff::Connection);
         reset.map(BrokeOff::Stream).or(connection)
     }
 
     /// Ends all streams because the socket is closed.
-    pub(super) fn lose(&mut self) {
+    pub fn lose(&mut self) {
         self.is_lost = true;
         self.out = Vec::new();
         self.written = 0;

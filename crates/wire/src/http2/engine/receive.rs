@@ -45,18 +45,20 @@ pub(super) struct Block {
 }
 
 /// Where received data is put.
-pub(in super::super) struct ReceiveContext<'a> {
+pub struct ReceiveContext<'a> {
     /// Lends memory for payload.
-    pub(in super::super) buffers: &'a Buffers,
+    pub buffers: &'a Buffers,
     /// The head of the next request; `None` on the client side.
-    pub(in super::super) head: Option<&'a mut RequestHead>,
+    pub head: Option<&'a mut RequestHead>,
 }
 
 /// A request whose head was received and put into `ReceiveContext::head`.
 #[derive(Debug)]
-pub(in super::super) struct IncomingRequest {
-    pub(in super::super) stream: u32,
-    pub(in super::super) result: Result<(), Malformed>,
+pub struct IncomingRequest {
+    /// The id of the stream.
+    pub stream: u32,
+    /// Whether the head is valid, or why it was refused.
+    pub result: Result<(), Malformed>,
 }
 
 impl From<NotDecodable> for Reason {
@@ -70,7 +72,7 @@ impl Engine {
     ///
     /// # Errors
     /// A connection error.
-    pub(in super::super) fn receive(
+    pub fn receive(
         &mut self,
         input: &mut Buffer,
         receiving: &mut ReceiveContext<'_>,

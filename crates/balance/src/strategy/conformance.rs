@@ -7,16 +7,14 @@ use std::sync::atomic::Ordering;
 use proptest::prelude::{any, prop, prop_assert, prop_assert_eq, prop_assume, proptest};
 
 use super::*;
-use crate::backend::Address;
 use crate::rng::Rng;
 
 /// Candidates with these weights.
 pub(super) fn candidates(weights: &[u32]) -> Vec<Candidate> {
-    let address = Address::parse("http://127.0.0.1:1").unwrap();
     weights
         .iter()
         .map(|weight| Candidate {
-            backend: Backend::new(address.clone(), *weight, false),
+            load: Arc::default(),
             weight: *weight,
         })
         .collect()
@@ -72,9 +70,9 @@ proptest! {
         let candidates = candidates(&weights);
         let mut tried = Vec::new();
         for (candidate, (_, in_flight, is_tried)) in candidates.iter().zip(&members) {
-            candidate.backend.in_flight.0.store(*in_flight, Ordering::Relaxed);
+            candidate.load.in_flight.0.store(*in_flight, Ordering::Relaxed);
             if *is_tried {
-                tried.push(candidate.backend.id);
+                tried.push(candidate.load.id);
             }
         }
         for entry in STRATEGIES {
@@ -100,7 +98,7 @@ proptest! {
         let candidates = candidates(&vec![1; count]);
         let left = left.index(count);
         let others = (0..count).filter(|index| *index != left);
-        let tried: Vec<_> = others.map(|index| candidates[index].backend.id).collect();
+        let tried: Vec<_> = others.map(|index| candidates[index].load.id).collect();
         for entry in STRATEGIES {
             let strategy = built(entry, &candidates);
             prop_assert_eq!(strategy.pick(&candidates, &context(&tried, seed)), Some(left), "{}", entry.name);
@@ -146,7 +144,7 @@ fn shares_follow_weights_when_all_are_idle() {
 #[test]
 fn further_attempts_spread_over_all_remaining_candidates() {
     let candidates = candidates(&[1, 1, 1, 1, 1]);
-    let tried = [candidates[2].backend.id];
+    let tried = [candidates[2].load.id];
     for entry in STRATEGIES {
         let counts = counts(&*built(entry, &candidates), &candidates, &tried, 8_000);
         assert_eq!(counts[2], 0, "{}", entry.name);
@@ -169,7 +167,7 @@ fn failing_backends_do_not_skew_the_share_of_the_others() {
             if index >= 2 {
                 break index;
             }
-            tried.push(candidates[index].backend.id);
+            tried.push(candidates[index].load.id);
         };
         served[served_by] += 1;
     }
@@ -206,7 +204,7 @@ fn least_requests_picks_the_least_loaded_for_its_weight() {
         ([0, 9, 9], 0),
     ] {
         for (candidate, count) in candidates.iter().zip(in_flight) {
-            candidate.backend.in_flight.0.store(count, Ordering::Relaxed);
+            candidate.load.in_flight.0.store(count, Ordering::Relaxed);
         }
         for random in 0..50 {
             assert_eq!(
@@ -225,15 +223,11 @@ fn least_requests_keeps_large_pools_level() {
     let mut rng = Rng::seeded(3);
     for _ in 0..10_000 {
         let index = strategy.pick(&candidates, &context(&[], rng.bits())).unwrap();
-        candidates[index]
-            .backend
-            .in_flight
-            .0
-            .fetch_add(1, Ordering::Relaxed);
+        candidates[index].load.in_flight.0.fetch_add(1, Ordering::Relaxed);
     }
     let loads = candidates
         .iter()
-        .map(|candidate| candidate.backend.in_flight.0.load(Ordering::Relaxed));
+        .map(|candidate| candidate.load.in_flight.0.load(Ordering::Relaxed));
     let worst = loads.max().unwrap();
     // Random choice alone would reach about 130.
     assert!(worst <= 106, "{worst}");
@@ -249,14 +243,10 @@ fn counts_under_load(candidates: &[Candidate], in_flight: usize, picks: u32) -> 
         if running.len() == in_flight {
             let index = running.swap_remove(crate::rng::below(rng.bits(), in_flight as u64) as usize);
             let count: &Candidate = &candidates[index];
-            count.backend.in_flight.0.fetch_sub(1, Ordering::Relaxed);
+            count.load.in_flight.0.fetch_sub(1, Ordering::Relaxed);
         }
         let index = strategy.pick(candidates, &context(&[], rng.bits())).unwrap();
-        candidates[index]
-            .backend
-            .in_flight
-            .0
-            .fetch_add(1, Ordering::Relaxed);
+        candidates[index].load.in_flight.0.fetch_add(1, Ordering::Relaxed);
         running.push(index);
         counts[index] += 1;
     }

@@ -192,7 +192,7 @@ struct Case {
 
 /// The cases of one file; none if it is not available.
 fn corpus(name: &str) -> Vec<Case> {
-    let shared_data = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
+    let shared_data = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
     let path = std::env::var_os("EVENKEEL_CORPORA")
         .map_or_else(shared_data, PathBuf::from)
         .join(name);

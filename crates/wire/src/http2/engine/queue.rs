@@ -33,7 +33,7 @@ impl Engine {
 
     /// Removes a stream from the queues and takes back the room that it was granted: it sends nothing any more, or not before it asks
     /// again.
-    pub(in super::super) fn stand_back(&mut self, stream: u32) {
+    pub fn stand_back(&mut self, stream: u32) {
         if let Some(entry) = self.streams.get_mut(&stream)
             && std::mem::take(&mut entry.is_queued)
         {

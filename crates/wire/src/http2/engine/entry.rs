@@ -12,7 +12,7 @@ use crate::http1::Malformed;
 
 /// Why a stream ended before its messages were complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in super::super) enum ResetReason {
+pub enum ResetReason {
     /// It was reset, by either side.
     Reset,
     /// The other side refused it and did not process it (RFC 9113 §8.7).
@@ -23,10 +23,11 @@ pub(in super::super) enum ResetReason {
 
 /// A received response head.
 #[derive(Debug)]
-pub(in super::super) struct Response {
-    pub(in super::super) result: Result<ResponseHead, Malformed>,
+pub struct Response {
+    /// The head, or why it was refused.
+    pub result: Result<ResponseHead, Malformed>,
     /// The bytes that its spans point into.
-    pub(in super::super) lines: Vec<u8>,
+    pub lines: Vec<u8>,
 }
 
 /// The state of one stream.

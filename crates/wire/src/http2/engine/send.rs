@@ -16,11 +16,11 @@ use crate::http1::Malformed;
 
 /// The connection opens no more streams, so the request was not sent.
 #[derive(Debug)]
-pub(in super::super) struct NotOpened;
+pub struct NotOpened;
 
 impl Engine {
     /// Opens a stream with the head of a request. Waits while the backend allows no more concurrent streams.
-    pub(in super::super) fn poll_open(
+    pub fn poll_open(
         &mut self,
         context: &Context<'_>,
         head: &HeadFields,
@@ -57,7 +57,7 @@ impl Engine {
     ///
     /// # Errors
     /// The stream is gone.
-    pub(in super::super) fn poll_head(
+    pub fn poll_head(
         &mut self,
         context: &Context<'_>,
         stream: u32,
@@ -80,7 +80,7 @@ impl Engine {
     ///
     /// # Errors
     /// The stream is gone.
-    pub(in super::super) fn interim(&mut self, stream: u32, head: &HeadFields) -> io::Result<()> {
+    pub fn interim(&mut self, stream: u32, head: &HeadFields) -> io::Result<()> {
         self.check_sending(stream)?;
         if self.output().len() < ROOM {
             self.put_head(stream, head, false);
@@ -93,7 +93,7 @@ impl Engine {
     ///
     /// # Errors
     /// The stream is gone.
-    pub(in super::super) fn poll_data(
+    pub fn poll_data(
         &mut self,
         context: &Context<'_>,
         stream: u32,
@@ -146,7 +146,7 @@ impl Engine {
     ///
     /// # Errors
     /// The stream is gone.
-    pub(in super::super) fn end_message(&mut self, stream: u32, trailers: &[u8]) -> io::Result<()> {
+    pub fn end_message(&mut self, stream: u32, trailers: &[u8]) -> io::Result<()> {
         self.check_sending(stream)?;
         match trailers {
             [] => {
@@ -164,11 +164,7 @@ impl Engine {
     ///
     /// # Errors
     /// The message is incomplete.
-    pub(in super::super) fn poll_take(
-        &mut self,
-        context: &Context<'_>,
-        stream: u32,
-    ) -> Poll<io::Result<Option<Buffer>>> {
+    pub fn poll_take(&mut self, context: &Context<'_>, stream: u32) -> Poll<io::Result<Option<Buffer>>> {
         let window = self.window_of_streams();
         let Some(entry) = self.streams.get_mut(&stream) else {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
@@ -202,7 +198,7 @@ impl Engine {
     ///
     /// # Errors
     /// No more heads follow.
-    pub(in super::super) fn poll_response(
+    pub fn poll_response(
         &mut self,
         context: &Context<'_>,
         stream: u32,
@@ -221,7 +217,7 @@ impl Engine {
     }
 
     /// Returns the trailers of a message that has ended, as lines.
-    pub(in super::super) fn take_trailers(&mut self, stream: u32) -> Vec<u8> {
+    pub fn take_trailers(&mut self, stream: u32) -> Vec<u8> {
         let entry = self.streams.get_mut(&stream);
         entry
             .map(|entry| std::mem::take(&mut entry.trailers))
@@ -229,13 +225,13 @@ impl Engine {
     }
 
     /// Why a received message was refused, and for which field.
-    pub(in super::super) fn take_refused(&mut self, stream: u32) -> Option<(Malformed, Box<Flaw>)> {
+    pub fn take_refused(&mut self, stream: u32) -> Option<(Malformed, Box<Flaw>)> {
         let refused = self.streams.get_mut(&stream)?.refused.take()?;
         Some((refused.reason, refused.flaw))
     }
 
     /// Ready when the stream was reset, or its connection is gone.
-    pub(in super::super) fn poll_gone(&mut self, context: &Context<'_>, stream: u32) -> Poll<()> {
+    pub fn poll_gone(&mut self, context: &Context<'_>, stream: u32) -> Poll<()> {
         match self.streams.get_mut(&stream) {
             Some(entry) if entry.reset_reason.is_none() => {
                 entry.watch(context);
@@ -246,7 +242,7 @@ impl Engine {
     }
 
     /// Ends a stream in the middle of its message.
-    pub(in super::super) fn reset(&mut self, stream: u32, reason: Reason) {
+    pub fn reset(&mut self, stream: u32, reason: Reason) {
         let is_running = self.streams.get(&stream).is_some_and(|entry| {
             entry.reset_reason.is_none() && !(entry.is_local_closed && entry.is_remote_closed)
         });
@@ -268,7 +264,7 @@ impl Engine {
     }
 
     /// Records that the handle of a stream was dropped; 0 is a stream that was never opened.
-    pub(in super::super) fn drop_handle(&mut self, stream: u32) {
+    pub fn drop_handle(&mut self, stream: u32) {
         self.handles -= 1;
         if self.handles == 0 {
             // The task that moves the bytes may end the connection.

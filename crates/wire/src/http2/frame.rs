@@ -54,6 +54,15 @@ pub fn is_begin_of_server(bytes: &[u8]) -> bool {
     })
 }
 
+/// Whether unread bytes begin a head, of a request or of trailers, that is not complete yet. The beginning of a frame may become
+/// one.
+pub fn may_begin_head(unread: &[u8]) -> bool {
+    match Head::parse(unread) {
+        Some(head) => matches!(head.kind, HEADERS | CONTINUATION),
+        None => !unread.is_empty(),
+    }
+}
+
 /// A frame header.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Head {

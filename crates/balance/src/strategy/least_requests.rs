@@ -103,7 +103,7 @@ struct Load {
 
 impl Load {
     fn of(candidate: &Candidate) -> Self {
-        let in_flight = u64::from(candidate.backend.in_flight.0.load(Ordering::Relaxed));
+        let in_flight = u64::from(candidate.load.in_flight.0.load(Ordering::Relaxed));
         Self {
             requests: in_flight + 1,
             weight: u64::from(candidate.weight.max(1)),

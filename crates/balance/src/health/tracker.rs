@@ -4,7 +4,43 @@ use std::time::{Duration, Instant};
 
 use crate::rng;
 
-use super::{Check, State};
+/// The state of a backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Not probed yet, or not probed at all: it receives requests.
+    Unknown,
+    /// It receives requests.
+    Up,
+    /// It receives no requests.
+    Down,
+}
+
+impl State {
+    /// Whether a backend in this state may receive requests.
+    pub fn is_eligible(self) -> bool {
+        self != Self::Down
+    }
+
+    /// Its name in logs and the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Up => "up",
+            Self::Down => "down",
+        }
+    }
+}
+
+/// How often a backend is probed, and how many results in a row change its state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Thresholds {
+    /// Time between two probes while the state does not change.
+    pub interval: Duration,
+    /// Number of successes in a row after which a backend that is down is up.
+    pub healthy_after: u32,
+    /// Number of failures in a row after which a backend that is up is down.
+    pub unhealthy_after: u32,
+}
 
 /// Time to the next probe after a failed probe and while a change of state is pending. Up to [`SOON_SPREAD`] is added, so that
 /// backends that failed together are not probed in step. Together they are below 1 s.
@@ -34,14 +70,14 @@ pub struct Tracker {
 
 impl Tracker {
     /// Creates a tracker that continues from `state`, because a reload does not reset the state of a backend.
-    pub fn new(check: &Check, state: State) -> Self {
+    pub fn new(thresholds: Thresholds, state: State) -> Self {
         Self {
             state,
             successes: 0,
             failures: 0,
-            healthy_after: check.healthy_after.max(1),
-            unhealthy_after: check.unhealthy_after.max(1),
-            interval: check.interval.max(MIN_INTERVAL),
+            healthy_after: thresholds.healthy_after.max(1),
+            unhealthy_after: thresholds.unhealthy_after.max(1),
+            interval: thresholds.interval.max(MIN_INTERVAL),
             last: None,
         }
     }
@@ -107,27 +143,17 @@ impl Tracker {
 mod tests {
     use super::*;
     use crate::clock;
-    use crate::health::by_name;
     use crate::rng::Rng;
 
-    fn check() -> Check {
-        Check {
-            probe: by_name("tcp"),
-            path: None,
-            status: None,
-            service: String::new(),
-            interval: Duration::from_secs(10),
-            timeout: Duration::from_secs(2),
-            healthy_after: 2,
-            unhealthy_after: 3,
-            tls: None,
-            send_proxy: None,
-        }
-    }
+    const THRESHOLDS: Thresholds = Thresholds {
+        interval: Duration::from_secs(10),
+        healthy_after: 2,
+        unhealthy_after: 3,
+    };
 
     /// The state after each of these results.
     fn states(start: State, results: &[bool]) -> Vec<State> {
-        let mut tracker = Tracker::new(&check(), start);
+        let mut tracker = Tracker::new(THRESHOLDS, start);
         let now = clock::now();
         results
             .iter()
@@ -163,13 +189,13 @@ mod tests {
     #[test]
     fn the_first_probe_is_due_at_once() {
         let now = clock::now();
-        assert_eq!(Tracker::new(&check(), State::Unknown).next_probe(now, 7), now);
+        assert_eq!(Tracker::new(THRESHOLDS, State::Unknown).next_probe(now, 7), now);
     }
 
     #[test]
     fn a_settled_backend_is_probed_after_the_interval_give_or_take_a_tenth() {
         let now = clock::now();
-        let mut tracker = Tracker::new(&check(), State::Unknown);
+        let mut tracker = Tracker::new(THRESHOLDS, State::Unknown);
         tracker.record(true, now);
         assert_eq!(tracker.next_probe(now, 0), now + Duration::from_secs(9));
         assert_eq!(tracker.next_probe(now, u64::MAX), now + Duration::from_secs(11));
@@ -179,7 +205,7 @@ mod tests {
     fn after_a_failure_and_before_a_recovery_the_next_probe_follows_within_a_second() {
         let now = clock::now();
         for (start, is_success) in [(State::Up, false), (State::Down, false), (State::Down, true)] {
-            let mut tracker = Tracker::new(&check(), start);
+            let mut tracker = Tracker::new(THRESHOLDS, start);
             tracker.record(is_success, now);
             assert_eq!(tracker.next_probe(now, 0), now + Duration::from_millis(500));
             assert_eq!(
@@ -192,7 +218,7 @@ mod tests {
     #[test]
     fn probes_that_requests_trigger_keep_a_gap() {
         let now = clock::now();
-        let mut tracker = Tracker::new(&check(), State::Up);
+        let mut tracker = Tracker::new(THRESHOLDS, State::Up);
         assert_eq!(tracker.next_requested(now), now);
         tracker.record(true, now);
         assert_eq!(tracker.next_requested(now), now + MIN_REQUESTED_GAP);
@@ -206,7 +232,7 @@ mod tests {
         for seed in 0..300 {
             let mut rng = Rng::seeded(seed);
             let mut now = clock::now();
-            let mut tracker = Tracker::new(&check(), State::Unknown);
+            let mut tracker = Tracker::new(THRESHOLDS, State::Unknown);
             let mut is_healthy = true;
             // When `is_healthy` last changed.
             let mut since = now;

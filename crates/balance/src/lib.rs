@@ -1,0 +1,16 @@
+//! The decisions of a load balancer: which route, which backend, whether to try again, and whether a backend is healthy. No
+//! sockets, no tasks, no clock; time and chance are arguments.
+#![forbid(unsafe_code)]
+
+pub mod router;
+
+pub mod retry;
+pub mod strategy;
+
+pub mod health;
+
+pub mod backend;
+pub mod rng;
+
+#[cfg(test)]
+mod clock;
