@@ -8,6 +8,7 @@ pub struct BackendId(u64);
 
 impl BackendId {
     /// The next free id.
+    #[inline]
     pub fn next() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         Self(NEXT.fetch_add(1, Ordering::Relaxed))

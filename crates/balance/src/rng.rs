@@ -13,16 +13,19 @@ pub struct Rng(u64);
 
 impl Rng {
     /// Makes a generator that returns the same numbers for the same seed.
+    #[inline]
     pub fn seeded(seed: u64) -> Self {
         Self(seed)
     }
 
     /// Makes a generator with a random seed, different from every other one in this and in other processes.
+    #[inline]
     pub fn fresh() -> Self {
         Self(RandomState::new().hash_one(0_u8))
     }
 
     /// The next 64 uniform bits.
+    #[inline]
     pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(GOLDEN);
         mix(self.0)
@@ -30,6 +33,7 @@ impl Rng {
 }
 
 /// Mixes 64 bits so that the result looks unrelated to them; a bijection.
+#[inline]
 pub fn mix(bits: u64) -> u64 {
     let bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     let bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
@@ -38,22 +42,26 @@ pub fn mix(bits: u64) -> u64 {
 
 /// Maps a counter to a position in the whole 64-bit range, in steps of the golden ratio. Neighbouring counts land far
 /// apart, and any evenly spaced subset of counts fills the range evenly too.
+#[inline]
 pub fn spread(count: u64) -> u64 {
     count.wrapping_mul(GOLDEN)
 }
 
 /// Scales 64 uniform bits to `0..bound` without a division. Returns 0 when `bound` is 0.
+#[inline]
 pub fn below(bits: u64, bound: u64) -> u64 {
     ((u128::from(bits) * u128::from(bound)) >> 64) as u64
 }
 
 /// A random duration from zero to `duration`, both included, in whole microseconds.
+#[inline]
 pub fn part(duration: Duration, bits: u64) -> Duration {
     let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
     Duration::from_micros(below(bits, micros.saturating_add(1)))
 }
 
 /// A duration plus or minus up to a tenth, so that timers started together do not stay in step.
+#[inline]
 pub fn jittered(duration: Duration, bits: u64) -> Duration {
     let tenth = duration / 10;
     duration - tenth + part(tenth * 2, bits)

@@ -20,16 +20,19 @@ pub struct Buffer {
 
 impl Buffer {
     /// The bytes that were read and not yet consumed.
+    #[inline]
     pub fn unread(&self) -> &[u8] {
         self.bytes.get(self.start..self.end).unwrap_or_default()
     }
 
     /// Whether there are no unread bytes.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.start == self.end
     }
 
     /// Makes a full buffer of these bytes.
+    #[inline]
     pub fn of(bytes: Vec<u8>) -> Self {
         Self {
             start: 0,
@@ -39,6 +42,7 @@ impl Buffer {
     }
 
     /// Drops the first `count` unread bytes (at most all of them).
+    #[inline]
     pub fn consume(&mut self, count: usize) {
         self.start = self.start.saturating_add(count).min(self.end);
         if self.start == self.end {
@@ -48,6 +52,7 @@ impl Buffer {
     }
 
     /// Free space after the unread bytes. They are moved to the front when none is left.
+    #[inline]
     pub fn space(&mut self) -> &mut [u8] {
         if self.end == self.bytes.len() && self.start > 0 {
             self.bytes.copy_within(self.start..self.end, 0);
@@ -58,21 +63,25 @@ impl Buffer {
     }
 
     /// Marks the first `count` bytes of [`Self::space`] as read from the socket.
+    #[inline]
     pub fn filled(&mut self, count: usize) {
         self.end = self.end.saturating_add(count).min(self.bytes.len());
     }
 
     /// Number of bytes that it can hold.
+    #[inline]
     pub fn capacity(&self) -> usize {
         self.bytes.len()
     }
 
     /// Whether no byte can be added before some are consumed.
+    #[inline]
     pub fn is_full(&self) -> bool {
         self.end - self.start == self.bytes.len()
     }
 
     /// Whether more than half of it is unread: then keeping it takes less than twice the memory of a copy of those bytes.
+    #[inline]
     pub fn is_dense(&self) -> bool {
         2 * (self.end - self.start) > self.bytes.len()
     }
@@ -88,6 +97,7 @@ pub struct Buffers {
 
 impl Buffers {
     /// Lends a buffer of at least `size` bytes; sizes up to [`LARGE`] come from the pool.
+    #[inline]
     pub fn lend(&self, size: usize) -> Buffer {
         let (pool, size) = match size {
             0..=SMALL => (Some(&self.small), SMALL),
@@ -102,6 +112,7 @@ impl Buffers {
     }
 
     /// Takes a buffer back and discards its content.
+    #[inline]
     pub fn give_back(&self, buffer: Buffer) {
         let pool = match buffer.bytes.len() {
             SMALL => &self.small,
@@ -115,6 +126,7 @@ impl Buffers {
     }
 
     /// Lends an empty vector for bytes to write.
+    #[inline]
     pub fn lend_output(&self) -> Vec<u8> {
         self.outputs
             .borrow_mut()
@@ -123,6 +135,7 @@ impl Buffers {
     }
 
     /// Takes such a vector back. One that has grown beyond [`LARGE`] is freed.
+    #[inline]
     pub fn give_back_output(&self, mut output: Vec<u8>) {
         let mut outputs = self.outputs.borrow_mut();
         if outputs.len() < KEPT && output.capacity() <= LARGE {
@@ -132,6 +145,7 @@ impl Buffers {
     }
 
     /// Replaces `buffer` with one of at least `size` bytes and the same unread bytes.
+    #[inline]
     pub fn grow(&self, buffer: &mut Buffer, size: usize) {
         let mut larger = self.lend(size);
         let unread = buffer.unread();

@@ -41,6 +41,7 @@ struct State {
 
 impl Budget {
     /// Creates a full budget.
+    #[inline]
     pub fn new(now: Instant) -> Self {
         let full = State {
             earned_until: 0,
@@ -54,11 +55,13 @@ impl Budget {
 
     /// Earns the tokens of one request. A full budget is only read, so that workers do not write to a shared cache line while no
     /// request fails.
+    #[inline]
     pub fn earn(&self) {
         self.update(|state| (state.tokens < FULL).then(|| state.plus(EARNED_PER_REQUEST)));
     }
 
     /// Takes the token of one retry; returns `false` when there is none.
+    #[inline]
     pub fn take(&self, now: Instant) -> bool {
         let elapsed = self.elapsed(now);
         self.update(|state| {
@@ -69,6 +72,7 @@ impl Budget {
     }
 
     /// Gives back the tokens of `retries` retries of one request.
+    #[inline]
     pub fn give_back(&self, retries: u32) {
         if retries > 0 {
             self.update(|state| Some(state.plus(u64::from(retries) * TOKEN)));
@@ -76,6 +80,7 @@ impl Budget {
     }
 
     /// Number of retries that are possible now, 0 to 100.
+    #[inline]
     pub fn tokens(&self, now: Instant) -> u32 {
         let state = State::unpacked(self.state.0.load(Ordering::Relaxed));
         (state.at(self.elapsed(now)).tokens / TOKEN) as u32

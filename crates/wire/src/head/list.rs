@@ -4,6 +4,7 @@ use super::{Field, FieldName};
 
 /// The elements of a list, trimmed, without empty elements (RFC 9110 §5.6.1.2). A comma inside a quoted string splits too:
 /// the lists that we read consist of tokens.
+#[inline]
 pub fn elements(value: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
     value
         .split(|byte| *byte == b',')
@@ -12,6 +13,7 @@ pub fn elements(value: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
 }
 
 /// The value without leading and trailing spaces and tabs.
+#[inline]
 pub fn trim(mut value: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] = value {
         value = rest;

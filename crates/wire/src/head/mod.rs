@@ -23,6 +23,7 @@ pub struct Span {
 
 impl Span {
     /// Makes a span of `start..end`. Heads are bounded by `limits.head`, far below 4 GiB.
+    #[inline]
     pub fn new(start: usize, end: usize) -> Self {
         Self {
             start: start as u32,
@@ -31,18 +32,21 @@ impl Span {
     }
 
     /// The bytes of this span in `buffer`; empty when it lies outside (which parsing rules out).
+    #[inline]
     pub fn of(self, buffer: &[u8]) -> &[u8] {
         let start = self.start as usize;
         buffer.get(start..start + self.len as usize).unwrap_or_default()
     }
 
     /// The start and end offsets.
+    #[inline]
     pub fn range(self) -> (usize, usize) {
         let start = self.start as usize;
         (start, start + self.len as usize)
     }
 
     /// Whether it covers no byte.
+    #[inline]
     pub fn is_empty(self) -> bool {
         self.len == 0
     }
@@ -78,11 +82,13 @@ impl Version {
     pub const ALL: [Self; 3] = [Self::Http10, Self::Http11, Self::Http2];
 
     /// Whether each message has a stream of its own, on a connection that many messages share.
+    #[inline]
     pub fn is_multiplexed(self) -> bool {
         self == Self::Http2
     }
 
     /// The version number as in `Via` (RFC 9110 §7.6.3).
+    #[inline]
     pub fn number(self) -> &'static str {
         match self {
             Self::Http10 => "1.0",
@@ -92,6 +98,7 @@ impl Version {
     }
 
     /// The version as the log shows it.
+    #[inline]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Http10 => "HTTP/1.0",

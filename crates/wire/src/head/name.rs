@@ -99,6 +99,7 @@ impl FieldName {
 
     /// Whether it is for one connection only and never forwarded (RFC 9110 §7.6.1). `TE`, `Trailer` and `Upgrade` are
     /// included: where needed, they are generated again.
+    #[inline]
     pub fn is_hop_by_hop(self) -> bool {
         matches!(
             self,
@@ -114,6 +115,7 @@ impl FieldName {
     }
 
     /// Whether it identifies the client or the path of the message: set by us, accepted from trusted proxies only.
+    #[inline]
     pub fn is_identity(self) -> bool {
         matches!(
             self,
@@ -130,6 +132,7 @@ impl FieldName {
 
     /// Whether `Connection` may not remove the field: framing, `Host` and identity. Else a client could
     /// name these fields in `Connection` and so have us remove what protects the backend.
+    #[inline]
     pub fn is_protected(self) -> bool {
         self.is_identity()
             || matches!(

@@ -21,6 +21,7 @@ pub enum Method {
 
 impl Method {
     /// Recognises a method by its exact, case-sensitive token.
+    #[inline]
     pub fn from_token(token: &[u8]) -> Self {
         match token {
             b"GET" => Self::Get,
@@ -37,6 +38,7 @@ impl Method {
     }
 
     /// Whether the method is idempotent (RFC 9110 §9.2.2). Unknown methods are not.
+    #[inline]
     pub fn is_idempotent(self) -> bool {
         matches!(
             self,
@@ -81,12 +83,14 @@ pub struct RequestHead {
 
 impl RequestHead {
     /// Clears the head for the next request; buffers keep their capacity.
+    #[inline]
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.clear_parsed();
     }
 
     /// Clears the parsed values and keeps the bytes.
+    #[inline]
     pub fn clear_parsed(&mut self) {
         self.fields.clear();
         *self = Self {
@@ -98,16 +102,19 @@ impl RequestHead {
 
     /// Whether `Connection` forbids forwarding the field `name` (RFC 9110 §7.6.1). Framing, `Host` and identity headers are
     /// exempt.
+    #[inline]
     pub fn connection_names(&self, name: &[u8]) -> bool {
         self.connection_lists && list::connection_names(&self.fields, &self.bytes, name)
     }
 
     /// The bytes of a span of this head.
+    #[inline]
     pub fn text(&self, span: Span) -> &[u8] {
         span.of(&self.bytes)
     }
 
     /// The values of every field line with this name, in order.
+    #[inline]
     pub fn values(&self, id: FieldName) -> impl Iterator<Item = &[u8]> {
         self.fields
             .iter()

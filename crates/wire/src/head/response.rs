@@ -25,6 +25,7 @@ pub struct ResponseHead {
 
 impl ResponseHead {
     /// Clears the head for the next response; the list of fields keeps its capacity.
+    #[inline]
     pub fn clear(&mut self) {
         let mut fields = std::mem::take(&mut self.fields);
         fields.clear();
@@ -36,11 +37,13 @@ impl ResponseHead {
 
     /// Whether `Connection` forbids forwarding the field `name` (RFC 9110 §7.6.1). Framing, `Host` and identity headers are
     /// exempt. The fields point into `buffer`.
+    #[inline]
     pub fn connection_names(&self, buffer: &[u8], name: &[u8]) -> bool {
         self.connection_lists && list::connection_names(&self.fields, buffer, name)
     }
 
     /// The values in `buffer` of every field line with this name, in order.
+    #[inline]
     pub fn values<'a>(&'a self, buffer: &'a [u8], id: FieldName) -> impl Iterator<Item = &'a [u8]> {
         self.fields
             .iter()

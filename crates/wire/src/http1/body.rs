@@ -56,6 +56,7 @@ pub enum Decoder {
 
 impl Decoder {
     /// A decoder for a body with the length that the head gave.
+    #[inline]
     pub fn new(length: BodyLength, kind: Kind, limits: &Limits) -> Self {
         match length {
             BodyLength::None => Self::Exact(0),
@@ -103,6 +104,7 @@ impl Decoder {
     }
 
     /// Offset in the last input at which the chunked framing is invalid: see [`ChunkedDecoder::fault`].
+    #[inline]
     pub fn fault(&self) -> Option<(usize, bool)> {
         match self {
             Self::Chunked(decoder) => decoder.fault(),
@@ -111,6 +113,7 @@ impl Decoder {
     }
 
     /// Counts `count` bytes of payload, at most as many as are expected, that bypassed this decoder (splice).
+    #[inline]
     pub fn skip(&mut self, count: u64) {
         if let Self::Exact(left) = self {
             *left = left.saturating_sub(count);
@@ -118,6 +121,7 @@ impl Decoder {
     }
 
     /// Number of bytes still expected; the largest number if unknown.
+    #[inline]
     pub fn expects(&self) -> u64 {
         match self {
             Self::Exact(left) => *left,
@@ -126,6 +130,7 @@ impl Decoder {
     }
 
     /// Whether the length is known in advance: a source that pauses before the end is stalled, not idle.
+    #[inline]
     pub fn has_known_end(&self) -> bool {
         matches!(self, Self::Exact(_))
     }
@@ -142,6 +147,7 @@ pub enum Encoder {
 
 impl Encoder {
     /// The encoder for a body of this length.
+    #[inline]
     pub fn for_body(length: BodyLength) -> Self {
         match length {
             BodyLength::Chunked => Self::Chunked,
@@ -150,6 +156,7 @@ impl Encoder {
     }
 
     /// Begins a payload of `len` bytes.
+    #[inline]
     pub fn open(self, len: usize, out: &mut Vec<u8>) {
         if self == Self::Chunked {
             chunked::chunk_header(len as u64, out);
@@ -157,6 +164,7 @@ impl Encoder {
     }
 
     /// Ends a payload.
+    #[inline]
     pub fn close(self, out: &mut Vec<u8>) {
         if self == Self::Chunked {
             out.extend_from_slice(b"\r\n");
@@ -164,6 +172,7 @@ impl Encoder {
     }
 
     /// Ends the body. `trailers` are complete lines, written only if the framing can carry them.
+    #[inline]
     pub fn end(self, trailers: &[u8], out: &mut Vec<u8>) {
         if self == Self::Chunked {
             out.extend_from_slice(b"0\r\n");

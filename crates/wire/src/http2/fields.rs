@@ -30,6 +30,7 @@ pub struct HeadField<'h> {
 
 impl HeadFields {
     /// With room for `fields` fields whose names and values have `text` bytes in all.
+    #[inline]
     pub fn with_capacity(fields: usize, text: usize) -> Self {
         Self {
             bytes: Vec::with_capacity(fields * LENGTHS + text),
@@ -38,11 +39,13 @@ impl HeadFields {
     }
 
     /// Adds a field.
+    #[inline]
     pub fn add(&mut self, name: &[u8], value: &[u8]) {
         self.push(name.len() as u32, name, value);
     }
 
     /// Adds a field that no table may keep (RFC 7541 §6.2.3).
+    #[inline]
     pub fn add_never_indexed(&mut self, name: &[u8], value: &[u8]) {
         self.push(name.len() as u32 | NEVER_INDEXED, name, value);
     }
@@ -56,6 +59,7 @@ impl HeadFields {
     }
 
     /// Begins a field whose value follows in parts, up to [`Self::end`].
+    #[inline]
     pub fn begin(&mut self, name: &[u8]) {
         self.push(name.len() as u32, name, b"");
         self.value_at = self.bytes.len();
@@ -63,11 +67,13 @@ impl HeadFields {
     }
 
     /// Adds a part of the value that was begun.
+    #[inline]
     pub fn part(&mut self, part: &[u8]) {
         self.bytes.extend_from_slice(part);
     }
 
     /// Ends the field that was begun.
+    #[inline]
     pub fn end(&mut self) {
         let length = (self.bytes.len() - self.value_at) as u32;
         let place = self.bytes.get_mut(self.length_at..);
@@ -77,6 +83,7 @@ impl HeadFields {
     }
 
     /// All fields in order.
+    #[inline]
     pub fn iter(&self) -> impl Iterator<Item = HeadField<'_>> {
         let mut rest = &self.bytes[..];
         std::iter::from_fn(move || {
