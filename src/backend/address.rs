@@ -20,6 +20,16 @@ impl Scheme {
     pub const ALL: [(&'static str, Self); 3] =
         [("http", Self::Http), ("https", Self::Https), ("h2c", Self::H2c)];
 
+    /// Whether a connection may carry many requests at a time: what is spoken allows that, or is negotiated.
+    pub fn may_multiplex(self) -> bool {
+        self != Self::Http
+    }
+
+    /// Whether the protocol is negotiated when a connection is established.
+    pub fn negotiates(self) -> bool {
+        self == Self::Https
+    }
+
     /// The port of a URL without one.
     pub fn default_port(self) -> u16 {
         match self {

@@ -1,19 +1,24 @@
 //! Messages in transit, whatever their protocol: a connection with its unread input and its output, reading heads from it,
 //! writing heads to it, and moving a body from one connection to another. The request path above asks a connection what its
-//! protocol allows, and writes heads without knowing their form.
+//! protocol allows, and writes heads without knowing their form: it names no protocol.
 
 mod connection;
+mod evidence;
 mod head;
+mod new_connection;
 mod outgoing;
 mod protocol;
 mod response;
 mod transfer;
 
-pub use crate::http2::BrokeOff;
+pub use crate::http1::{BodyError, HeadScan, Kind, Limits, Malformed, ReadSoFar, reason_phrase};
+pub use crate::http2::{BrokeOff, Driver};
 pub use connection::Connection;
+pub use evidence::Evidence;
 pub use head::{HeadError, poll_head};
+pub use new_connection::{NewConnection, SharedConnection};
 pub(crate) use outgoing::name;
 pub use outgoing::{HeadWriter, OutgoingHead, OwnName, Target};
-pub use protocol::RequestFate;
+pub use protocol::{RequestFate, framing_for};
 pub use response::{ResponseError, poll_response};
 pub use transfer::{Replay, Transfer, TransferError, Waiting};

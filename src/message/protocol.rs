@@ -37,7 +37,7 @@ impl Connection {
     }
 
     /// How a message with this body is framed when it is sent.
-    pub fn encoder(&self, body: BodyLength) -> Encoder {
+    pub(super) fn encoder(&self, body: BodyLength) -> Encoder {
         match self.is_stream() {
             true => Encoder::Plain,
             false => Encoder::for_body(body),
@@ -96,6 +96,16 @@ impl Connection {
     /// Why the stream broke off, as far as the protocol says.
     pub fn broke_off(&mut self) -> Option<BrokeOff> {
         self.http2()?.broke_off()
+    }
+}
+
+/// How a body is framed for a client of this version: HTTP/1.0 and HTTP/2 have no chunks.
+#[inline]
+pub fn framing_for(body: BodyLength, version: Version) -> BodyLength {
+    match (body, version) {
+        (BodyLength::Chunked | BodyLength::UntilClose, Version::Http11) => BodyLength::Chunked,
+        (BodyLength::Chunked | BodyLength::UntilClose, _) => BodyLength::UntilClose,
+        (body, _) => body,
     }
 }
 

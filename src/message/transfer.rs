@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use super::connection::{COPIED, Connection};
 use super::protocol::{is_empty_stream, source_length};
 use crate::buffer::{Buffer, Buffers};
-use crate::head::{BodyLength, Field, FieldName, Version};
+use crate::head::{BodyLength, Field, FieldName, RequestHead, ResponseHead, Version};
 use crate::http1::{BodyError, Decoder, Encoder, Kind, Limits, Piece, chunked};
 use crate::net::Pipe;
 
@@ -156,9 +156,34 @@ enum Splice {
 }
 
 impl Transfer {
-    /// For the body of a request or response that was received by this version and has this length, written with
-    /// `encoder`. More than `limit` payload bytes are an error.
-    pub fn new(
+    /// For the body of a request. More than `limit` payload bytes are an error.
+    #[inline]
+    pub fn of_request(head: &RequestHead, limits: &Limits, limit: Option<u64>) -> Self {
+        let encoder = Encoder::for_body(head.body);
+        Self::new((head.version, head.body), Kind::Request, encoder, limits, limit)
+    }
+
+    /// For the body of a response, which is sent with this `framing`. More than `limit` payload bytes are an error.
+    #[inline]
+    pub fn of_response(
+        head: &ResponseHead,
+        framing: BodyLength,
+        limits: &Limits,
+        limit: Option<u64>,
+    ) -> Self {
+        let encoder = Encoder::for_body(framing);
+        Self::new((head.version, head.body), Kind::Response, encoder, limits, limit)
+    }
+
+    /// For what follows a switch of protocols in one direction, up to the end of the connection. `version` is how the message
+    /// before it was received.
+    pub fn of_tunnel(version: Version, kind: Kind, limits: &Limits) -> Self {
+        let source = (version, BodyLength::UntilClose);
+        Self::new(source, kind, Encoder::Plain, limits, None)
+    }
+
+    /// For a body that was received by this version and has this length, written with `encoder`.
+    fn new(
         (version, body): (Version, BodyLength),
         kind: Kind,
         encoder: Encoder,
@@ -201,10 +226,10 @@ impl Transfer {
         self.decoder.has_known_end().then(|| self.decoder.expects())
     }
 
-    /// Begins again with another sink, for which `encoder` writes: writes what `replay` has kept, then goes on where the source stands. The caller
-    /// has made sure that the replay is whole.
-    pub fn restart(&mut self, sink: &mut Connection, buffers: &Buffers, replay: &Replay, encoder: Encoder) {
-        self.encoder = encoder;
+    /// Begins again with another sink, to which the `body` is sent: writes what `replay` has kept, then goes on where the source
+    /// stands. The caller has made sure that the replay is whole.
+    pub fn restart(&mut self, sink: &mut Connection, buffers: &Buffers, replay: &Replay, body: BodyLength) {
+        self.encoder = sink.encoder(body);
         self.written = 0;
         let out = sink.output(buffers);
         if replay.length > 0 {

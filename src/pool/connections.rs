@@ -11,10 +11,7 @@ use super::Member;
 use crate::backend::{Backend, BackendId, Destination, Scheme};
 use crate::buffer::Buffers;
 use crate::head::{Field, ResponseHead};
-use crate::http1::HeadScan;
-use crate::http2;
-use crate::message::Connection;
-use crate::net::Stream;
+use crate::message::{Connection, HeadScan};
 
 /// A connection that has been idle for this long moves to the shared idle pool, where other workers can take it.
 const SHARED_AFTER: Duration = Duration::from_secs(1);
@@ -59,16 +56,7 @@ pub struct BackendConnection {
 
 impl BackendConnection {
     /// Wraps a new connection.
-    pub fn new(backend: BackendId, stream: Stream) -> Box<Self> {
-        Self::over(backend, Connection::new(stream))
-    }
-
-    /// Wraps a stream of a shared HTTP/2 connection.
-    pub fn of_stream(backend: BackendId, stream: http2::Stream) -> Box<Self> {
-        Self::over(backend, Connection::of_stream(stream))
-    }
-
-    fn over(backend: BackendId, connection: Connection) -> Box<Self> {
+    pub fn new(backend: BackendId, connection: Connection) -> Box<Self> {
         Box::new(Self {
             backend,
             connection,
@@ -281,7 +269,8 @@ mod tests {
         let one = |_| {
             let ours = TcpStream::connect(address).unwrap();
             ours.set_nonblocking(true).unwrap();
-            let connection = BackendConnection::new(BackendId::next(), OwnedFd::from(ours).into());
+            let connection =
+                BackendConnection::new(BackendId::next(), Connection::new(OwnedFd::from(ours).into()));
             connections.give_back(connection, now, KEEP, &Buffers::default());
             let theirs = listener.accept().unwrap().0;
             theirs.set_nonblocking(true).unwrap();
@@ -322,7 +311,7 @@ mod tests {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         ours.set_nonblocking(true).unwrap();
-        let mut connection = BackendConnection::new(backend.id, OwnedFd::from(ours).into());
+        let mut connection = BackendConnection::new(backend.id, Connection::new(OwnedFd::from(ours).into()));
         connection.destination = Destination::new(addresses.first().copied(), backend.departures());
         connections.give_back(connection, now, KEEP, &Buffers::default());
         (backend, listener.accept().unwrap().0)

@@ -2,7 +2,8 @@
 
 mod connections;
 mod eligible;
-mod http2_connections;
+mod multiplexed;
+mod observe;
 mod settings;
 mod shared_idle;
 
@@ -15,7 +16,7 @@ use foldhash::fast::FixedState;
 
 pub use connections::{BackendConnection, IdleConnections};
 pub use eligible::{Another, EligibleSet};
-pub use http2_connections::{ConnectLead, Http2Connections, SingleFlight};
+pub use multiplexed::{ConnectLead, MultiplexedConnections, SingleFlight};
 pub use settings::{BackendSettings, Settings, Timeouts};
 pub use shared_idle::SharedIdlePool;
 

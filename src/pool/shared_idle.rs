@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::BackendConnection;
 use crate::backend::{Backend, Destination};
+use crate::message::Connection;
 use crate::net::Stream;
 
 /// Maximum number of shared connections of one backend; more are closed. Enough for every worker of a large machine to take
@@ -68,7 +69,8 @@ impl SharedIdlePool {
         loop {
             let mut shared_idle = self.state().entries.pop()?;
             if shared_idle.is_usable(backend, now) {
-                let mut connection = BackendConnection::new(backend.id, shared_idle.stream.into());
+                let mut connection =
+                    BackendConnection::new(backend.id, Connection::new(shared_idle.stream.into()));
                 connection.is_reused = true;
                 connection.destination = shared_idle.destination;
                 return Some(connection);
@@ -142,7 +144,7 @@ mod tests {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         ours.set_nonblocking(true).unwrap();
-        let mut connection = BackendConnection::new(named().id, OwnedFd::from(ours).into());
+        let mut connection = BackendConnection::new(named().id, Connection::new(OwnedFd::from(ours).into()));
         connection.destination = destination;
         shared_idle.put(*connection, now + 60 * SECOND);
         listener.accept().unwrap().0

@@ -3,92 +3,66 @@
 
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::attempt_error::AttemptError;
+use super::connect::Connector;
 use super::deadlines::Deadline;
 use super::departure::Phase;
+use super::exchange::Exchange;
 use super::headers::{ForwardedRequest, ForwardedResponse, ResponseContext};
-use super::{Exchange, Failure, websocket};
+use super::request::Request;
+use super::{Failure, detail, pinned, websocket};
+use crate::clock;
 use crate::head::{BodyLength, Version};
-use crate::message::{self, RequestFate, ResponseError, Waiting};
-use crate::net::DialError;
+use crate::message::{self, ResponseError, Waiting};
 use crate::pool::{BackendConnection, Member, Pool};
-use crate::retry::ConnectionEvent;
+use crate::retry::{AttemptEnd, Outcome};
 
 /// Interim responses (1xx) that one exchange may have.
 const INTERIM_BOUND: usize = 32;
 
-/// Why an attempt got no response.
-#[derive(Debug)]
-pub(super) struct AttemptError {
-    pub(super) failure: Failure,
-    /// Whether the backend cannot have seen any byte of the request.
-    pub(super) nothing_sent: bool,
-    /// What happened to the connection, if that says nothing about the health of the backend.
-    pub(super) event: Option<ConnectionEvent>,
-    /// Whether the backend should be probed.
-    is_suspicious: bool,
-    /// What exactly was wrong, where that is known.
-    pub(super) detail: Option<String>,
+/// An attempt that has ended.
+pub(super) struct Ended {
+    pub(super) outcome: Outcome,
+    /// The connection by which the head of the final response came, or the failure.
+    pub(super) result: Result<Box<BackendConnection>, Failure>,
 }
 
-impl AttemptError {
-    /// An attempt that sent nothing.
-    pub(super) fn unsent(failure: Failure) -> Self {
-        Self {
-            failure,
-            nothing_sent: true,
-            event: None,
-            is_suspicious: true,
-            detail: None,
-        }
-    }
-
-    /// The same, with what exactly was wrong.
-    pub(super) fn because(self, detail: String) -> Self {
-        Self {
-            detail: Some(detail),
-            ..self
-        }
-    }
-
-    /// An attempt that could not connect.
-    pub(super) fn unconnected(error: &DialError) -> Self {
-        let ours = match error {
-            DialError::NoLocalPort(_) => Failure::NoLocalPort,
-            DialError::NoDescriptor(_) => Failure::NoDescriptor,
-            _ => return Self::unsent(Failure::ConnectFailed),
-        };
-        Self {
-            failure: ours,
-            nothing_sent: true,
-            event: Some(ConnectionEvent::Unconnectable),
-            is_suspicious: false,
-            detail: None,
-        }
-    }
+/// What the attempts of a request leave to those after them.
+#[derive(Debug, Default)]
+pub(super) struct Carried {
+    /// How long the request waited for responses in earlier attempts: what `timeouts.request` bounds.
+    waited: Duration,
+    /// Since when only the response of this attempt is missing.
+    waiting_since: Option<Instant>,
+    /// Whether the client has received 100 (Continue), which must not be sent twice.
+    is_continued: bool,
+    /// Whether the client got an interim response that belongs to the final one, such as early hints: the response of
+    /// another backend would not match it.
+    pub(super) is_hinted: bool,
 }
 
-/// Counts a request as in flight at a backend for as long as it lives.
-pub(super) struct InFlight<'a>(&'a Member);
-
-impl<'a> InFlight<'a> {
-    fn new(member: &'a Member) -> Self {
-        member.backend.load.in_flight.0.fetch_add(1, Ordering::Relaxed);
-        Self(member)
+impl Carried {
+    /// Only the response is missing from now on, if not already. Returns what is left of `bound`.
+    fn left(&mut self, bound: Duration, now: Instant) -> Duration {
+        self.waiting_since.get_or_insert(now);
+        bound.saturating_sub(self.waited)
     }
-}
 
-impl Drop for InFlight<'_> {
-    fn drop(&mut self) {
-        self.0.backend.load.in_flight.0.fetch_sub(1, Ordering::Relaxed);
+    /// The attempt has ended, and another one follows.
+    pub(super) fn next_attempt(&mut self, now: Instant) {
+        if let Some(since) = self.waiting_since.take() {
+            self.waited += now.saturating_duration_since(since);
+        }
     }
 }
 
 /// An attempt in progress.
-struct Attempt<'a> {
-    pool: &'a Pool,
+struct Attempt<'p> {
+    pool: &'p Pool,
     backend: Box<BackendConnection>,
+    carried: &'p mut Carried,
     /// Whether writing failed; the backend may have responded before it closed.
     sending_failed: bool,
     interim: usize,
@@ -97,130 +71,123 @@ struct Attempt<'a> {
     is_end_proved: bool,
 }
 
-impl<'a> Exchange<'a> {
-    /// Sends the request to one backend and waits for the head of its final response.
-    pub(super) async fn attempt(
-        &mut self,
-        pool: &Pool,
-        member: &'a Member,
-        is_fresh: bool,
-    ) -> Result<Box<BackendConnection>, AttemptError> {
-        self.in_flight = None;
-        self.in_flight = Some(InFlight::new(member));
-        self.record.attempts_at(member, self.client.worker.wheel.now());
-        member.backend.totals.attempts.fetch_add(1, Ordering::Relaxed);
-        let pinned = if is_fresh {
-            None
-        } else {
-            self.take_pinned(pool, member)
-        };
-        let connected = match pinned {
-            Some(pinned) => Ok(pinned),
-            None => self.connect(pool, member, is_fresh).await,
-        };
-        let result = match connected {
-            Ok(backend) => self.send(pool, member, backend).await,
-            Err(mut error) => {
-                self.record.detail = error.detail.take();
-                Err(error)
+/// Sends the request to one backend and waits for the head of its final response.
+pub(super) async fn run<'a>(
+    exchange: &mut Exchange<'a>,
+    (pool, member): (&Pool, &'a Member),
+    carried: &mut Carried,
+    is_fresh: bool,
+) -> Ended {
+    let began = exchange.request.worker().wheel.now();
+    exchange.record.attempts_at(member);
+    member.backend.totals.attempts.fetch_add(1, Ordering::Relaxed);
+    let pinned = if is_fresh {
+        None
+    } else {
+        pinned::take(&mut exchange.request, pool, member)
+    };
+    let connected = match pinned {
+        Some(pinned) => Ok(pinned),
+        None => {
+            Connector::new(&exchange.request, pool, member)
+                .connect(is_fresh)
+                .await
+        }
+    };
+    let mut outcome = Outcome {
+        backend: member.backend.id,
+        end: AttemptEnd::Failure(None),
+        event: None,
+        nothing_sent: false,
+        was_refused: false,
+        was_reused: false,
+        connect_time: None,
+        total_time: Duration::ZERO,
+    };
+    let result = match connected {
+        Ok(backend) => {
+            outcome.was_reused = backend.is_reused;
+            if !backend.is_reused {
+                outcome.connect_time = Some(clock::now().saturating_duration_since(began));
             }
-        };
-        match &result {
-            Ok(_) => self.record.responded(crate::clock::now()),
-            Err(error) => record_failure(member, error),
+            send(exchange, (pool, member), carried, backend).await
         }
-        result
-    }
-
-    async fn send(
-        &mut self,
-        pool: &Pool,
-        member: &Member,
-        mut backend: Box<BackendConnection>,
-    ) -> Result<Box<BackendConnection>, AttemptError> {
-        let before = backend.connection.bytes_out;
-        let buffers = &self.client.worker.buffers;
-        if self.head.upgrade.is_some() && !backend.connection.can_upgrade() {
-            return Err(AttemptError::unsent(Failure::UnexpectedUpgrade));
+        Err(mut error) => {
+            exchange.record.detail = error.detail.take();
+            Err(error)
         }
-        let request = ForwardedRequest {
-            head: self.head,
-            identity: &self.identity,
-            peer: &self.client.peer,
-            backend: &member.backend.address,
-        };
-        backend
-            .connection
-            .put_request(&request, self.head.method, buffers);
-        let encoder = backend.connection.encoder(self.head.body);
-        self.body
-            .transfer
-            .restart(&mut backend.connection, buffers, &self.body.replay, encoder);
-        self.body.is_sent = false;
-        self.deadlines.reset();
-        let mut attempt = Attempt {
-            pool,
-            backend,
-            sending_failed: false,
-            interim: 0,
-            is_end_proved: true,
-        };
-        let is_new = !attempt.backend.is_reused;
-        let waiting = is_new.then(|| member.backend.wait_on_new());
-        let result = std::future::poll_fn(|context| attempt.poll(self, context)).await;
-        drop(waiting);
-        let mut backend = attempt.backend;
-        match result {
-            Ok(()) => Ok(backend),
-            Err(failure) => {
-                if let Failure::MalformedResponse(reason) = failure {
-                    self.explain_answer(reason, &mut backend.connection);
-                }
-                if failure == Failure::BackendTimeout {
-                    backend.connection.suspect();
-                }
-                Err(AttemptError::over(&mut backend, failure, before))
-            }
+    };
+    let (now, result) = match result {
+        Ok(backend) => {
+            outcome.end = AttemptEnd::Response(backend.head.status);
+            (clock::now(), Ok(backend))
         }
-    }
+        Err(error) => {
+            outcome.end = AttemptEnd::Failure(error.failure.cause());
+            outcome.event = error.event;
+            outcome.nothing_sent = error.nothing_sent;
+            outcome.was_refused = error.was_refused;
+            (exchange.request.worker().wheel.now(), Err(error.failure))
+        }
+    };
+    outcome.total_time = now.saturating_duration_since(began);
+    Ended { outcome, result }
 }
 
-impl AttemptError {
-    /// How an attempt failed over a connection that had sent `bytes_before` bytes before it.
-    fn over(backend: &mut BackendConnection, failure: Failure, bytes_before: u64) -> Self {
-        let is_reused = backend.is_reused;
-        let RequestFate {
-            is_unprocessed: nothing_sent,
-            is_refused: was_refused,
-            is_connection_over: is_over,
-        } = backend.connection.request_fate(bytes_before);
-        let event = match failure {
-            Failure::BackendReset if was_refused && is_over => Some(ConnectionEvent::Closing),
-            // Where only the stream was reset, the connection was not stale.
-            Failure::BackendReset if is_reused && is_over => Some(ConnectionEvent::Stale),
-            Failure::BackendReset if nothing_sent => Some(ConnectionEvent::Unprocessed),
-            _ => None,
-        };
-        let is_new_one_closed = event == Some(ConnectionEvent::Unprocessed) && !was_refused;
-        Self {
-            failure,
-            nothing_sent,
-            event,
-            is_suspicious: event.is_none() || is_new_one_closed,
-            detail: None,
+async fn send(
+    exchange: &mut Exchange<'_>,
+    (pool, member): (&Pool, &Member),
+    carried: &mut Carried,
+    mut backend: Box<BackendConnection>,
+) -> Result<Box<BackendConnection>, AttemptError> {
+    let before = backend.connection.bytes_out;
+    let request = &exchange.request;
+    if request.head.upgrade.is_some() && !backend.connection.can_upgrade() {
+        return Err(AttemptError::unsent(Failure::UnexpectedUpgrade));
+    }
+    let head = ForwardedRequest {
+        head: request.head,
+        identity: &request.identity,
+        peer: &request.client.peer,
+        backend: &member.backend.address,
+    };
+    let buffers = &request.client.worker.buffers;
+    backend
+        .connection
+        .put_request(&head, request.head.method, buffers);
+    exchange
+        .body
+        .restart(request.head, &mut backend.connection, request.client);
+    exchange.deadlines.reset();
+    let is_new = !backend.is_reused;
+    let mut attempt = Attempt {
+        pool,
+        backend,
+        carried,
+        sending_failed: false,
+        interim: 0,
+        is_end_proved: true,
+    };
+    let waiting = is_new.then(|| member.backend.wait_on_new());
+    let result = std::future::poll_fn(|context| attempt.poll(exchange, context)).await;
+    drop(waiting);
+    let mut backend = attempt.backend;
+    match result {
+        Ok(()) => Ok(backend),
+        Err(failure) => {
+            if let Failure::MalformedResponse(reason) = failure {
+                detail::explain_malformed(
+                    reason,
+                    &mut backend.connection,
+                    &exchange.request,
+                    &mut exchange.record,
+                );
+            }
+            if failure == Failure::BackendTimeout {
+                backend.connection.suspect();
+            }
+            Err(AttemptError::over(&mut backend, failure, before))
         }
-    }
-}
-
-/// Counts a failed attempt and lets the backend be probed. A reused connection that turned out closed is an event of
-/// that connection only, and what this machine lacks is no failure of the backend at all.
-fn record_failure(member: &Member, error: &AttemptError) {
-    if error.failure.cause().is_none() || error.event == Some(ConnectionEvent::Unconnectable) {
-        return;
-    }
-    member.backend.totals.failures.fetch_add(1, Ordering::Relaxed);
-    if error.is_suspicious {
-        member.health.request_probe();
     }
 }
 
@@ -233,8 +200,8 @@ impl Attempt<'_> {
                 return Poll::Ready(Ok(()));
             }
         }
-        if exchange.client.connection.has_output()
-            && let Poll::Ready(Err(_)) = exchange.client.connection.poll_flush(context)
+        if exchange.request.client.connection.has_output()
+            && let Poll::Ready(Err(_)) = exchange.request.client.connection.poll_flush(context)
         {
             return Poll::Ready(Err(Failure::ClientGone));
         }
@@ -248,9 +215,13 @@ impl Attempt<'_> {
         };
         exchange
             .deadlines
-            .poll(context, &exchange.client.timer, deadline, progress)
+            .poll(context, &exchange.request.client.timer, deadline, progress)
             .map(|ended| {
-                exchange.explain_wait(ended, deadline.1, self.pool);
+                exchange.record.detail = detail::of_wait(
+                    &exchange.request,
+                    (ended, deadline.1),
+                    &self.pool.settings.timeouts,
+                );
                 Err(match ended {
                     Deadline::ClientBody | Deadline::Call => Failure::BodyTimeout,
                     Deadline::Client => Failure::DeadlineExceeded,
@@ -268,10 +239,10 @@ impl Attempt<'_> {
                 exchange.body.is_sent = true;
                 exchange
                     .departure
-                    .request_sent(exchange.client.worker.wheel.now());
+                    .request_sent(exchange.request.worker().wheel.now());
                 self.backend
                     .connection
-                    .release_buffers(&exchange.client.worker.buffers);
+                    .release_buffers(&exchange.request.worker().buffers);
             }
             Poll::Ready(Err(None)) => self.sending_failed = true,
             Poll::Ready(Err(Some(failure))) => return Err(failure),
@@ -293,8 +264,11 @@ impl Attempt<'_> {
             head_end,
             ..
         } = &mut *self.backend;
-        let asked = (exchange.head.method, &exchange.snapshot.limits.message);
-        let buffers = &exchange.client.worker.buffers;
+        let asked = (
+            exchange.request.head.method,
+            &exchange.request.snapshot.limits.message,
+        );
+        let buffers = &exchange.request.worker().buffers;
         *head_end = match ready!(message::poll_response(
             context,
             connection,
@@ -307,20 +281,21 @@ impl Attempt<'_> {
                 return Poll::Ready(Err(Failure::MalformedResponse(reason)));
             }
             Err(ResponseError::Ended(error)) => {
-                exchange.explain_reset(error.as_ref());
+                exchange.record.detail = Some(detail::of_reset(error.as_ref()));
                 return Poll::Ready(Err(Failure::BackendReset));
             }
             Err(ResponseError::BrokeOff(reason)) => {
-                exchange.explain_broken_stream(reason);
+                exchange.record.detail = reason.map(detail::of_break);
                 return Poll::Ready(Err(Failure::BackendReset));
             }
         };
         self.is_end_proved &= head.keep_alive;
         head.keep_alive = self.is_end_proved;
         let bytes = connection.input.unread();
-        if head.status == 101 && exchange.head.upgrade.is_some() && websocket::is_switch(head, bytes) {
-            let key = exchange.identity.websocket_key();
-            let is_ours = websocket::needs_key(exchange.head);
+        if head.status == 101 && exchange.request.head.upgrade.is_some() && websocket::is_switch(head, bytes)
+        {
+            let key = exchange.request.identity.websocket_key();
+            let is_ours = websocket::needs_key(exchange.request.head);
             return Poll::Ready(match !is_ours || websocket::is_accepted(head, bytes, &key) {
                 true => Ok(true),
                 false => Err(Failure::WebSocketAccept),
@@ -340,83 +315,56 @@ impl Attempt<'_> {
         if self.interim > INTERIM_BOUND {
             return Err(Failure::TooManyInterimResponses);
         }
-        exchange.forward_interim(&mut self.backend);
+        forward_interim(&mut exchange.request, &mut self.backend, self.carried);
         Ok(false)
     }
 
     /// What the attempt waits for, and how long it may.
-    fn deadline(&self, exchange: &mut Exchange<'_>) -> (Deadline, Duration) {
+    fn deadline(&mut self, exchange: &Exchange<'_>) -> (Deadline, Duration) {
         let timeouts = &self.pool.settings.timeouts;
         let body = &exchange.body;
         let awaits_continue =
-            exchange.head.expects_continue && !body.is_continued && body.transfer.moved == 0;
+            exchange.request.head.expects_continue && !self.carried.is_continued && body.transfer.moved == 0;
         if !body.is_sent && !self.sending_failed {
             match body.transfer.waiting {
                 Waiting::ForSink => return (Deadline::BackendTakes, timeouts.progress),
                 // A call may pause between its messages, and it may be the backend's turn.
-                Waiting::ForSource if exchange.is_grpc => return (Deadline::Call, timeouts.stream_idle),
+                Waiting::ForSource if exchange.request.is_grpc => {
+                    return (Deadline::Call, timeouts.stream_idle);
+                }
                 Waiting::ForSource if !awaits_continue => return (Deadline::ClientBody, timeouts.progress),
                 // The client waits for 100 (Continue), so the backend has to send next.
                 Waiting::ForSource => return (Deadline::BackendTakes, timeouts.progress),
             }
         }
-        let now = exchange.client.worker.wheel.now();
-        exchange.waiting_since.get_or_insert(now);
-        let left = timeouts.request.saturating_sub(exchange.waited);
+        let now = exchange.request.worker().wheel.now();
+        let left = self.carried.left(timeouts.request, now);
         (Deadline::FirstByte, timeouts.first_byte.min(left))
     }
 }
 
-impl Exchange<'_> {
-    /// Sends more of the request. The error is `None` if the backend does not accept it, else what the client did wrong.
-    pub(super) fn poll_body(
-        &mut self,
-        backend: &mut BackendConnection,
-        context: &mut Context<'_>,
-    ) -> Poll<Result<(), Option<Failure>>> {
-        let client = &mut *self.client;
-        let body = &mut self.body;
-        body.transfer
-            .poll(
-                context,
-                &mut client.connection,
-                &mut backend.connection,
-                &client.worker.buffers,
-                Some(&mut body.replay),
-            )
-            .map_err(|error| self.blame_client(&error))
+/// Forwards a 1xx response, unless the client speaks HTTP/1.0 or has received a 100 before (RFC 9110 §15.2).
+fn forward_interim(request: &mut Request<'_>, backend: &mut BackendConnection, carried: &mut Carried) {
+    let bytes = backend.connection.input.unread();
+    let is_continue = backend.head.status == 100;
+    let is_wanted = !is_continue || (request.head.expects_continue && !carried.is_continued);
+    carried.is_continued |= is_continue;
+    if is_wanted && request.head.version != Version::Http10 {
+        carried.is_hinted |= !is_continue;
+        let context = ResponseContext {
+            body: BodyLength::None,
+            keep_alive: true,
+            version: request.head.version,
+            date: b"",
+            is_switch: false,
+        };
+        let response = ForwardedResponse {
+            head: &backend.head,
+            bytes,
+            context,
+        };
+        let buffers = &request.client.worker.buffers;
+        request.client.connection.put_interim(&response, buffers);
     }
-
-    /// Whether the client left while nothing is read from it: its request is read, or the backend does not take more. Of a
-    /// byte stream only what is read tells that.
-    pub(super) fn has_client_left(&mut self, context: &mut Context<'_>, phase: Phase) -> bool {
-        let is_told = self.body.transfer.is_read() || self.client.connection.reports_departure();
-        is_told && self.departure.poll(self.client, context, phase).is_ready()
-    }
-
-    /// Forwards a 1xx response, unless the client speaks HTTP/1.0 or has received a 100 before (RFC 9110 §15.2).
-    fn forward_interim(&mut self, backend: &mut BackendConnection) {
-        let bytes = backend.connection.input.unread();
-        let is_continue = backend.head.status == 100;
-        let is_wanted = !is_continue || (self.head.expects_continue && !self.body.is_continued);
-        self.body.is_continued |= is_continue;
-        if is_wanted && self.head.version != Version::Http10 {
-            self.body.is_hinted |= !is_continue;
-            let context = ResponseContext {
-                body: BodyLength::None,
-                keep_alive: true,
-                version: self.head.version,
-                date: b"",
-                is_switch: false,
-            };
-            let response = ForwardedResponse {
-                head: &backend.head,
-                bytes,
-                context,
-            };
-            let buffers = &self.client.worker.buffers;
-            self.client.connection.put_interim(&response, buffers);
-        }
-        backend.connection.input.consume(backend.head_end);
-    }
+    backend.connection.input.consume(backend.head_end);
 }

@@ -1,4 +1,4 @@
-//! A connection for one attempt: an idle one, a stream of one that is shared, or a new one.
+//! A connection for one attempt: an idle one, a part of one that is shared, or a new one.
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use tokio::time::timeout_at;
 
-use super::attempt::AttemptError;
-use super::{Exchange, Failure};
-use crate::backend::{Destination, Scheme};
+use super::Failure;
+use super::attempt_error::AttemptError;
+use super::request::Request;
+use crate::backend::Destination;
 use crate::clock;
-use crate::http2;
+use crate::message::{Connection, NewConnection, SharedConnection};
 use crate::net::{self, DialError, ProxyHeader, ProxyVersion, Stream};
 use crate::pool::{BackendConnection, ConnectLead, Member, Pool, SingleFlight};
 use crate::tls::{self, Offer};
@@ -19,17 +20,34 @@ use crate::tls::{self, Offer};
 /// Connections that others are waited for at most, one after the other: each had no room left when it came.
 const WAITS: usize = 3;
 
-impl Exchange<'_> {
+/// Gets the connection for one attempt.
+pub(super) struct Connector<'r, 'a> {
+    request: &'r Request<'a>,
+    pool: &'r Pool,
+    member: &'r Member,
+}
+
+impl<'r, 'a> Connector<'r, 'a> {
+    /// For an attempt at a member of this pool.
+    #[inline]
+    pub(super) fn new(request: &'r Request<'a>, pool: &'r Pool, member: &'r Member) -> Self {
+        Self {
+            request,
+            pool,
+            member,
+        }
+    }
+
     /// Takes an idle connection, or makes one.
-    pub(super) async fn connect(
-        &self,
-        pool: &Pool,
-        member: &Member,
-        is_fresh: bool,
-    ) -> Result<Box<BackendConnection>, AttemptError> {
-        let worker = &self.client.worker;
+    pub(super) async fn connect(&self, is_fresh: bool) -> Result<Box<BackendConnection>, AttemptError> {
+        let Self {
+            request,
+            pool,
+            member,
+        } = self;
+        let worker = request.worker();
         // A request that must not be sent twice is worth a system call that makes sure.
-        let asks_kernel = !self.head.method.is_idempotent();
+        let asks_kernel = !request.head.method.is_idempotent();
         let now = worker.wheel.now();
         let idle = || {
             worker
@@ -40,17 +58,18 @@ impl Exchange<'_> {
             worker.counters.backend_connections_reused.increment();
             return Ok(idle);
         }
+        let scheme = member.backend.address.scheme;
         // In a box, because every client's connection has room for this one, and few dial.
-        match (pool.settings.send_proxy, member.backend.address.scheme) {
-            (Some(version), _) => Box::pin(self.connect_for_client(pool, member, version)).await,
-            (None, Scheme::Http) => Box::pin(self.dial(pool, member)).await,
+        match pool.settings.send_proxy {
+            Some(version) => Box::pin(self.connect_for_client(version)).await,
+            None if !scheme.may_multiplex() => Box::pin(self.dial()).await,
             // What is to become a tunnel has a connection of its own, of the protocol that knows how.
-            (None, Scheme::Https) if self.head.upgrade.is_some() => Box::pin(self.dial(pool, member)).await,
-            (None, Scheme::Https | Scheme::H2c) if is_fresh => {
+            None if scheme.negotiates() && request.head.upgrade.is_some() => Box::pin(self.dial()).await,
+            None if is_fresh => {
                 let deadline = clock::now() + pool.settings.timeouts.connect;
-                Box::pin(self.connect_shared(pool, member, None, deadline)).await
+                Box::pin(self.connect_shared(None, deadline)).await
             }
-            (None, Scheme::Https | Scheme::H2c) => Box::pin(self.share(pool, member)).await,
+            None => Box::pin(self.share()).await,
         }
     }
 
@@ -58,129 +77,135 @@ impl Exchange<'_> {
     /// it is true for this client only, and behind a trusted proxy the next request of the same connection may be another's.
     async fn connect_for_client(
         &self,
-        pool: &Pool,
-        member: &Member,
         version: ProxyVersion,
     ) -> Result<Box<BackendConnection>, AttemptError> {
         let mut introduction = Vec::new();
-        self.header().write(version, &mut introduction);
-        let id = member.backend.id;
-        let bound = pool.settings.timeouts.connect;
-        let offer = match self.head.upgrade {
-            Some(_) => Offer::Http1,
+        self.proxy_header().write(version, &mut introduction);
+        let bound = self.pool.settings.timeouts.connect;
+        let offer = match self.request.head.upgrade {
+            Some(_) => Offer::Sequential,
             None => Offer::Both,
         };
-        let Reached { stream, .. } = self.reach(pool, member, &introduction, (offer, bound)).await?;
-        let mut connection = if is_http2(member, &stream) {
-            let (stream, _) = self.begin_http2(stream);
-            BackendConnection::of_stream(id, stream)
-        } else {
-            BackendConnection::new(id, stream)
-        };
+        let Reached { stream, .. } = self.reach(&introduction, (offer, bound)).await?;
+        let (connection, _) = self.begin(stream);
+        let mut connection = BackendConnection::new(self.member.backend.id, connection);
         connection.is_of_one_client = true;
-        connection.tls_generation = member.tls_generation(pool);
+        connection.tls_generation = self.member.tls_generation(self.pool);
         Ok(connection)
     }
 
     /// The client as the log names it.
-    fn header(&self) -> ProxyHeader {
-        let named = self.identity.named.map(|ip| SocketAddr::new(ip, 0));
-        match named.or_else(|| self.client.peer.ip_address()) {
-            Some(source) => ProxyHeader::of_client(source, self.client.destination()),
+    fn proxy_header(&self) -> ProxyHeader {
+        let client = &self.request.client;
+        let named = self.request.identity.named.map(|ip| SocketAddr::new(ip, 0));
+        match named.or_else(|| client.peer.ip_address()) {
+            Some(source) => ProxyHeader::of_client(source, client.destination()),
             None => ProxyHeader::Unix,
         }
     }
 
     /// A connection of its own.
-    async fn dial(&self, pool: &Pool, member: &Member) -> Result<Box<BackendConnection>, AttemptError> {
-        let bound = pool.settings.timeouts.connect;
-        let reached = self.reach(pool, member, &[], (Offer::Http1, bound)).await?;
-        Ok(new_connection(pool, member, reached))
+    async fn dial(&self) -> Result<Box<BackendConnection>, AttemptError> {
+        let bound = self.pool.settings.timeouts.connect;
+        let Reached { stream, destination } = self.reach(&[], (Offer::Sequential, bound)).await?;
+        Ok(self.sequential(Connection::new(stream), destination))
     }
 
-    /// A stream of a connection that others use too; or a connection of its own, where the backend chooses HTTP/1.1.
-    async fn share(&self, pool: &Pool, member: &Member) -> Result<Box<BackendConnection>, AttemptError> {
-        let worker = &self.client.worker;
-        let id = member.backend.id;
-        let deadline = clock::now() + pool.settings.timeouts.connect;
+    /// A part of a connection that others use too; or a connection of its own, where the backend chooses a protocol that
+    /// carries one request at a time.
+    async fn share(&self) -> Result<Box<BackendConnection>, AttemptError> {
+        let worker = self.request.worker();
+        let id = self.member.backend.id;
+        let bound = self.pool.settings.timeouts.connect;
+        let deadline = clock::now() + bound;
         for _ in 0..WAITS {
-            let wanted = (&*member.backend, member.tls_generation(pool));
-            if let Some(stream) = worker.http2_connections.take(wanted, worker.wheel.now()) {
+            let wanted = (&*self.member.backend, self.member.tls_generation(self.pool));
+            if let Some(connection) = worker.multiplexed.take(wanted, worker.wheel.now()) {
                 worker.counters.backend_connections_reused.increment();
-                let mut connection = BackendConnection::of_stream(id, stream);
+                let mut connection = BackendConnection::new(id, connection);
                 connection.is_reused = true;
                 return Ok(connection);
             }
-            match worker.http2_connections.claim(id) {
-                SingleFlight::Lead(lead) => {
-                    return self.connect_shared(pool, member, Some(lead), deadline).await;
-                }
+            match worker.multiplexed.claim(id) {
+                SingleFlight::Lead(lead) => return self.connect_shared(Some(lead), deadline).await,
                 SingleFlight::Independent => break,
                 SingleFlight::Follow(new_connection) => {
                     if timeout_at(deadline.into(), new_connection.notified())
                         .await
                         .is_err()
                     {
-                        let bound = pool.settings.timeouts.connect;
-                        let detail = explain(&DialError::TimedOut, member, bound);
+                        let detail = explain(&DialError::TimedOut, self.member, bound);
                         return Err(AttemptError::unsent(Failure::ConnectFailed).because(detail));
                     }
                 }
             }
         }
-        self.connect_shared(pool, member, None, deadline).await
+        self.connect_shared(None, deadline).await
     }
 
-    /// Makes a connection until `deadline`, which is shared if the backend speaks HTTP/2.
+    /// Makes a connection until `deadline`, which is shared if it carries many requests at a time.
     async fn connect_shared(
         &self,
-        pool: &Pool,
-        member: &Member,
         lead: Option<ConnectLead>,
         deadline: Instant,
     ) -> Result<Box<BackendConnection>, AttemptError> {
-        let worker = &self.client.worker;
-        let id = member.backend.id;
+        let multiplexed = &self.request.worker().multiplexed;
+        let id = self.member.backend.id;
         let bound = deadline.saturating_duration_since(clock::now());
-        let reached = self.reach(pool, member, &[], (Offer::Both, bound)).await?;
-        let is_http2 = is_http2(member, &reached.stream);
-        worker.http2_connections.set_protocol(id, !is_http2);
-        if !is_http2 {
-            return Ok(new_connection(pool, member, reached));
-        }
-        let (stream, shared) = self.begin_http2(reached.stream);
-        let wanted = (&*member.backend, member.tls_generation(pool));
-        worker.http2_connections.put(wanted, shared, reached.destination);
+        let Reached { stream, destination } = self.reach(&[], (Offer::Both, bound)).await?;
+        let (connection, shared) = self.begin(stream);
+        multiplexed.set_protocol(id, shared.is_none());
+        let Some(shared) = shared else {
+            return Ok(self.sequential(connection, destination));
+        };
+        let wanted = (&*self.member.backend, self.member.tls_generation(self.pool));
+        multiplexed.put(wanted, shared, destination);
         drop(lead);
-        Ok(BackendConnection::of_stream(id, stream))
+        Ok(BackendConnection::new(id, connection))
     }
 
-    /// Gives a connection and its first stream.
-    fn begin_http2(&self, stream: Stream) -> (http2::Stream, http2::Shared) {
-        let worker = Rc::clone(&self.client.worker);
-        let now = worker.wheel.now();
-        let (shared, mut driver) = http2::begin(stream, &self.snapshot.limits.message, now);
-        let stream = shared.open(now);
-        let drivers = worker.drivers.clone();
-        drivers.spawn(async move { poll_fn(|context| driver.poll(context, &worker.buffers)).await });
-        (stream, shared)
+    /// Begins the protocol on a new connection. Gives the connection for this request, and what other requests can share of it.
+    fn begin(&self, stream: Stream) -> (Connection, Option<SharedConnection>) {
+        let scheme = self.member.backend.address.scheme;
+        let limits = &self.request.snapshot.limits.message;
+        let now = self.request.worker().wheel.now();
+        match NewConnection::begin(stream, scheme, limits, now) {
+            NewConnection::Sequential(connection) => (connection, None),
+            NewConnection::Multiplexed(shared, mut driver) => {
+                let connection = shared.open(now);
+                let worker = Rc::clone(&self.request.client.worker);
+                let drivers = worker.drivers.clone();
+                drivers.spawn(async move { poll_fn(|context| driver.poll(context, &worker.buffers)).await });
+                (connection, Some(shared))
+            }
+        }
+    }
+
+    /// A new connection that carries one request after the other.
+    fn sequential(&self, connection: Connection, destination: Destination) -> Box<BackendConnection> {
+        let mut connection = BackendConnection::new(self.member.backend.id, connection);
+        connection.tls_generation = self.member.tls_generation(self.pool);
+        connection.destination = destination;
+        connection
     }
 
     /// Dials, sends `introduction`, and shakes hands where TLS is spoken.
     async fn reach(
         &self,
-        pool: &Pool,
-        member: &Member,
         introduction: &[u8],
         (offer, bound): (Offer, Duration),
     ) -> Result<Reached, AttemptError> {
-        let backend = &member.backend;
+        let backend = &self.member.backend;
         let departures = backend.departures();
-        let secured = member.secured(pool, offer);
+        let secured = self.member.secured(self.pool, offer);
         let connected = net::connect(backend, introduction, secured, bound).await;
         match connected.and_then(not_kept_back) {
             Ok(stream) => {
-                self.client.worker.counters.backend_connections_opened.increment();
+                self.request
+                    .worker()
+                    .counters
+                    .backend_connections_opened
+                    .increment();
                 // Only a name can lead elsewhere, so that nothing else costs a system call.
                 let named = backend.address.has_name().then(|| stream.peer_address());
                 let destination = Destination::new(named.flatten(), departures);
@@ -188,7 +213,7 @@ impl Exchange<'_> {
             }
             Err(error) => {
                 tracing::debug!(backend = %backend.address, %error, "Could not connect to backend");
-                let detail = explain(&error, member, pool.settings.timeouts.connect);
+                let detail = explain(&error, self.member, self.pool.settings.timeouts.connect);
                 Err(AttemptError::unconnected(&error).because(detail))
             }
         }
@@ -233,18 +258,6 @@ fn explain(error: &DialError, member: &Member, bound: Duration) -> String {
         }
         _ => format!("could not connect to {place}: {error}"),
     }
-}
-
-/// A connection that carries one request after the other.
-fn new_connection(pool: &Pool, member: &Member, reached: Reached) -> Box<BackendConnection> {
-    let mut connection = BackendConnection::new(member.backend.id, reached.stream);
-    connection.tls_generation = member.tls_generation(pool);
-    connection.destination = reached.destination;
-    connection
-}
-
-fn is_http2(member: &Member, stream: &Stream) -> bool {
-    member.backend.address.scheme == Scheme::H2c || stream.speaks_http2()
 }
 
 /// Refuses a connection that took one of the descriptors kept back for probes.

@@ -1,8 +1,25 @@
 //! Every way in which a request can end other than with a backend's whole response: one table of the status that the
 //! client gets and of the word that the log carries.
 
-use crate::http1::Malformed;
+use crate::message::Malformed;
 use crate::retry::Cause;
+
+/// Why a client gets a local response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LocalReason {
+    /// The request failed.
+    Failure(Failure),
+    /// It has to come by https, at this port.
+    Redirect(u16),
+    /// It must not be forwarded any more (RFC 9110 §7.6.2).
+    LastRecipient,
+}
+
+impl From<Failure> for LocalReason {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
+}
 
 /// How a request, or one attempt at it, failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -3,10 +3,10 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use super::Failure;
 use super::forwarded::Identity;
+use super::{Failure, LocalReason};
 use crate::head::RequestHead;
-use crate::http1::Malformed;
+use crate::message::Malformed;
 use crate::tls;
 
 /// Requests of the ACME protocol (RFC 8555 §8.3) are not redirected: the server for them may have no certificate yet.
@@ -36,16 +36,6 @@ pub struct SniBinding {
     good: RefCell<Vec<u8>>,
 }
 
-/// What is to be done with a request.
-pub(super) enum Decision {
-    /// It is served.
-    Serve,
-    /// It is redirected to https, at this port.
-    Redirect(u16),
-    /// It is refused.
-    Refuse(Failure),
-}
-
 impl ListenerPolicy {
     /// Those of a connection under TLS. A client that asked for no name may ask for every host: what it was shown, it was
     /// not shown for a name.
@@ -59,18 +49,22 @@ impl ListenerPolicy {
         })
     }
 
-    /// What is to be done with a request.
-    pub(super) fn decision(&self, head: &RequestHead, identity: &Identity) -> Decision {
+    /// Checks a request.
+    ///
+    /// # Errors
+    /// Why it is not served.
+    #[inline]
+    pub(super) fn check(&self, head: &RequestHead, identity: &Identity) -> Result<(), LocalReason> {
         match self {
-            Self::None => Decision::Serve,
-            Self::SniBinding(binding) if binding.is_good_for(head.text(head.authority)) => Decision::Serve,
-            Self::SniBinding(_) => Decision::Refuse(Failure::Misdirected),
-            Self::Https(_) if is_exempt(head, identity) => Decision::Serve,
+            Self::None => Ok(()),
+            Self::SniBinding(binding) if binding.is_good_for(head.text(head.authority)) => Ok(()),
+            Self::SniBinding(_) => Err(Failure::Misdirected.into()),
+            Self::Https(_) if is_exempt(head, identity) => Ok(()),
             // Only an HTTP/1.0 request may do without, and there is nothing to redirect it to.
             Self::Https(_) if host_of(head.text(head.authority)).is_empty() => {
-                Decision::Refuse(Failure::Malformed(Malformed::MissingHost))
+                Err(Failure::Malformed(Malformed::MissingHost).into())
             }
-            Self::Https(port) => Decision::Redirect(*port),
+            Self::Https(port) => Err(LocalReason::Redirect(*port)),
         }
     }
 }
@@ -178,10 +172,10 @@ mod tests {
         };
         let address: std::net::SocketAddr = "10.0.0.1:1".parse().unwrap();
         let identity = Identity::new(&Peer::new(address), &trusted, &head, [0, 0]);
-        match policy.decision(&head, &identity) {
-            Decision::Serve => "served",
-            Decision::Redirect(_) => "redirected",
-            Decision::Refuse(_) => "refused",
+        match policy.check(&head, &identity) {
+            Ok(()) => "served",
+            Err(LocalReason::Redirect(_)) => "redirected",
+            Err(_) => "refused",
         }
     }
 

@@ -5,11 +5,14 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use super::deadlines::{Deadline, Deadlines};
-use super::record::{Refused, log_refused};
-use super::{Client, ConnectionDisposition, Exchange, Failure, Peer, Worker, detail, grpc, listener_policy};
+use super::exchange::Exchange;
+use super::log::{Refused, log_refused};
+use super::request::Request;
+use super::{
+    Client, ConnectionDisposition, Failure, LocalReason, Peer, Worker, detail, grpc, listener_policy,
+};
 use crate::head::{BodyLength, FieldName, Method, RequestHead, Version};
-use crate::http1::{ReadSoFar, reason_phrase};
-use crate::message::{HeadWriter, OutgoingHead, name};
+use crate::message::{HeadWriter, OutgoingHead, ReadSoFar, name, reason_phrase};
 
 /// Seconds after which a client may try again: the time in which a backend is probed again.
 const RETRY_AFTER: &[u8] = b"1";
@@ -21,97 +24,101 @@ const SIZE: (usize, usize) = (8, 256);
 /// A header that a local response needs for its status: name and value.
 type OwnField<'a> = (&'static [u8], &'a [u8]);
 
-impl Exchange<'_> {
-    /// Responds in place of a backend that failed, or to a request that is not forwarded.
-    pub(super) async fn local_response(&mut self, failure: Failure) -> ConnectionDisposition {
-        self.record.failed(failure);
-        if failure.status() == 499 {
-            return ConnectionDisposition::Close;
+/// Responds in place of a backend.
+pub(super) async fn respond(exchange: &mut Exchange<'_>, reason: LocalReason) -> ConnectionDisposition {
+    match reason {
+        LocalReason::Failure(failure) => respond_to_failure(exchange, failure).await,
+        // Not with 301, after which old clients turn a POST into a GET.
+        LocalReason::Redirect(port) => {
+            let location = listener_policy::location(exchange.request.head, port);
+            let code = (308, "https_redirect");
+            send(exchange, code, Some((b"Location", &location)), true).await
         }
-        if self.record.was_stream_reset {
-            // Its stream was reset for that already (RFC 9113 §8.1.1), so no response can be sent.
-            self.record.replied(failure.status());
-            return ConnectionDisposition::End;
-        }
-        let may_keep = !failure.is_clients();
-        if self.is_grpc {
-            self.record.replied(200);
-            let id = self.identity.request_id(self.head);
-            self.record.grpc_status = Some(write_grpc(failure, Some(id), self.client));
-            let keep_alive = self.keeps_client(may_keep);
-            return self.flush_local_response(keep_alive).await;
-        }
-        self.response((failure.status(), failure.code()), None, may_keep)
-            .await
-    }
-
-    /// Redirects the client to the same URL with https. Not with 301, after which old clients turn a POST into a GET.
-    pub(super) async fn redirect(&mut self, port: u16) -> ConnectionDisposition {
-        let location = listener_policy::location(self.head, port);
-        self.response((308, "https_redirect"), Some((b"Location", &location)), true)
-            .await
-    }
-
-    /// Responds to a request that must not be forwarded any more (RFC 9110 §7.6.2) as its final recipient: to OPTIONS with an
-    /// empty success. TRACE would repeat the request, which may contain secrets of its sender, and is refused.
-    pub(super) async fn respond_as_last(&mut self) -> ConnectionDisposition {
-        match self.head.method {
-            Method::Options => self.response((200, NO_CONTENT), None, true).await,
+        // As the final recipient: to OPTIONS with an empty success. TRACE would repeat the request, which may contain secrets of
+        // its sender, and is refused.
+        LocalReason::LastRecipient => match exchange.request.head.method {
+            Method::Options => send(exchange, (200, NO_CONTENT), None, true).await,
             _ => {
                 let allow: OwnField<'_> = (b"Allow", b"OPTIONS");
-                self.response((405, "max_forwards"), Some(allow), true).await
+                send(exchange, (405, "max_forwards"), Some(allow), true).await
             }
-        }
+        },
     }
+}
 
-    async fn response(
-        &mut self,
-        (status, code): (u16, &'static str),
-        field: Option<OwnField<'_>>,
-        may_keep: bool,
-    ) -> ConnectionDisposition {
-        self.record.replied(status);
-        let keep_alive = self.keeps_client(may_keep);
-        let local_response = LocalResponse {
-            status,
-            code,
-            field,
-            request_id: Some(self.identity.request_id(self.head)),
-            wants_json: wants_json(self.head),
-            has_body: self.head.method != Method::Head,
-            keep_alive,
-            version: self.head.version,
-        };
-        local_response.write(self.client);
-        self.flush_local_response(keep_alive).await
+async fn respond_to_failure(exchange: &mut Exchange<'_>, failure: Failure) -> ConnectionDisposition {
+    exchange.record.failed(failure);
+    if failure.status() == 499 {
+        return ConnectionDisposition::Close;
     }
-
-    /// Whether the client's connection may carry another request after a local response that allows it.
-    fn keeps_client(&self, may_keep: bool) -> bool {
-        let is_read =
-            self.body.transfer.is_read() || matches!(self.head.body, BodyLength::None | BodyLength::Exact(0));
-        self.head.keep_alive
-            && is_read
-            && may_keep
-            && self.head.upgrade.is_none()
-            && !self.client.is_last_request
-            && !self.client.worker.is_draining.get()
+    if exchange.record.was_stream_reset {
+        // Its stream was reset for that already (RFC 9113 §8.1.1), so no response can be sent.
+        exchange.record.ending.status = failure.status();
+        return ConnectionDisposition::End;
     }
+    let may_keep = !failure.is_clients();
+    if exchange.request.is_grpc {
+        let request = &mut exchange.request;
+        let id = request.identity.request_id(request.head);
+        exchange.record.ending.status = 200;
+        exchange.record.ending.grpc_status = Some(write_grpc(failure, Some(id), request.client));
+        let keep_alive = keeps_client(exchange, may_keep);
+        return finish(exchange, keep_alive).await;
+    }
+    send(exchange, (failure.status(), failure.code()), None, may_keep).await
+}
 
-    async fn flush_local_response(&mut self, keep_alive: bool) -> ConnectionDisposition {
-        match flush(self.client, &mut self.deadlines).await {
-            Ok(()) if keep_alive => ConnectionDisposition::KeepAlive,
-            Ok(()) => ConnectionDisposition::Close,
-            Err(failure) => {
-                self.record.failed(failure);
-                let bound = self.snapshot.timeouts.header;
-                let is_stalled = failure == Failure::ClientStalled;
-                self.record.detail = is_stalled.then(|| detail::ran_out("timeouts.client_header", bound));
-                match self.client.connection.marks_message_ends() {
-                    // A plain end would mark the response as complete.
-                    true => ConnectionDisposition::Reset,
-                    false => ConnectionDisposition::Close,
-                }
+async fn send(
+    exchange: &mut Exchange<'_>,
+    (status, code): (u16, &'static str),
+    field: Option<OwnField<'_>>,
+    may_keep: bool,
+) -> ConnectionDisposition {
+    exchange.record.ending.status = status;
+    let keep_alive = keeps_client(exchange, may_keep);
+    let request = &mut exchange.request;
+    let local_response = LocalResponse {
+        status,
+        code,
+        field,
+        request_id: Some(request.identity.request_id(request.head)),
+        wants_json: wants_json(request.head),
+        has_body: request.head.method != Method::Head,
+        keep_alive,
+        version: request.head.version,
+    };
+    local_response.write(request.client);
+    finish(exchange, keep_alive).await
+}
+
+/// Whether the client's connection may carry another request after a local response that allows it.
+fn keeps_client(exchange: &Exchange<'_>, may_keep: bool) -> bool {
+    let Request { head, client, .. } = &exchange.request;
+    let is_read =
+        exchange.body.transfer.is_read() || matches!(head.body, BodyLength::None | BodyLength::Exact(0));
+    head.keep_alive
+        && is_read
+        && may_keep
+        && head.upgrade.is_none()
+        && !client.is_last_request
+        && !client.worker.is_draining.get()
+}
+
+/// Writes what is left of the response.
+async fn finish(exchange: &mut Exchange<'_>, keep_alive: bool) -> ConnectionDisposition {
+    let request = &mut exchange.request;
+    match flush(request.client, &mut exchange.deadlines).await {
+        Ok(()) if keep_alive => ConnectionDisposition::KeepAlive,
+        Ok(()) => ConnectionDisposition::Close,
+        Err(failure) => {
+            exchange.record.failed(failure);
+            let bound = request.snapshot.timeouts.header;
+            let is_stalled = failure == Failure::ClientStalled;
+            exchange.record.detail = is_stalled.then(|| detail::ran_out("timeouts.client_header", bound));
+            match request.client.connection.marks_message_ends() {
+                // A plain end would mark the response as complete.
+                true => ConnectionDisposition::Reset,
+                false => ConnectionDisposition::Close,
             }
         }
     }
@@ -166,24 +173,18 @@ impl OutgoingHead for GrpcResponse<'_> {
     }
 }
 
-/// Responds to a client whose request has no usable head, and logs it. `head` is what was read of the head of a stream.
+/// Responds to a client whose request has no usable head, and logs it. `head` is what was read of the head of a stream,
+/// `received` when it began and how many of its bytes came.
 pub async fn refuse(
     client: &mut Client,
     failure: Failure,
     head: Option<&RequestHead>,
-    (started, received): (Instant, usize),
+    received: (Instant, usize),
 ) -> ConnectionDisposition {
     // Before the response: whoever has it finds the request in the list of rejected ones.
     let detail = detail::of_refused(client, head, failure);
     let before = client.connection.bytes_out;
-    let mut refused = Refused {
-        failure,
-        status: failure.status(),
-        grpc_status: None,
-        started,
-        received,
-        sent: 0,
-    };
+    let mut refused = Refused::new(failure, received);
     if head.is_some() && refused.status == 400 {
         // RFC 9113 §8.1.1: a malformed request is an error of its stream.
         client.connection.refuse_stream();
@@ -202,16 +203,10 @@ pub async fn refuse(
 }
 
 /// Logs a request whose head was incomplete when its HTTP/2 connection ended: there is no stream to respond on.
-pub fn log_half_head(worker: &Worker, peer: &Peer, failure: Failure, (started, received): (Instant, usize)) {
+/// `received` says when it began and how many of its bytes came.
+pub fn log_half_head(worker: &Worker, peer: &Peer, failure: Failure, received: (Instant, usize)) {
     worker.counters.heads_rejected.increment();
-    let refused = Refused {
-        failure,
-        status: failure.status(),
-        grpc_status: None,
-        started,
-        received,
-        sent: 0,
-    };
+    let refused = Refused::new(failure, received);
     let detail = detail::of_half_head(worker, failure);
     log_refused(worker, peer, &refused, &ReadSoFar::default(), detail.as_deref());
 }
@@ -235,7 +230,7 @@ fn write_refusal(client: &mut Client, head: Option<&RequestHead>, refused: &mut 
         wants_json: false,
         has_body: !is_head,
         keep_alive: false,
-        version: Version::Http11,
+        version: Version::default(),
     };
     local_response.write(client);
 }

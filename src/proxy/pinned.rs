@@ -8,7 +8,7 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::Exchange;
+use super::request::Request;
 use crate::pool::{BackendConnection, Member, Pool};
 
 /// A pinned connection while it is idle. One for a client: another pool that authenticates its user takes its place.
@@ -17,47 +17,51 @@ pub struct Pinned {
     until: Instant,
 }
 
-impl<'a> Exchange<'a> {
-    /// The backend that the client's connection is pinned to, if it is one of this pool and may get the request. One that may
-    /// not get requests any more is forgotten: the next one tells the client to authenticate again.
-    pub(super) fn pinned_member(&mut self, pool: &'a Pool) -> Option<&'a Member> {
-        let id = self.client.pinned.as_ref()?.connection.backend;
-        let member: &Member = pool.member(id)?;
-        if self.identity.is_trusted || !member.is_eligible() {
-            self.client.pinned = None;
-            return None;
-        }
-        let in_flight = member.backend.load.in_flight.0.load(Ordering::Relaxed);
-        let limit = pool.settings.in_flight_per_backend;
-        limit.is_none_or(|limit| in_flight < limit).then_some(member)
+/// The backend that the client's connection is pinned to, if it is one of this pool and may get the request. One that may
+/// not get requests any more is forgotten: the next one tells the client to authenticate again.
+#[inline]
+pub(super) fn member<'a>(request: &mut Request<'_>, pool: &'a Pool) -> Option<&'a Member> {
+    let id = request.client.pinned.as_ref()?.connection.backend;
+    let member: &Member = pool.member(id)?;
+    if request.identity.is_trusted || !member.is_eligible() {
+        request.client.pinned = None;
+        return None;
     }
+    let in_flight = member.backend.load.in_flight.0.load(Ordering::Relaxed);
+    let limit = pool.settings.in_flight_per_backend;
+    limit.is_none_or(|limit| in_flight < limit).then_some(member)
+}
 
-    /// Takes the connection that is pinned to `member`, if it can carry another request.
-    pub(super) fn take_pinned(&mut self, pool: &Pool, member: &Member) -> Option<Box<BackendConnection>> {
-        let is_for = |pinned: &mut Box<Pinned>| pinned.connection.backend == member.backend.id;
-        let pinned = self.client.pinned.take_if(is_for)?;
-        let mut connection = pinned.connection;
-        let worker = &self.client.worker;
-        // A request that must not be sent twice is worth a system call that makes sure.
-        let asks_kernel = !self.head.method.is_idempotent();
-        let is_allowed =
-            connection.tls_generation == member.tls_generation(pool) && worker.wheel.now() < pinned.until;
-        if !is_allowed || connection.connection.is_readable_or_closed(asks_kernel) {
-            return None;
-        }
-        worker.counters.backend_connections_reused.increment();
-        connection.is_reused = true;
-        Some(connection)
+/// Takes the connection that is pinned to `member`, if it can carry another request.
+#[inline]
+pub(super) fn take(
+    request: &mut Request<'_>,
+    pool: &Pool,
+    member: &Member,
+) -> Option<Box<BackendConnection>> {
+    let is_for = |pinned: &mut Box<Pinned>| pinned.connection.backend == member.backend.id;
+    let pinned = request.client.pinned.take_if(is_for)?;
+    let mut connection = pinned.connection;
+    let worker = &request.client.worker;
+    // A request that must not be sent twice is worth a system call that makes sure.
+    let asks_kernel = !request.head.method.is_idempotent();
+    let is_allowed =
+        connection.tls_generation == member.tls_generation(pool) && worker.wheel.now() < pinned.until;
+    if !is_allowed || connection.connection.is_readable_or_closed(asks_kernel) {
+        return None;
     }
+    worker.counters.backend_connections_reused.increment();
+    connection.is_reused = true;
+    Some(connection)
+}
 
-    /// Keeps the backend's connection for this client's next request, which comes within `keep_for` or by another one.
-    pub(super) fn pin(&mut self, mut connection: Box<BackendConnection>, keep_for: Duration) {
-        if !self.client.connection.is_sequential() || self.identity.is_trusted {
-            return;
-        }
-        let worker = &self.client.worker;
-        connection.connection.release_buffers(&worker.buffers);
-        let until = worker.wheel.now() + keep_for;
-        self.client.pinned = Some(Box::new(Pinned { connection, until }));
+/// Keeps the backend's connection for this client's next request, which comes within `keep_for` or by another one.
+pub(super) fn pin(request: &mut Request<'_>, mut connection: Box<BackendConnection>, keep_for: Duration) {
+    if !request.client.connection.is_sequential() || request.identity.is_trusted {
+        return;
     }
+    let worker = &request.client.worker;
+    connection.connection.release_buffers(&worker.buffers);
+    let until = worker.wheel.now() + keep_for;
+    request.client.pinned = Some(Box::new(Pinned { connection, until }));
 }

@@ -3,14 +3,17 @@
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use super::attempts::BackendResponse;
+use super::body::is_larger;
 use super::deadlines::Deadline;
 use super::departure::Phase;
+use super::exchange::Exchange;
 use super::headers::{ForwardedResponse, ResponseContext};
-use super::{ConnectionDisposition, Exchange, Failure, Forwarded, grpc, tunnel};
-use crate::head::{BodyLength, FieldName, RequestHead, ResponseHead, Version, list};
-use crate::http1::{Encoder, Kind};
-use crate::message::{Transfer, TransferError, Waiting};
-use crate::pool::{BackendConnection, Member, Pool};
+use super::request::Request;
+use super::{ConnectionDisposition, Failure, Forwarded, detail, grpc, pinned, tunnel};
+use crate::head::{BodyLength, FieldName, RequestHead, ResponseHead, list};
+use crate::message::{Transfer, TransferError, Waiting, framing_for};
+use crate::pool::{BackendConnection, Pool};
 
 /// A response that is being forwarded.
 struct Response<'a> {
@@ -22,165 +25,172 @@ struct Response<'a> {
     sending_failed: bool,
 }
 
-impl<'a> Exchange<'a> {
-    /// Forwards a final response.
-    ///
-    /// # Errors
-    /// A failure before the first byte of the response was sent, so that a local response can take its place.
-    pub(super) async fn forward(
-        &mut self,
-        pool: &Pool,
-        member: &'a Member,
-        backend: Box<BackendConnection>,
-    ) -> Result<Forwarded, Failure> {
-        self.record.responded_by(member, backend.head.status);
-        if self.is_grpc {
-            let bytes = backend.connection.input.unread();
-            self.record.grpc_status = grpc::status_in_head(&backend.head, bytes);
-        }
-        self.body.replay.abandon(&self.client.worker.buffers);
-        self.deadlines.reset();
-        self.deadlines.forget_client_deadline();
-        let before = self.client.connection.bytes_out;
-        if backend.head.status == 101 {
-            // In a box, because every client's connection has room for this one, and few are tunnels.
-            return Ok(Box::pin(tunnel::run(self, pool, backend)).await);
-        }
-        if is_larger(backend.head.body, self.snapshot.limits.body) {
-            self.explain_length(backend.head.body);
-            return Err(Failure::ResponseTooLarge);
-        }
-        if !is_whole(&backend) {
-            let look =
-                |context: &mut Context<'_>| Poll::Ready(self.has_client_left(context, Phase::Beginning));
-            if std::future::poll_fn(look).await {
-                return Err(self.client_gone());
-            }
-        }
-        let framing = framing_for(backend.head.body, self.head.version);
-        let keep_alive = self.head.keep_alive
-            && self.body.is_sent
-            && (framing != BodyLength::UntilClose || self.client.connection.marks_message_ends())
-            // What follows a request to upgrade may be meant for the other protocol: it is never read as a request.
-            && self.head.upgrade.is_none()
-            && !self.client.is_last_request
-            && !self.client.worker.is_draining.get();
-        self.client.connection.ends_after_message = !keep_alive;
-        let mut response = self.begin(pool, backend, (framing, keep_alive));
-        let result = std::future::poll_fn(|context| response.poll(self, context)).await;
-        if self.is_grpc {
-            let trailers = &response.transfer.trailers;
-            self.record.grpc_status = self.record.grpc_status.or(grpc::status_in_trailers(trailers));
-        }
-        let Err(failure) = result else {
-            self.keep(response.backend, keep_alive, pool);
-            let after = self.after(keep_alive);
-            return Ok(Forwarded { after, failure: None });
-        };
-        let was_begun = self.client.connection.bytes_out != before;
-        if !was_begun && failure != Failure::ClientGone && self.client.connection.discard_output() {
-            return Err(failure);
-        }
-        let after = match framing {
-            // Without a length a close would look like the end of the body, and so might the end of a stream.
-            _ if self.client.connection.marks_message_ends() => ConnectionDisposition::Reset,
-            BodyLength::UntilClose => ConnectionDisposition::Reset,
-            _ => ConnectionDisposition::Close,
-        };
-        Ok(Forwarded {
-            after,
-            failure: Some(failure),
-        })
-    }
-
-    /// What happens to the client's connection when request and response are complete.
-    fn after(&mut self, keep_alive: bool) -> ConnectionDisposition {
-        if keep_alive {
-            return ConnectionDisposition::KeepAlive;
-        }
-        // Old clients send an empty line after a body, even on the last request.
-        let is_last = !self.head.keep_alive
-            && matches!(self.head.body, BodyLength::None | BodyLength::Exact(0))
-            && self.head.upgrade.is_none();
-        let connection = &mut self.client.connection;
-        if is_last && connection.input.is_empty() {
-            // The response is sent together with the end, before anything that arrives can turn the close into a reset, which
-            // would discard what the kernel has buffered.
-            connection.end_sending();
-            // A client that has sent more all the same may still lose the response to a reset.
-            if !connection.is_readable_or_closed(true) {
-                return ConnectionDisposition::End;
-            }
-        }
-        ConnectionDisposition::Close
-    }
-
-    /// Writes the head into the client's output.
-    fn begin<'p>(
-        &mut self,
-        pool: &'p Pool,
-        mut backend: Box<BackendConnection>,
-        (framing, keep_alive): (BodyLength, bool),
-    ) -> Response<'p> {
-        let worker = &self.client.worker;
-        let context = ResponseContext {
-            body: framing,
-            keep_alive,
-            version: self.head.version,
-            date: &worker.date(),
-            is_switch: false,
-        };
+/// Forwards a final response.
+///
+/// # Errors
+/// A failure before the first byte of the response was sent, so that a local response can take its place.
+pub(super) async fn forward<'a>(
+    exchange: &mut Exchange<'a>,
+    pool: &Pool,
+    response: BackendResponse<'a>,
+) -> Result<Forwarded, Failure> {
+    let BackendResponse {
+        member,
+        connection: backend,
+        is_cut,
+    } = response;
+    exchange.record.responded_by(member, backend.head.status);
+    if exchange.request.is_grpc {
         let bytes = backend.connection.input.unread();
-        let response = ForwardedResponse {
-            head: &backend.head,
-            bytes,
-            context,
-        };
-        self.client.connection.put_response(&response, &worker.buffers);
-        let keep_for = keep_alive_timeout(&backend.head, backend.connection.input.unread());
-        backend.is_of_one_user |= authenticates_connection(self.head, &backend);
-        backend.keep_for = keep_for.unwrap_or(pool.settings.timeouts.backend_idle);
-        backend.connection.input.consume(backend.head_end);
-        let limits = &self.snapshot.limits;
-        let source = (backend.head.version, backend.head.body);
-        let encoder = Encoder::for_body(framing);
-        let transfer = Transfer::new(source, Kind::Response, encoder, &limits.message, limits.body);
-        Response {
-            pool,
-            has_known_end: matches!(backend.head.body, BodyLength::Exact(_)),
-            backend,
-            transfer,
-            sending_failed: self.body.is_cut,
+        exchange.record.ending.grpc_status = grpc::status_in_head(&backend.head, bytes);
+    }
+    exchange.body.replay.abandon(&exchange.request.worker().buffers);
+    exchange.deadlines.reset();
+    exchange.deadlines.forget_client_deadline();
+    let before = exchange.request.client.connection.bytes_out;
+    if backend.head.status == 101 {
+        // In a box, because every client's connection has room for this one, and few are tunnels.
+        return Ok(Box::pin(tunnel::run(exchange, pool, backend)).await);
+    }
+    if is_larger(backend.head.body, exchange.request.snapshot.limits.body) {
+        exchange.record.detail = detail::of_length(exchange.request.snapshot.limits.body, backend.head.body);
+        return Err(Failure::ResponseTooLarge);
+    }
+    if !is_whole(&backend) {
+        let look =
+            |context: &mut Context<'_>| Poll::Ready(exchange.has_client_left(context, Phase::Beginning));
+        if std::future::poll_fn(look).await {
+            return Err(exchange.client_gone());
         }
     }
+    let framing = framing_for(backend.head.body, exchange.request.head.version);
+    let keep_alive = exchange.request.head.keep_alive
+        && exchange.body.is_sent
+        && (framing != BodyLength::UntilClose || exchange.request.client.connection.marks_message_ends())
+        // What follows a request to upgrade may be meant for the other protocol: it is never read as a request.
+        && exchange.request.head.upgrade.is_none()
+        && !exchange.request.client.is_last_request
+        && !exchange.request.client.worker.is_draining.get();
+    exchange.request.client.connection.ends_after_message = !keep_alive;
+    let mut response = begin(exchange, pool, backend, (framing, keep_alive));
+    response.sending_failed = is_cut;
+    let result = std::future::poll_fn(|context| response.poll(exchange, context)).await;
+    if exchange.request.is_grpc {
+        let trailers = &response.transfer.trailers;
+        let status = &mut exchange.record.ending.grpc_status;
+        *status = status.or(grpc::status_in_trailers(trailers));
+    }
+    let Err(failure) = result else {
+        keep(exchange, response.backend, keep_alive, pool);
+        let after = after(&mut exchange.request, keep_alive);
+        return Ok(Forwarded { after, failure: None });
+    };
+    let was_begun = exchange.request.client.connection.bytes_out != before;
+    if !was_begun && failure != Failure::ClientGone && exchange.request.client.connection.discard_output() {
+        return Err(failure);
+    }
+    let after = match framing {
+        // Without a length a close would look like the end of the body, and so might the end of a stream.
+        _ if exchange.request.client.connection.marks_message_ends() => ConnectionDisposition::Reset,
+        BodyLength::UntilClose => ConnectionDisposition::Reset,
+        _ => ConnectionDisposition::Close,
+    };
+    Ok(Forwarded {
+        after,
+        failure: Some(failure),
+    })
+}
 
-    /// Keeps the backend's connection for another request, if the end of this exchange is proved on both sides. One with a
-    /// user is for this client alone, as long as its own connection stays open.
-    fn keep(&mut self, backend: Box<BackendConnection>, keep_alive: bool, pool: &Pool) {
-        let is_clean = backend.connection.is_sequential()
-            && backend.head.keep_alive
-            && backend.head.body != BodyLength::UntilClose
-            && self.body.is_sent
-            && backend.connection.input.is_empty()
-            && !backend.connection.input_ended;
-        if !is_clean {
-            return;
+/// What happens to the client's connection when request and response are complete.
+fn after(request: &mut Request<'_>, keep_alive: bool) -> ConnectionDisposition {
+    if keep_alive {
+        return ConnectionDisposition::KeepAlive;
+    }
+    // Old clients send an empty line after a body, even on the last request.
+    let head = request.head;
+    let is_last = !head.keep_alive
+        && matches!(head.body, BodyLength::None | BodyLength::Exact(0))
+        && head.upgrade.is_none();
+    let connection = &mut request.client.connection;
+    if is_last && connection.input.is_empty() {
+        // The response is sent together with the end, before anything that arrives can turn the close into a reset, which
+        // would discard what the kernel has buffered.
+        connection.end_sending();
+        // A client that has sent more all the same may still lose the response to a reset.
+        if !connection.is_readable_or_closed(true) {
+            return ConnectionDisposition::End;
         }
-        let keep_for = backend.keep_for.min(pool.settings.timeouts.backend_idle);
-        if !backend.is_of_one_user {
-            let worker = &self.client.worker;
-            worker
-                .idle
-                .give_back(backend, worker.wheel.now(), keep_for, &worker.buffers);
-        } else if keep_alive {
-            self.pin(backend, keep_for);
-        }
+    }
+    ConnectionDisposition::Close
+}
+
+/// Writes the head into the client's output.
+fn begin<'p>(
+    exchange: &mut Exchange<'_>,
+    pool: &'p Pool,
+    mut backend: Box<BackendConnection>,
+    (framing, keep_alive): (BodyLength, bool),
+) -> Response<'p> {
+    let worker = &exchange.request.client.worker;
+    let context = ResponseContext {
+        body: framing,
+        keep_alive,
+        version: exchange.request.head.version,
+        date: &worker.date(),
+        is_switch: false,
+    };
+    let bytes = backend.connection.input.unread();
+    let response = ForwardedResponse {
+        head: &backend.head,
+        bytes,
+        context,
+    };
+    exchange
+        .request
+        .client
+        .connection
+        .put_response(&response, &worker.buffers);
+    let keep_for = keep_alive_timeout(&backend.head, backend.connection.input.unread());
+    backend.is_of_one_user |= authenticates_connection(exchange.request.head, &backend);
+    backend.keep_for = keep_for.unwrap_or(pool.settings.timeouts.backend_idle);
+    backend.connection.input.consume(backend.head_end);
+    let limits = &exchange.request.snapshot.limits;
+    let transfer = Transfer::of_response(&backend.head, framing, &limits.message, limits.body);
+    Response {
+        pool,
+        has_known_end: matches!(backend.head.body, BodyLength::Exact(_)),
+        backend,
+        transfer,
+        sending_failed: false,
+    }
+}
+
+/// Keeps the backend's connection for another request, if the end of this exchange is proved on both sides. One with a
+/// user is for this client alone, as long as its own connection stays open.
+fn keep(exchange: &mut Exchange<'_>, backend: Box<BackendConnection>, keep_alive: bool, pool: &Pool) {
+    let is_clean = backend.connection.is_sequential()
+        && backend.head.keep_alive
+        && backend.head.body != BodyLength::UntilClose
+        && exchange.body.is_sent
+        && backend.connection.input.is_empty()
+        && !backend.connection.input_ended;
+    if !is_clean {
+        return;
+    }
+    let keep_for = backend.keep_for.min(pool.settings.timeouts.backend_idle);
+    if !backend.is_of_one_user {
+        let worker = &exchange.request.client.worker;
+        worker
+            .idle
+            .give_back(backend, worker.wheel.now(), keep_for, &worker.buffers);
+    } else if keep_alive {
+        pinned::pin(&mut exchange.request, backend, keep_for);
     }
 }
 
 impl Response<'_> {
     fn poll(&mut self, exchange: &mut Exchange<'_>, context: &mut Context<'_>) -> Poll<Result<(), Failure>> {
-        let client = &mut *exchange.client;
+        let client = &mut *exchange.request.client;
         let backend = &mut self.backend.connection;
         match self.transfer.poll(
             context,
@@ -191,7 +201,8 @@ impl Response<'_> {
         ) {
             Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
             Poll::Ready(Err(error)) => {
-                exchange.explain_body(&error, &self.transfer, backend);
+                let moved = (&self.transfer, backend);
+                detail::explain_body(&error, moved, &exchange.request, &mut exchange.record);
                 return Poll::Ready(Err(failure_of(&error)));
             }
             Poll::Pending => {}
@@ -210,15 +221,19 @@ impl Response<'_> {
         }
         let deadline = self.deadline();
         let progress = match deadline.0 {
-            Deadline::ClientTakes => exchange.client.connection.bytes_out,
+            Deadline::ClientTakes => exchange.request.client.connection.bytes_out,
             // In a two-way stream either direction shows that it lives.
             _ => self.transfer.moved + exchange.body.transfer.moved,
         };
         exchange
             .deadlines
-            .poll(context, &exchange.client.timer, deadline, progress)
+            .poll(context, &exchange.request.client.timer, deadline, progress)
             .map(|ended| {
-                exchange.explain_wait(ended, deadline.1, self.pool);
+                exchange.record.detail = detail::of_wait(
+                    &exchange.request,
+                    (ended, deadline.1),
+                    &self.pool.settings.timeouts,
+                );
                 Err(if ended == Deadline::ClientTakes {
                     Failure::ClientStalled
                 } else {
@@ -255,20 +270,6 @@ fn is_whole(backend: &BackendConnection) -> bool {
         BodyLength::Exact(length) => length <= body.len() as u64,
         BodyLength::Chunked => body.ends_with(b"0\r\n\r\n"),
         BodyLength::UntilClose => false,
-    }
-}
-
-/// Whether a body that announces its length announces too much.
-pub(super) fn is_larger(body: BodyLength, limit: Option<u64>) -> bool {
-    matches!((body, limit), (BodyLength::Exact(length), Some(limit)) if length > limit)
-}
-
-/// How a body is framed for the client: HTTP/1.0 and HTTP/2 have no chunks.
-fn framing_for(body: BodyLength, version: Version) -> BodyLength {
-    match (body, version) {
-        (BodyLength::Chunked | BodyLength::UntilClose, Version::Http11) => BodyLength::Chunked,
-        (BodyLength::Chunked | BodyLength::UntilClose, _) => BodyLength::UntilClose,
-        (body, _) => body,
     }
 }
 

@@ -23,7 +23,7 @@ pub struct Limits {
     /// Requests after which a client's connection is closed.
     pub requests_per_connection: Option<u64>,
     /// Bounds of a message.
-    pub message: crate::http1::Limits,
+    pub message: crate::message::Limits,
     /// Bytes of one body; more is 413 for requests, a truncated message for responses.
     pub body: Option<u64>,
     /// Bytes a second that a body must reach, averaged over `progress`.

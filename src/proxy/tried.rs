@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use crate::backend::BackendId;
-use crate::retry::ConnectionEvent;
+use crate::retry::{ConnectionEvent, Outcome};
 
 /// Backends that a request may try before the list of them takes memory of its own.
 const INLINE: usize = 4;
@@ -27,13 +27,14 @@ pub(super) struct Tried {
 
 impl Tried {
     /// Takes down an attempt that has ended.
-    pub(super) fn add(&mut self, backend: BackendId, event: Option<ConnectionEvent>) {
+    pub(super) fn add(&mut self, outcome: &Outcome) {
+        let backend = outcome.backend;
         self.attempts += 1;
         if self.this_round.contains(&backend) {
             self.this_round.clone_from(&self.failed);
         }
         self.this_round.push(backend);
-        match event {
+        match outcome.event {
             Some(ConnectionEvent::Stale) => self.stale += 1,
             Some(ConnectionEvent::Closing | ConnectionEvent::Unprocessed) => self.unprocessed += 1,
             Some(ConnectionEvent::Unconnectable) | None => self.failed.push(backend),

@@ -4,12 +4,12 @@
 use std::task::{Context, Poll};
 
 use super::deadlines::Deadline;
+use super::exchange::Exchange;
 use super::headers::{ForwardedResponse, ResponseContext};
-use super::{ConnectionDisposition, Exchange, Failure, Forwarded};
+use super::{ConnectionDisposition, Failure, Forwarded, detail};
 use crate::buffer::Buffers;
 use crate::head::{BodyLength, Version};
-use crate::http1::{Encoder, Kind, Limits};
-use crate::message::{Connection, Transfer};
+use crate::message::{Connection, Kind, Limits, Transfer};
 use crate::pool::{BackendConnection, Pool};
 
 /// One direction of a tunnel.
@@ -20,9 +20,8 @@ struct Direction {
 
 impl Direction {
     fn new(kind: Kind, version: Version, limits: &Limits) -> Self {
-        let source = (version, BodyLength::UntilClose);
         Self {
-            transfer: Transfer::new(source, kind, Encoder::Plain, limits, None),
+            transfer: Transfer::of_tunnel(version, kind, limits),
             has_ended: false,
         }
     }
@@ -59,7 +58,7 @@ pub(super) async fn run(
     let context = ResponseContext {
         body: BodyLength::None,
         keep_alive: true,
-        version: exchange.head.version,
+        version: exchange.request.head.version,
         date: b"",
         is_switch: true,
     };
@@ -68,15 +67,15 @@ pub(super) async fn run(
         bytes: backend.connection.input.unread(),
         context,
     };
-    let client = &mut *exchange.client;
+    let client = &mut *exchange.request.client;
     client.connection.put_response(&response, &client.worker.buffers);
     backend.connection.input.consume(backend.head_end);
-    let limits = &exchange.snapshot.limits.message;
-    let mut up = Direction::new(Kind::Request, exchange.head.version, limits);
+    let limits = &exchange.request.snapshot.limits.message;
+    let mut up = Direction::new(Kind::Request, exchange.request.head.version, limits);
     let mut down = Direction::new(Kind::Response, backend.head.version, limits);
     let bound = pool.settings.timeouts.tunnel_idle;
     let result = std::future::poll_fn(|context| {
-        let client = &mut *exchange.client;
+        let client = &mut *exchange.request.client;
         let buffers = &client.worker.buffers;
         let backend = &mut backend.connection;
         if down
@@ -103,10 +102,10 @@ pub(super) async fn run(
     exchange.record.tunnelled = up.transfer.moved;
     let is_whole = matches!(result, Ok(None));
     if let Ok(Some(ended)) = result {
-        exchange.explain_wait(ended, bound, pool);
+        exchange.record.detail = detail::of_wait(&exchange.request, (ended, bound), &pool.settings.timeouts);
     }
     Forwarded {
-        after: match exchange.client.connection.marks_message_ends() {
+        after: match exchange.request.client.connection.marks_message_ends() {
             // A stream says whether it has ended or broken (RFC 9113 §8.5).
             true if !is_whole => ConnectionDisposition::Reset,
             _ => ConnectionDisposition::Close,

@@ -10,8 +10,8 @@ use super::snapshot::{SnapshotCell, SnapshotHandle};
 use crate::buffer::Buffers;
 use crate::clock::{self, Wheel};
 use crate::head::RequestHead;
-use crate::http1::HeadScan;
-use crate::pool::{Http2Connections, IdleConnections};
+use crate::message::HeadScan;
+use crate::pool::{IdleConnections, MultiplexedConnections};
 use crate::rng::Rng;
 use crate::tasks::LocalTasks;
 use crate::telemetry::access_log::LogBuffer;
@@ -33,7 +33,7 @@ pub struct Worker {
     /// Idle connections to backends.
     pub idle: IdleConnections,
     /// Connections to backends that requests share.
-    pub http2_connections: Rc<Http2Connections>,
+    pub multiplexed: Rc<MultiplexedConnections>,
     /// What moves their bytes.
     pub drivers: LocalTasks,
     /// Counters, written by this worker only.
@@ -71,7 +71,7 @@ impl Worker {
             wheel: Wheel::new(clock::now()),
             buffers: Buffers::default(),
             idle: IdleConnections::default(),
-            http2_connections: Rc::default(),
+            multiplexed: Rc::default(),
             drivers: LocalTasks::default(),
             counters,
             log: RefCell::new(log),
@@ -114,7 +114,7 @@ impl Worker {
         let local = self.local();
         if tick.is_multiple_of(TICKS_PER_SWEEP) {
             self.idle.begin_sweep(TICKS_PER_SWEEP as usize);
-            self.http2_connections
+            self.multiplexed
                 .sweep(self.wheel.now(), |backend| local.snapshot.kept(backend));
             self.counters.backend_connections_idle.set(self.idle.len() as u64);
         }

@@ -51,8 +51,8 @@ pub struct Client {
 pub enum Offer {
     /// HTTP/2 and HTTP/1.1.
     Both,
-    /// Only HTTP/1.1.
-    Http1,
+    /// Only what carries one request after the other, and can be upgraded: HTTP/1.1.
+    Sequential,
 }
 
 impl PartialEq for Client {
@@ -117,7 +117,7 @@ impl Client {
         })?;
         let config = match offer {
             Offer::Both => &self.config,
-            Offer::Http1 => &self.http1,
+            Offer::Sequential => &self.http1,
         };
         let mut session = ClientConnection::new(Arc::clone(config), name)?;
         session.set_buffer_limit(Some(BUFFERED));

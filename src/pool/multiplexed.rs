@@ -1,4 +1,4 @@
-//! The HTTP/2 connections of one worker to backends, which requests share. While one request establishes a connection, other
+//! The connections of one worker to backends that requests share, because each carries many at a time. While one request establishes a connection, other
 //! requests for the same backend wait for it instead of establishing another (single flight).
 
 use std::cell::RefCell;
@@ -10,14 +10,14 @@ use foldhash::fast::FixedState;
 use tokio::sync::Notify;
 
 use crate::backend::{Backend, BackendId, Destination};
-use crate::http2;
+use crate::message::{Connection, SharedConnection};
 
 /// Maximum number of connections that one worker keeps to one backend, of about a hundred requests each.
 const MAX_PER_BACKEND: usize = 64;
 
-/// The HTTP/2 connections of one worker.
+/// The connections of one worker that carry many requests at a time.
 #[derive(Debug, Default)]
-pub struct Http2Connections {
+pub struct MultiplexedConnections {
     by_backend: RefCell<HashMap<BackendId, BackendConnections, FixedState>>,
 }
 
@@ -30,14 +30,15 @@ struct BackendConnections {
     open: Vec<OpenConnection>,
     /// Wakes the requests that wait for the connection being established; `None` when none is.
     lead: Option<Rc<Notify>>,
-    /// Whether the backend chose HTTP/1.1 last time (ALPN): then no request waits for another.
-    chose_http1: bool,
+    /// Whether the backend chose a protocol last time (ALPN) that carries one request at a time: then no request waits for
+    /// another.
+    is_sequential: bool,
 }
 
 /// A connection that carries requests, and its address.
 #[derive(Debug)]
 struct OpenConnection {
-    connection: http2::Shared,
+    connection: SharedConnection,
     destination: Destination,
 }
 
@@ -74,7 +75,7 @@ pub enum SingleFlight {
 
 /// The right to establish a connection. Wakes the waiting requests when it is dropped.
 pub struct ConnectLead {
-    shared: Rc<Http2Connections>,
+    shared: Rc<MultiplexedConnections>,
     backend: BackendId,
 }
 
@@ -90,9 +91,9 @@ impl Drop for ConnectLead {
     }
 }
 
-impl Http2Connections {
-    /// Opens a stream on a connection that has room, leads to a current address and has this `tls_generation`.
-    pub fn take(&self, (backend, tls_generation): (&Backend, u64), now: Instant) -> Option<http2::Stream> {
+impl MultiplexedConnections {
+    /// Opens a connection for one request on one that has room, leads to a current address and has this `tls_generation`.
+    pub fn take(&self, (backend, tls_generation): (&Backend, u64), now: Instant) -> Option<Connection> {
         let mut by_backend = self.by_backend.borrow_mut();
         let entry = by_backend.get_mut(&backend.id)?;
         if !entry.adopt_generation(backend, tls_generation) {
@@ -107,7 +108,7 @@ impl Http2Connections {
     pub fn claim(self: &Rc<Self>, backend: BackendId) -> SingleFlight {
         let mut by_backend = self.by_backend.borrow_mut();
         let entry = by_backend.entry(backend).or_default();
-        if entry.chose_http1 {
+        if entry.is_sequential {
             return SingleFlight::Independent;
         }
         if let Some(notify) = &entry.lead {
@@ -120,13 +121,13 @@ impl Http2Connections {
         })
     }
 
-    /// Records whether a backend chose HTTP/1.1.
-    pub fn set_protocol(&self, backend: BackendId, http1: bool) {
+    /// Records whether a backend chose a protocol that carries one request at a time.
+    pub fn set_protocol(&self, backend: BackendId, is_sequential: bool) {
         self.by_backend
             .borrow_mut()
             .entry(backend)
             .or_default()
-            .chose_http1 = http1;
+            .is_sequential = is_sequential;
     }
 
     /// Shares a connection, unless newer TLS settings are in use by now or the backend's name no longer resolves to its
@@ -134,7 +135,7 @@ impl Http2Connections {
     pub fn put(
         &self,
         (backend, tls_generation): (&Backend, u64),
-        connection: http2::Shared,
+        connection: SharedConnection,
         mut destination: Destination,
     ) {
         let mut by_backend = self.by_backend.borrow_mut();

@@ -1,0 +1,73 @@
+//! One request from its head to its log line: what more than one phase reads and writes. What a single phase needs is in that
+//! phase. When it is dropped, the request is over: see `log`.
+
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use super::body::RequestBody;
+use super::deadlines::Deadlines;
+use super::departure::{Departure, Phase};
+use super::record::Record;
+use super::request::Request;
+use super::{Failure, detail, grpc};
+use crate::message::Transfer;
+use crate::pool::BackendConnection;
+
+/// One request, over all its attempts.
+pub(super) struct Exchange<'a> {
+    pub(super) request: Request<'a>,
+    pub(super) body: RequestBody,
+    pub(super) deadlines: Deadlines,
+    pub(super) departure: Departure,
+    pub(super) record: Record<'a>,
+}
+
+impl<'a> Exchange<'a> {
+    /// Begins with nothing sent. The request counts as in flight until this is dropped.
+    #[inline]
+    pub(super) fn begin(request: Request<'a>, started: Instant) -> Self {
+        let (client, head) = (&*request.client, request.head);
+        client.worker.counters.requests_in_flight.up();
+        let limits = &request.snapshot.limits;
+        let timeout = if request.is_grpc {
+            grpc::timeout(head)
+        } else {
+            None
+        };
+        let deadline = timeout.and_then(|timeout| started.checked_add(timeout));
+        Self {
+            body: RequestBody::new(Transfer::of_request(head, &limits.message, limits.body)),
+            deadlines: Deadlines::new(limits.min_body_rate, deadline),
+            departure: Departure::default(),
+            record: Record::new(started, head.bytes.len(), client.connection.bytes_out),
+            request,
+        }
+    }
+
+    /// Sends more of the request. The error is `None` if the backend does not accept it, else what the client did wrong.
+    #[inline]
+    pub(super) fn poll_body(
+        &mut self,
+        backend: &mut BackendConnection,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), Option<Failure>>> {
+        self.body
+            .poll(self.request.client, backend, context)
+            .map_err(|error| detail::blame_client(&error, &self.body, &mut self.request, &mut self.record))
+    }
+
+    /// Whether the client left while nothing is read from it: its request is read, or the backend does not take more. Of a
+    /// byte stream only what is read tells that.
+    #[inline]
+    pub(super) fn has_client_left(&mut self, context: &mut Context<'_>, phase: Phase) -> bool {
+        let client = &mut *self.request.client;
+        let is_told = self.body.transfer.is_read() || client.connection.reports_departure();
+        is_told && self.departure.poll(client, context, phase).is_ready()
+    }
+
+    /// How a client that left has failed.
+    #[cold]
+    pub(super) fn client_gone(&mut self) -> Failure {
+        detail::client_gone(&mut self.request, &mut self.record)
+    }
+}

@@ -1,0 +1,206 @@
+//! What a request leaves behind: its line in the access log and its counts. The last phase of every request, also of one that
+//! is cut by a stop.
+
+use std::time::{Duration, Instant};
+
+use super::exchange::Exchange;
+use super::record::{Record, Retried};
+use super::{Failure, Peer, Worker, detail};
+use crate::clock;
+use crate::message::ReadSoFar;
+use crate::telemetry::Label;
+use crate::telemetry::access_log::{Client, Entry, Retry};
+use crate::telemetry::metrics::Timeout;
+
+impl Drop for Exchange<'_> {
+    /// An exchange that is dropped early was cut by a stop, and is logged all the same.
+    fn drop(&mut self) {
+        if !self.record.is_logged && !std::thread::panicking() {
+            cut(self);
+        }
+        self.request.worker().counters.requests_in_flight.down();
+    }
+}
+
+/// Ends in the middle, because the process does. A response that has begun must not look whole.
+fn cut(exchange: &mut Exchange<'_>) {
+    exchange.record.failed(Failure::Stopped);
+    match exchange.record.ending.status {
+        0 => exchange.record.ending.status = Failure::Stopped.status(),
+        101 => {}
+        _ => exchange.request.client.connection.reset(),
+    }
+    write(exchange);
+}
+
+/// Writes the line and counts.
+pub(super) fn write(exchange: &mut Exchange<'_>) {
+    exchange.record.is_logged = true;
+    let Exchange {
+        request,
+        body,
+        record,
+        ..
+    } = &*exchange;
+    let Record {
+        beginning,
+        attempts,
+        ending,
+        ..
+    } = record;
+    let worker = request.worker();
+    let now = clock::now();
+    worker.wheel.observe(now);
+    let latency = now.saturating_duration_since(beginning.started);
+    let bytes_received = beginning.head_bytes + body.transfer.moved + record.tunnelled;
+    let bytes_sent = request.client.connection.bytes_out - beginning.bytes_out;
+    count(
+        worker,
+        (ending.status, latency),
+        ending.failure,
+        (bytes_received, bytes_sent),
+    );
+    let retries: Vec<Retry<'_>> = attempts.retried.iter().map(retry).collect();
+    let plain = match (ending.failure, &record.detail) {
+        (Some(failure), None) => detail::of_failure(failure, request),
+        _ => None,
+    };
+    let head = request.head;
+    let entry = Entry {
+        time: clock::wall(),
+        client: match request.identity.named {
+            Some(address) => Client::Forwarded(address),
+            None => Client::Direct(&request.client.peer.label),
+        },
+        method: Some(head.text(head.method_text)),
+        path: Some(head.text(head.path)),
+        query: head.query.map(|query| head.text(query)),
+        backend: record.backend(),
+        status: ending.status,
+        latency,
+        host: Some(head.text(head.authority)),
+        protocol: Some(head.version.as_str()),
+        route: record
+            .route
+            .and_then(|(route, _)| request.snapshot.route_labels.get(route)),
+        pool: record.route.map(|(_, pool)| &pool.label),
+        request_id: Some(request.identity.request_id(head)),
+        attempts: attempts.count,
+        bytes_received,
+        bytes_sent,
+        backend_time: attempts.response_time,
+        retries: &retries,
+        grpc_status: ending.grpc_status,
+        client_cert: subject(&request.client.peer),
+        error: ending.failure.map(Failure::code),
+        detail: ending.failure.and(record.detail.as_deref().or(plain.as_deref())),
+    };
+    worker.log.borrow_mut().push(&entry);
+}
+
+fn retry<'a>(retried: &'a Retried<'_>) -> Retry<'a> {
+    Retry {
+        backend: &retried.member.label,
+        reason: retried.reason,
+        detail: retried.detail.as_deref(),
+    }
+}
+
+fn subject(peer: &Peer) -> Option<&Label> {
+    peer.certificate.as_ref().map(|certificate| &certificate.subject)
+}
+
+/// Counts a request with the bytes that were received and sent for it.
+#[inline]
+fn count(
+    worker: &Worker,
+    (status, latency): (u16, Duration),
+    failure: Option<Failure>,
+    (received, sent): (u64, u64),
+) {
+    worker.counters.count_request(status, latency);
+    worker.counters.bytes_received.add(received);
+    worker.counters.bytes_sent.add(sent);
+    if let Some(timeout) = failure.and_then(Failure::timeout) {
+        worker.counters.count_timeout(timeout);
+    }
+}
+
+/// A request without a usable head, and what became of it.
+pub(super) struct Refused {
+    pub(super) failure: Failure,
+    pub(super) status: u16,
+    pub(super) grpc_status: Option<u32>,
+    pub(super) started: Instant,
+    /// Bytes of its head.
+    pub(super) received: usize,
+    /// Bytes of our response.
+    pub(super) sent: u64,
+}
+
+impl Refused {
+    /// One to which nothing was sent.
+    pub(super) fn new(failure: Failure, (started, received): (Instant, usize)) -> Self {
+        Self {
+            failure,
+            status: failure.status(),
+            grpc_status: None,
+            started,
+            received,
+            sent: 0,
+        }
+    }
+}
+
+/// Writes the line of a request without a usable head, and counts it. `read` is what could be read of it.
+pub(super) fn log_refused(
+    worker: &Worker,
+    peer: &Peer,
+    refused: &Refused,
+    read: &ReadSoFar<'_>,
+    detail: Option<&str>,
+) {
+    let status = refused.status;
+    let latency = clock::now().saturating_duration_since(refused.started);
+    let bytes = (refused.received as u64, refused.sent);
+    count(worker, (status, latency), Some(refused.failure), bytes);
+    let entry = Entry {
+        time: clock::wall(),
+        client: Client::Direct(&peer.label),
+        method: read.method,
+        path: read.path,
+        query: None,
+        backend: None,
+        status,
+        latency,
+        host: read.host,
+        protocol: read.version,
+        route: None,
+        pool: None,
+        request_id: None,
+        attempts: 0,
+        bytes_received: refused.received as u64,
+        bytes_sent: refused.sent,
+        backend_time: None,
+        retries: &[],
+        grpc_status: refused.grpc_status,
+        client_cert: subject(peer),
+        error: Some(refused.failure.code()),
+        detail,
+    };
+    worker.log.borrow_mut().push(&entry);
+}
+
+impl Failure {
+    /// The timeout that ran out, for the counters.
+    fn timeout(self) -> Option<Timeout> {
+        match self {
+            Self::HeaderTimeout => Some(Timeout::ClientHeader),
+            Self::BodyTimeout | Self::ClientStalled => Some(Timeout::Progress),
+            Self::BackendTimeout => Some(Timeout::FirstByte),
+            Self::ResponseStalled => Some(Timeout::StreamIdle),
+            Self::TunnelIdle => Some(Timeout::TunnelIdle),
+            _ => None,
+        }
+    }
+}

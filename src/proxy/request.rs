@@ -1,0 +1,35 @@
+//! What all phases read of a request: its head, its client, and who sent it.
+
+use super::{Client, Identity, Snapshot, Worker, grpc};
+use crate::head::RequestHead;
+
+/// A request whose head is complete.
+pub(super) struct Request<'a> {
+    pub(super) client: &'a mut Client,
+    pub(super) head: &'a RequestHead,
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) identity: Identity,
+    /// Whether it is a call of gRPC.
+    pub(super) is_grpc: bool,
+}
+
+impl<'a> Request<'a> {
+    /// Finds out who sent it.
+    #[inline]
+    pub(super) fn identify(client: &'a mut Client, head: &'a RequestHead, snapshot: &'a Snapshot) -> Self {
+        let random = [client.worker.random(), client.worker.random()];
+        Self {
+            identity: Identity::new(&client.peer, &snapshot.trusted_proxies, head, random),
+            is_grpc: grpc::is_call(head),
+            client,
+            head,
+            snapshot,
+        }
+    }
+
+    /// The worker that serves it.
+    #[inline]
+    pub(super) fn worker(&self) -> &Worker {
+        &self.client.worker
+    }
+}
