@@ -1,4 +1,4 @@
-//! The word rules: what pure code must not name, and which words only one place may use.
+//! The word rules: what pure code must not name, which words only one place may use, and which words a place does not know.
 
 use crate::tokens::{Token, tokens};
 use crate::tree::File;
@@ -31,6 +31,22 @@ pub(crate) fn outside_owner(files: &[File], owners: &[(&str, &str)]) -> Vec<Stri
             }
             for line in lines_of(&code, words) {
                 found.push(format!("{}:{line}: {words} belongs to {owner}", file.path));
+            }
+        }
+    }
+    found
+}
+
+/// Every line in a place that names a word which the place does not know.
+pub(crate) fn in_blind_code(files: &[File], blind: &[(&str, &[&str])]) -> Vec<String> {
+    let mut found = Vec::new();
+    for (place, unknown) in blind {
+        for file in files.iter().filter(|file| file.is_under(place)) {
+            let (code, _) = file.production();
+            for words in *unknown {
+                for line in lines_of(&code, words) {
+                    found.push(format!("{}:{line}: {place} does not know {words}", file.path));
+                }
             }
         }
     }
@@ -93,6 +109,17 @@ mod tests {
         assert_eq!(
             outside_owner(&files, &[("unsafe", "src/net")]),
             ["src/proxy/a.rs:1: unsafe belongs to src/net"]
+        );
+    }
+
+    #[test]
+    fn finds_a_protocol_in_a_place_that_is_blind_to_it() {
+        let text =
+            "use crate::http2::Stream;\nfn http2_like() {}\n#[cfg(test)]\nmod tests { use crate::http2; }";
+        let files = made_up(&[("src/proxy/a.rs", text), ("src/message/a.rs", text)]);
+        assert_eq!(
+            in_blind_code(&files, &[("src/proxy", &["http1", "http2"])]),
+            ["src/proxy/a.rs:1: src/proxy does not know http2"]
         );
     }
 
