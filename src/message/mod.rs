@@ -19,6 +19,6 @@ pub use head::{HeadError, poll_head};
 pub use new_connection::{NewConnection, SharedConnection};
 pub(crate) use outgoing::name;
 pub use outgoing::{HeadWriter, OutgoingHead, OwnName, Target};
-pub use protocol::{RequestFate, framing_for};
+pub use protocol::{RequestFate, explain_break, framing_for};
 pub use response::{ResponseError, poll_response};
 pub use transfer::{Replay, Transfer, TransferError, Waiting};

@@ -109,6 +109,17 @@ pub fn framing_for(body: BodyLength, version: Version) -> BodyLength {
     }
 }
 
+/// Says why a backend's stream broke off before its response was whole.
+#[cold]
+pub fn explain_break(broke_off: BrokeOff) -> String {
+    match broke_off {
+        BrokeOff::Stream(reason) => format!("the backend reset the stream with {reason}"),
+        BrokeOff::Connection(reason) => {
+            format!("what the backend sent ended its HTTP/2 connection with {reason}")
+        }
+    }
+}
+
 /// How the end of a received body is found. HTTP/2 marks it, whatever length was announced.
 pub(super) fn source_length(version: Version, body: BodyLength) -> BodyLength {
     match (version, body) {

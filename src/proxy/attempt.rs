@@ -285,7 +285,7 @@ impl Attempt<'_> {
                 return Poll::Ready(Err(Failure::BackendReset));
             }
             Err(ResponseError::BrokeOff(reason)) => {
-                exchange.record.detail = reason.map(detail::of_break);
+                exchange.record.detail = reason.map(message::explain_break);
                 return Poll::Ready(Err(Failure::BackendReset));
             }
         };

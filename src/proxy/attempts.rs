@@ -79,7 +79,7 @@ impl<'a> Attempts<'a> {
             let is_fresh = self.tried.needs_new_connection();
             let Ended { outcome, result } =
                 attempt::run(exchange, (self.pool, member), &mut self.carried, is_fresh).await;
-            let next = self.conclude(exchange, member, &outcome, result.as_ref().err());
+            let next = self.conclude(exchange, member, &outcome, result.as_ref().err().copied());
             match (result, next) {
                 (Ok(connection), None) => {
                     return Ok(BackendResponse {
@@ -113,7 +113,7 @@ impl<'a> Attempts<'a> {
         exchange: &mut Exchange<'a>,
         member: &'a Member,
         outcome: &Outcome,
-        failure: Option<&Failure>,
+        failure: Option<Failure>,
     ) -> Option<&'a Member> {
         exchange.record.attempt_ended(outcome);
         member.observe(outcome);

@@ -11,7 +11,7 @@ use super::{Client, Failure, Worker, grpc};
 use crate::clock;
 use crate::head::{BodyLength, RequestHead};
 use crate::message::{
-    BodyError, BrokeOff, Connection, Evidence, HeadError, Malformed, ReadSoFar, Transfer, TransferError,
+    BodyError, Connection, Evidence, HeadError, Malformed, ReadSoFar, Transfer, TransferError, explain_break,
 };
 use crate::pool::Timeouts;
 use crate::telemetry::{Label, Rejected, RejectedFrom, RejectedLimit};
@@ -133,17 +133,6 @@ pub(super) fn of_reset(error: Option<&HeadError>) -> String {
     }
 }
 
-/// The stream broke off before the response was whole.
-#[cold]
-pub(super) fn of_break(broke_off: BrokeOff) -> String {
-    match broke_off {
-        BrokeOff::Stream(reason) => format!("the backend reset the stream with {reason}"),
-        BrokeOff::Connection(reason) => {
-            format!("what the backend sent ended its HTTP/2 connection with {reason}")
-        }
-    }
-}
-
 /// The head of the response that came by `backend` is malformed.
 #[cold]
 pub(super) fn explain_malformed(
@@ -189,7 +178,7 @@ pub(super) fn explain_body(
             }
             let why = match backend.is_sequential() {
                 true => Some(tls::reason(error)),
-                false => backend.broke_off().map(of_break),
+                false => backend.broke_off().map(explain_break),
             };
             why.map(|why| format!("{why}, behind {moved} bytes of the body"))
         }
@@ -235,37 +224,38 @@ fn explain_request(evidence: Evidence, request: &Request<'_>, record: &mut Recor
 
 fn keep_request(evidence: Evidence, client: &Client) -> (Failure, String) {
     let failure = Failure::Malformed(evidence.fault.reason);
-    let detail = evidence.fault.to_string();
     let peer = (RejectedFrom::Client, &client.peer.label);
-    keep(evidence, &client.worker, peer, failure.code(), &detail);
-    (failure, detail)
+    (failure, keep(evidence, &client.worker, peer, failure.code()))
 }
 
 fn keep_response(evidence: Evidence, error: &'static str, request: &Request<'_>, record: &mut Record<'_>) {
-    let detail = format!("{}: {}", evidence.fault.reason.code(), evidence.fault);
-    if let Some(label) = record.backend() {
+    let backend = record.backend();
+    record.detail = backend.map(|label| {
         let backend = (RejectedFrom::Backend, label);
-        keep(evidence, request.worker(), backend, error, &detail);
-    }
-    record.detail = Some(detail);
+        keep(evidence, request.worker(), backend, error)
+    });
 }
 
-/// Keeps evidence for whoever asks.
+/// Keeps evidence for whoever asks, and returns what the log says. Where the error does not name the reason, the log does.
 fn keep(
     evidence: Evidence,
     worker: &Worker,
     (from, peer): (RejectedFrom, &Label),
     error: &'static str,
-    detail: &str,
-) {
+) -> String {
     let line = evidence.line();
     let Evidence { fault, excerpt } = evidence;
+    let code = fault.reason.code();
+    let detail = match from {
+        RejectedFrom::Client => fault.to_string(),
+        RejectedFrom::Backend => format!("{code}: {fault}"),
+    };
     worker.counters.rejected.push(Rejected {
         time: clock::wall(),
         from,
         peer: peer.clone(),
         error,
-        code: fault.reason.code(),
+        code,
         rule: fault.sentence(),
         line,
         header: fault.header,
@@ -275,7 +265,8 @@ fn keep(
             value: limit.value as u64,
             came: limit.came as u64,
         }),
-        detail: detail.into(),
+        detail: detail.as_str().into(),
         excerpt: excerpt.into(),
     });
+    detail
 }

@@ -54,12 +54,9 @@ pub(super) fn write(exchange: &mut Exchange<'_>) {
     let latency = now.saturating_duration_since(beginning.started);
     let bytes_received = beginning.head_bytes + body.transfer.moved + record.tunnelled;
     let bytes_sent = request.client.connection.bytes_out - beginning.bytes_out;
-    count(
-        worker,
-        (ending.status, latency),
-        ending.failure,
-        (bytes_received, bytes_sent),
-    );
+    count(worker, ending.status, latency, ending.failure);
+    worker.counters.bytes_received.add(bytes_received);
+    worker.counters.bytes_sent.add(bytes_sent);
     let retries: Vec<Retry<'_>> = attempts.retried.iter().map(retry).collect();
     let plain = match (ending.failure, &record.detail) {
         (Some(failure), None) => detail::of_failure(failure, request),
@@ -110,17 +107,10 @@ fn subject(peer: &Peer) -> Option<&Label> {
     peer.certificate.as_ref().map(|certificate| &certificate.subject)
 }
 
-/// Counts a request with the bytes that were received and sent for it.
+/// Counts a request that has ended.
 #[inline]
-fn count(
-    worker: &Worker,
-    (status, latency): (u16, Duration),
-    failure: Option<Failure>,
-    (received, sent): (u64, u64),
-) {
+fn count(worker: &Worker, status: u16, latency: Duration, failure: Option<Failure>) {
     worker.counters.count_request(status, latency);
-    worker.counters.bytes_received.add(received);
-    worker.counters.bytes_sent.add(sent);
     if let Some(timeout) = failure.and_then(Failure::timeout) {
         worker.counters.count_timeout(timeout);
     }
@@ -162,8 +152,9 @@ pub(super) fn log_refused(
 ) {
     let status = refused.status;
     let latency = clock::now().saturating_duration_since(refused.started);
-    let bytes = (refused.received as u64, refused.sent);
-    count(worker, (status, latency), Some(refused.failure), bytes);
+    count(worker, status, latency, Some(refused.failure));
+    worker.counters.bytes_received.add(refused.received as u64);
+    worker.counters.bytes_sent.add(refused.sent);
     let entry = Entry {
         time: clock::wall(),
         client: Client::Direct(&peer.label),
