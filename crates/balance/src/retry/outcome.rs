@@ -60,6 +60,7 @@ impl Outcome {
 
     /// Whether the backend should be probed. The end of a reused connection concerns that connection only, and a backend that
     /// refuses a request responds; but a new connection that was closed at once is a bad sign.
+    #[inline]
     pub fn is_suspicious(&self) -> bool {
         let is_suspicious_event = match self.event {
             None => true,
