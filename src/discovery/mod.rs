@@ -1,5 +1,5 @@
 //! Discovery of backends and their addresses. So far there is one source: the backends that the config lists.
 
-mod fixed;
+mod names;
 
-pub use fixed::Names;
+pub use names::Names;

@@ -260,6 +260,7 @@ impl Server {
             certificates::adopt(&self.state.listeners, &result.listeners);
             self.reloads.activate(result.snapshot, result.config);
             let snapshot = self.state.shared.snapshot();
+            self.watchers.look_up_again();
             self.watchers.watch(&snapshot.pools);
             self.without_eligible.update(&snapshot.pools);
             self.state.config_state().config_text = result.text;

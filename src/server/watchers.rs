@@ -38,6 +38,11 @@ impl Watchers {
         }
     }
 
+    /// Looks up the names of all watched backends again.
+    pub(super) fn look_up_again(&self) {
+        self.names.look_up_again();
+    }
+
     /// Watches the backends of these pools and stops watching all others.
     pub(super) fn watch(&mut self, pools: &[Arc<Pool>]) {
         self.names.follow(

@@ -1,4 +1,4 @@
-//! Resolves the names of the backends that the config lists. One task per name runs on the control runtime and looks the name
+//! Resolves the names of backends. One task per name runs on the control runtime and looks the name
 //! up at start, at every reload, every 30 s, and soon after a connection to one of its backends failed. When a lookup fails, the
 //! last known addresses are kept.
 
@@ -39,9 +39,15 @@ struct NameTask {
 }
 
 impl Names {
-    /// Resolves the names of these backends, and stops resolving all others. A name that was resolved before keeps its task and
-    /// is looked up again soon, because the operator may reload after an address has changed. A new backend with such a name
-    /// gets its last known addresses at once.
+    /// Requests lookups of all names, because the operator may reload after an address has changed.
+    pub fn look_up_again(&self) {
+        for task in self.by_host.values() {
+            task.name.lookup.request();
+        }
+    }
+
+    /// Resolves the names of these backends, and stops resolving all others. A name that was resolved before keeps its task. A new
+    /// backend with such a name gets its last known addresses at once.
     pub fn follow<'a>(&mut self, backends: impl IntoIterator<Item = &'a Arc<Backend>>) {
         let mut backends_by_host: HashMap<&str, Vec<Arc<Backend>>> = HashMap::new();
         for backend in backends {
@@ -52,13 +58,9 @@ impl Names {
         }
         let mut before = std::mem::take(&mut self.by_host);
         for (host, backends) in backends_by_host {
-            let task = match before.remove(host) {
-                Some(task) => {
-                    task.name.lookup.request();
-                    task
-                }
-                None => NameTask::start(Name::new(host)),
-            };
+            let task = before
+                .remove(host)
+                .unwrap_or_else(|| NameTask::start(Name::new(host)));
             task.name.set_backends(backends);
             self.by_host.insert(host.to_owned(), task);
         }
@@ -281,7 +283,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_kept_name_is_looked_up_before_the_interval_ends() {
+    async fn names_are_looked_up_again_before_the_interval_ends() {
         let one = backend("http://localhost:1");
         let mut names = Names::default();
         names.follow([&one]);
@@ -297,6 +299,7 @@ mod tests {
             .addresses
             .clear();
         let started = crate::clock::now();
+        names.look_up_again();
         names.follow([&one]);
         until(|| !one.resolved.load().is_empty()).await;
         assert!(started.elapsed() < INTERVAL / 2);
