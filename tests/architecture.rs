@@ -45,7 +45,7 @@ const LAYERS: &[&[&str]] = &[
     // Modules of the crates below, by the names under which `src/lib.rs` passes them on.
     &["strategy"],
     &["http1", "hpack", "router", "retry"],
-    &["buffer", "head", "rng"],
+    &["buffer", "head", "kept", "rng"],
 ];
 
 /// The same of `crates/wire`. It knows nothing of `crates/balance`.
@@ -61,7 +61,7 @@ const BALANCE: &[&[&str]] = &[
     &["router", "strategy", "health"],
     &["retry"],
     &["backend"],
-    &["rng", "clock"],
+    &["kept", "rng", "clock"],
 ];
 
 /// The crates, by the folder of their code.

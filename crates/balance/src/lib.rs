@@ -10,6 +10,7 @@ pub mod strategy;
 pub mod health;
 
 pub mod backend;
+pub mod kept;
 pub mod rng;
 
 #[cfg(test)]
