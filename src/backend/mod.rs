@@ -6,7 +6,7 @@ mod first_lookup;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 
@@ -24,8 +24,8 @@ pub struct Backend {
     pub address: Address,
     /// Its share of the requests relative to the others, 0 to 256; 0 receives none.
     pub weight: AtomicU32,
-    /// Used only when no other backend is eligible.
-    pub is_backup: bool,
+    /// Whether it is used only when no other backend is eligible.
+    pub is_backup: AtomicBool,
     /// The addresses that its name resolves to; empty until the first lookup succeeds. Written by the control plane only,
     /// through [`Self::resolve_to`].
     pub resolved: ArcSwap<Vec<SocketAddr>>,
@@ -64,7 +64,7 @@ impl Backend {
             first_lookup,
             address,
             weight: AtomicU32::new(weight),
-            is_backup,
+            is_backup: AtomicBool::new(is_backup),
             resolved: ArcSwap::from_pointee(resolved),
             departures: AtomicU64::new(0),
             load,

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::Member;
+use super::{Member, Roster};
 use crate::backend::BackendId;
 use crate::strategy::{Candidate, Cursor, Entry, PickContext, Strategy};
 
-/// The eligible backends of a pool.
+/// The eligible backends of a pool, and the roster that they are from.
 #[derive(Debug)]
 pub struct EligibleSet {
+    roster: Arc<Roster>,
     main: Tier,
     /// Used only when no backend of `main` may be picked.
     backup: Tier,
@@ -36,17 +37,14 @@ pub struct Another<'m, 't> {
 }
 
 impl EligibleSet {
-    pub(super) fn new(members: &[Arc<Member>], strategy: &Entry, cursor: &Arc<Cursor>) -> Self {
+    pub(super) fn new(roster: &Arc<Roster>, strategy: &Entry, cursor: &Arc<Cursor>) -> Self {
         let tier = |is_backup| {
-            let is_wanted =
-                |member: &&Arc<Member>| member.backend.is_backup == is_backup && member.is_eligible();
-            Tier::new(
-                members.iter().filter(is_wanted).cloned().collect(),
-                strategy,
-                cursor,
-            )
+            let is_wanted = |member: &&Arc<Member>| member.is_backup() == is_backup && member.is_eligible();
+            let members = roster.members().iter().filter(is_wanted);
+            Tier::new(members.cloned().collect(), strategy, cursor)
         };
         Self {
+            roster: Arc::clone(roster),
             main: tier(false),
             backup: tier(true),
         }
@@ -69,7 +67,7 @@ impl EligibleSet {
             ..context
         };
         let pick_main = || {
-            let last_main = last.filter(|last| !last.backend.is_backup);
+            let last_main = last.filter(|last| !last.is_backup());
             let untried = self.main.pick(&context);
             let main = untried.or_else(|| self.main.pick(&without_failed));
             main.or(last_main)
@@ -78,6 +76,11 @@ impl EligibleSet {
         main.or_else(|| self.pick(context))
             .or_else(|| self.pick(without_failed))
             .or(last)
+    }
+
+    /// The backends that the pool had when the set was built, eligible or not.
+    pub fn roster(&self) -> &Roster {
+        &self.roster
     }
 
     /// Number of eligible backends, backups included.

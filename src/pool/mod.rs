@@ -4,29 +4,37 @@ mod connections;
 mod eligible;
 mod multiplexed;
 mod observe;
+mod roster;
 mod settings;
 mod shared_idle;
+mod tls_generations;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
-use foldhash::fast::FixedState;
 
 pub use connections::{BackendConnection, IdleConnections};
 pub use eligible::{Another, EligibleSet};
 pub use multiplexed::{ConnectLead, MultiplexedConnections, SingleFlight};
+pub use roster::{Roster, RosterCell, RosterChange};
 pub use settings::{BackendSettings, Settings, Timeouts};
 pub use shared_idle::SharedIdlePool;
 
-use crate::backend::{AddressKey, Backend, BackendId, Scheme};
+use crate::backend::{Backend, Scheme};
+use crate::clock;
 use crate::health::Health;
+use crate::kept::KeptBuilder;
 use crate::net::Secured;
 use crate::retry::Budget;
 use crate::strategy::Cursor;
 use crate::telemetry::Label;
 use crate::tls::Offer;
+use roster::ConnectionSettings;
+use tls_generations::TlsGenerations;
+
+/// Maximum number of backends of one pool: strategies keep lists of this length.
+pub const MAX_BACKENDS: usize = 16_384;
 
 /// A backend as a member of a pool.
 #[derive(Debug)]
@@ -41,9 +49,22 @@ pub struct Member {
     pub shared_idle: SharedIdlePool,
     /// Whether an operator drains it: it gets no new requests.
     pub is_drained: AtomicBool,
+    /// The settings that its connections were established with.
+    connections: Arc<ConnectionSettings>,
 }
 
 impl Member {
+    fn new(settings: &BackendSettings, connections: &Arc<ConnectionSettings>) -> Arc<Self> {
+        Arc::new(Self {
+            label: Label::new(&settings.address.url),
+            shared_idle: SharedIdlePool::default(),
+            backend: Backend::new(settings.address.clone(), settings.weight, settings.is_backup),
+            health: Health::new(),
+            is_drained: AtomicBool::new(false),
+            connections: Arc::clone(connections),
+        })
+    }
+
     /// The TLS settings for connections to it as a member of `pool`; `None` without TLS.
     pub fn secured<'a>(&'a self, pool: &'a Pool, offer: Offer) -> Option<Secured<'a>> {
         let address = &self.backend.address;
@@ -70,63 +91,65 @@ impl Member {
             && self.health.is_eligible()
             && self.backend.weight.load(Ordering::Relaxed) > 0
     }
+
+    /// Whether it is used only when no other backend is eligible.
+    pub fn is_backup(&self) -> bool {
+        self.backend.is_backup.load(Ordering::Relaxed)
+    }
+
+    /// Whether requests run at it.
+    fn is_in_use(&self) -> bool {
+        self.backend.load.in_flight.0.load(Ordering::Relaxed) > 0
+    }
 }
 
-/// One pool. Shared by all workers and the control plane. A reload replaces it as a whole and keeps the members that are
-/// still configured.
+/// One pool. Shared by all workers and the control plane. A reload replaces it as a whole and keeps its roster, cursor and budget.
 #[derive(Debug)]
 pub struct Pool {
     /// Its settings from the config.
     pub settings: Settings,
     /// Its name for the log.
     pub label: Label,
-    /// All backends, eligible or not, in the order of the config.
-    pub members: Vec<Arc<Member>>,
     /// The retry budget.
     pub budget: Arc<Budget>,
+    roster: Arc<RosterCell>,
     eligible: ArcSwap<EligibleSet>,
     cursor: Arc<Cursor>,
-    by_id: HashMap<BackendId, usize, FixedState>,
     /// Number of reloads that changed the TLS settings, in the config or in the certificate files.
     tls_generation: u64,
 }
 
 impl Pool {
-    /// Makes a pool; `previous` is the pool of the same name before a reload. Backends with the same URL keep their
-    /// health, counters and connections.
-    pub fn new(settings: Settings, previous: Option<&Self>) -> Arc<Self> {
-        let previous_members = PreviousMembers::of(&settings, previous);
-        let backends = settings.backends.iter();
-        let members: Vec<Arc<Member>> = backends.map(|backend| previous_members.member(backend)).collect();
-        let cursor = previous.map_or_else(Arc::default, |pool| Arc::clone(&pool.cursor));
-        let budget = previous.map_or_else(
-            || Arc::new(Budget::new(crate::clock::now())),
-            |pool| Arc::clone(&pool.budget),
-        );
-        let eligible = ArcSwap::from_pointee(EligibleSet::new(&members, settings.strategy, &cursor));
-        let by_id = members
-            .iter()
-            .enumerate()
-            .map(|(index, member)| (member.backend.id, index))
-            .collect();
-        let tls_generation = previous.map_or(0, |pool| {
-            pool.tls_generation + u64::from(pool.settings.tls != settings.tls)
-        });
+    /// Makes a pool, which has no eligible backend before the first [`Self::update`]. What outlives a reload is kept by the
+    /// pool's name.
+    pub fn new(settings: Settings, keep: &mut KeptBuilder) -> Arc<Self> {
+        let name = format!("pool/{}", settings.name);
+        let cursor = keep.get_or_insert(&name, Cursor::default);
+        let tls = keep.get_or_insert(&name, TlsGenerations::default);
         Arc::new(Self {
-            tls_generation,
+            budget: keep.get_or_insert(&name, || Budget::new(clock::now())),
+            roster: keep.get_or_insert(&name, RosterCell::default),
+            eligible: ArcSwap::from_pointee(EligibleSet::new(&Arc::default(), settings.strategy, &cursor)),
+            cursor,
+            tls_generation: tls.of(settings.tls.as_ref()),
             label: Label::new(&settings.name),
             settings,
-            members,
-            budget,
-            eligible,
-            cursor,
-            by_id,
         })
     }
 
-    /// Rebuilds the eligible set from the health, weight and drain state of the members. Control plane only.
+    /// Replaces the backends, whose addresses differ from each other. Those that stay keep their health, counters and connections;
+    /// removed ones get no new requests, and running requests end as usual. Control plane only; workers see it once the
+    /// snapshot's cell is told that something has changed.
+    pub fn update(&self, backends: &[BackendSettings]) -> RosterChange {
+        let connections = ConnectionSettings::of(&self.settings);
+        let change = self.roster.update(backends, connections, clock::now());
+        self.refresh();
+        change
+    }
+
+    /// Rebuilds the eligible set from the roster and the health, weight and drain state of its members. Control plane only.
     pub fn refresh(&self) {
-        let eligible = EligibleSet::new(&self.members, self.settings.strategy, &self.cursor);
+        let eligible = EligibleSet::new(&self.roster.load(), self.settings.strategy, &self.cursor);
         self.eligible.store(Arc::new(eligible));
     }
 
@@ -135,44 +158,19 @@ impl Pool {
         self.eligible.load_full()
     }
 
-    /// The member with this id.
-    pub fn member(&self, id: BackendId) -> Option<&Arc<Member>> {
-        self.by_id.get(&id).and_then(|&index| self.members.get(index))
-    }
-}
-
-/// The members that a reload may keep, by what identifies a backend.
-struct PreviousMembers<'a>(HashMap<(AddressKey<'a>, bool), &'a Arc<Member>>);
-
-impl<'a> PreviousMembers<'a> {
-    /// The members of `previous`, unless these settings do not allow their connections.
-    fn of(settings: &Settings, previous: Option<&'a Pool>) -> Self {
-        // Connections that were established with other TLS settings, or with another PROXY header, must not be used. When only
-        // the contents of the TLS files changed, the members are kept, and `tls_generation` keeps their connections apart.
-        let tls = |settings: &Settings| settings.tls.as_ref().map(|tls| tls.settings.clone());
-        let previous = previous.filter(|pool| {
-            let before = &pool.settings;
-            tls(before) == tls(settings) && before.send_proxy == settings.send_proxy
-        });
-        let members = previous.into_iter().flat_map(|pool| &pool.members);
-        let key = |backend: &'a Backend| (backend.address.identity(), backend.is_backup);
-        Self(members.map(|member| (key(&member.backend), member)).collect())
+    /// The backends that it has now. For the control plane: requests use the roster of their eligible set.
+    pub fn roster(&self) -> Arc<Roster> {
+        self.roster.load()
     }
 
-    /// The member with this address from before the reload, or a new one.
-    fn member(&self, wanted: &BackendSettings) -> Arc<Member> {
-        match self.0.get(&(wanted.address.identity(), wanted.is_backup)) {
-            Some(member) => {
-                member.backend.weight.store(wanted.weight, Ordering::Relaxed);
-                Arc::clone(member)
-            }
-            None => Arc::new(Member {
-                label: Label::new(&wanted.address.url),
-                shared_idle: SharedIdlePool::default(),
-                backend: Backend::new(wanted.address.clone(), wanted.weight, wanted.is_backup),
-                health: Health::new(),
-                is_drained: AtomicBool::new(false),
-            }),
-        }
+    /// The removed backends whose requests still run.
+    pub fn unfinished(&self) -> Vec<Arc<Member>> {
+        self.roster.unfinished()
+    }
+
+    /// Closes the shared idle connections of backends that were removed a while ago, and forgets those without requests. Returns
+    /// whether removed backends are left.
+    pub fn release_removed(&self) -> bool {
+        self.roster.release_removed(clock::now())
     }
 }

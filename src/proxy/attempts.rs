@@ -186,7 +186,7 @@ impl<'a> Attempts<'a> {
             attempts: self.tried.attempts(),
             stale: self.tried.stale(),
             unprocessed: self.tried.unprocessed(),
-            backends: self.pool.members.len() as u32,
+            backends: self.eligible.roster().members().len() as u32,
         }
     }
 

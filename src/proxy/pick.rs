@@ -15,7 +15,7 @@ use crate::strategy::PickContext;
 #[inline]
 pub(super) fn first<'a>(request: &mut Request<'_>, to: RouteMatch<'a>) -> Result<&'a Member, Failure> {
     let RouteMatch { pool, eligible, .. } = to;
-    pinned::member(request, pool)
+    pinned::member(request, pool, eligible)
         .or_else(|| eligible.pick(context(request, pool, &[])))
         .ok_or_else(|| match eligible.is_empty() {
             true => Failure::NoBackend,

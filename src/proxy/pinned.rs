@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::request::Request;
-use crate::pool::{BackendConnection, Member, Pool};
+use crate::pool::{BackendConnection, EligibleSet, Member, Pool};
 
 /// A pinned connection while it is idle. One for a client: another pool that authenticates its user takes its place.
 pub struct Pinned {
@@ -20,9 +20,13 @@ pub struct Pinned {
 /// The backend that the client's connection is pinned to, if it is one of this pool and may get the request. One that may
 /// not get requests any more is forgotten: the next one tells the client to authenticate again.
 #[inline]
-pub(super) fn member<'a>(request: &mut Request<'_>, pool: &'a Pool) -> Option<&'a Member> {
+pub(super) fn member<'a>(
+    request: &mut Request<'_>,
+    pool: &Pool,
+    eligible: &'a EligibleSet,
+) -> Option<&'a Member> {
     let id = request.client.pinned.as_ref()?.connection.backend;
-    let member: &Member = pool.member(id)?;
+    let member: &Member = eligible.roster().member(id)?;
     if request.identity.is_trusted || !member.is_eligible() {
         request.client.pinned = None;
         return None;

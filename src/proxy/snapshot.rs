@@ -30,24 +30,6 @@ pub struct Snapshot {
     pub limits: Limits,
 }
 
-impl Snapshot {
-    /// The member of any pool that is this backend, as long as there is one.
-    pub fn member(&self, backend: BackendId) -> Option<&Member> {
-        let mut members = self.pools.iter().filter_map(|pool| pool.member(backend));
-        members.next().map(|member| &**member)
-    }
-}
-
-impl Snapshot {
-    /// This backend, and how long a connection to it is kept without requests; `None` for one that is no member.
-    pub fn kept(&self, backend: BackendId) -> Option<(&Backend, Duration)> {
-        self.pools.iter().find_map(|pool| {
-            let member = pool.member(backend)?;
-            Some((&*member.backend, pool.settings.timeouts.backend_idle))
-        })
-    }
-}
-
 /// The one place that the control plane writes and workers read.
 #[derive(Debug)]
 pub struct SnapshotCell {
@@ -81,7 +63,7 @@ impl SnapshotCell {
         before
     }
 
-    /// Lets workers look at the memberships again. Called after [`Pool::refresh`].
+    /// Lets workers look at the memberships again. Called after [`Pool::refresh`] and [`Pool::update`].
     pub fn changed(&self) {
         self.version.fetch_add(1, Ordering::Release);
     }
@@ -112,5 +94,23 @@ impl SnapshotHandle {
     /// The pool with this index and its eligible backends.
     pub fn pool(&self, index: usize) -> Option<(&Arc<Pool>, &Arc<EligibleSet>)> {
         Some((self.snapshot.pools.get(index)?, self.memberships.get(index)?))
+    }
+
+    /// The member of any pool that is this backend, as long as there is one.
+    pub fn member(&self, backend: BackendId) -> Option<&Member> {
+        let mut members = self
+            .memberships
+            .iter()
+            .filter_map(|eligible| eligible.roster().member(backend));
+        members.next().map(|member| &**member)
+    }
+
+    /// This backend, and how long a connection to it is kept without requests; `None` for one that is no member.
+    pub fn kept(&self, backend: BackendId) -> Option<(&Backend, Duration)> {
+        let mut pools = self.snapshot.pools.iter().zip(&self.memberships);
+        pools.find_map(|(pool, eligible)| {
+            let member = eligible.roster().member(backend)?;
+            Some((&*member.backend, pool.settings.timeouts.backend_idle))
+        })
     }
 }

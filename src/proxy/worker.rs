@@ -115,11 +115,10 @@ impl Worker {
         if tick.is_multiple_of(TICKS_PER_SWEEP) {
             self.idle.begin_sweep(TICKS_PER_SWEEP as usize);
             self.multiplexed
-                .sweep(self.wheel.now(), |backend| local.snapshot.kept(backend));
+                .sweep(self.wheel.now(), |backend| local.kept(backend));
             self.counters.backend_connections_idle.set(self.idle.len() as u64);
         }
-        self.idle
-            .sweep(self.wheel.now(), |backend| local.snapshot.member(backend));
+        self.idle.sweep(self.wheel.now(), |backend| local.member(backend));
     }
 
     /// The value of a `Date` field, at most a tenth of a second behind.

@@ -24,7 +24,7 @@ impl PoolsWithoutEligible {
         let without: HashSet<Arc<str>> = without.map(|pool| Arc::clone(&pool.settings.name)).collect();
         for pool in pools {
             let name = &pool.settings.name;
-            let backends = pool.members.len();
+            let backends = pool.roster().members().len();
             match (self.0.contains(name), without.contains(name)) {
                 (false, true) => tracing::warn!(
                     pool = &**name,

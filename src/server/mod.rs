@@ -7,6 +7,7 @@ mod eligible;
 mod limits;
 mod listeners;
 mod reload;
+mod removed;
 mod signals;
 mod start_error;
 mod view;
@@ -25,14 +26,17 @@ use crate::admin::{self, COMMANDS_WAITING, Command, Control, Readiness, Reloaded
 use crate::clock;
 use crate::config::{self, Config, Workers};
 use crate::health::Change;
+use crate::kept::Kept;
 use crate::listener::{self, WorkerSet};
 use crate::net::{self, ListenAddress};
 use crate::proxy::SnapshotCell;
 use crate::tasks::Tasks;
 use crate::telemetry::Logs;
 use crate::telemetry::metrics::WorkerCounters;
+use assemble::Assembled;
 use eligible::PoolsWithoutEligible;
 use reload::{ReloadResult, Reloads};
+use removed::RemovedBackends;
 use signals::{Event, Signals};
 pub use start_error::StartError;
 use view::{AppState, ConfigState};
@@ -115,6 +119,7 @@ struct Server {
     stop: watch::Sender<Stop>,
     watchers: Watchers,
     without_eligible: PoolsWithoutEligible,
+    removed: RemovedBackends,
     changes: mpsc::Receiver<Change>,
     commands: mpsc::Receiver<Command>,
     signals: Signals,
@@ -152,7 +157,12 @@ impl Server {
             .as_ref()
             .map(|admin| bind(&ListenAddress::Ip(admin.address)))
             .transpose()?;
-        let (shared, pools) = assemble::first(&config)?;
+        let Assembled { snapshot, keep } = assemble::assemble(&config, &Kept::default())?;
+        let pools = snapshot.pools.clone();
+        for pool in &pools {
+            pool.update(&pool.settings.backends);
+        }
+        let shared = SnapshotCell::new(snapshot);
         let (changed, changes) = mpsc::channel(CHANGES_BOUND);
         let mut watchers = Watchers::new(changed);
         watchers.watch(&pools);
@@ -196,13 +206,20 @@ impl Server {
         ));
         Ok(Self {
             drain: config.timeouts.drain,
-            reloads: Reloads::new(source, config, descriptors, Arc::clone(&state.shared)),
+            reloads: Reloads::new(
+                source,
+                config,
+                descriptors,
+                Arc::clone(&state.shared),
+                keep.finish(),
+            ),
             state,
             listeners,
             workers,
             stop,
             watchers,
             without_eligible: PoolsWithoutEligible::at_start(&pools),
+            removed: RemovedBackends::default(),
             changes,
             commands,
             signals,
@@ -225,6 +242,7 @@ impl Server {
                     self.reloads.start(Some(reply));
                 }
                 read = self.reloads.read() => self.finish_reload(read),
+                () = self.removed.due() => self.removed.release(&self.state.shared.snapshot().pools),
             }
         }
         self.drain().await;
@@ -245,7 +263,10 @@ impl Server {
         }
         let snapshot = self.state.shared.snapshot();
         for pool in &snapshot.pools {
-            if changed.iter().any(|change| pool.member(change.backend).is_some()) {
+            if changed
+                .iter()
+                .any(|change| pool.roster().member(change.backend).is_some())
+            {
                 pool.refresh();
             }
         }
@@ -258,8 +279,9 @@ impl Server {
         let outcome = read.map(|result| {
             self.drain = result.drain;
             certificates::adopt(&self.state.listeners, &result.listeners);
-            self.reloads.activate(result.snapshot, result.config);
+            self.reloads.activate(result.assembled, result.config);
             let snapshot = self.state.shared.snapshot();
+            self.removed.expect();
             self.watchers.look_up_again();
             self.watchers.watch(&snapshot.pools);
             self.without_eligible.update(&snapshot.pools);

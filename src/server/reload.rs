@@ -1,6 +1,7 @@
 //! Runs reloads, one at a time. Reading a large config and building its snapshot takes long, and so does freeing the old snapshot:
 //! a thread of lower priority than the workers does both. The control plane decides when the result is activated.
 
+use std::collections::HashSet;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,12 +12,16 @@ use std::{future, io};
 
 use tokio::sync::oneshot;
 
+use super::assemble::{self, Assembled};
 use super::changes::Changes;
-use super::{assemble, certificates, limits};
+use super::{certificates, limits};
 use crate::admin::ReloadOutcome;
+use crate::backend::BackendId;
 use crate::clock;
 use crate::config::{self, Config};
+use crate::kept::Kept;
 use crate::listener;
+use crate::pool::Member;
 use crate::proxy::{Snapshot, SnapshotCell};
 
 /// The thread's niceness. Beside a worker that uses a whole core it still gets a tenth of that core, so that a reload finishes.
@@ -30,7 +35,7 @@ const SNAPSHOTS_KEPT: usize = 64;
 
 /// What a reload has read and built, to be activated.
 pub(super) struct ReloadResult {
-    pub(super) snapshot: Snapshot,
+    pub(super) assembled: Assembled,
     /// Running listeners take over the TLS settings of these.
     pub(super) listeners: Vec<listener::Settings>,
     pub(super) drain: Duration,
@@ -66,6 +71,8 @@ pub(super) struct Reloads {
     current: Arc<Config>,
     descriptors: u64,
     shared: Arc<SnapshotCell>,
+    /// What the active config shares with the next one.
+    kept: Kept,
     thread: Option<SyncSender<Job>>,
     running: Option<RunningReload>,
     /// Whether another reload was requested since the running one opened the file.
@@ -90,17 +97,19 @@ struct ReadJob {
     source: PathBuf,
     started: Arc<Config>,
     current: Arc<Config>,
+    kept: Kept,
     descriptors: u64,
 }
 
 impl Reloads {
     /// `started` is the config that the process was started with, `descriptors` the limit of file descriptors that other limits are
-    /// derived from, and `shared` the cell that holds the active snapshot.
+    /// derived from, `shared` the cell that holds the active snapshot, and `kept` the state behind it.
     pub(super) fn new(
         source: Option<PathBuf>,
         started: Config,
         descriptors: u64,
         shared: Arc<SnapshotCell>,
+        kept: Kept,
     ) -> Self {
         let started = Arc::new(started);
         Self {
@@ -109,6 +118,7 @@ impl Reloads {
             started,
             descriptors,
             shared,
+            kept,
             thread: None,
             running: None,
             is_requested: false,
@@ -144,6 +154,7 @@ impl Reloads {
             source,
             started: Arc::clone(&self.started),
             current: Arc::clone(&self.current),
+            kept: self.kept.clone(),
             descriptors: self.descriptors,
         };
         // A job that is not accepted drops its sender, and `read` returns an error.
@@ -164,10 +175,11 @@ impl Reloads {
     }
 
     /// Activates a snapshot, and has the previous one freed by the thread, so that no request waits for that.
-    pub(super) fn activate(&mut self, snapshot: Snapshot, config: Arc<Config>) {
-        // Backends that are kept may have gone up or down since the snapshot was built.
+    pub(super) fn activate(&mut self, assembled: Assembled, config: Arc<Config>) {
+        let Assembled { snapshot, keep } = assembled;
+        self.kept = keep.finish();
         for pool in &snapshot.pools {
-            pool.refresh();
+            pool.update(&pool.settings.backends);
         }
         let before = self.shared.replace(snapshot);
         let config = std::mem::replace(&mut self.current, config);
@@ -269,7 +281,7 @@ fn work(jobs: &Receiver<Job>, shared: &SnapshotCell) {
             false => jobs.recv_timeout(FREE_INTERVAL),
         };
         match job {
-            Ok(Job::Read(job, done)) => drop(done.send(read(&job, shared))),
+            Ok(Job::Read(job, done)) => drop(done.send(read(&job))),
             Ok(Job::Free(snapshot, config)) => {
                 drop(config);
                 replaced.push(snapshot);
@@ -288,9 +300,14 @@ fn work(jobs: &Receiver<Job>, shared: &SnapshotCell) {
 
 /// Closes shared idle connections to backends that were removed: a tunnel may keep their snapshot alive for hours.
 fn close_idle_of_removed(replaced: &[Arc<Snapshot>], current: &Snapshot) {
-    let pools = replaced.iter().flat_map(|snapshot| &snapshot.pools);
-    for member in pools.flat_map(|pool| &pool.members) {
-        if current.member(member.backend.id).is_none() {
+    let members = |snapshot: &Snapshot| -> Vec<Arc<Member>> {
+        let rosters = snapshot.pools.iter().map(|pool| pool.eligible());
+        let members = rosters.flat_map(|eligible| eligible.roster().members().to_vec());
+        members.collect()
+    };
+    let current: HashSet<BackendId> = members(current).iter().map(|member| member.backend.id).collect();
+    for member in replaced.iter().flat_map(|snapshot| members(snapshot)) {
+        if !current.contains(&member.backend.id) {
             member.shared_idle.clear();
         }
     }
@@ -298,7 +315,7 @@ fn close_idle_of_removed(replaced: &[Arc<Snapshot>], current: &Snapshot) {
 
 /// Reads the file and builds routes, pools, backends, timeouts and limits. Settings of sockets and threads stay as they are; while
 /// the file has other values for them, they are reported as ignored.
-fn read(job: &ReadJob, shared: &SnapshotCell) -> ReadResult {
+fn read(job: &ReadJob) -> ReadResult {
     let loaded = config::load(&job.source).map_err(|report| {
         let problems = report.problems.iter();
         problems.map(ToString::to_string).collect::<Vec<_>>()
@@ -317,7 +334,7 @@ fn read(job: &ReadJob, shared: &SnapshotCell) -> ReadResult {
     ];
     let ignored = fixed.iter().filter(|(_, has_changed)| *has_changed);
     let ignored = ignored.map(|(key, _)| *key).collect();
-    let snapshot = assemble::next(&config, shared).map_err(|error| vec![error.to_string()])?;
+    let assembled = assemble::assemble(&config, &job.kept).map_err(|error| vec![error.to_string()])?;
     let config = Config {
         listeners: certificates::adopted(&started.listeners, &config.listeners),
         workers: started.workers,
@@ -327,7 +344,7 @@ fn read(job: &ReadJob, shared: &SnapshotCell) -> ReadResult {
     };
     let changes = Changes::between(&job.current, &config);
     Ok(ReloadResult {
-        snapshot,
+        assembled,
         drain: config.timeouts.drain,
         text: config::print(&config),
         listeners: config.listeners.clone(),
@@ -365,8 +382,12 @@ mod tests {
             let path = std::env::temp_dir().join(format!("evenkeel-reload-{name}-{}", std::process::id()));
             std::fs::write(&path, "listen: 127.0.0.1:0\nbackends: [http://127.0.0.1:1]\n").unwrap();
             let config = config::load(&path).unwrap().config;
-            let (shared, _) = assemble::first(&config).unwrap();
-            let reloads = Reloads::new(Some(path.clone()), config, 1000, shared);
+            let Assembled { snapshot, keep } = assemble::assemble(&config, &Kept::default()).unwrap();
+            for pool in &snapshot.pools {
+                pool.update(&pool.settings.backends);
+            }
+            let shared = SnapshotCell::new(snapshot);
+            let reloads = Reloads::new(Some(path.clone()), config, 1000, shared, keep.finish());
             Self { path, reloads }
         }
 
@@ -390,12 +411,16 @@ mod tests {
         bench.reloads.start(None);
         let result = bench.read().await;
         let before = shared.snapshot();
-        let member = &before.pools[0].members[0];
+        let roster = before.pools[0].roster();
+        let member = &roster.members()[0];
         assert_eq!(before.pools[0].eligible().len(), 1);
         member.is_drained.store(true, Ordering::Relaxed);
-        bench.reloads.activate(result.snapshot, result.config);
+        bench.reloads.activate(result.assembled, result.config);
         let after = shared.snapshot();
-        assert!(Arc::ptr_eq(member, &after.pools[0].members[0]), "it stays");
+        assert!(
+            Arc::ptr_eq(member, &after.pools[0].roster().members()[0]),
+            "it stays"
+        );
         assert!(after.pools[0].eligible().is_empty());
     }
 
@@ -418,7 +443,7 @@ mod tests {
         let used = bench.reloads.shared.snapshot();
         bench.reloads.start(None);
         let result = bench.read().await;
-        bench.reloads.activate(result.snapshot, result.config);
+        bench.reloads.activate(result.assembled, result.config);
         assert_eq!(Arc::strong_count(&used), 2, "ours and the thread's");
         let freed = Arc::downgrade(&used);
         drop(used);

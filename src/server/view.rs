@@ -221,11 +221,27 @@ fn certificate_sample(known: &ActiveCertificate) -> CertificateSample {
 }
 
 fn pool_status(pool: &Pool) -> PoolStatus {
+    let roster = pool.roster();
+    let members = roster.members().iter();
+    let removed = pool.unfinished();
     PoolStatus {
         name: pool.settings.name.to_string(),
         strategy: pool.settings.strategy.name.to_owned(),
-        eligible: pool.members.iter().filter(|member| member.is_eligible()).count() as u64,
-        backends: pool.members.iter().map(|member| backend_status(member)).collect(),
+        eligible: members.clone().filter(|member| member.is_eligible()).count() as u64,
+        backends: members
+            .map(|member| backend_status(member))
+            .chain(removed.iter().map(|member| removed_status(member)))
+            .collect(),
+    }
+}
+
+/// The status of a removed backend whose requests still run.
+fn removed_status(member: &Member) -> BackendStatus {
+    BackendStatus {
+        eligible: false,
+        state: BackendState::Draining,
+        why: Some("removed".to_owned()),
+        ..backend_status(member)
     }
 }
 
@@ -250,7 +266,7 @@ fn backend_status(member: &Member) -> BackendStatus {
         },
         last_check: health.probed.as_ref().map(check_status),
         weight,
-        backup: backend.is_backup,
+        backup: backend.is_backup.load(Ordering::Relaxed),
         in_flight: u64::from(backend.load.in_flight.0.load(Ordering::Relaxed)),
         attempts: backend.totals.attempts.load(Ordering::Relaxed),
         failures: backend.totals.failures.load(Ordering::Relaxed),
@@ -283,6 +299,6 @@ fn pool_sample(pool: &Pool) -> PoolSample {
     };
     PoolSample {
         name: pool.settings.name.to_string(),
-        backends: pool.members.iter().map(sample).collect(),
+        backends: pool.roster().members().iter().map(sample).collect(),
     }
 }

@@ -45,17 +45,14 @@ impl Watchers {
 
     /// Watches the backends of these pools and stops watching all others.
     pub(super) fn watch(&mut self, pools: &[Arc<Pool>]) {
-        self.names.follow(
-            pools
-                .iter()
-                .flat_map(|pool| &pool.members)
-                .map(|member| &member.backend),
-        );
+        let rosters: Vec<_> = pools.iter().map(|pool| (pool, pool.roster())).collect();
+        let members = rosters.iter().flat_map(|(_, roster)| roster.members());
+        self.names.follow(members.map(|member| &member.backend));
         let mut before = std::mem::take(&mut self.probes);
         let mut new = Vec::new();
-        for pool in pools {
+        for (pool, roster) in &rosters {
             let check = &pool.settings.health_check;
-            for member in &pool.members {
+            for member in roster.members() {
                 let id = member.backend.id;
                 match before.remove(&id).filter(|(kept, _)| kept == check) {
                     Some(watched) => drop(self.probes.insert(id, watched)),

@@ -17,11 +17,8 @@ use crate::config::tree::{Entry, Node, Value};
 use crate::config::{hints, suggest, vocabulary};
 use crate::listener;
 use crate::net::{ListenAddress, ProxyVersion};
-use crate::pool::{BackendSettings, Settings};
+use crate::pool::{BackendSettings, MAX_BACKENDS as MOST_BACKENDS, Settings};
 use crate::strategy;
-
-/// Most backends of one pool: strategies keep lists of this length.
-const MOST_BACKENDS: usize = 16_384;
 
 /// The valid forms of a backend URL, for messages.
 const URL_FORMS: &str = "http://10.0.0.1:8001, https://… (TLS), h2c://… (HTTP/2 without TLS, such as gRPC), or unix:/path (a Unix socket)";
