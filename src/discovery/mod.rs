@@ -1,5 +1,112 @@
-//! Discovery of backends and their addresses. So far there is one source: the backends that the config lists.
+//! Where backends come from: the table of sources, one file each. A source reports lists of backends; when a list is believed and
+//! how often it changes a pool is the same for all of them (`rules`). Also resolves the names of backends (`names`).
+//!
+//! A new source is one new file and one row of [`SOURCES`]. Nothing here knows the syntax of the config: who starts the sources
+//! also passes the function that parses lists.
 
+mod feed;
+mod file;
+mod fixed;
 mod names;
+mod rules;
+#[cfg(test)]
+mod scripted;
+mod sources;
+
+use std::fmt;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use feed::Feed;
 
 pub use names::Names;
+pub use sources::{Sources, Starter};
+
+use crate::pool::{BackendSettings, MAX_BACKENDS};
+
+/// Maximum number of backends of one source that is not the config itself.
+pub const MAX_BACKENDS_PER_SOURCE: usize = 10_000;
+
+/// A row of the table of sources.
+pub struct Source {
+    /// Its name, which is its key in the config.
+    pub name: &'static str,
+    /// One line for the docs.
+    pub summary: &'static str,
+    /// Maximum number of backends in a list. A longer one is an error of the source.
+    limit: usize,
+    /// Starts it. Either reports its only list at once, or returns a task that reports to the feed until it is aborted.
+    start: fn(&SourceSettings, Parse, Arc<Feed>) -> Option<SourceTask>,
+}
+
+const FIXED: Source = Source {
+    name: "fixed",
+    summary: "the backends that the config lists",
+    limit: MAX_BACKENDS,
+    start: fixed::start,
+};
+
+/// All sources, in the order in which the docs list them.
+pub static SOURCES: &[Source] = &[
+    FIXED,
+    Source {
+        name: "file",
+        summary: "a file with a list of backends, which is read again when it changes",
+        limit: MAX_BACKENDS_PER_SOURCE,
+        start: file::start,
+    },
+];
+
+/// A source of a pool's backends, as the config resolves it.
+#[derive(Debug, Clone)]
+pub struct SourceSettings {
+    /// The name of the pool.
+    pub pool: Arc<str>,
+    /// Its row in the table.
+    pub source: &'static Source,
+    /// The list of `fixed`; empty for the others.
+    pub backends: Vec<BackendSettings>,
+    /// Where the others find their list, such as an absolute path. With pool and source it identifies a source over reloads.
+    pub location: String,
+    /// How long a start or a reload waits for its first list: `timeouts.connect` of the pool.
+    pub answer_within: Duration,
+}
+
+/// Parses a list of backends. Paths in it are relative to the folder. The error is one line for the log.
+pub type Parse = fn(text: &str, folder: &Path) -> Result<Vec<BackendSettings>, String>;
+
+/// The backends of a pool have changed: [`Sources::backends`] returns them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Update {
+    /// The name of the pool.
+    pub pool: Arc<str>,
+}
+
+/// The task of a source.
+type SourceTask = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// The source with this name.
+pub fn by_name(name: &str) -> Option<&'static Source> {
+    SOURCES.iter().find(|source| source.name == name)
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+impl SourceSettings {
+    /// The backends that the config lists for a pool.
+    pub fn fixed(pool: &Arc<str>, backends: &[BackendSettings]) -> Self {
+        Self {
+            pool: Arc::clone(pool),
+            source: &FIXED,
+            backends: backends.to_vec(),
+            location: String::new(),
+            answer_within: Duration::ZERO,
+        }
+    }
+}

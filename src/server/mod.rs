@@ -9,8 +9,10 @@ mod listeners;
 mod reload;
 mod removed;
 mod signals;
+mod sources;
 mod start_error;
 mod view;
+mod waiting_reload;
 mod watchers;
 mod worker;
 
@@ -35,11 +37,13 @@ use crate::telemetry::Logs;
 use crate::telemetry::metrics::WorkerCounters;
 use assemble::Assembled;
 use eligible::PoolsWithoutEligible;
-use reload::{ReloadResult, Reloads};
+use reload::Reloads;
 use removed::RemovedBackends;
 use signals::{Event, Signals};
+use sources::Discovery;
 pub use start_error::StartError;
 use view::{AppState, ConfigState};
+use waiting_reload::WaitingReload;
 use watchers::Watchers;
 use worker::WorkerThread;
 
@@ -59,7 +63,9 @@ pub struct Running {
 }
 
 impl Running {
-    fn announce(&self) {
+    fn announce(&self, workers: usize, descriptors: u64) {
+        let version = env!("CARGO_PKG_VERSION");
+        tracing::info!(version, workers, descriptors, "Started");
         for address in &self.addresses {
             tracing::info!(%address, "Listening");
         }
@@ -93,7 +99,7 @@ pub fn run(plan: Plan, on_start: impl FnOnce(&Running)) -> Result<(), StartError
         .build()
         .map_err(StartError::system("start the control runtime"))?;
     let result = runtime.block_on(async {
-        let mut server = Server::start(plan, &logs, on_start)?;
+        let mut server = Server::start(plan, &logs, on_start).await?;
         server.serve().await;
         server.join();
         Ok(())
@@ -120,6 +126,8 @@ struct Server {
     watchers: Watchers,
     without_eligible: PoolsWithoutEligible,
     removed: RemovedBackends,
+    discovery: Discovery,
+    waiting: Option<WaitingReload>,
     changes: mpsc::Receiver<Change>,
     commands: mpsc::Receiver<Command>,
     signals: Signals,
@@ -138,7 +146,7 @@ enum Stop {
 }
 
 impl Server {
-    fn start(
+    async fn start(
         plan: Plan,
         logs: &Arc<Mutex<Option<Logs>>>,
         on_start: impl FnOnce(&Running),
@@ -152,16 +160,13 @@ impl Server {
         limits::resolve(&mut config, descriptors);
         let config_text = config::print(&config);
         let listeners = bind_all(&config)?;
-        let admin = config
-            .admin
-            .as_ref()
-            .map(|admin| bind(&ListenAddress::Ip(admin.address)))
-            .transpose()?;
-        let Assembled { snapshot, keep } = assemble::assemble(&config, &Kept::default())?;
+        let admin = config.admin.as_ref();
+        let admin = admin.map(|admin| bind(&ListenAddress::Ip(admin.address)));
+        let admin = admin.transpose()?;
+        let mut assembled = assemble::assemble(&config, &Kept::default())?;
+        let discovery = Discovery::start(&config, &mut assembled).await;
+        let Assembled { snapshot, keep } = assembled;
         let pools = snapshot.pools.clone();
-        for pool in &pools {
-            pool.update(&pool.settings.backends);
-        }
         let shared = SnapshotCell::new(snapshot);
         let (changed, changes) = mpsc::channel(CHANGES_BOUND);
         let mut watchers = Watchers::new(changed);
@@ -174,18 +179,12 @@ impl Server {
         let workers = start_workers(&config, &sockets, &shared, logs, &stopped)?;
         let running = Running {
             addresses,
-            admin: admin
-                .as_ref()
-                .map(net::Bound::ip)
-                .transpose()
-                .map_err(StartError::system(READ_ADDRESS))?,
+            admin: address_of(admin.as_ref())?,
         };
+        let counters = workers.iter().map(|worker| Arc::clone(&worker.counters));
         let state = Arc::new(AppState {
             shared,
-            counters: workers
-                .iter()
-                .map(|worker| Arc::clone(&worker.counters))
-                .collect(),
+            counters: counters.collect(),
             logs: Arc::clone(logs),
             listeners: settings,
             started: (clock::now(), clock::wall()),
@@ -193,13 +192,7 @@ impl Server {
         });
         let (commands, mut tasks) = start_admin(&config, admin, &state)?;
         on_start(&running);
-        tracing::info!(
-            version = env!("CARGO_PKG_VERSION"),
-            workers = workers.len(),
-            descriptors,
-            "Started"
-        );
-        running.announce();
+        running.announce(workers.len(), descriptors);
         tasks.spawn(certificates::watch(
             state.listeners.as_slice().into(),
             Arc::clone(&state.shared),
@@ -220,6 +213,8 @@ impl Server {
             watchers,
             without_eligible: PoolsWithoutEligible::at_start(&pools),
             removed: RemovedBackends::default(),
+            discovery,
+            waiting: None,
             changes,
             commands,
             signals,
@@ -241,7 +236,12 @@ impl Server {
                 Some(Command::Reload(reply)) = self.commands.recv(), if !self.reloads.is_running() => {
                     self.reloads.start(Some(reply));
                 }
-                read = self.reloads.read() => self.finish_reload(read),
+                read = self.reloads.read(), if self.waiting.is_none() => match read {
+                    Ok(result) => self.waiting = Some(WaitingReload::new(result, &self.discovery.starter)),
+                    Err(errors) => self.finish_reload(Err(errors)),
+                },
+                reload = WaitingReload::take_answered(&mut self.waiting) => self.finish_reload(Ok(reload)),
+                Some(update) = self.discovery.updates.recv() => self.apply_update(&update),
                 () = self.removed.due() => self.removed.release(&self.state.shared.snapshot().pools),
             }
         }
@@ -275,11 +275,13 @@ impl Server {
     }
 
     /// Activates the config that a reload has read. If the reload failed, nothing changes.
-    fn finish_reload(&mut self, read: Result<ReloadResult, Vec<String>>) {
-        let outcome = read.map(|result| {
+    fn finish_reload(&mut self, read: Result<WaitingReload, Vec<String>>) {
+        let outcome = read.map(|WaitingReload { result, sources }| {
             self.drain = result.drain;
             certificates::adopt(&self.state.listeners, &result.listeners);
-            self.reloads.activate(result.assembled, result.config);
+            self.discovery.sources = sources;
+            self.reloads
+                .activate(result.assembled, result.config, &self.discovery.sources);
             let snapshot = self.state.shared.snapshot();
             self.removed.expect();
             self.watchers.look_up_again();
@@ -341,6 +343,12 @@ fn bind_all(config: &Config) -> Result<Vec<net::Bound>, StartError> {
 /// Binds an address without listening on it yet.
 fn bind(address: &ListenAddress) -> Result<net::Bound, StartError> {
     net::bind(address).map_err(|source| StartError::bind(address, source))
+}
+
+/// The address of the admin API, if it is on.
+fn address_of(admin: Option<&net::Bound>) -> Result<Option<SocketAddr>, StartError> {
+    let address = admin.map(net::Bound::ip).transpose();
+    address.map_err(StartError::system(READ_ADDRESS))
 }
 
 /// Starts listening; returns the listeners' actual addresses.

@@ -14,11 +14,12 @@ use tokio::sync::oneshot;
 
 use super::assemble::{self, Assembled};
 use super::changes::Changes;
-use super::{certificates, limits};
+use super::{certificates, limits, sources};
 use crate::admin::ReloadOutcome;
 use crate::backend::BackendId;
 use crate::clock;
 use crate::config::{self, Config};
+use crate::discovery::Sources;
 use crate::kept::Kept;
 use crate::listener;
 use crate::pool::Member;
@@ -175,12 +176,10 @@ impl Reloads {
     }
 
     /// Activates a snapshot, and has the previous one freed by the thread, so that no request waits for that.
-    pub(super) fn activate(&mut self, assembled: Assembled, config: Arc<Config>) {
+    pub(super) fn activate(&mut self, assembled: Assembled, config: Arc<Config>, sources: &Sources) {
         let Assembled { snapshot, keep } = assembled;
         self.kept = keep.finish();
-        for pool in &snapshot.pools {
-            pool.update(&pool.settings.backends);
-        }
+        sources::fill(&snapshot.pools, sources);
         let before = self.shared.replace(snapshot);
         let config = std::mem::replace(&mut self.current, config);
         self.submit(Job::Free(before, config));
@@ -368,6 +367,7 @@ mod tests {
 
     use super::*;
     use crate::admin::Reloaded;
+    use crate::server::waiting_reload::WaitingReload;
 
     const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -382,13 +382,19 @@ mod tests {
             let path = std::env::temp_dir().join(format!("evenkeel-reload-{name}-{}", std::process::id()));
             std::fs::write(&path, "listen: 127.0.0.1:0\nbackends: [http://127.0.0.1:1]\n").unwrap();
             let config = config::load(&path).unwrap().config;
-            let Assembled { snapshot, keep } = assemble::assemble(&config, &Kept::default()).unwrap();
-            for pool in &snapshot.pools {
-                pool.update(&pool.settings.backends);
-            }
+            let mut assembled = assemble::assemble(&config, &Kept::default()).unwrap();
+            let sources = sources::start(&config, &mut assembled, &sources::starter().0);
+            let Assembled { snapshot, keep } = assembled;
+            sources::fill(&snapshot.pools, &sources);
             let shared = SnapshotCell::new(snapshot);
             let reloads = Reloads::new(Some(path.clone()), config, 1000, shared, keep.finish());
             Self { path, reloads }
+        }
+
+        fn activate(&mut self, result: ReloadResult) {
+            let waiting = WaitingReload::new(result, &sources::starter().0);
+            let WaitingReload { result, sources } = waiting;
+            self.reloads.activate(result.assembled, result.config, &sources);
         }
 
         async fn read(&mut self) -> ReloadResult {
@@ -415,7 +421,7 @@ mod tests {
         let member = &roster.members()[0];
         assert_eq!(before.pools[0].eligible().len(), 1);
         member.is_drained.store(true, Ordering::Relaxed);
-        bench.reloads.activate(result.assembled, result.config);
+        bench.activate(result);
         let after = shared.snapshot();
         assert!(
             Arc::ptr_eq(member, &after.pools[0].roster().members()[0]),
@@ -443,7 +449,7 @@ mod tests {
         let used = bench.reloads.shared.snapshot();
         bench.reloads.start(None);
         let result = bench.read().await;
-        bench.reloads.activate(result.assembled, result.config);
+        bench.activate(result);
         assert_eq!(Arc::strong_count(&used), 2, "ours and the thread's");
         let freed = Arc::downgrade(&used);
         drop(used);

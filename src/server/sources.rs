@@ -1,0 +1,89 @@
+//! Puts the lists of sources into effect: at the start, when a reload is activated, and when a source sends an update.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::Server;
+use super::assemble::Assembled;
+use crate::config::Config;
+use crate::discovery::{SourceSettings, Sources, Starter, Update};
+use crate::pool::{BackendSettings, Pool};
+
+/// Queued updates; when the queue is full, a source waits.
+const UPDATES_BOUND: usize = 64;
+
+/// The active sources, what starts others, and the updates of all.
+pub(super) struct Discovery {
+    pub(super) sources: Sources,
+    pub(super) starter: Starter,
+    pub(super) updates: mpsc::Receiver<Update>,
+}
+
+impl Discovery {
+    /// Starts the sources of the first config, waits until they have answered, and fills its pools.
+    pub(super) async fn start(config: &Config, assembled: &mut Assembled) -> Self {
+        let (starter, updates) = starter();
+        let sources = start(config, assembled, &starter);
+        sources.answered().await;
+        fill(&assembled.snapshot.pools, &sources);
+        Self {
+            sources,
+            starter,
+            updates,
+        }
+    }
+}
+
+/// What starts sources, and where their updates arrive.
+pub(super) fn starter() -> (Starter, mpsc::Receiver<Update>) {
+    let (updates, receiver) = mpsc::channel(UPDATES_BOUND);
+    (Starter { updates, parse }, receiver)
+}
+
+/// Starts the sources of a config, except those that run already.
+pub(super) fn start(config: &Config, assembled: &mut Assembled, starter: &Starter) -> Sources {
+    let fixed = |pool: &crate::pool::Settings| SourceSettings::fixed(&pool.name, &pool.backends);
+    let wanted = config.pools.iter().map(fixed).collect();
+    Sources::start(wanted, &mut assembled.keep, starter)
+}
+
+/// Gives the pools of a snapshot the backends that their sources list now.
+pub(super) fn fill(pools: &[Arc<Pool>], sources: &Sources) {
+    for pool in pools {
+        pool.update(&sources.backends(&pool.settings.name));
+    }
+}
+
+impl Server {
+    /// Changes a pool in place after one of its sources has changed its list.
+    pub(super) fn apply_update(&mut self, update: &Update) {
+        let snapshot = self.state.shared.snapshot();
+        let mut pools = snapshot.pools.iter();
+        let Some(pool) = pools.find(|pool| pool.settings.name == update.pool) else {
+            return;
+        };
+        let backends = self.discovery.sources.backends(&update.pool);
+        let change = pool.update(&backends);
+        self.state.shared.changed();
+        if change.is_none() {
+            return;
+        }
+        tracing::info!(
+            pool = &*update.pool,
+            added = change.added,
+            removed = change.removed,
+            changed = change.changed,
+            backends = backends.len(),
+            "Backends of pool changed"
+        );
+        self.watchers.watch(&snapshot.pools);
+        self.removed.expect();
+        self.without_eligible.update(&snapshot.pools);
+    }
+}
+
+fn parse(_: &str, _: &Path) -> Result<Vec<BackendSettings>, String> {
+    Err("lists of backends cannot be parsed yet".to_owned())
+}

@@ -1,0 +1,33 @@
+//! A reload between reading and activation: it waits until the sources that it adds have answered, so that no pool is empty
+//! meanwhile.
+
+use std::future;
+
+use super::reload::ReloadResult;
+use super::sources;
+use crate::discovery::{Sources, Starter};
+
+/// A reload that has been read and waits for the first lists of new sources.
+pub(super) struct WaitingReload {
+    pub(super) result: ReloadResult,
+    pub(super) sources: Sources,
+}
+
+impl WaitingReload {
+    /// Starts the sources that the new config adds.
+    pub(super) fn new(mut result: ReloadResult, starter: &Starter) -> Self {
+        let sources = sources::start(&result.config, &mut result.assembled, starter);
+        Self { result, sources }
+    }
+
+    /// Waits until the reload can be activated, and takes it; forever when there is none.
+    pub(super) async fn take_answered(waiting: &mut Option<Self>) -> Self {
+        if let Some(reload) = waiting {
+            reload.sources.answered().await;
+        }
+        match waiting.take() {
+            Some(reload) => reload,
+            None => future::pending().await,
+        }
+    }
+}
