@@ -26,6 +26,8 @@ mod vocabulary;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use crate::discovery::SourceSettings;
+use crate::pool::BackendSettings;
 use crate::{admin, listener, pool, proxy, router, telemetry::access_log};
 use context::{Context, Lookup};
 use source::{Origin, Source};
@@ -69,6 +71,8 @@ pub struct Config {
     pub limits: proxy::Limits,
     /// At least one, in the order of the file; the pool of the short form first.
     pub pools: Vec<pool::Settings>,
+    /// Where more backends of the pools come from.
+    pub sources: Vec<SourceSettings>,
     /// At least one.
     pub routes: Vec<router::Route>,
 }
@@ -190,6 +194,33 @@ pub fn from_text(text: &str, name: &str, folder: &Path, lookup: Lookup<'_>) -> R
         folder,
         lookup,
     ))
+}
+
+/// Reads a list of backends that is not part of a config, in the same form as `backends`. Relative paths in it start at `folder`,
+/// variables come from the environment of the process.
+///
+/// # Errors
+/// The first error in one line, and how many there are.
+pub fn backends(text: &str, folder: &Path) -> Result<Vec<BackendSettings>, String> {
+    let lookup = |name: &str| std::env::var(name).ok();
+    let cx = Context::new(Source::new("list", text, Origin::File), folder, &lookup);
+    let list = match tree::parse(&cx) {
+        Ok(root) => resolve::backends(&cx, root.as_ref()),
+        Err(tree::Unparsable) => Vec::new(),
+    };
+    let (problems, has_error) = cx.finish(&[]);
+    let mut errors = problems
+        .iter()
+        .filter(|problem| problem.severity == Severity::Error);
+    let Some(first) = errors.next().filter(|_| has_error) else {
+        return Ok(list);
+    };
+    let line = first.position.map(|(line, _)| format!("line {line}: "));
+    let others = match errors.count() {
+        0 => String::new(),
+        count => format!(" (and {count} more)"),
+    };
+    Err(format!("{}{}{others}", line.unwrap_or_default(), first.message))
 }
 
 fn parse(cx: Context<'_>) -> Result<Loaded, Report> {

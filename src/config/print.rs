@@ -7,6 +7,7 @@ use std::path::Path;
 use super::units::{show_duration, show_size};
 use super::{Config, Workers};
 use crate::backend::Address;
+use crate::discovery::SourceSettings;
 use crate::health::{Check, StatusRange};
 use crate::listener::{self, Redirect};
 use crate::net::ProxyVersion;
@@ -57,7 +58,7 @@ pub fn print(config: &Config) -> String {
                 config
                     .pools
                     .iter()
-                    .map(|settings| (quoted(&settings.name), pool(settings)))
+                    .map(|settings| (quoted(&settings.name), pool(settings, &config.sources)))
                     .collect(),
             ),
         ),
@@ -184,17 +185,19 @@ fn limits(limits: &proxy::Limits) -> Item {
     ])
 }
 
-fn pool(settings: &pool::Settings) -> Item {
+fn pool(settings: &pool::Settings, sources: &[SourceSettings]) -> Item {
     let timeouts = &settings.timeouts;
     let in_flight = match settings.in_flight_per_backend {
         Some(limit) => word(limit),
         None => word("none"),
     };
+    let sources = sources.iter().filter(|source| source.pool == settings.name);
+    let sources = sources.map(|source| map([(source.source.name, text(&source.location))]));
     map([
         ("strategy", word(settings.strategy.name)),
         (
             "backends",
-            Item::List(settings.backends.iter().map(backend).collect()),
+            Item::List(settings.backends.iter().map(backend).chain(sources).collect()),
         ),
         ("health_check", health_check(&settings.health_check)),
         ("retry", retry(&settings.retry)),

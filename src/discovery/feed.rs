@@ -37,7 +37,7 @@ impl Feed {
             pool: Arc::clone(&settings.pool),
             source: settings.source.name,
             location: settings.location.clone(),
-            state: Mutex::new(SourceState::new(settings.source.limit)),
+            state: Mutex::new(SourceState::new(settings.source.limit, settings.has_tls)),
             changed: Notify::new(),
             has_answered: watch::Sender::new(false),
         }

@@ -70,6 +70,8 @@ pub struct SourceSettings {
     pub backends: Vec<BackendSettings>,
     /// Where the others find their list, such as an absolute path. With pool and source it identifies a source over reloads.
     pub location: String,
+    /// Whether the pool has TLS settings, without which its backends cannot have an `https` URL.
+    pub has_tls: bool,
     /// How long a start or a reload waits for its first list: `timeouts.connect` of the pool.
     pub answer_within: Duration,
 }
@@ -99,13 +101,14 @@ impl fmt::Debug for Source {
 }
 
 impl SourceSettings {
-    /// The backends that the config lists for a pool.
+    /// The backends that the config lists for a pool. The config has checked that their TLS has settings.
     pub fn fixed(pool: &Arc<str>, backends: &[BackendSettings]) -> Self {
         Self {
             pool: Arc::clone(pool),
             source: &FIXED,
             backends: backends.to_vec(),
             location: String::new(),
+            has_tls: true,
             answer_within: Duration::ZERO,
         }
     }

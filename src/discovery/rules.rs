@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::backend::Scheme;
 use crate::pool::BackendSettings;
 
 /// Minimum time between two updates by one source.
@@ -20,6 +21,7 @@ pub(super) type Report = Result<Vec<BackendSettings>, String>;
 #[derive(Debug)]
 pub(super) struct SourceState {
     limit: usize,
+    has_tls: bool,
     /// The last list that was believed; empty before the first one.
     list: Arc<[BackendSettings]>,
     /// Whether the last report was an empty list that is not believed yet.
@@ -45,9 +47,11 @@ pub(super) enum Effect {
 }
 
 impl SourceState {
-    pub(super) fn new(limit: usize) -> Self {
+    /// A list has at most `limit` backends, and `https` URLs only if the pool has TLS settings.
+    pub(super) fn new(limit: usize, has_tls: bool) -> Self {
         Self {
             limit,
+            has_tls,
             list: Arc::default(),
             is_unconfirmed: false,
             error: None,
@@ -58,11 +62,7 @@ impl SourceState {
 
     /// Records a report. The second value is whether the error, or the end of the errors, is to be logged.
     pub(super) fn record(&mut self, report: Report) -> (Effect, bool) {
-        let limit = self.limit;
-        let checked = report.and_then(|list| match list.len() {
-            length if length > limit => Err(format!("{length} backends; a source may have {limit}")),
-            _ => Ok(list),
-        });
+        let checked = report.and_then(|list| self.check(list));
         let error = checked.as_ref().err().cloned();
         let is_news = error != self.error;
         self.error = error;
@@ -81,6 +81,24 @@ impl SourceState {
         self.list = list.into();
         self.is_due = true;
         (Effect::Changed, is_news)
+    }
+
+    fn check(&self, list: Vec<BackendSettings>) -> Report {
+        if list.len() > self.limit {
+            let length = list.len();
+            return Err(format!("{length} backends; a source may have {}", self.limit));
+        }
+        // Without TLS settings, connections to it would not be encrypted.
+        let uses_tls = |backend: &&BackendSettings| backend.address.scheme == Scheme::Https;
+        match list.iter().find(uses_tls).filter(|_| !self.has_tls) {
+            Some(backend) => {
+                let url = &backend.address.url;
+                Err(format!(
+                    "{url} requires TLS settings; set `tls` of the pool, such as `tls: {{ ca: system }}`"
+                ))
+            }
+            None => Ok(list),
+        }
     }
 
     /// The last list that was believed.
@@ -115,7 +133,7 @@ mod tests {
 
     /// A source that has reported one list.
     fn with_list(urls: &str) -> SourceState {
-        let mut state = SourceState::new(LIMIT);
+        let mut state = SourceState::new(LIMIT, false);
         state.record(Ok(list(urls)));
         state
     }
@@ -130,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_list_is_believed_at_once_and_changes_only_by_another_one() {
-        let mut state = SourceState::new(LIMIT);
+        let mut state = SourceState::new(LIMIT, false);
         assert_eq!(effect(&mut state, "http://a:1 http://b:1"), Effect::Changed);
         assert_eq!(effect(&mut state, "http://a:1 http://b:1"), Effect::Same);
         assert_eq!(effect(&mut state, "http://a:1"), Effect::Changed);
@@ -173,6 +191,20 @@ mod tests {
     }
 
     #[test]
+    fn an_https_url_is_a_failure_without_tls_settings() {
+        let mut state = with_list("http://a:1");
+        assert_eq!(effect(&mut state, "http://a:1 https://b"), Effect::Failed);
+        assert!(
+            state
+                .error()
+                .unwrap()
+                .starts_with("https://b requires TLS settings")
+        );
+        let mut state = SourceState::new(LIMIT, true);
+        assert_eq!(effect(&mut state, "https://b"), Effect::Changed);
+    }
+
+    #[test]
     fn an_empty_list_is_believed_when_it_is_seen_twice_in_a_row() {
         let mut state = with_list("http://a:1");
         assert_eq!(effect(&mut state, ""), Effect::Unconfirmed);
@@ -193,13 +225,13 @@ mod tests {
 
     #[test]
     fn a_first_list_that_is_empty_changes_nothing() {
-        assert_eq!(effect(&mut SourceState::new(LIMIT), ""), Effect::Same);
+        assert_eq!(effect(&mut SourceState::new(LIMIT, false), ""), Effect::Same);
     }
 
     #[test]
     fn changes_are_coalesced_to_one_update_in_an_interval() {
         let now = crate::clock::now();
-        let mut state = SourceState::new(LIMIT);
+        let mut state = SourceState::new(LIMIT, false);
         assert_eq!(state.next_update(now), None);
         effect(&mut state, "http://a:1");
         assert_eq!(state.next_update(now), Some(now));

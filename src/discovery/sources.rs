@@ -48,7 +48,13 @@ impl Sources {
                 // Its list is in the config: there is nothing to keep.
                 true => Arc::new(RunningSource::start(&settings, starter)),
                 false => {
-                    let name = format!("source/{pool}/{}/{}", settings.source.name, settings.location);
+                    let SourceSettings {
+                        source,
+                        location,
+                        has_tls,
+                        ..
+                    } = &settings;
+                    let name = format!("source/{pool}/{}/{has_tls}/{location}", source.name);
                     keep.get_or_insert(&name, || RunningSource::start(&settings, starter))
                 }
             };
@@ -162,6 +168,7 @@ mod tests {
             source: &SCRIPTED,
             backends: Vec::new(),
             location: script.to_owned(),
+            has_tls: false,
             answer_within,
         }
     }

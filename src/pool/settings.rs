@@ -59,6 +59,6 @@ pub struct Settings {
     pub tls: Option<Arc<tls::Client>>,
     /// Whether connections to backends begin with a PROXY header, and in which form.
     pub send_proxy: Option<ProxyVersion>,
-    /// The backends; at least one.
+    /// The backends that the config lists; its sources may bring more.
     pub backends: Vec<BackendSettings>,
 }

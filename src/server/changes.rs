@@ -58,7 +58,9 @@ impl Changes {
             pools: Difference::between(
                 (before.pools.iter(), after.pools.iter()),
                 |pool| pool.name.clone(),
-                is_same_except_backends,
+                |one, other| {
+                    is_same_except_backends(one, other) && sources(before, one) == sources(after, other)
+                },
                 pool_name,
             ),
             backends: Difference::between(
@@ -132,6 +134,14 @@ impl Names {
 fn backends(config: &Config) -> impl Iterator<Item = (&pool::Settings, &pool::BackendSettings)> + Clone {
     let pools = config.pools.iter();
     pools.flat_map(|pool| pool.backends.iter().map(move |backend| (pool, backend)))
+}
+
+/// Where the sources of a pool find their lists.
+fn sources<'c>(config: &'c Config, pool: &pool::Settings) -> Vec<(&'static str, &'c str)> {
+    let of_pool = config.sources.iter().filter(|source| source.pool == pool.name);
+    of_pool
+        .map(|source| (source.source.name, source.location.as_str()))
+        .collect()
 }
 
 fn is_same_except_backends(one: &pool::Settings, other: &pool::Settings) -> bool {

@@ -193,10 +193,8 @@ impl Server {
         let (commands, mut tasks) = start_admin(&config, admin, &state)?;
         on_start(&running);
         running.announce(workers.len(), descriptors);
-        tasks.spawn(certificates::watch(
-            state.listeners.as_slice().into(),
-            Arc::clone(&state.shared),
-        ));
+        let watched = state.listeners.as_slice().into();
+        tasks.spawn(certificates::watch(watched, Arc::clone(&state.shared)));
         Ok(Self {
             drain: config.timeouts.drain,
             reloads: Reloads::new(

@@ -1,15 +1,14 @@
 //! Puts the lists of sources into effect: at the start, when a reload is activated, and when a source sends an update.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
 use super::Server;
 use super::assemble::Assembled;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::discovery::{SourceSettings, Sources, Starter, Update};
-use crate::pool::{BackendSettings, Pool};
+use crate::pool::{self, Pool};
 
 /// Queued updates; when the queue is full, a source waits.
 const UPDATES_BOUND: usize = 64;
@@ -39,14 +38,21 @@ impl Discovery {
 /// What starts sources, and where their updates arrive.
 pub(super) fn starter() -> (Starter, mpsc::Receiver<Update>) {
     let (updates, receiver) = mpsc::channel(UPDATES_BOUND);
-    (Starter { updates, parse }, receiver)
+    (
+        Starter {
+            updates,
+            parse: config::backends,
+        },
+        receiver,
+    )
 }
 
 /// Starts the sources of a config, except those that run already.
 pub(super) fn start(config: &Config, assembled: &mut Assembled, starter: &Starter) -> Sources {
-    let fixed = |pool: &crate::pool::Settings| SourceSettings::fixed(&pool.name, &pool.backends);
-    let wanted = config.pools.iter().map(fixed).collect();
-    Sources::start(wanted, &mut assembled.keep, starter)
+    let fixed = |pool: &pool::Settings| SourceSettings::fixed(&pool.name, &pool.backends);
+    // The list of the config comes first: its backends count if a source lists them too.
+    let wanted = config.pools.iter().map(fixed).chain(config.sources.clone());
+    Sources::start(wanted.collect(), &mut assembled.keep, starter)
 }
 
 /// Gives the pools of a snapshot the backends that their sources list now.
@@ -82,8 +88,4 @@ impl Server {
         self.removed.expect();
         self.without_eligible.update(&snapshot.pools);
     }
-}
-
-fn parse(_: &str, _: &Path) -> Result<Vec<BackendSettings>, String> {
-    Err("lists of backends cannot be parsed yet".to_owned())
 }

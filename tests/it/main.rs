@@ -36,6 +36,7 @@ mod requests;
 mod responses;
 mod retries;
 mod reuse;
+mod sources;
 mod stale;
 mod stopping;
 mod support;

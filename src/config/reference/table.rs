@@ -225,14 +225,14 @@ pub(in crate::config) const POOL: Section = Section {
 /// An item of `backends` as a map.
 pub(in crate::config) const BACKEND: Section = Section {
     name: "backends[]",
-    about: "One backend. A URL is the short form of a map with only `url`.",
+    about: "One backend, or a file with more of them. A URL is the short form of a map with only `url`.",
     keys: &[
         Key::new(
             "url",
             BACKEND_URL,
             "Scheme, host and optional port (default 80, or 443 for `https`), and nothing else. `http` is HTTP/1.1, `h2c` is HTTP/2 without TLS, `https` is HTTP/2 or HTTP/1.1 as negotiated with the backend. `unix:PATH` is HTTP/1.1 over a Unix socket; probes use the host `localhost`.",
         )
-        .required(),
+        .otherwise("required without `file`"),
         Key::new(
             "weight",
             Kind::Count { least: 0, most: 256 },
@@ -240,6 +240,16 @@ pub(in crate::config) const BACKEND: Section = Section {
         )
         .default("1"),
         Key::new("backup", Kind::Flag, "Whether it is used only when no other backend is eligible.").default("false"),
+        Key::new(
+            "file",
+            Kind::Text(Form {
+                what: "a file",
+                pattern: None,
+                or_number: false,
+            }),
+            "A file with a list of at most 10,000 backends in the form of `backends`, in place of all other keys. It is looked at once a second, and its backends change without a reload. If it cannot be read or is invalid, its last list stays active; an empty list (`[]`) is believed when it is read twice. Backends with an `https` URL require `tls` of the pool.",
+        )
+        .otherwise("no file"),
     ],
 };
 

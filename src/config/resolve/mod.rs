@@ -3,7 +3,9 @@
 
 mod access_log;
 mod address;
+mod file_item;
 mod listeners;
+mod lists;
 mod pool_name;
 mod pools;
 mod routes;
@@ -20,6 +22,7 @@ use super::reference::{LIMITS, ROOT, TIMEOUTS};
 use super::source::{Diagnostic, Origin};
 use super::tree::{Node, Value};
 use super::{Config, Workers};
+use crate::pool::BackendSettings;
 use crate::{http1, proxy};
 
 /// Resolves the whole tree. The result is valid only if no error was reported.
@@ -50,9 +53,15 @@ pub(super) fn config(cx: &Context<'_>, root: Option<&Node>) -> Option<Config> {
         trusted_proxies,
         timeouts: client_timeouts(&root),
         limits: limits(&root),
+        sources: lists::sources(&pools),
         pools: pools.into_iter().map(|pool| pool.settings).collect(),
         routes,
     })
+}
+
+/// Resolves the text of a list of backends outside the config. The result is valid only if no error was reported.
+pub(super) fn backends(cx: &Context<'_>, root: Option<&Node>) -> Vec<BackendSettings> {
+    lists::list(cx, root).listed
 }
 
 fn client_timeouts(root: &Reader<'_>) -> proxy::ClientTimeouts {

@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::pool_name::{DEFAULT_POOL, is_pool_name};
 use super::rules::Rules;
-use super::{refer, tls};
+use super::{file_item, refer, tls};
 use crate::backend::{Address, AddressError, Scheme};
 use crate::config::context::Context;
 use crate::config::reader::{Reader, Written, refuse_shape, written};
@@ -29,6 +29,8 @@ const MOST_POOLS: usize = 1024;
 /// A pool and the span of its name.
 pub(super) struct Pool {
     pub(super) settings: Settings,
+    /// The files with more backends.
+    pub(super) files: Vec<PathBuf>,
     pub(super) span: Span,
     /// Whether `backends` at top level defines it.
     pub(super) is_short: bool,
@@ -81,15 +83,12 @@ struct Base<'a> {
 
 fn short(root: &Reader<'_>, base: &Base<'_>) -> Option<Pool> {
     let span = root.key_span("backends")?;
-    let settings = settings(
-        DEFAULT_POOL,
-        base.strategy?,
-        base.rules.clone(),
-        backends(root, base.listeners),
-    );
+    let Items { listed, files } = backends(root, base.listeners);
+    let settings = settings(DEFAULT_POOL, base.strategy?, base.rules.clone(), listed);
     let settings = with_connection_settings(settings, &Reader::absent(root.cx, &POOL));
     Some(Pool {
         settings,
+        files,
         span,
         is_short: true,
     })
@@ -111,11 +110,10 @@ fn long(root: &Reader<'_>, entry: &Entry, base: &Base<'_>) -> Option<Pool> {
     }
     let strategy = strategy(&pool, base.strategy)?;
     let rules = Rules::of_pool(&pool, &base.rules);
+    let Items { listed, files } = backends(&pool, base.listeners);
     Some(Pool {
-        settings: with_connection_settings(
-            settings(&entry.key, strategy, rules, backends(&pool, base.listeners)),
-            &pool,
-        ),
+        settings: with_connection_settings(settings(&entry.key, strategy, rules, listed), &pool),
+        files,
         span: entry.key_span,
         is_short: false,
     })
@@ -187,12 +185,20 @@ fn strategy(reader: &Reader<'_>, base: Option<&'static strategy::Entry>) -> Opti
     found.or(fallback)
 }
 
-fn backends(reader: &Reader<'_>, listeners: &[listener::Settings]) -> Vec<BackendSettings> {
+/// The items of a list of backends.
+#[derive(Default)]
+pub(super) struct Items {
+    pub(super) listed: Vec<BackendSettings>,
+    /// The files that list more of them.
+    pub(super) files: Vec<PathBuf>,
+}
+
+fn backends(reader: &Reader<'_>, listeners: &[listener::Settings]) -> Items {
     let Some(items) = reader.one_or_more("backends") else {
-        return Vec::new();
+        return Items::default();
     };
     let Some(span) = reader.key_span("backends") else {
-        return Vec::new();
+        return Items::default();
     };
     if items.is_empty() {
         let diagnostic = Diagnostic::error(span, "`backends` is empty").note("write at least one URL");
@@ -201,27 +207,42 @@ fn backends(reader: &Reader<'_>, listeners: &[listener::Settings]) -> Vec<Backen
         let message = format!("`backends` has more than {MOST_BACKENDS} items");
         reader.cx.report(Diagnostic::error(span, message));
     }
+    let found = read_items(reader.cx, items, listeners);
+    let backends = &found.listed;
+    if !backends.is_empty() && found.files.is_empty() && backends.iter().all(|backend| backend.weight == 0) {
+        let message = "every backend has weight 0: none of them receives requests";
+        reader.cx.report(Diagnostic::warning(span, message));
+    }
+    found
+}
+
+/// Reads the items of a list of backends, at most as many as a pool may have.
+pub(super) fn read_items(cx: &Context<'_>, items: &[Node], listeners: &[listener::Settings]) -> Items {
     let mut seen = HashMap::new();
-    let mut backends = Vec::with_capacity(items.len().min(MOST_BACKENDS));
+    let mut found = Items::default();
     for item in items.iter().take(MOST_BACKENDS) {
-        let Some((backend, url)) = backend(reader.cx, item) else {
+        if let Some(file) = file_item::file(cx, item) {
+            if file.as_ref().is_some_and(|file| found.files.contains(file)) {
+                let message = "duplicate file in the same list of backends";
+                cx.report(Diagnostic::error(item.span, message));
+            }
+            found.files.extend(file);
+            continue;
+        }
+        let Some((backend, url)) = backend(cx, item) else {
             continue;
         };
         let (scheme, host, port, file) = backend.address.identity();
         let span = (scheme, host.to_owned(), port, file.map(Path::to_owned));
         if let Some(first) = seen.insert(span, url) {
-            let message = format!("duplicate backend, the same as {}", refer(reader.cx, first));
+            let message = format!("duplicate backend, the same as {}", refer(cx, first));
             let note = "to give it more requests, use `weight`";
-            reader.cx.report(Diagnostic::error(url.span, message).note(note));
+            cx.report(Diagnostic::error(url.span, message).note(note));
         }
-        check_loop(reader.cx, (&backend.address, url), listeners);
-        backends.push(backend);
+        check_loop(cx, (&backend.address, url), listeners);
+        found.listed.push(backend);
     }
-    if !backends.is_empty() && backends.iter().all(|backend| backend.weight == 0) {
-        let message = "every backend has weight 0: none of them receives requests";
-        reader.cx.report(Diagnostic::warning(span, message));
-    }
-    backends
+    found
 }
 
 /// Warns of a backend that is a listener of this process, judging by the addresses alone.
@@ -274,7 +295,7 @@ fn backend<'a>(cx: &Context<'_>, item: &'a Node) -> Option<(BackendSettings, Wri
         refuse_shape(
             cx,
             item,
-            "a URL such as http://10.0.0.1:8001, or a map with url, weight, backup",
+            "a URL such as http://10.0.0.1:8001, a map with url, weight, backup, or a map with file",
         );
         return None;
     }
