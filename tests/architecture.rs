@@ -72,7 +72,7 @@ const CRATES: &[(&str, &[&[&str]])] = &[
 ];
 
 /// Code without I/O: time and randomness are arguments.
-const PURE: &[&str] = &["crates/wire/src", "crates/balance/src"];
+const PURE: &[&str] = &["crates/wire/src", "crates/balance/src", "src/discovery/rules"];
 
 /// What pure code must not name: runtimes, sockets, files, clocks, its own randomness.
 const IMPURE: &[&str] = &[

@@ -46,13 +46,13 @@ struct Reading {
     list: Result<Vec<BackendSettings>, String>,
 }
 
-pub(super) fn start(settings: &SourceSettings, parse: Parse, feed: Arc<Feed>) -> Option<SourceTask> {
-    Some(Box::pin(watch(PathBuf::from(&settings.location), parse, feed)))
+pub(super) fn start(settings: SourceSettings, parse: Parse, feed: Arc<Feed>) -> Option<SourceTask> {
+    Some(Box::pin(watch(PathBuf::from(settings.location), parse, feed)))
 }
 
 async fn watch(path: PathBuf, parse: Parse, feed: Arc<Feed>) {
     let path: Arc<Path> = path.into();
-    let mut known = None;
+    let (mut known, mut last) = (None, None);
     let mut interval = tokio::time::interval(CHECK_INTERVAL);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -61,9 +61,12 @@ async fn watch(path: PathBuf, parse: Parse, feed: Arc<Feed>) {
         // On a separate thread: a file system that hangs must not block the control plane.
         let reading = tokio::task::spawn_blocking(move || read_changed(&path, known, parse)).await;
         if let Ok(Some(Reading { version, list })) = reading {
+            // It is read a second time: two changes within the clock tick of a file system give the same version.
+            let is_settled = version == last;
+            last = version;
             known = match feed.report(list) {
-                Again::Later => version,
-                Again::Soon => None,
+                Again::Later if is_settled => version,
+                Again::Later | Again::Soon => None,
             };
         }
     }

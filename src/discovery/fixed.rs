@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::feed::Feed;
 use super::{Parse, SourceSettings, SourceTask};
 
-pub(super) fn start(settings: &SourceSettings, _: Parse, feed: Arc<Feed>) -> Option<SourceTask> {
-    feed.report(Ok(settings.backends.clone()));
+pub(super) fn start(settings: SourceSettings, _: Parse, feed: Arc<Feed>) -> Option<SourceTask> {
+    feed.report(Ok(settings.backends));
     None
 }

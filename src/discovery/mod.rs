@@ -38,7 +38,7 @@ pub struct Source {
     /// Maximum number of backends in a list. A longer one is an error of the source.
     limit: usize,
     /// Starts it. Either reports its only list at once, or returns a task that reports to the feed until it is aborted.
-    start: fn(&SourceSettings, Parse, Arc<Feed>) -> Option<SourceTask>,
+    start: fn(SourceSettings, Parse, Arc<Feed>) -> Option<SourceTask>,
 }
 
 const FIXED: Source = Source {

@@ -16,8 +16,8 @@ pub(super) static SCRIPTED: Source = Source {
     start,
 };
 
-fn start(settings: &SourceSettings, parse: Parse, feed: Arc<Feed>) -> Option<SourceTask> {
-    let script = settings.location.clone();
+fn start(settings: SourceSettings, parse: Parse, feed: Arc<Feed>) -> Option<SourceTask> {
+    let script = settings.location;
     Some(Box::pin(async move {
         for step in script.split(';') {
             match step {

@@ -46,7 +46,7 @@ impl Sources {
             let pool = Arc::clone(&settings.pool);
             let source = match settings.location.is_empty() {
                 // Its list is in the config: there is nothing to keep.
-                true => Arc::new(RunningSource::start(&settings, starter)),
+                true => Arc::new(RunningSource::start(settings, starter)),
                 false => {
                     let SourceSettings {
                         source,
@@ -55,7 +55,7 @@ impl Sources {
                         ..
                     } = &settings;
                     let name = format!("source/{pool}/{}/{has_tls}/{location}", source.name);
-                    keep.get_or_insert(&name, || RunningSource::start(&settings, starter))
+                    keep.get_or_insert(&name, || RunningSource::start(settings, starter))
                 }
             };
             sources.by_pool.entry(pool).or_default().push(source);
@@ -98,8 +98,9 @@ impl Sources {
 }
 
 impl RunningSource {
-    fn start(settings: &SourceSettings, starter: &Starter) -> Self {
-        let feed = Arc::new(Feed::new(settings));
+    fn start(settings: SourceSettings, starter: &Starter) -> Self {
+        let feed = Arc::new(Feed::new(&settings));
+        let answer_by = clock::now() + settings.answer_within;
         let mut tasks = Tasks::default();
         if let Some(task) = (settings.source.start)(settings, starter.parse, Arc::clone(&feed)) {
             tasks.spawn(task);
@@ -107,7 +108,7 @@ impl RunningSource {
         }
         Self {
             feed,
-            answer_by: clock::now() + settings.answer_within,
+            answer_by,
             _tasks: tasks,
         }
     }

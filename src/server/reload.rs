@@ -431,6 +431,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_pool_keeps_its_retry_budget_and_gets_its_backends_when_a_reload_is_activated() {
+        let mut bench = Bench::new("backends");
+        let before = bench.reloads.shared.snapshot();
+        let text = "listen: 127.0.0.1:0\nbackends: [http://127.0.0.1:1, http://127.0.0.1:2]\n";
+        std::fs::write(&bench.path, text).unwrap();
+        bench.reloads.start(None);
+        let result = bench.read().await;
+        assert_eq!(
+            before.pools[0].roster().members().len(),
+            1,
+            "it is not active yet"
+        );
+        bench.activate(result);
+        let after = bench.reloads.shared.snapshot();
+        assert!(Arc::ptr_eq(&before.pools[0].budget, &after.pools[0].budget));
+        assert_eq!(after.pools[0].eligible().len(), 2);
+        assert_eq!(
+            before.pools[0].eligible().len(),
+            1,
+            "requests that have begun are not affected"
+        );
+    }
+
+    #[tokio::test]
     async fn requests_during_a_reload_lead_to_one_more_reload() {
         let mut bench = Bench::new("meanwhile");
         for _ in 0..3 {
