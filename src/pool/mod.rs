@@ -17,7 +17,7 @@ use arc_swap::ArcSwap;
 pub use connections::{BackendConnection, IdleConnections};
 pub use eligible::{Another, EligibleSet};
 pub use multiplexed::{ConnectLead, MultiplexedConnections, SingleFlight};
-pub use roster::{Roster, RosterCell, RosterChange};
+pub use roster::{Roster, RosterChange};
 pub use settings::{BackendSettings, Settings, Timeouts};
 pub use shared_idle::SharedIdlePool;
 
@@ -30,7 +30,7 @@ use crate::retry::Budget;
 use crate::strategy::Cursor;
 use crate::telemetry::Label;
 use crate::tls::Offer;
-use roster::ConnectionSettings;
+use roster::{ConnectionSettings, RosterCell};
 use tls_generations::TlsGenerations;
 
 /// Maximum number of backends of one pool: strategies keep lists of this length.

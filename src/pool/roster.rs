@@ -50,7 +50,7 @@ pub struct RosterChange {
 
 /// The current roster of a pool and the backends that were removed from it. Written by the control plane only. Outlives reloads.
 #[derive(Debug, Default)]
-pub struct RosterCell {
+pub(super) struct RosterCell {
     current: ArcSwap<Roster>,
     /// In the order of their removal.
     removed: Mutex<Vec<Removed>>,
@@ -101,7 +101,7 @@ impl RosterChange {
 
 impl RosterCell {
     /// The current roster.
-    pub fn load(&self) -> Arc<Roster> {
+    pub(super) fn load(&self) -> Arc<Roster> {
         self.current.load_full()
     }
 
