@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 
 pub use address::{Address, AddressError, AddressKey, Scheme};
 pub use destination::Destination;
-pub use evenkeel_balance::backend::{BackendId, Load, Padded};
+pub use evenkeel_balance::backend::{BackendId, Load, Padded, Shared};
 pub use first_lookup::FirstLookup;
 
 /// One backend. Lives as long as a pool or a request needs it; a reload that keeps the backend keeps this value.
@@ -33,32 +33,25 @@ pub struct Backend {
     departures: AtomicU64,
     /// The first lookup of its name, which connections wait for.
     pub first_lookup: FirstLookup,
-    /// Its id and its requests in flight, as strategies see them.
+    /// Its id, its requests in flight and its counters.
     pub load: Arc<Load>,
     /// New connections, of requests and probes, on which it has not responded yet.
     unanswered: AtomicU32,
-    /// Its counters since the process started.
-    pub totals: Totals,
-}
-
-/// Counters of a backend since the process started.
-#[derive(Debug, Default)]
-pub struct Totals {
-    /// Attempts sent to it.
-    pub attempts: AtomicU64,
-    /// Attempts that ended without a usable response.
-    pub failures: AtomicU64,
 }
 
 impl Backend {
     /// Creates a backend. An IP literal is resolved at once; a name has no address yet.
     pub fn new(address: Address, weight: u32, is_backup: bool) -> Arc<Self> {
+        Self::with_load(address, weight, is_backup, Load::default())
+    }
+
+    /// The same, with a load for the workers of the process.
+    pub fn with_load(address: Address, weight: u32, is_backup: bool, load: Load) -> Arc<Self> {
         let resolved = address.socket().into_iter().collect::<Vec<_>>();
         let first_lookup = FirstLookup::default();
         if !address.has_name() {
             first_lookup.settle();
         }
-        let load = Arc::new(Load::default());
         Arc::new(Self {
             id: load.id,
             first_lookup,
@@ -67,9 +60,8 @@ impl Backend {
             is_backup: AtomicBool::new(is_backup),
             resolved: ArcSwap::from_pointee(resolved),
             departures: AtomicU64::new(0),
-            load,
+            load: Arc::new(load),
             unanswered: AtomicU32::new(0),
-            totals: Totals::default(),
         })
     }
 

@@ -21,7 +21,7 @@ pub use roster::{Roster, RosterChange};
 pub use settings::{BackendSettings, Settings, Timeouts};
 pub use shared_idle::SharedIdlePool;
 
-use crate::backend::{Backend, Scheme};
+use crate::backend::{Backend, Load, Scheme, Shared};
 use crate::clock;
 use crate::health::Health;
 use crate::kept::KeptBuilder;
@@ -54,11 +54,12 @@ pub struct Member {
 }
 
 impl Member {
-    fn new(settings: &BackendSettings, connections: &Arc<ConnectionSettings>) -> Arc<Self> {
+    fn new(settings: &BackendSettings, connections: &Arc<ConnectionSettings>, workers: usize) -> Arc<Self> {
+        let (weight, is_backup) = (settings.weight, settings.is_backup);
         Arc::new(Self {
             label: Label::new(&settings.address.url),
             shared_idle: SharedIdlePool::default(),
-            backend: Backend::new(settings.address.clone(), settings.weight, settings.is_backup),
+            backend: Backend::with_load(settings.address.clone(), weight, is_backup, Load::new(workers)),
             health: Health::new(),
             is_drained: AtomicBool::new(false),
             connections: Arc::clone(connections),
@@ -99,7 +100,7 @@ impl Member {
 
     /// Whether requests run at it.
     fn is_in_use(&self) -> bool {
-        self.backend.load.in_flight.0.load(Ordering::Relaxed) > 0
+        self.backend.load.total_in_flight() > 0
     }
 }
 
@@ -115,6 +116,8 @@ pub struct Pool {
     roster: Arc<RosterCell>,
     eligible: ArcSwap<EligibleSet>,
     cursor: Arc<Cursor>,
+    /// Whether workers share how many requests are in flight, because a pick reads it.
+    pub shares_in_flight: Shared,
     /// Number of reloads that changed the TLS settings, in the config or in the certificate files.
     tls_generation: u64,
 }
@@ -126,9 +129,11 @@ impl Pool {
         let name = format!("pool/{}", settings.name);
         let cursor = keep.get_or_insert(&name, Cursor::default);
         let tls = keep.get_or_insert(&name, TlsGenerations::default);
+        let reads_in_flight = settings.strategy.reads_in_flight || settings.in_flight_per_backend.is_some();
         Arc::new(Self {
+            shares_in_flight: if reads_in_flight { Shared::Yes } else { Shared::No },
             budget: keep.get_or_insert(&name, || Budget::new(clock::now())),
-            roster: keep.get_or_insert(&name, RosterCell::default),
+            roster: keep.get_or_insert(&name, || RosterCell::new(settings.workers)),
             eligible: ArcSwap::from_pointee(EligibleSet::new(&Arc::default(), settings.strategy, &cursor)),
             cursor,
             tls_generation: tls.of(settings.tls.as_ref()),

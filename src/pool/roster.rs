@@ -54,6 +54,8 @@ pub(super) struct RosterCell {
     current: ArcSwap<Roster>,
     /// In the order of their removal.
     removed: Mutex<Vec<Removed>>,
+    /// Number of worker threads.
+    workers: usize,
 }
 
 /// A removed backend whose requests may still run.
@@ -100,6 +102,14 @@ impl RosterChange {
 }
 
 impl RosterCell {
+    /// An empty roster, for this number of workers.
+    pub(super) fn new(workers: usize) -> Self {
+        Self {
+            workers,
+            ..Self::default()
+        }
+    }
+
     /// The current roster.
     pub(super) fn load(&self) -> Arc<Roster> {
         self.current.load_full()
@@ -133,7 +143,7 @@ impl RosterCell {
             change.added += usize::from(!is_current);
             let is_changed = kept.is_some_and(|member| adapt(member, backend));
             change.changed += usize::from(is_current && is_changed);
-            members.push(kept.map_or_else(|| Member::new(backend, &connections), Arc::clone));
+            members.push(kept.map_or_else(|| Member::new(backend, &connections, self.workers), Arc::clone));
         }
         drop(known);
         let next = Roster::of(members);

@@ -53,6 +53,8 @@ pub struct Settings {
     pub retry: Policy,
     /// The timeouts.
     pub timeouts: Timeouts,
+    /// Number of worker threads, each of which counts its requests by itself.
+    pub workers: usize,
     /// Maximum number of requests in flight of one backend.
     pub in_flight_per_backend: Option<u32>,
     /// The TLS settings, for `https` backends.

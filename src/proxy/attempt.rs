@@ -1,7 +1,6 @@
 //! One attempt: get a connection to one backend, send it the request, and wait for the head of its response. The caller
 //! decides whether another attempt follows.
 
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -80,7 +79,6 @@ pub(super) async fn run<'a>(
 ) -> Ended {
     let began = exchange.request.worker().wheel.now();
     exchange.record.attempts_at(member);
-    member.backend.totals.attempts.fetch_add(1, Ordering::Relaxed);
     let pinned = if is_fresh {
         None
     } else {

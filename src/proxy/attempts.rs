@@ -1,13 +1,12 @@
 //! The attempts of a request: tries one backend after the other until one responds. Each attempt ends in one `Outcome`, which is
 //! handed to all who learn from it in one place: see `conclude`.
 
-use std::sync::atomic::Ordering;
-
 use super::attempt::{self, Carried, Ended};
 use super::exchange::Exchange;
 use super::route::RouteMatch;
 use super::tried::Tried;
 use super::{Failure, pick};
+use crate::backend::Shared;
 use crate::pool::{Another, BackendConnection, EligibleSet, Member, Pool};
 use crate::retry::{self, Cause, ConnectionEvent, Outcome, Policy};
 
@@ -31,18 +30,26 @@ pub(super) struct BackendResponse<'a> {
 }
 
 /// Counts a request as in flight at a backend for as long as it lives.
-struct InFlight<'a>(&'a Member);
+struct InFlight<'a> {
+    member: &'a Member,
+    worker: usize,
+    shared: Shared,
+}
 
 impl<'a> InFlight<'a> {
-    fn new(member: &'a Member) -> Self {
-        member.backend.load.in_flight.0.fetch_add(1, Ordering::Relaxed);
-        Self(member)
+    fn new(member: &'a Member, worker: usize, shared: Shared) -> Self {
+        member.backend.load.begin(worker, shared);
+        Self {
+            member,
+            worker,
+            shared,
+        }
     }
 }
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
-        self.0.backend.load.in_flight.0.fetch_sub(1, Ordering::Relaxed);
+        self.member.backend.load.end(self.worker, self.shared);
     }
 }
 
@@ -75,7 +82,11 @@ impl<'a> Attempts<'a> {
         loop {
             // One counter after the other, so that a backend never counts one request twice.
             self.in_flight = None;
-            self.in_flight = Some(InFlight::new(member));
+            self.in_flight = Some(InFlight::new(
+                member,
+                exchange.request.worker().index,
+                self.pool.shares_in_flight,
+            ));
             let is_fresh = self.tried.needs_new_connection();
             let Ended { outcome, result } =
                 attempt::run(exchange, (self.pool, member), &mut self.carried, is_fresh).await;
@@ -116,7 +127,7 @@ impl<'a> Attempts<'a> {
         failure: Option<Failure>,
     ) -> Option<&'a Member> {
         exchange.record.attempt_ended(outcome);
-        member.observe(outcome);
+        member.observe(outcome, exchange.request.worker().index);
         self.tried.add(outcome);
         let Some(cause) = outcome.cause() else {
             self.pool.budget.give_back(self.tried.tokens);

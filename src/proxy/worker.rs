@@ -26,6 +26,8 @@ const TICKS_PER_SWEEP: u64 = 50;
 
 /// One worker's context.
 pub struct Worker {
+    /// Its number, from 0.
+    pub index: usize,
     /// Timers.
     pub wheel: Rc<Wheel>,
     /// Read buffers.
@@ -65,9 +67,15 @@ pub struct Incoming {
 
 impl Worker {
     /// Makes the context of a worker.
-    pub fn new(shared: Arc<SnapshotCell>, counters: Arc<WorkerCounters>, log: LogBuffer) -> Rc<Self> {
+    pub fn new(
+        index: usize,
+        shared: Arc<SnapshotCell>,
+        counters: Arc<WorkerCounters>,
+        log: LogBuffer,
+    ) -> Rc<Self> {
         let local = RefCell::new(shared.load());
         let worker = Rc::new(Self {
+            index,
             wheel: Wheel::new(clock::now()),
             buffers: Buffers::default(),
             idle: IdleConnections::default(),

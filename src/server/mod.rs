@@ -37,6 +37,7 @@ use crate::telemetry::Logs;
 use crate::telemetry::metrics::WorkerCounters;
 use assemble::Assembled;
 use eligible::PoolsWithoutEligible;
+use limits::Resources;
 use reload::Reloads;
 use removed::RemovedBackends;
 use signals::{Event, Signals};
@@ -63,7 +64,7 @@ pub struct Running {
 }
 
 impl Running {
-    fn announce(&self, workers: usize, descriptors: u64) {
+    fn announce(&self, Resources { descriptors, workers }: Resources) {
         let version = env!("CARGO_PKG_VERSION");
         tracing::info!(version, workers, descriptors, "Started");
         for address in &self.addresses {
@@ -156,8 +157,11 @@ impl Server {
             source,
             source_name,
         } = plan;
-        let descriptors = limits::raise_descriptors();
-        limits::resolve(&mut config, descriptors);
+        let resources = Resources {
+            descriptors: limits::raise_descriptors(),
+            workers: worker_count(config.workers),
+        };
+        limits::resolve(&mut config, resources);
         let config_text = config::print(&config);
         let listeners = bind_all(&config)?;
         let admin = config.admin.as_ref();
@@ -192,7 +196,7 @@ impl Server {
         });
         let (commands, mut tasks) = start_admin(&config, admin, &state)?;
         on_start(&running);
-        running.announce(workers.len(), descriptors);
+        running.announce(resources);
         let watched = state.listeners.as_slice().into();
         tasks.spawn(certificates::watch(watched, Arc::clone(&state.shared)));
         Ok(Self {
@@ -200,7 +204,7 @@ impl Server {
             reloads: Reloads::new(
                 source,
                 config,
-                descriptors,
+                resources,
                 Arc::clone(&state.shared),
                 keep.finish(),
             ),

@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use super::assemble::{self, Assembled};
 use super::changes::Changes;
+use super::limits::Resources;
 use super::{certificates, limits, sources};
 use crate::admin::ReloadOutcome;
 use crate::backend::BackendId;
@@ -70,7 +71,7 @@ pub(super) struct Reloads {
     started: Arc<Config>,
     /// The active config.
     current: Arc<Config>,
-    descriptors: u64,
+    resources: Resources,
     shared: Arc<SnapshotCell>,
     /// What the active config shares with the next one.
     kept: Kept,
@@ -99,16 +100,16 @@ struct ReadJob {
     started: Arc<Config>,
     current: Arc<Config>,
     kept: Kept,
-    descriptors: u64,
+    resources: Resources,
 }
 
 impl Reloads {
-    /// `started` is the config that the process was started with, `descriptors` the limit of file descriptors that other limits are
+    /// `started` is the config that the process was started with, `resources` what it got then, which other settings are
     /// derived from, `shared` the cell that holds the active snapshot, and `kept` the state behind it.
     pub(super) fn new(
         source: Option<PathBuf>,
         started: Config,
-        descriptors: u64,
+        resources: Resources,
         shared: Arc<SnapshotCell>,
         kept: Kept,
     ) -> Self {
@@ -117,7 +118,7 @@ impl Reloads {
             source,
             current: Arc::clone(&started),
             started,
-            descriptors,
+            resources,
             shared,
             kept,
             thread: None,
@@ -156,7 +157,7 @@ impl Reloads {
             started: Arc::clone(&self.started),
             current: Arc::clone(&self.current),
             kept: self.kept.clone(),
-            descriptors: self.descriptors,
+            resources: self.resources,
         };
         // A job that is not accepted drops its sender, and `read` returns an error.
         self.submit(Job::Read(job, done));
@@ -323,7 +324,7 @@ fn read(job: &ReadJob) -> ReadResult {
         tracing::warn!(%warning, "Configuration warning");
     }
     let mut config = loaded.config;
-    limits::resolve(&mut config, job.descriptors);
+    limits::resolve(&mut config, job.resources);
     let started = &job.started;
     let fixed = [
         ("listeners", !can_switch_to(&started.listeners, &config.listeners)),
@@ -387,7 +388,11 @@ mod tests {
             let Assembled { snapshot, keep } = assembled;
             sources::fill(&snapshot.pools, &sources);
             let shared = SnapshotCell::new(snapshot);
-            let reloads = Reloads::new(Some(path.clone()), config, 1000, shared, keep.finish());
+            let resources = Resources {
+                descriptors: 1000,
+                workers: 1,
+            };
+            let reloads = Reloads::new(Some(path.clone()), config, resources, shared, keep.finish());
             Self { path, reloads }
         }
 

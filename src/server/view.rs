@@ -267,9 +267,9 @@ fn backend_status(member: &Member) -> BackendStatus {
         last_check: health.probed.as_ref().map(check_status),
         weight,
         backup: backend.is_backup.load(Ordering::Relaxed),
-        in_flight: u64::from(backend.load.in_flight.0.load(Ordering::Relaxed)),
-        attempts: backend.totals.attempts.load(Ordering::Relaxed),
-        failures: backend.totals.failures.load(Ordering::Relaxed),
+        in_flight: u64::from(backend.load.total_in_flight()),
+        attempts: backend.load.attempts(),
+        failures: backend.load.failures(),
     }
 }
 

@@ -91,7 +91,7 @@ fn run(start: Start) -> io::Result<()> {
 /// Serves until the drain is over. Requests that have not ended by then still run when it returns.
 async fn work(start: Start) -> io::Result<Rc<Worker>> {
     let mut stopped = start.stopped;
-    let worker = Worker::new(start.shared, start.counters, start.log);
+    let worker = Worker::new(start.index, start.shared, start.counters, start.log);
     let connections = LocalTasks::default();
     let mut accepting = JoinSet::new();
     let acceptor = Acceptor::start(&worker, start.handle, start.sockets, &mut accepting, &connections)?;

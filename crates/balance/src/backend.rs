@@ -20,21 +20,156 @@ impl BackendId {
 #[repr(align(128))]
 pub struct Padded<T>(pub T);
 
-/// The load of one backend. Shared by all workers.
+/// The load of one backend, and what it has done so far. A worker writes its own part, which no other worker writes, so that
+/// requests on different workers do not fight for a cache line.
 #[derive(Debug)]
 pub struct Load {
     /// The id of the backend.
     pub id: BackendId,
-    /// Requests in flight.
+    /// Requests in flight on all workers. Counted only for pools with a strategy or a limit that reads it for every request.
     pub in_flight: Padded<AtomicU32>,
+    workers: Box<[Padded<WorkerLoad>]>,
 }
 
-impl Default for Load {
-    /// That of a new backend.
-    fn default() -> Self {
+/// The part of one worker.
+#[derive(Debug, Default)]
+struct WorkerLoad {
+    in_flight: AtomicU32,
+    attempts: AtomicU64,
+    failures: AtomicU64,
+}
+
+/// Whether a request is counted for all workers together too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shared {
+    /// A strategy or a limit reads [`Load::in_flight`].
+    Yes,
+    /// Nothing does.
+    No,
+}
+
+impl Load {
+    /// The load of a new backend, for this number of workers.
+    pub fn new(workers: usize) -> Self {
         Self {
             id: BackendId::next(),
             in_flight: Padded::default(),
+            workers: (0..workers.max(1)).map(|_| Padded::default()).collect(),
         }
+    }
+
+    /// Counts an attempt that begins on a worker. [`Self::end`] must follow on the same worker, with the same `shared`.
+    #[inline]
+    pub fn begin(&self, worker: usize, shared: Shared) {
+        if let Some(part) = self.part(worker) {
+            add(&part.in_flight, 1);
+            add_long(&part.attempts);
+        }
+        if shared == Shared::Yes {
+            self.in_flight.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts an attempt that is over.
+    #[inline]
+    pub fn end(&self, worker: usize, shared: Shared) {
+        if let Some(part) = self.part(worker) {
+            add(&part.in_flight, u32::MAX);
+        }
+        if shared == Shared::Yes {
+            self.in_flight.0.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts an attempt that has failed.
+    pub fn fail(&self, worker: usize) {
+        if let Some(part) = self.part(worker) {
+            add_long(&part.failures);
+        }
+    }
+
+    /// Requests in flight, summed over the workers.
+    pub fn total_in_flight(&self) -> u32 {
+        let parts = self.workers.iter().map(|part| &part.0.in_flight);
+        parts.fold(0, |sum, count| sum.wrapping_add(count.load(Ordering::Relaxed)))
+    }
+
+    /// Attempts since the process started.
+    pub fn attempts(&self) -> u64 {
+        let parts = self.workers.iter().map(|part| &part.0.attempts);
+        parts.map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Attempts that ended without a usable response.
+    pub fn failures(&self) -> u64 {
+        let parts = self.workers.iter().map(|part| &part.0.failures);
+        parts.map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
+    #[inline]
+    fn part(&self, worker: usize) -> Option<&WorkerLoad> {
+        self.workers.get(worker).map(|part| &part.0)
+    }
+}
+
+/// Adds to a counter that only this worker writes: no atomic operation is needed, which would cost more.
+#[inline]
+fn add(counter: &AtomicU32, number: u32) {
+    counter.store(
+        counter.load(Ordering::Relaxed).wrapping_add(number),
+        Ordering::Relaxed,
+    );
+}
+
+#[inline]
+fn add_long(counter: &AtomicU64) {
+    counter.store(counter.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+}
+
+impl Default for Load {
+    /// That of a new backend, for one worker.
+    fn default() -> Self {
+        Self::new(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_the_parts_of_the_workers() {
+        let load = Load::new(3);
+        load.begin(0, Shared::No);
+        load.begin(2, Shared::Yes);
+        load.begin(2, Shared::No);
+        load.fail(2);
+        assert_eq!(
+            (load.total_in_flight(), load.attempts(), load.failures()),
+            (3, 3, 1)
+        );
+        assert_eq!(load.in_flight.0.load(Ordering::Relaxed), 1);
+        load.end(2, Shared::Yes);
+        load.end(0, Shared::No);
+        assert_eq!((load.total_in_flight(), load.attempts()), (1, 3));
+        assert_eq!(load.in_flight.0.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_request_that_is_not_shared_writes_no_line_of_another_worker() {
+        let load = Load::new(2);
+        let lines = |load: &Load| {
+            let parts = load.workers.iter().map(|part| format!("{part:?}"));
+            parts.chain([format!("{:?}", load.in_flight)]).collect::<Vec<_>>()
+        };
+        let before = lines(&load);
+        load.begin(1, Shared::No);
+        load.end(1, Shared::No);
+        let after = lines(&load);
+        let written = before
+            .iter()
+            .zip(&after)
+            .filter(|(before, after)| before != after);
+        assert_eq!(written.count(), 1);
     }
 }

@@ -127,7 +127,7 @@ impl Rig {
                 .expect("it does not panic")
         });
         for member in pools.iter().flat_map(|pool| &pool.members) {
-            assert_eq!(member.backend.load.in_flight.0.load(Ordering::Relaxed), 0);
+            assert_eq!(member.backend.load.total_in_flight(), 0);
         }
         oracle::judge(&sent, &seen.borrow().attempts, &got, leaving == Leaving::Late);
     }
@@ -146,7 +146,7 @@ async fn play(
     }
     let counters = Arc::new(WorkerCounters::default());
     let log = LogBuffer::new(None, OnFull::Drop, Options::default());
-    let worker = Worker::new(SnapshotCell::new(snapshot), Arc::clone(&counters), log);
+    let worker = Worker::new(0, SnapshotCell::new(snapshot), Arc::clone(&counters), log);
     let (mut accepting, connections) = (JoinSet::new(), LocalTasks::default());
     let handle = WorkerSet::of(1, clock::now()).pop().expect("one worker");
     let front = stage.front.try_clone().expect("a descriptor");

@@ -131,6 +131,7 @@ fn settings(
         health_check: rules.health_check,
         retry: rules.retry,
         timeouts: rules.timeouts,
+        workers: 1,
         in_flight_per_backend: rules.in_flight_per_backend,
         tls: None,
         send_proxy: None,

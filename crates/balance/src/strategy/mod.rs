@@ -77,6 +77,8 @@ pub struct Entry {
     pub name: &'static str,
     /// One line for the docs.
     pub summary: &'static str,
+    /// Whether a pick reads how many requests are in flight at the backends. Otherwise workers need not share that.
+    pub reads_in_flight: bool,
     /// Builds the strategy for a set of eligible backends.
     pub build: fn(&[Candidate], &Arc<Cursor>) -> Box<dyn Strategy>,
 }
@@ -92,16 +94,19 @@ pub static STRATEGIES: &[Entry] = &[
     Entry {
         name: "round_robin",
         summary: "each backend in turn, exactly by weight",
+        reads_in_flight: false,
         build: round_robin::build,
     },
     Entry {
         name: "least_requests",
         summary: "the backend with the fewest requests in flight for its weight",
+        reads_in_flight: true,
         build: least_requests::build,
     },
     Entry {
         name: "random",
         summary: "any backend, by weight; workers share nothing",
+        reads_in_flight: false,
         build: random::build,
     },
 ];
