@@ -38,4 +38,5 @@ pub mod buffer;
 pub mod clock;
 pub mod head;
 pub mod rng;
+pub mod schema;
 pub mod tasks;

@@ -42,7 +42,7 @@ const LAYERS: &[&[&str]] = &[
     &["net"],
     &["tls"],
     &["telemetry", "router", "retry", "strategy", "hpack"],
-    &["backend", "buffer", "clock", "head", "rng", "tasks"],
+    &["backend", "buffer", "clock", "head", "rng", "schema", "tasks"],
 ];
 
 /// Code without I/O: time and randomness are arguments. A new file in one of these places is pure by default.
@@ -50,6 +50,7 @@ const PURE: &[&str] = &[
     "src/router",
     "src/retry",
     "src/strategy",
+    "src/schema",
     "src/head",
     "src/http1",
     "src/hpack",

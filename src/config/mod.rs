@@ -7,6 +7,7 @@ mod context;
 mod error;
 mod from_arguments;
 mod hints;
+mod params;
 mod print;
 mod reader;
 mod reference;
@@ -19,13 +20,13 @@ mod syntax;
 #[cfg(test)]
 mod tests;
 mod tree;
-mod units;
 mod variables;
 mod vocabulary;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use crate::schema::units;
 use crate::{admin, listener, pool, proxy, router, telemetry::access_log};
 use context::{Context, Lookup};
 use source::{Origin, Source};

@@ -4,7 +4,6 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use super::units::{show_duration, show_size};
 use super::{Config, Workers};
 use crate::backend::Address;
 use crate::health::{Check, StatusRange};
@@ -14,6 +13,8 @@ use crate::pool::{self, BackendSettings};
 use crate::proxy::HalfClose;
 use crate::retry::{Attempts, Policy};
 use crate::router::Route;
+use crate::schema::units::{show_duration, show_size};
+use crate::schema::{Params, Value};
 use crate::telemetry::access_log::{OnFull, Target};
 use crate::tls::{ClientAuth, ClientSettings, Files};
 use crate::{admin, proxy};
@@ -66,9 +67,7 @@ pub fn print(config: &Config) -> String {
             Item::List(config.routes.iter().map(route).collect()),
         ),
     ]);
-    let mut out = String::new();
-    root.write(&mut out, 0);
-    out
+    root.to_yaml()
 }
 
 fn path(path: &Path) -> Item {
@@ -191,7 +190,10 @@ fn pool(settings: &pool::Settings) -> Item {
         None => word("none"),
     };
     map([
-        ("strategy", word(settings.strategy.name)),
+        (
+            "strategy",
+            row(settings.strategy.name(), &settings.strategy.params),
+        ),
         (
             "backends",
             Item::List(settings.backends.iter().map(backend).collect()),
@@ -303,8 +305,44 @@ fn route(route: &Route) -> Item {
     map(host.chain(rest))
 }
 
+/// A row of a table with its parameters.
+pub(super) fn row(name: &'static str, of: &Params) -> Item {
+    match of.is_empty() {
+        true => word(name),
+        false => map([(name, params(of))]),
+    }
+}
+
+/// The parameters of a row of a table.
+fn params(params: &Params) -> Item {
+    map(params.iter().map(|(key, of)| (key, value(of))))
+}
+
+fn value(of: &Value) -> Item {
+    match of {
+        Value::Flag(flag) => word(flag),
+        Value::Duration(duration) => word(show_duration(*duration)),
+        Value::Size(size) => word(show_size(*size)),
+        Value::Count(count) => word(count),
+        Value::Word(choice) => word(choice),
+        Value::Text(content) => text(content),
+        Value::List(items) if items.iter().all(is_scalar) => Item::Line(items.iter().map(value).collect()),
+        Value::List(items) => Item::List(items.iter().map(value).collect()),
+        Value::Section(of) => params(of),
+        Value::Named(items) => Item::Map(items.iter().map(|(name, of)| (quoted(name), value(of))).collect()),
+        Value::Row(name, of) => row(name, of),
+    }
+}
+
+fn is_scalar(of: &Value) -> bool {
+    !matches!(
+        of,
+        Value::List(_) | Value::Section(_) | Value::Named(_) | Value::Row(..)
+    )
+}
+
 /// A YAML value to be printed.
-enum Item {
+pub(super) enum Item {
     /// Exactly this text.
     Word(String),
     /// A list on one line.
@@ -316,6 +354,13 @@ enum Item {
 }
 
 impl Item {
+    /// The text of a list or map.
+    pub(super) fn to_yaml(&self) -> String {
+        let mut out = String::new();
+        self.write(&mut out, 0);
+        out
+    }
+
     /// Writes a list or map at `indent`, each line with its end; anything else without one.
     fn write(&self, out: &mut String, indent: usize) {
         match self {
@@ -360,7 +405,8 @@ impl Item {
     }
 }
 
-fn map<'a>(keys: impl IntoIterator<Item = (&'a str, Item)>) -> Item {
+/// A map whose keys need no quotes.
+pub(super) fn map<'a>(keys: impl IntoIterator<Item = (&'a str, Item)>) -> Item {
     Item::Map(
         keys.into_iter()
             .map(|(key, value)| (key.to_owned(), value))

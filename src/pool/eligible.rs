@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::Member;
 use crate::backend::BackendId;
-use crate::strategy::{Candidate, Cursor, Entry, PickContext, Strategy};
+use crate::strategy::{self, Candidate, Cursor, PickContext, Strategy};
 
 /// The eligible backends of a pool.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ pub struct Another<'m, 't> {
 }
 
 impl EligibleSet {
-    pub(super) fn new(members: &[Arc<Member>], strategy: &Entry, cursor: &Arc<Cursor>) -> Self {
+    pub(super) fn new(members: &[Arc<Member>], strategy: &strategy::Settings, cursor: &Arc<Cursor>) -> Self {
         let tier = |is_backup| {
             let is_wanted =
                 |member: &&Arc<Member>| member.backend.is_backup == is_backup && member.is_eligible();
@@ -92,13 +92,13 @@ impl EligibleSet {
 }
 
 impl Tier {
-    fn new(members: Vec<Arc<Member>>, strategy: &Entry, cursor: &Arc<Cursor>) -> Self {
+    fn new(members: Vec<Arc<Member>>, strategy: &strategy::Settings, cursor: &Arc<Cursor>) -> Self {
         let candidate = |member: &Arc<Member>| Candidate {
             backend: Arc::clone(&member.backend),
             weight: member.backend.weight.load(Ordering::Relaxed).max(1),
         };
         let candidates: Vec<Candidate> = members.iter().map(candidate).collect();
-        let strategy = (strategy.build)(&candidates, cursor);
+        let strategy = strategy.build(&candidates, cursor);
         Self {
             candidates,
             members,

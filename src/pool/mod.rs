@@ -102,7 +102,7 @@ impl Pool {
             || Arc::new(Budget::new(crate::clock::now())),
             |pool| Arc::clone(&pool.budget),
         );
-        let eligible = ArcSwap::from_pointee(EligibleSet::new(&members, settings.strategy, &cursor));
+        let eligible = ArcSwap::from_pointee(EligibleSet::new(&members, &settings.strategy, &cursor));
         let by_id = members
             .iter()
             .enumerate()
@@ -125,7 +125,7 @@ impl Pool {
 
     /// Rebuilds the eligible set from the health, weight and drain state of the members. Control plane only.
     pub fn refresh(&self) {
-        let eligible = EligibleSet::new(&self.members, self.settings.strategy, &self.cursor);
+        let eligible = EligibleSet::new(&self.members, &self.settings.strategy, &self.cursor);
         self.eligible.store(Arc::new(eligible));
     }
 

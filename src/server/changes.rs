@@ -135,7 +135,7 @@ fn backends(config: &Config) -> impl Iterator<Item = (&pool::Settings, &pool::Ba
 }
 
 fn is_same_except_backends(one: &pool::Settings, other: &pool::Settings) -> bool {
-    one.strategy.name == other.strategy.name
+    one.strategy == other.strategy
         && one.health_check == other.health_check
         && one.retry == other.retry
         && one.timeouts == other.timeouts

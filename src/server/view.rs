@@ -223,7 +223,7 @@ fn certificate_sample(known: &ActiveCertificate) -> CertificateSample {
 fn pool_status(pool: &Pool) -> PoolStatus {
     PoolStatus {
         name: pool.settings.name.to_string(),
-        strategy: pool.settings.strategy.name.to_owned(),
+        strategy: pool.settings.strategy.name().to_owned(),
         eligible: pool.members.iter().filter(|member| member.is_eligible()).count() as u64,
         backends: pool.members.iter().map(|member| backend_status(member)).collect(),
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Form, Key, Kind, Section};
+use crate::schema::{Form, Key, Kind, Section};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -15,11 +15,11 @@ const ANY_DURATION: Kind = Kind::Duration {
 /// Not an operating limit: it only keeps arithmetic on numbers of connections and requests from overflowing.
 const MANY: u64 = 1_000_000_000;
 
-const STATUS: Kind = Kind::Text(Form {
-    what: "a status, a class or a range such as 200, 2xx or 200-399, from 100 to 599",
-    pattern: Some(r"^([1-5]xx|[1-5][0-9]{2}(-[1-5][0-9]{2})?)$"),
-    or_number: true,
-});
+const STATUS: Kind = Kind::Text(
+    Form::new("a status, a class or a range such as 200, 2xx or 200-399, from 100 to 599")
+        .matching(r"^([1-5]xx|[1-5][0-9]{2}(-[1-5][0-9]{2})?)$")
+        .or_number(),
+);
 
 /// `health_check`.
 pub(in crate::config) const HEALTH_CHECK: Section = Section {
@@ -34,11 +34,7 @@ pub(in crate::config) const HEALTH_CHECK: Section = Section {
         .default("http"),
         Key::new(
             "path",
-            Kind::Text(Form {
-                what: "a path that begins with /, such as /healthz",
-                pattern: Some("^(/[!-~]*|none)$"),
-                or_number: false,
-            }),
+            Kind::Text(Form::new("a path that begins with /, such as /healthz").matching("^(/[!-~]*|none)$")),
             "The path that a probe requests, with an optional query. `none` requests `/` and treats every status below 500 as healthy. Only for `kind: http`.",
         )
         .words(&["none"])
@@ -52,11 +48,7 @@ pub(in crate::config) const HEALTH_CHECK: Section = Section {
         .default("auto"),
         Key::new(
             "service",
-            Kind::Text(Form {
-                what: "the name of a gRPC service",
-                pattern: Some("^[A-Za-z0-9._]{0,127}$"),
-                or_number: false,
-            }),
+            Kind::Text(Form::new("the name of a gRPC service").matching("^[A-Za-z0-9._]{0,127}$")),
             "The service whose health is requested. Only for `kind: grpc`.",
         )
         .otherwise("the server as a whole"),

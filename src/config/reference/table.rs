@@ -2,26 +2,19 @@
 
 use super::rules::{HEALTH_CHECK, LIMITS, POOL_LIMITS, POOL_TIMEOUTS, RETRY, TIMEOUTS};
 use super::tls::{LISTENER_TLS, POOL_TLS};
-use super::{Form, Key, Kind, Section};
+use crate::schema::{Form, Key, Kind, Section};
+use crate::strategy;
 
-const ADDRESS: Kind = Kind::Text(Form {
-    what: "an IP address and a port, such as 0.0.0.0:8080, [::1]:8080 or :8080",
-    pattern: Some(r"^([0-9.]+:|\[[0-9A-Fa-f:.%]+\]:|\*:|:)?[0-9]{1,5}$"),
-    or_number: true,
-});
+const ADDRESS: Kind = Kind::Text(
+    Form::new("an IP address and a port, such as 0.0.0.0:8080, [::1]:8080 or :8080")
+        .matching(r"^([0-9.]+:|\[[0-9A-Fa-f:.%]+\]:|\*:|:)?[0-9]{1,5}$")
+        .or_number(),
+);
 
 /// An address of a listener: an IP address or a Unix socket.
-const LISTEN_ADDRESS: Kind = Kind::Text(Form {
-    what: "an IP address and a port, such as 0.0.0.0:8080, [::1]:8080 or :8080, or a Unix socket such as unix:/run/evenkeel.sock",
-    pattern: Some(r"^(unix:.+|([0-9.]+:|\[[0-9A-Fa-f:.%]+\]:|\*:|:)?[0-9]{1,5})$"),
-    or_number: true,
-});
+const LISTEN_ADDRESS: Kind = Kind::Text(Form::new("an IP address and a port, such as 0.0.0.0:8080, [::1]:8080 or :8080, or a Unix socket such as unix:/run/evenkeel.sock").matching(r"^(unix:.+|([0-9.]+:|\[[0-9A-Fa-f:.%]+\]:|\*:|:)?[0-9]{1,5})$").or_number());
 
-const BACKEND_URL: Kind = Kind::Text(Form {
-    what: "a URL such as http://10.0.0.1:8001, https://… or h2c://…, or a Unix socket such as unix:/run/app.sock",
-    pattern: Some(r"^(unix:.+|(http|https|h2c)://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?/?)$"),
-    or_number: false,
-});
+const BACKEND_URL: Kind = Kind::Text(Form::new("a URL such as http://10.0.0.1:8001, https://… or h2c://…, or a Unix socket such as unix:/run/app.sock").matching(r"^(unix:.+|(http|https|h2c)://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?/?)$"));
 
 const BACKENDS: Kind = Kind::Either(
     &BACKEND_URL,
@@ -67,15 +60,11 @@ pub(in crate::config) const ROOT: Section = Section {
         .default("stdout"),
         Key::new(
             "trusted_proxies",
-            Kind::List(&Kind::Text(Form {
-                what: "an IP address, a CIDR block such as 10.0.0.0/8, or unix",
-                pattern: Some(r"^(unix|[0-9A-Fa-f:.]+(/[0-9]{1,3})?)$"),
-                or_number: false,
-            })),
+            Kind::List(&Kind::Text(Form::new("an IP address, a CIDR block such as 10.0.0.0/8, or unix").matching(r"^(unix|[0-9A-Fa-f:.]+(/[0-9]{1,3})?)$"))),
             "The proxies whose `X-Forwarded-*` headers and PROXY headers are trusted. `unix` is every client of a Unix socket; it applies to `X-Forwarded-*` only.",
         )
         .default("[]"),
-        Key::new("strategy", Kind::Strategy, STRATEGY_ABOUT).default("round_robin"),
+        Key::new("strategy", Kind::Row(&strategy::TABLE), STRATEGY_ABOUT).default("round_robin"),
         Key::new("health_check", Kind::Section(&HEALTH_CHECK), "How backends are probed.").words(&["off"]),
         Key::new("retry", Kind::Section(&RETRY), "When a request is retried.").words(&["off"]),
         Key::new("timeouts", Kind::Section(&TIMEOUTS), "Timeouts."),
@@ -143,11 +132,7 @@ pub(in crate::config) const ADMIN: Section = Section {
         Key::new("address", ADDRESS, "IP address and port; port 0 is any free port.").default("127.0.0.1:9900"),
         Key::new(
             "token",
-            Kind::Text(Form {
-                what: "visible ASCII characters",
-                pattern: Some("^[!-~]+$"),
-                or_number: false,
-            }),
+            Kind::Text(Form::new("visible ASCII characters").matching("^[!-~]+$")),
             "The bearer token that requests must have. Required when `address` is not a loopback address. Use a variable, such as `${EVENKEEL_TOKEN}`.",
         )
         .words(&["none"])
@@ -162,11 +147,7 @@ pub(in crate::config) const ACCESS_LOG: Section = Section {
     keys: &[
         Key::new(
             "path",
-            Kind::Text(Form {
-                what: "a file",
-                pattern: None,
-                or_number: false,
-            }),
+            Kind::Text(Form::new("a file")),
             "The file that lines are appended to, or a stream. Write a file with the name of a stream as `./stdout`.",
         )
         .words(&["stdout", "stderr", "off"])
@@ -186,7 +167,7 @@ pub(in crate::config) const POOL: Section = Section {
     name: "pools.NAME",
     about: "Backends that are interchangeable for a request, and their settings. Settings that are not written are taken from the top level.",
     keys: &[
-        Key::new("strategy", Kind::Strategy, STRATEGY_ABOUT).otherwise("as at top level"),
+        Key::new("strategy", Kind::Row(&strategy::TABLE), STRATEGY_ABOUT).otherwise("as at top level"),
         Key::new("backends", BACKENDS, "The backends, at least one.").required(),
         Key::new(
             "health_check",
@@ -250,31 +231,19 @@ pub(in crate::config) const ROUTE: Section = Section {
     keys: &[
         Key::new(
             "host",
-            Kind::Text(Form {
-                what: "a host name such as api.example.com or *.example.com, without a port",
-                pattern: Some(r"^(\*\.)?[A-Za-z0-9._-]+$|^\[[0-9A-Fa-f:.]+\]$"),
-                or_number: false,
-            }),
+            Kind::Text(Form::new("a host name such as api.example.com or *.example.com, without a port").matching(r"^(\*\.)?[A-Za-z0-9._-]+$|^\[[0-9A-Fa-f:.]+\]$")),
             "The host of the request. `*.example.com` matches every name below `example.com`, but not `example.com` itself.",
         )
         .otherwise("every host"),
         Key::new(
             "path_prefix",
-            Kind::Text(Form {
-                what: "a path that begins with /, such as /api",
-                pattern: Some("^/[!-~]*$"),
-                or_number: false,
-            }),
+            Kind::Text(Form::new("a path that begins with /, such as /api").matching("^/[!-~]*$")),
             "The start of the path, in whole segments: `/api` matches `/api` and `/api/x`, but not `/apis`. A `/` at its end is ignored.",
         )
         .default("/"),
         Key::new(
             "pool",
-            Kind::Text(Form {
-                what: "the name of a pool",
-                pattern: Some("^[A-Za-z0-9._-]{1,64}$"),
-                or_number: false,
-            }),
+            Kind::Text(Form::new("the name of a pool").matching("^[A-Za-z0-9._-]{1,64}$")),
             "The pool that receives the requests.",
         )
         .required(),

@@ -1,12 +1,8 @@
 //! The keys of TLS.
 
-use super::{Form, Key, Kind, Section};
+use crate::schema::{Form, Key, Kind, Section};
 
-const FILE: Kind = Kind::Text(Form {
-    what: "a file",
-    pattern: None,
-    or_number: false,
-});
+const FILE: Kind = Kind::Text(Form::new("a file"));
 
 /// `tls` of a listener.
 pub(in crate::config) const LISTENER_TLS: Section = Section {
@@ -64,11 +60,7 @@ pub(in crate::config) const POOL_TLS: Section = Section {
         .default("system"),
         Key::new(
             "server_name",
-            Kind::Text(Form {
-                what: "a host name or an IP address",
-                pattern: Some("^[0-9A-Za-z._:-]+$"),
-                or_number: false,
-            }),
+            Kind::Text(Form::new("a host name or an IP address").matching("^[0-9A-Za-z._:-]+$")),
             "The name that backend certificates must be valid for; also sent as SNI.",
         )
         .otherwise("the host of the URL"),

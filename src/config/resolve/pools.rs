@@ -10,14 +10,16 @@ use super::rules::Rules;
 use super::{refer, tls};
 use crate::backend::{Address, AddressError, Scheme};
 use crate::config::context::Context;
+use crate::config::params;
 use crate::config::reader::{Reader, Written, refuse_shape, written};
-use crate::config::reference::{BACKEND, POOL, strategy_names};
+use crate::config::reference::{BACKEND, POOL};
 use crate::config::source::{Diagnostic, Origin, Span};
 use crate::config::tree::{Entry, Node, Value};
 use crate::config::{hints, suggest, vocabulary};
 use crate::listener;
 use crate::net::{ListenAddress, ProxyVersion};
 use crate::pool::{BackendSettings, Settings};
+use crate::schema::Params;
 use crate::strategy;
 
 /// Most backends of one pool: strategies keep lists of this length.
@@ -76,7 +78,7 @@ pub(super) fn read(root: &Reader<'_>, listeners: &[listener::Settings]) -> Vec<P
 
 /// The defaults of pools, from the top level.
 struct Base<'a> {
-    strategy: Option<&'static strategy::Entry>,
+    strategy: Option<strategy::Settings>,
     rules: Rules,
     /// The listeners of this process, to warn of a backend that is one of them.
     listeners: &'a [listener::Settings],
@@ -86,7 +88,7 @@ fn short(root: &Reader<'_>, base: &Base<'_>) -> Option<Pool> {
     let span = root.key_span("backends")?;
     let settings = settings(
         DEFAULT_POOL,
-        base.strategy?,
+        base.strategy.clone()?,
         base.rules.clone(),
         backends(root, base.listeners),
     );
@@ -112,7 +114,7 @@ fn long(root: &Reader<'_>, entry: &Entry, base: &Base<'_>) -> Option<Pool> {
         let message = format!("pool {} requires `backends`", root.cx.quote(entry.key_span));
         root.cx.report(Diagnostic::error(entry.key_span, message));
     }
-    let strategy = strategy(&pool, base.strategy)?;
+    let strategy = strategy(&pool, base.strategy.as_ref())?;
     let rules = Rules::of_pool(&pool, &base.rules);
     Some(Pool {
         settings: with_connection_settings(
@@ -126,7 +128,7 @@ fn long(root: &Reader<'_>, entry: &Entry, base: &Base<'_>) -> Option<Pool> {
 
 fn settings(
     name: &str,
-    strategy: &'static strategy::Entry,
+    strategy: strategy::Settings,
     rules: Rules,
     backends: Vec<BackendSettings>,
 ) -> Settings {
@@ -176,18 +178,20 @@ fn check_name(root: &Reader<'_>, entry: &Entry) {
     }
 }
 
-fn strategy(reader: &Reader<'_>, base: Option<&'static strategy::Entry>) -> Option<&'static strategy::Entry> {
-    let fallback = base.or_else(|| strategy::STRATEGIES.first());
-    let Some(written) = reader.text("strategy") else {
-        return fallback;
-    };
-    let found = strategy::by_name(written.text);
-    if found.is_none() {
-        let other = vocabulary::strategy(written.text).map(str::to_owned);
-        let hint = other.or_else(|| suggest::did_you_mean(written.text, strategy_names()));
-        reader.refuse("strategy", written, hint);
-    }
-    found.or(fallback)
+/// Reads `strategy`: a name, or a map from the name to its parameters. A pool that writes it takes no parameter from the top level.
+fn strategy(reader: &Reader<'_>, base: Option<&strategy::Settings>) -> Option<strategy::Settings> {
+    let written = params::row(reader, "strategy", &vocabulary::strategy);
+    let found = written.and_then(|(row, params)| {
+        let entry = strategy::by_name(row.name)?;
+        Some(strategy::Settings { entry, params })
+    });
+    found.or_else(|| base.cloned()).or_else(|| {
+        let entry = strategy::STRATEGIES.first()?;
+        Some(strategy::Settings {
+            entry,
+            params: Params::default(),
+        })
+    })
 }
 
 fn backends(reader: &Reader<'_>, listeners: &[listener::Settings]) -> Vec<BackendSettings> {

@@ -7,10 +7,11 @@ use crate::config::reader::{Reader, written};
 use crate::config::reference::{HEALTH_CHECK, LIMITS, POOL_LIMITS, POOL_TIMEOUTS, RETRY, TIMEOUTS};
 use crate::config::source::Diagnostic;
 use crate::config::tree::{Node, Value};
-use crate::config::{hints, suggest, units, vocabulary};
+use crate::config::{hints, suggest, vocabulary};
 use crate::health::{self, Check, StatusRange};
 use crate::pool::Timeouts;
 use crate::retry::{Attempts, Cause, Causes, Policy};
+use crate::schema::units;
 
 /// The inherited settings of one pool, or the defaults of all.
 #[derive(Clone)]

@@ -4,6 +4,7 @@ mod errors;
 mod generated;
 mod meaning;
 mod messages;
+mod params;
 mod tls;
 
 use std::path::Path;

@@ -20,7 +20,7 @@ const SIZE_UNITS: [(&str, u64); 9] = [
 
 /// Parses `250ms`, `10s`, `1m`, `1h`, or several with descending units (`1m30s`). `None` when the text is not a duration
 /// or does not fit in 64 bits of milliseconds.
-pub(super) fn parse_duration(text: &str) -> Option<Duration> {
+pub fn parse_duration(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut total: u64 = 0;
     let mut last_unit = u64::MAX;
@@ -40,7 +40,7 @@ pub(super) fn parse_duration(text: &str) -> Option<Duration> {
 }
 
 /// Prints a duration with the longest unit that divides it; fractions of a millisecond are cut off.
-pub(super) fn show_duration(duration: Duration) -> String {
+pub fn show_duration(duration: Duration) -> String {
     let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     match DURATION_UNITS
         .iter()
@@ -52,7 +52,7 @@ pub(super) fn show_duration(duration: Duration) -> String {
 }
 
 /// Parses `64KiB`, `1MB`, `512B` or bytes without a unit. `None` when the text is not a size or does not fit in 64 bits.
-pub(super) fn parse_size(text: &str) -> Option<u64> {
+pub fn parse_size(text: &str) -> Option<u64> {
     let (number, unit) = split_number(text)?;
     if unit.is_empty() {
         return Some(number);
@@ -62,7 +62,7 @@ pub(super) fn parse_size(text: &str) -> Option<u64> {
 }
 
 /// Prints a size with the largest binary unit that divides it.
-pub(super) fn show_size(bytes: u64) -> String {
+pub fn show_size(bytes: u64) -> String {
     let binary = SIZE_UNITS.iter().filter(|(_, unit)| unit.is_power_of_two());
     for (name, unit) in binary {
         if bytes > 0 && bytes.is_multiple_of(*unit) {
@@ -73,7 +73,7 @@ pub(super) fn show_size(bytes: u64) -> String {
 }
 
 /// The valid spelling of a duration that was written without a unit, with a long unit or in the wrong case.
-pub(super) fn nearest_duration(text: &str) -> Option<String> {
+pub fn nearest_duration(text: &str) -> Option<String> {
     if let Some(tenths) = tenths_of_seconds(text.trim()) {
         return Some(show_duration(Duration::from_millis(tenths.checked_mul(100)?)));
     }
@@ -97,7 +97,7 @@ fn tenths_of_seconds(text: &str) -> Option<u64> {
 }
 
 /// The valid spelling of a whole number that was written as a size or with separators.
-pub(super) fn nearest_count(text: &str) -> Option<String> {
+pub fn nearest_count(text: &str) -> Option<String> {
     let plain: String = text.trim().chars().filter(|c| !matches!(c, '_' | '\'')).collect();
     let (number, unit) = split_number(&plain)?;
     let factor = match unit.trim().to_ascii_lowercase().as_str() {
@@ -110,7 +110,7 @@ pub(super) fn nearest_count(text: &str) -> Option<String> {
 }
 
 /// The valid spelling of a size whose unit is in the wrong case or abbreviated.
-pub(super) fn nearest_size(text: &str) -> Option<String> {
+pub fn nearest_size(text: &str) -> Option<String> {
     let (number, unit) = split_number(text.trim())?;
     let unit = match unit.trim().to_ascii_lowercase().as_str() {
         "b" | "bytes" => "B",
