@@ -1,7 +1,8 @@
 //! Reads the config file into a [`Config`], or reports all of its errors at once. The only module that knows YAML.
 //!
-//! In reading order: `tree` parses YAML into a tree that accepts any keys, `resolve` walks it with a `reader` that
-//! knows the table of keys in `reference`, and `error` renders the problems.
+//! In reading order: `tree` parses YAML into a tree that accepts any keys, `sections` walk it with a `reader` that knows
+//! their tables of keys, and `error` renders the problems. `print` and `reference` write what the sections and their
+//! tables hold.
 
 mod context;
 mod error;
@@ -11,9 +12,9 @@ mod params;
 mod print;
 mod reader;
 mod reference;
-mod resolve;
 mod secret_values;
 mod secrets;
+mod sections;
 mod source;
 mod suggest;
 mod syntax;
@@ -33,7 +34,6 @@ use source::{Origin, Source};
 
 pub use error::{Problem, Report, Severity};
 pub use from_arguments::{Arguments, from_arguments};
-pub use print::print;
 pub use reference::{page, schema};
 
 /// Where the config file is searched for when the command line names none, in this order.
@@ -193,6 +193,12 @@ pub fn from_text(text: &str, name: &str, folder: &Path, lookup: Lookup<'_>) -> R
     ))
 }
 
+/// Prints the effective config as YAML: the long form with every default, which reads back as the same config. Secrets
+/// are masked. The same config gives the same text.
+pub fn print(config: &Config) -> String {
+    sections::show(config).to_yaml()
+}
+
 fn parse(cx: Context<'_>) -> Result<Loaded, Report> {
     match tree::parse(&cx) {
         Ok(root) => finish(cx, root.as_ref()),
@@ -201,7 +207,8 @@ fn parse(cx: Context<'_>) -> Result<Loaded, Report> {
 }
 
 fn finish(cx: Context<'_>, root: Option<&tree::Node>) -> Result<Loaded, Report> {
-    let config = resolve::config(&cx, root);
+    let cx = cx.with_sections(&sections::SECTIONS);
+    let config = sections::read(&cx, root);
     let secret = root.map(secret_values::in_tree).unwrap_or_default();
     let (problems, has_error) = cx.finish(&secret);
     match config {

@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use super::context::Context;
-use super::reference::SECTIONS;
 use super::source::{Diagnostic, Span};
 use super::tree::{Entry, Node, Text, Value};
 use super::{hints, suggest, vocabulary};
@@ -115,7 +114,8 @@ impl<'a> Reader<'a> {
 
     /// A hint that names a section with a key of this name.
     fn key_elsewhere(&self, name: &str) -> Option<String> {
-        let section = SECTIONS.iter().find(|section| section.key(name).is_some())?;
+        let mut sections = self.cx.sections.iter();
+        let section = sections.find(|section| section.key(name).is_some())?;
         Some(format!("`{name}` is a key of {}", section.name))
     }
 
@@ -147,6 +147,8 @@ impl<'a> Reader<'a> {
 
     /// The value of a key. `None` when the key was not written, or when its value is invalid, which is reported.
     pub(super) fn node(&self, name: &str) -> Option<&'a Node> {
+        #[cfg(test)]
+        self.note_read(name);
         let entry = self.written_entry(name)?;
         match entry.value.value {
             Value::Broken => None,
@@ -159,6 +161,12 @@ impl<'a> Reader<'a> {
             }
             _ => Some(&entry.value),
         }
+    }
+
+    #[cfg(test)]
+    fn note_read(&self, name: &str) {
+        let key = (self.section.name.to_owned(), name.to_owned());
+        self.cx.keys_read.borrow_mut().insert(key);
     }
 
     /// Whether the value is `off` or `false`.

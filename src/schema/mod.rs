@@ -33,6 +33,8 @@ pub struct Key {
     pub presence: Presence,
     /// Its description.
     pub about: &'static str,
+    /// Whether the effective config has the value in another section: short forms, and defaults that pools inherit.
+    pub is_printed_elsewhere: bool,
 }
 
 /// The effect of a key that is not written.
@@ -94,6 +96,7 @@ impl Key {
             words: &[],
             presence: Presence::Optional(""),
             about,
+            is_printed_elsewhere: false,
         }
     }
 
@@ -122,6 +125,13 @@ impl Key {
     #[must_use]
     pub const fn words(mut self, words: &'static [&'static str]) -> Self {
         self.words = words;
+        self
+    }
+
+    /// The same key, whose value the effective config has in another section.
+    #[must_use]
+    pub const fn printed_elsewhere(mut self) -> Self {
+        self.is_printed_elsewhere = true;
         self
     }
 

@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{SECTIONS, rows};
+use super::rows;
+use crate::config::sections::SECTIONS;
 use crate::schema::{Form, Key, Kind, Presence, Section, Table};
 
 /// The schema, draft 2020-12. It accepts some files that the reader rejects (ranges of durations, names of pools,

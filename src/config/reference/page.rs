@@ -3,13 +3,14 @@
 use std::fmt::Write;
 
 use super::super::DEFAULT_PATHS;
-use super::{SECTIONS, tables};
+use super::tables;
+use crate::config::sections::SECTIONS;
 use crate::schema::{Key, Presence, Section};
 
 const INTRODUCTION: &str = "\
 # The config file
 
-<!-- Generated from the table of keys in src/config/reference: change it there, then run
+<!-- Generated from the table of keys in src/config/sections: change it there, then run
      UPDATE_DOCS=1 cargo test reference -->
 
 A minimal config:

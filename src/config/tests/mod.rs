@@ -5,6 +5,7 @@ mod generated;
 mod meaning;
 mod messages;
 mod params;
+mod sections;
 mod tls;
 
 use std::path::Path;
