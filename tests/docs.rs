@@ -169,8 +169,10 @@ fn errors() -> String {
          This page is generated from the code: `UPDATE_DOCS=1 cargo test reference`.\n\n\
          | code | meaning |\n| --- | --- |\n",
     );
-    for (code, meaning) in Failure::CODES {
-        page += &format!("| `{code}` | {meaning} |\n");
+    for failure in Failure::ALL {
+        if let Some(meaning) = failure.help() {
+            page += &format!("| `{}` | {meaning} |\n", failure.code());
+        }
     }
     page += "\nA request that is malformed or exceeds a limit of its headers or framing is rejected and never sent to a backend. The connection\n\
              is closed, because the start of its next request is unknown.\n\n\

@@ -8,7 +8,6 @@ use crate::http1::ReadSoFar;
 use crate::pool::{Member, Pool};
 use crate::telemetry::Label;
 use crate::telemetry::access_log::{Client, Entry, Retry};
-use crate::telemetry::metrics::Timeout;
 
 /// Collected while a request runs.
 pub(super) struct Record<'a> {
@@ -254,18 +253,4 @@ pub(super) fn log_refused(
         detail,
     };
     worker.log.borrow_mut().push(&entry);
-}
-
-impl Failure {
-    /// The timeout that ran out, for the counters.
-    fn timeout(self) -> Option<Timeout> {
-        match self {
-            Self::HeaderTimeout => Some(Timeout::ClientHeader),
-            Self::BodyTimeout | Self::ClientStalled => Some(Timeout::Progress),
-            Self::BackendTimeout => Some(Timeout::FirstByte),
-            Self::ResponseStalled => Some(Timeout::StreamIdle),
-            Self::TunnelIdle => Some(Timeout::TunnelIdle),
-            _ => None,
-        }
-    }
 }
