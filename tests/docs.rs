@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use evenkeel::http1::Malformed;
 use evenkeel::proxy::Failure;
+use evenkeel::telemetry::metrics::METRICS;
 
 /// Folders that hold no documentation of this project.
 const SKIPPED: [&str; 4] = [".git", "target", "node_modules", "vendor"];
@@ -158,6 +159,25 @@ fn the_reference_of_errors_is_generated_from_the_code() {
         errors(),
         "run `UPDATE_DOCS=1 cargo test reference`"
     );
+}
+
+#[test]
+fn the_metrics_that_pages_name_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut named = 0;
+    // The changelog names metrics of earlier versions.
+    for page in pages(root).iter().filter(|page| !page.ends_with("CHANGELOG.md")) {
+        let text = fs::read_to_string(page).expect("the page can be read");
+        for (at, _) in text.match_indices("`evenkeel_") {
+            let rest = &text[at + 1..];
+            let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            let name = &rest[..rest.find(|c| !is_part(c)).unwrap_or(rest.len())];
+            let is_known = METRICS.iter().any(|metric| metric.name == name);
+            assert!(is_known, "{}: {name} is not a metric", page.display());
+            named += 1;
+        }
+    }
+    assert!(named > METRICS.len(), "only {named} names found");
 }
 
 /// Every code of the access log's `error`, as Markdown.
