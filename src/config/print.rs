@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use crate::schema::units::{show_duration, show_size};
+use crate::schema::units::{show_decimal, show_duration, show_size};
 use crate::schema::{Params, Value};
 
 /// A YAML value to be printed.
@@ -137,6 +137,7 @@ fn value(of: &Value) -> Item {
         Value::Duration(duration) => word(show_duration(*duration)),
         Value::Size(size) => word(show_size(*size)),
         Value::Count(count) => word(count),
+        Value::Decimal(thousandths) => word(show_decimal(*thousandths)),
         Value::Word(choice) => word(choice),
         Value::Text(content) => text(content),
         Value::List(items) if items.iter().all(is_scalar) => Item::Line(items.iter().map(value).collect()),

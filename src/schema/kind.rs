@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::units::{self, show_duration, show_size};
+use super::units::{self, show_decimal, show_duration, show_size};
 use super::{Section, Table, Value};
 
 /// The type of a value.
@@ -30,6 +30,13 @@ pub enum Kind {
         least: u64,
         /// The largest.
         most: u64,
+    },
+    /// A number with at most three digits after the point; both bounds in thousandths, included.
+    Decimal {
+        /// The smallest.
+        least: u32,
+        /// The largest.
+        most: u32,
     },
     /// One of these words.
     Choice(&'static [&'static str]),
@@ -115,6 +122,9 @@ impl Kind {
                     .filter(|count| count >= least && count <= most)
                     .map(Value::Count)
             }
+            Self::Decimal { least, most } => units::parse_decimal(text)
+                .filter(|number| number >= least && number <= most)
+                .map(Value::Decimal),
             Self::Choice(words) => {
                 let word = words.iter().find(|word| **word == text);
                 word.map(|word| Value::Word(word))
@@ -162,6 +172,11 @@ impl Kind {
                 show_size(*most)
             ),
             Self::Count { least, most } => format!("a whole number from {least} to {most}"),
+            Self::Decimal { least, most } => format!(
+                "a number from {} to {}, with at most three digits after the point",
+                show_decimal(*least),
+                show_decimal(*most)
+            ),
             Self::Choice(words) => format!("one of {}", words.join(", ")),
             Self::Row(table) => of_table(table),
             Self::Text(form) => form.what.to_owned(),
@@ -242,6 +257,13 @@ mod tests {
         for wrong in ["0", "10", "+1", "1.0", ""] {
             assert_eq!(COUNT.parse(wrong), None, "{wrong}");
         }
+        let decimal = Kind::Decimal {
+            least: 1000,
+            most: 2500,
+        };
+        assert_eq!(decimal.parse("1.25"), Some(Value::Decimal(1250)));
+        assert_eq!(decimal.parse("2.501"), None);
+        assert!(decimal.describe().starts_with("a number from 1 to 2.5,"));
         assert_eq!(Kind::Flag.parse("true"), Some(Value::Flag(true)));
         assert_eq!(Kind::Flag.parse("yes"), None);
         assert_eq!(Kind::Choice(&["a", "b"]).parse("b"), Some(Value::Word("b")));

@@ -13,6 +13,8 @@ pub enum Value {
     Size(u64),
     /// A whole number.
     Count(u64),
+    /// A number in thousandths.
+    Decimal(u32),
     /// One of the words of the key or of its type.
     Word(&'static str),
     /// Any other text.
@@ -91,6 +93,14 @@ impl Params {
         }
     }
 
+    /// A number that need not be whole.
+    pub fn decimal(&self, key: &str) -> Option<f64> {
+        match self.get(key)? {
+            Value::Decimal(thousandths) => Some(f64::from(*thousandths) / 1000.0),
+            _ => None,
+        }
+    }
+
     /// One of the words of the key or of its type.
     pub fn word(&self, key: &str) -> Option<&'static str> {
         match self.get(key)? {
@@ -161,6 +171,7 @@ mod tests {
             ("duration", Value::Duration(Duration::from_secs(1))),
             ("size", Value::Size(2)),
             ("count", Value::Count(3)),
+            ("decimal", Value::Decimal(1250)),
             ("word", Value::Word("none")),
             ("text", Value::Text("t".to_owned())),
             ("list", Value::List(vec![Value::Count(4)])),
@@ -175,14 +186,15 @@ mod tests {
             (params.word("word"), params.text("word")),
             (Some("none"), Some("none"))
         );
+        assert_eq!(params.decimal("decimal"), Some(1.25));
         assert_eq!(params.text("text"), Some("t"));
         assert_eq!(params.list("list"), [Value::Count(4)]);
         assert_eq!(params.section("section"), Some(&inner));
         assert_eq!(params.named("named")[0].0, "n");
         assert_eq!(params.row("row"), Some(("r", &inner)));
         let keys: Vec<_> = params.iter().map(|(key, _)| key).collect();
-        assert_eq!(keys.len(), 10);
-        assert_eq!((keys[0], keys[9]), ("flag", "row"));
+        assert_eq!(keys.len(), 11);
+        assert_eq!((keys[0], keys[10]), ("flag", "row"));
     }
 
     #[test]

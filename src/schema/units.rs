@@ -72,6 +72,35 @@ pub fn show_size(bytes: u64) -> String {
     "0B".to_owned()
 }
 
+/// Digits after the point of a decimal number that are kept.
+const DECIMALS: usize = 3;
+
+/// Parses `2` or `1.25`, with at most three digits after the point, in thousandths. `None` when the text is no such number
+/// or does not fit in 32 bits.
+pub fn parse_decimal(text: &str) -> Option<u32> {
+    let (whole, part) = match text.split_once('.') {
+        Some((whole, part)) => (whole, Some(part)),
+        None => (text, None),
+    };
+    let is_digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let part = part.unwrap_or("0");
+    if !is_digits(whole) || !is_digits(part) || part.len() > DECIMALS {
+        return None;
+    }
+    let thousandths: u32 = format!("{part:0<DECIMALS$}").parse().ok()?;
+    let whole: u32 = whole.parse().ok()?;
+    whole.checked_mul(1000)?.checked_add(thousandths)
+}
+
+/// Prints thousandths as a decimal number.
+pub fn show_decimal(thousandths: u32) -> String {
+    let (whole, part) = (thousandths / 1000, thousandths % 1000);
+    match part {
+        0 => whole.to_string(),
+        part => format!("{whole}.{part:03}").trim_end_matches('0').to_owned(),
+    }
+}
+
 /// The valid spelling of a duration that was written without a unit, with a long unit or in the wrong case.
 pub fn nearest_duration(text: &str) -> Option<String> {
     if let Some(tenths) = tenths_of_seconds(text.trim()) {
@@ -230,6 +259,38 @@ mod tests {
         ] {
             assert_eq!(show_size(bytes), text);
             assert_eq!(parse_size(text), Some(bytes));
+        }
+    }
+
+    #[test]
+    fn reads_decimal_numbers_and_shows_them_so_that_they_read_back() {
+        for (text, thousandths, shown) in [
+            ("0", 0, "0"),
+            ("2", 2000, "2"),
+            ("1.25", 1250, "1.25"),
+            ("1.250", 1250, "1.25"),
+            ("0.005", 5, "0.005"),
+            ("4294967.295", u32::MAX, "4294967.295"),
+        ] {
+            assert_eq!(parse_decimal(text), Some(thousandths), "{text}");
+            assert_eq!(show_decimal(thousandths), shown);
+            assert_eq!(parse_decimal(shown), Some(thousandths));
+        }
+        for text in [
+            "",
+            ".",
+            "1.",
+            ".5",
+            "-1",
+            "+1",
+            "1.2345",
+            "1,5",
+            "1e3",
+            "inf",
+            "4294967.296",
+            "99999999999",
+        ] {
+            assert_eq!(parse_decimal(text), None, "{text}");
         }
     }
 

@@ -91,6 +91,10 @@ fn kind(of: &Kind) -> Vec<Value> {
             }),
         ],
         Kind::Count { least, most } => vec![json!({ "type": "integer", "minimum": least, "maximum": most })],
+        Kind::Decimal { least, most } => {
+            let bound = |thousandths: &u32| f64::from(*thousandths) / 1000.0;
+            vec![json!({ "type": "number", "minimum": bound(least), "maximum": bound(most) })]
+        }
         Kind::Choice(choices) => words(choices),
         Kind::Row(table) => row(table),
         Kind::Text(form) => text(form),
@@ -176,9 +180,14 @@ fn default(text: &str) -> Value {
         let items = items.split(", ").filter(|item| !item.is_empty());
         return items.map(default).collect();
     }
-    match (text.parse::<bool>(), text.parse::<u64>()) {
-        (Ok(flag), _) => json!(flag),
-        (_, Ok(number)) => json!(number),
+    if let Ok(flag) = text.parse::<bool>() {
+        return json!(flag);
+    }
+    // `f64::from_str` alone would accept words such as `inf`.
+    let is_number = text.starts_with(|c: char| c.is_ascii_digit());
+    match (text.parse::<u64>(), text.parse::<f64>()) {
+        (Ok(number), _) => json!(number),
+        (_, Ok(number)) if is_number => json!(number),
         _ => json!(text),
     }
 }

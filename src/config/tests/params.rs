@@ -47,6 +47,15 @@ const HASH: &[Key] = &[
     )
     .words(&["off"])
     .default("10s"),
+    Key::new(
+        "factor",
+        Kind::Decimal {
+            least: 1000,
+            most: 10_000,
+        },
+        "How much more.",
+    )
+    .default("1.25"),
     Key::new("mode", Kind::Choice(&["fast", "exact"]), "Which.").default("fast"),
     Key::new("strict", Kind::Flag, "Whether."),
     Key::new("bound", Kind::Section(&BOUND), "A bound."),
@@ -102,6 +111,7 @@ fn a_name_alone_has_the_defaults() {
     assert_eq!((name, params.text("key")), ("hash", Some("client_ip")));
     assert_eq!(params.count("points"), Some(100));
     assert_eq!(params.duration("window"), Some(Duration::from_secs(10)));
+    assert_eq!(params.decimal("factor"), Some(1.25));
     assert_eq!(params.word("mode"), Some("fast"));
     let names: Vec<_> = ["client_ip", "header.A"]
         .map(|name| Value::Text(name.to_owned()))
@@ -234,6 +244,7 @@ fn printed_parameters_read_back() {
     let printed = print::map([("strategy", print::row(name, &params))]).to_yaml();
     assert_eq!(read(&printed), Ok((name, params)), "{printed}");
     assert!(printed.contains("points: 100"), "{printed}");
+    assert!(printed.contains("factor: 1.25"), "{printed}");
     assert_eq!(
         print::map([("strategy", print::row("plain", &Params::default()))]).to_yaml(),
         "strategy: plain\n"
@@ -249,6 +260,7 @@ fn the_schema_and_the_page_list_the_parameters() {
     let hash = &any[1]["properties"]["hash"];
     assert_eq!(hash["required"][0], "key");
     assert_eq!(hash["properties"]["points"]["default"], 100);
+    assert_eq!(hash["properties"]["factor"]["default"], 1.25);
     assert_eq!(any[1]["properties"]["plain"]["additionalProperties"], false);
     assert_eq!(
         (&any[1]["minProperties"], &any[1]["maxProperties"]),
