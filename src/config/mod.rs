@@ -209,8 +209,12 @@ fn parse(cx: Context<'_>) -> Result<Loaded, Report> {
 fn finish(cx: Context<'_>, root: Option<&tree::Node>) -> Result<Loaded, Report> {
     let cx = cx.with_sections(&sections::SECTIONS);
     let config = sections::read(&cx, root);
-    let secret = root.map(secret_values::in_tree).unwrap_or_default();
-    let (problems, has_error) = cx.finish(&secret);
+    let names = sections::SECTIONS
+        .iter()
+        .flat_map(|section| section.secret_keys());
+    let names: Vec<&str> = names.collect();
+    let secret = root.map(|root| secret_values::in_tree(root, &names));
+    let (problems, has_error) = cx.finish(&secret.unwrap_or_default());
     match config {
         Some(config) if !has_error => Ok(Loaded {
             config,

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use crate::schema::units::{show_decimal, show_duration, show_size};
-use crate::schema::{Params, Value};
+use crate::schema::{Key, Kind, Params, Table, Value};
 
 /// A YAML value to be printed.
 pub(super) enum Item {
@@ -118,20 +118,30 @@ pub(super) fn path(path: &Path) -> Item {
     text(&path.to_string_lossy())
 }
 
+/// Stands for a secret.
+pub(super) fn masked() -> Item {
+    text("****************")
+}
+
 /// A row of a table with its parameters.
-pub(super) fn row(name: &'static str, of: &Params) -> Item {
+pub(super) fn row(table: &Table, name: &'static str, of: &Params) -> Item {
+    let keys = table.row(name).map_or(&[][..], |row| row.keys);
     match of.is_empty() {
         true => word(name),
-        false => map([(name, params(of))]),
+        false => map([(name, params(keys, of))]),
     }
 }
 
-/// The parameters of a row of a table.
-fn params(params: &Params) -> Item {
-    map(params.iter().map(|(key, of)| (key, value(of))))
+/// Parameters with these keys.
+fn params(keys: &[Key], of: &Params) -> Item {
+    map(of.iter().map(|(name, of)| {
+        let key = keys.iter().find(|key| key.name == name);
+        let shown = key.filter(|key| !key.is_secret).map(|key| value(&key.kind, of));
+        (name, shown.unwrap_or_else(masked))
+    }))
 }
 
-fn value(of: &Value) -> Item {
+fn value(kind: &Kind, of: &Value) -> Item {
     match of {
         Value::Flag(flag) => word(flag),
         Value::Duration(duration) => word(show_duration(*duration)),
@@ -140,11 +150,22 @@ fn value(of: &Value) -> Item {
         Value::Decimal(thousandths) => word(show_decimal(*thousandths)),
         Value::Word(choice) => word(choice),
         Value::Text(content) => text(content),
-        Value::List(items) if items.iter().all(is_scalar) => Item::Line(items.iter().map(value).collect()),
-        Value::List(items) => Item::List(items.iter().map(value).collect()),
-        Value::Section(of) => params(of),
-        Value::Named(items) => Item::Map(items.iter().map(|(name, of)| (quoted(name), value(of))).collect()),
-        Value::Row(name, of) => row(name, of),
+        Value::List(items) => {
+            let shown = items.iter().map(|item| value(kind, item)).collect();
+            match items.iter().all(is_scalar) {
+                true => Item::Line(shown),
+                false => Item::List(shown),
+            }
+        }
+        Value::Section(of) => params(kind.keys(), of),
+        Value::Named(items) => {
+            let shown = items.iter().map(|(name, of)| (quoted(name), value(kind, of)));
+            Item::Map(shown.collect())
+        }
+        Value::Row(name, of) => match kind {
+            Kind::Row(table) => row(table, name, of),
+            _ => word(name),
+        },
     }
 }
 

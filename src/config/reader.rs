@@ -190,15 +190,21 @@ impl<'a> Reader<'a> {
     pub(super) fn refuse_node(&self, name: &str, node: &Node) {
         let key = self.section.key(name);
         let accepted = key.map(Key::accepts).unwrap_or_default();
-        let hint = key.and_then(|key| hints::of_shape(&key.kind, node, &self.cx.quote(node.span)));
+        let shown = key.filter(|key| !key.is_secret);
+        let hint = shown.and_then(|key| hints::of_shape(&key.kind, node, &self.cx.quote(node.span)));
         refuse(self.cx, node, Some(name), hint, &accepted);
     }
 
     /// Reports a text that is not valid for the key.
     pub(super) fn refuse(&self, name: &str, written: Written<'_>, hint: Option<String>) {
-        let accepted = self.section.key(name).map(Key::accepts).unwrap_or_default();
-        let message = format!("invalid value {} for `{name}`", self.cx.quote(written.span));
-        let hint = hint.filter(|_| !written.is_expanded);
+        let key = self.section.key(name);
+        let accepted = key.map(Key::accepts).unwrap_or_default();
+        let is_secret = key.is_some_and(|key| key.is_secret);
+        let message = match is_secret {
+            true => format!("invalid value for `{name}`"),
+            false => format!("invalid value {} for `{name}`", self.cx.quote(written.span)),
+        };
+        let hint = hint.filter(|_| !written.is_expanded && !is_secret);
         self.cx.report(
             Diagnostic::error(written.span, message)
                 .note_if(hint)

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::units::{self, show_decimal, show_duration, show_size};
-use super::{Section, Table, Value};
+use super::{Key, Section, Table, Value};
 
 /// The type of a value.
 #[derive(Debug, Clone, Copy)]
@@ -153,6 +153,36 @@ impl Kind {
         }
     }
 
+    /// Adds the names of the secret keys that values of this type can have.
+    pub(super) fn collect_secret_keys(&self, found: &mut Vec<&'static str>) {
+        match self {
+            Self::List(of) => of.collect_secret_keys(found),
+            Self::Section(section) | Self::Named(section) => found.extend(section.secret_keys()),
+            Self::Row(table) => {
+                let rows = (table.rows)();
+                found.extend(rows.iter().flat_map(|row| row.section().secret_keys()));
+            }
+            Self::Either(one, other) => {
+                one.collect_secret_keys(found);
+                other.collect_secret_keys(found);
+            }
+            _ => {}
+        }
+    }
+
+    /// The keys of the section that values of this type hold, in a list or under names; empty for other types.
+    pub fn keys(&self) -> &'static [Key] {
+        match self {
+            Self::Section(section) | Self::Named(section) => section.keys,
+            Self::List(of) => of.keys(),
+            Self::Either(one, other) => match one.keys() {
+                [] => other.keys(),
+                keys => keys,
+            },
+            _ => &[],
+        }
+    }
+
     /// A description of the accepted values.
     pub fn describe(&self) -> String {
         match self {
@@ -214,7 +244,7 @@ fn of_table(table: &Table) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schema::{Key, Row};
+    use crate::schema::Row;
 
     const HOST: Kind = Kind::Text(Form::new("a host").checked(|text| !text.contains(' ')));
     const DOG: &[Key] = &[Key::new("name", HOST, "")];

@@ -35,6 +35,8 @@ pub struct Key {
     pub about: &'static str,
     /// Whether the effective config has the value in another section: short forms, and defaults that pools inherit.
     pub is_printed_elsewhere: bool,
+    /// Whether no message and no printed config may show the value.
+    pub is_secret: bool,
 }
 
 /// The effect of a key that is not written.
@@ -81,6 +83,16 @@ impl Section {
         }
     }
 
+    /// The names of the secret keys of this section, of the sections within it and of the rows that its keys select.
+    pub fn secret_keys(&self) -> Vec<&'static str> {
+        let secret = self.keys.iter().filter(|key| key.is_secret);
+        let mut found: Vec<_> = secret.map(|key| key.name).collect();
+        for key in self.keys {
+            key.kind.collect_secret_keys(&mut found);
+        }
+        found
+    }
+
     /// The names of all keys, for messages.
     pub fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
         self.keys.iter().map(|key| key.name)
@@ -97,6 +109,7 @@ impl Key {
             presence: Presence::Optional(""),
             about,
             is_printed_elsewhere: false,
+            is_secret: false,
         }
     }
 
@@ -132,6 +145,13 @@ impl Key {
     #[must_use]
     pub const fn printed_elsewhere(mut self) -> Self {
         self.is_printed_elsewhere = true;
+        self
+    }
+
+    /// The same key, whose value no message and no printed config may show.
+    #[must_use]
+    pub const fn secret(mut self) -> Self {
+        self.is_secret = true;
         self
     }
 

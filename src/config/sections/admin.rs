@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use super::address::{self, ADDRESS};
 use crate::admin;
 use crate::config::context::Context;
-use crate::config::print::{Item, map, text, word};
+use crate::config::print::{Item, map, masked, text, word};
 use crate::config::reader::{Reader, Written, is_off, refuse_shape, written};
 use crate::config::source::{Diagnostic, Origin};
 use crate::config::tree::{Node, Value};
@@ -23,15 +23,13 @@ pub(super) const ADMIN: Section = Section {
             "The bearer token that requests must have. Required when `address` is not a loopback address. Use a variable, such as `${EVENKEEL_TOKEN}`.",
         )
         .words(&["none"])
-        .default("none"),
+        .default("none")
+        .secret(),
     ],
 };
 
 /// Shortest token, in bytes, that causes no warning: 16 random characters cannot be guessed.
 const SHORTEST_TOKEN: usize = 16;
-
-/// Replaces a token.
-const MASKED_TOKEN: &str = "****************";
 
 /// The address of the admin API, the text it was read from, and the token.
 pub(super) type Admin<'a> = (SocketAddr, Option<Written<'a>>, Option<String>);
@@ -78,7 +76,7 @@ pub(super) fn show(settings: Option<&admin::Settings>) -> Item {
         return word("off");
     };
     let token = match settings.token {
-        Some(_) => text(MASKED_TOKEN),
+        Some(_) => masked(),
         None => word("none"),
     };
     map([("address", text(&settings.address.to_string())), ("token", token)])

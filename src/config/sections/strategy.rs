@@ -31,5 +31,5 @@ pub(super) fn read(reader: &Reader<'_>, base: Option<&Settings>) -> Option<Setti
 
 /// Prints a strategy: its name alone if it has no parameters.
 pub(super) fn show(settings: &Settings) -> Item {
-    row(settings.name(), &settings.params)
+    row(&strategy::TABLE, settings.name(), &settings.params)
 }

@@ -6,25 +6,30 @@ use std::time::Duration;
 use crate::config::context::Context;
 use crate::config::reader::Reader;
 use crate::config::source::{Origin, Source};
-use crate::config::{params, print, reference, tree};
+use crate::config::{params, print, reference, secret_values, tree};
 use crate::schema::{Form, Key, Kind, Params, Row, Section, Table, Value};
 
 const HEADER: Kind = Kind::Text(
     Form::new("client_ip or header.NAME").checked(|text| text == "client_ip" || text.starts_with("header.")),
 );
 
+const SEED: Kind = Kind::Text(Form::new("two words").checked(|text| text.split(' ').count() == 2));
+
 const BOUND: Section = Section {
     name: "bound",
     about: "A bound.",
-    keys: &[Key::new(
-        "size",
-        Kind::Size {
-            least: 1,
-            most: 1 << 20,
-        },
-        "Its size.",
-    )
-    .required()],
+    keys: &[
+        Key::new(
+            "size",
+            Kind::Size {
+                least: 1,
+                most: 1 << 20,
+            },
+            "Its size.",
+        )
+        .required(),
+        Key::new("seed", SEED, "What hashes begin with.").secret(),
+    ],
 };
 
 const HASH: &[Key] = &[
@@ -96,7 +101,7 @@ fn read(text: &str) -> Result<(&'static str, Params), String> {
             (word == "ring").then_some("it is called `hash` here")
         })
     });
-    let (problems, has_error) = cx.finish(&[]);
+    let (problems, has_error) = cx.finish(&secret_values::in_tree(&tree, &ROOT.secret_keys()));
     match row {
         Some((row, params)) if !has_error => Ok((row.name, params)),
         _ => Err(problems.iter().map(|problem| format!("{problem}\n")).collect()),
@@ -241,12 +246,12 @@ fn errors_do_not_show_the_value_of_a_variable() {
 fn printed_parameters_read_back() {
     let text = "strategy: { hash: { key: \"header.X y\", names: [], window: off, bounds: { \"a b\": { size: 1KiB } } } }";
     let (name, params) = read(text).unwrap();
-    let printed = print::map([("strategy", print::row(name, &params))]).to_yaml();
+    let printed = print::map([("strategy", print::row(&TABLE, name, &params))]).to_yaml();
     assert_eq!(read(&printed), Ok((name, params)), "{printed}");
     assert!(printed.contains("points: 100"), "{printed}");
     assert!(printed.contains("factor: 1.25"), "{printed}");
     assert_eq!(
-        print::map([("strategy", print::row("plain", &Params::default()))]).to_yaml(),
+        print::map([("strategy", print::row(&TABLE, "plain", &Params::default()))]).to_yaml(),
         "strategy: plain\n"
     );
 }
@@ -274,4 +279,28 @@ fn the_schema_and_the_page_list_the_parameters() {
     );
     assert!(!page.contains("## strategy: plain"), "{page}");
     assert_eq!(page.matches("## bound\n").count(), 1, "{page}");
+}
+
+#[test]
+fn secrets_are_not_shown() {
+    let secret = "hunter two";
+    let text =
+        format!("strategy: {{ hash: {{ key: client_ip, bounds: {{ a: {{ size: 1, seed: {secret} }} }} }} }}");
+    let (name, params) = read(&text).unwrap();
+    let printed = print::map([("strategy", print::row(&TABLE, name, &params))]).to_yaml();
+    assert!(
+        printed.contains("seed: \"****************\"") && !printed.contains("hunter"),
+        "{printed}"
+    );
+    for wrong in [
+        "seed: [hunter]",
+        "seed: hunter",
+        "size: 0, seed: hunter two",
+        "sized: 0, seed: hunter two",
+    ] {
+        let text = format!("strategy: {{ hash: {{ key: client_ip, bound: {{ size: 1, {wrong} }} }} }}")
+            .replace("size: 1, size", "size");
+        let message = read(&text).unwrap_err();
+        assert!(!message.contains("hunter"), "{message}");
+    }
 }
