@@ -45,7 +45,7 @@ const LAYERS: &[&[&str]] = &[
     // Modules of the crates below, by the names under which `src/lib.rs` passes them on.
     &["strategy"],
     &["http1", "hpack", "router", "retry"],
-    &["buffer", "head", "kept", "rng"],
+    &["buffer", "head", "kept", "rng", "schema"],
 ];
 
 /// The same of `crates/wire`. It knows nothing of `crates/balance`.
@@ -61,7 +61,7 @@ const BALANCE: &[&[&str]] = &[
     &["router", "strategy", "health"],
     &["retry"],
     &["backend"],
-    &["kept", "rng", "clock"],
+    &["kept", "rng", "schema", "clock"],
 ];
 
 /// The crates, by the folder of their code.

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use evenkeel::http1::Malformed;
 use evenkeel::proxy::Failure;
+use evenkeel::telemetry::metrics::METRICS;
 
 /// Folders that hold no documentation of this project.
 const SKIPPED: [&str; 4] = [".git", "target", "node_modules", "vendor"];
@@ -160,6 +161,25 @@ fn the_reference_of_errors_is_generated_from_the_code() {
     );
 }
 
+#[test]
+fn the_metrics_that_pages_name_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut named = 0;
+    // The changelog names metrics of earlier versions.
+    for page in pages(root).iter().filter(|page| !page.ends_with("CHANGELOG.md")) {
+        let text = fs::read_to_string(page).expect("the page can be read");
+        for (at, _) in text.match_indices("`evenkeel_") {
+            let rest = &text[at + 1..];
+            let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            let name = &rest[..rest.find(|c| !is_part(c)).unwrap_or(rest.len())];
+            let is_known = METRICS.iter().any(|metric| metric.name == name);
+            assert!(is_known, "{}: {name} is not a metric", page.display());
+            named += 1;
+        }
+    }
+    assert!(named > METRICS.len(), "only {named} names found");
+}
+
 /// Every code of the access log's `error`, as Markdown.
 fn errors() -> String {
     let mut page = String::from(
@@ -169,8 +189,10 @@ fn errors() -> String {
          This page is generated from the code: `UPDATE_DOCS=1 cargo test reference`.\n\n\
          | code | meaning |\n| --- | --- |\n",
     );
-    for (code, meaning) in Failure::CODES {
-        page += &format!("| `{code}` | {meaning} |\n");
+    for failure in Failure::ALL {
+        if let Some(meaning) = failure.help() {
+            page += &format!("| `{}` | {meaning} |\n", failure.code());
+        }
     }
     page += "\nA request that is malformed or exceeds a limit of its headers or framing is rejected and never sent to a backend. The connection\n\
              is closed, because the start of its next request is unknown.\n\n\

@@ -14,6 +14,7 @@ use evenkeel::http1::{HeadScan, Kind, Limits, parse_request, parse_response};
 use evenkeel::proxy::{Identity, Peer, TrustedProxies, write_request};
 use evenkeel::rng::Rng;
 use evenkeel::router::{Route, Router};
+use evenkeel::schema::Params;
 use evenkeel::strategy::{Candidate, Entry, PickContext, STRATEGIES};
 use evenkeel::telemetry::access_log::{self, Client, Options, encode};
 use evenkeel::telemetry::{Label, Timestamp};
@@ -164,7 +165,7 @@ fn pick(entry: &'static Entry, count: u32) -> Part {
         weight: 1 + index % 3,
     };
     let candidates: Vec<Candidate> = (0..count).map(candidate).collect();
-    let strategy = (entry.build)(&candidates, &Arc::default());
+    let strategy = (entry.build)(&Params::default(), &candidates, &Arc::default());
     let mut rng = Rng::seeded(1);
     let now = clock::now();
     Part::new(format!("pick: {}, {count} backends", entry.name), move || {

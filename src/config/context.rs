@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::{Problem, Severity};
 use super::source::{Diagnostic, Source, Span};
+use crate::schema::Section;
 use crate::tls::SystemAuthorities;
 
 /// Most diagnostics that are kept. A file with more is broken as a whole.
@@ -24,6 +25,11 @@ pub(super) struct Context<'a> {
     pub(super) authorities: SystemAuthorities,
     /// Whether the config is for this machine. If so, paths of log files are checked.
     pub(super) is_on_this_machine: bool,
+    /// Every section, for hints that name the section of a key.
+    pub(super) sections: &'static [&'static Section],
+    /// Every key that was read, by the name of its section.
+    #[cfg(test)]
+    pub(super) keys_read: RefCell<std::collections::BTreeSet<(String, String)>>,
     /// A cell, because readers of several maps are open at one time and all report.
     diagnostics: RefCell<Vec<Diagnostic>>,
 }
@@ -37,8 +43,16 @@ impl<'a> Context<'a> {
             lookup,
             authorities: SystemAuthorities::default(),
             is_on_this_machine: false,
+            sections: &[],
+            #[cfg(test)]
+            keys_read: RefCell::default(),
             diagnostics: RefCell::new(Vec::new()),
         }
+    }
+
+    /// The same with these sections.
+    pub(super) fn with_sections(self, sections: &'static [&'static Section]) -> Self {
+        Self { sections, ..self }
     }
 
     /// The same for a config that is read on the machine where it runs.

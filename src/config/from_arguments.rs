@@ -135,7 +135,7 @@ mod tests {
         assert!(config.admin.is_none());
         let pool = &config.pools[0];
         assert_eq!((&*pool.name, pool.backends.len()), ("default", 2));
-        assert_eq!(pool.strategy.name, "least_requests");
+        assert_eq!(pool.strategy.name(), "least_requests");
         assert_eq!(pool.health_check.path.as_deref(), Some("/healthz"));
         assert_eq!(config.routes.len(), 1);
     }

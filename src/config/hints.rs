@@ -1,9 +1,9 @@
 //! Suggests a valid value in place of an invalid one: wrong unit, wrong type, or a word in place of a map.
 
-use super::reference::{Key, Kind, Section};
+use super::suggest;
 use super::tree::{Node, Value};
-use super::{suggest, units};
 use crate::health;
+use crate::schema::{Key, Kind, Section, units};
 
 /// Longest text, in characters, that a suggestion repeats.
 const LONGEST: usize = 60;
@@ -66,10 +66,7 @@ pub(super) fn of_shape(kind: &Kind, node: &Node, shown: &str) -> Option<String> 
             "this must be a map with a name for each item, such as `pools: { api: { backends: [http://localhost:8001] } }`"
                 .to_owned(),
         ),
-        (Kind::Strategy, Value::Map(_)) => {
-            Some("strategies have no settings in this version: write only the name".to_owned())
-        }
-        (Kind::Strategy | Kind::Text(_), Value::List(items)) => Some(match items.len() {
+        (Kind::Row(_) | Kind::Text(_), Value::List(items)) => Some(match items.len() {
             1 => "remove the brackets".to_owned(),
             _ => "this must be a single value, not a list".to_owned(),
         }),

@@ -1,25 +1,26 @@
 //! Reads the config file into a [`Config`], or reports all of its errors at once. The only module that knows YAML.
 //!
-//! In reading order: `tree` parses YAML into a tree that accepts any keys, `resolve` walks it with a `reader` that
-//! knows the table of keys in `reference`, and `error` renders the problems.
+//! In reading order: `tree` parses YAML into a tree that accepts any keys, `sections` walk it with a `reader` that knows
+//! their tables of keys, and `error` renders the problems. `print` and `reference` write what the sections and their
+//! tables hold.
 
 mod context;
 mod error;
 mod from_arguments;
 mod hints;
+mod params;
 mod print;
 mod reader;
 mod reference;
-mod resolve;
 mod secret_values;
 mod secrets;
+mod sections;
 mod source;
 mod suggest;
 mod syntax;
 #[cfg(test)]
 mod tests;
 mod tree;
-mod units;
 mod variables;
 mod vocabulary;
 
@@ -28,13 +29,13 @@ use std::path::{Path, PathBuf};
 
 use crate::discovery::SourceSettings;
 use crate::pool::BackendSettings;
+use crate::schema::units;
 use crate::{admin, listener, pool, proxy, router, telemetry::access_log};
 use context::{Context, Lookup};
 use source::{Origin, Source};
 
 pub use error::{Problem, Report, Severity};
 pub use from_arguments::{Arguments, from_arguments};
-pub use print::print;
 pub use reference::{page, schema};
 
 /// Where the config file is searched for when the command line names none, in this order.
@@ -205,7 +206,7 @@ pub fn backends(text: &str, folder: &Path) -> Result<Vec<BackendSettings>, Strin
     let lookup = |name: &str| std::env::var(name).ok();
     let cx = Context::new(Source::new("list", text, Origin::File), folder, &lookup);
     let list = match tree::parse(&cx) {
-        Ok(root) => resolve::backends(&cx, root.as_ref()),
+        Ok(root) => sections::list(&cx, root.as_ref()),
         Err(tree::Unparsable) => Vec::new(),
     };
     let (problems, has_error) = cx.finish(&[]);
@@ -223,6 +224,12 @@ pub fn backends(text: &str, folder: &Path) -> Result<Vec<BackendSettings>, Strin
     Err(format!("{}{}{others}", line.unwrap_or_default(), first.message))
 }
 
+/// Prints the effective config as YAML: the long form with every default, which reads back as the same config. Secrets
+/// are masked. The same config gives the same text.
+pub fn print(config: &Config) -> String {
+    sections::show(config).to_yaml()
+}
+
 fn parse(cx: Context<'_>) -> Result<Loaded, Report> {
     match tree::parse(&cx) {
         Ok(root) => finish(cx, root.as_ref()),
@@ -231,9 +238,14 @@ fn parse(cx: Context<'_>) -> Result<Loaded, Report> {
 }
 
 fn finish(cx: Context<'_>, root: Option<&tree::Node>) -> Result<Loaded, Report> {
-    let config = resolve::config(&cx, root);
-    let secret = root.map(secret_values::in_tree).unwrap_or_default();
-    let (problems, has_error) = cx.finish(&secret);
+    let cx = cx.with_sections(&sections::SECTIONS);
+    let config = sections::read(&cx, root);
+    let names = sections::SECTIONS
+        .iter()
+        .flat_map(|section| section.secret_keys());
+    let names: Vec<&str> = names.collect();
+    let secret = root.map(|root| secret_values::in_tree(root, &names));
+    let (problems, has_error) = cx.finish(&secret.unwrap_or_default());
     match config {
         Some(config) if !has_error => Ok(Loaded {
             config,

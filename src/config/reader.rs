@@ -4,15 +4,15 @@
 use std::time::Duration;
 
 use super::context::Context;
-use super::reference::{Key, Kind, SECTIONS, Section};
 use super::source::{Diagnostic, Span};
 use super::tree::{Entry, Node, Text, Value};
-use super::{hints, suggest, units, vocabulary};
+use super::{hints, suggest, vocabulary};
+use crate::schema::{self, Key, Kind, Section};
 
 /// One map of the file, or an absent map.
 pub(super) struct Reader<'a> {
     pub(super) cx: &'a Context<'a>,
-    section: &'static Section,
+    section: Section,
     entries: &'a [Entry],
     /// The span of the map; `None` when it is absent.
     span: Option<Span>,
@@ -29,20 +29,19 @@ pub(super) struct Written<'a> {
 
 impl<'a> Reader<'a> {
     /// Opens a map and reports its unknown keys. `None` when the node is not a map, which is reported.
-    pub(super) fn open(cx: &'a Context<'a>, section: &'static Section, node: &'a Node) -> Option<Self> {
+    pub(super) fn open(cx: &'a Context<'a>, section: &Section, node: &'a Node) -> Option<Self> {
         let Value::Map(entries) = &node.value else {
-            let names: Vec<_> = section.names().collect();
             let message = format!("expected a map, found {}", found(&node.value));
             if !matches!(node.value, Value::Broken) {
                 let hint = hints::of_map(section, node, &cx.quote(node.span));
-                let note = format!("keys of {}: {}", section.name, names.join(", "));
-                cx.report(Diagnostic::error(node.span, message).note_if(hint).note(note));
+                let diagnostic = Diagnostic::error(node.span, message).note_if(hint);
+                cx.report(diagnostic.note(keys_of(section)));
             }
             return None;
         };
         let reader = Self {
             cx,
-            section,
+            section: *section,
             entries,
             span: Some(node.span),
         };
@@ -53,13 +52,26 @@ impl<'a> Reader<'a> {
     }
 
     /// An absent map: every key has its default.
-    pub(super) fn absent(cx: &'a Context<'a>, section: &'static Section) -> Self {
+    pub(super) fn absent(cx: &'a Context<'a>, section: &Section) -> Self {
         Self {
             cx,
-            section,
+            section: *section,
             entries: &[],
             span: None,
         }
+    }
+
+    /// A map without keys, for a text that stands for one: required keys are reported at the text.
+    pub(super) fn without_keys(cx: &'a Context<'a>, section: &Section, span: Span) -> Self {
+        Self {
+            span: Some(span),
+            ..Self::absent(cx, section)
+        }
+    }
+
+    /// The section whose keys are read.
+    pub(super) fn keys(&self) -> Section {
+        self.section
     }
 
     fn check_key(&self, entry: &Entry) {
@@ -84,10 +96,9 @@ impl<'a> Reader<'a> {
             None => suggest::did_you_mean(&entry.key, self.section.names())
                 .or_else(|| self.key_elsewhere(&entry.key)),
         };
-        let names: Vec<_> = self.section.names().collect();
         Diagnostic::error(entry.key_span, message)
             .note_if(hint)
-            .note(format!("keys of {}: {}", self.section.name, names.join(", ")))
+            .note(keys_of(&self.section))
     }
 
     fn hint_of(&self, meaning: &vocabulary::Meaning) -> Option<String> {
@@ -103,7 +114,8 @@ impl<'a> Reader<'a> {
 
     /// A hint that names a section with a key of this name.
     fn key_elsewhere(&self, name: &str) -> Option<String> {
-        let section = SECTIONS.iter().find(|section| section.key(name).is_some())?;
+        let mut sections = self.cx.sections.iter();
+        let section = sections.find(|section| section.key(name).is_some())?;
         Some(format!("`{name}` is a key of {}", section.name))
     }
 
@@ -135,6 +147,8 @@ impl<'a> Reader<'a> {
 
     /// The value of a key. `None` when the key was not written, or when its value is invalid, which is reported.
     pub(super) fn node(&self, name: &str) -> Option<&'a Node> {
+        #[cfg(test)]
+        self.note_read(name);
         let entry = self.written_entry(name)?;
         match entry.value.value {
             Value::Broken => None,
@@ -147,6 +161,12 @@ impl<'a> Reader<'a> {
             }
             _ => Some(&entry.value),
         }
+    }
+
+    #[cfg(test)]
+    fn note_read(&self, name: &str) {
+        let key = (self.section.name.to_owned(), name.to_owned());
+        self.cx.keys_read.borrow_mut().insert(key);
     }
 
     /// Whether the value is `off` or `false`.
@@ -170,15 +190,21 @@ impl<'a> Reader<'a> {
     pub(super) fn refuse_node(&self, name: &str, node: &Node) {
         let key = self.section.key(name);
         let accepted = key.map(Key::accepts).unwrap_or_default();
-        let hint = key.and_then(|key| hints::of_shape(&key.kind, node, &self.cx.quote(node.span)));
+        let shown = key.filter(|key| !key.is_secret);
+        let hint = shown.and_then(|key| hints::of_shape(&key.kind, node, &self.cx.quote(node.span)));
         refuse(self.cx, node, Some(name), hint, &accepted);
     }
 
     /// Reports a text that is not valid for the key.
     pub(super) fn refuse(&self, name: &str, written: Written<'_>, hint: Option<String>) {
-        let accepted = self.section.key(name).map(Key::accepts).unwrap_or_default();
-        let message = format!("invalid value {} for `{name}`", self.cx.quote(written.span));
-        let hint = hint.filter(|_| !written.is_expanded);
+        let key = self.section.key(name);
+        let accepted = key.map(Key::accepts).unwrap_or_default();
+        let is_secret = key.is_some_and(|key| key.is_secret);
+        let message = match is_secret {
+            true => format!("invalid value for `{name}`"),
+            false => format!("invalid value {} for `{name}`", self.cx.quote(written.span)),
+        };
+        let hint = hint.filter(|_| !written.is_expanded && !is_secret);
         self.cx.report(
             Diagnostic::error(written.span, message)
                 .note_if(hint)
@@ -229,14 +255,17 @@ impl<'a> Reader<'a> {
 
     /// `true` or `false`.
     pub(super) fn flag(&self, name: &str, base: Option<bool>) -> bool {
-        let parse = |_: &Kind, text: &str| text.parse().ok();
+        let parse = |kind: &Kind, text: &str| match kind.parse(text)? {
+            schema::Value::Flag(flag) => Some(flag),
+            _ => None,
+        };
         self.value(name, base, parse).unwrap_or_default()
     }
 
     /// One of the table's words.
     pub(super) fn choice(&self, name: &str, base: Option<&'static str>) -> &'static str {
-        let parse = |kind: &Kind, text: &str| match kind {
-            Kind::Choice(words) => words.iter().find(|word| **word == text).copied(),
+        let parse = |kind: &Kind, text: &str| match kind.parse(text)? {
+            schema::Value::Word(word) => Some(word),
             _ => None,
         };
         self.value(name, base, parse).unwrap_or_default()
@@ -266,7 +295,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A map within this one. If it was not written, the result is an absent map.
-    pub(super) fn section(&self, name: &str, section: &'static Section) -> Self {
+    pub(super) fn section(&self, name: &str, section: &Section) -> Self {
         let open = self
             .node(name)
             .and_then(|node| Self::open(self.cx, section, node));
@@ -314,6 +343,15 @@ fn refuse(cx: &Context<'_>, node: &Node, key: Option<&str>, hint: Option<String>
     }
 }
 
+/// The names of a section's keys, for a message.
+fn keys_of(section: &Section) -> String {
+    let names: Vec<_> = section.names().collect();
+    match names.as_slice() {
+        [] => format!("{} has no parameters", section.name),
+        names => format!("keys of {}: {}", section.name, names.join(", ")),
+    }
+}
+
 /// Whether the value is `off` or `false`, which are the same wherever `off` is allowed.
 pub(super) fn is_off(value: &Value) -> bool {
     matches!(value, Value::Text(text) if matches!(text.content.as_str(), "off" | "false"))
@@ -330,20 +368,16 @@ fn found(value: &Value) -> &'static str {
 }
 
 fn parse_duration(kind: &Kind, text: &str) -> Option<Duration> {
-    let Kind::Duration { least, most } = kind else {
-        return None;
-    };
-    units::parse_duration(text).filter(|duration| duration >= least && duration <= most)
+    match kind.parse(text)? {
+        schema::Value::Duration(duration) => Some(duration),
+        _ => None,
+    }
 }
 
-/// Parses sizes and whole numbers. `u64::from_str` alone would accept a sign.
+/// Parses sizes and whole numbers.
 fn parse_number(kind: &Kind, text: &str) -> Option<u64> {
-    let (number, least, most) = match kind {
-        Kind::Size { least, most } => (units::parse_size(text)?, least, most),
-        Kind::Count { least, most } if text.bytes().all(|byte| byte.is_ascii_digit()) => {
-            (text.parse().ok()?, least, most)
-        }
-        _ => return None,
-    };
-    (number >= *least && number <= *most).then_some(number)
+    match kind.parse(text)? {
+        schema::Value::Size(number) | schema::Value::Count(number) => Some(number),
+        _ => None,
+    }
 }

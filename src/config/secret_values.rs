@@ -4,24 +4,27 @@
 use super::source::Span;
 use super::tree::{Entry, Node, Value};
 
-/// Spans of the values that are masked in excerpts.
-pub(super) fn in_tree(root: &Node) -> Vec<Span> {
+/// Spans of the values that are masked in excerpts: those of keys with these names, and of keys that end with `token`.
+pub(super) fn in_tree(root: &Node, secret: &[&str]) -> Vec<Span> {
     let mut found = Vec::new();
-    collect(root, &mut found);
+    collect(root, secret, &mut found);
     found
 }
 
-fn collect(node: &Node, found: &mut Vec<Span>) {
+fn collect(node: &Node, secret: &[&str], found: &mut Vec<Span>) {
     match &node.value {
-        Value::List(items) => items.iter().for_each(|item| collect(item, found)),
-        Value::Map(entries) => entries.iter().for_each(|entry| collect_entry(entry, found)),
+        Value::List(items) => items.iter().for_each(|item| collect(item, secret, found)),
+        Value::Map(entries) => entries
+            .iter()
+            .for_each(|entry| collect_entry(entry, secret, found)),
         Value::Empty | Value::Text(_) | Value::Broken => {}
     }
 }
 
-fn collect_entry(entry: &Entry, found: &mut Vec<Span>) {
+fn collect_entry(entry: &Entry, secret: &[&str], found: &mut Vec<Span>) {
     let is_variable = matches!(&entry.value.value, Value::Text(text) if text.is_expanded);
-    if entry.key.to_ascii_lowercase().ends_with("token") && !is_variable {
+    let is_secret = secret.contains(&entry.key.as_str()) || entry.key.to_ascii_lowercase().ends_with("token");
+    if is_secret && !is_variable {
         found.push(entry.value.span);
         return;
     }
@@ -31,6 +34,6 @@ fn collect_entry(entry: &Entry, found: &mut Vec<Span>) {
             let others = entries.iter().filter(|other| other.key != "address");
             found.extend(others.map(|other| other.value.span));
         }
-        _ => collect(&entry.value, found),
+        _ => collect(&entry.value, secret, found),
     }
 }

@@ -244,7 +244,7 @@ pub(super) fn scheme(word: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::reference::SECTIONS;
+    use crate::config::sections::SECTIONS;
 
     #[test]
     fn names_sections_and_keys_that_exist() {

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::{Member, Roster};
 use crate::backend::BackendId;
-use crate::strategy::{Candidate, Cursor, Entry, PickContext, Strategy};
+use crate::strategy::{self, Candidate, Cursor, PickContext, Strategy};
 
 /// The eligible backends of a pool, and the roster that they are from.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub struct Another<'m, 't> {
 }
 
 impl EligibleSet {
-    pub(super) fn new(roster: &Arc<Roster>, strategy: &Entry, cursor: &Arc<Cursor>) -> Self {
+    pub(super) fn new(roster: &Arc<Roster>, strategy: &strategy::Settings, cursor: &Arc<Cursor>) -> Self {
         let tier = |is_backup| {
             let is_wanted = |member: &&Arc<Member>| member.is_backup() == is_backup && member.is_eligible();
             let members = roster.members().iter().filter(is_wanted);
@@ -95,13 +95,13 @@ impl EligibleSet {
 }
 
 impl Tier {
-    fn new(members: Vec<Arc<Member>>, strategy: &Entry, cursor: &Arc<Cursor>) -> Self {
+    fn new(members: Vec<Arc<Member>>, strategy: &strategy::Settings, cursor: &Arc<Cursor>) -> Self {
         let candidate = |member: &Arc<Member>| Candidate {
             load: Arc::clone(&member.backend.load),
             weight: member.backend.weight.load(Ordering::Relaxed).max(1),
         };
         let candidates: Vec<Candidate> = members.iter().map(candidate).collect();
-        let strategy = (strategy.build)(&candidates, cursor);
+        let strategy = strategy.build(&candidates, cursor);
         Self {
             candidates,
             members,

@@ -129,12 +129,13 @@ impl Pool {
         let name = format!("pool/{}", settings.name);
         let cursor = keep.get_or_insert(&name, Cursor::default);
         let tls = keep.get_or_insert(&name, TlsGenerations::default);
-        let reads_in_flight = settings.strategy.reads_in_flight || settings.in_flight_per_backend.is_some();
+        let reads_in_flight =
+            settings.strategy.entry.reads_in_flight || settings.in_flight_per_backend.is_some();
         Arc::new(Self {
             shares_in_flight: if reads_in_flight { Shared::Yes } else { Shared::No },
             budget: keep.get_or_insert(&name, || Budget::new(clock::now())),
             roster: keep.get_or_insert(&name, || RosterCell::new(settings.workers)),
-            eligible: ArcSwap::from_pointee(EligibleSet::new(&Arc::default(), settings.strategy, &cursor)),
+            eligible: ArcSwap::from_pointee(EligibleSet::new(&Arc::default(), &settings.strategy, &cursor)),
             cursor,
             tls_generation: tls.of(settings.tls.as_ref()),
             label: Label::new(&settings.name),
@@ -154,7 +155,7 @@ impl Pool {
 
     /// Rebuilds the eligible set from the roster and the health, weight and drain state of its members. Control plane only.
     pub fn refresh(&self) {
-        let eligible = EligibleSet::new(&self.roster.load(), self.settings.strategy, &self.cursor);
+        let eligible = EligibleSet::new(&self.roster.load(), &self.settings.strategy, &self.cursor);
         self.eligible.store(Arc::new(eligible));
     }
 

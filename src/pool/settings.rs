@@ -7,8 +7,7 @@ use crate::backend::Address;
 use crate::health::Check;
 use crate::net::ProxyVersion;
 use crate::retry::Policy;
-use crate::strategy::Entry;
-use crate::tls;
+use crate::{strategy, tls};
 
 /// The timeouts that a pool can override.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +45,7 @@ pub struct Settings {
     /// Its name in the config; `default` for the short form.
     pub name: Arc<str>,
     /// How backends are chosen.
-    pub strategy: &'static Entry,
+    pub strategy: strategy::Settings,
     /// How they are probed.
     pub health_check: Check,
     /// When failed requests are retried.

@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use super::Failure;
 use crate::head::{RequestHead, ResponseHead};
 
 /// The media type of a call, which a `+` and the name of an encoding may follow.
@@ -12,12 +11,12 @@ const STATUS: &[u8] = b"grpc-status";
 const TIMEOUT: &[u8] = b"grpc-timeout";
 
 /// Statuses of gRPC that our replies have.
-const UNKNOWN: u32 = 2;
-const DEADLINE_EXCEEDED: u32 = 4;
-const RESOURCE_EXHAUSTED: u32 = 8;
-const UNIMPLEMENTED: u32 = 12;
-const INTERNAL: u32 = 13;
-const UNAVAILABLE: u32 = 14;
+pub(super) const UNKNOWN: u32 = 2;
+pub(super) const DEADLINE_EXCEEDED: u32 = 4;
+pub(super) const RESOURCE_EXHAUSTED: u32 = 8;
+pub(super) const UNIMPLEMENTED: u32 = 12;
+pub(super) const INTERNAL: u32 = 13;
+pub(super) const UNAVAILABLE: u32 = 14;
 
 /// Whether a request is a gRPC call, which needs a stream of its own: HTTP/1 cannot carry one.
 pub(super) fn is_call(head: &RequestHead) -> bool {
@@ -50,16 +49,12 @@ pub(super) fn status_in_trailers(lines: &[u8]) -> Option<u32> {
     })
 }
 
-/// The status of a local response: what gRPC's table has for the status of HTTP, and where that knows less than we do, what
-/// nginx and Envoy say.
-pub(super) fn status_of(failure: Failure) -> u32 {
-    match (failure, failure.status()) {
-        // That of the client itself has passed. Another time that ran out is ours, and not what it asked about.
-        (Failure::DeadlineExceeded, _) | (_, 408) => DEADLINE_EXCEEDED,
-        (_, 400) => INTERNAL,
-        (_, 404) => UNIMPLEMENTED,
-        (_, 413 | 414 | 431) => RESOURCE_EXHAUSTED,
-        (_, 502..=504) => UNAVAILABLE,
+/// The status for a malformed request with this status of HTTP: what gRPC's table has, and where that knows less than we
+/// do, what nginx and Envoy say.
+pub(super) fn status_of_malformed(status: u16) -> u32 {
+    match status {
+        400 => INTERNAL,
+        414 | 431 => RESOURCE_EXHAUSTED,
         _ => UNKNOWN,
     }
 }
@@ -112,6 +107,7 @@ mod tests {
     use super::*;
     use crate::head::{Field, FieldName, Span, Version};
     use crate::http1::Malformed;
+    use crate::proxy::Failure;
 
     fn with_type(media: &str, version: Version) -> RequestHead {
         let mut head = RequestHead {
@@ -167,7 +163,7 @@ mod tests {
             (Failure::BodyTooLarge, 8),
             (Failure::Malformed(Malformed::BadTarget), 13),
         ] {
-            assert_eq!(status_of(failure), status, "{failure:?}");
+            assert_eq!(failure.grpc_status(), status, "{failure:?}");
         }
     }
 

@@ -130,7 +130,7 @@ fn write_grpc(failure: Failure, id: Option<&[u8]>, client: &mut Client) -> u32 {
     let worker = Rc::clone(&client.worker);
     let response = GrpcResponse {
         failure,
-        grpc_status: grpc::status_of(failure),
+        grpc_status: failure.grpc_status(),
         request_id: id,
         date: &worker.date(),
     };

@@ -10,7 +10,6 @@ use crate::clock;
 use crate::message::ReadSoFar;
 use crate::telemetry::Label;
 use crate::telemetry::access_log::{Client, Entry, Retry};
-use crate::telemetry::metrics::Timeout;
 
 impl Drop for Exchange<'_> {
     /// An exchange that is dropped early was cut by a stop, and is logged all the same.
@@ -180,18 +179,4 @@ pub(super) fn log_refused(
         detail,
     };
     worker.log.borrow_mut().push(&entry);
-}
-
-impl Failure {
-    /// The timeout that ran out, for the counters.
-    fn timeout(self) -> Option<Timeout> {
-        match self {
-            Self::HeaderTimeout => Some(Timeout::ClientHeader),
-            Self::BodyTimeout | Self::ClientStalled => Some(Timeout::Progress),
-            Self::BackendTimeout => Some(Timeout::FirstByte),
-            Self::ResponseStalled => Some(Timeout::StreamIdle),
-            Self::TunnelIdle => Some(Timeout::TunnelIdle),
-            _ => None,
-        }
-    }
 }

@@ -145,7 +145,7 @@ fn sources<'c>(config: &'c Config, pool: &pool::Settings) -> Vec<(&'static str, 
 }
 
 fn is_same_except_backends(one: &pool::Settings, other: &pool::Settings) -> bool {
-    one.strategy.name == other.strategy.name
+    one.strategy == other.strategy
         && one.health_check == other.health_check
         && one.retry == other.retry
         && one.timeouts == other.timeouts

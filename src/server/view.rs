@@ -226,7 +226,7 @@ fn pool_status(pool: &Pool) -> PoolStatus {
     let removed = pool.unfinished();
     PoolStatus {
         name: pool.settings.name.to_string(),
-        strategy: pool.settings.strategy.name.to_owned(),
+        strategy: pool.settings.strategy.name().to_owned(),
         eligible: members.clone().filter(|member| member.is_eligible()).count() as u64,
         backends: members
             .map(|member| backend_status(member))

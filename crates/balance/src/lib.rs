@@ -12,6 +12,7 @@ pub mod health;
 pub mod backend;
 pub mod kept;
 pub mod rng;
+pub mod schema;
 
 #[cfg(test)]
 mod clock;

@@ -2,14 +2,27 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Form, Key, Kind, Presence, SECTIONS, Section, strategy_names};
+use super::rows;
+use crate::config::sections::SECTIONS;
+use crate::schema::{Form, Key, Kind, Presence, Section, Table};
 
 /// The schema, draft 2020-12. It accepts some files that the reader rejects (ranges of durations, names of pools,
 /// combinations of keys), and accepts every file that the reader accepts.
 pub fn schema() -> Value {
-    let [root, sections @ ..] = SECTIONS;
-    let definitions: Map<String, Value> = sections.iter().map(|of| (definition(of), section(of))).collect();
+    schema_of(&SECTIONS)
+}
+
+/// The schema of these sections, the first of which is the file itself.
+pub(in crate::config) fn schema_of(sections: &[&'static Section]) -> Value {
+    let [root, sections @ ..] = sections else {
+        return Value::Null;
+    };
     let mut schema = section(root);
+    let mut defined = sections.to_vec();
+    for of in [&[*root], sections].concat().iter().flat_map(|of| rows(of)) {
+        of.collect_sections(&mut defined);
+    }
+    let definitions: Map<String, Value> = defined.iter().map(|of| (definition(of), section(of))).collect();
     if let Some(root) = schema.as_object_mut() {
         root.insert(
             "$schema".to_owned(),
@@ -78,8 +91,12 @@ fn kind(of: &Kind) -> Vec<Value> {
             }),
         ],
         Kind::Count { least, most } => vec![json!({ "type": "integer", "minimum": least, "maximum": most })],
+        Kind::Decimal { least, most } => {
+            let bound = |thousandths: &u32| f64::from(*thousandths) / 1000.0;
+            vec![json!({ "type": "number", "minimum": bound(least), "maximum": bound(most) })]
+        }
         Kind::Choice(choices) => words(choices),
-        Kind::Strategy => vec![json!({ "enum": strategy_names() })],
+        Kind::Row(table) => row(table),
         Kind::Text(form) => text(form),
         Kind::List(item) => {
             let mut items = kind(item);
@@ -92,6 +109,25 @@ fn kind(of: &Kind) -> Vec<Value> {
         Kind::Named(section) => vec![json!({ "type": "object", "additionalProperties": reference(section) })],
         Kind::Either(one, other) => [kind(one), kind(other)].concat(),
     }
+}
+
+/// The name of a row, or a map from it to its parameters.
+fn row(table: &Table) -> Vec<Value> {
+    let rows = (table.rows)();
+    let by_name: Map<String, Value> = rows
+        .iter()
+        .map(|row| (row.name.to_owned(), section(&row.section())))
+        .collect();
+    vec![
+        json!({ "enum": table.names() }),
+        json!({
+            "type": "object",
+            "properties": by_name,
+            "additionalProperties": false,
+            "minProperties": 1,
+            "maxProperties": 1,
+        }),
+    ]
 }
 
 fn text(form: &Form) -> Vec<Value> {
@@ -144,9 +180,14 @@ fn default(text: &str) -> Value {
         let items = items.split(", ").filter(|item| !item.is_empty());
         return items.map(default).collect();
     }
-    match (text.parse::<bool>(), text.parse::<u64>()) {
-        (Ok(flag), _) => json!(flag),
-        (_, Ok(number)) => json!(number),
+    if let Ok(flag) = text.parse::<bool>() {
+        return json!(flag);
+    }
+    // `f64::from_str` alone would accept words such as `inf`.
+    let is_number = text.starts_with(|c: char| c.is_ascii_digit());
+    match (text.parse::<u64>(), text.parse::<f64>()) {
+        (Ok(number), _) => json!(number),
+        (_, Ok(number)) if is_number => json!(number),
         _ => json!(text),
     }
 }

@@ -3,12 +3,14 @@
 use std::fmt::Write;
 
 use super::super::DEFAULT_PATHS;
-use super::{Key, Presence, SECTIONS, Section};
+use super::tables;
+use crate::config::sections::SECTIONS;
+use crate::schema::{Key, Presence, Section};
 
 const INTRODUCTION: &str = "\
 # The config file
 
-<!-- Generated from the table of keys in src/config/reference: change it there, then run
+<!-- Generated from the table of keys in src/config/sections: change it there, then run
      UPDATE_DOCS=1 cargo test reference -->
 
 A minimal config:
@@ -43,14 +45,45 @@ pub fn page() -> String {
         "- Without `-c FILE`, the file is `{}` if it exists, else `{}`.",
         DEFAULT_PATHS[0], DEFAULT_PATHS[1]
     );
-    for section in SECTIONS {
-        write_section(&mut page, section);
+    page + &page_of(&SECTIONS)
+}
+
+/// The part of the page about these sections, and about the rows of tables that their keys select.
+pub(in crate::config) fn page_of(sections: &[&'static Section]) -> String {
+    let mut page = String::new();
+    let mut written: Vec<&str> = Vec::new();
+    for section in sections {
+        write_section(&mut page, section.name, section);
+        written.push(section.name);
+    }
+    for section in sections {
+        for (table, row) in
+            tables(section).flat_map(|table| (table.rows)().into_iter().map(move |row| (table, row)))
+        {
+            if row.keys.is_empty() || written.contains(&row.name) {
+                continue;
+            }
+            written.push(row.name);
+            write_section(
+                &mut page,
+                &format!("{}: {}", table.what, row.name),
+                &row.section(),
+            );
+            let mut inner = Vec::new();
+            row.section().collect_sections(&mut inner);
+            for section in inner {
+                if !written.contains(&section.name) {
+                    written.push(section.name);
+                    write_section(&mut page, section.name, section);
+                }
+            }
+        }
     }
     page
 }
 
-fn write_section(page: &mut String, section: &Section) {
-    let _ = write!(page, "\n## {}\n\n{}\n\n", section.name, section.about);
+fn write_section(page: &mut String, heading: &str, section: &Section) {
+    let _ = write!(page, "\n## {heading}\n\n{}\n\n", section.about);
     page.push_str("| key | value | default | description |\n| --- | --- | --- | --- |\n");
     for key in section.keys {
         let default = default(key);

@@ -97,7 +97,10 @@ fn assert_same(one: &Config, other: &Config) {
     assert_eq!(one.routes, other.routes);
     assert_eq!(one.pools.len(), other.pools.len());
     for (one, other) in one.pools.iter().zip(&other.pools) {
-        assert_eq!((&one.name, one.strategy.name), (&other.name, other.strategy.name));
+        assert_eq!(
+            (&one.name, one.strategy.name()),
+            (&other.name, other.strategy.name())
+        );
         assert_eq!(one.health_check, other.health_check);
         assert_eq!(one.retry, other.retry);
         assert_eq!(one.timeouts, other.timeouts);
@@ -133,7 +136,7 @@ fn short_form_is_complete() {
     assert_eq!(config.limits.connections, None);
     let pool = &config.pools[0];
     assert_eq!(
-        (&*pool.name, pool.strategy.name, pool.backends.len()),
+        (&*pool.name, pool.strategy.name(), pool.backends.len()),
         ("default", "round_robin", 2)
     );
     let check = &pool.health_check;
@@ -288,7 +291,7 @@ fn warns_of_a_backend_that_is_a_listener() {
 fn pool_overrides_single_keys_of_the_top_level() {
     let config = good(EVERYTHING);
     let api = &config.pools[1];
-    assert_eq!(api.strategy.name, "round_robin");
+    assert_eq!(api.strategy.name(), "round_robin");
     assert_eq!(api.health_check.probe.unwrap().name, "tcp");
     assert_eq!(api.health_check.interval, Duration::from_secs(60));
     assert_eq!(api.health_check.timeout, Duration::from_secs(1));
@@ -301,7 +304,7 @@ fn pool_overrides_single_keys_of_the_top_level() {
     let quiet = &config.pools[2];
     assert_eq!(quiet.health_check.probe, None);
     assert_eq!(quiet.retry.attempts, Attempts::AtMost(1));
-    assert_eq!(quiet.strategy.name, "least_requests");
+    assert_eq!(quiet.strategy.name(), "least_requests");
 }
 
 #[test]
@@ -503,4 +506,16 @@ fn every_probe_is_described_in_the_reference() {
             assert!(page.contains(&format!("| `{key}` |")), "{key}");
         }
     }
+}
+
+#[test]
+fn a_strategy_is_a_name_or_a_map_with_its_parameters() {
+    let config = good(&with("strategy: { random: {} }\n"));
+    assert_eq!(config.pools[0].strategy.name(), "random");
+    assert!(config.pools[0].strategy.params.is_empty());
+    assert!(print(&config).contains("strategy: random\n"));
+    let config = good(
+        "listen: :1\nstrategy: random\npools: { p: { strategy: { least_requests: {} }, backends: http://a:1 } }\nroutes: [{ pool: p }]\n",
+    );
+    assert_eq!(config.pools[0].strategy.name(), "least_requests");
 }

@@ -4,6 +4,8 @@ mod errors;
 mod generated;
 mod meaning;
 mod messages;
+mod params;
+mod sections;
 mod sources;
 mod tls;
 

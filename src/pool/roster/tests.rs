@@ -3,7 +3,7 @@
 use super::*;
 use crate::backend::Address;
 use crate::pool::EligibleSet;
-use crate::strategy::{PickContext, STRATEGIES};
+use crate::strategy::{self, PickContext};
 
 /// A cell, with a clock that the test moves.
 struct Bench {
@@ -38,6 +38,13 @@ impl Bench {
     fn release(&mut self) -> bool {
         self.now += SEEN_AFTER;
         self.cell.release_removed(self.now)
+    }
+}
+
+fn round_robin() -> strategy::Settings {
+    strategy::Settings {
+        entry: &strategy::STRATEGIES[0],
+        params: crate::schema::Params::default(),
     }
 }
 
@@ -189,12 +196,12 @@ fn no_more_than_the_bound_of_removed_backends_is_remembered() {
 #[test]
 fn an_eligible_set_keeps_the_roster_that_it_was_built_from() {
     let bench = Bench::new(&["http://a:1", "http://b:1"]);
-    let set = EligibleSet::new(&bench.cell.load(), &STRATEGIES[0], &Arc::default());
+    let set = EligibleSet::new(&bench.cell.load(), &round_robin(), &Arc::default());
     let removed = bench.members().remove(0);
     bench.update(&["http://b:1"]);
     assert_eq!(set.roster().members().len(), 2);
     assert!(set.roster().member(removed.backend.id).is_some());
-    let set = EligibleSet::new(&bench.cell.load(), &STRATEGIES[0], &Arc::default());
+    let set = EligibleSet::new(&bench.cell.load(), &round_robin(), &Arc::default());
     assert!(set.roster().member(removed.backend.id).is_none());
     let context = PickContext {
         tried: &[],

@@ -319,8 +319,9 @@ mod tests {
     use std::collections::HashSet;
 
     #[test]
-    fn every_name_is_new_and_follows_the_rules() {
+    fn every_name_and_help_is_new_and_follows_the_rules() {
         let mut families = HashSet::new();
+        let mut helps = HashSet::new();
         for metric in METRICS {
             let name = metric.name;
             assert!(name.starts_with("evenkeel_"), "{name}");
@@ -332,6 +333,7 @@ mod tests {
             assert_eq!(name.ends_with("_total"), metric.kind == Kind::Counter, "{name}");
             assert_eq!(name.ends_with("_info"), metric.kind == Kind::Info, "{name}");
             assert!(families.insert(metric.family()), "{name} is there twice");
+            assert!(helps.insert(metric.help), "{name}: another metric has this help");
             assert!(metric.help.ends_with('.'), "{name}: the help is a sentence");
         }
         assert!(!families.is_empty());

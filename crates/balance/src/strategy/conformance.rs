@@ -31,7 +31,7 @@ fn context(tried: &[BackendId], random: u64) -> PickContext<'_> {
 }
 
 fn built(entry: &Entry, candidates: &[Candidate]) -> Box<dyn Strategy> {
-    (entry.build)(candidates, &Arc::default())
+    (entry.build)(&Params::default(), candidates, &Arc::default())
 }
 
 /// How often each index is picked in `picks` picks.
@@ -113,7 +113,7 @@ proptest! {
         let candidates = candidates(&weights);
         let cursor = Arc::new(Cursor::default());
         cursor.first.0.store(start, Ordering::Relaxed);
-        let strategy = (by_name("round_robin").unwrap().build)(&candidates, &cursor);
+        let strategy = (by_name("round_robin").unwrap().build)(&Params::default(), &candidates, &cursor);
         let total: u32 = weights.iter().sum();
         prop_assume!(start < u64::MAX - u64::from(total));
         prop_assert_eq!(counts(&*strategy, &candidates, &[], total), weights);

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::rng::{self, Rng};
+use crate::schema::Params;
 
 use super::sequence::Sequence;
 use super::{Candidate, Cursor, PickContext, Strategy};
@@ -22,7 +23,7 @@ const MAX_SCANNED: usize = 16;
 const SECOND_DRAWS: usize = 4;
 
 /// Builds the strategy for a set of eligible backends.
-pub(super) fn build(candidates: &[Candidate], _: &Arc<Cursor>) -> Box<dyn Strategy> {
+pub(super) fn build(_: &Params, candidates: &[Candidate], _: &Arc<Cursor>) -> Box<dyn Strategy> {
     Box::new(LeastRequests {
         sequence: Sequence::new(candidates),
     })

@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::backend::{BackendId, Load, Padded};
+use crate::schema::{Key, Params, Row, Table};
 
 /// One eligible backend, with its weight when the set was built.
 #[derive(Debug, Clone)]
@@ -71,16 +72,48 @@ pub trait Strategy: Debug + Send + Sync {
     fn pick(&self, candidates: &[Candidate], context: &PickContext<'_>) -> Option<usize>;
 }
 
+/// Builds a strategy from its parameters, which are validated and have their defaults, for a set of eligible backends.
+pub type Build = fn(&Params, &[Candidate], &Arc<Cursor>) -> Box<dyn Strategy>;
+
 /// A row of the table of strategies.
 pub struct Entry {
     /// Its name in the config.
     pub name: &'static str,
     /// One line for the docs.
     pub summary: &'static str,
+    /// Its parameters.
+    pub keys: &'static [Key],
     /// Whether a pick reads how many requests are in flight at the backends. Otherwise workers need not share that.
     pub reads_in_flight: bool,
+    /// Builds the strategy.
+    pub build: Build,
+}
+
+/// The strategy of a pool: a row of the table and its parameters.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The row.
+    pub entry: &'static Entry,
+    /// Its parameters, validated.
+    pub params: Params,
+}
+
+impl Settings {
+    /// Its name in the config.
+    pub fn name(&self) -> &'static str {
+        self.entry.name
+    }
+
     /// Builds the strategy for a set of eligible backends.
-    pub build: fn(&[Candidate], &Arc<Cursor>) -> Box<dyn Strategy>,
+    pub fn build(&self, candidates: &[Candidate], cursor: &Arc<Cursor>) -> Box<dyn Strategy> {
+        (self.entry.build)(&self.params, candidates, cursor)
+    }
+}
+
+impl PartialEq for Settings {
+    fn eq(&self, other: &Self) -> bool {
+        self.name() == other.name() && self.params == other.params
+    }
 }
 
 impl Debug for Entry {
@@ -94,22 +127,38 @@ pub static STRATEGIES: &[Entry] = &[
     Entry {
         name: "round_robin",
         summary: "each backend in turn, exactly by weight",
+        keys: &[],
         reads_in_flight: false,
         build: round_robin::build,
     },
     Entry {
         name: "least_requests",
         summary: "the backend with the fewest requests in flight for its weight",
+        keys: &[],
         reads_in_flight: true,
         build: least_requests::build,
     },
     Entry {
         name: "random",
         summary: "any backend, by weight; workers share nothing",
+        keys: &[],
         reads_in_flight: false,
         build: random::build,
     },
 ];
+
+/// The table as the config describes it.
+pub const TABLE: Table = Table {
+    what: "strategy",
+    rows: || {
+        let row = |entry: &Entry| Row {
+            name: entry.name,
+            summary: entry.summary,
+            keys: entry.keys,
+        };
+        STRATEGIES.iter().map(row).collect()
+    },
+};
 
 /// The strategy with this name.
 pub fn by_name(name: &str) -> Option<&'static Entry> {

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use crate::rng::Rng;
+use crate::schema::Params;
 
 use super::sequence::Sequence;
 use super::{Candidate, Cursor, PickContext, Strategy};
 
 /// Makes the strategy for a set of eligible backends.
-pub(super) fn build(candidates: &[Candidate], _: &Arc<Cursor>) -> Box<dyn Strategy> {
+pub(super) fn build(_: &Params, candidates: &[Candidate], _: &Arc<Cursor>) -> Box<dyn Strategy> {
     Box::new(Random {
         sequence: Sequence::new(candidates),
     })

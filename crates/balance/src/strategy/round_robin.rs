@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::rng;
+use crate::schema::Params;
 
 use super::sequence::Sequence;
 use super::{Candidate, Cursor, PickContext, Strategy};
 
 /// Makes the strategy for a set of eligible backends.
-pub(super) fn build(candidates: &[Candidate], cursor: &Arc<Cursor>) -> Box<dyn Strategy> {
+pub(super) fn build(_: &Params, candidates: &[Candidate], cursor: &Arc<Cursor>) -> Box<dyn Strategy> {
     Box::new(RoundRobin {
         sequence: Sequence::new(candidates),
         cursor: Arc::clone(cursor),

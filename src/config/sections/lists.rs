@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 
+use super::backend;
 use super::file_item::FILE;
-use super::pools::{self, Items, Pool};
+use super::pool::Pool;
 use crate::config::context::Context;
 use crate::config::source::Diagnostic;
 use crate::config::tree::{Node, Value};
 use crate::discovery::{self, SourceSettings};
+use crate::pool::BackendSettings;
 
 /// The sources of these pools beside the config itself.
 pub(super) fn sources(pools: &[Pool]) -> Vec<SourceSettings> {
@@ -30,7 +32,7 @@ pub(super) fn sources(pools: &[Pool]) -> Vec<SourceSettings> {
 }
 
 /// Reads the text of a list. The result is valid only if no error was reported.
-pub(super) fn list(cx: &Context<'_>, root: Option<&Node>) -> Items {
+pub(in crate::config) fn list(cx: &Context<'_>, root: Option<&Node>) -> Vec<BackendSettings> {
     let items = match root.map(|root| (&root.value, root)) {
         Some((Value::List(items), _)) => items.as_slice(),
         Some((Value::Text(_), one)) => std::slice::from_ref(one),
@@ -41,11 +43,11 @@ pub(super) fn list(cx: &Context<'_>, root: Option<&Node>) -> Items {
             &[]
         }
     };
-    let found = pools::read_items(cx, items, &[]);
+    let found = backend::read_items(cx, items, &[]);
     if !found.files.is_empty() {
         cx.report(Diagnostic::whole(
             "`file` cannot be used in a file with a list of backends",
         ));
     }
-    found
+    found.listed
 }

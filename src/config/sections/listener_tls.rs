@@ -1,20 +1,64 @@
-//! Resolves `tls` of a listener and of a pool. Reads the files, so that an invalid file is an error of the config.
+//! `tls` of a listener. Reads the files, so that an invalid file is an error of the config.
 
-use std::time::SystemTime;
-
-use crate::clock;
-use crate::config::reader::{Reader, Written, is_off, written};
-use crate::config::reference::{CERTIFICATE, LISTENER_TLS, POOL_TLS};
+use super::certificate_time::report_time;
+use crate::config::print::{Item, map, path, word};
+use crate::config::reader::{Reader, is_off, written};
 use crate::config::source::{Diagnostic, Span};
 use crate::config::tree::Node;
-use crate::telemetry::Timestamp;
-use crate::tls::{
-    Certificate, CertificateError, Client, ClientAuth, ClientSettings, Files, Overlap, Server, ServerName,
-    ServerSettings,
+use crate::schema::{Form, Key, Kind, Section};
+use crate::tls::{Certificate, ClientAuth, Files, Overlap, Server, ServerSettings};
+
+/// The key of a listener.
+pub(super) const KEY: Key = Key::new("tls", Kind::Section(&LISTENER_TLS), "TLS with clients.")
+    .words(&["off", "none"])
+    .default("off");
+
+/// `tls` of a listener.
+pub(super) const LISTENER_TLS: Section = Section {
+    name: "listeners[].tls",
+    about: "TLS 1.2 and 1.3 with clients. Files are read again when they change and at a reload. If they are then invalid, the error is logged and the previous certificates stay active.",
+    keys: &[
+        Key::new(
+            "certificates",
+            Kind::List(&Kind::Section(&CERTIFICATE)),
+            "At least one. A client gets the certificate for the requested name (SNI), an exact match before a wildcard, else the first one. If several with different key types (ECDSA, RSA) match, it gets one that it can verify.",
+        )
+        .required(),
+        Key::new(
+            "client_ca",
+            FILE,
+            "PEM file with the CAs that client certificates must be signed by.",
+        )
+        .words(&["none"])
+        .default("none"),
+        Key::new(
+            "client_auth",
+            Kind::Choice(&["none", "optional", "required"]),
+            "Whether clients are asked for a certificate; `required` closes connections without one. Its subject is logged, and backends receive it as `Client-Cert` (RFC 9440).",
+        )
+        .default("none"),
+    ],
 };
 
+/// An item of `certificates`.
+pub(super) const CERTIFICATE: Section = Section {
+    name: "certificates[]",
+    about: "A certificate and its key.",
+    keys: &[
+        Key::new(
+            "cert",
+            FILE,
+            "PEM file with the certificate, followed by the intermediate certificates (full chain).",
+        )
+        .required(),
+        Key::new("key", FILE, "PEM file with the private key.").required(),
+    ],
+};
+
+const FILE: Kind = Kind::Text(Form::new("a file"));
+
 /// Reads `tls` of a listener. `None` when it is off, or invalid, which is reported.
-pub(super) fn listener(reader: &Reader<'_>, http2: bool) -> Option<Server> {
+pub(super) fn read(reader: &Reader<'_>, http2: bool) -> Option<Server> {
     let is_none = |node: &Node| written(node).is_some_and(|written| written.text == "none");
     let node = reader
         .node("tls")
@@ -67,77 +111,28 @@ pub(super) fn listener(reader: &Reader<'_>, http2: bool) -> Option<Server> {
     }
 }
 
-/// Reads `tls` of a pool. `None` when no backend uses TLS, or when it is invalid, which is reported.
-pub(super) fn pool(pool: &Reader<'_>, is_used: bool) -> Option<Client> {
-    let span = pool.key_span("tls");
-    let is_off = pool.is_off("tls");
-    if !is_used && (span.is_none() || is_off) {
-        return None;
-    }
-    if is_off && let Some(span) = span {
-        report(
-            pool,
-            span,
-            "`tls: off` cannot be used with a backend that has an `https` URL".to_owned(),
-        );
-        return None;
-    }
-    let tls = pool.section("tls", &POOL_TLS);
-    let ca = tls.text("ca").filter(|written| written.text != "system");
-    let server_name = tls.text("server_name");
-    if let Some(written) = server_name.filter(|written| ServerName::try_from(written.text).is_err()) {
-        tls.refuse("server_name", written, None);
-    }
-    let (cert, key) = (tls.text("cert"), tls.text("key"));
-    if let (Some(one), None) | (None, Some(one)) = (cert, key) {
-        report(&tls, one.span, "`cert` and `key` must be set together".to_owned());
-    }
-    let own = cert.zip(key).map(|(cert, key)| Files {
-        cert: pool.cx.path(cert.text),
-        key: pool.cx.path(key.text),
-    });
-    let settings = ClientSettings {
-        ca: ca.map(|written| pool.cx.path(written.text)),
-        server_name: server_name.map(|written| written.text.to_owned()),
-        certificate: own.clone(),
-        danger_skip_verify: tls.flag("danger_skip_verify", None),
+/// Prints TLS of a listener; `None` is off.
+pub(super) fn show(tls: Option<&Server>) -> Item {
+    let Some(tls) = tls.map(Server::settings) else {
+        return word("off");
     };
-    if settings.danger_skip_verify
-        && let Some(span) = span
-    {
-        let message =
-            "certificate verification is disabled: anyone on the network path can impersonate these backends";
-        tls.cx.report(Diagnostic::warning(span, message));
-    }
-    match Client::load(settings, &tls.cx.authorities) {
-        Ok(client) => {
-            if let (Some(certificate), Some(cert)) = (&client.certificate, cert) {
-                report_time(&tls, cert.span, certificate);
-            }
-            Some(client)
-        }
-        Err(error) => {
-            let is_of_key = own.as_ref().is_some_and(|files| error.is_of_key(files));
-            let written = error.path().and_then(|path| {
-                let is_it = |written: &Written<'_>| pool.cx.path(written.text) == *path;
-                let order = if is_of_key {
-                    [key, ca, cert]
-                } else {
-                    [ca, cert, key]
-                };
-                order.into_iter().flatten().find(is_it)
-            });
-            let diagnostic = match written.map(|written| written.span).or(span) {
-                Some(span) => Diagnostic::error(span, error.to_string()),
-                None => Diagnostic::whole(error.to_string()),
-            };
-            let is_bare = matches!(error, CertificateError::NoAuthorities);
-            let diagnostic = diagnostic
-                .note_if(is_bare.then(|| "set `tls.ca` to a file with the CAs of the backends".to_owned()));
-            tls.cx.report(diagnostic);
-            None
-        }
-    }
+    let certificate = |files: &Files| map([("cert", path(&files.cert)), ("key", path(&files.key))]);
+    let auth = match tls.client_auth {
+        ClientAuth::None => "none",
+        ClientAuth::Optional => "optional",
+        ClientAuth::Required => "required",
+    };
+    map([
+        (
+            "certificates",
+            Item::List(tls.certificates.iter().map(certificate).collect()),
+        ),
+        (
+            "client_ca",
+            tls.client_ca.as_deref().map_or_else(|| word("none"), path),
+        ),
+        ("client_auth", word(auth)),
+    ])
 }
 
 /// One item of `certificates`. `None` when a file is invalid or the key does not match, which is reported.
@@ -171,25 +166,6 @@ fn files(tls: &Reader<'_>, item: &Node) -> Option<Files> {
     }
 }
 
-/// Reports a certificate that is expired or not valid yet. This does not keep the process from starting.
-fn report_time(reader: &Reader<'_>, span: Span, certificate: &Certificate) {
-    let now = clock::wall();
-    let path = certificate.files.cert.display();
-    if certificate.has_expired(now) {
-        let message = format!(
-            "the certificate in {path} expired at {}",
-            show(certificate.expires)
-        );
-        reader.cx.report(Diagnostic::overdue(span, message));
-    } else if !certificate.has_begun(now) {
-        let message = format!(
-            "the certificate in {path} is not valid before {}",
-            show(certificate.begins)
-        );
-        reader.cx.report(Diagnostic::warning(span, message));
-    }
-}
-
 /// Warns of a certificate without names: clients ignore its common name (RFC 9525 §2).
 fn report_nameless(reader: &Reader<'_>, span: Span, certificate: &Certificate) {
     if certificate.names.is_empty() {
@@ -212,10 +188,6 @@ fn report_overlap(reader: &Reader<'_>, span: Span, overlap: &Overlap) {
     );
     let note = "remove one of them, or use different key types: each client then gets a certificate that it can verify";
     reader.cx.report(Diagnostic::warning(span, message).note(note));
-}
-
-fn show(time: SystemTime) -> String {
-    Timestamp::text(time)
 }
 
 fn report(reader: &Reader<'_>, span: Span, message: String) {

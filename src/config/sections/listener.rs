@@ -1,32 +1,66 @@
-//! Resolves `listen`, `listeners` and `admin`: every address that the process binds.
+//! `listen` and an item of `listeners`: every address where clients connect.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use super::address::{self, Listening};
-use super::refer;
-use super::tls;
-use crate::admin;
+use super::address::{self, LISTEN_ADDRESS, Listening};
+use super::{admin, listener_tls, refer};
 use crate::config::context::Context;
-use crate::config::reader::{Reader, Written, is_off, refuse_shape, written};
-use crate::config::reference::{ADMIN, LISTENER};
+use crate::config::print::{Item, map, text, word};
+use crate::config::reader::{Reader, written};
 use crate::config::source::{Diagnostic, Origin, Span};
 use crate::config::tree::{Node, Value};
 use crate::listener::{self, Redirect};
 use crate::net::ListenAddress;
 use crate::proxy::{HalfClose, TrustedProxies};
+use crate::schema::{Key, Kind, Section};
+
+/// An item of `listeners`.
+pub(super) const LISTENER: Section = Section {
+    name: "listeners[]",
+    about: "One address where clients connect. Addresses must not be the same or overlap (`0.0.0.0:80` includes `127.0.0.1:80`).",
+    keys: &[
+        Key::new(
+            "address",
+            LISTEN_ADDRESS,
+            "IP address and port; port 0 is any free port. `:8080` is `0.0.0.0:8080`; `[::]` is IPv6 only. `unix:PATH` is a Unix socket, created with mode 0660: a stale socket at this path is replaced, and the socket is removed when the process stops.",
+        )
+        .required(),
+        listener_tls::KEY,
+        Key::new(
+            "http2",
+            Kind::Flag,
+            "Whether clients may use HTTP/2: with TLS if ALPN selects it, without TLS if a connection starts with the HTTP/2 preface.",
+        )
+        .default("true"),
+        Key::new(
+            "proxy_protocol",
+            Kind::Flag,
+            "Whether every connection begins with a PROXY header, version 1 or 2, that names the client. It is accepted only from `trusted_proxies`, which are then required, or on a Unix socket, where the permissions of the file control access. A connection without it, or from another address, is closed.",
+        )
+        .default("false"),
+        Key::new(
+            "redirect_to_https",
+            Kind::Either(&Kind::Flag, &Kind::Count { least: 1, most: 65_535 }),
+            "Whether requests are redirected (308) to the same URL with `https`. A number is the port to redirect to. `true` is port 443 if a listener with TLS uses it or none exists, else the port of the first listener with TLS of the same address, or of any address. Requests that a trusted proxy received over HTTPS, and those below `/.well-known/acme-challenge/`, are not redirected.",
+        )
+        .default("false"),
+        Key::new(
+            "client_half_close",
+            Kind::Choice(&["abort", "serve"]),
+            "What to do when an HTTP/1 client closes its sending side while it waits for the response or receives it. `abort`: treat the client as gone, abort the request at the backend and log status 499. `serve`: still send the response. A client that closes its sending side together with its request or directly after it, as `printf … | nc -N` does, is always served.",
+        )
+        .default("abort"),
+    ],
+};
 
 /// Most listeners. Each is compared with every other one.
 const MOST_LISTENERS: usize = 256;
 
-/// Shortest token, in bytes, that causes no warning: 16 random characters cannot be guessed.
-const SHORTEST_TOKEN: usize = 16;
-
-/// Reads all addresses and reports those that cannot be bound at the same time.
+/// Reads `listen`, `listeners` and `admin`, and reports addresses that cannot be bound at the same time.
 pub(super) fn read(
     root: &Reader<'_>,
     trusted: &TrustedProxies,
-) -> (Vec<listener::Settings>, Option<admin::Settings>) {
+) -> (Vec<listener::Settings>, Option<crate::admin::Settings>) {
     let plain = |listening: Listening<'_>| listener::Settings {
         address: listening.address,
         proxy_protocol: false,
@@ -49,15 +83,40 @@ pub(super) fn read(
         root.cx
             .report(Diagnostic::whole("the config has no listener").note(note));
     }
-    let admin = admin(root);
+    let admin = admin::read(root);
     let reached = admin.as_ref().map(|(address, written, _)| Listening {
         address: ListenAddress::Ip(*address),
         written: *written,
     });
     check_overlaps(root.cx, &addresses, reached.as_ref());
     let listeners = all.into_iter().map(|(_, settings)| settings).collect();
-    let admin = admin.map(|(address, _, token)| admin::Settings { address, token });
+    let admin = admin.map(|(address, _, token)| crate::admin::Settings { address, token });
     (listeners, admin)
+}
+
+/// Prints an item of `listeners`.
+pub(super) fn show(settings: &listener::Settings) -> Item {
+    map([
+        ("address", text(&settings.address.to_string())),
+        ("tls", listener_tls::show(settings.tls.as_deref())),
+        ("http2", word(settings.http2)),
+        ("proxy_protocol", word(settings.proxy_protocol)),
+        (
+            "redirect_to_https",
+            match settings.redirect {
+                None => word(false),
+                Some(Redirect::ToTls) => word(true),
+                Some(Redirect::ToPort(port)) => word(port),
+            },
+        ),
+        (
+            "client_half_close",
+            word(match settings.half_close {
+                HalfClose::Abort => "abort",
+                HalfClose::Serve => "serve",
+            }),
+        ),
+    ])
 }
 
 fn short<'a>(root: &Reader<'a>) -> Vec<Listening<'a>> {
@@ -91,7 +150,7 @@ fn long<'a>(root: &Reader<'a>, trusted: &TrustedProxies) -> Vec<(Listening<'a>, 
         reader.require("address");
         let listening = address::read(&reader, "address", reader.text("address")?);
         let http2 = reader.flag("http2", None);
-        let tls = tls::listener(&reader, http2).map(Arc::new);
+        let tls = listener_tls::read(&reader, http2).map(Arc::new);
         let redirect = redirect(&reader);
         let half_close = match reader.choice("client_half_close", None) {
             "serve" => HalfClose::Serve,
@@ -163,102 +222,6 @@ fn check_number(root: &Reader<'_>, key: &str, span: Span, items: &[Node]) {
             format!("`{key}` has more than {MOST_LISTENERS} items"),
         ));
     }
-}
-
-/// The address of the admin API, the text it was read from, and the token.
-type Admin<'a> = (SocketAddr, Option<Written<'a>>, Option<String>);
-
-fn admin<'a>(root: &Reader<'a>) -> Option<Admin<'a>> {
-    let absent = Reader::absent(root.cx, &ADMIN);
-    let default = || default_address();
-    let Some(node) = root.node("admin") else {
-        return Some((default()?, None, None));
-    };
-    match &node.value {
-        value if is_off(value) => None,
-        Value::Text(_) => {
-            let written = written(node)?;
-            let address = address::read_ip(root, "admin", written)?;
-            let token = token(&absent);
-            check_reach(root.cx, (address, Some(written)), false);
-            Some((address, Some(written), token))
-        }
-        Value::Map(_) => {
-            let reader = Reader::open(root.cx, &ADMIN, node)?;
-            let written = reader.text("address");
-            let address = match written {
-                Some(written) => address::read_ip(&reader, "address", written),
-                None => default(),
-            };
-            let token = token(&reader);
-            let has_token = token.is_some() || is_token_refused(&reader);
-            let address = address?;
-            check_reach(root.cx, (address, written), has_token);
-            Some((address, written, token))
-        }
-        _ => {
-            root.refuse_node("admin", node);
-            None
-        }
-    }
-}
-
-fn default_address() -> Option<SocketAddr> {
-    address::parse(ADMIN.key("address")?.default_text())
-}
-
-/// Whether an invalid token was written, which is already reported. Its absence is then not reported as well.
-fn is_token_refused(reader: &Reader<'_>) -> bool {
-    let is_none = |node: &Node| written(node).is_some_and(|written| written.text == "none");
-    reader.has("token") && !reader.node("token").is_some_and(is_none)
-}
-
-/// Reads the token. No message shows it.
-fn token(reader: &Reader<'_>) -> Option<String> {
-    let node = reader.node("token")?;
-    let Some(written) = written(node) else {
-        refuse_shape(reader.cx, node, "visible ASCII characters");
-        return None;
-    };
-    if written.text == "none" {
-        return None;
-    }
-    if written.text.is_empty() || !written.text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        let message =
-            "invalid value for `token`: it must consist of visible ASCII characters, without spaces";
-        reader.cx.report(Diagnostic::error(node.span, message));
-        return None;
-    }
-    if written.text.len() < SHORTEST_TOKEN {
-        let message = format!(
-            "`token` is shorter than {SHORTEST_TOKEN} characters and can be guessed: use a longer one"
-        );
-        reader.cx.report(Diagnostic::warning(node.span, message));
-    }
-    Some(written.text.to_owned())
-}
-
-fn check_reach(cx: &Context<'_>, (address, written): (SocketAddr, Option<Written<'_>>), has_token: bool) {
-    let is_loopback = address.ip().to_canonical().is_loopback();
-    let Some(written) = written.filter(|_| !is_loopback && !has_token) else {
-        return;
-    };
-    let message = format!(
-        "the admin API at {} is reachable from other machines and requires a `token`",
-        cx.quote(written.span)
-    );
-    let local = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), address.port());
-    let note = match cx.source.origin {
-        Origin::File => {
-            format!(
-                "write `admin: {{ address: …, token: \"${{EVENKEEL_TOKEN}}\" }}`, or a loopback address such as `{local}`"
-            )
-        }
-        Origin::Arguments => {
-            format!("write a loopback address such as `{local}`; a token requires a config file")
-        }
-    };
-    cx.report(Diagnostic::error(written.span, message).note(note));
 }
 
 fn check_overlaps(cx: &Context<'_>, listeners: &[Listening<'_>], admin: Option<&Listening<'_>>) {

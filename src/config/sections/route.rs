@@ -1,18 +1,45 @@
-//! Resolves `routes`, and the route that `backends` at top level defines.
+//! `routes`, and the route that `backends` at top level defines.
 
 use std::collections::HashMap;
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 
+use super::pool::Pool;
 use super::pool_name::DEFAULT_POOL;
-use super::pools::Pool;
 use super::refer;
+use crate::config::print::{Item, map, text};
 use crate::config::reader::{Reader, Written};
-use crate::config::reference::ROUTE;
 use crate::config::source::{Diagnostic, Origin};
 use crate::config::suggest;
 use crate::config::tree::{Node, Value};
 use crate::router::Route;
+use crate::schema::{Form, Key, Kind, Section};
+
+/// An item of `routes`.
+pub(super) const ROUTE: Section = Section {
+    name: "routes[]",
+    about: "Selects the pool for requests by host and path.",
+    keys: &[
+        Key::new(
+            "host",
+            Kind::Text(Form::new("a host name such as api.example.com or *.example.com, without a port").matching(r"^(\*\.)?[A-Za-z0-9._-]+$|^\[[0-9A-Fa-f:.]+\]$")),
+            "The host of the request. `*.example.com` matches every name below `example.com`, but not `example.com` itself.",
+        )
+        .otherwise("every host"),
+        Key::new(
+            "path_prefix",
+            Kind::Text(Form::new("a path that begins with /, such as /api").matching("^/[!-~]*$")),
+            "The start of the path, in whole segments: `/api` matches `/api` and `/api/x`, but not `/apis`. A `/` at its end is ignored.",
+        )
+        .default("/"),
+        Key::new(
+            "pool",
+            Kind::Text(Form::new("the name of a pool").matching("^[A-Za-z0-9._-]{1,64}$")),
+            "The pool that receives the requests.",
+        )
+        .required(),
+    ],
+};
 
 /// Most routes.
 const MOST_ROUTES: usize = 200_000;
@@ -54,6 +81,16 @@ pub(super) fn read(root: &Reader<'_>, pools: &[Pool]) -> Vec<Route> {
     }
     check_reach(root, pools, &routes);
     routes
+}
+
+/// Prints an item of `routes`.
+pub(super) fn show(route: &Route) -> Item {
+    let host = route.host.iter().map(|host| ("host", text(host)));
+    let rest = [
+        ("path_prefix", text(&route.path_prefix)),
+        ("pool", text(&route.pool)),
+    ];
+    map(host.chain(rest))
 }
 
 /// Reports a missing route, and warns of pools that no route uses. Does nothing after an error, because the invalid route

@@ -1,4 +1,4 @@
-//! Resolves the addresses of listeners and of the admin API.
+//! The addresses of listeners and of the admin API.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::ffi::OsStrExt as _;
@@ -9,6 +9,17 @@ use crate::config::hints;
 use crate::config::reader::{Reader, Written};
 use crate::config::source::Diagnostic;
 use crate::net::{LONGEST_PATH, ListenAddress};
+use crate::schema::{Form, Kind};
+
+/// An IP address and a port.
+pub(super) const ADDRESS: Kind = Kind::Text(
+    Form::new("an IP address and a port, such as 0.0.0.0:8080, [::1]:8080 or :8080")
+        .matching(r"^([0-9.]+:|\[[0-9A-Fa-f:.%]+\]:|\*:|:)?[0-9]{1,5}$")
+        .or_number(),
+);
+
+/// An address of a listener: an IP address or a Unix socket.
+pub(super) const LISTEN_ADDRESS: Kind = Kind::Text(Form::new("an IP address and a port, such as 0.0.0.0:8080, [::1]:8080 or :8080, or a Unix socket such as unix:/run/evenkeel.sock").matching(r"^(unix:.+|([0-9.]+:|\[[0-9A-Fa-f:.%]+\]:|\*:|:)?[0-9]{1,5})$").or_number());
 
 /// Prefix of the address of a Unix socket.
 const UNIX_PREFIX: &str = "unix:";

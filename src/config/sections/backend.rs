@@ -1,190 +1,56 @@
-//! Resolves `backends` and `pools`.
+//! `backends`: the URLs of a pool, and an item of it as a map.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use super::pool_name::{DEFAULT_POOL, is_pool_name};
-use super::rules::Rules;
-use super::{file_item, refer, tls};
+use super::{address, file_item, refer};
 use crate::backend::{Address, AddressError, Scheme};
 use crate::config::context::Context;
+use crate::config::print::{Item, map, text, word};
 use crate::config::reader::{Reader, Written, refuse_shape, written};
-use crate::config::reference::{BACKEND, POOL, strategy_names};
-use crate::config::source::{Diagnostic, Origin, Span};
-use crate::config::tree::{Entry, Node, Value};
+use crate::config::source::Diagnostic;
+use crate::config::tree::{Node, Value};
 use crate::config::{hints, suggest, vocabulary};
 use crate::listener;
-use crate::net::{ListenAddress, ProxyVersion};
-use crate::pool::{BackendSettings, MAX_BACKENDS as MOST_BACKENDS, Settings};
-use crate::strategy;
+use crate::net::ListenAddress;
+use crate::pool::{BackendSettings, MAX_BACKENDS as MOST_BACKENDS};
+use crate::schema::{Form, Key, Kind, Section};
+
+/// An item of `backends` as a map.
+pub(super) const BACKEND: Section = Section {
+    name: "backends[]",
+    about: "One backend, or a file with more of them. A URL is the short form of a map with only `url`.",
+    keys: &[
+        Key::new(
+            "url",
+            URL,
+            "Scheme, host and optional port (default 80, or 443 for `https`), and nothing else. `http` is HTTP/1.1, `h2c` is HTTP/2 without TLS, `https` is HTTP/2 or HTTP/1.1 as negotiated with the backend. `unix:PATH` is HTTP/1.1 over a Unix socket; probes use the host `localhost`.",
+        )
+        .otherwise("required without `file`"),
+        Key::new(
+            "weight",
+            Kind::Count { least: 0, most: 256 },
+            "Its share of the requests relative to the other backends; 0 receives none.",
+        )
+        .default("1"),
+        Key::new("backup", Kind::Flag, "Whether it is used only when no other backend is eligible.").default("false"),
+        Key::new(
+            "file",
+            Kind::Text(Form::new("a file")),
+            "A file with a list of at most 10,000 backends in the form of `backends`, in place of all other keys. It is looked at once a second, and its backends change without a reload. If it cannot be read or is invalid, its last list stays active; an empty list (`[]`) is believed when it is read twice. Backends with an `https` URL require `tls` of the pool.",
+        )
+        .otherwise("no file"),
+    ],
+};
+
+/// The type of `backends`: one URL, or a list of URLs and maps.
+pub(super) const LIST: Kind = Kind::Either(&URL, &Kind::List(&Kind::Either(&URL, &Kind::Section(&BACKEND))));
+
+const URL: Kind = Kind::Text(Form::new("a URL such as http://10.0.0.1:8001, https://… or h2c://…, or a Unix socket such as unix:/run/app.sock").matching(r"^(unix:.+|(http|https|h2c)://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?/?)$"));
 
 /// The valid forms of a backend URL, for messages.
 const URL_FORMS: &str = "http://10.0.0.1:8001, https://… (TLS), h2c://… (HTTP/2 without TLS, such as gRPC), or unix:/path (a Unix socket)";
-
-/// Most pools.
-const MOST_POOLS: usize = 1024;
-
-/// A pool and the span of its name.
-pub(super) struct Pool {
-    pub(super) settings: Settings,
-    /// The files with more backends.
-    pub(super) files: Vec<PathBuf>,
-    pub(super) span: Span,
-    /// Whether `backends` at top level defines it.
-    pub(super) is_short: bool,
-}
-
-/// Reads the pool of `backends` at top level, and those of `pools`.
-pub(super) fn read(root: &Reader<'_>, listeners: &[listener::Settings]) -> Vec<Pool> {
-    let rules = Rules::top_level(root);
-    let base = Base {
-        strategy: strategy(root, None),
-        rules,
-        listeners,
-    };
-    let mut pools: Vec<Pool> = short(root, &base).into_iter().collect();
-    let entries = match root.node("pools").map(|node| (node, &node.value)) {
-        None => &[][..],
-        Some((_, Value::Map(entries))) => entries,
-        Some((node, _)) => {
-            root.refuse_node("pools", node);
-            &[]
-        }
-    };
-    if let (Some(span), true) = (root.key_span("pools"), entries.len() > MOST_POOLS) {
-        root.cx.report(Diagnostic::error(
-            span,
-            format!("`pools` has more than {MOST_POOLS} items"),
-        ));
-    }
-    for entry in entries.iter().take(MOST_POOLS) {
-        pools.extend(long(root, entry, &base));
-    }
-    if !root.has_any(&["backends", "pools"]) {
-        let note = match root.cx.source.origin {
-            Origin::File => "write `backends: [http://localhost:8001]`",
-            Origin::Arguments => "add the URL of a backend, such as http://localhost:8001",
-        };
-        root.cx
-            .report(Diagnostic::whole("the config has no backend").note(note));
-    }
-    pools
-}
-
-/// The defaults of pools, from the top level.
-struct Base<'a> {
-    strategy: Option<&'static strategy::Entry>,
-    rules: Rules,
-    /// The listeners of this process, to warn of a backend that is one of them.
-    listeners: &'a [listener::Settings],
-}
-
-fn short(root: &Reader<'_>, base: &Base<'_>) -> Option<Pool> {
-    let span = root.key_span("backends")?;
-    let Items { listed, files } = backends(root, base.listeners);
-    let settings = settings(DEFAULT_POOL, base.strategy?, base.rules.clone(), listed);
-    let settings = with_connection_settings(settings, &Reader::absent(root.cx, &POOL));
-    Some(Pool {
-        settings,
-        files,
-        span,
-        is_short: true,
-    })
-}
-
-fn long(root: &Reader<'_>, entry: &Entry, base: &Base<'_>) -> Option<Pool> {
-    check_name(root, entry);
-    let node = &entry.value;
-    if matches!(node.value, Value::Empty) {
-        let message = format!("pool {} has no value", root.cx.quote(entry.key_span));
-        root.cx
-            .report(Diagnostic::error(entry.key_span, message).note("a pool requires `backends`"));
-        return None;
-    }
-    let pool = Reader::open(root.cx, &POOL, node)?;
-    if !pool.has_any(&["backends"]) {
-        let message = format!("pool {} requires `backends`", root.cx.quote(entry.key_span));
-        root.cx.report(Diagnostic::error(entry.key_span, message));
-    }
-    let strategy = strategy(&pool, base.strategy)?;
-    let rules = Rules::of_pool(&pool, &base.rules);
-    let Items { listed, files } = backends(&pool, base.listeners);
-    Some(Pool {
-        settings: with_connection_settings(settings(&entry.key, strategy, rules, listed), &pool),
-        files,
-        span: entry.key_span,
-        is_short: false,
-    })
-}
-
-fn settings(
-    name: &str,
-    strategy: &'static strategy::Entry,
-    rules: Rules,
-    backends: Vec<BackendSettings>,
-) -> Settings {
-    Settings {
-        name: Arc::from(name),
-        strategy,
-        health_check: rules.health_check,
-        retry: rules.retry,
-        timeouts: rules.timeouts,
-        workers: 1,
-        in_flight_per_backend: rules.in_flight_per_backend,
-        tls: None,
-        send_proxy: None,
-        backends,
-    }
-}
-
-/// Adds the settings of new connections: the PROXY header, and TLS if a backend URL or the pool requires it.
-fn with_connection_settings(mut settings: Settings, pool: &Reader<'_>) -> Settings {
-    let uses_tls = |backend: &BackendSettings| backend.address.scheme == Scheme::Https;
-    settings.tls = tls::pool(pool, settings.backends.iter().any(uses_tls)).map(Arc::new);
-    settings.health_check.tls.clone_from(&settings.tls);
-    settings.send_proxy = send_proxy(pool);
-    settings.health_check.send_proxy = settings.send_proxy;
-    settings
-}
-
-fn send_proxy(pool: &Reader<'_>) -> Option<ProxyVersion> {
-    if pool.is_off("send_proxy") {
-        return None;
-    }
-    let word = pool.choice("send_proxy", None);
-    let version = ProxyVersion::ALL.iter().find(|(name, _)| *name == word);
-    version.map(|(_, version)| *version)
-}
-
-fn check_name(root: &Reader<'_>, entry: &Entry) {
-    let quote = root.cx.quote(entry.key_span);
-    if !is_pool_name(&entry.key) {
-        let message = format!("{quote} is not a valid pool name");
-        let note = "accepted: letters, digits, `-`, `_` and `.`, at most 64 characters";
-        root.cx
-            .report(Diagnostic::error(entry.key_span, message).note(note));
-    }
-    if entry.key == DEFAULT_POOL && root.has("backends") {
-        let message = "duplicate pool `default`: `backends` at top level already defines it";
-        root.cx.report(Diagnostic::error(entry.key_span, message));
-    }
-}
-
-fn strategy(reader: &Reader<'_>, base: Option<&'static strategy::Entry>) -> Option<&'static strategy::Entry> {
-    let fallback = base.or_else(|| strategy::STRATEGIES.first());
-    let Some(written) = reader.text("strategy") else {
-        return fallback;
-    };
-    let found = strategy::by_name(written.text);
-    if found.is_none() {
-        let other = vocabulary::strategy(written.text).map(str::to_owned);
-        let hint = other.or_else(|| suggest::did_you_mean(written.text, strategy_names()));
-        reader.refuse("strategy", written, hint);
-    }
-    found.or(fallback)
-}
 
 /// The items of a list of backends.
 #[derive(Default)]
@@ -194,7 +60,8 @@ pub(super) struct Items {
     pub(super) files: Vec<PathBuf>,
 }
 
-fn backends(reader: &Reader<'_>, listeners: &[listener::Settings]) -> Items {
+/// Reads `backends`, at top level or of a pool.
+pub(super) fn read(reader: &Reader<'_>, listeners: &[listener::Settings]) -> Items {
     let Some(items) = reader.one_or_more("backends") else {
         return Items::default();
     };
@@ -222,7 +89,7 @@ pub(super) fn read_items(cx: &Context<'_>, items: &[Node], listeners: &[listener
     let mut seen = HashMap::new();
     let mut found = Items::default();
     for item in items.iter().take(MOST_BACKENDS) {
-        if let Some(file) = file_item::file(cx, item) {
+        if let Some(file) = file_item::file(cx, item, &BACKEND) {
             if file.as_ref().is_some_and(|file| found.files.contains(file)) {
                 let message = "duplicate file in the same list of backends";
                 cx.report(Diagnostic::error(item.span, message));
@@ -244,6 +111,23 @@ pub(super) fn read_items(cx: &Context<'_>, items: &[Node], listeners: &[listener
         found.listed.push(backend);
     }
     found
+}
+
+/// Prints an item of `backends`.
+pub(super) fn show(settings: &BackendSettings) -> Item {
+    map([
+        ("url", url(&settings.address)),
+        ("weight", word(settings.weight)),
+        ("backup", word(settings.is_backup)),
+    ])
+}
+
+/// The URL as written, except that the path of a Unix socket is absolute, since a relative one depends on the folder.
+fn url(address: &Address) -> Item {
+    match &address.file {
+        Some(file) => text(&format!("unix:{}", file.display())),
+        None => text(&address.url),
+    }
 }
 
 /// Warns of a backend that is a listener of this process, judging by the addresses alone.
@@ -286,7 +170,7 @@ fn leads_to(backend: &Address, listener: &ListenAddress) -> bool {
 fn backend<'a>(cx: &Context<'_>, item: &'a Node) -> Option<(BackendSettings, Written<'a>)> {
     if let Some(url) = written(item) {
         let settings = BackendSettings {
-            address: address(cx, url)?,
+            address: address_of(cx, url)?,
             weight: 1,
             is_backup: false,
         };
@@ -315,7 +199,7 @@ fn backend_map<'a>(cx: &Context<'_>, item: &'a Node) -> Option<(BackendSettings,
     let url = entries.iter().find(|entry| entry.key == "url")?;
     let url = written(&url.value)?;
     let settings = BackendSettings {
-        address: address(cx, url)?,
+        address: address_of(cx, url)?,
         weight: u32::try_from(weight).unwrap_or(u32::MAX),
         is_backup,
     };
@@ -323,9 +207,9 @@ fn backend_map<'a>(cx: &Context<'_>, item: &'a Node) -> Option<(BackendSettings,
 }
 
 /// Parses the URL of a backend. Messages show it as written, never its expanded form.
-fn address(cx: &Context<'_>, written: Written<'_>) -> Option<Address> {
+fn address_of(cx: &Context<'_>, written: Written<'_>) -> Option<Address> {
     let text = written.text;
-    if let Some(path) = super::address::unix_socket(cx, written) {
+    if let Some(path) = address::unix_socket(cx, written) {
         return Some(Address::of_file(text, path?));
     }
     match Address::parse(text) {

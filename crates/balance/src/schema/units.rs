@@ -20,7 +20,7 @@ const SIZE_UNITS: [(&str, u64); 9] = [
 
 /// Parses `250ms`, `10s`, `1m`, `1h`, or several with descending units (`1m30s`). `None` when the text is not a duration
 /// or does not fit in 64 bits of milliseconds.
-pub(super) fn parse_duration(text: &str) -> Option<Duration> {
+pub fn parse_duration(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut total: u64 = 0;
     let mut last_unit = u64::MAX;
@@ -40,7 +40,7 @@ pub(super) fn parse_duration(text: &str) -> Option<Duration> {
 }
 
 /// Prints a duration with the longest unit that divides it; fractions of a millisecond are cut off.
-pub(super) fn show_duration(duration: Duration) -> String {
+pub fn show_duration(duration: Duration) -> String {
     let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     match DURATION_UNITS
         .iter()
@@ -52,7 +52,7 @@ pub(super) fn show_duration(duration: Duration) -> String {
 }
 
 /// Parses `64KiB`, `1MB`, `512B` or bytes without a unit. `None` when the text is not a size or does not fit in 64 bits.
-pub(super) fn parse_size(text: &str) -> Option<u64> {
+pub fn parse_size(text: &str) -> Option<u64> {
     let (number, unit) = split_number(text)?;
     if unit.is_empty() {
         return Some(number);
@@ -62,7 +62,7 @@ pub(super) fn parse_size(text: &str) -> Option<u64> {
 }
 
 /// Prints a size with the largest binary unit that divides it.
-pub(super) fn show_size(bytes: u64) -> String {
+pub fn show_size(bytes: u64) -> String {
     let binary = SIZE_UNITS.iter().filter(|(_, unit)| unit.is_power_of_two());
     for (name, unit) in binary {
         if bytes > 0 && bytes.is_multiple_of(*unit) {
@@ -72,8 +72,37 @@ pub(super) fn show_size(bytes: u64) -> String {
     "0B".to_owned()
 }
 
+/// Digits after the point of a decimal number that are kept.
+const DECIMALS: usize = 3;
+
+/// Parses `2` or `1.25`, with at most three digits after the point, in thousandths. `None` when the text is no such number
+/// or does not fit in 32 bits.
+pub fn parse_decimal(text: &str) -> Option<u32> {
+    let (whole, part) = match text.split_once('.') {
+        Some((whole, part)) => (whole, Some(part)),
+        None => (text, None),
+    };
+    let is_digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let part = part.unwrap_or("0");
+    if !is_digits(whole) || !is_digits(part) || part.len() > DECIMALS {
+        return None;
+    }
+    let thousandths: u32 = format!("{part:0<DECIMALS$}").parse().ok()?;
+    let whole: u32 = whole.parse().ok()?;
+    whole.checked_mul(1000)?.checked_add(thousandths)
+}
+
+/// Prints thousandths as a decimal number.
+pub fn show_decimal(thousandths: u32) -> String {
+    let (whole, part) = (thousandths / 1000, thousandths % 1000);
+    match part {
+        0 => whole.to_string(),
+        part => format!("{whole}.{part:03}").trim_end_matches('0').to_owned(),
+    }
+}
+
 /// The valid spelling of a duration that was written without a unit, with a long unit or in the wrong case.
-pub(super) fn nearest_duration(text: &str) -> Option<String> {
+pub fn nearest_duration(text: &str) -> Option<String> {
     if let Some(tenths) = tenths_of_seconds(text.trim()) {
         return Some(show_duration(Duration::from_millis(tenths.checked_mul(100)?)));
     }
@@ -97,7 +126,7 @@ fn tenths_of_seconds(text: &str) -> Option<u64> {
 }
 
 /// The valid spelling of a whole number that was written as a size or with separators.
-pub(super) fn nearest_count(text: &str) -> Option<String> {
+pub fn nearest_count(text: &str) -> Option<String> {
     let plain: String = text.trim().chars().filter(|c| !matches!(c, '_' | '\'')).collect();
     let (number, unit) = split_number(&plain)?;
     let factor = match unit.trim().to_ascii_lowercase().as_str() {
@@ -110,7 +139,7 @@ pub(super) fn nearest_count(text: &str) -> Option<String> {
 }
 
 /// The valid spelling of a size whose unit is in the wrong case or abbreviated.
-pub(super) fn nearest_size(text: &str) -> Option<String> {
+pub fn nearest_size(text: &str) -> Option<String> {
     let (number, unit) = split_number(text.trim())?;
     let unit = match unit.trim().to_ascii_lowercase().as_str() {
         "b" | "bytes" => "B",
@@ -230,6 +259,38 @@ mod tests {
         ] {
             assert_eq!(show_size(bytes), text);
             assert_eq!(parse_size(text), Some(bytes));
+        }
+    }
+
+    #[test]
+    fn reads_decimal_numbers_and_shows_them_so_that_they_read_back() {
+        for (text, thousandths, shown) in [
+            ("0", 0, "0"),
+            ("2", 2000, "2"),
+            ("1.25", 1250, "1.25"),
+            ("1.250", 1250, "1.25"),
+            ("0.005", 5, "0.005"),
+            ("4294967.295", u32::MAX, "4294967.295"),
+        ] {
+            assert_eq!(parse_decimal(text), Some(thousandths), "{text}");
+            assert_eq!(show_decimal(thousandths), shown);
+            assert_eq!(parse_decimal(shown), Some(thousandths));
+        }
+        for text in [
+            "",
+            ".",
+            "1.",
+            ".5",
+            "-1",
+            "+1",
+            "1.2345",
+            "1,5",
+            "1e3",
+            "inf",
+            "4294967.296",
+            "99999999999",
+        ] {
+            assert_eq!(parse_decimal(text), None, "{text}");
         }
     }
 

@@ -1,114 +1,81 @@
-//! Resolves the settings that a pool inherits: `health_check`, `retry`, `timeouts` and the limit of requests in flight.
-//! Each is read at top level first; a pool's own keys then replace single values.
+//! `health_check`: how backends are probed. Read at top level first; a pool's own keys then replace single values.
 
 use std::time::Duration;
 
+use super::duration::ANY_DURATION;
+use crate::config::hints;
+use crate::config::print::{Item, map, text, word};
 use crate::config::reader::{Reader, written};
-use crate::config::reference::{HEALTH_CHECK, LIMITS, POOL_LIMITS, POOL_TIMEOUTS, RETRY, TIMEOUTS};
 use crate::config::source::Diagnostic;
 use crate::config::tree::{Node, Value};
-use crate::config::{hints, suggest, units, vocabulary};
 use crate::health::{self, Check, StatusRange};
-use crate::pool::Timeouts;
-use crate::retry::{Attempts, Cause, Causes, Policy};
+use crate::schema::units::show_duration;
+use crate::schema::{Form, Key, Kind, Section};
 
-/// The inherited settings of one pool, or the defaults of all.
-#[derive(Clone)]
-pub(super) struct Rules {
-    pub(super) health_check: Check,
-    pub(super) retry: Policy,
-    pub(super) timeouts: Timeouts,
-    pub(super) in_flight_per_backend: Option<u32>,
-}
+/// The key, at top level and of a pool.
+pub(super) const KEY: Key = Key::new(
+    "health_check",
+    Kind::Section(&HEALTH_CHECK),
+    "How backends are probed.",
+)
+.words(&["off"]);
 
-impl Rules {
-    /// Reads the four keys at top level; the others get the defaults of the table.
-    pub(super) fn top_level(root: &Reader<'_>) -> Self {
-        let limits = root.section("limits", &LIMITS);
-        Self {
-            health_check: health_check(root, None),
-            retry: retry(root, None),
-            timeouts: timeouts(&root.section("timeouts", &TIMEOUTS), None),
-            in_flight_per_backend: in_flight(&limits, None),
-        }
-    }
+/// `health_check`.
+pub(super) const HEALTH_CHECK: Section = Section {
+    name: "health_check",
+    about: "How backends are probed. At top level, the default for all pools; a pool can override single keys. `health_check: off` is the same as `kind: none`.",
+    keys: &[
+        Key::new(
+            "kind",
+            Kind::Choice(crate::health::KINDS),
+            "`http` sends a GET request and checks the status, `tcp` opens a connection and closes it, `grpc` calls `grpc.health.v1` over HTTP/2, `none` disables probes: every backend counts as up.",
+        )
+        .default("http"),
+        Key::new(
+            "path",
+            Kind::Text(Form::new("a path that begins with /, such as /healthz").matching("^(/[!-~]*|none)$")),
+            "The path that a probe requests, with an optional query. `none` requests `/` and treats every status below 500 as healthy. Only for `kind: http`.",
+        )
+        .words(&["none"])
+        .default("none"),
+        Key::new(
+            "status",
+            Kind::Either(&STATUS, &Kind::List(&STATUS)),
+            "The statuses that count as healthy. `auto` is `200-399` with a `path` and `100-499` without. Only for `kind: http`.",
+        )
+        .words(&["auto"])
+        .default("auto"),
+        Key::new(
+            "service",
+            Kind::Text(Form::new("the name of a gRPC service").matching("^[A-Za-z0-9._]{0,127}$")),
+            "The service whose health is requested. Only for `kind: grpc`.",
+        )
+        .otherwise("the server as a whole"),
+        Key::new("interval", ANY_DURATION, "Time between two probes of a backend, with a little jitter so that probes spread out.").default("10s"),
+        Key::new("timeout", ANY_DURATION, "Timeout of one probe, connecting included.").default("2s"),
+        Key::new(
+            "healthy_after",
+            Kind::Count { least: 1, most: 100 },
+            "Consecutive healthy probes after which a backend that is down is up again.",
+        )
+        .default("2"),
+        Key::new(
+            "unhealthy_after",
+            Kind::Count { least: 1, most: 100 },
+            "Consecutive failed probes after which a backend is down and receives no requests.",
+        )
+        .default("3"),
+    ],
+};
 
-    /// Reads the four keys of a pool; the others are taken from `base`.
-    pub(super) fn of_pool(pool: &Reader<'_>, base: &Self) -> Self {
-        let limits = pool.section("limits", &POOL_LIMITS);
-        Self {
-            health_check: health_check(pool, Some(&base.health_check)),
-            retry: retry(pool, Some(&base.retry)),
-            timeouts: timeouts(&pool.section("timeouts", &POOL_TIMEOUTS), Some(&base.timeouts)),
-            in_flight_per_backend: in_flight(&limits, Some(base.in_flight_per_backend)),
-        }
-    }
-}
+const STATUS: Kind = Kind::Text(
+    Form::new("a status, a class or a range such as 200, 2xx or 200-399, from 100 to 599")
+        .matching(r"^([1-5]xx|[1-5][0-9]{2}(-[1-5][0-9]{2})?)$")
+        .or_number(),
+);
 
-fn in_flight(limits: &Reader<'_>, base: Option<Option<u32>>) -> Option<u32> {
-    let base = base.map(|base| base.map(u64::from));
-    let limit = limits.optional("in_flight_per_backend", base)?;
-    Some(u32::try_from(limit).unwrap_or(u32::MAX))
-}
-
-fn timeouts(reader: &Reader<'_>, base: Option<&Timeouts>) -> Timeouts {
-    Timeouts {
-        connect: reader.duration("connect", base.map(|base| base.connect)),
-        first_byte: reader.duration("first_byte", base.map(|base| base.first_byte)),
-        request: reader.duration("request", base.map(|base| base.request)),
-        progress: reader.duration("progress", base.map(|base| base.progress)),
-        stream_idle: reader.duration("stream_idle", base.map(|base| base.stream_idle)),
-        tunnel_idle: reader.duration("tunnel_idle", base.map(|base| base.tunnel_idle)),
-        backend_idle: reader.duration("backend_idle", base.map(|base| base.backend_idle)),
-    }
-}
-
-fn retry(parent: &Reader<'_>, base: Option<&Policy>) -> Policy {
-    let is_off = parent.is_off("retry");
-    let reader = if is_off {
-        Reader::absent(parent.cx, &RETRY)
-    } else {
-        parent.section("retry", &RETRY)
-    };
-    let base_attempts = base.map(|base| match base.attempts {
-        Attempts::All => None,
-        Attempts::AtMost(count) => Some(u64::from(count)),
-    });
-    let attempts = match reader.optional("attempts", base_attempts) {
-        _ if is_off => Attempts::AtMost(1),
-        Some(count) => Attempts::AtMost(u32::try_from(count).unwrap_or(u32::MAX)),
-        None => Attempts::All,
-    };
-    Policy {
-        attempts,
-        causes: causes(&reader, base.map(|base| base.causes)),
-        non_idempotent_503: reader.flag("non_idempotent_503", base.map(|base| base.non_idempotent_503)),
-        replay_limit: reader.size("replay_limit", base.map(|base| base.replay_limit)),
-    }
-}
-
-fn causes(reader: &Reader<'_>, base: Option<Causes>) -> Causes {
-    let Some(items) = reader.list("causes") else {
-        return base.unwrap_or_default();
-    };
-    let read_one = |item: &Node| {
-        let Some(written) = written(item) else {
-            reader.refuse_node("causes", item);
-            return None;
-        };
-        let cause = Cause::by_name(written.text);
-        if cause.is_none() {
-            let other = vocabulary::cause(written.text).map(str::to_owned);
-            let names = Cause::ALL.map(Cause::name);
-            let hint = other.or_else(|| suggest::did_you_mean(written.text, names));
-            reader.refuse("causes", written, hint);
-        }
-        cause
-    };
-    items.iter().filter_map(read_one).collect()
-}
-
-fn health_check(parent: &Reader<'_>, base: Option<&Check>) -> Check {
+/// Reads the key of the top level or of a pool; what it does not have is taken from `base`.
+pub(super) fn read(parent: &Reader<'_>, base: Option<&Check>) -> Check {
     let is_off = parent.is_off("health_check");
     let reader = if is_off {
         Reader::absent(parent.cx, &HEALTH_CHECK)
@@ -144,6 +111,34 @@ fn health_check(parent: &Reader<'_>, base: Option<&Check>) -> Check {
     }
 }
 
+/// Prints a health check, with the keys that its kind uses.
+pub(super) fn show(check: &Check) -> Item {
+    let mut keys = vec![("kind", word(check.kind()))];
+    if check.uses("path") {
+        let path = check.path.as_deref();
+        keys.push(("path", path.map_or_else(|| word("none"), text)));
+    }
+    if check.uses("status") {
+        let status = check.status.as_deref();
+        keys.push(("status", status.map_or_else(|| word("auto"), statuses)));
+    }
+    if check.uses("service") {
+        keys.push(("service", text(&check.service)));
+    }
+    keys.extend([
+        ("interval", word(show_duration(check.interval))),
+        ("timeout", word(show_duration(check.timeout))),
+        ("healthy_after", word(check.healthy_after)),
+        ("unhealthy_after", word(check.unhealthy_after)),
+    ]);
+    map(keys)
+}
+
+fn statuses(ranges: &[StatusRange]) -> Item {
+    let range = |range: &StatusRange| word(format!("{}-{}", range.from, range.to));
+    Item::Line(ranges.iter().map(range).collect())
+}
+
 /// Warns of a timeout that is longer than the interval, since a probe starts only after the previous one has ended.
 fn warn_of_slow_probes(reader: &Reader<'_>, interval: Duration, timeout: Duration) {
     let written = ["timeout", "interval"].map(|key| reader.node(key).map(|node| node.span));
@@ -157,8 +152,8 @@ fn warn_of_slow_probes(reader: &Reader<'_>, interval: Duration, timeout: Duratio
     };
     let message = format!(
         "the health check timeout ({}) is longer than the interval ({})",
-        units::show_duration(timeout),
-        units::show_duration(interval)
+        show_duration(timeout),
+        show_duration(interval)
     );
     let note = "a backend that does not respond is probed less often than `interval`: use a shorter timeout";
     reader.cx.report(Diagnostic::warning(span, message).note(note));

@@ -1,0 +1,63 @@
+//! The sections of the config, one file each: the table of its keys, `read` from the tree to the settings, and `show`
+//! from the settings to what `evenkeel print-config` prints. A new key is a change to one of these files.
+//!
+//! Reading continues after an error, so that one run finds all of them; the result is then discarded.
+
+mod access_log;
+mod address;
+mod admin;
+mod backend;
+mod certificate_time;
+mod duration;
+mod file_item;
+mod health_check;
+mod limits;
+mod listener;
+mod listener_tls;
+mod lists;
+mod pool;
+mod pool_name;
+mod pool_tls;
+mod retry;
+mod route;
+mod strategy;
+mod timeouts;
+mod top_level;
+mod trusted_proxies;
+
+use super::context::Context;
+use super::reader::Written;
+use super::source::Origin;
+use crate::schema::Section;
+
+pub(super) use lists::list;
+pub(super) use top_level::{read, show};
+
+/// Every section, in reading order; the file itself is the first.
+pub(super) const SECTIONS: [&Section; 16] = [
+    &top_level::ROOT,
+    &listener::LISTENER,
+    &listener_tls::LISTENER_TLS,
+    &listener_tls::CERTIFICATE,
+    &admin::ADMIN,
+    &access_log::ACCESS_LOG,
+    &health_check::HEALTH_CHECK,
+    &retry::RETRY,
+    &timeouts::TIMEOUTS,
+    &limits::LIMITS,
+    &pool::POOL,
+    &pool_tls::POOL_TLS,
+    &backend::BACKEND,
+    &timeouts::POOL_TIMEOUTS,
+    &limits::POOL_LIMITS,
+    &route::ROUTE,
+];
+
+/// How a message refers to another part of the config.
+fn refer(cx: &Context<'_>, written: Written<'_>) -> String {
+    let quote = cx.quote(written.span);
+    match cx.source.origin {
+        Origin::File => format!("{quote} on line {}", cx.source.line(written.span)),
+        Origin::Arguments => quote,
+    }
+}
