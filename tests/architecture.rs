@@ -57,9 +57,12 @@ const WIRE: &[&[&str]] = &[
 
 /// The same of `crates/balance`.
 const BALANCE: &[&[&str]] = &[
-    &["router", "retry", "strategy", "health"],
+    &["router"],
+    &["policy"],
+    &["retry", "strategy", "health"],
+    &["request"],
     &["backend"],
-    &["rng", "clock"],
+    &["kept", "rng", "schema", "clock"],
 ];
 
 /// The crates, by the folder of their code.

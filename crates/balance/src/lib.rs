@@ -4,13 +4,19 @@
 
 pub mod router;
 
+pub mod policy;
+
 pub mod retry;
 pub mod strategy;
 
 pub mod health;
 
+pub mod request;
+
 pub mod backend;
+pub mod kept;
 pub mod rng;
+pub mod schema;
 
 #[cfg(test)]
 mod clock;

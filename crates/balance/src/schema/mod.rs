@@ -1,0 +1,167 @@
+//! Describes settings: keys with their types, defaults and descriptions. Sections of the config and rows of tables, such
+//! as a strategy, describe their settings with these types, so that one reader, one printer and one page serve them all.
+//! Pure, and uses nothing but the standard library.
+
+mod kind;
+mod params;
+pub mod units;
+
+pub use kind::{Form, Kind};
+pub use params::{Params, Value};
+
+/// A map of settings.
+#[derive(Debug, Clone, Copy)]
+pub struct Section {
+    /// Its name in messages and headings.
+    pub name: &'static str,
+    /// Its description, in a sentence or two.
+    pub about: &'static str,
+    /// Its keys, in reading order.
+    pub keys: &'static [Key],
+}
+
+/// A key of a section.
+#[derive(Debug, Clone, Copy)]
+pub struct Key {
+    /// Its name.
+    pub name: &'static str,
+    /// The type of its value.
+    pub kind: Kind,
+    /// Words that are accepted as well, such as `auto`, `none`, `off` or `all`.
+    pub words: &'static [&'static str],
+    /// The effect of leaving it out.
+    pub presence: Presence,
+    /// Its description.
+    pub about: &'static str,
+}
+
+/// The effect of a key that is not written.
+#[derive(Debug, Clone, Copy)]
+pub enum Presence {
+    /// An error.
+    Required,
+    /// This default, as it would be written.
+    Default(&'static str),
+    /// No default; the text describes the effect, if there is one.
+    Optional(&'static str),
+}
+
+/// A table of things that the config selects by name and that bring their own keys, such as the strategies.
+#[derive(Debug, Clone, Copy)]
+pub struct Table {
+    /// What a row is, such as `strategy`.
+    pub what: &'static str,
+    /// Its rows, in the order of the docs. A function, because a constant cannot name the table itself.
+    pub rows: fn() -> Vec<Row>,
+}
+
+/// A row of a [`Table`].
+#[derive(Debug, Clone, Copy)]
+pub struct Row {
+    /// Its name in the config.
+    pub name: &'static str,
+    /// One line for the docs.
+    pub summary: &'static str,
+    /// Its parameters.
+    pub keys: &'static [Key],
+}
+
+impl Section {
+    /// The key of that name.
+    pub fn key(&self, name: &str) -> Option<&'static Key> {
+        self.keys.iter().find(|key| key.name == name)
+    }
+
+    /// Adds the sections within this one, at any depth, each once.
+    pub fn collect_sections(&self, found: &mut Vec<&'static Self>) {
+        for key in self.keys {
+            key.kind.collect_sections(found);
+        }
+    }
+
+    /// The names of all keys, for messages.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
+        self.keys.iter().map(|key| key.name)
+    }
+}
+
+impl Key {
+    /// An optional key without a default.
+    pub const fn new(name: &'static str, kind: Kind, about: &'static str) -> Self {
+        Self {
+            name,
+            kind,
+            words: &[],
+            presence: Presence::Optional(""),
+            about,
+        }
+    }
+
+    /// The same key, which must be written.
+    #[must_use]
+    pub const fn required(mut self) -> Self {
+        self.presence = Presence::Required;
+        self
+    }
+
+    /// The same key with this default, as it would be written.
+    #[must_use]
+    pub const fn default(mut self, text: &'static str) -> Self {
+        self.presence = Presence::Default(text);
+        self
+    }
+
+    /// The same key with a description of the effect of leaving it out.
+    #[must_use]
+    pub const fn otherwise(mut self, text: &'static str) -> Self {
+        self.presence = Presence::Optional(text);
+        self
+    }
+
+    /// The same key, which accepts these words as well.
+    #[must_use]
+    pub const fn words(mut self, words: &'static [&'static str]) -> Self {
+        self.words = words;
+        self
+    }
+
+    /// The default as it would be written; empty if there is none.
+    pub fn default_text(&self) -> &'static str {
+        match self.presence {
+            Presence::Default(text) => text,
+            Presence::Required | Presence::Optional(_) => "",
+        }
+    }
+
+    /// A description of the accepted values.
+    pub fn accepts(&self) -> String {
+        let kind = self.kind.describe();
+        match self.words {
+            [] => kind,
+            words => format!("{kind}, or {}", words.join(", ")),
+        }
+    }
+}
+
+impl Table {
+    /// The row of that name.
+    pub fn row(&self, name: &str) -> Option<Row> {
+        (self.rows)().into_iter().find(|row| row.name == name)
+    }
+
+    /// The names of all rows, for messages.
+    pub fn names(&self) -> Vec<&'static str> {
+        (self.rows)().iter().map(|row| row.name).collect()
+    }
+}
+
+impl Row {
+    /// The section of its parameters.
+    pub fn section(&self) -> Section {
+        Section {
+            name: self.name,
+            about: self.summary,
+            keys: self.keys,
+        }
+    }
+}
