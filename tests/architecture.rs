@@ -58,11 +58,14 @@ const WIRE: &[&[&str]] = &[
 /// The same of `crates/balance`.
 const BALANCE: &[&[&str]] = &[
     &["router"],
+    &["action"],
+    &["edits", "rewrite"],
+    &["template"],
     &["policy"],
-    &["retry", "strategy", "health"],
+    &["retry", "strategy", "health", "local"],
     &["request"],
     &["backend"],
-    &["kept", "rng", "schema", "clock"],
+    &["kept", "rng", "schema", "suggest", "clock"],
 ];
 
 /// The crates, by the folder of their code.

@@ -4,6 +4,8 @@
 
 pub mod router;
 
+pub mod template;
+
 pub mod policy;
 
 pub mod retry;
@@ -17,6 +19,7 @@ pub mod backend;
 pub mod kept;
 pub mod rng;
 pub mod schema;
+pub mod suggest;
 
 #[cfg(test)]
 mod clock;
