@@ -4,6 +4,8 @@
 
 pub mod router;
 
+pub mod edits;
+
 pub mod template;
 
 pub mod policy;
