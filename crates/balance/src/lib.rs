@@ -5,6 +5,7 @@
 pub mod router;
 
 pub mod edits;
+pub mod rewrite;
 
 pub mod template;
 
