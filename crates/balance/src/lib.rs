@@ -15,6 +15,7 @@ pub mod retry;
 pub mod strategy;
 
 pub mod health;
+pub mod local;
 
 pub mod request;
 
