@@ -3,8 +3,10 @@
 
 mod accept;
 mod escape;
+mod media;
 
 pub use accept::{Form, form};
+pub use media::media_type_of;
 
 /// What a local response says. Every text is escaped, wherever it comes from.
 #[derive(Debug, Clone, Copy)]

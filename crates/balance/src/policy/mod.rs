@@ -5,6 +5,7 @@
 //! what needs an identity comes after what proves it.
 
 mod decision;
+mod error_pages;
 mod feed;
 mod ip;
 mod notes;
@@ -12,6 +13,7 @@ mod notes;
 use std::fmt::{self, Debug};
 
 pub use decision::{Compute, Decision, Fetch, Fetched, Job, Refusal};
+pub use error_pages::{ErrorPages, FilePage, Page};
 pub use feed::{Feed, FeedError, Source};
 pub use notes::{Edit, Notes};
 
@@ -28,6 +30,11 @@ pub trait Policy: Debug + Send + Sync {
     fn resume(&self, request: &Request<'_>, notes: &mut Notes, done: Job) -> Decision {
         let _ = (request, notes, done);
         Decision::Continue
+    }
+
+    /// The pages that take the place of the bodies of errors.
+    fn error_pages(&self) -> Option<&ErrorPages> {
+        None
     }
 
     /// Data that the policy needs from files or other servers, which is read again in the background.
@@ -109,13 +116,22 @@ impl Debug for PolicyEntry {
 }
 
 /// All policies that the config accepts, in the order in which the docs list them.
-pub static POLICIES: &[PolicyEntry] = &[PolicyEntry {
-    name: "ip",
-    summary: "allows or denies clients by their address",
-    keys: ip::KEYS,
-    order: |_| Order::Address,
-    build: ip::build,
-}];
+pub static POLICIES: &[PolicyEntry] = &[
+    PolicyEntry {
+        name: "ip",
+        summary: "allows or denies clients by their address",
+        keys: ip::KEYS,
+        order: |_| Order::Address,
+        build: ip::build,
+    },
+    PolicyEntry {
+        name: "error_pages",
+        summary: "replaces the bodies of error responses with pages for people",
+        keys: error_pages::KEYS,
+        order: |_| Order::Response,
+        build: error_pages::build,
+    },
+];
 
 /// The same table, as the config reads it.
 pub static TABLE: Table = Table {
