@@ -4,6 +4,8 @@
 
 pub mod router;
 
+pub mod action;
+
 pub mod edits;
 pub mod rewrite;
 
