@@ -151,11 +151,14 @@ mod tests {
     fn shares_are_exact_over_all_workers() {
         let split = split(&[("a", 3), ("b", 1)]);
         let mut total = [0; 2];
-        let workers: Vec<_> = (0..4).map(|_| counts(&split, 1_000)).collect();
-        for counts in workers {
-            total[0] += counts[0];
-            total[1] += counts[1];
-        }
+        std::thread::scope(|scope| {
+            let workers = [(); 4].map(|()| scope.spawn(|| counts(&split, 1_000)));
+            for worker in workers {
+                let counts = worker.join().unwrap();
+                total[0] += counts[0];
+                total[1] += counts[1];
+            }
+        });
         assert_eq!(total, [3_000, 1_000]);
     }
 
