@@ -58,7 +58,7 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("path.NAME", "the named group of the route's `path_regex`"),
     (
         "header.NAME",
-        "a header of the request; several lines are joined with `, `",
+        "a header of the request as received, so an untrusted client can have sent anything; several lines are joined with `, `",
     ),
     (
         "query.NAME",

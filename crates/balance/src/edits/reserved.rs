@@ -81,6 +81,11 @@ const RESERVED: &[Reserved] = &[
     ),
     reserved("client-cert", REQUEST, CERTIFICATE),
     reserved("client-cert-chain", REQUEST, CERTIFICATE),
+    reserved(
+        "x-evenkeel-mirrored",
+        REQUEST,
+        "`mirror` marks copies with it, so that they are not copied again",
+    ),
     reserved("via", None, "it protects against loops (RFC 9110 section 7.6.3)"),
     reserved(
         "date",

@@ -149,6 +149,7 @@ fn reserved_headers_cannot_be_set_and_the_error_says_what_can() {
         ("X-Request-Id", "${request_id}"),
         ("Client-Cert", "${client_cert_subject}"),
         ("Client_Cert-Chain", "${client_cert_subject}"),
+        ("X-Evenkeel-Mirrored", "`mirror`"),
         ("Via", "loops"),
         ("Sec-WebSocket-Key", "WebSocket"),
         ("Sec-WebSocket-Protocol", "agree"),
