@@ -58,10 +58,16 @@ const WIRE: &[&[&str]] = &[
 
 /// The same of `crates/balance`.
 const BALANCE: &[&[&str]] = &[
-    &["router", "strategy", "health"],
+    &["router"],
+    &["action"],
+    &["edits", "rewrite"],
+    &["template"],
+    &["policy"],
+    &["strategy", "health", "local"],
     &["retry"],
+    &["request"],
     &["backend"],
-    &["kept", "rng", "schema", "clock"],
+    &["kept", "rng", "schema", "suggest", "clock"],
 ];
 
 /// The crates, by the folder of their code.

@@ -4,15 +4,28 @@
 
 pub mod router;
 
+pub mod action;
+
+pub mod edits;
+pub mod rewrite;
+
+pub mod template;
+
+pub mod policy;
+
 pub mod retry;
 pub mod strategy;
 
 pub mod health;
+pub mod local;
+
+pub mod request;
 
 pub mod backend;
 pub mod kept;
 pub mod rng;
 pub mod schema;
+pub mod suggest;
 
 #[cfg(test)]
 mod clock;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::units::{self, show_decimal, show_duration, show_size};
-use super::{Key, Section, Table, Value};
+use super::{ANY, Key, Section, Table, Value};
 
 /// The type of a value.
 #[derive(Debug, Clone, Copy)]
@@ -211,6 +211,9 @@ impl Kind {
             Self::Row(table) => of_table(table),
             Self::Text(form) => form.what.to_owned(),
             Self::List(of) => format!("a list, each item {}", of.describe()),
+            Self::Section(Section { keys: [key], .. }) if key.name == ANY => {
+                format!("a map from names to {}", key.kind.describe())
+            }
             Self::Section(section) => {
                 format!("a map with {}", section.names().collect::<Vec<_>>().join(", "))
             }
@@ -305,6 +308,19 @@ mod tests {
             Some(Value::Count(3))
         );
         assert_eq!(Kind::List(&HOST).parse("a"), None);
+    }
+
+    #[test]
+    fn describes_a_section_of_any_keys_as_a_map() {
+        const SECTION: Section = Section {
+            name: "weights",
+            about: "",
+            keys: &[Key::any(COUNT, "")],
+        };
+        assert_eq!(
+            Kind::Section(&SECTION).describe(),
+            "a map from names to a whole number from 1 to 9"
+        );
     }
 
     #[test]

@@ -9,6 +9,10 @@ pub mod units;
 pub use kind::{Form, Kind};
 pub use params::{Params, Value};
 
+/// The name of a key that stands for every key that the section does not name, such as the statuses of `error_pages`. Its
+/// values are [`Value::Named`] under this name, each of the type of the key, by the names that were written.
+pub const ANY: &str = "*";
+
 /// A map of settings.
 #[derive(Debug, Clone, Copy)]
 pub struct Section {
@@ -111,6 +115,11 @@ impl Key {
             is_printed_elsewhere: false,
             is_secret: false,
         }
+    }
+
+    /// Every key that the section does not name: see [`ANY`].
+    pub const fn any(kind: Kind, about: &'static str) -> Self {
+        Self::new(ANY, kind, about)
     }
 
     /// The same key, which must be written.

@@ -142,6 +142,11 @@ impl Params {
         }
     }
 
+    /// The items of a map whose keys the section does not name, in the order of the file: see [`ANY`](super::ANY).
+    pub fn any(&self) -> &[(String, Value)] {
+        self.named(super::ANY)
+    }
+
     /// The name and the parameters of a row of a table.
     pub fn row(&self, key: &str) -> Option<(&'static str, &Self)> {
         match self.get(key)? {

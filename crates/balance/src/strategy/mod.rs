@@ -17,6 +17,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+pub(crate) use sequence::Sequence;
+
 use crate::backend::{BackendId, Load, Padded};
 use crate::schema::{Key, Params, Row, Table};
 

@@ -15,14 +15,20 @@ const MAX_DRAWS: usize = 16;
 
 /// Indices of candidates, each as often as its weight.
 #[derive(Debug)]
-pub(super) struct Sequence {
+pub(crate) struct Sequence {
     slots: Box<[u32]>,
 }
 
 impl Sequence {
-    /// Orders the slots by earliest deadline: slot number `k` of a backend of weight `w` is due at `(2k + 1) / 2w` of a round.
+    /// The sequence of backends by their weights.
     pub(super) fn new(candidates: &[Candidate]) -> Self {
-        let shares = shares(candidates);
+        let weights: Vec<u32> = candidates.iter().map(|candidate| candidate.weight).collect();
+        Self::of_weights(&weights)
+    }
+
+    /// Orders the slots by earliest deadline: slot number `k` of a backend of weight `w` is due at `(2k + 1) / 2w` of a round.
+    pub(crate) fn of_weights(weights: &[u32]) -> Self {
+        let shares = shares(weights);
         let mut due = Vec::with_capacity(shares.iter().sum::<u64>() as usize);
         for (index, share) in shares.iter().enumerate() {
             // The upper 32 bits are the fraction of the round, the lower ones the index. Different fractions of such weights differ
@@ -36,7 +42,7 @@ impl Sequence {
     }
 
     /// The candidate of the slot that this count selects.
-    pub(super) fn at_position(&self, count: u64) -> Option<usize> {
+    pub(crate) fn at_position(&self, count: u64) -> Option<usize> {
         let slot = count.checked_rem(self.slots.len() as u64)?;
         self.slots.get(slot as usize).map(|index| *index as usize)
     }
@@ -89,12 +95,8 @@ fn draw_by_scan(candidates: &[Candidate], context: &PickContext<'_>, bits: u64) 
 }
 
 /// The weights in lowest terms, scaled down if they exceed [`MAX_SLOTS`] together. Each is at least 1.
-fn shares(candidates: &[Candidate]) -> Vec<u64> {
-    let weights = || {
-        candidates
-            .iter()
-            .map(|candidate| u64::from(candidate.weight.max(1)))
-    };
+fn shares(weights: &[u32]) -> Vec<u64> {
+    let weights = || weights.iter().map(|weight| u64::from((*weight).max(1)));
     let divisor = weights().fold(0, greatest_common_divisor).max(1);
     let total = weights().sum::<u64>() / divisor;
     weights()

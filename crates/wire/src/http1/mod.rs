@@ -27,4 +27,5 @@ pub use parse::{check_method, request as parse_request, response as parse_respon
 pub use reason::reason_phrase;
 pub use rule::Rule;
 pub use scan::{HeadScan, Kind};
-pub use target::{Target, check_authority, parse as parse_target};
+pub use syntax::is_token;
+pub use target::{Target, check_authority, normalise_path, parse as parse_target};

@@ -70,6 +70,11 @@ pub(super) static QUERY: ByteSet = ByteSet::of(
     b"-._~!$&'()*+,;=:@/%\"[]^`{|}<>\\?0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ",
 );
 
+/// Whether the bytes are a token, such as the name of a header (RFC 9110 §5.6.2).
+pub fn is_token(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && TOKEN.contains_all(bytes)
+}
+
 /// Most lines end within this many bytes.
 const SHORT_LINE: usize = 32;
 

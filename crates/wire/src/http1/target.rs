@@ -107,6 +107,20 @@ fn path_and_query(bytes: &mut [u8], start: usize, end: usize) -> Result<(Span, O
     Ok((Span::new(start, start + length), query))
 }
 
+/// Checks a path that was not received, such as a rewritten one, by the rules for the path of a request, and resolves its dot
+/// segments.
+///
+/// # Errors
+/// [`Malformed`]; the path is then as it was.
+pub fn normalise_path(path: &mut Vec<u8>) -> Result<(), Malformed> {
+    if path.first() != Some(&b'/') {
+        return Err(Malformed::BadTarget);
+    }
+    let length = path::normalise(path)?;
+    path.truncate(length);
+    Ok(())
+}
+
 /// Percent-encoding is not checked: a query is data for the backend, and stray `%` are common in it.
 fn check_query(query: &[u8]) -> Result<(), Malformed> {
     if QUERY.contains_all(query) {

@@ -297,3 +297,41 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_path_that_was_not_received_is_checked_like_one_that_was() {
+    let normalised = |path: &[u8]| {
+        let mut path = path.to_vec();
+        super::normalise_path(&mut path).map(|()| path)
+    };
+    assert_eq!(normalised(b"/a/./b/../c"), Ok(b"/a/c".to_vec()));
+    assert_eq!(normalised(b"/%2e%2E/a//"), Ok(b"/a//".to_vec()));
+    for wrong in [
+        &b""[..],
+        b"a",
+        b"*",
+        b"/a?b",
+        b"/a#b",
+        b"/a b",
+        b"/a\r\n",
+        b"/\xc3\xa4",
+        b"\\",
+    ] {
+        assert_eq!(normalised(wrong), Err(Malformed::BadTarget), "{wrong:?}");
+    }
+    for wrong in [&b"/%"[..], b"/%4", b"/%4x", b"/%00"] {
+        assert_eq!(normalised(wrong), Err(Malformed::BadEscape), "{wrong:?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn normalising_a_normalised_path_changes_nothing(path in "(/(\\.|%2[eE]|a|;|%41){0,4}){1,8}") {
+        let mut once = path.into_bytes();
+        prop_assert!(super::normalise_path(&mut once).is_ok());
+        prop_assert!(once.starts_with(b"/"));
+        let mut twice = once.clone();
+        prop_assert!(super::normalise_path(&mut twice).is_ok());
+        prop_assert_eq!(once, twice);
+    }
+}

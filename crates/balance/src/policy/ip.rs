@@ -1,0 +1,204 @@
+//! Allows or denies clients by their address. `deny` wins over `allow`; with `allow`, every other address is denied.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::{BuildError, Context, Decision, Notes, Policy, Refusal};
+use crate::request::Request;
+use crate::schema::{Form, Key, Kind, Params, Value};
+
+const BLOCKS: Kind = Kind::List(&Kind::Text(
+    Form::new("an IP address or a CIDR block such as 10.0.0.0/8")
+        .matching(r"^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$")
+        .checked(|text| parse(text).is_some()),
+));
+
+pub(super) const KEYS: &[Key] = &[
+    Key::new("allow", BLOCKS, "Addresses that may send requests.")
+        .otherwise("every address that `deny` does not list"),
+    Key::new(
+        "deny",
+        BLOCKS,
+        "Addresses that may not send requests, even if `allow` lists them.",
+    )
+    .otherwise("none"),
+];
+
+/// The lists as sorted ranges without overlap, so that a lookup is a binary search.
+#[derive(Debug)]
+struct Ip {
+    allow: Option<Ranges>,
+    deny: Ranges,
+}
+
+pub(super) fn build(context: Context<'_>) -> Result<Box<dyn Policy>, BuildError> {
+    let blocks = |key| blocks(context.params, key);
+    let has_allow = context.params.get("allow").is_some();
+    if !has_allow && blocks("deny").is_empty() {
+        return Err(BuildError {
+            key: None,
+            message: "`ip` requires `allow` or `deny`".to_owned(),
+        });
+    }
+    Ok(Box::new(Ip {
+        allow: has_allow.then(|| Ranges::new(blocks("allow"))),
+        deny: Ranges::new(blocks("deny")),
+    }))
+}
+
+fn blocks(params: &Params, key: &str) -> Vec<IpNet> {
+    let texts = params.list(key).iter();
+    texts
+        .filter_map(|value| match value {
+            Value::Text(text) => parse(text),
+            _ => None,
+        })
+        .collect()
+}
+
+fn parse(text: &str) -> Option<IpNet> {
+    text.parse()
+        .ok()
+        .or_else(|| text.parse::<IpAddr>().map(IpNet::from).ok())
+}
+
+impl Policy for Ip {
+    fn check(&self, request: &Request<'_>, _: &mut Notes) -> Decision {
+        let is_allowed = match (request.client_ip, &self.allow) {
+            (Some(ip), allow) => {
+                let ip = ip.to_canonical();
+                !self.deny.contains(ip) && allow.as_ref().is_none_or(|allow| allow.contains(ip))
+            }
+            // A client of a Unix socket has no address, so no list can name it.
+            (None, allow) => allow.is_none(),
+        };
+        match is_allowed {
+            true => Decision::Continue,
+            false => Decision::Refuse(Refusal::new(403, "ip_denied")),
+        }
+    }
+}
+
+/// Sorted ranges of addresses of both families, without overlap.
+#[derive(Debug, Default)]
+struct Ranges {
+    v4: Vec<(u32, u32)>,
+    v6: Vec<(u128, u128)>,
+}
+
+impl Ranges {
+    fn new(blocks: Vec<IpNet>) -> Self {
+        let mut ranges = Self::default();
+        for block in blocks {
+            match block {
+                IpNet::V4(block) => ranges.v4.push((block.network().into(), block.broadcast().into())),
+                IpNet::V6(block) => ranges.v6.push((block.network().into(), block.broadcast().into())),
+            }
+        }
+        ranges.v4 = merged(ranges.v4);
+        ranges.v6 = merged(ranges.v6);
+        ranges
+    }
+
+    fn contains(&self, ip: IpAddr) -> bool {
+        match ip {
+            IpAddr::V4(ip) => is_within(&self.v4, ip.into()),
+            IpAddr::V6(ip) => is_within(&self.v6, ip.into()),
+        }
+    }
+}
+
+fn merged<T: Copy + Ord>(mut ranges: Vec<(T, T)>) -> Vec<(T, T)> {
+    ranges.sort_unstable();
+    let mut merged: Vec<(T, T)> = Vec::with_capacity(ranges.len());
+    for (from, to) in ranges {
+        match merged.last_mut() {
+            Some((_, end)) if from <= *end => *end = to.max(*end),
+            _ => merged.push((from, to)),
+        }
+    }
+    merged
+}
+
+fn is_within<T: Copy + Ord>(ranges: &[(T, T)], ip: T) -> bool {
+    let after = ranges.partition_point(|(from, _)| *from <= ip);
+    let last = after.checked_sub(1).and_then(|index| ranges.get(index));
+    last.is_some_and(|(_, to)| ip <= *to)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kept::Kept;
+    use crate::request::tests::{head, request};
+
+    fn policy(allow: Option<&[&str]>, deny: &[&str]) -> Result<Box<dyn Policy>, BuildError> {
+        let list =
+            |texts: &[&str]| Value::List(texts.iter().map(|text| Value::Text((*text).to_owned())).collect());
+        let mut params = Params::default();
+        if let Some(allow) = allow {
+            params.set("allow", list(allow));
+        }
+        params.set("deny", list(deny));
+        build(Context {
+            name: "office",
+            params: &params,
+            kept: &mut Kept::default().next(),
+        })
+    }
+
+    fn is_allowed(policy: &dyn Policy, ip: Option<&str>) -> bool {
+        let head = head("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        let request = Request {
+            client_ip: ip.map(|ip| ip.parse().unwrap()),
+            ..request(&head)
+        };
+        match policy.check(&request, &mut Notes::default()) {
+            Decision::Continue => true,
+            Decision::Refuse(refusal) => {
+                assert_eq!((refusal.status, refusal.code), (403, "ip_denied"));
+                false
+            }
+            Decision::Wait(job) => panic!("{job:?}"),
+        }
+    }
+
+    #[test]
+    fn deny_wins_over_allow() {
+        let policy = policy(Some(&["10.0.0.0/8", "::1", "2001:db8::/32"]), &["10.6.6.0/24"]).unwrap();
+        for (ip, expected) in [
+            ("10.0.0.1", true),
+            ("10.255.255.255", true),
+            ("10.6.5.255", true),
+            ("10.6.6.0", false),
+            ("10.6.6.255", false),
+            ("10.6.7.0", true),
+            ("11.0.0.0", false),
+            ("::1", true),
+            ("::2", false),
+            ("2001:db8:ffff::1", true),
+            ("::ffff:10.1.2.3", true),
+        ] {
+            assert_eq!(is_allowed(&*policy, Some(ip)), expected, "{ip}");
+        }
+        assert!(!is_allowed(&*policy, None));
+    }
+
+    #[test]
+    fn without_allow_everybody_else_is_allowed() {
+        let policy = policy(None, &["10.0.0.0/8", "10.1.0.0/16", "9.0.0.0/8"]).unwrap();
+        assert!(is_allowed(&*policy, Some("11.0.0.0")) && is_allowed(&*policy, None));
+        assert!(!is_allowed(&*policy, Some("10.200.0.1")) && !is_allowed(&*policy, Some("9.9.9.9")));
+    }
+
+    #[test]
+    fn an_empty_allow_list_allows_nobody() {
+        assert!(!is_allowed(&*policy(Some(&[]), &[]).unwrap(), Some("1.1.1.1")));
+    }
+
+    #[test]
+    fn one_of_the_lists_is_required() {
+        assert!(policy(None, &[]).is_err());
+    }
+}

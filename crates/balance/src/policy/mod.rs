@@ -1,0 +1,167 @@
+//! Policies: checks and changes that a route applies to its requests, one file each, and the table that names them. Pure: what
+//! has to wait for something, such as another server, says so, and whoever drives it does the waiting.
+//!
+//! The order of the policies of a route is fixed by [`Order`], whatever the config says: the cheapest refusals come first, and
+//! what needs an identity comes after what proves it.
+
+mod decision;
+mod error_pages;
+mod feed;
+mod ip;
+mod notes;
+
+use std::fmt::{self, Debug};
+
+pub use decision::{Compute, Decision, Fetch, Fetched, Job, Refusal};
+pub use error_pages::{ErrorPages, FilePage, Page};
+pub use feed::{Feed, FeedError, Source};
+pub use notes::{Edit, Notes};
+
+use crate::kept::KeptBuilder;
+use crate::request::Request;
+use crate::schema::{Key, Params, Row, Table};
+
+/// A policy of a route. Shared by all workers.
+pub trait Policy: Debug + Send + Sync {
+    /// Decides about a request before a backend is chosen. What the policy finds out or wants changed goes into `notes`.
+    fn check(&self, request: &Request<'_>, notes: &mut Notes) -> Decision;
+
+    /// Decides again, with the result of the job that [`Self::check`] or this function had asked for.
+    fn resume(&self, request: &Request<'_>, notes: &mut Notes, done: Job) -> Decision {
+        let _ = (request, notes, done);
+        Decision::Continue
+    }
+
+    /// The pages that take the place of the bodies of errors.
+    fn error_pages(&self) -> Option<&ErrorPages> {
+        None
+    }
+
+    /// Data that the policy needs from files or other servers, which is read again in the background.
+    fn feeds(&self) -> Vec<Feed> {
+        Vec::new()
+    }
+}
+
+/// When a policy acts, in the order of the variants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Order {
+    /// Lists of addresses.
+    Address,
+    /// Preflight requests of browsers, which carry no credentials.
+    Preflight,
+    /// Limits by address, header, cookie or query.
+    Limit,
+    /// The size of the request body.
+    BodySize,
+    /// Who the client is.
+    Identity,
+    /// Limits by what identified the client.
+    LimitOfIdentity,
+    /// The response: pages in place of errors, and compression.
+    Response,
+}
+
+/// What a policy is built from.
+pub struct Context<'a> {
+    /// Its name in the config. An inline policy has the name of its route and its kind.
+    pub name: &'a str,
+    /// Its parameters, validated against the keys of its row.
+    pub params: &'a Params,
+    /// State that outlives a reload: ask by `policy/NAME`.
+    pub kept: &'a mut KeptBuilder,
+}
+
+/// A row of the table of policies.
+pub struct PolicyEntry {
+    /// Its name in the config.
+    pub name: &'static str,
+    /// One line for the docs.
+    pub summary: &'static str,
+    /// Its parameters.
+    pub keys: &'static [Key],
+    /// When it acts.
+    pub order: fn(&Params) -> Order,
+    /// Builds the policy.
+    ///
+    /// # Errors
+    /// What is wrong with the parameters, for the person who wrote them.
+    pub build: fn(Context<'_>) -> Result<Box<dyn Policy>, BuildError>,
+}
+
+/// Why a policy could not be built.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct BuildError {
+    /// The key with the invalid value; `None` for the policy as a whole.
+    pub key: Option<&'static str>,
+    /// What is wrong, and what to do.
+    pub message: String,
+}
+
+impl BuildError {
+    /// An error of one key.
+    pub fn of(key: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            key: Some(key),
+            message: message.into(),
+        }
+    }
+}
+
+impl Debug for PolicyEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// All policies that the config accepts, in the order in which the docs list them.
+pub static POLICIES: &[PolicyEntry] = &[
+    PolicyEntry {
+        name: "ip",
+        summary: "allows or denies clients by their address",
+        keys: ip::KEYS,
+        order: |_| Order::Address,
+        build: ip::build,
+    },
+    PolicyEntry {
+        name: "error_pages",
+        summary: "replaces the bodies of error responses with pages for people",
+        keys: error_pages::KEYS,
+        order: |_| Order::Response,
+        build: error_pages::build,
+    },
+];
+
+/// The same table, as the config reads it.
+pub static TABLE: Table = Table {
+    what: "policy",
+    rows: || {
+        let row = |entry: &PolicyEntry| Row {
+            name: entry.name,
+            summary: entry.summary,
+            keys: entry.keys,
+        };
+        POLICIES.iter().map(row).collect()
+    },
+};
+
+/// The policy with this name.
+pub fn by_name(name: &str) -> Option<&'static PolicyEntry> {
+    POLICIES.iter().find(|entry| entry.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_found() {
+        for entry in POLICIES {
+            assert!(std::ptr::eq(by_name(entry.name).unwrap(), entry));
+            assert!(!entry.summary.is_empty() && !entry.summary.contains('\n'));
+        }
+        assert!(by_name("magic").is_none());
+        assert_eq!(TABLE.names().len(), POLICIES.len());
+    }
+}
