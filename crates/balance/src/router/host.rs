@@ -80,6 +80,27 @@ impl Hosts {
     }
 }
 
+/// Whether a configured host or wildcard matches the host of a request.
+pub(super) fn is_match(configured: &str, host: &[u8]) -> bool {
+    let (mut buffer, mut other) = ([0; MAX_HOST], [0; MAX_HOST]);
+    let names = (
+        normalised(configured.as_bytes(), &mut buffer),
+        normalised(host, &mut other),
+    );
+    let (Some(configured), Some(host)) = names else {
+        return false;
+    };
+    match configured.strip_prefix(b"*.") {
+        Some(tail) => {
+            let before = host
+                .strip_suffix(tail)
+                .and_then(|before| before.strip_suffix(b"."));
+            !host.starts_with(b".") && before.is_some_and(|before| !before.is_empty())
+        }
+        None => configured == host,
+    }
+}
+
 fn labels(name: &[u8]) -> usize {
     memchr::memchr_iter(b'.', name).count() + 1
 }
