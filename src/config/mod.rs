@@ -11,6 +11,7 @@ mod print;
 mod reader;
 mod reference;
 mod resolve;
+mod route;
 mod secret_values;
 mod secrets;
 mod source;
@@ -26,7 +27,7 @@ mod vocabulary;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use crate::{admin, listener, pool, proxy, router, telemetry::access_log};
+use crate::{admin, listener, pool, proxy, telemetry::access_log};
 use context::{Context, Lookup};
 use source::{Origin, Source};
 
@@ -34,6 +35,7 @@ pub use error::{Problem, Report, Severity};
 pub use from_arguments::{Arguments, from_arguments};
 pub use print::print;
 pub use reference::{page, schema};
+pub use route::Route;
 
 /// Where the config file is searched for when the command line names none, in this order.
 pub const DEFAULT_PATHS: [&str; 2] = ["config/config.yaml", "/etc/evenkeel/config.yaml"];
@@ -70,7 +72,7 @@ pub struct Config {
     /// At least one, in the order of the file; the pool of the short form first.
     pub pools: Vec<pool::Settings>,
     /// At least one.
-    pub routes: Vec<router::Route>,
+    pub routes: Vec<Route>,
 }
 
 /// A valid config.

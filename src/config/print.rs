@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use super::units::{show_duration, show_size};
-use super::{Config, Workers};
+use super::{Config, Route, Workers};
 use crate::backend::Address;
 use crate::health::{Check, StatusRange};
 use crate::listener::{self, Redirect};
@@ -13,7 +13,6 @@ use crate::net::ProxyVersion;
 use crate::pool::{self, BackendSettings};
 use crate::proxy::HalfClose;
 use crate::retry::{Attempts, Policy};
-use crate::router::Route;
 use crate::telemetry::access_log::{OnFull, Target};
 use crate::tls::{ClientAuth, ClientSettings, Files};
 use crate::{admin, proxy};

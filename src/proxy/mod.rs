@@ -26,7 +26,9 @@ mod websocket;
 mod worker;
 
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
+
+use evenkeel_balance::request::Request;
 
 pub use client::{Certificate, Client, Peer};
 pub use departure::HalfClose;
@@ -141,15 +143,13 @@ pub async fn serve_request(
     let snapshot = &*local.snapshot;
     worker.counters.requests_in_flight.up();
     let mut exchange = Exchange::new(client, head, snapshot, started);
-    let found = snapshot
-        .router
-        .find(head.text(head.authority), head.text(head.path));
+    let found = snapshot.route(&exchange.for_routes(started));
     let decision = exchange.client.peer.policy.decision(head, &exchange.identity);
     let max_forwards = MaxForwards::of(head);
     let after = match decision {
         Decision::Serve if max_forwards == MaxForwards::Reached => exchange.respond_as_last().await,
         Decision::Serve => {
-            let result = match found.and_then(|found| Some((found.route, local.pool(found.pool)?))) {
+            let result = match found.and_then(|(route, pool)| Some((route, local.pool(pool)?))) {
                 _ if via::is_loop(head) => Err(Failure::LoopDetected),
                 _ if response::is_larger(head.body, snapshot.limits.body) => Err(Failure::BodyTooLarge),
                 _ if max_forwards == MaxForwards::Invalid => {
@@ -219,6 +219,22 @@ impl<'a> Exchange<'a> {
             client,
             head,
             snapshot,
+        }
+    }
+
+    /// The request as routes see it. No condition that the config can express reads the listener, the wall clock or the random
+    /// bits.
+    fn for_routes(&self, started: Instant) -> Request<'a> {
+        let peer = &self.client.peer;
+        let ip = || peer.ip_address().map(|address| address.ip());
+        Request {
+            head: self.head,
+            client_ip: self.identity.named.or_else(ip),
+            is_secure: peer.is_secure,
+            listener: 0,
+            now: started,
+            wall: SystemTime::UNIX_EPOCH,
+            random: 0,
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use evenkeel_balance::request::Request;
 
 use super::{ClientTimeouts, Limits, TrustedProxies};
 use crate::backend::{Backend, BackendId};
@@ -16,9 +17,11 @@ use crate::telemetry::Label;
 /// The active settings.
 #[derive(Debug)]
 pub struct Snapshot {
-    /// Finds the pool.
+    /// Finds the route.
     pub router: Router,
-    /// All pools; the router's indices lead here.
+    /// Index of the pool of each route, by the router's index.
+    pub route_pools: Vec<usize>,
+    /// All pools.
     pub pools: Vec<Arc<Pool>>,
     /// Names of the routes for the log, by the router's index.
     pub route_labels: Vec<Label>,
@@ -31,6 +34,12 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// The route of a request, and the index of its pool.
+    pub(super) fn route(&self, request: &Request<'_>) -> Option<(usize, usize)> {
+        let route = self.router.find(request)?;
+        Some((route, *self.route_pools.get(route)?))
+    }
+
     /// The member of any pool that is this backend, as long as there is one.
     pub fn member(&self, backend: BackendId) -> Option<&Member> {
         let mut members = self.pools.iter().filter_map(|pool| pool.member(backend));

@@ -4,9 +4,8 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::hash::Hash;
 
-use crate::config::Config;
+use crate::config::{Config, Route};
 use crate::pool;
-use crate::router::Route;
 
 /// Maximum number of names of one kind in a log line; the others are counted.
 const NAMES_SHOWN: usize = 10;

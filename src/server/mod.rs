@@ -34,7 +34,7 @@ use crate::telemetry::metrics::WorkerCounters;
 use eligible::PoolsWithoutEligible;
 use reload::{ReloadResult, Reloads};
 use signals::{Event, Signals};
-pub use start_error::StartError;
+pub use start_error::{RoutesError, StartError};
 use view::{AppState, ConfigState};
 use watchers::Watchers;
 use worker::WorkerThread;

@@ -19,7 +19,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use evenkeel::clock;
-use evenkeel::config::{self, Config};
+use evenkeel::config::{self, Config, Route};
 use evenkeel::listener::{self, Acceptor, WorkerSet};
 use evenkeel::net::{ListenAddress, StdListener};
 use evenkeel::pool::Pool;
@@ -240,12 +240,15 @@ fn config(backends: &[String]) -> Config {
 
 /// Built as a server does, with the limits of this run.
 fn snapshot(config: &Config, input: &Input<'_>) -> Snapshot {
-    let names: Vec<Arc<str>> = config.pools.iter().map(|pool| Arc::clone(&pool.name)).collect();
+    let matchers: Vec<_> = config.routes.iter().map(Route::matcher).collect();
+    // The config has one pool.
+    let route_pools = vec![0; matchers.len()];
     let mut limits = config.limits;
     limits.message = input.limits();
     limits.body = (input.options & 1 != 0).then_some(SMALL_BODY);
     Snapshot {
-        router: Router::new(&config.routes, &names).expect("the config was checked"),
+        router: Router::new(&matchers).expect("the config was checked"),
+        route_pools,
         pools: config
             .pools
             .iter()

@@ -9,10 +9,10 @@ use super::pools::Pool;
 use super::refer;
 use crate::config::reader::{Reader, Written};
 use crate::config::reference::ROUTE;
+use crate::config::route::Route;
 use crate::config::source::{Diagnostic, Origin};
 use crate::config::suggest;
 use crate::config::tree::{Node, Value};
-use crate::router::Route;
 
 /// Most routes.
 const MOST_ROUTES: usize = 200_000;
