@@ -188,8 +188,10 @@ impl Builder {
         }
         let (nodes, parents) = index.paths.with_parents();
         for (at, parent) in parents.into_iter().enumerate() {
-            let shorter = parent.and_then(|parent| nodes.get(parent as usize)?.prefix);
+            let above = parent.and_then(|parent| nodes.get(parent as usize));
+            let (patterns, shorter) = above.map_or((None, None), |above| (above.patterns, above.prefix));
             let Some(node) = nodes.get_mut(at) else { continue };
+            node.patterns = node.patterns.or(patterns);
             node.exact = resolved(node.exact);
             node.prefix = resolved(node.prefix);
             match node.prefix {

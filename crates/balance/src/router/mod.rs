@@ -70,16 +70,17 @@ impl Router {
 
     #[inline]
     fn find_in(&self, tree: Tree, path: &[u8], request: &Request<'_>) -> Option<u32> {
+        let (node, is_whole) = self.index.paths.find(tree, path)?;
+        let exact = if is_whole { node.exact } else { None };
         let candidates = &self.index.candidates;
-        let found = self.index.paths.find(tree, path)?;
-        if found.exact.is_some() || found.patterns.is_some() {
-            let exact = candidates.first(found.exact, request);
-            let route = exact.or_else(|| self.find_by_pattern(found.patterns?, path, request));
+        if exact.is_some() || node.patterns.is_some() {
+            let exact = candidates.first(exact, request);
+            let route = exact.or_else(|| self.find_by_pattern(node.patterns?, path, request));
             if route.is_some() {
                 return route;
             }
         }
-        candidates.first(found.prefix, request)
+        candidates.first(node.prefix, request)
     }
 
     #[inline(never)]

@@ -19,17 +19,10 @@ pub(super) struct Node {
     pub(super) exact: Option<Slot>,
     /// Routes of this prefix; once all are known, those of a shorter one if there are none.
     pub(super) prefix: Option<Slot>,
-    /// At the root: index of the patterns of the host.
+    /// Index of the patterns of the host; the same in all nodes of a tree once all routes are known.
     pub(super) patterns: Option<u32>,
     /// Node indices by segment. Keys come from the config, so clients cannot make them collide.
     children: HashMap<Box<[u8]>, u32, FixedState>,
-}
-
-/// The routes that a path leads to in the tree of one host, most specific first.
-pub(super) struct Found {
-    pub(super) exact: Option<Slot>,
-    pub(super) patterns: Option<u32>,
-    pub(super) prefix: Option<Slot>,
 }
 
 /// The trees of all hosts.
@@ -52,7 +45,7 @@ impl Paths {
     /// The node of a path; made if there is none yet. Every node comes after the one above it.
     pub(super) fn node(&mut self, tree: Tree, path: &[u8]) -> Option<&mut Node> {
         let mut at = tree.0;
-        for segment in segments(path) {
+        for segment in segments(path).into_iter().flatten() {
             let child = self.nodes.get(at as usize)?.children.get(segment).copied();
             at = match child {
                 Some(child) => child,
@@ -75,24 +68,21 @@ impl Paths {
         (&mut self.nodes, parents)
     }
 
-    /// Finds the routes of a path. Reads each byte of the path at most once.
-    pub(super) fn find(&self, tree: Tree, path: &[u8]) -> Option<Found> {
-        let root = self.nodes.get(tree.0 as usize)?;
-        let mut node = root;
-        let mut is_whole = true;
-        for segment in segments(path) {
+    /// Finds the deepest node on a path, and whether it is the node of the whole path. Reads each byte of the path at most once.
+    #[inline]
+    pub(super) fn find(&self, tree: Tree, path: &[u8]) -> Option<(&Node, bool)> {
+        let mut node = self.nodes.get(tree.0 as usize)?;
+        let Some(segments) = segments(path) else {
+            return Some((node, false));
+        };
+        for segment in segments {
             let child = node.children.get(segment);
             let Some(child) = child.and_then(|child| self.nodes.get(*child as usize)) else {
-                is_whole = false;
-                break;
+                return Some((node, false));
             };
             node = child;
         }
-        Some(Found {
-            exact: if is_whole { node.exact } else { None },
-            patterns: root.patterns,
-            prefix: node.prefix,
-        })
+        Some((node, true))
     }
 
     fn push(&mut self) -> u32 {
@@ -108,8 +98,8 @@ impl Paths {
     }
 }
 
-/// The segments after each `/`. `*` and the empty path have none, so only the prefix `/` and patterns match them.
-fn segments(path: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let rest = path.strip_prefix(b"/");
-    rest.into_iter().flat_map(|rest| rest.split(|byte| *byte == b'/'))
+/// The segments after each `/`; `None` for `*` and the empty path, which only the prefix `/` and patterns match.
+fn segments(path: &[u8]) -> Option<impl Iterator<Item = &[u8]>> {
+    let rest = path.strip_prefix(b"/")?;
+    Some(rest.split(|byte| *byte == b'/'))
 }
