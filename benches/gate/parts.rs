@@ -13,11 +13,12 @@ use evenkeel::http1::chunked::{Chunked, ChunkedDecoder, chunk_header};
 use evenkeel::http1::{HeadScan, Kind, Limits, parse_request, parse_response};
 use evenkeel::proxy::{Identity, Peer, TrustedProxies, write_request};
 use evenkeel::rng::Rng;
-use evenkeel::router::{Route, Router};
+use evenkeel::router::{Matcher, PathMatcher, Router};
 use evenkeel::schema::Params;
 use evenkeel::strategy::{Candidate, Entry, PickContext, STRATEGIES};
 use evenkeel::telemetry::access_log::{self, Client, Options, encode};
 use evenkeel::telemetry::{Label, Timestamp};
+use evenkeel_balance::request::Request;
 
 use crate::PARTS;
 use crate::budgets::Count;
@@ -143,19 +144,34 @@ fn parse_response_head() -> Part {
 }
 
 fn route(count: usize) -> Part {
-    let route = |index: usize| Route {
-        host: (!index.is_multiple_of(4)).then(|| format!("service-{index}.example.com")),
-        path_prefix: format!("/api/v{index}"),
-        pool: "default".into(),
+    let route = |index: usize| {
+        let host = (!index.is_multiple_of(4)).then(|| format!("service-{index}.example.com"));
+        Matcher {
+            hosts: host.into_iter().collect(),
+            path: PathMatcher::Prefix(format!("/api/v{index}")),
+            ..Matcher::default()
+        }
     };
-    let routes: Vec<Route> = (0..count).map(route).collect();
-    let router = Router::new(&routes, &["default".into()]).expect("the pool is there");
+    let routes: Vec<Matcher> = (0..count).map(route).collect();
+    let router = Router::new(&routes).expect("the routes differ");
     let wanted = count / 2 + 1;
-    let host = format!("Service-{wanted}.example.com:8080");
-    let path = format!("/api/v{wanted}/users/4711");
+    let text =
+        format!("GET /api/v{wanted}/users/4711 HTTP/1.1\r\nHost: Service-{wanted}.example.com:8080\r\n\r\n");
+    let mut head = RequestHead::default();
+    read(&text, &mut HeadScan::default(), &mut head);
+    let now = clock::now();
     Part::new(format!("route: {count} routes"), move || {
-        let found = black_box(&router).find(black_box(host.as_bytes()), black_box(path.as_bytes()));
-        assert!(found.is_some_and(|found| found.route == wanted));
+        let request = Request {
+            head: black_box(&head),
+            client_ip: None,
+            is_secure: false,
+            listener: 0,
+            now,
+            wall: UNIX_EPOCH,
+            random: 0,
+        };
+        let found = black_box(&router).find(&request);
+        assert_eq!(found, Some(wanted));
     })
 }
 

@@ -30,7 +30,7 @@ use std::path::{Path, PathBuf};
 use crate::discovery::SourceSettings;
 use crate::pool::BackendSettings;
 use crate::schema::units;
-use crate::{admin, listener, pool, proxy, router, telemetry::access_log};
+use crate::{admin, listener, pool, proxy, telemetry::access_log};
 use context::{Context, Lookup};
 use source::{Origin, Source};
 
@@ -75,7 +75,7 @@ pub struct Config {
     /// Where more backends of the pools come from.
     pub sources: Vec<SourceSettings>,
     /// At least one.
-    pub routes: Vec<router::Route>,
+    pub routes: Vec<proxy::RouteSettings>,
 }
 
 /// A valid config.

@@ -310,6 +310,7 @@ impl Acceptor {
     fn start_serving(&self, (stream, mut peer): (Stream, Peer), settings: &Settings, open: OpenConnection) {
         let worker = &self.worker;
         peer.half_close = settings.half_close;
+        peer.listener = settings.index;
         if let Some(tls) = &settings.tls {
             let ctx = AcceptContext {
                 worker: Rc::clone(worker),
@@ -413,6 +414,7 @@ mod tests {
         let listening = ListeningSocket {
             socket: StdListener::Tcp(socket.into()).into(),
             settings: Arc::new(Settings {
+                index: 0,
                 address: ListenAddress::Ip(address),
                 proxy_protocol: false,
                 http2: false,

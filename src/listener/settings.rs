@@ -11,6 +11,8 @@ use crate::tls;
 pub struct Settings {
     /// Where clients connect.
     pub address: ListenAddress,
+    /// Its position in the config, from 0; known once all listeners are bound.
+    pub index: usize,
     /// Whether every connection begins with a PROXY header.
     pub proxy_protocol: bool,
     /// Whether clients may speak HTTP/2: negotiated by ALPN under TLS, otherwise by beginning with the HTTP/2 preface.

@@ -24,7 +24,7 @@ use crate::clock::{self, TimerEvent};
 use crate::http1::Malformed;
 use crate::message::Connection;
 use crate::net::{Encrypted, Stream};
-use crate::proxy::{self, Certificate, Client, Failure, ListenerPolicy, Peer, Worker};
+use crate::proxy::{self, Certificate, Client, Failure, ListenerPolicy, Peer, TlsFacts, Worker};
 use crate::tasks::LocalTasks;
 use crate::telemetry::Label;
 use crate::telemetry::metrics::HandshakeFailure;
@@ -149,6 +149,10 @@ async fn handshake_in_steps(stream: &mut Encrypted, permits: &HandshakePermits) 
 /// Records the client certificate. Session resumption restores it without checking its expiry, so that is checked here.
 fn record_certificate(peer: &mut Peer, stream: &Encrypted) -> Result<(), HandshakeFailure> {
     peer.is_secure = true;
+    peer.tls = Some(Box::new(TlsFacts {
+        version: stream.version(),
+        server_name: stream.server_name().unwrap_or_default().into(),
+    }));
     let Some(der) = stream.certificate() else {
         return Ok(());
     };

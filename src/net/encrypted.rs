@@ -93,6 +93,12 @@ impl Encrypted {
         }
     }
 
+    /// The protocol version of the session, such as `TLSv1.3`; empty before the handshake is over.
+    pub fn version(&self) -> &'static str {
+        let version = self.session.protocol_version();
+        version.and_then(|version| version.as_str()).unwrap_or_default()
+    }
+
     /// The verified certificate of the other side, in DER.
     pub fn certificate(&self) -> Option<&[u8]> {
         Some(self.session.peer_certificates()?.first()?.as_ref())

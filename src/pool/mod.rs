@@ -114,7 +114,7 @@ pub struct Pool {
     /// The retry budget.
     pub budget: Arc<Budget>,
     roster: Arc<RosterCell>,
-    eligible: ArcSwap<EligibleSet>,
+    eligible: Arc<ArcSwap<EligibleSet>>,
     cursor: Arc<Cursor>,
     /// Whether workers share how many requests are in flight, because a pick reads it.
     pub shares_in_flight: Shared,
@@ -135,11 +135,31 @@ impl Pool {
             shares_in_flight: if reads_in_flight { Shared::Yes } else { Shared::No },
             budget: keep.get_or_insert(&name, || Budget::new(clock::now())),
             roster: keep.get_or_insert(&name, || RosterCell::new(settings.workers)),
-            eligible: ArcSwap::from_pointee(EligibleSet::new(&Arc::default(), &settings.strategy, &cursor)),
+            eligible: Arc::new(ArcSwap::from_pointee(EligibleSet::new(
+                &Arc::default(),
+                &settings.strategy,
+                &cursor,
+            ))),
             cursor,
             tls_generation: tls.of(settings.tls.as_ref()),
             label: Label::new(&settings.name),
             settings,
+        })
+    }
+
+    /// The same pool with other settings, for a route that overrides some: it shares backends, connections, budget and cursor.
+    /// Settings that these depend on must be the same.
+    #[must_use]
+    pub fn with_settings(&self, settings: Settings) -> Arc<Self> {
+        Arc::new(Self {
+            settings,
+            label: self.label.clone(),
+            budget: Arc::clone(&self.budget),
+            roster: Arc::clone(&self.roster),
+            eligible: Arc::clone(&self.eligible),
+            cursor: Arc::clone(&self.cursor),
+            shares_in_flight: self.shares_in_flight,
+            tls_generation: self.tls_generation,
         })
     }
 

@@ -11,7 +11,7 @@ use super::departure::Phase;
 use super::exchange::Exchange;
 use super::headers::{ForwardedRequest, ForwardedResponse, ResponseContext};
 use super::request::Request;
-use super::{Failure, detail, pinned, websocket};
+use super::{Failure, changes, detail, pinned, websocket};
 use crate::clock;
 use crate::head::{BodyLength, Version};
 use crate::message::{self, ResponseError, Waiting};
@@ -143,7 +143,9 @@ async fn send(
     if request.head.upgrade.is_some() && !backend.connection.can_upgrade() {
         return Err(AttemptError::unsent(Failure::UnexpectedUpgrade));
     }
+    let changes = changes::of_request(exchange, &member.backend.address);
     let head = ForwardedRequest {
+        changes: changes.as_ref(),
         head: request.head,
         identity: &request.identity,
         peer: &request.client.peer,
@@ -357,6 +359,7 @@ fn forward_interim(request: &mut Request<'_>, backend: &mut BackendConnection, c
             is_switch: false,
         };
         let response = ForwardedResponse {
+            changes: None,
             head: &backend.head,
             bytes,
             context,

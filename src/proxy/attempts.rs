@@ -3,7 +3,7 @@
 
 use super::attempt::{self, Carried, Ended};
 use super::exchange::Exchange;
-use super::route::RouteMatch;
+use super::route::PoolMatch;
 use super::tried::Tried;
 use super::{Failure, pick};
 use crate::backend::Shared;
@@ -57,7 +57,7 @@ impl<'a> Attempts<'a> {
     /// Those of a request that goes `to` this pool. The request counts as in flight at the backend of its last attempt until
     /// this is dropped.
     #[inline]
-    pub(super) fn new(to: RouteMatch<'a>) -> Self {
+    pub(super) fn new(to: PoolMatch<'a>) -> Self {
         to.pool.budget.earn();
         Self {
             pool: to.pool,

@@ -52,6 +52,19 @@ pub struct Peer {
     pub policy: ListenerPolicy,
     /// What its listener takes the end of what it sends for.
     pub half_close: HalfClose,
+    /// What its TLS handshake has negotiated.
+    pub tls: Option<Box<TlsFacts>>,
+    /// Position of its listener in the config, from 0.
+    pub listener: usize,
+}
+
+/// What a TLS handshake has negotiated.
+#[derive(Debug)]
+pub struct TlsFacts {
+    /// The version, such as `TLSv1.3`.
+    pub version: &'static str,
+    /// The server name that the client asked for; empty without one.
+    pub server_name: Box<str>,
 }
 
 /// A verified certificate of a client.
@@ -82,7 +95,17 @@ impl Peer {
             certificate: None,
             policy: ListenerPolicy::None,
             half_close: HalfClose::default(),
+            tls: None,
+            listener: 0,
         }
+    }
+
+    /// The TLS version and the server name that the client asked for; both empty without TLS.
+    pub(super) fn tls_facts(&self) -> (&[u8], &[u8]) {
+        let facts = self.tls.as_deref();
+        facts.map_or((b"", b""), |facts| {
+            (facts.version.as_bytes(), facts.server_name.as_bytes())
+        })
     }
 
     /// Where it is, if [`Self::new`] makes the same of that.
@@ -90,7 +113,8 @@ impl Peer {
         let is_plain = !self.is_secure
             && !self.is_introduced
             && matches!(self.policy, ListenerPolicy::None)
-            && self.half_close == HalfClose::default();
+            && self.half_close == HalfClose::default()
+            && self.listener == 0;
         is_plain.then_some(self.address)
     }
 

@@ -1,13 +1,15 @@
 //! Every way in which a request can end other than with a backend's whole response: one table with one row per failure.
 //! What the client gets, what the logs and metrics say and what `docs/errors.md` explains come from its row.
 
+use evenkeel_balance::policy::Refusal;
+
 use super::grpc;
 use crate::message::Malformed;
 use crate::retry::Cause;
 use crate::telemetry::metrics::Timeout;
 
 /// Why a client gets a local response.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum LocalReason {
     /// The request failed.
     Failure(Failure),
@@ -15,6 +17,8 @@ pub(super) enum LocalReason {
     Redirect(u16),
     /// It must not be forwarded any more (RFC 9110 §7.6.2).
     LastRecipient,
+    /// The route itself has the response, or a policy refused the request.
+    Refused(Box<Refusal>),
 }
 
 impl From<Failure> for LocalReason {
@@ -152,6 +156,13 @@ failures! {
         code: "loop_detected", status: 508, grpc_status: grpc::UNKNOWN,
         cause: None, blame: Blame::Balancer, timeout: None,
         help: "the request has passed through this process before, according to its `Via` header: a backend forwards to one of our own listeners (status 508)",
+    }
+
+    /// What `rewrite` makes of the path is not a path.
+    RewriteInvalidPath, "the rewritten path is not valid" {
+        code: "rewrite_invalid_path", status: 500, grpc_status: grpc::INTERNAL,
+        cause: None, blame: Blame::Balancer, timeout: None,
+        help: "`rewrite` of the route turned the path into something that is not a valid path (status 500)",
     }
 
     /// No route leads anywhere for this host and path.

@@ -5,6 +5,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use super::body::RequestBody;
+use super::changes::Changes;
 use super::deadlines::Deadlines;
 use super::departure::{Departure, Phase};
 use super::record::Record;
@@ -20,6 +21,8 @@ pub(super) struct Exchange<'a> {
     pub(super) deadlines: Deadlines,
     pub(super) departure: Departure,
     pub(super) record: Record<'a>,
+    /// What the plan of the route changes; `None` for most routes.
+    pub(super) changes: Option<Box<Changes<'a>>>,
 }
 
 impl<'a> Exchange<'a> {
@@ -41,6 +44,7 @@ impl<'a> Exchange<'a> {
             departure: Departure::default(),
             record: Record::new(started, head.bytes.len(), client.connection.bytes_out),
             request,
+            changes: None,
         }
     }
 

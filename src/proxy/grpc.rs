@@ -17,6 +17,8 @@ pub(super) const RESOURCE_EXHAUSTED: u32 = 8;
 pub(super) const UNIMPLEMENTED: u32 = 12;
 pub(super) const INTERNAL: u32 = 13;
 pub(super) const UNAVAILABLE: u32 = 14;
+const PERMISSION_DENIED: u32 = 7;
+const UNAUTHENTICATED: u32 = 16;
 
 /// Whether a request is a gRPC call, which needs a stream of its own: HTTP/1 cannot carry one.
 pub(super) fn is_call(head: &RequestHead) -> bool {
@@ -47,6 +49,18 @@ pub(super) fn status_in_trailers(lines: &[u8]) -> Option<u32> {
         name.eq_ignore_ascii_case(STATUS)
             .then(|| number(value.trim_ascii()))?
     })
+}
+
+/// The status for a call that a policy refused with this HTTP status, as gRPC maps them.
+pub(super) fn status_of(status: u16) -> u32 {
+    match status {
+        401 => UNAUTHENTICATED,
+        403 => PERMISSION_DENIED,
+        404 => UNIMPLEMENTED,
+        413 | 429 => RESOURCE_EXHAUSTED,
+        502..=504 => UNAVAILABLE,
+        _ => UNKNOWN,
+    }
 }
 
 /// The status for a malformed request with this status of HTTP: what gRPC's table has, and where that knows less than we

@@ -1,6 +1,9 @@
 //! What the heads of forwarded requests and responses say, from what was parsed: exactly one host and one framing field, both
 //! set here, no hop-by-hop fields, and identity fields replaced. No byte that was not understood is forwarded.
 
+use evenkeel_balance::edits::Direction;
+
+use super::changes::{HeaderChanges, RequestChanges};
 use super::forwarded::Identity;
 use super::max_forwards::MaxForwards;
 use super::{Peer, via, websocket};
@@ -21,6 +24,8 @@ pub(super) struct ForwardedRequest<'a> {
     pub(super) peer: &'a Peer,
     /// Its address takes the place of a host that the client left out.
     pub(super) backend: &'a Address,
+    /// What the route changes.
+    pub(super) changes: Option<&'a RequestChanges<'a>>,
 }
 
 impl OutgoingHead for ForwardedRequest<'_> {
@@ -31,11 +36,75 @@ impl OutgoingHead for ForwardedRequest<'_> {
 
     #[inline]
     fn write<W: HeadWriter>(&self, out: &mut W) {
-        write_request(self.head, self.identity, self.peer, self.backend, out);
+        let Self {
+            head, identity, peer, ..
+        } = *self;
+        self.write_target(out);
+        for field in &head.fields {
+            let name = head.text(field.name);
+            if is_forwarded((field.id, name), head.method, identity.is_trusted, peer)
+                && !head.connection_names(name)
+                && !websocket::is_foreign_key(head, name)
+                && !self
+                    .changes
+                    .is_some_and(|changes| changes.headers.removes(Direction::Request, name))
+            {
+                out.field(name, head.text(field.value), field.is_secret);
+            }
+        }
+        write_max_forwards(head, out);
+        write_identity(head, identity, peer, out);
+        if let Some(changes) = self.changes {
+            write_added(&changes.headers, out);
+        }
+        if takes_trailers(head) {
+            // RFC 9110 §10.1.4: it concerns this connection only.
+            out.connection(b"TE");
+            out.set(name!("TE"), b"trailers");
+        }
+        if head.expects_continue {
+            out.set(name!("Expect"), b"100-continue");
+        }
+        if let Some(token) = head.upgrade.filter(|_| W::HAS_UPGRADE) {
+            out.connection(b"upgrade");
+            out.set(name!("Upgrade"), head.text(token));
+            if websocket::needs_key(head) {
+                out.set(name!("Sec-WebSocket-Key"), &identity.websocket_key());
+            }
+        }
+        out.framing(head.body);
+        out.finish();
     }
 }
 
-/// Writes the head of a request to a backend: see `ForwardedRequest`.
+impl ForwardedRequest<'_> {
+    /// Writes the request line, or the pseudo-headers of it.
+    #[inline]
+    fn write_target<W: HeadWriter>(&self, out: &mut W) {
+        let Self { head, backend, .. } = *self;
+        let host = self.changes.and_then(|changes| changes.authority.as_deref());
+        let host = host.unwrap_or(head.text(head.authority));
+        let may_be_empty = W::ALLOWS_EMPTY_HOST && head.version != Version::Http10;
+        let address;
+        let authority = match host {
+            b"" if !may_be_empty => {
+                address = backend.authority();
+                address.as_bytes()
+            }
+            host => host,
+        };
+        let path = self.changes.and_then(|changes| changes.path);
+        out.request(&Target {
+            method: head.text(head.method_text),
+            is_secure: backend.scheme == Scheme::Https,
+            authority,
+            path: path.unwrap_or(head.text(head.path)),
+            query: head.query.map(|query| head.text(query)),
+        });
+    }
+}
+
+/// Writes the head of a request to a backend, for a route that changes nothing.
 pub fn write_request<W: HeadWriter>(
     head: &RequestHead,
     identity: &Identity,
@@ -43,51 +112,21 @@ pub fn write_request<W: HeadWriter>(
     backend: &Address,
     out: &mut W,
 ) {
-    let host = head.text(head.authority);
-    let may_be_empty = W::ALLOWS_EMPTY_HOST && head.version != Version::Http10;
-    let address;
-    let authority = match host {
-        b"" if !may_be_empty => {
-            address = backend.authority();
-            address.as_bytes()
-        }
-        host => host,
+    let request = ForwardedRequest {
+        head,
+        identity,
+        peer,
+        backend,
+        changes: None,
     };
-    out.request(&Target {
-        method: head.text(head.method_text),
-        is_secure: backend.scheme == Scheme::Https,
-        authority,
-        path: head.text(head.path),
-        query: head.query.map(|query| head.text(query)),
-    });
-    for field in &head.fields {
-        let name = head.text(field.name);
-        if is_forwarded((field.id, name), head.method, identity.is_trusted, peer)
-            && !head.connection_names(name)
-            && !websocket::is_foreign_key(head, name)
-        {
-            out.field(name, head.text(field.value), field.is_secret);
-        }
+    request.write(out);
+}
+
+/// Writes the headers that the changes add.
+fn write_added<W: HeadWriter>(changes: &HeaderChanges<'_>, out: &mut W) {
+    for (name, value, is_secret) in changes.added() {
+        out.field(name, value, is_secret);
     }
-    write_max_forwards(head, out);
-    write_identity(head, identity, peer, out);
-    if takes_trailers(head) {
-        // RFC 9110 §10.1.4: it concerns this connection only.
-        out.connection(b"TE");
-        out.set(name!("TE"), b"trailers");
-    }
-    if head.expects_continue {
-        out.set(name!("Expect"), b"100-continue");
-    }
-    if let Some(token) = head.upgrade.filter(|_| W::HAS_UPGRADE) {
-        out.connection(b"upgrade");
-        out.set(name!("Upgrade"), head.text(token));
-        if websocket::needs_key(head) {
-            out.set(name!("Sec-WebSocket-Key"), &identity.websocket_key());
-        }
-    }
-    out.framing(head.body);
-    out.finish();
 }
 
 /// What the head of a response depends on besides the response itself.
@@ -111,6 +150,8 @@ pub(super) struct ForwardedResponse<'a> {
     /// What `head` was parsed from.
     pub(super) bytes: &'a [u8],
     pub(super) context: ResponseContext<'a>,
+    /// What the route changes.
+    pub(super) changes: Option<&'a HeaderChanges<'a>>,
 }
 
 impl OutgoingHead for ForwardedResponse<'_> {
@@ -122,7 +163,12 @@ impl OutgoingHead for ForwardedResponse<'_> {
 
     #[inline]
     fn write<W: HeadWriter>(&self, out: &mut W) {
-        let Self { head, bytes, context } = self;
+        let Self {
+            head,
+            bytes,
+            context,
+            changes,
+        } = self;
         // RFC 8441 §5: what HTTP/1.1 switches with 101 is a plain success in HTTP/2, without the fields of the handshake.
         let is_accepted_stream = context.is_switch && !W::HAS_UPGRADE;
         let status = if is_accepted_stream { 200 } else { head.status };
@@ -132,9 +178,16 @@ impl OutgoingHead for ForwardedResponse<'_> {
             has_date |= field.id == FieldName::Date;
             let name = field.name.of(bytes);
             let is_handshake = is_accepted_stream && name.eq_ignore_ascii_case(b"sec-websocket-accept");
-            if !is_ours(field.id) && !is_handshake && !head.connection_names(bytes, name) {
+            if !is_ours(field.id)
+                && !is_handshake
+                && !head.connection_names(bytes, name)
+                && !changes.is_some_and(|changes| changes.removes(Direction::Response, name))
+            {
                 out.field(name, field.value.of(bytes), field.is_secret);
             }
+        }
+        if let Some(changes) = changes {
+            write_added(changes, out);
         }
         if !has_date {
             out.set(name!("Date"), context.date);

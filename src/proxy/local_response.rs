@@ -1,18 +1,26 @@
-//! Local responses: those that Evenkeel makes itself, for errors and redirects. Short text, or JSON for clients that ask for
-//! it.
+//! Local responses: those that Evenkeel makes itself, for errors, redirects, refusals of policies and routes that respond. For
+//! errors the body is a page, problem details or text, as the client's `Accept` asks for.
 
 use std::rc::Rc;
 use std::time::Instant;
 
+use evenkeel_balance::action::{MissingHost, Redirect, Respond};
+use evenkeel_balance::edits::Direction;
+use evenkeel_balance::local::{self, Problem};
+use evenkeel_balance::policy::Refusal;
+
+use super::changes::{self, HeaderChanges};
 use super::deadlines::{Deadline, Deadlines};
 use super::exchange::Exchange;
 use super::log::{Refused, log_refused};
 use super::request::Request;
+use super::variables::RequestVariables;
 use super::{
-    Client, ConnectionDisposition, Failure, LocalReason, Peer, Worker, detail, grpc, listener_policy,
+    Client, ConnectionDisposition, Failure, LocalReason, Peer, Worker, detail, grpc, listener_policy, route,
 };
+use crate::clock;
 use crate::head::{BodyLength, FieldName, Method, RequestHead, Version};
-use crate::message::{HeadWriter, OutgoingHead, ReadSoFar, name, reason_phrase};
+use crate::message::{HeadWriter, Malformed, OutgoingHead, ReadSoFar, name, reason_phrase};
 
 /// Seconds after which a client may try again: the time in which a backend is probed again.
 const RETRY_AFTER: &[u8] = b"1";
@@ -21,8 +29,17 @@ const NO_CONTENT: &str = "";
 /// About how many fields a local response has, and how many bytes of them.
 const SIZE: (usize, usize) = (8, 256);
 
-/// A header that a local response needs for its status: name and value.
-type OwnField<'a> = (&'static [u8], &'a [u8]);
+/// What a local response consists of, beside what all of them have.
+#[derive(Default)]
+struct Content<'a> {
+    status: u16,
+    /// Why, or [`NO_CONTENT`].
+    code: &'a str,
+    /// Headers: name and value.
+    headers: Vec<(&'a [u8], &'a [u8])>,
+    /// The body with its media type, in place of one that explains the status.
+    body: Option<(&'a str, &'a [u8])>,
+}
 
 /// Responds in place of a backend.
 pub(super) async fn respond(exchange: &mut Exchange<'_>, reason: LocalReason) -> ConnectionDisposition {
@@ -31,19 +48,80 @@ pub(super) async fn respond(exchange: &mut Exchange<'_>, reason: LocalReason) ->
         // Not with 301, after which old clients turn a POST into a GET.
         LocalReason::Redirect(port) => {
             let location = listener_policy::location(exchange.request.head, port);
-            let code = (308, "https_redirect");
-            send(exchange, code, Some((b"Location", &location)), true).await
+            let content = Content {
+                status: 308,
+                code: "https_redirect",
+                headers: vec![(b"Location", &location)],
+                body: None,
+            };
+            send(exchange, content, true).await
         }
-        // As the final recipient: to OPTIONS with an empty success. TRACE would repeat the request, which may contain secrets of
-        // its sender, and is refused.
-        LocalReason::LastRecipient => match exchange.request.head.method {
-            Method::Options => send(exchange, (200, NO_CONTENT), None, true).await,
-            _ => {
-                let allow: OwnField<'_> = (b"Allow", b"OPTIONS");
-                send(exchange, (405, "max_forwards"), Some(allow), true).await
-            }
-        },
+        LocalReason::LastRecipient => respond_as_last(exchange).await,
+        LocalReason::Refused(refusal) => refuse_request(exchange, &refusal).await,
     }
+}
+
+/// Responds as the final recipient: to OPTIONS with an empty success. TRACE would repeat the request, which may contain secrets of
+/// its sender, and is refused.
+async fn respond_as_last(exchange: &mut Exchange<'_>) -> ConnectionDisposition {
+    let content = match exchange.request.head.method {
+        Method::Options => Content {
+            status: 200,
+            code: NO_CONTENT,
+            ..Content::default()
+        },
+        _ => Content {
+            status: 405,
+            code: "max_forwards",
+            headers: vec![(b"Allow", b"OPTIONS")],
+            body: None,
+        },
+    };
+    send(exchange, content, true).await
+}
+
+/// Sends the response of a policy or of the route itself.
+async fn refuse_request(exchange: &mut Exchange<'_>, refusal: &Refusal) -> ConnectionDisposition {
+    exchange.record.ending.code = (!refusal.code.is_empty()).then_some(refusal.code);
+    exchange.record.detail.clone_from(&refusal.detail);
+    if exchange.request.is_grpc && !refusal.code.is_empty() {
+        let status = grpc::status_of(refusal.status);
+        return send_grpc(exchange, (refusal.status, status), refusal.code, true).await;
+    }
+    let headers = refusal.headers.iter();
+    let body = refusal.body.as_ref();
+    let content = Content {
+        status: refusal.status,
+        code: refusal.code,
+        headers: headers.map(|(name, value)| (name.as_bytes(), &**value)).collect(),
+        body: body.map(|(media_type, body)| (&**media_type, &**body)),
+    };
+    send(exchange, content, true).await
+}
+
+/// The redirect of a route.
+pub(super) fn redirect(exchange: &Exchange<'_>, redirect: &Redirect) -> LocalReason {
+    let view = route::view(&exchange.request, clock::wall());
+    let mut location = Vec::with_capacity(exchange.request.head.bytes.len());
+    match redirect.location(&view, &mut location) {
+        Ok(()) => LocalReason::Refused(Refusal::new(redirect.status(), "").with("Location", location)),
+        Err(MissingHost) => Failure::Malformed(Malformed::MissingHost).into(),
+    }
+}
+
+/// The response of a route.
+pub(super) fn fixed(exchange: &Exchange<'_>, respond: &Respond) -> LocalReason {
+    let mut refusal = Refusal::new(respond.status(), "");
+    let mut media_type = String::new();
+    let variables = RequestVariables::of(exchange, b"");
+    respond.write_headers(&variables, &mut Vec::new(), |name, value, _| {
+        match name.eq_ignore_ascii_case("Content-Type") {
+            true => media_type = String::from_utf8_lossy(value).into_owned(),
+            false => refusal.headers.push((name.into(), value.into())),
+        }
+    });
+    refusal.body = Some((media_type.into(), respond.body().into()));
+    LocalReason::Refused(refusal)
 }
 
 async fn respond_to_failure(exchange: &mut Exchange<'_>, failure: Failure) -> ConnectionDisposition {
@@ -58,31 +136,54 @@ async fn respond_to_failure(exchange: &mut Exchange<'_>, failure: Failure) -> Co
     }
     let may_keep = !failure.is_clients();
     if exchange.request.is_grpc {
-        let request = &mut exchange.request;
-        let id = request.identity.request_id(request.head);
-        exchange.record.ending.status = 200;
-        exchange.record.ending.grpc_status = Some(write_grpc(failure, Some(id), request.client));
-        let keep_alive = keeps_client(exchange, may_keep);
-        return finish(exchange, keep_alive).await;
+        let status = (failure.status(), failure.grpc_status());
+        return send_grpc(
+            exchange,
+            status,
+            &format!("{}: {failure}", failure.code()),
+            may_keep,
+        )
+        .await;
     }
-    send(exchange, (failure.status(), failure.code()), None, may_keep).await
+    let content = Content {
+        status: failure.status(),
+        code: failure.code(),
+        ..Content::default()
+    };
+    send(exchange, content, may_keep).await
 }
 
-async fn send(
+/// Sends a gRPC status, for what would have been this HTTP status.
+async fn send_grpc(
     exchange: &mut Exchange<'_>,
-    (status, code): (u16, &'static str),
-    field: Option<OwnField<'_>>,
+    (status, grpc_status): (u16, u32),
+    message: &str,
     may_keep: bool,
 ) -> ConnectionDisposition {
-    exchange.record.ending.status = status;
+    let request = &mut exchange.request;
+    let response = GrpcStatus {
+        status,
+        grpc_status,
+        message,
+    };
+    let id = request.identity.request_id(request.head);
+    write_grpc(&response, Some(id), request.client);
+    exchange.record.ending.status = 200;
+    exchange.record.ending.grpc_status = Some(grpc_status);
     let keep_alive = keeps_client(exchange, may_keep);
+    finish(exchange, keep_alive).await
+}
+
+async fn send(exchange: &mut Exchange<'_>, content: Content<'_>, may_keep: bool) -> ConnectionDisposition {
+    exchange.record.ending.status = content.status;
+    let keep_alive = keeps_client(exchange, may_keep);
+    let changes = changes::of_response(exchange);
     let request = &mut exchange.request;
     let local_response = LocalResponse {
-        status,
-        code,
-        field,
+        content: &content,
+        changes: changes.as_ref(),
         request_id: Some(request.identity.request_id(request.head)),
-        wants_json: wants_json(request.head),
+        head: Some(request.head),
         has_body: request.head.method != Method::Head,
         keep_alive,
         version: request.head.version,
@@ -124,25 +225,29 @@ async fn finish(exchange: &mut Exchange<'_>, keep_alive: bool) -> ConnectionDisp
     }
 }
 
-/// Responds to a gRPC call with trailers only, which are a head without a body. The HTTP status is 200. Returns the gRPC
-/// status.
-fn write_grpc(failure: Failure, id: Option<&[u8]>, client: &mut Client) -> u32 {
+/// How a gRPC call failed.
+struct GrpcStatus<'a> {
+    /// The HTTP status of the same failure.
+    status: u16,
+    grpc_status: u32,
+    message: &'a str,
+}
+
+/// Responds to a gRPC call with trailers only, which are a head without a body. The HTTP status is 200.
+fn write_grpc(status: &GrpcStatus<'_>, id: Option<&[u8]>, client: &mut Client) {
     let worker = Rc::clone(&client.worker);
     let response = GrpcResponse {
-        failure,
-        grpc_status: failure.grpc_status(),
+        status,
         request_id: id,
         date: &worker.date(),
     };
     client.connection.put_response(&response, &worker.buffers);
     client.connection.finish(b"");
-    response.grpc_status
 }
 
 /// The head of a local response to a gRPC call.
 struct GrpcResponse<'a> {
-    failure: Failure,
-    grpc_status: u32,
+    status: &'a GrpcStatus<'a>,
     request_id: Option<&'a [u8]>,
     date: &'a [u8],
 }
@@ -159,15 +264,12 @@ impl OutgoingHead for GrpcResponse<'_> {
         if let Some(id) = self.request_id {
             write_request_id(id, out);
         }
-        if self.failure.status() == 503 {
+        if self.status.status == 503 {
             out.set(name!("Retry-After"), RETRY_AFTER);
         }
-        out.set_number(name!("Grpc-Status"), self.grpc_status.into());
+        out.set_number(name!("Grpc-Status"), self.status.grpc_status.into());
         let mut message = Vec::new();
-        grpc::write_message(
-            &format!("{}: {}", self.failure.code(), self.failure),
-            &mut message,
-        );
+        grpc::write_message(self.status.message, &mut message);
         out.set(name!("Grpc-Message"), &message);
         out.finish();
     }
@@ -215,19 +317,30 @@ pub fn log_half_head(worker: &Worker, peer: &Peer, failure: Failure, received: (
 fn write_refusal(client: &mut Client, head: Option<&RequestHead>, refused: &mut Refused) {
     if head.is_some_and(grpc::is_call) {
         refused.status = 200;
-        refused.grpc_status = Some(write_grpc(refused.failure, None, client));
+        let failure = refused.failure;
+        let status = GrpcStatus {
+            status: failure.status(),
+            grpc_status: failure.grpc_status(),
+            message: &format!("{}: {failure}", failure.code()),
+        };
+        write_grpc(&status, None, client);
+        refused.grpc_status = Some(status.grpc_status);
         return;
     }
     let is_head = match head {
         Some(head) => head.method == Method::Head,
         None => is_head(client.connection.input.unread()),
     };
-    let local_response = LocalResponse {
+    let content = Content {
         status: refused.status,
         code: refused.failure.code(),
-        field: None,
+        ..Content::default()
+    };
+    let local_response = LocalResponse {
+        content: &content,
+        changes: None,
         request_id: None,
-        wants_json: false,
+        head: None,
         has_body: !is_head,
         keep_alive: false,
         version: Version::default(),
@@ -273,20 +386,14 @@ fn write_request_id<W: HeadWriter>(id: &[u8], out: &mut W) {
     out.end();
 }
 
-/// Whether the client asks for JSON by name.
-fn wants_json(head: &RequestHead) -> bool {
-    head.values(FieldName::Accept)
-        .any(|value| memchr::memmem::find(value, b"application/json").is_some())
-}
-
+/// A local response to one client.
 struct LocalResponse<'a> {
-    status: u16,
-    /// Why, or [`NO_CONTENT`].
-    code: &'static str,
-    /// What else the status calls for.
-    field: Option<OwnField<'a>>,
+    content: &'a Content<'a>,
+    /// What the route changes.
+    changes: Option<&'a HeaderChanges<'a>>,
     request_id: Option<&'a [u8]>,
-    wants_json: bool,
+    /// The head of the request, if it is usable.
+    head: Option<&'a RequestHead>,
     has_body: bool,
     keep_alive: bool,
     version: Version,
@@ -296,7 +403,7 @@ struct LocalResponse<'a> {
 struct LocalHead<'a> {
     response: &'a LocalResponse<'a>,
     /// The media type of the body, and its length.
-    media: &'a [u8],
+    media: &'a str,
     length: usize,
     date: &'a [u8],
 }
@@ -307,34 +414,43 @@ impl OutgoingHead for LocalHead<'_> {
     }
 
     fn write<W: HeadWriter>(&self, out: &mut W) {
-        let response = self.response;
-        out.status(response.status, b"");
+        let LocalResponse { content, changes, .. } = self.response;
+        out.status(content.status, b"");
         out.set(name!("Date"), self.date);
-        if self.length > 0 {
-            out.set(name!("Content-Type"), self.media);
+        if self.length > 0 && !self.media.is_empty() {
+            out.set(name!("Content-Type"), self.media.as_bytes());
         }
-        if response.status == 503 {
+        let has_retry_after = |(name, _): &(&[u8], &[u8])| name.eq_ignore_ascii_case(b"retry-after");
+        if content.status == 503 && !content.headers.iter().any(has_retry_after) {
             out.set(name!("Retry-After"), RETRY_AFTER);
         }
-        if let Some((name, value)) = response.field {
-            out.field(name, value, false);
+        for (name, value) in &content.headers {
+            if !changes.is_some_and(|changes| changes.removes(Direction::Response, name)) {
+                out.field(name, value, false);
+            }
         }
-        if let Some(id) = response.request_id {
+        for (name, value, is_secret) in changes.iter().flat_map(|changes| changes.added()) {
+            out.field(name, value, is_secret);
+        }
+        if let Some(id) = self.response.request_id {
             write_request_id(id, out);
         }
-        out.framing(BodyLength::Exact(self.length as u64));
-        out.keep_alive(response.keep_alive, response.version);
+        if !has_no_content(content.status) {
+            out.framing(BodyLength::Exact(self.length as u64));
+        }
+        out.keep_alive(self.response.keep_alive, self.response.version);
         out.finish();
     }
 }
 
 impl LocalResponse<'_> {
     fn write(&self, client: &mut Client) {
-        let mut body = Vec::with_capacity(256);
-        let media = match self.wants_json {
-            _ if self.code == NO_CONTENT => b"",
-            true => self.json(&mut body),
-            false => self.text(&mut body),
+        let content = self.content;
+        let mut explanation = Vec::new();
+        let (media, body) = match content.body {
+            Some((media, body)) => (media, body),
+            None if content.code == NO_CONTENT => ("", &b""[..]),
+            None => (self.explain(&mut explanation), &*explanation),
         };
         let worker = &client.worker;
         let head = LocalHead {
@@ -344,37 +460,29 @@ impl LocalResponse<'_> {
             date: &worker.date(),
         };
         client.connection.put_response(&head, &worker.buffers);
-        if self.has_body {
-            client.connection.output(&worker.buffers).extend_from_slice(&body);
+        if self.has_body && !has_no_content(content.status) {
+            client.connection.output(&worker.buffers).extend_from_slice(body);
         }
         client.connection.finish(b"");
     }
 
-    fn text(&self, body: &mut Vec<u8>) -> &'static [u8] {
-        body.extend_from_slice(itoa::Buffer::new().format(self.status).as_bytes());
-        for part in [" ", reason_phrase(self.status), ": ", self.code, "\n"] {
-            body.extend_from_slice(part.as_bytes());
-        }
-        if let Some(id) = self.request_id {
-            body.extend_from_slice(b"request_id: ");
-            body.extend(repeatable(id));
-            body.push(b'\n');
-        }
-        b"text/plain; charset=utf-8"
+    /// Renders a body that explains the status. Returns its media type.
+    fn explain(&self, body: &mut Vec<u8>) -> &'static str {
+        let problem = Problem {
+            status: self.content.status,
+            code: self.content.code,
+            title: reason_phrase(self.content.status),
+            request_id: self.request_id,
+        };
+        let accept = self
+            .head
+            .into_iter()
+            .flat_map(|head| head.values(FieldName::Accept));
+        local::render(accept, &problem, body)
     }
+}
 
-    fn json(&self, body: &mut Vec<u8>) -> &'static [u8] {
-        body.extend_from_slice(b"{\"status\":");
-        body.extend_from_slice(itoa::Buffer::new().format(self.status).as_bytes());
-        for part in [",\"error\":\"", self.code, "\""] {
-            body.extend_from_slice(part.as_bytes());
-        }
-        if let Some(id) = self.request_id {
-            body.extend_from_slice(b",\"request_id\":\"");
-            body.extend(repeatable(id));
-            body.push(b'"');
-        }
-        body.extend_from_slice(b"}\n");
-        b"application/json"
-    }
+/// Whether a response with this status has no body (RFC 9110 §6.4.1), and no length.
+fn has_no_content(status: u16) -> bool {
+    matches!(status, 204 | 304)
 }

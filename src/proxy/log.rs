@@ -76,10 +76,8 @@ pub(super) fn write(exchange: &mut Exchange<'_>) {
         latency,
         host: Some(head.text(head.authority)),
         protocol: Some(head.version.as_str()),
-        route: record
-            .route
-            .and_then(|(route, _)| request.snapshot.route_labels.get(route)),
-        pool: record.route.map(|(_, pool)| &pool.label),
+        route: record.route.map(|route| &route.label),
+        pool: record.pool.map(|pool| &pool.label),
         request_id: Some(request.identity.request_id(head)),
         attempts: attempts.count,
         bytes_received,
@@ -88,8 +86,11 @@ pub(super) fn write(exchange: &mut Exchange<'_>) {
         retries: &retries,
         grpc_status: ending.grpc_status,
         client_cert: subject(&request.client.peer),
-        error: ending.failure.map(Failure::code),
-        detail: ending.failure.and(record.detail.as_deref().or(plain.as_deref())),
+        error: ending.failure.map(Failure::code).or(ending.code),
+        detail: match ending.failure.is_some() || ending.code.is_some() {
+            true => record.detail.as_deref().or(plain.as_deref()),
+            false => None,
+        },
     };
     worker.log.borrow_mut().push(&entry);
 }

@@ -5,16 +5,21 @@ mod attempt;
 mod attempt_error;
 mod attempts;
 mod body;
+mod changes;
+mod checks;
 mod client;
+mod computations;
 mod connect;
 mod deadlines;
 mod departure;
 mod detail;
 mod error;
 mod exchange;
+mod fetch;
 mod forwarded;
 mod grpc;
 mod headers;
+mod jobs;
 mod listener_policy;
 mod local_response;
 mod log;
@@ -26,10 +31,13 @@ mod record;
 mod request;
 mod response;
 mod route;
+mod route_settings;
 mod settings;
 mod snapshot;
+mod target;
 mod tried;
 mod tunnel;
+mod variables;
 mod via;
 mod websocket;
 mod worker;
@@ -37,7 +45,8 @@ mod worker;
 use std::rc::Rc;
 use std::time::Instant;
 
-pub use client::{Certificate, Client, Peer};
+pub use client::{Certificate, Client, Peer, TlsFacts};
+pub use computations::Computations;
 pub use departure::HalfClose;
 pub use error::Failure;
 pub use forwarded::{Identity, TrustedProxies};
@@ -45,6 +54,9 @@ pub use headers::write_request;
 pub use listener_policy::ListenerPolicy;
 pub use local_response::{log_half_head, refuse};
 pub use pinned::Pinned;
+pub use plan::{Plan, Step};
+pub use route::{Route, SplitTarget, Target};
+pub use route_settings::{Action, PolicySettings, PoolUse, RouteSettings};
 pub use settings::{ClientTimeouts, Limits};
 pub use snapshot::{Snapshot, SnapshotCell, SnapshotHandle};
 pub use worker::{Incoming, Worker};
@@ -111,10 +123,18 @@ async fn forward<'a>(
         ..
     } = &exchange.request;
     client.peer.policy.check(head, identity)?;
-    let found = route::find(head, local);
-    let route = plan::plan(exchange, found)?;
-    let mut attempts = Attempts::new(route);
-    let first = pick::first(&mut exchange.request, route)?;
+    let snapshot = &*local.snapshot;
+    let found = route::find(&exchange.request, snapshot);
+    let plan = found.and_then(|(_, route)| route.plan.as_deref());
+    checks::check(head, plan.map_or(snapshot.limits.body, |plan| plan.body_limit))?;
+    let (index, route) = found.ok_or(Failure::NoRoute)?;
+    exchange.record.route = Some(route);
+    if let Some(plan) = plan {
+        Box::pin(plan::run(exchange, plan, index)).await?;
+    }
+    let to = target::choose(exchange, route, local)?;
+    let mut attempts = Attempts::new(to);
+    let first = pick::first(&mut exchange.request, to)?;
     let response = attempts.run(exchange, first).await?;
-    Ok(response::forward(exchange, route.pool, response).await?)
+    Ok(response::forward(exchange, to.pool, response).await?)
 }

@@ -3,7 +3,7 @@
 use super::Failure;
 use super::pinned;
 use super::request::Request;
-use super::route::RouteMatch;
+use super::route::PoolMatch;
 use crate::backend::BackendId;
 use crate::pool::{Member, Pool};
 use crate::strategy::PickContext;
@@ -13,8 +13,8 @@ use crate::strategy::PickContext;
 /// # Errors
 /// No backend is eligible, or all of them have reached their limit of requests.
 #[inline]
-pub(super) fn first<'a>(request: &mut Request<'_>, to: RouteMatch<'a>) -> Result<&'a Member, Failure> {
-    let RouteMatch { pool, eligible, .. } = to;
+pub(super) fn first<'a>(request: &mut Request<'_>, to: PoolMatch<'a>) -> Result<&'a Member, Failure> {
+    let PoolMatch { pool, eligible } = to;
     pinned::member(request, pool, eligible)
         .or_else(|| eligible.pick(context(request, pool, &[])))
         .ok_or_else(|| match eligible.is_empty() {

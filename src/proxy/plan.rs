@@ -1,37 +1,89 @@
-//! The plan of a request: whether it is forwarded at all, and what is prepared before a backend is picked.
+//! The plan of a route: what is done with its requests before a backend is picked, and with their responses.
+
+use std::sync::Arc;
+
+use evenkeel_balance::action::Mirror;
+use evenkeel_balance::edits::HeaderEdits;
+use evenkeel_balance::policy::{Decision, Job, Policy};
+use evenkeel_balance::rewrite::Rewrite;
 
 use super::body::is_larger;
+use super::changes::Changes;
 use super::exchange::Exchange;
-use super::max_forwards::MaxForwards;
-use super::route::RouteMatch;
-use super::{Failure, LocalReason, via};
-use crate::message::Malformed;
+use super::{Failure, LocalReason, jobs, route};
+use crate::clock;
 
-/// Checks the request and prepares its forwarding to the pool of its route.
+/// What a route does beside forwarding.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// Its policies, in the order in which they act.
+    pub steps: Vec<Step>,
+    /// Changes the path and the host for the backend.
+    pub rewrite: Option<Rewrite>,
+    /// Changes headers of requests.
+    pub request_headers: Option<HeaderEdits>,
+    /// Changes headers of responses.
+    pub response_headers: Option<HeaderEdits>,
+    /// Sends copies of requests to another pool, with this index.
+    pub mirror: Option<(Mirror, usize)>,
+    /// Maximum size of a request body in bytes, in place of `limits.body`.
+    pub body_limit: Option<u64>,
+}
+
+/// A policy as one step of a plan. Routes share the policies that the config names.
+#[derive(Debug, Clone)]
+pub struct Step {
+    /// Its name in the config.
+    pub name: Arc<str>,
+    /// What it does.
+    pub policy: Arc<dyn Policy>,
+}
+
+/// Runs the policies of a plan and prepares its changes.
 ///
 /// # Errors
-/// Why the client gets a local response. That the request is not to be forwarded comes before that no route is there for it.
-#[inline]
-pub(super) fn plan<'a>(
+/// The response of a policy, or why there cannot be another one.
+pub(super) async fn run<'a>(
     exchange: &mut Exchange<'a>,
-    found: Option<RouteMatch<'a>>,
-) -> Result<RouteMatch<'a>, LocalReason> {
+    plan: &'a Plan,
+    route: usize,
+) -> Result<(), LocalReason> {
+    exchange.changes = Some(Box::new(Changes::new(plan, route)));
+    for step in &plan.steps {
+        let mut done = None;
+        while let Some(job) = decide(exchange, step, done.take())? {
+            done = Some(jobs::perform(exchange, job).await?);
+        }
+    }
     let head = exchange.request.head;
-    let max_forwards = MaxForwards::of(head);
-    if max_forwards == MaxForwards::Reached {
-        return Err(LocalReason::LastRecipient);
+    let Some(changes) = &mut exchange.changes else {
+        return Ok(());
+    };
+    if let Some(limit) = changes.notes.body_limit {
+        exchange.body.transfer.limit_to(limit);
+        if is_larger(head.body, Some(limit)) {
+            return Err(Failure::BodyTooLarge.into());
+        }
     }
-    if via::is_loop(head) {
-        return Err(Failure::LoopDetected.into());
+    Ok(changes.rewrite(head.text(head.path))?)
+}
+
+/// Lets a policy decide, with what it waited for. Returns what it has to wait for next.
+fn decide(exchange: &mut Exchange<'_>, step: &Step, done: Option<Job>) -> Result<Option<Job>, LocalReason> {
+    let view = route::view(&exchange.request, clock::wall());
+    let Some(changes) = &mut exchange.changes else {
+        return Ok(None);
+    };
+    let decision = match done {
+        None => step.policy.check(&view, &mut changes.notes),
+        Some(done) => step.policy.resume(&view, &mut changes.notes, done),
+    };
+    match decision {
+        Decision::Continue => Ok(None),
+        Decision::Wait(job) => Ok(Some(job)),
+        Decision::Refuse(refusal) => {
+            exchange.record.policy = Some(Arc::clone(&step.name));
+            Err(LocalReason::Refused(refusal))
+        }
     }
-    if is_larger(head.body, exchange.request.snapshot.limits.body) {
-        return Err(Failure::BodyTooLarge.into());
-    }
-    if max_forwards == MaxForwards::Invalid {
-        return Err(Failure::Malformed(Malformed::BadMaxForwards).into());
-    }
-    let found = found.ok_or(Failure::NoRoute)?;
-    exchange.record.leads_to(found.route, found.pool);
-    exchange.body.replay.keep(found.pool.settings.retry.replay_limit);
-    Ok(found)
 }

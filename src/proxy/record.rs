@@ -1,8 +1,9 @@
 //! What is taken down of a request while it runs, for its line in the access log.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Failure;
+use super::{Failure, Route};
 use crate::pool::{Member, Pool};
 use crate::retry::Outcome;
 use crate::telemetry::Label;
@@ -10,8 +11,10 @@ use crate::telemetry::Label;
 /// Collected while a request runs.
 pub(super) struct Record<'a> {
     pub(super) beginning: Beginning,
-    /// The router's index of the route, and its pool.
-    pub(super) route: Option<(usize, &'a Pool)>,
+    pub(super) route: Option<&'a Route>,
+    pub(super) pool: Option<&'a Pool>,
+    /// The policy that refused the request.
+    pub(super) policy: Option<Arc<str>>,
     pub(super) attempts: AttemptRecord<'a>,
     pub(super) ending: Ending,
     /// What exactly was wrong in the attempt that ended last, or with the request: it is logged beside a failure only.
@@ -56,6 +59,8 @@ pub(super) struct Ending {
     /// The status of gRPC, where there is one.
     pub(super) grpc_status: Option<u32>,
     pub(super) failure: Option<Failure>,
+    /// The error code of the policy that refused it.
+    pub(super) code: Option<&'static str>,
 }
 
 impl<'a> Record<'a> {
@@ -68,6 +73,8 @@ impl<'a> Record<'a> {
                 bytes_out,
             },
             route: None,
+            pool: None,
+            policy: None,
             attempts: AttemptRecord {
                 count: 0,
                 member: None,
@@ -80,11 +87,6 @@ impl<'a> Record<'a> {
             was_stream_reset: false,
             is_logged: false,
         }
-    }
-
-    #[inline]
-    pub(super) fn leads_to(&mut self, route: usize, pool: &'a Pool) {
-        self.route = Some((route, pool));
     }
 
     #[inline]

@@ -1,28 +1,85 @@
-//! Finds the route of a request, and the pool that it leads to.
+//! Finds the route of a request.
 
-use super::SnapshotHandle;
-use crate::head::RequestHead;
+use std::time::SystemTime;
+
+use evenkeel_balance::action::{Redirect, Respond, Split};
+use evenkeel_balance::request::Request as View;
+
+use super::plan::Plan;
+use super::request::Request;
+use super::{Snapshot, SnapshotHandle};
 use crate::pool::{EligibleSet, Pool};
+use crate::telemetry::Label;
 
-/// Where a request goes.
+/// A route of the snapshot.
+#[derive(Debug)]
+pub struct Route {
+    /// Its name for the log.
+    pub label: Label,
+    /// Where its requests go.
+    pub target: Target,
+    /// What else is done with its requests. Most routes have none.
+    pub plan: Option<Box<Plan>>,
+}
+
+/// Where the requests of a route go. Pools are indices into those of the snapshot.
+#[derive(Debug)]
+pub enum Target {
+    /// To a pool.
+    Pool(usize),
+    /// To one of several pools.
+    Split(Box<SplitTarget>),
+    /// Nowhere: they get a redirect.
+    Redirect(Box<Redirect>),
+    /// Nowhere: they get this response.
+    Respond(Box<Respond>),
+}
+
+/// Several pools, and which of them a request goes to.
+#[derive(Debug)]
+pub struct SplitTarget {
+    /// Chooses one.
+    pub split: Split,
+    /// In the order of `split`.
+    pub pools: Vec<usize>,
+}
+
+/// The pool that a request goes to.
 #[derive(Clone, Copy)]
-pub(super) struct RouteMatch<'a> {
-    /// The router's index of the route.
-    pub(super) route: usize,
+pub(super) struct PoolMatch<'a> {
     pub(super) pool: &'a Pool,
     /// The backends of the pool that may get requests.
     pub(super) eligible: &'a EligibleSet,
 }
 
-/// Finds the route by host and path.
+impl<'a> PoolMatch<'a> {
+    /// The pool with this index.
+    #[inline]
+    pub(super) fn of(index: usize, local: &'a SnapshotHandle) -> Option<Self> {
+        let (pool, eligible) = local.pool(index)?;
+        Some(Self { pool, eligible })
+    }
+}
+
+/// Finds the route by host, path and what else routes look at. Returns its index too.
 #[inline]
-pub(super) fn find<'a>(head: &RequestHead, local: &'a SnapshotHandle) -> Option<RouteMatch<'a>> {
-    let router = &local.snapshot.router;
-    let found = router.find(head.text(head.authority), head.text(head.path))?;
-    let (pool, eligible) = local.pool(found.pool)?;
-    Some(RouteMatch {
-        route: found.route,
-        pool,
-        eligible,
-    })
+pub(super) fn find<'a>(request: &Request<'_>, snapshot: &'a Snapshot) -> Option<(usize, &'a Route)> {
+    let index = snapshot.router.find(&view(request, SystemTime::UNIX_EPOCH))?;
+    Some((index, snapshot.routes.get(index)?))
+}
+
+/// A request as decisions see it. No condition of a route reads the wall clock, so that it is not asked for that.
+#[inline]
+pub(super) fn view<'a>(request: &Request<'a>, wall: SystemTime) -> View<'a> {
+    let peer = &request.client.peer;
+    let ip = || peer.ip_address().map(|address| address.ip());
+    View {
+        head: request.head,
+        client_ip: request.identity.named.or_else(ip),
+        is_secure: peer.is_secure,
+        listener: peer.listener,
+        now: request.worker().wheel.now(),
+        wall,
+        random: 0,
+    }
 }

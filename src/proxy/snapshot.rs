@@ -7,27 +7,35 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-use super::{ClientTimeouts, Limits, TrustedProxies};
+use super::{ClientTimeouts, Limits, Route, TrustedProxies};
 use crate::backend::{Backend, BackendId};
 use crate::pool::{EligibleSet, Member, Pool};
 use crate::router::Router;
-use crate::telemetry::Label;
 
 /// The active settings.
 #[derive(Debug)]
 pub struct Snapshot {
-    /// Finds the pool.
+    /// Finds the route.
     pub router: Router,
-    /// All pools; the router's indices lead here.
+    /// All routes, by the router's index.
+    pub routes: Vec<Route>,
+    /// All pools.
     pub pools: Vec<Arc<Pool>>,
-    /// Names of the routes for the log, by the router's index.
-    pub route_labels: Vec<Label>,
+    /// The same pools with settings of one route. Their indices follow those of `pools`.
+    pub derived_pools: Vec<Arc<Pool>>,
     /// Whose forwarding fields and PROXY headers are believed.
     pub trusted_proxies: TrustedProxies,
     /// Timeouts on the client's side.
     pub timeouts: ClientTimeouts,
     /// Limits on the client's side.
     pub limits: Limits,
+}
+
+impl Snapshot {
+    /// The pools, and then those with settings of one route.
+    fn all_pools(&self) -> impl Iterator<Item = &Arc<Pool>> {
+        self.pools.iter().chain(&self.derived_pools)
+    }
 }
 
 /// The one place that the control plane writes and workers read.
@@ -77,7 +85,7 @@ impl SnapshotCell {
         // The version first: a change in between is seen as staleness next time, never missed.
         let version = self.version.load(Ordering::Acquire);
         let snapshot = self.snapshot.load_full();
-        let memberships = snapshot.pools.iter().map(|pool| pool.eligible()).collect();
+        let memberships = snapshot.all_pools().map(|pool| pool.eligible()).collect();
         Rc::new(SnapshotHandle {
             snapshot,
             memberships,
@@ -93,7 +101,12 @@ impl SnapshotHandle {
 
     /// The pool with this index and its eligible backends.
     pub fn pool(&self, index: usize) -> Option<(&Arc<Pool>, &Arc<EligibleSet>)> {
-        Some((self.snapshot.pools.get(index)?, self.memberships.get(index)?))
+        let snapshot = &self.snapshot;
+        let pool = match index.checked_sub(snapshot.pools.len()) {
+            None => snapshot.pools.get(index)?,
+            Some(derived) => snapshot.derived_pools.get(derived)?,
+        };
+        Some((pool, self.memberships.get(index)?))
     }
 
     /// The member of any pool that is this backend, as long as there is one.

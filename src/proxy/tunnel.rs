@@ -63,6 +63,7 @@ pub(super) async fn run(
         is_switch: true,
     };
     let response = ForwardedResponse {
+        changes: None,
         head: &backend.head,
         bytes: backend.connection.input.unread(),
         context,

@@ -6,6 +6,7 @@ use std::io::Write;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::Computations;
 use super::snapshot::{SnapshotCell, SnapshotHandle};
 use crate::buffer::Buffers;
 use crate::clock::{self, Wheel};
@@ -42,6 +43,8 @@ pub struct Worker {
     pub counters: Arc<WorkerCounters>,
     /// Lines of the access log that were not handed over yet.
     pub log: RefCell<LogBuffer>,
+    /// Threads for long computations, which all workers share.
+    pub computations: Arc<Computations>,
     /// Whether new requests get a response with `Connection: close`, because the process is to stop.
     pub is_draining: Cell<bool>,
     shared: Arc<SnapshotCell>,
@@ -72,6 +75,7 @@ impl Worker {
         shared: Arc<SnapshotCell>,
         counters: Arc<WorkerCounters>,
         log: LogBuffer,
+        computations: Arc<Computations>,
     ) -> Rc<Self> {
         let local = RefCell::new(shared.load());
         let worker = Rc::new(Self {
@@ -83,6 +87,7 @@ impl Worker {
             drivers: LocalTasks::default(),
             counters,
             log: RefCell::new(log),
+            computations,
             is_draining: Cell::new(false),
             shared,
             local,

@@ -1,13 +1,21 @@
 //! Builds the workers' snapshot from a config, at the start and at every reload.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::changes::route_name;
+use evenkeel_balance::action::{Matched, Mirror, Redirect, Respond, Split};
+use evenkeel_balance::edits::{Direction, HeaderEdits};
+use evenkeel_balance::policy::{BuildError, Context, Policy};
+use evenkeel_balance::rewrite::Rewrite;
+
+use super::RoutesError;
 use crate::config::Config;
 use crate::kept::{Kept, KeptBuilder};
 use crate::pool::Pool;
-use crate::proxy::Snapshot;
-use crate::router::{Route, Router, UnknownPool};
+use crate::proxy::{
+    Action, Plan, PolicySettings, PoolUse, Route, RouteSettings, Snapshot, SplitTarget, Step, Target,
+};
+use crate::router::{Matcher, PathMatcher, Router};
 use crate::telemetry::Label;
 
 /// A snapshot that is not active yet, and the state that it shares with the active one. Its pools have no backends.
@@ -17,16 +25,30 @@ pub(super) struct Assembled {
 }
 
 /// Builds the snapshot of a config. Nothing of the active config changes.
-pub(super) fn assemble(config: &Config, kept: &Kept) -> Result<Assembled, UnknownPool> {
-    let names: Vec<Arc<str>> = config.pools.iter().map(|pool| Arc::clone(&pool.name)).collect();
-    let router = Router::new(&config.routes, &names)?;
+pub(super) fn assemble(config: &Config, kept: &Kept) -> Result<Assembled, RoutesError> {
+    let matchers: Vec<Matcher> = config.routes.iter().map(|route| route.matcher.clone()).collect();
+    let router = Router::new(&matchers)?;
     let mut keep = kept.next();
     let pools = config.pools.iter();
+    let pools: Vec<Arc<Pool>> = pools.map(|pool| Pool::new(pool.clone(), &mut keep)).collect();
+    let names = config.pools.iter().enumerate();
+    let mut builder = RouteBuilder {
+        indices: names.map(|(index, pool)| (&*pool.name, index)).collect(),
+        pools: &pools,
+        derived: Vec::new(),
+        policies: HashMap::new(),
+        keep: &mut keep,
+        body_limit: config.limits.body,
+    };
+    let routes = config.routes.iter().map(|route| builder.route(route));
+    let routes = routes.collect::<Result<_, _>>()?;
+    let derived_pools = builder.derived;
     Ok(Assembled {
         snapshot: Snapshot {
             router,
-            pools: pools.map(|pool| Pool::new(pool.clone(), &mut keep)).collect(),
-            route_labels: config.routes.iter().map(label).collect(),
+            routes,
+            pools,
+            derived_pools,
             trusted_proxies: config.trusted_proxies.clone(),
             timeouts: config.timeouts,
             limits: config.limits,
@@ -35,7 +57,159 @@ pub(super) fn assemble(config: &Config, kept: &Kept) -> Result<Assembled, Unknow
     })
 }
 
-/// The route's name in the access log: its host and prefix.
-fn label(route: &Route) -> Label {
-    Label::new(&route_name(route))
+/// Builds the routes of one config.
+struct RouteBuilder<'a> {
+    /// Indices of the pools by name.
+    indices: HashMap<&'a str, usize>,
+    pools: &'a [Arc<Pool>],
+    /// Pools with settings of one route.
+    derived: Vec<Arc<Pool>>,
+    /// Policies by name, which routes share.
+    policies: HashMap<&'a str, Arc<dyn Policy>>,
+    keep: &'a mut KeptBuilder,
+    body_limit: Option<u64>,
+}
+
+impl<'a> RouteBuilder<'a> {
+    fn route(&mut self, settings: &'a RouteSettings) -> Result<Route, RoutesError> {
+        Ok(Route {
+            label: Label::new(&settings.matcher.to_string()),
+            target: self.target(settings)?,
+            plan: self.plan(settings)?.map(Box::new),
+        })
+    }
+
+    fn target(&mut self, settings: &RouteSettings) -> Result<Target, RoutesError> {
+        let route = &settings.matcher;
+        Ok(match &settings.action {
+            Action::Pool(pool) => Target::Pool(self.pool(route, pool)?),
+            Action::Split(params, pools) => {
+                let name = route.to_string();
+                let split =
+                    Split::build(params, &name, self.keep).map_err(|error| invalid(route, &[error]))?;
+                let pools = pools.iter().map(|pool| self.pool(route, pool));
+                let pools = pools.collect::<Result<_, _>>()?;
+                Target::Split(Box::new(SplitTarget { split, pools }))
+            }
+            Action::Redirect(params) => {
+                let redirect = Redirect::build(params, &matched(route));
+                Target::Redirect(Box::new(redirect.map_err(|errors| invalid(route, &errors))?))
+            }
+            Action::Respond(params) => {
+                let respond = Respond::build(params, &groups(route), None);
+                Target::Respond(Box::new(respond.map_err(|errors| invalid(route, &errors))?))
+            }
+        })
+    }
+
+    /// The index of a pool as a route uses it.
+    fn pool(&mut self, route: &Matcher, used: &PoolUse) -> Result<usize, RoutesError> {
+        let index = self.index(route, &used.name)?;
+        let (Some(settings), Some(pool)) = (&used.settings, self.pools.get(index)) else {
+            return Ok(index);
+        };
+        self.derived.push(pool.with_settings((**settings).clone()));
+        Ok(self.pools.len() + self.derived.len() - 1)
+    }
+
+    fn index(&self, route: &Matcher, pool: &str) -> Result<usize, RoutesError> {
+        let index = self.indices.get(pool).copied();
+        index.ok_or_else(|| RoutesError::UnknownPool {
+            route: route.to_string(),
+            pool: pool.into(),
+        })
+    }
+
+    fn plan(&mut self, settings: &'a RouteSettings) -> Result<Option<Plan>, RoutesError> {
+        let route = &settings.matcher;
+        let all = |errors: Vec<BuildError>| invalid(route, &errors);
+        let edits = |params: &Option<_>, direction| {
+            let params = params.as_ref();
+            let edits = params.map(|params| HeaderEdits::build(params, direction, &groups(route)));
+            edits.transpose().map_err(all)
+        };
+        let rewrite = settings.rewrite.as_ref();
+        let rewrite = rewrite.map(|params| Rewrite::build(params, prefix(route)));
+        let mirror = match &settings.mirror {
+            None => None,
+            Some(params) => {
+                let mirror = Mirror::build(params).map_err(|error| invalid(route, &[error]))?;
+                let pool = self.index(route, mirror.pool())?;
+                Some((mirror, pool))
+            }
+        };
+        let mut policies: Vec<&Arc<PolicySettings>> = settings.policies.iter().collect();
+        policies.sort_by_key(|policy| (policy.entry.order)(&policy.params));
+        let steps = policies.into_iter().map(|policy| self.step(route, policy));
+        let plan = Plan {
+            steps: steps.collect::<Result<_, _>>()?,
+            rewrite: rewrite.transpose().map_err(all)?,
+            request_headers: edits(&settings.request_headers, Direction::Request)?,
+            response_headers: edits(&settings.response_headers, Direction::Response)?,
+            mirror,
+            body_limit: settings.body_limit.or(self.body_limit),
+        };
+        let is_needed = !plan.steps.is_empty()
+            || plan.rewrite.is_some()
+            || plan.request_headers.is_some()
+            || plan.response_headers.is_some()
+            || plan.mirror.is_some()
+            || settings.body_limit.is_some();
+        Ok(is_needed.then_some(plan))
+    }
+
+    /// A policy, which routes share that name it.
+    fn step(&mut self, route: &Matcher, settings: &'a PolicySettings) -> Result<Step, RoutesError> {
+        let known = self.policies.get(&*settings.name).cloned();
+        let policy = match known {
+            Some(policy) => policy,
+            None => {
+                let built = (settings.entry.build)(Context {
+                    name: &settings.name,
+                    params: &settings.params,
+                    kept: self.keep,
+                });
+                let policy: Arc<dyn Policy> = built.map_err(|error| invalid(route, &[error]))?.into();
+                self.policies.insert(&settings.name, Arc::clone(&policy));
+                policy
+            }
+        };
+        Ok(Step {
+            name: Arc::clone(&settings.name),
+            policy,
+        })
+    }
+}
+
+/// The errors of one route. A checked config has none.
+fn invalid(route: &Matcher, errors: &[BuildError]) -> RoutesError {
+    let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    RoutesError::Invalid {
+        route: route.to_string(),
+        errors: errors.join("; "),
+    }
+}
+
+/// What a redirect needs to know of its route.
+fn matched(route: &Matcher) -> Matched<'_> {
+    Matched {
+        path_prefix: prefix(route),
+        ..Matched::default()
+    }
+}
+
+/// The `path_prefix` of a route.
+fn prefix(route: &Matcher) -> Option<&str> {
+    match &route.path {
+        PathMatcher::Prefix(prefix) => Some(prefix),
+        PathMatcher::Exact(_) | PathMatcher::Regex(_) => None,
+    }
+}
+
+/// The named groups of the `path_regex` of a route.
+fn groups(route: &Matcher) -> Vec<&str> {
+    match &route.path {
+        PathMatcher::Regex(pattern) => pattern.names().collect(),
+        PathMatcher::Exact(_) | PathMatcher::Prefix(_) => Vec::new(),
+    }
 }

@@ -6,7 +6,7 @@ use std::hash::Hash;
 
 use crate::config::Config;
 use crate::pool;
-use crate::router::Route;
+use crate::proxy::RouteSettings;
 
 /// Maximum number of names of one kind in a log line; the others are counted.
 const NAMES_SHOWN: usize = 10;
@@ -17,7 +17,7 @@ pub(super) struct Changes {
     pub(super) pools: Difference,
     /// By pool and URL. A backend with another weight or another `backup` is changed.
     pub(super) backends: Difference,
-    /// By host and path. A route to another pool is changed.
+    /// By name, or by hosts and path. A route to another pool is changed.
     pub(super) routes: Difference,
     /// Top-level keys.
     pub(super) settings: Names,
@@ -71,7 +71,7 @@ impl Changes {
             ),
             routes: Difference::between(
                 (before.routes.iter(), after.routes.iter()),
-                |route| (route.host.as_deref(), route.path_prefix.as_str()),
+                |route: &RouteSettings| route_name(route),
                 |one, other| one == other,
                 |route| route_name(route),
             ),
@@ -154,9 +154,9 @@ fn is_same_except_backends(one: &pool::Settings, other: &pool::Settings) -> bool
         && one.send_proxy == other.send_proxy
 }
 
-/// The route's name in the logs: its host and prefix.
-pub(super) fn route_name(route: &Route) -> String {
-    format!("{}{}", route.host.as_deref().unwrap_or("*"), route.path_prefix)
+/// The route's name in the logs: its own, else its hosts and path.
+pub(super) fn route_name(route: &RouteSettings) -> String {
+    route.matcher.to_string()
 }
 
 #[cfg(test)]

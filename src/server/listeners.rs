@@ -23,14 +23,15 @@ pub(super) fn all(listeners: &[listener::Settings], addresses: &[ListenAddress])
         let found = usual.or_else(near).or_else(|| with_tls().next());
         found.map_or(443, |address| address.port())
     };
-    let one = |(settings, address): (&listener::Settings, &ListenAddress)| {
+    let one = |(index, (settings, address)): (usize, (&listener::Settings, &ListenAddress))| {
         let mut settings = settings.clone();
+        settings.index = index;
         if settings.redirect == Some(listener::Redirect::ToTls) {
             settings.redirect = Some(listener::Redirect::ToPort(port(address)));
         }
         (address.to_string(), Arc::new(settings))
     };
-    listeners.iter().zip(addresses).map(one).collect()
+    listeners.iter().zip(addresses).enumerate().map(one).collect()
 }
 
 #[cfg(test)]
@@ -56,6 +57,7 @@ mod tests {
         });
         let tls = Arc::new(tls.unwrap());
         let settings = |text: &&str| listener::Settings {
+            index: 0,
             address: ListenAddress::Ip(text.trim_end_matches('s').parse().unwrap()),
             proxy_protocol: false,
             http2: true,

@@ -31,7 +31,7 @@ use crate::health::Change;
 use crate::kept::Kept;
 use crate::listener::{self, WorkerSet};
 use crate::net::{self, ListenAddress};
-use crate::proxy::SnapshotCell;
+use crate::proxy::{Computations, SnapshotCell};
 use crate::tasks::Tasks;
 use crate::telemetry::Logs;
 use crate::telemetry::metrics::WorkerCounters;
@@ -42,7 +42,7 @@ use reload::Reloads;
 use removed::RemovedBackends;
 use signals::{Event, Signals};
 use sources::Discovery;
-pub use start_error::StartError;
+pub use start_error::{RoutesError, StartError};
 use view::{AppState, ConfigState};
 use waiting_reload::WaitingReload;
 use watchers::Watchers;
@@ -375,6 +375,7 @@ fn start_workers(
         .as_ref()
         .ok_or(io::ErrorKind::NotConnected.into())
         .map_err(StartError::system("write the access log"))?;
+    let computations = Arc::<Computations>::default();
     let mut workers = Vec::new();
     for (index, handle) in WorkerSet::of(worker_count(config.workers), crate::clock::now())
         .into_iter()
@@ -393,6 +394,7 @@ fn start_workers(
                 shared: Arc::clone(shared),
                 counters: Arc::new(WorkerCounters::default()),
                 log: logs.buffer(),
+                computations: Arc::clone(&computations),
                 stopped: stopped.clone(),
             })
             .map_err(StartError::system("start a worker thread"))?,

@@ -1,12 +1,38 @@
 //! Errors at the start of the process: what failed, the system's error, and what to do.
 
 use std::io::{self, ErrorKind};
+use std::sync::Arc;
 
 use crate::net::ListenAddress;
+use crate::router::RouteErrors;
 use crate::telemetry::LogError;
 
 /// Ports below this need a privilege, unless `net.ipv4.ip_unprivileged_port_start` says otherwise.
 const FIRST_FREE_PORT: u16 = 1024;
+
+/// The routes of a config cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RoutesError {
+    /// They do not go together.
+    #[error(transparent)]
+    Router(#[from] RouteErrors),
+    /// A route refers to a pool that does not exist.
+    #[error("route `{route}` refers to pool {pool:?}, which does not exist")]
+    UnknownPool {
+        /// The name of the route.
+        route: String,
+        /// The unknown name.
+        pool: Arc<str>,
+    },
+    /// A section of a route is invalid.
+    #[error("route `{route}` is invalid: {errors}")]
+    Invalid {
+        /// The name of the route.
+        route: String,
+        /// What is wrong.
+        errors: String,
+    },
+}
 
 /// An error at the start of the process.
 #[derive(Debug, thiserror::Error)]
@@ -32,9 +58,9 @@ pub enum StartError {
         /// The system's error.
         source: io::Error,
     },
-    /// A route names an unknown pool; does not happen with a checked config.
+    /// The routes cannot be used; does not happen with a checked config.
     #[error(transparent)]
-    Routes(#[from] crate::router::UnknownPool),
+    Routes(#[from] RoutesError),
 }
 
 impl StartError {

@@ -12,7 +12,7 @@ use super::Stop;
 use crate::clock;
 use crate::listener::{self, Acceptor, WorkerHandle};
 use crate::net::StdListener;
-use crate::proxy::{SnapshotCell, Worker};
+use crate::proxy::{Computations, SnapshotCell, Worker};
 use crate::tasks::LocalTasks;
 use crate::telemetry::access_log::LogBuffer;
 use crate::telemetry::metrics::WorkerCounters;
@@ -28,6 +28,7 @@ pub(super) struct Start {
     pub(super) shared: Arc<SnapshotCell>,
     pub(super) counters: Arc<WorkerCounters>,
     pub(super) log: LogBuffer,
+    pub(super) computations: Arc<Computations>,
     pub(super) stopped: watch::Receiver<Stop>,
 }
 
@@ -91,7 +92,13 @@ fn run(start: Start) -> io::Result<()> {
 /// Serves until the drain is over. Requests that have not ended by then still run when it returns.
 async fn work(start: Start) -> io::Result<Rc<Worker>> {
     let mut stopped = start.stopped;
-    let worker = Worker::new(start.index, start.shared, start.counters, start.log);
+    let worker = Worker::new(
+        start.index,
+        start.shared,
+        start.counters,
+        start.log,
+        start.computations,
+    );
     let connections = LocalTasks::default();
     let mut accepting = JoinSet::new();
     let acceptor = Acceptor::start(&worker, start.handle, start.sockets, &mut accepting, &connections)?;

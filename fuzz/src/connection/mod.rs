@@ -19,7 +19,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use evenkeel::clock;
-use evenkeel::config::{self, Config};
+use evenkeel::config::{self, Config, Route};
 use evenkeel::listener::{self, Acceptor, WorkerSet};
 use evenkeel::net::{ListenAddress, StdListener};
 use evenkeel::pool::Pool;
@@ -146,11 +146,12 @@ async fn play(
     }
     let counters = Arc::new(WorkerCounters::default());
     let log = LogBuffer::new(None, OnFull::Drop, Options::default());
-    let worker = Worker::new(0, SnapshotCell::new(snapshot), Arc::clone(&counters), log);
+    let worker = Worker::new(0, SnapshotCell::new(snapshot), Arc::clone(&counters), log, Arc::default());
     let (mut accepting, connections) = (JoinSet::new(), LocalTasks::default());
     let handle = WorkerSet::of(1, clock::now()).pop().expect("one worker");
     let front = stage.front.try_clone().expect("a descriptor");
     let settings = Arc::new(listener::Settings {
+        index: 0,
         address: ListenAddress::Ip(front.local_addr().expect("it has one")),
         proxy_protocol: false,
         http2: false,
@@ -240,12 +241,15 @@ fn config(backends: &[String]) -> Config {
 
 /// Built as a server does, with the limits of this run.
 fn snapshot(config: &Config, input: &Input<'_>) -> Snapshot {
-    let names: Vec<Arc<str>> = config.pools.iter().map(|pool| Arc::clone(&pool.name)).collect();
+    let matchers: Vec<_> = config.routes.iter().map(Route::matcher).collect();
+    // The config has one pool.
+    let route_pools = vec![0; matchers.len()];
     let mut limits = config.limits;
     limits.message = input.limits();
     limits.body = (input.options & 1 != 0).then_some(SMALL_BODY);
     Snapshot {
-        router: Router::new(&config.routes, &names).expect("the config was checked"),
+        router: Router::new(&matchers).expect("the config was checked"),
+        route_pools,
         pools: config
             .pools
             .iter()

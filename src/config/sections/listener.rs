@@ -62,6 +62,7 @@ pub(super) fn read(
     trusted: &TrustedProxies,
 ) -> (Vec<listener::Settings>, Option<crate::admin::Settings>) {
     let plain = |listening: Listening<'_>| listener::Settings {
+        index: 0,
         address: listening.address,
         proxy_protocol: false,
         http2: true,
@@ -162,6 +163,7 @@ fn long<'a>(root: &Reader<'a>, trusted: &TrustedProxies) -> Vec<(Listening<'a>, 
             check_trust(&reader, &listening, trusted);
         }
         let settings = listener::Settings {
+            index: 0,
             address: listening.address.clone(),
             proxy_protocol,
             http2,

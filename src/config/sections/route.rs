@@ -12,7 +12,8 @@ use crate::config::reader::{Reader, Written};
 use crate::config::source::{Diagnostic, Origin};
 use crate::config::suggest;
 use crate::config::tree::{Node, Value};
-use crate::router::Route;
+use crate::proxy::RouteSettings;
+use crate::router::{Matcher, PathMatcher};
 use crate::schema::{Form, Key, Kind, Section};
 
 /// An item of `routes`.
@@ -48,20 +49,20 @@ const MOST_ROUTES: usize = 200_000;
 const LONGEST_HOST: usize = 253;
 
 /// Reads the routes. `pools` are the valid ones; a route may also name a pool that has errors.
-pub(super) fn read(root: &Reader<'_>, pools: &[Pool]) -> Vec<Route> {
+pub(super) fn read(root: &Reader<'_>, pools: &[Pool]) -> Vec<RouteSettings> {
     let names = pool_names(root);
     let items = root.list("routes").unwrap_or_default();
     if let (Some(span), true) = (root.key_span("routes"), items.len() > MOST_ROUTES) {
         let message = format!("`routes` has more than {MOST_ROUTES} items");
         root.cx.report(Diagnostic::error(span, message));
     }
-    let mut routes: Vec<Route> = Vec::new();
+    let mut routes = Vec::new();
     let mut seen = HashMap::new();
     for item in items.iter().take(MOST_ROUTES) {
         let Some((route, pool)) = route(root, item, &names) else {
             continue;
         };
-        let key = (route.host.clone(), route.path_prefix.clone());
+        let key = route.matcher.to_string();
         if let Some(first) = seen.insert(key, pool) {
             let message = format!(
                 "duplicate route: it matches the same requests as the route to {}",
@@ -71,31 +72,25 @@ pub(super) fn read(root: &Reader<'_>, pools: &[Pool]) -> Vec<Route> {
         }
         routes.push(route);
     }
-    let has_catch_all = seen.contains_key(&(None, "/".to_owned()));
+    let has_catch_all = seen.contains_key(&Matcher::default().to_string());
     if let Some(pool) = pools.iter().find(|pool| pool.is_short && !has_catch_all) {
-        routes.push(Route {
-            host: None,
-            path_prefix: "/".to_owned(),
-            pool: Arc::clone(&pool.settings.name),
-        });
+        routes.push(RouteSettings::to_pool(Matcher::default(), &pool.settings.name));
     }
     check_reach(root, pools, &routes);
     routes
 }
 
 /// Prints an item of `routes`.
-pub(super) fn show(route: &Route) -> Item {
-    let host = route.host.iter().map(|host| ("host", text(host)));
-    let rest = [
-        ("path_prefix", text(&route.path_prefix)),
-        ("pool", text(&route.pool)),
-    ];
-    map(host.chain(rest))
+pub(super) fn show(route: &RouteSettings) -> Item {
+    let host = route.matcher.hosts.iter().map(|host| ("host", text(host)));
+    let pool = route.pools().iter().map(|pool| ("pool", text(&pool.name)));
+    let path = ("path_prefix", text(&route.matcher.path.to_string()));
+    map(host.chain([path]).chain(pool))
 }
 
 /// Reports a missing route, and warns of pools that no route uses. Does nothing after an error, because the invalid route
 /// or pool may be the missing one.
-fn check_reach(root: &Reader<'_>, pools: &[Pool], routes: &[Route]) {
+fn check_reach(root: &Reader<'_>, pools: &[Pool], routes: &[RouteSettings]) {
     if root.cx.has_error() {
         return;
     }
@@ -106,7 +101,11 @@ fn check_reach(root: &Reader<'_>, pools: &[Pool], routes: &[Route]) {
         return;
     }
     for pool in pools {
-        if !routes.iter().any(|route| route.pool == pool.settings.name) {
+        if !routes
+            .iter()
+            .flat_map(RouteSettings::pools)
+            .any(|used| used.name == pool.settings.name)
+        {
             let message = format!(
                 "no route uses pool `{}`: it receives no requests",
                 pool.settings.name
@@ -128,7 +127,7 @@ fn pool_names<'a>(root: &Reader<'a>) -> Vec<&'a str> {
     names
 }
 
-fn route<'a>(root: &Reader<'a>, item: &'a Node, names: &[&str]) -> Option<(Route, Written<'a>)> {
+fn route<'a>(root: &Reader<'a>, item: &'a Node, names: &[&str]) -> Option<(RouteSettings, Written<'a>)> {
     let reader = Reader::open(root.cx, &ROUTE, item)?;
     reader.require("pool");
     let host = host(&reader);
@@ -150,12 +149,12 @@ fn route<'a>(root: &Reader<'a>, item: &'a Node, names: &[&str]) -> Option<(Route
         root.cx
             .report(Diagnostic::error(pool.span, message).note_if(hint).note_if(note));
     }
-    let route = Route {
-        host: host?,
-        path_prefix: path_prefix?,
-        pool: Arc::from(pool.text),
+    let matcher = Matcher {
+        hosts: host?.into_iter().collect(),
+        path: PathMatcher::Prefix(path_prefix?),
+        ..Matcher::default()
     };
-    Some((route, pool))
+    Some((RouteSettings::to_pool(matcher, &Arc::from(pool.text)), pool))
 }
 
 /// The host in lower case. The outer `None` is an error that was reported.

@@ -158,7 +158,7 @@ fn short_form_is_complete() {
     assert_eq!(config.timeouts.drain, Duration::from_secs(30));
     let route = &config.routes[0];
     assert_eq!(
-        (&route.host, route.path_prefix.as_str(), &*route.pool),
+        (route.matcher.hosts.first().cloned(), route.matcher.path.to_string(), route.pools()[0].name.to_string()),
         (&None, "/", "default")
     );
 }
@@ -200,8 +200,8 @@ fn long_form_sets_everything() {
     );
     assert_eq!(config.pools[0].in_flight_per_backend, Some(7));
     assert_eq!(config.routes.len(), 3);
-    assert_eq!(config.routes[0].host.as_deref(), Some("api.example.com"));
-    assert_eq!(config.routes[0].path_prefix, "/v1");
+    assert_eq!(config.routes[0].matcher.hosts, ["api.example.com"]);
+    assert_eq!(config.routes[0].matcher.path.to_string(), "/v1");
 }
 
 #[test]
@@ -336,7 +336,7 @@ fn written_catch_all_route_replaces_the_route_of_the_short_form() {
         "pools: { api: { backends: [http://b:1] } }\nroutes: [{ pool: api }, { host: a, pool: default }]\n",
     );
     let config = good(&text);
-    let pools: Vec<_> = config.routes.iter().map(|route| &*route.pool).collect();
+    let pools: Vec<_> = config.routes.iter().map(|route| &*route.pools()[0].name).collect();
     assert_eq!(pools, ["api", "default"]);
 }
 

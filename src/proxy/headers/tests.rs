@@ -406,6 +406,7 @@ fn passed_on(bytes: &[u8], asked: Method) -> Result<Vec<u8>, Malformed> {
         head: &head,
         bytes,
         context,
+        changes: None,
     };
     response.write(&mut out);
     Ok(out)

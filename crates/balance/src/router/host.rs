@@ -80,6 +80,27 @@ impl Hosts {
     }
 }
 
+/// Whether a configured host or wildcard matches the host of a request.
+pub(super) fn is_match(configured: &str, host: &[u8]) -> bool {
+    let (mut buffer, mut other) = ([0; MAX_HOST], [0; MAX_HOST]);
+    let names = (
+        normalised(configured.as_bytes(), &mut buffer),
+        normalised(host, &mut other),
+    );
+    let (Some(configured), Some(host)) = names else {
+        return false;
+    };
+    match configured.strip_prefix(b"*.") {
+        Some(tail) => {
+            let before = host
+                .strip_suffix(tail)
+                .and_then(|before| before.strip_suffix(b"."));
+            !host.starts_with(b".") && before.is_some_and(|before| !before.is_empty())
+        }
+        None => configured == host,
+    }
+}
+
 fn labels(name: &[u8]) -> usize {
     memchr::memchr_iter(b'.', name).count() + 1
 }
@@ -88,9 +109,11 @@ fn labels(name: &[u8]) -> usize {
 fn normalised<'a>(host: &[u8], buffer: &'a mut [u8; MAX_HOST]) -> Option<&'a [u8]> {
     let name = match host.strip_prefix(b"[") {
         Some(rest) => rest.split(|byte| *byte == b']').next()?,
-        // An IPv6 address without brackets occurs only in the config.
-        None if memchr::memchr_iter(b':', host).count() > 1 => host,
-        None => host.split(|byte| *byte == b':').next()?,
+        None => match memchr::memchr(b':', host).and_then(|colon| host.split_at_checked(colon)) {
+            Some((name, [_, port @ ..])) if !port.contains(&b':') => name,
+            // Without a port. With two colons it is an IPv6 address without brackets, which occurs only in the config.
+            _ => host,
+        },
     };
     let name = name.strip_suffix(b".").unwrap_or(name);
     let copy = buffer.get_mut(..name.len())?;

@@ -1,0 +1,187 @@
+//! What a plan changes of one request and of its response, and what its policies found out. Exists only for requests of routes
+//! with a plan.
+
+use evenkeel_balance::edits::{Direction, HeaderEdits, is_same_name};
+use evenkeel_balance::policy::{Edit, Notes};
+use evenkeel_balance::rewrite::{Host, Rewrite, Rewritten};
+
+use super::exchange::Exchange;
+use super::variables::RequestVariables;
+use super::{Failure, Plan};
+use crate::backend::Address;
+use crate::telemetry::Label;
+
+/// The header that tells the backend which prefix of the path was removed.
+const PREFIX: &str = "X-Forwarded-Prefix";
+
+/// The changes of one request.
+pub(super) struct Changes<'a> {
+    plan: &'a Plan,
+    /// The router's index of the route.
+    pub(super) route: usize,
+    pub(super) notes: Notes,
+    /// The path for the backend, if it is another one.
+    path: Option<Vec<u8>>,
+    removed_prefix: Option<&'a str>,
+}
+
+/// One change of a header, with its value.
+#[derive(Debug)]
+pub(super) struct HeaderChange {
+    name: Box<str>,
+    /// The value of the new header; `None` when there is none.
+    value: Option<Box<[u8]>>,
+    /// Whether the headers with its name that were there before are removed.
+    removes: bool,
+    /// Whether the value may be a secret.
+    is_secret: bool,
+}
+
+/// The changes of the head of a request to one backend.
+#[derive(Debug)]
+pub(super) struct RequestChanges<'a> {
+    /// The path, if it is another one.
+    pub(super) path: Option<&'a [u8]>,
+    /// The host, if it is another one.
+    pub(super) authority: Option<Box<[u8]>>,
+    pub(super) headers: HeaderChanges<'a>,
+}
+
+/// The changes of the headers of one message.
+#[derive(Debug, Default)]
+pub(super) struct HeaderChanges<'a> {
+    /// Those of the config, which also remove headers.
+    edits: Option<&'a HeaderEdits>,
+    /// Those of policies, and the headers that the config adds.
+    list: Vec<HeaderChange>,
+}
+
+impl<'a> Changes<'a> {
+    /// Nothing is changed yet.
+    pub(super) fn new(plan: &'a Plan, route: usize) -> Self {
+        Self {
+            plan,
+            route,
+            notes: Notes::default(),
+            path: None,
+            removed_prefix: None,
+        }
+    }
+
+    /// Rewrites the path.
+    ///
+    /// # Errors
+    /// The result is not a path.
+    pub(super) fn rewrite(&mut self, path: &[u8]) -> Result<(), Failure> {
+        let Some(rewrite) = &self.plan.rewrite else {
+            return Ok(());
+        };
+        let mut out = Vec::with_capacity(path.len() + 32);
+        match rewrite.path(path, &mut out) {
+            Ok(Rewritten::Same) => {}
+            Ok(Rewritten::Changed { removed_prefix }) => {
+                self.path = Some(out);
+                self.removed_prefix = removed_prefix;
+            }
+            Err(_) => return Err(Failure::RewriteInvalidPath),
+        }
+        Ok(())
+    }
+}
+
+/// The changes of the head of a request to this backend; `None` for a route without a plan.
+#[inline]
+pub(super) fn of_request<'e>(exchange: &'e Exchange<'_>, backend: &Address) -> Option<RequestChanges<'e>> {
+    let changes = exchange.changes.as_deref()?;
+    Some(request_changes(exchange, changes, backend))
+}
+
+fn request_changes<'e>(
+    exchange: &'e Exchange<'_>,
+    changes: &'e Changes<'_>,
+    backend: &Address,
+) -> RequestChanges<'e> {
+    let plan = changes.plan;
+    let authority = match plan.rewrite.as_ref().map(Rewrite::host) {
+        None | Some(Host::Keep) => None,
+        Some(Host::Backend) => Some(backend.authority().as_bytes().into()),
+        Some(Host::Name(name)) => Some(name.as_bytes().into()),
+    };
+    let prefix = changes.removed_prefix.map(|prefix| HeaderChange {
+        name: PREFIX.into(),
+        value: Some(prefix.as_bytes().into()),
+        removes: true,
+        is_secret: false,
+    });
+    let policies = changes.notes.request_headers.iter().map(HeaderChange::of);
+    let edits = plan.request_headers.as_ref();
+    RequestChanges {
+        path: changes.path.as_deref(),
+        authority,
+        headers: HeaderChanges::new(edits, prefix.into_iter().chain(policies), || {
+            RequestVariables::of(exchange, backend.url.as_bytes())
+        }),
+    }
+}
+
+/// The changes of the headers of a response; none for a route without a plan.
+#[inline]
+pub(super) fn of_response<'a>(exchange: &Exchange<'a>) -> Option<HeaderChanges<'a>> {
+    Some(response_changes(exchange, exchange.changes.as_deref()?))
+}
+
+fn response_changes<'a>(exchange: &Exchange<'a>, changes: &Changes<'a>) -> HeaderChanges<'a> {
+    let policies = changes.notes.response_headers.iter().map(HeaderChange::of);
+    let backend = exchange.record.backend().map(Label::text).unwrap_or_default();
+    HeaderChanges::new(changes.plan.response_headers.as_ref(), policies, || {
+        RequestVariables::of(exchange, backend.as_bytes())
+    })
+}
+
+impl<'a> HeaderChanges<'a> {
+    fn new<'v>(
+        edits: Option<&'a HeaderEdits>,
+        policies: impl Iterator<Item = HeaderChange>,
+        variables: impl FnOnce() -> RequestVariables<'v>,
+    ) -> Self {
+        let mut list: Vec<HeaderChange> = policies.collect();
+        let edits = edits.filter(|edits| !edits.is_empty());
+        if let Some(edits) = edits {
+            edits.write(&variables(), &mut Vec::new(), |name, value, is_secret| {
+                list.push(HeaderChange {
+                    name: name.into(),
+                    value: Some(value.into()),
+                    removes: false,
+                    is_secret,
+                });
+            });
+        }
+        Self { edits, list }
+    }
+
+    /// Whether a header of the message itself is left out.
+    pub(super) fn removes(&self, direction: Direction, name: &[u8]) -> bool {
+        let mut removing = self.list.iter().filter(|change| change.removes);
+        self.edits.is_some_and(|edits| edits.removes(name))
+            || removing.any(|change| is_same_name(direction, change.name.as_bytes(), name))
+    }
+
+    /// The headers that are added: name, value, and whether it may be a secret.
+    pub(super) fn added(&self) -> impl Iterator<Item = (&[u8], &[u8], bool)> {
+        self.list.iter().filter_map(|change| {
+            let value = change.value.as_deref()?;
+            Some((change.name.as_bytes(), value, change.is_secret))
+        })
+    }
+}
+
+impl HeaderChange {
+    fn of(edit: &Edit) -> Self {
+        Self {
+            name: edit.name().into(),
+            value: edit.value().map(Into::into),
+            removes: edit.removes(),
+            is_secret: false,
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! Where a request goes: to the pool of its route, to one of several, or nowhere, because the route itself has the response.
+
+use super::exchange::Exchange;
+use super::local_response;
+use super::route::PoolMatch;
+use super::{Failure, LocalReason, Route, SnapshotHandle, Target};
+
+/// Chooses the pool of a request.
+///
+/// # Errors
+/// The response of the route, or that there is no such pool, which a checked config rules out.
+#[inline]
+pub(super) fn choose<'a>(
+    exchange: &mut Exchange<'a>,
+    route: &'a Route,
+    local: &'a SnapshotHandle,
+) -> Result<PoolMatch<'a>, LocalReason> {
+    let index = match &route.target {
+        Target::Pool(index) => Some(*index),
+        Target::Split(to) => to.pools.get(to.split.choose()).copied(),
+        Target::Redirect(redirect) => return Err(local_response::redirect(exchange, redirect)),
+        Target::Respond(respond) => return Err(local_response::fixed(exchange, respond)),
+    };
+    let to = index
+        .and_then(|index| PoolMatch::of(index, local))
+        .ok_or(Failure::NoRoute)?;
+    exchange.record.pool = Some(to.pool);
+    exchange.body.replay.keep(to.pool.settings.retry.replay_limit);
+    Ok(to)
+}

@@ -1,0 +1,91 @@
+//! The values of variables in headers, for one request.
+
+use evenkeel_balance::policy::Notes;
+use evenkeel_balance::request::Request as View;
+use evenkeel_balance::router::PathCaptures;
+use evenkeel_balance::template::{Fact, Variables};
+
+use super::exchange::Exchange;
+use super::route;
+use crate::clock;
+
+/// What variables are read from.
+pub(super) struct RequestVariables<'a> {
+    view: View<'a>,
+    notes: Option<&'a Notes>,
+    client_port: Option<u16>,
+    request_id: &'a [u8],
+    route: String,
+    pool: String,
+    backend: &'a [u8],
+    certificate_subject: String,
+    tls: (&'a [u8], &'a [u8]),
+    captures: Option<PathCaptures<'a>>,
+}
+
+impl<'a> RequestVariables<'a> {
+    /// Those of a request; `backend` is the one of this attempt.
+    pub(super) fn of(exchange: &'a Exchange<'_>, backend: &'a [u8]) -> Self {
+        let request = &exchange.request;
+        let peer = &request.client.peer;
+        let view = route::view(request, clock::wall());
+        Self {
+            notes: exchange.changes.as_deref().map(|changes| &changes.notes),
+            client_port: peer.ip_address().map(|address| address.port()),
+            request_id: request.identity.request_id(request.head),
+            route: exchange
+                .record
+                .route
+                .map(|route| route.label.text())
+                .unwrap_or_default(),
+            pool: exchange
+                .record
+                .pool
+                .map(|pool| pool.label.text())
+                .unwrap_or_default(),
+            backend,
+            certificate_subject: peer
+                .certificate
+                .as_ref()
+                .map(|certificate| certificate.subject.text())
+                .unwrap_or_default(),
+            tls: peer.tls_facts(),
+            captures: exchange
+                .changes
+                .as_deref()
+                .and_then(|changes| request.snapshot.router.captures(changes.route, &view)),
+            view,
+        }
+    }
+}
+
+impl Variables for RequestVariables<'_> {
+    fn request(&self) -> View<'_> {
+        self.view
+    }
+
+    fn notes(&self) -> Option<&Notes> {
+        self.notes
+    }
+
+    fn client_port(&self) -> Option<u16> {
+        self.client_port
+    }
+
+    fn fact(&self, fact: Fact) -> &[u8] {
+        match fact {
+            Fact::RequestId => self.request_id,
+            Fact::Route => self.route.as_bytes(),
+            Fact::Pool => self.pool.as_bytes(),
+            Fact::Backend => self.backend,
+            Fact::TlsVersion => self.tls.0,
+            Fact::TlsSni => self.tls.1,
+            Fact::ClientCertSubject => self.certificate_subject.as_bytes(),
+        }
+    }
+
+    fn path_group(&self, name: &str) -> &[u8] {
+        let found = self.captures.as_ref().and_then(|captures| captures.get(name));
+        found.unwrap_or_default()
+    }
+}
