@@ -4,10 +4,13 @@
 //! The order of the policies of a route is fixed by [`Order`], whatever the config says: the cheapest refusals come first, and
 //! what needs an identity comes after what proves it.
 
+mod basic_auth;
 mod decision;
 mod feed;
+mod identity;
 mod ip;
 mod notes;
+mod verified;
 
 use std::fmt::{self, Debug};
 
@@ -109,13 +112,22 @@ impl Debug for PolicyEntry {
 }
 
 /// All policies that the config accepts, in the order in which the docs list them.
-pub static POLICIES: &[PolicyEntry] = &[PolicyEntry {
-    name: "ip",
-    summary: "allows or denies clients by their address",
-    keys: ip::KEYS,
-    order: |_| Order::Address,
-    build: ip::build,
-}];
+pub static POLICIES: &[PolicyEntry] = &[
+    PolicyEntry {
+        name: "ip",
+        summary: "allows or denies clients by their address",
+        keys: ip::KEYS,
+        order: |_| Order::Address,
+        build: ip::build,
+    },
+    PolicyEntry {
+        name: "basic_auth",
+        summary: "checks user names and passwords",
+        keys: basic_auth::KEYS,
+        order: |_| Order::Identity,
+        build: basic_auth::build,
+    },
+];
 
 /// The same table, as the config reads it.
 pub static TABLE: Table = Table {
