@@ -108,6 +108,22 @@ pub(super) fn is_token(text: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 
+/// Whether a text is a URL with `http` or `https` and a host, without credentials, fragment, white space or control characters.
+pub(super) fn is_url(text: &str) -> bool {
+    let rest = text
+        .strip_prefix("https://")
+        .or_else(|| text.strip_prefix("http://"));
+    rest.is_some_and(|rest| {
+        let end = rest.find(['/', '?']).unwrap_or(rest.len());
+        let authority = rest.get(..end).unwrap_or_default();
+        let is_host = !authority.is_empty() && !authority.starts_with(':') && !authority.contains('@');
+        is_host
+            && rest
+                .bytes()
+                .all(|byte| byte.is_ascii_graphic() && !b"#\\\"<>".contains(&byte))
+    })
+}
+
 /// Whether a value can be sent in a header and is received as it was sent: it has no control character, and no white space
 /// around it, which would be removed (RFC 9110 §5.5).
 pub(super) fn is_header_value(value: &[u8]) -> bool {
@@ -200,6 +216,35 @@ mod tests {
         ] {
             let error = check_header_name("forward", name).unwrap_err();
             assert_eq!(error.key, Some("forward"), "{name}");
+        }
+    }
+
+    #[test]
+    fn urls_have_a_host_and_nothing_secret() {
+        for url in [
+            "http://a",
+            "https://a.test/x?y=z",
+            "http://127.0.0.1:9000/check",
+            "http://[::1]:80/",
+        ] {
+            assert!(is_url(url), "{url}");
+        }
+        for url in [
+            "",
+            "a.test",
+            "ftp://a",
+            "HTTP://a",
+            "http://",
+            "http:///x",
+            "http://:80",
+            "http://u:p@a/",
+            "http://a/#x",
+            "http://a/ b",
+            "http://a/\r\nX: 1",
+            "http://ä/",
+            "https:a",
+        ] {
+            assert!(!is_url(url), "{url}");
         }
     }
 

@@ -9,6 +9,7 @@ mod decision;
 mod feed;
 mod identity;
 mod ip;
+mod jwt;
 mod notes;
 mod verified;
 
@@ -16,7 +17,7 @@ use std::fmt::{self, Debug};
 
 pub use decision::{Compute, Decision, Fetch, Fetched, Job, Refusal};
 pub use feed::{Feed, FeedError, Source};
-pub use notes::{Edit, Notes};
+pub use notes::{Claim, Edit, Notes};
 
 use crate::kept::KeptBuilder;
 use crate::request::Request;
@@ -126,6 +127,13 @@ pub static POLICIES: &[PolicyEntry] = &[
         keys: basic_auth::KEYS,
         order: |_| Order::Identity,
         build: basic_auth::build,
+    },
+    PolicyEntry {
+        name: "jwt",
+        summary: "verifies JSON Web Tokens",
+        keys: jwt::KEYS,
+        order: |_| Order::Identity,
+        build: jwt::build,
     },
 ];
 
