@@ -7,6 +7,7 @@
 mod basic_auth;
 mod decision;
 mod feed;
+mod forward_auth;
 mod identity;
 mod ip;
 mod jwt;
@@ -134,6 +135,13 @@ pub static POLICIES: &[PolicyEntry] = &[
         keys: jwt::KEYS,
         order: |_| Order::Identity,
         build: jwt::build,
+    },
+    PolicyEntry {
+        name: "forward_auth",
+        summary: "asks another server whether a request may pass",
+        keys: forward_auth::KEYS,
+        order: |_| Order::Identity,
+        build: forward_auth::build,
     },
 ];
 
