@@ -178,7 +178,7 @@ impl ForwardAuth {
 
     fn accept(&self, request: &Request<'_>, notes: &mut Notes, response: &Fetched) -> Decision {
         for name in &self.response_headers {
-            identity::remove_client_copies(request, name, notes);
+            identity::replace_client_copies(request, name, None, notes);
             for value in values(response, name) {
                 if !identity::is_header_value(value) {
                     return unavailable(format!("the value of `{name}` is not valid"));

@@ -54,10 +54,14 @@ pub(super) fn authorization<'a>(request: &Request<'a>, scheme: &str) -> Single<&
     }
 }
 
-/// Removes the client's copies of a header that only a policy may set, however the name is written: a backend may read `_` and
-/// other marks as `-`.
-pub(super) fn remove_client_copies(request: &Request<'_>, name: &str, notes: &mut Notes) {
-    notes.request_headers.push(Edit::Remove(name.into()));
+/// Replaces the client's copies of a header that only a policy may set by this value, if there is one. Copies are removed however the
+/// name is written: a backend may read `_` and other marks as `-`.
+pub(super) fn replace_client_copies(
+    request: &Request<'_>,
+    name: &str,
+    value: Option<&[u8]>,
+    notes: &mut Notes,
+) {
     for field in &request.head.fields {
         let received = request.head.text(field.name);
         if is_alias(received, name.as_bytes())
@@ -66,6 +70,10 @@ pub(super) fn remove_client_copies(request: &Request<'_>, name: &str, notes: &mu
             notes.request_headers.push(Edit::Remove(received.into()));
         }
     }
+    notes.request_headers.push(match value {
+        Some(value) => Edit::Set(name.into(), value.into()),
+        None => Edit::Remove(name.into()),
+    });
 }
 
 /// Whether two names differ, but not when case is ignored and every mark is read as `-`.
@@ -180,10 +188,13 @@ mod tests {
             "GET / HTTP/1.1\r\nHost: a\r\nX_User: 1\r\nx-user: 2\r\nX.USER: 3\r\nX-Users: 4\r\nXXUser: 5\r\n\r\n",
         );
         let mut notes = Notes::default();
-        remove_client_copies(&request(&head), "X-User", &mut notes);
+        replace_client_copies(&request(&head), "X-User", None, &mut notes);
         let removed: Vec<_> = notes.request_headers.iter().map(Edit::name).collect();
-        assert_eq!(removed, ["X-User", "X_User", "X.USER"]);
+        assert_eq!(removed, ["X_User", "X.USER", "X-User"]);
         assert!(notes.request_headers.iter().all(Edit::removes));
+        replace_client_copies(&request(&head), "X-Users", Some(b"a"), &mut notes);
+        let last = notes.request_headers.last();
+        assert_eq!(last, Some(&Edit::Set("X-Users".into(), b"a"[..].into())));
     }
 
     #[test]

@@ -203,10 +203,7 @@ impl BasicAuth {
 
     fn accept(&self, request: &Request<'_>, name: String, notes: &mut Notes) -> Decision {
         if let Some(header) = &self.forward_user {
-            identity::remove_client_copies(request, header, notes);
-            notes
-                .request_headers
-                .push(Edit::Set(header.clone(), name.as_bytes().into()));
+            identity::replace_client_copies(request, header, Some(name.as_bytes()), notes);
         }
         if !self.forward_authorization {
             notes.request_headers.push(Edit::Remove("Authorization".into()));

@@ -201,7 +201,6 @@ fn the_backend_gets_the_name_and_not_the_password() {
     assert_eq!(
         notes.request_headers,
         [
-            remove("X-User"),
             remove("x_user"),
             Edit::Set("X-User".into(), b"alice"[..].into()),
             remove("Authorization"),

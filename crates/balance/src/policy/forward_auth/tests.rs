@@ -130,8 +130,8 @@ fn a_good_response_passes_with_its_headers() {
         let remove = |name: &str| Edit::Remove(name.into());
         let add = |name: &str, value: &str| Edit::Add(name.into(), value.as_bytes().into());
         let expected = [
-            remove("X-Groups"),
             remove("X_Groups"),
+            remove("X-Groups"),
             add("X-Groups", "a"),
             add("X-Groups", "b"),
             remove("Remote-User"),

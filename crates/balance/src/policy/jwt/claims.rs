@@ -60,15 +60,13 @@ impl Rules {
             Some(Value::String(user)) if !is_header_value(user.as_bytes()) => {
                 return Err(Rejected::Invalid("the subject cannot be sent in a header"));
             }
-            Some(Value::String(user)) => {
-                Some(user.as_str().into()).filter(|user: &Box<str>| !user.is_empty())
-            }
+            Some(Value::String(user)) => (!user.is_empty()).then(|| user.as_str().into()),
             Some(_) => return Err(Rejected::Invalid("the subject is not a string")),
         };
         let forwarded = self.forwarded.iter().map(|name| match claims.get(&**name) {
             None | Some(Value::Null) => Ok(None),
             Some(value) => match text(value) {
-                Some(text) => Ok(Some(text.into_bytes().into()).filter(|text: &Box<[u8]>| !text.is_empty())),
+                Some(text) => Ok((!text.is_empty()).then(|| text.into_bytes().into())),
                 None => Err(Rejected::Invalid("a claim cannot be sent in a header")),
             },
         });

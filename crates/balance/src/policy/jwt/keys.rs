@@ -62,7 +62,7 @@ struct VerifyingKey {
 
 enum Verifier {
     Public(ParsedPublicKey),
-    Secret(hmac::Key),
+    Secret(Box<hmac::Key>),
 }
 
 /// Why no key verifies a signature.
@@ -301,7 +301,10 @@ fn secret(data: &[u8], algorithms: &[&'static Algorithm]) -> Result<Vec<Verifyin
                 "the secret is too short: {name} requires {least} bytes"
             )));
         }
-        verifiers.push((algorithm.name, Verifier::Secret(hmac::Key::new(hash, secret))));
+        verifiers.push((
+            algorithm.name,
+            Verifier::Secret(Box::new(hmac::Key::new(hash, secret))),
+        ));
     }
     Ok(vec![VerifyingKey {
         id: None,

@@ -18,7 +18,7 @@ use self::place::Place;
 use self::token::{Rejected, Token};
 use super::identity::{self, Single};
 use super::verified::{Verified, sha256};
-use super::{BuildError, Context, Decision, Edit, Feed, Notes, Policy, Refusal, Source};
+use super::{BuildError, Context, Decision, Feed, Notes, Policy, Refusal, Source};
 use crate::request::Request;
 use crate::schema::{Form, Key, Kind, Params, Value};
 
@@ -279,17 +279,18 @@ fn one_or_more(value: Option<&Value>) -> Vec<Box<str>> {
 
 impl Policy for Jwt {
     fn check(&self, request: &Request<'_>, notes: &mut Notes) -> Decision {
-        // Also when there is no token.
-        for header in &self.headers {
-            identity::remove_client_copies(request, header, notes);
-        }
         let token = match self.place.find(request) {
             Single::One(token) => token,
             Single::None if self.required => {
                 let refusal = Refusal::new(401, "token_missing");
                 return Decision::Refuse(refusal.with("WWW-Authenticate", "Bearer realm=\"restricted\""));
             }
-            Single::None => return Decision::Continue,
+            Single::None => {
+                for header in &self.headers {
+                    identity::replace_client_copies(request, header, None, notes);
+                }
+                return Decision::Continue;
+            }
             Single::Several => return reject(&Rejected::Invalid("more than one token")),
         };
         let keys = self.keys.load();
@@ -299,7 +300,7 @@ impl Policy for Jwt {
             return Decision::Refuse(refusal.because("the keys have not been read yet"));
         };
         match self.remembered(token, keys, request.wall) {
-            Ok(remembered) => self.accept(&remembered.accepted, notes),
+            Ok(remembered) => self.accept(request, &remembered.accepted, notes),
             Err(rejected) => reject(&rejected),
         }
     }
@@ -352,13 +353,9 @@ impl Jwt {
         self.rules.check(&token.claims()?, now)
     }
 
-    fn accept(&self, accepted: &Accepted, notes: &mut Notes) -> Decision {
+    fn accept(&self, request: &Request<'_>, accepted: &Accepted, notes: &mut Notes) -> Decision {
         for (header, value) in self.headers.iter().zip(&accepted.forwarded) {
-            if let Some(value) = value {
-                notes
-                    .request_headers
-                    .push(Edit::Set(header.clone(), value.clone()));
-            }
+            identity::replace_client_copies(request, header, value.as_deref(), notes);
         }
         if accepted.user.is_some() {
             notes.user.clone_from(&accepted.user);
