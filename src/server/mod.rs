@@ -4,6 +4,7 @@ mod assemble;
 mod certificates;
 mod changes;
 mod eligible;
+pub mod feeds;
 mod limits;
 mod listeners;
 mod reload;

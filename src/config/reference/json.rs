@@ -106,6 +106,9 @@ fn kind(of: &Kind) -> Vec<Value> {
             vec![json!({ "type": "array", "items": { "anyOf": items } })]
         }
         Kind::Section(section) => vec![reference(section)],
+        Kind::Map(value) => {
+            vec![json!({ "type": "object", "additionalProperties": { "anyOf": kind(value) } })]
+        }
         Kind::Named(section) => vec![json!({ "type": "object", "additionalProperties": reference(section) })],
         Kind::Either(one, other) => [kind(one), kind(other)].concat(),
     }

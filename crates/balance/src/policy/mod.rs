@@ -4,18 +4,23 @@
 //! The order of the policies of a route is fixed by [`Order`], whatever the config says: the cheapest refusals come first, and
 //! what needs an identity comes after what proves it.
 
+mod basic_auth;
 mod decision;
 mod error_pages;
 mod feed;
+mod forward_auth;
+mod identity;
 mod ip;
+mod jwt;
 mod notes;
+mod verified;
 
 use std::fmt::{self, Debug};
 
 pub use decision::{Compute, Decision, Fetch, Fetched, Job, Refusal};
 pub use error_pages::{ErrorPages, FilePage, Page};
 pub use feed::{Feed, FeedError, Source};
-pub use notes::{Edit, Notes};
+pub use notes::{Claim, Edit, Notes};
 
 use crate::kept::KeptBuilder;
 use crate::request::Request;
@@ -136,6 +141,27 @@ pub static POLICIES: &[PolicyEntry] = &[
         keys: error_pages::KEYS,
         order: |_| Order::Response,
         build: error_pages::build,
+    },
+    PolicyEntry {
+        name: "basic_auth",
+        summary: "checks user names and passwords",
+        keys: basic_auth::KEYS,
+        order: |_| Order::Identity,
+        build: basic_auth::build,
+    },
+    PolicyEntry {
+        name: "jwt",
+        summary: "verifies JSON Web Tokens",
+        keys: jwt::KEYS,
+        order: |_| Order::Identity,
+        build: jwt::build,
+    },
+    PolicyEntry {
+        name: "forward_auth",
+        summary: "asks another server whether a request may pass",
+        keys: forward_auth::KEYS,
+        order: |_| Order::Identity,
+        build: forward_auth::build,
     },
 ];
 

@@ -1,6 +1,10 @@
 //! What the policies of a route have found out about a request, and what they want changed.
 
 use std::any::Any;
+use std::sync::Arc;
+
+/// A claim of a token: its name, and its value as text.
+pub type Claim = (Box<str>, Box<[u8]>);
 
 /// The notes of one request. Exist only for requests of routes with policies.
 #[derive(Default)]
@@ -8,7 +12,9 @@ pub struct Notes {
     /// Who the client proved to be, for the access log, `${user}` and keys of limits.
     pub user: Option<Box<str>>,
     /// Claims of a verified token, by name, for `${jwt.NAME}` and keys of limits.
-    pub claims: Vec<(Box<str>, Box<[u8]>)>,
+    pub claims: Vec<Claim>,
+    /// The claims of a verified token that have a text, shared by all its requests. Those above come first.
+    pub token: Option<Arc<[Claim]>>,
     /// Changes of request headers, applied in order after those of the client were copied.
     pub request_headers: Vec<Edit>,
     /// Changes of response headers.
@@ -55,8 +61,11 @@ impl Edit {
 impl Notes {
     /// The value of a claim.
     pub fn claim(&self, name: &str) -> Option<&[u8]> {
-        let found = self.claims.iter().find(|(claim, _)| **claim == *name)?;
-        Some(&found.1)
+        let of_token = self.token.iter().flat_map(|claims| claims.iter());
+        let mut claims = self.claims.iter().chain(of_token);
+        claims
+            .find(|(claim, _)| **claim == *name)
+            .map(|(_, value)| &**value)
     }
 }
 

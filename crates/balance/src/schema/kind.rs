@@ -50,6 +50,8 @@ pub enum Kind {
     Section(&'static Section),
     /// A map from names to maps with the keys of a section.
     Named(&'static Section),
+    /// A map from names to values of this type.
+    Map(&'static Self),
     /// One or the other.
     Either(&'static Self, &'static Self),
 }
@@ -63,6 +65,8 @@ pub struct Form {
     pub pattern: Option<&'static str>,
     /// Whether a bare number is accepted as well.
     pub or_number: bool,
+    /// Whether messages and printed configs mask the text.
+    pub is_secret: bool,
     /// Whether a text is valid. Sections that read their texts themselves leave this open.
     pub is_valid: fn(&str) -> bool,
 }
@@ -74,6 +78,7 @@ impl Form {
             what,
             pattern: None,
             or_number: false,
+            is_secret: false,
             is_valid: any_text,
         }
     }
@@ -89,6 +94,13 @@ impl Form {
     #[must_use]
     pub const fn or_number(mut self) -> Self {
         self.or_number = true;
+        self
+    }
+
+    /// The same form, whose texts are masked wherever they would be shown.
+    #[must_use]
+    pub const fn secret(mut self) -> Self {
+        self.is_secret = true;
         self
     }
 
@@ -131,14 +143,19 @@ impl Kind {
             }
             Self::Text(form) => (form.is_valid)(text).then(|| Value::Text(text.to_owned())),
             Self::Either(one, other) => one.parse(text).or_else(|| other.parse(text)),
-            Self::Count { .. } | Self::Row(_) | Self::List(_) | Self::Section(_) | Self::Named(_) => None,
+            Self::Count { .. }
+            | Self::Row(_)
+            | Self::List(_)
+            | Self::Section(_)
+            | Self::Named(_)
+            | Self::Map(_) => None,
         }
     }
 
     /// Adds the sections that values of this type can hold, at any depth, each once.
     pub fn collect_sections(&self, found: &mut Vec<&'static Section>) {
         match self {
-            Self::List(of) => of.collect_sections(found),
+            Self::List(of) | Self::Map(of) => of.collect_sections(found),
             Self::Section(section) | Self::Named(section)
                 if !found.iter().any(|other| other.name == section.name) =>
             {
@@ -218,6 +235,7 @@ impl Kind {
                 format!("a map with {}", section.names().collect::<Vec<_>>().join(", "))
             }
             Self::Named(section) => format!("a map from names to {}", section.name),
+            Self::Map(of) => format!("a map from names to values, each {}", of.describe()),
             Self::Either(one, Self::List(Self::Either(_, Self::Section(section)))) => {
                 let names: Vec<_> = section.names().collect();
                 format!(
@@ -321,6 +339,13 @@ mod tests {
             Kind::Section(&SECTION).describe(),
             "a map from names to a whole number from 1 to 9"
         );
+    }
+
+    #[test]
+    fn a_map_is_described_by_its_values_and_has_no_text_form() {
+        let map = Kind::Map(&HOST);
+        assert_eq!(map.describe(), "a map from names to values, each a host");
+        assert_eq!(map.parse("a"), None);
     }
 
     #[test]
