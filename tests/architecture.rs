@@ -44,14 +44,14 @@ const LAYERS: &[&[&str]] = &[
     &["backend", "clock", "tasks"],
     // Modules of the crates below, by the names under which `src/lib.rs` passes them on.
     &["http1", "hpack", "router", "retry", "strategy"],
-    &["buffer", "head", "rng"],
+    &["buffer", "coding", "head", "rng"],
 ];
 
 /// The same of `crates/wire`. It knows nothing of `crates/balance`.
 const WIRE: &[&[&str]] = &[
     &["http2"],
     &["hpack", "http1"],
-    &["proxy_protocol"],
+    &["coding", "proxy_protocol"],
     &["buffer", "head", "clock", "rng"],
 ];
 

@@ -1,0 +1,218 @@
+//! Content codings (RFC 9110 §8.4.1): encoders that compress a body piece by piece while it passes. What is compressed, and for
+//! whom, is decided elsewhere.
+
+mod brotli;
+mod gzip;
+mod pool;
+mod zstd;
+
+use std::fmt;
+
+use self::brotli::Brotli;
+use self::gzip::Gzip;
+use self::zstd::Zstd;
+
+pub use pool::EncoderPool;
+
+/// A content coding that we can apply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ContentCoding {
+    /// `zstd` (RFC 8878, with the window limit of RFC 9659).
+    Zstd,
+    /// `br` (RFC 7932).
+    Br,
+    /// `gzip` (RFC 1952).
+    Gzip,
+}
+
+/// How much time is spent on a better ratio.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Level {
+    /// The least time.
+    Fast,
+    /// A good ratio in little time.
+    #[default]
+    Default,
+    /// A better ratio, for several times the time.
+    Best,
+}
+
+/// Why a body could not be encoded: the codec ran out of memory, or reported a fault of its own. The body is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the {} encoder failed", .0.name())]
+pub struct EncodeError(pub ContentCoding);
+
+/// What one call has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Progress {
+    /// Bytes taken from the input.
+    pub read: usize,
+    /// Bytes written to the output.
+    pub written: usize,
+    /// Whether the flush or the end is complete. After `push` it has no meaning.
+    pub is_complete: bool,
+}
+
+/// What a codec is asked to do with its input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Operation {
+    /// Take it; output may come later.
+    Push,
+    /// Write out everything that was taken, so that the receiver can decode all of it.
+    Flush,
+    /// The same, and end the stream.
+    Finish,
+}
+
+/// One coding. After an error it is not used again.
+trait Codec {
+    /// Takes input and writes output, at most as much as fits. With [`Operation::Push`] and room in `out`, it takes or writes at
+    /// least one byte.
+    fn run(&mut self, input: &[u8], out: &mut [u8], operation: Operation) -> Option<Progress>;
+
+    /// Begins a new stream of this length, if it is known. `false` means that the codec cannot be used again.
+    fn reset(&mut self, length: Option<u64>) -> bool;
+}
+
+/// Encodes one body. What it holds is bounded by its window and one block, whatever the length of the body.
+pub struct ContentEncoder {
+    coding: ContentCoding,
+    level: Level,
+    codec: Box<dyn Codec>,
+    holds_input: bool,
+    is_finished: bool,
+}
+
+impl ContentCoding {
+    /// All of them, in the order of preference that suits most: the best ratio for the time first.
+    pub const ALL: [Self; 3] = [Self::Zstd, Self::Br, Self::Gzip];
+
+    /// Its name in `Content-Encoding`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Zstd => "zstd",
+            Self::Br => "br",
+            Self::Gzip => "gzip",
+        }
+    }
+
+    /// The coding of this name, in any case. `x-gzip` is `gzip` (RFC 9110 §8.4.1.3).
+    pub fn from_name(name: &[u8]) -> Option<Self> {
+        if name.eq_ignore_ascii_case(b"x-gzip") {
+            return Some(Self::Gzip);
+        }
+        let mut all = Self::ALL.into_iter();
+        all.find(|coding| name.eq_ignore_ascii_case(coding.name().as_bytes()))
+    }
+}
+
+impl ContentEncoder {
+    /// Room for output that every call needs. With less, a flush of gzip never ends: each call begins it anew.
+    pub const LEAST_ROOM: usize = 16;
+
+    /// An encoder of a body of this length, if it is known.
+    ///
+    /// # Errors
+    /// [`EncodeError`] when the codec cannot be set up.
+    pub fn new(coding: ContentCoding, level: Level, length: Option<u64>) -> Result<Self, EncodeError> {
+        let codec: Box<dyn Codec> = match coding {
+            ContentCoding::Zstd => Box::new(Zstd::new(level, length).ok_or(EncodeError(coding))?),
+            ContentCoding::Br => Box::new(Brotli::new(level, length)),
+            ContentCoding::Gzip => Box::new(Gzip::new(level)),
+        };
+        Ok(Self {
+            coding,
+            level,
+            codec,
+            holds_input: false,
+            is_finished: false,
+        })
+    }
+
+    /// The coding that it applies.
+    pub fn coding(&self) -> ContentCoding {
+        self.coding
+    }
+
+    /// Whether the receiver cannot decode yet all that was pushed.
+    pub fn holds_input(&self) -> bool {
+        self.holds_input
+    }
+
+    /// Takes the front of `input`. Call it again with what is left, and room for output, until everything is taken.
+    ///
+    /// # Errors
+    /// [`EncodeError`], after which the body cannot be completed.
+    pub fn push(&mut self, input: &[u8], out: &mut [u8]) -> Result<Progress, EncodeError> {
+        let progress = self.run(input, out, Operation::Push)?;
+        self.holds_input |= progress.read > 0;
+        Ok(progress)
+    }
+
+    /// Writes out what was pushed before, so that the receiver can decode all of it. Call it again, with room for output and
+    /// nothing else in between, until it is complete.
+    ///
+    /// # Errors
+    /// [`EncodeError`], after which the body cannot be completed.
+    pub fn flush(&mut self, out: &mut [u8]) -> Result<Progress, EncodeError> {
+        if !self.holds_input {
+            return Ok(Progress {
+                is_complete: true,
+                ..Progress::default()
+            });
+        }
+        let progress = self.run(&[], out, Operation::Flush)?;
+        self.holds_input = !progress.is_complete;
+        Ok(progress)
+    }
+
+    /// Writes the end of the body. Call it again, with room for output and nothing else in between, until it is complete. Without
+    /// it, a receiver sees that the body is incomplete.
+    ///
+    /// # Errors
+    /// [`EncodeError`], after which the body cannot be completed.
+    pub fn finish(&mut self, out: &mut [u8]) -> Result<Progress, EncodeError> {
+        if self.is_finished {
+            return Ok(Progress {
+                is_complete: true,
+                ..Progress::default()
+            });
+        }
+        let progress = self.run(&[], out, Operation::Finish)?;
+        self.is_finished = progress.is_complete;
+        self.holds_input &= !progress.is_complete;
+        Ok(progress)
+    }
+
+    /// Begins another body. `false` means that this encoder cannot be used again.
+    fn reset(&mut self, length: Option<u64>) -> bool {
+        self.holds_input = false;
+        self.is_finished = false;
+        self.codec.reset(length)
+    }
+
+    fn run(&mut self, input: &[u8], out: &mut [u8], operation: Operation) -> Result<Progress, EncodeError> {
+        let progress = self.codec.run(input, out, operation);
+        progress.ok_or(EncodeError(self.coding))
+    }
+}
+
+impl fmt::Debug for ContentEncoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ContentEncoder")
+            .field("coding", &self.coding)
+            .field("level", &self.level)
+            .field("holds_input", &self.holds_input)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The smallest window, in bits, that holds a body of this length; `most` if the length is not known.
+fn window_bits(length: Option<u64>, least: u32, most: u32) -> u32 {
+    let Some(length) = length else { return most };
+    let bits = u64::BITS - length.saturating_sub(1).leading_zeros();
+    bits.clamp(least, most)
+}
+
+#[cfg(test)]
+mod tests;
