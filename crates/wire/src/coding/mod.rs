@@ -70,7 +70,7 @@ trait Codec {
     /// least one byte.
     fn run(&mut self, input: &[u8], out: &mut [u8], operation: Operation) -> Option<Progress>;
 
-    /// Begins a new stream of this length, if it is known. `false` means that the codec cannot be used again.
+    /// Begins a new body of this length, if it is known. `false` means that the codec cannot be used again.
     fn reset(&mut self, length: Option<u64>) -> bool;
 }
 
@@ -81,7 +81,13 @@ pub struct ContentEncoder {
     codec: Box<dyn Codec>,
     holds_input: bool,
     is_finished: bool,
+    has_failed: bool,
+    /// Where its codec goes back to.
+    pool: Option<EncoderPool>,
 }
+
+/// Takes the place of a codec that went back.
+struct Gone;
 
 impl ContentCoding {
     /// All of them, in the order of preference that suits most: the best ratio for the time first.
@@ -104,6 +110,25 @@ impl ContentCoding {
         let mut all = Self::ALL.into_iter();
         all.find(|coding| name.eq_ignore_ascii_case(coding.name().as_bytes()))
     }
+
+    /// Bytes that an encoder holds, about: measured.
+    const fn memory(self, level: Level) -> usize {
+        let kib = match (self, level) {
+            (Self::Gzip, _) => 370,
+            (Self::Zstd, Level::Fast) => 510,
+            (Self::Zstd, Level::Default) => 840,
+            (Self::Zstd, Level::Best) => 1100,
+            (Self::Br, Level::Fast) => 1400,
+            (Self::Br, Level::Default) => 3600,
+            (Self::Br, Level::Best) => 6800,
+        };
+        kib << 10
+    }
+
+    /// Whether a codec can encode one body after the other: the library of `br` has no such function.
+    const fn is_reusable(self) -> bool {
+        !matches!(self, Self::Br)
+    }
 }
 
 impl ContentEncoder {
@@ -120,13 +145,19 @@ impl ContentEncoder {
             ContentCoding::Br => Box::new(Brotli::new(level, length)),
             ContentCoding::Gzip => Box::new(Gzip::new(level)),
         };
-        Ok(Self {
+        Ok(Self::of(coding, level, codec))
+    }
+
+    fn of(coding: ContentCoding, level: Level, codec: Box<dyn Codec>) -> Self {
+        Self {
             coding,
             level,
             codec,
             holds_input: false,
             is_finished: false,
-        })
+            has_failed: false,
+            pool: None,
+        }
     }
 
     /// The coding that it applies.
@@ -184,16 +215,29 @@ impl ContentEncoder {
         Ok(progress)
     }
 
-    /// Begins another body. `false` means that this encoder cannot be used again.
-    fn reset(&mut self, length: Option<u64>) -> bool {
-        self.holds_input = false;
-        self.is_finished = false;
-        self.codec.reset(length)
-    }
-
     fn run(&mut self, input: &[u8], out: &mut [u8], operation: Operation) -> Result<Progress, EncodeError> {
         let progress = self.codec.run(input, out, operation);
+        self.has_failed |= progress.is_none();
         progress.ok_or(EncodeError(self.coding))
+    }
+}
+
+impl Drop for ContentEncoder {
+    fn drop(&mut self) {
+        if let Some(pool) = self.pool.take() {
+            let codec = std::mem::replace(&mut self.codec, Box::new(Gone));
+            pool.give_back((self.coding, self.level), (!self.has_failed).then_some(codec));
+        }
+    }
+}
+
+impl Codec for Gone {
+    fn run(&mut self, _: &[u8], _: &mut [u8], _: Operation) -> Option<Progress> {
+        None
+    }
+
+    fn reset(&mut self, _: Option<u64>) -> bool {
+        false
     }
 }
 
