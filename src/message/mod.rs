@@ -3,6 +3,7 @@
 //! protocol allows, and writes heads without knowing their form.
 
 mod connection;
+mod filter;
 mod head;
 mod outgoing;
 mod protocol;

@@ -14,6 +14,9 @@ use self::zstd::Zstd;
 
 pub use pool::EncoderPool;
 
+/// Names of digests of a body as it is sent.
+const DIGESTS: [&[u8]; 4] = [b"content-digest", b"repr-digest", b"digest", b"content-md5"];
+
 /// A content coding that we can apply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ContentCoding {
@@ -129,6 +132,12 @@ impl ContentCoding {
     const fn is_reusable(self) -> bool {
         !matches!(self, Self::Br)
     }
+}
+
+/// Whether a field is a digest of the bytes that it came with: encoding them makes it wrong (RFC 9530 §2 and §3, and what was there
+/// before it). That of the body without its coding, `Unencoded-Digest`, stays right.
+pub fn is_digest(name: &[u8]) -> bool {
+    DIGESTS.iter().any(|digest| name.eq_ignore_ascii_case(digest))
 }
 
 impl ContentEncoder {
