@@ -265,6 +265,9 @@ impl Transfer {
         buffers: &Buffers,
         replay: Option<&mut Replay>,
     ) -> Poll<Result<(), TransferError>> {
+        if matches!(self.splice, Splice::Filtered(_)) {
+            return self.poll_filtered(context, source, sink, buffers);
+        }
         let mut replay = replay;
         let mut read = 0;
         loop {
@@ -272,13 +275,11 @@ impl Transfer {
                 ready!(self.poll_payload(context, source, sink, buffers, &mut replay))?;
                 continue;
             }
-            match &mut self.splice {
-                Splice::Taken(pipe) if !pipe.is_empty() => {
-                    self.waiting = Waiting::ForSink;
-                    ready!(sink.poll_drain_pipe(context, pipe)).map_err(TransferError::Sink)?;
-                }
-                Splice::Filtered(_) => return self.poll_filtered(context, source, sink, buffers),
-                _ => {}
+            if let Splice::Taken(pipe) = &mut self.splice
+                && !pipe.is_empty()
+            {
+                self.waiting = Waiting::ForSink;
+                ready!(sink.poll_drain_pipe(context, pipe)).map_err(TransferError::Sink)?;
             }
             if self.ended {
                 self.waiting = Waiting::ForSink;

@@ -4,6 +4,7 @@
 //! The order of the policies of a route is fixed by [`Order`], whatever the config says: the cheapest refusals come first, and
 //! what needs an identity comes after what proves it.
 
+mod compress;
 mod decision;
 mod feed;
 mod ip;
@@ -11,6 +12,7 @@ mod notes;
 
 use std::fmt::{self, Debug};
 
+pub use compress::{Compression, Outcome, ResponseFacts};
 pub use decision::{Compute, Decision, Fetch, Fetched, Job, Refusal};
 pub use feed::{Feed, FeedError, Source};
 pub use notes::{Edit, Notes};
@@ -28,6 +30,11 @@ pub trait Policy: Debug + Send + Sync {
     fn resume(&self, request: &Request<'_>, notes: &mut Notes, done: Job) -> Decision {
         let _ = (request, notes, done);
         Decision::Continue
+    }
+
+    /// How it compresses responses, if it does.
+    fn compression(&self) -> Option<&Compression> {
+        None
     }
 
     /// Data that the policy needs from files or other servers, which is read again in the background.
@@ -109,13 +116,22 @@ impl Debug for PolicyEntry {
 }
 
 /// All policies that the config accepts, in the order in which the docs list them.
-pub static POLICIES: &[PolicyEntry] = &[PolicyEntry {
-    name: "ip",
-    summary: "allows or denies clients by their address",
-    keys: ip::KEYS,
-    order: |_| Order::Address,
-    build: ip::build,
-}];
+pub static POLICIES: &[PolicyEntry] = &[
+    PolicyEntry {
+        name: "ip",
+        summary: "allows or denies clients by their address",
+        keys: ip::KEYS,
+        order: |_| Order::Address,
+        build: ip::build,
+    },
+    PolicyEntry {
+        name: "compress",
+        summary: "compresses responses for clients that accept it",
+        keys: compress::KEYS,
+        order: |_| Order::Response,
+        build: compress::build,
+    },
+];
 
 /// The same table, as the config reads it.
 pub static TABLE: Table = Table {
