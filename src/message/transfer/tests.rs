@@ -1,3 +1,5 @@
+//! Bodies that are compressed on their way, over sockets, and decoded at their end.
+
 use std::future::poll_fn;
 use std::io::Read;
 use std::os::fd::OwnedFd;

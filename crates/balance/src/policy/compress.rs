@@ -74,7 +74,7 @@ pub(super) const KEYS: &[Key] = &[
         TYPES,
         "Media types that are compressed, by `Content-Type` without its parameters. `text/*` stands for every subtype, \
          `application/*+json` for every subtype with that suffix. `text/event-stream` is compressed only if it is listed by its \
-         full name: each open event stream then holds an encoder (0.4 to 4 MiB), and every event is sent at once.",
+         full name: each open event stream then holds an encoder (0.4 to 7 MiB, by coding and level), and every event is sent at once.",
     )
     .default(DEFAULT_TYPES_TEXT),
     Key::new(
@@ -186,7 +186,7 @@ impl Compression {
             // A 304 need not repeat it (RFC 9110 §15.4.5).
             None => response.status == 304,
         };
-        let may_have_body = response.status >= 200 && !matches!(response.status, 204 | 205 | 206);
+        let may_have_body = response.status >= 200 && !matches!(response.status, 204..=206);
         may_have_body
             && has_type
             && !response.is_fixed

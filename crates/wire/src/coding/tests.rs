@@ -1,3 +1,5 @@
+//! Every coding against a decoder: whole bodies, flushes, bodies without an end, and codecs that are used again.
+
 use std::io::Read;
 
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! Heads of requests and responses, and what becomes of them.
+
 use evenkeel_wire::head::ResponseHead;
 use evenkeel_wire::http1::{self, HeadScan, Kind as HeadKind, Limits};
 use proptest::prelude::*;
