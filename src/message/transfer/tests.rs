@@ -234,6 +234,29 @@ async fn what_a_pausing_source_has_sent_can_be_decoded_at_once() {
 }
 
 #[tokio::test]
+async fn a_source_whose_next_bytes_have_come_is_no_pausing_one() {
+    let (mut exchange, mut peers) =
+        Exchange::new(BodyLength::Exact(6), Encoder::Chunked, ContentCoding::Gzip);
+    // The runtime watches the socket, and knows of nothing to read.
+    assert!(
+        poll_fn(|context| Poll::Ready(exchange.poll(context)))
+            .await
+            .is_pending()
+    );
+    peers.backend.try_write(b"456").unwrap();
+    exchange.source.input = Buffer::of(b"123".to_vec());
+    let polled = poll_fn(|context| Poll::Ready(exchange.poll(context))).await;
+    assert!(polled.is_pending());
+    assert_eq!(exchange.transfer.moved, 3);
+    let unsent = peers.client.try_read(&mut [0; 1]).unwrap_err();
+    assert_eq!(unsent.kind(), io::ErrorKind::WouldBlock);
+    let ((result, _), received) = tokio::join!(exchange.run(), everything(&mut peers.client));
+    result.unwrap();
+    let (payload, _) = unchunked(&received);
+    assert_eq!(decoded(ContentCoding::Gzip, &payload), (b"123456".to_vec(), true));
+}
+
+#[tokio::test]
 async fn a_truncated_source_never_looks_like_a_complete_body() {
     for coding in ContentCoding::ALL {
         for (body, sent) in [

@@ -73,8 +73,9 @@ pub(super) const KEYS: &[Key] = &[
         "types",
         TYPES,
         "Media types that are compressed, by `Content-Type` without its parameters. `text/*` stands for every subtype, \
-         `application/*+json` for every subtype with that suffix. `text/event-stream` is compressed only if it is listed by its \
-         full name: each open event stream then holds an encoder (0.4 to 7 MiB, by coding and level), and every event is sent at once.",
+         `application/*+json` for every subtype with that suffix. `text/event-stream` and the types of gRPC are \
+         compressed only if they are listed by their full names: each open stream then holds an encoder (0.4 to 7 MiB, by coding \
+         and level), and every event is sent at once.",
     )
     .default(DEFAULT_TYPES_TEXT),
     Key::new(

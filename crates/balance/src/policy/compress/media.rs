@@ -13,8 +13,8 @@ pub(super) enum MediaRange {
     Suffix(Box<str>, Box<str>),
 }
 
-/// Not a document but a stream that may never end: no range includes it.
-const EVENT_STREAM: &[u8] = b"text/event-stream";
+/// Streams that may never end, and of gRPC, which compresses each message itself: only their full names include them.
+const STREAMS: [&str; 2] = ["text/event-stream", "application/grpc"];
 
 impl MediaRange {
     /// Parses a media type without parameters; `*` may stand for the subtype, or for what comes before its suffix.
@@ -48,7 +48,7 @@ impl MediaRange {
         };
         match self {
             Self::One(text) => media_type.eq_ignore_ascii_case(text.as_bytes()),
-            _ if media_type.eq_ignore_ascii_case(EVENT_STREAM) => false,
+            _ if STREAMS.into_iter().any(begins) => false,
             Self::Prefix(prefix) => begins(prefix),
             Self::Suffix(prefix, suffix) => begins(prefix) && ends(suffix),
         }
@@ -96,7 +96,14 @@ mod tests {
             (
                 "application/*+json",
                 &["application/problem+json", "application/vnd.api+JSON; ext=x"],
-                &["application/json", "text/a+json", "application/a+jsonl", "a+json"],
+                &[
+                    "application/grpc+json",
+                    "application/grpc-web+json",
+                    "application/json",
+                    "text/a+json",
+                    "application/a+jsonl",
+                    "a+json",
+                ],
             ),
             ("text/event-stream", &["Text/Event-Stream"], &["text/plain"]),
         ] {
