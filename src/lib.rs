@@ -35,4 +35,4 @@ pub mod tasks;
 #[doc(no_inline)]
 pub use evenkeel_balance::{kept, retry, rng, router, schema, strategy};
 #[doc(no_inline)]
-pub use evenkeel_wire::{buffer, head, hpack, http1};
+pub use evenkeel_wire::{buffer, coding, head, hpack, http1};

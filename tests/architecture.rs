@@ -45,14 +45,14 @@ const LAYERS: &[&[&str]] = &[
     // Modules of the crates below, by the names under which `src/lib.rs` passes them on.
     &["strategy"],
     &["http1", "hpack", "router", "retry"],
-    &["buffer", "head", "kept", "rng", "schema"],
+    &["buffer", "coding", "head", "kept", "rng", "schema"],
 ];
 
 /// The same of `crates/wire`. It knows nothing of `crates/balance`.
 const WIRE: &[&[&str]] = &[
     &["http2"],
     &["hpack", "http1"],
-    &["proxy_protocol"],
+    &["coding", "proxy_protocol"],
     &["buffer", "head", "clock", "rng"],
 ];
 

@@ -4,6 +4,7 @@
 
 mod connection;
 mod evidence;
+mod filter;
 mod head;
 mod new_connection;
 mod outgoing;

@@ -5,6 +5,7 @@
 //! what needs an identity comes after what proves it.
 
 mod basic_auth;
+mod compress;
 mod decision;
 mod error_pages;
 mod feed;
@@ -17,6 +18,7 @@ mod verified;
 
 use std::fmt::{self, Debug};
 
+pub use compress::{Compression, Outcome, ResponseFacts};
 pub use decision::{Compute, Decision, Fetch, Fetched, Job, Refusal};
 pub use error_pages::{ErrorPages, FilePage, Page};
 pub use feed::{Feed, FeedError, Source};
@@ -39,6 +41,11 @@ pub trait Policy: Debug + Send + Sync {
 
     /// The pages that take the place of the bodies of errors.
     fn error_pages(&self) -> Option<&ErrorPages> {
+        None
+    }
+
+    /// How it compresses responses, if it does.
+    fn compression(&self) -> Option<&Compression> {
         None
     }
 
@@ -162,6 +169,13 @@ pub static POLICIES: &[PolicyEntry] = &[
         keys: forward_auth::KEYS,
         order: |_| Order::Identity,
         build: forward_auth::build,
+    },
+    PolicyEntry {
+        name: "compress",
+        summary: "compresses responses for clients that accept it",
+        keys: compress::KEYS,
+        order: |_| Order::Response,
+        build: compress::build,
     },
 ];
 

@@ -1,0 +1,64 @@
+//! The coding `br`.
+
+use brotli::enc::StandardAlloc;
+use brotli::enc::encode::{BrotliEncoderOperation, BrotliEncoderParameter, BrotliEncoderStateStruct};
+
+use super::{Codec, Level, Operation, Progress, window_bits};
+
+/// Its tables, about 4 MiB (7 MiB at the best level), are allocated for every body: they cannot be used again.
+pub(super) struct Brotli(Box<BrotliEncoderStateStruct<StandardAlloc>>);
+
+impl Brotli {
+    pub(super) fn new(level: Level, length: Option<u64>) -> Self {
+        // The format allows windows of 24 bits, for 16 MiB in every sender and receiver. From quality 5 on, windows of 16 bits and
+        // less make the library choose tables of 32 MiB.
+        let (quality, least_window_bits, most_window_bits) = match level {
+            Level::Fast => (2, 16, 18),
+            Level::Default => (4, 16, 18),
+            Level::Best => (5, 17, 19),
+        };
+        // A window is 16 bytes smaller than its power of 2 (RFC 7932 §9.1).
+        let length = length.map(|length| length.saturating_add(16));
+        let window = window_bits(length, least_window_bits, most_window_bits);
+        let mut state = Box::new(BrotliEncoderStateStruct::new(StandardAlloc::default()));
+        state.set_parameter(BrotliEncoderParameter::BROTLI_PARAM_QUALITY, quality);
+        state.set_parameter(BrotliEncoderParameter::BROTLI_PARAM_LGWIN, window);
+        Self(state)
+    }
+}
+
+impl Codec for Brotli {
+    fn run(&mut self, input: &[u8], out: &mut [u8], operation: Operation) -> Option<Progress> {
+        let brotli_operation = match operation {
+            Operation::Push => BrotliEncoderOperation::BROTLI_OPERATION_PROCESS,
+            Operation::Flush => BrotliEncoderOperation::BROTLI_OPERATION_FLUSH,
+            Operation::Finish => BrotliEncoderOperation::BROTLI_OPERATION_FINISH,
+        };
+        let (mut left, mut room) = (input.len(), out.len());
+        let (mut read, mut written) = (0, 0);
+        let succeeded = self.0.compress_stream(
+            brotli_operation,
+            &mut left,
+            input,
+            &mut read,
+            &mut room,
+            out,
+            &mut written,
+            &mut None,
+            &mut |_, _, _, _| (),
+        );
+        succeeded.then_some(Progress {
+            read,
+            written,
+            is_complete: match operation {
+                Operation::Push => false,
+                Operation::Flush => !self.0.has_more_output(),
+                Operation::Finish => self.0.is_finished(),
+            },
+        })
+    }
+
+    fn reset(&mut self, _: Option<u64>) -> bool {
+        false
+    }
+}
