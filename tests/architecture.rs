@@ -60,7 +60,8 @@ const BALANCE: &[&[&str]] = &[
     &["router"],
     &["policy"],
     &["retry", "strategy", "health"],
-    &["request"],
+    &["key"],
+    &["notes", "request"],
     &["backend"],
     &["kept", "rng", "schema", "clock"],
 ];

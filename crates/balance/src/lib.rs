@@ -11,6 +11,8 @@ pub mod strategy;
 
 pub mod health;
 
+pub mod key;
+pub mod notes;
 pub mod request;
 
 pub mod backend;

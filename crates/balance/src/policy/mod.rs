@@ -7,13 +7,12 @@
 mod decision;
 mod feed;
 mod ip;
-mod notes;
 
 use std::fmt::{self, Debug};
 
 pub use decision::{Compute, Decision, Fetch, Fetched, Job, Refusal};
 pub use feed::{Feed, FeedError, Source};
-pub use notes::{Edit, Notes};
+pub use crate::notes::{Edit, Notes};
 
 use crate::kept::KeptBuilder;
 use crate::request::Request;
