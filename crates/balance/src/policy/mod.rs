@@ -7,6 +7,7 @@
 mod decision;
 mod feed;
 mod ip;
+mod key_table;
 
 use std::fmt::{self, Debug};
 
