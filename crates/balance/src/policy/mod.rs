@@ -6,8 +6,10 @@
 
 mod decision;
 mod feed;
+mod gcra;
 mod ip;
 mod key_table;
+mod limit_memory;
 
 use std::fmt::{self, Debug};
 
