@@ -9,6 +9,7 @@ use foldhash::quality::FoldHasher;
 
 use crate::notes::Notes;
 use crate::request::Request;
+use crate::rng::mix;
 
 /// Prefix length to which IPv6 addresses are cut by default: a client usually has a whole /64, and could use each address once.
 pub const IPV6_PREFIX: u8 = 64;
@@ -64,7 +65,11 @@ pub enum KeyError {
 
 /// Hashes keys. Two hashers with one seed agree; without knowing the seed, nobody can choose keys that collide.
 #[derive(Debug, Clone)]
-pub struct KeyHasher(SharedSeed);
+pub struct KeyHasher {
+    /// Not 0: a product with 0 would hide the rest.
+    start: u64,
+    seed: SharedSeed,
+}
 
 /// The kinds of keys that have a name.
 const NAMED: [(&str, fn(Box<str>) -> Key); 4] = [
@@ -185,11 +190,21 @@ fn only<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Option<&'a [u8]> {
 impl KeyHasher {
     /// A hasher with this seed.
     pub fn seeded(seed: u64) -> Self {
-        Self(SharedSeed::from_u64(seed))
+        Self {
+            start: mix(seed) | 1,
+            seed: SharedSeed::from_u64(seed),
+        }
+    }
+
+    /// A hash that tells hashers with different seeds apart.
+    pub fn probe(&self) -> u64 {
+        let mut hasher = self.start();
+        hasher.write_u64(0);
+        hasher.finish()
     }
 
     fn start(&self) -> FoldHasher<'_> {
-        FoldHasher::with_seed(0, &self.0)
+        FoldHasher::with_seed(self.start, &self.seed)
     }
 
     #[expect(

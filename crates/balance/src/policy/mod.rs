@@ -10,11 +10,15 @@ mod gcra;
 mod ip;
 mod key_table;
 mod limit_memory;
+mod rate_limit;
+mod shared_limit;
 
 use std::fmt::{self, Debug};
+use std::sync::Arc;
 
 pub use decision::{Compute, Decision, Fetch, Fetched, Job, Refusal};
 pub use feed::{Feed, FeedError, Source};
+pub use shared_limit::{SharedLimit, Usage};
 pub use crate::notes::{Edit, Notes};
 
 use crate::kept::KeptBuilder;
@@ -35,6 +39,11 @@ pub trait Policy: Debug + Send + Sync {
     /// Data that the policy needs from files or other servers, which is read again in the background.
     fn feeds(&self) -> Vec<Feed> {
         Vec::new()
+    }
+
+    /// The limit that instances share through a store, if the policy is one.
+    fn shared_limit(&self) -> Option<Arc<SharedLimit>> {
+        None
     }
 }
 
@@ -111,13 +120,22 @@ impl Debug for PolicyEntry {
 }
 
 /// All policies that the config accepts, in the order in which the docs list them.
-pub static POLICIES: &[PolicyEntry] = &[PolicyEntry {
-    name: "ip",
-    summary: "allows or denies clients by their address",
-    keys: ip::KEYS,
-    order: |_| Order::Address,
-    build: ip::build,
-}];
+pub static POLICIES: &[PolicyEntry] = &[
+    PolicyEntry {
+        name: "ip",
+        summary: "allows or denies clients by their address",
+        keys: ip::KEYS,
+        order: |_| Order::Address,
+        build: ip::build,
+    },
+    PolicyEntry {
+        name: "rate_limit",
+        summary: "limits the rate of requests of each client, header value or user",
+        keys: rate_limit::KEYS,
+        order: rate_limit::order,
+        build: rate_limit::build,
+    },
+];
 
 /// The same table, as the config reads it.
 pub static TABLE: Table = Table {
