@@ -323,7 +323,10 @@ mod tests {
         assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
         assert_eq!(of("-"), None);
         let whole = key("client_ip").with_ipv6_prefix(128);
-        assert_ne!(hash_of_ip(&whole, "2001:db8::1"), hash_of_ip(&whole, "2001:db8::2"));
+        assert_ne!(
+            hash_of_ip(&whole, "2001:db8::1"),
+            hash_of_ip(&whole, "2001:db8::2")
+        );
         let all = key("client_ip").with_ipv6_prefix(0);
         assert_eq!(hash_of_ip(&all, "2001:db8::1"), hash_of_ip(&all, "::2"));
         assert_eq!(key("path").with_ipv6_prefix(1), Key::Path);

@@ -143,7 +143,19 @@ mod tests {
             assert_eq!(Gcra::new(rate, 1).unwrap().interval(), interval, "{text}");
             assert_eq!(rate.of_second(), of_second, "{text}");
         }
-        for text in ["", "100", "/s", "0/s", "+1/s", "1/d", "1 /s", "1/S", "1.5/s", "1000001/s", "1/s/s"] {
+        for text in [
+            "",
+            "100",
+            "/s",
+            "0/s",
+            "+1/s",
+            "1/d",
+            "1 /s",
+            "1/S",
+            "1.5/s",
+            "1000001/s",
+            "1/s/s",
+        ] {
             assert_eq!(Rate::parse(text), None, "{text}");
         }
     }

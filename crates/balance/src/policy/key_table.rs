@@ -143,7 +143,11 @@ impl KeyTable {
     }
 
     /// Changes the state in a slot, whichever key it has, to what `next` returns; `None` leaves it. Returns what was there before.
-    pub(super) fn change(&self, slot: Slot, mut next: impl FnMut(u64, State) -> Option<State>) -> Option<State> {
+    pub(super) fn change(
+        &self,
+        slot: Slot,
+        mut next: impl FnMut(u64, State) -> Option<State>,
+    ) -> Option<State> {
         let set = self.sets.get(slot.set as usize)?;
         let way = slot.way as usize;
         for _ in 0..MAX_RACES {
@@ -167,13 +171,11 @@ impl KeyTable {
 
     /// The slots of a set.
     pub(super) fn slots(set: usize) -> impl Iterator<Item = Slot> {
-        (0..WAYS as u32).map(move |way| Slot {
-            set: set as u32,
-            way,
-        })
+        (0..WAYS as u32).map(move |way| Slot { set: set as u32, way })
     }
 
-    /// The part of a hash by which the table knows a key: two keys of which it is the same, in one set, are one key.
+    /// The part of a hash by which the table knows a key.
+    #[cfg(test)]
     pub(super) fn identity(hash: u64) -> u64 {
         (key_bits(hash) >> KEY_SHIFT) as u64
     }
@@ -374,7 +376,9 @@ mod tests {
     #[test]
     fn a_key_shares_a_slot_when_no_other_may_be_replaced() {
         let table = KeyTable::new(1);
-        let slots: Vec<Slot> = (0..8).map(|number| add(&table, hash(number), Crowded::Share, 1)).collect();
+        let slots: Vec<Slot> = (0..8)
+            .map(|number| add(&table, hash(number), Crowded::Share, 1))
+            .collect();
         let shared = add(&table, hash(20), Crowded::Share, 1);
         assert_eq!(shared, add(&table, hash(20), Crowded::Share, 1));
         assert!(slots.contains(&shared));

@@ -36,9 +36,7 @@ pub(super) enum Outcome {
         full_after: u64,
     },
     /// It is refused, and one is admitted after this many nanoseconds.
-    Refused {
-        wait: u64,
-    },
+    Refused { wait: u64 },
 }
 
 impl LimitMemory {
@@ -244,6 +242,9 @@ mod tests {
         let now = crate::clock::now();
         assert_eq!(memory.nanos(now), 1);
         assert_eq!(memory.nanos(now + std::time::Duration::from_nanos(5)), 6);
-        assert_eq!(memory.nanos(now.checked_sub(std::time::Duration::from_nanos(5)).unwrap_or(now)), 1);
+        assert_eq!(
+            memory.nanos(now.checked_sub(std::time::Duration::from_nanos(5)).unwrap_or(now)),
+            1
+        );
     }
 }

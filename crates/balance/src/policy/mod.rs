@@ -4,6 +4,7 @@
 //! The order of the policies of a route is fixed by [`Order`], whatever the config says: the cheapest refusals come first, and
 //! what needs an identity comes after what proves it.
 
+mod concurrency;
 mod decision;
 mod feed;
 mod gcra;
@@ -16,10 +17,10 @@ mod shared_limit;
 use std::fmt::{self, Debug};
 use std::sync::Arc;
 
+pub use crate::notes::{Edit, Notes};
 pub use decision::{Compute, Decision, Fetch, Fetched, Job, Refusal};
 pub use feed::{Feed, FeedError, Source};
 pub use shared_limit::{SharedLimit, Usage};
-pub use crate::notes::{Edit, Notes};
 
 use crate::kept::KeptBuilder;
 use crate::request::Request;
@@ -134,6 +135,13 @@ pub static POLICIES: &[PolicyEntry] = &[
         keys: rate_limit::KEYS,
         order: rate_limit::order,
         build: rate_limit::build,
+    },
+    PolicyEntry {
+        name: "concurrency",
+        summary: "limits the requests in flight of each client, header value or user",
+        keys: concurrency::KEYS,
+        order: rate_limit::order,
+        build: concurrency::build,
     },
 ];
 

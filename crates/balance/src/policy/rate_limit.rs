@@ -174,8 +174,13 @@ pub(super) fn build(context: Context<'_>) -> Result<Box<dyn Policy>, BuildError>
 
 /// The key of the parameters, which are validated.
 pub(super) fn request_key(params: &Params) -> RequestKey {
-    let key: RequestKey = params.text("key").and_then(|text| text.parse().ok()).unwrap_or_default();
-    let bits = params.count("ipv6_prefix").and_then(|bits| u8::try_from(bits).ok());
+    let key: RequestKey = params
+        .text("key")
+        .and_then(|text| text.parse().ok())
+        .unwrap_or_default();
+    let bits = params
+        .count("ipv6_prefix")
+        .and_then(|bits| u8::try_from(bits).ok());
     key.with_ipv6_prefix(bits.unwrap_or(IPV6_PREFIX))
 }
 
@@ -309,7 +314,12 @@ mod tests {
     }
 
     /// Checks a request with these header lines after this time; the refusal, if there is one.
-    fn check(policy: &dyn Policy, lines: &str, notes: &mut Notes, [start, after]: [Duration; 2]) -> Option<Refusal> {
+    fn check(
+        policy: &dyn Policy,
+        lines: &str,
+        notes: &mut Notes,
+        [start, after]: [Duration; 2],
+    ) -> Option<Refusal> {
         let head = head(&format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n"));
         let request = Request {
             now: *NOW.get_or_init(crate::clock::now) + start + after,
@@ -332,7 +342,9 @@ mod tests {
     #[test]
     fn refuses_what_exceeds_burst_and_rate() {
         let policy = policy(&[("rate", "1/s"), ("burst", "2")]);
-        let admitted: Vec<bool> = [0, 0, 0, 999, 1000, 1001].map(|at| is_admitted(&*policy, "", at)).into();
+        let admitted: Vec<bool> = [0, 0, 0, 999, 1000, 1001]
+            .map(|at| is_admitted(&*policy, "", at))
+            .into();
         assert_eq!(admitted, [true, true, false, false, true, false]);
     }
 
@@ -355,7 +367,11 @@ mod tests {
         assert!(at(0).is_none());
         let refusal = at(10_001).unwrap();
         assert_eq!((refusal.status, refusal.code), (503, "rate_limited"));
-        let headers: Vec<_> = refusal.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
+        let headers: Vec<_> = refusal
+            .headers
+            .iter()
+            .map(|(name, value)| (&**name, &**value))
+            .collect();
         assert_eq!(
             headers,
             [
@@ -376,7 +392,10 @@ mod tests {
         let policy = policy(&[("rate", "2/s"), ("burst", "4"), ("headers", "true")]);
         check(&*policy, "", &mut notes, [Duration::ZERO; 2]);
         let values: Vec<_> = notes.response_headers.iter().filter_map(Edit::value).collect();
-        assert_eq!(values, [&b"\"per_client\";r=3;t=1"[..], b"\"per_client\";q=4;w=2"]);
+        assert_eq!(
+            values,
+            [&b"\"per_client\";r=3;t=1"[..], b"\"per_client\";q=4;w=2"]
+        );
     }
 
     #[test]
@@ -448,7 +467,10 @@ mod tests {
         };
         assert_eq!(error(&[("rate", "fast")]), Some("rate"));
         assert_eq!(error(&[("rate", "1/h"), ("burst", "100000000")]), Some("burst"));
-        assert_eq!(error(&[("rate", "1/h"), ("on_failure", "deny")]), Some("on_failure"));
+        assert_eq!(
+            error(&[("rate", "1/h"), ("on_failure", "deny")]),
+            Some("on_failure")
+        );
     }
 
     #[test]

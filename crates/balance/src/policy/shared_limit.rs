@@ -287,7 +287,12 @@ mod tests {
 
     fn shared(rate: &str, burst: u64, on_failure: OnFailure) -> SharedLimit {
         let limit = Gcra::new(Rate::parse(rate).unwrap(), burst).unwrap();
-        let shared = SharedLimit::new(["limits", "per_user"], limit, on_failure, SharedMemory::new(100).into());
+        let shared = SharedLimit::new(
+            ["limits", "per_user"],
+            limit,
+            on_failure,
+            SharedMemory::new(100).into(),
+        );
         assert!(shared.use_seed(7));
         shared
     }
@@ -328,7 +333,10 @@ mod tests {
                 ticks: 0,
                 rng: Rng::seeded(5),
             };
-            world.instances.iter().for_each(|limit| limit.connected(instances as u32));
+            world
+                .instances
+                .iter()
+                .for_each(|limit| limit.connected(instances as u32));
             world
         }
 
@@ -381,7 +389,10 @@ mod tests {
     #[track_caller]
     fn assert_near(admitted: u32, expected: u32) {
         let most = expected / 20;
-        assert!(admitted.abs_diff(expected) <= most, "{admitted}, expected {expected} ± {most}");
+        assert!(
+            admitted.abs_diff(expected) <= most,
+            "{admitted}, expected {expected} ± {most}"
+        );
     }
 
     #[test]
@@ -468,7 +479,13 @@ mod tests {
         limit.give_back(&batch);
         limit.admit(hashes[0], 9, now).unwrap();
         limit.take(100, &mut again);
-        assert_eq!(again.iter().map(|usage| usize::from(usage.requests)).sum::<usize>(), 11);
+        assert_eq!(
+            again
+                .iter()
+                .map(|usage| usize::from(usage.requests))
+                .sum::<usize>(),
+            11
+        );
     }
 
     #[test]
