@@ -4,6 +4,7 @@
 //! The order of the policies of a route is fixed by [`Order`], whatever the config says: the cheapest refusals come first, and
 //! what needs an identity comes after what proves it.
 
+mod body_limit;
 mod concurrency;
 mod decision;
 mod feed;
@@ -142,6 +143,13 @@ pub static POLICIES: &[PolicyEntry] = &[
         keys: concurrency::KEYS,
         order: rate_limit::order,
         build: concurrency::build,
+    },
+    PolicyEntry {
+        name: "body_limit",
+        summary: "limits the size of request bodies",
+        keys: body_limit::KEYS,
+        order: |_| Order::BodySize,
+        build: body_limit::build,
     },
 ];
 
