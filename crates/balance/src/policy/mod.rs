@@ -6,6 +6,7 @@
 
 mod body_limit;
 mod concurrency;
+mod cors;
 mod decision;
 mod feed;
 mod gcra;
@@ -150,6 +151,13 @@ pub static POLICIES: &[PolicyEntry] = &[
         keys: body_limit::KEYS,
         order: |_| Order::BodySize,
         build: body_limit::build,
+    },
+    PolicyEntry {
+        name: "cors",
+        summary: "lets pages of other origins read responses, and answers their preflight requests",
+        keys: cors::KEYS,
+        order: |_| Order::Preflight,
+        build: cors::build,
     },
 ];
 
