@@ -200,7 +200,9 @@ impl Set {
 
     fn find(&self, key: u128, access: Access) -> Place {
         let mut best = (0, EMPTY, u64::MAX);
-        for way in 0..WAYS {
+        let home = home(key);
+        // From a way of its own, where it is unless that was taken: most keys are found in the first slot.
+        for way in (home..WAYS).chain(0..home) {
             let word = self.load(way);
             if word != EMPTY && key_of(word) == key {
                 return match is_claim(word) {
@@ -218,10 +220,9 @@ impl Set {
         if rank <= access.idle || access.crowded == Crowded::Replace {
             return Place::Absent(way, word);
         }
-        let way = (key >> KEY_SHIFT) as usize % WAYS;
-        match self.load(way) {
+        match self.load(home) {
             word if word == EMPTY || is_claim(word) => Place::Unsettled,
-            word => Place::Present(way, word),
+            word => Place::Present(home, word),
         }
     }
 
@@ -250,6 +251,11 @@ const COUNT_SHIFT: u32 = 64;
 /// The bits of a hash that do not choose the set, at their place in a word; never 0, because an empty slot is 0.
 fn key_bits(hash: u64) -> u128 {
     u128::from((hash >> 16).max(1)) << KEY_SHIFT
+}
+
+/// The way in which a key is looked for first.
+fn home(key: u128) -> usize {
+    (key >> KEY_SHIFT) as usize % WAYS
 }
 
 fn key_of(word: u128) -> u128 {
