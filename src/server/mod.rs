@@ -9,6 +9,7 @@ mod listeners;
 mod reload;
 mod signals;
 mod start_error;
+pub mod stores;
 mod view;
 mod watchers;
 mod worker;

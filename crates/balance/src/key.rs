@@ -196,13 +196,6 @@ impl KeyHasher {
         }
     }
 
-    /// A hash that tells hashers with different seeds apart.
-    pub fn probe(&self) -> u64 {
-        let mut hasher = self.start();
-        hasher.write_u64(0);
-        hasher.finish()
-    }
-
     fn start(&self) -> FoldHasher<'_> {
         FoldHasher::with_seed(self.start, &self.seed)
     }

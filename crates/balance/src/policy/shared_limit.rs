@@ -55,7 +55,7 @@ pub struct SharedLimit {
 pub(super) struct SharedMemory {
     limit: LimitMemory,
     /// With the seed of the store: all instances give a key the same name. Until it is known, nothing is reported.
-    hasher: OnceLock<KeyHasher>,
+    hasher: OnceLock<(u64, KeyHasher)>,
     /// One bit for each set of the table with requests that are not reported yet.
     dirty: Box<[AtomicU64]>,
     /// See [`CONNECTED`].
@@ -129,20 +129,24 @@ impl SharedLimit {
         Duration::from_nanos(self.limit.interval())
     }
 
+    /// The seed of hashes that all instances have, once it is known.
+    pub fn seed(&self) -> Option<u64> {
+        self.memory.hasher.get().map(|(seed, _)| *seed)
+    }
+
     /// Sets the seed of hashes that all instances have, as the store has it. Returns whether it is in use: the first seed stays
     /// until the process ends.
     pub fn use_seed(&self, seed: u64) -> bool {
         let mut is_first = false;
-        let probe = KeyHasher::seeded(seed).probe();
-        let hasher = self.memory.hasher.get_or_init(|| {
+        let (used, _) = self.memory.hasher.get_or_init(|| {
             is_first = true;
-            KeyHasher::seeded(seed)
+            (seed, KeyHasher::seeded(seed))
         });
         if is_first {
             // What was counted until now has names that mean nothing to the store.
             self.take(usize::MAX, &mut Vec::new());
         }
-        hasher.probe() == probe
+        *used == seed
     }
 
     /// Moves the requests that are to be reported to the end of `batch`, of at most `most` keys. The rest is left for the next time.
@@ -245,7 +249,8 @@ impl SharedLimit {
 
     /// The hasher of its keys.
     pub(super) fn hasher(&self) -> &KeyHasher {
-        self.memory.hasher.get().unwrap_or(&self.memory.limit.hasher)
+        let shared = self.memory.hasher.get().map(|(_, hasher)| hasher);
+        shared.unwrap_or(&self.memory.limit.hasher)
     }
 
     /// Admits a request of a key, or not.
