@@ -71,8 +71,11 @@ pub struct KeyHasher {
     seed: SharedSeed,
 }
 
+/// Makes a key of a kind from its name.
+type Make = fn(Box<str>) -> Key;
+
 /// The kinds of keys that have a name.
-const NAMED: [(&str, fn(Box<str>) -> Key); 4] = [
+const NAMED: [(&str, Make); 4] = [
     ("header.", Key::Header),
     ("cookie.", Key::Cookie),
     ("query.", Key::Query),
