@@ -65,7 +65,8 @@ const BALANCE: &[&[&str]] = &[
     &["policy"],
     &["strategy", "health", "local"],
     &["retry"],
-    &["request"],
+    &["key"],
+    &["notes", "request"],
     &["backend"],
     &["kept", "rng", "schema", "suggest", "clock"],
 ];
@@ -109,6 +110,7 @@ const OWNERS: &[(&str, &str)] = &[
     ("unsafe", "src/net"),
     ("serde_saphyr", "src/config"),
     ("axum", "src/admin"),
+    ("redis", "src/server"),
     ("clap", "src/cli"),
     ("clap_complete", "src/cli"),
 ];

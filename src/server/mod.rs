@@ -12,6 +12,7 @@ mod removed;
 mod signals;
 mod sources;
 mod start_error;
+pub mod stores;
 mod view;
 mod waiting_reload;
 mod watchers;

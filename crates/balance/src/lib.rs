@@ -19,6 +19,8 @@ pub mod strategy;
 pub mod health;
 pub mod local;
 
+pub mod key;
+pub mod notes;
 pub mod request;
 
 pub mod backend;

@@ -5,24 +5,33 @@
 //! what needs an identity comes after what proves it.
 
 mod basic_auth;
+mod body_limit;
 mod compress;
+mod concurrency;
+mod cors;
 mod decision;
 mod error_pages;
 mod feed;
 mod forward_auth;
+mod gcra;
 mod identity;
 mod ip;
 mod jwt;
-mod notes;
+mod key_table;
+mod limit_memory;
+mod rate_limit;
+mod shared_limit;
 mod verified;
 
 use std::fmt::{self, Debug};
+use std::sync::Arc;
 
+pub use crate::notes::{Claim, Edit, Notes};
 pub use compress::{Compression, Outcome, ResponseFacts};
 pub use decision::{Compute, Decision, Fetch, Fetched, Job, Refusal};
 pub use error_pages::{ErrorPages, FilePage, Page};
 pub use feed::{Feed, FeedError, Source};
-pub use notes::{Claim, Edit, Notes};
+pub use shared_limit::{SharedLimit, Usage};
 
 use crate::kept::KeptBuilder;
 use crate::request::Request;
@@ -52,6 +61,11 @@ pub trait Policy: Debug + Send + Sync {
     /// Data that the policy needs from files or other servers, which is read again in the background.
     fn feeds(&self) -> Vec<Feed> {
         Vec::new()
+    }
+
+    /// The limit that instances share through a store, if the policy is one.
+    fn shared_limit(&self) -> Option<Arc<SharedLimit>> {
+        None
     }
 }
 
@@ -176,6 +190,34 @@ pub static POLICIES: &[PolicyEntry] = &[
         keys: compress::KEYS,
         order: |_| Order::Response,
         build: compress::build,
+    },
+    PolicyEntry {
+        name: "rate_limit",
+        summary: "limits the rate of requests of each client, header value or user",
+        keys: rate_limit::KEYS,
+        order: rate_limit::order,
+        build: rate_limit::build,
+    },
+    PolicyEntry {
+        name: "concurrency",
+        summary: "limits the requests in flight of each client, header value or user",
+        keys: concurrency::KEYS,
+        order: rate_limit::order,
+        build: concurrency::build,
+    },
+    PolicyEntry {
+        name: "body_limit",
+        summary: "limits the size of request bodies",
+        keys: body_limit::KEYS,
+        order: |_| Order::BodySize,
+        build: body_limit::build,
+    },
+    PolicyEntry {
+        name: "cors",
+        summary: "lets pages of other origins read responses, and answers their preflight requests",
+        keys: cors::KEYS,
+        order: |_| Order::Preflight,
+        build: cors::build,
     },
 ];
 

@@ -203,4 +203,31 @@ impl Row {
             keys: self.keys,
         }
     }
+
+    /// The type of the row's value when the row is one value and not a map of parameters, such as `body_limit: 1MiB`: its only
+    /// key has no name then, and its parameters hold the value under that name.
+    pub fn value(&self) -> Option<&'static Key> {
+        match self.keys {
+            [key] if key.name.is_empty() => Some(key),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_whose_only_key_has_no_name_is_one_value() {
+        const SIZE: &[Key] = &[Key::new("", Kind::Size { least: 0, most: 9 }, "")];
+        const MAP: &[Key] = &[Key::new("size", Kind::Size { least: 0, most: 9 }, "")];
+        let row = |keys| Row {
+            name: "limit",
+            summary: "",
+            keys,
+        };
+        assert!(row(SIZE).value().is_some());
+        assert!(row(MAP).value().is_none() && row(&[]).value().is_none());
+    }
 }
