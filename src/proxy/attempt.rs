@@ -11,7 +11,7 @@ use super::departure::Phase;
 use super::exchange::Exchange;
 use super::headers::{ForwardedRequest, ForwardedResponse, ResponseContext};
 use super::request::Request;
-use super::{Failure, changes, detail, pinned, websocket};
+use super::{Failure, detail, edited, pinned, websocket};
 use crate::clock;
 use crate::head::{BodyLength, Version};
 use crate::message::{self, ResponseError, Waiting};
@@ -143,7 +143,7 @@ async fn send(
     if request.head.upgrade.is_some() && !backend.connection.can_upgrade() {
         return Err(AttemptError::unsent(Failure::UnexpectedUpgrade));
     }
-    let changes = changes::of_request(exchange, &member.backend.address);
+    let changes = edited::of_request(exchange, &member.backend.address);
     let head = ForwardedRequest {
         changes: changes.as_ref(),
         head: request.head,

@@ -3,25 +3,22 @@
 
 use evenkeel_balance::edits::{Direction, HeaderEdits, is_same_name};
 use evenkeel_balance::policy::{Edit, Notes};
-use evenkeel_balance::rewrite::{Host, Rewrite, Rewritten};
+use evenkeel_balance::rewrite::Rewritten;
+use evenkeel_balance::template::Variables;
 
-use super::exchange::Exchange;
-use super::variables::RequestVariables;
 use super::{Failure, Plan};
-use crate::backend::Address;
-use crate::telemetry::Label;
 
 /// The header that tells the backend which prefix of the path was removed.
 const PREFIX: &str = "X-Forwarded-Prefix";
 
 /// The changes of one request.
 pub(super) struct Changes<'a> {
-    plan: &'a Plan,
+    pub(super) plan: &'a Plan,
     /// The router's index of the route.
     pub(super) route: usize,
     pub(super) notes: Notes,
     /// The path for the backend, if it is another one.
-    path: Option<Vec<u8>>,
+    pub(super) path: Option<Vec<u8>>,
     removed_prefix: Option<&'a str>,
 }
 
@@ -87,62 +84,24 @@ impl<'a> Changes<'a> {
         }
         Ok(())
     }
-}
 
-/// The changes of the head of a request to this backend; `None` for a route without a plan.
-#[inline]
-pub(super) fn of_request<'e>(exchange: &'e Exchange<'_>, backend: &Address) -> Option<RequestChanges<'e>> {
-    let changes = exchange.changes.as_deref()?;
-    Some(request_changes(exchange, changes, backend))
-}
-
-fn request_changes<'e>(
-    exchange: &'e Exchange<'_>,
-    changes: &'e Changes<'_>,
-    backend: &Address,
-) -> RequestChanges<'e> {
-    let plan = changes.plan;
-    let authority = match plan.rewrite.as_ref().map(Rewrite::host) {
-        None | Some(Host::Keep) => None,
-        Some(Host::Backend) => Some(backend.authority().as_bytes().into()),
-        Some(Host::Name(name)) => Some(name.as_bytes().into()),
-    };
-    let prefix = changes.removed_prefix.map(|prefix| HeaderChange {
-        name: PREFIX.into(),
-        value: Some(prefix.as_bytes().into()),
-        removes: true,
-        is_secret: false,
-    });
-    let policies = changes.notes.request_headers.iter().map(HeaderChange::of);
-    let edits = plan.request_headers.as_ref();
-    RequestChanges {
-        path: changes.path.as_deref(),
-        authority,
-        headers: HeaderChanges::new(edits, prefix.into_iter().chain(policies), || {
-            RequestVariables::of(exchange, backend.url.as_bytes())
-        }),
+    /// The header that tells the backend which prefix of the path was removed, if one was.
+    pub(super) fn prefix(&self) -> Option<HeaderChange> {
+        self.removed_prefix.map(|prefix| HeaderChange {
+            name: PREFIX.into(),
+            value: Some(prefix.as_bytes().into()),
+            removes: true,
+            is_secret: false,
+        })
     }
 }
 
-/// The changes of the headers of a response; none for a route without a plan.
-#[inline]
-pub(super) fn of_response<'a>(exchange: &Exchange<'a>) -> Option<HeaderChanges<'a>> {
-    Some(response_changes(exchange, exchange.changes.as_deref()?))
-}
-
-fn response_changes<'a>(exchange: &Exchange<'a>, changes: &Changes<'a>) -> HeaderChanges<'a> {
-    let policies = changes.notes.response_headers.iter().map(HeaderChange::of);
-    let backend = exchange.record.backend().map(Label::text).unwrap_or_default();
-    HeaderChanges::new(changes.plan.response_headers.as_ref(), policies, || {
-        RequestVariables::of(exchange, backend.as_bytes())
-    })
-}
-
 impl<'a> HeaderChanges<'a> {
-    fn new<'v>(
+    /// Those of the config, whose values have variables, and those of policies.
+    pub(super) fn new<V: Variables>(
         edits: Option<&'a HeaderEdits>,
         policies: impl Iterator<Item = HeaderChange>,
-        variables: impl FnOnce() -> RequestVariables<'v>,
+        variables: impl FnOnce() -> V,
     ) -> Self {
         let mut list: Vec<HeaderChange> = policies.collect();
         let edits = edits.filter(|edits| !edits.is_empty());
@@ -176,7 +135,8 @@ impl<'a> HeaderChanges<'a> {
 }
 
 impl HeaderChange {
-    fn of(edit: &Edit) -> Self {
+    /// That of a policy.
+    pub(super) fn of(edit: &Edit) -> Self {
         Self {
             name: edit.name().into(),
             value: edit.value().map(Into::into),

@@ -9,14 +9,14 @@ use evenkeel_balance::edits::Direction;
 use evenkeel_balance::local::{self, Problem};
 use evenkeel_balance::policy::Refusal;
 
-use super::changes::{self, HeaderChanges};
+use super::changes::HeaderChanges;
 use super::deadlines::{Deadline, Deadlines};
 use super::exchange::Exchange;
 use super::log::{Refused, log_refused};
 use super::request::Request;
 use super::variables::RequestVariables;
 use super::{
-    Client, ConnectionDisposition, Failure, LocalReason, Peer, Worker, detail, grpc, listener_policy, route,
+    Client, ConnectionDisposition, Failure, LocalReason, Peer, Worker, detail, edited, grpc, listener_policy,
 };
 use crate::clock;
 use crate::head::{BodyLength, FieldName, Method, RequestHead, Version};
@@ -101,7 +101,7 @@ async fn refuse_request(exchange: &mut Exchange<'_>, refusal: &Refusal) -> Conne
 
 /// The redirect of a route.
 pub(super) fn redirect(exchange: &Exchange<'_>, redirect: &Redirect) -> LocalReason {
-    let view = route::view(&exchange.request, clock::wall());
+    let view = exchange.request.view(clock::wall());
     let mut location = Vec::with_capacity(exchange.request.head.bytes.len());
     match redirect.location(&view, &mut location) {
         Ok(()) => LocalReason::Refused(Refusal::new(redirect.status(), "").with("Location", location)),
@@ -177,7 +177,7 @@ async fn send_grpc(
 async fn send(exchange: &mut Exchange<'_>, content: Content<'_>, may_keep: bool) -> ConnectionDisposition {
     exchange.record.ending.status = content.status;
     let keep_alive = keeps_client(exchange, may_keep);
-    let changes = changes::of_response(exchange);
+    let changes = edited::of_response(exchange);
     let request = &mut exchange.request;
     let local_response = LocalResponse {
         content: &content,

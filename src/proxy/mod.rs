@@ -13,6 +13,7 @@ mod connect;
 mod deadlines;
 mod departure;
 mod detail;
+mod edited;
 mod error;
 mod exchange;
 mod fetch;

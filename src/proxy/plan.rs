@@ -10,7 +10,7 @@ use evenkeel_balance::rewrite::Rewrite;
 use super::body::is_larger;
 use super::changes::Changes;
 use super::exchange::Exchange;
-use super::{Failure, LocalReason, jobs, route};
+use super::{Failure, LocalReason, jobs};
 use crate::clock;
 
 /// What a route does beside forwarding.
@@ -70,7 +70,7 @@ pub(super) async fn run<'a>(
 
 /// Lets a policy decide, with what it waited for. Returns what it has to wait for next.
 fn decide(exchange: &mut Exchange<'_>, step: &Step, done: Option<Job>) -> Result<Option<Job>, LocalReason> {
-    let view = route::view(&exchange.request, clock::wall());
+    let view = exchange.request.view(clock::wall());
     let Some(changes) = &mut exchange.changes else {
         return Ok(None);
     };

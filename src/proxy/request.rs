@@ -1,5 +1,9 @@
 //! What all phases read of a request: its head, its client, and who sent it.
 
+use std::time::SystemTime;
+
+use evenkeel_balance::request::Request as View;
+
 use super::{Client, Identity, Snapshot, Worker, grpc};
 use crate::head::RequestHead;
 
@@ -24,6 +28,22 @@ impl<'a> Request<'a> {
             client,
             head,
             snapshot,
+        }
+    }
+
+    /// What decisions see of it. Those that need no wall clock get the Unix epoch, so that it is not asked for that.
+    #[inline]
+    pub(super) fn view(&self, wall: SystemTime) -> View<'a> {
+        let peer = &self.client.peer;
+        let ip = || peer.ip_address().map(|address| address.ip());
+        View {
+            head: self.head,
+            client_ip: self.identity.named.or_else(ip),
+            is_secure: peer.is_secure,
+            listener: peer.listener,
+            now: self.worker().wheel.now(),
+            wall,
+            random: 0,
         }
     }
 

@@ -10,7 +10,7 @@ use super::departure::Phase;
 use super::exchange::Exchange;
 use super::headers::{ForwardedResponse, ResponseContext};
 use super::request::Request;
-use super::{ConnectionDisposition, Failure, Forwarded, changes, detail, grpc, pinned, tunnel};
+use super::{ConnectionDisposition, Failure, Forwarded, detail, edited, grpc, pinned, tunnel};
 use crate::head::{BodyLength, FieldName, RequestHead, ResponseHead, list};
 use crate::message::{Transfer, TransferError, Waiting, framing_for};
 use crate::pool::{BackendConnection, Pool};
@@ -140,7 +140,7 @@ fn begin<'p>(
         is_switch: false,
     };
     let bytes = backend.connection.input.unread();
-    let changes = changes::of_response(exchange);
+    let changes = edited::of_response(exchange);
     let response = ForwardedResponse {
         changes: changes.as_ref(),
         head: &backend.head,

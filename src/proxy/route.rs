@@ -3,7 +3,6 @@
 use std::time::SystemTime;
 
 use evenkeel_balance::action::{Redirect, Respond, Split};
-use evenkeel_balance::request::Request as View;
 
 use super::plan::Plan;
 use super::request::Request;
@@ -64,22 +63,6 @@ impl<'a> PoolMatch<'a> {
 /// Finds the route by host, path and what else routes look at. Returns its index too.
 #[inline]
 pub(super) fn find<'a>(request: &Request<'_>, snapshot: &'a Snapshot) -> Option<(usize, &'a Route)> {
-    let index = snapshot.router.find(&view(request, SystemTime::UNIX_EPOCH))?;
+    let index = snapshot.router.find(&request.view(SystemTime::UNIX_EPOCH))?;
     Some((index, snapshot.routes.get(index)?))
-}
-
-/// A request as decisions see it. No condition of a route reads the wall clock, so that it is not asked for that.
-#[inline]
-pub(super) fn view<'a>(request: &Request<'a>, wall: SystemTime) -> View<'a> {
-    let peer = &request.client.peer;
-    let ip = || peer.ip_address().map(|address| address.ip());
-    View {
-        head: request.head,
-        client_ip: request.identity.named.or_else(ip),
-        is_secure: peer.is_secure,
-        listener: peer.listener,
-        now: request.worker().wheel.now(),
-        wall,
-        random: 0,
-    }
 }

@@ -6,7 +6,6 @@ use evenkeel_balance::router::PathCaptures;
 use evenkeel_balance::template::{Fact, Variables};
 
 use super::exchange::Exchange;
-use super::route;
 use crate::clock;
 
 /// What variables are read from.
@@ -28,7 +27,7 @@ impl<'a> RequestVariables<'a> {
     pub(super) fn of(exchange: &'a Exchange<'_>, backend: &'a [u8]) -> Self {
         let request = &exchange.request;
         let peer = &request.client.peer;
-        let view = route::view(request, clock::wall());
+        let view = request.view(clock::wall());
         Self {
             notes: exchange.changes.as_deref().map(|changes| &changes.notes),
             client_port: peer.ip_address().map(|address| address.port()),

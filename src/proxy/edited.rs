@@ -1,0 +1,53 @@
+//! The heads of one request and its response as the plan of the route changes them: values of headers with their variables.
+
+use evenkeel_balance::rewrite::{Host, Rewrite};
+
+use super::changes::{Changes, HeaderChange, HeaderChanges, RequestChanges};
+use super::exchange::Exchange;
+use super::variables::RequestVariables;
+use crate::backend::Address;
+use crate::telemetry::Label;
+
+/// The changes of the head of a request to this backend; `None` for a route without a plan.
+#[inline]
+pub(super) fn of_request<'e>(exchange: &'e Exchange<'_>, backend: &Address) -> Option<RequestChanges<'e>> {
+    let changes = exchange.changes.as_deref()?;
+    Some(request_changes(exchange, changes, backend))
+}
+
+fn request_changes<'e>(
+    exchange: &'e Exchange<'_>,
+    changes: &'e Changes<'_>,
+    backend: &Address,
+) -> RequestChanges<'e> {
+    let plan = changes.plan;
+    let authority = match plan.rewrite.as_ref().map(Rewrite::host) {
+        None | Some(Host::Keep) => None,
+        Some(Host::Backend) => Some(backend.authority().as_bytes().into()),
+        Some(Host::Name(name)) => Some(name.as_bytes().into()),
+    };
+    let prefix = changes.prefix();
+    let policies = changes.notes.request_headers.iter().map(HeaderChange::of);
+    let edits = plan.request_headers.as_ref();
+    RequestChanges {
+        path: changes.path.as_deref(),
+        authority,
+        headers: HeaderChanges::new(edits, prefix.into_iter().chain(policies), || {
+            RequestVariables::of(exchange, backend.url.as_bytes())
+        }),
+    }
+}
+
+/// The changes of the headers of a response; none for a route without a plan.
+#[inline]
+pub(super) fn of_response<'a>(exchange: &Exchange<'a>) -> Option<HeaderChanges<'a>> {
+    Some(response_changes(exchange, exchange.changes.as_deref()?))
+}
+
+fn response_changes<'a>(exchange: &Exchange<'a>, changes: &Changes<'a>) -> HeaderChanges<'a> {
+    let policies = changes.notes.response_headers.iter().map(HeaderChange::of);
+    let backend = exchange.record.backend().map(Label::text).unwrap_or_default();
+    HeaderChanges::new(changes.plan.response_headers.as_ref(), policies, || {
+        RequestVariables::of(exchange, backend.as_bytes())
+    })
+}
