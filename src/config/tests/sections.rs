@@ -33,7 +33,7 @@ pools:
     tls: {{ ca: '{ca}', server_name: a.test, {pair} }}
     health_check: {{ kind: http, path: /healthz, status: 200 }}
   calls:
-    backends: [{{ url: 'h2c://b:1', weight: 2 }}]
+    backends: [{{ url: 'h2c://b:1', weight: 2 }}, {{ file: more.yaml }}]
     health_check: {{ kind: grpc, service: all }}
 routes:
   - {{ host: a.test, path_prefix: /a, pool: web }}
