@@ -1,7 +1,7 @@
 //! Updates of a roster: what stays, what is new, and what becomes of removed backends.
 
 use super::*;
-use crate::backend::Address;
+use crate::backend::{Address, Shared};
 use crate::pool::EligibleSet;
 use crate::strategy::{self, PickContext};
 
@@ -65,11 +65,11 @@ fn change(added: usize, removed: usize, changed: usize) -> RosterChange {
 }
 
 fn begin_request(member: &Member) {
-    member.backend.load.in_flight.0.fetch_add(1, Ordering::Relaxed);
+    member.backend.load.begin(0, Shared::No);
 }
 
 fn end_request(member: &Member) {
-    member.backend.load.in_flight.0.fetch_sub(1, Ordering::Relaxed);
+    member.backend.load.end(0, Shared::No);
 }
 
 #[test]
