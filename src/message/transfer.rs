@@ -179,9 +179,9 @@ impl Transfer {
         Self::new((head.version, head.body), Kind::Request, encoder, limits, limit)
     }
 
-    /// Lowers the limit of payload bytes, before any was moved.
-    pub fn limit_to(&mut self, limit: u64) {
-        self.limit = self.limit.min(limit);
+    /// Sets the limit of payload bytes, before any was moved.
+    pub fn set_limit(&mut self, limit: Option<u64>) {
+        self.limit = limit.unwrap_or(u64::MAX);
     }
 
     /// For the body of a response, which is sent with this `framing`. More than `limit` payload bytes are an error.

@@ -59,11 +59,11 @@ pub(super) async fn run<'a>(
     let Some(changes) = &mut exchange.changes else {
         return Ok(());
     };
-    if let Some(limit) = changes.notes.body_limit {
-        exchange.body.transfer.limit_to(limit);
-        if is_larger(head.body, Some(limit)) {
-            return Err(Failure::BodyTooLarge.into());
-        }
+    let limits = plan.body_limit.into_iter().chain(changes.notes.body_limit);
+    let limit = limits.min();
+    exchange.body.transfer.set_limit(limit);
+    if is_larger(head.body, limit) {
+        return Err(Failure::BodyTooLarge.into());
     }
     Ok(changes.rewrite(head.text(head.path))?)
 }

@@ -39,12 +39,19 @@ impl<'a> Request<'a> {
         View {
             head: self.head,
             client_ip: self.identity.named.or_else(ip),
-            is_secure: peer.is_secure,
+            is_secure: peer.is_secure || self.identity.is_trusted && self.came_by_https(),
             listener: peer.listener,
             now: self.worker().wheel.now(),
             wall,
             random: 0,
         }
+    }
+
+    /// Whether a trusted proxy says that the client used TLS.
+    #[cold]
+    fn came_by_https(&self) -> bool {
+        let scheme = self.identity.scheme(self.head);
+        scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"https"))
     }
 
     /// The worker that serves it.
