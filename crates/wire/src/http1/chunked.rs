@@ -91,7 +91,6 @@ enum State {
 
 impl ChunkedDecoder {
     /// A decoder for the body of a request or response, at its start.
-    #[inline]
     pub fn new(kind: Kind, limits: Limits) -> Self {
         Self {
             state: State::Size(0),
@@ -104,14 +103,12 @@ impl ChunkedDecoder {
     }
 
     /// Whether the body has ended.
-    #[inline]
     pub fn is_ended(&self) -> bool {
         matches!(self.state, State::Ended)
     }
 
     /// Returns what is first in `input`, which holds all bytes received and not consumed. After an error, every further call
     /// returns the same error.
-    #[inline]
     pub fn next(&mut self, input: &[u8]) -> Result<Chunked, Malformed> {
         let mut skip = 0;
         let found = self.find(input, &mut skip);
@@ -129,7 +126,6 @@ impl ChunkedDecoder {
 
     /// Offset of the fault in the input of the failed call. If the second value is true, the fault is in the trailer section that
     /// begins at the offset.
-    #[inline]
     pub fn fault(&self) -> Option<(usize, bool)> {
         match self.state {
             State::Failed {
@@ -248,7 +244,6 @@ impl ChunkedDecoder {
 }
 
 /// Writes the line before a chunk of `len` bytes. 0 is the last chunk, after which a trailer section must follow.
-#[inline]
 pub fn chunk_header(len: u64, out: &mut Vec<u8>) {
     let digits = (u64::BITS - len.leading_zeros()).div_ceil(4).max(1);
     for place in (0..digits).rev() {
