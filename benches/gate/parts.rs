@@ -177,6 +177,7 @@ fn route(count: usize) -> Part {
 
 fn pick(entry: &'static Entry, count: u32) -> Part {
     let candidate = |index: u32| Candidate {
+        identity: u64::from(index),
         load: Arc::default(),
         weight: 1 + index % 3,
     };
@@ -188,7 +189,7 @@ fn pick(entry: &'static Entry, count: u32) -> Part {
         let context = PickContext {
             tried: &[],
             in_flight_limit: None,
-            key: 0,
+            key: None,
             random: rng.bits(),
             now,
         };

@@ -97,6 +97,7 @@ impl EligibleSet {
 impl Tier {
     fn new(members: Vec<Arc<Member>>, strategy: &strategy::Settings, cursor: &Arc<Cursor>) -> Self {
         let candidate = |member: &Arc<Member>| Candidate {
+            identity: member.identity,
             load: Arc::clone(&member.backend.load),
             weight: member.backend.weight.load(Ordering::Relaxed).max(1),
         };

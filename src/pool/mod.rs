@@ -1,5 +1,6 @@
 //! Pools: backends that are interchangeable for a request, with their settings, connections and retry budget.
 
+mod affinity;
 mod connections;
 mod eligible;
 mod multiplexed;
@@ -9,11 +10,14 @@ mod settings;
 mod shared_idle;
 mod tls_generations;
 
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
+use foldhash::fast::FixedState;
 
+pub use affinity::Affinity;
 pub use connections::{BackendConnection, IdleConnections};
 pub use eligible::{Another, EligibleSet};
 pub use multiplexed::{ConnectLead, MultiplexedConnections, SingleFlight};
@@ -47,6 +51,8 @@ pub struct Member {
     pub label: Label,
     /// Idle connections that any worker may take before it establishes another.
     pub shared_idle: SharedIdlePool,
+    /// Identifies it in every process that has it: a hash of its URL.
+    pub(super) identity: u64,
     /// Whether an operator drains it: it gets no new requests.
     pub is_drained: AtomicBool,
     /// The settings that its connections were established with.
@@ -58,6 +64,7 @@ impl Member {
         let (weight, is_backup) = (settings.weight, settings.is_backup);
         Arc::new(Self {
             label: Label::new(&settings.address.url),
+            identity: FixedState::with_seed(0).hash_one(settings.address.identity()),
             shared_idle: SharedIdlePool::default(),
             backend: Backend::with_load(settings.address.clone(), weight, is_backup, Load::new(workers)),
             health: Health::new(),
@@ -116,6 +123,8 @@ pub struct Pool {
     roster: Arc<RosterCell>,
     eligible: Arc<ArcSwap<EligibleSet>>,
     cursor: Arc<Cursor>,
+    /// What a strategy with affinity reads of requests.
+    pub affinity: Option<Affinity>,
     /// Whether workers share how many requests are in flight, because a pick reads it.
     pub shares_in_flight: Shared,
     /// Number of reloads that changed the TLS settings, in the config or in the certificate files.
@@ -141,6 +150,7 @@ impl Pool {
                 &cursor,
             ))),
             cursor,
+            affinity: Affinity::of(&settings.strategy),
             tls_generation: tls.of(settings.tls.as_ref()),
             label: Label::new(&settings.name),
             settings,
@@ -159,6 +169,7 @@ impl Pool {
             eligible: Arc::clone(&self.eligible),
             cursor: Arc::clone(&self.cursor),
             shares_in_flight: self.shares_in_flight,
+            affinity: self.affinity.clone(),
             tls_generation: self.tls_generation,
         })
     }

@@ -168,7 +168,7 @@ impl<'a> Attempts<'a> {
                 Some(ConnectionEvent::Stale | ConnectionEvent::Closing)
             ),
         };
-        let context = pick::context(&exchange.request, self.pool, tried.this_round());
+        let context = pick::context(exchange, self.pool, tried.this_round());
         let next = self.eligible.pick_another(context, another)?;
         if Policy::needs_token(&failure) {
             if !self.pool.budget.take(crate::clock::now()) {

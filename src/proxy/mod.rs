@@ -135,7 +135,7 @@ async fn forward<'a>(
     }
     let to = target::choose(exchange, route, local)?;
     let mut attempts = Attempts::new(to);
-    let first = pick::first(&mut exchange.request, to)?;
+    let first = pick::first(exchange, to)?;
     let response = attempts.run(exchange, first).await?;
     Ok(response::forward(exchange, to.pool, response).await?)
 }

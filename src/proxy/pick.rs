@@ -1,11 +1,12 @@
 //! Picks the backend of the first attempt. Those of further attempts are picked with the same context, by `attempts`.
 
 use super::Failure;
+use super::exchange::Exchange;
 use super::pinned;
-use super::request::Request;
 use super::route::PoolMatch;
 use crate::backend::BackendId;
-use crate::pool::{Member, Pool};
+use crate::clock;
+use crate::pool::{Affinity, Member, Pool};
 use crate::strategy::PickContext;
 
 /// Picks the backend that the client's connection is pinned to, else one by the pool's strategy.
@@ -13,10 +14,10 @@ use crate::strategy::PickContext;
 /// # Errors
 /// No backend is eligible, or all of them have reached their limit of requests.
 #[inline]
-pub(super) fn first<'a>(request: &mut Request<'_>, to: PoolMatch<'a>) -> Result<&'a Member, Failure> {
+pub(super) fn first<'a>(exchange: &mut Exchange<'_>, to: PoolMatch<'a>) -> Result<&'a Member, Failure> {
     let PoolMatch { pool, eligible } = to;
-    pinned::member(request, pool, eligible)
-        .or_else(|| eligible.pick(context(request, pool, &[])))
+    pinned::member(&mut exchange.request, pool, eligible)
+        .or_else(|| eligible.pick(context(exchange, pool, &[])))
         .ok_or_else(|| match eligible.is_empty() {
             true => Failure::NoBackend,
             false => Failure::BackendsFull,
@@ -25,12 +26,22 @@ pub(super) fn first<'a>(request: &mut Request<'_>, to: PoolMatch<'a>) -> Result<
 
 /// What the pick for a request depends on, of whose backends some were `tried`.
 #[inline]
-pub(super) fn context<'t>(request: &Request<'_>, pool: &Pool, tried: &'t [BackendId]) -> PickContext<'t> {
+pub(super) fn context<'t>(exchange: &Exchange<'_>, pool: &Pool, tried: &'t [BackendId]) -> PickContext<'t> {
+    let request = &exchange.request;
     PickContext {
         tried,
         in_flight_limit: pool.settings.in_flight_per_backend,
-        key: 0,
+        key: match &pool.affinity {
+            None => None,
+            Some(affinity) => key(exchange, affinity),
+        },
         random: request.worker().random(),
         now: request.worker().wheel.now(),
     }
+}
+
+/// The hash of what identifies the request to a strategy with affinity.
+fn key(exchange: &Exchange<'_>, affinity: &Affinity) -> Option<u64> {
+    let notes = exchange.changes.as_deref().map(|changes| &changes.notes);
+    affinity.hash(&exchange.request.view(clock::wall()), notes)
 }

@@ -206,7 +206,7 @@ fn an_eligible_set_keeps_the_roster_that_it_was_built_from() {
     let context = PickContext {
         tried: &[],
         in_flight_limit: None,
-        key: 0,
+        key: None,
         random: 0,
         now: bench.now,
     };

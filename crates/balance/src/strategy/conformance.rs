@@ -13,7 +13,9 @@ use crate::rng::Rng;
 pub(super) fn candidates(weights: &[u32]) -> Vec<Candidate> {
     weights
         .iter()
-        .map(|weight| Candidate {
+        .zip(1_u64..)
+        .map(|(weight, number)| Candidate {
+            identity: crate::rng::mix(number),
             load: Arc::default(),
             weight: *weight,
         })
@@ -24,7 +26,7 @@ fn context(tried: &[BackendId], random: u64) -> PickContext<'_> {
     PickContext {
         tried,
         in_flight_limit: None,
-        key: random,
+        key: Some(random),
         random,
         now: crate::clock::now(),
     }

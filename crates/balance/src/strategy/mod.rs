@@ -5,6 +5,7 @@
 //! the remaining ones share its requests evenly. State that outlives a set is in [`Cursor`].
 
 mod least_requests;
+mod maglev;
 mod random;
 mod round_robin;
 mod sequence;
@@ -20,6 +21,7 @@ use std::time::Instant;
 pub(crate) use sequence::Sequence;
 
 use crate::backend::{BackendId, Load, Padded};
+use crate::key::Key as RequestKey;
 use crate::schema::{Key, Params, Row, Table};
 
 /// One eligible backend, with its weight when the set was built.
@@ -29,6 +31,8 @@ pub struct Candidate {
     pub load: Arc<Load>,
     /// At least 1.
     pub weight: u32,
+    /// Identifies the backend in every process that has it, for strategies with affinity.
+    pub identity: u64,
 }
 
 /// The counters of a pool that outlive its sets of eligible backends, shared by all workers.
@@ -48,8 +52,8 @@ pub struct PickContext<'a> {
     pub tried: &'a [BackendId],
     /// Maximum number of requests in flight of one backend.
     pub in_flight_limit: Option<u32>,
-    /// Hash that identifies the request or its client, for strategies with affinity.
-    pub key: u64,
+    /// Hash of what identifies the request or its client, for strategies with affinity; `None` when the request lacks it.
+    pub key: Option<u64>,
     /// Fresh uniform bits.
     pub random: u64,
     /// The current monotonic time.
@@ -106,6 +110,11 @@ impl Settings {
         self.entry.name
     }
 
+    /// The part of a request that chooses its backend, for strategies with affinity.
+    pub fn key(&self) -> Option<RequestKey> {
+        self.params.text("key")?.parse().ok()
+    }
+
     /// Builds the strategy for a set of eligible backends.
     pub fn build(&self, candidates: &[Candidate], cursor: &Arc<Cursor>) -> Box<dyn Strategy> {
         (self.entry.build)(&self.params, candidates, cursor)
@@ -146,6 +155,13 @@ pub static STRATEGIES: &[Entry] = &[
         keys: &[],
         reads_in_flight: false,
         build: random::build,
+    },
+    Entry {
+        name: "maglev",
+        summary: "the same backend for the same client, or for another part of the request; few move when a backend leaves",
+        keys: maglev::KEYS,
+        reads_in_flight: false,
+        build: maglev::build,
     },
 ];
 
