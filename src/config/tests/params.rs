@@ -7,7 +7,7 @@ use crate::config::context::Context;
 use crate::config::reader::Reader;
 use crate::config::source::{Origin, Source};
 use crate::config::{params, print, reference, secret_values, tree};
-use crate::schema::{Form, Key, Kind, Params, Row, Section, Table, Value};
+use crate::schema::{Form, Key, Kind, Params, Row, RowForm, Section, Table, Value};
 
 const HEADER: Kind = Kind::Text(
     Form::new("client_ip or header.NAME").checked(|text| text == "client_ip" || text.starts_with("header.")),
@@ -69,6 +69,7 @@ const HASH: &[Key] = &[
 
 const TABLE: Table = Table {
     what: "strategy",
+    form: RowForm::Name,
     rows: || {
         vec![
             Row {
@@ -160,7 +161,7 @@ fn errors_have_a_place_and_a_suggestion() {
         ("strategy: { ring: {} }", "it is called `hash` here"),
         ("strategy: hash", "1:11: error: `key` is missing in hash"),
         ("strategy: { hash: {} }", "`key` is missing in hash"),
-        ("strategy: { hash: }", "write only the name: `hash`"),
+        ("strategy: { hash: }", "write `{ hash: {} }`"),
         ("strategy: { hash: 5 }", "expected a map, found text"),
         ("strategy: { plain: { points: 5 } }", "unknown key `points`"),
         ("strategy: { plain: { points: 5 } }", "plain has no parameters"),
