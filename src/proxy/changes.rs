@@ -1,6 +1,7 @@
 //! What a plan changes of one request and of its response, and what its policies found out. Exists only for requests of routes
 //! with a plan.
 
+use evenkeel_balance::action::MARK;
 use evenkeel_balance::edits::{Direction, HeaderEdits, is_same_name};
 use evenkeel_balance::policy::{Edit, Notes};
 use evenkeel_balance::rewrite::{Host, Rewrite, Rewritten};
@@ -23,6 +24,8 @@ pub(super) struct Changes<'a> {
     /// The path for the backend, if it is another one.
     path: Option<Vec<u8>>,
     removed_prefix: Option<&'a str>,
+    /// The index of the pool that gets a copy, once the body is there.
+    pub(super) mirror: Option<usize>,
 }
 
 /// One change of a header, with its value.
@@ -65,6 +68,7 @@ impl<'a> Changes<'a> {
             notes: Notes::default(),
             path: None,
             removed_prefix: None,
+            mirror: None,
         }
     }
 
@@ -113,12 +117,21 @@ fn request_changes<'e>(
         removes: true,
         is_secret: false,
     });
+    // Only who is trusted may say that a request is a copy; backends may treat copies differently.
+    let is_marked = plan.mirror.is_some() && !exchange.request.identity.is_trusted;
+    let mark = is_marked.then(|| HeaderChange {
+        name: MARK.0.into(),
+        value: None,
+        removes: true,
+        is_secret: false,
+    });
+    let own = prefix.into_iter().chain(mark);
     let policies = changes.notes.request_headers.iter().map(HeaderChange::of);
     let edits = plan.request_headers.as_ref();
     RequestChanges {
         path: changes.path.as_deref(),
         authority,
-        headers: HeaderChanges::new(edits, prefix.into_iter().chain(policies), || {
+        headers: HeaderChanges::new(edits, own.chain(policies), || {
             RequestVariables::of(exchange, backend.url.as_bytes())
         }),
     }

@@ -9,6 +9,7 @@ use evenkeel_balance::policy::{BuildError, Context, Policy};
 use evenkeel_balance::rewrite::Rewrite;
 
 use super::RoutesError;
+use super::servers::Servers;
 use crate::config::Config;
 use crate::kept::{Kept, KeptBuilder};
 use crate::pool::Pool;
@@ -32,23 +33,27 @@ pub(super) fn assemble(config: &Config, kept: &Kept) -> Result<Assembled, Routes
     let pools = config.pools.iter();
     let pools: Vec<Arc<Pool>> = pools.map(|pool| Pool::new(pool.clone(), &mut keep)).collect();
     let names = config.pools.iter().enumerate();
+    let workers = super::worker_count(config.workers);
     let mut builder = RouteBuilder {
         indices: names.map(|(index, pool)| (&*pool.name, index)).collect(),
         pools: &pools,
         derived: Vec::new(),
         policies: HashMap::new(),
+        servers: Servers::new(workers),
         keep: &mut keep,
         body_limit: config.limits.body,
     };
     let routes = config.routes.iter().map(|route| builder.route(route));
     let routes = routes.collect::<Result<_, _>>()?;
     let derived_pools = builder.derived;
+    let servers = builder.servers.into_pools();
     Ok(Assembled {
         snapshot: Snapshot {
             router,
             routes,
             pools,
             derived_pools,
+            servers,
             trusted_proxies: config.trusted_proxies.clone(),
             timeouts: config.timeouts,
             limits: config.limits,
@@ -65,7 +70,9 @@ struct RouteBuilder<'a> {
     /// Pools with settings of one route.
     derived: Vec<Arc<Pool>>,
     /// Policies by name, which routes share.
-    policies: HashMap<&'a str, Arc<dyn Policy>>,
+    policies: HashMap<&'a str, Step>,
+    /// The servers that they ask.
+    servers: Servers,
     keep: &'a mut KeptBuilder,
     body_limit: Option<u64>,
 }
@@ -160,24 +167,24 @@ impl<'a> RouteBuilder<'a> {
 
     /// A policy, which routes share that name it.
     fn step(&mut self, route: &Matcher, settings: &'a PolicySettings) -> Result<Step, RoutesError> {
-        let known = self.policies.get(&*settings.name).cloned();
-        let policy = match known {
-            Some(policy) => policy,
-            None => {
-                let built = (settings.entry.build)(Context {
-                    name: &settings.name,
-                    params: &settings.params,
-                    kept: self.keep,
-                });
-                let policy: Arc<dyn Policy> = built.map_err(|error| invalid(route, &[error]))?.into();
-                self.policies.insert(&settings.name, Arc::clone(&policy));
-                policy
-            }
-        };
-        Ok(Step {
+        if let Some(step) = self.policies.get(&*settings.name) {
+            return Ok(step.clone());
+        }
+        let built = (settings.entry.build)(Context {
+            name: &settings.name,
+            params: &settings.params,
+            kept: self.keep,
+        });
+        let policy: Arc<dyn Policy> = built.map_err(|error| invalid(route, &[error]))?.into();
+        let server = policy.fetches().map(|url| self.servers.get(url, self.keep));
+        let server = server.transpose().map_err(|error| invalid(route, &[error]))?;
+        let step = Step {
             name: Arc::clone(&settings.name),
             policy,
-        })
+            server,
+        };
+        self.policies.insert(&settings.name, step.clone());
+        Ok(step)
     }
 }
 

@@ -9,6 +9,7 @@ mod limits;
 mod listeners;
 mod reload;
 mod removed;
+mod servers;
 mod signals;
 mod sources;
 mod start_error;
@@ -173,10 +174,11 @@ impl Server {
         let discovery = Discovery::start(&config, &mut assembled).await;
         let Assembled { snapshot, keep } = assembled;
         let pools = snapshot.pools.clone();
+        let watched_pools = snapshot.watched();
         let shared = SnapshotCell::new(snapshot);
         let (changed, changes) = mpsc::channel(CHANGES_BOUND);
         let mut watchers = Watchers::new(changed);
-        watchers.watch(&pools);
+        watchers.watch(&watched_pools);
         let signals = Signals::new().map_err(StartError::system("receive signals"))?;
         let (stop, stopped) = watch::channel(Stop::No);
         let addresses = open(&listeners, &config)?;
@@ -246,7 +248,7 @@ impl Server {
                 },
                 reload = WaitingReload::take_answered(&mut self.waiting) => self.finish_reload(Ok(reload)),
                 Some(update) = self.discovery.updates.recv() => self.apply_update(&update),
-                () = self.removed.due() => self.removed.release(&self.state.shared.snapshot().pools),
+                () = self.removed.due() => self.removed.release(&self.state.shared.snapshot().watched()),
             }
         }
         self.drain().await;
@@ -289,7 +291,7 @@ impl Server {
             let snapshot = self.state.shared.snapshot();
             self.removed.expect();
             self.watchers.look_up_again();
-            self.watchers.watch(&snapshot.pools);
+            self.watchers.watch(&snapshot.watched());
             self.without_eligible.update(&snapshot.pools);
             self.state.config_state().config_text = result.text;
             result.report
