@@ -98,7 +98,11 @@ mod tests {
     use crate::net::Stream;
 
     /// What reading a body with this length makes of these bytes, after which the backend closes.
-    async fn read(bytes: &[u8], body: BodyLength, is_kept: bool) -> Result<(Vec<u8>, Vec<u8>), TransferError> {
+    async fn read(
+        bytes: &[u8],
+        body: BodyLength,
+        is_kept: bool,
+    ) -> Result<(Vec<u8>, Vec<u8>), TransferError> {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
         theirs.write_all(bytes).unwrap();

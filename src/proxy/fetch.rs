@@ -64,7 +64,9 @@ async fn ask(
         introduction: None,
     };
     let authority = member.backend.address.authority();
-    let response = route.send(&request(fetch, &authority), Body::Keep(BODY_BOUND)).await;
+    let response = route
+        .send(&request(fetch, &authority), Body::Keep(BODY_BOUND))
+        .await;
     let response = response.map_err(|error| error.why)?;
     Ok(Fetched {
         status: response.status,

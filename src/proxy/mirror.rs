@@ -75,7 +75,9 @@ pub(super) fn finish(exchange: &mut Exchange<'_>, local: &SnapshotHandle) {
 
 fn copy(exchange: &Exchange<'_>, pool: usize, body: Option<Vec<u8>>, local: &SnapshotHandle) {
     let worker = &exchange.request.client.worker;
-    let picked = local.pool(pool).filter(|_| worker.copies.running() < IN_FLIGHT_BOUND);
+    let picked = local
+        .pool(pool)
+        .filter(|_| worker.copies.running() < IN_FLIGHT_BOUND);
     let picked = picked.and_then(|(pool, eligible)| {
         let member = eligible.pick(pick::context(&exchange.request, pool, &[]))?;
         let member = eligible.roster().member(member.backend.id)?;
@@ -122,7 +124,9 @@ fn request(exchange: &Exchange<'_>, member: &Member, body: Option<Vec<u8>>) -> O
     shadow_host(&request.authority, &mut authority);
     request.authority = authority.into();
     let mark = MARK.0.as_bytes();
-    request.headers.retain(|header| !header.name.eq_ignore_ascii_case(mark));
+    request
+        .headers
+        .retain(|header| !header.name.eq_ignore_ascii_case(mark));
     request.headers.push(OwnHeader {
         name: mark.into(),
         value: MARK.1.as_bytes().into(),
@@ -134,7 +138,9 @@ fn request(exchange: &Exchange<'_>, member: &Member, body: Option<Vec<u8>>) -> O
 
 impl Copy {
     async fn send(self) {
-        let Self { worker, pool, member, .. } = &self;
+        let Self {
+            worker, pool, member, ..
+        } = &self;
         let began = clock::now();
         let _in_flight = InFlight::new(Arc::clone(member), worker.index, pool.shares_in_flight);
         let route = Route {

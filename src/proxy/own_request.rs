@@ -8,9 +8,7 @@ use std::task::{Context, Poll};
 use super::connect::{Connector, Need};
 use super::{Failure, Worker, reuse};
 use crate::head::{BodyLength, Method};
-use crate::message::{
-    self, Collect, HeadWriter, Limits, OutgoingHead, ResponseError, Target, TransferError,
-};
+use crate::message::{self, Collect, HeadWriter, Limits, OutgoingHead, ResponseError, Target, TransferError};
 use crate::net::{ProxyHeader, ProxyVersion};
 use crate::pool::{BackendConnection, Member, Pool};
 use crate::retry::Cause;
@@ -93,8 +91,13 @@ impl OwnRequest {
 impl OutgoingHead for Head<'_> {
     fn size(&self) -> (usize, usize) {
         let headers = &self.request.headers;
-        let text = headers.iter().map(|header| header.name.len() + header.value.len());
-        (headers.len() + 5, text.sum::<usize>() + self.request.path.len() + 128)
+        let text = headers
+            .iter()
+            .map(|header| header.name.len() + header.value.len());
+        (
+            headers.len() + 5,
+            text.sum::<usize>() + self.request.path.len() + 128,
+        )
     }
 
     fn write<W: HeadWriter>(&self, out: &mut W) {
@@ -147,9 +150,7 @@ impl Route<'_> {
         let connector = Connector::new(need, self.pool, self.member);
         let connected = connector.connect(is_fresh).await;
         let mut backend = connected.map_err(|error| NoResponse {
-            why: error
-                .detail
-                .unwrap_or_else(|| error.failure.code().to_owned()),
+            why: error.detail.unwrap_or_else(|| error.failure.code().to_owned()),
             cause: match error.failure {
                 Failure::ConnectFailed => Some(Cause::ConnectFailure),
                 _ => None,

@@ -61,6 +61,24 @@ impl PartialEq for PoolUse {
     }
 }
 
+/// A store through which instances share limits.
+#[derive(Clone, PartialEq, Eq)]
+pub struct StoreSettings {
+    /// Its name in the config.
+    pub name: Arc<str>,
+    /// Its URL, which may contain a password.
+    pub url: String,
+}
+
+impl std::fmt::Debug for StoreSettings {
+    /// Without the URL, which may contain a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StoreSettings")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
 /// One policy.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PolicySettings {

@@ -1,6 +1,6 @@
 //! Builds the workers' snapshot from a config, at the start and at every reload.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use evenkeel_balance::action::{Matched, Mirror, Redirect, Respond, Split};
@@ -9,12 +9,14 @@ use evenkeel_balance::policy::{BuildError, Context, Policy};
 use evenkeel_balance::rewrite::Rewrite;
 
 use super::RoutesError;
+use super::background::Background;
 use super::servers::Servers;
 use crate::config::Config;
 use crate::kept::{Kept, KeptBuilder};
 use crate::pool::Pool;
 use crate::proxy::{
-    Action, Plan, PolicySettings, PoolUse, Route, RouteSettings, Snapshot, SplitTarget, Step, Target,
+    Action, Plan, PolicySettings, PoolUse, Route, RouteSettings, Snapshot, SplitTarget, Step, StoreSettings,
+    Target,
 };
 use crate::router::{Matcher, PathMatcher, Router};
 use crate::telemetry::Label;
@@ -23,6 +25,8 @@ use crate::telemetry::Label;
 pub(super) struct Assembled {
     pub(super) snapshot: Snapshot,
     pub(super) keep: KeptBuilder,
+    /// What is to run in the background, once it is started.
+    pub(super) background: Background,
 }
 
 /// Builds the snapshot of a config. Nothing of the active config changes.
@@ -38,13 +42,15 @@ pub(super) fn assemble(config: &Config, kept: &Kept) -> Result<Assembled, Routes
         indices: names.map(|(index, pool)| (&*pool.name, index)).collect(),
         pools: &pools,
         derived: Vec::new(),
-        policies: HashMap::new(),
+        policies: BTreeMap::new(),
         servers: Servers::new(workers),
         keep: &mut keep,
         body_limit: config.limits.body,
     };
     let routes = config.routes.iter().map(|route| builder.route(route));
     let routes = routes.collect::<Result<_, _>>()?;
+    let policies = builder.policies.iter().map(|(name, step)| (*name, &step.policy));
+    let background = Background::prepare(policies, stores(config))?;
     let derived_pools = builder.derived;
     let servers = builder.servers.into_pools();
     Ok(Assembled {
@@ -59,7 +65,13 @@ pub(super) fn assemble(config: &Config, kept: &Kept) -> Result<Assembled, Routes
             limits: config.limits,
         },
         keep,
+        background,
     })
+}
+
+/// The stores of a config.
+fn stores(_config: &Config) -> &[StoreSettings] {
+    &[]
 }
 
 /// Builds the routes of one config.
@@ -70,7 +82,7 @@ struct RouteBuilder<'a> {
     /// Pools with settings of one route.
     derived: Vec<Arc<Pool>>,
     /// Policies by name, which routes share.
-    policies: HashMap<&'a str, Step>,
+    policies: BTreeMap<&'a str, Step>,
     /// The servers that they ask.
     servers: Servers,
     keep: &'a mut KeptBuilder,

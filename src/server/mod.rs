@@ -1,6 +1,7 @@
 //! The control plane: builds everything from a config and owns every thread and task. It never handles a request.
 
 mod assemble;
+mod background;
 mod certificates;
 mod changes;
 mod eligible;
@@ -172,13 +173,12 @@ impl Server {
         let admin = admin.transpose()?;
         let mut assembled = assemble::assemble(&config, &Kept::default())?;
         let discovery = Discovery::start(&config, &mut assembled).await;
-        let Assembled { snapshot, keep } = assembled;
-        let pools = snapshot.pools.clone();
-        let watched_pools = snapshot.watched();
-        let shared = SnapshotCell::new(snapshot);
+        let Assembled { snapshot, keep, .. } = assembled;
         let (changed, changes) = mpsc::channel(CHANGES_BOUND);
         let mut watchers = Watchers::new(changed);
-        watchers.watch(&watched_pools);
+        watchers.watch(&snapshot.watched());
+        let without_eligible = PoolsWithoutEligible::at_start(&snapshot.pools);
+        let shared = SnapshotCell::new(snapshot);
         let signals = Signals::new().map_err(StartError::system("receive signals"))?;
         let (stop, stopped) = watch::channel(Stop::No);
         let addresses = open(&listeners, &config)?;
@@ -217,7 +217,7 @@ impl Server {
             workers,
             stop,
             watchers,
-            without_eligible: PoolsWithoutEligible::at_start(&pools),
+            without_eligible,
             removed: RemovedBackends::default(),
             discovery,
             waiting: None,

@@ -178,7 +178,7 @@ impl Reloads {
 
     /// Activates a snapshot, and has the previous one freed by the thread, so that no request waits for that.
     pub(super) fn activate(&mut self, assembled: Assembled, config: Arc<Config>, sources: &Sources) {
-        let Assembled { snapshot, keep } = assembled;
+        let Assembled { snapshot, keep, .. } = assembled;
         self.kept = keep.finish();
         sources::fill(&snapshot, sources);
         let before = self.shared.replace(snapshot);
@@ -386,7 +386,7 @@ mod tests {
             let config = config::load(&path).unwrap().config;
             let mut assembled = assemble::assemble(&config, &Kept::default()).unwrap();
             let sources = sources::start(&config, &mut assembled, &sources::starter().0);
-            let Assembled { snapshot, keep } = assembled;
+            let Assembled { snapshot, keep, .. } = assembled;
             sources::fill(&snapshot, &sources);
             let shared = SnapshotCell::new(snapshot);
             let resources = Resources {
