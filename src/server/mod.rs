@@ -161,10 +161,7 @@ impl Server {
             source,
             source_name,
         } = plan;
-        let resources = Resources {
-            descriptors: limits::raise_descriptors(),
-            workers: worker_count(config.workers),
-        };
+        let resources = Resources::take(config.workers);
         limits::resolve(&mut config, resources);
         let config_text = config::print(&config);
         let listeners = bind_all(&config)?;
@@ -443,3 +440,6 @@ fn worker_count(workers: Workers) -> usize {
         Workers::Count(count) => count,
     }
 }
+
+#[cfg(test)]
+mod tests;
