@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use evenkeel_balance::action::{Matched, Mirror, Redirect, Respond, Split};
+use evenkeel_balance::action::{BodyFile, Matched, Mirror, Redirect, Respond, Split};
 use evenkeel_balance::edits::{Direction, HeaderEdits};
 use evenkeel_balance::policy::{BuildError, Context, Policy};
 use evenkeel_balance::rewrite::Rewrite;
@@ -15,8 +15,7 @@ use crate::config::Config;
 use crate::kept::{Kept, KeptBuilder};
 use crate::pool::Pool;
 use crate::proxy::{
-    Action, Plan, PolicySettings, PoolUse, Route, RouteSettings, Snapshot, SplitTarget, Step, StoreSettings,
-    Target,
+    Action, Plan, PolicySettings, PoolUse, Route, RouteSettings, Snapshot, SplitTarget, Step, Target,
 };
 use crate::router::{Matcher, PathMatcher, Router};
 use crate::telemetry::Label;
@@ -50,7 +49,7 @@ pub(super) fn assemble(config: &Config, kept: &Kept) -> Result<Assembled, Routes
     let routes = config.routes.iter().map(|route| builder.route(route));
     let routes = routes.collect::<Result<_, _>>()?;
     let policies = builder.policies.iter().map(|(name, step)| (*name, &step.policy));
-    let background = Background::prepare(policies, stores(config))?;
+    let background = Background::prepare(policies, &config.stores)?;
     let derived_pools = builder.derived;
     let servers = builder.servers.into_pools();
     Ok(Assembled {
@@ -67,11 +66,6 @@ pub(super) fn assemble(config: &Config, kept: &Kept) -> Result<Assembled, Routes
         keep,
         background,
     })
-}
-
-/// The stores of a config.
-fn stores(_config: &Config) -> &[StoreSettings] {
-    &[]
 }
 
 /// Builds the routes of one config.
@@ -115,7 +109,10 @@ impl<'a> RouteBuilder<'a> {
                 Target::Redirect(Box::new(redirect.map_err(|errors| invalid(route, &errors))?))
             }
             Action::Respond(params) => {
-                let respond = Respond::build(params, &groups(route), None);
+                let content = settings.body.as_deref();
+                let file = content.zip(params.text("body_file"));
+                let file = file.map(|(content, path)| BodyFile { path, content });
+                let respond = Respond::build(params, &groups(route), file);
                 Target::Respond(Box::new(respond.map_err(|errors| invalid(route, &errors))?))
             }
         })
