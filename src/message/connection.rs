@@ -157,6 +157,14 @@ impl Connection {
         }
     }
 
+    /// Puts a whole body into the output, behind the head that announces its length, and ends the message.
+    pub fn put_body(&mut self, body: &[u8], buffers: &Buffers) {
+        if !body.is_empty() {
+            self.output(buffers).extend_from_slice(body);
+        }
+        self.finish(b"");
+    }
+
     /// Puts the head of a final response into the output.
     pub fn put_response(&mut self, head: &impl OutgoingHead, buffers: &Buffers) {
         match &mut self.transport {

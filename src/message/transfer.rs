@@ -97,6 +97,12 @@ impl Replay {
         !self.overflowed
     }
 
+    /// What is kept, in one piece.
+    pub fn bytes(&self) -> Vec<u8> {
+        let kept: Vec<&[u8]> = self.kept.iter().map(Kept::bytes).collect();
+        kept.concat()
+    }
+
     /// Keeps nothing from now on; the response has begun. The memory goes back to `buffers`.
     pub fn abandon(&mut self, buffers: &Buffers) {
         self.overflowed = true;

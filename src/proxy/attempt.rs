@@ -5,7 +5,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use super::attempt_error::AttemptError;
-use super::connect::Connector;
+use super::connect::{Connector, Need};
 use super::deadlines::Deadline;
 use super::departure::Phase;
 use super::exchange::Exchange;
@@ -87,7 +87,7 @@ pub(super) async fn run<'a>(
     let connected = match pinned {
         Some(pinned) => Ok(pinned),
         None => {
-            Connector::new(&exchange.request, pool, member)
+            Connector::new(Need::of(&exchange.request, pool), pool, member)
                 .connect(is_fresh)
                 .await
         }

@@ -3,10 +3,10 @@
 
 use super::attempt::{self, Carried, Ended};
 use super::exchange::Exchange;
+use super::in_flight::InFlight;
 use super::route::PoolMatch;
 use super::tried::Tried;
 use super::{Failure, pick};
-use crate::backend::Shared;
 use crate::pool::{Another, BackendConnection, EligibleSet, Member, Pool};
 use crate::retry::{self, Cause, ConnectionEvent, Outcome, Policy};
 
@@ -18,7 +18,7 @@ pub(super) struct Attempts<'a> {
     carried: Carried,
     /// A response for which another attempt is made: the client gets it if no other attempt does better.
     held: Option<BackendResponse<'a>>,
-    in_flight: Option<InFlight<'a>>,
+    in_flight: Option<InFlight<&'a Member>>,
 }
 
 /// A final response, whose head has arrived.
@@ -27,30 +27,6 @@ pub(super) struct BackendResponse<'a> {
     pub(super) connection: Box<BackendConnection>,
     /// Whether the backend had not got the whole request when another one was tried: it can get no more of it.
     pub(super) is_cut: bool,
-}
-
-/// Counts a request as in flight at a backend for as long as it lives.
-struct InFlight<'a> {
-    member: &'a Member,
-    worker: usize,
-    shared: Shared,
-}
-
-impl<'a> InFlight<'a> {
-    fn new(member: &'a Member, worker: usize, shared: Shared) -> Self {
-        member.backend.load.begin(worker, shared);
-        Self {
-            member,
-            worker,
-            shared,
-        }
-    }
-}
-
-impl Drop for InFlight<'_> {
-    fn drop(&mut self) {
-        self.member.backend.load.end(self.worker, self.shared);
-    }
 }
 
 impl<'a> Attempts<'a> {

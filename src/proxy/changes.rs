@@ -1,6 +1,7 @@
 //! What a plan changes of one request and of its response, and what its policies found out. Exists only for requests of routes
 //! with a plan.
 
+use evenkeel_balance::action::MARK;
 use evenkeel_balance::edits::{Direction, HeaderEdits, is_same_name};
 use evenkeel_balance::policy::{Edit, Notes};
 use evenkeel_balance::rewrite::Rewritten;
@@ -20,6 +21,8 @@ pub(super) struct Changes<'a> {
     /// The path for the backend, if it is another one.
     pub(super) path: Option<Vec<u8>>,
     removed_prefix: Option<&'a str>,
+    /// The index of the pool that gets a copy, once the body is there.
+    pub(super) mirror: Option<usize>,
 }
 
 /// One change of a header, with its value.
@@ -62,6 +65,7 @@ impl<'a> Changes<'a> {
             notes: Notes::default(),
             path: None,
             removed_prefix: None,
+            mirror: None,
         }
     }
 
@@ -83,6 +87,18 @@ impl<'a> Changes<'a> {
             Err(_) => return Err(Failure::RewriteInvalidPath),
         }
         Ok(())
+    }
+
+    /// The mark of a copy, which is removed: only a trusted proxy may say that a request is one; backends may treat copies
+    /// differently.
+    pub(super) fn without_mark(&self, is_trusted: bool) -> Option<HeaderChange> {
+        let is_removed = self.plan.mirror.is_some() && !is_trusted;
+        is_removed.then(|| HeaderChange {
+            name: MARK.0.into(),
+            value: None,
+            removes: true,
+            is_secret: false,
+        })
     }
 
     /// The header that tells the backend which prefix of the path was removed, if one was.

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use tokio::time::timeout_at;
 
-use super::Failure;
 use super::attempt_error::AttemptError;
 use super::request::Request;
+use super::{Failure, Worker};
 use crate::backend::Destination;
 use crate::clock;
-use crate::message::{Connection, NewConnection, SharedConnection};
+use crate::message::{Connection, Limits, NewConnection, SharedConnection};
 use crate::net::{self, DialError, ProxyHeader, ProxyVersion, Stream};
 use crate::pool::{BackendConnection, ConnectLead, Member, Pool, SingleFlight};
 use crate::tls::{self, Offer};
@@ -20,34 +20,53 @@ use crate::tls::{self, Offer};
 /// Connections that others are waited for at most, one after the other: each had no room left when it came.
 const WAITS: usize = 3;
 
+/// What a connection depends on, of the request that needs it.
+#[derive(Clone, Copy)]
+pub(super) struct Need<'r> {
+    pub(super) worker: &'r Rc<Worker>,
+    pub(super) limits: &'r Limits,
+    pub(super) is_idempotent: bool,
+    /// Whether the request is to become a tunnel.
+    pub(super) upgrades: bool,
+    /// The PROXY header that names the client, where the pool sends one.
+    pub(super) introduction: Option<(ProxyVersion, ProxyHeader)>,
+}
+
+impl<'r> Need<'r> {
+    /// That of a client's request to this pool.
+    #[inline]
+    pub(super) fn of(request: &'r Request<'_>, pool: &Pool) -> Self {
+        let version = pool.settings.send_proxy;
+        Self {
+            worker: &request.client.worker,
+            limits: &request.snapshot.limits.message,
+            is_idempotent: request.head.method.is_idempotent(),
+            upgrades: request.head.upgrade.is_some(),
+            introduction: version.map(|version| (version, proxy_header(request))),
+        }
+    }
+}
+
 /// Gets the connection for one attempt.
-pub(super) struct Connector<'r, 'a> {
-    request: &'r Request<'a>,
+pub(super) struct Connector<'r> {
+    need: Need<'r>,
     pool: &'r Pool,
     member: &'r Member,
 }
 
-impl<'r, 'a> Connector<'r, 'a> {
+impl<'r> Connector<'r> {
     /// For an attempt at a member of this pool.
     #[inline]
-    pub(super) fn new(request: &'r Request<'a>, pool: &'r Pool, member: &'r Member) -> Self {
-        Self {
-            request,
-            pool,
-            member,
-        }
+    pub(super) fn new(need: Need<'r>, pool: &'r Pool, member: &'r Member) -> Self {
+        Self { need, pool, member }
     }
 
     /// Takes an idle connection, or makes one.
     pub(super) async fn connect(&self, is_fresh: bool) -> Result<Box<BackendConnection>, AttemptError> {
-        let Self {
-            request,
-            pool,
-            member,
-        } = self;
-        let worker = request.worker();
+        let Self { need, pool, member } = self;
+        let worker = need.worker;
         // A request that must not be sent twice is worth a system call that makes sure.
-        let asks_kernel = !request.head.method.is_idempotent();
+        let asks_kernel = !need.is_idempotent;
         let now = worker.wheel.now();
         let idle = || {
             worker
@@ -60,11 +79,11 @@ impl<'r, 'a> Connector<'r, 'a> {
         }
         let scheme = member.backend.address.scheme;
         // In a box, because every client's connection has room for this one, and few dial.
-        match pool.settings.send_proxy {
-            Some(version) => Box::pin(self.connect_for_client(version)).await,
+        match need.introduction {
+            Some(introduction) => Box::pin(self.connect_for_client(introduction)).await,
             None if !scheme.may_multiplex() => Box::pin(self.dial()).await,
             // What is to become a tunnel has a connection of its own, of the protocol that knows how.
-            None if scheme.negotiates() && request.head.upgrade.is_some() => Box::pin(self.dial()).await,
+            None if scheme.negotiates() && need.upgrades => Box::pin(self.dial()).await,
             None if is_fresh => {
                 let deadline = clock::now() + pool.settings.timeouts.connect;
                 Box::pin(self.connect_shared(None, deadline)).await
@@ -77,14 +96,14 @@ impl<'r, 'a> Connector<'r, 'a> {
     /// it is true for this client only, and behind a trusted proxy the next request of the same connection may be another's.
     async fn connect_for_client(
         &self,
-        version: ProxyVersion,
+        (version, header): (ProxyVersion, ProxyHeader),
     ) -> Result<Box<BackendConnection>, AttemptError> {
         let mut introduction = Vec::new();
-        self.proxy_header().write(version, &mut introduction);
+        header.write(version, &mut introduction);
         let bound = self.pool.settings.timeouts.connect;
-        let offer = match self.request.head.upgrade {
-            Some(_) => Offer::Sequential,
-            None => Offer::Both,
+        let offer = match self.need.upgrades {
+            true => Offer::Sequential,
+            false => Offer::Both,
         };
         let Reached { stream, .. } = self.reach(&introduction, (offer, bound)).await?;
         let (connection, _) = self.begin(stream);
@@ -92,16 +111,6 @@ impl<'r, 'a> Connector<'r, 'a> {
         connection.is_of_one_client = true;
         connection.tls_generation = self.member.tls_generation(self.pool);
         Ok(connection)
-    }
-
-    /// The client as the log names it.
-    fn proxy_header(&self) -> ProxyHeader {
-        let client = &self.request.client;
-        let named = self.request.identity.named.map(|ip| SocketAddr::new(ip, 0));
-        match named.or_else(|| client.peer.ip_address()) {
-            Some(source) => ProxyHeader::of_client(source, client.destination()),
-            None => ProxyHeader::Unix,
-        }
     }
 
     /// A connection of its own.
@@ -114,7 +123,7 @@ impl<'r, 'a> Connector<'r, 'a> {
     /// A part of a connection that others use too; or a connection of its own, where the backend chooses a protocol that
     /// carries one request at a time.
     async fn share(&self) -> Result<Box<BackendConnection>, AttemptError> {
-        let worker = self.request.worker();
+        let worker = self.need.worker;
         let id = self.member.backend.id;
         let bound = self.pool.settings.timeouts.connect;
         let deadline = clock::now() + bound;
@@ -149,7 +158,7 @@ impl<'r, 'a> Connector<'r, 'a> {
         lead: Option<ConnectLead>,
         deadline: Instant,
     ) -> Result<Box<BackendConnection>, AttemptError> {
-        let multiplexed = &self.request.worker().multiplexed;
+        let multiplexed = &self.need.worker.multiplexed;
         let id = self.member.backend.id;
         let bound = deadline.saturating_duration_since(clock::now());
         let Reached { stream, destination } = self.reach(&[], (Offer::Both, bound)).await?;
@@ -167,13 +176,13 @@ impl<'r, 'a> Connector<'r, 'a> {
     /// Begins the protocol on a new connection. Gives the connection for this request, and what other requests can share of it.
     fn begin(&self, stream: Stream) -> (Connection, Option<SharedConnection>) {
         let scheme = self.member.backend.address.scheme;
-        let limits = &self.request.snapshot.limits.message;
-        let now = self.request.worker().wheel.now();
+        let Need { worker, limits, .. } = self.need;
+        let now = worker.wheel.now();
         match NewConnection::begin(stream, scheme, limits, now) {
             NewConnection::Sequential(connection) => (connection, None),
             NewConnection::Multiplexed(shared, mut driver) => {
                 let connection = shared.open(now);
-                let worker = Rc::clone(&self.request.client.worker);
+                let worker = Rc::clone(worker);
                 let drivers = worker.drivers.clone();
                 drivers.spawn(async move { poll_fn(|context| driver.poll(context, &worker.buffers)).await });
                 (connection, Some(shared))
@@ -201,11 +210,8 @@ impl<'r, 'a> Connector<'r, 'a> {
         let connected = net::connect(backend, introduction, secured, bound).await;
         match connected.and_then(not_kept_back) {
             Ok(stream) => {
-                self.request
-                    .worker()
-                    .counters
-                    .backend_connections_opened
-                    .increment();
+                let counters = &self.need.worker.counters;
+                counters.backend_connections_opened.increment();
                 // Only a name can lead elsewhere, so that nothing else costs a system call.
                 let named = backend.address.has_name().then(|| stream.peer_address());
                 let destination = Destination::new(named.flatten(), departures);
@@ -217,6 +223,16 @@ impl<'r, 'a> Connector<'r, 'a> {
                 Err(AttemptError::unconnected(&error).because(detail))
             }
         }
+    }
+}
+
+/// The PROXY header with the client as the log names it.
+fn proxy_header(request: &Request<'_>) -> ProxyHeader {
+    let client = &request.client;
+    let named = request.identity.named.map(|ip| SocketAddr::new(ip, 0));
+    match named.or_else(|| client.peer.ip_address()) {
+        Some(source) => ProxyHeader::of_client(source, client.destination()),
+        None => ProxyHeader::Unix,
     }
 }
 

@@ -26,13 +26,14 @@ fn request_changes<'e>(
         Some(Host::Backend) => Some(backend.authority().as_bytes().into()),
         Some(Host::Name(name)) => Some(name.as_bytes().into()),
     };
-    let prefix = changes.prefix();
+    let mark = changes.without_mark(exchange.request.identity.is_trusted);
+    let own = changes.prefix().into_iter().chain(mark);
     let policies = changes.notes.request_headers.iter().map(HeaderChange::of);
     let edits = plan.request_headers.as_ref();
     RequestChanges {
         path: changes.path.as_deref(),
         authority,
-        headers: HeaderChanges::new(edits, prefix.into_iter().chain(policies), || {
+        headers: HeaderChanges::new(edits, own.chain(policies), || {
             RequestVariables::of(exchange, backend.url.as_bytes())
         }),
     }

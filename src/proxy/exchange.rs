@@ -11,6 +11,7 @@ use super::departure::{Departure, Phase};
 use super::record::Record;
 use super::request::Request;
 use super::{Failure, detail, grpc};
+use crate::head::BodyLength;
 use crate::message::Transfer;
 use crate::pool::BackendConnection;
 
@@ -65,7 +66,9 @@ impl<'a> Exchange<'a> {
     #[inline]
     pub(super) fn has_client_left(&mut self, context: &mut Context<'_>, phase: Phase) -> bool {
         let client = &mut *self.request.client;
-        let is_told = self.body.transfer.is_read() || client.connection.reports_departure();
+        // Of a request without a body, nothing is read before the first attempt.
+        let is_read = self.body.transfer.is_read() || self.request.head.body == BodyLength::None;
+        let is_told = is_read || client.connection.reports_departure();
         is_told && self.departure.poll(client, context, phase).is_ready()
     }
 

@@ -1,5 +1,6 @@
 //! What a policy waits for: a computation on a thread of its own, or a request to another server.
 
+use std::sync::Arc;
 use std::task::Poll;
 
 use evenkeel_balance::policy::{Compute, Job};
@@ -7,15 +8,20 @@ use evenkeel_balance::policy::{Compute, Job};
 use super::departure::Phase;
 use super::exchange::Exchange;
 use super::{Failure, LocalReason, fetch};
+use crate::pool::Pool;
 
-/// Does what the policy waits for, and hands it back done.
+/// Does what the policy waits for, and hands it back done. `server` is the one that the policy asks.
 ///
 /// # Errors
 /// The client has left meanwhile.
-pub(super) async fn perform(exchange: &mut Exchange<'_>, job: Job) -> Result<Job, LocalReason> {
+pub(super) async fn perform(
+    exchange: &mut Exchange<'_>,
+    server: Option<&Arc<Pool>>,
+    job: Job,
+) -> Result<Job, LocalReason> {
     match job {
         Job::Compute(compute) => compute_for(exchange, compute).await,
-        Job::Fetch(fetch) => fetch::perform(exchange, fetch).await,
+        Job::Fetch(fetch) => fetch::perform(exchange, server, fetch).await,
     }
 }
 

@@ -20,17 +20,21 @@ mod fetch;
 mod forwarded;
 mod grpc;
 mod headers;
+mod in_flight;
 mod jobs;
 mod listener_policy;
 mod local_response;
 mod log;
 mod max_forwards;
+mod mirror;
+mod own_request;
 mod pick;
 mod pinned;
 mod plan;
 mod record;
 mod request;
 mod response;
+mod reuse;
 mod route;
 mod route_settings;
 mod settings;
@@ -134,8 +138,14 @@ async fn forward<'a>(
         Box::pin(plan::run(exchange, plan, index)).await?;
     }
     let to = target::choose(exchange, route, local)?;
+    if let Some(plan) = plan {
+        mirror::begin(exchange, plan, local);
+    }
     let mut attempts = Attempts::new(to);
     let first = pick::first(exchange, to)?;
-    let response = attempts.run(exchange, first).await?;
-    Ok(response::forward(exchange, to.pool, response).await?)
+    let response = attempts.run(exchange, first).await;
+    if exchange.changes.is_some() {
+        mirror::finish(exchange, local);
+    }
+    Ok(response::forward(exchange, to.pool, response?).await?)
 }

@@ -12,6 +12,7 @@ use super::changes::Changes;
 use super::exchange::Exchange;
 use super::{Failure, LocalReason, jobs};
 use crate::clock;
+use crate::pool::Pool;
 
 /// What a route does beside forwarding.
 #[derive(Debug, Default)]
@@ -37,6 +38,8 @@ pub struct Step {
     pub name: Arc<str>,
     /// What it does.
     pub policy: Arc<dyn Policy>,
+    /// The server that it asks, as a pool with one backend.
+    pub server: Option<Arc<Pool>>,
 }
 
 /// Runs the policies of a plan and prepares its changes.
@@ -52,7 +55,7 @@ pub(super) async fn run<'a>(
     for step in &plan.steps {
         let mut done = None;
         while let Some(job) = decide(exchange, step, done.take())? {
-            done = Some(jobs::perform(exchange, job).await?);
+            done = Some(jobs::perform(exchange, step.server.as_ref(), job).await?);
         }
     }
     let head = exchange.request.head;

@@ -10,8 +10,8 @@ use super::departure::Phase;
 use super::exchange::Exchange;
 use super::headers::{ForwardedResponse, ResponseContext};
 use super::request::Request;
-use super::{ConnectionDisposition, Failure, Forwarded, detail, edited, grpc, pinned, tunnel};
-use crate::head::{BodyLength, FieldName, RequestHead, ResponseHead, list};
+use super::{ConnectionDisposition, Failure, Forwarded, detail, edited, grpc, pinned, reuse, tunnel};
+use crate::head::{BodyLength, FieldName};
 use crate::message::{Transfer, TransferError, Waiting, framing_for};
 use crate::pool::{BackendConnection, Pool};
 
@@ -152,9 +152,9 @@ fn begin<'p>(
         .client
         .connection
         .put_response(&response, &worker.buffers);
-    let keep_for = keep_alive_timeout(&backend.head, backend.connection.input.unread());
-    backend.is_of_one_user |= authenticates_connection(exchange.request.head, &backend);
-    backend.keep_for = keep_for.unwrap_or(pool.settings.timeouts.backend_idle);
+    let mut credentials = exchange.request.head.values(FieldName::Authorization);
+    backend.is_of_one_user |= reuse::authenticates_connection(&mut credentials, &backend);
+    reuse::note_keep_alive(&mut backend, pool);
     backend.connection.input.consume(backend.head_end);
     let limits = &exchange.request.snapshot.limits;
     let transfer = Transfer::of_response(&backend.head, framing, &limits.message, limits.body);
@@ -170,22 +170,13 @@ fn begin<'p>(
 /// Keeps the backend's connection for another request, if the end of this exchange is proved on both sides. One with a
 /// user is for this client alone, as long as its own connection stays open.
 fn keep(exchange: &mut Exchange<'_>, backend: Box<BackendConnection>, keep_alive: bool, pool: &Pool) {
-    let is_clean = backend.connection.is_sequential()
-        && backend.head.keep_alive
-        && backend.head.body != BodyLength::UntilClose
-        && exchange.body.is_sent
-        && backend.connection.input.is_empty()
-        && !backend.connection.input_ended;
-    if !is_clean {
+    if !exchange.body.is_sent || !reuse::is_possible(&backend) {
         return;
     }
-    let keep_for = backend.keep_for.min(pool.settings.timeouts.backend_idle);
     if !backend.is_of_one_user {
-        let worker = &exchange.request.client.worker;
-        worker
-            .idle
-            .give_back(backend, worker.wheel.now(), keep_for, &worker.buffers);
+        reuse::give_back(backend, pool, &exchange.request.client.worker);
     } else if keep_alive {
+        let keep_for = backend.keep_for.min(pool.settings.timeouts.backend_idle);
         pinned::pin(&mut exchange.request, backend, keep_for);
     }
 }
@@ -273,31 +264,4 @@ fn is_whole(backend: &BackendConnection) -> bool {
         BodyLength::Chunked => body.ends_with(b"0\r\n\r\n"),
         BodyLength::UntilClose => false,
     }
-}
-
-/// Whether the request or its response uses a scheme that authenticates the connection, not the request (RFC 4559 §6).
-fn authenticates_connection(head: &RequestHead, backend: &BackendConnection) -> bool {
-    let asked = head.values(FieldName::Authorization).any(is_of_connection);
-    let bytes = backend.connection.input.unread();
-    let mut challenges = backend.head.values(bytes, FieldName::WwwAuthenticate);
-    asked || challenges.any(is_of_connection)
-}
-
-/// Whether credentials, or one challenge of a list, are of such a scheme.
-fn is_of_connection(value: &[u8]) -> bool {
-    list::elements(value)
-        .filter_map(|element| element.split(u8::is_ascii_whitespace).next())
-        .any(|scheme| scheme.eq_ignore_ascii_case(b"ntlm") || scheme.eq_ignore_ascii_case(b"negotiate"))
-}
-
-/// How long the backend says it keeps the connection, less a second for the way there: a request that meets the
-/// backend's close on its way is lost.
-fn keep_alive_timeout(head: &ResponseHead, bytes: &[u8]) -> Option<Duration> {
-    let value = head.values(bytes, FieldName::KeepAlive).next()?;
-    let parameter = value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
-    let seconds = parameter
-        .filter_map(|item| item.split_at_checked(8))
-        .find(|(name, _)| name.eq_ignore_ascii_case(b"timeout="))
-        .and_then(|(_, digits)| std::str::from_utf8(digits).ok()?.parse::<u64>().ok())?;
-    Some(Duration::from_secs(seconds.min(86_400).saturating_sub(1)))
 }

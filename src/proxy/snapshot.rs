@@ -23,6 +23,8 @@ pub struct Snapshot {
     pub pools: Vec<Arc<Pool>>,
     /// The same pools with settings of one route. Their indices follow those of `pools`.
     pub derived_pools: Vec<Arc<Pool>>,
+    /// The servers that policies ask, each as a pool with one backend. Nobody sees them as pools.
+    pub servers: Vec<Arc<Pool>>,
     /// Whose forwarding fields and PROXY headers are believed.
     pub trusted_proxies: TrustedProxies,
     /// Timeouts on the client's side.
@@ -32,9 +34,14 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// The pools, and then those with settings of one route.
+    /// The pools, then those with settings of one route, then the servers of policies.
     fn all_pools(&self) -> impl Iterator<Item = &Arc<Pool>> {
-        self.pools.iter().chain(&self.derived_pools)
+        self.pools.iter().chain(&self.derived_pools).chain(&self.servers)
+    }
+
+    /// The pools whose backends the control plane looks after: those of the config, and the servers of policies.
+    pub fn watched(&self) -> Vec<Arc<Pool>> {
+        self.pools.iter().chain(&self.servers).cloned().collect()
     }
 }
 
@@ -120,7 +127,7 @@ impl SnapshotHandle {
 
     /// This backend, and how long a connection to it is kept without requests; `None` for one that is no member.
     pub fn kept(&self, backend: BackendId) -> Option<(&Backend, Duration)> {
-        let mut pools = self.snapshot.pools.iter().zip(&self.memberships);
+        let mut pools = self.snapshot.all_pools().zip(&self.memberships);
         pools.find_map(|(pool, eligible)| {
             let member = eligible.roster().member(backend)?;
             Some((&*member.backend, pool.settings.timeouts.backend_idle))

@@ -39,6 +39,8 @@ pub struct Worker {
     pub multiplexed: Rc<MultiplexedConnections>,
     /// What moves their bytes.
     pub drivers: LocalTasks,
+    /// The copies of requests that are on their way to a mirror.
+    pub copies: LocalTasks,
     /// Counters, written by this worker only.
     pub counters: Arc<WorkerCounters>,
     /// Lines of the access log that were not handed over yet.
@@ -85,6 +87,7 @@ impl Worker {
             idle: IdleConnections::default(),
             multiplexed: Rc::default(),
             drivers: LocalTasks::default(),
+            copies: LocalTasks::default(),
             counters,
             log: RefCell::new(log),
             computations,

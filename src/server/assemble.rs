@@ -1,6 +1,6 @@
 //! Builds the workers' snapshot from a config, at the start and at every reload.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use evenkeel_balance::action::{BodyFile, Matched, Mirror, Redirect, Respond, Split};
@@ -9,6 +9,8 @@ use evenkeel_balance::policy::{BuildError, Context, Policy};
 use evenkeel_balance::rewrite::Rewrite;
 
 use super::RoutesError;
+use super::background::Background;
+use super::servers::Servers;
 use crate::config::Config;
 use crate::kept::{Kept, KeptBuilder};
 use crate::pool::Pool;
@@ -22,6 +24,8 @@ use crate::telemetry::Label;
 pub(super) struct Assembled {
     pub(super) snapshot: Snapshot,
     pub(super) keep: KeptBuilder,
+    /// What is to run in the background, once it is started.
+    pub(super) background: Background,
 }
 
 /// Builds the snapshot of a config. Nothing of the active config changes.
@@ -32,28 +36,35 @@ pub(super) fn assemble(config: &Config, kept: &Kept) -> Result<Assembled, Routes
     let pools = config.pools.iter();
     let pools: Vec<Arc<Pool>> = pools.map(|pool| Pool::new(pool.clone(), &mut keep)).collect();
     let names = config.pools.iter().enumerate();
+    let workers = super::worker_count(config.workers);
     let mut builder = RouteBuilder {
         indices: names.map(|(index, pool)| (&*pool.name, index)).collect(),
         pools: &pools,
         derived: Vec::new(),
-        policies: HashMap::new(),
+        policies: BTreeMap::new(),
+        servers: Servers::new(workers),
         keep: &mut keep,
         body_limit: config.limits.body,
     };
     let routes = config.routes.iter().map(|route| builder.route(route));
     let routes = routes.collect::<Result<_, _>>()?;
+    let policies = builder.policies.iter().map(|(name, step)| (*name, &step.policy));
+    let background = Background::prepare(policies, &config.stores)?;
     let derived_pools = builder.derived;
+    let servers = builder.servers.into_pools();
     Ok(Assembled {
         snapshot: Snapshot {
             router,
             routes,
             pools,
             derived_pools,
+            servers,
             trusted_proxies: config.trusted_proxies.clone(),
             timeouts: config.timeouts,
             limits: config.limits,
         },
         keep,
+        background,
     })
 }
 
@@ -65,7 +76,9 @@ struct RouteBuilder<'a> {
     /// Pools with settings of one route.
     derived: Vec<Arc<Pool>>,
     /// Policies by name, which routes share.
-    policies: HashMap<&'a str, Arc<dyn Policy>>,
+    policies: BTreeMap<&'a str, Step>,
+    /// The servers that they ask.
+    servers: Servers,
     keep: &'a mut KeptBuilder,
     body_limit: Option<u64>,
 }
@@ -163,24 +176,24 @@ impl<'a> RouteBuilder<'a> {
 
     /// A policy, which routes share that name it.
     fn step(&mut self, route: &Matcher, settings: &'a PolicySettings) -> Result<Step, RoutesError> {
-        let known = self.policies.get(&*settings.name).cloned();
-        let policy = match known {
-            Some(policy) => policy,
-            None => {
-                let built = (settings.entry.build)(Context {
-                    name: &settings.name,
-                    params: &settings.params,
-                    kept: self.keep,
-                });
-                let policy: Arc<dyn Policy> = built.map_err(|error| invalid(route, &[error]))?.into();
-                self.policies.insert(&settings.name, Arc::clone(&policy));
-                policy
-            }
-        };
-        Ok(Step {
+        if let Some(step) = self.policies.get(&*settings.name) {
+            return Ok(step.clone());
+        }
+        let built = (settings.entry.build)(Context {
+            name: &settings.name,
+            params: &settings.params,
+            kept: self.keep,
+        });
+        let policy: Arc<dyn Policy> = built.map_err(|error| invalid(route, &[error]))?.into();
+        let server = policy.fetches().map(|url| self.servers.get(url, self.keep));
+        let server = server.transpose().map_err(|error| invalid(route, &[error]))?;
+        let step = Step {
             name: Arc::clone(&settings.name),
             policy,
-        })
+            server,
+        };
+        self.policies.insert(&settings.name, step.clone());
+        Ok(step)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::config::Config;
+use crate::config::{Config, Workers};
 
 /// The assumed number of descriptors when the system sets no limit.
 const UNLIMITED: u64 = 1 << 20;
@@ -16,8 +16,18 @@ pub(super) struct Resources {
     pub(super) workers: usize,
 }
 
+impl Resources {
+    /// Raises the limit of file descriptors, and counts the workers.
+    pub(super) fn take(workers: Workers) -> Self {
+        Self {
+            descriptors: raise_descriptors(),
+            workers: super::worker_count(workers),
+        }
+    }
+}
+
 /// Raises the soft limit of open files to the hard limit and reserves the last descriptors. Returns the limit then in effect.
-pub(super) fn raise_descriptors() -> u64 {
+fn raise_descriptors() -> u64 {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum {
         // If it cannot be raised, the lower limit counts.

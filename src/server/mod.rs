@@ -1,6 +1,7 @@
 //! The control plane: builds everything from a config and owns every thread and task. It never handles a request.
 
 mod assemble;
+mod background;
 mod certificates;
 mod changes;
 mod eligible;
@@ -9,6 +10,7 @@ mod limits;
 mod listeners;
 mod reload;
 mod removed;
+mod servers;
 mod signals;
 mod sources;
 mod start_error;
@@ -159,10 +161,7 @@ impl Server {
             source,
             source_name,
         } = plan;
-        let resources = Resources {
-            descriptors: limits::raise_descriptors(),
-            workers: worker_count(config.workers),
-        };
+        let resources = Resources::take(config.workers);
         limits::resolve(&mut config, resources);
         let config_text = config::print(&config);
         let listeners = bind_all(&config)?;
@@ -171,12 +170,12 @@ impl Server {
         let admin = admin.transpose()?;
         let mut assembled = assemble::assemble(&config, &Kept::default())?;
         let discovery = Discovery::start(&config, &mut assembled).await;
-        let Assembled { snapshot, keep } = assembled;
-        let pools = snapshot.pools.clone();
-        let shared = SnapshotCell::new(snapshot);
+        let Assembled { snapshot, keep, .. } = assembled;
         let (changed, changes) = mpsc::channel(CHANGES_BOUND);
         let mut watchers = Watchers::new(changed);
-        watchers.watch(&pools);
+        watchers.watch(&snapshot.watched());
+        let without_eligible = PoolsWithoutEligible::at_start(&snapshot.pools);
+        let shared = SnapshotCell::new(snapshot);
         let signals = Signals::new().map_err(StartError::system("receive signals"))?;
         let (stop, stopped) = watch::channel(Stop::No);
         let addresses = open(&listeners, &config)?;
@@ -215,7 +214,7 @@ impl Server {
             workers,
             stop,
             watchers,
-            without_eligible: PoolsWithoutEligible::at_start(&pools),
+            without_eligible,
             removed: RemovedBackends::default(),
             discovery,
             waiting: None,
@@ -246,7 +245,7 @@ impl Server {
                 },
                 reload = WaitingReload::take_answered(&mut self.waiting) => self.finish_reload(Ok(reload)),
                 Some(update) = self.discovery.updates.recv() => self.apply_update(&update),
-                () = self.removed.due() => self.removed.release(&self.state.shared.snapshot().pools),
+                () = self.removed.due() => self.removed.release(&self.state.shared.snapshot().watched()),
             }
         }
         self.drain().await;
@@ -289,7 +288,7 @@ impl Server {
             let snapshot = self.state.shared.snapshot();
             self.removed.expect();
             self.watchers.look_up_again();
-            self.watchers.watch(&snapshot.pools);
+            self.watchers.watch(&snapshot.watched());
             self.without_eligible.update(&snapshot.pools);
             self.state.config_state().config_text = result.text;
             result.report
@@ -441,3 +440,6 @@ fn worker_count(workers: Workers) -> usize {
         Workers::Count(count) => count,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -178,9 +178,9 @@ impl Reloads {
 
     /// Activates a snapshot, and has the previous one freed by the thread, so that no request waits for that.
     pub(super) fn activate(&mut self, assembled: Assembled, config: Arc<Config>, sources: &Sources) {
-        let Assembled { snapshot, keep } = assembled;
+        let Assembled { snapshot, keep, .. } = assembled;
         self.kept = keep.finish();
-        sources::fill(&snapshot.pools, sources);
+        sources::fill(&snapshot, sources);
         let before = self.shared.replace(snapshot);
         let config = std::mem::replace(&mut self.current, config);
         self.submit(Job::Free(before, config));
@@ -301,7 +301,8 @@ fn work(jobs: &Receiver<Job>, shared: &SnapshotCell) {
 /// Closes shared idle connections to backends that were removed: a tunnel may keep their snapshot alive for hours.
 fn close_idle_of_removed(replaced: &[Arc<Snapshot>], current: &Snapshot) {
     let members = |snapshot: &Snapshot| -> Vec<Arc<Member>> {
-        let rosters = snapshot.pools.iter().map(|pool| pool.eligible());
+        let watched = snapshot.watched();
+        let rosters = watched.iter().map(|pool| pool.eligible());
         let members = rosters.flat_map(|eligible| eligible.roster().members().to_vec());
         members.collect()
     };
@@ -385,8 +386,8 @@ mod tests {
             let config = config::load(&path).unwrap().config;
             let mut assembled = assemble::assemble(&config, &Kept::default()).unwrap();
             let sources = sources::start(&config, &mut assembled, &sources::starter().0);
-            let Assembled { snapshot, keep } = assembled;
-            sources::fill(&snapshot.pools, &sources);
+            let Assembled { snapshot, keep, .. } = assembled;
+            sources::fill(&snapshot, &sources);
             let shared = SnapshotCell::new(snapshot);
             let resources = Resources {
                 descriptors: 1000,

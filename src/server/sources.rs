@@ -1,14 +1,13 @@
 //! Puts the lists of sources into effect: at the start, when a reload is activated, and when a source sends an update.
 
-use std::sync::Arc;
-
 use tokio::sync::mpsc;
 
 use super::Server;
 use super::assemble::Assembled;
 use crate::config::{self, Config};
 use crate::discovery::{SourceSettings, Sources, Starter, Update};
-use crate::pool::{self, Pool};
+use crate::pool;
+use crate::proxy::Snapshot;
 
 /// Queued updates; when the queue is full, a source waits.
 const UPDATES_BOUND: usize = 64;
@@ -25,8 +24,9 @@ impl Discovery {
     pub(super) async fn start(config: &Config, assembled: &mut Assembled) -> Self {
         let (starter, updates) = starter();
         let sources = start(config, assembled, &starter);
+        std::mem::take(&mut assembled.background).start(&mut assembled.keep);
         sources.answered().await;
-        fill(&assembled.snapshot.pools, &sources);
+        fill(&assembled.snapshot, &sources);
         Self {
             sources,
             starter,
@@ -55,10 +55,13 @@ pub(super) fn start(config: &Config, assembled: &mut Assembled, starter: &Starte
     Sources::start(wanted.collect(), &mut assembled.keep, starter)
 }
 
-/// Gives the pools of a snapshot the backends that their sources list now.
-pub(super) fn fill(pools: &[Arc<Pool>], sources: &Sources) {
-    for pool in pools {
+/// Gives the pools of a snapshot the backends that their sources list now, and the servers of policies their addresses.
+pub(super) fn fill(snapshot: &Snapshot, sources: &Sources) {
+    for pool in &snapshot.pools {
         pool.update(&sources.backends(&pool.settings.name));
+    }
+    for server in &snapshot.servers {
+        server.update(&server.settings.backends);
     }
 }
 
@@ -84,7 +87,7 @@ impl Server {
             backends = backends.len(),
             "Backends of pool changed"
         );
-        self.watchers.watch(&snapshot.pools);
+        self.watchers.watch(&snapshot.watched());
         self.removed.expect();
         self.without_eligible.update(&snapshot.pools);
     }

@@ -3,6 +3,9 @@
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
+use evenkeel_balance::policy::{FeedError, Source};
+
+use super::stores::StoreError;
 use crate::net::ListenAddress;
 use crate::router::RouteErrors;
 use crate::telemetry::LogError;
@@ -23,6 +26,24 @@ pub enum RoutesError {
         route: String,
         /// The unknown name.
         pool: Arc<str>,
+    },
+    /// A file of a policy cannot be used.
+    #[error("policy `{policy}`: {} cannot be used: {error}", path(.data))]
+    PolicyFile {
+        /// The name of the policy.
+        policy: String,
+        /// The file.
+        data: Source,
+        /// What is wrong.
+        error: FeedError,
+    },
+    /// The URL of a store cannot be used.
+    #[error("store `{store}`: {error}")]
+    Store {
+        /// The name of the store.
+        store: Arc<str>,
+        /// What is wrong.
+        error: StoreError,
     },
     /// A section of a route is invalid.
     #[error("route `{route}` is invalid: {errors}")]
@@ -76,6 +97,14 @@ impl StartError {
     /// Makes a `System` error of the operation `what`.
     pub(super) fn system(what: &'static str) -> impl Fn(io::Error) -> Self {
         move |source| Self::System { what, source }
+    }
+}
+
+/// Where the data of a policy comes from.
+fn path(source: &Source) -> &str {
+    match source {
+        Source::File(path) => path,
+        Source::Url { url, .. } => url,
     }
 }
 

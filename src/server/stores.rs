@@ -76,6 +76,11 @@ impl Store {
         })
     }
 
+    /// Its name in the config.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Reports the limits of the store until the task is aborted or the sender of the limits is gone. Connects again when the
     /// connection is lost.
     pub async fn run(self, mut limits: Limits) {

@@ -1,7 +1,7 @@
 //! A reload between reading and activation: it waits until the sources that it adds have answered, so that no pool is empty
 //! meanwhile.
 
-use std::future;
+use std::{future, mem};
 
 use super::reload::ReloadResult;
 use super::sources;
@@ -14,9 +14,11 @@ pub(super) struct WaitingReload {
 }
 
 impl WaitingReload {
-    /// Starts the sources that the new config adds.
+    /// Starts the sources that the new config adds, and what its policies need in the background.
     pub(super) fn new(mut result: ReloadResult, starter: &Starter) -> Self {
-        let sources = sources::start(&result.config, &mut result.assembled, starter);
+        let assembled = &mut result.assembled;
+        let sources = sources::start(&result.config, assembled, starter);
+        mem::take(&mut assembled.background).start(&mut assembled.keep);
         Self { result, sources }
     }
 

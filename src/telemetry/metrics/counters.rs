@@ -227,6 +227,10 @@ pub struct WorkerCounters {
     pub backend_connections_reused: Counter,
     /// Idle backend connections.
     pub backend_connections_idle: Gauge,
+    /// Copies of requests sent to a mirror.
+    pub copies_sent: Counter,
+    /// Copies of requests that were not sent, because they were too large or too many.
+    pub copies_dropped: Counter,
     /// Request heads that were malformed or exceeded a limit.
     pub heads_rejected: Counter,
     /// The last of them and the last malformed responses, for the admin API.

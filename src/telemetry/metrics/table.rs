@@ -213,6 +213,16 @@ pub const METRICS: &[Metric] = &[
         "Idle backend connections that belong to one worker.",
         Source::Threads(|thread| thread.backend_connections_idle.value()),
     ),
+    counter(
+        "evenkeel_mirrored_requests_total",
+        "Copies of requests sent to the pool of a `mirror`; they also count as attempts at its backends.",
+        Source::Threads(|thread| thread.copies_sent.value()),
+    ),
+    counter(
+        "evenkeel_mirrored_requests_dropped_total",
+        "Copies of requests dropped: too many in flight, a body above `replay_limit` or incomplete when the response began, or no eligible backend.",
+        Source::Threads(|thread| thread.copies_dropped.value()),
+    ),
     gauge(
         "evenkeel_backend_connections_shared_idle",
         "Idle connections to the backend in the shared idle pool: unused for a second, available to all workers.",

@@ -61,6 +61,12 @@ impl Feed {
         self.wanted.load(Ordering::Relaxed) && self.wanted.swap(false, Ordering::Relaxed)
     }
 
+    /// A name that is the same for two feeds of the same data, as long as one of them exists: whoever reads one need not begin to
+    /// read the other. A policy keeps its data over reloads together with what says that the data is wanted.
+    pub fn identity(&self) -> String {
+        format!("{:?}/{:p}", self.source, Arc::as_ptr(&self.wanted))
+    }
+
     /// Hands new data to the policy.
     ///
     /// # Errors

@@ -134,6 +134,10 @@ impl Policy for ForwardAuth {
             Err(why) => unavailable(why),
         }
     }
+
+    fn fetches(&self) -> Option<&str> {
+        Some(&self.url)
+    }
 }
 
 impl ForwardAuth {

@@ -63,6 +63,11 @@ pub trait Policy: Debug + Send + Sync {
         Vec::new()
     }
 
+    /// The URL of the server that it asks with [`Job::Fetch`], if it does.
+    fn fetches(&self) -> Option<&str> {
+        None
+    }
+
     /// The limit that instances share through a store, if the policy is one.
     fn shared_limit(&self) -> Option<Arc<SharedLimit>> {
         None

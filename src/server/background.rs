@@ -1,0 +1,106 @@
+//! What runs in the background for the policies of a config: feeds read their data, and stores hold the limits that instances share.
+//! A reload keeps what stays and stops what is gone.
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::path::Path;
+use std::sync::Arc;
+
+use evenkeel_balance::policy::{Feed, Policy, SharedLimit};
+use tokio::sync::watch;
+
+use super::RoutesError;
+use super::feeds::{Feeds, Fetcher, load_file};
+use super::stores::Store;
+use crate::kept::KeptBuilder;
+use crate::proxy::StoreSettings;
+use crate::tasks::Tasks;
+
+/// Paths of files are absolute in a config that was read.
+const FOLDER: &str = "";
+
+/// What is to run for a config that was assembled.
+#[derive(Default)]
+pub(super) struct Background {
+    feeds: Vec<Feed>,
+    limits: Vec<Arc<SharedLimit>>,
+    /// With the identity of each.
+    stores: Vec<(String, Store)>,
+}
+
+/// A running store, and its limits.
+struct RunningStore {
+    limits: watch::Sender<Arc<[Arc<SharedLimit>]>>,
+    _tasks: Tasks,
+}
+
+impl Background {
+    /// Collects what policies need, and reads their files, so that a file which cannot be used is an error now. Blocks.
+    ///
+    /// # Errors
+    /// A file or the URL of a store cannot be used.
+    pub(super) fn prepare<'p>(
+        policies: impl Iterator<Item = (&'p str, &'p Arc<dyn Policy>)>,
+        stores: &[StoreSettings],
+    ) -> Result<Self, RoutesError> {
+        let mut background = Self::default();
+        for (name, policy) in policies {
+            for feed in policy.feeds() {
+                load_file(&feed, Path::new(FOLDER)).map_err(|error| RoutesError::PolicyFile {
+                    policy: name.into(),
+                    data: feed.source.clone(),
+                    error,
+                })?;
+                background.feeds.push(feed);
+            }
+            background.limits.extend(policy.shared_limit());
+        }
+        for StoreSettings { name, url } in stores {
+            let is_used = background.limits.iter().any(|limit| limit.store() == &**name);
+            if !is_used {
+                continue;
+            }
+            let store = Store::new(name, url).map_err(|error| RoutesError::Store {
+                store: Arc::clone(name),
+                error,
+            })?;
+            background.stores.push((identity(name, url), store));
+        }
+        Ok(background)
+    }
+
+    /// Starts what does not run yet, on the control runtime. It runs as long as a config keeps it.
+    pub(super) fn start(self, keep: &mut KeptBuilder) {
+        if !self.feeds.is_empty() {
+            let fetcher = keep.get_or_insert("fetcher", Fetcher::default);
+            for feed in self.feeds {
+                let name = format!("feed/{}", feed.identity());
+                keep.get_or_insert(&name, || Feeds::start(vec![feed], Path::new(FOLDER), &fetcher));
+            }
+        }
+        for (name, store) in self.stores {
+            let limits = self.limits.iter().filter(|limit| limit.store() == store.name());
+            let limits: Arc<[_]> = limits.cloned().collect();
+            let running = keep.get_or_insert(&name, || RunningStore::start(store));
+            running.limits.send_replace(limits);
+        }
+    }
+}
+
+impl RunningStore {
+    fn start(store: Store) -> Self {
+        let (limits, current) = watch::channel(Arc::default());
+        let mut tasks = Tasks::default();
+        tasks.spawn(store.run(current));
+        Self {
+            limits,
+            _tasks: tasks,
+        }
+    }
+}
+
+/// The identity of a store over reloads. The URL may contain a password, so it is no part of a name.
+fn identity(name: &str, url: &str) -> String {
+    let mut hasher = DefaultHasher::new();
+    url.hash(&mut hasher);
+    format!("store/{name}/{:016x}", hasher.finish())
+}

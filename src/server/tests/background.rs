@@ -1,0 +1,156 @@
+//! Data of policies that changes while the process runs.
+
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+
+use super::*;
+use crate::tls::testing::Folder;
+
+/// A hash of `open:sesame`.
+const HASH: &str = "$2b$04$abcdefghijklmnopqrstuu2GbQLdjwBFdH8CcOE866nGziodmvO8K";
+
+/// Requests until the status is this one.
+async fn wait_for_status(bench: &Bench, lines: &str, status: &str) {
+    let waiting = async {
+        while bench.get("/", lines).await.split(' ').nth(1) != Some(status) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(DEADLINE, waiting).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_changed_users_file_takes_effect_without_a_reload() {
+    let folder = Folder::new();
+    let path = folder.write("users", &format!("alice:{HASH}\n"));
+    let backend = Peer::start(|_| ok("")).await;
+    let bench = Bench::start(&[("api", &backend)], |config| {
+        add_policy(config, "staff", "basic_auth", &[("users_file", text(&path))]);
+    })
+    .await;
+    let login = |name| {
+        format!(
+            "Authorization: Basic {}\r\n",
+            STANDARD.encode(format!("{name}:open:sesame"))
+        )
+    };
+    let begins = |response: &str, status: &str| response.split(' ').nth(1) == Some(status);
+    assert!(
+        begins(&bench.get("/", &login("alice")).await, "200"),
+        "it is read at the start"
+    );
+    assert!(begins(&bench.get("/", &login("bob")).await, "401"));
+    std::fs::write(&path, format!("bob:{HASH}\n")).unwrap();
+    wait_for_status(&bench, &login("bob"), "200").await;
+    wait_for_status(&bench, &login("alice"), "401").await;
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_used_is_an_error_of_the_config() {
+    let folder = Folder::new();
+    let path = folder.write("users", "broken\n");
+    let text_of_config = "listen: 127.0.0.1:0\nbackends: [http://127.0.0.1:1]\n";
+    let loaded = config::from_text(text_of_config, "test", std::path::Path::new("/"), &|_| None);
+    let mut config = loaded.unwrap_or_else(|report| panic!("{report}")).config;
+    add_policy(&mut config, "staff", "basic_auth", &[("users_file", text(&path))]);
+    let error = assemble::assemble(&config, &Kept::default()).err().unwrap();
+    let expected = format!("policy `staff`: {path} cannot be used: line 1: not of the form name:hash");
+    assert_eq!(error.to_string(), expected);
+}
+
+/// A key of an issuer.
+struct Key {
+    id: &'static str,
+    pair: Ed25519KeyPair,
+}
+
+impl Key {
+    fn new(id: &'static str) -> Self {
+        let pair = Ed25519KeyPair::generate().unwrap();
+        Self { id, pair }
+    }
+
+    fn set(&self) -> String {
+        let (id, x) = (self.id, URL_SAFE_NO_PAD.encode(self.pair.public_key()));
+        format!(r#"{{"keys":[{{"kty":"OKP","crv":"Ed25519","kid":"{id}","x":"{x}"}}]}}"#)
+    }
+
+    /// The header line with a token that never expires.
+    fn token(&self) -> String {
+        let id = self.id;
+        let parts = [
+            format!(r#"{{"alg":"EdDSA","kid":"{id}"}}"#),
+            r#"{"sub":"a","exp":99999999999}"#.to_owned(),
+        ];
+        let signed = parts.map(|part| URL_SAFE_NO_PAD.encode(part)).join(".");
+        let signature = URL_SAFE_NO_PAD.encode(self.pair.sign(signed.as_bytes()));
+        format!("Authorization: Bearer {signed}.{signature}\r\n")
+    }
+}
+
+fn jwt(url: &str) -> [(&'static str, Value); 3] {
+    [
+        ("jwks", text(url)),
+        ("audience", Value::Word("any")),
+        ("algorithms", Value::List(vec![Value::Word("EdDSA")])),
+    ]
+}
+
+#[tokio::test]
+async fn a_new_key_of_the_issuer_is_fetched_when_a_token_names_it() {
+    let (old, new) = (Key::new("old"), Key::new("new"));
+    let set = Arc::new(Mutex::new(old.set()));
+    let served = Arc::clone(&set);
+    let mut issuer = Peer::start(move |_| ok(&served.lock().unwrap())).await;
+    let backend = Peer::start(|_| ok("")).await;
+    let url = format!("http://{}/keys", issuer.address);
+    let bench = Bench::start(&[("api", &backend)], |config| {
+        add_policy(config, "tokens", "jwt", &jwt(&url));
+    })
+    .await;
+    wait_for_status(&bench, &old.token(), "200").await;
+    *set.lock().unwrap() = new.set();
+    issuer.request().await;
+    // Not before ten seconds have passed since the last fetch.
+    wait_for_status(&bench, &new.token(), "200").await;
+    wait_for_status(&bench, &old.token(), "401").await;
+}
+
+#[tokio::test]
+async fn a_reload_keeps_a_feed_whose_data_stays_and_stops_one_that_is_gone() {
+    let mut issuer = Peer::start(|_| Reply::Hang).await;
+    let config = |paths: &[&str]| {
+        let text_of_config = "listen: 127.0.0.1:0\nbackends: [http://127.0.0.1:1]\n";
+        let loaded = config::from_text(text_of_config, "test", std::path::Path::new("/"), &|_| None);
+        let mut config = loaded.unwrap_or_else(|report| panic!("{report}")).config;
+        for path in paths {
+            let url = format!("http://{}{path}", issuer.address);
+            add_policy(&mut config, path, "jwt", &jwt(&url));
+        }
+        config
+    };
+    let configs = [config(&["/a"]), config(&["/a", "/b"]), config(&["/b"])];
+    let mut kept = Kept::default();
+    for (config, asked) in configs.iter().zip([Some("/a"), Some("/b"), None]) {
+        let Assembled {
+            mut keep, background, ..
+        } = assemble::assemble(config, &kept).unwrap();
+        background.start(&mut keep);
+        kept = keep.finish();
+        match asked {
+            Some(path) => {
+                let request = issuer.request().await;
+                assert!(
+                    request.head.starts_with(&format!("GET {path} ")),
+                    "{}",
+                    request.head
+                );
+            }
+            None => {
+                tokio::task::yield_now().await;
+                assert!(issuer.requests.try_recv().is_err(), "nothing is fetched again");
+            }
+        }
+    }
+}
