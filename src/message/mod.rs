@@ -2,6 +2,7 @@
 //! writing heads to it, and moving a body from one connection to another. The request path above asks a connection what its
 //! protocol allows, and writes heads without knowing their form: it names no protocol.
 
+mod collect;
 mod connection;
 mod evidence;
 mod filter;
@@ -14,6 +15,7 @@ mod transfer;
 
 pub use crate::http1::{BodyError, HeadScan, Kind, Limits, Malformed, ReadSoFar, reason_phrase};
 pub use crate::http2::{BrokeOff, Driver};
+pub use collect::Collect;
 pub use connection::Connection;
 pub use evidence::Evidence;
 pub use head::{HeadError, poll_head};

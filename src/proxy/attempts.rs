@@ -30,14 +30,15 @@ pub(super) struct BackendResponse<'a> {
 }
 
 /// Counts a request as in flight at a backend for as long as it lives.
-struct InFlight<'a> {
+pub(super) struct InFlight<'a> {
     member: &'a Member,
     worker: usize,
     shared: Shared,
 }
 
 impl<'a> InFlight<'a> {
-    fn new(member: &'a Member, worker: usize, shared: Shared) -> Self {
+    /// Counts from now on.
+    pub(super) fn new(member: &'a Member, worker: usize, shared: Shared) -> Self {
         member.backend.load.begin(worker, shared);
         Self {
             member,

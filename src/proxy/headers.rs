@@ -193,6 +193,9 @@ impl OutgoingHead for ForwardedResponse<'_> {
             out.set(name!("Date"), context.date);
         }
         out.framing(match (context.body, head.announced_length) {
+            (BodyLength::None, Some(_)) if changes.is_some_and(|changes| changes.hides_length) => {
+                BodyLength::None
+            }
             (BodyLength::None, Some(length)) => BodyLength::Exact(length),
             (body, _) => body,
         });
@@ -204,6 +207,18 @@ impl OutgoingHead for ForwardedResponse<'_> {
         }
         out.finish();
     }
+}
+
+/// The fields of a response, parsed from `bytes`, that a client may get: name, value, and whether it may be a secret.
+pub(super) fn of_response<'a>(
+    head: &'a ResponseHead,
+    bytes: &'a [u8],
+) -> impl Iterator<Item = (&'a [u8], &'a [u8], bool)> {
+    head.fields.iter().filter_map(move |field| {
+        let name = field.name.of(bytes);
+        let is_copied = !is_ours(field.id) && !head.connection_names(bytes, name);
+        is_copied.then(|| (name, field.value.of(bytes), field.is_secret))
+    })
 }
 
 /// Fields that are never copied: those of one hop (RFC 9110 §7.6.1), and framing.

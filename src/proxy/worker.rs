@@ -10,6 +10,7 @@ use super::Computations;
 use super::snapshot::{SnapshotCell, SnapshotHandle};
 use crate::buffer::Buffers;
 use crate::clock::{self, Wheel};
+use crate::coding::EncoderPool;
 use crate::head::RequestHead;
 use crate::message::HeadScan;
 use crate::pool::{IdleConnections, MultiplexedConnections};
@@ -43,6 +44,8 @@ pub struct Worker {
     pub counters: Arc<WorkerCounters>,
     /// Lines of the access log that were not handed over yet.
     pub log: RefCell<LogBuffer>,
+    /// Encoders of compressed responses.
+    pub encoders: EncoderPool,
     /// Threads for long computations, which all workers share.
     pub computations: Arc<Computations>,
     /// Whether new requests get a response with `Connection: close`, because the process is to stop.
@@ -87,6 +90,7 @@ impl Worker {
             drivers: LocalTasks::default(),
             counters,
             log: RefCell::new(log),
+            encoders: EncoderPool::default(),
             computations,
             is_draining: Cell::new(false),
             shared,
