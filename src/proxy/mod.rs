@@ -19,6 +19,7 @@ mod error_page;
 mod exchange;
 mod fetch;
 mod forwarded;
+mod forwarding;
 mod grpc;
 mod headers;
 mod jobs;
