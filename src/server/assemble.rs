@@ -221,3 +221,6 @@ fn groups(route: &Matcher) -> Vec<&str> {
         PathMatcher::Exact(_) | PathMatcher::Prefix(_) => Vec::new(),
     }
 }
+
+#[cfg(test)]
+mod tests;
