@@ -43,7 +43,9 @@ fn find_in<'a>(
     }
     if let Some(changes) = &mut exchange.changes {
         let vary = Edit::Add("Vary".into(), b"Accept"[..].into());
-        changes.notes.response_headers.push(vary);
+        if !changes.notes.response_headers.contains(&vary) {
+            changes.notes.response_headers.push(vary);
+        }
     }
     let is_wanted = ErrorPages::is_for(exchange.request.head.values(FieldName::Accept));
     is_wanted.then_some(page)

@@ -88,31 +88,11 @@ pub(super) async fn forward<'a>(
             return Err(exchange.client_gone());
         }
     }
-    let mut changes = changes::of_response(exchange);
-    let encoder = changes.as_mut().and_then(|changes| {
-        let head = (&backend.head, backend.connection.input.unread());
-        compress::choose(exchange, head, changes)
-    });
-    let body = if encoder.is_some() {
-        BodyLength::Chunked
-    } else {
-        backend.head.body
-    };
-    let framing = framing_for(body, exchange.request.head.version);
-    let keep_alive = exchange.request.head.keep_alive
-        && exchange.body.is_sent
-        && (framing != BodyLength::UntilClose || exchange.request.client.connection.marks_message_ends())
-        // What follows a request to upgrade may be meant for the other protocol: it is never read as a request.
-        && exchange.request.head.upgrade.is_none()
-        && !exchange.request.client.is_last_request
-        && !exchange.request.client.worker.is_draining.get();
+    let form = form(exchange, &backend);
+    let Form {
+        framing, keep_alive, ..
+    } = form;
     exchange.request.client.connection.ends_after_message = !keep_alive;
-    let form = Form {
-        framing,
-        keep_alive,
-        changes,
-        encoder,
-    };
     let mut response = begin(exchange, pool, backend, form);
     response.sending_failed = is_cut;
     let result = std::future::poll_fn(|context| response.poll(exchange, context)).await;
@@ -140,6 +120,35 @@ pub(super) async fn forward<'a>(
         after,
         failure: Some(failure),
     })
+}
+
+/// Decides how a response goes to the client.
+#[inline]
+fn form<'a>(exchange: &Exchange<'a>, backend: &BackendConnection) -> Form<'a> {
+    let mut changes = changes::of_response(exchange);
+    let encoder = changes.as_mut().and_then(|changes| {
+        let head = (&backend.head, backend.connection.input.unread());
+        compress::choose(exchange, head, changes)
+    });
+    let body = if encoder.is_some() {
+        BodyLength::Chunked
+    } else {
+        backend.head.body
+    };
+    let framing = framing_for(body, exchange.request.head.version);
+    let keep_alive = exchange.request.head.keep_alive
+        && exchange.body.is_sent
+        && (framing != BodyLength::UntilClose || exchange.request.client.connection.marks_message_ends())
+        // What follows a request to upgrade may be meant for the other protocol: it is never read as a request.
+        && exchange.request.head.upgrade.is_none()
+        && !exchange.request.client.is_last_request
+        && !exchange.request.client.worker.is_draining.get();
+    Form {
+        framing,
+        keep_alive,
+        changes,
+        encoder,
+    }
 }
 
 /// Sends a page in place of the response, whose head has arrived.
