@@ -53,9 +53,8 @@ impl Forwarding {
         }
         if self.headers.has(ForwardedHeaders::X_FORWARDED_PORT) {
             let theirs = origin.their_port();
-            match theirs.or_else(|| origin.implied_port()).or(self.port) {
-                Some(port) => out.set_number(name!("X-Forwarded-Port"), port.into()),
-                None => {}
+            if let Some(port) = theirs.or_else(|| origin.implied_port()).or(self.port) {
+                out.set_number(name!("X-Forwarded-Port"), port.into());
             }
         }
     }

@@ -19,6 +19,7 @@ use crate::net::{ClientAddress, Stream};
 use crate::proxy::{Client, ConnectionDisposition, Incoming, Peer, SnapshotCell, Worker, serve_request};
 use crate::schema::{ANY, Params, Value};
 use crate::server::sources;
+use crate::tasks::Tasks;
 use crate::telemetry::access_log::{LogBuffer, OnFull, Options};
 
 /// Maximum wait for an event that must happen.
@@ -30,13 +31,21 @@ fn response(status: &str, lines: &str, body: &str) -> String {
     format!("HTTP/1.1 {status}\r\n{lines}Content-Length: {length}\r\n\r\n{body}")
 }
 
-/// A backend that has a response to each head of a request. It runs as long as the runtime of its test.
-async fn backend(respond: fn(&str) -> String) -> SocketAddr {
+/// A backend, as long as this lives.
+struct Backend {
+    address: SocketAddr,
+    _tasks: Tasks,
+}
+
+/// A backend that has a response to each head of a request.
+async fn backend(respond: fn(&str) -> String) -> Backend {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
+    let mut tasks = Tasks::default();
+    tasks.spawn(async move {
+        let mut connections = Tasks::default();
         while let Ok((mut stream, _)) = listener.accept().await {
-            tokio::spawn(async move {
+            connections.spawn(async move {
                 let mut head = Vec::new();
                 while stream.read_buf(&mut head).await.unwrap_or(0) > 0 {
                     if head.ends_with(b"\r\n\r\n") {
@@ -47,7 +56,10 @@ async fn backend(respond: fn(&str) -> String) -> SocketAddr {
             });
         }
     });
-    address
+    Backend {
+        address,
+        _tasks: tasks,
+    }
 }
 
 /// A worker with one route.
@@ -63,8 +75,13 @@ struct Received {
 }
 
 impl Bench {
-    /// The route has these policies, and goes to `pool`. `pages` is what the files of error pages contain.
+    /// The route has these policies, and goes to the pool `main`.
     fn new(pools: &str, policies: &[(&str, Params)]) -> Self {
+        Self::of(pools, policies, |_| {})
+    }
+
+    /// The same, with a route that was changed.
+    fn of(pools: &str, policies: &[(&str, Params)], change: impl FnOnce(&mut RouteSettings)) -> Self {
         let text = format!(
             "listen: 127.0.0.1:0\nhealth_check: {{ kind: none }}\npools: {{ {pools} }}\nroutes: [{{ pool: main }}]\n"
         );
@@ -84,6 +101,7 @@ impl Bench {
                 params: params.clone(),
             }));
         }
+        change(&mut config.routes[0]);
         let mut assembled = assemble(&config, &Kept::default()).unwrap();
         let sources = sources::start(&config, &mut assembled, &sources::starter().0);
         sources::fill(&assembled.snapshot.pools, &sources);
@@ -216,8 +234,8 @@ fn pages(entries: &[(&str, &str)], intercepts: bool) -> (&'static str, Params) {
     ("error_pages", params)
 }
 
-fn main_pool(address: SocketAddr) -> String {
-    format!("main: {{ backends: ['http://{address}'] }}")
+fn main_pool(backend: &Backend) -> String {
+    format!("main: {{ backends: ['http://{}'] }}", backend.address)
 }
 
 const LINES: &str = "Content-Type: text/html\r\nETag: \"x\"\r\nVary: Origin\r\nAccept-Ranges: bytes\r\n";
@@ -225,7 +243,7 @@ const LINES: &str = "Content-Type: text/html\r\nETag: \"x\"\r\nVary: Origin\r\nA
 #[tokio::test]
 async fn a_response_is_compressed_as_the_client_accepts_it() {
     let backend = backend(|_| response("200 OK", LINES, &long_text())).await;
-    let bench = Bench::new(&main_pool(backend), &[compress()]);
+    let bench = Bench::new(&main_pool(&backend), &[compress()]);
     for coding in ["gzip", "br", "zstd"] {
         let got = bench.get(&format!("Accept-Encoding: {coding}\r\n")).await;
         assert_eq!(got.values("content-encoding"), [coding]);
@@ -247,7 +265,7 @@ async fn a_response_is_compressed_as_the_client_accepts_it() {
 #[tokio::test]
 async fn a_client_of_http_1_0_gets_a_compressed_body_up_to_the_close() {
     let backend = backend(|_| response("200 OK", LINES, &long_text())).await;
-    let bench = Bench::new(&main_pool(backend), &[compress()]);
+    let bench = Bench::new(&main_pool(&backend), &[compress()]);
     let got = bench
         .send("GET / HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\nAccept-Encoding: gzip\r\n\r\n")
         .await;
@@ -259,7 +277,7 @@ async fn a_client_of_http_1_0_gets_a_compressed_body_up_to_the_close() {
 #[tokio::test]
 async fn the_response_to_head_announces_no_length_that_get_does_not_have() {
     let backend = backend(|_| format!("HTTP/1.1 200 OK\r\n{LINES}Content-Length: 9000\r\n\r\n")).await;
-    let bench = Bench::new(&main_pool(backend), &[compress()]);
+    let bench = Bench::new(&main_pool(&backend), &[compress()]);
     let request = "HEAD / HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\n\r\n";
     let got = bench.send(request).await;
     assert!(got.values("content-length").is_empty() && got.values("content-encoding").is_empty());
@@ -284,7 +302,7 @@ async fn what_must_stay_as_it_is_is_not_compressed() {
         response("200 OK", lines, &long_text())
     })
     .await;
-    let bench = Bench::new(&main_pool(backend), &[compress()]);
+    let bench = Bench::new(&main_pool(&backend), &[compress()]);
     for path in ["/fixed", "/encoded", "/range", "/image"] {
         let got = bench
             .send(&format!(
@@ -303,7 +321,7 @@ async fn trailers_follow_a_compressed_body_except_digests() {
             .to_owned()
     })
     .await;
-    let bench = Bench::new(&main_pool(backend), &[compress()]);
+    let bench = Bench::new(&main_pool(&backend), &[compress()]);
     let got = bench.get("Accept-Encoding: gzip\r\n").await;
     assert_eq!(decoded("gzip", &got.content()), "abcd");
     assert!(
@@ -320,7 +338,7 @@ async fn a_truncated_body_never_looks_whole_when_it_is_compressed() {
             .to_owned()
     })
     .await;
-    let bench = Bench::new(&main_pool(backend), &[compress()]);
+    let bench = Bench::new(&main_pool(&backend), &[compress()]);
     let got = bench.get("Accept-Encoding: gzip\r\n").await;
     assert!(!got.body.ends_with(b"0\r\n\r\n"), "{}", got.body.escape_ascii());
 }
@@ -361,7 +379,7 @@ fn not_found(_: &str) -> String {
 async fn the_response_of_a_backend_is_replaced_only_when_asked_for() {
     let backend = backend(not_found).await;
     for intercepts in [false, true] {
-        let bench = Bench::new(&main_pool(backend), &[pages(&[("404", "404.html")], intercepts)]);
+        let bench = Bench::new(&main_pool(&backend), &[pages(&[("404", "404.html")], intercepts)]);
         let got = bench.get(HTML).await;
         assert!(got.head.starts_with("HTTP/1.1 404 "), "{}", got.head);
         assert_eq!(got.text() == "<h1>Sorry</h1>", intercepts);
@@ -373,7 +391,7 @@ async fn the_response_of_a_backend_is_replaced_only_when_asked_for() {
 #[tokio::test]
 async fn a_replaced_response_keeps_what_is_not_about_its_body() {
     let backend = backend(not_found).await;
-    let bench = Bench::new(&main_pool(backend), &[pages(&[("404", "404.html")], true)]);
+    let bench = Bench::new(&main_pool(&backend), &[pages(&[("404", "404.html")], true)]);
     let got = bench.get(HTML).await;
     assert_eq!(got.values("set-cookie"), ["a=1"]);
     assert_eq!(got.values("x-request-id"), ["theirs"]);
@@ -415,24 +433,78 @@ async fn a_page_of_a_pool_is_fetched_and_its_failure_leaves_the_usual_body() {
     })
     .await;
     let pools = format!(
-        "{}, pages: {{ backends: ['http://{of_pages}'] }}",
-        main_pool(main)
+        "{}, pages: {{ backends: ['http://{}'] }}",
+        main_pool(&main),
+        of_pages.address
     );
     for (path, expected) in [("/err/404.html", "of the pool"), ("/err/none.html", "internal")] {
         let bench = Bench::new(&pools, &[pages(&[("404", path)], true)]);
-        // The second one goes by the connection of the first one.
-        for _ in 0..2 {
+        for _ in 0..3 {
             let got = bench.get(HTML).await;
             assert!(got.head.starts_with("HTTP/1.1 404 "), "{}", got.head);
             assert_eq!(got.text(), expected);
         }
+        let opened = bench.worker.counters.backend_connections_opened.value();
+        assert_eq!(opened, 2, "one connection to each backend carries all requests");
     }
     let gone = format!(
         "{}, pages: {{ backends: ['http://127.0.0.1:1'] }}",
-        main_pool(main)
+        main_pool(&main)
     );
     let bench = Bench::new(&gone, &[pages(&[("404", "/err/404.html")], true)]);
     assert_eq!(bench.get(HTML).await.text(), "internal");
+}
+
+/// A backend that was about to send more is not read to its end, and its connection carries nothing else.
+#[tokio::test]
+async fn the_rest_of_a_long_replaced_body_is_not_waited_for() {
+    let backend =
+        backend(|_| "HTTP/1.1 404 Not Found\r\nContent-Length: 1000000\r\n\r\nonly the beginning".to_owned())
+            .await;
+    let bench = Bench::new(&main_pool(&backend), &[pages(&[("404", "404.html")], true)]);
+    for connections in 1..3 {
+        assert_eq!(bench.get(HTML).await.text(), "<h1>Sorry</h1>");
+        assert_eq!(
+            bench.worker.counters.backend_connections_opened.value(),
+            connections
+        );
+    }
+}
+
+#[tokio::test]
+async fn names_are_written_for_the_backend_as_its_pool_says() {
+    let backend = backend(|head| response("200 OK", "", head)).await;
+    for (case, expected) in [
+        ("preserve", "\r\nx-custom-name: a-b\r\n"),
+        ("title", "\r\nX-Custom-Name: a-b\r\n"),
+    ] {
+        let pool = format!(
+            "main: {{ backends: ['http://{}'], header_case: {case}, forwarded: [x-real-ip] }}",
+            backend.address
+        );
+        let got = Bench::new(&pool, &[])
+            .get("x-custom-name: a-b\r\nX-Forwarded-For: 6.6.6.6\r\n")
+            .await
+            .text();
+        assert!(got.contains(expected), "{got}");
+        assert!(!got.to_lowercase().contains("x-forwarded"), "{got}");
+    }
+}
+
+#[tokio::test]
+async fn the_config_has_the_last_word_on_headers_of_policies() {
+    let backend = backend(|_| response("404 Not Found", "Content-Type: text/plain\r\n", &long_text())).await;
+    let policies = [compress(), pages(&[("404", "404.html")], true)];
+    let mut edits = Params::default();
+    let headers = vec![("Vary".to_owned(), Value::Text("Cookie".to_owned()))];
+    let mut set = Params::default();
+    set.set(ANY, Value::Named(headers));
+    edits.set("set", Value::Section(set));
+    let bench = Bench::of(&main_pool(&backend), &policies, |route| {
+        route.response_headers = Some(edits)
+    });
+    let got = bench.get("Accept-Encoding: gzip\r\n").await;
+    assert_eq!(got.values("vary"), ["Cookie, Accept-Encoding"]);
 }
 
 /// The order of the policies: a page takes the place of the response, and what the client gets is decided then.
@@ -440,7 +512,7 @@ async fn a_page_of_a_pool_is_fetched_and_its_failure_leaves_the_usual_body() {
 async fn compression_and_pages_agree_on_vary() {
     let backend = backend(|_| response("404 Not Found", "Content-Type: text/plain\r\n", &long_text())).await;
     let policies = [compress(), pages(&[("404", "404.html")], true)];
-    let bench = Bench::new(&main_pool(backend), &policies);
+    let bench = Bench::new(&main_pool(&backend), &policies);
     let got = bench
         .get("Accept: application/json\r\nAccept-Encoding: gzip\r\n")
         .await;
