@@ -66,6 +66,7 @@ pub use snapshot::{Snapshot, SnapshotCell, SnapshotHandle};
 pub use worker::{Incoming, Worker};
 
 use attempts::Attempts;
+use changes::Changes;
 use error::LocalReason;
 use exchange::Exchange;
 use request::Request;
@@ -130,8 +131,18 @@ async fn forward<'a>(
     let snapshot = &*local.snapshot;
     let found = route::find(&exchange.request, snapshot);
     let plan = found.and_then(|(_, route)| route.plan.as_deref());
-    checks::check(head, plan.map_or(snapshot.limits.body, |plan| plan.body_limit))?;
-    let (index, route) = found.ok_or(Failure::NoRoute)?;
+    let body_limit = plan.map_or(snapshot.limits.body, |plan| plan.body_limit);
+    let checked = checks::check(head, body_limit);
+    let (index, route) = match (checked, found) {
+        (Ok(()), Some(found)) => found,
+        (Ok(()), None) => return Err(Failure::NoRoute.into()),
+        (Err(reason), found) => {
+            // The response is the route's all the same: its headers, and its pages.
+            let with_plan = found.and_then(|(index, route)| Some((route.plan.as_deref()?, index)));
+            exchange.changes = with_plan.map(|(plan, index)| Box::new(Changes::new(plan, index)));
+            return Err(reason);
+        }
+    };
     exchange.record.route = Some(route);
     if let Some(plan) = plan {
         Box::pin(plan::run(exchange, plan, index)).await?;

@@ -368,6 +368,21 @@ async fn people_get_the_page_of_a_local_response_and_programs_do_not() {
     assert_eq!((head.values("content-length"), head.body.len()), (vec!["14"], 0));
 }
 
+/// Also to a request that no policy has seen.
+#[tokio::test]
+async fn a_request_that_is_refused_before_its_plan_gets_the_page_too() {
+    let bench = Bench::of(
+        "main: { backends: ['http://127.0.0.1:1'] }",
+        &[pages(&[("413", "413.html")], false)],
+        |route| route.body_limit = Some(10),
+    );
+    let got = bench
+        .send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\nAccept: text/html\r\n\r\n")
+        .await;
+    assert!(got.head.starts_with("HTTP/1.1 413 "), "{}", got.head);
+    assert_eq!(got.text(), "<h1>Sorry</h1>");
+}
+
 /// A response that would be wrong with another body in many ways.
 fn not_found(_: &str) -> String {
     let lines = "Content-Type: text/plain\r\nContent-Encoding: gzip\r\nETag: \"x\"\r\nLast-Modified: Sun, 29 Nov 2026 00:00:00 GMT\r\n\
