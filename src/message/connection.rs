@@ -4,7 +4,7 @@
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll, Waker, ready};
 
-use super::outgoing::{OutgoingHead, fields_of};
+use super::outgoing::{OutgoingHead, fields_of, write_in_title_case};
 use crate::buffer::{Buffer, Buffers, LARGE, SMALL};
 use crate::head::Method;
 use crate::http2;
@@ -163,6 +163,15 @@ impl Connection {
             self.output(buffers).extend_from_slice(body);
         }
         self.finish(b"");
+    }
+
+    /// The same, where each word of a name begins with a capital letter, such as `Content-Type`. HTTP/2 has lower case only.
+    pub fn put_request_in_title_case(&mut self, head: &impl OutgoingHead, method: Method, buffers: &Buffers) {
+        let start = self.output.len();
+        self.put_request(head, method, buffers);
+        if !self.is_stream() {
+            write_in_title_case(self.output.get_mut(start..).unwrap_or_default());
+        }
     }
 
     /// Puts the head of a final response into the output.

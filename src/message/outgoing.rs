@@ -246,6 +246,20 @@ impl HeadWriter for HeadFields {
     fn finish(&mut self) {}
 }
 
+/// Writes the names of the fields of this head, which is that of a request, with a capital letter at the start of each word. Other
+/// letters stay as they are.
+pub(super) fn write_in_title_case(head: &mut [u8]) {
+    for line in head.split_mut(|byte| *byte == b'\n').skip(1) {
+        let mut is_start = true;
+        for byte in line.iter_mut().take_while(|byte| **byte != b':') {
+            if is_start {
+                byte.make_ascii_uppercase();
+            }
+            is_start = *byte == b'-';
+        }
+    }
+}
+
 /// The fields of a head for HTTP/2.
 pub(super) fn fields_of(head: &impl OutgoingHead) -> HeadFields {
     let (fields, text) = head.size();
@@ -305,6 +319,14 @@ mod tests {
             out.framing(BodyLength::Chunked);
             out.finish();
         }
+    }
+
+    #[test]
+    fn title_case_changes_names_alone() {
+        let mut head = b"GET /a-b HTTP/1.1\r\nHost: a-b\r\ncontent-type: a-b\r\nx-real-ip: a:b-c\r\nETag: x\r\nTE: y\r\n\r\n".to_vec();
+        write_in_title_case(&mut head);
+        let expected = "GET /a-b HTTP/1.1\r\nHost: a-b\r\nContent-Type: a-b\r\nX-Real-Ip: a:b-c\r\nETag: x\r\nTE: y\r\n\r\n";
+        assert_eq!(String::from_utf8(head).unwrap(), expected);
     }
 
     #[test]

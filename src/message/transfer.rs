@@ -10,7 +10,7 @@ use super::connection::{COPIED, Connection};
 use super::filter::{Filter, FilterError};
 use super::protocol::{is_empty_stream, source_length};
 use crate::buffer::{Buffer, Buffers};
-use crate::coding::{ContentCoding, ContentEncoder, is_digest};
+use crate::coding::{ContentCoding, ContentEncoder, EncodeError, is_digest};
 use crate::head::{BodyLength, Field, FieldName, RequestHead, ResponseHead, Version};
 use crate::http1::{BodyError, Decoder, Encoder, Kind, Limits, Piece, chunked};
 use crate::net::Pipe;
@@ -46,14 +46,16 @@ pub enum TransferError {
     /// Writing failed.
     #[error("writing failed: {0}")]
     Sink(io::Error),
+    /// The body could not be compressed on its way.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
 }
 
 impl From<FilterError> for TransferError {
     fn from(error: FilterError) -> Self {
         match error {
             FilterError::Sink(error) => Self::Sink(error),
-            // What the source has sent cannot go on, just as if it had not come.
-            FilterError::Encode(error) => Self::Source(io::Error::other(error)),
+            FilterError::Encode(error) => Self::Encode(error),
         }
     }
 }

@@ -22,7 +22,7 @@ pub use connections::{BackendConnection, IdleConnections};
 pub use eligible::{Another, EligibleSet};
 pub use multiplexed::{ConnectLead, MultiplexedConnections, SingleFlight};
 pub use roster::{Roster, RosterChange};
-pub use settings::{BackendSettings, Settings, Timeouts};
+pub use settings::{BackendSettings, ForwardedHeaders, HeaderCase, Settings, Timeouts};
 pub use shared_idle::SharedIdlePool;
 
 use crate::backend::{Backend, Load, Scheme, Shared};

@@ -28,6 +28,73 @@ pub struct Timeouts {
     pub backend_idle: Duration,
 }
 
+/// How names of request headers are written for HTTP/1 backends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HeaderCase {
+    /// As they came.
+    #[default]
+    Preserve,
+    /// Each word with a capital letter, such as `Content-Type`.
+    Title,
+}
+
+/// The headers that tell backends who the client is: a set of families.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ForwardedHeaders(u8);
+
+impl HeaderCase {
+    /// Its name in the config.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Preserve => "preserve",
+            Self::Title => "title",
+        }
+    }
+}
+
+impl ForwardedHeaders {
+    /// No header.
+    pub const NONE: Self = Self(0);
+    /// `X-Forwarded-For`, `X-Forwarded-Host` and `X-Forwarded-Proto`.
+    pub const X_FORWARDED: Self = Self(1);
+    /// `Forwarded` (RFC 7239).
+    pub const FORWARDED: Self = Self(2);
+    /// `X-Real-IP`.
+    pub const X_REAL_IP: Self = Self(4);
+    /// `X-Forwarded-Port`.
+    pub const X_FORWARDED_PORT: Self = Self(8);
+
+    /// The families, by their names in the config.
+    pub const ALL: [(&'static str, Self); 4] = [
+        ("x-forwarded", Self::X_FORWARDED),
+        ("forwarded", Self::FORWARDED),
+        ("x-real-ip", Self::X_REAL_IP),
+        ("x-forwarded-port", Self::X_FORWARDED_PORT),
+    ];
+
+    /// Whether the family is in the set.
+    pub fn has(self, family: Self) -> bool {
+        self.0 & family.0 != 0
+    }
+
+    /// Adds a family.
+    pub fn add(&mut self, family: Self) {
+        self.0 |= family.0;
+    }
+
+    /// The names of the families in the set.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        let all = Self::ALL.into_iter();
+        all.filter_map(move |(name, family)| self.has(family).then_some(name))
+    }
+}
+
+impl Default for ForwardedHeaders {
+    fn default() -> Self {
+        Self::X_FORWARDED
+    }
+}
+
 /// One backend of a pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BackendSettings {
@@ -60,6 +127,10 @@ pub struct Settings {
     pub tls: Option<Arc<tls::Client>>,
     /// Whether connections to backends begin with a PROXY header, and in which form.
     pub send_proxy: Option<ProxyVersion>,
+    /// How names of headers are written for HTTP/1 backends.
+    pub header_case: HeaderCase,
+    /// Which headers tell the backends who the client is.
+    pub forwarded: ForwardedHeaders,
     /// The backends that the config lists; its sources may bring more.
     pub backends: Vec<BackendSettings>,
 }

@@ -9,13 +9,14 @@ use super::connect::{Connector, Need};
 use super::deadlines::Deadline;
 use super::departure::Phase;
 use super::exchange::Exchange;
+use super::forwarding::Forwarding;
 use super::headers::{ForwardedRequest, ForwardedResponse, ResponseContext};
 use super::request::Request;
 use super::{Failure, detail, edited, pinned, websocket};
 use crate::clock;
 use crate::head::{BodyLength, Version};
 use crate::message::{self, ResponseError, Waiting};
-use crate::pool::{BackendConnection, Member, Pool};
+use crate::pool::{BackendConnection, ForwardedHeaders, HeaderCase, Member, Pool};
 use crate::retry::{AttemptEnd, Outcome};
 
 /// Interim responses (1xx) that one exchange may have.
@@ -144,17 +145,21 @@ async fn send(
         return Err(AttemptError::unsent(Failure::UnexpectedUpgrade));
     }
     let changes = edited::of_request(exchange, &member.backend.address);
+    let forwarding = forwarding(pool, request);
     let head = ForwardedRequest {
         changes: changes.as_ref(),
+        forwarding,
         head: request.head,
         identity: &request.identity,
         peer: &request.client.peer,
         backend: &member.backend.address,
     };
     let buffers = &request.client.worker.buffers;
-    backend
-        .connection
-        .put_request(&head, request.head.method, buffers);
+    let (connection, method) = (&mut backend.connection, request.head.method);
+    match pool.settings.header_case {
+        HeaderCase::Preserve => connection.put_request(&head, method, buffers),
+        HeaderCase::Title => connection.put_request_in_title_case(&head, method, buffers),
+    }
     exchange
         .body
         .restart(request.head, &mut backend.connection, request.client);
@@ -189,6 +194,19 @@ async fn send(
             Err(AttemptError::over(&mut backend, failure, before))
         }
     }
+}
+
+/// The headers that say who the client is, if the pool does not have the usual ones.
+#[inline]
+pub(super) fn forwarding(pool: &Pool, request: &Request<'_>) -> Option<Forwarding> {
+    let headers = pool.settings.forwarded;
+    if headers == ForwardedHeaders::default() {
+        return None;
+    }
+    let needs_port = headers.has(ForwardedHeaders::X_FORWARDED_PORT);
+    let destination = needs_port.then(|| request.client.destination()).flatten();
+    let port = destination.map(|address| address.port());
+    Some(Forwarding { headers, port })
 }
 
 impl Attempt<'_> {

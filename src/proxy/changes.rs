@@ -8,6 +8,7 @@ use evenkeel_balance::rewrite::Rewritten;
 use evenkeel_balance::template::Variables;
 
 use super::{Failure, Plan};
+use crate::head::ResponseHead;
 
 /// The header that tells the backend which prefix of the path was removed.
 const PREFIX: &str = "X-Forwarded-Prefix";
@@ -54,6 +55,8 @@ pub(super) struct HeaderChanges<'a> {
     edits: Option<&'a HeaderEdits>,
     /// Those of policies, and the headers that the config adds.
     list: Vec<HeaderChange>,
+    /// Whether the length of the body is not announced, in a response that has none.
+    pub(super) hides_length: bool,
 }
 
 impl<'a> Changes<'a> {
@@ -122,6 +125,11 @@ impl<'a> HeaderChanges<'a> {
         let mut list: Vec<HeaderChange> = policies.collect();
         let edits = edits.filter(|edits| !edits.is_empty());
         if let Some(edits) = edits {
+            // The config has the last word on what policies set.
+            let replaced = list
+                .iter_mut()
+                .filter(|change| edits.removes(change.name.as_bytes()));
+            replaced.for_each(|change| change.value = None);
             edits.write(&variables(), &mut Vec::new(), |name, value, is_secret| {
                 list.push(HeaderChange {
                     name: name.into(),
@@ -131,7 +139,36 @@ impl<'a> HeaderChanges<'a> {
                 });
             });
         }
-        Self { edits, list }
+        Self {
+            edits,
+            list,
+            hides_length: false,
+        }
+    }
+
+    /// Makes one more change of a response, after all that were made so far.
+    pub(super) fn apply(&mut self, edit: &Edit) {
+        if edit.removes() {
+            let name = edit.name().as_bytes();
+            for change in &mut self.list {
+                if is_same_name(Direction::Response, change.name.as_bytes(), name) {
+                    change.value = None;
+                }
+            }
+        }
+        self.list.push(HeaderChange::of(edit));
+    }
+
+    /// The changes of this response as a list: what is removed of what it has, and what is added.
+    pub(super) fn edits_of(&self, head: &ResponseHead, bytes: &[u8]) -> Vec<Edit> {
+        let names = head.fields.iter().map(|field| field.name.of(bytes));
+        let removed = names
+            .filter(|name| self.removes(Direction::Response, name))
+            .map(|name| Edit::Remove(String::from_utf8_lossy(name).into()));
+        let added = self
+            .added()
+            .map(|(name, value, _)| Edit::Add(String::from_utf8_lossy(name).into(), value.into()));
+        removed.chain(added).collect()
     }
 
     /// Whether a header of the message itself is left out.

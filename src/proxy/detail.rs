@@ -158,6 +158,7 @@ pub(super) fn explain_body(
     let moved = transfer.moved;
     record.detail = match error {
         TransferError::Sink(_) => None,
+        TransferError::Encode(error) => Some(format!("{error}, behind {moved} bytes of the body")),
         TransferError::TooLarge => of_length(limits.body, BodyLength::None),
         TransferError::Body(BodyError::Malformed(reason)) => {
             let evidence = Evidence::of_body(*reason, transfer, backend, &limits.message);
@@ -194,7 +195,8 @@ pub(super) fn blame_client(
     record: &mut Record<'_>,
 ) -> Option<Failure> {
     match error {
-        TransferError::Sink(_) => None,
+        // Requests are not compressed.
+        TransferError::Sink(_) | TransferError::Encode(_) => None,
         TransferError::TooLarge => Some(Failure::BodyTooLarge),
         TransferError::Body(BodyError::Malformed(reason)) => {
             let limits = &request.snapshot.limits.message;

@@ -280,6 +280,13 @@ failures! {
         help: "the response body was larger than `limits.body`",
     }
 
+    /// The response could not be compressed on its way.
+    CompressionFailed, "the response could not be compressed" {
+        code: "compression_failed", status: 500, grpc_status: grpc::INTERNAL,
+        cause: None, blame: Blame::Balancer, timeout: None,
+        help: "the encoder of the route's `compress` policy failed, most likely for lack of memory; the client received a truncated message",
+    }
+
     /// Nothing moved through a tunnel within `tunnel_idle`.
     TunnelIdle, "nothing moved through the tunnel" {
         code: "tunnel_idle", status: 504, grpc_status: grpc::UNAVAILABLE,

@@ -122,7 +122,7 @@ fn named_client(trusted: &TrustedProxies, head: &RequestHead) -> Option<(IpAddr,
 }
 
 /// An IP address with or without port, IPv6 with or without brackets.
-fn read_address(text: &[u8]) -> Option<IpAddr> {
+pub(super) fn read_address(text: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(text).ok()?;
     let bare = text
         .strip_prefix('[')

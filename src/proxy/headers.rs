@@ -5,6 +5,7 @@ use evenkeel_balance::edits::Direction;
 
 use super::changes::{HeaderChanges, RequestChanges};
 use super::forwarded::Identity;
+use super::forwarding::{Forwarding, Origin, write_x_forwarded};
 use super::max_forwards::MaxForwards;
 use super::{Peer, via, websocket};
 use crate::backend::{Address, Scheme};
@@ -26,6 +27,8 @@ pub(super) struct ForwardedRequest<'a> {
     pub(super) backend: &'a Address,
     /// What the route changes.
     pub(super) changes: Option<&'a RequestChanges<'a>>,
+    /// The headers that say who the client is, if they are not the usual ones.
+    pub(super) forwarding: Option<Forwarding>,
 }
 
 impl OutgoingHead for ForwardedRequest<'_> {
@@ -42,8 +45,13 @@ impl OutgoingHead for ForwardedRequest<'_> {
         self.write_target(out);
         for field in &head.fields {
             let name = head.text(field.name);
-            if is_forwarded((field.id, name), head.method, identity.is_trusted, peer)
-                && !head.connection_names(name)
+            if is_forwarded(
+                (field.id, name),
+                head.method,
+                identity.is_trusted,
+                peer,
+                self.forwarding.as_ref(),
+            ) && !head.connection_names(name)
                 && !websocket::is_foreign_key(head, name)
                 && !self
                     .changes
@@ -53,7 +61,7 @@ impl OutgoingHead for ForwardedRequest<'_> {
             }
         }
         write_max_forwards(head, out);
-        write_identity(head, identity, peer, out);
+        write_identity(Origin { head, identity, peer }, self.forwarding.as_ref(), out);
         if let Some(changes) = self.changes {
             write_added(&changes.headers, out);
         }
@@ -118,6 +126,7 @@ pub fn write_request<W: HeadWriter>(
         peer,
         backend,
         changes: None,
+        forwarding: None,
     };
     request.write(out);
 }
@@ -193,6 +202,9 @@ impl OutgoingHead for ForwardedResponse<'_> {
             out.set(name!("Date"), context.date);
         }
         out.framing(match (context.body, head.announced_length) {
+            (BodyLength::None, Some(_)) if changes.is_some_and(|changes| changes.hides_length) => {
+                BodyLength::None
+            }
             (BodyLength::None, Some(length)) => BodyLength::Exact(length),
             (body, _) => body,
         });
@@ -204,6 +216,18 @@ impl OutgoingHead for ForwardedResponse<'_> {
         }
         out.finish();
     }
+}
+
+/// The fields of a response, parsed from `bytes`, that a client may get: name, value, and whether it may be a secret.
+pub(super) fn of_response<'a>(
+    head: &'a ResponseHead,
+    bytes: &'a [u8],
+) -> impl Iterator<Item = (&'a [u8], &'a [u8], bool)> {
+    head.fields.iter().filter_map(move |field| {
+        let name = field.name.of(bytes);
+        let is_copied = !is_ours(field.id) && !head.connection_names(bytes, name);
+        is_copied.then(|| (name, field.value.of(bytes), field.is_secret))
+    })
 }
 
 /// Fields that are never copied: those of one hop (RFC 9110 §7.6.1), and framing.
@@ -219,7 +243,14 @@ fn takes_trailers(head: &RequestHead) -> bool {
 }
 
 /// Whether a request's field goes on to the backend as it is.
-fn is_forwarded((id, name): (FieldName, &[u8]), method: Method, is_trusted: bool, peer: &Peer) -> bool {
+fn is_forwarded(
+    (id, name): (FieldName, &[u8]),
+    method: Method,
+    is_trusted: bool,
+    peer: &Peer,
+    forwarding: Option<&Forwarding>,
+) -> bool {
+    let is_rewritten = || forwarding.is_some_and(|forwarding| forwarding.replaces(id, name));
     match id {
         FieldName::Other => true,
         FieldName::Host | FieldName::Expect => false,
@@ -229,8 +260,10 @@ fn is_forwarded((id, name): (FieldName, &[u8]), method: Method, is_trusted: bool
         | FieldName::XForwardedProto
         | FieldName::XRequestId => false,
         // A trusted proxy sets the names with dashes. One with `_` is its client's, and to some backends the same.
-        FieldName::IdentityAlias => is_trusted && !name.contains(&b'_') && !is_replaced(name, peer),
-        id if id.is_identity() => is_trusted,
+        FieldName::IdentityAlias => {
+            is_trusted && !name.contains(&b'_') && !is_replaced(name, peer) && !is_rewritten()
+        }
+        id if id.is_identity() => is_trusted && !is_rewritten(),
         id => !is_ours(id),
     }
 }
@@ -249,23 +282,11 @@ fn write_max_forwards<W: HeadWriter>(head: &RequestHead, out: &mut W) {
 }
 
 /// Tells the backend who the client is. What a trusted proxy said is kept and extended; what anybody else said is replaced.
-fn write_identity<W: HeadWriter>(head: &RequestHead, identity: &Identity, peer: &Peer, out: &mut W) {
-    write_chain(head, identity, peer.ip(), out);
-    let theirs = |id| {
-        if identity.is_trusted {
-            head.values(id).next()
-        } else {
-            None
-        }
-    };
-    let scheme: &[u8] = if peer.is_secure { b"https" } else { b"http" };
-    out.set(
-        name!("X-Forwarded-Proto"),
-        theirs(FieldName::XForwardedProto).unwrap_or(scheme),
-    );
-    let host = theirs(FieldName::XForwardedHost).unwrap_or(head.text(head.authority));
-    if !host.is_empty() {
-        out.set(name!("X-Forwarded-Host"), host);
+fn write_identity<W: HeadWriter>(origin: Origin<'_>, forwarding: Option<&Forwarding>, out: &mut W) {
+    let Origin { head, identity, peer } = origin;
+    match forwarding {
+        None => write_x_forwarded(origin, out),
+        Some(forwarding) => forwarding.write(origin, out),
     }
     if let Some(certificate) = &peer.certificate {
         out.set(name!("Client-Cert"), certificate.field.as_bytes());
@@ -275,27 +296,6 @@ fn write_identity<W: HeadWriter>(head: &RequestHead, identity: &Identity, peer: 
         via::of_instances(head).for_each(|element| out.set(name!("Via"), element));
     }
     out.set(name!("Via"), via::element(head.version));
-}
-
-/// Writes the chain of addresses: that of a trusted proxy, then `ip`, which is empty for a client without an IP address.
-fn write_chain<W: HeadWriter>(head: &RequestHead, identity: &Identity, ip: &[u8], out: &mut W) {
-    if !identity.is_trusted {
-        if !ip.is_empty() {
-            out.set(name!("X-Forwarded-For"), ip);
-        }
-        return;
-    }
-    let hops = head.values(FieldName::XForwardedFor).flat_map(list::elements);
-    let mut hops = hops.chain([ip].into_iter().filter(|ip| !ip.is_empty()));
-    if let Some(first) = hops.next() {
-        out.begin(name!("X-Forwarded-For"));
-        out.part(first);
-        for hop in hops {
-            out.part(b", ");
-            out.part(hop);
-        }
-        out.end();
-    }
 }
 
 #[cfg(test)]

@@ -16,7 +16,8 @@ use super::log::{Refused, log_refused};
 use super::request::Request;
 use super::variables::RequestVariables;
 use super::{
-    Client, ConnectionDisposition, Failure, LocalReason, Peer, Worker, detail, edited, grpc, listener_policy,
+    Client, ConnectionDisposition, Failure, LocalReason, Peer, Worker, detail, edited, error_page, grpc,
+    listener_policy,
 };
 use crate::clock;
 use crate::head::{BodyLength, FieldName, Method, RequestHead, Version};
@@ -25,20 +26,22 @@ use crate::message::{HeadWriter, Malformed, OutgoingHead, ReadSoFar, name, reaso
 /// Seconds after which a client may try again: the time in which a backend is probed again.
 const RETRY_AFTER: &[u8] = b"1";
 /// In place of an error code: nothing has to be explained.
-const NO_CONTENT: &str = "";
+pub(super) const NO_CONTENT: &str = "";
 /// About how many fields a local response has, and how many bytes of them.
 const SIZE: (usize, usize) = (8, 256);
 
 /// What a local response consists of, beside what all of them have.
 #[derive(Default)]
-struct Content<'a> {
-    status: u16,
+pub(super) struct Content<'a> {
+    pub(super) status: u16,
     /// Why, or [`NO_CONTENT`].
-    code: &'a str,
-    /// Headers: name and value.
-    headers: Vec<(&'a [u8], &'a [u8])>,
+    pub(super) code: &'a str,
+    /// Headers: name, value, and whether it may be a secret.
+    pub(super) headers: Vec<(&'a [u8], &'a [u8], bool)>,
     /// The body with its media type, in place of one that explains the status.
-    body: Option<(&'a str, &'a [u8])>,
+    pub(super) body: Option<(&'a str, &'a [u8])>,
+    /// Whether all but the body is a backend's: nothing is added to its headers.
+    pub(super) is_backends: bool,
 }
 
 /// Responds in place of a backend.
@@ -51,8 +54,8 @@ pub(super) async fn respond(exchange: &mut Exchange<'_>, reason: LocalReason) ->
             let content = Content {
                 status: 308,
                 code: "https_redirect",
-                headers: vec![(b"Location", &location)],
-                body: None,
+                headers: vec![(b"Location", &location, false)],
+                ..Content::default()
             };
             send(exchange, content, true).await
         }
@@ -73,8 +76,8 @@ async fn respond_as_last(exchange: &mut Exchange<'_>) -> ConnectionDisposition {
         _ => Content {
             status: 405,
             code: "max_forwards",
-            headers: vec![(b"Allow", b"OPTIONS")],
-            body: None,
+            headers: vec![(b"Allow", b"OPTIONS", false)],
+            ..Content::default()
         },
     };
     send(exchange, content, true).await
@@ -93,8 +96,11 @@ async fn refuse_request(exchange: &mut Exchange<'_>, refusal: &Refusal) -> Conne
     let content = Content {
         status: refusal.status,
         code: refusal.code,
-        headers: headers.map(|(name, value)| (name.as_bytes(), &**value)).collect(),
+        headers: headers
+            .map(|(name, value)| (name.as_bytes(), &**value, false))
+            .collect(),
         body: body.map(|(media_type, body)| (&**media_type, &**body)),
+        is_backends: false,
     };
     send(exchange, content, true).await
 }
@@ -120,7 +126,10 @@ pub(super) fn fixed(exchange: &Exchange<'_>, respond: &Respond) -> LocalReason {
             false => refusal.headers.push((name.into(), value.into())),
         }
     });
-    refusal.body = Some((media_type.into(), respond.body().into()));
+    // An error without a body may get a page.
+    if !respond.body().is_empty() {
+        refusal.body = Some((media_type.into(), respond.body().into()));
+    }
     LocalReason::Refused(refusal)
 }
 
@@ -174,7 +183,30 @@ async fn send_grpc(
     finish(exchange, keep_alive).await
 }
 
+/// Sends it, with a page in place of the explanation where the route has one for the status.
 async fn send(exchange: &mut Exchange<'_>, content: Content<'_>, may_keep: bool) -> ConnectionDisposition {
+    let page = match content.body {
+        None => error_page::find(exchange, content.status, true),
+        Some(_) => None,
+    };
+    let loaded = match page {
+        // In a box, because few responses have one.
+        Some(page) => Box::pin(error_page::load(exchange, page)).await,
+        None => None,
+    };
+    let body = loaded
+        .as_ref()
+        .map(|page| (page.media_type.as_ref(), page.body.as_slice()));
+    let body = content.body.or(body);
+    send_as_is(exchange, Content { body, ..content }, may_keep).await
+}
+
+/// Sends it.
+pub(super) async fn send_as_is(
+    exchange: &mut Exchange<'_>,
+    content: Content<'_>,
+    may_keep: bool,
+) -> ConnectionDisposition {
     exchange.record.ending.status = content.status;
     let keep_alive = keeps_client(exchange, may_keep);
     let changes = edited::of_response(exchange);
@@ -182,7 +214,7 @@ async fn send(exchange: &mut Exchange<'_>, content: Content<'_>, may_keep: bool)
     let local_response = LocalResponse {
         content: &content,
         changes: changes.as_ref(),
-        request_id: Some(request.identity.request_id(request.head)),
+        request_id: (!content.is_backends).then(|| request.identity.request_id(request.head)),
         head: Some(request.head),
         has_body: request.head.method != Method::Head,
         keep_alive,
@@ -420,13 +452,13 @@ impl OutgoingHead for LocalHead<'_> {
         if self.length > 0 && !self.media.is_empty() {
             out.set(name!("Content-Type"), self.media.as_bytes());
         }
-        let has_retry_after = |(name, _): &(&[u8], &[u8])| name.eq_ignore_ascii_case(b"retry-after");
-        if content.status == 503 && !content.headers.iter().any(has_retry_after) {
+        let has_retry_after = |(name, ..): &(&[u8], &[u8], bool)| name.eq_ignore_ascii_case(b"retry-after");
+        if content.status == 503 && !content.is_backends && !content.headers.iter().any(has_retry_after) {
             out.set(name!("Retry-After"), RETRY_AFTER);
         }
-        for (name, value) in &content.headers {
+        for (name, value, is_secret) in &content.headers {
             if !changes.is_some_and(|changes| changes.removes(Direction::Response, name)) {
-                out.field(name, value, false);
+                out.field(name, value, *is_secret);
             }
         }
         for (name, value, is_secret) in changes.iter().flat_map(|changes| changes.added()) {

@@ -13,7 +13,7 @@ use super::exchange::Exchange;
 use super::headers::ForwardedRequest;
 use super::in_flight::InFlight;
 use super::own_request::{Body, NoResponse, OwnHeader, OwnRequest, OwnResponse, Route};
-use super::{Plan, SnapshotHandle, Worker, edited, pick};
+use super::{Plan, SnapshotHandle, Worker, attempt, edited, pick};
 use crate::clock;
 use crate::head::{BodyLength, RequestHead};
 use crate::message::{HeadWriter, Limits, OutgoingHead as _, OwnName, Target};
@@ -94,14 +94,14 @@ fn copy(exchange: &Exchange<'_>, pool: usize, body: Option<Vec<u8>>, local: &Sna
         introduction: need.introduction,
         pool: Arc::clone(pool),
         member: Arc::clone(member),
-        request: request(exchange, member, body),
+        request: request(exchange, (pool, member), body),
     };
     worker.counters.copies_sent.increment();
     worker.copies.spawn(copy.send());
 }
 
 /// The copy of a request for this backend: as the original goes on, with another host and a mark.
-fn request(exchange: &Exchange<'_>, member: &Member, body: Option<Vec<u8>>) -> OwnRequest {
+fn request(exchange: &Exchange<'_>, (pool, member): (&Pool, &Member), body: Option<Vec<u8>>) -> OwnRequest {
     let head = exchange.request.head;
     let address = &member.backend.address;
     let changes = edited::of_request(exchange, address);
@@ -111,6 +111,7 @@ fn request(exchange: &Exchange<'_>, member: &Member, body: Option<Vec<u8>>) -> O
         peer: &exchange.request.client.peer,
         backend: address,
         changes: changes.as_ref(),
+        forwarding: attempt::forwarding(pool, &exchange.request),
     };
     let mut written = Written {
         head,

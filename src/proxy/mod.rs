@@ -8,6 +8,7 @@ mod body;
 mod changes;
 mod checks;
 mod client;
+mod compress;
 mod computations;
 mod connect;
 mod deadlines;
@@ -15,9 +16,11 @@ mod departure;
 mod detail;
 mod edited;
 mod error;
+mod error_page;
 mod exchange;
 mod fetch;
 mod forwarded;
+mod forwarding;
 mod grpc;
 mod headers;
 mod in_flight;
@@ -28,6 +31,7 @@ mod log;
 mod max_forwards;
 mod mirror;
 mod own_request;
+mod page_fetch;
 mod pick;
 mod pinned;
 mod plan;
@@ -59,7 +63,7 @@ pub use headers::write_request;
 pub use listener_policy::ListenerPolicy;
 pub use local_response::{log_half_head, refuse};
 pub use pinned::Pinned;
-pub use plan::{Plan, Step};
+pub use plan::{Plan, ResponsePolicies, Step};
 pub use route::{Route, SplitTarget, Target};
 pub use route_settings::{Action, PolicySettings, PoolUse, RouteSettings, StoreSettings};
 pub use settings::{ClientTimeouts, Limits};
@@ -67,6 +71,7 @@ pub use snapshot::{Snapshot, SnapshotCell, SnapshotHandle};
 pub use worker::{Incoming, Worker};
 
 use attempts::Attempts;
+use changes::Changes;
 use error::LocalReason;
 use exchange::Exchange;
 use request::Request;
@@ -131,8 +136,18 @@ async fn forward<'a>(
     let snapshot = &*local.snapshot;
     let found = route::find(&exchange.request, snapshot);
     let plan = found.and_then(|(_, route)| route.plan.as_deref());
-    checks::check(head, plan.map_or(snapshot.limits.body, |plan| plan.body_limit))?;
-    let (index, route) = found.ok_or(Failure::NoRoute)?;
+    let body_limit = plan.map_or(snapshot.limits.body, |plan| plan.body_limit);
+    let checked = checks::check(head, body_limit);
+    let (index, route) = match (checked, found) {
+        (Ok(()), Some(found)) => found,
+        (Ok(()), None) => return Err(Failure::NoRoute.into()),
+        (Err(reason), found) => {
+            // The response is the route's all the same: its headers, and its pages.
+            let with_plan = found.and_then(|(index, route)| Some((route.plan.as_deref()?, index)));
+            exchange.changes = with_plan.map(|(plan, index)| Box::new(Changes::new(plan, index)));
+            return Err(reason);
+        }
+    };
     exchange.record.route = Some(route);
     if let Some(plan) = plan {
         Box::pin(plan::run(exchange, plan, index)).await?;

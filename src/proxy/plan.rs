@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use evenkeel_balance::action::Mirror;
 use evenkeel_balance::edits::HeaderEdits;
-use evenkeel_balance::policy::{Decision, Job, Policy};
+use evenkeel_balance::policy::{Compression, Decision, ErrorPages, Job, Policy};
 use evenkeel_balance::rewrite::Rewrite;
 
 use super::body::is_larger;
@@ -29,6 +29,43 @@ pub struct Plan {
     pub mirror: Option<(Mirror, usize)>,
     /// Maximum size of a request body in bytes, in place of `limits.body`.
     pub body_limit: Option<u64>,
+    /// Those of its policies that act on responses.
+    pub response: ResponsePolicies,
+}
+
+/// The policies of a route that act on responses. Chosen once, so that no response looks through all policies.
+#[derive(Debug, Default)]
+pub struct ResponsePolicies {
+    /// The one that compresses.
+    compression: Option<Arc<dyn Policy>>,
+    /// The one that has the pages in place of errors.
+    error_pages: Option<Arc<dyn Policy>>,
+}
+
+impl ResponsePolicies {
+    /// Those among `steps`. Of several of one kind the first one counts.
+    pub fn of(steps: &[Step]) -> Self {
+        let first = |acts: fn(&dyn Policy) -> bool| {
+            let mut policies = steps.iter().map(|step| &step.policy);
+            policies.find(|policy| acts(&***policy)).cloned()
+        };
+        Self {
+            compression: first(|policy| policy.compression().is_some()),
+            error_pages: first(|policy| policy.error_pages().is_some()),
+        }
+    }
+}
+
+impl Plan {
+    /// How it compresses responses, if it does.
+    pub(super) fn compression(&self) -> Option<&Compression> {
+        self.response.compression.as_ref()?.compression()
+    }
+
+    /// Its pages in place of errors, if it has any.
+    pub(super) fn error_pages(&self) -> Option<&ErrorPages> {
+        self.response.error_pages.as_ref()?.error_pages()
+    }
 }
 
 /// A policy as one step of a plan. Routes share the policies that the config names.

@@ -3,14 +3,22 @@
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use evenkeel_balance::policy::Page;
+
 use super::attempts::BackendResponse;
 use super::body::is_larger;
+use super::changes::HeaderChanges;
 use super::deadlines::Deadline;
 use super::departure::Phase;
 use super::exchange::Exchange;
 use super::headers::{ForwardedResponse, ResponseContext};
+use super::local_response::{Content, NO_CONTENT};
 use super::request::Request;
-use super::{ConnectionDisposition, Failure, Forwarded, detail, edited, grpc, pinned, reuse, tunnel};
+use super::{
+    ConnectionDisposition, Failure, Forwarded, compress, detail, edited, error_page, grpc, headers,
+    local_response, pinned, reuse, tunnel,
+};
+use crate::coding::ContentEncoder;
 use crate::head::{BodyLength, FieldName};
 use crate::message::{Transfer, TransferError, Waiting, framing_for};
 use crate::pool::{BackendConnection, Pool};
@@ -25,6 +33,16 @@ struct Response<'a> {
     sending_failed: bool,
 }
 
+/// How a response goes to the client.
+struct Form<'a> {
+    framing: BodyLength,
+    /// Whether the client's connection stays open.
+    keep_alive: bool,
+    changes: Option<HeaderChanges<'a>>,
+    /// What compresses the body.
+    encoder: Option<ContentEncoder>,
+}
+
 /// Forwards a final response.
 ///
 /// # Errors
@@ -36,7 +54,7 @@ pub(super) async fn forward<'a>(
 ) -> Result<Forwarded, Failure> {
     let BackendResponse {
         member,
-        connection: backend,
+        connection: mut backend,
         is_cut,
     } = response;
     exchange.record.responded_by(member, backend.head.status);
@@ -56,6 +74,13 @@ pub(super) async fn forward<'a>(
         exchange.record.detail = detail::of_length(exchange.request.snapshot.limits.body, backend.head.body);
         return Err(Failure::ResponseTooLarge);
     }
+    if let Some(page) = error_page::find(exchange, backend.head.status, false) {
+        // In a box, because few responses are replaced.
+        backend = match Box::pin(replace(exchange, page, pool, backend)).await {
+            Ok(after) => return Ok(Forwarded { after, failure: None }),
+            Err(backend) => backend,
+        };
+    }
     if !is_whole(&backend) {
         let look =
             |context: &mut Context<'_>| Poll::Ready(exchange.has_client_left(context, Phase::Beginning));
@@ -63,16 +88,12 @@ pub(super) async fn forward<'a>(
             return Err(exchange.client_gone());
         }
     }
-    let framing = framing_for(backend.head.body, exchange.request.head.version);
-    let keep_alive = exchange.request.head.keep_alive
-        && exchange.body.is_sent
-        && (framing != BodyLength::UntilClose || exchange.request.client.connection.marks_message_ends())
-        // What follows a request to upgrade may be meant for the other protocol: it is never read as a request.
-        && exchange.request.head.upgrade.is_none()
-        && !exchange.request.client.is_last_request
-        && !exchange.request.client.worker.is_draining.get();
+    let form = form(exchange, &backend);
+    let Form {
+        framing, keep_alive, ..
+    } = form;
     exchange.request.client.connection.ends_after_message = !keep_alive;
-    let mut response = begin(exchange, pool, backend, (framing, keep_alive));
+    let mut response = begin(exchange, pool, backend, form);
     response.sending_failed = is_cut;
     let result = std::future::poll_fn(|context| response.poll(exchange, context)).await;
     if exchange.request.is_grpc {
@@ -99,6 +120,81 @@ pub(super) async fn forward<'a>(
         after,
         failure: Some(failure),
     })
+}
+
+/// Decides how a response goes to the client.
+#[inline]
+fn form<'a>(exchange: &Exchange<'a>, backend: &BackendConnection) -> Form<'a> {
+    let mut changes = edited::of_response(exchange);
+    let encoder = changes.as_mut().and_then(|changes| {
+        let head = (&backend.head, backend.connection.input.unread());
+        compress::choose(exchange, head, changes)
+    });
+    let body = if encoder.is_some() {
+        BodyLength::Chunked
+    } else {
+        backend.head.body
+    };
+    let framing = framing_for(body, exchange.request.head.version);
+    let keep_alive = exchange.request.head.keep_alive
+        && exchange.body.is_sent
+        && (framing != BodyLength::UntilClose || exchange.request.client.connection.marks_message_ends())
+        // What follows a request to upgrade may be meant for the other protocol: it is never read as a request.
+        && exchange.request.head.upgrade.is_none()
+        && !exchange.request.client.is_last_request
+        && !exchange.request.client.worker.is_draining.get();
+    Form {
+        framing,
+        keep_alive,
+        changes,
+        encoder,
+    }
+}
+
+/// Sends a page in place of the response, whose head has arrived.
+///
+/// # Errors
+/// The response, if the page is not there.
+async fn replace(
+    exchange: &mut Exchange<'_>,
+    page: &Page,
+    pool: &Pool,
+    mut backend: Box<BackendConnection>,
+) -> Result<ConnectionDisposition, Box<BackendConnection>> {
+    let Some(page) = error_page::load(exchange, page).await else {
+        return Err(backend);
+    };
+    let fields = headers::of_response(&backend.head, backend.connection.input.unread());
+    let content = Content {
+        status: backend.head.status,
+        code: NO_CONTENT,
+        headers: fields
+            .filter(|(name, ..)| !error_page::is_about_body(name))
+            .collect(),
+        body: Some((&page.media_type, &page.body)),
+        is_backends: true,
+    };
+    let after = local_response::send_as_is(exchange, content, true).await;
+    take_head(exchange, pool, &mut backend);
+    if discard_body(&mut backend) {
+        keep(exchange, backend, after == ConnectionDisposition::KeepAlive, pool);
+    }
+    Ok(after)
+}
+
+/// Drops the body of a response if all of it has arrived. Reading the rest would take longer than a new connection.
+fn discard_body(backend: &mut BackendConnection) -> bool {
+    let input = &mut backend.connection.input;
+    let length = match backend.head.body {
+        BodyLength::None => 0,
+        BodyLength::Exact(length) => length,
+        BodyLength::Chunked | BodyLength::UntilClose => return false,
+    };
+    let is_whole = input.unread().len() as u64 == length;
+    if is_whole {
+        input.consume(input.unread().len());
+    }
+    is_whole
 }
 
 /// What happens to the client's connection when request and response are complete.
@@ -129,8 +225,11 @@ fn begin<'p>(
     exchange: &mut Exchange<'_>,
     pool: &'p Pool,
     mut backend: Box<BackendConnection>,
-    (framing, keep_alive): (BodyLength, bool),
+    form: Form<'_>,
 ) -> Response<'p> {
+    let Form {
+        framing, keep_alive, ..
+    } = form;
     let worker = &exchange.request.client.worker;
     let context = ResponseContext {
         body: framing,
@@ -140,9 +239,8 @@ fn begin<'p>(
         is_switch: false,
     };
     let bytes = backend.connection.input.unread();
-    let changes = edited::of_response(exchange);
     let response = ForwardedResponse {
-        changes: changes.as_ref(),
+        changes: form.changes.as_ref(),
         head: &backend.head,
         bytes,
         context,
@@ -152,12 +250,12 @@ fn begin<'p>(
         .client
         .connection
         .put_response(&response, &worker.buffers);
-    let mut credentials = exchange.request.head.values(FieldName::Authorization);
-    backend.is_of_one_user |= reuse::authenticates_connection(&mut credentials, &backend);
-    reuse::note_keep_alive(&mut backend, pool);
-    backend.connection.input.consume(backend.head_end);
+    take_head(exchange, pool, &mut backend);
     let limits = &exchange.request.snapshot.limits;
-    let transfer = Transfer::of_response(&backend.head, framing, &limits.message, limits.body);
+    let mut transfer = Transfer::of_response(&backend.head, framing, &limits.message, limits.body);
+    if let Some(encoder) = form.encoder {
+        transfer.filter(encoder);
+    }
     Response {
         pool,
         has_known_end: matches!(backend.head.body, BodyLength::Exact(_)),
@@ -165,6 +263,14 @@ fn begin<'p>(
         transfer,
         sending_failed: false,
     }
+}
+
+/// Takes the head out of the input, once what it says of the connection is known.
+fn take_head(exchange: &Exchange<'_>, pool: &Pool, backend: &mut BackendConnection) {
+    let mut credentials = exchange.request.head.values(FieldName::Authorization);
+    backend.is_of_one_user |= reuse::authenticates_connection(&mut credentials, backend);
+    reuse::note_keep_alive(backend, pool);
+    backend.connection.input.consume(backend.head_end);
 }
 
 /// Keeps the backend's connection for another request, if the end of this exchange is proved on both sides. One with a
@@ -250,6 +356,7 @@ fn failure_of(error: &TransferError) -> Failure {
     match error {
         TransferError::Sink(_) => Failure::ClientGone,
         TransferError::TooLarge => Failure::ResponseTooLarge,
+        TransferError::Encode(_) => Failure::CompressionFailed,
         TransferError::Source(_) | TransferError::Body(_) => Failure::ResponseTruncated,
     }
 }

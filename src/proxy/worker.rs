@@ -10,6 +10,7 @@ use super::Computations;
 use super::snapshot::{SnapshotCell, SnapshotHandle};
 use crate::buffer::Buffers;
 use crate::clock::{self, Wheel};
+use crate::coding::EncoderPool;
 use crate::head::RequestHead;
 use crate::message::HeadScan;
 use crate::pool::{IdleConnections, MultiplexedConnections};
@@ -45,6 +46,8 @@ pub struct Worker {
     pub counters: Arc<WorkerCounters>,
     /// Lines of the access log that were not handed over yet.
     pub log: RefCell<LogBuffer>,
+    /// Encoders of compressed responses.
+    pub encoders: EncoderPool,
     /// Threads for long computations, which all workers share.
     pub computations: Arc<Computations>,
     /// Whether new requests get a response with `Connection: close`, because the process is to stop.
@@ -90,6 +93,7 @@ impl Worker {
             copies: LocalTasks::default(),
             counters,
             log: RefCell::new(log),
+            encoders: EncoderPool::default(),
             computations,
             is_draining: Cell::new(false),
             shared,

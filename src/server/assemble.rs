@@ -15,7 +15,8 @@ use crate::config::Config;
 use crate::kept::{Kept, KeptBuilder};
 use crate::pool::Pool;
 use crate::proxy::{
-    Action, Plan, PolicySettings, PoolUse, Route, RouteSettings, Snapshot, SplitTarget, Step, Target,
+    Action, Plan, PolicySettings, PoolUse, ResponsePolicies, Route, RouteSettings, Snapshot, SplitTarget,
+    Step, Target,
 };
 use crate::router::{Matcher, PathMatcher, Router};
 use crate::telemetry::Label;
@@ -157,8 +158,15 @@ impl<'a> RouteBuilder<'a> {
         let mut policies: Vec<&Arc<PolicySettings>> = settings.policies.iter().collect();
         policies.sort_by_key(|policy| (policy.entry.order)(&policy.params));
         let steps = policies.into_iter().map(|policy| self.step(route, policy));
+        let steps: Vec<Step> = steps.collect::<Result<_, _>>()?;
+        for pages in steps.iter().filter_map(|step| step.policy.error_pages()) {
+            pages
+                .pools()
+                .try_for_each(|pool| self.index(route, pool).map(drop))?;
+        }
         let plan = Plan {
-            steps: steps.collect::<Result<_, _>>()?,
+            response: ResponsePolicies::of(&steps),
+            steps,
             rewrite: rewrite.transpose().map_err(all)?,
             request_headers: edits(&settings.request_headers, Direction::Request)?,
             response_headers: edits(&settings.response_headers, Direction::Response)?,
@@ -229,3 +237,6 @@ fn groups(route: &Matcher) -> Vec<&str> {
         PathMatcher::Exact(_) | PathMatcher::Prefix(_) => Vec::new(),
     }
 }
+
+#[cfg(test)]
+mod tests;

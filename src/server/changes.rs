@@ -152,6 +152,8 @@ fn is_same_except_backends(one: &pool::Settings, other: &pool::Settings) -> bool
         && one.in_flight_per_backend == other.in_flight_per_backend
         && one.tls == other.tls
         && one.send_proxy == other.send_proxy
+        && one.header_case == other.header_case
+        && one.forwarded == other.forwarded
 }
 
 /// The route's name in the logs: its own, else its hosts and path.

@@ -10,7 +10,7 @@ use evenkeel_balance::policy::BuildError;
 use crate::backend::{Address, Scheme};
 use crate::health;
 use crate::kept::KeptBuilder;
-use crate::pool::{self, BackendSettings, Pool, Timeouts};
+use crate::pool::{self, BackendSettings, ForwardedHeaders, HeaderCase, Pool, Timeouts};
 use crate::schema::Params;
 use crate::tls::{Client, ClientSettings, SystemAuthorities};
 use crate::{retry, strategy};
@@ -117,6 +117,8 @@ fn settings(
         in_flight_per_backend: None,
         tls,
         send_proxy: None,
+        header_case: HeaderCase::default(),
+        forwarded: ForwardedHeaders::default(),
         backends: vec![BackendSettings {
             address,
             weight: 1,

@@ -33,6 +33,7 @@ mod proxy_protocol;
 mod real;
 mod reloads;
 mod requests;
+mod response_policies;
 mod responses;
 mod retries;
 mod reuse;

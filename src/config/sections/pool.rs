@@ -10,14 +10,16 @@ use super::timeouts::{POOL_TIMEOUTS, TIMEOUTS};
 use super::{backend, health_check, limits, pool_tls, retry, strategy, timeouts};
 use crate::backend::Scheme;
 use crate::config::print::{Item, map, text, word};
-use crate::config::reader::Reader;
+use crate::config::reader::{Reader, written};
+
 use crate::config::source::{Diagnostic, Origin, Span};
+use crate::config::suggest;
 use crate::config::tree::{Entry, Value};
 use crate::discovery::SourceSettings;
 use crate::health::Check;
 use crate::listener;
 use crate::net::ProxyVersion;
-use crate::pool::{BackendSettings, Settings, Timeouts};
+use crate::pool::{BackendSettings, ForwardedHeaders, HeaderCase, Settings, Timeouts};
 use crate::retry::Policy;
 use crate::schema::{Key, Kind, Section};
 
@@ -45,6 +47,18 @@ pub(super) const POOL: Section = Section {
             "Whether connections to backends begin with a PROXY header that names the client, and its version. Each connection then carries only one request, because it belongs to that client. Probes send a header without an address (`PROXY UNKNOWN`, or LOCAL).",
         )
         .default("off"),
+        Key::new(
+            "header_case",
+            Kind::Choice(&[HeaderCase::Preserve.name(), HeaderCase::Title.name()]),
+            "How the names of request headers are written for HTTP/1 backends. `preserve` writes them as they came, which is in lower case from clients that speak HTTP/2; `title` begins each word with a capital letter, such as `Content-Type`, for backends that need this.",
+        )
+        .default(HeaderCase::Preserve.name()),
+        Key::new(
+            "forwarded",
+            Kind::List(&Kind::Choice(&["x-forwarded", "forwarded", "x-real-ip", "x-forwarded-port"])),
+            "Which headers tell the backends who the client is: `x-forwarded` is `X-Forwarded-For`, `-Host` and `-Proto`, `forwarded` is `Forwarded` (RFC 7239), `x-real-ip` is `X-Real-IP`, and `x-forwarded-port` is the port that the client connected to. Whatever the list says, headers of these names are removed from the requests of clients that are not in `trusted_proxies`.",
+        )
+        .default("[x-forwarded]"),
     ],
 };
 
@@ -123,6 +137,11 @@ pub(super) fn show(settings: &Settings, sources: &[SourceSettings]) -> Item {
         (
             "send_proxy",
             word(settings.send_proxy.map_or("off", ProxyVersion::name)),
+        ),
+        ("header_case", word(settings.header_case.name())),
+        (
+            "forwarded",
+            Item::Line(settings.forwarded.names().map(word).collect()),
         ),
     ])
 }
@@ -222,6 +241,8 @@ fn settings(
         in_flight_per_backend: rules.in_flight_per_backend,
         tls: None,
         send_proxy: None,
+        header_case: HeaderCase::default(),
+        forwarded: ForwardedHeaders::default(),
         backends,
     }
 }
@@ -233,7 +254,35 @@ fn with_connection_settings(mut settings: Settings, pool: &Reader<'_>) -> Settin
     settings.health_check.tls.clone_from(&settings.tls);
     settings.send_proxy = send_proxy(pool);
     settings.health_check.send_proxy = settings.send_proxy;
+    settings.header_case = match pool.choice("header_case", None) == HeaderCase::Title.name() {
+        true => HeaderCase::Title,
+        false => HeaderCase::Preserve,
+    };
+    settings.forwarded = forwarded(pool);
     settings
+}
+
+fn forwarded(pool: &Reader<'_>) -> ForwardedHeaders {
+    let Some(items) = pool.list("forwarded") else {
+        return ForwardedHeaders::default();
+    };
+    let mut headers = ForwardedHeaders::NONE;
+    for item in items {
+        let Some(written) = written(item) else {
+            pool.refuse_node("forwarded", item);
+            continue;
+        };
+        let mut all = ForwardedHeaders::ALL.iter();
+        match all.find(|(name, _)| *name == written.text) {
+            Some((_, family)) => headers.add(*family),
+            None => {
+                let names = ForwardedHeaders::ALL.map(|(name, _)| name);
+                let hint = suggest::did_you_mean(written.text, names);
+                pool.refuse("forwarded", written, hint);
+            }
+        }
+    }
+    headers
 }
 
 fn send_proxy(pool: &Reader<'_>) -> Option<ProxyVersion> {

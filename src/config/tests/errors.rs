@@ -527,3 +527,9 @@ fn an_error_of_the_top_level_is_reported_once() {
     );
     expect_error(&text, (3, 22), &["did you mean `1s`?"]);
 }
+
+#[test]
+fn a_wrong_family_of_forwarding_headers_is_named() {
+    let pool = "listen: :1\npools: { a: { backends: [http://a:1], forwarded: [x-forwardd] } }\nroutes: [{ pool: a }]\n";
+    expect_error(pool, (2, 51), &["for `forwarded`", "did you mean `x-forwarded`?"]);
+}

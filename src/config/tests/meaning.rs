@@ -106,6 +106,10 @@ fn assert_same(one: &Config, other: &Config) {
         assert_eq!(one.timeouts, other.timeouts);
         assert_eq!(one.in_flight_per_backend, other.in_flight_per_backend);
         assert_eq!(one.send_proxy, other.send_proxy);
+        assert_eq!(
+            (one.header_case, one.forwarded),
+            (other.header_case, other.forwarded)
+        );
         let spans = |settings: &crate::pool::Settings| {
             settings
                 .backends
@@ -376,10 +380,8 @@ fn effective_config_reads_back_as_the_same() {
     }
 }
 
-#[test]
-fn effective_config_has_every_default() {
-    let printed = print(&good(&with("")));
-    let expected = "\
+/// What is printed of a config that has only a listener and a backend.
+const DEFAULTS: &str = "\
 listeners:
   - address: \"0.0.0.0:8080\"
     tls: off
@@ -443,11 +445,17 @@ pools:
       in_flight_per_backend: none
     tls: off
     send_proxy: off
+    header_case: preserve
+    forwarded: [x-forwarded]
 routes:
   - path_prefix: /
     pool: default
 ";
-    assert_eq!(printed, expected);
+
+#[test]
+fn effective_config_has_every_default() {
+    let printed = print(&good(&with("")));
+    assert_eq!(printed, DEFAULTS);
 }
 
 #[test]
@@ -521,4 +529,20 @@ fn a_strategy_is_a_name_or_a_map_with_its_parameters() {
         "listen: :1\nstrategy: random\npools: { p: { strategy: { kind: least_requests }, backends: http://a:1 } }\nroutes: [{ pool: p }]\n",
     );
     assert_eq!(config.pools[0].strategy.name(), "least_requests");
+}
+
+#[test]
+fn a_pool_says_how_headers_are_written_and_which_name_the_client() {
+    let config = good(
+        "listen: :1\npools: { p: { backends: http://a:1, header_case: title, forwarded: [x-real-ip, forwarded] }, q: { backends: http://b:1, forwarded: [] } }\nroutes: [{ pool: p }, { host: q, pool: q }]\n",
+    );
+    let [p, q] = &config.pools[..] else { panic!() };
+    assert_eq!(p.header_case, crate::pool::HeaderCase::Title);
+    assert_eq!(
+        p.forwarded.names().collect::<Vec<_>>(),
+        ["forwarded", "x-real-ip"]
+    );
+    assert_eq!(q.forwarded, crate::pool::ForwardedHeaders::NONE);
+    assert!(print(&config).contains("forwarded: [forwarded, x-real-ip]\n"));
+    assert_same(&good(&print(&config)), &config);
 }

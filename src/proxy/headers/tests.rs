@@ -1,12 +1,14 @@
 //! What is written of a head: who is believed, what `Connection` may take away, and that writing what was read, again
 //! and again, changes nothing.
 
-use super::{ForwardedResponse, ResponseContext, write_request};
+use super::{ForwardedRequest, ForwardedResponse, ResponseContext, write_request};
 use crate::backend::Address;
 use crate::head::{BodyLength, FieldName, Method, RequestHead, ResponseHead, Version};
 use crate::http1::{HeadScan, Kind, Limits, Malformed, parse_request, parse_response};
 use crate::message::OutgoingHead;
+use crate::pool::ForwardedHeaders;
 use crate::proxy::forwarded::{Identity, TrustedProxies};
+use crate::proxy::forwarding::Forwarding;
 use crate::proxy::via;
 use proptest::prelude::*;
 
@@ -130,6 +132,111 @@ fn other_instances_stay_in_via_whoever_sent_it() {
         "Via: 1.1 6.6.6.6, {other}\r\nVia: 1.0 evenkeel (6.6.6.6)\r\n"
     ));
     assert_eq!(values(&head, "via"), [other, our_via(Version::Http11)], "{head}");
+}
+
+/// What a backend of a pool with this list gets of a request with these field lines, which came to port 8443.
+fn forwarded_by(families: &[&str], lines: &str, trusted: &str) -> String {
+    let head = read(format!("GET /a HTTP/1.1\r\nHost: test\r\n{lines}\r\n").as_bytes()).expect("a request");
+    let trusted = TrustedProxies {
+        blocks: vec![trusted.parse().expect("a block")],
+        unix: true,
+    };
+    let peer = crate::proxy::Peer::new(
+        "10.0.0.9:1234"
+            .parse::<std::net::SocketAddr>()
+            .expect("an address"),
+    );
+    let mut headers = ForwardedHeaders::NONE;
+    for (name, family) in ForwardedHeaders::ALL {
+        if families.contains(&name) {
+            headers.add(family);
+        }
+    }
+    let request = ForwardedRequest {
+        head: &head,
+        identity: &Identity::new(&peer, &trusted, &head, [1, 2]),
+        peer: &peer,
+        backend: &Address::parse("http://backend.test:8001").expect("a URL"),
+        changes: None,
+        forwarding: Some(Forwarding {
+            headers,
+            port: Some(8443),
+        }),
+    };
+    let mut out = Vec::new();
+    request.write(&mut out);
+    String::from_utf8(out).expect("text")
+}
+
+const FAMILIES: [&str; 4] = ["x-forwarded", "forwarded", "x-real-ip", "x-forwarded-port"];
+const ANYBODY: &str = "192.0.2.0/24";
+const TRUSTED: &str = "10.0.0.0/8";
+
+/// I1: whatever the list says.
+#[test]
+fn no_list_of_headers_lets_a_claim_of_anybody_through() {
+    for families in [
+        &FAMILIES[..],
+        &[],
+        &["forwarded"],
+        &["x-real-ip"],
+        &["x-forwarded-port"],
+    ] {
+        for name in IDENTITY {
+            let lines = format!("{name}: {SPOOFED}\r\n{}: {SPOOFED}\r\n", name.to_lowercase());
+            let head = forwarded_by(families, &lines, ANYBODY);
+            assert!(!head.contains(SPOOFED), "{families:?} {name}: {head}");
+        }
+    }
+}
+
+#[test]
+fn the_list_says_which_headers_are_set() {
+    let names = [
+        ("x-forwarded-for", "10.0.0.9"),
+        ("forwarded", "for=10.0.0.9;host=\"test\";proto=http"),
+        ("x-real-ip", "10.0.0.9"),
+        ("x-forwarded-port", "8443"),
+    ];
+    for ((name, value), family) in names.into_iter().zip(FAMILIES) {
+        let with = forwarded_by(&[family], "", ANYBODY);
+        assert_eq!(values(&with, name), [value], "{with}");
+        let others: Vec<_> = FAMILIES.into_iter().filter(|other| *other != family).collect();
+        let without = forwarded_by(&others, "", ANYBODY);
+        assert!(values(&without, name).is_empty(), "{without}");
+    }
+    let none = forwarded_by(&[], "", ANYBODY);
+    assert!(!none.to_lowercase().contains("forwarded"), "{none}");
+    assert_eq!(values(&none, "x-request-id").len(), 1, "{none}");
+}
+
+#[test]
+fn what_a_trusted_proxy_said_is_extended_in_every_form() {
+    let lines = "X-Forwarded-For: 1.1.1.1, 2001:db8::1, nonsense\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: a\"b\r\n";
+    let head = forwarded_by(&FAMILIES, lines, TRUSTED);
+    let chain = "for=1.1.1.1;host=\"a\\\"b\";proto=https, for=\"[2001:db8::1]\", for=unknown, for=10.0.0.9";
+    assert_eq!(values(&head, "forwarded"), [chain], "{head}");
+    assert_eq!(
+        values(&head, "x-forwarded-port"),
+        ["443"],
+        "the client's, not ours: {head}"
+    );
+    let lines = "Forwarded: for=1.1.1.1;proto=https\r\nForwarded: for=2.2.2.2\r\nX-Forwarded-Port: 444\r\nX-Real-IP: 3.3.3.3\r\n";
+    let head = forwarded_by(&FAMILIES, lines, TRUSTED);
+    let chain = "for=1.1.1.1;proto=https, for=2.2.2.2, for=10.0.0.9";
+    assert_eq!(values(&head, "forwarded"), [chain], "{head}");
+    assert_eq!(values(&head, "x-forwarded-port"), ["444"], "{head}");
+    assert_eq!(values(&head, "x-real-ip"), ["3.3.3.3"], "{head}");
+    let named = forwarded_by(
+        &FAMILIES,
+        "X-Forwarded-For: 4.4.4.4\r\nX-Real-IP: 3.3.3.3\r\n",
+        TRUSTED,
+    );
+    assert_eq!(
+        values(&named, "x-real-ip"),
+        ["4.4.4.4"],
+        "the client as the log names it: {named}"
+    );
 }
 
 /// I1: all lines of every name, not the first one only.

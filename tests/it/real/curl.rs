@@ -86,6 +86,62 @@ fn curl_sends_get_and_head_in_both_versions() {
 }
 
 #[test]
+fn curl_decodes_what_was_compressed_and_shows_error_pages() {
+    let text = |status: &str, body: &str| {
+        let length = body.len();
+        Response::raw(format!(
+            "HTTP/1.1 {status}\r\nContent-Type: text/html\r\nContent-Length: {length}\r\n\r\n{body}"
+        ))
+    };
+    let backend = Backend::start(move |request| match request.start() {
+        start if start.starts_with("GET /long") => text("200 OK", &"abc ".repeat(5_000)),
+        start if start.starts_with("GET /sorry") => text("200 OK", "<h1>Sorry</h1>"),
+        _ => text("404 Not Found", "internal"),
+    });
+    let Some(program) = find("curl") else { return };
+    let proxy = Proxy::before(&[&backend])
+        .config(
+            "routes: [{ pool: default, policies: [{ compress: {} }, \
+             { error_pages: { 404: { pool: default, path: /sorry.html }, intercept: true } }] }]",
+        )
+        .start();
+    let curl = Curl {
+        program,
+        proxy,
+        backend,
+    };
+    for version in ["--http1.0", "--http1.1", "--http2-prior-knowledge"] {
+        assert_eq!(
+            curl.run(&[version, "--compressed", &curl.url("/long")]),
+            "abc ".repeat(5_000)
+        );
+        let size = curl.run(&[
+            version,
+            "-H",
+            "Accept-Encoding: gzip",
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{size_download}",
+            &curl.url("/long"),
+        ]);
+        assert!(
+            size.parse::<usize>().expect("a number") < 1_000,
+            "{version}: {size}"
+        );
+        let page = [
+            "-H",
+            "Accept: text/html",
+            "-w",
+            " %{http_code}",
+            &curl.url("/none"),
+        ];
+        assert_eq!(curl.run(&[&[version], &page[..]].concat()), "<h1>Sorry</h1> 404");
+        assert_eq!(curl.run(&[version, &curl.url("/none")]), "internal");
+    }
+}
+
+#[test]
 fn curl_uses_one_connection_for_many_urls() {
     let Some(curl) = Curl::before(catalogue::start()) else {
         return;
