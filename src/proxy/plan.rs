@@ -12,6 +12,7 @@ use super::changes::Changes;
 use super::exchange::Exchange;
 use super::{Failure, LocalReason, jobs, route};
 use crate::clock;
+use crate::telemetry::metrics::{PolicyCounters, PolicyOutcome};
 
 /// What a route does beside forwarding.
 #[derive(Debug, Default)]
@@ -37,6 +38,8 @@ pub struct Step {
     pub name: Arc<str>,
     /// What it does.
     pub policy: Arc<dyn Policy>,
+    /// Counts its decisions.
+    pub counters: Arc<PolicyCounters>,
 }
 
 /// Runs the policies of a plan and prepares its changes.
@@ -78,6 +81,13 @@ fn decide(exchange: &mut Exchange<'_>, step: &Step, done: Option<Job>) -> Result
         None => step.policy.check(&view, &mut changes.notes),
         Some(done) => step.policy.resume(&view, &mut changes.notes, done),
     };
+    let outcome = match &decision {
+        Decision::Continue => PolicyOutcome::Passed,
+        Decision::Wait(_) => PolicyOutcome::Waited,
+        Decision::Refuse(refusal) if refusal.code.is_empty() => PolicyOutcome::Responded,
+        Decision::Refuse(_) => PolicyOutcome::Refused,
+    };
+    step.counters.count(exchange.request.worker().index, outcome);
     match decision {
         Decision::Continue => Ok(None),
         Decision::Wait(job) => Ok(Some(job)),

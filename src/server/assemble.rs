@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use evenkeel_balance::action::{Matched, Mirror, Redirect, Respond, Split};
 use evenkeel_balance::edits::{Direction, HeaderEdits};
-use evenkeel_balance::policy::{BuildError, Context, Policy};
+use evenkeel_balance::policy::{BuildError, Context, Order};
 use evenkeel_balance::rewrite::Rewrite;
 
 use super::RoutesError;
@@ -17,6 +17,7 @@ use crate::proxy::{
 };
 use crate::router::{Matcher, PathMatcher, Router};
 use crate::telemetry::Label;
+use crate::telemetry::metrics::PolicyCounters;
 
 /// A snapshot that is not active yet, and the state that it shares with the active one. Its pools have no backends.
 pub(super) struct Assembled {
@@ -37,18 +38,25 @@ pub(super) fn assemble(config: &Config, kept: &Kept) -> Result<Assembled, Routes
         pools: &pools,
         derived: Vec::new(),
         policies: HashMap::new(),
+        counters: Vec::new(),
+        workers: config.pools.iter().map(|pool| pool.workers).max().unwrap_or(1),
         keep: &mut keep,
         body_limit: config.limits.body,
     };
     let routes = config.routes.iter().map(|route| builder.route(route));
     let routes = routes.collect::<Result<_, _>>()?;
-    let derived_pools = builder.derived;
+    let RouteBuilder {
+        derived: derived_pools,
+        counters,
+        ..
+    } = builder;
     Ok(Assembled {
         snapshot: Snapshot {
             router,
             routes,
             pools,
             derived_pools,
+            policies: counters,
             trusted_proxies: config.trusted_proxies.clone(),
             timeouts: config.timeouts,
             limits: config.limits,
@@ -65,7 +73,11 @@ struct RouteBuilder<'a> {
     /// Pools with settings of one route.
     derived: Vec<Arc<Pool>>,
     /// Policies by name, which routes share.
-    policies: HashMap<&'a str, Arc<dyn Policy>>,
+    policies: HashMap<&'a str, Step>,
+    /// The counters of those that decide about requests.
+    counters: Vec<Arc<PolicyCounters>>,
+    /// Number of worker threads.
+    workers: usize,
     keep: &'a mut KeptBuilder,
     body_limit: Option<u64>,
 }
@@ -160,24 +172,26 @@ impl<'a> RouteBuilder<'a> {
 
     /// A policy, which routes share that name it.
     fn step(&mut self, route: &Matcher, settings: &'a PolicySettings) -> Result<Step, RoutesError> {
-        let known = self.policies.get(&*settings.name).cloned();
-        let policy = match known {
-            Some(policy) => policy,
-            None => {
-                let built = (settings.entry.build)(Context {
-                    name: &settings.name,
-                    params: &settings.params,
-                    kept: self.keep,
-                });
-                let policy: Arc<dyn Policy> = built.map_err(|error| invalid(route, &[error]))?.into();
-                self.policies.insert(&settings.name, Arc::clone(&policy));
-                policy
-            }
-        };
-        Ok(Step {
+        if let Some(step) = self.policies.get(&*settings.name) {
+            return Ok(step.clone());
+        }
+        let built = (settings.entry.build)(Context {
+            name: &settings.name,
+            params: &settings.params,
+            kept: self.keep,
+        });
+        let name = format!("policy/{}", settings.name);
+        let counters = || PolicyCounters::new(&settings.name, self.workers);
+        let step = Step {
             name: Arc::clone(&settings.name),
-            policy,
-        })
+            policy: built.map_err(|error| invalid(route, &[error]))?.into(),
+            counters: self.keep.get_or_insert(&name, counters),
+        };
+        if (settings.entry.order)(&settings.params) != Order::Response {
+            self.counters.push(Arc::clone(&step.counters));
+        }
+        self.policies.insert(&settings.name, step.clone());
+        Ok(step)
     }
 }
 
