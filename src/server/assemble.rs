@@ -65,6 +65,14 @@ pub(super) fn assemble(config: &Config, kept: &Kept) -> Result<Assembled, Routes
     })
 }
 
+/// The snapshot of a config for looking at it: nothing is started, read or sent. Its pools have no backends.
+///
+/// # Errors
+/// The routes of the config cannot be used.
+pub fn snapshot_of(config: &Config) -> Result<Snapshot, RoutesError> {
+    Ok(assemble(config, &Kept::default())?.snapshot)
+}
+
 /// Builds the routes of one config.
 struct RouteBuilder<'a> {
     /// Indices of the pools by name.
