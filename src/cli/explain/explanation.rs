@@ -8,11 +8,11 @@ use serde::Serialize;
 
 use super::asked::Asked;
 use super::changes::{self, HeaderChange, Known};
+use super::pools::{PoolShown, only_backend, settings_of};
 use crate::config::Config;
 use crate::listener;
 use crate::pool;
-use crate::proxy::{Action, Plan, PoolUse, RouteSettings, Snapshot, Step, Target};
-use crate::retry::Attempts;
+use crate::proxy::{Action, Plan, RouteSettings, Snapshot, Step, Target};
 use crate::router::Outcome;
 use crate::schema::{Params, Value, units};
 use crate::server::{self, RoutesError};
@@ -111,26 +111,6 @@ pub(super) struct MirrorShown {
     pub(super) percent: String,
 }
 
-/// A pool with its settings for this route.
-#[derive(Debug, Serialize)]
-pub(super) struct PoolShown {
-    pub(super) pool: String,
-    pub(super) strategy: &'static str,
-    pub(super) backends: Vec<BackendShown>,
-    /// The sources that may bring more backends.
-    pub(super) sources: Vec<String>,
-    /// Names of settings, as in the config, and their values.
-    pub(super) settings: Vec<(&'static str, String)>,
-}
-
-/// A backend that may get the request.
-#[derive(Debug, Serialize)]
-pub(super) struct BackendShown {
-    pub(super) url: String,
-    pub(super) weight: u32,
-    pub(super) backup: bool,
-}
-
 impl Explanation {
     /// Explains a request.
     ///
@@ -152,7 +132,7 @@ impl Explanation {
             forwarded: None,
             response_headers: Vec::new(),
             pools: Vec::new(),
-            body_limit: config.limits.body.map(units::show_size),
+            body_limit: None,
         };
         let index = outcomes.iter().position(|outcome| *outcome == Outcome::Chosen);
         if let Some(index) = index.filter(|_| !explanation.redirected_to_https) {
@@ -203,10 +183,21 @@ impl Explanation {
             .into_iter()
             .map(|pool| PoolShown::new(pool, config))
             .collect();
-        if let Some(limit) = plan.and_then(|plan| plan.body_limit) {
-            self.body_limit = Some(units::show_size(limit));
-        }
+        let limit = plan.map_or(config.limits.body, |plan| plan.body_limit);
+        self.body_limit = body_limit(limit, settings).map(units::show_size);
     }
+}
+
+/// The lowest of the limit of the route and those of its policies.
+fn body_limit(limit: Option<u64>, settings: &RouteSettings) -> Option<u64> {
+    let policies = settings
+        .policies
+        .iter()
+        .filter(|policy| policy.entry.name == "body_limit");
+    policies
+        .filter_map(|policy| policy.params.size(""))
+        .chain(limit)
+        .min()
 }
 
 impl RequestShown {
@@ -358,85 +349,6 @@ impl MirrorShown {
             pool: params.text("pool").unwrap_or_default().to_owned(),
             percent: params.text("percent").unwrap_or("100").to_owned(),
         }
-    }
-}
-
-impl PoolShown {
-    fn new(pool: &pool::Settings, config: &Config) -> Self {
-        let sources = config.sources.iter().filter(|source| source.pool == pool.name);
-        let listed = sources.clone().flat_map(|source| &source.backends);
-        let mut backends: Vec<&pool::BackendSettings> = pool.backends.iter().collect();
-        for backend in listed {
-            if !backends.iter().any(|known| known.address == backend.address) {
-                backends.push(backend);
-            }
-        }
-        let brings_more = sources.filter(|source| !source.location.is_empty());
-        Self {
-            pool: pool.name.to_string(),
-            strategy: pool.strategy.name(),
-            backends: backends.into_iter().map(BackendShown::new).collect(),
-            sources: brings_more
-                .map(|source| format!("{} {}", source.source.name, source.location))
-                .collect(),
-            settings: settings_shown(pool),
-        }
-    }
-}
-
-impl BackendShown {
-    fn new(backend: &pool::BackendSettings) -> Self {
-        Self {
-            url: backend.address.url.clone(),
-            weight: backend.weight,
-            backup: backend.is_backup,
-        }
-    }
-}
-
-/// The limits, timeouts and retries of a pool, by their keys in the config.
-fn settings_shown(pool: &pool::Settings) -> Vec<(&'static str, String)> {
-    let (timeouts, retry) = (&pool.timeouts, &pool.retry);
-    let causes: Vec<&str> = retry.causes.names().collect();
-    let mut shown = vec![
-        ("timeouts.connect", units::show_duration(timeouts.connect)),
-        ("timeouts.first_byte", units::show_duration(timeouts.first_byte)),
-        ("timeouts.request", units::show_duration(timeouts.request)),
-        ("timeouts.progress", units::show_duration(timeouts.progress)),
-        ("timeouts.stream_idle", units::show_duration(timeouts.stream_idle)),
-        ("timeouts.tunnel_idle", units::show_duration(timeouts.tunnel_idle)),
-        (
-            "retry.attempts",
-            match retry.attempts {
-                Attempts::All => "all".to_owned(),
-                Attempts::AtMost(attempts) => attempts.to_string(),
-            },
-        ),
-        ("retry.causes", causes.join(", ")),
-        ("retry.replay_limit", units::show_size(retry.replay_limit)),
-    ];
-    if let Some(limit) = pool.in_flight_per_backend {
-        shown.push(("limits.in_flight_per_backend", limit.to_string()));
-    }
-    shown
-}
-
-/// The settings of a pool as a route uses it.
-fn settings_of<'a>(used: &'a PoolUse, config: &'a Config) -> Option<&'a pool::Settings> {
-    let own = used.settings.as_deref();
-    own.or_else(|| config.pools.iter().find(|pool| pool.name == used.name))
-}
-
-/// The URL of the backend, if there can be only one.
-fn only_backend<'a>(pools: &[&'a pool::Settings], config: &Config) -> Option<&'a str> {
-    let [pool] = pools else { return None };
-    let has_source = config
-        .sources
-        .iter()
-        .any(|source| source.pool == pool.name && !source.location.is_empty());
-    match &*pool.backends {
-        [backend] if !has_source => Some(&backend.address.url),
-        _ => None,
     }
 }
 

@@ -3,6 +3,7 @@
 mod asked;
 mod changes;
 mod explanation;
+mod pools;
 #[cfg(test)]
 mod tests;
 mod text;

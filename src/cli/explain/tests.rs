@@ -182,6 +182,7 @@ fn policies_are_listed_in_the_order_in_which_they_act() {
             "  small   body_limit",
         ],
     );
+    assert_eq!(explanation.body_limit.as_deref(), Some("1MiB"));
     asked.client_ip = IpAddr::from([10, 0, 0, 1]);
     assert_eq!(explained(&asked, &config).policies[0].responds, None);
 }

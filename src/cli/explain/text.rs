@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use super::changes::HeaderChange;
-use super::explanation::{ActionShown, Explanation, ForwardedShown, PolicyShown, PoolShown, RouteOutcome};
+use super::explanation::{ActionShown, Explanation, ForwardedShown, Part, PolicyShown, RouteOutcome};
+use super::pools::{BackendShown, PoolShown};
 
 /// Columns of the names on the left, at most; a longer name has a line of its own.
 const WIDEST_NAME: usize = 34;
@@ -120,9 +121,7 @@ fn write_action(action: &ActionShown, out: &mut String) {
         ActionShown::Split { parts } => {
             out.push_str("  goes to one of these pools\n");
             let all: u64 = parts.iter().map(|part| part.weight).sum();
-            let row = |part: &super::explanation::Part| {
-                (part.pool.clone(), format!("weight {} of {all}", part.weight))
-            };
+            let row = |part: &Part| (part.pool.clone(), format!("weight {} of {all}", part.weight));
             let listed: Vec<_> = parts.iter().map(row).collect();
             rows(&listed, out);
             Ok(())
@@ -161,7 +160,7 @@ fn headers(changes: &[HeaderChange], out: &mut String) {
 
 fn write_pool(pool: &PoolShown, out: &mut String) {
     let _ = writeln!(out, "\nPool {}, strategy {}", pool.pool, pool.strategy);
-    let row = |backend: &super::explanation::BackendShown| {
+    let row = |backend: &BackendShown| {
         let note = match (backend.backup, backend.weight) {
             (_, 0) => ": gets no requests",
             (true, _) => ", backup: only when no other is eligible",
