@@ -71,6 +71,13 @@ impl<'a> Context<'a> {
         }
     }
 
+    /// Notes that a key of a section was read.
+    #[cfg(test)]
+    pub(super) fn note_read(&self, section: &str, name: &str) {
+        let key = (section.to_owned(), name.to_owned());
+        self.keys_read.borrow_mut().insert(key);
+    }
+
     /// Whether an error was reported. Problems that could follow from it are then not reported.
     pub(super) fn has_error(&self) -> bool {
         has_error(&self.diagnostics.borrow())

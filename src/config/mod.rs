@@ -18,6 +18,7 @@ mod sections;
 mod source;
 mod suggest;
 mod syntax;
+mod templates;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -26,6 +27,7 @@ mod vocabulary;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::discovery::SourceSettings;
 use crate::pool::BackendSettings;
@@ -74,6 +76,10 @@ pub struct Config {
     pub pools: Vec<pool::Settings>,
     /// Where more backends of the pools come from.
     pub sources: Vec<SourceSettings>,
+    /// The policies by name, also those that no route has.
+    pub policies: Vec<Arc<proxy::PolicySettings>>,
+    /// The stores through which instances share limits.
+    pub stores: Vec<proxy::StoreSettings>,
     /// At least one.
     pub routes: Vec<proxy::RouteSettings>,
 }
@@ -231,6 +237,7 @@ pub fn print(config: &Config) -> String {
 }
 
 fn parse(cx: Context<'_>) -> Result<Loaded, Report> {
+    let cx = cx.with_sections(&sections::SECTIONS);
     match tree::parse(&cx) {
         Ok(root) => finish(cx, root.as_ref()),
         Err(tree::Unparsable) => finish_without_tree(cx),

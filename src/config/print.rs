@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use crate::schema::units::{show_decimal, show_duration, show_size};
-use crate::schema::{Key, Kind, Params, Table, Value};
+use crate::schema::{ANY, Key, Kind, Params, RowForm, Table, Value};
 
 /// A YAML value to be printed.
 pub(super) enum Item {
@@ -57,6 +57,8 @@ impl Item {
 
     fn write_after_key(&self, out: &mut String, indent: usize) {
         match self {
+            Self::Map(keys) if keys.is_empty() => out.push_str(" {}\n"),
+            Self::List(items) if items.is_empty() => out.push_str(" []\n"),
             Self::Word(_) | Self::Line(_) => {
                 out.push(' ');
                 self.write(out, indent);
@@ -99,8 +101,13 @@ pub(super) fn quoted(content: &str) -> String {
     if is_plain {
         return content.to_owned();
     }
+    in_quotes(&content.replace("${", "$${"))
+}
+
+/// Quotes text as it is: the reader takes no escapes from it but those of YAML.
+fn in_quotes(content: &str) -> String {
     let mut out = String::from("\"");
-    for c in content.replace("${", "$${").chars() {
+    for c in content.chars() {
         match c {
             '"' | '\\' => out.extend(['\\', c]),
             c if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}') => {
@@ -125,20 +132,41 @@ pub(super) fn masked() -> Item {
 
 /// A row of a table with its parameters.
 pub(super) fn row(table: &Table, name: &'static str, of: &Params) -> Item {
-    let keys = table.row(name).map_or(&[][..], |row| row.keys);
-    match of.is_empty() {
-        true => word(name),
-        false => map([(name, params(keys, of))]),
+    let row = table.row(name);
+    let keys = row.map_or(&[][..], |row| row.keys);
+    let of_row = row.and_then(|row| row.value());
+    match (of_row.zip(of.get("")), table.form) {
+        (Some((key, of)), _) => map([(name, value(&key.kind, of))]),
+        (None, _) if of.is_empty() => word(name),
+        (None, RowForm::Name) => map([(name, params(keys, of))]),
+        (None, RowForm::Kind) => {
+            let mut shown = vec![("kind".to_owned(), word(name))];
+            if let Item::Map(keys) = params(keys, of) {
+                shown.extend(keys);
+            }
+            Item::Map(shown)
+        }
     }
 }
 
 /// Parameters with these keys.
-fn params(keys: &[Key], of: &Params) -> Item {
-    map(of.iter().map(|(name, of)| {
+pub(super) fn params(keys: &[Key], of: &Params) -> Item {
+    let mut shown = Vec::new();
+    for (name, of) in of.iter() {
         let key = keys.iter().find(|key| key.name == name);
-        let shown = key.filter(|key| !key.is_secret).map(|key| value(&key.kind, of));
-        (name, shown.unwrap_or_else(masked))
-    }))
+        match (key.filter(|key| !key.is_secret), of) {
+            (Some(key), Value::Named(items)) if name == ANY => {
+                shown.extend(
+                    items
+                        .iter()
+                        .map(|(name, of)| (quoted(name), value(&key.kind, of))),
+                );
+            }
+            (Some(key), of) => shown.push((name.to_owned(), value(&key.kind, of))),
+            (None, _) => shown.push((name.to_owned(), masked())),
+        }
+    }
+    Item::Map(shown)
 }
 
 fn value(kind: &Kind, of: &Value) -> Item {
@@ -149,7 +177,11 @@ fn value(kind: &Kind, of: &Value) -> Item {
         Value::Count(count) => word(count),
         Value::Decimal(thousandths) => word(show_decimal(*thousandths)),
         Value::Word(choice) => word(choice),
-        Value::Text(content) => text(content),
+        Value::Text(content) => match kind.form() {
+            Some(form) if form.is_secret => masked(),
+            Some(form) if form.is_template => Item::Word(in_quotes(content)),
+            _ => text(content),
+        },
         Value::List(items) => {
             let shown = items.iter().map(|item| value(kind, item)).collect();
             match items.iter().all(is_scalar) {
@@ -162,9 +194,9 @@ fn value(kind: &Kind, of: &Value) -> Item {
             let shown = items.iter().map(|(name, of)| (quoted(name), value(kind, of)));
             Item::Map(shown.collect())
         }
-        Value::Row(name, of) => match kind {
-            Kind::Row(table) => row(table, name, of),
-            _ => word(name),
+        Value::Row(name, of) => match kind.table() {
+            Some(table) => row(table, name, of),
+            None => word(name),
         },
     }
 }

@@ -75,7 +75,7 @@ impl<'a> Reader<'a> {
     }
 
     fn check_key(&self, entry: &Entry) {
-        if self.section.key(&entry.key).is_none() {
+        if self.section.key_or_any(&entry.key).is_none() {
             self.cx.report(self.unknown_key(entry));
         }
     }
@@ -149,11 +149,26 @@ impl<'a> Reader<'a> {
     pub(super) fn node(&self, name: &str) -> Option<&'a Node> {
         #[cfg(test)]
         self.note_read(name);
-        let entry = self.written_entry(name)?;
+        self.node_of(self.written_entry(name)?)
+    }
+
+    /// The entries whose keys the section does not name, with their values. Those without a value are reported.
+    pub(super) fn others(&self) -> impl Iterator<Item = (&'a Entry, &'a Node)> {
+        #[cfg(test)]
+        self.note_read(schema::ANY);
+        let others = self.entries.iter();
+        others
+            .filter(|entry| self.section.key(&entry.key).is_none())
+            .filter_map(|entry| Some((entry, self.node_of(entry)?)))
+    }
+
+    fn node_of(&self, entry: &'a Entry) -> Option<&'a Node> {
+        let name = &entry.key;
         match entry.value.value {
             Value::Broken => None,
             Value::Empty => {
-                let accepted = self.section.key(name).map(Key::accepts).unwrap_or_default();
+                let key = self.section.key_or_any(name);
+                let accepted = key.map(Key::accepts).unwrap_or_default();
                 let message = format!("`{name}` has no value");
                 self.cx
                     .report(Diagnostic::error(entry.key_span, message).note(format!("accepted: {accepted}")));
@@ -165,8 +180,7 @@ impl<'a> Reader<'a> {
 
     #[cfg(test)]
     fn note_read(&self, name: &str) {
-        let key = (self.section.name.to_owned(), name.to_owned());
-        self.cx.keys_read.borrow_mut().insert(key);
+        self.cx.note_read(self.section.name, name);
     }
 
     /// Whether the value is `off` or `false`.
@@ -188,18 +202,31 @@ impl<'a> Reader<'a> {
 
     /// Reports a value of the wrong type for the key.
     pub(super) fn refuse_node(&self, name: &str, node: &Node) {
-        let key = self.section.key(name);
-        let accepted = key.map(Key::accepts).unwrap_or_default();
-        let shown = key.filter(|key| !key.is_secret);
-        let hint = shown.and_then(|key| hints::of_shape(&key.kind, node, &self.cx.quote(node.span)));
-        refuse(self.cx, node, Some(name), hint, &accepted);
+        if let Some(key) = self.section.key_or_any(name) {
+            self.refuse_node_of(name, key, node);
+        }
+    }
+
+    /// The same for a value, or a part of one, that messages call `name`.
+    pub(super) fn refuse_node_of(&self, name: &str, key: &Key, node: &Node) {
+        let hint = match is_secret(key) {
+            true => None,
+            false => hints::of_shape(&key.kind, node, &self.cx.quote(node.span)),
+        };
+        refuse(self.cx, node, Some(name), hint, &key.accepts());
     }
 
     /// Reports a text that is not valid for the key.
     pub(super) fn refuse(&self, name: &str, written: Written<'_>, hint: Option<String>) {
-        let key = self.section.key(name);
-        let accepted = key.map(Key::accepts).unwrap_or_default();
-        let is_secret = key.is_some_and(|key| key.is_secret);
+        if let Some(key) = self.section.key_or_any(name) {
+            self.refuse_of(name, key, written, hint);
+        }
+    }
+
+    /// The same for a value, or a part of one, that messages call `name`.
+    pub(super) fn refuse_of(&self, name: &str, key: &Key, written: Written<'_>, hint: Option<String>) {
+        let accepted = key.accepts();
+        let is_secret = is_secret(key);
         let message = match is_secret {
             true => format!("invalid value for `{name}`"),
             false => format!("invalid value {} for `{name}`", self.cx.quote(written.span)),
@@ -331,6 +358,11 @@ pub(super) fn refuse_shape(cx: &Context<'_>, node: &Node, accepted: &str) {
     refuse(cx, node, None, None, accepted);
 }
 
+/// The same for the value of the key `name`.
+pub(super) fn refuse_node(cx: &Context<'_>, name: &str, node: &Node, hint: Option<String>, accepted: &str) {
+    refuse(cx, node, Some(name), hint, accepted);
+}
+
 fn refuse(cx: &Context<'_>, node: &Node, key: Option<&str>, hint: Option<String>, accepted: &str) {
     if !matches!(node.value, Value::Broken) {
         let of = key.map_or_else(String::new, |name| format!(" for `{name}`"));
@@ -343,10 +375,16 @@ fn refuse(cx: &Context<'_>, node: &Node, key: Option<&str>, hint: Option<String>
     }
 }
 
+/// Whether no message may show a value of the key.
+fn is_secret(key: &Key) -> bool {
+    key.is_secret || key.kind.form().is_some_and(|form| form.is_secret)
+}
+
 /// The names of a section's keys, for a message.
 fn keys_of(section: &Section) -> String {
-    let names: Vec<_> = section.names().collect();
+    let names: Vec<_> = section.names().filter(|name| *name != schema::ANY).collect();
     match names.as_slice() {
+        [] if section.key(schema::ANY).is_some() => format!("{} accepts any names as keys", section.name),
         [] => format!("{} has no parameters", section.name),
         names => format!("keys of {}: {}", section.name, names.join(", ")),
     }

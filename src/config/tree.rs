@@ -6,7 +6,7 @@ use serde_saphyr::granit_parser::{self, Event, Parser, ScalarStyle, Span as Yaml
 
 use super::context::Context;
 use super::source::{Diagnostic, Span};
-use super::{syntax, variables};
+use super::{syntax, templates, variables};
 
 /// Deepest nesting, aliases included. Our own format needs 6.
 const DEEPEST: usize = 32;
@@ -177,8 +177,10 @@ impl Builder<'_> {
             .last()
             .is_some_and(|open| matches!(open.items, Items::Map(_, PendingKey::None)));
         let lookup = self.cx.lookup;
-        let expanded = if is_key {
+        let expanded = if is_key || !text.contains("${") {
             Ok(None)
+        } else if templates::has_template(self.cx.sections, &self.path()) {
+            variables::expand_in_template(text, lookup)
         } else {
             variables::expand(text, lookup)
         };
@@ -192,6 +194,15 @@ impl Builder<'_> {
                 Value::Broken
             }
         }
+    }
+
+    /// The keys of the maps that are open, from the top level on.
+    fn path(&self) -> Vec<&str> {
+        let keys = self.open.iter().filter_map(|open| match &open.items {
+            Items::Map(_, PendingKey::Key(key, _)) => Some(key.as_str()),
+            _ => None,
+        });
+        keys.collect()
     }
 
     fn begin(&mut self, anchor: usize, span: Span, items: Items) -> Result<(), Diagnostic> {

@@ -52,6 +52,47 @@ pub(super) fn expand(
     Ok(Some(expanded))
 }
 
+/// The same for a text with variables of requests, such as `${client_ip}`: expands only those whose names have capital letters,
+/// digits and `_` alone. `$$` is a literal `$` there, so it stays; a `$` in a value becomes `$$`.
+pub(super) fn expand_in_template(
+    text: &str,
+    lookup: &dyn Fn(&str) -> Option<String>,
+) -> Result<Option<String>, VariableError> {
+    let mut expanded = String::new();
+    let mut rest = text;
+    let mut has_any = false;
+    while let Some((before, after)) = rest.split_once('$') {
+        expanded.push_str(before);
+        let inside = after.strip_prefix('{').and_then(|inside| inside.split_once('}'));
+        match inside.filter(|(inside, _)| is_of_environment(inside)) {
+            Some((inside, after)) => {
+                has_any = true;
+                expanded.push_str(&value(inside, lookup)?.replace('$', "$$"));
+                rest = after;
+            }
+            None => {
+                let stays = if after.starts_with('$') { "$$" } else { "$" };
+                expanded.push_str(stays);
+                rest = after.strip_prefix('$').unwrap_or(after);
+            }
+        }
+        if expanded.len() > LONGEST {
+            return Err(VariableError::TooLong);
+        }
+    }
+    expanded.push_str(rest);
+    Ok(has_any.then_some(expanded))
+}
+
+/// Whether what is in the braces is the name of an environment variable and not that of a request.
+fn is_of_environment(inside: &str) -> bool {
+    let name = inside.split_once(":-").map_or(inside, |(name, _)| name);
+    name.starts_with(|c: char| c.is_ascii_uppercase() || c == '_')
+        && name
+            .chars()
+            .all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
+}
+
 fn value(inside: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<String, VariableError> {
     let (name, fallback) = match inside.split_once(":-") {
         Some((name, fallback)) => (name, Some(fallback)),
@@ -96,6 +137,38 @@ mod tests {
             assert_eq!(expanded(text), Ok(Some(meant.to_owned())), "{text}");
         }
         assert_eq!(expanded("no $variable"), Ok(None));
+    }
+
+    #[test]
+    fn variables_of_requests_stay_in_templates() {
+        let expanded = |text: &str| {
+            expand_in_template(text, &|name| match name {
+                "HOST" => Some("a".to_owned()),
+                "PRICE" => Some("5$".to_owned()),
+                _ => None,
+            })
+        };
+        for (text, meant) in [
+            ("${HOST}-${client_ip}", "a-${client_ip}"),
+            ("${PRICE} $$ ${jwt.sub}", "5$$ $$ ${jwt.sub}"),
+            ("$${HOST} ${HOST}", "$${HOST} a"),
+            ("$$${HOST}", "$$a"),
+            ("${NONE:-b}$1", "b$1"),
+        ] {
+            assert_eq!(expanded(text), Ok(Some(meant.to_owned())), "{text}");
+        }
+        for text in [
+            "${client_ip}",
+            "$${HOST}",
+            "/$1/${name}",
+            "${",
+            "$",
+            "${1}",
+            "${path.ID}",
+        ] {
+            assert_eq!(expanded(text), Ok(None), "{text}");
+        }
+        assert_eq!(expanded("${NONE}"), Err(VariableError::Unset("NONE".to_owned())));
     }
 
     #[test]

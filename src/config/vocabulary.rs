@@ -90,7 +90,7 @@ static KEYS: &[Row] = &[
         note("metrics and status are part of the admin API: `admin: 127.0.0.1:9900`, which is the default; metrics are at `/metrics`")),
     (&[TOP], &["worker_processes", "threads", "nbthread", "worker_threads", "concurrency"], called("workers")),
     (&[TOP], &["real_ip", "set_real_ip_from", "trusted_ips", "forwarded_headers", "forward_for"], called("trusted_proxies")),
-    (&[TOP], &["tracing", "traces", "docker", "policies", "route_defaults", "stores", "compression", "compress", "gzip", "cors", "rate_limit", "rate_limits", "basic_auth", "error_pages"], PLANNED),
+    (&[TOP], &["tracing", "traces", "docker"], PLANNED),
     (&[TOP], &["client_max_body_size"], note("write it as `limits: { body: 1MiB }`")),
     (&[TOP], &["maxconn", "max_connections", "worker_connections"], note("write it as `limits: { connections: 1000 }`")),
     (&[TOP], &["keepalive_timeout"], note("write it as `timeouts: { client_idle: 60s }`")),
@@ -159,14 +159,27 @@ static KEYS: &[Row] = &[
     (&[LOG], &["format", "fields", "sample", "level"], PLANNED),
 
     (&[ROUTE], &["prefix", "location", "uri"], called("path_prefix")),
-    (&[ROUTE], &["path"], planned("use `path_prefix`, which matches a path and everything below it")),
-    (&[ROUTE], &["path_regex", "regex"], planned("use `path_prefix`, which matches a path and everything below it")),
     (&[ROUTE], &["backend", "upstream", "service", "target", "cluster", "to", "proxy_pass"], called("pool")),
     (&[ROUTE], &["backends", "servers", "url"], part_of("pool", "write the backends in `pools`, and `pool: NAME` here")),
     (&[ROUTE], &["hosts", "domain", "domains", "server_name"], called("host")),
-    (&[ROUTE], &["redirect"], part_of("pool", "the only redirect in this version is `redirect_to_https` of a listener")),
-    (&[ROUTE], &["method", "methods", "headers", "query", "cookies", "client_ip", "listener", "name", "split", "respond", "rewrite",
-        "strip_prefix", "request_headers", "response_headers", "timeouts", "retry", "limits", "mirror", "policies"], PLANNED),
+    (&[ROUTE], &["regex", "path_regexp"], called("path_regex")),
+    (&[ROUTE], &["methods", "verb", "verbs"], called("method")),
+    (&[ROUTE], &["header"], called("headers")),
+    (&[ROUTE], &["query_params", "query_parameters", "args", "params"], called("query")),
+    (&[ROUTE], &["cookie"], called("cookies")),
+    (&[ROUTE], &["source_ip", "src", "remote_addr", "ip", "client"], called("client_ip")),
+    (&[ROUTE], &["entrypoints", "entry_points", "listeners"], called("listener")),
+    (&[ROUTE], &["weights", "weighted", "canary", "traffic_split"], called("split")),
+    (&[ROUTE], &["return", "direct_response", "fixed_response", "static_response"], called("respond")),
+    (&[ROUTE], &["strip_prefix", "stripprefix", "strip_path"], part_of("rewrite", "write it as `rewrite: { path_prefix: / }`, with a `path_prefix` of the route")),
+    (&[ROUTE], &["shadow", "request_mirror", "request_mirror_policies"], called("mirror")),
+    (&[ROUTE], &["middlewares", "middleware", "plugins", "filters"], called("policies")),
+    (&[ROUTE], &["cors", "rate_limit", "basic_auth", "jwt", "forward_auth", "compress", "error_pages", "body_limit", "concurrency"],
+        part_of("policies", "it is a policy: write it in `policies: [{ … }]` of the route")),
+    (&[TOP], &["compression", "compress", "gzip", "cors", "rate_limit", "rate_limits", "basic_auth", "error_pages"],
+        part_of("policies", "it is a policy: name it in `policies`, and write that name in `policies` of routes or of `route_defaults`")),
+    (&[TOP], &["middlewares", "middleware", "plugins", "filters"], called("policies")),
+    (&[TOP], &["redis", "valkey"], part_of("stores", "write it as `stores: { limits: { redis: redis://127.0.0.1:6379/0 } }`")),
 ];
 
 /// The meaning of an unknown key of a section. Differences in case, and `-` for `_`, do not matter.
@@ -198,6 +211,27 @@ pub(super) fn strategy(word: &str) -> Option<&'static str> {
         "p2c" | "two_choices" | "power_of_two" | "random_choose" | "peak_ewma" | "ewma" => {
             "the most similar strategy is `least_requests`"
         }
+        _ => return None,
+    })
+}
+
+/// A hint for a kind of policy of another balancer.
+pub(super) fn policy(word: &str) -> Option<&'static str> {
+    let word = word.to_ascii_lowercase().replace('-', "_");
+    Some(match word.as_str() {
+        "gzip" | "brotli" | "compression" => "it is called `compress` here",
+        "ratelimit" | "limit_req" | "local_ratelimit" | "throttle" => "it is called `rate_limit` here",
+        "limit_conn" | "inflightreq" | "in_flight_req" | "max_in_flight" => "it is called `concurrency` here",
+        "basicauth" | "auth_basic" => "it is called `basic_auth` here",
+        "forwardauth" | "auth_request" | "ext_authz" => "it is called `forward_auth` here",
+        "ipallowlist" | "ip_allow_list" | "ipwhitelist" | "allow" | "deny" | "rbac" => {
+            "it is called `ip` here"
+        }
+        "errors" | "error_page" | "errorfile" => "it is called `error_pages` here",
+        "buffering" | "max_body" | "client_max_body_size" => "it is called `body_limit` here",
+        "headers" => "headers are changed by `request_headers` and `response_headers` of a route",
+        "redirectscheme" | "redirectregex" | "redirect" => "write `redirect` in a route",
+        "retry" => "write `retry` in a route",
         _ => return None,
     })
 }

@@ -56,7 +56,7 @@ pub use local_response::{log_half_head, refuse};
 pub use pinned::Pinned;
 pub use plan::{Plan, Step};
 pub use route::{Route, SplitTarget, Target};
-pub use route_settings::{Action, PolicySettings, PoolUse, RouteSettings};
+pub use route_settings::{Action, PolicySettings, PoolUse, RouteSettings, StoreSettings};
 pub use settings::{ClientTimeouts, Limits};
 pub use snapshot::{Snapshot, SnapshotCell, SnapshotHandle};
 pub use worker::{Incoming, Worker};

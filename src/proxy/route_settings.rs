@@ -1,6 +1,7 @@
 //! The settings of routes, as the config resolves them. What pure modules build themselves, such as rewrites and policies, is
 //! here as validated parameters: assembling the snapshot builds it.
 
+use std::fmt;
 use std::sync::Arc;
 
 use evenkeel_balance::policy::PolicyEntry;
@@ -16,6 +17,8 @@ pub struct RouteSettings {
     pub matcher: Matcher,
     /// What becomes of its requests.
     pub action: Action,
+    /// The content of the file that `respond` names, read when the config is loaded.
+    pub body: Option<Arc<[u8]>>,
     /// `rewrite`.
     pub rewrite: Option<Params>,
     /// `request_headers`.
@@ -72,6 +75,31 @@ pub struct PolicySettings {
     pub params: Params,
 }
 
+/// A store through which instances share limits.
+#[derive(Clone, PartialEq, Eq)]
+pub struct StoreSettings {
+    /// Its name in the config.
+    pub name: Arc<str>,
+    /// The URL of a Redis or Valkey server, which may contain a password.
+    pub url: String,
+}
+
+impl fmt::Debug for StoreSettings {
+    /// Without the URL, which may contain a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreSettings")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl PolicySettings {
+    /// Whether it is written in a route and not in `policies`. The name of a policy has no `/`.
+    pub fn is_inline(&self) -> bool {
+        self.name.contains('/')
+    }
+}
+
 impl RouteSettings {
     /// A route to a pool, without anything else.
     pub fn to_pool(matcher: Matcher, pool: &Arc<str>) -> Self {
@@ -81,6 +109,7 @@ impl RouteSettings {
                 name: Arc::clone(pool),
                 settings: None,
             }),
+            body: None,
             rewrite: None,
             request_headers: None,
             response_headers: None,

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use evenkeel_balance::action::{Matched, Mirror, Redirect, Respond, Split};
+use evenkeel_balance::action::{BodyFile, Matched, Mirror, Redirect, Respond, Split};
 use evenkeel_balance::edits::{Direction, HeaderEdits};
 use evenkeel_balance::policy::{BuildError, Context, Order};
 use evenkeel_balance::rewrite::Rewrite;
@@ -119,7 +119,10 @@ impl<'a> RouteBuilder<'a> {
                 Target::Redirect(Box::new(redirect.map_err(|errors| invalid(route, &errors))?))
             }
             Action::Respond(params) => {
-                let respond = Respond::build(params, &groups(route), None);
+                let content = settings.body.as_deref();
+                let file = content.zip(params.text("body_file"));
+                let file = file.map(|(content, path)| BodyFile { path, content });
+                let respond = Respond::build(params, &groups(route), file);
                 Target::Respond(Box::new(respond.map_err(|errors| invalid(route, &errors))?))
             }
         })

@@ -16,7 +16,11 @@ use crate::template::{Template, Variables};
 /// Maximum number of headers that `set`, `add` and `remove` name together: each header of a message is compared with them.
 pub const MAX_EDITS: usize = 100;
 
-const VALUE: Kind = Kind::Text(Form::new("a value, with variables such as ${client_ip}").or_number());
+const VALUE: Kind = Kind::Text(
+    Form::new("a value, with variables such as ${client_ip}")
+        .or_number()
+        .template(),
+);
 const NAME: Kind = Kind::Text(Form::new("the name of a header"));
 
 /// The keys of a map from headers to values.

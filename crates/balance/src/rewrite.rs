@@ -21,7 +21,8 @@ pub const INVALID_PATH: (u16, &str) = (500, "rewrite_invalid_path");
 
 const PATH: Kind = Kind::Text(Form::new("a path that begins with /").matching("^/[^?#]*$"));
 
-const REGEX: Section = Section {
+/// The keys of `path_regex`.
+pub const REGEX: Section = Section {
     name: "path_regex",
     about: "Replaces what a regular expression matches.",
     keys: &[
@@ -33,7 +34,7 @@ const REGEX: Section = Section {
         .required(),
         Key::new(
             "replace",
-            Kind::Text(Form::new("a text with $1 or ${name}")),
+            Kind::Text(Form::new("a text with $1 or ${name}").template()),
             "What takes the place of a match. `$1` or `${1}` is the first group, `${name}` a named one, `$0` the whole match, `$$` a `$`. A group that took no part in the match is empty.",
         )
         .required(),

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::rows;
 use crate::config::sections::SECTIONS;
-use crate::schema::{Form, Key, Kind, Presence, Section, Table};
+use crate::schema::{ANY, Form, Key, Kind, Presence, Row, RowForm, Section, Table};
 
 /// The schema, draft 2020-12. It accepts some files that the reader rejects (ranges of durations, names of pools,
 /// combinations of keys), and accepts every file that the reader accepts.
@@ -37,15 +37,12 @@ pub(in crate::config) fn schema_of(sections: &[&'static Section]) -> Value {
 /// Name of a section below `$defs`.
 fn definition(section: &Section) -> String {
     let name = section.name.replace(".NAME", "").replace("[]", "");
-    name.replace('.', "_")
+    name.replace(['.', ' '], "_")
 }
 
 fn section(section: &Section) -> Value {
-    let properties: Map<String, Value> = section
-        .keys
-        .iter()
-        .map(|of| (of.name.to_owned(), key(of)))
-        .collect();
+    let named = section.keys.iter().filter(|key| key.name != ANY);
+    let properties: Map<String, Value> = named.map(|of| (of.name.to_owned(), key(of))).collect();
     let required = section
         .keys
         .iter()
@@ -56,7 +53,7 @@ fn section(section: &Section) -> Value {
         "description": section.about,
         "properties": properties,
         "required": required,
-        "additionalProperties": false,
+        "additionalProperties": section.key(ANY).map_or(Value::Bool(false), key),
     })
 }
 
@@ -103,26 +100,45 @@ fn kind(of: &Kind) -> Vec<Value> {
             if !is_structure(item) {
                 items.push(variable());
             }
-            vec![json!({ "type": "array", "items": { "anyOf": items } })]
+            // Parameters of policies and routes accept one value in place of a list of one.
+            let one = if is_structure(item) {
+                Vec::new()
+            } else {
+                items.clone()
+            };
+            let list = json!({ "type": "array", "items": { "anyOf": items } });
+            one.into_iter().chain([list]).collect()
         }
         Kind::Section(section) => vec![reference(section)],
         Kind::Map(value) => {
-            vec![json!({ "type": "object", "additionalProperties": { "anyOf": kind(value) } })]
+            let mut values = kind(value);
+            if !is_structure(value) {
+                values.push(variable());
+            }
+            vec![json!({ "type": "object", "additionalProperties": { "anyOf": values } })]
         }
         Kind::Named(section) => vec![json!({ "type": "object", "additionalProperties": reference(section) })],
         Kind::Either(one, other) => [kind(one), kind(other)].concat(),
     }
 }
 
-/// The name of a row, or a map from it to its parameters.
+/// The name of a row, or a map with its parameters.
 fn row(table: &Table) -> Vec<Value> {
     let rows = (table.rows)();
+    let names = json!({ "enum": table.names() });
+    if table.form == RowForm::Kind {
+        return [names].into_iter().chain(rows.iter().map(row_of_kind)).collect();
+    }
+    let of_row = |row: &Row| match row.value() {
+        Some(of) => key(of),
+        None => section(&row.section()),
+    };
     let by_name: Map<String, Value> = rows
         .iter()
-        .map(|row| (row.name.to_owned(), section(&row.section())))
+        .map(|row| (row.name.to_owned(), of_row(row)))
         .collect();
     vec![
-        json!({ "enum": table.names() }),
+        names,
         json!({
             "type": "object",
             "properties": by_name,
@@ -131,6 +147,18 @@ fn row(table: &Table) -> Vec<Value> {
             "maxProperties": 1,
         }),
     ]
+}
+
+/// A map with the name of the row as `kind` and its parameters.
+fn row_of_kind(row: &Row) -> Value {
+    let mut schema = section(&row.section());
+    if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
+        properties.insert("kind".to_owned(), json!({ "const": row.name }));
+    }
+    if let Some(required) = schema.get_mut("required").and_then(Value::as_array_mut) {
+        required.push(json!("kind"));
+    }
+    schema
 }
 
 fn text(form: &Form) -> Vec<Value> {
@@ -163,7 +191,7 @@ fn words(words: &[&str]) -> Vec<Value> {
 /// Whether the value cannot be a variable.
 fn is_structure(kind: &Kind) -> bool {
     match kind {
-        Kind::List(_) | Kind::Section(_) | Kind::Named(_) => true,
+        Kind::List(_) | Kind::Section(_) | Kind::Named(_) | Kind::Map(_) => true,
         Kind::Either(one, other) => is_structure(one) && is_structure(other),
         _ => false,
     }
@@ -208,9 +236,14 @@ mod tests {
                 "top level" => schema.clone(),
                 _ => schema["$defs"][definition(section)].clone(),
             };
-            assert_eq!(at["additionalProperties"], false, "{}", section.name);
+            if section.key(ANY).is_none() {
+                assert_eq!(at["additionalProperties"], false, "{}", section.name);
+            }
             for key in section.keys {
-                let property = &at["properties"][key.name];
+                let property = match key.name {
+                    ANY => &at["additionalProperties"],
+                    name => &at["properties"][name],
+                };
                 assert!(
                     property["anyOf"].as_array().is_some_and(|any| !any.is_empty()),
                     "{}",

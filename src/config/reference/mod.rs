@@ -3,7 +3,7 @@
 mod json;
 mod page;
 
-use crate::schema::{Kind, Section, Table};
+use crate::schema::{Section, Table};
 
 pub use json::schema;
 pub use page::page;
@@ -12,10 +12,7 @@ pub(super) use {json::schema_of, page::page_of};
 
 /// The tables whose rows the keys of a section select.
 fn tables(section: &Section) -> impl Iterator<Item = &'static Table> {
-    section.keys.iter().filter_map(|key| match key.kind {
-        Kind::Row(table) => Some(table),
-        _ => None,
-    })
+    section.keys.iter().filter_map(|key| key.kind.table())
 }
 
 /// The parameters of these rows.

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::super::DEFAULT_PATHS;
 use super::tables;
 use crate::config::sections::SECTIONS;
-use crate::schema::{Key, Presence, Section};
+use crate::schema::{ANY, Key, Presence, Section};
 
 const INTRODUCTION: &str = "\
 # The config file
@@ -89,11 +89,20 @@ fn write_section(page: &mut String, heading: &str, section: &Section) {
         let default = default(key);
         let _ = writeln!(
             page,
-            "| `{}` | {} | {default} | {} |",
-            key.name,
+            "| {} | {} | {default} | {} |",
+            name_of(key),
             cell(&key.accepts()),
             cell(key.about)
         );
+    }
+}
+
+/// The name of a key, or what stands for it.
+fn name_of(key: &Key) -> String {
+    match key.name {
+        ANY => "any other name".to_owned(),
+        "" => "the value".to_owned(),
+        name => format!("`{name}`"),
     }
 }
 

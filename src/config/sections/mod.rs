@@ -7,6 +7,7 @@ mod access_log;
 mod address;
 mod admin;
 mod backend;
+mod built;
 mod certificate_time;
 mod duration;
 mod file_item;
@@ -15,15 +16,23 @@ mod limits;
 mod listener;
 mod listener_tls;
 mod lists;
+mod policies;
 mod pool;
 mod pool_name;
 mod pool_tls;
 mod retry;
 mod route;
+mod route_action;
+mod route_changes;
+mod route_host;
+mod route_match;
+mod stores;
 mod strategy;
 mod timeouts;
 mod top_level;
 mod trusted_proxies;
+
+use evenkeel_balance::{action, edits, rewrite};
 
 use super::context::Context;
 use super::reader::Written;
@@ -34,7 +43,7 @@ pub(super) use lists::list;
 pub(super) use top_level::{read, show};
 
 /// Every section, in reading order; the file itself is the first.
-pub(super) const SECTIONS: [&Section; 16] = [
+pub(super) const SECTIONS: [&Section; 29] = [
     &top_level::ROOT,
     &listener::LISTENER,
     &listener_tls::LISTENER_TLS,
@@ -51,6 +60,19 @@ pub(super) const SECTIONS: [&Section; 16] = [
     &timeouts::POOL_TIMEOUTS,
     &limits::POOL_LIMITS,
     &route::ROUTE,
+    &route_match::REGEX,
+    &action::SPLIT,
+    &action::REDIRECT,
+    &action::RESPOND,
+    &rewrite::SECTION,
+    &rewrite::REGEX,
+    &edits::SECTION,
+    &edits::HEADERS,
+    &route_changes::ROUTE_TIMEOUTS,
+    &route_changes::ROUTE_LIMITS,
+    &action::MIRROR,
+    &route::ROUTE_DEFAULTS,
+    &stores::STORE,
 ];
 
 /// How a message refers to another part of the config.

@@ -1,269 +1,286 @@
 //! `routes`, and the route that `backends` at top level defines.
 
-use std::collections::HashMap;
-use std::net::Ipv6Addr;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::policies::Policies;
 use super::pool::Pool;
 use super::pool_name::DEFAULT_POOL;
-use super::refer;
-use crate::config::print::{Item, map, text};
-use crate::config::reader::{Reader, Written};
-use crate::config::source::{Diagnostic, Origin};
+use super::route_changes::{self, Changes};
+use super::{route_action, route_match};
+use crate::config::Config;
+use crate::config::print::Item;
+use crate::config::reader::Reader;
+use crate::config::source::{Diagnostic, Origin, Span};
 use crate::config::suggest;
 use crate::config::tree::{Node, Value};
+use crate::listener;
 use crate::proxy::RouteSettings;
-use crate::router::{Matcher, PathMatcher};
-use crate::schema::{Form, Key, Kind, Section};
+use crate::router::{Conditions, Matcher, PathMatcher, RouteError, Router};
+use crate::schema::{Key, Kind, Section};
 
 /// An item of `routes`.
 pub(super) const ROUTE: Section = Section {
     name: "routes[]",
-    about: "Selects the pool for requests by host and path.",
+    about: "Which requests it is for, and what becomes of them. Every condition that is written must hold. Exactly one of `pool`, `split`, `redirect` and `respond` is required. The most specific route wins: by host (exact, then the longest wildcard), then by path (exact, then the patterns in the order of the file, then the longest prefix), then one with `method`, with more `headers`, with more `query` and `cookies`, with the smaller `client_ip` block, with `listener`, then the first in the file. If the conditions of the best path do not hold, the next best is tried.",
     keys: &[
-        Key::new(
-            "host",
-            Kind::Text(Form::new("a host name such as api.example.com or *.example.com, without a port").matching(r"^(\*\.)?[A-Za-z0-9._-]+$|^\[[0-9A-Fa-f:.]+\]$")),
-            "The host of the request. `*.example.com` matches every name below `example.com`, but not `example.com` itself.",
-        )
-        .otherwise("every host"),
-        Key::new(
-            "path_prefix",
-            Kind::Text(Form::new("a path that begins with /, such as /api").matching("^/[!-~]*$")),
-            "The start of the path, in whole segments: `/api` matches `/api` and `/api/x`, but not `/apis`. A `/` at its end is ignored.",
-        )
-        .default("/"),
-        Key::new(
-            "pool",
-            Kind::Text(Form::new("the name of a pool").matching("^[A-Za-z0-9._-]{1,64}$")),
-            "The pool that receives the requests.",
-        )
-        .required(),
+        route_match::NAME,
+        route_match::HOST,
+        route_match::PATH,
+        route_match::PATH_PREFIX,
+        route_match::PATH_REGEX,
+        route_match::METHOD,
+        route_match::HEADERS,
+        route_match::QUERY,
+        route_match::COOKIES,
+        route_match::CLIENT_IP,
+        route_match::LISTENER,
+        route_action::POOL,
+        route_action::SPLIT,
+        route_action::REDIRECT,
+        route_action::RESPOND,
+        route_changes::REWRITE,
+        route_changes::REQUEST_HEADERS,
+        route_changes::RESPONSE_HEADERS,
+        route_changes::TIMEOUTS,
+        route_changes::RETRY,
+        route_changes::LIMITS,
+        route_changes::MIRROR,
+        route_changes::POLICIES,
     ],
 };
+
+/// `route_defaults`.
+pub(super) const ROUTE_DEFAULTS: Section = Section {
+    name: "route_defaults",
+    about: "What every route has that does not write the key itself. An inline policy is then a policy of its own for each route; a named one is shared.",
+    keys: &[
+        route_changes::REWRITE,
+        route_changes::REQUEST_HEADERS,
+        route_changes::RESPONSE_HEADERS,
+        route_changes::TIMEOUTS,
+        route_changes::RETRY,
+        route_changes::LIMITS,
+        route_changes::MIRROR,
+        route_changes::POLICIES,
+    ],
+};
+
+/// `route_defaults` at top level.
+pub(super) const DEFAULTS: Key = Key::new(
+    "route_defaults",
+    Kind::Section(&ROUTE_DEFAULTS),
+    "What every route has that does not write the key itself.",
+)
+.printed_elsewhere();
 
 /// Most routes.
 const MOST_ROUTES: usize = 200_000;
 
-/// Longest name of a DNS host, in bytes (RFC 1035 §2.3.4).
-const LONGEST_HOST: usize = 253;
+/// What routes refer to.
+pub(super) struct Known<'a> {
+    pub(super) root: &'a Reader<'a>,
+    pub(super) listeners: &'a [listener::Settings],
+    /// The valid pools.
+    pub(super) pools: &'a [Pool],
+    /// The names of all pools, including those with errors: an error in a pool does not make its name unknown. `None` when they
+    /// are not known, because `pools` is not a map, which is reported.
+    pub(super) pool_names: Option<Vec<&'a str>>,
+}
 
-/// Reads the routes. `pools` are the valid ones; a route may also name a pool that has errors.
-pub(super) fn read(root: &Reader<'_>, pools: &[Pool]) -> Vec<RouteSettings> {
-    let names = pool_names(root);
+impl<'a> Known<'a> {
+    /// What the rest of the config defines.
+    pub(super) fn new(root: &'a Reader<'a>, listeners: &'a [listener::Settings], pools: &'a [Pool]) -> Self {
+        Self {
+            root,
+            listeners,
+            pools,
+            pool_names: pool_names(root),
+        }
+    }
+
+    /// Reports a name that is not the name of a pool.
+    pub(super) fn check_pool(&self, span: Span, name: &str, is_expanded: bool) {
+        let Some(names) = &self.pool_names else { return };
+        if names.contains(&name) {
+            return;
+        }
+        let cx = self.root.cx;
+        let message = format!("unknown pool {}", cx.quote(span));
+        let hint = suggest::did_you_mean(name, names.iter().copied()).filter(|_| !is_expanded);
+        let known = names.iter().take(20).copied().collect::<Vec<_>>().join(", ");
+        let note = match cx.source.origin {
+            Origin::File if !names.is_empty() => Some(format!("pools: {known}")),
+            _ => None,
+        };
+        cx.report(Diagnostic::error(span, message).note_if(hint).note_if(note));
+    }
+
+    /// The settings of the pool with this name; `None` also when it has errors.
+    pub(super) fn pool(&self, name: &str) -> Option<&crate::pool::Settings> {
+        let mut settings = self.pools.iter().map(|pool| &pool.settings);
+        settings.find(|settings| &*settings.name == name)
+    }
+}
+
+/// Reads the routes.
+pub(super) fn read(known: &Known<'_>, policies: &Policies<'_>) -> Vec<RouteSettings> {
+    let root = known.root;
     let items = root.list("routes").unwrap_or_default();
     if let (Some(span), true) = (root.key_span("routes"), items.len() > MOST_ROUTES) {
         let message = format!("`routes` has more than {MOST_ROUTES} items");
         root.cx.report(Diagnostic::error(span, message));
     }
-    let mut routes = Vec::new();
-    let mut seen = HashMap::new();
+    let defaults = root.section("route_defaults", &ROUTE_DEFAULTS);
+    // For the errors in defaults that no route has.
+    Changes::new(&defaults, None).check();
+    let (mut routes, mut spans) = (Vec::new(), Vec::new());
     for item in items.iter().take(MOST_ROUTES) {
-        let Some((route, pool)) = route(root, item, &names) else {
-            continue;
-        };
-        let key = route.matcher.to_string();
-        if let Some(first) = seen.insert(key, pool) {
-            let message = format!(
-                "duplicate route: it matches the same requests as the route to {}",
-                refer(root.cx, first)
-            );
-            root.cx.report(Diagnostic::error(item.span, message));
+        if let Some(route) = route(known, policies, item, &defaults) {
+            routes.push(route);
+            spans.push(item.span);
         }
-        routes.push(route);
     }
-    let has_catch_all = seen.contains_key(&Matcher::default().to_string());
-    if let Some(pool) = pools.iter().find(|pool| pool.is_short && !has_catch_all) {
-        routes.push(RouteSettings::to_pool(Matcher::default(), &pool.settings.name));
+    check_matchers(root, &routes, &spans);
+    let is_catch_all = |route: &RouteSettings| is_catch_all(&route.matcher);
+    let short = known.pools.iter().find(|pool| pool.is_short);
+    if let Some(pool) = short.filter(|_| !routes.iter().any(is_catch_all)) {
+        let route = RouteSettings::to_pool(Matcher::default(), &pool.settings.name);
+        let changes = Changes::new(&defaults, None);
+        routes.push(changes.apply(known, policies, route));
     }
-    check_reach(root, pools, &routes);
+    check_reach(root, known.pools, &routes, policies);
     routes
 }
 
 /// Prints an item of `routes`.
-pub(super) fn show(route: &RouteSettings) -> Item {
-    let host = route.matcher.hosts.iter().map(|host| ("host", text(host)));
-    let pool = route.pools().iter().map(|pool| ("pool", text(&pool.name)));
-    let path = ("path_prefix", text(&route.matcher.path.to_string()));
-    map(host.chain([path]).chain(pool))
+pub(super) fn show(route: &RouteSettings, config: &Config) -> Item {
+    let matching = route_match::show(&route.matcher, &config.listeners);
+    let action = route_action::show(&route.action);
+    let changes = route_changes::show(route);
+    let keys = matching.into_iter().chain([action]).chain(changes);
+    Item::Map(keys.map(|(key, value)| (key.to_owned(), value)).collect())
 }
 
-/// Reports a missing route, and warns of pools that no route uses. Does nothing after an error, because the invalid route
-/// or pool may be the missing one.
-fn check_reach(root: &Reader<'_>, pools: &[Pool], routes: &[RouteSettings]) {
+/// Whether a route without conditions is for every request that no other is for.
+fn is_catch_all(matcher: &Matcher) -> bool {
+    matcher.hosts.is_empty()
+        && matcher.path == PathMatcher::default()
+        && matcher.conditions == Conditions::default()
+}
+
+fn route(
+    known: &Known<'_>,
+    policies: &Policies<'_>,
+    item: &Node,
+    defaults: &Reader<'_>,
+) -> Option<RouteSettings> {
+    let reader = Reader::open(known.root.cx, &ROUTE, item)?;
+    let matcher = route_match::read(&reader, known.listeners);
+    // Errors of the other keys are reported too when the match has some.
+    let is_valid = matcher.is_some();
+    let matcher = matcher.unwrap_or_default();
+    let action = route_action::read(&reader, known, &matcher, item);
+    let is_valid = is_valid && action.is_some();
+    let unknown = || RouteSettings::to_pool(matcher.clone(), &Arc::from(DEFAULT_POOL));
+    let route = match action {
+        Some((action, body)) => RouteSettings {
+            action,
+            body,
+            ..unknown()
+        },
+        None => unknown(),
+    };
+    let changes = Changes::new(defaults, Some(&reader));
+    let route = changes.apply(known, policies, route);
+    is_valid.then_some(route)
+}
+
+/// Reports routes that cannot be used together. Spans are those of the routes.
+fn check_matchers(root: &Reader<'_>, routes: &[RouteSettings], spans: &[Span]) {
+    let matchers: Vec<Matcher> = routes.iter().map(|route| route.matcher.clone()).collect();
+    let Err(errors) = Router::new(&matchers) else {
+        return;
+    };
+    let cx = root.cx;
+    for error in &errors.0 {
+        let (second, message, first, advice) = match error {
+            RouteError::Equal { first, second, .. } => (
+                second,
+                "duplicate route: it never matches".to_owned(),
+                Some(first),
+                "remove one of them, or give one a condition that the other does not have",
+            ),
+            RouteError::DuplicateName { name, first, second } => (
+                second,
+                format!("duplicate name `{name}`"),
+                Some(first),
+                "choose another name",
+            ),
+            RouteError::NotAPath { route, .. } => (
+                route,
+                "this route never matches: its path does not begin with `/`".to_owned(),
+                None,
+                "write a path such as /api",
+            ),
+        };
+        let Some(span) = spans.get(*second) else { continue };
+        let first = first.and_then(|first| spans.get(*first));
+        let other = first.map(|first| {
+            let same = match error {
+                RouteError::Equal { .. } => "the same host, path and conditions",
+                _ => "the same name",
+            };
+            format!(
+                "the route on line {} has {same}: {}",
+                cx.source.line(*first),
+                cx.quote(*first)
+            )
+        });
+        cx.report(Diagnostic::error(*span, message).note_if(other).note(advice));
+    }
+}
+
+/// Reports a missing route, and warns of pools and policies that no route uses. Does nothing after an error, because the invalid
+/// route or pool may be the missing one.
+fn check_reach(root: &Reader<'_>, pools: &[Pool], routes: &[RouteSettings], policies: &Policies<'_>) {
     if root.cx.has_error() {
         return;
     }
-    if let (Some(pool), []) = (pools.first(), routes) {
-        let note = format!("write `routes: [{{ pool: {} }}]`", pool.settings.name);
+    if routes.is_empty() {
+        let note = match pools.first() {
+            Some(pool) => format!("write `routes: [{{ pool: {} }}]`", pool.settings.name),
+            None => "write `routes: [{ respond: { status: 404 } }]`".to_owned(),
+        };
         root.cx
             .report(Diagnostic::whole("the config has no route").note(note));
         return;
     }
-    for pool in pools {
-        if !routes
-            .iter()
-            .flat_map(RouteSettings::pools)
-            .any(|used| used.name == pool.settings.name)
-        {
-            let message = format!(
-                "no route uses pool `{}`: it receives no requests",
-                pool.settings.name
-            );
-            root.cx.report(Diagnostic::warning(pool.span, message));
-        }
+    let mut used: BTreeSet<&str> = policies.pools_of(routes);
+    for route in routes {
+        used.extend(route.pools().iter().map(|pool| &*pool.name));
+        used.extend(route.mirror.as_ref().and_then(|mirror| mirror.text("pool")));
     }
+    for pool in pools.iter().filter(|pool| !used.contains(&*pool.settings.name)) {
+        let message = format!(
+            "no route uses pool `{}`: it receives no requests",
+            pool.settings.name
+        );
+        root.cx.report(Diagnostic::warning(pool.span, message));
+    }
+    policies.warn_of_unused(routes);
 }
 
-/// The names of all pools, including those with errors: an error in a pool does not make its name unknown.
-fn pool_names<'a>(root: &Reader<'a>) -> Vec<&'a str> {
+fn pool_names<'a>(root: &Reader<'a>) -> Option<Vec<&'a str>> {
     let mut names = Vec::new();
     if root.has("backends") {
         names.push(DEFAULT_POOL);
     }
-    if let Some(Value::Map(entries)) = root.node("pools").map(|node| &node.value) {
-        names.extend(entries.iter().map(|entry| entry.key.as_str()));
+    if root.has("pools") {
+        match root.node("pools").map(|node| &node.value) {
+            Some(Value::Map(entries)) => names.extend(entries.iter().map(|entry| entry.key.as_str())),
+            _ => return None,
+        }
     }
-    names
-}
-
-fn route<'a>(root: &Reader<'a>, item: &'a Node, names: &[&str]) -> Option<(RouteSettings, Written<'a>)> {
-    let reader = Reader::open(root.cx, &ROUTE, item)?;
-    reader.require("pool");
-    let host = host(&reader);
-    let path_prefix = path_prefix(&reader);
-    let pool = reader.text("pool")?;
-    // If `pools` is not a map, that is already reported and the names are not known.
-    let has_names = !root.has("pools")
-        || root
-            .node("pools")
-            .is_some_and(|node| matches!(node.value, Value::Map(_)));
-    if has_names && !names.contains(&pool.text) {
-        let message = format!("unknown pool {}", root.cx.quote(pool.span));
-        let hint = suggest::did_you_mean(pool.text, names.iter().copied()).filter(|_| !pool.is_expanded);
-        let known = names.iter().take(20).copied().collect::<Vec<_>>().join(", ");
-        let note = match root.cx.source.origin {
-            Origin::File if !names.is_empty() => Some(format!("pools: {known}")),
-            _ => None,
-        };
-        root.cx
-            .report(Diagnostic::error(pool.span, message).note_if(hint).note_if(note));
-    }
-    let matcher = Matcher {
-        hosts: host?.into_iter().collect(),
-        path: PathMatcher::Prefix(path_prefix?),
-        ..Matcher::default()
-    };
-    Some((RouteSettings::to_pool(matcher, &Arc::from(pool.text)), pool))
-}
-
-/// The host in lower case. The outer `None` is an error that was reported.
-fn host(reader: &Reader<'_>) -> Option<Option<String>> {
-    if !reader.has("host") {
-        return Some(None);
-    }
-    let written = reader.text("host")?;
-    let host = parse_host(written.text);
-    if host.is_none() {
-        reader.refuse("host", written, host_hint(written.text));
-    }
-    Some(Some(host?))
-}
-
-fn parse_host(text: &str) -> Option<String> {
-    if let Some(address) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        let address: Ipv6Addr = address.parse().ok()?;
-        return Some(format!("[{address}]"));
-    }
-    let text = text.strip_suffix('.').unwrap_or(text);
-    let name = text.strip_prefix("*.").unwrap_or(text);
-    let is_label = |label: &str| {
-        let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-        (1..=63).contains(&label.len()) && label.bytes().all(is_part)
-    };
-    let is_host = name.len() <= LONGEST_HOST && name.split('.').all(is_label);
-    is_host.then(|| text.to_ascii_lowercase())
-}
-
-fn host_hint(text: &str) -> Option<String> {
-    if text == "*" {
-        return Some("to match every host, omit `host`".to_owned());
-    }
-    if !text.is_ascii() {
-        return Some("write the name as it appears in requests: `xn--…`".to_owned());
-    }
-    if let Ok(address) = text.parse::<Ipv6Addr>() {
-        return Some(format!("did you mean `[{address}]`?"));
-    }
-    if text.split('.').skip(1).any(|label| label.contains('*')) {
-        return Some("`*` is allowed only as the first label, such as `*.example.com`".to_owned());
-    }
-    let text = text.split_once("://").map_or(text, |(_, rest)| rest);
-    if let Some(domain) = text.strip_prefix('.').and_then(parse_host) {
-        return Some(format!("did you mean `*.{domain}`?"));
-    }
-    let end = text.find([':', '/']).unwrap_or(text.len());
-    let host = parse_host(text.get(..end)?)?;
-    Some(format!("did you mean `{host}`?"))
-}
-
-/// The prefix without a `/` at its end. `None` is an error that was reported.
-fn path_prefix(reader: &Reader<'_>) -> Option<String> {
-    if !reader.has("path_prefix") {
-        return Some("/".to_owned());
-    }
-    let written = reader.text("path_prefix")?;
-    let text = written.text;
-    let is_path = text.starts_with('/')
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_graphic() && !b"?#".contains(&byte));
-    let is_dots = |segment: &str| {
-        matches!(
-            segment.to_ascii_lowercase().replace("%2e", ".").as_str(),
-            "." | ".."
-        )
-    };
-    if !is_path || text.split('/').any(is_dots) {
-        let hint = match text {
-            _ if text.starts_with('/') && is_path => {
-                Some("dot segments are removed before routing: no path has them".to_owned())
-            }
-            _ if text.contains(['?', '#']) => Some("a route matches the path only, not the query".to_owned()),
-            _ if text.starts_with(['~', '^', '=', '(']) => {
-                Some("paths are matched literally: patterns are not supported".to_owned())
-            }
-            _ if !text.starts_with('/') && !text.contains("://") => Some(format!("did you mean `/{text}`?")),
-            _ => None,
-        };
-        reader.refuse("path_prefix", written, hint);
-        return None;
-    }
-    warn_of_pattern(reader, written);
-    let short = text.strip_suffix('/').filter(|short| !short.is_empty());
-    Some(short.unwrap_or(text).to_owned())
-}
-
-/// Warns of a prefix that looks like a pattern of another balancer, which would not match what was meant.
-fn warn_of_pattern(reader: &Reader<'_>, written: Written<'_>) {
-    let text = written.text;
-    let is_parameter =
-        |segment: &&str| segment.starts_with([':', '{', '*']) || segment.ends_with(['}', '$', '*']);
-    let Some(part) = text
-        .split('/')
-        .find(|segment| is_parameter(segment) || segment.contains(".*"))
-    else {
-        return;
-    };
-    let quote = reader.cx.quote(written.span);
-    let message = format!("{quote} is matched literally: `path_prefix` does not support patterns");
-    let before: Vec<&str> = text.split('/').take_while(|segment| *segment != part).collect();
-    let meant = match before.join("/") {
-        empty if empty.is_empty() => "to match every path, omit `path_prefix`".to_owned(),
-        prefix => format!("a prefix matches everything below it: did you mean `{prefix}`?"),
-    };
-    let meant = (!written.is_expanded).then_some(meant);
-    reader
-        .cx
-        .report(Diagnostic::warning(written.span, message).note_if(meant));
+    Some(names)
 }

@@ -58,6 +58,16 @@ pub(super) const POOL_TIMEOUTS: Section = Section {
     ],
 };
 
+/// The keys of `timeouts` of a route. Idle connections belong to the pool, which routes share.
+pub(super) const OF_ROUTE: &[Key] = &[
+    CONNECT.otherwise("as in the pool"),
+    FIRST_BYTE.otherwise("as in the pool"),
+    REQUEST.otherwise("as in the pool"),
+    PROGRESS.otherwise("as in the pool"),
+    STREAM_IDLE.otherwise("as in the pool"),
+    TUNNEL_IDLE.otherwise("as in the pool"),
+];
+
 const CONNECT: Key = Key::new(
     "connect",
     ANY_DURATION,
@@ -126,6 +136,20 @@ pub(super) fn read_of_pool(reader: &Reader<'_>, base: Option<&Timeouts>) -> Time
         stream_idle: reader.duration("stream_idle", base.map(|base| base.stream_idle)),
         tunnel_idle: reader.duration("tunnel_idle", base.map(|base| base.tunnel_idle)),
         backend_idle: reader.duration("backend_idle", base.map(|base| base.backend_idle)),
+    }
+}
+
+/// Reads the timeouts of a route; what it does not have is taken from `base`.
+pub(super) fn read_of_route(reader: &Reader<'_>, base: Option<&Timeouts>) -> Timeouts {
+    let duration = |name, base| reader.duration(name, base);
+    Timeouts {
+        connect: duration("connect", base.map(|base| base.connect)),
+        first_byte: duration("first_byte", base.map(|base| base.first_byte)),
+        request: duration("request", base.map(|base| base.request)),
+        progress: duration("progress", base.map(|base| base.progress)),
+        stream_idle: duration("stream_idle", base.map(|base| base.stream_idle)),
+        tunnel_idle: duration("tunnel_idle", base.map(|base| base.tunnel_idle)),
+        backend_idle: base.map(|base| base.backend_idle).unwrap_or_default(),
     }
 }
 

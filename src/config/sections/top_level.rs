@@ -5,8 +5,10 @@ use super::address::{ADDRESS, LISTEN_ADDRESS};
 use super::admin::{self, ADMIN};
 use super::limits::{self, LIMITS};
 use super::listener::{self, LISTENER};
+use super::policies::{self, Policies};
 use super::pool::{self, POOL};
-use super::route::{self, ROUTE};
+use super::route::{self, Known, ROUTE};
+use super::stores::{self, Stores};
 use super::timeouts::{self, TIMEOUTS};
 use super::{backend, health_check, lists, retry, strategy, trusted_proxies};
 use crate::config::context::Context;
@@ -65,8 +67,11 @@ pub(super) const ROOT: Section = Section {
         Key::new(
             "routes",
             Kind::List(&Kind::Section(&ROUTE)),
-            "Which requests go to which pool. The most specific host wins, then the longest path; the order does not matter.",
+            "Which requests go where. The most specific route wins; the order matters only between equally specific ones.",
         ),
+        route::DEFAULTS,
+        policies::KEY,
+        stores::KEY,
     ],
 };
 
@@ -89,8 +94,15 @@ pub(in crate::config) fn read(cx: &Context<'_>, root: Option<&Node>) -> Option<C
     let trusted_proxies = trusted_proxies::read(&root);
     let (listeners, admin) = listener::read(&root, &trusted_proxies);
     let pools = pool::read(&root, &listeners);
-    let routes = route::read(&root, &pools);
+    let stores = Stores::read(&root);
+    let known = Known::new(&root, &listeners, &pools);
+    let policies = Policies::read(&known, &stores);
+    let routes = route::read(&known, &policies);
+    let policies = policies.settings();
     Some(Config {
+        policies,
+        stores: stores.settings,
+        routes,
         listeners,
         workers,
         admin,
@@ -100,14 +112,13 @@ pub(in crate::config) fn read(cx: &Context<'_>, root: Option<&Node>) -> Option<C
         limits: limits::read(&root.section("limits", &LIMITS)),
         sources: lists::sources(&pools),
         pools: pools.into_iter().map(|pool| pool.settings).collect(),
-        routes,
     })
 }
 
 /// Prints the whole config.
 pub(in crate::config) fn show(config: &Config) -> Item {
     let pools = config.pools.iter();
-    map([
+    let mut keys = vec![
         (
             "listeners",
             Item::List(config.listeners.iter().map(listener::show).collect()),
@@ -134,7 +145,20 @@ pub(in crate::config) fn show(config: &Config) -> Item {
         ),
         (
             "routes",
-            Item::List(config.routes.iter().map(route::show).collect()),
+            Item::List(
+                config
+                    .routes
+                    .iter()
+                    .map(|route| route::show(route, config))
+                    .collect(),
+            ),
         ),
-    ])
+    ];
+    if !config.policies.is_empty() {
+        keys.push(("policies", policies::show(&config.policies)));
+    }
+    if !config.stores.is_empty() {
+        keys.push(("stores", stores::show(&config.stores)));
+    }
+    map(keys)
 }

@@ -7,7 +7,7 @@ use crate::config::context::Context;
 use crate::config::reader::Reader;
 use crate::config::source::{Origin, Source};
 use crate::config::{params, print, reference, secret_values, tree};
-use crate::schema::{Form, Key, Kind, Params, Row, Section, Table, Value};
+use crate::schema::{Form, Key, Kind, Params, Row, RowForm, Section, Table, Value};
 
 const HEADER: Kind = Kind::Text(
     Form::new("client_ip or header.NAME").checked(|text| text == "client_ip" || text.starts_with("header.")),
@@ -69,6 +69,7 @@ const HASH: &[Key] = &[
 
 const TABLE: Table = Table {
     what: "strategy",
+    form: RowForm::Name,
     rows: || {
         vec![
             Row {

@@ -38,7 +38,7 @@ pub const SECTION: Section = Section {
         ),
         Key::new(
             "body_file",
-            Kind::Text(Form::new("a file")),
+            Kind::Text(Form::new("a file").file()),
             "A file with the body, of at most 1 MiB, which is read when the config is loaded. Instead of `body`.",
         ),
     ],

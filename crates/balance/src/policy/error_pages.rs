@@ -44,7 +44,7 @@ const OF_POOL: Section = Section {
 
 pub(super) const KEYS: &[Key] = &[
     Key::any(
-        Kind::Either(&Kind::Text(Form::new("a file")), &Kind::Section(&OF_POOL)),
+        Kind::Either(&Kind::Text(Form::new("a file").file()), &Kind::Section(&OF_POOL)),
         "The page for a status from 400 to 599 (`404`), a range (`502-504`) or a class (`5xx`); of several the narrowest one counts. Either a file of at most 1 MiB, which is read again when it changes, or a path that a pool serves. Only clients that prefer HTML by their `Accept` get pages; programs get problem details as JSON.",
     ),
     Key::new(

@@ -35,7 +35,7 @@ pub use shared_limit::{SharedLimit, Usage};
 
 use crate::kept::KeptBuilder;
 use crate::request::Request;
-use crate::schema::{Key, Params, Row, Table};
+use crate::schema::{Key, Params, Row, RowForm, Table};
 
 /// A policy of a route. Shared by all workers.
 pub trait Policy: Debug + Send + Sync {
@@ -234,8 +234,9 @@ pub static POLICIES: &[PolicyEntry] = &[
 ];
 
 /// The same table, as the config reads it.
-pub static TABLE: Table = Table {
+pub const TABLE: Table = Table {
     what: "policy",
+    form: RowForm::Name,
     rows: || {
         let row = |entry: &PolicyEntry| Row {
             name: entry.name,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::units::{self, show_decimal, show_duration, show_size};
-use super::{ANY, Key, Section, Table, Value};
+use super::{ANY, Key, RowForm, Section, Table, Value};
 
 /// The type of a value.
 #[derive(Debug, Clone, Copy)]
@@ -67,6 +67,10 @@ pub struct Form {
     pub or_number: bool,
     /// Whether messages and printed configs mask the text.
     pub is_secret: bool,
+    /// Whether it names a file: a relative path starts at the folder of the config.
+    pub is_file: bool,
+    /// Whether it holds variables of requests such as `${client_ip}`, so that `$` has a meaning of its own in it.
+    pub is_template: bool,
     /// Whether a text is valid. Sections that read their texts themselves leave this open.
     pub is_valid: fn(&str) -> bool,
 }
@@ -79,6 +83,8 @@ impl Form {
             pattern: None,
             or_number: false,
             is_secret: false,
+            is_file: false,
+            is_template: false,
             is_valid: any_text,
         }
     }
@@ -101,6 +107,20 @@ impl Form {
     #[must_use]
     pub const fn secret(mut self) -> Self {
         self.is_secret = true;
+        self
+    }
+
+    /// The same form, whose texts are paths of files, or `file:PATH`, or URLs.
+    #[must_use]
+    pub const fn file(mut self) -> Self {
+        self.is_file = true;
+        self
+    }
+
+    /// The same form, whose texts hold variables of requests.
+    #[must_use]
+    pub const fn template(mut self) -> Self {
+        self.is_template = true;
         self
     }
 
@@ -173,7 +193,7 @@ impl Kind {
     /// Adds the names of the secret keys that values of this type can have.
     pub(super) fn collect_secret_keys(&self, found: &mut Vec<&'static str>) {
         match self {
-            Self::List(of) => of.collect_secret_keys(found),
+            Self::List(of) | Self::Map(of) => of.collect_secret_keys(found),
             Self::Section(section) | Self::Named(section) => found.extend(section.secret_keys()),
             Self::Row(table) => {
                 let rows = (table.rows)();
@@ -187,11 +207,31 @@ impl Kind {
         }
     }
 
+    /// The form of the texts that values of this type are or hold, of the first alternative that has one.
+    pub fn form(&self) -> Option<&Form> {
+        match self {
+            Self::Text(form) => Some(form),
+            Self::List(of) | Self::Map(of) => of.form(),
+            Self::Either(one, other) => one.form().or_else(|| other.form()),
+            _ => None,
+        }
+    }
+
+    /// The table whose row a value of this type is or holds, if there is one.
+    pub fn table(&self) -> Option<&'static Table> {
+        match self {
+            Self::Row(table) => Some(table),
+            Self::List(of) | Self::Map(of) => of.table(),
+            Self::Either(one, other) => one.table().or_else(|| other.table()),
+            _ => None,
+        }
+    }
+
     /// The keys of the section that values of this type hold, in a list or under names; empty for other types.
     pub fn keys(&self) -> &'static [Key] {
         match self {
             Self::Section(section) | Self::Named(section) => section.keys,
-            Self::List(of) => of.keys(),
+            Self::List(of) | Self::Map(of) => of.keys(),
             Self::Either(one, other) => match one.keys() {
                 [] => other.keys(),
                 keys => keys,
@@ -253,12 +293,18 @@ impl Kind {
 /// The map form is mentioned only when a row has parameters.
 fn of_table(table: &Table) -> String {
     let names = table.names().join(", ");
-    match (table.rows)().iter().find(|row| !row.keys.is_empty()) {
-        Some(row) => format!(
+    let rows = (table.rows)();
+    let with_keys = rows.iter().find(|row| !row.keys.is_empty());
+    match (with_keys, table.form) {
+        (Some(row), RowForm::Name) => format!(
             "one of {names}, or a map from one of these to its parameters, such as {{ {}: {{ … }} }}",
             row.name
         ),
-        None => format!("one of {names}"),
+        (Some(row), RowForm::Kind) => format!(
+            "one of {names}, or a map with its name as `kind` and its parameters, such as {{ kind: {}, … }}",
+            row.name
+        ),
+        (None, _) => format!("one of {names}"),
     }
 }
 
@@ -272,6 +318,7 @@ mod tests {
     const COUNT: Kind = Kind::Count { least: 1, most: 9 };
     const PLAIN: Table = Table {
         what: "animal",
+        form: RowForm::Name,
         rows: || {
             ["cat", "dog"]
                 .map(|name| Row {
@@ -284,6 +331,7 @@ mod tests {
     };
     const WITH_KEYS: Table = Table {
         what: "animal",
+        form: RowForm::Name,
         rows: || {
             let mut rows = (PLAIN.rows)();
             rows[1].keys = DOG;

@@ -59,8 +59,19 @@ pub enum Presence {
 pub struct Table {
     /// What a row is, such as `strategy`.
     pub what: &'static str,
+    /// How the config writes a row with its parameters.
+    pub form: RowForm,
     /// Its rows, in the order of the docs. A function, because a constant cannot name the table itself.
     pub rows: fn() -> Vec<Row>,
+}
+
+/// How the config writes a row with its parameters. A row without parameters is its name alone in both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowForm {
+    /// `{ kind: NAME, … }`: the parameters are beside the name.
+    Kind,
+    /// `{ NAME: { … } }`: the name is the only key, and its value has the parameters.
+    Name,
 }
 
 /// A row of a [`Table`].
@@ -80,6 +91,11 @@ impl Section {
         self.keys.iter().find(|key| key.name == name)
     }
 
+    /// The key of that name, or the one for every name that the section does not name: see [`ANY`].
+    pub fn key_or_any(&self, name: &str) -> Option<&'static Key> {
+        self.key(name).or_else(|| self.key(ANY))
+    }
+
     /// Adds the sections within this one, at any depth, each once.
     pub fn collect_sections(&self, found: &mut Vec<&'static Self>) {
         for key in self.keys {
@@ -89,7 +105,8 @@ impl Section {
 
     /// The names of the secret keys of this section, of the sections within it and of the rows that its keys select.
     pub fn secret_keys(&self) -> Vec<&'static str> {
-        let secret = self.keys.iter().filter(|key| key.is_secret);
+        let is_secret = |key: &&Key| key.is_secret || key.kind.form().is_some_and(|form| form.is_secret);
+        let secret = self.keys.iter().filter(is_secret);
         let mut found: Vec<_> = secret.map(|key| key.name).collect();
         for key in self.keys {
             key.kind.collect_secret_keys(&mut found);

@@ -20,7 +20,7 @@ use std::time::Instant;
 pub(crate) use sequence::Sequence;
 
 use crate::backend::{BackendId, Load, Padded};
-use crate::schema::{Key, Params, Row, Table};
+use crate::schema::{Key, Params, Row, RowForm, Table};
 
 /// One eligible backend, with its weight when the set was built.
 #[derive(Debug, Clone)]
@@ -152,6 +152,7 @@ pub static STRATEGIES: &[Entry] = &[
 /// The table as the config describes it.
 pub const TABLE: Table = Table {
     what: "strategy",
+    form: RowForm::Kind,
     rows: || {
         let row = |entry: &Entry| Row {
             name: entry.name,

@@ -55,7 +55,7 @@ pub(super) const CODES: &[(&str, &str)] = &[
 pub(super) const KEYS: &[Key] = &[
     Key::new(
         "users_file",
-        Kind::Text(Form::new("a path")),
+        Kind::Text(Form::new("a path").file()),
         "File with one `name:hash` a line, as `htpasswd -B` writes it; `#` begins a comment. Hashes: bcrypt (`$2a$`, `$2b$`, `$2y$`, \
          cost up to 16), `$argon2id$`, `$argon2i$`, SHA-crypt (`$5$`, `$6$`). The file is read again when it changes; if it is not valid \
          then, the previous users stay. At most 4 MiB. Exactly one of `users_file` and `users` is required.",

@@ -33,7 +33,7 @@ const LEEWAY: Duration = Duration::from_secs(30);
 /// Seconds after which a client may try again when there are no keys: as often as they are fetched then.
 const RETRY_AFTER: &str = "10";
 
-const PATH: Kind = Kind::Text(Form::new("a path"));
+const PATH: Kind = Kind::Text(Form::new("a path").file());
 const TEXT: Kind = Kind::Text(Form::new("a text").checked(|text| !text.is_empty()));
 const TEXTS: Kind = Kind::Either(&TEXT, &Kind::List(&TEXT));
 
@@ -59,7 +59,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::new(
         "jwks",
         Kind::Text(
-            Form::new("an https or http URL, or file:PATH").checked(|text| parse_source(text).is_some()),
+            Form::new("an https or http URL, or file:PATH").file().checked(|text| parse_source(text).is_some()),
         ),
         "The JSON Web Key Set of the issuer: a URL, fetched every 5 minutes, or `file:PATH`, read again when the file changes. At most \
          512 KiB and 100 keys. Keys for encryption, symmetric keys and keys of unknown types are ignored. If a set is not valid or has \
