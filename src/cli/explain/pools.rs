@@ -1,6 +1,6 @@
 //! The pools that a request may go to: their backends, and the settings that apply.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::config::Config;
 use crate::pool;
@@ -17,6 +17,7 @@ pub(super) struct PoolShown {
     /// The sources that may bring more backends.
     pub(super) sources: Vec<String>,
     /// Names of settings, as in the config, and their values.
+    #[serde(serialize_with = "as_map")]
     pub(super) settings: Vec<(&'static str, String)>,
 }
 
@@ -86,6 +87,10 @@ fn settings_shown(pool: &pool::Settings) -> Vec<(&'static str, String)> {
         shown.push(("limits.in_flight_per_backend", limit.to_string()));
     }
     shown
+}
+
+fn as_map<S: Serializer>(settings: &[(&'static str, String)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(settings.iter().map(|(key, value)| (key, value)))
 }
 
 /// The settings of a pool as a route uses it.

@@ -301,6 +301,7 @@ fn the_explanation_is_json_too() {
     assert_eq!(value["action"]["kind"], "pool");
     assert_eq!(value["forwarded"]["target"], "/v1");
     assert_eq!(value["pools"][0]["backends"][1]["backup"], true);
+    assert_eq!(value["pools"][0]["settings"]["retry.attempts"], "2");
     assert_eq!(value["routes"][1]["outcome"], "less_specific");
 }
 
@@ -338,4 +339,70 @@ fn what_is_not_a_request_is_refused() {
     asked.headers.clear();
     asked.listener = Some(":9".to_owned());
     has(&asked, "its listeners are 127.0.0.1:8080, 127.0.0.1:8081");
+}
+
+#[test]
+fn every_key_of_a_route_is_explained() {
+    let text = "
+listen: 127.0.0.1:8080
+pools:
+  api: { backends: [http://10.0.0.1:8001] }
+  canary: { backends: [http://10.0.0.3:8001] }
+policies:
+  office: { ip: { allow: [10.0.0.0/8] } }
+  per_client: { rate_limit: { rate: 100/s, burst: 200, key: client_ip } }
+  small: { body_limit: 1MiB }
+  squeeze: { compress: {} }
+routes:
+  - name: api
+    host: '*.api.test'
+    path_prefix: /v1
+    split: { api: 95, canary: 5 }
+    rewrite: { path_prefix: /internal, host: backend }
+    request_headers: { set: { X-Who: '${client_ip} ${request_id}' } }
+    timeouts: { first_byte: 3s }
+    policies: [small, squeeze, per_client, office]
+  - { name: canary, path_prefix: /v1, headers: { X-Canary: '1' }, pool: canary }
+";
+    let loaded = config::from_text(text, "test.yaml", Path::new("/"), &|_| None);
+    let config = loaded.unwrap_or_else(|report| panic!("{report}")).config;
+    let mut asked = arguments("GET", "http://a.api.test/v1/x?a=1");
+    asked.headers = vec!["X-Canary: 1".to_owned()];
+    asked.client_ip = IpAddr::from([10, 0, 0, 1]);
+    let shown = text::render(&explained(&asked, &config));
+    let expected = "\
+GET http://a.api.test/v1/x?a=1
+  from 10.0.0.1 by listener 127.0.0.1:8080
+
+Routes
+  api     chosen
+  canary  a more specific route matched
+
+Policies, in the order in which they act
+  office      ip
+  per_client  rate_limit
+  small       body_limit
+  squeeze     compress
+
+Action
+  goes to one of these pools
+  api     weight 95 of 100
+  canary  weight 5 of 100
+
+Request to the backend
+  GET /internal/x?a=1
+  Host: that of the backend
+  set    X-Who: 10.0.0.1 ${request_id}
+
+Pool api, strategy round_robin
+  http://10.0.0.1:8001  weight 1
+
+  timeouts.connect      1s
+  timeouts.first_byte   3s
+";
+    assert!(shown.starts_with(expected), "{shown}");
+    assert!(
+        shown.ends_with("\nLimits\n  body of the request  1MiB\n"),
+        "{shown}"
+    );
 }
