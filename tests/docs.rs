@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use evenkeel::http1::Malformed;
 use evenkeel::proxy::Failure;
 use evenkeel::telemetry::metrics::METRICS;
+use evenkeel_balance::policy::POLICIES;
 
 /// Folders that hold no documentation of this project.
 const SKIPPED: [&str; 4] = [".git", "target", "node_modules", "vendor"];
@@ -162,6 +163,58 @@ fn the_reference_of_errors_is_generated_from_the_code() {
 }
 
 #[test]
+fn every_error_code_of_a_policy_is_in_its_row() {
+    let mut found = 0;
+    for policy in POLICIES {
+        let text = source_of(policy.name);
+        let (production, _) = text.split_once("#[cfg(test)]").unwrap_or((&text, ""));
+        let table = production
+            .split_once("const CODES: ")
+            .map_or("", |(_, rest)| rest);
+        let table = table.split_once("];").map_or("", |(table, _)| table);
+        let code = production.replace(table, "").replace("\\\"", "'");
+        let used: Vec<&str> = error_codes(&code);
+        for word in &used {
+            let is_in_row = policy.codes.iter().any(|(code, _)| code == word);
+            assert!(is_in_row, "{}: {word} is not in its row", policy.name);
+        }
+        for (word, _) in policy.codes {
+            assert!(used.contains(word), "{}: {word} is not used", policy.name);
+        }
+        found += used.len();
+    }
+    assert!(found > 10, "only {found} codes found");
+}
+
+/// The words that a policy refuses requests with: what follows a status, and what an arm of a `match` on one leads to.
+fn error_codes(code: &str) -> Vec<&str> {
+    let pieces: Vec<&str> = code.split('"').collect();
+    let quoted = pieces.chunks(2).filter_map(|pair| Some((pair[0], *pair.get(1)?)));
+    let is_code = |before: &str| {
+        let after_status = before.trim_end().strip_suffix(',').is_some_and(|rest| {
+            rest.ends_with("status") || rest.ends_with(|last: char| last.is_ascii_digit())
+        });
+        let arm = before
+            .strip_suffix(" => ")
+            .map(|rest| rest.rsplit('\n').next().unwrap_or(rest).trim());
+        after_status || arm.is_some_and(|arm| arm == "_" || arm.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    let is_word = |word: &str| word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    quoted
+        .filter(|(before, word)| is_code(before) && is_word(word) && !word.is_empty())
+        .map(|(_, word)| word)
+        .collect()
+}
+
+/// The source of a policy.
+fn source_of(policy: &str) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/balance/src/policy");
+    let file = fs::read_to_string(folder.join(format!("{policy}.rs")));
+    let file = file.or_else(|_| fs::read_to_string(folder.join(policy).join("mod.rs")));
+    file.expect("the policy has a file of its name")
+}
+
+#[test]
 fn the_metrics_that_pages_name_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut named = 0;
@@ -192,6 +245,12 @@ fn errors() -> String {
     for failure in Failure::ALL {
         if let Some(meaning) = failure.help() {
             page += &format!("| `{}` | {meaning} |\n", failure.code());
+        }
+    }
+    page += "\nThe codes of policies, which `policy` in the same line names:\n\n| code | policy | meaning |\n| --- | --- | --- |\n";
+    for policy in POLICIES {
+        for (code, meaning) in policy.codes {
+            page += &format!("| `{code}` | `{}` | {meaning} |\n", policy.name);
         }
     }
     page += "\nA request that is malformed or exceeds a limit of its headers or framing is rejected and never sent to a backend. The connection\n\

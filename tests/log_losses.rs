@@ -36,6 +36,8 @@ fn entry() -> Entry<'static> {
         retries: &[],
         grpc_status: None,
         client_cert: None,
+        user: None,
+        policy: None,
         error: None,
         detail: None,
     }

@@ -236,6 +236,8 @@ fn encode_log_line() -> Part {
         retries: &[],
         grpc_status: None,
         client_cert: None,
+        user: None,
+        policy: None,
         error: None,
         detail: None,
     };

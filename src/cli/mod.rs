@@ -3,6 +3,7 @@
 mod check;
 mod completions;
 pub mod demo;
+mod explain;
 pub mod healthcheck;
 mod print_config;
 pub mod run;
@@ -72,6 +73,8 @@ enum Command {
     Check(GivenFile),
     /// Prints the effective config, with all defaults and with secrets masked
     PrintConfig(GivenFile),
+    /// Explains what would become of a request: its route, policies, changes and backends
+    Explain(explain::ExplainArguments),
     /// Checks whether the running process is ready
     Healthcheck(healthcheck::HealthcheckArguments),
     /// Prints the JSON Schema of the config file, for editors
@@ -161,7 +164,7 @@ fn execute(arguments: impl IntoIterator<Item = OsString>, streams: &mut Streams<
     let words: Vec<OsString> = arguments.into_iter().collect();
     let done = match CommandLine::try_parse_from(&words) {
         Ok(line) => dispatch(line.command.unwrap_or(Command::Run(line.run)), streams),
-        Err(error) => explain(&unknown_command(&words).unwrap_or(error), streams)
+        Err(error) => print_usage(&unknown_command(&words).unwrap_or(error), streams)
             .and_then(|outcome| hint_at_file(&words, outcome, streams)),
     };
     let done = done.and_then(|outcome| streams.out.flush().map(|()| outcome));
@@ -183,6 +186,7 @@ fn dispatch(command: Command, streams: &mut Streams<'_>) -> io::Result<Outcome> 
         Command::Demo(arguments) => demo::demo(&arguments, streams),
         Command::Healthcheck(arguments) => healthcheck::healthcheck(&arguments, streams),
         Command::Check(file) => check::check(&file, streams),
+        Command::Explain(arguments) => explain::explain(&arguments, streams),
         Command::PrintConfig(file) => print_config::print_config(&file, streams),
         Command::Schema => schema::schema(streams),
         Command::Strategies => strategies::strategies(streams),
@@ -216,7 +220,7 @@ fn hint_at_file(words: &[OsString], outcome: Outcome, streams: &mut Streams<'_>)
 }
 
 /// Prints help and version to stdout, and errors to stderr.
-fn explain(error: &clap::Error, streams: &mut Streams<'_>) -> io::Result<Outcome> {
+fn print_usage(error: &clap::Error, streams: &mut Streams<'_>) -> io::Result<Outcome> {
     let text = error.render();
     if error.use_stderr() {
         write!(streams.err, "{text}")?;

@@ -68,6 +68,37 @@ fn a_file_is_given_with_or_without_an_option() {
 }
 
 #[test]
+fn explain_prints_the_route_or_what_is_wrong() {
+    let file = File::new("explained", "listen: :8080\nbackends: [http://a:1]\n");
+    let request = ["explain", "GET", "http://a.test/x"];
+    let (outcome, out, err) = run(&[&request[..], &["-c", file.path()]].concat());
+    assert_eq!((outcome, err.as_str()), (Outcome::Fine, ""));
+    assert!(
+        out.starts_with("GET http://a.test/x\n") && out.contains("  http://a:1  weight 1\n"),
+        "{out}"
+    );
+    let (outcome, out, _) = run(&[&request[..], &["--json", "-H", "A: b", "-c", file.path()]].concat());
+    assert_eq!(outcome, Outcome::Fine);
+    let value: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(value["request"]["path"], "/x");
+    for (wrong, words) in [
+        (&["GET", "a.test"][..], "is not a URL"),
+        (&["GET", "/x"], "`missing_host`"),
+        (&["GET", "http://a/", "--listener", ":9"], "its listeners are "),
+        (&["GET", "http://a/", "--client-ip", "a"], "--client-ip"),
+        (&["GET"], "<URL>"),
+    ] {
+        let (outcome, out, err) = run(&[&["explain"], wrong, &["-c", file.path()]].concat());
+        assert_eq!((outcome, out.as_str()), (Outcome::Misused, ""), "{wrong:?}");
+        assert!(err.contains(words), "{err}");
+    }
+    let bad = File::new("explained-bad", "listen: :8080\n");
+    let (outcome, out, err) = run(&[&request[..], &["-c", bad.path()]].concat());
+    assert_eq!((outcome, out.as_str()), (Outcome::Failed, ""));
+    assert!(err.contains(": error: "), "{err}");
+}
+
+#[test]
 fn a_file_in_place_of_a_backend_gets_a_tip() {
     for line in [&["run", "my.yaml"][..], &["my.yaml"]] {
         let (outcome, _, err) = run(line);

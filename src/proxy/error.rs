@@ -113,7 +113,7 @@ failures! {
     BodyTooLarge, "the request body is larger than the limit" {
         code: "request_body_too_large", status: 413, grpc_status: grpc::RESOURCE_EXHAUSTED,
         cause: None, blame: Blame::Client, timeout: None,
-        help: "the request body was larger than `limits.body`",
+        help: "the request body was larger than `limits.body`, or than a policy `body_limit` allows",
     }
 
     /// The client went away before its response was complete.
@@ -338,6 +338,8 @@ mod tests {
     use std::collections::BTreeSet;
     use std::mem::discriminant;
 
+    use evenkeel_balance::policy::POLICIES;
+
     use super::*;
 
     #[test]
@@ -355,6 +357,20 @@ mod tests {
             assert_eq!(codes.insert(failure.code()), !is_reason, "{failure:?}");
             assert_eq!(failure.help().is_none(), is_reason, "{failure:?}");
         }
+    }
+
+    #[test]
+    fn the_codes_of_policies_are_not_those_of_failures() {
+        let reasons = Malformed::ALL.map(Malformed::code);
+        let failures = Failure::ALL.iter().map(|failure| failure.code());
+        let ours: BTreeSet<&str> = reasons.into_iter().chain(failures).collect();
+        let codes = POLICIES.iter().flat_map(|entry| entry.codes);
+        let shared: Vec<&str> = codes
+            .map(|(code, _)| *code)
+            .filter(|code| ours.contains(code))
+            .collect();
+        // A body that is too large is the same error whichever limit it exceeds; only a body of unknown length has to be read for it.
+        assert_eq!(shared, [Failure::BodyTooLarge.code()]);
     }
 
     #[test]

@@ -39,6 +39,7 @@ pub(super) fn write(exchange: &mut Exchange<'_>) {
         request,
         body,
         record,
+        changes,
         ..
     } = &*exchange;
     let Record {
@@ -86,6 +87,11 @@ pub(super) fn write(exchange: &mut Exchange<'_>) {
         retries: &retries,
         grpc_status: ending.grpc_status,
         client_cert: subject(&request.client.peer),
+        user: changes
+            .as_deref()
+            .and_then(|changes| changes.notes.user.as_deref())
+            .map(str::as_bytes),
+        policy: record.policy.as_deref(),
         error: ending.failure.map(Failure::code).or(ending.code),
         detail: match ending.failure.is_some() || ending.code.is_some() {
             true => record.detail.as_deref().or(plain.as_deref()),
@@ -176,6 +182,8 @@ pub(super) fn log_refused(
         retries: &[],
         grpc_status: refused.grpc_status,
         client_cert: subject(peer),
+        user: None,
+        policy: None,
         error: Some(refused.failure.code()),
         detail,
     };

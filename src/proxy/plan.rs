@@ -13,6 +13,7 @@ use super::exchange::Exchange;
 use super::{Failure, LocalReason, jobs};
 use crate::clock;
 use crate::pool::Pool;
+use crate::telemetry::metrics::{PolicyCounters, PolicyOutcome};
 
 /// What a route does beside forwarding.
 #[derive(Debug, Default)]
@@ -77,6 +78,8 @@ pub struct Step {
     pub policy: Arc<dyn Policy>,
     /// The server that it asks, as a pool with one backend.
     pub server: Option<Arc<Pool>>,
+    /// Counts its decisions.
+    pub counters: Arc<PolicyCounters>,
 }
 
 /// Runs the policies of a plan and prepares its changes.
@@ -118,6 +121,13 @@ fn decide(exchange: &mut Exchange<'_>, step: &Step, done: Option<Job>) -> Result
         None => step.policy.check(&view, &mut changes.notes),
         Some(done) => step.policy.resume(&view, &mut changes.notes, done),
     };
+    let outcome = match &decision {
+        Decision::Continue => PolicyOutcome::Passed,
+        Decision::Wait(_) => PolicyOutcome::Waited,
+        Decision::Refuse(refusal) if refusal.code.is_empty() => PolicyOutcome::Responded,
+        Decision::Refuse(_) => PolicyOutcome::Refused,
+    };
+    step.counters.count(exchange.request.worker().index, outcome);
     match decision {
         Decision::Continue => Ok(None),
         Decision::Wait(job) => Ok(Some(job)),

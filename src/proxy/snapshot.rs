@@ -11,6 +11,7 @@ use super::{ClientTimeouts, Limits, Route, TrustedProxies};
 use crate::backend::{Backend, BackendId};
 use crate::pool::{EligibleSet, Member, Pool};
 use crate::router::Router;
+use crate::telemetry::metrics::PolicyCounters;
 
 /// The active settings.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub struct Snapshot {
     pub derived_pools: Vec<Arc<Pool>>,
     /// The servers that policies ask, each as a pool with one backend. Nobody sees them as pools.
     pub servers: Vec<Arc<Pool>>,
+    /// The counters of all policies that decide about requests; no name twice.
+    pub policies: Vec<Arc<PolicyCounters>>,
     /// Whose forwarding fields and PROXY headers are believed.
     pub trusted_proxies: TrustedProxies,
     /// Timeouts on the client's side.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use evenkeel_balance::action::{BodyFile, Matched, Mirror, Redirect, Respond, Split};
 use evenkeel_balance::edits::{Direction, HeaderEdits};
-use evenkeel_balance::policy::{BuildError, Context, Policy};
+use evenkeel_balance::policy::{BuildError, Context, Order, Policy};
 use evenkeel_balance::rewrite::Rewrite;
 
 use super::RoutesError;
@@ -20,6 +20,7 @@ use crate::proxy::{
 };
 use crate::router::{Matcher, PathMatcher, Router};
 use crate::telemetry::Label;
+use crate::telemetry::metrics::PolicyCounters;
 
 /// A snapshot that is not active yet, and the state that it shares with the active one. Its pools have no backends.
 pub(super) struct Assembled {
@@ -44,6 +45,8 @@ pub(super) fn assemble(config: &Config, kept: &Kept) -> Result<Assembled, Routes
         derived: Vec::new(),
         policies: BTreeMap::new(),
         servers: Servers::new(workers),
+        counters: Vec::new(),
+        workers,
         keep: &mut keep,
         body_limit: config.limits.body,
     };
@@ -51,8 +54,13 @@ pub(super) fn assemble(config: &Config, kept: &Kept) -> Result<Assembled, Routes
     let routes = routes.collect::<Result<_, _>>()?;
     let policies = builder.policies.iter().map(|(name, step)| (*name, &step.policy));
     let background = Background::prepare(policies, &config.stores)?;
-    let derived_pools = builder.derived;
-    let servers = builder.servers.into_pools();
+    let RouteBuilder {
+        derived: derived_pools,
+        servers,
+        counters,
+        ..
+    } = builder;
+    let servers = servers.into_pools();
     Ok(Assembled {
         snapshot: Snapshot {
             router,
@@ -60,6 +68,7 @@ pub(super) fn assemble(config: &Config, kept: &Kept) -> Result<Assembled, Routes
             pools,
             derived_pools,
             servers,
+            policies: counters,
             trusted_proxies: config.trusted_proxies.clone(),
             timeouts: config.timeouts,
             limits: config.limits,
@@ -67,6 +76,14 @@ pub(super) fn assemble(config: &Config, kept: &Kept) -> Result<Assembled, Routes
         keep,
         background,
     })
+}
+
+/// The snapshot of a config for looking at it: nothing is started, read or sent. Its pools have no backends.
+///
+/// # Errors
+/// The routes of the config cannot be used.
+pub fn snapshot_of(config: &Config) -> Result<Snapshot, RoutesError> {
+    Ok(assemble(config, &Kept::default())?.snapshot)
 }
 
 /// Builds the routes of one config.
@@ -80,6 +97,10 @@ struct RouteBuilder<'a> {
     policies: BTreeMap<&'a str, Step>,
     /// The servers that they ask.
     servers: Servers,
+    /// The counters of those that decide about requests.
+    counters: Vec<Arc<PolicyCounters>>,
+    /// Number of worker threads.
+    workers: usize,
     keep: &'a mut KeptBuilder,
     body_limit: Option<u64>,
 }
@@ -101,7 +122,10 @@ impl<'a> RouteBuilder<'a> {
                 let name = route.to_string();
                 let split =
                     Split::build(params, &name, self.keep).map_err(|error| invalid(route, &[error]))?;
-                let pools = pools.iter().map(|pool| self.pool(route, pool));
+                // `split` does not count pools whose weight is 0: its positions are those of the others.
+                let used = |name| pools.iter().find(|pool| &*pool.name == name);
+                let used: Vec<&PoolUse> = split.pools().filter_map(used).collect();
+                let pools = used.into_iter().map(|pool| self.pool(route, pool));
                 let pools = pools.collect::<Result<_, _>>()?;
                 Target::Split(Box::new(SplitTarget { split, pools }))
             }
@@ -195,11 +219,17 @@ impl<'a> RouteBuilder<'a> {
         let policy: Arc<dyn Policy> = built.map_err(|error| invalid(route, &[error]))?.into();
         let server = policy.fetches().map(|url| self.servers.get(url, self.keep));
         let server = server.transpose().map_err(|error| invalid(route, &[error]))?;
+        let name = format!("policy/{}", settings.name);
+        let counters = || PolicyCounters::new(&settings.name, self.workers);
         let step = Step {
             name: Arc::clone(&settings.name),
             policy,
             server,
+            counters: self.keep.get_or_insert(&name, counters),
         };
+        if (settings.entry.order)(&settings.params) != Order::Response {
+            self.counters.push(Arc::clone(&step.counters));
+        }
         self.policies.insert(&settings.name, step.clone());
         Ok(step)
     }
@@ -238,5 +268,7 @@ fn groups(route: &Matcher) -> Vec<&str> {
     }
 }
 
+#[cfg(test)]
+mod policy_tests;
 #[cfg(test)]
 mod tests;

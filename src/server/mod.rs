@@ -40,6 +40,7 @@ use crate::tasks::Tasks;
 use crate::telemetry::Logs;
 use crate::telemetry::metrics::WorkerCounters;
 use assemble::Assembled;
+pub use assemble::snapshot_of;
 use eligible::PoolsWithoutEligible;
 use limits::Resources;
 use reload::Reloads;

@@ -149,6 +149,7 @@ impl View for AppState {
                 .iter()
                 .map(|pool| pool_sample(pool))
                 .collect(),
+            policies: self.shared.snapshot().policies.clone(),
             certificates: self.certificates().iter().map(certificate_sample).collect(),
             process: ProcessSample {
                 version: env!("CARGO_PKG_VERSION"),

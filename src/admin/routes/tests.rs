@@ -54,6 +54,7 @@ impl View for Fixed {
         Snapshot {
             threads: Vec::new(),
             pools: Vec::new(),
+            policies: Vec::new(),
             certificates: Vec::new(),
             process,
         }

@@ -32,7 +32,7 @@ pub const LINE_BOUND: usize = FRAME
 const FRAME: usize = 768;
 
 /// Number of values bounded by `VALUE_BOUND`, with room for the truncation marks of path and query.
-const STRINGS: usize = 11;
+const STRINGS: usize = 13;
 
 /// More than a third of `{"backend":"","reason":"","detail":""},`.
 const RETRY_FRAME: usize = 16;
@@ -114,6 +114,12 @@ fn details(entry: &Entry<'_>, out: &mut Vec<u8>) {
     }
     if entry.client_cert.is_some() {
         label(br#","client_cert":"#, entry.client_cert, out);
+    }
+    if entry.user.is_some() {
+        value(br#","user":"#, entry.user, out);
+    }
+    if let Some(policy) = entry.policy {
+        value(br#","policy":"#, Some(policy.as_bytes()), out);
     }
     if entry.error.is_some() {
         code(br#","error":"#, entry.error, out);

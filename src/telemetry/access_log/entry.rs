@@ -69,6 +69,10 @@ pub struct Entry<'a> {
     pub grpc_status: Option<u32>,
     /// The subject of the client's verified certificate, if it presented one.
     pub client_cert: Option<&'a Label>,
+    /// Who the client proved to be, if a policy asked.
+    pub user: Option<&'a [u8]>,
+    /// The name of the policy that responded in place of a backend.
+    pub policy: Option<&'a str>,
     /// The error: a stable code. `None` on success.
     pub error: Option<&'static str>,
     /// Details for people: the rule, limit or timeout, and the place.

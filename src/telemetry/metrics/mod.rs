@@ -3,6 +3,7 @@
 //! To add a metric, add a row to the table in `table.rs`, and a counter in `counters.rs` if it needs one.
 
 mod counters;
+mod policies;
 mod snapshot;
 
 mod table;
@@ -12,6 +13,7 @@ mod render;
 
 pub use counters::{Counter, DURATION_BOUNDS, Gauge, HandshakeFailure, Histogram, Timeout, WorkerCounters};
 pub use docs::reference;
+pub use policies::{PolicyCounters, PolicyOutcome};
 pub use render::{Format, render};
 pub use snapshot::{BackendSample, CertificateSample, PoolSample, ProcessSample, Snapshot};
 pub use table::{Kind, METRICS, Metric, Source};

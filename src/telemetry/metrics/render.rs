@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::counters::DURATION_BOUNDS;
 use super::snapshot::Snapshot;
 use super::table::{Kind, METRICS, Metric, Source};
-use super::{Histogram, WorkerCounters};
+use super::{Histogram, PolicyOutcome, WorkerCounters};
 
 /// The text format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,6 +109,14 @@ fn samples(out: &mut String, metric: &Metric, snapshot: &Snapshot) {
                 for backend in &pool.backends {
                     let labels = [("pool", pool.name.as_str()), ("backend", backend.url.as_str())];
                     sample(out, name, &labels, value(backend));
+                }
+            }
+        }
+        Source::Policies(value) => {
+            for policy in &snapshot.policies {
+                for outcome in PolicyOutcome::ALL {
+                    let labels = [("policy", policy.name()), ("outcome", outcome.name())];
+                    sample(out, name, &labels, value(policy, outcome));
                 }
             }
         }

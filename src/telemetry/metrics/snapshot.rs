@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::WorkerCounters;
+use super::{PolicyCounters, WorkerCounters};
 
 /// All values of `/metrics`, collected for one request.
 #[derive(Debug, Clone)]
@@ -12,6 +12,8 @@ pub struct Snapshot {
     pub threads: Vec<Arc<WorkerCounters>>,
     /// The active pools.
     pub pools: Vec<PoolSample>,
+    /// The policies of the active routes; no name twice.
+    pub policies: Vec<Arc<PolicyCounters>>,
     /// The active certificates; no file twice.
     pub certificates: Vec<CertificateSample>,
     /// Values of the process.

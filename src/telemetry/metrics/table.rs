@@ -5,7 +5,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::snapshot::{BackendSample, CertificateSample, ProcessSample};
-use super::{HandshakeFailure, Histogram, Timeout, WorkerCounters};
+use super::{HandshakeFailure, Histogram, PolicyCounters, PolicyOutcome, Timeout, WorkerCounters};
 
 /// The type of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +38,8 @@ pub enum Source {
     Durations(fn(&WorkerCounters) -> &Histogram),
     /// One value per backend; labels `pool` and `backend`.
     Backends(fn(&BackendSample) -> u64),
+    /// One value per policy and outcome of its decisions; labels `policy` and `outcome`.
+    Policies(fn(&PolicyCounters, PolicyOutcome) -> u64),
     /// One value per active certificate; label `file`.
     Certificates(fn(&CertificateSample) -> u64),
     /// One value of the process.
@@ -54,6 +56,7 @@ impl Source {
             Self::Each { label, .. } => vec![label],
             Self::Durations(_) => vec!["le"],
             Self::Backends(_) => vec!["pool", "backend"],
+            Self::Policies(_) => vec!["policy", "outcome"],
             Self::Certificates(_) => vec!["file"],
             Self::Version => vec!["version"],
         }
@@ -257,6 +260,11 @@ pub const METRICS: &[Metric] = &[
         "evenkeel_backend_failures_total",
         "Attempts that ended without a usable response from the backend.",
         Source::Backends(|backend| backend.failures),
+    ),
+    counter(
+        "evenkeel_policy_decisions_total",
+        "Decisions of policies about requests, by outcome: `passed`, `refused`, `responded` (to a preflight request), or `waited` (for a computation or another server, before one of the others). A policy appears once a route uses it; those of responses only do not.",
+        Source::Policies(PolicyCounters::value),
     ),
     gauge(
         "evenkeel_certificate_expiry_timestamp_seconds",

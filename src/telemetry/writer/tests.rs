@@ -81,6 +81,8 @@ fn push(buffer: &mut LogBuffer, from: u32, to: u32) {
             retries: &[],
             grpc_status: None,
             client_cert: None,
+            user: None,
+            policy: None,
             error: None,
             detail: None,
         });

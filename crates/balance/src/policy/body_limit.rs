@@ -7,6 +7,12 @@ use super::{BuildError, Context, Decision, Notes, Policy, Refusal};
 use crate::request::Request;
 use crate::schema::{Key, Kind};
 
+/// The error codes of its refusals.
+pub(super) const CODES: &[(&str, &str)] = &[(
+    "request_body_too_large",
+    "the request body was larger than the policy allows (status 413)",
+)];
+
 /// The key without a name is the value of the policy itself: `body_limit: 1MiB`.
 pub(super) const KEYS: &[Key] = &[Key::new(
     "",

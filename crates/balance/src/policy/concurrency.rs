@@ -13,6 +13,12 @@ use crate::request::Request;
 use crate::rng::Rng;
 use crate::schema::{Key, Kind};
 
+/// The error codes of its refusals.
+pub(super) const CODES: &[(&str, &str)] = &[(
+    "too_many_concurrent",
+    "the limit of requests in flight was reached (`status` of the policy, 429 by default)",
+)];
+
 pub(super) const KEYS: &[Key] = &[
     Key::new(
         "limit",

@@ -33,6 +33,26 @@ const HEADERS: Kind = Kind::List(&Kind::Text(
     Form::new("a header name").checked(identity::is_token),
 ));
 
+/// The error codes of its refusals.
+pub(super) const CODES: &[(&str, &str)] = &[
+    (
+        "forward_auth_redirect",
+        "the authentication server redirected the client, for example to a login (its status, 3xx)",
+    ),
+    (
+        "forward_auth_denied",
+        "the authentication server denied the request (its status, 4xx)",
+    ),
+    (
+        "forward_auth_error",
+        "the authentication server responded with an error (its status)",
+    ),
+    (
+        "forward_auth_unavailable",
+        "the authentication server did not respond in time, or not with a valid response (status 503)",
+    ),
+];
+
 pub(super) const KEYS: &[Key] = &[
     Key::new(
         "url",

@@ -14,6 +14,12 @@ const BLOCKS: Kind = Kind::List(&Kind::Text(
         .checked(|text| parse(text).is_some()),
 ));
 
+/// The error codes of its refusals.
+pub(super) const CODES: &[(&str, &str)] = &[(
+    "ip_denied",
+    "the address of the client is denied, or is not allowed (status 403)",
+)];
+
 pub(super) const KEYS: &[Key] = &[
     Key::new("allow", BLOCKS, "Addresses that may send requests.")
         .otherwise("every address that `deny` does not list"),

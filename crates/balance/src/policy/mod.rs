@@ -113,6 +113,8 @@ pub struct PolicyEntry {
     pub keys: &'static [Key],
     /// When it acts.
     pub order: fn(&Params) -> Order,
+    /// The error codes of its refusals, each with its meaning and status.
+    pub codes: &'static [(&'static str, &'static str)],
     /// Builds the policy.
     ///
     /// # Errors
@@ -159,6 +161,7 @@ pub static POLICIES: &[PolicyEntry] = &[
         summary: "allows or denies clients by their address",
         keys: ip::KEYS,
         order: |_| Order::Address,
+        codes: ip::CODES,
         build: ip::build,
     },
     PolicyEntry {
@@ -166,6 +169,7 @@ pub static POLICIES: &[PolicyEntry] = &[
         summary: "replaces the bodies of error responses with pages for people",
         keys: error_pages::KEYS,
         order: |_| Order::Response,
+        codes: &[],
         build: error_pages::build,
     },
     PolicyEntry {
@@ -173,6 +177,7 @@ pub static POLICIES: &[PolicyEntry] = &[
         summary: "checks user names and passwords",
         keys: basic_auth::KEYS,
         order: |_| Order::Identity,
+        codes: basic_auth::CODES,
         build: basic_auth::build,
     },
     PolicyEntry {
@@ -180,6 +185,7 @@ pub static POLICIES: &[PolicyEntry] = &[
         summary: "verifies JSON Web Tokens",
         keys: jwt::KEYS,
         order: |_| Order::Identity,
+        codes: jwt::CODES,
         build: jwt::build,
     },
     PolicyEntry {
@@ -187,6 +193,7 @@ pub static POLICIES: &[PolicyEntry] = &[
         summary: "asks another server whether a request may pass",
         keys: forward_auth::KEYS,
         order: |_| Order::Identity,
+        codes: forward_auth::CODES,
         build: forward_auth::build,
     },
     PolicyEntry {
@@ -194,6 +201,7 @@ pub static POLICIES: &[PolicyEntry] = &[
         summary: "compresses responses for clients that accept it",
         keys: compress::KEYS,
         order: |_| Order::Response,
+        codes: &[],
         build: compress::build,
     },
     PolicyEntry {
@@ -201,6 +209,7 @@ pub static POLICIES: &[PolicyEntry] = &[
         summary: "limits the rate of requests of each client, header value or user",
         keys: rate_limit::KEYS,
         order: rate_limit::order,
+        codes: rate_limit::CODES,
         build: rate_limit::build,
     },
     PolicyEntry {
@@ -208,6 +217,7 @@ pub static POLICIES: &[PolicyEntry] = &[
         summary: "limits the requests in flight of each client, header value or user",
         keys: concurrency::KEYS,
         order: rate_limit::order,
+        codes: concurrency::CODES,
         build: concurrency::build,
     },
     PolicyEntry {
@@ -215,6 +225,7 @@ pub static POLICIES: &[PolicyEntry] = &[
         summary: "limits the size of request bodies",
         keys: body_limit::KEYS,
         order: |_| Order::BodySize,
+        codes: body_limit::CODES,
         build: body_limit::build,
     },
     PolicyEntry {
@@ -222,6 +233,7 @@ pub static POLICIES: &[PolicyEntry] = &[
         summary: "lets pages of other origins read responses, and answers their preflight requests",
         keys: cors::KEYS,
         order: |_| Order::Preflight,
+        codes: &[],
         build: cors::build,
     },
 ];
@@ -257,5 +269,17 @@ mod tests {
         }
         assert!(by_name("magic").is_none());
         assert_eq!(TABLE.names().len(), POLICIES.len());
+    }
+
+    #[test]
+    fn error_codes_are_words_of_one_policy_only() {
+        let mut codes: Vec<&str> = Vec::new();
+        for (code, meaning) in POLICIES.iter().flat_map(|entry| entry.codes) {
+            let is_word = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
+            assert!(!code.is_empty() && code.bytes().all(is_word), "{code}");
+            assert!(meaning.contains("status"), "{code}: {meaning}");
+            assert!(!codes.contains(code), "{code} is there twice");
+            codes.push(code);
+        }
     }
 }

@@ -52,6 +52,18 @@ pub(super) const TABLE_SIZE: Key = Key::new(
 )
 .default("100000");
 
+/// The error codes of its refusals.
+pub(super) const CODES: &[(&str, &str)] = &[
+    (
+        "rate_limited",
+        "the limit of requests in a time was reached (`status` of the policy, 429 by default)",
+    ),
+    (
+        "limit_store_unavailable",
+        "the store of a shared limit could not be reached, and the policy has `on_failure: deny` (status 503)",
+    ),
+];
+
 pub(super) const KEYS: &[Key] = &[
     Key::new(
         "rate",

@@ -79,6 +79,8 @@ fn entry() -> Entry<'static> {
         retries: &[],
         grpc_status: None,
         client_cert: None,
+        user: None,
+        policy: None,
         error: None,
         detail: None,
     }
@@ -126,6 +128,9 @@ fn a_line_has_exactly_the_promised_keys_in_the_promised_order() {
     let failed = Entry {
         retries: &retries,
         grpc_status: Some(14),
+        client_cert: Some(named("CN=client")),
+        user: Some(b"alice"),
+        policy: Some("office"),
         error: Some("no_backend"),
         detail: Some("no backend was up"),
         ..entry()
@@ -133,7 +138,15 @@ fn a_line_has_exactly_the_promised_keys_in_the_promised_order() {
     let promised: Vec<&str> = FIRST
         .into_iter()
         .chain(SECOND)
-        .chain(["retries", "grpc_status", "error", "detail"])
+        .chain([
+            "retries",
+            "grpc_status",
+            "client_cert",
+            "user",
+            "policy",
+            "error",
+            "detail",
+        ])
         .collect();
     assert_eq!(keys(&line(&failed, Options::default())), promised);
 }
@@ -270,6 +283,8 @@ fn the_longest_line_is_within_the_bound() {
         retries: &retries,
         grpc_status: Some(u32::MAX),
         client_cert: Some(label),
+        user: Some(&bytes),
+        policy: Some(&text),
         error: Some("response_truncated"),
         detail: Some(&text),
     };
@@ -303,6 +318,7 @@ proptest! {
         host in proptest::option::of(nasty()),
         request_id in proptest::option::of(nasty()),
         detail in nasty(),
+        user in nasty(),
     ) {
         let detail = String::from_utf8_lossy(&detail);
         let nasty = Entry {
@@ -311,6 +327,8 @@ proptest! {
             query: query.as_deref(),
             host: host.as_deref(),
             request_id: request_id.as_deref(),
+            user: Some(&user),
+            policy: Some(&detail),
             detail: Some(&detail),
             ..entry()
         };
@@ -319,7 +337,7 @@ proptest! {
         prop_assert_eq!(line.lines().count(), 1);
         prop_assert!(line.ends_with('\n'));
         prop_assert_eq!(line.matches(char::is_control).count(), 1);
-        let promised: Vec<&str> = FIRST.into_iter().chain(SECOND).chain(["detail"]).collect();
+        let promised: Vec<&str> = FIRST.into_iter().chain(SECOND).chain(["user", "policy", "detail"]).collect();
         prop_assert_eq!(keys(&line), promised);
     }
 }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::*;
-use crate::telemetry::metrics::{BackendSample, CertificateSample, PoolSample, ProcessSample, Timeout};
+use crate::telemetry::metrics::{
+    BackendSample, CertificateSample, PolicyCounters, PoolSample, ProcessSample, Timeout,
+};
 
 fn snapshot() -> Snapshot {
     let threads = [
@@ -34,12 +36,16 @@ fn snapshot() -> Snapshot {
         is_eligible: false,
         ..backend.clone()
     };
+    let policy = PolicyCounters::new("per \"client\"", 2);
+    policy.count(0, PolicyOutcome::Refused);
+    policy.count(1, PolicyOutcome::Refused);
     Snapshot {
         threads: threads.to_vec(),
         pools: vec![PoolSample {
             name: "api".to_owned(),
             backends: vec![backend, odd],
         }],
+        policies: vec![Arc::new(policy)],
         certificates: vec![CertificateSample {
             file: "/certs/\"a\".pem".to_owned(),
             expires: UNIX_EPOCH + Duration::from_secs(3000),
@@ -71,6 +77,21 @@ fn sums_threads() {
     has(&text, "evenkeel_timeouts_total{kind=\"first_byte\"} 2");
     has(&text, "evenkeel_connections_active 2");
     has(&text, "evenkeel_sent_bytes_total 20");
+}
+
+#[test]
+fn decisions_of_policies_are_labelled_and_summed() {
+    let text = render(&snapshot(), Format::OpenMetrics);
+    let name = "evenkeel_policy_decisions_total";
+    has(&text, "# TYPE evenkeel_policy_decisions counter");
+    has(
+        &text,
+        &format!(r#"{name}{{policy="per \"client\"",outcome="refused"}} 2"#),
+    );
+    has(
+        &text,
+        &format!(r#"{name}{{policy="per \"client\"",outcome="passed"}} 0"#),
+    );
 }
 
 #[test]

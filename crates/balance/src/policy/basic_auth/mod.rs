@@ -36,6 +36,22 @@ const RETRY_AFTER: &str = "1";
 
 const HASH: Kind = Kind::Text(Form::new("a bcrypt, Argon2 or SHA-crypt hash").secret());
 
+/// The error codes of its refusals.
+pub(super) const CODES: &[(&str, &str)] = &[
+    (
+        "unauthorized",
+        "the request had no valid user name and password (status 401)",
+    ),
+    (
+        "auth_unavailable",
+        "the file with the users has not been read yet (status 503)",
+    ),
+    (
+        "auth_overloaded",
+        "too many passwords waited to be checked (status 503)",
+    ),
+];
+
 pub(super) const KEYS: &[Key] = &[
     Key::new(
         "users_file",

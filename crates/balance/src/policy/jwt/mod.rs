@@ -37,6 +37,24 @@ const PATH: Kind = Kind::Text(Form::new("a path").file());
 const TEXT: Kind = Kind::Text(Form::new("a text").checked(|text| !text.is_empty()));
 const TEXTS: Kind = Kind::Either(&TEXT, &Kind::List(&TEXT));
 
+/// The error codes of its refusals.
+pub(super) const CODES: &[(&str, &str)] = &[
+    ("token_missing", "the request had no token (status 401)"),
+    (
+        "token_invalid",
+        "the token is malformed, its signature is not valid, or it is not meant for this service (status 401)",
+    ),
+    ("token_expired", "the token has expired (status 401)"),
+    (
+        "insufficient_scope",
+        "a claim of the token does not have the required value (status 403)",
+    ),
+    (
+        "jwks_unavailable",
+        "the keys that verify tokens have not been read yet (status 503)",
+    ),
+];
+
 pub(super) const KEYS: &[Key] = &[
     Key::new(
         "jwks",
