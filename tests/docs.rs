@@ -7,6 +7,9 @@
     reason = "a crate of tests: a failure is a panic"
 )]
 
+#[path = "docs/examples.rs"]
+mod examples;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

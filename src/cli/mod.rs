@@ -5,6 +5,7 @@ mod completions;
 pub mod demo;
 mod explain;
 pub mod healthcheck;
+mod policies;
 mod print_config;
 pub mod run;
 mod schema;
@@ -79,6 +80,8 @@ enum Command {
     Healthcheck(healthcheck::HealthcheckArguments),
     /// Prints the JSON Schema of the config file, for editors
     Schema,
+    /// Lists the kinds of policies
+    Policies,
     /// Lists the load balancing strategies
     Strategies,
     /// Prints a completion script for a shell
@@ -189,6 +192,7 @@ fn dispatch(command: Command, streams: &mut Streams<'_>) -> io::Result<Outcome> 
         Command::Explain(arguments) => explain::explain(&arguments, streams),
         Command::PrintConfig(file) => print_config::print_config(&file, streams),
         Command::Schema => schema::schema(streams),
+        Command::Policies => policies::policies(streams),
         Command::Strategies => strategies::strategies(streams),
         Command::Completions { shell } => completions::completions::<CommandLine>(shell, streams),
     }

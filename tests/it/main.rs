@@ -32,6 +32,7 @@ mod policy_records;
 mod ports;
 mod proxy_protocol;
 mod real;
+mod recipes;
 mod reloads;
 mod requests;
 mod response_policies;

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 pub(crate) use backend::{Backend, Request, Response, refusing_address};
 pub(crate) use bare::{Bare, Held};
-pub(crate) use client::Client;
+pub(crate) use client::{Client, Received};
 pub(crate) use event::Gate;
 pub(crate) use proxy::{Builder, Proxy};
 
