@@ -16,10 +16,10 @@ const POLICIES: &str = include_str!("../../docs/policies.md");
 /// Where the pool `app` of the pages is.
 const APP: &str = "http://localhost:8001";
 
-/// The example with this number below this heading, with a pool `app` if it does not have one.
+/// The example with this number below this heading of any level, with a pool `app` if it does not have one.
 fn example(page: &str, heading: &str, number: usize) -> String {
     let (_, section) = page
-        .split_once(&format!("\n### {heading}\n"))
+        .split_once(&format!("# {heading}\n"))
         .expect("the page has the heading");
     let section = section.split("\n#").next().unwrap_or_default();
     let block = section.split("```yaml\n").nth(number + 1).expect("an example");
@@ -94,8 +94,12 @@ fn canary_by_weight_and_by_cookie() {
     );
     let mut client = proxy.client();
     let versions: Vec<Received> = (0..100).map(|_| client.get("/")).collect();
-    let of_canary = versions.iter().filter(|got| got.field("x-version") == Some("canary"));
+    let of_canary = versions
+        .iter()
+        .filter(|got| got.field("x-version") == Some("canary"));
     assert_eq!(of_canary.count(), 5);
+    let opt_in = client.get("/canary");
+    assert_eq!(opt_in.field("set-cookie"), Some("canary=1; Path=/"));
     for _ in 0..20 {
         assert_eq!(ask(&proxy, "GET /", &["Cookie: canary=1"]).text(), "canary");
         assert_eq!(ask(&proxy, "GET /", &["Cookie: a=b; canary=0"]).text(), "stable");
@@ -103,11 +107,15 @@ fn canary_by_weight_and_by_cookie() {
 }
 
 #[test]
-fn hsts_is_on_every_response() {
+fn hsts_is_on_responses_of_backends_and_on_local_ones() {
     let app = Backend::saying("app");
     let proxy = start(&example(POLICIES, "HSTS", 0), &[(APP, &app.url())]);
     let expected = Some("max-age=63072000; includeSubDomains");
     assert_eq!(proxy.get("/").field("strict-transport-security"), expected);
+    app.stop();
+    let failed = proxy.get("/");
+    assert!(failed.status() >= 500, "{}", failed.head);
+    assert_eq!(failed.field("strict-transport-security"), expected);
 }
 
 #[test]
@@ -134,13 +142,11 @@ fn single_sign_on_lets_pass_denies_and_redirects() {
     let sso = Backend::start(|request| match request.field("cookie") {
         _ if request.start().contains("/ping") => Response::ok(""),
         _ if request.start().contains("/oauth2/") => Response::ok("login"),
-        Some("session=good") => Response::raw(
-            "HTTP/1.1 202 Accepted\r\nX-Auth-Request-User: alice\r\nContent-Length: 0\r\n\r\n",
-        ),
+        Some("session=good") => {
+            Response::raw("HTTP/1.1 202 Accepted\r\nX-Auth-Request-User: alice\r\nContent-Length: 0\r\n\r\n")
+        }
         Some(_) => Response::status(403, "no access"),
-        None => Response::raw(
-            "HTTP/1.1 302 Found\r\nLocation: /oauth2/start\r\nContent-Length: 0\r\n\r\n",
-        ),
+        None => Response::raw("HTTP/1.1 302 Found\r\nLocation: /oauth2/start\r\nContent-Length: 0\r\n\r\n"),
     });
     let proxy = start(
         &example(POLICIES, "Single sign-on", 0),
@@ -193,13 +199,19 @@ fn a_single_page_app_gets_its_preflight_response() {
         assert_eq!(got.field(name), Some(value), "{name}");
     }
     let other = preflight("https://other.example.com");
-    assert_eq!((other.status(), other.field("access-control-allow-origin")), (204, None));
+    assert_eq!(
+        (other.status(), other.field("access-control-allow-origin")),
+        (204, None)
+    );
     let got = ask(&proxy, "GET /api/x", &["Origin: https://app.example.com"]);
     assert_eq!(
         (got.text().as_str(), got.field("access-control-allow-origin")),
         ("app", Some("https://app.example.com"))
     );
-    assert!(app.requests(|request| request.start().starts_with("OPTIONS")).is_empty());
+    assert!(
+        app.requests(|request| request.start().starts_with("OPTIONS"))
+            .is_empty()
+    );
 }
 
 #[test]
@@ -214,7 +226,10 @@ fn people_get_the_maintenance_page_and_programs_do_not() {
         || ask(&proxy, "GET /", &["Accept: text/html"]),
     );
     assert_eq!((got.status(), got.field("retry-after")), (503, Some("600")));
-    assert!(got.field("content-type").is_some_and(|kind| kind.starts_with("text/html")));
+    assert!(
+        got.field("content-type")
+            .is_some_and(|kind| kind.starts_with("text/html"))
+    );
     let got = ask(&proxy, "GET /", &["Accept: application/json"]);
     assert_eq!((got.status(), got.field("retry-after")), (503, Some("600")));
     assert!(!got.text().contains("Back soon"), "{}", got.text());
@@ -248,22 +263,39 @@ fn the_staff_needs_a_password() {
     assert_eq!(forwarded.field("x-user"), None);
 }
 
+/// Tokens for `alice` that expire in the year 2100: with the scope `read`, and with `read write`. The key exists nowhere else.
+const READ: &str = "eyJhbGciOiJFZERTQSIsImtpZCI6ImsifQ.eyJpc3MiOiJodHRwczovL2lzc3Vlci5leGFtcGxlLmNvbSIsImF1ZCI6ImFwaSIsInN1YiI6ImFsaWNlIiwiZXhwIjo0MTAyNDQ0ODAwLCJzY29wZSI6InJlYWQifQ.T-DoBx513_UB4dhp_-AfKiIOYShESTcKyVlO5QrZsx2TwZ5-RdcLwsHlds4xDFhyiKIrskXdK1KSqMtUHL9_BQ";
+const WRITE: &str = "eyJhbGciOiJFZERTQSIsImtpZCI6ImsifQ.eyJpc3MiOiJodHRwczovL2lzc3Vlci5leGFtcGxlLmNvbSIsImF1ZCI6ImFwaSIsInN1YiI6ImFsaWNlIiwiZXhwIjo0MTAyNDQ0ODAwLCJzY29wZSI6InJlYWQgd3JpdGUifQ.3Hd1iAz4gJZ5vjmd_dN19YyAhcCOmlaNGJ2UWgICUAbipYTnRNynVab5kqxZZd-gg1W7vZSRFXeGYA-IeV2gBA";
+const KEYS: &str =
+    r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"k","x":"TlW2aamMH5toS5d1mbg3s5qFSO03iubJy2Stiz0anWY"}]}"#;
+
 #[test]
-fn a_token_of_the_issuer_is_required() {
+fn tokens_of_an_issuer_allow_reading_and_with_a_scope_writing() {
     let app = Backend::saying("app");
-    let issuer = Backend::saying("{\"keys\":[]}");
-    let proxy = start(
-        &example(POLICIES, "Tokens of an issuer", 0),
-        &[(APP, &app.url()), ("https://issuer.example.com", &issuer.url())],
-    );
-    for start in ["GET /", "POST /"] {
-        let got = ask(&proxy, start, &[]);
-        assert_eq!(got.status(), 401);
-        let challenge = got.field("www-authenticate").unwrap_or_default();
-        assert!(challenge.starts_with("Bearer"), "{challenge}");
-    }
-    assert_eq!(ask(&proxy, "GET /x", &["Authorization: Bearer a.b.c"]).status() / 100 % 2, 0);
-    issuer.wait_for_request(|request| request.start() == "GET /.well-known/jwks.json");
+    let issuer = Backend::saying(KEYS);
+    let url = format!("{}/keys", issuer.url());
+    let keys = ("https://issuer.example.com/.well-known/jwks.json", &*url);
+    let text = example(POLICIES, "Tokens of an issuer", 0);
+    let proxy = start(&text, &[(APP, &app.url()), keys]);
+    let with = |start: &str, token: &str| {
+        let token = format!("Authorization: Bearer {token}");
+        let ask = || ask(&proxy, start, &[&token, "X-User: mallory"]);
+        // Until the keys have been fetched, it is 503.
+        ask_until(|got| got.status() != 503, ask)
+    };
+    assert_eq!(with("GET /read", READ).text(), "app");
+    let forwarded = app.wait_for_request(|request| request.start() == "GET /read");
+    assert_eq!(forwarded.field("x-user"), Some("alice"));
+    let is_admitted = |line: &serde_json::Value| line["path"] == "/read" && line["status"] == 200;
+    assert_eq!(proxy.wait_for_line(is_admitted)["user"], "alice");
+    assert_eq!(with("POST /", READ).status(), 403);
+    assert_eq!(with("POST /", WRITE).text(), "app");
+    let forged = format!("{}.{}", &WRITE[..WRITE.len() - 87], &READ[READ.len() - 86..]);
+    assert_eq!(with("GET /", &forged).status(), 401);
+    let got = ask(&proxy, "GET /", &[]);
+    let challenge = got.field("www-authenticate").unwrap_or_default();
+    assert_eq!(got.status(), 401);
+    assert!(challenge.starts_with("Bearer"), "{challenge}");
 }
 
 #[test]
@@ -291,7 +323,10 @@ fn responses_are_compressed_where_nothing_else_is_said() {
             "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n\r\n{body}"
         ))
     });
-    let proxy = start(&example(POLICIES, "Compressed responses", 0), &[(APP, &app.url())]);
+    let proxy = start(
+        &example(POLICIES, "Compressed responses", 0),
+        &[(APP, &app.url())],
+    );
     let got = ask(&proxy, "GET /", &["Accept-Encoding: gzip"]);
     assert_eq!(got.field("content-encoding"), Some("gzip"));
     let mut decoded = String::new();
@@ -360,20 +395,34 @@ fn paths_and_hosts_are_rewritten() {
 
 #[test]
 fn headers_are_set_with_variables() {
-    let app = Backend::start(|_| {
-        Response::raw("HTTP/1.1 200 OK\r\nServer: secret\r\nContent-Length: 0\r\n\r\n")
-    });
+    let app =
+        Backend::start(|_| Response::raw("HTTP/1.1 200 OK\r\nServer: secret\r\nContent-Length: 0\r\n\r\n"));
     let proxy = start(&example(ROUTES, "Headers", 0), &[(APP, &app.url())]);
-    let got = ask(&proxy, "GET /x", &["X-Debug: 1", "X_Debug: 2", "X-Client: forged"]);
-    assert_eq!((got.field("x-served-by"), got.field("server")), (Some("app"), None));
+    let got = ask(
+        &proxy,
+        "GET /x",
+        &["X-Debug: 1", "X_Debug: 2", "X-Client: forged"],
+    );
+    assert_eq!(
+        (got.field("x-served-by"), got.field("server")),
+        (Some("app"), None)
+    );
     let forwarded = app.wait_for_request(|request| request.start() == "GET /x");
     assert_eq!(
         (forwarded.field("x-client"), forwarded.field("x-tag")),
         (Some("127.0.0.1"), Some("edge"))
     );
     let id = forwarded.field("x-request-id");
-    assert!(id.is_some() && forwarded.field("x-trace") == id, "{}", forwarded.head);
-    assert!(!forwarded.head.to_lowercase().contains("debug"), "{}", forwarded.head);
+    assert!(
+        id.is_some() && forwarded.field("x-trace") == id,
+        "{}",
+        forwarded.head
+    );
+    assert!(
+        !forwarded.head.to_lowercase().contains("debug"),
+        "{}",
+        forwarded.head
+    );
     assert!(!forwarded.head.contains("forged"), "{}", forwarded.head);
     let proxy = start(&example(ROUTES, "Headers", 1), &[(APP, &app.url())]);
     proxy.get("/v1/users/42?version=2");
@@ -381,6 +430,52 @@ fn headers_are_set_with_variables() {
     assert_eq!(
         (forwarded.field("x-user-id"), forwarded.field("x-version")),
         (Some("42"), Some("2"))
+    );
+}
+
+#[test]
+fn requests_get_the_route_whose_conditions_hold() {
+    let [app, users, beta] = ["app", "users", "beta"].map(Backend::saying);
+    let text = example(ROUTES, "Matching", 0);
+    let proxy = start(
+        &text,
+        &[
+            (APP, &app.url()),
+            ("http://localhost:8002", &users.url()),
+            ("http://localhost:8003", &beta.url()),
+        ],
+    );
+    let firefox = "User-Agent: Mozilla/5.0 Firefox/1";
+    for (path, headers, expected) in [
+        ("/v1/users/7", &["Host: api.example.com"][..], "users"),
+        ("/v1/users/x", &["Host: api.example.com"], "app"),
+        ("/?version=2", &["X-Beta: 1", firefox], "beta"),
+        ("/", &["Host: example.com"], "app"),
+    ] {
+        assert_eq!(
+            ask(&proxy, &format!("GET {path}"), headers).text(),
+            expected,
+            "{path}"
+        );
+    }
+    let none = ask(&proxy, "GET /?version=1", &["X-Beta: 1", firefox]);
+    assert_eq!(none.status(), 404);
+}
+
+#[test]
+fn a_mirror_gets_copies() {
+    let (app, shadow) = (Backend::saying("app"), Backend::saying("shadow"));
+    let text = example(ROUTES, "Mirror", 0);
+    let replaced = [
+        ("http://localhost:8002", &*shadow.url()),
+        ("percent: 10", "percent: 100"),
+    ];
+    let proxy = start(&text, &[(APP, &app.url()), replaced[0], replaced[1]]);
+    assert_eq!(proxy.get("/copied").text(), "app");
+    let copy = shadow.wait_for_request(|request| request.start() == "GET /copied");
+    assert_eq!(
+        (copy.field("host"), copy.field("x-evenkeel-mirrored")),
+        (Some("test-shadow"), Some("1"))
     );
 }
 
