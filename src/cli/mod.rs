@@ -5,7 +5,6 @@ mod completions;
 pub mod demo;
 mod explain;
 pub mod healthcheck;
-mod policies;
 mod print_config;
 pub mod run;
 mod schema;
@@ -80,8 +79,6 @@ enum Command {
     Healthcheck(healthcheck::HealthcheckArguments),
     /// Prints the JSON Schema of the config file, for editors
     Schema,
-    /// Lists the kinds of policies
-    Policies,
     /// Lists the load balancing strategies
     Strategies,
     /// Prints a completion script for a shell
@@ -192,7 +189,6 @@ fn dispatch(command: Command, streams: &mut Streams<'_>) -> io::Result<Outcome> 
         Command::Explain(arguments) => explain::explain(&arguments, streams),
         Command::PrintConfig(file) => print_config::print_config(&file, streams),
         Command::Schema => schema::schema(streams),
-        Command::Policies => policies::policies(streams),
         Command::Strategies => strategies::strategies(streams),
         Command::Completions { shell } => completions::completions::<CommandLine>(shell, streams),
     }

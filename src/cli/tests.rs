@@ -195,14 +195,6 @@ fn strategies_are_listed_one_per_line() {
 }
 
 #[test]
-fn kinds_of_policies_are_listed_one_per_line() {
-    let (outcome, out, _) = run(&["policies"]);
-    assert_eq!(outcome, Outcome::Fine);
-    assert_eq!(out.lines().count(), evenkeel_balance::policy::POLICIES.len());
-    assert!(out.contains("\nrate_limit   limits"), "{out}");
-}
-
-#[test]
 fn completions_exist_for_every_shell() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let (outcome, out, _) = run(&["completions", shell]);
