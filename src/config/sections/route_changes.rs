@@ -217,7 +217,7 @@ impl<'a> Changes<'a> {
             .map(|source| retry::read(source, base.map(|base| &base.retry)));
         let base = base?;
         Some(pool::Settings {
-            timeouts: timeouts.unwrap_or_else(|| base.timeouts.clone()),
+            timeouts: timeouts.unwrap_or(base.timeouts),
             retry: retry.unwrap_or_else(|| base.retry.clone()),
             ..base.clone()
         })
