@@ -141,7 +141,7 @@ fn of_entry(reader: &Reader<'_>, row: &Row, entry: &Entry) -> Option<Params> {
         let note = match row.value() {
             Some(key) => format!("accepted: {}", key.accepts()),
             None => format!(
-                "to use the defaults of its parameters, write `{}: {{}}`",
+                "to use the defaults of its parameters, write `{{ {}: {{}} }}`",
                 row.name
             ),
         };

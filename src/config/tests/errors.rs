@@ -22,13 +22,13 @@ c.yaml:2:1: error: unknown key `backend`
    2 | backend:
      | ^^^^^^^
      = did you mean `backends`?
-     = keys of top level: listen, listeners, workers, admin, access_log, trusted_proxies, strategy, health_check, retry, timeouts, limits, backends, pools, routes
+     = keys of top level: listen, listeners, workers, admin, access_log, trusted_proxies, strategy, health_check, retry, timeouts, limits, backends, pools, routes, route_defaults, policies, stores
 
 c.yaml:4:1: error: unknown key `stratgey`
    4 | stratgey: round_robin # why
      | ^^^^^^^^
      = did you mean `strategy`?
-     = keys of top level: listen, listeners, workers, admin, access_log, trusted_proxies, strategy, health_check, retry, timeouts, limits, backends, pools, routes
+     = keys of top level: listen, listeners, workers, admin, access_log, trusted_proxies, strategy, health_check, retry, timeouts, limits, backends, pools, routes, route_defaults, policies, stores
 
 2 errors"
     );
@@ -366,7 +366,7 @@ fn rejects_invalid_pools_and_routes() {
     expect_error(
         &pools("routes: [{ pool: api, path_prefix: /a/ }, { pool: api, path_prefix: /a }]\n"),
         (3, 43),
-        &["same requests"],
+        &["duplicate route", "line 3", "`{ pool: api, path_prefix: /a/ }`"],
     );
     expect_error(
         &pools("routes: [{ pool: api, path_prefix: a }]\n"),
@@ -381,7 +381,7 @@ fn rejects_invalid_pools_and_routes() {
     expect_error(
         &pools("routes: [{ pool: api, path_prefix: '/a?b' }]\n"),
         (3, 36),
-        &["not the query"],
+        &["matches the path only"],
     );
     expect_error(
         &pools("routes: [{ pool: api, host: 'a:80' }]\n"),
@@ -401,7 +401,7 @@ fn rejects_invalid_pools_and_routes() {
     expect_error(
         &pools("routes: [{ host: a }, { pool: api }]\n"),
         (3, 10),
-        &["`pool` is missing in routes[]"],
+        &["a route requires one of `pool`, `split`, `redirect` and `respond`"],
     );
     expect_error(
         &with("pools: { default: { backends: [http://b:1] } }\n"),

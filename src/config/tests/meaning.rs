@@ -513,12 +513,12 @@ fn every_probe_is_described_in_the_reference() {
 
 #[test]
 fn a_strategy_is_a_name_or_a_map_with_its_parameters() {
-    let config = good(&with("strategy: { random: {} }\n"));
+    let config = good(&with("strategy: { kind: random }\n"));
     assert_eq!(config.pools[0].strategy.name(), "random");
     assert!(config.pools[0].strategy.params.is_empty());
     assert!(print(&config).contains("strategy: random\n"));
     let config = good(
-        "listen: :1\nstrategy: random\npools: { p: { strategy: { least_requests: {} }, backends: http://a:1 } }\nroutes: [{ pool: p }]\n",
+        "listen: :1\nstrategy: random\npools: { p: { strategy: { kind: least_requests }, backends: http://a:1 } }\nroutes: [{ pool: p }]\n",
     );
     assert_eq!(config.pools[0].strategy.name(), "least_requests");
 }

@@ -161,7 +161,7 @@ fn errors_have_a_place_and_a_suggestion() {
         ("strategy: { ring: {} }", "it is called `hash` here"),
         ("strategy: hash", "1:11: error: `key` is missing in hash"),
         ("strategy: { hash: {} }", "`key` is missing in hash"),
-        ("strategy: { hash: }", "write only the name: `hash`"),
+        ("strategy: { hash: }", "write `{ hash: {} }`"),
         ("strategy: { hash: 5 }", "expected a map, found text"),
         ("strategy: { plain: { points: 5 } }", "unknown key `points`"),
         ("strategy: { plain: { points: 5 } }", "plain has no parameters"),
