@@ -28,6 +28,7 @@ mod loops;
 mod names;
 mod overload;
 mod pinning;
+mod policies;
 mod ports;
 mod proxy_protocol;
 mod real;
