@@ -4,9 +4,9 @@ use evenkeel_balance::action::{self, Mirror};
 use evenkeel_balance::edits::{self, Direction, HeaderEdits};
 use evenkeel_balance::rewrite::{self, Rewrite};
 
+use super::known::Known;
 use super::policies::{self, Policies};
 use super::retry;
-use super::route::Known;
 use super::route_action::{self, groups, prefix};
 use super::timeouts;
 use crate::config::params;
