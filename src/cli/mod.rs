@@ -5,6 +5,7 @@ mod completions;
 pub mod demo;
 mod explain;
 pub mod healthcheck;
+mod policies;
 mod print_config;
 pub mod run;
 mod schema;
@@ -81,6 +82,8 @@ enum Command {
     Schema,
     /// Lists the load balancing strategies
     Strategies,
+    /// Lists the kinds of policies that routes can have
+    Policies,
     /// Prints a completion script for a shell
     Completions {
         /// The shell
@@ -190,6 +193,7 @@ fn dispatch(command: Command, streams: &mut Streams<'_>) -> io::Result<Outcome> 
         Command::PrintConfig(file) => print_config::print_config(&file, streams),
         Command::Schema => schema::schema(streams),
         Command::Strategies => strategies::strategies(streams),
+        Command::Policies => policies::policies(streams),
         Command::Completions { shell } => completions::completions::<CommandLine>(shell, streams),
     }
 }

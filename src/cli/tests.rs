@@ -195,6 +195,20 @@ fn strategies_are_listed_one_per_line() {
 }
 
 #[test]
+fn policies_are_listed_one_per_line() {
+    let (outcome, out, _) = run(&["policies"]);
+    assert_eq!(outcome, Outcome::Fine);
+    let policies = evenkeel_balance::policy::POLICIES;
+    assert_eq!(out.lines().count(), policies.len());
+    for (line, policy) in out.lines().zip(policies) {
+        assert!(
+            line.starts_with(policy.name) && line.ends_with(policy.summary),
+            "{line}"
+        );
+    }
+}
+
+#[test]
 fn completions_exist_for_every_shell() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let (outcome, out, _) = run(&["completions", shell]);
@@ -257,7 +271,7 @@ impl Write for Closed {
 
 #[test]
 fn closed_pipe_is_not_a_failure() {
-    for command in ["schema", "strategies", "--help"] {
+    for command in ["schema", "strategies", "policies", "--help"] {
         let mut err = Vec::new();
         let mut streams = Streams {
             out: &mut Closed,

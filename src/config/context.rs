@@ -83,6 +83,11 @@ impl<'a> Context<'a> {
         has_error(&self.diagnostics.borrow())
     }
 
+    /// The number of diagnostics so far, to find out whether something reported one.
+    pub(super) fn reported(&self) -> usize {
+        self.diagnostics.borrow().len()
+    }
+
     /// The text of a span, for a message.
     pub(super) fn quote(&self, span: Span) -> String {
         self.source.quote(span)

@@ -62,10 +62,13 @@ pub(super) fn of_shape(kind: &Kind, node: &Node, shown: &str) -> Option<String> 
         (Kind::Either(_, Kind::List(Kind::Either(_, Kind::Section(_)))), Value::Map(_)) => {
             Some("this must be a list: write `- ` before each item, without a name".to_owned())
         }
-        (Kind::Named(_), Value::List(_)) => Some(
+        (Kind::Named(Section { name: "pools.NAME", .. }), Value::List(_)) => Some(
             "this must be a map with a name for each item, such as `pools: { api: { backends: [http://localhost:8001] } }`"
                 .to_owned(),
         ),
+        (Kind::Named(_) | Kind::Map(_), Value::List(_)) => {
+            Some("this must be a map with a name for each item".to_owned())
+        }
         (Kind::Row(_) | Kind::Text(_), Value::List(items)) => Some(match items.len() {
             1 => "remove the brackets".to_owned(),
             _ => "this must be a single value, not a list".to_owned(),

@@ -99,10 +99,9 @@ static KEYS: &[Row] = &[
     (POOL_RULES, &["balance", "lb_policy", "algorithm", "load_balancing", "lb", "method", "load_balancer"], called("strategy")),
     (POOL_RULES, &["retries", "max_retries", "num_retries"], note("write it as `retry: { attempts: 3 }`")),
     (POOL_RULES, &["sticky", "sticky_sessions", "session_affinity", "affinity", "cookie"],
-        planned("this version has no strategy that keeps a client on one backend")),
+        planned("clients stay with a backend by `strategy: { kind: maglev, key: client_ip }`; cookies that name a backend are not supported yet")),
     (POOL_RULES, &["slow_start", "ejection", "outlier_detection", "queue"], PLANNED),
     (&[POOL], &["servers", "targets", "members", "nodes", "upstreams", "endpoints", "urls", "url"], called("backends")),
-    (&[POOL], &["header_case", "forwarded"], PLANNED),
 
     (&[BACKEND], &["address", "server", "target", "uri", "addr", "endpoint"], called("url")),
     (&[BACKEND], &["host", "port", "scheme"], part_of("url", "write host and port as a URL: `url: http://10.0.0.1:8001`")),
@@ -205,8 +204,8 @@ pub(super) fn strategy(word: &str) -> Option<&'static str> {
             "it is called `round_robin` here; every strategy supports weights"
         }
         "ip_hash" | "source" | "client_ip" | "client_ip_hash" | "hash" | "uri" | "uri_hash" | "url_hash"
-        | "header" | "cookie" | "sticky" | "ring_hash" | "maglev" | "consistent_hash" => {
-            "this version has no strategy that keeps a client or key on one backend"
+        | "header" | "cookie" | "sticky" | "ring_hash" | "consistent_hash" => {
+            "a client, or another part of the request, stays with a backend by `strategy: { kind: maglev, key: client_ip }`"
         }
         "p2c" | "two_choices" | "power_of_two" | "random_choose" | "peak_ewma" | "ewma" => {
             "the most similar strategy is `least_requests`"

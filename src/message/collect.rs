@@ -68,7 +68,9 @@ impl Collect {
                 Piece::NeedMore { skip } => {
                     source.input.consume(skip);
                     let expected = self.decoder.expects();
-                    if expected > self.limit as u64 {
+                    // Of other bodies only a hint is known.
+                    let is_announced = self.decoder.has_known_end();
+                    if is_announced && expected > self.limit.saturating_sub(self.length) as u64 {
                         return Poll::Ready(Err(TransferError::TooLarge));
                     }
                     ready!(source.poll_fill(context, buffers, expected)).map_err(TransferError::Source)?;

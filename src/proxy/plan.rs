@@ -5,6 +5,7 @@ use std::sync::Arc;
 use evenkeel_balance::action::Mirror;
 use evenkeel_balance::edits::HeaderEdits;
 use evenkeel_balance::policy::{Compression, Decision, ErrorPages, Job, Policy};
+use evenkeel_balance::request::Request as View;
 use evenkeel_balance::rewrite::Rewrite;
 
 use super::body::is_larger;
@@ -113,7 +114,10 @@ pub(super) async fn run<'a>(
 
 /// Lets a policy decide, with what it waited for. Returns what it has to wait for next.
 fn decide(exchange: &mut Exchange<'_>, step: &Step, done: Option<Job>) -> Result<Option<Job>, LocalReason> {
-    let view = exchange.request.view(clock::wall());
+    let view = View {
+        random: exchange.request.worker().random(),
+        ..exchange.request.view(clock::wall())
+    };
     let Some(changes) = &mut exchange.changes else {
         return Ok(None);
     };

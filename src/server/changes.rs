@@ -17,7 +17,7 @@ pub(super) struct Changes {
     pub(super) pools: Difference,
     /// By pool and URL. A backend with another weight or another `backup` is changed.
     pub(super) backends: Difference,
-    /// By name, or by hosts and path. A route to another pool is changed.
+    /// By name, or by hosts and path. A route to another pool, or with a changed policy or default, is changed.
     pub(super) routes: Difference,
     /// Top-level keys.
     pub(super) settings: Names,
@@ -49,6 +49,8 @@ impl Changes {
             ("trusted_proxies", before.trusted_proxies != after.trusted_proxies),
             ("timeouts", before.timeouts != after.timeouts),
             ("limits", before.limits != after.limits),
+            ("policies", before.policies != after.policies),
+            ("stores", before.stores != after.stores),
         ] {
             if is_changed {
                 settings.push(|| key.to_owned());
@@ -204,6 +206,42 @@ mod tests {
             Changes::between(&pools(40), &pools(1)).pools.removed.text(),
             Some(text)
         );
+    }
+
+    #[test]
+    fn a_route_is_changed_by_its_policies_and_by_the_defaults_of_routes() {
+        let with = |policy: &str, keys: &str| {
+            config(&format!(
+                "listen: 127.0.0.1:0\nbackends: [\"http://127.0.0.1:1\"]\n\
+                 policies: {{ small: {{ body_limit: {policy} }} }}\n\
+                 routes: [{{ host: a, pool: default, policies: small }}, {{ host: b, pool: default, policies: [] }}]\n{keys}"
+            ))
+        };
+        let changes = Changes::between(&with("1MiB", ""), &with("2MiB", ""));
+        assert_eq!(changes.routes.changed.text().as_deref(), Some("a/"));
+        assert_eq!(changes.settings.text().as_deref(), Some("policies"));
+        let defaults = "route_defaults: { request_headers: { remove: [X-A] } }\n";
+        let changes = Changes::between(&with("1MiB", ""), &with("1MiB", defaults));
+        assert_eq!(changes.routes.changed.count, 3);
+        assert_eq!(changes.settings.count, 0);
+    }
+
+    #[test]
+    fn a_changed_store_is_named_among_the_settings() {
+        let with = |url: &str| {
+            let loaded = config::from_text(
+                &format!(
+                    "listen: 127.0.0.1:0\nbackends: [\"http://127.0.0.1:1\"]\nstores: {{ limits: {{ redis: {url} }} }}\n"
+                ),
+                "test",
+                Path::new("."),
+                &|_| None,
+            );
+            loaded.unwrap().config
+        };
+        let changes = Changes::between(&with("redis://a"), &with("redis://b"));
+        assert_eq!(changes.settings.text().as_deref(), Some("stores"));
+        assert_eq!(changes.count(), 1);
     }
 
     #[test]

@@ -261,4 +261,4 @@ fn apply(limit: &SharedLimit, batch: &[Usage], reply: &[u64]) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -28,6 +28,7 @@ mod loops;
 mod names;
 mod overload;
 mod pinning;
+mod policies;
 mod policy_records;
 mod ports;
 mod proxy_protocol;

@@ -15,18 +15,14 @@ use std::cell::RefCell;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener as FrontListener};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use evenkeel::clock;
-use evenkeel::config::{self, Config, Route};
+use evenkeel::config::{self, Config};
 use evenkeel::listener::{self, Acceptor, WorkerSet};
 use evenkeel::net::{ListenAddress, StdListener};
-use evenkeel::pool::Pool;
-use evenkeel::proxy::{Snapshot, SnapshotCell, TrustedProxies, Worker};
-use evenkeel::router::Router;
+use evenkeel::proxy::{Snapshot, SnapshotCell, Worker};
 use evenkeel::tasks::LocalTasks;
-use evenkeel::telemetry::Label;
 use evenkeel::telemetry::access_log::{LogBuffer, OnFull, Options};
 use evenkeel::telemetry::metrics::WorkerCounters;
 use tokio::net::{TcpListener, TcpStream};
@@ -126,8 +122,10 @@ impl Rig {
                 .expect("one was spawned")
                 .expect("it does not panic")
         });
-        for member in pools.iter().flat_map(|pool| &pool.members) {
-            assert_eq!(member.backend.load.total_in_flight(), 0);
+        for pool in &pools {
+            for member in pool.roster().members() {
+                assert_eq!(member.backend.load.total_in_flight(), 0);
+            }
         }
         oracle::judge(&sent, &seen.borrow().attempts, &got, leaving == Leaving::Late);
     }
@@ -146,7 +144,13 @@ async fn play(
     }
     let counters = Arc::new(WorkerCounters::default());
     let log = LogBuffer::new(None, OnFull::Drop, Options::default());
-    let worker = Worker::new(0, SnapshotCell::new(snapshot), Arc::clone(&counters), log, Arc::default());
+    let worker = Worker::new(
+        0,
+        SnapshotCell::new(snapshot),
+        Arc::clone(&counters),
+        log,
+        Arc::default(),
+    );
     let (mut accepting, connections) = (JoinSet::new(), LocalTasks::default());
     let handle = WorkerSet::of(1, clock::now()).pop().expect("one worker");
     let front = stage.front.try_clone().expect("a descriptor");
@@ -241,25 +245,13 @@ fn config(backends: &[String]) -> Config {
 
 /// Built as a server does, with the limits of this run.
 fn snapshot(config: &Config, input: &Input<'_>) -> Snapshot {
-    let matchers: Vec<_> = config.routes.iter().map(Route::matcher).collect();
-    // The config has one pool.
-    let route_pools = vec![0; matchers.len()];
-    let mut limits = config.limits;
-    limits.message = input.limits();
-    limits.body = (input.options & 1 != 0).then_some(SMALL_BODY);
-    Snapshot {
-        router: Router::new(&matchers).expect("the config was checked"),
-        route_pools,
-        pools: config
-            .pools
-            .iter()
-            .map(|pool| Pool::new(pool.clone(), None))
-            .collect(),
-        route_labels: vec![Label::new("*")],
-        trusted_proxies: TrustedProxies::default(),
-        timeouts: config.timeouts,
-        limits,
+    let mut snapshot = evenkeel::server::snapshot_of(config).expect("the config was checked");
+    for pool in &snapshot.pools {
+        pool.update(&pool.settings.backends);
     }
+    snapshot.limits.message = input.limits();
+    snapshot.limits.body = (input.options & 1 != 0).then_some(SMALL_BODY);
+    snapshot
 }
 
 /// Waits until nothing moves; all pauses end at the same time.

@@ -35,6 +35,9 @@ and `evenkeel schema` prints a JSON Schema for editors.
 - `${VAR}` in a value is the environment variable `VAR`, which must be set; `${VAR:-fallback}` uses the fallback if it is
   unset or empty; `$${` is a literal `${`. Variables are expanded once, after parsing, so that their values cannot add
   YAML. Messages show the text as written, never the value of a variable.
+- Values of headers and the `replace` of a rewrite hold variables of requests, such as `${client_ip}`. There `${VAR}` is an
+  environment variable only if its name has no small letters, and `$$` is a `$`.
+- In routes and policies, one value can be written in place of a list with one item.
 ";
 
 /// The text of the page.

@@ -4,7 +4,7 @@ use evenkeel_balance::policy::BuildError;
 
 use crate::config::context::Context;
 use crate::config::source::{Diagnostic, Span};
-use crate::config::tree::{Node, Value};
+use crate::config::tree::{Entry, Node, Value};
 use crate::schema::ANY;
 
 /// A key of the config whose parameters were given to a builder.
@@ -16,14 +16,23 @@ pub(super) struct Built<'a> {
     pub(super) span: Span,
     /// Its value.
     pub(super) node: &'a Node,
+    /// Whether an error in it is already reported. What a builder says of it may only follow from that.
+    pub(super) is_reported: bool,
 }
 
 impl Built<'_> {
     /// Reports these errors.
     pub(super) fn report(&self, cx: &Context<'_>, errors: &[BuildError]) {
+        if self.is_reported {
+            return;
+        }
         for error in errors {
             let key = error.key.filter(|key| !key.is_empty() && *key != ANY);
-            let found = key.and_then(|key| find(self.node, key));
+            let of_key = key.map_or(Some((self.span, self.node)), |key| find(self.node, key));
+            // A map of any names: the message says which of them it is about.
+            let within = of_key.filter(|_| error.key.is_some());
+            let named = within.and_then(|(_, node)| quoted(node, &error.message));
+            let found = named.or(of_key);
             let (span, node) = found.unwrap_or((self.span, self.node));
             // The reason may quote the value of a variable.
             let (message, note) = match has_variable(node) {
@@ -49,6 +58,22 @@ fn find<'a>(node: &'a Node, key: &str) -> Option<(Span, &'a Node)> {
         Value::List(items) => items.iter().find_map(|item| find(item, key)),
         _ => None,
     }
+}
+
+/// The key that a message quotes, at any depth.
+fn quoted<'a>(node: &'a Node, message: &str) -> Option<(Span, &'a Node)> {
+    let Value::Map(entries) = &node.value else {
+        return None;
+    };
+    let is_it = |entry: &&Entry| {
+        let forms = [format!("{:?}", entry.key), format!("`{}`", entry.key)];
+        forms.iter().any(|form| message.contains(form.as_str()))
+    };
+    let here = entries
+        .iter()
+        .find(is_it)
+        .map(|entry| (entry.key_span, &entry.value));
+    here.or_else(|| entries.iter().find_map(|entry| quoted(&entry.value, message)))
 }
 
 fn has_variable(node: &Node) -> bool {

@@ -12,6 +12,7 @@ mod certificate_time;
 mod duration;
 mod file_item;
 mod health_check;
+mod known;
 mod limits;
 mod listener;
 mod listener_tls;

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use evenkeel_balance::policy::{self, Context, TABLE};
 
 use super::built::Built;
+use super::known::Known;
 use super::pool_name::is_pool_name;
-use super::route::Known;
 use super::stores::Stores;
 use crate::config::print::{Item, quoted, row, text};
 use crate::config::reader::{Reader, written};
@@ -231,12 +231,18 @@ impl<'a> Policies<'a> {
         (name, span): (&str, Span),
         node: &Node,
     ) -> Option<Arc<PolicySettings>> {
+        let before = reader.cx.reported();
         let (row, params) = params::row_of(reader, (name, &TABLE), node, &vocabulary::policy)?;
         let entry = policy::by_name(row.name)?;
+        let span = match &node.value {
+            Value::Map(entries) => entries.first().map_or(span, |entry| entry.key_span),
+            _ => span,
+        };
         let built = Built {
             name: row.name,
             span,
             node,
+            is_reported: reader.cx.reported() > before,
         };
         let result = (entry.build)(Context {
             name,

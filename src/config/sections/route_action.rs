@@ -7,7 +7,7 @@ use std::sync::Arc;
 use evenkeel_balance::action::{self, BodyFile, MAX_BODY, Matched, Redirect, Respond, Split};
 
 use super::built::Built;
-use super::route::Known;
+use super::known::Known;
 use crate::config::params;
 use crate::config::print::{self, Item, text};
 use crate::config::reader::{Reader, written};
@@ -96,12 +96,15 @@ pub(super) fn params<'a>(
     section: &Section,
 ) -> Option<(Params, Built<'a>)> {
     let node = reader.node(key)?;
+    let before = reader.cx.reported();
     let params = params::section(reader.cx, section, node)?;
+    let is_reported = reader.cx.reported() > before;
     let span = reader.key_span(key)?;
     let built = Built {
         name: key,
         span,
         node,
+        is_reported,
     };
     Some((params, built))
 }

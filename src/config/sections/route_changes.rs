@@ -4,9 +4,9 @@ use evenkeel_balance::action::{self, Mirror};
 use evenkeel_balance::edits::{self, Direction, HeaderEdits};
 use evenkeel_balance::rewrite::{self, Rewrite};
 
+use super::known::Known;
 use super::policies::{self, Policies};
 use super::retry;
-use super::route::Known;
 use super::route_action::{self, groups, prefix};
 use super::timeouts;
 use crate::config::params;
@@ -217,7 +217,7 @@ impl<'a> Changes<'a> {
             .map(|source| retry::read(source, base.map(|base| &base.retry)));
         let base = base?;
         Some(pool::Settings {
-            timeouts: timeouts.unwrap_or_else(|| base.timeouts.clone()),
+            timeouts: timeouts.unwrap_or(base.timeouts),
             retry: retry.unwrap_or_else(|| base.retry.clone()),
             ..base.clone()
         })

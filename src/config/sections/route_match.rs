@@ -270,10 +270,7 @@ fn path(reader: &Reader<'_>) -> Option<PathMatcher> {
 
 fn refuse_pattern(reader: &Reader<'_>, key: &str, written: Written<'_>, why: &str) {
     let message = format!("invalid value for `{key}`: {why}");
-    let note = "look-around and back-references are not supported";
-    reader
-        .cx
-        .report(Diagnostic::error(written.span, message).note(note));
+    reader.cx.report(Diagnostic::error(written.span, message));
 }
 
 /// The prefix without a `/` at its end. `None` is an error that was reported.

@@ -3,11 +3,12 @@
 use super::access_log::{self, ACCESS_LOG};
 use super::address::{ADDRESS, LISTEN_ADDRESS};
 use super::admin::{self, ADMIN};
+use super::known::Known;
 use super::limits::{self, LIMITS};
 use super::listener::{self, LISTENER};
 use super::policies::{self, Policies};
 use super::pool::{self, POOL};
-use super::route::{self, Known, ROUTE};
+use super::route::{self, ROUTE};
 use super::stores::{self, Stores};
 use super::timeouts::{self, TIMEOUTS};
 use super::{backend, health_check, lists, retry, strategy, trusted_proxies};

@@ -5,6 +5,7 @@ mod generated;
 mod meaning;
 mod messages;
 mod params;
+mod routes;
 mod sections;
 mod sources;
 mod tls;

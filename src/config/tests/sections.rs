@@ -9,7 +9,7 @@ use crate::config::print::Item;
 use crate::config::sections::{self, SECTIONS};
 use crate::config::source::{Origin, Source};
 use crate::config::{Config, print, tree};
-use crate::schema::{Key, Kind, Row, Section};
+use crate::schema::{Key, Kind, Row, RowForm, Section};
 use crate::tls::testing::{Authority, Folder};
 
 /// Names of sections with names of their keys.
@@ -34,6 +34,7 @@ pools:
     tls: {{ ca: '{ca}', server_name: a.test, {pair} }}
     health_check: {{ kind: http, path: /healthz, status: 200 }}
   calls:
+    strategy: {{ kind: maglev, key: uri }}
     backends: [{{ url: 'h2c://b:1', weight: 2 }}, {{ file: more.yaml }}]
     health_check: {{ kind: grpc, service: all }}
 routes:
@@ -224,6 +225,17 @@ fn collect(item: &Item, kind: &Kind, found: &mut Keys) {
         }
         (Kind::Map(of), Item::Map(entries)) => {
             entries.iter().for_each(|(_, item)| collect(item, of, found));
+        }
+        (Kind::Row(table), Item::Map(entries)) if table.form == RowForm::Kind => {
+            let row = entries
+                .iter()
+                .find_map(|(name, item)| match (name.as_str(), item) {
+                    ("kind", Item::Word(word)) => table.row(word),
+                    _ => None,
+                });
+            let parameters = entries.iter().filter(|(name, _)| name != "kind");
+            let row = row.expect("a map has the name of its row");
+            found.extend(parameters.map(|(name, _)| (row.name.to_owned(), name.clone())));
         }
         (Kind::Row(table), Item::Map(entries)) => {
             for (name, item) in entries {

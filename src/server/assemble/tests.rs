@@ -21,9 +21,26 @@ use crate::schema::{ANY, Params, Value};
 use crate::server::sources;
 use crate::tasks::Tasks;
 use crate::telemetry::access_log::{LogBuffer, OnFull, Options};
+use crate::tls::testing::Folder;
 
 /// Maximum wait for an event that must happen.
 const DEADLINE: Duration = Duration::from_secs(20);
+
+/// The same parameters, with files in this folder in place of those that they name.
+fn with_files(params: &Params, folder: &Folder) -> Params {
+    let mut found = params.clone();
+    let files = params.any().iter().map(|(status, value)| {
+        let value = match value {
+            Value::Text(name) => Value::Text(folder.write(name, "<h1>Sorry</h1>")),
+            other => other.clone(),
+        };
+        (status.clone(), value)
+    });
+    if !params.any().is_empty() {
+        found.set(ANY, Value::Named(files.collect()));
+    }
+    found
+}
 
 /// A response with these header lines and this body.
 fn response(status: &str, lines: &str, body: &str) -> String {
@@ -94,11 +111,12 @@ impl Bench {
         let loaded = crate::config::load(&path);
         std::fs::remove_file(&path).unwrap();
         let mut config = loaded.unwrap_or_else(|report| panic!("{report}")).config;
+        let folder = Folder::new();
         for (name, params) in policies {
             config.routes[0].policies.push(Arc::new(PolicySettings {
                 name: (*name).into(),
                 entry: policy::by_name(name).unwrap(),
-                params: params.clone(),
+                params: with_files(params, &folder),
             }));
         }
         change(&mut config.routes[0]);

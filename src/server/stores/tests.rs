@@ -17,14 +17,14 @@ use crate::tasks::Tasks;
 const DEADLINE: Duration = Duration::from_secs(20);
 
 /// A server that is stopped when this is dropped.
-struct Server {
+pub(in crate::server) struct Server {
     child: Child,
     socket: PathBuf,
 }
 
 impl Server {
     /// Starts a server; `None` when the program is missing.
-    async fn start(name: &str) -> Option<Self> {
+    pub(in crate::server) async fn start(name: &str) -> Option<Self> {
         let socket = std::env::temp_dir().join(format!("evenkeel-{}-{name}.sock", std::process::id()));
         let mut command = Command::new("redis-server");
         command.args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket"]);
@@ -43,7 +43,7 @@ impl Server {
         Some(server)
     }
 
-    fn url(&self) -> String {
+    pub(in crate::server) fn url(&self) -> String {
         url(&self.socket)
     }
 }

@@ -5,6 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
 use super::*;
+use crate::server::stores::tests::Server as Redis;
 use crate::tls::testing::Folder;
 
 /// A hash of `open:sesame`.
@@ -50,9 +51,7 @@ async fn a_changed_users_file_takes_effect_without_a_reload() {
 async fn a_file_that_cannot_be_used_is_an_error_of_the_config() {
     let folder = Folder::new();
     let path = folder.write("users", "broken\n");
-    let text_of_config = "listen: 127.0.0.1:0\nbackends: [http://127.0.0.1:1]\n";
-    let loaded = config::from_text(text_of_config, "test", std::path::Path::new("/"), &|_| None);
-    let mut config = loaded.unwrap_or_else(|report| panic!("{report}")).config;
+    let mut config = configured("backends: [http://127.0.0.1:1]\n");
     add_policy(&mut config, "staff", "basic_auth", &[("users_file", text(&path))]);
     let error = assemble::assemble(&config, &Kept::default()).err().unwrap();
     let expected = format!("policy `staff`: {path} cannot be used: line 1: not of the form name:hash");
@@ -121,9 +120,7 @@ async fn a_new_key_of_the_issuer_is_fetched_when_a_token_names_it() {
 async fn a_reload_keeps_a_feed_whose_data_stays_and_stops_one_that_is_gone() {
     let mut issuer = Peer::start(|_| Reply::Hang).await;
     let config = |paths: &[&str]| {
-        let text_of_config = "listen: 127.0.0.1:0\nbackends: [http://127.0.0.1:1]\n";
-        let loaded = config::from_text(text_of_config, "test", std::path::Path::new("/"), &|_| None);
-        let mut config = loaded.unwrap_or_else(|report| panic!("{report}")).config;
+        let mut config = configured("backends: [http://127.0.0.1:1]\n");
         for path in paths {
             let url = format!("http://{}{path}", issuer.address);
             add_policy(&mut config, path, "jwt", &jwt(&url));
@@ -153,4 +150,46 @@ async fn a_reload_keeps_a_feed_whose_data_stays_and_stops_one_that_is_gone() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn a_limit_that_instances_share_reaches_its_store() {
+    let Some(redis) = Redis::start("process").await else {
+        return;
+    };
+    let backend = Peer::start(|_| ok("")).await;
+    let lines = format!(
+        "stores: {{ limits: {{ redis: \"{}\" }} }}\nroutes: [{{ pool: api, policies: [few] }}]\n\
+         pools: {{ api: {{ health_check: off, backends: [\"http://{}\"] }} }}\npolicies:\n  \
+         few: {{ rate_limit: {{ rate: 1/h, burst: 10, shared: limits, on_failure: deny }} }}\n",
+        redis.url(),
+        backend.address
+    );
+    let benches = [
+        Bench::run(configured(&lines)).await,
+        Bench::run(configured(&lines)).await,
+    ];
+    for bench in &benches {
+        wait_for_status(bench, "", "200").await;
+    }
+    // What one instance has admitted is missing at the other.
+    wait_for_status(&benches[0], "", "429").await;
+    wait_for_status(&benches[1], "", "429").await;
+    drop(redis);
+    wait_for_status(&benches[0], "", "503").await;
+}
+
+#[tokio::test]
+async fn a_url_that_is_not_one_of_a_store_is_an_error_without_it() {
+    let mut config = configured(
+        "stores: { limits: { redis: redis://a } }\nbackends: [http://127.0.0.1:1]\n\
+         policies: { few: { rate_limit: { rate: 1/s, shared: limits } } }\nroute_defaults: { policies: [few] }\n",
+    );
+    config.stores[0].url = "http://me:secret@a".to_owned();
+    let error = assemble::assemble(&config, &Kept::default())
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(error.starts_with("store `limits`: "), "{error}");
+    assert!(!error.contains("secret"), "{error}");
 }

@@ -142,7 +142,7 @@ struct Bench {
 impl Bench {
     /// Starts a process with one worker before these backends; `adapt` changes its config.
     async fn start(pools: &[(&str, &Peer)], adapt: impl FnOnce(&mut Config)) -> Self {
-        let mut text = "listen: 127.0.0.1:0\nadmin: off\naccess_log: off\nworkers: 1\npools:\n".to_owned();
+        let mut text = "pools:\n".to_owned();
         for (name, peer) in pools {
             let address = peer.address;
             text.push_str(&format!(
@@ -150,9 +150,12 @@ impl Bench {
             ));
         }
         text.push_str("routes: [{ pool: api }]\n");
-        let loaded = config::from_text(&text, "test", std::path::Path::new("/"), &|_| None);
-        let mut config = loaded.unwrap_or_else(|report| panic!("{report}")).config;
+        let mut config = configured(&text);
         adapt(&mut config);
+        Self::run(config).await
+    }
+
+    async fn run(config: Config) -> Self {
         let logs = Logs::start(&config.access_log).unwrap();
         let logs = Arc::new(Mutex::new(Some(logs)));
         let plan = Plan {
@@ -202,6 +205,13 @@ impl Bench {
         };
         timeout(DEADLINE, waiting).await.unwrap();
     }
+}
+
+/// The config of a process with one worker and these lines.
+fn configured(lines: &str) -> Config {
+    let text = format!("listen: 127.0.0.1:0\nadmin: off\naccess_log: off\nworkers: 1\n{lines}");
+    let loaded = config::from_text(&text, "test", std::path::Path::new("/"), &|_| None);
+    loaded.unwrap_or_else(|report| panic!("{report}")).config
 }
 
 fn text(text: &str) -> Value {

@@ -6,7 +6,8 @@ use crate::rng;
 use crate::schema::{Form, Key, Kind, Params, Section};
 
 /// The header that marks a copy, and its value. A request that has it is not copied again, so that two balancers that mirror
-/// to each other do not copy for ever. A client that sends it only keeps its own request from being copied.
+/// to each other do not copy for ever. A client that sends it only keeps its own request from being copied; unless it is trusted, the
+/// backend does not get the mark.
 pub const MARK: (&str, &str) = ("X-Evenkeel-Mirrored", "1");
 
 /// Percentages are read with this many parts of a percent.
@@ -15,7 +16,7 @@ const PARTS: u64 = 1_000;
 /// The keys of `mirror`.
 pub const SECTION: Section = Section {
     name: "mirror",
-    about: "Sends a copy of requests to another pool, for tests with real traffic. Responses to copies are dropped, and copies never delay or fail the original. The host of a copy ends in `-shadow`, and it has the header `X-Evenkeel-Mirrored: 1`; a request with this header is not copied again. Requests that upgrade to another protocol are not copied.",
+    about: "Sends a copy of requests to another pool, for tests with real traffic. Responses to copies are dropped, and copies never delay or fail the original: they are dropped when 128 of one worker are in flight, and when a body is larger than `retry.replay_limit` or not complete when the response begins. The host of a copy ends in `-shadow`, and it has the header `X-Evenkeel-Mirrored: 1`; a request with this header is not copied again, and a client that is not among `trusted_proxies` cannot set it. Requests that upgrade to another protocol are not copied.",
     keys: &[
         Key::new(
             "pool",

@@ -31,7 +31,13 @@ impl Replace {
     pub(super) fn build(pattern: &str, replacement: &str) -> Result<Self, BuildError> {
         let invalid = |message| BuildError::of("path_regex", message);
         let regex = RegexBuilder::new(pattern).size_limit(MAX_COMPILED).build();
-        let regex = regex.map_err(|error| invalid(format!("`match` is not valid: {error}")))?;
+        let regex = regex.map_err(|error| {
+            // The lines above the last one show the pattern.
+            let error = error.to_string();
+            let why = error.lines().last().unwrap_or_default();
+            let why = why.strip_prefix("error: ").unwrap_or(why);
+            invalid(format!("`match` is not a valid regular expression: {why}"))
+        })?;
         let pieces = pieces(replacement, &regex).map_err(|error| invalid(format!("`replace`: {error}")))?;
         Ok(Self { regex, pieces })
     }

@@ -180,8 +180,11 @@ fn messages_say_what_to_write() {
         assert!(message("path", text(wrong)).contains("is not a path"), "{wrong}");
     }
     assert!(message("path_prefix", text("/x")).contains("add it to the route"));
-    assert!(message("path_regex", regex("(", "")).contains("`match` is not valid"));
-    assert!(message("path_regex", regex("(?<a>x){1000}{1000}", "")).contains("`match` is not valid"));
+    assert!(message("path_regex", regex("(", "")).contains("`match` is not a valid regular expression"));
+    assert!(
+        message("path_regex", regex("(?<a>x){1000}{1000}", ""))
+            .contains("`match` is not a valid regular expression")
+    );
     assert!(message("path_regex", regex("(a)", "$2")).contains("no group 2: it has 1"));
     assert!(message("path_regex", regex("(?<name>a)", "${nam}")).contains("(did you mean `name`?)"));
     assert!(message("path_regex", regex("a", "$x")).contains("`$$`"));

@@ -1,0 +1,133 @@
+//! What routes, their defaults, policies and stores mean.
+
+use std::time::Duration;
+
+use super::{bad, good, read, with};
+use crate::config::print;
+use crate::proxy::Action;
+use crate::retry::Attempts;
+use crate::router::PathMatcher;
+
+#[test]
+fn a_route_has_the_defaults_that_it_does_not_write_itself() {
+    let config = good(&with(
+        "route_defaults: { request_headers: { remove: X-A }, timeouts: { first_byte: 9s }, policies: small }\n\
+         policies: { small: { body_limit: 1MiB } }\n\
+         routes: [{ host: a, pool: default }, { host: b, pool: default, policies: [], timeouts: { request: 8s } }]\n",
+    ));
+    let [first, second, short] = config.routes.as_slice() else {
+        panic!("{:?}", config.routes);
+    };
+    for route in [first, short] {
+        assert_eq!(route.policies, config.policies);
+        let settings = route.pools()[0].settings.as_ref().unwrap();
+        assert_eq!(settings.timeouts.first_byte, Duration::from_secs(9));
+    }
+    assert!(second.policies.is_empty() && second.request_headers.is_some());
+    let settings = second.pools()[0].settings.as_ref().unwrap();
+    assert_eq!(settings.timeouts.request, Duration::from_secs(8));
+    assert_eq!(settings.timeouts.first_byte, config.pools[0].timeouts.first_byte);
+}
+
+#[test]
+fn overrides_apply_to_every_pool_of_a_split_and_keep_the_rest_of_each() {
+    let config = good(
+        "listen: :1\npools: { a: { backends: http://a:1, timeouts: { connect: 7s } }, b: { backends: http://b:1 } }\n\
+         routes: [{ split: { a: 1, b: 1 }, retry: off, limits: { body: 1KiB } }, { host: c, pool: a }]\n",
+    );
+    let route = &config.routes[0];
+    assert!(matches!(route.action, Action::Split(..)));
+    for (used, connect) in route.pools().iter().zip([7, 1]) {
+        let settings = used.settings.as_ref().unwrap();
+        assert_eq!(settings.retry.attempts, Attempts::AtMost(1));
+        assert_eq!(settings.timeouts.connect, Duration::from_secs(connect));
+    }
+    assert_eq!(route.body_limit, Some(1024));
+    let other = &config.routes[1];
+    assert!(other.pools()[0].settings.is_none() && other.body_limit.is_none());
+}
+
+#[test]
+fn inline_policies_of_routes_with_one_label_have_names_of_their_own() {
+    let config = good(&with(
+        "routes: [{ method: GET, pool: default, policies: [{ body_limit: 1KiB }] }, \
+         { method: PUT, pool: default, policies: [{ body_limit: 2KiB }, { body_limit: 3KiB }] }]\n",
+    ));
+    let policies = config.routes.iter().flat_map(|route| &route.policies);
+    let names: Vec<&str> = policies.map(|policy| &*policy.name).collect();
+    assert_eq!(names, ["*//body_limit", "*//body_limit/2", "*//body_limit/3"]);
+}
+
+#[test]
+fn files_of_policies_start_at_the_folder_of_the_config() {
+    let config = good(&with(
+        "routes: [{ pool: default, policies: [{ basic_auth: { users_file: users } }, { jwt: { jwks: 'file:keys.json' } }, \
+         { error_pages: { 404: pages/a.html } }] }, { host: a, pool: default, policies: [{ jwt: { jwks: 'https://a/keys' } }] }]\n",
+    ));
+    let text = print(&config);
+    for shown in [
+        "/etc/evenkeel/users",
+        "\"file:/etc/evenkeel/keys.json\"",
+        "/etc/evenkeel/pages/a.html",
+        "\"https://a/keys\"",
+    ] {
+        assert!(text.contains(shown), "{shown}\n{text}");
+    }
+}
+
+#[test]
+fn environment_variables_of_header_values_are_expanded_and_those_of_requests_stay() {
+    let config = good(&with(
+        "routes: [{ pool: default, request_headers: { set: { X-A: '${PORT} ${client_ip} $$' } } }]\n",
+    ));
+    let text = print(&config);
+    assert!(text.contains("\"48123 ${client_ip} $$\""), "{text}");
+    assert_eq!(print(&good(&text)), text);
+}
+
+#[test]
+fn the_path_of_a_route_is_exact_a_prefix_or_a_pattern() {
+    let config = good(&with(
+        "routes: [{ path: /a/, pool: default }, { path_prefix: /b/, pool: default }, { path_regex: '/c|/d', pool: default }]\n",
+    ));
+    let paths: Vec<_> = config.routes.iter().map(|route| &route.matcher.path).collect();
+    assert_eq!(*paths[0], PathMatcher::Exact("/a/".to_owned()));
+    assert_eq!(*paths[1], PathMatcher::Prefix("/b".to_owned()));
+    assert!(matches!(paths[2], PathMatcher::Regex(_)));
+}
+
+#[test]
+fn a_route_that_responds_needs_no_pool() {
+    let loaded = read("listen: :1\nbackends: http://a:1\nroutes: [{ respond: { status: 404 } }]\n").unwrap();
+    let routes = &loaded.config.routes;
+    assert!(matches!(routes[0].action, Action::Respond(_)));
+    assert_eq!(routes.len(), 1, "the route for every request is written");
+}
+
+#[test]
+fn passwords_and_variables_of_routes_are_not_shown() {
+    let text = print(
+        &super::read(&with("stores: { a: { redis: 'redis://me:hush@a:1/0' } }\n"))
+            .unwrap()
+            .config,
+    );
+    assert!(
+        text.contains("redis://me:****@a:1/0") && !text.contains("hush"),
+        "{text}"
+    );
+    for lines in [
+        "stores: { a: { redis: 'http://me:hush@a' } }",
+        "stores: { a: { redis: '${WRONG}' } }",
+        "routes: [{ pool: default, rewrite: { path: '${WRONG}' } }]",
+        "routes: [{ pool: default, request_headers: { set: { X-A: '${WRONG}${nope}' } } }]",
+        "routes: [{ pool: default, path_regex: '(${WRONG}' }]",
+        "routes: [{ pool: default, listener: '${WRONG}', method: '${WRONG} x', client_ip: '${WRONG}' }]",
+        "routes: [{ pool: default, policies: '${WRONG}' }]",
+        "policies: { a: { basic_auth: { users: { b: '${WRONG}', c: hush } } } }",
+        "policies: { a: { rate_limit: { rate: 1/s, shared: '${WRONG}' } } }",
+        "policies: { a: { error_pages: { 404: { pool: '${WRONG}', path: /a } } } }",
+    ] {
+        let shown = bad(&with(lines)).to_string();
+        assert!(!shown.contains("hush"), "{lines}\n{shown}");
+    }
+}

@@ -1,0 +1,77 @@
+//! Policies that ask other servers or read files, and mirrors, by the config file of a process.
+
+use rustix::process::Signal;
+
+use crate::support::http2_backend::{Http2Backend, Seen};
+use crate::support::{Backend, Proxy, Response};
+
+/// A process with these pools and this route; nothing is probed.
+fn before(pools: &[(&str, String)], lines: &str) -> Proxy {
+    let mut config = "workers: 1\nhealth_check: off\npools:\n".to_owned();
+    for (name, url) in pools {
+        config.push_str(&format!("  {name}: {{ backends: [\"{url}\"] }}\n"));
+    }
+    Proxy::before(&[]).config(&(config + lines)).start()
+}
+
+#[test]
+fn the_server_of_forward_auth_may_have_a_name() {
+    let backend = Backend::saying("backend");
+    let auth = Backend::start(|request| match request.field("cookie") {
+        Some("s=1") => Response::raw("HTTP/1.1 200 OK\r\nX-User: alice\r\nContent-Length: 0\r\n\r\n"),
+        _ => Response::status(401, "who are you?"),
+    });
+    let url = format!("http://localhost:{}/check", auth.address().port());
+    let proxy = before(
+        &[("api", backend.url())],
+        &format!(
+            "policies: {{ sso: {{ forward_auth: {{ url: \"{url}\", response_headers: [X-User] }} }} }}\n\
+             routes: [{{ pool: api, policies: [sso] }}]\n"
+        ),
+    );
+    let refused = proxy.get("/");
+    assert_eq!((refused.status(), refused.text().as_str()), (401, "who are you?"));
+    let get = "GET / HTTP/1.1\r\nHost: a.test\r\nCookie: s=1\r\n\r\n";
+    assert_eq!(proxy.client().send(get).read().text(), "backend");
+    assert_eq!(backend.wait_for_request(|_| true).field("x-user"), Some("alice"));
+    assert_eq!(auth.connections(), 1);
+}
+
+#[test]
+fn a_copy_goes_to_a_mirror_that_speaks_http2() {
+    let (backend, shadow) = (Backend::saying("original"), Http2Backend::start());
+    let proxy = before(
+        &[("api", backend.url()), ("shadow", shadow.url())],
+        "routes: [{ pool: api, mirror: { pool: shadow } }]\n",
+    );
+    for path in ["/take", "/bytes/100000"] {
+        let request = format!("POST {path} HTTP/1.1\r\nHost: a.test\r\nContent-Length: 3\r\n\r\nabc");
+        assert_eq!(proxy.client().send(request).read().text(), "original");
+        let line = format!("POST http://a.test-shadow{path}");
+        let fields = shadow.wait_for("the copy", |all| {
+            all.iter().find_map(|seen| match seen {
+                Seen::Request(at, fields) if *at == line => Some(fields.clone()),
+                _ => None,
+            })
+        });
+        let mark = ("x-evenkeel-mirrored".to_owned(), "1".to_owned());
+        assert!(fields.contains(&mark), "{fields:?}");
+    }
+    assert_eq!(shadow.count(|seen| *seen == Seen::Connection), 1);
+}
+
+#[test]
+fn a_reload_with_a_file_of_a_policy_that_cannot_be_used_changes_nothing() {
+    let backend = Backend::saying("backend");
+    let pools = [("api", backend.url())];
+    let proxy = before(&pools, "routes: [{ pool: api }]\n");
+    let config = "workers: 1\npools: { api: { backends: [\"http://127.0.0.1:1\"] } }\n\
+                  routes: [{ pool: api, policies: [{ basic_auth: { users_file: missing } }] }]\n";
+    proxy.write_config(&Proxy::before(&[]).config(config).text());
+    let mark = proxy.mark();
+    proxy.signal(Signal::HUP);
+    let line = proxy.wait_for_message(mark, "reload failed");
+    let error = line["error"].as_str().unwrap();
+    assert!(error.contains("missing"), "{error}");
+    assert_eq!(proxy.get("/").text(), "backend");
+}
