@@ -41,8 +41,12 @@ impl<'a> Known<'a> {
         let hint = suggest::did_you_mean(name, names.iter().copied()).filter(|_| !is_expanded);
         let known = names.iter().take(20).copied().collect::<Vec<_>>().join(", ");
         let note = match cx.source.origin {
-            Origin::File if !names.is_empty() => Some(format!("pools: {known}")),
-            _ => None,
+            Origin::File if names.is_empty() => Some(format!(
+                "the config has no pool: write `pools: {{ {name}: {{ backends: [http://localhost:8001] }} }}`"
+            ))
+            .filter(|_| !is_expanded),
+            Origin::File => Some(format!("pools: {known}")),
+            Origin::Arguments => None,
         };
         cx.report(Diagnostic::error(span, message).note_if(hint).note_if(note));
     }

@@ -101,7 +101,8 @@ pub(super) fn read(root: &Reader<'_>, listeners: &[listener::Settings]) -> Vec<P
     for entry in entries.iter().take(MOST_POOLS) {
         pools.extend(long(root, entry, &base));
     }
-    if !root.has_any(&["backends", "pools"]) {
+    // Routes that name a pool report that it is unknown; others need none.
+    if !root.has_any(&["backends", "pools", "routes"]) {
         let note = match root.cx.source.origin {
             Origin::File => "write `backends: [http://localhost:8001]`",
             Origin::Arguments => "add the URL of a backend, such as http://localhost:8001",

@@ -131,3 +131,14 @@ fn passwords_and_variables_of_routes_are_not_shown() {
         assert!(!shown.contains("hush"), "{lines}\n{shown}");
     }
 }
+
+#[test]
+fn routes_that_name_no_pool_need_no_backend() {
+    let config = good("listen: :1\nroutes: [{ redirect: { scheme: https } }, { path: /a, respond: {} }]\n");
+    assert!(config.pools.is_empty());
+    let report = bad("listen: :1\nroutes: [{ pool: app }]\n").to_string();
+    assert!(
+        report.contains("unknown pool `app`") && report.contains("write `pools: { app: { backends:"),
+        "{report}"
+    );
+}
