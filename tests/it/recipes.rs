@@ -73,7 +73,7 @@ impl Drop for File {
     }
 }
 
-/// Repeats a request until the file that the policy needs has been read.
+/// Repeats a request until its response is as meant.
 fn ask_until(is_meant: impl Fn(&Received) -> bool, mut ask: impl FnMut() -> Received) -> Received {
     let start = clock::now();
     loop {
