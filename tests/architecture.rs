@@ -214,6 +214,12 @@ fn files_and_functions_are_short() {
     none(&shape::long_functions(&test_sources(), FUNCTION_LINES));
 }
 
+/// A module with files of its own is `x/mod.rs`, not `x.rs` beside `x/`.
+#[test]
+fn modules_have_one_shape() {
+    none(&shape::beside_their_folder(&sources()));
+}
+
 #[test]
 fn files_begin_with_a_doc_comment() {
     none(&shape::untitled(&sources()));

@@ -107,6 +107,18 @@ fn is_explained(before: &[Token<'_>]) -> bool {
     attributes.windows(ALLOW.len()).any(|words| words == ALLOW) && attributes.contains(&"reason")
 }
 
+/// Files `x.rs` beside a folder `x`.
+pub(crate) fn beside_their_folder(files: &[File]) -> Vec<String> {
+    let has_folder = |file: &&File| {
+        let folder = format!("{}/", file.path.trim_end_matches(".rs"));
+        files.iter().any(|other| other.path.starts_with(&folder))
+    };
+    let found = files.iter().filter(has_folder);
+    found
+        .map(|file| format!("{}: move it into its folder, as mod.rs", file.path))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -176,5 +188,14 @@ mod tests {
         let (found, lines) = unwraps(&made_up(&[("src/a.rs", text)]));
         assert_eq!(found, ["src/a.rs:1: unwrap", "src/a.rs:2: expect"]);
         assert_eq!(lines, 2);
+    }
+
+    #[test]
+    fn finds_a_file_beside_its_folder() {
+        let files = made_up(&[("src/a.rs", ""), ("src/a/b.rs", ""), ("src/c/mod.rs", "")]);
+        assert_eq!(
+            beside_their_folder(&files),
+            ["src/a.rs: move it into its folder, as mod.rs"]
+        );
     }
 }

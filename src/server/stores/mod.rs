@@ -72,7 +72,7 @@ impl Store {
             name: name.to_owned(),
             client: client.ok_or(StoreError::Url)?,
             instance: format!("{:016x}", Rng::fresh().bits()),
-            script: Script::new(include_str!("stores/report.lua")),
+            script: Script::new(include_str!("report.lua")),
         })
     }
 
