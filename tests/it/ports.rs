@@ -40,6 +40,10 @@ fn without_local_ports_the_request_fails_at_once_and_no_backend_is_blamed() {
         let both = [closing(), closing()];
         let proxy = Proxy::before(&[&both[0], &both[1]]).config(CONFIG).start();
         assert_eq!(ask(&proxy, GET).0, 200);
+        // Without ports no backend can be probed for the first time.
+        for backend in &both {
+            backend.wait_for_request(|request| request.start() == "GET /probe");
+        }
         let taken = both.each_ref().map(|backend| take_ports(backend.address()));
         for request in [GET, POST].repeat(10) {
             let told = ask(&proxy, request);
