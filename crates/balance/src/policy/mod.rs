@@ -258,6 +258,9 @@ pub fn by_name(name: &str) -> Option<&'static PolicyEntry> {
 }
 
 #[cfg(test)]
+mod testing;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

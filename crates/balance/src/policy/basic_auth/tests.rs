@@ -2,9 +2,8 @@
 
 use super::*;
 use crate::kept::Kept;
-use crate::policy::FeedError;
+use crate::policy::{FeedError, testing};
 use crate::request::tests::{head, request};
-use crate::schema::Params;
 
 /// A hash of `open:sesame`.
 const HASH: &str = "$2b$04$abcdefghijklmnopqrstuu2GbQLdjwBFdH8CcOE866nGziodmvO8K";
@@ -25,18 +24,7 @@ fn users(items: &[(&str, &str)]) -> Value {
 }
 
 fn built(kept: &mut Kept, values: &[(&'static str, Value)]) -> Result<Box<dyn Policy>, BuildError> {
-    let mut params = Params::default();
-    for (key, value) in values {
-        params.set(key, value.clone());
-    }
-    let mut next = kept.next();
-    let policy = build(Context {
-        name: "staff",
-        params: &params,
-        kept: &mut next,
-    });
-    *kept = next.finish();
-    policy
+    testing::built(build, kept, values)
 }
 
 fn policy(values: &[(&'static str, Value)]) -> Box<dyn Policy> {

@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 use super::signer::{SECRET, der, encoded, jwk, mac, pem, sign, token};
 use super::*;
 use crate::kept::Kept;
-use crate::policy::{Edit, FeedError};
+use crate::policy::{Edit, FeedError, testing};
 use crate::request::tests::{head, request};
 
 mod rotation;
@@ -31,18 +31,7 @@ fn map(items: &[(&str, &str)]) -> Value {
 }
 
 fn built(kept: &mut Kept, values: &[(&'static str, Value)]) -> Result<Box<dyn Policy>, BuildError> {
-    let mut params = Params::default();
-    for (key, value) in values {
-        params.set(key, value.clone());
-    }
-    let mut next = kept.next();
-    let policy = build(Context {
-        name: "tokens",
-        params: &params,
-        kept: &mut next,
-    });
-    *kept = next.finish();
-    policy
+    testing::built(build, kept, values)
 }
 
 /// A policy with a set of keys, and these parameters beside.
