@@ -1,6 +1,7 @@
 //! The plan of a route: what is done with its requests before a backend is picked, and with their responses.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use evenkeel_balance::action::Mirror;
 use evenkeel_balance::edits::HeaderEdits;
@@ -93,10 +94,12 @@ pub(super) async fn run<'a>(
     route: usize,
 ) -> Result<(), LocalReason> {
     exchange.changes = Some(Box::new(Changes::new(plan, route)));
+    let mut wall = clock::wall();
     for step in &plan.steps {
         let mut done = None;
-        while let Some(job) = decide(exchange, step, done.take())? {
+        while let Some(job) = decide(exchange, step, done.take(), wall)? {
             done = Some(jobs::perform(exchange, step.server.as_ref(), job).await?);
+            wall = clock::wall();
         }
     }
     let head = exchange.request.head;
@@ -113,10 +116,15 @@ pub(super) async fn run<'a>(
 }
 
 /// Lets a policy decide, with what it waited for. Returns what it has to wait for next.
-fn decide(exchange: &mut Exchange<'_>, step: &Step, done: Option<Job>) -> Result<Option<Job>, LocalReason> {
+fn decide(
+    exchange: &mut Exchange<'_>,
+    step: &Step,
+    done: Option<Job>,
+    wall: SystemTime,
+) -> Result<Option<Job>, LocalReason> {
     let view = View {
         random: exchange.request.worker().random(),
-        ..exchange.request.view(clock::wall())
+        ..exchange.request.view(wall)
     };
     let Some(changes) = &mut exchange.changes else {
         return Ok(None);
