@@ -9,6 +9,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -268,7 +269,12 @@ impl Drop for Proxy {
             return;
         }
         if !self.has_ended() {
-            let status = self.stop();
+            // It may have ended by itself just now, after a test that let it stop.
+            match kill_process(self.pid, Signal::TERM) {
+                Ok(()) | Err(Errno::SRCH) => {}
+                Err(error) => panic!("cannot stop the process: {error}"),
+            }
+            let status = self.wait();
             assert!(status.success(), "ended with {status}; {}", self.output());
         }
         let all = self.events.all();
