@@ -2,37 +2,46 @@
 //! layers below its own (`tests/architecture.rs` holds the table). The last ones come from the pure crates `evenkeel-balance`
 //! and `evenkeel-wire`.
 
-pub mod cli;
+#![allow(
+    rustdoc::private_intra_doc_links,
+    unreachable_pub,
+    reason = "nothing here is an interface; `pub` says that other modules use an item"
+)]
 
-pub mod server;
+mod cli;
 
-pub mod config;
+#[doc(hidden)]
+pub mod internals;
 
-pub mod admin;
-pub mod discovery;
-pub mod listener;
+mod server;
 
-pub mod proxy;
+mod config;
 
-pub mod pool;
+mod admin;
+mod discovery;
+mod listener;
 
-pub mod health;
+mod proxy;
 
-pub mod message;
+mod pool;
 
-pub mod http2;
+mod health;
 
-pub mod net;
+mod message;
 
-pub mod tls;
+mod http2;
 
-pub mod telemetry;
+mod net;
 
-pub mod backend;
-pub mod clock;
-pub mod tasks;
+mod tls;
 
-#[doc(no_inline)]
-pub use evenkeel_balance::{kept, retry, rng, router, schema, strategy};
-#[doc(no_inline)]
-pub use evenkeel_wire::{buffer, coding, head, hpack, http1};
+mod telemetry;
+
+mod backend;
+mod clock;
+mod tasks;
+
+pub use cli::main;
+
+use evenkeel_balance::{kept, retry, rng, router, schema, strategy};
+use evenkeel_wire::{buffer, coding, head, http1};

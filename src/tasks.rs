@@ -29,11 +29,6 @@ impl Tasks {
         self.set.len()
     }
 
-    /// Waits until all tasks have ended.
-    pub async fn join(&mut self) {
-        while self.set.join_next().await.is_some() {}
-    }
-
     fn reap(&mut self) {
         while self.set.try_join_next().is_some() {}
     }

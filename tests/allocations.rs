@@ -16,9 +16,9 @@ use std::path::Path;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
-use evenkeel::config;
-use evenkeel::net::ListenAddress;
-use evenkeel::server::{self, Plan, Running};
+use evenkeel::internals::config;
+use evenkeel::internals::net::ListenAddress;
+use evenkeel::internals::server::{self, Plan, Running};
 use rustix::process::{Signal, getpid, kill_process};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use traffic::{Client, DEADLINE, exchanges};

@@ -13,10 +13,10 @@ mod examples;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use evenkeel::http1::Malformed;
-use evenkeel::proxy::Failure;
-use evenkeel::telemetry::metrics::METRICS;
+use evenkeel::internals::proxy::Failure;
+use evenkeel::internals::telemetry::metrics::METRICS;
 use evenkeel_balance::policy::POLICIES;
+use evenkeel_wire::http1::Malformed;
 
 /// Folders that hold no documentation of this project.
 const SKIPPED: [&str; 4] = [".git", "target", "node_modules", "vendor"];
@@ -146,7 +146,7 @@ fn the_config_for_a_container_is_valid() {
         .expect("the section is there");
     let text = blocks(section, "yaml")[0];
     let token = |name: &str| (name == "EVENKEEL_TOKEN").then(|| "correct-horse-battery".to_owned());
-    let loaded = evenkeel::config::from_text(text, "operations.md", Path::new("/"), &token);
+    let loaded = evenkeel::internals::config::from_text(text, "operations.md", Path::new("/"), &token);
     let loaded = loaded.unwrap_or_else(|report| panic!("{report}"));
     assert!(loaded.warnings.is_empty());
     assert!(loaded.config.admin.is_some_and(|admin| admin.token.is_some()));
@@ -280,7 +280,7 @@ fn read(path: &str) -> String {
 
 #[track_caller]
 fn assert_is_valid(name: &str, text: &str) {
-    match evenkeel::config::from_text(text, name, Path::new("/"), &|_| None) {
+    match evenkeel::internals::config::from_text(text, name, Path::new("/"), &|_| None) {
         Ok(loaded) => assert!(loaded.warnings.is_empty(), "{name}: {:?}", loaded.warnings),
         Err(report) => panic!("{report}"),
     }

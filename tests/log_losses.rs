@@ -5,9 +5,9 @@ use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
 use std::time::{Duration, UNIX_EPOCH};
 
-use evenkeel::telemetry::Writer;
-use evenkeel::telemetry::access_log::{Client, Entry, LogBuffer, OnFull, Options, Target};
-use evenkeel::telemetry::log::OperationsLog;
+use evenkeel::internals::telemetry::Writer;
+use evenkeel::internals::telemetry::access_log::{Client, Entry, LogBuffer, OnFull, Options, Target};
+use evenkeel::internals::telemetry::log::OperationsLog;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::Value;
 use tracing::Level;

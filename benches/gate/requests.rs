@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 use std::{fs, thread};
 
-use evenkeel::clock;
+use evenkeel::internals::clock;
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 

@@ -1,9 +1,9 @@
 //! Decodes chunked bodies from any bytes in any reads, and compares with a decoder that is as simple as possible. Also
 //! encodes any payload and decodes it again.
 
-use evenkeel::head::BodyLength;
-use evenkeel::http1::chunked::{Chunked, ChunkedDecoder, trailer_fields};
-use evenkeel::http1::{Decoder, Encoder, Kind, Limits, Malformed, Piece};
+use evenkeel_wire::head::BodyLength;
+use evenkeel_wire::http1::chunked::{Chunked, ChunkedDecoder, trailer_fields};
+use evenkeel_wire::http1::{Decoder, Encoder, Kind, Limits, Malformed, Piece};
 
 use crate::input::Input;
 use crate::reference::chunked::{Body, End, decode};

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use evenkeel::config::{Problem, from_text, print};
+use evenkeel::internals::config::{Problem, from_text, print};
 
 /// The value of each environment variable, by the first letter of its name, so that some of them fit where a number, a
 /// duration, an address or a name is expected. None is part of a word that messages contain.

@@ -3,7 +3,7 @@
 //!
 //! Each block is preceded by a byte with its length and a byte with the encoder's table size in units of 32 bytes.
 
-use evenkeel::hpack::{Decoder, Encoder, Kind, NotDecodable};
+use evenkeel_wire::hpack::{Decoder, Encoder, Kind, NotDecodable};
 
 /// A decoded field.
 struct Field {

@@ -10,13 +10,13 @@ use std::io::{ErrorKind, IoSlice};
 use std::os::fd::OwnedFd;
 use std::task::{Context, Poll};
 
-use evenkeel::buffer::{Buffer, Buffers};
-use evenkeel::clock;
-use evenkeel::head::{BodyLength, Method, RequestHead};
-use evenkeel::hpack::Decoder;
-use evenkeel::http1::Limits;
-use evenkeel::http2::{self, Event, HeadFields, Stream};
-use evenkeel::net;
+use evenkeel::internals::clock;
+use evenkeel::internals::http2::{self, Event, HeadFields, Stream};
+use evenkeel::internals::net;
+use evenkeel_wire::buffer::{Buffer, Buffers};
+use evenkeel_wire::head::{BodyLength, Method, RequestHead};
+use evenkeel_wire::hpack::Decoder;
+use evenkeel_wire::http1::Limits;
 use tokio::net::UnixStream;
 use tokio::runtime::{Builder, Runtime};
 

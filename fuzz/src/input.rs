@@ -1,7 +1,7 @@
 //! Decodes the bytes of a run: two bytes of options, which are digits in the seeds, then a message.
 
-use evenkeel::http1::Limits;
-use evenkeel::rng::Rng;
+use evenkeel_balance::rng::Rng;
+use evenkeel_wire::http1::Limits;
 
 /// Longest message that is also fed byte by byte: each step may cost as much as the message is long.
 const BYTE_BY_BYTE: usize = 512;

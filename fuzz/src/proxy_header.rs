@@ -1,7 +1,7 @@
 //! Parses a PROXY header from any bytes: the same result in any segmentation, no byte after the header consumed, and an
 //! accepted header can be written and read again.
 
-use evenkeel::net::{BadHeader, LONGEST_HEADER, ProxyHeader, ProxyVersion};
+use evenkeel::internals::net::{BadHeader, LONGEST_HEADER, ProxyHeader, ProxyVersion};
 
 /// Longest header of version 1 (§2.1 of the protocol).
 const LONGEST_LINE: usize = 107;

@@ -1,8 +1,8 @@
 //! Parses a request head from any bytes in any reads: one result; an accepted head has one meaning, for us and for
 //! another parser, before and after it is written anew.
 
-use evenkeel::head::{BodyLength, Field, FieldName, RequestHead};
-use evenkeel::http1::{HeadScan, Kind, Limits, Malformed, parse_request};
+use evenkeel_wire::head::{BodyLength, Field, FieldName, RequestHead};
+use evenkeel_wire::http1::{HeadScan, Kind, Limits, Malformed, parse_request};
 
 use crate::input::Input;
 use crate::reference::{self, is_token, is_value};

@@ -1,8 +1,8 @@
 //! Parses a response head from any bytes in any reads: one result with one meaning, also to another parser. The options
 //! select the limits (bit 0) and whether the request was `HEAD` (bit 1).
 
-use evenkeel::head::{BodyLength, Field, FieldName, Method, ResponseHead};
-use evenkeel::http1::{HeadScan, Kind, Limits, Malformed, parse_response};
+use evenkeel_wire::head::{BodyLength, Field, FieldName, Method, ResponseHead};
+use evenkeel_wire::http1::{HeadScan, Kind, Limits, Malformed, parse_response};
 
 use crate::input::Input;
 use crate::reference::{self, is_token, is_value};

@@ -23,19 +23,6 @@ pub fn get_blocking(
     request_blocking(address, ("GET", path), token, timeout)
 }
 
-/// Sends a POST without a body to `path`; otherwise like [`get_blocking`].
-///
-/// # Errors
-/// Those of [`get_blocking`].
-pub fn post_blocking(
-    address: SocketAddr,
-    path: &str,
-    token: Option<&str>,
-    timeout: Duration,
-) -> io::Result<(u16, Vec<u8>)> {
-    request_blocking(address, ("POST", path), token, timeout)
-}
-
 fn request_blocking(
     address: SocketAddr,
     (method, path): (&str, &str),

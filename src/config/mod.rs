@@ -38,7 +38,7 @@ use source::{Origin, Source};
 
 pub use error::{Problem, Report, Severity};
 pub use from_arguments::{Arguments, from_arguments};
-pub use reference::{page, schema};
+pub use reference::schema;
 
 /// Where the config file is searched for when the command line names none, in this order.
 pub const DEFAULT_PATHS: [&str; 2] = ["config/config.yaml", "/etc/evenkeel/config.yaml"];

@@ -59,7 +59,7 @@ pub(super) fn row_of(
         return Some((row, params));
     };
     if table.form == RowForm::Kind {
-        return of_kind(reader, (name, table), node, entries, &of_name);
+        return of_kind(reader, (name, table), node, &of_name);
     }
     let [entry] = entries.as_slice() else {
         let message = format!("`{name}` must have one key, the name of a {}", table.what);
@@ -81,9 +81,11 @@ fn of_kind(
     reader: &Reader<'_>,
     (name, table): (&str, &'static Table),
     node: &Node,
-    entries: &[Entry],
     of_name: &dyn Fn(&str) -> Option<String>,
 ) -> Option<(Row, Params)> {
+    let Value::Map(entries) = &node.value else {
+        return None;
+    };
     let Some(kind) = entries.iter().find(|entry| entry.key == KIND) else {
         let message = format!("`{name}` requires `kind`, the name of a {}", table.what);
         let diagnostic = Diagnostic::error(node.span, message).note_if(without_kind(table, entries, of_name));

@@ -29,9 +29,8 @@ const LOOKUP_GAP: Duration = Duration::from_secs(1);
 pub struct Change {
     /// The backend.
     pub backend: BackendId,
-    /// Its new state.
-    pub state: State,
     /// Dropped once the change is active for requests. The change is logged after that.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the sender waits for its end"))]
     pub applied: oneshot::Sender<()>,
 }
 
@@ -168,7 +167,6 @@ impl Watcher {
             let (applied, is_applied) = oneshot::channel();
             let change = Change {
                 backend: self.backend.id,
-                state,
                 applied,
             };
             // The receiver is gone at shutdown.
@@ -259,8 +257,10 @@ mod tests {
                 .await
                 .expect("a change")
                 .unwrap();
-            assert_eq!(self.health.is_eligible(), change.state.is_eligible());
-            change.state
+            let state = self.health.status().state;
+            assert_eq!(self.health.is_eligible(), state.is_eligible());
+            drop(change.applied);
+            state
         }
 
         /// Waits until the status satisfies `is_wanted`.

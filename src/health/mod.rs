@@ -9,5 +9,5 @@ mod scripted;
 
 pub use active::{Change, Watch, watch};
 pub use evenkeel_balance::health::{State, Tracker};
-pub use probe::{Check, KINDS, NOT_PROBED, Outcome, PROBES, Probe, ProbeError, StatusRange, by_name, probe};
-pub use status::{Health, Probed, Status};
+pub use probe::{Check, KINDS, PROBES, StatusRange, by_name};
+pub use status::{Health, Probed};

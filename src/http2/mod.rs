@@ -8,8 +8,6 @@ mod server;
 mod transport;
 
 pub use client::{Driver, Shared, begin};
-pub use evenkeel_wire::http2::{
-    BrokeOff, HeadField, HeadFields, HeadResult, Reason, Stream, is_begin_of_server,
-};
+pub use evenkeel_wire::http2::{BrokeOff, HeadFields, Reason, Stream, is_begin_of_server};
 pub use round_trip::{RoundTrip, RoundTripError, round_trip};
 pub use server::{Connection, Event};

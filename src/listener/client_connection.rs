@@ -9,7 +9,7 @@ use super::closing::linger;
 use super::eviction::{EvictionQueue, EvictionTicket, WakeTarget};
 use crate::clock::{self, TimerEvent};
 use crate::http1::{self, Kind, Malformed};
-use crate::message::{self, HeadError};
+use crate::message::{self, AwaitedHead, HeadError};
 use crate::proxy::{self, Client, ConnectionDisposition, Failure, Incoming};
 
 /// Pipelined requests served before the task yields to other connections. Requests that need no backend would otherwise
@@ -130,14 +130,14 @@ impl ClientConnection {
         let limits = local.snapshot.limits.message;
         drop(local);
         let result = std::future::poll_fn(|context| {
-            let head = (Kind::Request, &limits);
-            if let Poll::Ready(result) = message::poll_head(
-                context,
-                &mut client.connection,
-                &mut incoming.scan,
-                head,
-                &worker.buffers,
-            ) {
+            let awaited = AwaitedHead {
+                scan: &mut incoming.scan,
+                kind: Kind::Request,
+                limits: &limits,
+            };
+            if let Poll::Ready(result) =
+                message::poll_head(context, &mut client.connection, awaited, &worker.buffers)
+            {
                 return Poll::Ready(match result {
                     Ok(end) => Ok(end),
                     Err(HeadError::Malformed(reason)) => Err(Failure::Malformed(reason)),

@@ -6,7 +6,9 @@ use std::task::{Context, Poll, ready};
 
 use super::connection::Connection;
 use crate::buffer::{Buffer, Buffers, SMALL};
-use crate::coding::{ContentCoding, ContentEncoder, EncodeError};
+#[cfg(test)]
+use crate::coding::ContentCoding;
+use crate::coding::{ContentEncoder, EncodeError};
 use crate::http1::Encoder;
 
 /// Encoded payload from which on it is framed and put into the output, so that there is always room for as much again.
@@ -56,6 +58,7 @@ impl Filter {
     }
 
     /// The coding that it applies.
+    #[cfg(test)]
     pub(super) fn coding(&self) -> ContentCoding {
         self.encoder.coding()
     }

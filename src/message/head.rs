@@ -21,18 +21,29 @@ pub enum HeadError {
     Io(#[from] io::Error),
 }
 
+/// The head that is read.
+#[derive(Debug)]
+pub struct AwaitedHead<'a> {
+    /// What was looked at so far.
+    pub scan: &'a mut HeadScan,
+    /// Of a request or a response.
+    pub kind: Kind,
+    /// Its bounds.
+    pub limits: &'a Limits,
+}
+
 /// Reads until a whole head stands at the front of the input; gives its length, or `None` when the stream ended before
-/// its first byte. What was looked at is remembered in `scan`, so that slow heads cost no more than fast ones.
+/// its first byte. What was looked at is remembered, so that slow heads cost no more than fast ones.
 ///
 /// # Errors
 /// [`HeadError`].
 pub fn poll_head(
     context: &mut Context<'_>,
     connection: &mut Connection,
-    scan: &mut HeadScan,
-    (kind, limits): (Kind, &Limits),
+    awaited: AwaitedHead<'_>,
     buffers: &Buffers,
 ) -> Poll<Result<Option<usize>, HeadError>> {
+    let AwaitedHead { scan, kind, limits } = awaited;
     loop {
         if !connection.input.is_empty()
             && let Some(end) = scan.advance(connection.input.unread(), kind, limits)?

@@ -14,14 +14,14 @@ mod response;
 mod transfer;
 
 pub use crate::http1::{BodyError, HeadScan, Kind, Limits, Malformed, ReadSoFar, reason_phrase};
-pub use crate::http2::{BrokeOff, Driver};
+
 pub use collect::Collect;
 pub use connection::Connection;
 pub use evidence::Evidence;
-pub use head::{HeadError, poll_head};
+pub use head::{AwaitedHead, HeadError, poll_head};
 pub use new_connection::{NewConnection, SharedConnection};
 pub(crate) use outgoing::name;
 pub use outgoing::{HeadWriter, OutgoingHead, OwnName, Target};
 pub use protocol::{RequestFate, explain_break, framing_for};
-pub use response::{ResponseError, poll_response};
+pub use response::{AwaitedResponse, ResponseError, poll_response};
 pub use transfer::{Replay, Transfer, TransferError, Waiting};

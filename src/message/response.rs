@@ -3,7 +3,7 @@
 use std::task::{Context, Poll, ready};
 
 use super::connection::Connection;
-use super::head::{HeadError, poll_head};
+use super::head::{AwaitedHead, HeadError, poll_head};
 use crate::buffer::Buffers;
 use crate::head::{Method, ResponseHead};
 use crate::http1::{self, HeadScan, Kind, Limits, Malformed};
@@ -20,7 +20,20 @@ pub enum ResponseError {
     BrokeOff(Option<BrokeOff>),
 }
 
-/// Reads the next head of the response to a request with this method, interim or final, into `head`. Gives how many bytes
+/// The head of a response that is read.
+#[derive(Debug)]
+pub struct AwaitedResponse<'a> {
+    /// What was looked at so far.
+    pub scan: &'a mut HeadScan,
+    /// Where the head is stored.
+    pub head: &'a mut ResponseHead,
+    /// The method of the request.
+    pub method: Method,
+    /// The bounds of the head.
+    pub limits: &'a Limits,
+}
+
+/// Reads the next head of the response that is `awaited`, interim or final. Gives how many bytes
 /// at the front of the input it takes up.
 ///
 /// # Errors
@@ -29,10 +42,15 @@ pub enum ResponseError {
 pub fn poll_response(
     context: &mut Context<'_>,
     connection: &mut Connection,
-    (scan, head): (&mut HeadScan, &mut ResponseHead),
-    (method, limits): (Method, &Limits),
+    awaited: AwaitedResponse<'_>,
     buffers: &Buffers,
 ) -> Poll<Result<usize, ResponseError>> {
+    let AwaitedResponse {
+        scan,
+        head,
+        method,
+        limits,
+    } = awaited;
     if let Some(stream) = connection.http2() {
         let Ok((result, lines)) = ready!(stream.poll_response(context)) else {
             let broke_off = stream.broke_off();
@@ -43,13 +61,12 @@ pub fn poll_response(
         connection.set_head(lines);
         return Poll::Ready(Ok(end));
     }
-    let end = match ready!(poll_head(
-        context,
-        connection,
-        scan,
-        (Kind::Response, limits),
-        buffers
-    )) {
+    let whole = AwaitedHead {
+        scan: &mut *scan,
+        kind: Kind::Response,
+        limits,
+    };
+    let end = match ready!(poll_head(context, connection, whole, buffers)) {
         Ok(Some(end)) => end,
         Ok(None) => return Poll::Ready(Err(ResponseError::Ended(None))),
         Err(HeadError::Malformed(reason)) => {

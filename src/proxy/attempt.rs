@@ -15,7 +15,7 @@ use super::request::Request;
 use super::{Failure, detail, edited, pinned, websocket};
 use crate::clock;
 use crate::head::{BodyLength, Version};
-use crate::message::{self, ResponseError, Waiting};
+use crate::message::{self, AwaitedResponse, ResponseError, Waiting};
 use crate::pool::{BackendConnection, ForwardedHeaders, HeaderCase, Member, Pool};
 use crate::retry::{AttemptEnd, Outcome};
 
@@ -282,18 +282,14 @@ impl Attempt<'_> {
             head_end,
             ..
         } = &mut *self.backend;
-        let asked = (
-            exchange.request.head.method,
-            &exchange.request.snapshot.limits.message,
-        );
+        let awaited = AwaitedResponse {
+            scan,
+            head,
+            method: exchange.request.head.method,
+            limits: &exchange.request.snapshot.limits.message,
+        };
         let buffers = &exchange.request.worker().buffers;
-        *head_end = match ready!(message::poll_response(
-            context,
-            connection,
-            (scan, head),
-            asked,
-            buffers
-        )) {
+        *head_end = match ready!(message::poll_response(context, connection, awaited, buffers)) {
             Ok(end) => end,
             Err(ResponseError::Malformed(reason)) => {
                 return Poll::Ready(Err(Failure::MalformedResponse(reason)));

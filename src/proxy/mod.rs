@@ -62,7 +62,6 @@ pub use forwarded::{Identity, TrustedProxies};
 pub use headers::write_request;
 pub use listener_policy::ListenerPolicy;
 pub use local_response::{log_half_head, refuse};
-pub use pinned::Pinned;
 pub use plan::{Plan, ResponsePolicies, Step};
 pub use route::{Route, SplitTarget, Target};
 pub use route_settings::{Action, PolicySettings, PoolUse, RouteSettings, StoreSettings};

@@ -8,7 +8,9 @@ use std::task::{Context, Poll};
 use super::connect::{Connector, Need};
 use super::{Failure, Worker, reuse};
 use crate::head::{BodyLength, Method};
-use crate::message::{self, Collect, HeadWriter, Limits, OutgoingHead, ResponseError, Target, TransferError};
+use crate::message::{
+    self, AwaitedResponse, Collect, HeadWriter, Limits, OutgoingHead, ResponseError, Target, TransferError,
+};
 use crate::net::{ProxyHeader, ProxyVersion};
 use crate::pool::{BackendConnection, Member, Pool};
 use crate::retry::Cause;
@@ -207,8 +209,13 @@ impl Route<'_> {
             head_end,
             ..
         } = backend;
-        let asked = (method, self.limits);
-        message::poll_response(context, connection, (scan, head), asked, buffers).map(|read| match read {
+        let awaited = AwaitedResponse {
+            scan,
+            head,
+            method,
+            limits: self.limits,
+        };
+        message::poll_response(context, connection, awaited, buffers).map(|read| match read {
             Ok(end) => {
                 *head_end = end;
                 Ok(())

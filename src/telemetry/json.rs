@@ -15,6 +15,7 @@ use std::io::Write as _;
 pub(super) const CUT_MARK: &[u8] = "…[truncated]".as_bytes();
 
 /// Maximum number of output bytes for one byte of input: `\u00XX`.
+#[cfg(test)]
 pub(super) const GROWTH: usize = 6;
 
 const HEX: &[u8; 16] = b"0123456789abcdef";

@@ -57,11 +57,6 @@ impl<S: Subscriber> Layer<S> for OperationsLog {
     }
 }
 
-/// Parses a level: `error`, `warn`, `info`, `debug` or `trace`.
-pub fn level(text: &str) -> Option<Level> {
-    text.parse().ok()
-}
-
 fn line(event: &Event<'_>) -> Vec<u8> {
     let mut fields = Fields::default();
     event.record(&mut fields);
@@ -232,12 +227,5 @@ mod tests {
             levels(logged("debug", Level::DEBUG, events)),
             ["Debug", "Info", "Error"]
         );
-    }
-
-    #[test]
-    fn levels_are_read_by_name() {
-        assert_eq!(level("warn"), Some(Level::WARN));
-        assert_eq!(level("INFO"), Some(Level::INFO));
-        assert_eq!(level("loud"), None);
     }
 }

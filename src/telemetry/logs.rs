@@ -18,8 +18,6 @@ pub struct Logs {
     /// `None` when the access log is off or goes to standard output.
     access: Option<Writer>,
     settings: Settings,
-    /// Lines dropped by writers that a change of settings replaced.
-    dropped_before: u64,
 }
 
 impl Logs {
@@ -35,7 +33,6 @@ impl Logs {
             operations,
             access,
             settings: settings.clone(),
-            dropped_before: 0,
         })
     }
 
@@ -52,19 +49,6 @@ impl Logs {
         LogBuffer::new(self.access_queue(), self.settings.on_full, options)
     }
 
-    /// Applies new settings to buffers made from now on, as at a reload. Existing buffers keep the old writer alive until they are
-    /// dropped. If the new file cannot be opened, nothing changes.
-    pub fn change(&mut self, settings: &Settings) -> Result<(), LogError> {
-        if settings.target != self.settings.target {
-            let access = own_writer(&settings.target)?;
-            if let Some(replaced) = std::mem::replace(&mut self.access, access) {
-                self.dropped_before += replaced.queue().lines_dropped();
-            }
-        }
-        self.settings = settings.clone();
-        Ok(())
-    }
-
     /// Reopens log files, as after a rotation (`SIGUSR1`).
     pub fn reopen(&self) {
         if let Some(access) = &self.access {
@@ -78,7 +62,7 @@ impl Logs {
             .access
             .as_ref()
             .map_or(0, |access| access.queue().lines_dropped());
-        self.dropped_before + access + self.operations.queue().lines_dropped()
+        access + self.operations.queue().lines_dropped()
     }
 
     /// From now on no worker waits for a sink. Call it at a stop before waiting for the workers.

@@ -15,8 +15,8 @@ mod timestamp;
 mod writer;
 
 pub use label::Label;
-pub use log_file::{LogError, LogFileError, check as check_log_file};
+pub use log_file::{LogError, check as check_log_file};
 pub use logs::Logs;
-pub use rejected::{REJECTED_KEPT, Rejected, RejectedFrom, RejectedLimit, RejectedRing};
+pub use rejected::{Rejected, RejectedFrom, RejectedLimit, RejectedRing};
 pub use timestamp::Timestamp;
 pub use writer::{Queue, Writer};

@@ -50,7 +50,7 @@ fn the_examples_of_routes_and_policies_are_valid() {
         assert!(examples.len() > 10, "only {} examples in {name}", examples.len());
         for example in examples {
             let text = completed(example);
-            match evenkeel::config::from_text(&text, name, &folder.0, &|_| None) {
+            match evenkeel::internals::config::from_text(&text, name, &folder.0, &|_| None) {
                 Ok(loaded) if loaded.warnings.is_empty() => {}
                 Ok(loaded) => problems.push(format!("{text}\n{:?}", loaded.warnings)),
                 Err(report) => problems.push(format!("{text}\n{report}")),

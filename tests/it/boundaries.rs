@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use evenkeel::clock;
+use evenkeel::internals::clock;
 
 use crate::support::{Backend, Bare, Proxy, Response};
 

@@ -76,7 +76,7 @@ fn demo_stops_using_a_stopped_backend_and_takes_it_back() {
     assert_eq!(counts(&proxy, "/", 6).len(), 2);
     proxy.wait_for_message(mark, "Backend is down");
     turn(&proxy, "/start");
-    let start = evenkeel::clock::now();
+    let start = evenkeel::internals::clock::now();
     while counts(&proxy, "/", 3).len() < 3 {
         assert!(start.elapsed() < DEADLINE, "it does not come back");
     }

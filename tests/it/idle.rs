@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use evenkeel::clock;
+use evenkeel::internals::clock;
 use rustix::process::Signal;
 
 use crate::support::{Backend, Client, DEADLINE, Proxy};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use evenkeel::clock;
+use evenkeel::internals::clock;
 
 use crate::support::http2::{Http2, request as request_by_http2};
 use crate::support::{Backend, Bare, Client, Held, Proxy, Response};

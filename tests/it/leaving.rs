@@ -348,7 +348,7 @@ fn a_client_that_left_does_not_delay_a_stop() {
     let mark = proxy.mark();
     proxy.signal(Signal::TERM);
     proxy.wait_for_message(mark, "stopping");
-    let began = evenkeel::clock::now();
+    let began = evenkeel::internals::clock::now();
     drop(client);
     assert!(proxy.wait().success());
     held.wait_for_end();

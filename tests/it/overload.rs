@@ -9,7 +9,7 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use evenkeel::clock;
+use evenkeel::internals::clock;
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, prlimit, setrlimit};
 
 use crate::support::{Backend, Client, DEADLINE, Gate, Proxy, Response};

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 
-use evenkeel::clock;
+use evenkeel::internals::clock;
 
 use crate::support::http2::{Http2, request};
 use crate::support::{Backend, Bare, Builder, Client, DEADLINE, Proxy, Request, Response};

@@ -421,7 +421,7 @@ fn a_chain_of_two_balancers_keeps_the_client() {
 
 /// Polls a condition that no event reports.
 fn wait_until(is_so: impl Fn() -> bool) {
-    let began = evenkeel::clock::now();
+    let began = evenkeel::internals::clock::now();
     while !is_so() {
         assert!(
             began.elapsed() < crate::support::DEADLINE,

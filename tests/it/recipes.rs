@@ -6,7 +6,7 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::process;
 
-use evenkeel::clock;
+use evenkeel::internals::clock;
 
 use crate::support::{Backend, DEADLINE, Proxy, Received, Response, refusing_address};
 

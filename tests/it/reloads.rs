@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use evenkeel::clock;
+use evenkeel::internals::clock;
 use rustix::process::Signal;
 use serde_json::Value;
 

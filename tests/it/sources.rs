@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use evenkeel::clock;
+use evenkeel::internals::clock;
 use rustix::process::Signal;
 use serde_json::Value;
 

@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use evenkeel::clock;
+use evenkeel::internals::clock;
 use socket2::{Domain, Socket, Type};
 
 use crate::support::{Backend, Bare, DEADLINE, Gate, Proxy, Response};

@@ -53,7 +53,7 @@ impl Bench {
 
 /// Waits until this number of handshakes have failed for this reason.
 fn wait_for_failures(proxy: &Proxy, reason: &str, count: u64) {
-    let start = evenkeel::clock::now();
+    let start = evenkeel::internals::clock::now();
     let line = format!("evenkeel_tls_handshakes_failed_total{{reason=\"{reason}\"}} {count}\n");
     while !proxy.get_admin("/metrics").text().contains(&line) {
         assert!(start.elapsed() < DEADLINE, "no {line}");

@@ -235,7 +235,7 @@ fn both_connections_of_a_tunnel_are_kept_alive() {
 
 /// Waits until the keepalive timer runs on the connection with these ports, its own first.
 fn wait_until_probed([own, other]: [u16; 2]) {
-    let began = evenkeel::clock::now();
+    let began = evenkeel::internals::clock::now();
     let (own, other) = (format!(":{own:04X}"), format!(":{other:04X}"));
     let is_probed = |row: &str| {
         let row: Vec<&str> = row.split_whitespace().collect();

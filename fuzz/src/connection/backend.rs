@@ -109,7 +109,7 @@ async fn connection(mut stream: TcpStream, seen: Rc<RefCell<Seen>>) {
 fn take_down(seen: &RefCell<Seen>, request: Request) -> usize {
     let mut seen = seen.borrow_mut();
     let index = seen.attempts.len();
-    let nonce = evenkeel::rng::mix(seen.salt.wrapping_add(index as u64 + 1));
+    let nonce = evenkeel_balance::rng::mix(seen.salt.wrapping_add(index as u64 + 1));
     seen.attempts.push(Attempt {
         request,
         nonce: format!("{nonce:016x}"),

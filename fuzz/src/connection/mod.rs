@@ -17,14 +17,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use evenkeel::clock;
-use evenkeel::config::{self, Config};
-use evenkeel::listener::{self, Acceptor, WorkerSet};
-use evenkeel::net::{ListenAddress, StdListener};
-use evenkeel::proxy::{Snapshot, SnapshotCell, Worker};
-use evenkeel::tasks::LocalTasks;
-use evenkeel::telemetry::access_log::{LogBuffer, OnFull, Options};
-use evenkeel::telemetry::metrics::WorkerCounters;
+use evenkeel::internals::clock;
+use evenkeel::internals::config::{self, Config};
+use evenkeel::internals::listener::{self, Acceptor, WorkerSet};
+use evenkeel::internals::net::{ListenAddress, StdListener};
+use evenkeel::internals::proxy::{Snapshot, SnapshotCell, Worker};
+use evenkeel::internals::tasks::LocalTasks;
+use evenkeel::internals::telemetry::access_log::{LogBuffer, OnFull, Options};
+use evenkeel::internals::telemetry::metrics::WorkerCounters;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::task::JoinSet;
@@ -106,7 +106,10 @@ impl Rig {
         let pools = snapshot.pools.clone();
         let (parts, leaving) = (script.client.clone(), script.leaving);
         let sent = parts.concat();
-        let seen = Rc::new(RefCell::new(Seen::new(script, evenkeel::rng::mix(self.runs))));
+        let seen = Rc::new(RefCell::new(Seen::new(
+            script,
+            evenkeel_balance::rng::mix(self.runs),
+        )));
         let play = play(
             Rc::clone(&self.stage),
             snapshot,
@@ -161,7 +164,7 @@ async fn play(
         http2: false,
         tls: None,
         redirect: None,
-        half_close: evenkeel::proxy::HalfClose::default(),
+        half_close: evenkeel::internals::proxy::HalfClose::default(),
     });
     let acceptor = Acceptor::start(
         &worker,
@@ -245,7 +248,7 @@ fn config(backends: &[String]) -> Config {
 
 /// Built as a server does, with the limits of this run.
 fn snapshot(config: &Config, input: &Input<'_>) -> Snapshot {
-    let mut snapshot = evenkeel::server::snapshot_of(config).expect("the config was checked");
+    let mut snapshot = evenkeel::internals::server::snapshot_of(config).expect("the config was checked");
     for pool in &snapshot.pools {
         pool.update(&pool.settings.backends);
     }

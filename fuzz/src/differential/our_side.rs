@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use evenkeel::head::{BodyLength, Method, RequestHead, ResponseHead};
-use evenkeel::http1::{Decoder, HeadScan, Kind, Limits, Piece, parse_request, parse_response};
+use evenkeel_wire::head::{BodyLength, Method, RequestHead, ResponseHead};
+use evenkeel_wire::http1::{Decoder, HeadScan, Kind, Limits, Piece, parse_request, parse_response};
 
 use super::Message;
 

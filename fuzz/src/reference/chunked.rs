@@ -1,7 +1,7 @@
 //! Reads a chunked body (RFC 9112 §7.1) from one slice by recursive descent: short, slow, and independent of our
 //! decoder.
 
-use evenkeel::http1::Limits;
+use evenkeel_wire::http1::Limits;
 
 use super::{is_token, is_value};
 

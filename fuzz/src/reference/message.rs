@@ -1,6 +1,6 @@
 //! Reads whole messages, as strictly as RFC 9112 allows, tokenised by `httparse`. Ambiguous messages are not read.
 
-use evenkeel::http1::Limits;
+use evenkeel_wire::http1::Limits;
 
 use super::chunked::{End, decode};
 use super::{Target, is_token, is_value, slots, trim};

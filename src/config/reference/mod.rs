@@ -1,14 +1,14 @@
 //! Generates the JSON Schema and `docs/config.md` from the tables of keys of the sections.
 
 mod json;
+#[cfg(test)]
 mod page;
 
 use crate::schema::{Section, Table};
 
 pub use json::schema;
-pub use page::page;
 #[cfg(test)]
-pub(super) use {json::schema_of, page::page_of};
+pub(super) use {json::schema_of, page::page, page::page_of};
 
 /// The tables whose rows the keys of a section select.
 fn tables(section: &Section) -> impl Iterator<Item = &'static Table> {

@@ -10,7 +10,9 @@ use super::connection::{COPIED, Connection};
 use super::filter::{Filter, FilterError};
 use super::protocol::{is_empty_stream, source_length};
 use crate::buffer::{Buffer, Buffers};
-use crate::coding::{ContentCoding, ContentEncoder, EncodeError, is_digest};
+#[cfg(test)]
+use crate::coding::ContentCoding;
+use crate::coding::{ContentEncoder, EncodeError, is_digest};
 use crate::head::{BodyLength, Field, FieldName, RequestHead, ResponseHead, Version};
 use crate::http1::{BodyError, Decoder, Encoder, Kind, Limits, Piece, chunked};
 use crate::net::Pipe;
@@ -184,7 +186,10 @@ impl Transfer {
     #[inline]
     pub fn of_request(head: &RequestHead, limits: &Limits, limit: Option<u64>) -> Self {
         let encoder = Encoder::for_body(head.body);
-        Self::new((head.version, head.body), Kind::Request, encoder, limits, limit)
+        Self {
+            limit: limit.unwrap_or(u64::MAX),
+            ..Self::new((head.version, head.body), Kind::Request, encoder, limits)
+        }
     }
 
     /// Sets the limit of payload bytes, before any was moved.
@@ -201,24 +206,21 @@ impl Transfer {
         limit: Option<u64>,
     ) -> Self {
         let encoder = Encoder::for_body(framing);
-        Self::new((head.version, head.body), Kind::Response, encoder, limits, limit)
+        Self {
+            limit: limit.unwrap_or(u64::MAX),
+            ..Self::new((head.version, head.body), Kind::Response, encoder, limits)
+        }
     }
 
     /// For what follows a switch of protocols in one direction, up to the end of the connection. `version` is how the message
     /// before it was received.
     pub fn of_tunnel(version: Version, kind: Kind, limits: &Limits) -> Self {
         let source = (version, BodyLength::UntilClose);
-        Self::new(source, kind, Encoder::Plain, limits, None)
+        Self::new(source, kind, Encoder::Plain, limits)
     }
 
     /// For a body that was received by this version and has this length, written with `encoder`.
-    fn new(
-        (version, body): (Version, BodyLength),
-        kind: Kind,
-        encoder: Encoder,
-        limits: &Limits,
-        limit: Option<u64>,
-    ) -> Self {
+    fn new((version, body): (Version, BodyLength), kind: Kind, encoder: Encoder, limits: &Limits) -> Self {
         Self {
             decoder: Decoder::new(source_length(version, body), kind, limits),
             encoder,
@@ -229,7 +231,7 @@ impl Transfer {
             waits_for_end: is_empty_stream(version, body),
             moved: 0,
             trailers: Vec::new(),
-            limit: limit.unwrap_or(u64::MAX),
+            limit: u64::MAX,
             limits: *limits,
             splice: Splice::Untried,
         }
@@ -242,6 +244,7 @@ impl Transfer {
     }
 
     /// The coding that is applied, and how many bytes have come of it so far: [`Self::moved`] is what went in.
+    #[cfg(test)]
     pub fn compressed(&self) -> Option<(ContentCoding, u64)> {
         match &self.splice {
             Splice::Filtered(filter) => Some((filter.coding(), filter.written)),
@@ -252,11 +255,6 @@ impl Transfer {
     /// Whether the source was read to the end of the body.
     pub fn is_read(&self) -> bool {
         self.ended
-    }
-
-    /// Whether the length was known when it began.
-    pub fn has_known_end(&self) -> bool {
-        self.decoder.has_known_end()
     }
 
     /// Where in the source's input the framing of chunks is broken: see [`Decoder::fault`].

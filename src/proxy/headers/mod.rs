@@ -9,7 +9,7 @@ use super::forwarding::{Forwarding, Origin, write_x_forwarded};
 use super::max_forwards::MaxForwards;
 use super::{Peer, via, websocket};
 use crate::backend::{Address, Scheme};
-use crate::head::{BodyLength, FieldName, Method, RequestHead, ResponseHead, Version, list};
+use crate::head::{BodyLength, FieldName, RequestHead, ResponseHead, Version, list};
 use crate::message::{HeadWriter, OutgoingHead, Target, name};
 
 /// About how many fields, and how many bytes of them, are added to a request and to a response.
@@ -45,13 +45,8 @@ impl OutgoingHead for ForwardedRequest<'_> {
         self.write_target(out);
         for field in &head.fields {
             let name = head.text(field.name);
-            if is_forwarded(
-                (field.id, name),
-                head.method,
-                identity.is_trusted,
-                peer,
-                self.forwarding.as_ref(),
-            ) && !head.connection_names(name)
+            if self.is_forwarded(field.id, name)
+                && !head.connection_names(name)
                 && !websocket::is_foreign_key(head, name)
                 && !self
                     .changes
@@ -109,6 +104,30 @@ impl ForwardedRequest<'_> {
             path: path.unwrap_or(head.text(head.path)),
             query: head.query.map(|query| head.text(query)),
         });
+    }
+
+    /// Whether a field goes on to the backend as it is.
+    fn is_forwarded(&self, id: FieldName, name: &[u8]) -> bool {
+        let Self { identity, peer, .. } = *self;
+        let is_rewritten = || {
+            let forwarding = self.forwarding.as_ref();
+            forwarding.is_some_and(|forwarding| forwarding.replaces(id, name))
+        };
+        match id {
+            FieldName::Other => true,
+            FieldName::Host | FieldName::Expect => false,
+            FieldName::MaxForwards => !MaxForwards::is_counted(self.head.method),
+            FieldName::XForwardedFor
+            | FieldName::XForwardedHost
+            | FieldName::XForwardedProto
+            | FieldName::XRequestId => false,
+            // A trusted proxy sets the names with dashes. One with `_` is its client's, and to some backends the same.
+            FieldName::IdentityAlias => {
+                identity.is_trusted && !name.contains(&b'_') && !is_replaced(name, peer) && !is_rewritten()
+            }
+            id if id.is_identity() => identity.is_trusted && !is_rewritten(),
+            id => !is_ours(id),
+        }
     }
 }
 
@@ -240,32 +259,6 @@ fn takes_trailers(head: &RequestHead) -> bool {
     head.values(FieldName::Te)
         .flat_map(list::elements)
         .any(|coding| coding.eq_ignore_ascii_case(b"trailers"))
-}
-
-/// Whether a request's field goes on to the backend as it is.
-fn is_forwarded(
-    (id, name): (FieldName, &[u8]),
-    method: Method,
-    is_trusted: bool,
-    peer: &Peer,
-    forwarding: Option<&Forwarding>,
-) -> bool {
-    let is_rewritten = || forwarding.is_some_and(|forwarding| forwarding.replaces(id, name));
-    match id {
-        FieldName::Other => true,
-        FieldName::Host | FieldName::Expect => false,
-        FieldName::MaxForwards => !MaxForwards::is_counted(method),
-        FieldName::XForwardedFor
-        | FieldName::XForwardedHost
-        | FieldName::XForwardedProto
-        | FieldName::XRequestId => false,
-        // A trusted proxy sets the names with dashes. One with `_` is its client's, and to some backends the same.
-        FieldName::IdentityAlias => {
-            is_trusted && !name.contains(&b'_') && !is_replaced(name, peer) && !is_rewritten()
-        }
-        id if id.is_identity() => is_trusted && !is_rewritten(),
-        id => !is_ours(id),
-    }
 }
 
 /// Whether what came of a certificate, of these names the ones that begin with `c`, stands beside our own word of one. The

@@ -26,6 +26,10 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// The tasks that follow sources. They end when this is dropped.
 #[derive(Debug, Default)]
 pub struct Feeds {
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "holds the tasks, which end when it is dropped")
+    )]
     tasks: Tasks,
 }
 
@@ -45,6 +49,7 @@ impl Feeds {
     }
 
     /// Number of sources that are followed.
+    #[cfg(test)]
     pub fn running(&mut self) -> usize {
         self.tasks.running()
     }

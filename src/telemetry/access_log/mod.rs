@@ -7,7 +7,7 @@ mod encode;
 mod entry;
 
 pub use buffer::LogBuffer;
-pub use encode::{LINE_BOUND, Options, PATH_BOUND, RETRIES_BOUND, VALUE_BOUND, encode};
+pub use encode::{Options, encode};
 pub use entry::{Client, Entry, Retry};
 pub use settings::{OnFull, Settings};
 

@@ -8,12 +8,12 @@ mod snapshot;
 
 mod table;
 
+#[cfg(test)]
 mod docs;
 mod render;
 
-pub use counters::{Counter, DURATION_BOUNDS, Gauge, HandshakeFailure, Histogram, Timeout, WorkerCounters};
-pub use docs::reference;
+pub use counters::{Counter, HandshakeFailure, Histogram, Timeout, WorkerCounters};
 pub use policies::{PolicyCounters, PolicyOutcome};
 pub use render::{Format, render};
 pub use snapshot::{BackendSample, CertificateSample, PoolSample, ProcessSample, Snapshot};
-pub use table::{Kind, METRICS, Metric, Source};
+pub use table::METRICS;

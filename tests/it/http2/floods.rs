@@ -26,7 +26,7 @@ fn started(config: &str) -> (Backend, Proxy) {
 /// Sends the same frames again and again until the connection accepts no more.
 fn floods_end_with(proxy: &Proxy, before: &[u8], again: impl Fn(u32) -> Vec<u8>) -> Option<Reason> {
     assert_eq!(Http2::connect(proxy.address()).get("/good").text(), "ok");
-    let (memory, began) = (proxy.resident(), evenkeel::clock::now());
+    let (memory, began) = (proxy.resident(), evenkeel::internals::clock::now());
     let mut client = Frames::connect(proxy.address(), &[]);
     client.write(before);
     let batch: Vec<u32> = (0..100).collect();
@@ -222,7 +222,10 @@ fn a_connection_that_does_not_read_is_closed() {
     let (backend, proxy) = with_large_heads("timeouts: { progress: 1s, client_idle: 1h }", "");
     let client = asks_for_more_than_it_reads(&backend, &proxy);
     // The admin client is separate and uses its own listener.
-    let (began, idle) = (evenkeel::clock::now(), "evenkeel_connections_active 0\n");
+    let (began, idle) = (
+        evenkeel::internals::clock::now(),
+        "evenkeel_connections_active 0\n",
+    );
     while !proxy.get_admin("/metrics").text().contains(idle) {
         assert!(began.elapsed() < DEADLINE, "it holds what it does not read");
         std::thread::park_timeout(Duration::from_millis(5));

@@ -68,7 +68,7 @@ fn client_header_bounds_a_head_in_total_beside_a_running_stream() {
     let mut slow = client.another();
     let writing = thread::spawn(move || {
         slow.send(HEADERS, END_STREAM, 3, &[]);
-        let begun = evenkeel::clock::now();
+        let begun = evenkeel::internals::clock::now();
         // Byte by byte, each well within the time.
         for byte in frame(CONTINUATION, 0, 3, &[b'x'; 1_000]) {
             thread::sleep(Duration::from_millis(50));

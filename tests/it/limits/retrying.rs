@@ -1,6 +1,6 @@
 //! Limits on what is retried, and how often.
 
-use evenkeel::clock;
+use evenkeel::internals::clock;
 
 use super::Request;
 use crate::support::{Backend, Proxy, Response};

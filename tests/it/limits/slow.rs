@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use evenkeel::clock;
+use evenkeel::internals::clock;
 
 use super::{before, fields, with_fields};
 use crate::support::{Backend, Client, Proxy, Response};

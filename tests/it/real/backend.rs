@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use evenkeel::clock;
+use evenkeel::internals::clock;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use socket2::{Domain, Socket, Type};
 

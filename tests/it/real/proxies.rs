@@ -7,7 +7,7 @@ use std::process::{Child, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use evenkeel::clock;
+use evenkeel::internals::clock;
 
 use super::backend::{Backend as Program, Kind, Port};
 use super::program::{command, find, run};

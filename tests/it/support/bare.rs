@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use evenkeel::clock;
+use evenkeel::internals::clock;
 use socket2::SockRef;
 
 use super::DEADLINE;

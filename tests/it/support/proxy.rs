@@ -174,7 +174,7 @@ impl Proxy {
     /// Waits until a stop has reached all workers: the listener closes shortly after the signal. While it is open and
     /// does not accept, connects would hang.
     pub(crate) fn wait_until_refused(&self) {
-        let start = evenkeel::clock::now();
+        let start = evenkeel::internals::clock::now();
         loop {
             match TcpStream::connect_timeout(&self.address(), DEADLINE) {
                 Err(error) if error.kind() == ErrorKind::ConnectionRefused => return,

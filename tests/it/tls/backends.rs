@@ -18,7 +18,7 @@ fn pool(url: &str, keys: &str) -> Builder {
 
 /// The state of the only backend after a probe.
 fn state_after_a_probe(proxy: &Proxy) -> Value {
-    let start = evenkeel::clock::now();
+    let start = evenkeel::internals::clock::now();
     loop {
         let status: Value = serde_json::from_slice(&proxy.get_admin("/api/v1/status").body).unwrap();
         let backend = &status["pools"][0]["backends"][0];
@@ -118,7 +118,7 @@ fn new_authorities_and_a_new_certificate_are_active_after_a_reload() {
     let mark = proxy.mark();
     proxy.signal(Signal::HUP);
     proxy.wait_for_message(mark, "reloaded");
-    let start = evenkeel::clock::now();
+    let start = evenkeel::internals::clock::now();
     while proxy.get("/").status() != 200 {
         assert!(
             start.elapsed() < crate::support::DEADLINE,

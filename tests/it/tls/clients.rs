@@ -74,7 +74,7 @@ fn a_ticket_does_not_admit_an_expired_certificate() {
     let proxy = asking(&bench, &backend, "required");
     let shown = bench.authority.sign(&wanted(&["client"]).seconds(2));
     let client = Tls::with(&bench.authority, Some(&shown), &[]);
-    let start = evenkeel::clock::now();
+    let start = evenkeel::internals::clock::now();
     let mut was_resumed = false;
     loop {
         let connected = client.try_connect(proxy.address(), "a.test");

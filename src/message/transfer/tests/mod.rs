@@ -63,7 +63,8 @@ impl Exchange {
 
 fn filtered(body: BodyLength, framing: Encoder, coding: ContentCoding) -> Transfer {
     let source = (Version::Http11, body);
-    let mut transfer = Transfer::new(source, Kind::Response, framing, &Limits::default(), Some(1 << 30));
+    let mut transfer = Transfer::new(source, Kind::Response, framing, &Limits::default());
+    transfer.set_limit(Some(1 << 30));
     transfer.filter(ContentEncoder::new(coding, Level::Default, None).unwrap());
     transfer
 }

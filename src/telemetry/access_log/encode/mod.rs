@@ -3,7 +3,7 @@
 //! Programs parse the log, so the keys and their order do not change. `path` includes `?query` only if `access_log.query` is on. A
 //! value from outside that is longer than its bound ends with `…[truncated]`. `telemetry/json.rs` describes how bytes are escaped.
 
-use crate::telemetry::json::{self, CUT_MARK, GROWTH};
+use crate::telemetry::json;
 use crate::telemetry::{Label, Timestamp};
 
 use super::entry::{Client, Entry, Retry};
@@ -21,22 +21,6 @@ const DETAIL_BOUND: usize = 512;
 /// Maximum number of retries that are listed; `attempts` counts all.
 pub const RETRIES_BOUND: usize = 16;
 
-/// Maximum length of a line with its newline: the sum of the bounds above with every byte escaped.
-pub const LINE_BOUND: usize = FRAME
-    + 2 * PATH_BOUND * GROWTH
-    + STRINGS * (VALUE_BOUND * GROWTH + CUT_MARK.len())
-    + (DETAIL_BOUND * GROWTH + CUT_MARK.len())
-    + RETRIES_BOUND * 3 * (VALUE_BOUND * GROWTH + CUT_MARK.len() + RETRY_FRAME);
-
-/// Upper bound of the keys, the punctuation and all numbers, dates and addresses.
-const FRAME: usize = 768;
-
-/// Number of values bounded by `VALUE_BOUND`, with room for the truncation marks of path and query.
-const STRINGS: usize = 13;
-
-/// More than a third of `{"backend":"","reason":"","detail":""},`.
-const RETRY_FRAME: usize = 16;
-
 /// The settings of a line.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Options {
@@ -44,8 +28,8 @@ pub struct Options {
     pub query: bool,
 }
 
-/// Appends the line of `entry` with its newline. Whatever bytes the entry has, the result is exactly one line of valid JSON of at
-/// most [`LINE_BOUND`] bytes.
+/// Appends the line of `entry` with its newline. Whatever bytes the entry has, the result is exactly one line of valid JSON, whose
+/// length is bounded.
 pub fn encode(entry: &Entry<'_>, timestamp: &mut Timestamp, options: Options, out: &mut Vec<u8>) {
     out.extend_from_slice(br#"{"time":""#);
     timestamp.write(entry.time, out);

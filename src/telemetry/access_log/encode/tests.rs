@@ -1,10 +1,27 @@
 //! Tests the keys of a line, their order and its bound, and that no bytes break a line.
 
 use super::*;
+use crate::telemetry::json::{CUT_MARK, GROWTH};
 use proptest::prelude::*;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::{Value, json};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Maximum length of a line with its newline: the sum of the bounds above with every byte escaped.
+const LINE_BOUND: usize = FRAME
+    + 2 * PATH_BOUND * GROWTH
+    + STRINGS * (VALUE_BOUND * GROWTH + CUT_MARK.len())
+    + (DETAIL_BOUND * GROWTH + CUT_MARK.len())
+    + RETRIES_BOUND * 3 * (VALUE_BOUND * GROWTH + CUT_MARK.len() + RETRY_FRAME);
+
+/// Upper bound of the keys, the punctuation and all numbers, dates and addresses.
+const FRAME: usize = 768;
+
+/// Number of values bounded by `VALUE_BOUND`, with room for the truncation marks of path and query.
+const STRINGS: usize = 13;
+
+/// More than a third of `{"backend":"","reason":"","detail":""},`.
+const RETRY_FRAME: usize = 16;
 
 /// An object with its keys in the order of the text.
 struct Ordered(Vec<(String, Value)>);

@@ -198,7 +198,7 @@ fn requests_do_not_queue_for_a_backend_that_does_not_connect() {
     let proxy = before(&[&silent.url()])
         .config("timeouts: { connect: 500ms }")
         .start();
-    let began = evenkeel::clock::now();
+    let began = evenkeel::internals::clock::now();
     let clients: Vec<_> = (0..4)
         .map(|_| {
             let mut client = proxy.client();
@@ -230,7 +230,7 @@ fn a_stop_does_not_wait_for_connections_to_backends() {
     let backend = Http2Backend::start();
     let proxy = before(&[&backend.url()]).start();
     assert_eq!(proxy.get("/x").text(), "/x");
-    let began = evenkeel::clock::now();
+    let began = evenkeel::internals::clock::now();
     assert!(proxy.stop().success());
     assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
 }
@@ -248,7 +248,7 @@ fn a_stop_ends_streams_that_do_not_end_by_themselves() {
             .any(|seen| matches!(seen, Seen::Request(..)))
             .then_some(())
     });
-    let began = evenkeel::clock::now();
+    let began = evenkeel::internals::clock::now();
     proxy.signal(Signal::TERM);
     assert!(client.read(response).is_err());
     assert!(proxy.wait().success());
