@@ -59,7 +59,7 @@ pub(super) fn of_shape(kind: &Kind, node: &Node, shown: &str) -> Option<String> 
         (Kind::List(Kind::Section(_)), Value::Map(_)) => {
             Some("this must be a list: write `- ` before the first key of each item".to_owned())
         }
-        (Kind::Either(_, Kind::List(Kind::Either(_, Kind::Section(_)))), Value::Map(_)) => {
+        (Kind::Either(_, Kind::List(Kind::Either(_, Kind::Either(Kind::Section(_), _)))), Value::Map(_)) => {
             Some("this must be a list: write `- ` before each item, without a name".to_owned())
         }
         (Kind::Named(Section { name: "pools.NAME", .. }), Value::List(_)) => Some(

@@ -1,6 +1,8 @@
 //! Reads parameters that a table describes completely, such as those of a strategy: every key by its type alone, into
 //! validated values.
 
+use std::path::PathBuf;
+
 use super::context::Context;
 use super::hints;
 use super::reader::{self, Reader, Written, is_off, written};
@@ -370,7 +372,9 @@ fn with_path(cx: &Context<'_>, kind: &Kind, value: schema::Value) -> schema::Val
         Some(path) => (FILE_PREFIX, path),
         None => ("", text.as_str()),
     };
-    schema::Value::Text(format!("{prefix}{}", cx.path(path).display()))
+    // Without `.` in it, so that one file has one path.
+    let path: PathBuf = cx.path(path).components().collect();
+    schema::Value::Text(format!("{prefix}{}", path.display()))
 }
 
 /// Whether the node can be meant as a value of the type.

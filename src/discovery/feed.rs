@@ -36,7 +36,7 @@ impl Feed {
         Self {
             pool: Arc::clone(&settings.pool),
             source: settings.source.name,
-            location: settings.location.clone(),
+            location: settings.location().to_owned(),
             state: Mutex::new(SourceState::new(settings.source.limit, settings.has_tls)),
             changed: Notify::new(),
             has_answered: watch::Sender::new(false),

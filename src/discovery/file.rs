@@ -12,6 +12,18 @@ use tokio::time::MissedTickBehavior;
 use super::feed::{Again, Feed};
 use super::{Parse, SourceSettings, SourceTask};
 use crate::pool::BackendSettings;
+use crate::schema::{Form, Key, Kind};
+
+/// The path of the file.
+pub(super) const KEYS: &[Key] = &[Key::new(
+    "",
+    Kind::Text(
+        Form::new("the path of a file")
+            .file()
+            .checked(|path| !path.is_empty()),
+    ),
+    "The file. A relative path starts at the folder of the config.",
+)];
 
 /// Interval at which the file is looked at.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -47,7 +59,7 @@ struct Reading {
 }
 
 pub(super) fn start(settings: SourceSettings, parse: Parse, feed: Arc<Feed>) -> Option<SourceTask> {
-    Some(Box::pin(watch(PathBuf::from(settings.location), parse, feed)))
+    Some(Box::pin(watch(PathBuf::from(settings.location()), parse, feed)))
 }
 
 async fn watch(path: PathBuf, parse: Parse, feed: Arc<Feed>) {

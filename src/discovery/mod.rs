@@ -25,6 +25,7 @@ pub use names::Names;
 pub use sources::{Sources, Starter};
 
 use crate::pool::{BackendSettings, MAX_BACKENDS};
+use crate::schema::{Key, Params, Row, RowForm, Table};
 
 /// Maximum number of backends of one source that is not the config itself.
 pub const MAX_BACKENDS_PER_SOURCE: usize = 10_000;
@@ -35,6 +36,8 @@ pub struct Source {
     pub name: &'static str,
     /// One line for the docs.
     pub summary: &'static str,
+    /// Its parameters: a single key without a name is the value of its key in the config.
+    keys: &'static [Key],
     /// Maximum number of backends in a list. A longer one is an error of the source.
     limit: usize,
     /// Starts it. Either reports its only list at once, or returns a task that reports to the feed until it is aborted.
@@ -44,6 +47,7 @@ pub struct Source {
 const FIXED: Source = Source {
     name: "fixed",
     summary: "the backends that the config lists",
+    keys: &[],
     limit: MAX_BACKENDS,
     start: fixed::start,
 };
@@ -53,11 +57,27 @@ pub static SOURCES: &[Source] = &[
     FIXED,
     Source {
         name: "file",
-        summary: "a file with a list of backends, which is read again when it changes",
+        summary: "A file with a list of at most 10,000 backends in the form of `backends`. It is looked at once a second, and its backends change without a reload. If it cannot be read or is invalid, its last list stays active; an empty list (`[]`) is believed when it is read twice. Backends with an `https` URL require `tls` of the pool.",
+        keys: file::KEYS,
         limit: MAX_BACKENDS_PER_SOURCE,
         start: file::start,
     },
 ];
+
+/// The sources that items of `backends` name.
+pub const TABLE: Table = Table {
+    what: "source of backends",
+    form: RowForm::Name,
+    rows: || {
+        let row = |source: &Source| Row {
+            name: source.name,
+            summary: source.summary,
+            keys: source.keys,
+        };
+        let named = SOURCES.iter().filter(|source| source.name != FIXED.name);
+        named.map(row).collect()
+    },
+};
 
 /// A source of a pool's backends, as the config resolves it.
 #[derive(Debug, Clone)]
@@ -68,8 +88,8 @@ pub struct SourceSettings {
     pub source: &'static Source,
     /// The list of `fixed`; empty for the others.
     pub backends: Vec<BackendSettings>,
-    /// Where the others find their list, such as an absolute path. With pool and source it identifies a source over reloads.
-    pub location: String,
+    /// The parameters of the others, such as the path of the file. With pool and source they identify a source over reloads.
+    pub params: Params,
     /// Whether the pool has TLS settings, without which its backends cannot have an `https` URL.
     pub has_tls: bool,
     /// How long a start or a reload waits for its first list: `timeouts.connect` of the pool.
@@ -107,9 +127,19 @@ impl SourceSettings {
             pool: Arc::clone(pool),
             source: &FIXED,
             backends: backends.to_vec(),
-            location: String::new(),
+            params: Params::default(),
             has_tls: true,
             answer_within: Duration::ZERO,
         }
+    }
+
+    /// Whether its list is in the config.
+    fn is_fixed(&self) -> bool {
+        self.source.name == FIXED.name
+    }
+
+    /// Where it finds its list, for the log: the value of its key, such as a path.
+    pub fn location(&self) -> &str {
+        self.params.text("").unwrap_or_default()
     }
 }

@@ -12,12 +12,13 @@ use crate::pool::BackendSettings;
 pub(super) static SCRIPTED: Source = Source {
     name: "scripted",
     summary: "reports what its script says",
+    keys: &[],
     limit: MAX_BACKENDS_PER_SOURCE,
     start,
 };
 
 fn start(settings: SourceSettings, parse: Parse, feed: Arc<Feed>) -> Option<SourceTask> {
-    let script = settings.location;
+    let script = settings.location().to_owned();
     Some(Box::pin(async move {
         for step in script.split(';') {
             match step {

@@ -44,17 +44,17 @@ impl Sources {
         let mut sources = Self::default();
         for settings in wanted {
             let pool = Arc::clone(&settings.pool);
-            let source = match settings.location.is_empty() {
+            let source = match settings.is_fixed() {
                 // Its list is in the config: there is nothing to keep.
                 true => Arc::new(RunningSource::start(settings, starter)),
                 false => {
                     let SourceSettings {
                         source,
-                        location,
+                        params,
                         has_tls,
                         ..
                     } = &settings;
-                    let name = format!("source/{pool}/{}/{has_tls}/{location}", source.name);
+                    let name = format!("source/{pool}/{}/{has_tls}/{params:?}", source.name);
                     keep.get_or_insert(&name, || RunningSource::start(settings, starter))
                 }
             };
@@ -123,6 +123,7 @@ mod tests {
     use super::super::scripted::{SCRIPTED, list, parse};
     use super::*;
     use crate::kept::Kept;
+    use crate::schema::{Params, Value};
 
     const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -164,11 +165,13 @@ mod tests {
     }
 
     fn scripted(script: &str, answer_within: Duration) -> SourceSettings {
+        let mut params = Params::default();
+        params.set("", Value::Text(script.to_owned()));
         SourceSettings {
             pool: "api".into(),
             source: &SCRIPTED,
             backends: Vec::new(),
-            location: script.to_owned(),
+            params,
             has_tls: false,
             answer_within,
         }

@@ -7,6 +7,7 @@ use std::hash::Hash;
 use crate::config::Config;
 use crate::pool;
 use crate::proxy::RouteSettings;
+use crate::schema::Params;
 
 /// Maximum number of names of one kind in a log line; the others are counted.
 const NAMES_SHOWN: usize = 10;
@@ -139,10 +140,10 @@ fn backends(config: &Config) -> impl Iterator<Item = (&pool::Settings, &pool::Ba
 }
 
 /// Where the sources of a pool find their lists.
-fn sources<'c>(config: &'c Config, pool: &pool::Settings) -> Vec<(&'static str, &'c str)> {
+fn sources<'c>(config: &'c Config, pool: &pool::Settings) -> Vec<(&'static str, &'c Params)> {
     let of_pool = config.sources.iter().filter(|source| source.pool == pool.name);
     of_pool
-        .map(|source| (source.source.name, source.location.as_str()))
+        .map(|source| (source.source.name, &source.params))
         .collect()
 }
 

@@ -39,13 +39,13 @@ impl PoolShown {
                 backends.push(backend);
             }
         }
-        let brings_more = sources.filter(|source| !source.location.is_empty());
+        let brings_more = sources.filter(|source| !source.location().is_empty());
         Self {
             pool: pool.name.to_string(),
             strategy: pool.strategy.name(),
             backends: backends.into_iter().map(BackendShown::new).collect(),
             sources: brings_more
-                .map(|source| format!("{} {}", source.source.name, source.location))
+                .map(|source| format!("{} {}", source.source.name, source.location()))
                 .collect(),
             settings: settings_shown(pool),
         }
@@ -105,7 +105,7 @@ pub(super) fn only_backend<'a>(pools: &[&'a pool::Settings], config: &Config) ->
     let has_source = config
         .sources
         .iter()
-        .any(|source| source.pool == pool.name && !source.location.is_empty());
+        .any(|source| source.pool == pool.name && !source.location().is_empty());
     match &*pool.backends {
         [backend] if !has_source => Some(&backend.address.url),
         _ => None,

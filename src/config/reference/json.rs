@@ -125,9 +125,11 @@ fn kind(of: &Kind) -> Vec<Value> {
 /// The name of a row, or a map with its parameters.
 fn row(table: &Table) -> Vec<Value> {
     let rows = (table.rows)();
-    let names = json!({ "enum": table.names() });
+    let is_name = |row: &&Row| row.value().is_none();
+    let names: Vec<_> = rows.iter().filter(is_name).map(|row| row.name).collect();
+    let names = (!names.is_empty()).then(|| json!({ "enum": names }));
     if table.form == RowForm::Kind {
-        return [names].into_iter().chain(rows.iter().map(row_of_kind)).collect();
+        return names.into_iter().chain(rows.iter().map(row_of_kind)).collect();
     }
     let of_row = |row: &Row| match row.value() {
         Some(of) => key(of),
@@ -137,16 +139,14 @@ fn row(table: &Table) -> Vec<Value> {
         .iter()
         .map(|row| (row.name.to_owned(), of_row(row)))
         .collect();
-    vec![
-        names,
-        json!({
-            "type": "object",
-            "properties": by_name,
-            "additionalProperties": false,
-            "minProperties": 1,
-            "maxProperties": 1,
-        }),
-    ]
+    let map = json!({
+        "type": "object",
+        "properties": by_name,
+        "additionalProperties": false,
+        "minProperties": 1,
+        "maxProperties": 1,
+    });
+    names.into_iter().chain([map]).collect()
 }
 
 /// A map with the name of the row as `kind` and its parameters.

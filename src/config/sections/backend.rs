@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::{address, file_item, refer};
+use super::{address, refer, source_item};
 use crate::backend::{Address, AddressError, Scheme};
 use crate::config::context::Context;
 use crate::config::print::{Item, map, text, word};
@@ -12,22 +12,22 @@ use crate::config::reader::{Reader, Written, refuse_shape, written};
 use crate::config::source::Diagnostic;
 use crate::config::tree::{Node, Value};
 use crate::config::{hints, suggest, vocabulary};
-use crate::listener;
 use crate::net::ListenAddress;
 use crate::pool::{BackendSettings, MAX_BACKENDS as MOST_BACKENDS};
-use crate::schema::{Form, Key, Kind, Section};
+use crate::schema::{Form, Key, Kind, Params, Row, Section};
+use crate::{discovery, listener};
 
 /// An item of `backends` as a map.
 pub(super) const BACKEND: Section = Section {
     name: "backends[]",
-    about: "One backend, or a file with more of them. A URL is the short form of a map with only `url`.",
+    about: "One backend. A URL is the short form of a map with only `url`. In place of a backend, an item can name a source of more backends: see the sections on sources.",
     keys: &[
         Key::new(
             "url",
             URL,
             "Scheme, host and optional port (default 80, or 443 for `https`), and nothing else. `http` is HTTP/1.1, `h2c` is HTTP/2 without TLS, `https` is HTTP/2 or HTTP/1.1 as negotiated with the backend. `unix:PATH` is HTTP/1.1 over a Unix socket; probes use the host `localhost`.",
         )
-        .otherwise("required without `file`"),
+        .required(),
         Key::new(
             "weight",
             Kind::Count { least: 0, most: 256 },
@@ -35,17 +35,14 @@ pub(super) const BACKEND: Section = Section {
         )
         .default("1"),
         Key::new("backup", Kind::Flag, "Whether it is used only when no other backend is eligible.").default("false"),
-        Key::new(
-            "file",
-            Kind::Text(Form::new("a file")),
-            "A file with a list of at most 10,000 backends in the form of `backends`, in place of all other keys. It is looked at once a second, and its backends change without a reload. If it cannot be read or is invalid, its last list stays active; an empty list (`[]`) is believed when it is read twice. Backends with an `https` URL require `tls` of the pool.",
-        )
-        .otherwise("no file"),
     ],
 };
 
 /// The type of `backends`: one URL, or a list of URLs and maps.
-pub(super) const LIST: Kind = Kind::Either(&URL, &Kind::List(&Kind::Either(&URL, &Kind::Section(&BACKEND))));
+pub(super) const LIST: Kind = Kind::Either(&URL, &Kind::List(&Kind::Either(&URL, &MAP)));
+
+/// The type of an item that is a map.
+const MAP: Kind = Kind::Either(&Kind::Section(&BACKEND), &Kind::Row(&discovery::TABLE));
 
 const URL: Kind = Kind::Text(Form::new("a URL such as http://10.0.0.1:8001, https://… or h2c://…, or a Unix socket such as unix:/run/app.sock").matching(r"^(unix:.+|(http|https|h2c)://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?/?)$"));
 
@@ -56,8 +53,8 @@ const URL_FORMS: &str = "http://10.0.0.1:8001, https://… (TLS), h2c://… (HTT
 #[derive(Default)]
 pub(super) struct Items {
     pub(super) listed: Vec<BackendSettings>,
-    /// The files that list more of them.
-    pub(super) files: Vec<PathBuf>,
+    /// The sources of more of them.
+    pub(super) sources: Vec<(Row, Params)>,
 }
 
 /// Reads `backends`, at top level or of a pool.
@@ -77,7 +74,8 @@ pub(super) fn read(reader: &Reader<'_>, listeners: &[listener::Settings]) -> Ite
     }
     let found = read_items(reader.cx, items, listeners);
     let backends = &found.listed;
-    if !backends.is_empty() && found.files.is_empty() && backends.iter().all(|backend| backend.weight == 0) {
+    if !backends.is_empty() && found.sources.is_empty() && backends.iter().all(|backend| backend.weight == 0)
+    {
         let message = "every backend has weight 0: none of them receives requests";
         reader.cx.report(Diagnostic::warning(span, message));
     }
@@ -89,12 +87,18 @@ pub(super) fn read_items(cx: &Context<'_>, items: &[Node], listeners: &[listener
     let mut seen = HashMap::new();
     let mut found = Items::default();
     for item in items.iter().take(MOST_BACKENDS) {
-        if let Some(file) = file_item::file(cx, item, &BACKEND) {
-            if file.as_ref().is_some_and(|file| found.files.contains(file)) {
-                let message = "duplicate file in the same list of backends";
+        if let Some(source) = source_item::source(cx, item, &BACKEND) {
+            let is_same = |(row, params): &(Row, Params)| {
+                let known = found.sources.iter();
+                known
+                    .clone()
+                    .any(|(other, of_other)| other.name == row.name && of_other == params)
+            };
+            if source.as_ref().is_some_and(is_same) {
+                let message = "duplicate source in the same list of backends";
                 cx.report(Diagnostic::error(item.span, message));
             }
-            found.files.extend(file);
+            found.sources.extend(source);
             continue;
         }
         let Some((backend, url)) = backend(cx, item) else {
@@ -180,7 +184,7 @@ fn backend<'a>(cx: &Context<'_>, item: &'a Node) -> Option<(BackendSettings, Wri
         refuse_shape(
             cx,
             item,
-            "a URL such as http://10.0.0.1:8001, a map with url, weight, backup, or a map with file",
+            "a URL such as http://10.0.0.1:8001, a map with url, weight, backup, or a map with the name of a source such as file",
         );
         return None;
     }

@@ -1,32 +1,29 @@
 //! Lists of backends outside the config: the sources that bring them, and what a list contains.
 
-use std::path::PathBuf;
-
 use super::backend;
-use super::file_item::FILE;
 use super::pool::Pool;
 use crate::config::context::Context;
 use crate::config::source::Diagnostic;
 use crate::config::tree::{Node, Value};
 use crate::discovery::{self, SourceSettings};
 use crate::pool::BackendSettings;
+use crate::schema::{Params, Row};
 
 /// The sources of these pools beside the config itself.
 pub(super) fn sources(pools: &[Pool]) -> Vec<SourceSettings> {
-    let Some(source) = discovery::by_name(FILE) else {
-        return Vec::new();
-    };
     let of_pool = |pool: &Pool| {
         let settings = &pool.settings;
-        let file = |path: &PathBuf| SourceSettings {
-            pool: settings.name.clone(),
-            source,
-            backends: Vec::new(),
-            location: path.display().to_string(),
-            has_tls: settings.tls.is_some(),
-            answer_within: settings.timeouts.connect,
+        let source = |(row, params): &(Row, Params)| {
+            Some(SourceSettings {
+                pool: settings.name.clone(),
+                source: discovery::by_name(row.name)?,
+                backends: Vec::new(),
+                params: params.clone(),
+                has_tls: settings.tls.is_some(),
+                answer_within: settings.timeouts.connect,
+            })
         };
-        pool.files.iter().map(file).collect::<Vec<_>>()
+        pool.sources.iter().filter_map(source).collect::<Vec<_>>()
     };
     pools.iter().flat_map(of_pool).collect()
 }
@@ -44,10 +41,9 @@ pub(in crate::config) fn list(cx: &Context<'_>, root: Option<&Node>) -> Vec<Back
         }
     };
     let found = backend::read_items(cx, items, &[]);
-    if !found.files.is_empty() {
-        cx.report(Diagnostic::whole(
-            "`file` cannot be used in a file with a list of backends",
-        ));
+    if let Some((source, _)) = found.sources.first() {
+        let message = format!("`{}` cannot be used in the list of a source", source.name);
+        cx.report(Diagnostic::whole(message));
     }
     found.listed
 }

@@ -1,6 +1,5 @@
 //! `pools`, and the pool of `backends` at top level.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::backend::Items;
@@ -9,19 +8,19 @@ use super::pool_name::{DEFAULT_POOL, is_pool_name};
 use super::timeouts::{POOL_TIMEOUTS, TIMEOUTS};
 use super::{backend, health_check, limits, pool_tls, retry, strategy, timeouts};
 use crate::backend::Scheme;
-use crate::config::print::{Item, map, text, word};
+use crate::config::print::{self, Item, map, word};
 use crate::config::reader::{Reader, written};
 
 use crate::config::source::{Diagnostic, Origin, Span};
 use crate::config::suggest;
 use crate::config::tree::{Entry, Value};
-use crate::discovery::SourceSettings;
+use crate::discovery::{self, SourceSettings};
 use crate::health::Check;
 use crate::listener;
 use crate::net::ProxyVersion;
 use crate::pool::{BackendSettings, ForwardedHeaders, HeaderCase, Settings, Timeouts};
 use crate::retry::Policy;
-use crate::schema::{Key, Kind, Section};
+use crate::schema::{Key, Kind, Params, Row, Section};
 
 /// A value of `pools`.
 pub(super) const POOL: Section = Section {
@@ -68,8 +67,8 @@ const MOST_POOLS: usize = 1024;
 /// A pool and the span of its name.
 pub(super) struct Pool {
     pub(super) settings: Settings,
-    /// The files with more backends.
-    pub(super) files: Vec<PathBuf>,
+    /// The sources of more backends.
+    pub(super) sources: Vec<(Row, Params)>,
     pub(super) span: Span,
     /// Whether `backends` at top level defines it.
     pub(super) is_short: bool,
@@ -116,7 +115,7 @@ pub(super) fn read(root: &Reader<'_>, listeners: &[listener::Settings]) -> Vec<P
 /// Prints a pool.
 pub(super) fn show(settings: &Settings, sources: &[SourceSettings]) -> Item {
     let sources = sources.iter().filter(|source| source.pool == settings.name);
-    let sources = sources.map(|source| map([(source.source.name, text(&source.location))]));
+    let sources = sources.map(|source| print::row(&discovery::TABLE, source.source.name, &source.params));
     map([
         ("strategy", strategy::show(&settings.strategy)),
         (
@@ -190,12 +189,12 @@ impl Rules {
 
 fn short(root: &Reader<'_>, base: &Base<'_>) -> Option<Pool> {
     let span = root.key_span("backends")?;
-    let Items { listed, files } = backend::read(root, base.listeners);
+    let Items { listed, sources } = backend::read(root, base.listeners);
     let settings = settings(DEFAULT_POOL, base.strategy.clone()?, base.rules.clone(), listed);
     let settings = with_connection_settings(settings, &Reader::absent(root.cx, &POOL));
     Some(Pool {
         settings,
-        files,
+        sources,
         span,
         is_short: true,
     })
@@ -217,10 +216,10 @@ fn long(root: &Reader<'_>, entry: &Entry, base: &Base<'_>) -> Option<Pool> {
     }
     let strategy = strategy::read(&pool, base.strategy.as_ref())?;
     let rules = Rules::of_pool(&pool, &base.rules);
-    let Items { listed, files } = backend::read(&pool, base.listeners);
+    let Items { listed, sources } = backend::read(&pool, base.listeners);
     Some(Pool {
         settings: with_connection_settings(settings(&entry.key, strategy, rules, listed), &pool),
-        files,
+        sources,
         span: entry.key_span,
         is_short: false,
     })

@@ -211,6 +211,12 @@ fn collect_map(item: &Item, section: &Section, found: &mut Keys) {
 fn collect(item: &Item, kind: &Kind, found: &mut Keys) {
     match (kind, item) {
         (Kind::Section(section), _) => collect_map(item, section, found),
+        (Kind::Either(Kind::Section(section), rows @ Kind::Row(table)), Item::Map(entries)) => {
+            match entries.iter().any(|(name, _)| table.row(name).is_some()) {
+                true => collect(item, rows, found),
+                false => collect_map(item, section, found),
+            }
+        }
         (Kind::Either(one, other), _) => {
             collect(item, one, found);
             collect(item, other, found);

@@ -24,7 +24,7 @@ fn a_file_is_a_source_of_its_pool_beside_the_listed_backends() {
         panic!("{:?}", config.sources)
     };
     assert_eq!((&*source.pool, source.source.name), ("api", "file"));
-    assert_eq!(source.location, "/etc/evenkeel/lists/api.yaml");
+    assert_eq!(source.location(), "/etc/evenkeel/lists/api.yaml");
     assert_eq!(source.answer_within, config.pools[0].timeouts.connect);
     assert!(!source.has_tls);
     let printed = print(&config);
@@ -47,7 +47,7 @@ fn a_file_item_has_no_other_key_and_a_path() {
     for (item, words) in [
         ("{ file: a, weight: 2 }", "`weight` cannot be used with `file`"),
         ("{ file: a, url: http://b }", "`url` cannot be used with `file`"),
-        ("{ file: '' }", "`file` is empty"),
+        ("{ file: '' }", "invalid value `''` for `file`"),
         ("{ file: [a] }", "invalid value for `file`"),
         ("{ weight: 2 }", "`url` is missing in backends[]"),
     ] {
@@ -60,7 +60,7 @@ fn a_file_item_has_no_other_key_and_a_path() {
 #[test]
 fn the_same_file_twice_in_a_pool_is_an_error() {
     let report = bad("listen: :8080\nbackends: [{ file: a }, { file: ./a }]\n");
-    assert!(report.to_string().contains("duplicate file"), "{report}");
+    assert!(report.to_string().contains("duplicate source"), "{report}");
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn an_invalid_list_is_an_error_of_one_line() {
         ("- [\n", "invalid YAML"),
         (
             "- { file: other.yaml }\n",
-            "`file` cannot be used in a file with a list of backends",
+            "`file` cannot be used in the list of a source",
         ),
     ] {
         let found = list(text).unwrap_err();

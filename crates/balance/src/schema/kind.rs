@@ -276,12 +276,18 @@ impl Kind {
             }
             Self::Named(section) => format!("a map from names to {}", section.name),
             Self::Map(of) => format!("a map from names to values, each {}", of.describe()),
-            Self::Either(one, Self::List(Self::Either(_, Self::Section(section)))) => {
+            Self::Either(
+                one,
+                Self::List(Self::Either(_, Self::Either(Self::Section(section), Self::Row(table)))),
+            ) => {
                 let names: Vec<_> = section.names().collect();
+                let rows = table.names().into_iter();
+                let rows: Vec<_> = rows.map(|row| format!("{{ {row}: … }}")).collect();
                 format!(
-                    "{}, or a list of these and of maps with {}",
+                    "{}, or a list of these, of maps with {}, and of {}",
                     one.describe(),
-                    names.join(", ")
+                    names.join(", "),
+                    rows.join(", ")
                 )
             }
             Self::Either(one, Self::List(_)) => format!("{}, or a list of these", one.describe()),
