@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use serde_json::Value;
 
 use crate::support::Proxy;
-use crate::support::oracle::{Evidence, Input, Kind, Lane, Verdict, Violation};
+use crate::support::oracle::{Evidence, Input, Kind, Lane, PLAN, Route, Verdict, Violation};
 
 /// Inputs per process; after that it must stop cleanly.
 const BATCH: usize = 2500;
@@ -101,26 +101,35 @@ pub(super) type Named = (String, Input);
 
 /// Runs all inputs, judged by `judge`.
 pub(super) fn try_all(
+    route: Route,
     inputs: impl IntoIterator<Item = Named>,
     judge: impl Fn(&str, &Evidence) -> Verdict,
 ) -> Outcome {
     let mut outcome = Outcome::default();
     let mut inputs = inputs.into_iter().peekable();
     while inputs.peek().is_some() && outcome.hung < HUNG {
-        outcome.add(try_batch(inputs.by_ref().take(BATCH), &judge));
+        outcome.add(try_batch(route, inputs.by_ref().take(BATCH), &judge));
     }
     outcome
 }
 
-fn try_batch(inputs: impl Iterator<Item = Named>, judge: impl Fn(&str, &Evidence) -> Verdict) -> Outcome {
+fn try_batch(
+    route: Route,
+    inputs: impl Iterator<Item = Named>,
+    judge: impl Fn(&str, &Evidence) -> Verdict,
+) -> Outcome {
     let mut outcome = Outcome::default();
     let mut process = None;
-    let mut lane = Lane::new(|backend| {
-        let config = "workers: 1\nhealth_check: { kind: none }";
+    let mut lane = Lane::new(route, |backend| {
+        let plan = match route {
+            Route::Plain => "",
+            Route::Planned => PLAN,
+        };
+        let config = format!("workers: 1\nhealth_check: {{ kind: none }}\n{plan}");
         let proxy = Proxy::before(&[])
             .listener("http2: false")
             .backend(&format!("http://{backend}"))
-            .config(config)
+            .config(&config)
             .without_admin()
             .start();
         let address = proxy.address();

@@ -3,6 +3,7 @@
 
 mod bench;
 mod corpora;
+mod planned;
 mod proof;
 mod requests;
 mod responses;

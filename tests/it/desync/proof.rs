@@ -1,7 +1,7 @@
 //! Proves that the oracle detects flaws: a proxy with one well-known flaw at a time, and the attack on it.
 
 use crate::support::oracle::{
-    Flaw, HOSTILE, Input, Kind, Lane, Mode, Naive, Script, judge_request, judge_response,
+    Flaw, HOSTILE, Input, Kind, Lane, Mode, Naive, Route, Script, judge_request, judge_response,
 };
 
 /// What every proxy must do.
@@ -107,7 +107,7 @@ const ATTACKS: [Attack; 17] = [
 
 /// What the oracle finds when a proxy with this flaw gets these bytes.
 fn found(flaw: Flaw, bytes: &[u8]) -> Vec<Kind> {
-    let mut lane = Lane::new(|backend| Naive::start(backend, flaw));
+    let mut lane = Lane::new(Route::Plain, |backend| Naive::start(backend, flaw));
     let mut input = Input::new(bytes);
     if flaw == Flaw::GetHasNoBody {
         // Both sides would wait for each other, except that many backends do not wait for a body that they do not need.
@@ -183,7 +183,7 @@ const RESPONSES: [HostileResponse; 4] = [
 
 /// What the oracle finds when a proxy with this flaw gets this response.
 fn found_in_response(flaw: Flaw, bytes: &[u8], closes: bool) -> Vec<Kind> {
-    let mut lane = Lane::new(|backend| Naive::start(backend, flaw));
+    let mut lane = Lane::new(Route::Plain, |backend| Naive::start(backend, flaw));
     let mut input = Input::new(b"GET /hostile HTTP/1.1\r\nHost: a\r\n\r\n");
     input.script = Some(Script {
         path: HOSTILE.to_vec(),

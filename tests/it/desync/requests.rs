@@ -5,7 +5,7 @@ use std::thread;
 use super::bench::{Named, Outcome, try_all};
 use super::corpora;
 use super::table::{Case, Expected, read};
-use crate::support::oracle::{Dice, Evidence, Input, Kind, Mode, Violation, judge_request, mutate};
+use crate::support::oracle::{Dice, Evidence, Input, Kind, Mode, Route, Violation, judge_request, mutate};
 
 /// Default number of mutated inputs; `EVENKEEL_DESYNC_COUNT` sets another one.
 const COUNT: u64 = 4000;
@@ -62,7 +62,7 @@ fn hostile_requests_get_the_expected_response() {
         }
         verdict
     };
-    let outcome = try_all(inputs, judge);
+    let outcome = try_all(Route::Plain, inputs, judge);
     outcome.check("table");
     assert!(outcome.forwarded > 40 && outcome.refused > 150, "{outcome:?}");
     assert!(outcome.reused > 40, "{outcome:?}");
@@ -80,7 +80,7 @@ fn hostile_requests_do_not_affect_later_ones_however_backends_respond() {
         };
         Mode::ALL.map(|mode| (name.clone(), input(mode)))
     });
-    try_all(inputs, |_, evidence| judge_request(evidence)).check("table with a request behind");
+    try_all(Route::Plain, inputs, |_, evidence| judge_request(evidence)).check("table with a request behind");
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn a_refusal_does_not_wait_for_more_bytes() {
         input.stays_open = true;
         (format!("{} {}", case.row, case.name), input)
     });
-    let outcome = try_all(inputs, |_, evidence| judge_request(evidence));
+    let outcome = try_all(Route::Plain, inputs, |_, evidence| judge_request(evidence));
     outcome.check("refusals on connections that stay open");
     assert_eq!(outcome.refused, outcome.inputs);
 }
@@ -128,7 +128,7 @@ fn requests_of_public_corpora_pass_the_oracle() {
         }
         verdict
     };
-    try_all(inputs, judge).check("corpora");
+    try_all(Route::Plain, inputs, judge).check("corpora");
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn mutated_requests_pass_the_oracle() {
                 let name = format!("mutation {number} of lane {lane}, seed {seed}");
                 (name, mutated(&bases, &mut dice))
             });
-            try_all(inputs, |_, evidence| judge_request(evidence))
+            try_all(Route::Plain, inputs, |_, evidence| judge_request(evidence))
         })
     });
     let mut outcome = Outcome::default();
@@ -159,7 +159,7 @@ fn mutated_requests_pass_the_oracle() {
 }
 
 /// The inputs to mutate. Accepted ones are included several times: a refused input rarely becomes acceptable.
-fn bases() -> Vec<Vec<u8>> {
+pub(super) fn bases() -> Vec<Vec<u8>> {
     let mut bases = Vec::new();
     for case in cases().into_iter().filter(|case| case.bytes.len() < 4096) {
         let is_accepted =
@@ -170,7 +170,7 @@ fn bases() -> Vec<Vec<u8>> {
     bases
 }
 
-fn mutated(bases: &[Vec<u8>], dice: &mut Dice) -> Input {
+pub(super) fn mutated(bases: &[Vec<u8>], dice: &mut Dice) -> Input {
     let mut bytes = mutate(bases, dice);
     if dice.is_one_in(2) {
         bytes.extend_from_slice(TAIL);

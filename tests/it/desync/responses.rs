@@ -7,7 +7,7 @@ use super::corpora;
 use super::requests::setting;
 use super::table::{Case, Expected, read};
 use crate::support::oracle::{
-    Dice, Evidence, HOSTILE, Input, Kind, Meant, Script, Violation, judge_response, mutate,
+    Dice, Evidence, HOSTILE, Input, Kind, Meant, Route, Script, Violation, judge_response, mutate,
 };
 
 /// Default number of mutated responses; `EVENKEEL_DESYNC_COUNT` sets another one.
@@ -18,7 +18,7 @@ const SEED: u64 = 1;
 const LARGE: usize = 100_000;
 
 /// The hand-written table.
-fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<Case> {
     read(include_str!("responses.txt"))
 }
 
@@ -47,7 +47,7 @@ fn request(name: &str, is_alone: bool) -> Vec<u8> {
 }
 
 /// The input for which the backend sends `response`, with the bytes after `@@` later.
-fn input(name: &str, response: &[u8]) -> Input {
+pub(super) fn input(name: &str, response: &[u8]) -> Input {
     let is_late = response.windows(2).any(|two| two == b"@@");
     let request = request(name, is_late);
     let method = request.split(|byte| *byte == b' ').next().unwrap_or_default();
@@ -105,7 +105,7 @@ fn hostile_responses_reach_the_client_completely_or_not_at_all() {
         }
         verdict
     };
-    let outcome = try_all(inputs, judge);
+    let outcome = try_all(Route::Plain, inputs, judge);
     outcome.check("responses");
     assert_eq!(outcome.forwarded, cases.len());
     assert!(outcome.refused > 40 && outcome.reused > 10, "{outcome:?}");
@@ -120,7 +120,7 @@ fn responses_of_public_corpora_pass_the_oracle() {
             (name, input)
         })
     });
-    try_all(inputs, |_, evidence| judge_response(evidence)).check("corpora of responses");
+    try_all(Route::Plain, inputs, |_, evidence| judge_response(evidence)).check("corpora of responses");
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn mutated_responses_pass_the_oracle() {
             let bases = bases();
             let mut dice = Dice::seeded(seed.wrapping_mul(2).wrapping_add(lane));
             let inputs = (0..count / 2).map(move |number| mutated(&bases, number, &mut dice));
-            try_all(inputs, |_, evidence| judge_response(evidence))
+            try_all(Route::Plain, inputs, |_, evidence| judge_response(evidence))
         })
     });
     let mut outcome = Outcome::default();
@@ -148,7 +148,7 @@ fn mutated_responses_pass_the_oracle() {
 }
 
 /// The responses to mutate. Accepted ones are included several times.
-fn bases() -> Vec<Vec<u8>> {
+pub(super) fn bases() -> Vec<Vec<u8>> {
     let mut bases = Vec::new();
     for case in cases().into_iter().filter(|case| case.bytes.len() < 4096) {
         let is_refused = case.expected == Expected::Statuses(vec![502]);
@@ -158,7 +158,7 @@ fn bases() -> Vec<Vec<u8>> {
     bases
 }
 
-fn mutated(bases: &[Vec<u8>], number: u64, dice: &mut Dice) -> Named {
+pub(super) fn mutated(bases: &[Vec<u8>], number: u64, dice: &mut Dice) -> Named {
     let response = mutate(bases, dice);
     let flags = ["", "", "[HEAD]", "[POST]", "[1.0]", "[closes]", "[early]"];
     let name = format!("mutated response {number} {}", dice.one_of(&flags));

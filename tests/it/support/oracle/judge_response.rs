@@ -3,8 +3,9 @@
 
 use super::grammar::{Fields, Framing, Step, elements};
 use super::judge::{Kind, Verdict, is_canary, is_response_to, judge_canary, judge_ends};
-use super::lane::Evidence;
+use super::lane::{Evidence, Route};
 use super::message::{Request, Response, read_all};
+use super::plan;
 use super::recorder::{Script, Seen};
 use super::wire::End;
 
@@ -139,7 +140,7 @@ fn judge_first<'a>(
             }
             Step::Whole(response, length) => {
                 verdict.statuses.push(response.status);
-                judge_whole(&response, meant, verdict);
+                judge_whole(response.clone(), (meant, evidence.route), verdict);
                 return if response.keeps_open() {
                     &got[length..]
                 } else {
@@ -149,7 +150,7 @@ fn judge_first<'a>(
             Step::Partial(Some(response)) => {
                 verdict.statuses.push(response.status);
                 verdict.is_cut = true;
-                judge_cut(&response, meant, verdict);
+                judge_cut(response, (meant, evidence.route), verdict);
                 return &[];
             }
             _ => {
@@ -161,14 +162,14 @@ fn judge_first<'a>(
     }
 }
 
-fn judge_whole(got: &Response, meant: &Meant, verdict: &mut Verdict) {
+fn judge_whole(got: Response, (meant, route): (&Meant, Route), verdict: &mut Verdict) {
     let is_own = got.status == 502
         && elements(&got.fields, "content-type")
             .iter()
             .any(|media| media.starts_with(b"text/plain"));
     match &meant.step {
         _ if is_own => {}
-        Step::Whole(response, _) => judge_copy(got, response, true, verdict),
+        Step::Whole(response, _) => judge_copy(got, response.clone(), (true, route), verdict),
         step => verdict.add(
             Kind::WrongResponse,
             format!("a complete response became {step:?}: {got:?}"),
@@ -176,10 +177,10 @@ fn judge_whole(got: &Response, meant: &Meant, verdict: &mut Verdict) {
     }
 }
 
-fn judge_cut(got: &Response, meant: &Meant, verdict: &mut Verdict) {
+fn judge_cut(got: Response, (meant, route): (&Meant, Route), verdict: &mut Verdict) {
     match &meant.step {
         Step::Partial(Some(response)) | Step::Broken(_, Some(response)) => {
-            judge_copy(got, response, false, verdict)
+            judge_copy(got, response.clone(), (false, route), verdict)
         }
         step => verdict.add(
             Kind::NoResponse,
@@ -189,7 +190,18 @@ fn judge_cut(got: &Response, meant: &Meant, verdict: &mut Verdict) {
 }
 
 /// Compares a response with what the backend sent.
-fn judge_copy(got: &Response, sent: &Response, is_whole: bool, verdict: &mut Verdict) {
+fn judge_copy(
+    mut got: Response,
+    mut sent: Response,
+    (is_whole, route): (bool, Route),
+    verdict: &mut Verdict,
+) {
+    if route == Route::Planned && !plan::undo_response(&mut got, &mut sent) {
+        verdict.add(
+            Kind::Altered,
+            format!("the plan was not applied to {sent:?}: {got:?}"),
+        );
+    }
     let (body, part) = (&sent.body.decoded, &got.body.decoded);
     let is_same_body = if is_whole {
         body == part
@@ -213,7 +225,7 @@ fn judge_copy(got: &Response, sent: &Response, is_whole: bool, verdict: &mut Ver
         }
         (Framing::Length(_), _) => false,
     };
-    let is_copy = got.status == sent.status && kept(got) == kept(sent) && is_same_body && are_trailers;
+    let is_copy = got.status == sent.status && kept(&got) == kept(&sent) && is_same_body && are_trailers;
     if !(is_copy && is_dated && is_framed) {
         verdict.add(Kind::WrongResponse, format!("sent {sent:?}, got {got:?}"));
     }

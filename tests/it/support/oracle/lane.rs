@@ -43,6 +43,15 @@ impl Input {
     }
 }
 
+/// What the balancer's route does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// Nothing but forward.
+    Plain,
+    /// What [`super::PLAN`] says.
+    Planned,
+}
+
 /// Everything visible from outside for one input.
 #[derive(Debug)]
 pub(crate) struct Evidence {
@@ -62,6 +71,8 @@ pub(crate) struct Evidence {
     pub(crate) canary_got: Vec<u8>,
     /// Whether every backend connection became idle.
     pub(crate) is_settled: bool,
+    /// What the route does.
+    pub(crate) route: Route,
 }
 
 /// The canary's connection, and the bytes that it has sent for one input.
@@ -78,18 +89,21 @@ pub(crate) struct Lane {
     address: SocketAddr,
     canary: Option<Wire>,
     nonce: u64,
+    route: Route,
 }
 
 impl Lane {
     /// Starts the backend and, with its address, the balancer; `start` returns the balancer's address.
-    pub(crate) fn new(start: impl FnOnce(SocketAddr) -> SocketAddr) -> Self {
-        let recorder = Recorder::start();
+    pub(crate) fn new(route: Route, start: impl FnOnce(SocketAddr) -> SocketAddr) -> Self {
+        let mut recorder = Recorder::start();
+        recorder.is_planned = route == Route::Planned;
         let address = start(recorder.address());
         Self {
             recorder,
             address,
             canary: None,
             nonce: 0,
+            route,
         }
     }
 
@@ -129,6 +143,7 @@ impl Lane {
             canary_sent: canary.sent,
             canary_got,
             is_settled,
+            route: self.route,
         }
     }
 

@@ -11,12 +11,14 @@ mod lane;
 mod message;
 mod mutate;
 mod naive;
+mod plan;
 mod recorder;
 mod wire;
 
 pub(crate) use judge::{Kind, Verdict, Violation, judge_request};
 pub(crate) use judge_response::{HOSTILE, Meant, judge_response};
-pub(crate) use lane::{Evidence, Input, Lane};
+pub(crate) use lane::{Evidence, Input, Lane, Route};
 pub(crate) use mutate::{Dice, mutate};
 pub(crate) use naive::{Flaw, Naive};
+pub(crate) use plan::CONFIG as PLAN;
 pub(crate) use recorder::{Mode, Script};

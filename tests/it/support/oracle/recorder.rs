@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use super::grammar::{Step, values};
 use super::message::Request;
+use super::plan;
 use super::wire::Wire;
 
 /// The path that only the canary uses.
@@ -80,6 +81,8 @@ pub(super) struct Recorder {
     pub(super) mode: Mode,
     /// Its response to one path.
     pub(super) script: Option<Script>,
+    /// Whether the balancer's route has the plan, which it undoes.
+    pub(super) is_planned: bool,
 }
 
 #[derive(Debug)]
@@ -107,6 +110,7 @@ impl Recorder {
             seen: Vec::new(),
             mode: Mode::default(),
             script: None,
+            is_planned: false,
         }
     }
 
@@ -155,7 +159,7 @@ impl Recorder {
         if connection.is_over || connection.wire.received.is_empty() {
             return false;
         }
-        let step = Request::read(&connection.wire.received);
+        let step = self.read(&connection.wire.received);
         match &step {
             Step::Whole(request, used) => {
                 let used = *used;
@@ -180,6 +184,14 @@ impl Recorder {
                 connection.wire.finish();
                 false
             }
+        }
+    }
+
+    fn read(&self, bytes: &[u8]) -> Step<Request> {
+        let step = Request::read(bytes);
+        match self.is_planned {
+            true => plan::undo_request(step),
+            false => step,
         }
     }
 
@@ -260,7 +272,7 @@ impl Recorder {
         for connection in &mut connections {
             let early = connection.early.take();
             if !connection.wire.received.is_empty() && (early.is_some() || !connection.is_over) {
-                let step = Request::read(&connection.wire.received);
+                let step = self.read(&connection.wire.received);
                 self.note(connection, step, early.unwrap_or_default());
             }
         }
