@@ -3,6 +3,7 @@
 use std::io;
 
 use super::{GivenFile, Outcome, Streams};
+use crate::server;
 
 /// Validates a config file. Prints problems to stderr, and a summary of a valid config to stdout.
 pub(super) fn check(file: &GivenFile, streams: &mut Streams<'_>) -> io::Result<Outcome> {
@@ -15,6 +16,11 @@ pub(super) fn check(file: &GivenFile, streams: &mut Streams<'_>) -> io::Result<O
     };
     streams.warn(&loaded)?;
     let config = &loaded.config;
+    // Reads the files of policies, as a start does.
+    if let Err(error) = server::snapshot_of(config) {
+        writeln!(streams.err, "{name}: error: {error}\n\n1 error")?;
+        return Ok(Outcome::Failed);
+    }
     let backends: usize = config.pools.iter().map(|pool| pool.backends.len()).sum();
     writeln!(
         streams.out,

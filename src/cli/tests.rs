@@ -159,6 +159,17 @@ fn check_reports_all_errors_and_fails() {
 }
 
 #[test]
+fn check_reads_the_files_of_policies() {
+    let file = File::new(
+        "users",
+        "listen: :8080\nbackends: [http://a:1]\nroute_defaults: { policies: [{ basic_auth: { users_file: /nonexistent/users } }] }\n",
+    );
+    let (outcome, out, err) = file.run("check");
+    assert_eq!((outcome, out.as_str()), (Outcome::Failed, ""), "{err}");
+    assert!(err.contains("/nonexistent/users cannot be used"), "{err}");
+}
+
+#[test]
 fn check_of_a_missing_file_fails() {
     let (outcome, _, err) = run(&["check", "-c", "/nonexistent/c.yaml"]);
     assert_eq!(outcome, Outcome::Failed);
