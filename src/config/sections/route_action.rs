@@ -14,8 +14,10 @@ use crate::config::reader::{Reader, written};
 use crate::config::source::Diagnostic;
 use crate::config::tree::{Node, Value};
 use crate::kept::Kept;
+use crate::listener;
+use crate::net::ListenAddress;
 use crate::proxy::{Action, PoolUse};
-use crate::router::{Matcher, PathMatcher};
+use crate::router::{Conditions, Matcher, PathMatcher};
 use crate::schema::{Form, Key, Kind, Params, Section};
 
 /// `pool`.
@@ -73,7 +75,7 @@ pub(super) fn read(reader: &Reader<'_>, known: &Known<'_>, matcher: &Matcher, it
     match *key {
         "pool" => Some((Action::Pool(pool(reader, known)?), None)),
         "split" => Some((split(reader, known, matcher)?, None)),
-        "redirect" => Some((redirect(reader, matcher)?, None)),
+        "redirect" => Some((redirect(reader, known, matcher)?, None)),
         _ => respond(reader, matcher),
     }
 }
@@ -150,15 +152,57 @@ fn split(reader: &Reader<'_>, known: &Known<'_>, matcher: &Matcher) -> Option<Ac
     Some(Action::Split(params, pools.collect()))
 }
 
-fn redirect(reader: &Reader<'_>, matcher: &Matcher) -> Option<Action> {
+fn redirect(reader: &Reader<'_>, known: &Known<'_>, matcher: &Matcher) -> Option<Action> {
     let (params, built) = params(reader, "redirect", &action::REDIRECT)?;
-    let matched = Matched {
+    let hosts: Vec<&str> = matcher.hosts.iter().map(String::as_str).collect();
+    let redirect = Redirect::build(&params, &matched(known, matcher, &hosts));
+    redirect.map_err(|errors| built.report(reader.cx, &errors)).ok()?;
+    Some(Action::Redirect(params))
+}
+
+/// What all requests of a route with a redirect have in common.
+fn matched<'m>(known: &Known<'_>, matcher: &'m Matcher, hosts: &'m [&'m str]) -> Matched<'m> {
+    let with_prefix = Matched {
         path_prefix: prefix(matcher),
         ..Matched::default()
     };
-    let redirect = Redirect::build(&params, &matched);
-    redirect.map_err(|errors| built.report(reader.cx, &errors)).ok()?;
-    Some(Action::Redirect(params))
+    let of_listeners = Conditions {
+        listeners: matcher.conditions.listeners.clone(),
+        ..Conditions::default()
+    };
+    // The repeated request may not meet another condition, such as that a cookie is missing.
+    if matcher.conditions != of_listeners {
+        return with_prefix;
+    }
+    let all = known.listeners.iter().enumerate();
+    let is_of_route =
+        |index: &usize| of_listeners.listeners.is_empty() || of_listeners.listeners.contains(index);
+    let listeners: Vec<&listener::Settings> = all
+        .filter(|(index, _)| is_of_route(index))
+        // A proxy in front has a scheme and a port of its own.
+        .filter(|_| !known.root.has_any(&["trusted_proxies"]))
+        .map(|(_, listener)| listener)
+        .collect();
+    let port = |listener: &&listener::Settings| match &listener.address {
+        ListenAddress::Ip(address) => Some(address.port()),
+        ListenAddress::Unix(_) => None,
+    };
+    Matched {
+        hosts,
+        path: match &matcher.path {
+            PathMatcher::Exact(path) => Some(path),
+            PathMatcher::Prefix(_) | PathMatcher::Regex(_) => None,
+        },
+        is_secure: in_common(listeners.iter().map(|listener| listener.tls.is_some())),
+        port: in_common(listeners.iter().map(port)).flatten(),
+        ..with_prefix
+    }
+}
+
+/// The value that all have.
+fn in_common<T: PartialEq>(mut values: impl Iterator<Item = T>) -> Option<T> {
+    let first = values.next()?;
+    values.all(|value| value == first).then_some(first)
 }
 
 fn respond(reader: &Reader<'_>, matcher: &Matcher) -> Option<Read> {

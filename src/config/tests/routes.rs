@@ -142,3 +142,37 @@ fn routes_that_name_no_pool_need_no_backend() {
         "{report}"
     );
 }
+
+#[test]
+fn a_redirect_to_its_own_url_is_an_error_where_that_is_certain() {
+    for (route, is_loop) in [
+        ("{ redirect: { port: 8080 } }", true),
+        ("{ host: a.test, redirect: { host: a.test, scheme: http } }", true),
+        ("{ host: a.test, path: /x, redirect: { path: /x } }", true),
+        ("{ host: a.test, redirect: { host: b.test } }", false),
+        ("{ redirect: { scheme: https } }", false),
+        ("{ host: [a.test, b.test], redirect: { host: a.test } }", false),
+        ("{ path_prefix: /x, redirect: { path: /x } }", false),
+        (
+            "{ cookies: { seen: 'no' }, host: a.test, redirect: { host: a.test } }",
+            false,
+        ),
+    ] {
+        let text = |rest: &str| {
+            format!(
+                "listen: :8080\nbackends: [http://a:1]\nroutes: [{{ path_prefix: /other, pool: default }}, {route}]\n{rest}"
+            )
+        };
+        match read(&text("")) {
+            Ok(_) => assert!(!is_loop, "{route}"),
+            Err(report) => assert!(
+                is_loop && report.to_string().contains("for ever"),
+                "{route}: {report}"
+            ),
+        }
+        // A proxy in front may have another scheme and port.
+        let behind = read(&text("trusted_proxies: [10.0.0.0/8]\n"));
+        let is_of_path = route.contains("path: /x, redirect");
+        assert_eq!(behind.is_err(), is_loop && is_of_path, "{route}");
+    }
+}
