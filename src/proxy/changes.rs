@@ -1,6 +1,8 @@
 //! What a plan changes of one request and of its response, and what its policies found out. Exists only for requests of routes
 //! with a plan.
 
+use std::borrow::Cow;
+
 use evenkeel_balance::action::MARK;
 use evenkeel_balance::edits::{Direction, HeaderEdits, is_same_name};
 use evenkeel_balance::policy::{Edit, Notes};
@@ -28,10 +30,10 @@ pub(super) struct Changes<'a> {
 
 /// One change of a header, with its value.
 #[derive(Debug)]
-pub(super) struct HeaderChange {
-    name: Box<str>,
+pub(super) struct HeaderChange<'a> {
+    name: Cow<'a, str>,
     /// The value of the new header; `None` when there is none.
-    value: Option<Box<[u8]>>,
+    value: Option<Cow<'a, [u8]>>,
     /// Whether the headers with its name that were there before are removed.
     removes: bool,
     /// Whether the value may be a secret.
@@ -54,7 +56,7 @@ pub(super) struct HeaderChanges<'a> {
     /// Those of the config, which also remove headers.
     edits: Option<&'a HeaderEdits>,
     /// Those of policies, and the headers that the config adds.
-    list: Vec<HeaderChange>,
+    list: Vec<HeaderChange<'a>>,
     /// Whether the length of the body is not announced, in a response that has none.
     pub(super) hides_length: bool,
 }
@@ -94,7 +96,7 @@ impl<'a> Changes<'a> {
 
     /// The mark of a copy, which is removed: only a trusted proxy may say that a request is one; backends may treat copies
     /// differently.
-    pub(super) fn without_mark(&self, is_trusted: bool) -> Option<HeaderChange> {
+    pub(super) fn without_mark(&self, is_trusted: bool) -> Option<HeaderChange<'a>> {
         let is_removed = self.plan.mirror.is_some() && !is_trusted;
         is_removed.then(|| HeaderChange {
             name: MARK.0.into(),
@@ -105,7 +107,7 @@ impl<'a> Changes<'a> {
     }
 
     /// The header that tells the backend which prefix of the path was removed, if one was.
-    pub(super) fn prefix(&self) -> Option<HeaderChange> {
+    pub(super) fn prefix(&self) -> Option<HeaderChange<'a>> {
         self.removed_prefix.map(|prefix| HeaderChange {
             name: PREFIX.into(),
             value: Some(prefix.as_bytes().into()),
@@ -119,10 +121,10 @@ impl<'a> HeaderChanges<'a> {
     /// Those of the config, whose values have variables, and those of policies.
     pub(super) fn new<V: Variables>(
         edits: Option<&'a HeaderEdits>,
-        policies: impl Iterator<Item = HeaderChange>,
+        policies: impl Iterator<Item = HeaderChange<'a>>,
         variables: impl FnOnce() -> V,
     ) -> Self {
-        let mut list: Vec<HeaderChange> = policies.collect();
+        let mut list: Vec<HeaderChange<'_>> = policies.collect();
         let edits = edits.filter(|edits| !edits.is_empty());
         if let Some(edits) = edits {
             // The config has the last word on what policies set.
@@ -130,10 +132,11 @@ impl<'a> HeaderChanges<'a> {
                 .iter_mut()
                 .filter(|change| edits.removes(change.name.as_bytes()));
             replaced.for_each(|change| change.value = None);
-            edits.write(&variables(), &mut Vec::new(), |name, value, is_secret| {
+            list.reserve_exact(edits.len());
+            edits.write(variables, &mut Vec::new(), |name, value, is_secret| {
                 list.push(HeaderChange {
                     name: name.into(),
-                    value: Some(value.into()),
+                    value: Some(value.into_cow()),
                     removes: false,
                     is_secret,
                 });
@@ -156,7 +159,7 @@ impl<'a> HeaderChanges<'a> {
                 }
             }
         }
-        self.list.push(HeaderChange::of(edit));
+        self.list.push(HeaderChange::of(edit).into_owned());
     }
 
     /// The changes of this response as a list: what is removed of what it has, and what is added.
@@ -187,14 +190,24 @@ impl<'a> HeaderChanges<'a> {
     }
 }
 
-impl HeaderChange {
+impl<'a> HeaderChange<'a> {
     /// That of a policy.
-    pub(super) fn of(edit: &Edit) -> Self {
+    pub(super) fn of(edit: &'a Edit) -> Self {
         Self {
             name: edit.name().into(),
             value: edit.value().map(Into::into),
             removes: edit.removes(),
             is_secret: false,
+        }
+    }
+
+    /// The same change, which outlives what it was made from.
+    pub(super) fn into_owned(self) -> HeaderChange<'static> {
+        HeaderChange {
+            name: self.name.into_owned().into(),
+            value: self.value.map(|value| value.into_owned().into()),
+            removes: self.removes,
+            is_secret: self.is_secret,
         }
     }
 }

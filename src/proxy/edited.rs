@@ -1,5 +1,7 @@
 //! The heads of one request and its response as the plan of the route changes them: values of headers with their variables.
 
+use std::borrow::Cow;
+
 use evenkeel_balance::rewrite::{Host, Rewrite};
 
 use super::changes::{Changes, HeaderChange, HeaderChanges, RequestChanges};
@@ -34,7 +36,7 @@ fn request_changes<'e>(
         path: changes.path.as_deref(),
         authority,
         headers: HeaderChanges::new(edits, own.chain(policies), || {
-            RequestVariables::of(exchange, backend.url.as_bytes())
+            RequestVariables::of(exchange, Cow::Borrowed(&backend.url))
         }),
     }
 }
@@ -46,9 +48,10 @@ pub(super) fn of_response<'a>(exchange: &Exchange<'a>) -> Option<HeaderChanges<'
 }
 
 fn response_changes<'a>(exchange: &Exchange<'a>, changes: &Changes<'a>) -> HeaderChanges<'a> {
-    let policies = changes.notes.response_headers.iter().map(HeaderChange::of);
-    let backend = exchange.record.backend().map(Label::text).unwrap_or_default();
+    let policies = changes.notes.response_headers.iter();
+    let policies = policies.map(|edit| HeaderChange::of(edit).into_owned());
     HeaderChanges::new(changes.plan.response_headers.as_ref(), policies, || {
-        RequestVariables::of(exchange, backend.as_bytes())
+        let backend = exchange.record.backend().map(Label::text);
+        RequestVariables::of(exchange, backend.unwrap_or_default())
     })
 }

@@ -1,6 +1,7 @@
 //! Local responses: those that Evenkeel makes itself, for errors, redirects, refusals of policies and routes that respond. For
 //! errors the body is a page, problem details or text, as the client's `Accept` asks for.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -119,11 +120,11 @@ pub(super) fn redirect(exchange: &Exchange<'_>, redirect: &Redirect) -> LocalRea
 pub(super) fn fixed(exchange: &Exchange<'_>, respond: &Respond) -> LocalReason {
     let mut refusal = Refusal::new(respond.status(), "");
     let mut media_type = String::new();
-    let variables = RequestVariables::of(exchange, b"");
-    respond.write_headers(&variables, &mut Vec::new(), |name, value, _| {
+    let variables = || RequestVariables::of(exchange, Cow::default());
+    respond.write_headers(variables, &mut Vec::new(), |name, value, _| {
         match name.eq_ignore_ascii_case("Content-Type") {
-            true => media_type = String::from_utf8_lossy(value).into_owned(),
-            false => refusal.headers.push((name.into(), value.into())),
+            true => media_type = String::from_utf8_lossy(value.bytes()).into_owned(),
+            false => refusal.headers.push((name.into(), value.bytes().into())),
         }
     });
     // An error without a body may get a page.

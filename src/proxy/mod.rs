@@ -148,8 +148,10 @@ async fn forward<'a>(
         }
     };
     exchange.record.route = Some(route);
-    if let Some(plan) = plan {
-        Box::pin(plan::run(exchange, plan, index)).await?;
+    if let Some(plan) = plan
+        && let Some(waiting) = plan::begin(exchange, plan, index)?
+    {
+        Box::pin(plan::resume(exchange, plan, waiting)).await?;
     }
     let to = target::choose(exchange, route, local)?;
     if let Some(plan) = plan {

@@ -84,24 +84,72 @@ pub struct Step {
     pub counters: Arc<PolicyCounters>,
 }
 
-/// Runs the policies of a plan and prepares its changes.
+/// A policy that waits before it decides.
+pub(super) struct Waiting {
+    /// Its index among the steps of the plan.
+    step: usize,
+    /// What it waits for.
+    job: Job,
+}
+
+/// Begins with the changes of a request: lets the policies decide, up to the first that has to wait. `None` once all have passed the
+/// request and it is rewritten.
 ///
 /// # Errors
 /// The response of a policy, or why there cannot be another one.
-pub(super) async fn run<'a>(
+pub(super) fn begin<'a>(
     exchange: &mut Exchange<'a>,
     plan: &'a Plan,
     route: usize,
-) -> Result<(), LocalReason> {
+) -> Result<Option<Waiting>, LocalReason> {
     exchange.changes = Some(Box::new(Changes::new(plan, route)));
-    let mut wall = clock::wall();
-    for step in &plan.steps {
-        let mut done = None;
-        while let Some(job) = decide(exchange, step, done.take(), wall)? {
-            done = Some(jobs::perform(exchange, step.server.as_ref(), job).await?);
-            wall = clock::wall();
+    let waiting = match plan.steps.is_empty() {
+        true => None,
+        false => decide_from(exchange, plan, 0, None)?,
+    };
+    if waiting.is_none() {
+        finish(exchange, plan)?;
+    }
+    Ok(waiting)
+}
+
+/// Goes on after [`begin`] until no policy has to wait.
+///
+/// # Errors
+/// Those of [`begin`].
+pub(super) async fn resume(
+    exchange: &mut Exchange<'_>,
+    plan: &Plan,
+    mut waiting: Waiting,
+) -> Result<(), LocalReason> {
+    loop {
+        let server = plan.steps.get(waiting.step).and_then(|step| step.server.as_ref());
+        let done = jobs::perform(exchange, server, waiting.job).await?;
+        match decide_from(exchange, plan, waiting.step, Some(done))? {
+            Some(next) => waiting = next,
+            None => return finish(exchange, plan),
         }
     }
+}
+
+/// Lets the policies from this one on decide; `done` is what the first of them waited for. Returns the first that has to wait.
+fn decide_from(
+    exchange: &mut Exchange<'_>,
+    plan: &Plan,
+    first: usize,
+    mut done: Option<Job>,
+) -> Result<Option<Waiting>, LocalReason> {
+    let wall = clock::wall();
+    for (index, step) in plan.steps.iter().enumerate().skip(first) {
+        if let Some(job) = decide(exchange, step, done.take(), wall)? {
+            return Ok(Some(Waiting { step: index, job }));
+        }
+    }
+    Ok(None)
+}
+
+/// All policies have passed the request.
+fn finish(exchange: &mut Exchange<'_>, plan: &Plan) -> Result<(), LocalReason> {
     let head = exchange.request.head;
     let Some(changes) = &mut exchange.changes else {
         return Ok(());

@@ -1,5 +1,7 @@
 //! The values of variables in headers, for one request.
 
+use std::borrow::Cow;
+
 use evenkeel_balance::policy::Notes;
 use evenkeel_balance::request::Request as View;
 use evenkeel_balance::router::PathCaptures;
@@ -14,17 +16,17 @@ pub(super) struct RequestVariables<'a> {
     notes: Option<&'a Notes>,
     client_port: Option<u16>,
     request_id: &'a [u8],
-    route: String,
-    pool: String,
-    backend: &'a [u8],
-    certificate_subject: String,
+    route: Cow<'a, str>,
+    pool: Cow<'a, str>,
+    backend: Cow<'a, str>,
+    certificate_subject: Cow<'a, str>,
     tls: (&'a [u8], &'a [u8]),
     captures: Option<PathCaptures<'a>>,
 }
 
 impl<'a> RequestVariables<'a> {
     /// Those of a request; `backend` is the one of this attempt.
-    pub(super) fn of(exchange: &'a Exchange<'_>, backend: &'a [u8]) -> Self {
+    pub(super) fn of(exchange: &'a Exchange<'_>, backend: Cow<'a, str>) -> Self {
         let request = &exchange.request;
         let peer = &request.client.peer;
         let view = request.view(clock::wall());
@@ -76,7 +78,7 @@ impl Variables for RequestVariables<'_> {
             Fact::RequestId => self.request_id,
             Fact::Route => self.route.as_bytes(),
             Fact::Pool => self.pool.as_bytes(),
-            Fact::Backend => self.backend,
+            Fact::Backend => self.backend.as_bytes(),
             Fact::TlsVersion => self.tls.0,
             Fact::TlsSni => self.tls.1,
             Fact::ClientCertSubject => self.certificate_subject.as_bytes(),

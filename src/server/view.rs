@@ -182,7 +182,7 @@ fn rejected_status(rejected: Rejected) -> RejectedStatus {
             RejectedFrom::Backend => "backend",
         }
         .to_owned(),
-        peer: rejected.peer.text(),
+        peer: rejected.peer.text().into_owned(),
         error: rejected.error.to_owned(),
         code: rejected.code.to_owned(),
         rule: rejected.rule.to_owned(),

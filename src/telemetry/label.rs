@@ -1,5 +1,6 @@
 //! A short text that appears in many log lines, escaped once instead of once per line.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
@@ -49,8 +50,12 @@ impl Label {
     }
 
     /// The text as shown.
-    pub fn text(&self) -> String {
-        serde_json::from_slice(&self.0).unwrap_or_default()
+    pub fn text(&self) -> Cow<'_, str> {
+        let inner = self.part(1..self.0.len().saturating_sub(1));
+        match memchr::memchr(b'\\', inner) {
+            None => String::from_utf8_lossy(inner),
+            Some(_) => Cow::Owned(serde_json::from_slice(&self.0).unwrap_or_default()),
+        }
     }
 
     /// The JSON string with its quotes.
@@ -67,6 +72,13 @@ mod tests {
     fn any_text_is_escaped_and_cut() {
         assert_eq!(Label::new("a\"b\n\u{202E}").as_json(), br#""a\"b\n\u202e""#);
         assert!(Label::new(&"x".repeat(300)).as_json().len() < 300);
+    }
+
+    #[test]
+    fn the_text_is_as_it_was_shown() {
+        for text in ["", "a", "http://10.0.0.1:8001", "ä", "a\"b\\\n"] {
+            assert_eq!(Label::new(text).text(), text);
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Responds to requests with what the config says.
 
-use crate::edits::{Direction, HeaderEdits};
+use crate::edits::{Direction, HeaderEdits, WrittenValue};
 use crate::local::media_type_of;
 use crate::policy::BuildError;
 use crate::schema::{Form, Key, Kind, Params, Section, Value};
@@ -126,16 +126,20 @@ impl Respond {
     }
 
     /// Calls `write` with each header but those of framing and `Date`: see [`HeaderEdits::write`].
-    pub fn write_headers(
-        &self,
-        source: &dyn Variables,
+    pub fn write_headers<'e, V: Variables>(
+        &'e self,
+        variables: impl FnOnce() -> V,
         buffer: &mut Vec<u8>,
-        mut write: impl FnMut(&str, &[u8], bool),
+        mut write: impl FnMut(&'e str, WrittenValue<'e, '_>, bool),
     ) {
         if let Some(media_type) = self.media_type {
-            write("Content-Type", media_type.as_bytes(), false);
+            write(
+                "Content-Type",
+                WrittenValue::Literal(media_type.as_bytes()),
+                false,
+            );
         }
-        self.headers.write(source, buffer, write);
+        self.headers.write(variables, buffer, write);
     }
 }
 
@@ -194,9 +198,13 @@ mod tests {
     fn lines(respond: &Respond) -> Vec<String> {
         let head = head("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
         let mut lines = Vec::new();
-        respond.write_headers(&Source::of(&head), &mut Vec::new(), |name, value, _| {
-            lines.push(format!("{name}: {}", String::from_utf8_lossy(value)));
-        });
+        respond.write_headers(
+            || Source::of(&head),
+            &mut Vec::new(),
+            |name, value, _| {
+                lines.push(format!("{name}: {}", String::from_utf8_lossy(value.bytes())));
+            },
+        );
         lines
     }
 

@@ -7,6 +7,8 @@
 
 mod reserved;
 
+use std::borrow::Cow;
+
 use evenkeel_wire::http1::is_token;
 
 use crate::policy::BuildError;
@@ -77,6 +79,33 @@ struct Written {
     value: Template,
 }
 
+/// The value of a header that is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WrittenValue<'e, 'b> {
+    /// As the config has it.
+    Literal(&'e [u8]),
+    /// Of the variables of a request.
+    Rendered(&'b [u8]),
+}
+
+impl<'e> WrittenValue<'e, '_> {
+    /// Its bytes.
+    pub fn bytes(&self) -> &[u8] {
+        match *self {
+            Self::Literal(bytes) => bytes,
+            Self::Rendered(bytes) => bytes,
+        }
+    }
+
+    /// Its bytes, copied only if they depend on the request.
+    pub fn into_cow(self) -> Cow<'e, [u8]> {
+        match self {
+            Self::Literal(bytes) => Cow::Borrowed(bytes),
+            Self::Rendered(bytes) => Cow::Owned(bytes.to_vec()),
+        }
+    }
+}
+
 impl HeaderEdits {
     /// The changes that the config asks for. `groups` are the named groups of the route's `path_regex`.
     ///
@@ -131,23 +160,33 @@ impl HeaderEdits {
         self.removed.contains(name)
     }
 
+    /// Number of headers that are written at most.
+    pub fn len(&self) -> usize {
+        self.written.len()
+    }
+
     /// Calls `write` with the name and the value of each header that is written, and with whether the value may be a secret that
-    /// HTTP/2 must not index. Headers whose value comes out empty or too long are left out. `buffer` is for this function
-    /// alone; nothing is allocated once it has grown.
-    pub fn write(
-        &self,
-        source: &dyn Variables,
+    /// HTTP/2 must not index. Headers whose value comes out empty or too long are left out. Asks for the variables only if a value
+    /// has some. `buffer` is for this function alone; nothing is allocated once it has grown.
+    pub fn write<'e, V: Variables>(
+        &'e self,
+        variables: impl FnOnce() -> V,
         buffer: &mut Vec<u8>,
-        mut write: impl FnMut(&str, &[u8], bool),
+        mut write: impl FnMut(&'e str, WrittenValue<'e, '_>, bool),
     ) {
+        let (mut variables, mut known) = (Some(variables), None);
         for Written { name, value } in &self.written {
             if let Some(literal) = value.literal() {
-                write(name, literal, false);
+                write(name, WrittenValue::Literal(literal), false);
                 continue;
             }
+            if let Some(variables) = variables.take() {
+                known = Some(variables());
+            }
+            let Some(known) = &known else { continue };
             buffer.clear();
-            if value.render(source, buffer).is_ok() && !buffer.is_empty() {
-                write(name, buffer, value.may_hold_secret());
+            if value.render(known, buffer).is_ok() && !buffer.is_empty() {
+                write(name, WrittenValue::Rendered(buffer), value.may_hold_secret());
             }
         }
     }
