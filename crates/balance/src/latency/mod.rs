@@ -53,9 +53,8 @@ impl Latency {
     /// Counts a response that `took` this long to begin, in the part of this worker, which no other worker writes.
     #[inline]
     pub fn record(&self, worker: usize, took: Duration, now: Instant) {
-        let elapsed = self.elapsed(now);
         if let Some(part) = self.histograms.get(worker) {
-            part.get_or_init(Box::default).add(took, elapsed);
+            part.get_or_init(Box::default).add(took, || self.elapsed(now));
         }
     }
 
