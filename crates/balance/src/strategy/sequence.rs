@@ -9,6 +9,9 @@ use super::{Candidate, PickContext};
 /// Maximum number of slots: 1,024 backends of the highest weight fit exactly, in 1 MiB. Above it weights are scaled down.
 const MAX_SLOTS: u64 = 1 << 18;
 
+/// Draws for a second candidate that differs from the first.
+const SECOND_DRAWS: usize = 4;
+
 /// Draws before all candidates are scanned instead. If half of them may not be picked, the scan is needed once in 65,536
 /// picks.
 const MAX_DRAWS: usize = 16;
@@ -70,6 +73,26 @@ impl Sequence {
             .filter_map(|_| self.at_random(bits()))
             .find(may_pick);
         drawn.or_else(|| draw_by_scan(candidates, context, bits()))
+    }
+
+    /// Draws a candidate that may be picked and differs from the one that was drawn first. `None` when a few draws find none.
+    #[inline]
+    pub(super) fn draw_other(
+        &self,
+        candidates: &[Candidate],
+        context: &PickContext<'_>,
+        first: usize,
+        mut bits: impl FnMut() -> u64,
+    ) -> Option<usize> {
+        let may_pick = |other: &usize| {
+            *other != first
+                && candidates
+                    .get(*other)
+                    .is_some_and(|candidate| context.may_pick(candidate))
+        };
+        (0..SECOND_DRAWS)
+            .filter_map(|_| self.at_random(bits()))
+            .find(may_pick)
     }
 }
 
