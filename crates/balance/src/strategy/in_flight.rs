@@ -27,6 +27,12 @@ impl RelativeLoad {
         self.requests == 1
     }
 
+    /// The load as a number.
+    #[inline]
+    pub(super) fn requests_for_weight(&self) -> f32 {
+        self.requests as f32 / self.weight as f32
+    }
+
     /// Compares the fractions by cross-multiplication; both factors are below 2^33.
     pub(super) fn is_below(&self, other: &Self) -> bool {
         self.requests * other.weight < other.requests * self.weight

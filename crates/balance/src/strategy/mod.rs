@@ -4,12 +4,17 @@
 //! A strategy is rebuilt whenever the set of eligible backends changes, so `pick` never skips an ineligible backend, and
 //! the remaining ones share its requests evenly. State that outlives a set is in [`Cursor`].
 
+mod bound;
+mod hashing;
 mod in_flight;
 mod least_requests;
 mod maglev;
+mod peak_ewma;
 mod random;
+mod ring_hash;
 mod round_robin;
 mod sequence;
+mod two_choices;
 
 #[cfg(test)]
 mod conformance;
@@ -201,11 +206,35 @@ pub static STRATEGIES: &[Entry] = &[
         build: random::build,
     },
     Entry {
+        name: "two_choices",
+        summary: "the less loaded of two backends drawn by weight; as cheap for thousands of backends",
+        keys: &[],
+        reads: Reads::IN_FLIGHT,
+        score: in_flight::SCORE,
+        build: two_choices::build,
+    },
+    Entry {
+        name: "peak_ewma",
+        summary: "of two backends drawn by weight the one that is likely to respond sooner, by latency and requests in flight",
+        keys: peak_ewma::KEYS,
+        reads: peak_ewma::reads,
+        score: peak_ewma::SCORE,
+        build: peak_ewma::build,
+    },
+    Entry {
+        name: "ring_hash",
+        summary: "the same backend for the same client, or for another part of the request; only those of a backend that leaves move",
+        keys: hashing::KEYS,
+        reads: hashing::reads,
+        score: hashing::SCORE,
+        build: ring_hash::build,
+    },
+    Entry {
         name: "maglev",
-        summary: "the same backend for the same client, or for another part of the request; few move when a backend leaves",
-        keys: maglev::KEYS,
-        reads: Reads::NOTHING,
-        score: "",
+        summary: "as `ring_hash`, with shares that follow the weights exactly; a few more move when a backend leaves",
+        keys: hashing::KEYS,
+        reads: hashing::reads,
+        score: hashing::SCORE,
         build: maglev::build,
     },
 ];
