@@ -4,6 +4,7 @@ mod affinity;
 mod in_flight;
 mod simulated;
 mod simulation;
+mod timing;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
