@@ -138,8 +138,7 @@ impl Pool {
         let name = format!("pool/{}", settings.name);
         let cursor = keep.get_or_insert(&name, Cursor::default);
         let tls = keep.get_or_insert(&name, TlsGenerations::default);
-        let reads_in_flight =
-            settings.strategy.entry.reads_in_flight || settings.in_flight_per_backend.is_some();
+        let reads_in_flight = settings.strategy.reads().in_flight || settings.in_flight_per_backend.is_some();
         Arc::new(Self {
             shares_in_flight: if reads_in_flight { Shared::Yes } else { Shared::No },
             budget: keep.get_or_insert(&name, || Budget::new(clock::now())),

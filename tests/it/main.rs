@@ -43,6 +43,7 @@ mod reuse;
 mod sources;
 mod stale;
 mod stopping;
+mod strategies;
 mod support;
 mod timeouts;
 mod tls;

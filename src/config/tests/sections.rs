@@ -28,13 +28,15 @@ fn everything(folder: &Folder) -> String {
     tls: {{ certificates: [{certificate}], client_ca: '{ca}', client_auth: required }}
 admin: {{ address: 127.0.0.1:9900, token: correct-horse-battery }}
 access_log: {{ path: stderr }}
+strategy: {{ kind: ring_hash, key: header.X-User, load_factor: 1.5 }}
 pools:
   web:
+    strategy: {{ kind: peak_ewma, decay: 5s }}
     backends: [https://a:1]
     tls: {{ ca: '{ca}', server_name: a.test, {pair} }}
     health_check: {{ kind: http, path: /healthz, status: 200 }}
   calls:
-    strategy: {{ kind: maglev, key: uri }}
+    strategy: {{ kind: maglev, key: uri, load_factor: 1.25 }}
     backends: [{{ url: 'h2c://b:1', weight: 2 }}, {{ file: more.yaml }}]
     health_check: {{ kind: grpc, service: all }}
 routes:
