@@ -1,5 +1,10 @@
-//! The health of a backend: the state machine that probes drive.
+//! The health of a backend: what its checks say ([`Tracker`]), what its requests say ([`ejection`]), the state that follows from
+//! both ([`BackendState`]), and how it gets its share back ([`slow_start`]).
 
+pub mod ejection;
+pub mod slow_start;
+mod state;
 mod tracker;
 
+pub use state::BackendState;
 pub use tracker::{State, Thresholds, Tracker};
