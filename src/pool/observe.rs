@@ -4,9 +4,13 @@ use super::Member;
 use crate::retry::Outcome;
 
 impl Member {
-    /// Takes the outcome of an attempt of this worker: counts failures, and lets the backend be probed after a suspicious one.
+    /// Takes the outcome of an attempt of this worker: counts failures, lets the backend be probed after a suspicious one, and
+    /// weighs it for an ejection.
     #[inline]
     pub fn observe(&self, outcome: &Outcome, worker: usize) {
+        if self.health.weigh(outcome) {
+            self.backend.load.count_against(worker);
+        }
         if !outcome.is_backend_failure() {
             return;
         }

@@ -257,7 +257,7 @@ fn counted(backends: &[Observed<'_>]) -> usize {
     backends.iter().filter(|seen| !seen.is_excluded).count()
 }
 
-/// Why a backend that is well should be ejected, if it should.
+/// Why a backend that gets requests should be ejected, if it should.
 fn reason(now: Instant, seen: &Observed<'_>, machine: &mut Machine, settings: &Settings) -> Option<Reason> {
     let Counts { ended, failed } = machine.window.count(now, seen.counts(), settings.window);
     if seen.signal.is_over(settings) {

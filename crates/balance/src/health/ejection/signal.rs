@@ -1,4 +1,4 @@
-//! What workers count for the ejection of one backend. Written on failures, and on successes that follow them: while all is well, a
+//! What workers count for the ejection of one backend. Written on failures, and on successes that follow them: while none fails, a
 //! request costs one load of a line that nobody writes.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
