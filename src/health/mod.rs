@@ -3,11 +3,13 @@
 mod active;
 mod probe;
 mod status;
+mod wakeup;
 
 #[cfg(test)]
 mod scripted;
 
 pub use active::{Change, Watch, watch};
-pub use evenkeel_balance::health::{State, Tracker};
-pub use probe::{Check, KINDS, PROBES, StatusRange, by_name};
-pub use status::{Health, Probed};
+pub use evenkeel_balance::health::{BackendState, BodyMatch, State, Tracker, ejection, slow_start};
+pub use probe::{Check, KINDS, PROBES, ProbeMethod, StatusRange, by_name};
+pub use status::{Ejection, Health, Probed};
+pub use wakeup::{PoolWakeup, Wakeup};

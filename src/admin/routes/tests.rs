@@ -83,19 +83,24 @@ impl View for Fixed {
 }
 
 fn shown_status() -> Status {
+    let check = CheckStatus {
+        time: Time::from(UNIX_EPOCH),
+        duration_ms: 0.25,
+        healthy: false,
+        status: None,
+        reason: Some("connection refused".to_owned()),
+    };
     let backend = BackendStatus {
         url: "http://localhost:8001".to_owned(),
         state: BackendState::Down,
         eligible: false,
         why: Some("connection refused".to_owned()),
-        last_check: Some(CheckStatus {
-            time: Time::from(UNIX_EPOCH),
-            duration_ms: 0.25,
-            healthy: false,
-            status: None,
-            reason: Some("connection refused".to_owned()),
-        }),
+        since: Time::from(UNIX_EPOCH),
+        ejected_until: None,
+        last_check: Some(check.clone()),
+        checks: vec![check],
         weight: 1,
+        effective_weight: 1.0,
         backup: false,
         in_flight: 0,
         attempts: 3,

@@ -10,7 +10,9 @@ mod backend;
 mod built;
 mod certificate_time;
 mod duration;
+mod ejection;
 mod health_check;
+mod health_check_request;
 mod known;
 mod limits;
 mod listener;
@@ -44,7 +46,7 @@ pub(super) use lists::list;
 pub(super) use top_level::{read, show};
 
 /// Every section, in reading order; the file itself is the first.
-pub(super) const SECTIONS: [&Section; 29] = [
+pub(super) const SECTIONS: [&Section; 31] = [
     &top_level::ROOT,
     &listener::LISTENER,
     &listener_tls::LISTENER_TLS,
@@ -52,6 +54,8 @@ pub(super) const SECTIONS: [&Section; 29] = [
     &admin::ADMIN,
     &access_log::ACCESS_LOG,
     &health_check::HEALTH_CHECK,
+    &health_check_request::BODY_SECTION,
+    &ejection::EJECTION,
     &retry::RETRY,
     &timeouts::TIMEOUTS,
     &limits::LIMITS,
