@@ -33,6 +33,6 @@ pub mod clock;
 pub mod tasks;
 
 #[doc(no_inline)]
-pub use evenkeel_balance::{kept, retry, rng, router, schema, strategy};
+pub use evenkeel_balance::{admission, kept, retry, rng, router, schema, strategy};
 #[doc(no_inline)]
 pub use evenkeel_wire::{buffer, coding, head, hpack, http1};
