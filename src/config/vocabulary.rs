@@ -100,7 +100,7 @@ static KEYS: &[Row] = &[
     (POOL_RULES, &["retries", "max_retries", "num_retries"], note("write it as `retry: { attempts: 3 }`")),
     (POOL_RULES, &["sticky", "sticky_sessions", "session_affinity", "affinity", "cookie"],
         planned("clients stay with a backend by `strategy: { kind: maglev, key: client_ip }`; cookies that name a backend are not supported yet")),
-    (POOL_RULES, &["slow_start", "ejection", "outlier_detection", "queue"], PLANNED),
+    (POOL_RULES, &["slow_start", "ejection", "outlier_detection"], PLANNED),
     (&[POOL], &["servers", "targets", "members", "nodes", "upstreams", "endpoints", "urls", "url"], called("backends")),
 
     (&[BACKEND], &["address", "server", "target", "uri", "addr", "endpoint"], called("url")),
@@ -152,7 +152,7 @@ static KEYS: &[Row] = &[
     (&[LIMITS], &["headers", "max_headers", "header_count"], called("fields")),
     (&[LIMITS], &["header", "header_size", "max_header_size", "request_head"], called("head")),
     (&[LIMITS], &["in_flight", "max_in_flight", "max_requests"], called("in_flight_per_backend")),
-    (&[LIMITS], &["rate", "rps", "requests_per_second", "adaptive"], PLANNED),
+    (&[LIMITS], &["rate", "rps", "requests_per_second"], PLANNED),
 
     (&[LOG], &["file", "filename", "target", "output", "to"], called("path")),
     (&[LOG], &["format", "fields", "sample", "level"], PLANNED),

@@ -13,7 +13,7 @@ use super::request::Request;
 use super::{Failure, detail, grpc};
 use crate::head::BodyLength;
 use crate::message::Transfer;
-use crate::pool::BackendConnection;
+use crate::pool::{BackendConnection, QueuePlace};
 
 /// One request, over all its attempts.
 pub(super) struct Exchange<'a> {
@@ -24,6 +24,8 @@ pub(super) struct Exchange<'a> {
     pub(super) record: Record<'a>,
     /// What the plan of the route changes; `None` for most routes.
     pub(super) changes: Option<Box<Changes<'a>>>,
+    /// Its place in the queue of its pool, while it tries a backend that may still refuse connections.
+    pub(super) place: Option<Box<QueuePlace<'a>>>,
 }
 
 impl<'a> Exchange<'a> {
@@ -46,6 +48,7 @@ impl<'a> Exchange<'a> {
             record: Record::new(started, head.bytes.len(), client.connection.bytes_out),
             request,
             changes: None,
+            place: None,
         }
     }
 

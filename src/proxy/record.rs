@@ -120,6 +120,11 @@ impl<'a> Record<'a> {
         self.ending.status = status;
     }
 
+    /// The member that was asked last.
+    pub(super) fn last_member(&self) -> Option<&'a Member> {
+        self.attempts.member
+    }
+
     /// The backend that was asked last.
     pub(super) fn backend(&self) -> Option<&'a Label> {
         self.attempts.member.map(|member| &member.label)

@@ -4,9 +4,10 @@ use std::time::SystemTime;
 
 use evenkeel_balance::action::{Redirect, Respond, Split};
 
+use super::Snapshot;
 use super::plan::Plan;
 use super::request::Request;
-use super::{Snapshot, SnapshotHandle};
+use super::seen::Seen;
 use crate::pool::{EligibleSet, Pool};
 use crate::telemetry::Label;
 
@@ -47,6 +48,9 @@ pub struct SplitTarget {
 #[derive(Clone, Copy)]
 pub(super) struct PoolMatch<'a> {
     pub(super) pool: &'a Pool,
+    /// Its index in the snapshot that the request began with.
+    pub(super) index: usize,
+    pub(super) seen: &'a Seen,
     /// The backends of the pool that may get requests.
     pub(super) eligible: &'a EligibleSet,
 }
@@ -54,9 +58,14 @@ pub(super) struct PoolMatch<'a> {
 impl<'a> PoolMatch<'a> {
     /// The pool with this index.
     #[inline]
-    pub(super) fn of(index: usize, local: &'a SnapshotHandle) -> Option<Self> {
-        let (pool, eligible) = local.pool(index)?;
-        Some(Self { pool, eligible })
+    pub(super) fn of(index: usize, seen: &'a Seen) -> Option<Self> {
+        let (pool, eligible) = seen.first().pool(index)?;
+        Some(Self {
+            pool,
+            index,
+            seen,
+            eligible,
+        })
     }
 }
 

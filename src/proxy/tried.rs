@@ -41,6 +41,12 @@ impl Tried {
         }
     }
 
+    /// All backends may be asked again: they may have come back.
+    pub(super) fn forget_backends(&mut self) {
+        self.this_round.clear();
+        self.failed.clear();
+    }
+
     /// All attempts.
     pub(super) fn attempts(&self) -> u32 {
         self.attempts

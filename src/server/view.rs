@@ -293,6 +293,7 @@ fn pool_sample(pool: &Pool) -> PoolSample {
             is_eligible: status.eligible,
             weight: status.weight,
             in_flight: status.in_flight,
+            adaptive_limit: u64::from(member.limiter.limit().unwrap_or(0)),
             attempts: status.attempts,
             failures: status.failures,
             connections_shared_idle: member.shared_idle.len() as u64,
@@ -300,6 +301,7 @@ fn pool_sample(pool: &Pool) -> PoolSample {
     };
     PoolSample {
         name: pool.settings.name.to_string(),
+        queue_depth: pool.queue.status().depth as u64,
         backends: pool.roster().members().iter().map(sample).collect(),
     }
 }

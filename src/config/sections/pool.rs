@@ -7,7 +7,8 @@ use super::backend::Items;
 use super::limits::{LIMITS, POOL_LIMITS};
 use super::pool_name::{DEFAULT_POOL, is_pool_name};
 use super::timeouts::{POOL_TIMEOUTS, TIMEOUTS};
-use super::{backend, health_check, limits, pool_tls, retry, strategy, timeouts};
+use super::{backend, health_check, limits, pool_tls, queue, retry, strategy, timeouts};
+use crate::admission::{Adaptive, QueueSettings};
 use crate::backend::Scheme;
 use crate::config::print::{Item, map, text, word};
 use crate::config::reader::{Reader, written};
@@ -32,6 +33,7 @@ pub(super) const POOL: Section = Section {
         Key::new("backends", backend::LIST, "The backends, at least one.").required(),
         health_check::KEY.otherwise("as at top level"),
         retry::KEY.otherwise("as at top level"),
+        queue::KEY.otherwise("as at top level"),
         Key::new(
             "timeouts",
             Kind::Section(&POOL_TIMEOUTS),
@@ -133,7 +135,11 @@ pub(super) fn show(settings: &Settings, sources: &[SourceSettings]) -> Item {
         ("health_check", health_check::show(&settings.health_check)),
         ("retry", retry::show(&settings.retry)),
         ("timeouts", timeouts::show_of_pool(&settings.timeouts)),
-        ("limits", limits::show_of_pool(settings.in_flight_per_backend)),
+        (
+            "limits",
+            limits::show_of_pool(settings.in_flight_per_backend, settings.adaptive),
+        ),
+        ("queue", queue::show(settings.queue)),
         ("tls", pool_tls::show(settings.tls.as_deref())),
         (
             "send_proxy",
@@ -162,10 +168,12 @@ struct Rules {
     retry: Policy,
     timeouts: Timeouts,
     in_flight_per_backend: Option<u32>,
+    adaptive: Adaptive,
+    queue: Option<QueueSettings>,
 }
 
 impl Rules {
-    /// Reads the four keys at top level; the others get the defaults of the table.
+    /// Reads the keys at top level; the others get the defaults of the table.
     fn top_level(root: &Reader<'_>) -> Self {
         let limits = root.section("limits", &LIMITS);
         Self {
@@ -173,10 +181,12 @@ impl Rules {
             retry: retry::read(root, None),
             timeouts: timeouts::read_of_pool(&root.section("timeouts", &TIMEOUTS), None),
             in_flight_per_backend: limits::read_of_pool(&limits, None),
+            adaptive: limits::read_adaptive(&limits, None),
+            queue: queue::read(root, None),
         }
     }
 
-    /// Reads the four keys of a pool; the others are taken from `base`.
+    /// Reads the keys of a pool; the others are taken from `base`.
     fn of_pool(pool: &Reader<'_>, base: &Self) -> Self {
         let limits = pool.section("limits", &POOL_LIMITS);
         Self {
@@ -184,6 +194,8 @@ impl Rules {
             retry: retry::read(pool, Some(&base.retry)),
             timeouts: timeouts::read_of_pool(&pool.section("timeouts", &POOL_TIMEOUTS), Some(&base.timeouts)),
             in_flight_per_backend: limits::read_of_pool(&limits, Some(base.in_flight_per_backend)),
+            adaptive: limits::read_adaptive(&limits, Some(base.adaptive)),
+            queue: queue::read(pool, Some(base.queue)),
         }
     }
 }
@@ -240,6 +252,8 @@ fn settings(
         timeouts: rules.timeouts,
         workers: 1,
         in_flight_per_backend: rules.in_flight_per_backend,
+        adaptive: rules.adaptive,
+        queue: rules.queue,
         tls: None,
         send_proxy: None,
         header_case: HeaderCase::default(),

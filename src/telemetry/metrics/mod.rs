@@ -11,7 +11,9 @@ mod table;
 mod docs;
 mod render;
 
-pub use counters::{Counter, DURATION_BOUNDS, Gauge, HandshakeFailure, Histogram, Timeout, WorkerCounters};
+pub use counters::{
+    Counter, DURATION_BOUNDS, Gauge, HandshakeFailure, Histogram, QueueDrop, Timeout, WorkerCounters,
+};
 pub use docs::reference;
 pub use policies::{PolicyCounters, PolicyOutcome};
 pub use render::{Format, render};

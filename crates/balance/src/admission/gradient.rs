@@ -24,7 +24,7 @@ impl Adaptive {
         [("off", Self::Off), ("observe", Self::Observe), ("on", Self::On)];
 
     /// Its name in the config.
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Off => "off",
             Self::Observe => "observe",

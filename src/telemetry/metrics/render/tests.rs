@@ -26,6 +26,7 @@ fn snapshot() -> Snapshot {
         is_eligible: true,
         weight: 3,
         in_flight: 2,
+        adaptive_limit: 8,
         attempts: 9,
         failures: 1,
         connections_shared_idle: 4,
@@ -42,6 +43,7 @@ fn snapshot() -> Snapshot {
     Snapshot {
         threads: threads.to_vec(),
         pools: vec![PoolSample {
+            queue_depth: 2,
             name: "api".to_owned(),
             backends: vec![backend, odd],
         }],
