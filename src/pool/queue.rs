@@ -200,6 +200,11 @@ impl QueuePlace<'_> {
             .change(|queue| queue.put_back(self.place, waker.clone()));
     }
 
+    /// How long the request may wait.
+    pub fn allowed(&self) -> Duration {
+        self.place.allowed()
+    }
+
     /// Whether the place is in this queue.
     pub fn is_in(&self, queue: &Queue) -> bool {
         std::ptr::eq(self.queue, queue)

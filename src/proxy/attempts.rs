@@ -8,7 +8,7 @@ use super::route::PoolMatch;
 use super::tried::Tried;
 use super::{Failure, pick, waiting};
 use crate::pool::{Another, BackendConnection, Member, Pool};
-use crate::retry::{self, Cause, ConnectionEvent, Outcome, Policy};
+use crate::retry::{self, AttemptEnd, Cause, ConnectionEvent, Outcome, Policy};
 
 /// How often a request that was cut is sent again, after it has failed at all backends.
 const MAX_RESENT: u32 = 1;
@@ -105,7 +105,10 @@ impl<'a> Attempts<'a> {
                     slot = next;
                 }
                 (Err(_), Some(next)) => slot = next,
-                (Err(failure), None) if failure.is_clients() => return Err(failure),
+                (Err(failure), None) if failure.is_clients() => {
+                    exchange.place = None;
+                    return Err(failure);
+                }
                 (Err(failure), None) => match self.held_response(exchange) {
                     // The response of a backend says more than that others could not be reached.
                     Some(held) => return Ok(held),
@@ -130,6 +133,8 @@ impl<'a> Attempts<'a> {
             return Err(failure);
         };
         if !self.may_wait(exchange, cause, outcome) {
+            // Others may try while this client takes its response.
+            exchange.place = None;
             return Err(failure);
         }
         let has_all_failed = self.to.eligible.is_within(self.tried.failed());
@@ -179,6 +184,10 @@ impl<'a> Attempts<'a> {
     ) -> Option<Slot<'a>> {
         exchange.record.attempt_ended(outcome);
         member.observe(outcome, exchange.request.worker().index);
+        if matches!(outcome.end, AttemptEnd::Response(_)) {
+            let pool = self.to.pool;
+            pool.queue.succeeded(&mut exchange.place, pool.settings.queue);
+        }
         if self.to.pool.learns_latency {
             let worker = exchange.request.worker();
             self.to
@@ -187,11 +196,7 @@ impl<'a> Attempts<'a> {
         }
         self.tried.add(outcome);
         let Some(cause) = outcome.cause() else {
-            let pool = self.to.pool;
-            pool.budget.give_back(self.tried.tokens);
-            if outcome.is_success() {
-                pool.queue.succeeded(&mut exchange.place, pool.settings.queue);
-            }
+            self.to.pool.budget.give_back(self.tried.tokens);
             return None;
         };
         let next = self.next(exchange, member, cause, outcome)?;

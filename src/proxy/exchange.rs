@@ -75,6 +75,14 @@ impl<'a> Exchange<'a> {
         is_told && self.departure.poll(client, context, phase).is_ready()
     }
 
+    /// Whether the client left while its request waits for a backend. Bytes of the body wait in the input meanwhile, as many as
+    /// fit; behind more than that the end is not seen.
+    #[cold]
+    pub(super) fn has_waiting_client_left(&mut self, context: &mut Context<'_>) -> bool {
+        let client = &mut *self.request.client;
+        self.departure.poll(client, context, Phase::Waiting).is_ready()
+    }
+
     /// How a client that left has failed.
     #[cold]
     pub(super) fn client_gone(&mut self) -> Failure {

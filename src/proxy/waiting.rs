@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use tokio::time::Sleep;
 
 use super::deadlines::Deadline;
-use super::departure::Phase;
 use super::exchange::Exchange;
 use super::in_flight::Slot;
 use super::route::PoolMatch;
@@ -102,7 +101,7 @@ impl<'a> Waiting<'_, 'a> {
         {
             return Poll::Ready(Err(Failure::ClientGone));
         }
-        if exchange.has_client_left(context, Phase::Waiting) {
+        if exchange.has_waiting_client_left(context) {
             return Poll::Ready(Err(exchange.client_gone()));
         }
         // The wait itself ends by the queue, exactly.
@@ -158,7 +157,7 @@ impl<'a> Waiting<'_, 'a> {
                     }
                 }
                 Turn::Expired => {
-                    exchange.record.detail = Some(detail::ran_out("queue.timeout", self.settings.timeout));
+                    exchange.record.detail = Some(self.explain_timeout());
                     return Poll::Ready(Err(Failure::QueueTimeout));
                 }
                 Turn::Refused(refusal) => return Poll::Ready(Err(self.refused(refusal))),
@@ -199,6 +198,16 @@ impl<'a> Waiting<'_, 'a> {
         let next = now + CHECKED_EVERY;
         self.check_at = Some(next);
         until.min(next)
+    }
+
+    /// Says what has ended the wait.
+    #[cold]
+    fn explain_timeout(&self) -> String {
+        let allowed = self.place.as_ref().map(|place| place.allowed());
+        match allowed.filter(|allowed| *allowed < self.settings.timeout) {
+            Some(allowed) => format!("the pool is overloaded, so the request might wait for {allowed:?}"),
+            None => detail::ran_out("queue.timeout", self.settings.timeout),
+        }
     }
 
     fn refused(&self, refusal: Refusal) -> Failure {

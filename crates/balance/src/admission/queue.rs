@@ -43,6 +43,13 @@ pub struct Place {
     deadline: Instant,
 }
 
+impl Place {
+    /// How long the request may wait.
+    pub fn allowed(&self) -> Duration {
+        self.deadline.saturating_duration_since(self.joined)
+    }
+}
+
 /// Why a request may not wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
