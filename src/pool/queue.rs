@@ -200,6 +200,11 @@ impl QueuePlace<'_> {
             .change(|queue| queue.put_back(self.place, waker.clone()));
     }
 
+    /// The request uses a connection that was established before: others need not wait for what becomes of it. It keeps its place.
+    pub fn step_aside(&self) {
+        self.queue.wake_after(|queue| queue.leave(self.place));
+    }
+
     /// How long the request may wait.
     pub fn allowed(&self) -> Duration {
         self.place.allowed()

@@ -129,32 +129,35 @@ impl<'a> Attempts<'a> {
         outcome: &Outcome,
         failure: Failure,
     ) -> Result<Slot<'a>, Failure> {
-        let (Some(cause), Some(member)) = (outcome.cause(), exchange.record.last_member()) else {
-            return Err(failure);
+        let (cause, member) = match (outcome.cause(), exchange.record.last_member()) {
+            (Some(cause), Some(member)) if self.may_wait(exchange, cause, outcome) => (cause, member),
+            _ => {
+                // Others may try while this client takes its response.
+                exchange.place = None;
+                return Err(failure);
+            }
         };
-        if !self.may_wait(exchange, cause, outcome) {
-            // Others may try while this client takes its response.
-            exchange.place = None;
-            return Err(failure);
-        }
         let has_all_failed = self.to.eligible.is_within(self.tried.failed());
         if has_all_failed && cause == Cause::ConnectFailure {
             self.to.pool.queue.refused();
         }
-        exchange.record.retried(member, cause.name());
+        let detail = exchange.record.detail.take();
         self.carried.next_attempt(exchange.request.worker().wheel.now());
         self.in_flight = None;
         let (to, slot) = waiting::wait(exchange, self.to, self.tried.failed(), failure).await?;
+        exchange.record.detail = detail;
+        exchange.record.retried_after_wait(member, cause.name());
         if has_all_failed {
-            self.tried.forget_backends();
+            self.tried.begin_again();
         }
         self.to = to;
         exchange.request.worker().counters.retries.increment();
         Ok(slot)
     }
 
-    /// Whether the request may wait for a backend after this attempt: no other may be picked, and it can be sent again. One that
-    /// was cut is sent again once, for a token, since it may be what the backend has failed of.
+    /// Whether the request may wait for a backend after this attempt: no other may be picked, or others wait already because
+    /// backends refuse connections, and it can be sent again. One that was cut is sent again once, for a token, since it may be what
+    /// the backend has failed of.
     fn may_wait(&mut self, exchange: &mut Exchange<'a>, cause: Cause, outcome: &Outcome) -> bool {
         let pool = self.to.pool;
         let failure = self.failure(exchange, cause, outcome);
@@ -162,7 +165,8 @@ impl<'a> Attempts<'a> {
             return false;
         }
         let context = pick::context(exchange, pool, self.tried.failed());
-        if self.to.eligible.pick(context).is_some() {
+        let are_refused = cause == Cause::ConnectFailure && pool.queue.is_occupied();
+        if self.to.eligible.pick(context).is_some() && !are_refused {
             return false;
         }
         if failure.was_sent {

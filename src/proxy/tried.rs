@@ -41,13 +41,15 @@ impl Tried {
         }
     }
 
-    /// All backends may be asked again: they may have come back.
-    pub(super) fn forget_backends(&mut self) {
+    /// All backends have failed, and may have come back since: each of them may be asked again.
+    pub(super) fn begin_again(&mut self) {
         self.this_round.clear();
         self.failed.clear();
+        self.attempts = 0;
+        self.unprocessed = 0;
     }
 
-    /// All attempts.
+    /// All attempts, since all backends had failed.
     pub(super) fn attempts(&self) -> u32 {
         self.attempts
     }

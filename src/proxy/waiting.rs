@@ -168,7 +168,7 @@ impl<'a> Waiting<'_, 'a> {
     /// Picks from the backends that are eligible now.
     fn pick(&mut self, exchange: &mut Exchange<'a>, now: Instant) -> Option<Found<'a>> {
         let handle = exchange.request.worker().local();
-        let (_, pool, eligible) = self.to.find(&handle)?;
+        let (pool, eligible) = self.to.find(&handle)?;
         // Once all have failed, whoever is back may be asked again.
         let tried = match eligible.is_within(self.failed) {
             true => &[],
@@ -192,7 +192,7 @@ impl<'a> Waiting<'_, 'a> {
             return until.min(check_at);
         }
         let handle = exchange.request.worker().local();
-        if let Some((.., eligible)) = self.to.find(&handle) {
+        if let Some((_, eligible)) = self.to.find(&handle) {
             request_checks(eligible);
         }
         let next = now + CHECKED_EVERY;

@@ -115,6 +115,39 @@ fn a_backend_that_is_down_gets_few_attempts() {
     );
 }
 
+/// Each of them is tried before the request waits, and again after that.
+#[test]
+fn a_request_waits_until_one_of_two_backends_is_back() {
+    for back in [0, 1] {
+        let backends = [start(None, "before"), start(None, "before")];
+        let address = backends[back].address();
+        let proxy = Proxy::before(&[&backends[0], &backends[1]])
+            .config("health_check: off")
+            .start();
+        assert_eq!(proxy.get("/x").status(), 200);
+        backends.into_iter().for_each(Backend::stop);
+        let mut clients: Vec<_> = (0..3)
+            .map(|number| {
+                let mut client = proxy.client();
+                client.send(request("POST", number));
+                super::wait_for_depth(&proxy, number + 1);
+                client
+            })
+            .collect();
+        // Several times in vain.
+        let attempts = || metric(&proxy, "evenkeel_retries_total");
+        let begun = clock::now();
+        while attempts() < 8.0 {
+            assert!(begun.elapsed() < DEADLINE);
+            thread::sleep(Duration::from_millis(5));
+        }
+        let _back = start(Some(address), "after");
+        for client in &mut clients {
+            assert_eq!(client.read().text(), "after");
+        }
+    }
+}
+
 #[test]
 fn a_stream_of_http2_waits_for_a_lone_backend() {
     let backend = start(None, "before");
