@@ -49,6 +49,7 @@ pub struct Status {
 pub struct Health {
     status: ArcSwap<Status>,
     is_eligible: AtomicBool,
+    has_been_up: AtomicBool,
     is_probe_requested: AtomicBool,
     probe_requested: Notify,
 }
@@ -67,6 +68,7 @@ impl Health {
                 failures: 0,
             }),
             is_eligible: AtomicBool::new(true),
+            has_been_up: AtomicBool::new(false),
             is_probe_requested: AtomicBool::new(false),
             probe_requested: Notify::new(),
         })
@@ -75,6 +77,11 @@ impl Health {
     /// Whether the backend may receive requests. Costs one relaxed load.
     pub fn is_eligible(&self) -> bool {
         self.is_eligible.load(Ordering::Relaxed)
+    }
+
+    /// Whether a probe has found it up before.
+    pub fn has_been_up(&self) -> bool {
+        self.has_been_up.load(Ordering::Relaxed)
     }
 
     /// The current status.
@@ -108,6 +115,9 @@ impl Health {
     pub(super) fn set(&self, status: Status) {
         self.is_eligible
             .store(status.state.is_eligible(), Ordering::Relaxed);
+        if status.state == State::Up {
+            self.has_been_up.store(true, Ordering::Relaxed);
+        }
         self.status.store(Arc::new(status));
     }
 }

@@ -33,7 +33,7 @@ pub use shared_idle::SharedIdlePool;
 use crate::admission::{Adaptive, Sample};
 use crate::backend::{Backend, Load, Scheme, Shared};
 use crate::clock;
-use crate::health::{Health, State};
+use crate::health::Health;
 use crate::kept::KeptBuilder;
 use crate::net::Secured;
 use crate::retry::{Budget, Outcome};
@@ -222,9 +222,8 @@ impl Pool {
     /// Tells those who wait that the eligible backends have changed. Control plane only, once workers can see that.
     pub fn announce(&self) {
         let (roster, eligible) = (self.roster.load(), self.eligible.load());
-        let is_up = |member: &Arc<Member>| member.is_eligible() && member.health.status().state == State::Up;
-        self.queue
-            .backends_changed(!eligible.is_empty(), roster.members().iter().any(is_up));
+        let is_known = roster.members().iter().any(|member| member.health.has_been_up());
+        self.queue.backends_changed(!eligible.is_empty(), is_known);
     }
 
     /// Learns from an attempt at one of its backends that has ended. `random` are fresh uniform bits.

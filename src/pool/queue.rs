@@ -109,10 +109,10 @@ impl Queue {
         self.wake_after(|_| ());
     }
 
-    /// The eligible backends of the pool have changed. `is_up` says whether one of them is known to be up. Called after workers
-    /// can see them.
-    pub fn backends_changed(&self, has_eligible: bool, is_up: bool) {
-        self.wake_after(|queue| queue.changed(has_eligible, is_up, clock::now()));
+    /// The eligible backends of the pool have changed. `has_been_up` says whether a check has found one up before. Called after
+    /// workers can see them.
+    pub fn backends_changed(&self, has_eligible: bool, has_been_up: bool) {
+        self.wake_after(|queue| queue.changed(has_eligible, has_been_up, clock::now()));
     }
 
     /// The pool was removed.

@@ -103,6 +103,26 @@ fn no_request_fails_while_checks_say_that_the_lone_backend_is_down() {
     assert_eq!(proxy.count_so_far(is_down), 1);
 }
 
+/// No request came before: the checks have found it up.
+#[test]
+fn the_first_request_of_all_waits_for_a_backend_that_checks_have_found_up() {
+    let backend = start(None, "before");
+    let address = backend.address();
+    let proxy = Proxy::before(&[&backend])
+        .config("health_check: { interval: 100ms, unhealthy_after: 1, healthy_after: 1 }")
+        .start();
+    // A second check: the result of the first is known.
+    backend.wait_for_requests(2);
+    backend.stop();
+    proxy.wait_for_line(|line| line["msg"] == "Backend is down");
+    let mut client = proxy.client();
+    client.send(request("POST", 1));
+    super::wait_for_depth(&proxy, 1);
+    let _back = start(Some(address), "after");
+    assert_eq!(client.read().text(), "after");
+    assert_eq!(proxy.access_line("/1")["attempts"], 1);
+}
+
 /// Each waiting request does not knock for itself.
 #[test]
 fn a_backend_that_is_down_gets_few_attempts() {

@@ -266,9 +266,9 @@ impl<W> WaitQueue<W> {
         self.happened();
     }
 
-    /// The eligible backends of the pool have changed. `is_up` says whether one of them is known to be up.
-    pub fn changed(&mut self, has_eligible: bool, is_up: bool, now: Instant) {
-        self.is_proven |= is_up;
+    /// The eligible backends of the pool have changed. `has_been_up` says whether a check has found one up before.
+    pub fn changed(&mut self, has_eligible: bool, has_been_up: bool, now: Instant) {
+        self.is_proven |= has_been_up;
         if !has_eligible {
             self.without_since.get_or_insert(now);
         } else if self.without_since.take().is_some() {
