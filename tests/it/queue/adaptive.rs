@@ -85,7 +85,7 @@ fn is_fast_in_overload(limits: &str) -> bool {
     let results = load(&proxy, 400, 5);
     let (served, p99) = successes(&results);
     let limit = metric(&proxy, "evenkeel_backend_adaptive_limit");
-    println!(
+    eprintln!(
         "{served} of {} served, p99 {p99:?}, {base:?} without load, limit {limit}",
         results.len()
     );

@@ -227,7 +227,6 @@ fn twice_the_capacity_keeps_the_goodput_and_three_times_the_latency() {
         let (goodput, p99) = world.goodput((10, 65));
         assert!(goodput >= capacity * 0.9, "{slots} slots: {goodput}/s");
         assert!(p99 <= base * 3, "{slots} slots: {p99:?}, {base:?}");
-        println!("{slots} slots: {goodput}/s, p99 {p99:?}, without load {base:?}");
     }
 }
 
