@@ -43,5 +43,5 @@ mod tasks;
 
 pub use cli::main;
 
-use evenkeel_balance::{kept, retry, rng, router, schema, strategy};
+use evenkeel_balance::{admission, kept, retry, rng, router, schema, strategy};
 use evenkeel_wire::{buffer, coding, head, http1};

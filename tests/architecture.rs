@@ -46,7 +46,7 @@ const LAYERS: &[&[&str]] = &[
     &["telemetry"],
     &["backend", "clock", "tasks"],
     // Modules of the crates below, by the names under which `src/lib.rs` passes them on.
-    &["strategy"],
+    &["admission", "strategy"],
     &["http1", "hpack", "router", "retry"],
     &["buffer", "coding", "head", "kept", "rng", "schema"],
 ];
@@ -66,7 +66,7 @@ const BALANCE: &[&[&str]] = &[
     &["edits", "rewrite"],
     &["template"],
     &["policy"],
-    &["strategy", "health", "local"],
+    &["admission", "strategy", "health", "local"],
     &["retry"],
     &["key"],
     &["notes", "request"],

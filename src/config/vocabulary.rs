@@ -102,7 +102,6 @@ static KEYS: &[Row] = &[
         planned("clients stay with a backend by `strategy: { kind: maglev, key: client_ip }`; cookies that name a backend are not supported yet")),
     (POOL_RULES, &["outlier_detection", "outlier", "passive_health_check", "max_fails"], called("ejection")),
     (POOL_RULES, &["slowstart"], called("slow_start")),
-    (POOL_RULES, &["queue"], PLANNED),
     (&[POOL], &["servers", "targets", "members", "nodes", "upstreams", "endpoints", "urls", "url"], called("backends")),
 
     (&[BACKEND], &["address", "server", "target", "uri", "addr", "endpoint"], called("url")),
@@ -153,7 +152,7 @@ static KEYS: &[Row] = &[
     (&[LIMITS], &["headers", "max_headers", "header_count"], called("fields")),
     (&[LIMITS], &["header", "header_size", "max_header_size", "request_head"], called("head")),
     (&[LIMITS], &["in_flight", "max_in_flight", "max_requests"], called("in_flight_per_backend")),
-    (&[LIMITS], &["rate", "rps", "requests_per_second", "adaptive"], PLANNED),
+    (&[LIMITS], &["rate", "rps", "requests_per_second"], PLANNED),
 
     (&[LOG], &["file", "filename", "target", "output", "to"], called("path")),
     (&[LOG], &["format", "fields", "sample", "level"], PLANNED),

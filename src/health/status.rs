@@ -77,6 +77,7 @@ pub struct Health {
     ejection: ArcSwapOption<Ejection>,
     ejections: AtomicU64,
     wakeup: Arc<PoolWakeup>,
+    has_been_up: AtomicBool,
     is_probe_requested: AtomicBool,
     probe_requested: Notify,
 }
@@ -105,6 +106,7 @@ impl Health {
                 failures: 0,
             }),
             is_eligible: AtomicBool::new(true),
+            has_been_up: AtomicBool::new(false),
             is_probe_requested: AtomicBool::new(false),
             probe_requested: Notify::new(),
         })
@@ -181,6 +183,11 @@ impl Health {
         is_failure && effect != Effect::Ignored
     }
 
+    /// Whether a probe has found it up before.
+    pub fn has_been_up(&self) -> bool {
+        self.has_been_up.load(Ordering::Relaxed)
+    }
+
     /// The current status.
     pub fn status(&self) -> Arc<Status> {
         self.status.load_full()
@@ -212,6 +219,9 @@ impl Health {
     pub(super) fn set(&self, status: Status) {
         self.is_eligible
             .store(status.state.is_eligible(), Ordering::Relaxed);
+        if status.state == State::Up {
+            self.has_been_up.store(true, Ordering::Relaxed);
+        }
         self.status.store(Arc::new(status));
     }
 }

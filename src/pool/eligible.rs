@@ -118,6 +118,12 @@ impl EligibleSet {
         tiers.into_iter().flat_map(|tier| tier.scores(context)).collect()
     }
 
+    /// Whether each eligible backend is one of these.
+    pub fn is_within(&self, backends: &[BackendId]) -> bool {
+        let mut members = self.main.members.iter().chain(&self.backup.members);
+        self.len() <= backends.len() && members.all(|member| backends.contains(&member.backend.id))
+    }
+
     /// The backends that the pool had when the set was built, eligible or not.
     pub fn roster(&self) -> &Roster {
         &self.roster

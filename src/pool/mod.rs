@@ -4,8 +4,10 @@ mod affinity;
 mod condition;
 mod connections;
 mod eligible;
+mod limiter;
 mod multiplexed;
 mod observe;
+mod queue;
 mod ramp;
 mod roster;
 mod settings;
@@ -23,17 +25,20 @@ use foldhash::fast::FixedState;
 pub use affinity::Affinity;
 pub use connections::{BackendConnection, IdleConnections};
 pub use eligible::{Another, EligibleSet};
+pub use limiter::Limiter;
 pub use multiplexed::{ConnectLead, MultiplexedConnections, SingleFlight};
+pub use queue::{Queue, QueuePlace};
 pub use roster::{Roster, RosterChange};
 pub use settings::{BackendSettings, ForwardedHeaders, HeaderCase, Settings, Timeouts};
 pub use shared_idle::SharedIdlePool;
 
+use crate::admission::{Adaptive, Sample};
 use crate::backend::{Backend, Load, Scheme, Shared};
 use crate::clock;
 use crate::health::{Health, PoolWakeup, Wakeup, slow_start};
 use crate::kept::KeptBuilder;
 use crate::net::Secured;
-use crate::retry::Budget;
+use crate::retry::{Budget, Outcome};
 use crate::strategy::Cursor;
 use crate::telemetry::Label;
 use crate::tls::Offer;
@@ -61,6 +66,8 @@ pub struct Member {
     pub shared_idle: SharedIdlePool,
     /// Identifies it in every process that has it: a hash of its URL.
     pub(super) identity: u64,
+    /// Its adaptive limit.
+    pub limiter: Limiter,
     /// Whether an operator drains it: it gets no new requests.
     pub is_drained: AtomicBool,
     /// The settings that its connections were established with.
@@ -83,6 +90,7 @@ impl Member {
             shared_idle: SharedIdlePool::default(),
             backend: Backend::with_load(settings.address.clone(), weight, is_backup, Load::new(workers)),
             health,
+            limiter: Limiter::default(),
             is_drained: AtomicBool::new(false),
             connections: Arc::clone(connections),
             ramp: Ramp::default(),
@@ -153,8 +161,14 @@ pub struct Pool {
     cursor: Arc<Cursor>,
     /// What a strategy with affinity reads of requests.
     pub affinity: Option<Affinity>,
+    /// The requests that wait for a backend.
+    pub queue: Arc<Queue>,
     /// Whether workers share how many requests are in flight, because a pick reads it.
     pub shares_in_flight: Shared,
+    /// Maximum number of requests in flight of one backend, if its backends have limits; each may have a lower one of its own.
+    pub in_flight_limit: Option<u32>,
+    /// Whether it learns from the latencies of its backends.
+    pub learns_latency: bool,
     /// Number of reloads that changed the TLS settings, in the config or in the certificate files.
     tls_generation: u64,
     /// When the eligible set has to be built anew for backends in slow start.
@@ -169,9 +183,16 @@ impl Pool {
         let cursor = keep.get_or_insert(&name, Cursor::default);
         let tls = keep.get_or_insert(&name, TlsGenerations::default);
         let wakeup = keep.get_or_insert(WAKEUP, Wakeup::default);
-        let reads_in_flight = settings.strategy.reads().in_flight || settings.in_flight_per_backend.is_some();
+        let adaptive = settings.adaptive;
+        let enforced = (adaptive == Adaptive::On).then_some(u32::MAX);
+        let in_flight_limit = settings.in_flight_per_backend.or(enforced);
+        let learns_latency = in_flight_limit.is_some() || adaptive != Adaptive::Off;
+        let reads_in_flight = settings.strategy.reads().in_flight || learns_latency;
         Arc::new(Self {
             shares_in_flight: if reads_in_flight { Shared::Yes } else { Shared::No },
+            in_flight_limit,
+            learns_latency,
+            queue: keep.get_or_insert(&name, Queue::default),
             budget: keep.get_or_insert(&name, || Budget::new(clock::now())),
             roster: keep.get_or_insert(&name, || {
                 RosterCell::new(settings.workers, PoolWakeup::new(&wakeup))
@@ -199,6 +220,9 @@ impl Pool {
             settings,
             label: self.label.clone(),
             budget: Arc::clone(&self.budget),
+            queue: Arc::clone(&self.queue),
+            in_flight_limit: self.in_flight_limit,
+            learns_latency: self.learns_latency,
             roster: Arc::clone(&self.roster),
             eligible: Arc::clone(&self.eligible),
             cursor: Arc::clone(&self.cursor),
@@ -235,6 +259,37 @@ impl Pool {
         let fail_open = FailOpen::of(health_check);
         let eligible = EligibleSet::new(&roster, strategy, &self.cursor, fail_open);
         self.eligible.store(Arc::new(eligible));
+        if self.settings.adaptive != Adaptive::On {
+            for member in self.roster.load().members() {
+                member.backend.load.set_limit(u32::MAX);
+            }
+        }
+    }
+
+    /// Tells those who wait that the eligible backends have changed. Control plane only, once workers can see that.
+    pub fn announce(&self) {
+        let (roster, eligible) = (self.roster.load(), self.eligible.load());
+        let is_known = roster.members().iter().any(|member| member.health.has_been_up());
+        self.queue.backends_changed(!eligible.is_empty(), is_known);
+    }
+
+    /// Learns from an attempt at one of its backends that has ended. `random` are fresh uniform bits.
+    pub fn learn(&self, member: &Member, outcome: &Outcome, now: Instant, random: u64) {
+        let sample = Sample {
+            latency: outcome.total_time,
+            is_overload: outcome.says_overload(),
+            in_flight: member.backend.load.in_flight.0.load(Ordering::Relaxed),
+        };
+        if sample.is_overload || outcome.is_success() {
+            if !sample.is_overload {
+                self.queue.learn(sample.latency, now);
+            }
+            let mode = self.settings.adaptive;
+            let load = &member.backend.load;
+            if mode != Adaptive::Off && member.limiter.learn(sample, (mode, load), now, random) {
+                self.queue.freed();
+            }
+        }
     }
 
     /// When [`Self::refresh`] is due for backends in slow start; `None` while there are none.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::admission::{Adaptive, QueueSettings};
 use crate::backend::Address;
 use crate::health::{Check, ejection};
 use crate::net::ProxyVersion;
@@ -127,6 +128,10 @@ pub struct Settings {
     pub workers: usize,
     /// Maximum number of requests in flight of one backend.
     pub in_flight_per_backend: Option<u32>,
+    /// Whether the limit of each backend follows its latency.
+    pub adaptive: Adaptive,
+    /// Which requests wait when no backend may take one; `None` when none do.
+    pub queue: Option<QueueSettings>,
     /// The TLS settings, for `https` backends.
     pub tls: Option<Arc<tls::Client>>,
     /// Whether connections to backends begin with a PROXY header, and in which form.

@@ -108,6 +108,9 @@ pub(super) async fn run<'a>(
             outcome.was_reused = backend.is_reused;
             if !backend.is_reused {
                 outcome.connect_time = Some(clock::now().saturating_duration_since(began));
+                pool.queue.succeeded(&mut exchange.place, pool.settings.queue);
+            } else if let Some(place) = &exchange.place {
+                place.step_aside();
             }
             send(exchange, (pool, member), carried, backend).await
         }

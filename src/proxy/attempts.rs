@@ -3,22 +3,26 @@
 
 use super::attempt::{self, Carried, Ended};
 use super::exchange::Exchange;
-use super::in_flight::InFlight;
+use super::in_flight::{InFlight, Slot};
 use super::route::PoolMatch;
 use super::tried::Tried;
-use super::{Failure, pick};
-use crate::pool::{Another, BackendConnection, EligibleSet, Member, Pool};
-use crate::retry::{self, Cause, ConnectionEvent, Outcome, Policy};
+use super::{Failure, pick, waiting};
+use crate::pool::{Another, BackendConnection, Member, Pool};
+use crate::retry::{self, AttemptEnd, Cause, ConnectionEvent, Outcome, Policy};
+
+/// How often a request that was cut is sent again, after it has failed at all backends.
+const MAX_RESENT: u32 = 1;
 
 /// The attempts of one request.
 pub(super) struct Attempts<'a> {
-    pool: &'a Pool,
-    eligible: &'a EligibleSet,
+    to: PoolMatch<'a>,
     tried: Tried,
     carried: Carried,
     /// A response for which another attempt is made: the client gets it if no other attempt does better.
     held: Option<BackendResponse<'a>>,
-    in_flight: Option<InFlight<&'a Member>>,
+    in_flight: Option<Slot<'a>>,
+    /// Requests that were cut and sent again to backends that all had failed.
+    resent: u32,
 }
 
 /// A final response, whose head has arrived.
@@ -36,13 +40,33 @@ impl<'a> Attempts<'a> {
     pub(super) fn new(to: PoolMatch<'a>) -> Self {
         to.pool.budget.earn();
         Self {
-            pool: to.pool,
-            eligible: to.eligible,
+            to,
             tried: Tried::default(),
             carried: Carried::default(),
             held: None,
             in_flight: None,
+            resent: 0,
         }
+    }
+
+    /// The pool, as it was when the backend of the last attempt was picked.
+    pub(super) fn pool(&self) -> &'a Pool {
+        self.to.pool
+    }
+
+    /// Waits for the backend of the first attempt, where none may take the request now.
+    ///
+    /// # Errors
+    /// `failure` if it may not wait, or why the wait has ended.
+    #[cold]
+    pub(super) async fn wait_first(
+        &mut self,
+        exchange: &mut Exchange<'a>,
+        failure: Failure,
+    ) -> Result<Slot<'a>, Failure> {
+        let (to, slot) = waiting::wait(exchange, self.to, &[], failure).await?;
+        self.to = to;
+        Ok(slot)
     }
 
     /// Tries one backend after the other, beginning with `first`.
@@ -52,18 +76,16 @@ impl<'a> Attempts<'a> {
     pub(super) async fn run(
         &mut self,
         exchange: &mut Exchange<'a>,
-        first: &'a Member,
+        first: Slot<'a>,
     ) -> Result<BackendResponse<'a>, Failure> {
-        let mut member = first;
+        let mut slot = first;
         loop {
-            // One counter after the other, so that a backend never counts one request twice.
-            self.in_flight = None;
-            let worker = exchange.request.worker();
-            let in_flight = InFlight::new(member, worker.index, self.pool.shares_in_flight);
-            self.in_flight = Some(in_flight.waiting(worker.wheel.now()));
+            let member = slot.member;
+            // The slot of the attempt before is free now.
+            self.in_flight = Some(slot.waiting(exchange.request.worker().wheel.now()));
             let is_fresh = self.tried.needs_new_connection();
             let Ended { outcome, result } =
-                attempt::run(exchange, (self.pool, member), &mut self.carried, is_fresh).await;
+                attempt::run(exchange, (self.to.pool, member), &mut self.carried, is_fresh).await;
             let next = self.conclude(exchange, member, &outcome, result.as_ref().err().copied());
             match (result, next) {
                 (Ok(connection), None) => {
@@ -80,14 +102,78 @@ impl<'a> Attempts<'a> {
                         connection,
                         is_cut: !exchange.body.is_sent,
                     });
-                    member = next;
+                    slot = next;
                 }
-                (Err(_), Some(next)) => member = next,
-                (Err(failure), None) if failure.is_clients() => return Err(failure),
-                // The response of a backend says more than that others could not be reached.
-                (Err(failure), None) => return self.held_response(exchange).ok_or(failure),
+                (Err(_), Some(next)) => slot = next,
+                (Err(failure), None) if failure.is_clients() => {
+                    exchange.place = None;
+                    return Err(failure);
+                }
+                (Err(failure), None) => match self.held_response(exchange) {
+                    // The response of a backend says more than that others could not be reached.
+                    Some(held) => return Ok(held),
+                    None => slot = Box::pin(self.wait_again(exchange, &outcome, failure)).await?,
+                },
             }
         }
+    }
+
+    /// Waits until a backend may be tried again, where all have failed in a way that a restart explains.
+    ///
+    /// # Errors
+    /// `failure` if it may not wait, or why the wait has ended.
+    #[cold]
+    async fn wait_again(
+        &mut self,
+        exchange: &mut Exchange<'a>,
+        outcome: &Outcome,
+        failure: Failure,
+    ) -> Result<Slot<'a>, Failure> {
+        let (cause, member) = match (outcome.cause(), exchange.record.last_member()) {
+            (Some(cause), Some(member)) if self.may_wait(exchange, cause, outcome) => (cause, member),
+            _ => {
+                // Others may try while this client takes its response.
+                exchange.place = None;
+                return Err(failure);
+            }
+        };
+        let has_all_failed = self.to.eligible.is_within(self.tried.failed());
+        if has_all_failed && cause == Cause::ConnectFailure {
+            self.to.pool.queue.refused();
+        }
+        let detail = exchange.record.detail.take();
+        self.carried.next_attempt(exchange.request.worker().wheel.now());
+        self.in_flight = None;
+        let (to, slot) = waiting::wait(exchange, self.to, self.tried.failed(), failure).await?;
+        exchange.record.detail = detail;
+        exchange.record.retried_after_wait(member, cause.name());
+        if has_all_failed {
+            self.tried.begin_again();
+        }
+        self.to = to;
+        exchange.request.worker().counters.retries.increment();
+        Ok(slot)
+    }
+
+    /// Whether the request may wait for a backend after this attempt: no other may be picked, or others wait already because
+    /// backends refuse connections, and it can be sent again. One that was cut is sent again once, for a token, since it may be what
+    /// the backend has failed of.
+    fn may_wait(&mut self, exchange: &mut Exchange<'a>, cause: Cause, outcome: &Outcome) -> bool {
+        let pool = self.to.pool;
+        let failure = self.failure(exchange, cause, outcome);
+        if pool.settings.queue.is_none() || !pool.settings.retry.may_wait(&failure) {
+            return false;
+        }
+        let context = pick::context(exchange, pool, self.tried.failed());
+        let are_refused = cause == Cause::ConnectFailure && pool.queue.is_occupied();
+        if self.to.eligible.pick(context).is_some() && !are_refused {
+            return false;
+        }
+        if failure.was_sent {
+            self.resent += 1;
+            return self.resent <= MAX_RESENT && pool.budget.take(crate::clock::now());
+        }
+        true
     }
 
     /// Hands the outcome of an attempt to all who learn from it: the log, the counters and the health of the backend, and the
@@ -99,16 +185,24 @@ impl<'a> Attempts<'a> {
         member: &'a Member,
         outcome: &Outcome,
         failure: Option<Failure>,
-    ) -> Option<&'a Member> {
+    ) -> Option<Slot<'a>> {
         exchange.record.attempt_ended(outcome);
         let worker = exchange.request.worker();
-        member.observe(outcome, worker.index, worker.wheel.now());
+        let now = worker.wheel.now();
+        member.observe(outcome, worker.index, now);
         if let Some(in_flight) = &mut self.in_flight {
             in_flight.end_wait();
         }
+        let pool = self.to.pool;
+        if pool.learns_latency {
+            pool.learn(member, outcome, now, worker.random());
+        }
+        if matches!(outcome.end, AttemptEnd::Response(_)) {
+            pool.queue.succeeded(&mut exchange.place, pool.settings.queue);
+        }
         self.tried.add(outcome);
         let Some(cause) = outcome.cause() else {
-            self.pool.budget.give_back(self.tried.tokens);
+            self.to.pool.budget.give_back(self.tried.tokens);
             return None;
         };
         let next = self.next(exchange, member, cause, outcome)?;
@@ -129,9 +223,10 @@ impl<'a> Attempts<'a> {
         last: &'a Member,
         cause: Cause,
         outcome: &Outcome,
-    ) -> Option<&'a Member> {
+    ) -> Option<Slot<'a>> {
+        let pool = self.to.pool;
         let failure = self.failure(exchange, cause, outcome);
-        if !self.pool.settings.retry.may_retry(&failure) {
+        if !pool.settings.retry.may_retry(&failure) {
             return None;
         }
         let tried = &self.tried;
@@ -146,10 +241,22 @@ impl<'a> Attempts<'a> {
                 Some(ConnectionEvent::Stale | ConnectionEvent::Closing)
             ),
         };
-        let context = pick::context(exchange, self.pool, tried.this_round());
-        let next = self.eligible.pick_another(context, another)?;
+        let context = pick::context(exchange, pool, tried.this_round());
+        let next = || self.to.eligible.pick_another(context, another);
+        let worker = exchange.request.worker().index;
+        // Another worker may have taken the last slot of the one that was picked.
+        let mut slot = None;
+        for _ in 0..pick::LOST_SLOTS {
+            let member = next()?;
+            let same = self.in_flight.take_if(|slot| std::ptr::eq(slot.member, member));
+            slot = same.or_else(|| InFlight::begin(member, worker, pool));
+            if slot.is_some() {
+                break;
+            }
+        }
+        let slot = slot?;
         if Policy::needs_token(&failure) {
-            if !self.pool.budget.take(crate::clock::now()) {
+            if !pool.budget.take(crate::clock::now()) {
                 exchange
                     .request
                     .worker()
@@ -160,7 +267,10 @@ impl<'a> Attempts<'a> {
             }
             self.tried.tokens += 1;
         }
-        Some(next)
+        if self.in_flight.is_none() {
+            slot.again();
+        }
+        Some(slot)
     }
 
     /// The attempt that has failed, as the retry policy sees it.
@@ -175,7 +285,7 @@ impl<'a> Attempts<'a> {
             attempts: self.tried.attempts(),
             stale: self.tried.stale(),
             unprocessed: self.tried.unprocessed(),
-            backends: self.eligible.roster().members().len() as u32,
+            backends: self.to.eligible.roster().members().len() as u32,
         }
     }
 

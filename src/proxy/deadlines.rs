@@ -23,6 +23,8 @@ pub(super) enum Deadline {
     ResponseBody,
     /// Either side of a tunnel moves.
     Tunnel,
+    /// A backend may take the request.
+    Slot,
     /// Nobody: the client's own deadline has passed.
     Client,
 }

@@ -66,6 +66,12 @@ impl Departure {
         self.sent_at.get_or_insert(now);
     }
 
+    /// Takes down that the request waits for a backend: what its client does from now on is no part of the request.
+    #[cold]
+    pub(super) fn request_waits(&mut self, now: Instant) {
+        self.sent_at.get_or_insert(now);
+    }
+
     /// Ready when the client has left. Nothing is read from it otherwise. A socket that the runtime does not watch is left
     /// alone for a tick: its request is likely to have its response by then.
     pub(super) fn poll(&mut self, client: &mut Client, context: &mut Context<'_>, phase: Phase) -> Poll<()> {

@@ -109,6 +109,7 @@ pub(super) fn of_wait(
         Deadline::ResponseBody if bound == timeouts.progress => "timeouts.progress",
         Deadline::ResponseBody => "timeouts.stream_idle",
         Deadline::Tunnel => "timeouts.tunnel_idle",
+        Deadline::Slot => "queue.timeout",
         Deadline::ClientBody | Deadline::BackendTakes | Deadline::ClientTakes => "timeouts.progress",
     };
     let rate = request.snapshot.limits.min_body_rate;

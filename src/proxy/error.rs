@@ -179,11 +179,25 @@ failures! {
         help: "no backend of the pool was eligible",
     }
 
-    /// Every eligible backend of the pool has as many requests as `in_flight_per_backend` allows.
+    /// Every eligible backend of the pool has as many requests as `limits` allow.
     BackendsFull, "every eligible backend has as many requests as it may have" {
         code: "backends_full", status: 503, grpc_status: grpc::UNAVAILABLE,
         cause: None, blame: Blame::Balancer, timeout: None,
-        help: "every eligible backend of the pool had as many requests in flight as `limits.in_flight_per_backend` allows",
+        help: "every eligible backend of the pool had as many requests in flight as `limits` allow, and the pool has no `queue`",
+    }
+
+    /// As many requests wait for a backend of the pool as may.
+    QueueFull, "too many requests wait for a backend" {
+        code: "queue_full", status: 503, grpc_status: grpc::UNAVAILABLE,
+        cause: None, blame: Blame::Balancer, timeout: None,
+        help: "no backend of the pool could take the request, and `queue.size` requests were waiting for one already",
+    }
+
+    /// No backend of the pool could take it while it waited.
+    QueueTimeout, "no backend could take the request in time" {
+        code: "queue_timeout", status: 503, grpc_status: grpc::UNAVAILABLE,
+        cause: None, blame: Blame::Balancer, timeout: None,
+        help: "no backend of the pool could take the request within `queue.timeout`, or, while the pool was overloaded, within the shorter time that is allowed then",
     }
 
     /// No local port was left for a connection to the backend.

@@ -13,7 +13,7 @@ use super::request::Request;
 use super::{Failure, detail, grpc};
 use crate::head::BodyLength;
 use crate::message::Transfer;
-use crate::pool::BackendConnection;
+use crate::pool::{BackendConnection, QueuePlace};
 
 /// One request, over all its attempts.
 pub(super) struct Exchange<'a> {
@@ -24,6 +24,8 @@ pub(super) struct Exchange<'a> {
     pub(super) record: Record<'a>,
     /// What the plan of the route changes; `None` for most routes.
     pub(super) changes: Option<Box<Changes<'a>>>,
+    /// Its place in the queue of its pool, while it tries a backend that may still refuse connections.
+    pub(super) place: Option<Box<QueuePlace<'a>>>,
 }
 
 impl<'a> Exchange<'a> {
@@ -46,6 +48,7 @@ impl<'a> Exchange<'a> {
             record: Record::new(started, head.bytes.len(), client.connection.bytes_out),
             request,
             changes: None,
+            place: None,
         }
     }
 
@@ -70,6 +73,14 @@ impl<'a> Exchange<'a> {
         let is_read = self.body.transfer.is_read() || self.request.head.body == BodyLength::None;
         let is_told = is_read || client.connection.reports_departure();
         is_told && self.departure.poll(client, context, phase).is_ready()
+    }
+
+    /// Whether the client left while its request waits for a backend. Bytes of the body wait in the input meanwhile, as many as
+    /// fit; behind more than that the end is not seen.
+    #[cold]
+    pub(super) fn has_waiting_client_left(&mut self, context: &mut Context<'_>) -> bool {
+        let client = &mut *self.request.client;
+        self.departure.poll(client, context, Phase::Waiting).is_ready()
     }
 
     /// How a client that left has failed.

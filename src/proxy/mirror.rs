@@ -143,7 +143,10 @@ impl Copy {
             worker, pool, member, ..
         } = &self;
         let began = clock::now();
-        let _in_flight = InFlight::new(Arc::clone(member), worker.index, pool.shares_in_flight);
+        let Some(_in_flight) = InFlight::begin(Arc::clone(member), worker.index, pool) else {
+            worker.counters.copies_dropped.increment();
+            return;
+        };
         let route = Route {
             worker,
             limits: &self.limits,

@@ -41,6 +41,7 @@ mod response;
 mod reuse;
 mod route;
 mod route_settings;
+mod seen;
 mod settings;
 mod snapshot;
 mod target;
@@ -48,6 +49,7 @@ mod tried;
 mod tunnel;
 mod variables;
 mod via;
+mod waiting;
 mod websocket;
 mod worker;
 
@@ -74,6 +76,7 @@ use changes::Changes;
 use error::LocalReason;
 use exchange::Exchange;
 use request::Request;
+use seen::Seen;
 
 /// What happens to the client's connection after a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,10 +104,10 @@ pub async fn serve_request(
     started: Instant,
 ) -> ConnectionDisposition {
     let worker = Rc::clone(&client.worker);
-    let local = worker.local();
-    let request = Request::identify(client, &incoming.head, &local.snapshot);
+    let seen = Seen::new(worker.local());
+    let request = Request::identify(client, &incoming.head, &seen.first().snapshot);
     let mut exchange = Exchange::begin(request, started);
-    let after = match forward(&mut exchange, &local).await {
+    let after = match forward(&mut exchange, &seen).await {
         Ok(forwarded) => {
             if let Some(failure) = forwarded.failure {
                 exchange.record.failed(failure);
@@ -121,10 +124,8 @@ pub async fn serve_request(
 ///
 /// # Errors
 /// Why the client gets a local response.
-async fn forward<'a>(
-    exchange: &mut Exchange<'a>,
-    local: &'a SnapshotHandle,
-) -> Result<Forwarded, LocalReason> {
+async fn forward<'a>(exchange: &mut Exchange<'a>, seen: &'a Seen) -> Result<Forwarded, LocalReason> {
+    let local = seen.first();
     let Request {
         client,
         head,
@@ -153,15 +154,18 @@ async fn forward<'a>(
     {
         Box::pin(plan::resume(exchange, plan, waiting)).await?;
     }
-    let to = target::choose(exchange, route, local)?;
+    let to = target::choose(exchange, route, seen)?;
     if let Some(plan) = plan {
         mirror::begin(exchange, plan, local);
     }
     let mut attempts = Attempts::new(to);
-    let first = pick::first(exchange, to)?;
+    let first = match pick::first(exchange, &to) {
+        Ok(first) => first,
+        Err(failure) => Box::pin(attempts.wait_first(exchange, failure)).await?,
+    };
     let response = attempts.run(exchange, first).await;
     if exchange.changes.is_some() {
         mirror::finish(exchange, local);
     }
-    Ok(response::forward(exchange, to.pool, response?).await?)
+    Ok(response::forward(exchange, attempts.pool(), response?).await?)
 }

@@ -10,7 +10,6 @@ use super::departure::Phase;
 use super::exchange::Exchange;
 use super::in_flight::InFlight;
 use super::own_request::{Body, OwnHeader, OwnRequest, OwnResponse, Route};
-use super::route::PoolMatch;
 use super::{pick, via};
 
 /// Largest page, in bytes, as for pages in files.
@@ -28,9 +27,9 @@ pub(super) async fn fetch(exchange: &mut Exchange<'_>, pool: &str, path: &[u8]) 
     let local = worker.local();
     let mut pools = local.snapshot.pools.iter();
     let index = pools.position(|known| *known.settings.name == *pool)?;
-    let PoolMatch { pool, eligible } = PoolMatch::of(index, &local)?;
+    let (pool, eligible) = local.pool(index)?;
     let member = eligible.pick(pick::context(exchange, pool, &[]))?;
-    let _in_flight = InFlight::new(member, worker.index, pool.shares_in_flight);
+    let _in_flight = InFlight::begin(member, worker.index, pool)?;
     let route = Route {
         worker: &worker,
         limits: &exchange.request.snapshot.limits.message,

@@ -8,6 +8,9 @@ use crate::pool::{Member, Pool};
 use crate::retry::Outcome;
 use crate::telemetry::Label;
 
+/// Retries that are listed, of a request that waited for its backend.
+const MOST_LISTED: usize = 16;
+
 /// Collected while a request runs.
 pub(super) struct Record<'a> {
     pub(super) beginning: Beginning,
@@ -118,6 +121,18 @@ impl<'a> Record<'a> {
     pub(super) fn responded_by(&mut self, member: &'a Member, status: u16) {
         self.attempts.member = Some(member);
         self.ending.status = status;
+    }
+
+    /// The same after a wait. Who waits through a long restart has as many retries as it takes, and not all of them are listed.
+    pub(super) fn retried_after_wait(&mut self, member: &'a Member, reason: &'static str) {
+        if self.attempts.retried.len() < MOST_LISTED {
+            self.retried(member, reason);
+        }
+    }
+
+    /// The member that was asked last.
+    pub(super) fn last_member(&self) -> Option<&'a Member> {
+        self.attempts.member
     }
 
     /// The backend that was asked last.

@@ -1,11 +1,14 @@
 //! Finds the route of a request.
 
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use evenkeel_balance::action::{Redirect, Respond, Split};
 
 use super::plan::Plan;
 use super::request::Request;
+use super::seen::Seen;
 use super::{Snapshot, SnapshotHandle};
 use crate::pool::{EligibleSet, Pool};
 use crate::telemetry::Label;
@@ -47,6 +50,9 @@ pub struct SplitTarget {
 #[derive(Clone, Copy)]
 pub(super) struct PoolMatch<'a> {
     pub(super) pool: &'a Pool,
+    /// Its index in the snapshot that the request began with.
+    pub(super) index: usize,
+    pub(super) seen: &'a Seen,
     /// The backends of the pool that may get requests.
     pub(super) eligible: &'a EligibleSet,
 }
@@ -54,9 +60,39 @@ pub(super) struct PoolMatch<'a> {
 impl<'a> PoolMatch<'a> {
     /// The pool with this index.
     #[inline]
-    pub(super) fn of(index: usize, local: &'a SnapshotHandle) -> Option<Self> {
-        let (pool, eligible) = local.pool(index)?;
-        Some(Self { pool, eligible })
+    pub(super) fn of(index: usize, seen: &'a Seen) -> Option<Self> {
+        let (pool, eligible) = seen.first().pool(index)?;
+        Some(Self {
+            pool,
+            index,
+            seen,
+            eligible,
+        })
+    }
+
+    /// The same pool in another snapshot; `None` if it was removed. A pool with settings of one route is itself while the config
+    /// is the same; after a reload it is the pool that it was made from, with the settings of that.
+    pub(super) fn find<'s>(&self, handle: &'s SnapshotHandle) -> Option<(&'s Pool, &'s EligibleSet)> {
+        let index = match Arc::ptr_eq(&handle.snapshot, &self.seen.first().snapshot) {
+            true => self.index,
+            false => {
+                let mut pools = handle.snapshot.pools.iter();
+                pools.position(|pool| Arc::ptr_eq(&pool.queue, &self.pool.queue))?
+            }
+        };
+        let (pool, eligible) = handle.pool(index)?;
+        Some((pool, eligible))
+    }
+
+    /// The same pool in another snapshot, which is kept.
+    pub(super) fn moved_to(&self, handle: &Rc<SnapshotHandle>) -> Option<Self> {
+        let (pool, eligible) = self.find(self.seen.keep(handle))?;
+        // The index stays that of the first snapshot.
+        Some(Self {
+            pool,
+            eligible,
+            ..*self
+        })
     }
 }
 

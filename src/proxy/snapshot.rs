@@ -68,22 +68,37 @@ pub struct SnapshotHandle {
 impl SnapshotCell {
     /// Begins with this snapshot.
     pub fn new(snapshot: Snapshot) -> Arc<Self> {
-        Arc::new(Self {
+        let cell = Arc::new(Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             version: AtomicU64::new(0),
-        })
+        });
+        cell.announce();
+        cell
     }
 
     /// Replaces the active snapshot; returns the previous one, which workers release when they next look.
     pub fn replace(&self, snapshot: Snapshot) -> Arc<Snapshot> {
         let before = self.snapshot.swap(Arc::new(snapshot));
         self.changed();
+        let after = self.snapshot();
+        let is_kept = |queue| after.pools.iter().any(|pool| Arc::ptr_eq(&pool.queue, queue));
+        for pool in before.pools.iter().filter(|pool| !is_kept(&pool.queue)) {
+            pool.queue.close();
+        }
         before
     }
 
     /// Lets workers look at the memberships again. Called after [`Pool::refresh`] and [`Pool::update`].
     pub fn changed(&self) {
         self.version.fetch_add(1, Ordering::Release);
+        self.announce();
+    }
+
+    /// Wakes requests that wait for a backend: which ones are eligible may have changed.
+    fn announce(&self) {
+        for pool in &self.snapshot.load().pools {
+            pool.announce();
+        }
     }
 
     /// The active snapshot.

@@ -3,7 +3,8 @@
 use super::exchange::Exchange;
 use super::local_response;
 use super::route::PoolMatch;
-use super::{Failure, LocalReason, Route, SnapshotHandle, Target};
+use super::seen::Seen;
+use super::{Failure, LocalReason, Route, Target};
 
 /// Chooses the pool of a request.
 ///
@@ -13,7 +14,7 @@ use super::{Failure, LocalReason, Route, SnapshotHandle, Target};
 pub(super) fn choose<'a>(
     exchange: &mut Exchange<'a>,
     route: &'a Route,
-    local: &'a SnapshotHandle,
+    seen: &'a Seen,
 ) -> Result<PoolMatch<'a>, LocalReason> {
     let index = match &route.target {
         Target::Pool(index) => Some(*index),
@@ -22,7 +23,7 @@ pub(super) fn choose<'a>(
         Target::Respond(respond) => return Err(local_response::fixed(exchange, respond)),
     };
     let to = index
-        .and_then(|index| PoolMatch::of(index, local))
+        .and_then(|index| PoolMatch::of(index, seen))
         .ok_or(Failure::NoRoute)?;
     exchange.record.pool = Some(to.pool);
     exchange.body.replay.keep(to.pool.settings.retry.replay_limit);

@@ -41,7 +41,15 @@ impl Tried {
         }
     }
 
-    /// All attempts.
+    /// All backends have failed, and may have come back since: each of them may be asked again.
+    pub(super) fn begin_again(&mut self) {
+        self.this_round.clear();
+        self.failed.clear();
+        self.attempts = 0;
+        self.unprocessed = 0;
+    }
+
+    /// All attempts, since all backends had failed.
     pub(super) fn attempts(&self) -> u32 {
         self.attempts
     }

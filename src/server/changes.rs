@@ -155,6 +155,8 @@ fn is_same_except_backends(one: &pool::Settings, other: &pool::Settings) -> bool
         && one.retry == other.retry
         && one.timeouts == other.timeouts
         && one.in_flight_per_backend == other.in_flight_per_backend
+        && one.adaptive == other.adaptive
+        && one.queue == other.queue
         && one.tls == other.tls
         && one.send_proxy == other.send_proxy
         && one.header_case == other.header_case

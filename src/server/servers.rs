@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use evenkeel_balance::policy::BuildError;
 
+use crate::admission::Adaptive;
 use crate::backend::{Address, Scheme};
 use crate::health;
 use crate::kept::KeptBuilder;
@@ -124,6 +125,8 @@ fn settings(
         },
         workers,
         in_flight_per_backend: None,
+        adaptive: Adaptive::Off,
+        queue: None,
         tls,
         send_proxy: None,
         header_case: HeaderCase::default(),

@@ -290,6 +290,7 @@ fn pool_sample(pool: &Pool) -> PoolSample {
             ejections: member.health.ejections(),
             weight: status.weight,
             in_flight: status.in_flight,
+            adaptive_limit: u64::from(member.limiter.limit().unwrap_or(0)),
             attempts: status.attempts,
             failures: status.failures,
             connections_shared_idle: member.shared_idle.len() as u64,
@@ -297,6 +298,7 @@ fn pool_sample(pool: &Pool) -> PoolSample {
     };
     PoolSample {
         name: pool.settings.name.to_string(),
+        queue_depth: pool.queue.status().depth as u64,
         backends: pool.roster().members().iter().map(sample).collect(),
     }
 }

@@ -34,6 +34,7 @@ mod policies;
 mod policy_records;
 mod ports;
 mod proxy_protocol;
+mod queue;
 mod real;
 mod recipes;
 mod reloads;

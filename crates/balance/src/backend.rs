@@ -32,6 +32,8 @@ pub struct Load {
     pub in_flight: Padded<AtomicU32>,
     /// How long it takes to respond.
     pub latency: Latency,
+    /// Maximum number of requests in flight that was found for this backend.
+    limit: AtomicU32,
     workers: Box<[Padded<WorkerLoad>]>,
 }
 
@@ -60,6 +62,7 @@ impl Load {
             id: BackendId::next(),
             in_flight: Padded::default(),
             latency: Latency::new(workers.max(1)),
+            limit: AtomicU32::new(u32::MAX),
             workers: (0..workers.max(1)).map(|_| Padded::default()).collect(),
         }
     }
@@ -76,6 +79,30 @@ impl Load {
         }
     }
 
+    /// Counts an attempt that begins on a worker, for all workers together, if the backend may have another request: if it has less
+    /// than `limit` and than its own limit. [`Self::end`] must follow with [`Shared::Yes`].
+    #[inline]
+    pub fn try_begin(&self, worker: usize, limit: u32) -> bool {
+        let limit = limit.min(self.limit());
+        let add_one = |count| (count < limit).then_some(count + 1);
+        let in_flight = &self.in_flight.0;
+        let is_begun = in_flight
+            .try_update(Ordering::Relaxed, Ordering::Relaxed, add_one)
+            .is_ok();
+        if is_begun {
+            self.begin(worker, Shared::No);
+        }
+        is_begun
+    }
+
+    /// Counts another attempt of a request that is in flight already.
+    #[inline]
+    pub fn again(&self, worker: usize) {
+        if let Some(part) = self.part(worker) {
+            add_long(&part.attempts);
+        }
+    }
+
     /// Counts an attempt that is over.
     #[inline]
     pub fn end(&self, worker: usize, shared: Shared) {
@@ -83,8 +110,30 @@ impl Load {
             add(&part.in_flight, u32::MAX);
         }
         if shared == Shared::Yes {
-            self.in_flight.0.fetch_sub(1, Ordering::Relaxed);
+            // Who waits for a slot has to see it free, or be seen waiting by the caller.
+            self.in_flight.0.fetch_sub(1, Ordering::SeqCst);
         }
+    }
+
+    /// Whether it may have another request, by `limit` and by its own limit.
+    #[inline]
+    pub fn has_room(&self, limit: u32) -> bool {
+        self.in_flight.0.load(Ordering::Relaxed) < limit.min(self.limit())
+    }
+
+    /// Sets its own limit, which holds in pools that have limits. Returns the one before.
+    #[inline]
+    pub fn set_limit(&self, limit: u32) -> u32 {
+        let before = self.limit();
+        if before != limit {
+            self.limit.store(limit, Ordering::Relaxed);
+        }
+        before
+    }
+
+    #[inline]
+    fn limit(&self) -> u32 {
+        self.limit.load(Ordering::Relaxed)
     }
 
     /// Counts an attempt that has failed.
@@ -172,6 +221,40 @@ mod tests {
         load.end(0, Shared::No);
         assert_eq!((load.total_in_flight(), load.attempts()), (1, 3));
         assert_eq!(load.in_flight.0.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn workers_never_take_more_slots_than_the_limit() {
+        let load = Load::new(4);
+        let most = AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            for worker in 0..4 {
+                let (load, most) = (&load, &most);
+                scope.spawn(move || {
+                    for _ in 0..10_000 {
+                        if load.try_begin(worker, 3) {
+                            most.fetch_max(load.in_flight.0.load(Ordering::Relaxed), Ordering::Relaxed);
+                            load.end(worker, Shared::Yes);
+                        }
+                    }
+                });
+            }
+        });
+        assert!((1..=3).contains(&most.into_inner()));
+        assert_eq!(
+            (load.in_flight.0.into_inner(), load.limit.into_inner()),
+            (0, u32::MAX)
+        );
+    }
+
+    #[test]
+    fn its_own_limit_holds_beside_that_of_the_pool() {
+        let load = Load::new(1);
+        assert_eq!(load.set_limit(2), u32::MAX);
+        assert!(load.try_begin(0, 9) && load.has_room(9) && !load.has_room(1));
+        assert!(load.try_begin(0, 9) && !load.has_room(9) && !load.try_begin(0, 9));
+        load.again(0);
+        assert_eq!((load.total_in_flight(), load.attempts()), (2, 3));
     }
 
     #[test]

@@ -16,6 +16,8 @@ pub mod policy;
 pub mod retry;
 pub mod strategy;
 
+pub mod admission;
+
 pub mod health;
 pub mod local;
 

@@ -2,6 +2,7 @@
 
 use serde::{Serialize, Serializer};
 
+use crate::admission::Adaptive;
 use crate::config::Config;
 use crate::pool;
 use crate::proxy::PoolUse;
@@ -85,6 +86,9 @@ fn settings_shown(pool: &pool::Settings) -> Vec<(&'static str, String)> {
     ];
     if let Some(limit) = pool.in_flight_per_backend {
         shown.push(("limits.in_flight_per_backend", limit.to_string()));
+    }
+    if pool.adaptive != Adaptive::Off {
+        shown.push(("limits.adaptive", pool.adaptive.name().to_owned()));
     }
     shown
 }

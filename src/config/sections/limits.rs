@@ -1,5 +1,6 @@
 //! `limits`, at top level and of a pool.
 
+use crate::admission::Adaptive;
 use crate::config::print::{Item, map, word};
 use crate::config::reader::Reader;
 use crate::schema::units::show_size;
@@ -9,7 +10,7 @@ use crate::{http1, proxy};
 /// `limits`, at top level.
 pub(super) const LIMITS: Section = Section {
     name: "limits",
-    about: "Limits for clients and backends. All are process-wide, except `in_flight_per_backend`, which is a default for all pools.",
+    about: "Limits for clients and backends. All are process-wide, except `in_flight_per_backend` and `adaptive`, which are defaults for all pools.",
     keys: &[
         Key::new(
             "connections",
@@ -51,14 +52,15 @@ pub(super) const LIMITS: Section = Section {
         .words(&["none"])
         .default("none"),
         IN_FLIGHT.printed_elsewhere(),
+        ADAPTIVE.printed_elsewhere(),
     ],
 };
 
 /// `limits` of a pool.
 pub(super) const POOL_LIMITS: Section = Section {
     name: "pools.NAME.limits",
-    about: "The limit that a pool can override. The default is taken from `limits` at top level.",
-    keys: &[IN_FLIGHT],
+    about: "The limits that a pool can override. The defaults are taken from `limits` at top level.",
+    keys: &[IN_FLIGHT, ADAPTIVE],
 };
 
 const IN_FLIGHT: Key = Key::new(
@@ -67,10 +69,21 @@ const IN_FLIGHT: Key = Key::new(
         least: 1,
         most: 1_000_000,
     },
-    "Maximum requests in flight to one backend.",
+    "Maximum requests in flight to one backend. More wait in the `queue` of the pool.",
 )
 .words(&["none"])
 .default("none");
+
+const ADAPTIVE: Key = Key::new(
+    "adaptive",
+    Kind::Choice(&[
+        Adaptive::Off.name(),
+        Adaptive::Observe.name(),
+        Adaptive::On.name(),
+    ]),
+    "Whether the limit of each backend follows its latency: it grows while responses take about as long as from an idle backend, and shrinks as they take longer (1 to 1000 requests in flight, at most `in_flight_per_backend`). `observe` only reports the limits that it finds.",
+)
+.default(Adaptive::Off.name());
 
 /// Not an operating limit: it only keeps arithmetic on numbers of connections and requests from overflowing.
 const MANY: u64 = 1_000_000_000;
@@ -103,6 +116,13 @@ pub(super) fn read_of_pool(limits: &Reader<'_>, base: Option<Option<u32>>) -> Op
     let base = base.map(|base| base.map(u64::from));
     let limit = limits.optional("in_flight_per_backend", base)?;
     Some(u32::try_from(limit).unwrap_or(u32::MAX))
+}
+
+/// Reads how the limit follows the latency, from the section of the top level or of a pool; without the key, it is as in `base`.
+pub(super) fn read_adaptive(limits: &Reader<'_>, base: Option<Adaptive>) -> Adaptive {
+    let name = limits.choice("adaptive", base.map(Adaptive::name));
+    let found = Adaptive::ALL.iter().find(|(known, _)| *known == name);
+    found.map_or(Adaptive::Off, |(_, adaptive)| *adaptive)
 }
 
 /// Prints the process-wide limits.
@@ -138,8 +158,11 @@ pub(super) fn show(limits: &proxy::Limits) -> Item {
     ])
 }
 
-/// Prints the limit of a pool.
-pub(super) fn show_of_pool(in_flight: Option<u32>) -> Item {
+/// Prints the limits of a pool.
+pub(super) fn show_of_pool(in_flight: Option<u32>, adaptive: Adaptive) -> Item {
     let in_flight = in_flight.map_or_else(|| word("none"), word);
-    map([("in_flight_per_backend", in_flight)])
+    map([
+        ("in_flight_per_backend", in_flight),
+        ("adaptive", word(adaptive.name())),
+    ])
 }

@@ -22,6 +22,7 @@ mod policies;
 mod pool;
 mod pool_name;
 mod pool_tls;
+mod queue;
 mod retry;
 mod route;
 mod route_action;
@@ -46,7 +47,7 @@ pub(super) use lists::list;
 pub(super) use top_level::{read, show};
 
 /// Every section, in reading order; the file itself is the first.
-pub(super) const SECTIONS: [&Section; 31] = [
+pub(super) const SECTIONS: [&Section; 32] = [
     &top_level::ROOT,
     &listener::LISTENER,
     &listener_tls::LISTENER_TLS,
@@ -57,6 +58,7 @@ pub(super) const SECTIONS: [&Section; 31] = [
     &health_check_request::BODY_SECTION,
     &ejection::EJECTION,
     &retry::RETRY,
+    &queue::QUEUE,
     &timeouts::TIMEOUTS,
     &limits::LIMITS,
     &pool::POOL,

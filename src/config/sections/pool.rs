@@ -7,7 +7,8 @@ use super::backend::Items;
 use super::limits::{LIMITS, POOL_LIMITS};
 use super::pool_name::{DEFAULT_POOL, is_pool_name};
 use super::timeouts::{POOL_TIMEOUTS, TIMEOUTS};
-use super::{backend, ejection, health_check, limits, pool_tls, retry, strategy, timeouts};
+use super::{backend, ejection, health_check, limits, pool_tls, queue, retry, strategy, timeouts};
+use crate::admission::{Adaptive, QueueSettings};
 use crate::backend::Scheme;
 use crate::config::print::{self, Item, map, word};
 use crate::config::reader::{Reader, written};
@@ -35,6 +36,7 @@ pub(super) const POOL: Section = Section {
         ejection::KEY.otherwise("as at top level"),
         ejection::SLOW_START.otherwise("as at top level"),
         retry::KEY.otherwise("as at top level"),
+        queue::KEY.otherwise("as at top level"),
         Key::new(
             "timeouts",
             Kind::Section(&POOL_TIMEOUTS),
@@ -138,7 +140,11 @@ pub(super) fn show(settings: &Settings, sources: &[SourceSettings]) -> Item {
         ("slow_start", ejection::show_slow_start(settings.slow_start)),
         ("retry", retry::show(&settings.retry)),
         ("timeouts", timeouts::show_of_pool(&settings.timeouts)),
-        ("limits", limits::show_of_pool(settings.in_flight_per_backend)),
+        (
+            "limits",
+            limits::show_of_pool(settings.in_flight_per_backend, settings.adaptive),
+        ),
+        ("queue", queue::show(settings.queue)),
         ("tls", pool_tls::show(settings.tls.as_deref())),
         (
             "send_proxy",
@@ -169,6 +175,8 @@ struct Rules {
     retry: Policy,
     timeouts: Timeouts,
     in_flight_per_backend: Option<u32>,
+    adaptive: Adaptive,
+    queue: Option<QueueSettings>,
 }
 
 impl Rules {
@@ -182,6 +190,8 @@ impl Rules {
             retry: retry::read(root, None),
             timeouts: timeouts::read_of_pool(&root.section("timeouts", &TIMEOUTS), None),
             in_flight_per_backend: limits::read_of_pool(&limits, None),
+            adaptive: limits::read_adaptive(&limits, None),
+            queue: queue::read(root, None),
         }
     }
 
@@ -195,6 +205,8 @@ impl Rules {
             retry: retry::read(pool, Some(&base.retry)),
             timeouts: timeouts::read_of_pool(&pool.section("timeouts", &POOL_TIMEOUTS), Some(&base.timeouts)),
             in_flight_per_backend: limits::read_of_pool(&limits, Some(base.in_flight_per_backend)),
+            adaptive: limits::read_adaptive(&limits, Some(base.adaptive)),
+            queue: queue::read(pool, Some(base.queue)),
         }
     }
 }
@@ -253,6 +265,8 @@ fn settings(
         timeouts: rules.timeouts,
         workers: 1,
         in_flight_per_backend: rules.in_flight_per_backend,
+        adaptive: rules.adaptive,
+        queue: rules.queue,
         tls: None,
         send_proxy: None,
         header_case: HeaderCase::default(),

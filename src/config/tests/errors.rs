@@ -22,13 +22,13 @@ c.yaml:2:1: error: unknown key `backend`
    2 | backend:
      | ^^^^^^^
      = did you mean `backends`?
-     = keys of top level: listen, listeners, workers, admin, access_log, trusted_proxies, strategy, health_check, ejection, slow_start, retry, timeouts, limits, backends, pools, routes, route_defaults, policies, stores
+     = keys of top level: listen, listeners, workers, admin, access_log, trusted_proxies, strategy, health_check, ejection, slow_start, retry, queue, timeouts, limits, backends, pools, routes, route_defaults, policies, stores
 
 c.yaml:4:1: error: unknown key `stratgey`
    4 | stratgey: round_robin # why
      | ^^^^^^^^
      = did you mean `strategy`?
-     = keys of top level: listen, listeners, workers, admin, access_log, trusted_proxies, strategy, health_check, ejection, slow_start, retry, timeouts, limits, backends, pools, routes, route_defaults, policies, stores
+     = keys of top level: listen, listeners, workers, admin, access_log, trusted_proxies, strategy, health_check, ejection, slow_start, retry, queue, timeouts, limits, backends, pools, routes, route_defaults, policies, stores
 
 2 errors"
     );
@@ -435,6 +435,14 @@ fn rejects_invalid_settings() {
             34,
             "invalid value `+5`",
         ),
+        (
+            "limits: { adaptive: auto }\n",
+            21,
+            "accepted: one of off, observe, on",
+        ),
+        ("queue: { size: 0 }\n", 16, "from 1 to 100000"),
+        ("queue: { timeout: 0s }\n", 19, "from 1ms to 1h"),
+        ("queue: { time: 5s }\n", 10, "keys of queue: size, timeout"),
         ("retry: { attempts: every }\n", 20, "or all"),
         (
             "retry: { causes: [connect_failed] }\n",

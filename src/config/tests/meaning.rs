@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{bad, good, read, with};
+use crate::admission::{Adaptive, QueueSettings};
 use crate::config::{Config, Workers, print};
 use crate::health::StatusRange;
 use crate::net::{ListenAddress, ProxyVersion};
@@ -53,6 +54,8 @@ limits:
   body: 10MB
   min_body_rate: 1KiB
   in_flight_per_backend: 7
+  adaptive: observe
+queue: { size: 10 }
 backends: ["http://localhost:${PORT}"]
 pools:
   api:
@@ -66,13 +69,15 @@ pools:
     health_check: { kind: tcp, interval: 1m }
     retry: { attempts: all }
     timeouts: { connect: 250ms }
-    limits: { in_flight_per_backend: none }
+    limits: { in_flight_per_backend: none, adaptive: on }
+    queue: { timeout: 1s }
     tls: off
     send_proxy: off
   quiet:
     backends: [http://c:1]
     send_proxy: v2
     health_check: off
+    queue: off
     retry: off
 routes:
   - { host: API.example.com, path_prefix: /v1/, pool: api }
@@ -105,6 +110,7 @@ fn assert_same(one: &Config, other: &Config) {
         assert_eq!(one.retry, other.retry);
         assert_eq!(one.timeouts, other.timeouts);
         assert_eq!(one.in_flight_per_backend, other.in_flight_per_backend);
+        assert_eq!((one.adaptive, one.queue), (other.adaptive, other.queue));
         assert_eq!(one.send_proxy, other.send_proxy);
         assert_eq!(
             (one.header_case, one.forwarded),
@@ -202,6 +208,9 @@ fn long_form_sets_everything() {
         (Some("/healthz"), Some(&expected))
     );
     assert_eq!(config.pools[0].in_flight_per_backend, Some(7));
+    let timeout = Duration::from_secs(5);
+    assert_eq!(config.pools[0].queue, Some(QueueSettings { size: 10, timeout }));
+    assert_eq!(config.pools[0].adaptive, Adaptive::Observe);
     assert_eq!(config.routes.len(), 3);
     assert_eq!(config.routes[0].matcher.hosts, ["api.example.com"]);
     assert_eq!(config.routes[0].matcher.path.to_string(), "/v1");
@@ -303,9 +312,13 @@ fn pool_overrides_single_keys_of_the_top_level() {
     assert_eq!(api.timeouts.connect, Duration::from_millis(250));
     assert_eq!(api.timeouts.first_byte, Duration::from_secs(31));
     assert_eq!(api.in_flight_per_backend, None);
+    let timeout = Duration::from_secs(1);
+    assert_eq!(api.queue, Some(QueueSettings { size: 10, timeout }));
+    assert_eq!(api.adaptive, Adaptive::On);
     assert_eq!((api.backends[1].weight, api.backends[2].is_backup), (3, true));
     let quiet = &config.pools[2];
     assert_eq!(quiet.health_check.probe, None);
+    assert_eq!(quiet.queue, None);
     assert_eq!(quiet.retry.attempts, Attempts::AtMost(1));
     assert_eq!(quiet.strategy.name(), "least_requests");
 }
@@ -457,6 +470,10 @@ pools:
       backend_idle: 50s
     limits:
       in_flight_per_backend: none
+      adaptive: off
+    queue:
+      size: 1024
+      timeout: 5s
     tls: off
     send_proxy: off
     header_case: preserve

@@ -193,6 +193,34 @@ impl HandshakeFailure {
     }
 }
 
+/// Why a request that had to wait for a backend did not get one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QueueDrop {
+    /// The queue was full.
+    Full,
+    /// It waited as long as it may.
+    Timeout,
+    /// Its client left while it waited.
+    ClientLeft,
+    /// The wait became pointless: no backend was usable for too long, or the pool was removed.
+    Outage,
+}
+
+impl QueueDrop {
+    /// All of them, in the order of their counters.
+    pub const ALL: [Self; 4] = [Self::Full, Self::Timeout, Self::ClientLeft, Self::Outage];
+
+    /// The value of the label `reason`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Timeout => "timeout",
+            Self::ClientLeft => "client_left",
+            Self::Outage => "outage",
+        }
+    }
+}
+
 /// The counters of one thread: a worker or the acceptor. Aligned so that two of them never share a cache line.
 #[derive(Debug, Default)]
 #[repr(align(128))]
@@ -241,6 +269,9 @@ pub struct WorkerCounters {
     /// Client connections closed because they did not send an acceptable PROXY header.
     pub proxy_headers_rejected: Counter,
     timeouts: [Counter; Timeout::ALL.len()],
+    /// How long requests waited for a backend, of those that got one.
+    pub queue_wait: Histogram,
+    queue_drops: [Counter; QueueDrop::ALL.len()],
 }
 
 impl WorkerCounters {
@@ -280,6 +311,18 @@ impl WorkerCounters {
     pub fn handshake_failures(&self, failure: HandshakeFailure) -> u64 {
         let counter = self.tls_handshakes_failed.get(failure as usize);
         counter.map_or(0, Counter::value)
+    }
+
+    /// Counts a request that had to wait for a backend and did not get one.
+    pub fn count_queue_drop(&self, drop: QueueDrop) {
+        if let Some(counter) = self.queue_drops.get(drop as usize) {
+            counter.increment();
+        }
+    }
+
+    /// Requests that had to wait for a backend and did not get one, for this reason.
+    pub fn queue_drops(&self, drop: QueueDrop) -> u64 {
+        self.queue_drops.get(drop as usize).map_or(0, Counter::value)
     }
 
     /// Counts an expired timeout.

@@ -12,7 +12,7 @@ mod table;
 mod docs;
 mod render;
 
-pub use counters::{Counter, HandshakeFailure, Histogram, Timeout, WorkerCounters};
+pub use counters::{Counter, HandshakeFailure, Histogram, QueueDrop, Timeout, WorkerCounters};
 pub use policies::{PolicyCounters, PolicyOutcome};
 pub use render::{Format, render};
 pub use snapshot::{BackendSample, CertificateSample, PoolSample, ProcessSample, Snapshot};

@@ -34,6 +34,8 @@ impl Snapshot {
 pub struct PoolSample {
     /// Its name.
     pub name: String,
+    /// Requests that wait for a backend.
+    pub queue_depth: u64,
     /// Its backends; no URL twice.
     pub backends: Vec<BackendSample>,
 }
@@ -55,6 +57,8 @@ pub struct BackendSample {
     pub weight: u32,
     /// Requests in flight.
     pub in_flight: u64,
+    /// The limit of requests in flight that was found for it; 0 before.
+    pub adaptive_limit: u64,
     /// Attempts sent to it.
     pub attempts: u64,
     /// Attempts that ended without a usable response.

@@ -4,8 +4,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::snapshot::{BackendSample, CertificateSample, ProcessSample};
-use super::{HandshakeFailure, Histogram, PolicyCounters, PolicyOutcome, Timeout, WorkerCounters};
+use super::snapshot::{BackendSample, CertificateSample, PoolSample, ProcessSample};
+use super::{HandshakeFailure, Histogram, PolicyCounters, PolicyOutcome, QueueDrop, Timeout, WorkerCounters};
 
 /// The type of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +36,8 @@ pub enum Source {
     },
     /// A histogram, summed over all threads.
     Durations(fn(&WorkerCounters) -> &Histogram),
+    /// One value per pool; label `pool`.
+    Pools(fn(&PoolSample) -> u64),
     /// One value per backend; labels `pool` and `backend`.
     Backends(fn(&BackendSample) -> u64),
     /// One value per policy and outcome of its decisions; labels `policy` and `outcome`.
@@ -55,6 +57,7 @@ impl Source {
             Self::Threads(_) | Self::Process(_) => Vec::new(),
             Self::Each { label, .. } => vec![label],
             Self::Durations(_) => vec!["le"],
+            Self::Pools(_) => vec!["pool"],
             Self::Backends(_) => vec!["pool", "backend"],
             Self::Policies(_) => vec!["policy", "outcome"],
             Self::Certificates(_) => vec!["file"],
@@ -201,6 +204,29 @@ pub const METRICS: &[Metric] = &[
         "Retries not made because the pool's retry budget was empty.",
         Source::Threads(|thread| thread.retry_budget_exhausted.value()),
     ),
+    gauge(
+        "evenkeel_queue_depth",
+        "Requests that wait until a backend of the pool may take them.",
+        Source::Pools(|pool| pool.queue_depth),
+    ),
+    Metric {
+        name: "evenkeel_queue_wait_duration_seconds",
+        kind: Kind::Histogram,
+        help: "Time that requests waited for a backend, of those that had to wait and got one.",
+        source: Source::Durations(|thread| &thread.queue_wait),
+    },
+    counter(
+        "evenkeel_queue_dropped_total",
+        "Requests that had to wait for a backend and got none, by reason: `full` (more than `queue.size`), `timeout`, `client_left`, or `outage` (the pool was without a usable backend for too long, or removed).",
+        Source::Each {
+            label: "reason",
+            values: || QueueDrop::ALL.map(QueueDrop::name).to_vec(),
+            count: |thread, position| {
+                let drop = QueueDrop::ALL.get(position);
+                drop.map_or(0, |drop| thread.queue_drops(*drop))
+            },
+        },
+    ),
     counter(
         "evenkeel_backend_connections_opened_total",
         "Backend connections established, without those of health checks.",
@@ -260,6 +286,11 @@ pub const METRICS: &[Metric] = &[
         "evenkeel_backend_in_flight",
         "Requests in flight at the backend.",
         Source::Backends(|backend| backend.in_flight),
+    ),
+    gauge(
+        "evenkeel_backend_adaptive_limit",
+        "Requests in flight that the adaptive limit allows, or would allow with `limits.adaptive: observe`; 0 before there is one.",
+        Source::Backends(|backend| backend.adaptive_limit),
     ),
     counter(
         "evenkeel_backend_attempts_total",

@@ -142,7 +142,7 @@ fn full_backends_are_503_and_a_free_one_is_used_first() {
     };
     let backends = [slow("a"), slow("b")];
     let proxy = Proxy::before(&[&backends[0], &backends[1]])
-        .config("limits: { in_flight_per_backend: 1 }\nhealth_check: { kind: none }")
+        .config("limits: { in_flight_per_backend: 1 }\nqueue: off\nhealth_check: { kind: none }")
         .start();
     let busy = "GET /busy HTTP/1.1\r\nHost: test\r\n\r\n";
     let mut first = proxy.client();
@@ -174,7 +174,7 @@ fn backends_that_are_down_do_not_count_as_full() {
         _ => Response::ok("a"),
     });
     let (refusing, _socket) = refusing_address();
-    let config = "limits: { in_flight_per_backend: 1 }\nhealth_check: { unhealthy_after: 1 }";
+    let config = "limits: { in_flight_per_backend: 1 }\nqueue: off\nhealth_check: { unhealthy_after: 1 }";
     let proxy = Proxy::before(&[])
         .backend(&format!("http://{refusing}"))
         .config(config)

@@ -47,6 +47,21 @@ impl Outcome {
         }
     }
 
+    /// Whether the backend responded, and not with an error of its own.
+    #[inline]
+    pub fn is_success(&self) -> bool {
+        matches!(self.end, AttemptEnd::Response(..500))
+    }
+
+    /// Whether it says that the backend has more requests than it can serve.
+    #[inline]
+    pub fn says_overload(&self) -> bool {
+        matches!(
+            self.end,
+            AttemptEnd::Response(429 | 503 | 504) | AttemptEnd::Failure(Some(Cause::Timeout))
+        )
+    }
+
     /// Time from the beginning of the attempt to the head of the final response.
     #[inline]
     pub fn response_time(&self) -> Option<Duration> {
@@ -136,6 +151,26 @@ mod tests {
             (AttemptEnd::Failure(None), None),
         ] {
             assert_eq!(of(end, event), None, "{end:?} {event:?}");
+        }
+    }
+
+    #[test]
+    fn refusals_and_timeouts_say_overload() {
+        for (end, is_success, says_overload) in [
+            (AttemptEnd::Response(200), true, false),
+            (AttemptEnd::Response(429), true, true),
+            (AttemptEnd::Response(500), false, false),
+            (AttemptEnd::Response(503), false, true),
+            (AttemptEnd::Failure(Some(Cause::Timeout)), false, true),
+            (AttemptEnd::Failure(Some(Cause::Reset)), false, false),
+            (AttemptEnd::Failure(None), false, false),
+        ] {
+            let outcome = outcome(end, None);
+            assert_eq!(
+                (outcome.is_success(), outcome.says_overload()),
+                (is_success, says_overload),
+                "{end:?}"
+            );
         }
     }
 

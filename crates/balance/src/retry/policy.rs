@@ -190,6 +190,18 @@ impl Policy {
             && self.is_safe(failure)
     }
 
+    /// Whether the request may wait until a backend is back, after it has failed at all of them: if it could not connect, or if its
+    /// connection was cut and it may be sent again. The number of attempts does not count, except that one attempt is one.
+    pub fn may_wait(&self, failure: &Failure) -> bool {
+        !failure.has_response_begun
+            && failure.is_replayable
+            && matches!(failure.cause, Cause::ConnectFailure | Cause::Reset)
+            && failure.event != Some(ConnectionEvent::Unconnectable)
+            && self.causes.contains(failure.cause)
+            && self.attempts != Attempts::AtMost(1)
+            && self.is_safe(failure)
+    }
+
     /// Whether the retry takes a token of the budget. A retry after the end of a connection takes none: otherwise requests would
     /// fail because many of them shared the connection, or because others had emptied the budget. This happens at most once or
     /// twice for a request, so it is bounded all the same.
@@ -286,6 +298,42 @@ mod tests {
         assert!(safe_for_post(&policy, Cause::Status(503), true));
         policy.non_idempotent_503 = false;
         assert!(!safe_for_post(&policy, Cause::Status(503), true));
+    }
+
+    #[test]
+    fn only_requests_that_a_restart_may_have_failed_wait_for_it() {
+        let may = |failure: &Failure| Policy::default().may_wait(failure);
+        for cause in Cause::ALL {
+            let is_restart = matches!(cause, Cause::ConnectFailure | Cause::Reset);
+            let failure = Failure {
+                cause,
+                attempts: 99,
+                backends: 1,
+                ..FAILURE
+            };
+            assert_eq!(may(&failure), is_restart, "{cause:?}");
+            let post = Failure {
+                is_idempotent: false,
+                ..failure
+            };
+            assert_eq!(may(&post), cause == Cause::ConnectFailure, "{cause:?}");
+            let is_replayable = false;
+            assert!(!may(&Failure {
+                is_replayable,
+                ..failure
+            }));
+        }
+        let off = Policy {
+            attempts: Attempts::AtMost(1),
+            ..Policy::default()
+        };
+        let refused = Failure {
+            cause: Cause::ConnectFailure,
+            ..FAILURE
+        };
+        assert!(!off.may_wait(&refused) && may(&refused));
+        let event = Some(ConnectionEvent::Unconnectable);
+        assert!(!may(&Failure { event, ..refused }));
     }
 
     #[test]

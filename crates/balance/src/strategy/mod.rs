@@ -21,7 +21,7 @@ mod conformance;
 
 use std::fmt::Debug;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 pub(crate) use sequence::Sequence;
@@ -73,7 +73,7 @@ impl PickContext<'_> {
         (self.tried.is_empty() || !self.tried.contains(&candidate.load.id))
             && self
                 .in_flight_limit
-                .is_none_or(|limit| candidate.load.in_flight.0.load(Ordering::Relaxed) < limit)
+                .is_none_or(|limit| candidate.load.has_room(limit))
     }
 }
 

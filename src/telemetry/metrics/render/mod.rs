@@ -104,6 +104,11 @@ fn samples(out: &mut String, metric: &Metric, snapshot: &Snapshot) {
                 );
             }
         }
+        Source::Pools(value) => {
+            for pool in &snapshot.pools {
+                sample(out, name, &[("pool", pool.name.as_str())], value(pool));
+            }
+        }
         Source::Backends(value) => {
             for pool in &snapshot.pools {
                 for backend in &pool.backends {

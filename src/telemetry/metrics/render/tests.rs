@@ -28,6 +28,7 @@ fn snapshot() -> Snapshot {
         ejections: 2,
         weight: 3,
         in_flight: 2,
+        adaptive_limit: 8,
         attempts: 9,
         failures: 1,
         connections_shared_idle: 4,
@@ -44,6 +45,7 @@ fn snapshot() -> Snapshot {
     Snapshot {
         threads: threads.to_vec(),
         pools: vec![PoolSample {
+            queue_depth: 2,
             name: "api".to_owned(),
             backends: vec![backend, odd],
         }],

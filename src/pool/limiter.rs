@@ -1,0 +1,35 @@
+//! The adaptive limit of one backend, as its workers share it.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
+
+use crate::admission::{Adaptive, Gradient, Sample};
+use crate::backend::Load;
+
+/// Finds the limit of a backend. Outlives reloads with its backend.
+#[derive(Debug, Default)]
+pub struct Limiter {
+    gradient: Mutex<Gradient>,
+    /// The limit for the status; 0 before the first response.
+    limit: AtomicU32,
+}
+
+impl Limiter {
+    /// Learns from an attempt at the backend. Returns whether the limit that it enforces has grown. A sample that comes while
+    /// another worker adds one is skipped: no request waits for a lock.
+    pub fn learn(&self, sample: Sample, (mode, load): (Adaptive, &Load), now: Instant, random: u64) -> bool {
+        let Ok(mut gradient) = self.gradient.try_lock() else {
+            return false;
+        };
+        gradient.add(sample, now, random);
+        let limit = gradient.limit();
+        self.limit.store(limit, Ordering::Relaxed);
+        mode == Adaptive::On && load.set_limit(limit) < limit
+    }
+
+    /// The limit that was found; `None` before the first response.
+    pub fn limit(&self) -> Option<u32> {
+        Some(self.limit.load(Ordering::Relaxed)).filter(|limit| *limit > 0)
+    }
+}
