@@ -99,6 +99,7 @@ pub(super) async fn run<'a>(
         event: None,
         nothing_sent: false,
         was_refused: false,
+        is_grpc_unavailable: false,
         was_reused: false,
         connect_time: None,
         total_time: Duration::ZERO,

@@ -171,6 +171,7 @@ fn outcome(member: &Member, sent: Option<Result<OwnResponse, NoResponse>>, took:
         event: None,
         nothing_sent: false,
         was_refused: false,
+        is_grpc_unavailable: false,
         was_reused: false,
         connect_time: None,
         total_time: took,

@@ -44,7 +44,7 @@ pub(super) use lists::list;
 pub(super) use top_level::{read, show};
 
 /// Every section, in reading order; the file itself is the first.
-pub(super) const SECTIONS: [&Section; 29] = [
+pub(super) const SECTIONS: [&Section; 30] = [
     &top_level::ROOT,
     &listener::LISTENER,
     &listener_tls::LISTENER_TLS,
@@ -53,6 +53,7 @@ pub(super) const SECTIONS: [&Section; 29] = [
     &access_log::ACCESS_LOG,
     &health_check::HEALTH_CHECK,
     &retry::RETRY,
+    &retry::HEDGE,
     &timeouts::TIMEOUTS,
     &limits::LIMITS,
     &pool::POOL,

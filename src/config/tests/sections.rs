@@ -33,6 +33,7 @@ pools:
     backends: [https://a:1]
     tls: {{ ca: '{ca}', server_name: a.test, {pair} }}
     health_check: {{ kind: http, path: /healthz, status: 200 }}
+    retry: {{ hedge: {{ after: 20ms }} }}
   calls:
     strategy: {{ kind: maglev, key: uri }}
     backends: [{{ url: 'h2c://b:1', weight: 2 }}, {{ file: more.yaml }}]
@@ -60,7 +61,7 @@ const ROUTES: &str = "  - name: all
     request_headers: { set: { X-Id: '${path.id} $$ ${client_ip}' }, add: { X-Tag: 1 }, remove: [X-Debug] }
     response_headers: { remove: Server }
     timeouts: { connect: 2s, first_byte: 3s, request: 4s, progress: 5s, stream_idle: 6s, tunnel_idle: 7s }
-    retry: { attempts: 2, causes: [reset], non_idempotent_503: false, replay_limit: 0B }
+    retry: { attempts: 2, causes: [reset], non_idempotent_503: false, replay_limit: 0B, per_try_timeout: 1s, backoff: none, respect_retry_after: false, hedge: { after: p99, max: 1 } }
     limits: { body: 1MiB }
     mirror: { pool: web, percent: 0.5 }
     policies: [office, tokens, { basic_auth: { users_file: htpasswd, forward_user: X-User, forward_authorization: true } }, { compress: {} }]

@@ -18,6 +18,8 @@ pub struct Outcome {
     pub nothing_sent: bool,
     /// Whether the backend said that it did not process the request (RFC 9113 §8.7).
     pub was_refused: bool,
+    /// Whether the response to a gRPC call consists of its trailers, with the status `UNAVAILABLE`.
+    pub is_grpc_unavailable: bool,
     /// Whether the connection had carried a request before.
     pub was_reused: bool,
     /// Time from the beginning of the attempt until a new connection was established; `None` without a new connection.
@@ -41,7 +43,7 @@ impl Outcome {
     pub fn cause(&self) -> Option<Cause> {
         match self.end {
             AttemptEnd::Response(status @ 502..=504) => Some(Cause::Status(status)),
-            AttemptEnd::Response(_) => None,
+            AttemptEnd::Response(_) => self.is_grpc_unavailable.then_some(Cause::GrpcUnavailable),
             AttemptEnd::Failure(cause) => cause,
         }
     }
@@ -82,6 +84,7 @@ mod tests {
             event,
             nothing_sent: false,
             was_refused: false,
+            is_grpc_unavailable: false,
             was_reused: false,
             connect_time: None,
             total_time: Duration::from_millis(5),
@@ -106,6 +109,16 @@ mod tests {
             );
             assert_eq!(outcome.response_time(), Some(outcome.total_time), "{status}");
         }
+    }
+
+    #[test]
+    fn an_unavailable_grpc_service_refuses_like_a_503() {
+        let refused = Outcome {
+            is_grpc_unavailable: true,
+            ..outcome(AttemptEnd::Response(200), None)
+        };
+        assert_eq!(refused.cause(), Some(Cause::GrpcUnavailable));
+        assert!(!refused.is_backend_failure() && !refused.is_suspicious());
     }
 
     #[test]
