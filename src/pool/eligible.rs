@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::{Member, Roster};
 use crate::backend::BackendId;
+use crate::retry::{HoldOff, may_avoid};
 use crate::strategy::{self, Candidate, Cursor, PickContext, Strategy};
 
 /// The eligible backends of a pool, and the roster that they are from.
@@ -14,6 +15,7 @@ pub struct EligibleSet {
     main: Tier,
     /// Used only when no backend of `main` may be picked.
     backup: Tier,
+    hold_off: Arc<HoldOff>,
 }
 
 /// The main backends or the backups, and the strategy built for them.
@@ -47,12 +49,45 @@ impl EligibleSet {
             roster: Arc::clone(roster),
             main: tier(false),
             backup: tier(true),
+            hold_off: Arc::default(),
         }
     }
 
-    /// Picks a backend; `None` when no eligible one may be picked.
+    /// The same, whose picks avoid the backends that are held off.
+    pub(super) fn with_hold_off(self, hold_off: &Arc<HoldOff>) -> Self {
+        Self {
+            hold_off: Arc::clone(hold_off),
+            ..self
+        }
+    }
+
+    /// Picks a backend; `None` when no eligible one may be picked. One that refuses requests for now is avoided as long as there
+    /// is another.
     pub fn pick(&self, context: PickContext<'_>) -> Option<&Member> {
-        self.main.pick(&context).or_else(|| self.backup.pick(&context))
+        let picked = self.main.pick(&context).or_else(|| self.backup.pick(&context));
+        if self.hold_off.is_active(context.now)
+            && picked.is_some_and(|member| self.hold_off.holds(&member.not_before, context.now))
+        {
+            return self.pick_willing(&context).or(picked);
+        }
+        picked
+    }
+
+    /// Picks a main backend that does not refuse requests for now.
+    #[cold]
+    fn pick_willing(&self, context: &PickContext<'_>) -> Option<&Member> {
+        let members = &self.main.members;
+        let is_held = |member: &&Arc<Member>| self.hold_off.holds(&member.not_before, context.now);
+        let held = members.iter().filter(is_held);
+        let mut avoided: Vec<BackendId> = held.map(|member| member.backend.id).collect();
+        if !may_avoid(avoided.len(), members.len()) {
+            return None;
+        }
+        avoided.extend_from_slice(context.tried);
+        self.main.pick(&PickContext {
+            tried: &avoided,
+            ..*context
+        })
     }
 
     /// Picks a backend for a further attempt; `None` when no eligible one may be picked.

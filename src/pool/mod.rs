@@ -13,12 +13,13 @@ mod tls_generations;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use foldhash::fast::FixedState;
 
 pub use affinity::Affinity;
-pub use connections::{BackendConnection, IdleConnections};
+pub use connections::{BackendConnection, Care, IdleConnections};
 pub use eligible::{Another, EligibleSet};
 pub use multiplexed::{ConnectLead, MultiplexedConnections, SingleFlight};
 pub use roster::{Roster, RosterChange};
@@ -30,7 +31,7 @@ use crate::clock;
 use crate::health::Health;
 use crate::kept::KeptBuilder;
 use crate::net::Secured;
-use crate::retry::Budget;
+use crate::retry::{Budget, HoldOff, NotBefore};
 use crate::strategy::Cursor;
 use crate::telemetry::Label;
 use crate::tls::Offer;
@@ -53,6 +54,8 @@ pub struct Member {
     pub shared_idle: SharedIdlePool,
     /// Identifies it in every process that has it: a hash of its URL.
     pub(super) identity: u64,
+    /// Until when it wants no requests, by its own word.
+    not_before: NotBefore,
     /// Whether an operator drains it: it gets no new requests.
     pub is_drained: AtomicBool,
     /// The settings that its connections were established with.
@@ -68,6 +71,7 @@ impl Member {
             shared_idle: SharedIdlePool::default(),
             backend: Backend::with_load(settings.address.clone(), weight, is_backup, Load::new(workers)),
             health: Health::new(),
+            not_before: NotBefore::default(),
             is_drained: AtomicBool::new(false),
             connections: Arc::clone(connections),
         })
@@ -123,6 +127,7 @@ pub struct Pool {
     roster: Arc<RosterCell>,
     eligible: Arc<ArcSwap<EligibleSet>>,
     cursor: Arc<Cursor>,
+    hold_off: Arc<HoldOff>,
     /// What a strategy with affinity reads of requests.
     pub affinity: Option<Affinity>,
     /// Whether workers share how many requests are in flight, because a pick reads it.
@@ -138,6 +143,7 @@ impl Pool {
         let name = format!("pool/{}", settings.name);
         let cursor = keep.get_or_insert(&name, Cursor::default);
         let tls = keep.get_or_insert(&name, TlsGenerations::default);
+        let hold_off = keep.get_or_insert(&name, HoldOff::default);
         let reads_in_flight =
             settings.strategy.entry.reads_in_flight || settings.in_flight_per_backend.is_some();
         Arc::new(Self {
@@ -150,6 +156,7 @@ impl Pool {
                 &cursor,
             ))),
             cursor,
+            hold_off,
             affinity: Affinity::of(&settings.strategy),
             tls_generation: tls.of(settings.tls.as_ref()),
             label: Label::new(&settings.name),
@@ -168,6 +175,7 @@ impl Pool {
             roster: Arc::clone(&self.roster),
             eligible: Arc::clone(&self.eligible),
             cursor: Arc::clone(&self.cursor),
+            hold_off: Arc::clone(&self.hold_off),
             shares_in_flight: self.shares_in_flight,
             affinity: self.affinity.clone(),
             tls_generation: self.tls_generation,
@@ -186,8 +194,15 @@ impl Pool {
 
     /// Rebuilds the eligible set from the roster and the health, weight and drain state of its members. Control plane only.
     pub fn refresh(&self) {
-        let eligible = EligibleSet::new(&self.roster.load(), &self.settings.strategy, &self.cursor);
+        let strategy = &self.settings.strategy;
+        let eligible = EligibleSet::new(&self.roster.load(), strategy, &self.cursor);
+        let eligible = eligible.with_hold_off(&self.hold_off);
         self.eligible.store(Arc::new(eligible));
+    }
+
+    /// Notes that a backend of the pool wants no requests for `time`.
+    pub fn hold_off(&self, member: &Member, time: Duration, now: Instant) {
+        self.hold_off.hold(&member.not_before, time, now);
     }
 
     /// The backends that are eligible now.

@@ -12,12 +12,12 @@ use super::exchange::Exchange;
 use super::forwarding::Forwarding;
 use super::headers::{ForwardedRequest, ForwardedResponse, ResponseContext};
 use super::request::Request;
-use super::{Failure, detail, edited, pinned, websocket};
+use super::{Failure, detail, edited, grpc, pinned, websocket};
 use crate::clock;
 use crate::head::{BodyLength, Version};
 use crate::message::{self, ResponseError, Waiting};
 use crate::pool::{BackendConnection, ForwardedHeaders, HeaderCase, Member, Pool};
-use crate::retry::{AttemptEnd, Outcome};
+use crate::retry::{AttemptEnd, ConnectionEvent, Outcome};
 
 /// Interim responses (1xx) that one exchange may have.
 const INTERIM_BOUND: usize = 32;
@@ -50,6 +50,11 @@ impl Carried {
         bound.saturating_sub(self.waited)
     }
 
+    /// The request waited before it was sent again, which is part of the time that it waits for its response.
+    pub(super) fn has_waited(&mut self, time: Duration) {
+        self.waited += time;
+    }
+
     /// The attempt has ended, and another one follows.
     pub(super) fn next_attempt(&mut self, now: Instant) {
         if let Some(since) = self.waiting_since.take() {
@@ -79,6 +84,8 @@ pub(super) async fn run<'a>(
     is_fresh: bool,
 ) -> Ended {
     let began = exchange.request.worker().wheel.now();
+    let bound = pool.settings.retry.per_try_timeout;
+    exchange.deadlines.begin_attempt(bound, began);
     exchange.record.attempts_at(member);
     let pinned = if is_fresh {
         None
@@ -88,9 +95,11 @@ pub(super) async fn run<'a>(
     let connected = match pinned {
         Some(pinned) => Ok(pinned),
         None => {
-            Connector::new(Need::of(&exchange.request, pool), pool, member)
-                .connect(is_fresh)
-                .await
+            let connector = Connector::new(Need::of(&exchange.request, pool), pool, member);
+            match bound {
+                None => connector.connect(is_fresh).await,
+                Some(bound) => Box::pin(connector.connect_within(bound, is_fresh)).await,
+            }
         }
     };
     let mut outcome = Outcome {
@@ -120,6 +129,7 @@ pub(super) async fn run<'a>(
     let (now, result) = match result {
         Ok(backend) => {
             outcome.end = AttemptEnd::Response(backend.head.status);
+            outcome.is_grpc_unavailable = exchange.request.is_grpc && grpc::is_unavailable(&backend);
             (clock::now(), Ok(backend))
         }
         Err(error) => {
@@ -130,6 +140,7 @@ pub(super) async fn run<'a>(
             (exchange.request.worker().wheel.now(), Err(error.failure))
         }
     };
+    exchange.deadlines.end_attempt();
     outcome.total_time = now.saturating_duration_since(began);
     Ended { outcome, result }
 }
@@ -192,7 +203,12 @@ async fn send(
             if failure == Failure::BackendTimeout {
                 backend.connection.suspect();
             }
-            Err(AttemptError::over(&mut backend, failure, before))
+            let error = AttemptError::over(&mut backend, failure, before);
+            if error.event == Some(ConnectionEvent::Stale) && backend.connection.is_sequential() {
+                let now = exchange.request.worker().wheel.now();
+                member.backend.reuse.closed_after(backend.idle_for, now);
+            }
+            Err(error)
         }
     }
 }
@@ -236,11 +252,12 @@ impl Attempt<'_> {
             .deadlines
             .poll(context, &exchange.request.client.timer, deadline, progress)
             .map(|ended| {
-                exchange.record.detail = detail::of_wait(
-                    &exchange.request,
-                    (ended, deadline.1),
-                    &self.pool.settings.timeouts,
-                );
+                let bound = match ended {
+                    Deadline::Attempt => self.pool.settings.retry.per_try_timeout.unwrap_or_default(),
+                    _ => deadline.1,
+                };
+                let timeouts = &self.pool.settings.timeouts;
+                exchange.record.detail = detail::of_wait(&exchange.request, (ended, bound), timeouts);
                 Err(match ended {
                     Deadline::ClientBody | Deadline::Call => Failure::BodyTimeout,
                     Deadline::Client => Failure::DeadlineExceeded,

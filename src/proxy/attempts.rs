@@ -1,12 +1,14 @@
 //! The attempts of a request: tries one backend after the other until one responds. Each attempt ends in one `Outcome`, which is
 //! handed to all who learn from it in one place: see `conclude`.
 
+use std::time::Duration;
+
 use super::attempt::{self, Carried, Ended};
 use super::exchange::Exchange;
 use super::in_flight::InFlight;
 use super::route::PoolMatch;
 use super::tried::Tried;
-use super::{Failure, pick};
+use super::{Failure, backoff, pick};
 use crate::pool::{Another, BackendConnection, EligibleSet, Member, Pool};
 use crate::retry::{self, Cause, ConnectionEvent, Outcome, Policy};
 
@@ -19,6 +21,8 @@ pub(super) struct Attempts<'a> {
     /// A response for which another attempt is made: the client gets it if no other attempt does better.
     held: Option<BackendResponse<'a>>,
     in_flight: Option<InFlight<&'a Member>>,
+    /// For how long the next attempt has to wait.
+    wait: Option<Duration>,
 }
 
 /// A final response, whose head has arrived.
@@ -42,6 +46,7 @@ impl<'a> Attempts<'a> {
             carried: Carried::default(),
             held: None,
             in_flight: None,
+            wait: None,
         }
     }
 
@@ -58,13 +63,17 @@ impl<'a> Attempts<'a> {
         loop {
             // One counter after the other, so that a backend never counts one request twice.
             self.in_flight = None;
+            if let Some(wait) = self.wait.take() {
+                Box::pin(backoff::wait(exchange, wait)).await?;
+                self.carried.has_waited(wait);
+            }
             let worker = exchange.request.worker();
             let in_flight = InFlight::new(member, worker.index, self.pool.shares_in_flight);
             self.in_flight = Some(in_flight.waiting(worker.wheel.now()));
             let is_fresh = self.tried.needs_new_connection();
             let Ended { outcome, result } =
                 attempt::run(exchange, (self.pool, member), &mut self.carried, is_fresh).await;
-            let next = self.conclude(exchange, member, &outcome, result.as_ref().err().copied());
+            let next = self.conclude(exchange, member, &outcome, &result);
             match (result, next) {
                 (Ok(connection), None) => {
                     return Ok(BackendResponse {
@@ -98,7 +107,7 @@ impl<'a> Attempts<'a> {
         exchange: &mut Exchange<'a>,
         member: &'a Member,
         outcome: &Outcome,
-        failure: Option<Failure>,
+        result: &Result<Box<BackendConnection>, Failure>,
     ) -> Option<&'a Member> {
         exchange.record.attempt_ended(outcome);
         let worker = exchange.request.worker();
@@ -111,9 +120,16 @@ impl<'a> Attempts<'a> {
             self.pool.budget.give_back(self.tried.tokens);
             return None;
         };
+        if let (Cause::Status(503), Ok(response)) = (cause, result)
+            && self.pool.settings.retry.respect_retry_after
+            && let Some(time) = backoff::retry_after(response)
+        {
+            self.pool
+                .hold_off(member, time, exchange.request.worker().wheel.now());
+        }
         let next = self.next(exchange, member, cause, outcome)?;
-        let reason = match (outcome.event, failure) {
-            (Some(ConnectionEvent::Unconnectable), Some(failure)) => failure.code(),
+        let reason = match (outcome.event, result) {
+            (Some(ConnectionEvent::Unconnectable), Err(failure)) => failure.code(),
             _ => cause.name(),
         };
         exchange.record.retried(member, reason);
@@ -147,7 +163,11 @@ impl<'a> Attempts<'a> {
             ),
         };
         let context = pick::context(exchange, self.pool, tried.this_round());
-        let next = self.eligible.pick_another(context, another)?;
+        let policy = &self.pool.settings.retry;
+        let next = self.eligible.pick_another(context, another).or_else(|| {
+            // All have failed, and the config asks for more attempts than there are backends.
+            matches!(policy.attempts, retry::Attempts::AtMost(_)).then(|| self.pick_again(exchange, last))?
+        })?;
         if Policy::needs_token(&failure) {
             if !self.pool.budget.take(crate::clock::now()) {
                 exchange
@@ -160,14 +180,29 @@ impl<'a> Attempts<'a> {
             }
             self.tried.tokens += 1;
         }
+        let waits = self.tried.wait_before(next.backend.id, outcome);
+        let random = || exchange.request.worker().random();
+        self.wait = waits.map(|waits| policy.backoff.wait(waits, random()));
         Some(next)
+    }
+
+    /// Picks a backend although it has failed, another one than the last if there is one.
+    fn pick_again(&self, exchange: &Exchange<'_>, last: &'a Member) -> Option<&'a Member> {
+        let another = Another {
+            failed: &[],
+            last: Some(last),
+            is_backup_last: false,
+        };
+        let last = [last.backend.id];
+        self.eligible
+            .pick_another(pick::context(exchange, self.pool, &last), another)
     }
 
     /// The attempt that has failed, as the retry policy sees it.
     fn failure(&self, exchange: &Exchange<'_>, cause: Cause, outcome: &Outcome) -> retry::Failure {
         retry::Failure {
             cause,
-            is_idempotent: exchange.request.head.method.is_idempotent(),
+            is_idempotent: retry::is_repeatable(exchange.request.head),
             was_sent: !outcome.nothing_sent,
             event: outcome.event,
             is_replayable: exchange.body.replay.is_whole(),

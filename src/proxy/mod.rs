@@ -4,6 +4,7 @@
 mod attempt;
 mod attempt_error;
 mod attempts;
+mod backoff;
 mod body;
 mod changes;
 mod checks;

@@ -21,6 +21,8 @@ pub(super) struct Tried {
     attempts: u32,
     stale: u32,
     unprocessed: u32,
+    /// Waits before backends that were asked again.
+    waits: u32,
     /// Tokens that were taken from the budget.
     pub(super) tokens: u32,
 }
@@ -64,6 +66,22 @@ impl Tried {
     /// Backends that are not asked again.
     pub(super) fn failed(&self) -> &[BackendId] {
         &self.failed
+    }
+
+    /// The next attempt goes to `next`. Returns how many such waits there were before if the request has to wait first: another
+    /// backend is asked at once, and so is the same one after the end of a connection, which says nothing of it. But what a
+    /// backend refused or failed to do a moment ago needs a pause.
+    pub(super) fn wait_before(&mut self, next: BackendId, last: &Outcome) -> Option<u32> {
+        let is_end_of_connection = match last.event {
+            Some(ConnectionEvent::Stale) => true,
+            Some(ConnectionEvent::Closing) => self.unprocessed <= 1,
+            _ => false,
+        };
+        if is_end_of_connection || !(self.this_round.contains(&next) || self.failed.contains(&next)) {
+            return None;
+        }
+        self.waits += 1;
+        Some(self.waits - 1)
     }
 
     /// Whether the next attempt has to use a new connection. What closed one idle connection, such as a restart or an idle

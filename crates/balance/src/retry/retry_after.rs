@@ -1,5 +1,6 @@
 //! `Retry-After` of backends that refuse requests (RFC 9110 §10.2.3): until when picks avoid a backend. Pure.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -28,25 +29,20 @@ pub struct NotBefore(AtomicU64);
 
 /// Which backends of a pool want no requests for a while. Written only when a backend refuses a request; as long as none does,
 /// a pick costs one load.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct HoldOff {
-    started: Instant,
+    /// When the first one refused a request.
+    started: OnceLock<Instant>,
     /// Milliseconds from the start until the last of them takes requests again; 0 if there never was one.
     until: AtomicU64,
 }
 
 impl HoldOff {
-    /// Creates one without any such backend.
-    pub fn new(now: Instant) -> Self {
-        Self {
-            started: now,
-            until: AtomicU64::new(0),
-        }
-    }
-
     /// Notes that the backend wants no requests for `time`.
     pub fn hold(&self, backend: &NotBefore, time: Duration, now: Instant) {
-        let until = self.elapsed(now) + millis(time.min(LONGEST));
+        self.started.get_or_init(|| now);
+        // At least 1, since 0 stands for never.
+        let until = 1 + self.elapsed(now) + millis(time.min(LONGEST));
         backend.0.fetch_max(until, Ordering::Relaxed);
         self.until.fetch_max(until, Ordering::Relaxed);
     }
@@ -64,7 +60,8 @@ impl HoldOff {
     }
 
     fn elapsed(&self, now: Instant) -> u64 {
-        millis(now.saturating_duration_since(self.started))
+        let started = self.started.get();
+        started.map_or(0, |started| millis(now.saturating_duration_since(*started)))
     }
 }
 
@@ -175,7 +172,7 @@ mod tests {
     #[test]
     fn a_backend_is_held_off_until_its_time_is_over() {
         let now = crate::clock::now();
-        let hold_off = HoldOff::new(now);
+        let hold_off = HoldOff::default();
         let [one, other] = [NotBefore::default(), NotBefore::default()];
         assert!(!hold_off.is_active(now) && !hold_off.holds(&one, now));
         hold_off.hold(&one, 5 * SECOND, now + SECOND);
@@ -186,16 +183,17 @@ mod tests {
             hold_off.holds(&one, now + 5 * SECOND),
             "a shorter time does not replace it"
         );
-        assert!(!hold_off.holds(&one, now + 6 * SECOND) && !hold_off.is_active(now + 6 * SECOND));
+        let later = now + 6 * SECOND + Duration::from_millis(1);
+        assert!(!hold_off.holds(&one, later) && !hold_off.is_active(later));
     }
 
     #[test]
     fn a_backend_is_held_off_for_a_minute_at_most() {
         let now = crate::clock::now();
-        let (hold_off, backend) = (HoldOff::new(now), NotBefore::default());
+        let (hold_off, backend) = (HoldOff::default(), NotBefore::default());
         hold_off.hold(&backend, Duration::MAX, now);
         assert!(hold_off.holds(&backend, now + 59 * SECOND));
-        assert!(!hold_off.holds(&backend, now + LONGEST));
+        assert!(!hold_off.holds(&backend, now + LONGEST + Duration::from_millis(1)));
     }
 
     #[test]
