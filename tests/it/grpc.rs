@@ -450,3 +450,47 @@ fn a_client_that_pings_for_each_message_is_not_a_flood() {
         }
     }
 }
+
+#[test]
+fn a_call_that_a_backend_refuses_as_unavailable_goes_to_another() {
+    for (retry, status) in [
+        ("{}", 0),
+        ("{ non_idempotent_503: false }", 14),
+        ("{ causes: [503] }", 14),
+    ] {
+        let refusing = Calls::start(|_| vec![Step::Only(200, &[("grpc-status", "14")])]);
+        let good = Calls::start(|_| vec![Step::ReadAll, Step::Only(200, &[("grpc-status", "0")])]);
+        let proxy = before(&[&refusing, &good], &format!("workers: 1\nretry: {retry}"));
+        let client = Http2::connect(proxy.address());
+        let statuses = ["/1", "/2"].map(|path| {
+            let got = client.ask(call(path), b"hello").unwrap();
+            got.field("grpc-status").unwrap().parse::<u32>().unwrap()
+        });
+        assert_eq!(statuses.iter().max(), Some(&status), "{retry}");
+        assert!(statuses.contains(&0), "{retry}");
+        let calls = refusing.calls("/1") + refusing.calls("/2");
+        assert_eq!(calls, 1, "round robin asks each in turn");
+        let lines = proxy.access_lines(2);
+        let is_retried = |line: &Value| line["retries"][0]["reason"] == "grpc_unavailable";
+        assert_eq!(lines.iter().any(is_retried), status == 0, "{lines:?}");
+    }
+}
+
+/// Messages or headers were sent: the call was not refused.
+#[test]
+fn a_call_that_fails_as_unavailable_after_it_began_is_not_retried() {
+    let failing = [(); 2].map(|()| {
+        Calls::start(|_| {
+            vec![
+                Step::ReadAll,
+                Step::Head(200, GRPC),
+                Step::Trailers(&[("grpc-status", "14")]),
+            ]
+        })
+    });
+    let proxy = before(&[&failing[0], &failing[1]], "");
+    let client = Http2::connect(proxy.address());
+    let got = client.ask(call("/once"), b"hello").unwrap();
+    assert_eq!(got.trailers.get("grpc-status").unwrap(), "14");
+    assert_eq!(failing[0].calls("/once") + failing[1].calls("/once"), 1);
+}

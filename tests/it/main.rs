@@ -39,6 +39,7 @@ mod requests;
 mod response_policies;
 mod responses;
 mod retries;
+mod retry_settings;
 mod reuse;
 mod sources;
 mod stale;

@@ -143,11 +143,14 @@ fn a_stale_connection_needs_no_token_of_the_retry_budget() {
 }
 
 /// The race: the backend closes while the request is on its way. A request that is not idempotent may fail, and is
-/// never processed twice.
+/// never processed twice. The balancer learns soon that idle connections do not last.
 #[test]
 fn requests_that_race_with_closing_backends_do_not_fail() {
     const CLIENTS: usize = 4;
-    const REQUESTS: usize = 500;
+    let requests: usize = match std::env::var("EVENKEEL_RACE_COUNT") {
+        Ok(count) => count.parse().expect("it is a number"),
+        Err(_) => 500,
+    };
     let rng = Arc::new(AtomicU64::new(1));
     let backends = [(); 3].map(|()| {
         let rng = Arc::clone(&rng);
@@ -165,29 +168,32 @@ fn requests_that_race_with_closing_backends_do_not_fail() {
         .map(|client| {
             let mut connection = proxy.client();
             thread::spawn(move || {
-                for number in 0..REQUESTS {
+                let mut failed = 0;
+                for number in 0..requests {
                     let got = connection.get("/get");
                     assert_eq!(got.status(), 200, "GET {number} of client {client}");
                     let path = format!("/post/{client}/{number}");
                     let post = format!("POST {path} HTTP/1.1\r\nHost: test\r\nContent-Length: 1\r\n\r\na");
                     let status = connection.send(post).read().status();
                     assert!(matches!(status, 200 | 502), "{path}: {status}");
+                    failed += usize::from(status == 502);
                 }
+                failed
             })
         })
         .collect();
-    clients.into_iter().for_each(|client| client.join().unwrap());
+    let failed: usize = clients.into_iter().map(|client| client.join().unwrap()).sum();
+    let sent = CLIENTS * requests;
+    eprintln!("{failed} of {sent} POSTs failed");
+    // A few until it is learnt at each backend, then one in a thousand at most; about one in a hundred without learning.
+    assert!(failed <= 3 + sent / 1_000, "{failed} of {sent} POSTs failed");
     let mut times: HashMap<String, u32> = HashMap::new();
     for backend in &backends {
         for request in backend.requests(|request| request.start().starts_with("POST")) {
             *times.entry(request.start().to_owned()).or_default() += 1;
         }
     }
-    assert!(
-        times.len() > CLIENTS * REQUESTS / 2,
-        "{} POSTs arrived",
-        times.len()
-    );
+    assert!(times.len() > sent / 2, "{} POSTs arrived", times.len());
     assert!(
         times.values().all(|count| *count == 1),
         "one was carried out twice"
