@@ -31,7 +31,7 @@ use crate::clock;
 use crate::health::Health;
 use crate::kept::KeptBuilder;
 use crate::net::Secured;
-use crate::retry::{Budget, HoldOff, NotBefore};
+use crate::retry::{Budget, HoldOff, NotBefore, QuantileCache};
 use crate::strategy::Cursor;
 use crate::telemetry::Label;
 use crate::tls::Offer;
@@ -56,6 +56,8 @@ pub struct Member {
     pub(super) identity: u64,
     /// Until when it wants no requests, by its own word.
     not_before: NotBefore,
+    /// After which time a request to it is hedged.
+    hedge_delay: QuantileCache,
     /// Whether an operator drains it: it gets no new requests.
     pub is_drained: AtomicBool,
     /// The settings that its connections were established with.
@@ -72,6 +74,7 @@ impl Member {
             backend: Backend::with_load(settings.address.clone(), weight, is_backup, Load::new(workers)),
             health: Health::new(),
             not_before: NotBefore::default(),
+            hedge_delay: QuantileCache::default(),
             is_drained: AtomicBool::new(false),
             connections: Arc::clone(connections),
         })

@@ -9,14 +9,14 @@ use super::connect::{Connector, Need};
 use super::deadlines::Deadline;
 use super::departure::Phase;
 use super::exchange::Exchange;
-use super::forwarding::Forwarding;
-use super::headers::{ForwardedRequest, ForwardedResponse, ResponseContext};
+use super::headers::{ForwardedResponse, ResponseContext};
+use super::hedge::{FirstAttempt, Hedge, Loser, Raced};
 use super::request::Request;
-use super::{Failure, detail, edited, grpc, pinned, websocket};
+use super::{Failure, detail, grpc, outgoing, pinned, websocket};
 use crate::clock;
 use crate::head::{BodyLength, Version};
 use crate::message::{self, ResponseError, Waiting};
-use crate::pool::{BackendConnection, ForwardedHeaders, HeaderCase, Member, Pool};
+use crate::pool::{BackendConnection, Member, Pool};
 use crate::retry::{AttemptEnd, ConnectionEvent, Outcome};
 
 /// Interim responses (1xx) that one exchange may have.
@@ -82,6 +82,7 @@ pub(super) async fn run<'a>(
     (pool, member): (&Pool, &'a Member),
     carried: &mut Carried,
     is_fresh: bool,
+    mut hedge: Option<&mut Hedge<'a>>,
 ) -> Ended {
     let began = exchange.request.worker().wheel.now();
     let bound = pool.settings.retry.per_try_timeout;
@@ -119,7 +120,7 @@ pub(super) async fn run<'a>(
             if !backend.is_reused {
                 outcome.connect_time = Some(clock::now().saturating_duration_since(began));
             }
-            send(exchange, (pool, member), carried, backend).await
+            send(exchange, (pool, member), carried, backend, hedge.as_deref_mut()).await
         }
         Err(mut error) => {
             exchange.record.detail = error.detail.take();
@@ -127,16 +128,22 @@ pub(super) async fn run<'a>(
         }
     };
     let (now, result) = match result {
+        // The hedge has won.
+        Ok(other) if other.backend != member.backend.id => {
+            match hedge.and_then(|hedge| hedge.loser.take()) {
+                Some(Loser::Response(status)) => outcome.end = AttemptEnd::Response(status),
+                Some(Loser::Error(error)) => error.write(&mut outcome),
+                None => {}
+            }
+            (clock::now(), Ok(other))
+        }
         Ok(backend) => {
             outcome.end = AttemptEnd::Response(backend.head.status);
             outcome.is_grpc_unavailable = exchange.request.is_grpc && grpc::is_unavailable(&backend);
             (clock::now(), Ok(backend))
         }
         Err(error) => {
-            outcome.end = AttemptEnd::Failure(error.failure.cause());
-            outcome.event = error.event;
-            outcome.nothing_sent = error.nothing_sent;
-            outcome.was_refused = error.was_refused;
+            error.write(&mut outcome);
             (exchange.request.worker().wheel.now(), Err(error.failure))
         }
     };
@@ -150,28 +157,15 @@ async fn send(
     (pool, member): (&Pool, &Member),
     carried: &mut Carried,
     mut backend: Box<BackendConnection>,
+    hedge: Option<&mut Hedge<'_>>,
 ) -> Result<Box<BackendConnection>, AttemptError> {
     let before = backend.connection.bytes_out;
     let request = &exchange.request;
     if request.head.upgrade.is_some() && !backend.connection.can_upgrade() {
         return Err(AttemptError::unsent(Failure::UnexpectedUpgrade));
     }
-    let changes = edited::of_request(exchange, &member.backend.address);
-    let forwarding = forwarding(pool, request);
-    let head = ForwardedRequest {
-        changes: changes.as_ref(),
-        forwarding,
-        head: request.head,
-        identity: &request.identity,
-        peer: &request.client.peer,
-        backend: &member.backend.address,
-    };
-    let buffers = &request.client.worker.buffers;
-    let (connection, method) = (&mut backend.connection, request.head.method);
-    match pool.settings.header_case {
-        HeaderCase::Preserve => connection.put_request(&head, method, buffers),
-        HeaderCase::Title => connection.put_request_in_title_case(&head, method, buffers),
-    }
+    outgoing::put_head(exchange, (pool, member), &mut backend);
+    let request = &exchange.request;
     exchange
         .body
         .restart(request.head, &mut backend.connection, request.client);
@@ -186,7 +180,19 @@ async fn send(
         is_end_proved: true,
     };
     let waiting = is_new.then(|| member.backend.wait_on_new());
-    let result = std::future::poll_fn(|context| attempt.poll(exchange, context)).await;
+    let result = match hedge {
+        None => std::future::poll_fn(|context| attempt.poll(exchange, context)).await,
+        Some(hedge) => match Box::pin(hedge.race(&mut attempt, exchange)).await {
+            Raced::First(result) => result,
+            Raced::Second(response, ended) => {
+                hedge.loser = ended.map(|ended| match ended {
+                    Ok(()) => Loser::Response(attempt.backend.head.status),
+                    Err(failure) => Loser::Error(AttemptError::over(&mut attempt.backend, failure, before)),
+                });
+                return Ok(response);
+            }
+        },
+    };
     drop(waiting);
     let mut backend = attempt.backend;
     match result {
@@ -211,19 +217,6 @@ async fn send(
             Err(error)
         }
     }
-}
-
-/// The headers that say who the client is, if the pool does not have the usual ones.
-#[inline]
-pub(super) fn forwarding(pool: &Pool, request: &Request<'_>) -> Option<Forwarding> {
-    let headers = pool.settings.forwarded;
-    if headers == ForwardedHeaders::default() {
-        return None;
-    }
-    let needs_port = headers.has(ForwardedHeaders::X_FORWARDED_PORT);
-    let destination = needs_port.then(|| request.client.destination()).flatten();
-    let port = destination.map(|address| address.port());
-    Some(Forwarding { headers, port })
 }
 
 impl Attempt<'_> {
@@ -376,6 +369,20 @@ impl Attempt<'_> {
         let now = exchange.request.worker().wheel.now();
         let left = self.carried.left(timeouts.request, now);
         (Deadline::FirstByte, timeouts.first_byte.min(left))
+    }
+}
+
+impl FirstAttempt for Attempt<'_> {
+    fn poll(&mut self, exchange: &mut Exchange<'_>, context: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        self.poll(exchange, context)
+    }
+
+    fn status(&self) -> u16 {
+        self.backend.head.status
+    }
+
+    fn is_committed(&self) -> bool {
+        self.carried.is_hinted
     }
 }
 

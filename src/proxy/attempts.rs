@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::attempt::{self, Carried, Ended};
 use super::exchange::Exchange;
+use super::hedge::Hedge;
 use super::in_flight::InFlight;
 use super::route::PoolMatch;
 use super::tried::Tried;
@@ -71,8 +72,22 @@ impl<'a> Attempts<'a> {
             let in_flight = InFlight::new(member, worker.index, self.pool.shares_in_flight);
             self.in_flight = Some(in_flight.waiting(worker.wheel.now()));
             let is_fresh = self.tried.needs_new_connection();
+            let mut hedge = self.hedge(exchange, member);
+            let to = (self.pool, member);
+            let beside = hedge.as_deref_mut();
             let Ended { outcome, result } =
-                attempt::run(exchange, (self.pool, member), &mut self.carried, is_fresh).await;
+                attempt::run(exchange, to, &mut self.carried, is_fresh, beside).await;
+            if let Some(hedge) = hedge
+                && let Some(winner) = hedge.settle(exchange, &outcome, &mut self.tried)
+            {
+                self.in_flight = Some(winner.in_flight);
+                let member = winner.member;
+                return result.map(|connection| BackendResponse {
+                    member,
+                    connection,
+                    is_cut: false,
+                });
+            }
             let next = self.conclude(exchange, member, &outcome, &result);
             match (result, next) {
                 (Ok(connection), None) => {
@@ -97,6 +112,15 @@ impl<'a> Attempts<'a> {
                 (Err(failure), None) => return self.held_response(exchange).ok_or(failure),
             }
         }
+    }
+
+    /// What may run beside the attempt that begins: only the first attempt of a request has a hedge.
+    #[inline]
+    fn hedge(&self, exchange: &Exchange<'a>, member: &'a Member) -> Option<Box<Hedge<'a>>> {
+        if self.pool.settings.retry.hedge.is_none() || self.tried.attempts() > 0 {
+            return None;
+        }
+        Hedge::new(exchange, (self.pool, self.eligible), member)
     }
 
     /// Hands the outcome of an attempt to all who learn from it: the log, the counters and the health of the backend, and the

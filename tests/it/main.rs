@@ -18,6 +18,7 @@ mod desync;
 mod details;
 mod forwarding;
 mod grpc;
+mod hedging;
 mod http2;
 mod identity;
 mod idle;

@@ -14,7 +14,7 @@ mod reuse_window;
 pub use backoff::Backoff;
 pub use budget::Budget;
 pub use cause::{Cause, Causes};
-pub use hedge::{Hedge, HedgeAfter};
+pub use hedge::{Hedge, HedgeAfter, QuantileCache};
 pub use idempotency::is_repeatable;
 pub use outcome::{AttemptEnd, Outcome};
 pub use policy::{Attempts, ConnectionEvent, Failure, Policy};
