@@ -113,6 +113,19 @@ impl EligibleSet {
             .or(last)
     }
 
+    /// Whether this backend is in the set.
+    pub fn contains(&self, backend: BackendId) -> bool {
+        let mut members = self.main.members.iter().chain(&self.backup.members);
+        members.any(|member| member.backend.id == backend)
+    }
+
+    /// The backends of the set that have become ineligible since it was built.
+    pub fn no_longer_eligible(&self) -> impl Iterator<Item = BackendId> {
+        let members = self.main.members.iter().chain(&self.backup.members);
+        let gone = members.filter(|member| !member.is_eligible());
+        gone.map(|member| member.backend.id)
+    }
+
     /// The backends that the pool had when the set was built, eligible or not.
     pub fn roster(&self) -> &Roster {
         &self.roster

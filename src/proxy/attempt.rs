@@ -9,6 +9,7 @@ use super::connect::{Connector, Need};
 use super::deadlines::Deadline;
 use super::departure::Phase;
 use super::exchange::Exchange;
+use super::giving_up::{self, To};
 use super::headers::{ForwardedResponse, ResponseContext};
 use super::hedge::{FirstAttempt, Hedge, Loser, Raced};
 use super::request::Request;
@@ -16,7 +17,7 @@ use super::{Failure, detail, grpc, outgoing, pinned, websocket};
 use crate::clock;
 use crate::head::{BodyLength, Version};
 use crate::message::{self, ResponseError, Waiting};
-use crate::pool::{BackendConnection, Member, Pool};
+use crate::pool::BackendConnection;
 use crate::retry::{AttemptEnd, ConnectionEvent, Outcome};
 
 /// Interim responses (1xx) that one exchange may have.
@@ -65,7 +66,9 @@ impl Carried {
 
 /// An attempt in progress.
 struct Attempt<'p> {
-    pool: &'p Pool,
+    to: To<'p, 'p>,
+    /// [`Worker::changes`](super::Worker::changes) when the eligible set was looked at last.
+    changes: u64,
     backend: Box<BackendConnection>,
     carried: &'p mut Carried,
     /// Whether writing failed; the backend may have responded before it closed.
@@ -79,11 +82,12 @@ struct Attempt<'p> {
 /// Sends the request to one backend and waits for the head of its final response.
 pub(super) async fn run<'a>(
     exchange: &mut Exchange<'a>,
-    (pool, member): (&Pool, &'a Member),
+    to: To<'a, '_>,
     carried: &mut Carried,
     is_fresh: bool,
     mut hedge: Option<&mut Hedge<'a>>,
 ) -> Ended {
+    let To { pool, member, .. } = to;
     let began = exchange.request.worker().wheel.now();
     let bound = pool.settings.retry.per_try_timeout;
     exchange.deadlines.begin_attempt(bound, began);
@@ -120,7 +124,7 @@ pub(super) async fn run<'a>(
             if !backend.is_reused {
                 outcome.connect_time = Some(clock::now().saturating_duration_since(began));
             }
-            send(exchange, (pool, member), carried, backend, hedge.as_deref_mut()).await
+            send(exchange, to, carried, backend, hedge.as_deref_mut()).await
         }
         Err(mut error) => {
             exchange.record.detail = error.detail.take();
@@ -154,11 +158,12 @@ pub(super) async fn run<'a>(
 
 async fn send(
     exchange: &mut Exchange<'_>,
-    (pool, member): (&Pool, &Member),
+    to: To<'_, '_>,
     carried: &mut Carried,
     mut backend: Box<BackendConnection>,
     hedge: Option<&mut Hedge<'_>>,
 ) -> Result<Box<BackendConnection>, AttemptError> {
+    let To { pool, member, .. } = to;
     let before = backend.connection.bytes_out;
     let request = &exchange.request;
     if request.head.upgrade.is_some() && !backend.connection.can_upgrade() {
@@ -172,7 +177,8 @@ async fn send(
     exchange.deadlines.reset();
     let is_new = !backend.is_reused;
     let mut attempt = Attempt {
-        pool,
+        to,
+        changes: exchange.request.worker().changes(),
         backend,
         carried,
         sending_failed: false,
@@ -206,7 +212,7 @@ async fn send(
                     &mut exchange.record,
                 );
             }
-            if failure == Failure::BackendTimeout {
+            if matches!(failure, Failure::BackendTimeout | Failure::BackendMarkedDown) {
                 backend.connection.suspect();
             }
             let error = AttemptError::over(&mut backend, failure, before);
@@ -236,6 +242,13 @@ impl Attempt<'_> {
         if exchange.has_client_left(context, Phase::Waiting) {
             return Poll::Ready(Err(exchange.client_gone()));
         }
+        let changes = exchange.request.worker().changes();
+        if changes != self.changes {
+            self.changes = changes;
+            if giving_up::is_due(exchange, self.to, self.carried.is_hinted) {
+                return Poll::Ready(Err(Failure::BackendMarkedDown));
+            }
+        }
         let deadline = self.deadline(exchange);
         let progress = match deadline.0 {
             Deadline::ClientBody | Deadline::Call => exchange.body.transfer.moved,
@@ -246,10 +259,10 @@ impl Attempt<'_> {
             .poll(context, &exchange.request.client.timer, deadline, progress)
             .map(|ended| {
                 let bound = match ended {
-                    Deadline::Attempt => self.pool.settings.retry.per_try_timeout.unwrap_or_default(),
+                    Deadline::Attempt => self.to.pool.settings.retry.per_try_timeout.unwrap_or_default(),
                     _ => deadline.1,
                 };
-                let timeouts = &self.pool.settings.timeouts;
+                let timeouts = &self.to.pool.settings.timeouts;
                 exchange.record.detail = detail::of_wait(&exchange.request, (ended, bound), timeouts);
                 Err(match ended {
                     Deadline::ClientBody | Deadline::Call => Failure::BodyTimeout,
@@ -350,7 +363,7 @@ impl Attempt<'_> {
 
     /// What the attempt waits for, and how long it may.
     fn deadline(&mut self, exchange: &Exchange<'_>) -> (Deadline, Duration) {
-        let timeouts = &self.pool.settings.timeouts;
+        let timeouts = &self.to.pool.settings.timeouts;
         let body = &exchange.body;
         let awaits_continue =
             exchange.request.head.expects_continue && !self.carried.is_continued && body.transfer.moved == 0;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::attempt::{self, Carried, Ended};
 use super::exchange::Exchange;
+use super::giving_up::To;
 use super::hedge::Hedge;
 use super::in_flight::InFlight;
 use super::route::PoolMatch;
@@ -73,7 +74,12 @@ impl<'a> Attempts<'a> {
             self.in_flight = Some(in_flight.waiting(worker.wheel.now()));
             let is_fresh = self.tried.needs_new_connection();
             let mut hedge = self.hedge(exchange, member);
-            let to = (self.pool, member);
+            let to = To {
+                pool: self.pool,
+                eligible: self.eligible,
+                member,
+                tried: &self.tried,
+            };
             let beside = hedge.as_deref_mut();
             let Ended { outcome, result } =
                 attempt::run(exchange, to, &mut self.carried, is_fresh, beside).await;
@@ -153,7 +159,8 @@ impl<'a> Attempts<'a> {
         }
         let next = self.next(exchange, member, cause, outcome)?;
         let reason = match (outcome.event, result) {
-            (Some(ConnectionEvent::Unconnectable), Err(failure)) => failure.code(),
+            (Some(ConnectionEvent::Unconnectable), Err(failure))
+            | (_, Err(failure @ Failure::BackendMarkedDown)) => failure.code(),
             _ => cause.name(),
         };
         exchange.record.retried(member, reason);
@@ -186,7 +193,9 @@ impl<'a> Attempts<'a> {
                 Some(ConnectionEvent::Stale | ConnectionEvent::Closing)
             ),
         };
-        let context = pick::context(exchange, self.pool, tried.this_round());
+        let mut avoided = tried.this_round().clone();
+        avoided.extend(self.eligible.no_longer_eligible());
+        let context = pick::context(exchange, self.pool, &avoided);
         let policy = &self.pool.settings.retry;
         let next = self.eligible.pick_another(context, another).or_else(|| {
             // All have failed, and the config asks for more attempts than there are backends.
@@ -225,16 +234,12 @@ impl<'a> Attempts<'a> {
     /// The attempt that has failed, as the retry policy sees it.
     fn failure(&self, exchange: &Exchange<'_>, cause: Cause, outcome: &Outcome) -> retry::Failure {
         retry::Failure {
-            cause,
             is_idempotent: retry::is_repeatable(exchange.request.head),
             was_sent: !outcome.nothing_sent,
             event: outcome.event,
             is_replayable: exchange.body.replay.is_whole(),
             has_response_begun: self.carried.is_hinted,
-            attempts: self.tried.attempts(),
-            stale: self.tried.stale(),
-            unprocessed: self.tried.unprocessed(),
-            backends: self.eligible.roster().members().len() as u32,
+            ..self.tried.failure(cause, self.eligible)
         }
     }
 

@@ -130,7 +130,12 @@ impl Deadlines {
         let deadlines = [self.client_deadline, self.attempt_deadline()];
         let first = deadlines.into_iter().flatten().min();
         let time_left = first.map(|first| first.saturating_duration_since(timer.now()));
-        timer.set(time_left.map_or(current.1, |time_left| time_left.min(current.1)));
+        let after = time_left.map_or(current.1, |time_left| time_left.min(current.1));
+        match current.0 {
+            // Meanwhile the backend may be marked down.
+            Deadline::BackendTakes | Deadline::FirstByte => timer.set_and_listen(after),
+            _ => timer.set(after),
+        }
     }
 
     fn attempt_deadline(&self) -> Option<Instant> {

@@ -223,6 +223,13 @@ failures! {
         help: "no response began within `timeouts.first_byte`, `timeouts.request` or `retry.per_try_timeout`, or the backend did not read the request for `timeouts.progress`",
     }
 
+    /// The backend was marked down or ejected while the request waited for it.
+    BackendMarkedDown, "the backend was marked down while the request waited for its response" {
+        code: "backend_down", status: 504, grpc_status: grpc::UNAVAILABLE,
+        cause: Some(Cause::Timeout), blame: Blame::Backend, timeout: None,
+        help: "the backend was marked down or ejected while the request waited for its response, and no other backend could be asked in its place",
+    }
+
     /// No response came before the moment until which the client waits for it, as it has said (`grpc-timeout`).
     DeadlineExceeded, "the client's deadline has passed" {
         // The time of the client itself has passed. Another timeout is ours, and not what it asked about.

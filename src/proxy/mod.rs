@@ -22,6 +22,7 @@ mod exchange;
 mod fetch;
 mod forwarded;
 mod forwarding;
+mod giving_up;
 mod grpc;
 mod headers;
 mod hedge;

@@ -3,12 +3,13 @@
 use smallvec::SmallVec;
 
 use crate::backend::BackendId;
-use crate::retry::{ConnectionEvent, Outcome};
+use crate::pool::EligibleSet;
+use crate::retry::{Cause, ConnectionEvent, Failure, Outcome};
 
 /// Backends that a request may try before the list of them takes memory of its own.
 const INLINE: usize = 4;
 
-type Backends = SmallVec<[BackendId; INLINE]>;
+pub(super) type Backends = SmallVec<[BackendId; INLINE]>;
 
 /// The attempts of one request so far. Each goes to a backend that was not tried yet, as long as there is one. After that
 /// come those whose attempt failed by an event of the connection, which tells nothing of the backend.
@@ -43,23 +44,30 @@ impl Tried {
         }
     }
 
+    /// An attempt that failed for `cause`, as the retry policy sees it, with all that was counted. The rest says that nothing was
+    /// sent and nothing may be sent twice.
+    pub(super) fn failure(&self, cause: Cause, eligible: &EligibleSet) -> Failure {
+        Failure {
+            cause,
+            is_idempotent: false,
+            was_sent: false,
+            event: None,
+            is_replayable: false,
+            has_response_begun: true,
+            attempts: self.attempts,
+            stale: self.stale,
+            unprocessed: self.unprocessed,
+            backends: eligible.roster().members().len() as u32,
+        }
+    }
+
     /// All attempts.
     pub(super) fn attempts(&self) -> u32 {
         self.attempts
     }
 
-    /// Those that failed because a reused connection had been closed.
-    pub(super) fn stale(&self) -> u32 {
-        self.stale
-    }
-
-    /// Those with which the backend did nothing.
-    pub(super) fn unprocessed(&self) -> u32 {
-        self.unprocessed
-    }
-
     /// Backends that are not asked as long as there are others.
-    pub(super) fn this_round(&self) -> &[BackendId] {
+    pub(super) fn this_round(&self) -> &Backends {
         &self.this_round
     }
 

@@ -179,14 +179,14 @@ fn the_grpc_status_of_a_backend_is_logged() {
 }
 
 #[test]
-fn a_plain_503_is_retried_and_forwarded_but_a_grpc_status_is_a_response() {
+fn a_plain_503_is_retried_and_forwarded_but_another_grpc_status_is_a_response() {
     let bad = Calls::start(|path| match path {
         "/html" => vec![
             Step::ReadAll,
             Step::Head(503, &[("content-type", "text/html")]),
             Step::Last("<html>"),
         ],
-        _ => vec![Step::ReadAll, Step::Only(200, &[("grpc-status", "14")])],
+        _ => vec![Step::ReadAll, Step::Only(200, &[("grpc-status", "8")])],
     });
     let alone = before(&[&bad], "");
     let got = Http2::connect(alone.address()).ask(call("/html"), b"a").unwrap();
@@ -210,8 +210,8 @@ fn a_plain_503_is_retried_and_forwarded_but_a_grpc_status_is_a_response() {
         found
     };
     assert_eq!(statuses("/html"), ["0", "0"]);
-    assert_eq!(statuses("/unavailable"), ["0", "14"]);
-    assert_eq!(good.calls("/unavailable"), 1);
+    assert_eq!(statuses("/exhausted"), ["0", "8"]);
+    assert_eq!(good.calls("/exhausted"), 1);
 }
 
 #[test]
