@@ -488,4 +488,23 @@ mod tests {
         let entries: usize = rig.wheel.slots.borrow().buckets.iter().map(Vec::len).sum();
         assert!(entries <= 2, "{entries}");
     }
+
+    #[test]
+    fn only_timers_that_listen_are_woken_by_a_change_and_none_fires() {
+        let rig = Rig::new();
+        let (hears, does_not) = (rig.wheel.timer(), rig.wheel.timer());
+        hears.set_and_listen(Duration::from_secs(1));
+        does_not.set_and_listen(Duration::from_secs(1));
+        does_not.set(Duration::from_secs(1));
+        assert!(rig.poll(&hears).is_pending() && rig.poll(&does_not).is_pending());
+        rig.wheel.wake_listeners();
+        assert_eq!(rig.count.0.load(Ordering::Relaxed), 1);
+        assert!(rig.poll(&hears).is_pending());
+        rig.wheel.wake_listeners();
+        assert_eq!(
+            rig.count.0.load(Ordering::Relaxed),
+            2,
+            "again, once it was polled"
+        );
+    }
 }

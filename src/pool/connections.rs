@@ -374,6 +374,44 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_request_that_cannot_be_sent_again_takes_no_old_connection_once_a_close_was_seen() {
+        let (connections, now) = (IdleConnections::default(), clock::now());
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        let (backend, _open) = idle_at_first(&connections, &[address], now);
+        let later = now + Duration::from_secs(5);
+        let take = |care| {
+            let taken = connections.take((&backend, 0), later, care)?;
+            assert_eq!(taken.idle_for, Duration::from_secs(5));
+            connections.give_back(taken, now, KEEP, &Buffers::default());
+            Some(())
+        };
+        assert!(take(Care::of(&backend, later)).is_some(), "no close was seen");
+        for (closed_after, is_taken) in [(60, true), (11, true), (10, false), (1, false)] {
+            backend
+                .reuse
+                .closed_after(Duration::from_secs(closed_after), later);
+            let taken = take(Care::of(&backend, later));
+            assert_eq!(taken.is_some(), is_taken, "{closed_after}");
+            assert!(take(Care::Usual).is_some(), "{closed_after}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_time_after_which_a_backend_closes_is_learnt_when_a_connection_is_taken() {
+        let (connections, now) = (IdleConnections::default(), clock::now());
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        let (backend, theirs) = idle_at_first(&connections, &[address], now);
+        drop(theirs);
+        let later = now + Duration::from_secs(4);
+        assert!(
+            connections
+                .take((&backend, 0), later, Care::of(&backend, later))
+                .is_none()
+        );
+        assert_eq!(backend.reuse.safe_age(later), Some(Duration::from_secs(2)));
+    }
+
+    #[tokio::test]
     async fn each_sweep_visits_a_part_of_the_backends() {
         let (connections, now) = (IdleConnections::default(), clock::now());
         let _backends = idle(&connections, 5, now);
