@@ -77,19 +77,20 @@ impl Deadlines {
             matches!(deadline, Deadline::ClientBody | Deadline::ClientTakes) && self.min_rate.is_some();
         if !is_same || (moved > 0 && !is_rated) {
             self.begin(timer, (deadline, bound), progress);
+            // A wait that keeps moving never lets the alarm ring.
+            if let Some(ended) = self.over(timer) {
+                return Poll::Ready(ended);
+            }
         }
         while let Poll::Ready(event) = timer.poll(context) {
             let is_fast = is_rated && moved >= self.required(bound);
             match event {
                 TimerEvent::Notified => {}
-                TimerEvent::Expired if is_over(self.client_deadline, timer) => {
-                    return Poll::Ready(Deadline::Client);
-                }
-                TimerEvent::Expired if is_over(self.attempt_deadline(), timer) => {
-                    return Poll::Ready(Deadline::Attempt);
-                }
-                TimerEvent::Expired if is_fast => self.begin(timer, (deadline, bound), progress),
-                TimerEvent::Expired => return Poll::Ready(deadline),
+                TimerEvent::Expired => match self.over(timer) {
+                    Some(ended) => return Poll::Ready(ended),
+                    None if is_fast => self.begin(timer, (deadline, bound), progress),
+                    None => return Poll::Ready(deadline),
+                },
             }
         }
         Poll::Pending
@@ -138,6 +139,15 @@ impl Deadlines {
         }
     }
 
+    /// The deadline that has passed whatever moves.
+    fn over(&self, timer: &Timer) -> Option<Deadline> {
+        let is_over = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= timer.now());
+        if is_over(self.client_deadline) {
+            return Some(Deadline::Client);
+        }
+        is_over(self.attempt_deadline()).then_some(Deadline::Attempt)
+    }
+
     fn attempt_deadline(&self) -> Option<Instant> {
         self.attempt.as_ref()?.until
     }
@@ -149,10 +159,6 @@ impl Deadlines {
             .div_euclid(1000)
             .max(1)
     }
-}
-
-fn is_over(deadline: Option<Instant>, timer: &Timer) -> bool {
-    deadline.is_some_and(|deadline| deadline <= timer.now())
 }
 
 #[cfg(test)]

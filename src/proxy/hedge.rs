@@ -158,7 +158,8 @@ impl<'a> Hedge<'a> {
         outcome: &Outcome,
         tried: &mut Tried,
     ) -> Option<Winner<'a>> {
-        let begun = self.begun?;
+        let mut begun = self.begun?;
+        begun.in_flight.end_wait();
         let worker = exchange.request.worker();
         let (index, now) = (worker.index, worker.wheel.now());
         let record = &mut exchange.record;

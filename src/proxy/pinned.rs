@@ -56,6 +56,8 @@ pub(super) fn take(
     }
     worker.counters.backend_connections_reused.increment();
     connection.is_reused = true;
+    // Its end says nothing of other connections: it belongs to one user.
+    connection.idle_for = Duration::MAX;
     Some(connection)
 }
 
