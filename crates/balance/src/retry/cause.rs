@@ -15,41 +15,34 @@ pub enum Cause {
     GrpcUnavailable,
 }
 
-/// Each cause with its name and whether it is retried by default, in the order in which the docs list them. 502 and 504 are not
-/// retried by default, because a server behind the backend may have processed the request.
-const TABLE: [(Cause, &str, bool); 7] = [
-    (Cause::ConnectFailure, "connect_failure", true),
-    (Cause::Reset, "reset", true),
-    (Cause::Timeout, "timeout", true),
-    (Cause::Status(502), "502", false),
-    (Cause::Status(503), "503", true),
-    (Cause::Status(504), "504", false),
-    (Cause::GrpcUnavailable, "grpc_unavailable", true),
-];
+/// Makes the lists of the causes and of their names from one table.
+macro_rules! causes {
+    ($($cause:expr, $name:literal, $is_default:literal;)*) => {
+        const TABLE: [(Cause, &str, bool); [$($name),*].len()] = [$(($cause, $name, $is_default)),*];
+
+        impl Cause {
+            /// All causes that `retry.causes` accepts, in the order in which the docs list them.
+            pub const ALL: [Self; TABLE.len()] = [$($cause),*];
+
+            /// Their names, in the same order.
+            pub const NAMES: [&'static str; TABLE.len()] = [$($name),*];
+        }
+    };
+}
+
+// Each cause with its name and whether it is retried by default, in the order in which the docs list them. 502 and 504 are not
+// retried by default, because a server behind the backend may have processed the request.
+causes! {
+    Cause::ConnectFailure, "connect_failure", true;
+    Cause::Reset, "reset", true;
+    Cause::Timeout, "timeout", true;
+    Cause::Status(502), "502", false;
+    Cause::Status(503), "503", true;
+    Cause::Status(504), "504", false;
+    Cause::GrpcUnavailable, "grpc_unavailable", true;
+}
 
 impl Cause {
-    /// All causes that `retry.causes` accepts, in the order in which the docs list them.
-    pub const ALL: [Self; TABLE.len()] = {
-        let mut all = [Self::Reset; TABLE.len()];
-        let mut index = 0;
-        while index < TABLE.len() {
-            all[index] = TABLE[index].0;
-            index += 1;
-        }
-        all
-    };
-
-    /// Their names, in the same order.
-    pub const NAMES: [&'static str; TABLE.len()] = {
-        let mut names = [""; TABLE.len()];
-        let mut index = 0;
-        while index < TABLE.len() {
-            names[index] = TABLE[index].1;
-            index += 1;
-        }
-        names
-    };
-
     /// Its name in the config and the log. A status that cannot be a cause is `status`.
     pub fn name(self) -> &'static str {
         let row = TABLE.iter().find(|(cause, ..)| *cause == self);

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 /// The longest time for which a backend is avoided. A longer one is more likely a mistake or meant for people, and health checks
-/// find out sooner whether the backend is well.
+/// find out sooner whether the backend is healthy.
 const LONGEST: Duration = Duration::from_secs(60);
 
 /// The length of a date such as `Sun, 06 Nov 1994 08:49:37 GMT`.
