@@ -13,6 +13,7 @@ use arc_swap::ArcSwap;
 pub use address::{Address, AddressError, AddressKey, Scheme};
 pub use destination::Destination;
 pub use evenkeel_balance::backend::{BackendId, Load, Padded, Shared};
+use evenkeel_balance::retry::ReuseWindow;
 pub use first_lookup::FirstLookup;
 
 /// One backend. Lives as long as a pool or a request needs it; a reload that keeps the backend keeps this value.
@@ -35,6 +36,8 @@ pub struct Backend {
     pub first_lookup: FirstLookup,
     /// Its id, its requests in flight and its counters.
     pub load: Arc<Load>,
+    /// For how long its idle connections stay open, as far as that was seen.
+    pub reuse: ReuseWindow,
     /// New connections, of requests and probes, on which it has not responded yet.
     unanswered: AtomicU32,
 }
@@ -61,6 +64,7 @@ impl Backend {
             resolved: ArcSwap::from_pointee(resolved),
             departures: AtomicU64::new(0),
             load: Arc::new(load),
+            reuse: ReuseWindow::default(),
             unanswered: AtomicU32::new(0),
         })
     }

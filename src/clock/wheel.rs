@@ -43,6 +43,8 @@ struct Slot {
     scheduled: u64,
     waker: Option<Waker>,
     is_called: bool,
+    /// Whether its owner wants to be woken by [`Wheel::wake_listeners`].
+    hears_changes: bool,
     /// State of a wait for the next tick.
     tick: Tick,
 }
@@ -121,6 +123,7 @@ impl Wheel {
             scheduled: NEVER,
             waker: None,
             is_called: false,
+            hears_changes: false,
             tick: Tick::Idle,
         };
         let key = self.slots.borrow_mut().slots.insert(slot);
@@ -200,6 +203,16 @@ impl Wheel {
         }
     }
 
+    /// Wakes the owners of all timers that were set by [`Timer::set_and_listen`], so that they look at what has changed. It fires
+    /// no timer.
+    pub fn wake_listeners(&self) {
+        let mut slots = self.slots.borrow_mut();
+        let listeners = slots.slots.iter_mut().filter(|(_, slot)| slot.hears_changes);
+        let wakers: Vec<Waker> = listeners.filter_map(|(_, slot)| slot.waker.take()).collect();
+        drop(slots);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
     /// Handles one entry of a due bucket: fires it, reschedules it, or skips it because it was rescheduled already.
     fn visit(&self, key: usize, tick: u64, now: u64) -> Option<Waker> {
         let mut slots = self.slots.borrow_mut();
@@ -250,6 +263,15 @@ impl Timer {
 
     /// Sets it to fire `after` from now, replacing any earlier deadline.
     pub fn set(&self, after: Duration) {
+        self.set_deadline(after, false);
+    }
+
+    /// The same for an owner that is also woken by [`Wheel::wake_listeners`] until the timer is set again.
+    pub fn set_and_listen(&self, after: Duration) {
+        self.set_deadline(after, true);
+    }
+
+    fn set_deadline(&self, after: Duration, hears_changes: bool) {
         // One millisecond and one tick are added because the current ones have begun already: a timer never fires early.
         let at = self
             .wheel
@@ -264,6 +286,7 @@ impl Timer {
             return;
         };
         slot.deadline = deadline;
+        slot.hears_changes = hears_changes;
         if slot.scheduled > deadline.min(furthest) {
             slots.schedule(self.key);
         }
@@ -464,5 +487,24 @@ mod tests {
         }
         let entries: usize = rig.wheel.slots.borrow().buckets.iter().map(Vec::len).sum();
         assert!(entries <= 2, "{entries}");
+    }
+
+    #[test]
+    fn only_timers_that_listen_are_woken_by_a_change_and_none_fires() {
+        let rig = Rig::new();
+        let (hears, does_not) = (rig.wheel.timer(), rig.wheel.timer());
+        hears.set_and_listen(Duration::from_secs(1));
+        does_not.set_and_listen(Duration::from_secs(1));
+        does_not.set(Duration::from_secs(1));
+        assert!(rig.poll(&hears).is_pending() && rig.poll(&does_not).is_pending());
+        rig.wheel.wake_listeners();
+        assert_eq!(rig.count.0.load(Ordering::Relaxed), 1);
+        assert!(rig.poll(&hears).is_pending());
+        rig.wheel.wake_listeners();
+        assert_eq!(
+            rig.count.0.load(Ordering::Relaxed),
+            2,
+            "again, once it was polled"
+        );
     }
 }

@@ -280,6 +280,18 @@ impl<'a> Reader<'a> {
         self.value(name, base, parse).flatten()
     }
 
+    /// A duration within the table's bounds, or a word that means `None`.
+    pub(super) fn optional_duration(&self, name: &str, base: Option<Option<Duration>>) -> Option<Duration> {
+        let words = self.section.key(name).map_or(&[][..], |key| key.words);
+        let parse = |kind: &Kind, text: &str| {
+            if words.contains(&text) {
+                return Some(None);
+            }
+            parse_duration(kind, text).map(Some)
+        };
+        self.value(name, base, parse).flatten()
+    }
+
     /// `true` or `false`.
     pub(super) fn flag(&self, name: &str, base: Option<bool>) -> bool {
         let parse = |kind: &Kind, text: &str| match kind.parse(text)? {

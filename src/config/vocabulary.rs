@@ -137,7 +137,6 @@ static KEYS: &[Row] = &[
     (&[RETRY], &["on", "retry_on", "conditions", "codes", "status", "statuses"], called("causes")),
     (&[RETRY], &["max", "count", "tries", "times", "retries", "max_retries", "num_retries", "max_attempts"],
         part_of("attempts", "it is called `attempts` here and includes the first attempt")),
-    (&[RETRY], &["backoff", "per_try_timeout", "hedge", "respect_retry_after"], PLANNED),
 
     (&[TIMEOUTS], &["read", "server", "response", "backend", "proxy_read", "upstream", "timeout"],
         note("`first_byte` limits one attempt, `request` all attempts together")),

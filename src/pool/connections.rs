@@ -10,6 +10,7 @@ use foldhash::fast::FixedState;
 use super::Member;
 use crate::backend::{Backend, BackendId, Destination, Scheme};
 use crate::buffer::Buffers;
+use crate::clock::TICK;
 use crate::head::{Field, ResponseHead};
 use crate::message::{Connection, HeadScan};
 
@@ -48,6 +49,8 @@ pub struct BackendConnection {
     pub is_of_one_user: bool,
     /// How long the backend keeps it open while it is idle.
     pub keep_for: Duration,
+    /// How long it had been idle when it was taken for this exchange.
+    pub idle_for: Duration,
     /// The TLS settings that it was established with: [`Member::tls_generation`].
     pub tls_generation: u64,
     /// The address that it is connected to.
@@ -67,9 +70,36 @@ impl BackendConnection {
             is_of_one_client: false,
             is_of_one_user: false,
             keep_for: Duration::ZERO,
+            idle_for: Duration::ZERO,
             tls_generation: 0,
             destination: Destination::default(),
         })
+    }
+}
+
+/// How sure a request has to be that an idle connection is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Care {
+    /// As far as the runtime was notified: the request can be sent again.
+    Usual,
+    /// The request cannot be sent again: a system call makes sure, and the connection must not have been idle for longer than
+    /// this, if the backend is known to close idle connections.
+    Special(Option<Duration>),
+}
+
+impl Care {
+    /// That of a request which cannot be sent again, at this backend.
+    pub fn of(backend: &Backend, now: Instant) -> Self {
+        Self::Special(backend.reuse.safe_age(now))
+    }
+
+    /// Whether a connection that has been idle for this long is too old. Times are exact to a tick, so that with a very small
+    /// maximum every connection is.
+    pub(super) fn is_too_old(self, idle_for: Duration) -> bool {
+        match self {
+            Self::Usual | Self::Special(None) => false,
+            Self::Special(Some(most)) => idle_for + TICK > most,
+        }
     }
 }
 
@@ -102,27 +132,37 @@ struct SweepRound {
 
 impl IdleConnections {
     /// Takes the most recently used connection. Closes connections on which bytes arrived or that the backend closed, because
-    /// their next bytes belong to no request; with `asks_kernel` a system call makes sure of it. Also closes connections of
-    /// another `tls_generation`, and connections to an address that the backend's name no longer resolves to.
+    /// their next bytes belong to no request. Also closes connections of another `tls_generation`, and connections to an address
+    /// that the backend's name no longer resolves to.
     pub fn take(
         &self,
         (backend, tls_generation): (&Backend, u64),
         now: Instant,
-        asks_kernel: bool,
+        care: Care,
     ) -> Option<Box<BackendConnection>> {
         let mut by_backend = self.by_backend.borrow_mut();
         let idle = by_backend.get_mut(&backend.id)?;
+        // The last one was used most recently: if it is too old, all are.
+        let is_young_enough = |idle: &mut Idle| !care.is_too_old(now.saturating_duration_since(idle.since));
         while let Some(Idle {
             mut connection,
+            since,
             until,
-            ..
-        }) = idle.pop()
+        }) = idle.pop_if(is_young_enough)
         {
+            let idle_for = now.saturating_duration_since(since);
             let is_allowed = connection.tls_generation == tls_generation
                 && now < until
                 && connection.destination.is_current(backend);
-            if is_allowed && !connection.connection.is_readable_or_closed(asks_kernel) {
+            if !is_allowed {
+                continue;
+            }
+            let asks_kernel = care != Care::Usual;
+            if connection.connection.is_readable_or_closed(asks_kernel) {
+                backend.reuse.closed_after(idle_for, now);
+            } else {
                 connection.is_reused = true;
+                connection.idle_for = idle_for;
                 if let Some(buffers) = self.parse_buffers.borrow_mut().pop() {
                     (connection.scan, connection.head.fields) = buffers;
                 }
@@ -225,9 +265,12 @@ fn sweep_backend(idle: &mut Vec<Idle>, member: &Member, now: Instant, closing: &
     let backend = &*member.backend;
     let is_expired = |idle: &mut Idle| {
         let connection = &mut *idle.connection;
-        now >= idle.until
-            || !connection.destination.is_current(backend)
-            || connection.connection.is_readable_or_closed(false)
+        let is_closed = connection.connection.is_readable_or_closed(false);
+        if is_closed {
+            let idle_for = now.saturating_duration_since(idle.since);
+            backend.reuse.closed_after(idle_for, now);
+        }
+        now >= idle.until || !connection.destination.is_current(backend) || is_closed
     };
     closing.extend(idle.extract_if(.., is_expired));
     // Ordered by last use, oldest first.
@@ -240,7 +283,7 @@ fn sweep_backend(idle: &mut Vec<Idle>, member: &Member, now: Instant, closing: &
     if member.backend.address.scheme != Scheme::Https {
         for idle in idle.drain(..idle.partition_point(since(SHARED_AFTER))) {
             if member.shared_idle.has_room() {
-                member.shared_idle.put(*idle.connection, idle.until);
+                member.shared_idle.put(*idle.connection, idle.since, idle.until);
             } else {
                 closing.push(idle);
             }
@@ -323,11 +366,49 @@ mod tests {
         let [first, second, third] = [1, 2, 3].map(|last| SocketAddr::from(([127, 0, 0, last], 1)));
         let (backend, _open) = idle_at_first(&connections, &[first, second], now);
         backend.resolve_to(vec![third, first]);
-        let taken = connections.take((&backend, 0), now, false).unwrap();
+        let taken = connections.take((&backend, 0), now, Care::Usual).unwrap();
         connections.give_back(taken, now, KEEP, &Buffers::default());
         backend.resolve_to(vec![third]);
-        assert!(connections.take((&backend, 0), now, false).is_none());
+        assert!(connections.take((&backend, 0), now, Care::Usual).is_none());
         assert!(connections.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_request_that_cannot_be_sent_again_takes_no_old_connection_once_a_close_was_seen() {
+        let (connections, now) = (IdleConnections::default(), clock::now());
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        let (backend, _open) = idle_at_first(&connections, &[address], now);
+        let later = now + Duration::from_secs(5);
+        let take = |care| {
+            let taken = connections.take((&backend, 0), later, care)?;
+            assert_eq!(taken.idle_for, Duration::from_secs(5));
+            connections.give_back(taken, now, KEEP, &Buffers::default());
+            Some(())
+        };
+        assert!(take(Care::of(&backend, later)).is_some(), "no close was seen");
+        for (closed_after, is_taken) in [(60, true), (11, true), (10, false), (1, false)] {
+            backend
+                .reuse
+                .closed_after(Duration::from_secs(closed_after), later);
+            let taken = take(Care::of(&backend, later));
+            assert_eq!(taken.is_some(), is_taken, "{closed_after}");
+            assert!(take(Care::Usual).is_some(), "{closed_after}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_time_after_which_a_backend_closes_is_learnt_when_a_connection_is_taken() {
+        let (connections, now) = (IdleConnections::default(), clock::now());
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        let (backend, theirs) = idle_at_first(&connections, &[address], now);
+        drop(theirs);
+        let later = now + Duration::from_secs(4);
+        assert!(
+            connections
+                .take((&backend, 0), later, Care::of(&backend, later))
+                .is_none()
+        );
+        assert_eq!(backend.reuse.safe_age(later), Some(Duration::from_secs(2)));
     }
 
     #[tokio::test]

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use super::{Member, Roster};
 use crate::backend::BackendId;
 use crate::health::{Check, slow_start};
+use crate::retry::{HoldOff, may_avoid};
 use crate::strategy::{self, Candidate, Cursor, PickContext, Strategy};
 
 /// The eligible backends of a pool, and the roster that they are from.
@@ -17,6 +18,9 @@ pub struct EligibleSet {
     backup: Tier,
     /// The ejected backends that get trial requests. Usually there are none.
     on_trial: Vec<Arc<Member>>,
+    hold_off: Arc<HoldOff>,
+    /// Whether its backends are all down, and used because there are no others.
+    is_open: bool,
 }
 
 /// Whether backends that are down by their checks are used when there are no others.
@@ -73,6 +77,16 @@ impl EligibleSet {
             main: tier(false),
             backup: tier(true),
             on_trial: all.iter().filter(is_on_trial).cloned().collect(),
+            hold_off: Arc::default(),
+            is_open,
+        }
+    }
+
+    /// The same, whose picks avoid the backends that are held off.
+    pub(super) fn with_hold_off(self, hold_off: &Arc<HoldOff>) -> Self {
+        Self {
+            hold_off: Arc::clone(hold_off),
+            ..self
         }
     }
 
@@ -84,9 +98,33 @@ impl EligibleSet {
         self.on_trial.iter().find(takes).map(|member| &**member)
     }
 
-    /// Picks a backend; `None` when no eligible one may be picked.
+    /// Picks a backend; `None` when no eligible one may be picked. One that refuses requests for now is avoided as long as there
+    /// is another.
     pub fn pick(&self, context: PickContext<'_>) -> Option<&Member> {
-        self.main.pick(&context).or_else(|| self.backup.pick(&context))
+        let picked = self.main.pick(&context).or_else(|| self.backup.pick(&context));
+        if self.hold_off.is_active(context.now)
+            && picked.is_some_and(|member| self.hold_off.holds(&member.not_before, context.now))
+        {
+            return self.pick_willing(&context).or(picked);
+        }
+        picked
+    }
+
+    /// Picks a main backend that does not refuse requests for now.
+    #[cold]
+    fn pick_willing(&self, context: &PickContext<'_>) -> Option<&Member> {
+        let members = &self.main.members;
+        let is_held = |member: &&Arc<Member>| self.hold_off.holds(&member.not_before, context.now);
+        let held = members.iter().filter(is_held);
+        let mut avoided: Vec<BackendId> = held.map(|member| member.backend.id).collect();
+        if !may_avoid(avoided.len(), members.len()) {
+            return None;
+        }
+        avoided.extend_from_slice(context.tried);
+        self.main.pick(&PickContext {
+            tried: &avoided,
+            ..*context
+        })
     }
 
     /// Picks a backend for a further attempt; `None` when no eligible one may be picked.
@@ -122,6 +160,24 @@ impl EligibleSet {
     pub fn is_within(&self, backends: &[BackendId]) -> bool {
         let mut members = self.main.members.iter().chain(&self.backup.members);
         self.len() <= backends.len() && members.all(|member| backends.contains(&member.backend.id))
+    }
+
+    /// Whether its backends are all down, and used because there are no others.
+    pub fn is_open(&self) -> bool {
+        self.is_open
+    }
+
+    /// Whether this backend is in the set.
+    pub fn contains(&self, backend: BackendId) -> bool {
+        let mut members = self.main.members.iter().chain(&self.backup.members);
+        members.any(|member| member.backend.id == backend)
+    }
+
+    /// The backends of the set that have become ineligible since it was built.
+    pub fn no_longer_eligible(&self) -> impl Iterator<Item = BackendId> {
+        let members = self.main.members.iter().chain(&self.backup.members);
+        let gone = members.filter(|member| !self.is_open && !member.is_eligible());
+        gone.map(|member| member.backend.id)
     }
 
     /// The backends that the pool had when the set was built, eligible or not.

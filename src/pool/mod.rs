@@ -17,13 +17,13 @@ mod tls_generations;
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use foldhash::fast::FixedState;
 
 pub use affinity::Affinity;
-pub use connections::{BackendConnection, IdleConnections};
+pub use connections::{BackendConnection, Care, IdleConnections};
 pub use eligible::{Another, EligibleSet};
 pub use limiter::Limiter;
 pub use multiplexed::{ConnectLead, MultiplexedConnections, SingleFlight};
@@ -38,7 +38,7 @@ use crate::clock;
 use crate::health::{Health, PoolWakeup, Wakeup, slow_start};
 use crate::kept::KeptBuilder;
 use crate::net::Secured;
-use crate::retry::{Budget, Outcome};
+use crate::retry::{Budget, HoldOff, NotBefore, Outcome, QuantileCache};
 use crate::strategy::Cursor;
 use crate::telemetry::Label;
 use crate::tls::Offer;
@@ -68,6 +68,10 @@ pub struct Member {
     pub(super) identity: u64,
     /// Its adaptive limit.
     pub limiter: Limiter,
+    /// Until when it wants no requests, by its own word.
+    not_before: NotBefore,
+    /// After which time a request to it is hedged.
+    hedge_delay: QuantileCache,
     /// Whether an operator drains it: it gets no new requests.
     pub is_drained: AtomicBool,
     /// The settings that its connections were established with.
@@ -91,6 +95,8 @@ impl Member {
             backend: Backend::with_load(settings.address.clone(), weight, is_backup, Load::new(workers)),
             health,
             limiter: Limiter::default(),
+            not_before: NotBefore::default(),
+            hedge_delay: QuantileCache::default(),
             is_drained: AtomicBool::new(false),
             connections: Arc::clone(connections),
             ramp: Ramp::default(),
@@ -159,6 +165,7 @@ pub struct Pool {
     roster: Arc<RosterCell>,
     eligible: Arc<ArcSwap<EligibleSet>>,
     cursor: Arc<Cursor>,
+    hold_off: Arc<HoldOff>,
     /// What a strategy with affinity reads of requests.
     pub affinity: Option<Affinity>,
     /// The requests that wait for a backend.
@@ -188,6 +195,7 @@ impl Pool {
         let in_flight_limit = settings.in_flight_per_backend.or(enforced);
         let learns_latency = in_flight_limit.is_some() || adaptive != Adaptive::Off;
         let reads_in_flight = settings.strategy.reads().in_flight || learns_latency;
+        let hold_off = keep.get_or_insert(&name, HoldOff::default);
         Arc::new(Self {
             shares_in_flight: if reads_in_flight { Shared::Yes } else { Shared::No },
             in_flight_limit,
@@ -204,6 +212,7 @@ impl Pool {
                 FailOpen::No,
             ))),
             cursor,
+            hold_off,
             affinity: Affinity::of(&settings.strategy),
             tls_generation: tls.of(settings.tls.as_ref()),
             next_step: Mutex::default(),
@@ -226,6 +235,7 @@ impl Pool {
             roster: Arc::clone(&self.roster),
             eligible: Arc::clone(&self.eligible),
             cursor: Arc::clone(&self.cursor),
+            hold_off: Arc::clone(&self.hold_off),
             shares_in_flight: self.shares_in_flight,
             affinity: self.affinity.clone(),
             tls_generation: self.tls_generation,
@@ -258,6 +268,7 @@ impl Pool {
         *self.next_step.lock().unwrap_or_else(PoisonError::into_inner) = step.map(|step| now + step);
         let fail_open = FailOpen::of(health_check);
         let eligible = EligibleSet::new(&roster, strategy, &self.cursor, fail_open);
+        let eligible = eligible.with_hold_off(&self.hold_off);
         self.eligible.store(Arc::new(eligible));
         if self.settings.adaptive != Adaptive::On {
             for member in self.roster.load().members() {
@@ -300,6 +311,11 @@ impl Pool {
     /// How its workers call the control plane to decide on ejections.
     pub fn wakeup(&self) -> &PoolWakeup {
         self.roster.wakeup()
+    }
+
+    /// Notes that a backend of the pool wants no requests for `time`.
+    pub fn hold_off(&self, member: &Member, time: Duration, now: Instant) {
+        self.hold_off.hold(&member.not_before, time, now);
     }
 
     /// The backends that are eligible now.

@@ -1,11 +1,25 @@
 //! What a member learns from the attempts at it.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Member;
 use crate::retry::Outcome;
 
+/// A quantile of fewer responses says too little.
+const LEAST_RESPONSES: u64 = 20;
+
 impl Member {
+    /// The time within which this share in percent of the backend's responses of the last minute began; `None` if there were too
+    /// few.
+    pub fn hedge_delay(&self, percent: u8, now: Instant) -> Option<Duration> {
+        self.hedge_delay.get(percent, now, || {
+            let distribution = self.backend.load.latency.distribution(now);
+            let is_enough = distribution.count() >= LEAST_RESPONSES;
+            let quantile = distribution.quantile(f64::from(percent) / 100.0);
+            quantile.filter(|_| is_enough)
+        })
+    }
+
     /// Takes the outcome of an attempt of this worker: records the latency, counts failures, lets the backend be probed after a
     /// suspicious one, and weighs it for an ejection.
     #[inline]

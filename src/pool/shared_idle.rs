@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::BackendConnection;
+use super::{BackendConnection, Care};
 use crate::backend::{Backend, Destination};
 use crate::message::Connection;
 use crate::net::Stream;
@@ -33,13 +33,15 @@ struct PoolState {
 #[derive(Debug)]
 struct SharedIdle {
     stream: OwnedFd,
+    /// Since when it is idle.
+    since: Instant,
     until: Instant,
     destination: Destination,
 }
 
 impl SharedIdlePool {
     /// Keeps a connection until `until` at most; closes it when there is no room or its descriptor cannot be shared.
-    pub(super) fn put(&self, connection: BackendConnection, until: Instant) {
+    pub(super) fn put(&self, connection: BackendConnection, since: Instant, until: Instant) {
         let destination = connection.destination;
         let Some(stream) = connection
             .connection
@@ -52,6 +54,7 @@ impl SharedIdlePool {
         if state.entries.len() < MAX_CONNECTIONS {
             state.entries.push(SharedIdle {
                 stream,
+                since,
                 until,
                 destination,
             });
@@ -65,13 +68,16 @@ impl SharedIdlePool {
 
     /// Takes the newest connection that is open, has nothing to read and leads to a current address of `backend`. A system call
     /// checks this, because no runtime watches the connection meanwhile.
-    pub fn take(&self, backend: &Backend, now: Instant) -> Option<Box<BackendConnection>> {
+    pub fn take(&self, backend: &Backend, now: Instant, care: Care) -> Option<Box<BackendConnection>> {
+        let is_young_enough = |idle: &mut SharedIdle| !care.is_too_old(idle.idle_for(now));
         loop {
-            let mut shared_idle = self.state().entries.pop()?;
+            let mut shared_idle = self.state().entries.pop_if(is_young_enough)?;
             if shared_idle.is_usable(backend, now) {
+                let idle_for = shared_idle.idle_for(now);
                 let mut connection =
                     BackendConnection::new(backend.id, Connection::new(shared_idle.stream.into()));
                 connection.is_reused = true;
+                connection.idle_for = idle_for;
                 connection.destination = shared_idle.destination;
                 return Some(connection);
             }
@@ -115,9 +121,18 @@ impl SharedIdlePool {
 
 impl SharedIdle {
     fn is_usable(&mut self, backend: &Backend, now: Instant) -> bool {
-        now < self.until
-            && self.destination.is_current(backend)
-            && !crate::net::is_readable_or_closed_now(&self.stream)
+        if now >= self.until || !self.destination.is_current(backend) {
+            return false;
+        }
+        let is_closed = crate::net::is_readable_or_closed_now(&self.stream);
+        if is_closed {
+            backend.reuse.closed_after(self.idle_for(now), now);
+        }
+        !is_closed
+    }
+
+    fn idle_for(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.since)
     }
 }
 
@@ -146,7 +161,7 @@ mod tests {
         ours.set_nonblocking(true).unwrap();
         let mut connection = BackendConnection::new(named().id, Connection::new(OwnedFd::from(ours).into()));
         connection.destination = destination;
-        shared_idle.put(*connection, now + 60 * SECOND);
+        shared_idle.put(*connection, now, now + 60 * SECOND);
         listener.accept().unwrap().0
     }
 
@@ -166,7 +181,7 @@ mod tests {
                 let thread = scope.spawn(|| {
                     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
                     runtime.unwrap().block_on(async {
-                        let taken = shared_idle.take(&named(), now).unwrap();
+                        let taken = shared_idle.take(&named(), now, Care::Usual).unwrap();
                         assert!(taken.is_reused && shared_idle.is_empty());
                         taken.connection.into_stream().unwrap().into_descriptor().unwrap()
                     })
@@ -185,10 +200,10 @@ mod tests {
     fn closed_and_readable_connections_are_not_taken() {
         on_worker(|shared_idle, now| {
             drop(put(&shared_idle, now));
-            assert!(shared_idle.take(&named(), now).is_none());
+            assert!(shared_idle.take(&named(), now, Care::Usual).is_none());
             let mut backend = put(&shared_idle, now);
             backend.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
-            assert!(shared_idle.take(&named(), now).is_none());
+            assert!(shared_idle.take(&named(), now, Care::Usual).is_none());
         });
     }
 
@@ -196,7 +211,11 @@ mod tests {
     fn expired_connections_are_not_taken() {
         on_worker(|shared_idle, now| {
             let _backend = put(&shared_idle, now);
-            assert!(shared_idle.take(&named(), now + 60 * SECOND).is_none());
+            assert!(
+                shared_idle
+                    .take(&named(), now + 60 * SECOND, Care::Usual)
+                    .is_none()
+            );
         });
     }
 
@@ -225,9 +244,9 @@ mod tests {
             let _kept = [stays, leaves, leaves].map(|address| put_to(&shared_idle, now, to(address)));
             shared_idle.sweep(&named, now);
             named.resolve_to(vec![stays]);
-            let taken = shared_idle.take(&named, now).unwrap();
+            let taken = shared_idle.take(&named, now, Care::Usual).unwrap();
             assert!(taken.destination == to(stays) && shared_idle.is_empty());
-            shared_idle.put(*taken, now + 60 * SECOND);
+            shared_idle.put(*taken, now, now + 60 * SECOND);
             named.resolve_to(vec![leaves]);
             shared_idle.sweep(&named, now);
             assert!(shared_idle.is_empty(), "swept at once, not after a second");

@@ -9,15 +9,16 @@ use super::connect::{Connector, Need};
 use super::deadlines::Deadline;
 use super::departure::Phase;
 use super::exchange::Exchange;
-use super::forwarding::Forwarding;
-use super::headers::{ForwardedRequest, ForwardedResponse, ResponseContext};
+use super::giving_up::{self, To};
+use super::headers::{ForwardedResponse, ResponseContext};
+use super::hedge::{FirstAttempt, Hedge, Loser, Raced};
 use super::request::Request;
-use super::{Failure, detail, edited, pinned, websocket};
+use super::{Failure, detail, grpc, outgoing, pinned, websocket};
 use crate::clock;
 use crate::head::{BodyLength, Version};
 use crate::message::{self, AwaitedResponse, ResponseError, Waiting};
-use crate::pool::{BackendConnection, ForwardedHeaders, HeaderCase, Member, Pool};
-use crate::retry::{AttemptEnd, Outcome};
+use crate::pool::BackendConnection;
+use crate::retry::{AttemptEnd, ConnectionEvent, Outcome};
 
 /// Interim responses (1xx) that one exchange may have.
 const INTERIM_BOUND: usize = 32;
@@ -50,6 +51,11 @@ impl Carried {
         bound.saturating_sub(self.waited)
     }
 
+    /// The request waited before it was sent again, which is part of the time that it waits for its response.
+    pub(super) fn has_waited(&mut self, time: Duration) {
+        self.waited += time;
+    }
+
     /// The attempt has ended, and another one follows.
     pub(super) fn next_attempt(&mut self, now: Instant) {
         if let Some(since) = self.waiting_since.take() {
@@ -60,7 +66,9 @@ impl Carried {
 
 /// An attempt in progress.
 struct Attempt<'p> {
-    pool: &'p Pool,
+    to: To<'p, 'p>,
+    /// [`Worker::changes`](super::Worker::changes) when the eligible set was looked at last.
+    changes: u64,
     backend: Box<BackendConnection>,
     carried: &'p mut Carried,
     /// Whether writing failed; the backend may have responded before it closed.
@@ -74,11 +82,15 @@ struct Attempt<'p> {
 /// Sends the request to one backend and waits for the head of its final response.
 pub(super) async fn run<'a>(
     exchange: &mut Exchange<'a>,
-    (pool, member): (&Pool, &'a Member),
+    to: To<'a, '_>,
     carried: &mut Carried,
     is_fresh: bool,
+    mut hedge: Option<&mut Hedge<'a>>,
 ) -> Ended {
+    let To { pool, member, .. } = to;
     let began = exchange.request.worker().wheel.now();
+    let bound = pool.settings.retry.per_try_timeout;
+    exchange.deadlines.begin_attempt(bound, began);
     exchange.record.attempts_at(member);
     let pinned = if is_fresh {
         None
@@ -88,9 +100,11 @@ pub(super) async fn run<'a>(
     let connected = match pinned {
         Some(pinned) => Ok(pinned),
         None => {
-            Connector::new(Need::of(&exchange.request, pool), pool, member)
-                .connect(is_fresh)
-                .await
+            let connector = Connector::new(Need::of(&exchange.request, pool), pool, member);
+            match bound {
+                None => connector.connect(is_fresh).await,
+                Some(bound) => Box::pin(connector.connect_within(bound, is_fresh)).await,
+            }
         }
     };
     let mut outcome = Outcome {
@@ -99,6 +113,7 @@ pub(super) async fn run<'a>(
         event: None,
         nothing_sent: false,
         was_refused: false,
+        is_grpc_unavailable: false,
         was_reused: false,
         connect_time: None,
         total_time: Duration::ZERO,
@@ -112,7 +127,7 @@ pub(super) async fn run<'a>(
             } else if let Some(place) = &exchange.place {
                 place.step_aside();
             }
-            send(exchange, (pool, member), carried, backend).await
+            send(exchange, to, carried, backend, hedge.as_deref_mut()).await
         }
         Err(mut error) => {
             exchange.record.detail = error.detail.take();
@@ -120,56 +135,53 @@ pub(super) async fn run<'a>(
         }
     };
     let (now, result) = match result {
+        // The hedge has won.
+        Ok(other) if other.backend != member.backend.id => {
+            match hedge.and_then(|hedge| hedge.loser.take()) {
+                Some(Loser::Response(status)) => outcome.end = AttemptEnd::Response(status),
+                Some(Loser::Error(error)) => error.write(&mut outcome),
+                None => {}
+            }
+            (clock::now(), Ok(other))
+        }
         Ok(backend) => {
             outcome.end = AttemptEnd::Response(backend.head.status);
+            outcome.is_grpc_unavailable = exchange.request.is_grpc && grpc::is_unavailable(&backend);
             (clock::now(), Ok(backend))
         }
         Err(error) => {
-            outcome.end = AttemptEnd::Failure(error.failure.cause());
-            outcome.event = error.event;
-            outcome.nothing_sent = error.nothing_sent;
-            outcome.was_refused = error.was_refused;
+            error.write(&mut outcome);
             (exchange.request.worker().wheel.now(), Err(error.failure))
         }
     };
+    exchange.deadlines.end_attempt();
     outcome.total_time = now.saturating_duration_since(began);
     Ended { outcome, result }
 }
 
 async fn send(
     exchange: &mut Exchange<'_>,
-    (pool, member): (&Pool, &Member),
+    to: To<'_, '_>,
     carried: &mut Carried,
     mut backend: Box<BackendConnection>,
+    hedge: Option<&mut Hedge<'_>>,
 ) -> Result<Box<BackendConnection>, AttemptError> {
+    let To { pool, member, .. } = to;
     let before = backend.connection.bytes_out;
     let request = &exchange.request;
     if request.head.upgrade.is_some() && !backend.connection.can_upgrade() {
         return Err(AttemptError::unsent(Failure::UnexpectedUpgrade));
     }
-    let changes = edited::of_request(exchange, &member.backend.address);
-    let forwarding = forwarding(pool, request);
-    let head = ForwardedRequest {
-        changes: changes.as_ref(),
-        forwarding,
-        head: request.head,
-        identity: &request.identity,
-        peer: &request.client.peer,
-        backend: &member.backend.address,
-    };
-    let buffers = &request.client.worker.buffers;
-    let (connection, method) = (&mut backend.connection, request.head.method);
-    match pool.settings.header_case {
-        HeaderCase::Preserve => connection.put_request(&head, method, buffers),
-        HeaderCase::Title => connection.put_request_in_title_case(&head, method, buffers),
-    }
+    outgoing::put_head(exchange, (pool, member), &mut backend);
+    let request = &exchange.request;
     exchange
         .body
         .restart(request.head, &mut backend.connection, request.client);
     exchange.deadlines.reset();
     let is_new = !backend.is_reused;
     let mut attempt = Attempt {
-        pool,
+        to,
+        changes: exchange.request.worker().changes(),
         backend,
         carried,
         sending_failed: false,
@@ -177,7 +189,19 @@ async fn send(
         is_end_proved: true,
     };
     let waiting = is_new.then(|| member.backend.wait_on_new());
-    let result = std::future::poll_fn(|context| attempt.poll(exchange, context)).await;
+    let result = match hedge {
+        None => std::future::poll_fn(|context| attempt.poll(exchange, context)).await,
+        Some(hedge) => match Box::pin(hedge.race(&mut attempt, exchange)).await {
+            Raced::First(result) => result,
+            Raced::Second(response, ended) => {
+                hedge.loser = ended.map(|ended| match ended {
+                    Ok(()) => Loser::Response(attempt.backend.head.status),
+                    Err(failure) => Loser::Error(AttemptError::over(&mut attempt.backend, failure, before)),
+                });
+                return Ok(response);
+            }
+        },
+    };
     drop(waiting);
     let mut backend = attempt.backend;
     match result {
@@ -191,25 +215,17 @@ async fn send(
                     &mut exchange.record,
                 );
             }
-            if failure == Failure::BackendTimeout {
+            if matches!(failure, Failure::BackendTimeout | Failure::BackendMarkedDown) {
                 backend.connection.suspect();
             }
-            Err(AttemptError::over(&mut backend, failure, before))
+            let error = AttemptError::over(&mut backend, failure, before);
+            if error.event == Some(ConnectionEvent::Stale) && backend.connection.is_sequential() {
+                let now = exchange.request.worker().wheel.now();
+                member.backend.reuse.closed_after(backend.idle_for, now);
+            }
+            Err(error)
         }
     }
-}
-
-/// The headers that say who the client is, if the pool does not have the usual ones.
-#[inline]
-pub(super) fn forwarding(pool: &Pool, request: &Request<'_>) -> Option<Forwarding> {
-    let headers = pool.settings.forwarded;
-    if headers == ForwardedHeaders::default() {
-        return None;
-    }
-    let needs_port = headers.has(ForwardedHeaders::X_FORWARDED_PORT);
-    let destination = needs_port.then(|| request.client.destination()).flatten();
-    let port = destination.map(|address| address.port());
-    Some(Forwarding { headers, port })
 }
 
 impl Attempt<'_> {
@@ -229,6 +245,13 @@ impl Attempt<'_> {
         if exchange.has_client_left(context, Phase::Waiting) {
             return Poll::Ready(Err(exchange.client_gone()));
         }
+        let changes = exchange.request.worker().changes();
+        if changes != self.changes {
+            self.changes = changes;
+            if giving_up::is_due(exchange, self.to, self.carried.is_hinted) {
+                return Poll::Ready(Err(Failure::BackendMarkedDown));
+            }
+        }
         let deadline = self.deadline(exchange);
         let progress = match deadline.0 {
             Deadline::ClientBody | Deadline::Call => exchange.body.transfer.moved,
@@ -238,11 +261,12 @@ impl Attempt<'_> {
             .deadlines
             .poll(context, &exchange.request.client.timer, deadline, progress)
             .map(|ended| {
-                exchange.record.detail = detail::of_wait(
-                    &exchange.request,
-                    (ended, deadline.1),
-                    &self.pool.settings.timeouts,
-                );
+                let bound = match ended {
+                    Deadline::Attempt => self.to.pool.settings.retry.per_try_timeout.unwrap_or_default(),
+                    _ => deadline.1,
+                };
+                let timeouts = &self.to.pool.settings.timeouts;
+                exchange.record.detail = detail::of_wait(&exchange.request, (ended, bound), timeouts);
                 Err(match ended {
                     Deadline::ClientBody | Deadline::Call => Failure::BodyTimeout,
                     Deadline::Client => Failure::DeadlineExceeded,
@@ -338,7 +362,7 @@ impl Attempt<'_> {
 
     /// What the attempt waits for, and how long it may.
     fn deadline(&mut self, exchange: &Exchange<'_>) -> (Deadline, Duration) {
-        let timeouts = &self.pool.settings.timeouts;
+        let timeouts = &self.to.pool.settings.timeouts;
         let body = &exchange.body;
         let awaits_continue =
             exchange.request.head.expects_continue && !self.carried.is_continued && body.transfer.moved == 0;
@@ -357,6 +381,20 @@ impl Attempt<'_> {
         let now = exchange.request.worker().wheel.now();
         let left = self.carried.left(timeouts.request, now);
         (Deadline::FirstByte, timeouts.first_byte.min(left))
+    }
+}
+
+impl FirstAttempt for Attempt<'_> {
+    fn poll(&mut self, exchange: &mut Exchange<'_>, context: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        self.poll(exchange, context)
+    }
+
+    fn status(&self) -> u16 {
+        self.backend.head.status
+    }
+
+    fn is_committed(&self) -> bool {
+        self.carried.is_hinted
     }
 }
 

@@ -4,7 +4,7 @@ use super::Failure;
 use crate::message::RequestFate;
 use crate::net::DialError;
 use crate::pool::BackendConnection;
-use crate::retry::ConnectionEvent;
+use crate::retry::{AttemptEnd, ConnectionEvent, Outcome};
 
 /// Why an attempt got no response.
 #[derive(Debug)]
@@ -51,6 +51,14 @@ impl AttemptError {
             event: Some(ConnectionEvent::Unconnectable),
             ..Self::unsent(ours)
         }
+    }
+
+    /// Writes what it says into the outcome of its attempt.
+    pub(super) fn write(&self, outcome: &mut Outcome) {
+        outcome.end = AttemptEnd::Failure(self.failure.cause());
+        outcome.event = self.event;
+        outcome.nothing_sent = self.nothing_sent;
+        outcome.was_refused = self.was_refused;
     }
 
     /// How an attempt failed over a connection that had sent `bytes_before` bytes before it.

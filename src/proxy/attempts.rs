@@ -1,14 +1,18 @@
 //! The attempts of a request: tries one backend after the other until one responds. Each attempt ends in one `Outcome`, which is
 //! handed to all who learn from it in one place: see `conclude`.
 
+use std::time::Duration;
+
 use super::attempt::{self, Carried, Ended};
 use super::exchange::Exchange;
+use super::giving_up::To;
+use super::hedge::Hedge;
 use super::in_flight::{InFlight, Slot};
 use super::route::PoolMatch;
 use super::tried::Tried;
-use super::{Failure, pick, waiting};
+use super::{Failure, backoff, learn, pick, waiting};
 use crate::pool::{Another, BackendConnection, Member, Pool};
-use crate::retry::{self, AttemptEnd, Cause, ConnectionEvent, Outcome, Policy};
+use crate::retry::{self, Cause, ConnectionEvent, Outcome, Policy};
 
 /// How often a request that was cut is sent again, after it has failed at all backends.
 const MAX_RESENT: u32 = 1;
@@ -23,6 +27,8 @@ pub(super) struct Attempts<'a> {
     in_flight: Option<Slot<'a>>,
     /// Requests that were cut and sent again to backends that all had failed.
     resent: u32,
+    /// For how long the next attempt has to wait.
+    wait: Option<Duration>,
 }
 
 /// A final response, whose head has arrived.
@@ -46,6 +52,7 @@ impl<'a> Attempts<'a> {
             held: None,
             in_flight: None,
             resent: 0,
+            wait: None,
         }
     }
 
@@ -81,12 +88,36 @@ impl<'a> Attempts<'a> {
         let mut slot = first;
         loop {
             let member = slot.member;
-            // The slot of the attempt before is free now.
+            // One slot after the other, so that a backend never counts one request twice.
+            self.in_flight = None;
+            if let Some(wait) = self.wait.take() {
+                Box::pin(backoff::wait(exchange, wait)).await?;
+                self.carried.has_waited(wait);
+            }
             self.in_flight = Some(slot.waiting(exchange.request.worker().wheel.now()));
             let is_fresh = self.tried.needs_new_connection();
+            let mut hedge = self.hedge(exchange, member);
+            let to = To {
+                pool: self.to.pool,
+                eligible: self.to.eligible,
+                member,
+                tried: &self.tried,
+            };
+            let beside = hedge.as_deref_mut();
             let Ended { outcome, result } =
-                attempt::run(exchange, (self.to.pool, member), &mut self.carried, is_fresh).await;
-            let next = self.conclude(exchange, member, &outcome, result.as_ref().err().copied());
+                attempt::run(exchange, to, &mut self.carried, is_fresh, beside).await;
+            if let Some(hedge) = hedge
+                && let Some(winner) = hedge.settle(exchange, &outcome, &mut self.tried)
+            {
+                self.in_flight = Some(winner.in_flight);
+                let member = winner.member;
+                return result.map(|connection| BackendResponse {
+                    member,
+                    connection,
+                    is_cut: false,
+                });
+            }
+            let next = self.conclude(exchange, member, &outcome, &result);
             match (result, next) {
                 (Ok(connection), None) => {
                     return Ok(BackendResponse {
@@ -176,6 +207,15 @@ impl<'a> Attempts<'a> {
         true
     }
 
+    /// What may run beside the attempt that begins: only the first attempt of a request has a hedge.
+    #[inline]
+    fn hedge(&self, exchange: &Exchange<'a>, member: &'a Member) -> Option<Box<Hedge<'a>>> {
+        if self.to.pool.settings.retry.hedge.is_none() || self.tried.attempts() > 0 {
+            return None;
+        }
+        Hedge::new(exchange, (self.to.pool, self.to.eligible), member)
+    }
+
     /// Hands the outcome of an attempt to all who learn from it: the log, the counters and the health of the backend, and the
     /// decision on another attempt. Returns the backend of the next attempt, if one follows.
     #[inline]
@@ -184,30 +224,29 @@ impl<'a> Attempts<'a> {
         exchange: &mut Exchange<'a>,
         member: &'a Member,
         outcome: &Outcome,
-        failure: Option<Failure>,
+        result: &Result<Box<BackendConnection>, Failure>,
     ) -> Option<Slot<'a>> {
         exchange.record.attempt_ended(outcome);
-        let worker = exchange.request.worker();
-        let now = worker.wheel.now();
-        member.observe(outcome, worker.index, now);
         if let Some(in_flight) = &mut self.in_flight {
             in_flight.end_wait();
         }
         let pool = self.to.pool;
-        if pool.learns_latency {
-            pool.learn(member, outcome, now, worker.random());
-        }
-        if matches!(outcome.end, AttemptEnd::Response(_)) {
-            pool.queue.succeeded(&mut exchange.place, pool.settings.queue);
-        }
+        learn::from(exchange, (pool, member), outcome);
         self.tried.add(outcome);
         let Some(cause) = outcome.cause() else {
             self.to.pool.budget.give_back(self.tried.tokens);
             return None;
         };
+        if let (Cause::Status(503), Ok(response)) = (cause, result)
+            && pool.settings.retry.respect_retry_after
+            && let Some(time) = backoff::retry_after(response)
+        {
+            pool.hold_off(member, time, exchange.request.worker().wheel.now());
+        }
         let next = self.next(exchange, member, cause, outcome)?;
-        let reason = match (outcome.event, failure) {
-            (Some(ConnectionEvent::Unconnectable), Some(failure)) => failure.code(),
+        let reason = match (outcome.event, result) {
+            (Some(ConnectionEvent::Unconnectable), Err(failure))
+            | (_, Err(failure @ Failure::BackendMarkedDown)) => failure.code(),
             _ => cause.name(),
         };
         exchange.record.retried(member, reason);
@@ -241,8 +280,17 @@ impl<'a> Attempts<'a> {
                 Some(ConnectionEvent::Stale | ConnectionEvent::Closing)
             ),
         };
-        let context = pick::context(exchange, pool, tried.this_round());
-        let next = || self.to.eligible.pick_another(context, another);
+        let mut avoided = tried.this_round().clone();
+        avoided.extend(self.to.eligible.no_longer_eligible());
+        let context = pick::context(exchange, pool, &avoided);
+        let policy = &pool.settings.retry;
+        let to = self.to;
+        let next = || {
+            let other = to.eligible.pick_another(context, another);
+            // All have failed, and the config may ask for more attempts than there are backends.
+            let asks_again = matches!(policy.attempts, retry::Attempts::AtMost(_));
+            other.or_else(|| asks_again.then(|| pick_again(exchange, to, last)).flatten())
+        };
         let worker = exchange.request.worker().index;
         // Another worker may have taken the last slot of the one that was picked.
         let mut slot = None;
@@ -267,6 +315,9 @@ impl<'a> Attempts<'a> {
             }
             self.tried.tokens += 1;
         }
+        let waits = self.tried.wait_before(slot.member.backend.id, outcome);
+        let random = || exchange.request.worker().random();
+        self.wait = waits.map(|waits| policy.backoff.wait(waits, random()));
         if self.in_flight.is_none() {
             slot.again();
         }
@@ -276,16 +327,12 @@ impl<'a> Attempts<'a> {
     /// The attempt that has failed, as the retry policy sees it.
     fn failure(&self, exchange: &Exchange<'_>, cause: Cause, outcome: &Outcome) -> retry::Failure {
         retry::Failure {
-            cause,
-            is_idempotent: exchange.request.head.method.is_idempotent(),
+            is_idempotent: retry::is_repeatable(exchange.request.head),
             was_sent: !outcome.nothing_sent,
             event: outcome.event,
             is_replayable: exchange.body.replay.is_whole(),
             has_response_begun: self.carried.is_hinted,
-            attempts: self.tried.attempts(),
-            stale: self.tried.stale(),
-            unprocessed: self.tried.unprocessed(),
-            backends: self.to.eligible.roster().members().len() as u32,
+            ..self.tried.failure(cause, self.to.eligible)
         }
     }
 
@@ -296,4 +343,16 @@ impl<'a> Attempts<'a> {
         exchange.body.is_sent = !held.is_cut;
         Some(held)
     }
+}
+
+/// Picks a backend although it has failed, another one than the last if there is one.
+fn pick_again<'a>(exchange: &Exchange<'_>, to: PoolMatch<'a>, last: &'a Member) -> Option<&'a Member> {
+    let another = Another {
+        failed: &[],
+        last: Some(last),
+        is_backup_last: false,
+    };
+    let tried = [last.backend.id];
+    to.eligible
+        .pick_another(pick::context(exchange, to.pool, &tried), another)
 }

@@ -9,12 +9,12 @@ use tokio::time::timeout_at;
 
 use super::attempt_error::AttemptError;
 use super::request::Request;
-use super::{Failure, Worker};
+use super::{Failure, Worker, detail};
 use crate::backend::Destination;
 use crate::clock;
 use crate::message::{Connection, Limits, NewConnection, SharedConnection};
 use crate::net::{self, DialError, ProxyHeader, ProxyVersion, Stream};
-use crate::pool::{BackendConnection, ConnectLead, Member, Pool, SingleFlight};
+use crate::pool::{BackendConnection, Care, ConnectLead, Member, Pool, SingleFlight};
 use crate::tls::{self, Offer};
 
 /// Connections that others are waited for at most, one after the other: each had no room left when it came.
@@ -25,7 +25,8 @@ const WAITS: usize = 3;
 pub(super) struct Need<'r> {
     pub(super) worker: &'r Rc<Worker>,
     pub(super) limits: &'r Limits,
-    pub(super) is_idempotent: bool,
+    /// Whether the request can be sent again when its connection ends.
+    pub(super) is_repeatable: bool,
     /// Whether the request is to become a tunnel.
     pub(super) upgrades: bool,
     /// The PROXY header that names the client, where the pool sends one.
@@ -40,7 +41,7 @@ impl<'r> Need<'r> {
         Self {
             worker: &request.client.worker,
             limits: &request.snapshot.limits.message,
-            is_idempotent: request.head.method.is_idempotent(),
+            is_repeatable: pool.settings.retry.survives_reset(request.head),
             upgrades: request.head.upgrade.is_some(),
             introduction: version.map(|version| (version, proxy_header(request))),
         }
@@ -65,15 +66,15 @@ impl<'r> Connector<'r> {
     pub(super) async fn connect(&self, is_fresh: bool) -> Result<Box<BackendConnection>, AttemptError> {
         let Self { need, pool, member } = self;
         let worker = need.worker;
-        // A request that must not be sent twice is worth a system call that makes sure.
-        let asks_kernel = !need.is_idempotent;
         let now = worker.wheel.now();
-        let idle = || {
-            worker
-                .idle
-                .take((&member.backend, member.tls_generation(pool)), now, asks_kernel)
+        let care = match need.is_repeatable {
+            true => Care::Usual,
+            false => Care::of(&member.backend, now),
         };
-        if !is_fresh && let Some(idle) = idle().or_else(|| member.shared_idle.take(&member.backend, now)) {
+        let wanted = (&*member.backend, member.tls_generation(pool));
+        let idle = || worker.idle.take(wanted, now, care);
+        let shared_idle = || member.shared_idle.take(&member.backend, now, care);
+        if !is_fresh && let Some(idle) = idle().or_else(shared_idle) {
             worker.counters.backend_connections_reused.increment();
             return Ok(idle);
         }
@@ -90,6 +91,19 @@ impl<'r> Connector<'r> {
             }
             None => Box::pin(self.share()).await,
         }
+    }
+
+    /// The same, with an end of the attempt, of which connecting is a part.
+    pub(super) async fn connect_within(
+        &self,
+        bound: Duration,
+        is_fresh: bool,
+    ) -> Result<Box<BackendConnection>, AttemptError> {
+        let connecting = tokio::time::timeout(bound, self.connect(is_fresh));
+        connecting.await.unwrap_or_else(|_| {
+            let detail = detail::ran_out("retry.per_try_timeout", bound);
+            Err(AttemptError::unsent(Failure::BackendTimeout).because(detail))
+        })
     }
 
     /// A connection in the name of this request's client. It is kept and shared with nobody: what the backend believes of

@@ -27,6 +27,18 @@ pub(super) enum Deadline {
     Slot,
     /// Nobody: the client's own deadline has passed.
     Client,
+    /// Nobody: the next attempt is to begin.
+    Backoff,
+    /// Nobody: the attempt has taken too long.
+    Attempt,
+}
+
+/// What bounds one attempt as a whole.
+#[derive(Debug)]
+struct AttemptBound {
+    bound: Duration,
+    /// When the time runs out; `None` while the attempt waits for the client.
+    until: Option<Instant>,
 }
 
 /// The active deadline.
@@ -39,6 +51,8 @@ pub(super) struct Deadlines {
     min_rate: Option<u64>,
     /// Until when the client waits for a response that has not begun.
     client_deadline: Option<Instant>,
+    /// The bound of the attempt that is under way, if it has one.
+    attempt: Option<AttemptBound>,
 }
 
 impl Deadlines {
@@ -51,7 +65,7 @@ impl Deadlines {
     }
 
     /// Runs `bound` for `deadline` from now on, if that is another wait than before or `progress` (a count of bytes) has
-    /// changed; ready with the wait whose time ran out, or with [`Deadline::Client`].
+    /// changed; ready with the wait whose time ran out, with [`Deadline::Client`] or with [`Deadline::Attempt`].
     pub(super) fn poll(
         &mut self,
         context: &Context<'_>,
@@ -65,16 +79,20 @@ impl Deadlines {
             matches!(deadline, Deadline::ClientBody | Deadline::ClientTakes) && self.min_rate.is_some();
         if !is_same || (moved > 0 && !is_rated) {
             self.begin(timer, (deadline, bound), progress);
+            // A wait that keeps moving never lets the alarm ring.
+            if let Some(ended) = self.over(timer) {
+                return Poll::Ready(ended);
+            }
         }
         while let Poll::Ready(event) = timer.poll(context) {
             let is_fast = is_rated && moved >= self.required(bound);
             match event {
                 TimerEvent::Notified => {}
-                TimerEvent::Expired if self.time_left(timer).is_some_and(|time_left| time_left.is_zero()) => {
-                    return Poll::Ready(Deadline::Client);
-                }
-                TimerEvent::Expired if is_fast => self.begin(timer, (deadline, bound), progress),
-                TimerEvent::Expired => return Poll::Ready(deadline),
+                TimerEvent::Expired => match self.over(timer) {
+                    Some(ended) => return Poll::Ready(ended),
+                    None if is_fast => self.begin(timer, (deadline, bound), progress),
+                    None => return Poll::Ready(deadline),
+                },
             }
         }
         Poll::Pending
@@ -85,6 +103,19 @@ impl Deadlines {
         self.current = None;
     }
 
+    /// An attempt begins, which may take this long, apart from waits for the client.
+    pub(super) fn begin_attempt(&mut self, bound: Option<Duration>, now: Instant) {
+        self.attempt = bound.map(|bound| AttemptBound {
+            bound,
+            until: now.checked_add(bound),
+        });
+    }
+
+    /// It has ended.
+    pub(super) fn end_attempt(&mut self) {
+        self.attempt = None;
+    }
+
     /// The response has begun: how long it takes is between client and backend.
     pub(super) fn forget_client_deadline(&mut self) {
         self.client_deadline = None;
@@ -93,15 +124,34 @@ impl Deadlines {
     fn begin(&mut self, timer: &Timer, current: (Deadline, Duration), progress: u64) {
         self.current = Some(current);
         self.progress = progress;
-        timer.set(
-            self.time_left(timer)
-                .map_or(current.1, |time_left| time_left.min(current.1)),
-        );
+        if let Some(attempt) = &mut self.attempt {
+            attempt.until = match current.0 {
+                Deadline::ClientBody | Deadline::Call => None,
+                _ => attempt.until.or_else(|| timer.now().checked_add(attempt.bound)),
+            };
+        }
+        let deadlines = [self.client_deadline, self.attempt_deadline()];
+        let first = deadlines.into_iter().flatten().min();
+        let time_left = first.map(|first| first.saturating_duration_since(timer.now()));
+        let after = time_left.map_or(current.1, |time_left| time_left.min(current.1));
+        match current.0 {
+            // Meanwhile the backend may be marked down.
+            Deadline::BackendTakes | Deadline::FirstByte => timer.set_and_listen(after),
+            _ => timer.set(after),
+        }
     }
 
-    /// Time up to the deadline.
-    fn time_left(&self, timer: &Timer) -> Option<Duration> {
-        Some(self.client_deadline?.saturating_duration_since(timer.now()))
+    /// The deadline that has passed whatever moves.
+    fn over(&self, timer: &Timer) -> Option<Deadline> {
+        let is_over = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= timer.now());
+        if is_over(self.client_deadline) {
+            return Some(Deadline::Client);
+        }
+        is_over(self.attempt_deadline()).then_some(Deadline::Attempt)
+    }
+
+    fn attempt_deadline(&self) -> Option<Instant> {
+        self.attempt.as_ref()?.until
     }
 
     /// Bytes that a rated wait must move within `bound`, at least 1.
@@ -171,6 +221,32 @@ mod tests {
             });
             let (ended, at) = ended.unwrap();
             assert_eq!(ended, deadline);
+            assert!(expected.contains(&at), "{at}");
+        }
+    }
+
+    #[test]
+    fn an_attempt_ends_although_its_waits_move_unless_it_waits_for_the_client() {
+        let start = crate::clock::now();
+        let context = Context::from_waker(Waker::noop());
+        for (is_client_slow, expected) in [(false, 500..=560), (true, 1_500..=1_560)] {
+            let wheel = Wheel::new(start);
+            let timer = wheel.timer();
+            let mut deadlines = Deadlines::new(None, None);
+            deadlines.begin_attempt(Some(SECOND / 2), start);
+            let ended = (0..500).map(|step| step * 20).find_map(|at| {
+                wheel.advance(start + Duration::from_millis(at));
+                let wait = match is_client_slow && at < 1_000 {
+                    true => Deadline::ClientBody,
+                    false => Deadline::BackendTakes,
+                };
+                match deadlines.poll(&context, &timer, (wait, SECOND), at) {
+                    Poll::Ready(deadline) => Some((deadline, at)),
+                    Poll::Pending => None,
+                }
+            });
+            let (ended, at) = ended.unwrap();
+            assert_eq!(ended, Deadline::Attempt);
             assert!(expected.contains(&at), "{at}");
         }
     }

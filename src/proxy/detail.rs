@@ -110,6 +110,8 @@ pub(super) fn of_wait(
         Deadline::ResponseBody => "timeouts.stream_idle",
         Deadline::Tunnel => "timeouts.tunnel_idle",
         Deadline::Slot => "queue.timeout",
+        Deadline::Backoff => "retry.backoff",
+        Deadline::Attempt => "retry.per_try_timeout",
         Deadline::ClientBody | Deadline::BackendTakes | Deadline::ClientTakes => "timeouts.progress",
     };
     let rate = request.snapshot.limits.min_body_rate;

@@ -234,7 +234,14 @@ failures! {
     BackendTimeout, "the backend did not respond in time" {
         code: "backend_timeout", status: 504, grpc_status: grpc::UNAVAILABLE,
         cause: Some(Cause::Timeout), blame: Blame::Backend, timeout: Some(Timeout::FirstByte),
-        help: "no response began within `timeouts.first_byte` or `timeouts.request`, or the backend did not read the request for `timeouts.progress`",
+        help: "no response began within `timeouts.first_byte`, `timeouts.request` or `retry.per_try_timeout`, or the backend did not read the request for `timeouts.progress`",
+    }
+
+    /// The backend was marked down or ejected while the request waited for it.
+    BackendMarkedDown, "the backend was marked down while the request waited for its response" {
+        code: "backend_down", status: 504, grpc_status: grpc::UNAVAILABLE,
+        cause: Some(Cause::Timeout), blame: Blame::Backend, timeout: None,
+        help: "the backend was marked down or ejected while the request waited for its response, and no other backend could be asked in its place",
     }
 
     /// No response came before the moment until which the client waits for it, as it has said (`grpc-timeout`).

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::head::{RequestHead, ResponseHead};
+use crate::pool::BackendConnection;
 
 /// The media type of a call, which a `+` and the name of an encoding may follow.
 pub(super) const MEDIA: &[u8] = b"application/grpc";
@@ -39,6 +40,12 @@ pub(super) fn status_in_head(head: &ResponseHead, bytes: &[u8]) -> Option<u32> {
     let mut fields = head.fields.iter();
     let field = fields.find(|field| field.name.of(bytes).eq_ignore_ascii_case(STATUS))?;
     number(field.value.of(bytes))
+}
+
+/// Whether the response of a backend consists of its trailers, which say that the service is unavailable.
+pub(super) fn is_unavailable(backend: &BackendConnection) -> bool {
+    let status = status_in_head(&backend.head, backend.connection.input.unread());
+    backend.head.status == 200 && status == Some(UNAVAILABLE)
 }
 
 /// The status in trailers, which are whole lines.

@@ -13,7 +13,7 @@ use super::exchange::Exchange;
 use super::headers::ForwardedRequest;
 use super::in_flight::InFlight;
 use super::own_request::{Body, NoResponse, OwnHeader, OwnRequest, OwnResponse, Route};
-use super::{Plan, SnapshotHandle, Worker, attempt, edited, pick};
+use super::{Plan, SnapshotHandle, Worker, edited, outgoing, pick};
 use crate::clock;
 use crate::head::{BodyLength, RequestHead};
 use crate::message::{HeadWriter, Limits, OutgoingHead as _, OwnName, Target};
@@ -111,7 +111,7 @@ fn request(exchange: &Exchange<'_>, (pool, member): (&Pool, &Member), body: Opti
         peer: &exchange.request.client.peer,
         backend: address,
         changes: changes.as_ref(),
-        forwarding: attempt::forwarding(pool, &exchange.request),
+        forwarding: outgoing::forwarding(pool, &exchange.request),
     };
     let mut written = Written {
         head,
@@ -174,6 +174,7 @@ fn outcome(member: &Member, sent: Option<Result<OwnResponse, NoResponse>>, took:
         event: None,
         nothing_sent: false,
         was_refused: false,
+        is_grpc_unavailable: false,
         was_reused: false,
         connect_time: None,
         total_time: took,

@@ -145,7 +145,7 @@ impl Route<'_> {
         let need = Need {
             worker: self.worker,
             limits: self.limits,
-            is_idempotent,
+            is_repeatable: is_idempotent,
             upgrades: false,
             introduction: self.introduction,
         };

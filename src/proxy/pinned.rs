@@ -46,7 +46,7 @@ pub(super) fn take(
     let mut connection = pinned.connection;
     let worker = &request.client.worker;
     // A request that must not be sent twice is worth a system call that makes sure.
-    let asks_kernel = !request.head.method.is_idempotent();
+    let asks_kernel = !pool.settings.retry.survives_reset(request.head);
     let is_allowed =
         connection.tls_generation == member.tls_generation(pool) && worker.wheel.now() < pinned.until;
     if !is_allowed || connection.connection.is_readable_or_closed(asks_kernel) {
@@ -54,6 +54,8 @@ pub(super) fn take(
     }
     worker.counters.backend_connections_reused.increment();
     connection.is_reused = true;
+    // Its end says nothing of other connections: it belongs to one user.
+    connection.idle_for = Duration::MAX;
     Some(connection)
 }
 

@@ -116,6 +116,16 @@ impl<'a> Record<'a> {
         });
     }
 
+    /// An attempt at this backend ran beside the one at the backend that was asked last, and gave nothing.
+    pub(super) fn ran_beside(&mut self, member: &'a Member, reason: &'static str) {
+        self.attempts.count += 1;
+        self.attempts.retried.push(Retried {
+            member,
+            reason,
+            detail: None,
+        });
+    }
+
     /// The response that the client gets is this backend's, though perhaps not the last one asked.
     #[inline]
     pub(super) fn responded_by(&mut self, member: &'a Member, status: u16) {

@@ -3,12 +3,13 @@
 use smallvec::SmallVec;
 
 use crate::backend::BackendId;
-use crate::retry::{ConnectionEvent, Outcome};
+use crate::pool::EligibleSet;
+use crate::retry::{Cause, ConnectionEvent, Failure, Outcome};
 
 /// Backends that a request may try before the list of them takes memory of its own.
 const INLINE: usize = 4;
 
-type Backends = SmallVec<[BackendId; INLINE]>;
+pub(super) type Backends = SmallVec<[BackendId; INLINE]>;
 
 /// The attempts of one request so far. Each goes to a backend that was not tried yet, as long as there is one. After that
 /// come those whose attempt failed by an event of the connection, which tells nothing of the backend.
@@ -21,6 +22,8 @@ pub(super) struct Tried {
     attempts: u32,
     stale: u32,
     unprocessed: u32,
+    /// Waits before backends that were asked again.
+    waits: u32,
     /// Tokens that were taken from the budget.
     pub(super) tokens: u32,
 }
@@ -49,29 +52,52 @@ impl Tried {
         self.unprocessed = 0;
     }
 
+    /// An attempt that failed for `cause`, as the retry policy sees it, with all that was counted. The rest says that nothing was
+    /// sent and nothing may be sent twice.
+    pub(super) fn failure(&self, cause: Cause, eligible: &EligibleSet) -> Failure {
+        Failure {
+            cause,
+            is_idempotent: false,
+            was_sent: false,
+            event: None,
+            is_replayable: false,
+            has_response_begun: true,
+            attempts: self.attempts,
+            stale: self.stale,
+            unprocessed: self.unprocessed,
+            backends: eligible.roster().members().len() as u32,
+        }
+    }
+
     /// All attempts, since all backends had failed.
     pub(super) fn attempts(&self) -> u32 {
         self.attempts
     }
 
-    /// Those that failed because a reused connection had been closed.
-    pub(super) fn stale(&self) -> u32 {
-        self.stale
-    }
-
-    /// Those with which the backend did nothing.
-    pub(super) fn unprocessed(&self) -> u32 {
-        self.unprocessed
-    }
-
     /// Backends that are not asked as long as there are others.
-    pub(super) fn this_round(&self) -> &[BackendId] {
+    pub(super) fn this_round(&self) -> &Backends {
         &self.this_round
     }
 
     /// Backends that are not asked again.
     pub(super) fn failed(&self) -> &[BackendId] {
         &self.failed
+    }
+
+    /// The next attempt goes to `next`. Returns how many such waits there were before if the request has to wait first: another
+    /// backend is asked at once, and so is the same one after the end of a connection, which says nothing of it. But what a
+    /// backend refused or failed to do a moment ago needs a pause.
+    pub(super) fn wait_before(&mut self, next: BackendId, last: &Outcome) -> Option<u32> {
+        let is_end_of_connection = match last.event {
+            Some(ConnectionEvent::Stale) => true,
+            Some(ConnectionEvent::Closing) => self.unprocessed <= 1,
+            _ => false,
+        };
+        if is_end_of_connection || !(self.this_round.contains(&next) || self.failed.contains(&next)) {
+            return None;
+        }
+        self.waits += 1;
+        Some(self.waits - 1)
     }
 
     /// Whether the next attempt has to use a new connection. What closed one idle connection, such as a restart or an idle

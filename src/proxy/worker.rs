@@ -54,6 +54,8 @@ pub struct Worker {
     pub is_draining: Cell<bool>,
     shared: Arc<SnapshotCell>,
     local: RefCell<Rc<SnapshotHandle>>,
+    /// Number of changes of the snapshot or of an eligible set that this worker has seen.
+    changes: Cell<u64>,
     rng: RefCell<Rng>,
     date: RefCell<Vec<u8>>,
     ticks: Cell<u64>,
@@ -98,6 +100,7 @@ impl Worker {
             is_draining: Cell::new(false),
             shared,
             local,
+            changes: Cell::new(0),
             rng: RefCell::new(Rng::fresh()),
             date: RefCell::default(),
             ticks: Cell::new(0),
@@ -111,8 +114,16 @@ impl Worker {
     pub fn local(&self) -> Rc<SnapshotHandle> {
         if self.local.borrow().is_stale(&self.shared) {
             *self.local.borrow_mut() = self.shared.load();
+            self.changes.set(self.changes.get().wrapping_add(1));
+            self.wheel.wake_listeners();
         }
         Rc::clone(&self.local.borrow())
+    }
+
+    /// A number that differs once another snapshot or eligible set is active. Requests that wait for a backend are woken then.
+    #[inline]
+    pub(super) fn changes(&self) -> u64 {
+        self.changes.get()
     }
 
     /// Uniform bits, good enough to spread load and to name requests; not for secrets.

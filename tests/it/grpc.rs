@@ -179,14 +179,14 @@ fn the_grpc_status_of_a_backend_is_logged() {
 }
 
 #[test]
-fn a_plain_503_is_retried_and_forwarded_but_a_grpc_status_is_a_response() {
+fn a_plain_503_is_retried_and_forwarded_but_another_grpc_status_is_a_response() {
     let bad = Calls::start(|path| match path {
         "/html" => vec![
             Step::ReadAll,
             Step::Head(503, &[("content-type", "text/html")]),
             Step::Last("<html>"),
         ],
-        _ => vec![Step::ReadAll, Step::Only(200, &[("grpc-status", "14")])],
+        _ => vec![Step::ReadAll, Step::Only(200, &[("grpc-status", "8")])],
     });
     let alone = before(&[&bad], "");
     let got = Http2::connect(alone.address()).ask(call("/html"), b"a").unwrap();
@@ -210,8 +210,8 @@ fn a_plain_503_is_retried_and_forwarded_but_a_grpc_status_is_a_response() {
         found
     };
     assert_eq!(statuses("/html"), ["0", "0"]);
-    assert_eq!(statuses("/unavailable"), ["0", "14"]);
-    assert_eq!(good.calls("/unavailable"), 1);
+    assert_eq!(statuses("/exhausted"), ["0", "8"]);
+    assert_eq!(good.calls("/exhausted"), 1);
 }
 
 #[test]
@@ -449,4 +449,48 @@ fn a_client_that_pings_for_each_message_is_not_a_flood() {
             client.send(kind, 0, stream, payload);
         }
     }
+}
+
+#[test]
+fn a_call_that_a_backend_refuses_as_unavailable_goes_to_another() {
+    for (retry, status) in [
+        ("{}", 0),
+        ("{ non_idempotent_503: false }", 14),
+        ("{ causes: [503] }", 14),
+    ] {
+        let refusing = Calls::start(|_| vec![Step::Only(200, &[("grpc-status", "14")])]);
+        let good = Calls::start(|_| vec![Step::ReadAll, Step::Only(200, &[("grpc-status", "0")])]);
+        let proxy = before(&[&refusing, &good], &format!("workers: 1\nretry: {retry}"));
+        let client = Http2::connect(proxy.address());
+        let statuses = ["/1", "/2"].map(|path| {
+            let got = client.ask(call(path), b"hello").unwrap();
+            got.field("grpc-status").unwrap().parse::<u32>().unwrap()
+        });
+        assert_eq!(statuses.iter().max(), Some(&status), "{retry}");
+        assert!(statuses.contains(&0), "{retry}");
+        let calls = refusing.calls("/1") + refusing.calls("/2");
+        assert_eq!(calls, 1, "round robin asks each in turn");
+        let lines = proxy.access_lines(2);
+        let is_retried = |line: &Value| line["retries"][0]["reason"] == "grpc_unavailable";
+        assert_eq!(lines.iter().any(is_retried), status == 0, "{lines:?}");
+    }
+}
+
+/// Messages or headers were sent: the call was not refused.
+#[test]
+fn a_call_that_fails_as_unavailable_after_it_began_is_not_retried() {
+    let failing = [(); 2].map(|()| {
+        Calls::start(|_| {
+            vec![
+                Step::ReadAll,
+                Step::Head(200, GRPC),
+                Step::Trailers(&[("grpc-status", "14")]),
+            ]
+        })
+    });
+    let proxy = before(&[&failing[0], &failing[1]], "");
+    let client = Http2::connect(proxy.address());
+    let got = client.ask(call("/once"), b"hello").unwrap();
+    assert_eq!(got.trailers.get("grpc-status").unwrap(), "14");
+    assert_eq!(failing[0].calls("/once") + failing[1].calls("/once"), 1);
 }

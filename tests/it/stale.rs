@@ -143,51 +143,60 @@ fn a_stale_connection_needs_no_token_of_the_retry_budget() {
 }
 
 /// The race: the backend closes while the request is on its way. A request that is not idempotent may fail, and is
-/// never processed twice.
+/// never processed twice. The balancer learns soon that idle connections do not last.
 #[test]
 fn requests_that_race_with_closing_backends_do_not_fail() {
     const CLIENTS: usize = 4;
-    const REQUESTS: usize = 500;
+    let requests: usize = match std::env::var("EVENKEEL_RACE_COUNT") {
+        Ok(count) => count.parse().expect("it is a number"),
+        Err(_) => 1_000,
+    };
     let rng = Arc::new(AtomicU64::new(1));
+    let random_time = move |most: u64| {
+        let number = rng.fetch_add(1, Ordering::Relaxed);
+        let bits = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        Duration::from_micros(bits % most)
+    };
     let backends = [(); 3].map(|()| {
-        let rng = Arc::clone(&rng);
-        Backend::start(move |_| {
-            // 0 to 5 ms, as between two requests of a client.
-            let micros = rng
-                .fetch_add(1, Ordering::Relaxed)
-                .wrapping_mul(0x9e37_79b9_7f4a_7c15)
-                >> 32;
-            Response::ok("a").close_when_idle(Duration::from_micros(micros % 5_000))
-        })
+        let random_time = random_time.clone();
+        Backend::start(move |_| Response::ok("a").close_when_idle(random_time(5_000)))
     });
     let proxy = Proxy::before(&backends.iter().collect::<Vec<_>>()).start();
     let clients: Vec<_> = (0..CLIENTS)
         .map(|client| {
             let mut connection = proxy.client();
+            let random_time = random_time.clone();
+            // A pause as long as those after which backends close; the kernel counts theirs in steps of some milliseconds.
+            let pause = move || thread::sleep(random_time(9_000));
             thread::spawn(move || {
-                for number in 0..REQUESTS {
+                let mut failed = 0;
+                for number in 0..requests {
+                    pause();
                     let got = connection.get("/get");
                     assert_eq!(got.status(), 200, "GET {number} of client {client}");
+                    pause();
                     let path = format!("/post/{client}/{number}");
                     let post = format!("POST {path} HTTP/1.1\r\nHost: test\r\nContent-Length: 1\r\n\r\na");
                     let status = connection.send(post).read().status();
                     assert!(matches!(status, 200 | 502), "{path}: {status}");
+                    failed += usize::from(status == 502);
                 }
+                failed
             })
         })
         .collect();
-    clients.into_iter().for_each(|client| client.join().unwrap());
+    let failed: usize = clients.into_iter().map(|client| client.join().unwrap()).sum();
+    let sent = CLIENTS * requests;
+    eprintln!("{failed} of {sent} POSTs failed");
+    // One or two until it is learnt at each backend, then hardly any; about one in four hundred without learning.
+    assert!(failed <= 2 + sent / 2_000, "{failed} of {sent} POSTs failed");
     let mut times: HashMap<String, u32> = HashMap::new();
     for backend in &backends {
         for request in backend.requests(|request| request.start().starts_with("POST")) {
             *times.entry(request.start().to_owned()).or_default() += 1;
         }
     }
-    assert!(
-        times.len() > CLIENTS * REQUESTS / 2,
-        "{} POSTs arrived",
-        times.len()
-    );
+    assert!(times.len() > sent / 2, "{} POSTs arrived", times.len());
     assert!(
         times.values().all(|count| *count == 1),
         "one was carried out twice"

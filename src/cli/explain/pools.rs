@@ -84,6 +84,9 @@ fn settings_shown(pool: &pool::Settings) -> Vec<(&'static str, String)> {
         ("retry.causes", causes.join(", ")),
         ("retry.replay_limit", units::show_size(retry.replay_limit)),
     ];
+    if let Some(timeout) = retry.per_try_timeout {
+        shown.push(("retry.per_try_timeout", units::show_duration(timeout)));
+    }
     if let Some(limit) = pool.in_flight_per_backend {
         shown.push(("limits.in_flight_per_backend", limit.to_string()));
     }

@@ -47,7 +47,7 @@ pub(super) use lists::list;
 pub(super) use top_level::{read, show};
 
 /// Every section, in reading order; the file itself is the first.
-pub(super) const SECTIONS: [&Section; 32] = [
+pub(super) const SECTIONS: [&Section; 33] = [
     &top_level::ROOT,
     &listener::LISTENER,
     &listener_tls::LISTENER_TLS,
@@ -59,6 +59,7 @@ pub(super) const SECTIONS: [&Section; 32] = [
     &ejection::EJECTION,
     &retry::RETRY,
     &queue::QUEUE,
+    &retry::HEDGE,
     &timeouts::TIMEOUTS,
     &limits::LIMITS,
     &pool::POOL,

@@ -30,7 +30,7 @@ access_log: { path: log/access.json, on_full: block, query: true }
 trusted_proxies: [10.0.0.0/8, 192.168.1.1, "fd00::/8", unix]
 strategy: least_requests
 health_check: { path: /healthz, status: [200-299, 304], interval: 5s, timeout: 1s, healthy_after: 1, unhealthy_after: 2 }
-retry: { attempts: 2, causes: [reset, 502], non_idempotent_503: false, replay_limit: 1MiB }
+retry: { attempts: 2, causes: [reset, 502], non_idempotent_503: false, replay_limit: 1MiB, per_try_timeout: 3s, backoff: 10ms-1s, respect_retry_after: false, hedge: { after: 50ms } }
 timeouts:
   connect: 2s
   client_header: 11s
@@ -160,7 +160,7 @@ fn short_form_is_complete() {
     assert_eq!(pool.retry.attempts, Attempts::All);
     assert_eq!(
         pool.retry.causes.names().collect::<Vec<_>>(),
-        ["connect_failure", "reset", "timeout", "503"]
+        ["connect_failure", "reset", "timeout", "503", "grpc_unavailable"]
     );
     assert!(pool.retry.non_idempotent_503);
     assert_eq!(pool.retry.replay_limit, 64 << 10);
@@ -457,9 +457,13 @@ pools:
     slow_start: off
     retry:
       attempts: all
-      causes: [connect_failure, reset, timeout, 503]
+      causes: [connect_failure, reset, timeout, 503, grpc_unavailable]
       non_idempotent_503: true
       replay_limit: 64KiB
+      per_try_timeout: none
+      backoff: 25ms-250ms
+      respect_retry_after: true
+      hedge: off
     timeouts:
       connect: 1s
       first_byte: 30s

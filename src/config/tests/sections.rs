@@ -37,6 +37,7 @@ pools:
     health_check: {{ kind: http, method: GET, path: /healthz, status: 200, host: a.test, headers: {{ X-A: b }}, body: {{ contains: ok }}, port: 81 }}
     ejection: {{ consecutive: 2, failure_ratio: 20%, window: 5s, min_requests: 3, base: 1s, max: 2s, max_ejected: 9%, failures: [5xx] }}
     slow_start: 10s
+    retry: {{ hedge: {{ after: 20ms }} }}
   calls:
     strategy: {{ kind: maglev, key: uri, load_factor: 1.25 }}
     backends: [{{ url: 'h2c://b:1', weight: 2 }}, {{ file: more.yaml }}]
@@ -68,7 +69,7 @@ const ROUTES: &str = "  - name: all
     request_headers: { set: { X-Id: '${path.id} $$ ${client_ip}' }, add: { X-Tag: 1 }, remove: [X-Debug] }
     response_headers: { remove: Server }
     timeouts: { connect: 2s, first_byte: 3s, request: 4s, progress: 5s, stream_idle: 6s, tunnel_idle: 7s }
-    retry: { attempts: 2, causes: [reset], non_idempotent_503: false, replay_limit: 0B }
+    retry: { attempts: 2, causes: [reset], non_idempotent_503: false, replay_limit: 0B, per_try_timeout: 1s, backoff: none, respect_retry_after: false, hedge: { after: p99, max: 1 } }
     limits: { body: 1MiB }
     mirror: { pool: web, percent: 0.5 }
     policies: [office, tokens, { basic_auth: { users_file: htpasswd, forward_user: X-User, forward_authorization: true } }, { compress: {} }]

@@ -247,6 +247,8 @@ pub struct WorkerCounters {
     pub connections_rejected: Counter,
     /// Attempts after the first of a request.
     pub retries: Counter,
+    /// Attempts that ran beside the first of a request.
+    pub hedges: Counter,
     /// Retries that were not made because the pool's budget was empty.
     pub retry_budget_exhausted: Counter,
     /// Backend connections established.

@@ -200,8 +200,13 @@ pub const METRICS: &[Metric] = &[
         Source::Threads(|thread| thread.retries.value()),
     ),
     counter(
+        "evenkeel_hedges_total",
+        "Second attempts begun while the first one of a request still ran (`retry.hedge`).",
+        Source::Threads(|thread| thread.hedges.value()),
+    ),
+    counter(
         "evenkeel_retry_budget_exhausted_total",
-        "Retries not made because the pool's retry budget was empty.",
+        "Retries and hedges not made because the pool's retry budget was empty.",
         Source::Threads(|thread| thread.retry_budget_exhausted.value()),
     ),
     gauge(

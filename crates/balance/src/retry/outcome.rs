@@ -19,6 +19,8 @@ pub struct Outcome {
     pub nothing_sent: bool,
     /// Whether the backend said that it did not process the request (RFC 9113 §8.7).
     pub was_refused: bool,
+    /// Whether the response to a gRPC call consists of its trailers, with the status `UNAVAILABLE`.
+    pub is_grpc_unavailable: bool,
     /// Whether the connection had carried a request before.
     pub was_reused: bool,
     /// Time from the beginning of the attempt until a new connection was established; `None` without a new connection.
@@ -42,7 +44,7 @@ impl Outcome {
     pub fn cause(&self) -> Option<Cause> {
         match self.end {
             AttemptEnd::Response(status @ 502..=504) => Some(Cause::Status(status)),
-            AttemptEnd::Response(_) => None,
+            AttemptEnd::Response(_) => self.is_grpc_unavailable.then_some(Cause::GrpcUnavailable),
             AttemptEnd::Failure(cause) => cause,
         }
     }
@@ -50,16 +52,17 @@ impl Outcome {
     /// Whether the backend responded, and not with an error of its own.
     #[inline]
     pub fn is_success(&self) -> bool {
-        matches!(self.end, AttemptEnd::Response(..500))
+        matches!(self.end, AttemptEnd::Response(..500)) && !self.is_grpc_unavailable
     }
 
     /// Whether it says that the backend has more requests than it can serve.
     #[inline]
     pub fn says_overload(&self) -> bool {
-        matches!(
-            self.end,
-            AttemptEnd::Response(429 | 503 | 504) | AttemptEnd::Failure(Some(Cause::Timeout))
-        )
+        self.is_grpc_unavailable
+            || matches!(
+                self.end,
+                AttemptEnd::Response(429 | 503 | 504) | AttemptEnd::Failure(Some(Cause::Timeout))
+            )
     }
 
     /// Time from the beginning of the attempt to the head of the final response.
@@ -73,6 +76,7 @@ impl Outcome {
     pub fn latency(&self) -> Option<Sample> {
         match self.end {
             AttemptEnd::Response(101) => None,
+            AttemptEnd::Response(_) if self.is_grpc_unavailable => Some(Sample::Failure(self.total_time)),
             AttemptEnd::Response(500 | 502..=504) => Some(Sample::Failure(self.total_time)),
             AttemptEnd::Response(_) => Some(Sample::Response(self.total_time)),
             AttemptEnd::Failure(_) => self.is_suspicious().then_some(Sample::Failure(self.total_time)),
@@ -109,6 +113,7 @@ mod tests {
             event,
             nothing_sent: false,
             was_refused: false,
+            is_grpc_unavailable: false,
             was_reused: false,
             connect_time: None,
             total_time: Duration::from_millis(5),
@@ -133,6 +138,16 @@ mod tests {
             );
             assert_eq!(outcome.response_time(), Some(outcome.total_time), "{status}");
         }
+    }
+
+    #[test]
+    fn an_unavailable_grpc_service_refuses_like_a_503() {
+        let refused = Outcome {
+            is_grpc_unavailable: true,
+            ..outcome(AttemptEnd::Response(200), None)
+        };
+        assert_eq!(refused.cause(), Some(Cause::GrpcUnavailable));
+        assert!(!refused.is_backend_failure() && !refused.is_suspicious());
     }
 
     #[test]

@@ -1,61 +1,21 @@
 //! The retry policy: decides which failed attempts may be followed by another.
 
+use std::time::Duration;
+
+use evenkeel_wire::head::{BodyLength, RequestHead};
+
+use super::backoff::Backoff;
+use super::cause::{Cause, Causes};
+use super::hedge::Hedge;
+use super::idempotency::is_repeatable;
+
 /// How many attempts a request may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attempts {
     /// As many as the pool has backends; attempts that failed by a [`ConnectionEvent`] do not count.
     All,
-    /// At most this many of any kind, 1 or more, and never more than `All` allows.
+    /// At most this many of any kind, 1 or more. Backends that failed are asked again once all have failed.
     AtMost(u32),
-}
-
-/// Why an attempt got no usable response. Its names are used in `retry.causes` and `retries[].reason`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cause {
-    /// `connect_failure`: no connection was established; nothing was sent.
-    ConnectFailure,
-    /// `reset`: the connection ended before the first byte of a response.
-    Reset,
-    /// `timeout`: no response within `first_byte`.
-    Timeout,
-    /// `502`, `503` or `504`: the status of the backend's response.
-    Status(u16),
-}
-
-impl Cause {
-    /// All causes that `retry.causes` accepts, in the order in which the docs list them.
-    pub const ALL: [Self; 6] = [
-        Self::ConnectFailure,
-        Self::Reset,
-        Self::Timeout,
-        Self::Status(502),
-        Self::Status(503),
-        Self::Status(504),
-    ];
-
-    /// Its name in the config and the log. A status that cannot be a cause is `status`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::ConnectFailure => "connect_failure",
-            Self::Reset => "reset",
-            Self::Timeout => "timeout",
-            Self::Status(502) => "502",
-            Self::Status(503) => "503",
-            Self::Status(504) => "504",
-            Self::Status(_) => "status",
-        }
-    }
-
-    /// The cause with this name, if there is one.
-    pub fn by_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|cause| cause.name() == name)
-    }
-
-    /// Its bit in a set; 0 for a status that cannot be a cause.
-    fn bit(self) -> u8 {
-        let index = Self::ALL.iter().position(|cause| *cause == self);
-        index.map_or(0, |index| 1 << index)
-    }
 }
 
 /// A failure of a connection that does not show that its backend fails. Except for the last variant, the attempt does not count
@@ -78,58 +38,6 @@ pub enum ConnectionEvent {
 /// one request in a thousand million is refused this often.
 const MAX_UNPROCESSED: u32 = 17;
 
-/// A set of causes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Causes(u8);
-
-impl Causes {
-    /// The set without any cause.
-    pub const NONE: Self = Self(0);
-
-    /// Adds a cause. A status other than 502, 503 and 504 cannot be one and changes nothing.
-    pub fn insert(&mut self, cause: Cause) {
-        self.0 |= cause.bit();
-    }
-
-    /// Whether the cause is in the set.
-    pub fn contains(self, cause: Cause) -> bool {
-        self.0 & cause.bit() != 0
-    }
-
-    /// The causes in it, in the order of [`Cause::ALL`].
-    pub fn iter(self) -> impl Iterator<Item = Cause> {
-        Cause::ALL.into_iter().filter(move |cause| self.contains(*cause))
-    }
-
-    /// The names of the causes in it, in the order of [`Cause::ALL`].
-    pub fn names(self) -> impl Iterator<Item = &'static str> {
-        self.iter().map(Cause::name)
-    }
-}
-
-impl Default for Causes {
-    /// `connect_failure`, `reset`, `timeout` and `503`: the failures of a backend that is down or refuses requests. 502 and 504
-    /// are not among them, because a server behind the backend may have processed the request.
-    fn default() -> Self {
-        Self::from_iter([
-            Cause::ConnectFailure,
-            Cause::Reset,
-            Cause::Timeout,
-            Cause::Status(503),
-        ])
-    }
-}
-
-impl FromIterator<Cause> for Causes {
-    fn from_iter<T: IntoIterator<Item = Cause>>(causes: T) -> Self {
-        let mut set = Self::NONE;
-        for cause in causes {
-            set.insert(cause);
-        }
-        set
-    }
-}
-
 /// The settings of `retry:`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
@@ -137,10 +45,18 @@ pub struct Policy {
     pub attempts: Attempts,
     /// Which failures are retried at all.
     pub causes: Causes,
-    /// Whether a 503 is also retried for methods that are not idempotent.
+    /// Whether a backend's refusal, a 503 or `grpc_unavailable`, is also retried for requests that are not idempotent.
     pub non_idempotent_503: bool,
     /// Maximum number of bytes of a request body that are kept for a retry.
     pub replay_limit: u64,
+    /// For one attempt, from its beginning to the head of the response.
+    pub per_try_timeout: Option<Duration>,
+    /// The waits before a backend is asked again.
+    pub backoff: Backoff,
+    /// Whether picks avoid a backend that refused a request, for as long as its `Retry-After` says.
+    pub respect_retry_after: bool,
+    /// When a second attempt begins while the first still runs; `None` for never.
+    pub hedge: Option<Hedge>,
 }
 
 impl Default for Policy {
@@ -150,6 +66,10 @@ impl Default for Policy {
             causes: Causes::default(),
             non_idempotent_503: true,
             replay_limit: 64 << 10,
+            per_try_timeout: None,
+            backoff: Backoff::default(),
+            respect_retry_after: true,
+            hedge: None,
         }
     }
 }
@@ -159,7 +79,7 @@ impl Default for Policy {
 pub struct Failure {
     /// Why it got no usable response.
     pub cause: Cause,
-    /// Whether the method is idempotent (RFC 9110 §9.2.2).
+    /// Whether the request may be processed twice: see [`is_repeatable`].
     pub is_idempotent: bool,
     /// Whether at least one byte of the request was written to the socket.
     pub was_sent: bool,
@@ -214,15 +134,46 @@ impl Policy {
         }
     }
 
+    /// Whether a request can be sent again if the connection that carries it ends, as far as that is known before it is sent.
+    #[inline]
+    pub fn survives_reset(&self, head: &RequestHead) -> bool {
+        let is_kept = match head.body {
+            BodyLength::None => true,
+            BodyLength::Exact(length) => length <= self.replay_limit,
+            _ => false,
+        };
+        is_kept
+            && self.attempts != Attempts::AtMost(1)
+            && is_repeatable(head)
+            && self.causes.contains(Cause::Reset)
+    }
+
+    /// What would become of a request after a failure of each cause, once all of it was sent: whether it is retried, as long as
+    /// attempts, backends and budget are left. For people who ask what this policy does.
+    pub fn verdict(&self, is_idempotent: bool) -> impl Iterator<Item = (Cause, bool)> {
+        let retried = move |cause| Failure {
+            cause,
+            is_idempotent,
+            was_sent: cause != Cause::ConnectFailure,
+            event: None,
+            is_replayable: true,
+            has_response_begun: false,
+            attempts: 1,
+            stale: 0,
+            unprocessed: 0,
+            backends: 2,
+        };
+        let all = Cause::ALL.into_iter();
+        all.map(move |cause| (cause, self.may_retry(&retried(cause))))
+    }
+
     fn has_attempts_left(&self, failure: &Failure) -> bool {
         let uncounted = failure.stale + failure.unprocessed;
         let is_allowed = match self.attempts {
-            Attempts::All => true,
+            Attempts::All => failure.attempts.saturating_sub(uncounted) < failure.backends,
             Attempts::AtMost(most) => failure.attempts < most,
         };
-        is_allowed
-            && failure.unprocessed < MAX_UNPROCESSED
-            && failure.attempts.saturating_sub(uncounted) < failure.backends
+        is_allowed && failure.unprocessed < MAX_UNPROCESSED
     }
 
     /// Whether a retry is safe: the request was not processed, or may be processed twice.
@@ -232,7 +183,7 @@ impl Policy {
             // A FIN or RST does not tell what was processed before it (RFC 9110 §9.2.2).
             Cause::Reset | Cause::Timeout => failure.is_idempotent || !failure.was_sent,
             // The backend refused the request and did not process it, unless the config says otherwise.
-            Cause::Status(503) => failure.is_idempotent || self.non_idempotent_503,
+            Cause::Status(503) | Cause::GrpcUnavailable => failure.is_idempotent || self.non_idempotent_503,
             Cause::Status(_) => failure.is_idempotent,
         }
     }
@@ -240,6 +191,8 @@ impl Policy {
 
 #[cfg(test)]
 mod tests {
+    use evenkeel_wire::head::Method;
+
     use super::*;
 
     const FAILURE: Failure = Failure {
@@ -275,7 +228,7 @@ mod tests {
     fn idempotent_requests_are_retried_after_every_default_cause() {
         for cause in Cause::ALL {
             let is_retried = Policy::default().may_retry(&Failure { cause, ..FAILURE });
-            let is_default = !matches!(cause, Cause::Status(502 | 504));
+            let is_default = Causes::default().contains(cause);
             assert_eq!(is_retried, is_default, "{cause:?}");
             assert!(all_causes().may_retry(&Failure { cause, ..FAILURE }), "{cause:?}");
         }
@@ -295,9 +248,12 @@ mod tests {
         let mut policy = all_causes();
         assert!(safe_for_post(&policy, Cause::ConnectFailure, false));
         assert!(safe_for_post(&policy, Cause::Reset, false));
-        assert!(safe_for_post(&policy, Cause::Status(503), true));
-        policy.non_idempotent_503 = false;
-        assert!(!safe_for_post(&policy, Cause::Status(503), true));
+        for refusal in [Cause::Status(503), Cause::GrpcUnavailable] {
+            policy.non_idempotent_503 = true;
+            assert!(safe_for_post(&policy, refusal, true));
+            policy.non_idempotent_503 = false;
+            assert!(!safe_for_post(&policy, refusal, true));
+        }
     }
 
     #[test]
@@ -368,7 +324,10 @@ mod tests {
         };
         assert!(may(Attempts::All, 2) && !may(Attempts::All, 3));
         assert!(may(Attempts::AtMost(2), 1) && !may(Attempts::AtMost(2), 2));
-        assert!(may(Attempts::AtMost(9), 2) && !may(Attempts::AtMost(9), 3));
+        assert!(
+            may(Attempts::AtMost(9), 8) && !may(Attempts::AtMost(9), 9),
+            "more than there are backends"
+        );
     }
 
     #[test]
@@ -457,21 +416,51 @@ mod tests {
     }
 
     #[test]
-    fn causes_are_found_by_their_names() {
-        for cause in Cause::ALL {
-            assert_eq!(Cause::by_name(cause.name()), Some(cause));
-        }
-        assert_eq!(Cause::by_name("500"), None);
-        let names: Vec<_> = Causes::default().names().collect();
-        assert_eq!(names, ["connect_failure", "reset", "timeout", "503"]);
+    fn the_verdict_says_for_each_cause_what_would_happen() {
+        let retried = |is_idempotent| -> Vec<&str> {
+            let verdict = Policy::default();
+            let verdict = verdict
+                .verdict(is_idempotent)
+                .filter(|(_, is_retried)| *is_retried);
+            verdict.map(|(cause, _)| cause.name()).collect()
+        };
+        assert_eq!(
+            retried(true),
+            ["connect_failure", "reset", "timeout", "503", "grpc_unavailable"]
+        );
+        assert_eq!(retried(false), ["connect_failure", "503", "grpc_unavailable"]);
     }
 
     #[test]
-    fn a_status_that_cannot_be_a_cause_is_never_in_a_set() {
-        let mut causes = Causes::NONE;
-        causes.insert(Cause::Status(500));
-        assert_eq!(causes, Causes::NONE);
-        let all: Causes = Cause::ALL.into_iter().collect();
-        assert!(!all.contains(Cause::Status(500)));
+    fn a_request_survives_a_reset_if_it_is_idempotent_and_its_body_is_kept() {
+        let head = |method, body| RequestHead {
+            method,
+            body,
+            ..RequestHead::default()
+        };
+        let policy = Policy::default();
+        for (method, body, expected) in [
+            (Method::Get, BodyLength::None, true),
+            (Method::Put, BodyLength::Exact(64 << 10), true),
+            (Method::Put, BodyLength::Exact((64 << 10) + 1), false),
+            (Method::Put, BodyLength::Chunked, false),
+            (Method::Post, BodyLength::None, false),
+        ] {
+            assert_eq!(
+                policy.survives_reset(&head(method, body)),
+                expected,
+                "{method:?} {body:?}"
+            );
+        }
+        let off = Policy {
+            attempts: Attempts::AtMost(1),
+            ..Policy::default()
+        };
+        assert!(!off.survives_reset(&head(Method::Get, BodyLength::None)));
+        let other = Policy {
+            causes: Causes::from_iter([Cause::Status(503)]),
+            ..Policy::default()
+        };
+        assert!(!other.survives_reset(&head(Method::Get, BodyLength::None)));
     }
 }

@@ -126,10 +126,11 @@ pub enum Evidence {
 
 impl Evidence {
     /// The evidence of an attempt. An event of a connection, such as the end of a reused one, is none. 501 and 505 are about the
-    /// request: a client must not be able to eject backends by asking for what no server has.
+    /// request: a client must not be able to eject backends by asking for what no server has. `UNAVAILABLE` of gRPC is a 503.
     #[inline]
     pub fn of(outcome: &Outcome) -> Self {
         match outcome.end {
+            AttemptEnd::Response(_) if outcome.is_grpc_unavailable => Self::Failure(Failure::Status(503)),
             AttemptEnd::Response(..=499 | 501 | 505) => Self::Success,
             AttemptEnd::Response(status) => Self::Failure(Failure::Status(status)),
             AttemptEnd::Failure(None) => Self::None,
@@ -138,6 +139,7 @@ impl Evidence {
                 Cause::ConnectFailure => Failure::Connect,
                 Cause::Reset => Failure::Reset,
                 Cause::Timeout => Failure::Timeout,
+                Cause::GrpcUnavailable => Failure::Status(503),
                 Cause::Status(status) => Failure::Status(status),
             }),
         }

@@ -500,6 +500,7 @@ fn only_what_speaks_of_the_backend_is_evidence() {
         event,
         nothing_sent: false,
         was_refused: false,
+        is_grpc_unavailable: false,
         was_reused: false,
         connect_time: None,
         total_time: Duration::ZERO,

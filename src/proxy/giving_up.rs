@@ -1,0 +1,47 @@
+//! Giving up on a backend that is marked down or ejected while a request waits for its response: the request goes to another
+//! backend in place of waiting for its timeout, where that is safe and can succeed.
+
+use super::exchange::Exchange;
+use super::pick;
+use super::tried::{Backends, Tried};
+use crate::clock;
+use crate::pool::{EligibleSet, Member, Pool};
+use crate::retry::{self, Cause};
+
+/// The backend of an attempt, and what other attempts depend on.
+#[derive(Clone, Copy)]
+pub(super) struct To<'a, 't> {
+    pub(super) pool: &'a Pool,
+    pub(super) eligible: &'a EligibleSet,
+    pub(super) member: &'a Member,
+    pub(super) tried: &'t Tried,
+}
+
+/// Whether the attempt is given up: its backend was eligible and is not any more, and another attempt may follow at a backend
+/// that is eligible now. If not, the attempt goes on, since the response may still come. `is_hinted`: the client has got a
+/// part of the response.
+#[cold]
+pub(super) fn is_due(exchange: &Exchange<'_>, to: To<'_, '_>, is_hinted: bool) -> bool {
+    let id = to.member.backend.id;
+    // A backend that gets requests on trial, or because all are down, was not eligible before.
+    if to.member.health.is_eligible() || to.eligible.is_open() || !to.eligible.contains(id) {
+        return false;
+    }
+    let counted = to.tried.failure(Cause::Timeout, to.eligible);
+    let failure = retry::Failure {
+        is_idempotent: retry::is_repeatable(exchange.request.head),
+        was_sent: true,
+        is_replayable: exchange.body.replay.is_whole(),
+        has_response_begun: is_hinted,
+        attempts: counted.attempts + 1,
+        ..counted
+    };
+    let mut avoided: Backends = to.tried.this_round().clone();
+    avoided.extend(to.eligible.no_longer_eligible());
+    to.pool.settings.retry.may_retry(&failure)
+        && to.pool.budget.tokens(clock::now()) > 0
+        && to
+            .eligible
+            .pick(pick::context(exchange, to.pool, &avoided))
+            .is_some()
+}

@@ -1,0 +1,209 @@
+//! Hedging: a second attempt while the first one waits. The first good response wins; the other attempt is canceled.
+
+use h2::Reason;
+
+use crate::support::http2_backend::{Http2Backend, Seen};
+use crate::support::{Backend, Gate, Proxy, Request, Response, refusing_address};
+
+const GET: &str = "GET /x HTTP/1.1\r\nHost: test\r\n\r\n";
+const HEDGED: &str = "workers: 1\nhealth_check: { kind: none }\nretry: { hedge: { after: 50ms } }";
+
+fn any(_: &Request) -> bool {
+    true
+}
+
+/// A backend that sends this response once the gate is open.
+fn waiting(gate: &Gate, response: &Response) -> Backend {
+    let response = response.clone().after(gate);
+    Backend::start(move |_| response.clone())
+}
+
+/// A balancer in front of these two backends, asked so often that each of them was the first once; returns the responses.
+fn ask_twice(one: &Backend, other: &Backend, config: &str) -> (Proxy, Vec<(u16, String)>) {
+    let proxy = Proxy::before(&[one, other]).config(config).start();
+    let responses = (0..2).map(|_| {
+        let got = proxy.client().send(GET).read();
+        (got.status(), got.text())
+    });
+    let responses = responses.collect();
+    (proxy, responses)
+}
+
+#[test]
+fn another_backend_responds_in_place_of_one_that_takes_long() {
+    let gate = Gate::default();
+    let slow = waiting(&gate, &Response::ok("slow"));
+    let good = Backend::saying("good");
+    let (proxy, responses) = ask_twice(&slow, &good, HEDGED);
+    assert_eq!(responses, vec![(200, "good".to_owned()); 2]);
+    let lines = proxy.access_lines(2);
+    let hedged = lines.iter().find(|line| line["attempts"] == 2).expect("one was");
+    assert_eq!(hedged["backend"], good.url());
+    assert_eq!(hedged["retries"].as_array().map(Vec::len), Some(1));
+    assert_eq!(hedged["retries"][0]["backend"], slow.url());
+    assert_eq!(hedged["retries"][0]["reason"], "hedge");
+    gate.open();
+}
+
+#[test]
+fn the_first_attempt_may_win_after_all() {
+    let (first, second) = (Gate::default(), Gate::default());
+    let one = waiting(&first, &Response::ok("one"));
+    let other = waiting(&second, &Response::ok("other"));
+    let proxy = Proxy::before(&[&one, &other]).config(HEDGED).start();
+    let mut client = proxy.client();
+    client.send(GET);
+    one.wait_for_requests(1);
+    other.wait_for_requests(1);
+    first.open();
+    assert_eq!(client.read().text(), "one");
+    let line = proxy.access_line("/x");
+    assert_eq!(line["backend"], one.url());
+    assert_eq!(line["retries"][0]["backend"], other.url());
+    assert_eq!(line["retries"][0]["reason"], "hedge");
+    second.open();
+    // The connection of the other one was closed, not kept.
+    assert_eq!(client.send(GET).read().status(), 200);
+    assert_eq!(other.connections(), 2);
+}
+
+#[test]
+fn an_error_response_does_not_win_while_the_other_attempt_runs() {
+    for status in [500, 503] {
+        let gate = Gate::default();
+        let slow = waiting(&gate, &Response::ok("slow"));
+        let bad = Backend::start(move |_| Response::status(status, "bad"));
+        let proxy = Proxy::before(&[&slow, &bad]).config(HEDGED).start();
+        let mut client = proxy.client();
+        client.send(GET);
+        bad.wait_for_requests(1);
+        gate.open();
+        assert_eq!(client.read().text(), "slow", "{status}");
+    }
+}
+
+#[test]
+fn an_attempt_that_fails_leaves_the_response_to_the_other_one() {
+    let (fails, responds) = (Gate::default(), Gate::default());
+    let failing = waiting(&fails, &Response::nothing().reset());
+    let good = waiting(&responds, &Response::ok("good"));
+    let proxy = Proxy::before(&[&failing, &good]).config(HEDGED).start();
+    let mut client = proxy.client();
+    client.send(GET);
+    failing.wait_for_requests(1);
+    good.wait_for_requests(1);
+    fails.open();
+    responds.open();
+    assert_eq!(client.read().text(), "good");
+    assert_eq!(good.requests(any).len(), 1, "the attempt that ran was enough");
+}
+
+#[test]
+fn when_both_attempts_fail_the_request_is_retried_or_fails_as_usual() {
+    let gate = Gate::default();
+    let (address, _socket) = refusing_address();
+    let bad = waiting(&gate, &Response::status(503, "bad"));
+    let proxy = Proxy::before(&[&bad])
+        .backend(&format!("http://{address}"))
+        .config(HEDGED)
+        .start();
+    let mut client = proxy.client();
+    client.send(GET);
+    bad.wait_for_requests(1);
+    gate.open();
+    let got = client.read();
+    assert_eq!((got.status(), got.text().as_str()), (503, "bad"));
+}
+
+#[test]
+fn requests_that_must_not_be_sent_twice_or_have_a_body_are_not_hedged() {
+    for request in [
+        "POST /x HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n\r\n",
+        "PUT /x HTTP/1.1\r\nHost: test\r\nContent-Length: 1\r\n\r\na",
+    ] {
+        let gate = Gate::default();
+        let slow = waiting(&gate, &Response::ok("slow"));
+        let other = Backend::saying("other");
+        let proxy = Proxy::before(&[&slow, &other]).config(HEDGED).start();
+        let mut client = proxy.client();
+        client.send(request);
+        slow.wait_for_requests(1);
+        // Much longer than a hedge would wait.
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        assert_eq!(other.requests(any).len(), 0, "{request}");
+        gate.open();
+        assert_eq!(client.read().text(), "slow");
+    }
+}
+
+#[test]
+fn hedges_are_limited_by_the_retry_budget() {
+    let gate = Gate::default();
+    let slow = waiting(&gate, &Response::ok("slow"));
+    let proxy = Proxy::before(&[&slow, &Backend::saying("good")])
+        .config("workers: 1\nhealth_check: { kind: none }\nretry: { hedge: { after: 1ms } }")
+        .config("timeouts: { first_byte: 100ms }\nstrategy: random")
+        .start();
+    let mut clients: Vec<_> = (0..400).map(|_| proxy.client()).collect();
+    for client in &mut clients {
+        client.send(GET);
+    }
+    for client in &mut clients {
+        client.read();
+    }
+    let metrics = proxy.get_admin("/metrics").text();
+    let value = |name: &str| -> u64 {
+        let line = metrics.lines().find(|line| line.starts_with(name)).expect(name);
+        line.rsplit(' ')
+            .next()
+            .and_then(|value| value.parse().ok())
+            .expect(name)
+    };
+    let hedges = value("evenkeel_hedges_total");
+    assert!(hedges > 20, "{hedges}");
+    // 100 at start, 80 for 400 requests, 10 a second.
+    assert!(hedges < 250, "{hedges}");
+    gate.open();
+}
+
+#[test]
+fn a_quantile_is_learnt_from_the_responses_of_the_backend() {
+    let gate = Gate::default();
+    let backends = [(); 2].map(|()| {
+        let gate = gate.clone();
+        Backend::start(move |request| match request.start() {
+            "GET /slow" if request.turn > 0 => Response::ok("slow").after(&gate),
+            _ => Response::ok("fast"),
+        })
+    });
+    let proxy = Proxy::before(&[&backends[0], &backends[1]])
+        .config("workers: 1\nhealth_check: { kind: none }\nretry: { hedge: { after: p99 } }")
+        .start();
+    let mut client = proxy.client();
+    for _ in 0..200 {
+        assert_eq!(client.get("/x").text(), "fast");
+    }
+    client.send("GET /slow HTTP/1.1\r\nHost: test\r\n\r\n");
+    for backend in &backends {
+        backend.wait_for_requests_where(1, |request| request.start() == "GET /slow");
+    }
+    gate.open();
+    assert_eq!(client.read().status(), 200);
+}
+
+#[test]
+fn a_stream_that_lost_is_reset_with_cancel() {
+    let slow = Http2Backend::start();
+    let good = Backend::saying("good");
+    let proxy = Proxy::before(&[])
+        .backend(&slow.url())
+        .backend(&good.url())
+        .config(HEDGED)
+        .start();
+    for _ in 0..2 {
+        assert_eq!(proxy.client().get("/hold").text(), "good");
+    }
+    slow.wait_for("the reset", |all| {
+        all.contains(&Seen::Reset(Some(Reason::CANCEL))).then_some(())
+    });
+}
