@@ -68,7 +68,7 @@ const BALANCE: &[&[&str]] = &[
     &["key"],
     &["notes", "request"],
     &["backend"],
-    &["kept", "rng", "schema", "suggest", "clock"],
+    &["kept", "rng", "schema", "sticky", "suggest", "clock"],
 ];
 
 /// The crates, by the folder of their code.

@@ -57,14 +57,6 @@ const PLANNED: Meaning = Meaning {
     is_planned: true,
 };
 
-const fn planned(note: &'static str) -> Meaning {
-    Meaning {
-        key: None,
-        note: Some(note),
-        is_planned: true,
-    }
-}
-
 /// A row: sections, words that are used in them, and the meaning of the words.
 type Row = (&'static [&'static str], &'static [&'static str], Meaning);
 
@@ -98,8 +90,10 @@ static KEYS: &[Row] = &[
 
     (POOL_RULES, &["balance", "lb_policy", "algorithm", "load_balancing", "lb", "method", "load_balancer"], called("strategy")),
     (POOL_RULES, &["retries", "max_retries", "num_retries"], note("write it as `retry: { attempts: 3 }`")),
-    (POOL_RULES, &["sticky", "sticky_sessions", "session_affinity", "affinity", "cookie"],
-        planned("clients stay with a backend by `strategy: { kind: maglev, key: client_ip }`; cookies that name a backend are not supported yet")),
+    (&[POOL], &["sticky_sessions", "session_affinity", "affinity", "cookie", "session_cookie", "stickiness"],
+        part_of("sticky", "write it as `sticky: { cookie: lb }`")),
+    (&[TOP], &["sticky", "sticky_sessions", "session_affinity", "affinity", "cookie"],
+        note("it is a key of a pool: `pools: { web: { sticky: { cookie: lb }, … } }`")),
     (POOL_RULES, &["slow_start", "ejection", "outlier_detection", "queue"], PLANNED),
     (&[POOL], &["servers", "targets", "members", "nodes", "upstreams", "endpoints", "urls", "url"], called("backends")),
 

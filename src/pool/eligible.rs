@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::{Member, Roster};
+use evenkeel_balance::sticky::{Table, Value};
+
+use super::{Member, Roster, Sticky};
 use crate::backend::BackendId;
 use crate::strategy::{self, Candidate, Cursor, PickContext, Strategy};
 
@@ -14,6 +16,17 @@ pub struct EligibleSet {
     main: Tier,
     /// Used only when no backend of `main` may be picked.
     backup: Tier,
+    /// For pools with `sticky`.
+    sticky: Option<StickySet>,
+}
+
+/// What finds the backend of a client that stays with it.
+#[derive(Debug)]
+enum StickySet {
+    /// The values of cookies, by the indices of the roster.
+    Cookie(Arc<Table>),
+    /// Strategies for main backends and backups, which depend on the client alone.
+    Header([Box<dyn Strategy>; 2]),
 }
 
 /// The main backends or the backups, and the strategy built for them.
@@ -47,7 +60,23 @@ impl EligibleSet {
             roster: Arc::clone(roster),
             main: tier(false),
             backup: tier(true),
+            sticky: None,
         }
+    }
+
+    /// Adds what a pool with `sticky` needs. The table of cookies is that of the `previous` set if the roster is the same.
+    pub(super) fn stick(&mut self, sticky: &Sticky, previous: &Self, cursor: &Arc<Cursor>) {
+        self.sticky = Some(match (sticky, &previous.sticky) {
+            (Sticky::Cookie(_), Some(StickySet::Cookie(table)))
+                if Arc::ptr_eq(&previous.roster, &self.roster) =>
+            {
+                StickySet::Cookie(Arc::clone(table))
+            }
+            (Sticky::Cookie(cookie), _) => StickySet::Cookie(cookie.table(&self.roster)),
+            (Sticky::Header(_), _) => StickySet::Header(
+                [&self.main, &self.backup].map(|tier| strategy::consistent(&tier.candidates, cursor)),
+            ),
+        });
     }
 
     /// Picks a backend; `None` when no eligible one may be picked.
@@ -76,6 +105,37 @@ impl EligibleSet {
         main.or_else(|| self.pick(context))
             .or_else(|| self.pick(without_failed))
             .or(last)
+    }
+
+    /// The backend that the value of a sticky cookie names, eligible or not.
+    pub fn named(&self, value: &[u8]) -> Option<&Member> {
+        let Some(StickySet::Cookie(table)) = &self.sticky else {
+            return None;
+        };
+        let member = self.roster.members().get(table.find(value)?)?;
+        Some(member)
+    }
+
+    /// The value of the sticky cookie that names this backend.
+    pub fn cookie_value(&self, backend: BackendId) -> Option<&Value> {
+        let Some(StickySet::Cookie(table)) = &self.sticky else {
+            return None;
+        };
+        table.value(self.roster.position(backend)?)
+    }
+
+    /// Picks the eligible backend of the clients with this key, for pools that are sticky by a header; backups only when no other
+    /// one may be picked.
+    pub fn pick_sticky(&self, context: &PickContext<'_>) -> Option<&Member> {
+        let Some(StickySet::Header([main, backup])) = &self.sticky else {
+            return None;
+        };
+        let pick = |tier: &'_ Tier, strategy: &dyn Strategy| strategy.pick(&tier.candidates, context);
+        let member = match pick(&self.main, &**main) {
+            Some(index) => self.main.members.get(index),
+            None => pick(&self.backup, &**backup).and_then(|index| self.backup.members.get(index)),
+        };
+        member.map(|member| &**member)
     }
 
     /// The backends that the pool had when the set was built, eligible or not.

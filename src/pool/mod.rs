@@ -8,6 +8,7 @@ mod observe;
 mod roster;
 mod settings;
 mod shared_idle;
+mod sticky;
 mod tls_generations;
 
 use std::hash::BuildHasher;
@@ -24,6 +25,7 @@ pub use multiplexed::{ConnectLead, MultiplexedConnections, SingleFlight};
 pub use roster::{Roster, RosterChange};
 pub use settings::{BackendSettings, ForwardedHeaders, HeaderCase, Settings, Timeouts};
 pub use shared_idle::SharedIdlePool;
+pub use sticky::{CookieSettings, SameSite, Secure, Sticky, StickyCookie, StickySettings};
 
 use crate::backend::{Backend, Load, Scheme, Shared};
 use crate::clock;
@@ -95,9 +97,18 @@ impl Member {
 
     /// Whether it may receive requests.
     pub fn is_eligible(&self) -> bool {
-        !self.is_drained.load(Ordering::Relaxed)
-            && self.health.is_eligible()
-            && self.backend.weight.load(Ordering::Relaxed) > 0
+        !self.is_drained.load(Ordering::Relaxed) && self.may_keep_clients()
+    }
+
+    /// Whether it may receive requests of clients that stay with it: one that is drained may.
+    pub fn may_keep_clients(&self) -> bool {
+        self.health.is_eligible() && self.backend.weight.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether it has fewer requests in flight than this.
+    pub fn is_below(&self, limit: Option<u32>) -> bool {
+        let in_flight = &self.backend.load.in_flight.0;
+        limit.is_none_or(|limit| in_flight.load(Ordering::Relaxed) < limit)
     }
 
     /// Whether it is used only when no other backend is eligible.
@@ -125,6 +136,8 @@ pub struct Pool {
     cursor: Arc<Cursor>,
     /// What a strategy with affinity reads of requests.
     pub affinity: Option<Affinity>,
+    /// How its clients stay with a backend, if they do.
+    pub sticky: Option<Arc<Sticky>>,
     /// Whether workers share how many requests are in flight, because a pick reads it.
     pub shares_in_flight: Shared,
     /// Number of reloads that changed the TLS settings, in the config or in the certificate files.
@@ -138,6 +151,8 @@ impl Pool {
         let name = format!("pool/{}", settings.name);
         let cursor = keep.get_or_insert(&name, Cursor::default);
         let tls = keep.get_or_insert(&name, TlsGenerations::default);
+        let sticky = settings.sticky.as_ref();
+        let sticky = sticky.map(|sticky| Arc::new(Sticky::new(sticky, &settings.name, keep)));
         let reads_in_flight =
             settings.strategy.entry.reads_in_flight || settings.in_flight_per_backend.is_some();
         Arc::new(Self {
@@ -151,6 +166,7 @@ impl Pool {
             ))),
             cursor,
             affinity: Affinity::of(&settings.strategy),
+            sticky,
             tls_generation: tls.of(settings.tls.as_ref()),
             label: Label::new(&settings.name),
             settings,
@@ -170,6 +186,7 @@ impl Pool {
             cursor: Arc::clone(&self.cursor),
             shares_in_flight: self.shares_in_flight,
             affinity: self.affinity.clone(),
+            sticky: self.sticky.clone(),
             tls_generation: self.tls_generation,
         })
     }
@@ -186,7 +203,10 @@ impl Pool {
 
     /// Rebuilds the eligible set from the roster and the health, weight and drain state of its members. Control plane only.
     pub fn refresh(&self) {
-        let eligible = EligibleSet::new(&self.roster.load(), &self.settings.strategy, &self.cursor);
+        let mut eligible = EligibleSet::new(&self.roster.load(), &self.settings.strategy, &self.cursor);
+        if let Some(sticky) = &self.sticky {
+            eligible.stick(sticky, &self.eligible.load(), &self.cursor);
+        }
         self.eligible.store(Arc::new(eligible));
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::sticky::StickySettings;
 use crate::backend::Address;
 use crate::health::Check;
 use crate::net::ProxyVersion;
@@ -131,6 +132,8 @@ pub struct Settings {
     pub header_case: HeaderCase,
     /// Which headers tell the backends who the client is.
     pub forwarded: ForwardedHeaders,
+    /// How clients stay with a backend, if they do.
+    pub sticky: Option<StickySettings>,
     /// The backends that the config lists; its sources may bring more.
     pub backends: Vec<BackendSettings>,
 }

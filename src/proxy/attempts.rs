@@ -6,7 +6,7 @@ use super::exchange::Exchange;
 use super::in_flight::InFlight;
 use super::route::PoolMatch;
 use super::tried::Tried;
-use super::{Failure, pick};
+use super::{Failure, pick, sticky};
 use crate::pool::{Another, BackendConnection, EligibleSet, Member, Pool};
 use crate::retry::{self, Cause, ConnectionEvent, Outcome, Policy};
 
@@ -145,7 +145,8 @@ impl<'a> Attempts<'a> {
             ),
         };
         let context = pick::context(exchange, self.pool, tried.this_round());
-        let next = self.eligible.pick_another(context, another)?;
+        let next = self.sticky(exchange);
+        let next = next.or_else(|| self.eligible.pick_another(context, another))?;
         if Policy::needs_token(&failure) {
             if !self.pool.budget.take(crate::clock::now()) {
                 exchange
@@ -159,6 +160,20 @@ impl<'a> Attempts<'a> {
             self.tried.tokens += 1;
         }
         Some(next)
+    }
+
+    /// The backend that the client stays with, if the request may go there. It is asked once more when its connection has ended,
+    /// which says nothing of the backend: the client would lose what the backend knows of it.
+    fn sticky(&self, exchange: &Exchange<'_>) -> Option<&'a Member> {
+        let to = PoolMatch {
+            pool: self.pool,
+            eligible: self.eligible,
+        };
+        let tried = match self.tried.attempts() {
+            1 => self.tried.failed(),
+            _ => self.tried.this_round(),
+        };
+        sticky::member(exchange, to, || pick::context(exchange, self.pool, tried))
     }
 
     /// The attempt that has failed, as the retry policy sees it.

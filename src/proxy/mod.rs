@@ -43,6 +43,7 @@ mod route;
 mod route_settings;
 mod settings;
 mod snapshot;
+mod sticky;
 mod target;
 mod tried;
 mod tunnel;
@@ -162,5 +163,5 @@ async fn forward<'a>(
     if exchange.changes.is_some() {
         mirror::finish(exchange, local);
     }
-    Ok(response::forward(exchange, to.pool, response?).await?)
+    Ok(response::forward(exchange, to, response?).await?)
 }

@@ -4,12 +4,14 @@ use super::Failure;
 use super::exchange::Exchange;
 use super::pinned;
 use super::route::PoolMatch;
+use super::sticky;
 use crate::backend::BackendId;
 use crate::clock;
 use crate::pool::{Affinity, Member, Pool};
 use crate::strategy::PickContext;
 
-/// Picks the backend that the client's connection is pinned to, else one by the pool's strategy.
+/// Picks the backend that the client's connection is pinned to, else the one that the client stays with, else one by the pool's
+/// strategy.
 ///
 /// # Errors
 /// No backend is eligible, or all of them have reached their limit of requests.
@@ -17,6 +19,7 @@ use crate::strategy::PickContext;
 pub(super) fn first<'a>(exchange: &mut Exchange<'_>, to: PoolMatch<'a>) -> Result<&'a Member, Failure> {
     let PoolMatch { pool, eligible } = to;
     pinned::member(&mut exchange.request, pool, eligible)
+        .or_else(|| sticky::member(exchange, to, || context(exchange, pool, &[])))
         .or_else(|| eligible.pick(context(exchange, pool, &[])))
         .ok_or_else(|| match eligible.is_empty() {
             true => Failure::NoBackend,

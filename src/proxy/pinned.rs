@@ -5,7 +5,6 @@
 //! Only clients of HTTP/1 that are not trusted proxies have one: the streams of HTTP/2 run side by side, and one connection
 //! of a proxy may carry requests of many users.
 
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::request::Request;
@@ -31,9 +30,9 @@ pub(super) fn member<'a>(
         request.client.pinned = None;
         return None;
     }
-    let in_flight = member.backend.load.in_flight.0.load(Ordering::Relaxed);
-    let limit = pool.settings.in_flight_per_backend;
-    limit.is_none_or(|limit| in_flight < limit).then_some(member)
+    member
+        .is_below(pool.settings.in_flight_per_backend)
+        .then_some(member)
 }
 
 /// Takes the connection that is pinned to `member`, if it can carry another request.

@@ -3,7 +3,7 @@
 use super::exchange::Exchange;
 use super::local_response;
 use super::route::PoolMatch;
-use super::{Failure, LocalReason, Route, SnapshotHandle, Target};
+use super::{Failure, LocalReason, Route, SnapshotHandle, Target, sticky};
 
 /// Chooses the pool of a request.
 ///
@@ -17,7 +17,10 @@ pub(super) fn choose<'a>(
 ) -> Result<PoolMatch<'a>, LocalReason> {
     let index = match &route.target {
         Target::Pool(index) => Some(*index),
-        Target::Split(to) => to.pools.get(to.split.choose()).copied(),
+        Target::Split(to) => {
+            let part = to.is_sticky.then(|| sticky::part(exchange, to, local)).flatten();
+            to.pools.get(part.unwrap_or_else(|| to.split.choose())).copied()
+        }
         Target::Redirect(redirect) => return Err(local_response::redirect(exchange, redirect)),
         Target::Respond(respond) => return Err(local_response::fixed(exchange, respond)),
     };

@@ -119,6 +119,7 @@ fn settings(
         send_proxy: None,
         header_case: HeaderCase::default(),
         forwarded: ForwardedHeaders::default(),
+        sticky: None,
         backends: vec![BackendSettings {
             address,
             weight: 1,

@@ -42,6 +42,7 @@ mod retries;
 mod reuse;
 mod sources;
 mod stale;
+mod sticky;
 mod stopping;
 mod support;
 mod timeouts;

@@ -27,6 +27,7 @@ pub mod backend;
 pub mod kept;
 pub mod rng;
 pub mod schema;
+pub mod sticky;
 pub mod suggest;
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ mod route_action;
 mod route_changes;
 mod route_host;
 mod route_match;
+mod sticky;
 mod stores;
 mod strategy;
 mod timeouts;
@@ -44,7 +45,7 @@ pub(super) use lists::list;
 pub(super) use top_level::{read, show};
 
 /// Every section, in reading order; the file itself is the first.
-pub(super) const SECTIONS: [&Section; 29] = [
+pub(super) const SECTIONS: [&Section; 30] = [
     &top_level::ROOT,
     &listener::LISTENER,
     &listener_tls::LISTENER_TLS,
@@ -57,6 +58,7 @@ pub(super) const SECTIONS: [&Section; 29] = [
     &limits::LIMITS,
     &pool::POOL,
     &pool_tls::POOL_TLS,
+    &sticky::STICKY,
     &backend::BACKEND,
     &timeouts::POOL_TIMEOUTS,
     &limits::POOL_LIMITS,

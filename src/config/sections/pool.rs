@@ -7,7 +7,7 @@ use super::backend::Items;
 use super::limits::{LIMITS, POOL_LIMITS};
 use super::pool_name::{DEFAULT_POOL, is_pool_name};
 use super::timeouts::{POOL_TIMEOUTS, TIMEOUTS};
-use super::{backend, health_check, limits, pool_tls, retry, strategy, timeouts};
+use super::{backend, health_check, limits, pool_tls, retry, sticky, strategy, timeouts};
 use crate::backend::Scheme;
 use crate::config::print::{Item, map, text, word};
 use crate::config::reader::{Reader, written};
@@ -29,6 +29,7 @@ pub(super) const POOL: Section = Section {
     about: "Backends that are interchangeable for a request, and their settings. Settings that are not written are taken from the top level.",
     keys: &[
         strategy::KEY.otherwise("as at top level"),
+        sticky::KEY,
         Key::new("backends", backend::LIST, "The backends, at least one.").required(),
         health_check::KEY.otherwise("as at top level"),
         retry::KEY.otherwise("as at top level"),
@@ -119,6 +120,7 @@ pub(super) fn show(settings: &Settings, sources: &[SourceSettings]) -> Item {
     let sources = sources.map(|source| map([(source.source.name, text(&source.location))]));
     map([
         ("strategy", strategy::show(&settings.strategy)),
+        ("sticky", sticky::show(settings.sticky.as_ref())),
         (
             "backends",
             Item::List(
@@ -218,8 +220,12 @@ fn long(root: &Reader<'_>, entry: &Entry, base: &Base<'_>) -> Option<Pool> {
     let strategy = strategy::read(&pool, base.strategy.as_ref())?;
     let rules = Rules::of_pool(&pool, &base.rules);
     let Items { listed, files } = backend::read(&pool, base.listeners);
+    let settings = Settings {
+        sticky: sticky::read(&pool),
+        ..settings(&entry.key, strategy, rules, listed)
+    };
     Some(Pool {
-        settings: with_connection_settings(settings(&entry.key, strategy, rules, listed), &pool),
+        settings: with_connection_settings(settings, &pool),
         files,
         span: entry.key_span,
         is_short: false,
@@ -244,6 +250,7 @@ fn settings(
         send_proxy: None,
         header_case: HeaderCase::default(),
         forwarded: ForwardedHeaders::default(),
+        sticky: None,
         backends,
     }
 }

@@ -33,7 +33,9 @@ pools:
     backends: [https://a:1]
     tls: {{ ca: '{ca}', server_name: a.test, {pair} }}
     health_check: {{ kind: http, path: /healthz, status: 200 }}
+    sticky: {{ cookie: lb, max_age: 1h, http_only: false, same_site: strict, secure: always, secret: correct-horse-battery }}
   calls:
+    sticky: {{ header: X-Session }}
     strategy: {{ kind: maglev, key: uri }}
     backends: [{{ url: 'h2c://b:1', weight: 2 }}, {{ file: more.yaml }}]
     health_check: {{ kind: grpc, service: all }}

@@ -76,6 +76,11 @@ impl Roster {
         self.by_id.get(&id).and_then(|&index| self.members.get(index))
     }
 
+    /// The position of the member with this id in [`Self::members`].
+    pub(super) fn position(&self, id: BackendId) -> Option<usize> {
+        self.by_id.get(&id).copied()
+    }
+
     fn of(members: Vec<Arc<Member>>) -> Self {
         let ids = members.iter().map(|member| member.backend.id);
         Self {
