@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::telemetry::metrics;
 
+use super::change::BackendChange;
 use super::status::{RejectedStatus, Status};
 
 /// Maximum number of queued commands; more are rejected.
@@ -65,4 +66,6 @@ pub struct Control {
     pub view: Arc<dyn View>,
     /// For commands; a channel of [`COMMANDS_WAITING`].
     pub commands: mpsc::Sender<Command>,
+    /// For changes of backends; a channel of [`CHANGES_WAITING`](super::CHANGES_WAITING).
+    pub changes: mpsc::Sender<BackendChange>,
 }

@@ -7,6 +7,7 @@ mod settings;
 
 mod routes;
 
+mod change;
 mod control;
 mod status;
 
@@ -17,6 +18,7 @@ mod response;
 
 pub mod client;
 
+pub use change::{BackendAction, BackendChange, CHANGES_WAITING, MAX_WEIGHT, UnknownBackend};
 pub use control::{COMMANDS_WAITING, Command, Control, Readiness, ReloadOutcome, Reloaded, View};
 pub use routes::serve;
 pub use settings::Settings;

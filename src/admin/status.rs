@@ -100,6 +100,10 @@ pub struct PoolStatus {
     pub name: String,
     /// The name of its strategy, as in the config.
     pub strategy: String,
+    /// How clients stay with a backend: `cookie NAME` or `header.NAME`; `None` when they do not.
+    pub sticky: Option<String>,
+    /// Retries that the budget allows now.
+    pub retry_tokens: u32,
     /// Number of backends that may receive requests, including backups.
     pub eligible: u64,
     /// Its backends, in the order of the config.
@@ -125,16 +129,22 @@ pub enum BackendState {
 pub struct BackendStatus {
     /// Its URL as configured.
     pub url: String,
+    /// Its name in the pool, if the config gives it one.
+    pub name: Option<String>,
     /// Its state.
     pub state: BackendState,
     /// Whether it may receive requests.
     pub eligible: bool,
     /// Why it may not receive requests; `None` if it may.
     pub why: Option<String>,
+    /// When this state began.
+    pub since: Time,
     /// The last health check that ended.
     pub last_check: Option<CheckStatus>,
     /// Its weight, 0 to 256.
     pub weight: u32,
+    /// The weight that it has now; 0 when it receives no new requests.
+    pub effective_weight: u32,
     /// Whether it is used only when no other is eligible.
     pub backup: bool,
     /// Requests in flight.

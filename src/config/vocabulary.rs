@@ -99,8 +99,9 @@ static KEYS: &[Row] = &[
 
     (&[BACKEND], &["address", "server", "target", "uri", "addr", "endpoint"], called("url")),
     (&[BACKEND], &["host", "port", "scheme"], part_of("url", "write host and port as a URL: `url: http://10.0.0.1:8001`")),
-    (&[BACKEND], &["name", "drain"], PLANNED),
-    (&[BACKEND], &["down", "disabled"], note("to send a backend no requests, write `weight: 0`")),
+    (&[BACKEND], &["id", "label", "alias"], called("name")),
+    (&[BACKEND], &["draining", "maintenance", "maint"], called("drain")),
+    (&[BACKEND], &["down", "disabled"], note("to send a backend no requests, write `weight: 0`; `drain: true` keeps its sticky clients")),
     (&[BACKEND], &["check", "health_check", "max_fails", "fail_timeout"], note("`health_check` belongs to a pool, or to the top level")),
     (&[BACKEND], &["max_conns", "maxconn"], note("write it as `limits: { in_flight_per_backend: 100 }`, in the pool or at top level")),
 

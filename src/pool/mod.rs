@@ -5,6 +5,7 @@ mod connections;
 mod eligible;
 mod multiplexed;
 mod observe;
+mod operated;
 mod roster;
 mod settings;
 mod shared_idle;
@@ -36,6 +37,7 @@ use crate::retry::Budget;
 use crate::strategy::Cursor;
 use crate::telemetry::Label;
 use crate::tls::Offer;
+use operated::Operated;
 use roster::{ConnectionSettings, RosterCell};
 use tls_generations::TlsGenerations;
 
@@ -55,8 +57,10 @@ pub struct Member {
     pub shared_idle: SharedIdlePool,
     /// Identifies it in every process that has it: a hash of its URL.
     pub(super) identity: u64,
-    /// Whether an operator drains it: it gets no new requests.
+    /// Whether it is drained: it gets no requests, except of clients that stay with it.
     pub is_drained: AtomicBool,
+    /// What the config and an operator say of it.
+    operated: Operated,
     /// The settings that its connections were established with.
     connections: Arc<ConnectionSettings>,
 }
@@ -70,7 +74,8 @@ impl Member {
             shared_idle: SharedIdlePool::default(),
             backend: Backend::with_load(settings.address.clone(), weight, is_backup, Load::new(workers)),
             health: Health::new(),
-            is_drained: AtomicBool::new(false),
+            is_drained: AtomicBool::new(settings.is_drained),
+            operated: Operated::new(settings),
             connections: Arc::clone(connections),
         })
     }

@@ -105,6 +105,10 @@ pub struct BackendSettings {
     pub weight: u32,
     /// Used only when no other backend is eligible.
     pub is_backup: bool,
+    /// Its short name in the pool.
+    pub name: Option<Arc<str>>,
+    /// Whether it gets no new requests.
+    pub is_drained: bool,
 }
 
 /// A pool.

@@ -8,6 +8,7 @@ mod eligible;
 pub mod feeds;
 mod limits;
 mod listeners;
+mod operate;
 mod reload;
 mod removed;
 mod servers;
@@ -28,7 +29,9 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use crate::admin::{self, COMMANDS_WAITING, Command, Control, Readiness, Reloaded};
+use crate::admin::{
+    self, BackendChange, CHANGES_WAITING, COMMANDS_WAITING, Command, Control, Readiness, Reloaded,
+};
 use crate::clock;
 use crate::config::{self, Config, Workers};
 use crate::health::Change;
@@ -136,6 +139,7 @@ struct Server {
     waiting: Option<WaitingReload>,
     changes: mpsc::Receiver<Change>,
     commands: mpsc::Receiver<Command>,
+    operations: mpsc::Receiver<BackendChange>,
     signals: Signals,
     _tasks: Tasks,
 }
@@ -196,7 +200,7 @@ impl Server {
             started: (clock::now(), clock::wall()),
             config_state: Mutex::new(ConfigState::new(config_text, source_name)),
         });
-        let (commands, mut tasks) = start_admin(&config, admin, &state)?;
+        let (commands, operations, mut tasks) = start_admin(&config, admin, &state)?;
         on_start(&running);
         running.announce(resources);
         let watched = state.listeners.as_slice().into();
@@ -221,6 +225,7 @@ impl Server {
             waiting: None,
             changes,
             commands,
+            operations,
             signals,
             _tasks: tasks,
         })
@@ -240,6 +245,7 @@ impl Server {
                 Some(Command::Reload(reply)) = self.commands.recv(), if !self.reloads.is_running() => {
                     self.reloads.start(Some(reply));
                 }
+                Some(change) = self.operations.recv() => self.change_backend(change),
                 read = self.reloads.read(), if self.waiting.is_none() => match read {
                     Ok(result) => self.waiting = Some(WaitingReload::new(result, &self.discovery.starter)),
                     Err(errors) => self.finish_reload(Err(errors)),
@@ -405,13 +411,14 @@ fn start_workers(
     Ok(workers)
 }
 
-/// Starts the admin API if it is on. If it is off, nothing is ever received from the returned channel.
+/// Starts the admin API if it is on. If it is off, nothing is ever received from the returned channels.
 fn start_admin(
     config: &Config,
     bound: Option<net::Bound>,
     state: &Arc<AppState>,
-) -> Result<(mpsc::Receiver<Command>, Tasks), StartError> {
+) -> Result<(mpsc::Receiver<Command>, mpsc::Receiver<BackendChange>, Tasks), StartError> {
     let (sender, commands) = mpsc::channel(COMMANDS_WAITING);
+    let (changes, operations) = mpsc::channel(CHANGES_WAITING);
     let mut tasks = Tasks::default();
     if let (Some(settings), Some(bound)) = (config.admin.clone(), bound) {
         bound
@@ -425,6 +432,7 @@ fn start_admin(
         let control = Control {
             view,
             commands: sender,
+            changes,
         };
         tasks.spawn(async move {
             if let Err(error) = admin::serve(listener, &settings, control, std::future::pending()).await {
@@ -432,7 +440,7 @@ fn start_admin(
             }
         });
     }
-    Ok((commands, tasks))
+    Ok((commands, operations, tasks))
 }
 
 fn worker_count(workers: Workers) -> usize {

@@ -124,6 +124,8 @@ fn settings(
             address,
             weight: 1,
             is_backup: false,
+            name: None,
+            is_drained: false,
         }],
     })
 }

@@ -13,7 +13,7 @@ use crate::admin::{
 };
 use crate::clock;
 use crate::health::{Probed, State};
-use crate::pool::{Member, Pool};
+use crate::pool::{Member, Pool, Sticky};
 use crate::proxy::SnapshotCell;
 use crate::telemetry::metrics::{
     self, BackendSample, CertificateSample, PoolSample, ProcessSample, WorkerCounters,
@@ -228,6 +228,11 @@ fn pool_status(pool: &Pool) -> PoolStatus {
     PoolStatus {
         name: pool.settings.name.to_string(),
         strategy: pool.settings.strategy.name().to_owned(),
+        sticky: pool.sticky.as_deref().map(|sticky| match sticky {
+            Sticky::Cookie(cookie) => format!("cookie {}", cookie.name()),
+            Sticky::Header(affinity) => affinity.key().to_string(),
+        }),
+        retry_tokens: pool.budget.tokens(clock::now()),
         eligible: members.clone().filter(|member| member.is_eligible()).count() as u64,
         backends: members
             .map(|member| backend_status(member))
@@ -246,13 +251,14 @@ fn removed_status(member: &Member) -> BackendStatus {
     }
 }
 
-fn backend_status(member: &Member) -> BackendStatus {
+pub(super) fn backend_status(member: &Member) -> BackendStatus {
     let backend = &member.backend;
     let health = member.health.status();
     let is_drained = member.is_drained.load(Ordering::Relaxed);
     let weight = backend.weight.load(Ordering::Relaxed);
     BackendStatus {
         url: backend.address.url.clone(),
+        name: member.name().map(|name| name.to_string()),
         eligible: member.is_eligible(),
         state: match health.state {
             _ if is_drained => BackendState::Draining,
@@ -265,8 +271,10 @@ fn backend_status(member: &Member) -> BackendStatus {
             None if weight == 0 => Some("weight 0".to_owned()),
             why => why.map(str::to_owned),
         },
+        since: member.drained_since().unwrap_or(health.since_wall).into(),
         last_check: health.probed.as_ref().map(check_status),
         weight,
+        effective_weight: if member.is_eligible() { weight } else { 0 },
         backup: backend.is_backup.load(Ordering::Relaxed),
         in_flight: u64::from(backend.load.total_in_flight()),
         attempts: backend.load.attempts(),

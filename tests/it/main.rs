@@ -26,6 +26,7 @@ mod leaving;
 mod limits;
 mod loops;
 mod names;
+mod operators;
 mod overload;
 mod pinning;
 mod policies;

@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::*;
@@ -85,9 +86,11 @@ impl View for Fixed {
 fn shown_status() -> Status {
     let backend = BackendStatus {
         url: "http://localhost:8001".to_owned(),
+        name: None,
         state: BackendState::Down,
         eligible: false,
         why: Some("connection refused".to_owned()),
+        since: Time::from(UNIX_EPOCH),
         last_check: Some(CheckStatus {
             time: Time::from(UNIX_EPOCH),
             duration_ms: 0.25,
@@ -96,6 +99,7 @@ fn shown_status() -> Status {
             reason: Some("connection refused".to_owned()),
         }),
         weight: 1,
+        effective_weight: 0,
         backup: false,
         in_flight: 0,
         attempts: 3,
@@ -128,6 +132,8 @@ fn shown_status() -> Status {
         pools: vec![PoolStatus {
             name: "default".to_owned(),
             strategy: "round_robin".to_owned(),
+            sticky: None,
+            retry_tokens: 10,
             eligible: 0,
             backends: vec![backend],
         }],
@@ -162,6 +168,7 @@ fn start(token: Option<&str>, limits: QuietLimits) -> Api {
     let control = Control {
         view: Arc::clone(&view) as Arc<dyn View>,
         commands: sender,
+        changes: mpsc::channel(1).0,
     };
     let (stop, stopped) = oneshot::channel::<()>();
     let listener = BoundedListener::new(TcpListener::from_std(listener).expect("inside a runtime"), limits);
@@ -548,6 +555,7 @@ async fn an_address_that_is_not_loopback_needs_a_token() {
         let control = Control {
             view,
             commands: mpsc::channel(1).0,
+            changes: mpsc::channel(1).0,
         };
         let refused = serve(listener, &settings, control, std::future::pending());
         let error = tokio::time::timeout(DEADLINE, refused)

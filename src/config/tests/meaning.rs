@@ -422,6 +422,7 @@ pools:
       - url: \"http://a:1\"
         weight: 1
         backup: false
+        drain: false
     health_check:
       kind: http
       path: none

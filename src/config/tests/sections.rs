@@ -37,7 +37,7 @@ pools:
   calls:
     sticky: {{ header: X-Session }}
     strategy: {{ kind: maglev, key: uri }}
-    backends: [{{ url: 'h2c://b:1', weight: 2 }}, {{ file: more.yaml }}]
+    backends: [{{ url: 'h2c://b:1', weight: 2, backup: true, name: b, drain: true }}, {{ file: more.yaml }}]
     health_check: {{ kind: grpc, service: all }}
 routes:
   - {{ host: a.test, path_prefix: /a, pool: web }}
