@@ -68,6 +68,7 @@ const BALANCE: &[&[&str]] = &[
     &["key"],
     &["notes", "request"],
     &["backend"],
+    &["latency"],
     &["kept", "rng", "schema", "sticky", "suggest", "clock"],
 ];
 

@@ -138,6 +138,12 @@ impl EligibleSet {
         member.map(|member| &**member)
     }
 
+    /// The eligible backends, each with what the pool's strategy would compare of it in a pick; backups are last. For explanations.
+    pub fn scores(&self, context: &PickContext<'_>) -> Vec<(&Member, Option<f64>)> {
+        let tiers = [&self.main, &self.backup];
+        tiers.into_iter().flat_map(|tier| tier.scores(context)).collect()
+    }
+
     /// The backends that the pool had when the set was built, eligible or not.
     pub fn roster(&self) -> &Roster {
         &self.roster
@@ -168,6 +174,14 @@ impl Tier {
             members,
             strategy,
         }
+    }
+
+    fn scores(&self, context: &PickContext<'_>) -> impl Iterator<Item = (&Member, Option<f64>)> {
+        let members = self.members.iter().enumerate();
+        members.map(|(index, member)| {
+            let score = self.strategy.score(&self.candidates, index, context);
+            (&**member, score)
+        })
     }
 
     fn pick(&self, context: &PickContext<'_>) -> Option<&Member> {

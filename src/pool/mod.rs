@@ -158,8 +158,7 @@ impl Pool {
         let tls = keep.get_or_insert(&name, TlsGenerations::default);
         let sticky = settings.sticky.as_ref();
         let sticky = sticky.map(|sticky| Arc::new(Sticky::new(sticky, &settings.name, keep)));
-        let reads_in_flight =
-            settings.strategy.entry.reads_in_flight || settings.in_flight_per_backend.is_some();
+        let reads_in_flight = settings.strategy.reads().in_flight || settings.in_flight_per_backend.is_some();
         Arc::new(Self {
             shares_in_flight: if reads_in_flight { Shared::Yes } else { Shared::No },
             budget: keep.get_or_insert(&name, || Budget::new(clock::now())),

@@ -1,12 +1,24 @@
 //! What a member learns from the attempts at it.
 
+use std::time::Instant;
+
 use super::Member;
 use crate::retry::Outcome;
 
 impl Member {
-    /// Takes the outcome of an attempt of this worker: counts failures, and lets the backend be probed after a suspicious one.
+    /// Takes the outcome of an attempt of this worker: records the latency, counts failures, and lets the backend be probed after
+    /// a suspicious one.
     #[inline]
-    pub fn observe(&self, outcome: &Outcome, worker: usize) {
+    pub fn observe(&self, outcome: &Outcome, worker: usize, now: Instant) {
+        let latency = &self.backend.load.latency;
+        if let Some(took) = outcome.response_time() {
+            latency.record(worker, took, now);
+        }
+        if latency.is_averaged()
+            && let Some(sample) = outcome.latency()
+        {
+            latency.learn(sample, now);
+        }
         if !outcome.is_backend_failure() {
             return;
         }

@@ -58,11 +58,9 @@ impl<'a> Attempts<'a> {
         loop {
             // One counter after the other, so that a backend never counts one request twice.
             self.in_flight = None;
-            self.in_flight = Some(InFlight::new(
-                member,
-                exchange.request.worker().index,
-                self.pool.shares_in_flight,
-            ));
+            let worker = exchange.request.worker();
+            let in_flight = InFlight::new(member, worker.index, self.pool.shares_in_flight);
+            self.in_flight = Some(in_flight.waiting(worker.wheel.now()));
             let is_fresh = self.tried.needs_new_connection();
             let Ended { outcome, result } =
                 attempt::run(exchange, (self.pool, member), &mut self.carried, is_fresh).await;
@@ -103,7 +101,11 @@ impl<'a> Attempts<'a> {
         failure: Option<Failure>,
     ) -> Option<&'a Member> {
         exchange.record.attempt_ended(outcome);
-        member.observe(outcome, exchange.request.worker().index);
+        let worker = exchange.request.worker();
+        member.observe(outcome, worker.index, worker.wheel.now());
+        if let Some(in_flight) = &mut self.in_flight {
+            in_flight.end_wait();
+        }
         self.tried.add(outcome);
         let Some(cause) = outcome.cause() else {
             self.pool.budget.give_back(self.tried.tokens);

@@ -155,7 +155,7 @@ impl Copy {
         let sent = tokio::time::timeout(pool.settings.timeouts.request, sending).await;
         let took = clock::now().saturating_duration_since(began);
         let outcome = outcome(member, sent.ok(), took);
-        member.observe(&outcome, worker.index);
+        member.observe(&outcome, worker.index, worker.wheel.now());
     }
 }
 

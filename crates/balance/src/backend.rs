@@ -1,6 +1,8 @@
-//! What decisions need to know of a backend: its id, and its requests in flight.
+//! What decisions need to know of a backend: its id, its requests in flight, and its latency.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use crate::latency::Latency;
 
 /// Identifies a backend within this process, across reloads; never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -28,6 +30,8 @@ pub struct Load {
     pub id: BackendId,
     /// Requests in flight on all workers. Counted only for pools with a strategy or a limit that reads it for every request.
     pub in_flight: Padded<AtomicU32>,
+    /// How long it takes to respond.
+    pub latency: Latency,
     workers: Box<[Padded<WorkerLoad>]>,
 }
 
@@ -54,6 +58,7 @@ impl Load {
         Self {
             id: BackendId::next(),
             in_flight: Padded::default(),
+            latency: Latency::new(workers.max(1)),
             workers: (0..workers.max(1)).map(|_| Padded::default()).collect(),
         }
     }

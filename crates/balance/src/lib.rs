@@ -24,6 +24,8 @@ pub mod notes;
 pub mod request;
 
 pub mod backend;
+pub mod latency;
+
 pub mod kept;
 pub mod rng;
 pub mod schema;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{Cause, ConnectionEvent};
 use crate::backend::BackendId;
+use crate::latency::Sample;
 
 /// How one attempt at a backend ended. It ends with the head of the final response, or with a failure before that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +51,17 @@ impl Outcome {
     #[inline]
     pub fn response_time(&self) -> Option<Duration> {
         matches!(self.end, AttemptEnd::Response(_)).then_some(self.total_time)
+    }
+
+    /// What it says of the latency of the backend. A response that says that the backend failed counts as a failure: it may come
+    /// sooner than others. A switch of protocols (101) says nothing.
+    pub fn latency(&self) -> Option<Sample> {
+        match self.end {
+            AttemptEnd::Response(101) => None,
+            AttemptEnd::Response(500 | 502..=504) => Some(Sample::Failure(self.total_time)),
+            AttemptEnd::Response(_) => Some(Sample::Response(self.total_time)),
+            AttemptEnd::Failure(_) => self.is_suspicious().then_some(Sample::Failure(self.total_time)),
+        }
     }
 
     /// Whether it counts as a failure of the backend. What this machine lacked is no failure of the backend.
@@ -105,6 +117,25 @@ mod tests {
                 "{status}"
             );
             assert_eq!(outcome.response_time(), Some(outcome.total_time), "{status}");
+        }
+    }
+
+    #[test]
+    fn a_failure_is_never_a_short_latency() {
+        let of = |end, event| outcome(end, event).latency();
+        let took = outcome(AttemptEnd::Failure(None), None).total_time;
+        let reset = AttemptEnd::Failure(Some(Cause::Reset));
+        assert_eq!(of(AttemptEnd::Response(200), None), Some(Sample::Response(took)));
+        assert_eq!(of(AttemptEnd::Response(501), None), Some(Sample::Response(took)));
+        assert_eq!(of(AttemptEnd::Response(503), None), Some(Sample::Failure(took)));
+        assert_eq!(of(reset, None), Some(Sample::Failure(took)));
+        for (end, event) in [
+            (AttemptEnd::Response(101), None),
+            (reset, Some(ConnectionEvent::Stale)),
+            (reset, Some(ConnectionEvent::Unconnectable)),
+            (AttemptEnd::Failure(None), None),
+        ] {
+            assert_eq!(of(end, event), None, "{end:?} {event:?}");
         }
     }
 

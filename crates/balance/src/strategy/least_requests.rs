@@ -8,19 +8,16 @@
 //! pick at the same moment do not all pick the same backend.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use crate::rng::{self, Rng};
 use crate::schema::Params;
 
+use super::in_flight::{self, RelativeLoad, pick_of_two};
 use super::sequence::Sequence;
 use super::{Candidate, Cursor, PickContext, Strategy};
 
 /// Maximum number of candidates that are all compared. Each costs a read of a cache line that other workers write.
 const MAX_SCANNED: usize = 16;
-
-/// Maximum number of draws for a second candidate that differs from the first.
-const SECOND_DRAWS: usize = 4;
 
 /// Builds the strategy for a set of eligible backends.
 pub(super) fn build(_: &Params, candidates: &[Candidate], _: &Arc<Cursor>) -> Box<dyn Strategy> {
@@ -38,7 +35,7 @@ impl Strategy for LeastRequests {
     fn pick(&self, candidates: &[Candidate], context: &PickContext<'_>) -> Option<usize> {
         let mut rng = Rng::seeded(context.random);
         let one = self.sequence.draw(candidates, context, || rng.bits())?;
-        let load = |index: usize| candidates.get(index).map(Load::of);
+        let load = |index: usize| candidates.get(index).map(RelativeLoad::of);
         if load(one)?.is_idle() {
             return Some(one);
         }
@@ -46,18 +43,12 @@ impl Strategy for LeastRequests {
             // Other workers may have filled all of them to the limit since the draw.
             return pick_least(candidates, context, rng.bits()).or(Some(one));
         }
-        let may_pick = |index: usize| {
-            candidates
-                .get(index)
-                .is_some_and(|candidate| context.may_pick(candidate))
-        };
-        let other = (0..SECOND_DRAWS)
-            .filter_map(|_| self.sequence.at_random(rng.bits()))
-            .find(|other| *other != one && may_pick(*other));
-        match other {
-            Some(other) if load(other)?.is_below(&load(one)?) => Some(other),
-            _ => Some(one),
-        }
+        let other = self.sequence.draw_other(candidates, context, one, || rng.bits());
+        Some(pick_of_two(candidates, one, other))
+    }
+
+    fn score(&self, candidates: &[Candidate], index: usize, _: &PickContext<'_>) -> Option<f64> {
+        candidates.get(index).map(in_flight::score)
     }
 }
 
@@ -67,7 +58,7 @@ fn pick_least(candidates: &[Candidate], context: &PickContext<'_>, bits: u64) ->
     let loads = || {
         let candidates = candidates.iter().enumerate();
         let allowed = candidates.filter(|(_, candidate)| context.may_pick(candidate));
-        allowed.map(|(index, candidate)| (index, Load::of(candidate)))
+        allowed.map(|(index, candidate)| (index, RelativeLoad::of(candidate)))
     };
     let mut rest = loads();
     let (first, mut least) = rest.next()?;
@@ -94,29 +85,4 @@ fn pick_least(candidates: &[Candidate], context: &PickContext<'_>, bits: u64) ->
     }
     // The counts changed between the two passes.
     Some(best)
-}
-
-/// The load that a backend would have with one more request, relative to its weight.
-struct Load {
-    requests: u64,
-    weight: u64,
-}
-
-impl Load {
-    fn of(candidate: &Candidate) -> Self {
-        let in_flight = u64::from(candidate.load.in_flight.0.load(Ordering::Relaxed));
-        Self {
-            requests: in_flight + 1,
-            weight: u64::from(candidate.weight.max(1)),
-        }
-    }
-
-    fn is_idle(&self) -> bool {
-        self.requests == 1
-    }
-
-    /// Compares the fractions by cross-multiplication; both factors are below 2^33.
-    fn is_below(&self, other: &Self) -> bool {
-        self.requests * other.weight < other.requests * self.weight
-    }
 }

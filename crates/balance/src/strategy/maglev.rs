@@ -4,59 +4,58 @@
 
 use std::sync::Arc;
 
-use super::{Candidate, Cursor, PickContext, Strategy};
-use crate::key::{FORM, Key as RequestKey};
 use crate::rng::{Rng, below, mix};
-use crate::schema::{Form, Key, Kind, Params};
+use crate::schema::Params;
 
-pub(super) const KEYS: &[Key] = &[Key::new(
-    "key",
-    Kind::Text(Form::new(FORM).checked(|text| text.parse::<RequestKey>().is_ok())),
-    "The part of a request that chooses its backend. Requests without it go to any backend.",
-)
-.default("client_ip")];
+use super::bound::Bound;
+use super::hashing::{self, Places};
+use super::{Candidate, Cursor, PickContext, Strategy};
 
-/// Numbers of slots, all prime, so that every preference visits every slot. A backend gets its share of the slots to about 1 %
-/// when there are a hundred slots for each.
-const SIZES: [u32; 4] = [1_021, 16_381, 131_071, 1_048_573];
+/// Numbers of slots, both prime, so that every preference visits every slot. A backend gets its share of the slots to about 1 %
+/// when there are a hundred slots for each. With another number of slots most requests move, so that there are only two: it happens
+/// where the number of backends crosses 655.
+const SIZES: [u32; 2] = [65_537, 1_048_573];
 /// Slots for one backend.
 const SLOTS_EACH: usize = 100;
-/// Draws of other slots before all candidates are scanned instead.
-const MAX_DRAWS: usize = 16;
 
 /// Makes the strategy for a set of eligible backends.
-pub(super) fn build(_: &Params, candidates: &[Candidate], _: &Arc<Cursor>) -> Box<dyn Strategy> {
+pub(super) fn build(params: &Params, candidates: &[Candidate], _: &Arc<Cursor>) -> Box<dyn Strategy> {
     Box::new(Maglev {
-        slots: slots(candidates),
+        slots: Slots(slots(candidates)),
+        bound: Bound::of(params, candidates),
     })
 }
 
 #[derive(Debug)]
 struct Maglev {
-    /// Indices of candidates.
-    slots: Box<[u32]>,
+    slots: Slots,
+    bound: Option<Bound>,
 }
+
+/// Indices of candidates.
+#[derive(Debug)]
+struct Slots(Box<[u32]>);
 
 impl Strategy for Maglev {
     fn pick(&self, candidates: &[Candidate], context: &PickContext<'_>) -> Option<usize> {
-        let may_pick = |index: &usize| {
-            let candidate = candidates.get(*index);
-            candidate.is_some_and(|candidate| context.may_pick(candidate))
-        };
-        // The order of the others depends on the key alone too, so that they take over the same requests each time.
-        let mut rng = Rng::seeded(context.key.unwrap_or(context.random));
-        let mut drawn = (0..MAX_DRAWS).filter_map(|_| self.at(rng.bits()));
-        drawn.find(may_pick).or_else(|| {
-            let start = below(rng.bits(), candidates.len() as u64) as usize;
-            (start..candidates.len()).chain(0..start).find(may_pick)
-        })
+        hashing::pick(&self.slots, self.bound.as_ref(), candidates, context)
+    }
+
+    fn score(&self, candidates: &[Candidate], index: usize, context: &PickContext<'_>) -> Option<f64> {
+        hashing::score(self.bound.as_ref(), candidates, index, context)
     }
 }
 
-impl Maglev {
-    fn at(&self, bits: u64) -> Option<usize> {
-        let slot = below(bits, self.slots.len() as u64);
-        self.slots.get(slot as usize).map(|index| *index as usize)
+impl Places for Slots {
+    /// Those after the first depend on the key alone too, so that they take over the same requests each time.
+    fn in_order(&self, key: u64) -> impl Iterator<Item = usize> {
+        let mut rng = Rng::seeded(key);
+        std::iter::from_fn(move || self.at_random(rng.bits()))
+    }
+
+    fn at_random(&self, bits: u64) -> Option<usize> {
+        let slot = below(bits, self.0.len() as u64);
+        self.0.get(slot as usize).map(|index| *index as usize)
     }
 }
 
@@ -64,9 +63,9 @@ impl Maglev {
 struct Preference {
     next: u64,
     step: u64,
-    /// Turns that it has in a round of all candidates, in thousandths.
-    turns: u64,
+    /// Its weight is added in each round of all candidates; the weight of the heaviest is the price of a turn.
     credit: u64,
+    weight: u64,
 }
 
 fn slots(candidates: &[Candidate]) -> Box<[u32]> {
@@ -75,22 +74,22 @@ fn slots(candidates: &[Candidate]) -> Box<[u32]> {
     let size = fits.or(SIZES.last()).copied().unwrap_or(1);
     let heaviest = candidates
         .iter()
-        .map(|candidate| candidate.weight)
+        .map(|candidate| u64::from(candidate.weight.max(1)))
         .max()
         .unwrap_or(1);
     let mut preferences: Vec<Preference> = candidates
         .iter()
-        .map(|candidate| Preference::new(candidate, u64::from(size), heaviest))
+        .map(|candidate| Preference::new(candidate, u64::from(size)))
         .collect();
     let mut slots = vec![u32::MAX; size as usize];
     let mut free = if candidates.is_empty() { 0 } else { slots.len() };
     while free > 0 {
         for (index, preference) in preferences.iter_mut().enumerate() {
-            preference.credit += preference.turns;
-            if preference.credit < 1_000 || free == 0 {
+            preference.credit += preference.weight;
+            if preference.credit < heaviest || free == 0 {
                 continue;
             }
-            preference.credit -= 1_000;
+            preference.credit -= heaviest;
             preference.take(&mut slots, index as u32);
             free -= 1;
         }
@@ -102,13 +101,13 @@ fn slots(candidates: &[Candidate]) -> Box<[u32]> {
 }
 
 impl Preference {
-    fn new(candidate: &Candidate, size: u64, heaviest: u32) -> Self {
+    fn new(candidate: &Candidate, size: u64) -> Self {
         let hash = mix(candidate.identity);
         Self {
             next: below(hash, size),
             step: 1 + below(mix(hash ^ candidate.identity.rotate_left(32)), size - 1),
-            turns: u64::from(candidate.weight.max(1)) * 1_000 / u64::from(heaviest.max(1)),
             credit: 0,
+            weight: u64::from(candidate.weight.max(1)),
         }
     }
 
@@ -117,80 +116,14 @@ impl Preference {
         let size = slots.len() as u64;
         for _ in 0..size {
             let slot = slots.get_mut(self.next as usize);
-            self.next = (self.next + self.step) % size;
+            self.next += self.step;
+            if self.next >= size {
+                self.next -= size;
+            }
             if let Some(slot) = slot.filter(|slot| **slot == u32::MAX) {
                 *slot = index;
                 return;
             }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::conformance::candidates;
-    use super::*;
-
-    fn picks(candidates: &[Candidate], keys: u64) -> Vec<u64> {
-        let strategy = build(&Params::default(), candidates, &Arc::default());
-        let pick = |key: u64| {
-            let context = PickContext {
-                tried: &[],
-                in_flight_limit: None,
-                key: Some(mix(key)),
-                random: 0,
-                now: crate::clock::now(),
-            };
-            let index = strategy.pick(candidates, &context).unwrap();
-            candidates[index].identity
-        };
-        (0..keys).map(pick).collect()
-    }
-
-    #[test]
-    fn a_key_stays_with_its_backend_and_few_others_move_when_one_leaves() {
-        let mut candidates = candidates(&[1; 10]);
-        let before = picks(&candidates, 10_000);
-        assert_eq!(before, picks(&candidates, 10_000));
-        let gone = candidates.remove(4).identity;
-        let after = picks(&candidates, 10_000);
-        let pairs = || before.iter().zip(&after).filter(|(before, _)| **before != gone);
-        let moved = pairs().filter(|(before, after)| before != after).count();
-        assert!(
-            moved * 100 < pairs().count() * 5,
-            "{moved} of {}",
-            pairs().count()
-        );
-    }
-
-    #[test]
-    fn the_order_of_backends_hardly_matters() {
-        let mut candidates = candidates(&[1; 10]);
-        let before = picks(&candidates, 10_000);
-        candidates.reverse();
-        let after = picks(&candidates, 10_000);
-        let moved = before.iter().zip(&after).filter(|(one, other)| one != other);
-        assert!(moved.count() < 500);
-    }
-
-    #[test]
-    fn a_backend_that_cannot_be_picked_is_replaced_by_the_same_one_each_time() {
-        let candidates = candidates(&[1; 5]);
-        let strategy = build(&Params::default(), &candidates, &Arc::default());
-        for key in 0..200 {
-            let pick = |tried: &[crate::backend::BackendId]| {
-                let context = PickContext {
-                    tried,
-                    in_flight_limit: None,
-                    key: Some(key),
-                    random: key * 31,
-                    now: crate::clock::now(),
-                };
-                strategy.pick(&candidates, &context).unwrap()
-            };
-            let first = candidates[pick(&[])].load.id;
-            assert_eq!(pick(&[first]), pick(&[first]));
-            assert_ne!(candidates[pick(&[first])].load.id, first);
         }
     }
 }

@@ -4,11 +4,17 @@
 //! A strategy is rebuilt whenever the set of eligible backends changes, so `pick` never skips an ineligible backend, and
 //! the remaining ones share its requests evenly. State that outlives a set is in [`Cursor`].
 
+mod bound;
+mod hashing;
+mod in_flight;
 mod least_requests;
 mod maglev;
+mod peak_ewma;
 mod random;
+mod ring_hash;
 mod round_robin;
 mod sequence;
+mod two_choices;
 
 #[cfg(test)]
 mod conformance;
@@ -16,7 +22,7 @@ mod conformance;
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub(crate) use sequence::Sequence;
 
@@ -76,10 +82,39 @@ pub trait Strategy: Debug + Send + Sync {
     /// The index of a candidate for which [`PickContext::may_pick`] holds, or `None` when there is none. `candidates` is the
     /// slice that the strategy was built for.
     fn pick(&self, candidates: &[Candidate], context: &PickContext<'_>) -> Option<usize>;
+
+    /// What a pick would compare of the candidate at `index`: [`Entry::score`] says what it is, and less is better. `None` for
+    /// strategies that compare nothing. For explanations: a pick does not need it.
+    fn score(&self, candidates: &[Candidate], index: usize, context: &PickContext<'_>) -> Option<f64> {
+        let _ = (candidates, index, context);
+        None
+    }
 }
 
 /// Builds a strategy from its parameters, which are validated and have their defaults, for a set of eligible backends.
 pub type Build = fn(&Params, &[Candidate], &Arc<Cursor>) -> Box<dyn Strategy>;
+
+/// What picks read of the backends. What nothing reads is not counted, or not for all workers together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Reads {
+    /// [`Load::in_flight`].
+    pub in_flight: bool,
+    /// The average of [`Load::latency`], with this time constant.
+    pub latency: Option<Duration>,
+}
+
+impl Reads {
+    /// Nothing: workers share at most a cursor.
+    const NOTHING: fn(&Params) -> Self = |_| Self {
+        in_flight: false,
+        latency: None,
+    };
+    /// How many requests are in flight.
+    const IN_FLIGHT: fn(&Params) -> Self = |_| Self {
+        in_flight: true,
+        latency: None,
+    };
+}
 
 /// A row of the table of strategies.
 pub struct Entry {
@@ -89,8 +124,10 @@ pub struct Entry {
     pub summary: &'static str,
     /// Its parameters.
     pub keys: &'static [Key],
-    /// Whether a pick reads how many requests are in flight at the backends. Otherwise workers need not share that.
-    pub reads_in_flight: bool,
+    /// What a pick with these parameters reads of the backends.
+    pub reads: fn(&Params) -> Reads,
+    /// The meaning of [`Strategy::score`], such as `in flight / weight`; empty if it has none.
+    pub score: &'static str,
     /// Builds the strategy.
     pub build: Build,
 }
@@ -115,8 +152,17 @@ impl Settings {
         self.params.text("key")?.parse().ok()
     }
 
-    /// Builds the strategy for a set of eligible backends.
+    /// What picks read of the backends.
+    pub fn reads(&self) -> Reads {
+        (self.entry.reads)(&self.params)
+    }
+
+    /// Builds the strategy for a set of eligible backends, and lets them keep what it reads of them.
     pub fn build(&self, candidates: &[Candidate], cursor: &Arc<Cursor>) -> Box<dyn Strategy> {
+        let Reads { latency, .. } = self.reads();
+        for candidate in candidates {
+            candidate.load.latency.set_decay(latency);
+        }
         (self.entry.build)(&self.params, candidates, cursor)
     }
 }
@@ -139,28 +185,56 @@ pub static STRATEGIES: &[Entry] = &[
         name: "round_robin",
         summary: "each backend in turn, exactly by weight",
         keys: &[],
-        reads_in_flight: false,
+        reads: Reads::NOTHING,
+        score: "",
         build: round_robin::build,
     },
     Entry {
         name: "least_requests",
         summary: "the backend with the fewest requests in flight for its weight",
         keys: &[],
-        reads_in_flight: true,
+        reads: Reads::IN_FLIGHT,
+        score: in_flight::SCORE,
         build: least_requests::build,
     },
     Entry {
         name: "random",
         summary: "any backend, by weight; workers share nothing",
         keys: &[],
-        reads_in_flight: false,
+        reads: Reads::NOTHING,
+        score: "",
         build: random::build,
     },
     Entry {
+        name: "two_choices",
+        summary: "the less loaded of two backends drawn by weight; as cheap for thousands of backends",
+        keys: &[],
+        reads: Reads::IN_FLIGHT,
+        score: in_flight::SCORE,
+        build: two_choices::build,
+    },
+    Entry {
+        name: "peak_ewma",
+        summary: "of two backends drawn by weight the one that is likely to respond sooner, by latency and requests in flight",
+        keys: peak_ewma::KEYS,
+        reads: peak_ewma::reads,
+        score: peak_ewma::SCORE,
+        build: peak_ewma::build,
+    },
+    Entry {
+        name: "ring_hash",
+        summary: "the same backend for the same client, or for another part of the request; only those of a backend that leaves move",
+        keys: hashing::KEYS,
+        reads: hashing::reads,
+        score: hashing::SCORE,
+        build: ring_hash::build,
+    },
+    Entry {
         name: "maglev",
-        summary: "the same backend for the same client, or for another part of the request; few move when a backend leaves",
-        keys: maglev::KEYS,
-        reads_in_flight: false,
+        summary: "as `ring_hash`, with shares that follow the weights exactly; a few more move when a backend leaves",
+        keys: hashing::KEYS,
+        reads: hashing::reads,
+        score: hashing::SCORE,
         build: maglev::build,
     },
 ];

@@ -2,6 +2,9 @@
 //! weight, spread as evenly as possible. Also draws another candidate when the first choice may not be picked, for all
 //! strategies.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
 use crate::rng;
 
 use super::{Candidate, PickContext};
@@ -9,9 +12,15 @@ use super::{Candidate, PickContext};
 /// Maximum number of slots: 1,024 backends of the highest weight fit exactly, in 1 MiB. Above it weights are scaled down.
 const MAX_SLOTS: u64 = 1 << 18;
 
+/// Draws for a second candidate that differs from the first.
+const SECOND_DRAWS: usize = 4;
+
 /// Draws before all candidates are scanned instead. If half of them may not be picked, the scan is needed once in 65,536
 /// picks.
 const MAX_DRAWS: usize = 16;
+
+/// A slot that was not placed yet: its time, the index of its backend, its number, and the share of the backend.
+type Next = (u64, u32, u64, u64);
 
 /// Indices of candidates, each as often as its weight.
 #[derive(Debug)]
@@ -26,19 +35,33 @@ impl Sequence {
         Self::of_weights(&weights)
     }
 
-    /// Orders the slots by earliest deadline: slot number `k` of a backend of weight `w` is due at `(2k + 1) / 2w` of a round.
+    /// Orders the slots so that after every number of picks, each backend has its exact part of them to less than one pick: slot
+    /// number `k` of a backend of weight `w` may come after `k / w` of a round, and is due after `(k + 1) / w`. Of those that may come,
+    /// the earliest deadline is next, which keeps all deadlines (Baruah et al., "Proportionate Progress", 1996).
     pub(crate) fn of_weights(weights: &[u32]) -> Self {
         let shares = shares(weights);
-        let mut due = Vec::with_capacity(shares.iter().sum::<u64>() as usize);
-        for (index, share) in shares.iter().enumerate() {
-            // The upper 32 bits are the fraction of the round, the lower ones the index. Different fractions of such weights differ
-            // in their first 32 bits; of equal ones the lower index comes first.
-            due.extend((0..*share).map(|slot| ((((2 * slot + 1) << 31) / share) << 32) | index as u64));
+        let total: u64 = shares.iter().sum();
+        let from = |number: u64, share: u64| number * total / share;
+        let due = |number: u64, share: u64| ((number + 1) * total).div_ceil(share);
+        let mut slots = Vec::with_capacity(total as usize);
+        // The next slot of each backend is in one of them: by the time from which it may come, or by its deadline.
+        let (mut later, mut ready) = (BinaryHeap::<Reverse<Next>>::new(), BinaryHeap::new());
+        let backends = shares.iter().zip(0_u32..);
+        ready.extend(backends.map(|(share, index)| Reverse((due(0, *share), index, 0, *share))));
+        for now in 0..total {
+            while let Some(Reverse((_, index, number, share))) = pop_until(&mut later, now) {
+                ready.push(Reverse((due(number, share), index, number, share)));
+            }
+            let Some(Reverse((_, index, number, share))) = ready.pop() else {
+                break;
+            };
+            slots.push(index);
+            let next = number + 1;
+            if next < share {
+                later.push(Reverse((from(next, share), index, next, share)));
+            }
         }
-        due.sort_unstable();
-        Self {
-            slots: due.into_iter().map(|key| key as u32).collect(),
-        }
+        Self { slots: slots.into() }
     }
 
     /// The candidate of the slot that this count selects.
@@ -71,6 +94,32 @@ impl Sequence {
             .find(may_pick);
         drawn.or_else(|| draw_by_scan(candidates, context, bits()))
     }
+
+    /// Draws a candidate that may be picked and differs from the one that was drawn first. `None` when a few draws find none.
+    #[inline]
+    pub(super) fn draw_other(
+        &self,
+        candidates: &[Candidate],
+        context: &PickContext<'_>,
+        first: usize,
+        mut bits: impl FnMut() -> u64,
+    ) -> Option<usize> {
+        let may_pick = |other: &usize| {
+            *other != first
+                && candidates
+                    .get(*other)
+                    .is_some_and(|candidate| context.may_pick(candidate))
+        };
+        (0..SECOND_DRAWS)
+            .filter_map(|_| self.at_random(bits()))
+            .find(may_pick)
+    }
+}
+
+/// The next slot whose time has come.
+fn pop_until(later: &mut BinaryHeap<Reverse<Next>>, now: u64) -> Option<Reverse<Next>> {
+    let Reverse((time, ..)) = later.peek()?;
+    if *time <= now { later.pop() } else { None }
 }
 
 /// Scans all candidates and chooses by weight among those that may be picked: for when few of many are left.
@@ -134,8 +183,9 @@ mod tests {
 
     #[test]
     fn slots_of_a_heavy_backend_are_spread_out() {
-        assert_eq!(slots(&[4, 2, 2]), [0, 1, 2, 0]);
-        assert_eq!(slots(&[1, 5]), [1, 1, 0, 1, 1, 1]);
+        assert_eq!(slots(&[4, 2, 2]), [0, 1, 0, 2]);
+        assert_eq!(slots(&[1, 5]), [1, 1, 1, 1, 0, 1]);
+        assert_eq!(slots(&[3, 1, 1, 1]), [0, 1, 0, 2, 0, 3]);
     }
 
     #[test]
