@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use crate::health;
 use crate::telemetry::Timestamp;
 
 /// The whole status.
@@ -120,8 +121,22 @@ pub enum BackendState {
     Down,
     /// It receives requests; no check has ended yet, or there are no checks.
     Unknown,
+    /// It receives no requests for a while, because its requests have failed; then a few on trial.
+    Ejected,
     /// It receives no requests because an operator has drained it.
     Draining,
+}
+
+impl From<health::BackendState> for BackendState {
+    fn from(state: health::BackendState) -> Self {
+        match state {
+            health::BackendState::Unknown => Self::Unknown,
+            health::BackendState::Up => Self::Up,
+            health::BackendState::Down => Self::Down,
+            health::BackendState::Ejected => Self::Ejected,
+            health::BackendState::Draining => Self::Draining,
+        }
+    }
 }
 
 /// One backend.
@@ -137,14 +152,18 @@ pub struct BackendStatus {
     pub eligible: bool,
     /// Why it may not receive requests; `None` if it may.
     pub why: Option<String>,
-    /// When this state began.
+    /// When its state began.
     pub since: Time,
+    /// When its ejection ends and its first trial request is sent; `None` unless it is ejected, and while it is on trial.
+    pub ejected_until: Option<Time>,
     /// The last health check that ended.
     pub last_check: Option<CheckStatus>,
+    /// The last 20 health checks that ended, the latest first.
+    pub checks: Vec<CheckStatus>,
     /// Its weight, 0 to 256.
     pub weight: u32,
-    /// The weight that it has now; 0 when it receives no new requests.
-    pub effective_weight: u32,
+    /// The part of its weight that it has now: less during slow start.
+    pub effective_weight: f64,
     /// Whether it is used only when no other is eligible.
     pub backup: bool,
     /// Requests in flight.

@@ -94,7 +94,9 @@ static KEYS: &[Row] = &[
         part_of("sticky", "write it as `sticky: { cookie: lb }`")),
     (&[TOP], &["sticky", "sticky_sessions", "session_affinity", "affinity", "cookie"],
         note("it is a key of a pool: `pools: { web: { sticky: { cookie: lb }, … } }`")),
-    (POOL_RULES, &["slow_start", "ejection", "outlier_detection", "queue"], PLANNED),
+    (POOL_RULES, &["outlier_detection", "outlier", "passive_health_check", "max_fails"], called("ejection")),
+    (POOL_RULES, &["slowstart"], called("slow_start")),
+    (POOL_RULES, &["queue"], PLANNED),
     (&[POOL], &["servers", "targets", "members", "nodes", "upstreams", "endpoints", "urls", "url"], called("backends")),
 
     (&[BACKEND], &["address", "server", "target", "uri", "addr", "endpoint"], called("url")),
@@ -127,7 +129,6 @@ static KEYS: &[Row] = &[
     (&[HEALTH_CHECK], &["fall", "fails", "unhealthy_threshold", "failures", "failure_threshold", "max_fails"], called("unhealthy_after")),
     (&[HEALTH_CHECK], &["expect", "expect_status", "expected_status", "codes", "match", "statuses"], called("status")),
     (&[HEALTH_CHECK], &["enabled"], note("health checks are on by default; `health_check: off` disables them")),
-    (&[HEALTH_CHECK], &["host", "method", "headers", "body", "port", "down_interval", "fail_open"], PLANNED),
 
     (&[RETRY], &["on", "retry_on", "conditions", "codes", "status", "statuses"], called("causes")),
     (&[RETRY], &["max", "count", "tries", "times", "retries", "max_retries", "num_retries", "max_attempts"],

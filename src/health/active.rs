@@ -13,7 +13,7 @@ use crate::rng::Rng;
 
 use super::Check;
 use super::probe::{Outcome, ProbeError, probe};
-use super::status::{Health, Probed, Status};
+use super::status::{Health, MAX_CHECKS, Probed, Status};
 use super::{State, Tracker};
 
 /// Maximum number of probes at the same time in this process, so that many probes leave descriptors for clients.
@@ -149,11 +149,16 @@ impl Watcher {
     /// Stores the current status, then reports and logs a change.
     async fn publish(&self, change: Option<State>, probed: Option<Probed>) {
         let before = self.health.status();
+        let older = before.checks.iter().cloned();
         let mut status = Status {
+            state: before.state,
+            since: before.since,
+            since_wall: before.since_wall,
+            why: before.why.clone(),
             successes: self.tracker.successes(),
             failures: self.tracker.failures(),
+            checks: probed.iter().cloned().chain(older).take(MAX_CHECKS).collect(),
             probed,
-            ..Status::clone(&before)
         };
         if let Some(state) = change {
             status.state = state;

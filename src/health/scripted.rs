@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use crate::backend::{Address, Backend};
 use crate::tasks::Tasks;
 
-use super::{Check, PROBES};
+use super::{Check, PROBES, ProbeMethod};
 
 /// How long a test waits for an event that must happen.
 pub(super) const DEADLINE: Duration = Duration::from_secs(20);
@@ -108,8 +108,15 @@ pub(super) fn check(path: Option<&str>) -> Check {
         probe: PROBES.first(),
         path: path.map(str::to_owned),
         status: None,
+        method: ProbeMethod::Get,
+        host: None,
+        headers: Vec::new(),
+        body: None,
+        port: None,
+        fail_open: false,
         service: String::new(),
         interval: Duration::from_secs(3_600),
+        down_interval: Duration::from_millis(500),
         timeout: Duration::from_secs(5),
         healthy_after: 2,
         unhealthy_after: 3,

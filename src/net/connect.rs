@@ -32,11 +32,28 @@ pub async fn connect(
     secured: Option<Secured<'_>>,
     bound: Duration,
 ) -> Result<Stream, DialError> {
+    connect_at(backend, None, proxy_header, secured, bound).await
+}
+
+/// The same at another port of the backend, unless it is a Unix socket.
+///
+/// # Errors
+/// [`DialError`]; no byte of a request was sent.
+pub async fn connect_at(
+    backend: &Backend,
+    port: Option<u16>,
+    proxy_header: &[u8],
+    secured: Option<Secured<'_>>,
+    bound: Duration,
+) -> Result<Stream, DialError> {
     let started = clock::now();
-    let mut stream = Stream::Plain(match &backend.address.file {
-        Some(path) => dial_unix(path, bound).await?,
-        None if backend.first_lookup.is_settled() => dial(&backend.resolved.load_full(), bound).await?,
-        None => dial_after_lookup(backend, bound).await?,
+    let mut stream = Stream::Plain(match (&backend.address.file, port) {
+        (Some(path), _) => dial_unix(path, bound).await?,
+        (None, Some(port)) => dial_port(backend, port, bound).await?,
+        (None, None) if backend.first_lookup.is_settled() => {
+            dial(&backend.resolved.load_full(), bound).await?
+        }
+        (None, None) => dial_after_lookup(backend, bound).await?,
     });
     if proxy_header.is_empty() && secured.is_none() {
         return Ok(stream);
@@ -50,6 +67,15 @@ pub async fn connect(
         }
     });
     begun.await.unwrap_or(Err(DialError::HandshakeTimedOut))
+}
+
+/// Dials another port at the addresses of the backend.
+async fn dial_port(backend: &Backend, port: u16, bound: Duration) -> Result<Socket, DialError> {
+    let mut addresses = backend.resolved.load_full().to_vec();
+    for address in &mut addresses {
+        address.set_port(port);
+    }
+    dial(&addresses, bound).await
 }
 
 /// Dials after the first lookup of the backend's name. Right after a start or a reload there would be no address otherwise.

@@ -18,7 +18,7 @@ mod watch;
 
 pub use accept::{ClientAddress, Listener, StdListener};
 pub use bind::{Bound, LONGEST_PATH, ListenAddress, bind};
-pub use connect::{Secured, connect};
+pub use connect::{Secured, connect, connect_at};
 pub use descriptors::{is_reserved, reserve};
 pub use dial::{DialError, dial};
 pub use dial_unix::dial_unix;

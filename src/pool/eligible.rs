@@ -7,6 +7,7 @@ use evenkeel_balance::sticky::{Table, Value};
 
 use super::{Member, Roster, Sticky};
 use crate::backend::BackendId;
+use crate::health::{Check, slow_start};
 use crate::strategy::{self, Candidate, Cursor, PickContext, Strategy};
 
 /// The eligible backends of a pool, and the roster that they are from.
@@ -16,8 +17,12 @@ pub struct EligibleSet {
     main: Tier,
     /// Used only when no backend of `main` may be picked.
     backup: Tier,
+    /// The ejected backends that get trial requests. Usually there are none.
+    on_trial: Vec<Arc<Member>>,
     /// For pools with `sticky`.
     sticky: Option<StickySet>,
+    /// Whether backends that are down by their checks are among them, because there are no others.
+    is_open: bool,
 }
 
 /// What finds the backend of a client that stays with it.
@@ -27,6 +32,13 @@ enum StickySet {
     Cookie(Arc<Table>),
     /// Strategies for main backends and backups, which depend on the client alone.
     Header([Box<dyn Strategy>; 2]),
+}
+
+/// Whether backends that are down by their checks are used when there are no others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FailOpen {
+    Yes,
+    No,
 }
 
 /// The main backends or the backups, and the strategy built for them.
@@ -49,18 +61,35 @@ pub struct Another<'m, 't> {
     pub is_backup_last: bool,
 }
 
+impl FailOpen {
+    pub(super) fn of(check: &Check) -> Self {
+        if check.fail_open { Self::Yes } else { Self::No }
+    }
+}
+
 impl EligibleSet {
-    pub(super) fn new(roster: &Arc<Roster>, strategy: &strategy::Settings, cursor: &Arc<Cursor>) -> Self {
+    pub(super) fn new(
+        roster: &Arc<Roster>,
+        strategy: &strategy::Settings,
+        cursor: &Arc<Cursor>,
+        fail_open: FailOpen,
+    ) -> Self {
+        let all = roster.members();
+        let is_open = fail_open == FailOpen::Yes && !all.iter().any(|member| member.is_eligible());
+        let is_eligible = |member: &Arc<Member>| member.is_eligible() || is_open && !member.is_excluded();
         let tier = |is_backup| {
-            let is_wanted = |member: &&Arc<Member>| member.is_backup() == is_backup && member.is_eligible();
-            let members = roster.members().iter().filter(is_wanted);
+            let is_wanted = |member: &&Arc<Member>| member.is_backup() == is_backup && is_eligible(member);
+            let members = all.iter().filter(is_wanted);
             Tier::new(members.cloned().collect(), strategy, cursor)
         };
+        let is_on_trial = |member: &&Arc<Member>| member.is_on_trial();
         Self {
             roster: Arc::clone(roster),
             main: tier(false),
             backup: tier(true),
+            on_trial: all.iter().filter(is_on_trial).cloned().collect(),
             sticky: None,
+            is_open,
         }
     }
 
@@ -77,6 +106,14 @@ impl EligibleSet {
                 [&self.main, &self.backup].map(|tier| strategy::consistent(&tier.candidates, cursor)),
             ),
         });
+    }
+
+    /// A backend that was ejected and gets this request on trial; usually `None`. `is_repeatable`: whether another backend can be
+    /// tried if it fails.
+    #[inline]
+    pub fn pick_trial(&self, is_repeatable: bool) -> Option<&Member> {
+        let takes = |member: &&Arc<Member>| member.health.signal().take_trial(is_repeatable);
+        self.on_trial.iter().find(takes).map(|member| &**member)
     }
 
     /// Picks a backend; `None` when no eligible one may be picked.
@@ -114,6 +151,11 @@ impl EligibleSet {
         };
         let member = self.roster.members().get(table.find(value)?)?;
         Some(member)
+    }
+
+    /// Whether a member may get requests of clients that stay with it.
+    pub fn may_keep_clients(&self, member: &Member) -> bool {
+        member.may_keep_clients() || self.is_open && !member.is_excluded()
     }
 
     /// The value of the sticky cookie that names this backend.
@@ -162,12 +204,17 @@ impl EligibleSet {
 
 impl Tier {
     fn new(members: Vec<Arc<Member>>, strategy: &strategy::Settings, cursor: &Arc<Cursor>) -> Self {
-        let candidate = |member: &Arc<Member>| Candidate {
+        let candidate = |(member, weight): (&Arc<Member>, u32)| Candidate {
             identity: member.identity,
             load: Arc::clone(&member.backend.load),
-            weight: member.backend.weight.load(Ordering::Relaxed).max(1),
+            weight,
         };
-        let candidates: Vec<Candidate> = members.iter().map(candidate).collect();
+        let shares = members.iter().map(|member| {
+            let weight = member.backend.weight.load(Ordering::Relaxed).max(1);
+            (weight, member.ramp.share())
+        });
+        let weights = slow_start::weights(shares);
+        let candidates: Vec<Candidate> = members.iter().zip(weights).map(candidate).collect();
         let strategy = strategy.build(&candidates, cursor);
         Self {
             candidates,

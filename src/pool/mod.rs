@@ -1,11 +1,13 @@
 //! Pools: backends that are interchangeable for a request, with their settings, connections and retry budget.
 
 mod affinity;
+mod condition;
 mod connections;
 mod eligible;
 mod multiplexed;
 mod observe;
 mod operated;
+mod ramp;
 mod roster;
 mod settings;
 mod shared_idle;
@@ -13,13 +15,15 @@ mod sticky;
 mod tls_generations;
 
 use std::hash::BuildHasher;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use foldhash::fast::FixedState;
 
 pub use affinity::Affinity;
+pub use condition::Condition;
 pub use connections::{BackendConnection, IdleConnections};
 pub use eligible::{Another, EligibleSet};
 pub use multiplexed::{ConnectLead, MultiplexedConnections, SingleFlight};
@@ -30,19 +34,24 @@ pub use sticky::{CookieSettings, SameSite, Secure, Sticky, StickyCookie, StickyS
 
 use crate::backend::{Backend, Load, Scheme, Shared};
 use crate::clock;
-use crate::health::Health;
+use crate::health::{Health, PoolWakeup, Wakeup, slow_start};
 use crate::kept::KeptBuilder;
 use crate::net::Secured;
 use crate::retry::Budget;
 use crate::strategy::Cursor;
 use crate::telemetry::Label;
 use crate::tls::Offer;
+use eligible::FailOpen;
 use operated::Operated;
+use ramp::Ramp;
 use roster::{ConnectionSettings, RosterCell};
 use tls_generations::TlsGenerations;
 
 /// Maximum number of backends of one pool: strategies keep lists of this length.
 pub const MAX_BACKENDS: usize = 16_384;
+
+/// The name of the [`Wakeup`] of the process in what outlives a reload.
+pub const WAKEUP: &str = "ejections";
 
 /// A backend as a member of a pool.
 #[derive(Debug)]
@@ -63,20 +72,28 @@ pub struct Member {
     operated: Operated,
     /// The settings that its connections were established with.
     connections: Arc<ConnectionSettings>,
+    /// Its slow start.
+    ramp: Ramp,
 }
 
 impl Member {
-    fn new(settings: &BackendSettings, connections: &Arc<ConnectionSettings>, workers: usize) -> Arc<Self> {
+    fn new(
+        settings: &BackendSettings,
+        connections: &Arc<ConnectionSettings>,
+        workers: usize,
+        health: Arc<Health>,
+    ) -> Arc<Self> {
         let (weight, is_backup) = (settings.weight, settings.is_backup);
         Arc::new(Self {
             label: Label::new(&settings.address.url),
             identity: FixedState::with_seed(0).hash_one(settings.address.identity()),
             shared_idle: SharedIdlePool::default(),
             backend: Backend::with_load(settings.address.clone(), weight, is_backup, Load::new(workers)),
-            health: Health::new(),
+            health,
             is_drained: AtomicBool::new(settings.is_drained),
             operated: Operated::new(settings),
             connections: Arc::clone(connections),
+            ramp: Ramp::default(),
         })
     }
 
@@ -102,7 +119,7 @@ impl Member {
 
     /// Whether it may receive requests.
     pub fn is_eligible(&self) -> bool {
-        !self.is_drained.load(Ordering::Relaxed) && self.may_keep_clients()
+        !self.is_excluded() && self.health.is_eligible()
     }
 
     /// Whether it may receive requests of clients that stay with it: one that is drained may.
@@ -114,6 +131,20 @@ impl Member {
     pub fn is_below(&self, limit: Option<u32>) -> bool {
         let in_flight = &self.backend.load.in_flight.0;
         limit.is_none_or(|limit| in_flight.load(Ordering::Relaxed) < limit)
+    }
+
+    /// Whether it receives no requests, however healthy it is: an operator drains it, or its weight is 0.
+    pub fn is_excluded(&self) -> bool {
+        self.is_drained.load(Ordering::Relaxed) || self.backend.weight.load(Ordering::Relaxed) == 0
+    }
+
+    /// Whether it is ejected and gets trial requests.
+    fn is_on_trial(&self) -> bool {
+        let is_trial = self
+            .health
+            .ejection()
+            .is_some_and(|ejection| ejection.until.is_none());
+        is_trial && !self.is_excluded() && !self.health.is_down()
     }
 
     /// Whether it is used only when no other backend is eligible.
@@ -147,6 +178,8 @@ pub struct Pool {
     pub shares_in_flight: Shared,
     /// Number of reloads that changed the TLS settings, in the config or in the certificate files.
     tls_generation: u64,
+    /// When the eligible set has to be built anew for backends in slow start.
+    next_step: Mutex<Option<Instant>>,
 }
 
 impl Pool {
@@ -158,20 +191,25 @@ impl Pool {
         let tls = keep.get_or_insert(&name, TlsGenerations::default);
         let sticky = settings.sticky.as_ref();
         let sticky = sticky.map(|sticky| Arc::new(Sticky::new(sticky, &settings.name, keep)));
+        let wakeup = keep.get_or_insert(WAKEUP, Wakeup::default);
         let reads_in_flight = settings.strategy.reads().in_flight || settings.in_flight_per_backend.is_some();
         Arc::new(Self {
             shares_in_flight: if reads_in_flight { Shared::Yes } else { Shared::No },
             budget: keep.get_or_insert(&name, || Budget::new(clock::now())),
-            roster: keep.get_or_insert(&name, || RosterCell::new(settings.workers)),
+            roster: keep.get_or_insert(&name, || {
+                RosterCell::new(settings.workers, PoolWakeup::new(&wakeup))
+            }),
             eligible: Arc::new(ArcSwap::from_pointee(EligibleSet::new(
                 &Arc::default(),
                 &settings.strategy,
                 &cursor,
+                FailOpen::No,
             ))),
             cursor,
             affinity: Affinity::of(&settings.strategy),
             sticky,
             tls_generation: tls.of(settings.tls.as_ref()),
+            next_step: Mutex::default(),
             label: Label::new(&settings.name),
             settings,
         })
@@ -192,6 +230,7 @@ impl Pool {
             affinity: self.affinity.clone(),
             sticky: self.sticky.clone(),
             tls_generation: self.tls_generation,
+            next_step: Mutex::default(),
         })
     }
 
@@ -207,11 +246,33 @@ impl Pool {
 
     /// Rebuilds the eligible set from the roster and the health, weight and drain state of its members. Control plane only.
     pub fn refresh(&self) {
-        let mut eligible = EligibleSet::new(&self.roster.load(), &self.settings.strategy, &self.cursor);
+        let Settings {
+            strategy,
+            slow_start,
+            health_check,
+            ..
+        } = &self.settings;
+        let roster = self.roster.load();
+        let now = clock::now();
+        let is_slow = ramp::follow(roster.members(), *slow_start, now);
+        let step = slow_start.filter(|_| is_slow).map(slow_start::step);
+        *self.next_step.lock().unwrap_or_else(PoisonError::into_inner) = step.map(|step| now + step);
+        let fail_open = FailOpen::of(health_check);
+        let mut eligible = EligibleSet::new(&roster, strategy, &self.cursor, fail_open);
         if let Some(sticky) = &self.sticky {
             eligible.stick(sticky, &self.eligible.load(), &self.cursor);
         }
         self.eligible.store(Arc::new(eligible));
+    }
+
+    /// When [`Self::refresh`] is due for backends in slow start; `None` while there are none.
+    pub fn next_step(&self) -> Option<Instant> {
+        *self.next_step.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How its workers call the control plane to decide on ejections.
+    pub fn wakeup(&self) -> &PoolWakeup {
+        self.roster.wakeup()
     }
 
     /// The backends that are eligible now.

@@ -6,8 +6,8 @@ use super::Member;
 use crate::retry::Outcome;
 
 impl Member {
-    /// Takes the outcome of an attempt of this worker: records the latency, counts failures, and lets the backend be probed after
-    /// a suspicious one.
+    /// Takes the outcome of an attempt of this worker: records the latency, counts failures, lets the backend be probed after a
+    /// suspicious one, and weighs it for an ejection.
     #[inline]
     pub fn observe(&self, outcome: &Outcome, worker: usize, now: Instant) {
         let latency = &self.backend.load.latency;
@@ -18,6 +18,9 @@ impl Member {
             && let Some(sample) = outcome.latency()
         {
             latency.learn(sample, now);
+        }
+        if self.health.weigh(outcome) {
+            self.backend.load.count_against(worker);
         }
         if !outcome.is_backend_failure() {
             return;

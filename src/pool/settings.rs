@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::sticky::StickySettings;
 use crate::backend::Address;
-use crate::health::Check;
+use crate::health::{Check, ejection};
 use crate::net::ProxyVersion;
 use crate::retry::Policy;
 use crate::{strategy, tls};
@@ -120,6 +120,10 @@ pub struct Settings {
     pub strategy: strategy::Settings,
     /// How they are probed.
     pub health_check: Check,
+    /// When backends whose requests fail are ejected; `None`: never.
+    pub ejection: Option<ejection::Settings>,
+    /// How long a backend that has come takes to get its whole weight; `None`: no time.
+    pub slow_start: Option<Duration>,
     /// When failed requests are retried.
     pub retry: Policy,
     /// The timeouts.

@@ -1,4 +1,4 @@
-//! Picks the backend of the first attempt. Those of further attempts are picked with the same context, by `attempts`.
+//! Picks the backend of the first attempt: one that is pinned, on trial after an ejection, or chosen by the strategy. Those of further attempts are picked with the same context, by `attempts`.
 
 use super::Failure;
 use super::exchange::Exchange;
@@ -20,6 +20,7 @@ pub(super) fn first<'a>(exchange: &mut Exchange<'_>, to: PoolMatch<'a>) -> Resul
     let PoolMatch { pool, eligible } = to;
     pinned::member(&mut exchange.request, pool, eligible)
         .or_else(|| sticky::member(exchange, to, || context(exchange, pool, &[])))
+        .or_else(|| eligible.pick_trial(exchange.request.head.method.is_idempotent()))
         .or_else(|| eligible.pick(context(exchange, pool, &[])))
         .ok_or_else(|| match eligible.is_empty() {
             true => Failure::NoBackend,

@@ -57,7 +57,7 @@ fn find<'a>(
     match sticky {
         Sticky::Cookie(cookie) => {
             let member = named(exchange, to, cookie)?;
-            let may_get = member.may_keep_clients() && !context.tried.contains(&member.backend.id);
+            let may_get = to.eligible.may_keep_clients(member) && !context.tried.contains(&member.backend.id);
             (may_get && member.is_below(context.in_flight_limit)).then_some(member)
         }
         Sticky::Header(affinity) => {

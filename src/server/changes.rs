@@ -149,6 +149,8 @@ fn sources<'c>(config: &'c Config, pool: &pool::Settings) -> Vec<(&'static str, 
 fn is_same_except_backends(one: &pool::Settings, other: &pool::Settings) -> bool {
     one.strategy == other.strategy
         && one.health_check == other.health_check
+        && one.ejection == other.ejection
+        && one.slow_start == other.slow_start
         && one.retry == other.retry
         && one.timeouts == other.timeouts
         && one.in_flight_per_backend == other.in_flight_per_backend

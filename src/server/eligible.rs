@@ -1,31 +1,132 @@
-//! Logs when a pool has no eligible backend left, and when it has one again: once per change.
+//! Keeps the eligible sets of the pools up to date: after health checks, ejections and steps of slow start. Logs ejections, and
+//! when a pool has no eligible backend left, each once per change.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
-use crate::pool::Pool;
+use crate::clock;
+use crate::health::ejection::{Arbiter, Change, ChangeKind, Observed};
+use crate::health::{Ejection, Wakeup};
+use crate::pool::{Member, Pool, Roster};
+use crate::proxy::SnapshotCell;
 
-/// The names of the pools that were logged as having no eligible backend.
-#[derive(Debug, Default)]
-pub(super) struct PoolsWithoutEligible(HashSet<Arc<str>>);
+/// Minimum time between two decisions on ejections that workers call for. Below what a client notices, and many failures at the
+/// same time are decided on together.
+const MIN_GAP: Duration = Duration::from_millis(2);
 
-impl PoolsWithoutEligible {
-    /// Checks the pools of the first snapshot.
-    pub(super) fn at_start(pools: &[Arc<Pool>]) -> Self {
-        let mut without = Self::default();
-        without.update(pools);
-        without
+/// Decides which backends of the active pools get requests, and what is logged of it.
+pub(super) struct Eligibility {
+    wakeup: Arc<Wakeup>,
+    shared: Arc<SnapshotCell>,
+    /// By the name of the pool.
+    arbiters: HashMap<Arc<str>, PoolArbiter>,
+    /// The names of the pools that were logged as having no eligible backend.
+    without: HashSet<Arc<str>>,
+    /// When arbiters or backends in slow start are due.
+    next: Option<Instant>,
+    decided: Instant,
+}
+
+#[derive(Default)]
+struct PoolArbiter {
+    arbiter: Arbiter,
+    next: Option<Instant>,
+}
+
+impl Eligibility {
+    /// Begins with the pools of the first snapshot.
+    pub(super) fn start(wakeup: Arc<Wakeup>, shared: &Arc<SnapshotCell>) -> Self {
+        let mut eligibility = Self {
+            wakeup,
+            shared: Arc::clone(shared),
+            arbiters: HashMap::new(),
+            without: HashSet::new(),
+            next: None,
+            decided: clock::now(),
+        };
+        eligibility.update(&shared.snapshot().pools, |_| false);
+        eligibility
     }
 
-    /// Checks the active pools and logs changes. Their eligible sets must be up to date.
-    pub(super) fn update(&mut self, pools: &[Arc<Pool>]) {
+    /// Waits until workers call for a decision, or one is due.
+    pub(super) async fn due(&self) {
+        let called = async {
+            self.wakeup.called().await;
+            tokio::time::sleep_until((self.decided + MIN_GAP).into()).await;
+        };
+        match self.next {
+            None => called.await,
+            Some(next) => tokio::select! {
+                () = called => {}
+                () = tokio::time::sleep_until(next.into()) => {}
+            },
+        }
+    }
+
+    /// Decides on ejections in all pools. Builds the eligible sets anew of those whose health or settings have changed, and of
+    /// those that the decisions change.
+    pub(super) fn update(&mut self, pools: &[Arc<Pool>], has_changed: impl Fn(&Pool) -> bool) {
+        self.decide(pools, |_, _| true, has_changed);
+        let names: HashSet<_> = pools.iter().map(|pool| &pool.settings.name).collect();
+        self.arbiters.retain(|name, _| names.contains(name));
+    }
+
+    /// Does what is due: decides on ejections where workers have called, and takes steps of slow start.
+    pub(super) fn update_due(&mut self, pools: &[Arc<Pool>]) {
+        self.wakeup.clear();
+        let now = clock::now();
+        let is_past = |time: Option<Instant>| time.is_some_and(|time| time <= now);
+        self.decide(
+            pools,
+            |pool, next| pool.wakeup().take() || is_past(next),
+            |pool| is_past(pool.next_step()),
+        );
+    }
+
+    fn decide(
+        &mut self,
+        pools: &[Arc<Pool>],
+        is_due: impl Fn(&Pool, Option<Instant>) -> bool,
+        has_changed: impl Fn(&Pool) -> bool,
+    ) {
+        self.decided = clock::now();
+        let mut decided = Vec::new();
+        let mut is_any = false;
+        for pool in pools {
+            let name = &pool.settings.name;
+            let arbiter = self.arbiters.entry(Arc::clone(name)).or_default();
+            let mut changes = Vec::new();
+            if is_due(pool, arbiter.next) {
+                changes = arbiter.judge(pool, self.decided);
+            }
+            if !changes.is_empty() || has_changed(pool) {
+                pool.refresh();
+                is_any = true;
+            }
+            decided.extend(changes.into_iter().map(|change| (pool, change)));
+        }
+        if is_any {
+            self.shared.changed();
+        }
+        for (pool, change) in decided {
+            log(pool, &change);
+        }
+        self.log_pools(pools);
+        let steps = pools.iter().filter_map(|pool| pool.next_step());
+        let arbiters = self.arbiters.values().filter_map(|arbiter| arbiter.next);
+        self.next = arbiters.chain(steps).min();
+    }
+
+    /// Logs which pools have no eligible backend any more, or have one again.
+    fn log_pools(&mut self, pools: &[Arc<Pool>]) {
         let is_empty = |pool: &&Arc<Pool>| pool.eligible().is_empty();
         let without = pools.iter().filter(is_empty);
         let without: HashSet<Arc<str>> = without.map(|pool| Arc::clone(&pool.settings.name)).collect();
         for pool in pools {
             let name = &pool.settings.name;
             let backends = pool.roster().members().len();
-            match (self.0.contains(name), without.contains(name)) {
+            match (self.without.contains(name), without.contains(name)) {
                 (false, true) => tracing::warn!(
                     pool = &**name,
                     backends,
@@ -43,6 +144,106 @@ impl PoolsWithoutEligible {
                 (false, false) | (true, true) => {}
             }
         }
-        self.0 = without;
+        self.without = without;
+    }
+}
+
+impl PoolArbiter {
+    /// Decides, and tells the backends. The eligible set of the pool is not built anew yet.
+    fn judge(&mut self, pool: &Pool, now: Instant) -> Vec<Change> {
+        let roster = pool.roster();
+        let observed: Vec<_> = roster.members().iter().map(|member| observe(member)).collect();
+        let settings = pool.settings.ejection.as_ref();
+        let judgement = self.arbiter.judge(now, settings, &observed);
+        self.next = judgement.next;
+        pool.wakeup().set_asleep(self.next.is_none());
+        for change in &judgement.changes {
+            apply(&roster, change, now);
+        }
+        judgement.changes
+    }
+}
+
+fn observe(member: &Member) -> Observed<'_> {
+    let load = &member.backend.load;
+    // In flight first: a request that ends in between is then counted later, not too early.
+    let in_flight = u64::from(load.total_in_flight());
+    Observed {
+        backend: member.backend.id,
+        signal: member.health.signal(),
+        is_down: member.health.is_down(),
+        is_excluded: member.is_excluded(),
+        ended: load.attempts().saturating_sub(in_flight),
+        failed: load.counted_failures(),
+    }
+}
+
+fn apply(roster: &Roster, change: &Change, now: Instant) {
+    let Some(member) = roster.member(change.backend) else {
+        return;
+    };
+    let health = &member.health;
+    let before = health.ejection();
+    match &change.kind {
+        ChangeKind::Ejected { length, reason, .. } => {
+            health.count_ejection();
+            let wall = clock::wall();
+            let (since, since_wall) = begin(before.as_deref(), (now, wall));
+            health.set_ejection(Some(Ejection {
+                since,
+                since_wall,
+                until: wall.checked_add(*length),
+                why: reason.to_string().into(),
+            }));
+        }
+        ChangeKind::OnTrial => health.set_ejection(before.map(|before| Ejection {
+            until: None,
+            why: format!("on trial after: {}", before.why).into(),
+            ..Ejection::clone(&before)
+        })),
+        ChangeKind::Back(_) => health.set_ejection(None),
+        ChangeKind::Spared(_) => {}
+    }
+}
+
+/// When an ejection began of which this is a part.
+fn begin(before: Option<&Ejection>, now: (Instant, SystemTime)) -> (Instant, SystemTime) {
+    before.map_or(now, |before| (before.since, before.since_wall))
+}
+
+fn log(pool: &Pool, change: &Change) {
+    let roster = pool.roster();
+    let Some(member) = roster.member(change.backend) else {
+        return;
+    };
+    let (backend, pool) = (&member.backend.address, &*pool.settings.name);
+    match &change.kind {
+        ChangeKind::Ejected {
+            length,
+            times,
+            reason,
+            is_again: false,
+            ..
+        } => {
+            let for_ms = length.as_millis() as u64;
+            tracing::warn!(%backend, pool, for_ms, times, %reason, "Backend is ejected");
+        }
+        ChangeKind::Ejected {
+            length,
+            times,
+            reason,
+            ..
+        } => {
+            let for_ms = length.as_millis() as u64;
+            tracing::info!(%backend, pool, for_ms, times, %reason, "Backend stays ejected");
+        }
+        ChangeKind::OnTrial => tracing::debug!(%backend, pool, "Backend gets trial requests"),
+        ChangeKind::Back(why) => {
+            let reason = why.as_str();
+            tracing::info!(%backend, pool, reason, "Backend is back");
+        }
+        ChangeKind::Spared(reason) => {
+            tracing::warn!(%backend, pool, %reason, "Backend fails and is not ejected, because too few others would be left");
+        }
     }
 }

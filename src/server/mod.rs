@@ -34,17 +34,18 @@ use crate::admin::{
 };
 use crate::clock;
 use crate::config::{self, Config, Workers};
-use crate::health::Change;
+use crate::health::{Change, Wakeup};
 use crate::kept::Kept;
 use crate::listener::{self, WorkerSet};
 use crate::net::{self, ListenAddress};
+use crate::pool::WAKEUP;
 use crate::proxy::{Computations, SnapshotCell};
 use crate::tasks::Tasks;
 use crate::telemetry::Logs;
 use crate::telemetry::metrics::WorkerCounters;
 use assemble::Assembled;
 pub use assemble::snapshot_of;
-use eligible::PoolsWithoutEligible;
+use eligible::Eligibility;
 use limits::Resources;
 use reload::Reloads;
 use removed::RemovedBackends;
@@ -133,7 +134,7 @@ struct Server {
     workers: Vec<WorkerThread>,
     stop: watch::Sender<Stop>,
     watchers: Watchers,
-    without_eligible: PoolsWithoutEligible,
+    eligibility: Eligibility,
     removed: RemovedBackends,
     discovery: Discovery,
     waiting: Option<WaitingReload>,
@@ -175,12 +176,15 @@ impl Server {
         let admin = admin.transpose()?;
         let mut assembled = assemble::assemble(&config, &Kept::default())?;
         let discovery = Discovery::start(&config, &mut assembled).await;
-        let Assembled { snapshot, keep, .. } = assembled;
+        let Assembled {
+            snapshot, mut keep, ..
+        } = assembled;
         let (changed, changes) = mpsc::channel(CHANGES_BOUND);
         let mut watchers = Watchers::new(changed);
         watchers.watch(&snapshot.watched());
-        let without_eligible = PoolsWithoutEligible::at_start(&snapshot.pools);
         let shared = SnapshotCell::new(snapshot);
+        let wakeup = keep.get_or_insert(WAKEUP, Wakeup::default);
+        let eligibility = Eligibility::start(wakeup, &shared);
         let signals = Signals::new().map_err(StartError::system("receive signals"))?;
         let (stop, stopped) = watch::channel(Stop::No);
         let addresses = open(&listeners, &config)?;
@@ -219,7 +223,7 @@ impl Server {
             workers,
             stop,
             watchers,
-            without_eligible,
+            eligibility,
             removed: RemovedBackends::default(),
             discovery,
             waiting: None,
@@ -252,6 +256,7 @@ impl Server {
                 },
                 reload = WaitingReload::take_answered(&mut self.waiting) => self.finish_reload(Ok(reload)),
                 Some(update) = self.discovery.updates.recv() => self.apply_update(&update),
+                () = self.eligibility.due() => self.eligibility.update_due(&self.state.shared.snapshot().pools),
                 () = self.removed.due() => self.removed.release(&self.state.shared.snapshot().watched()),
             }
         }
@@ -272,16 +277,11 @@ impl Server {
             changed.push(change);
         }
         let snapshot = self.state.shared.snapshot();
-        for pool in &snapshot.pools {
-            if changed
-                .iter()
-                .any(|change| pool.roster().member(change.backend).is_some())
-            {
-                pool.refresh();
-            }
-        }
-        self.state.shared.changed();
-        self.without_eligible.update(&snapshot.pools);
+        self.eligibility.update(&snapshot.pools, |pool| {
+            let roster = pool.roster();
+            let mut changed = changed.iter();
+            changed.any(|change| roster.member(change.backend).is_some())
+        });
     }
 
     /// Activates the config that a reload has read. If the reload failed, nothing changes.
@@ -296,7 +296,7 @@ impl Server {
             self.removed.expect();
             self.watchers.look_up_again();
             self.watchers.watch(&snapshot.watched());
-            self.without_eligible.update(&snapshot.pools);
+            self.eligibility.update(&snapshot.pools, |_| false);
             self.state.config_state().config_text = result.text;
             result.report
         });
@@ -326,6 +326,7 @@ impl Server {
                 () = &mut deadline => break,
                 event = self.signals.next() => if event == Event::Stop { break },
                 Some(change) = self.changes.recv() => self.apply_health_changes(change),
+                () = self.eligibility.due() => self.eligibility.update_due(&self.state.shared.snapshot().pools),
             }
         }
         tracing::warn!("Stopping now; aborting the remaining requests");

@@ -25,9 +25,8 @@ impl Server {
             return Err(UnknownBackend::Backend(known.collect()));
         };
         if apply(pool, member, change) {
-            pool.refresh();
-            self.state.shared.changed();
-            self.without_eligible.update(&snapshot.pools);
+            self.eligibility
+                .update(&snapshot.pools, |other| std::ptr::eq(other, &**pool));
         }
         Ok(view::backend_status(member))
     }

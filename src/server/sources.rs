@@ -89,6 +89,6 @@ impl Server {
         );
         self.watchers.watch(&snapshot.watched());
         self.removed.expect();
-        self.without_eligible.update(&snapshot.pools);
+        self.eligibility.update(&snapshot.pools, |_| false);
     }
 }

@@ -12,7 +12,7 @@ use crate::admin::{
     RequestsStatus, Status, Time, View,
 };
 use crate::clock;
-use crate::health::{Probed, State};
+use crate::health::Probed;
 use crate::pool::{Member, Pool, Sticky};
 use crate::proxy::SnapshotCell;
 use crate::telemetry::metrics::{
@@ -233,7 +233,7 @@ fn pool_status(pool: &Pool) -> PoolStatus {
             Sticky::Header(affinity) => affinity.key().to_string(),
         }),
         retry_tokens: pool.budget.tokens(clock::now()),
-        eligible: members.clone().filter(|member| member.is_eligible()).count() as u64,
+        eligible: pool.eligible().len() as u64,
         backends: members
             .map(|member| backend_status(member))
             .chain(removed.iter().map(|member| removed_status(member)))
@@ -254,27 +254,19 @@ fn removed_status(member: &Member) -> BackendStatus {
 pub(super) fn backend_status(member: &Member) -> BackendStatus {
     let backend = &member.backend;
     let health = member.health.status();
-    let is_drained = member.is_drained.load(Ordering::Relaxed);
-    let weight = backend.weight.load(Ordering::Relaxed);
+    let condition = member.condition();
     BackendStatus {
         url: backend.address.url.clone(),
         name: member.name().map(|name| name.to_string()),
         eligible: member.is_eligible(),
-        state: match health.state {
-            _ if is_drained => BackendState::Draining,
-            State::Up => BackendState::Up,
-            State::Down => BackendState::Down,
-            State::Unknown => BackendState::Unknown,
-        },
-        why: match health.why.as_deref() {
-            _ if is_drained => Some("drained".to_owned()),
-            None if weight == 0 => Some("weight 0".to_owned()),
-            why => why.map(str::to_owned),
-        },
-        since: member.drained_since().unwrap_or(health.since_wall).into(),
+        state: condition.state.into(),
+        why: condition.why.as_deref().map(str::to_owned),
+        since: condition.since.into(),
+        ejected_until: condition.ejected_until.map(Time::from),
         last_check: health.probed.as_ref().map(check_status),
-        weight,
-        effective_weight: if member.is_eligible() { weight } else { 0 },
+        checks: health.checks.iter().map(check_status).collect(),
+        weight: backend.weight.load(Ordering::Relaxed),
+        effective_weight: member.effective_weight(),
         backup: backend.is_backup.load(Ordering::Relaxed),
         in_flight: u64::from(backend.load.total_in_flight()),
         attempts: backend.load.attempts(),
@@ -299,6 +291,8 @@ fn pool_sample(pool: &Pool) -> PoolSample {
             url: status.url,
             is_up: matches!(status.state, BackendState::Up | BackendState::Unknown),
             is_eligible: status.eligible,
+            is_ejected: status.state == BackendState::Ejected,
+            ejections: member.health.ejections(),
             weight: status.weight,
             in_flight: status.in_flight,
             attempts: status.attempts,

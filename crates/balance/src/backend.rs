@@ -41,6 +41,7 @@ struct WorkerLoad {
     in_flight: AtomicU32,
     attempts: AtomicU64,
     failures: AtomicU64,
+    counted: AtomicU64,
 }
 
 /// Whether a request is counted for all workers together too.
@@ -91,6 +92,19 @@ impl Load {
         if let Some(part) = self.part(worker) {
             add_long(&part.failures);
         }
+    }
+
+    /// Counts a failure that may lead to an ejection.
+    pub fn count_against(&self, worker: usize) {
+        if let Some(part) = self.part(worker) {
+            add_long(&part.counted);
+        }
+    }
+
+    /// Failures that may lead to an ejection.
+    pub fn counted_failures(&self) -> u64 {
+        let parts = self.workers.iter().map(|part| &part.0.counted);
+        parts.map(|count| count.load(Ordering::Relaxed)).sum()
     }
 
     /// Requests in flight, summed over the workers.

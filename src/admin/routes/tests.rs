@@ -84,6 +84,13 @@ impl View for Fixed {
 }
 
 fn shown_status() -> Status {
+    let check = CheckStatus {
+        time: Time::from(UNIX_EPOCH),
+        duration_ms: 0.25,
+        healthy: false,
+        status: None,
+        reason: Some("connection refused".to_owned()),
+    };
     let backend = BackendStatus {
         url: "http://localhost:8001".to_owned(),
         name: None,
@@ -91,15 +98,11 @@ fn shown_status() -> Status {
         eligible: false,
         why: Some("connection refused".to_owned()),
         since: Time::from(UNIX_EPOCH),
-        last_check: Some(CheckStatus {
-            time: Time::from(UNIX_EPOCH),
-            duration_ms: 0.25,
-            healthy: false,
-            status: None,
-            reason: Some("connection refused".to_owned()),
-        }),
+        ejected_until: None,
+        last_check: Some(check.clone()),
+        checks: vec![check],
         weight: 1,
-        effective_weight: 0,
+        effective_weight: 1.0,
         backup: false,
         in_flight: 0,
         attempts: 3,

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use super::duration::ANY_DURATION;
+use super::health_check_request as request;
 use crate::config::hints;
 use crate::config::print::{Item, map, text, word};
 use crate::config::reader::{Reader, written};
 use crate::config::source::Diagnostic;
 use crate::config::tree::{Node, Value};
-use crate::health::{self, Check, StatusRange};
+use crate::health::{self, Check, ProbeMethod, StatusRange};
 use crate::schema::units::show_duration;
 use crate::schema::{Form, Key, Kind, Section};
 
@@ -28,9 +29,10 @@ pub(super) const HEALTH_CHECK: Section = Section {
         Key::new(
             "kind",
             Kind::Choice(crate::health::KINDS),
-            "`http` sends a GET request and checks the status, `tcp` opens a connection and closes it, `grpc` calls `grpc.health.v1` over HTTP/2, `none` disables probes: every backend counts as up.",
+            "`http` sends a request and checks the status of the response, `tcp` opens a connection and closes it, `grpc` calls `grpc.health.v1` over HTTP/2, `none` disables probes: every backend counts as up.",
         )
         .default("http"),
+        request::METHOD,
         Key::new(
             "path",
             Kind::Text(Form::new("a path that begins with /, such as /healthz").matching("^(/[!-~]*|none)$")),
@@ -45,13 +47,20 @@ pub(super) const HEALTH_CHECK: Section = Section {
         )
         .words(&["auto"])
         .default("auto"),
+        request::HOST,
+        request::HEADERS,
+        request::BODY,
         Key::new(
             "service",
             Kind::Text(Form::new("the name of a gRPC service").matching("^[A-Za-z0-9._]{0,127}$")),
             "The service whose health is requested. Only for `kind: grpc`.",
         )
         .otherwise("the server as a whole"),
-        Key::new("interval", ANY_DURATION, "Time between two probes of a backend, with a little jitter so that probes spread out.").default("10s"),
+        Key::new("port", Kind::Count { least: 1, most: 65_535 }, "The port that is probed. Not for Unix sockets.")
+            .words(&["backend"])
+            .default("backend"),
+        Key::new("interval", ANY_DURATION, "Time between two probes of a backend, with a little jitter so that probes spread out. Always below 1 second after a failed probe.").default("10s"),
+        Key::new("down_interval", ANY_DURATION, "The longest time between two probes of a backend that is down, if it is shorter than `interval`.").default("1s"),
         Key::new("timeout", ANY_DURATION, "Timeout of one probe, connecting included.").default("2s"),
         Key::new(
             "healthy_after",
@@ -62,9 +71,10 @@ pub(super) const HEALTH_CHECK: Section = Section {
         Key::new(
             "unhealthy_after",
             Kind::Count { least: 1, most: 100 },
-            "Consecutive failed probes after which a backend is down and receives no requests.",
+            "Consecutive failed probes after which a backend is down and receives no requests. A backend that goes up and down again and again changes its state at most once per `healthy_after` + `unhealthy_after` probes.",
         )
         .default("3"),
+        Key::new("fail_open", Kind::Flag, "Whether all backends of a pool are used when every one is down. Without it, its requests get a 503 response.").default("false"),
     ],
 };
 
@@ -89,7 +99,16 @@ pub(super) fn read(parent: &Reader<'_>, base: Option<&Check>) -> Check {
     let status = status(&reader, base.and_then(|base| base.status.clone()));
     let service = reader.text("service").map(|written| written.text.to_owned());
     let service = service.or_else(|| base.map(|base| base.service.clone()));
+    let headers = request::headers(&reader);
+    let headers = headers.or_else(|| base.map(|base| base.headers.clone()));
+    let host = request::host(&reader).or_else(|| base.and_then(|base| base.host.clone()));
+    let body = request::body(&reader).or_else(|| base.and_then(|base| base.body.clone()));
+    let method = reader.choice("method", base.map(|base| base.method.name()));
+    let method = ProbeMethod::by_name(method).filter(|_| uses("method"));
+    let base_port = base.map(|base| base.port.map(u64::from));
+    let port = reader.optional("port", base_port);
     refuse_keys_of_other_probes(&reader, kind);
+    refuse_body_of_head(&reader, method, body.is_some());
     let after = |name, base: Option<u32>| {
         let count = reader.count(name, base.map(u64::from));
         u32::try_from(count).unwrap_or(u32::MAX)
@@ -98,6 +117,13 @@ pub(super) fn read(parent: &Reader<'_>, base: Option<&Check>) -> Check {
     let timeout = reader.duration("timeout", base.map(|base| base.timeout));
     warn_of_slow_probes(&reader, interval, timeout);
     Check {
+        method: method.unwrap_or_default(),
+        host: host.filter(|_| uses("host")),
+        headers: headers.filter(|_| uses("headers")).unwrap_or_default(),
+        body: body.filter(|_| uses("body")),
+        port: port.and_then(|port| u16::try_from(port).ok()),
+        down_interval: reader.duration("down_interval", base.map(|base| base.down_interval)),
+        fail_open: reader.flag("fail_open", base.map(|base| base.fail_open)),
         probe,
         path: path.filter(|_| uses("path")),
         status: status.filter(|_| uses("status")),
@@ -114,6 +140,9 @@ pub(super) fn read(parent: &Reader<'_>, base: Option<&Check>) -> Check {
 /// Prints a health check, with the keys that its kind uses.
 pub(super) fn show(check: &Check) -> Item {
     let mut keys = vec![("kind", word(check.kind()))];
+    if check.uses("method") {
+        keys.push(("method", word(check.method.name())));
+    }
     if check.uses("path") {
         let path = check.path.as_deref();
         keys.push(("path", path.map_or_else(|| word("none"), text)));
@@ -122,14 +151,23 @@ pub(super) fn show(check: &Check) -> Item {
         let status = check.status.as_deref();
         keys.push(("status", status.map_or_else(|| word("auto"), statuses)));
     }
+    keys.extend(check.host.as_ref().map(|host| ("host", text(host))));
+    if !check.headers.is_empty() {
+        keys.push(("headers", request::show_headers(&check.headers)));
+    }
+    keys.extend(check.body.as_ref().map(|body| ("body", request::show_body(body))));
     if check.uses("service") {
         keys.push(("service", text(&check.service)));
     }
+    let port = check.port.map_or_else(|| word("backend"), word);
     keys.extend([
+        ("port", port),
         ("interval", word(show_duration(check.interval))),
+        ("down_interval", word(show_duration(check.down_interval))),
         ("timeout", word(show_duration(check.timeout))),
         ("healthy_after", word(check.healthy_after)),
         ("unhealthy_after", word(check.unhealthy_after)),
+        ("fail_open", word(check.fail_open)),
     ]);
     map(keys)
 }
@@ -157,6 +195,15 @@ fn warn_of_slow_probes(reader: &Reader<'_>, interval: Duration, timeout: Duratio
     );
     let note = "a backend that does not respond is probed less often than `interval`: use a shorter timeout";
     reader.cx.report(Diagnostic::warning(span, message).note(note));
+}
+
+/// Reports an expectation of the body of a response that has none.
+fn refuse_body_of_head(reader: &Reader<'_>, method: Option<ProbeMethod>, has_body: bool) {
+    let span = reader.key_span("body").or_else(|| reader.key_span("method"));
+    if let (Some(ProbeMethod::Head), true, Some(span)) = (method, has_body, span) {
+        let message = "`body` cannot be used with `method: HEAD`: its responses have no body";
+        reader.cx.report(Diagnostic::error(span, message));
+    }
 }
 
 /// Reports keys that only probes of another kind use.

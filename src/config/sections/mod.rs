@@ -10,8 +10,10 @@ mod backend;
 mod built;
 mod certificate_time;
 mod duration;
+mod ejection;
 mod file_item;
 mod health_check;
+mod health_check_request;
 mod known;
 mod limits;
 mod listener;
@@ -45,7 +47,7 @@ pub(super) use lists::list;
 pub(super) use top_level::{read, show};
 
 /// Every section, in reading order; the file itself is the first.
-pub(super) const SECTIONS: [&Section; 30] = [
+pub(super) const SECTIONS: [&Section; 32] = [
     &top_level::ROOT,
     &listener::LISTENER,
     &listener_tls::LISTENER_TLS,
@@ -53,6 +55,8 @@ pub(super) const SECTIONS: [&Section; 30] = [
     &admin::ADMIN,
     &access_log::ACCESS_LOG,
     &health_check::HEALTH_CHECK,
+    &health_check_request::BODY_SECTION,
+    &ejection::EJECTION,
     &retry::RETRY,
     &timeouts::TIMEOUTS,
     &limits::LIMITS,

@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::backend::Items;
 use super::limits::{LIMITS, POOL_LIMITS};
 use super::pool_name::{DEFAULT_POOL, is_pool_name};
 use super::timeouts::{POOL_TIMEOUTS, TIMEOUTS};
-use super::{backend, health_check, limits, pool_tls, retry, sticky, strategy, timeouts};
+use super::{backend, ejection, health_check, limits, pool_tls, retry, sticky, strategy, timeouts};
 use crate::backend::Scheme;
 use crate::config::print::{Item, map, text, word};
 use crate::config::reader::{Reader, written};
@@ -17,6 +18,7 @@ use crate::config::suggest;
 use crate::config::tree::{Entry, Value};
 use crate::discovery::SourceSettings;
 use crate::health::Check;
+use crate::health::ejection::Settings as Ejection;
 use crate::listener;
 use crate::net::ProxyVersion;
 use crate::pool::{BackendSettings, ForwardedHeaders, HeaderCase, Settings, Timeouts};
@@ -32,6 +34,8 @@ pub(super) const POOL: Section = Section {
         sticky::KEY,
         Key::new("backends", backend::LIST, "The backends, at least one.").required(),
         health_check::KEY.otherwise("as at top level"),
+        ejection::KEY.otherwise("as at top level"),
+        ejection::SLOW_START.otherwise("as at top level"),
         retry::KEY.otherwise("as at top level"),
         Key::new(
             "timeouts",
@@ -133,6 +137,8 @@ pub(super) fn show(settings: &Settings, sources: &[SourceSettings]) -> Item {
             ),
         ),
         ("health_check", health_check::show(&settings.health_check)),
+        ("ejection", ejection::show(settings.ejection.as_ref())),
+        ("slow_start", ejection::show_slow_start(settings.slow_start)),
         ("retry", retry::show(&settings.retry)),
         ("timeouts", timeouts::show_of_pool(&settings.timeouts)),
         ("limits", limits::show_of_pool(settings.in_flight_per_backend)),
@@ -161,28 +167,34 @@ struct Base<'a> {
 #[derive(Clone)]
 struct Rules {
     health_check: Check,
+    ejection: Option<Ejection>,
+    slow_start: Option<Duration>,
     retry: Policy,
     timeouts: Timeouts,
     in_flight_per_backend: Option<u32>,
 }
 
 impl Rules {
-    /// Reads the four keys at top level; the others get the defaults of the table.
+    /// Reads the keys at top level; the others get the defaults of the table.
     fn top_level(root: &Reader<'_>) -> Self {
         let limits = root.section("limits", &LIMITS);
         Self {
             health_check: health_check::read(root, None),
+            ejection: ejection::read(root, None),
+            slow_start: ejection::read_slow_start(root, None),
             retry: retry::read(root, None),
             timeouts: timeouts::read_of_pool(&root.section("timeouts", &TIMEOUTS), None),
             in_flight_per_backend: limits::read_of_pool(&limits, None),
         }
     }
 
-    /// Reads the four keys of a pool; the others are taken from `base`.
+    /// Reads the keys of a pool; the others are taken from `base`.
     fn of_pool(pool: &Reader<'_>, base: &Self) -> Self {
         let limits = pool.section("limits", &POOL_LIMITS);
         Self {
             health_check: health_check::read(pool, Some(&base.health_check)),
+            ejection: ejection::read(pool, Some(base.ejection)),
+            slow_start: ejection::read_slow_start(pool, base.slow_start),
             retry: retry::read(pool, Some(&base.retry)),
             timeouts: timeouts::read_of_pool(&pool.section("timeouts", &POOL_TIMEOUTS), Some(&base.timeouts)),
             in_flight_per_backend: limits::read_of_pool(&limits, Some(base.in_flight_per_backend)),
@@ -242,6 +254,8 @@ fn settings(
         name: Arc::from(name),
         strategy,
         health_check: rules.health_check,
+        ejection: rules.ejection,
+        slow_start: rules.slow_start,
         retry: rules.retry,
         timeouts: rules.timeouts,
         workers: 1,

@@ -11,7 +11,7 @@ use super::pool::{self, POOL};
 use super::route::{self, ROUTE};
 use super::stores::{self, Stores};
 use super::timeouts::{self, TIMEOUTS};
-use super::{backend, health_check, lists, retry, strategy, trusted_proxies};
+use super::{backend, ejection, health_check, lists, retry, strategy, trusted_proxies};
 use crate::config::context::Context;
 use crate::config::print::{Item, map, quoted, word};
 use crate::config::reader::Reader;
@@ -55,6 +55,8 @@ pub(super) const ROOT: Section = Section {
         trusted_proxies::KEY,
         strategy::KEY.default("round_robin").printed_elsewhere(),
         health_check::KEY.printed_elsewhere(),
+        ejection::KEY.printed_elsewhere(),
+        ejection::SLOW_START.default("off").printed_elsewhere(),
         retry::KEY.printed_elsewhere(),
         Key::new("timeouts", Kind::Section(&TIMEOUTS), "Timeouts."),
         Key::new("limits", Kind::Section(&LIMITS), "Limits for clients and backends."),

@@ -425,12 +425,26 @@ pools:
         drain: false
     health_check:
       kind: http
+      method: GET
       path: none
       status: auto
+      port: backend
       interval: 10s
+      down_interval: 1s
       timeout: 2s
       healthy_after: 2
       unhealthy_after: 3
+      fail_open: false
+    ejection:
+      consecutive: 5
+      failure_ratio: 50%
+      window: 10s
+      min_requests: 20
+      base: 10s
+      max: 5m
+      max_ejected: 50%
+      failures: [connect_failure, reset, timeout, 5xx]
+    slow_start: off
     retry:
       attempts: all
       causes: [connect_failure, reset, timeout, 503]

@@ -2,6 +2,7 @@
 
 mod errors;
 mod generated;
+mod health;
 mod meaning;
 mod messages;
 mod params;

@@ -32,16 +32,22 @@ pools:
   web:
     backends: [https://a:1]
     tls: {{ ca: '{ca}', server_name: a.test, {pair} }}
-    health_check: {{ kind: http, path: /healthz, status: 200 }}
+    health_check: {{ kind: http, method: GET, path: /healthz, status: 200, host: a.test, headers: {{ X-A: b }}, body: {{ contains: ok }}, port: 81 }}
+    ejection: {{ consecutive: 2, failure_ratio: 20%, window: 5s, min_requests: 3, base: 1s, max: 2s, max_ejected: 9%, failures: [5xx] }}
+    slow_start: 10s
     sticky: {{ cookie: lb, max_age: 1h, http_only: false, same_site: strict, secure: always, secret: correct-horse-battery }}
   calls:
     sticky: {{ header: X-Session }}
     strategy: {{ kind: maglev, key: uri }}
     backends: [{{ url: 'h2c://b:1', weight: 2, backup: true, name: b, drain: true }}, {{ file: more.yaml }}]
     health_check: {{ kind: grpc, service: all }}
+  text:
+    backends: http://d:1
+    health_check: {{ body: {{ regex: ok }} }}
 routes:
   - {{ host: a.test, path_prefix: /a, pool: web }}
   - {{ host: b.test, pool: calls }}
+  - {{ host: text.test, pool: text }}
 {routes}backends: http://c:1
 "
     )

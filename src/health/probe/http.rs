@@ -1,12 +1,15 @@
-//! The `http` probe: sends a GET and looks at the status. Over HTTP/1.1 it is a minimal client that reads a status line and no
-//! more, so that health does not depend on the engine that carries requests.
+//! The `http` probe: sends a request and looks at the status, and at the body where the check says so. Over HTTP/1.1 it is a minimal
+//! client that reads no more than it needs, so that health does not depend on the engine that carries requests. It follows no
+//! redirect, and its connection carries one request.
 
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
-use super::{Check, Outcome, ProbeError, Running, StatusRange, dial, http2, within};
+use super::{
+    Check, Outcome, ProbeError, ProbeMethod, Running, StatusRange, USER_AGENT, dial, http_body, http2, within,
+};
 use crate::backend::{Backend, Scheme};
 use crate::clock;
 use crate::http2::is_begin_of_server;
@@ -40,9 +43,9 @@ async fn get(backend: &Backend, check: &Check) -> Outcome {
     let healthy = check.status.as_deref().unwrap_or(default);
     let _unanswered = backend.wait_on_new();
     match within(check, round_trip(backend, check, path.unwrap_or("/"))).await {
-        Ok((status, rest)) => {
-            let outcome = Outcome::new(started, judge(status, healthy));
-            if let Some(stream) = rest {
+        Ok(response) => {
+            let outcome = Outcome::new(started, judge(&response, check, healthy));
+            if let Some(stream) = response.rest {
                 read_rest(stream).await;
             }
             outcome
@@ -51,57 +54,93 @@ async fn get(backend: &Backend, check: &Check) -> Outcome {
     }
 }
 
-fn judge(status: u16, healthy: &[StatusRange]) -> Result<Option<u16>, ProbeError> {
+/// What a probe has read of a response.
+struct Response {
+    status: u16,
+    /// The body, where the check looks at it.
+    body: Vec<u8>,
+    /// The connection, if the response was not read to its end.
+    rest: Option<Stream>,
+}
+
+fn judge(response: &Response, check: &Check, healthy: &[StatusRange]) -> Result<Option<u16>, ProbeError> {
+    let status = response.status;
     let is_healthy = healthy
         .iter()
         .any(|range| (range.from..=range.to).contains(&status));
+    let has_body = || check.body.as_ref().is_none_or(|body| body.is_in(&response.body));
     match is_healthy {
-        true => Ok(Some(status)),
         false => Err(ProbeError::Status(status)),
+        true if !has_body() => Err(ProbeError::Body(status)),
+        true => Ok(Some(status)),
     }
 }
 
-/// Connects, sends the request and reads the final status, in the protocol of the backend.
-async fn round_trip(
-    backend: &Backend,
-    check: &Check,
-    path: &str,
-) -> Result<(u16, Option<Stream>), ProbeError> {
+/// Connects, sends the request and reads the response as far as the check needs it, in the protocol of the backend.
+async fn round_trip(backend: &Backend, check: &Check, path: &str) -> Result<Response, ProbeError> {
     let mut stream = dial(backend, check).await?;
-    let authority = backend.address.authority();
+    let authority = check.host.clone().unwrap_or_else(|| backend.address.authority());
     if stream.speaks_http2() || backend.address.scheme == Scheme::H2c {
+        let headers = check.headers.iter();
+        let headers: Vec<_> = headers.map(|(name, value)| (&**name, &**value)).collect();
         let request = http2::Request {
-            method: "GET",
+            method: check.method.name(),
             path,
             authority: &authority,
-            headers: &[],
+            headers: &headers,
         };
         let response = http2::round_trip(stream, request, Vec::new()).await?;
-        return Ok((response.head.status, None));
+        return Ok(Response {
+            status: response.head.status,
+            body: response.body,
+            rest: None,
+        });
     }
-    stream.write_all(request(path, &authority).as_bytes()).await?;
-    let status = read_status(&mut stream).await?;
-    Ok((status, Some(stream)))
-}
-
-fn request(path: &str, authority: &str) -> String {
-    let version = env!("CARGO_PKG_VERSION");
-    format!(
-        "GET {path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: evenkeel/{version}\r\nConnection: close\r\n\r\n"
-    )
-}
-
-async fn read_status(stream: &mut Stream) -> Result<u16, ProbeError> {
+    stream
+        .write_all(request(check, path, &authority).as_bytes())
+        .await?;
     let mut bytes = Vec::with_capacity(1 << 10);
+    let status = read_status(&mut stream, &mut bytes).await?;
+    let body = match check.body {
+        Some(_) => http_body::read(&mut stream, bytes, status).await?,
+        None => Vec::new(),
+    };
+    Ok(Response {
+        status,
+        body,
+        rest: Some(stream),
+    })
+}
+
+fn request(check: &Check, path: &str, authority: &str) -> String {
+    let method = check.method.name();
+    let mut request = format!("{method} {path} HTTP/1.1\r\nHost: {authority}\r\n");
+    let mut has_agent = false;
+    for (name, value) in &check.headers {
+        has_agent |= name.eq_ignore_ascii_case("user-agent");
+        request.extend([name, ": ", value, "\r\n"]);
+    }
+    if !has_agent {
+        request.extend(["User-Agent: ", USER_AGENT, "\r\n"]);
+    }
+    if check.method == ProbeMethod::Post {
+        request.push_str("Content-Length: 0\r\n");
+    }
+    request.push_str("Connection: close\r\n\r\n");
+    request
+}
+
+/// Reads until the final status is known. What was read stays in `bytes`.
+async fn read_status(stream: &mut Stream, bytes: &mut Vec<u8>) -> Result<u16, ProbeError> {
     while bytes.len() < MAX_HEAD {
-        if stream.read_buf(&mut bytes).await? == 0 {
+        if stream.read_buf(bytes).await? == 0 {
             return Err(ProbeError::Closed);
         }
         // With TLS, ALPN would have negotiated HTTP/2.
-        if stream.is_plain() && is_begin_of_server(&bytes) {
+        if stream.is_plain() && is_begin_of_server(bytes) {
             return Err(ProbeError::Http2);
         }
-        if let Some(status) = final_status(&bytes)? {
+        if let Some(status) = final_status(bytes)? {
             return Ok(status);
         }
     }

@@ -1,6 +1,6 @@
 //! Requests of probes over HTTP/2: each on a new connection, which is closed after the response.
 
-use super::ProbeError;
+use super::{ProbeError, USER_AGENT};
 use crate::http2::{self, HeadFields, RoundTrip, RoundTripError};
 use crate::net::Stream;
 
@@ -35,10 +35,17 @@ impl Request<'_> {
             (":scheme", "http"),
             (":authority", self.authority),
             (":path", self.path),
-            ("user-agent", concat!("evenkeel/", env!("CARGO_PKG_VERSION"))),
         ];
         for (name, value) in own.iter().chain(self.headers) {
-            head.add(name.as_bytes(), value.as_bytes());
+            // RFC 9113 section 8.2: names are in lower case.
+            head.add(name.to_ascii_lowercase().as_bytes(), value.as_bytes());
+        }
+        if !self
+            .headers
+            .iter()
+            .any(|(name, _)| name.eq_ignore_ascii_case("user-agent"))
+        {
+            head.add(b"user-agent", USER_AGENT.as_bytes());
         }
         head
     }

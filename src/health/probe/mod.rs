@@ -4,6 +4,7 @@
 mod grpc;
 mod http;
 mod http2;
+mod http_body;
 mod settings;
 mod tcp;
 
@@ -14,12 +15,12 @@ use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
-pub use settings::{Check, StatusRange};
+pub use settings::{Check, ProbeMethod, StatusRange};
 
 use crate::backend::{Backend, Scheme};
 use crate::clock;
 use crate::http1::Malformed;
-use crate::net::{DialError, ProxyHeader, Secured, Stream, connect};
+use crate::net::{DialError, ProxyHeader, Secured, Stream, connect_at};
 use crate::tls::Offer;
 
 /// A running probe.
@@ -61,8 +62,8 @@ impl fmt::Debug for Probe {
 pub static PROBES: &[Probe] = &[
     Probe {
         name: "http",
-        summary: "sends a GET request and checks the status",
-        keys: &["path", "status"],
+        summary: "sends a request and checks the status of the response",
+        keys: &["method", "path", "host", "headers", "status", "body"],
         run: http::run,
     },
     Probe {
@@ -101,6 +102,9 @@ pub fn by_name(name: &str) -> Option<&'static Probe> {
     PROBES.iter().find(|probe| probe.name == name)
 }
 
+/// The `User-Agent` of probes.
+const USER_AGENT: &str = "evenkeel-health-check";
+
 /// Why a probe failed. The text is the reason in logs and the API.
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
@@ -134,6 +138,9 @@ pub enum ProbeError {
     /// The gRPC call failed with this status.
     #[error("gRPC status {0}")]
     Grpc(String),
+    /// The body of the response does not contain what it must.
+    #[error("status {0}, but the body does not match")]
+    Body(u16),
     /// The status of the response does not count as healthy.
     #[error("status {0}")]
     Status(u16),
@@ -165,7 +172,7 @@ impl Outcome {
     pub fn status_code(&self) -> Option<u16> {
         match &self.result {
             Ok(status) => *status,
-            Err(ProbeError::Status(status)) => Some(*status),
+            Err(ProbeError::Status(status) | ProbeError::Body(status)) => Some(*status),
             Err(_) => None,
         }
     }
@@ -204,7 +211,7 @@ async fn dial(backend: &Backend, check: &Check) -> Result<Stream, ProbeError> {
         ProxyHeader::Local.write(version, &mut proxy_header);
     }
     // Probes may use the reserved descriptors: that is what they are reserved for.
-    Ok(connect(backend, &proxy_header, secured, check.timeout).await?)
+    Ok(connect_at(backend, check.port, &proxy_header, secured, check.timeout).await?)
 }
 
 #[cfg(test)]
@@ -244,9 +251,8 @@ mod tests {
             .result
             .unwrap();
         let wanted = format!(
-            "GET /healthz?full=1 HTTP/1.1\r\nHost: {}\r\nUser-Agent: evenkeel/{}\r\nConnection: close\r\n\r\n",
+            "GET /healthz?full=1 HTTP/1.1\r\nHost: {}\r\nUser-Agent: evenkeel-health-check\r\nConnection: close\r\n\r\n",
             scripted.address,
-            env!("CARGO_PKG_VERSION")
         );
         assert_eq!(scripted.request().await, wanted);
         probe(&scripted.backend(), &check(None)).await.result.unwrap();

@@ -11,6 +11,7 @@ use foldhash::fast::FixedState;
 use super::Member;
 use super::settings::{BackendSettings, Settings};
 use crate::backend::{Address, AddressKey, BackendId};
+use crate::health::{Health, PoolWakeup};
 use crate::net::ProxyVersion;
 use crate::tls::ClientSettings;
 
@@ -55,6 +56,8 @@ pub(super) struct RosterCell {
     removed: Mutex<Vec<Removed>>,
     /// Number of worker threads.
     workers: usize,
+    /// How these call the control plane.
+    wakeup: Arc<PoolWakeup>,
 }
 
 /// A removed backend whose requests may still run.
@@ -118,12 +121,18 @@ impl RosterChange {
 }
 
 impl RosterCell {
-    /// An empty roster, for this number of workers.
-    pub(super) fn new(workers: usize) -> Self {
+    /// An empty roster, for this number of workers, which call the control plane in this way.
+    pub(super) fn new(workers: usize, wakeup: PoolWakeup) -> Self {
         Self {
             workers,
+            wakeup: Arc::new(wakeup),
             ..Self::default()
         }
+    }
+
+    /// How workers call the control plane.
+    pub(super) fn wakeup(&self) -> &PoolWakeup {
+        &self.wakeup
     }
 
     /// The current roster.
@@ -159,7 +168,11 @@ impl RosterCell {
             change.added += usize::from(!is_current);
             let is_changed = kept.is_some_and(|member| member.adapt(backend));
             change.changed += usize::from(is_current && is_changed);
-            members.push(kept.map_or_else(|| Member::new(backend, &connections, self.workers), Arc::clone));
+            let make = || {
+                let health = Health::calling(Arc::clone(&self.wakeup));
+                Member::new(backend, &connections, self.workers, health)
+            };
+            members.push(kept.map_or_else(make, Arc::clone));
         }
         drop(known);
         let next = Roster::of(members);

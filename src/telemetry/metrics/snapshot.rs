@@ -43,10 +43,14 @@ pub struct PoolSample {
 pub struct BackendSample {
     /// Its URL as configured.
     pub url: String,
-    /// Whether it is neither down nor draining.
+    /// Whether it is neither down nor ejected nor draining.
     pub is_up: bool,
     /// Whether it may get requests: it is up and its weight is not 0.
     pub is_eligible: bool,
+    /// Whether it is ejected.
+    pub is_ejected: bool,
+    /// How often it was ejected.
+    pub ejections: u64,
     /// Its share, 0 to 256.
     pub weight: u32,
     /// Requests in flight.

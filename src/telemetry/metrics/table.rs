@@ -233,13 +233,23 @@ pub const METRICS: &[Metric] = &[
     ),
     gauge(
         "evenkeel_backend_up",
-        "1 if the backend is up or has not been checked yet, 0 if it is down or draining; independent of its weight.",
+        "1 if the backend is up or has not been checked yet, 0 if it is down, ejected or draining; independent of its weight.",
         Source::Backends(|backend| u64::from(backend.is_up)),
     ),
     gauge(
         "evenkeel_backend_eligible",
-        "1 if the backend may receive requests, 0 if it is down, draining, or has weight 0.",
+        "1 if the backend may receive requests, 0 if it is down, ejected, draining, or has weight 0.",
         Source::Backends(|backend| u64::from(backend.is_eligible)),
+    ),
+    gauge(
+        "evenkeel_backend_ejected",
+        "1 while the backend is ejected because its requests fail, or on trial after that, else 0.",
+        Source::Backends(|backend| u64::from(backend.is_ejected)),
+    ),
+    counter(
+        "evenkeel_backend_ejections_total",
+        "Ejections of the backend, including those after a failed trial.",
+        Source::Backends(|backend| backend.ejections),
     ),
     gauge(
         "evenkeel_backend_weight",

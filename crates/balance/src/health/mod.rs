@@ -1,5 +1,12 @@
-//! The health of a backend: the state machine that probes drive.
+//! The health of a backend: what its checks say ([`Tracker`]), what its requests say ([`ejection`]), the state that follows from
+//! both ([`BackendState`]), and how it gets its share back ([`slow_start`]).
 
+mod body;
+pub mod ejection;
+pub mod slow_start;
+mod state;
 mod tracker;
 
+pub use body::BodyMatch;
+pub use state::BackendState;
 pub use tracker::{State, Thresholds, Tracker};

@@ -36,13 +36,19 @@ impl State {
 pub struct Thresholds {
     /// Time between two probes while the state does not change.
     pub interval: Duration,
+    /// The longest time between two probes of a backend that is down, if it is shorter than `interval`.
+    pub down_interval: Duration,
     /// Number of successes in a row after which a backend that is down is up.
     pub healthy_after: u32,
     /// Number of failures in a row after which a backend that is up is down.
     pub unhealthy_after: u32,
 }
 
-/// Time to the next probe after a failed probe and while a change of state is pending. Up to [`SOON_SPREAD`] is added, so that
+/// Changes of the state that may follow each other without delay: down and up again, as at a restart. After that, each change takes
+/// as many probes as one in each direction takes together.
+const CHANGES_IN_A_ROW: u32 = 2;
+
+/// Time to the next probe after a failed probe of a backend that is up, and while a change of state is pending. Up to [`SOON_SPREAD`] is added, so that
 /// backends that failed together are not probed in step. Together they are below 1 s.
 const SOON: Duration = Duration::from_millis(500);
 
@@ -65,6 +71,9 @@ pub struct Tracker {
     healthy_after: u32,
     unhealthy_after: u32,
     interval: Duration,
+    down_interval: Duration,
+    /// Probes since the last changes of the state: what another one costs.
+    credit: u32,
     last: Option<Instant>,
 }
 
@@ -78,8 +87,15 @@ impl Tracker {
             healthy_after: thresholds.healthy_after.max(1),
             unhealthy_after: thresholds.unhealthy_after.max(1),
             interval: thresholds.interval.max(MIN_INTERVAL),
+            down_interval: thresholds.down_interval.max(MIN_INTERVAL),
+            credit: u32::MAX,
             last: None,
         }
+    }
+
+    /// The probes that a change of the state takes in a backend that goes up and down again and again.
+    fn change_cost(&self) -> u32 {
+        self.healthy_after.saturating_add(self.unhealthy_after)
     }
 
     /// The current state.
@@ -97,7 +113,8 @@ impl Tracker {
         self.failures
     }
 
-    /// Records the result of a probe that ended at `now`. The first result decides at once. Returns the new state if it changed.
+    /// Records the result of a probe that ended at `now`. The first result decides at once. A backend that goes up and down again
+    /// and again keeps its state longer. Returns the new state if it changed.
     pub fn record(&mut self, is_success: bool, now: Instant) -> Option<State> {
         self.last = Some(now);
         if is_success {
@@ -114,9 +131,16 @@ impl Tracker {
             State::Down if self.successes >= self.healthy_after => State::Up,
             same => same,
         };
-        let is_change = next != self.state;
+        let most = self.change_cost().saturating_mul(CHANGES_IN_A_ROW);
+        self.credit = self.credit.saturating_add(1).min(most);
+        let is_free = self.state == State::Unknown;
+        let is_change = next != self.state && (is_free || self.credit >= self.change_cost());
+        if !is_change {
+            return None;
+        }
+        self.credit -= if is_free { 0 } else { self.change_cost() };
         self.state = next;
-        is_change.then_some(next)
+        Some(next)
     }
 
     /// Records that a probe ended at `now` without a result for the backend.
@@ -130,7 +154,14 @@ impl Tracker {
         let is_settled = self.state == State::Up && self.failures == 0;
         let settled = rng::jittered(self.interval, random);
         let soon = SOON + rng::part(SOON_SPREAD, random);
-        last + if is_settled { settled } else { settled.min(soon) }
+        // Never later than said, and up to a fifth earlier.
+        let down = self.down_interval - rng::part(self.down_interval / 5, random);
+        last + match self.state {
+            State::Up | State::Unknown if is_settled => settled,
+            State::Up | State::Unknown => settled.min(soon),
+            State::Down if self.successes > 0 => settled.min(soon).min(down),
+            State::Down => settled.min(down),
+        }
     }
 
     /// When a probe that a failed request triggered is due.
@@ -147,6 +178,7 @@ mod tests {
 
     const THRESHOLDS: Thresholds = Thresholds {
         interval: Duration::from_secs(10),
+        down_interval: Duration::from_secs(1),
         healthy_after: 2,
         unhealthy_after: 3,
     };
@@ -204,14 +236,56 @@ mod tests {
     #[test]
     fn after_a_failure_and_before_a_recovery_the_next_probe_follows_within_a_second() {
         let now = clock::now();
-        for (start, is_success) in [(State::Up, false), (State::Down, false), (State::Down, true)] {
+        for (start, is_success) in [(State::Up, false), (State::Down, true)] {
             let mut tracker = Tracker::new(THRESHOLDS, start);
             tracker.record(is_success, now);
             assert_eq!(tracker.next_probe(now, 0), now + Duration::from_millis(500));
+            assert!(tracker.next_probe(now, u64::MAX) <= now + Duration::from_millis(900));
+        }
+    }
+
+    #[test]
+    fn a_backend_that_is_down_is_probed_at_its_own_interval_if_that_is_shorter() {
+        let now = clock::now();
+        for (down_interval, [earliest, latest]) in
+            [(1_000, [800, 1_000]), (50, [40, 50]), (60_000, [11_000, 9_000])]
+        {
+            let thresholds = Thresholds {
+                down_interval: Duration::from_millis(down_interval),
+                ..THRESHOLDS
+            };
+            let mut tracker = Tracker::new(thresholds, State::Down);
+            tracker.record(false, now);
+            assert_eq!(tracker.next_probe(now, 0), now + Duration::from_millis(latest));
             assert_eq!(
                 tracker.next_probe(now, u64::MAX),
-                now + Duration::from_millis(900)
+                now + Duration::from_millis(earliest)
             );
+        }
+    }
+
+    #[test]
+    fn a_flapping_backend_changes_its_state_at_most_once_per_the_probes_of_both_directions() {
+        let mut tracker = Tracker::new(THRESHOLDS, State::Up);
+        let pattern = [false, false, false, true, true];
+        let results = pattern.iter().cycle().take(1_000);
+        let changes = results.filter(|is_success| tracker.record(**is_success, clock::now()).is_some());
+        let changes = changes.count() as u32;
+        assert!(
+            (150..=1_000 / 5 + CHANGES_IN_A_ROW).contains(&changes),
+            "{changes}"
+        );
+    }
+
+    #[test]
+    fn a_restart_is_followed_without_delay_and_so_is_another_one_later() {
+        let mut tracker = Tracker::new(THRESHOLDS, State::Up);
+        let mut record = |is_success| tracker.record(is_success, clock::now());
+        for _ in 0..3 {
+            let down = [false, false, false].map(&mut record);
+            assert_eq!(down, [None, None, Some(State::Down)]);
+            assert_eq!([true, true].map(&mut record), [None, Some(State::Up)]);
+            assert_eq!([true; 10].map(&mut record), [None; 10]);
         }
     }
 
@@ -240,7 +314,8 @@ mod tests {
                 let due = tracker.next_probe(now, rng.bits());
                 assert!(due >= now, "seed {seed}, step {step}");
                 now = due;
-                if rng::below(rng.bits(), 8) == 0 {
+                // Rarely enough that no change has to wait for those before.
+                if rng::below(rng.bits(), 8) == 0 && tracker.credit >= 2 * tracker.change_cost() {
                     is_healthy = !is_healthy;
                     since = now;
                 }
@@ -250,8 +325,8 @@ mod tests {
                 if state != before && before != State::Unknown {
                     assert_eq!(state == State::Up, is_healthy, "seed {seed}, step {step}");
                 }
-                // Down after two more failures, up after one more success, each within 0.9 s.
-                let is_late = now - since > Duration::from_millis(1_800);
+                // Down after two more failures, each within 0.9 s; up after a probe within 1 s, and another within 0.9 s.
+                let is_late = now - since > Duration::from_millis(1_900);
                 assert!(
                     !is_late || (state == State::Up) == is_healthy,
                     "seed {seed}, step {step}"

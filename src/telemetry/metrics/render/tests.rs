@@ -24,6 +24,8 @@ fn snapshot() -> Snapshot {
         url: "http://a:8001".to_owned(),
         is_up: true,
         is_eligible: true,
+        is_ejected: false,
+        ejections: 2,
         weight: 3,
         in_flight: 2,
         attempts: 9,
