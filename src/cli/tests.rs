@@ -187,11 +187,25 @@ fn schema_is_json() {
 }
 
 #[test]
-fn strategies_are_listed_one_per_line() {
+fn strategies_are_listed_with_their_parameters() {
     let (outcome, out, _) = run(&["strategies"]);
     assert_eq!(outcome, Outcome::Fine);
-    assert_eq!(out.lines().count(), crate::strategy::STRATEGIES.len());
-    assert!(out.starts_with("round_robin"), "{out}");
+    let mut lines = out.lines();
+    for entry in crate::strategy::STRATEGIES {
+        let line = lines.next().unwrap();
+        assert!(
+            line.starts_with(entry.name) && line.ends_with(entry.summary),
+            "{line}"
+        );
+        for key in entry.keys {
+            let line = lines.next().unwrap();
+            assert!(
+                line.starts_with(&format!("  {} ", key.name)) && line.ends_with(key.about),
+                "{line}"
+            );
+        }
+    }
+    assert_eq!(lines.next(), None);
 }
 
 #[test]

@@ -200,11 +200,17 @@ pub(super) fn strategy(word: &str) -> Option<&'static str> {
             "it is called `round_robin` here; every strategy supports weights"
         }
         "ip_hash" | "source" | "client_ip" | "client_ip_hash" | "hash" | "uri" | "uri_hash" | "url_hash"
-        | "header" | "cookie" | "sticky" | "ring_hash" | "consistent_hash" => {
+        | "header" | "cookie" | "sticky" => {
             "a client, or another part of the request, stays with a backend by `strategy: { kind: maglev, key: client_ip }`"
         }
-        "p2c" | "two_choices" | "power_of_two" | "random_choose" | "peak_ewma" | "ewma" => {
-            "the most similar strategy is `least_requests`"
+        "ringhash" | "ring" | "consistent_hash" | "consistent" | "ketama" | "chash" => {
+            "it is called `ring_hash` here: `strategy: { kind: ring_hash, key: client_ip }`; `maglev` is more even"
+        }
+        "p2c" | "power_of_two" | "power_of_two_choices" | "random_choose" | "random_two" => {
+            "it is called `two_choices` here"
+        }
+        "ewma" | "peakewma" | "least_time" | "fastest" | "response_time" | "least_response_time" => {
+            "it is called `peak_ewma` here"
         }
         _ => return None,
     })

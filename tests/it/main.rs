@@ -48,6 +48,7 @@ mod sources;
 mod stale;
 mod sticky;
 mod stopping;
+mod strategies;
 mod support;
 mod timeouts;
 mod tls;

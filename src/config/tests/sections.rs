@@ -28,8 +28,10 @@ fn everything(folder: &Folder) -> String {
     tls: {{ certificates: [{certificate}], client_ca: '{ca}', client_auth: required }}
 admin: {{ address: 127.0.0.1:9900, token: correct-horse-battery }}
 access_log: {{ path: stderr }}
+strategy: {{ kind: ring_hash, key: header.X-User, load_factor: 1.5 }}
 pools:
   web:
+    strategy: {{ kind: peak_ewma, decay: 5s }}
     backends: [https://a:1]
     tls: {{ ca: '{ca}', server_name: a.test, {pair} }}
     health_check: {{ kind: http, method: GET, path: /healthz, status: 200, host: a.test, headers: {{ X-A: b }}, body: {{ contains: ok }}, port: 81 }}
@@ -38,7 +40,7 @@ pools:
     sticky: {{ cookie: lb, max_age: 1h, http_only: false, same_site: strict, secure: always, secret: correct-horse-battery }}
   calls:
     sticky: {{ header: X-Session }}
-    strategy: {{ kind: maglev, key: uri }}
+    strategy: {{ kind: maglev, key: uri, load_factor: 1.25 }}
     backends: [{{ url: 'h2c://b:1', weight: 2, backup: true, name: b, drain: true }}, {{ file: more.yaml }}]
     health_check: {{ kind: grpc, service: all }}
   text:

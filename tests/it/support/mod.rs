@@ -19,7 +19,7 @@ use std::time::Duration;
 pub(crate) use backend::{Backend, Request, Response, refusing_address};
 pub(crate) use bare::{Bare, Held};
 pub(crate) use client::{Client, Received};
-pub(crate) use event::Gate;
+pub(crate) use event::{Gate, Log};
 pub(crate) use proxy::{Builder, Proxy};
 
 /// Longest wait for an expected event. Long enough for a machine that is busy with other tests.

@@ -95,7 +95,9 @@ impl Sequence {
         drawn.or_else(|| draw_by_scan(candidates, context, bits()))
     }
 
-    /// Draws a candidate that may be picked and differs from the one that was drawn first. `None` when a few draws find none.
+    /// Draws a candidate that may be picked and differs from the one that was drawn first. If a few draws by weight find none, because
+    /// there are few candidates or the first is heavy, one of the others gets a chance whatever its weight. `None` if that one may not
+    /// be picked either.
     #[inline]
     pub(super) fn draw_other(
         &self,
@@ -110,9 +112,14 @@ impl Sequence {
                     .get(*other)
                     .is_some_and(|candidate| context.may_pick(candidate))
         };
-        (0..SECOND_DRAWS)
+        let drawn = (0..SECOND_DRAWS)
             .filter_map(|_| self.at_random(bits()))
-            .find(may_pick)
+            .find(may_pick);
+        drawn.or_else(|| {
+            let others = candidates.len().checked_sub(1)?;
+            let other = first + 1 + rng::below(bits(), others as u64) as usize;
+            Some(other % candidates.len()).filter(may_pick)
+        })
     }
 }
 

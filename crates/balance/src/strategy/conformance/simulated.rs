@@ -40,6 +40,15 @@ fn a_slow_backend_gets_few_requests_and_its_share_once_it_is_fast_again() {
     assert!(counts[1] > 5_000 / 8, "{counts:?}");
 }
 
+/// Both are drawn then: a draw of one alone would leave the slow one a part of the requests.
+#[test]
+fn the_slow_one_of_two_gets_few_requests() {
+    let mut simulation = peak_ewma(2);
+    let slow = |index, _| Responds(if index == 1 { 400 } else { 4 });
+    let counts = simulation.run(20_000, 2, &slow);
+    assert!(counts[1] < 50 && counts[1] > 0, "{counts:?}");
+}
+
 #[test]
 fn backends_that_are_about_equally_fast_share_the_requests() {
     let mut simulation = peak_ewma(3);
