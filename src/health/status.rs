@@ -120,6 +120,15 @@ impl Health {
         !self.is_eligible.load(Ordering::Relaxed)
     }
 
+    /// When a check last succeeded, if the last one did.
+    pub fn last_good_check(&self) -> Option<Instant> {
+        let status = self.status.load();
+        let probed = status.probed.as_ref();
+        probed
+            .filter(|probed| probed.error.is_none())
+            .map(|probed| probed.at)
+    }
+
     /// Its ejection, if it is ejected.
     pub fn ejection(&self) -> Option<Arc<Ejection>> {
         self.ejection.load_full()

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::clock;
 use crate::health::ejection::{Arbiter, Change, ChangeKind, Observed};
 use crate::health::{Ejection, Wakeup};
-use crate::pool::{Member, Pool, Roster};
+use crate::kept::Kept;
+use crate::pool::{Member, Pool, Roster, WAKEUP};
 use crate::proxy::SnapshotCell;
 
 /// Minimum time between two decisions on ejections that workers call for. Below what a client notices, and many failures at the
@@ -35,10 +36,11 @@ struct PoolArbiter {
 }
 
 impl Eligibility {
-    /// Begins with the pools of the first snapshot.
-    pub(super) fn start(wakeup: Arc<Wakeup>, shared: &Arc<SnapshotCell>) -> Self {
+    /// Begins with the pools of the first snapshot, and the wake-up that they keep.
+    pub(super) fn start(kept: &Kept, shared: &Arc<SnapshotCell>) -> Self {
         let mut eligibility = Self {
-            wakeup,
+            // Every config keeps it.
+            wakeup: kept.get(WAKEUP).unwrap_or_default(),
             shared: Arc::clone(shared),
             arbiters: HashMap::new(),
             without: HashSet::new(),
@@ -97,10 +99,12 @@ impl Eligibility {
             let name = &pool.settings.name;
             let arbiter = self.arbiters.entry(Arc::clone(name)).or_default();
             let mut changes = Vec::new();
+            let mut is_stale = has_changed(pool);
             if is_due(pool, arbiter.next) {
+                is_stale |= arbiter.forget_ejections_of_others(pool);
                 changes = arbiter.judge(pool, self.decided);
             }
-            if !changes.is_empty() || has_changed(pool) {
+            if is_stale || !changes.is_empty() {
                 pool.refresh();
                 is_any = true;
             }
@@ -149,6 +153,18 @@ impl Eligibility {
 }
 
 impl PoolArbiter {
+    /// Ends ejections that another arbiter has decided on: that of the pool before its backend was removed, which has come back
+    /// since. Returns whether there were any.
+    fn forget_ejections_of_others(&self, pool: &Pool) -> bool {
+        let roster = pool.roster();
+        let members = roster.members().iter();
+        let foreign = members.filter(|member| {
+            let is_foreign = !self.arbiter.knows(member.backend.id);
+            is_foreign && member.health.ejection().is_some()
+        });
+        foreign.map(|member| member.health.set_ejection(None)).count() > 0
+    }
+
     /// Decides, and tells the backends. The eligible set of the pool is not built anew yet.
     fn judge(&mut self, pool: &Pool, now: Instant) -> Vec<Change> {
         let roster = pool.roster();
@@ -173,6 +189,7 @@ fn observe(member: &Member) -> Observed<'_> {
         signal: member.health.signal(),
         is_down: member.health.is_down(),
         is_excluded: member.is_excluded(),
+        last_good_check: member.health.last_good_check(),
         ended: load.attempts().saturating_sub(in_flight),
         failed: load.counted_failures(),
     }

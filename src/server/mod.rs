@@ -34,11 +34,10 @@ use crate::admin::{
 };
 use crate::clock;
 use crate::config::{self, Config, Workers};
-use crate::health::{Change, Wakeup};
+use crate::health::Change;
 use crate::kept::Kept;
 use crate::listener::{self, WorkerSet};
 use crate::net::{self, ListenAddress};
-use crate::pool::WAKEUP;
 use crate::proxy::{Computations, SnapshotCell};
 use crate::tasks::Tasks;
 use crate::telemetry::Logs;
@@ -176,15 +175,13 @@ impl Server {
         let admin = admin.transpose()?;
         let mut assembled = assemble::assemble(&config, &Kept::default())?;
         let discovery = Discovery::start(&config, &mut assembled).await;
-        let Assembled {
-            snapshot, mut keep, ..
-        } = assembled;
+        let Assembled { snapshot, keep, .. } = assembled;
         let (changed, changes) = mpsc::channel(CHANGES_BOUND);
         let mut watchers = Watchers::new(changed);
         watchers.watch(&snapshot.watched());
         let shared = SnapshotCell::new(snapshot);
-        let wakeup = keep.get_or_insert(WAKEUP, Wakeup::default);
-        let eligibility = Eligibility::start(wakeup, &shared);
+        let keep = keep.finish();
+        let eligibility = Eligibility::start(&keep, &shared);
         let signals = Signals::new().map_err(StartError::system("receive signals"))?;
         let (stop, stopped) = watch::channel(Stop::No);
         let addresses = open(&listeners, &config)?;
@@ -211,13 +208,7 @@ impl Server {
         tasks.spawn(certificates::watch(watched, Arc::clone(&state.shared)));
         Ok(Self {
             drain: config.timeouts.drain,
-            reloads: Reloads::new(
-                source,
-                config,
-                resources,
-                Arc::clone(&state.shared),
-                keep.finish(),
-            ),
+            reloads: Reloads::new(source, config, resources, Arc::clone(&state.shared), keep),
             state,
             listeners,
             workers,

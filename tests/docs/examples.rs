@@ -7,7 +7,7 @@ use std::process::Command;
 
 use crate::{blocks, read};
 
-const PAGES: [&str; 2] = ["docs/routes.md", "docs/policies.md"];
+const PAGES: [&str; 3] = ["docs/routes.md", "docs/policies.md", "docs/backends.md"];
 /// The files that examples name.
 const FILES: [(&str, &str); 5] = [
     (

@@ -151,7 +151,7 @@ fn a_backend_that_responds_with_5xx_is_ejected_although_its_checks_succeed_until
 fn failures_that_are_mixed_with_successes_eject_by_their_share() {
     let count = AtomicUsize::new(0);
     let shaky = Backend::start(move |request| {
-        let is_turn = is_work(request) && count.fetch_add(1, Ordering::SeqCst) % 3 != 0;
+        let is_turn = is_work(request) && !count.fetch_add(1, Ordering::SeqCst).is_multiple_of(3);
         if is_turn {
             Response::status(503, "no")
         } else {

@@ -12,8 +12,9 @@ use super::RoutesError;
 use super::background::Background;
 use super::servers::Servers;
 use crate::config::Config;
+use crate::health::Wakeup;
 use crate::kept::{Kept, KeptBuilder};
-use crate::pool::{Pool, Sticky};
+use crate::pool::{Pool, Sticky, WAKEUP};
 use crate::proxy::{
     Action, Plan, PolicySettings, PoolUse, ResponsePolicies, Route, RouteSettings, Snapshot, SplitTarget,
     Step, Target,
@@ -35,6 +36,8 @@ pub(super) fn assemble(config: &Config, kept: &Kept) -> Result<Assembled, Routes
     let matchers: Vec<Matcher> = config.routes.iter().map(|route| route.matcher.clone()).collect();
     let router = Router::new(&matchers)?;
     let mut keep = kept.next();
+    // Also for a config without pools: a reload may bring some.
+    keep.get_or_insert(WAKEUP, Wakeup::default);
     let pools = config.pools.iter();
     let pools: Vec<Arc<Pool>> = pools.map(|pool| Pool::new(pool.clone(), &mut keep)).collect();
     let names = config.pools.iter().enumerate();

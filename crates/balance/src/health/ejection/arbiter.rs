@@ -3,27 +3,11 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
+use super::Settings;
 use super::machine::{Change, ChangeKind, Machine, Reason, Returned};
+use super::observed::Observed;
 use super::window::{self, Counts};
-use super::{Settings, Signal};
 use crate::backend::BackendId;
-
-/// A backend as the arbiter sees it.
-#[derive(Debug, Clone, Copy)]
-pub struct Observed<'a> {
-    /// The backend.
-    pub backend: BackendId,
-    /// What its workers count.
-    pub signal: &'a Signal,
-    /// Whether its checks have it down.
-    pub is_down: bool,
-    /// Whether it gets no requests anyway: an operator drains it, or its weight is 0.
-    pub is_excluded: bool,
-    /// Attempts that have ended since the process started.
-    pub ended: u64,
-    /// Those of them whose failure was counted by the signal.
-    pub failed: u64,
-}
 
 /// What the arbiter has decided.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -44,6 +28,11 @@ pub struct Arbiter {
 }
 
 impl Arbiter {
+    /// Whether it has judged this backend before, and has not seen it leave since.
+    pub fn knows(&self, backend: BackendId) -> bool {
+        self.machines.contains_key(&backend)
+    }
+
     /// Decides, from all backends that the pool has now. `settings` is `None` while ejection is off.
     pub fn judge(
         &mut self,
@@ -69,9 +58,10 @@ impl Arbiter {
     fn adopt(&mut self, now: Instant, settings: &Settings, backends: &[Observed<'_>]) {
         for seen in backends {
             seen.signal.configure(Some(settings));
-            self.machines
-                .entry(seen.backend)
-                .or_insert_with(|| Machine::new(now, seen.counts()));
+            self.machines.entry(seen.backend).or_insert_with(|| {
+                seen.signal.restart(now);
+                Machine::new(now, seen.counts())
+            });
         }
         if self.machines.len() > backends.len() {
             let ids: std::collections::HashSet<_> = backends.iter().map(|seen| seen.backend).collect();
@@ -107,8 +97,8 @@ impl Arbiter {
                 machine.window.restart(now, base);
             }
             machine.counts = counts;
-            let change = machine.follow(now, seen.is_down, seen.signal, settings);
-            changes.extend(change.map(|kind| seen.change(kind)));
+            let kind = machine.follow(now, seen, settings);
+            changes.extend(kind.map(|kind| change(seen, kind)));
         }
     }
 
@@ -145,9 +135,9 @@ impl Arbiter {
             };
             if may_eject {
                 let kind = machine.eject(now, reason, seen.signal, settings);
-                changes.push(seen.change(kind));
+                changes.push(change(seen, kind));
             } else if !std::mem::replace(&mut machine.is_spared, true) {
-                changes.push(seen.change(ChangeKind::Spared(reason)));
+                changes.push(change(seen, ChangeKind::Spared(reason)));
             }
         }
     }
@@ -183,7 +173,7 @@ impl Arbiter {
         for (_, seen) in ejected.into_iter().take(count) {
             if let Some(machine) = self.machines.get_mut(&seen.backend) {
                 let kind = machine.bring_back(now, seen.signal, why);
-                changes.push(seen.change(kind));
+                changes.push(change(seen, kind));
             }
         }
     }
@@ -196,7 +186,7 @@ impl Arbiter {
             let machine = self.machines.remove(&seen.backend);
             if let Some(mut machine) = machine.filter(|machine| !machine.is_well()) {
                 let kind = machine.bring_back(now, seen.signal, Returned::Off);
-                changes.push(seen.change(kind));
+                changes.push(change(seen, kind));
             }
         }
         self.machines.clear();
@@ -231,24 +221,10 @@ impl Arbiter {
     }
 }
 
-impl Observed<'_> {
-    /// Whether it gets no requests, whatever the arbiter decides.
-    fn is_out(&self) -> bool {
-        self.is_down || self.is_excluded
-    }
-
-    fn counts(&self) -> Counts {
-        Counts {
-            ended: self.ended,
-            failed: self.failed,
-        }
-    }
-
-    fn change(&self, kind: ChangeKind) -> Change {
-        Change {
-            backend: self.backend,
-            kind,
-        }
+fn change(seen: &Observed<'_>, kind: ChangeKind) -> Change {
+    Change {
+        backend: seen.backend,
+        kind,
     }
 }
 

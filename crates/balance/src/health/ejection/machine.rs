@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use super::observed::Observed;
 use super::window::{Counts, Window};
 use super::{Failure, Settings, Signal};
 use crate::backend::BackendId;
@@ -18,6 +19,9 @@ const MAX_TRIAL_REQUESTS: u32 = 10;
 
 /// How long a trial waits for the results of its requests.
 const TRIAL_PATIENCE: Duration = Duration::from_mins(1);
+
+/// The part of an ejection that a backend serves that could not be reached, if its checks reach it again.
+const EARLY_PART: u32 = 10;
 
 /// Maximum number of ejections in a row that are counted: the time has long reached its maximum.
 const MAX_TIMES: u32 = 1 << 16;
@@ -142,8 +146,12 @@ enum Phase {
     Well,
     Ejected {
         since: Instant,
+        /// When this ejection of several in a row began.
+        began: Instant,
         until: Instant,
         reason: Reason,
+        /// When it was last judged.
+        judged: Instant,
     },
     Trial {
         since: Instant,
@@ -189,12 +197,12 @@ impl Machine {
     pub(super) fn follow(
         &mut self,
         now: Instant,
-        is_down: bool,
-        signal: &Signal,
+        seen: &Observed<'_>,
         settings: &Settings,
     ) -> Option<ChangeKind> {
+        let Observed { signal, is_down, .. } = *seen;
         let has_recovered = std::mem::replace(&mut self.was_down, is_down) && !is_down;
-        match self.phase {
+        match &mut self.phase {
             Phase::Well => {
                 if has_recovered {
                     signal.restart(now);
@@ -208,8 +216,19 @@ impl Machine {
             {
                 Some(self.bring_back(now, signal, Returned::Checks))
             }
-            Phase::Ejected { until, .. } if has_recovered || now >= until => Some(self.try_out(now, signal)),
-            Phase::Ejected { .. } => None,
+            Phase::Ejected {
+                began,
+                until,
+                reason,
+                judged,
+                ..
+            } => {
+                *judged = now;
+                let is_reached = seen.last_good_check.is_some_and(|last| last > *began);
+                let is_early = is_reached && reason.is_unreachable() && now >= early_end(*began, *until);
+                let is_over = has_recovered || is_early || now >= *until;
+                is_over.then(|| self.try_out(now, signal))
+            }
             Phase::Trial { .. } => self.follow_trial(now, signal, settings),
         }
     }
@@ -265,7 +284,13 @@ impl Machine {
         self.times = (self.times + 1).min(MAX_TIMES);
         let length = settings.duration(self.times);
         let until = now + length;
-        self.phase = Phase::Ejected { since, until, reason };
+        self.phase = Phase::Ejected {
+            since,
+            began: now,
+            until,
+            reason,
+            judged: now,
+        };
         self.is_spared = false;
         signal.restart(now);
         ChangeKind::Ejected {
@@ -292,6 +317,13 @@ impl Machine {
             // What its checks say is news.
             _ if self.was_down => None,
             Phase::Well => None,
+            Phase::Ejected {
+                began,
+                until,
+                reason,
+                judged,
+                ..
+            } if reason.is_unreachable() => Some(early_end(began, until).max(judged + TRIAL_STEP).min(until)),
             Phase::Ejected { until, .. } => Some(until),
             Phase::Trial {
                 permitted, permits, ..
@@ -327,6 +359,12 @@ impl Machine {
             self.times -= 1;
         }
     }
+}
+
+/// When the trial of a backend may begin that could not be reached, if its checks reach it again: a restart need not cost the whole
+/// time.
+fn early_end(began: Instant, until: Instant) -> Instant {
+    began + until.saturating_duration_since(began) / EARLY_PART
 }
 
 impl Reason {

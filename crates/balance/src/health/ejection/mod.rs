@@ -6,13 +6,15 @@
 
 mod arbiter;
 mod machine;
+mod observed;
 mod signal;
 mod window;
 
 use std::time::Duration;
 
-pub use arbiter::{Arbiter, Judgement, Observed};
+pub use arbiter::{Arbiter, Judgement};
 pub use machine::{Change, ChangeKind, Reason, Returned};
+pub use observed::Observed;
 pub use signal::{Effect, Signal};
 
 use crate::retry::{AttemptEnd, Cause, Outcome};

@@ -24,6 +24,7 @@ struct Backend {
     signal: Signal,
     is_down: bool,
     is_excluded: bool,
+    last_good_check: Option<Instant>,
     ended: u64,
     failed: u64,
     is_ejected: bool,
@@ -42,6 +43,7 @@ impl Pool {
             signal: Signal::new(now),
             is_down: false,
             is_excluded: false,
+            last_good_check: None,
             ended: 0,
             failed: 0,
             is_ejected: false,
@@ -72,6 +74,7 @@ impl Pool {
                 signal: &backend.signal,
                 is_down: backend.is_down,
                 is_excluded: backend.is_excluded,
+                last_good_check: backend.last_good_check,
                 ended: backend.ended,
                 failed: backend.failed,
             })
@@ -365,6 +368,38 @@ fn checks_that_noticed_an_unreachable_backend_bring_it_back_and_others_begin_its
         pool.judge();
         assert_eq!(*pool.last(), wanted, "{failure}");
     }
+}
+
+#[test]
+fn the_trial_of_a_backend_that_could_not_be_reached_begins_early_once_a_check_reaches_it() {
+    for (failure, is_early) in [(Failure::Connect, true), (Failure::Timeout, false)] {
+        let mut pool = Pool::new(3);
+        pool.backends[0].last_good_check = Some(pool.now);
+        pool.fail(0, failure, 3);
+        pool.wait(3 * SECOND);
+        assert!(
+            matches!(pool.last(), ChangeKind::Ejected { .. }),
+            "the check was before"
+        );
+        pool.backends[0].last_good_check = Some(pool.now);
+        pool.wait(SECOND);
+        assert_eq!(*pool.last() == ChangeKind::OnTrial, is_early, "{failure}");
+        assert!(pool.is_ejected(0));
+    }
+}
+
+#[test]
+fn a_backend_that_left_and_came_back_begins_anew() {
+    let mut pool = Pool::new(3);
+    pool.fail(0, Failure::Timeout, 3);
+    let gone = pool.backends.remove(0);
+    pool.judge();
+    assert!(!pool.arbiter.knows(gone.id));
+    pool.backends.insert(0, gone);
+    pool.judge();
+    assert!(pool.arbiter.knows(pool.backends[0].id) && pool.backends[0].signal.is_quiet());
+    pool.fail(0, Failure::Timeout, 3);
+    assert_eq!(pool.length(), pool.settings.base);
 }
 
 #[test]
