@@ -6,6 +6,8 @@ pub mod cli;
 
 pub mod server;
 
+pub mod explain;
+
 pub mod config;
 
 pub mod admin;

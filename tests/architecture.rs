@@ -31,6 +31,7 @@ const LAYERS: &[&[&str]] = &[
     &["main"],
     &["cli"],
     &["server"],
+    &["explain"],
     &["config"],
     &["admin", "discovery", "listener"],
     &["proxy"],

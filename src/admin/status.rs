@@ -172,6 +172,17 @@ pub struct BackendStatus {
     pub attempts: u64,
     /// Attempts that ended without a usable response.
     pub failures: u64,
+    /// How long its responses took to begin in the last minute; `None` without any.
+    pub latency_ms: Option<LatencyStatus>,
+}
+
+/// How long the responses of a backend took to begin, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct LatencyStatus {
+    /// Half of them.
+    pub p50: f64,
+    /// 99 of 100.
+    pub p99: f64,
 }
 
 /// One certificate of a listener or a pool.

@@ -169,6 +169,7 @@ impl Server {
         let resources = Resources::take(config.workers);
         limits::resolve(&mut config, resources);
         let config_text = config::print(&config);
+        let active = Arc::new(config.clone());
         let listeners = bind_all(&config)?;
         let admin = config.admin.as_ref();
         let admin = admin.map(|admin| bind(&ListenAddress::Ip(admin.address)));
@@ -199,7 +200,7 @@ impl Server {
             logs: Arc::clone(logs),
             listeners: settings,
             started: (clock::now(), clock::wall()),
-            config_state: Mutex::new(ConfigState::new(config_text, source_name)),
+            config_state: Mutex::new(ConfigState::new(active, config_text, source_name)),
         });
         let (commands, operations, mut tasks) = start_admin(&config, admin, &state)?;
         on_start(&running);
@@ -288,7 +289,10 @@ impl Server {
             self.watchers.look_up_again();
             self.watchers.watch(&snapshot.watched());
             self.eligibility.update(&snapshot.pools, |_| false);
-            self.state.config_state().config_text = result.text;
+            let mut config_state = self.state.config_state();
+            config_state.config = self.reloads.active();
+            config_state.config_text = result.text;
+            drop(config_state);
             result.report
         });
         self.reloads.log(&outcome);

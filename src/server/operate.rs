@@ -21,7 +21,7 @@ impl Server {
         let pool = pool.ok_or(UnknownBackend::Pool)?;
         let roster = pool.roster();
         let Some(member) = roster.find(&change.backend) else {
-            let known = roster.members().iter().map(|member| name_of(member));
+            let known = roster.members().iter().map(name_of);
             return Err(UnknownBackend::Backend(known.collect()));
         };
         if apply(pool, member, change) {

@@ -119,6 +119,10 @@ fn a_weight_is_set_at_once() {
     let (status, backend) = admin(&proxy, &put, r#"{"weight": 3}"#);
     assert_eq!((status, &backend["weight"]), (200, &json!(3)));
     assert_eq!(ask(&proxy, 4), "one one one two");
+    let shown = backends(&proxy);
+    let latency = &shown[0]["latency_ms"];
+    let times = (latency["p50"].as_f64().unwrap(), latency["p99"].as_f64().unwrap());
+    assert!(0.0 < times.0 && times.0 <= times.1, "{latency}");
     assert_eq!(admin(&proxy, &put, r#"{"weight": 0}"#).0, 200);
     assert_eq!(ask(&proxy, 2), "two two");
     for body in [
@@ -256,4 +260,62 @@ fn unknown_backends_and_foreign_pages_change_nothing() {
     assert_eq!(admin_with(&proxy, &put, form, r#"{"weight": 0}"#).status(), 415);
     assert_eq!(proxy.get_admin(&path("one", "drain")).status(), 405);
     assert_eq!(ask(&proxy, 2), "one two");
+}
+
+/// The running process and the command say the same of the same state.
+#[test]
+fn a_live_explanation_is_that_of_the_config() {
+    let backends = two();
+    let config = config(&backends, ", weight: 2", "strategy: least_requests");
+    let proxy = Proxy::before(&[]).config(&config).start();
+    let file = std::env::temp_dir().join(format!("evenkeel-explain-{}.yaml", std::process::id()));
+    std::fs::write(
+        &file,
+        format!("listen: 127.0.0.1:0\nadmin: 127.0.0.1:0\n{config}"),
+    )
+    .unwrap();
+    let command = |more: &[&str]| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_evenkeel"))
+            .args(["explain", "--json", "POST", "http://a.test/x?y=1", "-H", "X-A: 1"])
+            .args(more)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()
+    };
+    let offline = command(&["-c", file.to_str().unwrap()]);
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(
+        offline["pools"][0]["backends"][0]["score"],
+        json!(0.0),
+        "{offline}"
+    );
+    assert_eq!(command(&["--admin", &proxy.admin().to_string()]), offline);
+    let by_url = "GET /api/v1/explain?method=POST&url=http%3A%2F%2Fa.test%2Fx%3Fy%3D1&header=X-A:+1";
+    assert_eq!(admin(&proxy, by_url, ""), (200, offline.clone()));
+    let body =
+        r#"{"method":"POST","url":"http://a.test/x?y=1","headers":{"X-A":"1"},"client_ip":"127.0.0.1"}"#;
+    assert_eq!(admin(&proxy, "POST /api/v1/explain", body), (200, offline));
+    // What an operator does shows at once.
+    admin(&proxy, &format!("POST {}", path("one", "drain")), "");
+    let (_, drained) = admin(&proxy, by_url, "");
+    assert_eq!(
+        drained["pools"][0]["backends"][0]["why"],
+        json!("drained"),
+        "{drained}"
+    );
+    for (start, body) in [
+        ("GET /api/v1/explain", ""),
+        ("GET /api/v1/explain?url=/x&nothing=1", ""),
+        ("GET /api/v1/explain?url=nonsense", ""),
+        ("GET /api/v1/explain?url=http://a/&format=xml", ""),
+        ("POST /api/v1/explain", "{}"),
+    ] {
+        let (status, error) = admin(&proxy, start, body);
+        assert_eq!(
+            (status, &error["error"]),
+            (400, &json!("invalid_request")),
+            "{start}"
+        );
+    }
 }

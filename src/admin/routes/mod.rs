@@ -1,6 +1,7 @@
 //! The routes of the admin API.
 
 mod backends;
+mod explain;
 mod queue;
 
 use std::io;
@@ -79,6 +80,7 @@ fn router(guarded: Guard, control: Control) -> Router {
         .route("/api/v1/status", get(status))
         .route("/api/v1/config", get(config))
         .route("/api/v1/rejected", get(rejected))
+        .route("/api/v1/explain", get(explain::by_url).post(explain::by_body))
         .route("/api/v1/reload", post(reload))
         .route(
             "/api/v1/pools/{pool}/backends/{backend}/drain",

@@ -14,8 +14,8 @@ use super::*;
 use crate::admin::connections::CONNECTIONS;
 use crate::admin::listen::QuietLimits;
 use crate::admin::{
-    BackendState, BackendStatus, CheckStatus, ConfigStatus, ConnectionsStatus, PoolStatus, ProcessStatus,
-    RejectedStatus, ReloadOutcome, Reloaded, RequestsStatus, Time, View, client,
+    BackendState, BackendStatus, CheckStatus, ConfigStatus, ConnectionsStatus, Explained, PoolStatus,
+    ProcessStatus, Question, RejectedStatus, ReloadOutcome, Reloaded, RequestsStatus, Time, View, client,
 };
 use crate::telemetry::metrics::{ProcessSample, Snapshot};
 
@@ -78,6 +78,10 @@ impl View for Fixed {
         }]
     }
 
+    fn explain(&self, question: &Question) -> Result<Explained, String> {
+        Err(format!("{} is not explained here", question.url))
+    }
+
     fn config(&self) -> String {
         "listen: 127.0.0.1:8080\n".to_owned()
     }
@@ -107,6 +111,7 @@ fn shown_status() -> Status {
         in_flight: 0,
         attempts: 3,
         failures: 3,
+        latency_ms: None,
     };
     Status {
         process: ProcessStatus {
