@@ -262,6 +262,7 @@ fn removed_status(member: &Member) -> BackendStatus {
         eligible: false,
         state: BackendState::Draining,
         why: Some("removed".to_owned()),
+        ejected_until: None,
         ..backend_status(member)
     }
 }

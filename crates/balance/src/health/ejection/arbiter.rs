@@ -120,7 +120,7 @@ impl Arbiter {
             }
             match reason(now, seen, machine, settings) {
                 Some(reason) => failing.push((seen, reason)),
-                None => machine.is_spared = false,
+                None => machine.acquit(now, settings),
             }
         }
         // Failures in a row come before ratios. The sort keeps the order of the pool among equals.
@@ -136,7 +136,7 @@ impl Arbiter {
             if may_eject {
                 let kind = machine.eject(now, reason, seen.signal, settings);
                 changes.push(change(seen, kind));
-            } else if !std::mem::replace(&mut machine.is_spared, true) {
+            } else if machine.spare(now) {
                 changes.push(change(seen, ChangeKind::Spared(reason)));
             }
         }

@@ -134,8 +134,8 @@ pub(super) struct Machine {
     well_since: Instant,
     /// Whether its checks had it down when it was last judged.
     was_down: bool,
-    /// Whether it was reported that it may not be ejected.
-    pub(super) is_spared: bool,
+    /// When it last should have been ejected and could not be: reported once, until it has not failed for a window.
+    spared: Option<Instant>,
     pub(super) window: Window,
     /// The counters when it was last judged.
     pub(super) counts: Counts,
@@ -174,7 +174,7 @@ impl Machine {
             times: 0,
             well_since: now,
             was_down: false,
-            is_spared: false,
+            spared: None,
             window,
             counts,
         }
@@ -291,7 +291,7 @@ impl Machine {
             reason,
             judged: now,
         };
-        self.is_spared = false;
+        self.spared = None;
         signal.restart(now);
         ChangeKind::Ejected {
             until,
@@ -309,6 +309,17 @@ impl Machine {
         self.window.restart(now, self.counts);
         signal.restart(now);
         ChangeKind::Back(why)
+    }
+
+    /// It should be ejected and cannot be. Returns whether that has to be reported.
+    pub(super) fn spare(&mut self, now: Instant) -> bool {
+        self.spared.replace(now).is_none()
+    }
+
+    /// It need not be ejected.
+    pub(super) fn acquit(&mut self, now: Instant, settings: &Settings) {
+        let is_recent = |spared: &Instant| now.saturating_duration_since(*spared) <= settings.window;
+        self.spared = self.spared.filter(is_recent);
     }
 
     /// When it has to be judged again without news.

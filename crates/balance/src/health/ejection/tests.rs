@@ -298,6 +298,21 @@ fn a_spared_backend_is_ejected_once_there_is_room() {
 }
 
 #[test]
+fn a_backend_that_is_spared_now_and_then_is_reported_once_in_a_while() {
+    let mut pool = Pool::new(1);
+    for _ in 0..20 {
+        pool.fail(0, Failure::Timeout, 3);
+        pool.request(0, Evidence::Success);
+        pool.wait(SECOND);
+    }
+    assert_eq!(pool.changes.len(), 1, "{:?}", pool.changes);
+    pool.wait(pool.settings.window * 3);
+    pool.judge();
+    pool.fail(0, Failure::Timeout, 3);
+    assert_eq!(pool.changes.len(), 2, "{:?}", pool.changes);
+}
+
+#[test]
 fn backends_that_are_down_or_excluded_are_no_alternative() {
     let mut pool = Pool::new(3);
     pool.backends[0].is_down = true;
