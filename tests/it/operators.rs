@@ -30,7 +30,7 @@ fn path(backend: &str, action: &str) -> String {
     format!("/api/v1/pools/web/backends/{backend}/{action}")
 }
 
-fn backends(proxy: &Proxy) -> Vec<Value> {
+fn statuses(proxy: &Proxy) -> Vec<Value> {
     let status: Value = serde_json::from_str(&proxy.get_admin("/api/v1/status").text()).unwrap();
     status["pools"][0]["backends"].as_array().unwrap().clone()
 }
@@ -119,7 +119,7 @@ fn a_weight_is_set_at_once() {
     let (status, backend) = admin(&proxy, &put, r#"{"weight": 3}"#);
     assert_eq!((status, &backend["weight"]), (200, &json!(3)));
     assert_eq!(ask(&proxy, 4), "one one one two");
-    let shown = backends(&proxy);
+    let shown = statuses(&proxy);
     let latency = &shown[0]["latency_ms"];
     let times = (latency["p50"].as_f64().unwrap(), latency["p99"].as_f64().unwrap());
     assert!(0.0 < times.0 && times.0 <= times.1, "{latency}");
@@ -181,7 +181,7 @@ fn what_an_operator_changed_survives_a_reload_that_does_not_name_it() {
 
 /// State and weight of each backend.
 fn backends_of(proxy: &Proxy) -> Vec<(String, u64)> {
-    let shown = backends(proxy);
+    let shown = statuses(proxy);
     let state = |backend: &Value| {
         (
             backend["state"].as_str().unwrap().to_owned(),
