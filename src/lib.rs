@@ -13,6 +13,8 @@ mod cli;
 #[doc(hidden)]
 pub mod internals;
 
+mod explain;
+
 mod server;
 
 mod config;

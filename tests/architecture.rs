@@ -34,6 +34,7 @@ const LAYERS: &[&[&str]] = &[
     &["main"],
     &["cli", "internals"],
     &["server"],
+    &["explain"],
     &["config"],
     &["admin", "discovery", "listener"],
     &["proxy"],
@@ -72,7 +73,7 @@ const BALANCE: &[&[&str]] = &[
     &["notes", "request"],
     &["backend"],
     &["latency"],
-    &["kept", "rng", "schema", "suggest", "clock"],
+    &["kept", "rng", "schema", "sticky", "suggest", "clock"],
 ];
 
 /// The crates, by the folder of their code.

@@ -20,12 +20,25 @@ pub fn get_blocking(
     token: Option<&str>,
     timeout: Duration,
 ) -> io::Result<(u16, Vec<u8>)> {
-    request_blocking(address, ("GET", path), token, timeout)
+    request_blocking((address, "GET", path), b"", token, timeout)
+}
+
+/// Sends a request with this JSON as its body to an address, with a method and a path; otherwise like [`get_blocking`].
+///
+/// # Errors
+/// Those of [`get_blocking`].
+pub fn send_json_blocking(
+    target: (SocketAddr, &str, &str),
+    body: &[u8],
+    token: Option<&str>,
+    timeout: Duration,
+) -> io::Result<(u16, Vec<u8>)> {
+    request_blocking(target, body, token, timeout)
 }
 
 fn request_blocking(
-    address: SocketAddr,
-    (method, path): (&str, &str),
+    (address, method, path): (SocketAddr, &str, &str),
+    body: &[u8],
     token: Option<&str>,
     timeout: Duration,
 ) -> io::Result<(u16, Vec<u8>)> {
@@ -39,14 +52,20 @@ fn request_blocking(
         return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
     }
     // HTTP/1.0: the response is not chunked and ends with the connection (RFC 9112 §6.3).
-    let mut head = format!("{method} {path} HTTP/1.0\r\nHost: {address}\r\nContent-Length: 0\r\n");
+    let length = body.len();
+    let mut head = format!("{method} {path} HTTP/1.0\r\nHost: {address}\r\nContent-Length: {length}\r\n");
+    if !body.is_empty() {
+        head += "Content-Type: application/json\r\n";
+    }
     if let Some(token) = token {
         head += &format!("Authorization: Bearer {token}\r\n");
     }
     head += "\r\n";
     let mut stream = TcpStream::connect_timeout(&address, remaining(deadline)?)?;
     stream.set_write_timeout(Some(remaining(deadline)?))?;
-    stream.write_all(head.as_bytes()).map_err(timed_out)?;
+    stream
+        .write_all(&[head.as_bytes(), body].concat())
+        .map_err(timed_out)?;
     parse(&read_all(&mut stream, deadline)?)
 }
 

@@ -6,14 +6,14 @@ use std::task::{Context, Waker};
 
 use tokio::time::Instant;
 
-use super::COMMANDS_WAITING;
+use super::{CHANGES_WAITING, COMMANDS_WAITING};
 
 /// Maximum number of connections. Scrapers, dashboards and operators are few.
 pub(super) const CONNECTIONS: usize = 64;
 
 // Connections with an active request are not evicted. All requests except commands are served at once, and queued commands are
 // bounded, so at least 16 connections remain for probes, whatever clients do.
-const _: () = assert!(COMMANDS_WAITING + 16 < CONNECTIONS);
+const _: () = assert!(COMMANDS_WAITING + CHANGES_WAITING + 16 < CONNECTIONS);
 
 /// All connections of the admin API.
 #[derive(Debug, Default)]

@@ -8,6 +8,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::telemetry::metrics;
 
+use super::change::BackendChange;
+use super::question::{Explained, Question};
 use super::status::{RejectedStatus, Status};
 
 /// Maximum number of queued commands; more are rejected.
@@ -39,6 +41,12 @@ pub trait View: Send + Sync + 'static {
 
     /// The effective config as YAML, without secrets.
     fn config(&self) -> String;
+
+    /// What would become of a request now.
+    ///
+    /// # Errors
+    /// Why the question describes no request.
+    fn explain(&self, question: &Question) -> Result<Explained, String>;
 }
 
 /// The result of a successful reload.
@@ -65,4 +73,6 @@ pub struct Control {
     pub view: Arc<dyn View>,
     /// For commands; a channel of [`COMMANDS_WAITING`].
     pub commands: mpsc::Sender<Command>,
+    /// For changes of backends; a channel of [`CHANGES_WAITING`](super::CHANGES_WAITING).
+    pub changes: mpsc::Sender<BackendChange>,
 }

@@ -1,6 +1,7 @@
 //! Limits the admin API's connections: how many there are, and how long one may be quiet.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -66,13 +67,13 @@ impl axum::serve::Listener for BoundedListener {
             // another one replaces it.
             tokio::task::yield_now().await;
             match self.listener.accept().await {
-                Ok((stream, _)) => {
+                Ok((stream, peer)) => {
                     let Some(registration) = self.connections.register() else {
                         continue;
                     };
                     // Responses are small and written at once: delaying packets gains nothing.
                     let _ = stream.set_nodelay(true);
-                    let entry = EntryOfRequest(Some(Arc::clone(registration.entry())));
+                    let entry = EntryOfRequest(Some((Arc::clone(registration.entry()), peer)));
                     return (BoundedConnection::new(stream, self.limits, registration), entry);
                 }
                 Err(error) => {
@@ -90,9 +91,17 @@ impl axum::serve::Listener for BoundedListener {
     }
 }
 
-/// The entry of the connection that a request was received on.
+/// The entry of the connection that a request was received on, and the address of the client.
 #[derive(Debug, Clone)]
-pub(super) struct EntryOfRequest(Option<Arc<ConnectionEntry>>);
+pub(super) struct EntryOfRequest(Option<(Arc<ConnectionEntry>, SocketAddr)>);
+
+impl EntryOfRequest {
+    /// The address of the client, for the log.
+    pub(super) fn peer(&self) -> String {
+        let peer = self.0.as_ref();
+        peer.map(|(_, peer)| peer.to_string()).unwrap_or_default()
+    }
+}
 
 impl Connected<IncomingStream<'_, BoundedListener>> for EntryOfRequest {
     fn connect_info(stream: IncomingStream<'_, BoundedListener>) -> Self {
@@ -106,7 +115,7 @@ pub(super) async fn mark_active(
     request: Request,
     next: Next,
 ) -> Response {
-    let _active = entry.map(ConnectionEntry::begin_request);
+    let _active = entry.map(|(entry, _)| entry.begin_request());
     next.run(request).await
 }
 

@@ -7,7 +7,9 @@ mod settings;
 
 mod routes;
 
+mod change;
 mod control;
+mod question;
 mod status;
 
 mod connections;
@@ -17,10 +19,13 @@ mod response;
 
 pub mod client;
 
+pub use change::{BackendAction, BackendChange, CHANGES_WAITING, UnknownBackend};
 pub use control::{COMMANDS_WAITING, Command, Control, Readiness, ReloadOutcome, Reloaded, View};
+pub use question::{Explained, Question};
 pub use routes::serve;
 pub use settings::Settings;
 pub use status::{
-    BackendState, BackendStatus, CertificateStatus, CheckStatus, ConfigStatus, ConnectionsStatus, PoolStatus,
-    ProcessStatus, RejectedLimitStatus, RejectedStatus, ReloadStatus, RequestsStatus, Status, Time,
+    BackendState, BackendStatus, CertificateStatus, CheckStatus, ConfigStatus, ConnectionsStatus,
+    LatencyStatus, PoolStatus, ProcessStatus, RejectedLimitStatus, RejectedStatus, ReloadStatus,
+    RequestsStatus, Status, Time,
 };

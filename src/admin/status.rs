@@ -101,6 +101,10 @@ pub struct PoolStatus {
     pub name: String,
     /// The name of its strategy, as in the config.
     pub strategy: String,
+    /// How clients stay with a backend: `cookie NAME` or `header.NAME`; `None` when they do not.
+    pub sticky: Option<String>,
+    /// Retries that the budget allows now.
+    pub retry_tokens: u32,
     /// Number of backends that may receive requests, including backups.
     pub eligible: u64,
     /// Its backends, in the order of the config.
@@ -140,6 +144,8 @@ impl From<health::BackendState> for BackendState {
 pub struct BackendStatus {
     /// Its URL as configured.
     pub url: String,
+    /// Its name in the pool, if the config gives it one.
+    pub name: Option<String>,
     /// Its state.
     pub state: BackendState,
     /// Whether it may receive requests.
@@ -166,6 +172,17 @@ pub struct BackendStatus {
     pub attempts: u64,
     /// Attempts that ended without a usable response.
     pub failures: u64,
+    /// How long its responses took to begin in the last minute; `None` without any.
+    pub latency_ms: Option<LatencyStatus>,
+}
+
+/// How long the responses of a backend took to begin, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct LatencyStatus {
+    /// Half of them.
+    pub p50: f64,
+    /// 99 of 100.
+    pub p99: f64,
 }
 
 /// One certificate of a listener or a pool.

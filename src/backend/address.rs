@@ -129,6 +129,18 @@ impl Address {
         (self.scheme, &self.host, self.port, self.file.as_deref())
     }
 
+    /// The same as a text, which all processes have in common.
+    pub fn canonical(&self) -> String {
+        match &self.file {
+            Some(file) => format!("unix:{}", file.display()),
+            None => {
+                let scheme = Scheme::ALL.iter().find(|(_, scheme)| *scheme == self.scheme);
+                let scheme = scheme.map_or("", |(word, _)| word);
+                format!("{scheme}://{}:{}", self.host, self.port)
+            }
+        }
+    }
+
     /// Whether its host is a name that DNS resolves.
     pub fn has_name(&self) -> bool {
         self.file.is_none() && self.socket().is_none()

@@ -69,6 +69,11 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// The span of the map; `None` when it is absent.
+    pub(super) fn span(&self) -> Option<Span> {
+        self.span
+    }
+
     /// The section whose keys are read.
     pub(super) fn keys(&self) -> Section {
         self.section

@@ -57,14 +57,6 @@ const PLANNED: Meaning = Meaning {
     is_planned: true,
 };
 
-const fn planned(note: &'static str) -> Meaning {
-    Meaning {
-        key: None,
-        note: Some(note),
-        is_planned: true,
-    }
-}
-
 /// A row: sections, words that are used in them, and the meaning of the words.
 type Row = (&'static [&'static str], &'static [&'static str], Meaning);
 
@@ -98,16 +90,19 @@ static KEYS: &[Row] = &[
 
     (POOL_RULES, &["balance", "lb_policy", "algorithm", "load_balancing", "lb", "method", "load_balancer"], called("strategy")),
     (POOL_RULES, &["retries", "max_retries", "num_retries"], note("write it as `retry: { attempts: 3 }`")),
-    (POOL_RULES, &["sticky", "sticky_sessions", "session_affinity", "affinity", "cookie"],
-        planned("clients stay with a backend by `strategy: { kind: maglev, key: client_ip }`; cookies that name a backend are not supported yet")),
+    (&[POOL], &["sticky_sessions", "session_affinity", "affinity", "cookie", "session_cookie", "stickiness"],
+        part_of("sticky", "write it as `sticky: { cookie: lb }`")),
+    (&[TOP], &["sticky", "sticky_sessions", "session_affinity", "affinity", "cookie"],
+        note("it is a key of a pool: `pools: { web: { sticky: { cookie: lb }, … } }`")),
     (POOL_RULES, &["outlier_detection", "outlier", "passive_health_check", "max_fails"], called("ejection")),
     (POOL_RULES, &["slowstart"], called("slow_start")),
     (&[POOL], &["servers", "targets", "members", "nodes", "upstreams", "endpoints", "urls", "url"], called("backends")),
 
     (&[BACKEND], &["address", "server", "target", "uri", "addr", "endpoint"], called("url")),
     (&[BACKEND], &["host", "port", "scheme"], part_of("url", "write host and port as a URL: `url: http://10.0.0.1:8001`")),
-    (&[BACKEND], &["name", "drain"], PLANNED),
-    (&[BACKEND], &["down", "disabled"], note("to send a backend no requests, write `weight: 0`")),
+    (&[BACKEND], &["id", "label", "alias"], called("name")),
+    (&[BACKEND], &["draining", "maintenance", "maint"], called("drain")),
+    (&[BACKEND], &["down", "disabled"], note("to send a backend no requests, write `weight: 0`; `drain: true` keeps its sticky clients")),
     (&[BACKEND], &["check", "health_check", "max_fails", "fail_timeout"], note("`health_check` belongs to a pool, or to the top level")),
     (&[BACKEND], &["max_conns", "maxconn"], note("write it as `limits: { in_flight_per_backend: 100 }`, in the pool or at top level")),
 

@@ -37,6 +37,8 @@ pub(super) fn list(urls: &str) -> Vec<BackendSettings> {
         address: Address::parse(url).unwrap(),
         weight: 1,
         is_backup: false,
+        name: None,
+        is_drained: false,
     };
     urls.split_whitespace().map(backend).collect()
 }

@@ -26,6 +26,19 @@ impl Affinity {
         })
     }
 
+    /// That of a header, whose requests stay with a backend.
+    pub(super) fn of_header(name: &str) -> Self {
+        Self {
+            key: Key::Header(name.into()),
+            hasher: KeyHasher::seeded(SEED),
+        }
+    }
+
+    /// The key.
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
     /// The hash of a request's key; `None` when the request does not have it.
     pub fn hash(&self, request: &Request<'_>, notes: Option<&Notes>) -> Option<u64> {
         match notes {

@@ -40,7 +40,9 @@ impl Member {
             why,
             since: ejection
                 .as_ref()
-                .map_or(status.since_wall, |ejection| ejection.since_wall),
+                .map(|ejection| ejection.since_wall)
+                .or(self.drained_since())
+                .unwrap_or(status.since_wall),
             ejected_until: ejection.and_then(|ejection| ejection.until),
         }
     }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::{Member, Roster};
+use evenkeel_balance::sticky::{Table, Value};
+
+use super::{Member, Roster, Sticky};
 use crate::backend::BackendId;
 use crate::health::{Check, slow_start};
 use crate::retry::{HoldOff, may_avoid};
@@ -19,8 +21,19 @@ pub struct EligibleSet {
     /// The ejected backends that get trial requests. Usually there are none.
     on_trial: Vec<Arc<Member>>,
     hold_off: Arc<HoldOff>,
-    /// Whether its backends are all down, and used because there are no others.
+    /// For pools with `sticky`.
+    sticky: Option<StickySet>,
+    /// Whether backends that are down by their checks are among them, because there are no others.
     is_open: bool,
+}
+
+/// What finds the backend of a client that stays with it.
+#[derive(Debug)]
+enum StickySet {
+    /// The values of cookies, by the indices of the roster.
+    Cookie(Arc<Table>),
+    /// Strategies for main backends and backups, which depend on the client alone.
+    Header([Box<dyn Strategy>; 2]),
 }
 
 /// Whether backends that are down by their checks are used when there are no others.
@@ -78,6 +91,7 @@ impl EligibleSet {
             backup: tier(true),
             on_trial: all.iter().filter(is_on_trial).cloned().collect(),
             hold_off: Arc::default(),
+            sticky: None,
             is_open,
         }
     }
@@ -88,6 +102,21 @@ impl EligibleSet {
             hold_off: Arc::clone(hold_off),
             ..self
         }
+    }
+
+    /// Adds what a pool with `sticky` needs. The table of cookies is that of the `previous` set if the roster is the same.
+    pub(super) fn stick(&mut self, sticky: &Sticky, previous: &Self, cursor: &Arc<Cursor>) {
+        self.sticky = Some(match (sticky, &previous.sticky) {
+            (Sticky::Cookie(_), Some(StickySet::Cookie(table)))
+                if Arc::ptr_eq(&previous.roster, &self.roster) =>
+            {
+                StickySet::Cookie(Arc::clone(table))
+            }
+            (Sticky::Cookie(cookie), _) => StickySet::Cookie(cookie.table(&self.roster)),
+            (Sticky::Header(_), _) => StickySet::Header(
+                [&self.main, &self.backup].map(|tier| strategy::consistent(&tier.candidates, cursor)),
+            ),
+        });
     }
 
     /// A backend that was ejected and gets this request on trial; usually `None`. `is_repeatable`: whether another backend can be
@@ -148,6 +177,42 @@ impl EligibleSet {
         main.or_else(|| self.pick(context))
             .or_else(|| self.pick(without_failed))
             .or(last)
+    }
+
+    /// The backend that the value of a sticky cookie names, eligible or not.
+    pub fn named(&self, value: &[u8]) -> Option<&Member> {
+        let Some(StickySet::Cookie(table)) = &self.sticky else {
+            return None;
+        };
+        let member = self.roster.members().get(table.find(value)?)?;
+        Some(member)
+    }
+
+    /// Whether a member may get requests of clients that stay with it.
+    pub fn may_keep_clients(&self, member: &Member) -> bool {
+        member.may_keep_clients() || self.is_open && !member.is_excluded()
+    }
+
+    /// The value of the sticky cookie that names this backend.
+    pub fn cookie_value(&self, backend: BackendId) -> Option<&Value> {
+        let Some(StickySet::Cookie(table)) = &self.sticky else {
+            return None;
+        };
+        table.value(self.roster.position(backend)?)
+    }
+
+    /// Picks the eligible backend of the clients with this key, for pools that are sticky by a header; backups only when no other
+    /// one may be picked.
+    pub fn pick_sticky(&self, context: &PickContext<'_>) -> Option<&Member> {
+        let Some(StickySet::Header([main, backup])) = &self.sticky else {
+            return None;
+        };
+        let pick = |tier: &'_ Tier, strategy: &dyn Strategy| strategy.pick(&tier.candidates, context);
+        let member = match pick(&self.main, &**main) {
+            Some(index) => self.main.members.get(index),
+            None => pick(&self.backup, &**backup).and_then(|index| self.backup.members.get(index)),
+        };
+        member.map(|member| &**member)
     }
 
     /// The eligible backends, each with what the pool's strategy would compare of it in a pick; backups are last. For explanations.

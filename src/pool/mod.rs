@@ -7,11 +7,13 @@ mod eligible;
 mod limiter;
 mod multiplexed;
 mod observe;
+mod operated;
 mod queue;
 mod ramp;
 mod roster;
 mod settings;
 mod shared_idle;
+mod sticky;
 mod tls_generations;
 
 use std::hash::BuildHasher;
@@ -31,6 +33,7 @@ pub use queue::{Queue, QueuePlace};
 pub use roster::{Roster, RosterChange};
 pub use settings::{BackendSettings, ForwardedHeaders, HeaderCase, Settings, Timeouts};
 pub use shared_idle::SharedIdlePool;
+pub use sticky::{CookieSettings, SameSite, Secure, Sticky, StickyCookie, StickySettings};
 
 use crate::admission::{Adaptive, Sample};
 use crate::backend::{Backend, Load, Scheme, Shared};
@@ -43,6 +46,7 @@ use crate::strategy::Cursor;
 use crate::telemetry::Label;
 use crate::tls::Offer;
 use eligible::FailOpen;
+use operated::Operated;
 use ramp::Ramp;
 use roster::{ConnectionSettings, RosterCell};
 use tls_generations::TlsGenerations;
@@ -72,8 +76,10 @@ pub struct Member {
     not_before: NotBefore,
     /// After which time a request to it is hedged.
     hedge_delay: QuantileCache,
-    /// Whether an operator drains it: it gets no new requests.
+    /// Whether it is drained: it gets no requests, except of clients that stay with it.
     pub is_drained: AtomicBool,
+    /// What the config and an operator say of it.
+    operated: Operated,
     /// The settings that its connections were established with.
     connections: Arc<ConnectionSettings>,
     /// Its slow start.
@@ -97,7 +103,8 @@ impl Member {
             limiter: Limiter::default(),
             not_before: NotBefore::default(),
             hedge_delay: QuantileCache::default(),
-            is_drained: AtomicBool::new(false),
+            is_drained: AtomicBool::new(settings.is_drained),
+            operated: Operated::new(settings),
             connections: Arc::clone(connections),
             ramp: Ramp::default(),
         })
@@ -126,6 +133,16 @@ impl Member {
     /// Whether it may receive requests.
     pub fn is_eligible(&self) -> bool {
         !self.is_excluded() && self.health.is_eligible()
+    }
+
+    /// Whether it may receive requests of clients that stay with it: one that is drained may.
+    pub fn may_keep_clients(&self) -> bool {
+        self.health.is_eligible() && self.backend.weight.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether it has fewer requests in flight than this, and than its own limit.
+    pub fn is_below(&self, limit: Option<u32>) -> bool {
+        limit.is_none_or(|limit| self.backend.load.has_room(limit))
     }
 
     /// Whether it receives no requests, however healthy it is: an operator drains it, or its weight is 0.
@@ -170,6 +187,8 @@ pub struct Pool {
     pub affinity: Option<Affinity>,
     /// The requests that wait for a backend.
     pub queue: Arc<Queue>,
+    /// How its clients stay with a backend, if they do.
+    pub sticky: Option<Arc<Sticky>>,
     /// Whether workers share how many requests are in flight, because a pick reads it.
     pub shares_in_flight: Shared,
     /// Maximum number of requests in flight of one backend, if its backends have limits; each may have a lower one of its own.
@@ -189,6 +208,8 @@ impl Pool {
         let name = format!("pool/{}", settings.name);
         let cursor = keep.get_or_insert(&name, Cursor::default);
         let tls = keep.get_or_insert(&name, TlsGenerations::default);
+        let sticky = settings.sticky.as_ref();
+        let sticky = sticky.map(|sticky| Arc::new(Sticky::new(sticky, &settings.name, keep)));
         let wakeup = keep.get_or_insert(WAKEUP, Wakeup::default);
         let adaptive = settings.adaptive;
         let enforced = (adaptive == Adaptive::On).then_some(u32::MAX);
@@ -214,6 +235,7 @@ impl Pool {
             cursor,
             hold_off,
             affinity: Affinity::of(&settings.strategy),
+            sticky,
             tls_generation: tls.of(settings.tls.as_ref()),
             next_step: Mutex::default(),
             label: Label::new(&settings.name),
@@ -238,6 +260,7 @@ impl Pool {
             hold_off: Arc::clone(&self.hold_off),
             shares_in_flight: self.shares_in_flight,
             affinity: self.affinity.clone(),
+            sticky: self.sticky.clone(),
             tls_generation: self.tls_generation,
             next_step: Mutex::default(),
         })
@@ -268,7 +291,10 @@ impl Pool {
         *self.next_step.lock().unwrap_or_else(PoisonError::into_inner) = step.map(|step| now + step);
         let fail_open = FailOpen::of(health_check);
         let eligible = EligibleSet::new(&roster, strategy, &self.cursor, fail_open);
-        let eligible = eligible.with_hold_off(&self.hold_off);
+        let mut eligible = eligible.with_hold_off(&self.hold_off);
+        if let Some(sticky) = &self.sticky {
+            eligible.stick(sticky, &self.eligible.load(), &self.cursor);
+        }
         self.eligible.store(Arc::new(eligible));
         if self.settings.adaptive != Adaptive::On {
             for member in self.roster.load().members() {

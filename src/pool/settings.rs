@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::sticky::StickySettings;
 use crate::admission::{Adaptive, QueueSettings};
 use crate::backend::Address;
 use crate::health::{Check, ejection};
@@ -105,6 +106,10 @@ pub struct BackendSettings {
     pub weight: u32,
     /// Used only when no other backend is eligible.
     pub is_backup: bool,
+    /// Its short name in the pool.
+    pub name: Option<Arc<str>>,
+    /// Whether it gets no new requests.
+    pub is_drained: bool,
 }
 
 /// A pool.
@@ -140,6 +145,8 @@ pub struct Settings {
     pub header_case: HeaderCase,
     /// Which headers tell the backends who the client is.
     pub forwarded: ForwardedHeaders,
+    /// How clients stay with a backend, if they do.
+    pub sticky: Option<StickySettings>,
     /// The backends that the config lists; its sources may bring more.
     pub backends: Vec<BackendSettings>,
 }

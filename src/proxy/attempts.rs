@@ -10,8 +10,8 @@ use super::hedge::Hedge;
 use super::in_flight::{InFlight, Slot};
 use super::route::PoolMatch;
 use super::tried::Tried;
-use super::{Failure, backoff, learn, pick, waiting};
-use crate::pool::{Another, BackendConnection, Member, Pool};
+use super::{Failure, backoff, learn, pick, sticky, waiting};
+use crate::pool::{Another, BackendConnection, Member};
 use crate::retry::{self, Cause, ConnectionEvent, Outcome, Policy};
 
 /// How often a request that was cut is sent again, after it has failed at all backends.
@@ -56,9 +56,9 @@ impl<'a> Attempts<'a> {
         }
     }
 
-    /// The pool, as it was when the backend of the last attempt was picked.
-    pub(super) fn pool(&self) -> &'a Pool {
-        self.to.pool
+    /// The pool and its backends, as they were when the backend of the last attempt was picked.
+    pub(super) fn to(&self) -> PoolMatch<'a> {
+        self.to
     }
 
     /// Waits for the backend of the first attempt, where none may take the request now.
@@ -285,8 +285,9 @@ impl<'a> Attempts<'a> {
         let context = pick::context(exchange, pool, &avoided);
         let policy = &pool.settings.retry;
         let to = self.to;
+        let stays_with = self.sticky(exchange);
         let next = || {
-            let other = to.eligible.pick_another(context, another);
+            let other = stays_with.or_else(|| to.eligible.pick_another(context, another));
             // All have failed, and the config may ask for more attempts than there are backends.
             let asks_again = matches!(policy.attempts, retry::Attempts::AtMost(_));
             other.or_else(|| asks_again.then(|| pick_again(exchange, to, last)).flatten())
@@ -322,6 +323,19 @@ impl<'a> Attempts<'a> {
             slot.again();
         }
         Some(slot)
+    }
+
+    /// The backend that the client stays with, if the request may go there. It is asked once more when its connection has ended,
+    /// which says nothing of the backend: the client would lose what the backend knows of it.
+    fn sticky(&self, exchange: &Exchange<'_>) -> Option<&'a Member> {
+        let PoolMatch { pool, eligible, .. } = self.to;
+        let tried = match self.tried.attempts() {
+            1 => self.tried.failed(),
+            _ => self.tried.this_round(),
+        };
+        sticky::member(exchange, (pool, eligible), || {
+            pick::context(exchange, pool, tried)
+        })
     }
 
     /// The attempt that has failed, as the retry policy sees it.

@@ -149,6 +149,19 @@ impl<'a> HeaderChanges<'a> {
         }
     }
 
+    /// This one alone.
+    pub(super) fn only(change: HeaderChange<'a>) -> Self {
+        Self {
+            list: vec![change],
+            ..Self::default()
+        }
+    }
+
+    /// Adds a header of our own, whatever the config removes.
+    pub(super) fn add(&mut self, change: HeaderChange<'a>) {
+        self.list.push(change);
+    }
+
     /// Makes one more change of a response, after all that were made so far.
     pub(super) fn apply(&mut self, edit: &Edit) {
         if edit.removes() {
@@ -191,6 +204,16 @@ impl<'a> HeaderChanges<'a> {
 }
 
 impl<'a> HeaderChange<'a> {
+    /// One more header, which may be a secret.
+    pub(super) fn added(name: &'static str, value: Box<[u8]>) -> Self {
+        Self {
+            name: name.into(),
+            value: Some(value.into_vec().into()),
+            removes: false,
+            is_secret: true,
+        }
+    }
+
     /// That of a policy.
     pub(super) fn of(edit: &'a Edit) -> Self {
         Self {

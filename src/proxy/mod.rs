@@ -49,6 +49,7 @@ mod route_settings;
 mod seen;
 mod settings;
 mod snapshot;
+mod sticky;
 mod target;
 mod tried;
 mod tunnel;
@@ -172,5 +173,5 @@ async fn forward<'a>(exchange: &mut Exchange<'a>, seen: &'a Seen) -> Result<Forw
     if exchange.changes.is_some() {
         mirror::finish(exchange, local);
     }
-    Ok(response::forward(exchange, attempts.pool(), response?).await?)
+    Ok(response::forward(exchange, attempts.to(), response?).await?)
 }

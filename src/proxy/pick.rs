@@ -6,6 +6,7 @@ use super::exchange::Exchange;
 use super::in_flight::{InFlight, Slot};
 use super::pinned;
 use super::route::PoolMatch;
+use super::sticky;
 use crate::backend::BackendId;
 use crate::clock;
 use crate::pool::{Affinity, EligibleSet, Member, Pool};
@@ -14,7 +15,8 @@ use crate::strategy::PickContext;
 /// Times that a pick is repeated because another worker took the last slot of the backend.
 pub(super) const LOST_SLOTS: usize = 8;
 
-/// Picks the backend of the first attempt: the one that the client's connection is pinned to, else one by the pool's strategy.
+/// Picks the backend of the first attempt: the one that the client's connection is pinned to, else the one that the
+/// client stays with, else one by the pool's strategy.
 /// Nobody overtakes a request that waits.
 ///
 /// # Errors
@@ -38,6 +40,7 @@ pub(super) fn slot<'e>(
     for _ in 0..LOST_SLOTS {
         let member = pinned::member(&mut exchange.request, pool, eligible)
             .filter(|member| !tried.contains(&member.backend.id))
+            .or_else(|| sticky::member(exchange, (pool, eligible), || context(exchange, pool, tried)))
             .or_else(|| trial(exchange, eligible, tried))
             .or_else(|| eligible.pick(context(exchange, pool, tried)))?;
         let slot = InFlight::begin(member, exchange.request.worker().index, pool);

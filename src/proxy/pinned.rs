@@ -30,8 +30,7 @@ pub(super) fn member<'a>(
         request.client.pinned = None;
         return None;
     }
-    let has_room = |limit| member.backend.load.has_room(limit);
-    pool.in_flight_limit.is_none_or(has_room).then_some(member)
+    member.is_below(pool.in_flight_limit).then_some(member)
 }
 
 /// Takes the connection that is pinned to `member`, if it can carry another request.

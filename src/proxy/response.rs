@@ -7,16 +7,17 @@ use evenkeel_balance::policy::Page;
 
 use super::attempts::BackendResponse;
 use super::body::is_larger;
-use super::changes::HeaderChanges;
+use super::changes::{HeaderChange, HeaderChanges};
 use super::deadlines::Deadline;
 use super::departure::Phase;
 use super::exchange::Exchange;
 use super::headers::{ForwardedResponse, ResponseContext};
 use super::local_response::{Content, NO_CONTENT};
 use super::request::Request;
+use super::route::PoolMatch;
 use super::{
     ConnectionDisposition, Failure, Forwarded, compress, detail, edited, error_page, grpc, headers,
-    local_response, pinned, reuse, tunnel,
+    local_response, pinned, reuse, sticky, tunnel,
 };
 use crate::coding::ContentEncoder;
 use crate::head::{BodyLength, FieldName};
@@ -49,9 +50,10 @@ struct Form<'a> {
 /// A failure before the first byte of the response was sent, so that a local response can take its place.
 pub(super) async fn forward<'a>(
     exchange: &mut Exchange<'a>,
-    pool: &Pool,
+    to: PoolMatch<'_>,
     response: BackendResponse<'a>,
 ) -> Result<Forwarded, Failure> {
+    let pool = to.pool;
     let BackendResponse {
         member,
         connection: mut backend,
@@ -68,7 +70,8 @@ pub(super) async fn forward<'a>(
     let before = exchange.request.client.connection.bytes_out;
     if backend.head.status == 101 {
         // In a box, because every client's connection has room for this one, and few are tunnels.
-        return Ok(Box::pin(tunnel::run(exchange, pool, backend)).await);
+        let cookie = sticky::set_cookie(exchange, to, member);
+        return Ok(Box::pin(tunnel::run(exchange, (pool, cookie), backend)).await);
     }
     if is_larger(backend.head.body, exchange.request.snapshot.limits.body) {
         exchange.record.detail = detail::of_length(exchange.request.snapshot.limits.body, backend.head.body);
@@ -88,7 +91,7 @@ pub(super) async fn forward<'a>(
             return Err(exchange.client_gone());
         }
     }
-    let form = form(exchange, &backend);
+    let form = form(exchange, &backend, sticky::set_cookie(exchange, to, member));
     let Form {
         framing, keep_alive, ..
     } = form;
@@ -124,8 +127,15 @@ pub(super) async fn forward<'a>(
 
 /// Decides how a response goes to the client.
 #[inline]
-fn form<'a>(exchange: &Exchange<'a>, backend: &BackendConnection) -> Form<'a> {
+fn form<'a>(
+    exchange: &Exchange<'a>,
+    backend: &BackendConnection,
+    cookie: Option<HeaderChange<'a>>,
+) -> Form<'a> {
     let mut changes = edited::of_response(exchange);
+    if let Some(cookie) = cookie {
+        changes.get_or_insert_default().add(cookie);
+    }
     let encoder = changes.as_mut().and_then(|changes| {
         let head = (&backend.head, backend.connection.input.unread());
         compress::choose(exchange, head, changes)

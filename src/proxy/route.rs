@@ -44,6 +44,8 @@ pub struct SplitTarget {
     pub split: Split,
     /// In the order of `split`.
     pub pools: Vec<usize>,
+    /// Whether clients of one of them have a cookie, by which they stay in it.
+    pub is_sticky: bool,
 }
 
 /// The pool that a request goes to.

@@ -4,7 +4,7 @@ use super::exchange::Exchange;
 use super::local_response;
 use super::route::PoolMatch;
 use super::seen::Seen;
-use super::{Failure, LocalReason, Route, Target};
+use super::{Failure, LocalReason, Route, Target, sticky};
 
 /// Chooses the pool of a request.
 ///
@@ -18,7 +18,13 @@ pub(super) fn choose<'a>(
 ) -> Result<PoolMatch<'a>, LocalReason> {
     let index = match &route.target {
         Target::Pool(index) => Some(*index),
-        Target::Split(to) => to.pools.get(to.split.choose()).copied(),
+        Target::Split(to) => {
+            let part = to
+                .is_sticky
+                .then(|| sticky::part(exchange, to, seen.first()))
+                .flatten();
+            to.pools.get(part.unwrap_or_else(|| to.split.choose())).copied()
+        }
         Target::Redirect(redirect) => return Err(local_response::redirect(exchange, redirect)),
         Target::Respond(respond) => return Err(local_response::fixed(exchange, respond)),
     };

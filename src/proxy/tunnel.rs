@@ -3,6 +3,7 @@
 
 use std::task::{Context, Poll};
 
+use super::changes::{HeaderChange, HeaderChanges};
 use super::deadlines::Deadline;
 use super::exchange::Exchange;
 use super::headers::{ForwardedResponse, ResponseContext};
@@ -52,9 +53,10 @@ impl Direction {
 /// Forwards the 101, then bytes both ways.
 pub(super) async fn run(
     exchange: &mut Exchange<'_>,
-    pool: &Pool,
+    (pool, cookie): (&Pool, Option<HeaderChange<'_>>),
     mut backend: Box<BackendConnection>,
 ) -> Forwarded {
+    let changes = cookie.map(HeaderChanges::only);
     let context = ResponseContext {
         body: BodyLength::None,
         keep_alive: true,
@@ -63,7 +65,7 @@ pub(super) async fn run(
         is_switch: true,
     };
     let response = ForwardedResponse {
-        changes: None,
+        changes: changes.as_ref(),
         head: &backend.head,
         bytes: backend.connection.input.unread(),
         context,

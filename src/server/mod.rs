@@ -8,6 +8,7 @@ mod eligible;
 pub mod feeds;
 mod limits;
 mod listeners;
+mod operate;
 mod reload;
 mod removed;
 mod servers;
@@ -28,7 +29,9 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use crate::admin::{self, COMMANDS_WAITING, Command, Control, Readiness, Reloaded};
+use crate::admin::{
+    self, BackendChange, CHANGES_WAITING, COMMANDS_WAITING, Command, Control, Readiness, Reloaded,
+};
 use crate::clock;
 use crate::config::{self, Config, Workers};
 use crate::health::Change;
@@ -136,6 +139,7 @@ struct Server {
     waiting: Option<WaitingReload>,
     changes: mpsc::Receiver<Change>,
     commands: mpsc::Receiver<Command>,
+    operations: mpsc::Receiver<BackendChange>,
     signals: Signals,
     _tasks: Tasks,
 }
@@ -165,6 +169,7 @@ impl Server {
         let resources = Resources::take(config.workers);
         limits::resolve(&mut config, resources);
         let config_text = config::print(&config);
+        let active = Arc::new(config.clone());
         let listeners = bind_all(&config)?;
         let admin = config.admin.as_ref();
         let admin = admin.map(|admin| bind(&ListenAddress::Ip(admin.address)));
@@ -195,9 +200,9 @@ impl Server {
             logs: Arc::clone(logs),
             listeners: settings,
             started: (clock::now(), clock::wall()),
-            config_state: Mutex::new(ConfigState::new(config_text, source_name)),
+            config_state: Mutex::new(ConfigState::new(active, config_text, source_name)),
         });
-        let (commands, mut tasks) = start_admin(&config, admin, &state)?;
+        let (commands, operations, mut tasks) = start_admin(&config, admin, &state)?;
         on_start(&running);
         running.announce(resources);
         let watched = state.listeners.as_slice().into();
@@ -216,6 +221,7 @@ impl Server {
             waiting: None,
             changes,
             commands,
+            operations,
             signals,
             _tasks: tasks,
         })
@@ -235,6 +241,7 @@ impl Server {
                 Some(Command::Reload(reply)) = self.commands.recv(), if !self.reloads.is_running() => {
                     self.reloads.start(Some(reply));
                 }
+                Some(change) = self.operations.recv() => self.change_backend(change),
                 read = self.reloads.read(), if self.waiting.is_none() => match read {
                     Ok(result) => self.waiting = Some(WaitingReload::new(result, &self.discovery.starter)),
                     Err(errors) => self.finish_reload(Err(errors)),
@@ -282,7 +289,10 @@ impl Server {
             self.watchers.look_up_again();
             self.watchers.watch(&snapshot.watched());
             self.eligibility.update(&snapshot.pools, |_| false);
-            self.state.config_state().config_text = result.text;
+            let mut config_state = self.state.config_state();
+            config_state.config = self.reloads.active();
+            config_state.config_text = result.text;
+            drop(config_state);
             result.report
         });
         self.reloads.log(&outcome);
@@ -397,13 +407,14 @@ fn start_workers(
     Ok(workers)
 }
 
-/// Starts the admin API if it is on. If it is off, nothing is ever received from the returned channel.
+/// Starts the admin API if it is on. If it is off, nothing is ever received from the returned channels.
 fn start_admin(
     config: &Config,
     bound: Option<net::Bound>,
     state: &Arc<AppState>,
-) -> Result<(mpsc::Receiver<Command>, Tasks), StartError> {
+) -> Result<(mpsc::Receiver<Command>, mpsc::Receiver<BackendChange>, Tasks), StartError> {
     let (sender, commands) = mpsc::channel(COMMANDS_WAITING);
+    let (changes, operations) = mpsc::channel(CHANGES_WAITING);
     let mut tasks = Tasks::default();
     if let (Some(settings), Some(bound)) = (config.admin.clone(), bound) {
         bound
@@ -417,6 +428,7 @@ fn start_admin(
         let control = Control {
             view,
             commands: sender,
+            changes,
         };
         tasks.spawn(async move {
             if let Err(error) = admin::serve(listener, &settings, control, std::future::pending()).await {
@@ -424,7 +436,7 @@ fn start_admin(
             }
         });
     }
-    Ok((commands, tasks))
+    Ok((commands, operations, tasks))
 }
 
 fn worker_count(workers: Workers) -> usize {

@@ -127,6 +127,11 @@ impl Reloads {
         }
     }
 
+    /// The active config.
+    pub(super) fn active(&self) -> Arc<Config> {
+        Arc::clone(&self.current)
+    }
+
     /// Whether a reload is running.
     pub(super) fn is_running(&self) -> bool {
         self.running.is_some()

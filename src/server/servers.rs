@@ -131,10 +131,13 @@ fn settings(
         send_proxy: None,
         header_case: HeaderCase::default(),
         forwarded: ForwardedHeaders::default(),
+        sticky: None,
         backends: vec![BackendSettings {
             address,
             weight: 1,
             is_backup: false,
+            name: None,
+            is_drained: false,
         }],
     })
 }

@@ -7,13 +7,15 @@ use std::time::{Instant, SystemTime};
 use super::certificates::{self, ActiveCertificate, days_left};
 use super::listeners::Running;
 use crate::admin::{
-    BackendState, BackendStatus, CertificateStatus, CheckStatus, ConfigStatus, ConnectionsStatus, PoolStatus,
-    ProcessStatus, Readiness, RejectedLimitStatus, RejectedStatus, ReloadOutcome, ReloadStatus,
-    RequestsStatus, Status, Time, View,
+    BackendState, BackendStatus, CertificateStatus, CheckStatus, ConfigStatus, ConnectionsStatus, Explained,
+    LatencyStatus, PoolStatus, ProcessStatus, Question, Readiness, RejectedLimitStatus, RejectedStatus,
+    ReloadOutcome, ReloadStatus, RequestsStatus, Status, Time, View,
 };
 use crate::clock;
+use crate::config::Config;
+use crate::explain;
 use crate::health::Probed;
-use crate::pool::{Member, Pool};
+use crate::pool::{Member, Pool, Sticky};
 use crate::proxy::SnapshotCell;
 use crate::telemetry::metrics::{
     self, BackendSample, CertificateSample, PoolSample, ProcessSample, WorkerCounters,
@@ -34,6 +36,8 @@ pub(super) struct AppState {
 pub(super) struct ConfigState {
     pub(super) readiness: Readiness,
     pub(super) config_text: String,
+    /// The active config.
+    pub(super) config: Arc<Config>,
     pub(super) source: String,
     pub(super) config_loaded: SystemTime,
     pub(super) last_reload: Option<ReloadStatus>,
@@ -42,10 +46,11 @@ pub(super) struct ConfigState {
 }
 
 impl ConfigState {
-    pub(super) fn new(config_text: String, source: String) -> Self {
+    pub(super) fn new(config: Arc<Config>, config_text: String, source: String) -> Self {
         Self {
             readiness: Readiness::Ready,
             config_text,
+            config,
             source,
             config_loaded: clock::wall(),
             last_reload: None,
@@ -172,6 +177,16 @@ impl View for AppState {
     fn config(&self) -> String {
         self.config_state().config_text.clone()
     }
+
+    fn explain(&self, question: &Question) -> Result<Explained, String> {
+        let config = Arc::clone(&self.config_state().config);
+        let explained = explain::explain(question, &config, &self.shared.snapshot());
+        let explanation = explained.map_err(|error| error.to_string())?;
+        Ok(Explained {
+            json: serde_json::to_value(&explanation).map_err(|error| error.to_string())?,
+            text: explain::text(&explanation),
+        })
+    }
 }
 
 fn rejected_status(rejected: Rejected) -> RejectedStatus {
@@ -228,6 +243,11 @@ fn pool_status(pool: &Pool) -> PoolStatus {
     PoolStatus {
         name: pool.settings.name.to_string(),
         strategy: pool.settings.strategy.name().to_owned(),
+        sticky: pool.sticky.as_deref().map(|sticky| match sticky {
+            Sticky::Cookie(cookie) => format!("cookie {}", cookie.name()),
+            Sticky::Header(affinity) => affinity.key().to_string(),
+        }),
+        retry_tokens: pool.budget.tokens(clock::now()),
         eligible: pool.eligible().len() as u64,
         backends: members
             .map(|member| backend_status(member))
@@ -247,12 +267,13 @@ fn removed_status(member: &Member) -> BackendStatus {
     }
 }
 
-fn backend_status(member: &Member) -> BackendStatus {
+pub(super) fn backend_status(member: &Member) -> BackendStatus {
     let backend = &member.backend;
     let health = member.health.status();
     let condition = member.condition();
     BackendStatus {
         url: backend.address.url.clone(),
+        name: member.name().map(|name| name.to_string()),
         eligible: member.is_eligible(),
         state: condition.state.into(),
         why: condition.why.as_deref().map(str::to_owned),
@@ -266,6 +287,14 @@ fn backend_status(member: &Member) -> BackendStatus {
         in_flight: u64::from(backend.load.total_in_flight()),
         attempts: backend.load.attempts(),
         failures: backend.load.failures(),
+        latency_ms: backend
+            .load
+            .latency
+            .summary(clock::now())
+            .map(|times| LatencyStatus {
+                p50: times.p50.as_secs_f64() * 1000.0,
+                p99: times.p99.as_secs_f64() * 1000.0,
+            }),
     }
 }
 

@@ -131,8 +131,9 @@ impl Load {
         before
     }
 
+    /// The maximum that was found for it; `u32::MAX` if none was.
     #[inline]
-    fn limit(&self) -> u32 {
+    pub fn limit(&self) -> u32 {
         self.limit.load(Ordering::Relaxed)
     }
 

@@ -31,6 +31,7 @@ pub mod latency;
 pub mod kept;
 pub mod rng;
 pub mod schema;
+pub mod sticky;
 pub mod suggest;
 
 #[cfg(test)]

@@ -1,17 +1,21 @@
 //! The routes of the admin API.
 
+mod backends;
+mod explain;
+mod queue;
+
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::State;
+use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use axum::{Json, Router, middleware};
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, oneshot};
 
 use crate::telemetry::metrics::{self, Format};
 
@@ -20,9 +24,7 @@ use super::guard::{Guard, guard};
 use super::listen::{BoundedListener, EntryOfRequest, QUIET_LIMITS, mark_active};
 use super::response::{ErrorResponse, failure};
 use super::{Settings, Status};
-
-/// Time limit of a command, after which the response is an error. Below the time that a connection may be quiet.
-const COMMAND_LIMIT: Duration = Duration::from_secs(20);
+use queue::send;
 
 /// Time limit for running responses after a stop.
 const STOP_LIMIT: Duration = Duration::from_secs(2);
@@ -78,7 +80,20 @@ fn router(guarded: Guard, control: Control) -> Router {
         .route("/api/v1/status", get(status))
         .route("/api/v1/config", get(config))
         .route("/api/v1/rejected", get(rejected))
+        .route("/api/v1/explain", get(explain::by_url).post(explain::by_body))
         .route("/api/v1/reload", post(reload))
+        .route(
+            "/api/v1/pools/{pool}/backends/{backend}/drain",
+            post(backends::drain),
+        )
+        .route(
+            "/api/v1/pools/{pool}/backends/{backend}/ready",
+            post(backends::ready),
+        )
+        .route(
+            "/api/v1/pools/{pool}/backends/{backend}/weight",
+            put(backends::weight),
+        )
         .fallback(async || ErrorResponse::NotFound)
         .method_not_allowed_fallback(async || ErrorResponse::Method)
         .layer(middleware::from_fn_with_state(guarded, guard))
@@ -126,7 +141,8 @@ async fn rejected(State(control): State<Control>) -> Response {
     Json(json!({ "rejected": control.view.rejected() })).into_response()
 }
 
-async fn reload(State(control): State<Control>) -> Response {
+async fn reload(State(control): State<Control>, ConnectInfo(entry): ConnectInfo<EntryOfRequest>) -> Response {
+    tracing::info!(by = entry.peer(), "Reload requested by an operator");
     match command(&control, Command::Reload).await {
         Ok(Ok(reloaded)) => {
             let ignored = reloaded.ignored_until_restart;
@@ -143,18 +159,7 @@ async fn reload(State(control): State<Control>) -> Response {
 /// Queues a command and waits for its result.
 async fn command<T>(control: &Control, make: fn(oneshot::Sender<T>) -> Command) -> Result<T, ErrorResponse> {
     let (sender, response) = oneshot::channel();
-    control
-        .commands
-        .try_send(make(sender))
-        .map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => ErrorResponse::Busy,
-            mpsc::error::TrySendError::Closed(_) => ErrorResponse::Stopping,
-        })?;
-    match tokio::time::timeout(COMMAND_LIMIT, response).await {
-        Ok(Ok(response)) => Ok(response),
-        Ok(Err(_)) => Err(ErrorResponse::Stopping),
-        Err(_) => Err(ErrorResponse::TimedOut),
-    }
+    send(&control.commands, make(sender), response).await
 }
 
 #[cfg(test)]

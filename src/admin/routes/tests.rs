@@ -7,14 +7,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::*;
 use crate::admin::connections::CONNECTIONS;
 use crate::admin::listen::QuietLimits;
 use crate::admin::{
-    BackendState, BackendStatus, CheckStatus, ConfigStatus, ConnectionsStatus, PoolStatus, ProcessStatus,
-    RejectedStatus, ReloadOutcome, Reloaded, RequestsStatus, Time, View, client,
+    BackendState, BackendStatus, CheckStatus, ConfigStatus, ConnectionsStatus, Explained, PoolStatus,
+    ProcessStatus, Question, RejectedStatus, ReloadOutcome, Reloaded, RequestsStatus, Time, View, client,
 };
 use crate::telemetry::metrics::{ProcessSample, Snapshot};
 
@@ -77,6 +78,10 @@ impl View for Fixed {
         }]
     }
 
+    fn explain(&self, question: &Question) -> Result<Explained, String> {
+        Err(format!("{} is not explained here", question.url))
+    }
+
     fn config(&self) -> String {
         "listen: 127.0.0.1:8080\n".to_owned()
     }
@@ -92,6 +97,7 @@ fn shown_status() -> Status {
     };
     let backend = BackendStatus {
         url: "http://localhost:8001".to_owned(),
+        name: None,
         state: BackendState::Down,
         eligible: false,
         why: Some("connection refused".to_owned()),
@@ -105,6 +111,7 @@ fn shown_status() -> Status {
         in_flight: 0,
         attempts: 3,
         failures: 3,
+        latency_ms: None,
     };
     Status {
         process: ProcessStatus {
@@ -133,6 +140,8 @@ fn shown_status() -> Status {
         pools: vec![PoolStatus {
             name: "default".to_owned(),
             strategy: "round_robin".to_owned(),
+            sticky: None,
+            retry_tokens: 10,
             eligible: 0,
             backends: vec![backend],
         }],
@@ -167,6 +176,7 @@ fn start(token: Option<&str>, limits: QuietLimits) -> Api {
     let control = Control {
         view: Arc::clone(&view) as Arc<dyn View>,
         commands: sender,
+        changes: mpsc::channel(1).0,
     };
     let (stop, stopped) = oneshot::channel::<()>();
     let listener = BoundedListener::new(TcpListener::from_std(listener).expect("inside a runtime"), limits);
@@ -553,6 +563,7 @@ async fn an_address_that_is_not_loopback_needs_a_token() {
         let control = Control {
             view,
             commands: mpsc::channel(1).0,
+            changes: mpsc::channel(1).0,
         };
         let refused = serve(listener, &settings, control, std::future::pending());
         let error = tokio::time::timeout(DEADLINE, refused)

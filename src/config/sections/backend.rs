@@ -1,9 +1,11 @@
 //! `backends`: the URLs of a pool, and an item of it as a map.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
 
+use super::pool_name::is_pool_name;
 use super::{address, refer, source_item};
 use crate::backend::{Address, AddressError, Scheme};
 use crate::config::context::Context;
@@ -35,6 +37,18 @@ pub(super) const BACKEND: Section = Section {
         )
         .default("1"),
         Key::new("backup", Kind::Flag, "Whether it is used only when no other backend is eligible.").default("false"),
+        Key::new(
+            "name",
+            Kind::Text(Form::new("letters, digits, `-`, `_` and `.`, at most 64 characters").matching(r"^[A-Za-z0-9._-]{1,64}$")),
+            "Its short name in the pool, for commands and the admin API.",
+        )
+        .otherwise("none"),
+        Key::new(
+            "drain",
+            Kind::Flag,
+            "Whether it gets no new requests: those in flight finish, and clients that stay with it by `sticky` are served. What an operator has changed stays over a reload, unless `drain` or `weight` differ from what the config said before.",
+        )
+        .default("false"),
     ],
 };
 
@@ -85,6 +99,7 @@ pub(super) fn read(reader: &Reader<'_>, listeners: &[listener::Settings]) -> Ite
 /// Reads the items of a list of backends, at most as many as a pool may have.
 pub(super) fn read_items(cx: &Context<'_>, items: &[Node], listeners: &[listener::Settings]) -> Items {
     let mut seen = HashMap::new();
+    let mut names = HashSet::new();
     let mut found = Items::default();
     for item in items.iter().take(MOST_BACKENDS) {
         if let Some(source) = source_item::source(cx, item, &BACKEND) {
@@ -111,6 +126,12 @@ pub(super) fn read_items(cx: &Context<'_>, items: &[Node], listeners: &[listener
             let note = "to give it more requests, use `weight`";
             cx.report(Diagnostic::error(url.span, message).note(note));
         }
+        if let Some(name) = &backend.name
+            && !names.insert(Arc::clone(name))
+        {
+            let message = format!("duplicate name `{name}` in the same list of backends");
+            cx.report(Diagnostic::error(item.span, message));
+        }
         check_loop(cx, (&backend.address, url), listeners);
         found.listed.push(backend);
     }
@@ -119,11 +140,14 @@ pub(super) fn read_items(cx: &Context<'_>, items: &[Node], listeners: &[listener
 
 /// Prints an item of `backends`.
 pub(super) fn show(settings: &BackendSettings) -> Item {
-    map([
+    let mut keys = vec![
         ("url", url(&settings.address)),
         ("weight", word(settings.weight)),
         ("backup", word(settings.is_backup)),
-    ])
+        ("drain", word(settings.is_drained)),
+    ];
+    keys.extend(settings.name.as_ref().map(|name| ("name", text(name))));
+    map(keys)
 }
 
 /// The URL as written, except that the path of a Unix socket is absolute, since a relative one depends on the folder.
@@ -177,6 +201,8 @@ fn backend<'a>(cx: &Context<'_>, item: &'a Node) -> Option<(BackendSettings, Wri
             address: address_of(cx, url)?,
             weight: 1,
             is_backup: false,
+            name: None,
+            is_drained: false,
         };
         return Some((settings, url));
     }
@@ -184,7 +210,7 @@ fn backend<'a>(cx: &Context<'_>, item: &'a Node) -> Option<(BackendSettings, Wri
         refuse_shape(
             cx,
             item,
-            "a URL such as http://10.0.0.1:8001, a map with url, weight, backup, or a map with the name of a source such as file",
+            "a URL such as http://10.0.0.1:8001, a map with url, weight, backup, name, drain, or a map with the name of a source such as file",
         );
         return None;
     }
@@ -199,6 +225,8 @@ fn backend_map<'a>(cx: &Context<'_>, item: &'a Node) -> Option<(BackendSettings,
     reader.require("url");
     let weight = reader.count("weight", None);
     let is_backup = reader.flag("backup", None);
+    let is_drained = reader.flag("drain", None);
+    let name = name(&reader);
     let _ = reader.text("url")?;
     let url = entries.iter().find(|entry| entry.key == "url")?;
     let url = written(&url.value)?;
@@ -206,8 +234,20 @@ fn backend_map<'a>(cx: &Context<'_>, item: &'a Node) -> Option<(BackendSettings,
         address: address_of(cx, url)?,
         weight: u32::try_from(weight).unwrap_or(u32::MAX),
         is_backup,
+        name,
+        is_drained,
     };
     Some((settings, url))
+}
+
+/// Reads the name. It appears in paths of the admin API.
+fn name(reader: &Reader<'_>) -> Option<Arc<str>> {
+    let written = reader.text("name")?;
+    if !is_pool_name(written.text) {
+        reader.refuse("name", written, None);
+        return None;
+    }
+    Some(Arc::from(written.text))
 }
 
 /// Parses the URL of a backend. Messages show it as written, never its expanded form.

@@ -30,6 +30,7 @@ mod route_changes;
 mod route_host;
 mod route_match;
 mod source_item;
+mod sticky;
 mod stores;
 mod strategy;
 mod timeouts;
@@ -47,7 +48,7 @@ pub(super) use lists::list;
 pub(super) use top_level::{read, show};
 
 /// Every section, in reading order; the file itself is the first.
-pub(super) const SECTIONS: [&Section; 33] = [
+pub(super) const SECTIONS: [&Section; 34] = [
     &top_level::ROOT,
     &listener::LISTENER,
     &listener_tls::LISTENER_TLS,
@@ -64,6 +65,7 @@ pub(super) const SECTIONS: [&Section; 33] = [
     &limits::LIMITS,
     &pool::POOL,
     &pool_tls::POOL_TLS,
+    &sticky::STICKY,
     &backend::BACKEND,
     &timeouts::POOL_TIMEOUTS,
     &limits::POOL_LIMITS,

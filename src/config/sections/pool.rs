@@ -7,7 +7,7 @@ use super::backend::Items;
 use super::limits::{LIMITS, POOL_LIMITS};
 use super::pool_name::{DEFAULT_POOL, is_pool_name};
 use super::timeouts::{POOL_TIMEOUTS, TIMEOUTS};
-use super::{backend, ejection, health_check, limits, pool_tls, queue, retry, strategy, timeouts};
+use super::{backend, ejection, health_check, limits, pool_tls, queue, retry, sticky, strategy, timeouts};
 use crate::admission::{Adaptive, QueueSettings};
 use crate::backend::Scheme;
 use crate::config::print::{self, Item, map, word};
@@ -31,6 +31,7 @@ pub(super) const POOL: Section = Section {
     about: "Backends that are interchangeable for a request, and their settings. Settings that are not written are taken from the top level.",
     keys: &[
         strategy::KEY.otherwise("as at top level"),
+        sticky::KEY,
         Key::new("backends", backend::LIST, "The backends, at least one.").required(),
         health_check::KEY.otherwise("as at top level"),
         ejection::KEY.otherwise("as at top level"),
@@ -124,6 +125,7 @@ pub(super) fn show(settings: &Settings, sources: &[SourceSettings]) -> Item {
     let sources = sources.map(|source| print::row(&discovery::TABLE, source.source.name, &source.params));
     map([
         ("strategy", strategy::show(&settings.strategy)),
+        ("sticky", sticky::show(settings.sticky.as_ref())),
         (
             "backends",
             Item::List(
@@ -241,8 +243,12 @@ fn long(root: &Reader<'_>, entry: &Entry, base: &Base<'_>) -> Option<Pool> {
     let strategy = strategy::read(&pool, base.strategy.as_ref())?;
     let rules = Rules::of_pool(&pool, &base.rules);
     let Items { listed, sources } = backend::read(&pool, base.listeners);
+    let settings = Settings {
+        sticky: sticky::read(&pool),
+        ..settings(&entry.key, strategy, rules, listed)
+    };
     Some(Pool {
-        settings: with_connection_settings(settings(&entry.key, strategy, rules, listed), &pool),
+        settings: with_connection_settings(settings, &pool),
         sources,
         span: entry.key_span,
         is_short: false,
@@ -271,6 +277,7 @@ fn settings(
         send_proxy: None,
         header_case: HeaderCase::default(),
         forwarded: ForwardedHeaders::default(),
+        sticky: None,
         backends,
     }
 }

@@ -60,6 +60,7 @@ backends: ["http://localhost:${PORT}"]
 pools:
   api:
     strategy: round_robin
+    sticky: off
     backends:
       - http://10.0.0.1:8001
       - { url: http://10.0.0.2:8001, weight: 3 }
@@ -429,10 +430,12 @@ limits:
 pools:
   default:
     strategy: round_robin
+    sticky: off
     backends:
       - url: \"http://a:1\"
         weight: 1
         backup: false
+        drain: false
     health_check:
       kind: http
       method: GET

@@ -9,6 +9,7 @@ mod params;
 mod routes;
 mod sections;
 mod sources;
+mod sticky;
 mod tls;
 
 use std::path::Path;

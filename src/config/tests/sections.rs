@@ -38,9 +38,11 @@ pools:
     ejection: {{ consecutive: 2, failure_ratio: 20%, window: 5s, min_requests: 3, base: 1s, max: 2s, max_ejected: 9%, failures: [5xx] }}
     slow_start: 10s
     retry: {{ hedge: {{ after: 20ms }} }}
+    sticky: {{ cookie: lb, max_age: 1h, http_only: false, same_site: strict, secure: always, secret: correct-horse-battery }}
   calls:
+    sticky: {{ header: X-Session }}
     strategy: {{ kind: maglev, key: uri, load_factor: 1.25 }}
-    backends: [{{ url: 'h2c://b:1', weight: 2 }}, {{ file: more.yaml }}]
+    backends: [{{ url: 'h2c://b:1', weight: 2, backup: true, name: b, drain: true }}, {{ file: more.yaml }}]
     health_check: {{ kind: grpc, service: all }}
   text:
     backends: http://d:1

@@ -2,7 +2,6 @@
 //! strategy or timeouts is not here: a reload keeps the roster and changes those.
 
 use std::collections::HashMap;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,7 +10,7 @@ use foldhash::fast::FixedState;
 
 use super::Member;
 use super::settings::{BackendSettings, Settings};
-use crate::backend::{AddressKey, BackendId};
+use crate::backend::{Address, AddressKey, BackendId};
 use crate::health::{Health, PoolWakeup};
 use crate::net::ProxyVersion;
 use crate::tls::ClientSettings;
@@ -45,7 +44,7 @@ pub struct RosterChange {
     pub added: usize,
     /// Those that get no more requests.
     pub removed: usize,
-    /// Those that stay, with another weight or another `backup`.
+    /// Those that stay, with another `weight`, `backup` or `drain`.
     pub changed: usize,
 }
 
@@ -77,6 +76,23 @@ impl Roster {
     /// The member with this id.
     pub fn member(&self, id: BackendId) -> Option<&Arc<Member>> {
         self.by_id.get(&id).and_then(|&index| self.members.get(index))
+    }
+
+    /// The member with this name, or with this URL.
+    pub fn find(&self, name_or_url: &str) -> Option<&Arc<Member>> {
+        let named = |member: &&Arc<Member>| member.name().as_deref() == Some(name_or_url);
+        let address = Address::parse(name_or_url).ok();
+        let is_it = |member: &&Arc<Member>| {
+            let its = &member.backend.address;
+            its.url == name_or_url || address.as_ref() == Some(its) || its.canonical() == name_or_url
+        };
+        let mut members = self.members.iter();
+        members.clone().find(named).or_else(|| members.find(is_it))
+    }
+
+    /// The position of the member with this id in [`Self::members`].
+    pub(super) fn position(&self, id: BackendId) -> Option<usize> {
+        self.by_id.get(&id).copied()
     }
 
     fn of(members: Vec<Arc<Member>>) -> Self {
@@ -150,7 +166,7 @@ impl RosterCell {
             let kept = known.get(&backend.address.identity()).copied();
             let is_current = kept.is_some_and(|member| before.member(member.backend.id).is_some());
             change.added += usize::from(!is_current);
-            let is_changed = kept.is_some_and(|member| adapt(member, backend));
+            let is_changed = kept.is_some_and(|member| member.adapt(backend));
             change.changed += usize::from(is_current && is_changed);
             let make = || {
                 let health = Health::calling(Arc::clone(&self.wakeup));
@@ -199,14 +215,6 @@ impl RosterCell {
     fn removed(&self) -> MutexGuard<'_, Vec<Removed>> {
         self.removed.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Gives a kept backend its new weight and tier. Returns whether they differ.
-fn adapt(member: &Member, wanted: &BackendSettings) -> bool {
-    let backend = &member.backend;
-    let weight = backend.weight.swap(wanted.weight, Ordering::Relaxed);
-    let is_backup = backend.is_backup.swap(wanted.is_backup, Ordering::Relaxed);
-    (weight, is_backup) != (wanted.weight, wanted.is_backup)
 }
 
 #[cfg(test)]

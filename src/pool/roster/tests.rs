@@ -1,5 +1,7 @@
 //! Updates of a roster: what stays, what is new, and what becomes of removed backends.
 
+use std::sync::atomic::Ordering;
+
 use super::*;
 use crate::backend::{Address, Shared};
 use crate::pool::eligible::{EligibleSet, FailOpen};
@@ -53,6 +55,8 @@ fn backend(url: &str, weight: u32, is_backup: bool) -> BackendSettings {
         address: Address::parse(url).unwrap(),
         weight,
         is_backup,
+        name: None,
+        is_drained: false,
     }
 }
 
@@ -115,6 +119,54 @@ fn weight_and_backup_change_in_place() {
     );
     assert_eq!(now[0].backend.weight.load(Ordering::Relaxed), 3);
     assert!(now[1].is_backup() && !now[2].is_backup());
+}
+
+#[test]
+fn what_an_operator_changed_stays_until_the_config_says_something_else() {
+    let settings = |weight, is_drained, name: &str| BackendSettings {
+        is_drained,
+        name: Some(name.into()),
+        ..backend("http://a:1", weight, false)
+    };
+    let bench = Bench::new(&[]);
+    bench.update_to(&[settings(2, false, "a")]);
+    let a = Arc::clone(&bench.members()[0]);
+    let state = || {
+        let weight = a.backend.weight.load(Ordering::Relaxed);
+        (weight, a.is_drained.load(Ordering::Relaxed))
+    };
+    assert!(a.set_drained(true) && !a.set_drained(true));
+    assert_eq!(a.set_weight(7), 2);
+    assert!(bench.update_to(&[settings(2, false, "a")]).is_none());
+    assert_eq!(state(), (7, true), "the config says what it said before");
+    assert_eq!(bench.update_to(&[settings(3, false, "a")]), change(0, 0, 1));
+    assert_eq!(state(), (3, true), "another weight, and the same `drain`");
+    assert!(bench.update_to(&[settings(3, true, "a")]).is_none());
+    assert!(a.set_drained(false) && a.drained_since().is_none());
+    assert!(bench.update_to(&[settings(3, true, "b")]).is_none());
+    assert_eq!(state(), (3, false));
+    assert_eq!(a.name().as_deref(), Some("b"), "a name can change");
+    assert_eq!(bench.update_to(&[settings(3, false, "b")]), change(0, 0, 0));
+    assert_eq!(state(), (3, false));
+}
+
+#[test]
+fn a_backend_is_found_by_its_name_or_its_url() {
+    let bench = Bench::new(&[]);
+    let named = BackendSettings {
+        name: Some("one".into()),
+        ..backend("http://a:80", 1, false)
+    };
+    bench.update_to(&[backend("http://b:1/", 1, false), named]);
+    let roster = bench.cell.load();
+    let find = |text| roster.find(text).map(|member| member.backend.address.url.clone());
+    for text in ["one", "http://a:80", "http://a", "http://A/"] {
+        assert_eq!(find(text).as_deref(), Some("http://a:80"), "{text}");
+    }
+    assert_eq!(find("http://b:1").as_deref(), Some("http://b:1/"));
+    for text in ["", "a", "a:80", "https://a:80", "http://c:1"] {
+        assert_eq!(find(text), None, "{text}");
+    }
 }
 
 #[test]

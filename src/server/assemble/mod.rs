@@ -14,7 +14,7 @@ use super::servers::Servers;
 use crate::config::Config;
 use crate::health::Wakeup;
 use crate::kept::{Kept, KeptBuilder};
-use crate::pool::{Pool, WAKEUP};
+use crate::pool::{Pool, Sticky, WAKEUP};
 use crate::proxy::{
     Action, Plan, PolicySettings, PoolUse, ResponsePolicies, Route, RouteSettings, Snapshot, SplitTarget,
     Step, Target,
@@ -128,9 +128,24 @@ impl<'a> RouteBuilder<'a> {
                 // `split` does not count pools whose weight is 0: its positions are those of the others.
                 let used = |name| pools.iter().find(|pool| &*pool.name == name);
                 let used: Vec<&PoolUse> = split.pools().filter_map(used).collect();
+                let has_cookie = |pool: &&PoolUse| {
+                    let pool = self
+                        .indices
+                        .get(&*pool.name)
+                        .and_then(|index| self.pools.get(*index));
+                    matches!(
+                        pool.and_then(|pool| pool.sticky.as_deref()),
+                        Some(Sticky::Cookie(_))
+                    )
+                };
+                let is_sticky = used.iter().any(has_cookie);
                 let pools = used.into_iter().map(|pool| self.pool(route, pool));
                 let pools = pools.collect::<Result<_, _>>()?;
-                Target::Split(Box::new(SplitTarget { split, pools }))
+                Target::Split(Box::new(SplitTarget {
+                    split,
+                    pools,
+                    is_sticky,
+                }))
             }
             Action::Redirect(params) => {
                 let redirect = Redirect::build(params, &matched(route));

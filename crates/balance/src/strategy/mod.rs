@@ -253,6 +253,11 @@ pub const TABLE: Table = Table {
     },
 };
 
+/// The strategy for pools that are sticky by a header: the same backend for the same key, without state.
+pub fn consistent(candidates: &[Candidate], cursor: &Arc<Cursor>) -> Box<dyn Strategy> {
+    maglev::build(&Params::default(), candidates, cursor)
+}
+
 /// The strategy with this name.
 pub fn by_name(name: &str) -> Option<&'static Entry> {
     STRATEGIES.iter().find(|entry| entry.name == name)

@@ -1,11 +1,11 @@
-//! The request that is asked about: what the command line says, parsed by the rules for requests of clients.
+//! The request that is asked about: what a question says, parsed by the rules for requests of clients.
 
 use std::fmt;
 use std::net::IpAddr;
 
 use evenkeel_balance::request::Request;
 
-use super::ExplainArguments;
+use crate::admin::Question;
 use crate::clock;
 use crate::config::Config;
 use crate::head::RequestHead;
@@ -22,7 +22,7 @@ pub(super) struct Asked {
 
 /// Why there is no such request.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum AskedError {
+pub enum AskedError {
     /// The URL has neither a scheme nor a path.
     Url(String),
     /// A header without a colon.
@@ -36,25 +36,25 @@ pub(super) enum AskedError {
 }
 
 impl Asked {
-    /// The request that the command line describes.
-    pub(super) fn new(arguments: &ExplainArguments, config: &Config) -> Result<Self, AskedError> {
-        let parts = [&arguments.method, &arguments.url];
-        let mut parts = parts.into_iter().chain(&arguments.headers);
+    /// The request that a question describes.
+    pub(super) fn new(question: &Question, config: &Config) -> Result<Self, AskedError> {
+        let parts = [&question.method, &question.url];
+        let mut parts = parts.into_iter().chain(&question.headers);
         if let Some(part) = parts.find(|part| part.chars().any(char::is_control)) {
             return Err(AskedError::Control(part.clone()));
         }
-        let (scheme, authority, target) = split_url(&arguments.url)?;
-        let listener = find_listener(arguments.listener.as_deref(), scheme, config)?;
+        let (scheme, authority, target) = split_url(&question.url)?;
+        let listener = find_listener(question.listener.as_deref(), scheme, config)?;
         let has_tls = |listener: usize| {
             config
                 .listeners
                 .get(listener)
                 .map(|listener| listener.tls.is_some())
         };
-        let text = write_head(arguments, authority, target)?;
+        let text = write_head(question, authority, target)?;
         Ok(Self {
             head: parse(text.into_bytes(), config).map_err(AskedError::Malformed)?,
-            client_ip: arguments.client_ip,
+            client_ip: question.client_ip,
             is_secure: has_tls(listener).unwrap_or_default(),
             listener,
         })
@@ -114,11 +114,11 @@ fn find_listener(address: Option<&str>, scheme: Option<&str>, config: &Config) -
 }
 
 /// The head of the request as a client would send it.
-fn write_head(arguments: &ExplainArguments, authority: &str, target: &str) -> Result<String, AskedError> {
+fn write_head(question: &Question, authority: &str, target: &str) -> Result<String, AskedError> {
     let slash = if target.starts_with('/') { "" } else { "/" };
-    let mut text = format!("{} {slash}{target} HTTP/1.1\r\n", arguments.method);
+    let mut text = format!("{} {slash}{target} HTTP/1.1\r\n", question.method);
     let mut has_host = false;
-    for header in &arguments.headers {
+    for header in &question.headers {
         let Some((name, value)) = header.split_once(':') else {
             return Err(AskedError::Header(header.clone()));
         };

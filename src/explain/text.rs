@@ -2,9 +2,10 @@
 
 use std::fmt::Write;
 
+use super::candidates::{BackendShown, RetryShown};
 use super::changes::HeaderChange;
 use super::explanation::{ActionShown, Explanation, ForwardedShown, Part, PolicyShown, RouteOutcome};
-use super::pools::{BackendShown, PoolShown};
+use super::pools::PoolShown;
 
 /// Columns of the names on the left, at most; a longer name has a line of its own.
 const WIDEST_NAME: usize = 34;
@@ -161,24 +162,52 @@ fn headers(changes: &[HeaderChange], out: &mut String) {
 fn write_pool(pool: &PoolShown, out: &mut String) {
     let _ = writeln!(out, "\nPool {}, strategy {}", pool.pool, pool.strategy);
     let row = |backend: &BackendShown| {
-        let note = match (backend.backup, backend.weight) {
-            (_, 0) => ": gets no requests",
-            (true, _) => ", backup: only when no other is eligible",
-            (false, _) => "",
-        };
-        (backend.url.clone(), format!("weight {}{note}", backend.weight))
+        let name = backend.name.as_ref().map(|name| format!(" ({name})"));
+        let mut note = format!("weight {}", backend.weight);
+        if backend.backup {
+            note += ", backup";
+        }
+        if let Some(score) = backend.score {
+            note += &format!(", score {score:.3}");
+        }
+        if let Some(why) = &backend.why {
+            note += &format!("; no candidate: {why}");
+        }
+        (backend.url.clone() + &name.unwrap_or_default(), note)
     };
+    if !pool.compares.is_empty() {
+        let _ = writeln!(out, "  the lowest score is best: {}", pool.compares);
+    }
+    if let Some(sticky) = &pool.sticky {
+        let backend = sticky.backend.as_deref().unwrap_or("by the strategy");
+        let _ = writeln!(out, "  sticky by {}: {backend}\n    {}", sticky.by, sticky.why);
+    }
     let backends: Vec<_> = pool.backends.iter().map(row).collect();
     rows(&backends, out);
     for source in &pool.sources {
         let _ = writeln!(out, "  and the backends from {source}");
     }
+    retries(&pool.retries, out);
     let settings = pool.settings.iter();
     let settings: Vec<_> = settings
         .map(|(key, value)| ((*key).to_owned(), value.clone()))
         .collect();
     out.push('\n');
     rows(&settings, out);
+}
+
+/// What is retried, and what is not and why.
+fn retries(retries: &[RetryShown], out: &mut String) {
+    let row = |retry: &RetryShown| {
+        let text = match (retry.retried, retry.why) {
+            (true, _) => "retried".to_owned(),
+            (false, why) => format!("not retried: {}", why.unwrap_or_default()),
+        };
+        (retry.cause.to_owned(), text)
+    };
+    out.push_str("\n  When an attempt fails by\n");
+    let listed: Vec<_> = retries.iter().map(row).collect();
+    rows(&listed, out);
 }
 
 /// Rows of two columns. A name that is too wide for its column is followed by a line of its own.

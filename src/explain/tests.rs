@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use evenkeel_balance::policy;
 
+use super::asked::Asked;
 use super::*;
 use crate::config::{self, Config};
 use crate::proxy::{Action, PolicySettings, PoolUse, RouteSettings};
 use crate::router::{Matcher, PathMatcher, PathPattern};
 use crate::schema::{ANY, Params, Value};
+use crate::server::snapshot_of;
 
 const CONFIG: &str = "
 listeners: [{ address: 127.0.0.1:8080 }, { address: 127.0.0.1:8081 }]
@@ -58,21 +60,20 @@ fn policy(name: &str, kind: &str, params: Params) -> Arc<PolicySettings> {
     })
 }
 
-fn arguments(method: &str, url: &str) -> ExplainArguments {
-    ExplainArguments {
+fn arguments(method: &str, url: &str) -> Question {
+    Question {
         method: method.to_owned(),
         url: url.to_owned(),
         headers: Vec::new(),
         client_ip: IpAddr::from([127, 0, 0, 1]),
         listener: None,
-        json: false,
-        file: ConfigFile::default(),
     }
 }
 
-fn explained(arguments: &ExplainArguments, config: &Config) -> Explanation {
-    let asked = Asked::new(arguments, config).unwrap_or_else(|error| panic!("{error}"));
-    Explanation::new(&asked, config).unwrap()
+fn explained(arguments: &Question, config: &Config) -> Explanation {
+    let snapshot = snapshot_of(config).unwrap();
+    fill(&snapshot, config);
+    explain(arguments, config, &snapshot).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// The text for `GET url`.
@@ -112,7 +113,7 @@ Request to the backend
 
 Pool api, strategy round_robin
   http://10.0.0.1:8001  weight 1
-  http://10.0.0.2:8002  weight 1, backup: only when no other is eligible
+  http://10.0.0.2:8002  weight 1, backup; no candidate: backup not needed
 ";
     assert!(shown.starts_with(expected), "{shown}");
     assert_shows(&shown, &["  retry.attempts        2", "Limits"]);
@@ -305,6 +306,107 @@ fn the_explanation_is_json_too() {
     assert_eq!(value["routes"][1]["outcome"], "less_specific");
 }
 
+const STICKY: &str = "
+listen: 127.0.0.1:8080
+pools:
+  web:
+    strategy: least_requests
+    sticky: { cookie: lb, secret: correct-horse-battery }
+    limits: { in_flight_per_backend: 2 }
+    backends:
+      - http://10.0.0.1:8001
+      - { url: http://10.0.0.2:8001, name: two }
+      - { url: http://10.0.0.3:8001, drain: true }
+      - { url: http://10.0.0.4:8001, weight: 0 }
+      - { url: http://10.0.0.5:8001, backup: true }
+routes: [{ pool: web }]
+";
+
+fn sticky_config() -> Config {
+    let loaded = config::from_text(STICKY, "test.yaml", Path::new("/"), &|_| None);
+    loaded.unwrap_or_else(|report| panic!("{report}")).config
+}
+
+#[test]
+fn each_backend_has_a_score_or_the_reason_why_it_is_no_candidate() {
+    let config = sticky_config();
+    let snapshot = snapshot_of(&config).unwrap();
+    fill(&snapshot, &config);
+    let roster = snapshot.pools[0].roster();
+    let [first, second, ..] = roster.members() else {
+        panic!("backends")
+    };
+    let begin = |member: &crate::pool::Member| member.backend.load.begin(0, crate::backend::Shared::Yes);
+    begin(first);
+    begin(first);
+    begin(second);
+    let asked = arguments("GET", "http://a.test/");
+    let value = serde_json::to_value(explain(&asked, &config, &snapshot).unwrap()).unwrap();
+    let backends = value["pools"][0]["backends"].as_array().unwrap().clone();
+    let why: Vec<_> = backends.iter().map(|backend| backend["why"].as_str()).collect();
+    assert_eq!(
+        why,
+        [
+            Some("at its limit: 2"),
+            None,
+            Some("drained"),
+            Some("weight 0"),
+            Some("backup not needed")
+        ]
+    );
+    assert_eq!(backends[1]["score"], 1.0);
+    assert_eq!(backends[1]["name"], "two");
+    assert!(backends[0].get("score").is_none());
+    begin(second);
+    let value = serde_json::to_value(explain(&asked, &config, &snapshot).unwrap()).unwrap();
+    assert_eq!(
+        value["pools"][0]["backends"][4]["candidate"], true,
+        "the others are at their limit"
+    );
+}
+
+#[test]
+fn the_sticky_cookie_decides() {
+    let config = sticky_config();
+    let snapshot = snapshot_of(&config).unwrap();
+    fill(&snapshot, &config);
+    let pool = &snapshot.pools[0];
+    let roster = pool.roster();
+    let sticky = |index: usize, cookie: Option<&str>| {
+        let mut asked = arguments("GET", "http://a.test/");
+        let own = pool.eligible();
+        let value = own.cookie_value(roster.members()[index].backend.id).unwrap();
+        let own = String::from_utf8(value.text().to_vec()).unwrap();
+        asked.headers = vec![format!("Cookie: lb={}", cookie.unwrap_or(&own))];
+        let value = serde_json::to_value(explain(&asked, &config, &snapshot).unwrap()).unwrap();
+        value["pools"][0]["sticky"].clone()
+    };
+    assert_eq!(sticky(0, None)["backend"], "http://10.0.0.1:8001");
+    assert_eq!(sticky(2, None)["backend"], "http://10.0.0.3:8001", "draining");
+    let gone = sticky(3, None);
+    assert_eq!(
+        gone["why"],
+        "the cookie names http://10.0.0.4:8001, which is weight 0"
+    );
+    assert_eq!(
+        sticky(0, Some("x"))["why"],
+        "the cookie names no backend of this pool"
+    );
+    assert_eq!(sticky(0, Some("x"))["by"], "cookie lb");
+}
+
+#[test]
+fn a_post_is_retried_only_where_that_is_safe() {
+    let asked = arguments("POST", "http://api.test/v1");
+    let value = serde_json::to_value(explained(&asked, &config())).unwrap();
+    let retries = value["pools"][0]["retries"].as_array().unwrap();
+    let of = |cause| retries.iter().find(|retry| retry["cause"] == cause).unwrap();
+    assert_eq!(of("connect_failure")["retried"], true);
+    assert_eq!(of("503")["retried"], true);
+    assert_eq!(of("reset")["why"], "the method is not idempotent");
+    assert_eq!(of("502")["why"], "not in retry.causes");
+}
+
 #[test]
 fn a_path_alone_takes_its_host_from_a_header() {
     let mut asked = arguments("GET", "/v1/x#fragment");
@@ -315,12 +417,12 @@ fn a_path_alone_takes_its_host_from_a_header() {
 #[test]
 fn what_is_not_a_request_is_refused() {
     let config = config();
-    let error = |arguments: &ExplainArguments| {
+    let error = |arguments: &Question| {
         Asked::new(arguments, &config)
             .err()
             .map(|error| error.to_string())
     };
-    let has = |arguments: &ExplainArguments, words: &str| {
+    let has = |arguments: &Question, words: &str| {
         let error = error(arguments).unwrap();
         assert!(error.contains(words), "{error}");
     };
@@ -396,6 +498,14 @@ Request to the backend
 
 Pool api, strategy round_robin
   http://10.0.0.1:8001  weight 1
+
+  When an attempt fails by
+  connect_failure  not retried: no attempts are left
+  reset            not retried: no attempts are left
+  timeout          not retried: no attempts are left
+  502              not retried: not in retry.causes
+  503              not retried: no attempts are left
+  504              not retried: not in retry.causes
 
   timeouts.connect      1s
   timeouts.first_byte   3s

@@ -1,11 +1,13 @@
 //! The pools that a request may go to: their backends, and the settings that apply.
 
+use evenkeel_balance::request::Request;
 use serde::{Serialize, Serializer};
 
+use super::candidates::{BackendShown, RetryShown, StickyShown};
 use crate::admission::Adaptive;
 use crate::config::Config;
 use crate::pool;
-use crate::proxy::PoolUse;
+use crate::proxy::{PoolUse, Snapshot};
 use crate::retry::Attempts;
 use crate::schema::units;
 
@@ -14,7 +16,15 @@ use crate::schema::units;
 pub(super) struct PoolShown {
     pub(super) pool: String,
     pub(super) strategy: &'static str,
+    /// What the strategy compares as the score of backends; empty for strategies that compare nothing.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub(super) compares: &'static str,
+    /// How the client stays with a backend; left out when it does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) sticky: Option<StickyShown>,
     pub(super) backends: Vec<BackendShown>,
+    /// What becomes of the request when an attempt fails, by cause.
+    pub(super) retries: Vec<RetryShown>,
     /// The sources that may bring more backends.
     pub(super) sources: Vec<String>,
     /// Names of settings, as in the config, and their values.
@@ -22,43 +32,33 @@ pub(super) struct PoolShown {
     pub(super) settings: Vec<(&'static str, String)>,
 }
 
-/// A backend that may get the request.
-#[derive(Debug, Serialize)]
-pub(super) struct BackendShown {
-    pub(super) url: String,
-    pub(super) weight: u32,
-    pub(super) backup: bool,
-}
-
 impl PoolShown {
-    pub(super) fn new(pool: &pool::Settings, config: &Config) -> Self {
-        let sources = config.sources.iter().filter(|source| source.pool == pool.name);
-        let listed = sources.clone().flat_map(|source| &source.backends);
-        let mut backends: Vec<&pool::BackendSettings> = pool.backends.iter().collect();
-        for backend in listed {
-            if !backends.iter().any(|known| known.address == backend.address) {
-                backends.push(backend);
-            }
-        }
-        let brings_more = sources.filter(|source| !source.location().is_empty());
+    /// A pool with the settings that the route gives it.
+    pub(super) fn new(
+        settings: &pool::Settings,
+        (config, snapshot): (&Config, &Snapshot),
+        request: &Request<'_>,
+    ) -> Self {
+        let sources = config.sources.iter();
+        let brings_more =
+            sources.filter(|source| source.pool == settings.name && !source.location().is_empty());
+        let mut pools = snapshot.pools.iter();
+        let pool = pools.find(|pool| pool.settings.name == settings.name);
+        let pool = pool.map(|pool| &**pool);
+        let backends = pool.map(|pool| BackendShown::of_pool(pool, settings, request));
+        let backends = backends.unwrap_or_default();
+        let is_idempotent = request.head.method.is_idempotent();
         Self {
-            pool: pool.name.to_string(),
-            strategy: pool.strategy.name(),
-            backends: backends.into_iter().map(BackendShown::new).collect(),
+            pool: settings.name.to_string(),
+            strategy: settings.strategy.name(),
+            compares: settings.strategy.entry.score,
+            sticky: pool.and_then(|pool| StickyShown::of_pool(pool, settings, request)),
+            retries: RetryShown::of_pool(settings, backends.len(), is_idempotent),
+            backends,
             sources: brings_more
                 .map(|source| format!("{} {}", source.source.name, source.location()))
                 .collect(),
-            settings: settings_shown(pool),
-        }
-    }
-}
-
-impl BackendShown {
-    fn new(backend: &pool::BackendSettings) -> Self {
-        Self {
-            url: backend.address.url.clone(),
-            weight: backend.weight,
-            backup: backend.is_backup,
+            settings: settings_shown(settings),
         }
     }
 }

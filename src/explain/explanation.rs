@@ -15,11 +15,10 @@ use crate::pool;
 use crate::proxy::{Action, Plan, RouteSettings, Snapshot, Step, Target};
 use crate::router::Outcome;
 use crate::schema::{Params, Value, units};
-use crate::server::{self, RoutesError};
 
 /// All that is printed.
 #[derive(Debug, Serialize)]
-pub(super) struct Explanation {
+pub struct Explanation {
     pub(super) request: RequestShown,
     /// Whether the listener redirects the request to HTTPS, so that it is not routed.
     pub(super) redirected_to_https: bool,
@@ -112,12 +111,8 @@ pub(super) struct MirrorShown {
 }
 
 impl Explanation {
-    /// Explains a request.
-    ///
-    /// # Errors
-    /// The routes of the config cannot be used.
-    pub(super) fn new(asked: &Asked, config: &Config) -> Result<Self, RoutesError> {
-        let snapshot = server::snapshot_of(config)?;
+    /// Explains a request, by a config and the snapshot that was built from it.
+    pub(super) fn new(asked: &Asked, config: &Config, snapshot: &Snapshot) -> Self {
         let request = asked.view();
         let matchers: Vec<_> = config.routes.iter().map(|route| route.matcher.clone()).collect();
         let outcomes = snapshot.router.explain(&matchers, &request);
@@ -136,9 +131,9 @@ impl Explanation {
         };
         let index = outcomes.iter().position(|outcome| *outcome == Outcome::Chosen);
         if let Some(index) = index.filter(|_| !explanation.redirected_to_https) {
-            explanation.route(index, &request, (config, &snapshot));
+            explanation.route(index, &request, (config, snapshot));
         }
-        Ok(explanation)
+        explanation
     }
 
     /// Adds what the chosen route does.
@@ -181,7 +176,7 @@ impl Explanation {
         self.response_headers = changes::list(settings.response_headers.as_ref(), &known);
         self.pools = pools
             .into_iter()
-            .map(|pool| PoolShown::new(pool, config))
+            .map(|pool| PoolShown::new(pool, (config, snapshot), request))
             .collect();
         let limit = plan.map_or(config.limits.body, |plan| plan.body_limit);
         self.body_limit = body_limit(limit, settings).map(units::show_size);

@@ -1,0 +1,115 @@
+//! The route that explains what would become of a request. Reading only: nothing is sent.
+
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{RawQuery, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use serde_json::{Map, Value, json};
+
+use super::super::control::Control;
+use super::super::question::Question;
+use super::super::response::failure;
+
+/// `GET /api/v1/explain?method=GET&url=…&header=NAME:%20VALUE`, in which `header` can be repeated.
+pub(super) async fn by_url(State(control): State<Control>, RawQuery(query): RawQuery) -> Response {
+    let query = query.unwrap_or_default();
+    let mut fields = Map::new();
+    let mut headers = Vec::new();
+    for (key, value) in parse(&query) {
+        match key.as_str() {
+            "format" => {}
+            "header" => headers.push(Value::String(value)),
+            _ => drop(fields.insert(key, value.into())),
+        }
+    }
+    fields.insert("headers".to_owned(), headers.into());
+    match serde_json::from_value(fields.into()) {
+        Ok(question) => explain(&control, &question, &query),
+        Err(error) => invalid(&format!("the query is not valid: {error}")),
+    }
+}
+
+/// `POST /api/v1/explain` with a question as its body.
+pub(super) async fn by_body(
+    State(control): State<Control>,
+    RawQuery(query): RawQuery,
+    body: Result<Json<Question>, JsonRejection>,
+) -> Response {
+    match body {
+        Ok(Json(question)) => explain(&control, &question, &query.unwrap_or_default()),
+        Err(error) => invalid(&format!("the body is not valid: {}", error.body_text())),
+    }
+}
+
+/// Explains in the form that `format` of the query names: `json`, or `text` for people.
+fn explain(control: &Control, question: &Question, query: &str) -> Response {
+    let format = parse(query).find(|(key, _)| key == "format");
+    let format = format.map_or_else(|| "json".to_owned(), |(_, format)| format);
+    match (control.view.explain(question), format.as_str()) {
+        (Ok(explained), "json") => Json(explained.json).into_response(),
+        (Ok(explained), "text") => {
+            let kind = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
+            (kind, explained.text).into_response()
+        }
+        (Ok(_), _) => invalid("`format` must be json or text"),
+        (Err(why), _) => invalid(&why),
+    }
+}
+
+fn invalid(message: &str) -> Response {
+    failure(
+        StatusCode::BAD_REQUEST,
+        &json!({ "error": "invalid_request", "message": message }),
+    )
+}
+
+/// The parameters of a query, decoded. What is not UTF-8 then is replaced.
+fn parse(query: &str) -> impl Iterator<Item = (String, String)> {
+    let pairs = query.split('&').filter(|pair| !pair.is_empty());
+    pairs.map(|pair| {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (decoded(key), decoded(value))
+    })
+}
+
+fn decoded(text: &str) -> String {
+    let mut bytes = text.bytes();
+    let mut out = Vec::with_capacity(text.len());
+    while let Some(byte) = bytes.next() {
+        let mut ahead = bytes.clone();
+        let mut digit = || ahead.next().and_then(|byte| char::from(byte).to_digit(16));
+        match (byte, byte == b'%') {
+            (_, true) => match (digit(), digit()) {
+                (Some(high), Some(low)) => {
+                    out.push((high * 16 + low) as u8);
+                    bytes = ahead;
+                }
+                _ => out.push(byte),
+            },
+            (b'+', _) => out.push(b' '),
+            _ => out.push(byte),
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decodes_the_parameters_of_a_query() {
+        let pairs: Vec<_> =
+            parse("url=http%3A%2F%2Fa%2Fb%3Fc%3D1&header=X%3a+1&&flag&bad=%4&worse=%zz%C3").collect();
+        let pairs: Vec<(&str, &str)> = pairs.iter().map(|(key, value)| (&**key, &**value)).collect();
+        let expected = [
+            ("url", "http://a/b?c=1"),
+            ("header", "X: 1"),
+            ("flag", ""),
+            ("bad", "%4"),
+            ("worse", "%zz\u{fffd}"),
+        ];
+        assert_eq!(pairs, expected);
+    }
+}
