@@ -9,6 +9,7 @@ WORKDIR /build
 # Builds the dependencies with an empty crate, in a layer that stays cached until Cargo.lock or a crate below changes.
 COPY Cargo.toml Cargo.lock ./
 COPY crates crates
+COPY sim sim
 RUN mkdir src \
     && echo '//! Empty.' > src/lib.rs \
     && echo 'fn main() {}' > src/main.rs \

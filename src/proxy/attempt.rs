@@ -107,17 +107,7 @@ pub(super) async fn run<'a>(
             }
         }
     };
-    let mut outcome = Outcome {
-        backend: member.backend.id,
-        end: AttemptEnd::Failure(None),
-        event: None,
-        nothing_sent: false,
-        was_refused: false,
-        is_grpc_unavailable: false,
-        was_reused: false,
-        connect_time: None,
-        total_time: Duration::ZERO,
-    };
+    let mut outcome = Outcome::of(member.backend.id);
     let result = match connected {
         Ok(backend) => {
             outcome.was_reused = backend.is_reused;

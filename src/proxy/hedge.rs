@@ -336,15 +336,9 @@ impl<'a> Hedge<'a> {
     fn set_outcome(&mut self, end: AttemptEnd, change: impl FnOnce(&mut Outcome)) {
         if let Some(begun) = &mut self.begun {
             let mut outcome = Outcome {
-                backend: begun.member.backend.id,
                 end,
-                event: None,
-                nothing_sent: false,
-                was_refused: false,
-                is_grpc_unavailable: false,
-                was_reused: false,
-                connect_time: None,
                 total_time: clock::now().saturating_duration_since(begun.at),
+                ..Outcome::of(begun.member.backend.id)
             };
             change(&mut outcome);
             begun.outcome = Some(outcome);

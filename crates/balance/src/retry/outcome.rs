@@ -39,6 +39,22 @@ pub enum AttemptEnd {
 }
 
 impl Outcome {
+    /// That of an attempt at this backend which begins.
+    #[inline]
+    pub fn of(backend: BackendId) -> Self {
+        Self {
+            backend,
+            end: AttemptEnd::Failure(None),
+            event: None,
+            nothing_sent: false,
+            was_refused: false,
+            is_grpc_unavailable: false,
+            was_reused: false,
+            connect_time: None,
+            total_time: Duration::ZERO,
+        }
+    }
+
     /// The cause for which another attempt may follow.
     #[inline]
     pub fn cause(&self) -> Option<Cause> {
