@@ -1,0 +1,88 @@
+//! Evenkeel, with its defaults.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use super::{Peer, Setting, Setup, beside, version_of};
+use crate::error::Result;
+
+#[derive(Debug)]
+struct Evenkeel {
+    program: PathBuf,
+}
+
+pub(super) fn make(path: Option<PathBuf>) -> Box<dyn Peer> {
+    let program = path.unwrap_or_else(|| beside("evenkeel"));
+    Box::new(Evenkeel { program })
+}
+
+impl Peer for Evenkeel {
+    fn version(&self) -> String {
+        version_of(Command::new(&self.program).arg("--version"))
+    }
+
+    fn config(&self, setup: &Setup<'_>) -> Result<(String, Option<SocketAddr>)> {
+        let mut text = "listen: 127.0.0.1:0\nadmin: off\nbackends:\n".to_owned();
+        for address in setup.backends {
+            // A string takes everything.
+            let _ = writeln!(text, "  - http://{address}");
+        }
+        for setting in setup.settings {
+            text.push_str(&line(setting));
+            text.push('\n');
+        }
+        Ok((text, None))
+    }
+
+    fn command(&self, config: &Path, _: &Path) -> Command {
+        let mut command = Command::new(&self.program);
+        command.arg("run").arg("-c").arg(config);
+        command
+    }
+
+    fn address(&self, output: &str) -> Option<SocketAddr> {
+        let line = lines(output).find(|line| text(line, "msg") == "Listening")?;
+        text(&line, "address").parse().ok()
+    }
+
+    fn state_changes(&self, output: &str, backend: SocketAddr) -> Option<usize> {
+        let backend = format!("http://{backend}");
+        let changes = lines(output).filter(|line| {
+            let message = text(line, "msg");
+            let is_change = message == "Backend is down" || message == "Backend is up";
+            is_change && text(line, "backend") == backend
+        });
+        Some(changes.count())
+    }
+
+    fn failed_attempts(&self, output: &str) -> Option<u64> {
+        let failed = lines(output).filter(|line| line.get("status").and_then(Value::as_u64) >= Some(500));
+        Some(failed.filter_map(|line| line.get("attempts")?.as_u64()).sum())
+    }
+}
+
+fn line(setting: &Setting) -> String {
+    match setting {
+        Setting::FirstByte(limit) => format!("timeouts: {{ first_byte: {}ms }}", limit.as_millis()),
+        Setting::HttpCheck => "health_check: { kind: http }".to_owned(),
+        Setting::TcpCheck => "health_check: { kind: tcp }".to_owned(),
+        Setting::NoQueue => "queue: off".to_owned(),
+        Setting::AdaptiveLimit => "limits: { adaptive: on }".to_owned(),
+        Setting::FastestFirst => "strategy: peak_ewma".to_owned(),
+        Setting::StickyCookie => {
+            "sticky: { cookie: lb, secret: chaos-chaos-chaos-chaos-chaos-ch }".to_owned()
+        }
+    }
+}
+
+fn lines(output: &str) -> impl Iterator<Item = Value> {
+    output.lines().filter_map(|line| serde_json::from_str(line).ok())
+}
+
+fn text<'a>(line: &'a Value, key: &str) -> &'a str {
+    line.get(key).and_then(Value::as_str).unwrap_or_default()
+}

@@ -1,0 +1,48 @@
+//! Goals that several scenarios share.
+
+use crate::client::{Method, Record};
+use crate::executions::Executions;
+use crate::report::{Report, quantile};
+
+/// How far apart two processes may see the same event, in microseconds, on a busy machine.
+pub(super) const APART: u64 = 50_000;
+
+/// No idempotent request failed.
+pub(super) fn no_failed_get(report: &mut Report, records: &[Record]) {
+    report.at_most("failed idempotent requests", failed(records, Method::Get), 0);
+}
+
+/// No POST was executed twice, and nothing was answered that nobody has executed.
+pub(super) fn executed_once(report: &mut Report, records: &[Record], log: &Executions) {
+    let posts = records.iter().filter(|record| record.method == Method::Post);
+    let twice = posts.filter(|record| log.count(record.nonce) > 1).count();
+    report.at_most("POSTs executed twice", number(twice), 0);
+    let answered = records.iter().filter(|record| record.is_ok());
+    let never = answered.filter(|record| log.count(record.nonce) == 0).count();
+    report.at_most("responses to requests that no backend executed", number(never), 0);
+}
+
+/// How many requests with this method failed.
+pub(super) fn failed(records: &[Record], method: Method) -> u64 {
+    let failed = records
+        .iter()
+        .filter(|record| record.method == method && !record.is_ok());
+    number(failed.count())
+}
+
+/// How many requests have this method.
+pub(super) fn count(records: &[Record], method: Method) -> u64 {
+    number(records.iter().filter(|record| record.method == method).count())
+}
+
+/// The latency that 99% of the requests with this method did not exceed.
+pub(super) fn p99(records: &[Record], method: Method) -> u64 {
+    let of = records.iter().filter(|record| record.method == method);
+    let latencies: Vec<u64> = of.map(Record::latency).collect();
+    quantile(&latencies, 990)
+}
+
+/// A count as reports have it.
+pub(super) fn number(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
+}
