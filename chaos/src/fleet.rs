@@ -12,27 +12,16 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::clock;
 use crate::error::{Error, Explain, Result};
 use crate::executions::Executions;
+use crate::helper::Helper;
 use crate::process::Process;
-
-/// The variable through which a test binary is told to be a backend: its arguments, one a line.
-const VARIABLE: &str = "EVENKEEL_FAULT_BACKEND";
 
 /// Longest wait for the end of a backend that was asked to stop.
 const STOP: Duration = Duration::from_secs(10);
 
-/// How a backend is started.
-#[derive(Debug, Clone)]
-pub enum Program {
-    /// The program `evenkeel-fault-backend` at this path.
-    Binary(PathBuf),
-    /// The test with this name in this test binary, which calls [`be_a_backend`].
-    Test(PathBuf, String),
-}
-
 /// Several backends with one log of executions.
 #[derive(Debug)]
 pub struct Fleet {
-    program: Program,
+    helper: Helper,
     log: PathBuf,
     seed: u64,
     members: Vec<Member>,
@@ -48,22 +37,11 @@ struct Member {
     process: Option<Process>,
 }
 
-/// In a test binary: serves as a backend if this process was started as one, and never returns then.
-pub fn be_a_backend() {
-    use clap::Parser as _;
-    let Ok(arguments) = std::env::var(VARIABLE) else {
-        return;
-    };
-    let words = std::iter::once("evenkeel-fault-backend").chain(arguments.lines());
-    let outcome = crate::backend::Options::parse_from(words).run();
-    std::process::exit(i32::from(outcome.is_err()));
-}
-
 impl Fleet {
     /// Starts backends, each with these flags; the log of executions is in `folder`.
-    pub fn start(program: &Program, folder: &Path, seed: u64, flags: &[Vec<String>]) -> Result<Self> {
+    pub fn start(helper: &Helper, folder: &Path, seed: u64, flags: &[Vec<String>]) -> Result<Self> {
         let mut fleet = Self {
-            program: program.clone(),
+            helper: helper.clone(),
             log: folder.join("executions"),
             seed,
             members: Vec::new(),
@@ -165,19 +143,7 @@ impl Fleet {
         ];
         let pairs = pairs.into_iter().flat_map(|(key, value)| [key.to_owned(), value]);
         let arguments: Vec<String> = pairs.chain(member.flags.iter().cloned()).collect();
-        Ok(match &self.program {
-            Program::Binary(path) => {
-                let mut command = Command::new(path);
-                command.args(arguments);
-                command
-            }
-            Program::Test(path, name) => {
-                let mut command = Command::new(path);
-                command.args(["--exact", name, "--nocapture"]);
-                command.env(VARIABLE, arguments.join("\n"));
-                command
-            }
-        })
+        Ok(self.helper.backend(&arguments))
     }
 }
 

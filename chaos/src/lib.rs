@@ -7,6 +7,7 @@ pub mod scenario;
 pub mod backend;
 pub mod client;
 pub mod fleet;
+pub mod helper;
 pub mod peer;
 pub mod report;
 

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use crate::client::{Class, Failure, Method, Record};
 
-/// Failures that are listed one by one; all are counted.
-const MOST_LISTED: usize = 20;
+/// Failures of a table that are listed one by one; all are counted.
+const MOST_LISTED: usize = 5;
 
 /// The outcome of a scenario.
 #[derive(Debug, Default)]
@@ -81,10 +81,9 @@ impl Report {
         }
         rows.push(Row::new("all".to_owned(), &records.iter().collect::<Vec<_>>()));
         let failed = records.iter().filter(|record| !record.is_ok() && !record.is_cut);
-        let room = MOST_LISTED.saturating_sub(self.failures.len());
         self.failures.extend(
             failed
-                .take(room)
+                .take(MOST_LISTED)
                 .map(|record| format!("{name}: {}", describe(record, start))),
         );
         self.tables.push(Table { name, rows });

@@ -16,6 +16,7 @@ mod command_line;
 mod demo;
 mod desync;
 mod details;
+mod faults;
 mod forwarding;
 mod grpc;
 mod http2;

@@ -25,7 +25,7 @@ use crate::error::{Explain, Result};
 use crate::executions::Writer;
 use crate::rng::Rng;
 
-pub(crate) use behaviour::{Behaviour, Cut, CutEnd, CutPlace};
+pub use behaviour::{Behaviour, Cut, CutEnd, CutPlace};
 
 /// The line on stdout that says that connections are accepted.
 pub(crate) const READY: &str = "listening";

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use clap::Parser;
-use evenkeel_chaos::fleet::Program;
+use evenkeel_chaos::helper::Helper;
 use evenkeel_chaos::peer;
 use evenkeel_chaos::report::Report;
 use evenkeel_chaos::scenario::{Context, SCENARIOS, Scenario};
@@ -38,7 +38,7 @@ struct Arguments {
     /// The fault backend; by default the one beside this program.
     #[arg(long)]
     backend: Option<PathBuf>,
-    /// Multiplies all limits of latency, for machines that do other work too.
+    /// Multiplies all limits that depend on timing, for machines that do other work too.
     #[arg(long, default_value_t = 1)]
     slack: u64,
     /// Writes the reports as JSON to this file.
@@ -93,7 +93,7 @@ fn context(arguments: &Arguments, scenario: &Scenario, seed: u64) -> Result<Cont
     let beside = this.with_file_name("evenkeel-fault-backend");
     Ok(Context {
         peer: peer::peer(&arguments.peer, arguments.balancer.clone())?,
-        backend: Program::Binary(arguments.backend.clone().unwrap_or(beside)),
+        helper: Helper::Binary(arguments.backend.clone().unwrap_or(beside)),
         seed,
         duration: Duration::from_secs(arguments.seconds.unwrap_or(scenario.seconds)),
         rate: arguments.rate.unwrap_or(scenario.rate),

@@ -37,6 +37,8 @@ pub type Make = Box<dyn FnMut(u64, &mut Rng) -> Request + Send>;
 pub struct Plan {
     /// Address of the balancer.
     pub address: SocketAddr,
+    /// Its address for HTTP/2.
+    pub http2: SocketAddr,
     /// Requests a second, at most 2,000.
     pub rate: u64,
     /// How long requests are sent.
@@ -74,6 +76,7 @@ impl Plan {
     pub fn new(address: SocketAddr, rate: u64, duration: Duration, seed: u64) -> Self {
         Self {
             address,
+            http2: address,
             rate,
             duration,
             seed,
@@ -127,7 +130,7 @@ async fn send(mut plan: Plan, start: u64) -> Vec<Record> {
     let shared = Rc::new(Shared {
         timeout: plan.timeout,
         http1: http1::Connections::new(plan.address, plan.connections),
-        http2: http2::Connections::new(plan.address),
+        http2: http2::Connections::new(plan.http2),
         cookies: RefCell::default(),
         in_flight: Cell::new(0),
         records: RefCell::default(),

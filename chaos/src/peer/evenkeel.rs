@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use super::{Peer, Setting, Setup, beside, version_of};
+use super::{Config, Peer, Setting, Setup, beside, version_of};
 use crate::error::Result;
 
 #[derive(Debug)]
@@ -25,7 +25,7 @@ impl Peer for Evenkeel {
         version_of(Command::new(&self.program).arg("--version"))
     }
 
-    fn config(&self, setup: &Setup<'_>) -> Result<(String, Option<SocketAddr>)> {
+    fn config(&self, setup: &Setup<'_>) -> Result<Config> {
         let mut text = "listen: 127.0.0.1:0\nadmin: off\nbackends:\n".to_owned();
         for address in setup.backends {
             // A string takes everything.
@@ -35,7 +35,10 @@ impl Peer for Evenkeel {
             text.push_str(&line(setting));
             text.push('\n');
         }
-        Ok((text, None))
+        Ok(Config {
+            text,
+            ..Config::default()
+        })
     }
 
     fn command(&self, config: &Path, _: &Path) -> Command {

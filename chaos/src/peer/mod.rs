@@ -16,12 +16,15 @@ use rustix::process::Signal;
 use crate::clock;
 use crate::error::{Error, Explain, Result};
 use crate::folder::Folder;
+use crate::helper::Helper;
 use crate::process::Process;
 
 /// Longest wait until a balancer listens.
 const START: Duration = Duration::from_secs(10);
 /// Longest wait for its end after SIGTERM.
 const STOP: Duration = Duration::from_secs(10);
+/// The same when nobody is interested any more.
+const DROPPED: Duration = Duration::from_millis(500);
 /// Time between two looks at whether it listens.
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -55,13 +58,24 @@ pub struct Setup<'a> {
     pub folder: &'a Path,
 }
 
+/// A config, and the addresses in it that are known before the balancer says them.
+#[derive(Debug, Default)]
+pub struct Config {
+    /// Its text.
+    pub text: String,
+    /// Where it listens.
+    pub address: Option<SocketAddr>,
+    /// Where it listens for HTTP/2, if that is another address.
+    pub http2: Option<SocketAddr>,
+}
+
 /// A kind of balancer.
 pub trait Peer: std::fmt::Debug {
     /// The name and version of the program.
     fn version(&self) -> String;
 
-    /// The config, and the address that it listens on if it is known beforehand. An error if it has no such setting.
-    fn config(&self, setup: &Setup<'_>) -> Result<(String, Option<SocketAddr>)>;
+    /// The config. An error if it has no such setting.
+    fn config(&self, setup: &Setup<'_>) -> Result<Config>;
 
     /// The command that runs with the config in this file.
     fn command(&self, config: &Path, folder: &Path) -> Command;
@@ -101,6 +115,8 @@ pub const PEERS: &[Row] = &[
 pub struct Balancer {
     /// Where it listens.
     pub address: SocketAddr,
+    /// Where it listens for HTTP/2, if that is another address.
+    pub http2: Option<SocketAddr>,
     process: Process,
     output: PathBuf,
 }
@@ -114,18 +130,19 @@ pub fn peer(name: &str, path: Option<PathBuf>) -> Result<Box<dyn Peer>> {
 
 impl Balancer {
     /// Starts it and waits until it listens.
-    pub fn start(peer: &dyn Peer, setup: &Setup<'_>) -> Result<Self> {
-        let (text, address) = peer.config(setup)?;
+    pub fn start(peer: &dyn Peer, helper: &Helper, setup: &Setup<'_>) -> Result<Self> {
+        let Config { text, address, http2 } = peer.config(setup)?;
         let (config, output) = (setup.folder.join("config"), setup.folder.join("output"));
         fs::write(&config, text).explain("cannot write the config")?;
         let file = File::create(&output).explain("cannot write the output")?;
-        let mut command = peer.command(&config, setup.folder);
+        let mut command = helper.bound(&peer.command(&config, setup.folder));
         command
             .stdin(Stdio::null())
             .stderr(file.try_clone()?)
             .stdout(file);
         let mut balancer = Self {
             address: address.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0))),
+            http2,
             process: Process::start(&mut command)?,
             output,
         };
@@ -170,6 +187,15 @@ impl Balancer {
             self.address = address;
         }
         std::net::TcpStream::connect(self.address).is_ok()
+    }
+}
+
+impl Drop for Balancer {
+    fn drop(&mut self) {
+        // A balancer of several processes ends them all. Its end is forced right after.
+        if self.process.ended().is_none() && self.process.signal(Signal::TERM).is_ok() {
+            drop(self.process.wait(DROPPED));
+        }
     }
 }
 

@@ -1,12 +1,12 @@
-//! nginx, with kept connections to the backends, which it does not have by default before 1.29.7. It speaks no HTTP/2
-//! on a port of HTTP/1.1 before 1.25.1, so scenarios with HTTP/2 clients show what older versions do with them.
+//! nginx, with kept connections to the backends, which it does not have by default before 1.29.7. HTTP/2 has a
+//! port of its own, as before 1.25.1.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{Peer, Setting, Setup, free_address, version_of};
+use super::{Config, Peer, Setting, Setup, free_address, version_of};
 use crate::error::{Error, Result};
 
 #[derive(Debug)]
@@ -24,8 +24,8 @@ impl Peer for Nginx {
         version_of(Command::new(&self.program).arg("-v"))
     }
 
-    fn config(&self, setup: &Setup<'_>) -> Result<(String, Option<SocketAddr>)> {
-        let listen = free_address()?;
+    fn config(&self, setup: &Setup<'_>) -> Result<Config> {
+        let (listen, http2) = (free_address()?, free_address()?);
         let folder = setup.folder.display();
         let mut text =
             format!("daemon off;\npid {folder}/pid;\nerror_log {folder}/error.log;\nevents {{}}\nhttp {{\n");
@@ -37,13 +37,20 @@ impl Peer for Nginx {
         for address in setup.backends {
             let _ = writeln!(text, "server {address};");
         }
-        let _ = writeln!(text, "keepalive 32;\n}}\nserver {{\nlisten {listen};");
+        let _ = writeln!(
+            text,
+            "keepalive 32;\n}}\nserver {{\nlisten {listen};\nlisten {http2} http2;"
+        );
         for setting in setup.settings {
             let _ = writeln!(text, "{}", line(*setting)?);
         }
         text.push_str("proxy_http_version 1.1;\nproxy_set_header Connection \"\";\n");
         text.push_str("location / { proxy_pass http://all; }\n}\n}\n");
-        Ok((text, Some(listen)))
+        Ok(Config {
+            text,
+            address: Some(listen),
+            http2: Some(http2),
+        })
     }
 
     fn command(&self, config: &Path, folder: &Path) -> Command {

@@ -32,7 +32,8 @@ pub(super) fn run(context: &Context, report: &mut Report) -> Result<()> {
     report.table("requests", &records, start);
     goals::no_failed_get(report, &records);
     goals::executed_once(report, &records, &rig.fleet.executions());
-    let most = (goals::count(&records, Method::Post) * PERMILLE).div_ceil(1_000);
+    // A machine that does other work notices closed connections later, so that the race is lost more often.
+    let most = (goals::count(&records, Method::Post) * PERMILLE * context.slack).div_ceil(1_000);
     report.at_most("failed POSTs", goals::failed(&records, Method::Post), most);
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Context, THREE, goals, sleep_until};
+use super::{Context, goals, sleep_until};
 use crate::client::{Method, Record};
 use crate::clock;
 use crate::error::Result;
@@ -12,11 +12,13 @@ use crate::report::Report;
 const PERIOD: Duration = Duration::from_secs(2);
 /// Time until a killed backend is back.
 const DOWN: Duration = Duration::from_secs(1);
+/// Responses take so long that requests are under way whenever a backend is killed.
+const FLAGS: [&[&str]; 3] = [&["--delay-ms", "20"]; 3];
 /// Time before the first kill.
 const WARM_UP: Duration = Duration::from_millis(500);
 
 pub(super) fn run(context: &Context, report: &mut Report) -> Result<()> {
-    let mut rig = context.rig(&[], &THREE)?;
+    let mut rig = context.rig(&[], &FLAGS)?;
     let mut rng = context.rng();
     let load = context.load(&rig, context.duration).start()?;
     let end = load.start + clock::micros(context.duration);

@@ -19,8 +19,9 @@ use std::time::Duration;
 use crate::client::{Plan, Record};
 use crate::clock;
 use crate::error::{Error, Result};
-use crate::fleet::{Fleet, Program};
+use crate::fleet::Fleet;
 use crate::folder::Folder;
+use crate::helper::Helper;
 use crate::peer::{self, Balancer, Peer, Setting, Setup};
 use crate::report::Report;
 use crate::rng::Rng;
@@ -125,14 +126,14 @@ pub struct Context {
     /// The balancer.
     pub peer: Box<dyn Peer>,
     /// How backends are started.
-    pub backend: Program,
+    pub helper: Helper,
     /// Seed of everything random.
     pub seed: u64,
     /// The time that the scenario takes.
     pub duration: Duration,
     /// Requests a second.
     pub rate: u64,
-    /// What limits of latency are multiplied with: 1 on a machine that does nothing else.
+    /// What limits that depend on timing are multiplied with: 1 on a machine that does nothing else.
     pub slack: u64,
     /// Whether the files of the run stay on the disk.
     pub is_kept: bool,
@@ -185,14 +186,14 @@ impl Context {
             .iter()
             .map(|flags| flags.iter().map(|&flag| flag.to_owned()).collect())
             .collect();
-        let fleet = Fleet::start(&self.backend, folder.path(), self.seed, &flags)?;
+        let fleet = Fleet::start(&self.helper, folder.path(), self.seed, &flags)?;
         let addresses = fleet.addresses();
         let setup = Setup {
             backends: &addresses,
             settings,
             folder: folder.path(),
         };
-        let balancer = Balancer::start(self.peer.as_ref(), &setup)?;
+        let balancer = Balancer::start(self.peer.as_ref(), &self.helper, &setup)?;
         Ok(Rig {
             balancer,
             fleet,
@@ -211,7 +212,9 @@ impl Context {
 
     /// Load at the rate of the run.
     fn load(&self, rig: &Rig, duration: Duration) -> Plan {
-        Plan::new(rig.balancer.address, self.rate, duration, self.seed)
+        let mut plan = Plan::new(rig.balancer.address, self.rate, duration, self.seed);
+        plan.http2 = rig.balancer.http2.unwrap_or(plan.http2);
+        plan
     }
 
     /// The longest latency that counts as `percent` of `base`. A difference of 2 ms is noise of the scheduler.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{Context, due_between, goals};
-use crate::client::{Class, Method, Plan, Record, Request};
+use crate::client::{Class, Method, Record, Request};
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::executions::{Event, Executions};
@@ -21,8 +21,8 @@ pub(super) fn run(context: &Context, report: &mut Report) -> Result<()> {
     let mut rig = context.rig(&[Setting::AdaptiveLimit], &[FLAGS; 3])?;
     let get = || |_, _: &mut _| Request::new(Class::KeepAlive, Method::Get);
     // A quarter of what they can serve shows the latency without waiting.
-    let calm_rate = (context.rate / 8).max(1);
-    let calm = Plan::new(rig.balancer.address, calm_rate, context.part(30), context.seed);
+    let mut calm = context.load(&rig, context.part(30));
+    calm.rate = (context.rate / 8).max(1);
     let calm = calm.make(get()).run()?;
     let capacity = capacity(&rig.fleet.executions())?;
     let load = context.load(&rig, context.part(70)).make(get()).start()?;
