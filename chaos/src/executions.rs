@@ -2,14 +2,14 @@
 //! appends to one file, each line with one write before it responds, so that what was executed is known even of a
 //! backend that was killed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
 use std::path::Path;
 
 use crate::clock;
 use crate::error::{Explain, Result};
-use crate::payload;
+use crate::nonce;
 
 /// What a line reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +66,7 @@ impl Writer {
             Event::Ended => '-',
             Event::Probed => '?',
         };
-        let (time, backend, nonce) = (clock::now(), self.backend, payload::hex(nonce));
+        let (time, backend, nonce) = (clock::now(), self.backend, nonce::hex(nonce));
         let line = format!("{sign} {time} {backend} {nonce} {method}\n");
         // A log that cannot be written shows as requests that nobody executed.
         drop((&self.file).write_all(line.as_bytes()));
@@ -111,16 +111,18 @@ impl Executions {
             .count()
     }
 
-    /// Requests with this method that a backend had begun and not ended at `time`.
-    pub fn running_at(&self, backend: usize, time: u64, method: &str) -> usize {
-        let mut running: HashMap<u64, bool> = HashMap::new();
+    /// The requests that a backend began after `from` and had not ended at `time`.
+    pub fn running_at(&self, backend: usize, from: u64, time: u64) -> HashSet<u64> {
+        let mut running = HashSet::new();
         let entries = self.entries.iter();
-        for entry in entries.filter(|entry| entry.backend == backend && entry.time <= time) {
-            if entry.method == method {
-                running.insert(entry.nonce, entry.event == Event::Begun);
-            }
+        for entry in entries.filter(|entry| entry.backend == backend && (from..=time).contains(&entry.time)) {
+            match entry.event {
+                Event::Begun => running.insert(entry.nonce),
+                Event::Ended => running.remove(&entry.nonce),
+                Event::Probed => false,
+            };
         }
-        running.values().filter(|is_running| **is_running).count()
+        running
     }
 }
 
@@ -136,7 +138,7 @@ fn entry(line: &str) -> Option<Entry> {
         event,
         time: words.next()?.parse().ok()?,
         backend: words.next()?.parse().ok()?,
-        nonce: payload::number(words.next()?)?,
+        nonce: nonce::number(words.next()?)?,
         method: words.next()?.to_owned(),
     })
 }
@@ -157,13 +159,8 @@ mod tests {
         one.write(Event::Probed, 0, "GET");
         let log = Executions::read(&path);
         assert_eq!((log.count(7), log.count(8)), (2, 0));
-        assert_eq!(
-            (
-                log.running_at(0, u64::MAX, "POST"),
-                log.running_at(1, u64::MAX, "POST")
-            ),
-            (1, 0)
-        );
+        assert_eq!(log.running_at(0, 0, u64::MAX), HashSet::from([7]));
+        assert_eq!(log.running_at(1, 0, u64::MAX), HashSet::new());
         assert_eq!((log.probes(0), log.probes(1)), (1, 0));
     }
 }

@@ -86,12 +86,11 @@ impl Fleet {
         self.restart(index)
     }
 
-    /// Kills a backend (SIGKILL). Returns the time.
+    /// Kills a backend (SIGKILL). Returns when it is dead.
     pub fn kill(&mut self, index: usize) -> Result<u64> {
-        let time = clock::now();
-        // Dropping kills.
+        // Dropping kills, and waits.
         self.member(index)?.process = None;
-        Ok(time)
+        Ok(clock::now())
     }
 
     /// Stops a backend as a deployment does (SIGTERM): it finishes what runs. Returns when it has ended.
@@ -103,7 +102,7 @@ impl Fleet {
         Ok(clock::now())
     }
 
-    /// Makes a backend hang (SIGSTOP): the kernel accepts its connections, nobody answers. Returns the time.
+    /// Makes a backend hang (SIGSTOP): the kernel accepts its connections, and nothing responds. Returns the time.
     pub fn freeze(&mut self, index: usize) -> Result<u64> {
         self.signal(index, Signal::STOP)
     }

@@ -15,7 +15,7 @@ mod clock;
 mod error;
 pub mod executions;
 mod folder;
-mod payload;
+mod nonce;
 mod process;
 mod rng;
 

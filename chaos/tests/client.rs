@@ -120,7 +120,7 @@ fn a_killed_backend_leaves_a_log_of_what_it_has_begun() {
     let records = load.finish().unwrap();
     let log = fleet.executions();
     assert!(executed(&records, &log) >= 20);
-    assert!(log.running_at(0, killed, "POST") > 0);
+    assert!(log.running_at(0, 0, killed).len() >= 20);
     assert!(records.iter().all(|record| !record.is_ok()));
 }
 

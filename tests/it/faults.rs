@@ -77,7 +77,7 @@ fn the_restart_of_a_lone_backend_costs_no_request() {
 
 #[test]
 #[ignore = "needs the wait queue and down_interval"]
-fn an_outage_is_answered_at_once_and_ends_soon() {
+fn an_outage_is_refused_at_once_and_ends_soon() {
     run("all-down", 9, 100);
 }
 

@@ -17,7 +17,7 @@ use crate::clock;
 use crate::executions::Event;
 use crate::rng::Rng;
 
-/// How long a draining backend waits for a request on an idle connection, which it answers with `Connection: close`.
+/// How long a draining backend waits for a request on an idle connection, to which it responds with `Connection: close`.
 const DRAIN_IDLE: Duration = Duration::from_millis(200);
 
 /// Longest wait of an idle connection that is not drained.

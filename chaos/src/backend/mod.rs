@@ -73,7 +73,7 @@ pub struct Options {
     /// The status of those responses.
     #[arg(long, default_value_t = 503)]
     error_status: u16,
-    /// Be well for this long, then respond with `--error-status` for as long, and so on.
+    /// Be healthy for this long, then respond with `--error-status` for as long, and so on.
     #[arg(long)]
     flap_ms: Option<u64>,
     /// Reset every connection at once.

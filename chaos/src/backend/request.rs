@@ -5,7 +5,7 @@ use std::io::{Error, ErrorKind, Result};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 
-use crate::payload;
+use crate::nonce;
 
 /// Longest head.
 const LONGEST_HEAD: usize = 64 * 1024;
@@ -85,9 +85,9 @@ impl Reader {
         };
         let (path, query) = head.target.split_once('?').unwrap_or((&head.target, ""));
         Ok(Request {
-            nonce: path.strip_prefix(payload::PREFIX).and_then(payload::number),
+            nonce: path.strip_prefix(nonce::PREFIX).and_then(nonce::number),
             query: query.to_owned(),
-            body_hash: payload::hash(&body),
+            body_hash: nonce::hash(&body),
             closes: head.closes,
             method: head.method,
         })

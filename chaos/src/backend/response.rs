@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::behaviour::{Behaviour, Cut, CutPlace};
-use crate::payload;
+use crate::nonce;
 
 /// Bytes of a chunk.
 const CHUNK: usize = 300;
@@ -29,7 +29,7 @@ pub(super) struct Facts {
 impl Response {
     /// The response to a request that asked for `behaviour`.
     pub(super) fn new(behaviour: &Behaviour, facts: &Facts) -> Self {
-        let body = payload::body(facts.nonce, behaviour.size);
+        let body = nonce::body(facts.nonce, behaviour.size);
         let framing = if behaviour.is_chunked {
             "Transfer-Encoding: chunked".to_owned()
         } else {
@@ -39,12 +39,12 @@ impl Response {
         let mut bytes = format!(
             "HTTP/1.1 {} Status\r\n{}: {}\r\n{}: {}\r\n{}: {}\r\n{connection}{framing}\r\n\r\n",
             behaviour.status,
-            payload::NONCE,
-            payload::hex(facts.nonce),
-            payload::BACKEND,
+            nonce::NONCE,
+            nonce::hex(facts.nonce),
+            nonce::BACKEND,
             facts.backend,
-            payload::BODY_HASH,
-            payload::hex(facts.body_hash),
+            nonce::BODY_HASH,
+            nonce::hex(facts.body_hash),
         )
         .into_bytes();
         let head = 0..bytes.len();

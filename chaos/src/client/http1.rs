@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use super::record::Failure;
 use super::request::Outgoing;
 use super::response::Response;
-use crate::payload;
+use crate::nonce;
 
 /// Most headers of a response.
 const MOST_HEADERS: usize = 100;
@@ -231,8 +231,8 @@ fn write(request: &Outgoing, is_kept: bool) -> Vec<u8> {
         "{} {} HTTP/1.1\r\nHost: chaos.test\r\n{}: {}\r\n",
         request.method.name(),
         request.target,
-        payload::NONCE,
-        payload::hex(request.nonce),
+        nonce::NONCE,
+        nonce::hex(request.nonce),
     );
     if let Some(cookie) = &request.cookie {
         head.push_str(&format!("Cookie: {cookie}\r\n"));

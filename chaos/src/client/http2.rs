@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use super::record::Failure;
 use super::request::Outgoing;
 use super::response::Response;
-use crate::payload;
+use crate::nonce;
 
 /// Connections in use.
 const COUNT: usize = 4;
@@ -29,7 +29,7 @@ pub(super) struct Connections {
 }
 
 /// Why a request has no whole response.
-enum Trouble {
+enum Interruption {
     /// The server has not processed it.
     NotProcessed,
     /// What the client records.
@@ -51,8 +51,8 @@ impl Connections {
             let (index, sender) = self.sender().await?;
             match exchange(sender, request).await {
                 Ok(response) => return Ok(response),
-                Err(Trouble::Failed(failure)) => return Err(failure),
-                Err(Trouble::NotProcessed) => self.forget(index),
+                Err(Interruption::Failed(failure)) => return Err(failure),
+                Err(Interruption::NotProcessed) => self.forget(index),
             }
         }
         Err(Failure::Closed)
@@ -92,26 +92,30 @@ impl Connections {
 async fn exchange(
     mut sender: SendRequest<Bytes>,
     request: &Outgoing,
-) -> std::result::Result<Response, Trouble> {
+) -> std::result::Result<Response, Interruption> {
     let mut head = http::Request::builder()
         .method(request.method.name())
         .uri(format!("http://chaos.test{}", request.target))
-        .header(payload::NONCE, payload::hex(request.nonce));
+        .header(nonce::NONCE, nonce::hex(request.nonce));
     if let Some(cookie) = &request.cookie {
         head = head.header("cookie", cookie);
     }
     if !request.body.is_empty() {
         head = head.header("content-length", request.body.len());
     }
-    let head = head.body(()).map_err(|_| Trouble::Failed(Failure::Malformed))?;
+    let head = head
+        .body(())
+        .map_err(|_| Interruption::Failed(Failure::Malformed))?;
     let has_no_body = request.body.is_empty();
     let sent = sender.send_request(head, has_no_body);
-    let (response, mut stream) = sent.map_err(|error| trouble(&error, Failure::Closed))?;
+    let (response, mut stream) = sent.map_err(|error| interruption(&error, Failure::Closed))?;
     if !has_no_body {
         // A failure shows in the response.
         drop(stream.send_data(Bytes::copy_from_slice(&request.body), true));
     }
-    let response = response.await.map_err(|error| trouble(&error, Failure::Closed))?;
+    let response = response
+        .await
+        .map_err(|error| interruption(&error, Failure::Closed))?;
     let (parts, mut body) = response.into_parts();
     let mut received = Response {
         status: parts.status.as_u16(),
@@ -121,22 +125,22 @@ async fn exchange(
         received.note(name.as_str(), value.to_str().unwrap_or_default());
     }
     while let Some(data) = body.data().await {
-        let data = data.map_err(|_| Trouble::Failed(Failure::Truncated))?;
+        let data = data.map_err(|_| Interruption::Failed(Failure::Truncated))?;
         drop(body.flow_control().release_capacity(data.len()));
         received.body.extend_from_slice(&data);
     }
     body.trailers()
         .await
-        .map_err(|_| Trouble::Failed(Failure::Truncated))?;
+        .map_err(|_| Interruption::Failed(Failure::Truncated))?;
     Ok(received)
 }
 
-fn trouble(error: &h2::Error, otherwise: Failure) -> Trouble {
+fn interruption(error: &h2::Error, otherwise: Failure) -> Interruption {
     let is_refused = error.reason() == Some(Reason::REFUSED_STREAM);
     let has_left = error.is_go_away() && error.is_remote() && error.reason() == Some(Reason::NO_ERROR);
     if is_refused || has_left {
-        Trouble::NotProcessed
+        Interruption::NotProcessed
     } else {
-        Trouble::Failed(otherwise)
+        Interruption::Failed(otherwise)
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::request::{Class, Method, Request};
 use super::response::Response;
-use crate::payload;
+use crate::nonce;
 
 /// A request and its outcome. Times are microseconds of the machine's clock.
 #[derive(Debug, Clone)]
@@ -93,7 +93,7 @@ impl Record {
             Some(Failure::Status(response.status))
         } else if response.nonce != Some(self.nonce) {
             Some(Failure::WrongNonce)
-        } else if response.body != payload::body(self.nonce, request.behaviour.size) {
+        } else if response.body != nonce::body(self.nonce, request.behaviour.size) {
             Some(Failure::WrongBody)
         } else if self.method == Method::Post && !self.is_hash_right(request, response) {
             Some(Failure::WrongHash)
@@ -104,7 +104,7 @@ impl Record {
 
     fn is_hash_right(&self, request: &Request, response: &Response) -> bool {
         let sent = request.outgoing(self.nonce, None).body;
-        response.body_hash == Some(payload::hash(&sent))
+        response.body_hash == Some(nonce::hash(&sent))
     }
 
     /// Whether it succeeded.
@@ -152,7 +152,7 @@ mod tests {
         let mut response = Response {
             status: 200,
             nonce: Some(5),
-            body: payload::body(5, 1_024),
+            body: nonce::body(5, 1_024),
             ..Response::default()
         };
         record.complete(&request, &response);

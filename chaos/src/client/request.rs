@@ -1,7 +1,7 @@
 //! What the client sends.
 
 use crate::backend::Behaviour;
-use crate::payload;
+use crate::nonce;
 use crate::rng::Rng;
 
 /// Bytes of the body of a POST.
@@ -88,11 +88,11 @@ impl Request {
     pub(super) fn outgoing(&self, nonce: u64, cookie: Option<String>) -> Outgoing {
         let body = match self.method {
             Method::Get => Vec::new(),
-            Method::Post => payload::body(!nonce, POST_SIZE),
+            Method::Post => nonce::body(!nonce, POST_SIZE),
         };
         Outgoing {
             method: self.method,
-            target: format!("{}{}?{}", payload::PREFIX, payload::hex(nonce), self.behaviour),
+            target: format!("{}{}?{}", nonce::PREFIX, nonce::hex(nonce), self.behaviour),
             nonce,
             cookie,
             body,

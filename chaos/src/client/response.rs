@@ -15,11 +15,11 @@ pub(super) struct Response {
 impl Response {
     /// Notes a header. Names are in lower case.
     pub(super) fn note(&mut self, name: &str, value: &str) {
-        use crate::payload;
+        use crate::nonce;
         match name {
-            payload::NONCE => self.nonce = payload::number(value),
-            payload::BACKEND => self.backend = value.parse().ok(),
-            payload::BODY_HASH => self.body_hash = payload::number(value),
+            nonce::NONCE => self.nonce = nonce::number(value),
+            nonce::BACKEND => self.backend = value.parse().ok(),
+            nonce::BODY_HASH => self.body_hash = nonce::number(value),
             "set-cookie" => self.cookie = value.split(';').next().map(str::to_owned),
             _ => {}
         }

@@ -12,13 +12,13 @@ pub(super) fn no_failed_get(report: &mut Report, records: &[Record]) {
     report.at_most("failed idempotent requests", failed(records, Method::Get), 0);
 }
 
-/// No POST was executed twice, and nothing was answered that nobody has executed.
+/// No POST was executed twice, and no response came without an execution.
 pub(super) fn executed_once(report: &mut Report, records: &[Record], log: &Executions) {
     let posts = records.iter().filter(|record| record.method == Method::Post);
     let twice = posts.filter(|record| log.count(record.nonce) > 1).count();
     report.at_most("POSTs executed twice", number(twice), 0);
-    let answered = records.iter().filter(|record| record.is_ok());
-    let never = answered.filter(|record| log.count(record.nonce) == 0).count();
+    let succeeded = records.iter().filter(|record| record.is_ok());
+    let never = succeeded.filter(|record| log.count(record.nonce) == 0).count();
     report.at_most("responses to requests that no backend executed", number(never), 0);
 }
 

@@ -1,4 +1,4 @@
-//! A backend that hangs (SIGSTOP): its kernel accepts connections, and nothing ever answers.
+//! A backend that hangs (SIGSTOP): its kernel accepts connections, and nothing ever responds.
 
 use std::time::Duration;
 

@@ -37,9 +37,9 @@ pub(super) fn run(context: &Context, report: &mut Report) -> Result<()> {
     report.table("overload", &measured, start);
     report.fact("capacity, requests a second", capacity);
     report.fact("overload, requests a second", context.rate);
-    let answered: Vec<Record> = measured.into_iter().filter(Record::is_ok).collect();
+    let succeeded: Vec<Record> = measured.into_iter().filter(Record::is_ok).collect();
     let end = start + length;
-    let in_time = answered
+    let in_time = succeeded
         .iter()
         .filter(|record| (settled..end).contains(&record.ended))
         .count();
@@ -50,7 +50,10 @@ pub(super) fn run(context: &Context, report: &mut Report) -> Result<()> {
         format!("{goodput}, at least {least}"),
         goodput >= least,
     );
-    let (base, now) = (goals::p99(&calm, Method::Get), goals::p99(&answered, Method::Get));
+    let (base, now) = (
+        goals::p99(&calm, Method::Get),
+        goals::p99(&succeeded, Method::Get),
+    );
     report.at_most("p99 of successes, in µs", now, context.limit(base, 300));
     Ok(())
 }
