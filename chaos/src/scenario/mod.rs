@@ -169,6 +169,7 @@ impl Scenario {
         let mut report = Report::default();
         report.fact("scenario", format!("{}: {}", self.name, self.about));
         report.fact("balancer", context.peer.version());
+        report.fact("machine", machine());
         report.fact("seed", context.seed);
         report.fact("rate", format!("{}/s", context.rate));
         report.fact("duration", format!("{} s", context.duration.as_secs()));
@@ -228,6 +229,18 @@ impl Rig {
     fn finish(&mut self) -> Result<String> {
         self.balancer.stop()
     }
+}
+
+/// The kernel, the cores, and how this program was built, which the balancer beside it shares.
+fn machine() -> String {
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
+    let build = if cfg!(debug_assertions) {
+        "debug"
+    } else {
+        "release"
+    };
+    format!("Linux {}, {cores} cores, {build} build", kernel.trim())
 }
 
 /// Sleeps until `time`, in microseconds of the machine's clock.
