@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::{Config, Peer, Setting, Setup, beside, version_of};
 use crate::error::Result;
+use crate::nonce;
 
 #[derive(Debug)]
 struct Evenkeel {
@@ -60,6 +61,15 @@ impl Peer for Evenkeel {
             is_change && text(line, "backend") == backend
         });
         Some(changes.count())
+    }
+
+    fn logged(&self, output: &str) -> Option<Vec<(u64, u16)>> {
+        let logged = lines(output).filter_map(|line| {
+            let nonce = text(&line, "path").strip_prefix(nonce::PREFIX)?;
+            let status = line.get("status")?.as_u64()?;
+            Some((nonce::number(nonce)?, u16::try_from(status).ok()?))
+        });
+        Some(logged.collect())
     }
 
     fn failed_attempts(&self, output: &str) -> Option<u64> {

@@ -86,6 +86,9 @@ pub trait Peer: std::fmt::Debug {
     /// How often a backend went down or up by its checks, where the output says so.
     fn state_changes(&self, output: &str, backend: SocketAddr) -> Option<usize>;
 
+    /// Nonce and status of each request in its access log, where the output says so.
+    fn logged(&self, output: &str) -> Option<Vec<(u64, u16)>>;
+
     /// The attempts of all requests that failed, where the output says so.
     fn failed_attempts(&self, output: &str) -> Option<u64>;
 }

@@ -72,6 +72,10 @@ impl Peer for Nginx {
         None
     }
 
+    fn logged(&self, _: &str) -> Option<Vec<(u64, u16)>> {
+        None
+    }
+
     fn failed_attempts(&self, _: &str) -> Option<u64> {
         None
     }

@@ -1,6 +1,6 @@
 //! All backends fail: first they respond 503, then they are down, then they recover.
 
-use super::{Context, due_between, goals, sleep_until};
+use super::{Context, Outcome, due_between, goals, sleep_until};
 use crate::client::{Class, Failure, Method, Record, Request};
 use crate::clock;
 use crate::error::Result;
@@ -38,7 +38,7 @@ pub(super) fn run(context: &Context, report: &mut Report) -> Result<()> {
     }
     let up = clock::now();
     let records = load.finish()?;
-    let output = rig.finish()?;
+    let Outcome { output, log } = rig.finish(context, report, &records)?;
 
     let parts = [(start, down), (down, up), (up, u64::MAX)].map(|(from, to)| due_between(&records, from, to));
     let [failing, gone, back] = &parts;
@@ -50,7 +50,7 @@ pub(super) fn run(context: &Context, report: &mut Report) -> Result<()> {
         report,
         (failing, gone),
         &output,
-        rig.fleet.executions().begun_between(start, down),
+        log.begun_between(start, down),
     );
     let local = due_between(gone, down + SETTLED, u64::MAX);
     let times: Vec<u64> = local.iter().map(|record| record.ended - record.sent).collect();

@@ -15,7 +15,7 @@ pub(super) fn run(context: &Context, report: &mut Report) -> Result<()> {
         .start()?;
     let start = load.start;
     let records = load.finish()?;
-    rig.finish()?;
+    rig.finish(context, report, &records)?;
 
     let (cut, whole): (Vec<Record>, Vec<Record>) = records.iter().cloned().partition(|record| record.is_cut);
     report.table("cut", &cut, start);
@@ -37,7 +37,6 @@ pub(super) fn run(context: &Context, report: &mut Report) -> Result<()> {
         goals::failed(&whole, Method::Get),
         0,
     );
-    goals::executed_once(report, &records, &rig.fleet.executions());
     Ok(())
 }
 

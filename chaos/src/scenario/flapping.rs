@@ -1,6 +1,6 @@
 //! A backend that fails every other moment.
 
-use super::{Context, THREE, goals};
+use super::{Context, Outcome, THREE, goals};
 use crate::client::Method;
 use crate::error::Result;
 use crate::report::Report;
@@ -16,8 +16,7 @@ pub(super) fn run(context: &Context, report: &mut Report) -> Result<()> {
     let load = context.load(&rig, context.duration).start()?;
     let start = load.start;
     let records = load.finish()?;
-    let output = rig.finish()?;
-    let log = rig.fleet.executions();
+    let Outcome { output, log } = rig.finish(context, report, &records)?;
 
     report.table("requests", &records, start);
     goals::no_failed_get(report, &records);

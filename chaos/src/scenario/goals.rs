@@ -1,5 +1,7 @@
 //! Goals that several scenarios share.
 
+use std::collections::HashMap;
+
 use crate::client::{Method, Record};
 use crate::executions::Executions;
 use crate::report::{Report, quantile};
@@ -27,6 +29,21 @@ pub(super) fn executed_once(report: &mut Report, records: &[Record], log: &Execu
     let succeeded = records.iter().filter(|record| record.is_ok());
     let never = succeeded.filter(|record| log.count(record.nonce) == 0).count();
     report.at_most("responses to requests that no backend executed", number(never), 0);
+}
+
+/// The access log has one line for each response that a client got, with the same status.
+pub(super) fn log_is_true(report: &mut Report, records: &[Record], logged: &[(u64, u16)]) {
+    let mut lines: HashMap<u64, Vec<u16>> = HashMap::new();
+    for (nonce, status) in logged {
+        lines.entry(*nonce).or_default().push(*status);
+    }
+    let received = records.iter().filter(|record| record.status > 0);
+    let wrong = received.filter(|record| lines.get(&record.nonce) != Some(&vec![record.status]));
+    report.at_most(
+        "responses without their line in the access log",
+        number(wrong.count()),
+        0,
+    );
 }
 
 /// How many requests with this method failed.

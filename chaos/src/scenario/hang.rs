@@ -38,7 +38,7 @@ fn run(context: &Context, report: &mut Report, check: Setting) -> Result<()> {
     let start = load.start;
     let records = load.finish()?;
     rig.fleet.thaw(backend)?;
-    rig.finish()?;
+    rig.finish(context, report, &records)?;
 
     let before = due_between(&records, start, hung.saturating_sub(goals::APART));
     let after = due_between(&records, hung.saturating_sub(goals::APART), u64::MAX);
@@ -60,7 +60,6 @@ fn run(context: &Context, report: &mut Report, check: Setting) -> Result<()> {
     report.fact("requests tried on it later", tried.len() - window.len());
 
     goals::no_failed_get(report, &records);
-    goals::executed_once(report, &records, &rig.fleet.executions());
     let until_noticed = noticed.saturating_sub(first_failure);
     let has_ended = noticed + SILENCE < records.last().map_or(0, |record| record.due);
     let is_quick = until_noticed <= INTERVAL || window.len() <= TRIES;

@@ -27,11 +27,10 @@ pub(super) fn run(context: &Context, report: &mut Report) -> Result<()> {
     let load = load.start()?;
     let start = load.start;
     let records = load.finish()?;
-    rig.finish()?;
+    rig.finish(context, report, &records)?;
 
     report.table("requests", &records, start);
     goals::no_failed_get(report, &records);
-    goals::executed_once(report, &records, &rig.fleet.executions());
     // A machine that does other work notices closed connections later, so that the race is lost more often.
     let most = (goals::count(&records, Method::Post) * PERMILLE * context.slack).div_ceil(1_000);
     report.at_most("failed POSTs", goals::failed(&records, Method::Post), most);

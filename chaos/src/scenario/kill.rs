@@ -36,13 +36,11 @@ pub(super) fn run(context: &Context, report: &mut Report) -> Result<()> {
     }
     let start = load.start;
     let records = load.finish()?;
-    rig.finish()?;
-    let log = rig.fleet.executions();
+    let log = rig.finish(context, report, &records)?.log;
 
     report.fact("kills", kills.len());
     report.table("requests", &records, start);
     goals::no_failed_get(report, &records);
-    goals::executed_once(report, &records, &log);
     judge_posts(report, &records, &log, &kills);
     Ok(())
 }

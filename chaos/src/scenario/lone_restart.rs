@@ -39,15 +39,13 @@ fn restart(context: &Context, report: &mut Report, down: Duration, after: Durati
     rig.fleet.restart(0)?;
     let start = load.start;
     let records = load.finish()?;
-    rig.finish()?;
-    let log = rig.fleet.executions();
+    let log = rig.finish(context, report, &records)?.log;
 
     let name = format!("down for {} ms", down.as_millis());
     report.table(&name, &records, start);
     let failed = [Method::Get, Method::Post].map(|method| goals::failed(&records, method));
     report.at_most(&format!("{name}: failed GETs"), failed[0], 0);
     report.at_most(&format!("{name}: failed POSTs"), failed[1], 0);
-    goals::executed_once(report, &records, &log);
     let overtaken = longest_overtaking(&records, &log);
     let limit = ORDER * context.slack;
     report.goal(

@@ -19,6 +19,7 @@ use std::time::Duration;
 use crate::client::{Plan, Record};
 use crate::clock;
 use crate::error::{Error, Result};
+use crate::executions::Executions;
 use crate::fleet::Fleet;
 use crate::folder::Folder;
 use crate::helper::Helper;
@@ -148,6 +149,14 @@ struct Rig {
     _folder: Folder,
 }
 
+/// What is left when the balancer has stopped.
+struct Outcome {
+    /// What it has written.
+    output: String,
+    /// What the backends have executed.
+    log: Executions,
+}
+
 /// Flags of three backends that respond after 3 ms, so that requests are under way when something happens.
 const THREE: [&[&str]; 3] = [&["--delay-ms", "3"]; 3];
 
@@ -225,9 +234,15 @@ impl Context {
 }
 
 impl Rig {
-    /// What the balancer has written, after it has stopped.
-    fn finish(&mut self) -> Result<String> {
-        self.balancer.stop()
+    /// Stops the balancer, and judges what holds in every scenario.
+    fn finish(&mut self, context: &Context, report: &mut Report, records: &[Record]) -> Result<Outcome> {
+        let output = self.balancer.stop()?;
+        let log = self.fleet.executions();
+        goals::executed_once(report, records, &log);
+        if let Some(logged) = context.peer.logged(&output) {
+            goals::log_is_true(report, records, &logged);
+        }
+        Ok(Outcome { output, log })
     }
 }
 

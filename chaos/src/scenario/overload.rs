@@ -28,7 +28,7 @@ pub(super) fn run(context: &Context, report: &mut Report) -> Result<()> {
     let load = context.load(&rig, context.part(70)).make(get()).start()?;
     let start = load.start;
     let records = load.finish()?;
-    rig.finish()?;
+    rig.finish(context, report, &[calm.clone(), records.clone()].concat())?;
 
     let length = clock::micros(context.part(70));
     let settled = start + length * SETTLING / 100;

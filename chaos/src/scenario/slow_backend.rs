@@ -33,7 +33,7 @@ fn measure(context: &Context, report: &mut Report, name: &str, flags: &[&[&str]]
     let load = context.load(&rig, duration).start()?;
     let start = load.start;
     let records = load.finish()?;
-    rig.finish()?;
+    rig.finish(context, report, &records)?;
     let settled = start + clock::micros(duration) * SETTLING / 100;
     let records = due_between(&records, settled, u64::MAX);
     report.table(name, &records, start);

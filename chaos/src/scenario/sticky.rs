@@ -29,7 +29,7 @@ pub(super) fn run(context: &Context, report: &mut Report) -> Result<()> {
     sleep_until(start + length * 3 / 4);
     rig.fleet.restart(victim)?;
     let records = load.finish()?;
-    rig.finish()?;
+    rig.finish(context, report, &records)?;
 
     report.table("requests", &records, start);
     goals::no_failed_get(report, &records);
