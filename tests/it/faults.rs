@@ -39,12 +39,12 @@ fn becomes_a_helper_when_started_as_one() {
 
 #[test]
 fn killed_backends_cost_no_idempotent_request() {
-    run("kill", 5, 200);
+    run("kill", 5, 150);
 }
 
 #[test]
 fn a_cut_response_is_never_taken_for_whole() {
-    run("cut", 4, 200);
+    run("cut", 4, 150);
 }
 
 #[test]

@@ -16,6 +16,10 @@ use crate::nonce;
 /// Connections in use.
 const COUNT: usize = 4;
 
+/// Bytes under way on a connection. The default of 64 KiB would limit the load on a busy machine, where each round trip
+/// takes long.
+const WINDOW: u32 = 4 * 1024 * 1024;
+
 /// Times that a request is sent. RFC 9113 §8.7: what the server has certainly not processed may be sent again.
 const SENDS: usize = 3;
 
@@ -73,7 +77,11 @@ impl Connections {
             .await
             .map_err(|_| Failure::Connect)?;
         drop(stream.set_nodelay(true));
-        let (sender, connection) = client::handshake(stream).await.map_err(|_| Failure::Connect)?;
+        let mut settings = client::Builder::new();
+        settings
+            .initial_window_size(WINDOW)
+            .initial_connection_window_size(WINDOW);
+        let (sender, connection) = settings.handshake(stream).await.map_err(|_| Failure::Connect)?;
         tokio::task::spawn_local(async move { drop(connection.await) });
         if let Some(slot) = self.open.get(index) {
             *slot.borrow_mut() = Some(sender.clone());

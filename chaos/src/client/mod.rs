@@ -80,7 +80,7 @@ impl Plan {
             rate,
             duration,
             seed,
-            timeout: Duration::from_secs(15),
+            timeout: Duration::from_secs(30),
             connections: 32,
             make: Box::new(|_, rng| mix(rng)),
         }
