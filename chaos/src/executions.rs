@@ -16,6 +16,8 @@ use crate::nonce;
 pub enum Event {
     /// A request was received whole, and is executed now.
     Begun,
+    /// A request was received whole, and is refused: it may be sent to another backend.
+    Refused,
     /// Its response was written, whole or cut as it was asked to be.
     Ended,
     /// A probe of the balancer was received.
@@ -63,6 +65,7 @@ impl Writer {
     pub(crate) fn write(&self, event: Event, nonce: u64, method: &str) {
         let sign = match event {
             Event::Begun => '+',
+            Event::Refused => '!',
             Event::Ended => '-',
             Event::Probed => '?',
         };
@@ -95,11 +98,13 @@ impl Executions {
         self.begun.get(&nonce).copied().unwrap_or_default()
     }
 
-    /// Executions of requests between two times.
-    pub fn begun_between(&self, from: u64, to: u64) -> usize {
+    /// Attempts of requests between two times, refused ones too.
+    pub fn attempts_between(&self, from: u64, to: u64) -> usize {
         let entries = self.entries.iter();
         entries
-            .filter(|entry| entry.event == Event::Begun && (from..to).contains(&entry.time))
+            .filter(|entry| {
+                matches!(entry.event, Event::Begun | Event::Refused) && (from..to).contains(&entry.time)
+            })
             .count()
     }
 
@@ -119,7 +124,7 @@ impl Executions {
             match entry.event {
                 Event::Begun => running.insert(entry.nonce),
                 Event::Ended => running.remove(&entry.nonce),
-                Event::Probed => false,
+                Event::Refused | Event::Probed => false,
             };
         }
         running
@@ -130,6 +135,7 @@ fn entry(line: &str) -> Option<Entry> {
     let mut words = line.split(' ');
     let event = match words.next()? {
         "+" => Event::Begun,
+        "!" => Event::Refused,
         "-" => Event::Ended,
         "?" => Event::Probed,
         _ => return None,

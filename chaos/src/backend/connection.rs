@@ -76,7 +76,8 @@ async fn respond(
 ) -> Result<Option<CutEnd>> {
     let options = &shared.options;
     let mut behaviour = Behaviour::read(&request.query);
-    if is_failing(shared, rng) {
+    let is_refused = is_failing(shared, rng);
+    if is_refused {
         behaviour.status = options.error_status;
     }
     let Some(nonce) = request.nonce else {
@@ -101,7 +102,8 @@ async fn respond(
         closes: request.closes || *shared.draining.borrow(),
     };
     let permit = shared.permits.acquire().await;
-    shared.log.write(Event::Begun, nonce, &request.method);
+    let event = if is_refused { Event::Refused } else { Event::Begun };
+    shared.log.write(event, nonce, &request.method);
     let delay = behaviour.delay + Duration::from_millis(options.delay_ms);
     if behaviour.is_hanging {
         sleep(IDLE).await;

@@ -50,7 +50,7 @@ pub(super) fn run(context: &Context, report: &mut Report) -> Result<()> {
         report,
         (failing, gone),
         &output,
-        log.begun_between(start, down),
+        log.attempts_between(start, down),
     );
     let local = due_between(gone, down + SETTLED, u64::MAX);
     let times: Vec<u64> = local.iter().map(|record| record.ended - record.sent).collect();

@@ -71,7 +71,7 @@ fn capacity(log: &Executions) -> Result<u64> {
                 total += begun.get(&entry.nonce).map_or(0, |time| entry.time - time);
                 count += 1;
             }
-            Event::Probed => {}
+            Event::Refused | Event::Probed => {}
         }
     }
     let each = total.checked_div(count).filter(|each| *each > 0);
