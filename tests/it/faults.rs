@@ -84,7 +84,7 @@ fn an_outage_is_refused_at_once_and_ends_soon() {
 #[test]
 #[ignore = "needs adaptive limits"]
 fn overload_leaves_most_of_the_capacity() {
-    run("overload", 10, 400);
+    run("overload", 10, 240);
 }
 
 #[test]

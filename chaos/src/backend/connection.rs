@@ -76,7 +76,8 @@ async fn respond(
 ) -> Result<Option<CutEnd>> {
     let options = &shared.options;
     let mut behaviour = Behaviour::read(&request.query);
-    let is_refused = is_failing(shared, rng);
+    let is_spared = request.nonce.is_none() && options.spare_probes;
+    let is_refused = !is_spared && is_failing(shared, rng);
     if is_refused {
         behaviour.status = options.error_status;
     }

@@ -73,6 +73,9 @@ pub struct Options {
     /// The status of those responses.
     #[arg(long, default_value_t = 503)]
     error_status: u16,
+    /// Never refuse a probe.
+    #[arg(long)]
+    spare_probes: bool,
     /// Be healthy for this long, then respond with `--error-status` for as long, and so on.
     #[arg(long)]
     flap_ms: Option<u64>,

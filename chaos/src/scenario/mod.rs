@@ -95,7 +95,7 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "overload",
         about: "twice the capacity of the backends, with adaptive limits",
         seconds: 30,
-        rate: 600,
+        rate: 240,
         run: overload::run,
     },
     Scenario {

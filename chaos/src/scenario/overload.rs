@@ -12,8 +12,8 @@ use crate::report::Report;
 
 /// Each backend serves so many requests at a time, with [`FLAGS`].
 const CONCURRENCY: u64 = 2;
-/// 20 ms each: about 100 requests a second.
-const FLAGS: &[&str] = &["--concurrency", "2", "--delay-ms", "20"];
+/// 50 ms each: about 40 requests a second. So few leave most of the machine to the balancer.
+const FLAGS: &[&str] = &["--concurrency", "2", "--delay-ms", "50"];
 /// Part of the overload, in percent, in which limits are still being found.
 const SETTLING: u64 = 30;
 
@@ -22,6 +22,8 @@ pub(super) fn run(context: &Context, report: &mut Report) -> Result<()> {
     let get = || |_, _: &mut _| Request::new(Class::KeepAlive, Method::Get);
     // A quarter of what they can serve shows the latency without waiting.
     let mut calm = context.load(&rig, context.part(30));
+    // Nonces follow from the seed, and are not to come twice.
+    calm.seed = !context.seed;
     calm.rate = (context.rate / 8).max(1);
     let calm = calm.make(get()).run()?;
     let capacity = capacity(&rig.fleet.executions())?;
