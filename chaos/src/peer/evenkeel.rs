@@ -1,6 +1,5 @@
 //! Evenkeel, with its defaults.
 
-use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,6 +9,9 @@ use serde_json::Value;
 use super::{Config, Peer, Setting, Setup, beside, version_of};
 use crate::error::Result;
 use crate::nonce;
+
+/// The key of a pool with sticky sessions. Its secret protects nothing here.
+const STICKY: &str = "sticky: { cookie: lb, secret: chaos-chaos-chaos-chaos-chaos-ch }";
 
 #[derive(Debug)]
 struct Evenkeel {
@@ -27,13 +29,23 @@ impl Peer for Evenkeel {
     }
 
     fn config(&self, setup: &Setup<'_>) -> Result<Config> {
-        let mut text = "listen: 127.0.0.1:0\nadmin: off\nbackends:\n".to_owned();
-        for address in setup.backends {
-            // A string takes everything.
-            let _ = writeln!(text, "  - http://{address}");
-        }
-        for setting in setup.settings {
-            text.push_str(&line(setting));
+        let urls: Vec<String> = setup
+            .backends
+            .iter()
+            .map(|address| format!("http://{address}"))
+            .collect();
+        let urls = urls.join(", ");
+        let is_sticky = setup.settings.contains(&Setting::StickyCookie);
+        let mut text = "listen: 127.0.0.1:0\nadmin: off\n".to_owned();
+        // Stickiness is a key of a pool only.
+        text.push_str(&match is_sticky {
+            true => {
+                format!("pools: {{ web: {{ {STICKY}, backends: [{urls}] }} }}\nroutes: [{{ pool: web }}]\n")
+            }
+            false => format!("backends: [{urls}]\n"),
+        });
+        for line in setup.settings.iter().filter_map(line) {
+            text.push_str(&line);
             text.push('\n');
         }
         Ok(Config {
@@ -78,18 +90,20 @@ impl Peer for Evenkeel {
     }
 }
 
-fn line(setting: &Setting) -> String {
-    match setting {
-        Setting::FirstByte(limit) => format!("timeouts: {{ first_byte: {}ms }}", limit.as_millis()),
-        Setting::HttpCheck => "health_check: { kind: http }".to_owned(),
-        Setting::TcpCheck => "health_check: { kind: tcp }".to_owned(),
-        Setting::NoQueue => "queue: off".to_owned(),
-        Setting::AdaptiveLimit => "limits: { adaptive: on }".to_owned(),
-        Setting::FastestFirst => "strategy: peak_ewma".to_owned(),
-        Setting::StickyCookie => {
-            "sticky: { cookie: lb, secret: chaos-chaos-chaos-chaos-chaos-ch }".to_owned()
+/// The top-level line of a setting.
+fn line(setting: &Setting) -> Option<String> {
+    let line = match setting {
+        Setting::FirstByte(limit) => {
+            return Some(format!("timeouts: {{ first_byte: {}ms }}", limit.as_millis()));
         }
-    }
+        Setting::HttpCheck => "health_check: { kind: http }",
+        Setting::TcpCheck => "health_check: { kind: tcp }",
+        Setting::NoQueue => "queue: off",
+        Setting::AdaptiveLimit => "limits: { adaptive: on }",
+        Setting::FastestFirst => "strategy: peak_ewma",
+        Setting::StickyCookie => return None,
+    };
+    Some(line.to_owned())
 }
 
 fn lines(output: &str) -> impl Iterator<Item = Value> {
