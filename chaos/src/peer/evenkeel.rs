@@ -38,12 +38,12 @@ impl Peer for Evenkeel {
         let is_sticky = setup.settings.contains(&Setting::StickyCookie);
         let mut text = "listen: 127.0.0.1:0\nadmin: off\n".to_owned();
         // Stickiness is a key of a pool only.
-        text.push_str(&match is_sticky {
-            true => {
-                format!("pools: {{ web: {{ {STICKY}, backends: [{urls}] }} }}\nroutes: [{{ pool: web }}]\n")
-            }
-            false => format!("backends: [{urls}]\n"),
-        });
+        let pools = if is_sticky {
+            format!("pools: {{ web: {{ {STICKY}, backends: [{urls}] }} }}\nroutes: [{{ pool: web }}]\n")
+        } else {
+            format!("backends: [{urls}]\n")
+        };
+        text.push_str(&pools);
         for line in setup.settings.iter().filter_map(line) {
             text.push_str(&line);
             text.push('\n');
