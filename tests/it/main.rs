@@ -17,6 +17,7 @@ mod demo;
 mod desync;
 mod details;
 mod ejection;
+mod faults;
 mod forwarding;
 mod giving_up;
 mod grpc;

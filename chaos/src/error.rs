@@ -1,0 +1,44 @@
+//! Why a run could not be carried out. A balancer that fails a scenario is no error: that is what the report says.
+
+use std::fmt;
+use std::io;
+
+/// A sentence for people: what could not be done, and why.
+#[derive(Debug)]
+pub struct Error(String);
+
+/// The result of a step of a run.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// An error with this text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// Says what could not be done.
+pub(crate) trait Explain<T> {
+    /// Puts `what` in front of the cause.
+    fn explain(self, what: impl fmt::Display) -> Result<T>;
+}
+
+impl<T, E: fmt::Display> Explain<T> for std::result::Result<T, E> {
+    fn explain(self, what: impl fmt::Display) -> Result<T> {
+        self.map_err(|error| Error(format!("{what}: {error}")))
+    }
+}

@@ -1,0 +1,72 @@
+//! Goals that several scenarios share.
+
+use std::collections::HashMap;
+
+use crate::client::{Method, Record};
+use crate::executions::Executions;
+use crate::report::{Report, quantile};
+
+/// How far apart two processes may see the same event, in microseconds, on a busy machine.
+pub(super) const APART: u64 = 50_000;
+
+/// No idempotent request failed.
+pub(super) fn no_failed_get(report: &mut Report, records: &[Record]) {
+    let (failed, count) = (failed(records, Method::Get), count(records, Method::Get));
+    // The rule of three: what 95% of runs without a failure among `count` requests allow.
+    let permillion = 3_000_000_u64.checked_div(count).unwrap_or_default();
+    let figure = match failed {
+        0 => format!("0 of {count} (95%: fewer than {permillion} in a million)"),
+        _ => format!("{failed} of {count}"),
+    };
+    report.goal("failed idempotent requests", figure, failed == 0 && count > 0);
+}
+
+/// No POST was executed twice, and no response came without an execution.
+pub(super) fn executed_once(report: &mut Report, records: &[Record], log: &Executions) {
+    let posts = records.iter().filter(|record| record.method == Method::Post);
+    let twice = posts.filter(|record| log.count(record.nonce) > 1).count();
+    report.at_most("POSTs executed twice", number(twice), 0);
+    let succeeded = records.iter().filter(|record| record.is_ok());
+    let never = succeeded.filter(|record| log.count(record.nonce) == 0).count();
+    report.at_most("responses to requests that no backend executed", number(never), 0);
+}
+
+/// The access log has one line for each response that a client got, with the same status.
+pub(super) fn log_is_true(report: &mut Report, records: &[Record], logged: &[(u64, u16)]) {
+    let mut lines: HashMap<u64, Vec<u16>> = HashMap::new();
+    for (nonce, status) in logged {
+        lines.entry(*nonce).or_default().push(*status);
+    }
+    let received = records.iter().filter(|record| record.status > 0);
+    let wrong = received.filter(|record| lines.get(&record.nonce) != Some(&vec![record.status]));
+    report.at_most(
+        "responses without their line in the access log",
+        number(wrong.count()),
+        0,
+    );
+}
+
+/// How many requests with this method failed.
+pub(super) fn failed(records: &[Record], method: Method) -> u64 {
+    let failed = records
+        .iter()
+        .filter(|record| record.method == method && !record.is_ok());
+    number(failed.count())
+}
+
+/// How many requests have this method.
+pub(super) fn count(records: &[Record], method: Method) -> u64 {
+    number(records.iter().filter(|record| record.method == method).count())
+}
+
+/// The latency that 99% of the requests with this method did not exceed.
+pub(super) fn p99(records: &[Record], method: Method) -> u64 {
+    let of = records.iter().filter(|record| record.method == method);
+    let latencies: Vec<u64> = of.map(Record::latency).collect();
+    quantile(&latencies, 990)
+}
+
+/// A count as reports have it.
+pub(super) fn number(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
+}
