@@ -399,6 +399,11 @@ fn rejects_invalid_pools_and_routes() {
         &["for `host`"],
     );
     expect_error(
+        &pools("routes: [{ pool: api, headers: { X-Beta: present, x-beta: '1' } }]\n"),
+        (3, 51),
+        &["`x-beta` is the same header as `X-Beta`", "remove one"],
+    );
+    expect_error(
         &pools("routes: [{ host: a }, { pool: api }]\n"),
         (3, 10),
         &["a route requires one of `pool`, `split`, `redirect` and `respond`"],
