@@ -96,7 +96,7 @@ impl Queue {
     /// A backend has responded, or taken a new connection, for the request with this place or for one that did not wait.
     #[inline]
     pub fn succeeded(&self, place: &mut Option<Box<QueuePlace<'_>>>, settings: Option<QueueSettings>) {
-        if place.is_some() || self.signs.0.awaits_connection.load(Ordering::Relaxed) {
+        if place.is_some() || self.awaits_connection() {
             let place = place.take().map(|place| place.place);
             let timeout = settings.unwrap_or_default().timeout;
             self.wake_after(|queue| queue.connected(place, timeout, clock::now()));
@@ -107,6 +107,11 @@ impl Queue {
     pub fn refused(&self) {
         self.change(|queue| queue.refused(clock::now()));
         self.wake_after(|_| ());
+    }
+
+    /// Whether its backends have refused connections, and none has been established since.
+    pub fn awaits_connection(&self) -> bool {
+        self.signs.0.awaits_connection.load(Ordering::Relaxed)
     }
 
     /// The eligible backends of the pool have changed. `has_been_up` says whether a check has found one up before. Called after
