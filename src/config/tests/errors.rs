@@ -399,11 +399,6 @@ fn rejects_invalid_pools_and_routes() {
         &["for `host`"],
     );
     expect_error(
-        &pools("routes: [{ pool: api, headers: { X-Beta: present, x-beta: '1' } }]\n"),
-        (3, 51),
-        &["`x-beta` is the same header as `X-Beta`", "remove one"],
-    );
-    expect_error(
         &pools("routes: [{ host: a }, { pool: api }]\n"),
         (3, 10),
         &["a route requires one of `pool`, `split`, `redirect` and `respond`"],
@@ -422,6 +417,15 @@ fn rejects_invalid_pools_and_routes() {
         &with("pools: { b: { retry: off } }\n"),
         (3, 10),
         &["pool `b` requires `backends`"],
+    );
+}
+
+#[test]
+fn rejects_a_header_that_a_route_has_in_two_cases() {
+    expect_error(
+        &with("routes: [{ headers: { X-Beta: present, x-beta: '1' }, pool: default }]\n"),
+        (3, 40),
+        &["`x-beta` is the same header as `X-Beta`", "remove one"],
     );
 }
 
