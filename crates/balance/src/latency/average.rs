@@ -204,7 +204,10 @@ mod tests {
 
     #[test]
     fn a_busy_backend_forgets_a_pause_that_others_had_too() {
-        let start = [(Sample::Response(5 * MS), SECOND), (Sample::Response(55 * MS), SECOND)];
+        let start = [
+            (Sample::Response(5 * MS), SECOND),
+            (Sample::Response(55 * MS), SECOND),
+        ];
         let (busy, idle) = (after(&start), after(&start));
         for response in 1..=60 {
             busy.learn(Sample::Response(5 * MS), SECOND + response * 5 * MS, DECAY);
