@@ -125,8 +125,8 @@ impl Queue {
         self.wake_after(WaitQueue::close);
     }
 
-    /// Learns how long a backend took for a response.
-    pub fn learn(&self, latency: Duration, now: Instant) {
+    /// Learns how long a backend took for a response, and how long it takes while it is `idle`, if that is known.
+    pub fn learn(&self, latency: Duration, idle: Option<Duration>, now: Instant) {
         let is_strained = match self.signs.0.joined_last.load(Ordering::Relaxed) {
             0 => false,
             last => {
@@ -134,7 +134,7 @@ impl Queue {
                 since.saturating_sub(Duration::from_millis(last)) < STRAINED_FOR
             }
         };
-        self.latency.record(latency, is_strained);
+        self.latency.record(latency, idle, is_strained);
     }
 
     /// Its state.
@@ -277,6 +277,6 @@ mod tests {
         assert!(!queue.is_occupied());
         queue.freed();
         queue.succeeded(&mut None, None);
-        queue.learn(Duration::from_millis(1), clock::now());
+        queue.learn(Duration::from_millis(1), None, clock::now());
     }
 }
