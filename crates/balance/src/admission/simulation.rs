@@ -239,15 +239,17 @@ fn twice_the_capacity_keeps_the_goodput_and_three_times_the_latency() {
 
 /// Its first limit is eight times what it can take: it becomes slow before anybody waits.
 #[test]
-fn what_a_backend_takes_before_its_limit_is_found_is_not_usual() {
+fn a_backend_with_two_slow_slots_is_kept_from_overload_too() {
     let mut world = World::new(2, None);
     world.service = 50 * MS;
     world.run(10.0, 9);
     world.run(80.0, 21);
     let usual = world.latency.get().unwrap().usual;
     assert!(usual < 70 * MS, "{usual:?}");
-    let (goodput, _) = world.goodput((15, 29));
+    let (_, base) = world.goodput((0, 9));
+    let (goodput, p99) = world.goodput((15, 29));
     assert!(goodput >= 36.0, "{goodput}/s");
+    assert!(p99 <= base * 3, "{p99:?}, {base:?}");
 }
 
 #[test]
