@@ -1,8 +1,8 @@
 //! The adaptive limit of one backend, as its workers share it.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Instant;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::admission::{Adaptive, Gradient, Sample};
 use crate::backend::Load;
@@ -13,6 +13,8 @@ pub struct Limiter {
     gradient: Mutex<Gradient>,
     /// The limit for the status; 0 before the first response.
     limit: AtomicU32,
+    /// The latency of the idle backend in microseconds; 0 while it is not known.
+    idle: AtomicU64,
 }
 
 impl Limiter {
@@ -25,11 +27,19 @@ impl Limiter {
         gradient.add(sample, now, random);
         let limit = gradient.limit();
         self.limit.store(limit, Ordering::Relaxed);
+        let idle = gradient.idle_latency().unwrap_or_default();
+        self.idle.store(idle.as_micros() as u64, Ordering::Relaxed);
         mode == Adaptive::On && load.set_limit(limit) < limit
     }
 
     /// The limit that was found; `None` before the first response.
     pub fn limit(&self) -> Option<u32> {
         Some(self.limit.load(Ordering::Relaxed)).filter(|limit| *limit > 0)
+    }
+
+    /// How long the backend takes while it is idle, if that is known.
+    pub fn idle_latency(&self) -> Option<Duration> {
+        let idle = Duration::from_micros(self.idle.load(Ordering::Relaxed));
+        Some(idle).filter(|idle| !idle.is_zero())
     }
 }

@@ -318,10 +318,11 @@ impl Pool {
             in_flight: member.backend.load.in_flight.0.load(Ordering::Relaxed),
         };
         if sample.is_overload || outcome.is_success() {
-            if !sample.is_overload {
-                self.queue.learn(sample.latency, now);
-            }
             let mode = self.settings.adaptive;
+            if !sample.is_overload {
+                let idle = (mode != Adaptive::Off).then(|| member.limiter.idle_latency());
+                self.queue.learn(sample.latency, idle.flatten(), now);
+            }
             let load = &member.backend.load;
             if mode != Adaptive::Off && member.limiter.learn(sample, (mode, load), now, random) {
                 self.queue.freed();

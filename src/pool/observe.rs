@@ -20,8 +20,8 @@ impl Member {
         })
     }
 
-    /// Takes the outcome of an attempt of this worker: records the latency, counts failures, lets the backend be probed after a
-    /// suspicious one, and weighs it for an ejection.
+    /// Takes the outcome of an attempt of this worker: records the latency, counts failures, and lets the backend be probed after a
+    /// suspicious one.
     #[inline]
     pub fn observe(&self, outcome: &Outcome, worker: usize, now: Instant) {
         let latency = &self.backend.load.latency;
@@ -33,15 +33,20 @@ impl Member {
         {
             latency.learn(sample, now);
         }
-        if self.health.weigh(outcome) {
-            self.backend.load.count_against(worker);
-        }
         if !outcome.is_backend_failure() {
             return;
         }
         self.backend.load.fail(worker);
         if outcome.is_suspicious() {
             self.health.request_probe();
+        }
+    }
+
+    /// Weighs the outcome of an attempt of this worker for an ejection.
+    #[inline]
+    pub fn weigh(&self, outcome: &Outcome, worker: usize) {
+        if self.health.weigh(outcome) {
+            self.backend.load.count_against(worker);
         }
     }
 }

@@ -96,7 +96,7 @@ impl Queue {
     /// A backend has responded, or taken a new connection, for the request with this place or for one that did not wait.
     #[inline]
     pub fn succeeded(&self, place: &mut Option<Box<QueuePlace<'_>>>, settings: Option<QueueSettings>) {
-        if place.is_some() || self.signs.0.awaits_connection.load(Ordering::Relaxed) {
+        if place.is_some() || self.awaits_connection() {
             let place = place.take().map(|place| place.place);
             let timeout = settings.unwrap_or_default().timeout;
             self.wake_after(|queue| queue.connected(place, timeout, clock::now()));
@@ -107,6 +107,11 @@ impl Queue {
     pub fn refused(&self) {
         self.change(|queue| queue.refused(clock::now()));
         self.wake_after(|_| ());
+    }
+
+    /// Whether its backends have refused connections, and none has been established since.
+    pub fn awaits_connection(&self) -> bool {
+        self.signs.0.awaits_connection.load(Ordering::Relaxed)
     }
 
     /// The eligible backends of the pool have changed. `has_been_up` says whether a check has found one up before. Called after
@@ -120,8 +125,8 @@ impl Queue {
         self.wake_after(WaitQueue::close);
     }
 
-    /// Learns how long a backend took for a response.
-    pub fn learn(&self, latency: Duration, now: Instant) {
+    /// Learns how long a backend took for a response, and how long it takes while it is `idle`, if that is known.
+    pub fn learn(&self, latency: Duration, idle: Option<Duration>, now: Instant) {
         let is_strained = match self.signs.0.joined_last.load(Ordering::Relaxed) {
             0 => false,
             last => {
@@ -129,7 +134,7 @@ impl Queue {
                 since.saturating_sub(Duration::from_millis(last)) < STRAINED_FOR
             }
         };
-        self.latency.record(latency, is_strained);
+        self.latency.record(latency, idle, is_strained);
     }
 
     /// Its state.
@@ -272,6 +277,6 @@ mod tests {
         assert!(!queue.is_occupied());
         queue.freed();
         queue.succeeded(&mut None, None);
-        queue.learn(Duration::from_millis(1), clock::now());
+        queue.learn(Duration::from_millis(1), None, clock::now());
     }
 }

@@ -2,7 +2,7 @@
 
 use super::exchange::Exchange;
 use crate::pool::{Member, Pool};
-use crate::retry::{AttemptEnd, Outcome};
+use crate::retry::{AttemptEnd, Cause, Outcome};
 
 /// Learns from an attempt at a member of the pool that has ended.
 #[inline]
@@ -10,10 +10,20 @@ pub(super) fn from(exchange: &mut Exchange<'_>, (pool, member): (&Pool, &Member)
     let worker = exchange.request.worker();
     let now = worker.wheel.now();
     member.observe(outcome, worker.index, now);
+    if exchange.place.is_none() || !is_knock(pool, outcome) {
+        member.weigh(outcome, worker.index);
+    }
     if pool.learns_latency {
         pool.learn(member, outcome, now, worker.random());
     }
     if matches!(outcome.end, AttemptEnd::Response(_)) {
         pool.queue.succeeded(&mut exchange.place, pool.settings.queue);
     }
+}
+
+/// Whether a waiting request has asked in vain whether a backend is back. All backends of the pool refuse connections then: that one of
+/// them was asked more often does not say that the others are better, and an ejected one would not be asked any more.
+#[cold]
+fn is_knock(pool: &Pool, outcome: &Outcome) -> bool {
+    pool.queue.awaits_connection() && outcome.cause() == Some(Cause::ConnectFailure)
 }

@@ -159,6 +159,7 @@ impl Copy {
         let took = clock::now().saturating_duration_since(began);
         let outcome = outcome(member, sent.ok(), took);
         member.observe(&outcome, worker.index, worker.wheel.now());
+        member.weigh(&outcome, worker.index);
     }
 }
 

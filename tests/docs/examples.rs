@@ -110,10 +110,12 @@ fn completed(example: &str) -> String {
     if !has("listen") {
         text.push_str("listen: :8080\n");
     }
-    if !has("pools") && (example.contains("pool: app") || !has("routes")) {
+    if !has("pools") && (example.contains("pool: app") || !has("routes") && !has("backends")) {
         text.push_str("pools: { app: { backends: [http://localhost:8001] } }\n");
     }
-    if !has("routes") {
+    // `backends` at top level get all requests.
+    let is_whole = has("backends") && !has("policies");
+    if !has("routes") && !is_whole {
         let policies = example.split("policies:\n").nth(1).unwrap_or_default().lines();
         let names: Vec<&str> = policies
             .filter(|line| line.starts_with("  ") && !line.starts_with("   "))

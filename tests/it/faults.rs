@@ -58,37 +58,31 @@ fn failing_every_other_moment_costs_no_request() {
 }
 
 #[test]
-#[ignore = "needs passive ejection"]
 fn a_hanging_backend_is_noticed() {
     run("hang", 8, 150);
 }
 
 #[test]
-#[ignore = "needs passive ejection"]
 fn a_hanging_backend_that_passes_its_checks_is_noticed() {
     run("hang-tcp", 8, 150);
 }
 
 #[test]
-#[ignore = "needs the wait queue"]
 fn the_restart_of_a_lone_backend_costs_no_request() {
     run("lone-restart", 10, 100);
 }
 
 #[test]
-#[ignore = "needs the wait queue and down_interval"]
 fn an_outage_is_refused_at_once_and_ends_soon() {
     run("all-down", 9, 100);
 }
 
 #[test]
-#[ignore = "needs adaptive limits"]
 fn overload_leaves_most_of_the_capacity() {
     run("overload", 10, 240);
 }
 
 #[test]
-#[ignore = "needs the strategy peak_ewma"]
 fn a_slow_backend_does_not_slow_down_the_pool() {
     run("slow-backend", 8, 150);
 }

@@ -93,7 +93,8 @@ fn all_workers_of_an_instance_use_one_via_name() {
     let backend = Bare::start();
     let proxy = Proxy::before(&[])
         .backend(&backend.url())
-        .config("workers: 2\nhealth_check: { kind: none }")
+        // The backend never responds: a request that waited would be sent again.
+        .config("workers: 2\nhealth_check: { kind: none }\nqueue: off")
         .start();
     let mut names = Vec::new();
     for _ in 0..4 {

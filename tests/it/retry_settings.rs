@@ -21,6 +21,14 @@ fn before(backends: &[&Backend], retry: &str) -> Proxy {
         .start()
 }
 
+/// For backends that fail all the time: what keeps requests away from them is `Retry-After` alone.
+fn without_ejection(backends: &[&Backend], retry: &str) -> Proxy {
+    Proxy::before(backends)
+        .config(CHECK_NOTHING)
+        .config(&format!("workers: 1\nejection: off\nretry: {retry}"))
+        .start()
+}
+
 #[test]
 fn an_attempt_that_takes_longer_than_per_try_timeout_is_retried_elsewhere() {
     let gate = Gate::default();
@@ -126,7 +134,7 @@ fn a_backend_that_says_retry_after_is_avoided_meanwhile() {
         let refusal = format!("HTTP/1.1 503 S\r\n{header}Content-Length: 0\r\n\r\n");
         let bad = Backend::start(move |_| Response::raw(&refusal));
         let good = Backend::saying("good");
-        let proxy = before(&[&bad, &good], config);
+        let proxy = without_ejection(&[&bad, &good], config);
         let mut client = proxy.client();
         for _ in 0..20 {
             assert_eq!(client.send(GET).read().text(), "good");
@@ -140,7 +148,7 @@ fn a_backend_that_says_retry_after_is_avoided_meanwhile() {
 fn backends_that_all_say_retry_after_still_get_requests() {
     let refusal = "HTTP/1.1 503 S\r\nRetry-After: 60\r\nContent-Length: 0\r\n\r\n";
     let backends = [(); 2].map(|()| Backend::start(move |_| Response::raw(refusal)));
-    let proxy = before(&[&backends[0], &backends[1]], "{}");
+    let proxy = without_ejection(&[&backends[0], &backends[1]], "{}");
     let mut client = proxy.client();
     for _ in 0..10 {
         assert_eq!(client.send(GET).read().status(), 503);

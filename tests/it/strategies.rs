@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
 use std::time::Duration;
 
-use crate::support::{Backend, Gate, Log, Proxy, Response};
+use evenkeel::internals::clock;
+
+use crate::support::{Backend, DEADLINE, Gate, Log, Proxy, Response};
 
 const NAMES: [&str; 3] = ["one", "two", "three"];
 
@@ -33,6 +35,21 @@ fn ask(proxy: &Proxy, line: &str) -> String {
     let mut client = proxy.client();
     client.send(format!("GET /asked HTTP/1.1\r\nHost: test\r\n{line}\r\n"));
     client.read().text()
+}
+
+/// Waits until no request is in flight at any backend.
+fn wait_until_idle(proxy: &Proxy) {
+    let start = clock::now();
+    let is_idle = |text: String| {
+        let mut in_flight = text
+            .lines()
+            .filter(|line| line.starts_with("evenkeel_backend_in_flight{"));
+        in_flight.all(|line| line.ends_with(" 0"))
+    };
+    while !is_idle(proxy.get_admin("/metrics").text()) {
+        assert!(start.elapsed() < DEADLINE, "no request is in flight");
+        thread::sleep(Duration::from_millis(2));
+    }
 }
 
 #[test]
@@ -148,6 +165,8 @@ fn a_load_factor_lets_a_key_leave_a_busy_backend_and_come_back() {
         let strategy = format!("{{ kind: {kind}, key: header.X-User, load_factor: 1.25 }}");
         let proxy = started(&backends, &strategy);
         let owner = ask(&proxy, "X-User: 7\r\n");
+        // The last byte of the response is sent before the request is not in flight any more.
+        wait_until_idle(&proxy);
         let mut held = proxy.client();
         held.send("GET /held HTTP/1.1\r\nHost: test\r\nX-User: 7\r\n\r\n");
         assert_eq!(
@@ -158,7 +177,6 @@ fn a_load_factor_lets_a_key_leave_a_busy_backend_and_come_back() {
         assert_ne!(ask(&proxy, "X-User: 7\r\n"), owner, "{kind}");
         gate.open();
         assert_eq!(held.read().text(), owner);
-        // The last byte of the response is sent before the request is not in flight any more.
         let is_back = (0..500).any(|_| ask(&proxy, "X-User: 7\r\n") == owner);
         assert!(is_back, "{kind}");
     }

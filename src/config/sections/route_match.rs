@@ -389,6 +389,9 @@ fn values(reader: &Reader<'_>, key: &str) -> Vec<ValueCondition> {
             .cx
             .report(Diagnostic::error(span, format!("`{key}` is empty")).note(note));
     }
+    if key == "headers" {
+        refuse_equal_headers(reader, entries);
+    }
     entries
         .iter()
         .filter_map(|entry| value(reader, key, entry))
@@ -429,6 +432,21 @@ fn value(reader: &Reader<'_>, key: &str, entry: &Entry) -> Option<ValueCondition
         name: entry.key.clone(),
         value,
     })
+}
+
+/// Names of headers have no case (RFC 9110 §5.1), keys of a map have: two that differ in case alone are one header.
+fn refuse_equal_headers(reader: &Reader<'_>, entries: &[Entry]) {
+    for (index, entry) in entries.iter().enumerate() {
+        let mut before = entries.iter().take(index);
+        if let Some(first) = before.find(|first| first.key.eq_ignore_ascii_case(&entry.key)) {
+            let [name, first] = [entry, first].map(|entry| reader.cx.quote(entry.key_span));
+            let message = format!("{name} is the same header as {first}");
+            let note = "names of headers are compared without case: remove one of the two";
+            reader
+                .cx
+                .report(Diagnostic::error(entry.key_span, message).note(note));
+        }
+    }
 }
 
 fn check_name(reader: &Reader<'_>, key: &str, entry: &Entry) {

@@ -421,6 +421,15 @@ fn rejects_invalid_pools_and_routes() {
 }
 
 #[test]
+fn rejects_a_header_that_a_route_has_in_two_cases() {
+    expect_error(
+        &with("routes: [{ headers: { X-Beta: present, x-beta: '1' }, pool: default }]\n"),
+        (3, 40),
+        &["`x-beta` is the same header as `X-Beta`", "remove one"],
+    );
+}
+
+#[test]
 fn rejects_invalid_settings() {
     for (lines, column, words) in [
         ("strategy: least_conn\n", 11, "it is called `least_requests` here"),

@@ -51,6 +51,10 @@ const SAMPLES: u32 = 16;
 /// than this from request to request, but not in the average of a window.
 const TOLERANCE: f64 = 1.3;
 
+/// A backend is idle while its limit is at least this many times its requests in flight. Not less: the first limit of a backend that
+/// serves few requests at a time is far too high, and its latency grows before the limit is used.
+const IDLE: f64 = 4.0;
+
 /// The lowest ratio by which one window changes the limit.
 const STEEPEST: f64 = 0.5;
 
@@ -166,8 +170,9 @@ impl Gradient {
         }
         let is_limited = f64::from(window.most_in_flight) * 2.0 > self.limit;
         let idle = *self.idle.get_or_insert(average);
+        let is_idle = f64::from(window.most_in_flight) * IDLE <= self.limit;
         // An idle backend tells its latency by itself, whether it has become faster or slower.
-        if !is_limited {
+        if is_idle {
             self.idle = Some(idle + (average - idle) / 8.0);
         } else if average < idle {
             self.idle = Some(average);

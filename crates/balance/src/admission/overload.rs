@@ -9,8 +9,12 @@ const INTERVAL: Duration = Duration::from_millis(100);
 /// The smallest wait of an interval above which the pool is overloaded.
 const TARGET: Duration = Duration::from_millis(20);
 
-/// Whether a pool is overloaded. It is as long as the smallest wait of the last interval stays above the target. Because waits are
-/// then cut short, small ones alone do not end it while requests are still dropped: it would begin and end in turn.
+/// Intervals without overload after which it has ended. One alone is chance where few requests are served in an interval.
+const CALM: u32 = 5;
+
+/// Whether a pool is overloaded. It is once the smallest wait of an interval was above the target, until a few intervals in a row had a
+/// small one, or one had none. Because waits are then cut short, small ones alone do not end it while requests are still dropped: it
+/// would begin and end in turn.
 #[derive(Debug, Default)]
 pub struct Overload {
     is_overloaded: bool,
@@ -19,6 +23,8 @@ pub struct Overload {
     /// The smallest wait that ended in this interval.
     smallest: Option<Duration>,
     has_dropped: bool,
+    /// Intervals in a row, while it is overloaded, in which no request was dropped and not all waits were long.
+    calm: u32,
     /// Until then, waits are those of an outage.
     suspended_until: Option<Instant>,
 }
@@ -68,13 +74,17 @@ impl Overload {
             return;
         }
         let is_stale = now >= ends + INTERVAL;
-        self.is_overloaded = match self.smallest {
-            _ if self.is_suspended(now) => false,
+        let is_strained = match self.smallest {
             _ if self.has_dropped && self.is_overloaded => true,
             Some(smallest) => smallest > TARGET,
             // Slow backends end less than one wait an interval.
             None => self.is_overloaded && !is_empty,
-        } && !(is_stale && is_empty);
+        };
+        self.calm = if is_strained { 0 } else { self.calm + 1 };
+        // Where nobody has waited at all, it is no chance.
+        let has_none = is_empty && (is_stale || self.smallest.is_none() && !self.has_dropped);
+        let is_over = self.is_suspended(now) || has_none;
+        self.is_overloaded = !is_over && (is_strained || self.is_overloaded && self.calm < CALM);
         self.ends = Some(now + INTERVAL);
         self.smallest = None;
         self.has_dropped = false;
@@ -99,23 +109,28 @@ mod tests {
     fn long_waits_of_a_whole_interval_are_overload_and_one_short_wait_is_not() {
         let (mut overload, start) = (Overload::default(), clock::now());
         serve(&mut overload, start, (0, 100), 25 * MS);
-        assert!(!overload.is_overloaded(start + 99 * MS, false));
-        assert!(overload.is_overloaded(start + 100 * MS, false));
+        overload.served(MS, start + 98 * MS);
+        assert!(!overload.is_overloaded(start + 100 * MS, false));
         serve(&mut overload, start, (100, 200), 25 * MS);
-        overload.served(MS, start + 150 * MS);
-        assert!(!overload.is_overloaded(start + 200 * MS, false));
+        assert!(!overload.is_overloaded(start + 199 * MS, false));
+        assert!(overload.is_overloaded(start + 200 * MS, false));
     }
 
     #[test]
-    fn overload_lasts_while_requests_are_dropped_and_ends_one_interval_later() {
+    fn overload_lasts_while_requests_are_dropped_and_ends_after_calm_intervals() {
         let (mut overload, start) = (Overload::default(), clock::now());
         serve(&mut overload, start, (0, 100), 25 * MS);
         assert!(overload.is_overloaded(start + 100 * MS, false));
         serve(&mut overload, start, (100, 195), 10 * MS);
         overload.dropped(start + 196 * MS);
         assert!(overload.is_overloaded(start + 200 * MS, false));
-        serve(&mut overload, start, (200, 300), 10 * MS);
-        assert!(!overload.is_overloaded(start + 300 * MS, false));
+        // Long waits alone among them let the count begin anew.
+        serve(&mut overload, start, (200, 500), 10 * MS);
+        serve(&mut overload, start, (500, 600), 25 * MS);
+        serve(&mut overload, start, (600, 1_000), 10 * MS);
+        assert!(overload.is_overloaded(start + 1_000 * MS, false));
+        serve(&mut overload, start, (1_000, 1_100), 10 * MS);
+        assert!(!overload.is_overloaded(start + 1_100 * MS, false));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::clock;
 use crate::rng::Rng;
 
 const MS: Duration = Duration::from_millis(1);
-/// The time that one slot takes for a request.
+/// The time that one slot takes for a request, unless a test says otherwise.
 const SERVICE: Duration = Duration::from_millis(10);
 
 /// A backend with slots, and a queue of its own in which requests wait for one.
@@ -49,6 +49,8 @@ struct World {
     fixed_limit: Option<u32>,
     in_flight: u32,
     backend: Backend,
+    /// The time that one slot takes for a request.
+    service: Duration,
     /// Latencies of responses, by the second of the arrival.
     latencies: BTreeMap<u64, Vec<Duration>>,
     start: Instant,
@@ -76,6 +78,7 @@ impl World {
                 running: 0,
                 queued: VecDeque::new(),
             },
+            service: SERVICE,
             latencies: BTreeMap::new(),
             start,
             rng: Rng::seeded(7),
@@ -176,7 +179,7 @@ impl World {
             && let Some(request) = self.backend.queued.pop_front()
         {
             self.backend.running += 1;
-            self.schedule(self.now + SERVICE, Event::Response(request));
+            self.schedule(self.now + self.service, Event::Response(request));
         }
     }
 
@@ -194,9 +197,13 @@ impl World {
         let is_strained = self
             .waited_last
             .is_some_and(|last| self.now - last < STRAINED_FOR);
-        self.latency.record(took, is_strained);
         let random = self.rng.bits();
         self.gradient.add(sample, self.now, random);
+        let idle = self
+            .gradient
+            .idle_latency()
+            .filter(|_| self.fixed_limit.is_none());
+        self.latency.record(took, idle, is_strained);
         let second = (arrived - self.start).as_secs();
         self.latencies.entry(second).or_default().push(self.now - arrived);
         self.queue.freed();
@@ -228,6 +235,21 @@ fn twice_the_capacity_keeps_the_goodput_and_three_times_the_latency() {
         assert!(goodput >= capacity * 0.9, "{slots} slots: {goodput}/s");
         assert!(p99 <= base * 3, "{slots} slots: {p99:?}, {base:?}");
     }
+}
+
+/// Its first limit is eight times what it can take: it becomes slow before anybody waits.
+#[test]
+fn a_backend_with_two_slow_slots_is_kept_from_overload_too() {
+    let mut world = World::new(2, None);
+    world.service = 50 * MS;
+    world.run(10.0, 9);
+    world.run(80.0, 21);
+    let usual = world.latency.get().unwrap().usual;
+    assert!(usual < 70 * MS, "{usual:?}");
+    let (_, base) = world.goodput((0, 9));
+    let (goodput, p99) = world.goodput((15, 29));
+    assert!(goodput >= 36.0, "{goodput}/s");
+    assert!(p99 <= base * 3, "{p99:?}, {base:?}");
 }
 
 #[test]

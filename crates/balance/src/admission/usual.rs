@@ -36,13 +36,14 @@ pub struct Latency {
 
 impl UsualLatency {
     /// Adds the latency of a response. While the pool is strained, which is up to [`STRAINED_FOR`] after a request had to wait, only
-    /// the recent latency learns from it: that of a backend which is asked for all it can is not usual.
-    pub fn record(&self, latency: Duration, is_strained: bool) {
-        let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX).max(1);
+    /// the recent latency learns from it: that of a backend which is asked for all it can is not usual. Where it is known how long the
+    /// backend takes while it is `idle`, that is usual: before any request has to wait, one with a limit that is not found yet is asked
+    /// for more than it can.
+    pub fn record(&self, latency: Duration, idle: Option<Duration>, is_strained: bool) {
         let averages = &self.averages.0;
-        update(&averages.recent, micros);
-        if !is_strained || averages.usual.load(Ordering::Relaxed) == 0 {
-            update(&averages.usual, micros);
+        update(&averages.recent, micros(latency));
+        if idle.is_some() || !is_strained || averages.usual.load(Ordering::Relaxed) == 0 {
+            update(&averages.usual, micros(idle.unwrap_or(latency)));
         }
     }
 
@@ -68,6 +69,10 @@ impl Latency {
     }
 }
 
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX).max(1)
+}
+
 fn update(average: &AtomicU64, micros: u64) {
     let before = average.load(Ordering::Relaxed);
     let after = match before {
@@ -87,13 +92,26 @@ mod tests {
     fn only_the_recent_latency_learns_while_requests_wait() {
         let latency = UsualLatency::default();
         assert_eq!(latency.get(), None);
-        latency.record(10 * MS, false);
+        latency.record(10 * MS, None, false);
         for _ in 0..200 {
-            latency.record(30 * MS, true);
+            latency.record(30 * MS, None, true);
         }
         let Latency { usual, recent } = latency.get().unwrap();
         assert_eq!(usual, 10 * MS);
         assert!(recent > 29 * MS && recent <= 30 * MS, "{recent:?}");
+    }
+
+    #[test]
+    fn the_latency_of_an_idle_backend_is_usual() {
+        let latency = UsualLatency::default();
+        for is_strained in [false, true] {
+            for _ in 0..100 {
+                latency.record(40 * MS, Some(10 * MS), is_strained);
+            }
+            let Latency { usual, recent } = latency.get().unwrap();
+            assert!(usual <= 10 * MS && usual > 9 * MS, "{usual:?}");
+            assert!(recent > 39 * MS, "{recent:?}");
+        }
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! The latency to expect of the next request, as one number ("peak EWMA"): a slow response raises it at once, faster ones lower
-//! it slowly, and it falls while there are no requests, so that every backend is tried again. A backend that does not respond at
+//! The latency to expect of the next request, as one number ("peak EWMA"): a slow response raises it at once, each faster one lowers
+//! it a little, and it falls while there are no requests, so that every backend is tried again. A backend that does not respond at
 //! all is noticed by the age of the requests that wait for it. Shared by all workers.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,6 +11,9 @@ const FAILURE: f32 = 0.1;
 const UNKNOWN: f32 = 1.0;
 /// The highest average, in seconds, however many attempts fail.
 const HIGHEST: f32 = 60.0;
+/// What is left at most of the difference to a faster response. A backend with many requests thus forgets single slow responses soon:
+/// else a pause that all backends share, such as that of a busy machine, would make them look alike for the time constant.
+const KEPT: f32 = 15.0 / 16.0;
 /// A response that takes longer to begin is one of a long poll, and says nothing of the others. Nor does the age of such a request.
 const LONGEST: Duration = Duration::from_secs(10);
 
@@ -111,7 +114,7 @@ fn learnt(before: Option<(f32, u32)>, sample: Sample, now: u64, decay: u32) -> O
     let took = took.clamp(1e-6, HIGHEST);
     Some(match before {
         Some((average, last)) if took < average => {
-            let kept = remaining(since(last, now), decay);
+            let kept = remaining(since(last, now), decay).min(KEPT);
             average * kept + took * (1.0 - kept)
         }
         _ => took,
@@ -197,6 +200,20 @@ mod tests {
         }
         let much_later = millis_expected(&average, 119 * SECOND);
         assert!((5.0..6.0).contains(&much_later), "{much_later}");
+    }
+
+    #[test]
+    fn a_busy_backend_forgets_a_pause_that_others_had_too() {
+        let start = [
+            (Sample::Response(5 * MS), SECOND),
+            (Sample::Response(55 * MS), SECOND),
+        ];
+        let (busy, idle) = (after(&start), after(&start));
+        for response in 1..=60 {
+            busy.learn(Sample::Response(5 * MS), SECOND + response * 5 * MS, DECAY);
+        }
+        let [busy, idle] = [busy, idle].map(|average| millis_expected(&average, SECOND + 300 * MS));
+        assert!(busy < 7.0 && idle > 50.0, "{busy}, {idle}");
     }
 
     #[test]

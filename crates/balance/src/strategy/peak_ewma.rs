@@ -18,7 +18,7 @@ pub(super) const KEYS: &[Key] = &[Key::new(
         least: Duration::from_secs(1),
         most: Duration::from_mins(5),
     },
-    "How fast past latencies are forgotten: after this time a slow response counts for about a third.",
+    "How fast past latencies are forgotten: a slow response counts for about a third after this time, or after 17 faster responses.",
 )
 .default("10s")];
 

@@ -210,6 +210,17 @@ fn more_specific_conditions_win() {
 }
 
 #[test]
+fn a_header_that_is_written_in_two_cases_counts_once() {
+    let present = |name: &str| value(name, ValueMatcher::Present);
+    let routes = [
+        prefix(None, "/").with(headers([present("X-A")])),
+        prefix(None, "/").with(headers([present("x-b"), present("X-B")])),
+    ];
+    let asked = asked().field("x-a", "1").field("x-b", "1");
+    assert_eq!(asked.found_by(&router(&routes)), Some(0));
+}
+
+#[test]
 fn the_client_decides_which_of_two_lists_of_blocks_is_more_specific() {
     let routes = [
         prefix(None, "/").with(client_ip(&["10.0.0.0/8", "192.0.2.1/32"])),

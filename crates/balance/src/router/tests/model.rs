@@ -54,19 +54,8 @@ pub(super) fn are_equal(one: &Matcher, other: &Matcher) -> bool {
 fn parts(conditions: &Conditions) -> BTreeSet<String> {
     let mut parts = BTreeSet::new();
     parts.extend(conditions.methods.iter().map(|method| format!("method {method}")));
-    for (kind, list) in [
-        ("header", &conditions.headers),
-        ("query", &conditions.query),
-        ("cookie", &conditions.cookies),
-    ] {
-        let name = |name: &str| match kind {
-            "header" => name.to_ascii_lowercase(),
-            _ => name.to_owned(),
-        };
-        let texts = list
-            .iter()
-            .map(|one| format!("{kind} {} {:?}", name(&one.name), one.value));
-        parts.extend(texts);
+    for kind in ["header", "query", "cookie"] {
+        parts.extend(texts(kind, conditions));
     }
     parts.extend(conditions.client_ip.iter().map(|block| block.trunc().to_string()));
     parts.extend(
@@ -76,6 +65,21 @@ fn parts(conditions: &Conditions) -> BTreeSet<String> {
             .map(|index| format!("listener {index}")),
     );
     parts
+}
+
+/// Each condition of one kind as a text; headers in lower case.
+fn texts(kind: &str, conditions: &Conditions) -> BTreeSet<String> {
+    let list = match kind {
+        "header" => &conditions.headers,
+        "query" => &conditions.query,
+        _ => &conditions.cookies,
+    };
+    let name = |name: &str| match kind {
+        "header" => name.to_ascii_lowercase(),
+        _ => name.to_owned(),
+    };
+    let text = |one: &ValueCondition| format!("{kind} {} {:?}", name(&one.name), one.value);
+    list.iter().map(text).collect()
 }
 
 fn host_names(matcher: &Matcher) -> Vec<Option<String>> {
@@ -161,17 +165,13 @@ fn condition_rank(conditions: &Conditions, asked: &Asked) -> Option<ConditionRan
             .all(|one| fits(one, &named(&cookie_pairs, &one.name)))
         && (client_ip.is_empty() || block.is_some())
         && (listeners.is_empty() || listeners.contains(&asked.listener));
-    let count = |conditions: &[ValueCondition]| {
-        let texts = conditions
-            .iter()
-            .map(|one| format!("{} {:?}", one.name, one.value));
-        texts.collect::<BTreeSet<_>>().len()
-    };
+    // What is written twice counts once.
+    let count = |kind| texts(kind, conditions).len();
     holds.then(|| {
         (
             !methods.is_empty(),
-            count(headers),
-            count(query) + count(cookies),
+            count("header"),
+            count("query") + count("cookie"),
             block,
             !listeners.is_empty(),
         )

@@ -40,6 +40,21 @@ fn a_slow_backend_gets_few_requests_and_its_share_once_it_is_fast_again() {
     assert!(counts[1] > 5_000 / 8, "{counts:?}");
 }
 
+/// A busy machine pauses in this way.
+#[test]
+fn pauses_that_all_backends_share_do_not_hide_the_slow_one() {
+    let mut simulation = peak_ewma(3);
+    // No response comes in the first 60 ms of a second.
+    let behave = |index, now: u64| {
+        let takes = if index == 1 { 100 } else { 5 };
+        let in_second = (now + takes) % 1_000;
+        Responds(takes + 60_u64.saturating_sub(in_second))
+    };
+    simulation.run(5_000, 3, &behave);
+    let counts = simulation.run(30_000, 3, &behave);
+    assert!(counts[1] < 100, "{counts:?}");
+}
+
 /// Both are drawn then: a draw of one alone would leave the slow one a part of the requests.
 #[test]
 fn the_slow_one_of_two_gets_few_requests() {
