@@ -5,7 +5,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use super::attempt_error::AttemptError;
-use super::connect::{Connector, Need};
+use super::connect::{self, Connector, Need};
 use super::deadlines::Deadline;
 use super::departure::Phase;
 use super::exchange::Exchange;
@@ -17,7 +17,7 @@ use super::{Failure, detail, grpc, outgoing, pinned, websocket};
 use crate::clock;
 use crate::head::{BodyLength, Version};
 use crate::message::{self, AwaitedResponse, ResponseError, Waiting};
-use crate::pool::BackendConnection;
+use crate::pool::{BackendConnection, Member, Pool};
 use crate::retry::{AttemptEnd, ConnectionEvent, Outcome};
 
 /// Interim responses (1xx) that one exchange may have.
@@ -92,13 +92,12 @@ pub(super) async fn run<'a>(
     let bound = pool.settings.retry.per_try_timeout;
     exchange.deadlines.begin_attempt(bound, began);
     exchange.record.attempts_at(member);
-    let pinned = if is_fresh {
-        None
-    } else {
-        pinned::take(&mut exchange.request, pool, member)
+    let reused = match is_fresh {
+        true => None,
+        false => reused(exchange, pool, member),
     };
-    let connected = match pinned {
-        Some(pinned) => Ok(pinned),
+    let connected = match reused {
+        Some(reused) => Ok(reused),
         None => {
             let connector = Connector::new(Need::of(&exchange.request, pool), pool, member);
             match bound {
@@ -147,6 +146,16 @@ pub(super) async fn run<'a>(
     exchange.deadlines.end_attempt();
     outcome.total_time = now.saturating_duration_since(began);
     Ended { outcome, result }
+}
+
+/// A connection that has carried a request before: the one that the client's is pinned to, or an idle one.
+#[inline]
+fn reused(exchange: &mut Exchange<'_>, pool: &Pool, member: &Member) -> Option<Box<BackendConnection>> {
+    let pinned = pinned::take(&mut exchange.request, pool, member);
+    pinned.or_else(|| {
+        let is_repeatable = pool.settings.retry.survives_reset(exchange.request.head);
+        connect::idle(exchange.request.worker(), (pool, member), is_repeatable)
+    })
 }
 
 async fn send(

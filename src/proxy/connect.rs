@@ -48,6 +48,25 @@ impl<'r> Need<'r> {
     }
 }
 
+/// An idle connection to a member of the pool, if there is one that the request may take: see [`Need::is_repeatable`].
+#[inline]
+pub(super) fn idle(
+    worker: &Worker,
+    (pool, member): (&Pool, &Member),
+    is_repeatable: bool,
+) -> Option<Box<BackendConnection>> {
+    let now = worker.wheel.now();
+    let care = match is_repeatable {
+        true => Care::Usual,
+        false => Care::of(&member.backend, now),
+    };
+    let wanted = (&*member.backend, member.tls_generation(pool));
+    let own = worker.idle.take(wanted, now, care);
+    let idle = own.or_else(|| member.shared_idle.take(&member.backend, now, care))?;
+    worker.counters.backend_connections_reused.increment();
+    Some(idle)
+}
+
 /// Gets the connection for one attempt.
 pub(super) struct Connector<'r> {
     need: Need<'r>,
@@ -65,17 +84,7 @@ impl<'r> Connector<'r> {
     /// Takes an idle connection, or makes one.
     pub(super) async fn connect(&self, is_fresh: bool) -> Result<Box<BackendConnection>, AttemptError> {
         let Self { need, pool, member } = self;
-        let worker = need.worker;
-        let now = worker.wheel.now();
-        let care = match need.is_repeatable {
-            true => Care::Usual,
-            false => Care::of(&member.backend, now),
-        };
-        let wanted = (&*member.backend, member.tls_generation(pool));
-        let idle = || worker.idle.take(wanted, now, care);
-        let shared_idle = || member.shared_idle.take(&member.backend, now, care);
-        if !is_fresh && let Some(idle) = idle().or_else(shared_idle) {
-            worker.counters.backend_connections_reused.increment();
+        if !is_fresh && let Some(idle) = idle(need.worker, (pool, member), need.is_repeatable) {
             return Ok(idle);
         }
         let scheme = member.backend.address.scheme;

@@ -140,20 +140,17 @@ async fn forward<'a>(exchange: &mut Exchange<'a>, seen: &'a Seen) -> Result<Forw
     } = &exchange.request;
     client.peer.policy.check(head, identity)?;
     let snapshot = &*local.snapshot;
-    let found = route::find(&exchange.request, snapshot);
-    let plan = found.and_then(|(_, route)| route.plan.as_deref());
-    let body_limit = plan.map_or(snapshot.limits.body, |plan| plan.body_limit);
-    let checked = checks::check(head, body_limit);
-    let (index, route) = match (checked, found) {
-        (Ok(()), Some(found)) => found,
-        (Ok(()), None) => return Err(Failure::NoRoute.into()),
-        (Err(reason), found) => {
-            // The response is the route's all the same: its headers, and its pages.
-            let with_plan = found.and_then(|(index, route)| Some((route.plan.as_deref()?, index)));
-            exchange.changes = with_plan.map(|(plan, index)| Box::new(Changes::new(plan, index)));
-            return Err(reason);
-        }
+    let Some((index, route)) = route::find(&exchange.request, snapshot) else {
+        checks::check(head, snapshot.limits.body)?;
+        return Err(Failure::NoRoute.into());
     };
+    let plan = route.plan.as_deref();
+    let body_limit = plan.map_or(snapshot.limits.body, |plan| plan.body_limit);
+    if let Err(reason) = checks::check(head, body_limit) {
+        // The response is the route's all the same: its headers, and its pages.
+        exchange.changes = plan.map(|plan| Box::new(Changes::new(plan, index)));
+        return Err(reason);
+    }
     exchange.record.route = Some(route);
     if let Some(plan) = plan
         && let Some(waiting) = plan::begin(exchange, plan, index)?
