@@ -26,6 +26,6 @@ pub use routes::serve;
 pub use settings::Settings;
 pub use status::{
     BackendState, BackendStatus, CertificateStatus, CheckStatus, ConfigStatus, ConnectionsStatus,
-    LatencyStatus, PoolStatus, ProcessStatus, RejectedLimitStatus, RejectedStatus, ReloadStatus,
+    LatencyStatus, PoolStatus, ProcessStatus, QueueStatus, RejectedLimitStatus, RejectedStatus, ReloadStatus,
     RequestsStatus, Status, Time,
 };
