@@ -19,7 +19,7 @@ mod response;
 
 pub mod client;
 
-pub use change::{BackendAction, BackendChange, CHANGES_WAITING, UnknownBackend};
+pub use change::{BackendAction, BackendChange, CHANGES_WAITING, MAX_WEIGHT, UnknownBackend};
 pub use control::{COMMANDS_WAITING, Command, Control, Readiness, ReloadOutcome, Reloaded, View};
 pub use question::{Explained, Question};
 pub use routes::serve;
