@@ -113,7 +113,11 @@ fn ask(arguments: &ExplainArguments, question: &Question, streams: &mut Streams<
     let path = format!("/api/v1/explain?format={format}");
     let body = serde_json::to_vec(question)?;
     let token = admin_api::token(arguments.token.as_ref());
-    match admin::client::send_json_blocking((address, "POST", &path), &body, token.as_deref(), TIMEOUT) {
+    let api = admin::client::Api {
+        address,
+        token: token.as_deref(),
+    };
+    match admin::client::send_json_blocking(api, ("POST", &path), &body, TIMEOUT) {
         Ok((200, body)) => {
             streams.out.write_all(&body)?;
             Ok(Outcome::Fine)

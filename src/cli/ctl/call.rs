@@ -56,8 +56,11 @@ struct Refusal {
 impl Process {
     /// Sends a request with this body, and returns the body of a successful response.
     pub(super) fn call(&self, method: &str, path: &str, body: &[u8]) -> Result<Vec<u8>, Failure> {
-        let token = self.token.as_deref();
-        match client::send_json_blocking((self.address, method, path), body, token, TIMEOUT) {
+        let api = client::Api {
+            address: self.address,
+            token: self.token.as_deref(),
+        };
+        match client::send_json_blocking(api, (method, path), body, TIMEOUT) {
             Ok((200..=299, body)) => Ok(body),
             Ok((status, body)) => Err(refused(status, body)),
             Err(error) => Err(self.unreached(&error)),
