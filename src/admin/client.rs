@@ -9,6 +9,15 @@ use crate::clock;
 /// Maximum size of a response. The status of ten thousand backends has about five million bytes.
 const RESPONSE_BOUND: usize = 16 * 1024 * 1024;
 
+/// The admin API of a process.
+#[derive(Debug, Clone, Copy)]
+pub struct Api<'a> {
+    /// Its address.
+    pub address: SocketAddr,
+    /// The bearer token for it.
+    pub token: Option<&'a str>,
+}
+
 /// Gets `path` from the admin API at `address` and returns the status and the body, within `timeout` altogether.
 ///
 /// # Errors
@@ -20,26 +29,26 @@ pub fn get_blocking(
     token: Option<&str>,
     timeout: Duration,
 ) -> io::Result<(u16, Vec<u8>)> {
-    request_blocking((address, "GET", path), b"", token, timeout)
+    request_blocking(Api { address, token }, ("GET", path), b"", timeout)
 }
 
-/// Sends a request with this JSON as its body to an address, with a method and a path; otherwise like [`get_blocking`].
+/// Sends a request with this method, path and JSON body; otherwise like [`get_blocking`].
 ///
 /// # Errors
 /// Those of [`get_blocking`].
 pub fn send_json_blocking(
-    target: (SocketAddr, &str, &str),
+    api: Api<'_>,
+    target: (&str, &str),
     body: &[u8],
-    token: Option<&str>,
     timeout: Duration,
 ) -> io::Result<(u16, Vec<u8>)> {
-    request_blocking(target, body, token, timeout)
+    request_blocking(api, target, body, timeout)
 }
 
 fn request_blocking(
-    (address, method, path): (SocketAddr, &str, &str),
+    Api { address, token }: Api<'_>,
+    (method, path): (&str, &str),
     body: &[u8],
-    token: Option<&str>,
     timeout: Duration,
 ) -> io::Result<(u16, Vec<u8>)> {
     let deadline = clock::now() + timeout;

@@ -19,13 +19,13 @@ mod response;
 
 pub mod client;
 
-pub use change::{BackendAction, BackendChange, CHANGES_WAITING, UnknownBackend};
+pub use change::{BackendAction, BackendChange, CHANGES_WAITING, MAX_WEIGHT, UnknownBackend};
 pub use control::{COMMANDS_WAITING, Command, Control, Readiness, ReloadOutcome, Reloaded, View};
 pub use question::{Explained, Question};
 pub use routes::serve;
 pub use settings::Settings;
 pub use status::{
     BackendState, BackendStatus, CertificateStatus, CheckStatus, ConfigStatus, ConnectionsStatus,
-    LatencyStatus, PoolStatus, ProcessStatus, RejectedLimitStatus, RejectedStatus, ReloadStatus,
+    LatencyStatus, PoolStatus, ProcessStatus, QueueStatus, RejectedLimitStatus, RejectedStatus, ReloadStatus,
     RequestsStatus, Status, Time,
 };

@@ -107,8 +107,19 @@ pub struct PoolStatus {
     pub retry_tokens: u32,
     /// Number of backends that may receive requests, including backups.
     pub eligible: u64,
+    /// The requests that wait for a backend.
+    pub queue: QueueStatus,
     /// Its backends, in the order of the config.
     pub backends: Vec<BackendStatus>,
+}
+
+/// The wait queue of a pool.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct QueueStatus {
+    /// Number of requests that wait.
+    pub depth: u64,
+    /// The 99th percentile of the waits of the last minute, in milliseconds; `None` without any.
+    pub waited_ms: Option<f64>,
 }
 
 /// The state of a backend. Whether it receives requests also depends on its weight.
@@ -174,6 +185,8 @@ pub struct BackendStatus {
     pub failures: u64,
     /// How long its responses took to begin in the last minute; `None` without any.
     pub latency_ms: Option<LatencyStatus>,
+    /// The limit of requests in flight that `limits.adaptive` has found; `None` when it is off, and before the first response.
+    pub adaptive_limit: Option<u32>,
 }
 
 /// How long the responses of a backend took to begin, in milliseconds.

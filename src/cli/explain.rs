@@ -7,16 +7,13 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{ConfigFile, Outcome, Streams};
+use super::{ConfigFile, Outcome, Streams, admin_api};
 use crate::admin::{self, Question};
 use crate::config::Config;
 use crate::{explain as explanation, server};
 
 /// Timeout for the response of the running process.
 const TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Address of the admin API by default.
-const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9900);
 
 /// The arguments of `evenkeel explain`.
 #[derive(Debug, Clone, Args)]
@@ -111,15 +108,16 @@ fn offline(
 
 /// Asks the running process.
 fn ask(arguments: &ExplainArguments, question: &Question, streams: &mut Streams<'_>) -> io::Result<Outcome> {
-    let address = arguments.admin.unwrap_or(ADMIN);
+    let address = arguments.admin.unwrap_or(admin_api::ADDRESS);
     let format = if arguments.json { "json" } else { "text" };
     let path = format!("/api/v1/explain?format={format}");
     let body = serde_json::to_vec(question)?;
-    let token = arguments
-        .token
-        .clone()
-        .or_else(|| std::env::var("EVENKEEL_TOKEN").ok());
-    match admin::client::send_json_blocking((address, "POST", &path), &body, token.as_deref(), TIMEOUT) {
+    let token = admin_api::token(arguments.token.as_ref());
+    let api = admin::client::Api {
+        address,
+        token: token.as_deref(),
+    };
+    match admin::client::send_json_blocking(api, ("POST", &path), &body, TIMEOUT) {
         Ok((200, body)) => {
             streams.out.write_all(&body)?;
             Ok(Outcome::Fine)

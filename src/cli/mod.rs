@@ -1,7 +1,9 @@
 //! The command line, one file per command. Output goes to stdout, messages for people go to stderr.
 
+mod admin_api;
 mod check;
 mod completions;
+mod ctl;
 pub mod demo;
 mod explain;
 pub mod healthcheck;
@@ -29,6 +31,8 @@ pub enum Outcome {
     Failed,
     /// Exit code 2: the command line is wrong.
     Misused,
+    /// Exit code 3: the running process was not reached.
+    Unreached,
 }
 
 impl From<Outcome> for ExitCode {
@@ -37,6 +41,7 @@ impl From<Outcome> for ExitCode {
             Outcome::Fine => Self::SUCCESS,
             Outcome::Failed => Self::FAILURE,
             Outcome::Misused => Self::from(2),
+            Outcome::Unreached => Self::from(3),
         }
     }
 }
@@ -76,6 +81,8 @@ enum Command {
     PrintConfig(GivenFile),
     /// Explains what would become of a request: its route, policies, changes and backends
     Explain(explain::ExplainArguments),
+    /// Shows and changes the running process: status, reload, drain, ready, weight
+    Ctl(ctl::CtlArguments),
     /// Checks whether the running process is ready
     Healthcheck(healthcheck::HealthcheckArguments),
     /// Prints the JSON Schema of the config file, for editors
@@ -189,6 +196,7 @@ fn dispatch(command: Command, streams: &mut Streams<'_>) -> io::Result<Outcome> 
         Command::Demo(arguments) => demo::demo(&arguments, streams),
         Command::Healthcheck(arguments) => healthcheck::healthcheck(&arguments, streams),
         Command::Check(file) => check::check(&file, streams),
+        Command::Ctl(arguments) => ctl::ctl(&arguments, streams),
         Command::Explain(arguments) => explain::explain(&arguments, streams),
         Command::PrintConfig(file) => print_config::print_config(&file, streams),
         Command::Schema => schema::schema(streams),

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::clock;
 use crate::pool::{Affinity, EligibleSet, Member, Pool, Settings, Sticky};
-use crate::retry::{Cause, Failure};
+use crate::retry::is_repeatable;
 use crate::strategy::PickContext;
 
 /// A backend.
@@ -174,38 +174,24 @@ impl StickyShown {
 
 impl RetryShown {
     /// What becomes of a request with a body that is still kept, for every cause.
-    pub(super) fn of_pool(pool: &Settings, backends: usize, is_idempotent: bool) -> Vec<Self> {
-        let shown = |cause: Cause| {
-            let failure = Failure {
-                cause,
-                is_idempotent,
-                was_sent: cause != Cause::ConnectFailure,
-                event: None,
-                is_replayable: true,
-                has_response_begun: false,
-                attempts: 1,
-                stale: 0,
-                unprocessed: 0,
-                backends: u32::try_from(backends).unwrap_or(u32::MAX),
-            };
-            let retried = pool.retry.may_retry(&failure);
-            let is_cause = pool.retry.causes.contains(cause);
-            let if_idempotent = Failure {
-                is_idempotent: true,
-                ..failure
-            };
-            Self {
+    pub(super) fn of_pool(pool: &Settings, backends: usize, request: &Request<'_>) -> Vec<Self> {
+        let policy = &pool.retry;
+        let backends = u32::try_from(backends).unwrap_or(u32::MAX);
+        let verdict = policy.verdict(is_repeatable(request.head), backends);
+        let if_idempotent = policy.verdict(true, backends);
+        let shown = verdict
+            .zip(if_idempotent)
+            .map(|((cause, retried), (_, would_be))| Self {
                 cause: cause.name(),
                 retried,
                 why: match () {
                     () if retried => None,
-                    () if !is_cause => Some("not in retry.causes"),
-                    () if pool.retry.may_retry(&if_idempotent) => Some("the method is not idempotent"),
+                    () if !policy.causes.contains(cause) => Some("not in retry.causes"),
+                    () if would_be => Some("the request is not idempotent"),
                     () => Some("no attempts are left"),
                 },
-            }
-        };
-        Cause::ALL.into_iter().map(shown).collect()
+            });
+        shown.collect()
     }
 }
 

@@ -47,13 +47,12 @@ impl PoolShown {
         let pool = pool.map(|pool| &**pool);
         let backends = pool.map(|pool| BackendShown::of_pool(pool, settings, request));
         let backends = backends.unwrap_or_default();
-        let is_idempotent = request.head.method.is_idempotent();
         Self {
             pool: settings.name.to_string(),
             strategy: settings.strategy.name(),
             compares: settings.strategy.entry.score,
             sticky: pool.and_then(|pool| StickyShown::of_pool(pool, settings, request)),
-            retries: RetryShown::of_pool(settings, backends.len(), is_idempotent),
+            retries: RetryShown::of_pool(settings, backends.len(), request),
             backends,
             sources: brings_more
                 .map(|source| format!("{} {}", source.source.name, source.location()))
@@ -92,6 +91,13 @@ fn settings_shown(pool: &pool::Settings) -> Vec<(&'static str, String)> {
     }
     if pool.adaptive != Adaptive::Off {
         shown.push(("limits.adaptive", pool.adaptive.name().to_owned()));
+    }
+    match pool.queue {
+        Some(queue) => shown.extend([
+            ("queue.size", queue.size.to_string()),
+            ("queue.timeout", units::show_duration(queue.timeout)),
+        ]),
+        None => shown.push(("queue", "off".to_owned())),
     }
     shown
 }

@@ -397,14 +397,41 @@ fn the_sticky_cookie_decides() {
 
 #[test]
 fn a_post_is_retried_only_where_that_is_safe() {
-    let asked = arguments("POST", "http://api.test/v1");
-    let value = serde_json::to_value(explained(&asked, &config())).unwrap();
-    let retries = value["pools"][0]["retries"].as_array().unwrap();
-    let of = |cause| retries.iter().find(|retry| retry["cause"] == cause).unwrap();
-    assert_eq!(of("connect_failure")["retried"], true);
-    assert_eq!(of("503")["retried"], true);
-    assert_eq!(of("reset")["why"], "the method is not idempotent");
-    assert_eq!(of("502")["why"], "not in retry.causes");
+    let mut asked = arguments("POST", "http://api.test/v1");
+    let of = |asked: &Question, cause: &str| {
+        let value = serde_json::to_value(explained(asked, &config())).unwrap();
+        let mut retries = value["pools"][0]["retries"].as_array().unwrap().iter();
+        retries.find(|retry| retry["cause"] == cause).unwrap().clone()
+    };
+    assert_eq!(of(&asked, "connect_failure")["retried"], true);
+    assert_eq!(of(&asked, "503")["retried"], true);
+    assert_eq!(of(&asked, "reset")["why"], "the request is not idempotent");
+    assert_eq!(of(&asked, "502")["why"], "not in retry.causes");
+    asked.headers = vec!["Idempotency-Key: 8e03978e".to_owned()];
+    assert_eq!(of(&asked, "reset")["retried"], true);
+}
+
+#[test]
+fn the_queue_of_a_pool_is_shown() {
+    let queues = [
+        (
+            "{ size: 7, timeout: 2s }",
+            serde_json::json!({ "queue.size": "7", "queue.timeout": "2s" }),
+        ),
+        ("off", serde_json::json!({ "queue": "off" })),
+    ];
+    for (queue, expected) in queues {
+        let lines = format!("listen: :80\nbackends: [http://a:1]\nqueue: {queue}");
+        let loaded = config::from_text(&lines, "c.yaml", Path::new("/"), &|_| None);
+        let config = loaded.unwrap_or_else(|report| panic!("{report}")).config;
+        let value = serde_json::to_value(explained(&arguments("GET", "http://x/"), &config)).unwrap();
+        let settings = value["pools"][0]["settings"].as_object().unwrap().iter();
+        let shown: serde_json::Map<_, _> = settings
+            .filter(|(key, _)| key.starts_with("queue"))
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect();
+        assert_eq!(serde_json::Value::Object(shown), expected, "{queue}");
+    }
 }
 
 #[test]
@@ -500,12 +527,13 @@ Pool api, strategy round_robin
   http://10.0.0.1:8001  weight 1
 
   When an attempt fails by
-  connect_failure  not retried: no attempts are left
-  reset            not retried: no attempts are left
-  timeout          not retried: no attempts are left
-  502              not retried: not in retry.causes
-  503              not retried: no attempts are left
-  504              not retried: not in retry.causes
+  connect_failure   not retried: no attempts are left
+  reset             not retried: no attempts are left
+  timeout           not retried: no attempts are left
+  502               not retried: not in retry.causes
+  503               not retried: no attempts are left
+  504               not retried: not in retry.causes
+  grpc_unavailable  not retried: no attempts are left
 
   timeouts.connect      1s
   timeouts.first_byte   3s

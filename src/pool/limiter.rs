@@ -32,6 +32,11 @@ impl Limiter {
         mode == Adaptive::On && load.set_limit(limit) < limit
     }
 
+    /// Shows no limit until it learns again.
+    pub fn forget(&self) {
+        self.limit.store(0, Ordering::Relaxed);
+    }
+
     /// The limit that was found; `None` before the first response.
     pub fn limit(&self) -> Option<u32> {
         Some(self.limit.load(Ordering::Relaxed)).filter(|limit| *limit > 0)

@@ -299,6 +299,9 @@ impl Pool {
         if self.settings.adaptive != Adaptive::On {
             for member in self.roster.load().members() {
                 member.backend.load.set_limit(u32::MAX);
+                if self.settings.adaptive == Adaptive::Off {
+                    member.limiter.forget();
+                }
             }
         }
     }

@@ -8,8 +8,8 @@ use super::certificates::{self, ActiveCertificate, days_left};
 use super::listeners::Running;
 use crate::admin::{
     BackendState, BackendStatus, CertificateStatus, CheckStatus, ConfigStatus, ConnectionsStatus, Explained,
-    LatencyStatus, PoolStatus, ProcessStatus, Question, Readiness, RejectedLimitStatus, RejectedStatus,
-    ReloadOutcome, ReloadStatus, RequestsStatus, Status, Time, View,
+    LatencyStatus, PoolStatus, ProcessStatus, Question, QueueStatus, Readiness, RejectedLimitStatus,
+    RejectedStatus, ReloadOutcome, ReloadStatus, RequestsStatus, Status, Time, View,
 };
 use crate::clock;
 use crate::config::Config;
@@ -249,10 +249,19 @@ fn pool_status(pool: &Pool) -> PoolStatus {
         }),
         retry_tokens: pool.budget.tokens(clock::now()),
         eligible: pool.eligible().len() as u64,
+        queue: queue_status(pool),
         backends: members
             .map(|member| backend_status(member))
             .chain(removed.iter().map(|member| removed_status(member)))
             .collect(),
+    }
+}
+
+fn queue_status(pool: &Pool) -> QueueStatus {
+    let status = pool.queue.status();
+    QueueStatus {
+        depth: status.depth as u64,
+        waited_ms: status.waited_p99.map(|wait| wait.as_secs_f64() * 1000.0),
     }
 }
 
@@ -295,6 +304,7 @@ pub(super) fn backend_status(member: &Member) -> BackendStatus {
                 p50: times.p50.as_secs_f64() * 1000.0,
                 p99: times.p99.as_secs_f64() * 1000.0,
             }),
+        adaptive_limit: member.limiter.limit(),
     }
 }
 

@@ -13,6 +13,7 @@ mod access_log_hostile;
 mod balancing;
 mod boundaries;
 mod command_line;
+mod ctl;
 mod demo;
 mod desync;
 mod details;

@@ -73,6 +73,38 @@ fn join(proxy: &Proxy, paths: &[&str]) -> Vec<Client> {
 }
 
 #[test]
+fn the_status_has_the_depth_the_waits_and_the_adaptive_limit() {
+    let gate = Gate::default();
+    let backend = gated(&gate);
+    let proxy = Proxy::before(&[&backend])
+        .config("limits: { in_flight_per_backend: 1, adaptive: observe }\nhealth_check: off")
+        .start();
+    let pool = || -> Value {
+        let status: Value = serde_json::from_str(&proxy.get_admin("/api/v1/status").text()).unwrap();
+        status["pools"][0].clone()
+    };
+    let idle = pool();
+    assert_eq!(
+        idle["queue"],
+        serde_json::json!({ "depth": 0, "waited_ms": null })
+    );
+    assert_eq!(idle["backends"][0]["adaptive_limit"], Value::Null);
+    let mut first = busy(&proxy, &backend);
+    let mut waiting = join(&proxy, &["/a"]);
+    assert_eq!(pool()["queue"]["depth"], 1);
+    gate.open();
+    first.read();
+    waiting[0].read();
+    let after = pool();
+    assert_eq!(after["queue"]["depth"], 0);
+    assert!(after["queue"]["waited_ms"].as_f64().unwrap() > 0.0, "{after}");
+    assert!(
+        after["backends"][0]["adaptive_limit"].as_u64().unwrap() > 0,
+        "{after}"
+    );
+}
+
+#[test]
 fn those_who_wait_go_on_in_the_order_of_their_arrival() {
     let gate = Gate::default();
     let backend = gated(&gate);

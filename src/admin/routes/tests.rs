@@ -15,7 +15,8 @@ use crate::admin::connections::CONNECTIONS;
 use crate::admin::listen::QuietLimits;
 use crate::admin::{
     BackendState, BackendStatus, CheckStatus, ConfigStatus, ConnectionsStatus, Explained, PoolStatus,
-    ProcessStatus, Question, RejectedStatus, ReloadOutcome, Reloaded, RequestsStatus, Time, View, client,
+    ProcessStatus, Question, QueueStatus, RejectedStatus, ReloadOutcome, Reloaded, RequestsStatus, Time,
+    View, client,
 };
 use crate::telemetry::metrics::{ProcessSample, Snapshot};
 
@@ -112,6 +113,7 @@ fn shown_status() -> Status {
         attempts: 3,
         failures: 3,
         latency_ms: None,
+        adaptive_limit: None,
     };
     Status {
         process: ProcessStatus {
@@ -143,6 +145,10 @@ fn shown_status() -> Status {
             sticky: None,
             retry_tokens: 10,
             eligible: 0,
+            queue: QueueStatus {
+                depth: 0,
+                waited_ms: None,
+            },
             backends: vec![backend],
         }],
     }

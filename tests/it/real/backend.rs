@@ -23,6 +23,8 @@ pub(super) enum Kind {
     PythonFiles,
     /// Node's own HTTP module. Keeps idle connections for 2 s and announces it.
     Node,
+    /// Node with sessions in its memory, by long polling and WebSockets. Its name is its port.
+    Polling,
     /// gunicorn with processes: every connection carries one request.
     GunicornSync,
     /// gunicorn with threads. Keeps idle connections for 2 s and does not announce it.
@@ -53,7 +55,7 @@ impl Backend {
         let program = match kind {
             Kind::PythonFiles | Kind::Aiohttp | Kind::Echo | Kind::OneAtATime => find_python("python"),
             Kind::GunicornSync | Kind::GunicornThreads => find_python("gunicorn"),
-            Kind::Node => find("node"),
+            Kind::Node | Kind::Polling => find("node"),
             Kind::Nginx => find("nginx"),
         }?;
         let port = Port::reserve();
@@ -171,6 +173,7 @@ fn spawn(kind: Kind, program: &Path, port: u16, folder: &Path) -> Child {
             .args(["--protocol", "HTTP/1.1", "--directory"])
             .arg(files),
         Kind::Node => command.args([&file("programs/node_backend.mjs"), &number, "2000"]),
+        Kind::Polling => command.args([&file("programs/polling_backend.mjs"), &number, &number]),
         Kind::GunicornSync => gunicorn(&mut command, port).args(["--workers", "2"]),
         Kind::GunicornThreads => {
             gunicorn(&mut command, port).args(["--worker-class", "gthread", "--threads", "8"])

@@ -8,6 +8,7 @@ mod clients;
 mod curl;
 mod grpc;
 mod ordinary;
+mod polling;
 mod program;
 mod proxies;
 mod python;

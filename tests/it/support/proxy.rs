@@ -53,6 +53,7 @@ pub(crate) struct Builder {
     descriptors: Option<u32>,
     hosts: Option<PathBuf>,
     is_without_admin: bool,
+    admin_token: Option<String>,
 }
 
 impl Proxy {
@@ -325,6 +326,12 @@ impl Builder {
         self
     }
 
+    /// Gives the admin API a token. Reads of the admin API by [`Proxy`] do not send it.
+    pub(crate) fn admin_token(mut self, token: &str) -> Self {
+        self.admin_token = Some(token.to_owned());
+        self
+    }
+
     /// Limits its file descriptors.
     pub(crate) fn descriptors(mut self, limit: u32) -> Self {
         self.descriptors = Some(limit);
@@ -345,10 +352,10 @@ impl Builder {
 
     /// The config that it starts with.
     pub(crate) fn text(&self) -> String {
-        let admin = if self.is_without_admin {
-            "off"
-        } else {
-            "127.0.0.1:0"
+        let admin = match &self.admin_token {
+            _ if self.is_without_admin => "off".to_owned(),
+            Some(token) => format!("{{ address: '127.0.0.1:0', token: {token} }}"),
+            None => "127.0.0.1:0".to_owned(),
         };
         let listen = match self.listener.as_str() {
             "" => "listen: 127.0.0.1:0".to_owned(),

@@ -148,9 +148,9 @@ impl Policy {
             && self.causes.contains(Cause::Reset)
     }
 
-    /// What would become of a request after a failure of each cause, once all of it was sent: whether it is retried, as long as
-    /// attempts, backends and budget are left. For people who ask what this policy does.
-    pub fn verdict(&self, is_idempotent: bool) -> impl Iterator<Item = (Cause, bool)> {
+    /// What would become of a request after the first failure of each cause, once all of it was sent to one of this number of
+    /// backends: whether it is retried, as long as budget is left. For people who ask what this policy does.
+    pub fn verdict(&self, is_idempotent: bool, backends: u32) -> impl Iterator<Item = (Cause, bool)> {
         let retried = move |cause| Failure {
             cause,
             is_idempotent,
@@ -161,7 +161,7 @@ impl Policy {
             attempts: 1,
             stale: 0,
             unprocessed: 0,
-            backends: 2,
+            backends,
         };
         let all = Cause::ALL.into_iter();
         all.map(move |cause| (cause, self.may_retry(&retried(cause))))
@@ -417,18 +417,18 @@ mod tests {
 
     #[test]
     fn the_verdict_says_for_each_cause_what_would_happen() {
-        let retried = |is_idempotent| -> Vec<&str> {
-            let verdict = Policy::default();
-            let verdict = verdict
-                .verdict(is_idempotent)
-                .filter(|(_, is_retried)| *is_retried);
+        let retried = |is_idempotent, backends| -> Vec<&str> {
+            let policy = Policy::default();
+            let verdict = policy.verdict(is_idempotent, backends);
+            let verdict = verdict.filter(|(_, is_retried)| *is_retried);
             verdict.map(|(cause, _)| cause.name()).collect()
         };
         assert_eq!(
-            retried(true),
+            retried(true, 2),
             ["connect_failure", "reset", "timeout", "503", "grpc_unavailable"]
         );
-        assert_eq!(retried(false), ["connect_failure", "503", "grpc_unavailable"]);
+        assert_eq!(retried(false, 2), ["connect_failure", "503", "grpc_unavailable"]);
+        assert!(retried(true, 1).is_empty(), "there is no other backend");
     }
 
     #[test]

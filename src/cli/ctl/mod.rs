@@ -1,0 +1,94 @@
+//! `evenkeel ctl`: shows and changes the running process over its admin API, one file per command.
+
+mod call;
+mod drain;
+mod ready;
+mod reload;
+mod status;
+mod weight;
+
+use std::io;
+use std::net::SocketAddr;
+
+use clap::{Args, Subcommand};
+
+use super::{Outcome, Streams, admin_api};
+use call::Process;
+
+/// The arguments of `evenkeel ctl`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = NOTES)]
+pub(super) struct CtlArguments {
+    /// Address of the admin API of the running process [default: 127.0.0.1:9900]
+    // An id of its own: the value of a global option reaches `run`, whose `--admin` has another type.
+    #[arg(id = "ctl_admin", long = "admin", value_name = "ADDRESS", global = true)]
+    admin: Option<SocketAddr>,
+    /// Bearer token of the admin API [default: the variable EVENKEEL_TOKEN]
+    #[arg(long, value_name = "TOKEN", global = true)]
+    token: Option<String>,
+    /// Prints what the admin API responds, as JSON
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+enum Action {
+    /// Shows the pools and their backends
+    Status(status::StatusArguments),
+    /// Reads the config again, and activates it if it has no errors
+    Reload,
+    /// Lets a backend finish its requests and gives it no new ones
+    Drain(BackendArguments),
+    /// Gives a drained backend requests again
+    Ready(BackendArguments),
+    /// Sets the weight of a backend
+    Weight(weight::WeightArguments),
+}
+
+/// The backend that a command changes.
+#[derive(Debug, Clone, Args)]
+struct BackendArguments {
+    /// Name of the pool
+    pool: String,
+    /// URL of the backend, or its name in the pool
+    backend: String,
+}
+
+const NOTES: &str = "\
+Exit codes: 0 done, 1 refused (with the reason), 2 wrong usage, 3 process not reached.";
+
+/// Runs a command and prints its result, or the reason why nothing was done.
+pub(super) fn ctl(arguments: &CtlArguments, streams: &mut Streams<'_>) -> io::Result<Outcome> {
+    let process = Process {
+        address: arguments.admin.unwrap_or(admin_api::ADDRESS),
+        token: admin_api::token(arguments.token.as_ref()),
+    };
+    let result = match &arguments.action {
+        Action::Status(status) => status::run(&process, status),
+        Action::Reload => reload::run(&process),
+        Action::Drain(backend) => drain::run(&process, &backend.pool, &backend.backend),
+        Action::Ready(backend) => ready::run(&process, &backend.pool, &backend.backend),
+        Action::Weight(weight) => weight::run(&process, weight),
+    };
+    match result {
+        Ok(done) => {
+            if arguments.json {
+                streams.out.write_all(&done.json)?;
+                writeln!(streams.out)?;
+            } else {
+                write!(streams.out, "{}", done.text)?;
+            }
+            Ok(Outcome::Fine)
+        }
+        Err(failure) => {
+            if arguments.json && !failure.json.is_empty() {
+                streams.out.write_all(&failure.json)?;
+                writeln!(streams.out)?;
+            }
+            writeln!(streams.err, "error: {}", failure.why)?;
+            Ok(failure.outcome)
+        }
+    }
+}
