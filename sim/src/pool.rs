@@ -192,7 +192,7 @@ impl Pool {
         let latency = &self.members[member].load.latency;
         if let Some(took) = outcome.response_time() {
             latency.record(worker, took, now.instant());
-            self.usual_latency.record(took, !self.queue.is_empty());
+            self.usual_latency.record(took, None, !self.queue.is_empty());
         }
         if latency.is_averaged()
             && let Some(sample) = outcome.latency()
