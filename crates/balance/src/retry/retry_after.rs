@@ -12,7 +12,7 @@ const LONGEST: Duration = Duration::from_secs(60);
 const DATE_LENGTH: usize = 29;
 const MONTHS: &[u8] = b"JanFebMarAprMayJunJulAugSepOctNovDec";
 
-/// Reads the value of `Retry-After`: a number of seconds, or a date. At most [`LONGEST`]; `None` when it asks for no wait, is in
+/// Reads the value of `Retry-After`: a number of seconds, or a date. At most `LONGEST`; `None` when it asks for no wait, is in
 /// the past or cannot be understood. The obsolete forms of dates are not understood: the header is only advice.
 pub fn parse(value: &[u8], wall: SystemTime) -> Option<Duration> {
     let value = value.trim_ascii();
