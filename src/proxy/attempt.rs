@@ -17,7 +17,7 @@ use super::{Failure, detail, grpc, outgoing, pinned, websocket};
 use crate::clock;
 use crate::head::{BodyLength, Version};
 use crate::message::{self, AwaitedResponse, ResponseError, Waiting};
-use crate::pool::BackendConnection;
+use crate::pool::{BackendConnection, Pool};
 use crate::retry::{AttemptEnd, ConnectionEvent, Outcome};
 
 /// Interim responses (1xx) that one exchange may have.
@@ -123,10 +123,8 @@ pub(super) async fn run<'a>(
             outcome.was_reused = backend.is_reused;
             if !backend.is_reused {
                 outcome.connect_time = Some(clock::now().saturating_duration_since(began));
-                pool.queue.succeeded(&mut exchange.place, pool.settings.queue);
-            } else if let Some(place) = &exchange.place {
-                place.step_aside();
             }
+            tell_queue(exchange, pool, backend.is_reused);
             send(exchange, to, carried, backend, hedge.as_deref_mut()).await
         }
         Err(mut error) => {
@@ -157,6 +155,16 @@ pub(super) async fn run<'a>(
     exchange.deadlines.end_attempt();
     outcome.total_time = now.saturating_duration_since(began);
     Ended { outcome, result }
+}
+
+/// Tells those who wait whether the request has a new connection: then its backend takes requests.
+#[inline]
+fn tell_queue(exchange: &mut Exchange<'_>, pool: &Pool, is_reused: bool) {
+    if !is_reused {
+        pool.queue.succeeded(&mut exchange.place, pool.settings.queue);
+    } else if let Some(place) = &exchange.place {
+        place.step_aside();
+    }
 }
 
 async fn send(
