@@ -112,10 +112,8 @@ pub(super) async fn run<'a>(
             outcome.was_reused = backend.is_reused;
             if !backend.is_reused {
                 outcome.connect_time = Some(clock::now().saturating_duration_since(began));
-                pool.queue.succeeded(&mut exchange.place, pool.settings.queue);
-            } else if let Some(place) = &exchange.place {
-                place.step_aside();
             }
+            tell_queue(exchange, pool, backend.is_reused);
             send(exchange, to, carried, backend, hedge.as_deref_mut()).await
         }
         Err(mut error) => {
@@ -156,6 +154,16 @@ fn reused(exchange: &mut Exchange<'_>, pool: &Pool, member: &Member) -> Option<B
         let is_repeatable = pool.settings.retry.survives_reset(exchange.request.head);
         connect::idle(exchange.request.worker(), (pool, member), is_repeatable)
     })
+}
+
+/// Tells those who wait whether the request has a new connection: then its backend takes requests.
+#[inline]
+fn tell_queue(exchange: &mut Exchange<'_>, pool: &Pool, is_reused: bool) {
+    if !is_reused {
+        pool.queue.succeeded(&mut exchange.place, pool.settings.queue);
+    } else if let Some(place) = &exchange.place {
+        place.step_aside();
+    }
 }
 
 async fn send(
