@@ -88,7 +88,6 @@ fn a_slow_backend_does_not_slow_down_the_pool() {
 }
 
 #[test]
-#[ignore = "needs sticky sessions"]
 fn sticky_clients_stay_while_another_backend_restarts() {
     run("sticky", 8, 400);
 }
