@@ -119,7 +119,7 @@ fn before(servers: &[&Server], keys: &str) -> Proxy {
     for server in servers {
         builder = builder.backend(&format!("h2c://{}", server.plain));
     }
-    builder.config("workers: 1").start()
+    builder.config("workers: 1\nqueue: off").start()
 }
 
 /// The client's final output.
