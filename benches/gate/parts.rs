@@ -17,8 +17,8 @@ use evenkeel_balance::router::{Matcher, PathMatcher, Router};
 use evenkeel_balance::schema::Params;
 use evenkeel_balance::strategy::{Candidate, Entry, PickContext, STRATEGIES};
 use evenkeel_wire::head::{Method, RequestHead, ResponseHead};
-use evenkeel_wire::http1::chunked::{Chunked, ChunkedDecoder, chunk_header};
-use evenkeel_wire::http1::{HeadScan, Kind, Limits, parse_request, parse_response};
+use evenkeel_wire::http1::chunked::{ChunkedDecoder, chunk_header};
+use evenkeel_wire::http1::{HeadScan, Kind, Limits, Piece, parse_request, parse_response};
 
 use crate::PARTS;
 use crate::budgets::Count;
@@ -263,12 +263,12 @@ fn decode_chunked() -> Part {
         let mut payload = 0;
         loop {
             match decoder.next(rest).expect("it is well formed") {
-                Chunked::Data { skip, len } => {
+                Piece::Data { skip, len } => {
                     payload += len;
                     rest = rest.get(skip + len..).unwrap_or_default();
                 }
-                Chunked::NeedMore { skip } => rest = rest.get(skip..).unwrap_or_default(),
-                Chunked::End { .. } => break,
+                Piece::NeedMore { skip } => rest = rest.get(skip..).unwrap_or_default(),
+                Piece::End { .. } => break,
             }
         }
         assert_eq!(payload, CHUNKED_BODY);

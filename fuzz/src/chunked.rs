@@ -2,7 +2,7 @@
 //! encodes any payload and decodes it again.
 
 use evenkeel_wire::head::BodyLength;
-use evenkeel_wire::http1::chunked::{Chunked, ChunkedDecoder, trailer_fields};
+use evenkeel_wire::http1::chunked::{ChunkedDecoder, trailer_fields};
 use evenkeel_wire::http1::{Decoder, Encoder, Kind, Limits, Malformed, Piece};
 
 use crate::input::Input;
@@ -58,17 +58,17 @@ fn read(kind: Kind, bytes: &[u8], lengths: &[usize], limits: &Limits) -> Decoded
                     let end = Err(error);
                     return Decoded { payload, end };
                 }
-                Ok(Chunked::NeedMore { skip }) => {
+                Ok(Piece::NeedMore { skip }) => {
                     assert!(skip <= unread.len());
                     consumed += skip;
                     break;
                 }
-                Ok(Chunked::Data { skip, len }) => {
+                Ok(Piece::Data { skip, len }) => {
                     assert!(len > 0);
                     payload.extend_from_slice(&unread[skip..skip + len]);
                     consumed += skip + len;
                 }
-                Ok(Chunked::End { skip, trailers }) => {
+                Ok(Piece::End { skip, trailers }) => {
                     assert!(decoder.is_ended());
                     let trailers = trailers.map(|range| unread[range].to_vec()).unwrap_or_default();
                     let end = Ok(Some((consumed + skip, trailers)));

@@ -13,15 +13,13 @@ use super::giving_up::{self, To};
 use super::headers::{ForwardedResponse, ResponseContext};
 use super::hedge::{FirstAttempt, Hedge, Loser, Raced};
 use super::request::Request;
+use super::response_head::{self, INTERIM_BOUND};
 use super::{Failure, detail, grpc, outgoing, pinned, websocket};
 use crate::clock;
 use crate::head::{BodyLength, Version};
-use crate::message::{self, AwaitedResponse, ResponseError, Waiting};
+use crate::message::{self, ResponseError, Waiting};
 use crate::pool::{BackendConnection, Member, Pool};
 use crate::retry::{AttemptEnd, ConnectionEvent, Outcome};
-
-/// Interim responses (1xx) that one exchange may have.
-const INTERIM_BOUND: usize = 32;
 
 /// An attempt that has ended.
 pub(super) struct Ended {
@@ -309,22 +307,11 @@ impl Attempt<'_> {
         exchange: &mut Exchange<'_>,
         context: &mut Context<'_>,
     ) -> Poll<Result<bool, Failure>> {
-        let BackendConnection {
-            connection,
-            scan,
-            head,
-            head_end,
-            ..
-        } = &mut *self.backend;
-        let awaited = AwaitedResponse {
-            scan,
-            head,
-            method: exchange.request.head.method,
-            limits: &exchange.request.snapshot.limits.message,
-        };
-        let buffers = &exchange.request.worker().buffers;
-        *head_end = match ready!(message::poll_response(context, connection, awaited, buffers)) {
-            Ok(end) => end,
+        let request = &exchange.request;
+        let asked = (request.head.method, &request.snapshot.limits.message);
+        let buffers = &request.worker().buffers;
+        match ready!(response_head::poll(context, &mut self.backend, asked, buffers)) {
+            Ok(()) => {}
             Err(ResponseError::Malformed(reason)) => {
                 return Poll::Ready(Err(Failure::MalformedResponse(reason)));
             }
@@ -336,7 +323,8 @@ impl Attempt<'_> {
                 exchange.record.detail = reason.map(message::explain_break);
                 return Poll::Ready(Err(Failure::BackendReset));
             }
-        };
+        }
+        let BackendConnection { connection, head, .. } = &mut *self.backend;
         self.is_end_proved &= head.keep_alive;
         head.keep_alive = self.is_end_proved;
         let bytes = connection.input.unread();

@@ -16,18 +16,17 @@ use super::connect::{Connector, Need};
 use super::departure::Phase;
 use super::exchange::Exchange;
 use super::in_flight::{InFlight, Slot};
+use super::response_head::{self, INTERIM_BOUND};
 use super::tried::Tried;
 use super::{Failure, grpc, learn, outgoing, pick};
 use crate::clock;
 use crate::head::BodyLength;
-use crate::message::{self, AwaitedResponse, Limits, ResponseError};
+use crate::message::{Limits, ResponseError};
 use crate::pool::{BackendConnection, EligibleSet, Member, Pool};
 use crate::retry::{self, AttemptEnd, HedgeAfter, Outcome};
 
 /// Its reason in the log, of the attempt that was canceled.
 const REASON: &str = "hedge";
-/// Interim responses (1xx) that a hedge may have. None is passed on: they are optional.
-const INTERIM_BOUND: usize = 32;
 
 type Connecting<'a> = Pin<Box<dyn Future<Output = Result<Box<BackendConnection>, AttemptError>> + 'a>>;
 
@@ -358,24 +357,13 @@ fn poll_head(
     // If it fails, the backend may have responded before it closed.
     let _ = backend.connection.poll_flush(context);
     loop {
-        let BackendConnection {
-            connection,
-            scan,
-            head,
-            head_end,
-            ..
-        } = backend;
-        let awaited = AwaitedResponse {
-            scan,
-            head,
-            method: request.head.method,
-            limits: &request.snapshot.limits.message,
-        };
-        let read = ready!(message::poll_response(context, connection, awaited, buffers));
-        *head_end = read.map_err(|error| match error {
+        let asked = (request.head.method, &request.snapshot.limits.message);
+        let read = ready!(response_head::poll(context, backend, asked, buffers));
+        read.map_err(|error| match error {
             ResponseError::Malformed(reason) => Failure::MalformedResponse(reason),
             ResponseError::Ended(_) | ResponseError::BrokeOff(_) => Failure::BackendReset,
         })?;
+        let head = &mut backend.head;
         sent.is_end_proved &= head.keep_alive;
         head.keep_alive = sent.is_end_proved;
         match head.status {

@@ -43,6 +43,7 @@ mod plan;
 mod record;
 mod request;
 mod response;
+mod response_head;
 mod reuse;
 mod route;
 mod route_settings;

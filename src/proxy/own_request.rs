@@ -6,17 +6,13 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use super::connect::{Connector, Need};
+use super::response_head::{self, INTERIM_BOUND};
 use super::{Failure, Worker, reuse};
 use crate::head::{BodyLength, Method};
-use crate::message::{
-    self, AwaitedResponse, Collect, HeadWriter, Limits, OutgoingHead, ResponseError, Target, TransferError,
-};
+use crate::message::{Collect, HeadWriter, Limits, OutgoingHead, ResponseError, Target, TransferError};
 use crate::net::{ProxyHeader, ProxyVersion};
 use crate::pool::{BackendConnection, Member, Pool};
 use crate::retry::Cause;
-
-/// Interim responses (1xx) that one request may have.
-const INTERIM_BOUND: usize = 32;
 
 /// A request that belongs to no connection.
 #[derive(Debug, Default, Clone)]
@@ -202,30 +198,14 @@ impl Route<'_> {
         let buffers = &self.worker.buffers;
         // If it fails, the server may have responded before it closed.
         let _ = backend.connection.poll_flush(context);
-        let BackendConnection {
-            connection,
-            scan,
-            head,
-            head_end,
-            ..
-        } = backend;
-        let awaited = AwaitedResponse {
-            scan,
-            head,
-            method,
-            limits: self.limits,
-        };
-        message::poll_response(context, connection, awaited, buffers).map(|read| match read {
-            Ok(end) => {
-                *head_end = end;
-                Ok(())
-            }
-            Err(ResponseError::Malformed(reason)) => Err(NoResponse::invalid(reason.to_string())),
-            Err(ResponseError::Ended(_) | ResponseError::BrokeOff(_)) => Err(NoResponse {
+        let asked = (method, self.limits);
+        response_head::poll(context, backend, asked, buffers).map_err(|error| match error {
+            ResponseError::Malformed(reason) => NoResponse::invalid(reason.to_string()),
+            ResponseError::Ended(_) | ResponseError::BrokeOff(_) => NoResponse {
                 why: "the connection ended before a response".to_owned(),
                 cause: Some(Cause::Reset),
                 is_stale: true,
-            }),
+            },
         })
     }
 

@@ -29,13 +29,16 @@ fn without_ejection(backends: &[&Backend], retry: &str) -> Proxy {
         .start()
 }
 
+/// A backend that responds once the gate is open.
+fn waiting_for(gate: &Gate) -> Backend {
+    let gate = gate.clone();
+    Backend::start(move |_| Response::ok("").after(&gate))
+}
+
 #[test]
 fn an_attempt_that_takes_longer_than_per_try_timeout_is_retried_elsewhere() {
     let gate = Gate::default();
-    let slow = Backend::start({
-        let gate = gate.clone();
-        move |_| Response::ok("").after(&gate)
-    });
+    let slow = waiting_for(&gate);
     let good = Backend::saying("good");
     let proxy = before(&[&slow, &good], "{ per_try_timeout: 200ms }");
     for _ in 0..2 {
@@ -55,10 +58,7 @@ fn an_attempt_that_takes_longer_than_per_try_timeout_is_retried_elsewhere() {
 #[test]
 fn a_post_that_runs_into_per_try_timeout_is_504() {
     let gate = Gate::default();
-    let slow = Backend::start({
-        let gate = gate.clone();
-        move |_| Response::ok("").after(&gate)
-    });
+    let slow = waiting_for(&gate);
     let good = Backend::saying("good");
     let proxy = before(&[&slow, &good], "{ per_try_timeout: 200ms }");
     let mut statuses = [(); 2].map(|()| proxy.client().send(POST).read().status());

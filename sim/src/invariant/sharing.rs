@@ -64,6 +64,18 @@ struct MemberShare {
     second_began: Time,
 }
 
+/// A pick, as it concerns one member.
+#[derive(Debug, Clone, Copy)]
+struct Turn<'a> {
+    member: usize,
+    picked: usize,
+    /// The member's share of the pick.
+    share: f64,
+    /// The requests in flight before it.
+    in_flight: &'a [u32],
+    now: Time,
+}
+
 #[derive(Debug, Clone, Copy, Default)]
 struct Count {
     got: f64,
@@ -115,9 +127,16 @@ impl Sharing {
         let mut broken = None;
         for (member, weight) in pool.eligible.iter().zip(&weights) {
             let share = weight / total;
+            let turn = Turn {
+                member: *member,
+                picked,
+                share,
+                in_flight,
+                now,
+            };
             broken = broken
-                .or_else(|| self.starve(pool, (*member, picked), share, (in_flight, now)))
-                .or_else(|| self.start(pool, (*member, picked), share, (in_flight, now)));
+                .or_else(|| self.starve(pool, turn))
+                .or_else(|| self.start(pool, turn));
         }
         self.members[picked].due = 0.0;
         self.members[picked].last = now;
@@ -143,13 +162,14 @@ impl Sharing {
     }
 
     /// Adds to what a member should have got, unless it may be passed over.
-    fn starve(
-        &mut self,
-        pool: &Pool,
-        (member, picked): (usize, usize),
-        share: f64,
-        (in_flight, now): (&[u32], Time),
-    ) -> Option<(Invariant, String)> {
+    fn starve(&mut self, pool: &Pool, turn: Turn<'_>) -> Option<(Invariant, String)> {
+        let Turn {
+            member,
+            picked,
+            share,
+            in_flight,
+            now,
+        } = turn;
         let load = |member: usize| {
             let candidates = pool.eligible.iter().zip(&pool.candidates);
             let weight = candidates
@@ -176,13 +196,14 @@ impl Sharing {
     }
 
     /// Counts what a member in slow start gets.
-    fn start(
-        &mut self,
-        pool: &Pool,
-        (member, picked): (usize, usize),
-        share: f64,
-        (in_flight, now): (&[u32], Time),
-    ) -> Option<(Invariant, String)> {
+    fn start(&mut self, pool: &Pool, turn: Turn<'_>) -> Option<(Invariant, String)> {
+        let Turn {
+            member,
+            picked,
+            share,
+            in_flight,
+            now,
+        } = turn;
         let since = pool.members[member].back_since?;
         let is_over = now.since(since) > self.slow_start?;
         // A limit turns requests away from the others, and a fast backend ends more of them at the same load.

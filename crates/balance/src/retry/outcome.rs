@@ -124,15 +124,10 @@ mod tests {
 
     fn outcome(end: AttemptEnd, event: Option<ConnectionEvent>) -> Outcome {
         Outcome {
-            backend: BackendId::next(),
             end,
             event,
-            nothing_sent: false,
-            was_refused: false,
-            is_grpc_unavailable: false,
-            was_reused: false,
-            connect_time: None,
             total_time: Duration::from_millis(5),
+            ..Outcome::of(BackendId::next())
         }
     }
 

@@ -1,36 +1,11 @@
 //! Reads and writes the framing of a body: finds the end of a received body, and marks the end of a sent one.
 
-use std::ops::Range;
-
 use super::Limits;
 use super::Malformed;
-use super::chunked::{self, Chunked, ChunkedDecoder};
+use super::chunked::{self, ChunkedDecoder};
+use super::piece::Piece;
 use super::scan::Kind;
 use crate::head::BodyLength;
-
-/// What is at the front of the unread bytes of a body.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Piece {
-    /// `skip` bytes of framing, then `len` bytes of payload.
-    Data {
-        /// Framing to be dropped.
-        skip: usize,
-        /// Payload after it, all of it present.
-        len: usize,
-    },
-    /// `skip` bytes of framing; more input is needed.
-    NeedMore {
-        /// Framing to be dropped.
-        skip: usize,
-    },
-    /// The end of the body, after `skip` bytes.
-    End {
-        /// Framing to be dropped.
-        skip: usize,
-        /// The trailer section within `skip`, if there is one.
-        trailers: Option<Range<usize>>,
-    },
-}
 
 /// Why a body could not be read to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -94,12 +69,10 @@ impl Decoder {
                 skip: 0,
                 len: input.len(),
             }),
-            Self::Chunked(decoder) => Ok(match decoder.next(input)? {
-                Chunked::Data { skip, len } => Piece::Data { skip, len },
-                Chunked::NeedMore { .. } if ended => return Err(BodyError::Cut),
-                Chunked::NeedMore { skip } => Piece::NeedMore { skip },
-                Chunked::End { skip, trailers } => Piece::End { skip, trailers },
-            }),
+            Self::Chunked(decoder) => match decoder.next(input)? {
+                Piece::NeedMore { .. } if ended => Err(BodyError::Cut),
+                piece => Ok(piece),
+            },
         }
     }
 

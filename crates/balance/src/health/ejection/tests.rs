@@ -495,15 +495,9 @@ fn the_arbiter_sleeps_while_all_is_well() {
 #[test]
 fn only_what_speaks_of_the_backend_is_evidence() {
     let outcome = |end, event| Outcome {
-        backend: BackendId::next(),
         end,
         event,
-        nothing_sent: false,
-        was_refused: false,
-        is_grpc_unavailable: false,
-        was_reused: false,
-        connect_time: None,
-        total_time: Duration::ZERO,
+        ..Outcome::of(BackendId::next())
     };
     let response = |status| Evidence::of(&outcome(AttemptEnd::Response(status), None));
     for status in [101, 200, 404, 499, 501, 505] {

@@ -6,8 +6,7 @@ mod trailers;
 
 pub use trailers::{is_forbidden_in_trailers, trailer_fields};
 
-use std::ops::Range;
-
+use super::piece::Piece;
 use super::scan::{HeadScan, Kind};
 use super::{Limits, Malformed};
 use extension::Extension;
@@ -24,30 +23,6 @@ const SIZE_LIMIT: u64 = i64::MAX as u64;
 /// Most blanks after a chunk size: before an extension, or as padding of servers that write sizes with a fixed width. The
 /// bound is for each line, because a long response has a padded size in each of its many chunks.
 const SIZE_PADDING: u8 = 16;
-
-/// What is first in the input of a [`ChunkedDecoder`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Chunked {
-    /// Payload: `skip` bytes of framing, then `len` (> 0) bytes of payload, all present. The caller consumes both.
-    Data {
-        /// Bytes of framing.
-        skip: usize,
-        /// Bytes of payload after them.
-        len: usize,
-    },
-    /// No payload yet: the caller consumes `skip` bytes, possibly 0, and calls again with more input.
-    NeedMore {
-        /// Bytes of framing.
-        skip: usize,
-    },
-    /// The end of the body: the caller consumes `skip` bytes. What follows is not part of the message.
-    End {
-        /// Bytes of framing, including the trailer section and its empty line.
-        skip: usize,
-        /// The field lines of the trailer section within `skip`, including their line ends; `None` if empty.
-        trailers: Option<Range<usize>>,
-    },
-}
 
 /// Decodes one chunked body, and resumes with every read. It looks at each byte once, except in a trailer section, which
 /// stays unconsumed until it is complete, so that it is contiguous.
@@ -109,7 +84,7 @@ impl ChunkedDecoder {
 
     /// Returns what is first in `input`, which holds all bytes received and not consumed. After an error, every further call
     /// returns the same error.
-    pub fn next(&mut self, input: &[u8]) -> Result<Chunked, Malformed> {
+    pub fn next(&mut self, input: &[u8]) -> Result<Piece, Malformed> {
         let mut skip = 0;
         let found = self.find(input, &mut skip);
         if let Err(reason) = found
@@ -135,14 +110,14 @@ impl ChunkedDecoder {
         }
     }
 
-    fn find(&mut self, input: &[u8], skipped: &mut usize) -> Result<Chunked, Malformed> {
+    fn find(&mut self, input: &[u8], skipped: &mut usize) -> Result<Piece, Malformed> {
         loop {
             let skip = *skipped;
             let rest = input.get(skip..).unwrap_or_default();
             match self.state {
                 State::Trailers => return self.find_trailers(rest, skip),
                 State::Ended => {
-                    return Ok(Chunked::End {
+                    return Ok(Piece::End {
                         skip: 0,
                         trailers: None,
                     });
@@ -151,7 +126,7 @@ impl ChunkedDecoder {
                 _ => {}
             }
             let Some(byte) = rest.first() else {
-                return Ok(Chunked::NeedMore { skip });
+                return Ok(Piece::NeedMore { skip });
             };
             if let State::Data(left) = self.state {
                 let len = usize::try_from(left).map_or(rest.len(), |left| left.min(rest.len()));
@@ -159,7 +134,7 @@ impl ChunkedDecoder {
                     0 => State::DataEnd,
                     left => State::Data(left),
                 };
-                return Ok(Chunked::Data { skip, len });
+                return Ok(Piece::Data { skip, len });
             }
             self.state = self.after(*byte)?;
             *skipped += 1;
@@ -229,14 +204,14 @@ impl ChunkedDecoder {
         extension.after(byte).map(State::Extension)
     }
 
-    fn find_trailers(&mut self, section: &[u8], skip: usize) -> Result<Chunked, Malformed> {
+    fn find_trailers(&mut self, section: &[u8], skip: usize) -> Result<Piece, Malformed> {
         let Some(length) = self.trailers.advance(section, Kind::Trailers, &self.limits)? else {
-            return Ok(Chunked::NeedMore { skip });
+            return Ok(Piece::NeedMore { skip });
         };
         trailers::check(section, self.trailers.ends())?;
         self.state = State::Ended;
         let lines = length - b"\r\n".len();
-        Ok(Chunked::End {
+        Ok(Piece::End {
             skip: skip + length,
             trailers: (lines > 0).then_some(skip..skip + lines),
         })

@@ -1,6 +1,6 @@
 //! Tests of chunked bodies, split into reads anywhere. F, H and I numbers name classes of attack.
 
-use super::{Chunked, ChunkedDecoder, chunk_header, trailer_fields};
+use super::{ChunkedDecoder, Piece, chunk_header, trailer_fields};
 use crate::head::FieldName;
 use crate::http1::{Kind, Limits, Malformed};
 use proptest::prelude::*;
@@ -17,16 +17,16 @@ fn decode_in_pieces(kind: Kind, bytes: &[u8], lengths: &[usize], limits: Limits)
         loop {
             let input = &bytes[consumed..*length];
             match decoder.next(input)? {
-                Chunked::Data { skip, len } => {
+                Piece::Data { skip, len } => {
                     assert!(len > 0);
                     payload.extend_from_slice(&input[skip..skip + len]);
                     consumed += skip + len;
                 }
-                Chunked::NeedMore { skip } => {
+                Piece::NeedMore { skip } => {
                     consumed += skip;
                     break;
                 }
-                Chunked::End { skip, trailers } => {
+                Piece::End { skip, trailers } => {
                     let trailers = trailers.map(|range| input[range].to_vec()).unwrap_or_default();
                     assert!(decoder.is_ended());
                     return Ok(Some((payload, trailers, bytes[consumed + skip..].to_vec())));
@@ -264,14 +264,14 @@ fn reports_the_end_again_without_consuming_more() {
     let mut decoder = ChunkedDecoder::new(Kind::Request, Limits::default());
     assert_eq!(
         decoder.next(b"0\r\n\r\nrest"),
-        Ok(Chunked::End {
+        Ok(Piece::End {
             skip: 5,
             trailers: None
         })
     );
     assert_eq!(
         decoder.next(b"rest"),
-        Ok(Chunked::End {
+        Ok(Piece::End {
             skip: 0,
             trailers: None
         })

@@ -6,7 +6,7 @@ use crate::http1::syntax::find_control;
 use crate::http1::{Limits, Malformed};
 
 /// Splits a trailer section into `fields`, whose spans point into `bytes`. `bytes` are the lines that
-/// [`Chunked::End`](super::Chunked::End) returned, without the empty line. They are checked again, so that the function is safe
+/// [`Piece::End`](super::Piece::End) returned, without the empty line. They are checked again, so that the function is safe
 /// for any bytes. Fields that are forbidden in trailers are dropped.
 pub fn trailer_fields(bytes: &[u8], fields: &mut Vec<Field>, limits: &Limits) -> Result<(), Malformed> {
     fields.clear();

@@ -3,7 +3,8 @@
 
 use super::{parse_request, parse_response_in_test};
 use crate::head::{BodyLength, Method};
-use crate::http1::chunked::{Chunked, ChunkedDecoder};
+use crate::http1::Piece;
+use crate::http1::chunked::ChunkedDecoder;
 use crate::http1::scan::{HeadScan, Kind};
 use crate::http1::{Limits, Malformed};
 use std::path::PathBuf;
@@ -154,9 +155,9 @@ fn after_body(bytes: &[u8], body: BodyLength, kind: Kind) -> Result<Option<&[u8]
             let mut rest = bytes;
             loop {
                 match decoder.next(rest)? {
-                    Chunked::Data { skip, len } => rest = &rest[skip + len..],
-                    Chunked::NeedMore { .. } => return Ok(None),
-                    Chunked::End { skip, .. } => return Ok(Some(&rest[skip..])),
+                    Piece::Data { skip, len } => rest = &rest[skip + len..],
+                    Piece::NeedMore { .. } => return Ok(None),
+                    Piece::End { skip, .. } => return Ok(Some(&rest[skip..])),
                 }
             }
         }
