@@ -122,8 +122,10 @@ impl EligibleSet {
     /// A backend that was ejected and gets this request on trial; usually `None`. `is_repeatable`: whether another backend can be
     /// tried if it fails.
     #[inline]
-    pub fn pick_trial(&self, is_repeatable: bool) -> Option<&Member> {
-        let takes = |member: &&Arc<Member>| member.health.signal().take_trial(is_repeatable);
+    pub fn pick_trial(&self, is_repeatable: bool, in_flight_limit: Option<u32>) -> Option<&Member> {
+        let takes = |member: &&Arc<Member>| {
+            member.is_below(in_flight_limit) && member.health.signal().take_trial(is_repeatable)
+        };
         self.on_trial.iter().find(takes).map(|member| &**member)
     }
 

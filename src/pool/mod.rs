@@ -214,8 +214,10 @@ impl Pool {
         let adaptive = settings.adaptive;
         let enforced = (adaptive == Adaptive::On).then_some(u32::MAX);
         let in_flight_limit = settings.in_flight_per_backend.or(enforced);
-        let learns_latency = in_flight_limit.is_some() || adaptive != Adaptive::Off;
-        let reads_in_flight = settings.strategy.reads().in_flight || learns_latency;
+        let has_limit = in_flight_limit.is_some();
+        // Only requests that wait, and the adaptive limit, ask for it.
+        let learns_latency = adaptive != Adaptive::Off || has_limit && settings.queue.is_some();
+        let reads_in_flight = settings.strategy.reads().in_flight || has_limit || learns_latency;
         let hold_off = keep.get_or_insert(&name, HoldOff::default);
         Arc::new(Self {
             shares_in_flight: if reads_in_flight { Shared::Yes } else { Shared::No },

@@ -105,8 +105,7 @@ impl Queue {
 
     /// A connection was refused, and no other backend may be tried.
     pub fn refused(&self) {
-        self.change(|queue| queue.refused(clock::now()));
-        self.wake_after(|_| ());
+        self.wake_after(|queue| queue.refused(clock::now()));
     }
 
     /// Whether its backends have refused connections, and none has been established since.
@@ -135,6 +134,11 @@ impl Queue {
             }
         };
         self.latency.record(latency, idle, is_strained);
+    }
+
+    /// Number of requests that wait.
+    pub fn depth(&self) -> usize {
+        self.signs.0.waiting.load(Ordering::Relaxed)
     }
 
     /// Its state.

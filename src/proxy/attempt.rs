@@ -119,6 +119,7 @@ pub(super) async fn run<'a>(
             Err(error)
         }
     };
+    let ended_at = hedge.as_ref().and_then(|hedge| hedge.first_ended_at);
     let (now, result) = match result {
         // The hedge has won.
         Ok(other) if other.backend != member.backend.id => {
@@ -140,7 +141,8 @@ pub(super) async fn run<'a>(
         }
     };
     exchange.deadlines.end_attempt();
-    outcome.total_time = now.saturating_duration_since(began);
+    // The time until the hedge ended is not its own.
+    outcome.total_time = ended_at.unwrap_or(now).saturating_duration_since(began);
     Ended { outcome, result }
 }
 

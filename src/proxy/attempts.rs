@@ -175,8 +175,10 @@ impl<'a> Attempts<'a> {
         let detail = exchange.record.detail.take();
         self.carried.next_attempt(exchange.request.worker().wheel.now());
         self.in_flight = None;
-        let (to, slot) = waiting::wait(exchange, self.to, self.tried.failed(), failure).await?;
-        exchange.record.detail = detail;
+        let waited = waiting::wait(exchange, self.to, self.tried.failed(), failure).await;
+        // What kept the backend from being reached also says why the wait was in vain.
+        exchange.record.detail = exchange.record.detail.take().or(detail);
+        let (to, slot) = waited?;
         exchange.record.retried_after_wait(member, cause.name());
         if has_all_failed {
             self.tried.begin_again();
@@ -207,7 +209,7 @@ impl<'a> Attempts<'a> {
         true
     }
 
-    /// What may run beside the attempt that begins: only the first attempt of a request has a hedge.
+    /// What may run beside the attempt that begins: only the first attempt has a hedge, also the first after a wait for a backend.
     #[inline]
     fn hedge(&self, exchange: &Exchange<'a>, member: &'a Member) -> Option<Box<Hedge<'a>>> {
         if self.to.pool.settings.retry.hedge.is_none() || self.tried.attempts() > 0 {
@@ -312,6 +314,8 @@ impl<'a> Attempts<'a> {
                     .counters
                     .retry_budget_exhausted
                     .increment();
+                // The response that stands still comes from the backend whose slot was to be used again.
+                self.in_flight.get_or_insert(slot);
                 return None;
             }
             self.tried.tokens += 1;

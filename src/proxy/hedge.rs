@@ -43,6 +43,10 @@ pub(super) struct Hedge<'a> {
     begun: Option<Begun<'a>>,
     /// How the first attempt has ended, if its response did not win at once.
     first_ended: Option<Result<(), Failure>>,
+    /// When the first attempt ended, if this one still ran.
+    pub(super) first_ended_at: Option<Instant>,
+    /// When the first attempt began.
+    began: Instant,
     has_won: bool,
     /// How the first attempt ended that lost, if it did not still run.
     pub(super) loser: Option<Loser>,
@@ -122,6 +126,8 @@ impl<'a> Hedge<'a> {
         let is_allowed = request.head.body == BodyLength::None
             && request.head.upgrade.is_none()
             && request.client.pinned.is_none()
+            // Its client stays with one backend.
+            && pool.sticky.is_none()
             && policy.attempts != retry::Attempts::AtMost(1)
             && retry::is_repeatable(request.head);
         if !is_allowed {
@@ -140,6 +146,8 @@ impl<'a> Hedge<'a> {
             state: State::Early,
             begun: None,
             first_ended: None,
+            first_ended_at: None,
+            began: clock::now(),
             has_won: false,
             loser: None,
         }))
@@ -203,6 +211,7 @@ impl<'a> Hedge<'a> {
                         return Poll::Ready(Raced::First(result));
                     }
                     self.first_ended = Some(result);
+                    self.first_ended_at = Some(clock::now());
                 }
             }
         }
@@ -238,6 +247,11 @@ impl<'a> Hedge<'a> {
             match &mut self.state {
                 State::Early if is_time => self.state = self.begin(exchange),
                 State::Early => return Poll::Pending,
+                State::Sent(backend, sent) if is_time => {
+                    backend.connection.suspect();
+                    let error = AttemptError::over(backend, Failure::BackendTimeout, sent.before);
+                    self.end(error);
+                }
                 _ if is_time => self.end(AttemptError::unsent(Failure::BackendTimeout)),
                 State::Connecting(connecting) => match ready!(connecting.as_mut().poll(context)) {
                     Ok(backend) => self.send(exchange, backend),
@@ -257,6 +271,10 @@ impl<'a> Hedge<'a> {
 
     /// Picks another backend and connects, if the retry budget allows it.
     fn begin(&mut self, exchange: &mut Exchange<'_>) -> State<'a> {
+        // A copy must not take the slot that a request waits for.
+        if self.pool.queue.is_occupied() {
+            return State::Over;
+        }
         let worker = Rc::clone(&exchange.request.client.worker);
         let tried = [self.first.backend.id];
         let Some(member) = self.eligible.pick(pick::context(exchange, self.pool, &tried)) else {
@@ -280,7 +298,10 @@ impl<'a> Hedge<'a> {
         let timeouts = &self.pool.settings.timeouts;
         let usual = timeouts.connect + timeouts.first_byte;
         let bound = self.pool.settings.retry.per_try_timeout;
-        let bound = bound.map_or(usual, |bound| bound.min(usual));
+        let left = timeouts
+            .request
+            .saturating_sub(at.saturating_duration_since(self.began));
+        let bound = bound.unwrap_or(usual).min(usual).min(left);
         self.timer.as_mut().reset((at + bound).into());
         let introduction = Need::of(&exchange.request, self.pool).introduction;
         let (pool, limits) = (self.pool, self.limits);

@@ -41,7 +41,7 @@ pub(super) fn slot<'e>(
         let member = pinned::member(&mut exchange.request, pool, eligible)
             .filter(|member| !tried.contains(&member.backend.id))
             .or_else(|| sticky::member(exchange, (pool, eligible), || context(exchange, pool, tried)))
-            .or_else(|| trial(exchange, eligible, tried))
+            .or_else(|| trial(exchange, (pool, eligible), tried))
             .or_else(|| eligible.pick(context(exchange, pool, tried)))?;
         let slot = InFlight::begin(member, exchange.request.worker().index, pool);
         if slot.is_some() {
@@ -53,10 +53,14 @@ pub(super) fn slot<'e>(
 
 /// A backend on trial after an ejection, for the first attempt of a request.
 #[inline]
-fn trial<'e>(exchange: &Exchange<'_>, eligible: &'e EligibleSet, tried: &[BackendId]) -> Option<&'e Member> {
+fn trial<'e>(
+    exchange: &Exchange<'_>,
+    (pool, eligible): (&Pool, &'e EligibleSet),
+    tried: &[BackendId],
+) -> Option<&'e Member> {
     let is_first = tried.is_empty();
     is_first
-        .then(|| eligible.pick_trial(exchange.request.head.method.is_idempotent()))
+        .then(|| eligible.pick_trial(exchange.request.head.method.is_idempotent(), pool.in_flight_limit))
         .flatten()
 }
 

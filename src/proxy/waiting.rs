@@ -59,7 +59,7 @@ pub(super) async fn wait<'a>(
     if let Err(failure) = &found {
         let drop = match failure {
             Failure::QueueFull => QueueDrop::Full,
-            Failure::QueueTimeout => QueueDrop::Timeout,
+            Failure::QueueTimeout | Failure::DeadlineExceeded => QueueDrop::Timeout,
             _ if !waiting.has_joined => return found,
             failure if failure.is_clients() => QueueDrop::ClientLeft,
             _ => QueueDrop::Outage,

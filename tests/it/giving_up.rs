@@ -45,14 +45,15 @@ impl Hanging {
 
     /// Sends requests until one of them waits here; returns its client.
     fn wait_with(&self, proxy: &Proxy, request: &str) -> Client {
+        let answered = || proxy.count_so_far(|line| line["path"] == "/x");
         for _ in 0..2 {
+            let before = answered();
             let mut client = proxy.client();
             client.send(request);
             if self.backend.requests(is_meant).is_empty() {
                 // It went to the other one, or is on its way here.
                 let is_here = || !self.backend.requests(is_meant).is_empty();
-                let is_answered = || proxy.count_so_far(|line| line["path"] == "/x") > 0;
-                while !is_here() && !is_answered() {
+                while !is_here() && answered() == before {
                     std::thread::yield_now();
                 }
             }

@@ -18,6 +18,22 @@ fn a_connection_that_is_refused_names_address_and_reason() {
     );
 }
 
+/// With the usual retries the request may wait for a backend, and gives up at once where none was ever up.
+#[test]
+fn a_wait_in_vain_keeps_the_reason_of_the_attempt_before() {
+    let (address, _held) = refusing_address();
+    let proxy = crate::support::Proxy::before(&[])
+        .config("workers: 1\nhealth_check: { kind: none }")
+        .backend(&format!("http://{address}"))
+        .start();
+    assert_eq!(proxy.get("/x").status(), 503);
+    assert_says(
+        &proxy.access_line("/x"),
+        "connect_failed",
+        &format!("could not connect to {address}: connection refused"),
+    );
+}
+
 #[test]
 fn a_successful_retry_keeps_the_reason_of_the_first_attempt() {
     let (address, _held) = refusing_address();
