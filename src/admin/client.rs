@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use crate::clock;
 
-/// Maximum size of a response. The status of ten thousand backends has about five million bytes.
-const RESPONSE_BOUND: usize = 16 * 1024 * 1024;
+/// Maximum size of a response. The status of ten thousand backends with their last checks has about 30 million bytes.
+const RESPONSE_BOUND: usize = 64 * 1024 * 1024;
 
 /// The admin API of a process.
 #[derive(Debug, Clone, Copy)]
@@ -22,14 +22,14 @@ pub struct Api<'a> {
 ///
 /// # Errors
 /// The connection failed; no complete response in time (`TimedOut`); the response is truncated (`UnexpectedEof`), is not HTTP or is
-/// larger than 16 MiB (`InvalidData`); the path or the token contains invalid characters (`InvalidInput`).
+/// larger than 64 MiB (`InvalidData`); the path or the token contains invalid characters (`InvalidInput`).
 pub fn get_blocking(
     address: SocketAddr,
     path: &str,
     token: Option<&str>,
     timeout: Duration,
 ) -> io::Result<(u16, Vec<u8>)> {
-    request_blocking(Api { address, token }, ("GET", path), b"", timeout)
+    send_json_blocking(Api { address, token }, ("GET", path), b"", timeout)
 }
 
 /// Sends a request with this method, path and JSON body; otherwise like [`get_blocking`].
@@ -37,15 +37,6 @@ pub fn get_blocking(
 /// # Errors
 /// Those of [`get_blocking`].
 pub fn send_json_blocking(
-    api: Api<'_>,
-    target: (&str, &str),
-    body: &[u8],
-    timeout: Duration,
-) -> io::Result<(u16, Vec<u8>)> {
-    request_blocking(api, target, body, timeout)
-}
-
-fn request_blocking(
     Api { address, token }: Api<'_>,
     (method, path): (&str, &str),
     body: &[u8],

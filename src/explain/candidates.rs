@@ -54,10 +54,10 @@ pub(super) struct RetryShown {
 }
 
 impl BackendShown {
-    /// All backends of the pool. `settings` are those of the route.
-    pub(super) fn of_pool(pool: &Pool, settings: &Settings, request: &Request<'_>) -> Vec<Self> {
+    /// All backends of the pool.
+    pub(super) fn of_pool(pool: &Pool, request: &Request<'_>) -> Vec<Self> {
         let eligible = pool.eligible();
-        let scores = eligible.scores(&context(pool, settings, request));
+        let scores = eligible.scores(&context(pool, request));
         let limit = pool.in_flight_limit;
         let may_get = |member: &Member| member.is_below(limit);
         let is_main = |(member, _): &(&Member, Option<f64>)| !member.is_backup() && may_get(member);
@@ -107,24 +107,24 @@ fn excluded(member: &Member) -> String {
 
 impl StickyShown {
     /// That of the pool; `None` when its clients do not stay.
-    pub(super) fn of_pool(pool: &Pool, settings: &Settings, request: &Request<'_>) -> Option<Self> {
+    pub(super) fn of_pool(pool: &Pool, request: &Request<'_>) -> Option<Self> {
         let eligible = pool.eligible();
         Some(match pool.sticky.as_deref()? {
             Sticky::Cookie(cookie) => {
                 let mut values = request.cookie(cookie.name().as_bytes()).peekable();
                 let has_cookie = values.peek().is_some();
                 let member = values.find_map(|value| eligible.named(value));
-                Self::by_cookie(cookie.name(), has_cookie, (member, &eligible), settings)
+                Self::by_cookie(cookie.name(), has_cookie, member, (pool, &eligible))
             }
-            Sticky::Header(affinity) => Self::by_header(affinity, (pool, &eligible), settings, request),
+            Sticky::Header(affinity) => Self::by_header(affinity, (pool, &eligible), request),
         })
     }
 
     fn by_cookie(
         name: &str,
         has_cookie: bool,
-        (member, eligible): (Option<&Member>, &EligibleSet),
-        settings: &Settings,
+        member: Option<&Member>,
+        (pool, eligible): (&Pool, &EligibleSet),
     ) -> Self {
         let url = |member: &Member| member.backend.address.url.clone();
         let (backend, why) = match member {
@@ -134,7 +134,7 @@ impl StickyShown {
                 None,
                 format!("the cookie names {}, which is {}", url(member), excluded(member)),
             ),
-            Some(member) if !member.is_below(settings.in_flight_per_backend) => (
+            Some(member) if !member.is_below(pool.in_flight_limit) => (
                 None,
                 format!("the cookie names {}, which is at its limit", url(member)),
             ),
@@ -150,13 +150,12 @@ impl StickyShown {
     fn by_header(
         affinity: &Affinity,
         (pool, eligible): (&Pool, &EligibleSet),
-        settings: &Settings,
         request: &Request<'_>,
     ) -> Self {
         let key = affinity.hash(request, None);
         let context = PickContext {
             key,
-            ..context(pool, settings, request)
+            ..context(pool, request)
         };
         let member = key.and_then(|_| eligible.pick_sticky(&context));
         Self {
@@ -196,10 +195,10 @@ impl RetryShown {
 }
 
 /// The context of a pick for the request.
-fn context(pool: &Pool, settings: &Settings, request: &Request<'_>) -> PickContext<'static> {
+fn context(pool: &Pool, request: &Request<'_>) -> PickContext<'static> {
     PickContext {
         tried: &[],
-        in_flight_limit: settings.in_flight_per_backend,
+        in_flight_limit: pool.in_flight_limit,
         key: pool
             .affinity
             .as_ref()

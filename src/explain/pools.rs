@@ -45,13 +45,13 @@ impl PoolShown {
         let mut pools = snapshot.pools.iter();
         let pool = pools.find(|pool| pool.settings.name == settings.name);
         let pool = pool.map(|pool| &**pool);
-        let backends = pool.map(|pool| BackendShown::of_pool(pool, settings, request));
+        let backends = pool.map(|pool| BackendShown::of_pool(pool, request));
         let backends = backends.unwrap_or_default();
         Self {
             pool: settings.name.to_string(),
             strategy: settings.strategy.name(),
             compares: settings.strategy.entry.score,
-            sticky: pool.and_then(|pool| StickyShown::of_pool(pool, settings, request)),
+            sticky: pool.and_then(|pool| StickyShown::of_pool(pool, request)),
             retries: RetryShown::of_pool(settings, backends.len(), request),
             backends,
             sources: brings_more

@@ -149,6 +149,7 @@ fn sources<'c>(config: &'c Config, pool: &pool::Settings) -> Vec<(&'static str, 
 
 fn is_same_except_backends(one: &pool::Settings, other: &pool::Settings) -> bool {
     one.strategy == other.strategy
+        && one.sticky == other.sticky
         && one.health_check == other.health_check
         && one.ejection == other.ejection
         && one.slow_start == other.slow_start

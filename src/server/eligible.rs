@@ -131,11 +131,7 @@ impl Eligibility {
             let name = &pool.settings.name;
             let backends = pool.roster().members().len();
             match (self.without.contains(name), without.contains(name)) {
-                (false, true) => tracing::warn!(
-                    pool = &**name,
-                    backends,
-                    "Pool has no eligible backend; its requests get a 503 response until one is up"
-                ),
+                (false, true) => tracing::warn!(pool = &**name, backends, "Pool has no eligible backend"),
                 (true, false) => {
                     let eligible = pool.eligible().len();
                     tracing::info!(
@@ -213,11 +209,16 @@ fn apply(roster: &Roster, change: &Change, now: Instant) {
                 why: reason.to_string().into(),
             }));
         }
-        ChangeKind::OnTrial => health.set_ejection(before.map(|before| Ejection {
-            until: None,
-            why: format!("on trial after: {}", before.why).into(),
-            ..Ejection::clone(&before)
-        })),
+        // One on trial may begin its trial anew.
+        ChangeKind::OnTrial => {
+            if let Some(before) = before.filter(|before| before.until.is_some()) {
+                health.set_ejection(Some(Ejection {
+                    until: None,
+                    why: format!("on trial after: {}", before.why).into(),
+                    ..Ejection::clone(&before)
+                }));
+            }
+        }
         ChangeKind::Back(_) => health.set_ejection(None),
         ChangeKind::Spared(_) => {}
     }

@@ -320,24 +320,25 @@ fn check_status(probed: &Probed) -> CheckStatus {
 
 fn pool_sample(pool: &Pool) -> PoolSample {
     let sample = |member: &Arc<Member>| {
-        let status = backend_status(member);
+        let state = BackendState::from(member.condition().state);
+        let (backend, load) = (&member.backend, &member.backend.load);
         BackendSample {
-            url: status.url,
-            is_up: matches!(status.state, BackendState::Up | BackendState::Unknown),
-            is_eligible: status.eligible,
-            is_ejected: status.state == BackendState::Ejected,
+            url: backend.address.url.clone(),
+            is_up: matches!(state, BackendState::Up | BackendState::Unknown),
+            is_eligible: member.is_eligible(),
+            is_ejected: state == BackendState::Ejected,
             ejections: member.health.ejections(),
-            weight: status.weight,
-            in_flight: status.in_flight,
+            weight: backend.weight.load(Ordering::Relaxed),
+            in_flight: u64::from(load.total_in_flight()),
             adaptive_limit: u64::from(member.limiter.limit().unwrap_or(0)),
-            attempts: status.attempts,
-            failures: status.failures,
+            attempts: load.attempts(),
+            failures: load.failures(),
             connections_shared_idle: member.shared_idle.len() as u64,
         }
     };
     PoolSample {
         name: pool.settings.name.to_string(),
-        queue_depth: pool.queue.status().depth as u64,
+        queue_depth: pool.queue.depth() as u64,
         backends: pool.roster().members().iter().map(sample).collect(),
     }
 }

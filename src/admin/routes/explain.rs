@@ -5,6 +5,7 @@ use axum::extract::rejection::JsonRejection;
 use axum::extract::{RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use evenkeel_balance::router;
 use serde_json::{Map, Value, json};
 
 use super::super::control::Control;
@@ -74,24 +75,8 @@ fn parse(query: &str) -> impl Iterator<Item = (String, String)> {
 }
 
 fn decoded(text: &str) -> String {
-    let mut bytes = text.bytes();
-    let mut out = Vec::with_capacity(text.len());
-    while let Some(byte) = bytes.next() {
-        let mut ahead = bytes.clone();
-        let mut digit = || ahead.next().and_then(|byte| char::from(byte).to_digit(16));
-        match (byte, byte == b'%') {
-            (_, true) => match (digit(), digit()) {
-                (Some(high), Some(low)) => {
-                    out.push((high * 16 + low) as u8);
-                    bytes = ahead;
-                }
-                _ => out.push(byte),
-            },
-            (b'+', _) => out.push(b' '),
-            _ => out.push(byte),
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
+    let bytes = router::decode_query(text.as_bytes());
+    String::from_utf8_lossy(bytes.as_deref().unwrap_or(text.as_bytes())).into_owned()
 }
 
 #[cfg(test)]

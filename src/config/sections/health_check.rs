@@ -74,7 +74,7 @@ pub(super) const HEALTH_CHECK: Section = Section {
             "Consecutive failed probes after which a backend is down and receives no requests. A backend that goes up and down again and again changes its state at most once per `healthy_after` + `unhealthy_after` probes.",
         )
         .default("3"),
-        Key::new("fail_open", Kind::Flag, "Whether all backends of a pool are used when every one is down. Without it, its requests get a 503 response.").default("false"),
+        Key::new("fail_open", Kind::Flag, "Whether all backends of a pool are used when every one is down. Without it, its requests wait in the queue of the pool, and then get a 503 response.").default("false"),
     ],
 };
 

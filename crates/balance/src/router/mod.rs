@@ -35,6 +35,7 @@ pub use errors::{RouteError, RouteErrors};
 pub use explain::Outcome;
 pub use matcher::{Matcher, PathMatcher};
 pub use pattern::{LONGEST_PATTERN, PathCaptures, PathPattern, PatternError, ValuePattern};
+pub use query::decode as decode_query;
 
 use crate::request::Request;
 use build::Index;

@@ -5,9 +5,6 @@
 
 use smallvec::SmallVec;
 
-/// A decoded value. Longer ones are allocated.
-pub(super) type Decoded = SmallVec<[u8; 256]>;
-
 /// The values, not decoded, of every parameter with this decoded name. A parameter without `=` has an empty value.
 pub(super) fn values<'a>(query: &'a [u8], name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
     let pairs = query.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty());
@@ -23,8 +20,8 @@ pub(super) fn equals(encoded: &[u8], text: &[u8]) -> bool {
     Bytes(encoded).eq(text.iter().copied())
 }
 
-/// Decodes a text; `None` when there is nothing to decode.
-pub(super) fn decode(encoded: &[u8]) -> Option<Decoded> {
+/// Decodes a text; `None` when there is nothing to decode. Longer results are allocated.
+pub fn decode(encoded: &[u8]) -> Option<SmallVec<[u8; 256]>> {
     memchr::memchr2(b'%', b'+', encoded)?;
     Some(Bytes(encoded).collect())
 }
