@@ -96,13 +96,8 @@ pub(super) async fn run<'a>(
     };
     let connected = match reused {
         Some(reused) => Ok(reused),
-        None => {
-            let connector = Connector::new(Need::of(&exchange.request, pool), pool, member);
-            match bound {
-                None => connector.connect(is_fresh).await,
-                Some(bound) => Box::pin(connector.connect_within(bound, is_fresh)).await,
-            }
-        }
+        // In a box, because every request has room for this one, and few connect.
+        None => Box::pin(new_connection(exchange, (pool, member), is_fresh)).await,
     };
     let mut outcome = Outcome::of(member.backend.id);
     let result = match connected {
@@ -144,6 +139,20 @@ pub(super) async fn run<'a>(
     // The time until the hedge ended is not its own.
     outcome.total_time = ended_at.unwrap_or(now).saturating_duration_since(began);
     Ended { outcome, result }
+}
+
+/// A new connection, or an idle one that has come back since, within the time of the attempt.
+#[cold]
+async fn new_connection(
+    exchange: &Exchange<'_>,
+    (pool, member): (&Pool, &Member),
+    is_fresh: bool,
+) -> Result<Box<BackendConnection>, AttemptError> {
+    let connector = Connector::new(Need::of(&exchange.request, pool), pool, member);
+    match pool.settings.retry.per_try_timeout {
+        None => connector.connect(is_fresh).await,
+        Some(bound) => connector.connect_within(bound, is_fresh).await,
+    }
 }
 
 /// A connection that has carried a request before: the one that the client's is pinned to, or an idle one.

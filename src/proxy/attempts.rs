@@ -234,11 +234,26 @@ impl<'a> Attempts<'a> {
         }
         let pool = self.to.pool;
         learn::from(exchange, (pool, member), outcome);
-        self.tried.add(outcome);
-        let Some(cause) = outcome.cause() else {
-            self.to.pool.budget.give_back(self.tried.tokens);
+        if outcome.cause().is_none() {
+            // No attempt follows, so nobody asks what was tried.
+            pool.budget.give_back(self.tried.tokens);
             return None;
-        };
+        }
+        self.tried.add(outcome);
+        self.another(exchange, member, outcome, result)
+    }
+
+    /// The backend of the attempt that follows one which has failed for a cause, if one follows.
+    #[cold]
+    fn another(
+        &mut self,
+        exchange: &mut Exchange<'a>,
+        member: &'a Member,
+        outcome: &Outcome,
+        result: &Result<Box<BackendConnection>, Failure>,
+    ) -> Option<Slot<'a>> {
+        let cause = outcome.cause()?;
+        let pool = self.to.pool;
         if let (Cause::Status(503), Ok(response)) = (cause, result)
             && pool.settings.retry.respect_retry_after
             && let Some(time) = backoff::retry_after(response)
