@@ -143,7 +143,9 @@ impl IdleConnections {
         let mut by_backend = self.by_backend.borrow_mut();
         let idle = by_backend.get_mut(&backend.id)?;
         // The last one was used most recently: if it is too old, all are.
-        let is_young_enough = |idle: &mut Idle| !care.is_too_old(now.saturating_duration_since(idle.since));
+        let is_young_enough = |idle: &mut Idle| {
+            care == Care::Usual || !care.is_too_old(now.saturating_duration_since(idle.since))
+        };
         while let Some(Idle {
             mut connection,
             since,

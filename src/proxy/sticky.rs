@@ -18,7 +18,7 @@ pub(super) fn member<'a, 't>(
     context: impl FnOnce() -> PickContext<'t>,
 ) -> Option<&'a Member> {
     let sticky = pool.sticky.as_deref()?;
-    find(exchange, eligible, (sticky, context()))
+    find(exchange, eligible, (sticky, context))
 }
 
 /// The pool of a split that the client stays in: its index among the pools of the split.
@@ -49,21 +49,22 @@ pub(super) fn set_cookie(
     }
 }
 
-fn find<'a>(
+fn find<'a, 't>(
     exchange: &Exchange<'_>,
     eligible: &'a EligibleSet,
-    (sticky, context): (&Sticky, PickContext<'_>),
+    (sticky, context): (&Sticky, impl FnOnce() -> PickContext<'t>),
 ) -> Option<&'a Member> {
     match sticky {
         Sticky::Cookie(cookie) => {
             let member = named(exchange, eligible, cookie)?;
+            let context = context();
             let may_get = eligible.may_keep_clients(member) && !context.tried.contains(&member.backend.id);
             (may_get && member.is_below(context.in_flight_limit)).then_some(member)
         }
         Sticky::Header(affinity) => {
             let view = exchange.request.view(SystemTime::UNIX_EPOCH);
             let key = Some(affinity.hash(&view, None)?);
-            eligible.pick_sticky(&PickContext { key, ..context })
+            eligible.pick_sticky(&PickContext { key, ..context() })
         }
     }
 }
