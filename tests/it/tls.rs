@@ -5,6 +5,7 @@ mod certificates;
 mod clients;
 mod handshakes;
 mod redirect;
+mod servers;
 
 use crate::support::authority::{Authority, Folder, Pair, wanted};
 use crate::support::tls::{Tls, der};

@@ -52,6 +52,7 @@ pub(crate) struct Builder {
     program: Option<Vec<String>>,
     descriptors: Option<u32>,
     hosts: Option<PathBuf>,
+    variables: Vec<(String, String)>,
     is_without_admin: bool,
     admin_token: Option<String>,
 }
@@ -344,6 +345,12 @@ impl Builder {
         self
     }
 
+    /// Sets a variable of its environment.
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// Starts another program, or another command, in place of `run` with the config.
     pub(crate) fn program(mut self, words: &[&str]) -> Self {
         self.program = Some(words.iter().map(|&word| word.to_owned()).collect());
@@ -391,6 +398,7 @@ impl Builder {
         }
         let child = Command::new(&words[0])
             .args(&words[1..])
+            .envs(self.variables)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
