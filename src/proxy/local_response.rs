@@ -17,8 +17,8 @@ use super::log::{Refused, log_refused};
 use super::request::Request;
 use super::variables::RequestVariables;
 use super::{
-    Client, ConnectionDisposition, Failure, LocalReason, Peer, Worker, detail, edited, error_page, grpc,
-    listener_policy,
+    Client, ConnectionDisposition, Failure, LocalReason, Peer, Worker, compress, detail, edited, error_page,
+    grpc, listener_policy,
 };
 use crate::clock;
 use crate::head::{BodyLength, FieldName, Method, RequestHead, Version};
@@ -210,19 +210,46 @@ pub(super) async fn send_as_is(
 ) -> ConnectionDisposition {
     exchange.record.ending.status = content.status;
     let keep_alive = keeps_client(exchange, may_keep);
-    let changes = edited::of_response(exchange);
-    let request = &mut exchange.request;
+    let mut changes = edited::of_response(exchange);
+    let head = exchange.request.head;
+    let mut explanation = Vec::new();
+    let (media, body) = content.body(
+        Some(head),
+        Some(exchange.request.identity.request_id(head)),
+        &mut explanation,
+    );
+    let compressed = compress(exchange, &content, (media, body), changes.as_mut()).await;
+    let Request { identity, client, .. } = &mut exchange.request;
     let local_response = LocalResponse {
         content: &content,
         changes: changes.as_ref(),
-        request_id: (!content.is_backends).then(|| request.identity.request_id(request.head)),
-        head: Some(request.head),
-        has_body: request.head.method != Method::Head,
+        request_id: (!content.is_backends).then(|| identity.request_id(head)),
+        media,
+        body: compressed.as_deref().unwrap_or(body),
+        has_body: head.method != Method::Head,
         keep_alive,
-        version: request.head.version,
+        version: head.version,
     };
-    local_response.write(request.client);
+    local_response.write(client);
     finish(exchange, keep_alive).await
+}
+
+/// Compresses the body where the route says so.
+async fn compress(
+    exchange: &Exchange<'_>,
+    content: &Content<'_>,
+    (media, body): (&str, &[u8]),
+    changes: Option<&mut HeaderChanges<'_>>,
+) -> Option<Vec<u8>> {
+    let compression = exchange.changes.as_ref()?.plan.compression()?;
+    let response = compress::Local {
+        status: content.status,
+        headers: &content.headers,
+        media,
+        body,
+    };
+    // In a box, because few routes compress.
+    Box::pin(compress::local(exchange, compression, response, changes?)).await
 }
 
 /// Whether the client's connection may carry another request after a local response that allows it.
@@ -369,11 +396,14 @@ fn write_refusal(client: &mut Client, head: Option<&RequestHead>, refused: &mut 
         code: refused.failure.code(),
         ..Content::default()
     };
+    let mut explanation = Vec::new();
+    let (media, body) = content.body(None, None, &mut explanation);
     let local_response = LocalResponse {
         content: &content,
         changes: None,
         request_id: None,
-        head: None,
+        media,
+        body,
         has_body: !is_head,
         keep_alive: false,
         version: Version::default(),
@@ -425,8 +455,9 @@ struct LocalResponse<'a> {
     /// What the route changes.
     changes: Option<&'a HeaderChanges<'a>>,
     request_id: Option<&'a [u8]>,
-    /// The head of the request, if it is usable.
-    head: Option<&'a RequestHead>,
+    /// The media type of the body.
+    media: &'a str,
+    body: &'a [u8],
     has_body: bool,
     keep_alive: bool,
     version: Version,
@@ -435,9 +466,6 @@ struct LocalResponse<'a> {
 /// The head of a local response.
 struct LocalHead<'a> {
     response: &'a LocalResponse<'a>,
-    /// The media type of the body, and its length.
-    media: &'a str,
-    length: usize,
     date: &'a [u8],
 }
 
@@ -447,11 +475,17 @@ impl OutgoingHead for LocalHead<'_> {
     }
 
     fn write<W: HeadWriter>(&self, out: &mut W) {
-        let LocalResponse { content, changes, .. } = self.response;
+        let LocalResponse {
+            content,
+            changes,
+            media,
+            body,
+            ..
+        } = self.response;
         out.status(content.status, b"");
         out.set(name!("Date"), self.date);
-        if self.length > 0 && !self.media.is_empty() {
-            out.set(name!("Content-Type"), self.media.as_bytes());
+        if !body.is_empty() && !media.is_empty() {
+            out.set(name!("Content-Type"), media.as_bytes());
         }
         let has_retry_after = |(name, ..): &(&[u8], &[u8], bool)| name.eq_ignore_ascii_case(b"retry-after");
         if content.status == 503 && !content.is_backends && !content.headers.iter().any(has_retry_after) {
@@ -468,8 +502,10 @@ impl OutgoingHead for LocalHead<'_> {
         if let Some(id) = self.response.request_id {
             write_request_id(id, out);
         }
-        if !has_no_content(content.status) {
-            out.framing(BodyLength::Exact(self.length as u64));
+        // The length of a body that would be compressed is not known before that is done.
+        let hides_length = !self.response.has_body && changes.is_some_and(|changes| changes.hides_length);
+        if !has_no_content(content.status) && !hides_length {
+            out.framing(BodyLength::Exact(body.len() as u64));
         }
         out.keep_alive(self.response.keep_alive, self.response.version);
         out.finish();
@@ -478,40 +514,43 @@ impl OutgoingHead for LocalHead<'_> {
 
 impl LocalResponse<'_> {
     fn write(&self, client: &mut Client) {
-        let content = self.content;
-        let mut explanation = Vec::new();
-        let (media, body) = match content.body {
-            Some((media, body)) => (media, body),
-            None if content.code == NO_CONTENT => ("", &b""[..]),
-            None => (self.explain(&mut explanation), &*explanation),
-        };
         let worker = &client.worker;
         let head = LocalHead {
             response: self,
-            media,
-            length: body.len(),
             date: &worker.date(),
         };
         client.connection.put_response(&head, &worker.buffers);
-        if self.has_body && !has_no_content(content.status) {
-            client.connection.output(&worker.buffers).extend_from_slice(body);
+        if self.has_body && !has_no_content(self.content.status) {
+            let output = client.connection.output(&worker.buffers);
+            output.extend_from_slice(self.body);
         }
         client.connection.finish(b"");
     }
+}
 
-    /// Renders a body that explains the status. Returns its media type.
-    fn explain(&self, body: &mut Vec<u8>) -> &'static str {
-        let problem = Problem {
-            status: self.content.status,
-            code: self.content.code,
-            title: reason_phrase(self.content.status),
-            request_id: self.request_id,
-        };
-        let accept = self
-            .head
-            .into_iter()
-            .flat_map(|head| head.values(FieldName::Accept));
-        local::render(accept, &problem, body)
+impl Content<'_> {
+    /// The media type and the body; `explanation` gets one that explains the status where there is none, in the form that the
+    /// request accepts.
+    fn body<'b>(
+        &'b self,
+        head: Option<&RequestHead>,
+        request_id: Option<&[u8]>,
+        explanation: &'b mut Vec<u8>,
+    ) -> (&'b str, &'b [u8]) {
+        match self.body {
+            Some(body) => body,
+            None if self.code == NO_CONTENT => ("", b""),
+            None => {
+                let problem = Problem {
+                    status: self.status,
+                    code: self.code,
+                    title: reason_phrase(self.status),
+                    request_id,
+                };
+                let accept = head.into_iter().flat_map(|head| head.values(FieldName::Accept));
+                (local::render(accept, &problem, explanation), explanation)
+            }
+        }
     }
 }
 

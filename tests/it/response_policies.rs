@@ -4,6 +4,7 @@ use std::io::Read;
 
 use h2::Reason;
 
+use crate::support::authority::Folder;
 use crate::support::http2::{Frames, Http2, literal, request, status_block};
 use crate::support::http2_backend::FramesBackend;
 use crate::support::{Backend, Gate, Proxy, Response};
@@ -137,6 +138,82 @@ fn each_event_of_a_compressed_stream_arrives_at_once() {
     client.read_until(|bytes| so_far(bytes) == b"data: 1\n\n");
     gate.open();
     client.read_to_end();
+}
+
+/// A balancer whose route `/fixed` responds with a text of this length, and every other one with 404 and a page of this length; all
+/// compress.
+fn local(folder: &Folder, length: usize) -> Proxy {
+    let page = format!("<p>{}</p>", "page ".repeat(length / 5));
+    let page = folder.write("page.html", &page);
+    let text = "text ".repeat(length / 5);
+    Proxy::before(&[])
+        .config(&format!(
+            "policies: {{ pages: {{ error_pages: {{ 404: '{page}' }} }}, c: {{ compress: {{}} }} }}\n\
+             route_defaults: {{ policies: [pages, c] }}\n\
+             routes:\n- {{ path: /fixed, respond: {{ body: '{text}' }} }}\n\
+             - {{ respond: {{ status: 404 }} }}\n"
+        ))
+        .start()
+}
+
+#[test]
+fn local_responses_are_compressed_too() {
+    let folder = Folder::new();
+    let length = 200_000;
+    let proxy = local(&folder, length);
+    for coding in ["gzip", "br", "zstd"] {
+        for (path, status, vary) in [
+            ("/fixed", 200, "Accept-Encoding"),
+            ("/missing", 404, "Accept, Accept-Encoding"),
+        ] {
+            let lines = format!("Host: test\r\nAccept: text/html\r\nAccept-Encoding: {coding}");
+            let mut client = proxy.client();
+            let got = client
+                .send(format!("GET {path} HTTP/1.1\r\n{lines}\r\n\r\n"))
+                .read();
+            assert_eq!(got.status(), status);
+            assert_eq!(
+                (got.field("content-encoding"), got.field("vary")),
+                (Some(coding), Some(vary))
+            );
+            assert_eq!(got.field("content-length"), Some(&*got.body.len().to_string()));
+            assert!(got.body.len() < length / 10);
+            let text = decoded(coding, &got.body);
+            assert!(text.len() > length - 10 && text.contains(" "), "{}", text.len());
+            // Nothing may be said of a length that is not known.
+            let head = client
+                .send(format!("HEAD {path} HTTP/1.1\r\n{lines}\r\n\r\n"))
+                .read_head();
+            assert_eq!(
+                (head.field("vary"), head.field("content-length")),
+                (Some(vary), None)
+            );
+            let plain = client.get(path);
+            assert_eq!((plain.status(), plain.field("content-encoding")), (status, None));
+        }
+    }
+    let mut asked = request("GET", "/fixed");
+    asked
+        .headers_mut()
+        .insert("accept-encoding", "gzip".parse().unwrap());
+    let got = Http2::connect(proxy.address()).ask(asked, b"").unwrap();
+    assert_eq!(got.field("content-encoding"), Some("gzip"));
+    assert_eq!(decoded("gzip", &got.body).len(), length);
+}
+
+#[test]
+fn short_local_responses_stay_as_they_are() {
+    let folder = Folder::new();
+    let proxy = local(&folder, 500);
+    for path in ["/fixed", "/missing"] {
+        let mut client = proxy.client();
+        client.send(format!(
+            "GET {path} HTTP/1.1\r\nHost: test\r\nAccept: text/html\r\nAccept-Encoding: gzip\r\n\r\n"
+        ));
+        let got = client.read();
+        assert_eq!(got.field("content-encoding"), None, "{path}");
+        assert!(got.text().len() >= 500, "{path}");
+    }
 }
 
 #[test]

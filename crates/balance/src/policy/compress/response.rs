@@ -70,6 +70,17 @@ impl<'a> ResponseFacts<'a> {
         facts
     }
 
+    /// The facts of a response of our own, with these headers and a body of this length.
+    pub fn local(status: u16, length: usize, headers: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Self {
+        let mut facts = Self {
+            status,
+            length: Some(length as u64),
+            ..Self::default()
+        };
+        headers.for_each(|(name, value)| facts.see(name, value));
+        facts
+    }
+
     fn see(&mut self, name: &'a [u8], value: &'a [u8]) {
         let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
         if is(b"content-type") {
