@@ -145,6 +145,7 @@ async fn forward<'a>(exchange: &mut Exchange<'a>, seen: &'a Seen) -> Result<Forw
         checks::check(head, snapshot.limits.body)?;
         return Err(Failure::NoRoute.into());
     };
+    exchange.record.route = Some(route);
     let plan = route.plan.as_deref();
     let body_limit = plan.map_or(snapshot.limits.body, |plan| plan.body_limit);
     if let Err(reason) = checks::check(head, body_limit) {
@@ -152,7 +153,6 @@ async fn forward<'a>(exchange: &mut Exchange<'a>, seen: &'a Seen) -> Result<Forw
         exchange.changes = plan.map(|plan| Box::new(Changes::new(plan, index)));
         return Err(reason);
     }
-    exchange.record.route = Some(route);
     if let Some(plan) = plan
         && let Some(waiting) = plan::begin(exchange, plan, index)?
     {

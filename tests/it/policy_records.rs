@@ -7,7 +7,8 @@ use crate::support::{Backend, Proxy};
 fn start(backend: &Backend) -> Proxy {
     let url = backend.url();
     let config = format!(
-        "pools: {{ api: {{ backends: [{url}] }} }}
+        "limits: {{ body: 1GiB }}
+pools: {{ api: {{ backends: [{url}] }} }}
 policies:
   office: {{ ip: {{ deny: [127.0.0.0/8] }} }}
   staff: {{ basic_auth: {{ users: {{ alice: '$2b$04$abcdefghijklmnopqrstuu2GbQLdjwBFdH8CcOE866nGziodmvO8K' }} }} }}
@@ -108,5 +109,31 @@ fn a_route_without_policies_leaves_neither() {
     );
     for policy in ["office", "staff", "web"] {
         assert_eq!(decisions(&proxy, policy, "passed"), Some(0), "{policy}");
+    }
+}
+
+#[test]
+fn a_request_that_is_refused_before_its_policies_has_its_route_in_the_log() {
+    let backend = Backend::saying("all");
+    let proxy = start(&backend);
+    let length = "Content-Length: 9999999999999";
+    for (lines, status, path, route) in [
+        (
+            format!("POST /staff HTTP/1.1\r\n{length}"),
+            413,
+            "/staff",
+            "*/staff",
+        ),
+        (format!("POST /none HTTP/1.1\r\n{length}"), 413, "/none", "*/"),
+        (
+            "OPTIONS /web HTTP/1.1\r\nMax-Forwards: 0".to_owned(),
+            200,
+            "/web",
+            "*/web",
+        ),
+    ] {
+        assert_eq!(ask(&proxy, &lines), status);
+        let line = proxy.access_line(path);
+        assert_eq!(line["route"], route, "{line}");
     }
 }
