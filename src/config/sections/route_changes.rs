@@ -116,6 +116,12 @@ impl<'a> Changes<'a> {
         own.or_else(|| self.defaults.has(key).then_some(self.defaults))
     }
 
+    /// Where a key is written whose value is applied key by key, in the order in which that happens.
+    fn layers(&self, key: &'static str) -> impl Iterator<Item = &'a Reader<'a>> {
+        let all = [Some(self.defaults), self.own].into_iter().flatten();
+        all.filter(move |reader| reader.has(key))
+    }
+
     /// Reports the errors in the keys themselves.
     pub(super) fn check(&self) {
         self.overrides(None);
@@ -208,30 +214,33 @@ impl<'a> Changes<'a> {
 
     /// The settings of a pool with the overrides; without a pool, only errors are reported.
     fn overrides(&self, base: Option<&pool::Settings>) -> Option<pool::Settings> {
-        let timeouts = self.source("timeouts").map(|source| {
-            let timeouts = source.section("timeouts", &ROUTE_TIMEOUTS);
-            timeouts::read_of_route(&timeouts, base.map(|base| &base.timeouts))
-        });
-        let retry = self
-            .source("retry")
-            .map(|source| retry::read(source, base.map(|base| &base.retry)));
-        let base = base?;
+        let mut timeouts = base.map(|base| base.timeouts);
+        for source in self.layers("timeouts") {
+            let layer = source.section("timeouts", &ROUTE_TIMEOUTS);
+            timeouts = Some(timeouts::read_of_route(&layer, timeouts.as_ref()));
+        }
+        let mut retry = base.map(|base| base.retry.clone());
+        for source in self.layers("retry") {
+            retry = Some(retry::read(source, retry.as_ref()));
+        }
         Some(pool::Settings {
-            timeouts: timeouts.unwrap_or(base.timeouts),
-            retry: retry.unwrap_or_else(|| base.retry.clone()),
-            ..base.clone()
+            timeouts: timeouts?,
+            retry: retry?,
+            ..base?.clone()
         })
     }
 
     fn body_limit(&self) -> Option<u64> {
-        let source = self.source("limits")?;
-        let limits = source.section("limits", &ROUTE_LIMITS);
-        let is_written = limits.has("body");
-        let size = limits.size("body", None);
-        is_written.then_some(size)
+        let mut limit = None;
+        for source in self.layers("limits") {
+            let limits = source.section("limits", &ROUTE_LIMITS);
+            let size = limits.size("body", None);
+            limit = limits.has("body").then_some(size).or(limit);
+        }
+        limit
     }
 
-    /// `timeouts`, `retry` and `limits` as written.
+    /// `timeouts`, `retry` and `limits` as written, those of the route over those of the defaults.
     fn as_written(&self) -> Params {
         let mut all = Params::default();
         for (key, section) in [
@@ -239,16 +248,17 @@ impl<'a> Changes<'a> {
             ("retry", &retry::RETRY),
             ("limits", &ROUTE_LIMITS),
         ] {
-            let Some(source) = self.source(key) else { continue };
-            let value = match source.is_off(key) {
-                true => Some(schema::Value::Word("off")),
-                false => source
-                    .node(key)
-                    .and_then(|node| params::as_written(source.cx, section, node))
-                    .map(schema::Value::Section),
-            };
-            if let Some(value) = value {
-                all.set(key, value);
+            for source in self.layers(key) {
+                if source.is_off(key) {
+                    all.set(key, schema::Value::Word("off"));
+                    continue;
+                }
+                let node = source.node(key);
+                let layer = node.and_then(|node| params::as_written(source.cx, section, node));
+                if let Some(layer) = layer {
+                    let below = all.get(key).map(below).unwrap_or_default();
+                    all.set(key, schema::Value::Section(merged(section, &below, &layer)));
+                }
             }
         }
         all
@@ -266,6 +276,36 @@ impl<'a> Changes<'a> {
             }
         }
     }
+}
+
+/// The keys of a value over which another one is applied. `off`, which only `retry` can be, is one attempt.
+fn below(value: &schema::Value) -> Params {
+    let mut params = Params::default();
+    match value {
+        schema::Value::Section(below) => return below.clone(),
+        _ => params.set("attempts", schema::Value::Count(1)),
+    }
+    params
+}
+
+/// Both, in the order of the table; where both have a key, that of `layer`.
+fn merged(section: &Section, below: &Params, layer: &Params) -> Params {
+    let mut all = Params::default();
+    for key in section.keys {
+        let value = match (&key.kind, below.get(key.name), layer.get(key.name)) {
+            (
+                Kind::Section(inner),
+                Some(schema::Value::Section(below)),
+                Some(schema::Value::Section(layer)),
+            ) => schema::Value::Section(merged(inner, below, layer)),
+            (_, below, layer) => match layer.or(below) {
+                Some(value) => value.clone(),
+                None => continue,
+            },
+        };
+        all.set(key.name, value);
+    }
+    all
 }
 
 /// Prints what a route changes and overrides.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{bad, good, read, with};
 use crate::config::print;
 use crate::proxy::Action;
-use crate::retry::Attempts;
+use crate::retry::{Attempts, HedgeAfter};
 use crate::router::PathMatcher;
 
 #[test]
@@ -26,7 +26,97 @@ fn a_route_has_the_defaults_that_it_does_not_write_itself() {
     assert!(second.policies.is_empty() && second.request_headers.is_some());
     let settings = second.pools()[0].settings.as_ref().unwrap();
     assert_eq!(settings.timeouts.request, Duration::from_secs(8));
-    assert_eq!(settings.timeouts.first_byte, config.pools[0].timeouts.first_byte);
+    // Key by key, as everywhere else.
+    assert_eq!(settings.timeouts.first_byte, Duration::from_secs(9));
+}
+
+/// The settings of pool `api` as the only written route uses it; the pool and the top level have timeouts and retries of their own.
+fn used(defaults: &str, route: &str) -> crate::pool::Settings {
+    let config = good(&format!(
+        "listen: :1\ntimeouts: {{ connect: 2s, progress: 21s }}\nretry: {{ attempts: 2, replay_limit: 2KiB }}\n\
+         pools: {{ api: {{ backends: http://a:1, timeouts: {{ first_byte: 3s, request: 31s }}, retry: {{ attempts: 3, non_idempotent_503: true }} }} }}\n\
+         route_defaults: {{ {defaults} }}\nroutes: [{{ pool: api, {route} }}]\n"
+    ));
+    let used = &config.routes[0].pools()[0];
+    let settings = used.settings.as_deref().cloned();
+    // What is printed means the same, although it has no `route_defaults`.
+    assert_eq!(good(&print(&config)).routes, config.routes);
+    settings.unwrap_or_else(|| config.pools[0].clone())
+}
+
+#[test]
+fn timeouts_are_the_routes_then_of_route_defaults_then_the_pools_then_of_the_top_level() {
+    let secs = Duration::from_secs;
+    let of = |defaults, route| {
+        let timeouts = used(defaults, route).timeouts;
+        [
+            timeouts.connect,
+            timeouts.progress,
+            timeouts.first_byte,
+            timeouts.request,
+        ]
+    };
+    let pool = [secs(2), secs(21), secs(3), secs(31)];
+    assert_eq!(of("", ""), pool);
+    assert_eq!(
+        of("timeouts: { first_byte: 4s }", ""),
+        [pool[0], pool[1], secs(4), pool[3]]
+    );
+    assert_eq!(
+        of("", "timeouts: { first_byte: 5s }"),
+        [pool[0], pool[1], secs(5), pool[3]]
+    );
+    let all = of(
+        "timeouts: { first_byte: 4s, request: 41s, connect: 1s }",
+        "timeouts: { first_byte: 5s }",
+    );
+    assert_eq!(all, [secs(1), pool[1], secs(5), secs(41)]);
+}
+
+#[test]
+fn retries_are_the_routes_then_of_route_defaults_then_the_pools_then_of_the_top_level() {
+    let of = |defaults, route| {
+        let retry = used(defaults, route).retry;
+        (retry.attempts, retry.replay_limit, retry.non_idempotent_503)
+    };
+    let attempts = Attempts::AtMost;
+    assert_eq!(of("", ""), (attempts(3), 2048, true));
+    assert_eq!(of("retry: { attempts: 4 }", ""), (attempts(4), 2048, true));
+    assert_eq!(
+        of("retry: { attempts: 4 }", "retry: { replay_limit: 5KiB }"),
+        (attempts(4), 5120, true)
+    );
+    assert_eq!(of("retry: off", ""), (attempts(1), 2048, true));
+    assert_eq!(
+        of("retry: off", "retry: { attempts: 5 }"),
+        (attempts(5), 2048, true)
+    );
+    assert_eq!(
+        of("retry: off", "retry: { replay_limit: 5KiB }"),
+        (attempts(1), 5120, true)
+    );
+    let hedge = used(
+        "retry: { hedge: { after: 20ms } }",
+        "retry: { hedge: { max: 1 } }",
+    );
+    let after = hedge.retry.hedge.map(|hedge| hedge.after);
+    assert_eq!(after, Some(HedgeAfter::Time(Duration::from_millis(20))));
+    assert_eq!(
+        of("retry: { attempts: 4, replay_limit: 4KiB }", "retry: off"),
+        (attempts(1), 4096, true)
+    );
+}
+
+#[test]
+fn the_body_limit_is_the_routes_then_of_route_defaults() {
+    let limit = |keys: &str, route: &str| {
+        let config = good(&with(&format!("{keys}routes: [{{ pool: default{route} }}]\n")));
+        config.routes[0].body_limit
+    };
+    let defaults = "limits: { body: 1MiB }\nroute_defaults: { limits: { body: 2KiB } }\n";
+    assert_eq!(limit("limits: { body: 1MiB }\n", ""), None);
+    assert_eq!(limit(defaults, ""), Some(2048));
+    assert_eq!(limit(defaults, ", limits: { body: 3KiB }"), Some(3072));
 }
 
 #[test]
