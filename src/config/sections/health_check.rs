@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use super::duration::ANY_DURATION;
 use super::health_check_request as request;
+use crate::backend::Scheme;
 use crate::config::hints;
 use crate::config::print::{Item, map, text, word};
 use crate::config::reader::{Reader, written};
 use crate::config::source::Diagnostic;
 use crate::config::tree::{Node, Value};
 use crate::health::{self, Check, ProbeMethod, StatusRange};
+use crate::pool::BackendSettings;
 use crate::schema::units::show_duration;
 use crate::schema::{Form, Key, Kind, Section};
 
@@ -194,6 +196,25 @@ fn warn_of_slow_probes(reader: &Reader<'_>, interval: Duration, timeout: Duratio
         show_duration(interval)
     );
     let note = "a backend that does not respond is probed less often than `interval`: use a shorter timeout";
+    reader.cx.report(Diagnostic::warning(span, message).note(note));
+}
+
+/// Warns of backends that get requests over HTTP/1, while the probe is for those that speak HTTP/2. On a port of its own, what is
+/// probed may speak something else than the backend.
+pub(super) fn warn_of_http1(reader: &Reader<'_>, check: &Check, backends: &[BackendSettings]) {
+    let is_http1 = |backend: &&BackendSettings| backend.address.scheme == Scheme::Http;
+    let probe = check
+        .probe
+        .filter(|probe| probe.needs_http2 && check.port.is_none());
+    let (Some(probe), Some(backend), Some(span)) =
+        (probe, backends.iter().find(is_http1), reader.key_span("backends"))
+    else {
+        return;
+    };
+    let (kind, url) = (probe.name, &backend.address.url);
+    let message =
+        format!("backend {url} gets requests over HTTP/1.1, but health checks of kind `{kind}` use HTTP/2");
+    let note = "gRPC without TLS is `h2c://`, with TLS `https://`";
     reader.cx.report(Diagnostic::warning(span, message).note(note));
 }
 

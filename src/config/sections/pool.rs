@@ -216,6 +216,7 @@ impl Rules {
 fn short(root: &Reader<'_>, base: &Base<'_>) -> Option<Pool> {
     let span = root.key_span("backends")?;
     let Items { listed, sources } = backend::read(root, base.listeners);
+    health_check::warn_of_http1(root, &base.rules.health_check, &listed);
     let settings = settings(DEFAULT_POOL, base.strategy.clone()?, base.rules.clone(), listed);
     let settings = with_connection_settings(settings, &Reader::absent(root.cx, &POOL));
     Some(Pool {
@@ -243,6 +244,7 @@ fn long(root: &Reader<'_>, entry: &Entry, base: &Base<'_>) -> Option<Pool> {
     let strategy = strategy::read(&pool, base.strategy.as_ref())?;
     let rules = Rules::of_pool(&pool, &base.rules);
     let Items { listed, sources } = backend::read(&pool, base.listeners);
+    health_check::warn_of_http1(&pool, &rules.health_check, &listed);
     let settings = Settings {
         sticky: sticky::read(&pool),
         ..settings(&entry.key, strategy, rules, listed)

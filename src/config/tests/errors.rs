@@ -460,7 +460,7 @@ fn rejects_invalid_settings() {
         ),
         ("retry: { causes: 503 }\n", 18, "a list"),
         (
-            "health_check: { kind: grpc, path: /a }\n",
+            "health_check: { kind: grpc, path: /a, port: 1 }\n",
             29,
             "`path` requires `kind: http`",
         ),

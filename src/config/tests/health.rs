@@ -92,3 +92,32 @@ fn errors_name_the_key_and_what_is_accepted() {
         assert!(report.contains(message), "{keys}: {report}");
     }
 }
+
+#[test]
+fn warns_of_a_grpc_probe_of_a_backend_that_gets_requests_over_http1() {
+    let warnings = |lines: &str| {
+        let loaded = read(&with(lines)).unwrap_or_else(|report| panic!("{report}"));
+        loaded.warnings
+    };
+    for (lines, words) in [
+        (
+            "health_check: { kind: grpc }\n",
+            "c.yaml:2:1: warning: backend http://a:1 gets requests over HTTP/1.1, but",
+        ),
+        (
+            "pools: { api: { health_check: { kind: grpc }, backends: [https://b:1, http://b:2] } }\nroutes: [{ host: a, pool: api }]\n",
+            "= gRPC without TLS is `h2c://`, with TLS `https://`",
+        ),
+    ] {
+        let all = warnings(lines);
+        assert_eq!(all.len(), 1, "{lines}");
+        assert!(all[0].to_string().contains(words), "{}", all[0]);
+    }
+    // What is probed on a port of its own may speak HTTP/2.
+    for lines in [
+        "health_check: { kind: grpc, port: 9 }\n",
+        "health_check: { kind: http }\n",
+    ] {
+        assert!(warnings(lines).is_empty(), "{lines}");
+    }
+}

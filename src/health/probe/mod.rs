@@ -34,6 +34,8 @@ pub struct Probe {
     pub summary: &'static str,
     /// The keys of `health_check` that it uses beside those of every check.
     pub keys: &'static [&'static str],
+    /// Whether it only says something of backends that get requests over HTTP/2.
+    pub needs_http2: bool,
     run: for<'a> fn(&'a Backend, &'a Check) -> Running<'a>,
 }
 
@@ -64,18 +66,21 @@ pub static PROBES: &[Probe] = &[
         name: "http",
         summary: "sends a request and checks the status of the response",
         keys: &["method", "path", "host", "headers", "status", "body"],
+        needs_http2: false,
         run: http::run,
     },
     Probe {
         name: "tcp",
         summary: "opens a connection and closes it",
         keys: &[],
+        needs_http2: false,
         run: tcp::run,
     },
     Probe {
         name: "grpc",
         summary: "calls `grpc.health.v1` over HTTP/2",
         keys: &["service"],
+        needs_http2: true,
         run: grpc::run,
     },
 ];
