@@ -9,8 +9,9 @@ use clap::builder::{PossibleValue, TypedValueParser};
 
 use super::{Outcome, Streams};
 use crate::config::{self, Loaded, Report};
-use crate::server::{self, Plan, Running};
+use crate::server::{self, Plan, StartError};
 use crate::strategy::STRATEGIES;
+use crate::telemetry::LogError;
 
 /// Heading in the help of the options that replace a config file.
 const WITHOUT_A_FILE: &str = "Options when no config file is used";
@@ -96,30 +97,26 @@ pub(super) fn run(arguments: &RunArguments, streams: &mut Streams<'_>) -> io::Re
         }
     };
     streams.warn(&loaded)?;
-    serve(
-        Plan {
-            config: loaded.config,
-            source,
-            source_name: name,
-        },
-        streams,
-        |_| {},
-    )
-}
-
-/// Runs a plan, and prints the error if it fails.
-pub(super) fn serve(
-    plan: Plan,
-    streams: &mut Streams<'_>,
-    on_start: impl FnOnce(&Running),
-) -> io::Result<Outcome> {
-    match server::run(plan, on_start) {
-        Ok(()) => Ok(Outcome::Fine),
-        Err(error) => {
-            writeln!(streams.err, "evenkeel: {error}")?;
-            Ok(Outcome::Failed)
+    let plan = Plan {
+        config: loaded.config,
+        source,
+        source_name: name,
+    };
+    let Err(error) = server::run(plan, |_| {}) else {
+        return Ok(Outcome::Fine);
+    };
+    let text = error.to_string();
+    match error {
+        // The warning says where the config names the file, and why it cannot be opened.
+        StartError::Log(LogError::File(error))
+            if loaded.warnings.iter().any(|warning| warning.message == text) =>
+        {
+            let path = error.path.display();
+            writeln!(streams.err, "evenkeel: cannot start without the log file {path}")?;
         }
+        _ => writeln!(streams.err, "evenkeel: {text}")?,
     }
+    Ok(Outcome::Failed)
 }
 
 /// The config that `run` uses.

@@ -45,6 +45,24 @@ fn a_dash_is_standard_input() {
 }
 
 #[test]
+fn run_says_once_why_a_log_file_cannot_be_opened() {
+    let config =
+        "listen: 127.0.0.1:0\nbackends: [http://127.0.0.1:1]\naccess_log: { path: /dev/null/a.log }\n";
+    let output = run(&["run", "-c", "-"], config);
+    let shown = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{shown}");
+    assert_eq!(shown.matches("Not a directory").count(), 1, "{shown}");
+    assert!(
+        shown.contains("stdin:3:21: warning: cannot open the log file /dev/null/a.log: "),
+        "{shown}"
+    );
+    assert!(
+        shown.ends_with("evenkeel: cannot start without the log file /dev/null/a.log\n"),
+        "{shown}"
+    );
+}
+
+#[test]
 fn only_run_explains_how_to_run_without_a_file() {
     if std::path::Path::new("/etc/evenkeel/config.yaml").exists() {
         return;
