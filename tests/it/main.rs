@@ -40,6 +40,7 @@ mod policy_records;
 mod ports;
 mod proxy_protocol;
 mod queue;
+mod rate_limits;
 mod real;
 mod recipes;
 mod reloads;

@@ -60,7 +60,7 @@ impl Store {
                 .stderr(Stdio::null())
                 .spawn();
             let Ok(child) = child else {
-                println!("skipped: `redis-server` is not installed");
+                eprintln!("skipped: `redis-server` is not installed");
                 return None;
             };
             let mut store = Self { child, port };
@@ -68,7 +68,7 @@ impl Store {
                 return Some(store);
             }
         }
-        println!("skipped: `redis-server` does not start with TLS");
+        eprintln!("skipped: `redis-server` does not start with TLS");
         None
     }
 
