@@ -4,9 +4,11 @@
 mod backend;
 mod backends;
 mod catalogue;
+mod chromium;
 mod clients;
 mod curl;
 mod grpc;
+mod htpasswd;
 mod ordinary;
 mod polling;
 mod program;
