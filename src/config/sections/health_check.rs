@@ -31,7 +31,7 @@ pub(super) const HEALTH_CHECK: Section = Section {
         Key::new(
             "kind",
             Kind::Choice(crate::health::KINDS),
-            "`http` sends a request and checks the status of the response, `tcp` opens a connection and closes it, `grpc` calls `grpc.health.v1` over HTTP/2, `none` disables probes: every backend counts as up.",
+            crate::health::DESCRIPTION,
         )
         .default("http"),
         request::METHOD,

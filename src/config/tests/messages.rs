@@ -1,11 +1,31 @@
 //! Configs as users of other load balancers write them, and the exact messages about them: `messages.txt`.
 
+use evenkeel_balance::policy;
+
 use super::{read, with};
 use crate::config::Loaded;
+use crate::discovery;
+use crate::strategy::STRATEGIES;
+
+/// What follows from tables stands in the expected messages as a name in braces, so that a new row changes none of them.
+fn with_tables(text: &str) -> String {
+    let names: Vec<&str> = STRATEGIES.iter().map(|entry| entry.name).collect();
+    let mut with_parameters = STRATEGIES.iter().filter(|entry| !entry.keys.is_empty());
+    let strategies = format!(
+        "one of {}, or a map with its name as `kind` and its parameters, such as {{ kind: {}, … }}",
+        names.join(", "),
+        with_parameters.next().unwrap().name
+    );
+    let sources = discovery::TABLE.names().into_iter();
+    let sources: Vec<String> = sources.map(|name| format!("{{ {name}: … }}")).collect();
+    text.replace("{strategies}", &strategies)
+        .replace("{policies}", &policy::TABLE.names().join(", "))
+        .replace("{sources}", &sources.join(", "))
+}
 
 /// Texts and the expected messages.
 fn cases() -> Vec<(String, String)> {
-    let file = include_str!("messages.txt");
+    let file = with_tables(include_str!("messages.txt"));
     let cases = file.split("\n==\n").skip(1);
     cases
         .map(|case| {

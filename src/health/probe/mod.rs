@@ -102,6 +102,42 @@ const fn kinds<const COUNT: usize>() -> [&'static str; COUNT] {
     kinds
 }
 
+/// All values of `health_check.kind` and what they do, for the docs.
+pub const DESCRIPTION: &str = match str::from_utf8(&DESCRIBED) {
+    Ok(text) => text,
+    Err(_) => "",
+};
+
+const DESCRIBED: [u8; described::<0>().1] = described().0;
+
+/// What follows the descriptions of the probes.
+const OF_NOT_PROBED: &str = "`none` disables probes: every backend counts as up.";
+
+/// The first bytes of the description, and how many there are in all.
+#[expect(clippy::indexing_slicing, reason = "evaluated at compile time")]
+const fn described<const LENGTH: usize>() -> ([u8; LENGTH], usize) {
+    const fn put<const LENGTH: usize>(
+        (mut out, mut at): ([u8; LENGTH], usize),
+        text: &str,
+    ) -> ([u8; LENGTH], usize) {
+        let mut index = 0;
+        while index < text.len() {
+            if at < LENGTH {
+                out[at] = text.as_bytes()[index];
+            }
+            (index, at) = (index + 1, at + 1);
+        }
+        (out, at)
+    }
+    let (mut out, mut index) = (([0; LENGTH], 0), 0);
+    while index < PROBES.len() {
+        out = put(put(out, "`"), PROBES[index].name);
+        out = put(put(put(out, "` "), PROBES[index].summary), ", ");
+        index += 1;
+    }
+    put(out, OF_NOT_PROBED)
+}
+
 /// The probe with this name; `None` for [`NOT_PROBED`].
 pub fn by_name(name: &str) -> Option<&'static Probe> {
     PROBES.iter().find(|probe| probe.name == name)
@@ -231,7 +267,9 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_found() {
-        assert_eq!(KINDS, ["http", "tcp", "grpc", "none"]);
+        let names = PROBES.iter().map(|probe| probe.name);
+        assert!(names.chain([NOT_PROBED]).eq(KINDS.iter().copied()));
+        assert_eq!((KINDS[0], KINDS.last()), ("http", Some(&"none")));
         for probe in PROBES {
             assert!(std::ptr::eq(by_name(probe.name).unwrap(), probe));
             assert!(!probe.summary.is_empty() && !probe.summary.contains('\n'));
