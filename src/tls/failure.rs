@@ -49,7 +49,9 @@ pub fn reason(error: &io::Error) -> String {
 fn certificate_reason(error: &CertificateError) -> String {
     match error {
         CertificateError::UnknownIssuer => {
-            "the certificate is not signed by a known authority (UnknownIssuer): set `tls.ca`".to_owned()
+            // The servers that policies ask have no `tls`, and trust what the machine trusts.
+            "the certificate is not signed by a known authority (UnknownIssuer): set `tls.ca`, or let this machine trust the authority"
+                .to_owned()
         }
         CertificateError::NotValidForNameContext { expected, presented } => {
             // rustls formats them as `DnsName("a.test")`.
@@ -61,7 +63,9 @@ fn certificate_reason(error: &CertificateError) -> String {
                 names.join(", ")
             };
             let expected = expected.to_str();
-            format!("the certificate is valid for {names}, not for {expected}: set `tls.server_name`")
+            format!(
+                "the certificate is valid for {names}, not for {expected}: set `tls.server_name`, or write one of its names in the URL"
+            )
         }
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
             "the certificate has expired".to_owned()

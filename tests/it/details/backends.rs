@@ -81,11 +81,11 @@ fn a_failed_handshake_names_the_reason() {
     for (pair, why) in [
         (
             Authority::new().sign_for(&["localhost"]),
-            "the certificate is not signed by a known authority (UnknownIssuer): set `tls.ca`",
+            "the certificate is not signed by a known authority (UnknownIssuer): set `tls.ca`, or let this machine trust the authority",
         ),
         (
             authority.sign_for(&["other.test"]),
-            "the certificate is valid for other.test, not for localhost: set `tls.server_name`",
+            "the certificate is valid for other.test, not for localhost: set `tls.server_name`, or write one of its names in the URL",
         ),
         (
             authority.sign(&wanted(&["localhost"]).days(-2, -1)),
