@@ -236,6 +236,44 @@ fn the_metrics_that_pages_name_exist() {
     assert!(named > METRICS.len(), "only {named} names found");
 }
 
+#[test]
+fn the_metrics_in_queries_and_alert_rules_exist() {
+    for path in [
+        "docs/monitoring.md",
+        "packaging/prometheus/alerts.yml",
+        "packaging/prometheus/alerts_test.yml",
+    ] {
+        let text = read(path);
+        let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        let names: Vec<&str> = words
+            .filter(|word| word.starts_with("evenkeel_") || word.starts_with("process_"))
+            .collect();
+        assert!(names.len() > 5, "{path}: only {names:?}");
+        for name in names {
+            let name = name.strip_suffix("_bucket").unwrap_or(name);
+            let is_known = METRICS.iter().any(|metric| metric.name == name);
+            assert!(is_known, "{path}: {name} is not a metric");
+        }
+    }
+}
+
+/// `promtool` is part of Debian's package `prometheus`.
+#[test]
+fn alert_rules_pass_their_tests() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/prometheus");
+    for arguments in [
+        ["check", "rules", "alerts.yml"],
+        ["test", "rules", "alerts_test.yml"],
+    ] {
+        let mut promtool = std::process::Command::new("promtool");
+        let Ok(output) = promtool.args(arguments).current_dir(&folder).output() else {
+            return eprintln!("skipped: promtool is not installed");
+        };
+        let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{text}");
+    }
+}
+
 /// Every code of the access log's `error`, as Markdown.
 fn errors() -> String {
     let mut page = String::from(

@@ -44,6 +44,7 @@ use crate::net::Secured;
 use crate::retry::{Budget, HoldOff, NotBefore, Outcome, QuantileCache};
 use crate::strategy::Cursor;
 use crate::telemetry::Label;
+use crate::telemetry::metrics::TrafficCounters;
 use crate::tls::Offer;
 use eligible::FailOpen;
 use operated::Operated;
@@ -66,6 +67,8 @@ pub struct Member {
     pub health: Arc<Health>,
     /// Its URL for the log.
     pub label: Label,
+    /// Its responses by status and duration.
+    pub traffic: Arc<TrafficCounters>,
     /// Idle connections that any worker may take before it establishes another.
     pub shared_idle: SharedIdlePool,
     /// Identifies it in every process that has it: a hash of its URL.
@@ -96,6 +99,7 @@ impl Member {
         let (weight, is_backup) = (settings.weight, settings.is_backup);
         Arc::new(Self {
             label: Label::new(&settings.address.url),
+            traffic: Arc::new(TrafficCounters::new(&settings.address.url, workers)),
             identity: FixedState::with_seed(0).hash_one(settings.address.identity()),
             shared_idle: SharedIdlePool::default(),
             backend: Backend::with_load(settings.address.clone(), weight, is_backup, Load::new(workers)),
@@ -177,6 +181,8 @@ pub struct Pool {
     pub settings: Settings,
     /// Its name for the log.
     pub label: Label,
+    /// Its requests by status and duration.
+    pub traffic: Arc<TrafficCounters>,
     /// The retry budget.
     pub budget: Arc<Budget>,
     roster: Arc<RosterCell>,
@@ -223,6 +229,7 @@ impl Pool {
             shares_in_flight: if reads_in_flight { Shared::Yes } else { Shared::No },
             in_flight_limit,
             learns_latency,
+            traffic: keep.get_or_insert(&name, || TrafficCounters::new(&settings.name, settings.workers)),
             queue: keep.get_or_insert(&name, Queue::default),
             budget: keep.get_or_insert(&name, || Budget::new(clock::now())),
             roster: keep.get_or_insert(&name, || {
@@ -252,6 +259,7 @@ impl Pool {
         Arc::new(Self {
             settings,
             label: self.label.clone(),
+            traffic: Arc::clone(&self.traffic),
             budget: Arc::clone(&self.budget),
             queue: Arc::clone(&self.queue),
             in_flight_limit: self.in_flight_limit,

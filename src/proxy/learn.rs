@@ -3,6 +3,7 @@
 use super::exchange::Exchange;
 use crate::pool::{Member, Pool};
 use crate::retry::{AttemptEnd, Cause, Outcome};
+use crate::telemetry::metrics::DurationSample;
 
 /// Learns from an attempt at a member of the pool that has ended.
 #[inline]
@@ -16,7 +17,9 @@ pub(super) fn from(exchange: &mut Exchange<'_>, (pool, member): (&Pool, &Member)
     if pool.learns_latency {
         pool.learn(member, outcome, now, worker.random());
     }
-    if matches!(outcome.end, AttemptEnd::Response(_)) {
+    if let AttemptEnd::Response(status) = outcome.end {
+        let duration = DurationSample::new(outcome.total_time);
+        member.traffic.count(worker.index, status, duration);
         pool.queue.succeeded(&mut exchange.place, pool.settings.queue);
     }
 }

@@ -10,6 +10,7 @@ use crate::clock;
 use crate::message::ReadSoFar;
 use crate::telemetry::Label;
 use crate::telemetry::access_log::{Client, Entry, Retry};
+use crate::telemetry::metrics::DurationSample;
 
 impl Drop for Exchange<'_> {
     /// An exchange that is dropped early was cut by a stop, and is logged all the same.
@@ -54,7 +55,7 @@ pub(super) fn write(exchange: &mut Exchange<'_>) {
     let latency = now.saturating_duration_since(beginning.started);
     let bytes_received = beginning.head_bytes + body.transfer.moved + record.tunnelled;
     let bytes_sent = request.client.connection.bytes_out - beginning.bytes_out;
-    count(worker, ending.status, latency, ending.failure);
+    count_routed(worker, record, latency);
     worker.counters.bytes_received.add(bytes_received);
     worker.counters.bytes_sent.add(bytes_sent);
     let retries: Vec<Retry<'_>> = attempts.retried.iter().map(retry).collect();
@@ -113,13 +114,28 @@ fn subject(peer: &Peer) -> Option<&Label> {
     peer.certificate.as_ref().map(|certificate| &certificate.subject)
 }
 
+/// Counts a request that has ended, also for its route and pool.
+#[inline]
+fn count_routed(worker: &Worker, record: &Record<'_>, latency: Duration) {
+    let status = record.ending.status;
+    let duration = count(worker, status, latency, record.ending.failure);
+    if let Some(route) = record.route {
+        route.traffic.count(worker.index, status, duration);
+    }
+    if let Some(pool) = record.pool {
+        pool.traffic.count(worker.index, status, duration);
+    }
+}
+
 /// Counts a request that has ended.
 #[inline]
-fn count(worker: &Worker, status: u16, latency: Duration, failure: Option<Failure>) {
-    worker.counters.count_request(status, latency);
+fn count(worker: &Worker, status: u16, latency: Duration, failure: Option<Failure>) -> DurationSample {
+    let duration = DurationSample::new(latency);
+    worker.counters.count_request(status, duration);
     if let Some(timeout) = failure.and_then(Failure::timeout) {
         worker.counters.count_timeout(timeout);
     }
+    duration
 }
 
 /// A request without a usable head, and what became of it.

@@ -12,12 +12,15 @@ use super::seen::Seen;
 use super::{Snapshot, SnapshotHandle};
 use crate::pool::{EligibleSet, Pool};
 use crate::telemetry::Label;
+use crate::telemetry::metrics::TrafficCounters;
 
 /// A route of the snapshot.
 #[derive(Debug)]
 pub struct Route {
     /// Its name for the log.
     pub label: Label,
+    /// Its requests by status and duration.
+    pub traffic: Arc<TrafficCounters>,
     /// Where its requests go.
     pub target: Target,
     /// What else is done with its requests. Most routes have none.

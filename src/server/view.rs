@@ -1,5 +1,6 @@
 //! Implements [`View`]: what the admin API shows, from snapshots, atomics and the control plane's own state.
 
+use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
@@ -16,9 +17,10 @@ use crate::config::Config;
 use crate::explain;
 use crate::health::Probed;
 use crate::pool::{Member, Pool, Sticky};
-use crate::proxy::SnapshotCell;
+use crate::proxy::{self, SnapshotCell};
 use crate::telemetry::metrics::{
-    self, BackendSample, CertificateSample, PoolSample, ProcessSample, WorkerCounters,
+    self, BackendSample, CertificateSample, PoolSample, ProcessSample, ProcessUsage, TrafficCounters,
+    WorkerCounters,
 };
 use crate::telemetry::{Logs, Rejected, RejectedFrom, RejectedRing};
 
@@ -154,10 +156,12 @@ impl View for AppState {
                 .iter()
                 .map(|pool| pool_sample(pool))
                 .collect(),
+            routes: routes_of(&self.shared.snapshot()),
             policies: self.shared.snapshot().policies.clone(),
             certificates: self.certificates().iter().map(certificate_sample).collect(),
             process: ProcessSample {
                 version: env!("CARGO_PKG_VERSION"),
+                usage: ProcessUsage::read(),
                 started: self.started.1,
                 workers: self.counters.len() as u64,
                 config_loaded: config_state.config_loaded,
@@ -318,6 +322,16 @@ fn check_status(probed: &Probed) -> CheckStatus {
     }
 }
 
+/// The counters of the routes. Routes may share them.
+fn routes_of(snapshot: &proxy::Snapshot) -> Vec<Arc<TrafficCounters>> {
+    let mut seen = HashSet::new();
+    let routes = snapshot.routes.iter().map(|route| &route.traffic);
+    routes
+        .filter(|traffic| seen.insert(traffic.name()))
+        .cloned()
+        .collect()
+}
+
 fn pool_sample(pool: &Pool) -> PoolSample {
     let sample = |member: &Arc<Member>| {
         let state = BackendState::from(member.condition().state);
@@ -333,12 +347,14 @@ fn pool_sample(pool: &Pool) -> PoolSample {
             adaptive_limit: u64::from(member.limiter.limit().unwrap_or(0)),
             attempts: load.attempts(),
             failures: load.failures(),
+            traffic: Arc::clone(&member.traffic),
             connections_shared_idle: member.shared_idle.len() as u64,
         }
     };
     PoolSample {
         name: pool.settings.name.to_string(),
         queue_depth: pool.queue.depth() as u64,
+        traffic: Arc::clone(&pool.traffic),
         backends: pool.roster().members().iter().map(sample).collect(),
     }
 }

@@ -18,7 +18,7 @@ use crate::admin::{
     ProcessStatus, Question, QueueStatus, RejectedStatus, ReloadOutcome, Reloaded, RequestsStatus, Time,
     View, client,
 };
-use crate::telemetry::metrics::{ProcessSample, Snapshot};
+use crate::telemetry::metrics::{ProcessSample, ProcessUsage, Snapshot};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -46,6 +46,7 @@ impl View for Fixed {
     fn metrics(&self) -> Snapshot {
         let process = ProcessSample {
             version: "1.2.3",
+            usage: ProcessUsage::default(),
             started: UNIX_EPOCH,
             workers: 2,
             config_loaded: UNIX_EPOCH,
@@ -55,6 +56,7 @@ impl View for Fixed {
         };
         Snapshot {
             threads: Vec::new(),
+            routes: Vec::new(),
             pools: Vec::new(),
             policies: Vec::new(),
             certificates: Vec::new(),

@@ -21,7 +21,7 @@ use crate::proxy::{
 };
 use crate::router::{Matcher, PathMatcher, Router};
 use crate::telemetry::Label;
-use crate::telemetry::metrics::PolicyCounters;
+use crate::telemetry::metrics::{MAX_ROUTES_COUNTED, PolicyCounters, TrafficCounters};
 
 /// A snapshot that is not active yet, and the state that it shares with the active one. Its pools have no backends.
 pub(super) struct Assembled {
@@ -53,7 +53,8 @@ pub(super) fn assemble(config: &Config, kept: &Kept) -> Result<Assembled, Routes
         keep: &mut keep,
         body_limit: config.limits.body,
     };
-    let routes = config.routes.iter().map(|route| builder.route(route));
+    let routes = config.routes.iter().enumerate();
+    let routes = routes.map(|(position, route)| builder.route(position, route));
     let routes = routes.collect::<Result<_, _>>()?;
     let policies = builder.policies.iter().map(|(name, step)| (*name, &step.policy));
     let background = Background::prepare(policies, &config.stores)?;
@@ -109,12 +110,23 @@ struct RouteBuilder<'a> {
 }
 
 impl<'a> RouteBuilder<'a> {
-    fn route(&mut self, settings: &'a RouteSettings) -> Result<Route, RoutesError> {
+    fn route(&mut self, position: usize, settings: &'a RouteSettings) -> Result<Route, RoutesError> {
         Ok(Route {
+            traffic: self.traffic(position, &settings.matcher),
             label: Label::new(&settings.matcher.to_string()),
             target: self.target(settings)?,
             plan: self.plan(settings)?.map(Box::new),
         })
+    }
+
+    /// The counters of a route, which outlive a reload that does not rename it.
+    fn traffic(&mut self, position: usize, route: &Matcher) -> Arc<TrafficCounters> {
+        let (kept, name) = match position < MAX_ROUTES_COUNTED {
+            true => (format!("route/{route}"), route.to_string()),
+            false => ("routes".to_owned(), "other".to_owned()),
+        };
+        let make = || TrafficCounters::new(&name, self.workers);
+        self.keep.get_or_insert(&kept, make)
     }
 
     fn target(&mut self, settings: &RouteSettings) -> Result<Target, RoutesError> {

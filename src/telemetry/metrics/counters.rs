@@ -11,6 +11,15 @@ use crate::telemetry::RejectedRing;
 pub struct Counter(AtomicU64);
 
 impl Counter {
+    const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    /// The same as [`Self::add`], for counters that several threads write.
+    pub fn add_shared(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
     /// Adds `count`.
     pub fn add(&self, count: u64) {
         self.0.store(
@@ -56,14 +65,48 @@ impl Gauge {
     }
 }
 
-/// Inclusive upper bounds of the duration histogram in microseconds: 1 ms to 60 s, two or three per power of ten.
-pub const DURATION_BOUNDS: [u64; 15] = [
-    1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000,
-    10_000_000, 30_000_000, 60_000_000,
+/// Inclusive upper bounds of duration histograms in microseconds: 100 µs to 60 s, each at most 1.2 times the one before, so
+/// that a percentile is within 10% of the truth. They include the round ones that objectives use.
+pub const DURATION_BOUNDS: [u64; 82] = [
+    100, 120, 140, 160, 190, 220, 250, 300, 350, 420, 500, 600, 700, 840, 1_000, 1_200, 1_400, 1_600, 1_900,
+    2_200, 2_500, 3_000, 3_500, 4_200, 5_000, 6_000, 7_000, 8_400, 10_000, 12_000, 14_000, 16_000, 19_000,
+    22_000, 25_000, 30_000, 35_000, 42_000, 50_000, 60_000, 70_000, 84_000, 100_000, 120_000, 140_000,
+    160_000, 190_000, 220_000, 250_000, 300_000, 350_000, 420_000, 500_000, 600_000, 700_000, 840_000,
+    1_000_000, 1_200_000, 1_400_000, 1_600_000, 1_900_000, 2_200_000, 2_500_000, 3_000_000, 3_500_000,
+    4_200_000, 5_000_000, 6_000_000, 7_000_000, 8_400_000, 10_000_000, 12_000_000, 14_000_000, 16_000_000,
+    19_000_000, 22_000_000, 25_000_000, 30_000_000, 35_000_000, 42_000_000, 50_000_000, 60_000_000,
 ];
 
+/// A duration and its bucket, which is looked up once for all histograms that it is added to.
+#[derive(Debug, Clone, Copy)]
+pub struct DurationSample {
+    bucket: usize,
+    micros: u64,
+}
+
+impl DurationSample {
+    /// Looks up the bucket of a duration.
+    #[inline]
+    pub fn new(duration: Duration) -> Self {
+        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        Self {
+            bucket: DURATION_BOUNDS.partition_point(|bound| *bound < micros),
+            micros,
+        }
+    }
+}
+
+/// The position of the counter of a status, by its first digit. Statuses are 100 to 599; any other number counts as 5xx.
+#[inline]
+pub(super) fn class_of(status: u16) -> usize {
+    match status / 100 {
+        class @ 1..=5 => usize::from(class) - 1,
+        _ => 4,
+    }
+}
+
 /// A histogram of durations.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Histogram {
     /// One for each bound and one for longer durations; not cumulative.
     buckets: [Counter; DURATION_BOUNDS.len() + 1],
@@ -71,18 +114,36 @@ pub struct Histogram {
     sum: Counter,
 }
 
+impl Default for Histogram {
+    fn default() -> Self {
+        Self {
+            buckets: [const { Counter::new() }; DURATION_BOUNDS.len() + 1],
+            sum: Counter::new(),
+        }
+    }
+}
+
 impl Histogram {
     /// Adds one duration.
     pub fn record(&self, duration: Duration) {
-        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        let slot = DURATION_BOUNDS
-            .iter()
-            .position(|bound| micros <= *bound)
-            .unwrap_or(DURATION_BOUNDS.len());
-        if let Some(bucket) = self.buckets.get(slot) {
+        self.add(DurationSample::new(duration));
+    }
+
+    /// Adds one duration whose bucket is known.
+    #[inline]
+    pub fn add(&self, sample: DurationSample) {
+        if let Some(bucket) = self.buckets.get(sample.bucket) {
             bucket.increment();
         }
-        self.sum.add(micros);
+        self.sum.add(sample.micros);
+    }
+
+    /// The same as [`Self::add`], for histograms that several threads write.
+    pub fn add_shared(&self, sample: DurationSample) {
+        if let Some(bucket) = self.buckets.get(sample.bucket) {
+            bucket.add_shared(1);
+        }
+        self.sum.add_shared(sample.micros);
     }
 
     /// The number of durations in each bucket, not cumulative, and their sum in microseconds.
@@ -92,6 +153,19 @@ impl Histogram {
             *count = bucket.value();
         }
         (counts, self.sum.value())
+    }
+
+    /// The values of several histograms together.
+    pub fn merged<'a>(histograms: impl Iterator<Item = &'a Self>) -> ([u64; DURATION_BOUNDS.len() + 1], u64) {
+        let (mut counts, mut sum) = ([0_u64; DURATION_BOUNDS.len() + 1], 0_u64);
+        for histogram in histograms {
+            let (more, micros) = histogram.values();
+            for (count, more) in counts.iter_mut().zip(more) {
+                *count = count.wrapping_add(more);
+            }
+            sum = sum.wrapping_add(micros);
+        }
+        (counts, sum)
     }
 }
 
@@ -282,16 +356,13 @@ impl WorkerCounters {
         self.connections_active.value() + self.connections_parked.value()
     }
 
-    /// Counts a request that ended with `status` after `duration`.
-    pub fn count_request(&self, status: u16, duration: Duration) {
-        // Statuses are 100 to 599; any other number counts as 5xx.
-        let class = usize::from(status / 100)
-            .checked_sub(1)
-            .and_then(|class| self.requests.get(class));
-        if let Some(requests) = class.or(self.requests.last()) {
+    /// Counts a request that ended with `status`.
+    #[inline]
+    pub fn count_request(&self, status: u16, duration: DurationSample) {
+        if let Some(requests) = self.requests.get(class_of(status)) {
             requests.increment();
         }
-        self.request_duration.record(duration);
+        self.request_duration.add(duration);
     }
 
     /// Requests that ended with a status of this class, 1 to 5.
@@ -348,7 +419,7 @@ mod tests {
     fn requests_are_counted_by_the_first_digit_of_their_status() {
         let counters = WorkerCounters::default();
         for status in [101, 200, 204, 308, 404, 499, 503, 0, 600] {
-            counters.count_request(status, Duration::ZERO);
+            counters.count_request(status, DurationSample::new(Duration::ZERO));
         }
         assert_eq!(
             [1, 2, 3, 4, 5].map(|class| counters.requests(class)),
@@ -360,13 +431,30 @@ mod tests {
     #[test]
     fn a_duration_falls_into_the_first_bucket_that_holds_it() {
         let histogram = Histogram::default();
-        for micros in [0, 1_000, 1_001, 60_000_000, 60_000_001] {
+        for micros in [0, 100, 101, 60_000_000, 60_000_001] {
             histogram.record(Duration::from_micros(micros));
         }
         let (counts, sum) = histogram.values();
-        assert_eq!((counts[0], counts[1], counts[14], counts[15]), (2, 1, 1, 1));
+        let last = DURATION_BOUNDS.len();
+        assert_eq!(
+            (counts[0], counts[1], counts[last - 1], counts[last]),
+            (2, 1, 1, 1)
+        );
         assert_eq!(counts.iter().sum::<u64>(), 5);
-        assert_eq!(sum, 120_002_002);
+        assert_eq!(sum, 120_000_202);
+    }
+
+    #[test]
+    fn the_middle_of_a_bucket_is_within_a_tenth_of_each_duration_in_it() {
+        for pair in DURATION_BOUNDS.windows(2) {
+            let (low, high) = (pair[0] as f64, pair[1] as f64);
+            let middle = f64::midpoint(low, high);
+            assert!(middle <= low * 1.1 && middle >= high * 0.9, "{pair:?}");
+        }
+        assert_eq!(
+            (DURATION_BOUNDS[0], DURATION_BOUNDS.last()),
+            (100, Some(&60_000_000))
+        );
     }
 
     #[test]

@@ -4,7 +4,9 @@
 
 mod counters;
 mod policies;
+mod process;
 mod snapshot;
+mod traffic;
 
 mod table;
 
@@ -12,8 +14,12 @@ mod table;
 mod docs;
 mod render;
 
-pub use counters::{Counter, HandshakeFailure, Histogram, QueueDrop, Timeout, WorkerCounters};
+pub use counters::{
+    Counter, DurationSample, HandshakeFailure, Histogram, QueueDrop, Timeout, WorkerCounters,
+};
 pub use policies::{PolicyCounters, PolicyOutcome};
+pub use process::ProcessUsage;
 pub use render::{Format, render};
 pub use snapshot::{BackendSample, CertificateSample, PoolSample, ProcessSample, Snapshot};
 pub use table::METRICS;
+pub use traffic::{MAX_ROUTES_COUNTED, TrafficCounters};

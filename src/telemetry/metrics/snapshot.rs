@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::{PolicyCounters, WorkerCounters};
+use super::{PolicyCounters, ProcessUsage, TrafficCounters, WorkerCounters};
 
 /// All values of `/metrics`, collected for one request.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     /// The counters of every thread that has some.
     pub threads: Vec<Arc<WorkerCounters>>,
+    /// The active routes; no name twice.
+    pub routes: Vec<Arc<TrafficCounters>>,
     /// The active pools.
     pub pools: Vec<PoolSample>,
     /// The policies of the active routes; no name twice.
@@ -36,6 +38,8 @@ pub struct PoolSample {
     pub name: String,
     /// Requests that wait for a backend.
     pub queue_depth: u64,
+    /// Requests that were routed to it.
+    pub traffic: Arc<TrafficCounters>,
     /// Its backends; no URL twice.
     pub backends: Vec<BackendSample>,
 }
@@ -59,6 +63,8 @@ pub struct BackendSample {
     pub in_flight: u64,
     /// The limit of requests in flight that was found for it; 0 before.
     pub adaptive_limit: u64,
+    /// Its responses.
+    pub traffic: Arc<TrafficCounters>,
     /// Attempts sent to it.
     pub attempts: u64,
     /// Attempts that ended without a usable response.
@@ -81,6 +87,8 @@ pub struct CertificateSample {
 pub struct ProcessSample {
     /// The running version.
     pub version: &'static str,
+    /// What it uses.
+    pub usage: ProcessUsage,
     /// When it started.
     pub started: SystemTime,
     /// Worker threads.

@@ -35,7 +35,11 @@ pub enum Source {
         count: fn(&WorkerCounters, usize) -> u64,
     },
     /// A histogram, summed over all threads.
-    Durations(fn(&WorkerCounters) -> &Histogram),
+    Durations(fn(&WorkerCounters) -> &Histogram, Resolution),
+    /// One value per route, pool or backend and class of status codes.
+    Classes(Scope),
+    /// One histogram per route, pool or backend.
+    Latencies(Scope, Resolution),
     /// One value per pool; label `pool`.
     Pools(fn(&PoolSample) -> u64),
     /// One value per backend; labels `pool` and `backend`.
@@ -46,17 +50,51 @@ pub enum Source {
     Certificates(fn(&CertificateSample) -> u64),
     /// One value of the process.
     Process(fn(&ProcessSample) -> u64),
+    /// One value of the process in thousandths.
+    ProcessMillis(fn(&ProcessSample) -> u64),
     /// 1, with the version as label `version`.
     Version,
+}
+
+/// What the counters of traffic belong to.
+#[derive(Debug, Clone, Copy)]
+pub enum Scope {
+    /// A route; label `route`.
+    Route,
+    /// A pool; label `pool`.
+    Pool,
+    /// A backend; labels `pool` and `backend`.
+    Backend,
+}
+
+impl Scope {
+    fn labels(self) -> &'static [&'static str] {
+        match self {
+            Self::Route => &["route"],
+            Self::Pool => &["pool"],
+            Self::Backend => &["pool", "backend"],
+        }
+    }
+}
+
+/// Which buckets of a histogram are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resolution {
+    /// All: percentiles are within 10% of the truth.
+    Full,
+    /// Two or three per power of ten, where there may be many histograms: a scrape of 1,000 backends stays small.
+    Coarse,
 }
 
 impl Source {
     /// The names of the labels.
     pub fn labels(self) -> Vec<&'static str> {
         match self {
-            Self::Threads(_) | Self::Process(_) => Vec::new(),
+            Self::Threads(_) | Self::Process(_) | Self::ProcessMillis(_) => Vec::new(),
             Self::Each { label, .. } => vec![label],
-            Self::Durations(_) => vec!["le"],
+            Self::Durations(..) => vec!["le"],
+            Self::Classes(scope) => [scope.labels(), &["class"]].concat(),
+            Self::Latencies(scope, _) => [scope.labels(), &["le"]].concat(),
             Self::Pools(_) => vec!["pool"],
             Self::Backends(_) => vec!["pool", "backend"],
             Self::Policies(_) => vec!["policy", "outcome"],
@@ -112,7 +150,29 @@ pub const METRICS: &[Metric] = &[
         name: "evenkeel_request_duration_seconds",
         kind: Kind::Histogram,
         help: "Time from the first byte of a request head to the end of its response.",
-        source: Source::Durations(|thread| &thread.request_duration),
+        source: Source::Durations(|thread| &thread.request_duration, Resolution::Full),
+    },
+    counter(
+        "evenkeel_route_requests_total",
+        "Completed requests of the route, by class of their status code. Routes after the first 10,000 are counted as `other`.",
+        Source::Classes(Scope::Route),
+    ),
+    Metric {
+        name: "evenkeel_route_request_duration_seconds",
+        kind: Kind::Histogram,
+        help: "Time from the first byte of a request head to the end of its response, by route.",
+        source: Source::Latencies(Scope::Route, Resolution::Coarse),
+    },
+    counter(
+        "evenkeel_pool_requests_total",
+        "Completed requests that were routed to the pool, by class of the status code that the client got.",
+        Source::Classes(Scope::Pool),
+    ),
+    Metric {
+        name: "evenkeel_pool_request_duration_seconds",
+        kind: Kind::Histogram,
+        help: "Time from the first byte of a request head to the end of its response, by pool.",
+        source: Source::Latencies(Scope::Pool, Resolution::Full),
     },
     gauge(
         "evenkeel_requests_in_flight",
@@ -218,7 +278,7 @@ pub const METRICS: &[Metric] = &[
         name: "evenkeel_queue_wait_duration_seconds",
         kind: Kind::Histogram,
         help: "Time that requests waited for a backend, of those that had to wait and got one.",
-        source: Source::Durations(|thread| &thread.queue_wait),
+        source: Source::Durations(|thread| &thread.queue_wait, Resolution::Coarse),
     },
     counter(
         "evenkeel_queue_dropped_total",
@@ -308,6 +368,17 @@ pub const METRICS: &[Metric] = &[
         Source::Backends(|backend| backend.failures),
     ),
     counter(
+        "evenkeel_backend_responses_total",
+        "Responses of the backend, by class of their status code: of every attempt, also of those that were retried.",
+        Source::Classes(Scope::Backend),
+    ),
+    Metric {
+        name: "evenkeel_backend_response_duration_seconds",
+        kind: Kind::Histogram,
+        help: "Time from the beginning of an attempt to the head of the backend's response.",
+        source: Source::Latencies(Scope::Backend, Resolution::Coarse),
+    },
+    counter(
         "evenkeel_policy_decisions_total",
         "Decisions of policies about requests, by outcome: `passed`, `refused`, `responded` (to a preflight request), or `waited` (for a computation or another server, before one of the others). A policy appears once a route uses it; those of responses only do not.",
         Source::Policies(PolicyCounters::value),
@@ -337,8 +408,28 @@ pub const METRICS: &[Metric] = &[
         "Time at which the active configuration was loaded, in seconds since 1970.",
         Source::Process(|process| seconds(process.config_loaded)),
     ),
+    counter(
+        "process_cpu_seconds_total",
+        "Processor time of the process, user and system.",
+        Source::ProcessMillis(|process| process.usage.cpu_millis),
+    ),
     gauge(
-        "evenkeel_start_time_seconds",
+        "process_resident_memory_bytes",
+        "Resident memory of the process.",
+        Source::Process(|process| process.usage.resident_bytes),
+    ),
+    gauge(
+        "process_open_fds",
+        "Open file descriptors of the process.",
+        Source::Process(|process| process.usage.open_fds),
+    ),
+    gauge(
+        "process_max_fds",
+        "Maximum number of open file descriptors of the process.",
+        Source::Process(|process| process.usage.max_fds),
+    ),
+    gauge(
+        "process_start_time_seconds",
         "Start time of the process, in seconds since 1970.",
         Source::Process(|process| seconds(process.started)),
     ),
@@ -388,7 +479,10 @@ mod tests {
         let mut helps = HashSet::new();
         for metric in METRICS {
             let name = metric.name;
-            assert!(name.starts_with("evenkeel_"), "{name}");
+            assert!(
+                name.starts_with("evenkeel_") || name.starts_with("process_"),
+                "{name}"
+            );
             assert!(
                 name.bytes()
                     .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_'),

@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 
 use super::counters::DURATION_BOUNDS;
 use super::snapshot::Snapshot;
-use super::table::{Kind, METRICS, Metric, Source};
-use super::{Histogram, PolicyOutcome, WorkerCounters};
+use super::table::{Kind, METRICS, Metric, Resolution, Scope, Source};
+use super::traffic::CLASSES;
+use super::{Histogram, PolicyOutcome, TrafficCounters};
 
 /// The text format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,6 +94,11 @@ fn samples(out: &mut String, metric: &Metric, snapshot: &Snapshot) {
     match metric.source {
         Source::Threads(value) => sample(out, name, &[], snapshot.sum(value)),
         Source::Process(value) => sample(out, name, &[], value(&snapshot.process)),
+        Source::ProcessMillis(value) => {
+            let millis = value(&snapshot.process);
+            // Writing to a string cannot fail.
+            let _ = writeln!(out, "{name} {}.{:03}", millis / 1000, millis % 1000);
+        }
         Source::Version => sample(out, name, &[("version", snapshot.process.version)], 1),
         Source::Each { label, values, count } => {
             for (position, value) in values().into_iter().enumerate() {
@@ -131,33 +137,88 @@ fn samples(out: &mut String, metric: &Metric, snapshot: &Snapshot) {
                 sample(out, name, &labels, value(certificate));
             }
         }
-        Source::Durations(histogram) => durations(out, name, snapshot, histogram),
+        Source::Durations(of, resolution) => {
+            let values = Histogram::merged(snapshot.threads.iter().map(|thread| of(thread)));
+            histogram(out, name, (&[], resolution), &values);
+        }
+        Source::Classes(scope) => each(snapshot, scope, |labels, traffic| {
+            for (class, text) in CLASSES.into_iter().enumerate() {
+                let labels = [labels, &[("class", text)]].concat();
+                sample(out, name, &labels, traffic.responses(class));
+            }
+        }),
+        Source::Latencies(scope, resolution) => each(snapshot, scope, |labels, traffic| {
+            histogram(out, name, (labels, resolution), &traffic.durations());
+        }),
     }
 }
 
-fn durations(out: &mut String, name: &str, snapshot: &Snapshot, of: fn(&WorkerCounters) -> &Histogram) {
-    let mut counts = [0; DURATION_BOUNDS.len() + 1];
-    let mut sum = 0_u64;
-    for thread in &snapshot.threads {
-        let (more, micros) = of(thread).values();
-        for (count, more) in counts.iter_mut().zip(more) {
-            *count += more;
+/// Calls `write` with the labels and the counters of each route, pool or backend.
+fn each(snapshot: &Snapshot, scope: Scope, mut write: impl FnMut(&[(&str, &str)], &TrafficCounters)) {
+    match scope {
+        Scope::Route => {
+            for route in &snapshot.routes {
+                write(&[("route", route.name())], route);
+            }
         }
-        sum = sum.wrapping_add(micros);
+        Scope::Pool => {
+            for pool in &snapshot.pools {
+                write(&[("pool", &pool.name)], &pool.traffic);
+            }
+        }
+        Scope::Backend => {
+            for pool in &snapshot.pools {
+                for backend in &pool.backends {
+                    write(
+                        &[("pool", &pool.name), ("backend", &backend.url)],
+                        &backend.traffic,
+                    );
+                }
+            }
+        }
     }
-    let bucket = format!("{name}_bucket");
-    let bounds = DURATION_BOUNDS
-        .iter()
-        .map(|bound| bound_text(*bound))
-        .chain(["+Inf".to_owned()]);
+}
+
+/// The bounds that are shown with [`Resolution::Coarse`], in microseconds.
+const COARSE_BOUNDS: [u64; 18] = [
+    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
+    2_500_000, 5_000_000, 10_000_000, 30_000_000, 60_000_000,
+];
+
+fn histogram(
+    out: &mut String,
+    name: &str,
+    (labels, resolution): (&[(&str, &str)], Resolution),
+    (counts, sum): &([u64; DURATION_BOUNDS.len() + 1], u64),
+) {
+    // The text before the bound is the same in every line.
+    let mut series = format!("{name}_bucket{{");
+    for (label, value) in labels {
+        push(&mut series, &[label, "=\""]);
+        escape(&mut series, value);
+        series.push_str("\",");
+    }
+    series.push_str("le=\"");
     let mut total = 0;
-    for (bound, count) in bounds.zip(counts) {
+    let mut number = itoa::Buffer::new();
+    for (bound, count) in DURATION_BOUNDS.iter().zip(counts) {
         total += count;
-        sample(out, &bucket, &[("le", &bound)], total);
+        if resolution == Resolution::Full || COARSE_BOUNDS.contains(bound) {
+            push(
+                out,
+                &[&series, &bound_text(*bound), "\"} ", number.format(total), "\n"],
+            );
+        }
     }
+    total += counts.last().unwrap_or(&0);
+    push(out, &[&series, "+Inf\"} ", number.format(total), "\n"]);
+    push(out, &[name, "_sum"]);
+    label_set(out, labels);
     // Writing to a string cannot fail.
-    let _ = writeln!(out, "{name}_sum {}.{:06}", sum / 1_000_000, sum % 1_000_000);
-    let _ = writeln!(out, "{name}_count {total}");
+    let _ = writeln!(out, " {}.{:06}", sum / 1_000_000, sum % 1_000_000);
+    push(out, &[name, "_count"]);
+    label_set(out, labels);
+    push(out, &[" ", number.format(total), "\n"]);
 }
 
 /// A bound in seconds as OpenMetrics requires it: always with a fraction, without trailing zeros.
@@ -173,6 +234,11 @@ fn bound_text(micros: u64) -> String {
 
 fn sample(out: &mut String, name: &str, labels: &[(&str, &str)], value: u64) {
     out.push_str(name);
+    label_set(out, labels);
+    push(out, &[" ", itoa::Buffer::new().format(value), "\n"]);
+}
+
+fn label_set(out: &mut String, labels: &[(&str, &str)]) {
     let mut before = '{';
     for (label, value) in labels {
         out.push(before);
@@ -184,9 +250,6 @@ fn sample(out: &mut String, name: &str, labels: &[(&str, &str)], value: u64) {
     if before == ',' {
         out.push('}');
     }
-    out.push(' ');
-    out.push_str(itoa::Buffer::new().format(value));
-    out.push('\n');
 }
 
 /// Both formats escape the same three characters in a label value, and no others.

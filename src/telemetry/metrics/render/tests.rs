@@ -6,7 +6,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::*;
 use crate::telemetry::metrics::{
-    BackendSample, CertificateSample, PolicyCounters, PoolSample, ProcessSample, Timeout,
+    BackendSample, CertificateSample, DurationSample, PolicyCounters, PoolSample, ProcessSample,
+    ProcessUsage, Timeout, WorkerCounters,
 };
 
 fn snapshot() -> Snapshot {
@@ -15,7 +16,7 @@ fn snapshot() -> Snapshot {
         Arc::new(WorkerCounters::default()),
     ];
     for (thread, millis) in threads.iter().zip([1, 70_000]) {
-        thread.count_request(200, Duration::from_millis(millis));
+        thread.count_request(200, DurationSample::new(Duration::from_millis(millis)));
         thread.count_timeout(Timeout::FirstByte);
         thread.connections_active.up();
         thread.bytes_sent.add(10);
@@ -29,6 +30,7 @@ fn snapshot() -> Snapshot {
         weight: 3,
         in_flight: 2,
         adaptive_limit: 8,
+        traffic: traffic("http://a:8001"),
         attempts: 9,
         failures: 1,
         connections_shared_idle: 4,
@@ -44,9 +46,11 @@ fn snapshot() -> Snapshot {
     policy.count(1, PolicyOutcome::Refused);
     Snapshot {
         threads: threads.to_vec(),
+        routes: vec![traffic("/x \"y\"")],
         pools: vec![PoolSample {
             queue_depth: 2,
             name: "api".to_owned(),
+            traffic: traffic("api"),
             backends: vec![backend, odd],
         }],
         policies: vec![Arc::new(policy)],
@@ -56,6 +60,12 @@ fn snapshot() -> Snapshot {
         }],
         process: ProcessSample {
             version: "1.2.3",
+            usage: ProcessUsage {
+                cpu_millis: 1_050,
+                resident_bytes: 4096,
+                open_fds: 7,
+                max_fds: 100,
+            },
             started: UNIX_EPOCH + Duration::from_secs(1000),
             workers: 2,
             config_loaded: UNIX_EPOCH + Duration::from_secs(2000),
@@ -64,6 +74,15 @@ fn snapshot() -> Snapshot {
             log_lines_dropped: 6,
         },
     }
+}
+
+/// Counters with a response of 2 ms at each of two workers.
+fn traffic(name: &str) -> Arc<TrafficCounters> {
+    let traffic = TrafficCounters::new(name, 2);
+    for (worker, status) in [(0, 200), (1, 503)] {
+        traffic.count(worker, status, DurationSample::new(Duration::from_millis(2)));
+    }
+    Arc::new(traffic)
 }
 
 fn has(text: &str, line: &str) {
@@ -126,8 +145,38 @@ fn backends_and_the_process_have_their_values() {
     );
     has(&text, "evenkeel_log_lines_dropped_total 6");
     has(&text, "evenkeel_reloads_total 4");
-    has(&text, "evenkeel_start_time_seconds 1000");
+    has(&text, "process_start_time_seconds 1000");
     has(&text, "evenkeel_build_info{version=\"1.2.3\"} 1");
+}
+
+#[test]
+fn traffic_is_labelled_by_route_pool_and_backend() {
+    let text = render(&snapshot(), Format::Prometheus);
+    for line in [
+        r#"evenkeel_route_requests_total{route="/x \"y\"",class="5xx"} 1"#,
+        r#"evenkeel_route_request_duration_seconds_bucket{route="/x \"y\"",le="0.001"} 0"#,
+        r#"evenkeel_route_request_duration_seconds_bucket{route="/x \"y\"",le="0.0025"} 2"#,
+        r#"evenkeel_pool_requests_total{pool="api",class="2xx"} 1"#,
+        r#"evenkeel_pool_request_duration_seconds_bucket{pool="api",le="0.0022"} 2"#,
+        r#"evenkeel_pool_request_duration_seconds_bucket{pool="api",le="0.0019"} 0"#,
+        r#"evenkeel_backend_responses_total{pool="api",backend="http://a:8001",class="4xx"} 0"#,
+        r#"evenkeel_backend_response_duration_seconds_sum{pool="api",backend="http://a:8001"} 0.004000"#,
+        r#"evenkeel_backend_response_duration_seconds_count{pool="api",backend="http://a:8001"} 2"#,
+    ] {
+        has(&text, line);
+    }
+    assert!(!text.contains(
+        r#"evenkeel_backend_response_duration_seconds_bucket{pool="api",backend="http://a:8001",le="0.0022"}"#
+    ));
+}
+
+#[test]
+fn the_process_has_its_standard_names() {
+    let text = render(&snapshot(), Format::OpenMetrics);
+    has(&text, "process_cpu_seconds_total 1.050");
+    has(&text, "process_resident_memory_bytes 4096");
+    has(&text, "process_open_fds 7");
+    has(&text, "process_max_fds 100");
 }
 
 #[test]
