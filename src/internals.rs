@@ -46,7 +46,7 @@ pub mod tasks {
 }
 pub mod telemetry {
     //! Logs and metrics.
-    pub use crate::telemetry::{Label, Timestamp, Writer};
+    pub use crate::telemetry::{Feed, Label, Timestamp, Writer};
     pub mod access_log {
         //! The access log.
         pub use crate::telemetry::access_log::{Client, Entry, LogBuffer, OnFull, Options, Target, encode};

@@ -3,11 +3,12 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use evenkeel::internals::telemetry::Writer;
 use evenkeel::internals::telemetry::access_log::{Client, Entry, LogBuffer, OnFull, Options, Target};
 use evenkeel::internals::telemetry::log::OperationsLog;
+use evenkeel::internals::telemetry::{Feed, Writer};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::Value;
 use tracing::Level;
@@ -59,7 +60,7 @@ fn dropped_lines_are_logged_while_they_are_dropped_and_counted_afterwards() {
             .expect("it is not off")
     };
     let (access, operations) = (start(&access_path), start(&operations_path));
-    OperationsLog::new(operations.queue(), Level::INFO)
+    OperationsLog::new(operations.queue(), Level::INFO, Arc::new(Feed::new(8)))
         .install()
         .expect("the first of this process");
 

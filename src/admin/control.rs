@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use serde::Serialize;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use crate::telemetry::metrics;
+use crate::telemetry::{Feed, metrics};
 
 use super::change::BackendChange;
 use super::question::{Explained, Question};
@@ -42,6 +42,9 @@ pub trait View: Send + Sync + 'static {
     /// The effective config as YAML, without secrets.
     fn config(&self) -> String;
 
+    /// The effective config that the last reload replaced; `None` before the first reload.
+    fn previous_config(&self) -> Option<String>;
+
     /// What would become of a request now.
     ///
     /// # Errors
@@ -66,11 +69,37 @@ pub enum Command {
     Reload(oneshot::Sender<ReloadOutcome>),
 }
 
+/// Clients that may follow the events at the same time.
+const FOLLOWERS: usize = 64;
+
+/// What clients can follow.
+#[derive(Clone)]
+pub struct Feeds {
+    /// The latest lines of the operations log.
+    pub events: Arc<Feed>,
+    /// The traffic, one [`Sample`](super::Sample) a second.
+    pub samples: Arc<Feed>,
+    pub(super) followers: Arc<Semaphore>,
+}
+
+impl Feeds {
+    /// What clients can follow.
+    pub fn new(events: Arc<Feed>, samples: Arc<Feed>) -> Self {
+        Self {
+            events,
+            samples,
+            followers: Arc::new(Semaphore::new(FOLLOWERS)),
+        }
+    }
+}
+
 /// The admin API's side of the interface.
 #[derive(Clone)]
 pub struct Control {
     /// For reads.
     pub view: Arc<dyn View>,
+    /// For clients that follow.
+    pub feeds: Feeds,
     /// For commands; a channel of [`COMMANDS_WAITING`].
     pub commands: mpsc::Sender<Command>,
     /// For changes of backends; a channel of [`CHANGES_WAITING`](super::CHANGES_WAITING).

@@ -17,6 +17,8 @@ use super::response::ErrorResponse;
 
 /// Paths that need no token, for orchestrators. They reveal no more than a connection attempt does.
 const PROBES: [&str; 2] = ["/livez", "/readyz"];
+/// The files of the dashboard need no token either: the page asks for one before it shows anything.
+const DASHBOARD: [&str; 2] = ["/", "/assets/"];
 
 /// The rules that requests are checked against.
 #[derive(Clone)]
@@ -41,7 +43,7 @@ impl Guard {
         match &self.token {
             None if !self.is_own(host) => return Err(ErrorResponse::Host),
             None => {}
-            Some(_) if is_read && PROBES.contains(&uri.path()) => {}
+            Some(_) if is_read && needs_no_token(uri.path()) => {}
             Some(token) if has_token(headers, token) => {}
             Some(_) => return Err(ErrorResponse::Token),
         }
@@ -92,6 +94,12 @@ pub(super) async fn guard(State(guard): State<Guard>, request: Request, next: Ne
         headers.insert(name, HeaderValue::from_static(value));
     }
     response
+}
+
+/// Whether everybody who can connect may read this path.
+fn needs_no_token(path: &str) -> bool {
+    let [page, assets] = DASHBOARD;
+    PROBES.contains(&path) || path == page || path.starts_with(assets)
 }
 
 /// The requested authority. That of an absolute target takes precedence over `Host` (RFC 9112 §3.2.2). `None` if there is none or
@@ -253,17 +261,17 @@ mod tests {
     }
 
     #[test]
-    fn with_a_token_only_the_probes_need_none() {
+    fn with_a_token_only_the_probes_and_the_page_need_none() {
         let open = guard("0.0.0.0:9900", Some("s3cret"));
         let host = ("host", "evenkeel.monitoring.svc:9900");
-        for path in PROBES {
+        for path in PROBES.into_iter().chain(DASHBOARD) {
             assert_eq!(check(&open, Method::GET, path, &[host]), Ok(()));
             assert_eq!(
                 check(&open, Method::POST, path, &[host]),
                 Err(ErrorResponse::Token)
             );
         }
-        for path in ["/metrics", "/api/v1/status", "/", "/livez/", "/nothing"] {
+        for path in ["/metrics", "/api/v1/status", "/livez/", "/assets", "/nothing"] {
             assert_eq!(
                 check(&open, Method::GET, path, &[host]),
                 Err(ErrorResponse::Token),

@@ -10,6 +10,7 @@ mod routes;
 mod change;
 mod control;
 mod question;
+mod sample;
 mod status;
 
 mod connections;
@@ -20,9 +21,10 @@ mod response;
 pub mod client;
 
 pub use change::{BackendAction, BackendChange, CHANGES_WAITING, MAX_WEIGHT, UnknownBackend};
-pub use control::{COMMANDS_WAITING, Command, Control, Readiness, ReloadOutcome, Reloaded, View};
+pub use control::{COMMANDS_WAITING, Command, Control, Feeds, Readiness, ReloadOutcome, Reloaded, View};
 pub use question::{Explained, Question};
 pub use routes::serve;
+pub use sample::{PoolTraffic, SAMPLES_KEPT, Sample};
 pub use settings::Settings;
 pub use status::{
     BackendState, BackendStatus, CertificateStatus, CheckStatus, ConfigStatus, ConnectionsStatus,

@@ -6,6 +6,7 @@ mod certificates;
 mod changes;
 mod eligible;
 pub mod feeds;
+mod history;
 mod limits;
 mod listeners;
 mod operate;
@@ -30,7 +31,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use crate::admin::{
-    self, BackendChange, CHANGES_WAITING, COMMANDS_WAITING, Command, Control, Readiness, Reloaded,
+    self, BackendChange, CHANGES_WAITING, COMMANDS_WAITING, Command, Control, Feeds, Readiness, Reloaded,
+    SAMPLES_KEPT,
 };
 use crate::clock;
 use crate::config::{self, Config, Workers};
@@ -40,8 +42,8 @@ use crate::listener::{self, WorkerSet};
 use crate::net::{self, ListenAddress};
 use crate::proxy::{Computations, SnapshotCell};
 use crate::tasks::Tasks;
-use crate::telemetry::Logs;
 use crate::telemetry::metrics::WorkerCounters;
+use crate::telemetry::{Feed, Logs};
 use assemble::Assembled;
 pub use assemble::snapshot_of;
 use eligible::Eligibility;
@@ -201,11 +203,13 @@ impl Server {
             listeners: settings,
             started: (clock::now(), clock::wall()),
             config_state: Mutex::new(ConfigState::new(active, config_text, source_name)),
+            samples: Arc::new(Feed::new(SAMPLES_KEPT)),
         });
         let (commands, operations, mut tasks) = start_admin(&config, admin, &state)?;
         on_start(&running);
         running.announce(resources);
         let watched = state.listeners.as_slice().into();
+        tasks.spawn(history::sample(Arc::clone(&state)));
         tasks.spawn(certificates::watch(watched, Arc::clone(&state.shared)));
         Ok(Self {
             drain: config.timeouts.drain,
@@ -291,7 +295,8 @@ impl Server {
             self.eligibility.update(&snapshot.pools, |_| false);
             let mut config_state = self.state.config_state();
             config_state.config = self.reloads.active();
-            config_state.config_text = result.text;
+            let replaced = std::mem::replace(&mut config_state.config_text, result.text);
+            config_state.previous_text = Some(replaced);
             drop(config_state);
             result.report
         });
@@ -427,6 +432,7 @@ fn start_admin(
         let view: Arc<dyn admin::View> = Arc::<AppState>::clone(state);
         let control = Control {
             view,
+            feeds: Feeds::new(state.events(), Arc::clone(&state.samples)),
             commands: sender,
             changes,
         };

@@ -22,7 +22,7 @@ use crate::telemetry::metrics::{
     self, BackendSample, CertificateSample, PoolSample, ProcessSample, ProcessUsage, TrafficCounters,
     WorkerCounters,
 };
-use crate::telemetry::{Logs, Rejected, RejectedFrom, RejectedRing};
+use crate::telemetry::{Feed, Logs, Rejected, RejectedFrom, RejectedRing};
 
 /// State of the process that the admin API shows.
 pub(super) struct AppState {
@@ -32,12 +32,16 @@ pub(super) struct AppState {
     pub(super) listeners: Vec<Running>,
     pub(super) started: (Instant, SystemTime),
     pub(super) config_state: Mutex<ConfigState>,
+    /// The traffic of each of the last seconds.
+    pub(super) samples: Arc<Feed>,
 }
 
 /// State that changes at a reload and at the stop.
 pub(super) struct ConfigState {
     pub(super) readiness: Readiness,
     pub(super) config_text: String,
+    /// The text of the config that the last reload replaced.
+    pub(super) previous_text: Option<String>,
     /// The active config.
     pub(super) config: Arc<Config>,
     pub(super) source: String,
@@ -52,6 +56,7 @@ impl ConfigState {
         Self {
             readiness: Readiness::Ready,
             config_text,
+            previous_text: None,
             config,
             source,
             config_loaded: clock::wall(),
@@ -88,11 +93,17 @@ impl AppState {
         self.config_state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The latest lines of the operations log.
+    pub(super) fn events(&self) -> Arc<Feed> {
+        let logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
+        logs.as_ref().map_or_else(|| Arc::new(Feed::new(1)), Logs::events)
+    }
+
     fn certificates(&self) -> Vec<ActiveCertificate> {
         certificates::active(&self.listeners, &self.shared)
     }
 
-    fn sum(&self, value: impl Fn(&WorkerCounters) -> u64) -> u64 {
+    pub(super) fn sum(&self, value: impl Fn(&WorkerCounters) -> u64) -> u64 {
         self.counters.iter().map(|counters| value(counters)).sum()
     }
 }
@@ -180,6 +191,10 @@ impl View for AppState {
 
     fn config(&self) -> String {
         self.config_state().config_text.clone()
+    }
+
+    fn previous_config(&self) -> Option<String> {
+        self.config_state().previous_text.clone()
     }
 
     fn explain(&self, question: &Question) -> Result<Explained, String> {

@@ -2,6 +2,7 @@
 //! for speed: events are rare.
 
 use std::fmt::{Debug, Write as _};
+use std::sync::Arc;
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber};
@@ -10,6 +11,7 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
 use crate::clock;
 
+use super::feed::Feed;
 use super::json;
 use super::timestamp::Timestamp;
 use super::writer::Queue;
@@ -29,12 +31,14 @@ const FIELDS_BOUND: usize = 32;
 pub struct OperationsLog {
     queue: Queue,
     level: Level,
+    /// The latest lines of INFO and above, for the admin API.
+    events: Arc<Feed>,
 }
 
 impl OperationsLog {
     /// Writes events of `level` and above to `queue`.
-    pub fn new(queue: Queue, level: Level) -> Self {
-        Self { queue, level }
+    pub fn new(queue: Queue, level: Level, events: Arc<Feed>) -> Self {
+        Self { queue, level, events }
     }
 
     /// Makes it the log of this process. Fails if the process already has one.
@@ -53,23 +57,36 @@ impl<S: Subscriber> Layer<S> for OperationsLog {
     }
 
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        self.queue.urgent(line(event));
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let level = *event.metadata().level();
+        let start = start(level, &fields.message);
+        let line = [&start, fields.others.as_slice(), b"}\n"].concat();
+        self.queue.urgent(line);
+        if level <= Level::INFO {
+            self.events.push(|id| event_text(id, &start, &fields.others));
+        }
     }
 }
 
-fn line(event: &Event<'_>) -> Vec<u8> {
-    let mut fields = Fields::default();
-    event.record(&mut fields);
+/// `{"time":…,"level":…,"msg":…`, the start of each line.
+fn start(level: Level, message: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(256);
     out.extend_from_slice(br#"{"time":""#);
     Timestamp::default().write(clock::wall(), &mut out);
     out.extend_from_slice(br#"","level":"#);
-    json::string(&mut out, event.metadata().level().as_str().as_bytes(), NAME_BOUND);
+    json::string(&mut out, level.as_str().as_bytes(), NAME_BOUND);
     out.extend_from_slice(br#","msg":"#);
-    json::string(&mut out, fields.message.as_bytes(), VALUE_BOUND);
-    out.extend_from_slice(&fields.others);
-    out.extend_from_slice(b"}\n");
+    json::string(&mut out, message.as_bytes(), VALUE_BOUND);
     out
+}
+
+/// The same line as an event: `{"id":…,"time":…,"level":…,"msg":…,"fields":{…}}`.
+fn event_text(id: u64, start: &[u8], fields: &[u8]) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let start = text(start.get(1..).unwrap_or_default());
+    let fields = text(fields.get(1..).unwrap_or_default());
+    format!(r#"{{"id":{id},{start},"fields":{{{fields}}}}}"#)
 }
 
 /// Collects an event's fields. The message may be at any position among them.
@@ -155,7 +172,7 @@ mod tests {
         let writer = Writer::start(&Target::File(path.clone()))
             .expect("it opens")
             .expect("it is not off");
-        let log = OperationsLog::new(writer.queue(), level);
+        let log = OperationsLog::new(writer.queue(), level, Arc::new(Feed::new(8)));
         tracing::subscriber::with_default(tracing_subscriber::registry().with(log), events);
         assert!(writer.close(Duration::from_secs(20)));
         let text = std::fs::read_to_string(&path).expect("a text file");
@@ -178,6 +195,31 @@ mod tests {
         assert!(line.starts_with(r#"{"time":"2"#), "{line}");
         let end = r#"Z","level":"INFO","msg":"Listening","address":"127.0.0.1:8080","workers":4}"#;
         assert!(line.ends_with(end), "{line}");
+    }
+
+    #[test]
+    fn lines_of_info_and_above_are_events() {
+        let writer = Writer::start(&Target::File("/dev/null".into())).unwrap().unwrap();
+        let events = Arc::new(Feed::new(8));
+        let log = OperationsLog::new(writer.queue(), Level::DEBUG, Arc::clone(&events));
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(log), || {
+            tracing::debug!("Detail");
+            tracing::warn!(pool = "a\"b", count = 2_u64, "Backend is down");
+            tracing::info!("Plain");
+        });
+        let entries = events.entries();
+        let read: Vec<_> = entries.iter().map(|entry| read(&entry.json)).collect();
+        assert_eq!(read.len(), 2);
+        assert_eq!((&read[0]["id"], &read[0]["level"]), (&1.into(), &"WARN".into()));
+        assert_eq!(
+            read[0]["fields"],
+            serde_json::json!({ "pool": "a\"b", "count": 2 })
+        );
+        assert_eq!(
+            (&read[1]["msg"], &read[1]["fields"]),
+            (&"Plain".into(), &serde_json::json!({}))
+        );
+        assert!(writer.close(Duration::from_secs(20)));
     }
 
     #[test]

@@ -1,14 +1,19 @@
 //! Both logs of a process and their writers.
 
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::clock;
 
 use super::access_log::{LogBuffer, Options, Settings, Target};
+use super::feed::Feed;
 use super::log::OperationsLog;
 use super::log_file::LogError;
 use super::writer::{Queue, Writer};
+
+/// Lines of the operations log that are kept as events.
+const EVENTS_KEPT: usize = 512;
 
 /// The writers of the operations log, which goes to standard output, and of the access log. If both go to standard output, they
 /// share one writer, so that their lines never mix.
@@ -18,6 +23,7 @@ pub struct Logs {
     /// `None` when the access log is off or goes to standard output.
     access: Option<Writer>,
     settings: Settings,
+    events: Arc<Feed>,
 }
 
 impl Logs {
@@ -33,12 +39,18 @@ impl Logs {
             operations,
             access,
             settings: settings.clone(),
+            events: Arc::new(Feed::new(EVENTS_KEPT)),
         })
     }
 
     /// A layer that writes `tracing` events of `level` and above as the operations log.
     pub fn layer(&self, level: tracing::Level) -> OperationsLog {
-        OperationsLog::new(self.operations.queue(), level)
+        OperationsLog::new(self.operations.queue(), level, Arc::clone(&self.events))
+    }
+
+    /// The latest lines of the operations log, of INFO and above.
+    pub fn events(&self) -> Arc<Feed> {
+        Arc::clone(&self.events)
     }
 
     /// A new access log buffer for one worker, with the current settings.

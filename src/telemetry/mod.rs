@@ -4,6 +4,7 @@ pub mod access_log;
 pub mod log;
 pub mod metrics;
 
+mod feed;
 mod json;
 mod label;
 mod log_file;
@@ -14,6 +15,7 @@ mod target;
 mod timestamp;
 mod writer;
 
+pub use feed::{Entry, Feed};
 pub use label::Label;
 pub use log_file::{LogError, check as check_log_file};
 pub use logs::Logs;

@@ -1,7 +1,9 @@
 //! The routes of the admin API.
 
 mod backends;
+mod dashboard;
 mod explain;
+mod feeds;
 mod queue;
 
 use std::io;
@@ -74,11 +76,16 @@ async fn serve_bounded(
 
 fn router(guarded: Guard, control: Control) -> Router {
     Router::new()
+        .route("/", get(dashboard::index))
+        .route("/assets/{name}", get(dashboard::asset))
         .route("/livez", get(live))
         .route("/readyz", get(ready))
         .route("/metrics", get(show_metrics))
         .route("/api/v1/status", get(status))
         .route("/api/v1/config", get(config))
+        .route("/api/v1/config/previous", get(previous_config))
+        .route("/api/v1/history", get(feeds::history))
+        .route("/api/v1/events", get(feeds::events))
         .route("/api/v1/rejected", get(rejected))
         .route("/api/v1/explain", get(explain::by_url).post(explain::by_body))
         .route("/api/v1/reload", post(reload))
@@ -130,11 +137,16 @@ async fn status(State(control): State<Control>) -> Json<Status> {
 }
 
 async fn config(State(control): State<Control>) -> Response {
-    (
-        [(header::CONTENT_TYPE, "application/yaml")],
-        control.view.config(),
-    )
-        .into_response()
+    yaml(control.view.config())
+}
+
+async fn previous_config(State(control): State<Control>) -> Response {
+    let previous = control.view.previous_config();
+    previous.map_or_else(|| ErrorResponse::NotFound.into_response(), yaml)
+}
+
+fn yaml(text: String) -> Response {
+    ([(header::CONTENT_TYPE, "application/yaml")], text).into_response()
 }
 
 async fn rejected(State(control): State<Control>) -> Response {

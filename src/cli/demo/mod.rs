@@ -123,7 +123,7 @@ fn welcome(running: &Running, backends: &Backends) -> String {
         text.push_str(&format!("  backend {name:<14} http://{address}/\n"));
     }
     if let Some(admin) = running.admin {
-        text.push_str(&format!("  admin API              http://{admin}/\n"));
+        text.push_str(&format!("  dashboard              http://{admin}/\n"));
     }
     text.push_str("\nTry, in another terminal:\n");
     for (url, what) in [

@@ -15,7 +15,7 @@ mod docs;
 mod render;
 
 pub use counters::{
-    Counter, DurationSample, HandshakeFailure, Histogram, QueueDrop, Timeout, WorkerCounters,
+    Counter, DURATION_BOUNDS, DurationSample, HandshakeFailure, Histogram, QueueDrop, Timeout, WorkerCounters,
 };
 pub use policies::{PolicyCounters, PolicyOutcome};
 pub use process::ProcessUsage;

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::admin::Feeds;
 use crate::admin::connections::CONNECTIONS;
 use crate::admin::listen::QuietLimits;
 use crate::admin::{
@@ -18,7 +19,10 @@ use crate::admin::{
     ProcessStatus, Question, QueueStatus, RejectedStatus, ReloadOutcome, Reloaded, RequestsStatus, Time,
     View, client,
 };
+use crate::telemetry::Feed;
 use crate::telemetry::metrics::{ProcessSample, ProcessUsage, Snapshot};
+
+mod feeds;
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -28,6 +32,13 @@ const FOREVER: QuietLimits = QuietLimits {
     head: HOUR,
     response: HOUR,
 };
+
+fn feeds() -> Feeds {
+    let (events, samples) = (Feed::new(4), Feed::new(4));
+    events.push(|id| format!(r#"{{"id":{id},"msg":"Started"}}"#));
+    samples.push(|_| r#"{"requests":3}"#.to_owned());
+    Feeds::new(Arc::new(events), Arc::new(samples))
+}
 
 /// A view that always shows the same, except for its readiness.
 struct Fixed {
@@ -62,6 +73,10 @@ impl View for Fixed {
             certificates: Vec::new(),
             process,
         }
+    }
+
+    fn previous_config(&self) -> Option<String> {
+        None
     }
 
     fn rejected(&self) -> Vec<RejectedStatus> {
@@ -182,6 +197,7 @@ fn start(token: Option<&str>, limits: QuietLimits) -> Api {
     });
     let (sender, commands) = mpsc::channel(1);
     let control = Control {
+        feeds: feeds(),
         view: Arc::clone(&view) as Arc<dyn View>,
         commands: sender,
         changes: mpsc::channel(1).0,
@@ -569,6 +585,7 @@ async fn an_address_that_is_not_loopback_needs_a_token() {
             readiness: Mutex::new(Readiness::Ready),
         });
         let control = Control {
+            feeds: feeds(),
             view,
             commands: mpsc::channel(1).0,
             changes: mpsc::channel(1).0,
