@@ -17,6 +17,8 @@ use super::in_flight::in_flight;
 const COUNTED_EACH_TIME: usize = 16;
 /// What a sum is older than when it is not used any more.
 const MAX_AGE_MILLIS: u64 = 10;
+/// The used part of a bound from which on it counts as used up: 1, less what the rounding of its computation may amount to.
+const USED_UP: f64 = 1.0 - 1e-9;
 
 /// The bound of a set of candidates.
 #[derive(Debug)]
@@ -94,7 +96,7 @@ impl Bound {
 impl Share {
     /// Whether one more request keeps the candidate within its bound. Rounding up makes no difference to a whole number below it.
     pub(super) fn is_above(self, candidate: &Candidate) -> bool {
-        self.used(candidate) < 1.0
+        self.used(candidate) < USED_UP
     }
 
     /// The part of the bound that is used.
@@ -108,4 +110,29 @@ fn count(candidates: &[Candidate]) -> u64 {
         .iter()
         .map(|candidate| u64::from(in_flight(candidate)))
         .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn candidate(weight: u32, in_flight: u32) -> Candidate {
+        let candidate = Candidate {
+            identity: 0,
+            load: Arc::default(),
+            weight,
+        };
+        candidate.load.in_flight.0.store(in_flight, Ordering::Relaxed);
+        candidate
+    }
+
+    #[test]
+    fn a_candidate_at_its_bound_is_not_below_it() {
+        // For a weight of 5, 14, and a little more as computed: 104 requests, a factor of 1.04 and weights of 39 in all.
+        let share = Share(1.04 * 105.0 / 39.0);
+        assert!(!share.is_above(&candidate(5, 14)));
+        assert!(share.is_above(&candidate(5, 13)));
+    }
 }
