@@ -74,7 +74,8 @@ impl Totals {
             *bucket = now.saturating_sub(*before);
         }
         let pool = |(name, now): (&String, &PoolTraffic)| {
-            let before = before.pools.get(name).copied().unwrap_or_default();
+            // A pool that is new begins with what it has: nothing, or what it had before it was away.
+            let before = before.pools.get(name).copied().unwrap_or(*now);
             let traffic = PoolTraffic {
                 attempts: now.attempts.saturating_sub(before.attempts),
                 failures: now.failures.saturating_sub(before.failures),

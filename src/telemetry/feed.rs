@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::broadcast;
 
 /// Lines that a follower may be behind; a slower one is told that it has missed some.
-const BEHIND: usize = 64;
+const BEHIND: usize = 512;
 
 /// A numbered line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,13 +63,14 @@ impl Feed {
         ring.entries.iter().cloned().collect()
     }
 
-    /// The kept lines after number `after`, and all that follow them.
-    pub fn follow(&self, after: u64) -> (Vec<Entry>, broadcast::Receiver<Entry>) {
+    /// The kept lines after number `after`, if there is one, and all that follow.
+    pub fn follow(&self, after: Option<u64>) -> (Vec<Entry>, broadcast::Receiver<Entry>) {
         let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
         let receiver = self.sender.subscribe();
         // A number that was never given is one of another process: all lines are new then.
-        let after = if after > ring.last { 0 } else { after };
-        let newer = ring.entries.iter().filter(|entry| entry.id > after);
+        let after = after.map(|after| if after > ring.last { 0 } else { after });
+        let is_newer = |entry: &&Entry| after.is_some_and(|after| entry.id > after);
+        let newer = ring.entries.iter().filter(is_newer);
         (newer.cloned().collect(), receiver)
     }
 }
@@ -94,11 +95,12 @@ mod tests {
         let feed = Feed::new(8);
         feed.push(|id| id.to_string());
         feed.push(|id| id.to_string());
-        let (newer, mut receiver) = feed.follow(1);
+        let (newer, mut receiver) = feed.follow(Some(1));
         feed.push(|id| id.to_string());
         assert_eq!(newer.iter().map(|entry| entry.id).collect::<Vec<_>>(), [2]);
         assert_eq!(receiver.try_recv().map(|entry| entry.id), Ok(3));
         assert!(receiver.try_recv().is_err());
-        assert_eq!(feed.follow(99).0.len(), 3, "of another process");
+        assert_eq!(feed.follow(Some(99)).0.len(), 3, "of another process");
+        assert!(feed.follow(None).0.is_empty());
     }
 }

@@ -38,7 +38,7 @@ pub(super) async fn history(State(control): State<Control>) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
-/// `GET /api/v1/events?after=ID`: newer events, and each further event and sample, until the client closes the connection.
+/// `GET /api/v1/events?after=ID`: kept events with a higher number, and each further event and sample, until the client closes the connection.
 pub(super) async fn events(
     State(control): State<Control>,
     RawQuery(query): RawQuery,
@@ -47,10 +47,11 @@ pub(super) async fn events(
     let Ok(permit) = Arc::clone(&control.feeds.followers).try_acquire_owned() else {
         return ErrorResponse::Busy.into_response();
     };
-    let asked = query.as_deref().and_then(|query| query.strip_prefix("after="));
+    let mut pairs = query.as_deref().unwrap_or_default().split('&');
+    let asked = pairs.find_map(|pair| pair.strip_prefix("after="));
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok());
     let after = last.or(asked).and_then(|id| id.parse().ok());
-    let following = Following::new(&control.feeds, after.unwrap_or(0), permit);
+    let following = Following::new(&control.feeds, after, permit);
     let body = Body::new(Stream {
         next: Box::pin(following.step()),
     });
@@ -67,9 +68,9 @@ struct Following {
 }
 
 impl Following {
-    fn new(feeds: &Feeds, after: u64, permit: OwnedSemaphorePermit) -> Self {
+    fn new(feeds: &Feeds, after: Option<u64>, permit: OwnedSemaphorePermit) -> Self {
         let (newer, events) = feeds.events.follow(after);
-        let (_, samples) = feeds.samples.follow(u64::MAX);
+        let (_, samples) = feeds.samples.follow(None);
         // At least a comment: the head of the response is sent with it.
         let mut first = String::from(": events of Evenkeel\n\n");
         for entry in &newer {
