@@ -155,6 +155,10 @@ impl Gradient {
         if window.has_overload {
             self.is_growing = false;
             self.set(self.limit * AFTER_OVERLOAD);
+            // The limit that a measurement gives back is lowered too: the backend has said that it is too high.
+            if let Some((before, _)) = &mut self.measuring {
+                *before *= AFTER_OVERLOAD;
+            }
         }
         if window.count == 0 {
             return;
@@ -323,5 +327,35 @@ mod tests {
             before = gradient.limit();
         }
         assert_eq!(before, 1);
+    }
+
+    #[test]
+    fn refusals_during_a_measurement_lower_the_limit_after_it() {
+        let mut gradient = Gradient {
+            limit: 100.0,
+            idle: Some(10_000.0),
+            is_growing: false,
+            measured_at: Some(clock::now()),
+            ..Gradient::default()
+        };
+        let mut now = clock::now() + MS;
+        let mut end_window = |gradient: &mut Gradient, is_overload| {
+            for number in 0..=SAMPLES {
+                let sample = Sample {
+                    latency: 10 * MS,
+                    is_overload: is_overload && number == 0,
+                    in_flight: 100,
+                };
+                gradient.add(sample, now, 0);
+                now += WINDOW / SAMPLES;
+            }
+        };
+        end_window(&mut gradient, false);
+        assert!(gradient.measuring.is_some());
+        for _ in 0..MEASURED_WINDOWS {
+            end_window(&mut gradient, true);
+        }
+        assert!(gradient.measuring.is_none());
+        assert_eq!(gradient.limit(), 81);
     }
 }

@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 
 use super::{Latency, Overload, Recovery};
 
+#[cfg(test)]
+mod tests;
+
 /// Number of ended waits that quantiles are taken from.
 const WAITS_KEPT: usize = 256;
 
@@ -84,6 +87,8 @@ pub struct WaitQueue<W> {
     /// Counts events after which a pick may succeed that has failed before.
     events: u64,
     recovery: Option<Recovery>,
+    /// Number of recoveries that have begun.
+    recoveries: u64,
     overload: Overload,
     /// Whether a backend was up or took a connection before.
     is_proven: bool,
@@ -104,8 +109,15 @@ struct Entry<W> {
 enum State {
     /// It waits for its turn. If it has tried to pick a backend in vain, `events` of that moment.
     Waiting(Option<u64>),
-    /// It tries to connect to a backend that may still refuse connections.
-    Trying,
+    /// It tries to connect to a backend that may still refuse connections, and counts in the recovery with this number. A later
+    /// recovery is not the one that its end makes room in.
+    Trying(u64),
+}
+
+impl<W> Entry<W> {
+    fn is_trying(&self) -> bool {
+        matches!(self.state, State::Trying(_))
+    }
 }
 
 impl<W> Default for WaitQueue<W> {
@@ -115,6 +127,7 @@ impl<W> Default for WaitQueue<W> {
             next_ticket: 0,
             events: 0,
             recovery: None,
+            recoveries: 0,
             overload: Overload::default(),
             is_proven: false,
             without_since: None,
@@ -188,7 +201,7 @@ impl<W> WaitQueue<W> {
         }
         let before = self.entries.range(..place.ticket);
         let room = self.room();
-        let mut waiting_before = before.filter(|(_, entry)| entry.state != State::Trying);
+        let mut waiting_before = before.filter(|(_, entry)| !entry.is_trying());
         let has_room = room > 0 && waiting_before.nth(room - 1).is_none();
         if !has_room || tried == Some(self.events) {
             return Turn::Later(place.deadline);
@@ -211,9 +224,9 @@ impl<W> WaitQueue<W> {
         match &mut self.recovery {
             Some(recovery) => {
                 if let Some(entry) = self.entries.get_mut(&place.ticket)
-                    && entry.state != State::Trying
+                    && !entry.is_trying()
                 {
-                    entry.state = State::Trying;
+                    entry.state = State::Trying(self.recoveries);
                     recovery.begin();
                 }
             }
@@ -249,7 +262,7 @@ impl<W> WaitQueue<W> {
             Some(recovery) if now.saturating_duration_since(recovery.next()) < FORGOTTEN_AFTER => {
                 recovery.refused(now);
             }
-            _ => self.recovery = Some(Recovery::new(now)),
+            _ => self.recover(Some(Recovery::new(now))),
         }
     }
 
@@ -273,7 +286,7 @@ impl<W> WaitQueue<W> {
             self.without_since.get_or_insert(now);
         } else if self.without_since.take().is_some() {
             // A backlog goes to a backend that has just come back.
-            self.recovery = (!self.entries.is_empty()).then(|| Recovery::ready(now));
+            self.recover((!self.entries.is_empty()).then(|| Recovery::ready(now)));
         }
         self.happened();
     }
@@ -285,7 +298,7 @@ impl<W> WaitQueue<W> {
 
     /// What wakes those whose turn it may be. To be woken after every event, and when somebody has left.
     pub fn heads(&self) -> impl Iterator<Item = &W> {
-        let waiting = self.entries.values().filter(|entry| entry.state != State::Trying);
+        let waiting = self.entries.values().filter(|entry| !entry.is_trying());
         let most = match self.is_closed || self.is_hopeless() {
             true => usize::MAX,
             false => self.room(),
@@ -360,11 +373,19 @@ impl<W> WaitQueue<W> {
         self.recovery.as_ref().map_or(1, Recovery::room)
     }
 
+    /// Replaces the recovery by a new one.
+    fn recover(&mut self, recovery: Option<Recovery>) {
+        self.recovery = recovery;
+        self.recoveries += 1;
+    }
+
     fn end_trying(&mut self, place: Place) {
         let Some(entry) = self.entries.get(&place.ticket) else {
             return;
         };
-        if let (State::Trying, Some(recovery)) = (entry.state, &mut self.recovery) {
+        if entry.state == State::Trying(self.recoveries)
+            && let Some(recovery) = &mut self.recovery
+        {
             recovery.end();
         }
     }
@@ -383,198 +404,5 @@ impl<W> WaitQueue<W> {
             self.overload.emptied();
             self.recovery.take_if(|recovery| recovery.has_connected());
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::clock;
-
-    const MS: Duration = Duration::from_millis(1);
-    const SETTINGS: QueueSettings = QueueSettings {
-        size: 3,
-        timeout: Duration::from_secs(5),
-    };
-
-    /// A queue of a pool with a backend that was up before; wakers are names.
-    fn queue() -> (WaitQueue<&'static str>, Instant) {
-        let (mut queue, now) = (WaitQueue::default(), clock::now());
-        queue.changed(true, true, now);
-        (queue, now)
-    }
-
-    fn join(queue: &mut WaitQueue<&'static str>, name: &'static str, now: Instant) -> Place {
-        queue.join(SETTINGS, None, name, now).unwrap()
-    }
-
-    fn heads(queue: &WaitQueue<&'static str>) -> Vec<&'static str> {
-        queue.heads().copied().collect()
-    }
-
-    #[test]
-    fn those_who_wait_try_in_the_order_of_their_arrival_once_an_event() {
-        let (mut queue, now) = queue();
-        let [a, b] = ["a", "b"].map(|name| join(&mut queue, name, now));
-        let later = Turn::Later(now + SETTINGS.timeout);
-        assert_eq!(queue.turn(b, now), later);
-        assert_eq!(queue.turn(a, now), Turn::Now);
-        assert_eq!(queue.turn(a, now), later, "nothing has happened since");
-        queue.freed();
-        assert_eq!(heads(&queue), ["a"]);
-        assert_eq!(queue.turn(b, now), later);
-        assert_eq!(queue.turn(a, now), Turn::Now);
-        queue.picked(a, now);
-        assert_eq!(heads(&queue), ["b"]);
-        assert_eq!(queue.turn(b, now), Turn::Now);
-    }
-
-    #[test]
-    fn an_event_while_the_first_picks_in_vain_is_not_missed() {
-        let (mut queue, now) = queue();
-        let a = join(&mut queue, "a", now);
-        assert_eq!(queue.turn(a, now), Turn::Now);
-        queue.freed();
-        assert_eq!(queue.turn(a, now), Turn::Now);
-    }
-
-    #[test]
-    fn a_full_queue_refuses_and_who_leaves_makes_room() {
-        let (mut queue, now) = queue();
-        let [_, b, _] = ["a", "b", "c"].map(|name| join(&mut queue, name, now));
-        assert_eq!(queue.join(SETTINGS, None, "d", now), Err(Refusal::Full));
-        queue.leave(b);
-        assert!(queue.join(SETTINGS, None, "d", now).is_ok());
-    }
-
-    #[test]
-    fn a_wait_ends_with_the_timeout() {
-        let (mut queue, now) = queue();
-        let [a, b] = ["a", "b"].map(|name| join(&mut queue, name, now));
-        assert_eq!(queue.turn(a, now), Turn::Now);
-        assert_eq!(queue.turn(a, now + SETTINGS.timeout), Turn::Expired);
-        assert_eq!(heads(&queue), ["b"]);
-        assert_eq!(queue.turn(b, now + SETTINGS.timeout - MS), Turn::Now);
-    }
-
-    #[test]
-    fn a_pool_that_never_had_a_backend_lets_nobody_wait() {
-        let (mut queue, now) = (WaitQueue::default(), clock::now());
-        queue.changed(false, false, now);
-        assert_eq!(queue.join(SETTINGS, None, "a", now), Err(Refusal::Outage));
-        let mut queue = WaitQueue::default();
-        let a = join(&mut queue, "a", now);
-        queue.refused(now);
-        assert_eq!(heads(&queue), ["a"]);
-        assert_eq!(queue.turn(a, now), Turn::Refused(Refusal::Outage));
-    }
-
-    #[test]
-    fn an_outage_longer_than_the_timeout_lets_nobody_wait() {
-        let (mut queue, now) = queue();
-        queue.changed(false, false, now);
-        assert!(queue.join(SETTINGS, None, "a", now + SETTINGS.timeout).is_ok());
-        let later = now + SETTINGS.timeout + MS;
-        assert_eq!(queue.join(SETTINGS, None, "b", later), Err(Refusal::Outage));
-        queue.changed(true, true, later);
-        assert!(queue.join(SETTINGS, None, "b", later).is_ok());
-    }
-
-    #[test]
-    fn one_at_a_time_tries_a_backend_that_refuses() {
-        let (mut queue, mut now) = queue();
-        queue.refused(now);
-        let [a, b] = ["a", "b"].map(|name| join(&mut queue, name, now));
-        for pause in [5, 10, 20] {
-            assert_eq!(queue.turn(a, now), Turn::Later(now + pause * MS));
-            now += pause * MS;
-            assert_eq!(queue.turn(a, now), Turn::Now);
-            queue.picked(a, now);
-            assert!(matches!(queue.turn(b, now), Turn::Later(_)));
-            queue.refused(now);
-            queue.put_back(a, "a");
-        }
-        assert_eq!(heads(&queue), ["a"], "it keeps its place");
-    }
-
-    #[test]
-    fn who_waits_follows_when_a_connection_is_established() {
-        let (mut queue, now) = queue();
-        queue.refused(now);
-        let [a, b, c] = ["a", "b", "c"].map(|name| join(&mut queue, name, now));
-        let now = now + 5 * MS;
-        assert_eq!(queue.turn(a, now), Turn::Now);
-        queue.picked(a, now);
-        queue.connected(Some(a), SETTINGS.timeout, now);
-        assert_eq!(heads(&queue), ["b", "c"]);
-        for place in [b, c] {
-            assert_eq!(queue.turn(place, now), Turn::Now);
-            queue.picked(place, now);
-            queue.connected(Some(place), SETTINGS.timeout, now);
-        }
-        assert!(queue.is_empty() && !queue.awaits_connection());
-    }
-
-    #[test]
-    fn who_leaves_while_it_tries_lets_the_next_one_try() {
-        let (mut queue, now) = queue();
-        queue.refused(now);
-        let [a, b] = ["a", "b"].map(|name| join(&mut queue, name, now));
-        let now = now + 5 * MS;
-        assert_eq!(queue.turn(a, now), Turn::Now);
-        queue.picked(a, now);
-        assert!(heads(&queue).is_empty());
-        queue.leave(a);
-        assert_eq!(heads(&queue), ["b"]);
-        assert_eq!(queue.turn(b, now), Turn::Now);
-    }
-
-    #[test]
-    fn refusals_long_after_the_last_one_are_a_new_outage() {
-        let (mut queue, now) = queue();
-        queue.refused(now);
-        let later = now + Duration::from_secs(3600);
-        queue.refused(later);
-        assert!(queue.join(SETTINGS, None, "a", later).is_ok());
-    }
-
-    #[test]
-    fn who_comes_while_the_pool_is_overloaded_waits_no_longer_than_it_allows() {
-        let (mut queue, start) = queue();
-        let latency = Latency {
-            usual: 10 * MS,
-            recent: 10 * MS,
-        };
-        let settings = QueueSettings { size: 99, ..SETTINGS };
-        // One is served each 10 ms, after 50 ms.
-        let mut waiting = VecDeque::new();
-        for step in 0..30 {
-            let now = start + step * 10 * MS;
-            waiting.push_back(queue.join(settings, Some(latency), "", now).unwrap());
-            if step >= 5 {
-                let place = waiting.pop_front().unwrap();
-                // Those who came in overload have left before.
-                if queue.turn(place, now) == Turn::Now {
-                    queue.picked(place, now);
-                }
-            }
-        }
-        let now = start + 300 * MS;
-        let last = queue.join(settings, Some(latency), "", now).unwrap();
-        assert_eq!(last.deadline, now + 20 * MS);
-        assert_eq!(queue.quantile(0.99, now), Some(50 * MS));
-        assert_eq!(queue.quantile(0.99, now + 2 * WAITS_AGE), None);
-    }
-
-    #[test]
-    fn a_removed_pool_ends_all_waits() {
-        let (mut queue, now) = queue();
-        let [a, b] = ["a", "b"].map(|name| join(&mut queue, name, now));
-        queue.close();
-        assert_eq!(heads(&queue), ["a", "b"]);
-        for place in [a, b] {
-            assert_eq!(queue.turn(place, now), Turn::Refused(Refusal::Closed));
-        }
-        assert_eq!(queue.join(SETTINGS, None, "c", now), Err(Refusal::Closed));
     }
 }
