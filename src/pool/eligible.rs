@@ -75,6 +75,7 @@ impl EligibleSet {
         strategy: &strategy::Settings,
         cursor: &Arc<Cursor>,
         fail_open: FailOpen,
+        hold_off: &Arc<HoldOff>,
     ) -> Self {
         let all = roster.members();
         let is_open = fail_open == FailOpen::Yes && !all.iter().any(|member| member.is_eligible());
@@ -90,17 +91,9 @@ impl EligibleSet {
             main: tier(false),
             backup: tier(true),
             on_trial: all.iter().filter(is_on_trial).cloned().collect(),
-            hold_off: Arc::default(),
+            hold_off: Arc::clone(hold_off),
             sticky: None,
             is_open,
-        }
-    }
-
-    /// The same, whose picks avoid the backends that are held off.
-    pub(super) fn with_hold_off(self, hold_off: &Arc<HoldOff>) -> Self {
-        Self {
-            hold_off: Arc::clone(hold_off),
-            ..self
         }
     }
 

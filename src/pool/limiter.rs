@@ -24,8 +24,14 @@ impl Limiter {
         let Ok(mut gradient) = self.gradient.try_lock() else {
             return false;
         };
-        gradient.add(sample, now, random);
+        let has_changed = gradient.add(sample, now, random);
         let limit = gradient.limit();
+        // Stored only after a window: each response would otherwise take the cache line from the workers that read it. The mode may
+        // have changed meanwhile, so that what is shown or enforced is another limit.
+        let is_enforced = mode != Adaptive::On || load.limit() == limit;
+        if !has_changed && is_enforced && self.limit.load(Ordering::Relaxed) == limit {
+            return false;
+        }
         self.limit.store(limit, Ordering::Relaxed);
         let idle = gradient.idle_latency().unwrap_or_default();
         self.idle.store(idle.as_micros() as u64, Ordering::Relaxed);

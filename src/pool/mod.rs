@@ -240,6 +240,7 @@ impl Pool {
                 &settings.strategy,
                 &cursor,
                 FailOpen::No,
+                &hold_off,
             ))),
             cursor,
             hold_off,
@@ -300,8 +301,7 @@ impl Pool {
         let step = slow_start.filter(|_| is_slow).map(slow_start::step);
         *self.next_step.lock().unwrap_or_else(PoisonError::into_inner) = step.map(|step| now + step);
         let fail_open = FailOpen::of(health_check);
-        let eligible = EligibleSet::new(&roster, strategy, &self.cursor, fail_open);
-        let mut eligible = eligible.with_hold_off(&self.hold_off);
+        let mut eligible = EligibleSet::new(&roster, strategy, &self.cursor, fail_open, &self.hold_off);
         if let Some(sticky) = &self.sticky {
             eligible.stick(sticky, &self.eligible.load(), &self.cursor);
         }

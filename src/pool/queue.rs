@@ -154,9 +154,7 @@ impl Queue {
     fn wake_after<T>(&self, change: impl FnOnce(&mut WaitQueue<Waker>) -> T) -> T {
         let (result, heads) = self.change(|queue| {
             let result = change(queue);
-            // Cloned, because a waker may run code of the runtime.
-            let heads: SmallVec<[Waker; 4]> = queue.heads().cloned().collect();
-            (result, heads)
+            (result, heads(queue))
         });
         heads.into_iter().for_each(Waker::wake);
         result
@@ -185,13 +183,13 @@ impl Queue {
 impl QueuePlace<'_> {
     /// What the request does next.
     pub fn turn(&self, waker: &Waker, now: Instant) -> Turn {
-        let turn = self.queue.change(|queue| {
+        let (turn, heads) = self.queue.change(|queue| {
             queue.set_waker(self.place, waker.clone());
-            queue.turn(self.place, now)
+            let turn = queue.turn(self.place, now);
+            let has_left = matches!(turn, Turn::Expired | Turn::Refused(_));
+            (turn, has_left.then(|| heads(queue)))
         });
-        if matches!(turn, Turn::Expired | Turn::Refused(_)) {
-            self.queue.wake_after(|_| ());
-        }
+        heads.into_iter().flatten().for_each(Waker::wake);
         turn
     }
 
@@ -231,6 +229,11 @@ impl Drop for QueuePlace<'_> {
             self.queue.wake_after(|queue| queue.leave(self.place));
         }
     }
+}
+
+/// What wakes those whose turn it may be. Cloned, to be called without the lock: a waker may run code of the runtime.
+fn heads(queue: &WaitQueue<Waker>) -> SmallVec<[Waker; 4]> {
+    queue.heads().cloned().collect()
 }
 
 #[cfg(test)]
