@@ -209,7 +209,6 @@ impl Server {
         on_start(&running);
         running.announce(resources);
         let watched = state.listeners.as_slice().into();
-        tasks.spawn(history::sample(Arc::clone(&state)));
         tasks.spawn(certificates::watch(watched, Arc::clone(&state.shared)));
         Ok(Self {
             drain: config.timeouts.drain,
@@ -436,6 +435,7 @@ fn start_admin(
             commands: sender,
             changes,
         };
+        tasks.spawn(history::sample(Arc::clone(state)));
         tasks.spawn(async move {
             if let Err(error) = admin::serve(listener, &settings, control, std::future::pending()).await {
                 tracing::error!(%error, "Admin API failed and is no longer served");
