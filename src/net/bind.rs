@@ -4,11 +4,12 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 use super::accept::StdListener;
 use super::keepalive::enable_keepalive;
@@ -56,19 +57,24 @@ impl fmt::Display for ListenAddress {
 pub struct Bound {
     socket: Socket,
     file: Option<UnixSocketFile>,
+    /// The address that was asked for: port 0 is not the actual port.
+    asked: ListenAddress,
 }
 
-/// The file of a Unix socket that this process has created. Dropping it removes the file.
+/// The file of a Unix socket. Dropping it removes the file if this process owns it.
 #[derive(Debug)]
 struct UnixSocketFile {
     path: PathBuf,
+    is_owned: bool,
     /// Device and inode number: another process may have replaced the file by its own.
     identity: (u64, u64),
 }
 
 impl Drop for UnixSocketFile {
     fn drop(&mut self) {
-        if fs::symlink_metadata(&self.path).is_ok_and(|found| identity(&found) == self.identity) {
+        let is_same =
+            || fs::symlink_metadata(&self.path).is_ok_and(|found| identity(&found) == self.identity);
+        if self.is_owned && is_same() {
             // If it cannot be removed, the next start replaces it as stale.
             let _ = fs::remove_file(&self.path);
         }
@@ -100,7 +106,11 @@ fn bind_ip(address: SocketAddr) -> io::Result<Bound> {
     socket.set_tcp_nodelay(true)?;
     enable_keepalive(&socket)?;
     socket.bind(&address.into())?;
-    Ok(Bound { socket, file: None })
+    Ok(Bound {
+        socket,
+        file: None,
+        asked: ListenAddress::Ip(address),
+    })
 }
 
 fn bind_unix(path: &Path) -> io::Result<Bound> {
@@ -110,6 +120,7 @@ fn bind_unix(path: &Path) -> io::Result<Bound> {
     socket.bind(&SockAddr::unix(path)?)?;
     let file = UnixSocketFile {
         path: path.to_owned(),
+        is_owned: true,
         identity: identity(&fs::symlink_metadata(path)?),
     };
     // Nobody can have connected before: until the socket listens, connections are refused whatever the mode.
@@ -117,6 +128,45 @@ fn bind_unix(path: &Path) -> io::Result<Bound> {
     Ok(Bound {
         socket,
         file: Some(file),
+        asked: ListenAddress::Unix(path.to_owned()),
+    })
+}
+
+/// Takes over a socket that another process has bound to `address`. The file of a Unix socket stays that process's until
+/// [`Bound::set_owned`].
+///
+/// # Errors
+/// It is no such socket.
+pub fn adopt(socket: OwnedFd, address: &ListenAddress) -> io::Result<Bound> {
+    let socket = Socket::from(socket);
+    socket.set_nonblocking(true)?;
+    let file = match address {
+        ListenAddress::Ip(_) => {
+            socket.set_tcp_nodelay(true)?;
+            enable_keepalive(&socket)?;
+            None
+        }
+        ListenAddress::Unix(path) => Some(UnixSocketFile {
+            path: path.clone(),
+            is_owned: false,
+            identity: identity(&fs::symlink_metadata(path)?),
+        }),
+    };
+    Ok(Bound {
+        socket,
+        file,
+        asked: address.clone(),
+    })
+}
+
+/// The address that a listening socket is bound to; `None` if it is neither an IP address nor a path.
+pub fn address_of(socket: &OwnedFd) -> Option<ListenAddress> {
+    let address = SockRef::from(socket).local_addr().ok()?;
+    let ip = address.as_socket().map(ListenAddress::Ip);
+    ip.or_else(|| {
+        address
+            .as_pathname()
+            .map(|path| ListenAddress::Unix(path.to_owned()))
     })
 }
 
@@ -163,6 +213,31 @@ impl Bound {
             .local_addr()?
             .as_socket()
             .ok_or_else(|| io::ErrorKind::Unsupported.into())
+    }
+
+    /// The address that it was asked for, which names it in the config.
+    pub fn asked(&self) -> &ListenAddress {
+        &self.asked
+    }
+
+    /// Whether the file of a Unix socket is removed at the end.
+    pub fn is_owned(&self) -> bool {
+        self.file.as_ref().is_some_and(|file| file.is_owned)
+    }
+
+    /// Leaves the file of a Unix socket to another process, or takes it over from it.
+    pub fn set_owned(&mut self, is_owned: bool) {
+        if let Some(file) = &mut self.file {
+            file.is_owned = is_owned;
+        }
+    }
+
+    /// Duplicates the descriptor for another process.
+    ///
+    /// # Errors
+    /// No descriptor is free.
+    pub fn descriptor(&self) -> io::Result<OwnedFd> {
+        Ok(self.socket.try_clone()?.into())
     }
 
     /// Starts listening: clients can connect from now on.

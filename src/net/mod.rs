@@ -7,6 +7,7 @@ mod descriptors;
 mod dial;
 mod dial_unix;
 mod encrypted;
+mod inherited;
 mod keepalive;
 mod lookup;
 mod pipe;
@@ -17,13 +18,16 @@ mod stream;
 mod watch;
 
 pub use accept::{ClientAddress, Listener, StdListener};
-pub use bind::{Bound, LONGEST_PATH, ListenAddress, bind};
+pub use bind::{Bound, LONGEST_PATH, ListenAddress, address_of, adopt, bind};
 pub use connect::{Secured, connect, connect_at};
 pub use descriptors::{is_reserved, reserve};
 pub use dial::{DialError, dial};
 pub use dial_unix::dial_unix;
 pub use encrypted::Encrypted;
 pub use evenkeel_wire::proxy_protocol::{BadHeader, LONGEST_HEADER, ProxyHeader, ProxyVersion};
+pub use inherited::{
+    receive_descriptors, replace_standard_error, send_descriptors, take_activated, take_standard_input,
+};
 pub use lookup::Lookup;
 pub use pipe::Pipe;
 pub use proxy_header::{HeaderError, read_proxy_header};
