@@ -76,6 +76,7 @@ fn start_balancer(backend: SocketAddr, log: &Path) -> (SocketAddr, JoinHandle<()
         config: loaded.unwrap_or_else(|report| panic!("{report}")).config,
         source: None,
         source_name: "test".to_owned(),
+        pid_file: None,
     };
     let (started, start) = mpsc::sync_channel(1);
     let balancer = thread::spawn(move || {

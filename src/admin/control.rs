@@ -67,6 +67,8 @@ pub type ReloadOutcome = Result<Reloaded, Vec<String>>;
 pub enum Command {
     /// Read the config again and activate it if it has no errors.
     Reload(oneshot::Sender<ReloadOutcome>),
+    /// Replace the process by a new one of its program. The result is the id of the new process, or why there is none.
+    Upgrade(oneshot::Sender<Result<u32, String>>),
 }
 
 /// Clients that may follow the events at the same time.

@@ -33,7 +33,7 @@ pub(super) struct QuietLimits {
 pub(super) const QUIET_LIMITS: QuietLimits = QuietLimits {
     idle: Duration::from_secs(10),
     head: Duration::from_secs(5),
-    response: Duration::from_secs(30),
+    response: Duration::from_secs(70),
 };
 
 /// The pause after an accept that failed, as when descriptors run out.

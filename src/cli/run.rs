@@ -45,6 +45,9 @@ pub struct RunArguments {
     /// Config file, or - for stdin [default: config/config.yaml, else /etc/evenkeel/config.yaml]
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// File that contains the id of the process while it serves
+    #[arg(long, value_name = "PATH")]
+    pub pid_file: Option<PathBuf>,
     /// Address where clients connect; may be repeated
     #[arg(
         long,
@@ -101,6 +104,7 @@ pub(super) fn run(arguments: &RunArguments, streams: &mut Streams<'_>) -> io::Re
         config: loaded.config,
         source,
         source_name: name,
+        pid_file: arguments.pid_file.clone(),
     };
     let Err(error) = server::run(plan, |_| {}) else {
         return Ok(Outcome::Fine);

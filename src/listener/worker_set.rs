@@ -126,6 +126,14 @@ impl WorkerSlot {
 }
 
 impl WorkerHandle {
+    /// Whether the worker has made progress in the last `period`.
+    pub fn has_progressed(&self, now: Instant, period: Duration) -> bool {
+        let created = self.worker_set.created;
+        let slot = self.worker_set.slot(self.index);
+        let last = slot.map_or(0, |slot| slot.last_tick.0.load(Ordering::Relaxed));
+        now.saturating_duration_since(created + Duration::from_millis(last)) < period
+    }
+
     /// Records that this worker makes progress. Called at every tick.
     pub(super) fn record_tick(&self, now: Instant) {
         if let Some(slot) = self.worker_set.slot(self.index) {

@@ -11,6 +11,10 @@ pub struct ClientTimeouts {
     pub idle: Duration,
     /// How long running requests may take to end at a stop.
     pub drain: Duration,
+    /// How long the process still accepts at a stop, after it has reported that it is not ready.
+    pub drain_delay: Duration,
+    /// How long a new process may take to take over at an upgrade.
+    pub upgrade: Duration,
 }
 
 /// Limits on the client's side.

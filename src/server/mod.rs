@@ -10,13 +10,18 @@ mod history;
 mod limits;
 mod listeners;
 mod operate;
+mod pid_file;
 mod reload;
 mod removed;
 mod servers;
+mod service_manager;
 mod signals;
 mod sources;
+mod start;
 mod start_error;
+mod stopping;
 pub mod stores;
+mod upgrade;
 mod view;
 mod waiting_reload;
 mod watchers;
@@ -28,40 +33,36 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::admin::{
-    self, BackendChange, CHANGES_WAITING, COMMANDS_WAITING, Command, Control, Feeds, Readiness, Reloaded,
-    SAMPLES_KEPT,
+    self, BackendChange, CHANGES_WAITING, COMMANDS_WAITING, Command, Control, Feeds, Reloaded, SAMPLES_KEPT,
 };
 use crate::clock;
 use crate::config::{self, Config, Workers};
 use crate::health::Change;
-use crate::kept::Kept;
-use crate::listener::{self, WorkerSet};
+use crate::listener::WorkerSet;
 use crate::net::{self, ListenAddress};
-use crate::proxy::{Computations, SnapshotCell};
+use crate::proxy::{ClientTimeouts, Computations};
 use crate::tasks::Tasks;
-use crate::telemetry::metrics::WorkerCounters;
 use crate::telemetry::{Feed, Logs};
-use assemble::Assembled;
 pub use assemble::snapshot_of;
 use eligible::Eligibility;
 use limits::Resources;
+use pid_file::PidFile;
 use reload::Reloads;
 use removed::RemovedBackends;
+use service_manager::ServiceManager;
 use signals::{Event, Signals};
 use sources::Discovery;
+use start::{Backends, Listening};
 pub use start_error::{RoutesError, StartError};
+use upgrade::{Inherited, Upgrade};
 use view::{AppState, ConfigState};
 use waiting_reload::WaitingReload;
 use watchers::Watchers;
 use worker::WorkerThread;
 
-/// Queued health changes; when the queue is full, a probe waits.
-const CHANGES_BOUND: usize = 1024;
-/// The operation that fails when the address of a socket cannot be read, as in [`StartError::System`].
-const READ_ADDRESS: &str = "read the address of a listening socket";
 /// Time limit for writing the last log lines at the end.
 const LOG_GRACE: Duration = Duration::from_secs(2);
 
@@ -94,6 +95,8 @@ pub struct Plan {
     pub source: Option<PathBuf>,
     /// The name of the config's source in the status.
     pub source_name: String,
+    /// The file for the id of the process.
+    pub pid_file: Option<PathBuf>,
 }
 
 /// Runs until a signal stops it. `on_start` is called when the listeners accept, before that is logged.
@@ -101,6 +104,7 @@ pub struct Plan {
 /// # Errors
 /// [`StartError`] when the process cannot start. A started process returns no error.
 pub fn run(plan: Plan, on_start: impl FnOnce(&Running)) -> Result<(), StartError> {
+    let inherited = Inherited::take().map_err(StartError::system("take over listening sockets"))?;
     let logs = Logs::start(&plan.config.access_log)?;
     // A second installation happens in tests only; the first one stays.
     let _ = logs.layer(tracing::Level::INFO).install();
@@ -110,8 +114,9 @@ pub fn run(plan: Plan, on_start: impl FnOnce(&Running)) -> Result<(), StartError
         .build()
         .map_err(StartError::system("start the control runtime"))?;
     let result = runtime.block_on(async {
-        let mut server = Server::start(plan, &logs, on_start).await?;
+        let mut server = Server::start(plan, inherited, &logs, on_start).await?;
         server.serve().await;
+        server.drain().await;
         server.join();
         Ok(())
     });
@@ -128,10 +133,20 @@ pub fn run(plan: Plan, on_start: impl FnOnce(&Running)) -> Result<(), StartError
 
 /// The control plane's state.
 struct Server {
-    drain: Duration,
+    timeouts: ClientTimeouts,
     reloads: Reloads,
     state: Arc<AppState>,
     listeners: Vec<net::Bound>,
+    admin: Option<net::Bound>,
+    /// Ends the admin API.
+    admin_stop: Option<oneshot::Sender<()>>,
+    upgrade: Upgrade,
+    /// Whether another process serves now.
+    is_replaced: bool,
+    /// Whether a reload was requested by a signal during the upgrade that runs.
+    is_reload_postponed: bool,
+    manager: ServiceManager,
+    _pid_file: Option<PidFile>,
     workers: Vec<WorkerThread>,
     stop: watch::Sender<Stop>,
     watchers: Watchers,
@@ -160,6 +175,7 @@ enum Stop {
 impl Server {
     async fn start(
         plan: Plan,
+        mut inherited: Inherited,
         logs: &Arc<Mutex<Option<Logs>>>,
         on_start: impl FnOnce(&Running),
     ) -> Result<Self, StartError> {
@@ -167,62 +183,65 @@ impl Server {
             mut config,
             source,
             source_name,
+            pid_file,
         } = plan;
+        let manager = ServiceManager::of_this_process(inherited.is_upgrade());
         let resources = Resources::take(config.workers);
         limits::resolve(&mut config, resources);
-        let config_text = config::print(&config);
-        let active = Arc::new(config.clone());
-        let listeners = bind_all(&config)?;
-        let admin = config.admin.as_ref();
-        let admin = admin.map(|admin| bind(&ListenAddress::Ip(admin.address)));
-        let admin = admin.transpose()?;
-        let mut assembled = assemble::assemble(&config, &Kept::default())?;
-        let discovery = Discovery::start(&config, &mut assembled).await;
-        let Assembled { snapshot, keep, .. } = assembled;
-        let (changed, changes) = mpsc::channel(CHANGES_BOUND);
-        let mut watchers = Watchers::new(changed);
-        watchers.watch(&snapshot.watched());
-        let shared = SnapshotCell::new(snapshot);
-        let keep = keep.finish();
-        let eligibility = Eligibility::start(&keep, &shared);
-        let signals = Signals::new().map_err(StartError::system("receive signals"))?;
-        let (stop, stopped) = watch::channel(Stop::No);
-        let addresses = open(&listeners, &config)?;
-        let settings = listeners::all(&config.listeners, &addresses);
-        let sockets = listeners.iter().zip(&settings).collect::<Vec<_>>();
-        let workers = start_workers(&config, &sockets, &shared, logs, &stopped)?;
-        let running = Running {
-            addresses,
-            admin: address_of(admin.as_ref())?,
-        };
-        let counters = workers.iter().map(|worker| Arc::clone(&worker.counters));
+        let mut sockets = Listening::bind(&config, &mut inherited)?;
+        let backends = Backends::start(&config, inherited.is_upgrade()).await?;
+        // What may fail comes before `ready`: a process that was told to serve may have accepted connections.
+        let (addresses, admin) = (sockets.open(&config)?, sockets.admin_address()?);
+        let running = Running { addresses, admin };
+        let counters = (0..worker_count(config.workers)).map(|_| Arc::default());
+        let config_state = ConfigState::new(Arc::new(config.clone()), config::print(&config), source_name);
         let state = Arc::new(AppState {
-            shared,
+            shared: Arc::clone(&backends.shared),
             counters: counters.collect(),
             logs: Arc::clone(logs),
-            listeners: settings,
+            listeners: listeners::all(&config.listeners, &running.addresses),
             started: (clock::now(), clock::wall()),
-            config_state: Mutex::new(ConfigState::new(active, config_text, source_name)),
+            config_state: Mutex::new(config_state),
             samples: Arc::new(Feed::new(SAMPLES_KEPT)),
         });
-        let (commands, operations, mut tasks) = start_admin(&config, admin, &state)?;
+        let (admin_stop, admin_stopped) = oneshot::channel();
+        let admin = sockets.admin.as_ref();
+        let (commands, operations, mut tasks) = start_admin(&config, admin, &state, admin_stopped)?;
+        let pid_file = pid_file.map(PidFile::prepare).transpose();
+        let pid_file = pid_file.map_err(StartError::system("write the file of `--pid-file`"))?;
+        let signals = Signals::new().map_err(StartError::system("receive signals"))?;
+        inherited
+            .ready()
+            .map_err(StartError::system("take over from the running process"))?;
+        let (stop, stopped) = watch::channel(Stop::No);
+        let workers = start_workers(&sockets.listeners, &state, &stopped)?;
         on_start(&running);
         running.announce(resources);
-        let watched = state.listeners.as_slice().into();
-        tasks.spawn(certificates::watch(watched, Arc::clone(&state.shared)));
+        pid_file.iter().for_each(PidFile::publish);
+        inherited.serving();
+        sockets.own_files();
+        manager.ready();
+        watch_certificates(&state, &mut tasks);
         Ok(Self {
-            drain: config.timeouts.drain,
-            reloads: Reloads::new(source, config, resources, Arc::clone(&state.shared), keep),
+            timeouts: config.timeouts,
+            reloads: Reloads::new(source, config, resources, backends.shared, backends.keep),
             state,
-            listeners,
+            listeners: sockets.listeners,
+            admin: sockets.admin,
+            admin_stop: Some(admin_stop),
+            upgrade: Upgrade::default(),
+            is_replaced: false,
+            is_reload_postponed: false,
+            manager,
+            _pid_file: pid_file,
             workers,
             stop,
-            watchers,
-            eligibility,
+            watchers: backends.watchers,
+            eligibility: backends.eligibility,
             removed: RemovedBackends::default(),
-            discovery,
+            discovery: backends.discovery,
             waiting: None,
-            changes,
+            changes: backends.changes,
             commands,
             operations,
             signals,
@@ -230,20 +249,27 @@ impl Server {
         })
     }
 
-    /// Handles signals, commands and health changes until a stop signal.
+    /// Handles signals, commands and health changes until a stop signal, or until another process serves.
     async fn serve(&mut self) {
+        let mut watchdog = stopping::watchdog(&self.manager);
         loop {
             tokio::select! {
                 event = self.signals.next() => match event {
-                    Event::Stop => break,
-                    Event::Reload => self.reloads.start(None),
+                    Event::Stop => {
+                        self.give_up_upgrade().await;
+                        break;
+                    }
+                    Event::Reload => self.start_reload(None),
                     Event::ReopenLogs => self.reopen_logs(),
-                    Event::Upgrade => tracing::warn!("SIGUSR2 ignored: upgrading the running binary is not implemented"),
+                    Event::Upgrade => self.start_upgrade(None),
                 },
                 Some(change) = self.changes.recv() => self.apply_health_changes(change),
-                Some(Command::Reload(reply)) = self.commands.recv(), if !self.reloads.is_running() => {
-                    self.reloads.start(Some(reply));
-                }
+                Some(command) = self.commands.recv(), if !self.reloads.is_running() => match command {
+                    Command::Reload(reply) => self.start_reload(Some(reply)),
+                    Command::Upgrade(reply) => self.start_upgrade(Some(reply)),
+                },
+                result = self.upgrade.ended() => if self.finish_upgrade(result) { break },
+                () = stopping::next(&mut watchdog) => self.notify_watchdog(),
                 Some(change) = self.operations.recv() => self.change_backend(change),
                 read = self.reloads.read(), if self.waiting.is_none() => match read {
                     Ok(result) => self.waiting = Some(WaitingReload::new(result, &self.discovery.starter)),
@@ -255,7 +281,6 @@ impl Server {
                 () = self.removed.due() => self.removed.release(&self.state.shared.snapshot().watched()),
             }
         }
-        self.drain().await;
     }
 
     fn reopen_logs(&self) {
@@ -282,7 +307,7 @@ impl Server {
     /// Activates the config that a reload has read. If the reload failed, nothing changes.
     fn finish_reload(&mut self, read: Result<WaitingReload, Vec<String>>) {
         let outcome = read.map(|WaitingReload { result, sources }| {
-            self.drain = result.drain;
+            self.timeouts = result.config.timeouts;
             certificates::adopt(&self.state.listeners, &result.listeners);
             self.discovery.sources = sources;
             self.reloads
@@ -304,35 +329,11 @@ impl Server {
             ignored_until_restart: report.ignored(),
         });
         self.state.config_state().reloaded(&outcome);
+        self.manager.ready();
         self.reloads.finish(outcome);
-    }
-
-    /// Lets running requests finish, until a second stop signal or the end of `timeouts.drain`.
-    async fn drain(&mut self) {
-        tracing::info!(
-            timeout_s = self.drain.as_secs(),
-            "Stopping; waiting for running requests to finish"
-        );
-        self.state.config_state().readiness = Readiness::NotReady("stopping".to_owned());
-        // Removes Unix sockets first: a client that has found one is still accepted.
-        self.listeners.clear();
-        let _ = self.stop.send(Stop::Drain);
-        let deadline = tokio::time::sleep(self.drain);
-        tokio::pin!(deadline);
-        loop {
-            tokio::select! {
-                () = worker::all_ended(&self.workers) => return,
-                () = &mut deadline => break,
-                event = self.signals.next() => if event == Event::Stop { break },
-                Some(change) = self.changes.recv() => self.apply_health_changes(change),
-                () = self.eligibility.due() => self.eligibility.update_due(&self.state.shared.snapshot().pools),
-            }
+        if self.reloads.is_running() {
+            self.notify_reloading();
         }
-        tracing::warn!("Stopping now; aborting the remaining requests");
-        if let Some(logs) = &*self.state.logs.lock().unwrap_or_else(PoisonError::into_inner) {
-            logs.stop_waiting();
-        }
-        let _ = self.stop.send(Stop::Now);
     }
 
     fn join(self) {
@@ -342,55 +343,23 @@ impl Server {
     }
 }
 
-fn bind_all(config: &Config) -> Result<Vec<net::Bound>, StartError> {
-    config
-        .listeners
-        .iter()
-        .map(|listener| bind(&listener.address))
-        .collect()
-}
-
-/// Binds an address without listening on it yet.
-fn bind(address: &ListenAddress) -> Result<net::Bound, StartError> {
-    net::bind(address).map_err(|source| StartError::bind(address, source))
-}
-
-/// The address of the admin API, if it is on.
-fn address_of(admin: Option<&net::Bound>) -> Result<Option<SocketAddr>, StartError> {
-    let address = admin.map(net::Bound::ip).transpose();
-    address.map_err(StartError::system(READ_ADDRESS))
-}
-
-/// Starts listening; returns the listeners' actual addresses.
-fn open(listeners: &[net::Bound], config: &Config) -> Result<Vec<ListenAddress>, StartError> {
-    let open = |(bound, settings): (&net::Bound, &listener::Settings)| {
-        let listening = bound.listen();
-        listening.map_err(|source| StartError::bind(&settings.address, source))?;
-        bound.address().map_err(StartError::system(READ_ADDRESS))
-    };
-    listeners.iter().zip(&config.listeners).map(open).collect()
-}
-
 fn start_workers(
-    config: &Config,
-    bound: &[(&net::Bound, &listeners::Running)],
-    shared: &Arc<SnapshotCell>,
-    logs: &Arc<Mutex<Option<Logs>>>,
+    bound: &[net::Bound],
+    state: &AppState,
     stopped: &watch::Receiver<Stop>,
 ) -> Result<Vec<WorkerThread>, StartError> {
-    let logs = logs.lock().unwrap_or_else(PoisonError::into_inner);
+    let logs = state.logs.lock().unwrap_or_else(PoisonError::into_inner);
     let logs = logs
         .as_ref()
         .ok_or(io::ErrorKind::NotConnected.into())
         .map_err(StartError::system("write the access log"))?;
     let computations = Arc::<Computations>::default();
+    let handles = WorkerSet::of(state.counters.len(), clock::now());
     let mut workers = Vec::new();
-    for (index, handle) in WorkerSet::of(worker_count(config.workers), crate::clock::now())
-        .into_iter()
-        .enumerate()
-    {
+    for (index, (handle, counters)) in handles.into_iter().zip(&state.counters).enumerate() {
         let sockets = bound
             .iter()
+            .zip(&state.listeners)
             .map(|(bound, (_, settings))| Ok((bound.share()?, Arc::clone(settings))))
             .collect::<io::Result<_>>()
             .map_err(StartError::system("share a listening socket with a worker"))?;
@@ -399,8 +368,8 @@ fn start_workers(
                 index,
                 handle,
                 sockets,
-                shared: Arc::clone(shared),
-                counters: Arc::new(WorkerCounters::default()),
+                shared: Arc::clone(&state.shared),
+                counters: Arc::clone(counters),
                 log: logs.buffer(),
                 computations: Arc::clone(&computations),
                 stopped: stopped.clone(),
@@ -414,8 +383,9 @@ fn start_workers(
 /// Starts the admin API if it is on. If it is off, nothing is ever received from the returned channels.
 fn start_admin(
     config: &Config,
-    bound: Option<net::Bound>,
+    bound: Option<&net::Bound>,
     state: &Arc<AppState>,
+    stopped: oneshot::Receiver<()>,
 ) -> Result<(mpsc::Receiver<Command>, mpsc::Receiver<BackendChange>, Tasks), StartError> {
     let (sender, commands) = mpsc::channel(COMMANDS_WAITING);
     let (changes, operations) = mpsc::channel(CHANGES_WAITING);
@@ -436,13 +406,21 @@ fn start_admin(
             changes,
         };
         tasks.spawn(history::sample(Arc::clone(state)));
+        // A sender that is dropped is the end of the process.
+        let stopped = async move { drop(stopped.await) };
         tasks.spawn(async move {
-            if let Err(error) = admin::serve(listener, &settings, control, std::future::pending()).await {
+            if let Err(error) = admin::serve(listener, &settings, control, stopped).await {
                 tracing::error!(%error, "Admin API failed and is no longer served");
             }
         });
     }
     Ok((commands, operations, tasks))
+}
+
+/// Starts the task that warns of certificates that expire.
+fn watch_certificates(state: &Arc<AppState>, tasks: &mut Tasks) {
+    let listeners = state.listeners.as_slice().into();
+    tasks.spawn(certificates::watch(listeners, Arc::clone(&state.shared)));
 }
 
 fn worker_count(workers: Workers) -> usize {

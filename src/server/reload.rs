@@ -40,7 +40,6 @@ pub(super) struct ReloadResult {
     pub(super) assembled: Assembled,
     /// Running listeners take over the TLS settings of these.
     pub(super) listeners: Vec<listener::Settings>,
-    pub(super) drain: Duration,
     /// The config to be activated, and its text for the admin API.
     pub(super) config: Arc<Config>,
     pub(super) text: String,
@@ -351,7 +350,6 @@ fn read(job: &ReadJob) -> ReadResult {
     let changes = Changes::between(&job.current, &config);
     Ok(ReloadResult {
         assembled,
-        drain: config.timeouts.drain,
         text: config::print(&config),
         listeners: config.listeners.clone(),
         config: Arc::new(config),

@@ -4,6 +4,7 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -37,13 +38,13 @@ pub(super) struct Start {
 pub(super) struct WorkerThread {
     thread: JoinHandle<()>,
     ended: watch::Receiver<()>,
-    pub(super) counters: Arc<WorkerCounters>,
+    handle: WorkerHandle,
 }
 
 impl WorkerThread {
     pub(super) fn spawn(start: Start) -> io::Result<Self> {
         let (ending, ended) = watch::channel(());
-        let counters = Arc::clone(&start.counters);
+        let handle = start.handle.clone();
         let thread = std::thread::Builder::new()
             .name(format!("worker-{}", start.index))
             .spawn(move || {
@@ -56,8 +57,13 @@ impl WorkerThread {
         Ok(Self {
             thread,
             ended,
-            counters,
+            handle,
         })
+    }
+
+    /// Whether it has done something in the last `period`.
+    pub(super) fn has_progressed(&self, now: Instant, period: Duration) -> bool {
+        self.handle.has_progressed(now, period)
     }
 
     /// Waits until the thread ends.

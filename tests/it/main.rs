@@ -11,6 +11,7 @@
 mod access_log;
 mod access_log_hostile;
 mod balancing;
+mod binary_upgrades;
 mod boundaries;
 mod command_line;
 mod ctl;

@@ -26,7 +26,7 @@ use super::guard::{Guard, guard};
 use super::listen::{BoundedListener, EntryOfRequest, QUIET_LIMITS, mark_active};
 use super::response::{ErrorResponse, failure};
 use super::{Settings, Status};
-use queue::send;
+use queue::{UPGRADE_LIMIT, send, send_within};
 
 /// Time limit for running responses after a stop.
 const STOP_LIMIT: Duration = Duration::from_secs(2);
@@ -89,6 +89,7 @@ fn router(guarded: Guard, control: Control) -> Router {
         .route("/api/v1/rejected", get(rejected))
         .route("/api/v1/explain", get(explain::by_url).post(explain::by_body))
         .route("/api/v1/reload", post(reload))
+        .route("/api/v1/upgrade", post(upgrade))
         .route(
             "/api/v1/pools/{pool}/backends/{backend}/drain",
             post(backends::drain),
@@ -164,6 +165,32 @@ async fn reload(State(control): State<Control>, ConnectInfo(entry): ConnectInfo<
             StatusCode::UNPROCESSABLE_ENTITY,
             &json!({ "error": "invalid_config", "message": "the previous configuration stays active", "errors": errors }),
         ),
+        Err(error) => error.into_response(),
+    }
+}
+
+async fn upgrade(
+    State(control): State<Control>,
+    ConnectInfo(entry): ConnectInfo<EntryOfRequest>,
+) -> Response {
+    tracing::info!(by = entry.peer(), "Upgrade requested by an operator");
+    let (sender, response) = oneshot::channel();
+    match send_within(
+        &control.commands,
+        Command::Upgrade(sender),
+        response,
+        UPGRADE_LIMIT,
+    )
+    .await
+    {
+        Ok(Ok(pid)) => Json(json!({ "upgraded": true, "pid": pid })).into_response(),
+        Ok(Err(why)) => {
+            let message = format!("not upgraded; this process goes on: {why}");
+            failure(
+                StatusCode::CONFLICT,
+                &json!({ "error": "upgrade_failed", "message": message }),
+            )
+        }
         Err(error) => error.into_response(),
     }
 }

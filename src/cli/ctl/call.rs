@@ -13,6 +13,8 @@ use crate::admin::{BackendStatus, client};
 
 /// Timeout for a response. Above the time that the process itself takes at most for a command.
 const TIMEOUT: Duration = Duration::from_secs(25);
+/// The same of an upgrade.
+pub(super) const UPGRADE_TIMEOUT: Duration = Duration::from_secs(70);
 
 /// The running process.
 #[derive(Debug)]
@@ -56,11 +58,21 @@ struct Refusal {
 impl Process {
     /// Sends a request with this body, and returns the body of a successful response.
     pub(super) fn call(&self, method: &str, path: &str, body: &[u8]) -> Result<Vec<u8>, Failure> {
+        self.call_within(TIMEOUT, (method, path), body)
+    }
+
+    /// The same with another timeout.
+    pub(super) fn call_within(
+        &self,
+        timeout: Duration,
+        (method, path): (&str, &str),
+        body: &[u8],
+    ) -> Result<Vec<u8>, Failure> {
         let api = client::Api {
             address: self.address,
             token: self.token.as_deref(),
         };
-        match client::send_json_blocking(api, (method, path), body, TIMEOUT) {
+        match client::send_json_blocking(api, (method, path), body, timeout) {
             Ok((200..=299, body)) => Ok(body),
             Ok((status, body)) => Err(refused(status, body)),
             Err(error) => Err(self.unreached(&error)),

@@ -5,6 +5,7 @@ mod drain;
 mod ready;
 mod reload;
 mod status;
+mod upgrade;
 mod weight;
 
 use std::io;
@@ -39,6 +40,8 @@ enum Action {
     Status(status::StatusArguments),
     /// Reads the config again, and activates it if it has no errors
     Reload,
+    /// Replaces the process by a new one of its program, without closing a connection
+    Upgrade,
     /// Lets a backend finish its requests and gives it no new ones
     Drain(BackendArguments),
     /// Gives a drained backend requests again
@@ -68,6 +71,7 @@ pub(super) fn ctl(arguments: &CtlArguments, streams: &mut Streams<'_>) -> io::Re
     let result = match &arguments.action {
         Action::Status(status) => status::run(&process, status),
         Action::Reload => reload::run(&process),
+        Action::Upgrade => upgrade::run(&process),
         Action::Drain(backend) => drain::run(&process, &backend.pool, &backend.backend),
         Action::Ready(backend) => ready::run(&process, &backend.pool, &backend.backend),
         Action::Weight(weight) => weight::run(&process, weight),

@@ -87,6 +87,7 @@ pub(super) fn demo(arguments: &DemoArguments, streams: &mut Streams<'_>) -> io::
         config: config.clone(),
         source: None,
         source_name: "demo".to_owned(),
+        pid_file: None,
     };
     let mut printed = Ok(());
     let ended = server::run(plan, |running| {

@@ -13,7 +13,7 @@ use crate::schema::{Key, Kind, Section};
 /// `timeouts`, at top level.
 pub(super) const TIMEOUTS: Section = Section {
     name: "timeouts",
-    about: "Timeouts. `client_header`, `client_idle` and `drain` are process-wide; the others are defaults for all pools. There is no total limit for a request or response whose bytes keep flowing.",
+    about: "Timeouts. `client_header`, `client_idle`, `drain`, `drain_delay` and `upgrade` are process-wide; the others are defaults for all pools. There is no total limit for a request or response whose bytes keep flowing.",
     keys: &[
         CONNECT.printed_elsewhere(),
         Key::new(
@@ -40,6 +40,18 @@ pub(super) const TIMEOUTS: Section = Section {
             "How long requests in flight may take to finish when the process stops.",
         )
         .default("30s"),
+        Key::new(
+            "drain_delay",
+            Kind::Duration { least: Duration::ZERO, most: DAY },
+            "How long the process still accepts new connections at a stop, while `/readyz` already is 503: the time that a load balancer in front takes to notice. `drain` begins after it.",
+        )
+        .default("0s"),
+        Key::new(
+            "upgrade",
+            Kind::Duration { least: Duration::from_millis(100), most: Duration::from_secs(60) },
+            "How long the new process may take to be ready at an upgrade. If it takes longer, it is killed and the running process goes on.",
+        )
+        .default("60s"),
     ],
 };
 
@@ -123,6 +135,8 @@ pub(super) fn read(timeouts: &Reader<'_>) -> ClientTimeouts {
         header: timeouts.duration("client_header", None),
         idle: timeouts.duration("client_idle", None),
         drain: timeouts.duration("drain", None),
+        drain_delay: timeouts.duration("drain_delay", None),
+        upgrade: timeouts.duration("upgrade", None),
     }
 }
 
@@ -159,6 +173,8 @@ pub(super) fn show(timeouts: &ClientTimeouts) -> Item {
         ("client_header", word(show_duration(timeouts.header))),
         ("client_idle", word(show_duration(timeouts.idle))),
         ("drain", word(show_duration(timeouts.drain))),
+        ("drain_delay", word(show_duration(timeouts.drain_delay))),
+        ("upgrade", word(show_duration(timeouts.upgrade))),
     ])
 }
 

@@ -416,6 +416,8 @@ timeouts:
   client_header: 10s
   client_idle: 1m
   drain: 30s
+  drain_delay: 0s
+  upgrade: 1m
 limits:
   connections: auto
   connections_per_client: none

@@ -12,9 +12,12 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
+use super::assemble::Assembled;
 use super::*;
+use crate::kept::Kept;
 use crate::proxy::PolicySettings;
 use crate::schema::{Params, Value};
+use crate::telemetry::metrics::WorkerCounters;
 
 /// Maximum wait for an event that must happen.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -162,9 +165,12 @@ impl Bench {
             config,
             source: None,
             source_name: "test".to_owned(),
+            pid_file: None,
         };
         let mut addresses = Vec::new();
-        let server = Server::start(plan, &logs, |running| addresses.clone_from(&running.addresses));
+        let server = Server::start(plan, Inherited::default(), &logs, |running| {
+            addresses.clone_from(&running.addresses)
+        });
         let server = server.await.unwrap();
         let ListenAddress::Ip(address) = addresses[0] else {
             panic!("{addresses:?}");

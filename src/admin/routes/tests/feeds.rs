@@ -1,6 +1,16 @@
 //! History, events and the files of the dashboard.
 
 use super::*;
+use crate::admin::Feeds;
+use crate::telemetry::Feed;
+
+/// One event and one sample.
+pub(super) fn known() -> Feeds {
+    let (events, samples) = (Feed::new(4), Feed::new(4));
+    events.push(|id| format!(r#"{{"id":{id},"msg":"Started"}}"#));
+    samples.push(|_| r#"{"requests":3}"#.to_owned());
+    Feeds::new(Arc::new(events), Arc::new(samples))
+}
 
 #[tokio::test]
 async fn history_lists_samples_and_events() {

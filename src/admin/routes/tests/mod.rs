@@ -11,7 +11,6 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::admin::Feeds;
 use crate::admin::connections::CONNECTIONS;
 use crate::admin::listen::QuietLimits;
 use crate::admin::{
@@ -19,7 +18,6 @@ use crate::admin::{
     ProcessStatus, Question, QueueStatus, RejectedStatus, ReloadOutcome, Reloaded, RequestsStatus, Time,
     View, client,
 };
-use crate::telemetry::Feed;
 use crate::telemetry::metrics::{ProcessSample, ProcessUsage, Snapshot};
 
 mod feeds;
@@ -32,13 +30,6 @@ const FOREVER: QuietLimits = QuietLimits {
     head: HOUR,
     response: HOUR,
 };
-
-fn feeds() -> Feeds {
-    let (events, samples) = (Feed::new(4), Feed::new(4));
-    events.push(|id| format!(r#"{{"id":{id},"msg":"Started"}}"#));
-    samples.push(|_| r#"{"requests":3}"#.to_owned());
-    Feeds::new(Arc::new(events), Arc::new(samples))
-}
 
 /// A view that always shows the same, except for its readiness.
 struct Fixed {
@@ -197,7 +188,7 @@ fn start(token: Option<&str>, limits: QuietLimits) -> Api {
     });
     let (sender, commands) = mpsc::channel(1);
     let control = Control {
-        feeds: feeds(),
+        feeds: feeds::known(),
         view: Arc::clone(&view) as Arc<dyn View>,
         commands: sender,
         changes: mpsc::channel(1).0,
@@ -255,7 +246,9 @@ fn respond_to_reload(api: &mut Api, outcome: ReloadOutcome) -> JoinHandle<()> {
     let (_, none) = mpsc::channel(1);
     let mut commands = std::mem::replace(&mut api.commands, none);
     tokio::spawn(async move {
-        let Command::Reload(response) = commands.recv().await.expect("a command");
+        let Some(Command::Reload(response)) = commands.recv().await else {
+            panic!("a reload");
+        };
         response.send(outcome).expect("somebody waits");
     })
 }
@@ -510,7 +503,9 @@ async fn the_longest_idle_connection_is_evicted_and_a_command_continues() {
     let ask = "POST /api/v1/reload HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     asking.write_all(ask.as_bytes()).await.expect("written");
     let command = tokio::time::timeout(DEADLINE, api.commands.recv()).await;
-    let Command::Reload(response) = command.expect("in time").expect("a command");
+    let Some(Command::Reload(response)) = command.expect("in time") else {
+        panic!("a reload");
+    };
     let first = TcpStream::connect(api.address).await.expect("a connection");
     let mut kept = Vec::new();
     for _ in 0..CONNECTIONS - 1 {
@@ -585,7 +580,7 @@ async fn an_address_that_is_not_loopback_needs_a_token() {
             readiness: Mutex::new(Readiness::Ready),
         });
         let control = Control {
-            feeds: feeds(),
+            feeds: feeds::known(),
             view,
             commands: mpsc::channel(1).0,
             changes: mpsc::channel(1).0,

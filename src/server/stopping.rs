@@ -1,0 +1,258 @@
+//! The end of the process, by a signal or by an upgrade, and what the service manager is told of it.
+
+use std::sync::PoisonError;
+use std::time::Duration;
+use std::{future, io, mem};
+
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::time::{ClockId, clock_gettime};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+
+use super::eligible::Eligibility;
+use super::service_manager::ServiceManager;
+use super::signals::Event;
+use super::upgrade::Sockets;
+use super::{Server, Stop, worker};
+use crate::admin::{Readiness, ReloadOutcome};
+use crate::clock;
+use crate::health::{Change, State};
+use crate::proxy::SnapshotCell;
+
+/// Longest wait for the first probes of all backends, before a new process takes over.
+const FIRST_PROBES: Duration = Duration::from_secs(3);
+/// Interval at which they are looked at.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// Waits until each backend that is probed was probed once, so that a process that takes over knows which are down.
+pub(super) async fn first_probes(
+    shared: &SnapshotCell,
+    changes: &mut mpsc::Receiver<Change>,
+    eligibility: &mut Eligibility,
+) {
+    let snapshot = shared.snapshot();
+    let deadline = Instant::now() + FIRST_PROBES;
+    let is_unknown = || {
+        let pools = snapshot.pools.iter();
+        let mut members = pools
+            .filter(|pool| pool.settings.health_check.probe.is_some())
+            .flat_map(|pool| {
+                let roster = pool.roster();
+                roster.members().to_vec()
+            });
+        members.any(|member| member.health.status().state == State::Unknown)
+    };
+    while is_unknown() && Instant::now() < deadline {
+        tokio::select! {
+            Some(_) = changes.recv() => eligibility.update(&snapshot.pools, |_| true),
+            () = tokio::time::sleep(LOOK) => {}
+        }
+    }
+}
+
+/// When `WATCHDOG=1` is due.
+pub(super) fn watchdog(manager: &ServiceManager) -> Option<Interval> {
+    let mut interval = tokio::time::interval(manager.watchdog()?);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    Some(interval)
+}
+
+/// Waits for the next tick; forever without an interval.
+pub(super) async fn next(interval: &mut Option<Interval>) {
+    match interval {
+        Some(interval) => drop(interval.tick().await),
+        None => future::pending().await,
+    }
+}
+
+impl Server {
+    /// Tells the service manager that the process makes progress, if it does.
+    pub(super) fn notify_watchdog(&self) {
+        let period = self.manager.watchdog().unwrap_or_default();
+        let now = clock::now();
+        if self
+            .workers
+            .iter()
+            .all(|worker| worker.has_progressed(now, period))
+        {
+            self.manager.alive();
+        } else {
+            tracing::error!("A worker makes no progress; the service manager is not notified");
+        }
+    }
+
+    /// Starts a reload. While an upgrade runs, a request with a reply is refused, because the new process reads the config
+    /// itself; a signal has effect if the upgrade fails.
+    pub(super) fn start_reload(&mut self, reply: Option<oneshot::Sender<ReloadOutcome>>) {
+        if self.upgrade.is_running() {
+            match reply {
+                Some(reply) => {
+                    let why = "an upgrade is running, and the new process reads the config; reload again if the upgrade fails";
+                    tracing::warn!("Reload refused: {why}");
+                    let _ = reply.send(Err(vec![why.to_owned()]));
+                }
+                None => {
+                    tracing::info!(
+                        "Reload postponed: an upgrade is running, and the new process reads the config"
+                    );
+                    self.is_reload_postponed = true;
+                }
+            }
+            return;
+        }
+        // A reload that waits for another is announced when it starts.
+        if !self.reloads.is_running() {
+            self.notify_reloading();
+        }
+        self.reloads.start(reply);
+        if !self.reloads.is_running() {
+            self.manager.ready();
+        }
+    }
+
+    /// Tells the service manager that a reload has started.
+    pub(super) fn notify_reloading(&self) {
+        let now = clock_gettime(ClockId::Monotonic);
+        let microseconds = now.tv_sec.unsigned_abs() * 1_000_000 + now.tv_nsec.unsigned_abs() / 1_000;
+        self.manager.reloading(microseconds);
+    }
+
+    /// Starts an upgrade, unless one runs already.
+    pub(super) fn start_upgrade(&mut self, reply: Option<oneshot::Sender<Result<u32, String>>>) {
+        let sockets = match self.may_upgrade() {
+            Ok(sockets) => sockets,
+            Err(why) => {
+                tracing::error!(why, "Upgrade refused; this process goes on");
+                let _ = reply.map(|reply| reply.send(Err(why)));
+                return;
+            }
+        };
+        tracing::info!("Upgrading: starting the new process");
+        self.upgrade.start(sockets, self.timeouts.upgrade, reply);
+    }
+
+    fn may_upgrade(&self) -> Result<Sockets, String> {
+        let refusal = match () {
+            () if self.upgrade.is_running() => "another upgrade is running",
+            () if self.reloads.is_running() => "a reload is running; try again",
+            () if std::process::id() == 1 => {
+                "this is process 1 of a container, which ends with it: replace the container instead"
+            }
+            () if self.state.config_state().source == "stdin" => {
+                "the config came from standard input, which a new process cannot read again"
+            }
+            () => "",
+        };
+        if !refusal.is_empty() {
+            return Err(refusal.to_owned());
+        }
+        let bound = self.listeners.iter().chain(&self.admin);
+        Sockets::of(bound).map_err(|error: io::Error| format!("cannot duplicate a listening socket: {error}"))
+    }
+
+    /// Returns whether another process serves now.
+    pub(super) fn finish_upgrade(&mut self, result: Result<u32, String>) -> bool {
+        match result {
+            Ok(process) => {
+                tracing::info!(process, "Upgraded: the new process serves");
+                self.manager.replaced_by(process);
+                self.is_replaced = true;
+                // Responses that run are finished, such as the one to the request to upgrade.
+                self.admin_stop.take();
+                self.admin.take();
+                self.listeners
+                    .iter_mut()
+                    .for_each(|listener| listener.set_owned(false));
+            }
+            Err(why) => {
+                tracing::error!(why, "Upgrade failed; this process goes on");
+                if mem::take(&mut self.is_reload_postponed) {
+                    self.start_reload(None);
+                }
+            }
+        }
+        self.is_replaced
+    }
+
+    /// Gives up an upgrade that runs, before this process stops. If the new process was told to serve already, it is awaited
+    /// and stopped too. A second stop signal ends the wait.
+    pub(super) async fn give_up_upgrade(&mut self) {
+        if !self.upgrade.is_running() {
+            return;
+        }
+        tracing::info!("Stop requested; giving up the upgrade");
+        self.is_reload_postponed = false;
+        self.upgrade.give_up();
+        let result = loop {
+            tokio::select! {
+                result = self.upgrade.ended() => break result,
+                event = self.signals.next() => if event == Event::Stop { return },
+            }
+        };
+        let process = result.clone().ok();
+        // A service manager sends the signal to all processes of the service: a second one would cut requests.
+        if self.finish_upgrade(result)
+            && !self.manager.is_present()
+            && let Some(process) = process.and_then(|process| Pid::from_raw(process.cast_signed()))
+        {
+            let _ = kill_process(process, Signal::TERM);
+        }
+    }
+
+    /// Lets running requests finish, until a second stop signal or the end of `timeouts.drain`.
+    pub(super) async fn drain(&mut self) {
+        self.state.config_state().readiness = Readiness::NotReady("stopping".to_owned());
+        if !self.is_replaced {
+            self.manager.stopping();
+            if !self.wait_before_drain().await {
+                let _ = self.stop.send(Stop::Now);
+                return;
+            }
+        }
+        tracing::info!(
+            timeout_s = self.timeouts.drain.as_secs(),
+            "Stopping; waiting for running requests to finish"
+        );
+        // Removes Unix sockets first: a client that has found one is still accepted.
+        self.listeners.clear();
+        let _ = self.stop.send(Stop::Drain);
+        let deadline = tokio::time::sleep(self.timeouts.drain);
+        tokio::pin!(deadline);
+        loop {
+            tokio::select! {
+                () = worker::all_ended(&self.workers) => return,
+                () = &mut deadline => break,
+                event = self.signals.next() => if event == Event::Stop { break },
+                Some(change) = self.changes.recv() => self.apply_health_changes(change),
+                () = self.eligibility.due() => self.eligibility.update_due(&self.state.shared.snapshot().pools),
+            }
+        }
+        tracing::warn!("Stopping now; aborting the remaining requests");
+        if let Some(logs) = &*self.state.logs.lock().unwrap_or_else(PoisonError::into_inner) {
+            logs.stop_waiting();
+        }
+        let _ = self.stop.send(Stop::Now);
+    }
+
+    /// Accepts for `timeouts.drain_delay`. Returns whether no second stop signal has come.
+    async fn wait_before_drain(&mut self) -> bool {
+        let delay = self.timeouts.drain_delay;
+        if delay.is_zero() {
+            return true;
+        }
+        tracing::info!(
+            delay_s = delay.as_secs_f64(),
+            "Stop requested; still accepting for timeouts.drain_delay"
+        );
+        let deadline = tokio::time::sleep(delay);
+        tokio::pin!(deadline);
+        loop {
+            tokio::select! {
+                () = &mut deadline => return true,
+                event = self.signals.next() => if event == Event::Stop { return false },
+                Some(change) = self.changes.recv() => self.apply_health_changes(change),
+                () = self.eligibility.due() => self.eligibility.update_due(&self.state.shared.snapshot().pools),
+            }
+        }
+    }
+}

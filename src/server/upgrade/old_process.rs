@@ -1,0 +1,327 @@
+//! The side of the process that is replaced. A thread starts the new process and talks to it, because the control plane must
+//! not block.
+
+use std::collections::VecDeque;
+use std::ffi::OsStr;
+use std::io::{self, BufRead as _, BufReader, Read, Write as _};
+use std::net::Shutdown;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use std::{future, thread};
+
+use tokio::sync::oneshot;
+
+use super::table::{Entry, Table};
+use super::{GIVE_UP, READY, SERVE, SERVING, VARIABLE};
+use crate::clock;
+use crate::net::{self, Bound};
+
+/// Lines of the new process's messages that are shown if it fails.
+const LINES_SHOWN: usize = 8;
+/// Longest of these lines, in bytes.
+const LINE_BOUND: u64 = 2048;
+/// How long a process that has closed its channel, and then its standard error, may take to end.
+const END_LIMIT: Duration = Duration::from_secs(1);
+/// Interval at which that is looked at.
+const LOOK: Duration = Duration::from_millis(5);
+/// What the kernel appends to the path of a program that was replaced or removed.
+const DELETED: &[u8] = b" (deleted)";
+
+/// What is answered to whom has requested the upgrade.
+pub(in super::super) type Reply = oneshot::Sender<Result<u32, String>>;
+
+/// An upgrade, while one runs.
+#[derive(Debug, Default)]
+pub(in super::super) struct Upgrade {
+    running: Option<Running>,
+}
+
+#[derive(Debug)]
+struct Running {
+    result: oneshot::Receiver<Result<u32, String>>,
+    reply: Option<Reply>,
+    stage: Arc<Mutex<Stage>>,
+}
+
+/// How far an upgrade is.
+#[derive(Debug)]
+enum Stage {
+    /// The new process has accepted nothing. The upgrade can be given up over this channel.
+    Building(Option<UnixStream>),
+    /// It was told to serve, and may have accepted connections: it is not killed any more.
+    Told,
+    /// The upgrade was given up before that.
+    GivenUp,
+}
+
+/// The listening sockets of this process, duplicated for the next.
+#[derive(Debug)]
+pub(in super::super) struct Sockets {
+    entries: Vec<Entry>,
+    descriptors: Vec<OwnedFd>,
+}
+
+impl Sockets {
+    /// Duplicates them.
+    ///
+    /// # Errors
+    /// No descriptor is free.
+    pub(in super::super) fn of<'b>(bound: impl Iterator<Item = &'b Bound>) -> io::Result<Self> {
+        let mut sockets = Self {
+            entries: Vec::new(),
+            descriptors: Vec::new(),
+        };
+        for socket in bound {
+            sockets.descriptors.push(socket.descriptor()?);
+            sockets.entries.push(Entry {
+                address: socket.asked().to_string(),
+                is_owned: socket.is_owned(),
+            });
+        }
+        Ok(sockets)
+    }
+}
+
+impl Upgrade {
+    /// Whether an upgrade runs.
+    pub(in super::super) fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// Starts the new process, which has to serve within `limit`.
+    pub(in super::super) fn start(&mut self, sockets: Sockets, limit: Duration, reply: Option<Reply>) {
+        let (done, result) = oneshot::channel();
+        let stage = Arc::new(Mutex::new(Stage::Building(None)));
+        self.running = Some(Running {
+            result,
+            reply,
+            stage: Arc::clone(&stage),
+        });
+        let started = thread::Builder::new().name("upgrade".to_owned()).spawn(move || {
+            // The control plane may be stopping.
+            let _ = done.send(replace(&sockets, &stage, clock::now() + limit));
+        });
+        if let Err(error) = started {
+            // The sender is dropped, and `ended` returns an error.
+            tracing::error!(%error, "Could not start the thread of the upgrade");
+        }
+    }
+
+    /// Gives the upgrade up, unless the new process was told to serve already. [`Upgrade::ended`] returns the result.
+    pub(in super::super) fn give_up(&self) {
+        let Some(running) = &self.running else { return };
+        let mut stage = running.stage.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Stage::Building(channel) = &*stage {
+            // Wakes the thread. The new process reads on, and is told then.
+            let _ = channel.as_ref().map(|channel| channel.shutdown(Shutdown::Read));
+            *stage = Stage::GivenUp;
+        }
+    }
+
+    /// Waits for the end of the upgrade: the id of the process that serves now, or why there is none. Forever while none runs.
+    pub(in super::super) async fn ended(&mut self) -> Result<u32, String> {
+        let Some(running) = &mut self.running else {
+            return future::pending().await;
+        };
+        let result = (&mut running.result).await;
+        let result = result.unwrap_or_else(|_| Err("the thread of the upgrade has failed".to_owned()));
+        if let Some(reply) = self.running.take().and_then(|running| running.reply) {
+            let _ = reply.send(result.clone());
+        }
+        result
+    }
+}
+
+/// The path that this program was started from, also if another file is there now.
+fn program() -> io::Result<PathBuf> {
+    let path = std::env::current_exe()?;
+    let bytes = path.as_os_str().as_bytes();
+    let bytes = bytes.strip_suffix(DELETED).unwrap_or(bytes);
+    Ok(OsStr::from_bytes(bytes).into())
+}
+
+/// Starts the program again and hands over to it. Blocks.
+fn replace(sockets: &Sockets, stage: &Mutex<Stage>, deadline: Instant) -> Result<u32, String> {
+    let (channel, its) = UnixStream::pair().map_err(|error| format!("cannot make a socket: {error}"))?;
+    let program = program().map_err(|error| format!("the path of this program is unknown: {error}"))?;
+    let its: OwnedFd = its.into();
+    let mut command = Command::new(&program);
+    command
+        .args(std::env::args_os().skip(1))
+        .env(VARIABLE, std::process::id().to_string())
+        .env_remove("LISTEN_FDS")
+        .env_remove("LISTEN_PID")
+        .env_remove("LISTEN_FDNAMES")
+        .stdin(its)
+        .stderr(Stdio::piped());
+    let started = command.spawn();
+    // It keeps the other end of the channel.
+    drop(command);
+    let mut child = started.map_err(|error| format!("cannot start {}: {error}", program.display()))?;
+    let messages = Messages::of(child.stderr.take());
+    match hand_over(&channel, sockets, stage, deadline) {
+        Ok(()) => Ok(child.id()),
+        Err(error) => {
+            // A process that does not serve yet must not take the end of the channel for the end of this process.
+            let _ = (&channel).write_all(GIVE_UP);
+            drop(channel);
+            let why = why_failed(&mut child, &error, stage);
+            Err(messages.append_to(why))
+        }
+    }
+}
+
+fn hand_over(
+    channel: &UnixStream,
+    sockets: &Sockets,
+    stage: &Mutex<Stage>,
+    deadline: Instant,
+) -> io::Result<()> {
+    let lock = || stage.lock().unwrap_or_else(PoisonError::into_inner);
+    match &mut *lock() {
+        Stage::Building(waker) => *waker = Some(channel.try_clone()?),
+        _ => return Err(io::ErrorKind::Interrupted.into()),
+    }
+    let table = Table {
+        sockets: sockets.entries.clone(),
+    };
+    let text = serde_json::to_vec(&table)?;
+    let stderr = io::stderr();
+    let descriptors = sockets.descriptors.iter().map(|descriptor| descriptor.as_fd());
+    let descriptors: Vec<_> = descriptors.chain([stderr.as_fd()]).collect();
+    let left = || {
+        deadline
+            .saturating_duration_since(clock::now())
+            .max(Duration::from_millis(1))
+    };
+    channel.set_write_timeout(Some(left()))?;
+    net::send_descriptors(channel, &text, &descriptors)?;
+    channel.set_read_timeout(Some(left()))?;
+    expect(channel, READY)?;
+    {
+        let mut stage = lock();
+        if matches!(*stage, Stage::GivenUp) {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        let mut writer = channel;
+        writer.write_all(SERVE)?;
+        *stage = Stage::Told;
+    }
+    // No time limit: it may serve already, and to kill it would cut its connections.
+    channel.set_read_timeout(None)?;
+    expect(channel, SERVING)
+}
+
+fn expect(mut channel: &UnixStream, expected: &[u8]) -> io::Result<()> {
+    let mut answer = [0; 1];
+    channel.read_exact(&mut answer)?;
+    match answer == expected {
+        true => Ok(()),
+        false => Err(io::ErrorKind::InvalidData.into()),
+    }
+}
+
+/// Ends the new process unless it was told to serve, and tells why it does not serve.
+fn why_failed(child: &mut Child, error: &io::Error, stage: &Mutex<Stage>) -> String {
+    use io::ErrorKind::{TimedOut, WouldBlock};
+    let kill = |child: &mut Child| {
+        let _ = child.kill();
+        let _ = child.wait();
+    };
+    let is_told = match &*stage.lock().unwrap_or_else(PoisonError::into_inner) {
+        Stage::GivenUp => {
+            kill(child);
+            return "the upgrade was given up, because this process stops".to_owned();
+        }
+        Stage::Told => true,
+        Stage::Building(_) => false,
+    };
+    if !is_told && matches!(error.kind(), WouldBlock | TimedOut) {
+        kill(child);
+        return "the new process was not ready within `timeouts.upgrade` and was killed".to_owned();
+    }
+    // It has closed its end of the channel, so it exits.
+    let until = clock::now() + END_LIMIT;
+    while clock::now() < until {
+        if let Ok(Some(status)) = child.try_wait() {
+            return format!("the new process ended with {status}");
+        }
+        thread::sleep(LOOK);
+    }
+    if is_told {
+        let process = child.id();
+        return format!("the new process {process} was told to serve and did not say that it does ({error})");
+    }
+    kill(child);
+    format!("the new process did not take over ({error}) and was killed")
+}
+
+/// The last lines that the new process has written to its standard error.
+struct Messages {
+    lines: Arc<Mutex<VecDeque<String>>>,
+    reader: Option<thread::JoinHandle<()>>,
+}
+
+impl Messages {
+    /// Reads them in a thread.
+    fn of(stderr: Option<ChildStderr>) -> Self {
+        let lines = Arc::<Mutex<VecDeque<String>>>::default();
+        let kept = Arc::clone(&lines);
+        let reader = stderr.map(|stderr| thread::spawn(move || keep_last_lines(stderr, &kept)));
+        Self { lines, reader }
+    }
+
+    /// Appends them to the reason of a failure. A process that the new one has started may keep the standard error open: its
+    /// end is awaited for a short time only.
+    fn append_to(self, why: String) -> String {
+        let until = clock::now() + END_LIMIT;
+        while self.reader.as_ref().is_some_and(|reader| !reader.is_finished()) && clock::now() < until {
+            thread::sleep(LOOK);
+        }
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines = lines.iter().map(|line| format!("\n{line}")).collect::<String>();
+        match lines.is_empty() {
+            true => why,
+            false => format!("{why}:{lines}"),
+        }
+    }
+}
+
+/// Passes on what the new process writes to its standard error, and keeps the last lines.
+fn keep_last_lines(stderr: impl Read, lines: &Mutex<VecDeque<String>>) {
+    let mut reader = BufReader::new(stderr);
+    loop {
+        let mut line = Vec::new();
+        match reader.by_ref().take(LINE_BOUND).read_until(b'\n', &mut line) {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+        let _ = io::stderr().write_all(&line);
+        let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+        let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.len() == LINES_SHOWN {
+            lines.pop_front();
+        }
+        lines.push_back(line);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_last_lines_are_kept() {
+        let text: String = (0..20).map(|line| format!("line {line}\n")).collect();
+        let lines = Mutex::default();
+        keep_last_lines(text.as_bytes(), &lines);
+        let lines = lines.into_inner().unwrap();
+        assert_eq!(lines.len(), LINES_SHOWN);
+        assert_eq!(lines.back().map(String::as_str), Some("line 19"));
+    }
+}
