@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd};
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, FileTypeExt as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,10 +12,15 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use super::log_file::{self, LogError, LogFileError};
 use super::target::Target;
 
+/// Bytes that the kernel writes to a pipe in one piece (`PIPE_BUF` of Linux).
+const PIPE_PIECE: usize = 4096;
+
 /// An open sink.
 #[derive(Debug)]
 pub(super) struct Sink {
     file: File,
+    /// Whether other writers' bytes may appear between those of one write: of the process before or after an upgrade.
+    is_pipe: bool,
     name: String,
     /// The path to reopen; `None` for streams.
     path: Option<PathBuf>,
@@ -35,6 +40,7 @@ impl Sink {
                 let file = log_file::open(path)?;
                 let owes_newline = ends_within_a_line(&file);
                 Ok(Some(Self {
+                    is_pipe: is_pipe(&file),
                     file,
                     name: path.display().to_string(),
                     path: Some(path.clone()),
@@ -53,6 +59,7 @@ impl Sink {
     /// A sink on an open stream, which cannot be reopened.
     pub(super) fn stream(file: File, name: &'static str) -> Self {
         Self {
+            is_pipe: is_pipe(&file),
             file,
             name: name.to_owned(),
             path: None,
@@ -61,13 +68,15 @@ impl Sink {
     }
 
     /// Writes a part of `bytes` and returns its length. A full FIFO gives `WouldBlock`. An inherited pipe blocks, because making it
-    /// non-blocking would change it for the other processes that share it.
+    /// non-blocking would change it for the other processes that share it. A pipe gets whole lines in pieces that do not mix
+    /// with those of other writers.
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.owes_newline {
             self.file.write_all(b"\n")?;
             self.owes_newline = false;
         }
-        self.file.write(bytes)
+        let piece = if self.is_pipe { pipe_piece(bytes) } else { bytes };
+        self.file.write(piece)
     }
 
     /// The path or the name of the stream, for messages.
@@ -92,10 +101,28 @@ impl Sink {
     pub(super) fn reopen(&mut self) -> Result<(), LogFileError> {
         if let Some(path) = &self.path {
             self.file = log_file::open(path)?;
+            self.is_pipe = is_pipe(&self.file);
             self.owes_newline = ends_within_a_line(&self.file);
         }
         Ok(())
     }
+}
+
+fn is_pipe(file: &File) -> bool {
+    file.metadata()
+        .is_ok_and(|metadata| metadata.file_type().is_fifo())
+}
+
+/// The first lines of `bytes` that fit in one piece; a longer line alone.
+fn pipe_piece(bytes: &[u8]) -> &[u8] {
+    let Some((fitting, rest)) = bytes.split_at_checked(PIPE_PIECE) else {
+        return bytes;
+    };
+    let end = match memchr::memrchr(b'\n', fitting) {
+        Some(newline) => newline + 1,
+        None => memchr::memchr(b'\n', rest).map_or(bytes.len(), |newline| PIPE_PIECE + newline + 1),
+    };
+    bytes.get(..end).unwrap_or(bytes)
 }
 
 fn ends_within_a_line(file: &File) -> bool {
@@ -106,4 +133,69 @@ fn ends_within_a_line(file: &File) -> bool {
     let mut last = [b'\n'];
     // If the file cannot be read, its last line counts as complete.
     length > 0 && file.read_at(&mut last, length - 1).is_ok_and(|read| read == 1) && last != [b'\n']
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+    use std::os::fd::OwnedFd;
+    use std::thread;
+
+    use super::*;
+
+    /// One writer's batch: lines of this letter, most of them short, some longer than a piece.
+    fn batch(letter: u8) -> Vec<u8> {
+        let lengths = [300, 5_000, 1, 4_095, 4_096, 700, 64, 2_000];
+        let line = |length: &usize| [&[letter].repeat(*length)[..], b"\n"].concat();
+        lengths.iter().cycle().take(400).flat_map(line).collect()
+    }
+
+    #[test]
+    fn a_pipe_gets_whole_lines_in_pieces_that_the_kernel_does_not_split() {
+        let bytes = batch(b'a');
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            let piece = pipe_piece(rest);
+            assert!(piece.ends_with(b"\n"));
+            let is_one_line = memchr::memchr(b'\n', piece) == Some(piece.len() - 1);
+            assert!(piece.len() <= PIPE_PIECE || is_one_line);
+            rest = &rest[piece.len()..];
+        }
+        assert_eq!(
+            pipe_piece(&[b'a'; 2 * PIPE_PIECE]).len(),
+            2 * PIPE_PIECE,
+            "no newline"
+        );
+    }
+
+    #[test]
+    fn lines_of_two_writers_of_one_pipe_do_not_mix() {
+        let (mut reader, writer) = io::pipe().unwrap();
+        let writers = [b'a', b'b'].map(|letter| {
+            let mut sink = Sink::stream(OwnedFd::from(writer.try_clone().unwrap()).into(), "pipe");
+            let short = batch(letter);
+            let short: Vec<u8> = short
+                .split_inclusive(|&byte| byte == b'\n')
+                .filter(|line| line.len() <= PIPE_PIECE)
+                .flatten()
+                .copied()
+                .collect();
+            thread::spawn(move || {
+                let mut rest = &short[..];
+                while !rest.is_empty() {
+                    rest = &rest[sink.write(rest).unwrap()..];
+                }
+            })
+        });
+        drop(writer);
+        let mut read = Vec::new();
+        reader.read_to_end(&mut read).unwrap();
+        for line in read.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
+            assert!(
+                line.iter().all(|byte| *byte == line[0]),
+                "two writers in one line"
+            );
+        }
+        writers.into_iter().for_each(|writer| writer.join().unwrap());
+    }
 }
