@@ -115,7 +115,7 @@ impl Acceptor {
                 }
             }
         }
-        self.run(self.handle.take_commands());
+        self.run(self.handle.close_commands());
     }
 
     /// Notifies every waiting connection that the worker is draining.

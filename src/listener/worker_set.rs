@@ -46,8 +46,16 @@ struct WorkerSlot {
     open: Padded<AtomicUsize>,
     /// Its last tick, in milliseconds since the set was created; 0 before its first tick.
     last_tick: Padded<AtomicU64>,
-    commands: Mutex<VecDeque<Command>>,
+    commands: Mutex<CommandQueue>,
     notified: Notify,
+}
+
+/// The commands that wait for one worker.
+#[derive(Debug, Default)]
+struct CommandQueue {
+    waiting: VecDeque<Command>,
+    /// The worker stops and takes no more.
+    is_closed: bool,
 }
 
 /// All workers of the process.
@@ -120,7 +128,7 @@ impl WorkerSet {
 }
 
 impl WorkerSlot {
-    fn queue(&self) -> std::sync::MutexGuard<'_, VecDeque<Command>> {
+    fn queue(&self) -> std::sync::MutexGuard<'_, CommandQueue> {
         self.commands.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -170,16 +178,16 @@ impl WorkerHandle {
         (self.index + 1) % self.worker_set.slots.len().max(1)
     }
 
-    /// Sends a command to a worker; returns it if that worker's queue is full.
+    /// Sends a command to a worker; returns it if that worker's queue is full or closed.
     pub(super) fn send(&self, worker: usize, command: Command) -> Result<(), Command> {
         let Some(slot) = self.worker_set.slot(worker) else {
             return Err(command);
         };
         let mut queue = slot.queue();
-        if queue.len() >= COMMANDS_BOUND {
+        if queue.is_closed || queue.waiting.len() >= COMMANDS_BOUND {
             return Err(command);
         }
-        queue.push_back(command);
+        queue.waiting.push_back(command);
         drop(queue);
         slot.notified.notify_one();
         Ok(())
@@ -196,8 +204,19 @@ impl WorkerHandle {
     /// Takes the commands sent to this worker.
     pub(super) fn take_commands(&self) -> VecDeque<Command> {
         let slot = self.worker_set.slot(self.index);
-        slot.map(|slot| std::mem::take(&mut *slot.queue()))
+        slot.map(|slot| std::mem::take(&mut slot.queue().waiting))
             .unwrap_or_default()
+    }
+
+    /// Closes this worker's queue and takes what is in it: a connection that was sent to a worker that has ended would be lost.
+    pub(super) fn close_commands(&self) -> VecDeque<Command> {
+        let slot = self.worker_set.slot(self.index);
+        let close = |slot: &WorkerSlot| {
+            let mut queue = slot.queue();
+            queue.is_closed = true;
+            std::mem::take(&mut queue.waiting)
+        };
+        slot.map(close).unwrap_or_default()
     }
 
     /// Takes the commands of workers that are stuck.
@@ -205,7 +224,7 @@ impl WorkerHandle {
         let mut stolen = VecDeque::new();
         for (index, slot) in self.worker_set.slots.iter().enumerate() {
             if index != self.index && self.worker_set.is_stuck(slot, now) {
-                stolen.append(&mut slot.queue());
+                stolen.append(&mut slot.queue().waiting);
             }
         }
         stolen
@@ -366,6 +385,15 @@ mod tests {
         assert_eq!(loads(&handles[0]), [1, 0]);
         drop(handed);
         assert_eq!(loads(&handles[0]), [0, 0]);
+    }
+
+    #[test]
+    fn a_worker_that_stops_gives_back_what_it_is_sent() {
+        let (handles, _) = worker_set(2);
+        handles[0].send(1, handed(&handles[0], 1)).unwrap();
+        assert_eq!(handles[1].close_commands().len(), 1);
+        assert!(handles[0].send(1, handed(&handles[0], 1)).is_err());
+        assert!(handles[1].take_commands().is_empty());
     }
 
     #[test]
