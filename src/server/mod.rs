@@ -33,7 +33,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 
 use crate::admin::{
     self, BackendChange, CHANGES_WAITING, COMMANDS_WAITING, Command, Control, Feeds, Reloaded, SAMPLES_KEPT,
@@ -57,6 +57,7 @@ use signals::{Event, Signals};
 use sources::Discovery;
 use start::{Backends, Listening};
 pub use start_error::{RoutesError, StartError};
+use stopping::{AdminStop, AdminStopped};
 use upgrade::{Inherited, Upgrade};
 use view::{AppState, ConfigState};
 use waiting_reload::WaitingReload;
@@ -117,6 +118,7 @@ pub fn run(plan: Plan, on_start: impl FnOnce(&Running)) -> Result<(), StartError
         let mut server = Server::start(plan, inherited, &logs, on_start).await?;
         server.serve().await;
         server.drain().await;
+        server.admin_stop.finish().await;
         server.join();
         Ok(())
     });
@@ -138,8 +140,7 @@ struct Server {
     state: Arc<AppState>,
     listeners: Vec<net::Bound>,
     admin: Option<net::Bound>,
-    /// Ends the admin API.
-    admin_stop: Option<oneshot::Sender<()>>,
+    admin_stop: AdminStop,
     upgrade: Upgrade,
     /// Whether another process serves now.
     is_replaced: bool,
@@ -204,7 +205,7 @@ impl Server {
             config_state: Mutex::new(config_state),
             samples: Arc::new(Feed::new(SAMPLES_KEPT)),
         });
-        let (admin_stop, admin_stopped) = oneshot::channel();
+        let (admin_stop, admin_stopped) = AdminStop::channel();
         let admin = sockets.admin.as_ref();
         let (commands, operations, mut tasks) = start_admin(&config, admin, &state, admin_stopped)?;
         let pid_file = pid_file.map(PidFile::prepare).transpose();
@@ -215,9 +216,10 @@ impl Server {
             .map_err(StartError::system("take over from the running process"))?;
         let (stop, stopped) = watch::channel(Stop::No);
         let workers = start_workers(&sockets.listeners, &state, &stopped)?;
+        // Who waits for the line of the start finds the file.
+        pid_file.iter().for_each(PidFile::publish);
         on_start(&running);
         running.announce(resources);
-        pid_file.iter().for_each(PidFile::publish);
         inherited.serving();
         sockets.own_files();
         manager.ready();
@@ -228,7 +230,7 @@ impl Server {
             state,
             listeners: sockets.listeners,
             admin: sockets.admin,
-            admin_stop: Some(admin_stop),
+            admin_stop,
             upgrade: Upgrade::default(),
             is_replaced: false,
             is_reload_postponed: false,
@@ -385,7 +387,7 @@ fn start_admin(
     config: &Config,
     bound: Option<&net::Bound>,
     state: &Arc<AppState>,
-    stopped: oneshot::Receiver<()>,
+    stopped: AdminStopped,
 ) -> Result<(mpsc::Receiver<Command>, mpsc::Receiver<BackendChange>, Tasks), StartError> {
     let (sender, commands) = mpsc::channel(COMMANDS_WAITING);
     let (changes, operations) = mpsc::channel(CHANGES_WAITING);
@@ -406,9 +408,10 @@ fn start_admin(
             changes,
         };
         tasks.spawn(history::sample(Arc::clone(state)));
-        // A sender that is dropped is the end of the process.
-        let stopped = async move { drop(stopped.await) };
         tasks.spawn(async move {
+            let AdminStopped { stop, ended: _ended } = stopped;
+            // A sender that is dropped is the end of the process.
+            let stopped = async move { drop(stop.await) };
             if let Err(error) = admin::serve(listener, &settings, control, stopped).await {
                 tracing::error!(%error, "Admin API failed and is no longer served");
             }

@@ -4,7 +4,6 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -45,14 +44,24 @@ impl Folder {
     }
 
     fn install_program(&self) {
-        fs::copy(BINARY, self.path("next")).unwrap();
-        fs::rename(self.path("next"), self.path("program")).unwrap();
+        self.install("cp \"$1\" \"$2\"", BINARY);
     }
 
     fn install_script(&self, script: &str) {
-        fs::write(self.path("next"), format!("#!/bin/sh\n{script}\n")).unwrap();
-        fs::set_permissions(self.path("next"), fs::Permissions::from_mode(0o755)).unwrap();
-        fs::rename(self.path("next"), self.path("program")).unwrap();
+        let write = "printf '%s' \"$1\" > \"$2\" && chmod 755 \"$2\"";
+        self.install(write, &format!("#!/bin/sh\n{script}\n"));
+    }
+
+    /// Writes the program in a process of its own: a process that another test starts meanwhile would inherit a descriptor that
+    /// is open for writing, and a file that is written to cannot be executed.
+    fn install(&self, write: &str, what: &str) {
+        let next = self.text("next");
+        let status = Command::new("sh")
+            .args(["-c", write, "sh", what, &next])
+            .status()
+            .unwrap();
+        assert!(status.success());
+        fs::rename(next, self.path("program")).unwrap();
     }
 
     /// Starts the copy, after these words.
@@ -259,6 +268,7 @@ fn a_listener_takes_the_socket_that_the_process_was_started_with() {
         .unwrap();
     // The queue is open before the process runs: it waits here.
     assert!(ask(address, "/").unwrap().ends_with("hello"));
+    wait_until("it names itself", || folder.serving().is_some());
     kill_process(folder.serving().unwrap(), Signal::TERM).unwrap();
     assert!(child.wait().unwrap().success());
     assert!(!exists(&folder.path("pid")));
