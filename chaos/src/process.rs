@@ -29,9 +29,13 @@ impl Process {
 
     /// Sends it a signal.
     pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+        kill_process(self.id()?, signal).explain("cannot signal a child")
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> Result<Pid> {
         let pid = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw);
-        let pid = pid.ok_or_else(|| Error::new("a child has no process id"))?;
-        kill_process(pid, signal).explain("cannot signal a child")
+        pid.ok_or_else(|| Error::new("a child has no process id"))
     }
 
     /// Its exit status, once it has ended.

@@ -91,3 +91,13 @@ fn a_slow_backend_does_not_slow_down_the_pool() {
 fn sticky_clients_stay_while_another_backend_restarts() {
     run("sticky", 8, 400);
 }
+
+#[test]
+fn reloads_cost_no_request_and_cut_nothing() {
+    run("reload", 8, 100);
+}
+
+#[test]
+fn upgrades_cost_no_request_and_refuse_no_connection() {
+    run("upgrade", 20, 100);
+}

@@ -26,6 +26,10 @@ const IDLE: Duration = Duration::from_secs(600);
 /// What a cut response leaves in flight is to arrive before the reset, which would discard it.
 const BEFORE_RESET: Duration = Duration::from_millis(1);
 
+/// The response to a request for a WebSocket with the key of the example in RFC 6455 §1.3.
+const SWITCHING: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+    Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+
 /// Serves until either side closes.
 pub(super) async fn serve(stream: TcpStream, shared: Rc<Shared>, mut rng: Rng) {
     drop(stream.set_nodelay(true));
@@ -39,6 +43,12 @@ pub(super) async fn serve(stream: TcpStream, shared: Rc<Shared>, mut rng: Rng) {
         let Ok(request) = reader.request().await else {
             return;
         };
+        if request.is_upgrade {
+            if reader.stream().write_all(SWITCHING).await.is_ok() {
+                drop(reader.echo().await);
+            }
+            return;
+        }
         match respond(&mut reader, &request, &shared, &mut rng).await {
             Ok(None) => {}
             Ok(Some(CutEnd::Reset)) => {

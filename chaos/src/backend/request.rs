@@ -2,7 +2,7 @@
 
 use std::io::{Error, ErrorKind, Result};
 
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::nonce;
@@ -25,6 +25,8 @@ pub(super) struct Request {
     pub(super) query: String,
     pub(super) body_hash: u64,
     pub(super) closes: bool,
+    /// Whether the connection is to become a tunnel.
+    pub(super) is_upgrade: bool,
 }
 
 /// A connection, and what was read of it.
@@ -42,6 +44,7 @@ struct Head {
     length: usize,
     is_chunked: bool,
     closes: bool,
+    is_upgrade: bool,
     size: usize,
 }
 
@@ -55,6 +58,17 @@ impl Reader {
 
     pub(super) fn stream(&mut self) -> &mut TcpStream {
         &mut self.stream
+    }
+
+    /// Sends back all that arrives, until the end.
+    pub(super) async fn echo(&mut self) -> Result<()> {
+        loop {
+            self.stream.write_all(&self.buffer).await?;
+            self.buffer.clear();
+            if self.fill().await? == 0 {
+                return Ok(());
+            }
+        }
     }
 
     pub(super) fn into_stream(self) -> TcpStream {
@@ -89,6 +103,7 @@ impl Reader {
             query: query.to_owned(),
             body_hash: nonce::hash(&body),
             closes: head.closes,
+            is_upgrade: head.is_upgrade,
             method: head.method,
         })
     }
@@ -161,6 +176,7 @@ fn parse(bytes: &[u8]) -> Result<Option<Head>> {
         length: 0,
         is_chunked: false,
         closes: request.version == Some(0),
+        is_upgrade: false,
         size,
     };
     for header in request.headers.iter() {
@@ -172,6 +188,7 @@ fn parse(bytes: &[u8]) -> Result<Option<Head>> {
                     .map_err(|_| Error::new(ErrorKind::InvalidData, "not a length"))?;
             }
             "transfer-encoding" => head.is_chunked = true,
+            "upgrade" => head.is_upgrade = value == "websocket",
             "connection" => head.closes |= value.contains("close"),
             _ => {}
         }

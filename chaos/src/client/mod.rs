@@ -3,6 +3,8 @@
 
 mod http1;
 mod http2;
+mod long_lived;
+mod prober;
 mod record;
 mod request;
 mod response;
@@ -21,6 +23,8 @@ use crate::clock;
 use crate::error::{Error, Result};
 use crate::rng::Rng;
 
+pub use long_lived::{LongLived, LongLivedOutcome};
+pub use prober::{Prober, Probes};
 pub use record::{Failure, Record};
 pub use request::{Class, Method, Request, mix};
 

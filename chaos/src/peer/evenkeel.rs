@@ -6,12 +6,15 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use super::{Config, Peer, Setting, Setup, beside, version_of};
-use crate::error::Result;
+use super::{Config, Notice, PID, Peer, Program, Setting, Setup, beside, version_of};
+use crate::error::{Error, Result};
 use crate::nonce;
 
 /// The key of a pool with sticky sessions. Its secret protects nothing here.
 const STICKY: &str = "sticky: { cookie: lb, secret: chaos-chaos-chaos-chaos-chaos-ch }";
+
+/// The program that upgrades replace, in the folder of the run.
+const PROGRAM: &str = "program";
 
 #[derive(Debug)]
 struct Evenkeel {
@@ -29,10 +32,17 @@ impl Peer for Evenkeel {
     }
 
     fn config(&self, setup: &Setup<'_>) -> Result<Config> {
+        let variant = setup.settings.iter().find_map(|setting| match setting {
+            Setting::Variant(number) => Some(number),
+            _ => None,
+        });
         let urls: Vec<String> = setup
             .backends
             .iter()
-            .map(|address| format!("http://{address}"))
+            .map(|address| match variant {
+                Some(number) => format!("{{ url: http://{address}, weight: {} }}", number % 3 + 1),
+                None => format!("http://{address}"),
+            })
             .collect();
         let urls = urls.join(", ");
         let is_sticky = setup.settings.contains(&Setting::StickyCookie);
@@ -40,6 +50,11 @@ impl Peer for Evenkeel {
         // Stickiness is a key of a pool only.
         let pools = if is_sticky {
             format!("pools: {{ web: {{ {STICKY}, backends: [{urls}] }} }}\nroutes: [{{ pool: web }}]\n")
+        } else if let Some(number) = variant {
+            format!(
+                "pools: {{ web: {{ backends: [{urls}] }} }}\n\
+                 routes: [{{ path: /variant-{number}, respond: {{ status: 404 }} }}, {{ pool: web }}]\n"
+            )
         } else {
             format!("backends: [{urls}]\n")
         };
@@ -54,9 +69,43 @@ impl Peer for Evenkeel {
         })
     }
 
-    fn command(&self, config: &Path, _: &Path) -> Command {
-        let mut command = Command::new(&self.program);
+    fn install(&self, folder: &Path, program: Program) -> Result<()> {
+        let script = match program {
+            Program::Whole => "",
+            Program::Exits => "#!/bin/sh\necho broken >&2\nexit 3\n",
+            Program::Aborts => "#!/bin/sh\nkill -ABRT $$\n",
+            Program::Hangs => "#!/bin/sh\nexec sleep 1000\n",
+        };
+        let (next, installed) = (folder.join("next-program"), folder.join(PROGRAM));
+        // Written by another process: a child that is started meanwhile would inherit a descriptor that is open for writing,
+        // and a file that is written to cannot be executed.
+        let mut command = Command::new("sh");
+        if program == Program::Whole {
+            command.args(["-c", "cp \"$1\" \"$2\"", "sh"]).arg(&self.program);
+        } else {
+            command.args([
+                "-c",
+                "printf %s \"$1\" > \"$2\" && chmod 755 \"$2\"",
+                "sh",
+                script,
+            ]);
+        }
+        if !command.arg(&next).status()?.success() {
+            return Err(Error::new("cannot write the program"));
+        }
+        Ok(std::fs::rename(next, installed)?)
+    }
+
+    fn command(&self, config: &Path, folder: &Path) -> Command {
+        let installed = folder.join(PROGRAM);
+        let program = if installed.exists() {
+            &installed
+        } else {
+            &self.program
+        };
+        let mut command = Command::new(program);
         command.arg("run").arg("-c").arg(config);
+        command.arg("--pid-file").arg(folder.join(PID));
         command
     }
 
@@ -84,6 +133,17 @@ impl Peer for Evenkeel {
         Some(logged.collect())
     }
 
+    fn notices(&self, output: &str, notice: Notice) -> Option<usize> {
+        let beginning = match notice {
+            Notice::Reloaded => "Reloaded",
+            Notice::ReloadFailed => "Reload failed",
+            Notice::Upgraded => "Upgraded",
+            Notice::UpgradeFailed => "Upgrade failed",
+        };
+        let found = lines(output).filter(|line| text(line, "msg").starts_with(beginning));
+        Some(found.count())
+    }
+
     fn failed_attempts(&self, output: &str) -> Option<u64> {
         let failed = lines(output).filter(|line| line.get("status").and_then(Value::as_u64) >= Some(500));
         Some(failed.filter_map(|line| line.get("attempts")?.as_u64()).sum())
@@ -101,7 +161,11 @@ fn line(setting: &Setting) -> Option<String> {
         Setting::NoQueue => "queue: off",
         Setting::AdaptiveLimit => "limits: { adaptive: on }",
         Setting::FastestFirst => "strategy: peak_ewma",
-        Setting::StickyCookie => return None,
+        Setting::UpgradeLimit(limit) => {
+            return Some(format!("timeouts: {{ upgrade: {}ms }}", limit.as_millis()));
+        }
+        Setting::Invalid => "no_such_key: 1",
+        Setting::StickyCookie | Setting::Variant(_) => return None,
     };
     Some(line.to_owned())
 }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{Config, Peer, Setting, Setup, free_address, version_of};
+use super::{Config, Notice, Peer, Program, Setting, Setup, free_address, version_of};
 use crate::error::{Error, Result};
 
 #[derive(Debug)]
@@ -25,7 +25,8 @@ impl Peer for Nginx {
     }
 
     fn config(&self, setup: &Setup<'_>) -> Result<Config> {
-        let (listen, http2) = (free_address()?, free_address()?);
+        let listen = setup.address.map_or_else(free_address, Ok)?;
+        let http2 = setup.http2.map_or_else(free_address, Ok)?;
         let folder = setup.folder.display();
         let mut text =
             format!("daemon off;\npid {folder}/pid;\nerror_log {folder}/error.log;\nevents {{}}\nhttp {{\n");
@@ -53,6 +54,10 @@ impl Peer for Nginx {
         })
     }
 
+    fn install(&self, _: &Path, _: Program) -> Result<()> {
+        Err(Error::new("the upgrade of nginx is not measured here"))
+    }
+
     fn command(&self, config: &Path, folder: &Path) -> Command {
         let mut command = Command::new(&self.program);
         // Without `-e` it writes to its own log before it has read the config.
@@ -76,6 +81,10 @@ impl Peer for Nginx {
         None
     }
 
+    fn notices(&self, _: &str, _: Notice) -> Option<usize> {
+        None
+    }
+
     fn failed_attempts(&self, _: &str) -> Option<u64> {
         None
     }
@@ -86,7 +95,9 @@ fn line(setting: Setting) -> Result<String> {
         Setting::FirstByte(limit) => format!("proxy_read_timeout {}ms;", limit.as_millis()),
         // It has neither checks nor a queue: nothing to set.
         Setting::HttpCheck | Setting::TcpCheck | Setting::NoQueue => String::new(),
-        Setting::AdaptiveLimit | Setting::FastestFirst | Setting::StickyCookie => {
+        Setting::Variant(number) => format!("location /variant-{number} {{ return 404; }}"),
+        Setting::Invalid => "no_such_directive on;".to_owned(),
+        Setting::AdaptiveLimit | Setting::FastestFirst | Setting::StickyCookie | Setting::UpgradeLimit(_) => {
             return Err(Error::new(format!("nginx has no {setting:?}")));
         }
     };

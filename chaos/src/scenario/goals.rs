@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::client::{Method, Record};
+use crate::client::{LongLivedOutcome, Method, Record};
 use crate::executions::Executions;
 use crate::report::{Report, quantile};
 
@@ -19,6 +19,40 @@ pub(super) fn no_failed_get(report: &mut Report, records: &[Record]) {
         _ => format!("{failed} of {count}"),
     };
     report.goal("failed idempotent requests", figure, failed == 0 && count > 0);
+}
+
+/// No request failed at all.
+pub(super) fn no_failed_request(report: &mut Report, records: &[Record]) {
+    let failed = records.iter().filter(|record| !record.is_ok()).count();
+    let count = records.len();
+    report.goal(
+        "failed requests",
+        format!("{failed} of {count}"),
+        failed == 0 && count > 0,
+    );
+}
+
+/// No WebSocket and no download ended before its time.
+pub(super) fn nothing_cut(report: &mut Report, beside: &LongLivedOutcome) {
+    let LongLivedOutcome {
+        messages,
+        cut_websockets,
+        downloads,
+        cut_downloads,
+    } = beside;
+    report.fact(
+        "messages of WebSockets, downloads",
+        format!("{messages} and {downloads}"),
+    );
+    for (name, cut) in [
+        ("cut WebSockets", cut_websockets),
+        ("cut downloads", cut_downloads),
+    ] {
+        let reasons = cut.iter().take(3).map(|reason| format!("; {reason}"));
+        let figure = format!("{}{}", cut.len(), reasons.collect::<String>());
+        report.goal(name, figure, cut.is_empty());
+    }
+    report.goal("downloads", downloads, *downloads > 0);
 }
 
 /// No POST was executed twice, and no response came without an execution.

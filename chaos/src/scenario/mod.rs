@@ -9,8 +9,10 @@ mod keepalive_race;
 mod kill;
 mod lone_restart;
 mod overload;
+mod reload;
 mod slow_backend;
 mod sticky;
+mod upgrade;
 
 mod goals;
 
@@ -23,7 +25,7 @@ use crate::executions::Executions;
 use crate::fleet::Fleet;
 use crate::folder::Folder;
 use crate::helper::Helper;
-use crate::peer::{self, Balancer, Peer, Setting, Setup};
+use crate::peer::{self, Balancer, Peer, Program, Setting, Setup};
 use crate::report::Report;
 use crate::rng::Rng;
 
@@ -119,6 +121,20 @@ pub const SCENARIOS: &[Scenario] = &[
         rate: 500,
         run: sticky::run,
     },
+    Scenario {
+        name: "reload",
+        about: "another config five times a second, every tenth of them invalid, with WebSockets and downloads alongside",
+        seconds: 30,
+        rate: 400,
+        run: reload::run,
+    },
+    Scenario {
+        name: "upgrade",
+        about: "the program is replaced every 2.5 s, every fifth time by one that fails, with downloads alongside",
+        seconds: 30,
+        rate: 400,
+        run: upgrade::run,
+    },
 ];
 
 /// How a scenario is run.
@@ -146,7 +162,7 @@ struct Rig {
     balancer: Balancer,
     fleet: Fleet,
     /// Removed after both have ended.
-    _folder: Folder,
+    folder: Folder,
 }
 
 /// What is left when the balancer has stopped.
@@ -202,12 +218,20 @@ impl Context {
             backends: &addresses,
             settings,
             folder: folder.path(),
+            address: None,
+            http2: None,
         };
+        if settings
+            .iter()
+            .any(|setting| matches!(setting, Setting::UpgradeLimit(_)))
+        {
+            self.peer.install(folder.path(), Program::Whole)?;
+        }
         let balancer = Balancer::start(self.peer.as_ref(), &self.helper, &setup)?;
         Ok(Rig {
             balancer,
             fleet,
-            _folder: folder,
+            folder,
         })
     }
 
@@ -225,6 +249,11 @@ impl Context {
         let mut plan = Plan::new(rig.balancer.address, self.rate, duration, self.seed);
         plan.http2 = rig.balancer.http2.unwrap_or(plan.http2);
         plan
+    }
+
+    /// A limit that depends on timing.
+    fn slackened(&self, limit: Duration) -> Duration {
+        limit * u32::try_from(self.slack).unwrap_or(1)
     }
 
     /// The longest latency that counts as `percent` of `base`. A difference of 2 ms is noise of the scheduler.
