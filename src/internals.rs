@@ -49,7 +49,9 @@ pub mod telemetry {
     pub use crate::telemetry::{Feed, Label, Timestamp, Writer};
     pub mod access_log {
         //! The access log.
-        pub use crate::telemetry::access_log::{Client, Entry, LogBuffer, OnFull, Options, Target, encode};
+        pub use crate::telemetry::access_log::{
+            Client, Entry, Extra, LogBuffer, OnFull, Options, Target, encode,
+        };
     }
     pub mod log {
         //! The operations log.

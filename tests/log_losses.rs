@@ -6,7 +6,7 @@ use std::io::{BufRead as _, BufReader};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use evenkeel::internals::telemetry::access_log::{Client, Entry, LogBuffer, OnFull, Options, Target};
+use evenkeel::internals::telemetry::access_log::{Client, Entry, Extra, LogBuffer, OnFull, Options, Target};
 use evenkeel::internals::telemetry::log::OperationsLog;
 use evenkeel::internals::telemetry::{Feed, Writer};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
@@ -41,6 +41,7 @@ fn entry() -> Entry<'static> {
         policy: None,
         error: None,
         detail: None,
+        extra: Extra::default(),
     }
 }
 

@@ -240,6 +240,7 @@ fn encode_log_line() -> Part {
         policy: None,
         error: None,
         detail: None,
+        extra: access_log::Extra::default(),
     };
     let (mut timestamp, mut out) = (Timestamp::default(), Vec::new());
     Part::new("encode: access log line", move || {

@@ -149,7 +149,10 @@ static KEYS: &[Row] = &[
     (&[LIMITS], &["rate", "rps", "requests_per_second"], PLANNED),
 
     (&[LOG], &["file", "filename", "target", "output", "to"], called("path")),
-    (&[LOG], &["format", "fields", "sample", "level"], PLANNED),
+    (&[LOG], &["log_format", "style"], called("format")),
+    (&[LOG], &["sampling", "sample_rate"], part_of("sample", "write it as `sample: { 2xx: 1% }`")),
+    (&[LOG], &["headers"], part_of("fields", "name headers as `fields: [time, status, header.User-Agent]`")),
+    (&[LOG], &["level"], PLANNED),
 
     (&[ROUTE], &["prefix", "location", "uri"], called("path_prefix")),
     (&[ROUTE], &["backend", "upstream", "service", "target", "cluster", "to", "proxy_pass"], called("pool")),

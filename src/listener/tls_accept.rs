@@ -24,9 +24,10 @@ use crate::clock::{self, TimerEvent};
 use crate::http1::Malformed;
 use crate::message::Connection;
 use crate::net::{Encrypted, Stream};
-use crate::proxy::{self, Certificate, Client, Failure, ListenerPolicy, Peer, TlsFacts, Worker};
+use crate::proxy::{self, Certificate, Client, Failure, ListenerPolicy, Peer, Worker};
 use crate::tasks::LocalTasks;
 use crate::telemetry::Label;
+use crate::telemetry::access_log::TlsFacts;
 use crate::telemetry::metrics::HandshakeFailure;
 use crate::tls;
 
@@ -94,6 +95,9 @@ async fn accept_tls(
     let result = handshake_by_deadline(&mut stream, ctx).await;
     let result = result.and_then(|()| record_certificate(&mut peer, &stream));
     let Err(failure) = result else {
+        if let Some(tls) = &peer.tls {
+            ctx.worker.counters.count_handshake(tls.version, tls.group);
+        }
         peer.policy = ListenerPolicy::for_tls(tls, stream.server_name());
         return Some((stream, peer));
     };
@@ -151,6 +155,9 @@ fn record_certificate(peer: &mut Peer, stream: &Encrypted) -> Result<(), Handsha
     peer.is_secure = true;
     peer.tls = Some(Box::new(TlsFacts {
         version: stream.version(),
+        group: stream.group(),
+        cipher: stream.cipher(),
+        alpn: stream.protocol().and_then(tls::protocol),
         server_name: stream.server_name().unwrap_or_default().into(),
     }));
     let Some(der) = stream.certificate() else {

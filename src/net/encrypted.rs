@@ -99,6 +99,16 @@ impl Encrypted {
         version.and_then(|version| version.as_str()).unwrap_or_default()
     }
 
+    /// The name of the group of the key exchange; `None` where there was none.
+    pub fn group(&self) -> Option<&'static str> {
+        tls::group(self.session.negotiated_key_exchange_group()?.name())
+    }
+
+    /// The name of the cipher suite; `None` before the handshake is over.
+    pub fn cipher(&self) -> Option<&'static str> {
+        tls::cipher(self.session.negotiated_cipher_suite()?.suite())
+    }
+
     /// The verified certificate of the other side, in DER.
     pub fn certificate(&self) -> Option<&[u8]> {
         Some(self.session.peer_certificates()?.first()?.as_ref())

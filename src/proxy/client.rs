@@ -13,6 +13,7 @@ use crate::clock::Timer;
 use crate::message::Connection;
 use crate::net::{ClientAddress, ProxyHeader, Stream};
 use crate::telemetry::Label;
+use crate::telemetry::access_log::TlsFacts;
 
 /// One client.
 pub struct Client {
@@ -56,15 +57,6 @@ pub struct Peer {
     pub tls: Option<Box<TlsFacts>>,
     /// Position of its listener in the config, from 0.
     pub listener: usize,
-}
-
-/// What a TLS handshake has negotiated.
-#[derive(Debug)]
-pub struct TlsFacts {
-    /// The version, such as `TLSv1.3`.
-    pub version: &'static str,
-    /// The server name that the client asked for; empty without one.
-    pub server_name: Box<str>,
 }
 
 /// A verified certificate of a client.

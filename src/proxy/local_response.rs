@@ -14,6 +14,7 @@ use super::changes::HeaderChanges;
 use super::deadlines::{Deadline, Deadlines};
 use super::exchange::Exchange;
 use super::log::{Refused, log_refused};
+use super::logged_response::head_for_log;
 use super::request::Request;
 use super::variables::RequestVariables;
 use super::{
@@ -177,7 +178,7 @@ async fn send_grpc(
         message,
     };
     let id = request.identity.request_id(request.head);
-    write_grpc(&response, Some(id), request.client);
+    exchange.record.response_head = write_grpc(&response, Some(id), request.client);
     exchange.record.ending.status = 200;
     exchange.record.ending.grpc_status = Some(grpc_status);
     let keep_alive = keeps_client(exchange, may_keep);
@@ -230,7 +231,7 @@ pub(super) async fn send_as_is(
         keep_alive,
         version: head.version,
     };
-    local_response.write(client);
+    exchange.record.response_head = local_response.write(client);
     finish(exchange, keep_alive).await
 }
 
@@ -293,8 +294,9 @@ struct GrpcStatus<'a> {
     message: &'a str,
 }
 
-/// Responds to a gRPC call with trailers only, which are a head without a body. The HTTP status is 200.
-fn write_grpc(status: &GrpcStatus<'_>, id: Option<&[u8]>, client: &mut Client) {
+/// Responds to a gRPC call with trailers only, which are a head without a body. The HTTP status is 200. Returns the head if the
+/// access log needs it.
+fn write_grpc(status: &GrpcStatus<'_>, id: Option<&[u8]>, client: &mut Client) -> Option<Box<[u8]>> {
     let worker = Rc::clone(&client.worker);
     let response = GrpcResponse {
         status,
@@ -303,6 +305,7 @@ fn write_grpc(status: &GrpcStatus<'_>, id: Option<&[u8]>, client: &mut Client) {
     };
     client.connection.put_response(&response, &worker.buffers);
     client.connection.finish(b"");
+    head_for_log(&worker, &response)
 }
 
 /// The head of a local response to a gRPC call.
@@ -383,7 +386,7 @@ fn write_refusal(client: &mut Client, head: Option<&RequestHead>, refused: &mut 
             grpc_status: failure.grpc_status(),
             message: &format!("{}: {failure}", failure.code()),
         };
-        write_grpc(&status, None, client);
+        refused.response_head = write_grpc(&status, None, client);
         refused.grpc_status = Some(status.grpc_status);
         return;
     }
@@ -408,7 +411,7 @@ fn write_refusal(client: &mut Client, head: Option<&RequestHead>, refused: &mut 
         keep_alive: false,
         version: Version::default(),
     };
-    local_response.write(client);
+    refused.response_head = local_response.write(client);
 }
 
 /// Whether invalid bytes began as a HEAD request: the response has no body even so (RFC 9110 §9.3.2).
@@ -513,7 +516,8 @@ impl OutgoingHead for LocalHead<'_> {
 }
 
 impl LocalResponse<'_> {
-    fn write(&self, client: &mut Client) {
+    /// Puts it into the client's output. Returns its head if the access log needs it.
+    fn write(&self, client: &mut Client) -> Option<Box<[u8]>> {
         let worker = &client.worker;
         let head = LocalHead {
             response: self,
@@ -525,6 +529,7 @@ impl LocalResponse<'_> {
             output.extend_from_slice(self.body);
         }
         client.connection.finish(b"");
+        head_for_log(worker, &head)
     }
 }
 

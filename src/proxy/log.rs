@@ -9,7 +9,7 @@ use super::{Failure, Peer, Worker, detail};
 use crate::clock;
 use crate::message::ReadSoFar;
 use crate::telemetry::Label;
-use crate::telemetry::access_log::{Client, Entry, Retry};
+use crate::telemetry::access_log::{Client, Entry, Extra, Retry};
 use crate::telemetry::metrics::DurationSample;
 
 impl Drop for Exchange<'_> {
@@ -98,6 +98,11 @@ pub(super) fn write(exchange: &mut Exchange<'_>) {
             true => record.detail.as_deref().or(plain.as_deref()),
             false => None,
         },
+        extra: Extra {
+            tls: request.client.peer.tls.as_deref(),
+            request: Some(head),
+            response: record.response_head.as_deref(),
+        },
     };
     worker.log.borrow_mut().push(&entry);
 }
@@ -148,6 +153,8 @@ pub(super) struct Refused {
     pub(super) received: usize,
     /// Bytes of our response.
     pub(super) sent: u64,
+    /// The head of our response, if the access log needs it.
+    pub(super) response_head: Option<Box<[u8]>>,
 }
 
 impl Refused {
@@ -160,6 +167,7 @@ impl Refused {
             started,
             received,
             sent: 0,
+            response_head: None,
         }
     }
 }
@@ -202,6 +210,11 @@ pub(super) fn log_refused(
         policy: None,
         error: Some(refused.failure.code()),
         detail,
+        extra: Extra {
+            tls: peer.tls.as_deref(),
+            request: None,
+            response: refused.response_head.as_deref(),
+        },
     };
     worker.log.borrow_mut().push(&entry);
 }

@@ -32,6 +32,7 @@ mod learn;
 mod listener_policy;
 mod local_response;
 mod log;
+mod logged_response;
 mod max_forwards;
 mod mirror;
 mod outgoing;
@@ -63,7 +64,7 @@ mod worker;
 use std::rc::Rc;
 use std::time::Instant;
 
-pub use client::{Certificate, Client, Peer, TlsFacts};
+pub use client::{Certificate, Client, Peer};
 pub use computations::Computations;
 pub use departure::HalfClose;
 pub use error::Failure;

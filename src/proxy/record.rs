@@ -26,6 +26,8 @@ pub(super) struct Record<'a> {
     pub(super) tunnelled: u64,
     /// Whether the stream of a malformed request was reset, so that no response can be sent.
     pub(super) was_stream_reset: bool,
+    /// The head of the response, if the access log needs it.
+    pub(super) response_head: Option<Box<[u8]>>,
     /// Whether the line was written.
     pub(super) is_logged: bool,
 }
@@ -88,6 +90,7 @@ impl<'a> Record<'a> {
             detail: None,
             tunnelled: 0,
             was_stream_reset: false,
+            response_head: None,
             is_logged: false,
         }
     }

@@ -13,6 +13,7 @@ use super::departure::Phase;
 use super::exchange::Exchange;
 use super::headers::{ForwardedResponse, ResponseContext};
 use super::local_response::{Content, NO_CONTENT};
+use super::logged_response::head_for_log;
 use super::request::Request;
 use super::route::PoolMatch;
 use super::{
@@ -260,6 +261,7 @@ fn begin<'p>(
         .client
         .connection
         .put_response(&response, &worker.buffers);
+    exchange.record.response_head = head_for_log(worker, &response);
     take_head(exchange, pool, &mut backend);
     let limits = &exchange.request.snapshot.limits;
     let mut transfer = Transfer::of_response(&backend.head, framing, &limits.message, limits.body);

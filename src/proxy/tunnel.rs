@@ -7,6 +7,7 @@ use super::changes::{HeaderChange, HeaderChanges};
 use super::deadlines::Deadline;
 use super::exchange::Exchange;
 use super::headers::{ForwardedResponse, ResponseContext};
+use super::logged_response::head_for_log;
 use super::{ConnectionDisposition, Failure, Forwarded, detail};
 use crate::buffer::Buffers;
 use crate::head::{BodyLength, Version};
@@ -72,6 +73,7 @@ pub(super) async fn run(
     };
     let client = &mut *exchange.request.client;
     client.connection.put_response(&response, &client.worker.buffers);
+    exchange.record.response_head = head_for_log(&client.worker, &response);
     backend.connection.input.consume(backend.head_end);
     let limits = &exchange.request.snapshot.limits.message;
     let mut up = Direction::new(Kind::Request, exchange.request.head.version, limits);

@@ -169,6 +169,7 @@ impl View for AppState {
                 .collect(),
             routes: routes_of(&self.shared.snapshot()),
             policies: self.shared.snapshot().policies.clone(),
+            logs: logs.as_ref().map(Logs::lines_dropped).unwrap_or_default(),
             certificates: self.certificates().iter().map(certificate_sample).collect(),
             process: ProcessSample {
                 version: env!("CARGO_PKG_VERSION"),
@@ -178,7 +179,6 @@ impl View for AppState {
                 config_loaded: config_state.config_loaded,
                 reloads_succeeded: config_state.reloads_succeeded,
                 reloads_failed: config_state.reloads_failed,
-                log_lines_dropped: logs.as_ref().map_or(0, Logs::lines_dropped),
             },
         }
     }

@@ -6,39 +6,45 @@ use std::time::{Duration, Instant};
 
 use crate::clock;
 
-use super::access_log::{LogBuffer, Options, Settings, Target};
+use super::access_log::{LogBuffer, Settings, SinkBuffer, SinkSettings, Target};
 use super::feed::Feed;
 use super::log::OperationsLog;
 use super::log_file::LogError;
+use super::metrics::DroppedLines;
 use super::writer::{Queue, Writer};
 
 /// Lines of the operations log that are kept as events.
 const EVENTS_KEPT: usize = 512;
 
-/// The writers of the operations log, which goes to standard output, and of the access log. If both go to standard output, they
-/// share one writer, so that their lines never mix.
+/// The writers of the operations log, which goes to standard output, and of the sinks of the access log. If one of these is standard
+/// output too, it shares the writer of the operations log, so that their lines never mix.
 #[derive(Debug)]
 pub struct Logs {
     operations: Writer,
-    /// `None` when the access log is off or goes to standard output.
-    access: Option<Writer>,
-    settings: Settings,
+    sinks: Vec<AccessSink>,
     events: Arc<Feed>,
 }
 
+/// A sink of the access log.
+#[derive(Debug)]
+struct AccessSink {
+    settings: SinkSettings,
+    /// `None` when it is off or standard output.
+    writer: Option<Writer>,
+}
+
 impl Logs {
-    /// Opens the access log of `settings` and starts the writing threads. Fails if a file cannot be opened or a thread cannot be
+    /// Opens the sinks of `settings` and starts the writing threads. Fails if a file cannot be opened or a thread cannot be
     /// started.
     pub fn start(settings: &Settings) -> Result<Self, LogError> {
         let operations = Writer::start(&Target::Stdout)?.ok_or_else(|| LogError::System {
             what: "stdout",
             source: io::ErrorKind::NotFound.into(),
         })?;
-        let access = own_writer(&settings.target)?;
+        let sinks = settings.sinks.iter().map(AccessSink::start);
         Ok(Self {
             operations,
-            access,
-            settings: settings.clone(),
+            sinks: sinks.collect::<Result<_, _>>()?,
             events: Arc::new(Feed::new(EVENTS_KEPT)),
         })
     }
@@ -55,32 +61,38 @@ impl Logs {
 
     /// A new access log buffer for one worker, with the current settings.
     pub fn buffer(&self) -> LogBuffer {
-        let options = Options {
-            query: self.settings.query,
-        };
-        LogBuffer::new(self.access_queue(), self.settings.on_full, options)
+        let sinks = self.sinks.iter().filter_map(|sink| {
+            let queue = sink.queue(&self.operations)?;
+            Some(SinkBuffer::of_sink(queue, &sink.settings))
+        });
+        LogBuffer::of_sinks(sinks.collect())
     }
 
     /// Reopens log files, as after a rotation (`SIGUSR1`).
     pub fn reopen(&self) {
-        if let Some(access) = &self.access {
-            access.queue().reopen();
+        for writer in self.access_writers() {
+            writer.queue().reopen();
         }
     }
 
-    /// Lines of either log that were dropped because a sink was too slow.
-    pub fn lines_dropped(&self) -> u64 {
-        let access = self
-            .access
-            .as_ref()
-            .map_or(0, |access| access.queue().lines_dropped());
-        access + self.operations.queue().lines_dropped()
+    /// Lines that were dropped because a sink was too slow or away, of the operations log first. Its entry includes the access log's
+    /// lines to standard output.
+    pub fn lines_dropped(&self) -> Vec<DroppedLines> {
+        let writers = [&self.operations].into_iter().chain(self.access_writers());
+        let dropped = writers.map(|writer| {
+            let queue = writer.queue();
+            DroppedLines {
+                log: queue.name().to_owned(),
+                lines: queue.lines_dropped(),
+            }
+        });
+        dropped.collect()
     }
 
     /// From now on no worker waits for a sink. Call it at a stop before waiting for the workers.
     pub fn stop_waiting(&self) {
-        if let Some(access) = &self.access {
-            access.queue().stop_waiting();
+        for writer in self.access_writers() {
+            writer.queue().stop_waiting();
         }
         self.operations.queue().stop_waiting();
     }
@@ -89,23 +101,37 @@ impl Logs {
     /// Returns whether everything was written.
     pub fn close(self, limit: Duration) -> bool {
         let deadline: Instant = clock::now() + limit;
-        let access = self.access.is_none_or(|access| access.close(limit));
-        let remaining = deadline.saturating_duration_since(clock::now());
-        self.operations.close(remaining) && access
+        let remaining = || deadline.saturating_duration_since(clock::now());
+        let mut is_complete = true;
+        for writer in self.sinks.into_iter().filter_map(|sink| sink.writer) {
+            is_complete &= writer.close(remaining());
+        }
+        self.operations.close(remaining()) && is_complete
     }
 
-    fn access_queue(&self) -> Option<Queue> {
-        match self.settings.target {
-            Target::Off => None,
-            Target::Stdout => Some(self.operations.queue()),
-            Target::Stderr | Target::File(_) => self.access.as_ref().map(Writer::queue),
-        }
+    fn access_writers(&self) -> impl Iterator<Item = &Writer> {
+        self.sinks.iter().filter_map(|sink| sink.writer.as_ref())
     }
 }
 
-fn own_writer(target: &Target) -> Result<Option<Writer>, LogError> {
-    match target {
-        Target::Off | Target::Stdout => Ok(None),
-        Target::Stderr | Target::File(_) => Writer::start(target),
+impl AccessSink {
+    fn start(settings: &SinkSettings) -> Result<Self, LogError> {
+        let writer = match &settings.target {
+            Target::Off | Target::Stdout => None,
+            target => Writer::start(target)?,
+        };
+        Ok(Self {
+            settings: settings.clone(),
+            writer,
+        })
+    }
+
+    /// The queue of its writer; `None` when it is off.
+    fn queue(&self, operations: &Writer) -> Option<Queue> {
+        match self.settings.target {
+            Target::Off => None,
+            Target::Stdout => Some(operations.queue()),
+            _ => self.writer.as_ref().map(Writer::queue),
+        }
     }
 }

@@ -7,6 +7,7 @@ mod certificate;
 mod client;
 mod failure;
 mod files;
+mod names;
 mod pem;
 mod server;
 #[cfg(test)]
@@ -19,6 +20,7 @@ pub use by_name::Overlap;
 pub use certificate::{Certificate, CertificateError, Files, Subject};
 pub use client::{Client, ClientSettings, Offer, ServerName};
 pub use failure::{failure, is_not_tls, reason};
+pub use names::{cipher, group, protocol};
 pub use server::{ClientAuth, Server, ServerSettings};
 
 use std::sync::Arc;

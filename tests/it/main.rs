@@ -10,6 +10,7 @@
 
 mod access_log;
 mod access_log_hostile;
+mod access_log_sinks;
 mod balancing;
 mod binary_upgrades;
 mod boundaries;

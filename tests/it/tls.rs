@@ -4,6 +4,7 @@ mod backends;
 mod certificates;
 mod clients;
 mod handshakes;
+mod log;
 mod redirect;
 mod servers;
 

@@ -48,13 +48,14 @@ pub(super) use lists::list;
 pub(super) use top_level::{read, show};
 
 /// Every section, in reading order; the file itself is the first.
-pub(super) const SECTIONS: [&Section; 34] = [
+pub(super) const SECTIONS: [&Section; 35] = [
     &top_level::ROOT,
     &listener::LISTENER,
     &listener_tls::LISTENER_TLS,
     &listener_tls::CERTIFICATE,
     &admin::ADMIN,
     &access_log::ACCESS_LOG,
+    &access_log::SAMPLE,
     &health_check::HEALTH_CHECK,
     &health_check_request::BODY_SECTION,
     &ejection::EJECTION,

@@ -1,6 +1,6 @@
 //! The file itself: the keys at top level, and the order in which their sections are read.
 
-use super::access_log::{self, ACCESS_LOG};
+use super::access_log::{self, ACCESS_LOG, ACCESS_LOG_SINK};
 use super::address::{ADDRESS, LISTEN_ADDRESS};
 use super::admin::{self, ADMIN};
 use super::known::Known;
@@ -48,8 +48,11 @@ pub(super) const ROOT: Section = Section {
         .default("127.0.0.1:9900"),
         Key::new(
             "access_log",
-            Kind::Either(&Kind::Choice(&["stdout", "stderr", "off"]), &Kind::Section(&ACCESS_LOG)),
-            "Where requests are logged, one line each.",
+            Kind::Either(
+                &Kind::Choice(&["stdout", "stderr", "off"]),
+                &Kind::Either(&Kind::Section(&ACCESS_LOG), &Kind::List(&ACCESS_LOG_SINK)),
+            ),
+            "Where requests are logged, one line each: one sink, or up to 8.",
         )
         .default("stdout"),
         trusted_proxies::KEY,

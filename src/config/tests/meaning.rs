@@ -139,9 +139,9 @@ fn short_form_is_complete() {
         (admin.address, admin.token),
         ("127.0.0.1:9900".parse().unwrap(), None)
     );
-    assert_eq!(config.access_log.target, Target::Stdout);
-    assert_eq!(config.access_log.on_full, OnFull::Drop);
-    assert!(!config.access_log.query);
+    assert_eq!(config.access_log.sinks[0].target, Target::Stdout);
+    assert_eq!(config.access_log.sinks[0].on_full, OnFull::Drop);
+    assert!(!config.access_log.sinks[0].query);
     assert_eq!(config.trusted_proxies, TrustedProxies::default());
     assert_eq!(config.limits.message, crate::http1::Limits::default());
     assert_eq!(config.limits.connections, None);
@@ -183,11 +183,11 @@ fn long_form_sets_everything() {
         Some("correct-horse-battery")
     );
     assert_eq!(
-        config.access_log.target,
+        config.access_log.sinks[0].target,
         Target::File("/etc/evenkeel/log/access.json".into())
     );
-    assert_eq!(config.access_log.on_full, OnFull::Block);
-    assert!(config.access_log.query);
+    assert_eq!(config.access_log.sinks[0].on_full, OnFull::Block);
+    assert!(config.access_log.sinks[0].query);
     assert_eq!(
         config.trusted_proxies.blocks[1],
         "192.168.1.1/32".parse().unwrap()
@@ -341,7 +341,7 @@ fn off_is_false_where_off_is_allowed() {
             "admin: {off}\naccess_log: {off}\nhealth_check: {off}\nretry: {off}\n"
         )));
         assert!(config.admin.is_none());
-        assert_eq!(config.access_log.target, Target::Off);
+        assert_eq!(config.access_log.sinks[0].target, Target::Off);
         assert_eq!(config.pools[0].health_check.probe, None);
         assert_eq!(config.pools[0].retry.attempts, Attempts::AtMost(1));
     }
@@ -372,7 +372,7 @@ fn aliases_repeat_the_value_of_their_anchor() {
 #[test]
 fn relative_path_starts_at_the_folder_of_the_config() {
     let config = good(&with("access_log: { path: ./stdout }\n"));
-    let Target::File(path) = config.access_log.target else {
+    let Target::File(path) = &config.access_log.sinks[0].target else {
         panic!("no file")
     };
     assert_eq!(path, Path::new("/etc/evenkeel/./stdout"));
@@ -409,6 +409,9 @@ admin:
   token: none
 access_log:
   path: stdout
+  format: json
+  fields: default
+  sample: off
   on_full: drop
   query: false
 trusted_proxies: []

@@ -27,7 +27,9 @@ fn everything(folder: &Folder) -> String {
   - address: ':8443'
     tls: {{ certificates: [{certificate}], client_ca: '{ca}', client_auth: required }}
 admin: {{ address: 127.0.0.1:9900, token: correct-horse-battery }}
-access_log: {{ path: stderr }}
+access_log:
+  - stderr
+  - {{ path: 'syslog:udp://logs.test:5140', format: json, fields: [time, header.User-Agent], sample: {{ 2xx: 0.5%, slower_than: 500ms }}, on_full: drop, query: true, facility: daemon, severity: notice }}
 strategy: {{ kind: ring_hash, key: header.X-User, load_factor: 1.5 }}
 pools:
   web:

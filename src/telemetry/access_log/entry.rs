@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
+use crate::head::RequestHead;
 use crate::telemetry::Label;
 
 /// The client's address, as far as it can be trusted.
@@ -23,6 +24,32 @@ pub struct Retry<'a> {
     pub reason: &'static str,
     /// Details for people, if there are any.
     pub detail: Option<&'a str>,
+}
+
+/// What a TLS handshake has negotiated. Names are those of the TLS registries of IANA.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFacts {
+    /// The version, such as `TLSv1.3`.
+    pub version: &'static str,
+    /// The group of the key exchange, such as `X25519MLKEM768`; `None` where there was none, as in a resumed session of TLS 1.2.
+    pub group: Option<&'static str>,
+    /// The cipher suite, such as `TLS_AES_256_GCM_SHA384`.
+    pub cipher: Option<&'static str>,
+    /// The protocol selected by ALPN; `None` without ALPN.
+    pub alpn: Option<&'static str>,
+    /// The server name that the client asked for (SNI); empty without one.
+    pub server_name: Box<str>,
+}
+
+/// What no line has by default: see `access_log.fields` and `access_log.format`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Extra<'a> {
+    /// What the TLS handshake of the client's connection has negotiated.
+    pub tls: Option<&'a TlsFacts>,
+    /// The head of the request, if it could be parsed.
+    pub request: Option<&'a RequestHead>,
+    /// The head of the response that was sent, in the form of HTTP/1; only if a sink needs it.
+    pub response: Option<&'a [u8]>,
 }
 
 /// A request that has ended, successfully or not. Everything that a client or a backend sent is raw bytes here; `encode` escapes
@@ -77,4 +104,39 @@ pub struct Entry<'a> {
     pub error: Option<&'static str>,
     /// Details for people: the rule, limit or timeout, and the place.
     pub detail: Option<&'a str>,
+    /// What no line has by default.
+    pub extra: Extra<'a>,
+}
+
+impl Entry<'_> {
+    /// A request that ended with `status`, of which nothing else is known.
+    pub fn new(status: u16, client: Client<'_>) -> Entry<'_> {
+        Entry {
+            time: SystemTime::UNIX_EPOCH,
+            client,
+            method: None,
+            path: None,
+            query: None,
+            backend: None,
+            status,
+            latency: Duration::ZERO,
+            host: None,
+            protocol: None,
+            route: None,
+            pool: None,
+            request_id: None,
+            attempts: 0,
+            bytes_received: 0,
+            bytes_sent: 0,
+            backend_time: None,
+            retries: &[],
+            grpc_status: None,
+            client_cert: None,
+            user: None,
+            policy: None,
+            error: None,
+            detail: None,
+            extra: Extra::default(),
+        }
+    }
 }

@@ -267,6 +267,22 @@ impl HandshakeFailure {
     }
 }
 
+/// The label of a handshake without a key exchange: a resumed session of TLS 1.2.
+const NO_GROUP: &str = "none";
+
+/// The versions and groups that successful handshakes are counted by; the last counts all others.
+pub const HANDSHAKES: [(&str, &str); 9] = [
+    ("TLSv1.3", "X25519MLKEM768"),
+    ("TLSv1.3", "x25519"),
+    ("TLSv1.3", "secp256r1"),
+    ("TLSv1.3", "secp384r1"),
+    ("TLSv1.2", "x25519"),
+    ("TLSv1.2", "secp256r1"),
+    ("TLSv1.2", "secp384r1"),
+    ("TLSv1.2", NO_GROUP),
+    ("other", "other"),
+];
+
 /// Why a request that had to wait for a backend did not get one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum QueueDrop {
@@ -341,6 +357,7 @@ pub struct WorkerCounters {
     pub rejected: RejectedRing,
     /// HTTP/2 client connections closed with a connection error.
     pub http2_connection_errors: Counter,
+    tls_handshakes: [Counter; HANDSHAKES.len()],
     tls_handshakes_failed: [Counter; HandshakeFailure::ALL.len()],
     /// Client connections closed because they did not send an acceptable PROXY header.
     pub proxy_headers_rejected: Counter,
@@ -371,6 +388,20 @@ impl WorkerCounters {
             .checked_sub(1)
             .and_then(|class| self.requests.get(class))
             .map_or(0, Counter::value)
+    }
+
+    /// Counts a TLS handshake that succeeded.
+    pub fn count_handshake(&self, version: &str, group: Option<&str>) {
+        let negotiated = (version, group.unwrap_or(NO_GROUP));
+        let position = HANDSHAKES.iter().position(|known| *known == negotiated);
+        if let Some(counter) = self.tls_handshakes.get(position.unwrap_or(HANDSHAKES.len() - 1)) {
+            counter.increment();
+        }
+    }
+
+    /// TLS handshakes that succeeded, by their position in [`HANDSHAKES`].
+    pub fn handshakes(&self, position: usize) -> u64 {
+        self.tls_handshakes.get(position).map_or(0, Counter::value)
     }
 
     /// Counts a failed TLS handshake.
@@ -469,6 +500,24 @@ mod tests {
             Timeout::ALL.map(|timeout| counters.timeouts(timeout)),
             [1, 2, 3, 4, 5, 6, 7, 8]
         );
+    }
+
+    #[test]
+    fn handshakes_are_counted_by_version_and_group_and_unknown_ones_as_other() {
+        let counters = WorkerCounters::default();
+        counters.count_handshake("TLSv1.3", Some("X25519MLKEM768"));
+        counters.count_handshake("TLSv1.2", None);
+        for (version, group) in [
+            ("TLSv1.3", Some("new")),
+            ("TLSv1.4", Some("x25519")),
+            ("TLSv1.3", None),
+        ] {
+            counters.count_handshake(version, group);
+        }
+        let counts: Vec<u64> = (0..HANDSHAKES.len())
+            .map(|position| counters.handshakes(position))
+            .collect();
+        assert_eq!(counts, [1, 0, 0, 0, 0, 0, 0, 1, 3]);
     }
 
     #[test]

@@ -15,11 +15,12 @@ mod docs;
 mod render;
 
 pub use counters::{
-    Counter, DURATION_BOUNDS, DurationSample, HandshakeFailure, Histogram, QueueDrop, Timeout, WorkerCounters,
+    Counter, DURATION_BOUNDS, DurationSample, HANDSHAKES, HandshakeFailure, Histogram, QueueDrop, Timeout,
+    WorkerCounters,
 };
 pub use policies::{PolicyCounters, PolicyOutcome};
 pub use process::ProcessUsage;
 pub use render::{Format, render};
-pub use snapshot::{BackendSample, CertificateSample, PoolSample, ProcessSample, Snapshot};
+pub use snapshot::{BackendSample, CertificateSample, DroppedLines, PoolSample, ProcessSample, Snapshot};
 pub use table::METRICS;
 pub use traffic::{MAX_ROUTES_COUNTED, TrafficCounters};

@@ -16,6 +16,8 @@ pub struct Snapshot {
     pub pools: Vec<PoolSample>,
     /// The policies of the active routes; no name twice.
     pub policies: Vec<Arc<PolicyCounters>>,
+    /// The logs that have their own writers; no name twice.
+    pub logs: Vec<DroppedLines>,
     /// The active certificates; no file twice.
     pub certificates: Vec<CertificateSample>,
     /// Values of the process.
@@ -73,6 +75,15 @@ pub struct BackendSample {
     pub connections_shared_idle: u64,
 }
 
+/// The lines that the writer of one log has dropped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DroppedLines {
+    /// The name of its sink: `stdout`, a path or a syslog server.
+    pub log: String,
+    /// The number of lines since the start.
+    pub lines: u64,
+}
+
 /// One of our certificates.
 #[derive(Debug, Clone)]
 pub struct CertificateSample {
@@ -99,6 +110,4 @@ pub struct ProcessSample {
     pub reloads_succeeded: u64,
     /// Reloads that failed, so the previous config stayed active.
     pub reloads_failed: u64,
-    /// Lines of either log that were lost.
-    pub log_lines_dropped: u64,
 }

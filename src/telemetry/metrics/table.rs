@@ -5,7 +5,10 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::snapshot::{BackendSample, CertificateSample, PoolSample, ProcessSample};
-use super::{HandshakeFailure, Histogram, PolicyCounters, PolicyOutcome, QueueDrop, Timeout, WorkerCounters};
+use super::{
+    DroppedLines, HANDSHAKES, HandshakeFailure, Histogram, PolicyCounters, PolicyOutcome, QueueDrop, Timeout,
+    WorkerCounters,
+};
 
 /// The type of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +37,15 @@ pub enum Source {
         /// The count of one thread.
         count: fn(&WorkerCounters, usize) -> u64,
     },
+    /// One sum over all threads per pair of values of two labels; the function receives the position of the pair.
+    EachPair {
+        /// The labels' names.
+        labels: [&'static str; 2],
+        /// Their values.
+        values: &'static [(&'static str, &'static str)],
+        /// The count of one thread.
+        count: fn(&WorkerCounters, usize) -> u64,
+    },
     /// A histogram, summed over all threads.
     Durations(fn(&WorkerCounters) -> &Histogram, Resolution),
     /// One value per route, pool or backend and class of status codes.
@@ -46,6 +58,8 @@ pub enum Source {
     Backends(fn(&BackendSample) -> u64),
     /// One value per policy and outcome of its decisions; labels `policy` and `outcome`.
     Policies(fn(&PolicyCounters, PolicyOutcome) -> u64),
+    /// One value per log that has its own writer; label `log`.
+    Logs(fn(&DroppedLines) -> u64),
     /// One value per active certificate; label `file`.
     Certificates(fn(&CertificateSample) -> u64),
     /// One value of the process.
@@ -92,12 +106,14 @@ impl Source {
         match self {
             Self::Threads(_) | Self::Process(_) | Self::ProcessMillis(_) => Vec::new(),
             Self::Each { label, .. } => vec![label],
+            Self::EachPair { labels, .. } => labels.to_vec(),
             Self::Durations(..) => vec!["le"],
             Self::Classes(scope) => [scope.labels(), &["class"]].concat(),
             Self::Latencies(scope, _) => [scope.labels(), &["le"]].concat(),
             Self::Pools(_) => vec!["pool"],
             Self::Backends(_) => vec!["pool", "backend"],
             Self::Policies(_) => vec!["policy", "outcome"],
+            Self::Logs(_) => vec!["log"],
             Self::Certificates(_) => vec!["file"],
             Self::Version => vec!["version"],
         }
@@ -223,6 +239,15 @@ pub const METRICS: &[Metric] = &[
         "evenkeel_http2_connection_errors_total",
         "HTTP/2 client connections closed because of malformed frames or too many frames without effect.",
         Source::Threads(|thread| thread.http2_connection_errors.value()),
+    ),
+    counter(
+        "evenkeel_tls_handshakes_total",
+        "TLS handshakes with clients that succeeded, by version and group of the key exchange: `X25519MLKEM768` is post-quantum, `none` is a resumed session of TLS 1.2.",
+        Source::EachPair {
+            labels: ["version", "group"],
+            values: &HANDSHAKES,
+            count: WorkerCounters::handshakes,
+        },
     ),
     counter(
         "evenkeel_tls_handshakes_failed_total",
@@ -390,8 +415,8 @@ pub const METRICS: &[Metric] = &[
     ),
     counter(
         "evenkeel_log_lines_dropped_total",
-        "Log lines dropped because their sink was too slow.",
-        Source::Process(|process| process.log_lines_dropped),
+        "Log lines dropped because their sink was too slow or away, by sink: `stdout`, a path or a syslog server. `stdout` includes the operations log.",
+        Source::Logs(|log| log.lines),
     ),
     counter(
         "evenkeel_reloads_total",

@@ -62,13 +62,14 @@ impl Writer {
         let (batches, queued_batches) = sync_channel(QUEUED_BATCHES);
         let (urgent, queued_urgent) = sync_channel(URGENT_LINES);
         let (alive, ended) = sync_channel(1);
-        let shared = Arc::new(Shared::new());
+        let shared = Arc::new(Shared::new(sink.name()));
         let thread = WriterThread {
             batches: queued_batches,
             urgent: queued_urgent,
             sink,
             shared: Arc::clone(&shared),
             is_failing: false,
+            failed: None,
             failure_reported: None,
             drops_reported: None,
             lines_reported: 0,
@@ -129,7 +130,12 @@ impl Queue {
         self.wake();
     }
 
-    /// Number of lines dropped since the start because the sink was too slow.
+    /// The name of the sink: `stdout`, a path or a syslog server.
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// Number of lines dropped since the start because the sink was too slow or away.
     pub fn lines_dropped(&self) -> u64 {
         self.shared.lines_dropped.load(Ordering::Relaxed)
     }
@@ -168,6 +174,7 @@ impl Queue {
         let total = self.shared.lines_dropped.fetch_add(lines, Ordering::Relaxed) + lines;
         if self.shared.is_warning_due(clock::now()) {
             tracing::warn!(
+                log = self.name(),
                 lines_dropped_total = total,
                 "Access log sink is too slow; dropping lines"
             );
@@ -194,6 +201,8 @@ enum Message {
 /// State shared by the queue and the thread.
 #[derive(Debug)]
 struct Shared {
+    /// The name of the sink.
+    name: Box<str>,
     started: Instant,
     is_reopen_wanted: AtomicBool,
     is_waiting_over: AtomicBool,
@@ -205,8 +214,9 @@ struct Shared {
 }
 
 impl Shared {
-    fn new() -> Self {
+    fn new(name: &str) -> Self {
         Self {
+            name: name.into(),
             started: clock::now(),
             is_reopen_wanted: AtomicBool::new(false),
             is_waiting_over: AtomicBool::new(false),
@@ -246,6 +256,8 @@ struct WriterThread {
     shared: Arc<Shared>,
     /// The sink failed, this was logged, and no write has succeeded since.
     is_failing: bool,
+    /// When a write failed last.
+    failed: Option<Instant>,
     failure_reported: Option<Instant>,
     drops_reported: Option<Instant>,
     lines_reported: u64,
@@ -321,11 +333,17 @@ impl WriterThread {
             }
             at = self.reopen_if_wanted(bytes, at);
         }
+        let lost = self.sink.take_lost();
+        if lost > 0 {
+            self.shared.lines_dropped.fetch_add(lost, Ordering::Relaxed);
+        }
     }
 
     /// Logs a failed write and waits before the next attempt.
     fn fail(&mut self, error: &io::Error) {
-        if !self.is_failing && is_due(&mut self.failure_reported, clock::now()).is_none() {
+        let now = clock::now();
+        self.failed = Some(now);
+        if !self.is_failing && is_due(&mut self.failure_reported, now).is_none() {
             let log = self.sink.name();
             tracing::warn!(log, %error, "Could not write the log; retrying until it succeeds");
             self.is_failing = true;
@@ -334,11 +352,17 @@ impl WriterThread {
     }
 
     fn succeed(&mut self) {
-        if self.is_failing {
+        if self.is_failing && self.has_recovered() {
             self.is_failing = false;
             let log = self.sink.name();
             tracing::info!(log, "Log is writable again");
         }
+    }
+
+    /// Whether a write that succeeded shows that the sink works. Between two errors, datagrams are lost without one.
+    fn has_recovered(&self) -> bool {
+        let since = |failed| clock::now().saturating_duration_since(failed);
+        self.sink.confirms_writes() || self.failed.is_none_or(|failed| since(failed) >= REPORT_INTERVAL)
     }
 
     /// Reopens the file if requested. The first `at` bytes of `bytes` are written; returns the position to continue at. A line that
@@ -387,7 +411,9 @@ impl WriterThread {
         let pause = is_due(&mut self.drops_reported, clock::now());
         if pause.is_none() {
             self.lines_reported = total;
+            let log = self.sink.name();
             tracing::warn!(
+                log,
                 lines_dropped = dropped,
                 lines_dropped_total = total,
                 "Log sink keeps up again; lines were dropped"

@@ -10,7 +10,7 @@ use std::time::UNIX_EPOCH;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use super::*;
-use crate::telemetry::access_log::{Client, Entry, LogBuffer, OnFull, Options};
+use crate::telemetry::access_log::{Client, Entry, Extra, LogBuffer, OnFull, Options};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -92,6 +92,7 @@ fn push_paths(buffer: &mut LogBuffer, numbers: Range<u32>, path_of: impl Fn(u32)
             policy: None,
             error: None,
             detail: None,
+            extra: Extra::default(),
         });
     }
 }
@@ -454,7 +455,7 @@ fn the_thread_ends_when_all_queues_are_dropped() {
 
 #[test]
 fn warnings_are_at_least_a_second_apart() {
-    let shared = Shared::new();
+    let shared = Shared::new("test");
     let start = shared.started;
     assert!(shared.is_warning_due(start));
     assert!(!shared.is_warning_due(start + Duration::from_millis(999)));

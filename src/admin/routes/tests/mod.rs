@@ -54,13 +54,13 @@ impl View for Fixed {
             config_loaded: UNIX_EPOCH,
             reloads_succeeded: 0,
             reloads_failed: 0,
-            log_lines_dropped: 0,
         };
         Snapshot {
             threads: Vec::new(),
             routes: Vec::new(),
             pools: Vec::new(),
             policies: Vec::new(),
+            logs: Vec::new(),
             certificates: Vec::new(),
             process,
         }

@@ -3,6 +3,8 @@
 //! Programs parse the log, so the keys and their order do not change. `path` includes `?query` only if `access_log.query` is on. A
 //! value from outside that is longer than its bound ends with `…[truncated]`. `telemetry/json.rs` describes how bytes are escaped.
 
+pub(super) mod combined;
+
 use crate::telemetry::json;
 use crate::telemetry::{Label, Timestamp};
 
@@ -38,16 +40,9 @@ pub fn encode(entry: &Entry<'_>, timestamp: &mut Timestamp, options: Options, ou
     } else {
         br#"","level":"INFO","msg":"Request completed","client_ip":"#
     });
-    match entry.client {
-        Client::Direct(address) => out.extend_from_slice(address.as_json()),
-        Client::Forwarded(address) => {
-            out.push(b'"');
-            json::ip_address(out, address);
-            out.push(b'"');
-        }
-    }
+    client(entry, out);
     value(br#","method":"#, entry.method, out);
-    path(entry, options, out);
+    path_with_key(entry, options, out);
     label(br#","backend":"#, entry.backend, out);
     out.extend_from_slice(br#","status":"#);
     json::number(out, u64::from(entry.status));
@@ -57,12 +52,43 @@ pub fn encode(entry: &Entry<'_>, timestamp: &mut Timestamp, options: Options, ou
     out.extend_from_slice(b"}\n");
 }
 
-fn path(entry: &Entry<'_>, options: Options, out: &mut Vec<u8>) {
-    let Some(path) = entry.path else {
-        out.extend_from_slice(br#","path":null"#);
-        return;
-    };
-    out.extend_from_slice(br#","path":""#);
+/// The client's address.
+#[inline]
+pub(super) fn client(entry: &Entry<'_>, out: &mut Vec<u8>) {
+    match entry.client {
+        Client::Direct(address) => out.extend_from_slice(address.as_json()),
+        Client::Forwarded(address) => {
+            out.push(b'"');
+            json::ip_address(out, address);
+            out.push(b'"');
+        }
+    }
+}
+
+fn path_with_key(entry: &Entry<'_>, options: Options, out: &mut Vec<u8>) {
+    match entry.path {
+        Some(path) => {
+            out.extend_from_slice(br#","path":""#);
+            end_path(path, entry, options, out);
+        }
+        None => out.extend_from_slice(br#","path":null"#),
+    }
+}
+
+/// The path, with its query if that is on.
+pub(super) fn path(entry: &Entry<'_>, options: Options, out: &mut Vec<u8>) {
+    match entry.path {
+        Some(path) => {
+            out.push(b'"');
+            end_path(path, entry, options, out);
+        }
+        None => out.extend_from_slice(b"null"),
+    }
+}
+
+/// Everything of a path after its opening quotation mark.
+#[inline]
+fn end_path(path: &[u8], entry: &Entry<'_>, options: Options, out: &mut Vec<u8>) {
     json::text(out, path, PATH_BOUND);
     if let Some(query) = entry.query.filter(|_| options.query) {
         out.push(b'?');
@@ -90,6 +116,7 @@ fn details(entry: &Entry<'_>, out: &mut Vec<u8>) {
         None => out.extend_from_slice(b"null"),
     }
     if !entry.retries.is_empty() {
+        out.extend_from_slice(br#","retries":"#);
         retries(entry.retries, out);
     }
     if let Some(status) = entry.grpc_status {
@@ -108,14 +135,23 @@ fn details(entry: &Entry<'_>, out: &mut Vec<u8>) {
     if entry.error.is_some() {
         code(br#","error":"#, entry.error, out);
     }
-    if let Some(detail) = entry.detail {
+    if entry.detail.is_some() {
         out.extend_from_slice(br#","detail":"#);
-        json::string(out, detail.as_bytes(), DETAIL_BOUND);
+        detail(entry.detail, out);
     }
 }
 
-fn retries(retries: &[Retry<'_>], out: &mut Vec<u8>) {
-    out.extend_from_slice(br#","retries":"#);
+/// The details of an error, or `null`.
+pub(super) fn detail(detail: Option<&str>, out: &mut Vec<u8>) {
+    json::string_or_null(out, detail.map(str::as_bytes), DETAIL_BOUND);
+}
+
+/// The retries as a list, or `null` without any.
+pub(super) fn retries(retries: &[Retry<'_>], out: &mut Vec<u8>) {
+    if retries.is_empty() {
+        out.extend_from_slice(b"null");
+        return;
+    }
     let mut before = b'[';
     for retry in retries.iter().take(RETRIES_BOUND) {
         out.push(before);

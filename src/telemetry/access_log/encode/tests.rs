@@ -1,5 +1,6 @@
 //! Tests the keys of a line, their order and its bound, and that no bytes break a line.
 
+use super::super::entry::Extra;
 use super::*;
 use crate::telemetry::json::{CUT_MARK, GROWTH};
 use proptest::prelude::*;
@@ -100,6 +101,7 @@ fn entry() -> Entry<'static> {
         policy: None,
         error: None,
         detail: None,
+        extra: Extra::default(),
     }
 }
 
@@ -304,6 +306,7 @@ fn the_longest_line_is_within_the_bound() {
         policy: Some(&text),
         error: Some("response_truncated"),
         detail: Some(&text),
+        extra: Extra::default(),
     };
     let line = line(&longest, Options { query: true });
     assert!(line.len() <= LINE_BOUND, "{} > {LINE_BOUND}", line.len());

@@ -110,6 +110,22 @@ fn samples(out: &mut String, metric: &Metric, snapshot: &Snapshot) {
                 );
             }
         }
+        Source::EachPair {
+            labels: [one, other],
+            values,
+            count,
+        } => {
+            for (position, (of_one, of_other)) in values.iter().enumerate() {
+                let labels = [(one, *of_one), (other, *of_other)];
+                let total = snapshot.sum(|thread| count(thread, position));
+                sample(out, name, &labels, total);
+            }
+        }
+        Source::Logs(value) => {
+            for log in &snapshot.logs {
+                sample(out, name, &[("log", log.log.as_str())], value(log));
+            }
+        }
         Source::Pools(value) => {
             for pool in &snapshot.pools {
                 sample(out, name, &[("pool", pool.name.as_str())], value(pool));

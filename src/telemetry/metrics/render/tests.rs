@@ -6,8 +6,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::*;
 use crate::telemetry::metrics::{
-    BackendSample, CertificateSample, DurationSample, PolicyCounters, PoolSample, ProcessSample,
-    ProcessUsage, Timeout, WorkerCounters,
+    BackendSample, CertificateSample, DroppedLines, DurationSample, PolicyCounters, PoolSample,
+    ProcessSample, ProcessUsage, Timeout, WorkerCounters,
 };
 
 fn snapshot() -> Snapshot {
@@ -20,6 +20,7 @@ fn snapshot() -> Snapshot {
         thread.count_timeout(Timeout::FirstByte);
         thread.connections_active.up();
         thread.bytes_sent.add(10);
+        thread.count_handshake("TLSv1.3", Some("X25519MLKEM768"));
     }
     let backend = BackendSample {
         url: "http://a:8001".to_owned(),
@@ -54,6 +55,10 @@ fn snapshot() -> Snapshot {
             backends: vec![backend, odd],
         }],
         policies: vec![Arc::new(policy)],
+        logs: vec![DroppedLines {
+            log: "/var/log/\"a\".log".to_owned(),
+            lines: 6,
+        }],
         certificates: vec![CertificateSample {
             file: "/certs/\"a\".pem".to_owned(),
             expires: UNIX_EPOCH + Duration::from_secs(3000),
@@ -71,7 +76,6 @@ fn snapshot() -> Snapshot {
             config_loaded: UNIX_EPOCH + Duration::from_secs(2000),
             reloads_succeeded: 4,
             reloads_failed: 5,
-            log_lines_dropped: 6,
         },
     }
 }
@@ -100,6 +104,12 @@ fn sums_threads() {
     has(&text, "evenkeel_timeouts_total{kind=\"first_byte\"} 2");
     has(&text, "evenkeel_connections_active 2");
     has(&text, "evenkeel_sent_bytes_total 20");
+    let handshakes = r#"evenkeel_tls_handshakes_total{version="TLSv1.3",group="X25519MLKEM768"} 2"#;
+    has(&text, handshakes);
+    has(
+        &text,
+        r#"evenkeel_tls_handshakes_total{version="other",group="other"} 0"#,
+    );
 }
 
 #[test]
@@ -143,7 +153,10 @@ fn backends_and_the_process_have_their_values() {
         &text,
         "evenkeel_backend_attempts_total{pool=\"api\",backend=\"http://a:8001\"} 9",
     );
-    has(&text, "evenkeel_log_lines_dropped_total 6");
+    has(
+        &text,
+        r#"evenkeel_log_lines_dropped_total{log="/var/log/\"a\".log"} 6"#,
+    );
     has(&text, "evenkeel_reloads_total 4");
     has(&text, "process_start_time_seconds 1000");
     has(&text, "evenkeel_build_info{version=\"1.2.3\"} 1");
