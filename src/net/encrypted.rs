@@ -96,7 +96,7 @@ impl Encrypted {
     /// The protocol version of the session, such as `TLSv1.3`; empty before the handshake is over.
     pub fn version(&self) -> &'static str {
         let version = self.session.protocol_version();
-        version.and_then(|version| version.as_str()).unwrap_or_default()
+        version.and_then(tls::version).unwrap_or_default()
     }
 
     /// The name of the group of the key exchange; `None` where there was none.

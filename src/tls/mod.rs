@@ -20,7 +20,7 @@ pub use by_name::Overlap;
 pub use certificate::{Certificate, CertificateError, Files, Subject};
 pub use client::{Client, ClientSettings, Offer, ServerName};
 pub use failure::{failure, is_not_tls, reason};
-pub use names::{cipher, group, protocol};
+pub use names::{cipher, group, protocol, version};
 pub use server::{ClientAuth, Server, ServerSettings};
 
 use std::sync::Arc;

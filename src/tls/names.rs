@@ -1,7 +1,16 @@
 //! The names of what a handshake has negotiated, as in the TLS registries of IANA, for the log and the metrics. What rustls adds
 //! later has no name here until it is added.
 
-use rustls::{CipherSuite, NamedGroup};
+use rustls::{CipherSuite, NamedGroup, ProtocolVersion};
+
+/// The name of a protocol version, as nginx and OpenSSL write it.
+pub fn version(version: ProtocolVersion) -> Option<&'static str> {
+    match version {
+        ProtocolVersion::TLSv1_2 => Some("TLSv1.2"),
+        ProtocolVersion::TLSv1_3 => Some("TLSv1.3"),
+        _ => None,
+    }
+}
 
 /// The name of a group of the key exchange.
 pub fn group(group: NamedGroup) -> Option<&'static str> {
@@ -42,6 +51,11 @@ mod tests {
     #[test]
     fn everything_that_we_offer_has_its_name() {
         let provider = provider();
+        let versions: Vec<_> = rustls::ALL_VERSIONS
+            .iter()
+            .map(|of| version(of.version))
+            .collect();
+        assert_eq!(versions, ["TLSv1.3", "TLSv1.2"].map(Some));
         let groups: Vec<_> = provider.kx_groups.iter().map(|of| group(of.name())).collect();
         assert_eq!(
             groups,

@@ -98,7 +98,7 @@ fn two_sinks_have_their_own_formats_and_fields() {
 fn local_responses_and_refused_requests_have_their_headers_and_sizes_too() {
     let folder = Folder::new("local");
     let config = format!(
-        "access_log:\n  - {{ path: {}, fields: [status, response_header.Retry-After, response_header.Content-Type] }}\n\
+        "workers: 1\naccess_log:\n  - {{ path: {}, fields: [status, response_header.Retry-After, response_header.Content-Type] }}\n\
          \x20 - {{ path: {}, format: combined }}",
         folder.path("fields.log"),
         folder.path("combined.log"),

@@ -331,11 +331,11 @@ impl WriterThread {
                 }
                 Err(error) => self.fail(&error),
             }
+            let lost = self.sink.take_lost();
+            if lost > 0 {
+                self.shared.lines_dropped.fetch_add(lost, Ordering::Relaxed);
+            }
             at = self.reopen_if_wanted(bytes, at);
-        }
-        let lost = self.sink.take_lost();
-        if lost > 0 {
-            self.shared.lines_dropped.fetch_add(lost, Ordering::Relaxed);
         }
     }
 

@@ -3,6 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::ops::Range;
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU32;
 use std::time::UNIX_EPOCH;
@@ -10,7 +11,7 @@ use std::time::UNIX_EPOCH;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use super::*;
-use crate::telemetry::access_log::{Client, Entry, Extra, LogBuffer, OnFull, Options};
+use crate::telemetry::access_log::{Client, Entry, Extra, LogBuffer, OnFull, Options, Syslog, SyslogServer};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -389,6 +390,50 @@ fn a_stream_without_a_reader_drops_lines_only() {
     assert!(writer.queue().lines_dropped() > 0);
     drop(workers);
     assert!(!writer.close(Duration::from_millis(50)));
+}
+
+#[test]
+fn a_syslog_server_that_is_away_drops_lines_and_blocks_no_worker() {
+    let folder = Folder::new();
+    let path = folder.path("log");
+    let target = Target::Syslog(Syslog {
+        server: SyslogServer::Unix(path.clone()),
+        facility: "local0",
+        severity: "info",
+    });
+    let writer = Writer::start(&target).expect("it starts").expect("it is not off");
+    let mut workers = buffer(&writer, OnFull::Drop);
+    push(&mut workers, 0, FLOOD);
+    let queue = writer.queue();
+    assert!(
+        queue.lines_dropped() > 0,
+        "more was pushed than there is room for"
+    );
+
+    // The server comes: what was kept arrives, and so does what is logged from now on.
+    let server = UnixDatagram::bind(&path).expect("a socket");
+    server.set_read_timeout(Some(DEADLINE)).expect("a timeout");
+    let reading = thread::spawn(move || {
+        let (mut numbers, mut bytes) = (Vec::new(), [0; 4096]);
+        while numbers.last() != Some(&FLOOD) {
+            let length = server.recv(&mut bytes).expect("a message comes");
+            numbers.push(number(&String::from_utf8_lossy(&bytes[..length])));
+        }
+        numbers
+    });
+    drop(workers);
+    let mut resumed = buffer(&writer, OnFull::Block);
+    push(&mut resumed, FLOOD, FLOOD + 1);
+    drop(resumed);
+    assert!(writer.close(DEADLINE), "the server takes it all");
+    let numbers = reading.join().expect("no panic");
+    assert!(numbers.is_sorted(), "in order");
+    let lost = queue.lines_dropped();
+    assert_eq!(
+        u64::from(FLOOD) + 1,
+        numbers.len() as u64 + lost,
+        "every line arrived or was counted"
+    );
 }
 
 #[test]
