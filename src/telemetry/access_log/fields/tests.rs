@@ -29,16 +29,20 @@ fn client() -> Client<'static> {
     Client::Forwarded([192, 0, 2, 1].into())
 }
 
-#[test]
-fn every_field_has_its_value_in_the_order_of_the_config() {
-    let request = head(&[("user-agent", b"curl/8"), ("X-Tag", b"a"), ("x-tag", b"b\"")]);
-    let tls = TlsFacts {
+fn tls() -> TlsFacts {
+    TlsFacts {
         version: "TLSv1.3",
         group: Some("X25519MLKEM768"),
         cipher: Some("TLS_AES_256_GCM_SHA384"),
         alpn: Some("h2"),
         server_name: "a.test".into(),
-    };
+    }
+}
+
+#[test]
+fn every_field_has_its_value_in_the_order_of_the_config() {
+    let request = head(&[("user-agent", b"curl/8"), ("X-Tag", b"a"), ("x-tag", b"b\"")]);
+    let tls = tls();
     let (backend, other) = (Label::new("http://b:1"), Label::new("http://c:1"));
     let subject = Label::new("CN=client");
     let retries = [Retry {

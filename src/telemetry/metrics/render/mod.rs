@@ -111,15 +111,20 @@ fn samples(out: &mut String, metric: &Metric, snapshot: &Snapshot) {
             }
         }
         Source::EachPair {
-            labels: [one, other],
+            labels,
             values,
             count,
         } => {
-            for (position, (of_one, of_other)) in values.iter().enumerate() {
-                let labels = [(one, *of_one), (other, *of_other)];
-                let total = snapshot.sum(|thread| count(thread, position));
-                sample(out, name, &labels, total);
-            }
+            let total = |position| snapshot.sum(|thread| count(thread, position));
+            pairs(
+                out,
+                name,
+                labels,
+                values
+                    .iter()
+                    .enumerate()
+                    .map(|(position, pair)| (*pair, total(position))),
+            );
         }
         Source::Logs(value) => {
             for log in &snapshot.logs {
@@ -166,6 +171,18 @@ fn samples(out: &mut String, metric: &Metric, snapshot: &Snapshot) {
         Source::Latencies(scope, resolution) => each(snapshot, scope, |labels, traffic| {
             histogram(out, name, (labels, resolution), &traffic.durations());
         }),
+    }
+}
+
+/// Writes one sample per pair of values of two labels.
+fn pairs(
+    out: &mut String,
+    name: &str,
+    [one, other]: [&str; 2],
+    totals: impl Iterator<Item = ((&'static str, &'static str), u64)>,
+) {
+    for ((of_one, of_other), total) in totals {
+        sample(out, name, &[(one, of_one), (other, of_other)], total);
     }
 }
 
