@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 
 use super::counters::DURATION_BOUNDS;
-use super::snapshot::Snapshot;
+use super::snapshot::{BackendSample, Snapshot};
 use super::table::{Kind, METRICS, Metric, Resolution, Scope, Source};
 use super::traffic::CLASSES;
-use super::{Histogram, PolicyOutcome, TrafficCounters};
+use super::{Histogram, PolicyCounters, PolicyOutcome, TrafficCounters};
 
 /// The text format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,15 +116,7 @@ fn samples(out: &mut String, metric: &Metric, snapshot: &Snapshot) {
             count,
         } => {
             let total = |position| snapshot.sum(|thread| count(thread, position));
-            pairs(
-                out,
-                name,
-                labels,
-                values
-                    .iter()
-                    .enumerate()
-                    .map(|(position, pair)| (*pair, total(position))),
-            );
+            pairs(out, name, labels, values, total);
         }
         Source::Logs(value) => {
             for log in &snapshot.logs {
@@ -136,22 +128,8 @@ fn samples(out: &mut String, metric: &Metric, snapshot: &Snapshot) {
                 sample(out, name, &[("pool", pool.name.as_str())], value(pool));
             }
         }
-        Source::Backends(value) => {
-            for pool in &snapshot.pools {
-                for backend in &pool.backends {
-                    let labels = [("pool", pool.name.as_str()), ("backend", backend.url.as_str())];
-                    sample(out, name, &labels, value(backend));
-                }
-            }
-        }
-        Source::Policies(value) => {
-            for policy in &snapshot.policies {
-                for outcome in PolicyOutcome::ALL {
-                    let labels = [("policy", policy.name()), ("outcome", outcome.name())];
-                    sample(out, name, &labels, value(policy, outcome));
-                }
-            }
-        }
+        Source::Backends(value) => backends(out, name, snapshot, value),
+        Source::Policies(value) => decisions(out, name, snapshot, value),
         Source::Certificates(value) => {
             for certificate in &snapshot.certificates {
                 let labels = [("file", certificate.file.as_str())];
@@ -174,15 +152,41 @@ fn samples(out: &mut String, metric: &Metric, snapshot: &Snapshot) {
     }
 }
 
-/// Writes one sample per pair of values of two labels.
+/// Writes one sample per pair of values of two labels; `total` receives the position of the pair.
 fn pairs(
     out: &mut String,
     name: &str,
     [one, other]: [&str; 2],
-    totals: impl Iterator<Item = ((&'static str, &'static str), u64)>,
+    values: &[(&str, &str)],
+    total: impl Fn(usize) -> u64,
 ) {
-    for ((of_one, of_other), total) in totals {
-        sample(out, name, &[(one, of_one), (other, of_other)], total);
+    for (position, (of_one, of_other)) in values.iter().enumerate() {
+        sample(out, name, &[(one, of_one), (other, of_other)], total(position));
+    }
+}
+
+/// Writes one sample per policy and outcome.
+fn decisions(
+    out: &mut String,
+    name: &str,
+    snapshot: &Snapshot,
+    value: fn(&PolicyCounters, PolicyOutcome) -> u64,
+) {
+    for policy in &snapshot.policies {
+        for outcome in PolicyOutcome::ALL {
+            let labels = [("policy", policy.name()), ("outcome", outcome.name())];
+            sample(out, name, &labels, value(policy, outcome));
+        }
+    }
+}
+
+/// Writes one sample per backend.
+fn backends(out: &mut String, name: &str, snapshot: &Snapshot, value: fn(&BackendSample) -> u64) {
+    for pool in &snapshot.pools {
+        for backend in &pool.backends {
+            let labels = [("pool", pool.name.as_str()), ("backend", backend.url.as_str())];
+            sample(out, name, &labels, value(backend));
+        }
     }
 }
 
