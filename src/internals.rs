@@ -18,7 +18,7 @@ pub mod http2 {
 }
 pub mod listener {
     //! Accepting connections.
-    pub use crate::listener::{Acceptor, Settings, WorkerSet};
+    pub use crate::listener::{Acceptor, ListedListener, ListenerList, Settings, SocketShares, WorkerSet};
 }
 pub mod net {
     //! Sockets.
@@ -39,10 +39,6 @@ pub mod proxy {
 pub mod server {
     //! A whole balancer.
     pub use crate::server::{Plan, Running, StartError, run, snapshot_of};
-}
-pub mod tasks {
-    //! Tasks.
-    pub use crate::tasks::LocalTasks;
 }
 pub mod telemetry {
     //! Logs and metrics.

@@ -18,6 +18,7 @@ pub(super) struct Asked {
     pub(super) is_secure: bool,
     /// Index of the listener in the config.
     pub(super) listener: usize,
+    listener_id: usize,
 }
 
 /// Why there is no such request.
@@ -57,6 +58,10 @@ impl Asked {
             client_ip: question.client_ip,
             is_secure: has_tls(listener).unwrap_or_default(),
             listener,
+            listener_id: config
+                .listeners
+                .get(listener)
+                .map_or(listener, |listener| listener.id),
         })
     }
 
@@ -66,7 +71,7 @@ impl Asked {
             head: &self.head,
             client_ip: Some(self.client_ip),
             is_secure: self.is_secure,
-            listener: self.listener,
+            listener: self.listener_id,
             now: clock::now(),
             wall: clock::wall(),
             random: 0,

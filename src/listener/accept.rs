@@ -2,30 +2,31 @@
 //! clients. It hands each connection to the worker that has the fewest, so that long-lived connections spread evenly.
 
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
+use tokio::task::JoinSet;
 
 use super::Settings;
 use super::connection;
 use super::connection_tasks::ConnectionTasks;
 use super::eviction::WakeTarget;
+use super::groups::ConnectionGroups;
 use super::handshake_permits::HandshakePermits;
+use super::listening::{ListenerList, ListeningSocket};
 use super::parked::Parked;
-use super::proxy_header::{is_trusted, receive_proxy_header};
+use super::proxy_header::{admit, is_trusted, receive_proxy_header};
 use super::settings::Redirect;
 use super::tls_accept::{self, AcceptContext};
 use super::worker_set::{Command, HandedConnection, OpenConnection, WorkerHandle};
 use crate::message::Connection;
-use crate::net::{self, ClientAddress, Listener, StdListener, Stream};
+use crate::net::{self, ClientAddress, StdListener, Stream};
 use crate::proxy::{Client, ListenerPolicy, Peer, Worker};
-use crate::tasks::LocalTasks;
 
-/// Maximum number of connections accepted from each socket's queue when a drain begins.
-const ACCEPTED_AT_DRAIN: usize = 4096;
+/// Maximum number of connections accepted from a socket's queue before it is closed.
+const ACCEPTED_AT_CLOSE: usize = 4096;
 /// How often the acceptor yields to let an evicted connection close.
 const YIELDS_TO_EVICT: usize = 8;
 /// How long accepting pauses when no descriptor or connection is free and no waiting connection can be closed.
@@ -33,26 +34,11 @@ const BACK_OFF: Duration = Duration::from_millis(20);
 /// Minimum time between two warnings about missing room.
 const WARNING_INTERVAL: Duration = Duration::from_secs(1);
 
-/// One listening socket and the settings of its listener.
-struct ListeningSocket {
-    socket: Listener,
-    settings: Arc<Settings>,
-}
-
-impl ListeningSocket {
-    /// Accepts the next connection. Yields once before it accepts a new one: the request has probably arrived by then, so that
-    /// the connection need not be registered with the runtime to wait for it.
-    async fn next(&self) -> std::io::Result<(Stream, ClientAddress)> {
-        loop {
-            // A flood of new connections must not starve the open ones.
-            tokio::task::coop::consume_budget().await;
-            if let Some(accepted) = self.socket.accept() {
-                return accepted;
-            }
-            poll_fn(|context| self.socket.poll_accept_ready(context)).await?;
-            tokio::task::yield_now().await;
-        }
-    }
+/// A listener that accepts.
+struct Accepting {
+    listening: Rc<ListeningSocket>,
+    /// The task that accepts.
+    task: JoinSet<()>,
 }
 
 /// Accepts connections on one worker.
@@ -61,71 +47,118 @@ pub struct Acceptor {
     handle: WorkerHandle,
     connection_tasks: ConnectionTasks,
     permits: HandshakePermits,
-    tasks: LocalTasks,
-    /// Empty once accepting has ended: the last owner of a socket closes it.
-    sockets: RefCell<Vec<Rc<ListeningSocket>>>,
+    groups: Rc<ConnectionGroups>,
+    accepting: RefCell<Vec<Accepting>>,
     last_warning: Cell<Option<Instant>>,
     /// For tasks that outlive a call.
     this: Weak<Self>,
 }
 
 impl Acceptor {
-    /// Starts accepting on all `sockets`, in tasks of `accepting`. Connections run in tasks of `connections`.
+    /// Accepts nothing until [`Self::apply`].
     ///
     /// # Errors
     /// The process or the system is out of descriptors or memory.
-    pub fn start(
-        worker: &Rc<Worker>,
-        handle: WorkerHandle,
-        sockets: Vec<(StdListener, Arc<Settings>)>,
-        accepting: &mut tokio::task::JoinSet<()>,
-        connections: &LocalTasks,
-    ) -> std::io::Result<Rc<Self>> {
-        let listening = |(socket, settings)| {
-            let socket = Listener::from(socket);
-            Rc::new(ListeningSocket { socket, settings })
-        };
-        let sockets = sockets.into_iter().map(listening).collect();
+    pub fn start(worker: &Rc<Worker>, handle: WorkerHandle) -> std::io::Result<Rc<Self>> {
         let connection_tasks = ConnectionTasks::new(&worker.counters)?;
-        let acceptor = Rc::new_cyclic(|this| Self {
+        Ok(Rc::new_cyclic(|this| Self {
             worker: Rc::clone(worker),
             handle,
             connection_tasks,
             permits: HandshakePermits::default(),
-            tasks: connections.clone(),
-            sockets: RefCell::new(sockets),
+            groups: ConnectionGroups::new(worker),
+            accepting: RefCell::default(),
             last_warning: Cell::new(None),
             this: this.clone(),
-        });
-        for listening in acceptor.sockets.borrow().iter() {
-            let (acceptor, listening) = (Rc::clone(&acceptor), Rc::clone(listening));
-            accepting.spawn_local(async move { acceptor.accept_from(&listening).await });
-        }
-        Ok(acceptor)
+        }))
     }
 
-    /// Accepts the connections that the kernel has established already, because closing the sockets would reset them.
-    pub fn accept_queued_connections(&self) {
-        for listening in self.sockets.take() {
-            for _ in 0..ACCEPTED_AT_DRAIN {
-                match listening.socket.accept_queued() {
-                    Ok((stream, peer)) => self.on_accept(stream, peer, &listening.settings),
-                    Err(error) if is_client_error(&error) => {}
-                    Err(_) => break,
-                }
+    /// Begins to accept for listeners that are new in the list, gives the others their present settings, and drains those
+    /// that are not in it any more.
+    pub async fn apply(&self, list: &ListenerList) {
+        let mut before = self.accepting.take();
+        for listed in &list.listeners {
+            let id = listed.settings.id;
+            let known = before
+                .iter()
+                .position(|accepting| accepting.listening.settings().id == id);
+            if let Some(known) = known {
+                let accepting = before.swap_remove(known);
+                accepting.listening.set_settings(&listed.settings);
+                self.accepting.borrow_mut().push(accepting);
+            } else if let Some(socket) = listed.sockets.take(self.handle.index) {
+                self.accept_on(socket, &listed.settings);
             }
+        }
+        for removed in before {
+            self.worker.drain_listener(removed.listening.settings().id);
+            self.close(removed).await;
+        }
+        for listener in self.groups.follow(list) {
+            self.groups.drain(listener);
+            self.notify(Some(listener));
+        }
+    }
+
+    /// Closes all listening sockets.
+    pub async fn stop(&self) {
+        for accepting in self.accepting.take() {
+            self.close(accepting).await;
         }
         self.run(self.handle.close_commands());
     }
 
+    /// Number of connections that have a task, and of their HTTP/2 streams.
+    pub fn running(&self) -> usize {
+        self.groups.running()
+    }
+
+    /// Waits until no connection is left.
+    pub async fn join(&self) {
+        self.groups.join().await;
+    }
+
+    fn accept_on(&self, socket: StdListener, settings: &Arc<Settings>) {
+        let listening = Rc::new(ListeningSocket::new(socket, Arc::clone(settings)));
+        let (this, accepted) = (self.this.clone(), Rc::clone(&listening));
+        let mut task = JoinSet::new();
+        task.spawn_local(async move {
+            if let Some(this) = this.upgrade() {
+                this.accept_from(&accepted).await;
+            }
+        });
+        self.accepting.borrow_mut().push(Accepting { listening, task });
+    }
+
+    /// Accepts the connections that the kernel has established already, because closing the socket would reset them, and closes
+    /// this worker's share of it.
+    async fn close(&self, accepting: Accepting) {
+        let Accepting { listening, mut task } = accepting;
+        task.shutdown().await;
+        let settings = listening.settings();
+        for _ in 0..ACCEPTED_AT_CLOSE {
+            match listening.next_queued() {
+                Ok((stream, peer)) => self.on_accept(stream, peer, &settings),
+                Err(error) if is_client_error(&error) => {}
+                Err(_) => break,
+            }
+        }
+    }
+
     /// Notifies every waiting connection that the worker is draining.
     pub fn drain(&self) {
+        self.notify(None);
+    }
+
+    /// Notifies waiting connections that they are draining: all, or those of one listener. Which listener those with a timer
+    /// belong to is not known here; a notification of another one has no effect.
+    fn notify(&self, listener: Option<usize>) {
         for target in self.connection_tasks.waiting().all() {
             if let WakeTarget::Timer(timer) = target {
                 self.worker.wheel.notify(timer);
             }
         }
-        for parked in self.connection_tasks.parked_connections().take_all() {
+        for parked in self.connection_tasks.parked_connections().take_all(listener) {
             self.unpark(parked);
         }
     }
@@ -177,7 +210,7 @@ impl Acceptor {
                         stream = renumbered;
                     }
                     while !self.make_room().await {}
-                    self.on_accept(stream, peer, &listening.settings);
+                    self.on_accept(stream, peer, &listening.settings());
                 }
                 Err(error) if is_client_error(&error) => {}
                 Err(error) => {
@@ -298,9 +331,11 @@ impl Acceptor {
         }
         let (this, worker, settings) = (self.this.clone(), Rc::clone(&self.worker), Arc::clone(settings));
         let waiting = self.connection_tasks.waiting().clone();
-        self.tasks.spawn(async move {
-            let peer = receive_proxy_header(&mut stream, peer, &worker, &waiting, &mut open).await;
-            if let (Some(peer), Some(this)) = (peer, this.upgrade()) {
+        self.groups.of(settings.id).spawn(async move {
+            let peer = receive_proxy_header(&mut stream, peer, &worker, &waiting, settings.id).await;
+            if let (Some(peer), Some(this)) = (peer, this.upgrade())
+                && admit(&peer, &worker, &mut open)
+            {
                 this.start_serving((stream, peer), &settings, open);
             }
         });
@@ -310,18 +345,17 @@ impl Acceptor {
     fn start_serving(&self, (stream, mut peer): (Stream, Peer), settings: &Settings, open: OpenConnection) {
         let worker = &self.worker;
         peer.half_close = settings.half_close;
-        peer.listener = settings.index;
+        peer.listener = settings.id;
+        let group = self.groups.of(settings.id);
         if let Some(tls) = &settings.tls {
             let ctx = AcceptContext {
                 worker: Rc::clone(worker),
                 connection_tasks: self.connection_tasks.clone(),
                 permits: self.permits.clone(),
-                tasks: self.tasks.clone(),
+                tasks: group.tasks().clone(),
             };
             let tls = Arc::clone(tls);
-            return self
-                .tasks
-                .spawn(tls_accept::serve_tls(stream, peer, tls, ctx, open));
+            return group.spawn(tls_accept::serve_tls(stream, peer, tls, ctx, open));
         }
         if let Some(Redirect::ToPort(port)) = settings.redirect {
             peer.policy = ListenerPolicy::Https(port);
@@ -334,8 +368,8 @@ impl Acceptor {
             is_last_request: false,
             pinned: None,
         };
-        let tasks = settings.http2.then(|| self.tasks.clone());
-        self.tasks.spawn(connection::serve(
+        let tasks = settings.http2.then(|| group.tasks().clone());
+        group.spawn(connection::serve(
             client,
             0,
             tasks,
@@ -354,6 +388,7 @@ impl Acceptor {
             served,
             ..
         } = parked;
+        let group = self.groups.of(peer.listener());
         let client = Client {
             connection: Connection::new(stream.into()),
             peer: peer.into_peer(),
@@ -362,7 +397,7 @@ impl Acceptor {
             is_last_request: false,
             pinned: None,
         };
-        self.tasks.spawn(connection::serve(
+        group.spawn(connection::serve(
             client,
             served,
             None,
@@ -388,48 +423,4 @@ fn is_client_error(error: &std::io::Error) -> bool {
         errno,
         Some(Errno::CONNABORTED | Errno::INTR | Errno::PROTO | Errno::NETDOWN | Errno::HOSTUNREACH)
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-
-    use socket2::{Domain, Socket, Type};
-
-    use super::*;
-    use crate::net::ListenAddress;
-
-    /// More than the runtime's cooperative budget of one task.
-    const FLOOD: usize = 200;
-
-    #[tokio::test]
-    async fn a_flood_of_connections_yields_to_other_tasks() {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        socket.bind(&any.into()).unwrap();
-        socket.set_nonblocking(true).unwrap();
-        socket.listen(2 * FLOOD as i32).unwrap();
-        let address = socket.local_addr().unwrap().as_socket().unwrap();
-        let _clients: Vec<_> = (0..FLOOD).map(|_| TcpStream::connect(address).unwrap()).collect();
-        let listening = ListeningSocket {
-            socket: StdListener::Tcp(socket.into()).into(),
-            settings: Arc::new(Settings {
-                index: 0,
-                address: ListenAddress::Ip(address),
-                proxy_protocol: false,
-                http2: false,
-                tls: None,
-                redirect: None,
-                half_close: crate::proxy::HalfClose::default(),
-            }),
-        };
-        let other_task_has_run = Cell::new(false);
-        let accepting = async {
-            for _ in 0..FLOOD {
-                listening.next().await.unwrap();
-            }
-            assert!(other_task_has_run.get());
-        };
-        tokio::join!(accepting, async { other_task_has_run.set(true) });
-    }
 }

@@ -1,11 +1,12 @@
-//! How client connections end, in both protocols: how long they may stay open during a drain, and the lingering close.
+//! How client connections end, in both protocols: how long they may stay open during a drain, the lingering close, and the count of
+//! those that are open.
 
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
 use crate::clock::TimerEvent;
-use crate::proxy::Client;
+use crate::proxy::{Client, Worker};
 
 /// How long a connection that is idle when a drain begins may still send the request that is on its way.
 pub(super) const DRAIN_GRACE: Duration = Duration::from_secs(1);
@@ -13,6 +14,22 @@ pub(super) const DRAIN_GRACE: Duration = Duration::from_secs(1);
 /// can read it: closing at once would reset the connection (RFC 9112 §9.6).
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 256 << 10;
+
+/// Counts a connection that has a task, until it is dropped, also when the task is aborted.
+pub(super) struct ActiveConnection(Rc<Worker>);
+
+impl ActiveConnection {
+    pub(super) fn new(worker: &Rc<Worker>) -> Self {
+        worker.counters.connections_active.up();
+        Self(Rc::clone(worker))
+    }
+}
+
+impl Drop for ActiveConnection {
+    fn drop(&mut self) {
+        self.0.counters.connections_active.down();
+    }
+}
 
 /// Ends our side of the connection, then reads and discards for a short time what the client still sends.
 pub(super) async fn linger(client: &mut Client) {

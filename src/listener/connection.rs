@@ -1,11 +1,10 @@
 //! The lifecycle of one client connection: waits for the first byte of a request, serves requests on a connection task,
 //! and waits again, until it is parked, switches to HTTP/2 or ends.
 
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::client_connection::{ClientConnection, ServeEnd, has_no_request};
-use super::closing::DRAIN_GRACE;
+use super::closing::{ActiveConnection, DRAIN_GRACE};
 use super::connection_tasks::ConnectionTasks;
 use super::eviction::{EvictionTicket, WakeTarget};
 use super::http2::{self, ConnectionContext};
@@ -49,7 +48,7 @@ pub(super) fn serve(
         is_empty_line_used: false,
     });
     async move {
-        connection.client.worker.counters.connections_active.up();
+        let active = ActiveConnection::new(&connection.client.worker);
         loop {
             match connection.first_byte(&connection_tasks).await {
                 WaitResult::Byte => {}
@@ -74,7 +73,7 @@ pub(super) fn serve(
             }
         }
         connection.ticket = None;
-        connection.client.worker.counters.connections_active.down();
+        drop(active);
         connection
             .client
             .connection
@@ -101,7 +100,6 @@ async fn serve_http2(
     } = client;
     let received = std::mem::take(&mut connection.input);
     connection.release(&worker.buffers);
-    let counters = Arc::clone(&worker.counters);
     if let Some(stream) = connection.into_stream() {
         let waiting = connection_tasks.waiting().clone();
         let ctx = ConnectionContext {
@@ -114,7 +112,6 @@ async fn serve_http2(
         };
         http2::serve(stream, received, ctx).await;
     }
-    counters.connections_active.down();
     drop(open);
 }
 
@@ -125,13 +122,10 @@ impl ClientConnection {
         self.drop_empty_line();
         let timeouts = self.client.worker.local().snapshot.timeouts;
         let Client {
-            connection,
-            timer,
-            worker,
-            ..
+            connection, timer, ..
         } = &self.client;
         self.is_park_timer = false;
-        timer.set(match worker.is_draining.get() {
+        timer.set(match self.client.is_draining() {
             true => DRAIN_GRACE,
             false if self.served == 0 => timeouts.header,
             false if connection.is_plain() && timeouts.idle > PARK_AFTER => {
@@ -164,7 +158,7 @@ impl ClientConnection {
                 // It must not be parked: half an empty line has arrived, or a drain has begun but the notification has not arrived.
                 TimerEvent::Expired if std::mem::take(&mut self.is_park_timer) => {
                     let idle = client.worker.local().snapshot.timeouts.idle;
-                    client.timer.set(match client.worker.is_draining.get() {
+                    client.timer.set(match client.is_draining() {
                         true => DRAIN_GRACE,
                         false => idle.saturating_sub(PARK_AFTER),
                     });
@@ -173,8 +167,8 @@ impl ClientConnection {
                 TimerEvent::Notified if self.ticket.as_ref().is_some_and(EvictionTicket::is_evicted) => {
                     return Poll::Ready(WaitResult::Close);
                 }
-                // The worker is draining: a request that is on its way is still accepted.
-                TimerEvent::Notified if client.worker.is_draining.get() => client.timer.set(DRAIN_GRACE),
+                // A request that is on its way is still accepted.
+                TimerEvent::Notified if client.is_draining() => client.timer.set(DRAIN_GRACE),
                 TimerEvent::Notified => {}
             }
         }
@@ -182,11 +176,9 @@ impl ClientConnection {
     }
 
     fn may_park(&self) -> bool {
-        let Client {
-            connection, worker, ..
-        } = &self.client;
-        let is_unpinned = self.client.pinned.is_none();
-        self.is_park_timer && is_unpinned && connection.input.is_empty() && !worker.is_draining.get()
+        let client = &self.client;
+        let is_unpinned = client.pinned.is_none();
+        self.is_park_timer && is_unpinned && client.connection.input.is_empty() && !client.is_draining()
     }
 
     /// Discards the empty line that some clients send after a body, so that it does not hold a buffer while the connection is
@@ -209,7 +201,6 @@ impl ClientConnection {
             ..
         } = self.client;
         drop(self.ticket);
-        worker.counters.connections_active.down();
         let now = worker.wheel.now();
         let parked = connection
             .into_stream()

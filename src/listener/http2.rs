@@ -311,7 +311,7 @@ impl Session {
         let worker = &self.ctx.worker;
         let limit = worker.local().snapshot.limits.requests_per_connection;
         let is_full = limit.is_some_and(|limit| self.served >= limit);
-        if self.closing != Closing::No || !(is_full || worker.is_draining.get()) {
+        if self.closing != Closing::No || !(is_full || worker.is_draining(self.ctx.peer.listener)) {
             return false;
         }
         self.connection.send_goaway();

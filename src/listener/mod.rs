@@ -6,8 +6,10 @@ mod closing;
 mod connection;
 mod connection_tasks;
 mod eviction;
+mod groups;
 mod handshake_permits;
 mod http2;
+mod listening;
 mod parked;
 mod proxy_header;
 mod queue;
@@ -17,5 +19,6 @@ mod tls_accept;
 mod worker_set;
 
 pub use accept::Acceptor;
+pub use listening::{ListedListener, ListenerList, SocketShares};
 pub use settings::{Redirect, Settings};
 pub use worker_set::{WorkerHandle, WorkerSet};

@@ -35,8 +35,8 @@ pub(super) struct Parked {
 /// The client of a parked connection. The texts derived from its address are dropped, so that whole memory pages become
 /// free.
 pub(super) enum ParkedPeer {
-    /// Only its address is known.
-    Address(ClientAddress),
+    /// Only its address and its listener are known.
+    Address(ClientAddress, usize),
     /// More is known, for example its certificate.
     Peer(Rc<Peer>),
 }
@@ -44,15 +44,27 @@ pub(super) enum ParkedPeer {
 impl ParkedPeer {
     pub(super) fn of(peer: Rc<Peer>) -> Self {
         match peer.only_address() {
-            Some(address) => Self::Address(address),
+            Some(address) => Self::Address(address, peer.listener),
             None => Self::Peer(peer),
         }
     }
 
     pub(super) fn into_peer(self) -> Rc<Peer> {
         match self {
-            Self::Address(address) => Rc::new(Peer::new(address)),
+            Self::Address(address, listener) => {
+                let mut peer = Peer::new(address);
+                peer.listener = listener;
+                Rc::new(peer)
+            }
             Self::Peer(peer) => peer,
+        }
+    }
+
+    /// The id of its listener.
+    pub(super) fn listener(&self) -> usize {
+        match self {
+            Self::Address(_, listener) => *listener,
+            Self::Peer(peer) => peer.listener,
         }
     }
 }
@@ -135,9 +147,13 @@ impl ParkedConnections {
         }
     }
 
-    /// Takes out all connections.
-    pub(super) fn take_all(&self) -> Vec<Parked> {
-        let keys: Vec<usize> = self.entries.borrow().iter().map(|(key, _)| key).collect();
+    /// Takes out all connections, or those of one listener.
+    pub(super) fn take_all(&self, of: Option<usize>) -> Vec<Parked> {
+        let entries = self.entries.borrow();
+        let is_meant = |parked: &Parked| of.is_none_or(|listener| parked.peer.listener() == listener);
+        let meant = entries.iter().filter(|(_, entry)| is_meant(&entry.parked));
+        let keys: Vec<usize> = meant.map(|(key, _)| key).collect();
+        drop(entries);
         keys.into_iter().filter_map(|key| self.take(key)).collect()
     }
 }

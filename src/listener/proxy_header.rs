@@ -25,14 +25,13 @@ pub(super) fn is_trusted(sender: ClientAddress, address: &ListenAddress, worker:
     is_trusted
 }
 
-/// Reads the header within `client_header`, and counts the connection for the client that it names. Returns `None` if the
-/// connection must be closed; a rejected header is counted.
+/// Reads the header within `client_header`. Returns `None` if the connection must be closed; a rejected header is counted.
 pub(super) async fn receive_proxy_header(
     stream: &mut Stream,
     sender: ClientAddress,
     worker: &Rc<Worker>,
     waiting: &EvictionQueue,
-    open: &mut OpenConnection,
+    listener: usize,
 ) -> Option<Peer> {
     let timer = worker.wheel.timer();
     let ticket = waiting.join(WakeTarget::Timer(timer.key()));
@@ -49,7 +48,7 @@ pub(super) async fn receive_proxy_header(
                 }
                 // The acceptor that evicted it has counted it.
                 TimerEvent::Notified if ticket.is_evicted() => return Poll::Ready(None),
-                TimerEvent::Notified if worker.is_draining.get() => timer.set(DRAIN_GRACE),
+                TimerEvent::Notified if worker.is_draining(listener) => timer.set(DRAIN_GRACE),
                 TimerEvent::Notified => {}
             }
         }
@@ -63,13 +62,17 @@ pub(super) async fn receive_proxy_header(
         Ok(Err(error)) => return refuse(&error, sender, worker),
         Err(reason) => return refuse(&reason, sender, worker),
     };
-    let peer = Peer::from_proxy_header(header, sender);
+    Some(Peer::from_proxy_header(header, sender))
+}
+
+/// Counts the connection for the client that its header names. Returns whether the client may have one more.
+pub(super) fn admit(peer: &Peer, worker: &Worker, open: &mut OpenConnection) -> bool {
     let limit = worker.local().snapshot.limits.connections_per_client;
     let is_admitted = open.set_client(peer.ip_address().map(|address| address.ip()), limit);
     if !is_admitted {
         worker.counters.connections_rejected.increment();
     }
-    is_admitted.then_some(peer)
+    is_admitted
 }
 
 /// Counts and logs a connection that is closed because of its header.

@@ -11,8 +11,9 @@ use crate::tls;
 pub struct Settings {
     /// Where clients connect.
     pub address: ListenAddress,
-    /// Its position in the config, from 0; known once all listeners are bound.
-    pub index: usize,
+    /// Its position in the config that the process was started with. A listener that a reload adds gets the next number, and
+    /// keeps it as long as a config has its address.
+    pub id: usize,
     /// Whether every connection begins with a PROXY header.
     pub proxy_protocol: bool,
     /// Whether clients may speak HTTP/2: negotiated by ALPN under TLS, otherwise by beginning with the HTTP/2 preface.
@@ -32,16 +33,4 @@ pub enum Redirect {
     ToTls,
     /// This port.
     ToPort(u16),
-}
-
-impl Settings {
-    /// Whether a running listener with these settings can switch to `other`. Certificates and other TLS settings can change
-    /// while it serves.
-    pub fn may_become(&self, other: &Self) -> bool {
-        let without_tls = |settings: &Self| Self {
-            tls: None,
-            ..settings.clone()
-        };
-        self.tls.is_some() == other.tls.is_some() && without_tls(self) == without_tls(other)
-    }
 }

@@ -12,7 +12,7 @@ use std::time::Instant;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as BASE64;
 
-use super::closing::linger;
+use super::closing::{ActiveConnection, linger};
 use super::connection;
 use super::connection_tasks::ConnectionTasks;
 use super::eviction::WakeTarget;
@@ -55,8 +55,7 @@ pub(super) async fn serve_tls(
     let timer = ctx.worker.wheel.timer();
     let peer = Rc::new(peer);
     if speaks_http2 {
-        let counters = Arc::clone(&ctx.worker.counters);
-        counters.connections_active.up();
+        let _active = ActiveConnection::new(&ctx.worker);
         timer.set(ctx.worker.local().snapshot.timeouts.header);
         let ctx = ConnectionContext {
             peer,
@@ -67,7 +66,6 @@ pub(super) async fn serve_tls(
             stream_tasks: ctx.connection_tasks.stream_tasks().clone(),
         };
         Box::pin(http2::serve(stream, Buffer::default(), ctx)).await;
-        counters.connections_active.down();
         drop(open);
         return;
     }

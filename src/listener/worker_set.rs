@@ -317,7 +317,7 @@ mod tests {
         Command::Serve(HandedConnection {
             peer: ClientAddress::Unix,
             settings: Arc::new(Settings {
-                index: 0,
+                id: 0,
                 address: ListenAddress::Unix("socket".into()),
                 proxy_protocol: false,
                 http2: false,

@@ -43,6 +43,17 @@ impl ListenAddress {
     }
 }
 
+impl ListenAddress {
+    /// Whether both cannot be bound at the same time. Our IPv6 sockets do not accept IPv4 connections.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let (Self::Ip(one), Self::Ip(other)) = (self, other) else {
+            return self == other;
+        };
+        let is_one_part = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
+        one.port() != 0 && one.port() == other.port() && one.is_ipv4() == other.is_ipv4() && is_one_part
+    }
+}
+
 impl fmt::Display for ListenAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -88,12 +99,46 @@ impl Drop for UnixSocketFile {
 /// exists and is not a socket.
 pub fn bind(address: &ListenAddress) -> io::Result<Bound> {
     match address {
-        ListenAddress::Ip(address) => bind_ip(*address),
+        ListenAddress::Ip(address) => bind_ip(*address, false),
         ListenAddress::Unix(path) => bind_unix(path),
     }
 }
 
-fn bind_ip(address: SocketAddr) -> io::Result<Bound> {
+/// Binds an address and starts listening, although sockets of this process that are about to be closed may still listen on an
+/// overlapping one: `closing`.
+///
+/// # Errors
+/// As [`bind`] and [`Bound::listen`].
+pub fn listen_beside<'b>(
+    address: &ListenAddress,
+    closing: impl Iterator<Item = &'b Bound>,
+) -> io::Result<Bound> {
+    let overlaps = |bound: &&Bound| bound.address().is_ok_and(|other| other.overlaps(address));
+    let closing: Vec<&Bound> = match address {
+        ListenAddress::Ip(_) => closing.filter(overlaps).collect(),
+        ListenAddress::Unix(_) => Vec::new(),
+    };
+    // Only for as long as it takes: otherwise a second process could listen on the same address, and each would get a part of
+    // the connections.
+    let share = |is_shared| {
+        let mut sockets = closing.iter();
+        sockets.try_for_each(|bound| bound.socket.set_reuse_port(is_shared))
+    };
+    share(true)?;
+    let bound = match address {
+        ListenAddress::Ip(address) => bind_ip(*address, !closing.is_empty()),
+        ListenAddress::Unix(path) => bind_unix(path),
+    };
+    let bound = bound.and_then(|bound| bound.listen().map(|()| bound));
+    share(false)?;
+    let bound = bound?;
+    if !closing.is_empty() {
+        bound.socket.set_reuse_port(false)?;
+    }
+    Ok(bound)
+}
+
+fn bind_ip(address: SocketAddr, is_port_shared: bool) -> io::Result<Bound> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     // IPv6 sockets accept no IPv4 connections, so that `[::]:80` and `0.0.0.0:80` can both be bound.
@@ -102,6 +147,9 @@ fn bind_ip(address: SocketAddr) -> io::Result<Bound> {
     }
     // Connections of an earlier process in TIME_WAIT must not prevent the start.
     socket.set_reuse_address(true)?;
+    if is_port_shared {
+        socket.set_reuse_port(true)?;
+    }
     // Accepted connections inherit both options, which saves two system calls for each.
     socket.set_tcp_nodelay(true)?;
     enable_keepalive(&socket)?;
@@ -319,6 +367,22 @@ mod tests {
         UnixStream::connect(&path).unwrap();
         drop(bound);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn an_address_is_taken_over_from_an_overlapping_one_that_is_closed() {
+        let old = bind(&ListenAddress::Ip((Ipv4Addr::LOCALHOST, 0).into())).unwrap();
+        old.listen().unwrap();
+        let old_address = old.ip().unwrap();
+        let wide = ListenAddress::Ip((Ipv4Addr::UNSPECIFIED, old_address.port()).into());
+        let alone = listen_beside(&wide, std::iter::empty());
+        assert_eq!(alone.unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        let new = listen_beside(&wide, std::iter::once(&old)).unwrap();
+        drop(old);
+        TcpStream::connect(old_address).unwrap();
+        let again = bind(&wide).and_then(|bound| bound.listen());
+        assert_eq!(again.unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        drop(new);
     }
 
     #[test]

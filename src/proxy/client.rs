@@ -55,7 +55,7 @@ pub struct Peer {
     pub half_close: HalfClose,
     /// What its TLS handshake has negotiated.
     pub tls: Option<Box<TlsFacts>>,
-    /// Position of its listener in the config, from 0.
+    /// The id of its listener.
     pub listener: usize,
 }
 
@@ -100,13 +100,12 @@ impl Peer {
         })
     }
 
-    /// Where it is, if [`Self::new`] makes the same of that.
+    /// Where it is, if [`Self::new`] makes the same of that and of its listener.
     pub fn only_address(&self) -> Option<ClientAddress> {
         let is_plain = !self.is_secure
             && !self.is_introduced
             && matches!(self.policy, ListenerPolicy::None)
-            && self.half_close == HalfClose::default()
-            && self.listener == 0;
+            && self.half_close == HalfClose::default();
         is_plain.then_some(self.address)
     }
 
@@ -155,6 +154,12 @@ impl Peer {
 }
 
 impl Client {
+    /// Whether its connection ends after the request that runs, because the process or its listener stops.
+    #[inline]
+    pub fn is_draining(&self) -> bool {
+        self.worker.is_draining(self.peer.listener)
+    }
+
     /// Where it connected to, if that is an IP address.
     pub(super) fn destination(&self) -> Option<SocketAddr> {
         let peer = &self.peer.destination;

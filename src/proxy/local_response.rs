@@ -263,7 +263,7 @@ fn keeps_client(exchange: &Exchange<'_>, may_keep: bool) -> bool {
         && may_keep
         && head.upgrade.is_none()
         && !client.is_last_request
-        && !client.worker.is_draining.get()
+        && !client.is_draining()
 }
 
 /// Writes what is left of the response.

@@ -153,7 +153,7 @@ fn form<'a>(
         // What follows a request to upgrade may be meant for the other protocol: it is never read as a request.
         && exchange.request.head.upgrade.is_none()
         && !exchange.request.client.is_last_request
-        && !exchange.request.client.worker.is_draining.get();
+        && !exchange.request.client.is_draining();
     Form {
         framing,
         keep_alive,

@@ -50,8 +50,9 @@ pub struct Worker {
     pub encoders: EncoderPool,
     /// Threads for long computations, which all workers share.
     pub computations: Arc<Computations>,
-    /// Whether new requests get a response with `Connection: close`, because the process is to stop.
-    pub is_draining: Cell<bool>,
+    draining: Cell<Draining>,
+    /// The listeners that were removed and have connections.
+    removed_listeners: RefCell<Vec<usize>>,
     shared: Arc<SnapshotCell>,
     local: RefCell<Rc<SnapshotHandle>>,
     /// Number of changes of the snapshot or of an eligible set that this worker has seen.
@@ -64,6 +65,16 @@ pub struct Worker {
         reason = "a head goes from hand to hand with every request, which is cheaper for a box than for what is in it"
     )]
     heads: RefCell<Vec<Box<Incoming>>>,
+}
+
+/// Whose client connections are draining: they get a response with `Connection: close` to their next request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Draining {
+    None,
+    /// Those of removed listeners.
+    Removed,
+    /// All, because the process is to stop.
+    All,
 }
 
 /// A request head and what reading it needs, reused from request to request.
@@ -97,7 +108,8 @@ impl Worker {
             log: RefCell::new(log),
             encoders: EncoderPool::default(),
             computations,
-            is_draining: Cell::new(false),
+            draining: Cell::new(Draining::None),
+            removed_listeners: RefCell::default(),
             shared,
             local,
             changes: Cell::new(0),
@@ -118,6 +130,41 @@ impl Worker {
             self.wheel.wake_listeners();
         }
         Rc::clone(&self.local.borrow())
+    }
+
+    /// Whether client connections of this listener are draining.
+    #[inline]
+    pub fn is_draining(&self, listener: usize) -> bool {
+        match self.draining.get() {
+            Draining::None => false,
+            Draining::Removed => self.removed_listeners.borrow().contains(&listener),
+            Draining::All => true,
+        }
+    }
+
+    /// Drains all client connections, because the process is to stop.
+    pub fn drain(&self) {
+        self.draining.set(Draining::All);
+    }
+
+    /// Drains the connections of a listener that was removed.
+    pub fn drain_listener(&self, listener: usize) {
+        let mut removed = self.removed_listeners.borrow_mut();
+        if !removed.contains(&listener) {
+            removed.push(listener);
+        }
+        if self.draining.get() == Draining::None {
+            self.draining.set(Draining::Removed);
+        }
+    }
+
+    /// A removed listener has no connections any more.
+    pub fn forget_listener(&self, listener: usize) {
+        let mut removed = self.removed_listeners.borrow_mut();
+        removed.retain(|&known| known != listener);
+        if removed.is_empty() && self.draining.get() == Draining::Removed {
+            self.draining.set(Draining::None);
+        }
     }
 
     /// A number that differs once another snapshot or eligible set is active. Requests that wait for a backend are woken then.

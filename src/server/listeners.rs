@@ -1,15 +1,209 @@
-//! The running listeners: configured settings completed by actual addresses and the port of redirects.
+//! The listeners of the process: their sockets, and the settings that workers apply to new connections. A reload binds the new ones,
+//! passes the changed list to the workers, and closes the removed ones.
 
+use std::io;
 use std::sync::Arc;
 
-use crate::listener;
-use crate::net::ListenAddress;
+use tokio::sync::watch;
+
+use super::start_error::StartError;
+use crate::listener::{self, ListedListener, ListenerList, SocketShares};
+use crate::net::{self, Bound, ListenAddress};
 
 /// A running listener: its actual address and its settings.
 pub(super) type Running = (String, Arc<listener::Settings>);
 
+/// The listeners of the process.
+pub(super) struct Listeners {
+    active: Vec<Listener>,
+    workers: usize,
+    running: watch::Sender<Arc<[Running]>>,
+    list: watch::Sender<Arc<ListenerList>>,
+}
+
+/// A listener with its socket.
+pub(super) struct Listener {
+    id: usize,
+    bound: Bound,
+    address: ListenAddress,
+    sockets: Arc<SocketShares>,
+}
+
+/// Gives the listeners of a new config their ids: that of the one with the same address, else a new one, `next` or larger.
+/// Several listeners may have port 0 of one address; they keep their order.
+pub(super) fn identify(before: &[listener::Settings], wanted: &mut [listener::Settings], next: usize) {
+    let mut known: Vec<_> = before.iter().map(|known| (known.id, &known.address)).collect();
+    let mut next = next..;
+    for settings in wanted {
+        let same = known
+            .iter()
+            .position(|(_, address)| **address == settings.address);
+        let id = same.map(|same| known.remove(same).0).or_else(|| next.next());
+        settings.id = id.unwrap_or(usize::MAX);
+    }
+}
+
+/// A number that is larger than all ids.
+pub(super) fn next_id(listeners: &[listener::Settings]) -> usize {
+    let largest = listeners.iter().map(|settings| settings.id).max();
+    largest.map_or(0, |id| id.saturating_add(1))
+}
+
+impl Listeners {
+    /// Begins with these sockets, one for each of `wanted`.
+    ///
+    /// # Errors
+    /// No descriptor is free.
+    pub(super) fn start(
+        bound: Vec<Bound>,
+        wanted: &[listener::Settings],
+        workers: usize,
+    ) -> Result<Self, StartError> {
+        let mut listeners = Self {
+            active: Vec::new(),
+            workers,
+            running: watch::Sender::new(Arc::default()),
+            list: watch::Sender::default(),
+        };
+        let bound = bound.into_iter().zip(wanted);
+        let added = bound.map(|(bound, settings)| Listener::new(settings.id, bound, workers));
+        let added = added.collect::<io::Result<_>>();
+        let added = added.map_err(StartError::system("share a listening socket with a worker"))?;
+        listeners.activate(wanted, added);
+        Ok(listeners)
+    }
+
+    /// What workers follow.
+    pub(super) fn list(&self) -> watch::Receiver<Arc<ListenerList>> {
+        self.list.subscribe()
+    }
+
+    /// The running listeners, over all reloads.
+    pub(super) fn running(&self) -> watch::Receiver<Arc<[Running]>> {
+        self.running.subscribe()
+    }
+
+    /// The actual addresses.
+    pub(super) fn addresses(&self) -> Vec<ListenAddress> {
+        self.active
+            .iter()
+            .map(|listener| listener.address.clone())
+            .collect()
+    }
+
+    /// The sockets.
+    pub(super) fn sockets(&self) -> impl Iterator<Item = &Bound> {
+        self.active.iter().map(|listener| &listener.bound)
+    }
+
+    /// Binds the addresses that only `wanted` has, and listens on them. Clients wait until [`Self::activate`]. Sockets that are
+    /// closed then do not prevent that: those of listeners that `wanted` does not have, and `closing`.
+    ///
+    /// # Errors
+    /// An address cannot be bound. Nothing has changed then.
+    pub(super) fn prepare(
+        &self,
+        wanted: &[listener::Settings],
+        closing: Option<&Bound>,
+    ) -> Result<Vec<Listener>, StartError> {
+        let is_kept = |id: usize| wanted.iter().any(|settings| settings.id == id);
+        let removed = self.active.iter().filter(|active| !is_kept(active.id));
+        let closing = removed.map(|active| &active.bound).chain(closing);
+        let added = wanted.iter().filter(|settings| self.find(settings.id).is_none());
+        let bind = |settings: &listener::Settings| {
+            let bound = net::listen_beside(&settings.address, closing.clone());
+            let listener = bound.and_then(|bound| Listener::new(settings.id, bound, self.workers));
+            listener.map_err(|source| StartError::bind(&settings.address, source))
+        };
+        added.map(bind).collect()
+    }
+
+    /// Makes `wanted` the listeners of the process; `added` are those that were prepared. Returns the generation of the list that
+    /// workers apply. Until they have, they may still accept for removed listeners.
+    pub(super) fn activate(&mut self, wanted: &[listener::Settings], added: Vec<Listener>) -> u64 {
+        let mut before = std::mem::take(&mut self.active);
+        before.extend(added);
+        let mut settings = Vec::new();
+        for wanted in wanted {
+            let Some(place) = before.iter().position(|listener| listener.id == wanted.id) else {
+                continue;
+            };
+            self.active.push(before.remove(place));
+            settings.push(self.with_running_tls(wanted.clone()));
+        }
+        let running: Arc<[Running]> = all(&settings, &self.addresses()).into();
+        let listeners = running.iter().zip(&self.active);
+        let listeners = listeners.map(|((_, settings), listener)| ListedListener {
+            settings: Arc::clone(settings),
+            sockets: Arc::clone(&listener.sockets),
+        });
+        let previous = Arc::clone(&self.list.borrow());
+        let list = ListenerList {
+            generation: previous.generation + 1,
+            next_id: previous.next_id.max(next_id(wanted)),
+            listeners: listeners.collect(),
+        };
+        let generation = list.generation;
+        self.running.send_replace(running);
+        self.list.send_replace(Arc::new(list));
+        for removed in before {
+            tracing::info!(address = %removed.address, "No longer listening");
+        }
+        generation
+    }
+
+    /// Says of each listener whether this process removes the file of its Unix socket.
+    pub(super) fn own_files(&mut self, are_owned: impl IntoIterator<Item = bool>) {
+        for (listener, is_owned) in self.active.iter_mut().zip(are_owned) {
+            listener.bound.set_owned(is_owned);
+        }
+    }
+
+    /// Closes this thread's sockets and removes the files of Unix sockets. Workers still accept.
+    pub(super) fn close(&mut self) {
+        self.active.clear();
+    }
+
+    /// A listener that keeps TLS keeps its session tickets too: it takes over certificates and settings. New handshakes use them.
+    fn with_running_tls(&self, mut wanted: listener::Settings) -> listener::Settings {
+        let running = self.running.borrow();
+        let same = running.iter().find(|(_, running)| running.id == wanted.id);
+        let running = same.and_then(|(_, running)| running.tls.as_ref());
+        if let (Some(running), Some(tls)) = (running, &wanted.tls) {
+            if let Err(error) = running.adopt(tls) {
+                let address = &wanted.address;
+                tracing::error!(%address, %error, "Could not apply the new TLS settings; still using the old ones");
+            }
+            wanted.tls = Some(Arc::clone(running));
+        }
+        wanted
+    }
+
+    fn find(&self, id: usize) -> Option<&Listener> {
+        self.active.iter().find(|listener| listener.id == id)
+    }
+}
+
+impl Listener {
+    fn new(id: usize, bound: Bound, workers: usize) -> io::Result<Self> {
+        let shares = (0..workers).map(|_| bound.share());
+        let shares: Vec<_> = shares.collect::<io::Result<_>>()?;
+        Ok(Self {
+            id,
+            address: bound.address()?,
+            bound,
+            sockets: SocketShares::new(shares),
+        })
+    }
+
+    /// The actual address.
+    pub(super) fn address(&self) -> &ListenAddress {
+        &self.address
+    }
+}
+
 /// The running listeners, with their actual addresses and with the port that clients are redirected to.
-pub(super) fn all(listeners: &[listener::Settings], addresses: &[ListenAddress]) -> Vec<Running> {
+fn all(listeners: &[listener::Settings], addresses: &[ListenAddress]) -> Vec<Running> {
     let with_tls = || {
         let both = listeners.iter().zip(addresses);
         both.filter(|(settings, _)| settings.tls.is_some())
@@ -23,15 +217,14 @@ pub(super) fn all(listeners: &[listener::Settings], addresses: &[ListenAddress])
         let found = usual.or_else(near).or_else(|| with_tls().next());
         found.map_or(443, |address| address.port())
     };
-    let one = |(index, (settings, address)): (usize, (&listener::Settings, &ListenAddress))| {
+    let one = |(settings, address): (&listener::Settings, &ListenAddress)| {
         let mut settings = settings.clone();
-        settings.index = index;
         if settings.redirect == Some(listener::Redirect::ToTls) {
             settings.redirect = Some(listener::Redirect::ToPort(port(address)));
         }
         (address.to_string(), Arc::new(settings))
     };
-    listeners.iter().zip(addresses).enumerate().map(one).collect()
+    listeners.iter().zip(addresses).map(one).collect()
 }
 
 #[cfg(test)]
@@ -57,7 +250,7 @@ mod tests {
         });
         let tls = Arc::new(tls.unwrap());
         let settings = |text: &&str| listener::Settings {
-            index: 0,
+            id: 0,
             address: ListenAddress::Ip(text.trim_end_matches('s').parse().unwrap()),
             proxy_protocol: false,
             http2: true,

@@ -1,5 +1,6 @@
 //! The control plane: builds everything from a config and owns every thread and task. It never handles a request.
 
+mod activation;
 mod assemble;
 mod background;
 mod certificates;
@@ -36,7 +37,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use crate::admin::{
-    self, BackendChange, CHANGES_WAITING, COMMANDS_WAITING, Command, Control, Feeds, Reloaded, SAMPLES_KEPT,
+    self, BackendChange, CHANGES_WAITING, COMMANDS_WAITING, Command, Control, Feeds, SAMPLES_KEPT,
 };
 use crate::clock;
 use crate::config::{self, Config, Workers};
@@ -49,6 +50,7 @@ use crate::telemetry::{Feed, Logs};
 pub use assemble::snapshot_of;
 use eligible::Eligibility;
 use limits::Resources;
+use listeners::Listeners;
 use pid_file::PidFile;
 use reload::Reloads;
 use removed::RemovedBackends;
@@ -138,7 +140,7 @@ struct Server {
     timeouts: ClientTimeouts,
     reloads: Reloads,
     state: Arc<AppState>,
-    listeners: Vec<net::Bound>,
+    listeners: Listeners,
     admin: Option<net::Bound>,
     admin_stop: AdminStop,
     upgrade: Upgrade,
@@ -194,13 +196,15 @@ impl Server {
         // What may fail comes before `ready`: a process that was told to serve may have accepted connections.
         let (addresses, admin) = (sockets.open(&config)?, sockets.admin_address()?);
         let running = Running { addresses, admin };
-        let counters = (0..worker_count(config.workers)).map(|_| Arc::default());
+        let bound = std::mem::take(&mut sockets.listeners);
+        let mut listeners = Listeners::start(bound, &config.listeners, resources.workers)?;
+        let counters = (0..resources.workers).map(|_| Arc::default());
         let config_state = ConfigState::new(Arc::new(config.clone()), config::print(&config), source_name);
         let state = Arc::new(AppState {
             shared: Arc::clone(&backends.shared),
             counters: counters.collect(),
             logs: Arc::clone(logs),
-            listeners: listeners::all(&config.listeners, &running.addresses),
+            listeners: listeners.running(),
             started: (clock::now(), clock::wall()),
             config_state: Mutex::new(config_state),
             samples: Arc::new(Feed::new(SAMPLES_KEPT)),
@@ -215,20 +219,20 @@ impl Server {
             .ready()
             .map_err(StartError::system("take over from the running process"))?;
         let (stop, stopped) = watch::channel(Stop::No);
-        let workers = start_workers(&sockets.listeners, &state, &stopped)?;
+        let workers = start_workers(&listeners, &state, &stopped)?;
         // Who waits for the line of the start finds the file.
         pid_file.iter().for_each(PidFile::publish);
         on_start(&running);
         running.announce(resources);
         inherited.serving();
-        sockets.own_files();
+        listeners.own_files(sockets.files);
         manager.ready();
         watch_certificates(&state, &mut tasks);
         Ok(Self {
             timeouts: config.timeouts,
             reloads: Reloads::new(source, config, resources, backends.shared, backends.keep),
             state,
-            listeners: sockets.listeners,
+            listeners,
             admin: sockets.admin,
             admin_stop,
             upgrade: Upgrade::default(),
@@ -273,11 +277,8 @@ impl Server {
                 result = self.upgrade.ended() => if self.finish_upgrade(result) { break },
                 () = stopping::next(&mut watchdog) => self.notify_watchdog(),
                 Some(change) = self.operations.recv() => self.change_backend(change),
-                read = self.reloads.read(), if self.waiting.is_none() => match read {
-                    Ok(result) => self.waiting = Some(WaitingReload::new(result, &self.discovery.starter)),
-                    Err(errors) => self.finish_reload(Err(errors)),
-                },
-                reload = WaitingReload::take_answered(&mut self.waiting) => self.finish_reload(Ok(reload)),
+                read = self.reloads.read(), if self.waiting.is_none() => self.prepare_reload(read).await,
+                reload = WaitingReload::take_answered(&mut self.waiting) => self.finish_reload(Ok(reload)).await,
                 Some(update) = self.discovery.updates.recv() => self.apply_update(&update),
                 () = self.eligibility.due() => self.eligibility.update_due(&self.state.shared.snapshot().pools),
                 () = self.removed.due() => self.removed.release(&self.state.shared.snapshot().watched()),
@@ -306,38 +307,6 @@ impl Server {
         });
     }
 
-    /// Activates the config that a reload has read. If the reload failed, nothing changes.
-    fn finish_reload(&mut self, read: Result<WaitingReload, Vec<String>>) {
-        let outcome = read.map(|WaitingReload { result, sources }| {
-            self.timeouts = result.config.timeouts;
-            certificates::adopt(&self.state.listeners, &result.listeners);
-            self.discovery.sources = sources;
-            self.reloads
-                .activate(result.assembled, result.config, &self.discovery.sources);
-            let snapshot = self.state.shared.snapshot();
-            self.removed.expect();
-            self.watchers.look_up_again();
-            self.watchers.watch(&snapshot.watched());
-            self.eligibility.update(&snapshot.pools, |_| false);
-            let mut config_state = self.state.config_state();
-            config_state.config = self.reloads.active();
-            let replaced = std::mem::replace(&mut config_state.config_text, result.text);
-            config_state.previous_text = Some(replaced);
-            drop(config_state);
-            result.report
-        });
-        self.reloads.log(&outcome);
-        let outcome = outcome.map(|report| Reloaded {
-            ignored_until_restart: report.ignored(),
-        });
-        self.state.config_state().reloaded(&outcome);
-        self.manager.ready();
-        self.reloads.finish(outcome);
-        if self.reloads.is_running() {
-            self.notify_reloading();
-        }
-    }
-
     fn join(self) {
         for worker in self.workers {
             worker.join();
@@ -346,7 +315,7 @@ impl Server {
 }
 
 fn start_workers(
-    bound: &[net::Bound],
+    listeners: &Listeners,
     state: &AppState,
     stopped: &watch::Receiver<Stop>,
 ) -> Result<Vec<WorkerThread>, StartError> {
@@ -359,17 +328,11 @@ fn start_workers(
     let handles = WorkerSet::of(state.counters.len(), clock::now());
     let mut workers = Vec::new();
     for (index, (handle, counters)) in handles.into_iter().zip(&state.counters).enumerate() {
-        let sockets = bound
-            .iter()
-            .zip(&state.listeners)
-            .map(|(bound, (_, settings))| Ok((bound.share()?, Arc::clone(settings))))
-            .collect::<io::Result<_>>()
-            .map_err(StartError::system("share a listening socket with a worker"))?;
         workers.push(
             WorkerThread::spawn(worker::Start {
                 index,
                 handle,
-                sockets,
+                listeners: listeners.list(),
                 shared: Arc::clone(&state.shared),
                 counters: Arc::clone(counters),
                 log: logs.buffer(),
@@ -422,8 +385,10 @@ fn start_admin(
 
 /// Starts the task that warns of certificates that expire.
 fn watch_certificates(state: &Arc<AppState>, tasks: &mut Tasks) {
-    let listeners = state.listeners.as_slice().into();
-    tasks.spawn(certificates::watch(listeners, Arc::clone(&state.shared)));
+    tasks.spawn(certificates::watch(
+        state.listeners.clone(),
+        Arc::clone(&state.shared),
+    ));
 }
 
 fn worker_count(workers: Workers) -> usize {

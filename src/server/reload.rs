@@ -15,14 +15,13 @@ use tokio::sync::oneshot;
 use super::assemble::{self, Assembled};
 use super::changes::Changes;
 use super::limits::Resources;
-use super::{certificates, limits, sources};
+use super::{limits, listeners, sources};
 use crate::admin::ReloadOutcome;
 use crate::backend::BackendId;
 use crate::clock;
 use crate::config::{self, Config};
 use crate::discovery::Sources;
 use crate::kept::Kept;
-use crate::listener;
 use crate::pool::Member;
 use crate::proxy::{Snapshot, SnapshotCell};
 
@@ -38,8 +37,6 @@ const SNAPSHOTS_KEPT: usize = 64;
 /// What a reload has read and built, to be activated.
 pub(super) struct ReloadResult {
     pub(super) assembled: Assembled,
-    /// Running listeners take over the TLS settings of these.
-    pub(super) listeners: Vec<listener::Settings>,
     /// The config to be activated, and its text for the admin API.
     pub(super) config: Arc<Config>,
     pub(super) text: String,
@@ -70,6 +67,8 @@ pub(super) struct Reloads {
     started: Arc<Config>,
     /// The active config.
     current: Arc<Config>,
+    /// Larger than the id of every listener that there was.
+    next_listener: usize,
     resources: Resources,
     shared: Arc<SnapshotCell>,
     /// What the active config shares with the next one.
@@ -98,6 +97,7 @@ struct ReadJob {
     source: PathBuf,
     started: Arc<Config>,
     current: Arc<Config>,
+    next_listener: usize,
     kept: Kept,
     resources: Resources,
 }
@@ -116,6 +116,7 @@ impl Reloads {
         Self {
             source,
             current: Arc::clone(&started),
+            next_listener: listeners::next_id(&started.listeners),
             started,
             resources,
             shared,
@@ -160,6 +161,7 @@ impl Reloads {
             source,
             started: Arc::clone(&self.started),
             current: Arc::clone(&self.current),
+            next_listener: self.next_listener,
             kept: self.kept.clone(),
             resources: self.resources,
         };
@@ -184,6 +186,7 @@ impl Reloads {
     pub(super) fn activate(&mut self, assembled: Assembled, config: Arc<Config>, sources: &Sources) {
         let Assembled { snapshot, keep, .. } = assembled;
         self.kept = keep.finish();
+        self.next_listener = self.next_listener.max(listeners::next_id(&config.listeners));
         sources::fill(&snapshot, sources);
         let before = self.shared.replace(snapshot);
         let config = std::mem::replace(&mut self.current, config);
@@ -318,8 +321,8 @@ fn close_idle_of_removed(replaced: &[Arc<Snapshot>], current: &Snapshot) {
     }
 }
 
-/// Reads the file and builds routes, pools, backends, timeouts and limits. Settings of sockets and threads stay as they are; while
-/// the file has other values for them, they are reported as ignored.
+/// Reads the file and builds routes, pools, backends, timeouts and limits. Settings that only a start can apply stay as they are;
+/// while the file has other values for them, they are reported as ignored.
 fn read(job: &ReadJob) -> ReadResult {
     let loaded = config::load(&job.source).map_err(|report| {
         let problems = report.problems.iter();
@@ -330,9 +333,9 @@ fn read(job: &ReadJob) -> ReadResult {
     }
     let mut config = loaded.config;
     limits::resolve(&mut config, job.resources);
+    listeners::identify(&job.current.listeners, &mut config.listeners, job.next_listener);
     let started = &job.started;
     let fixed = [
-        ("listeners", !can_switch_to(&started.listeners, &config.listeners)),
         ("workers", config.workers != started.workers),
         ("admin", config.admin != started.admin),
         ("access_log", config.access_log != started.access_log),
@@ -341,7 +344,6 @@ fn read(job: &ReadJob) -> ReadResult {
     let ignored = ignored.map(|(key, _)| *key).collect();
     let assembled = assemble::assemble(&config, &job.kept).map_err(|error| vec![error.to_string()])?;
     let config = Config {
-        listeners: certificates::adopted(&started.listeners, &config.listeners),
         workers: started.workers,
         admin: started.admin.clone(),
         access_log: started.access_log.clone(),
@@ -351,19 +353,9 @@ fn read(job: &ReadJob) -> ReadResult {
     Ok(ReloadResult {
         assembled,
         text: config::print(&config),
-        listeners: config.listeners.clone(),
         config: Arc::new(config),
         report: ReloadReport { changes, ignored },
     })
-}
-
-/// Whether the sockets of the running listeners can serve the wanted ones too.
-fn can_switch_to(running: &[listener::Settings], wanted: &[listener::Settings]) -> bool {
-    running.len() == wanted.len()
-        && running
-            .iter()
-            .zip(wanted)
-            .all(|(running, wanted)| running.may_become(wanted))
 }
 
 #[cfg(test)]
@@ -401,8 +393,8 @@ mod tests {
         }
 
         fn activate(&mut self, result: ReloadResult) {
-            let waiting = WaitingReload::new(result, &sources::starter().0);
-            let WaitingReload { result, sources } = waiting;
+            let waiting = WaitingReload::new(result, Vec::new(), &sources::starter().0);
+            let WaitingReload { result, sources, .. } = waiting;
             self.reloads.activate(result.assembled, result.config, &sources);
         }
 

@@ -29,7 +29,7 @@ pub(super) struct Listening {
     pub(super) listeners: Vec<net::Bound>,
     pub(super) admin: Option<net::Bound>,
     /// Of each listener, whether this process removes its file once it serves.
-    files: Vec<bool>,
+    pub(super) files: Vec<bool>,
 }
 
 /// The backends of the config, and what observes them.
@@ -76,13 +76,6 @@ impl Listening {
     pub(super) fn admin_address(&self) -> Result<Option<SocketAddr>, StartError> {
         let address = self.admin.as_ref().map(net::Bound::ip).transpose();
         address.map_err(StartError::system(READ_ADDRESS))
-    }
-
-    /// From now on the files of Unix sockets are this process's, which removes them at its end.
-    pub(super) fn own_files(&mut self) {
-        for (listener, is_owned) in self.listeners.iter_mut().zip(&self.files) {
-            listener.set_owned(*is_owned);
-        }
     }
 }
 

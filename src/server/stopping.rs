@@ -191,7 +191,7 @@ impl Server {
         if !refusal.is_empty() {
             return Err(refusal.to_owned());
         }
-        let bound = self.listeners.iter().chain(&self.admin);
+        let bound = self.listeners.sockets().chain(&self.admin);
         Sockets::of(bound).map_err(|error: io::Error| format!("cannot duplicate a listening socket: {error}"))
     }
 
@@ -205,9 +205,7 @@ impl Server {
                 // Responses that run are finished, such as the one to the request to upgrade.
                 self.admin_stop.stop();
                 self.admin.take();
-                self.listeners
-                    .iter_mut()
-                    .for_each(|listener| listener.set_owned(false));
+                self.listeners.own_files(std::iter::repeat(false));
             }
             Err(why) => {
                 tracing::error!(why, "Upgrade failed; this process goes on");
@@ -259,7 +257,7 @@ impl Server {
             "Stopping; waiting for running requests to finish"
         );
         // Removes Unix sockets first: a client that has found one is still accepted.
-        self.listeners.clear();
+        self.listeners.close();
         let _ = self.stop.send(Stop::Drain);
         let deadline = tokio::time::sleep(self.timeouts.drain);
         tokio::pin!(deadline);

@@ -5,6 +5,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
+use tokio::sync::watch;
+
 use super::certificates::{self, ActiveCertificate, days_left};
 use super::listeners::Running;
 use crate::admin::{
@@ -29,7 +31,7 @@ pub(super) struct AppState {
     pub(super) shared: Arc<SnapshotCell>,
     pub(super) counters: Vec<Arc<WorkerCounters>>,
     pub(super) logs: Arc<Mutex<Option<Logs>>>,
-    pub(super) listeners: Vec<Running>,
+    pub(super) listeners: watch::Receiver<Arc<[Running]>>,
     pub(super) started: (Instant, SystemTime),
     pub(super) config_state: Mutex<ConfigState>,
     /// The traffic of each of the last seconds.
@@ -100,7 +102,7 @@ impl AppState {
     }
 
     fn certificates(&self) -> Vec<ActiveCertificate> {
-        certificates::active(&self.listeners, &self.shared)
+        certificates::active(&self.listeners.borrow(), &self.shared)
     }
 
     pub(super) fn sum(&self, value: impl Fn(&WorkerCounters) -> u64) -> u64 {
@@ -125,6 +127,7 @@ impl View for AppState {
             workers: self.counters.len() as u32,
             listeners: self
                 .listeners
+                .borrow()
                 .iter()
                 .map(|(address, _)| address.clone())
                 .collect(),

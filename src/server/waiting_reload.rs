@@ -3,6 +3,7 @@
 
 use std::{future, mem};
 
+use super::listeners::Listener;
 use super::reload::ReloadResult;
 use super::sources;
 use crate::discovery::{Sources, Starter};
@@ -11,15 +12,21 @@ use crate::discovery::{Sources, Starter};
 pub(super) struct WaitingReload {
     pub(super) result: ReloadResult,
     pub(super) sources: Sources,
+    /// The listeners that it adds, which listen already.
+    pub(super) added: Vec<Listener>,
 }
 
 impl WaitingReload {
     /// Starts the sources that the new config adds, and what its policies need in the background.
-    pub(super) fn new(mut result: ReloadResult, starter: &Starter) -> Self {
+    pub(super) fn new(mut result: ReloadResult, added: Vec<Listener>, starter: &Starter) -> Self {
         let assembled = &mut result.assembled;
         let sources = sources::start(&result.config, assembled, starter);
         mem::take(&mut assembled.background).start(&mut assembled.keep);
-        Self { result, sources }
+        Self {
+            result,
+            sources,
+            added,
+        }
     }
 
     /// Waits until the reload can be activated, and takes it; forever when there is none.

@@ -11,10 +11,8 @@ use tokio::task::JoinSet;
 
 use super::Stop;
 use crate::clock;
-use crate::listener::{self, Acceptor, WorkerHandle};
-use crate::net::StdListener;
+use crate::listener::{Acceptor, ListenerList, WorkerHandle};
 use crate::proxy::{Computations, SnapshotCell, Worker};
-use crate::tasks::LocalTasks;
 use crate::telemetry::access_log::LogBuffer;
 use crate::telemetry::metrics::WorkerCounters;
 
@@ -25,7 +23,7 @@ const EVENT_INTERVAL: u32 = 61;
 pub(super) struct Start {
     pub(super) index: usize,
     pub(super) handle: WorkerHandle,
-    pub(super) sockets: Vec<(StdListener, Arc<listener::Settings>)>,
+    pub(super) listeners: watch::Receiver<Arc<ListenerList>>,
     pub(super) shared: Arc<SnapshotCell>,
     pub(super) counters: Arc<WorkerCounters>,
     pub(super) log: LogBuffer,
@@ -37,26 +35,26 @@ pub(super) struct Start {
 #[derive(Debug)]
 pub(super) struct WorkerThread {
     thread: JoinHandle<()>,
-    ended: watch::Receiver<()>,
+    /// The generation of the list of listeners that it has applied; closed when it has ended.
+    applied: watch::Receiver<u64>,
     handle: WorkerHandle,
 }
 
 impl WorkerThread {
     pub(super) fn spawn(start: Start) -> io::Result<Self> {
-        let (ending, ended) = watch::channel(());
+        let (sender, applied) = watch::channel(0);
         let handle = start.handle.clone();
         let thread = std::thread::Builder::new()
             .name(format!("worker-{}", start.index))
             .spawn(move || {
-                let _ending = ending;
                 let worker = start.index;
-                if let Err(error) = run(start) {
+                if let Err(error) = run(start, &sender) {
                     tracing::error!(worker, %error, "Could not start a worker");
                 }
             })?;
         Ok(Self {
             thread,
-            ended,
+            applied,
             handle,
         })
     }
@@ -77,18 +75,25 @@ impl WorkerThread {
 /// Completes when all workers have ended.
 pub(super) async fn all_ended(workers: &[WorkerThread]) {
     for worker in workers {
-        let mut ended = worker.ended.clone();
-        // The sender never sends: it is dropped when the worker ends.
-        while ended.changed().await.is_ok() {}
+        let mut applied = worker.applied.clone();
+        while applied.changed().await.is_ok() {}
     }
 }
 
-fn run(start: Start) -> io::Result<()> {
+/// Completes when all workers have applied this generation of the list of listeners, or have ended.
+pub(super) async fn all_applied(workers: &[WorkerThread], generation: u64) {
+    for worker in workers {
+        let mut applied = worker.applied.clone();
+        let _ = applied.wait_for(|&applied| applied >= generation).await;
+    }
+}
+
+fn run(start: Start, applied: &watch::Sender<u64>) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .event_interval(EVENT_INTERVAL)
         .build_local(tokio::runtime::LocalOptions::default())?;
-    let worker = runtime.block_on(work(start))?;
+    let worker = runtime.block_on(work(start, applied))?;
     // Aborts the requests that still run; each writes its line to the access log.
     drop(runtime);
     worker.log.borrow_mut().flush();
@@ -96,7 +101,7 @@ fn run(start: Start) -> io::Result<()> {
 }
 
 /// Serves until the drain is over. Requests that have not ended by then still run when it returns.
-async fn work(start: Start) -> io::Result<Rc<Worker>> {
+async fn work(start: Start, applied: &watch::Sender<u64>) -> io::Result<Rc<Worker>> {
     let mut stopped = start.stopped;
     let worker = Worker::new(
         start.index,
@@ -105,22 +110,28 @@ async fn work(start: Start) -> io::Result<Rc<Worker>> {
         start.log,
         start.computations,
     );
-    let connections = LocalTasks::default();
-    let mut accepting = JoinSet::new();
-    let acceptor = Acceptor::start(&worker, start.handle, start.sockets, &mut accepting, &connections)?;
+    let acceptor = Acceptor::start(&worker, start.handle)?;
     let mut background = JoinSet::new();
     background.spawn_local(tick(Rc::clone(&worker), Rc::clone(&acceptor)));
     let commands = Rc::clone(&acceptor);
     background.spawn_local(async move { commands.run_commands().await });
-    let _ = stopped.wait_for(|stop| *stop != Stop::No).await;
-    worker.is_draining.set(true);
+    let mut listeners = start.listeners;
+    loop {
+        let list = Arc::clone(&listeners.borrow_and_update());
+        acceptor.apply(&list).await;
+        applied.send_replace(list.generation);
+        tokio::select! {
+            _ = stopped.wait_for(|stop| *stop != Stop::No) => break,
+            Ok(()) = listeners.changed() => {}
+        }
+    }
+    worker.drain();
     // A reload may have changed `timeouts.drain`.
     let drain = worker.local().snapshot.timeouts.drain;
-    accepting.shutdown().await;
-    acceptor.accept_queued_connections();
+    acceptor.stop().await;
     acceptor.drain();
     tokio::select! {
-        () = connections.join() => {}
+        () = acceptor.join() => {}
         _ = stopped.wait_for(|stop| *stop == Stop::Now) => {}
         () = tokio::time::sleep(drain) => {}
     }

@@ -46,6 +46,7 @@ mod rate_limits;
 mod real;
 mod recipes;
 mod reloads;
+mod reloads_listeners;
 mod requests;
 mod response_policies;
 mod responses;

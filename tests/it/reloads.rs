@@ -50,19 +50,24 @@ fn reload_by_api(proxy: &Proxy) -> Value {
 #[test]
 fn changes_that_a_reload_ignores_are_reported_and_the_active_config_is_shown() {
     let backend = Backend::saying("");
-    let before = || Proxy::before(&[&backend]).listener("http2: true");
+    let before = || Proxy::before(&[&backend]).listener("client_half_close: abort");
     let proxy = before().config("workers: 1").start();
-    let other = Proxy::before(&[&backend]).listener("http2: false");
+    let other = Proxy::before(&[&backend]).listener("client_half_close: serve");
     let other = other.config("workers: 2\naccess_log: { query: true }\ntimeouts: { drain: 7s }");
     proxy.write_config(&other.text());
-    let ignored = serde_json::json!(["listeners", "workers", "access_log"]);
+    let ignored = serde_json::json!(["workers", "access_log"]);
     let told = reload_by_api(&proxy);
     assert_eq!(
         told,
         serde_json::json!({ "reloaded": true, "ignored_until_restart": ignored })
     );
     let config = proxy.get_admin("/api/v1/config").text();
-    for line in ["workers: 1\n", "http2: true\n", "query: false\n", "drain: 7s\n"] {
+    for line in [
+        "workers: 1\n",
+        "client_half_close: serve\n",
+        "query: false\n",
+        "drain: 7s\n",
+    ] {
         assert!(config.contains(line), "{line} {config}");
     }
     let last = || {
@@ -71,7 +76,7 @@ fn changes_that_a_reload_ignores_are_reported_and_the_active_config_is_shown() {
     };
     assert_eq!(last(), ignored);
     let line = proxy.wait_for_message(0, "reloaded");
-    assert_eq!(line["ignored_until_restart"], "listeners, workers, access_log");
+    assert_eq!(line["ignored_until_restart"], "workers, access_log");
     proxy.write_config(&before().config("workers: 1").text());
     let told = reload_by_api(&proxy);
     assert_eq!(told["ignored_until_restart"], serde_json::json!([]));

@@ -14,7 +14,7 @@ pub struct Request<'a> {
     pub client_ip: Option<IpAddr>,
     /// Whether the client used TLS.
     pub is_secure: bool,
-    /// Index of the listener that accepted the connection, in the order of the config.
+    /// The id of the listener that accepted the connection.
     pub listener: usize,
     /// The current monotonic time.
     pub now: Instant,

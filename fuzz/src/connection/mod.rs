@@ -19,10 +19,11 @@ use std::time::Duration;
 
 use evenkeel::internals::clock;
 use evenkeel::internals::config::{self, Config};
-use evenkeel::internals::listener::{self, Acceptor, WorkerSet};
+use evenkeel::internals::listener::{
+    self, Acceptor, ListedListener, ListenerList, SocketShares, WorkerSet,
+};
 use evenkeel::internals::net::{ListenAddress, StdListener};
 use evenkeel::internals::proxy::{Snapshot, SnapshotCell, Worker};
-use evenkeel::internals::tasks::LocalTasks;
 use evenkeel::internals::telemetry::access_log::{LogBuffer, OnFull, Options};
 use evenkeel::internals::telemetry::metrics::WorkerCounters;
 use tokio::net::{TcpListener, TcpStream};
@@ -154,11 +155,10 @@ async fn play(
         log,
         Arc::default(),
     );
-    let (mut accepting, connections) = (JoinSet::new(), LocalTasks::default());
     let handle = WorkerSet::of(1, clock::now()).pop().expect("one worker");
     let front = stage.front.try_clone().expect("a descriptor");
     let settings = Arc::new(listener::Settings {
-        index: 0,
+        id: 0,
         address: ListenAddress::Ip(front.local_addr().expect("it has one")),
         proxy_protocol: false,
         http2: false,
@@ -166,14 +166,14 @@ async fn play(
         redirect: None,
         half_close: evenkeel::internals::proxy::HalfClose::default(),
     });
-    let acceptor = Acceptor::start(
-        &worker,
-        handle,
-        vec![(StdListener::Tcp(front), settings)],
-        &mut accepting,
-        &connections,
-    )
-    .expect("it listens");
+    let acceptor = Acceptor::start(&worker, handle).expect("it listens");
+    let sockets = SocketShares::new([StdListener::Tcp(front)]);
+    let list = ListenerList {
+        generation: 1,
+        next_id: 1,
+        listeners: vec![ListedListener { settings, sockets }],
+    };
+    acceptor.apply(&list).await;
 
     let mut client = Client::connect(stage.address).await.expect("it is let in");
     for (index, part) in parts.iter().enumerate() {
@@ -192,18 +192,18 @@ async fn play(
     settle(&seen).await;
     canary(stage.address, &seen).await;
     for round in 1..=ROUNDS {
-        if connections.running() == 0 {
+        if acceptor.running() == 0 {
             break;
         }
         worker.wheel.advance(clock::now() + PATIENCE * round);
         settle(&seen).await;
     }
-    assert_eq!(connections.running(), 0, "a connection does not end");
+    assert_eq!(acceptor.running(), 0, "a connection does not end");
     let got = match got {
         Some(got) => got,
         None => leave(client).await,
     };
-    accepting.shutdown().await;
+    acceptor.stop().await;
     drop(acceptor);
     assert_eq!(worker.wheel.timers(), 0);
     assert_eq!(counters.connections_active.value(), 0);

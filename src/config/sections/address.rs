@@ -33,14 +33,9 @@ pub(super) struct Listening<'a> {
 }
 
 impl Listening<'_> {
-    /// Whether both cannot be bound at the same time. Our IPv6 sockets do not accept IPv4 connections.
+    /// Whether both cannot be bound at the same time.
     pub(super) fn overlaps(&self, other: &Self) -> bool {
-        let (one, other) = match (&self.address, &other.address) {
-            (ListenAddress::Ip(one), ListenAddress::Ip(other)) => (one, other),
-            (one, other) => return one == other,
-        };
-        let is_one_part = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
-        one.port() != 0 && one.port() == other.port() && one.is_ipv4() == other.is_ipv4() && is_one_part
+        self.address.overlaps(&other.address)
     }
 }
 

@@ -62,7 +62,7 @@ pub(super) fn read(
     trusted: &TrustedProxies,
 ) -> (Vec<listener::Settings>, Option<crate::admin::Settings>) {
     let plain = |listening: Listening<'_>| listener::Settings {
-        index: 0,
+        id: 0,
         address: listening.address,
         proxy_protocol: false,
         http2: true,
@@ -90,7 +90,9 @@ pub(super) fn read(
         written: *written,
     });
     check_overlaps(root.cx, &addresses, reached.as_ref());
-    let listeners = all.into_iter().map(|(_, settings)| settings).collect();
+    let listeners = all.into_iter().enumerate();
+    let listeners = listeners.map(|(id, (_, settings))| listener::Settings { id, ..settings });
+    let listeners = listeners.collect();
     let admin = admin.map(|(address, _, token)| crate::admin::Settings { address, token });
     (listeners, admin)
 }
@@ -163,7 +165,7 @@ fn long<'a>(root: &Reader<'a>, trusted: &TrustedProxies) -> Vec<(Listening<'a>, 
             check_trust(&reader, &listening, trusted);
         }
         let settings = listener::Settings {
-            index: 0,
+            id: 0,
             address: listening.address.clone(),
             proxy_protocol,
             http2,

@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use super::listeners::Running;
 use crate::clock;
 use crate::proxy::SnapshotCell;
 use crate::telemetry::Timestamp;
-use crate::{listener, tls};
+use crate::tls;
 
 /// Interval at which files are checked. A replaced certificate is in use within twice this time.
 const CHECK_INTERVAL: Duration = Duration::from_secs(3);
@@ -55,55 +56,15 @@ pub(super) fn active(listeners: &[Running], shared: &SnapshotCell) -> Vec<Active
     all
 }
 
-/// The TLS settings, among those that a reload has read, of the running listener number `index`.
-fn tls_of_same<'r>(
-    index: usize,
-    running: &listener::Settings,
-    read: &'r [listener::Settings],
-) -> Option<&'r Arc<tls::Server>> {
-    // `http2` decides which protocols TLS offers, but a reload does not change it: with another value it is another listener.
-    let is_same = |read: &&listener::Settings| read.address == running.address && read.http2 == running.http2;
-    // Several listeners may have port 0 of one address.
-    let same = read.get(index).filter(is_same);
-    let same = same.or_else(|| read.iter().find(is_same));
-    same.and_then(|read| read.tls.as_ref())
-}
-
-/// The started listeners with the TLS settings that a reload has read.
-pub(super) fn adopted(
-    started: &[listener::Settings],
-    read: &[listener::Settings],
-) -> Vec<listener::Settings> {
-    let started = started.iter().enumerate();
-    let one = |(index, settings): (usize, &listener::Settings)| listener::Settings {
-        tls: settings.tls.as_ref().map(|tls| {
-            let read = tls_of_same(index, settings, read);
-            Arc::clone(read.unwrap_or(tls))
-        }),
-        ..settings.clone()
-    };
-    started.map(one).collect()
-}
-
-/// Gives running listeners the TLS settings that a reload has read.
-pub(super) fn adopt(running: &[Running], read: &[listener::Settings]) {
-    for (index, (_, running)) in running.iter().enumerate() {
-        if let (Some(tls), Some(read)) = (&running.tls, tls_of_same(index, running, read))
-            && let Err(error) = tls.adopt(read)
-        {
-            tracing::error!(%error, "Could not apply the new TLS settings; still using the old ones");
-        }
-    }
-}
-
 /// Reloads changed files and warns of certificates that expire. Never ends.
-pub(super) async fn watch(listeners: Arc<[Running]>, shared: Arc<SnapshotCell>) {
+pub(super) async fn watch(running: watch::Receiver<Arc<[Running]>>, shared: Arc<SnapshotCell>) {
     let mut errors = ReportedErrors::default();
     let mut warnings = ExpiryWarnings::default();
     let mut interval = tokio::time::interval(CHECK_INTERVAL);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
+        let listeners = Arc::clone(&running.borrow());
         if listeners.iter().any(|(_, settings)| settings.tls.is_some()) {
             let listeners = Arc::clone(&listeners);
             // On a separate thread: a file system that hangs must not block the control plane.

@@ -380,8 +380,14 @@ impl Builder {
 
     /// Starts it and waits until it listens.
     pub(crate) fn start(self) -> Proxy {
+        let text = self.text();
+        self.start_with(&text)
+    }
+
+    /// The same with this config.
+    pub(crate) fn start_with(self, config: &str) -> Proxy {
         let folder = new_folder();
-        fs::write(config_path(&folder), self.text()).expect("the config can be written");
+        fs::write(config_path(&folder), config).expect("the config can be written");
         let path = config_path(&folder).to_string_lossy().into_owned();
         let balancer = [env!("CARGO_BIN_EXE_evenkeel"), "run", "-c", &path].map(str::to_owned);
         let mut words = self.program.unwrap_or_else(|| balancer.to_vec());

@@ -22,7 +22,7 @@ pub struct Conditions {
     pub cookies: Vec<ValueCondition>,
     /// The client's address, as the access log names it, is in one of these blocks. Clients of Unix sockets have none.
     pub client_ip: Vec<IpNet>,
-    /// The request came in on one of these listeners, by their index in the config.
+    /// The request came in on one of these listeners, by their index in the config; in a running router by their id.
     pub listeners: Vec<usize>,
 }
 
