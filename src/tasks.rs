@@ -24,6 +24,11 @@ impl Tasks {
         self.set.spawn(task);
     }
 
+    /// Waits until all tasks have ended.
+    pub async fn join(&mut self) {
+        while self.set.join_next().await.is_some() {}
+    }
+
     /// Number of running tasks.
     pub fn running(&mut self) -> usize {
         self.reap();

@@ -31,6 +31,7 @@ use std::sync::Arc;
 
 use crate::discovery::SourceSettings;
 use crate::pool::BackendSettings;
+use crate::router::Matcher;
 use crate::schema::units;
 use crate::{admin, listener, pool, proxy, telemetry::access_log};
 use context::{Context, Lookup};
@@ -82,6 +83,20 @@ pub struct Config {
     pub stores: Vec<proxy::StoreSettings>,
     /// At least one.
     pub routes: Vec<proxy::RouteSettings>,
+}
+
+impl Config {
+    /// The matchers of the routes for a running router, where a listener has its id: its position changes when a reload adds or
+    /// removes others.
+    pub fn matchers(&self) -> Vec<Matcher> {
+        let mut matchers: Vec<Matcher> = self.routes.iter().map(|route| route.matcher.clone()).collect();
+        let conditions = matchers.iter_mut().map(|matcher| &mut matcher.conditions);
+        for listener in conditions.flat_map(|conditions| &mut conditions.listeners) {
+            let settings = self.listeners.get(*listener);
+            *listener = settings.map_or(*listener, |settings| settings.id);
+        }
+        matchers
+    }
 }
 
 /// A valid config.

@@ -114,7 +114,7 @@ impl Explanation {
     /// Explains a request, by a config and the snapshot that was built from it.
     pub(super) fn new(asked: &Asked, config: &Config, snapshot: &Snapshot) -> Self {
         let request = asked.view();
-        let matchers: Vec<_> = config.routes.iter().map(|route| route.matcher.clone()).collect();
+        let matchers = config.matchers();
         let outcomes = snapshot.router.explain(&matchers, &request);
         let listener = config.listeners.get(asked.listener);
         let mut explanation = Self {

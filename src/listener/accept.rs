@@ -153,9 +153,12 @@ impl Acceptor {
     /// Notifies waiting connections that they are draining: all, or those of one listener. Which listener those with a timer
     /// belong to is not known here; a notification of another one has no effect.
     fn notify(&self, listener: Option<usize>) {
-        for target in self.connection_tasks.waiting().all() {
-            if let WakeTarget::Timer(timer) = target {
-                self.worker.wheel.notify(timer);
+        let has_tasks = |listener| self.groups.of(listener).tasks().running() > 0;
+        if listener.is_none_or(has_tasks) {
+            for target in self.connection_tasks.waiting().all() {
+                if let WakeTarget::Timer(timer) = target {
+                    self.worker.wheel.notify(timer);
+                }
             }
         }
         for parked in self.connection_tasks.parked_connections().take_all(listener) {

@@ -96,15 +96,16 @@ impl ConnectionGroups {
 
     /// Waits until no connection is left.
     pub(super) async fn join(&self) {
-        loop {
-            let groups = self.groups.borrow();
-            let mut tasks = groups.iter().map(|group| group.tasks.tasks());
-            let Some(busy) = tasks.find(|tasks| tasks.running() > 0).cloned() else {
-                return;
-            };
-            drop(groups);
+        while let Some(busy) = self.busy() {
             busy.join().await;
         }
+    }
+
+    /// The connections of a listener that has some.
+    fn busy(&self) -> Option<LocalTasks> {
+        let groups = self.groups.borrow();
+        let mut tasks = groups.iter().map(|group| group.tasks.tasks());
+        tasks.find(|tasks| tasks.running() > 0).cloned()
     }
 
     fn find(&self, listener: usize) -> Option<TaskGroup> {
@@ -123,5 +124,137 @@ impl ConnectionGroups {
             });
             tasks
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::super::listening::{ListedListener, SocketShares};
+    use super::*;
+    use crate::listener::Settings;
+    use crate::net::ListenAddress;
+    use crate::proxy::{ClientTimeouts, HalfClose, Limits, Snapshot, SnapshotCell, TrustedProxies};
+    use crate::router::Router;
+    use crate::telemetry::access_log::{LogBuffer, OnFull, Options};
+
+    const DEADLINE: Duration = Duration::from_secs(20);
+    const DRAIN: Duration = Duration::from_millis(100);
+
+    fn groups() -> Rc<ConnectionGroups> {
+        let snapshot = Snapshot {
+            router: Router::new(&[]).unwrap(),
+            routes: Vec::new(),
+            pools: Vec::new(),
+            derived_pools: Vec::new(),
+            servers: Vec::new(),
+            policies: Vec::new(),
+            trusted_proxies: TrustedProxies::default(),
+            timeouts: ClientTimeouts {
+                header: DRAIN,
+                idle: DRAIN,
+                drain: DRAIN,
+                drain_delay: DRAIN,
+                upgrade: DRAIN,
+            },
+            limits: Limits {
+                connections: None,
+                connections_per_client: None,
+                requests_per_connection: None,
+                message: crate::message::Limits::default(),
+                body: None,
+                min_body_rate: None,
+            },
+        };
+        let log = LogBuffer::new(None, OnFull::Drop, Options::default());
+        ConnectionGroups::new(&Worker::new(
+            0,
+            SnapshotCell::new(snapshot),
+            Arc::default(),
+            log,
+            Arc::default(),
+        ))
+    }
+
+    /// A list of these listeners. One with id 2 was the last that was added.
+    fn list(ids: &[usize]) -> ListenerList {
+        let listeners = ids.iter().map(|id| ListedListener {
+            settings: Arc::new(Settings {
+                id: *id,
+                address: ListenAddress::Unix("socket".into()),
+                proxy_protocol: false,
+                http2: false,
+                tls: None,
+                redirect: None,
+                half_close: HalfClose::default(),
+            }),
+            sockets: SocketShares::new([]),
+        });
+        ListenerList {
+            generation: 1,
+            next_id: 3,
+            listeners: listeners.collect(),
+        }
+    }
+
+    /// Runs a test as a worker runs.
+    fn on_worker(test: impl Future<Output = ()>) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build_local(tokio::runtime::LocalOptions::default());
+        runtime
+            .unwrap()
+            .block_on(async { tokio::time::timeout(DEADLINE, test).await.unwrap() });
+    }
+
+    #[test]
+    fn connections_of_a_removed_listener_are_aborted_after_the_drain_and_no_others() {
+        on_worker(async {
+            let groups = groups();
+            assert!(groups.follow(&list(&[0, 1, 2])).is_empty());
+            for listener in [0, 1, 1] {
+                groups.of(listener).spawn(pending());
+            }
+            assert_eq!(groups.follow(&list(&[0, 2])), [1]);
+            groups.drain(1);
+            assert!(groups.follow(&list(&[0, 2])).is_empty(), "it drains already");
+            let is_draining = |listener| groups.worker.is_draining(listener);
+            assert!(is_draining(1) && !is_draining(0) && !is_draining(2));
+            assert_eq!(groups.running(), 3);
+            while is_draining(1) {
+                tokio::time::sleep(DRAIN / 10).await;
+            }
+            assert_eq!(groups.running(), 1);
+        });
+    }
+
+    #[test]
+    fn a_connection_handed_over_after_its_listener_was_removed_is_drained() {
+        on_worker(async {
+            let groups = groups();
+            groups.follow(&list(&[0, 2]));
+            groups.of(1).spawn(async {});
+            assert!(groups.worker.is_draining(1));
+            while groups.worker.is_draining(1) {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(groups.running(), 0);
+        });
+    }
+
+    #[test]
+    fn a_connection_handed_over_before_its_listener_is_known_stays_unless_it_is_removed_by_then() {
+        for is_removed in [false, true] {
+            on_worker(async {
+                let groups = groups();
+                groups.of(2).spawn(pending());
+                assert!(!groups.worker.is_draining(2));
+                let ids: &[usize] = if is_removed { &[0] } else { &[0, 2] };
+                assert_eq!(groups.follow(&list(ids)).contains(&2), is_removed);
+            });
+        }
     }
 }

@@ -1,12 +1,18 @@
 //! The activation of a config that a reload has read: what can fail is done first, so that a reload that fails changes nothing.
 
+use std::sync::Mutex;
 use std::time::Duration;
 
 use super::reload::{ReloadReport, ReloadResult};
-use super::waiting_reload::WaitingReload;
-use super::{Server, worker};
+use super::waiting_reload::{Prepared, WaitingReload};
+use super::{Server, StartError, worker};
 use crate::admin::Reloaded;
+use crate::config::Config;
+use crate::telemetry::{NewAccessLog, ReplacedSink};
 
+/// Turns of the control runtime that a server of the admin API needs, once it was told to end, until it has closed its socket. It
+/// takes three; no event says so.
+const TURNS_TO_CLOSE: usize = 16;
 /// How long the answer to a reload waits for workers that are busy to accept on new listeners and to close removed ones. They do
 /// it in any case.
 const APPLY_LIMIT: Duration = Duration::from_secs(1);
@@ -22,9 +28,41 @@ impl Server {
     }
 
     fn prepare(&self, result: ReloadResult) -> Result<WaitingReload, Vec<String>> {
-        let added = self.listeners.prepare(&result.config.listeners, None);
-        let added = added.map_err(|error| vec![error.to_string()])?;
-        Ok(WaitingReload::new(result, added, &self.discovery.starter))
+        let sockets = self.bind(&result.config);
+        let sockets = sockets.map_err(|error| vec![error.to_string()])?;
+        Ok(WaitingReload::new(result, sockets, &self.discovery.starter))
+    }
+
+    fn bind(&self, config: &Config) -> Result<Prepared, StartError> {
+        let admin = config.admin.as_ref();
+        let listeners = &config.listeners;
+        Ok(Prepared {
+            listeners: self.listeners.prepare(listeners, self.admin.closing(admin))?,
+            admin: self.admin.prepare(admin, self.listeners.closing(listeners))?,
+            access_log: match &*self.state.logs() {
+                Some(logs) => logs.open(&config.access_log)?,
+                None => None,
+            },
+        })
+    }
+
+    /// Gives each worker a buffer for the new access log.
+    fn replace_access_log(&mut self, log: NewAccessLog) {
+        let mut logs = self.state.logs();
+        let Some(logs) = logs.as_mut() else { return };
+        let replaced = logs.replace(log);
+        let buffers = self
+            .state
+            .counters
+            .iter()
+            .map(|_| Mutex::new(Some(logs.buffer())));
+        self.access_logs.send_replace(buffers.collect());
+        if !replaced.is_empty() {
+            self.tasks.spawn(async move {
+                tokio::time::sleep(APPLY_LIMIT).await;
+                replaced.iter().for_each(ReplacedSink::stop_waiting);
+            });
+        }
     }
 
     /// Activates the config that a reload has read. If the reload failed, nothing changes.
@@ -49,7 +87,7 @@ impl Server {
         let WaitingReload {
             result,
             sources,
-            added,
+            prepared,
         } = reload;
         self.timeouts = result.config.timeouts;
         self.discovery.sources = sources;
@@ -61,19 +99,28 @@ impl Server {
         self.watchers.watch(&snapshot.watched());
         self.eligibility.update(&snapshot.pools, |_| false);
         let config = self.reloads.active();
-        let mut config_state = self.state.config_state();
-        config_state.config = self.reloads.active();
-        let replaced = std::mem::replace(&mut config_state.config_text, result.text);
-        config_state.previous_text = Some(replaced);
-        drop(config_state);
+        self.state.config_state().activate(&config, result.text);
+        if let Some(log) = prepared.access_log {
+            self.replace_access_log(log);
+        }
         // Last: a listener accepts only once the config that it belongs to is active.
-        for listener in &added {
+        for listener in &prepared.listeners {
             tracing::info!(address = %listener.address(), "Listening");
         }
-        let generation = self.listeners.activate(&config.listeners, added);
+        let generation = self.listeners.activate(&config.listeners, prepared.listeners);
         let applied = worker::all_applied(&self.workers, generation);
         if tokio::time::timeout(APPLY_LIMIT, applied).await.is_err() {
             tracing::warn!("A worker is busy; it applies the changed listeners later");
+        }
+        // The response to a reload over the admin API is finished by the server that is replaced.
+        match self.admin.apply(config.admin.as_ref(), prepared.admin) {
+            Ok(Some(address)) => tracing::info!(%address, "Admin API listening"),
+            Ok(None) => {}
+            Err(error) => tracing::error!(%error, "Could not change the admin API; it goes on as before"),
+        }
+        // A token that is not valid any more must not be accepted after the answer.
+        for _ in 0..TURNS_TO_CLOSE {
+            tokio::task::yield_now().await;
         }
         result.report
     }

@@ -40,8 +40,7 @@ pub(super) struct Names {
 }
 
 impl Changes {
-    /// Compares the active config with the new one. Of listeners only the TLS can differ, because a reload keeps the rest; it keeps
-    /// workers, the admin API and the access log too, so they are not compared.
+    /// Compares the active config with the new one. A reload keeps the number of workers, so it is not compared.
     pub(super) fn between(before: &Config, after: &Config) -> Self {
         let pool_name = |pool: &&pool::Settings| pool.name.to_string();
         let mut settings = Names::default();
@@ -52,6 +51,8 @@ impl Changes {
             ("limits", before.limits != after.limits),
             ("policies", before.policies != after.policies),
             ("stores", before.stores != after.stores),
+            ("admin", before.admin != after.admin),
+            ("access_log", before.access_log != after.access_log),
         ] {
             if is_changed {
                 settings.push(|| key.to_owned());

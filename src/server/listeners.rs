@@ -106,16 +106,21 @@ impl Listeners {
         wanted: &[listener::Settings],
         closing: Option<&Bound>,
     ) -> Result<Vec<Listener>, StartError> {
-        let is_kept = |id: usize| wanted.iter().any(|settings| settings.id == id);
-        let removed = self.active.iter().filter(|active| !is_kept(active.id));
-        let closing = removed.map(|active| &active.bound).chain(closing);
+        let closing: Vec<&Bound> = self.closing(wanted).chain(closing).collect();
         let added = wanted.iter().filter(|settings| self.find(settings.id).is_none());
         let bind = |settings: &listener::Settings| {
-            let bound = net::listen_beside(&settings.address, closing.clone());
+            let bound = net::listen_beside(&settings.address, closing.iter().copied());
             let listener = bound.and_then(|bound| Listener::new(settings.id, bound, self.workers));
             listener.map_err(|source| StartError::bind(&settings.address, source))
         };
         added.map(bind).collect()
+    }
+
+    /// The sockets of listeners that `wanted` does not have.
+    pub(super) fn closing(&self, wanted: &[listener::Settings]) -> impl Iterator<Item = &Bound> {
+        let is_kept = |id: usize| wanted.iter().any(|settings| settings.id == id);
+        let removed = self.active.iter().filter(move |active| !is_kept(active.id));
+        removed.map(|active| &active.bound)
     }
 
     /// Makes `wanted` the listeners of the process; `added` are those that were prepared. Returns the generation of the list that
@@ -132,12 +137,15 @@ impl Listeners {
             settings.push(self.with_running_tls(wanted.clone()));
         }
         let running: Arc<[Running]> = all(&settings, &self.addresses()).into();
+        let previous = Arc::clone(&self.list.borrow());
+        if *running == **self.running.borrow() {
+            return previous.generation;
+        }
         let listeners = running.iter().zip(&self.active);
         let listeners = listeners.map(|((_, settings), listener)| ListedListener {
             settings: Arc::clone(settings),
             sockets: Arc::clone(&listener.sockets),
         });
-        let previous = Arc::clone(&self.list.borrow());
         let list = ListenerList {
             generation: previous.generation + 1,
             next_id: previous.next_id.max(next_id(wanted)),
@@ -264,6 +272,34 @@ mod tests {
             .map(|settings| settings.address.clone())
             .collect();
         all(&listeners, &addresses)[0].1.redirect
+    }
+
+    #[test]
+    fn a_listener_keeps_its_id_as_long_as_a_config_has_its_address() {
+        let listeners = |addresses: &[&str]| -> Vec<listener::Settings> {
+            let settings = |text: &&str| listener::Settings {
+                id: usize::MAX,
+                address: ListenAddress::Ip(text.parse().unwrap()),
+                proxy_protocol: false,
+                http2: true,
+                tls: None,
+                redirect: None,
+                half_close: crate::proxy::HalfClose::default(),
+            };
+            addresses.iter().map(settings).collect()
+        };
+        let ids = |listeners: &[listener::Settings]| -> Vec<usize> {
+            listeners.iter().map(|settings| settings.id).collect()
+        };
+        let mut first = listeners(&["10.0.0.1:1", "10.0.0.1:0", "10.0.0.1:0"]);
+        identify(&[], &mut first, 0);
+        assert_eq!((ids(&first), next_id(&first)), (vec![0, 1, 2], 3));
+        let mut second = listeners(&["10.0.0.1:0", "10.0.0.1:2", "10.0.0.1:1"]);
+        identify(&first, &mut second, 3);
+        assert_eq!(ids(&second), [1, 3, 0]);
+        let mut third = listeners(&["10.0.0.1:0", "10.0.0.1:0"]);
+        identify(&second, &mut third, 4);
+        assert_eq!(ids(&third), [1, 4], "an address that returns is a new listener");
     }
 
     #[test]

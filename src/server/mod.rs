@@ -1,6 +1,7 @@
 //! The control plane: builds everything from a config and owns every thread and task. It never handles a request.
 
 mod activation;
+mod admin_api;
 mod assemble;
 mod background;
 mod certificates;
@@ -36,17 +37,16 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use crate::admin::{
-    self, BackendChange, CHANGES_WAITING, COMMANDS_WAITING, Command, Control, Feeds, SAMPLES_KEPT,
-};
+use crate::admin::{BackendChange, Command, SAMPLES_KEPT};
 use crate::clock;
 use crate::config::{self, Config, Workers};
 use crate::health::Change;
 use crate::listener::WorkerSet;
-use crate::net::{self, ListenAddress};
+use crate::net::ListenAddress;
 use crate::proxy::{ClientTimeouts, Computations};
 use crate::tasks::Tasks;
 use crate::telemetry::{Feed, Logs};
+use admin_api::AdminApi;
 pub use assemble::snapshot_of;
 use eligible::Eligibility;
 use limits::Resources;
@@ -59,12 +59,11 @@ use signals::{Event, Signals};
 use sources::Discovery;
 use start::{Backends, Listening};
 pub use start_error::{RoutesError, StartError};
-use stopping::{AdminStop, AdminStopped};
 use upgrade::{Inherited, Upgrade};
 use view::{AppState, ConfigState};
 use waiting_reload::WaitingReload;
 use watchers::Watchers;
-use worker::WorkerThread;
+use worker::{LogBuffers, WorkerThread};
 
 /// Time limit for writing the last log lines at the end.
 const LOG_GRACE: Duration = Duration::from_secs(2);
@@ -120,7 +119,7 @@ pub fn run(plan: Plan, on_start: impl FnOnce(&Running)) -> Result<(), StartError
         let mut server = Server::start(plan, inherited, &logs, on_start).await?;
         server.serve().await;
         server.drain().await;
-        server.admin_stop.finish().await;
+        server.admin.finish().await;
         server.join();
         Ok(())
     });
@@ -141,8 +140,7 @@ struct Server {
     reloads: Reloads,
     state: Arc<AppState>,
     listeners: Listeners,
-    admin: Option<net::Bound>,
-    admin_stop: AdminStop,
+    admin: AdminApi,
     upgrade: Upgrade,
     /// Whether another process serves now.
     is_replaced: bool,
@@ -161,7 +159,9 @@ struct Server {
     commands: mpsc::Receiver<Command>,
     operations: mpsc::Receiver<BackendChange>,
     signals: Signals,
-    _tasks: Tasks,
+    /// The access log, once a reload has changed it.
+    access_logs: watch::Sender<LogBuffers>,
+    tasks: Tasks,
 }
 
 /// The stop state that workers watch.
@@ -198,20 +198,19 @@ impl Server {
         let running = Running { addresses, admin };
         let bound = std::mem::take(&mut sockets.listeners);
         let mut listeners = Listeners::start(bound, &config.listeners, resources.workers)?;
-        let counters = (0..resources.workers).map(|_| Arc::default());
         let config_state = ConfigState::new(Arc::new(config.clone()), config::print(&config), source_name);
         let state = Arc::new(AppState {
             shared: Arc::clone(&backends.shared),
-            counters: counters.collect(),
+            counters: (0..resources.workers).map(|_| Arc::default()).collect(),
             logs: Arc::clone(logs),
             listeners: listeners.running(),
             started: (clock::now(), clock::wall()),
             config_state: Mutex::new(config_state),
             samples: Arc::new(Feed::new(SAMPLES_KEPT)),
         });
-        let (admin_stop, admin_stopped) = AdminStop::channel();
-        let admin = sockets.admin.as_ref();
-        let (commands, operations, mut tasks) = start_admin(&config, admin, &state, admin_stopped)?;
+        let tasks = watch_certificates(&state);
+        let (mut admin, requests) = AdminApi::new(&state);
+        admin.apply(config.admin.as_ref(), sockets.admin.take())?;
         let pid_file = pid_file.map(PidFile::prepare).transpose();
         let pid_file = pid_file.map_err(StartError::system("write the file of `--pid-file`"))?;
         let signals = Signals::new().map_err(StartError::system("receive signals"))?;
@@ -219,7 +218,8 @@ impl Server {
             .ready()
             .map_err(StartError::system("take over from the running process"))?;
         let (stop, stopped) = watch::channel(Stop::No);
-        let workers = start_workers(&listeners, &state, &stopped)?;
+        let access_logs = watch::Sender::new(LogBuffers::default());
+        let workers = start_workers((&listeners, &access_logs), &state, &stopped)?;
         // Who waits for the line of the start finds the file.
         pid_file.iter().for_each(PidFile::publish);
         on_start(&running);
@@ -227,14 +227,12 @@ impl Server {
         inherited.serving();
         listeners.own_files(sockets.files);
         manager.ready();
-        watch_certificates(&state, &mut tasks);
         Ok(Self {
             timeouts: config.timeouts,
             reloads: Reloads::new(source, config, resources, backends.shared, backends.keep),
             state,
             listeners,
-            admin: sockets.admin,
-            admin_stop,
+            admin,
             upgrade: Upgrade::default(),
             is_replaced: false,
             is_reload_postponed: false,
@@ -248,10 +246,11 @@ impl Server {
             discovery: backends.discovery,
             waiting: None,
             changes: backends.changes,
-            commands,
-            operations,
+            commands: requests.commands,
+            operations: requests.changes,
             signals,
-            _tasks: tasks,
+            access_logs,
+            tasks,
         })
     }
 
@@ -315,7 +314,7 @@ impl Server {
 }
 
 fn start_workers(
-    listeners: &Listeners,
+    (listeners, access_logs): (&Listeners, &watch::Sender<LogBuffers>),
     state: &AppState,
     stopped: &watch::Receiver<Stop>,
 ) -> Result<Vec<WorkerThread>, StartError> {
@@ -336,6 +335,7 @@ fn start_workers(
                 shared: Arc::clone(&state.shared),
                 counters: Arc::clone(counters),
                 log: logs.buffer(),
+                logs: access_logs.subscribe(),
                 computations: Arc::clone(&computations),
                 stopped: stopped.clone(),
             })
@@ -345,50 +345,12 @@ fn start_workers(
     Ok(workers)
 }
 
-/// Starts the admin API if it is on. If it is off, nothing is ever received from the returned channels.
-fn start_admin(
-    config: &Config,
-    bound: Option<&net::Bound>,
-    state: &Arc<AppState>,
-    stopped: AdminStopped,
-) -> Result<(mpsc::Receiver<Command>, mpsc::Receiver<BackendChange>, Tasks), StartError> {
-    let (sender, commands) = mpsc::channel(COMMANDS_WAITING);
-    let (changes, operations) = mpsc::channel(CHANGES_WAITING);
-    let mut tasks = Tasks::default();
-    if let (Some(settings), Some(bound)) = (config.admin.clone(), bound) {
-        bound
-            .listen()
-            .map_err(|source| StartError::bind(&ListenAddress::Ip(settings.address), source))?;
-        let share = StartError::system("listen for the admin API");
-        let net::StdListener::Tcp(listener) = bound.share().map_err(&share)? else {
-            return Err(share(io::ErrorKind::Unsupported.into()));
-        };
-        let view: Arc<dyn admin::View> = Arc::<AppState>::clone(state);
-        let control = Control {
-            view,
-            feeds: Feeds::new(state.events(), Arc::clone(&state.samples)),
-            commands: sender,
-            changes,
-        };
-        tasks.spawn(history::sample(Arc::clone(state)));
-        tasks.spawn(async move {
-            let AdminStopped { stop, ended: _ended } = stopped;
-            // A sender that is dropped is the end of the process.
-            let stopped = async move { drop(stop.await) };
-            if let Err(error) = admin::serve(listener, &settings, control, stopped).await {
-                tracing::error!(%error, "Admin API failed and is no longer served");
-            }
-        });
-    }
-    Ok((commands, operations, tasks))
-}
-
 /// Starts the task that warns of certificates that expire.
-fn watch_certificates(state: &Arc<AppState>, tasks: &mut Tasks) {
-    tasks.spawn(certificates::watch(
-        state.listeners.clone(),
-        Arc::clone(&state.shared),
-    ));
+fn watch_certificates(state: &AppState) -> Tasks {
+    let mut tasks = Tasks::default();
+    let shared = Arc::clone(&state.shared);
+    tasks.spawn(certificates::watch(state.listeners.clone(), shared));
+    tasks
 }
 
 fn worker_count(workers: Workers) -> usize {

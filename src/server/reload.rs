@@ -335,18 +335,12 @@ fn read(job: &ReadJob) -> ReadResult {
     limits::resolve(&mut config, job.resources);
     listeners::identify(&job.current.listeners, &mut config.listeners, job.next_listener);
     let started = &job.started;
-    let fixed = [
-        ("workers", config.workers != started.workers),
-        ("admin", config.admin != started.admin),
-        ("access_log", config.access_log != started.access_log),
-    ];
+    let fixed = [("workers", config.workers != started.workers)];
     let ignored = fixed.iter().filter(|(_, has_changed)| *has_changed);
     let ignored = ignored.map(|(key, _)| *key).collect();
     let assembled = assemble::assemble(&config, &job.kept).map_err(|error| vec![error.to_string()])?;
     let config = Config {
         workers: started.workers,
-        admin: started.admin.clone(),
-        access_log: started.access_log.clone(),
         ..config
     };
     let changes = Changes::between(&job.current, &config);
@@ -364,7 +358,7 @@ mod tests {
 
     use super::*;
     use crate::admin::Reloaded;
-    use crate::server::waiting_reload::WaitingReload;
+    use crate::server::waiting_reload::{Prepared, WaitingReload};
 
     const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -393,7 +387,7 @@ mod tests {
         }
 
         fn activate(&mut self, result: ReloadResult) {
-            let waiting = WaitingReload::new(result, Vec::new(), &sources::starter().0);
+            let waiting = WaitingReload::new(result, Prepared::default(), &sources::starter().0);
             let WaitingReload { result, sources, .. } = waiting;
             self.reloads.activate(result.assembled, result.config, &sources);
         }

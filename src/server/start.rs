@@ -69,6 +69,12 @@ impl Listening {
             listening.map_err(|source| StartError::bind(&settings.address, source))?;
             bound.address().map_err(StartError::system(READ_ADDRESS))
         };
+        if let (Some(bound), Some(settings)) = (&self.admin, &config.admin) {
+            let address = ListenAddress::Ip(settings.address);
+            bound
+                .listen()
+                .map_err(|source| StartError::bind(&address, source))?;
+        }
         self.listeners.iter().zip(&config.listeners).map(open).collect()
     }
 

@@ -24,51 +24,6 @@ const FIRST_PROBES: Duration = Duration::from_secs(3);
 /// Interval at which they are looked at.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// Longest wait for running responses of the admin API at the end. Streams of events do not end by themselves.
-const ADMIN_GRACE: Duration = Duration::from_millis(250);
-
-/// Ends the admin API.
-#[derive(Debug)]
-pub(super) struct AdminStop {
-    stop: Option<oneshot::Sender<()>>,
-    ended: oneshot::Receiver<()>,
-}
-
-/// What the task that serves the admin API holds.
-#[derive(Debug)]
-pub(super) struct AdminStopped {
-    pub(super) stop: oneshot::Receiver<()>,
-    /// Dropped when the task ends.
-    pub(super) ended: oneshot::Sender<()>,
-}
-
-impl AdminStop {
-    pub(super) fn channel() -> (Self, AdminStopped) {
-        let (stop, stopped) = oneshot::channel();
-        let (task, ended) = oneshot::channel();
-        let stop = Self {
-            stop: Some(stop),
-            ended,
-        };
-        let stopped = AdminStopped {
-            stop: stopped,
-            ended: task,
-        };
-        (stop, stopped)
-    }
-
-    /// Accepts no more; running responses go on.
-    pub(super) fn stop(&mut self) {
-        self.stop.take();
-    }
-
-    /// Lets running responses finish, such as the one to the request for the upgrade that ends this process.
-    pub(super) async fn finish(&mut self) {
-        self.stop();
-        let _ = tokio::time::timeout(ADMIN_GRACE, &mut self.ended).await;
-    }
-}
-
 /// Waits until each backend that is probed was probed once, so that a process that takes over knows which are down.
 pub(super) async fn first_probes(
     shared: &SnapshotCell,
@@ -191,7 +146,7 @@ impl Server {
         if !refusal.is_empty() {
             return Err(refusal.to_owned());
         }
-        let bound = self.listeners.sockets().chain(&self.admin);
+        let bound = self.listeners.sockets().chain(self.admin.socket());
         Sockets::of(bound).map_err(|error: io::Error| format!("cannot duplicate a listening socket: {error}"))
     }
 
@@ -203,8 +158,7 @@ impl Server {
                 self.manager.replaced_by(process);
                 self.is_replaced = true;
                 // Responses that run are finished, such as the one to the request to upgrade.
-                self.admin_stop.stop();
-                self.admin.take();
+                self.admin.stop();
                 self.listeners.own_files(std::iter::repeat(false));
             }
             Err(why) => {

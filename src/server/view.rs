@@ -68,6 +68,12 @@ impl ConfigState {
         }
     }
 
+    /// Records the config that a reload activates, and its text.
+    pub(super) fn activate(&mut self, config: &Arc<Config>, text: String) {
+        self.config = Arc::clone(config);
+        self.previous_text = Some(std::mem::replace(&mut self.config_text, text));
+    }
+
     /// Records the result of a reload.
     pub(super) fn reloaded(&mut self, outcome: &ReloadOutcome) {
         let now = clock::wall();
@@ -95,10 +101,15 @@ impl AppState {
         self.config_state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(super) fn logs(&self) -> MutexGuard<'_, Option<Logs>> {
+        self.logs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The latest lines of the operations log.
     pub(super) fn events(&self) -> Arc<Feed> {
-        let logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
-        logs.as_ref().map_or_else(|| Arc::new(Feed::new(1)), Logs::events)
+        self.logs()
+            .as_ref()
+            .map_or_else(|| Arc::new(Feed::new(1)), Logs::events)
     }
 
     fn certificates(&self) -> Vec<ActiveCertificate> {

@@ -7,25 +7,36 @@ use super::listeners::Listener;
 use super::reload::ReloadResult;
 use super::sources;
 use crate::discovery::{Sources, Starter};
+use crate::net::Bound;
+use crate::telemetry::NewAccessLog;
 
 /// A reload that has been read and waits for the first lists of new sources.
 pub(super) struct WaitingReload {
     pub(super) result: ReloadResult,
     pub(super) sources: Sources,
-    /// The listeners that it adds, which listen already.
-    pub(super) added: Vec<Listener>,
+    pub(super) prepared: Prepared,
+}
+
+/// What a reload has opened and not put into use. Its sockets listen already.
+#[derive(Default)]
+pub(super) struct Prepared {
+    pub(super) listeners: Vec<Listener>,
+    /// That of the admin API, if it moves.
+    pub(super) admin: Option<Bound>,
+    /// The access log, if its settings have changed.
+    pub(super) access_log: Option<NewAccessLog>,
 }
 
 impl WaitingReload {
     /// Starts the sources that the new config adds, and what its policies need in the background.
-    pub(super) fn new(mut result: ReloadResult, added: Vec<Listener>, starter: &Starter) -> Self {
+    pub(super) fn new(mut result: ReloadResult, prepared: Prepared, starter: &Starter) -> Self {
         let assembled = &mut result.assembled;
         let sources = sources::start(&result.config, assembled, starter);
         mem::take(&mut assembled.background).start(&mut assembled.keep);
         Self {
             result,
             sources,
-            added,
+            prepared,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -27,9 +27,14 @@ pub(super) struct Start {
     pub(super) shared: Arc<SnapshotCell>,
     pub(super) counters: Arc<WorkerCounters>,
     pub(super) log: LogBuffer,
+    /// New buffers, once a reload has changed the access log.
+    pub(super) logs: watch::Receiver<LogBuffers>,
     pub(super) computations: Arc<Computations>,
     pub(super) stopped: watch::Receiver<Stop>,
 }
+
+/// A new buffer of the access log for each worker, which takes it.
+pub(super) type LogBuffers = Arc<[Mutex<Option<LogBuffer>>]>;
 
 /// A running worker.
 #[derive(Debug)]
@@ -115,7 +120,7 @@ async fn work(start: Start, applied: &watch::Sender<u64>) -> io::Result<Rc<Worke
     background.spawn_local(tick(Rc::clone(&worker), Rc::clone(&acceptor)));
     let commands = Rc::clone(&acceptor);
     background.spawn_local(async move { commands.run_commands().await });
-    let mut listeners = start.listeners;
+    let (mut listeners, mut logs) = (start.listeners, start.logs);
     loop {
         let list = Arc::clone(&listeners.borrow_and_update());
         acceptor.apply(&list).await;
@@ -123,6 +128,7 @@ async fn work(start: Start, applied: &watch::Sender<u64>) -> io::Result<Rc<Worke
         tokio::select! {
             _ = stopped.wait_for(|stop| *stop != Stop::No) => break,
             Ok(()) = listeners.changed() => {}
+            Ok(()) = logs.changed() => replace_log(&worker, &logs.borrow_and_update()),
         }
     }
     worker.drain();
@@ -136,6 +142,15 @@ async fn work(start: Start, applied: &watch::Sender<u64>) -> io::Result<Rc<Worke
         () = tokio::time::sleep(drain) => {}
     }
     Ok(worker)
+}
+
+/// Writes to the new access log from now on. The lines of the old buffer go where they would have gone.
+fn replace_log(worker: &Worker, buffers: &LogBuffers) {
+    let buffer = buffers.get(worker.index);
+    let buffer = buffer.and_then(|buffer| buffer.lock().unwrap_or_else(PoisonError::into_inner).take());
+    if let Some(buffer) = buffer {
+        worker.log.replace(buffer);
+    }
 }
 
 async fn tick(worker: Rc<Worker>, acceptor: Rc<Acceptor>) {

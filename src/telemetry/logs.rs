@@ -22,6 +22,8 @@ const EVENTS_KEPT: usize = 512;
 pub struct Logs {
     operations: Writer,
     sinks: Vec<AccessSink>,
+    /// Lines that were dropped by writers that have been replaced.
+    dropped_before: u64,
     events: Arc<Feed>,
 }
 
@@ -31,6 +33,24 @@ struct AccessSink {
     settings: SinkSettings,
     /// `None` when it is off or standard output.
     writer: Option<Writer>,
+}
+
+/// An access log that is open and not in use yet.
+#[derive(Debug)]
+pub struct NewAccessLog {
+    /// A sink that goes where one of the present ones goes has no writer of its own.
+    sinks: Vec<AccessSink>,
+}
+
+/// The writer of a sink that was replaced. It writes what buffers still pass to it, and ends with the last of them.
+#[derive(Debug)]
+pub struct ReplacedSink(Queue);
+
+impl ReplacedSink {
+    /// From now on no worker waits for it: a sink that takes nothing must not hold up a worker that has a new one.
+    pub fn stop_waiting(&self) {
+        self.0.stop_waiting();
+    }
 }
 
 impl Logs {
@@ -45,6 +65,7 @@ impl Logs {
         Ok(Self {
             operations,
             sinks: sinks.collect::<Result<_, _>>()?,
+            dropped_before: 0,
             events: Arc::new(Feed::new(EVENTS_KEPT)),
         })
     }
@@ -68,6 +89,47 @@ impl Logs {
         LogBuffer::of_sinks(sinks.collect())
     }
 
+    /// Opens the access log of other settings. `None` if they are the present ones.
+    ///
+    /// # Errors
+    /// A file cannot be opened, or a thread cannot be started.
+    pub fn open(&self, settings: &Settings) -> Result<Option<NewAccessLog>, LogError> {
+        let present = self.sinks.iter().map(|sink| &sink.settings);
+        if settings.sinks.iter().eq(present) {
+            return Ok(None);
+        }
+        let is_open = |wanted: &SinkSettings| {
+            self.sinks
+                .iter()
+                .any(|sink| sink.settings.target == wanted.target)
+        };
+        let sinks = settings.sinks.iter().map(|wanted| match is_open(wanted) {
+            true => Ok(AccessSink {
+                settings: wanted.clone(),
+                writer: None,
+            }),
+            false => AccessSink::start(wanted),
+        });
+        Ok(Some(NewAccessLog {
+            sinks: sinks.collect::<Result<_, _>>()?,
+        }))
+    }
+
+    /// Puts an access log into use: buffers that are made from now on write to it. Returns the writers that are not used any more.
+    pub fn replace(&mut self, log: NewAccessLog) -> Vec<ReplacedSink> {
+        let mut before = std::mem::replace(&mut self.sinks, log.sinks);
+        for sink in &mut self.sinks {
+            let same = |before: &AccessSink| before.settings.target == sink.settings.target;
+            if let Some(same) = before.iter().position(same) {
+                sink.writer = before.swap_remove(same).writer;
+            }
+        }
+        let replaced = before.into_iter().filter_map(|sink| sink.writer);
+        let replaced: Vec<ReplacedSink> = replaced.map(|writer| ReplacedSink(writer.queue())).collect();
+        self.dropped_before += replaced.iter().map(|sink| sink.0.lines_dropped()).sum::<u64>();
+        replaced
+    }
+
     /// Reopens log files, as after a rotation (`SIGUSR1`).
     pub fn reopen(&self) {
         for writer in self.access_writers() {
@@ -76,7 +138,7 @@ impl Logs {
     }
 
     /// Lines that were dropped because a sink was too slow or away, of the operations log first. Its entry includes the access log's
-    /// lines to standard output.
+    /// lines to standard output. The last one is of sinks that a reload has replaced.
     pub fn lines_dropped(&self) -> Vec<DroppedLines> {
         let writers = [&self.operations].into_iter().chain(self.access_writers());
         let dropped = writers.map(|writer| {
@@ -86,7 +148,11 @@ impl Logs {
                 lines: queue.lines_dropped(),
             }
         });
-        dropped.collect()
+        let replaced = (self.dropped_before > 0).then(|| DroppedLines {
+            log: "replaced".to_owned(),
+            lines: self.dropped_before,
+        });
+        dropped.chain(replaced).collect()
     }
 
     /// From now on no worker waits for a sink. Call it at a stop before waiting for the workers.

@@ -20,7 +20,7 @@ mod writer;
 pub use feed::{Entry, Feed};
 pub use label::Label;
 pub use log_file::{LogError, check as check_log_file};
-pub use logs::Logs;
+pub use logs::{Logs, NewAccessLog, ReplacedSink};
 pub use rejected::{Rejected, RejectedFrom, RejectedLimit, RejectedRing};
 pub use timestamp::Timestamp;
 pub use writer::{Queue, Writer};

@@ -165,6 +165,26 @@ fn upgrades_under_load_fail_no_request_and_refuse_no_connection() {
 }
 
 #[test]
+fn a_listener_that_a_reload_has_added_is_passed_on() {
+    let (folder, backend) = (Folder::new(), Backend::saying("hello"));
+    let proxy = folder.start(&backend, "", &[]);
+    let added = "listeners: [{ address: 127.0.0.2:0 }]";
+    let config = Proxy::before(&[&backend]).config(added);
+    fs::write(folder.path("config.yaml"), config.text()).unwrap();
+    let mark = proxy.mark();
+    proxy.signal(Signal::HUP);
+    let line = proxy.wait_for_message(mark, "listening");
+    let added: SocketAddr = line["address"].as_str().unwrap().parse().unwrap();
+    proxy.wait_for_message(mark, "reloaded");
+    let output = upgrade(&proxy);
+    assert!(output.status.success(), "{output:?}");
+    for address in [proxy.address(), added] {
+        assert!(ask(address, "/").unwrap().ends_with("hello"), "{address}");
+    }
+    drop(folder);
+}
+
+#[test]
 fn a_new_process_that_cannot_serve_leaves_the_running_one_as_it_was() {
     let (folder, backend) = (Folder::new(), Backend::saying("hello"));
     let proxy = folder.start(&backend, "timeouts: { upgrade: 5s }", &[]);

@@ -46,6 +46,8 @@ mod rate_limits;
 mod real;
 mod recipes;
 mod reloads;
+mod reloads_access_log;
+mod reloads_admin;
 mod reloads_listeners;
 mod requests;
 mod response_policies;

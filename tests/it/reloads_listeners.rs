@@ -366,8 +366,8 @@ fn a_listener_is_added_and_removed_a_hundred_times_without_a_failed_request_on_o
     let start = clock::now();
     loop {
         let after = resources(&proxy);
-        // Connections to the backend and the admin API come and go.
-        if after.0 <= before.0 + 4 && after.1 == before.1 {
+        // Workers keep idle connections to the backend. A descriptor that is not closed would be lost in each round.
+        if after.0 <= before.0 + 20 && after.1 == before.1 {
             break;
         }
         assert!(start.elapsed() < DEADLINE, "{before:?} {after:?}");

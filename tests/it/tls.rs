@@ -6,6 +6,7 @@ mod clients;
 mod handshakes;
 mod log;
 mod redirect;
+mod reloads;
 mod servers;
 
 use crate::support::authority::{Authority, Folder, Pair, wanted};

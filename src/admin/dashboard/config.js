@@ -24,7 +24,7 @@ export function page() {
     shown = key;
     facts.textContent = `${config.source} · loaded at ${clock(config.loaded)}`;
     const ignored = reload?.ignored_until_restart ?? [];
-    const lines = [...(reload?.errors ?? []), ...ignored.map((one) => `${one}: changed, takes effect after a restart`)];
+    const lines = [...(reload?.errors ?? []), ...ignored.map((one) => `${one}: changed, takes effect after a restart or an upgrade`)];
     errors.hidden = lines.length === 0;
     errors.textContent = reload ? `Last reload, at ${clock(reload.time)}:\n${lines.join("\n")}` : "";
     try {

@@ -16,7 +16,7 @@ pub(super) fn run(process: &Process) -> Result<Done, Failure> {
     let response: Response = parse(&json)?;
     let text = match response.ignored_until_restart.join(", ") {
         ignored if ignored.is_empty() => "reloaded\n".to_owned(),
-        ignored => format!("reloaded; changes that wait for a restart: {ignored}\n"),
+        ignored => format!("reloaded; changes that wait for a restart or an upgrade: {ignored}\n"),
     };
     Ok(Done { json, text })
 }

@@ -33,7 +33,7 @@ pub(super) struct Assembled {
 
 /// Builds the snapshot of a config. Nothing of the active config changes.
 pub(super) fn assemble(config: &Config, kept: &Kept) -> Result<Assembled, RoutesError> {
-    let router = Router::new(&matchers(config))?;
+    let router = Router::new(&config.matchers())?;
     let mut keep = kept.next();
     // Also for a config without pools: a reload may bring some.
     keep.get_or_insert(WAKEUP, Wakeup::default);
@@ -79,18 +79,6 @@ pub(super) fn assemble(config: &Config, kept: &Kept) -> Result<Assembled, Routes
         keep,
         background,
     })
-}
-
-/// The matchers of the routes. In the snapshot a listener has its id, because its position changes when a reload adds or removes
-/// others.
-fn matchers(config: &Config) -> Vec<Matcher> {
-    let mut matchers: Vec<Matcher> = config.routes.iter().map(|route| route.matcher.clone()).collect();
-    let conditions = matchers.iter_mut().map(|matcher| &mut matcher.conditions);
-    for listener in conditions.flat_map(|conditions| &mut conditions.listeners) {
-        let settings = config.listeners.get(*listener);
-        *listener = settings.map_or(*listener, |settings| settings.id);
-    }
-    matchers
 }
 
 /// The snapshot of a config for looking at it: nothing is started, read or sent. Its pools have no backends.
