@@ -111,3 +111,18 @@ fn the_admin_api_is_turned_off_and_on() {
     assert_eq!(ask(admin, "GET /api/v1/status", "").status(), 200);
     assert_eq!(proxy.get("/").text(), "here");
 }
+
+#[test]
+fn the_admin_api_and_a_listener_change_places() {
+    let backend = Backend::saying("here");
+    let proxy = Proxy::before(&[]).start_with(&config(&backend, "127.0.0.1:0"));
+    let (admin, listener) = (proxy.admin(), proxy.address());
+    let swapped = config(&backend, &format!("'{listener}'"));
+    let swapped = swapped.replace("listen: 127.0.0.1:0", &format!("listen: '{admin}'"));
+    let mark = proxy.mark();
+    proxy.write_config(&swapped);
+    proxy.signal(Signal::HUP);
+    proxy.wait_for_message(mark, "reloaded");
+    assert_eq!(Client::connect(admin).get("/").text(), "here");
+    assert_eq!(ask(listener, "GET /api/v1/status", "").status(), 200);
+}
