@@ -8,6 +8,7 @@ pub mod backend;
 pub mod client;
 pub mod fleet;
 pub mod helper;
+pub mod page;
 pub mod peer;
 pub mod report;
 

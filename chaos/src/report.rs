@@ -21,27 +21,29 @@ pub struct Report {
 
 /// Counts and latencies of one part of a run.
 #[derive(Debug)]
-struct Table {
-    name: String,
-    rows: Vec<Row>,
+pub(crate) struct Table {
+    pub(crate) name: String,
+    pub(crate) rows: Vec<Row>,
 }
 
 #[derive(Debug)]
-struct Row {
+pub(crate) struct Row {
     name: String,
-    count: usize,
-    failures: BTreeMap<Failure, usize>,
-    p50: u64,
-    p99: u64,
-    p999: u64,
+    /// Whether it has all requests of its table.
+    pub(crate) is_total: bool,
+    pub(crate) count: usize,
+    pub(crate) failures: BTreeMap<Failure, usize>,
+    pub(crate) p50: u64,
+    pub(crate) p99: u64,
+    pub(crate) p999: u64,
 }
 
 /// Something that must hold.
 #[derive(Debug)]
-struct Goal {
-    name: String,
-    figure: String,
-    is_reached: bool,
+pub(crate) struct Goal {
+    pub(crate) name: String,
+    pub(crate) figure: String,
+    pub(crate) is_reached: bool,
 }
 
 impl Report {
@@ -79,7 +81,10 @@ impl Report {
                 }
             }
         }
-        rows.push(Row::new("all".to_owned(), &records.iter().collect::<Vec<_>>()));
+        rows.push(Row {
+            is_total: true,
+            ..Row::new("all".to_owned(), &records.iter().collect::<Vec<_>>())
+        });
         let failed = records.iter().filter(|record| !record.is_ok() && !record.is_cut);
         self.failures.extend(
             failed
@@ -87,6 +92,22 @@ impl Report {
                 .map(|record| format!("{name}: {}", describe(record, start))),
         );
         self.tables.push(Table { name, rows });
+    }
+
+    /// The value of a fact; empty if it was not added.
+    pub(crate) fn fact_of(&self, name: &str) -> &str {
+        let fact = self.facts.iter().find(|(known, _)| known == name);
+        fact.map_or("", |(_, value)| value)
+    }
+
+    /// All goals.
+    pub(crate) fn goals(&self) -> &[Goal] {
+        &self.goals
+    }
+
+    /// All tables.
+    pub(crate) fn tables(&self) -> &[Table] {
+        &self.tables
     }
 
     /// Whether all goals were reached.
@@ -165,6 +186,7 @@ impl Row {
         let [p50, p99, p999] = [500, 990, 999].map(|permille| quantile(&latencies, permille));
         Self {
             name,
+            is_total: false,
             count: records.len(),
             failures,
             p50,

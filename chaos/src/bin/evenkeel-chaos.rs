@@ -10,7 +10,7 @@ use evenkeel_chaos::helper::Helper;
 use evenkeel_chaos::peer;
 use evenkeel_chaos::report::Report;
 use evenkeel_chaos::scenario::{Context, SCENARIOS, Scenario};
-use evenkeel_chaos::{Error, Result};
+use evenkeel_chaos::{Error, Result, page};
 use serde_json::json;
 
 /// The command line.
@@ -44,6 +44,9 @@ struct Arguments {
     /// Writes the reports as JSON to this file.
     #[arg(long)]
     json: Option<PathBuf>,
+    /// Writes the results into this page of the docs, in place of those of the last run, after each scenario.
+    #[arg(long)]
+    write: Option<PathBuf>,
     /// Leaves configs and logs in the temporary folder.
     #[arg(long)]
     keep: bool,
@@ -81,6 +84,10 @@ fn run(arguments: &Arguments) -> Result<bool> {
         writeln!(stdout, "{}", report.text())?;
         stdout.flush()?;
         reports.push((scenario.name, report));
+        // After each one: a long run that is interrupted has not been in vain.
+        if let Some(path) = &arguments.write {
+            page::write(path, &shown(arguments, seed), &reports)?;
+        }
     }
     if let Some(path) = &arguments.json {
         write_json(path, &reports)?;
@@ -100,6 +107,25 @@ fn context(arguments: &Arguments, scenario: &Scenario, seed: u64) -> Result<Cont
         slack: arguments.slack.max(1),
         is_kept: arguments.keep,
     })
+}
+
+/// The arguments that repeat the run.
+fn shown(arguments: &Arguments, seed: u64) -> String {
+    let mut shown = arguments.scenarios.join(" ");
+    let slack = Some(arguments.slack).filter(|slack| *slack > 1);
+    let peer = Some(&arguments.peer).filter(|peer| *peer != "evenkeel");
+    for (flag, value) in [
+        ("--rate", arguments.rate.map(|rate| rate.to_string())),
+        ("--seconds", arguments.seconds.map(|seconds| seconds.to_string())),
+        ("--seed", Some(seed.to_string())),
+        ("--slack", slack.map(|slack| slack.to_string())),
+        ("--peer", peer.cloned()),
+    ] {
+        if let Some(value) = value {
+            shown.push_str(&format!(" {flag} {value}"));
+        }
+    }
+    shown
 }
 
 fn write_json(path: &PathBuf, reports: &[(&str, Report)]) -> Result<()> {

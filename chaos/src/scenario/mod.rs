@@ -2,6 +2,7 @@
 //! does damage, and then judges the outcome by its goals.
 
 mod all_down;
+mod calm;
 mod cut;
 mod flapping;
 mod hang;
@@ -44,6 +45,13 @@ pub struct Scenario {
 
 /// All scenarios.
 pub const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "calm",
+        about: "nothing happens: what latencies of the other scenarios are compared with",
+        seconds: 30,
+        rate: 400,
+        run: calm::run,
+    },
     Scenario {
         name: "kill",
         about: "every 2 s one of three backends is killed, and restarted after 1 s",
