@@ -38,6 +38,10 @@ pub enum Defect {
     FollowsEveryProbe,
     /// Failures are retried although the policy forbids it.
     RetriesUnsafely,
+    /// Whoever looks for silent backends sees no responses.
+    MissesResponses,
+    /// Picks do not look which backends are silent.
+    PicksSilent,
 }
 
 /// All defects, with their names on the command line and the invariant that finds each.
@@ -73,6 +77,8 @@ pub static DEFECTS: &[(Defect, &str, Invariant)] = &[
         "follows_every_probe",
         Invariant::Flapping,
     ),
+    (Defect::MissesResponses, "misses_responses", Invariant::Silence),
+    (Defect::PicksSilent, "picks_silent", Invariant::Silence),
 ];
 
 impl Defect {

@@ -4,10 +4,11 @@
 use std::sync::Arc;
 
 use evenkeel_balance::admission::{UsualLatency, WaitQueue};
-use evenkeel_balance::backend::{Load, Shared};
+use evenkeel_balance::backend::{BackendId, Load, Shared};
 use evenkeel_balance::health::ejection::{Arbiter, Observed, Signal};
+use evenkeel_balance::health::silence::Silence;
 use evenkeel_balance::health::{State, Tracker, slow_start};
-use evenkeel_balance::retry::{Budget, Outcome};
+use evenkeel_balance::retry::{Budget, HoldOff, NotBefore, Outcome, may_avoid};
 use evenkeel_balance::rng::mix;
 use evenkeel_balance::strategy::{Candidate, Cursor, PickContext, Strategy};
 
@@ -42,6 +43,10 @@ pub struct Member {
     pub failed: u64,
     /// Since when it gets requests again, if it ever got none.
     pub back_since: Option<Time>,
+    /// Whether it responds to nothing.
+    pub silence: Silence,
+    /// Until when picks avoid it because of that.
+    pub silent_until: NotBefore,
 }
 
 impl Member {
@@ -99,6 +104,8 @@ pub struct Pool {
     pub usual_latency: UsualLatency,
     /// The retry budget.
     pub budget: Budget,
+    /// Which members picks avoid.
+    pub hold_off: HoldOff,
     /// Whether requests in flight are counted for all workers together.
     pub shared: Shared,
     strategy: Box<dyn Strategy>,
@@ -123,6 +130,8 @@ impl Pool {
             ended: 0,
             failed: 0,
             back_since: None,
+            silence: Silence::default(),
+            silent_until: NotBefore::default(),
         });
         let cursor = Arc::new(Cursor::default());
         let reads = scenario.strategy.reads().in_flight || scenario.pool.in_flight_limit.is_some();
@@ -135,6 +144,7 @@ impl Pool {
             queue: WaitQueue::default(),
             usual_latency: UsualLatency::default(),
             budget: Budget::new(Time::ZERO.instant()),
+            hold_off: HoldOff::default(),
             shared: if reads { Shared::Yes } else { Shared::No },
             strategy: scenario.strategy.build(&[], &cursor),
             cursor,
@@ -181,10 +191,38 @@ impl Pool {
         is_starting
     }
 
+    /// The index of the member that is picked: by the strategy, but one that is to be avoided only if there is no other.
+    pub fn pick(&self, context: &PickContext<'_>, avoided: &[usize]) -> Option<usize> {
+        let picked = self.pick_any(context)?;
+        if !avoided.contains(&picked) {
+            return Some(picked);
+        }
+        let ids = avoided.iter().map(|member| self.members[*member].load.id);
+        let tried: Vec<BackendId> = ids.chain(context.tried.iter().copied()).collect();
+        let willing = self.pick_any(&PickContext {
+            tried: &tried,
+            ..*context
+        });
+        willing.or(Some(picked))
+    }
+
     /// The index of the member that the strategy picks.
-    pub fn pick(&self, context: &PickContext<'_>) -> Option<usize> {
+    fn pick_any(&self, context: &PickContext<'_>) -> Option<usize> {
         let index = self.strategy.pick(&self.candidates, context)?;
         self.eligible.get(index).copied()
+    }
+
+    /// The eligible members that picks avoid now.
+    pub fn avoided(&self, now: Time) -> Vec<usize> {
+        let is_held = |member: &usize| {
+            let until = &self.members[*member].silent_until;
+            self.hold_off.holds(until, now.instant())
+        };
+        let held: Vec<usize> = self.eligible.iter().copied().filter(is_held).collect();
+        match may_avoid(held.len(), self.eligible.len()) {
+            true => held,
+            false => Vec::new(),
+        }
     }
 
     /// Learns from the latency of an attempt.

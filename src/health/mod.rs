@@ -9,7 +9,7 @@ mod wakeup;
 mod scripted;
 
 pub use active::{Change, Watch, watch};
-pub use evenkeel_balance::health::{BackendState, BodyMatch, State, Tracker, ejection, slow_start};
+pub use evenkeel_balance::health::{BackendState, BodyMatch, State, Tracker, ejection, silence, slow_start};
 pub use probe::{Check, DESCRIPTION, KINDS, PROBES, ProbeMethod, StatusRange, by_name};
 pub use status::{Ejection, Health, Probed};
 pub use wakeup::{PoolWakeup, Wakeup};

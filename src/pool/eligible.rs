@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use evenkeel_balance::sticky::{Table, Value};
 
@@ -122,23 +123,29 @@ impl EligibleSet {
         self.on_trial.iter().find(takes).map(|member| &**member)
     }
 
-    /// Picks a backend; `None` when no eligible one may be picked. One that refuses requests for now is avoided as long as there
-    /// is another.
+    /// Picks a backend; `None` when no eligible one may be picked. One that refuses requests for now, or responds to none, is avoided
+    /// as long as there is another.
     pub fn pick(&self, context: PickContext<'_>) -> Option<&Member> {
         let picked = self.main.pick(&context).or_else(|| self.backup.pick(&context));
         if self.hold_off.is_active(context.now)
-            && picked.is_some_and(|member| self.hold_off.holds(&member.not_before, context.now))
+            && picked.is_some_and(|member| self.is_held(member, context.now))
         {
             return self.pick_willing(&context).or(picked);
         }
         picked
     }
 
-    /// Picks a main backend that does not refuse requests for now.
+    /// Whether picks avoid a member for now.
+    fn is_held(&self, member: &Member, now: Instant) -> bool {
+        let held = [&member.not_before, &member.silent.until];
+        held.into_iter().any(|held| self.hold_off.holds(held, now))
+    }
+
+    /// Picks a main backend that is not to be avoided for now.
     #[cold]
     fn pick_willing(&self, context: &PickContext<'_>) -> Option<&Member> {
         let members = &self.main.members;
-        let is_held = |member: &&Arc<Member>| self.hold_off.holds(&member.not_before, context.now);
+        let is_held = |member: &&Arc<Member>| self.is_held(member, context.now);
         let held = members.iter().filter(is_held);
         let mut avoided: Vec<BackendId> = held.map(|member| member.backend.id).collect();
         if !may_avoid(avoided.len(), members.len()) {

@@ -13,6 +13,7 @@ mod ramp;
 mod roster;
 mod settings;
 mod shared_idle;
+mod silence;
 mod sticky;
 mod tls_generations;
 
@@ -50,6 +51,7 @@ use eligible::FailOpen;
 use operated::Operated;
 use ramp::Ramp;
 use roster::{ConnectionSettings, RosterCell};
+use silence::Silent;
 use tls_generations::TlsGenerations;
 
 /// Maximum number of backends of one pool: strategies keep lists of this length.
@@ -77,6 +79,8 @@ pub struct Member {
     pub limiter: Limiter,
     /// Until when it wants no requests, by its own word.
     not_before: NotBefore,
+    /// Whether it responds to nothing.
+    silent: Silent,
     /// After which time a request to it is hedged.
     hedge_delay: QuantileCache,
     /// Whether it is drained: it gets no requests, except of clients that stay with it.
@@ -106,6 +110,7 @@ impl Member {
             health,
             limiter: Limiter::default(),
             not_before: NotBefore::default(),
+            silent: Silent::default(),
             hedge_delay: QuantileCache::default(),
             is_drained: AtomicBool::new(settings.is_drained),
             operated: Operated::new(settings),

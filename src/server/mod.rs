@@ -18,6 +18,7 @@ mod removed;
 mod servers;
 mod service_manager;
 mod signals;
+mod silence;
 mod sources;
 mod start;
 mod start_error;
@@ -208,7 +209,7 @@ impl Server {
             config_state: Mutex::new(config_state),
             samples: Arc::new(Feed::new(SAMPLES_KEPT)),
         });
-        let tasks = watch_certificates(&state);
+        let tasks = watch(&state);
         let (mut admin, requests) = AdminApi::new(&state);
         admin.apply(config.admin.as_ref(), sockets.admin.take())?;
         let pid_file = pid_file.map(PidFile::prepare).transpose();
@@ -345,11 +346,12 @@ fn start_workers(
     Ok(workers)
 }
 
-/// Starts the task that warns of certificates that expire.
-fn watch_certificates(state: &AppState) -> Tasks {
+/// Starts the tasks that watch certificates, and backends that respond to nothing.
+fn watch(state: &AppState) -> Tasks {
     let mut tasks = Tasks::default();
     let shared = Arc::clone(&state.shared);
     tasks.spawn(certificates::watch(state.listeners.clone(), shared));
+    tasks.spawn(silence::watch(Arc::clone(&state.shared)));
     tasks
 }
 

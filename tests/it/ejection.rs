@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::{Backend, Proxy, Request, Response};
+use crate::support::{Backend, DEADLINE, Proxy, Request, Response};
 
 /// Probes do not use this path.
 const PATH: &str = "/work";
@@ -102,6 +103,54 @@ fn a_stopped_backend_whose_port_accepts_is_ejected_after_a_few_timeouts_and_come
     processes[1].signal(Signal::CONT);
     assert_eq!(request_until(&proxy, mark, "Backend is back"), 0);
     assert_eq!(states(&proxy), ["up", "up", "up"]);
+}
+
+#[test]
+fn new_requests_avoid_a_backend_that_hangs_long_before_its_timeout() {
+    const LATER: usize = 21;
+    let processes = ["one", "two", "three"].map(process);
+    let mut builder = Proxy::before(&[]);
+    for process in &processes {
+        builder = builder.backend(&format!("http://{}", process.address()));
+    }
+    let proxy = builder
+        .config("timeouts: { first_byte: 60s }\nhealth_check: { kind: tcp }\nworkers: 1")
+        .start();
+    // Enough to know what is usual of each.
+    for _ in 0..90 {
+        assert_eq!(proxy.get(PATH).status(), 200);
+    }
+    let (message, mark) = ("Backend does not respond; new requests avoid it", proxy.mark());
+    let hanging = format!("http://{}", processes[1].address());
+    let send = |path: &str| {
+        let mut client = proxy.client();
+        client.send(format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n"));
+        client
+    };
+    processes[1].signal(Signal::STOP);
+    let mut waiting = Vec::new();
+    let began = evenkeel::internals::clock::now();
+    while proxy.count_so_far(|line| line["msg"] == message) == 0 {
+        assert!(began.elapsed() < DEADLINE, "it is not found silent");
+        waiting.push(send(PATH));
+        thread::sleep(Duration::from_millis(10));
+    }
+    let line = proxy.wait_for_message(mark, message);
+    assert_eq!(line["backend"], hanging);
+    assert!(line["waiting"].as_u64().unwrap() >= 3, "{line}");
+    // Sent within the second for which it is avoided. A third of them would be its share.
+    waiting.extend((0..LATER).map(|_| send("/later")));
+    let is_later = |line: &Value| line["path"] == "/later";
+    proxy.wait_for_count(LATER * 4 / 5, is_later);
+    assert_eq!(
+        proxy.count_so_far(|line| is_later(line) && line["backend"] == hanging),
+        0
+    );
+    processes[1].signal(Signal::CONT);
+    for mut client in waiting {
+        assert_eq!(client.read().status(), 200);
+    }
+    proxy.wait_for_message(mark, "Backend responds again");
 }
 
 #[test]

@@ -21,6 +21,9 @@ const MOST_TRIAL_REQUESTS: u32 = 10;
 /// Changes of the state that checks make without delay: the first one, and down and up at a restart.
 const FREE_CHANGES: u32 = 3;
 
+/// A backend that has responded within this time is not silent.
+const SHORTEST_SILENCE: Time = Time::millis(100);
+
 /// Steps between two searches for requests that are overdue.
 const OVERDUE_SEARCH: u64 = 256;
 
@@ -28,6 +31,8 @@ const OVERDUE_SEARCH: u64 = 256;
 pub struct Pick<'a> {
     /// The backends that the request has tried.
     pub tried: &'a [BackendId],
+    /// The members that are silent, if there are enough others.
+    pub avoided: &'a [usize],
     /// The limit of requests in flight.
     pub limit: Option<u32>,
     /// The member that was picked.
@@ -63,6 +68,8 @@ struct MemberModel {
     failures: u64,
     /// Requests of the current trial.
     trials: u32,
+    /// When it responded last.
+    responded: Option<Time>,
     /// Probes that have ended, and changes of the state by them.
     probes: u32,
     changes: u32,
@@ -134,6 +141,8 @@ impl Checker {
         let may =
             |member: usize| pool.members[member].is_eligible() && is_below(member) && is_untried(member);
         let best = (0..self.members.len()).find(|member| may(*member));
+        let is_avoided = |member: usize| pick.avoided.contains(&member);
+        let better = (0..self.members.len()).find(|member| may(*member) && !is_avoided(*member));
         let broken = match (pick.picked, best) {
             (None, Some(best)) => Some((Invariant::PickWhenPossible, format!("none, but b{best} may be"))),
             (Some(one), _) if !pool.members[one].is_eligible() => {
@@ -145,13 +154,19 @@ impl Checker {
             (Some(one), _) if !is_untried(one) => {
                 Some((Invariant::UntriedFirst, format!("b{one} was tried")))
             }
+            (Some(one), _) if is_avoided(one) && better.is_some() => {
+                Some((Invariant::Silence, format!("b{one} is silent")))
+            }
             _ => None,
         };
         match (broken, pick.picked) {
             (Some((invariant, detail)), _) => self.fail(invariant, format!("picked: {detail}")),
             (None, Some(one)) if pick.tried.is_empty() => {
                 let in_flight: Vec<u32> = self.members.iter().map(|model| model.in_flight).collect();
-                if let Some((invariant, detail)) = self.sharing.picked(pool, one, &in_flight, self.now) {
+                if let Some((invariant, detail)) =
+                    self.sharing
+                        .picked(pool, (one, pick.avoided), &in_flight, self.now)
+                {
                     self.fail(invariant, detail);
                 }
             }
@@ -170,6 +185,19 @@ impl Checker {
                 Invariant::Flapping,
                 format!("{probes} probes changed the state of b{member} {changes} times"),
             );
+        }
+    }
+
+    /// A member was found silent.
+    pub fn found_silent(&mut self, member: usize) {
+        let model = &self.members[member];
+        let lasts = model.responded.map(|responded| self.now.since(responded));
+        if model.in_flight == 0 || lasts.is_none_or(|lasts| lasts < SHORTEST_SILENCE) {
+            let detail = match lasts {
+                Some(lasts) => format!("b{member} has responded {lasts} s before"),
+                None => format!("b{member} has never responded"),
+            };
+            self.fail(Invariant::Silence, detail);
         }
     }
 
@@ -232,8 +260,9 @@ impl Checker {
     pub fn ended(&mut self, member: usize, is_failure: bool) {
         self.members[member].in_flight -= 1;
         self.members[member].failures += u64::from(is_failure);
-        if is_failure {
-            self.sharing.failed(member);
+        match is_failure {
+            true => self.sharing.failed(member),
+            false => self.members[member].responded = Some(self.now),
         }
     }
 

@@ -32,6 +32,8 @@ pub enum Invariant {
     QueueBound,
     /// Nobody waits while a backend may take a request.
     QueueProgress,
+    /// A backend is avoided only while it does not respond, and then while there is another.
+    Silence,
     /// A backend that goes up and down again and again changes its state rarely.
     Flapping,
     /// No retry without a token, and the budget has as many tokens as were earned.
@@ -80,6 +82,11 @@ pub static INVARIANTS: &[(Invariant, &str, &str)] = &[
         Invariant::EjectionBounds,
         "ejection_bounds",
         "never more backends are ejected than may be, never the last one, and they get only a few trial requests",
+    ),
+    (
+        Invariant::Silence,
+        "silence",
+        "a backend is found silent only if it has not responded for a while, and is then not picked while another may be",
     ),
     (
         Invariant::Flapping,

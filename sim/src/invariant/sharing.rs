@@ -107,25 +107,26 @@ impl Sharing {
         }
     }
 
-    /// A first attempt goes to `picked`. `in_flight` are the requests in flight before it.
+    /// A first attempt goes to `picked`. Some were to be `avoided`, and get no share. `in_flight` are the requests in flight before it.
     pub(super) fn picked(
         &mut self,
         pool: &Pool,
-        picked: usize,
+        (picked, avoided): (usize, &[usize]),
         in_flight: &[u32],
         now: Time,
     ) -> Option<(Invariant, String)> {
         if self.is_uneven {
             return None;
         }
-        let weights: Vec<f64> = pool
-            .eligible
+        let is_used = |member: &usize| !avoided.contains(member);
+        let used: Vec<usize> = pool.eligible.iter().copied().filter(is_used).collect();
+        let weights: Vec<f64> = used
             .iter()
             .map(|member| self.weight(pool, *member, now))
             .collect();
         let total: f64 = weights.iter().sum();
         let mut broken = None;
-        for (member, weight) in pool.eligible.iter().zip(&weights) {
+        for (member, weight) in used.iter().zip(&weights) {
             let share = weight / total;
             let turn = Turn {
                 member: *member,

@@ -26,6 +26,7 @@ impl World<'_> {
             checker.began(member);
         }
         self.stats.attempt(member);
+        self.look_for_silence();
         self.trace.say(self.now, || format!("r{slot} goes to b{member}"));
         let timeout = self.now.plus(self.scenario.pool.first_byte);
         self.events.add(timeout, Event::Timeout(attempt));

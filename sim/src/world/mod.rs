@@ -5,12 +5,14 @@ mod attempts;
 mod ejection;
 mod health;
 mod queue;
+mod silence;
 
 use evenkeel_balance::rng::{Rng, below, mix};
 use evenkeel_balance::strategy::PickContext;
 
 use crate::backend::{Backend, Due};
 use crate::clock::Time;
+use crate::defect::Defect;
 use crate::events::Events;
 use crate::invariant::{Checker, Pick, Violation};
 use crate::pool::Pool;
@@ -39,6 +41,8 @@ pub struct World<'a> {
     refreshes: u64,
     /// Whether something has happened that those who wait may act on.
     is_queue_awake: bool,
+    /// Whether backends are going to be looked at.
+    is_looking: bool,
     trace: Trace,
 }
 
@@ -63,6 +67,8 @@ enum Event {
     Refresh(u64),
     /// A request has waited long enough in the queue.
     Wake(Attempt),
+    /// Backends are looked at, whether they respond.
+    Look,
 }
 
 /// Whether a run checks its invariants.
@@ -92,6 +98,7 @@ impl<'a> World<'a> {
             stats: Stats::new(scenario.backends.len()),
             refreshes: 0,
             is_queue_awake: false,
+            is_looking: false,
             trace: Trace::default(),
         };
         world.events.add(Time::ZERO, Event::Arrival);
@@ -161,6 +168,7 @@ impl<'a> World<'a> {
             Event::Judge => self.judge_if_due(),
             Event::Refresh(number) => self.refresh_if_due(number),
             Event::Wake(attempt) => self.wake(attempt),
+            Event::Look => self.look_at_backends(),
         }
         self.wake_heads();
     }
@@ -211,9 +219,14 @@ impl<'a> World<'a> {
             random: self.rng.bits(),
             now: self.now.instant(),
         };
-        let picked = self.pool.pick(&context);
+        let avoided = self.pool.avoided(self.now);
+        let picked = match self.scenario.defect {
+            Some(Defect::PicksSilent) => self.pool.pick(&context, &[]),
+            _ => self.pool.pick(&context, &avoided),
+        };
         if let Some(checker) = &mut self.checker {
             let pick = Pick {
+                avoided: &avoided,
                 tried: context.tried,
                 limit: context.in_flight_limit,
                 picked,

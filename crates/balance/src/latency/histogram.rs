@@ -59,6 +59,16 @@ impl Histogram {
         }
     }
 
+    /// A number that grows with every time that is added: the generations that have begun, then the times of the current ones.
+    pub(super) fn progress(&self) -> u64 {
+        let sum = |of: fn(&Generation) -> u64| self.generations.iter().map(of).sum::<u64>();
+        let begun = sum(|generation| generation.number.load(Ordering::Relaxed));
+        let counted = sum(|generation| u64::from(generation.counted.load(Ordering::Relaxed)));
+        let passed_over = u64::from(self.passed_over.load(Ordering::Relaxed));
+        // Those of a generation are far fewer than 2^40.
+        (begun << 40) + (counted * u64::from(STEP)).saturating_sub(passed_over)
+    }
+
     fn count(&self, took: Duration, elapsed: Duration) {
         let number = number(elapsed);
         let [even, odd] = &self.generations;

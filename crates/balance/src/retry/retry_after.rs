@@ -47,6 +47,11 @@ impl HoldOff {
         self.until.fetch_max(until, Ordering::Relaxed);
     }
 
+    /// Notes that the backend takes requests again.
+    pub fn release(&self, backend: &NotBefore) {
+        backend.0.store(0, Ordering::Relaxed);
+    }
+
     /// Whether there may be such a backend now.
     #[inline]
     pub fn is_active(&self, now: Instant) -> bool {
@@ -185,6 +190,20 @@ mod tests {
         );
         let later = now + 6 * SECOND + Duration::from_millis(1);
         assert!(!hold_off.holds(&one, later) && !hold_off.is_active(later));
+    }
+
+    #[test]
+    fn a_backend_that_is_released_is_held_off_no_more_and_others_are() {
+        let now = crate::clock::now();
+        let hold_off = HoldOff::default();
+        let [one, other] = [NotBefore::default(), NotBefore::default()];
+        for backend in [&one, &other] {
+            hold_off.hold(backend, 5 * SECOND, now);
+        }
+        hold_off.release(&one);
+        assert!(!hold_off.holds(&one, now) && hold_off.holds(&other, now));
+        hold_off.hold(&one, SECOND, now);
+        assert!(hold_off.holds(&one, now));
     }
 
     #[test]
