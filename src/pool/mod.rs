@@ -311,13 +311,8 @@ impl Pool {
             eligible.stick(sticky, &self.eligible.load(), &self.cursor);
         }
         self.eligible.store(Arc::new(eligible));
-        if self.settings.adaptive != Adaptive::On {
-            for member in self.roster.load().members() {
-                member.backend.load.set_limit(u32::MAX);
-                if self.settings.adaptive == Adaptive::Off {
-                    member.limiter.forget();
-                }
-            }
+        for member in roster.members() {
+            member.limiter.adapt(self.settings.adaptive, &member.backend.load);
         }
     }
 
@@ -342,7 +337,7 @@ impl Pool {
                 self.queue.learn(sample.latency, idle.flatten(), now);
             }
             let load = &member.backend.load;
-            if mode != Adaptive::Off && member.limiter.learn(sample, (mode, load), now, random) {
+            if mode != Adaptive::Off && member.limiter.learn(sample, load, now, random) {
                 self.queue.freed();
             }
         }
