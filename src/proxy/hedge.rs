@@ -19,6 +19,7 @@ use super::in_flight::{InFlight, Slot};
 use super::response_head::{self, INTERIM_BOUND};
 use super::tried::Tried;
 use super::{Failure, grpc, learn, outgoing, pick};
+use crate::backend::Unanswered;
 use crate::clock;
 use crate::head::BodyLength;
 use crate::message::{Limits, ResponseError};
@@ -63,7 +64,11 @@ pub(super) enum Loser {
 struct Begun<'a> {
     member: &'a Member,
     at: Instant,
+    /// When it fails, however far it is.
+    until: Instant,
     in_flight: Slot<'a>,
+    /// Counts its connection while that is new and waits for its first response.
+    unanswered: Option<Unanswered<'a>>,
     /// How it ended, unless it still runs.
     outcome: Option<Outcome>,
 }
@@ -289,20 +294,22 @@ impl<'a> Hedge<'a> {
             return State::Over;
         }
         worker.counters.hedges.increment();
-        self.begun = Some(Begun {
-            member,
-            at,
-            in_flight: in_flight.waiting(worker.wheel.now()),
-            outcome: None,
-        });
         let timeouts = &self.pool.settings.timeouts;
         let usual = timeouts.connect + timeouts.first_byte;
         let bound = self.pool.settings.retry.per_try_timeout;
         let left = timeouts
             .request
             .saturating_sub(at.saturating_duration_since(self.began));
-        let bound = bound.unwrap_or(usual).min(usual).min(left);
-        self.timer.as_mut().reset((at + bound).into());
+        let until = at + bound.unwrap_or(usual).min(usual).min(left);
+        self.timer.as_mut().reset(until.into());
+        self.begun = Some(Begun {
+            member,
+            at,
+            until,
+            in_flight: in_flight.waiting(worker.wheel.now()),
+            unanswered: None,
+            outcome: None,
+        });
         let introduction = Need::of(&exchange.request, self.pool).introduction;
         let (pool, limits) = (self.pool, self.limits);
         State::Connecting(Box::pin(async move {
@@ -318,7 +325,11 @@ impl<'a> Hedge<'a> {
     }
 
     fn send(&mut self, exchange: &Exchange<'_>, mut backend: Box<BackendConnection>) {
-        let Some(begun) = &self.begun else { return };
+        let Some(begun) = &mut self.begun else { return };
+        // As in the first attempt, the time for the response begins once the request is sent.
+        let until = clock::now() + self.pool.settings.timeouts.first_byte;
+        self.timer.as_mut().reset(until.min(begun.until).into());
+        begun.unanswered = (!backend.is_reused).then(|| begun.member.backend.wait_on_new());
         let before = backend.connection.bytes_out;
         outgoing::put_head(exchange, (self.pool, begun.member), &mut backend);
         backend.connection.finish(b"");
@@ -361,6 +372,7 @@ impl<'a> Hedge<'a> {
                 ..Outcome::of(begun.member.backend.id)
             };
             change(&mut outcome);
+            begun.unanswered = None;
             begun.outcome = Some(outcome);
         }
     }

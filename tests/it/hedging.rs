@@ -1,12 +1,28 @@
 //! Hedging: a second attempt while the first one waits. The first good response wins; the other attempt is canceled.
 
+use evenkeel::internals::clock;
 use h2::Reason;
 
 use crate::support::http2_backend::{Http2Backend, Seen};
-use crate::support::{Backend, Gate, Proxy, Request, Response, refusing_address};
+use crate::support::{Backend, Bare, DEADLINE, Gate, Proxy, Request, Response, refusing_address};
 
 const GET: &str = "GET /x HTTP/1.1\r\nHost: test\r\n\r\n";
 const HEDGED: &str = "workers: 1\nhealth_check: { kind: none }\nretry: { hedge: { after: 50ms } }";
+
+/// Waits until this number of hedges have begun.
+fn wait_for_hedges(proxy: &Proxy, count: usize) {
+    let wanted = format!("evenkeel_hedges_total {count}");
+    let start = clock::now();
+    while !proxy
+        .get_admin("/metrics")
+        .text()
+        .lines()
+        .any(|line| line == wanted)
+    {
+        assert!(start.elapsed() < DEADLINE, "{wanted}");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
 
 fn any(_: &Request) -> bool {
     true
@@ -164,6 +180,56 @@ fn hedges_are_limited_by_the_retry_budget() {
     // 100 at start, 80 for 400 requests, 10 a second.
     assert!(hedges < 250, "{hedges}");
     gate.open();
+}
+
+#[test]
+fn a_backend_that_serves_one_connection_at_a_time_gets_to_the_connection_of_a_hedge() {
+    let gate = Gate::default();
+    let slow = waiting(&gate, &Response::ok("slow"));
+    let single = Bare::start();
+    let proxy = Proxy::before(&[])
+        .backend(&single.url())
+        .backend(&slow.url())
+        .config(HEDGED)
+        .start();
+    let (mut first, mut hedged) = (proxy.client(), proxy.client());
+    first.send("POST /first HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n\r\n");
+    let mut held = single.accept();
+    held.head();
+    hedged.send(GET);
+    wait_for_hedges(&proxy, 1);
+    held.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!(first.read().status(), 200);
+    // It is kept for the next request, and the backend would wait for that.
+    held.wait_for_end();
+    let mut other = single.accept();
+    other.head();
+    other.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhedge");
+    assert_eq!(hedged.read().text(), "hedge");
+    gate.open();
+}
+
+#[test]
+fn a_hedge_waits_for_its_response_no_longer_than_the_first_attempt() {
+    let slow = Bare::start();
+    let hedge = Bare::start();
+    let proxy = Proxy::before(&[])
+        .backend(&slow.url())
+        .backend(&hedge.url())
+        .config(HEDGED)
+        .config("timeouts: { connect: 60s, first_byte: 1s }")
+        .start();
+    let mut client = proxy.client();
+    client.send(GET);
+    let mut held = slow.accept();
+    held.head();
+    let mut other = hedge.accept();
+    other.head();
+    let began = clock::now();
+    // Both fail by `first_byte`, and no third backend is left.
+    assert_eq!(client.read().status(), 504);
+    assert!(began.elapsed() < DEADLINE / 2, "{:?}", began.elapsed());
+    other.wait_for_end();
 }
 
 #[test]
