@@ -20,6 +20,7 @@ use crate::head::{BodyLength, Version};
 use crate::message::{self, ResponseError, Waiting};
 use crate::pool::{BackendConnection, Member, Pool};
 use crate::retry::{AttemptEnd, ConnectionEvent, Outcome};
+use crate::telemetry::metrics::Timeout;
 
 /// An attempt that has ended.
 pub(super) struct Ended {
@@ -283,6 +284,7 @@ impl Attempt<'_> {
                 };
                 let timeouts = &self.to.pool.settings.timeouts;
                 exchange.record.detail = detail::of_wait(&exchange.request, (ended, bound), timeouts);
+                exchange.record.expired = expired(ended, bound < timeouts.first_byte);
                 Err(match ended {
                     Deadline::ClientBody | Deadline::Call => Failure::BodyTimeout,
                     Deadline::Client => Failure::DeadlineExceeded,
@@ -401,6 +403,16 @@ impl FirstAttempt for Attempt<'_> {
 
     fn is_committed(&self) -> bool {
         self.carried.is_hinted
+    }
+}
+
+/// The timeout that has expired, if it is another one than that of the failure. `is_shortened`: the time that was left for the whole
+/// request was shorter.
+fn expired(ended: Deadline, is_shortened: bool) -> Option<Timeout> {
+    match ended {
+        Deadline::FirstByte if is_shortened => Some(Timeout::Request),
+        Deadline::BackendTakes => Some(Timeout::Progress),
+        _ => None,
     }
 }
 

@@ -10,7 +10,7 @@ use crate::clock;
 use crate::message::ReadSoFar;
 use crate::telemetry::Label;
 use crate::telemetry::access_log::{Client, Entry, Extra, Retry};
-use crate::telemetry::metrics::DurationSample;
+use crate::telemetry::metrics::{DurationSample, Timeout};
 
 impl Drop for Exchange<'_> {
     /// An exchange that is dropped early was cut by a stop, and is logged all the same.
@@ -123,7 +123,7 @@ fn subject(peer: &Peer) -> Option<&Label> {
 #[inline]
 fn count_routed(worker: &Worker, record: &Record<'_>, latency: Duration) {
     let status = record.ending.status;
-    let duration = count(worker, status, latency, record.ending.failure);
+    let duration = count(worker, status, latency, record.timeout());
     if let Some(route) = record.route {
         route.traffic.count(worker.index, status, duration);
     }
@@ -134,10 +134,10 @@ fn count_routed(worker: &Worker, record: &Record<'_>, latency: Duration) {
 
 /// Counts a request that has ended.
 #[inline]
-fn count(worker: &Worker, status: u16, latency: Duration, failure: Option<Failure>) -> DurationSample {
+fn count(worker: &Worker, status: u16, latency: Duration, timeout: Option<Timeout>) -> DurationSample {
     let duration = DurationSample::new(latency);
     worker.counters.count_request(status, duration);
-    if let Some(timeout) = failure.and_then(Failure::timeout) {
+    if let Some(timeout) = timeout {
         worker.counters.count_timeout(timeout);
     }
     duration
@@ -182,7 +182,7 @@ pub(super) fn log_refused(
 ) {
     let status = refused.status;
     let latency = clock::now().saturating_duration_since(refused.started);
-    count(worker, status, latency, Some(refused.failure));
+    count(worker, status, latency, refused.failure.timeout());
     worker.counters.bytes_received.add(refused.received as u64);
     worker.counters.bytes_sent.add(refused.sent);
     let entry = Entry {

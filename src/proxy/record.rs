@@ -7,6 +7,7 @@ use super::{Failure, Route};
 use crate::pool::{Member, Pool};
 use crate::retry::Outcome;
 use crate::telemetry::Label;
+use crate::telemetry::metrics::Timeout;
 
 /// Retries that are listed, of a request that waited for its backend.
 const MOST_LISTED: usize = 16;
@@ -22,6 +23,8 @@ pub(super) struct Record<'a> {
     pub(super) ending: Ending,
     /// What exactly was wrong in the attempt that ended last, or with the request: it is logged beside a failure only.
     pub(super) detail: Option<String>,
+    /// The timeout that ended the attempt that ended last, if it is another one than its failure says.
+    pub(super) expired: Option<Timeout>,
     /// Bytes that a tunnel took from the client.
     pub(super) tunnelled: u64,
     /// Whether the stream of a malformed request was reset, so that no response can be sent.
@@ -88,6 +91,7 @@ impl<'a> Record<'a> {
             },
             ending: Ending::default(),
             detail: None,
+            expired: None,
             tunnelled: 0,
             was_stream_reset: false,
             response_head: None,
@@ -100,6 +104,7 @@ impl<'a> Record<'a> {
         self.attempts.count += 1;
         self.attempts.member = Some(member);
         self.detail = None;
+        self.expired = None;
     }
 
     /// The attempt that began last has ended.
@@ -151,6 +156,12 @@ impl<'a> Record<'a> {
     /// The backend that was asked last.
     pub(super) fn backend(&self) -> Option<&'a Label> {
         self.attempts.member.map(|member| &member.label)
+    }
+
+    /// The timeout that ended it, for the counters.
+    pub(super) fn timeout(&self) -> Option<Timeout> {
+        let timeout = self.ending.failure.and_then(Failure::timeout)?;
+        Some(self.expired.unwrap_or(timeout))
     }
 
     /// How it failed. A client that left has the status 499, whatever was on its way to it.

@@ -114,6 +114,11 @@ fn request_bounds_all_attempts_together() {
     for backend in [&first, &second] {
         assert_eq!(backend.requests(|_| true).len(), 1);
     }
+    let metrics = proxy.get_admin("/metrics").text();
+    for (kind, count) in [("request", 1), ("first_byte", 0)] {
+        let line = format!("evenkeel_timeouts_total{{kind=\"{kind}\"}} {count}");
+        assert!(metrics.lines().any(|known| known == line), "{line} in {metrics}");
+    }
     gate.open();
 }
 

@@ -268,7 +268,7 @@ pub const METRICS: &[Metric] = &[
     ),
     counter(
         "evenkeel_timeouts_total",
-        "Expired timeouts, by kind; `first_byte` includes `request`, and `stream_idle` includes every pause of a response body.",
+        "Requests and connections that a timeout ended, by kind; `first_byte` includes `retry.per_try_timeout`, and `stream_idle` includes every pause of a response body.",
         Source::Each {
             label: "kind",
             values: || Timeout::ALL.map(Timeout::name).to_vec(),
