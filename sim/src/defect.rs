@@ -42,6 +42,10 @@ pub enum Defect {
     MissesResponses,
     /// Picks do not look which backends are silent.
     PicksSilent,
+    /// Adaptive limits may become 0.
+    LimitsToNothing,
+    /// Requests are hedged whatever their method.
+    HedgesUnsafely,
 }
 
 /// All defects, with their names on the command line and the invariant that finds each.
@@ -79,6 +83,12 @@ pub static DEFECTS: &[(Defect, &str, Invariant)] = &[
     ),
     (Defect::MissesResponses, "misses_responses", Invariant::Silence),
     (Defect::PicksSilent, "picks_silent", Invariant::Silence),
+    (
+        Defect::LimitsToNothing,
+        "limits_to_nothing",
+        Invariant::AdaptiveLimit,
+    ),
+    (Defect::HedgesUnsafely, "hedges_unsafely", Invariant::SafeHedges),
 ];
 
 impl Defect {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use evenkeel_balance::admission::{UsualLatency, WaitQueue};
+use evenkeel_balance::admission::{Adaptive, Gradient, Sample, UsualLatency, WaitQueue};
 use evenkeel_balance::backend::{BackendId, Load, Shared};
 use evenkeel_balance::health::ejection::{Arbiter, Observed, Signal};
 use evenkeel_balance::health::silence::Silence;
@@ -43,6 +43,8 @@ pub struct Member {
     pub failed: u64,
     /// Since when it gets requests again, if it ever got none.
     pub back_since: Option<Time>,
+    /// Its adaptive limit.
+    pub gradient: Gradient,
     /// Whether it responds to nothing.
     pub silence: Silence,
     /// Until when picks avoid it because of that.
@@ -130,11 +132,12 @@ impl Pool {
             ended: 0,
             failed: 0,
             back_since: None,
+            gradient: Gradient::default(),
             silence: Silence::default(),
             silent_until: NotBefore::default(),
         });
         let cursor = Arc::new(Cursor::default());
-        let reads = scenario.strategy.reads().in_flight || scenario.pool.in_flight_limit.is_some();
+        let reads = scenario.strategy.reads().in_flight || scenario.pool.limit().is_some();
         let mut pool = Self {
             members: members.collect(),
             eligible: Vec::new(),
@@ -223,6 +226,33 @@ impl Pool {
             true => held,
             false => Vec::new(),
         }
+    }
+
+    /// Lets the adaptive limit of a member learn from an attempt. Returns whether the limit has grown.
+    pub fn learn_limit(
+        &mut self,
+        scenario: &Scenario,
+        member: usize,
+        outcome: &Outcome,
+        chance: (Time, u64),
+    ) -> bool {
+        let is_overload = outcome.says_overload();
+        if scenario.pool.adaptive == Adaptive::Off || !(is_overload || outcome.is_success()) {
+            return false;
+        }
+        let Member { load, gradient, .. } = &mut self.members[member];
+        let sample = Sample {
+            latency: outcome.total_time,
+            is_overload,
+            in_flight: load.total_in_flight(),
+        };
+        let (now, random) = chance;
+        gradient.add(sample, now.instant(), random);
+        let limit = match scenario.defect {
+            Some(Defect::LimitsToNothing) => gradient.limit() / 2,
+            _ => gradient.limit(),
+        };
+        scenario.pool.adaptive == Adaptive::On && load.set_limit(limit) < limit
     }
 
     /// Learns from the latency of an attempt.

@@ -3,6 +3,7 @@
 use evenkeel_balance::admission::Place;
 use evenkeel_balance::backend::BackendId;
 use evenkeel_balance::latency::Waiting;
+use evenkeel_balance::retry::Outcome;
 
 use crate::clock::Time;
 
@@ -29,6 +30,10 @@ pub struct Request {
     pub running: Option<Running>,
     /// Its attempt or wait.
     pub attempt: Option<Attempt>,
+    /// The second attempt that runs beside it.
+    pub hedge: Option<(Attempt, Running)>,
+    /// How the first attempt ended, if the second one runs on and may do better.
+    pub first_outcome: Option<Outcome>,
     /// Its place in the queue.
     pub place: Option<Place>,
     /// Whether it has reached a backend.
@@ -87,12 +92,26 @@ impl Requests {
 
     /// Gives the request in a slot a new attempt.
     pub fn begin(&mut self, slot: u32) -> Attempt {
+        let attempt = self.next_attempt(slot);
+        let request = self.get(slot);
+        request.attempt = Some(attempt);
+        request.wakes_at = None;
+        attempt
+    }
+
+    /// The id of another attempt of the request in a slot.
+    pub fn next_attempt(&mut self, slot: u32) -> Attempt {
         let place = &mut self.slots[slot as usize];
         place.serial += 1;
-        let attempt = Attempt((u64::from(slot) << 32) | u64::from(place.serial));
-        place.request.attempt = Some(attempt);
-        place.request.wakes_at = None;
-        attempt
+        Attempt((u64::from(slot) << 32) | u64::from(place.serial))
+    }
+
+    /// The slot of the request whose second attempt this is; `None` if the attempt is over.
+    pub fn of_hedge(&self, attempt: Attempt) -> Option<u32> {
+        let slot = (attempt.0 >> 32) as u32;
+        let place = self.slots.get(slot as usize)?;
+        let (hedge, _) = place.request.hedge.as_ref().filter(|_| place.is_used)?;
+        (*hedge == attempt).then_some(slot)
     }
 
     /// The slot of the request whose current attempt this is; `None` if the attempt is over.
@@ -108,6 +127,8 @@ impl Requests {
         place.is_used = false;
         place.request.attempt = None;
         place.request.running = None;
+        place.request.hedge = None;
+        place.request.first_outcome = None;
         self.free.push(slot);
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use evenkeel_balance::admission::QueueSettings;
+use evenkeel_balance::admission::{Adaptive, QueueSettings};
 use evenkeel_balance::health::{Thresholds, ejection};
 use evenkeel_balance::retry::Policy;
 use evenkeel_balance::strategy::Settings;
@@ -82,8 +82,18 @@ pub struct PoolSettings {
     pub queue: Option<QueueSettings>,
     /// Maximum number of requests in flight of one backend.
     pub in_flight_limit: Option<u32>,
+    /// Whether each backend has a limit that follows its latency.
+    pub adaptive: Adaptive,
     /// The timeout of one attempt.
     pub first_byte: Time,
+}
+
+impl PoolSettings {
+    /// Maximum number of requests in flight of one backend, if backends have limits; each may have a lower one of its own.
+    pub fn limit(&self) -> Option<u32> {
+        let enforced = (self.adaptive == Adaptive::On).then_some(u32::MAX);
+        self.in_flight_limit.or(enforced)
+    }
 }
 
 /// Health checks.
@@ -113,6 +123,7 @@ impl Default for PoolSettings {
             slow_start: None,
             queue: Some(QueueSettings::default()),
             in_flight_limit: None,
+            adaptive: Adaptive::Off,
             first_byte: Time::secs(2),
         }
     }

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use evenkeel_balance::admission::QueueSettings;
+use evenkeel_balance::admission::{Adaptive, QueueSettings};
 use evenkeel_balance::health::{Thresholds, ejection};
-use evenkeel_balance::retry::{Attempts, Cause, Policy};
+use evenkeel_balance::retry::{Attempts, Cause, Hedge, HedgeAfter, Policy};
 use evenkeel_balance::rng::{Rng, below, mix};
 use evenkeel_balance::schema::Params;
 use evenkeel_balance::strategy::{Entry, Settings};
@@ -86,6 +86,7 @@ fn pool(rng: &mut Rng, horizon: Time) -> PoolSettings {
             },
             causes,
             non_idempotent_503: happens(rng, 0.5),
+            hedge: happens(rng, 0.3).then(|| hedge(rng, horizon)),
             ..Policy::default()
         },
         checks: happens(rng, 0.8).then(|| Checks {
@@ -104,8 +105,21 @@ fn pool(rng: &mut Rng, horizon: Time) -> PoolSettings {
             timeout: part(rng, horizon).duration(),
         }),
         in_flight_limit: happens(rng, 0.3).then(|| 1 + below(rng.bits(), 30) as u32),
+        adaptive: match below(rng.bits(), 5) {
+            0 => Adaptive::On,
+            1 => Adaptive::Observe,
+            _ => Adaptive::Off,
+        },
         first_byte: part(rng, horizon),
     }
+}
+
+fn hedge(rng: &mut Rng, horizon: Time) -> Hedge {
+    let after = match happens(rng, 0.5) {
+        true => HedgeAfter::Quantile(50 + below(rng.bits(), 50) as u8),
+        false => HedgeAfter::Time(part(rng, Time(horizon.0 / 16)).duration()),
+    };
+    Hedge { after }
 }
 
 fn ejection(rng: &mut Rng, horizon: Time) -> ejection::Settings {

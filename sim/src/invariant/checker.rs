@@ -1,9 +1,11 @@
 //! Watches a run with models of its own.
 
+use std::ops::RangeInclusive;
 use std::sync::atomic::Ordering;
 
+use evenkeel_balance::admission::Adaptive;
 use evenkeel_balance::backend::{BackendId, Shared};
-use evenkeel_balance::retry::{Attempts, Cause};
+use evenkeel_balance::retry::{Attempts, Cause, Outcome};
 
 use crate::clock::Time;
 use crate::pool::Pool;
@@ -23,6 +25,9 @@ const FREE_CHANGES: u32 = 3;
 
 /// A backend that has responded within this time is not silent.
 const SHORTEST_SILENCE: Time = Time::millis(100);
+
+/// The adaptive limits that a backend may have.
+const ADAPTIVE_LIMITS: RangeInclusive<u32> = 1..=1_000;
 
 /// Steps between two searches for requests that are overdue.
 const OVERDUE_SEARCH: u64 = 256;
@@ -51,6 +56,8 @@ pub struct Checker {
     sharing: Sharing,
     queue: QueueModel,
     limit: Option<u32>,
+    /// Whether each backend has a limit of its own.
+    is_adaptive: bool,
     queue_size: usize,
     /// Probes that a change of the state takes in a backend that goes up and down.
     probes_each: u32,
@@ -78,8 +85,8 @@ struct MemberModel {
 impl Checker {
     /// The checker of a run.
     pub fn new(scenario: &Scenario) -> Self {
-        // Each backend may time out once, and events of one moment come one after the other.
-        let attempts = scenario.backends.len() as u64 + 1;
+        // Each backend may time out once, and events of one moment come one after the other. A hedge may go on after the first attempt.
+        let attempts = scenario.backends.len() as u64 + 1 + u64::from(scenario.pool.retry.hedge.is_some());
         Self {
             members: vec![MemberModel::default(); scenario.backends.len()],
             budget: BudgetModel::default(),
@@ -93,7 +100,8 @@ impl Checker {
             ),
             sharing: Sharing::new(scenario),
             queue: QueueModel::default(),
-            limit: scenario.pool.in_flight_limit,
+            limit: scenario.pool.limit(),
+            is_adaptive: scenario.pool.adaptive == Adaptive::On,
             probes_each: scenario.pool.checks.map_or(1, |checks| {
                 checks.thresholds.healthy_after + checks.thresholds.unhealthy_after
             }),
@@ -134,8 +142,9 @@ impl Checker {
     /// A backend was picked, or none.
     pub fn picked(&mut self, pool: &Pool, pick: &Pick<'_>) {
         let is_below = |member: usize| {
+            let own = pool.members[member].load.limit();
             pick.limit
-                .is_none_or(|limit| self.members[member].in_flight < limit)
+                .is_none_or(|limit| self.members[member].in_flight < limit.min(own))
         };
         let is_untried = |member: usize| !pick.tried.contains(&pool.members[member].load.id);
         let may =
@@ -257,12 +266,15 @@ impl Checker {
     }
 
     /// An attempt has ended.
-    pub fn ended(&mut self, member: usize, is_failure: bool) {
+    pub fn ended(&mut self, member: usize, outcome: &Outcome) {
+        let is_failure = outcome.is_backend_failure();
         self.members[member].in_flight -= 1;
         self.members[member].failures += u64::from(is_failure);
-        match is_failure {
-            true => self.sharing.failed(member),
-            false => self.members[member].responded = Some(self.now),
+        if is_failure {
+            self.sharing.failed(member);
+        }
+        if outcome.response_time().is_some() {
+            self.members[member].responded = Some(self.now);
         }
     }
 
@@ -315,10 +327,25 @@ impl Checker {
         }
     }
 
+    /// A second attempt begins beside the first one, at `member`. Its token is counted as that of a retry.
+    pub fn hedged(&mut self, request: &Request, member: usize) {
+        let first = request.running.as_ref().map(|running| running.member);
+        let is_second =
+            request.tried.is_empty() && request.hedge.is_none() && request.first_outcome.is_none();
+        if !request.is_idempotent || !is_second || first.is_none_or(|first| first == member) {
+            let detail = format!(
+                "b{member} beside {first:?}, idempotent: {}, second: {is_second}",
+                request.is_idempotent
+            );
+            self.fail(Invariant::SafeHedges, detail);
+        }
+    }
+
     /// A step has ended: compares all counters.
     pub fn after_step(&mut self, pool: &Pool, requests: &Requests) {
         for member in 0..self.members.len() {
             self.compare(pool, member);
+            self.compare_limit(pool, member);
         }
         let (tokens, known) = (
             pool.budget.tokens(self.now.instant()),
@@ -365,7 +392,8 @@ impl Checker {
         };
         let has_room = |member: &&usize| {
             let in_flight = self.members[**member].in_flight;
-            self.limit.is_none_or(|limit| in_flight < limit)
+            let own = pool.members[**member].load.limit();
+            self.limit.is_none_or(|limit| in_flight < limit.min(own))
         };
         if let Some(free) = pool.eligible.iter().find(has_room) {
             self.fail(
@@ -395,6 +423,18 @@ impl Checker {
             self.fail(
                 Invariant::EjectionBounds,
                 "the last backend that is up is ejected".to_owned(),
+            );
+        }
+    }
+
+    fn compare_limit(&mut self, pool: &Pool, member: usize) {
+        let limit = pool.members[member].load.limit();
+        // None was found before the first response.
+        let is_known = self.is_adaptive && limit != u32::MAX;
+        if is_known && !ADAPTIVE_LIMITS.contains(&limit) {
+            self.fail(
+                Invariant::AdaptiveLimit,
+                format!("the limit of b{member} is {limit}"),
             );
         }
     }

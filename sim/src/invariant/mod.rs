@@ -40,6 +40,10 @@ pub enum Invariant {
     RetryBudget,
     /// Retries obey the policy: causes, methods, number of attempts.
     SafeRetries,
+    /// Hedges are second attempts at other backends, of requests that may be sent twice.
+    SafeHedges,
+    /// The adaptive limit of a backend has its bounds.
+    AdaptiveLimit,
     /// Requests in flight, attempts and failures are what was begun, ended and failed.
     Counters,
     /// Every request ends once, and in time.
@@ -117,6 +121,16 @@ pub static INVARIANTS: &[(Invariant, &str, &str)] = &[
         Invariant::SafeRetries,
         "safe_retries",
         "retries obey causes, methods and the number of attempts",
+    ),
+    (
+        Invariant::SafeHedges,
+        "safe_hedges",
+        "a hedge is the second attempt of an idempotent request, at another backend, and has a token of the retry budget",
+    ),
+    (
+        Invariant::AdaptiveLimit,
+        "adaptive_limit",
+        "an adaptive limit is at least 1 and at most 1000",
     ),
     (
         Invariant::Counters,

@@ -103,7 +103,7 @@ impl Sharing {
             are_alike: scenario.backends.iter().all(is_alike),
             slots: scenario.backends[0].slots,
             slow_start: scenario.pool.slow_start,
-            limit: scenario.pool.in_flight_limit,
+            limit: scenario.pool.limit(),
         }
     }
 
@@ -178,7 +178,10 @@ impl Sharing {
                 .map(|(_, candidate)| candidate.weight);
             f64::from(in_flight[member] + 1) / f64::from(weight.max().unwrap_or(1))
         };
-        let is_full = self.limit.is_some_and(|limit| in_flight[member] >= limit);
+        let own = pool.members[member].load.limit();
+        let is_full = self
+            .limit
+            .is_some_and(|limit| in_flight[member] >= limit.min(own));
         // A strategy that compares load may pass over a backend that has as much of it; among idle ones weights count.
         let are_idle = in_flight[picked] == 0 && in_flight[member] == 0;
         let is_busier = self.reads_load && !are_idle && load(member) >= load(picked);

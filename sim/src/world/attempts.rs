@@ -1,5 +1,7 @@
 //! The attempts of requests: sent to a backend, ended by an answer or a timeout, and perhaps followed by another.
 
+use std::sync::Arc;
+
 use evenkeel_balance::retry::{AttemptEnd, Cause, Failure, Outcome, Policy};
 
 use super::{Event, World};
@@ -14,14 +16,21 @@ impl World<'_> {
     /// Sends a request to a member.
     pub(super) fn begin_attempt(&mut self, slot: u32, member: usize) {
         let attempt = self.requests.begin(slot);
+        self.schedule_hedge(slot, attempt, member);
+        let running = self.start(slot, attempt, member);
+        // The backend may have refused it, which is known at once, but comes as an event.
+        self.requests.get(slot).running = Some(running);
+    }
+
+    /// Begins an attempt of a request at a member, and returns it.
+    pub(super) fn start(&mut self, slot: u32, attempt: Attempt, member: usize) -> Running {
         let load = &self.pool.members[member].load;
-        let request = self.requests.get(slot);
-        request.running = Some(Running {
+        let running = Running {
             member,
             began: self.now,
             waiting: load.latency.begin_wait(self.now.instant()),
-        });
-        load.begin(request.worker, self.pool.shared);
+        };
+        load.begin(self.requests.get(slot).worker, self.pool.shared);
         if let Some(checker) = &mut self.checker {
             checker.began(member);
         }
@@ -37,6 +46,7 @@ impl World<'_> {
         if let Some(due) = due {
             self.events.add(due.at, Event::Answer(member, due));
         }
+        running
     }
 
     /// A backend answers an attempt, which the balancer may have given up.
@@ -45,7 +55,14 @@ impl World<'_> {
         if let Some(next) = next {
             self.events.add(next.at, Event::Answer(backend, next));
         }
-        let Some(slot) = self.requests.of(due.attempt).filter(|_| counts) else {
+        if !counts {
+            return;
+        }
+        if let Some(slot) = self.requests.of_hedge(due.attempt) {
+            self.end_hedge(slot, end_of(due.answer));
+            return;
+        }
+        let Some(slot) = self.requests.of(due.attempt) else {
             return;
         };
         let is_lost =
@@ -54,67 +71,79 @@ impl World<'_> {
             self.requests.remove(slot);
             return;
         }
-        let end = match due.answer {
-            Answer::Status(status) => AttemptEnd::Response(status),
-            Answer::Refused => AttemptEnd::Failure(Some(Cause::ConnectFailure)),
-            Answer::Reset => AttemptEnd::Failure(Some(Cause::Reset)),
-        };
-        self.end_attempt(slot, end);
+        self.end_attempt(slot, end_of(due.answer));
     }
 
     /// An attempt has had no response within its timeout.
     pub(super) fn time_out(&mut self, attempt: Attempt) {
-        if let Some(slot) = self.requests.of(attempt) {
-            self.end_attempt(slot, AttemptEnd::Failure(Some(Cause::Timeout)));
+        let end = AttemptEnd::Failure(Some(Cause::Timeout));
+        if let Some(slot) = self.requests.of_hedge(attempt) {
+            self.end_hedge(slot, end);
+        } else if let Some(slot) = self.requests.of(attempt) {
+            self.end_attempt(slot, end);
         }
     }
 
-    /// Hands the end of an attempt to all that learn from it, and decides what follows.
+    /// The first of two attempts has ended, or the only one.
     fn end_attempt(&mut self, slot: u32, end: AttemptEnd) {
-        let request = self.requests.get(slot);
-        let Some(running) = request.running.take() else {
+        let Some(running) = self.requests.get(slot).running.take() else {
             return;
         };
+        let outcome = self.end_running(slot, running, end);
+        let backend = outcome.backend;
+        self.requests.get(slot).tried.push(backend);
+        if !self.leaves_to_hedge(slot, &outcome) {
+            self.conclude(slot, &outcome);
+        }
+    }
+
+    /// Hands the end of an attempt to all that learn from it.
+    pub(super) fn end_running(&mut self, slot: u32, running: Running, end: AttemptEnd) -> Outcome {
         let Running {
             member,
             began,
             waiting,
         } = running;
-        let load = &self.pool.members[member].load;
+        let load = Arc::clone(&self.pool.members[member].load);
         let outcome = Outcome {
             end,
             nothing_sent: end == AttemptEnd::Failure(Some(Cause::ConnectFailure)),
             total_time: self.now.since(began).duration(),
             ..Outcome::of(load.id)
         };
+        let chance = (self.now, self.rng.bits());
+        let has_grown = self.pool.learn_limit(self.scenario, member, &outcome, chance);
+        let worker = self.requests.get(slot).worker;
         let is_missed =
             self.scenario.defect == Some(Defect::MissesAnEnd) && load.attempts().is_multiple_of(DEFECT_EVERY);
         if !is_missed {
-            load.end(request.worker, self.pool.shared);
+            load.end(worker, self.pool.shared);
         }
         if outcome.is_backend_failure() {
-            load.fail(request.worker);
+            load.fail(worker);
         }
-        self.pool
-            .learn_latency(member, &outcome, (request.worker, self.now));
+        self.pool.learn_latency(member, &outcome, (worker, self.now));
         if let Some(waiting) = waiting {
             load.latency.end_wait(waiting);
         }
-        request.tried.push(load.id);
         if let Some(checker) = &mut self.checker {
-            checker.ended(member, outcome.is_backend_failure());
+            checker.ended(member, &outcome);
         }
         self.trace
             .say(self.now, || format!("r{slot} got {end:?} from b{member}"));
         self.freed();
+        if has_grown {
+            self.freed();
+        }
         self.learn(member, &outcome, began);
         if outcome.is_suspicious() {
             self.request_probe(member);
         }
-        self.conclude(slot, &outcome);
+        outcome
     }
 
-    fn conclude(&mut self, slot: u32, outcome: &Outcome) {
+    /// Decides what follows the end of an attempt.
+    pub(super) fn conclude(&mut self, slot: u32, outcome: &Outcome) {
         let status = match outcome.end {
             AttemptEnd::Response(status) => status,
             AttemptEnd::Failure(Some(Cause::Timeout)) => 504,
@@ -176,6 +205,15 @@ impl World<'_> {
     }
 
     fn take_token(&mut self, slot: u32) -> bool {
+        let is_taken = self.spend_token();
+        if is_taken {
+            self.requests.get(slot).tokens += 1;
+        }
+        is_taken
+    }
+
+    /// Takes a token of the budget, for a retry or a hedge.
+    pub(super) fn spend_token(&mut self) -> bool {
         let is_taken =
             self.pool.budget.take(self.now.instant()) || self.scenario.defect == Some(Defect::IgnoresBudget);
         if let Some(checker) = &mut self.checker {
@@ -184,9 +222,15 @@ impl World<'_> {
                 false => checker.was_refused_a_token(),
             }
         }
-        if is_taken {
-            self.requests.get(slot).tokens += 1;
-        }
         is_taken
+    }
+}
+
+/// How an attempt ends with an answer.
+fn end_of(answer: Answer) -> AttemptEnd {
+    match answer {
+        Answer::Status(status) => AttemptEnd::Response(status),
+        Answer::Refused => AttemptEnd::Failure(Some(Cause::ConnectFailure)),
+        Answer::Reset => AttemptEnd::Failure(Some(Cause::Reset)),
     }
 }

@@ -4,9 +4,11 @@
 mod attempts;
 mod ejection;
 mod health;
+mod hedge;
 mod queue;
 mod silence;
 
+use evenkeel_balance::backend::BackendId;
 use evenkeel_balance::rng::{Rng, below, mix};
 use evenkeel_balance::strategy::PickContext;
 
@@ -55,6 +57,8 @@ enum Event {
     Answer(usize, Due),
     /// An attempt has had no response for too long.
     Timeout(Attempt),
+    /// An attempt has had no response for so long that another one is to run beside it.
+    Hedge(Attempt),
     /// A backend changes its mode.
     Change(usize, usize),
     /// A probe of a member begins.
@@ -162,6 +166,7 @@ impl<'a> World<'a> {
             Event::Arrival => self.arrive(),
             Event::Answer(backend, due) => self.answer(backend, &due),
             Event::Timeout(attempt) => self.time_out(attempt),
+            Event::Hedge(attempt) => self.hedge(attempt),
             Event::Change(backend, number) => self.change(backend, number),
             Event::Probe(member, serial) => self.begin_probe(member, serial),
             Event::ProbeEnd(member, is_healthy) => self.end_probe(member, is_healthy),
@@ -212,9 +217,14 @@ impl<'a> World<'a> {
     /// Picks a member for the next attempt of a request.
     fn pick(&mut self, slot: u32) -> Option<usize> {
         let request = self.requests.get(slot);
+        let first = request
+            .running
+            .as_ref()
+            .map(|running| self.pool.members[running.member].load.id);
+        let tried: Vec<BackendId> = request.tried.iter().copied().chain(first).collect();
         let context = PickContext {
-            tried: &request.tried,
-            in_flight_limit: self.scenario.pool.in_flight_limit,
+            tried: &tried,
+            in_flight_limit: self.scenario.pool.limit(),
             key: Some(request.key),
             random: self.rng.bits(),
             now: self.now.instant(),
