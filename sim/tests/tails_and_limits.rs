@@ -131,24 +131,23 @@ fn an_adaptive_limit_keeps_the_latency_of_a_slow_phase_and_recovers_after_it() {
             // They can serve half of the requests then.
             spec.changes = vec![
                 (Time::secs(10), Mode::Serving { slowness: 16.0 }),
-                (Time::secs(20), Mode::HEALTHY),
+                (Time::secs(40), Mode::HEALTHY),
             ];
         }
         (scenario.measure_from, scenario.ends) = (from, ends);
         run(&scenario)
     };
-    let during = |adaptive| phase(adaptive, Time::secs(12), Time::secs(20));
-    let [mut with, mut without] = [Adaptive::On, Adaptive::Off].map(during);
-    let [with_p99, without_p99] = [&mut with, &mut without].map(|stats| stats.quantiles([0.99])[0]);
-    assert!(
-        with_p99.0 * 2 < without_p99.0,
-        "{with_p99} s, {without_p99} s without"
-    );
-    // Those that are served are about as many as the backends can serve: 200 of 400 a second.
+    let during = |adaptive| phase(adaptive, Time::secs(25), Time::secs(40));
+    let [mut with, without] = [Adaptive::On, Adaptive::Off].map(during);
+    // Without a limit the backends work on requests that have timed out.
+    assert!(without.error_rate() > 0.9, "{}", without.error_rate());
+    let p99 = with.quantiles([0.99])[0];
+    assert!(p99 < Time::secs(1), "{p99} s");
+    // The backends can serve 200 of 400 a second. Limits that are still being found leave a part of that unused.
     let served = with.requests() as f64 * (1.0 - with.error_rate());
-    assert!(served >= 0.8 * 200.0 * 8.0, "{served}");
+    assert!(served >= 0.7 * 200.0 * 15.0, "{served}");
 
-    let mut after = phase(Adaptive::On, Time::secs(25), ENDS);
+    let mut after = phase(Adaptive::On, Time::secs(45), ENDS);
     let p99 = after.quantiles([0.99])[0];
     assert!(after.error_rate() < 0.001, "{}", after.error_rate());
     assert!(p99 < Time::millis(100), "{p99} s");

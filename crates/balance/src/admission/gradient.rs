@@ -180,6 +180,11 @@ impl Gradient {
             self.idle = Some(idle + (average - idle) / 8.0);
         } else if average < idle {
             self.idle = Some(average);
+        } else if self.limit() == LOWEST as u32 && window.most_in_flight <= 1 && average > idle * TOLERANCE {
+            // One request at a time waits for no other: the backend itself has become slower. Its limit would stay at the lowest until
+            // the next measurement.
+            self.idle = Some(average);
+            self.is_growing = true;
         }
         if now >= measured_at {
             self.measured_at = Some(next_measurement(now, random));
@@ -308,6 +313,33 @@ mod tests {
         assert!(lowest < 60, "{lowest}");
         assert!(gradient.limit() >= 60, "{}", gradient.limit());
         assert_eq!(gradient.idle_latency(), Some(20 * MS));
+    }
+
+    #[test]
+    fn a_backend_that_has_become_much_slower_is_used_again_long_before_the_next_measurement() {
+        let mut gradient = Gradient::default();
+        let start = clock::now();
+        limits(&mut gradient, start, (8, 60), 5);
+        let mut now = start + 5_000 * MS;
+        let mut rng = Rng::seeded(3);
+        let (mut lowest, mut ended) = (u32::MAX, 0);
+        // 16 times slower, and still 8 at a time.
+        while now < start + 25_000 * MS {
+            let in_flight = gradient.limit().min(60);
+            let sample = Sample {
+                latency: 160 * MS * in_flight.max(8) / 8,
+                is_overload: false,
+                in_flight,
+            };
+            gradient.add(sample, now, rng.bits());
+            lowest = lowest.min(gradient.limit());
+            now += 160 * MS / in_flight.min(8);
+            ended += 1;
+        }
+        assert_eq!(lowest, 1);
+        assert!((6..=12).contains(&gradient.limit()), "{}", gradient.limit());
+        // Of 1,000 that it can serve in this time.
+        assert!(ended > 300, "{ended}");
     }
 
     #[test]
