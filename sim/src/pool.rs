@@ -201,7 +201,8 @@ impl Pool {
             return Some(picked);
         }
         let ids = avoided.iter().map(|member| self.members[*member].load.id);
-        let tried: Vec<BackendId> = ids.chain(context.tried.iter().copied()).collect();
+        let mut tried: Vec<BackendId> = ids.chain(context.tried.iter().copied()).collect();
+        tried.sort_unstable();
         let willing = self.pick_any(&PickContext {
             tried: &tried,
             ..*context

@@ -152,6 +152,7 @@ impl EligibleSet {
             return None;
         }
         avoided.extend_from_slice(context.tried);
+        avoided.sort_unstable();
         self.main.pick(&PickContext {
             tried: &avoided,
             ..*context
@@ -223,10 +224,10 @@ impl EligibleSet {
         tiers.into_iter().flat_map(|tier| tier.scores(context)).collect()
     }
 
-    /// Whether each eligible backend is one of these.
+    /// Whether each eligible backend is one of these, which are in ascending order.
     pub fn is_within(&self, backends: &[BackendId]) -> bool {
         let mut members = self.main.members.iter().chain(&self.backup.members);
-        self.len() <= backends.len() && members.all(|member| backends.contains(&member.backend.id))
+        self.len() <= backends.len() && members.all(|member| strategy::contains(backends, member.backend.id))
     }
 
     /// Whether its backends are all down, and used because there are no others.

@@ -297,8 +297,7 @@ impl<'a> Attempts<'a> {
                 Some(ConnectionEvent::Stale | ConnectionEvent::Closing)
             ),
         };
-        let mut avoided = tried.this_round().clone();
-        avoided.extend(self.to.eligible.no_longer_eligible());
+        let avoided = tried.avoided(self.to.eligible);
         let context = pick::context(exchange, pool, &avoided);
         let policy = &pool.settings.retry;
         let to = self.to;

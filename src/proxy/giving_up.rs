@@ -3,7 +3,7 @@
 
 use super::exchange::Exchange;
 use super::pick;
-use super::tried::{Backends, Tried};
+use super::tried::Tried;
 use crate::clock;
 use crate::pool::{EligibleSet, Member, Pool};
 use crate::retry::{self, Cause};
@@ -36,8 +36,7 @@ pub(super) fn is_due(exchange: &Exchange<'_>, to: To<'_, '_>, is_hinted: bool) -
         attempts: counted.attempts + 1,
         ..counted
     };
-    let mut avoided: Backends = to.tried.this_round().clone();
-    avoided.extend(to.eligible.no_longer_eligible());
+    let avoided = to.tried.avoided(to.eligible);
     to.pool.settings.retry.may_retry(&failure)
         && to.pool.budget.tokens(clock::now()) > 0
         && to

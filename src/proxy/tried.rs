@@ -5,6 +5,7 @@ use smallvec::SmallVec;
 use crate::backend::BackendId;
 use crate::pool::EligibleSet;
 use crate::retry::{Cause, ConnectionEvent, Failure, Outcome};
+use crate::strategy;
 
 /// Backends that a request may try before the list of them takes memory of its own.
 const INLINE: usize = 4;
@@ -15,7 +16,7 @@ pub(super) type Backends = SmallVec<[BackendId; INLINE]>;
 /// come those whose attempt failed by an event of the connection, which tells nothing of the backend.
 #[derive(Debug, Default)]
 pub(super) struct Tried {
-    /// Backends that were asked since the last of them had been.
+    /// Backends that were asked since the last of them had been. Both lists are in ascending order.
     this_round: Backends,
     /// Backends that have failed: they are not asked again.
     failed: Backends,
@@ -33,14 +34,14 @@ impl Tried {
     pub(super) fn add(&mut self, outcome: &Outcome) {
         let backend = outcome.backend;
         self.attempts += 1;
-        if self.this_round.contains(&backend) {
+        if strategy::contains(&self.this_round, backend) {
             self.this_round.clone_from(&self.failed);
         }
-        self.this_round.push(backend);
+        insert(&mut self.this_round, backend);
         match outcome.event {
             Some(ConnectionEvent::Stale) => self.stale += 1,
             Some(ConnectionEvent::Closing | ConnectionEvent::Unprocessed) => self.unprocessed += 1,
-            Some(ConnectionEvent::Unconnectable) | None => self.failed.push(backend),
+            Some(ConnectionEvent::Unconnectable) | None => insert(&mut self.failed, backend),
         }
     }
 
@@ -79,6 +80,14 @@ impl Tried {
         &self.this_round
     }
 
+    /// Those, and the backends that have become ineligible meanwhile.
+    pub(super) fn avoided(&self, eligible: &EligibleSet) -> Backends {
+        let mut avoided = self.this_round.clone();
+        avoided.extend(eligible.no_longer_eligible());
+        avoided.sort_unstable();
+        avoided
+    }
+
     /// Backends that are not asked again.
     pub(super) fn failed(&self) -> &[BackendId] {
         &self.failed
@@ -104,5 +113,12 @@ impl Tried {
     /// timeout, has often closed the others too, and those to other backends.
     pub(super) fn needs_new_connection(&self) -> bool {
         self.stale > 0
+    }
+}
+
+/// Adds a backend at its place.
+fn insert(backends: &mut Backends, backend: BackendId) {
+    if let Err(place) = backends.binary_search(&backend) {
+        backends.insert(place, backend);
     }
 }

@@ -221,7 +221,8 @@ impl<'a> World<'a> {
             .running
             .as_ref()
             .map(|running| self.pool.members[running.member].load.id);
-        let tried: Vec<BackendId> = request.tried.iter().copied().chain(first).collect();
+        let mut tried: Vec<BackendId> = request.tried.iter().copied().chain(first).collect();
+        tried.sort_unstable();
         let context = PickContext {
             tried: &tried,
             in_flight_limit: self.scenario.pool.limit(),

@@ -54,7 +54,7 @@ pub struct Cursor {
 /// What a pick depends on beside the candidates.
 #[derive(Debug, Clone, Copy)]
 pub struct PickContext<'a> {
-    /// Backends that this request has already tried; usually empty.
+    /// Backends that this request has already tried, or that are to be avoided: in ascending order, usually empty.
     pub tried: &'a [BackendId],
     /// Maximum number of requests in flight of one backend.
     pub in_flight_limit: Option<u32>,
@@ -70,11 +70,18 @@ impl PickContext<'_> {
     /// Whether the candidate was not tried yet and is below the limit of requests in flight.
     pub fn may_pick(&self, candidate: &Candidate) -> bool {
         // The usual pick has neither: it then does not read the backend's cache lines, which other workers write.
-        (self.tried.is_empty() || !self.tried.contains(&candidate.load.id))
+        (self.tried.is_empty() || !contains(self.tried, candidate.load.id))
             && self
                 .in_flight_limit
                 .is_none_or(|limit| candidate.load.has_room(limit))
     }
+}
+
+/// Whether a backend is one of these, which are in ascending order. Few of many backends are usually tried, but many may have to be
+/// avoided.
+pub fn contains(backends: &[BackendId], backend: BackendId) -> bool {
+    debug_assert!(backends.is_sorted(), "{backends:?}");
+    backends.binary_search(&backend).is_ok()
 }
 
 /// Chooses a backend for one attempt. Shared by all workers.

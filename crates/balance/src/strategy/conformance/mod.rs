@@ -240,6 +240,7 @@ fn failing_backends_do_not_skew_the_share_of_the_others() {
                 break index;
             }
             tried.push(candidates[index].load.id);
+            tried.sort_unstable();
         };
         served[served_by] += 1;
     }
