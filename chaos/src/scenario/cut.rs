@@ -30,6 +30,15 @@ pub(super) fn run(context: &Context, report: &mut Report) -> Result<()> {
         goals::number(silent),
         0,
     );
+    // No protocol of clients may be left out by chance.
+    for class in Class::ALL {
+        let number = cut.iter().filter(|record| record.class == class).count();
+        report.goal(
+            format!("cut responses, {}", class.name()),
+            format!("{number}, at least 1"),
+            number > 0,
+        );
+    }
     let wrong = whole.iter().filter(|record| is_wrong(record)).count();
     report.at_most("wrong responses to other requests", goals::number(wrong), 0);
     report.at_most(
