@@ -17,14 +17,14 @@ const END: &str = "<!-- end of results -->";
 /// # Errors
 /// The page cannot be read or written, or has no place for results.
 pub fn write(path: &Path, arguments: &str, reports: &[(&str, Report)]) -> Result<()> {
-    let page = std::fs::read_to_string(path).explain(&format!("cannot read {}", path.display()))?;
+    let page = std::fs::read_to_string(path).explain(format!("cannot read {}", path.display()))?;
     let page = replace(&page, &results(arguments, reports)).ok_or_else(|| {
         Error::new(format!(
             "{} has no place for results: add a line `{BEGIN}` and after it a line `{END}`",
             path.display()
         ))
     })?;
-    std::fs::write(path, page).explain(&format!("cannot write {}", path.display()))
+    std::fs::write(path, page).explain(format!("cannot write {}", path.display()))
 }
 
 /// The page with these results; `None` if it has no place for them.
