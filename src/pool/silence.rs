@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{Member, Pool};
-use crate::health::silence::{Counters, Finding, LEAST_RESPONSES, Silence, USUAL};
+use crate::health::silence::{Counters, LEAST_RESPONSES, Observation, Silence, USUAL};
 use crate::retry::NotBefore;
 
 /// What is known of the silence of one backend.
@@ -24,7 +24,7 @@ impl Silent {
 impl Pool {
     /// Looks which of its backends are silent, lets picks avoid them and probes them, and passes on what it finds. Returns whether
     /// any backend has got requests since the last look.
-    pub fn look_for_silence(&self, now: Instant, mut found: impl FnMut(&Member, Finding)) -> bool {
+    pub fn look_for_silence(&self, now: Instant, mut found: impl FnMut(&Member, Observation)) -> bool {
         let mut is_used = false;
         for member in self.roster.load().members() {
             let mut silence = member.silent.silence();
@@ -41,17 +41,17 @@ impl Pool {
             }
             is_used = true;
             let counters = member.counters(begun);
-            let Some(finding) = silence.look(counters, now, || member.usual_latency(now)) else {
+            let Some(observation) = silence.look(counters, now, || member.usual_latency(now)) else {
                 continue;
             };
-            match finding {
-                Finding::Silent { avoid_for, .. } => {
+            match observation {
+                Observation::Silent { avoid_for, .. } => {
                     self.hold_off.hold(&member.silent.until, avoid_for, now);
                     member.health.request_probe();
                 }
-                Finding::Responds => self.hold_off.release(&member.silent.until),
+                Observation::Responds => self.hold_off.release(&member.silent.until),
             }
-            found(member, finding);
+            found(member, observation);
         }
         is_used
     }

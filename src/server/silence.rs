@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::clock;
-use crate::health::silence::{Finding, LOOK_EVERY};
+use crate::health::silence::{LOOK_EVERY, Observation};
 use crate::pool::{Member, Pool};
 use crate::proxy::SnapshotCell;
 
@@ -42,14 +42,14 @@ pub(super) async fn watch(shared: Arc<SnapshotCell>) {
 fn look(pools: &[Arc<Pool>], now: Instant) -> bool {
     let looks = pools
         .iter()
-        .map(|pool| pool.look_for_silence(now, |member, finding| log(pool, member, finding)));
+        .map(|pool| pool.look_for_silence(now, |member, observation| log(pool, member, observation)));
     looks.fold(false, |is_any, is_used| is_any | is_used)
 }
 
-fn log(pool: &Pool, member: &Member, finding: Finding) {
+fn log(pool: &Pool, member: &Member, observation: Observation) {
     let (backend, pool) = (&member.backend.address, &*pool.settings.name);
-    match finding {
-        Finding::Silent {
+    match observation {
+        Observation::Silent {
             avoid_for,
             waiting,
             is_first: true,
@@ -57,10 +57,10 @@ fn log(pool: &Pool, member: &Member, finding: Finding) {
             let for_ms = avoid_for.as_millis() as u64;
             tracing::warn!(%backend, pool, waiting, for_ms, "Backend does not respond; new requests avoid it");
         }
-        Finding::Silent { avoid_for, .. } => {
+        Observation::Silent { avoid_for, .. } => {
             let for_ms = avoid_for.as_millis() as u64;
             tracing::debug!(%backend, pool, for_ms, "Backend still does not respond");
         }
-        Finding::Responds => tracing::info!(%backend, pool, "Backend responds again"),
+        Observation::Responds => tracing::info!(%backend, pool, "Backend responds again"),
     }
 }

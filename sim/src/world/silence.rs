@@ -1,6 +1,6 @@
 //! Silence: backends that take requests and respond to none are looked for while requests run, and picks avoid them.
 
-use evenkeel_balance::health::silence::{Counters, Finding, LEAST_RESPONSES, LOOK_EVERY, USUAL};
+use evenkeel_balance::health::silence::{Counters, LEAST_RESPONSES, LOOK_EVERY, Observation, USUAL};
 
 use crate::clock::Time;
 use crate::defect::Defect;
@@ -54,13 +54,13 @@ impl World<'_> {
             let usual = distribution.quantile(USUAL)?;
             (distribution.count() >= LEAST_RESPONSES).then_some(usual)
         };
-        let Some(finding) = member.silence.look(counters, now, usual) else {
+        let Some(observation) = member.silence.look(counters, now, usual) else {
             return true;
         };
-        self.trace.say(self.now, || format!("b{index}: {finding:?}"));
-        match finding {
-            Finding::Responds => self.pool.hold_off.release(&member.silent_until),
-            Finding::Silent { avoid_for, .. } => {
+        self.trace.say(self.now, || format!("b{index}: {observation:?}"));
+        match observation {
+            Observation::Responds => self.pool.hold_off.release(&member.silent_until),
+            Observation::Silent { avoid_for, .. } => {
                 self.pool.hold_off.hold(&member.silent_until, avoid_for, now);
                 if let Some(checker) = &mut self.checker {
                     checker.found_silent(index);

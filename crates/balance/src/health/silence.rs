@@ -45,7 +45,7 @@ pub struct Counters {
 
 /// What a look finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Finding {
+pub enum Observation {
     /// The backend is silent: new requests are to avoid it for this time.
     Silent {
         /// The time.
@@ -83,13 +83,13 @@ impl Silence {
         counters: Counters,
         now: Instant,
         usual: impl FnOnce() -> Option<Duration>,
-    ) -> Option<Finding> {
+    ) -> Option<Observation> {
         let responded = |base: Counters| base.responses != counters.responses;
         let Some(base) = self.base.filter(|base| !responded(*base)) else {
             let was_silent = self.times > 0;
             self.forget();
             self.base = Some(counters);
-            return was_silent.then_some(Finding::Responds);
+            return was_silent.then_some(Observation::Responds);
         };
         let begun = counters.begun.saturating_sub(base.begun);
         let waiting = begun.saturating_sub(counters.failed.saturating_sub(base.failed));
@@ -107,7 +107,7 @@ impl Silence {
         self.times = self.times.saturating_add(1);
         self.base = Some(counters);
         self.since = None;
-        Some(Finding::Silent {
+        Some(Observation::Silent {
             avoid_for,
             waiting,
             is_first: self.times == 1,
@@ -153,22 +153,22 @@ mod tests {
             backend
         }
 
-        fn look(&mut self) -> Option<Finding> {
+        fn look(&mut self) -> Option<Observation> {
             let now = self.start + LOOK_EVERY * self.looks;
             self.looks += 1;
             self.silence.look(self.counters, now, || self.usual)
         }
 
         /// Looks until something is found, up to `most` times; returns how often that was, and the finding.
-        fn look_until(&mut self, most: u32) -> Option<(u32, Finding)> {
+        fn look_until(&mut self, most: u32) -> Option<(u32, Observation)> {
             (1..=most).find_map(|look| Some((look, self.look()?)))
         }
     }
 
-    fn avoid_for(finding: Option<(u32, Finding)>) -> Option<Duration> {
+    fn avoid_for(finding: Option<(u32, Observation)>) -> Option<Duration> {
         match finding?.1 {
-            Finding::Silent { avoid_for, .. } => Some(avoid_for),
-            Finding::Responds => None,
+            Observation::Silent { avoid_for, .. } => Some(avoid_for),
+            Observation::Responds => None,
         }
     }
 
@@ -178,7 +178,7 @@ mod tests {
         backend.counters.begun += 2;
         assert_eq!(backend.look_until(100), None, "two may be slow ones");
         backend.counters.begun += 1;
-        let silent = Finding::Silent {
+        let silent = Observation::Silent {
             avoid_for: FIRST,
             waiting: 3,
             is_first: true,
@@ -242,7 +242,7 @@ mod tests {
             assert_eq!(avoid_for(backend.look_until(5)), Some(FIRST));
             assert!(!backend.silence.is_idle(backend.counters.begun));
             backend.counters.responses += 1;
-            assert_eq!(backend.look(), Some(Finding::Responds));
+            assert_eq!(backend.look(), Some(Observation::Responds));
             assert_eq!(backend.look(), None);
             assert!(backend.silence.is_idle(backend.counters.begun));
         }
