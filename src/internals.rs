@@ -57,4 +57,8 @@ pub mod telemetry {
         //! Metrics.
         pub use crate::telemetry::metrics::{METRICS, WorkerCounters};
     }
+    pub mod trace {
+        //! Trace context and spans.
+        pub use crate::telemetry::trace::*;
+    }
 }

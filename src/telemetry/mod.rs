@@ -1,8 +1,9 @@
-//! The access log, the operations log and the metrics.
+//! The access log, the operations log, the metrics and the encoding of traces.
 
 pub mod access_log;
 pub mod log;
 pub mod metrics;
+pub mod trace;
 
 mod feed;
 mod json;

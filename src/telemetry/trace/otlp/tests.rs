@@ -1,0 +1,137 @@
+//! Reads the encoded messages back with a small reader of Protocol Buffers.
+
+use super::super::context::{Incoming, SampleRatio};
+use super::*;
+
+const PARENT: &[u8] = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+/// The fields of a message: number and bytes, where numbers are eight bytes, little endian.
+fn fields(mut input: &[u8]) -> Vec<(u64, Vec<u8>)> {
+    let mut found = Vec::new();
+    while !input.is_empty() {
+        let tag = number(&mut input);
+        let value = match tag & 7 {
+            0 => number(&mut input).to_le_bytes().to_vec(),
+            1 => take(&mut input, 8),
+            2 => {
+                let length = number(&mut input) as usize;
+                take(&mut input, length)
+            }
+            5 => take(&mut input, 4),
+            other => panic!("wire type {other}"),
+        };
+        found.push((tag >> 3, value));
+    }
+    found
+}
+
+fn number(input: &mut &[u8]) -> u64 {
+    let mut shift = 0;
+    let mut number = 0;
+    loop {
+        let byte = take(input, 1)[0];
+        number |= u64::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            return number;
+        }
+        shift += 7;
+    }
+}
+
+fn take(input: &mut &[u8], length: usize) -> Vec<u8> {
+    let (taken, rest) = input.split_at(length);
+    *input = rest;
+    taken.to_vec()
+}
+
+fn only(message: &[u8], field: u64) -> Vec<u8> {
+    let mut all = every(message, field);
+    assert_eq!(all.len(), 1, "field {field}");
+    all.remove(0)
+}
+
+fn every(message: &[u8], field: u64) -> Vec<Vec<u8>> {
+    let wanted = fields(message).into_iter().filter(|(number, _)| *number == field);
+    wanted.map(|(_, value)| value).collect()
+}
+
+/// The spans of an export of a request and one failed attempt.
+fn exported(path: &[u8]) -> Vec<Vec<u8>> {
+    let ratio = SampleRatio::new(0.0).unwrap();
+    let request = TraceContext::of_request(Incoming::from_traceparent(PARENT), ratio, 1, 0xa);
+    let attributes = [
+        Attribute {
+            name: "url.path",
+            value: AttributeValue::Text(path),
+        },
+        Attribute {
+            name: "http.request.resend_count",
+            value: AttributeValue::Number(300),
+        },
+    ];
+    let server = Span {
+        context: request,
+        kind: SpanKind::Server,
+        name: b"GET",
+        start: 20,
+        end: 10,
+        trace_state: b"",
+        is_error: false,
+        attributes: &attributes,
+    };
+    let client = Span {
+        context: request.of_attempt(0xb),
+        kind: SpanKind::Client,
+        is_error: true,
+        ..server
+    };
+    let export = ExportRequest {
+        service_name: "edge",
+        version: "1",
+        spans: &[server, client],
+    };
+    let mut out = Vec::new();
+    export.encode(&mut out);
+    let resource_spans = only(&out, 1);
+    let service = only(&only(&resource_spans, 1), 1);
+    assert_eq!(only(&service, 1), b"service.name");
+    assert_eq!(only(&only(&service, 2), 1), b"edge");
+    every(&only(&resource_spans, 2), 2)
+}
+
+#[test]
+fn an_attempt_names_the_request_as_its_parent() {
+    let spans = exported(b"/");
+    assert_eq!(only(&spans[0], 1), only(&spans[1], 1));
+    assert_eq!(only(&spans[0], 4), 0x00f0_67aa_0ba9_02b7_u64.to_be_bytes());
+    assert_eq!(only(&spans[1], 4), only(&spans[0], 2));
+    assert_eq!(only(&spans[0], 6), 2_u64.to_le_bytes());
+    assert_eq!(only(&spans[1], 6), 3_u64.to_le_bytes());
+}
+
+#[test]
+fn only_a_failed_span_has_a_status() {
+    let spans = exported(b"/");
+    assert!(every(&spans[0], 15).is_empty());
+    assert_eq!(only(&only(&spans[1], 15), 3), 2_u64.to_le_bytes());
+}
+
+#[test]
+fn a_span_never_ends_before_it_starts() {
+    assert_eq!(only(&exported(b"/")[0], 8), 20_u64.to_le_bytes());
+}
+
+#[test]
+fn hostile_text_is_bounded_and_becomes_utf_8() {
+    for path in [
+        &b"/\xff\xfe"[..],
+        &[b'a'; 100_000][..],
+        "é".repeat(1000).as_bytes(),
+    ] {
+        let attributes = every(&exported(path)[0], 9);
+        let value = only(&only(&attributes[0], 2), 1);
+        assert!(String::from_utf8(value.clone()).is_ok());
+        assert!(value.len() <= 3 * VALUE_BOUND);
+        assert_eq!(only(&only(&attributes[1], 2), 3), 300_u64.to_le_bytes());
+    }
+}
