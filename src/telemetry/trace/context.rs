@@ -163,7 +163,7 @@ impl SampleRatio {
             clippy::cast_precision_loss,
             reason = "the range is checked, and 2^56 is exact"
         )]
-        (0.0..=1.0).contains(&share).then(|| Self {
+        (0.0..=1.0).contains(&share).then_some(Self {
             threshold: ((1.0 - share) * (1_u64 << RANDOM_BITS) as f64) as u64,
         })
     }
