@@ -5,7 +5,7 @@
 use std::num::{NonZeroU64, NonZeroU128};
 
 /// Length of a `traceparent` of version 00.
-const TRACEPARENT_LENGTH: usize = 55;
+pub const TRACEPARENT_LENGTH: usize = 55;
 
 /// The flag bit that says that the caller records the trace.
 const SAMPLED: u8 = 0x01;
@@ -83,12 +83,26 @@ impl TraceId {
     pub fn from_bits(bits: u128) -> Self {
         Self(NonZeroU128::new(bits).unwrap_or(NonZeroU128::MIN))
     }
+
+    /// Its 32 digits.
+    pub fn hex(self) -> [u8; 32] {
+        let mut digits = [0; 32];
+        write_hex(&self.0.get().to_be_bytes(), &mut digits);
+        digits
+    }
 }
 
 impl SpanId {
     /// From random bits. The one value that is not allowed, zero, becomes one.
     pub fn from_bits(bits: u64) -> Self {
         Self(NonZeroU64::new(bits).unwrap_or(NonZeroU64::MIN))
+    }
+
+    /// Its 16 digits.
+    pub fn hex(self) -> [u8; 16] {
+        let mut digits = [0; 16];
+        write_hex(&self.0.get().to_be_bytes(), &mut digits);
+        digits
     }
 }
 
@@ -154,6 +168,15 @@ impl Incoming {
     }
 }
 
+impl Default for SampleRatio {
+    /// None.
+    fn default() -> Self {
+        Self {
+            threshold: 1 << RANDOM_BITS,
+        }
+    }
+}
+
 impl SampleRatio {
     /// A share from 0 to 1. `None` for any other number.
     pub fn new(share: f64) -> Option<Self> {
@@ -199,16 +222,21 @@ impl TraceContext {
         }
     }
 
-    /// Appends the value of `traceparent` that is sent on.
-    pub fn write_traceparent(&self, out: &mut Vec<u8>) {
+    /// The value of `traceparent` that is sent on.
+    pub fn traceparent(&self) -> [u8; TRACEPARENT_LENGTH] {
         let random = if self.is_random { RANDOM } else { 0 };
         let sampled = if self.is_sampled { SAMPLED } else { 0 };
-        out.extend_from_slice(b"00-");
-        write_hex(&self.trace_id.0.get().to_be_bytes(), out);
-        out.push(b'-');
-        write_hex(&self.span_id.0.get().to_be_bytes(), out);
-        out.push(b'-');
-        write_hex(&[random | sampled], out);
+        let mut out = *b"00-00000000000000000000000000000000-0000000000000000-00";
+        for (at, part) in [
+            (3, &self.trace_id.hex()[..]),
+            (36, &self.span_id.hex()),
+            (54, &[b'0' + (random | sampled)]),
+        ] {
+            for (place, digit) in out.iter_mut().skip(at).zip(part) {
+                *place = *digit;
+            }
+        }
+        out
     }
 }
 
@@ -247,13 +275,14 @@ fn hex(text: &[u8], length: usize) -> Option<u128> {
     })
 }
 
-fn write_hex(bytes: &[u8], out: &mut Vec<u8>) {
+/// Writes two digits for each byte.
+fn write_hex(bytes: &[u8], out: &mut [u8]) {
     let digit = |nibble: u8| match nibble {
         0..=9 => b'0' + nibble,
         _ => b'a' + nibble - 10,
     };
-    for byte in bytes {
-        out.extend_from_slice(&[digit(byte >> 4), digit(byte & 0x0f)]);
+    for (byte, place) in bytes.iter().zip(out.as_chunks_mut::<2>().0) {
+        *place = [digit(byte >> 4), digit(byte & 0x0f)];
     }
 }
 
@@ -270,9 +299,7 @@ mod tests {
     }
 
     fn text(context: TraceContext) -> String {
-        let mut out = Vec::new();
-        context.write_traceparent(&mut out);
-        String::from_utf8(out).unwrap()
+        String::from_utf8(context.traceparent().to_vec()).unwrap()
     }
 
     #[test]

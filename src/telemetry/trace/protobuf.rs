@@ -1,10 +1,17 @@
-//! Writes the few forms of the Protocol Buffers encoding that OTLP needs. It reads nothing.
+//! Writes and reads the few forms of the Protocol Buffers encoding that OTLP needs.
 
 /// Wire types (Protocol Buffers encoding, "Message Structure").
 const VARINT: u64 = 0;
 const FIXED64: u64 = 1;
 const LENGTH_DELIMITED: u64 = 2;
 const FIXED32: u64 = 5;
+
+/// The value of a field that was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Value<'a> {
+    Number(u64),
+    Bytes(&'a [u8]),
+}
 
 /// A number in base 128, least significant group first.
 pub(super) fn varint(field: u64, number: u64, out: &mut Vec<u8>) {
@@ -43,6 +50,57 @@ pub(super) fn message(field: u64, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec
     if let Some(written) = out.get_mut(start..) {
         written.rotate_right(moved);
     }
+}
+
+/// Fields that are encoded already.
+pub(super) fn raw(fields: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(fields);
+}
+
+/// The fields of a message with their numbers, up to its end or to what cannot be read. Numbers of fixed size are passed over.
+pub(super) fn fields(message: &[u8]) -> impl Iterator<Item = (u64, Value<'_>)> {
+    let mut rest = message;
+    std::iter::from_fn(move || {
+        loop {
+            let tag = take_varint(&mut rest)?;
+            let value = match tag & 7 {
+                VARINT => Value::Number(take_varint(&mut rest)?),
+                LENGTH_DELIMITED => {
+                    let length = usize::try_from(take_varint(&mut rest)?).ok()?;
+                    Value::Bytes(take(&mut rest, length)?)
+                }
+                FIXED64 => {
+                    take(&mut rest, 8)?;
+                    continue;
+                }
+                FIXED32 => {
+                    take(&mut rest, 4)?;
+                    continue;
+                }
+                _ => return None,
+            };
+            return Some((tag >> 3, value));
+        }
+    })
+}
+
+fn take<'a>(rest: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {
+    let (taken, after) = rest.split_at_checked(length)?;
+    *rest = after;
+    Some(taken)
+}
+
+/// A number of at most 64 bits.
+fn take_varint(rest: &mut &[u8]) -> Option<u64> {
+    let mut number = 0;
+    for shift in (0..64).step_by(7) {
+        let byte = *take(rest, 1)?.first()?;
+        number |= u64::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            return Some(number);
+        }
+    }
+    None
 }
 
 fn raw_varint(mut number: u64, out: &mut Vec<u8>) {

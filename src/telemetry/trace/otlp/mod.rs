@@ -1,7 +1,11 @@
-//! Encodes spans as an `ExportTraceServiceRequest` of OTLP 1.x. Field numbers are those of `opentelemetry/proto/trace/v1`.
+//! Encodes spans as an `ExportTraceServiceRequest` of OTLP 1.x, and reads the response. Field numbers are those of
+//! `opentelemetry/proto/trace/v1` and `collector/trace/v1`.
 
 use super::context::TraceContext;
-use super::protobuf::{bytes, fixed32, fixed64, message, varint};
+use super::protobuf::{Value, bytes, fields, fixed32, fixed64, message, raw, varint};
+
+/// The field of `ScopeSpans` that holds spans.
+const SPANS: u64 = 2;
 
 /// Maximum number of bytes of a string in a span, so that a client cannot make an export large.
 const VALUE_BOUND: usize = 1024;
@@ -54,37 +58,45 @@ pub struct Span<'a> {
     pub attributes: &'a [Attribute<'a>],
 }
 
-/// Spans that are exported together.
-#[derive(Debug, Clone, Copy)]
-pub struct ExportRequest<'a> {
-    /// `service.name`.
-    pub service_name: &'a str,
-    /// The version of this program.
-    pub version: &'a str,
-    /// The spans.
-    pub spans: &'a [Span<'a>],
+impl Span<'_> {
+    /// Appends the span, as [`encode_request`] takes it.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        message(SPANS, out, |out| span(self, out));
+    }
 }
 
-impl ExportRequest<'_> {
-    /// Appends the message.
-    pub fn encode(&self, out: &mut Vec<u8>) {
+/// Encodes an export of spans that are encoded already.
+pub fn encode_request(service_name: &str, version: &str, spans: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(spans.len() + service_name.len() + 128);
+    message(1, &mut out, |out| {
         message(1, out, |out| {
-            message(1, out, |out| {
-                let value = AttributeValue::Text(self.service_name.as_bytes());
-                let name = "service.name";
-                attribute(1, Attribute { name, value }, out);
-            });
-            message(2, out, |out| {
-                message(1, out, |out| {
-                    bytes(1, b"evenkeel", out);
-                    bytes(2, self.version.as_bytes(), out);
-                });
-                for one in self.spans {
-                    message(2, out, |out| span(one, out));
-                }
-            });
+            let value = AttributeValue::Text(service_name.as_bytes());
+            let name = "service.name";
+            attribute(1, Attribute { name, value }, out);
         });
-    }
+        message(2, out, |out| {
+            message(1, out, |out| {
+                bytes(1, b"evenkeel", out);
+                bytes(2, version.as_bytes(), out);
+            });
+            raw(spans, out);
+        });
+    });
+    out
+}
+
+/// The number of spans that an `ExportTraceServiceResponse` says were refused. A response that cannot be read says nothing.
+pub fn rejected_spans(response: &[u8]) -> u64 {
+    let partial_success = fields(response).find_map(|field| match field {
+        (1, Value::Bytes(partial)) => Some(partial),
+        _ => None,
+    });
+    let mut counts = fields(partial_success.unwrap_or_default());
+    let count = counts.find_map(|field| match field {
+        (1, Value::Number(count)) => Some(count),
+        _ => None,
+    });
+    count.unwrap_or(0)
 }
 
 fn span(span: &Span<'_>, out: &mut Vec<u8>) {

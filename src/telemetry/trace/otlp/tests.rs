@@ -1,5 +1,7 @@
 //! Reads the encoded messages back with a small reader of Protocol Buffers.
 
+use proptest::prelude::*;
+
 use super::super::context::{Incoming, SampleRatio};
 use super::*;
 
@@ -85,13 +87,10 @@ fn exported(path: &[u8]) -> Vec<Vec<u8>> {
         is_error: true,
         ..server
     };
-    let export = ExportRequest {
-        service_name: "edge",
-        version: "1",
-        spans: &[server, client],
-    };
-    let mut out = Vec::new();
-    export.encode(&mut out);
+    let mut spans = Vec::new();
+    server.encode(&mut spans);
+    client.encode(&mut spans);
+    let out = encode_request("edge", "1", &spans);
     let resource_spans = only(&out, 1);
     let service = only(&only(&resource_spans, 1), 1);
     assert_eq!(only(&service, 1), b"service.name");
@@ -133,5 +132,30 @@ fn hostile_text_is_bounded_and_becomes_utf_8() {
         assert!(String::from_utf8(value.clone()).is_ok());
         assert!(value.len() <= 3 * VALUE_BOUND);
         assert_eq!(only(&only(&attributes[1], 2), 3), 300_u64.to_le_bytes());
+    }
+}
+
+#[test]
+fn a_response_says_how_many_spans_were_refused() {
+    for (response, count) in [
+        (&[][..], 0),
+        (&[0x0a, 0x00], 0),
+        (&[0x0a, 0x02, 0x08, 0x05], 5),
+        // The message of the error comes first.
+        (&[0x0a, 0x06, 0x12, 0x01, b'x', 0x08, 0xac, 0x02], 300),
+        // Cut off, and no message at all.
+        (&[0x0a, 0x05, 0x08, 0x05], 0),
+        (&[0xff; 20], 0),
+        (b"<html>", 0),
+    ] {
+        assert_eq!(rejected_spans(response), count, "{response:?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_response_of_a_collector_can_be_read(response in proptest::collection::vec(any::<u8>(), 0..100)) {
+        rejected_spans(&response);
+        rejected_spans(&[&[0x0a, response.len() as u8], &response[..]].concat());
     }
 }
