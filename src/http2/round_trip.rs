@@ -29,6 +29,13 @@ pub struct RoundTrip {
     pub trailers: Vec<u8>,
 }
 
+impl RoundTrip {
+    /// The value of a trailer, or of a header where the response consists of its headers alone. `name` is in lower case.
+    pub fn trailer(&self, name: &str) -> Option<&[u8]> {
+        value(&self.trailers, name).or_else(|| value(&self.lines, name))
+    }
+}
+
 /// Why there was no response.
 #[derive(Debug, thiserror::Error)]
 pub enum RoundTripError {
@@ -140,4 +147,11 @@ impl Exchange {
         }
         Poll::Ready(Some(()))
     }
+}
+
+/// The value of the header with this name in these lines.
+fn value<'a>(lines: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    let mut lines = lines.split(|byte| *byte == b'\n');
+    let value = lines.find_map(|line| line.strip_prefix(name.as_bytes())?.strip_prefix(b": "));
+    value.map(<[u8]>::trim_ascii)
 }

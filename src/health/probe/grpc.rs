@@ -31,21 +31,12 @@ async fn call(backend: &Backend, check: &Check) -> Result<(), ProbeError> {
     if response.head.status != 200 {
         return Err(ProbeError::Status(response.head.status));
     }
-    let status = grpc_status(&response.trailers).or(grpc_status(&response.lines));
-    match status {
+    match response.trailer("grpc-status") {
         Some(b"0") if decode_response(&response.body) == Some(SERVING) => Ok(()),
         Some(b"0") => Err(ProbeError::NotServing),
         Some(status) => Err(ProbeError::Grpc(String::from_utf8_lossy(status).into_owned())),
         None => Err(ProbeError::NoGrpcStatus),
     }
-}
-
-/// The value of the header `grpc-status` in these lines.
-fn grpc_status(lines: &[u8]) -> Option<&[u8]> {
-    let mut lines = lines.split(|byte| *byte == b'\n');
-    lines
-        .find_map(|line| line.strip_prefix(b"grpc-status: "))
-        .map(<[u8]>::trim_ascii)
 }
 
 /// `HealthCheckRequest { service: string = 1 }` as a gRPC message: a flag for "not compressed", its length and its content.

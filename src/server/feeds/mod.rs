@@ -18,7 +18,7 @@ use crate::clock;
 use crate::rng::Rng;
 use crate::tasks::Tasks;
 
-pub use fetch::Fetcher;
+pub use fetch::{AGENT, FetchError, Fetcher};
 
 /// Interval at which files are checked, and at which what is due is looked for.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);

@@ -196,7 +196,7 @@ async fn a_request_names_the_server_and_no_more() {
     let head = timeout(DEADLINE, server.heads.recv()).await.unwrap().unwrap();
     let version = env!("CARGO_PKG_VERSION");
     let expected = format!(
-        "GET /keys?secret=1 HTTP/1.1\r\nhost: {}\r\nuser-agent: evenkeel/{version}\r\naccept: */*\r\nconnection: close\r\n\r\n",
+        "GET /keys?secret=1 HTTP/1.1\r\naccept: */*\r\nhost: {}\r\nuser-agent: evenkeel/{version}\r\nconnection: close\r\n\r\n",
         server.address
     );
     assert_eq!(head, expected);
