@@ -30,6 +30,7 @@ fn entry() -> Entry<'static> {
         route: None,
         pool: None,
         request_id: None,
+        trace_id: None,
         attempts: 0,
         bytes_received: 0,
         bytes_sent: 0,

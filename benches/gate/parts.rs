@@ -229,6 +229,7 @@ fn encode_log_line() -> Part {
         route: Some(label("*/")),
         pool: Some(label("default")),
         request_id: Some(b"0123456789abcdef0123456789abcdef"),
+        trace_id: None,
         attempts: 1,
         bytes_received: 351,
         bytes_sent: 5_420,

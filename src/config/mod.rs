@@ -33,7 +33,8 @@ use crate::discovery::SourceSettings;
 use crate::pool::BackendSettings;
 use crate::router::Matcher;
 use crate::schema::units;
-use crate::{admin, listener, pool, proxy, telemetry::access_log};
+use crate::telemetry::{access_log, trace};
+use crate::{admin, listener, pool, proxy};
 use context::{Context, Lookup};
 use source::{Origin, Source};
 
@@ -67,6 +68,8 @@ pub struct Config {
     pub admin: Option<admin::Settings>,
     /// The access log.
     pub access_log: access_log::Settings,
+    /// Tracing; `None` when it is off.
+    pub tracing: Option<trace::Settings>,
     /// The proxies whose forwarding and PROXY headers are trusted.
     pub trusted_proxies: proxy::TrustedProxies,
     /// Process-wide timeouts.

@@ -34,6 +34,15 @@ fn collect_entry(entry: &Entry, secret: &[&str], found: &mut Vec<Span>) {
             let others = entries.iter().filter(|other| other.key != "address");
             found.extend(others.map(|other| other.value.span));
         }
+        // Headers of exports may hold a key of the collector. Routes have `headers` too, which are no secrets.
+        Value::Map(entries) if entry.key == "tracing" => {
+            for inner in entries {
+                match inner.key.as_str() {
+                    "headers" => found.push(inner.value.span),
+                    _ => collect_entry(inner, secret, found),
+                }
+            }
+        }
         _ => collect(&entry.value, secret, found),
     }
 }

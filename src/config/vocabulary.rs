@@ -15,6 +15,7 @@ const BACKEND: &str = "backends[]";
 const ROUTE: &str = "routes[]";
 const LOG: &str = "access_log";
 const POOL_TLS: &str = "pools.NAME.tls";
+const TRACING: &str = "tracing";
 
 /// The meaning of an unknown key.
 #[derive(Debug)]
@@ -82,7 +83,12 @@ static KEYS: &[Row] = &[
         note("metrics and status are part of the admin API: `admin: 127.0.0.1:9900`, which is the default; metrics are at `/metrics`")),
     (&[TOP], &["worker_processes", "threads", "nbthread", "worker_threads", "concurrency"], called("workers")),
     (&[TOP], &["real_ip", "set_real_ip_from", "trusted_ips", "forwarded_headers", "forward_for"], called("trusted_proxies")),
-    (&[TOP], &["tracing", "traces", "docker"], PLANNED),
+    (&[TOP], &["traces", "trace", "opentelemetry", "otel", "otlp", "jaeger", "zipkin"],
+        part_of("tracing", "write it as `tracing: { otlp: http://127.0.0.1:4318 }`")),
+    (&[TRACING], &["url", "endpoint", "collector", "address", "exporter"], called("otlp")),
+    (&[TRACING], &["ratio", "sampling", "sampler", "sample_rate", "sampling_ratio", "random_sampling"], called("sample")),
+    (&[TRACING], &["service", "servicename"], called("service_name")),
+    (&[TOP], &["docker"], PLANNED),
     (&[TOP], &["client_max_body_size"], note("write it as `limits: { body: 1MiB }`")),
     (&[TOP], &["maxconn", "max_connections", "worker_connections"], note("write it as `limits: { connections: 1000 }`")),
     (&[TOP], &["keepalive_timeout"], note("write it as `timeouts: { client_idle: 60s }`")),

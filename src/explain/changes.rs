@@ -105,7 +105,7 @@ impl Known<'_> {
     /// Whether the value of a variable is known.
     fn knows(&self, name: &str) -> bool {
         match name {
-            "client_port" | "request_id" => false,
+            "client_port" | "request_id" | "trace_id" => false,
             "pool" => self.pool.is_some(),
             "backend" => self.backend.is_some(),
             "tls_version" | "tls_sni" | "client_cert_subject" => !self.request.is_secure,
@@ -133,7 +133,9 @@ impl Variables for Known<'_> {
             Fact::Route => self.route.as_bytes(),
             Fact::Pool => self.pool.unwrap_or_default().as_bytes(),
             Fact::Backend => self.backend.unwrap_or_default().as_bytes(),
-            Fact::RequestId | Fact::TlsVersion | Fact::TlsSni | Fact::ClientCertSubject => b"",
+            Fact::RequestId | Fact::TraceId | Fact::TlsVersion | Fact::TlsSni | Fact::ClientCertSubject => {
+                b""
+            }
         }
     }
 

@@ -160,6 +160,8 @@ mod tests {
                 drain_delay: DRAIN,
                 upgrade: DRAIN,
             },
+            tracer: None,
+            spans: Arc::default(),
             limits: Limits {
                 connections: None,
                 connections_per_client: None,

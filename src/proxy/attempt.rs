@@ -14,6 +14,7 @@ use super::headers::{ForwardedResponse, ResponseContext};
 use super::hedge::{FirstAttempt, Hedge, Loser, Raced};
 use super::request::Request;
 use super::response_head::{self, INTERIM_BOUND};
+use super::trace::Trace;
 use super::{Failure, detail, grpc, outgoing, pinned, websocket};
 use crate::clock;
 use crate::head::{BodyLength, Version};
@@ -90,7 +91,7 @@ pub(super) async fn run<'a>(
     let began = exchange.request.worker().wheel.now();
     let bound = pool.settings.retry.per_try_timeout;
     exchange.deadlines.begin_attempt(bound, began);
-    exchange.record.attempts_at(member);
+    exchange.begin_attempt(member);
     let reused = match is_fresh {
         true => None,
         false => reused(exchange, pool, member),
@@ -136,9 +137,9 @@ pub(super) async fn run<'a>(
             (exchange.request.worker().wheel.now(), Err(error.failure))
         }
     };
-    exchange.deadlines.end_attempt();
     // The time until the hedge ended is not its own.
     outcome.total_time = ended_at.unwrap_or(now).saturating_duration_since(began);
+    exchange.end_attempt(&outcome, result.as_ref().err().copied(), ended_at);
     Ended { outcome, result }
 }
 
@@ -189,7 +190,8 @@ async fn send(
     if request.head.upgrade.is_some() && !backend.connection.can_upgrade() {
         return Err(AttemptError::unsent(Failure::UnexpectedUpgrade));
     }
-    outgoing::put_head(exchange, (pool, member), &mut backend);
+    let trace = exchange.trace.as_deref().and_then(Trace::of_last_attempt);
+    outgoing::put_head(exchange, (pool, member), &mut backend, trace);
     let request = &exchange.request;
     exchange
         .body

@@ -10,10 +10,13 @@ use super::deadlines::Deadlines;
 use super::departure::{Departure, Phase};
 use super::record::Record;
 use super::request::Request;
+use super::trace::{self, Trace};
 use super::{Failure, detail, grpc};
+use crate::clock;
 use crate::head::BodyLength;
 use crate::message::Transfer;
-use crate::pool::{BackendConnection, QueuePlace};
+use crate::pool::{BackendConnection, Member, QueuePlace};
+use crate::retry::Outcome;
 
 /// One request, over all its attempts.
 pub(super) struct Exchange<'a> {
@@ -26,6 +29,8 @@ pub(super) struct Exchange<'a> {
     pub(super) changes: Option<Box<Changes<'a>>>,
     /// Its place in the queue of its pool, while it tries a backend that may still refuse connections.
     pub(super) place: Option<Box<QueuePlace<'a>>>,
+    /// Its trace, while tracing is on.
+    pub(super) trace: Option<Box<Trace<'a>>>,
 }
 
 impl<'a> Exchange<'a> {
@@ -45,10 +50,31 @@ impl<'a> Exchange<'a> {
             body: RequestBody::new(Transfer::of_request(head, &limits.message, limits.body)),
             deadlines: Deadlines::new(limits.min_body_rate, deadline),
             departure: Departure::default(),
+            trace: trace::begin(&request),
             record: Record::new(started, head.bytes.len(), client.connection.bytes_out),
             request,
             changes: None,
             place: None,
+        }
+    }
+
+    /// An attempt at this backend begins.
+    #[inline]
+    pub(super) fn begin_attempt(&mut self, member: &'a Member) {
+        self.record.attempts_at(member);
+        if let Some(trace) = &mut self.trace {
+            // More exact than the time of the wheel.
+            trace.begin_attempt(member, clock::now(), self.request.client.worker.random());
+        }
+    }
+
+    /// The attempt that began last has ended: now, or at this time.
+    #[inline]
+    pub(super) fn end_attempt(&mut self, outcome: &Outcome, failure: Option<Failure>, at: Option<Instant>) {
+        self.deadlines.end_attempt();
+        if let Some(trace) = &mut self.trace {
+            let at = at.unwrap_or_else(clock::now);
+            trace.end_attempt(outcome, failure.map(Failure::code), at);
         }
     }
 

@@ -17,6 +17,7 @@ use super::departure::Phase;
 use super::exchange::Exchange;
 use super::in_flight::{InFlight, Slot};
 use super::response_head::{self, INTERIM_BOUND};
+use super::trace::{Propagated, SpanEnd};
 use super::tried::Tried;
 use super::{Failure, grpc, learn, outgoing, pick};
 use crate::backend::Unanswered;
@@ -69,6 +70,8 @@ struct Begun<'a> {
     in_flight: Slot<'a>,
     /// Counts its connection while that is new and waits for its first response.
     unanswered: Option<Unanswered<'a>>,
+    /// The context of its trace.
+    trace: Option<Propagated>,
     /// How it ended, unless it still runs.
     outcome: Option<Outcome>,
 }
@@ -172,6 +175,7 @@ impl<'a> Hedge<'a> {
     ) -> Option<Winner<'a>> {
         let mut begun = self.begun?;
         begun.in_flight.end_wait();
+        begun.end_span(exchange);
         let Some(second) = begun.outcome else {
             exchange.record.ran_beside(begun.member, REASON);
             return None;
@@ -308,6 +312,7 @@ impl<'a> Hedge<'a> {
             until,
             in_flight: in_flight.waiting(worker.wheel.now()),
             unanswered: None,
+            trace: exchange.trace.as_deref().map(|trace| trace.next(worker.random())),
             outcome: None,
         });
         let introduction = Need::of(&exchange.request, self.pool).introduction;
@@ -331,7 +336,7 @@ impl<'a> Hedge<'a> {
         self.timer.as_mut().reset(until.min(begun.until).into());
         begun.unanswered = (!backend.is_reused).then(|| begun.member.backend.wait_on_new());
         let before = backend.connection.bytes_out;
-        outgoing::put_head(exchange, (self.pool, begun.member), &mut backend);
+        outgoing::put_head(exchange, (self.pool, begun.member), &mut backend, begun.trace);
         backend.connection.finish(b"");
         let sent = Sent {
             before,
@@ -374,6 +379,21 @@ impl<'a> Hedge<'a> {
             change(&mut outcome);
             begun.unanswered = None;
             begun.outcome = Some(outcome);
+        }
+    }
+}
+
+impl<'a> Begun<'a> {
+    /// Adds its span to the trace.
+    #[inline]
+    fn end_span(&self, exchange: &mut Exchange<'a>) {
+        if let (Some(trace), Some(own)) = (&mut exchange.trace, self.trace) {
+            let ended = self.outcome.as_ref();
+            let end = ended.map_or_else(
+                || SpanEnd::Canceled(clock::now().saturating_duration_since(self.at)),
+                |outcome| SpanEnd::of(outcome, None, outcome.total_time),
+            );
+            trace.add_hedge(own.context, self.member, (self.at, end));
         }
     }
 }

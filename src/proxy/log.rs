@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::exchange::Exchange;
 use super::record::{Record, Retried};
+use super::spans::{self, Ended};
 use super::{Failure, Peer, Worker, detail};
 use crate::clock;
 use crate::message::ReadSoFar;
@@ -63,9 +64,11 @@ pub(super) fn write(exchange: &mut Exchange<'_>) {
         (Some(failure), None) => detail::of_failure(failure, request),
         _ => None,
     };
+    let wall = clock::wall();
+    let trace_id = spans::finish(exchange, Ended { now, wall, latency });
     let head = request.head;
     let entry = Entry {
-        time: clock::wall(),
+        time: wall,
         client: match request.identity.named {
             Some(address) => Client::Forwarded(address),
             None => Client::Direct(&request.client.peer.label),
@@ -81,6 +84,7 @@ pub(super) fn write(exchange: &mut Exchange<'_>) {
         route: record.route.map(|route| &route.label),
         pool: record.pool.map(|pool| &pool.label),
         request_id: Some(request.identity.request_id(head)),
+        trace_id,
         attempts: attempts.count,
         bytes_received,
         bytes_sent,
@@ -199,6 +203,7 @@ pub(super) fn log_refused(
         route: None,
         pool: None,
         request_id: None,
+        trace_id: None,
         attempts: 0,
         bytes_received: refused.received as u64,
         bytes_sent: refused.sent,

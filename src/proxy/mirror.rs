@@ -13,6 +13,7 @@ use super::exchange::Exchange;
 use super::headers::ForwardedRequest;
 use super::in_flight::InFlight;
 use super::own_request::{Body, NoResponse, OwnHeader, OwnRequest, OwnResponse, Route};
+use super::trace::Trace;
 use super::{Plan, SnapshotHandle, Worker, edited, outgoing, pick};
 use crate::clock;
 use crate::head::{BodyLength, RequestHead};
@@ -112,6 +113,7 @@ fn request(exchange: &Exchange<'_>, (pool, member): (&Pool, &Member), body: Opti
         backend: address,
         changes: changes.as_ref(),
         forwarding: outgoing::forwarding(pool, &exchange.request),
+        trace: exchange.trace.as_deref().map(Trace::of_copy),
     };
     let mut written = Written {
         head,

@@ -5,14 +5,16 @@ use super::exchange::Exchange;
 use super::forwarding::Forwarding;
 use super::headers::ForwardedRequest;
 use super::request::Request;
+use super::trace::Propagated;
 use crate::pool::{BackendConnection, ForwardedHeaders, HeaderCase, Member, Pool};
 
-/// Puts the head into the output of a connection to this member of the pool.
+/// Puts the head into the output of a connection to this member of the pool, with the context of the attempt's trace.
 #[inline]
 pub(super) fn put_head(
     exchange: &Exchange<'_>,
     (pool, member): (&Pool, &Member),
     backend: &mut BackendConnection,
+    trace: Option<Propagated>,
 ) {
     let request = &exchange.request;
     let changes = edited::of_request(exchange, &member.backend.address);
@@ -23,6 +25,7 @@ pub(super) fn put_head(
         identity: &request.identity,
         peer: &request.client.peer,
         backend: &member.backend.address,
+        trace,
     };
     let buffers = &request.client.worker.buffers;
     let (connection, method) = (&mut backend.connection, request.head.method);

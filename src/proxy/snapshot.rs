@@ -12,6 +12,7 @@ use crate::backend::{Backend, BackendId};
 use crate::pool::{EligibleSet, Member, Pool};
 use crate::router::Router;
 use crate::telemetry::metrics::PolicyCounters;
+use crate::telemetry::trace::{SpanCounters, Tracer};
 
 /// The active settings.
 #[derive(Debug)]
@@ -28,6 +29,10 @@ pub struct Snapshot {
     pub servers: Vec<Arc<Pool>>,
     /// The counters of all policies that decide about requests; no name twice.
     pub policies: Vec<Arc<PolicyCounters>>,
+    /// Tracing, while it is on.
+    pub tracer: Option<Arc<Tracer>>,
+    /// What became of spans, also of those before the last reload.
+    pub spans: Arc<SpanCounters>,
     /// Whose forwarding fields and PROXY headers are believed.
     pub trusted_proxies: TrustedProxies,
     /// Timeouts on the client's side.

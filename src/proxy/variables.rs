@@ -16,6 +16,7 @@ pub(super) struct RequestVariables<'a> {
     notes: Option<&'a Notes>,
     client_port: Option<u16>,
     request_id: &'a [u8],
+    trace_id: Option<[u8; 32]>,
     route: Cow<'a, str>,
     pool: Cow<'a, str>,
     backend: Cow<'a, str>,
@@ -34,6 +35,10 @@ impl<'a> RequestVariables<'a> {
             notes: exchange.changes.as_deref().map(|changes| &changes.notes),
             client_port: peer.ip_address().map(|address| address.port()),
             request_id: request.identity.request_id(request.head),
+            trace_id: exchange
+                .trace
+                .as_deref()
+                .map(|trace| trace.context.trace_id.hex()),
             route: exchange
                 .record
                 .route
@@ -76,6 +81,7 @@ impl Variables for RequestVariables<'_> {
     fn fact(&self, fact: Fact) -> &[u8] {
         match fact {
             Fact::RequestId => self.request_id,
+            Fact::TraceId => self.trace_id.as_ref().map_or(b"", |id| id),
             Fact::Route => self.route.as_bytes(),
             Fact::Pool => self.pool.as_bytes(),
             Fact::Backend => self.backend.as_bytes(),

@@ -1,4 +1,5 @@
-//! What runs in the background for the policies of a config: feeds read their data, and stores hold the limits that instances share.
+//! What runs in the background for a config: feeds read the data of policies, stores hold the limits that instances share, and spans
+//! of traces are exported.
 //! A reload keeps what stays and stops what is gone.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -11,9 +12,11 @@ use tokio::sync::watch;
 use super::RoutesError;
 use super::feeds::{Feeds, Fetcher, load_file};
 use super::stores::Store;
+use super::traces;
 use crate::kept::KeptBuilder;
 use crate::proxy::StoreSettings;
 use crate::tasks::Tasks;
+use crate::telemetry::trace::{Settings, SpanQueue};
 
 /// Paths of files are absolute in a config that was read.
 const FOLDER: &str = "";
@@ -25,11 +28,19 @@ pub(super) struct Background {
     limits: Vec<Arc<SharedLimit>>,
     /// With the identity of each.
     stores: Vec<(String, Store)>,
+    /// Where spans are exported to, and where they come from.
+    export: Option<(Arc<Settings>, Arc<SpanQueue>)>,
 }
 
 /// A running store, and its limits.
 struct RunningStore {
     limits: watch::Sender<Arc<[Arc<SharedLimit>]>>,
+    _tasks: Tasks,
+}
+
+/// A running exporter of spans, and its settings.
+struct RunningExporter {
+    settings: watch::Sender<Arc<Settings>>,
     _tasks: Tasks,
 }
 
@@ -68,6 +79,11 @@ impl Background {
         Ok(background)
     }
 
+    /// Exports the spans of this queue, which a reload keeps as long as tracing is on.
+    pub(super) fn export(&mut self, settings: &Settings, queue: Arc<SpanQueue>) {
+        self.export = Some((Arc::new(settings.clone()), queue));
+    }
+
     /// Starts what does not run yet, on the control runtime. It runs as long as a config keeps it.
     pub(super) fn start(self, keep: &mut KeptBuilder) {
         if !self.feeds.is_empty() {
@@ -83,6 +99,11 @@ impl Background {
             let running = keep.get_or_insert(&name, || RunningStore::start(store));
             running.limits.send_replace(limits);
         }
+        if let Some((settings, queue)) = self.export {
+            let start = || RunningExporter::start(Arc::clone(&settings), &queue);
+            let running = keep.get_or_insert("tracing", start);
+            running.settings.send_replace(settings);
+        }
     }
 }
 
@@ -93,6 +114,21 @@ impl RunningStore {
         tasks.spawn(store.run(current));
         Self {
             limits,
+            _tasks: tasks,
+        }
+    }
+}
+
+impl RunningExporter {
+    fn start(settings: Arc<Settings>, queue: &Arc<SpanQueue>) -> Self {
+        let (settings, current) = watch::channel(settings);
+        let mut tasks = Tasks::default();
+        // The queue belongs to this exporter: both are kept as long as tracing is on.
+        if let Some(spans) = queue.receiver() {
+            tasks.spawn(traces::export(current, spans));
+        }
+        Self {
+            settings,
             _tasks: tasks,
         }
     }

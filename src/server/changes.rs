@@ -53,6 +53,7 @@ impl Changes {
             ("stores", before.stores != after.stores),
             ("admin", before.admin != after.admin),
             ("access_log", before.access_log != after.access_log),
+            ("tracing", before.tracing != after.tracing),
         ] {
             if is_changed {
                 settings.push(|| key.to_owned());

@@ -24,6 +24,7 @@ mod start;
 mod start_error;
 mod stopping;
 pub mod stores;
+mod traces;
 mod upgrade;
 mod view;
 mod waiting_reload;
@@ -68,6 +69,8 @@ use worker::{LogBuffers, WorkerThread};
 
 /// Time limit for writing the last log lines at the end.
 const LOG_GRACE: Duration = Duration::from_secs(2);
+/// Time limit for exporting the last spans at the end.
+const SPANS_GRACE: Duration = Duration::from_secs(2);
 
 /// The addresses of a started process.
 pub struct Running {
@@ -121,7 +124,7 @@ pub fn run(plan: Plan, on_start: impl FnOnce(&Running)) -> Result<(), StartError
         server.serve().await;
         server.drain().await;
         server.admin.finish().await;
-        server.join();
+        server.join().await;
         Ok(())
     });
     // Does not wait for probes and lookups that are blocked in a system call.
@@ -307,9 +310,13 @@ impl Server {
         });
     }
 
-    fn join(self) {
+    async fn join(self) {
         for worker in self.workers {
             worker.join();
+        }
+        // The spans of the last requests are there now.
+        if let Some(tracer) = &self.state.shared.snapshot().tracer {
+            tracer.queue.drain(SPANS_GRACE).await;
         }
     }
 }

@@ -193,6 +193,7 @@ impl View for AppState {
                 config_loaded: config_state.config_loaded,
                 reloads_succeeded: config_state.reloads_succeeded,
                 reloads_failed: config_state.reloads_failed,
+                spans: Arc::clone(&self.shared.snapshot().spans),
             },
         }
     }

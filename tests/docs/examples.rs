@@ -8,10 +8,11 @@ use std::process::Command;
 use crate::{blocks, read};
 
 /// With the least number of their examples.
-const PAGES: [(&str, usize); 3] = [
+const PAGES: [(&str, usize); 4] = [
     ("docs/routes.md", 11),
     ("docs/policies.md", 11),
     ("docs/backends.md", 7),
+    ("docs/tracing.md", 2),
 ];
 /// The files that examples name.
 const FILES: [(&str, &str); 5] = [

@@ -65,5 +65,6 @@ mod strategies;
 mod support;
 mod timeouts;
 mod tls;
+mod tracing;
 mod unix;
 mod upgrades;

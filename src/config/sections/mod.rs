@@ -35,6 +35,7 @@ mod stores;
 mod strategy;
 mod timeouts;
 mod top_level;
+mod tracing;
 mod trusted_proxies;
 
 use evenkeel_balance::{action, edits, rewrite};
@@ -48,7 +49,7 @@ pub(super) use lists::list;
 pub(super) use top_level::{read, show};
 
 /// Every section, in reading order; the file itself is the first.
-pub(super) const SECTIONS: [&Section; 35] = [
+pub(super) const SECTIONS: [&Section; 36] = [
     &top_level::ROOT,
     &listener::LISTENER,
     &listener_tls::LISTENER_TLS,
@@ -84,6 +85,7 @@ pub(super) const SECTIONS: [&Section; 35] = [
     &action::MIRROR,
     &route::ROUTE_DEFAULTS,
     &stores::STORE,
+    &tracing::TRACING,
 ];
 
 /// How a message refers to another part of the config.

@@ -11,7 +11,7 @@ use super::pool::{self, POOL};
 use super::route::{self, ROUTE};
 use super::stores::{self, Stores};
 use super::timeouts::{self, TIMEOUTS};
-use super::{backend, ejection, health_check, lists, queue, retry, strategy, trusted_proxies};
+use super::{backend, ejection, health_check, lists, queue, retry, strategy, tracing, trusted_proxies};
 use crate::config::context::Context;
 use crate::config::print::{Item, map, quoted, word};
 use crate::config::reader::Reader;
@@ -79,6 +79,7 @@ pub(super) const ROOT: Section = Section {
         route::DEFAULTS,
         policies::KEY,
         stores::KEY,
+        tracing::KEY,
     ],
 };
 
@@ -114,6 +115,7 @@ pub(in crate::config) fn read(cx: &Context<'_>, root: Option<&Node>) -> Option<C
         workers,
         admin,
         access_log: access_log::read(&root),
+        tracing: tracing::read(&root, &trusted_proxies),
         trusted_proxies,
         timeouts: timeouts::read(&root.section("timeouts", &TIMEOUTS)),
         limits: limits::read(&root.section("limits", &LIMITS)),
@@ -166,6 +168,9 @@ pub(in crate::config) fn show(config: &Config) -> Item {
     }
     if !config.stores.is_empty() {
         keys.push(("stores", stores::show(&config.stores)));
+    }
+    if let Some(settings) = &config.tracing {
+        keys.push(("tracing", tracing::show(settings)));
     }
     map(keys)
 }

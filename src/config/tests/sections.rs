@@ -107,6 +107,8 @@ policies:
   pages: { error_pages: { 502-504: sorry.html, 404: { pool: web, path: /404.html }, intercept: true } }
 stores:
   limits: { redis: 'redis://127.0.0.1:6379/0' }
+tracing: { otlp: 'grpcs://otel.test', sample: 2.5%, parent: trusted_proxies, service_name: edge, headers: { Authorization: Bearer abc } }
+trusted_proxies: [10.0.0.0/8]
 ";
 
 /// Every section: those of the table, those within them, and those of the rows that keys select.

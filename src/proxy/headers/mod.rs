@@ -7,6 +7,7 @@ use super::changes::{HeaderChanges, RequestChanges};
 use super::forwarded::Identity;
 use super::forwarding::{Forwarding, Origin, write_x_forwarded};
 use super::max_forwards::MaxForwards;
+use super::trace::Propagated;
 use super::{Peer, via, websocket};
 use crate::backend::{Address, Scheme};
 use crate::head::{BodyLength, FieldName, RequestHead, ResponseHead, Version, list};
@@ -29,6 +30,8 @@ pub(super) struct ForwardedRequest<'a> {
     pub(super) changes: Option<&'a RequestChanges<'a>>,
     /// The headers that say who the client is, if they are not the usual ones.
     pub(super) forwarding: Option<Forwarding>,
+    /// The context of the trace, while tracing is on.
+    pub(super) trace: Option<Propagated>,
 }
 
 impl OutgoingHead for ForwardedRequest<'_> {
@@ -57,6 +60,9 @@ impl OutgoingHead for ForwardedRequest<'_> {
         }
         write_max_forwards(head, out);
         write_identity(Origin { head, identity, peer }, self.forwarding.as_ref(), out);
+        if let Some(trace) = &self.trace {
+            trace.write(self.changes, out);
+        }
         if let Some(changes) = self.changes {
             write_added(&changes.headers, out);
         }
@@ -114,7 +120,7 @@ impl ForwardedRequest<'_> {
             forwarding.is_some_and(|forwarding| forwarding.replaces(id, name))
         };
         match id {
-            FieldName::Other => true,
+            FieldName::Other => self.trace.as_ref().is_none_or(|trace| trace.forwards(name)),
             FieldName::Host | FieldName::Expect => false,
             FieldName::MaxForwards => !MaxForwards::is_counted(self.head.method),
             FieldName::XForwardedFor
@@ -146,6 +152,7 @@ pub fn write_request<W: HeadWriter>(
         backend,
         changes: None,
         forwarding: None,
+        trace: None,
     };
     request.write(out);
 }

@@ -162,6 +162,7 @@ fn forwarded_by(families: &[&str], lines: &str, trusted: &str) -> String {
             headers,
             port: Some(8443),
         }),
+        trace: None,
     };
     let mut out = Vec::new();
     request.write(&mut out);

@@ -22,6 +22,7 @@ use crate::proxy::{
 use crate::router::{Matcher, PathMatcher, Router};
 use crate::telemetry::Label;
 use crate::telemetry::metrics::{MAX_ROUTES_COUNTED, PolicyCounters, TrafficCounters};
+use crate::telemetry::trace::{SpanCounters, SpanQueue, Tracer};
 
 /// A snapshot that is not active yet, and the state that it shares with the active one. Its pools have no backends.
 pub(super) struct Assembled {
@@ -56,7 +57,7 @@ pub(super) fn assemble(config: &Config, kept: &Kept) -> Result<Assembled, Routes
     let routes = routes.map(|(position, route)| builder.route(position, route));
     let routes = routes.collect::<Result<_, _>>()?;
     let policies = builder.policies.iter().map(|(name, step)| (*name, &step.policy));
-    let background = Background::prepare(policies, &config.stores)?;
+    let mut background = Background::prepare(policies, &config.stores)?;
     let RouteBuilder {
         derived: derived_pools,
         servers,
@@ -64,6 +65,13 @@ pub(super) fn assemble(config: &Config, kept: &Kept) -> Result<Assembled, Routes
         ..
     } = builder;
     let servers = servers.into_pools();
+    let spans = keep.get_or_insert("spans", SpanCounters::default);
+    let tracer = config.tracing.as_ref().map(|settings| {
+        let queue = keep.get_or_insert("tracing", || SpanQueue::new(Arc::clone(&spans)));
+        background.export(settings, Arc::clone(&queue));
+        let has_query = config.access_log.sinks.iter().any(|sink| sink.query);
+        Arc::new(Tracer::new(settings, has_query, queue))
+    });
     Ok(Assembled {
         snapshot: Snapshot {
             router,
@@ -72,6 +80,8 @@ pub(super) fn assemble(config: &Config, kept: &Kept) -> Result<Assembled, Routes
             derived_pools,
             servers,
             policies: counters,
+            tracer,
+            spans,
             trusted_proxies: config.trusted_proxies.clone(),
             timeouts: config.timeouts,
             limits: config.limits,

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::head::RequestHead;
 use crate::telemetry::Label;
+use crate::telemetry::trace::TraceId;
 
 /// The client's address, as far as it can be trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +83,8 @@ pub struct Entry<'a> {
     pub pool: Option<&'a Label>,
     /// The `X-Request-Id` that was sent to the backend.
     pub request_id: Option<&'a [u8]>,
+    /// The id of the request's trace, while tracing is on.
+    pub trace_id: Option<TraceId>,
     /// Attempts made, 0 when no backend was tried.
     pub attempts: u32,
     /// Bytes of the request received, head and body; over HTTP/2 the head after decoding.
@@ -125,6 +128,7 @@ impl Entry<'_> {
             route: None,
             pool: None,
             request_id: None,
+            trace_id: None,
             attempts: 0,
             bytes_received: 0,
             bytes_sent: 0,

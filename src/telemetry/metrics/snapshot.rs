@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use crate::telemetry::trace::SpanCounters;
+
 use super::{PolicyCounters, ProcessUsage, TrafficCounters, WorkerCounters};
 
 /// All values of `/metrics`, collected for one request.
@@ -110,4 +112,6 @@ pub struct ProcessSample {
     pub reloads_succeeded: u64,
     /// Reloads that failed, so the previous config stayed active.
     pub reloads_failed: u64,
+    /// What became of the spans of traces.
+    pub spans: Arc<SpanCounters>,
 }

@@ -4,6 +4,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::telemetry::trace::SpanDrop;
+
 use super::snapshot::{BackendSample, CertificateSample, PoolSample, ProcessSample};
 use super::{
     DroppedLines, HANDSHAKES, HandshakeFailure, Histogram, PolicyCounters, PolicyOutcome, QueueDrop, Timeout,
@@ -64,6 +66,15 @@ pub enum Source {
     Certificates(fn(&CertificateSample) -> u64),
     /// One value of the process.
     Process(fn(&ProcessSample) -> u64),
+    /// One value of the process per value of a label; the function receives the position of the value.
+    ProcessEach {
+        /// The label's name.
+        label: &'static str,
+        /// Its values.
+        values: fn() -> Vec<&'static str>,
+        /// The count.
+        count: fn(&ProcessSample, usize) -> u64,
+    },
     /// One value of the process in thousandths.
     ProcessMillis(fn(&ProcessSample) -> u64),
     /// 1, with the version as label `version`.
@@ -105,7 +116,7 @@ impl Source {
     pub fn labels(self) -> Vec<&'static str> {
         match self {
             Self::Threads(_) | Self::Process(_) | Self::ProcessMillis(_) => Vec::new(),
-            Self::Each { label, .. } => vec![label],
+            Self::Each { label, .. } | Self::ProcessEach { label, .. } => vec![label],
             Self::EachPair { labels, .. } => labels.to_vec(),
             Self::Durations(..) => vec!["le"],
             Self::Classes(scope) => [scope.labels(), &["class"]].concat(),
@@ -417,6 +428,23 @@ pub const METRICS: &[Metric] = &[
         "evenkeel_log_lines_dropped_total",
         "Log lines dropped because their sink was too slow or away, by sink: `stdout`, a path or a syslog server. `stdout` includes the operations log.",
         Source::Logs(|log| log.lines),
+    ),
+    counter(
+        "evenkeel_spans_exported_total",
+        "Spans of traces that the collector has accepted.",
+        Source::Process(|process| process.spans.exported()),
+    ),
+    counter(
+        "evenkeel_spans_dropped_total",
+        "Spans of traces dropped, by reason: `queue_full` (too many waited for export), `unavailable` (the collector could not be reached, or asked to try again too often), or `rejected` (the collector refused them).",
+        Source::ProcessEach {
+            label: "reason",
+            values: || SpanDrop::ALL.map(SpanDrop::name).to_vec(),
+            count: |process, position| {
+                let reason = SpanDrop::ALL.get(position);
+                reason.map_or(0, |reason| process.spans.dropped(*reason))
+            },
+        },
     ),
     counter(
         "evenkeel_reloads_total",

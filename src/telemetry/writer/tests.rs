@@ -82,6 +82,7 @@ fn push_paths(buffer: &mut LogBuffer, numbers: Range<u32>, path_of: impl Fn(u32)
             route: None,
             pool: None,
             request_id: None,
+            trace_id: None,
             attempts: 1,
             bytes_received: 0,
             bytes_sent: u64::from(number),

@@ -214,6 +214,11 @@ impl Backend {
         })
     }
 
+    /// Waits until `look` returns a result for the requests so far.
+    pub(crate) fn wait_for<R>(&self, what: &str, look: impl FnMut(&[Request]) -> Option<R>) -> R {
+        self.shared.requests.wait_for(what, look)
+    }
+
     /// Waits until it has received this number of requests.
     pub(crate) fn wait_for_requests(&self, count: usize) {
         self.wait_for_requests_where(count, |_| true);

@@ -11,6 +11,7 @@ pub(crate) mod http2_backend;
 mod message;
 pub(crate) mod network;
 pub(crate) mod oracle;
+pub(crate) mod otlp;
 mod proxy;
 pub(crate) mod tls;
 

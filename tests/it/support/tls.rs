@@ -169,6 +169,18 @@ fn read_head(stream: &mut impl Read) -> io::Result<String> {
     String::from_utf8(head).map_err(io::Error::other)
 }
 
+/// The TLS config of a server that presents this certificate and speaks these protocols.
+pub(crate) fn server_config(pair: &Pair, protocols: &[&[u8]]) -> Arc<ServerConfig> {
+    let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![der(&pair.cert)], key(pair))
+        .unwrap();
+    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+    Arc::new(config)
+}
+
 /// A backend with TLS and HTTP/1.1. It responds with the SNI that it received and whether the client presented a
 /// certificate: `NAME true`. It ends with the test.
 pub(crate) struct Secured {

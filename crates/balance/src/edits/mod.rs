@@ -28,7 +28,7 @@ const NAME: Kind = Kind::Text(Form::new("the name of a header"));
 /// The keys of a map from headers to values.
 pub const HEADERS: Section = Section {
     name: "headers",
-    about: "Headers by name. A value can contain variables: `${client_ip}` (without port), `${client_port}`, `${host}`, `${path}`, `${request_id}`, `${route}`, `${pool}`, `${backend}`, `${tls_version}`, `${tls_sni}`, `${client_cert_subject}`, `${user}`, `${path.NAME}` (a named group of `path_regex`), `${header.NAME}`, `${query.NAME}` (as received, not decoded), `${cookie.NAME}` and `${jwt.NAME}`. `$$` is a `$`. Control characters in a variable are dropped. A header whose value is empty, or longer than 8 KiB, is left out.",
+    about: "Headers by name. A value can contain variables: `${client_ip}` (without port), `${client_port}`, `${host}`, `${path}`, `${request_id}`, `${trace_id}`, `${route}`, `${pool}`, `${backend}`, `${tls_version}`, `${tls_sni}`, `${client_cert_subject}`, `${user}`, `${path.NAME}` (a named group of `path_regex`), `${header.NAME}`, `${query.NAME}` (as received, not decoded), `${cookie.NAME}` and `${jwt.NAME}`. `$$` is a `$`. Control characters in a variable are dropped. A header whose value is empty, or longer than 8 KiB, is left out.",
     keys: &[Key::any(VALUE, "The value of the header with this name.")],
 };
 

@@ -33,6 +33,10 @@ pub const VARIABLES: &[(&str, &str)] = &[
         "the path of the request, normalised, before it is rewritten",
     ),
     ("request_id", "the request id, as in `X-Request-Id`"),
+    (
+        "trace_id",
+        "the id of the request's trace; empty while `tracing` is off",
+    ),
     ("route", "the name of the route"),
     ("pool", "the name of the pool"),
     (
@@ -91,6 +95,8 @@ pub trait Variables {
 pub enum Fact {
     /// The request id.
     RequestId,
+    /// The id of the trace.
+    TraceId,
     /// The name of the route.
     Route,
     /// The name of the pool.

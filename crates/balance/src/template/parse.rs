@@ -104,6 +104,7 @@ fn variable(name: &str, groups: &[&str]) -> Result<Variable, TemplateError> {
         "path" => Variable::Path,
         "user" => Variable::User,
         "request_id" => Variable::Fact(Fact::RequestId),
+        "trace_id" => Variable::Fact(Fact::TraceId),
         "route" => Variable::Fact(Fact::Route),
         "pool" => Variable::Fact(Fact::Pool),
         "backend" => Variable::Fact(Fact::Backend),

@@ -29,6 +29,7 @@ impl Variables for Source<'_> {
     fn fact(&self, fact: Fact) -> &[u8] {
         match (&*self.fact, fact) {
             (b"", Fact::RequestId) => b"abc",
+            (b"", Fact::TraceId) => b"4bf9",
             (b"", Fact::Route) => b"api",
             (b"", Fact::Pool) => b"web",
             (b"", Fact::Backend) => b"http://b:1",

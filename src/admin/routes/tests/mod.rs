@@ -46,15 +46,6 @@ impl View for Fixed {
     }
 
     fn metrics(&self) -> Snapshot {
-        let process = ProcessSample {
-            version: "1.2.3",
-            usage: ProcessUsage::default(),
-            started: UNIX_EPOCH,
-            workers: 2,
-            config_loaded: UNIX_EPOCH,
-            reloads_succeeded: 0,
-            reloads_failed: 0,
-        };
         Snapshot {
             threads: Vec::new(),
             routes: Vec::new(),
@@ -62,7 +53,16 @@ impl View for Fixed {
             policies: Vec::new(),
             logs: Vec::new(),
             certificates: Vec::new(),
-            process,
+            process: ProcessSample {
+                version: "1.2.3",
+                usage: ProcessUsage::default(),
+                started: UNIX_EPOCH,
+                workers: 2,
+                config_loaded: UNIX_EPOCH,
+                reloads_succeeded: 0,
+                reloads_failed: 0,
+                spans: Arc::default(),
+            },
         }
     }
 

@@ -115,6 +115,9 @@ fn details(entry: &Entry<'_>, out: &mut Vec<u8>) {
         Some(time) => json::millis(out, time),
         None => out.extend_from_slice(b"null"),
     }
+    if let Some(id) = entry.trace_id {
+        value(br#","trace_id":"#, Some(&id.hex()), out);
+    }
     if !entry.retries.is_empty() {
         out.extend_from_slice(br#","retries":"#);
         retries(entry.retries, out);

@@ -1,6 +1,8 @@
 //! Tests the keys of a line, their order and its bound, and that no bytes break a line.
 
 use super::super::entry::Extra;
+use crate::telemetry::trace::TraceId;
+
 use super::*;
 use crate::telemetry::json::{CUT_MARK, GROWTH};
 use proptest::prelude::*;
@@ -90,6 +92,7 @@ fn entry() -> Entry<'static> {
         route: Some(named("api.example.com/v1")),
         pool: Some(named("api")),
         request_id: Some(b"0123456789abcdef"),
+        trace_id: None,
         attempts: 1,
         bytes_received: 0,
         bytes_sent: 512,
@@ -117,6 +120,7 @@ fn bare() -> Entry<'static> {
         route: None,
         pool: None,
         request_id: None,
+        trace_id: None,
         attempts: 0,
         backend_time: None,
         error: Some("bad_request"),
@@ -272,6 +276,17 @@ fn retries_are_listed_up_to_a_bound() {
 }
 
 #[test]
+fn the_id_of_the_trace_is_there_while_tracing_is_on() {
+    let traced = Entry {
+        trace_id: Some(TraceId::from_bits(0xabc)),
+        ..entry()
+    };
+    let shown = line(&traced, Options::default());
+    let shown: Value = serde_json::from_str(&shown).expect("JSON");
+    assert_eq!(shown["trace_id"], "00000000000000000000000000000abc");
+}
+
+#[test]
 fn the_longest_line_is_within_the_bound() {
     let bytes = [0_u8; 20_000];
     let text = "\0".repeat(20_000);
@@ -295,6 +310,7 @@ fn the_longest_line_is_within_the_bound() {
         route: Some(label),
         pool: Some(label),
         request_id: Some(&bytes),
+        trace_id: Some(TraceId::from_bits(u128::MAX)),
         attempts: u32::MAX,
         bytes_received: u64::MAX,
         bytes_sent: u64::MAX,

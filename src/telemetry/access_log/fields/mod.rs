@@ -10,7 +10,7 @@ pub const FIELDS_BOUND: usize = 64;
 
 /// What a field is, for descriptions of config keys.
 pub const FIELDS_FORM: &str = "one of time, level, msg, client_ip, method, path, backend, status, latency_ms, host, protocol, \
-    route, pool, request_id, attempts, bytes_received, bytes_sent, backend_ms, retries, grpc_status, client_cert, user, policy, \
+    route, pool, request_id, attempts, bytes_received, bytes_sent, backend_ms, trace_id, retries, grpc_status, client_cert, user, policy, \
     error, detail, tls_version, tls_group, tls_cipher, alpn, sni, header.NAME or response_header.NAME";
 
 /// What a field of a request header begins with.
@@ -145,7 +145,7 @@ impl Selected {
 
 /// Every field with a fixed name, in the order of a line with the default fields; those after `detail` are in no line by default.
 #[rustfmt::skip]
-pub static FIELDS: [KnownField; 30] = [
+pub static FIELDS: [KnownField; 31] = [
     field("time", |w| {
         w.out.push(b'"');
         w.timestamp.write(w.entry.time, w.out);
@@ -169,6 +169,10 @@ pub static FIELDS: [KnownField; 30] = [
     field("bytes_sent", |w| json::number(w.out, w.entry.bytes_sent)),
     field("backend_ms", |w| match w.entry.backend_time {
         Some(time) => json::millis(w.out, time),
+        None => w.null(),
+    }),
+    field("trace_id", |w| match w.entry.trace_id {
+        Some(id) => w.value(Some(&id.hex())),
         None => w.null(),
     }),
     field("retries", |w| encode::retries(w.entry.retries, w.out)),

@@ -123,6 +123,12 @@ fn samples(out: &mut String, metric: &Metric, snapshot: &Snapshot) {
                 sample(out, name, &[("log", log.log.as_str())], value(log));
             }
         }
+        Source::ProcessEach { label, values, count } => {
+            for (position, value) in values().into_iter().enumerate() {
+                let count = count(&snapshot.process, position);
+                sample(out, name, &[(label, value)], count);
+            }
+        }
         Source::Pools(value) => {
             for pool in &snapshot.pools {
                 sample(out, name, &[("pool", pool.name.as_str())], value(pool));

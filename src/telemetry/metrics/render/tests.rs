@@ -9,6 +9,7 @@ use crate::telemetry::metrics::{
     BackendSample, CertificateSample, DroppedLines, DurationSample, PolicyCounters, PoolSample,
     ProcessSample, ProcessUsage, Timeout, WorkerCounters,
 };
+use crate::telemetry::trace::{SpanCounters, SpanDrop};
 
 fn snapshot() -> Snapshot {
     let threads = [
@@ -76,8 +77,17 @@ fn snapshot() -> Snapshot {
             config_loaded: UNIX_EPOCH + Duration::from_secs(2000),
             reloads_succeeded: 4,
             reloads_failed: 5,
+            spans: spans(),
         },
     }
+}
+
+/// Counters of exported and of refused spans.
+fn spans() -> Arc<SpanCounters> {
+    let spans = SpanCounters::default();
+    spans.count_exported(8);
+    spans.count_dropped(SpanDrop::Rejected, 9);
+    Arc::new(spans)
 }
 
 /// Counters with a response of 2 ms at each of two workers.
@@ -157,6 +167,9 @@ fn backends_and_the_process_have_their_values() {
         &text,
         r#"evenkeel_log_lines_dropped_total{log="/var/log/\"a\".log"} 6"#,
     );
+    has(&text, "evenkeel_spans_exported_total 8");
+    has(&text, "evenkeel_spans_dropped_total{reason=\"rejected\"} 9");
+    has(&text, "evenkeel_spans_dropped_total{reason=\"queue_full\"} 0");
     has(&text, "evenkeel_reloads_total 4");
     has(&text, "process_start_time_seconds 1000");
     has(&text, "evenkeel_build_info{version=\"1.2.3\"} 1");
