@@ -10,6 +10,9 @@ use tokio::sync::{Notify, mpsc, watch};
 /// Spans that are exported together.
 pub const SPANS_IN_BATCH: usize = 512;
 
+/// Bytes of encoded spans that are exported together. gRPC servers refuse messages of more than 4 MiB unless told otherwise.
+const BYTES_IN_BATCH: usize = 2 << 20;
+
 /// Bytes of encoded spans that wait: some ten thousand spans.
 const MOST_BYTES: usize = 8 << 20;
 
@@ -142,7 +145,7 @@ impl SpanQueue {
             self.counters.count_dropped(SpanDrop::QueueFull, count);
             return;
         }
-        if before < SPANS_IN_BATCH && before + count >= SPANS_IN_BATCH {
+        if !is_batch(before, waiting) && is_batch(before + count, waiting + bytes) {
             self.is_due.notify_one();
         }
     }
@@ -202,7 +205,8 @@ impl SpanReceiver {
         let mut batch = self.take()?;
         while batch.count < SPANS_IN_BATCH {
             let Some(more) = self.take() else { break };
-            if batch.count + more.count > SPANS_IN_BATCH {
+            let bytes = batch.bytes.len() + more.bytes.len();
+            if batch.count + more.count > SPANS_IN_BATCH || bytes > BYTES_IN_BATCH {
                 self.next = Some(more);
                 break;
             }
@@ -215,7 +219,8 @@ impl SpanReceiver {
 
     /// Whether a whole batch waits.
     pub fn has_batch(&self) -> bool {
-        self.queue.spans.load(Ordering::Relaxed) >= SPANS_IN_BATCH
+        let spans = self.queue.spans.load(Ordering::Relaxed);
+        is_batch(spans, self.queue.bytes.load(Ordering::Relaxed))
     }
 
     /// Whether the process stops.
@@ -236,6 +241,11 @@ impl SpanReceiver {
     fn take(&mut self) -> Option<EncodedSpans> {
         self.next.take().or_else(|| self.receiver.try_recv().ok())
     }
+}
+
+/// Whether so many spans with so many bytes are exported without waiting for more.
+fn is_batch(spans: usize, bytes: usize) -> bool {
+    spans >= SPANS_IN_BATCH || bytes >= BYTES_IN_BATCH
 }
 
 #[cfg(test)]
@@ -272,6 +282,18 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_is_small_enough_for_every_collector() {
+        let (queue, mut receiver) = queue();
+        for _ in 0..3 {
+            queue.push(spans(1, BYTES_IN_BATCH / 2));
+        }
+        assert!(receiver.has_batch());
+        assert_eq!(receiver.batch().unwrap().count, 2);
+        assert!(!receiver.has_batch());
+        assert_eq!(receiver.batch().unwrap().count, 1);
+    }
+
+    #[test]
     fn what_does_not_fit_is_dropped_and_counted() {
         let (queue, mut receiver) = queue();
         queue.push(spans(2, MOST_BYTES - 1));
@@ -279,7 +301,7 @@ mod tests {
         assert_eq!(queue.counters.dropped(SpanDrop::QueueFull), 3);
         queue.push(spans(1, 1));
         assert_eq!(queue.counters.dropped(SpanDrop::QueueFull), 3);
-        assert_eq!(receiver.batch().unwrap().count, 3);
+        assert_eq!(receiver.batch().unwrap().count, 2);
         queue.push(spans(3, 2));
         assert_eq!(
             queue.counters.dropped(SpanDrop::QueueFull),

@@ -1,7 +1,9 @@
 //! The settings of `tracing:`.
 
+use std::fmt;
+
 /// The settings of `tracing:`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Settings {
     /// The collector.
     pub endpoint: Endpoint,
@@ -57,6 +59,18 @@ impl Settings {
 
     /// The name of the service where the config has none.
     pub const SERVICE_NAME: &str = "evenkeel";
+}
+
+impl fmt::Debug for Settings {
+    /// Without the values of headers, which may be secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("endpoint", &self.endpoint)
+            .field("sample", &self.sample)
+            .field("parents", &self.parents)
+            .field("service_name", &self.service_name)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Endpoint {
@@ -122,6 +136,18 @@ fn has_port(authority: &str) -> Option<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn headers_are_not_shown() {
+        let settings = Settings {
+            endpoint: Endpoint::parse("http://a").unwrap(),
+            sample: 0,
+            parents: Parents::Any,
+            service_name: Settings::SERVICE_NAME.to_owned(),
+            headers: vec![("Authorization".to_owned(), "hush".to_owned())],
+        };
+        assert!(!format!("{settings:?}").contains("hush"));
+    }
 
     fn target(url: &str) -> Option<String> {
         Endpoint::parse(url).map(|endpoint| endpoint.target)

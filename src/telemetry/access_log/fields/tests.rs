@@ -9,6 +9,7 @@ use super::super::encode::combined::tests::head;
 use super::super::entry::{Client, Extra, Retry};
 use super::super::headers::HEADER_BOUND;
 use super::*;
+use crate::telemetry::trace::TraceId;
 
 fn all(more: &[&str]) -> Vec<Field> {
     let names = FIELDS.iter().map(|field| field.name);
@@ -62,6 +63,7 @@ fn every_field_has_its_value_in_the_order_of_the_config() {
         route: Some(&other),
         pool: Some(&backend),
         request_id: Some(b"0123"),
+        trace_id: Some(TraceId::from_bits(0xa)),
         attempts: 2,
         bytes_received: 3,
         bytes_sent: 4,
@@ -92,7 +94,7 @@ fn every_field_has_its_value_in_the_order_of_the_config() {
             r#"{"time":"2026-11-24T10:15:30.120Z","level":"WARN","msg":"Request completed","client_ip":"192.0.2.1","#,
             r#""method":"GET","path":"/v1?a=b","backend":"http://b:1","status":503,"latency_ms":1.234,"#,
             r#""host":"a.test","protocol":"HTTP/2.0","route":"http://c:1","pool":"http://b:1","request_id":"0123","#,
-            r#""attempts":2,"bytes_received":3,"bytes_sent":4,"backend_ms":1.000,"#,
+            r#""attempts":2,"bytes_received":3,"bytes_sent":4,"backend_ms":1.000,"trace_id":"0000000000000000000000000000000a","#,
             r#""retries":[{"backend":"http://c:1","reason":"reset"}],"grpc_status":14,"client_cert":"CN=client","#,
             r#""user":"alice","policy":"office","error":"no_backend","detail":"no backend was up","#,
             r#""tls_version":"TLSv1.3","tls_group":"X25519MLKEM768","tls_cipher":"TLS_AES_256_GCM_SHA384","#,
