@@ -13,6 +13,7 @@ use crate::clock;
 
 use super::feed::Feed;
 use super::json;
+use super::log_level::LogLevel;
 use super::timestamp::Timestamp;
 use super::writer::Queue;
 
@@ -22,6 +23,9 @@ const VALUE_BOUND: usize = 8 * 1024;
 /// Maximum number of bytes of a field's name. Names come from this source code.
 const NAME_BOUND: usize = 64;
 
+/// The keys that each line begins with, which are therefore not names of fields.
+const OWN_KEYS: [&str; 3] = ["time", "level", "msg"];
+
 /// Maximum number of fields of one event; `tracing` allows 32.
 const FIELDS_BOUND: usize = 32;
 
@@ -30,15 +34,21 @@ const FIELDS_BOUND: usize = 32;
 #[derive(Debug)]
 pub struct OperationsLog {
     queue: Queue,
-    level: Level,
-    /// The latest lines of INFO and above, for the admin API.
+    level: LogLevel,
+    /// The latest lines of INFO and above, whatever the level is, for the admin API.
     events: Arc<Feed>,
 }
 
 impl OperationsLog {
     /// Writes events of `level` and above to `queue`.
-    pub fn new(queue: Queue, level: Level, events: Arc<Feed>) -> Self {
+    pub fn new(queue: Queue, level: impl Into<LogLevel>, events: Arc<Feed>) -> Self {
+        let level = level.into();
         Self { queue, level, events }
+    }
+
+    /// The least level that is used, for the lines or for the events.
+    fn least(&self) -> Level {
+        self.level.level().max(Level::INFO)
     }
 
     /// Makes it the log of this process. Fails if the process already has one.
@@ -49,11 +59,11 @@ impl OperationsLog {
 
 impl<S: Subscriber> Layer<S> for OperationsLog {
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
-        metadata.level() <= &self.level
+        *metadata.level() <= self.least()
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(LevelFilter::from_level(self.level))
+        Some(LevelFilter::from_level(self.least()))
     }
 
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
@@ -61,8 +71,10 @@ impl<S: Subscriber> Layer<S> for OperationsLog {
         event.record(&mut fields);
         let level = *event.metadata().level();
         let start = start(level, &fields.message);
-        let line = [&start, fields.others.as_slice(), b"}\n"].concat();
-        self.queue.urgent(line);
+        if level <= self.level.level() {
+            let line = [&start, fields.others.as_slice(), b"}\n"].concat();
+            self.queue.urgent(line);
+        }
         if level <= Level::INFO {
             self.events.push(|id| event_text(id, &start, &fields.others));
         }
@@ -104,6 +116,10 @@ impl Fields {
         if self.count > FIELDS_BOUND {
             return false;
         }
+        debug_assert!(
+            !OWN_KEYS.contains(&field.name()),
+            "each line has this key already"
+        );
         self.others.push(b',');
         json::string(&mut self.others, field.name().as_bytes(), NAME_BOUND);
         self.others.push(b':');
@@ -168,12 +184,17 @@ mod tests {
 
     /// The lines that `events` write to a log of `level`.
     fn logged(name: &str, level: Level, events: impl FnOnce()) -> Vec<String> {
+        logged_to(name, (level.into(), Arc::new(Feed::new(8))), events)
+    }
+
+    /// The lines that `act` writes to a log of this level, which puts events into this feed.
+    fn logged_to(name: &str, (level, feed): (LogLevel, Arc<Feed>), act: impl FnOnce()) -> Vec<String> {
         let path = std::env::temp_dir().join(format!("evenkeel-log-{}-{name}", std::process::id()));
         let writer = Writer::start(&Target::File(path.clone()))
             .expect("it opens")
             .expect("it is not off");
-        let log = OperationsLog::new(writer.queue(), level, Arc::new(Feed::new(8)));
-        tracing::subscriber::with_default(tracing_subscriber::registry().with(log), events);
+        let log = OperationsLog::new(writer.queue(), level, feed);
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(log), act);
         assert!(writer.close(Duration::from_secs(20)));
         let text = std::fs::read_to_string(&path).expect("a text file");
         std::fs::remove_file(&path).expect("it is there");
@@ -220,6 +241,35 @@ mod tests {
             (&"Plain".into(), &serde_json::json!({}))
         );
         assert!(writer.close(Duration::from_secs(20)));
+    }
+
+    #[test]
+    fn the_level_can_be_changed_and_events_do_not_depend_on_it() {
+        let events = Arc::new(Feed::new(8));
+        let (feed, level) = (Arc::clone(&events), LogLevel::from(Level::INFO));
+        let changed = level.clone();
+        let lines = logged_to("changed", (level, feed), || {
+            for (level, msg) in [
+                (Level::ERROR, "quiet"),
+                (Level::DEBUG, "loud"),
+                (Level::INFO, "usual"),
+            ] {
+                changed.set(level);
+                tracing::debug!("Detail, {msg}");
+                tracing::info!("Info, {msg}");
+            }
+        });
+        let lines: Vec<String> = lines
+            .iter()
+            .map(|line| read(line)["msg"].as_str().expect("text").to_owned())
+            .collect();
+        assert_eq!(lines, ["Detail, loud", "Info, loud", "Info, usual"]);
+        let entries = events.entries();
+        let shown = entries.iter().map(|entry| read(&entry.json)["msg"].clone());
+        assert_eq!(
+            shown.collect::<Vec<_>>(),
+            ["Info, quiet", "Info, loud", "Info, usual"]
+        );
     }
 
     #[test]

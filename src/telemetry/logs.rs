@@ -11,6 +11,7 @@ use super::feed::Feed;
 use super::log::OperationsLog;
 use super::log_file::LogError;
 use super::metrics::DroppedLines;
+use super::log_level::LogLevel;
 use super::writer::{Queue, Writer};
 
 /// Lines of the operations log that are kept as events.
@@ -25,6 +26,7 @@ pub struct Logs {
     /// Lines that were dropped by writers that have been replaced.
     dropped_before: u64,
     events: Arc<Feed>,
+    level: LogLevel,
 }
 
 /// A sink of the access log.
@@ -67,12 +69,23 @@ impl Logs {
             sinks: sinks.collect::<Result<_, _>>()?,
             dropped_before: 0,
             events: Arc::new(Feed::new(EVENTS_KEPT)),
+            level: tracing::Level::INFO.into(),
         })
     }
 
-    /// A layer that writes `tracing` events of `level` and above as the operations log.
+    /// A layer that writes `tracing` events as the operations log: those of `level` and above, until [`Logs::level`] is changed.
     pub fn layer(&self, level: tracing::Level) -> OperationsLog {
-        OperationsLog::new(self.operations.queue(), level, Arc::clone(&self.events))
+        self.level.set(level);
+        OperationsLog::new(
+            self.operations.queue(),
+            self.level.clone(),
+            Arc::clone(&self.events),
+        )
+    }
+
+    /// The level of the operations log.
+    pub fn level(&self) -> LogLevel {
+        self.level.clone()
     }
 
     /// The latest lines of the operations log, of INFO and above.
