@@ -115,6 +115,7 @@ const OWNERS: &[(&str, &str)] = &[
     ("unsafe", "src/net"),
     ("serde_saphyr", "src/config"),
     ("axum", "src/admin"),
+    ("schemars", "src/admin"),
     ("redis", "src/server"),
     ("clap", "src/cli"),
     ("clap_complete", "src/cli"),

@@ -1,10 +1,12 @@
 //! A small blocking client of the admin API, for commands that query a running process and exit.
 
 use std::io::{self, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use socket2::{Domain, SockAddr, Socket, Type};
+
 use crate::clock;
+use crate::net::ListenAddress;
 
 /// Maximum size of a response. The status of ten thousand backends with their last checks has about 30 million bytes.
 const RESPONSE_BOUND: usize = 64 * 1024 * 1024;
@@ -13,7 +15,7 @@ const RESPONSE_BOUND: usize = 64 * 1024 * 1024;
 #[derive(Debug, Clone, Copy)]
 pub struct Api<'a> {
     /// Its address.
-    pub address: SocketAddr,
+    pub address: &'a ListenAddress,
     /// The bearer token for it.
     pub token: Option<&'a str>,
 }
@@ -24,7 +26,7 @@ pub struct Api<'a> {
 /// The connection failed; no complete response in time (`TimedOut`); the response is truncated (`UnexpectedEof`), is not HTTP or is
 /// larger than 64 MiB (`InvalidData`); the path or the token contains invalid characters (`InvalidInput`).
 pub fn get_blocking(
-    address: SocketAddr,
+    address: &ListenAddress,
     path: &str,
     token: Option<&str>,
     timeout: Duration,
@@ -37,12 +39,23 @@ pub fn get_blocking(
 /// # Errors
 /// Those of [`get_blocking`].
 pub fn send_json_blocking(
-    Api { address, token }: Api<'_>,
-    (method, path): (&str, &str),
+    api: Api<'_>,
+    request: (&str, &str),
     body: &[u8],
     timeout: Duration,
 ) -> io::Result<(u16, Vec<u8>)> {
     let deadline = clock::now() + timeout;
+    let mut stream = send(api, request, body, deadline)?;
+    parse(&read_all(&mut stream, deadline)?)
+}
+
+/// Connects and sends a request, whose response ends with the connection.
+pub(super) fn send(
+    Api { address, token }: Api<'_>,
+    (method, path): (&str, &str),
+    body: &[u8],
+    deadline: Instant,
+) -> io::Result<Socket> {
     if [Some(path), token]
         .into_iter()
         .flatten()
@@ -51,9 +64,13 @@ pub fn send_json_blocking(
         let why = "a path or a token must consist of visible ASCII characters";
         return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
     }
+    let host = match address {
+        ListenAddress::Ip(address) => address.to_string(),
+        ListenAddress::Unix(_) => "localhost".to_owned(),
+    };
     // HTTP/1.0: the response is not chunked and ends with the connection (RFC 9112 §6.3).
     let length = body.len();
-    let mut head = format!("{method} {path} HTTP/1.0\r\nHost: {address}\r\nContent-Length: {length}\r\n");
+    let mut head = format!("{method} {path} HTTP/1.0\r\nHost: {host}\r\nContent-Length: {length}\r\n");
     if !body.is_empty() {
         head += "Content-Type: application/json\r\n";
     }
@@ -61,15 +78,28 @@ pub fn send_json_blocking(
         head += &format!("Authorization: Bearer {token}\r\n");
     }
     head += "\r\n";
-    let mut stream = TcpStream::connect_timeout(&address, remaining(deadline)?)?;
+    let mut stream = connect(address, deadline)?;
     stream.set_write_timeout(Some(remaining(deadline)?))?;
     stream
         .write_all(&[head.as_bytes(), body].concat())
         .map_err(timed_out)?;
-    parse(&read_all(&mut stream, deadline)?)
+    Ok(stream)
 }
 
-fn read_all(stream: &mut TcpStream, deadline: Instant) -> io::Result<Vec<u8>> {
+fn connect(address: &ListenAddress, deadline: Instant) -> io::Result<Socket> {
+    let (domain, address) = match address {
+        ListenAddress::Ip(address) => (Domain::for_address(*address), SockAddr::from(*address)),
+        ListenAddress::Unix(path) => (Domain::UNIX, SockAddr::unix(path)?),
+    };
+    let stream = Socket::new(domain, Type::STREAM, None)?;
+    // A Unix socket whose queue is full is `WouldBlock`.
+    stream
+        .connect_timeout(&address, remaining(deadline)?)
+        .map_err(timed_out)?;
+    Ok(stream)
+}
+
+fn read_all(stream: &mut Socket, deadline: Instant) -> io::Result<Vec<u8>> {
     let mut response = Vec::new();
     let mut part = [0; 8192];
     while response.len() <= RESPONSE_BOUND {
@@ -81,7 +111,7 @@ fn read_all(stream: &mut TcpStream, deadline: Instant) -> io::Result<Vec<u8>> {
             Err(error) => return Err(timed_out(error)),
         }
     }
-    Err(invalid("the response is larger than 16 MiB"))
+    Err(invalid("the response is larger than 64 MiB"))
 }
 
 /// The status and the body of a complete response.
@@ -89,14 +119,10 @@ fn parse(response: &[u8]) -> io::Result<(u16, Vec<u8>)> {
     let end = memchr::memmem::find(response, b"\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
     let (head, rest) = response.split_at_checked(end).unwrap_or_default();
     let body = rest.get(4..).unwrap_or_default();
-    let head = std::str::from_utf8(head).map_err(|_| invalid("the response headers are not valid UTF-8"))?;
-    let mut lines = head.split("\r\n");
-    let status = lines
-        .next()
-        .filter(|line| line.starts_with("HTTP/1."))
-        .and_then(|line| line.split(' ').nth(1))
-        .and_then(|status| status.parse().ok())
-        .ok_or_else(|| invalid("the response is not HTTP/1"))?;
+    let status = parse_status(head)?;
+    let lines = head
+        .split(|&byte| byte == b'\n')
+        .filter_map(|line| std::str::from_utf8(line).ok());
     let length = lines
         .filter_map(|line| line.split_once(':'))
         .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
@@ -110,6 +136,17 @@ fn parse(response: &[u8]) -> io::Result<(u16, Vec<u8>)> {
     }
 }
 
+/// The status of the head of a response.
+pub(super) fn parse_status(head: &[u8]) -> io::Result<u16> {
+    let line = head.split(|&byte| byte == b'\r').next().unwrap_or_default();
+    std::str::from_utf8(line)
+        .ok()
+        .filter(|line| line.starts_with("HTTP/1."))
+        .and_then(|line| line.split(' ').nth(1))
+        .and_then(|status| status.parse().ok())
+        .ok_or_else(|| invalid("the response is not HTTP/1"))
+}
+
 /// The time left until `deadline`; `TimedOut` if there is none.
 fn remaining(deadline: Instant) -> io::Result<Duration> {
     let remaining = deadline.saturating_duration_since(clock::now());
@@ -121,7 +158,7 @@ fn remaining(deadline: Instant) -> io::Result<Duration> {
 }
 
 /// Converts `WouldBlock`, which a socket timeout gives on Unix, to `TimedOut`.
-fn timed_out(error: io::Error) -> io::Error {
+pub(super) fn timed_out(error: io::Error) -> io::Error {
     if error.kind() == io::ErrorKind::WouldBlock {
         io::ErrorKind::TimedOut.into()
     } else {
@@ -129,18 +166,19 @@ fn timed_out(error: io::Error) -> io::Error {
     }
 }
 
-fn invalid(why: &'static str) -> io::Error {
+pub(super) fn invalid(why: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::TcpListener;
+    use std::net::{SocketAddr, TcpListener};
+    use std::os::unix::net::UnixListener;
     use std::thread;
 
     /// The address of a server that sends `response` on one connection and closes it.
-    fn responding(response: &'static [u8]) -> SocketAddr {
+    fn responding(response: &'static [u8]) -> ListenAddress {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("an address");
         thread::spawn(move || {
@@ -149,7 +187,7 @@ mod tests {
             let _ = stream.read(&mut head).expect("a request");
             stream.write_all(response).expect("the client reads");
         });
-        address
+        ListenAddress::Ip(address)
     }
 
     const SOON: Duration = Duration::from_secs(10);
@@ -158,14 +196,37 @@ mod tests {
     fn returns_the_status_and_the_body() {
         let address = responding(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 2\r\n\r\nno");
         assert_eq!(
-            get_blocking(address, "/readyz", None, SOON).expect("a response"),
+            get_blocking(&address, "/readyz", None, SOON).expect("a response"),
             (503, b"no".to_vec())
         );
         let address = responding(b"HTTP/1.0 200 OK\r\n\r\n");
         assert_eq!(
-            get_blocking(address, "/livez", None, SOON).expect("a response"),
+            get_blocking(&address, "/livez", None, SOON).expect("a response"),
             (200, Vec::new())
         );
+    }
+
+    #[test]
+    fn a_unix_socket_is_asked_like_an_address() {
+        let path = std::env::temp_dir().join(format!("evenkeel-client-{}", std::process::id()));
+        let address = ListenAddress::Unix(path.clone());
+        let missing = get_blocking(&address, "/", None, SOON).expect_err("nothing is there");
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+        let listener = UnixListener::bind(&path).expect("the path is free");
+        let server = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a client");
+            let mut head = [0; 1024];
+            let count = stream.read(&mut head).expect("a request");
+            stream
+                .write_all(b"HTTP/1.0 200 OK\r\n\r\nyes")
+                .expect("the client reads");
+            String::from_utf8_lossy(&head[..count]).into_owned()
+        });
+        let response = get_blocking(&address, "/livez", None, SOON).expect("a response");
+        assert_eq!(response, (200, b"yes".to_vec()));
+        let request = server.join().expect("no panic");
+        assert!(request.contains("\r\nHost: localhost\r\n"), "{request}");
+        std::fs::remove_file(&path).expect("it is there");
     }
 
     #[test]
@@ -179,7 +240,7 @@ mod tests {
             (b"", io::ErrorKind::UnexpectedEof),
             (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", io::ErrorKind::InvalidData),
         ] {
-            let error = get_blocking(responding(response), "/", None, SOON).expect_err("no response");
+            let error = get_blocking(&responding(response), "/", None, SOON).expect_err("no response");
             assert_eq!(error.kind(), kind);
         }
     }
@@ -187,16 +248,16 @@ mod tests {
     #[test]
     fn a_silent_process_is_a_timeout() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let address = listener.local_addr().expect("an address");
-        let error = get_blocking(address, "/", None, Duration::from_millis(50)).expect_err("no response");
+        let address = ListenAddress::Ip(listener.local_addr().expect("an address"));
+        let error = get_blocking(&address, "/", None, Duration::from_millis(50)).expect_err("no response");
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 
     #[test]
     fn a_path_or_token_with_a_line_break_is_not_sent() {
-        let nowhere = SocketAddr::from(([127, 0, 0, 1], 1));
+        let nowhere = ListenAddress::Ip(SocketAddr::from(([127, 0, 0, 1], 1)));
         for (path, token) in [("/a b", None), ("/\r\nX: y", None), ("/", Some("a\r\nX: y"))] {
-            let error = get_blocking(nowhere, path, token, SOON).expect_err("refused");
+            let error = get_blocking(&nowhere, path, token, SOON).expect_err("refused");
             assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use crate::telemetry::{Feed, metrics};
+use crate::telemetry::{Feed, LogLevel, metrics};
 
 use super::change::BackendChange;
 use super::question::{Explained, Question};
@@ -102,6 +102,8 @@ pub struct Control {
     pub view: Arc<dyn View>,
     /// For clients that follow.
     pub feeds: Feeds,
+    /// The level of the operations log.
+    pub log_level: LogLevel,
     /// For commands; a channel of [`COMMANDS_WAITING`].
     pub commands: mpsc::Sender<Command>,
     /// For changes of backends; a channel of [`CHANGES_WAITING`](super::CHANGES_WAITING).

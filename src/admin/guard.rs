@@ -2,7 +2,8 @@
 //!
 //! It protects against web pages in the operator's browser (a form or script that posts to this API, or DNS rebinding of a name to
 //! 127.0.0.1, which makes the page same-origin) and, if the address is not loopback, against everyone who can connect. Without a
-//! token, only a `Host` that cannot be rebound is accepted. With a token any name is accepted, because a page does not know the token.
+//! token, only a `Host` that cannot be rebound is accepted. With a token any name is accepted, because a page does not know the token,
+//! and on a Unix socket too, because a page cannot connect to it.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -24,12 +25,13 @@ const DASHBOARD: [&str; 2] = ["/", "/assets/"];
 #[derive(Clone)]
 pub(super) struct Guard {
     token: Option<Arc<str>>,
-    bound: IpAddr,
+    /// `None` for a Unix socket.
+    bound: Option<IpAddr>,
 }
 
 impl Guard {
-    /// Guards an API bound to `bound`.
-    pub(super) fn new(settings: &Settings, bound: IpAddr) -> Self {
+    /// Guards an API bound to `bound`; `None` is a Unix socket.
+    pub(super) fn new(settings: &Settings, bound: Option<IpAddr>) -> Self {
         Self {
             token: settings.token.as_deref().map(Arc::from),
             bound,
@@ -38,7 +40,11 @@ impl Guard {
 
     /// Accepts or rejects a request.
     fn check(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), ErrorResponse> {
-        let host = host(uri, headers).ok_or(ErrorResponse::Host)?;
+        let host = match (host(uri, headers), self.bound) {
+            (Some(host), _) => host,
+            (None, None) => "",
+            (None, Some(_)) => return Err(ErrorResponse::Host),
+        };
         let is_read = *method == Method::GET || *method == Method::HEAD;
         match &self.token {
             None if !self.is_own(host) => return Err(ErrorResponse::Host),
@@ -60,8 +66,11 @@ impl Guard {
         Ok(())
     }
 
-    /// Whether `host` cannot be changed by DNS: an address of this API, or `localhost` (RFC 6761 §6.3).
+    /// Whether `host` cannot be changed by DNS: an address of this API, or `localhost` (RFC 6761 §6.3). On a Unix socket all are.
     fn is_own(&self, host: &str) -> bool {
+        let Some(bound) = self.bound else {
+            return true;
+        };
         let name = without_port(host);
         let literal = name
             .strip_prefix('[')
@@ -69,9 +78,7 @@ impl Guard {
             .unwrap_or(name);
         if let Ok(address) = literal.parse::<IpAddr>() {
             let address = address.to_canonical();
-            return address.is_loopback()
-                || address == self.bound.to_canonical()
-                || self.bound.is_unspecified();
+            return address.is_loopback() || address == bound.to_canonical() || bound.is_unspecified();
         }
         let name = name.to_ascii_lowercase();
         name == "localhost" || name.ends_with(".localhost")
@@ -97,7 +104,7 @@ pub(super) async fn guard(State(guard): State<Guard>, request: Request, next: Ne
 }
 
 /// Whether everybody who can connect may read this path.
-fn needs_no_token(path: &str) -> bool {
+pub(super) fn needs_no_token(path: &str) -> bool {
     let [page, assets] = DASHBOARD;
     PROBES.contains(&path) || path == page || path.starts_with(assets)
 }
@@ -174,17 +181,19 @@ fn is_json(headers: &HeaderMap) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
+    use crate::net::ListenAddress;
 
     fn guard(bound: &str, token: Option<&str>) -> Guard {
-        let address = bound.parse().expect("an address");
-        Guard::new(
-            &Settings {
-                address,
-                token: token.map(str::to_owned),
-            },
-            address.ip(),
-        )
+        let address: SocketAddr = bound.parse().expect("an address");
+        let token = token.map(str::to_owned);
+        let settings = Settings {
+            address: ListenAddress::Ip(address),
+            token,
+        };
+        Guard::new(&settings, Some(address.ip()))
     }
 
     fn check(
@@ -247,6 +256,28 @@ mod tests {
         assert_eq!(
             check(&local, Method::GET, "/livez", &twice),
             Err(ErrorResponse::Host)
+        );
+    }
+
+    #[test]
+    fn on_a_unix_socket_every_host_is_accepted_and_other_origins_are_not() {
+        let settings = |token: Option<&str>| Settings {
+            address: ListenAddress::Unix("/run/e.sock".into()),
+            token: token.map(str::to_owned),
+        };
+        let open = Guard::new(&settings(None), None);
+        for host in [&[][..], &[("host", "evil.example")], &[("host", "")]] {
+            assert_eq!(check(&open, Method::GET, "/metrics", host), Ok(()), "{host:?}");
+            assert_eq!(check(&open, Method::POST, "/api/v1/reload", host), Ok(()));
+            // As of a page that reaches the socket through a forwarded port.
+            let foreign = [host, &[("origin", "http://evil.example:1")]].concat();
+            let refused = check(&open, Method::POST, "/api/v1/reload", &foreign);
+            assert_eq!(refused, Err(ErrorResponse::CrossOrigin));
+        }
+        let closed = Guard::new(&settings(Some("s3cret")), None);
+        assert_eq!(
+            check(&closed, Method::GET, "/metrics", &[]),
+            Err(ErrorResponse::Token)
         );
     }
 

@@ -1,7 +1,6 @@
 //! Limits the admin API's connections: how many there are, and how long one may be quiet.
 
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -13,10 +12,10 @@ use axum::middleware::Next;
 use axum::response::Response;
 use axum::serve::IncomingStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, Sleep};
 
 use super::connections::{ConnectionEntry, Connections, Registration};
+use super::socket::{AdminListener, Connection, Peer};
 
 /// How long a connection may be quiet.
 #[derive(Debug, Clone, Copy)]
@@ -41,14 +40,14 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A listener with limited connections.
 pub(super) struct BoundedListener {
-    listener: TcpListener,
+    listener: AdminListener,
     connections: Connections,
     limits: QuietLimits,
 }
 
 impl BoundedListener {
     /// Limits the connections of `listener`, each to `limits`: [`QUIET_LIMITS`] except in tests.
-    pub(super) fn new(listener: TcpListener, limits: QuietLimits) -> Self {
+    pub(super) fn new(listener: AdminListener, limits: QuietLimits) -> Self {
         Self {
             listener,
             connections: Connections::default(),
@@ -71,8 +70,6 @@ impl axum::serve::Listener for BoundedListener {
                     let Some(registration) = self.connections.register() else {
                         continue;
                     };
-                    // Responses are small and written at once: delaying packets gains nothing.
-                    let _ = stream.set_nodelay(true);
                     let entry = EntryOfRequest(Some((Arc::clone(registration.entry()), peer)));
                     return (BoundedConnection::new(stream, self.limits, registration), entry);
                 }
@@ -91,12 +88,12 @@ impl axum::serve::Listener for BoundedListener {
     }
 }
 
-/// The entry of the connection that a request was received on, and the address of the client.
+/// The entry of the connection that a request was received on, and who has connected.
 #[derive(Debug, Clone)]
-pub(super) struct EntryOfRequest(Option<(Arc<ConnectionEntry>, SocketAddr)>);
+pub(super) struct EntryOfRequest(Option<(Arc<ConnectionEntry>, Peer)>);
 
 impl EntryOfRequest {
-    /// The address of the client, for the log.
+    /// The client, for the log.
     pub(super) fn peer(&self) -> String {
         let peer = self.0.as_ref();
         peer.map(|(_, peer)| peer.to_string()).unwrap_or_default()
@@ -122,7 +119,7 @@ pub(super) async fn mark_active(
 /// A connection that ends when it is quiet for too long or is evicted. Only the first byte of a head and written bytes count as
 /// activity, so a head that arrives slowly does not extend its time.
 pub(super) struct BoundedConnection {
-    stream: TcpStream,
+    stream: Box<dyn Connection>,
     limits: QuietLimits,
     timer: Pin<Box<Sleep>>,
     /// The time of the last activity.
@@ -135,7 +132,7 @@ pub(super) struct BoundedConnection {
 }
 
 impl BoundedConnection {
-    fn new(stream: TcpStream, limits: QuietLimits, registration: Registration) -> Self {
+    fn new(stream: Box<dyn Connection>, limits: QuietLimits, registration: Registration) -> Self {
         Self {
             stream,
             limits,

@@ -17,6 +17,7 @@ mod connections;
 mod guard;
 mod listen;
 mod response;
+mod socket;
 
 pub mod client;
 

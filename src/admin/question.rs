@@ -2,19 +2,22 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A request that is not sent.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Question {
     /// Its method.
     #[serde(default = "get")]
     pub method: String,
     /// Its URL: `http://HOST/PATH`, `https://HOST/PATH`, or `/PATH` with a header `Host`.
+    #[schemars(regex(pattern = "^(https?:/)?/"))]
     pub url: String,
-    /// Its headers, each as `NAME: VALUE`.
+    /// Its headers, each as `NAME: VALUE`; or a map of names to values.
     #[serde(default, deserialize_with = "headers")]
+    #[schemars(with = "Headers")]
     pub headers: Vec<String>,
     /// The address of the client.
     #[serde(default = "loopback")]
@@ -34,14 +37,14 @@ pub struct Explained {
 }
 
 /// Headers as people write them in JSON: a map, or a list of lines.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(untagged)]
 enum Headers {
     Lines(Vec<String>),
     Map(std::collections::BTreeMap<String, Values>),
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(untagged)]
 enum Values {
     One(String),

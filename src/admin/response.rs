@@ -1,9 +1,74 @@
-//! The error responses of the admin API, as JSON.
+//! The error responses of the admin API, as problem details (RFC 9457).
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+/// The media type of an error (RFC 9457 §3).
+pub(super) const PROBLEM: &str = "application/problem+json";
+
+/// What is wrong, as problem details (RFC 9457).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub(super) struct Problem {
+    /// Always `about:blank`: the status and `code` say what kind of problem it is.
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// The phrase of the status.
+    title: &'static str,
+    /// The status of the response.
+    status: u16,
+    /// What is wrong, for people.
+    detail: Box<str>,
+    /// What kind of problem it is, for programs.
+    code: &'static str,
+    /// What is wrong in detail, such as all errors of a config.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<String>,
+    /// The backends that the pool has, if it has not the one that was named.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    backends: Vec<String>,
+}
+
+impl Problem {
+    /// A problem with this status, code for programs and text for people.
+    pub(super) fn new(status: StatusCode, code: &'static str, detail: impl Into<Box<str>>) -> Self {
+        Self {
+            kind: "about:blank",
+            title: status.canonical_reason().unwrap_or_default(),
+            status: status.as_u16(),
+            detail: detail.into(),
+            code,
+            errors: Vec::new(),
+            backends: Vec::new(),
+        }
+    }
+
+    /// A request that is not valid.
+    pub(super) fn invalid_request(detail: impl Into<Box<str>>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid_request", detail)
+    }
+
+    /// The same with a list of errors.
+    pub(super) fn with_errors(self, errors: Vec<String>) -> Self {
+        Self { errors, ..self }
+    }
+
+    /// The same with the backends that there are.
+    pub(super) fn with_backends(self, backends: Vec<String>) -> Self {
+        Self { backends, ..self }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        // It was made from a status.
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let kind = [(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM))];
+        (status, kind, Json(self)).into_response()
+    }
+}
 
 /// Why a request is rejected or a command failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,9 +93,9 @@ pub(super) enum ErrorResponse {
     TimedOut,
 }
 
-impl IntoResponse for ErrorResponse {
-    fn into_response(self) -> Response {
-        let (status, error, message) = match self {
+impl ErrorResponse {
+    fn problem(self) -> Problem {
+        let (status, code, detail) = match self {
             Self::Host => (
                 StatusCode::MISDIRECTED_REQUEST,
                 "wrong_host",
@@ -73,16 +138,17 @@ impl IntoResponse for ErrorResponse {
                 "the command did not finish in time; it may still take effect",
             ),
         };
-        let mut response = failure(status, &json!({ "error": error, "message": message }));
+        Problem::new(status, code, detail)
+    }
+}
+
+impl IntoResponse for ErrorResponse {
+    fn into_response(self) -> Response {
+        let mut response = self.problem().into_response();
         if self == Self::Token {
             let challenge = HeaderValue::from_static("Bearer realm=\"evenkeel\"");
             response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
         }
         response
     }
-}
-
-/// A response with `status` and `body`.
-pub(super) fn failure(status: StatusCode, body: &Value) -> Response {
-    (status, Json(body)).into_response()
 }

@@ -1,8 +1,10 @@
-//! The traffic of one second, as `GET /api/v1/history` and `GET /api/v1/events` show it.
+//! The traffic of one second and the lines of the operations log, as `GET /api/v1/history` and `GET /api/v1/events` show them.
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::Time;
 
@@ -10,7 +12,7 @@ use super::Time;
 pub const SAMPLES_KEPT: usize = 900;
 
 /// The traffic of the second before `time`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Sample {
     /// The end of the second.
     pub time: Time,
@@ -41,7 +43,7 @@ pub struct Sample {
 }
 
 /// The traffic of a pool in that second.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PoolTraffic {
     /// Attempts sent to its backends.
     pub attempts: u64,
@@ -49,4 +51,30 @@ pub struct PoolTraffic {
     pub failures: u64,
     /// Requests that wait for a backend at the end of the second.
     pub queue: u64,
+}
+
+/// A line of the operations log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EventLine {
+    /// Its number, from 1 on.
+    pub id: u64,
+    /// When it was written.
+    pub time: Time,
+    /// `INFO`, `WARN` or `ERROR`.
+    pub level: String,
+    /// What has happened.
+    pub msg: String,
+    /// To what, why, and by whom.
+    pub fields: Map<String, Value>,
+}
+
+/// The traffic and the events of the last minutes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub(super) struct History {
+    /// The time from one sample to the next.
+    pub(super) interval_seconds: u64,
+    /// The traffic, the oldest sample first.
+    pub(super) samples: Vec<Sample>,
+    /// The last lines of the operations log, the oldest first.
+    pub(super) events: Vec<EventLine>,
 }

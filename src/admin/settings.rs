@@ -1,12 +1,12 @@
 //! The settings of `admin:`.
 
-use std::net::SocketAddr;
+use crate::net::ListenAddress;
 
 /// The address of the admin API and its token.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// Address and port; with port 0 the system chooses a free one.
-    pub address: SocketAddr,
-    /// The bearer token; required if the address is not loopback.
+    /// Address and port, where port 0 is a free one that the system chooses, or a Unix socket.
+    pub address: ListenAddress,
+    /// The bearer token; required if the address is neither loopback nor a Unix socket.
     pub token: Option<String>,
 }

@@ -2,13 +2,14 @@
 
 use std::time::SystemTime;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::health;
 use crate::telemetry::Timestamp;
 
 /// The whole status.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     /// The process.
     pub process: ProcessStatus,
@@ -19,8 +20,9 @@ pub struct Status {
 }
 
 /// A time of the wall clock, as RFC 3339 in UTC with milliseconds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
+#[schemars(extend("format" = "date-time"))]
 pub struct Time(pub String);
 
 impl From<SystemTime> for Time {
@@ -30,7 +32,7 @@ impl From<SystemTime> for Time {
 }
 
 /// The process.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ProcessStatus {
     /// The running version.
     pub version: String,
@@ -55,7 +57,7 @@ pub struct ProcessStatus {
 }
 
 /// Client connections.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ConnectionsStatus {
     /// Open now.
     pub active: u64,
@@ -64,7 +66,7 @@ pub struct ConnectionsStatus {
 }
 
 /// Requests.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RequestsStatus {
     /// Started and not ended.
     pub in_flight: u64,
@@ -73,7 +75,7 @@ pub struct RequestsStatus {
 }
 
 /// The active config.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ConfigStatus {
     /// The file it came from, or `command line`, or `demo`.
     pub source: String,
@@ -84,7 +86,7 @@ pub struct ConfigStatus {
 }
 
 /// The result of a reload.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ReloadStatus {
     /// When it ended.
     pub time: Time,
@@ -95,7 +97,7 @@ pub struct ReloadStatus {
 }
 
 /// One pool.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PoolStatus {
     /// Its name.
     pub name: String,
@@ -114,7 +116,7 @@ pub struct PoolStatus {
 }
 
 /// The wait queue of a pool.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct QueueStatus {
     /// Number of requests that wait.
     pub depth: u64,
@@ -123,7 +125,7 @@ pub struct QueueStatus {
 }
 
 /// The state of a backend. Whether it receives requests also depends on its weight.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BackendState {
     /// It receives requests.
@@ -151,7 +153,7 @@ impl From<health::BackendState> for BackendState {
 }
 
 /// One backend.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct BackendStatus {
     /// Its URL as configured.
     pub url: String,
@@ -190,7 +192,7 @@ pub struct BackendStatus {
 }
 
 /// How long the responses of a backend took to begin, in milliseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LatencyStatus {
     /// Half of them.
     pub p50: f64,
@@ -199,7 +201,7 @@ pub struct LatencyStatus {
 }
 
 /// One certificate of a listener or a pool.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CertificateStatus {
     /// The names and addresses that it is valid for.
     pub names: Vec<String>,
@@ -220,7 +222,7 @@ pub struct CertificateStatus {
 }
 
 /// One health check.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CheckStatus {
     /// When it ended.
     pub time: Time,
@@ -235,7 +237,7 @@ pub struct CheckStatus {
 }
 
 /// One rejected message: a client's request or a backend's malformed response.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RejectedStatus {
     /// When it was rejected.
     pub time: Time,
@@ -264,7 +266,7 @@ pub struct RejectedStatus {
 }
 
 /// A limit that a message exceeded.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RejectedLimitStatus {
     /// Its key in the config; `None` for one that cannot be set.
     pub key: Option<String>,

@@ -2,18 +2,16 @@
 //! running process.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
+use std::net::IpAddr;
 
 use clap::Args;
 
+use super::call::{self, Done, Failure, Process};
 use super::{ConfigFile, Outcome, Streams, admin_api};
-use crate::admin::{self, Question};
+use crate::admin::Question;
 use crate::config::Config;
+use crate::net::ListenAddress;
 use crate::{explain as explanation, server};
-
-/// Timeout for the response of the running process.
-const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The arguments of `evenkeel explain`.
 #[derive(Debug, Clone, Args)]
@@ -35,9 +33,9 @@ pub(super) struct ExplainArguments {
     /// Prints JSON
     #[arg(long)]
     json: bool,
-    /// Address of the admin API of the running process that is asked without `-c` [default: 127.0.0.1:9900]
-    #[arg(long, value_name = "ADDRESS", conflicts_with = "config")]
-    admin: Option<SocketAddr>,
+    /// Address of the admin API of the running process that is asked without `-c`, or unix:PATH [default: 127.0.0.1:9900]
+    #[arg(long, value_name = "ADDRESS", value_parser = admin_api::parse, conflicts_with = "config")]
+    admin: Option<ListenAddress>,
     /// Bearer token of the admin API [default: the variable EVENKEEL_TOKEN]
     #[arg(long, value_name = "TOKEN", conflicts_with = "config")]
     token: Option<String>,
@@ -47,6 +45,8 @@ pub(super) struct ExplainArguments {
 
 const EXAMPLES: &str = "\
 Without -c, the running process is asked; with -c, the config alone is looked at.
+
+Exit codes: 0 explained, 1 refused or an invalid config (with the reason), 2 wrong usage, 3 process not reached.
 
 Examples:
   evenkeel explain GET http://api.example.com/v1/users
@@ -62,7 +62,7 @@ pub(super) fn explain(arguments: &ExplainArguments, streams: &mut Streams<'_>) -
         listener: arguments.listener.clone(),
     };
     if arguments.file.config.is_none() {
-        return ask(arguments, &question, streams);
+        return call::report(ask(arguments, &question), arguments.json, streams);
     }
     let (name, loaded) = match arguments
         .file
@@ -107,38 +107,25 @@ fn offline(
 }
 
 /// Asks the running process.
-fn ask(arguments: &ExplainArguments, question: &Question, streams: &mut Streams<'_>) -> io::Result<Outcome> {
-    let address = arguments.admin.unwrap_or(admin_api::ADDRESS);
+fn ask(arguments: &ExplainArguments, question: &Question) -> Result<Done, Failure> {
+    let process = Process {
+        address: arguments.admin.clone().unwrap_or(admin_api::ADDRESS),
+        token: admin_api::token(arguments.token.as_ref()),
+    };
     let format = if arguments.json { "json" } else { "text" };
     let path = format!("/api/v1/explain?format={format}");
-    let body = serde_json::to_vec(question)?;
-    let token = admin_api::token(arguments.token.as_ref());
-    let api = admin::client::Api {
-        address,
-        token: token.as_deref(),
-    };
-    match admin::client::send_json_blocking(api, ("POST", &path), &body, TIMEOUT) {
-        Ok((200, body)) => {
-            streams.out.write_all(&body)?;
-            Ok(Outcome::Fine)
-        }
-        Ok((status, body)) => {
-            let body: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
-            let message = body.get("message").and_then(serde_json::Value::as_str);
-            let message = message.map_or_else(|| format!("status {status}"), str::to_owned);
-            writeln!(streams.err, "error: {message}")?;
-            Ok(if status == 400 {
-                Outcome::Misused
-            } else {
-                Outcome::Failed
-            })
-        }
-        Err(error) => {
-            writeln!(
-                streams.err,
-                "error: could not ask the running process at {address}: {error}; name its admin API with `--admin ADDRESS`, or a config with `-c FILE`"
-            )?;
-            Ok(Outcome::Failed)
-        }
-    }
+    let body = serde_json::to_vec(question).unwrap_or_default();
+    let body = process
+        .call("POST", &path, &body)
+        .map_err(|failure| match failure.outcome {
+            Outcome::Unreached => Failure {
+                why: failure.why + ", or a config with `-c FILE`",
+                ..failure
+            },
+            _ => failure,
+        })?;
+    Ok(Done {
+        text: String::from_utf8_lossy(&body).into_owned(),
+        json: body,
+    })
 }

@@ -1,13 +1,13 @@
 //! `evenkeel healthcheck`: asks the running process whether it is ready.
 
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use clap::Args;
 
-use super::{ConfigFile, Outcome, Streams};
+use super::{ConfigFile, Outcome, Streams, admin_api, call};
 use crate::admin;
 use crate::config::{Config, Report};
 use crate::net::ListenAddress;
@@ -21,16 +21,16 @@ pub struct HealthcheckArguments {
     /// The config of the running process.
     #[command(flatten)]
     pub file: ConfigFile,
-    /// Address of the admin API, to use no config file
-    #[arg(long, value_name = "ADDRESS", conflicts_with = "config")]
-    pub admin: Option<SocketAddr>,
+    /// Address of the admin API, or unix:PATH, to use no config file
+    #[arg(long, value_name = "ADDRESS", value_parser = admin_api::parse, conflicts_with = "config")]
+    pub admin: Option<ListenAddress>,
 }
 
 /// The address that is checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProbeTarget {
     /// `GET /readyz` of the admin API.
-    Admin(SocketAddr),
+    Admin(ListenAddress),
     /// Only a connection to the first listener, because the admin API is off.
     Listener(ListenAddress),
 }
@@ -41,7 +41,7 @@ impl HealthcheckArguments {
     /// # Errors
     /// The config file is needed and invalid.
     pub fn target(&self) -> Result<Option<ProbeTarget>, Report> {
-        if let Some(address) = self.admin {
+        if let Some(address) = &self.admin {
             return Ok(Some(ProbeTarget::Admin(reachable(address))));
         }
         let (_, loaded) = self
@@ -67,12 +67,12 @@ pub(super) fn healthcheck(
             Err(error) => failed(&address, &error),
         },
         Some(ProbeTarget::Admin(address)) => {
-            match admin::client::get_blocking(address, "/readyz", None, TIMEOUT) {
+            match admin::client::get_blocking(&address, "/readyz", None, TIMEOUT) {
                 Ok((200, _)) => return Ok(Outcome::Fine),
                 Ok((status, body)) => {
-                    format!("{address}: {status} {}", String::from_utf8_lossy(&body).trim())
+                    format!("{address}: {}", call::refused(status, body).why)
                 }
-                Err(error) => failed(&ListenAddress::Ip(address), &error),
+                Err(error) => failed(&address, &error),
             }
         }
     };
@@ -92,13 +92,11 @@ fn failed(address: &ListenAddress, error: &io::Error) -> String {
 
 fn target(config: &Config) -> Option<ProbeTarget> {
     let admin = config.admin.as_ref();
-    let admin = admin.map(|admin| ProbeTarget::Admin(reachable(admin.address)));
+    let admin = admin.map(|admin| ProbeTarget::Admin(reachable(&admin.address)));
     let listener = || {
-        let address = match &config.listeners.first()?.address {
-            ListenAddress::Ip(address) => ListenAddress::Ip(reachable(*address)),
-            file => file.clone(),
-        };
-        Some(ProbeTarget::Listener(address))
+        Some(ProbeTarget::Listener(reachable(
+            &config.listeners.first()?.address,
+        )))
     };
     admin.or_else(listener)
 }
@@ -113,11 +111,14 @@ fn connect(address: &ListenAddress) -> io::Result<()> {
 }
 
 /// The address to connect to for an address that is listened on. The unspecified address is replaced by loopback.
-fn reachable(mut address: SocketAddr) -> SocketAddr {
-    match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
-        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
-        _ => {}
+fn reachable(address: &ListenAddress) -> ListenAddress {
+    let mut address = address.clone();
+    if let ListenAddress::Ip(address) = &mut address {
+        match address.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+            IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+            _ => {}
+        }
     }
     address
 }
@@ -142,13 +143,15 @@ mod tests {
 
     #[test]
     fn checks_the_admin_api_or_else_the_first_listener() {
-        let address = |text: &str| text.parse().unwrap();
+        let address = |text: &str| ListenAddress::Ip(text.parse().unwrap());
         assert_eq!(target_of(""), ProbeTarget::Admin(address("127.0.0.1:9900")));
+        let socket = ListenAddress::Unix("/run/a.sock".into());
+        assert_eq!(target_of("admin: unix:/run/a.sock"), ProbeTarget::Admin(socket));
         let open = "admin: { address: '[::]:9901', token: correct-horse-battery }";
         assert_eq!(target_of(open), ProbeTarget::Admin(address("[::1]:9901")));
         assert_eq!(
             target_of("admin: off"),
-            ProbeTarget::Listener(ListenAddress::Ip(address("127.0.0.1:8080")))
+            ProbeTarget::Listener(address("127.0.0.1:8080"))
         );
         assert_eq!(
             target_with("unix:/run/e.sock", "admin: off"),

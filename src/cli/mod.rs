@@ -1,6 +1,7 @@
 //! The command line, one file per command. Output goes to stdout, messages for people go to stderr.
 
 mod admin_api;
+mod call;
 mod check;
 mod completions;
 mod ctl;
@@ -81,7 +82,7 @@ enum Command {
     PrintConfig(GivenFile),
     /// Explains what would become of a request: its route, policies, changes and backends
     Explain(explain::ExplainArguments),
-    /// Shows and changes the running process: status, reload, drain, ready, weight
+    /// Shows and changes the running process: status, reload, drain, ready, weight, log-level
     Ctl(ctl::CtlArguments),
     /// Checks whether the running process is ready
     Healthcheck(healthcheck::HealthcheckArguments),

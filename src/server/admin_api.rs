@@ -1,8 +1,6 @@
 //! The admin API of the process: its socket, and the tasks that serve it. A reload may move it to another address, give it another
 //! token, and turn it on or off.
 
-use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,6 +54,7 @@ impl AdminApi {
             feeds: Feeds::new(state.events(), Arc::clone(&state.samples)),
             commands: sender,
             changes: change,
+            log_level: state.log_level(),
         };
         let api = Self {
             state: Arc::clone(state),
@@ -93,9 +92,9 @@ impl AdminApi {
         if self.active.is_some() && self.closing(Some(wanted)).is_none() {
             return Ok(None);
         }
-        let address = ListenAddress::Ip(wanted.address);
-        let bound = net::listen_beside(&address, closing.chain(self.closing(Some(wanted))));
-        let bound = bound.map_err(|source| StartError::bind(&address, source))?;
+        let address = &wanted.address;
+        let bound = net::listen_beside(address, closing.chain(self.closing(Some(wanted))));
+        let bound = bound.map_err(|source| StartError::bind(address, source))?;
         Ok(Some(bound))
     }
 
@@ -108,7 +107,7 @@ impl AdminApi {
         &mut self,
         wanted: Option<&Settings>,
         bound: Option<Bound>,
-    ) -> Result<Option<SocketAddr>, StartError> {
+    ) -> Result<Option<ListenAddress>, StartError> {
         let Some(wanted) = wanted else {
             self.stop();
             return Ok(None);
@@ -122,12 +121,12 @@ impl AdminApi {
             return Ok(None);
         };
         let address = used
-            .ip()
+            .address()
             .map_err(StartError::system("read the address of a listening socket"))?;
         let share = used
             .share()
             .map_err(StartError::system("listen for the admin API"))?;
-        let stop = self.serve(share, wanted)?;
+        let stop = self.serve(share, wanted);
         // The server before ends now: it is told when its sender is dropped.
         let (known, sampler) = match self.active.take() {
             Some(before) => (Some(before.bound), before.sampler),
@@ -142,6 +141,13 @@ impl AdminApi {
         Ok(is_moved.then_some(address))
     }
 
+    /// Says whether this process removes the file of its Unix socket.
+    pub(super) fn own_file(&mut self, is_owned: bool) {
+        if let Some(active) = &mut self.active {
+            active.bound.set_owned(is_owned);
+        }
+    }
+
     /// Turns it off. Responses that run are finished.
     pub(super) fn stop(&mut self) {
         self.active.take();
@@ -154,20 +160,16 @@ impl AdminApi {
     }
 
     /// Serves until the returned sender is dropped.
-    fn serve(&mut self, socket: StdListener, settings: &Settings) -> Result<oneshot::Sender<()>, StartError> {
-        let StdListener::Tcp(listener) = socket else {
-            let error = io::ErrorKind::Unsupported.into();
-            return Err(StartError::system("listen for the admin API")(error));
-        };
+    fn serve(&mut self, socket: StdListener, settings: &Settings) -> oneshot::Sender<()> {
         let (stop, stopped) = oneshot::channel::<()>();
         let (settings, control) = (settings.clone(), self.control.clone());
         self.servers.spawn(async move {
             let stopped = async move { drop(stopped.await) };
-            if let Err(error) = admin::serve(listener, &settings, control, stopped).await {
+            if let Err(error) = admin::serve(socket, &settings, control, stopped).await {
                 tracing::error!(%error, "Admin API failed and is no longer served");
             }
         });
-        Ok(stop)
+        stop
     }
 
     fn sampler(&self) -> Tasks {

@@ -32,7 +32,6 @@ mod watchers;
 mod worker;
 
 use std::io;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -77,7 +76,7 @@ pub struct Running {
     /// The listeners' addresses.
     pub addresses: Vec<ListenAddress>,
     /// The admin API's address.
-    pub admin: Option<SocketAddr>,
+    pub admin: Option<ListenAddress>,
 }
 
 impl Running {
@@ -230,6 +229,7 @@ impl Server {
         running.announce(resources);
         inherited.serving();
         listeners.own_files(sockets.files);
+        admin.own_file(sockets.admin_file);
         manager.ready();
         Ok(Self {
             timeouts: config.timeouts,

@@ -1,6 +1,5 @@
 //! The parts of a start, before the process may serve.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -30,6 +29,8 @@ pub(super) struct Listening {
     pub(super) admin: Option<net::Bound>,
     /// Of each listener, whether this process removes its file once it serves.
     pub(super) files: Vec<bool>,
+    /// The same of the admin API.
+    pub(super) admin_file: bool,
 }
 
 /// The backends of the config, and what observes them.
@@ -49,6 +50,7 @@ impl Listening {
             listeners: Vec::new(),
             admin: None,
             files: Vec::new(),
+            admin_file: false,
         };
         for listener in &config.listeners {
             let (socket, is_owned) = bind(&listener.address, inherited)?;
@@ -56,7 +58,9 @@ impl Listening {
             bound.files.push(is_owned);
         }
         if let Some(admin) = &config.admin {
-            bound.admin = Some(bind(&ListenAddress::Ip(admin.address), inherited)?.0);
+            let (socket, is_owned) = bind(&admin.address, inherited)?;
+            bound.admin = Some(socket);
+            bound.admin_file = is_owned;
         }
         inherited.close_unused();
         Ok(bound)
@@ -70,17 +74,15 @@ impl Listening {
             bound.address().map_err(StartError::system(READ_ADDRESS))
         };
         if let (Some(bound), Some(settings)) = (&self.admin, &config.admin) {
-            let address = ListenAddress::Ip(settings.address);
-            bound
-                .listen()
-                .map_err(|source| StartError::bind(&address, source))?;
+            let listening = bound.listen();
+            listening.map_err(|source| StartError::bind(&settings.address, source))?;
         }
         self.listeners.iter().zip(&config.listeners).map(open).collect()
     }
 
     /// The address of the admin API, if it is on.
-    pub(super) fn admin_address(&self) -> Result<Option<SocketAddr>, StartError> {
-        let address = self.admin.as_ref().map(net::Bound::ip).transpose();
+    pub(super) fn admin_address(&self) -> Result<Option<ListenAddress>, StartError> {
+        let address = self.admin.as_ref().map(net::Bound::address).transpose();
         address.map_err(StartError::system(READ_ADDRESS))
     }
 }

@@ -158,6 +158,7 @@ impl Server {
                 self.manager.replaced_by(process);
                 self.is_replaced = true;
                 // Responses that run are finished, such as the one to the request to upgrade.
+                self.admin.own_file(false);
                 self.admin.stop();
                 self.listeners.own_files(std::iter::repeat(false));
             }

@@ -24,7 +24,7 @@ use crate::telemetry::metrics::{
     self, BackendSample, CertificateSample, PoolSample, ProcessSample, ProcessUsage, TrafficCounters,
     WorkerCounters,
 };
-use crate::telemetry::{Feed, Logs, Rejected, RejectedFrom, RejectedRing};
+use crate::telemetry::{Feed, LogLevel, Logs, Rejected, RejectedFrom, RejectedRing};
 
 /// State of the process that the admin API shows.
 pub(super) struct AppState {
@@ -110,6 +110,13 @@ impl AppState {
         self.logs()
             .as_ref()
             .map_or_else(|| Arc::new(Feed::new(1)), Logs::events)
+    }
+
+    /// The level of the operations log.
+    pub(super) fn log_level(&self) -> LogLevel {
+        let logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
+        let level = logs.as_ref().map(Logs::level);
+        level.unwrap_or_else(|| tracing::Level::INFO.into())
     }
 
     fn certificates(&self) -> Vec<ActiveCertificate> {

@@ -4,7 +4,7 @@ use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
-use crate::support::{Backend, Proxy, refusing_address};
+use crate::support::{Backend, Client, Proxy, refusing_address};
 
 const OPEN: &str = "listen: 127.0.0.1:0\nadmin: 127.0.0.1:0\n";
 
@@ -130,8 +130,31 @@ fn a_reload_says_what_it_did_or_why_not() {
     );
     let (code, out, _) = ctl(&proxy, &["reload", "--json"]);
     let body: Value = serde_json::from_str(&out).unwrap();
-    assert_eq!((code, &body["error"]), (Some(1), &json!("invalid_config")));
+    assert_eq!((code, &body["code"]), (Some(1), &json!("invalid_config")));
     assert!(done(&proxy, &["status"]).contains("\nthe last reload failed: "));
+}
+
+#[test]
+fn the_level_of_the_log_is_shown_and_set_and_the_change_is_an_event() {
+    let (_backends, proxy) = start();
+    assert_eq!(done(&proxy, &["log-level"]), "info\n");
+    let out = done(&proxy, &["log-level", "debug"]);
+    assert_eq!(
+        out,
+        "the level of the operations log is debug until the process ends\n"
+    );
+    assert_eq!(done(&proxy, &["log-level", "--json"]), "{\"level\":\"debug\"}\n");
+    let line = proxy.wait_for_message(0, "Log level set by an operator");
+    assert_eq!(
+        (&line["before"], &line["after"]),
+        (&json!("INFO"), &json!("DEBUG"))
+    );
+    assert!(line["by"].as_str().unwrap().starts_with("127.0.0.1:"), "{line}");
+    // A line that is written at this level only.
+    let mut client = Client::connect(proxy.address());
+    client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").send([0xff; 64]);
+    let detail = proxy.wait_for_line(|line| line["level"] == "DEBUG");
+    assert_eq!(detail["msg"], "HTTP/2 connection error; closing the connection");
 }
 
 #[test]
@@ -190,6 +213,8 @@ fn a_process_that_is_not_there_and_wrong_usage_have_their_codes() {
         &["drain", "web"],
         &["reload", "now"],
         &["--admin", "nowhere", "status"],
+        &["--admin", "unix:", "status"],
+        &["log-level", "loud"],
     ] {
         assert_eq!(run(wrong).status.code(), Some(2), "{wrong:?}");
     }

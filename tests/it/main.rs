@@ -11,6 +11,7 @@
 mod access_log;
 mod access_log_hostile;
 mod access_log_sinks;
+mod admin_socket;
 mod balancing;
 mod binary_upgrades;
 mod boundaries;
@@ -34,6 +35,7 @@ mod leaving;
 mod limits;
 mod loops;
 mod names;
+mod openapi;
 mod operators;
 mod overload;
 mod pinning;

@@ -125,13 +125,15 @@ fn a_weight_is_set_at_once() {
         "{}",
         r#"{"weight": 257}"#,
         r#"{"weight": -1}"#,
+        r#"{"weight": 1.5}"#,
+        r#"{"weight": "1"}"#,
         r#"{"weight": 1, "x": 1}"#,
         "3",
     ] {
         let (status, error) = admin(&proxy, &put, body);
         assert_eq!(
-            (status, &error["error"]),
-            (400, &json!("invalid_weight")),
+            (status, &error["code"]),
+            (400, &json!("invalid_request")),
             "{body}"
         );
     }
@@ -239,10 +241,10 @@ fn unknown_backends_and_foreign_pages_change_nothing() {
     let backends = two();
     let proxy = start(&backends, "", "");
     let (status, error) = admin(&proxy, &format!("POST {}", path("three", "drain")), "");
-    assert_eq!((status, &error["error"]), (404, &json!("unknown_backend")));
+    assert_eq!((status, &error["code"]), (404, &json!("unknown_backend")));
     assert_eq!(error["backends"], json!(["one", backends[1].url()]));
     let (status, error) = admin(&proxy, "POST /api/v1/pools/none/backends/one/drain", "");
-    assert_eq!((status, &error["error"]), (404, &json!("unknown_pool")));
+    assert_eq!((status, &error["code"]), (404, &json!("unknown_pool")));
     let post = format!("POST {}", path("one", "drain"));
     for lines in [
         "Origin: http://evil.example\r\n",
@@ -308,7 +310,7 @@ fn a_live_explanation_is_that_of_the_config() {
     ] {
         let (status, error) = admin(&proxy, start, body);
         assert_eq!(
-            (status, &error["error"]),
+            (status, &error["code"]),
             (400, &json!("invalid_request")),
             "{start}"
         );

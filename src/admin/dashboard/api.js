@@ -32,12 +32,12 @@ async function request(method, path, body, signal) {
   return response;
 }
 
-/** Why a call was refused: the detail of a problem, and its list of errors. */
+/** Why a call was refused: the detail of a problem (RFC 9457), and its list of errors. */
 async function reason(response) {
   const text = await response.text();
   try {
     const problem = JSON.parse(text);
-    const lines = [problem.detail ?? problem.message ?? problem.title ?? response.statusText, ...(problem.errors ?? [])];
+    const lines = [problem.detail ?? problem.title, ...(problem.errors ?? [])];
     return lines.filter(Boolean).join("\n");
   } catch {
     return text || `${response.status} ${response.statusText}`;

@@ -1,75 +1,84 @@
 //! The routes that change one backend: drain, ready and weight.
 
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
+use axum::extract::rejection::{JsonRejection, PathRejection};
 use axum::extract::{ConnectInfo, Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
-use serde::Deserialize;
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use tokio::sync::oneshot;
 
 use super::super::change::{BackendAction, BackendChange, MAX_WEIGHT, UnknownBackend};
 use super::super::control::Control;
 use super::super::listen::EntryOfRequest;
-use super::super::response::failure;
+use super::super::response::Problem;
+use super::body;
 use super::queue::send;
 
 /// Most backends that an error lists.
 const MOST_LISTED: usize = 20;
 
 /// Pool and backend of a path.
-type Target = Path<(String, String)>;
+type Target = Result<Path<(String, String)>, PathRejection>;
 
 /// The body of a change of the weight.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Weight {
+    /// The weight; with 0 the backend gets no requests.
+    #[serde(deserialize_with = "whole_weight")]
+    #[schemars(with = "u32", range(max = MAX_WEIGHT))]
     weight: u32,
 }
 
+/// `POST /api/v1/pools/{pool}/backends/{backend}/drain`.
 pub(super) async fn drain(
     State(control): State<Control>,
     ConnectInfo(entry): ConnectInfo<EntryOfRequest>,
     target: Target,
-) -> Response {
+) -> Result<Response, Problem> {
     change(&control, target, BackendAction::Drain, &entry).await
 }
 
+/// `POST /api/v1/pools/{pool}/backends/{backend}/ready`.
 pub(super) async fn ready(
     State(control): State<Control>,
     ConnectInfo(entry): ConnectInfo<EntryOfRequest>,
     target: Target,
-) -> Response {
+) -> Result<Response, Problem> {
     change(&control, target, BackendAction::Ready, &entry).await
 }
 
+/// `PUT /api/v1/pools/{pool}/backends/{backend}/weight`.
 pub(super) async fn weight(
     State(control): State<Control>,
     ConnectInfo(entry): ConnectInfo<EntryOfRequest>,
     target: Target,
     body: Result<Json<Weight>, JsonRejection>,
-) -> Response {
-    match body {
-        Ok(Json(Weight { weight })) if weight <= MAX_WEIGHT => {
-            change(&control, target, BackendAction::Weight(weight), &entry).await
-        }
-        _ => {
-            let message = format!("the body must be {{\"weight\": N}} with a number from 0 to {MAX_WEIGHT}");
-            failure(
-                StatusCode::BAD_REQUEST,
-                &json!({ "error": "invalid_weight", "message": message }),
-            )
-        }
-    }
+) -> Result<Response, Problem> {
+    let expected = format!("{{\"weight\": N}} with a number from 0 to {MAX_WEIGHT}");
+    let Weight { weight } = body::read(body, &expected)?;
+    change(&control, target, BackendAction::Weight(weight), &entry).await
+}
+
+/// A weight, also one that is written as `2.0`: JSON has only one kind of number (RFC 8259 §6).
+fn whole_weight<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    let number = f64::deserialize(deserializer)?;
+    let is_valid = number.fract() == 0.0 && (0.0..=f64::from(MAX_WEIGHT)).contains(&number);
+    // In this range the conversion is exact.
+    let weight = is_valid.then_some(number as u32);
+    weight.ok_or_else(|| D::Error::custom(format!("{number} is not a weight")))
 }
 
 async fn change(
     control: &Control,
-    Path((pool, backend)): Target,
+    target: Target,
     action: BackendAction,
     entry: &EntryOfRequest,
-) -> Response {
+) -> Result<Response, Problem> {
+    let (pool, backend) = body::path(target)?;
     let (reply, response) = oneshot::channel();
     let change = BackendChange {
         pool: pool.clone(),
@@ -79,19 +88,17 @@ async fn change(
         reply,
     };
     match send(&control.changes, change, response).await {
-        Err(error) => error.into_response(),
-        Ok(Ok(status)) => Json(status).into_response(),
-        Ok(Err(UnknownBackend::Pool)) => failure(
-            StatusCode::NOT_FOUND,
-            &json!({ "error": "unknown_pool", "message": format!("there is no pool {pool:?}") }),
-        ),
-        Ok(Err(UnknownBackend::Backend(known))) => {
-            let message = format!("pool {pool} has no backend {backend:?}; name it by its URL or its `name`");
-            let known = known.get(..MOST_LISTED).unwrap_or(&known);
-            failure(
-                StatusCode::NOT_FOUND,
-                &json!({ "error": "unknown_backend", "message": message, "backends": known }),
-            )
+        Err(error) => Ok(error.into_response()),
+        Ok(Ok(status)) => Ok(Json(status).into_response()),
+        Ok(Err(UnknownBackend::Pool)) => {
+            let detail = format!("there is no pool {pool:?}");
+            Err(Problem::new(StatusCode::NOT_FOUND, "unknown_pool", detail))
+        }
+        Ok(Err(UnknownBackend::Backend(mut known))) => {
+            let detail = format!("pool {pool} has no backend {backend:?}; name it by its URL or its `name`");
+            known.truncate(MOST_LISTED);
+            let problem = Problem::new(StatusCode::NOT_FOUND, "unknown_backend", detail);
+            Err(problem.with_backends(known))
         }
     }
 }

@@ -2,10 +2,12 @@
 //! page asks for it, and for everything that it shows.
 
 use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
 
-use super::super::response::ErrorResponse;
+use super::super::response::{ErrorResponse, Problem};
+use super::body;
 
 /// What the page may load and do: files of this API, and nothing else.
 const POLICY: &str =
@@ -58,9 +60,15 @@ pub(super) async fn index() -> Response {
 }
 
 /// `GET /assets/{name}`.
-pub(super) async fn asset(Path(name): Path<String>) -> Response {
+pub(super) async fn asset(name: Result<Path<String>, PathRejection>) -> Result<Response, Problem> {
+    let name = body::path(name)?;
     let found = ASSETS.iter().find(|asset| asset.name == name);
-    found.map_or_else(|| ErrorResponse::NotFound.into_response(), serve)
+    Ok(found.map_or_else(|| ErrorResponse::NotFound.into_response(), serve))
+}
+
+/// The names of the files below `/assets/`.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    ASSETS.iter().map(|asset| asset.name)
 }
 
 fn serve(asset: &'static Asset) -> Response {

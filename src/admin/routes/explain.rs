@@ -3,17 +3,21 @@
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{RawQuery, State};
-use axum::http::{StatusCode, header};
+use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
 use evenkeel_balance::router;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::super::control::Control;
 use super::super::question::Question;
-use super::super::response::failure;
+use super::super::response::Problem;
+use super::body;
 
 /// `GET /api/v1/explain?method=GET&url=…&header=NAME:%20VALUE`, in which `header` can be repeated.
-pub(super) async fn by_url(State(control): State<Control>, RawQuery(query): RawQuery) -> Response {
+pub(super) async fn by_url(
+    State(control): State<Control>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
     let query = query.unwrap_or_default();
     let mut fields = Map::new();
     let mut headers = Vec::new();
@@ -25,10 +29,9 @@ pub(super) async fn by_url(State(control): State<Control>, RawQuery(query): RawQ
         }
     }
     fields.insert("headers".to_owned(), headers.into());
-    match serde_json::from_value(fields.into()) {
-        Ok(question) => explain(&control, &question, &query),
-        Err(error) => invalid(&format!("the query is not valid: {error}")),
-    }
+    let question = serde_json::from_value(fields.into())
+        .map_err(|error| Problem::invalid_request(format!("the query is not valid: {error}")))?;
+    explain(&control, &question, &query)
 }
 
 /// `POST /api/v1/explain` with a question as its body.
@@ -36,33 +39,25 @@ pub(super) async fn by_body(
     State(control): State<Control>,
     RawQuery(query): RawQuery,
     body: Result<Json<Question>, JsonRejection>,
-) -> Response {
-    match body {
-        Ok(Json(question)) => explain(&control, &question, &query.unwrap_or_default()),
-        Err(error) => invalid(&format!("the body is not valid: {}", error.body_text())),
-    }
+) -> Result<Response, Problem> {
+    let expected = r#"{"method": …, "url": …, "headers": …, "client_ip": …, "listener": …}, of which only `url` is required"#;
+    let question = body::read(body, expected)?;
+    explain(&control, &question, &query.unwrap_or_default())
 }
 
 /// Explains in the form that `format` of the query names: `json`, or `text` for people.
-fn explain(control: &Control, question: &Question, query: &str) -> Response {
+fn explain(control: &Control, question: &Question, query: &str) -> Result<Response, Problem> {
     let format = parse(query).find(|(key, _)| key == "format");
     let format = format.map_or_else(|| "json".to_owned(), |(_, format)| format);
-    match (control.view.explain(question), format.as_str()) {
-        (Ok(explained), "json") => Json(explained.json).into_response(),
-        (Ok(explained), "text") => {
+    let explained = control.view.explain(question).map_err(Problem::invalid_request)?;
+    match format.as_str() {
+        "json" => Ok(Json(explained.json).into_response()),
+        "text" => {
             let kind = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
-            (kind, explained.text).into_response()
+            Ok((kind, explained.text).into_response())
         }
-        (Ok(_), _) => invalid("`format` must be json or text"),
-        (Err(why), _) => invalid(&why),
+        _ => Err(Problem::invalid_request("`format` must be json or text")),
     }
-}
-
-fn invalid(message: &str) -> Response {
-    failure(
-        StatusCode::BAD_REQUEST,
-        &json!({ "error": "invalid_request", "message": message }),
-    )
 }
 
 /// The parameters of a query, decoded. What is not UTF-8 then is replaced.

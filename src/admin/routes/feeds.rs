@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{RawQuery, State};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use hyper::body::Frame;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, broadcast};
 
 use super::super::control::{Control, Feeds};
-use super::super::response::ErrorResponse;
+use super::super::response::Problem;
 use crate::telemetry::{Entry, Feed};
 
 /// A comment follows after this long without anything else, so that a proxy does not take the connection as idle.
@@ -43,19 +43,25 @@ pub(super) async fn events(
     State(control): State<Control>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
-) -> Response {
-    let Ok(permit) = Arc::clone(&control.feeds.followers).try_acquire_owned() else {
-        return ErrorResponse::Busy.into_response();
-    };
+) -> Result<Response, Problem> {
     let mut pairs = query.as_deref().unwrap_or_default().split('&');
     let asked = pairs.find_map(|pair| pair.strip_prefix("after="));
-    let last = headers.get("last-event-id").and_then(|id| id.to_str().ok());
-    let after = last.or(asked).and_then(|id| id.parse().ok());
+    let last = headers
+        .get("last-event-id")
+        .map(|id| id.to_str().unwrap_or_default());
+    let after = last.or(asked).map(str::parse).transpose();
+    let after = after.map_err(|_| {
+        Problem::invalid_request("`after` and `Last-Event-ID` must be the number of an event")
+    })?;
+    let Ok(permit) = Arc::clone(&control.feeds.followers).try_acquire_owned() else {
+        let detail = "too many clients follow the events; try again later";
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail));
+    };
     let following = Following::new(&control.feeds, after, permit);
     let body = Body::new(Stream {
         next: Box::pin(following.step()),
     });
-    ([(header::CONTENT_TYPE, "text/event-stream")], body).into_response()
+    Ok(([(header::CONTENT_TYPE, "text/event-stream")], body).into_response())
 }
 
 /// One client that follows.

@@ -1,7 +1,7 @@
 //! `evenkeel ctl`: shows and changes the running process over its admin API, one file per command.
 
-mod call;
 mod drain;
+mod log_level;
 mod ready;
 mod reload;
 mod status;
@@ -9,21 +9,21 @@ mod upgrade;
 mod weight;
 
 use std::io;
-use std::net::SocketAddr;
 
 use clap::{Args, Subcommand};
 
+use super::call::{self, Process};
 use super::{Outcome, Streams, admin_api};
-use call::Process;
+use crate::net::ListenAddress;
 
 /// The arguments of `evenkeel ctl`.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = NOTES)]
 pub(super) struct CtlArguments {
-    /// Address of the admin API of the running process [default: 127.0.0.1:9900]
+    /// Address of the admin API of the running process, or unix:PATH [default: 127.0.0.1:9900]
     // An id of its own: the value of a global option reaches `run`, whose `--admin` has another type.
-    #[arg(id = "ctl_admin", long = "admin", value_name = "ADDRESS", global = true)]
-    admin: Option<SocketAddr>,
+    #[arg(id = "ctl_admin", long = "admin", value_name = "ADDRESS", value_parser = admin_api::parse, global = true)]
+    admin: Option<ListenAddress>,
     /// Bearer token of the admin API [default: the variable EVENKEEL_TOKEN]
     #[arg(long, value_name = "TOKEN", global = true)]
     token: Option<String>,
@@ -48,6 +48,8 @@ enum Action {
     Ready(BackendArguments),
     /// Sets the weight of a backend
     Weight(weight::WeightArguments),
+    /// Shows the level of the operations log, or sets it until the process ends
+    LogLevel(log_level::LogLevelArguments),
 }
 
 /// The backend that a command changes.
@@ -65,7 +67,7 @@ Exit codes: 0 done, 1 refused (with the reason), 2 wrong usage, 3 process not re
 /// Runs a command and prints its result, or the reason why nothing was done.
 pub(super) fn ctl(arguments: &CtlArguments, streams: &mut Streams<'_>) -> io::Result<Outcome> {
     let process = Process {
-        address: arguments.admin.unwrap_or(admin_api::ADDRESS),
+        address: arguments.admin.clone().unwrap_or(admin_api::ADDRESS),
         token: admin_api::token(arguments.token.as_ref()),
     };
     let result = match &arguments.action {
@@ -75,24 +77,7 @@ pub(super) fn ctl(arguments: &CtlArguments, streams: &mut Streams<'_>) -> io::Re
         Action::Drain(backend) => drain::run(&process, &backend.pool, &backend.backend),
         Action::Ready(backend) => ready::run(&process, &backend.pool, &backend.backend),
         Action::Weight(weight) => weight::run(&process, weight),
+        Action::LogLevel(level) => log_level::run(&process, level),
     };
-    match result {
-        Ok(done) => {
-            if arguments.json {
-                streams.out.write_all(&done.json)?;
-                writeln!(streams.out)?;
-            } else {
-                write!(streams.out, "{}", done.text)?;
-            }
-            Ok(Outcome::Fine)
-        }
-        Err(failure) => {
-            if arguments.json && !failure.json.is_empty() {
-                streams.out.write_all(&failure.json)?;
-                writeln!(streams.out)?;
-            }
-            writeln!(streams.err, "error: {}", failure.why)?;
-            Ok(failure.outcome)
-        }
-    }
+    call::report(result, arguments.json, streams)
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use clap::Args;
 
-use super::super::Outcome;
+use super::Outcome;
 use super::call::{Done, Failure, Process, parse};
 use crate::admin::{BackendState, BackendStatus, PoolStatus, Status};
 

@@ -123,8 +123,12 @@ fn welcome(running: &Running, backends: &Backends) -> String {
     for (name, address) in backends::NAMES.iter().zip(&backends.addresses) {
         text.push_str(&format!("  backend {name:<14} http://{address}/\n"));
     }
-    if let Some(admin) = running.admin {
-        text.push_str(&format!("  dashboard              http://{admin}/\n"));
+    match &running.admin {
+        Some(admin @ ListenAddress::Ip(_)) => {
+            text.push_str(&format!("  dashboard              http://{admin}/\n"));
+        }
+        Some(admin) => text.push_str(&format!("  admin API              {admin}\n")),
+        None => {}
     }
     text.push_str("\nTry, in another terminal:\n");
     for (url, what) in [
@@ -217,10 +221,14 @@ mod tests {
         let backends = Backends::start(0, &[]).unwrap();
         let running = Running {
             addresses: vec![ListenAddress::Unix("/run/e.sock".into())],
-            admin: None,
+            admin: Some(ListenAddress::Unix("/run/a.sock".into())),
         };
         let text = welcome(&running, &backends);
         assert!(text.contains("is at  unix:/run/e.sock\n"), "{text}");
+        assert!(
+            text.contains("  admin API              unix:/run/a.sock\n"),
+            "{text}"
+        );
         assert!(
             text.contains("curl --unix-socket /run/e.sock http://localhost/503 "),
             "{text}"

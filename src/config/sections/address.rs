@@ -11,14 +11,7 @@ use crate::config::source::Diagnostic;
 use crate::net::{LONGEST_PATH, ListenAddress};
 use crate::schema::{Form, Kind};
 
-/// An IP address and a port.
-pub(super) const ADDRESS: Kind = Kind::Text(
-    Form::new("an IP address and a port, such as 0.0.0.0:8080, [::1]:8080 or :8080")
-        .matching(r"^([0-9.]+:|\[[0-9A-Fa-f:.%]+\]:|\*:|:)?[0-9]{1,5}$")
-        .or_number(),
-);
-
-/// An address of a listener: an IP address or a Unix socket.
+/// An address to listen on: an IP address or a Unix socket.
 pub(super) const LISTEN_ADDRESS: Kind = Kind::Text(Form::new("an IP address and a port, such as 0.0.0.0:8080, [::1]:8080 or :8080, or a Unix socket such as unix:/run/evenkeel.sock").matching(r"^(unix:.+|([0-9.]+:|\[[0-9A-Fa-f:.%]+\]:|\*:|:)?[0-9]{1,5})$").or_number());
 
 /// Prefix of the address of a Unix socket.
@@ -51,8 +44,7 @@ pub(super) fn read<'a>(reader: &Reader<'_>, key: &str, written: Written<'a>) -> 
     })
 }
 
-/// The same where only an IP address and a port are valid.
-pub(super) fn read_ip(reader: &Reader<'_>, key: &str, written: Written<'_>) -> Option<SocketAddr> {
+fn read_ip(reader: &Reader<'_>, key: &str, written: Written<'_>) -> Option<SocketAddr> {
     let address = parse(written.text);
     if address.is_none() {
         reader.refuse(key, written, hint(written.text));

@@ -2,13 +2,14 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use super::address::{self, ADDRESS};
+use super::address::{self, LISTEN_ADDRESS, Listening};
 use crate::admin;
 use crate::config::context::Context;
 use crate::config::print::{Item, map, masked, text, word};
-use crate::config::reader::{Reader, Written, is_off, refuse_shape, written};
+use crate::config::reader::{Reader, is_off, refuse_shape, written};
 use crate::config::source::{Diagnostic, Origin};
 use crate::config::tree::{Node, Value};
+use crate::net::ListenAddress;
 use crate::schema::{Form, Key, Kind, Section};
 
 /// `admin` as a map.
@@ -16,11 +17,16 @@ pub(super) const ADMIN: Section = Section {
     name: "admin",
     about: "The admin API, which includes the metrics. `admin: ADDRESS` is the short form of a map with only `address`.",
     keys: &[
-        Key::new("address", ADDRESS, "IP address and port; port 0 is any free port.").default("127.0.0.1:9900"),
+        Key::new(
+            "address",
+            LISTEN_ADDRESS,
+            "IP address and port, where port 0 is any free port; or a Unix socket, to which its owner and group may connect.",
+        )
+        .default("127.0.0.1:9900"),
         Key::new(
             "token",
             Kind::Text(Form::new("visible ASCII characters").matching("^[!-~]+$")),
-            "The bearer token that requests must have. Required when `address` is not a loopback address. Use a variable, such as `${EVENKEEL_TOKEN}`.",
+            "The bearer token that requests must have. Required when `address` is neither a loopback address nor a Unix socket. Use a variable, such as `${EVENKEEL_TOKEN}`.",
         )
         .words(&["none"])
         .default("none")
@@ -31,37 +37,36 @@ pub(super) const ADMIN: Section = Section {
 /// Shortest token, in bytes, that causes no warning: 16 random characters cannot be guessed.
 const SHORTEST_TOKEN: usize = 16;
 
-/// The address of the admin API, the text it was read from, and the token.
-pub(super) type Admin<'a> = (SocketAddr, Option<Written<'a>>, Option<String>);
+/// The address of the admin API, and the token.
+pub(super) type Admin<'a> = (Listening<'a>, Option<String>);
 
 /// Reads the address and the token. `None` when the admin API is off, or its address is invalid, which is reported.
 pub(super) fn read<'a>(root: &Reader<'a>) -> Option<Admin<'a>> {
     let absent = Reader::absent(root.cx, &ADMIN);
     let default = || default_address();
     let Some(node) = root.node("admin") else {
-        return Some((default()?, None, None));
+        return Some((default()?, None));
     };
     match &node.value {
         value if is_off(value) => None,
         Value::Text(_) => {
             let written = written(node)?;
-            let address = address::read_ip(root, "admin", written)?;
+            let listening = address::read(root, "admin", written)?;
             let token = token(&absent);
-            check_reach(root.cx, (address, Some(written)), false);
-            Some((address, Some(written), token))
+            check_reach(root.cx, &listening, false);
+            Some((listening, token))
         }
         Value::Map(_) => {
             let reader = Reader::open(root.cx, &ADMIN, node)?;
-            let written = reader.text("address");
-            let address = match written {
-                Some(written) => address::read_ip(&reader, "address", written),
+            let listening = match reader.text("address") {
+                Some(written) => address::read(&reader, "address", written),
                 None => default(),
             };
             let token = token(&reader);
             let has_token = token.is_some() || is_token_refused(&reader);
-            let address = address?;
-            check_reach(root.cx, (address, written), has_token);
-            Some((address, written, token))
+            let listening = listening?;
+            check_reach(root.cx, &listening, has_token);
+            Some((listening, token))
         }
         _ => {
             root.refuse_node("admin", node);
@@ -82,8 +87,12 @@ pub(super) fn show(settings: Option<&admin::Settings>) -> Item {
     map([("address", text(&settings.address.to_string())), ("token", token)])
 }
 
-fn default_address() -> Option<SocketAddr> {
-    address::parse(ADMIN.key("address")?.default_text())
+fn default_address() -> Option<Listening<'static>> {
+    let address = address::parse(ADMIN.key("address")?.default_text())?;
+    Some(Listening {
+        address: ListenAddress::Ip(address),
+        written: None,
+    })
 }
 
 /// Whether an invalid token was written, which is already reported. Its absence is then not reported as well.
@@ -117,9 +126,13 @@ fn token(reader: &Reader<'_>) -> Option<String> {
     Some(written.text.to_owned())
 }
 
-fn check_reach(cx: &Context<'_>, (address, written): (SocketAddr, Option<Written<'_>>), has_token: bool) {
+/// Reports an address that others can reach without a token. The file mode of a Unix socket controls access.
+fn check_reach(cx: &Context<'_>, listening: &Listening<'_>, has_token: bool) {
+    let Some(address) = listening.address.ip() else {
+        return;
+    };
     let is_loopback = address.ip().to_canonical().is_loopback();
-    let Some(written) = written.filter(|_| !is_loopback && !has_token) else {
+    let Some(written) = listening.written.filter(|_| !is_loopback && !has_token) else {
         return;
     };
     let message = format!(

@@ -85,15 +85,18 @@ pub(super) fn read(
             .report(Diagnostic::whole("the config has no listener").note(note));
     }
     let admin = admin::read(root);
-    let reached = admin.as_ref().map(|(address, written, _)| Listening {
-        address: ListenAddress::Ip(*address),
-        written: *written,
-    });
-    check_overlaps(root.cx, &addresses, reached.as_ref());
+    check_overlaps(
+        root.cx,
+        &addresses,
+        admin.as_ref().map(|(listening, _)| listening),
+    );
     let listeners = all.into_iter().enumerate();
     let listeners = listeners.map(|(id, (_, settings))| listener::Settings { id, ..settings });
     let listeners = listeners.collect();
-    let admin = admin.map(|(address, _, token)| crate::admin::Settings { address, token });
+    let admin = admin.map(|(listening, token)| crate::admin::Settings {
+        address: listening.address,
+        token,
+    });
     (listeners, admin)
 }
 

@@ -1,7 +1,7 @@
 //! The file itself: the keys at top level, and the order in which their sections are read.
 
 use super::access_log::{self, ACCESS_LOG, ACCESS_LOG_SINK};
-use super::address::{ADDRESS, LISTEN_ADDRESS};
+use super::address::LISTEN_ADDRESS;
 use super::admin::{self, ADMIN};
 use super::known::Known;
 use super::limits::{self, LIMITS};
@@ -41,8 +41,8 @@ pub(super) const ROOT: Section = Section {
         .default("auto"),
         Key::new(
             "admin",
-            Kind::Either(&ADDRESS, &Kind::Section(&ADMIN)),
-            "Address of the admin API, which includes the metrics. Without a `token` it must be a loopback address.",
+            Kind::Either(&LISTEN_ADDRESS, &Kind::Section(&ADMIN)),
+            "Address of the admin API, which includes the metrics. Without a `token` it must be a loopback address or a Unix socket.",
         )
         .words(&["off"])
         .default("127.0.0.1:9900"),

@@ -509,8 +509,10 @@ fn rejects_invalid_unix_sockets() {
     expect_error(&long, (1, 9), &["longer than 107 bytes"]);
     let twice = "listen: ['unix:/run/e.sock', 'unix:/run/e.sock']\nbackends: [http://a:1]";
     expect_error(twice, (1, 30), &["overlaps with", "on line 1"]);
-    let admin = "listen: :1\nadmin: unix:/run/admin.sock\nbackends: [http://a:1]";
-    expect_error(admin, (2, 8), &["for `admin`", "an IP address and a port"]);
+    let same = "listen: unix:/run/e.sock\nadmin: unix:/run/e.sock\nbackends: [http://a:1]";
+    expect_error(same, (2, 8), &["the admin API overlaps with the listener"]);
+    let abstract_socket = "listen: :1\nadmin: { address: 'unix:@e' }\nbackends: [http://a:1]";
+    expect_error(abstract_socket, (2, 19), &["abstract socket"]);
 }
 
 #[test]

@@ -137,7 +137,7 @@ fn short_form_is_complete() {
     let admin = config.admin.unwrap();
     assert_eq!(
         (admin.address, admin.token),
-        ("127.0.0.1:9900".parse().unwrap(), None)
+        (ListenAddress::Ip("127.0.0.1:9900".parse().unwrap()), None)
     );
     assert_eq!(config.access_log.sinks[0].target, Target::Stdout);
     assert_eq!(config.access_log.sinks[0].on_full, OnFull::Drop);

@@ -74,6 +74,18 @@ fn a_status_class_is_a_range_of_a_hundred() {
 }
 
 #[test]
+fn the_admin_api_can_be_on_a_unix_socket_without_a_token() {
+    for text in [
+        "admin: unix:/run/e.sock\n",
+        "admin: { address: 'unix:/run/e.sock' }\n",
+    ] {
+        let admin = super::good(&with(text)).admin.unwrap();
+        assert_eq!(admin.address.to_string(), "unix:/run/e.sock");
+        assert!(admin.token.is_none());
+    }
+}
+
+#[test]
 fn an_ipv4_address_in_ipv6_notation_is_an_ipv4_address() {
     let config = super::good(&with("admin: '[::ffff:127.0.0.1]:9901'\n"));
     assert_eq!(config.admin.unwrap().address.to_string(), "127.0.0.1:9901");

@@ -69,6 +69,18 @@ impl Client {
         }
     }
 
+    /// Reads one response, the body only if `has_body` says so of the head.
+    pub(crate) fn read_head_and(&mut self, has_body: impl Fn(&str) -> bool) -> Received {
+        let head = self.reader.head().expect("a complete response");
+        let head = head.expect("a response before the end");
+        let body = if has_body(&head) {
+            self.reader.body(&head, true).expect("a complete body").decoded
+        } else {
+            Vec::new()
+        };
+        Received { head, body }
+    }
+
     /// Reads one response, or returns how the connection ended instead.
     pub(crate) fn try_read(&mut self) -> io::Result<Received> {
         let ended = || io::Error::new(ErrorKind::UnexpectedEof, "closed without a response");

@@ -55,6 +55,7 @@ pub(crate) struct Builder {
     variables: Vec<(String, String)>,
     is_without_admin: bool,
     admin_token: Option<String>,
+    admin_socket: Option<PathBuf>,
 }
 
 impl Proxy {
@@ -333,6 +334,12 @@ impl Builder {
         self
     }
 
+    /// Puts the admin API on this Unix socket. [`Proxy::admin`] has no address then.
+    pub(crate) fn admin_socket(mut self, path: &Path) -> Self {
+        self.admin_socket = Some(path.to_owned());
+        self
+    }
+
     /// Limits its file descriptors.
     pub(crate) fn descriptors(mut self, limit: u32) -> Self {
         self.descriptors = Some(limit);
@@ -362,7 +369,10 @@ impl Builder {
         let admin = match &self.admin_token {
             _ if self.is_without_admin => "off".to_owned(),
             Some(token) => format!("{{ address: '127.0.0.1:0', token: {token} }}"),
-            None => "127.0.0.1:0".to_owned(),
+            None => match &self.admin_socket {
+                Some(path) => format!("unix:{}", path.display()),
+                None => "127.0.0.1:0".to_owned(),
+            },
         };
         let listen = match self.listener.as_str() {
             "" => "listen: 127.0.0.1:0".to_owned(),
@@ -421,7 +431,9 @@ impl Builder {
             admin: None,
         };
         proxy.address = proxy.wait_for_address("Listening");
-        if !self.is_without_admin {
+        if self.admin_socket.is_some() {
+            proxy.wait_for_message(0, "Admin API listening");
+        } else if !self.is_without_admin {
             proxy.admin = Some(proxy.wait_for_address("Admin API listening"));
         }
         proxy

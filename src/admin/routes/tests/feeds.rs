@@ -50,6 +50,18 @@ async fn events_begin_with_those_that_the_client_has_missed() {
 }
 
 #[tokio::test]
+async fn an_invalid_number_of_an_event_is_refused() {
+    let api = start(None, QUIET_LIMITS);
+    for path in ["/api/v1/events?after=x", "/api/v1/events?after=-1"] {
+        let (status, body) = get(&api, path).await;
+        assert_eq!(
+            (status, json(&body)["code"].as_str()),
+            (400, Some("invalid_request"))
+        );
+    }
+}
+
+#[tokio::test]
 async fn the_dashboard_needs_no_token_but_what_it_shows_does() {
     let api = start(Some("s3cret"), QUIET_LIMITS);
     let page = raw(api.address, "GET / HTTP/1.0\r\nHost: localhost\r\n\r\n").await;

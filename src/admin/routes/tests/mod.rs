@@ -7,20 +7,24 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::*;
 use crate::admin::connections::CONNECTIONS;
+use crate::admin::control::{Command, Readiness};
 use crate::admin::listen::QuietLimits;
 use crate::admin::{
     BackendState, BackendStatus, CheckStatus, ConfigStatus, ConnectionsStatus, Explained, PoolStatus,
-    ProcessStatus, Question, QueueStatus, RejectedStatus, ReloadOutcome, Reloaded, RequestsStatus, Time,
-    View, client,
+    ProcessStatus, Question, QueueStatus, RejectedStatus, ReloadOutcome, Reloaded, RequestsStatus, Status,
+    Time, View, client,
 };
+use crate::net::ListenAddress;
 use crate::telemetry::metrics::{ProcessSample, ProcessUsage, Snapshot};
 
 mod feeds;
+mod log_level;
+mod sockets;
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -178,9 +182,8 @@ struct Api {
 fn start(token: Option<&str>, limits: QuietLimits) -> Api {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("an address");
-    listener.set_nonblocking(true).expect("a socket");
     let settings = Settings {
-        address,
+        address: ListenAddress::Ip(address),
         token: token.map(str::to_owned),
     };
     let view = Arc::new(Fixed {
@@ -189,13 +192,15 @@ fn start(token: Option<&str>, limits: QuietLimits) -> Api {
     let (sender, commands) = mpsc::channel(1);
     let control = Control {
         feeds: feeds::known(),
+        log_level: tracing::Level::INFO.into(),
         view: Arc::clone(&view) as Arc<dyn View>,
         commands: sender,
         changes: mpsc::channel(1).0,
     };
     let (stop, stopped) = oneshot::channel::<()>();
-    let listener = BoundedListener::new(TcpListener::from_std(listener).expect("inside a runtime"), limits);
-    let router = router(Guard::new(&settings, address.ip()), control);
+    let listener = AdminListener::new(StdListener::Tcp(listener)).expect("inside a runtime");
+    let listener = BoundedListener::new(listener, limits);
+    let router = router(Guard::new(&settings, Some(address.ip())), control);
     let task = tokio::spawn(serve_bounded(listener, router, async {
         let _ = stopped.await;
     }));
@@ -213,8 +218,8 @@ async fn get(api: &Api, path: &'static str) -> (u16, String) {
 }
 
 async fn get_with(api: &Api, path: &'static str, token: Option<&'static str>) -> (u16, String) {
-    let address = api.address;
-    let response = tokio::task::spawn_blocking(move || client::get_blocking(address, path, token, DEADLINE));
+    let address = ListenAddress::Ip(api.address);
+    let response = tokio::task::spawn_blocking(move || client::get_blocking(&address, path, token, DEADLINE));
     let (status, body) = response.await.expect("no panic").expect("a response");
     (status, String::from_utf8(body).expect("text"))
 }
@@ -266,10 +271,9 @@ async fn probes_show_whether_the_process_is_live_and_ready() {
     );
     *api.view.readiness.lock().expect("no panic") = Readiness::NotReady("draining".to_owned());
     assert_eq!(get(&api, "/livez").await.0, 200);
-    assert_eq!(
-        get(&api, "/readyz").await,
-        (503, r#"{"status":"not_ready","why":"draining"}"#.to_owned())
-    );
+    let (status, body) = get(&api, "/readyz").await;
+    let detail = "the process is not ready: draining";
+    assert_eq!((status, json(&body)["detail"].as_str()), (503, Some(detail)));
 }
 
 #[tokio::test]
@@ -279,7 +283,7 @@ async fn everything_except_the_probes_needs_the_token() {
     assert_eq!(get(&api, "/readyz").await.0, 200);
     let (status, body) = get(&api, "/api/v1/status").await;
     assert_eq!(
-        (status, json(&body)["error"].as_str()),
+        (status, json(&body)["code"].as_str()),
         (401, Some("unauthorized"))
     );
     assert_eq!(get_with(&api, "/api/v1/status", Some("wrong")).await.0, 401);
@@ -393,31 +397,37 @@ async fn commands_are_rejected_when_too_many_are_queued_or_the_process_stops() {
     tokio::time::timeout(DEADLINE, filled)
         .await
         .expect("the command waits");
-    assert!(raw(api.address, ask).await.contains(r#""error":"busy""#));
+    assert!(raw(api.address, ask).await.contains(r#""code":"busy""#));
     api.commands.close();
-    assert!(raw(api.address, ask).await.contains(r#""error":"stopping""#));
+    assert!(raw(api.address, ask).await.contains(r#""code":"stopping""#));
 }
 
 #[tokio::test]
-async fn errors_are_json_too() {
+async fn errors_are_problem_details() {
     let api = start(None, QUIET_LIMITS);
     let (status, body) = get(&api, "/nothing").await;
-    assert_eq!((status, json(&body)["error"].as_str()), (404, Some("not_found")));
-    let (status, body) = get(&api, "/api/v1/reload").await;
-    assert_eq!(
-        (status, json(&body)["error"].as_str()),
-        (405, Some("method_not_allowed"))
-    );
-    let response = raw(
+    let expected = serde_json::json!({
+        "type": "about:blank", "title": "Not Found", "status": 404, "detail": "not found", "code": "not_found",
+    });
+    assert_eq!((status, json(&body)), (404, expected));
+    let close = "Host: localhost\r\nConnection: close\r\n\r\n";
+    let wrong = raw(api.address, &format!("GET /api/v1/reload HTTP/1.1\r\n{close}")).await;
+    assert!(wrong.starts_with("HTTP/1.1 405 "), "{wrong}");
+    assert!(wrong.contains("\r\nallow: POST\r\n"), "{wrong}");
+    let garbled = raw(
         api.address,
-        "GET /nothing HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+        &format!("POST /api/v1/pools/%FF/backends/b/drain HTTP/1.1\r\n{close}"),
     )
     .await;
-    assert!(
-        response.contains("x-content-type-options: nosniff\r\n"),
-        "{response}"
-    );
-    assert!(!response.contains("access-control-"), "{response}");
+    assert!(garbled.starts_with("HTTP/1.1 400 "), "{garbled}");
+    let unknown = raw(api.address, &format!("GET /nothing HTTP/1.1\r\n{close}")).await;
+    for response in [&wrong, &garbled, &unknown] {
+        let kind = "\r\ncontent-type: application/problem+json\r\n";
+        assert!(response.contains(kind), "{response}");
+        let nosniff = "x-content-type-options: nosniff\r\n";
+        assert!(response.contains(nosniff), "{response}");
+        assert!(!response.contains("access-control-"), "{response}");
+    }
 }
 
 #[tokio::test]
@@ -561,35 +571,4 @@ async fn stops_although_a_connection_stays_open() {
     api.stop.send(()).expect("it runs");
     let ended = tokio::time::timeout(DEADLINE, api.task).await.expect("in time");
     ended.expect("no panic").expect("no error");
-}
-
-#[tokio::test]
-async fn an_address_that_is_not_loopback_needs_a_token() {
-    for (address, token) in [
-        ("0.0.0.0:0", None),
-        ("0.0.0.0:0", Some("")),
-        ("127.0.0.1:0", Some("")),
-    ] {
-        let listener = std::net::TcpListener::bind(address).expect("a free port");
-        let address = listener.local_addr().expect("an address");
-        let settings = Settings {
-            address,
-            token: token.map(str::to_owned),
-        };
-        let view = Arc::new(Fixed {
-            readiness: Mutex::new(Readiness::Ready),
-        });
-        let control = Control {
-            feeds: feeds::known(),
-            view,
-            commands: mpsc::channel(1).0,
-            changes: mpsc::channel(1).0,
-        };
-        let refused = serve(listener, &settings, control, std::future::pending());
-        let error = tokio::time::timeout(DEADLINE, refused)
-            .await
-            .expect("at once")
-            .expect_err("refused");
-        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
-    }
 }

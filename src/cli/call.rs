@@ -2,14 +2,14 @@
 
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::super::Outcome;
+use super::{Outcome, Streams};
 use crate::admin::{BackendStatus, client};
+use crate::net::ListenAddress;
 
 /// Timeout for a response. Above the time that the process itself takes at most for a command.
 const TIMEOUT: Duration = Duration::from_secs(25);
@@ -20,7 +20,7 @@ pub(super) const UPGRADE_TIMEOUT: Duration = Duration::from_secs(70);
 #[derive(Debug)]
 pub(super) struct Process {
     /// The address of its admin API.
-    pub(super) address: SocketAddr,
+    pub(super) address: ListenAddress,
     /// The token for it.
     pub(super) token: Option<String>,
 }
@@ -44,11 +44,11 @@ pub(super) struct Failure {
     pub(super) json: Vec<u8>,
 }
 
-/// The body of a response that refuses something.
+/// The body of a response that refuses something (RFC 9457).
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Refusal {
-    message: String,
+    detail: String,
     /// The errors of a config.
     errors: Vec<String>,
     /// The backends that there are.
@@ -68,14 +68,17 @@ impl Process {
         (method, path): (&str, &str),
         body: &[u8],
     ) -> Result<Vec<u8>, Failure> {
-        let api = client::Api {
-            address: self.address,
-            token: self.token.as_deref(),
-        };
-        match client::send_json_blocking(api, (method, path), body, timeout) {
+        match client::send_json_blocking(self.api(), (method, path), body, timeout) {
             Ok((200..=299, body)) => Ok(body),
             Ok((status, body)) => Err(refused(status, body)),
             Err(error) => Err(self.unreached(&error)),
+        }
+    }
+
+    fn api(&self) -> client::Api<'_> {
+        client::Api {
+            address: &self.address,
+            token: self.token.as_deref(),
         }
     }
 
@@ -94,15 +97,22 @@ impl Process {
         Ok((json, status))
     }
 
-    fn unreached(&self, error: &io::Error) -> Failure {
-        let address = self.address;
+    /// The failure of a call without a response.
+    pub(super) fn unreached(&self, error: &io::Error) -> Failure {
+        let address = &self.address;
         let (outcome, why) = match error.kind() {
             // Only the token can be it: paths are encoded.
             ErrorKind::InvalidInput => (Outcome::Misused, format!("invalid token: {error}")),
-            ErrorKind::ConnectionRefused => (
+            ErrorKind::ConnectionRefused | ErrorKind::NotFound => (
                 Outcome::Unreached,
                 format!(
                     "could not reach the process: nothing listens at {address}; name its admin API with `--admin ADDRESS`"
+                ),
+            ),
+            ErrorKind::PermissionDenied => (
+                Outcome::Unreached,
+                format!(
+                    "could not reach the process: this user may not connect to {address}; run this as its owner or in its group"
                 ),
             ),
             _ => (
@@ -127,12 +137,39 @@ pub(super) fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, Failure> {
     })
 }
 
-/// A response that refuses something.
-fn refused(status: u16, json: Vec<u8>) -> Failure {
+/// Prints a result, or the reason why nothing was done.
+pub(super) fn report(
+    result: Result<Done, Failure>,
+    is_json: bool,
+    streams: &mut Streams<'_>,
+) -> io::Result<Outcome> {
+    match result {
+        Ok(done) if is_json => {
+            streams.out.write_all(&done.json)?;
+            writeln!(streams.out)?;
+            Ok(Outcome::Fine)
+        }
+        Ok(done) => {
+            write!(streams.out, "{}", done.text)?;
+            Ok(Outcome::Fine)
+        }
+        Err(failure) => {
+            if is_json && !failure.json.is_empty() {
+                streams.out.write_all(&failure.json)?;
+                writeln!(streams.out)?;
+            }
+            writeln!(streams.err, "error: {}", failure.why)?;
+            Ok(failure.outcome)
+        }
+    }
+}
+
+/// A response that refuses something. One that is not valid is wrong usage.
+pub(super) fn refused(status: u16, json: Vec<u8>) -> Failure {
     let refusal: Refusal = serde_json::from_slice(&json).unwrap_or_default();
-    let mut why = match refusal.message.as_str() {
+    let mut why = match refusal.detail.as_str() {
         "" => format!("the process responded with status {status}"),
-        message => message.to_owned(),
+        detail => detail.to_owned(),
     };
     if status == 401 {
         why += "; name it with `--token TOKEN` or in EVENKEEL_TOKEN";
@@ -145,11 +182,11 @@ fn refused(status: u16, json: Vec<u8>) -> Failure {
         why.push('\n');
         why += error;
     }
-    Failure {
-        outcome: Outcome::Failed,
-        why,
-        json,
-    }
+    let outcome = match status {
+        400 => Outcome::Misused,
+        _ => Outcome::Failed,
+    };
+    Failure { outcome, why, json }
 }
 
 /// A segment of a path, percent-encoded (RFC 3986 §2.1).
@@ -183,17 +220,22 @@ mod tests {
     fn a_refusal_has_its_reason_and_what_there_is() {
         let why = |status, body: &str| {
             let failure = refused(status, body.as_bytes().to_vec());
-            assert_eq!(failure.outcome, Outcome::Failed);
+            let expected = if status == 400 {
+                Outcome::Misused
+            } else {
+                Outcome::Failed
+            };
+            assert_eq!(failure.outcome, expected);
             assert_eq!(failure.json, body.as_bytes());
             failure.why
         };
-        let body = r#"{"error":"unknown_backend","message":"pool a has no backend","backends":["b","c"]}"#;
+        let body = r#"{"code":"unknown_backend","detail":"pool a has no backend","backends":["b","c"]}"#;
         assert_eq!(why(404, body), "pool a has no backend; its backends are b, c");
-        let body =
-            r#"{"error":"invalid_config","message":"stays","errors":["c.yaml:1:1: error: no","more"]}"#;
+        let body = r#"{"code":"invalid_config","detail":"stays","errors":["c.yaml:1:1: error: no","more"]}"#;
         assert_eq!(why(422, body), "stays\nc.yaml:1:1: error: no\nmore");
         assert_eq!(why(502, "<html>"), "the process responded with status 502");
-        let body = r#"{"message":"missing or wrong bearer token"}"#;
+        assert_eq!(why(400, r#"{"detail":"no URL"}"#), "no URL");
+        let body = r#"{"detail":"missing or wrong bearer token"}"#;
         assert!(why(401, body).ends_with("; name it with `--token TOKEN` or in EVENKEEL_TOKEN"));
     }
 }
