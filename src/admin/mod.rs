@@ -20,12 +20,13 @@ mod response;
 mod socket;
 
 pub mod client;
+pub mod follow;
 
 pub use change::{BackendAction, BackendChange, CHANGES_WAITING, MAX_WEIGHT, UnknownBackend};
 pub use control::{COMMANDS_WAITING, Command, Control, Feeds, Readiness, ReloadOutcome, Reloaded, View};
 pub use question::{Explained, Question};
 pub use routes::serve;
-pub use sample::{PoolTraffic, SAMPLES_KEPT, Sample};
+pub use sample::{EventLine, PoolTraffic, SAMPLES_KEPT, Sample};
 pub use settings::Settings;
 pub use status::{
     BackendState, BackendStatus, CertificateStatus, CheckStatus, ConfigStatus, ConnectionsStatus,

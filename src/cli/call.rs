@@ -8,13 +8,16 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::{Outcome, Streams};
-use crate::admin::{BackendStatus, client};
+use crate::admin::{BackendStatus, client, follow};
 use crate::net::ListenAddress;
 
 /// Timeout for a response. Above the time that the process itself takes at most for a command.
 const TIMEOUT: Duration = Duration::from_secs(25);
 /// The same of an upgrade.
 pub(super) const UPGRADE_TIMEOUT: Duration = Duration::from_secs(70);
+
+/// Longest wait for the next bytes of the events. The process sends something every second.
+const PATIENCE: Duration = Duration::from_secs(45);
 
 /// The running process.
 #[derive(Debug)]
@@ -71,6 +74,15 @@ impl Process {
         match client::send_json_blocking(self.api(), (method, path), body, timeout) {
             Ok((200..=299, body)) => Ok(body),
             Ok((status, body)) => Err(refused(status, body)),
+            Err(error) => Err(self.unreached(&error)),
+        }
+    }
+
+    /// Follows the events of a process.
+    pub(super) fn follow(&self, path: &str) -> Result<follow::Events, Failure> {
+        match follow::follow_blocking(self.api(), path, PATIENCE) {
+            Ok(follow::Followed::Events(events)) => Ok(events),
+            Ok(follow::Followed::Refused(status, body)) => Err(refused(status, body)),
             Err(error) => Err(self.unreached(&error)),
         }
     }

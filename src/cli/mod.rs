@@ -82,7 +82,7 @@ enum Command {
     PrintConfig(GivenFile),
     /// Explains what would become of a request: its route, policies, changes and backends
     Explain(explain::ExplainArguments),
-    /// Shows and changes the running process: status, reload, drain, ready, weight, log-level
+    /// Shows and changes the running process: status, reload, drain, ready, weight, log-level, events
     Ctl(ctl::CtlArguments),
     /// Checks whether the running process is ready
     Healthcheck(healthcheck::HealthcheckArguments),

@@ -1,6 +1,7 @@
 //! `evenkeel ctl` against a running process: what it changes, what it prints and its exit codes.
 
-use std::process::{Command, Output};
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
@@ -158,6 +159,43 @@ fn the_level_of_the_log_is_shown_and_set_and_the_change_is_an_event() {
 }
 
 #[test]
+fn events_are_followed_until_the_process_stops() {
+    let (_backends, proxy) = start();
+    done(&proxy, &["drain", "web", "one"]);
+    let address = proxy.admin().to_string();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_evenkeel"))
+        .args(["ctl", "--admin", &address, "events", "--after", "0"])
+        .env_remove("EVENKEEL_TOKEN")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut line_with = |text: &str| {
+        let mut lines = lines.by_ref().map(Result::unwrap);
+        lines.find(|line| line.contains(text)).expect("the line")
+    };
+    let drained = line_with("INFO  Backend drained by an operator");
+    assert!(
+        drained.contains(" by=127.0.0.1:") && drained.contains(" pool=web"),
+        "{drained}"
+    );
+    // What happens from now on follows.
+    done(&proxy, &["weight", "web", "one", "7"]);
+    let weighted = line_with("Weight of backend set by an operator");
+    assert!(
+        weighted.contains(" before=1") && weighted.ends_with(" weight=7"),
+        "{weighted}"
+    );
+    done(&proxy, &["reload"]);
+    line_with("Reload requested by an operator");
+    proxy.stop();
+    let output = child.wait_with_output().unwrap();
+    let err = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(3), "{err}");
+}
+
+#[test]
 fn what_does_not_exist_is_refused() {
     let ([_, two], proxy) = start();
     let known = format!("its backends are one, {}", two.url());
@@ -215,6 +253,7 @@ fn a_process_that_is_not_there_and_wrong_usage_have_their_codes() {
         &["--admin", "nowhere", "status"],
         &["--admin", "unix:", "status"],
         &["log-level", "loud"],
+        &["events", "--after", "x"],
     ] {
         assert_eq!(run(wrong).status.code(), Some(2), "{wrong:?}");
     }

@@ -1,6 +1,7 @@
 //! `evenkeel ctl`: shows and changes the running process over its admin API, one file per command.
 
 mod drain;
+mod events;
 mod log_level;
 mod ready;
 mod reload;
@@ -50,6 +51,8 @@ enum Action {
     Weight(weight::WeightArguments),
     /// Shows the level of the operations log, or sets it until the process ends
     LogLevel(log_level::LogLevelArguments),
+    /// Prints what happens in the process, until it ends
+    Events(events::EventsArguments),
 }
 
 /// The backend that a command changes.
@@ -78,6 +81,11 @@ pub(super) fn ctl(arguments: &CtlArguments, streams: &mut Streams<'_>) -> io::Re
         Action::Ready(backend) => ready::run(&process, &backend.pool, &backend.backend),
         Action::Weight(weight) => weight::run(&process, weight),
         Action::LogLevel(level) => log_level::run(&process, level),
+        Action::Events(events) => {
+            // Prints by itself, and ends only by a failure.
+            let failure = events::run(&process, events, arguments.json, streams)?;
+            return call::report(Err(failure), arguments.json, streams);
+        }
     };
     call::report(result, arguments.json, streams)
 }
