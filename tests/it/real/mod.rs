@@ -9,6 +9,7 @@ mod clients;
 mod curl;
 mod grpc;
 mod htpasswd;
+mod openapi;
 mod ordinary;
 mod polling;
 mod program;
