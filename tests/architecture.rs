@@ -119,6 +119,7 @@ const OWNERS: &[(&str, &str)] = &[
     ("redis", "src/server"),
     ("clap", "src/cli"),
     ("clap_complete", "src/cli"),
+    ("ratatui", "src/cli"),
 ];
 
 /// Modules above `message` that do not know which protocol a connection speaks, and what they therefore do not name. Another

@@ -202,7 +202,7 @@ pub(super) fn refused(status: u16, json: Vec<u8>) -> Failure {
 }
 
 /// A segment of a path, percent-encoded (RFC 3986 §2.1).
-fn segment(text: &str) -> String {
+pub(in crate::cli) fn segment(text: &str) -> String {
     let mut encoded = String::new();
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {

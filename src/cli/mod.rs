@@ -13,6 +13,7 @@ mod print_config;
 pub mod run;
 mod schema;
 mod strategies;
+mod top;
 
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Write};
@@ -84,6 +85,8 @@ enum Command {
     Explain(explain::ExplainArguments),
     /// Shows and changes the running process: status, reload, drain, ready, weight, log-level, events
     Ctl(ctl::CtlArguments),
+    /// Shows the running process in the terminal: traffic, pools, backends and events
+    Top(top::TopArguments),
     /// Checks whether the running process is ready
     Healthcheck(healthcheck::HealthcheckArguments),
     /// Prints the JSON Schema of the config file, for editors
@@ -198,6 +201,7 @@ fn dispatch(command: Command, streams: &mut Streams<'_>) -> io::Result<Outcome> 
         Command::Healthcheck(arguments) => healthcheck::healthcheck(&arguments, streams),
         Command::Check(file) => check::check(&file, streams),
         Command::Ctl(arguments) => ctl::ctl(&arguments, streams),
+        Command::Top(arguments) => top::top(&arguments, streams),
         Command::Explain(arguments) => explain::explain(&arguments, streams),
         Command::PrintConfig(file) => print_config::print_config(&file, streams),
         Command::Schema => schema::schema(streams),

@@ -10,8 +10,8 @@ use super::access_log::{LogBuffer, Settings, SinkBuffer, SinkSettings, Target};
 use super::feed::Feed;
 use super::log::OperationsLog;
 use super::log_file::LogError;
-use super::metrics::DroppedLines;
 use super::log_level::LogLevel;
+use super::metrics::DroppedLines;
 use super::writer::{Queue, Writer};
 
 /// Lines of the operations log that are kept as events.

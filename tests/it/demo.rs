@@ -9,6 +9,10 @@ use rustix::process::Signal;
 use crate::support::{Client, DEADLINE, Proxy};
 
 fn demo() -> Proxy {
+    demo_with(&["--traffic", "0"])
+}
+
+fn demo_with(options: &[&str]) -> Proxy {
     let free = [
         "--listen",
         "127.0.0.1:0",
@@ -17,7 +21,7 @@ fn demo() -> Proxy {
         "--backend-port",
         "0",
     ];
-    let words = [&[env!("CARGO_BIN_EXE_evenkeel"), "demo"][..], &free].concat();
+    let words = [&[env!("CARGO_BIN_EXE_evenkeel"), "demo"][..], &free, options].concat();
     Proxy::before(&[]).program(&words).start()
 }
 
@@ -84,9 +88,49 @@ fn demo_stops_using_a_stopped_backend_and_takes_it_back() {
 
 #[test]
 fn demo_ends_cleanly_with_ctrl_c() {
-    let proxy = demo();
-    proxy.signal(Signal::INT);
-    assert!(proxy.wait().success());
+    for options in [&["--traffic", "0"][..], &[]] {
+        let proxy = demo_with(options);
+        proxy.signal(Signal::INT);
+        assert!(proxy.wait().success());
+    }
+}
+
+/// The value of a metric, summed over the lines that begin like this.
+fn metric(proxy: &Proxy, beginning: &str) -> u64 {
+    let text = proxy.get_admin("/metrics").text();
+    let lines = text.lines().filter(|line| line.starts_with(beginning));
+    lines
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
+        .sum()
+}
+
+#[test]
+fn the_outages_of_a_demo_are_seen_and_no_client_gets_an_error() {
+    let proxy = demo_with(&["--traffic", "100/s", "--outages", "12"]);
+    let three = proxy.wait_for_stderr(|line| {
+        let url = line.trim().strip_prefix("backend three")?.trim_start();
+        Some(url.trim_end_matches('/').to_owned())
+    });
+    for message in [
+        "Demo: backend three refuses connections",
+        "Backend is down",
+        "Demo: backend three accepts connections again",
+        "Backend is up",
+        "Demo: backend three responds with 503",
+        "Backend is ejected",
+        "Demo: backend three responds as usual again",
+    ] {
+        let line = proxy.wait_for_message(0, message);
+        if message.starts_with("Backend") {
+            assert_eq!(line["backend"], three, "{line}");
+        }
+    }
+    assert!(metric(&proxy, "evenkeel_retries_total") > 0);
+    let completed = |class: &str| metric(&proxy, &format!("evenkeel_requests_total{{class=\"{class}\""));
+    assert!(completed("2xx") > 100, "{}", completed("2xx"));
+    assert_eq!((completed("4xx"), completed("5xx")), (0, 0));
+    // Requests of its own are not logged.
+    assert_eq!(proxy.count_so_far(|line| line["msg"] == "Request completed"), 0);
 }
 
 #[test]

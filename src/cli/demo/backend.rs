@@ -3,7 +3,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -28,52 +27,105 @@ const CONNECTIONS_BOUND: usize = 1024;
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// How a backend responds.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Behaviour {
     /// Its name.
-    pub(super) name: &'static str,
+    name: &'static str,
     /// Whether `/503` fails and `/slow` is slow.
-    pub(super) is_faulty: bool,
+    is_faulty: bool,
+    /// Whether everything but `/` fails: health checks ask for `/`, and find it healthy.
+    is_failing: bool,
 }
 
-/// A command of the switch to its backend, and the channel for its result.
+/// What happens to a backend by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Condition {
+    /// It works.
+    Healthy,
+    /// It refuses connections.
+    Stopped,
+    /// Its requests fail, its health checks succeed.
+    Failing,
+}
+
+/// What changes about a backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    /// Somebody has used the switch.
+    Power(Power),
+    /// The outages of the demo.
+    Condition(Condition),
+}
+
+/// The position of the switch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Power {
+    /// The backend runs, as far as its condition allows.
+    On,
+    /// It refuses connections.
+    Off,
+}
+
+/// A change, and the channel for its result.
 #[derive(Debug)]
 pub(super) struct Command {
-    power: Power,
-    done: oneshot::Sender<io::Result<()>>,
+    pub(super) change: Change,
+    pub(super) done: oneshot::Sender<io::Result<()>>,
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Power {
-    On,
-    Off,
+impl Behaviour {
+    /// That of a backend that works.
+    pub(super) fn new(name: &'static str, is_faulty: bool) -> Self {
+        Self {
+            name,
+            is_faulty,
+            is_failing: false,
+        }
+    }
+}
+
+/// Changes a backend by its channel.
+///
+/// # Errors
+/// It cannot listen again, or the demo is ending.
+pub(super) async fn change(backend: &mpsc::Sender<Command>, change: Change) -> io::Result<()> {
+    let (done, outcome) = oneshot::channel();
+    let sent = backend.send(Command { change, done }).await;
+    match (sent, outcome.await) {
+        (Ok(()), Ok(outcome)) => outcome,
+        _ => Err(io::Error::other("the demo is ending")),
+    }
 }
 
 /// Serves at `address` until it is dropped. `first` already listens there; `commands` stop and start it.
 pub(super) async fn serve(
     first: TcpListener,
     address: SocketAddr,
-    behaviour: Behaviour,
+    mut behaviour: Behaviour,
     mut commands: mpsc::Receiver<Command>,
 ) {
-    let behaviour = Arc::new(behaviour);
     let mut listener = Some(first);
+    let (mut power, mut condition) = (Power::On, Condition::Healthy);
     let mut connections = Tasks::default();
     loop {
         tokio::select! {
             stream = accept(listener.as_ref(), &mut connections) => {
-                let behaviour = Arc::clone(&behaviour);
                 connections.spawn(async move { serve_connection(stream, |path| behaviour.response(path)).await });
             }
-            Some(Command { power, done }) = commands.recv() => {
-                let outcome = match power {
-                    Power::Off => {
-                        listener = None;
-                        connections = Tasks::default();
-                        Ok(())
-                    }
-                    Power::On if listener.is_some() => Ok(()),
-                    Power::On => listen(address).map(|again| listener = Some(again)),
+            Some(Command { change, done }) = commands.recv() => {
+                match change {
+                    Change::Power(position) => power = position,
+                    Change::Condition(next) => condition = next,
+                }
+                behaviour.is_failing = condition == Condition::Failing;
+                let outcome = if power == Power::Off || condition == Condition::Stopped {
+                    listener = None;
+                    connections = Tasks::default();
+                    Ok(())
+                } else if listener.is_some() {
+                    Ok(())
+                } else {
+                    listen(address).map(|again| listener = Some(again))
                 };
                 // The receiver may be gone.
                 let _ = done.send(outcome);
@@ -124,16 +176,30 @@ struct Response {
 }
 
 impl Behaviour {
-    async fn response(&self, path: String) -> Response {
+    async fn response(self, path: String) -> Response {
         let mut status = "200 OK";
-        if self.is_faulty && path == "/503" {
+        if self.is_faulty && path == "/503" || self.is_failing && path != "/" {
             status = "503 Service Unavailable";
+        }
+        if let Some(duration) = duration_of(&path) {
+            tokio::time::sleep(duration).await;
         }
         if self.is_faulty && path == "/slow" {
             tokio::time::sleep(SLOW).await;
         }
         let text = format!("Backend {} got {path}\n", self.name);
         Response { status, text }
+    }
+}
+
+/// How long a response takes. What the demo itself asks for takes as long as that of an application might.
+fn duration_of(path: &str) -> Option<Duration> {
+    let (kind, number) = path.strip_prefix('/')?.split_once('/')?;
+    let number: u64 = number.parse().ok()?;
+    match kind {
+        "products" => Some(Duration::from_millis(1 + number % 8)),
+        "search" => Some(Duration::from_millis(15 + number % 60)),
+        _ => None,
     }
 }
 
@@ -148,13 +214,7 @@ async fn switch(backend: mpsc::Sender<Command>, path: String) -> Response {
             };
         }
     };
-    let (done, outcome) = oneshot::channel();
-    let sent = backend.send(Command { power, done }).await;
-    let outcome = match (sent, outcome.await) {
-        (Ok(()), Ok(outcome)) => outcome,
-        _ => Err(io::Error::other("the demo is ending")),
-    };
-    match outcome {
+    match change(&backend, Change::Power(power)).await {
         Ok(()) => Response {
             status: "200 OK",
             text: text.to_owned(),

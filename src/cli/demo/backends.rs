@@ -2,17 +2,17 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::thread::JoinHandle;
 
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
-use super::backend::{self, Behaviour};
+use super::backend::{self, Behaviour, Command};
+use super::thread::{DemoThread, runtime};
 use crate::tasks::Tasks;
 
 /// Names of the backends. The last one can be switched off and can be told to misbehave.
 pub(super) const NAMES: [&str; 3] = ["one", "two", "three"];
-/// Bound of switch commands that wait for the backend.
+/// Bound of commands that wait for the backend.
 const COMMANDS_BOUND: usize = 4;
 
 /// Three backends that run until this is dropped.
@@ -21,8 +21,9 @@ pub(super) struct Backends {
     pub(super) addresses: Vec<SocketAddr>,
     /// The address of the switch.
     pub(super) switch: SocketAddr,
-    end: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    /// Commands for the last backend.
+    pub(super) commands: mpsc::Sender<Command>,
+    _thread: DemoThread,
 }
 
 impl Backends {
@@ -32,9 +33,7 @@ impl Backends {
     /// # Errors
     /// The system has no free port or cannot start a thread.
     pub(super) fn start(first: u16, reserved: &[u16]) -> io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
+        let runtime = runtime()?;
         let within = runtime.enter();
         let mut listeners = Vec::new();
         for index in 0..=NAMES.len() as u16 {
@@ -46,33 +45,18 @@ impl Backends {
             .map(TcpListener::local_addr)
             .collect::<io::Result<Vec<_>>>()?;
         let switch = addresses.pop().ok_or(io::ErrorKind::AddrNotAvailable)?;
-        let (end, ended) = oneshot::channel();
-        let backend_addresses = addresses.clone();
-        let thread = std::thread::Builder::new()
-            .name("demo".to_owned())
-            .spawn(move || {
-                runtime.block_on(async move {
-                    let _tasks = serve(listeners, &backend_addresses);
-                    // A value or a dropped sender: both mean the end.
-                    let _ = ended.await;
-                });
-            })?;
+        let (commands, received) = mpsc::channel(COMMANDS_BOUND);
+        let of_switch = commands.clone();
+        let at = addresses.clone();
+        let thread = DemoThread::start("demo", runtime, move || {
+            serve(listeners, &at, (of_switch, received))
+        })?;
         Ok(Self {
             addresses,
             switch,
-            end: Some(end),
-            thread: Some(thread),
+            commands,
+            _thread: thread,
         })
-    }
-}
-
-impl Drop for Backends {
-    fn drop(&mut self) {
-        drop(self.end.take());
-        if let Some(thread) = self.thread.take() {
-            // A panic of the thread was already printed to stderr.
-            let _ = thread.join();
-        }
     }
 }
 
@@ -88,10 +72,13 @@ fn listen(first: u16, index: u16, reserved: &[u16]) -> io::Result<TcpListener> {
     }
 }
 
-fn serve(listeners: Vec<TcpListener>, addresses: &[SocketAddr]) -> Tasks {
+fn serve(
+    listeners: Vec<TcpListener>,
+    addresses: &[SocketAddr],
+    (of_switch, received): (mpsc::Sender<Command>, mpsc::Receiver<Command>),
+) -> Tasks {
     let mut tasks = Tasks::default();
-    let (command, commands) = mpsc::channel(COMMANDS_BOUND);
-    let mut commands = Some(commands);
+    let mut commands = Some(received);
     let mut listeners = listeners.into_iter();
     // The addresses are the shorter side of the zip and come first, so that the listener of the switch remains.
     for (index, (address, listener)) in addresses.iter().zip(listeners.by_ref()).enumerate() {
@@ -103,12 +90,12 @@ fn serve(listeners: Vec<TcpListener>, addresses: &[SocketAddr]) -> Tasks {
         tasks.spawn(backend::serve(
             listener,
             *address,
-            Behaviour { name, is_faulty },
+            Behaviour::new(name, is_faulty),
             commands,
         ));
     }
     if let Some(listener) = listeners.next() {
-        tasks.spawn(backend::serve_switch(listener, command));
+        tasks.spawn(backend::serve_switch(listener, of_switch));
     }
     tasks
 }

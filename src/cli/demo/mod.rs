@@ -1,7 +1,11 @@
-//! `evenkeel demo`: runs three small backends in this process, and the load balancer in front of them.
+//! `evenkeel demo`: runs three small backends in this process, the load balancer in front of them, and traffic with now and then an outage of a
+//! backend.
 
 mod backend;
 mod backends;
+mod outages;
+mod thread;
+mod traffic;
 
 use std::io;
 use std::time::Duration;
@@ -12,10 +16,16 @@ use super::{Outcome, Streams};
 use crate::config::{self, Config, Loaded, Report};
 use crate::net::ListenAddress;
 use crate::server::{self, Plan, Running, StartError};
+use crate::telemetry::access_log::{SinkSettings, Target};
 use backends::Backends;
+use traffic::{Load, Traffic};
 
 /// Health check interval. Shorter than the default, so that a restarted backend soon receives requests.
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
+/// Most requests per second of its own traffic. It is there to be looked at, and is no benchmark.
+const MOST_TRAFFIC: u32 = 1000;
+/// Longest cycle of outages, in seconds.
+const LONGEST_CYCLE: u32 = 3600;
 
 /// Arguments of `evenkeel demo`.
 #[derive(Debug, Clone, Args)]
@@ -29,6 +39,12 @@ pub struct DemoArguments {
     /// First of four ports for the backends and their switch; a busy port is replaced by a free one, 0 uses free ports
     #[arg(long, value_name = "PORT", default_value_t = 8001)]
     pub backend_port: u16,
+    /// Requests per second that the demo itself sends, up to 1000; 0 for none, and no outages
+    #[arg(long, value_name = "N/s", default_value = "50/s", value_parser = rate)]
+    pub traffic: u32,
+    /// Seconds after which the two outages of backend three begin anew, up to 3600; 0 for no outages
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(..=i64::from(LONGEST_CYCLE)))]
+    pub outages: u32,
 }
 
 impl DemoArguments {
@@ -46,7 +62,19 @@ impl DemoArguments {
         for pool in &mut loaded.config.pools {
             pool.health_check.interval = CHECK_INTERVAL;
         }
+        if self.traffic > 0 {
+            // The lines of its own requests would hide everything else.
+            loaded.config.access_log.sinks = vec![SinkSettings::new(Target::Off)];
+        }
         Ok(loaded)
+    }
+
+    /// The traffic; `None` without any.
+    fn load(&self) -> Option<Load> {
+        (self.traffic > 0).then(|| Load {
+            per_second: self.traffic,
+            cycle: Duration::from_secs(self.outages.into()),
+        })
     }
 
     /// Ports that the load balancer uses.
@@ -56,6 +84,13 @@ impl DemoArguments {
             .filter_map(|address| address.rsplit(':').next()?.parse().ok())
             .collect()
     }
+}
+
+/// Reads requests per second: `50/s` or `50`.
+fn rate(text: &str) -> Result<u32, String> {
+    let number = text.strip_suffix("/s").unwrap_or(text);
+    let rate = number.parse().ok().filter(|rate| *rate <= MOST_TRAFFIC);
+    rate.ok_or_else(|| format!("not a number of requests per second from 0 to {MOST_TRAFFIC}, such as 50/s"))
 }
 
 /// Runs the demo until a signal stops it. Writes only log lines to stdout.
@@ -89,11 +124,21 @@ pub(super) fn demo(arguments: &DemoArguments, streams: &mut Streams<'_>) -> io::
         source_name: "demo".to_owned(),
         pid_file: None,
     };
+    let load = arguments.load();
     let mut printed = Ok(());
+    let mut traffic = None;
     let ended = server::run(plan, |running| {
-        printed = write!(streams.err, "{}", welcome(running, &backends));
+        printed = write!(streams.err, "{}", welcome(running, &backends, load));
+        let listener = running.addresses.first();
+        traffic = listener
+            .zip(load)
+            .map(|(listener, load)| Traffic::start(load, listener, backends.commands.clone()));
     });
     printed?;
+    if let Some(Err(error)) = &traffic {
+        writeln!(streams.err, "evenkeel: the demo sent no traffic: {error}")?;
+    }
+    drop(traffic);
     match ended {
         Ok(()) => Ok(Outcome::Fine),
         Err(error) => {
@@ -104,7 +149,7 @@ pub(super) fn demo(arguments: &DemoArguments, streams: &mut Streams<'_>) -> io::
 }
 
 /// The addresses, and commands to try, one per line.
-fn welcome(running: &Running, backends: &Backends) -> String {
+fn welcome(running: &Running, backends: &Backends, load: Option<Load>) -> String {
     let open = running.addresses.first();
     // curl takes the path of a Unix socket in an option.
     let (open, option) = match open {
@@ -130,7 +175,14 @@ fn welcome(running: &Running, backends: &Backends) -> String {
         Some(admin) => text.push_str(&format!("  admin API              {admin}\n")),
         None => {}
     }
+    if let Some(load) = load {
+        text.push_str(&of_load(load));
+    }
     text.push_str("\nTry, in another terminal:\n");
+    if let Some(admin) = &running.admin {
+        let command = format!("evenkeel top --admin {admin}");
+        text.push_str(&format!("  {command:<33}  the dashboard in a terminal\n"));
+    }
     for (url, what) in [
         (
             format!("{option}http://{open}/"),
@@ -138,7 +190,7 @@ fn welcome(running: &Running, backends: &Backends) -> String {
         ),
         (
             format!("{option}http://{open}/503"),
-            "backend three responds with 503: the retry hides it, the log shows it",
+            "backend three responds with 503: the retry hides it",
         ),
         (
             format!("{option}http://{open}/slow"),
@@ -155,7 +207,26 @@ fn welcome(running: &Running, backends: &Backends) -> String {
     ] {
         text.push_str(&format!("  curl {url:<28}  {what}\n"));
     }
-    text.push_str("\nEach request is logged below. Press Ctrl-C to stop.\n\n");
+    text.push_str(match load {
+        None => "\nEach request is logged below. Press Ctrl-C to stop.\n\n",
+        Some(_) => "\nThe log below has no requests: `--traffic 0` logs yours. Press Ctrl-C to stop.\n\n",
+    });
+    text
+}
+
+/// What the demo does by itself, one thing per line.
+fn of_load(Load { per_second, cycle }: Load) -> String {
+    let mut text = format!("\nThe demo sends {per_second} requests per second, over HTTP/1 and HTTP/2.\n");
+    if !cycle.is_zero() {
+        let length = |sixtieths| (cycle * sixtieths / 60).as_secs_f32();
+        text.push_str(&format!(
+            "Every {} s, backend three refuses connections for {:.0} s, and later responds with 503 for {:.0} s.\n\
+             Retries hide both from the clients.\n",
+            cycle.as_secs(),
+            length(outages::REFUSES),
+            length(outages::FAILS),
+        ));
+    }
     text
 }
 
@@ -185,6 +256,8 @@ mod tests {
             listen: "127.0.0.1:0".to_owned(),
             admin: "off".to_owned(),
             backend_port: 0,
+            traffic: 0,
+            outages: 0,
         }
     }
 
@@ -223,7 +296,8 @@ mod tests {
             addresses: vec![ListenAddress::Unix("/run/e.sock".into())],
             admin: Some(ListenAddress::Unix("/run/a.sock".into())),
         };
-        let text = welcome(&running, &backends);
+        let text = welcome(&running, &backends, None);
+        assert!(text.contains("Each request is logged below."), "{text}");
         assert!(text.contains("is at  unix:/run/e.sock\n"), "{text}");
         assert!(
             text.contains("  admin API              unix:/run/a.sock\n"),
@@ -233,6 +307,58 @@ mod tests {
             text.contains("curl --unix-socket /run/e.sock http://localhost/503 "),
             "{text}"
         );
+    }
+
+    #[test]
+    fn says_what_it_does_by_itself() {
+        let load = Load {
+            per_second: 7,
+            cycle: Duration::from_secs(60),
+        };
+        let text = of_load(load);
+        assert!(text.contains("sends 7 requests per second"), "{text}");
+        assert!(
+            text.contains(
+                "Every 60 s, backend three refuses connections for 10 s, and later responds with 503 for 8 s."
+            ),
+            "{text}"
+        );
+        let text = of_load(Load {
+            cycle: Duration::ZERO,
+            ..load
+        });
+        assert!(!text.contains("backend three"), "{text}");
+    }
+
+    #[test]
+    fn traffic_is_a_number_of_requests_per_second() {
+        for (text, expected) in [
+            ("50/s", Some(50)),
+            ("0", Some(0)),
+            ("1000/s", Some(1000)),
+            ("1001/s", None),
+            ("-1", None),
+            ("50/m", None),
+            ("", None),
+        ] {
+            assert_eq!(rate(text).ok(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn requests_are_logged_only_without_traffic() {
+        let backends = || vec!["http://127.0.0.1:1".to_owned()];
+        let target = |traffic| {
+            let arguments = DemoArguments {
+                traffic,
+                ..arguments()
+            };
+            let loaded = arguments
+                .config(backends())
+                .unwrap_or_else(|report| panic!("{report}"));
+            loaded.config.access_log.sinks[0].target.clone()
+        };
+        assert_eq!((target(0), target(1)), (Target::Stdout, Target::Off));
     }
 
     #[test]
