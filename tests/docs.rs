@@ -9,6 +9,8 @@
 
 #[path = "docs/examples.rs"]
 mod examples;
+#[path = "docs/grafana.rs"]
+mod grafana;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -89,12 +89,12 @@ impl Behaviour {
 /// # Errors
 /// It cannot listen again, or the demo is ending.
 pub(super) async fn change(backend: &mpsc::Sender<Command>, change: Change) -> io::Result<()> {
+    let ending = || io::Error::other("the demo is ending");
     let (done, outcome) = oneshot::channel();
+    // An error holds the command, whose channel must not be waited for then.
     let sent = backend.send(Command { change, done }).await;
-    match (sent, outcome.await) {
-        (Ok(()), Ok(outcome)) => outcome,
-        _ => Err(io::Error::other("the demo is ending")),
-    }
+    sent.map_err(|_| ending())?;
+    outcome.await.unwrap_or_else(|_| Err(ending()))
 }
 
 /// Serves at `address` until it is dropped. `first` already listens there; `commands` stop and start it.

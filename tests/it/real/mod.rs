@@ -7,6 +7,8 @@ mod catalogue;
 mod chromium;
 mod clients;
 mod curl;
+mod dashboard;
+mod devtools;
 mod grpc;
 mod htpasswd;
 mod openapi;

@@ -44,10 +44,10 @@ fn a_small_terminal_shows_everything() {
             1,
             "requests/s 57.0  errors 0%  p50 1.20 ms  p99 69.0 ms  in flight 3  conns 12",
         ),
-        (2, "requests/s, at most 59; retries/s 1     p99, at most 69.0 ms"),
+        (2, "requests/s, at most 59; retries/s 1      p99, at most 69.0 ms"),
         (
             6,
-            "pool / backend                state         req/s failed in fl.      p99 weight",
+            "pool / backend                 state         req/s failed in fl.      p99 weight",
         ),
         (
             7,
@@ -55,11 +55,11 @@ fn a_small_terminal_shows_everything() {
         ),
         (
             8,
-            "  http://127.0.0.1:8001       ● up              –      –      1  12.5 ms      1",
+            "  http://127.0.0.1:8001        ● up              –      –      1  12.5 ms      1",
         ),
         (
             10,
-            "  http://127.0.0.1:8003       ■ down            –      –      1  12.5 ms      1",
+            "  http://127.0.0.1:8003        ■ down            –      –      1  12.5 ms      1",
         ),
         (17, "pool-1 › http://127.0.0.1:8001  ● up for 3m 20s"),
         (18, "events, in UTC"),
