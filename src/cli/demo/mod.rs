@@ -179,33 +179,40 @@ fn welcome(running: &Running, backends: &Backends, load: Option<Load>) -> String
         text.push_str(&of_load(load));
     }
     text.push_str("\nTry, in another terminal:\n");
-    if let Some(admin) = &running.admin {
+    let top = running.admin.as_ref().map(|admin| {
         let command = format!("evenkeel top --admin {admin}");
-        text.push_str(&format!("  {command:<33}  the dashboard in a terminal\n"));
-    }
-    for (url, what) in [
-        (
-            format!("{option}http://{open}/"),
-            "repeat it: the backends respond in turn",
-        ),
-        (
-            format!("{option}http://{open}/503"),
-            "backend three responds with 503: the retry hides it",
-        ),
-        (
-            format!("{option}http://{open}/slow"),
-            "backend three takes 3 seconds to respond",
-        ),
-        (
-            format!("http://{switch}/stop"),
-            "stops backend three: the others take over",
-        ),
-        (
-            format!("http://{switch}/start"),
-            "starts it again: it is back within seconds",
-        ),
-    ] {
-        text.push_str(&format!("  curl {url:<28}  {what}\n"));
+        (command, "shows the dashboard in this terminal")
+    });
+    let curl = |url: String, what| (format!("curl {url}"), what);
+    let commands: Vec<(String, &str)> = top
+        .into_iter()
+        .chain([
+            curl(
+                format!("{option}http://{open}/"),
+                "repeat it: the backends respond in turn",
+            ),
+            curl(
+                format!("{option}http://{open}/503"),
+                "backend three responds with 503: the retry hides it",
+            ),
+            curl(
+                format!("{option}http://{open}/slow"),
+                "backend three takes 3 seconds to respond",
+            ),
+            curl(
+                format!("http://{switch}/stop"),
+                "stops backend three: the others take over",
+            ),
+            curl(
+                format!("http://{switch}/start"),
+                "starts it again: it is back within seconds",
+            ),
+        ])
+        .collect();
+    let width = commands.iter().map(|(command, _)| command.len()).max();
+    let width = width.unwrap_or_default();
+    for (command, what) in &commands {
+        text.push_str(&format!("  {command:width$}  {what}\n"));
     }
     text.push_str(match load {
         None => "\nEach request is logged below. Press Ctrl-C to stop.\n\n",
