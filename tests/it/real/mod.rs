@@ -18,5 +18,6 @@ mod program;
 mod proxies;
 mod python;
 mod scripts;
+mod top;
 mod traffic;
 mod websocket;
