@@ -10,13 +10,13 @@ use crate::support::{Backend, Client, Proxy, Response};
 const HOSTILE: &str = r"<img src=x onerror=window.hostile=1><script>window.hostile=1</script>";
 
 /// Elements that only such text can have made, and whether it has run.
-const HARM: &str = "[document.querySelectorAll('img, main script').length, window.hostile ?? 0].join()";
+const HARM: &str = "[document.querySelectorAll('main img, main script').length, window.hostile ?? 0].join()";
 
 /// A config with that text wherever it is allowed: as the reason of a failed check, in the config, and in the log.
 fn config(good: &str, bad: &str) -> String {
     format!(
         "pools:\n  web: {{ backends: ['{good}'] }}\n  other: {{ backends: [{{ url: '{bad}', name: canary }}], \
-         health_check: {{ interval: 1s, body: {{ contains: '{HOSTILE}' }} }} }}\n\
+         health_check: {{ interval: 2s, body: {{ contains: '{HOSTILE}' }} }} }}\n\
          routes:\n- {{ pool: web }}\n- {{ path_prefix: /other, pool: other }}\n\
          - {{ path: /hostile, respond: {{ status: 200, body: '{HOSTILE}' }} }}\n"
     )
