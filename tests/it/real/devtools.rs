@@ -15,6 +15,8 @@ use crate::support::authority::Folder;
 
 /// Longest wait for one step of the browser.
 const STEP: Duration = Duration::from_secs(30);
+/// Longest wait for the end of the browser, before it is killed.
+const CLOSE: Duration = Duration::from_secs(5);
 /// Messages that wait to be read. A page of a test sends a few hundred.
 const MESSAGES_BOUND: usize = 10_000;
 /// Descriptors 3 and 4 are where Chromium reads commands and writes messages.
@@ -158,11 +160,11 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // It ends its other processes itself when it is asked to, and also when its pipe is closed.
-        let close = json!({ "id": u64::MAX >> 12, "method": "Browser.close" });
+        // Asked to, it ends its other processes itself.
+        let close = json!({ "id": self.last + 1, "method": "Browser.close" });
         let _ = self.commands.write_all(format!("{close}\0").as_bytes());
         let start = clock::now();
-        while matches!(self.child.try_wait(), Ok(None)) && start.elapsed() < STEP {
+        while matches!(self.child.try_wait(), Ok(None)) && start.elapsed() < CLOSE {
             thread::sleep(Duration::from_millis(20));
         }
         let _ = self.child.kill();
