@@ -120,6 +120,7 @@ const OWNERS: &[(&str, &str)] = &[
     ("clap", "src/cli"),
     ("clap_complete", "src/cli"),
     ("ratatui", "src/cli"),
+    ("clap_mangen", "src/cli"),
 ];
 
 /// Modules above `message` that do not know which protocol a connection speaks, and what they therefore do not name. Another

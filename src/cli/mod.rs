@@ -8,6 +8,7 @@ mod ctl;
 pub mod demo;
 mod explain;
 pub mod healthcheck;
+mod man;
 mod policies;
 mod print_config;
 pub mod run;
@@ -99,6 +100,11 @@ enum Command {
     Completions {
         /// The shell
         shell: clap_complete::Shell,
+    },
+    /// Writes the man pages of all commands into a folder
+    Man {
+        /// The folder; it is created if it does not exist
+        folder: PathBuf,
     },
 }
 
@@ -208,6 +214,7 @@ fn dispatch(command: Command, streams: &mut Streams<'_>) -> io::Result<Outcome> 
         Command::Strategies => strategies::strategies(streams),
         Command::Policies => policies::policies(streams),
         Command::Completions { shell } => completions::completions::<CommandLine>(shell, streams),
+        Command::Man { folder } => man::man::<CommandLine>(&folder, streams),
     }
 }
 

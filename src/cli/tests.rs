@@ -243,6 +243,40 @@ fn completions_exist_for_every_shell() {
 }
 
 #[test]
+fn every_command_has_a_man_page() {
+    let folder = std::env::temp_dir().join(format!("evenkeel-man-{}", std::process::id()));
+    let path = folder.join("man1");
+    let (outcome, out, err) = run(&["man", path.to_str().unwrap()]);
+    assert_eq!((outcome, out.as_str(), err.as_str()), (Outcome::Fine, "", ""));
+    let page = |name: &str| std::fs::read_to_string(path.join(format!("{name}.1")));
+    let command = <CommandLine as clap::CommandFactory>::command();
+    let names = command.get_subcommands().map(clap::Command::get_name);
+    let mut expected: Vec<String> = names.map(|name| format!("evenkeel-{name}")).collect();
+    expected.extend(["evenkeel", "evenkeel-ctl-reload", "evenkeel-ctl-upgrade"].map(str::to_owned));
+    for name in &expected {
+        let text = page(name).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert!(text.contains(".TH") && text.contains(name.as_str()), "{text}");
+    }
+    assert!(page("evenkeel-run").unwrap().contains("pid\\-file"));
+    assert!(page("evenkeel-help").is_err());
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn man_pages_that_cannot_be_written_are_a_failure() {
+    let file = File::new("in-the-way", "");
+    let (outcome, out, err) = run(&["man", file.path()]);
+    assert_eq!((outcome, out.as_str()), (Outcome::Failed, ""));
+    assert!(
+        err.starts_with(&format!(
+            "error: could not write the man pages to {}: ",
+            file.path()
+        )),
+        "{err}"
+    );
+}
+
+#[test]
 fn wrong_command_lines_are_misuse() {
     for wrong in [
         &["chek"][..],
