@@ -7,18 +7,20 @@ FROM ${RUST_IMAGE} AS build
 WORKDIR /build
 
 # Builds the dependencies with an empty crate, in a layer that stays cached until Cargo.lock or a crate below changes.
+# Cargo needs the manifests of all workspace members.
 COPY Cargo.toml Cargo.lock ./
+COPY chaos chaos
 COPY crates crates
 COPY sim sim
 RUN mkdir src \
     && echo '//! Empty.' > src/lib.rs \
     && echo 'fn main() {}' > src/main.rs \
-    && cargo build --release --locked \
+    && cargo build --release --locked --package evenkeel \
     && rm -r src
 
 # Cargo compares modification times, and checked-out files may be older than those of the empty crate.
 COPY src src
-RUN touch src/lib.rs src/main.rs && cargo build --release --locked
+RUN touch src/lib.rs src/main.rs && cargo build --release --locked --package evenkeel
 
 FROM ${RUNTIME_IMAGE}
 LABEL org.opencontainers.image.title="Evenkeel" \
