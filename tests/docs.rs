@@ -11,6 +11,8 @@
 mod examples;
 #[path = "docs/grafana.rs"]
 mod grafana;
+#[path = "docs/packaging.rs"]
+mod packaging;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -53,7 +55,11 @@ fn finds_links_to_missing_files_and_headings() {
 
 #[test]
 fn the_configs_of_the_repository_are_valid() {
-    for path in ["config/config.yaml", "config/docker.yaml"] {
+    for path in [
+        "config/config.yaml",
+        "config/docker.yaml",
+        "packaging/deb/config.yaml",
+    ] {
         assert_is_valid(path, &read(path));
     }
 }
