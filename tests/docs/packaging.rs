@@ -51,7 +51,7 @@ fn the_config_can_name_credentials_of_the_service() {
     let variables = |name: &str| (name == "CREDENTIALS_DIRECTORY").then(|| folder.to_owned());
     let report = evenkeel::internals::config::from_text(&text, "credentials", Path::new("/"), &variables);
     // The files are absent here: the error names the path that was read.
-    let report = report.expect_err("the files are absent").to_string();
+    let report = report.err().expect("the files are absent").to_string();
     assert!(report.contains(&format!("{folder}/site.pem")), "{report}");
 }
 
