@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::changes::Changes;
 use super::exchange::Exchange;
 use super::record::{Record, Retried};
 use super::spans::{self, Ended};
@@ -92,10 +93,7 @@ pub(super) fn write(exchange: &mut Exchange<'_>) {
         retries: &retries,
         grpc_status: ending.grpc_status,
         client_cert: subject(&request.client.peer),
-        user: changes
-            .as_deref()
-            .and_then(|changes| changes.notes.user.as_deref())
-            .map(str::as_bytes),
+        user: changes.as_deref().and_then(user),
         policy: record.policy.as_deref(),
         error: ending.failure.map(Failure::code).or(ending.code),
         detail: match ending.failure.is_some() || ending.code.is_some() {
@@ -117,6 +115,11 @@ fn retry<'a>(retried: &'a Retried<'_>) -> Retry<'a> {
         reason: retried.reason,
         detail: retried.detail.as_deref(),
     }
+}
+
+/// Who the client proved to be.
+fn user<'a>(changes: &'a Changes<'_>) -> Option<&'a [u8]> {
+    changes.notes.user.as_deref().map(str::as_bytes)
 }
 
 fn subject(peer: &Peer) -> Option<&Label> {

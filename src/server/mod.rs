@@ -214,12 +214,10 @@ impl Server {
         let tasks = watch(&state);
         let (mut admin, requests) = AdminApi::new(&state);
         admin.apply(config.admin.as_ref(), sockets.admin.take())?;
-        let pid_file = pid_file.map(PidFile::prepare).transpose();
-        let pid_file = pid_file.map_err(StartError::system("write the file of `--pid-file`"))?;
+        let pid_file = pid_file.map(PidFile::prepare).transpose()?;
         let signals = Signals::new().map_err(StartError::system("receive signals"))?;
-        inherited
-            .ready()
-            .map_err(StartError::system("take over from the running process"))?;
+        let is_ready = inherited.ready();
+        is_ready.map_err(StartError::system("take over from the running process"))?;
         let (stop, stopped) = watch::channel(Stop::No);
         let access_logs = watch::Sender::new(LogBuffers::default());
         let workers = start_workers((&listeners, &access_logs), &state, &stopped)?;

@@ -1,8 +1,9 @@
 //! The file that contains the id of the process while it serves. Replaced at once, so that a reader never finds half an id.
 
 use std::fs;
-use std::io;
 use std::path::PathBuf;
+
+use super::start_error::StartError;
 
 /// The file. Dropping it removes the file unless it is another process's by now.
 #[derive(Debug)]
@@ -14,12 +15,13 @@ pub(super) struct PidFile {
 
 impl PidFile {
     /// Writes the id of this process beside the file. Fails as `publish` would, while the process does not serve yet.
-    pub(super) fn prepare(path: PathBuf) -> io::Result<Self> {
+    pub(super) fn prepare(path: PathBuf) -> Result<Self, StartError> {
         let id = std::process::id();
         let mut name = path.clone().into_os_string();
         name.push(format!(".{id}"));
         let prepared = PathBuf::from(name);
-        fs::write(&prepared, format!("{id}\n"))?;
+        let written = fs::write(&prepared, format!("{id}\n"));
+        written.map_err(StartError::system("write the file of `--pid-file`"))?;
         Ok(Self { path, prepared })
     }
 
