@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use socket2::{Domain, Socket, Type};
 
 use super::catalogue::pattern;
-use super::program::{command, file, find, find_python};
+use super::program::{command, file, find, find_node_packages, find_python};
 use crate::support::DEADLINE;
 
 /// The available programs.
@@ -25,6 +25,8 @@ pub(super) enum Kind {
     Node,
     /// Node with sessions in its memory, by long polling and WebSockets. Its name is its port.
     Polling,
+    /// Socket.IO on Node. Its name is its port.
+    SocketIo,
     /// gunicorn with processes: every connection carries one request.
     GunicornSync,
     /// gunicorn with threads. Keeps idle connections for 2 s and does not announce it.
@@ -55,6 +57,7 @@ impl Backend {
         let program = match kind {
             Kind::PythonFiles | Kind::Aiohttp | Kind::Echo | Kind::OneAtATime => find_python("python"),
             Kind::GunicornSync | Kind::GunicornThreads => find_python("gunicorn"),
+            Kind::SocketIo => find_node_packages().and_then(|_| find("node")),
             Kind::Node | Kind::Polling => find("node"),
             Kind::Nginx => find("nginx"),
         }?;
@@ -174,6 +177,9 @@ fn spawn(kind: Kind, program: &Path, port: u16, folder: &Path) -> Child {
             .arg(files),
         Kind::Node => command.args([&file("programs/node_backend.mjs"), &number, "2000"]),
         Kind::Polling => command.args([&file("programs/polling_backend.mjs"), &number, &number]),
+        Kind::SocketIo => command
+            .env("NODE_PATH", find_node_packages().unwrap_or_default())
+            .args([&file("programs/socket_io_backend.cjs"), &number]),
         Kind::GunicornSync => gunicorn(&mut command, port).args(["--workers", "2"]),
         Kind::GunicornThreads => {
             gunicorn(&mut command, port).args(["--worker-class", "gthread", "--threads", "8"])

@@ -18,6 +18,7 @@ mod program;
 mod proxies;
 mod python;
 mod scripts;
+mod socket_io;
 mod top;
 mod traffic;
 mod websocket;

@@ -26,6 +26,17 @@ pub(super) fn find_python(name: &str) -> Option<PathBuf> {
     if path.is_file() { Some(path) } else { absent(name) }
 }
 
+/// The folder of the npm packages that `.ci/run` installs in the target folder.
+pub(super) fn find_node_packages() -> Option<PathBuf> {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent()?;
+    let path = target.join("node/node_modules");
+    if path.is_dir() {
+        Some(path)
+    } else {
+        absent("folder with npm packages")
+    }
+}
+
 /// Reports a missing program. With `CI=true` that is a failure.
 fn absent(name: &str) -> Option<PathBuf> {
     let must_be_here = env::var("CI").is_ok_and(|ci| ci == "true");
@@ -59,8 +70,22 @@ pub(super) fn run(program: &Path, arguments: &[&str]) -> String {
 
 /// The same with a time limit.
 pub(super) fn run_within(bound: Duration, program: &Path, arguments: &[&str]) -> String {
-    let output = command(Path::new("timeout"))
-        .arg(bound.as_secs().to_string())
+    let mut command = command(Path::new("timeout"));
+    command.arg(bound.as_secs().to_string());
+    finish(&mut command, program, arguments)
+}
+
+/// The same with variables of its environment.
+pub(super) fn run_with(variables: &[(&str, &Path)], program: &Path, arguments: &[&str]) -> String {
+    let mut command = command(Path::new("timeout"));
+    command
+        .envs(variables.iter().copied())
+        .arg(LONGEST.as_secs().to_string());
+    finish(&mut command, program, arguments)
+}
+
+fn finish(timeout: &mut Command, program: &Path, arguments: &[&str]) -> String {
+    let output = timeout
         .arg(program)
         .args(arguments)
         .output()
