@@ -72,7 +72,7 @@ const BALANCE: &[&[&str]] = &[
     &["key"],
     &["notes", "request"],
     &["backend"],
-    &["latency"],
+    &["latency", "reload_guard"],
     &["kept", "rng", "schema", "sticky", "suggest", "clock"],
 ];
 

@@ -27,6 +27,7 @@ pub mod request;
 
 pub mod backend;
 pub mod latency;
+pub mod reload_guard;
 
 pub mod kept;
 pub mod rng;
