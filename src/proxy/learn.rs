@@ -21,6 +21,8 @@ pub(super) fn from(exchange: &mut Exchange<'_>, (pool, member): (&Pool, &Member)
         let duration = DurationSample::new(outcome.total_time);
         member.traffic.count(worker.index, status, duration);
         pool.queue.succeeded(&mut exchange.place, pool.settings.queue);
+    } else if outcome.cause() == Some(Cause::ConnectFailure) {
+        worker.counters.backend_connections_failed.increment();
     }
 }
 

@@ -343,6 +343,8 @@ pub struct WorkerCounters {
     pub retry_budget_exhausted: Counter,
     /// Backend connections established.
     pub backend_connections_opened: Counter,
+    /// Attempts that could not connect to their backend.
+    pub backend_connections_failed: Counter,
     /// Attempts that reused an idle backend connection.
     pub backend_connections_reused: Counter,
     /// Idle backend connections.

@@ -334,6 +334,11 @@ pub const METRICS: &[Metric] = &[
         Source::Threads(|thread| thread.backend_connections_opened.value()),
     ),
     counter(
+        "evenkeel_backend_connections_failed_total",
+        "Attempts that could not connect to their backend, also those that were retried.",
+        Source::Threads(|thread| thread.backend_connections_failed.value()),
+    ),
+    counter(
         "evenkeel_backend_connections_reused_total",
         "Attempts that used an existing backend connection: an idle one, or a shared HTTP/2 connection.",
         Source::Threads(|thread| thread.backend_connections_reused.value()),
