@@ -20,6 +20,20 @@ pub struct Api<'a> {
     pub token: Option<&'a str>,
 }
 
+/// The content of a request.
+#[derive(Debug, Clone, Copy)]
+pub struct Content<'a> {
+    /// Its media type.
+    pub kind: &'static str,
+    /// Its bytes; nothing is no content.
+    pub body: &'a [u8],
+}
+
+impl Content<'_> {
+    /// Nothing.
+    pub(super) const NONE: Self = Self { kind: "", body: b"" };
+}
+
 /// Gets `path` from the admin API at `address` and returns the status and the body, within `timeout` altogether.
 ///
 /// # Errors
@@ -44,8 +58,25 @@ pub fn send_json_blocking(
     body: &[u8],
     timeout: Duration,
 ) -> io::Result<(u16, Vec<u8>)> {
+    let content = Content {
+        kind: "application/json",
+        body,
+    };
+    send_blocking(api, request, content, timeout)
+}
+
+/// Sends a request with this method, path and content; otherwise like [`get_blocking`].
+///
+/// # Errors
+/// Those of [`get_blocking`].
+pub fn send_blocking(
+    api: Api<'_>,
+    request: (&str, &str),
+    content: Content<'_>,
+    timeout: Duration,
+) -> io::Result<(u16, Vec<u8>)> {
     let deadline = clock::now() + timeout;
-    let mut stream = send(api, request, body, deadline)?;
+    let mut stream = send(api, request, content, deadline)?;
     parse(&read_all(&mut stream, deadline)?)
 }
 
@@ -53,7 +84,7 @@ pub fn send_json_blocking(
 pub(super) fn send(
     Api { address, token }: Api<'_>,
     (method, path): (&str, &str),
-    body: &[u8],
+    Content { kind, body }: Content<'_>,
     deadline: Instant,
 ) -> io::Result<Socket> {
     if [Some(path), token]
@@ -72,7 +103,7 @@ pub(super) fn send(
     let length = body.len();
     let mut head = format!("{method} {path} HTTP/1.0\r\nHost: {host}\r\nContent-Length: {length}\r\n");
     if !body.is_empty() {
-        head += "Content-Type: application/json\r\n";
+        head += &format!("Content-Type: {kind}\r\n");
     }
     if let Some(token) = token {
         head += &format!("Authorization: Bearer {token}\r\n");

@@ -2,13 +2,17 @@
 //! one after the other.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use evenkeel_balance::reload_guard::{LONGEST, SHORTEST};
 use serde::Serialize;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
+use crate::schema::units;
 use crate::telemetry::{Feed, LogLevel, metrics};
 
 use super::change::BackendChange;
+use super::plan::PlanRequest;
 use super::question::{Explained, Question};
 use super::status::{RejectedStatus, Status};
 
@@ -55,8 +59,49 @@ pub trait View: Send + Sync + 'static {
 /// The result of a successful reload.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Reloaded {
-    /// The top-level keys whose change is ignored until a restart.
+    /// The top-level keys whose change is ignored until a restart or an upgrade.
     pub ignored_until_restart: Vec<String>,
+    /// How long it is guarded; `None`: it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guard: Option<String>,
+}
+
+/// A request to reload.
+#[derive(Debug, Default)]
+pub struct ReloadRequest {
+    /// Whether the reload is guarded; `None`: as the new config says.
+    pub guard: Option<GuardChoice>,
+    /// For the result. It is not an error if the receiver is gone.
+    pub reply: Option<oneshot::Sender<ReloadOutcome>>,
+}
+
+/// Whether a reload is guarded, in place of what the config says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GuardChoice {
+    /// It is not.
+    Off,
+    /// For this long.
+    For(Duration),
+}
+
+impl GuardChoice {
+    /// Parses `off` or a duration, as the key `guard` of the config.
+    ///
+    /// # Errors
+    /// What is accepted.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self::Off);
+        }
+        let length = units::parse_duration(text).filter(|length| (SHORTEST..=LONGEST).contains(length));
+        let bounds = [SHORTEST, LONGEST].map(units::show_duration);
+        length.map(Self::For).ok_or_else(|| {
+            format!(
+                "expected off or a duration from {} to {}, such as 30s",
+                bounds[0], bounds[1]
+            )
+        })
+    }
 }
 
 /// The outcome of a reload: success, or a list of errors with their places in the config.
@@ -66,7 +111,9 @@ pub type ReloadOutcome = Result<Reloaded, Vec<String>>;
 #[derive(Debug)]
 pub enum Command {
     /// Read the config again and activate it if it has no errors.
-    Reload(oneshot::Sender<ReloadOutcome>),
+    Reload(ReloadRequest),
+    /// Find out what a reload would change.
+    Plan(PlanRequest),
     /// Replace the process by a new one of its program. The result is the id of the new process, or why there is none.
     Upgrade(oneshot::Sender<Result<u32, String>>),
 }
@@ -108,4 +155,25 @@ pub struct Control {
     pub commands: mpsc::Sender<Command>,
     /// For changes of backends; a channel of [`CHANGES_WAITING`](super::CHANGES_WAITING).
     pub changes: mpsc::Sender<BackendChange>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guard_is_off_or_a_duration_within_its_bounds() {
+        assert_eq!(GuardChoice::parse("off"), Ok(GuardChoice::Off));
+        assert_eq!(
+            GuardChoice::parse("1m30s"),
+            Ok(GuardChoice::For(Duration::from_secs(90)))
+        );
+        for wrong in ["", "30", "999ms", "61m", "on"] {
+            let error = GuardChoice::parse(wrong).unwrap_err();
+            assert_eq!(
+                error, "expected off or a duration from 1s to 1h, such as 30s",
+                "{wrong}"
+            );
+        }
+    }
 }

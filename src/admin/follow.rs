@@ -39,7 +39,7 @@ pub struct ServerEvent {
 /// The connection failed; nothing was received in time (`TimedOut`); the response is not HTTP (`InvalidData`) or truncated
 /// (`UnexpectedEof`); the token contains invalid characters (`InvalidInput`).
 pub fn follow_blocking(api: Api<'_>, path: &str, patience: Duration) -> io::Result<Followed> {
-    let stream = client::send(api, ("GET", path), b"", clock::now() + patience)?;
+    let stream = client::send(api, ("GET", path), client::Content::NONE, clock::now() + patience)?;
     stream.set_read_timeout(Some(patience))?;
     let mut reader = BufReader::new(stream);
     let mut head = Vec::new();

@@ -21,6 +21,9 @@ const PROBES: [&str; 2] = ["/livez", "/readyz"];
 /// The files of the dashboard need no token either: the page asks for one before it shows anything.
 const DASHBOARD: [&str; 2] = ["/", "/assets/"];
 
+/// The path that takes a config.
+const PLAN: &str = "/api/v1/plan";
+
 /// The rules that requests are checked against.
 #[derive(Clone)]
 pub(super) struct Guard {
@@ -59,8 +62,8 @@ impl Guard {
         if !is_same_origin(host, headers) {
             return Err(ErrorResponse::CrossOrigin);
         }
-        // An HTML form can send neither JSON nor an empty body.
-        if has_body(headers) && !is_json(headers) {
+        // An HTML form can send neither JSON, nor YAML, nor an empty body.
+        if has_body(headers) && !is_json(headers) && !(uri.path() == PLAN && is_yaml(headers)) {
             return Err(ErrorResponse::NotJson);
         }
         Ok(())
@@ -171,12 +174,21 @@ fn has_body(headers: &HeaderMap) -> bool {
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
+    has_type(headers, "application/json")
+}
+
+/// RFC 9512.
+fn is_yaml(headers: &HeaderMap) -> bool {
+    has_type(headers, "application/yaml")
+}
+
+fn has_type(headers: &HeaderMap, wanted: &str) -> bool {
     let kind = headers
         .get(header::CONTENT_TYPE)
         .and_then(|kind| kind.to_str().ok())
         .unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default();
-    kind.trim().eq_ignore_ascii_case("application/json")
+    kind.trim().eq_ignore_ascii_case(wanted)
 }
 
 #[cfg(test)]
@@ -389,5 +401,20 @@ mod tests {
             ("content-type", "application/json; charset=utf-8"),
         ];
         assert_eq!(check(&local, Method::POST, "/api/v1/reload", &json), Ok(()));
+    }
+
+    #[test]
+    fn only_a_plan_may_have_yaml_in_its_body() {
+        let local = guard("127.0.0.1:9900", None);
+        let yaml = [
+            ("host", "localhost"),
+            ("content-length", "3"),
+            ("content-type", "application/yaml"),
+        ];
+        assert_eq!(check(&local, Method::POST, "/api/v1/plan", &yaml), Ok(()));
+        assert_eq!(
+            check(&local, Method::POST, "/api/v1/reload", &yaml),
+            Err(ErrorResponse::NotJson)
+        );
     }
 }

@@ -9,6 +9,7 @@ mod routes;
 
 mod change;
 mod control;
+mod plan;
 mod question;
 mod sample;
 mod status;
@@ -23,7 +24,11 @@ pub mod client;
 pub mod follow;
 
 pub use change::{BackendAction, BackendChange, CHANGES_WAITING, MAX_WEIGHT, UnknownBackend};
-pub use control::{COMMANDS_WAITING, Command, Control, Feeds, Readiness, ReloadOutcome, Reloaded, View};
+pub use control::{
+    COMMANDS_WAITING, Command, Control, Feeds, GuardChoice, Readiness, ReloadOutcome, ReloadRequest,
+    Reloaded, View,
+};
+pub use plan::{ChangeKind, LARGEST_PLANNED, NotPlanned, PlanRequest, Planned, PlannedChange};
 pub use question::{Explained, Question};
 pub use routes::serve;
 pub use sample::{EventLine, PoolTraffic, SAMPLES_KEPT, Sample};
@@ -31,5 +36,5 @@ pub use settings::Settings;
 pub use status::{
     BackendState, BackendStatus, CertificateStatus, CheckStatus, ConfigStatus, ConnectionsStatus,
     LatencyStatus, PoolStatus, ProcessStatus, QueueStatus, RejectedLimitStatus, RejectedStatus, ReloadStatus,
-    RequestsStatus, Status, Time,
+    RequestsStatus, RollbackStatus, Status, Time,
 };

@@ -79,7 +79,7 @@ pub(super) enum ErrorResponse {
     Token,
     /// A page of another origin sent a request that changes something.
     CrossOrigin,
-    /// The body is not JSON.
+    /// The body is neither JSON nor, where a config is expected, YAML.
     NotJson,
     /// No such resource.
     NotFound,
@@ -114,7 +114,7 @@ impl ErrorResponse {
             Self::NotJson => (
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "not_json",
-                "the Content-Type of the body must be application/json",
+                "the Content-Type of the body must be application/json; that of a config application/yaml",
             ),
             Self::NotFound => (StatusCode::NOT_FOUND, "not_found", "not found"),
             Self::Method => (

@@ -83,6 +83,23 @@ pub struct ConfigStatus {
     pub loaded: Time,
     /// The last reload, if there was one, whether it succeeded or not.
     pub last_reload: Option<ReloadStatus>,
+    /// Until when the active config is guarded; `None` when it is not.
+    pub guarded_until: Option<Time>,
+    /// The reload that a guard has undone, until another one succeeds. The file differs from the active config then.
+    pub rolled_back: Option<RollbackStatus>,
+}
+
+/// A reload that a guard has undone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RollbackStatus {
+    /// When the config before became active again.
+    pub time: Time,
+    /// When the config was activated that is not active any more.
+    pub reloaded: Time,
+    /// What failed more than before.
+    pub reason: String,
+    /// What that config had changed; at most ten changes, and how many more there are.
+    pub changes: Vec<String>,
 }
 
 /// The result of a reload.
@@ -92,7 +109,7 @@ pub struct ReloadStatus {
     pub time: Time,
     /// The errors; empty if the config was activated.
     pub errors: Vec<String>,
-    /// The top-level keys whose change is ignored until a restart.
+    /// The top-level keys whose change is ignored until a restart or an upgrade.
     pub ignored_until_restart: Vec<String>,
 }
 

@@ -12,7 +12,7 @@ use crate::admin::{BackendStatus, client, follow};
 use crate::net::ListenAddress;
 
 /// Timeout for a response. Above the time that the process itself takes at most for a command.
-const TIMEOUT: Duration = Duration::from_secs(25);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(25);
 /// The same of an upgrade.
 pub(super) const UPGRADE_TIMEOUT: Duration = Duration::from_secs(70);
 
@@ -68,10 +68,21 @@ impl Process {
     pub(super) fn call_within(
         &self,
         timeout: Duration,
-        (method, path): (&str, &str),
+        target: (&str, &str),
         body: &[u8],
     ) -> Result<Vec<u8>, Failure> {
-        match client::send_json_blocking(self.api(), (method, path), body, timeout) {
+        let kind = "application/json";
+        self.send(timeout, target, client::Content { kind, body })
+    }
+
+    /// The same with content of another kind.
+    pub(super) fn send(
+        &self,
+        timeout: Duration,
+        target: (&str, &str),
+        content: client::Content<'_>,
+    ) -> Result<Vec<u8>, Failure> {
+        match client::send_blocking(self.api(), target, content, timeout) {
             Ok((200..=299, body)) => Ok(body),
             Ok((status, body)) => Err(refused(status, body)),
             Err(error) => Err(self.unreached(&error)),
@@ -202,7 +213,7 @@ pub(super) fn refused(status: u16, json: Vec<u8>) -> Failure {
 }
 
 /// A segment of a path, percent-encoded (RFC 3986 §2.1).
-pub(in crate::cli) fn segment(text: &str) -> String {
+pub(super) fn segment(text: &str) -> String {
     let mut encoded = String::new();
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {

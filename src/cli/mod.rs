@@ -9,6 +9,7 @@ pub mod demo;
 mod explain;
 pub mod healthcheck;
 mod man;
+mod plan;
 mod policies;
 mod print_config;
 pub mod run;
@@ -84,6 +85,8 @@ enum Command {
     PrintConfig(GivenFile),
     /// Explains what would become of a request: its route, policies, changes and backends
     Explain(explain::ExplainArguments),
+    /// Shows what a reload would change in the running process
+    Plan(plan::PlanArguments),
     /// Shows and changes the running process: status, reload, drain, ready, weight, log-level, events
     Ctl(ctl::CtlArguments),
     /// Shows the running process in the terminal: traffic, pools, backends and events
@@ -209,6 +212,7 @@ fn dispatch(command: Command, streams: &mut Streams<'_>) -> io::Result<Outcome> 
         Command::Ctl(arguments) => ctl::ctl(&arguments, streams),
         Command::Top(arguments) => top::top(&arguments, streams),
         Command::Explain(arguments) => explain::explain(&arguments, streams),
+        Command::Plan(arguments) => plan::plan(&arguments, streams),
         Command::PrintConfig(file) => print_config::print_config(&file, streams),
         Command::Schema => schema::schema(streams),
         Command::Strategies => strategies::strategies(streams),

@@ -84,6 +84,11 @@ pub struct Report {
 }
 
 impl Report {
+    /// The problems, each as it is shown.
+    pub fn messages(&self) -> Vec<String> {
+        self.problems.iter().map(ToString::to_string).collect()
+    }
+
     /// A report with one error that has no position in the text.
     pub(super) fn whole_file(file: &str, message: String, notes: Vec<String>) -> Self {
         let problem = Problem {

@@ -28,6 +28,7 @@ mod vocabulary;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::discovery::SourceSettings;
 use crate::pool::BackendSettings;
@@ -70,6 +71,8 @@ pub struct Config {
     pub access_log: access_log::Settings,
     /// Tracing; `None` when it is off.
     pub tracing: Option<trace::Settings>,
+    /// How long each reload is guarded; `None`: not at all.
+    pub guard: Option<Duration>,
     /// The proxies whose forwarding and PROXY headers are trusted.
     pub trusted_proxies: proxy::TrustedProxies,
     /// Process-wide timeouts.
@@ -165,14 +168,51 @@ fn find_in(paths: &[&str], hint: &str) -> Result<PathBuf, Report> {
 /// # Errors
 /// All errors of the config at once.
 pub fn load(path: &Path) -> Result<Loaded, Report> {
-    let name = name(path);
-    let cannot = |message: String| Report::whole_file(&name, message, Vec::new());
-    let text = read(path).map_err(cannot)?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let folder = std::path::absolute(folder.unwrap_or(Path::new(".")))
-        .map_err(|error| cannot(format!("cannot determine its folder: {error}")))?;
-    let source = Source::new(&name, &text, Origin::File);
-    parse(Context::new(source, &folder, &|name| std::env::var(name).ok()).on_this_machine())
+    ConfigText::read(path)?.parse()
+}
+
+/// The text of a config that has not been parsed yet.
+pub struct ConfigText {
+    name: String,
+    text: String,
+    /// Where relative paths start.
+    folder: PathBuf,
+}
+
+impl ConfigText {
+    /// Reads a config file, or standard input for `-`.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn read(path: &Path) -> Result<Self, Report> {
+        let text = read(path).map_err(|error| Report::whole_file(&name(path), error, Vec::new()))?;
+        Self::at(path, name(path), text)
+    }
+
+    /// This text, whose relative paths start at the folder of the file at `path`. `name` is its name in messages.
+    ///
+    /// # Errors
+    /// The folder cannot be determined.
+    pub fn at(path: &Path, name: String, text: String) -> Result<Self, Report> {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        match std::path::absolute(folder.unwrap_or(Path::new("."))) {
+            Ok(folder) => Ok(Self { name, text, folder }),
+            Err(error) => {
+                let error = format!("cannot determine its folder: {error}");
+                Err(Report::whole_file(&name, error, Vec::new()))
+            }
+        }
+    }
+
+    /// The config. Variables come from the environment of the process.
+    ///
+    /// # Errors
+    /// All errors of the config at once.
+    pub fn parse(&self) -> Result<Loaded, Report> {
+        let source = Source::new(&self.name, &self.text, Origin::File);
+        let lookup = |name: &str| std::env::var(name).ok();
+        parse(Context::new(source, &self.folder, &lookup).on_this_machine())
+    }
 }
 
 fn read(path: &Path) -> Result<String, String> {

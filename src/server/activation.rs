@@ -67,6 +67,7 @@ impl Server {
 
     /// Activates the config that a reload has read. If the reload failed, nothing changes.
     pub(super) async fn finish_reload(&mut self, read: Result<WaitingReload, Vec<String>>) {
+        let previous = self.reloads.active();
         let outcome = match read {
             Ok(reload) => Ok(self.activate(reload).await),
             Err(errors) => Err(errors),
@@ -74,8 +75,9 @@ impl Server {
         self.reloads.log(&outcome);
         let outcome = outcome.map(|report| Reloaded {
             ignored_until_restart: report.ignored(),
+            guard: self.guard_reload(previous, &report),
         });
-        self.state.config_state().reloaded(&outcome);
+        self.record_reload(&outcome);
         self.manager.ready();
         self.reloads.finish(outcome);
         if self.reloads.is_running() {

@@ -173,17 +173,20 @@ impl Listeners {
     }
 
     /// A listener that keeps TLS keeps its session tickets too: it takes over certificates and settings. New handshakes use them.
+    /// The TLS of `wanted` itself never changes with that of the running listener: a rollback needs it as it was.
     fn with_running_tls(&self, mut wanted: listener::Settings) -> listener::Settings {
+        let Some(tls) = &wanted.tls else { return wanted };
         let running = self.running.borrow();
         let same = running.iter().find(|(_, running)| running.id == wanted.id);
-        let running = same.and_then(|(_, running)| running.tls.as_ref());
-        if let (Some(running), Some(tls)) = (running, &wanted.tls) {
-            if let Err(error) = running.adopt(tls) {
-                let address = &wanted.address;
-                tracing::error!(%address, %error, "Could not apply the new TLS settings; still using the old ones");
-            }
-            wanted.tls = Some(Arc::clone(running));
+        let Some(running) = same.and_then(|(_, running)| running.tls.as_ref()) else {
+            wanted.tls = Some(Arc::new(tls.detached()));
+            return wanted;
+        };
+        if let Err(error) = running.adopt(tls) {
+            let address = &wanted.address;
+            tracing::error!(%address, %error, "Could not apply the new TLS settings; still using the old ones");
         }
+        wanted.tls = Some(Arc::clone(running));
         wanted
     }
 

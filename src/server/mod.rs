@@ -6,13 +6,16 @@ mod assemble;
 mod background;
 mod certificates;
 mod changes;
+mod differences;
 mod eligible;
 pub mod feeds;
+mod guard;
 mod history;
 mod limits;
 mod listeners;
 mod operate;
 mod pid_file;
+mod plan;
 mod reload;
 mod removed;
 mod servers;
@@ -38,9 +41,9 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use crate::admin::{BackendChange, Command, SAMPLES_KEPT};
+use crate::admin::{BackendChange, Command, ReloadRequest, SAMPLES_KEPT};
 use crate::clock;
-use crate::config::{self, Config, Workers};
+use crate::config::{Config, Workers};
 use crate::health::Change;
 use crate::listener::WorkerSet;
 use crate::net::ListenAddress;
@@ -50,6 +53,7 @@ use crate::telemetry::{Feed, Logs};
 use admin_api::AdminApi;
 pub use assemble::snapshot_of;
 use eligible::Eligibility;
+use guard::Guard;
 use limits::Resources;
 use listeners::Listeners;
 use pid_file::PidFile;
@@ -141,6 +145,7 @@ pub fn run(plan: Plan, on_start: impl FnOnce(&Running)) -> Result<(), StartError
 struct Server {
     timeouts: ClientTimeouts,
     reloads: Reloads,
+    guard: Guard,
     state: Arc<AppState>,
     listeners: Listeners,
     admin: AdminApi,
@@ -201,14 +206,13 @@ impl Server {
         let running = Running { addresses, admin };
         let bound = std::mem::take(&mut sockets.listeners);
         let mut listeners = Listeners::start(bound, &config.listeners, resources.workers)?;
-        let config_state = ConfigState::new(Arc::new(config.clone()), config::print(&config), source_name);
         let state = Arc::new(AppState {
             shared: Arc::clone(&backends.shared),
             counters: (0..resources.workers).map(|_| Arc::default()).collect(),
             logs: Arc::clone(logs),
             listeners: listeners.running(),
             started: (clock::now(), clock::wall()),
-            config_state: Mutex::new(config_state),
+            config_state: Mutex::new(ConfigState::new(&config, source_name)),
             samples: Arc::new(Feed::new(SAMPLES_KEPT)),
         });
         let tasks = watch(&state);
@@ -216,8 +220,8 @@ impl Server {
         admin.apply(config.admin.as_ref(), sockets.admin.take())?;
         let pid_file = pid_file.map(PidFile::prepare).transpose()?;
         let signals = Signals::new().map_err(StartError::system("receive signals"))?;
-        let is_ready = inherited.ready();
-        is_ready.map_err(StartError::system("take over from the running process"))?;
+        let ready = inherited.ready();
+        ready.map_err(StartError::system("take over from the running process"))?;
         let (stop, stopped) = watch::channel(Stop::No);
         let access_logs = watch::Sender::new(LogBuffers::default());
         let workers = start_workers((&listeners, &access_logs), &state, &stopped)?;
@@ -231,6 +235,7 @@ impl Server {
         manager.ready();
         Ok(Self {
             timeouts: config.timeouts,
+            guard: Guard::new(&config),
             reloads: Reloads::new(source, config, resources, backends.shared, backends.keep),
             state,
             listeners,
@@ -266,13 +271,14 @@ impl Server {
                         self.give_up_upgrade().await;
                         break;
                     }
-                    Event::Reload => self.start_reload(None),
+                    Event::Reload => self.start_reload(ReloadRequest::default()),
                     Event::ReopenLogs => self.reopen_logs(),
                     Event::Upgrade => self.start_upgrade(None),
                 },
                 Some(change) = self.changes.recv() => self.apply_health_changes(change),
                 Some(command) = self.commands.recv(), if !self.reloads.is_running() => match command {
-                    Command::Reload(reply) => self.start_reload(Some(reply)),
+                    Command::Reload(request) => self.start_reload(request),
+                    Command::Plan(request) => self.reloads.plan(request),
                     Command::Upgrade(reply) => self.start_upgrade(Some(reply)),
                 },
                 result = self.upgrade.ended() => if self.finish_upgrade(result) { break },
@@ -281,6 +287,7 @@ impl Server {
                 read = self.reloads.read(), if self.waiting.is_none() => self.prepare_reload(read).await,
                 reload = WaitingReload::take_answered(&mut self.waiting) => self.finish_reload(Ok(reload)).await,
                 Some(update) = self.discovery.updates.recv() => self.apply_update(&update),
+                () = self.guard.due() => self.check_guard(),
                 () = self.eligibility.due() => self.eligibility.update_due(&self.state.shared.snapshot().pools),
                 () = self.removed.due() => self.removed.release(&self.state.shared.snapshot().watched()),
             }

@@ -2,7 +2,6 @@
 //! a thread of lower priority than the workers does both. The control plane decides when the result is activated.
 
 use std::collections::HashSet;
-use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
@@ -15,11 +14,12 @@ use tokio::sync::oneshot;
 use super::assemble::{self, Assembled};
 use super::changes::Changes;
 use super::limits::Resources;
-use super::{limits, listeners, sources};
-use crate::admin::ReloadOutcome;
+use super::plan::{self, PlanResult, State};
+use super::{certificates, limits, listeners, sources};
+use crate::admin::{GuardChoice, NotPlanned, PlanRequest, Planned, ReloadOutcome, ReloadRequest};
 use crate::backend::BackendId;
 use crate::clock;
-use crate::config::{self, Config};
+use crate::config::{self, Config, ConfigText, Loaded};
 use crate::discovery::Sources;
 use crate::kept::Kept;
 use crate::pool::Member;
@@ -27,8 +27,8 @@ use crate::proxy::{Snapshot, SnapshotCell};
 
 /// The thread's niceness. Beside a worker that uses a whole core it still gets a tenth of that core, so that a reload finishes.
 const NICENESS: i32 = 10;
-/// Queued jobs of the thread: a replaced snapshot and the next reload.
-const QUEUED_JOBS: usize = 2;
+/// Queued jobs of the thread: a replaced snapshot, the next reload and a plan.
+const QUEUED_JOBS: usize = 3;
 /// Interval at which the thread checks whether old snapshots are still in use. Idle workers release them within about 20 ms.
 const FREE_INTERVAL: Duration = Duration::from_millis(100);
 /// Maximum number of old snapshots that wait to be freed here; beyond it, the last request that uses the oldest one frees it.
@@ -45,16 +45,25 @@ pub(super) struct ReloadResult {
 
 /// What the log and the admin API report of a successful reload.
 pub(super) struct ReloadReport {
-    changes: Changes,
-    /// The keys whose change has no effect before a restart.
+    pub(super) changes: Changes,
+    /// The keys whose change takes effect after a restart or an upgrade.
     ignored: Vec<&'static str>,
 }
 
 impl ReloadReport {
-    /// The keys whose change has no effect before a restart.
+    /// The keys whose change takes effect after a restart or an upgrade.
     pub(super) fn ignored(&self) -> Vec<String> {
         self.ignored.iter().map(|&key| key.to_owned()).collect()
     }
+}
+
+/// Why a config is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum ReloadKind {
+    /// It was requested. The guard is chosen, or else the config says whether there is one.
+    Requested(Option<GuardChoice>),
+    /// The config before is to become active again, for this reason.
+    Rollback(String),
 }
 
 /// The result of reading a config.
@@ -63,7 +72,7 @@ type ReadResult = Result<ReloadResult, Vec<String>>;
 /// Runs one reload after the other.
 pub(super) struct Reloads {
     source: Option<PathBuf>,
-    /// The config that sockets and threads were created from: a reload cannot change those.
+    /// The config that threads were created from: a reload cannot change their number.
     started: Arc<Config>,
     /// The active config.
     current: Arc<Config>,
@@ -77,6 +86,8 @@ pub(super) struct Reloads {
     running: Option<RunningReload>,
     /// Whether another reload was requested since the running one opened the file.
     is_requested: bool,
+    /// Shared with the plan that is being made: one at a time.
+    planning: Arc<()>,
 }
 
 /// A reload that has started and not ended.
@@ -84,17 +95,41 @@ struct RunningReload {
     began: Instant,
     read: oneshot::Receiver<ReadResult>,
     reply: Option<oneshot::Sender<ReloadOutcome>>,
+    kind: ReloadKind,
 }
 
 /// A job of the thread.
 enum Job {
     Read(ReadJob, oneshot::Sender<ReadResult>),
+    Plan(PlanJob),
     /// Frees a snapshot once it is no longer in use, and the config that it was built from.
     Free(Arc<Snapshot>, Arc<Config>),
 }
 
 struct ReadJob {
-    source: PathBuf,
+    from: ReadFrom,
+    basis: Basis,
+}
+
+/// Where a config comes from.
+enum ReadFrom {
+    /// A file.
+    File(PathBuf),
+    /// It was active before.
+    Before(Arc<Config>),
+}
+
+/// A plan that is to be made.
+struct PlanJob {
+    source: Option<PathBuf>,
+    text: Option<String>,
+    basis: Basis,
+    reply: oneshot::Sender<PlanResult>,
+    _planning: Arc<()>,
+}
+
+/// What a new config is built on and compared with.
+struct Basis {
     started: Arc<Config>,
     current: Arc<Config>,
     next_listener: usize,
@@ -124,7 +159,14 @@ impl Reloads {
             thread: None,
             running: None,
             is_requested: false,
+            planning: Arc::default(),
         }
+    }
+
+    /// Why the running reload runs.
+    pub(super) fn kind(&self) -> ReloadKind {
+        let running = self.running.as_ref().map(|running| running.kind.clone());
+        running.unwrap_or(ReloadKind::Requested(None))
     }
 
     /// The active config.
@@ -138,7 +180,8 @@ impl Reloads {
     }
 
     /// Starts a reload, or requests another one after the running one.
-    pub(super) fn start(&mut self, reply: Option<oneshot::Sender<ReloadOutcome>>) {
+    pub(super) fn start(&mut self, request: ReloadRequest) {
+        let ReloadRequest { guard, reply } = request;
         if self.is_running() {
             self.is_requested = true;
             return;
@@ -151,22 +194,53 @@ impl Reloads {
             let _ = reply.map(|reply| reply.send(Err(vec![why.to_owned()])));
             return;
         };
+        let from = ReadFrom::File(source);
+        self.run(from, reply, ReloadKind::Requested(guard));
+    }
+
+    /// Starts to bring the config before back. No reload may be running.
+    pub(super) fn roll_back(&mut self, before: Arc<Config>, reason: String) {
+        self.run(ReadFrom::Before(before), None, ReloadKind::Rollback(reason));
+    }
+
+    fn run(&mut self, from: ReadFrom, reply: Option<oneshot::Sender<ReloadOutcome>>, kind: ReloadKind) {
         let (done, read) = oneshot::channel();
         self.running = Some(RunningReload {
             began: clock::now(),
             read,
             reply,
+            kind,
         });
-        let job = ReadJob {
-            source,
+        let basis = self.basis();
+        // A job that is not accepted drops its sender, and `read` returns an error.
+        self.submit(Job::Read(ReadJob { from, basis }, done));
+    }
+
+    /// Has the thread find out what a reload would change, unless it does that already.
+    pub(super) fn plan(&mut self, request: PlanRequest) {
+        let PlanRequest { text, reply } = request;
+        if Arc::strong_count(&self.planning) > 1 {
+            let _ = reply.send(Err(NotPlanned::Busy));
+            return;
+        }
+        let job = PlanJob {
+            source: self.source.clone(),
+            text,
+            basis: self.basis(),
+            reply,
+            _planning: Arc::clone(&self.planning),
+        };
+        self.submit(Job::Plan(job));
+    }
+
+    fn basis(&self) -> Basis {
+        Basis {
             started: Arc::clone(&self.started),
             current: Arc::clone(&self.current),
             next_listener: self.next_listener,
             kept: self.kept.clone(),
             resources: self.resources,
-        };
-        // A job that is not accepted drops its sender, and `read` returns an error.
-        self.submit(Job::Read(job, done));
+        }
     }
 
     /// Waits for the result of the running reload; forever when none is running.
@@ -200,11 +274,24 @@ impl Reloads {
         let took = began.map_or(Duration::ZERO, |began| {
             clock::now().saturating_duration_since(began)
         });
-        match outcome {
-            Ok(report) => report.log(&source, took),
-            Err(errors) => {
+        match (outcome, self.kind()) {
+            (Ok(report), ReloadKind::Requested(_)) => report.changes.log(&source, took, &report.ignored),
+            (Ok(_), ReloadKind::Rollback(reason)) => tracing::error!(
+                %source,
+                reason,
+                "Reload rolled back: the previous configuration is active again; correct the file and reload"
+            ),
+            (Err(errors), ReloadKind::Requested(_)) => {
                 for error in errors {
                     tracing::error!(%source, %error, "Reload failed; the previous configuration stays active");
+                }
+            }
+            (Err(errors), ReloadKind::Rollback(reason)) => {
+                for error in errors {
+                    tracing::error!(
+                        %source, %error, reason,
+                        "Rollback failed; the new configuration stays active: correct the file and reload"
+                    );
                 }
             }
         }
@@ -216,7 +303,7 @@ impl Reloads {
             let _ = reply.send(outcome);
         }
         if self.is_requested {
-            self.start(None);
+            self.start(ReloadRequest::default());
         }
     }
 
@@ -233,38 +320,6 @@ impl Reloads {
         if let Some(thread) = &self.thread {
             let _ = thread.try_send(job);
         }
-    }
-}
-
-impl ReloadReport {
-    fn log(&self, source: &dyn Display, took: Duration) {
-        for key in &self.ignored {
-            tracing::warn!(key, "Changed setting is ignored until restart");
-        }
-        let Changes {
-            pools,
-            backends,
-            routes,
-            settings,
-        } = &self.changes;
-        let ignored = (!self.ignored.is_empty()).then(|| self.ignored.join(", "));
-        tracing::info!(
-            source = %source,
-            took_ms = (took.as_secs_f64() * 1e6).round() / 1e3,
-            changes = self.changes.count(),
-            pools_added = pools.added.text(),
-            pools_removed = pools.removed.text(),
-            pools_changed = pools.changed.text(),
-            backends_added = backends.added.text(),
-            backends_removed = backends.removed.text(),
-            backends_changed = backends.changed.text(),
-            routes_added = routes.added.text(),
-            routes_removed = routes.removed.text(),
-            routes_changed = routes.changed.text(),
-            settings_changed = settings.text(),
-            ignored_until_restart = ignored,
-            "Reloaded"
-        );
     }
 }
 
@@ -289,6 +344,10 @@ fn work(jobs: &Receiver<Job>, shared: &SnapshotCell) {
         };
         match job {
             Ok(Job::Read(job, done)) => drop(done.send(read(&job))),
+            Ok(Job::Plan(job)) => {
+                let planned = make_plan(job.source, job.text, &job.basis);
+                let _ = job.reply.send(planned);
+            }
             Ok(Job::Free(snapshot, config)) => {
                 drop(config);
                 replaced.push(snapshot);
@@ -321,29 +380,56 @@ fn close_idle_of_removed(replaced: &[Arc<Snapshot>], current: &Snapshot) {
     }
 }
 
-/// Reads the file and builds routes, pools, backends, timeouts and limits. Settings that only a start can apply stay as they are;
-/// while the file has other values for them, they are reported as ignored.
+/// Reads the file, or takes the config that was active before, and builds what is to be activated.
 fn read(job: &ReadJob) -> ReadResult {
-    let loaded = config::load(&job.source).map_err(|report| {
-        let problems = report.problems.iter();
-        problems.map(ToString::to_string).collect::<Vec<_>>()
-    })?;
-    for warning in &loaded.warnings {
-        tracing::warn!(%warning, "Configuration warning");
-    }
-    let mut config = loaded.config;
-    limits::resolve(&mut config, job.resources);
-    listeners::identify(&job.current.listeners, &mut config.listeners, job.next_listener);
-    let started = &job.started;
+    let config = match &job.from {
+        ReadFrom::File(path) => {
+            let text = ConfigText::read(path).map_err(|report| report.messages())?;
+            let Loaded { config, warnings } = text.parse().map_err(|report| report.messages())?;
+            for warning in &warnings {
+                tracing::warn!(%warning, "Configuration warning");
+            }
+            config
+        }
+        ReadFrom::Before(config) => {
+            certificates::refresh_inactive(&config.listeners);
+            Config::clone(config)
+        }
+    };
+    build(config, &job.basis, &job.basis.kept)
+}
+
+/// What a reload would change.
+fn make_plan(source: Option<PathBuf>, text: Option<String>, basis: &Basis) -> PlanResult {
+    let Loaded { config, warnings } = plan::load(source, text)?;
+    // State that is in use would be changed by building on it.
+    let built = build(config, basis, &Kept::default()).map_err(NotPlanned::Invalid)?;
+    let next = built.assembled.keep.finish();
+    let planned = plan::planned(&built.report.changes, &State::new(&basis.kept, &next));
+    Ok(Planned {
+        requires_restart: built.report.ignored(),
+        warnings: warnings.iter().map(ToString::to_string).collect(),
+        ..planned
+    })
+}
+
+/// Builds routes, pools, backends, timeouts and limits. Settings that only a start can apply stay as they are; while the config has
+/// other values for them, they are reported as ignored.
+fn build(mut config: Config, basis: &Basis, kept: &Kept) -> ReadResult {
+    limits::resolve(&mut config, basis.resources);
+    // For a rollback too: a listener that it brings back is a new one, because the connections of the old one drain.
+    let current = &basis.current;
+    listeners::identify(&current.listeners, &mut config.listeners, basis.next_listener);
+    let started = &basis.started;
     let fixed = [("workers", config.workers != started.workers)];
     let ignored = fixed.iter().filter(|(_, has_changed)| *has_changed);
     let ignored = ignored.map(|(key, _)| *key).collect();
-    let assembled = assemble::assemble(&config, &job.kept).map_err(|error| vec![error.to_string()])?;
+    let assembled = assemble::assemble(&config, kept).map_err(|error| vec![error.to_string()])?;
     let config = Config {
         workers: started.workers,
         ..config
     };
-    let changes = Changes::between(&job.current, &config);
+    let changes = Changes::between(current, &config);
     Ok(ReloadResult {
         assembled,
         text: config::print(&config),
@@ -409,7 +495,7 @@ mod tests {
     async fn a_backend_drained_while_a_config_is_read_stays_drained() {
         let mut bench = Bench::new("drained");
         let shared = Arc::clone(&bench.reloads.shared);
-        bench.reloads.start(None);
+        bench.reloads.start(ReloadRequest::default());
         let result = bench.read().await;
         let before = shared.snapshot();
         let roster = before.pools[0].roster();
@@ -431,7 +517,7 @@ mod tests {
         let before = bench.reloads.shared.snapshot();
         let text = "listen: 127.0.0.1:0\nbackends: [http://127.0.0.1:1, http://127.0.0.1:2]\n";
         std::fs::write(&bench.path, text).unwrap();
-        bench.reloads.start(None);
+        bench.reloads.start(ReloadRequest::default());
         let result = bench.read().await;
         assert_eq!(
             before.pools[0].roster().members().len(),
@@ -453,7 +539,7 @@ mod tests {
     async fn requests_during_a_reload_lead_to_one_more_reload() {
         let mut bench = Bench::new("meanwhile");
         for _ in 0..3 {
-            bench.reloads.start(None);
+            bench.reloads.start(ReloadRequest::default());
         }
         for is_followed in [true, false] {
             bench.read().await;
@@ -466,7 +552,7 @@ mod tests {
     async fn a_snapshot_is_freed_by_the_thread_once_it_is_unused() {
         let mut bench = Bench::new("freed");
         let used = bench.reloads.shared.snapshot();
-        bench.reloads.start(None);
+        bench.reloads.start(ReloadRequest::default());
         let result = bench.read().await;
         bench.activate(result);
         assert_eq!(Arc::strong_count(&used), 2, "ours and the thread's");

@@ -14,7 +14,7 @@ use super::service_manager::ServiceManager;
 use super::signals::Event;
 use super::upgrade::Sockets;
 use super::{Server, Stop, worker};
-use crate::admin::{Readiness, ReloadOutcome};
+use crate::admin::{Readiness, ReloadRequest};
 use crate::clock;
 use crate::health::{Change, State};
 use crate::proxy::SnapshotCell;
@@ -83,9 +83,9 @@ impl Server {
 
     /// Starts a reload. While an upgrade runs, a request with a reply is refused, because the new process reads the config
     /// itself; a signal has effect if the upgrade fails.
-    pub(super) fn start_reload(&mut self, reply: Option<oneshot::Sender<ReloadOutcome>>) {
+    pub(super) fn start_reload(&mut self, request: ReloadRequest) {
         if self.upgrade.is_running() {
-            match reply {
+            match request.reply {
                 Some(reply) => {
                     let why = "an upgrade is running, and the new process reads the config; reload again if the upgrade fails";
                     tracing::warn!("Reload refused: {why}");
@@ -104,7 +104,7 @@ impl Server {
         if !self.reloads.is_running() {
             self.notify_reloading();
         }
-        self.reloads.start(reply);
+        self.reloads.start(request);
         if !self.reloads.is_running() {
             self.manager.ready();
         }
@@ -165,7 +165,7 @@ impl Server {
             Err(why) => {
                 tracing::error!(why, "Upgrade failed; this process goes on");
                 if mem::take(&mut self.is_reload_postponed) {
-                    self.start_reload(None);
+                    self.start_reload(ReloadRequest::default());
                 }
             }
         }

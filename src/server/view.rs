@@ -12,10 +12,10 @@ use super::listeners::Running;
 use crate::admin::{
     BackendState, BackendStatus, CertificateStatus, CheckStatus, ConfigStatus, ConnectionsStatus, Explained,
     LatencyStatus, PoolStatus, ProcessStatus, Question, QueueStatus, Readiness, RejectedLimitStatus,
-    RejectedStatus, ReloadOutcome, ReloadStatus, RequestsStatus, Status, Time, View,
+    RejectedStatus, ReloadOutcome, ReloadStatus, RequestsStatus, RollbackStatus, Status, Time, View,
 };
 use crate::clock;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::explain;
 use crate::health::Probed;
 use crate::pool::{Member, Pool, Sticky};
@@ -51,20 +51,31 @@ pub(super) struct ConfigState {
     pub(super) last_reload: Option<ReloadStatus>,
     pub(super) reloads_succeeded: u64,
     pub(super) reloads_failed: u64,
+    pub(super) reloads_rolled_back: u64,
+    /// Until when the active config is guarded.
+    pub(super) guarded_until: Option<Time>,
+    /// The rollback that is being made.
+    pub(super) rollback: Option<RollbackStatus>,
+    /// The last one, until another reload succeeds.
+    pub(super) rolled_back: Option<RollbackStatus>,
 }
 
 impl ConfigState {
-    pub(super) fn new(config: Arc<Config>, config_text: String, source: String) -> Self {
+    pub(super) fn new(config: &Config, source: String) -> Self {
         Self {
             readiness: Readiness::Ready,
-            config_text,
+            config_text: config::print(config),
             previous_text: None,
-            config,
+            config: Arc::new(config.clone()),
             source,
             config_loaded: clock::wall(),
             last_reload: None,
             reloads_succeeded: 0,
             reloads_failed: 0,
+            reloads_rolled_back: 0,
+            guarded_until: None,
+            rollback: None,
+            rolled_back: None,
         }
     }
 
@@ -74,6 +85,19 @@ impl ConfigState {
         self.previous_text = Some(std::mem::replace(&mut self.config_text, text));
     }
 
+    /// Records the end of a rollback.
+    pub(super) fn rolled_back(&mut self, is_done: bool) {
+        let now = clock::wall();
+        let rollback = self.rollback.take().filter(|_| is_done);
+        let Some(rollback) = rollback else { return };
+        self.config_loaded = now;
+        self.reloads_rolled_back += 1;
+        self.rolled_back = Some(RollbackStatus {
+            time: now.into(),
+            ..rollback
+        });
+    }
+
     /// Records the result of a reload.
     pub(super) fn reloaded(&mut self, outcome: &ReloadOutcome) {
         let now = clock::wall();
@@ -81,6 +105,7 @@ impl ConfigState {
             Ok(reloaded) => {
                 self.config_loaded = now;
                 self.reloads_succeeded += 1;
+                self.rolled_back = None;
                 (Vec::new(), reloaded.ignored_until_restart.clone())
             }
             Err(errors) => {
@@ -161,6 +186,8 @@ impl View for AppState {
                 source: config_state.source.clone(),
                 loaded: config_state.config_loaded.into(),
                 last_reload: config_state.last_reload.clone(),
+                guarded_until: config_state.guarded_until.clone(),
+                rolled_back: config_state.rolled_back.clone(),
             },
         };
         Status {
@@ -201,6 +228,7 @@ impl View for AppState {
                 reloads_succeeded: config_state.reloads_succeeded,
                 reloads_failed: config_state.reloads_failed,
                 spans: Arc::clone(&self.shared.snapshot().spans),
+                reloads_rolled_back: config_state.reloads_rolled_back,
             },
         }
     }

@@ -37,6 +37,20 @@ impl Kept {
     pub fn get<T: Any + Send + Sync>(&self, name: &str) -> Option<Arc<T>> {
         typed(self.0.get(&identity::<T>(name)))
     }
+
+    /// The names of all values; a name comes once for each type.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(|(_, name)| &**name)
+    }
+
+    /// The names of the values that `next` does not have, so that they are dropped when it replaces this state. Sorted; a name comes
+    /// once for each type.
+    pub fn missing_in<'k>(&'k self, next: &Self) -> Vec<&'k str> {
+        let missing = self.0.keys().filter(|identity| !next.0.contains_key(*identity));
+        let mut names: Vec<&str> = missing.map(|(_, name)| &**name).collect();
+        names.sort_unstable();
+        names
+    }
 }
 
 impl KeptBuilder {
@@ -137,6 +151,15 @@ mod tests {
         assert!(first.get::<Counter>("pool/c").is_none());
         let second = after(&first, &["pool/b"]);
         assert!(Arc::ptr_eq(&b, &second.get::<Counter>("pool/b").unwrap()));
+    }
+
+    #[test]
+    fn what_the_next_state_does_not_have_is_named() {
+        let first = after(&Kept::default(), &["pool/b", "pool/a", "pool/c"]);
+        let mut next = Kept::default().next();
+        next.get_or_insert("pool/a", Other::default);
+        next.get_or_insert("pool/b", Counter::default);
+        assert_eq!(first.missing_in(&next.finish()), ["pool/a", "pool/c"]);
     }
 
     #[test]

@@ -19,12 +19,15 @@ export function page() {
   async function update() {
     const { config } = store.status.process;
     const reload = config.last_reload;
-    const key = `${config.loaded} ${reload?.time}`;
+    const back = config.rolled_back;
+    const key = `${config.loaded} ${reload?.time} ${config.guarded_until} ${back?.time}`;
     if (key === shown) return;
     shown = key;
-    facts.textContent = `${config.source} · loaded at ${clock(config.loaded)}`;
+    const guarded = config.guarded_until ? ` · guarded until ${clock(config.guarded_until)}` : "";
+    facts.textContent = `${config.source} · loaded at ${clock(config.loaded)}${guarded}`;
     const ignored = reload?.ignored_until_restart ?? [];
-    const lines = [...(reload?.errors ?? []), ...ignored.map((one) => `${one}: changed, takes effect after a restart or an upgrade`)];
+    const undone = back ? [`rolled back at ${clock(back.time)}: ${back.reason}; correct the file and reload`] : [];
+    const lines = [...undone, ...(reload?.errors ?? []), ...ignored.map((one) => `${one}: changed, takes effect after a restart or an upgrade`)];
     errors.hidden = lines.length === 0;
     errors.textContent = reload ? `Last reload, at ${clock(reload.time)}:\n${lines.join("\n")}` : "";
     try {

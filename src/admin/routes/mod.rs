@@ -8,6 +8,7 @@ mod feeds;
 mod log_level;
 mod openapi;
 mod operation;
+mod plan;
 mod queue;
 mod reads;
 mod reload;

@@ -123,7 +123,7 @@ fn request_body(body: &Body) -> Value {
     let mut generator = settings.into_generator();
     json!({
         "required": body.is_required,
-        "content": { "application/json": { "schema": (body.schema)(&mut generator) } },
+        "content": { body.media: { "schema": (body.schema)(&mut generator) } },
     })
 }
 

@@ -6,6 +6,8 @@ use serde_json::{Map, Value};
 
 use super::super::control::Control;
 
+/// The media type of JSON.
+pub(super) const JSON: &str = "application/json";
 /// The media type of a config (RFC 9512).
 pub(super) const YAML: &str = "application/yaml";
 
@@ -52,9 +54,10 @@ pub(super) enum Place {
     Header,
 }
 
-/// The JSON body of a request.
+/// The body of a request.
 #[derive(Clone, Copy)]
 pub(super) struct Body {
+    pub(super) media: &'static str,
     pub(super) is_required: bool,
     pub(super) schema: fn(&mut SchemaGenerator) -> Schema,
 }
@@ -105,7 +108,7 @@ impl Content {
     /// JSON of this type.
     pub(super) const fn json<T: JsonSchema>() -> Self {
         Self {
-            media: "application/json",
+            media: JSON,
             schema: schema::<T>,
         }
     }
@@ -131,8 +134,25 @@ impl Body {
     /// A body of this type, without which the request is refused.
     pub(super) const fn required<T: JsonSchema>() -> Self {
         Self {
+            media: JSON,
             is_required: true,
             schema: schema::<T>,
+        }
+    }
+
+    /// A body of this type, or none.
+    pub(super) const fn optional<T: JsonSchema>() -> Self {
+        Self {
+            is_required: false,
+            ..Self::required::<T>()
+        }
+    }
+
+    /// A config, or none.
+    pub(super) const fn optional_yaml() -> Self {
+        Self {
+            media: YAML,
+            ..Self::optional::<Map<String, Value>>()
         }
     }
 }

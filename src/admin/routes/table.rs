@@ -7,11 +7,12 @@ use axum::routing::on;
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value};
 
+use super::super::plan::Planned;
 use super::super::question::Question;
 use super::super::sample::History;
 use super::super::status::{BackendStatus, Status};
 use super::operation::{Body, Content, Operation, Parameter, Place, READ, Verb, schema};
-use super::{backends, dashboard, explain, feeds, log_level, openapi, reads, reload, upgrade};
+use super::{backends, dashboard, explain, feeds, log_level, openapi, plan, reads, reload, upgrade};
 
 /// All operations.
 pub(super) const OPERATIONS: &[Operation] = &[
@@ -212,8 +213,11 @@ pub(super) const OPERATIONS: &[Operation] = &[
         path: "/api/v1/reload",
         id: "reload",
         summary: "Reads the config again, and activates it if it has no errors",
+        body: Some(Body::optional::<reload::ReloadBody>()),
         success: &[Content::json::<reload::ReloadResponse>()],
         errors: &[
+            INVALID_BODY,
+            TOO_LARGE,
             (
                 422,
                 "The config has errors; the previous configuration stays active",
@@ -222,6 +226,23 @@ pub(super) const OPERATIONS: &[Operation] = &[
             TIMED_OUT,
         ],
         handler: |method| on(method, reload::reload),
+        ..READ
+    },
+    Operation {
+        verb: Verb::Post,
+        path: "/api/v1/plan",
+        id: "plan",
+        summary: "What a reload of this config, or of the config file without one, would change; changes nothing",
+        body: Some(Body::optional_yaml()),
+        success: &[Content::json::<Planned>()],
+        errors: &[
+            INVALID_BODY,
+            TOO_LARGE,
+            (422, "A reload of this config would fail"),
+            BUSY,
+            TIMED_OUT,
+        ],
+        handler: plan::route,
         ..READ
     },
     Operation {

@@ -40,7 +40,7 @@ enum Action {
     /// Shows the pools and their backends
     Status(status::StatusArguments),
     /// Reads the config again, and activates it if it has no errors
-    Reload,
+    Reload(reload::ReloadArguments),
     /// Replaces the process by a new one of its program, without closing a connection
     Upgrade,
     /// Lets a backend finish its requests and gives it no new ones
@@ -75,7 +75,7 @@ pub(super) fn ctl(arguments: &CtlArguments, streams: &mut Streams<'_>) -> io::Re
     };
     let result = match &arguments.action {
         Action::Status(status) => status::run(&process, status),
-        Action::Reload => reload::run(&process),
+        Action::Reload(reload) => reload::run(&process, reload),
         Action::Upgrade => upgrade::run(&process),
         Action::Drain(backend) => drain::run(&process, &backend.pool, &backend.backend),
         Action::Ready(backend) => ready::run(&process, &backend.pool, &backend.backend),

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::Outcome;
 use super::call::{Done, Failure, Process, parse};
-use crate::admin::{BackendState, BackendStatus, PoolStatus, Status};
+use crate::admin::{BackendState, BackendStatus, PoolStatus, RollbackStatus, Status};
 
 /// The arguments of `evenkeel ctl status`.
 #[derive(Debug, Clone, Args)]
@@ -55,6 +55,22 @@ fn all(status: &Status) -> String {
         "evenkeel {}, process {}, {ready}, config {}\n",
         process.version, process.pid, process.config.source
     );
+    if let Some(until) = &process.config.guarded_until {
+        let _ = writeln!(text, "the last reload is guarded until {}", until.0);
+    }
+    if let Some(rollback) = &process.config.rolled_back {
+        let RollbackStatus {
+            time,
+            reloaded,
+            reason,
+            ..
+        } = rollback;
+        let _ = writeln!(
+            text,
+            "the config loaded at {} was rolled back at {}: {reason}; correct the file and reload",
+            reloaded.0, time.0
+        );
+    }
     let reload = process.config.last_reload.as_ref();
     for error in reload.iter().flat_map(|reload| &reload.errors) {
         // Writing to a string cannot fail.

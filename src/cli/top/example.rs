@@ -33,6 +33,8 @@ pub(super) fn status(pools: usize, backends: u16) -> Status {
                 source: "demo".to_owned(),
                 loaded: Time(START.to_owned()),
                 last_reload: None,
+                guarded_until: None,
+                rolled_back: None,
             },
         },
         pools: (1..=pools).map(|number| pool(number, backends)).collect(),

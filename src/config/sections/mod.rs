@@ -23,6 +23,7 @@ mod pool;
 mod pool_name;
 mod pool_tls;
 mod queue;
+mod reloads;
 mod retry;
 mod route;
 mod route_action;

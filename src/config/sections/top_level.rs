@@ -11,7 +11,9 @@ use super::pool::{self, POOL};
 use super::route::{self, ROUTE};
 use super::stores::{self, Stores};
 use super::timeouts::{self, TIMEOUTS};
-use super::{backend, ejection, health_check, lists, queue, retry, strategy, tracing, trusted_proxies};
+use super::{
+    backend, ejection, health_check, lists, queue, reloads, retry, strategy, tracing, trusted_proxies,
+};
 use crate::config::context::Context;
 use crate::config::print::{Item, map, quoted, word};
 use crate::config::reader::Reader;
@@ -55,6 +57,7 @@ pub(super) const ROOT: Section = Section {
             "Where requests are logged, one line each: one sink, or up to 8.",
         )
         .default("stdout"),
+        reloads::GUARD,
         trusted_proxies::KEY,
         strategy::KEY.default("round_robin").printed_elsewhere(),
         health_check::KEY.printed_elsewhere(),
@@ -116,6 +119,7 @@ pub(in crate::config) fn read(cx: &Context<'_>, root: Option<&Node>) -> Option<C
         admin,
         access_log: access_log::read(&root),
         tracing: tracing::read(&root, &trusted_proxies),
+        guard: root.optional_duration("guard", None),
         trusted_proxies,
         timeouts: timeouts::read(&root.section("timeouts", &TIMEOUTS)),
         limits: limits::read(&root.section("limits", &LIMITS)),
@@ -141,6 +145,7 @@ pub(in crate::config) fn show(config: &Config) -> Item {
         ),
         ("admin", admin::show(config.admin.as_ref())),
         ("access_log", access_log::show(&config.access_log)),
+        ("guard", reloads::show_guard(config.guard)),
         ("trusted_proxies", trusted_proxies::show(&config.trusted_proxies)),
         ("timeouts", timeouts::show(&config.timeouts)),
         ("limits", limits::show(&config.limits)),

@@ -414,6 +414,7 @@ access_log:
   sample: off
   on_full: drop
   query: false
+guard: off
 trusted_proxies: []
 timeouts:
   client_header: 10s

@@ -10,6 +10,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::listeners::Running;
 use crate::clock;
+use crate::listener;
 use crate::proxy::SnapshotCell;
 use crate::telemetry::Timestamp;
 use crate::tls;
@@ -54,6 +55,14 @@ pub(super) fn active(listeners: &[Running], shared: &SnapshotCell) -> Vec<Active
         }
     }
     all
+}
+
+/// Reads the certificates of listeners that were active before: their files may have been replaced meanwhile. Those that cannot be read
+/// stay as they were. Blocks on the file system.
+pub(super) fn refresh_inactive(listeners: &[listener::Settings]) {
+    for tls in listeners.iter().filter_map(|listener| listener.tls.as_ref()) {
+        let _ = tls.refresh();
+    }
 }
 
 /// Reloads changed files and warns of certificates that expire. Never ends.

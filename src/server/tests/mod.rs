@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use super::assemble::Assembled;
 use super::*;
+use crate::config;
 use crate::kept::Kept;
 use crate::proxy::PolicySettings;
 use crate::schema::{Params, Value};

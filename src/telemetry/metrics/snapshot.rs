@@ -114,4 +114,6 @@ pub struct ProcessSample {
     pub reloads_failed: u64,
     /// What became of the spans of traces.
     pub spans: Arc<SpanCounters>,
+    /// Reloads that a guard has undone.
+    pub reloads_rolled_back: u64,
 }

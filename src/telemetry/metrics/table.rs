@@ -461,6 +461,11 @@ pub const METRICS: &[Metric] = &[
         "Failed reloads; the previous configuration stayed active.",
         Source::Process(|process| process.reloads_failed),
     ),
+    counter(
+        "evenkeel_reloads_rolled_back_total",
+        "Reloads that a guard has undone.",
+        Source::Process(|process| process.reloads_rolled_back),
+    ),
     gauge(
         "evenkeel_config_last_reload_timestamp_seconds",
         "Time at which the active configuration was loaded, in seconds since 1970.",

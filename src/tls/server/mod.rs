@@ -90,6 +90,13 @@ impl Server {
         })
     }
 
+    /// One with the same settings and certificates, which does not change with this one.
+    pub fn detached(&self) -> Self {
+        Self {
+            current: ArcSwap::new(self.current.load_full()),
+        }
+    }
+
     /// Takes over the settings and certificates of `other`. Open connections keep the previous ones, and session tickets
     /// stay valid unless client authentication has changed.
     ///

@@ -310,6 +310,18 @@ fn tickets_stay_valid_when_certificates_are_replaced() {
 }
 
 #[test]
+fn a_detached_server_stays_as_it_was_and_can_be_adopted_again() {
+    let (folder, _) = two();
+    let running = server(&folder, &["a"]);
+    let before = running.detached();
+    running.adopt(&server(&folder, &["b"])).unwrap();
+    assert_ne!(running, before);
+    running.adopt(&before).unwrap();
+    assert_eq!(running.settings(), settings(&folder, &["a"]));
+    assert_eq!(running.certificates(), before.certificates());
+}
+
+#[test]
 fn tickets_become_invalid_when_the_client_cas_change() {
     let (folder, authority) = two();
     folder.write("ca.pem", &authority.pem());

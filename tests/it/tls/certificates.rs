@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::Bench;
 use crate::support::tls::{Tls, der};
-use crate::support::{Backend, Proxy};
+use crate::support::{Backend, Proxy, Response};
 
 /// The certificate that a new client gets.
 fn shown(bench: &Bench, proxy: &Proxy) -> Vec<u8> {
@@ -42,6 +42,29 @@ fn adding_certificates_requires_a_reload_and_no_restart() {
     reload(&proxy, "reloaded");
     let connection = bench.client().connect(proxy.address(), "b.test");
     assert_eq!(connection.shown(), der(&b.cert));
+}
+
+#[test]
+fn a_rollback_brings_the_certificates_before_back() {
+    let bench = Bench::new();
+    let [a, b] = ["a", "b"].map(|name| bench.put(name, &["a.test"]));
+    let (good, bad) = (Backend::saying(""), Backend::start(|_| Response::status(500, "")));
+    let config = |backend: &Backend, name: &str| {
+        let builder = bench.before(backend, &[name]);
+        builder.config("guard: 1h\nhealth_check: off\nejection: off")
+    };
+    let proxy = config(&good, "a").start();
+    proxy.write_config(&config(&bad, "b").text());
+    let mark = proxy.mark();
+    reload(&proxy, "reload is guarded");
+    assert_eq!(shown(&bench, &proxy), der(&b.cert).to_vec());
+    let mut client = bench.client().connect(proxy.address(), "a.test");
+    for _ in 0..30 {
+        // The last ones may come after the rollback.
+        client.get("a.test", "/");
+    }
+    proxy.wait_for_message(mark, "Reload rolled back");
+    assert_eq!(shown(&bench, &proxy), der(&a.cert).to_vec());
 }
 
 #[test]

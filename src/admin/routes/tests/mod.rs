@@ -65,6 +65,7 @@ impl View for Fixed {
                 config_loaded: UNIX_EPOCH,
                 reloads_succeeded: 0,
                 reloads_failed: 0,
+                reloads_rolled_back: 0,
                 spans: Arc::default(),
             },
         }
@@ -148,6 +149,8 @@ fn shown_status() -> Status {
                 source: "config.yaml".to_owned(),
                 loaded: Time::from(UNIX_EPOCH),
                 last_reload: None,
+                guarded_until: None,
+                rolled_back: None,
             },
         },
         certificates: Vec::new(),
@@ -251,10 +254,11 @@ fn respond_to_reload(api: &mut Api, outcome: ReloadOutcome) -> JoinHandle<()> {
     let (_, none) = mpsc::channel(1);
     let mut commands = std::mem::replace(&mut api.commands, none);
     tokio::spawn(async move {
-        let Some(Command::Reload(response)) = commands.recv().await else {
+        let Some(Command::Reload(request)) = commands.recv().await else {
             panic!("a reload");
         };
-        response.send(outcome).expect("somebody waits");
+        let reply = request.reply.expect("a reply");
+        reply.send(outcome).expect("somebody waits");
     })
 }
 
@@ -513,7 +517,7 @@ async fn the_longest_idle_connection_is_evicted_and_a_command_continues() {
     let ask = "POST /api/v1/reload HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     asking.write_all(ask.as_bytes()).await.expect("written");
     let command = tokio::time::timeout(DEADLINE, api.commands.recv()).await;
-    let Some(Command::Reload(response)) = command.expect("in time") else {
+    let Some(Command::Reload(request)) = command.expect("in time") else {
         panic!("a reload");
     };
     let first = TcpStream::connect(api.address).await.expect("a connection");
@@ -522,7 +526,8 @@ async fn the_longest_idle_connection_is_evicted_and_a_command_continues() {
         kept.push(TcpStream::connect(api.address).await.expect("a connection"));
     }
     closed(first).await;
-    response.send(Ok(Reloaded::default())).expect("somebody waits");
+    let reply = request.reply.expect("a reply");
+    reply.send(Ok(Reloaded::default())).expect("somebody waits");
     let mut response = String::new();
     let read = asking.read_to_string(&mut response);
     tokio::time::timeout(DEADLINE, read)

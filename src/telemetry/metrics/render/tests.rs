@@ -78,6 +78,7 @@ fn snapshot() -> Snapshot {
             reloads_succeeded: 4,
             reloads_failed: 5,
             spans: spans(),
+            reloads_rolled_back: 0,
         },
     }
 }
