@@ -25,6 +25,7 @@ mod tree;
 mod variables;
 mod vocabulary;
 
+use std::hash::{DefaultHasher, Hasher as _};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -73,6 +74,10 @@ pub struct Config {
     pub tracing: Option<trace::Settings>,
     /// How long each reload is guarded; `None`: not at all.
     pub guard: Option<Duration>,
+    /// Whether a change of the file leads to a reload.
+    pub watch_config: bool,
+    /// Identifies the text that it was read from.
+    pub text_hash: u64,
     /// The proxies whose forwarding and PROXY headers are trusted.
     pub trusted_proxies: proxy::TrustedProxies,
     /// Process-wide timeouts.
@@ -204,6 +209,11 @@ impl ConfigText {
         }
     }
 
+    /// Identifies the text: see [`Config::text_hash`].
+    pub fn hash(&self) -> u64 {
+        hash(&self.text)
+    }
+
     /// The config. Variables come from the environment of the process.
     ///
     /// # Errors
@@ -213,6 +223,13 @@ impl ConfigText {
         let lookup = |name: &str| std::env::var(name).ok();
         parse(Context::new(source, &self.folder, &lookup).on_this_machine())
     }
+}
+
+/// Identifies a text among those that a file has one after the other.
+fn hash(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(text.as_bytes());
+    hasher.finish()
 }
 
 fn read(path: &Path) -> Result<String, String> {

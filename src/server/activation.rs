@@ -77,6 +77,7 @@ impl Server {
             ignored_until_restart: report.ignored(),
             guard: self.guard_reload(previous, &report),
         });
+        self.config_watch.configure(&self.reloads);
         self.record_reload(&outcome);
         self.manager.ready();
         self.reloads.finish(outcome);

@@ -63,6 +63,7 @@ impl Changes {
         let mut settings = Items::default();
         for (key, is_changed) in [
             ("guard", before.guard != after.guard),
+            ("watch_config", before.watch_config != after.watch_config),
             ("trusted_proxies", before.trusted_proxies != after.trusted_proxies),
             ("timeouts", before.timeouts != after.timeouts),
             ("limits", before.limits != after.limits),

@@ -6,6 +6,7 @@ mod assemble;
 mod background;
 mod certificates;
 mod changes;
+mod config_watch;
 mod differences;
 mod eligible;
 pub mod feeds;
@@ -52,6 +53,7 @@ use crate::tasks::Tasks;
 use crate::telemetry::{Feed, Logs};
 use admin_api::AdminApi;
 pub use assemble::snapshot_of;
+use config_watch::ConfigWatch;
 use eligible::Eligibility;
 use guard::Guard;
 use limits::Resources;
@@ -146,6 +148,7 @@ struct Server {
     timeouts: ClientTimeouts,
     reloads: Reloads,
     guard: Guard,
+    config_watch: ConfigWatch,
     state: Arc<AppState>,
     listeners: Listeners,
     admin: AdminApi,
@@ -236,6 +239,7 @@ impl Server {
         Ok(Self {
             timeouts: config.timeouts,
             guard: Guard::new(&config),
+            config_watch: ConfigWatch::off(),
             reloads: Reloads::new(source, config, resources, backends.shared, backends.keep),
             state,
             listeners,
@@ -263,6 +267,7 @@ impl Server {
 
     /// Handles signals, commands and health changes until a stop signal, or until another process serves.
     async fn serve(&mut self) {
+        self.config_watch.configure(&self.reloads);
         let mut watchdog = stopping::watchdog(&self.manager);
         loop {
             tokio::select! {
@@ -288,6 +293,7 @@ impl Server {
                 reload = WaitingReload::take_answered(&mut self.waiting) => self.finish_reload(Ok(reload)).await,
                 Some(update) = self.discovery.updates.recv() => self.apply_update(&update),
                 () = self.guard.due() => self.check_guard(),
+                hash = self.config_watch.changed() => self.reload_changed_file(hash),
                 () = self.eligibility.due() => self.eligibility.update_due(&self.state.shared.snapshot().pools),
                 () = self.removed.due() => self.removed.release(&self.state.shared.snapshot().watched()),
             }

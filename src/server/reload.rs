@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -86,6 +87,8 @@ pub(super) struct Reloads {
     running: Option<RunningReload>,
     /// Whether another reload was requested since the running one opened the file.
     is_requested: bool,
+    /// Identifies the text of the file that was read last.
+    text_hash: Arc<AtomicU64>,
     /// Shared with the plan that is being made: one at a time.
     planning: Arc<()>,
 }
@@ -113,8 +116,8 @@ struct ReadJob {
 
 /// Where a config comes from.
 enum ReadFrom {
-    /// A file.
-    File(PathBuf),
+    /// A file. The hash of its text is stored there.
+    File(PathBuf, Arc<AtomicU64>),
     /// It was active before.
     Before(Arc<Config>),
 }
@@ -147,6 +150,7 @@ impl Reloads {
         shared: Arc<SnapshotCell>,
         kept: Kept,
     ) -> Self {
+        let text_hash = Arc::new(AtomicU64::new(started.text_hash));
         let started = Arc::new(started);
         Self {
             source,
@@ -159,8 +163,14 @@ impl Reloads {
             thread: None,
             running: None,
             is_requested: false,
+            text_hash,
             planning: Arc::default(),
         }
+    }
+
+    /// The config file, and what identifies the text that was read last.
+    pub(super) fn file(&self) -> Option<(PathBuf, Arc<AtomicU64>)> {
+        Some((self.source.clone()?, Arc::clone(&self.text_hash)))
     }
 
     /// Why the running reload runs.
@@ -194,7 +204,7 @@ impl Reloads {
             let _ = reply.map(|reply| reply.send(Err(vec![why.to_owned()])));
             return;
         };
-        let from = ReadFrom::File(source);
+        let from = ReadFrom::File(source, Arc::clone(&self.text_hash));
         self.run(from, reply, ReloadKind::Requested(guard));
     }
 
@@ -383,8 +393,9 @@ fn close_idle_of_removed(replaced: &[Arc<Snapshot>], current: &Snapshot) {
 /// Reads the file, or takes the config that was active before, and builds what is to be activated.
 fn read(job: &ReadJob) -> ReadResult {
     let config = match &job.from {
-        ReadFrom::File(path) => {
+        ReadFrom::File(path, text_hash) => {
             let text = ConfigText::read(path).map_err(|report| report.messages())?;
+            text_hash.store(text.hash(), Ordering::Relaxed);
             let Loaded { config, warnings } = text.parse().map_err(|report| report.messages())?;
             for warning in &warnings {
                 tracing::warn!(%warning, "Configuration warning");

@@ -16,6 +16,7 @@ mod balancing;
 mod binary_upgrades;
 mod boundaries;
 mod command_line;
+mod config_watch;
 mod ctl;
 mod demo;
 mod desync;

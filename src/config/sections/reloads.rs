@@ -1,4 +1,4 @@
-//! `guard`: how reloads end.
+//! `guard` and `watch_config`: how reloads begin and end.
 
 use std::time::Duration;
 
@@ -19,6 +19,14 @@ pub(super) const GUARD: Key = Key::new(
 )
 .words(&["off"])
 .default("off");
+
+/// `watch_config`.
+pub(super) const WATCH_CONFIG: Key = Key::new(
+    "watch_config",
+    Kind::Flag,
+    "Whether the config is reloaded when the content of its file has changed and then stayed the same for a second.",
+)
+.default("false");
 
 /// Prints `guard`.
 pub(super) fn show_guard(guard: Option<Duration>) -> Item {

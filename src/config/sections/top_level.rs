@@ -19,7 +19,7 @@ use crate::config::print::{Item, map, quoted, word};
 use crate::config::reader::Reader;
 use crate::config::source::Diagnostic;
 use crate::config::tree::{Node, Value};
-use crate::config::{Config, Workers};
+use crate::config::{self, Config, Workers};
 use crate::schema::{Key, Kind, Section};
 
 /// The file itself.
@@ -58,6 +58,7 @@ pub(super) const ROOT: Section = Section {
         )
         .default("stdout"),
         reloads::GUARD,
+        reloads::WATCH_CONFIG,
         trusted_proxies::KEY,
         strategy::KEY.default("round_robin").printed_elsewhere(),
         health_check::KEY.printed_elsewhere(),
@@ -120,6 +121,8 @@ pub(in crate::config) fn read(cx: &Context<'_>, root: Option<&Node>) -> Option<C
         access_log: access_log::read(&root),
         tracing: tracing::read(&root, &trusted_proxies),
         guard: root.optional_duration("guard", None),
+        watch_config: root.flag("watch_config", None),
+        text_hash: config::hash(cx.source.text),
         trusted_proxies,
         timeouts: timeouts::read(&root.section("timeouts", &TIMEOUTS)),
         limits: limits::read(&root.section("limits", &LIMITS)),
@@ -146,6 +149,7 @@ pub(in crate::config) fn show(config: &Config) -> Item {
         ("admin", admin::show(config.admin.as_ref())),
         ("access_log", access_log::show(&config.access_log)),
         ("guard", reloads::show_guard(config.guard)),
+        ("watch_config", word(config.watch_config)),
         ("trusted_proxies", trusted_proxies::show(&config.trusted_proxies)),
         ("timeouts", timeouts::show(&config.timeouts)),
         ("limits", limits::show(&config.limits)),

@@ -22,13 +22,13 @@ c.yaml:2:1: error: unknown key `backend`
    2 | backend:
      | ^^^^^^^
      = did you mean `backends`?
-     = keys of top level: listen, listeners, workers, admin, access_log, guard, trusted_proxies, strategy, health_check, ejection, slow_start, retry, queue, timeouts, limits, backends, pools, routes, route_defaults, policies, stores, tracing
+     = keys of top level: listen, listeners, workers, admin, access_log, guard, watch_config, trusted_proxies, strategy, health_check, ejection, slow_start, retry, queue, timeouts, limits, backends, pools, routes, route_defaults, policies, stores, tracing
 
 c.yaml:4:1: error: unknown key `stratgey`
    4 | stratgey: round_robin # why
      | ^^^^^^^^
      = did you mean `strategy`?
-     = keys of top level: listen, listeners, workers, admin, access_log, guard, trusted_proxies, strategy, health_check, ejection, slow_start, retry, queue, timeouts, limits, backends, pools, routes, route_defaults, policies, stores, tracing
+     = keys of top level: listen, listeners, workers, admin, access_log, guard, watch_config, trusted_proxies, strategy, health_check, ejection, slow_start, retry, queue, timeouts, limits, backends, pools, routes, route_defaults, policies, stores, tracing
 
 2 errors"
     );

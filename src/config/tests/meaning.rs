@@ -415,6 +415,7 @@ access_log:
   on_full: drop
   query: false
 guard: off
+watch_config: false
 trusted_proxies: []
 timeouts:
   client_header: 10s
