@@ -128,7 +128,7 @@ struct PlanJob {
     text: Option<String>,
     basis: Basis,
     reply: oneshot::Sender<PlanResult>,
-    _planning: Arc<()>,
+    planning: Arc<()>,
 }
 
 /// What a new config is built on and compared with.
@@ -238,7 +238,7 @@ impl Reloads {
             text,
             basis: self.basis(),
             reply,
-            _planning: Arc::clone(&self.planning),
+            planning: Arc::clone(&self.planning),
         };
         self.submit(Job::Plan(job));
     }
@@ -356,6 +356,8 @@ fn work(jobs: &Receiver<Job>, shared: &SnapshotCell) {
             Ok(Job::Read(job, done)) => drop(done.send(read(&job))),
             Ok(Job::Plan(job)) => {
                 let planned = make_plan(job.source, job.text, &job.basis);
+                // Before the answer: whoever has it may ask for the next one.
+                drop(job.planning);
                 let _ = job.reply.send(planned);
             }
             Ok(Job::Free(snapshot, config)) => {

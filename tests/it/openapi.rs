@@ -57,10 +57,24 @@ impl<'d> Operation<'d> {
         }
     }
 
-    /// An example of the body that the operation requires.
+    /// Whether a request without a body is refused.
+    fn needs_body(&self) -> bool {
+        self.item["requestBody"]["required"] == true
+    }
+
+    /// The media type of the body.
+    fn media(&self) -> &str {
+        let content = self.item["requestBody"]["content"].as_object();
+        let media = content.and_then(|content| content.keys().next());
+        media.map_or("application/json", String::as_str)
+    }
+
+    /// An example of the body that the operation takes.
     fn body(&self) -> Option<&'static str> {
         self.item.get("requestBody").map(|_| match self.id() {
             "explainBody" => r#"{"url":"http://a.test/","headers":{"X-A":["1","2"]},"client_ip":"::1"}"#,
+            "reload" => r#"{"guard":"30s"}"#,
+            "plan" => "listen: 127.0.0.1:0\nbackends: [http://127.0.0.1:1]\n",
             "setLogLevel" => r#"{"level":"debug"}"#,
             "setWeight" => r#"{"weight":2}"#,
             other => panic!("no example of the body of {other}"),
@@ -74,7 +88,8 @@ impl<'d> Operation<'d> {
         let kind = match body {
             "" => String::new(),
             _ => format!(
-                "Content-Type: application/json\r\nContent-Length: {}\r\n",
+                "Content-Type: {}\r\nContent-Length: {}\r\n",
+                self.media(),
                 body.len()
             ),
         };
@@ -234,7 +249,8 @@ fn every_operation_responds_as_the_document_says() {
     assert!(operations.len() > 15, "{}", operations.len());
     let reload = operations.iter().find(|operation| operation.id() == "reload");
     reload.expect("a reload").call(&proxy, "/api/v1/reload", LOCAL);
-    for operation in &operations {
+    // An upgrade would replace the process.
+    for operation in operations.iter().filter(|operation| operation.id() != "upgrade") {
         let body = operation.body();
         let status = operation.call(&proxy, &operation.target(), Call { body, ..LOCAL });
         assert_eq!(status, 200, "{}", operation.id());
@@ -265,7 +281,7 @@ fn errors_are_documented_too() {
             };
             assert_eq!(operation.call(&proxy, &target, form), 415);
         }
-        if operation.body().is_some() {
+        if operation.needs_body() {
             for body in ["{}", "[", "\"\"", r#"{"unknown":1}"#] {
                 let body = Some(body);
                 assert_eq!(operation.call(&proxy, &target, Call { body, ..LOCAL }), 400);
