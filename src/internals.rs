@@ -6,7 +6,12 @@ pub mod backend {
 }
 pub mod clock {
     //! The clock of the product.
-    pub use crate::clock::{now, wall};
+    pub use crate::clock::{now as instant, wall};
+
+    /// The current monotonic time, for tests that measure how long something takes.
+    pub fn now() -> std::time::Instant {
+        crate::clock::to_std(crate::clock::now())
+    }
 }
 pub mod config {
     //! Reading and printing configs.

@@ -57,7 +57,7 @@ const WIRE: &[&[&str]] = &[
     &["http2"],
     &["hpack", "http1"],
     &["coding", "proxy_protocol"],
-    &["buffer", "head", "clock", "rng"],
+    &["buffer", "head", "instant", "clock", "rng"],
 ];
 
 /// The same of `crates/balance`.

@@ -159,7 +159,7 @@ fn route(count: usize) -> Part {
         format!("GET /api/v{wanted}/users/4711 HTTP/1.1\r\nHost: Service-{wanted}.example.com:8080\r\n\r\n");
     let mut head = RequestHead::default();
     read(&text, &mut HeadScan::default(), &mut head);
-    let now = clock::now();
+    let now = clock::instant();
     Part::new(format!("route: {count} routes"), move || {
         let request = Request {
             head: black_box(&head),
@@ -184,7 +184,7 @@ fn pick(entry: &'static Entry, count: u32) -> Part {
     let candidates: Vec<Candidate> = (0..count).map(candidate).collect();
     let strategy = (entry.build)(&Params::default(), &candidates, &Arc::default());
     let mut rng = Rng::seeded(1);
-    let now = clock::now();
+    let now = clock::instant();
     Part::new(format!("pick: {}, {count} backends", entry.name), move || {
         let context = PickContext {
             tried: &[],

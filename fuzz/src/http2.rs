@@ -157,7 +157,7 @@ impl Side {
     }
 
     fn server(stream: net::Stream, options: u8) -> Self {
-        let connection = http2::Connection::new(stream, Buffer::default(), &Limits::default(), clock::now());
+        let connection = http2::Connection::new(stream, Buffer::default(), &Limits::default(), clock::instant());
         if options & 4 != 0 {
             connection.send_goaway();
         }
@@ -168,14 +168,14 @@ impl Side {
     }
 
     fn client(stream: net::Stream, options: u8) -> Self {
-        let (shared, driver) = http2::begin(stream, &Limits::default(), clock::now());
+        let (shared, driver) = http2::begin(stream, &Limits::default(), clock::instant());
         let mut streams = Vec::new();
         for (method, name) in [
             (Method::Get, "GET"),
             (Method::Head, "HEAD"),
             (Method::Post, "POST"),
         ] {
-            let mut stream = shared.open(clock::now());
+            let mut stream = shared.open(clock::instant());
             let head = head_of(&[
                 (":method", name),
                 (":scheme", "http"),
@@ -241,7 +241,7 @@ impl Side {
                     break;
                 }
                 Endpoint::Server(connection, head) => {
-                    match connection.poll_next(context, (head, clock::now()), &self.buffers) {
+                    match connection.poll_next(context, (head, clock::instant()), &self.buffers) {
                         Poll::Ready(Some(Event::Request(mut stream, Ok(())))) if self.options & 16 == 0 => {
                             stream.put_response(head_of(&[(":status", "200"), ("x-id", "1")]));
                             self.streams.push(One::new(stream, Some(head.body), 70_000));

@@ -1,9 +1,10 @@
 //! Virtual time: nanoseconds since the start of a run. The decisions that are simulated take an [`Instant`]; a run turns its
-//! time into one with a fixed origin, so results depend on the seed alone.
+//! time into one of its own, so results depend on the seed alone.
 
 use std::fmt;
-use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use evenkeel_balance::instant::Instant;
 
 /// A moment of a run, or a span of time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -52,12 +53,12 @@ impl Time {
 
     /// As the instant that decisions get.
     pub fn instant(self) -> Instant {
-        origin() + self.duration()
+        Instant::from_nanos(self.0)
     }
 
     /// The time of an instant that a decision returned. Instants before the start are the start.
     pub fn at(instant: Instant) -> Self {
-        Self::of(instant.saturating_duration_since(origin()))
+        Self(instant.nanos_since(Instant::from_nanos(0)))
     }
 
     /// The span of a duration.
@@ -70,16 +71,6 @@ impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{:06}", self.0 / 1_000_000_000, self.0 / 1_000 % 1_000_000)
     }
-}
-
-/// The instant of time zero. Only differences between instants reach a decision, so its value does not matter.
-fn origin() -> Instant {
-    static ORIGIN: OnceLock<Instant> = OnceLock::new();
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "an instant can be had only from a clock; it is read once"
-    )]
-    *ORIGIN.get_or_init(Instant::now)
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! A small blocking client of the admin API, for commands that query a running process and exit.
 
 use std::io::{self, Read as _, Write as _};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use crate::clock;
+use crate::clock::{self, Instant};
 use crate::net::ListenAddress;
 
 /// Maximum size of a response. The status of ten thousand backends with their last checks has about 30 million bytes.

@@ -5,13 +5,16 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::clock::Instant;
 
 use slab::Slab;
 
 /// Resolution of the wheel: a timer may fire this much late.
 pub const TICK: Duration = Duration::from_millis(TICK_MILLIS);
 const TICK_MILLIS: u64 = 20;
+const NANOS_PER_MILLI: u64 = 1_000_000;
 /// Number of buckets. Timers beyond the last bucket wait in it and are rescheduled from there.
 const BUCKETS: u64 = 512;
 /// Initial capacity of a bucket, so that under light load the first turn of the wheel allocates nothing.
@@ -112,8 +115,7 @@ impl Wheel {
     /// Updates the time with one that was read for another reason, which makes deadlines more exact at no cost.
     pub fn observe(&self, now: Instant) {
         self.now.set(now);
-        self.elapsed
-            .set(millis(now.saturating_duration_since(self.start)));
+        self.elapsed.set(now.nanos_since(self.start) / NANOS_PER_MILLI);
     }
 
     /// Makes a timer that is not set.

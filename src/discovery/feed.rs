@@ -88,7 +88,7 @@ impl Feed {
             self.changed.notified().await;
             let next = self.state().next_update(clock::now());
             let Some(next) = next else { continue };
-            sleep_until(next.into()).await;
+            sleep_until(clock::to_std(next).into()).await;
             self.state().update_sent(clock::now());
             let pool = Arc::clone(&self.pool);
             if updates.send(Update { pool }).await.is_err() {

@@ -302,7 +302,7 @@ mod tests {
         names.look_up_again();
         names.follow([&one]);
         until(|| !one.resolved.load().is_empty()).await;
-        assert!(started.elapsed() < INTERVAL / 2);
+        assert!(crate::clock::now() - started < INTERVAL / 2);
     }
 
     #[test]
@@ -370,6 +370,6 @@ mod tests {
         let started = crate::clock::now();
         lookup.request();
         until(|| !one.resolved.load().is_empty()).await;
-        assert!(started.elapsed() < INTERVAL / 2);
+        assert!(crate::clock::now() - started < INTERVAL / 2);
     }
 }

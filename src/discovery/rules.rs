@@ -6,7 +6,9 @@
 //! - Changes are coalesced to one update in [`UPDATE_INTERVAL`].
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use evenkeel_wire::instant::Instant;
 
 use crate::backend::Scheme;
 use crate::pool::BackendSettings;

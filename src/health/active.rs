@@ -1,13 +1,13 @@
 //! The task that probes one backend while it is in the config. It runs on the control runtime.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{sleep, sleep_until};
 
 use crate::backend::{Backend, BackendId};
-use crate::clock;
+use crate::clock::{self, Instant};
 use crate::net::Lookup;
 use crate::rng::Rng;
 
@@ -108,10 +108,10 @@ impl Watcher {
     /// Waits until `due`, or until a failed request triggers a probe, which keeps a gap to the last one.
     async fn wait_until(&self, due: Instant) {
         tokio::select! {
-            () = sleep_until(due.into()) => {}
+            () = sleep_until(clock::to_std(due).into()) => {}
             () = self.health.probe_requested() => {
                 let requested = self.tracker.next_requested(clock::now());
-                sleep_until(requested.min(due).into()).await;
+                sleep_until(clock::to_std(requested.min(due)).into()).await;
             }
         }
     }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::Notify;
@@ -12,7 +12,7 @@ use super::State;
 use super::ejection::{Effect, Evidence, Signal};
 use super::wakeup::PoolWakeup;
 use crate::backend::Padded;
-use crate::clock;
+use crate::clock::{self, Instant};
 use crate::retry::Outcome;
 
 /// Results of probes that are kept.

@@ -3,11 +3,11 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
 
 use super::transport::{Moved, Transport};
 use super::{Reason, Stream};
 use crate::buffer::{Buffer, Buffers};
+use crate::clock::Instant;
 use crate::http1::Limits;
 use crate::net;
 use evenkeel_wire::http2::{Engine, ReceiveContext};

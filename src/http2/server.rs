@@ -3,11 +3,11 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
 
 use super::transport::{Moved, Transport};
 use super::{Reason, Stream};
 use crate::buffer::{Buffer, Buffers};
+use crate::clock::Instant;
 use crate::head::RequestHead;
 use crate::http1::{Limits, Malformed};
 use crate::net;

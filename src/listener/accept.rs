@@ -4,7 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::io::Errno;
 use tokio::task::JoinSet;
@@ -21,6 +21,7 @@ use super::proxy_header::{admit, is_trusted, receive_proxy_header};
 use super::settings::Redirect;
 use super::tls_accept::{self, AcceptContext};
 use super::worker_set::{Command, HandedConnection, OpenConnection, WorkerHandle};
+use crate::clock::Instant;
 use crate::message::Connection;
 use crate::net::{self, ClientAddress, StdListener, Stream};
 use crate::proxy::{Client, ListenerPolicy, Peer, Worker};

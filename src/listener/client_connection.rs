@@ -3,11 +3,10 @@
 
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::Instant;
 
 use super::closing::linger;
 use super::eviction::{EvictionQueue, EvictionTicket, WakeTarget};
-use crate::clock::{self, TimerEvent};
+use crate::clock::{self, Instant, TimerEvent};
 use crate::http1::{self, Kind, Malformed};
 use crate::message::{self, AwaitedHead, HeadError};
 use crate::proxy::{self, Client, ConnectionDisposition, Failure, Incoming};

@@ -4,13 +4,13 @@
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::closing::DRAIN_GRACE;
 use super::eviction::{BusyTicket, EvictionQueue, EvictionTicket, WakeTarget};
 use super::stream_tasks::{Request, StreamTasks};
 use crate::buffer::Buffer;
-use crate::clock::{self, Timer, TimerEvent};
+use crate::clock::{self, Instant, Timer, TimerEvent};
 use crate::http1::Malformed;
 use crate::http2::{self, Event};
 use crate::message::Connection;

@@ -8,11 +8,12 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::eviction::{EvictionQueue, EvictionTicket, WakeTarget};
 use super::queue::Queue;
 use super::worker_set::OpenConnection;
+use crate::clock::Instant;
 use crate::net::{ClientAddress, Watch};
 use crate::proxy::Peer;
 use crate::telemetry::metrics::WorkerCounters;

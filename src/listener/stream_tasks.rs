@@ -5,9 +5,9 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
 
 use super::closing::linger;
+use crate::clock::Instant;
 use crate::http1::Malformed;
 use crate::proxy::{self, Client, ConnectionDisposition, Failure, Incoming};
 use crate::tasks::{LocalTasks, TaskGuard};

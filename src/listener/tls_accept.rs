@@ -7,7 +7,6 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Instant;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as BASE64;
@@ -20,7 +19,7 @@ use super::handshake_permits::HandshakePermits;
 use super::http2::{self, ConnectionContext};
 use super::worker_set::OpenConnection;
 use crate::buffer::Buffer;
-use crate::clock::{self, TimerEvent};
+use crate::clock::{self, Instant, TimerEvent};
 use crate::http1::Malformed;
 use crate::message::Connection;
 use crate::net::{Encrypted, Stream};

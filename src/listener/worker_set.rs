@@ -6,12 +6,13 @@ use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use super::Settings;
 use crate::backend::Padded;
+use crate::clock::Instant;
 use crate::net::ClientAddress;
 
 /// Maximum number of commands queued for one worker; when its queue is full, the acceptor serves the connection itself.

@@ -1,9 +1,8 @@
 //! New connections to backends, by the protocol that was negotiated on them.
 
-use std::time::Instant;
-
 use super::connection::Connection;
 use crate::backend::Scheme;
+use crate::clock::Instant;
 use crate::http1::Limits;
 use crate::http2::{self, Driver};
 use crate::net::Stream;

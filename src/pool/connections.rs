@@ -3,14 +3,14 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use foldhash::fast::FixedState;
 
 use super::Member;
 use crate::backend::{Backend, BackendId, Destination, Scheme};
 use crate::buffer::Buffers;
-use crate::clock::TICK;
+use crate::clock::{Instant, TICK};
 use crate::head::{Field, ResponseHead};
 use crate::message::{Connection, HeadScan};
 

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 use evenkeel_balance::sticky::{Table, Value};
 
 use super::{Member, Roster, Sticky};
 use crate::backend::BackendId;
+use crate::clock::Instant;
 use crate::health::{Check, slow_start};
 use crate::retry::{HoldOff, may_avoid};
 use crate::strategy::{self, Candidate, Cursor, PickContext, Strategy};

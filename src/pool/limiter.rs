@@ -2,10 +2,11 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::admission::{Adaptive, Gradient, Sample};
 use crate::backend::Load;
+use crate::clock::Instant;
 
 /// Finds the limit of a backend. Outlives reloads with its backend.
 #[derive(Debug, Default)]

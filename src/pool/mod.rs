@@ -20,7 +20,7 @@ mod tls_generations;
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use foldhash::fast::FixedState;
@@ -38,7 +38,7 @@ pub use sticky::{CookieSettings, SameSite, Secure, Sticky, StickyCookie, StickyS
 
 use crate::admission::{Adaptive, Sample};
 use crate::backend::{Backend, Load, Scheme, Shared};
-use crate::clock;
+use crate::clock::{self, Instant};
 use crate::health::{Health, PoolWakeup, Wakeup, slow_start};
 use crate::kept::KeptBuilder;
 use crate::net::Secured;

@@ -4,12 +4,13 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use foldhash::fast::FixedState;
 use tokio::sync::Notify;
 
 use crate::backend::{Backend, BackendId, Destination};
+use crate::clock::Instant;
 use crate::message::{Connection, SharedConnection};
 
 /// Maximum number of connections that one worker keeps to one backend, of about a hundred requests each.

@@ -1,8 +1,9 @@
 //! What a member learns from the attempts at it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Member;
+use crate::clock::Instant;
 use crate::retry::Outcome;
 
 /// A quantile of fewer responses says too little.

@@ -4,13 +4,13 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use smallvec::SmallVec;
 
 use crate::admission::{Place, QueueSettings, Refusal, STRAINED_FOR, Turn, UsualLatency, WaitQueue};
 use crate::backend::Padded;
-use crate::clock;
+use crate::clock::{self, Instant};
 
 /// The requests of a pool that wait for a backend. Outlives reloads.
 #[derive(Debug)]

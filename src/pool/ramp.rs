@@ -3,9 +3,10 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Member;
+use crate::clock::Instant;
 use crate::health::slow_start;
 
 /// The slow start of one backend.

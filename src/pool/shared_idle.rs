@@ -3,10 +3,11 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{BackendConnection, Care};
 use crate::backend::{Backend, Destination};
+use crate::clock::Instant;
 use crate::message::Connection;
 use crate::net::Stream;
 

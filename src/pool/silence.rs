@@ -1,9 +1,10 @@
 //! Silent backends of a pool: picks avoid them while there are others. Control plane only, except for what picks read.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{Member, Pool};
+use crate::clock::Instant;
 use crate::health::silence::{Counters, LEAST_RESPONSES, Observation, Silence, USUAL};
 use crate::retry::NotBefore;
 

@@ -2,7 +2,7 @@
 //! decides whether another attempt follows.
 
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::attempt_error::AttemptError;
 use super::connect::{self, Connector, Need};
@@ -16,7 +16,7 @@ use super::request::Request;
 use super::response_head::{self, INTERIM_BOUND};
 use super::trace::Trace;
 use super::{Failure, detail, grpc, outgoing, pinned, websocket};
-use crate::clock;
+use crate::clock::{self, Instant};
 use crate::head::{BodyLength, Version};
 use crate::message::{self, ResponseError, Waiting};
 use crate::pool::{BackendConnection, Member, Pool};

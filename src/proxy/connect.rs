@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::time::timeout_at;
 
@@ -11,7 +11,7 @@ use super::attempt_error::AttemptError;
 use super::request::Request;
 use super::{Failure, Worker, detail};
 use crate::backend::Destination;
-use crate::clock;
+use crate::clock::{self, Instant};
 use crate::message::{Connection, Limits, NewConnection, SharedConnection};
 use crate::net::{self, DialError, ProxyHeader, ProxyVersion, Stream};
 use crate::pool::{BackendConnection, Care, ConnectLead, Member, Pool, SingleFlight};
@@ -162,7 +162,7 @@ impl<'r> Connector<'r> {
                 SingleFlight::Lead(lead) => return self.connect_shared(Some(lead), deadline).await,
                 SingleFlight::Independent => break,
                 SingleFlight::Follow(new_connection) => {
-                    if timeout_at(deadline.into(), new_connection.notified())
+                    if timeout_at(clock::to_std(deadline).into(), new_connection.notified())
                         .await
                         .is_err()
                     {

@@ -2,9 +2,9 @@
 //! of the client's connection.
 
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::clock::{Timer, TimerEvent};
+use crate::clock::{Instant, Timer, TimerEvent};
 
 /// What a request waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,9 +8,10 @@
 //! with a reset.
 
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Client;
+use crate::clock::Instant;
 
 /// How long after its request was sent on the end of what a client sends still belongs to the request. Much more than a
 /// program needs between the two calls, on a busy machine too, and than what the wheel's time is late; less than it takes a

@@ -2,7 +2,6 @@
 //! phase. When it is dropped, the request is over: see `log`.
 
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use super::body::RequestBody;
 use super::changes::Changes;
@@ -12,7 +11,7 @@ use super::record::Record;
 use super::request::Request;
 use super::trace::{self, Trace};
 use super::{Failure, detail, grpc};
-use crate::clock;
+use crate::clock::{self, Instant};
 use crate::head::BodyLength;
 use crate::message::Transfer;
 use crate::pool::{BackendConnection, Member, QueuePlace};

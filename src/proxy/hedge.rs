@@ -7,7 +7,6 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
 
 use tokio::time::Sleep;
 
@@ -21,7 +20,7 @@ use super::trace::{Propagated, SpanEnd};
 use super::tried::Tried;
 use super::{Failure, grpc, learn, outgoing, pick};
 use crate::backend::Unanswered;
-use crate::clock;
+use crate::clock::{self, Instant};
 use crate::head::BodyLength;
 use crate::message::{Limits, ResponseError};
 use crate::pool::{BackendConnection, EligibleSet, Member, Pool};
@@ -305,7 +304,7 @@ impl<'a> Hedge<'a> {
             .request
             .saturating_sub(at.saturating_duration_since(self.began));
         let until = at + bound.unwrap_or(usual).min(usual).min(left);
-        self.timer.as_mut().reset(until.into());
+        self.timer.as_mut().reset(clock::to_std(until).into());
         self.begun = Some(Begun {
             member,
             at,
@@ -333,7 +332,9 @@ impl<'a> Hedge<'a> {
         let Some(begun) = &mut self.begun else { return };
         // As in the first attempt, the time for the response begins once the request is sent.
         let until = clock::now() + self.pool.settings.timeouts.first_byte;
-        self.timer.as_mut().reset(until.min(begun.until).into());
+        self.timer
+            .as_mut()
+            .reset(clock::to_std(until.min(begun.until)).into());
         begun.unanswered = (!backend.is_reused).then(|| begun.member.backend.wait_on_new());
         let before = backend.connection.bytes_out;
         outgoing::put_head(exchange, (self.pool, begun.member), &mut backend, begun.trace);

@@ -2,11 +2,11 @@
 //! limits.
 
 use std::ops::Deref;
-use std::time::Instant;
 
 use evenkeel_balance::latency::Waiting;
 
 use crate::backend::Shared;
+use crate::clock::Instant;
 use crate::pool::{Member, Pool, Queue};
 
 /// Counts a request as in flight at a backend for as long as it lives.

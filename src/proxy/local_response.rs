@@ -3,7 +3,6 @@
 
 use std::borrow::Cow;
 use std::rc::Rc;
-use std::time::Instant;
 
 use evenkeel_balance::action::{MissingHost, Redirect, Respond};
 use evenkeel_balance::edits::Direction;
@@ -21,7 +20,7 @@ use super::{
     Client, ConnectionDisposition, Failure, LocalReason, Peer, Worker, compress, detail, edited, error_page,
     grpc, listener_policy,
 };
-use crate::clock;
+use crate::clock::{self, Instant};
 use crate::head::{BodyLength, FieldName, Method, RequestHead, Version};
 use crate::message::{HeadWriter, Malformed, OutgoingHead, ReadSoFar, name, reason_phrase};
 

@@ -1,14 +1,14 @@
 //! What a request leaves behind: its line in the access log and its counts. The last phase of every request, also of one that
 //! is cut by a stop.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::changes::Changes;
 use super::exchange::Exchange;
 use super::record::{Record, Retried};
 use super::spans::{self, Ended};
 use super::{Failure, Peer, Worker, detail};
-use crate::clock;
+use crate::clock::{self, Instant};
 use crate::message::ReadSoFar;
 use crate::telemetry::Label;
 use crate::telemetry::access_log::{Client, Entry, Extra, Retry};

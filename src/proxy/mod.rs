@@ -64,7 +64,8 @@ mod websocket;
 mod worker;
 
 use std::rc::Rc;
-use std::time::Instant;
+
+use crate::clock::Instant;
 
 pub use client::{Certificate, Client, Peer};
 pub use computations::Computations;

@@ -5,9 +5,10 @@
 //! Only clients of HTTP/1 that are not trusted proxies have one: the streams of HTTP/2 run side by side, and one connection
 //! of a proxy may carry requests of many users.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::request::Request;
+use crate::clock::Instant;
 use crate::pool::{BackendConnection, EligibleSet, Member, Pool};
 
 /// A pinned connection while it is idle. One for a client: another pool that authenticates its user takes its place.

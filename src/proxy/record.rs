@@ -1,9 +1,10 @@
 //! What is taken down of a request while it runs, for its line in the access log.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{Failure, Route};
+use crate::clock::Instant;
 use crate::pool::{Member, Pool};
 use crate::retry::Outcome;
 use crate::telemetry::Label;

@@ -1,13 +1,14 @@
 //! The spans of a request that ended: one of the request and one of each attempt, with attributes by the OpenTelemetry semantic
 //! conventions for HTTP. Knows nothing of contexts that are passed on.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use smallvec::SmallVec;
 
 use super::Failure;
 use super::exchange::Exchange;
 use super::trace::{AttemptSpan, SpanEnd, Trace};
+use crate::clock::Instant;
 use crate::head::{FieldName, Method, Version};
 use crate::telemetry::Label;
 use crate::telemetry::trace::{

@@ -1,12 +1,13 @@
 //! The trace of one request: its context, the headers by which attempts pass it on, and what is taken down of each attempt. Exists
 //! only while `tracing` is on. `spans` makes the spans of it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use evenkeel_balance::edits::Direction;
 
 use super::changes::RequestChanges;
 use super::request::Request;
+use crate::clock::Instant;
 use crate::head::FieldName;
 use crate::message::{HeadWriter, OwnName, name};
 use crate::pool::Member;

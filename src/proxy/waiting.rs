@@ -4,7 +4,7 @@
 use std::future::Future as _;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::time::Sleep;
 
@@ -15,7 +15,7 @@ use super::route::PoolMatch;
 use super::{Failure, detail, pick};
 use crate::admission::{QueueSettings, Refusal, Turn};
 use crate::backend::BackendId;
-use crate::clock;
+use crate::clock::{self, Instant};
 use crate::pool::{EligibleSet, QueuePlace};
 use crate::telemetry::metrics::QueueDrop;
 
@@ -151,7 +151,7 @@ impl<'a> Waiting<'_, 'a> {
                 }
                 Turn::Later(until) => {
                     let until = self.request_check(exchange, until, now);
-                    self.sleep.as_mut().reset(until.into());
+                    self.sleep.as_mut().reset(clock::to_std(until).into());
                     if self.sleep.as_mut().poll(context).is_pending() {
                         return Poll::Pending;
                     }

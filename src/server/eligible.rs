@@ -3,9 +3,9 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
-use crate::clock;
+use crate::clock::{self, Instant};
 use crate::health::ejection::{Arbiter, Change, ChangeKind, Observed};
 use crate::health::{Ejection, Wakeup};
 use crate::kept::Kept;
@@ -55,13 +55,13 @@ impl Eligibility {
     pub(super) async fn due(&self) {
         let called = async {
             self.wakeup.called().await;
-            tokio::time::sleep_until((self.decided + MIN_GAP).into()).await;
+            tokio::time::sleep_until(clock::to_std(self.decided + MIN_GAP).into()).await;
         };
         match self.next {
             None => called.await,
             Some(next) => tokio::select! {
                 () = called => {}
-                () = tokio::time::sleep_until(next.into()) => {}
+                () = tokio::time::sleep_until(clock::to_std(next).into()) => {}
             },
         }
     }

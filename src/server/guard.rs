@@ -2,7 +2,7 @@
 //! is what it needs to know and what follows.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use evenkeel_balance::reload_guard::{Decision, History, Reason, ReloadGuard, Totals};
 use tokio::time::{Interval, MissedTickBehavior};
@@ -14,7 +14,7 @@ use super::reload::{ReloadKind, ReloadReport};
 use super::stopping;
 use super::view::AppState;
 use crate::admin::{GuardChoice, ReloadOutcome, RollbackStatus, Time};
-use crate::clock;
+use crate::clock::{self, Instant};
 use crate::config::Config;
 use crate::schema::units;
 use crate::telemetry::metrics::WorkerCounters;
@@ -109,7 +109,7 @@ impl Guard {
 
 async fn until(end: Option<Instant>) {
     match end {
-        Some(end) => tokio::time::sleep_until(end.into()).await,
+        Some(end) => tokio::time::sleep_until(clock::to_std(end).into()).await,
         None => std::future::pending().await,
     }
 }

@@ -2,9 +2,9 @@
 
 use std::future;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::clock;
+use crate::clock::{self, Instant};
 use crate::pool::Pool;
 
 /// Time between two looks at removed backends.
@@ -26,7 +26,7 @@ impl RemovedBackends {
     /// Waits until the next look is due; forever while there are no removed backends.
     pub(super) async fn due(&self) {
         match self.next {
-            Some(next) => tokio::time::sleep_until(next.into()).await,
+            Some(next) => tokio::time::sleep_until(clock::to_std(next).into()).await,
             None => future::pending().await,
         }
     }

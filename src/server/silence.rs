@@ -1,9 +1,9 @@
 //! Looks for backends that take requests and respond to none, and logs them.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::clock;
+use crate::clock::{self, Instant};
 use crate::health::silence::{LOOK_EVERY, Observation};
 use crate::pool::{Member, Pool};
 use crate::proxy::SnapshotCell;

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use tokio::sync::watch;
 
@@ -14,7 +14,7 @@ use crate::admin::{
     LatencyStatus, PoolStatus, ProcessStatus, Question, QueueStatus, Readiness, RejectedLimitStatus,
     RejectedStatus, ReloadOutcome, ReloadStatus, RequestsStatus, RollbackStatus, Status, Time, View,
 };
-use crate::clock;
+use crate::clock::{self, Instant};
 use crate::config::{self, Config};
 use crate::explain;
 use crate::health::Probed;

@@ -4,13 +4,13 @@ use std::io;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::Stop;
-use crate::clock;
+use crate::clock::{self, Instant};
 use crate::listener::{Acceptor, ListenerList, WorkerHandle};
 use crate::proxy::{Computations, SnapshotCell, Worker};
 use crate::telemetry::access_log::LogBuffer;

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::clock;
 
@@ -179,7 +179,7 @@ impl Logs {
     /// Writes all queued lines, for at most `limit`, and ends the threads. The workers' buffers must have been flushed or dropped.
     /// Returns whether everything was written.
     pub fn close(self, limit: Duration) -> bool {
-        let deadline: Instant = clock::now() + limit;
+        let deadline = clock::now() + limit;
         let remaining = || deadline.saturating_duration_since(clock::now());
         let mut is_complete = true;
         for writer in self.sinks.into_iter().filter_map(|sink| sink.writer) {

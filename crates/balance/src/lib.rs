@@ -35,5 +35,7 @@ pub mod schema;
 pub mod sticky;
 pub mod suggest;
 
+pub use evenkeel_wire::instant;
+
 #[cfg(test)]
 mod clock;

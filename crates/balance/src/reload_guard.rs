@@ -6,7 +6,9 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use evenkeel_wire::instant::Instant;
 
 /// How long before the reload counts as before.
 pub const BEFORE: Duration = Duration::from_secs(60);

@@ -1,9 +1,10 @@
 //! What decisions see of a request: its head, and what is known of its client. Parts of the head are found without allocating.
 
 use std::net::IpAddr;
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use evenkeel_wire::head::RequestHead;
+use evenkeel_wire::instant::Instant;
 
 /// A request on its way, before a backend is chosen.
 #[derive(Debug, Clone, Copy)]

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a crate of tests: a failure is a panic")]
 
 use std::alloc::System;
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use evenkeel_balance::action::Redirect;
 use evenkeel_balance::edits::{Direction, HeaderEdits};
@@ -15,6 +15,7 @@ use evenkeel_balance::schema::{ANY, Params, Value};
 use evenkeel_balance::template::{Fact, Variables};
 use evenkeel_wire::head::RequestHead;
 use evenkeel_wire::http1::{HeadScan, Kind, Limits, parse_request};
+use evenkeel_wire::instant::Instant;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]
@@ -86,7 +87,7 @@ fn changes_of_requests_allocate_nothing_once_buffers_have_grown() {
         client_ip: Some([192, 0, 2, 7].into()),
         is_secure: false,
         listener: 0,
-        now: Instant::now(),
+        now: Instant::from_nanos(0),
         wall: SystemTime::UNIX_EPOCH,
         random: 0,
     };

@@ -14,6 +14,7 @@ pub mod proxy_protocol;
 
 pub mod buffer;
 pub mod head;
+pub mod instant;
 
 #[cfg(test)]
 mod clock;

@@ -155,7 +155,7 @@ async fn play(
         log,
         Arc::default(),
     );
-    let handle = WorkerSet::of(1, clock::now()).pop().expect("one worker");
+    let handle = WorkerSet::of(1, clock::instant()).pop().expect("one worker");
     let front = stage.front.try_clone().expect("a descriptor");
     let settings = Arc::new(listener::Settings {
         id: 0,
@@ -195,7 +195,7 @@ async fn play(
         if acceptor.running() == 0 {
             break;
         }
-        worker.wheel.advance(clock::now() + PATIENCE * round);
+        worker.wheel.advance(clock::instant() + PATIENCE * round);
         settle(&seen).await;
     }
     assert_eq!(acceptor.running(), 0, "a connection does not end");

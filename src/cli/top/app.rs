@@ -1,7 +1,8 @@
 //! The state of `top`: what is known of the process, and what is selected, filtered and asked. No input or output happens here.
 
+use crate::clock::Instant;
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::background::First;
 use super::model::{Action, BackendKey, Event, History, Sample, Update, Verb};

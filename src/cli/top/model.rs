@@ -1,8 +1,7 @@
 //! What `top` receives from the process, and what it asks of it. Types of samples and events take what they know: a process of another
 //! version may send more or less.
 
-use std::time::Instant;
-
+use crate::clock::Instant;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 

@@ -1,7 +1,8 @@
 //! Rates of backends, from the counters of two statuses.
 
+use crate::clock::Instant;
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::model::BackendKey;
 use crate::admin::{PoolStatus, Status};

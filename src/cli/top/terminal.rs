@@ -1,7 +1,7 @@
 //! The terminal: shows the state, and hands keys to it, until somebody quits.
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event};
@@ -12,7 +12,7 @@ use super::background::Background;
 use super::keys::{self, Reaction};
 use super::model::Update;
 use super::view;
-use crate::clock;
+use crate::clock::{self, Instant};
 
 /// How long a key is waited for before updates are looked at.
 const KEY_WAIT: Duration = Duration::from_millis(50);

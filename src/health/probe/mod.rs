@@ -11,14 +11,14 @@ mod tcp;
 use std::fmt;
 use std::io;
 use std::pin::Pin;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::time::timeout;
 
 pub use settings::{Check, ProbeMethod, StatusRange};
 
 use crate::backend::{Backend, Scheme};
-use crate::clock;
+use crate::clock::{self, Instant};
 use crate::http1::Malformed;
 use crate::net::{DialError, ProxyHeader, Secured, Stream, connect_at};
 use crate::tls::Offer;
@@ -205,7 +205,7 @@ pub struct Outcome {
 
 impl Outcome {
     fn new(started: Instant, result: Result<Option<u16>, ProbeError>) -> Self {
-        let took = started.elapsed();
+        let took = crate::clock::now() - started;
         Self { result, took }
     }
 

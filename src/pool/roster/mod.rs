@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use foldhash::fast::FixedState;
@@ -11,6 +11,7 @@ use foldhash::fast::FixedState;
 use super::Member;
 use super::settings::{BackendSettings, Settings};
 use crate::backend::{Address, AddressKey, BackendId};
+use crate::clock::Instant;
 use crate::health::{Health, PoolWakeup};
 use crate::net::ProxyVersion;
 use crate::tls::ClientSettings;

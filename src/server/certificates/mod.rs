@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use super::listeners::Running;
-use crate::clock;
+use crate::clock::{self, Instant};
 use crate::listener;
 use crate::proxy::SnapshotCell;
 use crate::telemetry::Timestamp;

@@ -1,8 +1,9 @@
 //! When data is fetched again: at its interval, sooner after failures and when a policy asks. Pure; time and randomness are
 //! arguments.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::clock::Instant;
 use crate::rng;
 
 /// Delay after the first failure. It doubles with each further one, up to the interval.

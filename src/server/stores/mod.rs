@@ -3,14 +3,14 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use evenkeel_balance::policy::{SharedLimit, Usage};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, RedisError, Script};
 use tokio::sync::watch;
 
-use crate::clock;
+use crate::clock::{self, Instant};
 use crate::rng::{Rng, jittered};
 
 /// Time between two reports: how far instances can exceed a limit depends on it, as does the load of the store.

@@ -11,14 +11,14 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use std::{future, thread};
 
 use tokio::sync::oneshot;
 
 use super::table::{Entry, Table};
 use super::{GIVE_UP, READY, SERVE, SERVING, VARIABLE};
-use crate::clock;
+use crate::clock::{self, Instant};
 use crate::net::{self, Bound};
 
 /// Lines of the new process's messages that are shown if it fails.

@@ -2,7 +2,9 @@
 //! gradient of the latency, in the manner of Netflix's gradient limiter and Envoy's adaptive concurrency: it grows while responses
 //! take about as long as from an idle backend, and shrinks by the ratio as they take longer. Pure.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use evenkeel_wire::instant::Instant;
 
 use crate::rng;
 

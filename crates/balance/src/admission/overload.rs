@@ -1,7 +1,9 @@
 //! Tells sustained overload from a burst, in the manner of CoDel (RFC 8289): a burst leaves a queue that drains, overload one in
 //! which even the shortest wait stays long. Pure.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use evenkeel_wire::instant::Instant;
 
 /// The time over which the smallest wait is looked at.
 const INTERVAL: Duration = Duration::from_millis(100);

@@ -1,7 +1,9 @@
 //! How requests return to backends that refuse connections: one connection attempt at a time with growing pauses while they
 //! refuse, then more and more at a time as connections are established. Pure.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use evenkeel_wire::instant::Instant;
 
 /// The pause after the first refused connection: less than a restart takes, more than a busy loop.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);

@@ -2,7 +2,9 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use evenkeel_wire::instant::Instant;
 
 use super::{Gradient, Place, QueueSettings, STRAINED_FOR, Sample, Turn, UsualLatency, WaitQueue};
 use crate::clock;

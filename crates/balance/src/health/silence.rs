@@ -4,7 +4,9 @@
 //! Found by counters that requests keep anyway, which somebody compares every [`LOOK_EVERY`], so that a request pays nothing
 //! for it. Pure: time is an argument.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use evenkeel_wire::instant::Instant;
 
 /// Time between two looks at a backend that gets requests.
 pub const LOOK_EVERY: Duration = Duration::from_millis(50);

@@ -1,6 +1,8 @@
 //! The state machine of one backend's health, which also schedules its probes. Pure: time and chance are arguments.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use evenkeel_wire::instant::Instant;
 
 use crate::rng;
 

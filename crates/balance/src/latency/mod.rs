@@ -8,9 +8,10 @@ mod histogram;
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use average::Average;
+use evenkeel_wire::instant::Instant;
 use histogram::Histogram;
 
 pub use average::{Sample, Waiting};

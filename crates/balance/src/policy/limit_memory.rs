@@ -2,7 +2,8 @@
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+
+use evenkeel_wire::instant::Instant;
 
 use super::gcra::Gcra;
 use super::key_table::{Access, Crowded, KeyTable, State, Unchanged};

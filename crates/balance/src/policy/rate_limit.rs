@@ -344,7 +344,7 @@ mod tests {
         }
     }
 
-    static NOW: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+    static NOW: std::sync::OnceLock<evenkeel_wire::instant::Instant> = std::sync::OnceLock::new();
 
     fn is_admitted(policy: &dyn Policy, lines: &str, millis: u64) -> bool {
         let times = [Duration::ZERO, Duration::from_millis(millis)];

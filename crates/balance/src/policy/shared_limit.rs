@@ -19,7 +19,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use evenkeel_wire::instant::Instant;
 
 use super::gcra::Gcra;
 use super::key_table::{KeyTable, Slot, State};

@@ -2,7 +2,8 @@
 //! succeeded, so those cost nothing; retries that fail empty the bucket, so that an overloaded pool does not get more load.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+
+use evenkeel_wire::instant::Instant;
 
 use crate::backend::Padded;
 

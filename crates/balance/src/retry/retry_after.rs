@@ -2,7 +2,9 @@
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
+
+use evenkeel_wire::instant::Instant;
 
 /// The longest time for which a backend is avoided. A longer one is more likely a mistake or meant for people, and health checks
 /// find out sooner whether the backend is healthy.

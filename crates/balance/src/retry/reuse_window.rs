@@ -3,7 +3,9 @@
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use evenkeel_wire::instant::Instant;
 
 /// What was seen counts for one to two periods. A backend that was restarted closes all its connections, young ones too: after
 /// this time the window is as wide again as before.

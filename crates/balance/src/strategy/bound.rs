@@ -3,7 +3,8 @@
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+
+use evenkeel_wire::instant::Instant;
 
 use crate::backend::Padded;
 use crate::schema::Params;

@@ -22,7 +22,9 @@ mod conformance;
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use evenkeel_wire::instant::Instant;
 
 pub(crate) use sequence::Sequence;
 

@@ -2,7 +2,7 @@
 //! WINDOW_UPDATE, PRIORITY, CONTINUATION, empty DATA) and of resets. Time and useful frames refill it; a connection that overdraws
 //! it is ended with ENHANCE_YOUR_CALM (RFC 9113 §10.5).
 
-use std::time::Instant;
+use crate::instant::Instant;
 
 /// Frames without use that a connection may send in one burst.
 const WORK: i64 = 2_000;

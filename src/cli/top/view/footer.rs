@@ -1,6 +1,7 @@
 //! The lines below the table: the selected backend, the last events, and keys, questions and results.
 
-use std::time::{Instant, SystemTime};
+use crate::clock::Instant;
+use std::time::SystemTime;
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;

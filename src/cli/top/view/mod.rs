@@ -6,7 +6,8 @@ mod help;
 mod style;
 mod table;
 
-use std::time::{Instant, SystemTime};
+use crate::clock::Instant;
+use std::time::SystemTime;
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout};

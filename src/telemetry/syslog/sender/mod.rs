@@ -5,12 +5,12 @@ use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixDatagram;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::io::Errno;
 
 use super::SyslogServer;
-use crate::clock;
+use crate::clock::{self, Instant};
 
 /// How long a name's address is used before it is looked up again. UDP does not tell that a server has moved.
 const LOOKUP_INTERVAL: Duration = Duration::from_secs(60);

@@ -3,7 +3,9 @@
 //! caller, through what it left here for that.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use evenkeel_wire::instant::Instant;
 
 use super::{Latency, Overload, Recovery};
 

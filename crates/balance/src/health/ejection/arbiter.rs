@@ -1,7 +1,8 @@
 //! The arbiter of a pool: decides for all its backends together, so that never too many are ejected and never the last one.
 
 use std::collections::HashMap;
-use std::time::Instant;
+
+use evenkeel_wire::instant::Instant;
 
 use super::Settings;
 use super::machine::{Change, ChangeKind, Machine, Reason, Returned};

@@ -1,7 +1,9 @@
 //! The ejection of one backend: well, ejected for a while, on trial, and well again.
 
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use evenkeel_wire::instant::Instant;
 
 use super::observed::Observed;
 use super::window::{Counts, Window};

@@ -1,6 +1,6 @@
 //! A backend as the arbiter of its pool sees it.
 
-use std::time::Instant;
+use evenkeel_wire::instant::Instant;
 
 use super::Signal;
 use super::window::Counts;

@@ -2,7 +2,9 @@
 //! request costs one load of a line that nobody writes.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use evenkeel_wire::instant::Instant;
 
 use super::{Failure, Failures, Settings};
 

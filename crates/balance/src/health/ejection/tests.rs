@@ -1,6 +1,6 @@
 //! The ejection of backends of a simulated pool.
 
-use std::time::Instant;
+use evenkeel_wire::instant::Instant;
 
 use super::*;
 use crate::backend::BackendId;

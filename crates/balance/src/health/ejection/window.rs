@@ -1,7 +1,9 @@
 //! How many of the requests of the last seconds have failed, from counters that only grow.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use evenkeel_wire::instant::Instant;
 
 /// Samples in one window. The window reaches back up to one more of its parts.
 const PARTS: u32 = 10;

@@ -8,11 +8,12 @@ mod users;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use evenkeel_wire::instant::Instant;
 
 use self::users::{Known, Users};
 use super::identity::{self, Single};

@@ -28,7 +28,7 @@ fn cost(strategy: &dyn Strategy, candidates: &[Candidate], context: &PickContext
             };
             black_box(strategy.pick(black_box(candidates), black_box(&context)));
         }
-        start.elapsed().as_secs_f64() * 1e9 / f64::from(PICKS)
+        (crate::clock::now() - start).as_secs_f64() * 1e9 / f64::from(PICKS)
     };
     let mut rounds: Vec<f64> = (0..ROUNDS).map(|_| round()).collect();
     rounds.sort_by(f64::total_cmp);

@@ -14,7 +14,6 @@ mod tests;
 
 use std::collections::{HashMap, VecDeque};
 use std::task::{Context, Waker};
-use std::time::Instant;
 
 use foldhash::fast::FixedState;
 
@@ -24,6 +23,7 @@ use super::frame;
 use super::history::History;
 use crate::hpack::{Decoder, Encoder};
 use crate::http1::Limits;
+use crate::instant::Instant;
 use entry::{Entry, Window};
 pub use entry::{ResetReason, Response};
 pub use receive::{IncomingRequest, ReceiveContext};
