@@ -90,10 +90,49 @@ impl DurationSample {
     pub fn new(duration: Duration) -> Self {
         let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         Self {
-            bucket: DURATION_BOUNDS.partition_point(|bound| *bound < micros),
+            bucket: bucket_of(micros),
             micros,
         }
     }
+}
+
+/// Durations of an eighth of a doubling share an entry: 2^6 to 2^26 µs cover all bounds.
+const FIRST_DOUBLING: u32 = DURATION_BOUNDS[0].ilog2();
+const LAST_DOUBLING: u32 = DURATION_BOUNDS[DURATION_BOUNDS.len() - 1].ilog2();
+const ENTRIES: usize = 8 * (LAST_DOUBLING - FIRST_DOUBLING + 1) as usize;
+
+/// The bucket of the shortest duration of each entry. Those of the others are at most two further on, since a bound is more than an
+/// eighth of a doubling after the one before.
+static FIRST_BUCKETS: [u8; ENTRIES] = first_buckets();
+
+const fn first_buckets() -> [u8; ENTRIES] {
+    let mut buckets = [0; ENTRIES];
+    let (mut entry, mut bucket) = (0, 0);
+    while entry < ENTRIES {
+        let shortest = (8 + entry as u64 % 8) << (FIRST_DOUBLING - 3 + entry as u32 / 8);
+        while bucket < DURATION_BOUNDS.len() && DURATION_BOUNDS[bucket] < shortest {
+            bucket += 1;
+        }
+        buckets[entry] = bucket as u8;
+        entry += 1;
+    }
+    buckets
+}
+
+/// The first bucket whose bound is not below.
+#[inline]
+fn bucket_of(micros: u64) -> usize {
+    if micros <= DURATION_BOUNDS[0] {
+        return 0;
+    }
+    let doubling = micros.ilog2();
+    let entry = ((doubling - FIRST_DOUBLING) * 8) as usize + (micros >> (doubling - 3)) as usize - 8;
+    let first = FIRST_BUCKETS.get(entry).copied();
+    let mut bucket = usize::from(first.unwrap_or(DURATION_BOUNDS.len() as u8));
+    while DURATION_BOUNDS.get(bucket).is_some_and(|bound| *bound < micros) {
+        bucket += 1;
+    }
+    bucket
 }
 
 /// The position of the counter of a status, by its first digit. Statuses are 100 to 599; any other number counts as 5xx.
@@ -447,6 +486,17 @@ impl WorkerCounters {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_duration_is_in_the_first_bucket_whose_bound_is_not_below() {
+        let near = DURATION_BOUNDS.map(|bound| [bound - 1, bound, bound + 1]);
+        let doublings =
+            (0..64).flat_map(|bits| [(1_u64 << bits) - 1, 1 << bits, (1 << bits) + (1 << bits) / 8]);
+        for micros in near.into_iter().flatten().chain(doublings).chain([u64::MAX]) {
+            let expected = DURATION_BOUNDS.partition_point(|bound| *bound < micros);
+            assert_eq!(bucket_of(micros), expected, "{micros}");
+        }
+    }
 
     #[test]
     fn requests_are_counted_by_the_first_digit_of_their_status() {
