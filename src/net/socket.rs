@@ -84,13 +84,13 @@ impl Socket {
     /// Whether a read may succeed: the runtime knows of no reason to wait, or it is not registered.
     pub(super) fn may_be_readable(&self) -> bool {
         let watched = self.watched.get();
-        watched.is_none_or(|watched| watched.try_io(Interest::READABLE, |_| Ok(())).is_ok())
+        watched.is_none_or(|watched| is_ready(watched.try_io(Interest::READABLE, |_| Ok(()))))
     }
 
     /// Whether the runtime knows of an error, such as a reset; never for an unregistered one. Costs no system call.
     pub(super) fn is_broken(&self) -> bool {
         let watched = self.watched.get();
-        watched.is_some_and(|watched| watched.try_io(Interest::ERROR, |_| Ok(())).is_ok())
+        watched.is_some_and(|watched| is_ready(watched.try_io(Interest::ERROR, |_| Ok(()))))
     }
 
     /// Registers it with the runtime.
@@ -180,9 +180,23 @@ impl Socket {
             Some(watched) => watched.try_io(interest, |_| attempt()),
             None => attempt(),
         };
-        match (outcome, readiness) {
-            (None, Err(error)) if error.kind() != io::ErrorKind::WouldBlock => Some(Err(error)),
-            (outcome, _) => outcome,
+        match readiness {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Some(Err(error)),
+            Err(error) => forget(error),
+            Ok(()) => {}
         }
+        outcome
     }
+}
+
+/// Whether the runtime says that the descriptor is ready.
+fn is_ready(asked: io::Result<()>) -> bool {
+    asked.map_err(forget).is_ok()
+}
+
+/// Drops an error that says that a call would block. It owns nothing, and a request has several of them: the usual way to drop one is a
+/// call that finds that out.
+#[inline]
+fn forget(would_block: io::Error) {
+    std::mem::forget(would_block);
 }
