@@ -1,6 +1,7 @@
 //! One request from its head to its log line: what more than one phase reads and writes. What a single phase needs is in that
 //! phase. When it is dropped, the request is over: see `log`.
 
+use std::cell::Cell;
 use std::task::{Context, Poll};
 
 use super::body::RequestBody;
@@ -11,10 +12,11 @@ use super::record::Record;
 use super::request::Request;
 use super::trace::{self, Trace};
 use super::{Failure, detail, grpc};
+use crate::backend::BackendId;
 use crate::clock::{self, Instant};
 use crate::head::BodyLength;
 use crate::message::Transfer;
-use crate::pool::{BackendConnection, Member, QueuePlace};
+use crate::pool::{BackendConnection, EligibleSet, Member, QueuePlace};
 use crate::retry::Outcome;
 
 /// One request, over all its attempts.
@@ -26,10 +28,20 @@ pub(super) struct Exchange<'a> {
     pub(super) record: Record<'a>,
     /// What the plan of the route changes; `None` for most routes.
     pub(super) changes: Option<Box<Changes<'a>>>,
+    /// What the sticky cookie of its client was found to name.
+    pub(super) named: Cell<Option<Named>>,
     /// Its place in the queue of its pool, while it tries a backend that may still refuse connections.
     pub(super) place: Option<Box<QueuePlace<'a>>>,
     /// Its trace, while tracing is on.
     pub(super) trace: Option<Box<Trace<'a>>>,
+}
+
+/// What a client's sticky cookie names.
+#[derive(Clone, Copy)]
+pub(super) struct Named {
+    /// The backends among which it was looked for. They live as long as the request.
+    pub(super) eligible: *const EligibleSet,
+    pub(super) backend: Option<BackendId>,
 }
 
 impl<'a> Exchange<'a> {
@@ -53,6 +65,7 @@ impl<'a> Exchange<'a> {
             record: Record::new(started, head.bytes.len(), client.connection.bytes_out),
             request,
             changes: None,
+            named: Cell::new(None),
             place: None,
         }
     }

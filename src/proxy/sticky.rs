@@ -5,8 +5,9 @@ use std::time::SystemTime;
 
 use super::SnapshotHandle;
 use super::changes::HeaderChange;
-use super::exchange::Exchange;
+use super::exchange::{Exchange, Named};
 use super::route::{PoolMatch, SplitTarget};
+use crate::backend::BackendId;
 use crate::pool::{EligibleSet, Member, Pool, Sticky, StickyCookie};
 use crate::strategy::PickContext;
 
@@ -78,7 +79,20 @@ fn named<'a>(
 ) -> Option<&'a Member> {
     let view = exchange.request.view(SystemTime::UNIX_EPOCH);
     let mut values = view.cookie(cookie.name().as_bytes());
-    values.find_map(|value| eligible.named(value))
+    let member = values.find_map(|value| eligible.named(value));
+    exchange.named.set(Some(Named {
+        eligible,
+        backend: member.map(|member| member.backend.id),
+    }));
+    member
+}
+
+/// The same, which most requests know already.
+fn named_before(exchange: &Exchange<'_>, eligible: &EligibleSet, cookie: &StickyCookie) -> Option<BackendId> {
+    match exchange.named.get() {
+        Some(named) if std::ptr::eq(named.eligible, eligible) => named.backend,
+        _ => named(exchange, eligible, cookie).map(|member| member.backend.id),
+    }
 }
 
 fn new_cookie(
@@ -86,8 +100,7 @@ fn new_cookie(
     to: PoolMatch<'_>,
     (cookie, member): (&StickyCookie, &Member),
 ) -> Option<HeaderChange<'static>> {
-    let before = named(exchange, to.eligible, cookie);
-    if before.is_some_and(|before| before.backend.id == member.backend.id) {
+    if named_before(exchange, to.eligible, cookie) == Some(member.backend.id) {
         return None;
     }
     let value = to.eligible.cookie_value(member.backend.id)?;
