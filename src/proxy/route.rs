@@ -75,23 +75,19 @@ impl<'a> PoolMatch<'a> {
         })
     }
 
-    /// The same pool in another snapshot; `None` if it was removed. A pool with settings of one route is itself while the config
-    /// is the same; after a reload it is the pool that it was made from, with the settings of that.
-    pub(super) fn find<'s>(&self, handle: &'s SnapshotHandle) -> Option<(&'s Pool, &'s EligibleSet)> {
-        let index = match Arc::ptr_eq(&handle.snapshot, &self.seen.first().snapshot) {
-            true => self.index,
-            false => {
-                let mut pools = handle.snapshot.pools.iter();
-                pools.position(|pool| Arc::ptr_eq(&pool.queue, &self.pool.queue))?
-            }
-        };
-        let (pool, eligible) = handle.pool(index)?;
-        Some((pool, eligible))
+    /// The index of the same pool in another snapshot; `None` if it was removed. A pool with settings of one route is itself while
+    /// the config is the same; after a reload it is the pool that it was made from, with the settings of that.
+    pub(super) fn index_in(&self, handle: &SnapshotHandle) -> Option<usize> {
+        if Arc::ptr_eq(&handle.snapshot, &self.seen.first().snapshot) {
+            return Some(self.index);
+        }
+        let mut pools = handle.snapshot.pools.iter();
+        pools.position(|pool| Arc::ptr_eq(&pool.queue, &self.pool.queue))
     }
 
-    /// The same pool in another snapshot, which is kept.
-    pub(super) fn moved_to(&self, handle: &Rc<SnapshotHandle>) -> Option<Self> {
-        let (pool, eligible) = self.find(self.seen.keep(handle))?;
+    /// The same pool in another snapshot, where it has this index. The snapshot is kept.
+    pub(super) fn moved_to(&self, handle: &Rc<SnapshotHandle>, index: usize) -> Option<Self> {
+        let (pool, eligible) = self.seen.keep(handle).pool(index)?;
         // The index stays that of the first snapshot.
         Some(Self {
             pool,

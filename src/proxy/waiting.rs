@@ -168,7 +168,8 @@ impl<'a> Waiting<'_, 'a> {
     /// Picks from the backends that are eligible now.
     fn pick(&mut self, exchange: &mut Exchange<'a>, now: Instant) -> Option<Found<'a>> {
         let handle = exchange.request.worker().local();
-        let (pool, eligible) = self.to.find(&handle)?;
+        let index = self.to.index_in(&handle)?;
+        let (pool, eligible) = handle.pool(index)?;
         // Once all have failed, whoever is back may be asked again.
         let tried = match eligible.is_within(self.failed) {
             true => &[],
@@ -178,7 +179,7 @@ impl<'a> Waiting<'_, 'a> {
             self.check_at = eligible.is_empty().then_some(now);
             return None;
         };
-        let to = self.to.moved_to(&handle)?;
+        let to = self.to.moved_to(&handle, index)?;
         let member = to.eligible.roster().member(slot.member.backend.id)?;
         Some((to, slot.moved_to(member, to.pool)))
     }
@@ -192,7 +193,8 @@ impl<'a> Waiting<'_, 'a> {
             return until.min(check_at);
         }
         let handle = exchange.request.worker().local();
-        if let Some((_, eligible)) = self.to.find(&handle) {
+        let index = self.to.index_in(&handle);
+        if let Some((_, eligible)) = index.and_then(|index| handle.pool(index)) {
             request_checks(eligible);
         }
         let next = now + CHECKED_EVERY;
