@@ -12,8 +12,9 @@ mod outgoing;
 mod protocol;
 mod response;
 mod transfer;
+mod tunnel;
 
-pub use crate::http1::{BodyError, HeadScan, Kind, Limits, Malformed, ReadSoFar, reason_phrase};
+pub use crate::http1::{BodyError, HeadScan, Limits, Malformed, ReadSoFar, reason_phrase};
 
 pub use collect::Collect;
 pub use connection::Connection;
@@ -25,3 +26,4 @@ pub use outgoing::{HeadWriter, OutgoingHead, OwnName, Target};
 pub use protocol::{RequestFate, explain_break, framing_for};
 pub use response::{AwaitedResponse, ResponseError, poll_response};
 pub use transfer::{Replay, Transfer, TransferError, Waiting};
+pub use tunnel::Tunnel;

@@ -10,24 +10,18 @@ use super::headers::{ForwardedResponse, ResponseContext};
 use super::logged_response::head_for_log;
 use super::{ConnectionDisposition, Failure, Forwarded, detail};
 use crate::buffer::Buffers;
-use crate::head::{BodyLength, Version};
-use crate::message::{Connection, Kind, Limits, Transfer};
+use crate::head::BodyLength;
+use crate::message::{Connection, Tunnel};
 use crate::pool::{BackendConnection, Pool};
 
 /// One direction of a tunnel.
+#[derive(Default)]
 struct Direction {
-    transfer: Transfer,
+    tunnel: Tunnel,
     has_ended: bool,
 }
 
 impl Direction {
-    fn new(kind: Kind, version: Version, limits: &Limits) -> Self {
-        Self {
-            transfer: Transfer::of_tunnel(version, kind, limits),
-            has_ended: false,
-        }
-    }
-
     /// Moves bytes and forwards the end. An error ends the tunnel.
     fn poll(
         &mut self,
@@ -39,7 +33,7 @@ impl Direction {
         if self.has_ended {
             return Ok(());
         }
-        match self.transfer.poll(context, source, sink, buffers, None) {
+        match self.tunnel.poll(context, source, sink, buffers) {
             Poll::Ready(Ok(())) => {
                 self.has_ended = true;
                 sink.end_sending();
@@ -75,9 +69,7 @@ pub(super) async fn run(
     client.connection.put_response(&response, &client.worker.buffers);
     exchange.record.response_head = head_for_log(&client.worker, &response);
     backend.connection.input.consume(backend.head_end);
-    let limits = &exchange.request.snapshot.limits.message;
-    let mut up = Direction::new(Kind::Request, exchange.request.head.version, limits);
-    let mut down = Direction::new(Kind::Response, backend.head.version, limits);
+    let (mut up, mut down) = (Direction::default(), Direction::default());
     let bound = pool.settings.timeouts.tunnel_idle;
     let result = std::future::poll_fn(|context| {
         let client = &mut *exchange.request.client;
@@ -96,15 +88,15 @@ pub(super) async fn run(
             return Poll::Ready(Ok(None));
         }
         // Updated continuously, for a tunnel that is cut by a stop.
-        exchange.record.tunnelled = up.transfer.moved;
-        let progress = up.transfer.moved + down.transfer.moved;
+        exchange.record.tunnelled = up.tunnel.moved;
+        let progress = up.tunnel.moved + down.tunnel.moved;
         exchange
             .deadlines
             .poll(context, &client.timer, (Deadline::Tunnel, bound), progress)
             .map(|deadline| Ok(Some(deadline)))
     })
     .await;
-    exchange.record.tunnelled = up.transfer.moved;
+    exchange.record.tunnelled = up.tunnel.moved;
     let is_whole = matches!(result, Ok(None));
     if let Ok(Some(ended)) = result {
         exchange.record.detail = detail::of_wait(&exchange.request, (ended, bound), &pool.settings.timeouts);

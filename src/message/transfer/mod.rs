@@ -212,13 +212,6 @@ impl Transfer {
         }
     }
 
-    /// For what follows a switch of protocols in one direction, up to the end of the connection. `version` is how the message
-    /// before it was received.
-    pub fn of_tunnel(version: Version, kind: Kind, limits: &Limits) -> Self {
-        let source = (version, BodyLength::UntilClose);
-        Self::new(source, kind, Encoder::Plain, limits)
-    }
-
     /// For a body that was received by this version and has this length, written with `encoder`.
     fn new((version, body): (Version, BodyLength), kind: Kind, encoder: Encoder, limits: &Limits) -> Self {
         Self {

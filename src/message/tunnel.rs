@@ -1,0 +1,121 @@
+//! Moves the bytes of one direction of a tunnel as they come: they have no framing, no limit and no second try, so that a message costs
+//! less than as the body of a transfer.
+
+use std::io;
+use std::task::{Context, Poll, ready};
+
+use super::connection::Connection;
+use crate::buffer::Buffers;
+
+/// Bytes that one direction moves before the other connections of its worker get their turn.
+const TURN: usize = 4 * crate::buffer::LARGE;
+
+/// One direction of a tunnel.
+#[derive(Debug, Default)]
+pub struct Tunnel {
+    /// Bytes that the sink has taken from the source.
+    pub moved: u64,
+    /// Whether the sink was told that nothing follows.
+    is_finished: bool,
+}
+
+impl Tunnel {
+    /// Moves as much as it can; ready when the source has ended and everything was written. Nothing more is read while the sink does not
+    /// take what was read before.
+    ///
+    /// # Errors
+    /// Those of either connection.
+    pub fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+        source: &mut Connection,
+        sink: &mut Connection,
+        buffers: &Buffers,
+    ) -> Poll<io::Result<()>> {
+        let mut read = 0;
+        loop {
+            while let unread @ [_, ..] = source.input.unread() {
+                let count = ready!(sink.poll_write_through(context, unread))?;
+                source.input.consume(count);
+                self.moved += count as u64;
+            }
+            if source.input_ended {
+                if !std::mem::replace(&mut self.is_finished, true) {
+                    sink.finish(&[]);
+                }
+                return sink.poll_flush(context);
+            }
+            ready!(sink.poll_flush(context))?;
+            if read >= TURN {
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            read += ready!(source.poll_fill(context, buffers, u64::MAX))?;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+    use std::task::Waker;
+
+    use super::*;
+    use crate::net::Stream;
+
+    /// A connection that is never registered with a runtime before it has to wait, and its other end.
+    fn connection() -> (Connection, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        (Connection::new(Stream::from(OwnedFd::from(ours))), theirs)
+    }
+
+    #[tokio::test]
+    async fn bytes_pass_in_order_and_the_end_follows_them() {
+        let ((mut source, mut from), (mut sink, mut to)) = (connection(), connection());
+        let (buffers, mut tunnel) = (Buffers::default(), Tunnel::default());
+        sink.output(&buffers).extend_from_slice(b"head ");
+        from.write_all(b"one two").unwrap();
+        let mut poll = |source: &mut Connection, sink: &mut Connection| {
+            let mut context = Context::from_waker(Waker::noop());
+            (tunnel.poll(&mut context, source, sink, &buffers), tunnel.moved)
+        };
+        let (result, moved) = poll(&mut source, &mut sink);
+        assert!(result.is_pending() && moved == 7);
+        drop(from);
+        std::future::poll_fn(|context| source.poll_fill(context, &buffers, 0))
+            .await
+            .unwrap();
+        assert!(matches!(poll(&mut source, &mut sink), (Poll::Ready(Ok(())), 7)));
+        sink.end_sending();
+        let mut received = String::new();
+        to.read_to_string(&mut received).unwrap();
+        assert_eq!(received, "head one two");
+    }
+
+    #[tokio::test]
+    async fn nothing_more_is_read_while_the_sink_takes_nothing() {
+        let ((mut source, mut from), (mut sink, _to)) = (connection(), connection());
+        let (buffers, mut tunnel) = (Buffers::default(), Tunnel::default());
+        from.set_nonblocking(true).unwrap();
+        let piece = [0; 1 << 16];
+        let (mut sent, mut stalled) = (0_u64, 0);
+        // What both sockets and one buffer hold is bounded.
+        while stalled < 3 {
+            let written = from.write(&piece).unwrap_or_default() as u64;
+            sent += written;
+            let mut context = Context::from_waker(Waker::noop());
+            assert!(
+                tunnel
+                    .poll(&mut context, &mut source, &mut sink, &buffers)
+                    .is_pending()
+            );
+            tokio::task::yield_now().await;
+            stalled = if written == 0 { stalled + 1 } else { 0 };
+            assert!(sent < 1 << 26, "it reads without end");
+        }
+        assert!(tunnel.moved < sent && !source.input.is_empty());
+    }
+}
