@@ -57,6 +57,9 @@ pub(super) struct HeaderChanges<'a> {
     edits: Option<&'a HeaderEdits>,
     /// Those of policies, and the headers that the config adds.
     list: Vec<HeaderChange<'a>>,
+    /// The headers that the config adds, where they are not in the list. They follow it. None has a variable, so that most routes
+    /// need no list.
+    literals: Option<&'a HeaderEdits>,
     /// Whether the length of the body is not announced, in a response that has none.
     pub(super) hides_length: bool,
 }
@@ -72,6 +75,29 @@ impl<'a> Changes<'a> {
             removed_prefix: None,
             mirror: None,
         }
+    }
+
+    /// Whether anything may differ in the head for a backend.
+    #[inline]
+    pub(super) fn affect_request(&self) -> bool {
+        let Plan {
+            rewrite,
+            request_headers,
+            mirror,
+            ..
+        } = self.plan;
+        rewrite.is_some()
+            || request_headers.is_some()
+            || mirror.is_some()
+            || !self.notes.request_headers.is_empty()
+    }
+
+    /// Whether anything may differ in the head of the response.
+    #[inline]
+    pub(super) fn affect_response(&self) -> bool {
+        self.plan.response_headers.is_some()
+            || !self.notes.response_headers.is_empty()
+            || self.plan.compression().is_some()
     }
 
     /// Rewrites the path.
@@ -132,6 +158,14 @@ impl<'a> HeaderChanges<'a> {
                 .iter_mut()
                 .filter(|change| edits.removes(change.name.as_bytes()));
             replaced.for_each(|change| change.value = None);
+            if edits.is_literal() {
+                return Self {
+                    edits: Some(edits),
+                    list,
+                    literals: Some(edits),
+                    hides_length: false,
+                };
+            }
             list.reserve_exact(edits.len());
             edits.write(variables, &mut Vec::new(), |name, value, is_secret| {
                 list.push(HeaderChange {
@@ -145,7 +179,7 @@ impl<'a> HeaderChanges<'a> {
         Self {
             edits,
             list,
-            hides_length: false,
+            ..Self::default()
         }
     }
 
@@ -159,11 +193,13 @@ impl<'a> HeaderChanges<'a> {
 
     /// Adds a header of our own, whatever the config removes.
     pub(super) fn add(&mut self, change: HeaderChange<'a>) {
+        self.list_literals();
         self.list.push(change);
     }
 
     /// Makes one more change of a response, after all that were made so far.
     pub(super) fn apply(&mut self, edit: &Edit) {
+        self.list_literals();
         if edit.removes() {
             let name = edit.name().as_bytes();
             for change in &mut self.list {
@@ -173,6 +209,18 @@ impl<'a> HeaderChanges<'a> {
             }
         }
         self.list.push(HeaderChange::of(edit).into_owned());
+    }
+
+    /// Moves all headers of the config into the list, so that they stand before others and can be changed.
+    fn list_literals(&mut self) {
+        let literals = self.literals.take().into_iter();
+        let changes = literals.flat_map(HeaderEdits::literals);
+        self.list.extend(changes.map(|(name, value)| HeaderChange {
+            name: name.into(),
+            value: Some(value.into()),
+            removes: false,
+            is_secret: false,
+        }));
     }
 
     /// The changes of this response as a list: what is removed of what it has, and what is added.
@@ -196,10 +244,12 @@ impl<'a> HeaderChanges<'a> {
 
     /// The headers that are added: name, value, and whether it may be a secret.
     pub(super) fn added(&self) -> impl Iterator<Item = (&[u8], &[u8], bool)> {
-        self.list.iter().filter_map(|change| {
+        let listed = self.list.iter().filter_map(|change| {
             let value = change.value.as_deref()?;
             Some((change.name.as_bytes(), value, change.is_secret))
-        })
+        });
+        let literals = self.literals.into_iter().flat_map(HeaderEdits::literals);
+        listed.chain(literals.map(|(name, value)| (name.as_bytes(), value, false)))
     }
 }
 

@@ -10,10 +10,13 @@ use super::variables::RequestVariables;
 use crate::backend::Address;
 use crate::telemetry::Label;
 
-/// The changes of the head of a request to this backend; `None` for a route without a plan.
+/// The changes of the head of a request to this backend; `None` for a request whose plan changes nothing of it.
 #[inline]
 pub(super) fn of_request<'e>(exchange: &'e Exchange<'_>, backend: &Address) -> Option<RequestChanges<'e>> {
-    let changes = exchange.changes.as_deref()?;
+    let changes = exchange
+        .changes
+        .as_deref()
+        .filter(|changes| changes.affect_request())?;
     Some(request_changes(exchange, changes, backend))
 }
 
@@ -41,10 +44,14 @@ fn request_changes<'e>(
     }
 }
 
-/// The changes of the headers of a response; none for a route without a plan.
+/// The changes of the headers of a response; none where the plan and its policies change nothing.
 #[inline]
 pub(super) fn of_response<'a>(exchange: &Exchange<'a>) -> Option<HeaderChanges<'a>> {
-    Some(response_changes(exchange, exchange.changes.as_deref()?))
+    let changes = exchange
+        .changes
+        .as_deref()
+        .filter(|changes| changes.affect_response())?;
+    Some(response_changes(exchange, changes))
 }
 
 fn response_changes<'a>(exchange: &Exchange<'a>, changes: &Changes<'a>) -> HeaderChanges<'a> {

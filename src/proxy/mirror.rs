@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use evenkeel_balance::action::{MARK, shadow_host};
+use evenkeel_balance::action::{MARK, Mirror, shadow_host};
 use evenkeel_balance::request::Request as View;
 
 use super::connect::Need;
@@ -39,10 +39,15 @@ struct Copy {
 
 /// Decides whether a request is copied, and sends the copy if the request has no body. A body is copied when the original was
 /// sent.
+#[inline]
 pub(super) fn begin(exchange: &mut Exchange<'_>, plan: &Plan, local: &SnapshotHandle) {
-    let Some((mirror, pool)) = &plan.mirror else {
-        return;
-    };
+    if let Some((mirror, pool)) = &plan.mirror {
+        decide(exchange, (mirror, *pool), local);
+    }
+}
+
+#[inline(never)]
+fn decide(exchange: &mut Exchange<'_>, (mirror, pool): (&Mirror, usize), local: &SnapshotHandle) {
     let view = View {
         random: exchange.request.worker().random(),
         ..exchange.request.view(clock::wall())
@@ -51,16 +56,17 @@ pub(super) fn begin(exchange: &mut Exchange<'_>, plan: &Plan, local: &SnapshotHa
         return;
     }
     match exchange.request.head.body {
-        BodyLength::None => copy(exchange, *pool, None, local),
+        BodyLength::None => copy(exchange, pool, None, local),
         _ => {
             if let Some(changes) = &mut exchange.changes {
-                changes.mirror = Some(*pool);
+                changes.mirror = Some(pool);
             }
         }
     }
 }
 
 /// Sends the copy of a request with a body, once the attempts at sending the original are over.
+#[inline]
 pub(super) fn finish(exchange: &mut Exchange<'_>, local: &SnapshotHandle) {
     let waiting = exchange.changes.as_mut();
     let Some(pool) = waiting.and_then(|changes| changes.mirror.take()) else {

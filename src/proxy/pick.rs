@@ -8,7 +8,6 @@ use super::pinned;
 use super::route::PoolMatch;
 use super::sticky;
 use crate::backend::BackendId;
-use crate::clock;
 use crate::pool::{Affinity, EligibleSet, Member, Pool};
 use crate::strategy::PickContext;
 
@@ -91,5 +90,5 @@ pub(super) fn context<'t>(exchange: &Exchange<'_>, pool: &Pool, tried: &'t [Back
 /// The hash of what identifies the request to a strategy with affinity.
 fn key(exchange: &Exchange<'_>, affinity: &Affinity) -> Option<u64> {
     let notes = exchange.changes.as_deref().map(|changes| &changes.notes);
-    affinity.hash(&exchange.request.view(clock::wall()), notes)
+    affinity.hash(&exchange.request.view(exchange.request.worker().wall()), notes)
 }

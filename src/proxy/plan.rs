@@ -1,7 +1,6 @@
 //! The plan of a route: what is done with its requests before a backend is picked, and with their responses.
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use evenkeel_balance::action::Mirror;
 use evenkeel_balance::edits::HeaderEdits;
@@ -13,7 +12,6 @@ use super::body::is_larger;
 use super::changes::Changes;
 use super::exchange::Exchange;
 use super::{Failure, LocalReason, jobs};
-use crate::clock;
 use crate::pool::Pool;
 use crate::telemetry::metrics::{PolicyCounters, PolicyOutcome};
 
@@ -139,9 +137,10 @@ fn decide_from(
     first: usize,
     mut done: Option<Job>,
 ) -> Result<Option<Waiting>, LocalReason> {
-    let wall = clock::wall();
+    // Nothing of it but `random` differs from policy to policy.
+    let view = exchange.request.view(exchange.request.worker().wall());
     for (index, step) in plan.steps.iter().enumerate().skip(first) {
-        if let Some(job) = decide(exchange, step, done.take(), wall)? {
+        if let Some(job) = decide(exchange, step, done.take(), view)? {
             return Ok(Some(Waiting { step: index, job }));
         }
     }
@@ -168,11 +167,11 @@ fn decide(
     exchange: &mut Exchange<'_>,
     step: &Step,
     done: Option<Job>,
-    wall: SystemTime,
+    view: View<'_>,
 ) -> Result<Option<Job>, LocalReason> {
     let view = View {
         random: exchange.request.worker().random(),
-        ..exchange.request.view(wall)
+        ..view
     };
     let Some(changes) = &mut exchange.changes else {
         return Ok(None);

@@ -8,7 +8,6 @@ use evenkeel_balance::router::PathCaptures;
 use evenkeel_balance::template::{Fact, Variables};
 
 use super::exchange::Exchange;
-use crate::clock;
 
 /// What variables are read from.
 pub(super) struct RequestVariables<'a> {
@@ -30,7 +29,7 @@ impl<'a> RequestVariables<'a> {
     pub(super) fn of(exchange: &'a Exchange<'_>, backend: Cow<'a, str>) -> Self {
         let request = &exchange.request;
         let peer = &request.client.peer;
-        let view = request.view(clock::wall());
+        let view = request.view(request.worker().wall());
         Self {
             notes: exchange.changes.as_deref().map(|changes| &changes.notes),
             client_port: peer.ip_address().map(|address| address.port()),

@@ -5,6 +5,7 @@ use std::cell::{Cell, Ref, RefCell};
 use std::io::Write;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::Computations;
 use super::snapshot::{SnapshotCell, SnapshotHandle};
@@ -58,6 +59,7 @@ pub struct Worker {
     /// Number of changes of the snapshot or of an eligible set that this worker has seen.
     changes: Cell<u64>,
     rng: RefCell<Rng>,
+    wall: Cell<SystemTime>,
     date: RefCell<Vec<u8>>,
     ticks: Cell<u64>,
     #[allow(
@@ -114,6 +116,7 @@ impl Worker {
             local,
             changes: Cell::new(0),
             rng: RefCell::new(Rng::fresh()),
+            wall: Cell::new(clock::wall()),
             date: RefCell::default(),
             ticks: Cell::new(0),
             heads: RefCell::default(),
@@ -182,6 +185,7 @@ impl Worker {
     /// or of no use.
     pub fn tick(&self) {
         self.wheel.advance(clock::now());
+        self.wall.set(clock::wall());
         let tick = self.ticks.get();
         self.ticks.set(tick.wrapping_add(1));
         if tick.is_multiple_of(TICKS_PER_FLUSH) {
@@ -197,6 +201,12 @@ impl Worker {
             self.counters.backend_connections_idle.set(self.idle.len() as u64);
         }
         self.idle.sweep(self.wheel.now(), |backend| local.member(backend));
+    }
+
+    /// The wall-clock time, at most about one tick old: for what expires, and for headers.
+    #[inline]
+    pub(super) fn wall(&self) -> SystemTime {
+        self.wall.get()
     }
 
     /// The value of a `Date` field, at most a tenth of a second behind.

@@ -71,6 +71,8 @@ pub struct HeaderEdits {
     removed: Names,
     /// Headers that are written, those of `set` first.
     written: Box<[Written]>,
+    /// Whether no value has a variable.
+    is_literal: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,6 +145,7 @@ impl HeaderEdits {
         match errors.is_empty() {
             true => Ok(Self {
                 removed: Names::new(names, direction),
+                is_literal: written.iter().all(|header| header.value.literal().is_some()),
                 written: written.into(),
             }),
             false => Err(errors),
@@ -163,6 +166,18 @@ impl HeaderEdits {
     /// Number of headers that are written at most.
     pub fn len(&self) -> usize {
         self.written.len()
+    }
+
+    /// Whether every value is written as the config has it: then [`Self::literals`] are all headers that are written.
+    #[inline]
+    pub fn is_literal(&self) -> bool {
+        self.is_literal
+    }
+
+    /// The headers whose values have no variables, by name and value.
+    pub fn literals(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        let written = self.written.iter();
+        written.filter_map(|header| Some((&*header.name, header.value.literal()?)))
     }
 
     /// Calls `write` with the name and the value of each header that is written, and with whether the value may be a secret that

@@ -1,6 +1,6 @@
 //! Allows or denies clients by their address. `deny` wins over `allow`; with `allow`, every other address is denied.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 
@@ -91,7 +91,14 @@ impl Policy for Ip {
 struct Ranges {
     v4: Vec<(u32, u32)>,
     v6: Vec<(u128, u128)>,
+    /// Of long lists, the number of IPv4 ranges that begin before each first octet, so that fewer are searched.
+    octets: Option<Box<[u32; OCTETS]>>,
 }
+
+/// The first octets of IPv4 addresses, and one more for the end of the last.
+const OCTETS: usize = 257;
+/// A list with fewer IPv4 ranges is searched as a whole.
+const LONG: usize = 16;
 
 impl Ranges {
     fn new(blocks: Vec<IpNet>) -> Self {
@@ -103,16 +110,43 @@ impl Ranges {
             }
         }
         ranges.v4 = merged(ranges.v4);
+        ranges.octets = (ranges.v4.len() >= LONG).then(|| Box::new(octets(&ranges.v4)));
         ranges.v6 = merged(ranges.v6);
         ranges
     }
 
     fn contains(&self, ip: IpAddr) -> bool {
         match ip {
-            IpAddr::V4(ip) => is_within(&self.v4, ip.into()),
+            IpAddr::V4(ip) => is_within(self.near(ip), ip.into()),
             IpAddr::V6(ip) => is_within(&self.v6, ip.into()),
         }
     }
+}
+
+impl Ranges {
+    /// The ranges among which one with this address is: those that begin in its first octet, and the one before, which may reach
+    /// into it.
+    #[inline]
+    fn near(&self, ip: Ipv4Addr) -> &[(u32, u32)] {
+        let all = &*self.v4;
+        let Some(octets) = &self.octets else {
+            return all;
+        };
+        let [first, ..] = ip.octets();
+        let first = usize::from(first);
+        let bounds = octets.get(first).zip(octets.get(first + 1));
+        let near = bounds.and_then(|(from, to)| all.get(from.saturating_sub(1) as usize..*to as usize));
+        near.unwrap_or(all)
+    }
+}
+
+fn octets(ranges: &[(u32, u32)]) -> [u32; OCTETS] {
+    let mut octets = [0; OCTETS];
+    for (octet, before) in octets.iter_mut().enumerate() {
+        let start = (octet as u64) << 24;
+        *before = ranges.partition_point(|(from, _)| u64::from(*from) < start) as u32;
+    }
+    octets
 }
 
 fn merged<T: Copy + Ord>(mut ranges: Vec<(T, T)>) -> Vec<(T, T)> {
@@ -189,6 +223,35 @@ mod tests {
             assert_eq!(is_allowed(&*policy, Some(ip)), expected, "{ip}");
         }
         assert!(!is_allowed(&*policy, None));
+    }
+
+    #[test]
+    fn a_long_list_says_the_same_as_each_of_its_blocks() {
+        let mut blocks: Vec<(u32, u32)> = (0..40)
+            .map(|index: u32| (index * 0x0611_2233, index * 0x0611_2233 + 0xFFFF))
+            .collect();
+        // One that covers several first octets, and both ends.
+        blocks.extend([(0x7A80_0000, 0x7D80_0000), (0, 0), (u32::MAX, u32::MAX)]);
+        let v4 = merged(blocks);
+        let ranges = Ranges {
+            octets: Some(Box::new(octets(&v4))),
+            v4: v4.clone(),
+            v6: Vec::new(),
+        };
+        let edges = v4.iter().flat_map(|&(from, to)| {
+            [
+                from.saturating_sub(1),
+                from,
+                from + (to - from) / 2,
+                to,
+                to.saturating_add(1),
+            ]
+        });
+        let octets = (0..256).flat_map(|octet: u32| [octet << 24, (octet << 24) | 0x00FF_FFFF]);
+        for ip in edges.chain(octets) {
+            let expected = v4.iter().any(|(from, to)| (*from..=*to).contains(&ip));
+            assert_eq!(ranges.contains(Ipv4Addr::from(ip).into()), expected, "{ip:x}");
+        }
     }
 
     #[test]
