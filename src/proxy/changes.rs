@@ -20,7 +20,7 @@ pub(super) struct Changes<'a> {
     pub(super) plan: &'a Plan,
     /// The router's index of the route.
     pub(super) route: usize,
-    pub(super) notes: Notes,
+    pub(super) notes: Box<Notes>,
     /// The path for the backend, if it is another one.
     pub(super) path: Option<Vec<u8>>,
     removed_prefix: Option<&'a str>,
@@ -65,12 +65,12 @@ pub(super) struct HeaderChanges<'a> {
 }
 
 impl<'a> Changes<'a> {
-    /// Nothing is changed yet.
-    pub(super) fn new(plan: &'a Plan, route: usize) -> Self {
+    /// Nothing is changed yet; `notes` are empty.
+    pub(super) fn new(plan: &'a Plan, route: usize, notes: Box<Notes>) -> Self {
         Self {
             plan,
             route,
-            notes: Notes::default(),
+            notes,
             path: None,
             removed_prefix: None,
             mirror: None,

@@ -15,7 +15,7 @@ use crate::telemetry::Label;
 pub(super) fn of_request<'e>(exchange: &'e Exchange<'_>, backend: &Address) -> Option<RequestChanges<'e>> {
     let changes = exchange
         .changes
-        .as_deref()
+        .as_ref()
         .filter(|changes| changes.affect_request())?;
     Some(request_changes(exchange, changes, backend))
 }
@@ -49,7 +49,7 @@ fn request_changes<'e>(
 pub(super) fn of_response<'a>(exchange: &Exchange<'a>) -> Option<HeaderChanges<'a>> {
     let changes = exchange
         .changes
-        .as_deref()
+        .as_ref()
         .filter(|changes| changes.affect_response())?;
     Some(response_changes(exchange, changes))
 }

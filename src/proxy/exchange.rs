@@ -27,7 +27,7 @@ pub(super) struct Exchange<'a> {
     pub(super) departure: Departure,
     pub(super) record: Record<'a>,
     /// What the plan of the route changes; `None` for most routes.
-    pub(super) changes: Option<Box<Changes<'a>>>,
+    pub(super) changes: Option<Changes<'a>>,
     /// What the sticky cookie of its client was found to name.
     pub(super) named: Cell<Option<Named>>,
     /// Its place in the queue of its pool, while it tries a backend that may still refuse connections.

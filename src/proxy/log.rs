@@ -20,7 +20,11 @@ impl Drop for Exchange<'_> {
         if !self.record.is_logged && !std::thread::panicking() {
             cut(self);
         }
-        self.request.worker().counters.requests_in_flight.down();
+        let worker = self.request.worker();
+        worker.counters.requests_in_flight.down();
+        if let Some(changes) = self.changes.take() {
+            worker.give_back_notes(changes.notes);
+        }
     }
 }
 
@@ -93,7 +97,7 @@ pub(super) fn write(exchange: &mut Exchange<'_>) {
         retries: &retries,
         grpc_status: ending.grpc_status,
         client_cert: subject(&request.client.peer),
-        user: changes.as_deref().and_then(user),
+        user: changes.as_ref().and_then(user),
         policy: record.policy.as_deref(),
         error: ending.failure.map(Failure::code).or(ending.code),
         detail: match ending.failure.is_some() || ending.code.is_some() {

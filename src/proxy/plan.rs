@@ -100,7 +100,8 @@ pub(super) fn begin<'a>(
     plan: &'a Plan,
     route: usize,
 ) -> Result<Option<Waiting>, LocalReason> {
-    exchange.changes = Some(Box::new(Changes::new(plan, route)));
+    let notes = exchange.request.worker().lend_notes();
+    exchange.changes = Some(Changes::new(plan, route, notes));
     let waiting = match plan.steps.is_empty() {
         true => None,
         false => decide_from(exchange, plan, 0, None)?,

@@ -31,7 +31,7 @@ impl<'a> RequestVariables<'a> {
         let peer = &request.client.peer;
         let view = request.view(request.worker().wall());
         Self {
-            notes: exchange.changes.as_deref().map(|changes| &changes.notes),
+            notes: exchange.changes.as_ref().map(|changes| &*changes.notes),
             client_port: peer.ip_address().map(|address| address.port()),
             request_id: request.identity.request_id(request.head),
             trace_id: exchange
@@ -57,7 +57,7 @@ impl<'a> RequestVariables<'a> {
             tls: peer.tls_facts(),
             captures: exchange
                 .changes
-                .as_deref()
+                .as_ref()
                 .and_then(|changes| request.snapshot.router.captures(changes.route, &view)),
             view,
         }

@@ -7,6 +7,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use evenkeel_balance::policy::Notes;
+
 use super::Computations;
 use super::snapshot::{SnapshotCell, SnapshotHandle};
 use crate::buffer::Buffers;
@@ -22,6 +24,8 @@ use crate::telemetry::metrics::WorkerCounters;
 
 /// Request heads kept for reuse.
 const HEADS_KEPT: usize = 256;
+/// Notes of requests kept for reuse.
+const NOTES_KEPT: usize = 256;
 /// Log lines reach the sink within 100 ms: 80 here, the rest for the writer.
 const TICKS_PER_FLUSH: u64 = 4;
 /// Idle connections are looked through once a second, a part of them at every tick.
@@ -67,6 +71,8 @@ pub struct Worker {
         reason = "a head goes from hand to hand with every request, which is cheaper for a box than for what is in it"
     )]
     heads: RefCell<Vec<Box<Incoming>>>,
+    #[allow(clippy::vec_box, reason = "as heads: they go from hand to hand")]
+    notes: RefCell<Vec<Box<Notes>>>,
 }
 
 /// Whose client connections are draining: they get a response with `Connection: close` to their next request.
@@ -120,6 +126,7 @@ impl Worker {
             date: RefCell::default(),
             ticks: Cell::new(0),
             heads: RefCell::default(),
+            notes: RefCell::default(),
         });
         worker.write_date();
         worker
@@ -226,6 +233,21 @@ impl Worker {
     /// Lends an empty request head.
     pub fn lend_head(&self) -> Box<Incoming> {
         self.heads.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Lends empty notes.
+    pub(super) fn lend_notes(&self) -> Box<Notes> {
+        self.notes.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Takes notes back, and drops what they hold.
+    pub(super) fn give_back_notes(&self, mut notes: Box<Notes>) {
+        // Before the list is borrowed: dropping what they hold may do anything.
+        notes.clear();
+        let mut kept = self.notes.borrow_mut();
+        if kept.len() < NOTES_KEPT {
+            kept.push(notes);
+        }
     }
 
     /// Takes a request head back.

@@ -59,6 +59,26 @@ impl Edit {
 }
 
 impl Notes {
+    /// Forgets everything, for another request. The lists keep their memory.
+    pub fn clear(&mut self) {
+        let Self {
+            user,
+            claims,
+            token,
+            request_headers,
+            response_headers,
+            body_limit,
+            held,
+        } = self;
+        *user = None;
+        claims.clear();
+        *token = None;
+        request_headers.clear();
+        response_headers.clear();
+        *body_limit = None;
+        held.clear();
+    }
+
     /// The value of a claim.
     pub fn claim(&self, name: &str) -> Option<&[u8]> {
         let of_token = self.token.iter().flat_map(|claims| claims.iter());
@@ -76,5 +96,29 @@ impl std::fmt::Debug for Notes {
             .field("request_headers", &self.request_headers)
             .field("response_headers", &self.response_headers)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cleared_notes_say_nothing_and_hold_nothing() {
+        let slot = std::rc::Rc::new(());
+        let mut notes = Notes {
+            user: Some("alice".into()),
+            claims: vec![("sub".into(), b"1"[..].into())],
+            token: Some([("iss".into(), b"2"[..].into())].into()),
+            request_headers: vec![Edit::Remove("a".into())],
+            response_headers: vec![Edit::Remove("b".into())],
+            body_limit: Some(1),
+            held: vec![Box::new(std::rc::Rc::clone(&slot))],
+        };
+        notes.clear();
+        assert!(notes.user.is_none() && notes.body_limit.is_none() && notes.held.is_empty());
+        assert!(notes.claim("sub").is_none() && notes.claim("iss").is_none());
+        assert!(notes.request_headers.is_empty() && notes.response_headers.is_empty());
+        assert_eq!(std::rc::Rc::strong_count(&slot), 1);
     }
 }
