@@ -7,8 +7,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use crate::clock::Instant;
-
+use evenkeel_wire::instant::Instant;
 use slab::Slab;
 
 /// Resolution of the wheel: a timer may fire this much late.

@@ -79,7 +79,6 @@ fn edits() -> HeaderEdits {
 }
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "the time does not matter here")]
 fn changes_of_requests_allocate_nothing_once_buffers_have_grown() {
     let head = head();
     let request = Request {

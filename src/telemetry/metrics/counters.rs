@@ -98,6 +98,7 @@ impl DurationSample {
 
 /// Durations of an eighth of a doubling share an entry: 2^6 to 2^26 µs cover all bounds.
 const FIRST_DOUBLING: u32 = DURATION_BOUNDS[0].ilog2();
+#[allow(clippy::indexing_slicing, reason = "it is evaluated by the compiler")]
 const LAST_DOUBLING: u32 = DURATION_BOUNDS[DURATION_BOUNDS.len() - 1].ilog2();
 const ENTRIES: usize = 8 * (LAST_DOUBLING - FIRST_DOUBLING + 1) as usize;
 
@@ -105,6 +106,7 @@ const ENTRIES: usize = 8 * (LAST_DOUBLING - FIRST_DOUBLING + 1) as usize;
 /// eighth of a doubling after the one before.
 static FIRST_BUCKETS: [u8; ENTRIES] = first_buckets();
 
+#[allow(clippy::indexing_slicing, reason = "it is evaluated by the compiler")]
 const fn first_buckets() -> [u8; ENTRIES] {
     let mut buckets = [0; ENTRIES];
     let (mut entry, mut bucket) = (0, 0);
