@@ -77,6 +77,11 @@ impl<'a> Changes<'a> {
         }
     }
 
+    /// The user that a policy has found.
+    pub(super) fn user(&self) -> Option<&[u8]> {
+        self.notes.user.as_deref().map(str::as_bytes)
+    }
+
     /// Whether anything may differ in the head for a backend.
     #[inline]
     pub(super) fn affect_request(&self) -> bool {

@@ -97,7 +97,7 @@ pub(super) fn write(exchange: &mut Exchange<'_>) {
         retries: &retries,
         grpc_status: ending.grpc_status,
         client_cert: subject(&request.client.peer),
-        user: changes.as_ref().and_then(user),
+        user: changes.as_ref().and_then(Changes::user),
         policy: record.policy.as_deref(),
         error: ending.failure.map(Failure::code).or(ending.code),
         detail: match ending.failure.is_some() || ending.code.is_some() {
@@ -119,11 +119,6 @@ fn retry<'a>(retried: &'a Retried<'_>) -> Retry<'a> {
         reason: retried.reason,
         detail: retried.detail.as_deref(),
     }
-}
-
-/// Who the client proved to be.
-fn user<'a>(changes: &'a Changes<'_>) -> Option<&'a [u8]> {
-    changes.notes.user.as_deref().map(str::as_bytes)
 }
 
 fn subject(peer: &Peer) -> Option<&Label> {
