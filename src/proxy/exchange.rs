@@ -39,7 +39,7 @@ pub(super) struct Exchange<'a> {
 /// What a client's sticky cookie names.
 #[derive(Clone, Copy)]
 pub(super) struct Named {
-    /// The backends among which it was looked for. They live as long as the request.
+    /// The backends among which it was looked for: those of the last pick, which are kept until the request ends.
     pub(super) eligible: *const EligibleSet,
     pub(super) backend: Option<BackendId>,
 }

@@ -177,6 +177,8 @@ impl<'a> Waiting<'_, 'a> {
         };
         let Some(slot) = pick::slot(exchange, (pool, eligible), tried) else {
             self.check_at = eligible.is_empty().then_some(now);
+            // This set may end before the request does, and the next may have its address.
+            exchange.named.set(None);
             return None;
         };
         let to = self.to.moved_to(&handle, index)?;
