@@ -157,7 +157,8 @@ impl Side {
     }
 
     fn server(stream: net::Stream, options: u8) -> Self {
-        let connection = http2::Connection::new(stream, Buffer::default(), &Limits::default(), clock::instant());
+        let connection =
+            http2::Connection::new(stream, Buffer::default(), &Limits::default(), clock::instant());
         if options & 4 != 0 {
             connection.send_goaway();
         }

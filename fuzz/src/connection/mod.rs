@@ -19,9 +19,7 @@ use std::time::Duration;
 
 use evenkeel::internals::clock;
 use evenkeel::internals::config::{self, Config};
-use evenkeel::internals::listener::{
-    self, Acceptor, ListedListener, ListenerList, SocketShares, WorkerSet,
-};
+use evenkeel::internals::listener::{self, Acceptor, ListedListener, ListenerList, SocketShares, WorkerSet};
 use evenkeel::internals::net::{ListenAddress, StdListener};
 use evenkeel::internals::proxy::{Snapshot, SnapshotCell, Worker};
 use evenkeel::internals::telemetry::access_log::{LogBuffer, OnFull, Options};
