@@ -64,6 +64,7 @@ impl Member {
         Counters {
             begun,
             failed: load.failures(),
+            in_flight: u64::from(load.total_in_flight()),
             responses: load.latency.responses(),
         }
     }

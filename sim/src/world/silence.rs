@@ -44,6 +44,7 @@ impl World<'_> {
         let counters = Counters {
             begun,
             failed: load.failures(),
+            in_flight: u64::from(load.total_in_flight()),
             responses: match self.scenario.defect {
                 Some(Defect::MissesResponses) => 0,
                 _ => load.latency.responses(),

@@ -43,6 +43,8 @@ pub struct Counters {
     pub failed: u64,
     /// A number that grows with every response.
     pub responses: u64,
+    /// Attempts that have not ended. Some of those that have begun end without a failure, such as those whose client has left.
+    pub in_flight: u64,
 }
 
 /// What a look finds.
@@ -95,6 +97,7 @@ impl Silence {
         };
         let begun = counters.begun.saturating_sub(base.begun);
         let waiting = begun.saturating_sub(counters.failed.saturating_sub(base.failed));
+        let waiting = waiting.min(counters.in_flight);
         // One more shows that it is silent still.
         let enough = if self.times == 0 { REQUESTS } else { 1 };
         if waiting < enough {
@@ -146,6 +149,7 @@ mod tests {
                     begun: 7,
                     failed: 2,
                     responses: 100,
+                    in_flight: 1_000,
                 },
                 usual: Some(10 * MS),
                 start: clock::now(),
@@ -204,6 +208,14 @@ mod tests {
         let mut backend = Backend::new();
         backend.counters.begun += 10;
         backend.counters.failed += 8;
+        assert_eq!(backend.look_until(100), None);
+    }
+
+    #[test]
+    fn attempts_whose_client_has_left_wait_no_more() {
+        let mut backend = Backend::new();
+        backend.counters.begun += 10;
+        backend.counters.in_flight = 2;
         assert_eq!(backend.look_until(100), None);
     }
 
