@@ -41,6 +41,7 @@ mod telemetry;
 
 mod backend;
 mod clock;
+mod file_version;
 mod tasks;
 
 pub use cli::main;

@@ -1,8 +1,7 @@
 //! The source `file`: a file with a list of backends. It is looked at once a second, and read again when it has changed.
 
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +10,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::feed::{Again, Feed};
 use super::{Parse, SourceSettings, SourceTask};
+use crate::file_version::FileVersion;
 use crate::pool::BackendSettings;
 use crate::schema::{Form, Key, Kind};
 
@@ -30,31 +30,9 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Maximum size of a file, in bytes: [`super::MAX_BACKENDS_PER_SOURCE`] backends with long names take a fifth of it.
 const MAX_SIZE: u64 = 16 << 20;
 
-/// What a file is recognised by. One that is written in place and one that is renamed to this path both differ.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Version {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
-impl From<Metadata> for Version {
-    fn from(metadata: Metadata) -> Self {
-        Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            size: metadata.len(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        }
-    }
-}
-
 /// A file that was read, or why it was not. `version` is `None` if there is none.
 struct Reading {
-    version: Option<Version>,
+    version: Option<FileVersion>,
     list: Result<Vec<BackendSettings>, String>,
 }
 
@@ -85,11 +63,11 @@ async fn watch(path: PathBuf, parse: Parse, feed: Arc<Feed>) {
 }
 
 /// Reads the file unless it is the `known` one.
-fn read_changed(path: &Path, known: Option<Version>, parse: Parse) -> Option<Reading> {
+fn read_changed(path: &Path, known: Option<FileVersion>, parse: Parse) -> Option<Reading> {
     // Before the file is read: if it changes meanwhile, it is read once more.
     let version = match fs::metadata(path) {
         Ok(metadata) if !metadata.is_file() => Err("it is not a file".to_owned()),
-        Ok(metadata) => Ok(Version::from(metadata)),
+        Ok(metadata) => Ok(FileVersion::from(metadata)),
         Err(error) => Err(error.to_string()),
     };
     match version {
@@ -139,7 +117,7 @@ mod tests {
             fs::write(&self.0, text).unwrap();
         }
 
-        fn read(&self, known: Option<Version>) -> Option<Reading> {
+        fn read(&self, known: Option<FileVersion>) -> Option<Reading> {
             read_changed(&self.0, known, parse)
         }
     }

@@ -1,8 +1,7 @@
 //! Watches the config file (`watch_config`): looks at it once a second, and reports new content once it has stayed the same for a second.
 //! Editors write a file twice, and deployments replace it, or a symbolic link on the way to it.
 
-use std::fs::{self, Metadata};
-use std::os::unix::fs::MetadataExt as _;
+use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,6 +14,7 @@ use super::Server;
 use super::reload::Reloads;
 use crate::admin::ReloadRequest;
 use crate::config::ConfigText;
+use crate::file_version::FileVersion;
 use crate::tasks::Tasks;
 
 /// Interval at which the file is looked at.
@@ -27,23 +27,13 @@ pub(super) struct ConfigWatch {
     sender: mpsc::Sender<u64>,
 }
 
-/// What a file is recognised by. One that is written in place and one that is renamed to this path both differ.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Version {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
 /// What is known of the file.
 #[derive(Debug, Default)]
 struct Looks {
     /// The version that was seen last.
-    last: Option<Version>,
+    last: Option<FileVersion>,
     /// The version whose content was read last.
-    read: Option<Version>,
+    read: Option<FileVersion>,
     /// The last error, which is logged once.
     error: Option<String>,
 }
@@ -106,24 +96,12 @@ impl Server {
     }
 }
 
-impl From<Metadata> for Version {
-    fn from(metadata: Metadata) -> Self {
-        Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            size: metadata.len(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        }
-    }
-}
-
 impl Looks {
     /// Looks at the file once, and reads it if it has not changed since the last look and its content is not known. Blocks.
     fn look(&mut self, path: &Path) -> Found {
         // Before the file is read: if it changes meanwhile, it is read once more.
         let version = match fs::metadata(path) {
-            Ok(metadata) => Version::from(metadata),
+            Ok(metadata) => FileVersion::from(metadata),
             Err(error) => {
                 self.last = None;
                 return self.failed(format!("cannot be read: {error}"));

@@ -12,9 +12,9 @@ use std::time::Duration;
 use evenkeel_balance::policy::{Feed, FeedError, Source};
 use tokio::time::MissedTickBehavior;
 
-use self::file::Stamp;
 use self::schedule::Schedule;
 use crate::clock;
+use crate::file_version::FileVersion;
 use crate::rng::Rng;
 use crate::tasks::Tasks;
 
@@ -80,12 +80,12 @@ async fn follow_file(feed: Feed, path: PathBuf) {
         let before = last;
         // On a separate thread: a file system that hangs must not block the control plane.
         let read = tokio::task::spawn_blocking(move || {
-            let stamp = Stamp::of(&path);
-            let is_changed = before != Some(stamp);
-            (stamp, is_changed.then(|| take_file(&feed, &path)))
+            let version = FileVersion::at(&path);
+            let is_changed = before != Some(version);
+            (version, is_changed.then(|| take_file(&feed, &path)))
         });
-        if let Ok((stamp, result)) = read.await {
-            last = Some(stamp);
+        if let Ok((version, result)) = read.await {
+            last = Some(version);
             if let Some(result) = result {
                 report.log(&result);
             }

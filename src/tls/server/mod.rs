@@ -13,7 +13,7 @@ use rustls::{ServerConfig, ServerConnection};
 use super::authorities::Authorities;
 use super::by_name::{self, ByName, Overlap};
 use super::certificate::{self, Certificate, CertificateError, Files};
-use super::files::FileMetadata;
+use super::files::FileVersions;
 use super::{H2, HTTP1, provider};
 
 /// Limit in bytes of encrypted data that waits for the socket of one connection.
@@ -66,7 +66,7 @@ struct Read {
     certificates: Vec<Certificate>,
     client_authorities: Option<Authorities>,
     /// Metadata of the files from before they were read. If it differs, the files have changed.
-    stamps: FileMetadata,
+    versions: FileVersions,
 }
 
 impl PartialEq for Server {
@@ -117,7 +117,7 @@ impl Server {
     /// [`CertificateError`]; the previous certificates stay active, and the next call tries again.
     pub fn refresh(&self) -> Result<bool, CertificateError> {
         let before = self.current.load_full();
-        if before.read.stamps == FileMetadata::of(before.settings.files()) {
+        if before.read.versions == FileVersions::at(before.settings.files()) {
             return Ok(false);
         }
         let read = Read::all(&before.settings)?;
@@ -193,7 +193,7 @@ impl ServerSettings {
 impl Read {
     fn all(settings: &ServerSettings) -> Result<Self, CertificateError> {
         // Read before the files, so that the next call detects a change in between.
-        let stamps = FileMetadata::of(settings.files());
+        let versions = FileVersions::at(settings.files());
         let certificates: Result<_, _> = settings.certificates.iter().map(Certificate::load).collect();
         let client_authorities = settings.client_authorities();
         Ok(Self {
@@ -201,7 +201,7 @@ impl Read {
             client_authorities: client_authorities
                 .map(|path| Authorities::load(path))
                 .transpose()?,
-            stamps,
+            versions,
         })
     }
 }
