@@ -193,28 +193,15 @@ pub(super) fn log_refused(
     worker.counters.bytes_sent.add(refused.sent);
     let entry = Entry {
         time: clock::wall(),
-        client: Client::Direct(&peer.label),
         method: read.method,
         path: read.path,
-        query: None,
-        backend: None,
-        status,
         latency,
         host: read.host,
         protocol: read.version,
-        route: None,
-        pool: None,
-        request_id: None,
-        trace_id: None,
-        attempts: 0,
         bytes_received: refused.received as u64,
         bytes_sent: refused.sent,
-        backend_time: None,
-        retries: &[],
         grpc_status: refused.grpc_status,
         client_cert: subject(peer),
-        user: None,
-        policy: None,
         error: Some(refused.failure.code()),
         detail,
         extra: Extra {
@@ -222,6 +209,7 @@ pub(super) fn log_refused(
             request: None,
             response: refused.response_head.as_deref(),
         },
+        ..Entry::new(status, Client::Direct(&peer.label))
     };
     worker.log.borrow_mut().push(&entry);
 }
