@@ -4,9 +4,9 @@
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
-use evenkeel::internals::telemetry::access_log::{Client, Entry, Extra, LogBuffer, OnFull, Options, Target};
+use evenkeel::internals::telemetry::access_log::{Client, Entry, LogBuffer, OnFull, Options, Target};
 use evenkeel::internals::telemetry::log::OperationsLog;
 use evenkeel::internals::telemetry::{Feed, Writer};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
@@ -17,32 +17,9 @@ const DEADLINE: Duration = Duration::from_secs(20);
 
 fn entry() -> Entry<'static> {
     Entry {
-        time: UNIX_EPOCH,
-        client: Client::Forwarded([127, 0, 0, 1].into()),
         method: Some(b"GET"),
         path: Some(b"/"),
-        query: None,
-        backend: None,
-        status: 200,
-        latency: Duration::ZERO,
-        host: None,
-        protocol: None,
-        route: None,
-        pool: None,
-        request_id: None,
-        trace_id: None,
-        attempts: 0,
-        bytes_received: 0,
-        bytes_sent: 0,
-        backend_time: None,
-        retries: &[],
-        grpc_status: None,
-        client_cert: None,
-        user: None,
-        policy: None,
-        error: None,
-        detail: None,
-        extra: Extra::default(),
+        ..Entry::new(200, Client::Forwarded([127, 0, 0, 1].into()))
     }
 }
 

@@ -59,6 +59,18 @@ pub struct Spec {
     pub changes: Vec<(Time, Mode)>,
 }
 
+impl Spec {
+    /// One that serves 8 requests at a time, each in 10 ms on average, and never changes.
+    pub fn usual() -> Self {
+        Self {
+            weight: 1,
+            slots: 8,
+            service: Time::millis(10),
+            changes: Vec::new(),
+        }
+    }
+}
+
 /// How an attempt ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {

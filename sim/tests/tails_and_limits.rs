@@ -23,18 +23,12 @@ const ENDS: Time = Time::secs(60);
 
 /// Four backends that serve 8 requests at a time, each in 10 ms on average.
 fn scenario(pool: PoolSettings) -> Scenario {
-    let spec = Spec {
-        weight: 1,
-        slots: 8,
-        service: Time::millis(10),
-        changes: Vec::new(),
-    };
     Scenario {
         strategy: Settings {
             entry: by_name("round_robin").expect("it is there"),
             params: Params::default(),
         },
-        backends: vec![spec; 4],
+        backends: vec![Spec::usual(); 4],
         arrivals: Arrivals {
             rate: RATE,
             bursts: None,

@@ -95,6 +95,16 @@ mod tests {
         }
     }
 
+    /// A response arrives after 1 ms.
+    fn respond(limiter: &Limiter, load: &Load) {
+        let sample = Sample {
+            latency: Duration::from_millis(1),
+            is_overload: false,
+            in_flight: 1,
+        };
+        limiter.learn(sample, load, clock::now(), 0);
+    }
+
     #[test]
     fn a_limit_that_is_not_enforced_any_more_stays_lifted_while_older_requests_end() {
         for mode in [Adaptive::Observe, Adaptive::Off] {
@@ -118,12 +128,7 @@ mod tests {
         limiter.adapt(Adaptive::Off, &load);
         assert_eq!((limiter.limit(), limiter.idle_latency()), (None, None));
         limiter.adapt(Adaptive::On, &load);
-        let sample = Sample {
-            latency: Duration::from_millis(1),
-            is_overload: false,
-            in_flight: 1,
-        };
-        limiter.learn(sample, &load, clock::now(), 0);
+        respond(&limiter, &load);
         assert_eq!(load.limit(), Gradient::default().limit());
     }
 
@@ -135,12 +140,7 @@ mod tests {
         let observed = limiter.limit().unwrap();
         assert!(observed < 5 && load.limit() == u32::MAX, "{observed}");
         limiter.adapt(Adaptive::On, &load);
-        let sample = Sample {
-            latency: Duration::from_millis(1),
-            is_overload: false,
-            in_flight: 1,
-        };
-        limiter.learn(sample, &load, clock::now(), 0);
+        respond(&limiter, &load);
         assert_eq!(load.limit(), observed);
     }
 }

@@ -15,7 +15,7 @@ use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::Value;
 
 use crate::support::http2::Http2;
-use crate::support::{Backend, Gate, Proxy, Response};
+use crate::support::{Backend, Gate, Proxy, Response, wait_until_within};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_evenkeel");
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -109,14 +109,8 @@ fn ask(address: SocketAddr, path: &str) -> std::io::Result<String> {
     Ok(response)
 }
 
-fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let pause = Duration::from_millis(5);
-    let mut waited = Duration::ZERO;
-    while !is_so() {
-        assert!(waited < DEADLINE, "{what}");
-        thread::sleep(pause);
-        waited += pause;
-    }
+fn wait_until(what: &str, is_so: impl FnMut() -> bool) {
+    wait_until_within(DEADLINE, what, is_so);
 }
 
 fn exists(path: &Path) -> bool {

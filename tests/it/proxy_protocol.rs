@@ -1,10 +1,8 @@
 //! PROXY headers: which senders are trusted, what follows the header, and what backends receive.
 
-use std::time::Duration;
-
 use rustix::process::Signal;
 
-use crate::support::{Backend, Bare, Builder, Client, Held, Proxy, Request, Response, http2};
+use crate::support::{Backend, Bare, Builder, Client, Held, Proxy, Request, Response, http2, wait_until};
 
 const QUIET: &str = "workers: 1\nhealth_check: { kind: none }";
 const TRUSTING: &str = "trusted_proxies: [127.0.0.0/8]";
@@ -415,18 +413,6 @@ fn a_chain_of_two_balancers_keeps_the_client() {
                 .text()
                 .contains("evenkeel_connections_active 0\n")
         };
-        wait_until(is_over);
-    }
-}
-
-/// Polls a condition that no event reports.
-fn wait_until(is_so: impl Fn() -> bool) {
-    let began = evenkeel::internals::clock::now();
-    while !is_so() {
-        assert!(
-            began.elapsed() < crate::support::DEADLINE,
-            "it does not come about"
-        );
-        std::thread::park_timeout(Duration::from_millis(5));
+        wait_until("the connection is over", is_over);
     }
 }

@@ -2,25 +2,15 @@
 
 use std::fs;
 
-use evenkeel::internals::clock;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::{Backend, Bare, Builder, Client, DEADLINE, Gate, Proxy, Response};
+use crate::support::{Backend, Bare, Builder, Client, Gate, Proxy, Response, wait_until};
 
 fn reload(proxy: &Proxy) -> Value {
     let mark = proxy.mark();
     proxy.signal(Signal::HUP);
     proxy.wait_for_message(mark, "reloaded")
-}
-
-/// Waits until something is so.
-fn wait_until(what: &str, is_so: impl Fn() -> bool) {
-    let start = clock::now();
-    while !is_so() {
-        assert!(start.elapsed() < DEADLINE, "{what}");
-        std::thread::yield_now();
-    }
 }
 
 #[test]

@@ -1,12 +1,11 @@
 //! Traces: which context goes on to backends, and which spans reach the collector.
 
-use evenkeel::internals::clock;
 use serde_json::Value;
 
 use crate::support::authority::{Authority, Folder};
 use crate::support::otlp::{Collector, Span};
 use crate::support::tls::Secured;
-use crate::support::{Backend, Builder, DEADLINE, Gate, Proxy, Request, Response, refusing_address};
+use crate::support::{Backend, Builder, Gate, Proxy, Request, Response, refusing_address, wait_until};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CALLER: &str = "00f067aa0ba902b7";
@@ -49,14 +48,6 @@ fn metric(proxy: &Proxy, name: &str) -> u64 {
     let line = metrics.lines().find_map(|line| line.strip_prefix(name));
     let value = line.and_then(|value| value.trim().parse().ok());
     value.unwrap_or_else(|| panic!("no {name} in {metrics}"))
-}
-
-fn wait_until(what: &str, is_so: impl Fn() -> bool) {
-    let start = clock::now();
-    while !is_so() {
-        assert!(start.elapsed() < DEADLINE, "{what}");
-        std::thread::yield_now();
-    }
 }
 
 #[test]

@@ -122,15 +122,9 @@ const ENDS: Time = Time::secs(65);
 
 /// Nothing happens.
 fn usual(strategy: Settings) -> Scenario {
-    let spec = Spec {
-        weight: 1,
-        slots: 8,
-        service: Time::millis(10),
-        changes: Vec::new(),
-    };
     Scenario {
         strategy,
-        backends: vec![spec; 5],
+        backends: vec![Spec::usual(); 5],
         arrivals: Arrivals {
             rate: 2_000.0,
             bursts: None,

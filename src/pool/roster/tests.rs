@@ -248,24 +248,22 @@ fn no_more_than_the_bound_of_removed_backends_is_remembered() {
 #[test]
 fn an_eligible_set_keeps_the_roster_that_it_was_built_from() {
     let bench = Bench::new(&["http://a:1", "http://b:1"]);
-    let set = EligibleSet::new(
-        &bench.cell.load(),
-        &round_robin(),
-        &Arc::default(),
-        FailOpen::No,
-        &Arc::default(),
-    );
+    let eligible = || {
+        let (cursor, hold_off) = (Arc::default(), Arc::default());
+        EligibleSet::new(
+            &bench.cell.load(),
+            &round_robin(),
+            &cursor,
+            FailOpen::No,
+            &hold_off,
+        )
+    };
+    let set = eligible();
     let removed = bench.members().remove(0);
     bench.update(&["http://b:1"]);
     assert_eq!(set.roster().members().len(), 2);
     assert!(set.roster().member(removed.backend.id).is_some());
-    let set = EligibleSet::new(
-        &bench.cell.load(),
-        &round_robin(),
-        &Arc::default(),
-        FailOpen::No,
-        &Arc::default(),
-    );
+    let set = eligible();
     assert!(set.roster().member(removed.backend.id).is_none());
     let context = PickContext {
         tried: &[],

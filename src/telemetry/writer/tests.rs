@@ -6,12 +6,11 @@ use std::ops::Range;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU32;
-use std::time::UNIX_EPOCH;
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use super::*;
-use crate::telemetry::access_log::{Client, Entry, Extra, LogBuffer, OnFull, Options, Syslog, SyslogServer};
+use crate::telemetry::access_log::{Client, Entry, LogBuffer, OnFull, Options, Syslog, SyslogServer};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -69,32 +68,11 @@ fn push(buffer: &mut LogBuffer, from: u32, to: u32) {
 fn push_paths(buffer: &mut LogBuffer, numbers: Range<u32>, path_of: impl Fn(u32) -> Vec<u8>) {
     for number in numbers {
         buffer.push(&Entry {
-            time: UNIX_EPOCH,
-            client: Client::Forwarded([127, 0, 0, 1].into()),
             method: Some(b"GET"),
             path: Some(&path_of(number)),
-            query: None,
-            backend: None,
-            status: 200,
-            latency: Duration::ZERO,
-            host: None,
-            protocol: None,
-            route: None,
-            pool: None,
-            request_id: None,
-            trace_id: None,
             attempts: 1,
-            bytes_received: 0,
             bytes_sent: u64::from(number),
-            backend_time: None,
-            retries: &[],
-            grpc_status: None,
-            client_cert: None,
-            user: None,
-            policy: None,
-            error: None,
-            detail: None,
-            extra: Extra::default(),
+            ..Entry::new(200, Client::Forwarded([127, 0, 0, 1].into()))
         });
     }
 }

@@ -17,13 +17,7 @@ fn sessions_of_long_polling_and_websockets_stay_with_their_backend() {
     ) else {
         return;
     };
-    let pool = format!(
-        "pools:\n  web:\n    sticky: {{ cookie: lb, secret: correct-horse-battery }}\n    backends: ['{}', '{}']\n\
-         routes: [{{ pool: web }}]\nhealth_check: off",
-        one.url(),
-        two.url()
-    );
-    let proxy = Proxy::before(&[]).config(&pool).start();
+    let proxy = sticky(&one, &two);
     let url = format!("http://{}", proxy.address());
     let said = run(
         &node,
@@ -36,4 +30,15 @@ fn sessions_of_long_polling_and_websockets_stay_with_their_backend() {
     // New clients go to the backends in turn, and all of a client's requests to one of them.
     assert_eq!(counts.len(), 4, "{said}");
     assert_eq!(counts.values().sum::<usize>(), 2 * CLIENTS, "{said}");
+}
+
+/// A balancer in front of two backends, whose clients stay at theirs by a cookie.
+pub(super) fn sticky(one: &Backend, two: &Backend) -> Proxy {
+    let pool = format!(
+        "pools:\n  web:\n    sticky: {{ cookie: lb, secret: correct-horse-battery }}\n    backends: ['{}', '{}']\n\
+         routes: [{{ pool: web }}]\nhealth_check: off",
+        one.url(),
+        two.url()
+    );
+    Proxy::before(&[]).config(&pool).start()
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::backend::{Backend, Kind};
+use super::polling::sticky;
 use super::program::{file, find, find_node_packages, run_with};
-use crate::support::Proxy;
 
 /// Clients by each of the transports, all at the same time.
 const CLIENTS: usize = 10;
@@ -19,13 +19,7 @@ fn socket_io_works_over_two_backends() {
     ) else {
         return;
     };
-    let pool = format!(
-        "pools:\n  web:\n    sticky: {{ cookie: lb, secret: correct-horse-battery }}\n    backends: ['{}', '{}']\n\
-         routes: [{{ pool: web }}]\nhealth_check: off",
-        one.url(),
-        two.url()
-    );
-    let proxy = Proxy::before(&[]).config(&pool).start();
+    let proxy = sticky(&one, &two);
     let url = format!("http://{}", proxy.address());
     let client = file("programs/socket_io_client.cjs");
     let said = run_with(

@@ -2,7 +2,6 @@
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,10 +9,10 @@ use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, Request, Response};
 use socket2::SockRef;
-use tokio::runtime::Builder;
 use tokio::task::JoinSet;
 
 use super::DEADLINE;
+use super::background;
 use super::event::Log;
 use super::http2::Frames;
 
@@ -107,23 +106,9 @@ impl Http2Backend {
 
     /// Starts one that leaves some requests unprocessed; those are no [`Seen::Request`].
     pub(crate) fn refusing(refusals: Refusals) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
-        listener
-            .set_nonblocking(true)
-            .expect("a listener can be made non-blocking");
-        let address = listener.local_addr().expect("a listener has an address");
         let events = Log::default();
         let its = events.clone();
-        thread::spawn(move || {
-            let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-                let mut connections = JoinSet::new();
-                while let Ok((stream, _)) = listener.accept().await {
-                    connections.spawn(serve(stream, its.clone(), refusals));
-                }
-            });
-        });
+        let address = background::serve(move |stream| serve(stream, its.clone(), refusals));
         Self { address, events }
     }
 

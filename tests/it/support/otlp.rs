@@ -1,18 +1,17 @@
 //! A collector of traces: receives OTLP over HTTP or over gRPC, and reads the spans with a reader of its own.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::thread;
+use std::net::SocketAddr;
 
 use bytes::Bytes;
 use http::{HeaderMap, Response as Head};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::runtime::Builder;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::authority::Pair;
 use super::backend::{Backend, Request, Response};
+use super::background;
 use super::event::Log;
 use super::tls::server_config;
 
@@ -66,33 +65,21 @@ impl Collector {
     }
 
     fn serve_grpc(tls: Option<TlsAcceptor>) -> (SocketAddr, Log<Vec<u8>>) {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
-        listener
-            .set_nonblocking(true)
-            .expect("a listener can be made non-blocking");
-        let address = listener.local_addr().expect("a listener has an address");
         let exports = Log::default();
         let its = exports.clone();
-        thread::spawn(move || {
-            let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-                let mut connections = JoinSet::new();
-                while let Ok((stream, _)) = listener.accept().await {
-                    let (tls, its) = (tls.clone(), its.clone());
-                    connections.spawn(async move {
-                        match tls {
-                            None => serve(stream, its).await,
-                            Some(tls) => {
-                                // A client that does not trust the certificate ends the connection.
-                                if let Ok(stream) = tls.accept(stream).await {
-                                    serve(stream, its).await;
-                                }
-                            }
+        let address = background::serve(move |stream| {
+            let (tls, its) = (tls.clone(), its.clone());
+            async move {
+                match tls {
+                    None => serve(stream, its).await,
+                    Some(tls) => {
+                        // A client that does not trust the certificate ends the connection.
+                        if let Ok(stream) = tls.accept(stream).await {
+                            serve(stream, its).await;
                         }
-                    });
+                    }
                 }
-            });
+            }
         });
         (address, exports)
     }

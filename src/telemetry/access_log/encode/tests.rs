@@ -80,51 +80,37 @@ fn named(text: &str) -> &'static Label {
 fn entry() -> Entry<'static> {
     Entry {
         time: UNIX_EPOCH + Duration::from_millis(1_795_515_330_120),
-        client: Client::Direct(named("192.0.2.1:50123")),
         method: Some(b"GET"),
         path: Some(b"/v1/users"),
         query: Some(b"token=secret"),
         backend: Some(named("http://localhost:8001")),
-        status: 200,
         latency: Duration::from_micros(1_234),
         host: Some(b"api.example.com"),
         protocol: Some("HTTP/1.1"),
         route: Some(named("api.example.com/v1")),
         pool: Some(named("api")),
         request_id: Some(b"0123456789abcdef"),
-        trace_id: None,
         attempts: 1,
-        bytes_received: 0,
         bytes_sent: 512,
         backend_time: Some(Duration::from_micros(1_000)),
-        retries: &[],
-        grpc_status: None,
-        client_cert: None,
-        user: None,
-        policy: None,
-        error: None,
-        detail: None,
-        extra: Extra::default(),
+        ..Entry::new(200, Client::Direct(named("192.0.2.1:50123")))
     }
 }
 
 fn bare() -> Entry<'static> {
+    let Entry {
+        time,
+        client,
+        latency,
+        bytes_sent,
+        ..
+    } = entry();
     Entry {
-        method: None,
-        path: None,
-        query: None,
-        backend: None,
-        status: 400,
-        host: None,
-        protocol: None,
-        route: None,
-        pool: None,
-        request_id: None,
-        trace_id: None,
-        attempts: 0,
-        backend_time: None,
+        time,
+        latency,
+        bytes_sent,
         error: Some("bad_request"),
-        ..entry()
+        ..Entry::new(400, client)
     }
 }
 
