@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use clap::Args;
 
-use super::call::{self, Done, Failure, Process};
+use super::call::{self, Done, Failure};
 use super::{ConfigFile, Outcome, Streams, admin_api};
 use crate::admin::Question;
 use crate::config::Config;
@@ -33,7 +33,7 @@ pub(super) struct ExplainArguments {
     /// Prints JSON
     #[arg(long)]
     json: bool,
-    /// Address of the admin API of the running process that is asked without `-c`, or unix:PATH [default: 127.0.0.1:9900]
+    /// Address of the admin API of the running process that is asked without `-c`, or unix:PATH [default: the variable EVENKEEL_ADMIN, or 127.0.0.1:9900]
     #[arg(long, value_name = "ADDRESS", value_parser = admin_api::parse, conflicts_with = "config")]
     admin: Option<ListenAddress>,
     /// Bearer token of the admin API [default: the variable EVENKEEL_TOKEN]
@@ -108,10 +108,7 @@ fn offline(
 
 /// Asks the running process.
 fn ask(arguments: &ExplainArguments, question: &Question) -> Result<Done, Failure> {
-    let process = Process {
-        address: arguments.admin.clone().unwrap_or(admin_api::ADDRESS),
-        token: admin_api::token(arguments.token.as_ref()),
-    };
+    let process = admin_api::process(arguments.admin.as_ref(), arguments.token.as_ref())?;
     let format = if arguments.json { "json" } else { "text" };
     let path = format!("/api/v1/explain?format={format}");
     let body = serde_json::to_vec(question).unwrap_or_default();

@@ -21,7 +21,7 @@ pub(super) struct PlanArguments {
     /// New config file, or - for stdin [default: the file of the running process]
     #[arg(short, long, value_name = "NEW")]
     config: Option<std::path::PathBuf>,
-    /// Address of the admin API of the running process [default: 127.0.0.1:9900]
+    /// Address of the admin API of the running process [default: the variable EVENKEEL_ADMIN, or 127.0.0.1:9900]
     #[arg(long, value_name = "ADDRESS", value_parser = admin_api::parse)]
     admin: Option<ListenAddress>,
     /// Bearer token of the admin API [default: the variable EVENKEEL_TOKEN]
@@ -40,9 +40,9 @@ Exit codes: 0 a reload would succeed, 1 NEW is invalid (with all errors), 2 wron
 
 /// Asks the running process, and prints what it says.
 pub(super) fn plan(arguments: &PlanArguments, streams: &mut Streams<'_>) -> io::Result<Outcome> {
-    let process = Process {
-        address: arguments.admin.clone().unwrap_or(admin_api::ADDRESS),
-        token: admin_api::token(arguments.token.as_ref()),
+    let process = match admin_api::process(arguments.admin.as_ref(), arguments.token.as_ref()) {
+        Ok(process) => process,
+        Err(failure) => return call::report(Err(failure), arguments.json, streams),
     };
     let name = arguments.config.as_deref().map(config::name);
     let text = match arguments.config.as_deref().map(read).transpose() {

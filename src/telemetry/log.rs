@@ -59,7 +59,7 @@ impl OperationsLog {
 
 impl<S: Subscriber> Layer<S> for OperationsLog {
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
-        *metadata.level() <= self.least()
+        *metadata.level() <= self.least() && (*metadata.level() <= Level::INFO || is_own(metadata.target()))
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
@@ -79,6 +79,13 @@ impl<S: Subscriber> Layer<S> for OperationsLog {
             self.events.push(|id| event_text(id, &start, &fields.others));
         }
     }
+}
+
+/// Whether an event is from this source code. Details from libraries are left out, because they can have secrets in them: an
+/// HTTP library traces whole header fields.
+fn is_own(target: &str) -> bool {
+    let krate = target.split("::").next().unwrap_or_default();
+    krate == "evenkeel" || krate.starts_with("evenkeel_")
 }
 
 /// `{"time":…,"level":…,"msg":…`, the start of each line.
@@ -270,6 +277,19 @@ mod tests {
             shown.collect::<Vec<_>>(),
             ["Info, quiet", "Info, loud", "Info, usual"]
         );
+    }
+
+    #[test]
+    fn details_of_libraries_are_left_out() {
+        let lines = logged("libraries", Level::TRACE, || {
+            tracing::trace!(target: "h2::codec", "authorization: Bearer secret");
+            tracing::debug!(target: "evenkeeler", "Another crate");
+            tracing::warn!(target: "rustls::client", "Warning");
+            tracing::trace!("Own");
+            tracing::debug!(target: "evenkeel_wire::head", "Own crate");
+        });
+        let lines: Vec<_> = lines.iter().map(|line| read(line)["msg"].clone()).collect();
+        assert_eq!(lines, ["Warning", "Own", "Own crate"]);
     }
 
     #[test]

@@ -40,6 +40,26 @@ fn run(path: &Path, words: &[&str]) -> Output {
         .unwrap()
 }
 
+#[test]
+fn a_variable_names_the_admin_api_of_commands_without_an_option() {
+    let (place, backend) = (SocketPath::new(), Backend::saying("one"));
+    let _proxy = Proxy::before(&[&backend]).admin_socket(&place.0).start();
+    let with = |value: &str| {
+        Command::new(env!("CARGO_BIN_EXE_evenkeel"))
+            .args(["ctl", "status"])
+            .env("EVENKEEL_ADMIN", value)
+            .env_remove("EVENKEEL_TOKEN")
+            .output()
+            .unwrap()
+    };
+    let output = with(&format!("unix:{}", place.0.display()));
+    assert_eq!(code(&output), Some(0), "{output:?}");
+    let output = with("nowhere");
+    assert_eq!(code(&output), Some(2), "{output:?}");
+    let why = String::from_utf8_lossy(&output.stderr);
+    assert!(why.contains("the variable EVENKEEL_ADMIN is `nowhere`"), "{why}");
+}
+
 fn code(output: &Output) -> Option<i32> {
     output.status.code()
 }

@@ -13,7 +13,7 @@ use std::io;
 
 use clap::{Args, Subcommand};
 
-use super::call::{self, Process};
+use super::call;
 use super::{Outcome, Streams, admin_api};
 use crate::net::ListenAddress;
 
@@ -21,7 +21,7 @@ use crate::net::ListenAddress;
 #[derive(Debug, Clone, Args)]
 #[command(after_help = NOTES)]
 pub(super) struct CtlArguments {
-    /// Address of the admin API of the running process, or unix:PATH [default: 127.0.0.1:9900]
+    /// Address of the admin API of the running process, or unix:PATH [default: the variable EVENKEEL_ADMIN, or 127.0.0.1:9900]
     // An id of its own: the value of a global option reaches `run`, whose `--admin` has another type.
     #[arg(id = "ctl_admin", long = "admin", value_name = "ADDRESS", value_parser = admin_api::parse, global = true)]
     admin: Option<ListenAddress>,
@@ -69,9 +69,9 @@ Exit codes: 0 done, 1 refused (with the reason), 2 wrong usage, 3 process not re
 
 /// Runs a command and prints its result, or the reason why nothing was done.
 pub(super) fn ctl(arguments: &CtlArguments, streams: &mut Streams<'_>) -> io::Result<Outcome> {
-    let process = Process {
-        address: arguments.admin.clone().unwrap_or(admin_api::ADDRESS),
-        token: admin_api::token(arguments.token.as_ref()),
+    let process = match admin_api::process(arguments.admin.as_ref(), arguments.token.as_ref()) {
+        Ok(process) => process,
+        Err(failure) => return call::report(Err(failure), arguments.json, streams),
     };
     let result = match &arguments.action {
         Action::Status(status) => status::run(&process, status),

@@ -20,6 +20,7 @@ use std::io::{self, IsTerminal as _};
 
 use clap::Args;
 
+use super::call::Process;
 use super::{Outcome, Streams, admin_api};
 use crate::clock;
 use crate::net::ListenAddress;
@@ -31,7 +32,7 @@ use background::Background;
 #[derive(Debug, Clone, Args)]
 #[command(after_help = NOTES)]
 pub(super) struct TopArguments {
-    /// Address of the admin API of the running process, or unix:PATH [default: 127.0.0.1:9900]
+    /// Address of the admin API of the running process, or unix:PATH [default: the variable EVENKEEL_ADMIN, or 127.0.0.1:9900]
     #[arg(id = "top_admin", long = "admin", value_name = "ADDRESS", value_parser = admin_api::parse)]
     admin: Option<ListenAddress>,
     /// Bearer token of the admin API [default: the variable EVENKEEL_TOKEN]
@@ -45,9 +46,12 @@ Exit codes: 0 quit, 1 refused or no terminal, 2 wrong usage, 3 process not reach
 
 /// Shows the process until somebody quits.
 pub(super) fn top(arguments: &TopArguments, streams: &mut Streams<'_>) -> io::Result<Outcome> {
-    let api = Api {
-        address: arguments.admin.clone().unwrap_or(admin_api::ADDRESS),
-        token: admin_api::token(arguments.token.as_ref()),
+    let api = match admin_api::process(arguments.admin.as_ref(), arguments.token.as_ref()) {
+        Ok(Process { address, token }) => Api { address, token },
+        Err(failure) => {
+            writeln!(streams.err, "error: {}", failure.why)?;
+            return Ok(failure.outcome);
+        }
     };
     if !(io::stdin().is_terminal() && io::stdout().is_terminal()) {
         writeln!(
