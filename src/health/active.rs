@@ -24,7 +24,7 @@ static PERMITS: Semaphore = Semaphore::const_new(MAX_PROBES);
 /// Minimum time between lookups that failed requests trigger for a backend that is not probed.
 const LOOKUP_GAP: Duration = Duration::from_secs(1);
 
-/// A backend became eligible or stopped being so.
+/// A backend became eligible or stopped being so, or it is out and its last check says something else than the one before.
 #[derive(Debug)]
 pub struct Change {
     /// The backend.
@@ -166,9 +166,11 @@ impl Watcher {
             let error = status.probed.as_ref().and_then(|probed| probed.error.clone());
             status.why = error.filter(|_| state == State::Down);
         }
-        let state = status.state;
+        let is_other_state = status.state.is_eligible() != before.state.is_eligible();
+        let is_other_result = status.may_respond() != before.may_respond();
         self.health.set(status);
-        if state.is_eligible() != before.state.is_eligible() {
+        // One result in a row says whether a backend that is out may be used where no other can be reached.
+        if is_other_state || is_other_result && !self.health.is_eligible() {
             let (applied, is_applied) = oneshot::channel();
             let change = Change {
                 backend: self.backend.id,
@@ -268,6 +270,16 @@ mod tests {
             state
         }
 
+        /// Receives changes until the state is not `state` any more.
+        async fn change_to_another(&mut self, state: State) -> State {
+            loop {
+                let next = self.change().await;
+                if next != state {
+                    return next;
+                }
+            }
+        }
+
         /// Waits until the status satisfies `is_wanted`.
         async fn status(&self, is_wanted: impl Fn(&Status) -> bool) -> Arc<Status> {
             let poll = async {
@@ -344,11 +356,23 @@ mod tests {
         assert_eq!(watched.change().await, State::Down);
         assert_eq!(watched.health.status().failures, 3);
         scripted.script.store(OK.into());
-        assert_eq!(watched.change().await, State::Up);
+        assert_eq!(watched.change_to_another(State::Down).await, State::Up);
         assert_eq!(
             (watched.health.status().successes, &watched.health.status().why),
             (2, &None)
         );
+    }
+
+    #[tokio::test]
+    async fn the_first_good_result_of_a_backend_that_is_down_is_news() {
+        let scripted = Scripted::start(REFUSAL).await;
+        let mut watched = Watched::start(&scripted.backend(), check(None), None);
+        assert_eq!(watched.change().await, State::Down);
+        assert!(!watched.health.may_respond());
+        scripted.script.store(OK.into());
+        assert_eq!(watched.change().await, State::Down);
+        assert!(watched.health.may_respond());
+        assert_eq!(watched.change().await, State::Up);
     }
 
     #[tokio::test]
@@ -390,7 +414,7 @@ mod tests {
             .await
             .expect("a request for a lookup");
         backend.resolved.store(vec![scripted.address].into());
-        assert_eq!(watched.change().await, State::Up);
+        assert_eq!(watched.change_to_another(State::Down).await, State::Up);
     }
 
     #[tokio::test]
@@ -405,7 +429,7 @@ mod tests {
         scripted.script.store(OK.into());
         let mut watched = Watched::resume(&backend, health, check(None), None);
         scripted.request().await;
-        assert_eq!(watched.change().await, State::Up);
+        assert_eq!(watched.change_to_another(State::Down).await, State::Up);
         assert_eq!(watched.health.status().successes, 2);
     }
 

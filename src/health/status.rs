@@ -54,6 +54,13 @@ pub struct Status {
     pub failures: u32,
 }
 
+impl Status {
+    /// Whether the last check, if there was one, has succeeded.
+    pub(super) fn may_respond(&self) -> bool {
+        self.probed.as_ref().is_none_or(|probed| probed.error.is_none())
+    }
+}
+
 /// The ejection of a backend.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ejection {
@@ -129,6 +136,11 @@ impl Health {
         probed
             .filter(|probed| probed.error.is_none())
             .map(|probed| probed.at)
+    }
+
+    /// Whether the last check, if there was one, does not say that it cannot respond.
+    pub fn may_respond(&self) -> bool {
+        self.status.load().may_respond()
     }
 
     /// Its ejection, if it is ejected.

@@ -19,12 +19,14 @@ pub struct EligibleSet {
     main: Tier,
     /// Used only when no backend of `main` may be picked.
     backup: Tier,
+    /// The backends that get requests which no eligible one could be reached for. Usually there are none.
+    reserve: Option<Box<Tier>>,
     /// The ejected backends that get trial requests. Usually there are none.
     on_trial: Vec<Arc<Member>>,
     hold_off: Arc<HoldOff>,
     /// For pools with `sticky`.
     sticky: Option<StickySet>,
-    /// Whether backends that are down by their checks are among them, because there are no others.
+    /// Whether its backends are ejected or down by their checks, and used because there are no others.
     is_open: bool,
 }
 
@@ -62,6 +64,8 @@ pub struct Another<'m, 't> {
     pub last: Option<&'m Member>,
     /// Whether backups are used only when all other backends have failed.
     pub is_backup_last: bool,
+    /// Whether a backend of the reserve may be picked when no eligible one is left that has not failed.
+    pub is_reserve_useful: bool,
 }
 
 impl FailOpen {
@@ -78,20 +82,28 @@ impl EligibleSet {
         fail_open: FailOpen,
         hold_off: &Arc<HoldOff>,
     ) -> Self {
-        let all = roster.members();
-        let is_open = fail_open == FailOpen::Yes && !all.iter().any(|member| member.is_eligible());
-        let is_eligible = |member: &Arc<Member>| member.is_eligible() || is_open && !member.is_excluded();
-        let tier = |is_backup| {
-            let is_wanted = |member: &&Arc<Member>| member.is_backup() == is_backup && is_eligible(member);
-            let members = all.iter().filter(is_wanted);
-            Tier::new(members.cloned().collect(), strategy, cursor)
+        let all = |is_wanted: &dyn Fn(&Member) -> bool| -> Vec<Arc<Member>> {
+            let members = roster.members().iter();
+            members.filter(|member| is_wanted(member)).cloned().collect()
         };
-        let is_on_trial = |member: &&Arc<Member>| member.is_on_trial();
+        let mut members = all(&Member::is_eligible);
+        let mut reserve = all(&Member::is_in_reserve);
+        let has_eligible = !members.is_empty();
+        if !has_eligible {
+            members = std::mem::take(&mut reserve);
+        }
+        if members.is_empty() && fail_open == FailOpen::Yes {
+            members = all(&|member| !member.is_excluded());
+        }
+        let is_open = !has_eligible && !members.is_empty();
+        let (backup, main) = members.into_iter().partition(|member| member.is_backup());
+        let tier = |members| Tier::new(members, strategy, cursor);
         Self {
             roster: Arc::clone(roster),
-            main: tier(false),
-            backup: tier(true),
-            on_trial: all.iter().filter(is_on_trial).cloned().collect(),
+            main: tier(main),
+            backup: tier(backup),
+            reserve: (!reserve.is_empty()).then(|| Box::new(tier(reserve))),
+            on_trial: all(&Member::is_on_trial),
             hold_off: Arc::clone(hold_off),
             sticky: None,
             is_open,
@@ -177,8 +189,13 @@ impl EligibleSet {
             main.or(last_main)
         };
         let main = another.is_backup_last.then(pick_main).flatten();
+        let reserve = || {
+            let reserve = self.reserve.as_ref().filter(|_| another.is_reserve_useful);
+            reserve.and_then(|reserve| reserve.pick(&context))
+        };
         main.or_else(|| self.pick(context))
             .or_else(|| self.pick(without_failed))
+            .or_else(reserve)
             .or(last)
     }
 
@@ -193,7 +210,7 @@ impl EligibleSet {
 
     /// Whether a member may get requests of clients that stay with it.
     pub fn may_keep_clients(&self, member: &Member) -> bool {
-        member.may_keep_clients() || self.is_open && !member.is_excluded()
+        member.may_keep_clients() || self.is_open && self.contains(member.backend.id)
     }
 
     /// The value of the sticky cookie that names this backend.
@@ -230,7 +247,7 @@ impl EligibleSet {
         self.len() <= backends.len() && members.all(|member| strategy::contains(backends, member.backend.id))
     }
 
-    /// Whether its backends are all down, and used because there are no others.
+    /// Whether its backends are all ejected or down, and used because there are no others.
     pub fn is_open(&self) -> bool {
         self.is_open
     }

@@ -144,6 +144,12 @@ impl Member {
         !self.is_excluded() && self.health.is_eligible()
     }
 
+    /// Whether it is out and its last check succeeded, or there is none: it may well respond. It gets requests only where no
+    /// eligible backend can be reached.
+    fn is_in_reserve(&self) -> bool {
+        !self.is_excluded() && !self.health.is_eligible() && self.health.may_respond()
+    }
+
     /// Whether it may receive requests of clients that stay with it: one that is drained may.
     pub fn may_keep_clients(&self) -> bool {
         self.health.is_eligible() && self.backend.weight.load(Ordering::Relaxed) > 0

@@ -296,6 +296,7 @@ impl<'a> Attempts<'a> {
                 outcome.event,
                 Some(ConnectionEvent::Stale | ConnectionEvent::Closing)
             ),
+            is_reserve_useful: matches!(cause, Cause::ConnectFailure | Cause::Reset),
         };
         let avoided = tried.avoided(self.to.eligible);
         let context = pick::context(exchange, pool, &avoided);
@@ -383,6 +384,7 @@ fn pick_again<'a>(exchange: &Exchange<'_>, to: PoolMatch<'a>, last: &'a Member) 
         failed: &[],
         last: Some(last),
         is_backup_last: false,
+        is_reserve_useful: false,
     };
     let tried = [last.backend.id];
     to.eligible

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::{Backend, DEADLINE, Proxy, Request, Response};
+use crate::support::{Backend, DEADLINE, Proxy, Request, Response, wait_until};
 
 /// Probes do not use this path.
 const PATH: &str = "/work";
@@ -274,6 +274,38 @@ fn an_ejected_backend_is_used_again_when_the_other_one_goes_down() {
     request_until(&proxy, 0, "Backend is back");
     proxy.wait_for_message(0, "Backend is down");
     assert_eq!(proxy.get(PATH).status(), 200);
+}
+
+#[test]
+fn a_backend_whose_last_check_succeeded_is_used_when_no_eligible_one_can_be_reached() {
+    let is_healthy = Arc::new(AtomicBool::new(false));
+    let its = Arc::clone(&is_healthy);
+    let recovering = Backend::start(
+        move |request| match is_work(request) || its.load(Ordering::SeqCst) {
+            true => Response::ok("fine"),
+            false => Response::status(503, "starting"),
+        },
+    );
+    let other = Backend::saying("fine");
+    // It takes far longer than the test until the checks have it up.
+    let proxy = Proxy::before(&[&recovering, &other])
+        .config("health_check: { path: /healthz, interval: 1s, timeout: 1s, healthy_after: 100 }")
+        .config("queue: off")
+        .start();
+    proxy.wait_for_message(0, "Backend is down");
+    is_healthy.store(true, Ordering::SeqCst);
+    wait_until("a good check", || {
+        backends(&proxy)[0]["checks"][0]["healthy"] == true
+    });
+    let mut client = proxy.client();
+    assert_eq!(client.get(PATH).status(), 200);
+    assert_eq!(recovering.requests(is_work).len(), 0, "the other one is eligible");
+    other.stop();
+    for _ in 0..50 {
+        assert_eq!(client.get(PATH).status(), 200);
+    }
+    wait_until("both are down", || states(&proxy) == ["down", "down"]);
+    assert_eq!(client.get(PATH).status(), 200);
 }
 
 #[test]
