@@ -73,7 +73,15 @@ const BALANCE: &[&[&str]] = &[
     &["notes", "request"],
     &["backend"],
     &["latency", "reload_guard"],
-    &["kept", "rng", "schema", "sticky", "suggest", "clock"],
+    &[
+        "kept",
+        "per_worker",
+        "rng",
+        "schema",
+        "sticky",
+        "suggest",
+        "clock",
+    ],
 ];
 
 /// The crates, by the folder of their code.

@@ -13,6 +13,7 @@ use arc_swap::ArcSwap;
 pub use address::{Address, AddressError, AddressKey, Scheme};
 pub use destination::Destination;
 pub use evenkeel_balance::backend::{BackendId, Load, Padded, Shared};
+pub use evenkeel_balance::per_worker::PerWorker;
 use evenkeel_balance::retry::ReuseWindow;
 pub use first_lookup::FirstLookup;
 

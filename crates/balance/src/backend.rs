@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::latency::Latency;
+use crate::per_worker::PerWorker;
 
 /// Identifies a backend within this process, across reloads; never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -34,7 +35,7 @@ pub struct Load {
     pub latency: Latency,
     /// Maximum number of requests in flight that was found for this backend.
     limit: AtomicU32,
-    workers: Box<[Padded<WorkerLoad>]>,
+    workers: PerWorker<Padded<WorkerLoad>>,
 }
 
 /// The part of one worker.
@@ -61,19 +62,18 @@ impl Load {
         Self {
             id: BackendId::next(),
             in_flight: Padded::default(),
-            latency: Latency::new(workers.max(1)),
+            latency: Latency::new(workers),
             limit: AtomicU32::new(u32::MAX),
-            workers: (0..workers.max(1)).map(|_| Padded::default()).collect(),
+            workers: PerWorker::new(workers),
         }
     }
 
     /// Counts an attempt that begins on a worker. [`Self::end`] must follow on the same worker, with the same `shared`.
     #[inline]
     pub fn begin(&self, worker: usize, shared: Shared) {
-        if let Some(part) = self.part(worker) {
-            add(&part.in_flight, 1);
-            add_long(&part.attempts);
-        }
+        let part = self.part(worker);
+        add(&part.in_flight, 1);
+        add_long(&part.attempts);
         if shared == Shared::Yes {
             self.in_flight.0.fetch_add(1, Ordering::Relaxed);
         }
@@ -98,17 +98,13 @@ impl Load {
     /// Counts another attempt of a request that is in flight already.
     #[inline]
     pub fn again(&self, worker: usize) {
-        if let Some(part) = self.part(worker) {
-            add_long(&part.attempts);
-        }
+        add_long(&self.part(worker).attempts);
     }
 
     /// Counts an attempt that is over.
     #[inline]
     pub fn end(&self, worker: usize, shared: Shared) {
-        if let Some(part) = self.part(worker) {
-            add(&part.in_flight, u32::MAX);
-        }
+        add(&self.part(worker).in_flight, u32::MAX);
         if shared == Shared::Yes {
             // Who waits for a slot has to see it free, or be seen waiting by the caller.
             self.in_flight.0.fetch_sub(1, Ordering::SeqCst);
@@ -139,16 +135,12 @@ impl Load {
 
     /// Counts an attempt that has failed.
     pub fn fail(&self, worker: usize) {
-        if let Some(part) = self.part(worker) {
-            add_long(&part.failures);
-        }
+        add_long(&self.part(worker).failures);
     }
 
     /// Counts a failure that may lead to an ejection.
     pub fn count_against(&self, worker: usize) {
-        if let Some(part) = self.part(worker) {
-            add_long(&part.counted);
-        }
+        add_long(&self.part(worker).counted);
     }
 
     /// Failures that may lead to an ejection.
@@ -176,8 +168,8 @@ impl Load {
     }
 
     #[inline]
-    fn part(&self, worker: usize) -> Option<&WorkerLoad> {
-        self.workers.get(worker).map(|part| &part.0)
+    fn part(&self, worker: usize) -> &WorkerLoad {
+        &self.workers.of(worker).0
     }
 }
 
@@ -222,6 +214,23 @@ mod tests {
         load.end(0, Shared::No);
         assert_eq!((load.total_in_flight(), load.attempts()), (1, 3));
         assert_eq!(load.in_flight.0.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_worker_that_is_started_later_is_counted_too() {
+        let load = Load::new(1);
+        load.begin(0, Shared::Yes);
+        load.begin(5, Shared::Yes);
+        load.fail(5);
+        let now = crate::clock::now();
+        load.latency.record(5, std::time::Duration::from_millis(3), now);
+        assert_eq!(
+            (load.total_in_flight(), load.attempts(), load.failures()),
+            (2, 2, 1)
+        );
+        assert_eq!(load.latency.summary(now).map(|summary| summary.count), Some(1));
+        load.end(5, Shared::Yes);
+        assert_eq!((load.total_in_flight(), load.attempts()), (1, 2));
     }
 
     #[test]

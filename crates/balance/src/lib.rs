@@ -30,6 +30,7 @@ pub mod latency;
 pub mod reload_guard;
 
 pub mod kept;
+pub mod per_worker;
 pub mod rng;
 pub mod schema;
 pub mod sticky;

@@ -15,11 +15,6 @@ impl Counter {
         Self(AtomicU64::new(0))
     }
 
-    /// The same as [`Self::add`], for counters that several threads write.
-    pub fn add_shared(&self, count: u64) {
-        self.0.fetch_add(count, Ordering::Relaxed);
-    }
-
     /// Adds `count`.
     pub fn add(&self, count: u64) {
         self.0.store(
@@ -177,14 +172,6 @@ impl Histogram {
             bucket.increment();
         }
         self.sum.add(sample.micros);
-    }
-
-    /// The same as [`Self::add`], for histograms that several threads write.
-    pub fn add_shared(&self, sample: DurationSample) {
-        if let Some(bucket) = self.buckets.get(sample.bucket) {
-            bucket.add_shared(1);
-        }
-        self.sum.add_shared(sample.micros);
     }
 
     /// The number of durations in each bucket, not cumulative, and their sum in microseconds.

@@ -1,8 +1,7 @@
 //! What policies decided, counted by each worker for itself: a decision costs one load, addition and store.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use super::Counter;
+use crate::backend::PerWorker;
 
 /// What a policy decided about a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,10 +36,7 @@ impl PolicyOutcome {
 pub struct PolicyCounters {
     /// Its name in the config.
     name: Box<str>,
-    workers: Box<[OfWorker]>,
-    /// Of workers without counters of their own, which there are when `workers` was changed in the config and the process was not
-    /// restarted since. They share these.
-    others: [AtomicU64; PolicyOutcome::ALL.len()],
+    workers: PerWorker<OfWorker>,
 }
 
 /// Aligned so that two workers never share a cache line.
@@ -53,8 +49,7 @@ impl PolicyCounters {
     pub fn new(name: &str, workers: usize) -> Self {
         Self {
             name: name.into(),
-            workers: (0..workers).map(|_| OfWorker::default()).collect(),
-            others: Default::default(),
+            workers: PerWorker::new(workers),
         }
     }
 
@@ -65,18 +60,8 @@ impl PolicyCounters {
 
     /// Counts a decision. Called by the worker with this number only.
     pub fn count(&self, worker: usize, outcome: PolicyOutcome) {
-        let slot = outcome as usize;
-        match self.workers.get(worker) {
-            Some(OfWorker(counters)) => {
-                if let Some(counter) = counters.get(slot) {
-                    counter.increment();
-                }
-            }
-            None => {
-                if let Some(counter) = self.others.get(slot) {
-                    counter.fetch_add(1, Ordering::Relaxed);
-                }
-            }
+        if let Some(counter) = self.workers.of(worker).0.get(outcome as usize) {
+            counter.increment();
         }
     }
 
@@ -84,9 +69,7 @@ impl PolicyCounters {
     pub fn value(&self, outcome: PolicyOutcome) -> u64 {
         let slot = outcome as usize;
         let counters = self.workers.iter().filter_map(|of| of.0.get(slot));
-        let others = self.others.get(slot);
-        let others = others.map_or(0, |others| others.load(Ordering::Relaxed));
-        counters.map(Counter::value).fold(others, u64::wrapping_add)
+        counters.map(Counter::value).fold(0, u64::wrapping_add)
     }
 }
 
@@ -97,7 +80,7 @@ mod tests {
     #[test]
     fn every_outcome_has_its_own_counter_over_all_workers() {
         let counters = PolicyCounters::new("office", 2);
-        // The third worker has no counters of its own.
+        // The third worker was started later.
         for worker in 0..3 {
             for (times, outcome) in PolicyOutcome::ALL.into_iter().enumerate() {
                 for _ in 0..=times {

@@ -2,6 +2,7 @@
 //! is a load, an addition and a store. Labels come from the config only: no request can add one.
 
 use super::counters::{Counter, DURATION_BOUNDS, DurationSample, Histogram, class_of};
+use crate::backend::PerWorker;
 
 /// Maximum number of routes with counters of their own. The routes after them share those of the label `other`.
 pub const MAX_ROUTES_COUNTED: usize = 10_000;
@@ -14,10 +15,7 @@ pub const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 pub struct TrafficCounters {
     /// The value of its label.
     name: Box<str>,
-    workers: Box<[OfWorker]>,
-    /// Of workers without counters of their own, which there are when `workers` was changed in the config and the process was not
-    /// restarted since. They share these.
-    others: OfWorker,
+    workers: PerWorker<OfWorker>,
 }
 
 /// Aligned so that two workers never share a cache line.
@@ -33,8 +31,7 @@ impl TrafficCounters {
     pub fn new(name: &str, workers: usize) -> Self {
         Self {
             name: name.into(),
-            workers: (0..workers).map(|_| OfWorker::default()).collect(),
-            others: OfWorker::default(),
+            workers: PerWorker::new(workers),
         }
     }
 
@@ -46,36 +43,22 @@ impl TrafficCounters {
     /// Counts a response with this status. Called by the worker with this number only.
     #[inline]
     pub fn count(&self, worker: usize, status: u16, duration: DurationSample) {
-        let Some(of) = self.workers.get(worker) else {
-            return self.count_shared(status, duration);
-        };
+        let of = self.workers.of(worker);
         if let Some(counter) = of.classes.get(class_of(status)) {
             counter.increment();
         }
         of.durations.add(duration);
     }
 
-    #[cold]
-    fn count_shared(&self, status: u16, duration: DurationSample) {
-        if let Some(counter) = self.others.classes.get(class_of(status)) {
-            counter.add_shared(1);
-        }
-        self.others.durations.add_shared(duration);
-    }
-
     /// How many had a status of the class at this position of [`CLASSES`].
     pub fn responses(&self, class: usize) -> u64 {
-        let counters = self.all().filter_map(|of| of.classes.get(class));
+        let counters = self.workers.iter().filter_map(|of| of.classes.get(class));
         counters.map(Counter::value).fold(0, u64::wrapping_add)
     }
 
     /// The number of durations in each bucket, not cumulative, and their sum in microseconds.
     pub fn durations(&self) -> ([u64; DURATION_BOUNDS.len() + 1], u64) {
-        Histogram::merged(self.all().map(|of| &of.durations))
-    }
-
-    fn all(&self) -> impl Iterator<Item = &OfWorker> {
-        self.workers.iter().chain([&self.others])
+        Histogram::merged(self.workers.iter().map(|of| &of.durations))
     }
 }
 
@@ -88,7 +71,7 @@ mod tests {
     #[test]
     fn classes_and_durations_are_summed_over_all_workers() {
         let counters = TrafficCounters::new("api", 2);
-        // The third worker has no counters of its own.
+        // The third worker was started later.
         for worker in 0..3 {
             for status in [101, 200, 204, 304, 404, 503] {
                 counters.count(worker, status, DurationSample::new(Duration::from_micros(150)));

@@ -14,6 +14,8 @@ use average::Average;
 use evenkeel_wire::instant::Instant;
 use histogram::Histogram;
 
+use crate::per_worker::PerWorker;
+
 pub use average::{Sample, Waiting};
 pub use histogram::{Distribution, WINDOW};
 
@@ -26,7 +28,7 @@ pub struct Latency {
     decay: AtomicU32,
     average: Average,
     /// One for each worker that has recorded anything.
-    histograms: Box<[OnceLock<Box<Histogram>>]>,
+    histograms: PerWorker<OnceLock<Box<Histogram>>>,
 }
 
 /// The figures of a backend's latency in the last minute.
@@ -46,7 +48,7 @@ impl Latency {
     /// That of a new backend, for this number of workers.
     pub fn new(workers: usize) -> Self {
         Self {
-            histograms: (0..workers).map(|_| OnceLock::new()).collect(),
+            histograms: PerWorker::new(workers),
             ..Self::default()
         }
     }
@@ -54,9 +56,8 @@ impl Latency {
     /// Counts a response that `took` this long to begin, in the part of this worker, which no other worker writes.
     #[inline]
     pub fn record(&self, worker: usize, took: Duration, now: Instant) {
-        if let Some(part) = self.histograms.get(worker) {
-            part.get_or_init(Box::default).add(took, || self.elapsed(now));
-        }
+        let part = self.histograms.of(worker);
+        part.get_or_init(Box::default).add(took, || self.elapsed(now));
     }
 
     /// The time within which this part of the responses of the last minute began, such as 0.95. `None` if there were none.
@@ -162,9 +163,9 @@ mod tests {
         assert_eq!(summary.count, 100);
         assert!(summary.p50 < 3 * MS && summary.p95 > 17 * MS && summary.p99 < 23 * MS);
         assert_eq!(latency.quantile(0.95, now), Some(summary.p95));
-        // A worker that it was not made for is not counted.
+        // A worker that is started later.
         latency.record(2, MS, now);
-        assert_eq!(latency.summary(now).unwrap().count, 100);
+        assert_eq!(latency.summary(now).unwrap().count, 101);
     }
 
     #[test]
