@@ -78,6 +78,7 @@ impl ConnectionGroups {
                     connections = running.running(),
                     "Connections of a removed listener are still open after timeouts.drain; aborting them"
                 );
+                this.worker.cut_listener(listener);
                 tasks.abort();
                 running.join().await;
             }

@@ -148,7 +148,7 @@ failures! {
     Stopped, "the balancer stopped" {
         code: "stopped", status: 503, grpc_status: grpc::UNAVAILABLE,
         cause: None, blame: Blame::Balancer, timeout: None,
-        help: "the process stopped: the request was still running at the end of `timeouts.drain` or at a second stop signal (logged as status 503 if no response had begun, but none was sent)",
+        help: "the process stopped, or a reload removed the listener or the worker of the request, which was still running at the end of `timeouts.drain` or at a second stop signal (logged as status 503 if no response had begun, but none was sent)",
     }
 
     /// It has passed through this process before: a backend leads back to a listener.

@@ -12,7 +12,7 @@ use evenkeel_balance::policy::Refusal;
 use super::changes::HeaderChanges;
 use super::deadlines::{Deadline, Deadlines};
 use super::exchange::Exchange;
-use super::log::{Refused, log_refused};
+use super::log::{self, Refused, log_refused};
 use super::logged_response::head_for_log;
 use super::request::Request;
 use super::variables::RequestVariables;
@@ -135,7 +135,7 @@ pub(super) fn fixed(exchange: &Exchange<'_>, respond: &Respond) -> LocalReason {
 }
 
 async fn respond_to_failure(exchange: &mut Exchange<'_>, failure: Failure) -> ConnectionDisposition {
-    exchange.record.failed(failure);
+    log::failed(exchange, failure);
     if failure.status() == 499 {
         return ConnectionDisposition::Close;
     }
@@ -272,7 +272,8 @@ async fn finish(exchange: &mut Exchange<'_>, keep_alive: bool) -> ConnectionDisp
         Ok(()) if keep_alive => ConnectionDisposition::KeepAlive,
         Ok(()) => ConnectionDisposition::Close,
         Err(failure) => {
-            exchange.record.failed(failure);
+            log::failed(exchange, failure);
+            let request = &mut exchange.request;
             let bound = request.snapshot.timeouts.header;
             let is_stalled = failure == Failure::ClientStalled;
             exchange.record.detail = is_stalled.then(|| detail::ran_out("timeouts.client_header", bound));

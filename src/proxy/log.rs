@@ -28,15 +28,31 @@ impl Drop for Exchange<'_> {
     }
 }
 
-/// Ends in the middle, because the process does. A response that has begun must not look whole.
+/// Ends in the middle, because the process or its listener does. A response that has begun must not look whole.
 fn cut(exchange: &mut Exchange<'_>) {
-    exchange.record.failed(Failure::Stopped);
-    match exchange.record.ending.status {
-        0 => exchange.record.ending.status = Failure::Stopped.status(),
-        101 => {}
-        _ => exchange.request.client.connection.reset(),
+    let has_begun = !matches!(exchange.record.ending.status, 0 | 101);
+    stopped(&mut exchange.record);
+    if has_begun {
+        exchange.request.client.connection.reset();
     }
     write(exchange);
+}
+
+/// Records how a request has failed. A stream whose connection is aborted by a stop sees its client gone.
+pub(super) fn failed(exchange: &mut Exchange<'_>, failure: Failure) {
+    let listener = exchange.request.client.peer.listener;
+    if failure == Failure::ClientGone && exchange.request.worker().is_cut(listener) {
+        stopped(&mut exchange.record);
+    } else {
+        exchange.record.failed(failure);
+    }
+}
+
+fn stopped(record: &mut Record<'_>) {
+    record.failed(Failure::Stopped);
+    if record.ending.status == 0 {
+        record.ending.status = Failure::Stopped.status();
+    }
 }
 
 /// Writes the line and counts.

@@ -121,7 +121,7 @@ pub async fn serve_request(
     let after = match forward(&mut exchange, &seen).await {
         Ok(forwarded) => {
             if let Some(failure) = forwarded.failure {
-                exchange.record.failed(failure);
+                log::failed(&mut exchange, failure);
             }
             forwarded.after
         }

@@ -58,6 +58,8 @@ pub struct Worker {
     draining: Cell<Draining>,
     /// The listeners that were removed and have connections.
     removed_listeners: RefCell<Vec<usize>>,
+    /// Those of them whose connections are being aborted.
+    cut_listeners: RefCell<Vec<usize>>,
     shared: Arc<SnapshotCell>,
     local: RefCell<Rc<SnapshotHandle>>,
     /// Number of changes of the snapshot or of an eligible set that this worker has seen.
@@ -118,6 +120,7 @@ impl Worker {
             computations,
             draining: Cell::new(Draining::None),
             removed_listeners: RefCell::default(),
+            cut_listeners: RefCell::default(),
             shared,
             local,
             changes: Cell::new(0),
@@ -168,8 +171,19 @@ impl Worker {
         }
     }
 
+    /// The connections of a removed listener are aborted now. Streams of HTTP/2 see their client gone then.
+    pub fn cut_listener(&self, listener: usize) {
+        self.cut_listeners.borrow_mut().push(listener);
+    }
+
+    /// Whether the connections of this listener are being aborted.
+    pub(super) fn is_cut(&self, listener: usize) -> bool {
+        self.cut_listeners.borrow().contains(&listener)
+    }
+
     /// A removed listener has no connections any more.
     pub fn forget_listener(&self, listener: usize) {
+        self.cut_listeners.borrow_mut().retain(|&known| known != listener);
         let mut removed = self.removed_listeners.borrow_mut();
         removed.retain(|&known| known != listener);
         if removed.is_empty() && self.draining.get() == Draining::Removed {

@@ -391,6 +391,38 @@ fn queued_connections_of_a_removed_listener_are_served() {
 }
 
 #[test]
+fn a_stream_of_a_removed_listener_that_is_cut_is_logged_as_stopped() {
+    let backend = Bare::start();
+    let config = |more: &str| {
+        Proxy::before(&[])
+            .backend(&backend.url())
+            .config(QUIET)
+            .config("timeouts: { drain: 300ms }")
+            .config(more)
+    };
+    let proxy = config("").start();
+    let added = add(&proxy, &config("listeners: [{ address: 127.0.0.2:0 }]"));
+    let http2 = Http2::connect(added);
+    let waiting = http2.send("GET", "/waiting", true);
+    let mut silent = http2.run_beside(|| backend.accept());
+    silent.head();
+    let begun = http2.send("GET", "/begun", true);
+    let mut held = http2.run_beside(|| backend.accept());
+    held.head();
+    held.send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nbegun");
+    http2.run(begun.0).unwrap();
+    http2.run_beside(|| {
+        reloaded(&proxy, &config(""));
+        for (path, status) in [("/waiting", 503), ("/begun", 200)] {
+            let line = proxy.access_line(path);
+            let seen = (line["status"].as_u64(), line["error"].as_str());
+            assert_eq!(seen, (Some(status), Some("stopped")), "{line}");
+        }
+    });
+    drop((waiting, silent, held));
+}
+
+#[test]
 fn a_unix_socket_is_kept_with_its_file_over_a_reload() {
     let backend = Backend::saying("here");
     let path = std::env::temp_dir().join(format!("evenkeel-kept-{}", std::process::id()));
