@@ -12,6 +12,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use axum::serve::IncomingStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 
 use super::connections::{ConnectionEntry, Connections, Registration};
@@ -43,6 +44,8 @@ pub(super) struct BoundedListener {
     listener: AdminListener,
     connections: Connections,
     limits: QuietLimits,
+    /// Tells its receiver that the listener is closed. It comes last, because it must be dropped last.
+    _open: Option<oneshot::Sender<()>>,
 }
 
 impl BoundedListener {
@@ -52,6 +55,15 @@ impl BoundedListener {
             listener,
             connections: Connections::default(),
             limits,
+            _open: None,
+        }
+    }
+
+    /// Drops this once it is closed.
+    pub(super) fn dropping(self, open: oneshot::Sender<()>) -> Self {
+        Self {
+            _open: Some(open),
+            ..self
         }
     }
 }

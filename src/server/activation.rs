@@ -10,9 +10,6 @@ use crate::admin::Reloaded;
 use crate::config::Config;
 use crate::telemetry::{NewAccessLog, ReplacedSink};
 
-/// Turns of the control runtime that a server of the admin API needs, once it was told to end, until it has closed its socket. It
-/// takes three; no event says so.
-const TURNS_TO_CLOSE: usize = 16;
 /// How long the answer to a reload waits for workers that are busy to accept on new listeners and to close removed ones. They do
 /// it in any case.
 const APPLY_LIMIT: Duration = Duration::from_secs(1);
@@ -122,9 +119,7 @@ impl Server {
             Err(error) => tracing::error!(%error, "Could not change the admin API; it goes on as before"),
         }
         // A token that is not valid any more must not be accepted after the answer.
-        for _ in 0..TURNS_TO_CLOSE {
-            tokio::task::yield_now().await;
-        }
+        self.admin.has_closed().await;
         result.report
     }
 }

@@ -23,6 +23,8 @@ pub(super) struct AdminApi {
     state: Arc<AppState>,
     control: Control,
     active: Option<Active>,
+    /// Closed once the server that ended last has closed its socket.
+    closing: Option<oneshot::Receiver<()>>,
     /// The server, and those before it until their last responses have ended.
     servers: Tasks,
 }
@@ -32,7 +34,9 @@ struct Active {
     settings: Settings,
     bound: Bound,
     /// Dropped to end the server: it accepts nothing more and finishes its responses.
-    _stop: oneshot::Sender<()>,
+    stop: oneshot::Sender<()>,
+    /// Closed once the server has closed its socket.
+    open: oneshot::Receiver<()>,
     /// Takes samples of the traffic.
     sampler: Tasks,
 }
@@ -60,6 +64,7 @@ impl AdminApi {
             state: Arc::clone(state),
             control,
             active: None,
+            closing: None,
             servers: Tasks::default(),
         };
         (api, Requests { commands, changes })
@@ -126,16 +131,21 @@ impl AdminApi {
         let share = used
             .share()
             .map_err(StartError::system("listen for the admin API"))?;
-        let stop = self.serve(share, wanted);
-        // The server before ends now: it is told when its sender is dropped.
+        let (stop, open) = self.serve(share, wanted);
         let (known, sampler) = match self.active.take() {
-            Some(before) => (Some(before.bound), before.sampler),
+            Some(before) => {
+                // The server before ends now.
+                drop(before.stop);
+                self.closing = Some(before.open);
+                (Some(before.bound), before.sampler)
+            }
             None => (None, self.sampler()),
         };
         self.active = bound.or(known).map(|bound| Active {
             settings: wanted.clone(),
             bound,
-            _stop: stop,
+            stop,
+            open,
             sampler,
         });
         Ok(is_moved.then_some(address))
@@ -150,7 +160,14 @@ impl AdminApi {
 
     /// Turns it off. Responses that run are finished.
     pub(super) fn stop(&mut self) {
-        self.active.take();
+        self.closing = self.active.take().map(|active| active.open);
+    }
+
+    /// Waits until the server that was told to end accepts no more connections and requests.
+    pub(super) async fn has_closed(&mut self) {
+        if let Some(closing) = self.closing.take() {
+            let _ = tokio::time::timeout(GRACE, closing).await;
+        }
     }
 
     /// Turns it off and lets running responses finish, such as the one to the request for the upgrade that ends this process.
@@ -159,17 +176,22 @@ impl AdminApi {
         let _ = tokio::time::timeout(GRACE, self.servers.join()).await;
     }
 
-    /// Serves until the returned sender is dropped.
-    fn serve(&mut self, socket: StdListener, settings: &Settings) -> oneshot::Sender<()> {
+    /// Serves until the returned sender is dropped. The receiver is closed once the socket is.
+    fn serve(
+        &mut self,
+        socket: StdListener,
+        settings: &Settings,
+    ) -> (oneshot::Sender<()>, oneshot::Receiver<()>) {
         let (stop, stopped) = oneshot::channel::<()>();
+        let (open, closed) = oneshot::channel();
         let (settings, control) = (settings.clone(), self.control.clone());
         self.servers.spawn(async move {
             let stopped = async move { drop(stopped.await) };
-            if let Err(error) = admin::serve(socket, &settings, control, stopped).await {
+            if let Err(error) = admin::serve(socket, &settings, control, stopped, open).await {
                 tracing::error!(%error, "Admin API failed and is no longer served");
             }
         });
-        stop
+        (stop, closed)
     }
 
     fn sampler(&self) -> Tasks {

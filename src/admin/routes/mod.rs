@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::{Router, middleware};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use crate::net::StdListener;
 
@@ -36,6 +36,7 @@ use table::OPERATIONS;
 const STOP_LIMIT: Duration = Duration::from_secs(2);
 
 /// Serves the admin API on `listener` until `stop` resolves, and then until running responses have ended, for at most two seconds.
+/// Drops `open` once the listener is closed.
 ///
 /// # Errors
 /// The listener cannot be used, or its address is neither loopback nor a Unix socket and there is no token.
@@ -44,6 +45,7 @@ pub async fn serve(
     settings: &Settings,
     control: Control,
     stop: impl Future<Output = ()> + Send + 'static,
+    open: oneshot::Sender<()>,
 ) -> io::Result<()> {
     let listener = AdminListener::new(listener)?;
     let bound = listener.ip()?;
@@ -52,7 +54,7 @@ pub async fn serve(
         let why = "the admin API needs a non-empty token unless it is bound to loopback or to a Unix socket";
         return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
     }
-    let listener = BoundedListener::new(listener, QUIET_LIMITS);
+    let listener = BoundedListener::new(listener, QUIET_LIMITS).dropping(open);
     serve_bounded(listener, router(Guard::new(settings, bound), control), stop).await
 }
 

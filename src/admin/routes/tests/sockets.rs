@@ -3,6 +3,7 @@
 use std::os::unix::net::UnixListener;
 
 use tokio::net::UnixStream;
+use tokio::sync::oneshot;
 
 use super::*;
 use crate::admin::CHANGES_WAITING;
@@ -31,6 +32,7 @@ async fn a_unix_socket_needs_no_host_and_names_the_user() {
         &settings,
         control,
         std::future::pending(),
+        oneshot::channel().0,
     );
     let asked = async {
         let mut stream = UnixStream::connect(&path).await.expect("it listens");
@@ -80,6 +82,7 @@ async fn an_address_that_is_not_loopback_needs_a_token() {
             &settings,
             control,
             std::future::pending(),
+            oneshot::channel().0,
         );
         let error = tokio::time::timeout(DEADLINE, refused)
             .await
