@@ -25,6 +25,7 @@ mod tree;
 mod variables;
 mod vocabulary;
 
+use std::fmt;
 use std::hash::{DefaultHasher, Hasher as _};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -57,6 +58,15 @@ pub enum Workers {
     Auto,
     /// This number, 1 to 1024.
     Count(usize),
+}
+
+impl fmt::Display for Workers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Count(count) => count.fmt(f),
+        }
+    }
 }
 
 /// The effective config, all defaults filled in.

@@ -21,13 +21,20 @@ use super::proxy_header::{admit, is_trusted, receive_proxy_header};
 use super::settings::Redirect;
 use super::tls_accept::{self, AcceptContext};
 use super::worker_set::{Command, HandedConnection, OpenConnection, WorkerHandle};
-use crate::clock::Instant;
+use crate::clock::{self, Instant};
 use crate::message::Connection;
 use crate::net::{self, ClientAddress, StdListener, Stream};
 use crate::proxy::{Client, ListenerPolicy, Peer, Worker};
 
 /// Maximum number of connections accepted from a socket's queue before it is closed.
 const ACCEPTED_AT_CLOSE: usize = 4096;
+/// How long no connection must have come before a socket is closed that lets no new ones begin: handshakes that have begun end
+/// within this time, if a round trip takes no longer.
+const QUIET: Duration = Duration::from_millis(100);
+/// Maximum number of such times, in all of which connections came.
+const MOST_QUIET_TIMES: usize = 10;
+/// Time limit for accepted connections that wait for room.
+const ROOM_LIMIT: Duration = Duration::from_secs(1);
 /// How often the acceptor yields to let an evicted connection close.
 const YIELDS_TO_EVICT: usize = 8;
 /// How long accepting pauses when no descriptor or connection is free and no waiting connection can be closed.
@@ -91,22 +98,33 @@ impl Acceptor {
                 self.accept_on(socket, &listed.settings);
             }
         }
-        for removed in before {
+        for removed in &before {
             self.worker.drain_listener(removed.listening.settings().id);
-            self.close(removed).await;
         }
+        self.close(before).await;
         for listener in self.groups.follow(list) {
             self.groups.drain(listener);
             self.notify(Some(listener));
         }
     }
 
-    /// Closes all listening sockets.
+    /// From now on other workers hand connections to this one.
+    pub fn join_others(&self) {
+        self.handle.join(self.worker.wheel.now());
+    }
+
+    /// Closes all listening sockets, on which no connection begins any more.
     pub async fn stop(&self) {
-        for accepting in self.accepting.take() {
-            self.close(accepting).await;
-        }
-        self.run(self.handle.close_commands());
+        let all = self.accepting.take();
+        self.close(all).await;
+        self.run(self.handle.leave());
+    }
+
+    /// Closes this worker's shares of all listening sockets, from which others accept.
+    pub async fn leave(&self) {
+        self.run(self.handle.leave());
+        let all = self.accepting.take();
+        end_accepting(&all).await;
     }
 
     /// Number of connections that have a task, and of their HTTP/2 streams.
@@ -131,17 +149,38 @@ impl Acceptor {
         self.accepting.borrow_mut().push(Accepting { listening, task });
     }
 
-    /// Accepts the connections that the kernel has established already, because closing the socket would reset them, and closes
-    /// this worker's share of it.
-    async fn close(&self, accepting: Accepting) {
-        let Accepting { listening, mut task } = accepting;
-        task.shutdown().await;
-        let settings = listening.settings();
-        for _ in 0..ACCEPTED_AT_CLOSE {
-            match listening.next_queued() {
-                Ok((stream, peer)) => self.on_accept(stream, peer, &settings),
-                Err(error) if is_client_error(&error) => {}
-                Err(_) => break,
+    /// Closes this worker's shares of listening sockets on which no connection begins any more. Closing a socket resets the
+    /// connections that nobody has accepted, so those that have begun are accepted first.
+    async fn close(&self, closing: Vec<Accepting>) {
+        // A connection to a Unix socket has begun when it is in the queue.
+        let has_handshakes = |one: &Accepting| one.listening.settings().address.ip().is_some();
+        let (closing, unix): (Vec<_>, Vec<_>) = closing.into_iter().partition(has_handshakes);
+        self.close_now(unix).await;
+        let accepted = || closing.iter().map(|one| one.listening.accepted()).sum::<u64>();
+        let most = if closing.is_empty() { 0 } else { MOST_QUIET_TIMES };
+        for _ in 0..most {
+            let before = accepted();
+            tokio::time::sleep(QUIET).await;
+            if accepted() == before {
+                break;
+            }
+        }
+        self.close_now(closing).await;
+    }
+
+    /// Closes this worker's shares of listening sockets, and accepts what is in their queues.
+    async fn close_now(&self, mut closing: Vec<Accepting>) {
+        end_accepting(&closing).await;
+        closing.iter_mut().for_each(|one| one.task.abort_all());
+        for Accepting { listening, mut task } in closing {
+            task.shutdown().await;
+            let settings = listening.settings();
+            for _ in 0..ACCEPTED_AT_CLOSE {
+                match listening.next_queued() {
+                    Ok((stream, peer)) => self.on_accept(stream, peer, &settings),
+                    Err(error) if is_client_error(&error) => {}
+                    Err(_) => break,
+                }
             }
         }
     }
@@ -204,17 +243,20 @@ impl Acceptor {
         'next: loop {
             match listening.next().await {
                 Ok((mut stream, peer)) => {
+                    listening.set_waiting(true);
                     while net::is_reserved(&stream) {
                         self.warn_no_room(&"no file descriptor is free except the reserved ones: raise the limit of open files");
                         self.evict(self.handle.others());
                         tokio::time::sleep(BACK_OFF).await;
                         let Some(renumbered) = renumber(stream) else {
+                            listening.set_waiting(false);
                             continue 'next;
                         };
                         stream = renumbered;
                     }
                     while !self.make_room().await {}
                     self.on_accept(stream, peer, &listening.settings());
+                    listening.set_waiting(false);
                 }
                 Err(error) if is_client_error(&error) => {}
                 Err(error) => {
@@ -408,6 +450,15 @@ impl Acceptor {
             self.connection_tasks.clone(),
             open,
         ));
+    }
+}
+
+/// Waits until no accepted connection waits for room any more, so that none is lost with the tasks that accept.
+async fn end_accepting(closing: &[Accepting]) {
+    let start = clock::now();
+    let is_over = || clock::now().saturating_duration_since(start) >= ROOM_LIMIT;
+    while closing.iter().any(|one| one.listening.has_waiting()) && !is_over() {
+        tokio::time::sleep(BACK_OFF).await;
     }
 }
 

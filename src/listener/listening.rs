@@ -1,9 +1,10 @@
 //! The listening sockets: which ones the workers are to serve, and accepting the next connection from one.
 
-use std::cell::{Ref, RefCell};
+use std::cell::{Cell, Ref, RefCell};
+use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Settings;
 use crate::net::{ClientAddress, Listener, StdListener, Stream};
@@ -31,19 +32,26 @@ pub struct ListedListener {
 /// One duplicate of a listening socket for each worker, which takes it when it begins to accept. A worker that is late gets
 /// it all the same, and one that never comes does not keep a removed socket open.
 #[derive(Debug)]
-pub struct SocketShares(Vec<Mutex<Option<StdListener>>>);
+pub struct SocketShares(Mutex<BTreeMap<usize, StdListener>>);
 
 impl SocketShares {
-    /// One for each worker.
-    pub fn new(shares: impl IntoIterator<Item = StdListener>) -> Arc<Self> {
-        let shares = shares.into_iter().map(|share| Mutex::new(Some(share)));
-        Arc::new(Self(shares.collect()))
+    /// One for each of these workers, by their numbers.
+    pub fn new(shares: impl IntoIterator<Item = (usize, StdListener)>) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(shares.into_iter().collect())))
+    }
+
+    /// Adds that of a worker that is started later.
+    pub fn add(&self, worker: usize, share: StdListener) {
+        self.shares().insert(worker, share);
     }
 
     /// That of a worker, unless it was taken.
-    pub(super) fn take(&self, worker: usize) -> Option<StdListener> {
-        let share = self.0.get(worker)?;
-        share.lock().unwrap_or_else(PoisonError::into_inner).take()
+    pub fn take(&self, worker: usize) -> Option<StdListener> {
+        self.shares().remove(&worker)
+    }
+
+    fn shares(&self) -> MutexGuard<'_, BTreeMap<usize, StdListener>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -51,6 +59,10 @@ impl SocketShares {
 pub(super) struct ListeningSocket {
     socket: Listener,
     settings: RefCell<Arc<Settings>>,
+    /// Number of connections that were accepted.
+    accepted: Cell<u64>,
+    /// Whether one of them waits for room.
+    has_waiting: Cell<bool>,
 }
 
 impl ListeningSocket {
@@ -58,7 +70,24 @@ impl ListeningSocket {
         Self {
             socket: socket.into(),
             settings: RefCell::new(settings),
+            accepted: Cell::new(0),
+            has_waiting: Cell::new(false),
         }
+    }
+
+    /// Number of connections that were accepted.
+    pub(super) fn accepted(&self) -> u64 {
+        self.accepted.get()
+    }
+
+    /// Whether an accepted connection waits for room: it would be lost with the task that accepts.
+    pub(super) fn has_waiting(&self) -> bool {
+        self.has_waiting.get()
+    }
+
+    /// Says that an accepted connection waits for room, or does not any more.
+    pub(super) fn set_waiting(&self, is_waiting: bool) {
+        self.has_waiting.set(is_waiting);
     }
 
     /// The settings for the next connection.
@@ -77,6 +106,7 @@ impl ListeningSocket {
             // A flood of new connections must not starve the open ones.
             tokio::task::coop::consume_budget().await;
             if let Some(accepted) = self.socket.accept() {
+                self.accepted.set(self.accepted.get() + 1);
                 return accepted;
             }
             poll_fn(|context| self.socket.poll_accept_ready(context)).await?;
@@ -143,11 +173,13 @@ mod tests {
     #[test]
     fn each_worker_takes_its_share_once() {
         let (socket, address) = socket();
-        let shares = (0..2).map(|_| StdListener::Tcp(socket.try_clone().unwrap().into()));
+        let shares = (0..2).map(|worker| (worker, StdListener::Tcp(socket.try_clone().unwrap().into())));
         let shares = SocketShares::new(shares.collect::<Vec<_>>());
-        drop(socket);
         assert!(shares.take(1).is_some() && shares.take(1).is_none());
         assert!(shares.take(2).is_none(), "there is no such worker");
+        shares.add(2, StdListener::Tcp(socket.try_clone().unwrap().into()));
+        assert!(shares.take(2).is_some(), "it was started later");
+        drop(socket);
         TcpStream::connect(address).unwrap();
         drop(shares);
         assert!(

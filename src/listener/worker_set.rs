@@ -1,17 +1,17 @@
 //! The state about client connections that workers share: how many each worker has, whether it makes progress, and the
-//! commands that workers send to each other. Time is an argument.
+//! commands that workers send to each other. A reload may add workers and let some leave. Time is an argument.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use super::Settings;
-use crate::backend::Padded;
+use crate::backend::{Padded, PerWorker};
 use crate::clock::Instant;
 use crate::net::ClientAddress;
 
@@ -47,6 +47,8 @@ struct WorkerSlot {
     open: Padded<AtomicUsize>,
     /// Its last tick, in milliseconds since the set was created; 0 before its first tick.
     last_tick: Padded<AtomicU64>,
+    /// Whether other workers hand connections to it.
+    is_active: AtomicBool,
     commands: Mutex<CommandQueue>,
     notified: Notify,
 }
@@ -55,15 +57,15 @@ struct WorkerSlot {
 #[derive(Debug, Default)]
 struct CommandQueue {
     waiting: VecDeque<Command>,
-    /// The worker stops and takes no more.
-    is_closed: bool,
+    /// Whether the worker takes commands: it has begun and does not stop.
+    is_open: bool,
 }
 
 /// All workers of the process.
 #[derive(Debug)]
 pub struct WorkerSet {
     created: Instant,
-    slots: Vec<WorkerSlot>,
+    slots: PerWorker<WorkerSlot>,
     /// Open connections of each client address; counted only if `limits.connections_per_client` is set.
     by_client: Mutex<HashMap<IpAddr, usize>>,
 }
@@ -76,18 +78,21 @@ pub struct WorkerHandle {
 }
 
 impl WorkerSet {
-    /// Creates a set of this many workers and returns their handles.
-    pub fn of(workers: usize, now: Instant) -> Vec<WorkerHandle> {
-        let worker_set = Arc::new(Self {
+    /// An empty set, which usually has this many workers.
+    pub fn new(workers: usize, now: Instant) -> Arc<Self> {
+        Arc::new(Self {
             created: now,
-            slots: (0..workers).map(|_| WorkerSlot::default()).collect(),
+            slots: PerWorker::new(workers),
             by_client: Mutex::default(),
-        });
-        let handle_of = |index| WorkerHandle {
-            worker_set: Arc::clone(&worker_set),
+        })
+    }
+
+    /// The access of the worker with this number, which no other has. It belongs to the set from [`WorkerHandle::join`] on.
+    pub fn handle(self: &Arc<Self>, index: usize) -> WorkerHandle {
+        WorkerHandle {
+            worker_set: Arc::clone(self),
             index,
-        };
-        (0..workers).map(handle_of).collect()
+        }
     }
 
     /// Open connections of all workers.
@@ -98,8 +103,10 @@ impl WorkerSet {
             .sum()
     }
 
-    fn slot(&self, index: usize) -> Option<&WorkerSlot> {
-        self.slots.get(index)
+    /// The workers that connections are handed to, with their numbers.
+    fn active(&self) -> impl Iterator<Item = (usize, &WorkerSlot)> {
+        let slots = self.slots.iter().enumerate();
+        slots.filter(|(_, slot)| slot.is_active.load(Ordering::Relaxed))
     }
 
     fn is_stuck(&self, slot: &WorkerSlot, now: Instant) -> bool {
@@ -135,33 +142,38 @@ impl WorkerSlot {
 }
 
 impl WorkerHandle {
+    fn slot(&self) -> &WorkerSlot {
+        self.worker_set.slots.of(self.index)
+    }
+
+    /// From now on other workers hand connections to this one.
+    pub(super) fn join(&self, now: Instant) {
+        self.record_tick(now);
+        self.slot().queue().is_open = true;
+        self.slot().is_active.store(true, Ordering::Relaxed);
+    }
+
     /// Whether the worker has made progress in the last `period`.
     pub fn has_progressed(&self, now: Instant, period: Duration) -> bool {
         let created = self.worker_set.created;
-        let slot = self.worker_set.slot(self.index);
-        let last = slot.map_or(0, |slot| slot.last_tick.0.load(Ordering::Relaxed));
+        let last = self.slot().last_tick.0.load(Ordering::Relaxed);
         now.saturating_duration_since(created + Duration::from_millis(last)) < period
     }
 
     /// Records that this worker makes progress. Called at every tick.
     pub(super) fn record_tick(&self, now: Instant) {
-        if let Some(slot) = self.worker_set.slot(self.index) {
-            let elapsed = now.saturating_duration_since(self.worker_set.created).as_millis();
-            slot.last_tick
-                .0
-                .store(u64::try_from(elapsed).unwrap_or(u64::MAX), Ordering::Relaxed);
-        }
+        let elapsed = now.saturating_duration_since(self.worker_set.created).as_millis();
+        let elapsed = u64::try_from(elapsed).unwrap_or(u64::MAX);
+        self.slot().last_tick.0.store(elapsed, Ordering::Relaxed);
     }
 
     /// The worker for the next connection: the one with the fewest connections, or this one if it has only slightly more,
     /// because a hand-over has a cost.
     pub(super) fn least_loaded(&self, now: Instant) -> usize {
-        let slots = &self.worker_set.slots;
         let load = |slot: &WorkerSlot| slot.open.0.load(Ordering::Relaxed);
-        let mine = self.worker_set.slot(self.index).map_or(0, load);
-        slots
-            .iter()
-            .enumerate()
+        let mine = load(self.slot());
+        self.worker_set
+            .active()
             .filter(|(index, slot)| *index != self.index && !self.worker_set.is_stuck(slot, now))
             .map(|(index, slot)| (load(slot), index))
             .min()
@@ -171,21 +183,22 @@ impl WorkerHandle {
 
     /// The number of other workers.
     pub(super) fn others(&self) -> usize {
-        self.worker_set.slots.len().saturating_sub(1)
+        let active = self.worker_set.active();
+        active.filter(|(index, _)| *index != self.index).count()
     }
 
     /// The worker after this one; after the last comes the first.
     pub(super) fn next(&self) -> usize {
-        (self.index + 1) % self.worker_set.slots.len().max(1)
+        let active = || self.worker_set.active().map(|(index, _)| index);
+        let after = active().find(|index| *index > self.index);
+        after.or_else(|| active().next()).unwrap_or(self.index)
     }
 
     /// Sends a command to a worker; returns it if that worker's queue is full or closed.
     pub(super) fn send(&self, worker: usize, command: Command) -> Result<(), Command> {
-        let Some(slot) = self.worker_set.slot(worker) else {
-            return Err(command);
-        };
+        let slot = self.worker_set.slots.of(worker);
         let mut queue = slot.queue();
-        if queue.is_closed || queue.waiting.len() >= COMMANDS_BOUND {
+        if !queue.is_open || queue.waiting.len() >= COMMANDS_BOUND {
             return Err(command);
         }
         queue.waiting.push_back(command);
@@ -196,34 +209,28 @@ impl WorkerHandle {
 
     /// Waits until a command has been sent to this worker.
     pub(super) async fn notified(&self) {
-        match self.worker_set.slot(self.index) {
-            Some(slot) => slot.notified.notified().await,
-            None => std::future::pending().await,
-        }
+        self.slot().notified.notified().await;
     }
 
     /// Takes the commands sent to this worker.
     pub(super) fn take_commands(&self) -> VecDeque<Command> {
-        let slot = self.worker_set.slot(self.index);
-        slot.map(|slot| std::mem::take(&mut slot.queue().waiting))
-            .unwrap_or_default()
+        std::mem::take(&mut self.slot().queue().waiting)
     }
 
-    /// Closes this worker's queue and takes what is in it: a connection that was sent to a worker that has ended would be lost.
-    pub(super) fn close_commands(&self) -> VecDeque<Command> {
-        let slot = self.worker_set.slot(self.index);
-        let close = |slot: &WorkerSlot| {
-            let mut queue = slot.queue();
-            queue.is_closed = true;
-            std::mem::take(&mut queue.waiting)
-        };
-        slot.map(close).unwrap_or_default()
+    /// Leaves the set: closes this worker's queue and takes what is in it. A connection that was sent to a worker that has ended would
+    /// be lost.
+    pub(super) fn leave(&self) -> VecDeque<Command> {
+        let slot = self.slot();
+        let mut queue = slot.queue();
+        slot.is_active.store(false, Ordering::Relaxed);
+        queue.is_open = false;
+        std::mem::take(&mut queue.waiting)
     }
 
     /// Takes the commands of workers that are stuck.
     pub(super) fn steal(&self, now: Instant) -> VecDeque<Command> {
         let mut stolen = VecDeque::new();
-        for (index, slot) in self.worker_set.slots.iter().enumerate() {
+        for (index, slot) in self.worker_set.active() {
             if index != self.index && self.worker_set.is_stuck(slot, now) {
                 stolen.append(&mut slot.queue().waiting);
             }
@@ -243,9 +250,7 @@ pub(super) struct OpenConnection {
 impl OpenConnection {
     /// Counts a connection for this worker; its client is not known yet.
     pub(super) fn new(worker_set: &Arc<WorkerSet>, worker: usize) -> Self {
-        if let Some(slot) = worker_set.slot(worker) {
-            slot.open.0.fetch_add(1, Ordering::Relaxed);
-        }
+        worker_set.slots.of(worker).open.0.fetch_add(1, Ordering::Relaxed);
         Self {
             worker_set: Arc::clone(worker_set),
             worker,
@@ -266,20 +271,17 @@ impl OpenConnection {
 
     /// From now on counts it for another worker.
     pub(super) fn move_to(&mut self, worker: usize) {
-        let slots = (self.worker_set.slot(self.worker), self.worker_set.slot(worker));
-        if let (Some(from), Some(to)) = slots {
-            from.open.0.fetch_sub(1, Ordering::Relaxed);
-            to.open.0.fetch_add(1, Ordering::Relaxed);
-            self.worker = worker;
-        }
+        let slots = &self.worker_set.slots;
+        slots.of(self.worker).open.0.fetch_sub(1, Ordering::Relaxed);
+        slots.of(worker).open.0.fetch_add(1, Ordering::Relaxed);
+        self.worker = worker;
     }
 }
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
-        if let Some(slot) = self.worker_set.slot(self.worker) {
-            slot.open.0.fetch_sub(1, Ordering::Relaxed);
-        }
+        let slot = self.worker_set.slots.of(self.worker);
+        slot.open.0.fetch_sub(1, Ordering::Relaxed);
         if let Some(address) = self.client {
             self.worker_set.release_client(address);
         }
@@ -296,8 +298,9 @@ mod tests {
     /// A set whose workers have all just ticked.
     fn worker_set(workers: usize) -> (Vec<WorkerHandle>, Instant) {
         let now = crate::clock::now();
-        let handles = WorkerSet::of(workers, now);
-        handles.iter().for_each(|handle| handle.record_tick(now));
+        let worker_set = WorkerSet::new(workers, now);
+        let handles: Vec<_> = (0..workers).map(|index| worker_set.handle(index)).collect();
+        handles.iter().for_each(|handle| handle.join(now));
         (handles, now)
     }
 
@@ -392,9 +395,41 @@ mod tests {
     fn a_worker_that_stops_gives_back_what_it_is_sent() {
         let (handles, _) = worker_set(2);
         handles[0].send(1, handed(&handles[0], 1)).unwrap();
-        assert_eq!(handles[1].close_commands().len(), 1);
+        assert_eq!(handles[1].leave().len(), 1);
         assert!(handles[0].send(1, handed(&handles[0], 1)).is_err());
         assert!(handles[1].take_commands().is_empty());
+    }
+
+    #[test]
+    fn workers_join_and_leave() {
+        let (handles, now) = worker_set(2);
+        let mine: Vec<_> = (0..10)
+            .map(|_| OpenConnection::new(&handles[0].worker_set, 0))
+            .collect();
+        let _its = OpenConnection::new(&handles[0].worker_set, 1);
+        let later = handles[0].worker_set.handle(4);
+        assert_eq!((handles[0].least_loaded(now), handles[0].others()), (1, 1));
+        assert!(
+            handles[0].send(4, handed(&later, 4)).is_err(),
+            "it has not joined"
+        );
+        later.join(now);
+        assert_eq!((handles[0].least_loaded(now), handles[0].others()), (4, 2));
+        assert_eq!((handles[1].next(), later.next()), (4, 0), "in a circle");
+        handles[0].send(4, handed(&later, 4)).unwrap();
+        assert_eq!(later.leave().len(), 1);
+        assert_eq!((handles[0].least_loaded(now), handles[1].next()), (1, 0));
+        handles[1].leave();
+        assert_eq!((handles[0].least_loaded(now), handles[0].others()), (0, 0));
+        assert_eq!((handles[0].next(), handles[1].next()), (0, 0));
+        assert_eq!(
+            handles[0].worker_set.open(),
+            11,
+            "those of workers that have left count"
+        );
+        later.join(now);
+        assert_eq!(handles[0].least_loaded(now), 4, "its number is used again");
+        drop(mine);
     }
 
     #[test]

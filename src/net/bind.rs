@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 use super::accept::StdListener;
+use super::begin_closing::{begin_closing_tcp, begin_closing_unix};
 use super::keepalive::enable_keepalive;
 
 /// Maximum number of connections that the kernel queues until they are accepted. The kernel limits it to
@@ -70,6 +71,8 @@ pub struct Bound {
     file: Option<UnixSocketFile>,
     /// The address that was asked for: port 0 is not the actual port.
     asked: ListenAddress,
+    /// Whether the service manager keeps the socket open for the next start.
+    is_kept_open: bool,
 }
 
 /// The file of a Unix socket. Dropping it removes the file if this process owns it.
@@ -158,6 +161,7 @@ fn bind_ip(address: SocketAddr, is_port_shared: bool) -> io::Result<Bound> {
         socket,
         file: None,
         asked: ListenAddress::Ip(address),
+        is_kept_open: false,
     })
 }
 
@@ -177,15 +181,16 @@ fn bind_unix(path: &Path) -> io::Result<Bound> {
         socket,
         file: Some(file),
         asked: ListenAddress::Unix(path.to_owned()),
+        is_kept_open: false,
     })
 }
 
-/// Takes over a socket that another process has bound to `address`. The file of a Unix socket stays that process's until
-/// [`Bound::set_owned`].
+/// Takes over a socket that another process has bound to `address`; `is_kept_open` says whether the service manager keeps it open for
+/// the next start. The file of a Unix socket stays that process's until [`Bound::set_owned`].
 ///
 /// # Errors
 /// It is no such socket.
-pub fn adopt(socket: OwnedFd, address: &ListenAddress) -> io::Result<Bound> {
+pub fn adopt(socket: OwnedFd, address: &ListenAddress, is_kept_open: bool) -> io::Result<Bound> {
     let socket = Socket::from(socket);
     socket.set_nonblocking(true)?;
     let file = match address {
@@ -204,6 +209,7 @@ pub fn adopt(socket: OwnedFd, address: &ListenAddress) -> io::Result<Bound> {
         socket,
         file,
         asked: address.clone(),
+        is_kept_open,
     })
 }
 
@@ -277,6 +283,25 @@ impl Bound {
     pub fn set_owned(&mut self, is_owned: bool) {
         if let Some(file) = &mut self.file {
             file.is_owned = is_owned;
+        }
+    }
+
+    /// Whether the service manager keeps the socket open for the next start.
+    pub fn is_kept_open(&self) -> bool {
+        self.is_kept_open
+    }
+
+    /// Lets no further connection begin, because all descriptors of the socket are about to be closed: those that have begun can still be
+    /// accepted, and none is reset. Where that is not possible, those that begin until then may be reset. A socket that the service
+    /// manager keeps open stays as it is, and its clients wait for the next start.
+    pub fn begin_closing(&self) {
+        let begun = match self.file {
+            _ if self.is_kept_open => return,
+            Some(_) => begin_closing_unix(&self.socket),
+            None => begin_closing_tcp(&self.socket),
+        };
+        if let Err(error) = begun {
+            tracing::debug!(%error, "Clients that connect while a listening socket is closed may be reset");
         }
     }
 

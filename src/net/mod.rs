@@ -1,6 +1,7 @@
 //! Sockets: listening, connecting to backends, resolving names, TLS streams, and reading and writing bytes.
 
 mod accept;
+mod begin_closing;
 mod bind;
 mod connect;
 mod descriptors;

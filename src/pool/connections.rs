@@ -244,6 +244,24 @@ impl IdleConnections {
         closing.truncate(closing.len().saturating_sub(MAX_CLOSED_PER_SWEEP));
     }
 
+    /// Moves all idle connections to the shared idle pools of their backends, because this worker ends; closes those that cannot move.
+    pub fn share_all<'m>(&self, member: impl Fn(BackendId) -> Option<&'m Member>) {
+        for (backend, idle) in std::mem::take(&mut *self.by_backend.borrow_mut()) {
+            let Some(member) = member(backend) else { continue };
+            if member.backend.address.scheme == Scheme::Https {
+                continue;
+            }
+            for Idle {
+                connection,
+                since,
+                until,
+            } in idle
+            {
+                member.shared_idle.put(*connection, since, until);
+            }
+        }
+    }
+
     /// Closes all idle connections.
     pub fn clear(&self) {
         self.by_backend.borrow_mut().clear();

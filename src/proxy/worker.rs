@@ -224,6 +224,13 @@ impl Worker {
         self.idle.sweep(self.wheel.now(), |backend| local.member(backend));
     }
 
+    /// Gives back what it holds for other workers, because it ends: idle connections to backends.
+    pub fn give_back(&self) {
+        let local = self.local();
+        self.idle.share_all(|backend| local.member(backend));
+        self.counters.backend_connections_idle.set(0);
+    }
+
     /// The wall-clock time, at most about one tick old: for what expires, and for headers.
     #[inline]
     pub(super) fn wall(&self) -> SystemTime {

@@ -1,40 +1,49 @@
 //! The activation of a config that a reload has read: what can fail is done first, so that a reload that fails changes nothing.
 
-use std::sync::Mutex;
 use std::time::Duration;
 
 use super::reload::{ReloadReport, ReloadResult};
 use super::waiting_reload::{Prepared, WaitingReload};
-use super::{Server, StartError, worker};
+use super::workers::PreparedWorkers;
+use super::{Server, StartError, worker_count};
 use crate::admin::Reloaded;
 use crate::config::Config;
 use crate::telemetry::{NewAccessLog, ReplacedSink};
 
-/// How long the answer to a reload waits for workers that are busy to accept on new listeners and to close removed ones. They do
-/// it in any case.
-const APPLY_LIMIT: Duration = Duration::from_secs(1);
+/// How long workers may take to write to a new access log, before the old one is waited for no more.
+const LOG_LIMIT: Duration = Duration::from_secs(1);
 
 impl Server {
     /// Binds the addresses that a config adds. The reload waits then for what else it needs; if an address cannot be bound, it
     /// has failed.
     pub(super) async fn prepare_reload(&mut self, read: Result<ReloadResult, Vec<String>>) {
-        match read.and_then(|result| self.prepare(result)) {
+        let prepared = match read {
+            Ok(result) => self.prepare(result).await,
+            Err(errors) => Err(errors),
+        };
+        match prepared {
             Ok(prepared) => self.waiting = Some(prepared),
             Err(errors) => self.finish_reload(Err(errors)).await,
         }
     }
 
-    fn prepare(&self, result: ReloadResult) -> Result<WaitingReload, Vec<String>> {
-        let sockets = self.bind(&result.config);
-        let sockets = sockets.map_err(|error| vec![error.to_string()])?;
-        Ok(WaitingReload::new(result, sockets, &self.discovery.starter))
+    async fn prepare(&self, result: ReloadResult) -> Result<WaitingReload, Vec<String>> {
+        let opened = self.open(&result.config).await;
+        let opened = opened.map_err(|error| vec![error.to_string()])?;
+        Ok(WaitingReload::new(result, opened, &self.discovery.starter))
     }
 
-    fn bind(&self, config: &Config) -> Result<Prepared, StartError> {
+    async fn open(&self, config: &Config) -> Result<Prepared, StartError> {
         let admin = config.admin.as_ref();
         let listeners = &config.listeners;
+        let workers = self.workers.prepare(worker_count(config.workers)).await?;
+        let numbers = self.workers.numbers_with(&workers);
         Ok(Prepared {
-            listeners: self.listeners.prepare(listeners, self.admin.closing(admin))?,
+            listeners: self
+                .listeners
+                .prepare(listeners, self.admin.closing(admin), &numbers)?,
+            shares: self.listeners.share_with(&workers.added())?,
+            workers,
             admin: self.admin.prepare(admin, self.listeners.closing(listeners))?,
             access_log: match &*self.state.logs() {
                 Some(logs) => logs.open(&config.access_log)?,
@@ -44,19 +53,14 @@ impl Server {
     }
 
     /// Gives each worker a buffer for the new access log.
-    fn replace_access_log(&mut self, log: NewAccessLog) {
+    fn replace_access_log(&mut self, log: NewAccessLog, workers: &PreparedWorkers) {
         let mut logs = self.state.logs();
         let Some(logs) = logs.as_mut() else { return };
         let replaced = logs.replace(log);
-        let buffers = self
-            .state
-            .counters
-            .iter()
-            .map(|_| Mutex::new(Some(logs.buffer())));
-        self.access_logs.send_replace(buffers.collect());
+        self.workers.replace_access_log(logs, workers);
         if !replaced.is_empty() {
             self.tasks.spawn(async move {
-                tokio::time::sleep(APPLY_LIMIT).await;
+                tokio::time::sleep(LOG_LIMIT).await;
                 replaced.iter().for_each(ReplacedSink::stop_waiting);
             });
         }
@@ -71,7 +75,7 @@ impl Server {
         };
         self.reloads.log(&outcome);
         let outcome = outcome.map(|report| Reloaded {
-            ignored_until_restart: report.ignored(),
+            ignored_until_restart: Vec::new(),
             guard: self.guard_reload(previous, &report),
         });
         self.config_watch.configure(&self.reloads);
@@ -101,15 +105,18 @@ impl Server {
         let config = self.reloads.active();
         self.state.config_state().activate(&config, result.text);
         if let Some(log) = prepared.access_log {
-            self.replace_access_log(log);
+            self.replace_access_log(log, &prepared.workers);
         }
         // Last: a listener accepts only once the config that it belongs to is active.
         for listener in &prepared.listeners {
             tracing::info!(address = %listener.address(), "Listening");
         }
+        for (sockets, worker, share) in prepared.shares {
+            sockets.add(worker, share);
+        }
         let generation = self.listeners.activate(&config.listeners, prepared.listeners);
-        let applied = worker::all_applied(&self.workers, generation);
-        if tokio::time::timeout(APPLY_LIMIT, applied).await.is_err() {
+        self.workers.serve(prepared.workers);
+        if !self.workers.have_applied(generation).await {
             tracing::warn!("A worker is busy; it applies the changed listeners later");
         }
         // The response to a reload over the admin API is finished by the server that is replaced.

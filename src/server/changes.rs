@@ -58,9 +58,13 @@ pub(super) struct Item {
 }
 
 impl Changes {
-    /// Compares the active config with the new one. A reload keeps the number of workers, so it is not compared.
+    /// Compares the active config with the new one.
     pub(super) fn between(before: &Config, after: &Config) -> Self {
         let mut settings = Items::default();
+        if before.workers != after.workers {
+            let differs = format!("{} → {}", before.workers, after.workers);
+            settings.push(|| ("workers".to_owned(), differs));
+        }
         for (key, is_changed) in [
             ("guard", before.guard != after.guard),
             ("watch_config", before.watch_config != after.watch_config),
@@ -113,11 +117,8 @@ impl Changes {
         counts.iter().sum::<usize>() + self.settings.count
     }
 
-    /// Logs a reload that has made them, and the keys whose change was ignored.
-    pub(super) fn log(&self, source: &dyn Display, took: Duration, ignored: &[&'static str]) {
-        for key in ignored {
-            tracing::warn!(key, "Changed setting is ignored until restart");
-        }
+    /// Logs a reload that has made them.
+    pub(super) fn log(&self, source: &dyn Display, took: Duration) {
         let Self {
             listeners,
             certificates,
@@ -127,7 +128,6 @@ impl Changes {
             routes,
             settings,
         } = self;
-        let ignored = (!ignored.is_empty()).then(|| ignored.join(", "));
         tracing::info!(
             source = %source,
             took_ms = (took.as_secs_f64() * 1e6).round() / 1e3,
@@ -151,7 +151,6 @@ impl Changes {
             routes_removed = routes.removed.text(),
             routes_changed = routes.changed.text(),
             settings_changed = settings.text(),
-            ignored_until_restart = ignored,
             "Reloaded"
         );
     }

@@ -46,7 +46,8 @@ pub(super) async fn sample(state: Arc<AppState>) {
 impl Totals {
     fn read(state: &AppState) -> Self {
         let sum = |value: fn(&WorkerCounters) -> u64| state.sum(value);
-        let durations = state.counters.iter().map(|counters| &counters.request_duration);
+        let counters = state.counters.all();
+        let durations = counters.iter().map(|counters| &counters.request_duration);
         let mut classes = [0; 5];
         for (class, count) in (1..).zip(&mut classes) {
             *count = state.sum(|counters| counters.requests(class));

@@ -7,16 +7,22 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::start_error::StartError;
+use super::upgrade::Upgrade;
 use crate::listener::{self, ListedListener, ListenerList, SocketShares};
-use crate::net::{self, Bound, ListenAddress};
+use crate::net::{self, Bound, ListenAddress, StdListener};
 
 /// A running listener: its actual address and its settings.
 pub(super) type Running = (String, Arc<listener::Settings>);
 
+/// The operation that fails when no descriptor is free, as in [`StartError::System`].
+const SHARE: &str = "share a listening socket with a worker";
+
+/// A duplicate of a listening socket for a worker, and where it is to be put.
+pub(super) type NewShare = (Arc<SocketShares>, usize, StdListener);
+
 /// The listeners of the process.
 pub(super) struct Listeners {
     active: Vec<Listener>,
-    workers: usize,
     running: watch::Sender<Arc<[Running]>>,
     list: watch::Sender<Arc<ListenerList>>,
 }
@@ -50,25 +56,24 @@ pub(super) fn next_id(listeners: &[listener::Settings]) -> usize {
 }
 
 impl Listeners {
-    /// Begins with these sockets, one for each of `wanted`.
+    /// Begins with these sockets, one for each of `wanted`, for the workers with these numbers.
     ///
     /// # Errors
     /// No descriptor is free.
     pub(super) fn start(
         bound: Vec<Bound>,
         wanted: &[listener::Settings],
-        workers: usize,
+        workers: &[usize],
     ) -> Result<Self, StartError> {
         let mut listeners = Self {
             active: Vec::new(),
-            workers,
             running: watch::Sender::new(Arc::default()),
             list: watch::Sender::default(),
         };
         let bound = bound.into_iter().zip(wanted);
         let added = bound.map(|(bound, settings)| Listener::new(settings.id, bound, workers));
         let added = added.collect::<io::Result<_>>();
-        let added = added.map_err(StartError::system("share a listening socket with a worker"))?;
+        let added = added.map_err(StartError::system(SHARE))?;
         listeners.activate(wanted, added);
         Ok(listeners)
     }
@@ -96,8 +101,32 @@ impl Listeners {
         self.active.iter().map(|listener| &listener.bound)
     }
 
-    /// Binds the addresses that only `wanted` has, and listens on them. Clients wait until [`Self::activate`]. Sockets that are
-    /// closed then do not prevent that: those of listeners that `wanted` does not have, and `closing`.
+    /// Duplicates the sockets for workers that are started, with these numbers.
+    ///
+    /// # Errors
+    /// No descriptor is free.
+    pub(super) fn share_with(&self, workers: &[usize]) -> Result<Vec<NewShare>, StartError> {
+        let share = |listener: &Listener, worker: usize| {
+            let share = listener.bound.share()?;
+            Ok((Arc::clone(&listener.sockets), worker, share))
+        };
+        let listeners = self.active.iter();
+        let shares =
+            listeners.flat_map(|listener| workers.iter().map(move |&worker| share(listener, worker)));
+        let shares = shares.collect::<io::Result<_>>();
+        shares.map_err(StartError::system(SHARE))
+    }
+
+    /// Closes what a worker that has ended has not taken.
+    pub(super) fn discard_shares(&self, worker: usize) {
+        self.active
+            .iter()
+            .for_each(|listener| drop(listener.sockets.take(worker)));
+    }
+
+    /// Binds the addresses that only `wanted` has, and listens on them, for the workers with these numbers. Clients wait until
+    /// [`Self::activate`]. Sockets that are closed then do not prevent that: those of listeners that `wanted` does not have, and
+    /// `closing`.
     ///
     /// # Errors
     /// An address cannot be bound. Nothing has changed then.
@@ -105,12 +134,13 @@ impl Listeners {
         &self,
         wanted: &[listener::Settings],
         closing: Option<&Bound>,
+        workers: &[usize],
     ) -> Result<Vec<Listener>, StartError> {
         let closing: Vec<&Bound> = self.closing(wanted).chain(closing).collect();
         let added = wanted.iter().filter(|settings| self.find(settings.id).is_none());
         let bind = |settings: &listener::Settings| {
             let bound = net::listen_beside(&settings.address, closing.iter().copied());
-            let listener = bound.and_then(|bound| Listener::new(settings.id, bound, self.workers));
+            let listener = bound.and_then(|bound| Listener::new(settings.id, bound, workers));
             listener.map_err(|source| StartError::bind(&settings.address, source))
         };
         added.map(bind).collect()
@@ -152,12 +182,20 @@ impl Listeners {
             listeners: listeners.collect(),
         };
         let generation = list.generation;
+        // Before a worker closes one.
+        before.iter().for_each(|removed| removed.bound.begin_closing());
         self.running.send_replace(running);
         self.list.send_replace(Arc::new(list));
         for removed in before {
             tracing::info!(address = %removed.address, "No longer listening");
         }
         generation
+    }
+
+    /// Whether another process has not taken the socket of each listener.
+    pub(super) fn are_unused(&self, upgrade: &Upgrade) -> Vec<bool> {
+        let asked = self.active.iter().map(|listener| listener.bound.asked());
+        asked.map(|address| upgrade.is_unused(address)).collect()
     }
 
     /// Says of each listener whether this process removes the file of its Unix socket.
@@ -167,9 +205,12 @@ impl Listeners {
         }
     }
 
-    /// Closes this thread's sockets and removes the files of Unix sockets. Workers still accept.
-    pub(super) fn close(&mut self) {
-        self.active.clear();
+    /// Closes this thread's sockets and removes the files of Unix sockets. Workers still accept. Unless another process has the
+    /// sockets, no connection begins any more.
+    pub(super) fn close(&mut self, is_replaced: bool) {
+        for Listener { bound, .. } in self.active.drain(..).filter(|_| !is_replaced) {
+            bound.begin_closing();
+        }
     }
 
     /// A listener that keeps TLS keeps its session tickets too: it takes over certificates and settings. New handshakes use them.
@@ -196,8 +237,9 @@ impl Listeners {
 }
 
 impl Listener {
-    fn new(id: usize, bound: Bound, workers: usize) -> io::Result<Self> {
-        let shares = (0..workers).map(|_| bound.share());
+    /// For the workers with these numbers.
+    fn new(id: usize, bound: Bound, workers: &[usize]) -> io::Result<Self> {
+        let shares = workers.iter().map(|&worker| Ok((worker, bound.share()?)));
         let shares: Vec<_> = shares.collect::<io::Result<_>>()?;
         Ok(Self {
             id,

@@ -2,6 +2,7 @@
 
 mod activation;
 mod admin_api;
+mod all_counters;
 mod assemble;
 mod background;
 mod certificates;
@@ -34,24 +35,24 @@ mod view;
 mod waiting_reload;
 mod watchers;
 mod worker;
+mod workers;
 
-use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use crate::admin::{BackendChange, Command, ReloadRequest, SAMPLES_KEPT};
 use crate::clock;
-use crate::config::{Config, Workers};
+use crate::config::{self, Config};
 use crate::health::Change;
-use crate::listener::WorkerSet;
 use crate::net::ListenAddress;
-use crate::proxy::{ClientTimeouts, Computations};
+use crate::proxy::ClientTimeouts;
 use crate::tasks::Tasks;
 use crate::telemetry::{Feed, Logs};
 use admin_api::AdminApi;
+use all_counters::AllCounters;
 pub use assemble::snapshot_of;
 use config_watch::ConfigWatch;
 use eligible::Eligibility;
@@ -70,7 +71,8 @@ use upgrade::{Inherited, Upgrade};
 use view::{AppState, ConfigState};
 use waiting_reload::WaitingReload;
 use watchers::Watchers;
-use worker::{LogBuffers, WorkerThread};
+use worker::Stage;
+use workers::Workers;
 
 /// Time limit for writing the last log lines at the end.
 const LOG_GRACE: Duration = Duration::from_secs(2);
@@ -159,8 +161,7 @@ struct Server {
     is_reload_postponed: bool,
     manager: ServiceManager,
     _pid_file: Option<PidFile>,
-    workers: Vec<WorkerThread>,
-    stop: watch::Sender<Stop>,
+    workers: Workers,
     watchers: Watchers,
     eligibility: Eligibility,
     removed: RemovedBackends,
@@ -170,20 +171,7 @@ struct Server {
     commands: mpsc::Receiver<Command>,
     operations: mpsc::Receiver<BackendChange>,
     signals: Signals,
-    /// The access log, once a reload has changed it.
-    access_logs: watch::Sender<LogBuffers>,
     tasks: Tasks,
-}
-
-/// The stop state that workers watch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stop {
-    /// Keep serving.
-    No,
-    /// Accept no new connections; let running requests finish.
-    Drain,
-    /// End immediately.
-    Now,
 }
 
 impl Server {
@@ -208,10 +196,11 @@ impl Server {
         let (addresses, admin) = (sockets.open(&config)?, sockets.admin_address()?);
         let running = Running { addresses, admin };
         let bound = std::mem::take(&mut sockets.listeners);
-        let mut listeners = Listeners::start(bound, &config.listeners, resources.workers)?;
+        let numbers: Vec<usize> = (0..resources.workers).collect();
+        let mut listeners = Listeners::start(bound, &config.listeners, &numbers)?;
         let state = Arc::new(AppState {
             shared: Arc::clone(&backends.shared),
-            counters: (0..resources.workers).map(|_| Arc::default()).collect(),
+            counters: AllCounters::default(),
             logs: Arc::clone(logs),
             listeners: listeners.running(),
             started: (clock::now(), clock::wall()),
@@ -223,11 +212,11 @@ impl Server {
         admin.apply(config.admin.as_ref(), sockets.admin.take())?;
         let pid_file = pid_file.map(PidFile::prepare).transpose()?;
         let signals = Signals::new().map_err(StartError::system("receive signals"))?;
+        let mut workers = Workers::new(&state, listeners.list(), resources.workers);
+        let prepared = workers.prepare(resources.workers).await?;
         let ready = inherited.ready();
         ready.map_err(StartError::system("take over from the running process"))?;
-        let (stop, stopped) = watch::channel(Stop::No);
-        let access_logs = watch::Sender::new(LogBuffers::default());
-        let workers = start_workers((&listeners, &access_logs), &state, &stopped)?;
+        workers.serve(prepared);
         // Who waits for the line of the start finds the file.
         pid_file.iter().for_each(PidFile::publish);
         on_start(&running);
@@ -250,7 +239,6 @@ impl Server {
             manager,
             _pid_file: pid_file,
             workers,
-            stop,
             watchers: backends.watchers,
             eligibility: backends.eligibility,
             removed: RemovedBackends::default(),
@@ -260,7 +248,6 @@ impl Server {
             commands: requests.commands,
             operations: requests.changes,
             signals,
-            access_logs,
             tasks,
         })
     }
@@ -295,6 +282,7 @@ impl Server {
                 () = self.guard.due() => self.check_guard(),
                 hash = self.config_watch.changed() => self.reload_changed_file(hash),
                 () = self.eligibility.due() => self.eligibility.update_due(&self.state.shared.snapshot().pools),
+                worker = self.workers.next_ended() => self.listeners.discard_shares(worker),
                 () = self.removed.due() => self.removed.release(&self.state.shared.snapshot().watched()),
             }
         }
@@ -322,46 +310,12 @@ impl Server {
     }
 
     async fn join(self) {
-        for worker in self.workers {
-            worker.join();
-        }
+        self.workers.join();
         // The spans of the last requests are there now.
         if let Some(tracer) = &self.state.shared.snapshot().tracer {
             tracer.queue.drain(SPANS_GRACE).await;
         }
     }
-}
-
-fn start_workers(
-    (listeners, access_logs): (&Listeners, &watch::Sender<LogBuffers>),
-    state: &AppState,
-    stopped: &watch::Receiver<Stop>,
-) -> Result<Vec<WorkerThread>, StartError> {
-    let logs = state.logs.lock().unwrap_or_else(PoisonError::into_inner);
-    let logs = logs
-        .as_ref()
-        .ok_or(io::ErrorKind::NotConnected.into())
-        .map_err(StartError::system("write the access log"))?;
-    let computations = Arc::<Computations>::default();
-    let handles = WorkerSet::of(state.counters.len(), clock::now());
-    let mut workers = Vec::new();
-    for (index, (handle, counters)) in handles.into_iter().zip(&state.counters).enumerate() {
-        workers.push(
-            WorkerThread::spawn(worker::Start {
-                index,
-                handle,
-                listeners: listeners.list(),
-                shared: Arc::clone(&state.shared),
-                counters: Arc::clone(counters),
-                log: logs.buffer(),
-                logs: access_logs.subscribe(),
-                computations: Arc::clone(&computations),
-                stopped: stopped.clone(),
-            })
-            .map_err(StartError::system("start a worker thread"))?,
-        );
-    }
-    Ok(workers)
 }
 
 /// Starts the tasks that watch certificates, and backends that respond to nothing.
@@ -373,10 +327,10 @@ fn watch(state: &AppState) -> Tasks {
     tasks
 }
 
-fn worker_count(workers: Workers) -> usize {
+fn worker_count(workers: config::Workers) -> usize {
     match workers {
-        Workers::Auto => std::thread::available_parallelism().map_or(1, usize::from),
-        Workers::Count(count) => count,
+        config::Workers::Auto => std::thread::available_parallelism().map_or(1, usize::from),
+        config::Workers::Count(count) => count,
     }
 }
 

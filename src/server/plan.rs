@@ -66,7 +66,9 @@ pub(super) fn planned(changes: &Changes, state: &State<'_>) -> Planned {
     for (kind, difference) in changes.kinds() {
         list(kind, difference, state, &mut listed);
     }
-    let settings = entries(ChangeKind::Changed, "setting", &changes.settings, |_, _| None);
+    let settings = entries(ChangeKind::Changed, "setting", &changes.settings, |key, _| {
+        effect_on_setting(key).map(str::to_owned)
+    });
     listed.extend(settings);
     Planned {
         count: changes.count(),
@@ -149,6 +151,10 @@ fn effect(
         _ => return None,
     };
     Some(effect.to_owned())
+}
+
+fn effect_on_setting(key: &str) -> Option<&'static str> {
+    (key == "workers").then_some("the others stay; connections of those that end drain")
 }
 
 fn effect_on_pool(differs: &str) -> String {

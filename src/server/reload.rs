@@ -47,15 +47,6 @@ pub(super) struct ReloadResult {
 /// What the log and the admin API report of a successful reload.
 pub(super) struct ReloadReport {
     pub(super) changes: Changes,
-    /// The keys whose change takes effect after a restart or an upgrade.
-    ignored: Vec<&'static str>,
-}
-
-impl ReloadReport {
-    /// The keys whose change takes effect after a restart or an upgrade.
-    pub(super) fn ignored(&self) -> Vec<String> {
-        self.ignored.iter().map(|&key| key.to_owned()).collect()
-    }
 }
 
 /// Why a config is read.
@@ -73,8 +64,6 @@ type ReadResult = Result<ReloadResult, Vec<String>>;
 /// Runs one reload after the other.
 pub(super) struct Reloads {
     source: Option<PathBuf>,
-    /// The config that threads were created from: a reload cannot change their number.
-    started: Arc<Config>,
     /// The active config.
     current: Arc<Config>,
     /// Larger than the id of every listener that there was.
@@ -133,7 +122,6 @@ struct PlanJob {
 
 /// What a new config is built on and compared with.
 struct Basis {
-    started: Arc<Config>,
     current: Arc<Config>,
     next_listener: usize,
     kept: Kept,
@@ -151,12 +139,10 @@ impl Reloads {
         kept: Kept,
     ) -> Self {
         let text_hash = Arc::new(AtomicU64::new(started.text_hash));
-        let started = Arc::new(started);
         Self {
             source,
-            current: Arc::clone(&started),
             next_listener: listeners::next_id(&started.listeners),
-            started,
+            current: Arc::new(started),
             resources,
             shared,
             kept,
@@ -245,7 +231,6 @@ impl Reloads {
 
     fn basis(&self) -> Basis {
         Basis {
-            started: Arc::clone(&self.started),
             current: Arc::clone(&self.current),
             next_listener: self.next_listener,
             kept: self.kept.clone(),
@@ -285,7 +270,7 @@ impl Reloads {
             clock::now().saturating_duration_since(began)
         });
         match (outcome, self.kind()) {
-            (Ok(report), ReloadKind::Requested(_)) => report.changes.log(&source, took, &report.ignored),
+            (Ok(report), ReloadKind::Requested(_)) => report.changes.log(&source, took),
             (Ok(_), ReloadKind::Rollback(reason)) => tracing::error!(
                 %source,
                 reason,
@@ -420,34 +405,28 @@ fn make_plan(source: Option<PathBuf>, text: Option<String>, basis: &Basis) -> Pl
     let next = built.assembled.keep.finish();
     let planned = plan::planned(&built.report.changes, &State::new(&basis.kept, &next));
     Ok(Planned {
-        requires_restart: built.report.ignored(),
         warnings: warnings.iter().map(ToString::to_string).collect(),
         ..planned
     })
 }
 
-/// Builds routes, pools, backends, timeouts and limits. Settings that only a start can apply stay as they are; while the config has
-/// other values for them, they are reported as ignored.
+/// Builds routes, pools, backends, timeouts and limits.
 fn build(mut config: Config, basis: &Basis, kept: &Kept) -> ReadResult {
-    limits::resolve(&mut config, basis.resources);
+    let resources = Resources {
+        workers: super::worker_count(config.workers),
+        ..basis.resources
+    };
+    limits::resolve(&mut config, resources);
     // For a rollback too: a listener that it brings back is a new one, because the connections of the old one drain.
     let current = &basis.current;
     listeners::identify(&current.listeners, &mut config.listeners, basis.next_listener);
-    let started = &basis.started;
-    let fixed = [("workers", config.workers != started.workers)];
-    let ignored = fixed.iter().filter(|(_, has_changed)| *has_changed);
-    let ignored = ignored.map(|(key, _)| *key).collect();
     let assembled = assemble::assemble(&config, kept).map_err(|error| vec![error.to_string()])?;
-    let config = Config {
-        workers: started.workers,
-        ..config
-    };
     let changes = Changes::between(current, &config);
     Ok(ReloadResult {
         assembled,
         text: config::print(&config),
         config: Arc::new(config),
-        report: ReloadReport { changes, ignored },
+        report: ReloadReport { changes },
     })
 }
 

@@ -13,7 +13,7 @@ use super::eligible::Eligibility;
 use super::service_manager::ServiceManager;
 use super::signals::Event;
 use super::upgrade::Sockets;
-use super::{Server, Stop, worker};
+use super::{Server, Stage};
 use crate::admin::{Readiness, ReloadRequest};
 use crate::clock;
 use crate::health::{Change, State};
@@ -70,11 +70,7 @@ impl Server {
     pub(super) fn notify_watchdog(&self) {
         let period = self.manager.watchdog().unwrap_or_default();
         let now = clock::now();
-        if self
-            .workers
-            .iter()
-            .all(|worker| worker.has_progressed(now, period))
-        {
+        if self.workers.have_progressed(now, period) {
             self.manager.alive();
         } else {
             tracing::error!("A worker makes no progress; the service manager is not notified");
@@ -160,7 +156,8 @@ impl Server {
                 // Responses that run are finished, such as the one to the request to upgrade.
                 self.admin.own_file(false);
                 self.admin.stop();
-                self.listeners.own_files(std::iter::repeat(false));
+                let are_unused = self.listeners.are_unused(&self.upgrade);
+                self.listeners.own_files(are_unused);
             }
             Err(why) => {
                 tracing::error!(why, "Upgrade failed; this process goes on");
@@ -203,7 +200,7 @@ impl Server {
         if !self.is_replaced {
             self.manager.stopping();
             if !self.wait_before_drain().await {
-                let _ = self.stop.send(Stop::Now);
+                self.workers.advance(Stage::Ending);
                 return;
             }
         }
@@ -211,14 +208,22 @@ impl Server {
             timeout_s = self.timeouts.drain.as_secs(),
             "Stopping; waiting for running requests to finish"
         );
+        // A reload that has not ended is given up.
+        self.waiting = None;
+        if self.is_replaced {
+            self.close_unused().await;
+        }
         // Removes Unix sockets first: a client that has found one is still accepted.
-        self.listeners.close();
-        let _ = self.stop.send(Stop::Drain);
+        self.listeners.close(self.is_replaced);
+        self.workers.advance(match self.is_replaced {
+            true => Stage::Leaving,
+            false => Stage::Closing,
+        });
         let deadline = tokio::time::sleep(self.timeouts.drain);
         tokio::pin!(deadline);
         loop {
             tokio::select! {
-                () = worker::all_ended(&self.workers) => return,
+                () = self.workers.all_ended() => return,
                 () = &mut deadline => break,
                 event = self.signals.next() => if event == Event::Stop { break },
                 Some(change) = self.changes.recv() => self.apply_health_changes(change),
@@ -229,7 +234,22 @@ impl Server {
         if let Some(logs) = &*self.state.logs.lock().unwrap_or_else(PoisonError::into_inner) {
             logs.stop_waiting();
         }
-        let _ = self.stop.send(Stop::Now);
+        self.workers.advance(Stage::Ending);
+    }
+
+    /// Closes the listeners whose sockets the process that serves now has not taken, as a reload would.
+    async fn close_unused(&mut self) {
+        let are_unused = self.listeners.are_unused(&self.upgrade);
+        let config = self.reloads.active();
+        let listeners = config.listeners.iter().zip(are_unused);
+        let kept: Vec<_> = listeners
+            .filter(|(_, is_unused)| !is_unused)
+            .map(|(settings, _)| settings.clone())
+            .collect();
+        if kept.len() < config.listeners.len() {
+            let generation = self.listeners.activate(&kept, Vec::new());
+            self.workers.have_applied(generation).await;
+        }
     }
 
     /// Accepts for `timeouts.drain_delay`. Returns whether no second stop signal has come.

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use tokio::sync::watch;
 
+use super::all_counters::AllCounters;
 use super::certificates::{self, ActiveCertificate, days_left};
 use super::listeners::Running;
 use crate::admin::{
@@ -29,7 +30,7 @@ use crate::telemetry::{Feed, LogLevel, Logs, Rejected, RejectedFrom, RejectedRin
 /// State of the process that the admin API shows.
 pub(super) struct AppState {
     pub(super) shared: Arc<SnapshotCell>,
-    pub(super) counters: Vec<Arc<WorkerCounters>>,
+    pub(super) counters: AllCounters,
     pub(super) logs: Arc<Mutex<Option<Logs>>>,
     pub(super) listeners: watch::Receiver<Arc<[Running]>>,
     pub(super) started: (Instant, SystemTime),
@@ -149,7 +150,7 @@ impl AppState {
     }
 
     pub(super) fn sum(&self, value: impl Fn(&WorkerCounters) -> u64) -> u64 {
-        self.counters.iter().map(|counters| value(counters)).sum()
+        self.counters.sum(value)
     }
 }
 
@@ -167,7 +168,7 @@ impl View for AppState {
             started: wall.into(),
             uptime_seconds: clock::now().saturating_duration_since(instant).as_secs(),
             ready: config_state.readiness == Readiness::Ready,
-            workers: self.counters.len() as u32,
+            workers: self.counters.serving() as u32,
             listeners: self
                 .listeners
                 .borrow()
@@ -207,7 +208,7 @@ impl View for AppState {
         let config_state = self.config_state();
         let logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
         metrics::Snapshot {
-            threads: self.counters.clone(),
+            threads: self.counters.all(),
             pools: self
                 .shared
                 .snapshot()
@@ -223,7 +224,7 @@ impl View for AppState {
                 version: env!("CARGO_PKG_VERSION"),
                 usage: ProcessUsage::read(),
                 started: self.started.1,
-                workers: self.counters.len() as u64,
+                workers: self.counters.serving() as u64,
                 config_loaded: config_state.config_loaded,
                 reloads_succeeded: config_state.reloads_succeeded,
                 reloads_failed: config_state.reloads_failed,
@@ -234,7 +235,8 @@ impl View for AppState {
     }
 
     fn rejected(&self) -> Vec<RejectedStatus> {
-        let rings = self.counters.iter().map(|counters| &counters.rejected);
+        let counters = self.counters.all();
+        let rings = counters.iter().map(|counters| &counters.rejected);
         let rejected = RejectedRing::merged(rings);
         rejected.into_iter().map(rejected_status).collect()
     }

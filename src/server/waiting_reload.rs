@@ -3,9 +3,10 @@
 
 use std::{future, mem};
 
-use super::listeners::Listener;
+use super::listeners::{Listener, NewShare};
 use super::reload::ReloadResult;
 use super::sources;
+use super::workers::PreparedWorkers;
 use crate::discovery::{Sources, Starter};
 use crate::net::Bound;
 use crate::telemetry::NewAccessLog;
@@ -21,6 +22,10 @@ pub(super) struct WaitingReload {
 #[derive(Default)]
 pub(super) struct Prepared {
     pub(super) listeners: Vec<Listener>,
+    /// The workers, if there are to be more or fewer.
+    pub(super) workers: PreparedWorkers,
+    /// The sockets of listeners that stay, for workers that were started.
+    pub(super) shares: Vec<NewShare>,
     /// That of the admin API, if it moves.
     pub(super) admin: Option<Bound>,
     /// The access log, if its settings have changed.

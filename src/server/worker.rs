@@ -1,15 +1,15 @@
 //! One worker: a thread with its own runtime that accepts client connections and serves them.
 
+use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
-use super::Stop;
 use crate::clock::{self, Instant};
 use crate::listener::{Acceptor, ListenerList, WorkerHandle};
 use crate::proxy::{Computations, SnapshotCell, Worker};
@@ -19,10 +19,25 @@ use crate::telemetry::metrics::WorkerCounters;
 /// Number of task polls before `epoll_wait` is called again: fewer calls under load, with a bounded delay.
 const EVENT_INTERVAL: u32 = 61;
 
+/// How far the life of a worker is, as the control plane tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Accept nothing yet: the reload that has started it may fail.
+    Prepared,
+    /// Accept connections and serve them.
+    Serving,
+    /// Accept no new connections, which others do from the same sockets; let running requests finish.
+    Leaving,
+    /// Accept no new connections, and close the sockets, which nobody accepts from any more; let running requests finish.
+    Closing,
+    /// End immediately.
+    Ending,
+}
+
 /// What a worker needs to start.
 pub(super) struct Start {
-    pub(super) index: usize,
     pub(super) handle: WorkerHandle,
+    pub(super) index: usize,
     pub(super) listeners: watch::Receiver<Arc<ListenerList>>,
     pub(super) shared: Arc<SnapshotCell>,
     pub(super) counters: Arc<WorkerCounters>,
@@ -30,38 +45,73 @@ pub(super) struct Start {
     /// New buffers, once a reload has changed the access log.
     pub(super) logs: watch::Receiver<LogBuffers>,
     pub(super) computations: Arc<Computations>,
-    pub(super) stopped: watch::Receiver<Stop>,
+    /// Gets the number of a worker that has served when it has ended.
+    pub(super) ended: mpsc::Sender<usize>,
 }
 
-/// A new buffer of the access log for each worker, which takes it.
+/// A new buffer of the access log for each worker, by its number. The worker takes it.
 pub(super) type LogBuffers = Arc<[Mutex<Option<LogBuffer>>]>;
 
 /// A running worker.
 #[derive(Debug)]
 pub(super) struct WorkerThread {
+    pub(super) index: usize,
     thread: JoinHandle<()>,
+    /// How far it is to go. When this is dropped before it serves, it ends.
+    stage: watch::Sender<Stage>,
     /// The generation of the list of listeners that it has applied; closed when it has ended.
     applied: watch::Receiver<u64>,
     handle: WorkerHandle,
 }
 
+/// The parts of a worker that report to the control plane.
+struct Reports {
+    applied: watch::Sender<u64>,
+    ended: mpsc::Sender<usize>,
+    index: usize,
+    has_served: Cell<bool>,
+}
+
+impl Drop for Reports {
+    fn drop(&mut self) {
+        if self.has_served.get() {
+            // There is room for every worker. While the process stops, nobody receives it.
+            let _ = self.ended.try_send(self.index);
+        }
+    }
+}
+
 impl WorkerThread {
-    pub(super) fn spawn(start: Start) -> io::Result<Self> {
-        let (sender, applied) = watch::channel(0);
-        let handle = start.handle.clone();
+    /// Starts a thread, which accepts nothing before it is told to serve. The receiver gets whether it can.
+    pub(super) fn spawn(start: Start) -> io::Result<(Self, oneshot::Receiver<io::Result<()>>)> {
+        let (applied, has_applied) = watch::channel(0);
+        let (stage, its_stage) = watch::channel(Stage::Prepared);
+        let (ready, is_ready) = oneshot::channel();
+        let (index, handle) = (start.index, start.handle.clone());
         let thread = std::thread::Builder::new()
-            .name(format!("worker-{}", start.index))
+            .name(format!("worker-{index}"))
             .spawn(move || {
-                let worker = start.index;
-                if let Err(error) = run(start, &sender) {
-                    tracing::error!(worker, %error, "Could not start a worker");
-                }
+                let reports = Reports {
+                    applied,
+                    ended: start.ended.clone(),
+                    index,
+                    has_served: Cell::new(false),
+                };
+                run(start, its_stage, ready, &reports);
             })?;
-        Ok(Self {
+        let thread = Self {
+            index,
             thread,
-            applied,
+            stage,
+            applied: has_applied,
             handle,
-        })
+        };
+        Ok((thread, is_ready))
+    }
+
+    /// Tells it how far to go.
+    pub(super) fn advance(&self, stage: Stage) {
+        self.stage.send_replace(stage);
     }
 
     /// Whether it has done something in the last `period`.
@@ -75,39 +125,51 @@ impl WorkerThread {
             tracing::error!("A worker thread panicked");
         }
     }
-}
 
-/// Completes when all workers have ended.
-pub(super) async fn all_ended(workers: &[WorkerThread]) {
-    for worker in workers {
-        let mut applied = worker.applied.clone();
+    /// Completes when it has ended.
+    pub(super) async fn ended(&self) {
+        let mut applied = self.applied.clone();
         while applied.changed().await.is_ok() {}
     }
-}
 
-/// Completes when all workers have applied this generation of the list of listeners, or have ended.
-pub(super) async fn all_applied(workers: &[WorkerThread], generation: u64) {
-    for worker in workers {
-        let mut applied = worker.applied.clone();
+    /// Completes when it has applied this generation of the list of listeners, or has ended.
+    pub(super) async fn has_applied(&self, generation: u64) {
+        let mut applied = self.applied.clone();
         let _ = applied.wait_for(|&applied| applied >= generation).await;
     }
 }
 
-fn run(start: Start, applied: &watch::Sender<u64>) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
+/// Runs a worker to its end. Tells `ready` whether it can serve.
+fn run(
+    start: Start,
+    stage: watch::Receiver<Stage>,
+    ready: oneshot::Sender<io::Result<()>>,
+    reports: &Reports,
+) {
+    let built = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .event_interval(EVENT_INTERVAL)
-        .build_local(tokio::runtime::LocalOptions::default())?;
-    let worker = runtime.block_on(work(start, applied))?;
+        .build_local(tokio::runtime::LocalOptions::default());
+    let runtime = match built {
+        Ok(runtime) => runtime,
+        Err(error) => return drop(ready.send(Err(error))),
+    };
+    let Some(worker) = runtime.block_on(work(start, stage, ready, reports)) else {
+        return;
+    };
+    worker.give_back();
     // Aborts the requests that still run; each writes its line to the access log.
     drop(runtime);
     worker.log.borrow_mut().flush();
-    Ok(())
 }
 
-/// Serves until the drain is over. Requests that have not ended by then still run when it returns.
-async fn work(start: Start, applied: &watch::Sender<u64>) -> io::Result<Rc<Worker>> {
-    let mut stopped = start.stopped;
+/// Serves until the drain is over. Requests that have not ended by then still run when it returns. `None` if it has not served.
+async fn work(
+    start: Start,
+    mut stage: watch::Receiver<Stage>,
+    ready: oneshot::Sender<io::Result<()>>,
+    reports: &Reports,
+) -> Option<Rc<Worker>> {
     let worker = Worker::new(
         start.index,
         start.shared,
@@ -115,33 +177,74 @@ async fn work(start: Start, applied: &watch::Sender<u64>) -> io::Result<Rc<Worke
         start.log,
         start.computations,
     );
-    let acceptor = Acceptor::start(&worker, start.handle)?;
+    let acceptor = match Acceptor::start(&worker, start.handle) {
+        Ok(acceptor) => acceptor,
+        Err(error) => {
+            let _ = ready.send(Err(error));
+            return None;
+        }
+    };
+    let _ = ready.send(Ok(()));
+    // An error: the reload that has started it has failed.
+    let begun = stage.wait_for(|stage| *stage != Stage::Prepared).await;
+    begun.ok()?;
+    reports.has_served.set(true);
     let mut background = JoinSet::new();
     background.spawn_local(tick(Rc::clone(&worker), Rc::clone(&acceptor)));
     let commands = Rc::clone(&acceptor);
     background.spawn_local(async move { commands.run_commands().await });
+    acceptor.join_others();
     let (mut listeners, mut logs) = (start.listeners, start.logs);
+    if logs.has_changed().unwrap_or(false) {
+        replace_log(&worker, &logs.borrow_and_update());
+    }
     loop {
         let list = Arc::clone(&listeners.borrow_and_update());
         acceptor.apply(&list).await;
-        applied.send_replace(list.generation);
+        reports.applied.send_replace(list.generation);
         tokio::select! {
-            _ = stopped.wait_for(|stop| *stop != Stop::No) => break,
+            _ = stage.wait_for(|stage| *stage != Stage::Serving) => break,
             Ok(()) = listeners.changed() => {}
             Ok(()) = logs.changed() => replace_log(&worker, &logs.borrow_and_update()),
         }
     }
+    // An error: the control plane has gone without a word.
+    let last = *stage.borrow();
+    drain((&worker, &acceptor), last, stage).await;
+    Some(worker)
+}
+
+/// Accepts nothing more, and waits for the end of the connections that are open, for `timeouts.drain` at most.
+async fn drain(
+    (worker, acceptor): (&Rc<Worker>, &Rc<Acceptor>),
+    last: Stage,
+    mut stage: watch::Receiver<Stage>,
+) {
     worker.drain();
-    // A reload may have changed `timeouts.drain`.
-    let drain = worker.local().snapshot.timeouts.drain;
-    acceptor.stop().await;
     acceptor.drain();
+    // A reload may have changed `timeouts.drain`.
+    let limit = worker.local().snapshot.timeouts.drain;
+    let ending = async {
+        match last {
+            Stage::Leaving => acceptor.leave().await,
+            _ => acceptor.stop().await,
+        }
+        // Connections that were accepted meanwhile.
+        acceptor.drain();
+        acceptor.join().await;
+    };
     tokio::select! {
-        () = acceptor.join() => {}
-        _ = stopped.wait_for(|stop| *stop == Stop::Now) => {}
-        () = tokio::time::sleep(drain) => {}
+        () = ending => {}
+        _ = stage.wait_for(|stage| *stage == Stage::Ending) => {}
+        () = tokio::time::sleep(limit) => {
+            let connections = acceptor.running();
+            tracing::warn!(
+                worker = worker.index,
+                connections,
+                "Connections of a worker that ends are still open after timeouts.drain; aborting them"
+            );
+        }
     }
-    Ok(worker)
 }
 
 /// Writes to the new access log from now on. The lines of the old buffer go where they would have gone.

@@ -272,6 +272,7 @@ fn a_listener_takes_the_socket_that_the_process_was_started_with() {
     let address = socket.local_addr().unwrap();
     let config = format!("listen: {address}\nadmin: off\nbackends: ['{}']\n", backend.url());
     fs::write(folder.path("config.yaml"), config).unwrap();
+    let kept = socket.try_clone().unwrap();
     let script = "exec 3<&0 0</dev/null; export LISTEN_FDS=1 LISTEN_PID=$$; exec \"$0\" \"$@\"";
     let mut child = Command::new("sh")
         .args(["-c", script, BINARY, "run", "-c", &folder.text("config.yaml")])
@@ -286,6 +287,38 @@ fn a_listener_takes_the_socket_that_the_process_was_started_with() {
     kill_process(folder.serving().unwrap(), Signal::TERM).unwrap();
     assert!(child.wait().unwrap().success());
     assert!(!exists(&folder.path("pid")));
+    // The service manager still listens, for the next start.
+    let _client = TcpStream::connect_timeout(&address, DEADLINE).unwrap();
+    kept.set_nonblocking(true).unwrap();
+    wait_until("it waits for the next start", || kept.accept().is_ok());
+}
+
+#[test]
+fn a_listener_that_the_new_config_does_not_have_is_closed_with_its_file() {
+    let (folder, backend) = (Folder::new(), Backend::saying("hello"));
+    let path = folder.path("socket");
+    let tcp = TcpListener::bind("127.0.0.2:0").unwrap().local_addr().unwrap();
+    let listeners = format!(
+        "listeners: [{{ address: 'unix:{}' }}, {{ address: '{tcp}' }}]",
+        path.display()
+    );
+    let proxy = folder.start(&backend, &listeners, &[]);
+    assert!(ask(tcp, "/").unwrap().ends_with("hello"));
+    let mut open = UnixStream::connect(&path).unwrap();
+    fs::write(folder.path("config.yaml"), Proxy::before(&[&backend]).text()).unwrap();
+    let mark = proxy.mark();
+    let output = upgrade(&proxy);
+    assert!(output.status.success(), "{output:?}");
+    open.set_read_timeout(Some(DEADLINE)).unwrap();
+    open.write_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+    let mut response = String::new();
+    open.read_to_string(&mut response).unwrap();
+    assert!(response.ends_with("hello"), "{response}");
+    proxy.wait_for_message(mark, "Stopped");
+    assert!(!exists(&path));
+    assert!(TcpStream::connect(tcp).is_err());
+    kill_process(folder.serving().unwrap(), Signal::TERM).unwrap();
+    assert!(proxy.wait().success());
 }
 
 #[test]

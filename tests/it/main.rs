@@ -54,6 +54,7 @@ mod reloads;
 mod reloads_access_log;
 mod reloads_admin;
 mod reloads_listeners;
+mod reloads_workers;
 mod requests;
 mod response_policies;
 mod responses;

@@ -88,7 +88,7 @@ fn says_what_a_reload_would_change_and_changes_nothing() {
     let new = NewFile::new(&config(AFTER).text());
     let (code, out, err) = plan(&proxy, &["-c", new.path()], "");
     assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
-    let expected = "a reload would make 10 changes:
+    let expected = "a reload would make 11 changes:
   - pool b (running requests finish; its state is dropped)
   ~ pool a: retry (health, latency and connections of its backends are kept)
   + backend a http://127.0.0.1:4 (checked at once)
@@ -99,8 +99,8 @@ fn says_what_a_reload_would_change_and_changes_nothing() {
   + route */c
   ~ route */b: pool b → a
   ~ route */: policies
+  ~ setting workers: 1 → 2 (the others stay; connections of those that end drain)
 what does not change is not touched; running requests finish with the config that they began with
-takes effect after a restart or an upgrade: workers
 ";
     assert_eq!(out, expected);
     assert_eq!(
@@ -111,8 +111,8 @@ takes effect after a restart or an upgrade: workers
     assert_eq!(proxy.get_admin("/api/v1/config").text(), active);
     let (code, out, _) = plan(&proxy, &["--json", "-c", new.path()], "");
     let planned: Value = serde_json::from_str(&out).unwrap();
-    assert_eq!((code, &planned["count"]), (Some(0), &json!(10)));
-    assert_eq!(planned["requires_restart"], json!(["workers"]));
+    assert_eq!((code, &planned["count"]), (Some(0), &json!(11)));
+    assert_eq!(planned["requires_restart"], json!([]));
     let first = json!({
         "change": "removed", "kind": "pool", "name": "b", "differs": null,
         "effect": "running requests finish; its state is dropped",

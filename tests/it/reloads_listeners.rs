@@ -1,7 +1,7 @@
 //! Reloads that add, remove and change listeners.
 
 use std::fs;
-use std::io::{ErrorKind, Write as _};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -387,6 +387,96 @@ fn queued_connections_of_a_removed_listener_are_served() {
     reloaded(&proxy, &Proxy::before(&[&backend]).config(QUIET));
     for client in &mut clients {
         assert_eq!(client.read().text(), "here");
+    }
+}
+
+fn exchange(mut stream: impl Read + Write) -> std::io::Result<String> {
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")?;
+    std::io::read_to_string(stream)
+}
+
+/// How clients of a storm ask: over TCP or a Unix socket.
+enum Way {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+impl Way {
+    /// One request on a connection of its own. `None` if it could not connect: who was connected must get its response.
+    fn ask(&self) -> Option<std::io::Result<String>> {
+        match self {
+            Self::Tcp(address) => {
+                // A SYN that is dropped is sent again after a second, which is of no interest here.
+                let stream = TcpStream::connect_timeout(address, Duration::from_millis(50)).ok()?;
+                stream.set_read_timeout(Some(DEADLINE)).unwrap();
+                Some(exchange(stream))
+            }
+            Self::Unix(path) => {
+                let stream = UnixStream::connect(path).ok()?;
+                stream.set_read_timeout(Some(DEADLINE)).unwrap();
+                Some(exchange(stream))
+            }
+        }
+    }
+
+    /// Asks until it is over; returns how many were served.
+    fn storm(&self, is_over: &AtomicBool) -> usize {
+        let mut served = 0;
+        while !is_over.load(Ordering::Relaxed) {
+            if let Some(response) = self.ask() {
+                let response = response.expect("a connection that was established is not reset");
+                assert!(response.ends_with("here"), "{response:?}");
+                served += 1;
+            }
+        }
+        served
+    }
+}
+
+#[test]
+fn no_established_connection_is_reset_when_its_listener_is_removed() {
+    let backend = Backend::saying("here");
+    let free = TcpListener::bind("127.0.0.4:0").unwrap().local_addr().unwrap();
+    let path = std::env::temp_dir().join(format!("evenkeel-storm-{}", std::process::id()));
+    for (way, address) in [
+        (Way::Tcp(free), free.to_string()),
+        (Way::Unix(path.clone()), format!("unix:{}", path.display())),
+    ] {
+        let more = with(&[&backend], &format!("{{ address: '{address}' }}"));
+        let plain = Proxy::before(&[&backend]).config(QUIET);
+        let proxy = Proxy::before(&[&backend]).config(QUIET).start();
+        let is_over = AtomicBool::new(false);
+        let served: usize = thread::scope(|scope| {
+            let end = EndOfLoad(&is_over);
+            let clients: Vec<_> = (0..8).map(|_| scope.spawn(|| way.storm(&is_over))).collect();
+            for _ in 0..40 {
+                reloaded(&proxy, &more);
+                thread::sleep(Duration::from_millis(20));
+                reloaded(&proxy, &plain);
+            }
+            drop(end);
+            clients.into_iter().map(|client| client.join().unwrap()).sum()
+        });
+        assert!(served > 100, "{address}: {served}");
+    }
+}
+
+#[test]
+fn no_established_connection_is_reset_when_the_process_stops() {
+    let backend = Backend::saying("here");
+    for _ in 0..5 {
+        let proxy = Proxy::before(&[&backend]).config(QUIET).start();
+        let (is_over, way) = (AtomicBool::new(false), Way::Tcp(proxy.address()));
+        thread::scope(|scope| {
+            let end = EndOfLoad(&is_over);
+            let clients: Vec<_> = (0..4).map(|_| scope.spawn(|| way.storm(&is_over))).collect();
+            backend.wait_for_requests(100);
+            assert!(proxy.stop().success());
+            drop(end);
+            for client in clients {
+                client.join().unwrap();
+            }
+        });
     }
 }
 

@@ -37,7 +37,7 @@ pub(super) const ROOT: Section = Section {
         Key::new(
             "workers",
             Kind::Count { least: 1, most: 1024 },
-            "Number of worker threads. `auto` is one per core that the process may use.",
+            "Number of worker threads. `auto` is one per core that the process may use. A reload starts more of them, or lets the last ones end.",
         )
         .words(&["auto"])
         .default("auto"),

@@ -274,3 +274,35 @@ fn an_eligible_set_keeps_the_roster_that_it_was_built_from() {
     };
     assert!((0..10).all(|_| set.pick(context).unwrap().backend.address.host == "b"));
 }
+
+#[tokio::test]
+async fn idle_connections_of_a_worker_that_ends_can_be_taken_by_others() {
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::OwnedFd;
+    use std::time::Duration;
+
+    use crate::buffer::Buffers;
+    use crate::message::Connection;
+    use crate::pool::{BackendConnection, IdleConnections};
+
+    let bench = Bench::new(&["http://127.0.0.1:1", "https://127.0.0.1:2"]);
+    let members = bench.members();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let idle = IdleConnections::default();
+    for member in &members {
+        let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let connection = Connection::new(OwnedFd::from(ours).into());
+        let connection = BackendConnection::new(member.backend.id, connection);
+        idle.give_back(connection, bench.now, Duration::from_secs(9), &Buffers::default());
+    }
+    idle.share_all(|backend| {
+        let mut members = members.iter();
+        members
+            .find(|member| member.backend.id == backend)
+            .map(|member| &**member)
+    });
+    assert!(idle.is_empty());
+    let shared = members.iter().map(|member| member.shared_idle.len());
+    assert_eq!(shared.collect::<Vec<_>>(), [1, 0], "a TLS connection cannot move");
+}

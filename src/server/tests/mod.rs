@@ -206,7 +206,7 @@ impl Bench {
     /// Waits until a count of the only worker has this value.
     async fn wait_for_count(&self, count: impl Fn(&WorkerCounters) -> u64, value: u64) {
         let waiting = async {
-            while count(&self.server.state.counters[0]) != value {
+            while count(&self.server.state.counters.all()[0]) != value {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };

@@ -20,5 +20,6 @@ const READY: &[u8] = b"r";
 const SERVE: &[u8] = b"s";
 /// To the new process: end, you are not needed.
 const GIVE_UP: &[u8] = b"n";
-/// From the new process: it accepts.
+/// From the new process: it accepts. The addresses of the sockets that it has not taken follow, as JSON; older versions do not say
+/// them.
 const SERVING: &[u8] = b"a";

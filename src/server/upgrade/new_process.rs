@@ -16,6 +16,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub(in super::super) struct Inherited {
     sockets: Vec<Socket>,
+    /// The addresses of those that no listener has taken.
+    unused: Vec<String>,
     old: Option<UnixStream>,
     stderr: Option<OwnedFd>,
 }
@@ -25,6 +27,7 @@ struct Socket {
     address: ListenAddress,
     descriptor: OwnedFd,
     is_owned: bool,
+    is_kept_open: bool,
 }
 
 impl Inherited {
@@ -48,6 +51,7 @@ impl Inherited {
                 address,
                 descriptor,
                 is_owned: false,
+                is_kept_open: true,
             })
         });
         Ok(Self {
@@ -73,10 +77,12 @@ impl Inherited {
                 address: entry.parsed()?,
                 descriptor,
                 is_owned: entry.is_owned,
+                is_kept_open: entry.is_kept_open,
             })
         });
         Ok(Self {
             sockets: sockets.collect(),
+            unused: Vec::new(),
             old: Some(old),
             stderr,
         })
@@ -95,15 +101,20 @@ impl Inherited {
             .iter()
             .position(|socket| socket.address == *address)?;
         let Socket {
-            descriptor, is_owned, ..
+            descriptor,
+            is_owned,
+            is_kept_open,
+            ..
         } = self.sockets.remove(place);
-        Some(net::adopt(descriptor, address).map(|bound| (bound, is_owned)))
+        let adopted = net::adopt(descriptor, address, is_kept_open);
+        Some(adopted.map(|bound| (bound, is_owned)))
     }
 
     /// Closes the sockets that no listener has taken.
     pub(in super::super) fn close_unused(&mut self) {
         for Socket { address, .. } in self.sockets.drain(..) {
             tracing::warn!(%address, "Closed a socket that this process was started with: no listener has its address");
+            self.unused.push(address.to_string());
         }
     }
 
@@ -138,8 +149,9 @@ impl Inherited {
     pub(in super::super) fn serving(&mut self) {
         self.replace_stderr();
         if let Some(mut old) = self.old.take() {
+            let unused = serde_json::to_vec(&self.unused).unwrap_or_default();
             // It may have ended.
-            let _ = old.write_all(SERVING);
+            let _ = old.write_all(&[SERVING, &unused].concat());
         }
     }
 

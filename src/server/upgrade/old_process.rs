@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use super::table::{Entry, Table};
 use super::{GIVE_UP, READY, SERVE, SERVING, VARIABLE};
 use crate::clock::{self, Instant};
-use crate::net::{self, Bound};
+use crate::net::{self, Bound, ListenAddress};
 
 /// Lines of the new process's messages that are shown if it fails.
 const LINES_SHOWN: usize = 8;
@@ -27,6 +27,8 @@ const LINES_SHOWN: usize = 8;
 const LINE_BOUND: u64 = 2048;
 /// How long a process that has closed its channel, and then its standard error, may take to end.
 const END_LIMIT: Duration = Duration::from_secs(1);
+/// Longest list of sockets that the new process has not taken, in bytes.
+const UNUSED_BOUND: u64 = 1 << 20;
 /// Interval at which that is looked at.
 const LOOK: Duration = Duration::from_millis(5);
 /// What the kernel appends to the path of a program that was replaced or removed.
@@ -39,6 +41,8 @@ pub(in super::super) type Reply = oneshot::Sender<Result<u32, String>>;
 #[derive(Debug, Default)]
 pub(in super::super) struct Upgrade {
     running: Option<Running>,
+    /// The addresses of the sockets that the new process has not taken.
+    unused: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -55,6 +59,8 @@ enum Stage {
     Building(Option<UnixStream>),
     /// It was told to serve, and may have accepted connections: it is not killed any more.
     Told,
+    /// It serves, and has not taken the sockets with these addresses.
+    Serving(Vec<String>),
     /// The upgrade was given up before that.
     GivenUp,
 }
@@ -81,6 +87,7 @@ impl Sockets {
             sockets.entries.push(Entry {
                 address: socket.asked().to_string(),
                 is_owned: socket.is_owned(),
+                is_kept_open: socket.is_kept_open(),
             });
         }
         Ok(sockets)
@@ -130,10 +137,22 @@ impl Upgrade {
         };
         let result = (&mut running.result).await;
         let result = result.unwrap_or_else(|_| Err("the thread of the upgrade has failed".to_owned()));
-        if let Some(reply) = self.running.take().and_then(|running| running.reply) {
+        let Some(Running { reply, stage, .. }) = self.running.take() else {
+            return result;
+        };
+        if let Stage::Serving(unused) = &mut *stage.lock().unwrap_or_else(PoisonError::into_inner) {
+            self.unused = std::mem::take(unused);
+        }
+        if let Some(reply) = reply {
             let _ = reply.send(result.clone());
         }
         result
+    }
+
+    /// Whether the new process has not taken the socket with this address, so that nobody listens on it once this process has ended.
+    pub(in super::super) fn is_unused(&self, address: &ListenAddress) -> bool {
+        let address = address.to_string();
+        self.unused.contains(&address)
     }
 }
 
@@ -214,7 +233,19 @@ fn hand_over(
     }
     // No time limit: it may serve already, and to kill it would cut its connections.
     channel.set_read_timeout(None)?;
-    expect(channel, SERVING)
+    expect(channel, SERVING)?;
+    *lock() = Stage::Serving(unused(channel));
+    Ok(())
+}
+
+/// The addresses of the sockets that the new process has not taken; none if it does not say.
+fn unused(channel: &UnixStream) -> Vec<String> {
+    let mut text = Vec::new();
+    let read = channel
+        .set_read_timeout(Some(END_LIMIT))
+        .and_then(|()| channel.take(UNUSED_BOUND).read_to_end(&mut text));
+    let unused = read.ok().and_then(|_| serde_json::from_slice(&text).ok());
+    unused.unwrap_or_default()
 }
 
 fn expect(mut channel: &UnixStream, expected: &[u8]) -> io::Result<()> {
@@ -238,7 +269,7 @@ fn why_failed(child: &mut Child, error: &io::Error, stage: &Mutex<Stage>) -> Str
             kill(child);
             return "the upgrade was given up, because this process stops".to_owned();
         }
-        Stage::Told => true,
+        Stage::Told | Stage::Serving(_) => true,
         Stage::Building(_) => false,
     };
     if !is_told && matches!(error.kind(), WouldBlock | TimedOut) {

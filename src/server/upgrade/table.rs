@@ -13,6 +13,14 @@ pub(super) struct Entry {
     pub(super) address: String,
     /// Whether the process removes the file of a Unix socket at its end.
     pub(super) is_owned: bool,
+    /// Whether the service manager keeps the socket open. Older versions do not say it.
+    #[serde(default = "unknown")]
+    pub(super) is_kept_open: bool,
+}
+
+/// To be on the safe side: a socket that is kept open must not be made useless.
+fn unknown() -> bool {
+    true
 }
 
 impl Entry {
@@ -45,6 +53,7 @@ mod tests {
             let entry = Entry {
                 address: address.to_string(),
                 is_owned: false,
+                is_kept_open: false,
             };
             assert_eq!(entry.parsed(), Some(address));
         }
