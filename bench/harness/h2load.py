@@ -26,6 +26,7 @@ class Streams:
     each: int = 32
     tls: bool = False
     grpc: bool = False
+    path: str = "/"
 
     def command(self, port: int, folder: Path) -> list[str]:
         """The command line; the body of gRPC calls is written to a file in the folder."""
@@ -34,7 +35,7 @@ class Streams:
             message = folder / "message"
             message.write_bytes(MESSAGE)
             command += [f"--data={message}", "-Hcontent-type: application/grpc", "-Hte: trailers"]
-        return [*command, f"{'https' if self.tls else 'http'}://127.0.0.1:{port}/"]
+        return [*command, f"{'https' if self.tls else 'http'}://127.0.0.1:{port}{self.path}"]
 
 
 def run(command: list[str], times: tuple[float, float], cores: list[int], balancer: Process) -> Outcome:
@@ -53,7 +54,7 @@ def run(command: list[str], times: tuple[float, float], cores: list[int], balanc
     if len(marks) != 2:
         raise Rejected(f"h2load failed: {' '.join(said.split())[-200:]}")
     (begin, before), (end, after) = marks
-    return Outcome(completed(said), end - begin, after - before)
+    return Outcome(completed(said), end - begin, after - before, times_us(said))
 
 
 def completed(said: str) -> int:
@@ -66,6 +67,22 @@ def completed(said: str) -> int:
     if faults or not codes.get("2xx"):
         raise Rejected(", ".join(faults) or "no response to any request")
     return codes["2xx"]
+
+
+def times_us(said: str) -> dict[str, float]:
+    """The least, largest and mean time of a request in its output, in microseconds."""
+    heads = re.search(r"^ +(min +max .*)$", said, re.MULTILINE)
+    found = re.search(r"^(?:time for request|request) *: *(.*)$", said, re.MULTILINE)
+    if not (heads and found):
+        raise Rejected("h2load reported no times")
+    pairs = zip(heads[1].split(), found[1].split())
+    return {name: microseconds(text) for name, text in pairs if name in ("min", "max", "mean")}
+
+
+def microseconds(text: str) -> float:
+    """Parses `19.30ms`."""
+    unit = text.lstrip("0123456789.")
+    return float(text.removesuffix(unit)) * {"us": 1, "ms": 1e3, "s": 1e6}[unit]
 
 
 def counts(said: str, line: str) -> dict[str, int]:

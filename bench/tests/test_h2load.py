@@ -3,7 +3,7 @@
 import unittest
 
 from harness.figures import Rejected
-from harness.h2load import completed
+from harness.h2load import completed, times_us
 
 SAID = """
 finished in 2.00s, 80720.00 req/s, 27.14MB/s
@@ -25,3 +25,17 @@ class Completed(unittest.TestCase):
         for text in (SAID.format(good=0, failed=0, errored=0), "nonsense"):
             with self.assertRaisesRegex(Rejected, "no response to any request"):
                 completed(text)
+
+
+class Times(unittest.TestCase):
+    def test_reads_the_times_of_requests_whatever_their_units(self):
+        said = """
+                     min         max         mean         sd        +/- sd
+time for request:      730us     19.30ms       1.05s      2.11ms    85.23%
+time for connect:      104us       160us       126us        25us    75.00%
+"""
+        self.assertEqual(times_us(said), {"min": 730, "max": 19300, "mean": 1050000})
+
+    def test_output_without_times_is_rejected(self):
+        with self.assertRaisesRegex(Rejected, "no times"):
+            times_us("nonsense")

@@ -8,6 +8,9 @@ SATURATED = ["CPU µs/request", "requests/s", "core in use, %", "memory MiB"]
 OPEN_LOOP = ["p50 µs", "p99 µs"]
 PER_GIB = ["CPU ms/GiB", "GiB/s", "core in use, %"]
 
+# Sizes of bodies, with the number of connections that transfer them.
+SIZES = ((64 << 10, "64 KiB", 64), (1 << 20, "1 MiB", 16))
+
 # The rate of an open loop, as a fraction of the throughput of the round's slowest balancer at saturation.
 OPEN_LOOP_RATE = 0.7
 
@@ -33,13 +36,15 @@ def tls(rig: Rig) -> None:
     """P5. A handshake includes opening the connection, and its request."""
     compare(rig, "P5", "TLS 1.3 keep-alive", Work(tls=True), rig.peers_and_ours())
     compare(rig, "P5", "TLS 1.3 handshakes", Work(tls=True, close=True), rig.peers_and_ours())
+    for size, name, connections in SIZES:
+        transfer(rig, "P5", f"TLS 1.3, HTTP/1.1: GET {name}", Work(connections, path=f"/bytes/{size}", tls=True), size)
 
 
 def bodies(rig: Rig) -> None:
     """P3."""
-    for size, name, connections in ((64 << 10, "64 KiB", 64), (1 << 20, "1 MiB", 16)):
-        transfer(rig, f"GET {name}", Work(connections, path=f"/bytes/{size}"), size)
-        transfer(rig, f"POST {name}", Work(connections, post=size), size)
+    for size, name, connections in SIZES:
+        transfer(rig, "P3", f"GET {name}", Work(connections, path=f"/bytes/{size}"), size)
+        transfer(rig, "P3", f"POST {name}", Work(connections, post=size), size)
 
 
 def compare(rig: Rig, case: str, name: str, work: Work, balancers: list[Balancer]) -> None:
@@ -71,15 +76,21 @@ def add_saturated(rig: Rig, spot: Spot, outcome: Outcome, running: Running) -> N
         rig.add(spot, figure, value)
 
 
-def transfer(rig: Rig, name: str, work: Work, size: int) -> None:
+def transfer(rig: Rig, case: str, name: str, work: Work, size: int) -> None:
     """Saturates each balancer with bodies of `size` bytes."""
     with rig.backends() as backends:
-        for number in rig.rounds(f"P3 {name}"):
+        settings = Settings(backends, certificate=rig.certificate if work.tls else None)
+        for number in rig.rounds(f"{case} {name}"):
             for balancer in rig.peers_and_ours():
-                spot = Spot("P3", name, balancer.name, number)
-                with rig.turn(spot, PER_GIB), rig.running(balancer, Settings(backends)) as running:
-                    outcome = rig.load(running, work).outcome()
-                    gib = outcome.completed * size / 2**30
-                    rig.add(spot, "CPU ms/GiB", outcome.cpu_us / 1000 / gib)
-                    rig.add(spot, "GiB/s", gib / outcome.seconds)
-                    rig.add(spot, "core in use, %", outcome.busy_percent(len(rig.options.balancer_cores)))
+                spot = Spot(case, name, balancer.name, number)
+                with rig.turn(spot, PER_GIB), rig.running(balancer, settings) as running:
+                    add_per_gib(rig, spot, rig.load(running, work).outcome(), size)
+
+
+def add_per_gib(rig: Rig, spot: Spot, outcome: Outcome, size: int) -> None:
+    """Records the figures of `PER_GIB` for bodies of `size` bytes."""
+    gib = outcome.completed * size / 2**30
+    busy = outcome.busy_percent(len(rig.options.balancer_cores))
+    values = [outcome.cpu_us / 1000 / gib, gib / outcome.seconds, busy]
+    for figure, value in zip(PER_GIB, values, strict=True):
+        rig.add(spot, figure, value)
