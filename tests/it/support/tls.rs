@@ -84,6 +84,7 @@ impl Tls {
         let mut stream = TcpStream::connect_timeout(&address, DEADLINE)?;
         stream.set_read_timeout(Some(DEADLINE))?;
         stream.set_write_timeout(Some(DEADLINE))?;
+        stream.set_nodelay(true)?;
         let name = ServerName::try_from(name.to_owned()).unwrap();
         let mut session = ClientConnection::new(Arc::clone(&self.0), name).unwrap();
         while session.is_handshaking() {
@@ -107,7 +108,9 @@ impl Connected {
 
     /// The same, if it may fail: in TLS 1.3 a client learns only now that it was rejected.
     pub(crate) fn try_get(&mut self, host: &str, path: &str) -> io::Result<Got> {
-        write!(self.0, "GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n")?;
+        // In one piece: `write!` makes a record of each of its parts.
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        self.0.write_all(request.as_bytes())?;
         let head = read_head(&mut self.0)?;
         let length = head.to_lowercase();
         let length = length.split("content-length: ").nth(1);
@@ -210,6 +213,7 @@ impl Secured {
         let address = listener.local_addr().unwrap();
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
+                stream.set_nodelay(true).unwrap();
                 let session = ServerConnection::new(Arc::clone(&config)).unwrap();
                 // A client that does not trust the certificate ends the connection.
                 thread::spawn(move || drop(respond_to_all(StreamOwned::new(session, stream))));
@@ -229,10 +233,7 @@ fn respond_to_all(mut stream: StreamOwned<ServerConnection, TcpStream>) -> io::R
         read_head(&mut stream)?;
         let name = stream.conn.server_name().unwrap_or("none").to_owned();
         let text = format!("{name} {}", stream.conn.peer_certificates().is_some());
-        write!(
-            stream,
-            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}",
-            text.len()
-        )?;
+        let response = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}", text.len());
+        stream.write_all(response.as_bytes())?;
     }
 }
