@@ -7,6 +7,12 @@ use std::cell::RefCell;
 pub const SMALL: usize = 16 << 10;
 /// Size of a buffer for bodies that are known to be long: fewer, larger socket calls.
 pub const LARGE: usize = 64 << 10;
+/// Bytes of a long body that are sent in one piece, such as a DATA frame. Four pieces, with the headers of their frames and the
+/// overhead of four TLS records, are 65,112 bytes: one segment that the kernel splits by itself, which may have 64 KiB with all
+/// headers. A few bytes more would leave as a second, tiny packet.
+pub const PIECE: usize = 16_247;
+/// Bytes of a long body that are read at once.
+pub const READ: usize = 4 * PIECE;
 /// Buffers of one size that a worker keeps for reuse; more are freed.
 const KEPT: usize = 256;
 

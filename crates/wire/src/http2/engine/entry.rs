@@ -6,7 +6,8 @@ use std::task::{Context, Waker};
 use super::super::Reason;
 use super::super::frame::{FIRST_WINDOW, WINDOW};
 use super::super::refused::Refused;
-use crate::buffer::Buffer;
+use super::queue::Part;
+use crate::buffer::{Buffer, PIECE};
 use crate::head::{Method, ResponseHead};
 use crate::http1::Malformed;
 
@@ -63,9 +64,11 @@ pub(super) struct Entry {
     pub(super) is_open: bool,
     /// Whether it has a handle.
     pub(super) is_held: bool,
-    /// Whether it is in a queue for room in the output, and whether it was granted room.
-    pub(super) is_queued: bool,
-    pub(super) is_granted: bool,
+    /// The queue that it is in, and what it was granted a turn for.
+    pub(super) queued: Option<Part>,
+    pub(super) granted: Option<Part>,
+    /// How much payload it may still send in its turn: less than a piece where the credit of the connection cut it short.
+    pub(super) turn: usize,
     waker: Option<Waker>,
 }
 
@@ -91,15 +94,18 @@ impl Entry {
             reset: None,
             is_open: true,
             is_held: true,
-            is_queued: false,
-            is_granted: false,
+            queued: None,
+            granted: None,
+            turn: PIECE,
             waker: None,
         }
     }
 
-    /// Wakes the task that waits on the handle; returns whether there was one.
-    pub(super) fn wake(&mut self) -> bool {
-        self.waker.take().map(Waker::wake).is_some()
+    /// Wakes the task that waits on the handle.
+    pub(super) fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
     }
 
     /// Registers `context` to be woken when anything happens on this stream.

@@ -3,6 +3,8 @@
 
 mod control;
 mod entry;
+#[cfg(test)]
+mod fairness;
 mod payload;
 mod queue;
 mod receive;
@@ -21,11 +23,13 @@ use super::Reason;
 use super::budget::Budget;
 use super::frame;
 use super::history::History;
+use crate::buffer::PIECE;
 use crate::hpack::{Decoder, Encoder};
 use crate::http1::Limits;
 use crate::instant::Instant;
 use entry::{Entry, Window};
 pub use entry::{ResetReason, Response};
+use queue::Queue;
 pub use receive::{IncomingRequest, ReceiveContext};
 
 /// Concurrent streams on one connection, from a client and to a backend.
@@ -39,12 +43,14 @@ const ALL_OF_CLIENT: u32 = 1 << 20;
 /// Receive window of a backend's connection: the windows of all its streams, so that clients that do not read cannot hold up the
 /// responses to others.
 const ALL_OF_BACKEND: u32 = STREAMS_TO_BACKEND as u32 * WINDOW_OF_BACKEND;
-/// Unsent output, in bytes, at which streams have to wait before they add more.
-const ROOM: usize = 64 << 10;
+/// Length of a DATA frame with a piece of a body.
+const WHOLE: usize = frame::HEAD + PIECE;
+/// Unsent output, in bytes, at which streams have to wait before they add more: what leaves in one packet of the kernel.
+const ROOM: usize = 4 * WHOLE;
 /// Unsent output, in bytes, at which reading stops: received frames add to it (SETTINGS and PING are acknowledged).
-const OUTPUT_LIMIT: usize = 4 * ROOM;
+const OUTPUT_LIMIT: usize = 256 << 10;
 /// Capacity of the output buffer that is kept while there are streams.
-const KEPT: usize = 2 * ROOM;
+const KEPT: usize = 128 << 10;
 /// Capacity of the stream table that is kept while there are no streams.
 const STREAMS_KEPT: usize = 4;
 /// Payload of the PING that follows the first GOAWAY (RFC 9113 §6.8).
@@ -113,11 +119,9 @@ pub struct Engine {
     to_release: u32,
     /// Initial send window of new streams (SETTINGS_INITIAL_WINDOW_SIZE of the other side).
     first_window: i64,
-    /// Streams that wait for room in `out`, and for connection credit.
-    for_room: VecDeque<u32>,
-    for_credit: VecDeque<u32>,
-    /// Streams that were granted room in `out` and have not used it yet.
-    granted: usize,
+    /// Streams that wait to send a head or payload.
+    heads: Queue,
+    payloads: Queue,
     /// State of the connection preface.
     opening: receive::Opening,
     /// An incomplete field block, and an incomplete DATA frame.
@@ -199,9 +203,8 @@ impl Engine {
             receive_window: Window::default(),
             to_release: 0,
             first_window: frame::FIRST_WINDOW,
-            for_room: VecDeque::new(),
-            for_credit: VecDeque::new(),
-            granted: 0,
+            heads: Queue::default(),
+            payloads: Queue::default(),
             opening,
             block: None,
             data: None,
@@ -307,7 +310,7 @@ impl Engine {
         self.out.get(self.written..).unwrap_or_default()
     }
 
-    /// Removes the first `count` bytes of the output, which were sent, and grants room to waiting streams.
+    /// Removes the first `count` bytes of the output, which were sent, and grants turns to waiting streams.
     pub fn sent(&mut self, count: usize) {
         self.written += count;
         self.total += count as u64;
@@ -428,7 +431,7 @@ impl Engine {
         let Some(entry) = self.streams.get(&stream) else {
             return;
         };
-        if entry.is_local_closed && (entry.is_queued || entry.is_granted) {
+        if entry.is_local_closed && (entry.queued.is_some() || entry.granted.is_some()) {
             self.stand_back(stream);
         }
         let Some(entry) = self.streams.get_mut(&stream) else {
@@ -460,8 +463,8 @@ impl Engine {
     /// Frees memory, because there are no streams.
     fn shrink(&mut self) {
         self.streams.shrink_to(STREAMS_KEPT);
-        self.for_room = VecDeque::new();
-        self.for_credit = VecDeque::new();
+        self.heads.waiting = VecDeque::new();
+        self.payloads.waiting = VecDeque::new();
         // The connection may be idle from now on.
         self.wake();
     }

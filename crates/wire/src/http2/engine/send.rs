@@ -8,8 +8,9 @@ use super::super::fields::HeadFields;
 use super::super::frame::{self, HEAD, PAYLOAD};
 use super::super::head::{encode, encode_trailers};
 use super::entry::{Entry, ResetReason, Response};
+use super::queue::Part;
 use super::{Engine, LAST, ROOM, Role};
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, PIECE};
 use crate::head::{Flaw, Method};
 use crate::hpack::Encoder;
 use crate::http1::Malformed;
@@ -65,8 +66,8 @@ impl Engine {
         is_end: bool,
     ) -> Poll<io::Result<()>> {
         self.check_sending(stream)?;
-        if !self.is_let_in(stream, self.for_room.is_empty()) {
-            self.wait(stream, context, |engine| &mut engine.for_room);
+        if !self.is_let_in(stream, Part::Head) {
+            self.wait(stream, context, Part::Head);
             return Poll::Pending;
         }
         self.put_head(stream, head, is_end);
@@ -106,30 +107,16 @@ impl Engine {
             self.watch_stream(stream, context);
             return Poll::Pending;
         }
-        let whole = self.send_window.left();
-        if whole <= 0 {
-            self.return_grant(stream);
-            self.wait(stream, context, |engine| &mut engine.for_credit);
-            return Poll::Pending;
-        }
-        let is_first = self.for_room.is_empty() && self.for_credit.is_empty();
-        if !self.is_let_in(stream, is_first) {
-            self.wait(stream, context, |engine| &mut engine.for_room);
+        if !self.is_let_in(stream, Part::Payload) {
+            self.wait(stream, context, Part::Payload);
             return Poll::Pending;
         }
         let total: usize = parts.iter().map(|part| part.len()).sum();
-        let count = usize::try_from(credit.min(whole))
-            .unwrap_or(usize::MAX)
-            .min(total)
-            .min(PAYLOAD);
+        let count = self.spend_turn(stream, total);
         let is_end = is_last && count == total;
         let flags = if is_end { frame::END_STREAM } else { 0 };
         frame::put_head(&mut self.out, (frame::DATA, flags), stream, count);
         put_parts(&mut self.out, parts, count);
-        self.send_window.spend(count);
-        if let Some(entry) = self.streams.get_mut(&stream) {
-            entry.send_window.spend(count);
-        }
         if let Role::Server { budget, .. } = &mut self.role
             && count == total
         {
@@ -291,6 +278,31 @@ impl Engine {
             Some(entry) if !entry.is_local_closed => Ok(entry.send_window.left()),
             _ => Err(io::ErrorKind::BrokenPipe.into()),
         }
+    }
+
+    /// Spends credit for as much of `total` bytes of payload as a stream may send in its turn; gives how much. What the connection
+    /// has no credit for is left of the turn.
+    fn spend_turn(&mut self, stream: u32, total: usize) -> usize {
+        let Some(entry) = self.streams.get_mut(&stream) else {
+            return 0;
+        };
+        let [ours, whole] =
+            [&entry.send_window, &self.send_window].map(|window| usize::try_from(window.left()).unwrap_or(0));
+        // A few bytes more than a piece are no frame of their own.
+        let most = if total <= PAYLOAD && entry.turn == PIECE {
+            total
+        } else {
+            entry.turn
+        };
+        let wanted = most.min(total).min(ours);
+        let count = wanted.min(whole);
+        entry.turn = match count < wanted {
+            true => PIECE.min(most - count),
+            false => PIECE,
+        };
+        entry.send_window.spend(count);
+        self.send_window.spend(count);
+        count
     }
 
     pub(super) fn watch_stream(&mut self, stream: u32, context: &Context<'_>) {

@@ -185,7 +185,7 @@ fn waiting(engine: &mut Engine, count: usize, context: &Context<'_>) -> Vec<u32>
     for stream in &streams {
         fill(engine, *stream, context);
     }
-    assert_eq!(engine.for_room.len(), count + 1);
+    assert_eq!(engine.payloads.waiting.len(), count + 1);
     streams
 }
 
@@ -198,7 +198,10 @@ fn a_reset_stream_passes_its_granted_room_to_others() {
     let count = engine.output().len();
     engine.sent(count);
     let granted = wakes.count();
-    assert_eq!((engine.granted, engine.for_room.len()), (granted, 6 - granted));
+    assert_eq!(
+        (engine.payloads.granted, engine.payloads.waiting.len()),
+        (granted, 6 - granted)
+    );
     for stream in streams.iter().take(granted) {
         receive(&mut engine, &frame(frame::RST_STREAM, 0, *stream, &[0, 0, 0, 8])).unwrap();
     }
@@ -213,7 +216,7 @@ fn a_reset_stream_leaves_the_queue() {
     for stream in &streams {
         engine.reset(*stream, Reason::CANCEL);
     }
-    assert_eq!(engine.for_room.len() + engine.for_credit.len(), 0);
+    assert_eq!(engine.payloads.waiting.len(), 0);
 }
 
 /// The response has arrived, and the rest of the request may never be sent: other streams need the room.
@@ -227,9 +230,9 @@ fn a_stream_that_stands_back_holds_no_room() {
     assert_eq!(wakes.count(), 4);
     // A stream that was granted room, and the stream that still waits.
     engine.stand_back(streams[0]);
-    assert_eq!((wakes.count(), engine.granted), (5, 4));
+    assert_eq!((wakes.count(), engine.payloads.granted), (5, 4));
     engine.stand_back(streams[4]);
-    assert_eq!((engine.for_room.len(), engine.granted), (0, 3));
+    assert_eq!((engine.payloads.waiting.len(), engine.payloads.granted), (0, 3));
 }
 
 /// A WINDOW_UPDATE is of no use before the task that moves bytes sends it.

@@ -8,7 +8,6 @@ mod world;
 use std::rc::Rc;
 
 use super::*;
-use crate::http2::frame::PAYLOAD;
 use world::{Side, World};
 
 /// Seeds that every test run tries.
@@ -51,12 +50,16 @@ fn run(seed: u64) {
         let engine = world.engine(side).borrow();
         assert!(engine.streams.is_empty(), "seed {seed}: {:?}", engine.streams);
         assert_eq!(
-            (engine.open, engine.handles, engine.granted),
+            (
+                engine.open,
+                engine.handles,
+                engine.heads.granted + engine.payloads.granted
+            ),
             (0, 0, 0),
             "seed {seed}: {side:?}"
         );
         assert!(
-            engine.for_room.is_empty() && engine.for_credit.is_empty(),
+            engine.heads.waiting.is_empty() && engine.payloads.waiting.is_empty(),
             "seed {seed}: queues are not empty"
         );
         if world.is_cut.get() {
@@ -94,15 +97,21 @@ fn check_always(world: &World) {
         let engine = world.engine(side).borrow();
         let count = |is: fn(&Entry) -> bool| engine.streams.values().filter(|entry| is(entry)).count();
         let seed = world.seed;
+        let granted = engine.heads.granted + engine.payloads.granted;
         assert_eq!(
-            engine.granted,
-            count(|entry| entry.is_granted),
+            granted,
+            count(|entry| entry.granted.is_some()),
             "seed {seed}: {side:?}"
         );
         assert_eq!(engine.open, count(|entry| entry.is_open), "seed {seed}: {side:?}");
-        assert!(engine.granted <= ROOM.div_ceil(PAYLOAD), "seed {seed}: {side:?}");
+        assert!(granted <= ROOM.div_ceil(WHOLE), "seed {seed}: {side:?}");
         assert!(engine.output().len() <= 2 * OUTPUT_LIMIT, "seed {seed}: {side:?}");
-        let queued = engine.for_room.len() + engine.for_credit.len();
+        let credit = usize::try_from(engine.send_window.left()).unwrap_or(0);
+        assert!(
+            engine.payloads.granted <= credit.div_ceil(PIECE),
+            "seed {seed}: {side:?} grants turns without credit"
+        );
+        let queued = engine.heads.waiting.len() + engine.payloads.waiting.len();
         assert!(
             queued <= engine.streams.len(),
             "seed {seed}: {side:?} queues {queued}"

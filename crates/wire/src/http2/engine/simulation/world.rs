@@ -369,7 +369,7 @@ fn state(engine: &Engine) -> String {
         .iter()
         .map(|(number, entry)| {
             format!(
-                "{number}: credit {:?}/{:?} unread {} responses {} closed {}/{} reset {:?} queued {} granted {}",
+                "{number}: credit {:?}/{:?} unread {} responses {} closed {}/{} reset {:?} queued {:?} granted {:?}",
                 entry.send_window,
                 entry.receive_window,
                 entry.unread,
@@ -377,20 +377,19 @@ fn state(engine: &Engine) -> String {
                 entry.is_remote_closed,
                 entry.is_local_closed,
                 entry.reset_reason,
-                entry.is_queued,
-                entry.is_granted
+                entry.queued,
+                entry.granted
             )
         })
         .collect();
     format!(
-        "out {} credit {:?}/{:?} to release {} room {:?} credit {:?} granted {} open {} {:?} {:?}\n  {}",
+        "out {} credit {:?}/{:?} to release {} heads {:?} payloads {:?} open {} {:?} {:?}\n  {}",
         engine.output().len(),
         engine.send_window,
         engine.receive_window,
         engine.to_release,
-        engine.for_room,
-        engine.for_credit,
-        engine.granted,
+        engine.heads,
+        engine.payloads,
         engine.open,
         engine.goaway,
         engine.data,
