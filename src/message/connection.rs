@@ -5,7 +5,7 @@ use std::io::{self, IoSlice};
 use std::task::{Context, Poll, Waker, ready};
 
 use super::outgoing::{OutgoingHead, fields_of, write_in_title_case};
-use crate::buffer::{Buffer, Buffers, LARGE, SMALL};
+use crate::buffer::{Buffer, Buffers, LARGE, READ, SMALL};
 use crate::head::Method;
 use crate::http2;
 use crate::net::{Pipe, Stream};
@@ -268,7 +268,10 @@ impl Connection {
                 if self.input.is_full() {
                     return Poll::Ready(Err(io::ErrorKind::OutOfMemory.into()));
                 }
-                let Poll::Ready(count) = stream.poll_read(context, self.input.space()) else {
+                let space = self.input.space();
+                let most = space.len().min(READ);
+                let space = space.get_mut(..most).unwrap_or_default();
+                let Poll::Ready(count) = stream.poll_read(context, space) else {
                     if self.input.is_empty() {
                         buffers.give_back(std::mem::take(&mut self.input));
                     }

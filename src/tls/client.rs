@@ -15,8 +15,9 @@ use super::{H2, HTTP1, provider};
 
 pub use rustls::pki_types::ServerName;
 
-/// Limit in bytes of encrypted data that waits for the socket of one connection.
-const BUFFERED: usize = 64 << 10;
+/// Limit in bytes of encrypted data that waits for the socket of one connection: more than HTTP/2 writes at once, so that it
+/// leaves with one call.
+const BUFFERED: usize = 96 << 10;
 
 /// The TLS settings of a pool.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

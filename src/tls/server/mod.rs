@@ -16,8 +16,9 @@ use super::certificate::{self, Certificate, CertificateError, Files};
 use super::files::FileVersions;
 use super::{H2, HTTP1, provider};
 
-/// Limit in bytes of encrypted data that waits for the socket of one connection.
-const BUFFERED: usize = 64 << 10;
+/// Limit in bytes of encrypted data that waits for the socket of one connection: more than HTTP/2 writes at once, so that it
+/// leaves with one call.
+const BUFFERED: usize = 96 << 10;
 
 /// Whether clients must present a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
