@@ -272,6 +272,9 @@ impl Connection {
                 let most = space.len().min(READ);
                 let space = space.get_mut(..most).unwrap_or_default();
                 let Poll::Ready(count) = stream.poll_read(context, space) else {
+                    if wanted > SMALL as u64 {
+                        stream.acknowledge();
+                    }
                     if self.input.is_empty() {
                         buffers.give_back(std::mem::take(&mut self.input));
                     }
