@@ -141,6 +141,21 @@ const BLIND: &[(&str, &[&str])] = &[
     ("src/pool", &["http1", "http2", "Http11", "Http2", "is_stream"]),
 ];
 
+/// Modules that run on workers, whose runtime has no timers: they wait with `clock`.
+const ON_WORKERS: &[&str] = &[
+    "src/listener",
+    "src/proxy",
+    "src/pool",
+    "src/message",
+    "src/http2",
+    "src/net",
+    "src/server/worker",
+    "src/server/ticks",
+];
+
+/// What they therefore do not name.
+const RUNTIME_TIMERS: &[&str] = &["tokio::time"];
+
 /// Private names that the field's terms have replaced: `docs/lexicon.md`.
 const OLD_NAMES: &[&str] = &[
     "Alarm",
@@ -278,6 +293,13 @@ fn only_message_and_what_is_below_it_know_the_protocol() {
     let places: Vec<&str> = BLIND.iter().map(|(place, _)| *place).collect();
     none(&words::missing(&sources(), &places));
     none(&words::in_blind_code(&sources(), BLIND));
+}
+
+#[test]
+fn workers_do_without_the_timers_of_the_runtime() {
+    none(&words::missing(&sources(), ON_WORKERS));
+    let places: Vec<(&str, &[&str])> = ON_WORKERS.iter().map(|place| (*place, RUNTIME_TIMERS)).collect();
+    none(&words::in_blind_code(&sources(), &places));
 }
 
 #[test]

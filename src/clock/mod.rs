@@ -1,12 +1,14 @@
-//! Reads the clocks, which no other module does, and provides the coarse timers of a worker. Durations and deadlines use
-//! the monotonic clock; the wall clock is for timestamps only, because it can jump.
+//! Reads the clocks, which no other module does, and provides the timers of a worker: coarse ones in a wheel, and exact ones for what
+//! is rare. Durations and deadlines use the monotonic clock; the wall clock is for timestamps only, because it can jump.
 
+mod sleep;
 mod wheel;
 
 use std::sync::OnceLock;
 use std::time::SystemTime;
 
 pub use evenkeel_wire::instant::Instant;
+pub use sleep::{Sleep, SleepDriver, sleep, timeout, timeout_at};
 pub use wheel::{TICK, Timer, TimerEvent, Wheel};
 
 /// The current monotonic time.

@@ -160,7 +160,7 @@ impl Acceptor {
         let most = if closing.is_empty() { 0 } else { MOST_QUIET_TIMES };
         for _ in 0..most {
             let before = accepted();
-            tokio::time::sleep(QUIET).await;
+            clock::sleep(QUIET).await;
             if accepted() == before {
                 break;
             }
@@ -214,7 +214,7 @@ impl Acceptor {
                 readable = self.connection_tasks.parked_connections().take_readable() => match readable {
                     Ok(readable) => readable.into_iter().for_each(|parked| self.unpark(parked)),
                     // Only while the runtime shuts down.
-                    Err(_) => tokio::time::sleep(BACK_OFF).await,
+                    Err(_) => clock::sleep(BACK_OFF).await,
                 }
             }
         }
@@ -247,7 +247,7 @@ impl Acceptor {
                     while net::is_reserved(&stream) {
                         self.warn_no_room(&"no file descriptor is free except the reserved ones: raise the limit of open files");
                         self.evict(self.handle.others());
-                        tokio::time::sleep(BACK_OFF).await;
+                        clock::sleep(BACK_OFF).await;
                         let Some(renumbered) = renumber(stream) else {
                             listening.set_waiting(false);
                             continue 'next;
@@ -262,7 +262,7 @@ impl Acceptor {
                 Err(error) => {
                     self.warn_no_room(&error);
                     self.evict(self.handle.others());
-                    tokio::time::sleep(BACK_OFF).await;
+                    clock::sleep(BACK_OFF).await;
                 }
             }
         }
@@ -285,7 +285,7 @@ impl Acceptor {
                 }
             }
         }
-        tokio::time::sleep(BACK_OFF).await;
+        clock::sleep(BACK_OFF).await;
         has_room()
     }
 

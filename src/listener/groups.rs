@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use super::listening::ListenerList;
+use crate::clock;
 use crate::proxy::Worker;
 use crate::tasks::{LocalTasks, TaskGroup};
 
@@ -73,7 +74,7 @@ impl ConnectionGroups {
         let limit = self.worker.local().snapshot.timeouts.drain;
         self.drains.spawn(async move {
             let running = tasks.tasks();
-            if tokio::time::timeout(limit, running.join()).await.is_err() {
+            if clock::timeout(limit, running.join()).await.is_err() {
                 tracing::warn!(
                     connections = running.running(),
                     "Connections of a removed listener are still open after timeouts.drain; aborting them"

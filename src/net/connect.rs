@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt as _;
-use tokio::time::timeout;
 
 use super::{DialError, Encrypted, Socket, Stream, dial, dial_unix};
 use crate::backend::Backend;
-use crate::clock;
+use crate::clock::{self, timeout};
 use crate::tls::{self, Offer};
 
 /// The TLS settings of a connection to a backend.

@@ -11,10 +11,10 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use socket2::SockRef;
-use tokio::time::{sleep, timeout};
 
 use super::keepalive::enable_keepalive;
 use super::{MAX_ADDRESSES, Socket};
+use crate::clock::{sleep, timeout};
 
 /// Time after which the next address is tried in parallel (RFC 8305 §5, Connection Attempt Delay).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix};
-use tokio::time::{sleep, timeout};
 
 use super::{DialError, Socket};
+use crate::clock::{sleep, timeout};
 
 /// Pause before another try if the queue is full. The kernel does not report when it has room again.
 const RETRY_INTERVAL: Duration = Duration::from_millis(5);

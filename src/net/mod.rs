@@ -10,6 +10,7 @@ mod dial_unix;
 mod encrypted;
 mod inherited;
 mod keepalive;
+mod kernel_timer;
 mod lookup;
 mod pipe;
 mod proxy_header;
@@ -29,6 +30,7 @@ pub use evenkeel_wire::proxy_protocol::{BadHeader, LONGEST_HEADER, ProxyHeader, 
 pub use inherited::{
     receive_descriptors, replace_standard_error, send_descriptors, take_activated, take_standard_input,
 };
+pub use kernel_timer::KernelTimer;
 pub use lookup::Lookup;
 pub use pipe::Pipe;
 pub use proxy_header::{HeaderError, read_proxy_header};

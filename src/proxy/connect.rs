@@ -5,8 +5,6 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::time::timeout_at;
-
 use super::attempt_error::AttemptError;
 use super::request::Request;
 use super::{Failure, Worker, detail};
@@ -108,7 +106,7 @@ impl<'r> Connector<'r> {
         bound: Duration,
         is_fresh: bool,
     ) -> Result<Box<BackendConnection>, AttemptError> {
-        let connecting = tokio::time::timeout(bound, self.connect(is_fresh));
+        let connecting = clock::timeout(bound, self.connect(is_fresh));
         connecting.await.unwrap_or_else(|_| {
             let detail = detail::ran_out("retry.per_try_timeout", bound);
             Err(AttemptError::unsent(Failure::BackendTimeout).because(detail))
@@ -162,7 +160,7 @@ impl<'r> Connector<'r> {
                 SingleFlight::Lead(lead) => return self.connect_shared(Some(lead), deadline).await,
                 SingleFlight::Independent => break,
                 SingleFlight::Follow(new_connection) => {
-                    if timeout_at(clock::to_std(deadline).into(), new_connection.notified())
+                    if clock::timeout_at(deadline, new_connection.notified())
                         .await
                         .is_err()
                     {

@@ -10,6 +10,7 @@ use super::departure::Phase;
 use super::exchange::Exchange;
 use super::own_request::{Body, OwnHeader, OwnRequest, Route};
 use super::{LocalReason, Worker};
+use crate::clock;
 use crate::message::Limits;
 use crate::pool::Pool;
 
@@ -28,7 +29,7 @@ pub(super) async fn perform(
     let worker = Rc::clone(&exchange.request.client.worker);
     let limits = exchange.request.snapshot.limits.message;
     let response = {
-        let asking = tokio::time::timeout(fetch.timeout, ask(&worker, &limits, server, &fetch));
+        let asking = clock::timeout(fetch.timeout, ask(&worker, &limits, server, &fetch));
         let mut asking = std::pin::pin!(asking);
         let done = std::future::poll_fn(|context| {
             if let Poll::Ready(done) = asking.as_mut().poll(context) {

@@ -8,8 +8,6 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use tokio::time::Sleep;
-
 use super::attempt_error::AttemptError;
 use super::connect::{Connector, Need};
 use super::departure::Phase;
@@ -20,7 +18,7 @@ use super::trace::{Propagated, SpanEnd};
 use super::tried::Tried;
 use super::{Failure, grpc, learn, outgoing, pick};
 use crate::backend::Unanswered;
-use crate::clock::{self, Instant};
+use crate::clock::{self, Instant, Sleep};
 use crate::head::BodyLength;
 use crate::message::{Limits, ResponseError};
 use crate::pool::{BackendConnection, EligibleSet, Member, Pool};
@@ -39,7 +37,7 @@ pub(super) struct Hedge<'a> {
     /// The backend of the first attempt.
     first: &'a Member,
     /// When it begins, and after that when it fails.
-    timer: Pin<Box<Sleep>>,
+    timer: Sleep,
     state: State<'a>,
     begun: Option<Begun<'a>>,
     /// How the first attempt has ended, if its response did not win at once.
@@ -149,7 +147,7 @@ impl<'a> Hedge<'a> {
             eligible,
             limits: &request.snapshot.limits.message,
             first,
-            timer: Box::pin(tokio::time::sleep(after)),
+            timer: clock::sleep(after),
             state: State::Early,
             begun: None,
             first_ended: None,
@@ -251,7 +249,7 @@ impl<'a> Hedge<'a> {
             if matches!(self.state, State::Won(_) | State::Over) {
                 return Poll::Ready(());
             }
-            let is_time = self.timer.as_mut().poll(context).is_ready();
+            let is_time = Pin::new(&mut self.timer).poll(context).is_ready();
             match &mut self.state {
                 State::Early if is_time => self.state = self.begin(exchange),
                 State::Early => return Poll::Pending,
@@ -304,7 +302,7 @@ impl<'a> Hedge<'a> {
             .request
             .saturating_sub(at.saturating_duration_since(self.began));
         let until = at + bound.unwrap_or(usual).min(usual).min(left);
-        self.timer.as_mut().reset(clock::to_std(until).into());
+        self.timer.reset(until);
         self.begun = Some(Begun {
             member,
             at,
@@ -332,9 +330,7 @@ impl<'a> Hedge<'a> {
         let Some(begun) = &mut self.begun else { return };
         // As in the first attempt, the time for the response begins once the request is sent.
         let until = clock::now() + self.pool.settings.timeouts.first_byte;
-        self.timer
-            .as_mut()
-            .reset(clock::to_std(until.min(begun.until)).into());
+        self.timer.reset(until.min(begun.until));
         begun.unanswered = (!backend.is_reused).then(|| begun.member.backend.wait_on_new());
         let before = backend.connection.bytes_out;
         outgoing::put_head(exchange, (self.pool, begun.member), &mut backend, begun.trace);

@@ -163,7 +163,7 @@ impl Copy {
             introduction: self.introduction,
         };
         let sending = route.send(&self.request, Body::Discard(RESPONSE_BOUND));
-        let sent = tokio::time::timeout(pool.settings.timeouts.request, sending).await;
+        let sent = clock::timeout(pool.settings.timeouts.request, sending).await;
         let took = clock::now().saturating_duration_since(began);
         let outcome = outcome(member, sent.ok(), took);
         member.observe(&outcome, worker.index, worker.wheel.now());

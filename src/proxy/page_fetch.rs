@@ -11,6 +11,7 @@ use super::exchange::Exchange;
 use super::in_flight::InFlight;
 use super::own_request::{Body, OwnHeader, OwnRequest, OwnResponse, Route};
 use super::{pick, via};
+use crate::clock;
 
 /// Largest page, in bytes, as for pages in files.
 const MAX_PAGE: usize = 1 << 20;
@@ -38,7 +39,7 @@ pub(super) async fn fetch(exchange: &mut Exchange<'_>, pool: &str, path: &[u8]) 
         introduction: None,
     };
     let request = request(exchange, &member.backend.address.authority(), path);
-    let sending = tokio::time::timeout(
+    let sending = clock::timeout(
         pool.settings.timeouts.first_byte,
         route.send(&request, Body::Keep(MAX_PAGE)),
     );

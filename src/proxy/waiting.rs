@@ -6,8 +6,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::time::Sleep;
-
 use super::deadlines::Deadline;
 use super::exchange::Exchange;
 use super::in_flight::Slot;
@@ -15,7 +13,7 @@ use super::route::PoolMatch;
 use super::{Failure, detail, pick};
 use crate::admission::{QueueSettings, Refusal, Turn};
 use crate::backend::BackendId;
-use crate::clock::{self, Instant};
+use crate::clock::{self, Instant, Sleep};
 use crate::pool::{EligibleSet, QueuePlace};
 use crate::telemetry::metrics::QueueDrop;
 
@@ -50,7 +48,7 @@ pub(super) async fn wait<'a>(
         failure,
         settings,
         place: exchange.place.take(),
-        sleep: Box::pin(tokio::time::sleep(settings.timeout)),
+        sleep: clock::sleep(settings.timeout),
         check_at: None,
         has_joined: false,
     };
@@ -78,7 +76,7 @@ struct Waiting<'w, 'a> {
     failure: Failure,
     settings: QueueSettings,
     place: Option<Box<QueuePlace<'a>>>,
-    sleep: Pin<Box<Sleep>>,
+    sleep: Sleep,
     /// When a check of the backends is requested next, while none of them is eligible.
     check_at: Option<Instant>,
     has_joined: bool,
@@ -151,8 +149,8 @@ impl<'a> Waiting<'_, 'a> {
                 }
                 Turn::Later(until) => {
                     let until = self.request_check(exchange, until, now);
-                    self.sleep.as_mut().reset(clock::to_std(until).into());
-                    if self.sleep.as_mut().poll(context).is_pending() {
+                    self.sleep.reset(until);
+                    if Pin::new(&mut self.sleep).poll(context).is_pending() {
                         return Poll::Pending;
                     }
                 }

@@ -29,6 +29,7 @@ mod start;
 mod start_error;
 mod stopping;
 pub mod stores;
+mod ticks;
 mod traces;
 mod upgrade;
 mod view;

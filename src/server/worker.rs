@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
+use super::ticks::Ticks;
 use crate::clock::{self, Instant};
 use crate::listener::{Acceptor, ListenerList, WorkerHandle};
 use crate::proxy::{Computations, SnapshotCell, Worker};
@@ -146,8 +147,9 @@ fn run(
     ready: oneshot::Sender<io::Result<()>>,
     reports: &Reports,
 ) {
+    // Without the timers of the runtime, which cost every request: see `ticks`.
     let built = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
+        .enable_io()
         .event_interval(EVENT_INTERVAL)
         .build_local(tokio::runtime::LocalOptions::default());
     let runtime = match built {
@@ -177,8 +179,9 @@ async fn work(
         start.log,
         start.computations,
     );
-    let acceptor = match Acceptor::start(&worker, start.handle) {
-        Ok(acceptor) => acceptor,
+    let started = Acceptor::start(&worker, start.handle).and_then(|acceptor| Ok((acceptor, Ticks::begin()?)));
+    let (acceptor, ticks) = match started {
+        Ok(started) => started,
         Err(error) => {
             let _ = ready.send(Err(error));
             return None;
@@ -190,7 +193,7 @@ async fn work(
     begun.ok()?;
     reports.has_served.set(true);
     let mut background = JoinSet::new();
-    background.spawn_local(tick(Rc::clone(&worker), Rc::clone(&acceptor)));
+    background.spawn_local(tick(Rc::clone(&worker), Rc::clone(&acceptor), ticks));
     let commands = Rc::clone(&acceptor);
     background.spawn_local(async move { commands.run_commands().await });
     acceptor.join_others();
@@ -236,7 +239,7 @@ async fn drain(
     tokio::select! {
         () = ending => {}
         _ = stage.wait_for(|stage| *stage == Stage::Ending) => {}
-        () = tokio::time::sleep(limit) => {
+        () = clock::sleep(limit) => {
             let connections = acceptor.running();
             tracing::warn!(
                 worker = worker.index,
@@ -256,11 +259,9 @@ fn replace_log(worker: &Worker, buffers: &LogBuffers) {
     }
 }
 
-async fn tick(worker: Rc<Worker>, acceptor: Rc<Acceptor>) {
-    let mut interval = tokio::time::interval(clock::TICK);
-    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+async fn tick(worker: Rc<Worker>, acceptor: Rc<Acceptor>, mut ticks: Ticks) {
     loop {
-        interval.tick().await;
+        ticks.next().await;
         worker.tick();
         acceptor.tick();
     }
