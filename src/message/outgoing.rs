@@ -1,7 +1,7 @@
 //! Outgoing heads. What a head says is described once, by [`OutgoingHead::write`]; the [`HeadWriter`] of a protocol decides how
 //! it is said: HTTP/1 writes lines straight into the output buffer, HTTP/2 keeps the fields until it encodes them.
 
-use crate::head::{BodyLength, Version};
+use crate::head::{BodyLength, Field, Version};
 use crate::http1::reason_phrase;
 use crate::http2::HeadFields;
 
@@ -66,6 +66,12 @@ pub trait HeadWriter {
 
     /// Writes a field. `is_never_indexed` says that no table may keep it, where the protocol has tables (RFC 7541 §6.2.3).
     fn field(&mut self, name: &[u8], value: &[u8], is_never_indexed: bool);
+
+    /// Writes a field that was parsed from `bytes`, as it was received.
+    #[inline]
+    fn received_field(&mut self, field: &Field, bytes: &[u8]) {
+        self.field(field.name.of(bytes), field.value.of(bytes), field.is_secret);
+    }
 
     /// Begins a field that Evenkeel sets. Its value follows in parts, up to [`Self::end`].
     fn begin(&mut self, name: OwnName);
@@ -152,6 +158,14 @@ impl HeadWriter for Vec<u8> {
         self.extend_from_slice(name);
         self.extend_from_slice(b": ");
         self.extend_from_slice(value);
+    }
+
+    #[inline]
+    fn received_field(&mut self, field: &Field, bytes: &[u8]) {
+        match line(field, bytes) {
+            Some(line) => self.extend_from_slice(line),
+            None => self.field(field.name.of(bytes), field.value.of(bytes), field.is_secret),
+        }
     }
 
     #[inline(always)]
@@ -246,6 +260,16 @@ impl HeadWriter for HeadFields {
     fn finish(&mut self) {}
 }
 
+/// The line of a field with the end of the line before it, in one piece, if exactly what we would write stands there: nothing but
+/// `: ` between the name and the value.
+#[inline]
+fn line<'a>(field: &Field, bytes: &'a [u8]) -> Option<&'a [u8]> {
+    let ((start, name_end), (value_start, end)) = (field.name.range(), field.value.range());
+    let line = bytes.get(start.checked_sub(2)?..end)?;
+    let is_ours = line.starts_with(b"\r\n") && bytes.get(name_end..value_start)? == b": ";
+    is_ours.then_some(line)
+}
+
 /// Writes the names of the fields of this head, which is that of a request, with a capital letter at the start of each word. Other
 /// letters stay as they are.
 pub(super) fn write_in_title_case(head: &mut [u8]) {
@@ -294,6 +318,7 @@ fn hex(digit: u8) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::head::{FieldName, Span};
 
     struct Both;
 
@@ -327,6 +352,26 @@ mod tests {
         write_in_title_case(&mut head);
         let expected = "GET /a-b HTTP/1.1\r\nHost: a-b\r\nContent-Type: a-b\r\nX-Real-Ip: a:b-c\r\nETag: x\r\nTE: y\r\n\r\n";
         assert_eq!(String::from_utf8(head).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_received_field_is_written_in_one_form() {
+        let bytes = b"a\r\nName: value\r\nName:value\r\nName:\t value\r\nName: \r\nXYName: value";
+        let places = [(3, 9, 14), (16, 21, 26), (28, 35, 40), (42, 48, 48), (52, 58, 63)];
+        for (start, value_start, end) in places {
+            let field = Field {
+                id: FieldName::Other,
+                name: Span::new(start, start + 4),
+                value: Span::new(value_start, end),
+                is_secret: false,
+            };
+            let mut out = Vec::new();
+            out.received_field(&field, bytes);
+            let value = bytes.get(value_start..end).unwrap_or_default();
+            let expected = [&b"\r\nName: "[..], value].concat();
+            assert_eq!(out, expected, "{start}");
+            assert_eq!(line(&field, bytes).is_some(), [3, 42].contains(&start), "{start}");
+        }
     }
 
     #[test]

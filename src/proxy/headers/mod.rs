@@ -55,7 +55,7 @@ impl OutgoingHead for ForwardedRequest<'_> {
                     .changes
                     .is_some_and(|changes| changes.headers.removes(Direction::Request, name))
             {
-                out.field(name, head.text(field.value), field.is_secret);
+                out.received_field(field, &head.bytes);
             }
         }
         write_max_forwards(head, out);
@@ -218,7 +218,7 @@ impl OutgoingHead for ForwardedResponse<'_> {
                 && !head.connection_names(bytes, name)
                 && !changes.is_some_and(|changes| changes.removes(Direction::Response, name))
             {
-                out.field(name, field.value.of(bytes), field.is_secret);
+                out.received_field(field, bytes);
             }
         }
         if let Some(changes) = changes {
