@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use jiff::Timestamp as JiffTimestamp;
 use jiff::tz::Offset;
 
-use super::json::{digit, three_digits};
+use super::json::{digit, triple};
 
 /// Length of `2026-11-24T10:15:30.`.
 const PREFIX: usize = 20;
@@ -49,9 +49,9 @@ impl Timestamp {
             self.second = second;
             self.prefix = prefix(second);
         }
+        let [a, b, c] = triple(u64::from(since.subsec_millis()));
         out.extend_from_slice(&self.prefix);
-        three_digits(out, u64::from(since.subsec_millis()));
-        out.push(b'Z');
+        out.extend_from_slice(&[a, b, c, b'Z']);
     }
 }
 
