@@ -21,7 +21,7 @@ use evenkeel::internals::net::ListenAddress;
 use evenkeel::internals::server::{self, Plan, Running};
 use rustix::process::{Signal, getpid, kill_process};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
-use traffic::{Client, DEADLINE, exchanges};
+use traffic::{Client, DEADLINE, WebSocket, exchanges};
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -41,27 +41,39 @@ fn requests_in_the_steady_state_allocate_nothing() {
     let mut client = Client::connect(address);
     let found = exchanges().map(|exchange| {
         client.repeat(&exchange, WARM_UP);
-        let rounds = [(); ROUNDS].map(|()| {
-            let region = Region::new(ALLOCATOR);
-            client.repeat(&exchange, COUNTED);
-            let stats = region.change();
-            stats.allocations + stats.reallocations
-        });
-        (exchange.name, rounds)
+        (exchange.name, allocations(|| client.repeat(&exchange, COUNTED)))
     });
+    let mut socket = WebSocket::open(address);
+    socket.repeat(WARM_UP);
+    let of_messages = allocations(|| socket.repeat(COUNTED));
 
-    drop(client);
+    drop((client, socket));
     kill_process(getpid(), Signal::TERM).expect("this process runs");
     balancer.join().expect("it ends without a panic");
     let lines = std::fs::read(&log).expect("the access log is there");
     std::fs::remove_file(&log).expect("it is there");
     let lines = lines.iter().filter(|byte| **byte == b'\n').count();
-    let requests = found.len() * (WARM_UP + ROUNDS * COUNTED);
+    // One of them opened the WebSocket.
+    let requests = 1 + found.len() * (WARM_UP + ROUNDS * COUNTED);
     assert_eq!(lines, requests, "requests that were logged");
     assert!(
         found.iter().all(|(_, rounds)| rounds.contains(&0)),
         "allocations in each round of {COUNTED} requests: {found:?}"
     );
+    assert!(
+        of_messages.contains(&0),
+        "allocations in each round of {COUNTED} messages of a WebSocket: {of_messages:?}"
+    );
+}
+
+/// Allocations in each round of `work`.
+fn allocations(mut work: impl FnMut()) -> [usize; ROUNDS] {
+    [(); ROUNDS].map(|()| {
+        let region = Region::new(ALLOCATOR);
+        work();
+        let stats = region.change();
+        stats.allocations + stats.reallocations
+    })
 }
 
 /// Runs the balancer in a thread of this process, with one worker, access log and counters enabled.

@@ -25,6 +25,8 @@ class Work:
     tls: bool = False
     # Whether wrk generates the load for saturation.
     by_wrk: bool = False
+    # Options of `bench-load` for a load of other things than requests, which are what it then counts.
+    other: tuple[str, ...] = ()
 
     def arguments(self) -> list[str]:
         """The arguments for `bench-load`."""
@@ -32,6 +34,7 @@ class Work:
         words += ["--paths", str(self.paths)] if self.paths else ["--path", self.path]
         words += ["--post", str(self.post)] if self.post else []
         words += ["--tls"] if self.tls else []
+        words += self.other
         return words + (["--close"] if self.close else [])
 
 

@@ -72,6 +72,12 @@ class Templates(unittest.TestCase):
                 self.assertEqual(said, ways, version)
             self.assertNotIn("http2", re.sub("#.*", "", rendered("nginx", True)["nginx.conf"]))
 
+    def test_websockets_are_allowed_where_a_peer_does_not_by_default(self):
+        for name, word in (("nginx", "$http_upgrade"), ("envoy", "upgrade_type: websocket")):
+            for upgrade in (True, False):
+                text = "".join(rendered(name, True, replace(SETTINGS, upgrade=upgrade)).values())
+                self.assertEqual(word in text, upgrade, name)
+
     def test_a_balancer_with_a_root_gets_paths_inside_it(self):
         with TemporaryDirectory() as root:
             folder = Path(root) / "tmp" / "run"

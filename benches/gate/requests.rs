@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use crate::budgets::Count;
 use crate::tools::{self, Folder};
-use crate::traffic::{self, Client, Exchange, exchanges};
+use crate::traffic::{self, Client, Exchange, WebSocket, exchanges};
 
 const BALANCER: &str = env!("CARGO_BIN_EXE_evenkeel");
 
@@ -45,6 +45,8 @@ enum Load {
     Pause,
     /// Requests of the kind with this index.
     Requests(usize),
+    /// Messages of a WebSocket, there and back.
+    Messages,
 }
 
 /// Instructions of one request of each kind, all threads together.
@@ -60,13 +62,16 @@ pub(crate) fn instructions(folder: &Folder) -> Result<Vec<Count>, Box<dyn Error>
     // Two at a time: more would only compete for the cores.
     let [nothing, pause] = both(|| run("nothing", Load::Nothing), || run("pause", Load::Pause));
     let [get, post] = both(|| run("0", Load::Requests(0)), || run("1", Load::Requests(1)));
-    let chunked = run("2", Load::Requests(2));
+    let [chunked, messages] = both(|| run("2", Load::Requests(2)), || run("3", Load::Messages));
     let per_second = (pause.0 - nothing.0) / (pause.1 - nothing.1);
-    let each = exchanges.iter().zip([get, post, chunked]);
-    let counts = each.map(|(exchange, (count, duration))| {
+    let names = exchanges
+        .iter()
+        .map(|exchange| format!("request: {}", exchange.name));
+    let names = names.chain(["WebSocket: message there and back".to_owned()]);
+    let counts = names.zip([get, post, chunked, messages]);
+    let counts = counts.map(|(name, (count, duration))| {
         let periodic = per_second * (duration - nothing.1);
-        let more = count - nothing.0 - periodic;
-        (format!("request: {}", exchange.name), more / COUNTED as f64)
+        (name, (count - nothing.0 - periodic) / COUNTED as f64)
     });
     Ok(counts.collect())
 }
@@ -175,6 +180,8 @@ fn drive(mut command: Command, config: &Path, exchanges: &[Exchange], load: Load
     for exchange in exchanges {
         client.repeat(exchange, WARM_UP);
     }
+    let mut socket = WebSocket::open(address);
+    socket.repeat(WARM_UP);
     match load {
         Load::Nothing => {}
         Load::Pause => thread::sleep(PAUSE),
@@ -182,8 +189,9 @@ fn drive(mut command: Command, config: &Path, exchanges: &[Exchange], load: Load
             let exchange = exchanges.get(kind).expect("there is such a kind");
             client.repeat(exchange, COUNTED);
         }
+        Load::Messages => socket.repeat(COUNTED),
     }
-    drop(client);
+    drop((client, socket));
     let duration = clock::now().saturating_duration_since(started);
     let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     // Signals the whole group, because strace does not forward signals.

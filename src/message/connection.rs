@@ -114,6 +114,14 @@ impl Connection {
         matches!(&self.transport, Transport::Bytes(stream) if stream.is_plain())
     }
 
+    /// The stream of bytes and the count of those that the kernel took, for who writes to it by other means.
+    pub(super) fn bytes(&mut self) -> Option<(&mut Stream, &mut u64)> {
+        match &mut self.transport {
+            Transport::Bytes(stream) => Some((stream, &mut self.bytes_out)),
+            Transport::Payload(_) => None,
+        }
+    }
+
     /// Ends the sending side.
     pub fn end_sending(&mut self) {
         match &mut self.transport {
@@ -309,6 +317,11 @@ impl Connection {
         if self.input.is_empty() && self.input.capacity() > 0 {
             buffers.give_back(std::mem::take(&mut self.input));
         }
+        self.release_output(buffers);
+    }
+
+    /// Gives the memory of an empty output back.
+    pub(super) fn release_output(&mut self, buffers: &Buffers) {
         if self.output.is_empty() && self.output.capacity() > 0 {
             buffers.give_back_output(std::mem::take(&mut self.output));
         }

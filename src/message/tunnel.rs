@@ -6,6 +6,8 @@ use std::task::{Context, Poll, ready};
 
 use super::connection::Connection;
 use crate::buffer::Buffers;
+use crate::clock::Instant;
+use crate::net::{Relay, Relays};
 
 /// Bytes that one direction moves before the other connections of its worker get their turn.
 const TURN: usize = 4 * crate::buffer::LARGE;
@@ -34,11 +36,7 @@ impl Tunnel {
     ) -> Poll<io::Result<()>> {
         let mut read = 0;
         loop {
-            while let unread @ [_, ..] = source.input.unread() {
-                let count = ready!(sink.poll_write_through(context, unread))?;
-                source.input.consume(count);
-                self.moved += count as u64;
-            }
+            ready!(self.poll_unread(context, source, sink))?;
             if source.input_ended {
                 if !std::mem::replace(&mut self.is_finished, true) {
                     sink.finish(&[]);
@@ -52,6 +50,70 @@ impl Tunnel {
             }
             read += ready!(source.poll_fill(context, buffers, u64::MAX))?;
         }
+    }
+
+    /// Moves what was read already.
+    ///
+    /// # Errors
+    /// Those of the sink.
+    pub fn poll_unread(
+        &mut self,
+        context: &mut Context<'_>,
+        source: &mut Connection,
+        sink: &mut Connection,
+    ) -> Poll<io::Result<()>> {
+        while let unread @ [_, ..] = source.input.unread() {
+            let count = ready!(sink.poll_write_through(context, unread))?;
+            source.input.consume(count);
+            self.moved += count as u64;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Both directions of a tunnel between two plain sockets, whose bytes are moved by the task of the [`Relays`] until this is dropped.
+pub struct Relayed<'a> {
+    relay: Relay<'a>,
+    /// Bytes that each connection has sent.
+    sent: [&'a mut u64; 2],
+}
+
+impl<'a> Relayed<'a> {
+    /// Begins, where nothing is unread and nothing waits to be written. `None` if it is not possible: see [`Relays::add`].
+    pub fn begin(relays: &Relays, one: &'a mut Connection, other: &'a mut Connection) -> Option<Self> {
+        let is_empty = |connection: &Connection| connection.input.is_empty() && !connection.has_output();
+        if !is_empty(one) || !is_empty(other) {
+            return None;
+        }
+        let ((one, sent_to_one), (other, sent_to_other)) = (one.bytes()?, other.bytes()?);
+        Some(Self {
+            relay: relays.add(one, other)?,
+            sent: [sent_to_one, sent_to_other],
+        })
+    }
+
+    /// Ready when nothing more is moved: with whether both directions have ended in order.
+    pub fn poll(&self, context: &Context<'_>) -> Poll<bool> {
+        self.relay.poll(context)
+    }
+
+    /// Bytes of each connection that the other one has taken.
+    pub fn moved(&self) -> [u64; 2] {
+        self.relay.moved()
+    }
+
+    /// When bytes moved last, or the beginning.
+    pub fn moved_at(&self) -> Instant {
+        self.relay.moved_at()
+    }
+}
+
+impl Drop for Relayed<'_> {
+    fn drop(&mut self) {
+        let [of_one, of_other] = self.moved();
+        let [sent_to_one, sent_to_other] = &mut self.sent;
+        **sent_to_one += of_other;
+        **sent_to_other += of_one;
     }
 }
 
@@ -117,5 +179,41 @@ mod tests {
             assert!(sent < 1 << 26, "it reads without end");
         }
         assert!(tunnel.moved < sent && !source.input.is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_is_relayed_counts_as_sent() {
+        let ((mut client, mut from), (mut backend, mut to)) = (connection(), connection());
+        let relays = Relays::new(&crate::clock::Wheel::new(crate::clock::now())).unwrap();
+        from.write_all(b"request").unwrap();
+        let relayed = Relayed::begin(&relays, &mut client, &mut backend).unwrap();
+        let mut run = Box::pin(relays.clone().run());
+        std::future::poll_fn(|context| {
+            assert!(run.as_mut().poll(context).is_pending());
+            match relayed.moved() {
+                [7, 0] => Poll::Ready(()),
+                _ => Poll::Pending,
+            }
+        })
+        .await;
+        drop(relayed);
+        assert_eq!((client.bytes_out, backend.bytes_out), (0, 7));
+        let mut received = [0; 7];
+        to.read_exact(&mut received).unwrap();
+        assert_eq!(&received, b"request");
+    }
+
+    #[tokio::test]
+    async fn what_is_unread_or_unsent_is_not_left_behind_by_a_relay() {
+        let ((mut one, _client), (mut other, _backend)) = (connection(), connection());
+        let relays = Relays::new(&crate::clock::Wheel::new(crate::clock::now())).unwrap();
+        let buffers = Buffers::default();
+        one.output(&buffers).extend_from_slice(b"head");
+        assert!(Relayed::begin(&relays, &mut one, &mut other).is_none());
+        one.discard_output();
+        other.input = crate::buffer::Buffer::of(b"early".to_vec());
+        assert!(Relayed::begin(&relays, &mut one, &mut other).is_none());
+        other.input.consume(5);
+        assert!(Relayed::begin(&relays, &mut one, &mut other).is_some());
     }
 }

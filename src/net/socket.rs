@@ -101,6 +101,11 @@ impl Socket {
         self.watched().map(drop)
     }
 
+    /// Deregisters it from the runtime, until it has to wait again.
+    pub(super) fn unwatch(&mut self) {
+        drop(self.watched.take());
+    }
+
     fn watched(&self) -> io::Result<&AsyncFd<BorrowedNumber>> {
         if let Some(watched) = self.watched.get() {
             return Ok(watched);

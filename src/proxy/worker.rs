@@ -1,7 +1,7 @@
 //! What the request path of one worker thread works with. Nothing here is shared with another thread but what the
 //! snapshot holds.
 
-use std::cell::{Cell, Ref, RefCell};
+use std::cell::{Cell, OnceCell, Ref, RefCell};
 use std::io::Write;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use crate::clock::{self, Wheel};
 use crate::coding::EncoderPool;
 use crate::head::RequestHead;
 use crate::message::HeadScan;
+use crate::net::Relays;
 use crate::pool::{IdleConnections, MultiplexedConnections};
 use crate::rng::Rng;
 use crate::tasks::LocalTasks;
@@ -47,6 +48,8 @@ pub struct Worker {
     pub drivers: LocalTasks,
     /// The copies of requests that are on their way to a mirror.
     pub copies: LocalTasks,
+    /// What moves the bytes of tunnels, once there was one; `None` inside if the system was out of descriptors then.
+    relays: OnceCell<Option<Relays>>,
     /// Counters, written by this worker only.
     pub counters: Arc<WorkerCounters>,
     /// Lines of the access log that were not handed over yet.
@@ -114,6 +117,7 @@ impl Worker {
             multiplexed: Rc::default(),
             drivers: LocalTasks::default(),
             copies: LocalTasks::default(),
+            relays: OnceCell::new(),
             counters,
             log: RefCell::new(log),
             encoders: EncoderPool::default(),
@@ -195,6 +199,18 @@ impl Worker {
     #[inline]
     pub(super) fn changes(&self) -> u64 {
         self.changes.get()
+    }
+
+    /// What moves the bytes of tunnels between plain sockets.
+    pub(super) fn relays(&self) -> Option<&Relays> {
+        let begin = || {
+            let relays = Relays::new(&self.wheel).ok()?;
+            let run = relays.clone().run();
+            // Fails only when the runtime ends.
+            self.drivers.spawn(async move { drop(run.await) });
+            Some(relays)
+        };
+        self.relays.get_or_init(begin).as_ref()
     }
 
     /// Uniform bits, good enough to spread load and to name requests; not for secrets.

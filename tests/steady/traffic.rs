@@ -10,6 +10,8 @@ use std::time::Duration;
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 /// Bytes of the POST body.
 const BODY: usize = 1024;
+/// Bytes of a message of a WebSocket.
+const PING: usize = 64;
 /// Larger than any message here.
 const MESSAGE: usize = 8 * 1024;
 
@@ -77,6 +79,42 @@ impl Client {
     }
 }
 
+/// A WebSocket whose backend returns every message.
+pub(crate) struct WebSocket {
+    client: Client,
+}
+
+impl WebSocket {
+    /// Connects and switches.
+    pub(crate) fn open(address: SocketAddr) -> Self {
+        let mut client = Client::connect(address);
+        let request = b"GET /echo HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+            Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        let sent = client.stream.write_all(request);
+        sent.expect("the balancer takes a request");
+        let is_whole = |seen: &[u8]| seen.ends_with(b"\r\n\r\n");
+        let response = read_until(&mut client.stream, &mut client.buffer, is_whole);
+        let response = response
+            .expect("the balancer responds")
+            .expect("the connection stays open");
+        assert!(response.starts_with(b"HTTP/1.1 101 "));
+        Self { client }
+    }
+
+    /// Sends a message and waits until it has come back, `times` times.
+    pub(crate) fn repeat(&mut self, times: usize) {
+        for _ in 0..times {
+            let sent = self.client.stream.write_all(&[b'x'; PING]);
+            sent.expect("the balancer takes a message");
+            let is_whole = |seen: &[u8]| seen.len() == PING;
+            let response = read_until(&mut self.client.stream, &mut self.client.buffer, is_whole);
+            response
+                .expect("the message comes back")
+                .expect("the connection stays open");
+        }
+    }
+}
+
 /// Starts a backend that runs until the process ends.
 pub(crate) fn start_backend() -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
@@ -95,9 +133,19 @@ fn serve(mut stream: TcpStream) -> io::Result<()> {
     const SMALL: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\nHello, world!";
     const CHUNKED: &[u8] =
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n7\r\nHello, \r\n6\r\nworld!\r\n0\r\n\r\n";
+    const SWITCH: &[u8] =
+        b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+        Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
     stream.set_nodelay(true)?;
     let mut buffer = [0; MESSAGE];
     while let Some(request) = read_until(&mut stream, &mut buffer, is_whole_request)? {
+        if request.starts_with(b"GET /echo ") {
+            stream.write_all(SWITCH)?;
+            while let Some(message) = read_until(&mut stream, &mut buffer, |seen| seen.len() == PING)? {
+                stream.write_all(message)?;
+            }
+            return Ok(());
+        }
         let is_chunked = request.starts_with(b"GET /chunked ");
         stream.write_all(if is_chunked { CHUNKED } else { SMALL })?;
     }

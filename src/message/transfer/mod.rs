@@ -532,7 +532,12 @@ impl Transfer {
             ready!(sink.poll_flush(context)).map_err(TransferError::Sink)?;
         }
         self.waiting = Waiting::ForSource;
-        self.poll_read(context, source, buffers)
+        let read = self.poll_read(context, source, buffers);
+        if read.is_pending() {
+            // An event stream would hold it for as long as it lasts.
+            sink.release_output(buffers);
+        }
+        read
     }
 
     /// Reads more; gives how much.

@@ -10,6 +10,30 @@ use crate::{LARGEST, Shared};
 /// Largest head of a request, in bytes.
 const HEAD: usize = 64 << 10;
 
+/// A chunk with one event of 64 bytes.
+pub(crate) const EVENT: &[u8] =
+    b"40\r\ndata: xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\n\n\r\n";
+
+/// Accepts a WebSocket with the key of RFC 6455 §1.3, which is the only one that the load sends.
+const SWITCH: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+    Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+
+/// Begins an event stream. `X-Accel-Buffering` is how applications tell nginx not to hold events back.
+const STREAM: &[u8] =
+    b"HTTP/1.1 200 OK\r\nServer: b\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n\
+    X-Accel-Buffering: no\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+/// What follows a request on its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Another one.
+    Request,
+    /// A WebSocket whose bytes are returned.
+    Echo,
+    /// Events, for ever.
+    Events,
+}
+
 /// The state of a connection.
 #[derive(Default)]
 pub(crate) struct Http1 {
@@ -32,7 +56,7 @@ impl Http1 {
         stream: &mut TcpStream,
         bytes: &[u8],
         shared: &mut Shared,
-    ) -> io::Result<()> {
+    ) -> io::Result<Next> {
         let mut rest = bytes;
         let joined;
         if !self.partial.is_empty() {
@@ -54,6 +78,10 @@ impl Http1 {
             shared.requests += 1;
             self.body = head.body;
             self.close = head.close;
+            if let Some((next, response)) = long_lived(head.target()) {
+                stream.write_all(response)?;
+                return Ok(next);
+            }
             self.prepare(head.target(), shared);
             rest = &rest[head.length..];
         }
@@ -61,7 +89,7 @@ impl Http1 {
             return Err(io::ErrorKind::InvalidData.into());
         }
         self.partial = rest.to_vec();
-        Ok(())
+        Ok(Next::Request)
     }
 
     /// Prepares the response for a target; it is sent when the request body has arrived.
@@ -111,5 +139,27 @@ impl Http1 {
             return Err(io::ErrorKind::ConnectionAborted.into());
         }
         Ok(())
+    }
+}
+
+/// What a target begins that outlives its request, and the response to it. The client sends nothing before it has that.
+fn long_lived(target: &[u8]) -> Option<(Next, &'static [u8])> {
+    match target {
+        b"/echo" => Some((Next::Echo, SWITCH)),
+        b"/events" => Some((Next::Events, STREAM)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_has_64_bytes_in_one_chunk() {
+        let payload = EVENT
+            .strip_prefix(b"40\r\n")
+            .and_then(|rest| rest.strip_suffix(b"\r\n"));
+        assert_eq!(payload.map(<[u8]>::len), Some(0x40));
     }
 }

@@ -3,19 +3,23 @@
 //!
 //! `bench-backend ADDRESS:PORT…` prints `ready` once it listens on all addresses. Over HTTP/1.1, `/bytes/N` returns N
 //! bytes and any other path 13, to a POST once its body has arrived; `/stats` returns the numbers of connections and
-//! requests so far. A client that begins with the HTTP/2 preface gets the response of a gRPC call to any request.
+//! requests so far. `/echo` accepts a WebSocket and returns every byte of it; `/events` is an event stream. A client that
+//! begins with the HTTP/2 preface gets the response of a gRPC call to any request.
 
 mod http1;
 mod http2;
+mod stream_turns;
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::Instant;
 
 use evenkeel_bench_tools::events::Events;
 use slab::Slab;
 
-use http1::Http1;
+use http1::{Http1, Next};
 use http2::Http2;
+use stream_turns::StreamTurns;
 
 /// Largest response, in bytes.
 const LARGEST: usize = 16 << 20;
@@ -36,6 +40,10 @@ enum Protocol {
     Unknown,
     Http1(Http1),
     Http2(Http2),
+    /// A WebSocket: every byte goes back.
+    Echo,
+    /// An event stream, which receives nothing more.
+    Events,
 }
 
 /// State shared by all connections.
@@ -50,6 +58,8 @@ struct Backend {
     connections: Slab<Connection>,
     buffer: Vec<u8>,
     shared: Shared,
+    /// The event streams, by their keys.
+    streams: StreamTurns,
 }
 
 fn main() -> io::Result<()> {
@@ -69,10 +79,12 @@ fn main() -> io::Result<()> {
             accepted: 0,
             requests: 0,
         },
+        streams: StreamTurns::new(Instant::now()),
     };
     let mut ready = Vec::new();
     loop {
-        events.wait(None, &mut ready)?;
+        events.wait(backend.streams.until_next(Instant::now()), &mut ready)?;
+        backend.send_events();
         for key in &ready {
             match listeners.get(*key) {
                 Some(listener) => backend.accept(listener, &events, listeners.len())?,
@@ -114,17 +126,46 @@ impl Backend {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        if connection.drive(&mut self.buffer, &mut self.shared).is_err() {
-            self.connections.remove(key);
+        match connection.drive(&mut self.buffer, &mut self.shared) {
+            Ok(true) => self.streams.add(key),
+            Ok(false) => {}
+            Err(_) => {
+                self.connections.remove(key);
+            }
         }
+    }
+
+    /// Sends an event to each stream whose turn it is.
+    fn send_events(&mut self) {
+        let Self {
+            connections, streams, ..
+        } = self;
+        streams.take_turns(Instant::now(), |key| {
+            let Some(Connection {
+                stream,
+                protocol: Protocol::Events,
+            }) = connections.get_mut(key)
+            else {
+                return false;
+            };
+            let is_sent = stream
+                .write(http1::EVENT)
+                .is_ok_and(|count| count == http1::EVENT.len());
+            // Nobody reads: the load has ended, or counts too few events.
+            if !is_sent {
+                connections.remove(key);
+            }
+            is_sent
+        });
     }
 }
 
 impl Connection {
-    /// Sends remaining bytes, then reads. Any error closes the connection.
-    fn drive(&mut self, buffer: &mut [u8], shared: &mut Shared) -> io::Result<()> {
+    /// Sends remaining bytes, then reads. Returns whether it has become an event stream. Any error closes the connection.
+    fn drive(&mut self, buffer: &mut [u8], shared: &mut Shared) -> io::Result<bool> {
+        let mut begins_stream = false;
         match &mut self.protocol {
-            Protocol::Unknown => {}
+            Protocol::Unknown | Protocol::Echo | Protocol::Events => {}
             Protocol::Http1(http1) => http1.send(&mut self.stream, &shared.body)?,
             Protocol::Http2(http2) => http2.send(&mut self.stream)?,
         }
@@ -132,18 +173,19 @@ impl Connection {
             let count = match self.stream.read(buffer) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(begins_stream),
                 Err(error) => return Err(error),
             };
-            self.take(&buffer[..count], shared)?;
+            begins_stream |= self.take(&buffer[..count], shared)?;
             // Less than requested: new bytes cause another edge.
             if count < buffer.len() {
-                return Ok(());
+                return Ok(begins_stream);
             }
         }
     }
 
-    fn take(&mut self, bytes: &[u8], shared: &mut Shared) -> io::Result<()> {
+    /// Returns whether it has become an event stream.
+    fn take(&mut self, bytes: &[u8], shared: &mut Shared) -> io::Result<bool> {
         if let Protocol::Unknown = self.protocol {
             // No method begins like this. Loopback does not split so few bytes.
             self.protocol = if bytes.starts_with(b"PRI ") {
@@ -153,9 +195,19 @@ impl Connection {
             };
         }
         match &mut self.protocol {
-            Protocol::Http1(http1) => http1.take(&mut self.stream, bytes, shared),
-            Protocol::Http2(http2) => http2.take(&mut self.stream, bytes),
-            Protocol::Unknown => Ok(()),
+            Protocol::Http1(http1) => match http1.take(&mut self.stream, bytes, shared)? {
+                Next::Request => {}
+                Next::Echo => self.protocol = Protocol::Echo,
+                Next::Events => {
+                    self.protocol = Protocol::Events;
+                    return Ok(true);
+                }
+            },
+            Protocol::Http2(http2) => http2.take(&mut self.stream, bytes)?,
+            // A message is so small, and waits for its response, that the socket always takes it whole.
+            Protocol::Echo => self.stream.write_all(bytes)?,
+            Protocol::Unknown | Protocol::Events => {}
         }
+        Ok(false)
     }
 }

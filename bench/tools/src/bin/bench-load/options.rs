@@ -4,6 +4,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use crate::http2::Call;
+use crate::long_lived::Kind;
 use crate::target::Target;
 use crate::tls::{self, Protocol};
 
@@ -33,6 +34,8 @@ pub(crate) struct Options {
     /// Whether every request uses a new connection.
     pub(crate) close: bool,
     pub(crate) idle: bool,
+    /// What each connection is used for, if it is for one request.
+    pub(crate) long_lived: Option<Kind>,
     /// The request targets, in turn.
     pub(crate) paths: Vec<String>,
 }
@@ -52,6 +55,7 @@ impl Options {
             body: None,
             close: false,
             idle: false,
+            long_lived: None,
             paths: Vec::new(),
         };
         while let Some(name) = arguments.next() {
@@ -66,6 +70,8 @@ impl Options {
                 "--paths" => options.paths.extend(lines(&value()?)?),
                 "--close" => options.close = true,
                 "--idle" => options.idle = true,
+                "--ping-pong" => options.long_lived = Some(Kind::PingPong),
+                "--events" => options.long_lived = Some(Kind::Events),
                 "--tls" => tls = true,
                 "--http2" => options.speak = Speak::Http2(Call::Get),
                 "--grpc" => options.speak = Speak::Http2(Call::Grpc),
@@ -80,6 +86,9 @@ impl Options {
         }
         if options.speak != Speak::Http1 && !options.idle {
             return Err("HTTP/2 is for --idle only".into());
+        }
+        if options.long_lived.is_some() && (tls || options.rate.is_some()) {
+            return Err("--ping-pong and --events have neither TLS nor a rate".into());
         }
         let protocol = match options.speak {
             Speak::Http1 => Protocol::Http1,
