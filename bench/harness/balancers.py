@@ -25,8 +25,8 @@ class Settings:
     h2c: bool = False
     # Whether backends use HTTP/2 without TLS and serve gRPC calls.
     grpc: bool = False
-    # Whether clients open WebSockets.
-    upgrade: bool = False
+    # Whether clients open WebSockets and event streams.
+    interactive: bool = False
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ class Balancer:
             "tls": settings.certificate is not None,
             "h2c": settings.h2c,
             "grpc": settings.grpc,
-            "upgrade": settings.upgrade,
+            "interactive": settings.interactive,
         }
         flags |= {name: numbers(self.version) >= version for name, version in self.kind.since.items()}
         flags |= {f"no{name}": not holds for name, holds in flags.items()}

@@ -72,11 +72,12 @@ class Templates(unittest.TestCase):
                 self.assertEqual(said, ways, version)
             self.assertNotIn("http2", re.sub("#.*", "", rendered("nginx", True)["nginx.conf"]))
 
-    def test_websockets_are_allowed_where_a_peer_does_not_by_default(self):
-        for name, word in (("nginx", "$http_upgrade"), ("envoy", "upgrade_type: websocket")):
-            for upgrade in (True, False):
-                text = "".join(rendered(name, True, replace(SETTINGS, upgrade=upgrade)).values())
-                self.assertEqual(word in text, upgrade, name)
+    def test_peers_pass_websockets_and_events_on_where_they_do_not_by_default(self):
+        words = {"nginx": "$http_upgrade", "envoy": "upgrade_type: websocket", "haproxy": "http-no-delay"}
+        for name, word in words.items():
+            for interactive in (True, False):
+                text = "".join(rendered(name, True, replace(SETTINGS, interactive=interactive)).values())
+                self.assertEqual(word in text, interactive, name)
 
     def test_a_balancer_with_a_root_gets_paths_inside_it(self):
         with TemporaryDirectory() as root:

@@ -9,6 +9,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
 use rustix::io::Errno;
@@ -17,11 +18,17 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+/// The data of no waker that has an owner.
+const NOBODY: usize = 0;
+
 /// A non-blocking descriptor.
 #[derive(Debug)]
 pub struct Socket {
     /// The registration with the runtime. Declared before the descriptor, so that it is dropped first.
     watched: OnceLock<AsyncFd<BorrowedNumber>>,
+    /// The data of the waker that waits for a read, which the runtime still has while it knows of nothing to read. Many polls of a task
+    /// find nothing, and need not leave the same waker again.
+    reader: AtomicUsize,
     descriptor: OwnedFd,
 }
 
@@ -39,6 +46,7 @@ impl From<OwnedFd> for Socket {
     fn from(descriptor: OwnedFd) -> Self {
         Self {
             watched: OnceLock::new(),
+            reader: AtomicUsize::new(NOBODY),
             descriptor,
         }
     }
@@ -104,6 +112,7 @@ impl Socket {
     /// Deregisters it from the runtime, until it has to wait again.
     pub(super) fn unwatch(&mut self) {
         drop(self.watched.take());
+        self.reader = AtomicUsize::new(NOBODY);
     }
 
     fn watched(&self) -> io::Result<&AsyncFd<BorrowedNumber>> {
@@ -124,7 +133,18 @@ impl Socket {
 
     /// Ready when a read will not block: there are bytes, the end or an error.
     pub(super) fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.watched()?.poll_read_ready(context).map_ok(drop)
+        let watched = self.watched()?;
+        let reader = context.waker().data().addr();
+        if reader != NOBODY && self.reader.load(Ordering::Relaxed) == reader && !self.may_be_readable() {
+            return Poll::Pending;
+        }
+        // Without a budget the runtime takes no waker: it has the task polled again.
+        let is_taken = tokio::task::coop::has_budget_remaining();
+        let polled = watched.poll_read_ready(context).map_ok(drop);
+        let is_waiting = is_taken && polled.is_pending();
+        self.reader
+            .store(if is_waiting { reader } else { NOBODY }, Ordering::Relaxed);
+        polled
     }
 
     /// Ready when a write will not block.
@@ -165,6 +185,10 @@ impl Socket {
     ) -> Option<io::Result<T>> {
         let mut outcome = None;
         let mut attempt = || {
+            // The runtime has given the waker back when it learned that the call may succeed.
+            if interest.is_readable() {
+                self.reader.store(NOBODY, Ordering::Relaxed);
+            }
             loop {
                 match call(self.descriptor.as_fd()) {
                     Err(Errno::INTR) => {}

@@ -22,7 +22,7 @@ def compare(rig: Rig, name: str, unit: str, work: Work) -> None:
     """Measures what one message costs, which crosses the balancer once. WebSockets saturate it; events come at a fixed rate."""
     figures = [f"CPU µs/{unit}", f"{unit}s/s", "core in use, %", "memory MiB"]
     with rig.backends() as backends:
-        settings = Settings(backends, connections=ALLOWED, upgrade=unit == "message")
+        settings = Settings(backends, connections=ALLOWED, interactive=True)
         for number in rig.rounds(f"P13 {name}"):
             for balancer in rig.peers_and_ours():
                 spot = Spot("P13", name, balancer.name, number)

@@ -98,7 +98,8 @@ pub(crate) fn run(options: &Options, kind: Kind) -> io::Result<Report> {
             break;
         }
         events.wait(Some(TICK), &mut ready)?;
-        for connection in ready.iter().filter_map(|key| connections.get_mut(*key)) {
+        for key in &ready {
+            let connection = &mut connections[*key];
             connection.alive = now;
             match connection.advance(kind, status, &mut buffer) {
                 Ok(count) => report.answered += if is_counting { count } else { 0 },

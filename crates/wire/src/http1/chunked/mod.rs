@@ -24,6 +24,9 @@ const SIZE_LIMIT: u64 = i64::MAX as u64;
 /// bound is for each line, because a long response has a padded size in each of its many chunks.
 const SIZE_PADDING: u8 = 16;
 
+/// Most digits of a size that is read in one go.
+const USUAL_DIGITS: usize = 8;
+
 /// Decodes one chunked body, and resumes with every read. It looks at each byte once, except in a trailer section, which
 /// stays unconsumed until it is complete, so that it is contiguous.
 #[derive(Debug)]
@@ -128,6 +131,11 @@ impl ChunkedDecoder {
             let Some(byte) = rest.first() else {
                 return Ok(Piece::NeedMore { skip });
             };
+            if let Some((state, length)) = self.usual(rest) {
+                self.state = state;
+                *skipped += length;
+                continue;
+            }
             if let State::Data(left) = self.state {
                 let len = usize::try_from(left).map_or(rest.len(), |left| left.min(rest.len()));
                 self.state = match left - len as u64 {
@@ -138,6 +146,33 @@ impl ChunkedDecoder {
             }
             self.state = self.after(*byte)?;
             *skipped += 1;
+        }
+    }
+
+    /// The state after the end of a payload, or after a short size without anything else in its line, if that is whole, and its
+    /// length. Nearly all framing is of these two forms; the others, and what is wrong, are looked at byte by byte.
+    #[inline]
+    fn usual(&mut self, rest: &[u8]) -> Option<(State, usize)> {
+        match self.state {
+            State::DataEnd if rest.starts_with(b"\r\n") => {
+                self.size = 0;
+                Some((State::Size(0), 2))
+            }
+            State::Size(0) => {
+                let mut size = 0;
+                for (digits, byte) in rest.iter().take(USUAL_DIGITS + 1).enumerate() {
+                    match char::from(*byte).to_digit(16) {
+                        Some(digit) => size = size << 4 | u64::from(digit),
+                        _ if size > 0 && rest.get(digits..)?.starts_with(b"\r\n") => {
+                            self.size = size;
+                            return Some((State::Data(size), digits + 2));
+                        }
+                        _ => return None,
+                    }
+                }
+                None
+            }
+            _ => None,
         }
     }
 
@@ -220,16 +255,19 @@ impl ChunkedDecoder {
 
 /// Writes the line before a chunk of `len` bytes. 0 is the last chunk, after which a trailer section must follow.
 pub fn chunk_header(len: u64, out: &mut Vec<u8>) {
-    let digits = (u64::BITS - len.leading_zeros()).div_ceil(4).max(1);
-    for place in (0..digits).rev() {
-        let digit = (len >> (place * 4)) as u8 & 0xf;
-        out.push(if digit < 10 {
-            b'0' + digit
-        } else {
-            b'a' - 10 + digit
-        });
+    let mut line = *b"0000000000000000\r\n";
+    let mut start = SIZE_DIGITS as usize;
+    let mut rest = len;
+    for place in line.iter_mut().take(SIZE_DIGITS as usize).rev() {
+        let digit = (rest & 0xf) as u8;
+        *place = if digit < 10 { b'0' + digit } else { b'a' - 10 + digit };
+        start -= 1;
+        rest >>= 4;
+        if rest == 0 {
+            break;
+        }
     }
-    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(line.get(start..).unwrap_or_default());
 }
 
 #[cfg(test)]
