@@ -229,3 +229,82 @@ fn is_ready(asked: io::Result<()>) -> bool {
 fn forget(would_block: io::Error) {
     std::mem::forget(would_block);
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::os::unix::net::UnixStream;
+    use std::sync::Arc;
+    use std::task::{Wake, Waker};
+    use std::time::Duration;
+
+    use super::*;
+
+    const DEADLINE: Duration = Duration::from_secs(20);
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    impl Count {
+        /// Waits until it was woken so often.
+        async fn reaches(&self, times: usize) {
+            let woken = async {
+                while self.0.load(Ordering::Relaxed) < times {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::time::timeout(DEADLINE, woken).await.unwrap();
+        }
+    }
+
+    /// Reads into more room than there are bytes.
+    fn read(socket: &Socket, waker: &Arc<Count>) -> Poll<usize> {
+        let waker = Waker::from(Arc::clone(waker));
+        let mut room = [0; 16];
+        let call = |socket: BorrowedFd<'_>| {
+            Ok(rustix::net::recv(socket, &mut room, rustix::net::RecvFlags::empty())?.0)
+        };
+        let polled = socket.poll_by(&mut Context::from_waker(&waker), Interest::READABLE, 16, call);
+        polled.map(Result::unwrap)
+    }
+
+    #[tokio::test]
+    async fn who_polls_again_and_again_is_woken_whenever_there_is_something_to_read() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let socket = Socket::from(OwnedFd::from(ours));
+        let task = Arc::<Count>::default();
+        for round in 1..4 {
+            for _ in 0..3 {
+                assert!(read(&socket, &task).is_pending());
+            }
+            theirs.write_all(b"x").unwrap();
+            task.reaches(round).await;
+            // Also for who asks only whether there is something.
+            let waker = Waker::from(Arc::clone(&task));
+            let context = &mut Context::from_waker(&waker);
+            assert!(socket.poll_read_ready(context).is_ready());
+            assert_eq!(read(&socket, &task), Poll::Ready(1));
+        }
+    }
+
+    #[tokio::test]
+    async fn the_task_that_polled_last_is_woken() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let socket = Socket::from(OwnedFd::from(ours));
+        let (one, other) = (Arc::<Count>::default(), Arc::<Count>::default());
+        for task in [&one, &other, &one] {
+            assert!(read(&socket, task).is_pending());
+        }
+        theirs.write_all(b"x").unwrap();
+        one.reaches(1).await;
+        assert_eq!(other.0.load(Ordering::Relaxed), 0);
+    }
+}

@@ -260,7 +260,11 @@ pub fn chunk_header(len: u64, out: &mut Vec<u8>) {
     let mut rest = len;
     for place in line.iter_mut().take(SIZE_DIGITS as usize).rev() {
         let digit = (rest & 0xf) as u8;
-        *place = if digit < 10 { b'0' + digit } else { b'a' - 10 + digit };
+        *place = if digit < 10 {
+            b'0' + digit
+        } else {
+            b'a' - 10 + digit
+        };
         start -= 1;
         rest >>= 4;
         if rest == 0 {
