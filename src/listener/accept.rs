@@ -458,7 +458,7 @@ async fn end_accepting(closing: &[Accepting]) {
     let start = clock::now();
     let is_over = || clock::now().saturating_duration_since(start) >= ROOM_LIMIT;
     while closing.iter().any(|one| one.listening.has_waiting()) && !is_over() {
-        tokio::time::sleep(BACK_OFF).await;
+        clock::sleep(BACK_OFF).await;
     }
 }
 
