@@ -24,6 +24,12 @@ class Page(unittest.TestCase):
         page = merged(first, *run("Tuesday", ["P1", "a", "3"]))
         self.assertEqual(page, merged("", *run("Tuesday", ["P1", "a", "3"])))
 
+    def test_what_another_program_measured_stays(self):
+        section = "<!-- policies: begin -->\n- date: Sunday\n\n| rule | ours |\n<!-- policies: end -->\n"
+        first = merged(section, *run("Monday", ["P1", "a", "1"]))
+        self.assertEqual(first, merged("", *run("Monday", ["P1", "a", "1"])) + "\n" + section)
+        self.assertEqual(first, merged(first, *run("Monday", ["P1", "a", "1"])))
+
     def test_a_note_is_removed_with_the_rows_that_refer_to_it(self):
         rows = (["P1", "a", "refused [1]"], ["P2", "a", "refused [2]"])
         first = merged("", *run("Monday", *rows, notes=["one", "two"]))
