@@ -52,7 +52,7 @@ use operated::Operated;
 use ramp::Ramp;
 use roster::{ConnectionSettings, RosterCell};
 use silence::Silent;
-use tls_generations::TlsGenerations;
+use tls_generations::TlsGeneration;
 
 /// Maximum number of backends of one pool: strategies keep lists of this length.
 pub const MAX_BACKENDS: usize = 16_384;
@@ -224,7 +224,7 @@ impl Pool {
     pub fn new(settings: Settings, keep: &mut KeptBuilder) -> Arc<Self> {
         let name = format!("pool/{}", settings.name);
         let cursor = keep.get_or_insert(&name, Cursor::default);
-        let tls = keep.get_or_insert(&name, TlsGenerations::default);
+        let tls_generation = TlsGeneration::of(settings.tls.as_ref(), &name, keep);
         let sticky = settings.sticky.as_ref();
         let sticky = sticky.map(|sticky| Arc::new(Sticky::new(sticky, &settings.name, keep)));
         let wakeup = keep.get_or_insert(WAKEUP, Wakeup::default);
@@ -257,7 +257,7 @@ impl Pool {
             hold_off,
             affinity: Affinity::of(&settings.strategy),
             sticky,
-            tls_generation: tls.of(settings.tls.as_ref()),
+            tls_generation,
             next_step: Mutex::default(),
             label: Label::new(&settings.name),
             settings,

@@ -66,6 +66,21 @@ impl KeptBuilder {
         value
     }
 
+    /// The value of this type and name that comes after the one of the previous config. That one stays as it is, because the next
+    /// config may fail: what configs change, and not requests, is kept in this way. Asking again goes on from the value that was made
+    /// last.
+    pub fn follow<T: Any + Send + Sync>(
+        &mut self,
+        name: &str,
+        next: impl FnOnce(Option<&Arc<T>>) -> Arc<T>,
+    ) -> Arc<T> {
+        let asked = typed(self.values.get(&identity::<T>(name)));
+        let value = next(asked.or_else(|| self.previous.get(name)).as_ref());
+        let kept: Arc<dyn Any + Send + Sync> = Arc::<T>::clone(&value);
+        self.values.insert(identity::<T>(name), kept);
+        value
+    }
+
     /// The state to replace the previous one with, now that the config is active.
     pub fn finish(self) -> Kept {
         Kept(Arc::new(self.values))
@@ -151,6 +166,26 @@ mod tests {
         assert!(first.get::<Counter>("pool/c").is_none());
         let second = after(&first, &["pool/b"]);
         assert!(Arc::ptr_eq(&b, &second.get::<Counter>("pool/b").unwrap()));
+    }
+
+    #[test]
+    fn a_value_that_follows_another_takes_its_place_only_with_its_config() {
+        let count = |next: &mut KeptBuilder| {
+            let value = next.follow("limit", |before: Option<&Arc<u32>>| {
+                Arc::new(before.map_or(0, |count| **count) + 1)
+            });
+            *value
+        };
+        let mut first = Kept::default().next();
+        assert_eq!((count(&mut first), count(&mut first)), (1, 2));
+        let first = first.finish();
+        let mut failed = first.next();
+        assert_eq!(count(&mut failed), 3);
+        drop(failed);
+        assert_eq!(*first.get::<u32>("limit").unwrap(), 2);
+        let mut second = first.next();
+        assert_eq!(count(&mut second), 3);
+        assert_eq!(*second.finish().get::<u32>("limit").unwrap(), 3);
     }
 
     #[test]

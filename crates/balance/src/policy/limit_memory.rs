@@ -1,12 +1,12 @@
 //! What a rate limit remembers: the theoretical arrival time (TAT) of each key, and since when. Outlives reloads.
 
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use evenkeel_wire::instant::Instant;
 
 use super::gcra::Gcra;
 use super::key_table::{Access, Crowded, KeyTable, State, Unchanged};
+use crate::kept::KeptBuilder;
 use crate::key::KeyHasher;
 use crate::rng::Rng;
 
@@ -23,9 +23,12 @@ pub(super) struct LimitMemory {
     pub(super) hasher: KeyHasher,
     /// The first time that was seen.
     origin: OnceLock<Instant>,
-    /// The farthest that any of the limits that used this memory puts a TAT ahead.
-    reach: AtomicU64,
 }
+
+/// The farthest that any of the limits that have used a memory puts a TAT ahead. Each config has a value of its own: a reload that
+/// fails has put no TAT ahead.
+#[derive(Debug)]
+pub(super) struct Reach(u64);
 
 /// What became of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,13 +49,7 @@ impl LimitMemory {
             table: KeyTable::new(keys),
             hasher: KeyHasher::seeded(Rng::fresh().bits()),
             origin: OnceLock::new(),
-            reach: AtomicU64::new(0),
         }
-    }
-
-    /// Tells that this limit uses the memory from now on. Returns whether an earlier one may have put TATs farther ahead.
-    pub(super) fn begin(&self, limit: Gcra) -> bool {
-        self.reach.fetch_max(limit.reach(), Ordering::Relaxed) > limit.reach()
     }
 
     /// A time as the table has it. Never 0, which is the TAT of a new key.
@@ -115,6 +112,18 @@ impl LimitMemory {
     }
 }
 
+impl Reach {
+    /// Notes that this limit uses the memory of this name with the next config. Returns whether an earlier one may have put TATs
+    /// farther ahead.
+    pub(super) fn extend(kept: &mut KeptBuilder, memory: &str, limit: Gcra) -> bool {
+        let reach = kept.follow(memory, |before: Option<&Arc<Self>>| {
+            let before = before.map_or(0, |before| before.0);
+            Arc::new(Self(before.max(limit.reach())))
+        });
+        reach.0 > limit.reach()
+    }
+}
+
 /// A request, as a limit counts it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Counted {
@@ -132,10 +141,11 @@ pub(super) struct Counted {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicU32;
+    use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
     use std::thread;
 
     use super::*;
+    use crate::kept::Kept;
     use crate::policy::gcra::Rate;
 
     fn limit(rate: &str, burst: u64) -> Gcra {
@@ -222,12 +232,13 @@ mod tests {
     fn a_higher_rate_applies_at_once_to_a_key_that_was_used_up() {
         let memory = LimitMemory::new(10);
         let slow = limit("1/h", 10);
-        assert!(!memory.begin(slow));
+        let mut kept = Kept::default().next();
+        assert!(!Reach::extend(&mut kept, "memory", slow));
         for _ in 0..10 {
             assert!(is_admitted(&memory, slow, counted(1, 1)));
         }
         let fast = limit("100/s", 100);
-        assert!(memory.begin(fast));
+        assert!(Reach::extend(&mut kept, "memory", fast));
         let at = |now| Counted {
             has_shrunk: true,
             ..counted(1, now)

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use super::gcra::{Gcra, Rate};
-use super::limit_memory::{Counted, LimitMemory, Outcome};
+use super::limit_memory::{Counted, LimitMemory, Outcome, Reach};
 use super::shared_limit::{OnFailure, SharedLimit, SharedMemory, Unavailable};
 use super::{BuildError, Context, Decision, Edit, Notes, Order, Policy, Refusal};
 use crate::key::{self, IPV6_PREFIX, Key as RequestKey};
@@ -161,7 +161,7 @@ pub(super) fn build(context: Context<'_>) -> Result<Box<dyn Policy>, BuildError>
         }
         None => {
             let memory = kept.get_or_insert(&identity, || LimitMemory::new(keys));
-            let has_shrunk = memory.begin(limit);
+            let has_shrunk = Reach::extend(kept, &identity, limit);
             Counts::Here { memory, has_shrunk }
         }
         Some(store) => {
@@ -169,9 +169,12 @@ pub(super) fn build(context: Context<'_>) -> Result<Box<dyn Policy>, BuildError>
                 Some("deny") => OnFailure::Deny,
                 _ => OnFailure::Allow,
             };
-            let memory = kept.get_or_insert(&format!("{identity}/{store}"), || SharedMemory::new(keys));
+            let identity = format!("{identity}/{store}");
+            let memory = kept.get_or_insert(&identity, || SharedMemory::new(keys));
+            let has_shrunk = Reach::extend(kept, &identity, limit);
             let id = format!("{name}:{key}:{bits}");
-            Counts::Shared(SharedLimit::new([store, &id], limit, on_failure, memory).into())
+            let shared = SharedLimit::new([store, &id], limit, on_failure, memory);
+            Counts::Shared(Arc::new(shared.after_larger(has_shrunk)))
         }
     };
     Ok(Box::new(RateLimit {
@@ -454,6 +457,37 @@ mod tests {
         assert!(is_admitted(&*faster, "", 120) && !is_admitted(&*faster, "", 120));
         let other_key = built(&[("rate", "10/s"), ("burst", "1"), ("key", "host")], &mut kept);
         assert!(is_admitted(&*other_key, "", 120));
+    }
+
+    /// The store's view of a key that owes requests is not to be forgotten because a config was read that never became active.
+    #[test]
+    fn a_reload_that_fails_does_not_change_the_limit() {
+        let mut kept = Kept::default();
+        let values = [("rate", "1/s"), ("burst", "2"), ("shared", "limits")];
+        let first = built(&values, &mut kept);
+        let shared = first.shared_limit().unwrap();
+        assert!(shared.use_seed(7));
+        assert!(is_admitted(&*first, "", 0));
+        let mut batch = Vec::new();
+        shared.take(1, &mut batch);
+        let now = *NOW.get_or_init(crate::clock::now);
+        shared.apply(&batch[0], Duration::from_secs(30), now);
+        let wait = |policy: &dyn Policy| {
+            let refusal = check(policy, "", &mut Notes::default(), [Duration::ZERO; 2]);
+            String::from_utf8(refusal.unwrap().headers[0].1.to_vec()).unwrap()
+        };
+        assert_eq!(wait(&*first), "29");
+        let mut failed = kept.next();
+        let larger = params(&[("rate", "1/s"), ("burst", "2000"), ("shared", "limits")]);
+        let built_larger = build(Context {
+            name: "per_client",
+            params: &larger,
+            kept: &mut failed,
+        });
+        drop((built_larger.unwrap(), failed));
+        assert_eq!(wait(&*first), "29");
+        let again = built(&values, &mut kept);
+        assert_eq!((wait(&*again), wait(&*again)), ("29".to_owned(), "29".to_owned()));
     }
 
     #[test]

@@ -110,10 +110,15 @@ impl SharedLimit {
             // A changed limit is another one for the store, so that what its keys have used is not read by another measure.
             id: format!("{name}:{}:{}", limit.interval(), limit.burst()).into(),
             limit,
-            has_shrunk: memory.limit.begin(limit),
+            has_shrunk: false,
             on_failure,
             memory,
         }
+    }
+
+    /// The same limit, which may find TATs in its memory that an earlier, larger limit has put ahead.
+    pub(super) fn after_larger(self, has_shrunk: bool) -> Self {
+        Self { has_shrunk, ..self }
     }
 
     /// The name of the store in the config.
