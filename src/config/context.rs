@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::error::{Problem, Severity};
 use super::source::{Diagnostic, Source, Span};
 use crate::schema::Section;
-use crate::tls::SystemAuthorities;
+use crate::tls::{CertificateError, Client, ClientSettings, SystemAuthorities};
 
 /// Most diagnostics that are kept. A file with more is broken as a whole.
 const MOST_DIAGNOSTICS: usize = 1000;
@@ -96,6 +96,15 @@ impl<'a> Context<'a> {
     /// A path as written, relative to the folder of the config.
     pub(super) fn path(&self, written: &str) -> PathBuf {
         self.dir.join(written)
+    }
+
+    /// Checks that a file has CAs that a server may be verified with.
+    pub(super) fn check_ca(&self, path: &Path) -> Result<(), CertificateError> {
+        let settings = ClientSettings {
+            ca: Some(path.to_owned()),
+            ..ClientSettings::default()
+        };
+        Client::load(settings, &self.authorities).map(drop)
     }
 
     /// Renders the diagnostics in the order of the text, and returns whether one of them is an error.

@@ -2,6 +2,7 @@
 //! here as validated parameters: assembling the snapshot builds it.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use evenkeel_balance::policy::PolicyEntry;
@@ -82,6 +83,8 @@ pub struct StoreSettings {
     pub name: Arc<str>,
     /// The URL of a Redis or Valkey server, which may contain a password.
     pub url: String,
+    /// File with the CAs that the certificate of the server must be signed by; `None` for those that this machine trusts.
+    pub ca: Option<PathBuf>,
 }
 
 impl fmt::Debug for StoreSettings {

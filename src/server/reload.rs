@@ -253,10 +253,15 @@ impl Reloads {
 
     /// Activates a snapshot, and has the previous one freed by the thread, so that no request waits for that.
     pub(super) fn activate(&mut self, assembled: Assembled, config: Arc<Config>, sources: &Sources) {
-        let Assembled { snapshot, keep, .. } = assembled;
+        let Assembled {
+            snapshot,
+            keep,
+            background,
+        } = assembled;
         self.kept = keep.finish();
         self.next_listener = self.next_listener.max(listeners::next_id(&config.listeners));
         sources::fill(&snapshot, sources);
+        background.activate();
         let before = self.shared.replace(snapshot);
         let config = std::mem::replace(&mut self.current, config);
         self.submit(Job::Free(before, config));

@@ -2,10 +2,11 @@
 //! connections to it. Policies that ask the same server share it.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use evenkeel_balance::policy::BuildError;
+use evenkeel_balance::policy::{AskedServer, BuildError};
 
 use crate::admission::Adaptive;
 use crate::backend::{Address, Scheme};
@@ -23,7 +24,7 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The servers of one config.
 pub(super) struct Servers {
-    /// By scheme, host and port.
+    /// By scheme, host and port, and the file with its CAs.
     pools: BTreeMap<String, Arc<Pool>>,
     authorities: SystemAuthorities,
     workers: usize,
@@ -40,18 +41,30 @@ impl Servers {
     }
 
     /// The server of this URL. It has no backend before its pool is updated with its settings.
-    pub(super) fn get(&mut self, url: &str, keep: &mut KeptBuilder) -> Result<Arc<Pool>, BuildError> {
+    pub(super) fn get(
+        &mut self,
+        asked: AskedServer<'_>,
+        keep: &mut KeptBuilder,
+    ) -> Result<Arc<Pool>, BuildError> {
+        let AskedServer { url, ca } = asked;
         let invalid = |error: &dyn std::fmt::Display| BuildError::of("url", format!("{url}: {error}"));
         let origin = origin(url);
         let address = Address::parse(origin).map_err(|error| invalid(&error))?;
         // A pool of the config cannot have a name with a space.
-        let name = format!("server {origin}");
+        let name = match ca {
+            None => format!("server {origin}"),
+            Some(ca) => format!("server {origin} {ca}"),
+        };
         if let Some(pool) = self.pools.get(&name) {
             return Ok(Arc::clone(pool));
         }
         let tls = match address.scheme {
             Scheme::Https => {
-                let client = Client::load(ClientSettings::default(), &self.authorities);
+                let settings = ClientSettings {
+                    ca: ca.map(PathBuf::from),
+                    ..ClientSettings::default()
+                };
+                let client = Client::load(settings, &self.authorities);
                 Some(Arc::new(client.map_err(|error| invalid(&error))?))
             }
             Scheme::Http | Scheme::H2c => None,
@@ -151,7 +164,7 @@ mod tests {
     fn urls_of_one_server_share_it() {
         let mut servers = Servers::new(1);
         let mut keep = Kept::default().next();
-        let mut get = |url| servers.get(url, &mut keep).unwrap();
+        let mut get = |url| servers.get(AskedServer { url, ca: None }, &mut keep).unwrap();
         let first = get("http://auth:9000/check?x");
         assert!(Arc::ptr_eq(&first, &get("http://auth:9000")));
         assert!(!Arc::ptr_eq(&first, &get("http://auth:9001/check")));
@@ -161,7 +174,11 @@ mod tests {
 
     #[test]
     fn a_url_without_a_valid_host_is_an_error() {
-        let error = Servers::new(1).get("http://a,b/", &mut Kept::default().next());
+        let asked = AskedServer {
+            url: "http://a,b/",
+            ca: None,
+        };
+        let error = Servers::new(1).get(asked, &mut Kept::default().next());
         let error = error.unwrap_err();
         assert_eq!(error.key, Some("url"));
         assert!(error.message.starts_with("http://a,b/: "), "{error}");

@@ -24,7 +24,7 @@ impl Discovery {
     pub(super) async fn start(config: &Config, assembled: &mut Assembled) -> Self {
         let (starter, updates) = starter();
         let sources = start(config, assembled, &starter);
-        std::mem::take(&mut assembled.background).start(&mut assembled.keep);
+        assembled.background.start(&mut assembled.keep);
         sources.answered().await;
         fill(&assembled.snapshot, &sources);
         Self {

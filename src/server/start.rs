@@ -92,7 +92,12 @@ impl Backends {
     pub(super) async fn start(config: &Config, is_upgrade: bool) -> Result<Self, StartError> {
         let mut assembled = assemble::assemble(config, &Kept::default())?;
         let discovery = Discovery::start(config, &mut assembled).await;
-        let Assembled { snapshot, keep, .. } = assembled;
+        let Assembled {
+            snapshot,
+            keep,
+            background,
+        } = assembled;
+        background.activate();
         let (changed, mut changes) = mpsc::channel(CHANGES_BOUND);
         let mut watchers = Watchers::new(changed);
         watchers.watch(&snapshot.watched());

@@ -1,7 +1,7 @@
 //! A reload between reading and activation: it waits until the sources that it adds have answered, so that no pool is empty
 //! meanwhile.
 
-use std::{future, mem};
+use std::future;
 
 use super::listeners::{Listener, NewShare};
 use super::reload::ReloadResult;
@@ -37,7 +37,7 @@ impl WaitingReload {
     pub(super) fn new(mut result: ReloadResult, prepared: Prepared, starter: &Starter) -> Self {
         let assembled = &mut result.assembled;
         let sources = sources::start(&result.config, assembled, starter);
-        mem::take(&mut assembled.background).start(&mut assembled.keep);
+        assembled.background.start(&mut assembled.keep);
         Self {
             result,
             sources,

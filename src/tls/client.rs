@@ -54,6 +54,8 @@ pub enum Offer {
     Both,
     /// Only what carries one request after the other, and can be upgraded: HTTP/1.1.
     Sequential,
+    /// None: what is spoken is not HTTP.
+    Nothing,
 }
 
 impl PartialEq for Client {
@@ -118,9 +120,12 @@ impl Client {
         })?;
         let config = match offer {
             Offer::Both => &self.config,
-            Offer::Sequential => &self.http1,
+            Offer::Sequential | Offer::Nothing => &self.http1,
         };
-        let mut session = ClientConnection::new(Arc::clone(config), name)?;
+        let mut session = match offer {
+            Offer::Both | Offer::Sequential => ClientConnection::new(Arc::clone(config), name)?,
+            Offer::Nothing => ClientConnection::new_with_alpn(Arc::clone(config), name, Vec::new())?,
+        };
         session.set_buffer_limit(Some(BUFFERED));
         Ok(session)
     }

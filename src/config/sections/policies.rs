@@ -2,9 +2,10 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 
-use evenkeel_balance::policy::{self, Context, TABLE};
+use evenkeel_balance::policy::{self, BuildError, Context, TABLE};
 
 use super::built::Built;
 use super::known::Known;
@@ -17,7 +18,7 @@ use crate::config::tree::{Entry, Node, Value};
 use crate::config::{params, suggest, vocabulary};
 use crate::kept::Kept;
 use crate::proxy::{PolicySettings, RouteSettings};
-use crate::schema::{Form, Key, Kind};
+use crate::schema::{self, Form, Key, Kind};
 
 /// `policies` at top level.
 pub(super) const KEY: Key = Key::new(
@@ -248,6 +249,15 @@ impl<'a> Policies<'a> {
             name,
             params: &params,
             kept: &mut Kept::default().next(),
+        });
+        let result = result.and_then(|policy| match params.get("ca") {
+            Some(schema::Value::Text(path)) => {
+                let checked = reader.cx.check_ca(Path::new(path));
+                checked
+                    .map(|()| policy)
+                    .map_err(|error| BuildError::of("ca", error.to_string()))
+            }
+            _ => Ok(policy),
         });
         let policy = result.map_err(|error| built.report(reader.cx, &[error])).ok();
         if let Some(pages) = policy.as_ref().and_then(|policy| policy.error_pages()) {

@@ -1,10 +1,11 @@
 //! `stores`: the servers through which instances share limits.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::pool_name::is_pool_name;
-use crate::config::print::{Item, map, quoted, text};
+use crate::config::print::{Item, map, path, quoted, text, word};
 use crate::config::reader::Reader;
 use crate::config::source::{Diagnostic, Span};
 use crate::config::suggest;
@@ -16,7 +17,8 @@ use crate::schema::{Form, Key, Kind, Section};
 pub(super) const STORE: Section = Section {
     name: "stores.NAME",
     about: "A store through which instances share limits: `shared` of a `rate_limit` names it.",
-    keys: &[Key::new(
+    keys: &[
+        Key::new(
         "redis",
         Kind::Text(
             Form::new("a URL such as redis://127.0.0.1:6379/0, rediss://… (TLS) or redis+unix:///run/redis.sock")
@@ -25,7 +27,15 @@ pub(super) const STORE: Section = Section {
         "The URL of a Redis or Valkey server: user and password are optional, as is the number of the database. Write a password as a variable: `redis://:${PASSWORD}@10.0.0.1:6379/0`.",
     )
     .required()
-    .secret()],
+    .secret(),
+        Key::new(
+            "ca",
+            Kind::Text(Form::new("a file")),
+            "PEM file with the CAs that the certificate of the server must be signed by, or with this certificate itself; `system` is the CAs that this machine trusts. Only with `rediss`. The file is read again at a reload.",
+        )
+        .words(&["system"])
+        .default("system"),
+    ],
 };
 
 /// `stores` at top level.
@@ -115,10 +125,9 @@ impl<'a> Stores<'a> {
 /// Prints `stores`, without their passwords.
 pub(super) fn show(stores: &[StoreSettings]) -> Item {
     let shown = stores.iter().map(|store| {
-        (
-            quoted(&store.name),
-            map([("redis", text(&without_password(&store.url)))]),
-        )
+        let ca = store.ca.as_deref().map_or_else(|| word("system"), path);
+        let url = text(&without_password(&store.url));
+        (quoted(&store.name), map([("redis", url), ("ca", ca)]))
     });
     Item::Map(shown.collect())
 }
@@ -140,7 +149,23 @@ fn store(root: &Reader<'_>, entry: &Entry) -> Option<StoreSettings> {
     Some(StoreSettings {
         name: Arc::from(&*entry.key),
         url: written.text.to_owned(),
+        ca: ca(&reader, written.text),
     })
+}
+
+/// The file with the CAs of the server. What is wrong with it is reported.
+fn ca(reader: &Reader<'_>, url: &str) -> Option<PathBuf> {
+    let written = reader.text("ca").filter(|written| written.text != "system")?;
+    let report = |message: String| reader.cx.report(Diagnostic::error(written.span, message));
+    if !url.starts_with("rediss://") {
+        report("`ca` requires a `rediss` URL: no certificate is checked without TLS".to_owned());
+        return None;
+    }
+    let path = reader.cx.path(written.text);
+    if let Err(error) = reader.cx.check_ca(&path) {
+        report(error.to_string());
+    }
+    Some(path)
 }
 
 /// Whether a text is the URL of a store: scheme, host and optional port, user, password and number of the database; or a socket.

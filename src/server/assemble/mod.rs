@@ -28,7 +28,7 @@ use crate::telemetry::trace::{SpanCounters, SpanQueue, Tracer};
 pub(super) struct Assembled {
     pub(super) snapshot: Snapshot,
     pub(super) keep: KeptBuilder,
-    /// What is to run in the background, once it is started.
+    /// What is to run in the background, once it is started, and what changes of what runs already, once it is activated.
     pub(super) background: Background,
 }
 
@@ -56,14 +56,16 @@ pub(super) fn assemble(config: &Config, kept: &Kept) -> Result<Assembled, Routes
     let routes = config.routes.iter().enumerate();
     let routes = routes.map(|(position, route)| builder.route(position, route));
     let routes = routes.collect::<Result<_, _>>()?;
-    let policies = builder.policies.iter().map(|(name, step)| (*name, &step.policy));
-    let mut background = Background::prepare(policies, &config.stores)?;
     let RouteBuilder {
         derived: derived_pools,
+        policies,
         servers,
         counters,
+        keep: kept,
         ..
     } = builder;
+    let policies = policies.iter().map(|(name, step)| (*name, &step.policy));
+    let mut background = Background::prepare(policies, &config.stores, kept)?;
     let servers = servers.into_pools();
     let spans = keep.get_or_insert("spans", SpanCounters::default);
     let tracer = config.tracing.as_ref().map(|settings| {
@@ -256,7 +258,7 @@ impl<'a> RouteBuilder<'a> {
             kept: self.keep,
         });
         let policy: Arc<dyn Policy> = built.map_err(|error| invalid(route, &[error]))?.into();
-        let server = policy.fetches().map(|url| self.servers.get(url, self.keep));
+        let server = policy.fetches().map(|asked| self.servers.get(asked, self.keep));
         let server = server.transpose().map_err(|error| invalid(route, &[error]))?;
         let name = format!("policy/{}", settings.name);
         let counters = || PolicyCounters::new(&settings.name, self.workers);

@@ -70,6 +70,20 @@ impl Fetcher {
         }
     }
 
+    /// Fetches with TLS that is set up.
+    pub fn of(tls: Client) -> Self {
+        Self {
+            timeout: TIMEOUT,
+            settings: tls.settings.clone(),
+            tls: OnceCell::new_with(Some(tls)),
+        }
+    }
+
+    /// Whether its TLS is set up with equal settings and equal files.
+    pub fn is_of(&self, tls: &Client) -> bool {
+        self.tls.get() == Some(tls)
+    }
+
     /// The body of the response, which must have the status 200 and at most `limit` bytes.
     pub(super) async fn fetch(&self, url: &str, limit: usize) -> Result<Vec<u8>, FetchError> {
         let uri: Uri = url.parse().map_err(|_| FetchError::Url)?;
@@ -129,11 +143,24 @@ impl Fetcher {
         let host = uri.host().ok_or(FetchError::Url)?;
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let port = uri.port_u16().unwrap_or(if is_secure { 443 } else { 80 });
+        self.connect_to(host, port, is_secure.then_some(offer)).await
+    }
+
+    /// Connects to a server, with the handshake of TLS that offers these protocols, or without TLS. The caller bounds the time.
+    ///
+    /// # Errors
+    /// [`FetchError`].
+    pub async fn connect_to(
+        &self,
+        host: &str,
+        port: u16,
+        offer: Option<Offer>,
+    ) -> Result<Stream, FetchError> {
         let addresses = resolve(host, port).await.map_err(FetchError::Resolve)?;
         let stream = Stream::Plain(dial(&addresses, self.timeout).await?);
-        if !is_secure {
+        let Some(offer) = offer else {
             return Ok(stream);
-        }
+        };
         let tls = self.tls.get_or_try_init(|| self.load()).await?;
         let session = tls
             .connect(host, offer)

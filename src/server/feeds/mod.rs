@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use evenkeel_balance::policy::{Feed, FeedError, Source};
+use evenkeel_balance::policy::{Apply, Feed, FeedError, Source};
 use tokio::time::MissedTickBehavior;
 
 use self::schedule::Schedule;
@@ -40,7 +40,7 @@ impl Feeds {
         for feed in feeds {
             match feed.source.clone() {
                 Source::File(path) => tasks.spawn(follow_file(feed, folder.join(path))),
-                Source::Url { url, interval } => {
+                Source::Url { url, interval, .. } => {
                     tasks.spawn(follow_url(feed, url, interval, Arc::clone(fetcher)));
                 }
             }
@@ -55,15 +55,15 @@ impl Feeds {
     }
 }
 
-/// Reads a feed from its file now, so that a config with an invalid file is an error. A feed from a URL is left as it is: a start does
-/// not depend on other servers. Blocks.
+/// Reads a feed from its file now, so that a config with an invalid file is an error. The policy has the data once the result is
+/// called. `None` for a feed from a URL: a start does not depend on other servers. Blocks.
 ///
 /// # Errors
 /// The file cannot be read, or its data cannot be used.
-pub fn load_file(feed: &Feed, folder: &Path) -> Result<(), FeedError> {
+pub fn load_file(feed: &Feed, folder: &Path) -> Result<Option<Apply>, FeedError> {
     match &feed.source {
-        Source::File(path) => take_file(feed, &folder.join(path)),
-        Source::Url { .. } => Ok(()),
+        Source::File(path) => read_file(feed, &folder.join(path)).map(Some),
+        Source::Url { .. } => Ok(None),
     }
 }
 
@@ -82,7 +82,10 @@ async fn follow_file(feed: Feed, path: PathBuf) {
         let read = tokio::task::spawn_blocking(move || {
             let version = FileVersion::at(&path);
             let is_changed = before != Some(version);
-            (version, is_changed.then(|| take_file(&feed, &path)))
+            (
+                version,
+                is_changed.then(|| read_file(&feed, &path).map(|apply| apply())),
+            )
         });
         if let Ok((version, result)) = read.await {
             last = Some(version);
@@ -93,9 +96,9 @@ async fn follow_file(feed: Feed, path: PathBuf) {
     }
 }
 
-fn take_file(feed: &Feed, path: &Path) -> Result<(), FeedError> {
+fn read_file(feed: &Feed, path: &Path) -> Result<Apply, FeedError> {
     let data = file::read(path, feed.limit).map_err(|error| FeedError(error.to_string()))?;
-    feed.take(&data)
+    feed.read(&data)
 }
 
 async fn follow_url(feed: Feed, url: String, interval: Duration, fetcher: Arc<Fetcher>) {

@@ -7,11 +7,18 @@ use std::time::Duration;
 
 use evenkeel_balance::policy::{SharedLimit, Usage};
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, RedisError, Script};
+use redis::{
+    AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, RedisError, Script,
+};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
+use super::feeds::Fetcher;
 use crate::clock::{self, Instant};
+use crate::net::{Stream, dial_unix};
 use crate::rng::{Rng, jittered};
+use crate::tasks::Tasks;
+use crate::tls::{CertificateError, Offer};
 
 /// Time between two reports: how far instances can exceed a limit depends on it, as does the load of the store.
 const REPORT_INTERVAL: Duration = Duration::from_millis(100);
@@ -36,7 +43,11 @@ pub type Limits = watch::Receiver<Arc<[Arc<SharedLimit>]>>;
 /// A store, as the config describes it.
 pub struct Store {
     name: String,
-    client: Client,
+    server: ConnectionInfo,
+    /// Whether the connection uses TLS.
+    is_secure: bool,
+    /// What connects to it.
+    fetcher: Arc<Fetcher>,
     /// The id of this instance.
     instance: String,
     script: Script,
@@ -50,6 +61,9 @@ pub enum StoreError {
         "not the URL of a store: use redis://HOST:PORT/DATABASE, rediss:// for TLS, or redis+unix:///PATH"
     )]
     Url,
+    /// The file with the CAs cannot be used.
+    #[error(transparent)]
+    Ca(#[from] CertificateError),
 }
 
 /// When the limits of a store were reported.
@@ -63,14 +77,22 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] when the URL is not one of a store.
-    pub fn new(name: &str, url: &str) -> Result<Self, StoreError> {
-        let is_known = ["redis://", "rediss://", "redis+unix://"]
+    pub fn new(name: &str, url: &str, fetcher: Arc<Fetcher>) -> Result<Self, StoreError> {
+        // TLS is ours, as with all other servers: to the library, the stream is one without it.
+        let secure = url
+            .strip_prefix("rediss://")
+            .map(|rest| format!("redis://{rest}"));
+        let is_secure = secure.is_some();
+        let url = secure.as_deref().unwrap_or(url);
+        let is_known = ["redis://", "redis+unix://"]
             .iter()
             .any(|scheme| url.starts_with(scheme));
-        let client = Client::open(url).ok().filter(|_| is_known);
+        let server = url.into_connection_info().ok().filter(|_| is_known);
         Ok(Self {
             name: name.to_owned(),
-            client: client.ok_or(StoreError::Url)?,
+            server: server.ok_or(StoreError::Url)?,
+            is_secure,
+            fetcher,
             instance: format!("{:016x}", Rng::fresh().bits()),
             script: Script::new(include_str!("report.lua")),
         })
@@ -95,7 +117,7 @@ impl Store {
             let known = limits.borrow().iter().find_map(|limit| limit.seed());
             let seed = known.unwrap_or_else(|| reports.rng.bits());
             let error = match self.connect(seed).await {
-                Ok((mut connection, seed)) => {
+                Ok((mut connection, seed, _driver)) => {
                     tracing::info!(store = self.name, "Limit store connected");
                     (pause, is_away) = (BACKOFF.0, false);
                     match self
@@ -123,15 +145,40 @@ impl Store {
         }
     }
 
+    /// Connects to the server.
+    async fn open(&self) -> Result<Stream, std::io::Error> {
+        match self.server.addr() {
+            ConnectionAddr::Tcp(host, port) => {
+                let host = host.trim_start_matches('[').trim_end_matches(']');
+                let offer = self.is_secure.then_some(Offer::Nothing);
+                let stream = self.fetcher.connect_to(host, *port, offer).await;
+                stream.map_err(std::io::Error::other)
+            }
+            ConnectionAddr::Unix(path) => {
+                let socket = dial_unix(path, CONNECT_TIMEOUT).await;
+                socket.map(Stream::Plain).map_err(std::io::Error::other)
+            }
+            // Its URL has none of the other kinds.
+            _ => Err(std::io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Connects and logs in. The task drives the connection.
+    async fn connect_and_log_in(&self) -> Result<(MultiplexedConnection, Tasks), RedisError> {
+        let stream = self.open().await?;
+        let config = AsyncConnectionConfig::new().set_response_timeout(Some(RESPONSE_TIMEOUT));
+        let server = self.server.redis_settings();
+        let (connection, driver) = MultiplexedConnection::new_with_config(server, stream, config).await?;
+        let mut tasks = Tasks::default();
+        tasks.spawn(driver);
+        Ok((connection, tasks))
+    }
+
     /// Connects, and reads the seed that all instances use. A store without one gets this one.
-    async fn connect(&self, seed: u64) -> Result<(MultiplexedConnection, u64), RedisError> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(RESPONSE_TIMEOUT));
-        let mut connection = self
-            .client
-            .get_multiplexed_async_connection_with_config(&config)
-            .await?;
+    async fn connect(&self, seed: u64) -> Result<(MultiplexedConnection, u64, Tasks), RedisError> {
+        let connected = timeout(CONNECT_TIMEOUT, self.connect_and_log_in()).await;
+        let (mut connection, driver) =
+            connected.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
         let ours = format!("{seed:016x}");
         let mut set = redis::cmd("SET");
         let _: Option<String> = set
@@ -148,7 +195,7 @@ impl Store {
                 "evenkeel:seed is not a seed",
             ))
         };
-        Ok((connection, seed.map_err(invalid)?))
+        Ok((connection, seed.map_err(invalid)?, driver))
     }
 
     /// Reports until something fails. Ends when the sender of the limits is gone.

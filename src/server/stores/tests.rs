@@ -80,6 +80,14 @@ struct Instance {
 
 impl Instance {
     fn start(url: &str, rate: &str, on_failure: &str) -> Self {
+        Self::of(
+            Store::new("limits", url, Arc::default()).unwrap(),
+            rate,
+            on_failure,
+        )
+    }
+
+    fn of(store: Store, rate: &str, on_failure: &str) -> Self {
         let mut params = Params::default();
         for (key, text) in [("rate", rate), ("shared", "limits"), ("on_failure", on_failure)] {
             params.set(key, Value::Text(text.to_owned()));
@@ -93,7 +101,7 @@ impl Instance {
         let policy = policy.unwrap();
         let (sender, limits) = watch::channel(Arc::from([policy.shared_limit().unwrap()]));
         let mut tasks = Tasks::default();
-        tasks.spawn(Store::new("limits", url).unwrap().run(limits));
+        tasks.spawn(store.run(limits));
         Self {
             policy,
             _tasks: tasks,
@@ -191,7 +199,7 @@ fn a_store_that_goes_away_and_comes_back() {
 #[test]
 fn urls_of_other_kinds_are_refused_without_being_shown() {
     for url in ["http://127.0.0.1", "", "redis://", "valkey://user:secret@host"] {
-        let error = Store::new("limits", url).unwrap_err().to_string();
+        let error = Store::new("limits", url, Arc::default()).unwrap_err().to_string();
         assert!(
             !error.contains("secret") && error.contains("rediss://"),
             "{error}"
@@ -202,7 +210,7 @@ fn urls_of_other_kinds_are_refused_without_being_shown() {
         "rediss://:secret@store.test",
         "redis+unix:///run/redis.sock",
     ] {
-        let store = Store::new("limits", url).unwrap();
+        let store = Store::new("limits", url, Arc::default()).unwrap();
         assert!(!format!("{store:?}").contains("secret"));
     }
 }

@@ -4,7 +4,13 @@ use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
+use evenkeel_balance::policy::{Decision, Notes};
+use evenkeel_balance::request::Request as View;
+
 use super::*;
+use crate::head::RequestHead;
+use crate::http1::{self, HeadScan, Kind, parse_request};
+use crate::proxy::Snapshot;
 use crate::server::stores::tests::Server as Redis;
 use crate::tls::testing::Folder;
 
@@ -45,6 +51,72 @@ async fn a_changed_users_file_takes_effect_without_a_reload() {
     std::fs::write(&path, format!("bob:{HASH}\n")).unwrap();
     wait_for_status(&bench, &login("bob"), "200").await;
     wait_for_status(&bench, &login("alice"), "401").await;
+}
+
+/// The code with which the first policy of a snapshot refuses a request with these credentials.
+fn refusal(snapshot: &Snapshot, credentials: &str) -> Option<&'static str> {
+    let bytes = format!("GET / HTTP/1.1\r\nHost: a\r\nAuthorization: {credentials}\r\n\r\n");
+    let mut scan = HeadScan::default();
+    let end = scan.advance(bytes.as_bytes(), Kind::Request, &http1::Limits::default());
+    let mut head = RequestHead {
+        bytes: bytes.into_bytes(),
+        ..RequestHead::default()
+    };
+    parse_request(&mut head, &scan, end.unwrap().unwrap()).unwrap();
+    let request = View {
+        head: &head,
+        client_ip: None,
+        is_secure: false,
+        listener: 0,
+        now: clock::now(),
+        wall: clock::wall(),
+        random: 0,
+    };
+    let plan = snapshot.routes[0].plan.as_ref().unwrap();
+    match plan.steps[0].policy.check(&request, &mut Notes::default()) {
+        Decision::Refuse(refusal) => Some(refusal.code),
+        Decision::Continue | Decision::Wait(_) => None,
+    }
+}
+
+/// A reload that fails after this must not have changed the users of the active config, which has the same ones.
+#[tokio::test]
+async fn the_content_of_a_file_is_in_use_once_its_config_is_active() {
+    let folder = Folder::new();
+    let path = folder.write("users", &format!("alice:{HASH}\n"));
+    let mut config = configured("backends: [http://127.0.0.1:1]\n");
+    add_policy(&mut config, "staff", "basic_auth", &[("users_file", text(&path))]);
+    let Assembled {
+        snapshot, background, ..
+    } = assemble::assemble(&config, &Kept::default()).unwrap();
+    let login = format!("Basic {}", STANDARD.encode("alice:open:sesame"));
+    assert_eq!(refusal(&snapshot, &login), Some("auth_unavailable"));
+    background.activate();
+    assert_eq!(refusal(&snapshot, &login), None);
+}
+
+#[tokio::test]
+async fn a_running_store_gets_the_limits_of_a_config_that_is_active() {
+    let config = |rate: &str| {
+        configured(&format!(
+            "stores: {{ limits: {{ redis: redis+unix:///nowhere }} }}\nbackends: [http://127.0.0.1:1]\n\
+             policies: {{ few: {{ rate_limit: {{ rate: {rate}, shared: limits }} }} }}\nroute_defaults: {{ policies: [few] }}\n"
+        ))
+    };
+    let ids = |keep: &Kept| crate::server::background::limits_of_stores(keep);
+    let mut first = assemble::assemble(&config("1/s"), &Kept::default()).unwrap();
+    first.background.start(&mut first.keep);
+    let kept = first.keep.finish();
+    assert_eq!(ids(&kept), ["few:client_ip:0:1000000000:1"]);
+    let mut next = assemble::assemble(&config("2/s"), &kept).unwrap();
+    next.background.start(&mut next.keep);
+    assert_eq!(
+        ids(&kept),
+        ["few:client_ip:0:1000000000:1"],
+        "it is not active yet"
+    );
+    next.background.activate();
+    assert_eq!(ids(&next.keep.finish()), ["few:client_ip:0:500000000:2"]);
 }
 
 #[tokio::test]
@@ -131,7 +203,9 @@ async fn a_reload_keeps_a_feed_whose_data_stays_and_stops_one_that_is_gone() {
     let mut kept = Kept::default();
     for (config, asked) in configs.iter().zip([Some("/a"), Some("/b"), None]) {
         let Assembled {
-            mut keep, background, ..
+            mut keep,
+            mut background,
+            ..
         } = assemble::assemble(config, &kept).unwrap();
         background.start(&mut keep);
         kept = keep.finish();

@@ -1,10 +1,11 @@
-//! TLS to the servers that policies ask, and to the stores of shared limits. Both trust the authorities of the machine, which
-//! `SSL_CERT_FILE` replaces.
+//! TLS to the servers that policies ask, and to the stores of shared limits. They trust the authorities of the machine, which
+//! `SSL_CERT_FILE` replaces, or those that `ca` names.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 
 use evenkeel::internals::clock;
+use rustix::process::Signal;
 
 use super::Bench;
 use crate::support::authority::Authority;
@@ -22,6 +23,19 @@ fn trusting(bench: &Bench, backend: &Backend, policy: &str) -> Builder {
         "workers: 1\nhealth_check: off\npools: {{ main: {{ backends: ['{url}'] }} }}\n\
          policies: {{ p: {policy} }}\nroutes: [{{ pool: main, policies: [p] }}]\n"
     ))
+}
+
+/// A balancer on a machine that trusts none of the servers, with one route with the policy `p`. The authority is in the file `ca.pem`.
+fn distrusting(bench: &Bench, backend: &Backend, policy: &str) -> Builder {
+    let stranger = bench.folder.write("stranger.pem", &Authority::new().pem());
+    trusting(bench, backend, policy).env("SSL_CERT_FILE", &stranger)
+}
+
+/// Reloads, and waits for this beginning of a message.
+fn reload(proxy: &Proxy, message: &str) {
+    let mark = proxy.mark();
+    proxy.signal(Signal::HUP);
+    proxy.wait_for_message(mark, message);
 }
 
 /// A `redis-server` that only accepts TLS; ends with the test.
@@ -134,6 +148,60 @@ fn forward_auth_fails_closed_when_it_cannot_verify_the_server() {
 }
 
 #[test]
+fn a_server_is_verified_with_the_authorities_that_the_policy_names() {
+    let bench = Bench::new();
+    let backend = Backend::saying("backend");
+    let auth = Secured::start(&bench.authority.sign_for(&["localhost"]), None);
+    let ca = bench.folder.file("ca.pem");
+    for (key, status) in [(format!(", ca: '{ca}'"), 200), (String::new(), 503)] {
+        let url = auth.url("localhost");
+        let policy = format!("{{ forward_auth: {{ url: '{url}/check'{key} }} }}");
+        let proxy = distrusting(&bench, &backend, &policy).start();
+        assert_eq!(proxy.get("/").status(), status, "{policy}");
+    }
+}
+
+#[test]
+fn keys_are_fetched_from_a_server_with_the_authorities_that_the_policy_names() {
+    let bench = Bench::new();
+    let backend = Backend::saying("backend");
+    let issuer = Secured::start(&bench.authority.sign_for(&["localhost"]), None);
+    let ca = bench.folder.file("ca.pem");
+    for (key, expected) in [
+        (format!(", ca: '{ca}'"), "not a JSON Web Key Set"),
+        (String::new(), "UnknownIssuer"),
+    ] {
+        let url = issuer.url("localhost");
+        let policy = format!("{{ jwt: {{ jwks: '{url}/keys'{key} }} }}");
+        let proxy = distrusting(&bench, &backend, &policy).start();
+        // What the server says is not a set of keys: it was read.
+        let line = proxy.wait_for_message(0, "could not load the data of a policy");
+        assert!(
+            line["error"].as_str().unwrap_or_default().contains(expected),
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn a_replaced_file_of_authorities_is_read_at_a_reload() {
+    let bench = Bench::new();
+    let backend = Backend::saying("backend");
+    let auth = Secured::start(&bench.authority.sign_for(&["localhost"]), None);
+    let ca = bench.folder.write("own.pem", &Authority::new().pem());
+    let url = auth.url("localhost");
+    let policy = format!("{{ forward_auth: {{ url: '{url}/check', ca: '{ca}' }} }}");
+    let proxy = distrusting(&bench, &backend, &policy).start();
+    assert_eq!(proxy.get("/").status(), 503);
+    bench.folder.write("own.pem", &bench.authority.pem());
+    reload(&proxy, "reloaded");
+    assert_eq!(proxy.get("/").status(), 200);
+    bench.folder.write("own.pem", "nothing");
+    reload(&proxy, "reload failed");
+    assert_eq!(proxy.get("/").status(), 200, "what was read before stays");
+}
+
+#[test]
 fn a_limit_is_shared_through_a_store_with_tls() {
     let bench = Bench::new();
     bench.put("store", &["localhost"]);
@@ -142,11 +210,16 @@ fn a_limit_is_shared_through_a_store_with_tls() {
     };
     let backend = Backend::saying("backend");
     let policy = "{ rate_limit: { rate: 1/h, burst: 40, shared: limits, on_failure: deny } }";
-    let config = format!(
-        "stores: {{ limits: {{ redis: '{}' }} }}\n",
-        store.url("localhost")
-    );
-    let proxies = [1, 2].map(|_| trusting(&bench, &backend, policy).config(&config).start());
+    let url = store.url("localhost");
+    // One by the authorities of the machine, one by those of a file.
+    let ca = bench.folder.file("ca.pem");
+    let proxies = [
+        trusting(&bench, &backend, policy).config(&format!("stores: {{ limits: {{ redis: '{url}' }} }}\n")),
+        distrusting(&bench, &backend, policy).config(&format!(
+            "stores: {{ limits: {{ redis: '{url}', ca: '{ca}' }} }}\n"
+        )),
+    ]
+    .map(Builder::start);
     let start = clock::now();
     // The requests that both admit in turns, until both refuse.
     let (mut admitted, mut refusing) = (0, 0);

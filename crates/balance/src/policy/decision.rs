@@ -54,6 +54,15 @@ impl Refusal {
     }
 }
 
+/// A server that a policy asks with [`Job::Fetch`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AskedServer<'a> {
+    /// The URL that is asked.
+    pub url: &'a str,
+    /// File with the CAs that the certificate of the server must be signed by; `None` for those that this machine trusts.
+    pub ca: Option<&'a str>,
+}
+
 /// What a policy waits for. The driver does it and hands the same value back to [`Policy::resume`](super::Policy::resume), done.
 pub enum Job {
     /// A computation that takes too long for a worker, such as the check of a password.

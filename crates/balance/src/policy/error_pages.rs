@@ -140,8 +140,8 @@ impl Policy for ErrorPages {
         let feed = |file: Arc<FilePage>| {
             let source = Source::File(file.path.clone());
             Feed::new(source, MAX_FILE, Arc::<AtomicBool>::default(), move |data| {
-                file.body.store(Some(Arc::new(data.to_vec())));
-                Ok(())
+                let (file, body) = (Arc::clone(&file), Arc::new(data.to_vec()));
+                Ok(Box::new(move || file.body.store(Some(body))))
             })
         };
         files.map(feed).collect()

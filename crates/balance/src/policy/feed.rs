@@ -17,6 +17,8 @@ pub enum Source {
         url: String,
         /// Time between two fetches.
         interval: Duration,
+        /// File with the CAs that the certificate of the server must be signed by; `None` for those that this machine trusts.
+        ca: Option<String>,
     },
 }
 
@@ -25,8 +27,11 @@ pub enum Source {
 #[error("{0}")]
 pub struct FeedError(pub String);
 
-/// Takes new data. The old data stays in use when it returns an error.
-type Take = dyn Fn(&[u8]) -> Result<(), FeedError> + Send + Sync;
+/// Puts new data into use in place of the old.
+pub type Apply = Box<dyn FnOnce() + Send>;
+
+/// Reads new data, and changes nothing by that. The old data stays in use when it returns an error.
+type Read = dyn Fn(&[u8]) -> Result<Apply, FeedError> + Send + Sync;
 
 /// One source of data, and who takes it.
 #[derive(Clone)]
@@ -37,7 +42,7 @@ pub struct Feed {
     pub limit: usize,
     /// Whether the policy asks for the data before its time.
     wanted: Arc<AtomicBool>,
-    take: Arc<Take>,
+    read: Arc<Read>,
 }
 
 impl Feed {
@@ -46,13 +51,13 @@ impl Feed {
         source: Source,
         limit: usize,
         wanted: Arc<AtomicBool>,
-        take: impl Fn(&[u8]) -> Result<(), FeedError> + Send + Sync + 'static,
+        read: impl Fn(&[u8]) -> Result<Apply, FeedError> + Send + Sync + 'static,
     ) -> Self {
         Self {
             source,
             limit,
             wanted,
-            take: Arc::new(take),
+            read: Arc::new(read),
         }
     }
 
@@ -67,16 +72,26 @@ impl Feed {
         format!("{:?}/{:p}", self.source, Arc::as_ptr(&self.wanted))
     }
 
+    /// Reads new data. The policy has it once the result is called: that of a config that is never active may be shared with the
+    /// active one, which must not change then.
+    ///
+    /// # Errors
+    /// [`FeedError`] when it cannot be used.
+    pub fn read(&self, data: &[u8]) -> Result<Apply, FeedError> {
+        if data.len() > self.limit {
+            let limit = self.limit;
+            return Err(FeedError(format!("larger than {limit} bytes")));
+        }
+        (self.read)(data)
+    }
+
     /// Hands new data to the policy.
     ///
     /// # Errors
     /// [`FeedError`] when it cannot be used: the old data stays.
     pub fn take(&self, data: &[u8]) -> Result<(), FeedError> {
-        if data.len() > self.limit {
-            let limit = self.limit;
-            return Err(FeedError(format!("larger than {limit} bytes")));
-        }
-        (self.take)(data)
+        self.read(data)?();
+        Ok(())
     }
 }
 

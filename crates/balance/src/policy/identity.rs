@@ -5,6 +5,7 @@ use evenkeel_wire::head::FieldName;
 
 use super::{BuildError, Edit, Notes};
 use crate::request::Request;
+use crate::schema::{Form, Key, Kind, Params, Value};
 
 /// Identity headers of proxies for authentication that begin like the forwarding headers, which no policy may set.
 const FORWARDED_IDENTITY: [&str; 5] = [
@@ -14,6 +15,28 @@ const FORWARDED_IDENTITY: [&str; 5] = [
     "x-forwarded-preferred-username",
     "x-forwarded-user",
 ];
+
+/// The key for the CAs of a server that a policy asks.
+pub(super) const CA: Key = Key::new(
+    "ca",
+    Kind::Text(Form::new("a file").file()),
+    "PEM file with the CAs that the certificate of the server must be signed by, or with this certificate itself; `system` is the CAs that \
+     this machine trusts. Only with an `https` URL. The file is read again at a reload.",
+)
+.words(&["system"])
+.default("system");
+
+/// The file with the CAs of the server with this URL; `None` for those that this machine trusts.
+pub(super) fn ca<'p>(params: &'p Params, url: &str) -> Result<Option<&'p str>, BuildError> {
+    match params.get(CA.name) {
+        Some(Value::Text(_)) if !url.starts_with("https://") => {
+            let message = "`ca` requires an `https` URL: no certificate is checked without TLS";
+            Err(BuildError::of(CA.name, message))
+        }
+        Some(Value::Text(path)) => Ok(Some(path)),
+        _ => Ok(None),
+    }
+}
 
 /// The only item of an iterator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -28,9 +28,9 @@ use std::sync::Arc;
 
 pub use crate::notes::{Claim, Edit, Notes};
 pub use compress::{Compression, Outcome, ResponseFacts};
-pub use decision::{Compute, Decision, Fetch, Fetched, Job, Refusal};
+pub use decision::{AskedServer, Compute, Decision, Fetch, Fetched, Job, Refusal};
 pub use error_pages::{ErrorPages, FilePage, Page};
-pub use feed::{Feed, FeedError, Source};
+pub use feed::{Apply, Feed, FeedError, Source};
 pub use shared_limit::{SharedLimit, Usage};
 
 use crate::kept::KeptBuilder;
@@ -63,8 +63,8 @@ pub trait Policy: Debug + Send + Sync {
         Vec::new()
     }
 
-    /// The URL of the server that it asks with [`Job::Fetch`], if it does.
-    fn fetches(&self) -> Option<&str> {
+    /// The server that it asks with [`Job::Fetch`], if it does.
+    fn fetches(&self) -> Option<AskedServer<'_>> {
         None
     }
 

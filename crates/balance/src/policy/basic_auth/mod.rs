@@ -18,7 +18,7 @@ use evenkeel_wire::instant::Instant;
 use self::users::{Known, Users};
 use super::identity::{self, Single};
 use super::verified::{Digest, Verified};
-use super::{BuildError, Compute, Context, Decision, Edit, Feed, Job, Notes, Policy, Refusal, Source};
+use super::{Apply, BuildError, Compute, Context, Decision, Edit, Feed, Job, Notes, Policy, Refusal, Source};
 use crate::request::Request;
 use crate::schema::{Form, Key, Kind, Value};
 
@@ -197,16 +197,17 @@ impl Policy for BasicAuth {
             return Vec::new();
         };
         let users = Arc::clone(&self.users);
-        let take = move |data: &[u8]| {
-            users.store(Some(Arc::new(Users::parse(data)?)));
-            Ok(())
+        let read = move |data: &[u8]| {
+            let (users, new) = (Arc::clone(&users), Arc::new(Users::parse(data)?));
+            let apply: Apply = Box::new(move || users.store(Some(new)));
+            Ok(apply)
         };
         let source = Source::File(path.to_string());
         vec![Feed::new(
             source,
             FILE_SIZE,
             Arc::new(AtomicBool::new(false)),
-            take,
+            read,
         )]
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use evenkeel_wire::head::{FieldName, list};
 
 use super::identity;
-use super::{BuildError, Context, Decision, Edit, Fetch, Fetched, Job, Notes, Policy, Refusal};
+use super::{AskedServer, BuildError, Context, Decision, Edit, Fetch, Fetched, Job, Notes, Policy, Refusal};
 use crate::request::Request;
 use crate::schema::{Form, Key, Kind, Params, Value};
 
@@ -62,6 +62,7 @@ pub(super) const KEYS: &[Key] = &[
          `X-Forwarded-For`, which describe the request. Without a response, the status is 503.",
     )
     .required(),
+    identity::CA,
     Key::new(
         "request_headers",
         HEADERS,
@@ -90,6 +91,8 @@ pub(super) const KEYS: &[Key] = &[
 #[derive(Debug)]
 struct ForwardAuth {
     url: Box<str>,
+    /// File with the CAs of the server; `None` for those of this machine.
+    ca: Option<Box<str>>,
     /// `None` for all headers.
     request_headers: Option<Vec<Box<str>>>,
     response_headers: Vec<Box<str>>,
@@ -117,6 +120,7 @@ pub(super) fn build(context: Context<'_>) -> Result<Box<dyn Policy>, BuildError>
     }
     Ok(Box::new(ForwardAuth {
         url: url.into(),
+        ca: identity::ca(params, url)?.map(Box::from),
         request_headers,
         response_headers,
         timeout: params.duration("timeout").unwrap_or(TIMEOUT),
@@ -155,8 +159,11 @@ impl Policy for ForwardAuth {
         }
     }
 
-    fn fetches(&self) -> Option<&str> {
-        Some(&self.url)
+    fn fetches(&self) -> Option<AskedServer<'_>> {
+        Some(AskedServer {
+            url: &self.url,
+            ca: self.ca.as_deref(),
+        })
     }
 }
 

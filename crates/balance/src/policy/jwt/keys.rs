@@ -53,7 +53,8 @@ pub(super) struct KeySet {
     has_ids: bool,
 }
 
-struct VerifyingKey {
+/// A key, for each of the algorithms that may use it.
+pub(super) struct VerifyingKey {
     id: Option<Box<str>>,
     /// Finds out whether a later set has the same key.
     digest: Digest,
@@ -98,21 +99,8 @@ impl Keys {
         self.wanted.store(true, Ordering::Relaxed);
     }
 
-    /// Replaces the keys.
-    ///
-    /// # Errors
-    /// The data is not valid, or has no key for one of the algorithms. The previous keys stay.
-    pub(super) fn take(
-        &self,
-        data: &[u8],
-        format: Format,
-        algorithms: &[&'static Algorithm],
-    ) -> Result<(), FeedError> {
-        let keys = match format {
-            Format::Jwks => jwks(data, algorithms)?,
-            Format::Pem => pem(data, algorithms)?,
-            Format::Secret => secret(data, algorithms)?,
-        };
+    /// Replaces the keys by these, which were read from data of this format.
+    pub(super) fn replace(&self, keys: Vec<VerifyingKey>, format: Format) {
         let guard = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
         let generation = self.current.load().as_ref().map_or(0, |before| {
             let is_kept = |key: &VerifyingKey| keys.iter().any(|new| new.digest == key.digest);
@@ -124,7 +112,22 @@ impl Keys {
             has_ids: format == Format::Jwks,
         })));
         drop(guard);
-        Ok(())
+    }
+}
+
+/// Reads keys.
+///
+/// # Errors
+/// The data is not valid, or has no key for one of the algorithms.
+pub(super) fn read(
+    data: &[u8],
+    format: Format,
+    algorithms: &[&'static Algorithm],
+) -> Result<Vec<VerifyingKey>, FeedError> {
+    match format {
+        Format::Jwks => jwks(data, algorithms),
+        Format::Pem => pem(data, algorithms),
+        Format::Secret => secret(data, algorithms),
     }
 }
 

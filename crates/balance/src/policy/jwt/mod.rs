@@ -18,7 +18,7 @@ use self::place::Place;
 use self::token::{Rejected, Token};
 use super::identity::{self, Single};
 use super::verified::{Verified, sha256};
-use super::{BuildError, Context, Decision, Feed, Notes, Policy, Refusal, Source};
+use super::{Apply, BuildError, Context, Decision, Feed, Notes, Policy, Refusal, Source};
 use crate::request::Request;
 use crate::schema::{Form, Key, Kind, Params, Value};
 
@@ -67,6 +67,7 @@ pub(super) const KEYS: &[Key] = &[
          in 10 seconds. Use `https`: who can change the answer can make tokens. Exactly one of `jwks`, `public_key` and `secret_file` \
          is required.",
     ),
+    identity::CA,
     Key::new(
         "public_key",
         PATH,
@@ -222,10 +223,18 @@ fn source(params: &Params) -> Result<(&'static str, Format, Source), BuildError>
             return Err(BuildError { key: None, message });
         }
     };
+    if key != "jwks" {
+        identity::ca(params, "")?;
+    }
     match key {
         "jwks" => {
             let invalid = || BuildError::of("jwks", "not an https or http URL, and not file:PATH");
-            Ok((key, Format::Jwks, parse_source(text).ok_or_else(invalid)?))
+            let mut source = parse_source(text).ok_or_else(invalid)?;
+            let file = identity::ca(params, text)?;
+            if let Source::Url { ca, .. } = &mut source {
+                *ca = file.map(str::to_owned);
+            }
+            Ok((key, Format::Jwks, source))
         }
         "public_key" => Ok((key, Format::Pem, Source::File(text.to_owned()))),
         _ => Ok((key, Format::Secret, Source::File(text.to_owned()))),
@@ -239,6 +248,7 @@ fn parse_source(text: &str) -> Option<Source> {
     identity::is_url(text).then(|| Source::Url {
         url: text.to_owned(),
         interval: KEYS_INTERVAL,
+        ca: None,
     })
 }
 
@@ -325,9 +335,13 @@ impl Policy for Jwt {
 
     fn feeds(&self) -> Vec<Feed> {
         let (keys, format, algorithms) = (Arc::clone(&self.keys), self.format, self.algorithms.clone());
-        let take = move |data: &[u8]| keys.take(data, format, &algorithms);
+        let read = move |data: &[u8]| {
+            let (keys, new) = (Arc::clone(&keys), keys::read(data, format, &algorithms)?);
+            let apply: Apply = Box::new(move || keys.replace(new, format));
+            Ok(apply)
+        };
         let wanted = Arc::clone(&self.keys.wanted);
-        vec![Feed::new(self.source.clone(), KEYS_SIZE, wanted, take)]
+        vec![Feed::new(self.source.clone(), KEYS_SIZE, wanted, read)]
     }
 }
 

@@ -11,7 +11,8 @@ fn without_keys_the_policy_is_unavailable_and_asks_for_them() {
         feeds[0].source,
         Source::Url {
             url: "https://a.test/keys".to_owned(),
-            interval
+            interval,
+            ca: None,
         }
     );
     assert_eq!(with(&*policy, &valid("EdDSA")), Err("jwks_unavailable"));
