@@ -73,6 +73,13 @@ pub trait HeadWriter {
         self.field(field.name.of(bytes), field.value.of(bytes), field.is_secret);
     }
 
+    /// Writes fields that are always the same: one by one, or as HTTP/1 has them, each after a line break.
+    #[inline]
+    fn fixed<'f>(&mut self, lines: &[u8], fields: impl Iterator<Item = (&'f [u8], &'f [u8])>) {
+        let _ = lines;
+        fields.for_each(|(name, value)| self.field(name, value, false));
+    }
+
     /// Begins a field that Evenkeel sets. Its value follows in parts, up to [`Self::end`].
     fn begin(&mut self, name: OwnName);
 
@@ -166,6 +173,11 @@ impl HeadWriter for Vec<u8> {
             Some(line) => self.extend_from_slice(line),
             None => self.field(field.name.of(bytes), field.value.of(bytes), field.is_secret),
         }
+    }
+
+    #[inline]
+    fn fixed<'f>(&mut self, lines: &[u8], _: impl Iterator<Item = (&'f [u8], &'f [u8])>) {
+        self.extend_from_slice(lines);
     }
 
     #[inline(always)]

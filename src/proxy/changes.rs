@@ -20,7 +20,8 @@ pub(super) struct Changes<'a> {
     pub(super) plan: &'a Plan,
     /// The router's index of the route.
     pub(super) route: usize,
-    pub(super) notes: Box<Notes>,
+    /// What its policies found out; `None` where there is none that decides.
+    pub(super) notes: Option<Box<Notes>>,
     /// The path for the backend, if it is another one.
     pub(super) path: Option<Vec<u8>>,
     removed_prefix: Option<&'a str>,
@@ -66,7 +67,8 @@ pub(super) struct HeaderChanges<'a> {
 
 impl<'a> Changes<'a> {
     /// Nothing is changed yet; `notes` are empty.
-    pub(super) fn new(plan: &'a Plan, route: usize, notes: Box<Notes>) -> Self {
+    #[inline]
+    pub(super) fn new(plan: &'a Plan, route: usize, notes: Option<Box<Notes>>) -> Self {
         Self {
             plan,
             route,
@@ -79,7 +81,7 @@ impl<'a> Changes<'a> {
 
     /// The user that a policy has found.
     pub(super) fn user(&self) -> Option<&[u8]> {
-        self.notes.user.as_deref().map(str::as_bytes)
+        self.notes.as_ref()?.user.as_deref().map(str::as_bytes)
     }
 
     /// Whether anything may differ in the head for a backend.
@@ -94,14 +96,20 @@ impl<'a> Changes<'a> {
         rewrite.is_some()
             || request_headers.is_some()
             || mirror.is_some()
-            || !self.notes.request_headers.is_empty()
+            || self
+                .notes
+                .as_ref()
+                .is_some_and(|notes| !notes.request_headers.is_empty())
     }
 
     /// Whether anything may differ in the head of the response.
     #[inline]
     pub(super) fn affect_response(&self) -> bool {
         self.plan.response_headers.is_some()
-            || !self.notes.response_headers.is_empty()
+            || self
+                .notes
+                .as_ref()
+                .is_some_and(|notes| !notes.response_headers.is_empty())
             || self.plan.compression().is_some()
     }
 
@@ -127,6 +135,7 @@ impl<'a> Changes<'a> {
 
     /// The mark of a copy, which is removed: only a trusted proxy may say that a request is one; backends may treat copies
     /// differently.
+    #[inline]
     pub(super) fn without_mark(&self, is_trusted: bool) -> Option<HeaderChange<'a>> {
         let is_removed = self.plan.mirror.is_some() && !is_trusted;
         is_removed.then(|| HeaderChange {
@@ -138,6 +147,7 @@ impl<'a> Changes<'a> {
     }
 
     /// The header that tells the backend which prefix of the path was removed, if one was.
+    #[inline]
     pub(super) fn prefix(&self) -> Option<HeaderChange<'a>> {
         self.removed_prefix.map(|prefix| HeaderChange {
             name: PREFIX.into(),
@@ -149,13 +159,13 @@ impl<'a> Changes<'a> {
 }
 
 impl<'a> HeaderChanges<'a> {
-    /// Those of the config, whose values have variables, and those of policies.
+    /// Those of the config, whose values have variables, after this list of others.
+    #[inline]
     pub(super) fn new<V: Variables>(
         edits: Option<&'a HeaderEdits>,
-        policies: impl Iterator<Item = HeaderChange<'a>>,
+        mut list: Vec<HeaderChange<'a>>,
         variables: impl FnOnce() -> V,
     ) -> Self {
-        let mut list: Vec<HeaderChange<'_>> = policies.collect();
         let edits = edits.filter(|edits| !edits.is_empty());
         if let Some(edits) = edits {
             // The config has the last word on what policies set.
@@ -249,12 +259,24 @@ impl<'a> HeaderChanges<'a> {
 
     /// The headers that are added: name, value, and whether it may be a secret.
     pub(super) fn added(&self) -> impl Iterator<Item = (&[u8], &[u8], bool)> {
-        let listed = self.list.iter().filter_map(|change| {
+        let literals = self.literals.into_iter().flat_map(HeaderEdits::literals);
+        self.listed()
+            .chain(literals.map(|(name, value)| (name.as_bytes(), value, false)))
+    }
+
+    /// Those of them before the headers of [`Self::literals`].
+    #[inline]
+    pub(super) fn listed(&self) -> impl Iterator<Item = (&[u8], &[u8], bool)> {
+        self.list.iter().filter_map(|change| {
             let value = change.value.as_deref()?;
             Some((change.name.as_bytes(), value, change.is_secret))
-        });
-        let literals = self.literals.into_iter().flat_map(HeaderEdits::literals);
-        listed.chain(literals.map(|(name, value)| (name.as_bytes(), value, false)))
+        })
+    }
+
+    /// The headers that the config adds, where they are not in the list.
+    #[inline]
+    pub(super) fn literals(&self) -> Option<&'a HeaderEdits> {
+        self.literals
     }
 }
 

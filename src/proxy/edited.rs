@@ -31,14 +31,21 @@ fn request_changes<'e>(
         Some(Host::Backend) => Some(backend.authority().as_bytes().into()),
         Some(Host::Name(name)) => Some(name.as_bytes().into()),
     };
-    let mark = changes.without_mark(exchange.request.identity.is_trusted);
-    let own = changes.prefix().into_iter().chain(mark);
-    let policies = changes.notes.request_headers.iter().map(HeaderChange::of);
+    let mut list = Vec::new();
+    if let Some(prefix) = changes.prefix() {
+        list.push(prefix);
+    }
+    if let Some(mark) = changes.without_mark(exchange.request.identity.is_trusted) {
+        list.push(mark);
+    }
+    if let Some(notes) = &changes.notes {
+        list.extend(notes.request_headers.iter().map(HeaderChange::of));
+    }
     let edits = plan.request_headers.as_ref();
     RequestChanges {
         path: changes.path.as_deref(),
         authority,
-        headers: HeaderChanges::new(edits, own.chain(policies), || {
+        headers: HeaderChanges::new(edits, list, || {
             RequestVariables::of(exchange, Cow::Borrowed(&backend.url))
         }),
     }
@@ -55,9 +62,12 @@ pub(super) fn of_response<'a>(exchange: &Exchange<'a>) -> Option<HeaderChanges<'
 }
 
 fn response_changes<'a>(exchange: &Exchange<'a>, changes: &Changes<'a>) -> HeaderChanges<'a> {
-    let policies = changes.notes.response_headers.iter();
-    let policies = policies.map(|edit| HeaderChange::of(edit).into_owned());
-    HeaderChanges::new(changes.plan.response_headers.as_ref(), policies, || {
+    let mut list = Vec::new();
+    if let Some(notes) = &changes.notes {
+        let policies = notes.response_headers.iter();
+        list.extend(policies.map(|edit| HeaderChange::of(edit).into_owned()));
+    }
+    HeaderChanges::new(changes.plan.response_headers.as_ref(), list, || {
         let backend = exchange.record.backend().map(Label::text);
         RequestVariables::of(exchange, backend.unwrap_or_default())
     })

@@ -43,8 +43,9 @@ fn find_in<'a>(
     }
     if let Some(changes) = &mut exchange.changes {
         let vary = Edit::Add("Vary".into(), b"Accept"[..].into());
-        if !changes.notes.response_headers.contains(&vary) {
-            changes.notes.response_headers.push(vary);
+        let notes = changes.notes.get_or_insert_default();
+        if !notes.response_headers.contains(&vary) {
+            notes.response_headers.push(vary);
         }
     }
     let is_wanted = ErrorPages::is_for(exchange.request.head.values(FieldName::Accept));

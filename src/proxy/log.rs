@@ -22,8 +22,8 @@ impl Drop for Exchange<'_> {
         }
         let worker = self.request.worker();
         worker.counters.requests_in_flight.down();
-        if let Some(changes) = self.changes.take() {
-            worker.give_back_notes(changes.notes);
+        if let Some(notes) = self.changes.as_mut().and_then(|changes| changes.notes.take()) {
+            worker.give_back_notes(notes);
         }
     }
 }

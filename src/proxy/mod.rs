@@ -154,8 +154,7 @@ async fn forward<'a>(exchange: &mut Exchange<'a>, seen: &'a Seen) -> Result<Forw
     let body_limit = plan.map_or(snapshot.limits.body, |plan| plan.body_limit);
     if let Err(reason) = checks::check(head, body_limit) {
         // The response is the route's all the same: its headers, and its pages.
-        let notes = || exchange.request.worker().lend_notes();
-        exchange.changes = plan.map(|plan| Changes::new(plan, index, notes()));
+        exchange.changes = plan.map(|plan| Changes::new(plan, index, None));
         return Err(reason);
     }
     if let Some(plan) = plan

@@ -89,6 +89,9 @@ pub(super) fn context<'t>(exchange: &Exchange<'_>, pool: &Pool, tried: &'t [Back
 
 /// The hash of what identifies the request to a strategy with affinity.
 fn key(exchange: &Exchange<'_>, affinity: &Affinity) -> Option<u64> {
-    let notes = exchange.changes.as_ref().map(|changes| &*changes.notes);
+    let notes = exchange
+        .changes
+        .as_ref()
+        .and_then(|changes| changes.notes.as_deref());
     affinity.hash(&exchange.request.view(exchange.request.worker().wall()), notes)
 }

@@ -11,6 +11,7 @@ use evenkeel_balance::rewrite::Rewrite;
 use super::body::is_larger;
 use super::changes::Changes;
 use super::exchange::Exchange;
+use super::record::Record;
 use super::{Failure, LocalReason, jobs};
 use crate::pool::Pool;
 use crate::telemetry::metrics::{PolicyCounters, PolicyOutcome};
@@ -20,6 +21,8 @@ use crate::telemetry::metrics::{PolicyCounters, PolicyOutcome};
 pub struct Plan {
     /// Its policies, in the order in which they act.
     pub steps: Vec<Step>,
+    /// How many of them, from the first, decide about requests: the others act on responses only.
+    pub deciding: usize,
     /// Changes the path and the host for the backend.
     pub rewrite: Option<Rewrite>,
     /// Changes headers of requests.
@@ -100,12 +103,13 @@ pub(super) fn begin<'a>(
     plan: &'a Plan,
     route: usize,
 ) -> Result<Option<Waiting>, LocalReason> {
+    if plan.deciding == 0 {
+        exchange.changes = Some(Changes::new(plan, route, None));
+        return finish(exchange, plan).map(|()| None);
+    }
     let notes = exchange.request.worker().lend_notes();
-    exchange.changes = Some(Changes::new(plan, route, notes));
-    let waiting = match plan.steps.is_empty() {
-        true => None,
-        false => decide_from(exchange, plan, 0, None)?,
-    };
+    exchange.changes = Some(Changes::new(plan, route, Some(notes)));
+    let waiting = check_from(exchange, plan, 0)?;
     if waiting.is_none() {
         finish(exchange, plan)?;
     }
@@ -124,76 +128,113 @@ pub(super) async fn resume(
     loop {
         let server = plan.steps.get(waiting.step).and_then(|step| step.server.as_ref());
         let done = jobs::perform(exchange, server, waiting.job).await?;
-        match decide_from(exchange, plan, waiting.step, Some(done))? {
+        match resume_at(exchange, plan, waiting.step, done)? {
             Some(next) => waiting = next,
             None => return finish(exchange, plan),
         }
     }
 }
 
-/// Lets the policies from this one on decide; `done` is what the first of them waited for. Returns the first that has to wait.
-fn decide_from(
+/// Lets the policies from this one on decide. Returns the first that has to wait.
+fn check_from(
     exchange: &mut Exchange<'_>,
     plan: &Plan,
     first: usize,
-    mut done: Option<Job>,
 ) -> Result<Option<Waiting>, LocalReason> {
+    let Exchange {
+        request,
+        changes,
+        record,
+        ..
+    } = exchange;
+    let Some(notes) = changes.as_mut().and_then(|changes| changes.notes.as_deref_mut()) else {
+        return Ok(None);
+    };
+    let worker = request.worker();
     // Nothing of it but `random` differs from policy to policy.
-    let view = exchange.request.view(exchange.request.worker().wall());
-    for (index, step) in plan.steps.iter().enumerate().skip(first) {
-        if let Some(job) = decide(exchange, step, done.take(), view)? {
-            return Ok(Some(Waiting { step: index, job }));
+    let mut view = request.view(worker.wall());
+    let steps = plan.steps.get(first..plan.deciding).unwrap_or_default();
+    for (index, step) in (first..).zip(steps) {
+        view.random = worker.random();
+        match step.policy.check(&view, notes) {
+            Decision::Continue => step.counters.count(worker.index, PolicyOutcome::Passed),
+            decision => return stop(record, (index, step), decision, worker.index),
         }
     }
     Ok(None)
 }
 
+/// Lets the policy decide that has waited for this, and those after it. Returns the next that has to wait.
+fn resume_at(
+    exchange: &mut Exchange<'_>,
+    plan: &Plan,
+    index: usize,
+    done: Job,
+) -> Result<Option<Waiting>, LocalReason> {
+    let Exchange {
+        request,
+        changes,
+        record,
+        ..
+    } = &mut *exchange;
+    let notes = changes.as_mut().and_then(|changes| changes.notes.as_deref_mut());
+    let (Some(notes), Some(step)) = (notes, plan.steps.get(index)) else {
+        return Ok(None);
+    };
+    let worker = request.worker();
+    let view = View {
+        random: worker.random(),
+        ..request.view(worker.wall())
+    };
+    match step.policy.resume(&view, notes, done) {
+        Decision::Continue => step.counters.count(worker.index, PolicyOutcome::Passed),
+        decision => return stop(record, (index, step), decision, worker.index),
+    }
+    check_from(exchange, plan, index + 1)
+}
+
+/// A policy does not let the request pass, or not yet.
+#[inline(never)]
+fn stop(
+    record: &mut Record<'_>,
+    (index, step): (usize, &Step),
+    decision: Decision,
+    worker: usize,
+) -> Result<Option<Waiting>, LocalReason> {
+    let (outcome, result) = match decision {
+        Decision::Continue => (PolicyOutcome::Passed, Ok(None)),
+        Decision::Wait(job) => (PolicyOutcome::Waited, Ok(Some(Waiting { step: index, job }))),
+        Decision::Refuse(refusal) => {
+            record.policy = Some(Arc::clone(&step.name));
+            let outcome = match refusal.code.is_empty() {
+                true => PolicyOutcome::Responded,
+                false => PolicyOutcome::Refused,
+            };
+            (outcome, Err(LocalReason::Refused(refusal)))
+        }
+    };
+    step.counters.count(worker, outcome);
+    result
+}
+
 /// All policies have passed the request.
+#[inline]
 fn finish(exchange: &mut Exchange<'_>, plan: &Plan) -> Result<(), LocalReason> {
     let head = exchange.request.head;
     let Some(changes) = &mut exchange.changes else {
         return Ok(());
     };
-    let limits = plan.body_limit.into_iter().chain(changes.notes.body_limit);
-    let limit = limits.min();
+    let of_policies = changes.notes.as_ref().and_then(|notes| notes.body_limit);
+    let limit = match (plan.body_limit, of_policies) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    };
     exchange.body.transfer.set_limit(limit);
     if is_larger(head.body, limit) {
         return Err(Failure::BodyTooLarge.into());
     }
-    Ok(changes.rewrite(head.text(head.path))?)
-}
-
-/// Lets a policy decide, with what it waited for. Returns what it has to wait for next.
-fn decide(
-    exchange: &mut Exchange<'_>,
-    step: &Step,
-    done: Option<Job>,
-    view: View<'_>,
-) -> Result<Option<Job>, LocalReason> {
-    let view = View {
-        random: exchange.request.worker().random(),
-        ..view
-    };
-    let Some(changes) = &mut exchange.changes else {
-        return Ok(None);
-    };
-    let decision = match done {
-        None => step.policy.check(&view, &mut changes.notes),
-        Some(done) => step.policy.resume(&view, &mut changes.notes, done),
-    };
-    let outcome = match &decision {
-        Decision::Continue => PolicyOutcome::Passed,
-        Decision::Wait(_) => PolicyOutcome::Waited,
-        Decision::Refuse(refusal) if refusal.code.is_empty() => PolicyOutcome::Responded,
-        Decision::Refuse(_) => PolicyOutcome::Refused,
-    };
-    step.counters.count(exchange.request.worker().index, outcome);
-    match decision {
-        Decision::Continue => Ok(None),
-        Decision::Wait(job) => Ok(Some(job)),
-        Decision::Refuse(refusal) => {
-            exchange.record.policy = Some(Arc::clone(&step.name));
-            Err(LocalReason::Refused(refusal))
-        }
+    match plan.rewrite {
+        None => Ok(()),
+        Some(_) => Ok(changes.rewrite(head.text(head.path))?),
     }
 }

@@ -31,7 +31,10 @@ impl<'a> RequestVariables<'a> {
         let peer = &request.client.peer;
         let view = request.view(request.worker().wall());
         Self {
-            notes: exchange.changes.as_ref().map(|changes| &*changes.notes),
+            notes: exchange
+                .changes
+                .as_ref()
+                .and_then(|changes| changes.notes.as_deref()),
             client_port: peer.ip_address().map(|address| address.port()),
             request_id: request.identity.request_id(request.head),
             trace_id: exchange

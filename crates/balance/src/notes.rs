@@ -10,7 +10,7 @@ pub type Claim = (Box<str>, Box<[u8]>);
 #[derive(Default)]
 pub struct Notes {
     /// Who the client proved to be, for the access log, `${user}` and keys of limits.
-    pub user: Option<Box<str>>,
+    pub user: Option<Arc<str>>,
     /// Claims of a verified token, by name, for `${jwt.NAME}` and keys of limits.
     pub claims: Vec<Claim>,
     /// The claims of a verified token that have a text, shared by all its requests. Those above come first.
@@ -71,12 +71,17 @@ impl Notes {
             held,
         } = self;
         *user = None;
-        claims.clear();
         *token = None;
-        request_headers.clear();
-        response_headers.clear();
         *body_limit = None;
-        held.clear();
+        // Few requests have any of these.
+        let is_empty =
+            claims.is_empty() & request_headers.is_empty() & response_headers.is_empty() & held.is_empty();
+        if !is_empty {
+            claims.clear();
+            request_headers.clear();
+            response_headers.clear();
+            held.clear();
+        }
     }
 
     /// The value of a claim.

@@ -158,9 +158,14 @@ pub fn write_request<W: HeadWriter>(
 }
 
 /// Writes the headers that the changes add.
-fn write_added<W: HeadWriter>(changes: &HeaderChanges<'_>, out: &mut W) {
-    for (name, value, is_secret) in changes.added() {
+#[inline]
+pub(super) fn write_added<W: HeadWriter>(changes: &HeaderChanges<'_>, out: &mut W) {
+    for (name, value, is_secret) in changes.listed() {
         out.field(name, value, is_secret);
+    }
+    if let Some(edits) = changes.literals() {
+        let fields = edits.literals().map(|(name, value)| (name.as_bytes(), value));
+        out.fixed(edits.lines(), fields);
     }
 }
 

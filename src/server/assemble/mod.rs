@@ -229,7 +229,9 @@ impl<'a> RouteBuilder<'a> {
                 .pools()
                 .try_for_each(|pool| self.index(route, pool).map(drop))?;
         }
+        let decides = |policy: &&Arc<PolicySettings>| (policy.entry.order)(&policy.params) != Order::Response;
         let plan = Plan {
+            deciding: settings.policies.iter().filter(decides).count(),
             response: ResponsePolicies::of(&steps),
             steps,
             rewrite: rewrite.transpose().map_err(all)?,

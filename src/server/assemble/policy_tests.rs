@@ -56,6 +56,8 @@ fn routes_share_the_counters_of_a_policy_and_a_reload_keeps_them() {
     assert_eq!(names(&first.snapshot), ["office", "other"]);
     let steps = |index: usize| &first.snapshot.routes[index].plan.as_ref().unwrap().steps;
     assert_eq!((steps(0).len(), steps(1).len()), (2, 2));
+    let deciding = |index: usize| first.snapshot.routes[index].plan.as_ref().unwrap().deciding;
+    assert_eq!((deciding(0), deciding(1)), (1, 2));
     steps(0)[0].counters.count(0, PolicyOutcome::Refused);
     steps(1)[0].counters.count(1, PolicyOutcome::Refused);
     let kept = first.keep.finish();

@@ -73,6 +73,8 @@ pub struct HeaderEdits {
     written: Box<[Written]>,
     /// Whether no value has a variable.
     is_literal: bool,
+    /// If so, the headers that are written as HTTP/1 has them, each after a line break.
+    lines: Box<[u8]>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,11 +145,15 @@ impl HeaderEdits {
             });
         }
         match errors.is_empty() {
-            true => Ok(Self {
-                removed: Names::new(names, direction),
-                is_literal: written.iter().all(|header| header.value.literal().is_some()),
-                written: written.into(),
-            }),
+            true => {
+                let lines: Option<Vec<_>> = written.iter().map(line).collect();
+                Ok(Self {
+                    removed: Names::new(names, direction),
+                    is_literal: lines.is_some(),
+                    lines: lines.unwrap_or_default().concat().into(),
+                    written: written.into(),
+                })
+            }
             false => Err(errors),
         }
     }
@@ -172,6 +178,12 @@ impl HeaderEdits {
     #[inline]
     pub fn is_literal(&self) -> bool {
         self.is_literal
+    }
+
+    /// The headers of [`Self::literals`] as HTTP/1 has them, each after a line break; empty if not every value is literal.
+    #[inline]
+    pub fn lines(&self) -> &[u8] {
+        &self.lines
     }
 
     /// The headers whose values have no variables, by name and value.
@@ -269,6 +281,12 @@ impl Names {
 #[inline]
 fn bit_of_length(name: &[u8]) -> u64 {
     1 << name.len().min(63)
+}
+
+/// A header without variables as HTTP/1 has it, after a line break.
+fn line(header: &Written) -> Option<Vec<u8>> {
+    let value = header.value.literal()?;
+    Some([b"\r\n", header.name.as_bytes(), b": ", value].concat())
 }
 
 /// Reads one header of `set` or `add`.

@@ -295,3 +295,14 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn headers_without_variables_are_there_as_lines_too() {
+    let edits = requests(&[("X-A", "b c")], &[("X-D", "e$$")], &[]);
+    assert!(edits.is_literal());
+    assert_eq!(edits.lines(), b"\r\nX-A: b c\r\nX-D: e$");
+    let edits = requests(&[("X-A", "b"), ("X-H", "${host}")], &[], &[]);
+    assert!(!edits.is_literal() && edits.lines().is_empty());
+    let nothing = HeaderEdits::default();
+    assert!(nothing.lines().is_empty() && nothing.literals().next().is_none());
+}

@@ -71,13 +71,17 @@ fn parse(text: &str) -> Option<IpNet> {
 
 impl Policy for Ip {
     fn check(&self, request: &Request<'_>, _: &mut Notes) -> Decision {
-        let is_allowed = match (request.client_ip, &self.allow) {
-            (Some(ip), allow) => {
+        let allow = self.allow.as_ref();
+        let is_allowed = match request.client_ip {
+            Some(IpAddr::V4(ip)) => {
+                !self.deny.contains_v4(ip) && allow.is_none_or(|allow| allow.contains_v4(ip))
+            }
+            Some(ip) => {
                 let ip = ip.to_canonical();
-                !self.deny.contains(ip) && allow.as_ref().is_none_or(|allow| allow.contains(ip))
+                !self.deny.contains(ip) && allow.is_none_or(|allow| allow.contains(ip))
             }
             // A client of a Unix socket has no address, so no list can name it.
-            (None, allow) => allow.is_none(),
+            None => allow.is_none(),
         };
         match is_allowed {
             true => Decision::Continue,
@@ -117,13 +121,16 @@ impl Ranges {
 
     fn contains(&self, ip: IpAddr) -> bool {
         match ip {
-            IpAddr::V4(ip) => is_within(self.near(ip), ip.into()),
+            IpAddr::V4(ip) => self.contains_v4(ip),
             IpAddr::V6(ip) => is_within(&self.v6, ip.into()),
         }
     }
-}
 
-impl Ranges {
+    #[inline]
+    fn contains_v4(&self, ip: Ipv4Addr) -> bool {
+        is_within(self.near(ip), ip.into())
+    }
+
     /// The ranges among which one with this address is: those that begin in its first octet, and the one before, which may reach
     /// into it.
     #[inline]

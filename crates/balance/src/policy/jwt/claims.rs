@@ -29,7 +29,7 @@ pub(super) struct Rules {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Accepted {
     /// The subject.
-    pub(super) user: Option<Box<str>>,
+    pub(super) user: Option<Arc<str>>,
     /// All claims that have a text.
     pub(super) claims: Arc<[Claim]>,
     /// The values of the forwarded claims, in the order of the rules.
