@@ -199,6 +199,13 @@ impl KeyHasher {
         }
     }
 
+    /// The hash of some bytes.
+    pub fn hash(&self, bytes: &[u8]) -> u64 {
+        let mut hasher = self.start();
+        hasher.write(bytes);
+        hasher.finish()
+    }
+
     fn start(&self) -> FoldHasher<'_> {
         FoldHasher::with_seed(self.start, &self.seed)
     }
@@ -208,9 +215,7 @@ impl KeyHasher {
         reason = "every arm of `Key::hash` returns an option"
     )]
     fn bytes(&self, bytes: &[u8]) -> Option<u64> {
-        let mut hasher = self.start();
-        hasher.write(bytes);
-        Some(hasher.finish())
+        Some(self.hash(bytes))
     }
 
     fn ip(&self, ip: IpAddr, ipv6_prefix: u8) -> Option<u64> {
