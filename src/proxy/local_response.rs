@@ -12,6 +12,7 @@ use evenkeel_balance::policy::Refusal;
 use super::changes::HeaderChanges;
 use super::deadlines::{Deadline, Deadlines};
 use super::exchange::Exchange;
+use super::headers::write_added;
 use super::log::{self, Refused, log_refused};
 use super::logged_response::head_for_log;
 use super::request::Request;
@@ -28,6 +29,8 @@ use crate::message::{HeadWriter, Malformed, OutgoingHead, ReadSoFar, name, reaso
 const RETRY_AFTER: &[u8] = b"1";
 /// In place of an error code: nothing has to be explained.
 pub(super) const NO_CONTENT: &str = "";
+/// Most explanations in text or JSON are shorter.
+const EXPLANATION: usize = 256;
 /// About how many fields a local response has, and how many bytes of them.
 const SIZE: (usize, usize) = (8, 256);
 
@@ -61,7 +64,7 @@ pub(super) async fn respond(exchange: &mut Exchange<'_>, reason: LocalReason) ->
             send(exchange, content, true).await
         }
         LocalReason::LastRecipient => respond_as_last(exchange).await,
-        LocalReason::Refused(refusal) => refuse_request(exchange, &refusal).await,
+        LocalReason::Refused(refusal) => refuse_request(exchange, refusal).await,
     }
 }
 
@@ -85,9 +88,9 @@ async fn respond_as_last(exchange: &mut Exchange<'_>) -> ConnectionDisposition {
 }
 
 /// Sends the response of a policy or of the route itself.
-async fn refuse_request(exchange: &mut Exchange<'_>, refusal: &Refusal) -> ConnectionDisposition {
+async fn refuse_request(exchange: &mut Exchange<'_>, mut refusal: Box<Refusal>) -> ConnectionDisposition {
     exchange.record.ending.code = (!refusal.code.is_empty()).then_some(refusal.code);
-    exchange.record.detail.clone_from(&refusal.detail);
+    exchange.record.detail = refusal.detail.take();
     if exchange.request.is_grpc && !refusal.code.is_empty() {
         let status = grpc::status_of(refusal.status);
         return send_grpc(exchange, (refusal.status, status), refusal.code, true).await;
@@ -124,7 +127,9 @@ pub(super) fn fixed(exchange: &Exchange<'_>, respond: &Respond) -> LocalReason {
     respond.write_headers(variables, &mut Vec::new(), |name, value, _| {
         match name.eq_ignore_ascii_case("Content-Type") {
             true => media_type = String::from_utf8_lossy(value.bytes()).into_owned(),
-            false => refusal.headers.push((name.into(), value.bytes().into())),
+            false => refusal
+                .headers
+                .push((name.to_owned().into(), value.bytes().into())),
         }
     });
     // An error without a body may get a page.
@@ -437,18 +442,10 @@ async fn flush(client: &mut Client, deadlines: &mut Deadlines) -> Result<(), Fai
     .await
 }
 
-/// The bytes of a request ID that are repeated to the client: a trusted proxy may have sent anything, and these need no
-/// escaping anywhere.
-fn repeatable(id: &[u8]) -> impl Iterator<Item = &u8> {
-    id.iter()
-        .filter(|byte| byte.is_ascii_alphanumeric() || b"-_.:+/=".contains(byte))
-}
-
+/// Writes the bytes of a request ID that may be repeated to the client.
 fn write_request_id<W: HeadWriter>(id: &[u8], out: &mut W) {
     out.begin(name!("X-Request-Id"));
-    for byte in repeatable(id) {
-        out.part(std::slice::from_ref(byte));
-    }
+    local::repeatable(id).for_each(|part| out.part(part));
     out.end();
 }
 
@@ -499,8 +496,8 @@ impl OutgoingHead for LocalHead<'_> {
                 out.field(name, value, *is_secret);
             }
         }
-        for (name, value, is_secret) in changes.iter().flat_map(|changes| changes.added()) {
-            out.field(name, value, is_secret);
+        if let Some(changes) = changes {
+            write_added(changes, out);
         }
         if let Some(id) = self.response.request_id {
             write_request_id(id, out);
@@ -552,6 +549,7 @@ impl Content<'_> {
                     title: reason_phrase(self.status),
                     request_id,
                 };
+                explanation.reserve(EXPLANATION);
                 let accept = head.into_iter().flat_map(|head| head.values(FieldName::Accept));
                 (local::render(accept, &problem, explanation), explanation)
             }

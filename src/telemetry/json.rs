@@ -200,9 +200,21 @@ fn is_special(byte: u8) -> bool {
 #[cold]
 fn escape(out: &mut Vec<u8>, value: &[u8]) {
     for chunk in value.utf8_chunks() {
-        for character in chunk.valid().chars() {
-            escape_character(out, character);
+        let mut rest = chunk.valid();
+        while let Some((plain, special)) = rest
+            .bytes()
+            .position(is_special)
+            .and_then(|at| rest.split_at_checked(at))
+        {
+            out.extend_from_slice(plain.as_bytes());
+            let mut characters = special.chars();
+            characters
+                .by_ref()
+                .take(1)
+                .for_each(|character| escape_character(out, character));
+            rest = characters.as_str();
         }
+        out.extend_from_slice(rest.as_bytes());
         for byte in chunk.invalid() {
             code_unit(out, u16::from(*byte));
         }

@@ -3,7 +3,7 @@
 
 /// Escapes a text for HTML, in an element or a quoted attribute.
 pub(super) fn html(text: &str, most: usize, out: &mut Vec<u8>) {
-    write(text, most, out, |character, out| match character {
+    write((text, "&<>\"'"), most, out, |character, out| match character {
         '&' => out.push_str("&amp;"),
         '<' => out.push_str("&lt;"),
         '>' => out.push_str("&gt;"),
@@ -16,7 +16,7 @@ pub(super) fn html(text: &str, most: usize, out: &mut Vec<u8>) {
 
 /// Escapes a text for a string of JSON (RFC 8259 §7). `<`, `>` and `&` too, in case somebody puts the JSON into a page.
 pub(super) fn json(text: &str, most: usize, out: &mut Vec<u8>) {
-    write(text, most, out, |character, out| match character {
+    write((text, "\"\\<>&"), most, out, |character, out| match character {
         '"' => out.push_str("\\\""),
         '\\' => out.push_str("\\\\"),
         '<' => out.push_str("\\u003c"),
@@ -29,7 +29,7 @@ pub(super) fn json(text: &str, most: usize, out: &mut Vec<u8>) {
 
 /// Writes a text on one line.
 pub(super) fn text(text: &str, most: usize, out: &mut Vec<u8>) {
-    write(text, most, out, |character, out| match character {
+    write((text, ""), most, out, |character, out| match character {
         character if character.is_control() => out.push_char(' '),
         character => out.push_char(character),
     });
@@ -55,7 +55,12 @@ impl Escaped {
     }
 }
 
-fn write(text: &str, most: usize, out: &mut Vec<u8>, escape: impl Fn(char, &mut Escaped)) {
+/// Writes a text; `special` are the characters of ASCII that are escaped, beside control characters.
+fn write((text, special): (&str, &str), most: usize, out: &mut Vec<u8>, escape: impl Fn(char, &mut Escaped)) {
+    let is_plain = |byte: u8| (b' '..=b'~').contains(&byte) && !special.as_bytes().contains(&byte);
+    if text.len() <= most && text.bytes().all(is_plain) {
+        return out.extend_from_slice(text.as_bytes());
+    }
     let end = out.len() + most;
     for character in text.chars() {
         let mut escaped = Escaped::default();

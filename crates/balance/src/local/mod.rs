@@ -105,11 +105,35 @@ impl Problem<'_> {
 
     /// Writes the bytes of the request id that need no escaping anywhere: a trusted proxy may have sent any.
     fn id(&self, out: &mut Vec<u8>) {
-        let id = self.request_id.unwrap_or_default().iter();
-        let plain = id.filter(|byte| byte.is_ascii_alphanumeric() || b"-_.:+/=".contains(byte));
-        out.extend(plain.take(MAX_ID));
+        let id = self.request_id.unwrap_or_default();
+        let end = out.len() + MAX_ID;
+        repeatable(id).for_each(|part| out.extend_from_slice(part));
+        out.truncate(end);
     }
 }
+
+/// The bytes of a request id that are repeated to the client, in parts: a trusted proxy may have sent anything, and these need no
+/// escaping anywhere.
+pub fn repeatable(id: &[u8]) -> impl Iterator<Item = &[u8]> {
+    // Of most ids, one part is all of it.
+    id.split(|byte| !is_repeatable(*byte))
+        .filter(|part| !part.is_empty())
+}
+
+fn is_repeatable(byte: u8) -> bool {
+    REPEATABLE.get(usize::from(byte)).is_some_and(|is| *is)
+}
+
+static REPEATABLE: [bool; 256] = {
+    let mut table = [false; 256];
+    let bytes = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.:+/=";
+    let mut index = 0;
+    while index < bytes.len() {
+        table[bytes[index] as usize] = true;
+        index += 1;
+    }
+    table
+};
 
 /// What a person can make of a status. None of these needs escaping.
 fn sentence(status: u16) -> &'static str {
@@ -202,6 +226,15 @@ mod tests {
         for outside in ["http:", "https:", "src=", "href=", "url(", "@import", "<script"] {
             assert!(!body.contains(outside), "{outside}");
         }
+    }
+
+    #[test]
+    fn only_bytes_that_mean_nothing_are_repeated() {
+        let parts = |id: &'static str| repeatable(id.as_bytes()).collect::<Vec<_>>().concat();
+        for whole in ["", "aZ09-_.:+/=", "01890a5d-ac96-774b-bcce-b302099a8057"] {
+            assert_eq!(parts(whole), whole.as_bytes());
+        }
+        assert_eq!(parts("<a>\r\nb\"\u{e9}c "), b"abc");
     }
 
     #[test]

@@ -40,6 +40,8 @@ struct Concurrency {
     key: RequestKey,
     limit: u64,
     status: u16,
+    /// Why a request is refused.
+    refused: Box<str>,
     counts: Arc<InFlight>,
 }
 
@@ -65,9 +67,11 @@ pub(super) fn build(context: Context<'_>) -> Result<Box<dyn Policy>, BuildError>
     let bits = params.count("ipv6_prefix").unwrap_or_default();
     // Another definition of the key, or another size, is another table.
     let identity = format!("policy/{name}/concurrency/{key}/{bits}/{keys}");
+    let limit = limit.ok_or_else(|| BuildError::of("limit", "`concurrency` requires a limit"))?;
     Ok(Box::new(Concurrency {
+        refused: format!("limit of {limit} in flight by {key}").into(),
         key,
-        limit: limit.ok_or_else(|| BuildError::of("limit", "`concurrency` requires a limit"))?,
+        limit,
         status: params.count("status").unwrap_or(429) as u16,
         counts: kept.get_or_insert(&identity, || InFlight {
             table: KeyTable::new(keys),
@@ -103,9 +107,8 @@ impl Policy for Concurrency {
             }
             Err(Unchanged::Refused(()) | Unchanged::Contended) => {
                 let refusal = Refusal::new(self.status, "too_many_concurrent");
-                let detail = format!("limit of {} in flight by {}", self.limit, self.key);
                 // When one of the others ends is unknown: 1 s keeps clients from trying in a loop.
-                Decision::Refuse(refusal.with("Retry-After", "1").because(detail))
+                Decision::Refuse(refusal.with("Retry-After", "1").because(&*self.refused))
             }
         }
     }

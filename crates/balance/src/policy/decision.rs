@@ -1,5 +1,6 @@
 //! What a policy decides about a request.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ pub struct Refusal {
     /// The error code in the access log; empty when nothing went wrong, as with a preflight request.
     pub code: &'static str,
     /// Headers beside those that every local response has.
-    pub headers: Vec<(Box<str>, Box<[u8]>)>,
+    pub headers: Vec<(Cow<'static, str>, Box<[u8]>)>,
     /// The body with its media type; `None` for the body that the client's `Accept` and the status call for.
     pub body: Option<(Box<str>, Box<[u8]>)>,
     /// What exactly was wrong, for the access log.
@@ -41,7 +42,7 @@ impl Refusal {
 
     /// The same refusal with one more header.
     #[must_use]
-    pub fn with(mut self: Box<Self>, name: &str, value: impl AsRef<[u8]>) -> Box<Self> {
+    pub fn with(mut self: Box<Self>, name: &'static str, value: impl AsRef<[u8]>) -> Box<Self> {
         self.headers.push((name.into(), value.as_ref().into()));
         self
     }

@@ -108,12 +108,40 @@ impl KeyTable {
 
     /// Changes the state of a key to what `next` returns for the present one; `None` stands for a key that has no state.
     /// `next` runs again when another worker was faster. Returns the slot of the key.
+    #[inline]
     pub(super) fn update<R>(
         &self,
         access: Access,
         mut next: impl FnMut(Option<State>) -> Result<State, R>,
     ) -> Result<Slot, Unchanged<R>> {
         let index = access.hash as usize & (self.sets.len() - 1);
+        let Some(set) = self.sets.get(index) else {
+            return Err(Unchanged::Contended);
+        };
+        let key = key_bits(access.hash);
+        // Where most keys are. An empty slot has no key, and `key` is never 0.
+        let home = home(key);
+        let word = set.load(home);
+        if key_of(word) == key && !is_claim(word) {
+            let state = next(Some(state_of(word))).map_err(Unchanged::Refused)?;
+            if set.swap(home, word, word_of(key, state)) {
+                return Ok(Slot {
+                    set: index as u32,
+                    way: home as u32,
+                });
+            }
+        }
+        self.update_anywhere(index, access, next)
+    }
+
+    /// Changes the state of a key that may be in any slot of a set, or in none.
+    #[inline(never)]
+    fn update_anywhere<R>(
+        &self,
+        index: usize,
+        access: Access,
+        mut next: impl FnMut(Option<State>) -> Result<State, R>,
+    ) -> Result<Slot, Unchanged<R>> {
         let Some(set) = self.sets.get(index) else {
             return Err(Unchanged::Contended);
         };

@@ -33,14 +33,30 @@ pub(super) struct Reach(u64);
 /// What became of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// It is admitted, and this many more would be.
-    Admitted {
-        remaining: u64,
-        /// Nanoseconds until the whole burst is there again.
-        full_after: u64,
-    },
+    /// It is admitted.
+    Admitted(Admitted),
     /// It is refused, and one is admitted after this many nanoseconds.
     Refused { wait: u64 },
+}
+
+/// An admitted request, to ask what is left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Admitted {
+    limit: Gcra,
+    tat: u64,
+    now: u64,
+}
+
+impl Admitted {
+    /// How many more would be admitted now.
+    pub(super) fn remaining(self) -> u64 {
+        self.limit.remaining(self.tat, self.now)
+    }
+
+    /// Nanoseconds until the whole burst is there again.
+    pub(super) fn full_after(self) -> u64 {
+        self.tat.saturating_sub(self.now)
+    }
 }
 
 impl LimitMemory {
@@ -55,12 +71,12 @@ impl LimitMemory {
     /// A time as the table has it. Never 0, which is the TAT of a new key.
     pub(super) fn nanos(&self, now: Instant) -> u64 {
         let origin = self.origin.get_or_init(|| now);
-        let nanos = now.saturating_duration_since(*origin).as_nanos() as u64;
-        nanos + 1
+        now.nanos_since(*origin) + 1
     }
 
     /// Counts a request of a key. `counts` says whether the count beside the TAT grows too; with `has_shrunk`, a TAT that an
     /// earlier limit put too far ahead is brought back to where this limit is used up.
+    #[inline]
     pub(super) fn admit(&self, limit: Gcra, request: Counted) -> (Outcome, Option<super::key_table::Slot>) {
         let Counted {
             hash, random, now, ..
@@ -78,10 +94,11 @@ impl LimitMemory {
             let State { value: tat, count } = state.unwrap_or_default();
             match limit.admit(tat, now) {
                 Ok(next) => {
-                    outcome = Outcome::Admitted {
-                        remaining: limit.remaining(next, now),
-                        full_after: next.saturating_sub(now),
-                    };
+                    outcome = Outcome::Admitted(Admitted {
+                        limit,
+                        tat: next,
+                        now,
+                    });
                     Ok(State {
                         value: next,
                         count: count.saturating_add(u16::from(request.counts)),
@@ -163,7 +180,7 @@ mod tests {
     }
 
     fn is_admitted(memory: &LimitMemory, limit: Gcra, request: Counted) -> bool {
-        matches!(memory.admit(limit, request).0, Outcome::Admitted { .. })
+        matches!(memory.admit(limit, request).0, Outcome::Admitted(_))
     }
 
     /// Many threads, few keys, and a time that they all read: no key gets more than its burst and the rate.

@@ -119,8 +119,18 @@ struct RateLimit {
     status: u16,
     /// Whether admitted requests get headers.
     has_headers: bool,
+    texts: Texts,
+}
+
+/// What its headers and its lines in the log always say.
+#[derive(Debug)]
+struct Texts {
     /// The name of the policy as a string of structured fields (RFC 9651 §3.3.3).
     name: Box<str>,
+    /// The value of `RateLimit-Policy`.
+    policy: Box<str>,
+    /// Why a request is refused.
+    refused: Box<str>,
 }
 
 /// Where requests are counted.
@@ -178,12 +188,12 @@ pub(super) fn build(context: Context<'_>) -> Result<Box<dyn Policy>, BuildError>
         }
     };
     Ok(Box::new(RateLimit {
+        texts: Texts::new(name, &key, limit),
         key,
         limit,
         counts,
         status: params.count("status").unwrap_or(429) as u16,
         has_headers: params.flag("headers"),
-        name: structured_string(name),
     }))
 }
 
@@ -239,13 +249,11 @@ impl Policy for RateLimit {
             }
         };
         match outcome {
-            Outcome::Admitted { .. } if !self.has_headers => Decision::Continue,
-            Outcome::Admitted {
-                remaining,
-                full_after,
-            } => {
-                let headers = self.headers(remaining, seconds(full_after));
-                let edits = headers.map(|(name, value)| Edit::Add(name.into(), value.into_bytes().into()));
+            Outcome::Admitted(_) if !self.has_headers => Decision::Continue,
+            Outcome::Admitted(admitted) => {
+                let reset = seconds(admitted.full_after());
+                let headers = self.texts.headers(admitted.remaining(), reset);
+                let edits = headers.map(|(name, value)| Edit::Add(name.into(), value));
                 notes.response_headers.extend(edits);
                 Decision::Continue
             }
@@ -262,24 +270,45 @@ impl Policy for RateLimit {
 }
 
 impl RateLimit {
+    #[cold]
     fn refusal(&self, wait: u64) -> Box<Refusal> {
         let wait = seconds(wait).max(1);
-        let [rate_limit, policy] = self.headers(0, wait);
-        Refusal::new(self.status, "rate_limited")
-            .with("Retry-After", wait.to_string())
-            .with(rate_limit.0, rate_limit.1)
-            .with(policy.0, policy.1)
-            .because(format!("limit of {} by {}", self.name, self.key))
+        let mut refusal = Refusal::new(self.status, "rate_limited");
+        refusal.headers.reserve_exact(3);
+        let mut refusal = refusal.with("Retry-After", itoa::Buffer::new().format(wait));
+        let headers = self.texts.headers(0, wait);
+        let headers = headers.map(|(name, value)| (name.into(), value));
+        refusal.headers.extend(headers);
+        refusal.because(&*self.texts.refused)
+    }
+}
+
+impl Texts {
+    fn new(name: &str, key: &RequestKey, limit: Gcra) -> Self {
+        let quoted = structured_string(name);
+        // The window is the time in which the rate admits the burst again.
+        let (quota, window) = (limit.burst(), seconds(limit.reach()).max(1));
+        Self {
+            policy: format!("{quoted};q={quota};w={window}").into(),
+            refused: format!("limit of {name} by {key}").into(),
+            name: quoted,
+        }
     }
 
-    /// The headers of draft-ietf-httpapi-ratelimit-headers-10: what remains and until when, and the quota with its window. The
-    /// window is the time in which the rate admits the burst again.
-    fn headers(&self, remaining: u64, reset: u64) -> [(&'static str, String); 2] {
-        let Self { name, limit, .. } = self;
-        let (quota, window) = (limit.burst(), seconds(limit.reach()).max(1));
+    /// The headers of draft-ietf-httpapi-ratelimit-headers-10: what remains and until when, and the quota with its window. Under
+    /// attack they are made for every request, so without the machinery of formats.
+    fn headers(&self, remaining: u64, reset: u64) -> [(&'static str, Box<[u8]>); 2] {
+        let (mut left, mut until) = (itoa::Buffer::new(), itoa::Buffer::new());
+        let parts = [
+            &*self.name,
+            ";r=",
+            left.format(remaining),
+            ";t=",
+            until.format(reset),
+        ];
         [
-            ("RateLimit", format!("{name};r={remaining};t={reset}")),
-            ("RateLimit-Policy", format!("{name};q={quota};w={window}")),
+            ("RateLimit", parts.concat().into_bytes().into()),
+            ("RateLimit-Policy", self.policy.as_bytes().into()),
         ]
     }
 }

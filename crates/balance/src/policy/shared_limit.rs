@@ -277,7 +277,7 @@ impl SharedLimit {
                 has_shrunk: self.has_shrunk,
             },
         );
-        if let Some(slot) = slot.filter(|_| matches!(outcome, Outcome::Admitted { .. })) {
+        if let Some(slot) = slot.filter(|_| matches!(outcome, Outcome::Admitted(_))) {
             self.memory.mark(slot.set());
         }
         Ok(outcome)
@@ -365,7 +365,7 @@ mod tests {
                 for (index, load) in load.iter().enumerate() {
                     for _ in 0..*load {
                         let outcome = self.instances[index].admit(KEY, self.rng.bits(), now);
-                        admitted[index] += u32::from(matches!(outcome, Ok(Outcome::Admitted { .. })));
+                        admitted[index] += u32::from(matches!(outcome, Ok(Outcome::Admitted(_))));
                     }
                     // Instances report at different times.
                     if (self.ticks + index as u32 * 37).is_multiple_of(REPORT) {

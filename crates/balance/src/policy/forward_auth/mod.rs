@@ -274,7 +274,7 @@ fn refusal(response: Fetched) -> Box<Refusal> {
             media_type = String::from_utf8(value.into()).ok();
             continue;
         }
-        refusal.headers.push((name, value));
+        refusal.headers.push((name.into_string().into(), value));
     }
     // A body without a type may be of any (RFC 9110 §8.3).
     let media_type = media_type.unwrap_or_else(|| "application/octet-stream".to_owned());

@@ -32,8 +32,8 @@ fn question(policy: &dyn Policy, request: &Request<'_>) -> Box<Fetch> {
     }
 }
 
-fn shown(headers: &[(Box<str>, Box<[u8]>)]) -> Vec<String> {
-    let line = |(name, value): &(Box<str>, Box<[u8]>)| format!("{name}: {}", String::from_utf8_lossy(value));
+fn shown<N: std::fmt::Display>(headers: &[(N, Box<[u8]>)]) -> Vec<String> {
+    let line = |(name, value): &(N, Box<[u8]>)| format!("{name}: {}", String::from_utf8_lossy(value));
     headers.iter().map(line).collect()
 }
 
