@@ -247,3 +247,27 @@ fn a_certificate_without_names_is_a_warning() {
     );
     assert!(loaded.strictly().is_ok());
 }
+
+#[test]
+fn the_authorities_of_policies_and_stores_are_read_with_the_config() {
+    let folder = Folder::new();
+    let ca = folder.write("ca.pem", &Authority::new().pem());
+    let empty = folder.write("empty.pem", "");
+    let text = |lines: &str| format!("listen: :1\nbackends: [http://a:1]\n{lines}\n");
+    for form in [
+        "policies: { p: { forward_auth: { url: 'https://a/x', ca: 'FILE' } } }",
+        "policies: { p: { jwt: { jwks: 'https://a/x', ca: 'FILE' } } }",
+        "stores: { s: { redis: 'rediss://a:1', ca: 'FILE' } }",
+    ] {
+        loaded(&text(&form.replace("FILE", &ca)));
+        loaded(&text(&form.replace("FILE", "system")));
+        let report = bad(&text(&form.replace("FILE", &empty))).to_string();
+        assert!(
+            report.contains("c.yaml:3:") && report.contains("empty.pem"),
+            "{report}"
+        );
+        let plain = form.replace("https:", "http:").replace("rediss:", "redis:");
+        let report = bad(&text(&plain.replace("FILE", &ca))).to_string();
+        assert!(report.contains("`ca` requires"), "{report}");
+    }
+}

@@ -107,16 +107,16 @@ async fn a_running_store_gets_the_limits_of_a_config_that_is_active() {
     let mut first = assemble::assemble(&config("1/s"), &Kept::default()).unwrap();
     first.background.start(&mut first.keep);
     let kept = first.keep.finish();
-    assert_eq!(ids(&kept), ["few:client_ip:0:1000000000:1"]);
+    assert_eq!(ids(&kept), ["few:client_ip:64:1000000000:1"]);
     let mut next = assemble::assemble(&config("2/s"), &kept).unwrap();
     next.background.start(&mut next.keep);
     assert_eq!(
         ids(&kept),
-        ["few:client_ip:0:1000000000:1"],
+        ["few:client_ip:64:1000000000:1"],
         "it is not active yet"
     );
     next.background.activate();
-    assert_eq!(ids(&next.keep.finish()), ["few:client_ip:0:500000000:2"]);
+    assert_eq!(ids(&next.keep.finish()), ["few:client_ip:64:500000000:2"]);
 }
 
 #[tokio::test]
