@@ -85,7 +85,7 @@ pub struct Step {
     pub counters: Arc<PolicyCounters>,
 }
 
-/// A policy that waits before it decides.
+/// A policy that waits before it decides. In a box, because few requests meet one.
 pub(super) struct Waiting {
     /// Its index among the steps of the plan.
     step: usize,
@@ -102,7 +102,7 @@ pub(super) fn begin<'a>(
     exchange: &mut Exchange<'a>,
     plan: &'a Plan,
     route: usize,
-) -> Result<Option<Waiting>, LocalReason> {
+) -> Result<Option<Box<Waiting>>, LocalReason> {
     if plan.deciding == 0 {
         exchange.changes = Some(Changes::new(plan, route, None));
         return finish(exchange, plan).map(|()| None);
@@ -123,12 +123,13 @@ pub(super) fn begin<'a>(
 pub(super) async fn resume(
     exchange: &mut Exchange<'_>,
     plan: &Plan,
-    mut waiting: Waiting,
+    mut waiting: Box<Waiting>,
 ) -> Result<(), LocalReason> {
     loop {
-        let server = plan.steps.get(waiting.step).and_then(|step| step.server.as_ref());
-        let done = jobs::perform(exchange, server, waiting.job).await?;
-        match resume_at(exchange, plan, waiting.step, done)? {
+        let Waiting { step: index, job } = *waiting;
+        let server = plan.steps.get(index).and_then(|step| step.server.as_ref());
+        let done = jobs::perform(exchange, server, job).await?;
+        match resume_at(exchange, plan, index, done)? {
             Some(next) => waiting = next,
             None => return finish(exchange, plan),
         }
@@ -140,7 +141,7 @@ fn check_from(
     exchange: &mut Exchange<'_>,
     plan: &Plan,
     first: usize,
-) -> Result<Option<Waiting>, LocalReason> {
+) -> Result<Option<Box<Waiting>>, LocalReason> {
     let Exchange {
         request,
         changes,
@@ -170,7 +171,7 @@ fn resume_at(
     plan: &Plan,
     index: usize,
     done: Job,
-) -> Result<Option<Waiting>, LocalReason> {
+) -> Result<Option<Box<Waiting>>, LocalReason> {
     let Exchange {
         request,
         changes,
@@ -200,10 +201,13 @@ fn stop(
     (index, step): (usize, &Step),
     decision: Decision,
     worker: usize,
-) -> Result<Option<Waiting>, LocalReason> {
+) -> Result<Option<Box<Waiting>>, LocalReason> {
     let (outcome, result) = match decision {
         Decision::Continue => (PolicyOutcome::Passed, Ok(None)),
-        Decision::Wait(job) => (PolicyOutcome::Waited, Ok(Some(Waiting { step: index, job }))),
+        Decision::Wait(job) => (
+            PolicyOutcome::Waited,
+            Ok(Some(Box::new(Waiting { step: index, job }))),
+        ),
         Decision::Refuse(refusal) => {
             record.policy = Some(Arc::clone(&step.name));
             let outcome = match refusal.code.is_empty() {

@@ -121,19 +121,8 @@ pub fn repeatable(id: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 fn is_repeatable(byte: u8) -> bool {
-    REPEATABLE.get(usize::from(byte)).is_some_and(|is| *is)
+    matches!(byte, b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b':' | b'+' | b'/' | b'=')
 }
-
-static REPEATABLE: [bool; 256] = {
-    let mut table = [false; 256];
-    let bytes = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.:+/=";
-    let mut index = 0;
-    while index < bytes.len() {
-        table[bytes[index] as usize] = true;
-        index += 1;
-    }
-    table
-};
 
 /// What a person can make of a status. None of these needs escaping.
 fn sentence(status: u16) -> &'static str {

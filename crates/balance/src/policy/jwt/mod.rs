@@ -199,7 +199,9 @@ pub(super) fn build(context: Context<'_>) -> Result<Box<dyn Policy>, BuildError>
     // Keys are parsed for certain algorithms, so other algorithms have other keys.
     let names: Vec<_> = algorithms.iter().map(|algorithm| algorithm.name).collect();
     let place = params.text("from").unwrap_or("bearer");
-    let identity = format!("policy/{name}/keys/{key}/{source:?}/{}", names.join(","));
+    // Whoever certifies the server, its keys are the same.
+    let (Source::File(location) | Source::Url { url: location, .. }) = &source;
+    let identity = format!("policy/{name}/keys/{key}/{location}/{}", names.join(","));
     Ok(Box::new(Jwt {
         keys: kept.get_or_insert(&identity, Keys::new),
         source,
