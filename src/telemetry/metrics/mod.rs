@@ -1,10 +1,14 @@
 //! The metrics: per-worker counters, one table of all metrics, and the two text formats of `/metrics`.
 //!
-//! To add a metric, add a row to the table in `table.rs`, and a counter in `counters.rs` if it needs one.
+//! To add a metric, add a row to the table in `table.rs`, and a counter in `counters.rs` if it needs one; the values of its labels are in
+//! `reasons.rs`.
 
+mod counter;
 mod counters;
+mod histogram;
 mod policies;
 mod process;
+mod reasons;
 mod snapshot;
 mod traffic;
 
@@ -14,12 +18,12 @@ mod table;
 mod docs;
 mod render;
 
-pub use counters::{
-    Counter, DURATION_BOUNDS, DurationSample, HANDSHAKES, HandshakeFailure, Histogram, QueueDrop, Timeout,
-    WorkerCounters,
-};
+pub use counter::{Counter, Gauge};
+pub use counters::WorkerCounters;
+pub use histogram::{DURATION_BOUNDS, DurationSample, Histogram};
 pub use policies::{PolicyCounters, PolicyOutcome};
 pub use process::ProcessUsage;
+pub use reasons::{HANDSHAKES, HandshakeFailure, QueueDrop, Timeout};
 pub use render::{Format, render};
 pub use snapshot::{BackendSample, CertificateSample, DroppedLines, PoolSample, ProcessSample, Snapshot};
 pub use table::METRICS;

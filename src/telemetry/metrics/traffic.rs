@@ -1,7 +1,8 @@
 //! Requests and responses by status class and duration, of one route, pool or backend. Each worker counts for itself, so that a count
 //! is a load, an addition and a store. Labels come from the config only: no request can add one.
 
-use super::counters::{Counter, DURATION_BOUNDS, DurationSample, Histogram, class_of};
+use super::counters::class_of;
+use super::{Counter, DURATION_BOUNDS, DurationSample, Histogram};
 use crate::backend::PerWorker;
 
 /// Maximum number of routes with counters of their own. The routes after them share those of the label `other`.

@@ -2,11 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::counters::DURATION_BOUNDS;
 use super::snapshot::{BackendSample, Snapshot};
 use super::table::{Kind, METRICS, Metric, Resolution, Scope, Source};
 use super::traffic::CLASSES;
-use super::{Histogram, PolicyCounters, PolicyOutcome, TrafficCounters};
+use super::{DURATION_BOUNDS, Histogram, PolicyCounters, PolicyOutcome, TrafficCounters};
 
 /// The text format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
