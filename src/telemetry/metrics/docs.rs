@@ -1,6 +1,7 @@
 //! Generates `docs/metrics.md` from the table of metrics, so that it cannot drift.
 
-use super::table::{Kind, METRICS};
+use super::metric::Kind;
+use super::table::METRICS;
 
 /// The reference of all metrics as Markdown.
 pub fn reference() -> String {

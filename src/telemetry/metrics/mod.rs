@@ -6,6 +6,7 @@
 mod counter;
 mod counters;
 mod histogram;
+mod metric;
 mod policies;
 mod process;
 mod reasons;

@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
+use super::metric::{Kind, Metric, Resolution, Scope, Source};
 use super::snapshot::{BackendSample, Snapshot};
-use super::table::{Kind, METRICS, Metric, Resolution, Scope, Source};
+use super::table::METRICS;
 use super::traffic::CLASSES;
 use super::{DURATION_BOUNDS, Histogram, PolicyCounters, PolicyOutcome, TrafficCounters};
 
