@@ -26,12 +26,17 @@ struct Totals {
     pools: BTreeMap<String, PoolTraffic>,
 }
 
-/// Samples until it is dropped.
-pub(super) async fn sample(state: Arc<AppState>) {
+/// Samples until it is dropped. The first sample has everything since the call.
+pub(super) fn sample(state: Arc<AppState>) -> impl Future<Output = ()> {
+    // Not once the task runs: requests may come before.
+    let before = Totals::read(&state);
+    samples(state, before)
+}
+
+async fn samples(state: Arc<AppState>, mut before: Totals) {
     let mut interval = tokio::time::interval(INTERVAL);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     interval.tick().await;
-    let mut before = Totals::read(&state);
     loop {
         interval.tick().await;
         let now = Totals::read(&state);
