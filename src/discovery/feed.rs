@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::sleep_until;
 
+use super::ages::{Age, Aged};
 use super::rules::{Effect, Report, SourceState};
 use super::{SourceSettings, Update};
-use crate::clock;
+use crate::clock::{self, Instant};
 use crate::pool::BackendSettings;
 
 /// The feed of one source.
@@ -17,6 +18,8 @@ pub(super) struct Feed {
     source: &'static str,
     location: String,
     state: Mutex<SourceState>,
+    /// When it last had a list, or when it was started.
+    last_good: Mutex<Instant>,
     changed: Notify,
     /// Whether it has reported anything, even a failure.
     has_answered: watch::Sender<bool>,
@@ -38,6 +41,7 @@ impl Feed {
             source: settings.source.name,
             location: settings.location().to_owned(),
             state: Mutex::new(SourceState::new(settings.source.limit, settings.has_tls)),
+            last_good: Mutex::new(clock::now()),
             changed: Notify::new(),
             has_answered: watch::Sender::new(false),
         }
@@ -51,6 +55,9 @@ impl Feed {
             self.log(state.error());
         }
         drop(state);
+        if effect != Effect::Failed {
+            *self.last_good() = clock::now();
+        }
         self.has_answered.send_replace(true);
         match effect {
             Effect::Changed => self.changed.notify_one(),
@@ -58,6 +65,14 @@ impl Feed {
             Effect::Same | Effect::Failed => {}
         }
         Again::Later
+    }
+
+    /// Records that the source still has what it reported last.
+    pub(super) fn unchanged(&self) {
+        let is_good = self.state().error().is_none();
+        if is_good {
+            *self.last_good() = clock::now();
+        }
     }
 
     /// The last list that was believed.
@@ -111,7 +126,22 @@ impl Feed {
         }
     }
 
+    fn last_good(&self) -> MutexGuard<'_, Instant> {
+        self.last_good.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn state(&self) -> MutexGuard<'_, SourceState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Aged for Feed {
+    fn age(&self, now: Instant) -> Age {
+        Age {
+            pool: self.pool.to_string(),
+            source: self.source,
+            location: self.location.clone(),
+            age: now.saturating_duration_since(*self.last_good()),
+        }
     }
 }

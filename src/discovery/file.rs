@@ -50,14 +50,18 @@ async fn watch(path: PathBuf, parse: Parse, feed: Arc<Feed>) {
         let path = Arc::clone(&path);
         // On a separate thread: a file system that hangs must not block the control plane.
         let reading = tokio::task::spawn_blocking(move || read_changed(&path, known, parse)).await;
-        if let Ok(Some(Reading { version, list })) = reading {
-            // It is read a second time: two changes within the clock tick of a file system give the same version.
-            let is_settled = version == last;
-            last = version;
-            known = match feed.report(list) {
-                Again::Later if is_settled => version,
-                Again::Later | Again::Soon => None,
-            };
+        match reading {
+            Ok(Some(Reading { version, list })) => {
+                // It is read a second time: two changes within the clock tick of a file system give the same version.
+                let is_settled = version == last;
+                last = version;
+                known = match feed.report(list) {
+                    Again::Later if is_settled => version,
+                    Again::Later | Again::Soon => None,
+                };
+            }
+            Ok(None) => feed.unchanged(),
+            Err(_) => {}
         }
     }
 }

@@ -4,6 +4,7 @@
 //! A new source is one new file and one row of [`SOURCES`]. Nothing here knows the syntax of the config: who starts the sources
 //! also passes the function that parses lists.
 
+mod ages;
 mod feed;
 mod file;
 mod fixed;
@@ -21,6 +22,7 @@ use std::time::Duration;
 
 use feed::Feed;
 
+pub use ages::{Age, Ages};
 pub use names::Names;
 pub use sources::{Sources, Starter};
 

@@ -5,12 +5,14 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
+use super::ages::{Age, Aged, Ages};
 use crate::backend::Backend;
+use crate::clock::{self, Instant};
 use crate::net::{Lookup, resolve};
 use crate::rng::{Rng, jittered};
 use crate::tasks::Tasks;
@@ -29,6 +31,8 @@ const FIRST_LOOKUP_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub struct Names {
     by_host: HashMap<String, NameTask>,
+    /// Lists the names.
+    ages: Ages,
 }
 
 /// A name, and the task that resolves it.
@@ -39,6 +43,14 @@ struct NameTask {
 }
 
 impl Names {
+    /// No names yet. `ages` lists those that come.
+    pub fn new(ages: Ages) -> Self {
+        Self {
+            by_host: HashMap::new(),
+            ages,
+        }
+    }
+
     /// Requests lookups of all names, because the operator may reload after an address has changed.
     pub fn look_up_again(&self) {
         for task in self.by_host.values() {
@@ -60,7 +72,7 @@ impl Names {
         for (host, backends) in backends_by_host {
             let task = before
                 .remove(host)
-                .unwrap_or_else(|| NameTask::start(Name::new(host)));
+                .unwrap_or_else(|| NameTask::start(Name::new(host), &self.ages));
             task.name.set_backends(backends);
             self.by_host.insert(host.to_owned(), task);
         }
@@ -75,8 +87,10 @@ impl Names {
 }
 
 impl NameTask {
-    fn start(name: Name) -> Self {
+    fn start(name: Name, ages: &Ages) -> Self {
         let name = Arc::new(name);
+        let aged: Weak<Name> = Arc::downgrade(&name);
+        ages.add(aged);
         let mut task = Tasks::default();
         task.spawn(Arc::clone(&name).run());
         Self { name, _task: task }
@@ -91,10 +105,12 @@ struct Name {
     state: Mutex<NameState>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct NameState {
     /// The backends with this name.
     backends: Vec<Arc<Backend>>,
+    /// When a lookup last succeeded, or when the name was new.
+    last_good: Instant,
     /// The last known addresses; empty until a lookup succeeds.
     addresses: Vec<IpAddr>,
     /// Whether the first lookup has ended or timed out.
@@ -108,7 +124,13 @@ impl Name {
         Self {
             host: host.to_owned(),
             lookup: Arc::default(),
-            state: Mutex::default(),
+            state: Mutex::new(NameState {
+                backends: Vec::new(),
+                last_good: clock::now(),
+                addresses: Vec::new(),
+                is_settled: false,
+                is_failing: false,
+            }),
         }
     }
 
@@ -154,6 +176,7 @@ impl Name {
                 if std::mem::take(&mut state.is_failing) {
                     tracing::info!(name = self.host, "DNS lookup succeeded again");
                 }
+                state.last_good = clock::now();
                 state.addresses = found.iter().map(SocketAddr::ip).collect();
                 self.publish(&state);
             }
@@ -199,6 +222,17 @@ impl Name {
 
     fn state(&self) -> MutexGuard<'_, NameState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Aged for Name {
+    fn age(&self, now: Instant) -> Age {
+        Age {
+            pool: String::new(),
+            source: "dns",
+            location: self.host.clone(),
+            age: now.saturating_duration_since(self.state().last_good),
+        }
     }
 }
 

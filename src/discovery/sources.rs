@@ -1,11 +1,12 @@
 //! The sources of all pools: starts them, keeps those that a reload keeps, and merges their lists.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use tokio::sync::mpsc;
 use tokio::time::timeout_at;
 
+use super::ages::Ages;
 use super::feed::Feed;
 use super::{Parse, SourceSettings, Update};
 use crate::clock::{self, Instant};
@@ -20,6 +21,8 @@ pub struct Starter {
     pub updates: mpsc::Sender<Update>,
     /// Parses lists.
     pub parse: Parse,
+    /// Lists the sources that run.
+    pub ages: Ages,
 }
 
 /// The running sources of a config.
@@ -103,6 +106,8 @@ impl RunningSource {
         let answer_by = clock::now() + settings.answer_within;
         let mut tasks = Tasks::default();
         if let Some(task) = (settings.source.start)(settings, starter.parse, Arc::clone(&feed)) {
+            let aged: Weak<Feed> = Arc::downgrade(&feed);
+            starter.ages.add(aged);
             tasks.spawn(task);
             tasks.spawn(Arc::clone(&feed).send_updates(starter.updates.clone()));
         }
@@ -142,6 +147,7 @@ mod tests {
                 starter: Starter {
                     updates: sender,
                     parse,
+                    ages: Ages::default(),
                 },
                 updates,
                 kept: Kept::default(),
@@ -238,6 +244,43 @@ mod tests {
         let feed = Arc::clone(&bench.sources.by_pool["api"][0].feed);
         feed.report(Ok(list("http://b:1")));
         assert_eq!(bench.update().await, list("http://b:1"));
+    }
+
+    #[tokio::test]
+    async fn the_age_of_a_source_is_the_time_since_it_had_a_list() {
+        let mut bench = Bench::new(vec![fixed("http://b:1"), scripted("http://a:1", DEADLINE)]).await;
+        let feed = Arc::clone(&bench.sources.by_pool["api"][1].feed);
+        let ages = bench.starter.ages.clone();
+        let later = clock::now() + Duration::from_secs(60);
+        let age = |now| {
+            let listed = ages.list(now);
+            assert_eq!(listed.len(), 1, "the list of the config has no age: {listed:?}");
+            assert_eq!((&*listed[0].pool, listed[0].source), ("api", "scripted"));
+            listed[0].age
+        };
+        let first = age(later);
+        assert!(first > Duration::from_secs(40), "{first:?}");
+        feed.report(Err("gone".to_owned()));
+        feed.unchanged();
+        assert_eq!(age(later), first, "a failure is no list");
+        let report = |feed: &Feed| {
+            feed.report(Ok(list("http://a:1")));
+        };
+        for good in [report, Feed::unchanged] {
+            let before = age(later);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            good(&feed);
+            assert!(age(later) < before);
+        }
+        drop(feed);
+        bench.reload(Vec::new()).await;
+        // Its tasks, which end at their next turn, hold it until then.
+        let until_ended = async {
+            while !ages.list(later).is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(DEADLINE, until_ended).await.unwrap();
     }
 
     #[tokio::test]

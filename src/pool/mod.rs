@@ -45,7 +45,7 @@ use crate::net::Secured;
 use crate::retry::{Budget, HoldOff, NotBefore, Outcome, QuantileCache};
 use crate::strategy::Cursor;
 use crate::telemetry::Label;
-use crate::telemetry::metrics::TrafficCounters;
+use crate::telemetry::metrics::{ConnectionCounters, TrafficCounters};
 use crate::tls::Offer;
 use eligible::FailOpen;
 use operated::Operated;
@@ -194,6 +194,8 @@ pub struct Pool {
     pub label: Label,
     /// Its requests by status and duration.
     pub traffic: Arc<TrafficCounters>,
+    /// The connections to its backends.
+    pub connections: Arc<ConnectionCounters>,
     /// The retry budget.
     pub budget: Arc<Budget>,
     roster: Arc<RosterCell>,
@@ -241,6 +243,7 @@ impl Pool {
             in_flight_limit,
             learns_latency,
             traffic: keep.get_or_insert(&name, || TrafficCounters::new(&settings.name, settings.workers)),
+            connections: keep.get_or_insert(&name, || ConnectionCounters::new(settings.workers)),
             queue: keep.get_or_insert(&name, Queue::default),
             budget: keep.get_or_insert(&name, || Budget::new(clock::now())),
             roster: keep.get_or_insert(&name, || {
@@ -272,6 +275,7 @@ impl Pool {
             settings,
             label: self.label.clone(),
             traffic: Arc::clone(&self.traffic),
+            connections: Arc::clone(&self.connections),
             budget: Arc::clone(&self.budget),
             queue: Arc::clone(&self.queue),
             in_flight_limit: self.in_flight_limit,

@@ -2,7 +2,8 @@
 //! they would establish a new one, so the usual request never takes the lock.
 
 use std::os::fd::OwnedFd;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::{BackendConnection, Care};
@@ -19,7 +20,11 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// The shared idle connections of one backend. The lock is held for a few moves of memory, except for the sweep once a second.
 #[derive(Debug, Default)]
-pub struct SharedIdlePool(Mutex<PoolState>);
+pub struct SharedIdlePool {
+    state: Mutex<PoolState>,
+    /// The number of entries, for those who only ask for that.
+    len: AtomicUsize,
+}
 
 #[derive(Debug, Default)]
 struct PoolState {
@@ -51,15 +56,16 @@ impl SharedIdlePool {
         else {
             return;
         };
-        let mut state = self.state();
-        if state.entries.len() < MAX_CONNECTIONS {
-            state.entries.push(SharedIdle {
-                stream,
-                since,
-                until,
-                destination,
-            });
-        }
+        self.change(|state| {
+            if state.entries.len() < MAX_CONNECTIONS {
+                state.entries.push(SharedIdle {
+                    stream,
+                    since,
+                    until,
+                    destination,
+                });
+            }
+        });
     }
 
     /// Whether there is room for another connection.
@@ -72,7 +78,7 @@ impl SharedIdlePool {
     pub fn take(&self, backend: &Backend, now: Instant, care: Care) -> Option<Box<BackendConnection>> {
         let is_young_enough = |idle: &mut SharedIdle| !care.is_too_old(idle.idle_for(now));
         loop {
-            let mut shared_idle = self.state().entries.pop_if(is_young_enough)?;
+            let mut shared_idle = self.change(|state| state.entries.pop_if(is_young_enough))?;
             if shared_idle.is_usable(backend, now) {
                 let idle_for = shared_idle.idle_for(now);
                 let mut connection =
@@ -88,26 +94,27 @@ impl SharedIdlePool {
     /// Closes connections that are too old, that are readable or closed, or whose address the backend has left.
     pub(super) fn sweep(&self, backend: &Backend, now: Instant) {
         let departures = backend.departures();
-        let mut state = self.state();
-        let is_due = |last| now.saturating_duration_since(last) >= SWEEP_EVERY;
-        let is_due = state.departures != departures || state.swept.is_none_or(is_due);
-        if !state.entries.is_empty() && is_due {
-            state.swept = Some(now);
-            state.departures = departures;
-            state
-                .entries
-                .retain_mut(|shared_idle| shared_idle.is_usable(backend, now));
-        }
+        self.change(|state| {
+            let is_due = |last| now.saturating_duration_since(last) >= SWEEP_EVERY;
+            let is_due = state.departures != departures || state.swept.is_none_or(is_due);
+            if !state.entries.is_empty() && is_due {
+                state.swept = Some(now);
+                state.departures = departures;
+                state
+                    .entries
+                    .retain_mut(|shared_idle| shared_idle.is_usable(backend, now));
+            }
+        });
     }
 
     /// Closes all shared connections.
     pub fn clear(&self) {
-        self.state().entries.clear();
+        self.change(|state| state.entries.clear());
     }
 
-    /// Number of shared connections.
+    /// Number of shared connections. Takes no lock.
     pub fn len(&self) -> usize {
-        self.state().entries.len()
+        self.len.load(Ordering::Relaxed)
     }
 
     /// Whether there are no shared connections.
@@ -115,8 +122,11 @@ impl SharedIdlePool {
         self.len() == 0
     }
 
-    fn state(&self) -> MutexGuard<'_, PoolState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn change<T>(&self, change: impl FnOnce(&mut PoolState) -> T) -> T {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = change(&mut state);
+        self.len.store(state.entries.len(), Ordering::Relaxed);
+        result
     }
 }
 

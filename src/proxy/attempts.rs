@@ -180,11 +180,11 @@ impl<'a> Attempts<'a> {
         exchange.record.detail = exchange.record.detail.take().or(detail);
         let (to, slot) = waited?;
         exchange.record.retried_after_wait(member, cause.name());
+        exchange.request.worker().counters.count_retry(cause.name());
         if has_all_failed {
             self.tried.begin_again();
         }
         self.to = to;
-        exchange.request.worker().counters.retries.increment();
         Ok(slot)
     }
 
@@ -267,8 +267,8 @@ impl<'a> Attempts<'a> {
             _ => cause.name(),
         };
         exchange.record.retried(member, reason);
+        exchange.request.worker().counters.count_retry(reason);
         self.carried.next_attempt(exchange.request.worker().wheel.now());
-        exchange.request.worker().counters.retries.increment();
         Some(next)
     }
 

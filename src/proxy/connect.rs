@@ -13,6 +13,7 @@ use crate::clock::{self, Instant};
 use crate::message::{Connection, Limits, NewConnection, SharedConnection};
 use crate::net::{self, DialError, ProxyHeader, ProxyVersion, Stream};
 use crate::pool::{BackendConnection, Care, ConnectLead, Member, Pool, SingleFlight};
+use crate::telemetry::metrics::ConnectionUse;
 use crate::tls::{self, Offer};
 
 /// Connections that others are waited for at most, one after the other: each had no room left when it came.
@@ -61,8 +62,22 @@ pub(super) fn idle(
     let wanted = (&*member.backend, member.tls_generation(pool));
     let own = worker.idle.take(wanted, now, care);
     let idle = own.or_else(|| member.shared_idle.take(&member.backend, now, care))?;
-    worker.counters.backend_connections_reused.increment();
+    count_reused(worker, pool);
     Some(idle)
+}
+
+/// Counts an attempt that uses an existing connection to a backend of this pool.
+#[inline]
+pub(super) fn count_reused(worker: &Worker, pool: &Pool) {
+    worker.counters.backend_connections_reused.increment();
+    pool.connections.count(worker.index, ConnectionUse::Reused);
+}
+
+/// Counts an attempt that could not connect to a backend of this pool.
+#[cold]
+pub(super) fn count_failed(worker: &Worker, pool: &Pool) {
+    worker.counters.backend_connections_failed.increment();
+    pool.connections.count(worker.index, ConnectionUse::Failed);
 }
 
 /// Gets the connection for one attempt.
@@ -151,7 +166,7 @@ impl<'r> Connector<'r> {
         for _ in 0..WAITS {
             let wanted = (&*self.member.backend, self.member.tls_generation(self.pool));
             if let Some(connection) = worker.multiplexed.take(wanted, worker.wheel.now()) {
-                worker.counters.backend_connections_reused.increment();
+                count_reused(worker, self.pool);
                 let mut connection = BackendConnection::new(id, connection);
                 connection.is_reused = true;
                 return Ok(connection);
@@ -231,8 +246,9 @@ impl<'r> Connector<'r> {
         let connected = net::connect(backend, introduction, secured, bound).await;
         match connected.and_then(not_kept_back) {
             Ok(stream) => {
-                let counters = &self.need.worker.counters;
-                counters.backend_connections_opened.increment();
+                let worker = self.need.worker;
+                worker.counters.backend_connections_opened.increment();
+                self.pool.connections.count(worker.index, ConnectionUse::Opened);
                 // Only a name can lead elsewhere, so that nothing else costs a system call.
                 let named = backend.address.has_name().then(|| stream.peer_address());
                 let destination = Destination::new(named.flatten(), departures);

@@ -1,5 +1,6 @@
 //! Hands the outcome of an attempt to the backend and its pool: latency, health, ejection, limits and the queue learn from it.
 
+use super::connect;
 use super::exchange::Exchange;
 use crate::pool::{Member, Pool};
 use crate::retry::{AttemptEnd, Cause, Outcome};
@@ -22,7 +23,7 @@ pub(super) fn from(exchange: &mut Exchange<'_>, (pool, member): (&Pool, &Member)
         member.traffic.count(worker.index, status, duration);
         pool.queue.succeeded(&mut exchange.place, pool.settings.queue);
     } else if outcome.cause() == Some(Cause::ConnectFailure) {
-        worker.counters.backend_connections_failed.increment();
+        connect::count_failed(worker, pool);
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use evenkeel_balance::action::{MARK, Mirror, shadow_host};
 use evenkeel_balance::request::Request as View;
 
-use super::connect::Need;
+use super::connect::{self, Need};
 use super::exchange::Exchange;
 use super::headers::ForwardedRequest;
 use super::in_flight::InFlight;
@@ -20,7 +20,7 @@ use crate::head::{BodyLength, RequestHead};
 use crate::message::{HeadWriter, Limits, OutgoingHead as _, OwnName, Target};
 use crate::net::{ProxyHeader, ProxyVersion};
 use crate::pool::{Member, Pool};
-use crate::retry::{AttemptEnd, Outcome};
+use crate::retry::{AttemptEnd, Cause, Outcome};
 
 /// Maximum number of copies that one worker has in flight; more are dropped.
 const IN_FLIGHT_BOUND: usize = 128;
@@ -166,6 +166,9 @@ impl Copy {
         let sent = clock::timeout(pool.settings.timeouts.request, sending).await;
         let took = clock::now().saturating_duration_since(began);
         let outcome = outcome(member, sent.ok(), took);
+        if outcome.cause() == Some(Cause::ConnectFailure) {
+            connect::count_failed(worker, pool);
+        }
         member.observe(&outcome, worker.index, worker.wheel.now());
         member.weigh(&outcome, worker.index);
     }
@@ -178,7 +181,7 @@ fn outcome(member: &Member, sent: Option<Result<OwnResponse, NoResponse>>, took:
         end: match sent {
             Some(Ok(response)) => AttemptEnd::Response(response.status),
             Some(Err(error)) => AttemptEnd::Failure(error.cause),
-            None => AttemptEnd::Failure(Some(crate::retry::Cause::Timeout)),
+            None => AttemptEnd::Failure(Some(Cause::Timeout)),
         },
         event: None,
         nothing_sent: false,

@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use super::connect;
 use super::request::Request;
 use crate::clock::Instant;
 use crate::pool::{BackendConnection, EligibleSet, Member, Pool};
@@ -52,7 +53,7 @@ pub(super) fn take(
     if !is_allowed || connection.connection.is_readable_or_closed(asks_kernel) {
         return None;
     }
-    worker.counters.backend_connections_reused.increment();
+    connect::count_reused(worker, pool);
     connection.is_reused = true;
     // Its end says nothing of other connections: it belongs to one user.
     connection.idle_for = Duration::MAX;

@@ -60,7 +60,7 @@ impl Totals {
         Self {
             classes,
             durations: Histogram::merged(durations).0,
-            retries: sum(|counters| counters.retries.value()),
+            retries: sum(WorkerCounters::retries),
             bytes_received: sum(|counters| counters.bytes_received.value()),
             bytes_sent: sum(|counters| counters.bytes_sent.value()),
             pools: pools(state),

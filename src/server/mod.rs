@@ -201,6 +201,7 @@ impl Server {
         let mut listeners = Listeners::start(bound, &config.listeners, &numbers)?;
         let state = Arc::new(AppState {
             shared: Arc::clone(&backends.shared),
+            ages: backends.discovery.starter.ages.clone(),
             counters: AllCounters::default(),
             logs: Arc::clone(logs),
             listeners: listeners.running(),

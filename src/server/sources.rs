@@ -5,7 +5,7 @@ use tokio::sync::mpsc;
 use super::Server;
 use super::assemble::Assembled;
 use crate::config::{self, Config};
-use crate::discovery::{SourceSettings, Sources, Starter, Update};
+use crate::discovery::{Ages, SourceSettings, Sources, Starter, Update};
 use crate::pool;
 use crate::proxy::Snapshot;
 
@@ -42,6 +42,7 @@ pub(super) fn starter() -> (Starter, mpsc::Receiver<Update>) {
         Starter {
             updates,
             parse: config::backends,
+            ages: Ages::default(),
         },
         receiver,
     )

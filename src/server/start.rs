@@ -99,7 +99,7 @@ impl Backends {
         } = assembled;
         background.activate();
         let (changed, mut changes) = mpsc::channel(CHANGES_BOUND);
-        let mut watchers = Watchers::new(changed);
+        let mut watchers = Watchers::new(changed, discovery.starter.ages.clone());
         watchers.watch(&snapshot.watched());
         let shared = SnapshotCell::new(snapshot);
         let keep = keep.finish();

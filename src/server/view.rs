@@ -17,19 +17,22 @@ use crate::admin::{
 };
 use crate::clock::{self, Instant};
 use crate::config::{self, Config};
+use crate::discovery::{Age, Ages};
 use crate::explain;
 use crate::health::Probed;
 use crate::pool::{Member, Pool, Sticky};
 use crate::proxy::{self, SnapshotCell};
 use crate::telemetry::metrics::{
-    self, BackendSample, CertificateSample, PoolSample, ProcessSample, ProcessUsage, TrafficCounters,
-    WorkerCounters,
+    self, BackendSample, CertificateSample, PoolSample, ProcessSample, ProcessUsage, SourceSample,
+    TrafficCounters, WorkerCounters,
 };
 use crate::telemetry::{Feed, LogLevel, Logs, Rejected, RejectedFrom, RejectedRing};
 
 /// State of the process that the admin API shows.
 pub(super) struct AppState {
     pub(super) shared: Arc<SnapshotCell>,
+    /// How old what the sources say is.
+    pub(super) ages: Ages,
     pub(super) counters: AllCounters,
     pub(super) logs: Arc<Mutex<Option<Logs>>>,
     pub(super) listeners: watch::Receiver<Arc<[Running]>>,
@@ -205,20 +208,17 @@ impl View for AppState {
     }
 
     fn metrics(&self) -> metrics::Snapshot {
+        let snapshot = self.shared.snapshot();
+        let lines_dropped = self.logs().as_ref().map(Logs::lines_dropped);
+        let ages = self.ages.list(clock::now());
         let config_state = self.config_state();
-        let logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
         metrics::Snapshot {
             threads: self.counters.all(),
-            pools: self
-                .shared
-                .snapshot()
-                .pools
-                .iter()
-                .map(|pool| pool_sample(pool))
-                .collect(),
-            routes: routes_of(&self.shared.snapshot()),
-            policies: self.shared.snapshot().policies.clone(),
-            logs: logs.as_ref().map(Logs::lines_dropped).unwrap_or_default(),
+            pools: snapshot.pools.iter().map(|pool| pool_sample(pool)).collect(),
+            routes: routes_of(&snapshot),
+            policies: snapshot.policies.clone(),
+            sources: ages.into_iter().map(source_sample).collect(),
+            logs: lines_dropped.unwrap_or_default(),
             certificates: self.certificates().iter().map(certificate_sample).collect(),
             process: ProcessSample {
                 version: env!("CARGO_PKG_VERSION"),
@@ -228,7 +228,7 @@ impl View for AppState {
                 config_loaded: config_state.config_loaded,
                 reloads_succeeded: config_state.reloads_succeeded,
                 reloads_failed: config_state.reloads_failed,
-                spans: Arc::clone(&self.shared.snapshot().spans),
+                spans: Arc::clone(&snapshot.spans),
                 reloads_rolled_back: config_state.reloads_rolled_back,
             },
         }
@@ -389,6 +389,15 @@ fn check_status(probed: &Probed) -> CheckStatus {
     }
 }
 
+fn source_sample(age: Age) -> SourceSample {
+    SourceSample {
+        pool: age.pool,
+        source: age.source,
+        location: age.location,
+        age: age.age,
+    }
+}
+
 /// The counters of the routes. Routes may share them.
 fn routes_of(snapshot: &proxy::Snapshot) -> Vec<Arc<TrafficCounters>> {
     let mut seen = HashSet::new();
@@ -409,6 +418,8 @@ fn pool_sample(pool: &Pool) -> PoolSample {
             is_eligible: member.is_eligible(),
             is_ejected: state == BackendState::Ejected,
             ejections: member.health.ejections(),
+            is_silent: member.is_silent(),
+            silences: member.silences(),
             weight: backend.weight.load(Ordering::Relaxed),
             in_flight: u64::from(load.total_in_flight()),
             adaptive_limit: u64::from(member.limiter.limit().unwrap_or(0)),
@@ -422,6 +433,7 @@ fn pool_sample(pool: &Pool) -> PoolSample {
         name: pool.settings.name.to_string(),
         queue_depth: pool.queue.depth() as u64,
         traffic: Arc::clone(&pool.traffic),
+        connections: Arc::clone(&pool.connections),
         backends: pool.roster().members().iter().map(sample).collect(),
     }
 }

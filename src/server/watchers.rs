@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::backend::BackendId;
-use crate::discovery::Names;
+use crate::discovery::{Ages, Names};
 use crate::health::{self, Change, Check};
 use crate::pool::Pool;
 use crate::tasks::Tasks;
@@ -29,11 +29,11 @@ pub(super) struct Watchers {
 }
 
 impl Watchers {
-    /// Watches no backend yet. Health changes are sent to `changed`.
-    pub(super) fn new(changed: mpsc::Sender<Change>) -> Self {
+    /// Watches no backend yet. Health changes are sent to `changed`; `ages` lists the names.
+    pub(super) fn new(changed: mpsc::Sender<Change>, ages: Ages) -> Self {
         Self {
             changed,
-            names: Names::default(),
+            names: Names::new(ages),
             probes: HashMap::new(),
         }
     }

@@ -172,6 +172,7 @@ async fn work(
     ready: oneshot::Sender<io::Result<()>>,
     reports: &Reports,
 ) -> Option<Rc<Worker>> {
+    start.counters.runs_here();
     let worker = Worker::new(
         start.index,
         start.shared,

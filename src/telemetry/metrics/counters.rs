@@ -1,14 +1,20 @@
 //! The counters of one worker. Each value has one writer, the worker, so that no cache line moves between cores. Readers sum over
 //! all workers.
 
+use super::process::ThreadId;
 use super::reasons::NO_GROUP;
-use super::{Counter, DurationSample, Gauge, HANDSHAKES, HandshakeFailure, Histogram, QueueDrop, Timeout};
+use super::{
+    Counter, DurationSample, Gauge, HANDSHAKES, HandshakeFailure, Histogram, QueueDrop, RETRY_REASONS,
+    Timeout,
+};
 use crate::telemetry::RejectedRing;
 
 /// The counters of one thread: a worker or the acceptor. Aligned so that two of them never share a cache line.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct WorkerCounters {
+    /// The thread, once it runs.
+    thread: ThreadId,
     /// Requests that ended, by the first digit of their status.
     requests: [Counter; 5],
     /// From the first byte of a request head to the end of the response.
@@ -29,8 +35,7 @@ pub struct WorkerCounters {
     pub connections_closed_by_limit: Counter,
     /// Client connections that were closed right after they were accepted.
     pub connections_rejected: Counter,
-    /// Attempts after the first of a request.
-    pub retries: Counter,
+    retries: [Counter; RETRY_REASONS.len()],
     /// Attempts that ran beside the first of a request.
     pub hedges: Counter,
     /// Retries that were not made because the pool's budget was empty.
@@ -64,6 +69,24 @@ pub struct WorkerCounters {
 }
 
 impl WorkerCounters {
+    /// Records that the current thread is the one that counts.
+    pub fn runs_here(&self) {
+        self.thread.set_current();
+    }
+
+    /// The processor time of the thread in milliseconds. It reads a file: for the control plane only.
+    pub fn cpu_millis(&self) -> u64 {
+        self.thread.cpu_millis()
+    }
+
+    /// Requests that ended.
+    pub fn requests_ended(&self) -> u64 {
+        self.requests
+            .iter()
+            .map(Counter::value)
+            .fold(0, u64::wrapping_add)
+    }
+
     /// Client connections that are open.
     pub fn open_connections(&self) -> u64 {
         self.connections_active.value() + self.connections_parked.value()
@@ -84,6 +107,24 @@ impl WorkerCounters {
             .checked_sub(1)
             .and_then(|class| self.requests.get(class))
             .map_or(0, Counter::value)
+    }
+
+    /// Counts an attempt after the first of a request, for this reason.
+    pub fn count_retry(&self, reason: &str) {
+        let position = RETRY_REASONS.iter().position(|known| *known == reason);
+        if let Some(counter) = self.retries.get(position.unwrap_or(RETRY_REASONS.len() - 1)) {
+            counter.increment();
+        }
+    }
+
+    /// Attempts after the first of a request, for the reason at this position of [`RETRY_REASONS`].
+    pub fn retries_for(&self, position: usize) -> u64 {
+        self.retries.get(position).map_or(0, Counter::value)
+    }
+
+    /// Attempts after the first of a request.
+    pub fn retries(&self) -> u64 {
+        self.retries.iter().map(Counter::value).fold(0, u64::wrapping_add)
     }
 
     /// Counts a TLS handshake that succeeded.
@@ -196,6 +237,18 @@ mod tests {
             .map(|position| counters.handshakes(position))
             .collect();
         assert_eq!(counts, [1, 0, 0, 0, 0, 0, 0, 1, 3]);
+    }
+
+    #[test]
+    fn retries_are_counted_by_reason_and_unknown_ones_as_other() {
+        let counters = WorkerCounters::default();
+        for reason in RETRY_REASONS.into_iter().chain(["503", "unheard_of"]) {
+            counters.count_retry(reason);
+        }
+        let of = |name| RETRY_REASONS.iter().position(|reason| *reason == name);
+        let counted = |name| counters.retries_for(of(name).unwrap());
+        assert_eq!(["connect_failure", "503", "other"].map(counted), [1, 2, 2]);
+        assert_eq!(counters.retries(), RETRY_REASONS.len() as u64 + 2);
     }
 
     #[test]

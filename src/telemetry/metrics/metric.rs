@@ -1,6 +1,6 @@
 //! What a row of the table of metrics says: the kind of a metric, and where its values come from.
 
-use super::snapshot::{BackendSample, CertificateSample, PoolSample, ProcessSample};
+use super::snapshot::{BackendSample, CertificateSample, PoolSample, ProcessSample, SourceSample};
 use super::{DroppedLines, Histogram, PolicyCounters, PolicyOutcome, WorkerCounters};
 
 /// The type of a metric.
@@ -39,6 +39,10 @@ pub enum Source {
         /// The count of one thread.
         count: fn(&WorkerCounters, usize) -> u64,
     },
+    /// One value per worker; label `worker`.
+    Workers(fn(&WorkerCounters) -> u64),
+    /// The same in thousandths.
+    WorkersMillis(fn(&WorkerCounters) -> u64),
     /// A histogram, summed over all threads.
     Durations(fn(&WorkerCounters) -> &Histogram, Resolution),
     /// One value per route, pool or backend and class of status codes.
@@ -51,6 +55,8 @@ pub enum Source {
     Backends(fn(&BackendSample) -> u64),
     /// One value per policy and outcome of its decisions; labels `policy` and `outcome`.
     Policies(fn(&PolicyCounters, PolicyOutcome) -> u64),
+    /// One value per source of backends and name that is looked up; labels `pool`, `source` and `location`.
+    Sources(fn(&SourceSample) -> u64),
     /// One value per log that has its own writer; label `log`.
     Logs(fn(&DroppedLines) -> u64),
     /// One value per active certificate; label `file`.
@@ -109,12 +115,14 @@ impl Source {
             Self::Threads(_) | Self::Process(_) | Self::ProcessMillis(_) => Vec::new(),
             Self::Each { label, .. } | Self::ProcessEach { label, .. } => vec![label],
             Self::EachPair { labels, .. } => labels.to_vec(),
+            Self::Workers(_) | Self::WorkersMillis(_) => vec!["worker"],
             Self::Durations(..) => vec!["le"],
             Self::Classes(scope) => [scope.labels(), &["class"]].concat(),
             Self::Latencies(scope, _) => [scope.labels(), &["le"]].concat(),
             Self::Pools(_) => vec!["pool"],
             Self::Backends(_) => vec!["pool", "backend"],
             Self::Policies(_) => vec!["policy", "outcome"],
+            Self::Sources(_) => vec!["pool", "source", "location"],
             Self::Logs(_) => vec!["log"],
             Self::Certificates(_) => vec!["file"],
             Self::Version => vec!["version"],

@@ -1,7 +1,6 @@
 //! What policies decided, counted by each worker for itself: a decision costs one load, addition and store.
 
-use super::Counter;
-use crate::backend::PerWorker;
+use super::by_worker::ByWorker;
 
 /// What a policy decided about a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,20 +35,15 @@ impl PolicyOutcome {
 pub struct PolicyCounters {
     /// Its name in the config.
     name: Box<str>,
-    workers: PerWorker<OfWorker>,
+    counters: ByWorker<{ PolicyOutcome::ALL.len() }>,
 }
-
-/// Aligned so that two workers never share a cache line.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-struct OfWorker([Counter; PolicyOutcome::ALL.len()]);
 
 impl PolicyCounters {
     /// The counters of a policy for this number of workers.
     pub fn new(name: &str, workers: usize) -> Self {
         Self {
             name: name.into(),
-            workers: PerWorker::new(workers),
+            counters: ByWorker::new(workers),
         }
     }
 
@@ -59,17 +53,14 @@ impl PolicyCounters {
     }
 
     /// Counts a decision. Called by the worker with this number only.
+    #[inline]
     pub fn count(&self, worker: usize, outcome: PolicyOutcome) {
-        if let Some(counter) = self.workers.of(worker).0.get(outcome as usize) {
-            counter.increment();
-        }
+        self.counters.increment(worker, outcome as usize);
     }
 
     /// How often it decided so.
     pub fn value(&self, outcome: PolicyOutcome) -> u64 {
-        let slot = outcome as usize;
-        let counters = self.workers.iter().filter_map(|of| of.0.get(slot));
-        counters.map(Counter::value).fold(0, u64::wrapping_add)
+        self.counters.sum(outcome as usize)
     }
 }
 

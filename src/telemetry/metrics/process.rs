@@ -1,6 +1,7 @@
 //! What the process uses, as the kernel counts it in `/proc/self`. A value that cannot be read is 0.
 
 use std::fs;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Clock ticks of `/proc/self/stat` in a second: `USER_HZ`, which is 100 on every platform that we support.
 const MILLIS_PER_TICK: u64 = 10;
@@ -30,6 +31,27 @@ impl ProcessUsage {
                 .map_or(0, |entries| entries.count().saturating_sub(1) as u64),
             max_fds: number_after(&file("limits"), "Max open files").unwrap_or(0),
         }
+    }
+}
+
+/// A thread of this process, as the kernel numbers it; 0 before it runs.
+#[derive(Debug, Default)]
+pub(super) struct ThreadId(AtomicU64);
+
+impl ThreadId {
+    /// Makes it the current thread.
+    pub(super) fn set_current(&self) {
+        // The link is `PID/task/TID`.
+        let link = fs::read_link("/proc/thread-self").unwrap_or_default();
+        let id = link.file_name().and_then(|id| id.to_str()?.parse().ok());
+        self.0.store(id.unwrap_or(0), Ordering::Relaxed);
+    }
+
+    /// Its processor time, user and system, in milliseconds.
+    pub(super) fn cpu_millis(&self) -> u64 {
+        let path = format!("/proc/self/task/{}/stat", self.0.load(Ordering::Relaxed));
+        let stat = fs::read_to_string(path).unwrap_or_default();
+        cpu_ticks(&stat).unwrap_or(0) * MILLIS_PER_TICK
     }
 }
 
@@ -67,5 +89,19 @@ mod tests {
             usage.open_fds >= 1 && usage.max_fds >= usage.open_fds,
             "{usage:?}"
         );
+    }
+
+    #[test]
+    fn the_kernel_knows_the_time_of_a_thread() {
+        let thread = ThreadId::default();
+        assert_eq!(thread.cpu_millis(), 0, "it does not run");
+        thread.set_current();
+        let mut number = 1_u64;
+        while thread.cpu_millis() < 20 {
+            number = std::hint::black_box(number.wrapping_mul(7));
+        }
+        let other = ThreadId::default();
+        std::thread::scope(|scope| scope.spawn(|| other.set_current()).join()).unwrap();
+        assert!(other.cpu_millis() < thread.cpu_millis(), "it has ended");
     }
 }

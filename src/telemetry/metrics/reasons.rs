@@ -1,5 +1,7 @@
 //! What counters are divided by: the fixed values of labels. No request can add one.
 
+use crate::retry::Cause;
+
 /// An expired timeout, as in the config's `timeouts:`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Timeout {
@@ -140,4 +142,26 @@ impl QueueDrop {
             Self::Outage => "outage",
         }
     }
+}
+
+/// Why an attempt was retried, as the access log names it; the last counts all other reasons.
+pub const RETRY_REASONS: [&str; RETRY_REASON_COUNT] = retry_reasons();
+
+const RETRY_REASON_COUNT: usize = Cause::NAMES.len() + OTHER_REASONS.len();
+
+/// The reasons that are no causes of the config: what this machine lacked, a backend that was marked down, and any other.
+const OTHER_REASONS: [&str; 4] = ["no_local_port", "no_descriptor", "backend_down", "other"];
+
+#[allow(clippy::indexing_slicing, reason = "it is evaluated by the compiler")]
+const fn retry_reasons() -> [&'static str; RETRY_REASON_COUNT] {
+    let mut reasons = [""; RETRY_REASON_COUNT];
+    let mut position = 0;
+    while position < reasons.len() {
+        reasons[position] = match position < Cause::NAMES.len() {
+            true => Cause::NAMES[position],
+            false => OTHER_REASONS[position - Cause::NAMES.len()],
+        };
+        position += 1;
+    }
+    reasons
 }

@@ -1,11 +1,11 @@
 //! The values of one rendering of the metrics: the workers' counters, and values that only the control plane has.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::telemetry::trace::SpanCounters;
 
-use super::{PolicyCounters, ProcessUsage, TrafficCounters, WorkerCounters};
+use super::{ConnectionCounters, PolicyCounters, ProcessUsage, TrafficCounters, WorkerCounters};
 
 /// All values of `/metrics`, collected for one request.
 #[derive(Debug, Clone)]
@@ -18,6 +18,8 @@ pub struct Snapshot {
     pub pools: Vec<PoolSample>,
     /// The policies of the active routes; no name twice.
     pub policies: Vec<Arc<PolicyCounters>>,
+    /// The sources of backends, and the names that are looked up; nothing twice.
+    pub sources: Vec<SourceSample>,
     /// The logs that have their own writers; no name twice.
     pub logs: Vec<DroppedLines>,
     /// The active certificates; no file twice.
@@ -44,6 +46,8 @@ pub struct PoolSample {
     pub queue_depth: u64,
     /// Requests that were routed to it.
     pub traffic: Arc<TrafficCounters>,
+    /// The connections to its backends.
+    pub connections: Arc<ConnectionCounters>,
     /// Its backends; no URL twice.
     pub backends: Vec<BackendSample>,
 }
@@ -61,6 +65,10 @@ pub struct BackendSample {
     pub is_ejected: bool,
     /// How often it was ejected.
     pub ejections: u64,
+    /// Whether it takes requests and responds to none.
+    pub is_silent: bool,
+    /// How often it was found silent.
+    pub silences: u64,
     /// Its share, 0 to 256.
     pub weight: u32,
     /// Requests in flight.
@@ -75,6 +83,19 @@ pub struct BackendSample {
     pub failures: u64,
     /// Idle connections in the shared idle pool.
     pub connections_shared_idle: u64,
+}
+
+/// One source of backends, or one name that is looked up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceSample {
+    /// The pool of the source; empty for a name.
+    pub pool: String,
+    /// The kind of source, or `dns`.
+    pub source: &'static str,
+    /// Where it looks, or the name.
+    pub location: String,
+    /// The time since its last good answer.
+    pub age: Duration,
 }
 
 /// The lines that the writer of one log has dropped.

@@ -7,7 +7,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::telemetry::trace::SpanDrop;
 
 use super::metric::{Kind, Metric, Resolution, Scope, Source};
-use super::{HANDSHAKES, HandshakeFailure, PolicyCounters, QueueDrop, Timeout, WorkerCounters};
+use super::{
+    ConnectionUse, HANDSHAKES, HandshakeFailure, PolicyCounters, QueueDrop, RETRY_REASONS, Timeout,
+    WorkerCounters,
+};
 
 /// All metrics, in the order of `/metrics`.
 pub const METRICS: &[Metric] = &[
@@ -139,8 +142,12 @@ pub const METRICS: &[Metric] = &[
     ),
     counter(
         "evenkeel_retries_total",
-        "Retries: attempts after the first one of a request.",
-        Source::Threads(|thread| thread.retries.value()),
+        "Retries: attempts after the first one of a request, by the reason that the access log names: a cause of `retry.causes`, `no_local_port`, `no_descriptor`, or `backend_down`.",
+        Source::Each {
+            label: "reason",
+            values: || RETRY_REASONS.to_vec(),
+            count: WorkerCounters::retries_for,
+        },
     ),
     counter(
         "evenkeel_hedges_total",
@@ -190,6 +197,21 @@ pub const METRICS: &[Metric] = &[
         "Attempts that used an existing backend connection: an idle one, or a shared HTTP/2 connection.",
         Source::Threads(|thread| thread.backend_connections_reused.value()),
     ),
+    counter(
+        "evenkeel_pool_connections_opened_total",
+        "Connections to backends of the pool established, without those of health checks.",
+        Source::Pools(|pool| pool.connections.value(ConnectionUse::Opened)),
+    ),
+    counter(
+        "evenkeel_pool_connections_failed_total",
+        "Attempts that could not connect to a backend of the pool, also those that were retried.",
+        Source::Pools(|pool| pool.connections.value(ConnectionUse::Failed)),
+    ),
+    counter(
+        "evenkeel_pool_connections_reused_total",
+        "Attempts that used an existing connection to a backend of the pool.",
+        Source::Pools(|pool| pool.connections.value(ConnectionUse::Reused)),
+    ),
     gauge(
         "evenkeel_backend_connections_idle",
         "Idle backend connections that belong to one worker.",
@@ -231,6 +253,16 @@ pub const METRICS: &[Metric] = &[
         Source::Backends(|backend| backend.ejections),
     ),
     gauge(
+        "evenkeel_backend_silent",
+        "1 while the backend takes requests and responds to none, so that requests avoid it if there are others; else 0.",
+        Source::Backends(|backend| u64::from(backend.is_silent)),
+    ),
+    counter(
+        "evenkeel_backend_silences_total",
+        "How often the backend was found to take requests and to respond to none.",
+        Source::Backends(|backend| backend.silences),
+    ),
+    gauge(
         "evenkeel_backend_weight",
         "The backend's weight: its share of requests relative to the other backends of its pool.",
         Source::Backends(|backend| u64::from(backend.weight)),
@@ -270,6 +302,11 @@ pub const METRICS: &[Metric] = &[
         "evenkeel_policy_decisions_total",
         "Decisions of policies about requests, by outcome: `passed`, `refused`, `responded` (to a preflight request), or `waited` (for a computation or another server, before one of the others). A policy appears once a route uses it; those of responses only do not.",
         Source::Policies(PolicyCounters::value),
+    ),
+    gauge(
+        "evenkeel_source_age_seconds",
+        "Time since the last good answer of a source of backends, or since its start if there was none. `source` is its kind, such as `file`, and `location` where it looks. The lookups of backend names are the source `dns` without a pool.",
+        Source::Sources(|source| source.age.as_secs()),
     ),
     gauge(
         "evenkeel_certificate_expiry_timestamp_seconds",
@@ -347,6 +384,21 @@ pub const METRICS: &[Metric] = &[
         "evenkeel_workers",
         "Worker threads.",
         Source::Process(|process| process.workers),
+    ),
+    counter(
+        "evenkeel_worker_requests_total",
+        "Completed requests of the worker.",
+        Source::Workers(WorkerCounters::requests_ended),
+    ),
+    gauge(
+        "evenkeel_worker_connections_active",
+        "Open client connections of the worker, including parked ones.",
+        Source::Workers(WorkerCounters::open_connections),
+    ),
+    counter(
+        "evenkeel_worker_cpu_seconds_total",
+        "Processor time of the worker, user and system. Its rate is the share of a core that the worker uses.",
+        Source::WorkersMillis(WorkerCounters::cpu_millis),
     ),
     Metric {
         name: "evenkeel_build_info",

@@ -155,7 +155,7 @@ fn a_request_waits_until_one_of_two_backends_is_back() {
             })
             .collect();
         // Several times in vain.
-        let attempts = || metric(&proxy, "evenkeel_retries_total");
+        let attempts = || metric(&proxy, "evenkeel_retries_total{reason=\"connect_failure\"}");
         let begun = clock::now();
         while attempts() < 8.0 {
             assert!(begun.elapsed() < DEADLINE);

@@ -55,6 +55,7 @@ impl View for Fixed {
             routes: Vec::new(),
             pools: Vec::new(),
             policies: Vec::new(),
+            sources: Vec::new(),
             logs: Vec::new(),
             certificates: Vec::new(),
             process: ProcessSample {

@@ -6,8 +6,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::*;
 use crate::telemetry::metrics::{
-    BackendSample, CertificateSample, DroppedLines, DurationSample, PolicyCounters, PoolSample,
-    ProcessSample, ProcessUsage, Timeout, WorkerCounters,
+    BackendSample, CertificateSample, ConnectionCounters, ConnectionUse, DroppedLines, DurationSample,
+    PolicyCounters, PoolSample, ProcessSample, ProcessUsage, SourceSample, Timeout, WorkerCounters,
 };
 use crate::telemetry::trace::{SpanCounters, SpanDrop};
 
@@ -23,39 +23,20 @@ fn snapshot() -> Snapshot {
         thread.bytes_sent.add(10);
         thread.count_handshake("TLSv1.3", Some("X25519MLKEM768"));
     }
-    let backend = BackendSample {
-        url: "http://a:8001".to_owned(),
-        is_up: true,
-        is_eligible: true,
-        is_ejected: false,
-        ejections: 2,
-        weight: 3,
-        in_flight: 2,
-        adaptive_limit: 8,
-        traffic: traffic("http://a:8001"),
-        attempts: 9,
-        failures: 1,
-        connections_shared_idle: 4,
-    };
-    let odd = BackendSample {
-        url: "http://b\"\\\n:8002".to_owned(),
-        is_up: false,
-        is_eligible: false,
-        ..backend.clone()
-    };
     let policy = PolicyCounters::new("per \"client\"", 2);
     policy.count(0, PolicyOutcome::Refused);
     policy.count(1, PolicyOutcome::Refused);
     Snapshot {
         threads: threads.to_vec(),
         routes: vec![traffic("/x \"y\"")],
-        pools: vec![PoolSample {
-            queue_depth: 2,
-            name: "api".to_owned(),
-            traffic: traffic("api"),
-            backends: vec![backend, odd],
-        }],
+        pools: vec![pool()],
         policies: vec![Arc::new(policy)],
+        sources: vec![SourceSample {
+            pool: "api".to_owned(),
+            source: "file",
+            location: "/\"a\".yaml".to_owned(),
+            age: Duration::from_millis(2_900),
+        }],
         logs: vec![DroppedLines {
             log: "/var/log/\"a\".log".to_owned(),
             lines: 6,
@@ -80,6 +61,41 @@ fn snapshot() -> Snapshot {
             spans: spans(),
             reloads_rolled_back: 0,
         },
+    }
+}
+
+/// A pool of two backends, of which one has an odd name.
+fn pool() -> PoolSample {
+    let backend = BackendSample {
+        url: "http://a:8001".to_owned(),
+        is_up: true,
+        is_eligible: true,
+        is_ejected: false,
+        ejections: 2,
+        is_silent: true,
+        silences: 7,
+        weight: 3,
+        in_flight: 2,
+        adaptive_limit: 8,
+        traffic: traffic("http://a:8001"),
+        attempts: 9,
+        failures: 1,
+        connections_shared_idle: 4,
+    };
+    let odd = BackendSample {
+        url: "http://b\"\\\n:8002".to_owned(),
+        is_up: false,
+        is_eligible: false,
+        ..backend.clone()
+    };
+    let connections = ConnectionCounters::new(2);
+    connections.count(1, ConnectionUse::Reused);
+    PoolSample {
+        queue_depth: 2,
+        name: "api".to_owned(),
+        traffic: traffic("api"),
+        connections: Arc::new(connections),
+        backends: vec![backend, odd],
     }
 }
 
@@ -207,6 +223,24 @@ fn the_process_has_its_standard_names() {
 }
 
 #[test]
+fn workers_pools_and_sources_have_their_values() {
+    let text = render(&snapshot(), Format::OpenMetrics);
+    for line in [
+        r#"evenkeel_worker_requests_total{worker="0"} 1"#,
+        r#"evenkeel_worker_connections_active{worker="1"} 1"#,
+        r#"evenkeel_worker_cpu_seconds_total{worker="1"} 0.000"#,
+        r#"evenkeel_pool_connections_reused_total{pool="api"} 1"#,
+        r#"evenkeel_pool_connections_failed_total{pool="api"} 0"#,
+        r#"evenkeel_retries_total{reason="connect_failure"} 0"#,
+        r#"evenkeel_backend_silent{pool="api",backend="http://a:8001"} 1"#,
+        r#"evenkeel_backend_silences_total{pool="api",backend="http://a:8001"} 7"#,
+        r#"evenkeel_source_age_seconds{pool="api",source="file",location="/\"a\".yaml"} 2"#,
+    ] {
+        has(&text, line);
+    }
+}
+
+#[test]
 fn certificates_have_their_expiry() {
     let text = render(&snapshot(), Format::Prometheus);
     has(
@@ -256,6 +290,12 @@ fn every_sample_follows_the_head_of_its_family_and_is_there_once() {
             }
         }
         assert!(seen.len() > METRICS.len());
+        let heads = text.lines().filter(|line| line.starts_with("# TYPE ")).count();
+        assert_eq!(heads, METRICS.len());
+        for metric in METRICS {
+            let has_samples = seen.keys().any(|series| series.starts_with(metric.name));
+            assert!(has_samples, "{} has no samples", metric.name);
+        }
     }
 }
 
