@@ -12,6 +12,7 @@ mod access_log;
 mod access_log_hostile;
 mod access_log_sinks;
 mod admin_socket;
+mod agreement;
 mod balancing;
 mod binary_upgrades;
 mod boundaries;
