@@ -12,6 +12,7 @@ mod line_file;
 mod log_file;
 mod log_level;
 mod logs;
+mod protobuf;
 mod rejected;
 mod sink;
 mod syslog;

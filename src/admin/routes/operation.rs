@@ -128,6 +128,14 @@ impl Content {
             schema: schema::<String>,
         }
     }
+
+    /// Bytes of this media type, which no schema describes.
+    pub(super) const fn binary(media: &'static str) -> Self {
+        Self {
+            media,
+            schema: schema::<Value>,
+        }
+    }
 }
 
 impl Body {

@@ -50,8 +50,8 @@ pub(super) async fn show_metrics(State(control): State<Control>, headers: Header
         .and_then(|accept| accept.to_str().ok())
         .unwrap_or_default();
     let format = Format::accepted(accept);
-    let text = metrics::render(&control.view.metrics(), format);
-    ([(header::CONTENT_TYPE, format.content_type())], text).into_response()
+    let page = metrics::render(&control.view.metrics(), format);
+    ([(header::CONTENT_TYPE, format.content_type())], page).into_response()
 }
 
 /// `GET /api/v1/status`.

@@ -71,10 +71,11 @@ pub(super) const OPERATIONS: &[Operation] = &[
     Operation {
         path: "/metrics",
         id: "metrics",
-        summary: "The metrics, as Prometheus text or OpenMetrics",
+        summary: "The metrics, as Prometheus text, OpenMetrics or protobuf",
         success: &[
             Content::text("text/plain"),
             Content::text("application/openmetrics-text"),
+            Content::binary("application/vnd.google.protobuf"),
         ],
         handler: |method| on(method, reads::show_metrics),
         ..READ

@@ -1,4 +1,4 @@
-//! The metrics: per-worker counters, one table of all metrics, and the two text formats of `/metrics`.
+//! The metrics: per-worker counters, one table of all metrics, and the formats of `/metrics`.
 //!
 //! To add a metric, add a row to the table in `table.rs`, and a counter in `counters.rs` if it needs one; the values of its labels are in
 //! `reasons.rs`.

@@ -4,7 +4,6 @@
 mod context;
 mod headers;
 mod otlp;
-mod protobuf;
 mod queue;
 mod settings;
 mod tracer;

@@ -233,12 +233,12 @@ async fn raw(address: SocketAddr, head: &str) -> String {
     let exchange = async {
         let mut stream = TcpStream::connect(address).await.expect("a connection");
         stream.write_all(head.as_bytes()).await.expect("written");
-        let mut response = String::new();
+        let mut response = Vec::new();
         stream
-            .read_to_string(&mut response)
+            .read_to_end(&mut response)
             .await
             .expect("a response that ends");
-        response
+        String::from_utf8_lossy(&response).into_owned()
     };
     tokio::time::timeout(DEADLINE, exchange)
         .await
@@ -355,6 +355,14 @@ async fn metrics_are_in_the_accepted_format() {
         "{open}"
     );
     assert!(open.ends_with("# EOF\n"), "{open}");
+    let accept = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited";
+    let protobuf = raw(api.address, &format!("{ask}Accept: {accept},*/*;q=0.1\r\n\r\n")).await;
+    assert!(
+        protobuf.contains(
+            "content-type: application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily"
+        ),
+        "{protobuf}"
+    );
 }
 
 #[tokio::test]

@@ -1,46 +1,64 @@
-//! Writes the metrics as text: in the Prometheus format, or in OpenMetrics 1.0 for clients that accept it.
+//! Writes the metrics in the format that the client prefers: the Prometheus text format, OpenMetrics 1.0, or the protobuf format of
+//! Prometheus.
 
 mod labels;
+mod page;
+mod protobuf;
 mod text;
 
-use labels::{Labels, label_text};
-use text::{Series, histogram, push, sample, thousandths};
+use labels::Labels;
+use page::{Number, Page, Series};
+use protobuf::ProtobufPage;
+use text::TextPage;
 
-use super::metric::{Kind, Metric, Scope, Source};
+use super::metric::{Metric, Scope, Source};
 use super::snapshot::Snapshot;
 use super::table::METRICS;
-use super::traffic::CLASSES;
 use super::{Histogram, PolicyOutcome, TrafficCounters};
 
-/// The text format.
+/// The format of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// The Prometheus text format 0.0.4.
     Prometheus,
     /// OpenMetrics 1.0.
     OpenMetrics,
+    /// The protobuf format of Prometheus, which has native histograms.
+    Protobuf,
 }
 
 impl Format {
-    /// The format for an `Accept` header (RFC 9110 §12.5.1): OpenMetrics if it is listed with a weight above 0.
+    /// The format for an `Accept` header (RFC 9110 §12.5.1): the one with the highest weight of those that it names, the first of
+    /// several. The Prometheus text format if it names none.
     pub fn accepted(accept: &str) -> Self {
-        let is_named = accept.split(',').any(|range| {
+        let mut best = (Self::Prometheus, 0.0);
+        for range in accept.split(',') {
             let mut parts = range.split(';').map(str::trim);
-            let is_it = parts
-                .next()
-                .is_some_and(|name| name.eq_ignore_ascii_case("application/openmetrics-text"));
-            let is_refused = parts.any(|part| {
-                part.strip_prefix("q=")
-                    .and_then(|weight| weight.parse().ok())
-                    .is_some_and(|q: f32| q <= 0.0)
-            });
-            is_it && !is_refused
-        });
-        if is_named {
-            Self::OpenMetrics
-        } else {
-            Self::Prometheus
+            let name = parts.next().unwrap_or_default().to_ascii_lowercase();
+            let parameters: Vec<String> = parts
+                .map(|part| part.replace(' ', "").to_ascii_lowercase())
+                .collect();
+            let has = |parameter: &str| parameters.iter().any(|known| known == parameter);
+            let format = match name.as_str() {
+                "application/openmetrics-text" => Self::OpenMetrics,
+                "text/plain" => Self::Prometheus,
+                // Protobuf says nothing without the message, and there are other ways to separate messages.
+                "application/vnd.google.protobuf"
+                    if has("proto=io.prometheus.client.metricfamily") && has("encoding=delimited") =>
+                {
+                    Self::Protobuf
+                }
+                _ => continue,
+            };
+            let weight = parameters
+                .iter()
+                .find_map(|parameter| parameter.strip_prefix("q="));
+            let weight: f32 = weight.map_or(1.0, |weight| weight.parse().unwrap_or(0.0));
+            if weight > best.1 {
+                best = (format, weight);
+            }
         }
+        best.0
     }
 
     /// The value of `Content-Type`.
@@ -48,72 +66,45 @@ impl Format {
         match self {
             Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
             Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::Protobuf => {
+                "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
+            }
         }
     }
 }
 
 /// Writes all metrics of `snapshot`.
-pub fn render(snapshot: &Snapshot, format: Format) -> String {
-    let mut out = String::with_capacity(16 * 1024);
-    let labels = Labels::of(snapshot);
-    for metric in METRICS {
-        head(&mut out, metric, format);
-        samples(&mut out, metric, (snapshot, &labels));
+pub fn render(snapshot: &Snapshot, format: Format) -> Vec<u8> {
+    match format {
+        Format::Prometheus | Format::OpenMetrics => write(TextPage::new(format), snapshot),
+        Format::Protobuf => write(ProtobufPage::default(), snapshot),
     }
-    if format == Format::OpenMetrics {
-        out.push_str("# EOF\n");
-    }
-    out
 }
 
-fn head(out: &mut String, metric: &Metric, format: Format) {
-    let (name, kind) = match (format, metric.kind) {
-        (Format::OpenMetrics, Kind::Counter) => (metric.family(), "counter"),
-        (Format::OpenMetrics, Kind::Info) => (metric.family(), "info"),
-        (Format::Prometheus, Kind::Counter) => (metric.name, "counter"),
-        // The Prometheus format has no info type.
-        (Format::Prometheus, Kind::Info) | (_, Kind::Gauge) => (metric.name, "gauge"),
-        (_, Kind::Histogram) => (metric.name, "histogram"),
-    };
-    push(
-        out,
-        &[
-            "# HELP ",
-            name,
-            " ",
-            metric.help,
-            "\n# TYPE ",
-            name,
-            " ",
-            kind,
-            "\n",
-        ],
-    );
-    if let (Format::OpenMetrics, Some(unit)) = (format, metric.unit()) {
-        push(out, &["# UNIT ", name, " ", unit, "\n"]);
+fn write<P: Page>(mut page: P, snapshot: &Snapshot) -> Vec<u8> {
+    let labels = Labels::of::<P>(snapshot);
+    for metric in METRICS {
+        page.begin(metric);
+        samples(&mut page, metric, (snapshot, &labels));
+        page.end();
     }
+    page.finish()
 }
 
 /// Writes the samples of a metric.
-fn samples(out: &mut String, metric: &Metric, (snapshot, labels): (&Snapshot, &Labels)) {
-    let name = metric.name;
-    let plain = Series::plain(name);
+fn samples<P: Page>(page: &mut P, metric: &Metric, (snapshot, labels): (&Snapshot, &Labels)) {
+    let plain = Series::default();
+    let backends = || snapshot.pools.iter().flat_map(|pool| &pool.backends);
+    let mut whole = |series: Series<'_>, value| page.sample(metric, series, Number::Whole(value));
     match metric.source {
-        Source::Threads(value) => sample(out, plain, snapshot.sum(value)),
-        Source::Process(value) => sample(out, plain, value(&snapshot.process)),
-        Source::ProcessMillis(value) => thousandths(out, plain, value(&snapshot.process)),
-        Source::Version => {
-            let version = label_text(&[("version", snapshot.process.version)]);
-            sample(out, plain.of(&version), 1);
-        }
+        Source::Threads(value) => whole(plain, snapshot.sum(value)),
+        Source::Process(value) => whole(plain, value(&snapshot.process)),
+        Source::ProcessMillis(value) => page.sample(metric, plain, Number::Millis(value(&snapshot.process))),
+        Source::Version => whole(Series::of(&labels.version), 1),
         Source::Each { label, values, count } => {
             for (position, value) in values().into_iter().enumerate() {
-                let text = label_text(&[(label, value)]);
-                sample(
-                    out,
-                    plain.of(&text),
-                    snapshot.sum(|thread| count(thread, position)),
-                );
+                let sum = snapshot.sum(|thread| count(thread, position));
+                whole(Series::of(&P::labels(&[(label, value)])), sum);
             }
         }
         Source::EachPair {
@@ -122,115 +113,87 @@ fn samples(out: &mut String, metric: &Metric, (snapshot, labels): (&Snapshot, &L
             count,
         } => {
             for (position, pair) in values.iter().enumerate() {
-                let text = label_text(&[(one, pair.0), (other, pair.1)]);
-                sample(
-                    out,
-                    plain.of(&text),
-                    snapshot.sum(|thread| count(thread, position)),
-                );
+                let sum = snapshot.sum(|thread| count(thread, position));
+                whole(Series::of(&P::labels(&[(one, pair.0), (other, pair.1)])), sum);
             }
         }
         Source::ProcessEach { label, values, count } => {
             for (position, value) in values().into_iter().enumerate() {
-                let text = label_text(&[(label, value)]);
-                sample(out, plain.of(&text), count(&snapshot.process, position));
+                let count = count(&snapshot.process, position);
+                whole(Series::of(&P::labels(&[(label, value)])), count);
             }
         }
+        Source::Workers(value) => each(&labels.workers, &snapshot.threads, |series, thread| {
+            whole(series, value(thread));
+        }),
+        Source::WorkersMillis(value) => each(&labels.workers, &snapshot.threads, |series, thread| {
+            page.sample(metric, series, Number::Millis(value(thread)));
+        }),
+        Source::Pools(value) => each(&labels.pools, &snapshot.pools, |series, pool| {
+            whole(series, value(pool))
+        }),
+        Source::Backends(value) => each(&labels.backends, backends(), |series, backend| {
+            whole(series, value(backend));
+        }),
+        Source::Policies(value) => each(&labels.policies, &snapshot.policies, |series, policy| {
+            for (outcome, label) in PolicyOutcome::ALL.into_iter().zip(&labels.outcomes) {
+                whole(series.with(label), value(policy, outcome));
+            }
+        }),
+        Source::Sources(value) => each(&labels.sources, &snapshot.sources, |series, source| {
+            whole(series, value(source));
+        }),
+        Source::Logs(value) => each(&labels.logs, &snapshot.logs, |series, log| {
+            whole(series, value(log))
+        }),
+        Source::Certificates(value) => each(&labels.certificates, &snapshot.certificates, |series, of| {
+            whole(series, value(of));
+        }),
         Source::Durations(of, resolution) => {
             let values = Histogram::merged(snapshot.threads.iter().map(|thread| of(thread)));
-            histogram(out, plain, resolution, &values);
+            page.histogram(metric, plain, (resolution, &values));
         }
-        Source::Classes(scope) => each(snapshot, labels, scope, |text, traffic| {
-            for (class, label) in CLASSES.iter().enumerate() {
-                let series = plain.of(text).with("class", label);
-                sample(out, series, traffic.responses(class));
+        Source::Classes(scope) => each_traffic(snapshot, labels, scope, |series, traffic| {
+            for (class, label) in labels.classes.iter().enumerate() {
+                whole(series.with(label), traffic.responses(class));
             }
         }),
-        Source::Latencies(scope, resolution) => each(snapshot, labels, scope, |text, traffic| {
-            histogram(out, plain.of(text), resolution, &traffic.durations());
+        Source::Latencies(scope, resolution) => each_traffic(snapshot, labels, scope, |series, traffic| {
+            page.histogram(metric, series, (resolution, &traffic.durations()));
         }),
-        _ => samples_of_parts(out, metric, (snapshot, labels)),
     }
 }
 
-/// Writes the samples of a metric that has one for each part of the snapshot.
-fn samples_of_parts(out: &mut String, metric: &Metric, (snapshot, labels): (&Snapshot, &Labels)) {
-    let plain = Series::plain(metric.name);
-    match metric.source {
-        Source::Workers(value) => {
-            for (text, thread) in labels.workers.iter().zip(&snapshot.threads) {
-                sample(out, plain.of(text), value(thread));
-            }
-        }
-        Source::WorkersMillis(value) => {
-            for (text, thread) in labels.workers.iter().zip(&snapshot.threads) {
-                thousandths(out, plain.of(text), value(thread));
-            }
-        }
-        Source::Pools(value) => {
-            for (text, pool) in labels.pools.iter().zip(&snapshot.pools) {
-                sample(out, plain.of(text), value(pool));
-            }
-        }
-        Source::Backends(value) => {
-            let backends = snapshot.pools.iter().flat_map(|pool| &pool.backends);
-            for (text, backend) in labels.backends.iter().zip(backends) {
-                sample(out, plain.of(text), value(backend));
-            }
-        }
-        Source::Policies(value) => {
-            for policy in &snapshot.policies {
-                let text = label_text(&[("policy", policy.name())]);
-                for outcome in PolicyOutcome::ALL {
-                    let series = plain.of(&text).with("outcome", outcome.name());
-                    sample(out, series, value(policy, outcome));
-                }
-            }
-        }
-        Source::Sources(value) => {
-            for source in &snapshot.sources {
-                let text = label_text(&[
-                    ("pool", &source.pool),
-                    ("source", source.source),
-                    ("location", &source.location),
-                ]);
-                sample(out, plain.of(&text), value(source));
-            }
-        }
-        Source::Logs(value) => {
-            for log in &snapshot.logs {
-                sample(out, plain.of(&label_text(&[("log", &log.log)])), value(log));
-            }
-        }
-        Source::Certificates(value) => {
-            for certificate in &snapshot.certificates {
-                let text = label_text(&[("file", &certificate.file)]);
-                sample(out, plain.of(&text), value(certificate));
-            }
-        }
-        // Those of the whole process are above.
-        _ => {}
+/// Calls `write` with the labels of each part.
+fn each<'s, T: 's>(
+    labels: &[Vec<u8>],
+    parts: impl IntoIterator<Item = &'s T>,
+    mut write: impl FnMut(Series<'_>, &T),
+) {
+    for (labels, part) in labels.iter().zip(parts) {
+        write(Series::of(labels), part);
     }
 }
 
 /// Calls `write` with the labels and the counters of each route, pool or backend.
-fn each(snapshot: &Snapshot, labels: &Labels, scope: Scope, mut write: impl FnMut(&str, &TrafficCounters)) {
+fn each_traffic(
+    snapshot: &Snapshot,
+    labels: &Labels,
+    scope: Scope,
+    mut write: impl FnMut(Series<'_>, &TrafficCounters),
+) {
     match scope {
-        Scope::Route => {
-            for (text, route) in labels.routes.iter().zip(&snapshot.routes) {
-                write(text, route);
-            }
-        }
-        Scope::Pool => {
-            for (text, pool) in labels.pools.iter().zip(&snapshot.pools) {
-                write(text, &pool.traffic);
-            }
-        }
+        Scope::Route => each(&labels.routes, &snapshot.routes, |series, route| {
+            write(series, route)
+        }),
+        Scope::Pool => each(&labels.pools, &snapshot.pools, |series, pool| {
+            write(series, &pool.traffic)
+        }),
         Scope::Backend => {
             let backends = snapshot.pools.iter().flat_map(|pool| &pool.backends);
-            for (text, backend) in labels.backends.iter().zip(backends) {
-                write(text, &backend.traffic);
-            }
+            each(&labels.backends, backends, |series, backend| {
+                write(series, &backend.traffic)
+            });
         }
     }
 }

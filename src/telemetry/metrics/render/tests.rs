@@ -116,6 +116,11 @@ fn traffic(name: &str) -> Arc<TrafficCounters> {
     Arc::new(traffic)
 }
 
+/// The page in a text format.
+fn page(format: Format) -> String {
+    String::from_utf8(render(&snapshot(), format)).expect("it is text")
+}
+
 fn has(text: &str, line: &str) {
     assert!(
         text.lines().any(|shown| shown == line),
@@ -125,7 +130,7 @@ fn has(text: &str, line: &str) {
 
 #[test]
 fn sums_threads() {
-    let text = render(&snapshot(), Format::Prometheus);
+    let text = page(Format::Prometheus);
     has(&text, "evenkeel_requests_total{class=\"2xx\"} 2");
     has(&text, "evenkeel_requests_total{class=\"5xx\"} 0");
     has(&text, "evenkeel_timeouts_total{kind=\"first_byte\"} 2");
@@ -141,7 +146,7 @@ fn sums_threads() {
 
 #[test]
 fn decisions_of_policies_are_labelled_and_summed() {
-    let text = render(&snapshot(), Format::OpenMetrics);
+    let text = page(Format::OpenMetrics);
     let name = "evenkeel_policy_decisions_total";
     has(&text, "# TYPE evenkeel_policy_decisions counter");
     has(
@@ -156,7 +161,7 @@ fn decisions_of_policies_are_labelled_and_summed() {
 
 #[test]
 fn the_histogram_is_cumulated_and_in_seconds() {
-    let text = render(&snapshot(), Format::Prometheus);
+    let text = page(Format::Prometheus);
     has(&text, "evenkeel_request_duration_seconds_bucket{le=\"0.001\"} 1");
     has(&text, "evenkeel_request_duration_seconds_bucket{le=\"0.25\"} 1");
     has(&text, "evenkeel_request_duration_seconds_bucket{le=\"60.0\"} 1");
@@ -167,7 +172,7 @@ fn the_histogram_is_cumulated_and_in_seconds() {
 
 #[test]
 fn backends_and_the_process_have_their_values() {
-    let text = render(&snapshot(), Format::Prometheus);
+    let text = page(Format::Prometheus);
     has(
         &text,
         "evenkeel_backend_up{pool=\"api\",backend=\"http://a:8001\"} 1",
@@ -194,7 +199,7 @@ fn backends_and_the_process_have_their_values() {
 
 #[test]
 fn traffic_is_labelled_by_route_pool_and_backend() {
-    let text = render(&snapshot(), Format::Prometheus);
+    let text = page(Format::Prometheus);
     for line in [
         r#"evenkeel_route_requests_total{route="/x \"y\"",class="5xx"} 1"#,
         r#"evenkeel_route_request_duration_seconds_bucket{route="/x \"y\"",le="0.001"} 0"#,
@@ -215,7 +220,7 @@ fn traffic_is_labelled_by_route_pool_and_backend() {
 
 #[test]
 fn the_process_has_its_standard_names() {
-    let text = render(&snapshot(), Format::OpenMetrics);
+    let text = page(Format::OpenMetrics);
     has(&text, "process_cpu_seconds_total 1.050");
     has(&text, "process_resident_memory_bytes 4096");
     has(&text, "process_open_fds 7");
@@ -224,7 +229,7 @@ fn the_process_has_its_standard_names() {
 
 #[test]
 fn workers_pools_and_sources_have_their_values() {
-    let text = render(&snapshot(), Format::OpenMetrics);
+    let text = page(Format::OpenMetrics);
     for line in [
         r#"evenkeel_worker_requests_total{worker="0"} 1"#,
         r#"evenkeel_worker_connections_active{worker="1"} 1"#,
@@ -242,7 +247,7 @@ fn workers_pools_and_sources_have_their_values() {
 
 #[test]
 fn certificates_have_their_expiry() {
-    let text = render(&snapshot(), Format::Prometheus);
+    let text = page(Format::Prometheus);
     has(
         &text,
         r#"evenkeel_certificate_expiry_timestamp_seconds{file="/certs/\"a\".pem"} 3000"#,
@@ -251,7 +256,7 @@ fn certificates_have_their_expiry() {
 
 #[test]
 fn escapes_label_values() {
-    let text = render(&snapshot(), Format::Prometheus);
+    let text = page(Format::Prometheus);
     has(
         &text,
         r#"evenkeel_backend_up{pool="api",backend="http://b\"\\\n:8002"} 0"#,
@@ -260,7 +265,7 @@ fn escapes_label_values() {
 
 #[test]
 fn open_metrics_names_families_and_ends() {
-    let text = render(&snapshot(), Format::OpenMetrics);
+    let text = page(Format::OpenMetrics);
     has(&text, "# TYPE evenkeel_requests counter");
     has(&text, "evenkeel_requests_total{class=\"2xx\"} 2");
     has(&text, "# TYPE evenkeel_sent_bytes counter");
@@ -268,7 +273,7 @@ fn open_metrics_names_families_and_ends() {
     has(&text, "# TYPE evenkeel_build info");
     has(&text, "evenkeel_build_info{version=\"1.2.3\"} 1");
     assert!(text.ends_with("\n# EOF\n"));
-    let plain = render(&snapshot(), Format::Prometheus);
+    let plain = page(Format::Prometheus);
     has(&plain, "# TYPE evenkeel_requests_total counter");
     has(&plain, "# TYPE evenkeel_build_info gauge");
     assert!(!plain.contains("# EOF") && !plain.contains("# UNIT"));
@@ -277,7 +282,7 @@ fn open_metrics_names_families_and_ends() {
 #[test]
 fn every_sample_follows_the_head_of_its_family_and_is_there_once() {
     for format in [Format::Prometheus, Format::OpenMetrics] {
-        let text = render(&snapshot(), format);
+        let text = page(format);
         let (mut family, mut seen) = ("", HashMap::new());
         for line in text.lines().filter(|line| *line != "# EOF") {
             if let Some(head) = line.strip_prefix("# TYPE ") {
@@ -300,21 +305,38 @@ fn every_sample_follows_the_head_of_its_family_and_is_there_once() {
 }
 
 #[test]
-fn open_metrics_is_for_clients_that_accept_it() {
-    for accept in [
-        "application/openmetrics-text",
-        "application/openmetrics-text; version=1.0.0; charset=utf-8",
-        "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.1",
+fn a_client_gets_the_format_that_it_prefers() {
+    let prometheus = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.6,\
+                      application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
+    for (accept, format) in [
+        ("application/openmetrics-text", Format::OpenMetrics),
+        (
+            "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Format::OpenMetrics,
+        ),
+        (
+            "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.1",
+            Format::OpenMetrics,
+        ),
+        (
+            "text/plain;q=0.9, application/openmetrics-text;q=0.2",
+            Format::Prometheus,
+        ),
+        (prometheus, Format::Protobuf),
+        (&prometheus.replace("q=0.6", "q=0.4"), Format::OpenMetrics),
+        (&prometheus.replace("delimited", "text"), Format::OpenMetrics),
+        (
+            &prometheus.replace("client.MetricFamily", "write.v2.Request"),
+            Format::OpenMetrics,
+        ),
+        ("", Format::Prometheus),
+        ("*/*", Format::Prometheus),
+        ("text/plain", Format::Prometheus),
+        ("application/openmetrics-text;q=0", Format::Prometheus),
+        ("application/openmetrics-text;q=x", Format::Prometheus),
+        ("application/openmetrics-textual", Format::Prometheus),
+        ("application/vnd.google.protobuf", Format::Prometheus),
     ] {
-        assert_eq!(Format::accepted(accept), Format::OpenMetrics, "{accept}");
-    }
-    for accept in [
-        "",
-        "*/*",
-        "text/plain",
-        "application/openmetrics-text;q=0",
-        "application/openmetrics-textual",
-    ] {
-        assert_eq!(Format::accepted(accept), Format::Prometheus, "{accept}");
+        assert_eq!(Format::accepted(accept), format, "{accept}");
     }
 }

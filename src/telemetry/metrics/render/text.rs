@@ -1,127 +1,154 @@
-//! Writes the lines of samples, which both text formats share. A page may have tens of thousands of them: everything is written
-//! straight into the page.
+//! The two text formats: that of Prometheus, and OpenMetrics 1.0.
 
-use std::fmt::Write as _;
+use std::io::Write as _;
 use std::sync::LazyLock;
 
+use super::Format;
+use super::page::{Durations, Number, Page, Series, cumulative};
 use crate::telemetry::metrics::DURATION_BOUNDS;
-use crate::telemetry::metrics::metric::Resolution;
+use crate::telemetry::metrics::metric::{Kind, Metric, Resolution};
 
-/// The bounds that are shown with [`Resolution::Coarse`], in microseconds.
-const COARSE_BOUNDS: [u64; 18] = [
-    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
-    2_500_000, 5_000_000, 10_000_000, 30_000_000, 60_000_000,
-];
-
-/// What follows the other labels in the line of each bucket, and whether the bucket is shown with [`Resolution::Coarse`].
-static BOUNDS: LazyLock<Vec<(String, bool)>> = LazyLock::new(|| {
-    let bound = |micros: &u64| {
-        let text = format!("le=\"{}\"}} ", bound_text(*micros));
-        (text, COARSE_BOUNDS.contains(micros))
-    };
-    DURATION_BOUNDS.iter().map(bound).collect()
+/// What follows the other labels in the line of each bucket.
+static BOUNDS: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let bounds = DURATION_BOUNDS.iter();
+    bounds
+        .map(|micros| format!("le=\"{}\"}} ", bound_text(*micros)))
+        .collect()
 });
 
-/// Name and labels of samples.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Series<'a> {
-    name: &'a str,
-    /// Labels as text, without braces; may be empty.
-    labels: &'a str,
-    /// Another label, whose value needs no escapes.
-    more: Option<(&'a str, &'a str)>,
+/// A page of text.
+pub(super) struct TextPage {
+    out: Vec<u8>,
+    format: Format,
 }
 
-impl<'a> Series<'a> {
-    /// One without labels.
-    pub(super) fn plain(name: &'a str) -> Self {
+impl TextPage {
+    /// An empty page in a text format.
+    pub(super) fn new(format: Format) -> Self {
         Self {
+            out: Vec::with_capacity(16 * 1024),
+            format,
+        }
+    }
+
+    fn push(&mut self, parts: &[&[u8]]) {
+        for part in parts {
+            self.out.extend_from_slice(part);
+        }
+    }
+
+    fn series(&mut self, name: &str, suffix: &[u8], series: Series<'_>) {
+        self.push(&[name.as_bytes(), suffix]);
+        match (series.labels, series.more) {
+            ([], []) => {}
+            ([], labels) | (labels, []) => self.push(&[b"{", labels, b"}"]),
+            (labels, more) => self.push(&[b"{", labels, b",", more, b"}"]),
+        }
+    }
+}
+
+impl Page for TextPage {
+    fn labels(labels: &[(&str, &str)]) -> Vec<u8> {
+        let mut text = Vec::new();
+        for (label, value) in labels {
+            if !text.is_empty() {
+                text.push(b',');
+            }
+            text.extend_from_slice(label.as_bytes());
+            text.extend_from_slice(b"=\"");
+            escape(&mut text, value);
+            text.push(b'"');
+        }
+        text
+    }
+
+    fn begin(&mut self, metric: &Metric) {
+        let (name, kind) = match (self.format, metric.kind) {
+            (Format::OpenMetrics, Kind::Counter) => (metric.family(), "counter"),
+            (Format::OpenMetrics, Kind::Info) => (metric.family(), "info"),
+            (_, Kind::Counter) => (metric.name, "counter"),
+            // The Prometheus format has no info type.
+            (_, Kind::Info | Kind::Gauge) => (metric.name, "gauge"),
+            (_, Kind::Histogram) => (metric.name, "histogram"),
+        };
+        let parts = [
+            "# HELP ",
             name,
-            labels: "",
-            more: None,
+            " ",
+            metric.help,
+            "\n# TYPE ",
+            name,
+            " ",
+            kind,
+            "\n",
+        ];
+        self.push(&parts.map(str::as_bytes));
+        if let (Format::OpenMetrics, Some(unit)) = (self.format, metric.unit()) {
+            self.push(&["# UNIT ", name, " ", unit, "\n"].map(str::as_bytes));
         }
     }
 
-    /// The same with these labels.
-    pub(super) fn of(self, labels: &'a str) -> Self {
-        Self { labels, ..self }
-    }
-
-    /// The same with another label, whose value needs no escapes.
-    pub(super) fn with(self, label: &'a str, value: &'a str) -> Self {
-        Self {
-            more: Some((label, value)),
-            ..self
-        }
-    }
-
-    fn write(self, out: &mut String, suffix: &str) {
-        push(out, &[self.name, suffix]);
-        match self.more {
-            None if self.labels.is_empty() => {}
-            None => push(out, &["{", self.labels, "}"]),
-            Some((label, value)) => {
-                let comma = if self.labels.is_empty() { "" } else { "," };
-                push(out, &["{", self.labels, comma, label, "=\"", value, "\"}"]);
+    fn sample(&mut self, metric: &Metric, series: Series<'_>, value: Number) {
+        self.series(metric.name, b"", series);
+        match value {
+            Number::Whole(value) => self.push(&[b" ", itoa::Buffer::new().format(value).as_bytes(), b"\n"]),
+            Number::Millis(millis) => {
+                // Writing to a vector cannot fail.
+                let _ = writeln!(self.out, " {}.{:03}", millis / 1000, millis % 1000);
             }
         }
     }
-}
 
-/// Writes one sample.
-pub(super) fn sample(out: &mut String, series: Series<'_>, value: u64) {
-    series.write(out, "");
-    push(out, &[" ", itoa::Buffer::new().format(value), "\n"]);
-}
-
-/// Writes one sample whose value is given in thousandths.
-pub(super) fn thousandths(out: &mut String, series: Series<'_>, millis: u64) {
-    series.write(out, "");
-    // Writing to a string cannot fail.
-    let _ = writeln!(out, " {}.{:03}", millis / 1000, millis % 1000);
-}
-
-/// Writes the samples of a histogram of durations, from the number in each bucket and the sum in microseconds.
-pub(super) fn histogram(
-    out: &mut String,
-    series: Series<'_>,
-    resolution: Resolution,
-    (counts, sum): &([u64; DURATION_BOUNDS.len() + 1], u64),
-) {
-    // The text before the bound is the same in every line: it is copied from the first one.
-    let start = out.len();
-    push(out, &[series.name, "_bucket{", series.labels]);
-    if !series.labels.is_empty() {
-        out.push(',');
-    }
-    let beginning = start..out.len();
-    let mut is_first = true;
-    let mut total = 0;
-    let mut number = itoa::Buffer::new();
-    for ((bound, is_coarse), count) in BOUNDS.iter().zip(counts) {
-        total += count;
-        if resolution == Resolution::Full || *is_coarse {
-            if !std::mem::take(&mut is_first) {
-                out.extend_from_within(beginning.clone());
-            }
-            push(out, &[bound, number.format(total), "\n"]);
+    fn histogram(
+        &mut self,
+        metric: &Metric,
+        series: Series<'_>,
+        (resolution, durations): (Resolution, &Durations),
+    ) {
+        // The text before the bound is the same in every line: it is copied from the first one.
+        let start = self.out.len();
+        self.push(&[metric.name.as_bytes(), b"_bucket{", series.labels]);
+        if !series.labels.is_empty() {
+            self.out.push(b',');
         }
+        let beginning = start..self.out.len();
+        let mut number = itoa::Buffer::new();
+        let (shown, total) = cumulative(resolution, durations);
+        for (position, below) in shown {
+            if let Some(bound) = BOUNDS.get(position) {
+                self.push(&[bound.as_bytes(), number.format(below).as_bytes(), b"\n"]);
+                self.out.extend_from_within(beginning.clone());
+            }
+        }
+        let total = number.format(total).as_bytes();
+        self.push(&[b"le=\"+Inf\"} ", total, b"\n"]);
+        self.series(metric.name, b"_sum", series);
+        let sum = durations.1;
+        // Writing to a vector cannot fail.
+        let _ = writeln!(self.out, " {}.{:06}", sum / 1_000_000, sum % 1_000_000);
+        self.series(metric.name, b"_count", series);
+        self.push(&[b" ", total, b"\n"]);
     }
-    total += counts.last().unwrap_or(&0);
-    out.extend_from_within(beginning);
-    push(out, &["le=\"+Inf\"} ", number.format(total), "\n"]);
-    series.write(out, "_sum");
-    // Writing to a string cannot fail.
-    let _ = writeln!(out, " {}.{:06}", sum / 1_000_000, sum % 1_000_000);
-    series.write(out, "_count");
-    push(out, &[" ", number.format(total), "\n"]);
+
+    fn end(&mut self) {}
+
+    fn finish(mut self) -> Vec<u8> {
+        if self.format == Format::OpenMetrics {
+            self.push(&[b"# EOF\n"]);
+        }
+        self.out
+    }
 }
 
-/// Writes the parts one after the other.
-#[inline]
-pub(super) fn push(out: &mut String, parts: &[&str]) {
-    for part in parts {
-        out.push_str(part);
+/// Both formats escape the same three characters in a label value, and no others.
+fn escape(out: &mut Vec<u8>, value: &str) {
+    for byte in value.bytes() {
+        match byte {
+            b'\\' => out.extend_from_slice(br"\\"),
+            b'"' => out.extend_from_slice(b"\\\""),
+            b'\n' => out.extend_from_slice(br"\n"),
+            plain => out.push(plain),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //! `opentelemetry/proto/trace/v1` and `collector/trace/v1`.
 
 use super::context::TraceContext;
-use super::protobuf::{Value, bytes, fields, fixed32, fixed64, message, raw, varint};
+use crate::telemetry::protobuf::{Value, bytes, fields, fixed32, fixed64, message, raw, varint};
 
 /// The field of `ScopeSpans` that holds spans.
 const SPANS: u64 = 2;

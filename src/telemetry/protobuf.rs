@@ -1,4 +1,4 @@
-//! Writes and reads the few forms of the Protocol Buffers encoding that OTLP needs.
+//! Writes and reads the few forms of the Protocol Buffers encoding that OTLP and Prometheus need.
 
 /// Wire types (Protocol Buffers encoding, "Message Structure").
 const VARINT: u64 = 0;
@@ -17,6 +17,22 @@ pub(super) enum Value<'a> {
 pub(super) fn varint(field: u64, number: u64, out: &mut Vec<u8>) {
     raw_varint(field << 3 | VARINT, out);
     raw_varint(number, out);
+}
+
+/// A `sint32` or `sint64`.
+pub(super) fn signed(field: u64, number: i64, out: &mut Vec<u8>) {
+    raw_varint(field << 3 | VARINT, out);
+    raw_signed(number, out);
+}
+
+/// A signed number without its field, as lists of them hold it.
+pub(super) fn raw_signed(number: i64, out: &mut Vec<u8>) {
+    raw_varint((number << 1 ^ number >> 63) as u64, out);
+}
+
+/// A `double`.
+pub(super) fn double(field: u64, number: f64, out: &mut Vec<u8>) {
+    fixed64(field, number.to_bits(), out);
 }
 
 /// A `fixed64`.
@@ -103,7 +119,8 @@ fn take_varint(rest: &mut &[u8]) -> Option<u64> {
     None
 }
 
-fn raw_varint(mut number: u64, out: &mut Vec<u8>) {
+/// A number without its field.
+pub(super) fn raw_varint(mut number: u64, out: &mut Vec<u8>) {
     while number >= 0x80 {
         out.push((number & 0x7f) as u8 | 0x80);
         number >>= 7;
