@@ -17,6 +17,7 @@ pub struct Report {
     tables: Vec<Table>,
     goals: Vec<Goal>,
     failures: Vec<String>,
+    skipped: Option<String>,
 }
 
 /// Counts and latencies of one part of a run.
@@ -59,6 +60,18 @@ impl Report {
             figure: figure.to_string(),
             is_reached,
         });
+    }
+
+    /// The scenario cannot be run on this machine, for this reason, and nothing is judged.
+    pub fn skip(&mut self, reason: impl Into<String>) {
+        let reason = reason.into();
+        self.fact("skipped", &reason);
+        self.skipped = Some(reason);
+    }
+
+    /// Why the scenario was not run, if it was not.
+    pub fn skipped(&self) -> Option<&str> {
+        self.skipped.as_deref()
     }
 
     /// A goal whose figure is at most `most`.

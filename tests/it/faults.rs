@@ -28,6 +28,9 @@ fn run(name: &str, seconds: u64, rate: u64) {
         is_kept: false,
     };
     let report = Scenario::find(name).unwrap().run(&context).unwrap();
+    if let Some(reason) = report.skipped() {
+        eprintln!("`{name}` was not run: {reason}");
+    }
     assert!(report.has_passed(), "\n{}", report.text());
 }
 
@@ -100,4 +103,29 @@ fn reloads_cost_no_request_and_cut_nothing() {
 #[test]
 fn upgrades_cost_no_request_and_refuse_no_connection() {
     run("upgrade", 20, 100);
+}
+
+#[test]
+fn a_stop_cuts_nothing_that_is_under_way() {
+    run("drain", 10, 20);
+}
+
+#[test]
+fn clients_that_take_all_descriptors_stop_neither_others_nor_checks() {
+    run("descriptors", 10, 40);
+}
+
+#[test]
+fn a_log_on_a_full_file_system_costs_no_request() {
+    run("log-full", 18, 250);
+}
+
+#[test]
+fn a_log_whose_reader_has_stopped_costs_no_request() {
+    run("log-blocked", 18, 250);
+}
+
+#[test]
+fn jumps_of_the_clock_change_no_timeout() {
+    run("clock", 12, 100);
 }

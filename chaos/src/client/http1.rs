@@ -33,7 +33,7 @@ pub(super) struct Connections {
 
 /// A connection, and what was read of it.
 #[derive(Debug)]
-struct Connection {
+pub(super) struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
 }
@@ -114,7 +114,7 @@ impl Connections {
 }
 
 impl Connection {
-    async fn open(address: SocketAddr) -> Result<Self> {
+    pub(super) async fn open(address: SocketAddr) -> Result<Self> {
         let stream = TcpStream::connect(address).await.map_err(|_| Failure::Connect)?;
         drop(stream.set_nodelay(true));
         Ok(Self {
@@ -130,7 +130,7 @@ impl Connection {
     }
 
     /// Sends a request and reads its response. Returns whether the connection may be used again.
-    async fn exchange(&mut self, request: &Outgoing, is_kept: bool) -> Result<(Response, bool)> {
+    pub(super) async fn exchange(&mut self, request: &Outgoing, is_kept: bool) -> Result<(Response, bool)> {
         // The balancer may respond, and close, before it has read all: its response counts.
         let written = self.stream.write_all(&write(request, is_kept)).await;
         let head = self.head().await?;
@@ -141,6 +141,7 @@ impl Connection {
             ..
         } = head;
         response.body = self.body(framing).await?;
+        response.is_last = closes;
         let ends = matches!(framing, Framing::UntilClose);
         let is_reusable = is_kept && !closes && !ends && self.buffer.is_empty() && written.is_ok();
         Ok((response, is_reusable))

@@ -7,10 +7,12 @@ use bytes::Bytes;
 use h2::client::SendRequest;
 use h2::{Reason, client};
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 
 use super::record::Failure;
 use super::request::Outgoing;
 use super::response::Response;
+use super::tap::{Goaways, Tap};
 use crate::nonce;
 
 /// Connections in use.
@@ -95,6 +97,27 @@ impl Connections {
             *slot.borrow_mut() = None;
         }
     }
+}
+
+/// A connection of its own whose GOAWAY frames are known, and the task that ends with it.
+pub(super) async fn watched(address: SocketAddr) -> Result<(SendRequest<Bytes>, Goaways, JoinHandle<()>)> {
+    let stream = TcpStream::connect(address).await.map_err(|_| Failure::Connect)?;
+    drop(stream.set_nodelay(true));
+    let (tap, goaways) = Tap::new(stream);
+    let (sender, connection) = client::handshake(tap).await.map_err(|_| Failure::Connect)?;
+    let task = tokio::task::spawn_local(async move { drop(connection.await) });
+    let sender = sender.ready().await.map_err(|_| Failure::Connect)?;
+    Ok((sender, goaways, task))
+}
+
+/// Exchanges on this connection, and sends nothing again.
+pub(super) async fn exchange_once(sender: SendRequest<Bytes>, request: &Outgoing) -> Result<Response> {
+    exchange(sender, request)
+        .await
+        .map_err(|interruption| match interruption {
+            Interruption::Failed(failure) => failure,
+            Interruption::NotProcessed => Failure::Closed,
+        })
 }
 
 async fn exchange(

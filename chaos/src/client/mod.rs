@@ -1,13 +1,19 @@
 //! The open-loop client: it sends requests when they are due, however slow the responses are, and measures latency from
 //! the time at which a request was due, so that a stall is not hidden. It verifies every response.
 
+mod crowd;
+mod fetch;
+mod held;
 mod http1;
 mod http2;
 mod long_lived;
 mod prober;
 mod record;
+mod regulars;
 mod request;
 mod response;
+mod tap;
+mod visitor;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -23,10 +29,15 @@ use crate::clock;
 use crate::error::{Error, Result};
 use crate::rng::Rng;
 
-pub use long_lived::{LongLived, LongLivedOutcome};
+pub use crowd::Crowd;
+pub use fetch::fetch;
+pub use held::{Held, HeldOutcome, HeldPlan};
+pub use long_lived::{LongLived, LongLivedCounts, LongLivedOutcome};
 pub use prober::{Prober, Probes};
 pub use record::{Failure, Record};
+pub use regulars::Regulars;
 pub use request::{Class, Method, Request, mix};
+pub use visitor::{Visitor, Visits, visit};
 
 /// Most requests under way. Open-loop load against a balancer that stalls would otherwise use up all descriptors.
 const MOST_IN_FLIGHT: usize = 4_000;
@@ -127,6 +138,20 @@ impl Load {
         let records = self.thread.join();
         records.map_err(|_| Error::new("the client panicked"))?
     }
+}
+
+/// Runs a client on a thread of its own.
+fn on_thread<T: Send + 'static, F: Future<Output = T>>(
+    name: &str,
+    make: impl FnOnce() -> F + Send + 'static,
+) -> Result<JoinHandle<Result<T>>> {
+    let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        Ok(LocalSet::new().block_on(&runtime, make()))
+    });
+    Ok(thread?)
 }
 
 async fn send(mut plan: Plan, start: u64) -> Vec<Record> {

@@ -17,6 +17,10 @@ pub struct Record {
     pub nonce: u64,
     /// Whether it asked for a response that is cut.
     pub is_cut: bool,
+    /// Whether it asked for a response that never comes.
+    pub is_held: bool,
+    /// Whether the response said that the connection ends with it.
+    pub is_last: bool,
     /// Whose cookies it carried.
     pub client: Option<u32>,
     /// When it was due.
@@ -67,6 +71,8 @@ impl Record {
             method: request.method,
             nonce,
             is_cut: request.behaviour.cut.is_some(),
+            is_held: request.behaviour.is_hanging,
+            is_last: false,
             client: request.client,
             due,
             sent: due,
@@ -88,6 +94,7 @@ impl Record {
         self.status = response.status;
         self.bytes = response.body.len();
         self.backend = response.backend;
+        self.is_last = response.is_last;
         let is_expected = response.status == request.behaviour.status;
         self.failure = if !is_expected {
             Some(Failure::Status(response.status))

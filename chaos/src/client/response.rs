@@ -9,6 +9,8 @@ pub(super) struct Response {
     pub(super) body_hash: Option<u64>,
     /// The cookie that it sets, as `name=value`.
     pub(super) cookie: Option<String>,
+    /// Whether it says that the connection ends with it.
+    pub(super) is_last: bool,
     pub(super) body: Vec<u8>,
 }
 

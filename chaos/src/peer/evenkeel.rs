@@ -1,17 +1,21 @@
 //! Evenkeel, with its defaults.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
 
-use super::{Config, Notice, PID, Peer, Program, Setting, Setup, beside, version_of};
+use super::{Config, Extras, Notice, PID, Peer, PemFiles, Program, Setting, Setup, beside, version_of};
 use crate::error::{Error, Result};
 use crate::nonce;
 
 /// The key of a pool with sticky sessions. Its secret protects nothing here.
 const STICKY: &str = "sticky: { cookie: lb, secret: chaos-chaos-chaos-chaos-chaos-ch }";
+
+/// Bytes of the date at the beginning of a time.
+const DATE: usize = 10;
 
 /// The program that upgrades replace, in the folder of the run.
 const PROGRAM: &str = "program";
@@ -46,7 +50,8 @@ impl Peer for Evenkeel {
             .collect();
         let urls = urls.join(", ");
         let is_sticky = setup.settings.contains(&Setting::StickyCookie);
-        let mut text = "listen: 127.0.0.1:0\nadmin: off\n".to_owned();
+        let mut text = "listen: 127.0.0.1:0\n".to_owned();
+        extras(setup.extras, &mut text);
         // Stickiness is a key of a pool only.
         let pools = if is_sticky {
             format!("pools: {{ web: {{ {STICKY}, backends: [{urls}] }} }}\nroutes: [{{ pool: web }}]\n")
@@ -139,6 +144,7 @@ impl Peer for Evenkeel {
             Notice::ReloadFailed => "Reload failed",
             Notice::Upgraded => "Upgraded",
             Notice::UpgradeFailed => "Upgrade failed",
+            Notice::NoRoom => "Cannot accept new connections",
         };
         let found = lines(output).filter(|line| text(line, "msg").starts_with(beginning));
         Some(found.count())
@@ -147,6 +153,86 @@ impl Peer for Evenkeel {
     fn failed_attempts(&self, output: &str) -> Option<u64> {
         let failed = lines(output).filter(|line| line.get("status").and_then(Value::as_u64) >= Some(500));
         Some(failed.filter_map(|line| line.get("attempts")?.as_u64()).sum())
+    }
+
+    fn has_extras(&self) -> bool {
+        true
+    }
+
+    fn admin(&self, output: &str) -> Option<SocketAddr> {
+        let line = lines(output).find(|line| text(line, "msg") == "Admin API listening")?;
+        text(&line, "address").parse().ok()
+    }
+
+    fn dropped_lines(&self, metrics: &str, log: &Path) -> Option<u64> {
+        let key = format!("evenkeel_log_lines_dropped_total{{log=\"{}\"}} ", log.display());
+        let value = metrics.lines().find_map(|line| line.strip_prefix(&key))?;
+        value.parse().ok()
+    }
+
+    fn unreadable_lines(&self, log: &str) -> Option<usize> {
+        // What a program says that fails before it logs is no line of a log.
+        let logged = log.lines().filter(|line| line.starts_with('{'));
+        let unreadable = logged.filter(|line| serde_json::from_str::<Value>(line).is_err());
+        Some(unreadable.count())
+    }
+
+    fn days(&self, log: &str) -> Option<usize> {
+        let requests = lines(log).filter(|line| line.get("status").is_some());
+        let days = requests.filter_map(|line| text(&line, "time").get(..DATE).map(str::to_owned));
+        Some(days.collect::<HashSet<_>>().len())
+    }
+
+    fn negative_durations(&self, log: &str) -> Option<usize> {
+        let is_negative = |line: &Value| {
+            let durations = ["latency_ms", "backend_ms"].map(|key| line.get(key).and_then(Value::as_f64));
+            durations.into_iter().flatten().any(|duration| duration < 0.0)
+        };
+        Some(lines(log).filter(is_negative).count())
+    }
+}
+
+/// The top-level lines of what only some scenarios set.
+fn extras(extras: &Extras, text: &mut String) {
+    let admin = if extras.has_admin { "127.0.0.1:0" } else { "off" };
+    let mut line = |line: String| {
+        text.push_str(&line);
+        text.push('\n');
+    };
+    line(format!("admin: {admin}"));
+    if let Some(path) = &extras.access_log {
+        line(format!("access_log: {{ path: \"{}\" }}", path.display()));
+    }
+    if let Some(drain) = extras.drain {
+        line(format!("timeouts: {{ drain: {}ms }}", drain.as_millis()));
+    }
+    if let Some(workers) = extras.workers {
+        line(format!("workers: {workers}"));
+    }
+    if let Some(most) = extras.connections {
+        line(format!("limits: {{ connections: {most} }}"));
+    }
+    if let Some(interval) = extras.check_interval {
+        line(format!(
+            "health_check: {{ interval: {}ms }}",
+            interval.as_millis()
+        ));
+    }
+    if extras.has_one_attempt {
+        line("retry: off\nejection: off".to_owned());
+    }
+    let listeners = extras.listeners.iter().map(|listener| match &listener.tls {
+        None => format!("{{ address: {} }}", listener.address),
+        Some(PemFiles { certificate, key }) => format!(
+            "{{ address: {}, tls: {{ certificates: [{{ cert: \"{}\", key: \"{}\" }}] }} }}",
+            listener.address,
+            certificate.display(),
+            key.display()
+        ),
+    });
+    let listeners: Vec<String> = listeners.collect();
+    if !listeners.is_empty() {
+        line(format!("listeners: [{}]", listeners.join(", ")));
     }
 }
 

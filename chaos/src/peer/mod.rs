@@ -2,6 +2,7 @@
 //! backends of the run. All get their defaults, and only what a scenario is about is set.
 
 mod evenkeel;
+mod extras;
 mod nginx;
 
 use std::fs::{self, File};
@@ -18,6 +19,8 @@ use crate::error::{Error, Explain, Result};
 use crate::folder::Folder;
 use crate::helper::Helper;
 use crate::process::Process;
+
+pub use extras::{ExtraListener, Extras, PemFiles, free_addresses};
 
 /// Longest wait until a balancer listens.
 const START: Duration = Duration::from_secs(10);
@@ -81,6 +84,8 @@ pub enum Notice {
     Upgraded,
     /// An upgrade failed.
     UpgradeFailed,
+    /// There is no room for new connections.
+    NoRoom,
 }
 
 /// What a balancer is started for.
@@ -96,6 +101,8 @@ pub struct Setup<'a> {
     pub address: Option<SocketAddr>,
     /// Where it listens for HTTP/2 already, if that is another address.
     pub http2: Option<SocketAddr>,
+    /// What only some scenarios set.
+    pub extras: &'a Extras,
 }
 
 /// A config, and the addresses in it that are known before the balancer says them.
@@ -137,6 +144,36 @@ pub trait Peer: std::fmt::Debug {
 
     /// The attempts of all requests that failed, where the output says so.
     fn failed_attempts(&self, output: &str) -> Option<u64>;
+
+    /// Whether it has what [`Extras`] set.
+    fn has_extras(&self) -> bool {
+        false
+    }
+
+    /// Finds the address of its admin API in its output so far.
+    fn admin(&self, _output: &str) -> Option<SocketAddr> {
+        None
+    }
+
+    /// How many lines of this access log were dropped, by the metrics of its admin API.
+    fn dropped_lines(&self, _metrics: &str, _log: &Path) -> Option<u64> {
+        None
+    }
+
+    /// Lines of a log that cannot be read, where all of them can be.
+    fn unreadable_lines(&self, _log: &str) -> Option<usize> {
+        None
+    }
+
+    /// How many days the lines of an access log are from.
+    fn days(&self, _log: &str) -> Option<usize> {
+        None
+    }
+
+    /// Lines of an access log with a negative duration.
+    fn negative_durations(&self, _log: &str) -> Option<usize> {
+        None
+    }
 }
 
 /// A balancer that can be run.
@@ -170,6 +207,7 @@ pub struct Balancer {
     /// The process that serves after an upgrade, which is no child of this one.
     successor: Option<Pid>,
     folder: PathBuf,
+    extras: Extras,
 }
 
 /// What a process uses.
@@ -193,10 +231,12 @@ pub fn peer(name: &str, path: Option<PathBuf>) -> Result<Box<dyn Peer>> {
 impl Balancer {
     /// Starts it and waits until it listens.
     pub fn start(peer: &dyn Peer, helper: &Helper, setup: &Setup<'_>) -> Result<Self> {
+        setup.extras.require(peer)?;
         let Config { text, address, http2 } = peer.config(setup)?;
         fs::write(setup.folder.join(CONFIG), text).explain("cannot write the config")?;
         let file = File::create(setup.folder.join(OUTPUT)).explain("cannot write the output")?;
-        let mut command = helper.bound(&peer.command(&setup.folder.join(CONFIG), setup.folder));
+        let command = peer.command(&setup.folder.join(CONFIG), setup.folder);
+        let mut command = helper.bound(&setup.extras.wrap(command));
         command
             .stdin(Stdio::null())
             .stderr(file.try_clone()?)
@@ -207,6 +247,7 @@ impl Balancer {
             process: Process::start(&mut command)?,
             successor: None,
             folder: setup.folder.to_owned(),
+            extras: setup.extras.clone(),
         };
         let deadline = clock::now() + clock::micros(START);
         while !balancer.listens(peer) {
@@ -242,6 +283,7 @@ impl Balancer {
             folder: &self.folder,
             address: Some(self.address),
             http2: self.http2,
+            extras: &self.extras,
         };
         let next = self.folder.join("next-config");
         fs::write(&next, peer.config(&setup)?.text).explain("cannot write the config")?;

@@ -1,7 +1,8 @@
 //! Goals that several scenarios share.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
+use super::{Context, Sent};
 use crate::client::{LongLivedOutcome, Method, Record};
 use crate::executions::Executions;
 use crate::report::{Report, quantile};
@@ -39,6 +40,7 @@ pub(super) fn nothing_cut(report: &mut Report, beside: &LongLivedOutcome) {
         cut_websockets,
         downloads,
         cut_downloads,
+        nonces: _,
     } = beside;
     report.fact(
         "messages of WebSockets, downloads",
@@ -65,18 +67,39 @@ pub(super) fn executed_once(report: &mut Report, records: &[Record], log: &Execu
     report.at_most("responses to requests that no backend executed", number(never), 0);
 }
 
-/// The access log has one line for each response that a client got, with the same status.
-pub(super) fn log_is_true(report: &mut Report, records: &[Record], logged: &[(u64, u16)]) {
+/// The access log has one line for each response that a client got, with the same status, and none for anything else that
+/// was not sent.
+pub(super) fn log_is_true(report: &mut Report, sent: Sent<'_>, logged: &[(u64, u16)]) {
     let mut lines: HashMap<u64, Vec<u16>> = HashMap::new();
     for (nonce, status) in logged {
         lines.entry(*nonce).or_default().push(*status);
     }
-    let received = records.iter().filter(|record| record.status > 0);
+    let received = sent.records.iter().filter(|record| record.status > 0);
     let wrong = received.filter(|record| lines.get(&record.nonce) != Some(&vec![record.status]));
     report.at_most(
-        "responses without their line in the access log",
+        "responses without their line in the access log, or with several",
         number(wrong.count()),
         0,
+    );
+    let known = sent.records.iter().map(|record| record.nonce);
+    let known: HashSet<u64> = known.chain(sent.beside.iter().copied()).collect();
+    let unknown = lines.keys().filter(|nonce| !known.contains(nonce));
+    report.at_most(
+        "lines in the access log of requests that nobody sent",
+        number(unknown.count()),
+        0,
+    );
+}
+
+/// Few connections that the balancer had accepted were not served: when it stops to listen, the kernel may have established
+/// one that it cannot accept any more. On a machine that does nothing else, none.
+pub(super) fn not_cut(context: &Context, report: &mut Report, name: &str, cut: &[String]) {
+    let reason = cut.first().map(|reason| format!("; {reason}"));
+    let most = context.slack - 1;
+    report.goal(
+        name,
+        format!("{}, at most {most}{}", cut.len(), reason.unwrap_or_default()),
+        number(cut.len()) <= most,
     );
 }
 

@@ -3,11 +3,15 @@
 
 mod all_down;
 mod calm;
+mod clock_jumps;
 mod cut;
+mod descriptors;
+mod drain;
 mod flapping;
 mod hang;
 mod keepalive_race;
 mod kill;
+mod log_full;
 mod lone_restart;
 mod overload;
 mod reload;
@@ -15,8 +19,11 @@ mod slow_backend;
 mod sticky;
 mod upgrade;
 
+mod exchanged;
 mod goals;
+mod log_obstacle;
 
+use std::path::Path;
 use std::time::Duration;
 
 use crate::client::{Plan, Record};
@@ -26,7 +33,7 @@ use crate::executions::Executions;
 use crate::fleet::Fleet;
 use crate::folder::Folder;
 use crate::helper::Helper;
-use crate::peer::{self, Balancer, Peer, Program, Setting, Setup};
+use crate::peer::{self, Balancer, Extras, Peer, Program, Setting, Setup};
 use crate::report::Report;
 use crate::rng::Rng;
 
@@ -131,7 +138,7 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "reload",
-        about: "another config five times a second, every tenth of them invalid, with WebSockets and downloads alongside",
+        about: "another config five times a second, every tenth of them invalid, with WebSockets, downloads and HTTP/2 streams alongside",
         seconds: 30,
         rate: 400,
         run: reload::run,
@@ -142,6 +149,42 @@ pub const SCENARIOS: &[Scenario] = &[
         seconds: 30,
         rate: 400,
         run: upgrade::run,
+    },
+    Scenario {
+        name: "drain",
+        about: "the balancer is told to stop (SIGTERM) with 500 slow requests, WebSockets, HTTP/2 streams and downloads under way; \
+                the rate is that of new clients",
+        seconds: 10,
+        rate: 50,
+        run: drain::run,
+    },
+    Scenario {
+        name: "descriptors",
+        about: "2,000 clients connect and stay, and the balancer may have 512 descriptors; the rate is that of 20 earlier clients",
+        seconds: 30,
+        rate: 40,
+        run: descriptors::run,
+    },
+    Scenario {
+        name: "log-full",
+        about: "the file system of the access log is full for half of the time",
+        seconds: 30,
+        rate: 400,
+        run: log_full::run_full,
+    },
+    Scenario {
+        name: "log-blocked",
+        about: "the access log is a pipe whose reader is stopped for half of the time",
+        seconds: 30,
+        rate: 400,
+        run: log_full::run_blocked,
+    },
+    Scenario {
+        name: "clock",
+        about: "the wall clock jumps by an hour, by a day, and by 30 s every second",
+        seconds: 30,
+        rate: 300,
+        run: clock_jumps::run,
     },
 ];
 
@@ -171,6 +214,15 @@ struct Rig {
     fleet: Fleet,
     /// Removed after both have ended.
     folder: Folder,
+}
+
+/// What was sent in a run.
+#[derive(Clone, Copy)]
+struct Sent<'a> {
+    /// Requests, and what became of them.
+    records: &'a [Record],
+    /// The nonces of others.
+    beside: &'a [u64],
 }
 
 /// What is left when the balancer has stopped.
@@ -215,6 +267,16 @@ impl Scenario {
 impl Context {
     /// Starts backends with these flags, and the balancer in front of them.
     fn rig(&self, settings: &[Setting], flags: &[&[&str]]) -> Result<Rig> {
+        self.rig_with(settings, flags, |_| Ok(Extras::default()))
+    }
+
+    /// The same with what `extras` makes, which gets the folder of the run.
+    fn rig_with(
+        &self,
+        settings: &[Setting],
+        flags: &[&[&str]],
+        extras: impl FnOnce(&Path) -> Result<Extras>,
+    ) -> Result<Rig> {
         let folder = peer::folder(self.is_kept)?;
         let flags: Vec<Vec<String>> = flags
             .iter()
@@ -222,12 +284,14 @@ impl Context {
             .collect();
         let fleet = Fleet::start(&self.helper, folder.path(), self.seed, &flags)?;
         let addresses = fleet.addresses();
+        let extras = extras(folder.path())?;
         let setup = Setup {
             backends: &addresses,
             settings,
             folder: folder.path(),
             address: None,
             http2: None,
+            extras: &extras,
         };
         if settings
             .iter()
@@ -273,13 +337,30 @@ impl Context {
 impl Rig {
     /// Stops the balancer, and judges what holds in every scenario.
     fn finish(&mut self, context: &Context, report: &mut Report, records: &[Record]) -> Result<Outcome> {
+        let beside = &[];
+        self.finish_beside(context, report, Sent { records, beside })
+    }
+
+    /// The same where more than these requests was sent.
+    fn finish_beside(&mut self, context: &Context, report: &mut Report, sent: Sent<'_>) -> Result<Outcome> {
         let output = self.balancer.stop()?;
+        Ok(self.judge(context, report, sent, output))
+    }
+
+    /// Judges what holds in every scenario when the balancer has ended.
+    fn judge(&mut self, context: &Context, report: &mut Report, sent: Sent<'_>, output: String) -> Outcome {
         let log = self.fleet.executions();
-        goals::executed_once(report, records, &log);
-        if let Some(logged) = context.peer.logged(&output) {
-            goals::log_is_true(report, records, &logged);
+        goals::executed_once(report, sent.records, &log);
+        // A scenario with an access log elsewhere judges it.
+        if self.balancer.logs_to_output()
+            && let Some(logged) = context.peer.logged(&output)
+        {
+            goals::log_is_true(report, sent, &logged);
         }
-        Ok(Outcome { output, log })
+        if let Some(unreadable) = context.peer.unreadable_lines(&output) {
+            report.at_most("lines of the logs that are no JSON", goals::number(unreadable), 0);
+        }
+        Outcome { output, log }
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use super::{Context, THREE, due_between, goals, sleep_until};
-use crate::client::{LongLived, Method, Record};
+use super::exchanged::{self, Exchanged, Watchers};
+use super::{Context, Rig, Sent, THREE, due_between, goals, sleep_until};
+use crate::client::{LongLived, LongLivedCounts, Method, Record};
 use crate::clock;
 use crate::error::Result;
-use crate::peer::{Notice, Setting, Usage};
+use crate::peer::{Extras, Notice, Setting, Usage};
 use crate::report::Report;
 
 /// Time from one reload to the next.
@@ -14,8 +15,11 @@ const PERIOD: Duration = Duration::from_millis(200);
 /// Every config with a number that this divides is invalid.
 const INVALID: u64 = 10;
 /// What runs alongside.
-const WEBSOCKETS: usize = 20;
-const DOWNLOADS: usize = 20;
+const BESIDE: LongLivedCounts = LongLivedCounts {
+    websockets: 20,
+    downloads: 20,
+    http2: 20,
+};
 /// The share of the run before the first reload, in percent.
 const QUIET: u32 = 25;
 /// Time after the last reload, in which removed routes are given back.
@@ -24,34 +28,40 @@ const REST: Duration = Duration::from_secs(2);
 /// By how much the number of connections may differ between two moments.
 const DESCRIPTORS_OF_CONNECTIONS: u64 = 50;
 
+/// The configs of a run.
+#[derive(Clone, Copy)]
+struct Storm {
+    /// When the first is loaded, and when no more are.
+    first: u64,
+    end: u64,
+}
+
 pub(super) fn run(context: &Context, report: &mut Report) -> Result<()> {
-    let mut rig = context.rig(&[Setting::Variant(0)], &THREE)?;
-    let backends = rig.fleet.addresses();
-    let beside = LongLived::start(rig.balancer.address, WEBSOCKETS, DOWNLOADS)?;
+    let (mut rig, exchanged) = rig(context)?;
+    let watchers = exchanged.as_ref().map(|exchanged| exchanged.watch(context.seed));
+    let watchers = watchers.transpose()?;
+    let beside = LongLived::start(rig.balancer.address, BESIDE)?;
     let load = context.load(&rig, context.duration).start()?;
-    let first = load.start + clock::micros(context.part(QUIET));
-    let end = load.start + clock::micros(context.duration.saturating_sub(REST));
-    sleep_until(first);
+    let storm = Storm {
+        first: load.start + clock::micros(context.part(QUIET)),
+        end: load.start + clock::micros(context.duration.saturating_sub(REST)),
+    };
+    sleep_until(storm.first);
     let before = rig.balancer.usage()?;
-    let (mut number, mut next) = (0, first);
-    let mut invalid = 0;
-    while next < end {
-        sleep_until(next);
-        number += 1;
-        let mut settings = vec![Setting::Variant(number)];
-        if number % INVALID == 0 {
-            settings.push(Setting::Invalid);
-            invalid += 1;
-        }
-        rig.balancer.reload(context.peer.as_ref(), &backends, &settings)?;
-        next += clock::micros(PERIOD);
-    }
-    sleep_until(end + clock::micros(REST));
+    let (number, invalid) = reload_often(context, &mut rig, exchanged.as_ref(), storm)?;
+    sleep_until(storm.end + clock::micros(REST));
     let after = rig.balancer.usage()?;
     let beside = beside.finish()?;
+    let visits = watchers.map(Watchers::finish).transpose()?;
     let start = load.start;
     let records = load.finish()?;
-    let output = rig.finish(context, report, &records)?.output;
+    let visited = visits.iter().flatten().flat_map(|visits| &visits.nonces);
+    let nonces: Vec<u64> = visited.chain(&beside.nonces).copied().collect();
+    let sent = Sent {
+        records: &records,
+        beside: &nonces,
+    };
+    let output = rig.finish_beside(context, report, sent)?.output;
 
     let notices = |notice| context.peer.notices(&output, notice);
     report.fact("configs", format!("{number}, {invalid} of them invalid"));
@@ -70,12 +80,57 @@ pub(super) fn run(context: &Context, report: &mut Report) -> Result<()> {
         context,
         report,
         [
-            due_between(&records, start, first),
-            due_between(&records, first, end),
+            due_between(&records, start, storm.first),
+            due_between(&records, storm.first, storm.end),
         ],
     );
     judge_usage(context, report, before, after);
+    if let Some(visits) = &visits {
+        exchanged::judge(context, report, visits);
+    }
     Ok(())
+}
+
+/// The balancer, and what is exchanged beside routes and weights, if it has such things.
+fn rig(context: &Context) -> Result<(Rig, Option<Exchanged>)> {
+    let mut exchanged = None;
+    let rig = context.rig_with(&[Setting::Variant(0)], &THREE, |folder| {
+        if context.peer.has_extras() {
+            exchanged = Some(Exchanged::new(folder)?);
+        }
+        let listeners = exchanged.as_ref().map(|exchanged| exchanged.listeners(0));
+        Ok(Extras {
+            listeners: listeners.unwrap_or_default(),
+            ..Extras::default()
+        })
+    })?;
+    Ok((rig, exchanged))
+}
+
+/// Loads one config after the other. Returns how many, and how many of them were invalid.
+fn reload_often(
+    context: &Context,
+    rig: &mut Rig,
+    exchanged: Option<&Exchanged>,
+    storm: Storm,
+) -> Result<(u64, u64)> {
+    let backends = rig.fleet.addresses();
+    let (mut number, mut invalid, mut next) = (0, 0, storm.first);
+    while next < storm.end {
+        sleep_until(next);
+        number += 1;
+        let mut settings = vec![Setting::Variant(number)];
+        if number % INVALID == 0 {
+            settings.push(Setting::Invalid);
+            invalid += 1;
+        }
+        let listeners = exchanged.map(|exchanged| exchanged.listeners(number));
+        let listeners = listeners.unwrap_or_default();
+        let peer = context.peer.as_ref();
+        rig.balancer.reload_with(peer, &backends, &settings, listeners)?;
+        next += clock::micros(PERIOD);
+    }
+    Ok((number, invalid))
 }
 
 fn judge_latency(context: &Context, report: &mut Report, [before, during]: [Vec<Record>; 2]) {

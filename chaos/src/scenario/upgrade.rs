@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Context, THREE, goals, sleep_until};
-use crate::client::{LongLived, Prober};
+use super::{Context, Sent, THREE, goals, sleep_until};
+use crate::client::{LongLived, LongLivedCounts, Prober};
 use crate::clock;
 use crate::error::Result;
 use crate::peer::{Notice, Program, Setting};
@@ -16,7 +16,11 @@ const LIMIT: Duration = Duration::from_millis(1_500);
 /// How long this waits for the process that serves then. One that gets ready probes the backends first.
 const WAIT: Duration = Duration::from_secs(2);
 /// What runs alongside.
-const DOWNLOADS: usize = 20;
+const BESIDE: LongLivedCounts = LongLivedCounts {
+    websockets: 0,
+    downloads: 20,
+    http2: 0,
+};
 /// Time before the first upgrade, and after the last one: longer than a download.
 const REST: Duration = Duration::from_secs(4);
 
@@ -45,7 +49,7 @@ pub(super) fn run(context: &Context, report: &mut Report) -> Result<()> {
     let mut rig = context.rig(&settings, &THREE)?;
     let backends = rig.fleet.addresses();
     let peer = context.peer.as_ref();
-    let beside = LongLived::start(rig.balancer.address, 0, DOWNLOADS)?;
+    let beside = LongLived::start(rig.balancer.address, BESIDE)?;
     let prober = Prober::start(rig.balancer.address)?;
     let load = context.load(&rig, context.duration).start()?;
     let end = load.start + clock::micros(context.duration.saturating_sub(REST));
@@ -75,7 +79,11 @@ pub(super) fn run(context: &Context, report: &mut Report) -> Result<()> {
     let start = load.start;
     let records = load.finish()?;
     let probes = prober.finish()?;
-    let output = rig.finish(context, report, &records)?.output;
+    let sent = Sent {
+        records: &records,
+        beside: &beside.nonces,
+    };
+    let output = rig.finish_beside(context, report, sent)?.output;
 
     report.fact(
         "upgrades",

@@ -1,0 +1,149 @@
+//! Requests that are all under way at the same time, each on a connection of its own or on a stream of one of a few HTTP/2
+//! connections, so that it is known what happens to each of them when the balancer stops.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::record::{Failure, Record};
+use super::request::{Class, Method, Request};
+use super::{http1, http2, on_thread};
+use crate::clock;
+use crate::error::{Error, Result};
+use crate::rng::Rng;
+
+/// Longest wait for the end of an HTTP/2 connection whose streams have ended.
+const END: Duration = Duration::from_secs(30);
+
+/// What to send at once.
+#[derive(Debug, Clone, Copy)]
+pub struct HeldPlan {
+    /// Address of the balancer.
+    pub address: SocketAddr,
+    /// Requests over HTTP/1.1, each on a connection of its own.
+    pub http1: usize,
+    /// Connections of HTTP/2.
+    pub http2: usize,
+    /// Requests on each of these.
+    pub streams: usize,
+    /// The shortest time until a response, and by how much others are longer.
+    pub delay: (Duration, Duration),
+    /// Longest wait for a response.
+    pub timeout: Duration,
+    /// Seed of nonces and times.
+    pub seed: u64,
+}
+
+/// The requests under way.
+#[derive(Debug)]
+pub struct Held {
+    thread: JoinHandle<Result<HeldOutcome>>,
+}
+
+/// What became of them.
+#[derive(Debug, Default)]
+pub struct HeldOutcome {
+    /// All requests.
+    pub records: Vec<Record>,
+    /// For each HTTP/2 connection, the last streams that the GOAWAY frames on it named.
+    pub goaways: Vec<Vec<u32>>,
+}
+
+impl Held {
+    /// Sends all of them.
+    pub fn start(plan: HeldPlan) -> Result<Self> {
+        let thread = on_thread("held", move || exchange_all(plan))?;
+        Ok(Self { thread })
+    }
+
+    /// Waits for the last response, and for the end of the HTTP/2 connections.
+    pub fn finish(self) -> Result<HeldOutcome> {
+        let outcome = self.thread.join();
+        outcome.map_err(|_| Error::new("the client of held requests panicked"))?
+    }
+}
+
+async fn exchange_all(plan: HeldPlan) -> HeldOutcome {
+    let outcome = Rc::new(RefCell::new(HeldOutcome::default()));
+    let mut rng = Rng::new(plan.seed);
+    let mut tasks = Vec::new();
+    for _ in 0..plan.http1 {
+        let (request, record) = next(Class::KeepAlive, &plan, &mut rng);
+        let task = on_http1(plan, request, record, Rc::clone(&outcome));
+        tasks.push(tokio::task::spawn_local(task));
+    }
+    for _ in 0..plan.http2 {
+        let of_one = (0..plan.streams).map(|_| next(Class::Http2, &plan, &mut rng));
+        let task = on_http2(plan, of_one.collect(), Rc::clone(&outcome));
+        tasks.push(tokio::task::spawn_local(task));
+    }
+    for task in tasks {
+        // A task that panicked has said so.
+        drop(task.await);
+    }
+    outcome.take()
+}
+
+fn next(class: Class, plan: &HeldPlan, rng: &mut Rng) -> (Request, Record) {
+    let mut request = Request::new(class, Method::Get);
+    let (shortest, more) = plan.delay;
+    let more = Duration::from_micros(rng.below(clock::micros(more)));
+    request.behaviour.delay = shortest + more;
+    let record = Record::new(&request, clock::now(), rng.bits());
+    (request, record)
+}
+
+async fn on_http1(plan: HeldPlan, request: Request, mut record: Record, outcome: Rc<RefCell<HeldOutcome>>) {
+    let exchange = async {
+        let mut connection = http1::Connection::open(plan.address).await?;
+        record.sent = clock::now();
+        connection
+            .exchange(&request.outgoing(record.nonce, None), true)
+            .await
+    };
+    let ended = timeout(plan.timeout, exchange).await;
+    match ended.unwrap_or(Err(Failure::Timeout)) {
+        Ok((response, _)) => record.complete(&request, &response),
+        Err(failure) => record.failure = Some(failure),
+    }
+    record.ended = clock::now();
+    outcome.borrow_mut().records.push(record);
+}
+
+async fn on_http2(plan: HeldPlan, requests: Vec<(Request, Record)>, outcome: Rc<RefCell<HeldOutcome>>) {
+    let Ok((sender, goaways, connection)) = http2::watched(plan.address).await else {
+        let failed = requests
+            .into_iter()
+            .map(|(_, record)| record.fail(Failure::Connect));
+        outcome.borrow_mut().records.extend(failed);
+        return;
+    };
+    let mut tasks = Vec::new();
+    for (request, mut record) in requests {
+        let (sender, outcome) = (sender.clone(), Rc::clone(&outcome));
+        tasks.push(tokio::task::spawn_local(async move {
+            record.sent = clock::now();
+            let outgoing = request.outgoing(record.nonce, None);
+            let ended = timeout(plan.timeout, http2::exchange_once(sender, &outgoing)).await;
+            match ended.unwrap_or(Err(Failure::Timeout)) {
+                Ok(response) => record.complete(&request, &response),
+                Err(failure) => record.failure = Some(failure),
+            }
+            record.ended = clock::now();
+            outcome.borrow_mut().records.push(record);
+        }));
+    }
+    for task in tasks {
+        // A task that panicked has said so.
+        drop(task.await);
+    }
+    // The balancer is to end it.
+    drop(timeout(END, connection).await);
+    drop(sender);
+    let goaways = goaways.borrow().clone();
+    outcome.borrow_mut().goaways.push(goaways);
+}

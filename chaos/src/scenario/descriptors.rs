@@ -1,0 +1,171 @@
+//! More clients connect and stay than the balancer may have descriptors for.
+
+use std::thread;
+use std::time::Duration;
+
+use super::{Context, Rig, Sent, THREE, goals, sleep_until};
+use crate::client::{Crowd, Regulars, fetch, visit};
+use crate::clock;
+use crate::error::Result;
+use crate::executions::Event;
+use crate::peer::{Extras, Notice};
+use crate::report::{Report, millis};
+
+/// The limit of open files.
+const LIMIT: &str = "ulimit -n 512 && exec \"$0\" \"$@\"";
+/// Clients that connect and send nothing.
+const CROWD: usize = 2_000;
+/// Clients that were there before, and go on.
+const REGULARS: u64 = 20;
+/// Longest wait until all have connected, or been refused.
+const ARRIVAL: Duration = Duration::from_secs(20);
+/// What is left of the arrival then.
+const SETTLING: Duration = Duration::from_secs(1);
+/// The share of a part in which nothing happens yet, in percent.
+const QUIET: u32 = 10;
+/// The share of it in which the balancer is full, in percent.
+const FULL: u32 = 30;
+/// Time between two health checks.
+const CHECKS: Duration = Duration::from_millis(500);
+/// Time on a processor while it is full, in 1,000 of one.
+const MOST_PERMILLE: u64 = 50;
+/// Longest response of the admin API, in microseconds.
+const ADMIN: u64 = 1_000_000;
+/// Longest time from when the clients leave until a new one is served.
+const RECOVERY: u64 = 1_000_000;
+
+/// What was seen while the balancer was full.
+struct Full {
+    /// When it began and ended.
+    from: u64,
+    to: u64,
+    /// The time on a processor.
+    processor: u64,
+    /// Lines about it.
+    lines: u64,
+    /// The slowest response of the admin API.
+    admin: u64,
+}
+
+pub(super) fn run(context: &Context, report: &mut Report) -> Result<()> {
+    part(context, report, "most connections", None)?;
+    // So many that descriptors run out before.
+    part(context, report, "descriptors", Some(100_000))
+}
+
+fn part(context: &Context, report: &mut Report, name: &str, connections: Option<u64>) -> Result<()> {
+    let mut rig = context.rig_with(&[], &THREE, |_| {
+        Ok(Extras {
+            has_admin: true,
+            check_interval: Some(CHECKS),
+            connections,
+            wrapper: ["sh", "-c", LIMIT].map(str::to_owned).to_vec(),
+            ..Extras::default()
+        })
+    })?;
+    let address = rig.balancer.address;
+    let interval = Duration::from_secs(REGULARS) / u32::try_from(context.rate.max(1)).unwrap_or(1);
+    let count = usize::try_from(REGULARS).unwrap_or_default();
+    let seed = context.seed.wrapping_add(connections.unwrap_or_default());
+    let regulars = Regulars::start(address, count, interval, seed)?;
+    let start = clock::now();
+    thread::sleep(interval + context.part(QUIET));
+    let crowd = Crowd::start(address, CROWD)?;
+    let deadline = clock::now() + clock::micros(context.slackened(ARRIVAL));
+    while crowd.counts().0 < goals::number(CROWD) && clock::now() < deadline {
+        thread::sleep(Duration::from_millis(5));
+    }
+    thread::sleep(SETTLING);
+    let full = watch(context, &rig)?;
+    let (arrived, closed) = crowd.counts();
+    let nonce = !seed;
+    let left = clock::now();
+    crowd.leave()?;
+    let served = visit(address, nonce);
+    let recovered = clock::now() - left;
+    let records = regulars.finish()?;
+    let has_ended = rig.balancer.ended().is_some();
+    let sent = Sent {
+        records: &records,
+        beside: &[nonce],
+    };
+    let log = rig.finish_beside(context, report, sent)?.log;
+
+    report.fact(
+        format!("{name}: clients that came, and were closed"),
+        format!("{arrived} of {CROWD}, {closed}"),
+    );
+    report.table(format!("{name}: on earlier connections"), &records, start);
+    report.goal(format!("{name}: the process goes on"), !has_ended, !has_ended);
+    goals::no_failed_request(report, &records);
+    judge_full(context, report, name, &full);
+    let probes = log
+        .entries()
+        .iter()
+        .filter(|entry| entry.event == Event::Probed && (full.from..full.to).contains(&entry.time));
+    let probes = goals::number(probes.count());
+    // Half of those that are due, of three backends.
+    let least = 3 * (full.to - full.from) / clock::micros(CHECKS) / 2 / context.slack;
+    report.goal(
+        format!("{name}: health checks"),
+        format!("{probes}, at least {}", least.max(1)),
+        probes >= least.max(1),
+    );
+    let limit = RECOVERY * context.slack;
+    report.goal(
+        format!("{name}: a new client is served after the others have left"),
+        match &served {
+            Ok(()) => format!("{} ms, at most {} ms", millis(recovered), millis(limit)),
+            Err(error) => error.to_string(),
+        },
+        served.is_ok() && recovered <= limit,
+    );
+    Ok(())
+}
+
+/// Looks at the balancer while it is full.
+fn watch(context: &Context, rig: &Rig) -> Result<Full> {
+    let peer = context.peer.as_ref();
+    let admin = rig.balancer.admin(peer)?;
+    let lines = || {
+        let lines = peer.notices(&rig.balancer.output(), Notice::NoRoom);
+        goals::number(lines.unwrap_or_default())
+    };
+    let (from, processor, before) = (clock::now(), rig.balancer.processor_time()?, lines());
+    let to = from + clock::micros(context.part(FULL));
+    let mut slowest = 0;
+    while clock::now() < to {
+        let asked = clock::now();
+        for path in ["/livez", "/metrics"] {
+            fetch(admin, path)?;
+        }
+        slowest = slowest.max(clock::now() - asked);
+        sleep_until((asked + 1_000_000).min(to));
+    }
+    Ok(Full {
+        from,
+        to: clock::now(),
+        processor: rig.balancer.processor_time()? - processor,
+        lines: lines() - before,
+        admin: slowest,
+    })
+}
+
+fn judge_full(context: &Context, report: &mut Report, name: &str, full: &Full) {
+    let length = (full.to - full.from).max(1);
+    report.at_most(
+        &format!("{name}: time on a processor while full, in 1,000 of one"),
+        full.processor * 1_000 / length,
+        MOST_PERMILLE * context.slack,
+    );
+    report.at_most(
+        &format!("{name}: lines about it in {} ms", millis(length)),
+        full.lines,
+        length / 1_000_000 + 1,
+    );
+    report.at_most(
+        &format!("{name}: slowest response of the admin API, in µs"),
+        full.admin,
+        ADMIN * context.slack,
+    );
+}
