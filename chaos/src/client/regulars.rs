@@ -84,7 +84,7 @@ async fn keep_asking(
         };
         let outcome = timeout(RESPONSE, exchange).await;
         record.ended = clock::now();
-        let goes_on = match outcome.unwrap_or(Err(Failure::Timeout)) {
+        let is_kept = match outcome.unwrap_or(Err(Failure::Timeout)) {
             Ok((response, is_kept)) => {
                 record.complete(&request, &response);
                 is_kept
@@ -94,13 +94,14 @@ async fn keep_asking(
                 false
             }
         };
+        let has_failed = record.failure.is_some();
         records.borrow_mut().push(record);
-        if !goes_on {
-            // The failure of the next request says that the connection is gone.
-            match connection {
-                Ok(_) => connection = Err(Failure::Closed),
-                Err(_) => return,
-            }
+        if has_failed {
+            return;
+        }
+        if !is_kept {
+            // The next request fails: the connection was to stay.
+            connection = Err(Failure::Closed);
         }
         sleep(interval).await;
     }
