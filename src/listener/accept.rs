@@ -1,7 +1,7 @@
 //! Accepts client connections. Every worker accepts from every listening socket, so that a busy worker does not delay new
 //! clients. It hands each connection to the worker that has the fewest, so that long-lived connections spread evenly.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,7 +39,7 @@ const ROOM_LIMIT: Duration = Duration::from_secs(1);
 const YIELDS_TO_EVICT: usize = 8;
 /// How long accepting pauses when no descriptor or connection is free and no waiting connection can be closed.
 const BACK_OFF: Duration = Duration::from_millis(20);
-/// Minimum time between two warnings about missing room.
+/// Minimum time between two warnings about missing room, of all workers.
 const WARNING_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A listener that accepts.
@@ -57,7 +57,6 @@ pub struct Acceptor {
     permits: HandshakePermits,
     groups: Rc<ConnectionGroups>,
     accepting: RefCell<Vec<Accepting>>,
-    last_warning: Cell<Option<Instant>>,
     /// For tasks that outlive a call.
     this: Weak<Self>,
 }
@@ -76,7 +75,6 @@ impl Acceptor {
             permits: HandshakePermits::default(),
             groups: ConnectionGroups::new(worker),
             accepting: RefCell::default(),
-            last_warning: Cell::new(None),
             this: this.clone(),
         }))
     }
@@ -246,6 +244,7 @@ impl Acceptor {
                     listening.set_waiting(true);
                     while net::is_reserved(&stream) {
                         self.warn_no_room(&"no file descriptor is free except the reserved ones: raise the limit of open files");
+                        yield_to_accepted().await;
                         self.evict(self.handle.others());
                         clock::sleep(BACK_OFF).await;
                         let Some(renumbered) = renumber(stream) else {
@@ -261,6 +260,7 @@ impl Acceptor {
                 Err(error) if is_client_error(&error) => {}
                 Err(error) => {
                     self.warn_no_room(&error);
+                    yield_to_accepted().await;
                     self.evict(self.handle.others());
                     clock::sleep(BACK_OFF).await;
                 }
@@ -276,6 +276,10 @@ impl Acceptor {
             return true;
         }
         self.warn_no_room(&"limits.connections is reached");
+        yield_to_accepted().await;
+        if has_room() {
+            return true;
+        }
         if self.evict(self.handle.others()) {
             // It closes within a few polls of the scheduler; one that needs longer is not waited for.
             for _ in 0..YIELDS_TO_EVICT {
@@ -289,10 +293,10 @@ impl Acceptor {
         has_room()
     }
 
-    /// Closes the connection that has waited longest. If none of this worker waits, returns `false` and asks the next worker,
+    /// Closes a connection that waits, as the eviction queue chooses. If none of this worker waits, returns `false` and asks the next worker,
     /// which asks the one after it, up to `others` workers.
     fn evict(&self, others: usize) -> bool {
-        let longest = self.connection_tasks.waiting().evict_longest();
+        let longest = self.connection_tasks.waiting().evict();
         if let Some(target) = longest {
             match target {
                 WakeTarget::Timer(timer) => self.worker.wheel.notify(timer),
@@ -308,12 +312,7 @@ impl Acceptor {
 
     fn warn_no_room(&self, reason: &dyn std::fmt::Display) {
         let now = self.worker.wheel.now();
-        if self
-            .last_warning
-            .get()
-            .is_none_or(|last| now.saturating_duration_since(last) >= WARNING_INTERVAL)
-        {
-            self.last_warning.set(Some(now));
+        if self.handle.worker_set.is_warning_due(now, WARNING_INTERVAL) {
             let open_connections = self.handle.worker_set.open();
             tracing::warn!(%reason, open_connections, "Cannot accept new connections; clients wait until one is closed");
         }
@@ -460,6 +459,11 @@ async fn end_accepting(closing: &[Accepting]) {
     while closing.iter().any(|one| one.listening.has_waiting()) && !is_over() {
         clock::sleep(BACK_OFF).await;
     }
+}
+
+/// Lets connections that were accepted just now join the eviction queue: otherwise an idle one would be closed in their place.
+async fn yield_to_accepted() {
+    tokio::task::yield_now().await;
 }
 
 /// Moves a stream to a lower descriptor, if one is free now.

@@ -113,7 +113,7 @@ impl ClientConnection {
         let client = &mut self.client;
         let ticket = self
             .ticket
-            .get_or_insert_with(|| waiting.join(WakeTarget::Timer(client.timer.key())));
+            .get_or_insert_with(|| waiting.join(WakeTarget::Timer(client.timer.key()), self.served));
         let started = clock::now();
         worker.wheel.observe(started);
         let local = worker.local();

@@ -134,7 +134,8 @@ impl ClientConnection {
             }
             false => timeouts.idle,
         });
-        self.ticket = Some(connection_tasks.waiting().join(WakeTarget::Timer(timer.key())));
+        let target = WakeTarget::Timer(timer.key());
+        self.ticket = Some(connection_tasks.waiting().join(target, self.served));
         std::future::poll_fn(|context| self.poll_first_byte(context))
     }
 

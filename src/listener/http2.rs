@@ -43,7 +43,7 @@ pub(super) async fn serve(stream: Stream, received: Buffer, ctx: ConnectionConte
     let limits = local.snapshot.limits.message;
     drop(local);
     ctx.peer.note_destination(&stream);
-    let ticket = ctx.waiting.join(WakeTarget::Timer(ctx.timer.key()));
+    let ticket = ctx.waiting.join(WakeTarget::Timer(ctx.timer.key()), 0);
     let busy = ctx.waiting.register_busy(ctx.timer.key());
     let mut session = Session {
         connection: http2::Connection::new(stream, received, &limits, clock::now()),
@@ -261,7 +261,8 @@ impl Session {
         } else if !is_idle && self.ticket.take().is_some() {
             ctx.timer.set(Duration::MAX);
         } else if is_idle && self.ticket.is_none() && self.closing != Closing::Failed {
-            self.ticket = Some(ctx.waiting.join(WakeTarget::Timer(ctx.timer.key())));
+            let target = WakeTarget::Timer(ctx.timer.key());
+            self.ticket = Some(ctx.waiting.join(target, self.served));
             self.sent_mark = self.connection.total();
             ctx.timer.set(match self.closing {
                 Closing::No => ctx.worker.local().snapshot.timeouts.idle,

@@ -105,7 +105,7 @@ impl ParkedConnections {
         let mut entries = self.entries.borrow_mut();
         let key = entries.next_key();
         self.watch.borrow().add(&parked.stream, key)?;
-        let ticket = self.waiting.join(WakeTarget::Parked(key));
+        let ticket = self.waiting.join(WakeTarget::Parked(key), parked.served);
         entries.push(ParkedEntry {
             parked,
             _ticket: ticket,

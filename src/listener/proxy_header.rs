@@ -34,7 +34,7 @@ pub(super) async fn receive_proxy_header(
     listener: usize,
 ) -> Option<Peer> {
     let timer = worker.wheel.timer();
-    let ticket = waiting.join(WakeTarget::Timer(timer.key()));
+    let ticket = waiting.join(WakeTarget::Timer(timer.key()), 0);
     timer.set(worker.local().snapshot.timeouts.header);
     let mut reading = std::pin::pin!(read_proxy_header(stream));
     let read = poll_fn(|context| {

@@ -111,7 +111,7 @@ async fn handshake_by_deadline(stream: &mut Encrypted, ctx: &AcceptContext) -> R
     let ticket = ctx
         .connection_tasks
         .waiting()
-        .join(WakeTarget::Timer(timer.key()));
+        .join(WakeTarget::Timer(timer.key()), 0);
     timer.set(ctx.worker.local().snapshot.timeouts.header);
     let mut handshake = pin!(handshake_in_steps(stream, &ctx.permits));
     poll_fn(|context| {

@@ -36,7 +36,7 @@ pub(super) struct HandedConnection {
 pub(super) enum Command {
     /// Serve this connection.
     Serve(HandedConnection),
-    /// Close the connection that has waited longest. If none waits, ask the next worker, and up to `others` in all.
+    /// Close a connection that waits. If none does, ask the next worker, and up to `others` in all.
     MakeRoom { others: usize },
 }
 
@@ -68,6 +68,9 @@ pub struct WorkerSet {
     slots: PerWorker<WorkerSlot>,
     /// Open connections of each client address; counted only if `limits.connections_per_client` is set.
     by_client: Mutex<HashMap<IpAddr, usize>>,
+    /// When a worker last warned that there is no room for a connection, in milliseconds since the set was created, plus
+    /// one; 0 for never.
+    warned: AtomicU64,
 }
 
 /// One worker's access to the set.
@@ -84,6 +87,7 @@ impl WorkerSet {
             created: now,
             slots: PerWorker::new(workers),
             by_client: Mutex::default(),
+            warned: AtomicU64::new(0),
         })
     }
 
@@ -101,6 +105,18 @@ impl WorkerSet {
             .iter()
             .map(|slot| slot.open.0.load(Ordering::Relaxed))
             .sum()
+    }
+
+    /// Whether a warning about missing room is due: the last one is at least `interval` old. True for only one of the workers.
+    pub(super) fn is_warning_due(&self, now: Instant, interval: Duration) -> bool {
+        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let mark = millis(now.saturating_duration_since(self.created)).saturating_add(1);
+        let last = self.warned.load(Ordering::Relaxed);
+        (last == 0 || mark.saturating_sub(last) >= millis(interval))
+            && self
+                .warned
+                .compare_exchange(last, mark, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
     }
 
     /// The workers that connections are handed to, with their numbers.
@@ -294,6 +310,20 @@ mod tests {
     use crate::net::ListenAddress;
     use crate::rng::Rng;
     use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn one_of_several_workers_warns_and_not_again_for_a_while() {
+        let (workers, start) = worker_set(2);
+        let interval = Duration::from_secs(1);
+        let due = |worker: usize, millis| {
+            let now = start + Duration::from_millis(millis);
+            workers[worker].worker_set.is_warning_due(now, interval)
+        };
+        assert!(due(0, 5));
+        assert!(!due(1, 5) && !due(0, 1_004));
+        assert!(due(1, 1_005));
+        assert!(!due(0, 1_005));
+    }
 
     /// A set whose workers have all just ticked.
     fn worker_set(workers: usize) -> (Vec<WorkerHandle>, Instant) {

@@ -15,7 +15,7 @@ pub(super) const LIMITS: Section = Section {
         Key::new(
             "connections",
             Kind::Count { least: 1, most: MANY },
-            "Maximum client connections. `auto` is 45% of the limit of file descriptors, which is raised to its hard limit at start. At the limit, the connection that has been waiting longest, idle or without complete request headers, is closed to accept a new one.",
+            "Maximum client connections. `auto` is 45% of the limit of file descriptors, which is raised to its hard limit at start. At the limit, the connection that has been waiting longest, idle or without complete request headers, is closed to accept a new one: of those that have sent no request yet if they are at least a quarter of all that wait, so that clients that only connect do not displace others.",
         )
         .words(&["auto"])
         .default("auto"),

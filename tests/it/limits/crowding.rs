@@ -97,6 +97,22 @@ fn a_connection_with_an_incomplete_head_is_evicted_too() {
     proxy.wait_for_line(|line| line["error"] == "evicted");
 }
 
+/// Who only connects does not take the place of who is served: 20 such clients, for 8 connections.
+#[test]
+fn clients_that_send_nothing_displace_each_other_and_no_idle_connection() {
+    let (_backend, proxy, _gate) = crowded(8);
+    let mut served: Vec<Client> = (0..3).map(|_| proxy.client()).collect();
+    for client in &mut served {
+        assert_eq!(client.get("/a").status(), 200);
+    }
+    let _silent: Vec<Client> = (0..20).map(|_| proxy.client()).collect();
+    // Connections are accepted in their order: those before it have been.
+    assert_eq!(proxy.client().get("/b").status(), 200);
+    for client in &mut served {
+        assert_eq!(client.get("/c").status(), 200);
+    }
+}
+
 #[test]
 fn one_more_connection_of_a_client_than_the_limit_is_closed() {
     let (_backend, proxy) = before("connections_per_client: 2", Response::ok(""));
