@@ -4,6 +4,8 @@
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -41,6 +43,7 @@ pub struct HeldPlan {
 /// The requests under way.
 #[derive(Debug)]
 pub struct Held {
+    ended: Arc<AtomicUsize>,
     thread: JoinHandle<Result<HeldOutcome>>,
 }
 
@@ -56,8 +59,15 @@ pub struct HeldOutcome {
 impl Held {
     /// Sends all of them.
     pub fn start(plan: HeldPlan) -> Result<Self> {
-        let thread = on_thread("held", move || exchange_all(plan))?;
-        Ok(Self { thread })
+        let ended = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&ended);
+        let thread = on_thread("held", move || exchange_all(plan, count))?;
+        Ok(Self { ended, thread })
+    }
+
+    /// How many have ended so far.
+    pub fn ended(&self) -> usize {
+        self.ended.load(Ordering::Relaxed)
     }
 
     /// Waits for the last response, and for the end of the HTTP/2 connections.
@@ -67,25 +77,43 @@ impl Held {
     }
 }
 
-async fn exchange_all(plan: HeldPlan) -> HeldOutcome {
-    let outcome = Rc::new(RefCell::new(HeldOutcome::default()));
+/// What all requests share.
+#[derive(Debug, Default)]
+struct Shared {
+    outcome: RefCell<HeldOutcome>,
+    ended: Arc<AtomicUsize>,
+}
+
+impl Shared {
+    fn end(&self, mut record: Record) {
+        record.ended = clock::now();
+        self.outcome.borrow_mut().records.push(record);
+        self.ended.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+async fn exchange_all(plan: HeldPlan, ended: Arc<AtomicUsize>) -> HeldOutcome {
+    let shared = Rc::new(Shared {
+        ended,
+        ..Shared::default()
+    });
     let mut rng = Rng::new(plan.seed);
     let mut tasks = Vec::new();
     for _ in 0..plan.http1 {
         let (request, record) = next(Class::KeepAlive, &plan, &mut rng);
-        let task = on_http1(plan, request, record, Rc::clone(&outcome));
+        let task = on_http1(plan, request, record, Rc::clone(&shared));
         tasks.push(tokio::task::spawn_local(task));
     }
     for _ in 0..plan.http2 {
         let of_one = (0..plan.streams).map(|_| next(Class::Http2, &plan, &mut rng));
-        let task = on_http2(plan, of_one.collect(), Rc::clone(&outcome));
+        let task = on_http2(plan, of_one.collect(), Rc::clone(&shared));
         tasks.push(tokio::task::spawn_local(task));
     }
     for task in tasks {
         // A task that panicked has said so.
         drop(task.await);
     }
-    outcome.take()
+    shared.outcome.take()
 }
 
 fn next(class: Class, plan: &HeldPlan, rng: &mut Rng) -> (Request, Record) {
@@ -97,7 +125,7 @@ fn next(class: Class, plan: &HeldPlan, rng: &mut Rng) -> (Request, Record) {
     (request, record)
 }
 
-async fn on_http1(plan: HeldPlan, request: Request, mut record: Record, outcome: Rc<RefCell<HeldOutcome>>) {
+async fn on_http1(plan: HeldPlan, request: Request, mut record: Record, shared: Rc<Shared>) {
     let exchange = async {
         let mut connection = http1::Connection::open(plan.address).await?;
         record.sent = clock::now();
@@ -110,11 +138,10 @@ async fn on_http1(plan: HeldPlan, request: Request, mut record: Record, outcome:
         Ok((response, _)) => record.complete(&request, &response),
         Err(failure) => record.failure = Some(failure),
     }
-    record.ended = clock::now();
-    outcome.borrow_mut().records.push(record);
+    shared.end(record);
 }
 
-async fn on_http2(plan: HeldPlan, requests: Vec<(Request, Record)>, outcome: Rc<RefCell<HeldOutcome>>) {
+async fn on_http2(plan: HeldPlan, requests: Vec<(Request, Record)>, shared: Rc<Shared>) {
     let Ok((sender, goaways, connection)) = http2::watched(plan.address).await else {
         let failed = requests
             .into_iter()
@@ -124,7 +151,7 @@ async fn on_http2(plan: HeldPlan, requests: Vec<(Request, Record)>, outcome: Rc<
     };
     let mut tasks = Vec::new();
     for (request, mut record) in requests {
-        let (sender, outcome) = (sender.clone(), Rc::clone(&outcome));
+        let (sender, shared) = (sender.clone(), Rc::clone(&shared));
         tasks.push(tokio::task::spawn_local(async move {
             record.sent = clock::now();
             let outgoing = request.outgoing(record.nonce, None);
@@ -133,8 +160,7 @@ async fn on_http2(plan: HeldPlan, requests: Vec<(Request, Record)>, outcome: Rc<
                 Ok(response) => record.complete(&request, &response),
                 Err(failure) => record.failure = Some(failure),
             }
-            record.ended = clock::now();
-            outcome.borrow_mut().records.push(record);
+            shared.end(record);
         }));
     }
     for task in tasks {
@@ -145,5 +171,5 @@ async fn on_http2(plan: HeldPlan, requests: Vec<(Request, Record)>, outcome: Rc<
     drop(timeout(END, connection).await);
     drop(sender);
     let goaways = goaways.borrow().clone();
-    outcome.borrow_mut().goaways.push(goaways);
+    shared.outcome.borrow_mut().goaways.push(goaways);
 }

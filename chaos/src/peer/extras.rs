@@ -5,6 +5,7 @@ use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -13,6 +14,10 @@ use rustix::process::{Signal, kill_process};
 use super::{Balancer, PAUSE, Peer, START, Setting};
 use crate::clock;
 use crate::error::{Error, Explain, Result};
+
+/// Ports below those that the kernel gives to clients by default, from 32,768 on.
+const FIRST_PORT: u16 = 20_000;
+const PORTS: u16 = 10_000;
 
 /// What differs from the defaults, beyond [`Setting`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -78,15 +83,23 @@ impl Extras {
     }
 }
 
-/// Addresses whose ports are free now, each another one.
+/// Addresses whose ports are free now, each another one. They are none that the kernel gives to clients, which could have taken
+/// one of them when the balancer is to listen there again.
 pub fn free_addresses<const N: usize>() -> Result<[SocketAddr; N]> {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let own = u16::try_from(std::process::id() % u32::from(PORTS)).unwrap_or_default();
     let mut addresses = [SocketAddr::from(([127, 0, 0, 1], 0)); N];
-    let mut held = Vec::new();
     for address in &mut addresses {
-        let listener = TcpListener::bind(*address).explain("cannot find a free port")?;
-        *address = listener.local_addr()?;
-        // Until all are known: otherwise the next one could be the same.
-        held.push(listener);
+        loop {
+            let number = NEXT.fetch_add(1, Ordering::Relaxed);
+            if number > PORTS {
+                return Err(Error::new("cannot find a free port"));
+            }
+            address.set_port(FIRST_PORT + own.wrapping_add(number) % PORTS);
+            if TcpListener::bind(*address).is_ok() {
+                break;
+            }
+        }
     }
     Ok(addresses)
 }

@@ -167,14 +167,14 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "log-full",
-        about: "the file system of the access log is full for half of the time",
+        about: "the file system of the access log is full for most of the time",
         seconds: 30,
         rate: 400,
         run: log_full::run_full,
     },
     Scenario {
         name: "log-blocked",
-        about: "the access log is a pipe whose reader is stopped for half of the time",
+        about: "the access log is a pipe whose reader is stopped for most of the time",
         seconds: 30,
         rate: 400,
         run: log_full::run_blocked,
