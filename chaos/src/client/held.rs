@@ -143,10 +143,9 @@ async fn on_http1(plan: HeldPlan, request: Request, mut record: Record, shared: 
 
 async fn on_http2(plan: HeldPlan, requests: Vec<(Request, Record)>, shared: Rc<Shared>) {
     let Ok((sender, goaways, connection)) = http2::watched(plan.address).await else {
-        let failed = requests
-            .into_iter()
-            .map(|(_, record)| record.fail(Failure::Connect));
-        outcome.borrow_mut().records.extend(failed);
+        for (_, record) in requests {
+            shared.end(record.fail(Failure::Connect));
+        }
         return;
     };
     let mut tasks = Vec::new();
