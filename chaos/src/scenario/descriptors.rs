@@ -1,5 +1,6 @@
 //! More clients connect and stay than the balancer may have descriptors for.
 
+use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;
 
@@ -70,12 +71,7 @@ fn part(context: &Context, report: &mut Report, name: &str, connections: Option<
     let regulars = Regulars::start(address, count, interval, seed)?;
     let start = clock::now();
     thread::sleep(interval + context.part(QUIET));
-    let crowd = Crowd::start(address, CROWD)?;
-    let deadline = clock::now() + clock::micros(context.slackened(ARRIVAL));
-    while crowd.counts().0 < goals::number(CROWD) && clock::now() < deadline {
-        thread::sleep(Duration::from_millis(5));
-    }
-    thread::sleep(SETTLING);
+    let crowd = arrive(context, address)?;
     let full = watch(context, &rig)?;
     let (arrived, closed) = crowd.counts();
     let nonce = !seed;
@@ -130,6 +126,17 @@ fn part(context: &Context, report: &mut Report, name: &str, connections: Option<
         served.is_ok() && recovered <= limit,
     );
     Ok(())
+}
+
+/// The crowd, when all of it have connected.
+fn arrive(context: &Context, address: SocketAddr) -> Result<Crowd> {
+    let crowd = Crowd::start(address, CROWD)?;
+    let deadline = clock::now() + clock::micros(context.slackened(ARRIVAL));
+    while crowd.counts().0 < goals::number(CROWD) && clock::now() < deadline {
+        thread::sleep(Duration::from_millis(5));
+    }
+    thread::sleep(SETTLING);
+    Ok(crowd)
 }
 
 /// Looks at the balancer while it is full.
