@@ -70,7 +70,7 @@ pub(super) fn run(context: &Context, report: &mut Report) -> Result<()> {
         report.goal(
             "configs loaded or refused",
             format!("{} of {number}", done + refused),
-            goals::number(done + refused) == number && goals::number(refused) == invalid,
+            is_all(done + refused, number, context) && is_all(refused, invalid, context),
         );
     }
     report.table("requests", &records, start);
@@ -131,6 +131,13 @@ fn reload_often(
         next += clock::micros(PERIOD);
     }
     Ok((number, invalid))
+}
+
+/// Whether so many of the configs were read. On a machine that does other work, a signal may come while that of the config
+/// before is still to be served: both are one then.
+fn is_all(read: usize, of: u64, context: &Context) -> bool {
+    let read = goals::number(read);
+    read <= of && (read + context.slack > of) && (read > 0 || of == 0)
 }
 
 fn judge_latency(context: &Context, report: &mut Report, [before, during]: [Vec<Record>; 2]) {
