@@ -51,8 +51,8 @@ impl Balancer {
                 .next()
                 .ok_or_else(|| Error::other("the balancer has ended"))??;
             let line: Value = serde_json::from_str(&line)?;
-            let at = || line["address"].as_str()?.parse().ok();
-            match line["msg"].as_str() {
+            let at = || line.get("address")?.as_str()?.parse().ok();
+            match line.get("msg").and_then(Value::as_str) {
                 Some("Listening") => address = at(),
                 Some("Admin API listening") => admin = at(),
                 _ => {}

@@ -21,7 +21,7 @@ use super::proxy_header::{admit, is_trusted, receive_proxy_header};
 use super::settings::Redirect;
 use super::tls_accept::{self, AcceptContext};
 use super::worker_set::{Command, HandedConnection, OpenConnection, WorkerHandle};
-use crate::clock::{self, Instant};
+use crate::clock;
 use crate::message::Connection;
 use crate::net::{self, ClientAddress, StdListener, Stream};
 use crate::proxy::{Client, ListenerPolicy, Peer, Worker};

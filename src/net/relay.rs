@@ -256,7 +256,7 @@ impl State {
 impl Pair {
     fn end(&mut self, key: usize) -> &mut End {
         let [one, other] = &mut self.ends;
-        if key % 2 == 0 { one } else { other }
+        if key.is_multiple_of(2) { one } else { other }
     }
 }
 

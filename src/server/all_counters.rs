@@ -53,11 +53,14 @@ mod tests {
     #[test]
     fn counts_stay_when_a_number_is_used_again() {
         let counters = AllCounters::default();
-        counters.of(3).retries.add(2);
-        counters.of(0).retries.increment();
+        counters.of(3).retry_budget_exhausted.add(2);
+        counters.of(0).retry_budget_exhausted.increment();
         assert_eq!(counters.all().len(), 4);
-        counters.of(3).retries.increment();
-        assert_eq!(counters.sum(|counters| counters.retries.value()), 4);
+        counters.of(3).retry_budget_exhausted.increment();
+        assert_eq!(
+            counters.sum(|counters| counters.retry_budget_exhausted.value()),
+            4
+        );
         counters.set_serving(1);
         assert_eq!((counters.serving(), counters.all().len()), (1, 4));
     }
