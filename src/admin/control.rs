@@ -59,8 +59,6 @@ pub trait View: Send + Sync + 'static {
 /// The result of a successful reload.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Reloaded {
-    /// The top-level keys whose change is ignored until a restart or an upgrade.
-    pub ignored_until_restart: Vec<String>,
     /// How long it is guarded; `None`: it is not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub guard: Option<String>,

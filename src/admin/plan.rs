@@ -23,8 +23,6 @@ pub struct Planned {
     pub count: usize,
     /// The changes, by kind; at most a thousand of a kind.
     pub changes: Vec<PlannedChange>,
-    /// The top-level keys whose change is ignored until a restart or an upgrade.
-    pub requires_restart: Vec<String>,
     /// Warnings about the config.
     pub warnings: Vec<String>,
 }

@@ -109,8 +109,6 @@ pub struct ReloadStatus {
     pub time: Time,
     /// The errors; empty if the config was activated.
     pub errors: Vec<String>,
-    /// The top-level keys whose change is ignored until a restart or an upgrade.
-    pub ignored_until_restart: Vec<String>,
 }
 
 /// One pool.

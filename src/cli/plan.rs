@@ -128,10 +128,6 @@ fn shown(planned: &Planned) -> String {
     if planned.count > 0 {
         text += "what does not change is not touched; running requests finish with the config that they began with\n";
     }
-    let restart = planned.requires_restart.join(", ");
-    if !restart.is_empty() {
-        let _ = writeln!(text, "takes effect after a restart or an upgrade: {restart}");
-    }
     text
 }
 
@@ -183,7 +179,6 @@ mod tests {
                 change(ChangeKind::Removed, "pool", None, Some("its state is dropped")),
                 change(ChangeKind::Changed, "pool", Some("retry"), Some("health is kept")),
             ],
-            requires_restart: vec!["workers".to_owned()],
             warnings: vec!["c.yaml:1:1: warning: odd".to_owned()],
         };
         let expected = "c.yaml:1:1: warning: odd
@@ -194,7 +189,6 @@ a reload would make 5 changes:
   ~ pool a: retry (health is kept)
   and 2 more
 what does not change is not touched; running requests finish with the config that they began with
-takes effect after a restart or an upgrade: workers
 ";
         assert_eq!(shown(&planned), expected);
         assert_eq!(shown(&Planned::default()), "a reload would change nothing\n");

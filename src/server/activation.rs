@@ -75,7 +75,6 @@ impl Server {
         };
         self.reloads.log(&outcome);
         let outcome = outcome.map(|report| Reloaded {
-            ignored_until_restart: Vec::new(),
             guard: self.guard_reload(previous, &report),
         });
         self.config_watch.configure(&self.reloads);

@@ -105,22 +105,21 @@ impl ConfigState {
     /// Records the result of a reload.
     pub(super) fn reloaded(&mut self, outcome: &ReloadOutcome) {
         let now = clock::wall();
-        let (errors, ignored_until_restart) = match outcome {
-            Ok(reloaded) => {
+        let errors = match outcome {
+            Ok(_) => {
                 self.config_loaded = now;
                 self.reloads_succeeded += 1;
                 self.rolled_back = None;
-                (Vec::new(), reloaded.ignored_until_restart.clone())
+                Vec::new()
             }
             Err(errors) => {
                 self.reloads_failed += 1;
-                (errors.clone(), Vec::new())
+                errors.clone()
             }
         };
         self.last_reload = Some(ReloadStatus {
             time: now.into(),
             errors,
-            ignored_until_restart,
         });
     }
 }

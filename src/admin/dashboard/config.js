@@ -25,9 +25,8 @@ export function page() {
     shown = key;
     const guarded = config.guarded_until ? ` · guarded until ${clock(config.guarded_until)}` : "";
     facts.textContent = `${config.source} · loaded at ${clock(config.loaded)}${guarded}`;
-    const ignored = reload?.ignored_until_restart ?? [];
     const undone = back ? [`rolled back at ${clock(back.time)}: ${back.reason}; correct the file and reload`] : [];
-    const lines = [...undone, ...(reload?.errors ?? []), ...ignored.map((one) => `${one}: changed, takes effect after a restart or an upgrade`)];
+    const lines = [...undone, ...(reload?.errors ?? [])];
     errors.hidden = lines.length === 0;
     errors.textContent = reload ? `Last reload, at ${clock(reload.time)}:\n${lines.join("\n")}` : "";
     try {

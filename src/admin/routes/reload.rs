@@ -25,8 +25,6 @@ pub(super) struct ReloadBody {
 /// The result of a reload that succeeded.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct ReloadResponse {
-    /// The top-level keys whose change is ignored until a restart or an upgrade.
-    ignored_until_restart: Vec<String>,
     /// Always true.
     reloaded: bool,
     /// How long the reload is guarded, if it is.
@@ -52,7 +50,6 @@ pub(super) async fn reload(
     };
     match send(&control.commands, Command::Reload(request), response).await {
         Ok(Ok(reloaded)) => Json(ReloadResponse {
-            ignored_until_restart: reloaded.ignored_until_restart,
             reloaded: true,
             guard: reloaded.guard,
         })

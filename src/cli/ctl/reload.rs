@@ -18,7 +18,6 @@ pub(super) struct ReloadArguments {
 /// What the admin API responds.
 #[derive(Debug, Deserialize)]
 struct Response {
-    ignored_until_restart: Vec<String>,
     #[serde(default)]
     guard: Option<String>,
 }
@@ -33,11 +32,6 @@ pub(super) fn run(process: &Process, arguments: &ReloadArguments) -> Result<Done
     let json = process.call("POST", "/api/v1/reload", body.as_bytes())?;
     let response: Response = parse(&json)?;
     let mut text = "reloaded".to_owned();
-    let ignored = response.ignored_until_restart.join(", ");
-    if !ignored.is_empty() {
-        text += "; changes that wait for a restart or an upgrade: ";
-        text += &ignored;
-    }
     match (&arguments.guard, &response.guard) {
         (_, Some(guard)) => {
             text +=
