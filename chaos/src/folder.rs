@@ -16,9 +16,14 @@ pub struct Folder {
 impl Folder {
     /// Makes it, with a name that no other process or run uses.
     pub fn new() -> Result<Self> {
+        Self::within(&env::temp_dir())
+    }
+
+    /// Makes it in this folder.
+    pub(crate) fn within(parent: &Path) -> Result<Self> {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = env::temp_dir().join(format!("evenkeel-chaos-{}-{number}", process::id()));
+        let path = parent.join(format!("evenkeel-chaos-{}-{number}", process::id()));
         fs::create_dir_all(&path).explain(format_args!("cannot make the folder {}", path.display()))?;
         Ok(Self { path, is_kept: false })
     }

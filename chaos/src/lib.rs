@@ -11,14 +11,17 @@ pub mod helper;
 pub mod page;
 pub mod peer;
 pub mod report;
+pub mod side_by_side;
 
 mod clock;
 mod error;
 pub mod executions;
 mod folder;
+pub mod groups;
 mod nonce;
 mod process;
 mod rng;
+mod seen;
 
 pub use error::{Error, Result};
 pub use folder::Folder;

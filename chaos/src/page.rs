@@ -16,26 +16,32 @@ const END: &str = "<!-- end of results -->";
 ///
 /// # Errors
 /// The page cannot be read or written, or has no place for results.
-pub fn write(path: &Path, arguments: &str, reports: &[(&str, Report)]) -> Result<()> {
+pub fn write(path: &Path, arguments: &str, reports: &[(&str, &Report)]) -> Result<()> {
+    write_between(path, [BEGIN, END], &results(arguments, reports))
+}
+
+/// Replaces what stands between these two lines of the page at `path`.
+pub(crate) fn write_between(path: &Path, marks: [&str; 2], text: &str) -> Result<()> {
     let page = std::fs::read_to_string(path).explain(format!("cannot read {}", path.display()))?;
-    let page = replace(&page, &results(arguments, reports)).ok_or_else(|| {
+    let page = replace(&page, marks, text).ok_or_else(|| {
+        let [begin, end] = marks;
         Error::new(format!(
-            "{} has no place for results: add a line `{BEGIN}` and after it a line `{END}`",
+            "{} has no place for results: add a line `{begin}` and after it a line `{end}`",
             path.display()
         ))
     })?;
     std::fs::write(path, page).explain(format!("cannot write {}", path.display()))
 }
 
-/// The page with these results; `None` if it has no place for them.
-fn replace(page: &str, results: &str) -> Option<String> {
-    let (before, rest) = page.split_once(BEGIN)?;
-    let (_, after) = rest.split_once(END)?;
-    Some(format!("{before}{BEGIN}\n{results}{END}{after}"))
+/// The page with this text between the marks; `None` if it has no place for it.
+fn replace(page: &str, [begin, end]: [&str; 2], text: &str) -> Option<String> {
+    let (before, rest) = page.split_once(begin)?;
+    let (_, after) = rest.split_once(end)?;
+    Some(format!("{before}{begin}\n{text}{end}{after}"))
 }
 
 /// The results as Markdown.
-fn results(arguments: &str, reports: &[(&str, Report)]) -> String {
+fn results(arguments: &str, reports: &[(&str, &Report)]) -> String {
     let mut text = String::new();
     // A string takes everything.
     if let Some((_, report)) = reports.first() {
@@ -80,7 +86,7 @@ fn figures(row: &Row) -> String {
 }
 
 /// A text that ends no cell of a table.
-fn cell(text: &str) -> String {
+pub(crate) fn cell(text: &str) -> String {
     text.replace('|', "\\|")
 }
 
@@ -103,21 +109,21 @@ mod tests {
     #[test]
     fn results_replace_those_before_and_nothing_else() {
         let page = format!("before\n{BEGIN}\nold\n{END}\nafter\n");
-        let once = replace(&page, "new\n").unwrap();
+        let once = replace(&page, [BEGIN, END], "new\n").unwrap();
         assert_eq!(once, format!("before\n{BEGIN}\nnew\n{END}\nafter\n"));
-        assert_eq!(replace(&once, "new\n"), Some(once.clone()));
+        assert_eq!(replace(&once, [BEGIN, END], "new\n"), Some(once.clone()));
     }
 
     #[test]
     fn a_page_without_a_place_for_results_is_not_written() {
         for page in ["", BEGIN, &format!("{END}\n{BEGIN}")] {
-            assert_eq!(replace(page, "new"), None, "{page}");
+            assert_eq!(replace(page, [BEGIN, END], "new"), None, "{page}");
         }
     }
 
     #[test]
     fn every_goal_and_every_part_of_a_run_has_its_row() {
-        let text = results("kill --rate 300", &[("kill", report())]);
+        let text = results("kill --rate 300", &[("kill", &report())]);
         for line in [
             "`evenkeel-chaos kill --rate 300`: evenkeel 1, Linux, 2 cores, seed 7.",
             "| `kill` | 300/s | 30 s | failed \\| late | 2, at most 1 | missed |",

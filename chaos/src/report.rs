@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use crate::client::{Class, Failure, Method, Record};
+use crate::seen::Seen;
 
 /// Failures of a table that are listed one by one; all are counted.
 const MOST_LISTED: usize = 5;
@@ -18,6 +19,8 @@ pub struct Report {
     goals: Vec<Goal>,
     failures: Vec<String>,
     skipped: Option<String>,
+    /// What clients saw, whatever the scenario is about.
+    pub(crate) seen: Seen,
 }
 
 /// Counts and latencies of one part of a run.
@@ -184,6 +187,7 @@ impl Report {
             "tables": tables.collect::<Vec<_>>(),
             "failures": self.failures,
             "goals": goals.collect::<Vec<_>>(),
+            "seen": self.seen.json(),
             "passed": self.has_passed(),
         })
     }

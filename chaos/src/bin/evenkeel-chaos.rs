@@ -1,16 +1,17 @@
 //! Runs scenarios against a balancer and reports whether it reached their goals.
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use clap::Parser;
 use evenkeel_chaos::helper::Helper;
-use evenkeel_chaos::peer;
+use evenkeel_chaos::peer::{self, PEERS, Place, Row};
 use evenkeel_chaos::report::Report;
 use evenkeel_chaos::scenario::{Context, SCENARIOS, Scenario};
-use evenkeel_chaos::{Error, Result, page};
+use evenkeel_chaos::side_by_side::{self, Outcome, Run};
+use evenkeel_chaos::{Error, Result, groups, page};
 use serde_json::json;
 
 /// The command line.
@@ -29,12 +30,16 @@ struct Arguments {
     /// Requests a second, at most 2,000.
     #[arg(long)]
     rate: Option<u64>,
-    /// The kind of balancer: evenkeel or nginx.
-    #[arg(long, default_value = "evenkeel")]
-    peer: String,
-    /// Its program; for Evenkeel by default the one beside this program.
+    /// The balancers, several of them with commas, or `all`: each scenario runs with one after the other.
+    #[arg(long, default_value = "evenkeel", value_delimiter = ',')]
+    peer: Vec<String>,
+    /// The program of the balancer, or NAME=PATH for one of several; by default that of `PATH`, for Evenkeel the one
+    /// beside this program.
     #[arg(long)]
-    balancer: Option<PathBuf>,
+    balancer: Vec<String>,
+    /// A root file system with programs of balancers in /usr/sbin or /usr/bin, which are run there by chroot.
+    #[arg(long)]
+    root: Option<PathBuf>,
     /// The fault backend; by default the one beside this program.
     #[arg(long)]
     backend: Option<PathBuf>,
@@ -44,7 +49,8 @@ struct Arguments {
     /// Writes the reports as JSON to this file.
     #[arg(long)]
     json: Option<PathBuf>,
-    /// Writes the results into this page of the docs, in place of those of the last run, after each scenario.
+    /// Writes the results into this page of the docs, in place of those of the last run, after each scenario: those of
+    /// several balancers as one table.
     #[arg(long)]
     write: Option<PathBuf>,
     /// Leaves configs and logs in the temporary folder.
@@ -65,41 +71,50 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<bool> {
-    let names = &arguments.scenarios;
-    let chosen: Vec<&Scenario> = if names.iter().any(|name| name == "all") {
-        SCENARIOS.iter().collect()
-    } else {
-        names
-            .iter()
-            .map(|name| Scenario::find(name))
-            .collect::<Result<_>>()?
-    };
+    groups::end_on_signals()?;
+    let rows = arguments.rows()?;
     let seed = arguments.seed.unwrap_or_else(new_seed);
-    let mut reports = Vec::new();
+    let mut runs = Vec::new();
     let mut stdout = std::io::stdout().lock();
-    let mut has_passed = true;
-    for scenario in chosen {
-        let report = scenario.run(&context(arguments, scenario, seed)?)?;
-        has_passed &= report.has_passed();
-        writeln!(stdout, "{}", report.text())?;
-        stdout.flush()?;
-        reports.push((scenario.name, report));
-        // After each one: a long run that is interrupted has not been in vain.
-        if let Some(path) = &arguments.write {
-            page::write(path, &shown(arguments, seed), &reports)?;
+    for scenario in arguments.scenarios()? {
+        for row in &rows {
+            let run = Run {
+                scenario: scenario.name,
+                peer: row.name,
+                outcome: outcome(arguments, scenario, row, seed)?,
+            };
+            writeln!(stdout, "{}", run.text())?;
+            stdout.flush()?;
+            runs.push(run);
+            // After each one: a long run that is interrupted has not been in vain.
+            if let Some(path) = &arguments.write {
+                write_page(path, &shown(arguments, seed), &runs, rows.len())?;
+            }
         }
     }
     if let Some(path) = &arguments.json {
-        write_json(path, &reports)?;
+        write_json(path, &runs)?;
     }
-    Ok(has_passed)
+    Ok(runs.iter().all(Run::has_passed))
 }
 
-fn context(arguments: &Arguments, scenario: &Scenario, seed: u64) -> Result<Context> {
+/// Runs a scenario. Among several balancers, one that cannot run is an outcome.
+fn outcome(arguments: &Arguments, scenario: &Scenario, row: &Row, seed: u64) -> Result<Outcome> {
+    let is_compared = arguments.rows()?.len() > 1;
+    let report = context(arguments, scenario, row, seed).and_then(|context| scenario.run(&context));
+    match report {
+        Ok(report) => Ok(Outcome::Made(report)),
+        Err(error) if error.is_not_offered() => Ok(Outcome::NotOffered(error.to_string())),
+        Err(error) if is_compared => Ok(Outcome::Failed(error.to_string())),
+        Err(error) => Err(error),
+    }
+}
+
+fn context(arguments: &Arguments, scenario: &Scenario, row: &Row, seed: u64) -> Result<Context> {
     let this = std::env::current_exe()?;
     let beside = this.with_file_name("evenkeel-fault-backend");
     Ok(Context {
-        peer: peer::peer(&arguments.peer, arguments.balancer.clone())?,
+        peer: (row.make)(arguments.place(row.name)),
         helper: Helper::Binary(arguments.backend.clone().unwrap_or(beside)),
         seed,
         duration: Duration::from_secs(arguments.seconds.unwrap_or(scenario.seconds)),
@@ -109,17 +124,60 @@ fn context(arguments: &Arguments, scenario: &Scenario, seed: u64) -> Result<Cont
     })
 }
 
+impl Arguments {
+    fn scenarios(&self) -> Result<Vec<&'static Scenario>> {
+        if self.scenarios.iter().any(|name| name == "all") {
+            return Ok(SCENARIOS.iter().collect());
+        }
+        self.scenarios.iter().map(|name| Scenario::find(name)).collect()
+    }
+
+    /// The balancers.
+    fn rows(&self) -> Result<Vec<&'static Row>> {
+        if self.peer.iter().any(|name| name == "all") {
+            return Ok(PEERS.iter().collect());
+        }
+        self.peer.iter().map(|name| peer::row(name)).collect()
+    }
+
+    /// Where the program of this balancer is.
+    fn place(&self, name: &str) -> Place {
+        let is_single = self.peer.len() == 1 && self.peer.iter().all(|only| only == name);
+        let named = self
+            .balancer
+            .iter()
+            .filter_map(|value| match value.split_once('=') {
+                Some((of, path)) => (of == name).then_some(path),
+                None => is_single.then_some(value.as_str()),
+            });
+        Place {
+            program: named.last().map(PathBuf::from),
+            root: self.root.clone(),
+        }
+    }
+}
+
+/// Writes the reports of one balancer, or the table of several.
+fn write_page(path: &Path, shown: &str, runs: &[Run], peers: usize) -> Result<()> {
+    if peers > 1 {
+        return side_by_side::write(path, shown, runs);
+    }
+    let made = runs.iter().filter_map(|run| Some((run.scenario, run.report()?)));
+    let reports: Vec<(&str, &Report)> = made.collect();
+    page::write(path, shown, &reports)
+}
+
 /// The arguments that repeat the run.
 fn shown(arguments: &Arguments, seed: u64) -> String {
     let mut shown = arguments.scenarios.join(" ");
     let slack = Some(arguments.slack).filter(|slack| *slack > 1);
-    let peer = Some(&arguments.peer).filter(|peer| *peer != "evenkeel");
+    let peer = Some(arguments.peer.join(",")).filter(|peer| peer != "evenkeel");
     for (flag, value) in [
         ("--rate", arguments.rate.map(|rate| rate.to_string())),
         ("--seconds", arguments.seconds.map(|seconds| seconds.to_string())),
         ("--seed", Some(seed.to_string())),
         ("--slack", slack.map(|slack| slack.to_string())),
-        ("--peer", peer.cloned()),
+        ("--peer", peer),
     ] {
         if let Some(value) = value {
             shown.push_str(&format!(" {flag} {value}"));
@@ -128,11 +186,8 @@ fn shown(arguments: &Arguments, seed: u64) -> String {
     shown
 }
 
-fn write_json(path: &PathBuf, reports: &[(&str, Report)]) -> Result<()> {
-    let reports = reports
-        .iter()
-        .map(|(name, report)| json!({ "scenario": name, "report": report.json() }));
-    let text = json!(reports.collect::<Vec<_>>()).to_string();
+fn write_json(path: &Path, runs: &[Run]) -> Result<()> {
+    let text = json!(runs.iter().map(Run::json).collect::<Vec<_>>()).to_string();
     std::fs::write(path, text)
         .map_err(|error| Error::new(format!("cannot write {}: {error}", path.display())))
 }

@@ -84,8 +84,8 @@ pub struct LongLivedOutcome {
 }
 
 impl LongLived {
-    /// Opens WebSockets, and keeps downloads running.
-    pub fn start(address: SocketAddr, counts: LongLivedCounts) -> Result<Self> {
+    /// Opens WebSockets, and keeps downloads running; those over HTTP/2 at the address `http2`.
+    pub fn start(address: SocketAddr, http2: SocketAddr, counts: LongLivedCounts) -> Result<Self> {
         let (stop, stopped) = watch::channel(Stage::Running);
         let thread = on_thread("long-lived", move || async move {
             let outcome = Rc::new(RefCell::new(LongLivedOutcome::default()));
@@ -100,7 +100,7 @@ impl LongLived {
             }
             for number in 0..counts.http2 {
                 let number = counts.downloads + number;
-                let task = keep_streaming(address, number, stopped.clone(), Rc::clone(&outcome));
+                let task = keep_streaming(http2, number, stopped.clone(), Rc::clone(&outcome));
                 tasks.push(tokio::task::spawn_local(task));
             }
             for task in tasks {

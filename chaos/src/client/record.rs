@@ -65,7 +65,7 @@ pub enum Failure {
 }
 
 impl Record {
-    pub(super) fn new(request: &Request, due: u64, nonce: u64) -> Self {
+    pub(crate) fn new(request: &Request, due: u64, nonce: u64) -> Self {
         Self {
             class: request.class,
             method: request.method,

@@ -7,8 +7,9 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use super::source::{self, PROGRAM};
 use super::{Config, Extras, Notice, PID, Peer, PemFiles, Program, Setting, Setup, beside, version_of};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::nonce;
 
 /// The key of a pool with sticky sessions. Its secret protects nothing here.
@@ -16,9 +17,6 @@ const STICKY: &str = "sticky: { cookie: lb, secret: chaos-chaos-chaos-chaos-chao
 
 /// Bytes of the date at the beginning of a time.
 const DATE: usize = 10;
-
-/// The program that upgrades replace, in the folder of the run.
-const PROGRAM: &str = "program";
 
 #[derive(Debug)]
 struct Evenkeel {
@@ -75,30 +73,7 @@ impl Peer for Evenkeel {
     }
 
     fn install(&self, folder: &Path, program: Program) -> Result<()> {
-        let script = match program {
-            Program::Whole => "",
-            Program::Exits => "#!/bin/sh\necho broken >&2\nexit 3\n",
-            Program::Aborts => "#!/bin/sh\nkill -ABRT $$\n",
-            Program::Hangs => "#!/bin/sh\nexec sleep 1000\n",
-        };
-        let (next, installed) = (folder.join("next-program"), folder.join(PROGRAM));
-        // Written by another process: a child that is started meanwhile would inherit a descriptor that is open for writing,
-        // and a file that is written to cannot be executed.
-        let mut command = Command::new("sh");
-        if program == Program::Whole {
-            command.args(["-c", "cp \"$1\" \"$2\"", "sh"]).arg(&self.program);
-        } else {
-            command.args([
-                "-c",
-                "printf %s \"$1\" > \"$2\" && chmod 755 \"$2\"",
-                "sh",
-                script,
-            ]);
-        }
-        if !command.arg(&next).status()?.success() {
-            return Err(Error::new("cannot write the program"));
-        }
-        Ok(std::fs::rename(next, installed)?)
+        source::install(&self.program, folder, program)
     }
 
     fn command(&self, config: &Path, folder: &Path) -> Command {

@@ -1,14 +1,24 @@
 //! The balancer of a run as a process. A balancer is a row of [`PEERS`] and a file here that writes its config for the
-//! backends of the run. All get their defaults, and only what a scenario is about is set.
+//! backends of the run. Evenkeel gets its defaults, and only what a scenario is about is set. The others get besides what
+//! an attentive operator sets: checks every second, retries where they are safe, kept connections to backends.
 
+mod caddy;
+mod envoy;
 mod evenkeel;
-mod extras;
+mod haproxy;
 mod nginx;
+mod traefik;
 
-use std::fs::{self, File};
+mod balancer;
+mod extras;
+mod output;
+mod ports;
+mod source;
+
+use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -17,17 +27,15 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::clock;
 use crate::error::{Error, Explain, Result};
 use crate::folder::Folder;
-use crate::helper::Helper;
-use crate::process::Process;
 
-pub use extras::{ExtraListener, Extras, PemFiles, free_addresses};
+use ports::free_address;
+use source::Source;
 
-/// Longest wait until a balancer listens.
-const START: Duration = Duration::from_secs(10);
-/// Longest wait for its end after SIGTERM.
-const STOP: Duration = Duration::from_secs(10);
-/// The same when nobody is interested any more.
-const DROPPED: Duration = Duration::from_millis(500);
+pub use balancer::{Balancer, Usage};
+pub use extras::{ExtraListener, Extras, PemFiles};
+pub use ports::free_addresses;
+pub use source::Place;
+
 /// Its files in the folder of the run.
 const CONFIG: &str = "config";
 const OUTPUT: &str = "output";
@@ -105,11 +113,22 @@ pub struct Setup<'a> {
     pub extras: &'a Extras,
 }
 
+/// A running balancer, as [`Peer`] tells it what to do.
+#[derive(Debug, Clone, Copy)]
+pub struct Running<'a> {
+    /// The process that serves.
+    pub pid: Pid,
+    /// Where its files are.
+    pub folder: &'a Path,
+}
+
 /// A config, and the addresses in it that are known before the balancer says them.
 #[derive(Debug, Default)]
 pub struct Config {
     /// Its text.
     pub text: String,
+    /// Files that it names: their paths in the folder of the run, and their texts.
+    pub files: Vec<(&'static str, String)>,
     /// Where it listens.
     pub address: Option<SocketAddr>,
     /// Where it listens for HTTP/2, if that is another address.
@@ -121,6 +140,16 @@ pub trait Peer: std::fmt::Debug {
     /// The name and version of the program.
     fn version(&self) -> String;
 
+    /// The root file system in which it runs, if that is not the one of this machine.
+    fn root(&self) -> Option<&Path> {
+        None
+    }
+
+    /// The name of the file with its config.
+    fn config_name(&self) -> &'static str {
+        CONFIG
+    }
+
     /// The config. An error if it has no such setting.
     fn config(&self, setup: &Setup<'_>) -> Result<Config>;
 
@@ -130,20 +159,51 @@ pub trait Peer: std::fmt::Debug {
     /// The command that runs with the config in this file.
     fn command(&self, config: &Path, folder: &Path) -> Command;
 
-    /// Finds the address that it listens on in its output so far.
-    fn address(&self, output: &str) -> Option<SocketAddr>;
+    /// Finds the address that it listens on in its output so far, if the config does not say it.
+    fn address(&self, _output: &str) -> Option<SocketAddr> {
+        None
+    }
+
+    /// Files in the folder of the run that are a part of its output.
+    fn logs(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Tells it to load the config that was written. Does not wait until it has.
+    fn reload(&self, running: &Running<'_>) -> Result<()> {
+        kill_process(running.pid, Signal::HUP).explain("cannot signal the balancer")
+    }
+
+    /// Tells it to upgrade, and waits for the process that serves then, at most `limit`. `None` if it is still the one before.
+    fn upgrade(&self, running: &Running<'_>, limit: Duration) -> Result<Option<Pid>> {
+        kill_process(running.pid, Signal::USR2).explain("cannot signal the balancer")?;
+        let is_new = || named(running.folder).is_some_and(|pid| pid != running.pid);
+        Ok(if wait(limit, is_new) {
+            named(running.folder)
+        } else {
+            None
+        })
+    }
 
     /// How often a backend went down or up by its checks, where the output says so.
-    fn state_changes(&self, output: &str, backend: SocketAddr) -> Option<usize>;
+    fn state_changes(&self, _output: &str, _backend: SocketAddr) -> Option<usize> {
+        None
+    }
 
     /// Nonce and status of each request in its access log, where the output says so.
-    fn logged(&self, output: &str) -> Option<Vec<(u64, u16)>>;
+    fn logged(&self, _output: &str) -> Option<Vec<(u64, u16)>> {
+        None
+    }
 
     /// How often it has said this, where it says such things.
-    fn notices(&self, output: &str, notice: Notice) -> Option<usize>;
+    fn notices(&self, _output: &str, _notice: Notice) -> Option<usize> {
+        None
+    }
 
     /// The attempts of all requests that failed, where the output says so.
-    fn failed_attempts(&self, output: &str) -> Option<u64>;
+    fn failed_attempts(&self, _output: &str) -> Option<u64> {
+        None
+    }
 
     /// Whether it has what [`Extras`] set.
     fn has_extras(&self) -> bool {
@@ -180,223 +240,108 @@ pub trait Peer: std::fmt::Debug {
 pub struct Row {
     /// Its name on the command line.
     pub name: &'static str,
-    /// Takes the path of its program.
-    pub make: fn(Option<PathBuf>) -> Box<dyn Peer>,
+    /// Takes where its program is.
+    pub make: fn(Place) -> Box<dyn Peer>,
 }
 
 /// All balancers.
 pub const PEERS: &[Row] = &[
     Row {
         name: "evenkeel",
-        make: evenkeel::make,
+        make: |place| evenkeel::make(place.program),
     },
     Row {
         name: "nginx",
         make: nginx::make,
     },
+    Row {
+        name: "haproxy",
+        make: haproxy::make,
+    },
+    Row {
+        name: "envoy",
+        make: envoy::make,
+    },
+    Row {
+        name: "traefik",
+        make: traefik::make,
+    },
+    Row {
+        name: "caddy",
+        make: caddy::make,
+    },
 ];
 
-/// A running balancer. When dropped, it is killed.
-#[derive(Debug)]
-pub struct Balancer {
-    /// Where it listens.
-    pub address: SocketAddr,
-    /// Where it listens for HTTP/2, if that is another address.
-    pub http2: Option<SocketAddr>,
-    process: Process,
-    /// The process that serves after an upgrade, which is no child of this one.
-    successor: Option<Pid>,
-    folder: PathBuf,
-    extras: Extras,
-}
-
-/// What a process uses.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Usage {
-    /// Resident memory in KiB.
-    pub memory: u64,
-    /// Open descriptors.
-    pub descriptors: u64,
-    /// Threads.
-    pub threads: u64,
-}
-
-/// The balancer with this name.
-pub fn peer(name: &str, path: Option<PathBuf>) -> Result<Box<dyn Peer>> {
-    let row = PEERS.iter().find(|row| row.name == name);
-    row.map(|row| (row.make)(path))
-        .ok_or_else(|| Error::new(format!("there is no balancer `{name}`")))
-}
-
-impl Balancer {
-    /// Starts it and waits until it listens.
-    pub fn start(peer: &dyn Peer, helper: &Helper, setup: &Setup<'_>) -> Result<Self> {
-        setup.extras.require(peer)?;
-        let Config { text, address, http2 } = peer.config(setup)?;
-        fs::write(setup.folder.join(CONFIG), text).explain("cannot write the config")?;
-        let file = File::create(setup.folder.join(OUTPUT)).explain("cannot write the output")?;
-        let command = peer.command(&setup.folder.join(CONFIG), setup.folder);
-        let mut command = helper.bound(&setup.extras.wrap(command));
-        command
-            .stdin(Stdio::null())
-            .stderr(file.try_clone()?)
-            .stdout(file);
-        let mut balancer = Self {
-            address: address.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0))),
-            http2,
-            process: Process::start(&mut command)?,
-            successor: None,
-            folder: setup.folder.to_owned(),
-            extras: setup.extras.clone(),
-        };
-        let deadline = clock::now() + clock::micros(START);
-        while !balancer.listens(peer) {
-            if balancer.process.ended().is_some() || clock::now() > deadline {
-                return Err(Error::new(format!(
-                    "the balancer does not start:\n{}",
-                    balancer.output()
-                )));
-            }
-            thread::sleep(PAUSE);
-        }
-        Ok(balancer)
+impl Setup<'_> {
+    /// The weight of a backend, from 1, which the variant of the config decides.
+    fn weight(&self, backend: usize) -> u64 {
+        let variant = self.settings.iter().find_map(|setting| match setting {
+            Setting::Variant(number) => Some(*number),
+            _ => None,
+        });
+        let backend = u64::try_from(backend).unwrap_or_default();
+        variant.map_or(1, |number| (number + backend) % 3 + 1)
     }
 
-    /// All that it has written.
-    pub fn output(&self) -> String {
-        fs::read(self.folder.join(OUTPUT))
-            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-            .unwrap_or_default()
-    }
-
-    /// Replaces its config and tells it to load it. Does not wait until it has.
-    pub fn reload(&self, peer: &dyn Peer, backends: &[SocketAddr], settings: &[Setting]) -> Result<()> {
-        self.write_config(peer, backends, settings)?;
-        kill_process(self.serving()?, Signal::HUP).explain("cannot signal the balancer")
-    }
-
-    /// Replaces its config, which it does not load yet.
-    pub fn write_config(&self, peer: &dyn Peer, backends: &[SocketAddr], settings: &[Setting]) -> Result<()> {
-        let setup = Setup {
-            backends,
-            settings,
-            folder: &self.folder,
-            address: Some(self.address),
-            http2: self.http2,
-            extras: &self.extras,
-        };
-        let next = self.folder.join("next-config");
-        fs::write(&next, peer.config(&setup)?.text).explain("cannot write the config")?;
-        fs::rename(next, self.folder.join(CONFIG)).explain("cannot replace the config")
-    }
-
-    /// Tells it to upgrade, and waits for the process that serves then, at most `limit`. Returns whether there is one.
-    pub fn upgrade(&mut self, limit: Duration) -> Result<bool> {
-        let before = self.serving()?;
-        kill_process(before, Signal::USR2).explain("cannot signal the balancer")?;
-        let deadline = clock::now() + clock::micros(limit);
-        while clock::now() < deadline {
-            let named = fs::read_to_string(self.folder.join(PID)).unwrap_or_default();
-            let named = named.trim().parse().ok().and_then(Pid::from_raw);
-            if named.is_some_and(|pid| pid != before) {
-                self.successor = named;
-                return Ok(true);
-            }
-            thread::sleep(PAUSE);
-        }
-        Ok(false)
-    }
-
-    /// What the process that serves uses now.
-    pub fn usage(&self) -> Result<Usage> {
-        let folder = PathBuf::from(format!("/proc/{}", self.serving()?.as_raw_nonzero()));
-        let status =
-            fs::read_to_string(folder.join("status")).explain("cannot read what the balancer uses")?;
-        let number = |key: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(key));
-            let word = line.and_then(|line| line.split_whitespace().next());
-            word.and_then(|word| word.parse().ok()).unwrap_or_default()
-        };
-        let descriptors = fs::read_dir(folder.join("fd")).map_or(0, Iterator::count);
-        Ok(Usage {
-            memory: number("VmRSS:"),
-            descriptors: u64::try_from(descriptors).unwrap_or_default(),
-            threads: number("Threads:"),
+    /// The longest wait for the first byte of an attempt, if it is set.
+    fn first_byte(&self) -> Option<Duration> {
+        self.settings.iter().find_map(|setting| match setting {
+            Setting::FirstByte(limit) => Some(*limit),
+            _ => None,
         })
     }
+}
 
-    fn serving(&self) -> Result<Pid> {
-        match self.successor {
-            Some(pid) => Ok(pid),
-            None => self.process.id(),
-        }
-    }
-
-    /// Stops it with SIGTERM; returns all that it has written.
-    pub fn stop(&mut self) -> Result<String> {
-        if let Some(successor) = self.successor {
-            kill_process(successor, Signal::TERM).explain("the balancer has ended")?;
-            let deadline = clock::now() + clock::micros(STOP);
-            while is_running(successor) {
-                if clock::now() > deadline {
-                    return Err(Error::new("the balancer does not end"));
-                }
-                thread::sleep(PAUSE);
-            }
-            self.successor = None;
-            // The first one has drained long since.
-            self.process.wait(STOP)?;
-            return Ok(self.output());
-        }
-        if let Some(status) = self.process.ended() {
-            return Err(Error::new(format!(
-                "the balancer ended with {status}:\n{}",
-                self.output()
-            )));
-        }
-        self.process.signal(Signal::TERM)?;
-        self.process.wait(STOP)?;
-        Ok(self.output())
-    }
-
-    fn listens(&mut self, peer: &dyn Peer) -> bool {
-        if self.address.port() == 0 {
-            let Some(address) = peer.address(&self.output()) else {
-                return false;
-            };
-            self.address = address;
-        }
-        std::net::TcpStream::connect(self.address).is_ok()
+impl Setting {
+    /// An error: this balancer has no such thing, or is not configured for it here.
+    fn not_offered_by(self, balancer: &str) -> Error {
+        let what = match self {
+            Self::TcpCheck => "checks that only connect".to_owned(),
+            Self::AdaptiveLimit => "a limit of requests in flight that follows latency".to_owned(),
+            Self::FastestFirst => "a strategy that measures latency".to_owned(),
+            Self::StickyCookie => "sticky sessions by a cookie".to_owned(),
+            other => format!("the setting {other:?}"),
+        };
+        Error::not_offered(format!(
+            "{what}: {balancer} has no such thing, or it is not configured here"
+        ))
     }
 }
 
-impl Drop for Balancer {
-    fn drop(&mut self) {
-        if let Some(successor) = self.successor {
-            // It may have ended.
-            let _ = kill_process(successor, Signal::KILL);
+/// The balancer with this name, whose program is at this path.
+pub fn peer(name: &str, program: Option<PathBuf>) -> Result<Box<dyn Peer>> {
+    let place = Place { program, root: None };
+    row(name).map(|row| (row.make)(place))
+}
+
+/// The row of the balancer with this name.
+pub fn row(name: &str) -> Result<&'static Row> {
+    let names: Vec<&str> = PEERS.iter().map(|row| row.name).collect();
+    let row = PEERS.iter().find(|row| row.name == name);
+    row.ok_or_else(|| {
+        Error::new(format!(
+            "there is no balancer `{name}`, only: {}",
+            names.join(", ")
+        ))
+    })
+}
+
+/// The process that the file with the process id names.
+fn named(folder: &Path) -> Option<Pid> {
+    let text = fs::read_to_string(folder.join(PID)).unwrap_or_default();
+    text.trim().parse().ok().and_then(Pid::from_raw)
+}
+
+/// Waits until something holds, at most this long. Returns whether it does.
+fn wait(limit: Duration, holds: impl Fn() -> bool) -> bool {
+    let deadline = clock::now() + clock::micros(limit);
+    while clock::now() < deadline {
+        if holds() {
+            return true;
         }
-        // A balancer of several processes ends them all. Its end is forced right after.
-        if self.process.ended().is_none() && self.process.signal(Signal::TERM).is_ok() {
-            drop(self.process.wait(DROPPED));
-        }
+        thread::sleep(PAUSE);
     }
-}
-
-/// Whether a process runs that is no child of this one. One that nobody waits for stays as a zombie.
-fn is_running(pid: Pid) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
-    // The state follows the name, which may contain anything.
-    let state = stat
-        .as_ref()
-        .map(|stat| stat.rsplit(')').next().unwrap_or_default());
-    state.is_ok_and(|state| !state.trim_start().starts_with('Z'))
-}
-
-/// A port that is free now. For balancers that do not say which one they got.
-fn free_address() -> Result<SocketAddr> {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
-    Ok(listener.local_addr()?)
+    false
 }
 
 /// A program beside this one, as `cargo` builds both.
@@ -414,11 +359,63 @@ fn version_of(command: &mut Command) -> String {
     text.lines().next().unwrap_or("unknown version").to_owned()
 }
 
-/// A folder for the files of a run.
-pub(crate) fn folder(is_kept: bool) -> Result<Folder> {
-    let mut folder = Folder::new()?;
+/// A folder for the files of a run, which a balancer in this root can see.
+pub(crate) fn folder(root: Option<&Path>, is_kept: bool) -> Result<Folder> {
+    let mut folder = match root {
+        Some(root) => Folder::within(&root.join("tmp"))?,
+        None => Folder::new()?,
+    };
     if is_kept {
         folder.keep();
     }
     Ok(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+    use std::sync::LazyLock;
+
+    use super::*;
+
+    const BACKENDS: &[SocketAddr] = &[
+        SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7001),
+        SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7002),
+    ];
+
+    static NO_EXTRAS: LazyLock<Extras> = LazyLock::new(Extras::default);
+
+    /// A run with two backends, in a folder that does not exist.
+    pub(super) fn setup(settings: &[Setting]) -> Setup<'_> {
+        Setup {
+            backends: BACKENDS,
+            settings,
+            folder: Path::new("/run-of-a-test"),
+            address: None,
+            http2: None,
+            extras: &NO_EXTRAS,
+        }
+    }
+
+    /// The config of a balancer with these settings.
+    pub(super) fn config(peer: &dyn Peer, settings: &[Setting]) -> Config {
+        peer.config(&setup(settings)).unwrap()
+    }
+
+    #[test]
+    fn every_balancer_has_a_name_of_its_own() {
+        for row in PEERS {
+            let named = PEERS.iter().filter(|other| other.name == row.name);
+            assert_eq!(named.count(), 1, "{}", row.name);
+        }
+        let error = row("no-such-balancer").map(|row| row.name).unwrap_err();
+        assert!(error.to_string().contains("haproxy"), "{error}");
+    }
+
+    #[test]
+    fn weights_differ_between_variants() {
+        let weights = |settings: &[Setting]| [0, 1].map(|backend| setup(settings).weight(backend));
+        assert_eq!(weights(&[Setting::Variant(4)]), [2, 3]);
+        assert_eq!(weights(&[]), [1, 1]);
+    }
 }

@@ -1,105 +1,199 @@
-//! nginx, with kept connections to the backends, which it does not have by default before 1.29.7. HTTP/2 has a
-//! port of its own, as before 1.25.1.
+//! nginx, with kept connections to the backends, which it does not have by default before 1.29.7. HTTP/2 has a port of
+//! its own, as before 1.25.1. Its checks are passive only.
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
-use super::{Config, Notice, Peer, Program, Setting, Setup, free_address, version_of};
-use crate::error::{Error, Result};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::output::{logged, numbers, version};
+use super::{Config, PID, Peer, Place, Program, Running, Setting, Setup, Source, free_address, named, wait};
+use crate::error::{Error, Explain, Result};
+
+/// The process that an upgrade has replaced, as long as it runs.
+const OLD_PID: &str = "pid.oldbin";
+const ACCESS_LOG: &str = "access.log";
+/// Longest wait until the process that was replaced by the last upgrade has ended.
+const REPLACED: Duration = Duration::from_secs(15);
+/// Since this version an idle connection of a client can be kept for a while after a reload.
+const KEEPS_IDLE: [u32; 3] = [1, 27, 4];
 
 #[derive(Debug)]
 struct Nginx {
-    program: PathBuf,
+    source: Source,
 }
 
-pub(super) fn make(path: Option<PathBuf>) -> Box<dyn Peer> {
-    let program = path.unwrap_or_else(|| PathBuf::from("nginx"));
-    Box::new(Nginx { program })
+pub(super) fn make(place: Place) -> Box<dyn Peer> {
+    let source = Source::find("nginx", place);
+    Box::new(Nginx { source })
 }
 
 impl Peer for Nginx {
     fn version(&self) -> String {
-        version_of(Command::new(&self.program).arg("-v"))
+        version("nginx", self.source.command().arg("-v"))
+    }
+
+    fn root(&self) -> Option<&Path> {
+        self.source.root()
     }
 
     fn config(&self, setup: &Setup<'_>) -> Result<Config> {
         let listen = setup.address.map_or_else(free_address, Ok)?;
         let http2 = setup.http2.map_or_else(free_address, Ok)?;
-        let folder = setup.folder.display();
-        let mut text =
-            format!("daemon off;\npid {folder}/pid;\nerror_log {folder}/error.log;\nevents {{}}\nhttp {{\n");
+        let folder = self.source.inside(setup.folder);
+        let folder = folder.display();
+        let mut text = format!(
+            "daemon off;\nworker_processes auto;\npid {folder}/{PID};\nerror_log {folder}/error.log;\n\
+             events {{ worker_connections 8192; }}\nhttp {{\n"
+        );
         for kind in ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"] {
             // A string takes everything.
             let _ = writeln!(text, "{kind}_temp_path {folder}/{kind};");
         }
-        let _ = writeln!(text, "access_log {folder}/access.log;\nupstream all {{");
-        for address in setup.backends {
-            let _ = writeln!(text, "server {address};");
+        let _ = writeln!(
+            text,
+            "log_format chaos 'chaos $uri $status';\naccess_log {folder}/{ACCESS_LOG} chaos;\n\
+             map $http_upgrade $connection_upgrade {{ default upgrade; '' ''; }}\nupstream all {{"
+        );
+        for (index, address) in setup.backends.iter().enumerate() {
+            let _ = writeln!(text, "server {address} weight={};", setup.weight(index));
         }
         let _ = writeln!(
             text,
-            "keepalive 32;\n}}\nserver {{\nlisten {listen};\nlisten {http2} http2;"
+            "keepalive 32;\n}}\nserver {{\nlisten {listen};\nlisten {http2} http2;\n\
+             proxy_connect_timeout 1s;\nproxy_next_upstream error timeout http_502 http_503 http_504;"
         );
+        if numbers(&self.version()) >= KEEPS_IDLE.to_vec() {
+            text.push_str("keepalive_min_timeout 2s;\n");
+        }
         for setting in setup.settings {
             let _ = writeln!(text, "{}", line(*setting)?);
         }
-        text.push_str("proxy_http_version 1.1;\nproxy_set_header Connection \"\";\n");
-        text.push_str("location / { proxy_pass http://all; }\n}\n}\n");
+        text.push_str(
+            "proxy_http_version 1.1;\nproxy_set_header Upgrade $http_upgrade;\n\
+             proxy_set_header Connection $connection_upgrade;\nlocation / { proxy_pass http://all; }\n}\n}\n",
+        );
         Ok(Config {
             text,
             address: Some(listen),
             http2: Some(http2),
+            ..Config::default()
         })
     }
 
-    fn install(&self, _: &Path, _: Program) -> Result<()> {
-        Err(Error::new("the upgrade of nginx is not measured here"))
+    fn install(&self, folder: &Path, program: Program) -> Result<()> {
+        self.source.install(folder, program)
     }
 
     fn command(&self, config: &Path, folder: &Path) -> Command {
-        let mut command = Command::new(&self.program);
+        let mut command = self.source.command_in(folder);
         // Without `-e` it writes to its own log before it has read the config.
         command
             .arg("-e")
-            .arg(folder.join("error.log"))
-            .arg("-c")
-            .arg(config);
+            .arg(self.source.inside(folder).join("error.log"));
+        command.arg("-c").arg(self.source.inside(config));
         command
     }
 
-    fn address(&self, _: &str) -> Option<SocketAddr> {
-        None
+    fn logs(&self) -> &'static [&'static str] {
+        &[ACCESS_LOG]
     }
 
-    fn state_changes(&self, _: &str, _: SocketAddr) -> Option<usize> {
-        None
+    fn logged(&self, output: &str) -> Option<Vec<(u64, u16)>> {
+        Some(logged(output))
     }
 
-    fn logged(&self, _: &str) -> Option<Vec<(u64, u16)>> {
-        None
+    /// USR2 starts the new program; once it runs, WINCH and QUIT end the old one.
+    fn upgrade(&self, running: &Running<'_>, limit: Duration) -> Result<Option<Pid>> {
+        let (before, folder) = (running.pid, running.folder);
+        // As long as the process that it has replaced runs, a process ignores USR2.
+        if !wait(REPLACED, || !folder.join(OLD_PID).exists()) {
+            return Err(Error::new(
+                "the process that was replaced by the last upgrade does not end",
+            ));
+        }
+        let send = |signal| kill_process(before, signal).explain("cannot signal the balancer");
+        send(Signal::USR2)?;
+        let is_new = || named(folder).is_some_and(|pid| pid != before);
+        if wait(limit, is_new) {
+            send(Signal::WINCH)?;
+            send(Signal::QUIT)?;
+            return Ok(named(folder));
+        }
+        // One that hangs would keep the old one from upgrading ever again.
+        for child in children(before).into_iter().filter(|child| !is_worker(*child)) {
+            // It may have ended.
+            let _ = kill_process(child, Signal::KILL);
+        }
+        if wait(REPLACED, || named(folder) == Some(before)) {
+            return Ok(None);
+        }
+        Err(Error::new("nginx does not notice that the upgrade has failed"))
     }
+}
 
-    fn notices(&self, _: &str, _: Notice) -> Option<usize> {
-        None
-    }
+/// The children of a process.
+fn children(parent: Pid) -> Vec<Pid> {
+    let number = parent.as_raw_nonzero();
+    let text = fs::read_to_string(format!("/proc/{number}/task/{number}/children")).unwrap_or_default();
+    let numbers = text.split_whitespace().filter_map(|word| word.parse().ok());
+    numbers.filter_map(Pid::from_raw).collect()
+}
 
-    fn failed_attempts(&self, _: &str) -> Option<u64> {
-        None
-    }
+fn is_worker(process: Pid) -> bool {
+    let path = PathBuf::from(format!("/proc/{}/cmdline", process.as_raw_nonzero()));
+    fs::read(path).is_ok_and(|line| line.starts_with(b"nginx: "))
 }
 
 fn line(setting: Setting) -> Result<String> {
     let text = match setting {
         Setting::FirstByte(limit) => format!("proxy_read_timeout {}ms;", limit.as_millis()),
-        // It has neither checks nor a queue: nothing to set.
-        Setting::HttpCheck | Setting::TcpCheck | Setting::NoQueue => String::new(),
+        // It has neither checks nor a queue, and whoever upgrades it decides how long to wait: nothing to set.
+        Setting::HttpCheck | Setting::TcpCheck | Setting::NoQueue | Setting::UpgradeLimit(_) => String::new(),
         Setting::Variant(number) => format!("location /variant-{number} {{ return 404; }}"),
         Setting::Invalid => "no_such_directive on;".to_owned(),
-        Setting::AdaptiveLimit | Setting::FastestFirst | Setting::StickyCookie | Setting::UpgradeLimit(_) => {
-            return Err(Error::new(format!("nginx has no {setting:?}")));
-        }
+        other => return Err(other.not_offered_by("nginx")),
     };
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{config, setup};
+    use super::*;
+
+    #[test]
+    fn the_config_has_each_setting() {
+        let nginx = make(Place::default());
+        let text = config(
+            nginx.as_ref(),
+            &[Setting::FirstByte(Duration::from_secs(1)), Setting::Variant(4)],
+        )
+        .text;
+        for line in [
+            "server 127.0.0.1:7001 weight=2;",
+            "proxy_next_upstream error timeout http_502 http_503 http_504;",
+            "proxy_read_timeout 1000ms;",
+            "location /variant-4 { return 404; }",
+            "access_log /run-of-a-test/access.log chaos;",
+        ] {
+            assert!(text.lines().any(|known| known == line), "{line} in {text}");
+        }
+        assert!(
+            config(nginx.as_ref(), &[Setting::Invalid])
+                .text
+                .contains("no_such_directive on;")
+        );
+    }
+
+    #[test]
+    fn what_it_does_not_have_is_not_offered() {
+        let nginx = make(Place::default());
+        let error = nginx.config(&setup(&[Setting::AdaptiveLimit])).unwrap_err();
+        assert!(error.is_not_offered(), "{error}");
+        assert!(error.to_string().contains("nginx"), "{error}");
+    }
 }

@@ -6,9 +6,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use super::{Context, Rig, Sent, THREE, goals};
-use crate::client::{
-    Class, Held, HeldOutcome, HeldPlan, LongLived, LongLivedCounts, Record, Visitor, Visits,
-};
+use crate::client::{Class, Held, HeldOutcome, HeldPlan, LongLivedCounts, Record, Visitor, Visits};
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::executions::Event;
@@ -67,7 +65,7 @@ fn stop(context: &Context, report: &mut Report, number: u64) -> Result<()> {
     })?;
     let address = rig.balancer.address;
     let seed = context.seed.wrapping_add(number);
-    let beside = LongLived::start(address, BESIDE)?;
+    let beside = rig.long_lived(BESIDE)?;
     let interval = Duration::from_secs(1) / u32::try_from(context.rate.max(1)).unwrap_or(1);
     let visitor = Visitor::start(address, interval, !seed, None)?;
     let start = clock::now();

@@ -35,6 +35,7 @@ pub(super) fn no_failed_request(report: &mut Report, records: &[Record]) {
 
 /// No WebSocket and no download ended before its time.
 pub(super) fn nothing_cut(report: &mut Report, beside: &LongLivedOutcome) {
+    report.seen.add_long_lived(beside);
     let LongLivedOutcome {
         messages,
         cut_websockets,

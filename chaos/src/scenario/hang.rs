@@ -79,6 +79,7 @@ fn run(context: &Context, report: &mut Report, check: Setting) -> Result<()> {
         goals::number(sent),
     );
     let (base, now) = (goals::p99(&before, Method::Get), goals::p99(&later, Method::Get));
+    report.seen.compared = Some((base, now));
     report.at_most("p99 of GETs afterwards, in µs", now, context.limit(base, 120));
     Ok(())
 }

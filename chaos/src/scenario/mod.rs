@@ -26,7 +26,7 @@ mod log_obstacle;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::client::{Plan, Record};
+use crate::client::{LongLived, LongLivedCounts, Plan, Record};
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::executions::Executions;
@@ -277,7 +277,7 @@ impl Context {
         flags: &[&[&str]],
         extras: impl FnOnce(&Path) -> Result<Extras>,
     ) -> Result<Rig> {
-        let folder = peer::folder(self.is_kept)?;
+        let folder = peer::folder(self.peer.root(), self.is_kept)?;
         let flags: Vec<Vec<String>> = flags
             .iter()
             .map(|flags| flags.iter().map(|&flag| flag.to_owned()).collect())
@@ -335,6 +335,12 @@ impl Context {
 }
 
 impl Rig {
+    /// Starts what lives longer than a reload or an upgrade.
+    fn long_lived(&self, counts: LongLivedCounts) -> Result<LongLived> {
+        let address = self.balancer.address;
+        LongLived::start(address, self.balancer.http2.unwrap_or(address), counts)
+    }
+
     /// Stops the balancer, and judges what holds in every scenario.
     fn finish(&mut self, context: &Context, report: &mut Report, records: &[Record]) -> Result<Outcome> {
         let beside = &[];
@@ -350,6 +356,7 @@ impl Rig {
     /// Judges what holds in every scenario when the balancer has ended.
     fn judge(&mut self, context: &Context, report: &mut Report, sent: Sent<'_>, output: String) -> Outcome {
         let log = self.fleet.executions();
+        report.seen.add(sent.records, &log);
         goals::executed_once(report, sent.records, &log);
         // A scenario with an access log elsewhere judges it.
         if self.balancer.logs_to_output()

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::exchanged::{self, Exchanged, Watchers};
 use super::{Context, Rig, Sent, THREE, due_between, goals, sleep_until};
-use crate::client::{LongLived, LongLivedCounts, Method, Record};
+use crate::client::{LongLivedCounts, Method, Record};
 use crate::clock;
 use crate::error::Result;
 use crate::peer::{Extras, Notice, Setting, Usage};
@@ -40,7 +40,7 @@ pub(super) fn run(context: &Context, report: &mut Report) -> Result<()> {
     let (mut rig, exchanged) = rig(context)?;
     let watchers = exchanged.as_ref().map(|exchanged| exchanged.watch(context.seed));
     let watchers = watchers.transpose()?;
-    let beside = LongLived::start(rig.balancer.address, BESIDE)?;
+    let beside = rig.long_lived(BESIDE)?;
     let load = context.load(&rig, context.duration).start()?;
     let storm = Storm {
         first: load.start + clock::micros(context.part(QUIET)),
@@ -142,6 +142,7 @@ fn is_all(read: usize, of: u64, context: &Context) -> bool {
 fn judge_latency(context: &Context, report: &mut Report, [before, during]: [Vec<Record>; 2]) {
     let p99 = |records: &[Record]| goals::p99(records, Method::Get);
     let (base, with) = (p99(&before), p99(&during));
+    report.seen.compared = Some((base, with));
     report.fact(
         "p99 of GETs before, with reloads",
         format!("{base} and {with} µs"),

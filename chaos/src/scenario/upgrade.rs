@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Context, Sent, THREE, goals, sleep_until};
-use crate::client::{LongLived, LongLivedCounts, Prober};
+use crate::client::{LongLivedCounts, Prober};
 use crate::clock;
 use crate::error::Result;
 use crate::peer::{Notice, Program, Setting};
@@ -49,7 +49,7 @@ pub(super) fn run(context: &Context, report: &mut Report) -> Result<()> {
     let mut rig = context.rig(&settings, &THREE)?;
     let backends = rig.fleet.addresses();
     let peer = context.peer.as_ref();
-    let beside = LongLived::start(rig.balancer.address, BESIDE)?;
+    let beside = rig.long_lived(BESIDE)?;
     let prober = Prober::start(rig.balancer.address)?;
     let load = context.load(&rig, context.duration).start()?;
     let end = load.start + clock::micros(context.duration.saturating_sub(REST));
@@ -70,7 +70,7 @@ pub(super) fn run(context: &Context, report: &mut Report) -> Result<()> {
         let is_invalid = fault.is_some_and(|fault| fault.program.is_none());
         let config = if is_invalid { invalid } else { &settings };
         rig.balancer.write_config(peer, &backends, config)?;
-        let is_replaced = rig.balancer.upgrade(context.slackened(WAIT))?;
+        let is_replaced = rig.balancer.upgrade(peer, context.slackened(WAIT))?;
         failing += usize::from(fault.is_some());
         wrong += usize::from(is_replaced == fault.is_some());
         next = (next + clock::micros(PERIOD)).max(clock::now());

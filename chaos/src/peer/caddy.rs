@@ -1,0 +1,199 @@
+//! Caddy with a config in JSON, which is replaced by its admin API, as `caddy reload` does. It has no upgrade.
+
+use std::io::{Read as _, Write as _};
+use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::output::{logged_as_json, version};
+use super::{CONFIG, Config, Peer, Place, Program, Running, Setting, Setup, Source, free_address};
+use crate::error::{Error, Explain, Result};
+
+/// Where its admin API listens.
+const SOCKET: &str = "admin.sock";
+/// Longest time that the admin API may take.
+const LOAD: Duration = Duration::from_secs(10);
+
+#[derive(Debug)]
+struct Caddy {
+    source: Source,
+}
+
+pub(super) fn make(place: Place) -> Box<dyn Peer> {
+    let source = Source::find("caddy", place);
+    Box::new(Caddy { source })
+}
+
+impl Peer for Caddy {
+    fn version(&self) -> String {
+        version("Caddy", self.source.command().arg("version"))
+    }
+
+    fn root(&self) -> Option<&Path> {
+        self.source.root()
+    }
+
+    fn config(&self, setup: &Setup<'_>) -> Result<Config> {
+        let listen = setup.address.map_or_else(free_address, Ok)?;
+        let folder = self.source.inside(setup.folder);
+        let config = json!({
+            "admin": { "listen": format!("unix/{}/{SOCKET}", folder.display()), "config": { "persist": false } },
+            "apps": { "http": { "servers": { "clients": server(listen, setup)? } } },
+        });
+        Ok(Config {
+            text: config.to_string(),
+            address: Some(listen),
+            ..Config::default()
+        })
+    }
+
+    fn install(&self, _: &Path, _: Program) -> Result<()> {
+        Err(no_upgrade())
+    }
+
+    fn command(&self, config: &Path, folder: &Path) -> Command {
+        // It has files of its own in the home folder.
+        let mut command = Command::new("env");
+        command.arg(format!("HOME={}", self.source.inside(folder).display()));
+        let program = self.source.command();
+        command.arg(program.get_program()).args(program.get_args());
+        command.arg("run").arg("--config").arg(self.source.inside(config));
+        command
+    }
+
+    fn logged(&self, output: &str) -> Option<Vec<(u64, u16)>> {
+        Some(logged_as_json(output, "/request/uri", "/status"))
+    }
+
+    fn reload(&self, running: &Running<'_>) -> Result<()> {
+        let config = std::fs::read(running.folder.join(CONFIG))?;
+        let mut stream =
+            UnixStream::connect(running.folder.join(SOCKET)).explain("cannot connect to the admin API")?;
+        stream.set_read_timeout(Some(LOAD))?;
+        let head = format!(
+            "POST /load HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
+             Connection: close\r\n\r\n",
+            config.len()
+        );
+        stream.write_all(head.as_bytes())?;
+        stream.write_all(&config)?;
+        let mut response = String::new();
+        stream
+            .read_to_string(&mut response)
+            .explain("the admin API does not respond")?;
+        // An invalid config is refused with 400.
+        Ok(())
+    }
+}
+
+fn no_upgrade() -> Error {
+    Error::not_offered("Caddy cannot be replaced while it runs: `caddy upgrade` restarts it")
+}
+
+fn server(listen: SocketAddr, setup: &Setup<'_>) -> Result<Value> {
+    let mut proxy = json!({
+        "handler": "reverse_proxy",
+        "transport": { "protocol": "http", "dial_timeout": "1s" },
+        "load_balancing": { "selection_policy": { "policy": "round_robin" }, "try_duration": "5s" },
+        "health_checks": {
+            "active": { "uri": "/", "interval": "1s", "timeout": "1s", "passes": 2, "fails": 3 },
+            "passive": { "fail_duration": "1s" },
+        },
+        // Otherwise a reload closes WebSockets.
+        "stream_close_delay": "1h",
+    });
+    let upstreams = setup
+        .backends
+        .iter()
+        .map(|address| json!({ "dial": address.to_string() }));
+    proxy["upstreams"] = upstreams.collect();
+    let mut routes = Vec::new();
+    for setting in setup.settings {
+        match setting {
+            Setting::FirstByte(limit) => {
+                proxy["transport"]["response_header_timeout"] = json!(format!("{}ms", limit.as_millis()));
+            }
+            Setting::NoQueue => {
+                let policy = proxy["load_balancing"]["selection_policy"].clone();
+                proxy["load_balancing"] = json!({ "selection_policy": policy, "retries": 2 });
+            }
+            Setting::StickyCookie => {
+                proxy["load_balancing"]["selection_policy"] = json!({ "policy": "cookie", "name": "lb" });
+            }
+            Setting::Variant(number) => {
+                let weights: Vec<u64> = (0..setup.backends.len())
+                    .map(|index| setup.weight(index))
+                    .collect();
+                proxy["load_balancing"]["selection_policy"] =
+                    json!({ "policy": "weighted_round_robin", "weights": weights });
+                routes.push(json!({
+                    "match": [{ "path": [format!("/variant-{number}")] }],
+                    "handle": [{ "handler": "static_response", "status_code": 404 }],
+                }));
+            }
+            Setting::Invalid => routes.push(json!({ "handle": [{ "handler": "no_such_handler" }] })),
+            Setting::UpgradeLimit(_) => return Err(no_upgrade()),
+            Setting::HttpCheck => {}
+            other => return Err(other.not_offered_by("Caddy")),
+        }
+    }
+    routes.push(json!({ "handle": [proxy] }));
+    Ok(json!({
+        "listen": [listen.to_string()],
+        "protocols": ["h1", "h2c"],
+        "automatic_https": { "disable": true },
+        "logs": {},
+        "routes": routes,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{config, setup};
+    use super::*;
+
+    fn proxy(settings: &[Setting]) -> Value {
+        let caddy = make(Place::default());
+        let config: Value = serde_json::from_str(&config(caddy.as_ref(), settings).text).unwrap();
+        let routes = &config["apps"]["http"]["servers"]["clients"]["routes"];
+        routes.as_array().unwrap().last().unwrap()["handle"][0].clone()
+    }
+
+    #[test]
+    fn the_config_has_each_setting() {
+        let found = proxy(&[Setting::FirstByte(Duration::from_secs(1)), Setting::Variant(4)]);
+        assert_eq!(found["transport"]["response_header_timeout"], "1000ms");
+        assert_eq!(found["upstreams"][1]["dial"], "127.0.0.1:7002");
+        assert_eq!(
+            found["load_balancing"]["selection_policy"]["weights"],
+            json!([2, 3])
+        );
+        assert_eq!(found["load_balancing"]["try_duration"], "5s");
+        let found = proxy(&[Setting::NoQueue]);
+        assert_eq!(found["load_balancing"]["try_duration"], Value::Null);
+        assert_eq!(found["load_balancing"]["retries"], 2);
+    }
+
+    #[test]
+    fn checks_that_only_connect_and_upgrades_are_not_offered() {
+        let caddy = make(Place::default());
+        assert!(
+            caddy
+                .install(Path::new("/"), Program::Whole)
+                .unwrap_err()
+                .is_not_offered()
+        );
+        let settings = &[Setting::TcpCheck];
+        assert!(caddy.config(&setup(settings)).unwrap_err().is_not_offered());
+    }
+
+    #[test]
+    fn its_access_log_gives_nonce_and_status() {
+        let line = r#"{"msg":"handled request","request":{"uri":"/chaos/0b?size=1"},"status":200}"#;
+        assert_eq!(make(Place::default()).logged(line), Some(vec![(11, 200)]));
+    }
+}
