@@ -37,7 +37,7 @@ pub struct Balancer {
     group: Group,
     /// Files that are a part of its output.
     logs: &'static [&'static str],
-    /// The process that serves after an upgrade, which is no child of this one.
+    /// The process that serves, if it is no child of this one, as after an upgrade.
     successor: Option<Pid>,
     folder: PathBuf,
     extras: Extras,
@@ -95,6 +95,7 @@ impl Balancer {
             }
             thread::sleep(PAUSE);
         }
+        balancer.successor = peer.main_process(setup.folder);
         Ok(balancer)
     }
 

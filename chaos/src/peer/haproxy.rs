@@ -64,6 +64,7 @@ impl Peer for Haproxy {
             }
         }
         text.push_str("    default_backend all\nbackend all\n    balance roundrobin\n");
+        text.push_str("    http-request disable-l7-retry unless METH_GET\n");
         if !setup.settings.contains(&Setting::TcpCheck) {
             text.push_str("    option httpchk GET /\n");
         }
@@ -156,7 +157,7 @@ fn global(folder: &Path, setup: &Setup<'_>) -> String {
          timeout connect 1s\n    timeout client 60s\n    timeout server {first_byte}ms\n    \
          timeout http-keep-alive 60s\n    timeout tunnel 1h\n    timeout check 1s\n    \
          option idle-close-on-response\n    retries 3\n    option {redispatch}\n    \
-         retry-on all-retryable-errors\n    http-request disable-l7-retry unless METH_GET\n",
+         retry-on all-retryable-errors\n",
         folder.display()
     )
 }

@@ -159,6 +159,11 @@ pub trait Peer: std::fmt::Debug {
     /// The command that runs with the config in this file.
     fn command(&self, config: &Path, folder: &Path) -> Command;
 
+    /// The process that serves, if it is not the one that was started.
+    fn main_process(&self, _folder: &Path) -> Option<Pid> {
+        None
+    }
+
     /// Finds the address that it listens on in its output so far, if the config does not say it.
     fn address(&self, _output: &str) -> Option<SocketAddr> {
         None

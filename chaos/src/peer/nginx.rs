@@ -21,6 +21,13 @@ const REPLACED: Duration = Duration::from_secs(15);
 /// Since this version an idle connection of a client can be kept for a while after a reload.
 const KEEPS_IDLE: [u32; 3] = [1, 27, 4];
 
+/// nginx upgrades only if its parent has ended since it was started, as after it has become a daemon, which would leave
+/// the group of its processes. So a shell starts it and ends, and the first one stays as long as a process runs.
+const START: &str = "pid=$1; shift; \
+    (\"$@\" & until [ -s \"$pid\" ] || ! kill -0 $! 2>/dev/null; do sleep 0.01; done); \
+    trap 'kill -TERM \"$(cat \"$pid\")\"' TERM; \
+    while [ -e \"$pid\" ] || [ -e \"$pid.oldbin\" ]; do sleep 0.05 & wait $!; done";
+
 #[derive(Debug)]
 struct Nginx {
     source: Source,
@@ -89,13 +96,20 @@ impl Peer for Nginx {
     }
 
     fn command(&self, config: &Path, folder: &Path) -> Command {
-        let mut command = self.source.command_in(folder);
+        let program = self.source.command_in(folder);
+        let mut command = Command::new("sh");
+        command.args(["-c", START, "sh"]).arg(folder.join(PID));
+        command.arg(program.get_program()).args(program.get_args());
         // Without `-e` it writes to its own log before it has read the config.
         command
             .arg("-e")
             .arg(self.source.inside(folder).join("error.log"));
         command.arg("-c").arg(self.source.inside(config));
         command
+    }
+
+    fn main_process(&self, folder: &Path) -> Option<Pid> {
+        named(folder)
     }
 
     fn logs(&self) -> &'static [&'static str] {
