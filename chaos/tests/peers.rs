@@ -25,12 +25,27 @@ const LIMIT: Duration = Duration::from_secs(20);
 
 #[test]
 fn nginx_serves_reloads_and_upgrades() {
-    drive("nginx");
+    drive("nginx", true);
 }
 
 #[test]
 fn haproxy_serves_reloads_and_upgrades() {
-    drive("haproxy");
+    drive("haproxy", true);
+}
+
+#[test]
+fn envoy_serves_and_reads_changed_files() {
+    drive("envoy", false);
+}
+
+#[test]
+fn traefik_serves_and_reads_its_changed_file() {
+    drive("traefik", false);
+}
+
+#[test]
+fn caddy_serves_and_reloads() {
+    drive("caddy", false);
 }
 
 #[test]
@@ -43,13 +58,19 @@ fn haproxy_has_no_failed_request_while_nothing_happens() {
     be_calm("haproxy");
 }
 
-fn drive(name: &str) {
+/// Starts it, loads a valid config and an invalid one, and upgrades it if it has such a thing.
+fn drive(name: &str, has_upgrade: bool) {
     let Some(peer) = installed(name) else { return };
     let (peer, folder) = (peer.as_ref(), Folder::new().unwrap());
     let backends = vec![Vec::new(), Vec::new()];
     let fleet = Fleet::start(&helper(), folder.path(), 1, &backends).unwrap();
     let addresses = fleet.addresses();
-    peer.install(folder.path(), Program::Whole).unwrap();
+    if has_upgrade {
+        peer.install(folder.path(), Program::Whole).unwrap();
+    } else {
+        let error = peer.install(folder.path(), Program::Whole).unwrap_err();
+        assert!(error.is_not_offered(), "{error}");
+    }
     let setup = Setup {
         backends: &addresses,
         settings: &[Setting::Variant(0)],
@@ -59,30 +80,42 @@ fn drive(name: &str) {
         extras: &Extras::default(),
     };
     let mut balancer = Balancer::start(peer, &helper(), &setup).unwrap();
-    assert_eq!(status(balancer.address, "/variant-1"), 200);
+    let address = balancer.address;
+    let has = |variant: u64| status(address, &format!("/variant-{variant}")) != 200;
+    assert!(!has(1));
 
-    balancer.reload(peer, &addresses, &[Setting::Variant(1)]).unwrap();
-    wait_for(|| status(balancer.address, "/variant-1") == 404);
-    let invalid = [Setting::Variant(2), Setting::Invalid];
-    balancer.reload(peer, &addresses, &invalid).unwrap();
-    assert_eq!(status(balancer.address, "/variant-2"), 200);
+    let load = |settings: &[Setting]| balancer.reload(peer, &addresses, settings).unwrap();
+    load(&[Setting::Variant(1)]);
+    wait_for(|| has(1));
+    load(&[Setting::Variant(2), Setting::Invalid]);
+    load(&[Setting::Variant(3)]);
+    wait_for(|| has(3));
+    load(&[Setting::Variant(4), Setting::Invalid]);
+    assert!(!has(2) && !has(4), "{}", balancer.output());
 
-    balancer
-        .write_config(peer, &addresses, &[Setting::Variant(3)])
-        .unwrap();
-    assert!(balancer.upgrade(peer, LIMIT).unwrap(), "{}", balancer.output());
-    wait_for(|| status(balancer.address, "/variant-3") == 404);
-    for program in [Program::Exits, Program::Hangs] {
-        peer.install(folder.path(), program).unwrap();
-        let is_replaced = balancer.upgrade(peer, Duration::from_millis(500)).unwrap();
-        assert!(!is_replaced, "{program:?}: {}", balancer.output());
-        assert_eq!(status(balancer.address, "/variant-3"), 404, "{program:?}");
+    if has_upgrade {
+        upgrade(&mut balancer, peer, &addresses, folder.path());
     }
-    peer.install(folder.path(), Program::Whole).unwrap();
-    assert!(balancer.upgrade(peer, LIMIT).unwrap(), "{}", balancer.output());
     balancer.stop().unwrap();
     drop(fleet);
     wait_for(|| processes_with(folder.path()) == 0);
+}
+
+fn upgrade(balancer: &mut Balancer, peer: &dyn Peer, addresses: &[SocketAddr], folder: &Path) {
+    let address = balancer.address;
+    balancer
+        .write_config(peer, addresses, &[Setting::Variant(5)])
+        .unwrap();
+    assert!(balancer.upgrade(peer, LIMIT).unwrap(), "{}", balancer.output());
+    wait_for(|| status(address, "/variant-5") != 200);
+    for program in [Program::Exits, Program::Hangs] {
+        peer.install(folder, program).unwrap();
+        let is_replaced = balancer.upgrade(peer, Duration::from_millis(500)).unwrap();
+        assert!(!is_replaced, "{program:?}: {}", balancer.output());
+        assert_eq!(status(address, "/"), 200, "{program:?}");
+    }
+    peer.install(folder, Program::Whole).unwrap();
+    assert!(balancer.upgrade(peer, LIMIT).unwrap(), "{}", balancer.output());
 }
 
 fn be_calm(name: &str) {
@@ -111,7 +144,10 @@ fn be_calm(name: &str) {
 #[allow(clippy::print_stderr, reason = "says why a test was skipped")]
 fn installed(name: &str) -> Option<Box<dyn Peer>> {
     let mut command = Command::new(name);
-    command.arg("-v").stdout(Stdio::null()).stderr(Stdio::null());
+    command
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     if command.status().is_err() {
         eprintln!("skipped: {name} is not in PATH");
         return None;

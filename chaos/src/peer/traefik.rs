@@ -83,11 +83,12 @@ fn main(listen: SocketAddr, folder: &Path) -> String {
 }
 
 fn routes(setup: &Setup<'_>) -> Result<String> {
-    let (mut router, mut sticky, mut end) = (String::new(), "", "");
+    let (mut router, mut none, mut sticky, mut end) = (String::new(), "", "", "");
     for setting in setup.settings {
         match setting {
             Setting::Variant(number) => {
-                router = format!("    variant: {{ rule: \"Path(`/variant-{number}`)\", service: all }}\n");
+                router = format!("    variant: {{ rule: \"Path(`/variant-{number}`)\", service: none }}\n");
+                none = "    none: { loadBalancer: { servers: [] } }\n";
             }
             Setting::Invalid => end = "  noSuchKey: 1\n",
             Setting::StickyCookie => sticky = "        sticky: { cookie: { name: lb } }\n",
@@ -104,7 +105,7 @@ fn routes(setup: &Setup<'_>) -> Result<String> {
         "http:\n  routers:\n    all: {{ rule: \"PathPrefix(`/`)\", service: all, middlewares: [retry] }}\n{router}  \
          middlewares:\n    retry: {{ retry: {{ attempts: 3, status: [\"502-504\"] }} }}\n  \
          serversTransports:\n    backends: {{ forwardingTimeouts: {{ dialTimeout: 1s{first_byte} }} }}\n  \
-         services:\n    all:\n      loadBalancer:\n        serversTransport: backends\n{sticky}        \
+         services:\n{none}    all:\n      loadBalancer:\n        serversTransport: backends\n{sticky}        \
          healthCheck: {{ path: /, interval: 1s, unhealthyInterval: 1s, timeout: 1s }}\n        servers:\n"
     );
     for (index, address) in setup.backends.iter().enumerate() {
@@ -144,7 +145,7 @@ mod tests {
         );
         let text = &config.files[0].1;
         for line in [
-            "    variant: { rule: \"Path(`/variant-4`)\", service: all }",
+            "    variant: { rule: \"Path(`/variant-4`)\", service: none }",
             "    backends: { forwardingTimeouts: { dialTimeout: 1s, responseHeaderTimeout: 1000ms } }",
             "        sticky: { cookie: { name: lb } }",
             "        - { url: \"http://127.0.0.1:7002\", weight: 3 }",
