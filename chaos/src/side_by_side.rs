@@ -60,6 +60,9 @@ const ALSO: &[(&str, &str, &str)] = &[
     ("upgrade", "refused connects", "refused connects"),
 ];
 
+/// No run takes this many microseconds.
+const NEVER: u64 = 1_000_000_000_000;
+
 /// A scenario with one balancer.
 #[derive(Debug)]
 pub struct Run {
@@ -218,6 +221,9 @@ fn also(scenario: &str, report: &Report) -> String {
         let goal = report.goals().iter().find(|goal| goal.name == *name);
         let figure = goal.map_or_else(|| report.fact_of(name), |goal| &goal.figure);
         let figure = figure.split(", at most").next().unwrap_or_default();
+        // The time of something that has not happened.
+        let is_never = figure.parse().is_ok_and(|figure: u64| figure > NEVER);
+        let figure = if is_never { "none" } else { figure };
         Some(format!("{words}: {}", cell(figure))).filter(|_| !figure.is_empty())
     });
     found.collect::<Vec<_>>().join("; ")
@@ -251,6 +257,23 @@ mod tests {
         report.seen.gets = Count { failed: 1, all: 90 };
         report.seen.compared = Some((2_000, 5_000));
         report
+    }
+
+    #[test]
+    fn what_has_not_happened_is_none() {
+        let mut report = Report::default();
+        let goal = "first success after recovery, in µs";
+        report.at_most(goal, u64::MAX - 7, 1_250_000);
+        assert_eq!(
+            also("all-down", &report),
+            "first success after recovery, µs: none"
+        );
+        let mut report = Report::default();
+        report.at_most(goal, 700_000, 1_250_000);
+        assert_eq!(
+            also("all-down", &report),
+            "first success after recovery, µs: 700000"
+        );
     }
 
     #[test]

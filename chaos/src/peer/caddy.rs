@@ -66,7 +66,12 @@ impl Peer for Caddy {
     }
 
     fn logged(&self, output: &str) -> Option<Vec<(u64, u16)>> {
-        Some(logged_as_json(output, "/request/uri", "/status"))
+        // An error has a line of its own besides.
+        let lines = output
+            .lines()
+            .filter(|line| line.contains(r#""msg":"handled request""#));
+        let lines: Vec<&str> = lines.collect();
+        Some(logged_as_json(&lines.join("\n"), "/request/uri", "/status"))
     }
 
     fn reload(&self, running: &Running<'_>) -> Result<()> {
@@ -101,7 +106,7 @@ fn server(listen: SocketAddr, setup: &Setup<'_>) -> Result<Value> {
         "load_balancing": { "selection_policy": { "policy": "round_robin" }, "try_duration": "5s" },
         "health_checks": {
             "active": { "uri": "/", "interval": "1s", "timeout": "1s", "passes": 2, "fails": 3 },
-            "passive": { "fail_duration": "1s" },
+            "passive": { "fail_duration": "2s", "max_fails": 3 },
         },
         // Otherwise a reload closes WebSockets.
         "stream_close_delay": "1h",
@@ -193,7 +198,9 @@ mod tests {
 
     #[test]
     fn its_access_log_gives_nonce_and_status() {
-        let line = r#"{"msg":"handled request","request":{"uri":"/chaos/0b?size=1"},"status":200}"#;
-        assert_eq!(make(Place::default()).logged(line), Some(vec![(11, 200)]));
+        let line = r#"{"msg":"handled request","request":{"uri":"/chaos/0b?size=1"},"status":502}"#;
+        let error = r#"{"msg":"connection refused","request":{"uri":"/chaos/0b?size=1"},"status":502}"#;
+        let output = format!("{error}\n{line}\n");
+        assert_eq!(make(Place::default()).logged(&output), Some(vec![(11, 502)]));
     }
 }

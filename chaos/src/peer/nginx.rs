@@ -66,7 +66,11 @@ impl Peer for Nginx {
              map $http_upgrade $connection_upgrade {{ default upgrade; '' ''; }}\nupstream all {{"
         );
         for (index, address) in setup.backends.iter().enumerate() {
-            let _ = writeln!(text, "server {address} weight={};", setup.weight(index));
+            let _ = writeln!(
+                text,
+                "server {address} weight={} max_fails=3 fail_timeout=2s;",
+                setup.weight(index)
+            );
         }
         let _ = writeln!(
             text,
@@ -188,7 +192,7 @@ mod tests {
         )
         .text;
         for line in [
-            "server 127.0.0.1:7001 weight=2;",
+            "server 127.0.0.1:7001 weight=2 max_fails=3 fail_timeout=2s;",
             "proxy_next_upstream error timeout http_502 http_503 http_504;",
             "proxy_read_timeout 1000ms;",
             "location /variant-4 { return 404; }",
