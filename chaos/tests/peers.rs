@@ -62,7 +62,7 @@ fn haproxy_has_no_failed_request_while_nothing_happens() {
 fn drive(name: &str, has_upgrade: bool) {
     let Some(peer) = installed(name) else { return };
     let (peer, folder) = (peer.as_ref(), Folder::new().unwrap());
-    let backends = vec![Vec::new(), Vec::new()];
+    let backends = [Vec::new(), Vec::new()];
     let fleet = Fleet::start(&helper(), folder.path(), 1, &backends).unwrap();
     let addresses = fleet.addresses();
     if has_upgrade {
