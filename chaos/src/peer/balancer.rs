@@ -1,7 +1,7 @@
 //! A running balancer: it is started, reloaded, upgraded and stopped.
 
 use std::fs::{self, File};
-use std::io::{Read as _, Write as _};
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{Config, ExtraListener, Extras, OUTPUT, PAUSE, Peer, Running, Setting, Setup};
+use super::{Config, ExtraListener, Extras, Notice, OUTPUT, PAUSE, Peer, Running, Setting, Setup, wait};
 use crate::clock;
 use crate::error::{Error, Explain, Result};
 use crate::groups::Group;
@@ -108,6 +108,22 @@ impl Balancer {
                 .unwrap_or_default()
         });
         texts.collect()
+    }
+
+    /// How many bytes it has written to its output, without [`Peer::logs`].
+    pub fn written(&self) -> u64 {
+        fs::metadata(self.folder.join(OUTPUT)).map_or(0, |file| file.len())
+    }
+
+    /// Waits until it has said one of these, after the first `from` bytes of its output, at most `limit`. Returns whether it
+    /// has. One that says no such things is not waited for.
+    pub fn says(&self, peer: &dyn Peer, notices: &[Notice], mut from: u64, limit: Duration) -> bool {
+        let path = self.folder.join(OUTPUT);
+        wait(limit, || {
+            let lines = lines_after(&path, &mut from);
+            let mut counts = notices.iter().map(|notice| peer.notices(&lines, *notice));
+            counts.any(|count| count != Some(0))
+        })
     }
 
     /// Replaces its config and tells it to load it. Does not wait until it has.
@@ -303,6 +319,22 @@ fn write(folder: &Path, name: &str, config: &Config) -> Result<()> {
     Ok(())
 }
 
+/// The whole lines of a file after its first `from` bytes, which are those before the next lines then.
+fn lines_after(path: &Path, from: &mut u64) -> String {
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|mut file| {
+        file.seek(SeekFrom::Start(*from))?;
+        file.read_to_end(&mut bytes)
+    });
+    let end = bytes.iter().rposition(|byte| *byte == b'\n');
+    let (Ok(_), Some(end)) = (read, end) else {
+        return String::new();
+    };
+    bytes.truncate(end + 1);
+    *from += u64::try_from(bytes.len()).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 /// Whether a balancer sends requests to its backends.
 fn responds(address: SocketAddr) -> bool {
     let exchange = || -> std::io::Result<String> {
@@ -324,4 +356,22 @@ fn is_running(pid: Pid) -> bool {
         .as_ref()
         .map(|stat| stat.rsplit(')').next().unwrap_or_default());
     state.is_ok_and(|state| !state.trim_start().starts_with('Z'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::folder::Folder;
+
+    #[test]
+    fn lines_are_read_once_and_when_they_are_whole() {
+        let folder = Folder::new().unwrap();
+        let path = folder.path().join(OUTPUT);
+        let mut from = 2;
+        assert_eq!(lines_after(&path, &mut from), "");
+        for (written, lines) in [("a\nb\nc", "b\n"), ("a\nb\nc", ""), ("a\nb\ncd\ne\n", "cd\ne\n")] {
+            fs::write(&path, written).unwrap();
+            assert_eq!(lines_after(&path, &mut from), lines, "{written}");
+        }
+    }
 }

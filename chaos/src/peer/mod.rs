@@ -338,7 +338,7 @@ fn named(folder: &Path) -> Option<Pid> {
 }
 
 /// Waits until something holds, at most this long. Returns whether it does.
-fn wait(limit: Duration, holds: impl Fn() -> bool) -> bool {
+fn wait(limit: Duration, mut holds: impl FnMut() -> bool) -> bool {
     let deadline = clock::now() + clock::micros(limit);
     while clock::now() < deadline {
         if holds() {

@@ -138,7 +138,7 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "reload",
-        about: "another config five times a second, every tenth of them invalid, with WebSockets, downloads and HTTP/2 streams alongside",
+        about: "another config up to five times a second, every tenth of them invalid, with WebSockets, downloads and HTTP/2 streams alongside",
         seconds: 30,
         rate: 400,
         run: reload::run,

@@ -10,8 +10,11 @@ use crate::error::Result;
 use crate::peer::{Extras, Notice, Setting, Usage};
 use crate::report::Report;
 
-/// Time from one reload to the next.
+/// Time from one reload to the next, if the balancer has answered the first one.
 const PERIOD: Duration = Duration::from_millis(200);
+/// Longest wait for its answer, and at most on a machine that does other work.
+const ANSWER: Duration = Duration::from_secs(5);
+const ANSWER_AT_MOST: Duration = Duration::from_secs(20);
 /// Every config with a number that this divides is invalid.
 const INVALID: u64 = 10;
 /// What runs alongside.
@@ -70,7 +73,7 @@ pub(super) fn run(context: &Context, report: &mut Report) -> Result<()> {
         report.goal(
             "configs loaded or refused",
             format!("{} of {number}", done + refused),
-            is_all(done + refused, number, context) && is_all(refused, invalid, context),
+            goals::number(done + refused) == number && goals::number(refused) == invalid,
         );
     }
     report.table("requests", &records, start);
@@ -107,7 +110,9 @@ fn rig(context: &Context) -> Result<(Rig, Option<Exchanged>)> {
     Ok((rig, exchanged))
 }
 
-/// Loads one config after the other. Returns how many, and how many of them were invalid.
+/// Loads one config after the other, each when the one before was loaded or refused: a signal that comes earlier would be one
+/// with that of before, and the config of before never read. Ends when there is no answer, which the goal of the configs
+/// shows. Returns how many, and how many of them were invalid.
 fn reload_often(
     context: &Context,
     rig: &mut Rig,
@@ -115,6 +120,7 @@ fn reload_often(
     storm: Storm,
 ) -> Result<(u64, u64)> {
     let backends = rig.fleet.addresses();
+    let limit = context.slackened(ANSWER).min(ANSWER_AT_MOST);
     let (mut number, mut invalid, mut next) = (0, 0, storm.first);
     while next < storm.end {
         sleep_until(next);
@@ -127,16 +133,15 @@ fn reload_often(
         let listeners = exchanged.map(|exchanged| exchanged.listeners(number));
         let listeners = listeners.unwrap_or_default();
         let peer = context.peer.as_ref();
+        let written = rig.balancer.written();
         rig.balancer.reload_with(peer, &backends, &settings, listeners)?;
-        next += clock::micros(PERIOD);
+        let answers = [Notice::Reloaded, Notice::ReloadFailed];
+        if !rig.balancer.says(peer, &answers, written, limit) {
+            break;
+        }
+        next = (next + clock::micros(PERIOD)).max(clock::now());
     }
     Ok((number, invalid))
-}
-
-/// Whether so many of the configs were read. On a machine that does other work, a signal may come while that of the config
-/// before is still to be served: both are one then, or the later config is read twice.
-fn is_all(read: usize, of: u64, context: &Context) -> bool {
-    goals::number(read).abs_diff(of) < context.slack
 }
 
 fn judge_latency(context: &Context, report: &mut Report, [before, during]: [Vec<Record>; 2]) {
