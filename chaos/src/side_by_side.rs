@@ -78,7 +78,7 @@ pub struct Run {
 #[derive(Debug)]
 pub enum Outcome {
     /// It was made.
-    Made(Report),
+    Made(Box<Report>),
     /// The balancer has no such thing, and why.
     NotOffered(String),
     /// It could not be carried out, and why.
@@ -279,7 +279,7 @@ mod tests {
     #[test]
     fn every_run_has_its_row_also_one_that_was_not_made() {
         let runs = [
-            run("nginx", Outcome::Made(report())),
+            run("nginx", Outcome::Made(Box::new(report()))),
             run("caddy", Outcome::NotOffered("no checks | at all".to_owned())),
             run("envoy", Outcome::Failed("it has ended:\nits output".to_owned())),
         ];

@@ -103,7 +103,7 @@ fn outcome(arguments: &Arguments, scenario: &Scenario, row: &Row, seed: u64) -> 
     let is_compared = arguments.rows()?.len() > 1;
     let report = context(arguments, scenario, row, seed).and_then(|context| scenario.run(&context));
     match report {
-        Ok(report) => Ok(Outcome::Made(report)),
+        Ok(report) => Ok(Outcome::Made(Box::new(report))),
         Err(error) if error.is_not_offered() => Ok(Outcome::NotOffered(error.to_string())),
         Err(error) if is_compared => Ok(Outcome::Failed(error.to_string())),
         Err(error) => Err(error),
@@ -143,7 +143,7 @@ impl Arguments {
     /// Where the program of this balancer is.
     fn place(&self, name: &str) -> Place {
         let is_single = self.peer.len() == 1 && self.peer.iter().all(|only| only == name);
-        let named = self
+        let mut named = self
             .balancer
             .iter()
             .filter_map(|value| match value.split_once('=') {
@@ -151,7 +151,7 @@ impl Arguments {
                 None => is_single.then_some(value.as_str()),
             });
         Place {
-            program: named.last().map(PathBuf::from),
+            program: named.next_back().map(PathBuf::from),
             root: self.root.clone(),
         }
     }

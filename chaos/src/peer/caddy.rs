@@ -100,41 +100,21 @@ fn no_upgrade() -> Error {
 }
 
 fn server(listen: SocketAddr, setup: &Setup<'_>) -> Result<Value> {
-    let mut proxy = json!({
-        "handler": "reverse_proxy",
-        "transport": { "protocol": "http", "dial_timeout": "1s" },
-        "load_balancing": { "selection_policy": { "policy": "round_robin" }, "try_duration": "5s" },
-        "health_checks": {
-            "active": { "uri": "/", "interval": "1s", "timeout": "1s", "passes": 2, "fails": 3 },
-            "passive": { "fail_duration": "2s", "max_fails": 3 },
-        },
-        // Otherwise a reload closes WebSockets.
-        "stream_close_delay": "1h",
-    });
-    let upstreams = setup
-        .backends
-        .iter()
-        .map(|address| json!({ "dial": address.to_string() }));
-    proxy["upstreams"] = upstreams.collect();
     let mut routes = Vec::new();
+    let mut policy = json!({ "policy": "round_robin" });
+    // No limit, as by default.
+    let mut first_byte = "0s".to_owned();
+    let mut is_queueing = true;
     for setting in setup.settings {
         match setting {
-            Setting::FirstByte(limit) => {
-                proxy["transport"]["response_header_timeout"] = json!(format!("{}ms", limit.as_millis()));
-            }
-            Setting::NoQueue => {
-                let policy = proxy["load_balancing"]["selection_policy"].clone();
-                proxy["load_balancing"] = json!({ "selection_policy": policy, "retries": 2 });
-            }
-            Setting::StickyCookie => {
-                proxy["load_balancing"]["selection_policy"] = json!({ "policy": "cookie", "name": "lb" });
-            }
+            Setting::FirstByte(limit) => first_byte = format!("{}ms", limit.as_millis()),
+            Setting::NoQueue => is_queueing = false,
+            Setting::StickyCookie => policy = json!({ "policy": "cookie", "name": "lb" }),
             Setting::Variant(number) => {
                 let weights: Vec<u64> = (0..setup.backends.len())
                     .map(|index| setup.weight(index))
                     .collect();
-                proxy["load_balancing"]["selection_policy"] =
-                    json!({ "policy": "weighted_round_robin", "weights": weights });
+                policy = json!({ "policy": "weighted_round_robin", "weights": weights });
                 routes.push(json!({
                     "match": [{ "path": [format!("/variant-{number}")] }],
                     "handle": [{ "handler": "static_response", "status_code": 404 }],
@@ -146,7 +126,27 @@ fn server(listen: SocketAddr, setup: &Setup<'_>) -> Result<Value> {
             other => return Err(other.not_offered_by("Caddy")),
         }
     }
-    routes.push(json!({ "handle": [proxy] }));
+    let balancing = if is_queueing {
+        json!({ "selection_policy": policy, "try_duration": "5s" })
+    } else {
+        json!({ "selection_policy": policy, "retries": 2 })
+    };
+    let upstreams = setup.backends.iter();
+    let upstreams: Vec<Value> = upstreams
+        .map(|address| json!({ "dial": address.to_string() }))
+        .collect();
+    routes.push(json!({ "handle": [{
+        "handler": "reverse_proxy",
+        "upstreams": upstreams,
+        "transport": { "protocol": "http", "dial_timeout": "1s", "response_header_timeout": first_byte },
+        "load_balancing": balancing,
+        "health_checks": {
+            "active": { "uri": "/", "interval": "1s", "timeout": "1s", "passes": 2, "fails": 3 },
+            "passive": { "fail_duration": "2s", "max_fails": 3 },
+        },
+        // Otherwise a reload closes WebSockets.
+        "stream_close_delay": "1h",
+    }] }));
     Ok(json!({
         "listen": [listen.to_string()],
         "protocols": ["h1", "h2c"],
