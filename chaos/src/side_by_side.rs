@@ -278,10 +278,14 @@ mod tests {
 
     #[test]
     fn every_run_has_its_row_also_one_that_was_not_made() {
+        let mut skipped = Report::default();
+        skipped.fact("balancer", "nginx 1");
+        skipped.skip("no clock to set");
         let runs = [
             run("nginx", Outcome::Made(Box::new(report()))),
             run("caddy", Outcome::NotOffered("no checks | at all".to_owned())),
             run("envoy", Outcome::Failed("it has ended:\nits output".to_owned())),
+            run("evenkeel", Outcome::Made(Box::new(skipped))),
         ];
         let text = table("cut --peer all", &runs);
         for line in [
@@ -289,10 +293,11 @@ mod tests {
             "| `cut`, 300/s, 20 s | nginx | 1 of 90 | – | 0 | – | 0.0 | 2.50 (2.0 → 5.0) | cut responses taken for whole: 2 |",
             "| `cut` | caddy | not offered: no checks \\| at all | | | | | |  |",
             "| `cut` | envoy | failed: it has ended: | | | | | |  |",
+            "| `cut` | evenkeel | skipped: no clock to set | | | | | |  |",
         ] {
             assert!(text.lines().any(|known| known == line), "{line} in {text}");
         }
         let passed = runs.each_ref().map(Run::has_passed);
-        assert_eq!(passed, [false, true, false]);
+        assert_eq!(passed, [false, true, false, true]);
     }
 }

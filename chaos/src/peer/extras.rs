@@ -49,15 +49,23 @@ pub struct PemFiles {
     pub key: PathBuf,
 }
 
+/// An error if the balancer has nothing of what [`Extras`] set.
+pub fn require_extras(peer: &dyn Peer) -> Result<()> {
+    if peer.has_extras() {
+        return Ok(());
+    }
+    Err(Error::not_offered(
+        "the scenario sets what is configured here for Evenkeel alone, such as an admin API or the time that a stop may take",
+    ))
+}
+
 impl Extras {
     /// An error if they set something, and the balancer has no such thing.
     pub(super) fn require(&self, peer: &dyn Peer) -> Result<()> {
-        if peer.has_extras() || *self == Self::default() {
+        if *self == Self::default() {
             return Ok(());
         }
-        Err(Error::not_offered(
-            "this scenario sets what is configured here for Evenkeel alone, such as an admin API or the end of a stop",
-        ))
+        require_extras(peer)
     }
 
     /// The command, run by [`Extras::wrapper`].

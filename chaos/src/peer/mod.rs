@@ -32,7 +32,7 @@ use ports::free_address;
 use source::Source;
 
 pub use balancer::{Balancer, Usage};
-pub use extras::{ExtraListener, Extras, PemFiles};
+pub use extras::{ExtraListener, Extras, PemFiles, require_extras};
 pub use ports::free_addresses;
 pub use source::Place;
 
@@ -415,6 +415,21 @@ mod tests {
         }
         let error = row("no-such-balancer").map(|row| row.name).unwrap_err();
         assert!(error.to_string().contains("haproxy"), "{error}");
+    }
+
+    #[test]
+    fn what_only_evenkeel_is_configured_for_is_not_offered_by_others() {
+        let extras = Extras {
+            has_admin: true,
+            ..Extras::default()
+        };
+        for row in PEERS {
+            let peer = (row.make)(Place::default());
+            assert!(NO_EXTRAS.require(peer.as_ref()).is_ok(), "{}", row.name);
+            let error = extras.require(peer.as_ref()).err();
+            let is_not_offered = error.is_some_and(|error| error.is_not_offered());
+            assert_eq!(is_not_offered, row.name != "evenkeel", "{}", row.name);
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::{Context, Rig, THREE, due_between, goals, sleep_until};
 use crate::client::{Method, Record, fetch};
 use crate::clock;
 use crate::error::{Error, Result};
-use crate::peer::Extras;
+use crate::peer::{Extras, require_extras};
 use crate::report::{Report, millis};
 
 /// The share of the run before the log takes nothing, in percent, and of that in which it does not: long enough for some
@@ -47,6 +47,8 @@ fn run(
     report: &mut Report,
     make: &dyn Fn(&std::path::Path) -> Result<Obstacle>,
 ) -> Result<()> {
+    // Before a file system is mounted for it.
+    require_extras(context.peer.as_ref())?;
     let mut made = None;
     let mut rig = context.rig_with(&[], &THREE, |folder| {
         let obstacle = make(folder)?;
